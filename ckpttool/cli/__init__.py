@@ -2,6 +2,7 @@
 
 import importlib
 import io
+import os
 import sys
 from itertools import groupby
 from typing import Any
@@ -132,4 +133,10 @@ def main() -> None:
 def run() -> None:
     """Run the command line as a process of its own, in which a graph of others is confined."""
     escape_logs()
-    main(prog_name="ckpttool", obj=OWN_PROCESS)
+    process = os.getpid()
+    try:
+        main(prog_name="ckpttool", obj=OWN_PROCESS)
+    except SystemExit as end:
+        if os.getpid() != process:  # a confined child: to clear memory that it shares would have all of it copied
+            os._exit(end.code if isinstance(end.code, int) else 1)
+        raise

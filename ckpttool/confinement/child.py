@@ -3,6 +3,7 @@
 import contextlib
 import ctypes
 import fcntl
+import gc
 import os
 import select
 import shutil
@@ -67,6 +68,7 @@ def go_on_confined(confinement: Confinement) -> Ended | Confined:
     sys.stdout.flush()
     sys.stderr.flush()
     signal.pthread_sigmask(signal.SIG_BLOCK, PASSED_ON)  # until it is known whom they are for
+    gc.freeze()  # a collection that looked at what both have would have it copied
     parent, child = os.getpid(), os.fork()
     if child == 0:
         os.close(reading)

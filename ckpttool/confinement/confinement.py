@@ -5,7 +5,6 @@ import resource
 import shutil
 import site
 import sys
-import sysconfig
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -59,7 +58,7 @@ class Confinement:
 def programs() -> Iterator[Path]:
     """Yield where Python, what it has installed, and the system's libraries lie."""
     yield from SYSTEM
-    yield from map(Path, (sys.prefix, sys.base_prefix, *sysconfig.get_paths().values(), *site.getsitepackages()))
+    yield from map(Path, (sys.prefix, sys.base_prefix, *site.getsitepackages()))
     yield from (Path(entry).resolve() for entry in sys.path if entry)
     if sys.pycache_prefix:  # else modules would be compiled again
         yield Path(sys.pycache_prefix)

@@ -69,3 +69,11 @@ def test_other_formats_need_no_child(weights: Path, tmp_path: Path) -> None:
     forks = "import os\ndef fork(): os._exit(9)\nos.fork = fork\nfrom ckpttool.cli import run; run()"
     assert run(forks, "vars", tmp_path / "x.safetensors").returncode == 0
     assert run(forks, "vars", weights).returncode == 9
+
+
+def test_a_child_ends_at_once_with_the_exit_code_of_the_command(weights: Path, tmp_path: Path) -> None:
+    checkpoint.save({"dense/kernel": np.zeros((2, 3), np.float32)}, tmp_path / "other.h5")
+    code = "import atexit, os\natexit.register(lambda: print(os.getpid()))\nfrom ckpttool.cli import run; run()"
+    differs = run(code, "diff", weights, tmp_path / "other.h5")
+    assert differs.returncode == 1
+    assert len([line for line in differs.stdout.splitlines() if line.isdigit()]) == 1  # this process, not the child

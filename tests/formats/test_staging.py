@@ -3,8 +3,11 @@
 import errno
 import json
 import os
+import shutil
 import subprocess
 import sys
+from collections import Counter
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -121,6 +124,49 @@ def test_what_a_broken_disk_keeps_is_removed_by_the_next_one_unless_another_file
     settle(Path("x"))
     assert listing() == {"x": "new", "x.data-2": "another's", "x.data-3": "new"}
     assert not os.path.lexists(COMMITTED)
+
+
+def write_parts(text, parts):
+    """Write an output whose first file says which others are of it, as an index does."""
+
+    def old():
+        return map(Path, Path("x").read_text().split()[1:]) if Path("x").exists() else []
+
+    with staged(Path("x"), lambda: None, old) as place:
+        for name in parts:
+            (place.parent / name).write_text(" ".join((text, *parts)))
+            staging.sync_folder(place.parent / name)
+
+
+def test_a_disk_that_lost_names_has_the_old_output_or_the_new_one_and_the_next_leaves_nothing(monkeypatch, tmp_path):
+    """The power is cut after each step, with up to two of the steps lost that were not put on the disk."""
+    monkeypatch.syspath_prepend(str(Path(__file__).parents[2] / "trust"))
+    from disks import Impossible, Recorder, disks, make
+
+    before, work = tmp_path / "before", tmp_path / "work"
+    before.mkdir()
+    monkeypatch.chdir(before)
+    old, new = ("x", "x.meta", "x.data-1", "x.data-2"), ("x", "x.meta", "x.data-3")
+    write_parts("old", old)
+    shutil.copytree(before, work)
+    monkeypatch.chdir(work)
+    with Recorder().active() as recorder:
+        write_parts("new", new)
+    found = Counter()
+    for names, contents in disks(recorder.events, most=2):
+        shutil.rmtree(work)
+        shutil.copytree(before, work)
+        monkeypatch.chdir(work)
+        with suppress(Impossible):
+            make(work, names, contents)
+            settle(Path("x"))
+            version, *parts = Path("x").read_text().split()
+            assert {Path(name).read_text() for name in parts} == {" ".join((version, *parts))}, names
+            write_parts("new", new)
+            assert sorted(listing()) == sorted(new), names
+            found[version] += 1
+    assert found["old"] > 10
+    assert found["new"] > 10
 
 
 def test_what_was_committed_is_finished_by_the_next_writer_who_is_told_that_it_is_there(monkeypatch):

@@ -1,0 +1,148 @@
+"""What a disk may have when the power is cut: names and bytes that were not put on it may be there or not.
+
+A run is recorded: which names it makes, moves and removes, and what is in a file whenever it is synced. For each moment
+the folder is made again as a disk may have it: names up to then, or all but some that their folders were not synced
+after; files with what was synced, and nothing else.
+"""
+
+import json
+import os
+import stat
+from collections.abc import Callable, Iterator
+from itertools import combinations
+from pathlib import Path
+from typing import Any
+
+from faults import Faults
+
+from ckpttool.formats.wire import crc
+from ckpttool.formats.writing.staging import COMMITTED, MANIFEST
+
+Event = list[Any]
+"""What happened, to which path, and where it went or which inode it has; or what was in an inode when it was synced."""
+
+
+class Recorder(Faults):
+    """Writes down what happens to names and, where it is synced, to files."""
+
+    def __init__(self) -> None:
+        """Begin with nothing."""
+        super().__init__()
+        self.events: list[Event] = []
+
+    def _counted(self, function: Callable[..., Any], name: str) -> Callable[..., Any]:
+        def call(*args: Any, **kwargs: Any) -> Any:
+            new = name == "open" and not os.path.lexists(_path(args[0], kwargs))
+            if name == "fsync":
+                self._synced(args[0])
+            result = function(*args, **kwargs)
+            path = _path(args[0], kwargs) if args and not isinstance(args[0], int) else ""
+            if name in ("rename", "replace", "exchange") and result is not False:
+                kind = "exchange" if name == "exchange" else "rename"
+                self.events.append([kind, path, _path(args[1], kwargs)])
+            elif name in ("unlink", "remove", "rmdir"):
+                self.events.append(["remove", path])
+            elif (new and os.path.lexists(path)) or name == "mkdir":
+                self.events.append(["create" if new else "mkdir", path, os.lstat(path).st_ino])
+            return result
+
+        return call
+
+    def _opening(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        def opened(file: Any, mode: str = "r", *args: Any, **kwargs: Any) -> Any:
+            new = not isinstance(file, int) and set(mode) & set("wxa") and not os.path.lexists(file)
+            result = function(file, mode, *args, **kwargs)
+            if new:
+                self.events.append(["create", _path(file, {}), os.fstat(result.fileno()).st_ino])
+            return result
+
+        return opened
+
+    def _synced(self, descriptor: int) -> None:
+        status = os.fstat(descriptor)
+        if stat.S_ISDIR(status.st_mode):
+            self.events.append(["dirsync", str(Path(f"/proc/self/fd/{descriptor}").readlink())])
+        else:
+            data = Path(f"/proc/self/fd/{descriptor}").read_bytes()
+            self.events.append(["sync", status.st_ino, data.hex()])
+
+
+def _path(name: Any, kwargs: Any) -> str:
+    folder = kwargs.get("dir_fd", kwargs.get("src_dir_fd"))
+    base = Path(f"/proc/self/fd/{folder}").readlink() if folder is not None else Path.cwd()
+    return os.path.join(base, os.fsdecode(name))  # noqa: PTH118
+
+
+def disks(events: list[Event], most: int = 1) -> Iterator[tuple[list[Event], dict[int, str]]]:
+    """Yield what a disk may have: events of names that it has, and the contents of files by their inodes.
+
+    At each moment the last event is there, and of those that wait to be synced all but at most `most`.
+    """
+    synced: dict[int, str] = {}
+    begun: list[Event] = []
+    waiting: dict[int, set[str]] = {}
+    yield [], {}
+    for event in events:
+        if event[0] == "sync":
+            synced[event[1]] = event[2]
+        elif event[0] == "dirsync":
+            for folders in waiting.values():
+                folders.discard(event[1])
+        else:
+            pending = [number for number, folders in waiting.items() if folders]
+            paths = event[1:3] if event[0] in ("rename", "exchange") else event[1:2]
+            waiting[len(begun)] = {str(Path(path).parent) for path in paths}
+            begun.append(event)
+            for count in range(most + 1):
+                for lost in combinations(pending, count):
+                    yield [each for number, each in enumerate(begun) if number not in lost], dict(synced)
+
+
+class Impossible(Exception):
+    """No disk has this: something is moved that was never made."""
+
+
+def make(folder: Path, names: list[Event], contents: dict[int, str]) -> None:
+    """Make a folder, that is as it was before the run, as a disk has it.
+
+    Raises:
+        Impossible: it cannot be.
+    """
+    inodes: dict[int, str] = {}
+    for kind, path, *rest in names:
+        try:
+            if kind == "create":
+                Path(path).write_bytes(bytes.fromhex(contents.get(rest[0], "")))
+            elif kind == "mkdir":
+                Path(path).mkdir()
+                inodes[rest[0]] = path
+            elif kind == "rename":
+                Path(path).rename(rest[0])
+                inodes = {key: each.replace(path, rest[0]) for key, each in inodes.items()}
+            elif kind == "exchange":
+                spare = f"{path}.spare"
+                for one, other in ((path, spare), (rest[0], path), (spare, rest[0])):
+                    Path(one).rename(other)
+                inodes = {key: rest[0] if each == path else each for key, each in inodes.items()}
+            elif Path(path).is_dir():
+                Path(path).rmdir()
+            else:
+                Path(path).unlink()
+        except OSError as error:
+            raise Impossible(str(error)) from error
+    _renumber(folder / COMMITTED / MANIFEST, inodes)
+
+
+def _renumber(manifest: Path, inodes: dict[int, str]) -> None:
+    """Have a manifest name the inodes of this copy: a disk would have kept them."""
+    if not manifest.exists() or not (text := manifest.read_bytes().partition(b" ")[2]):
+        return
+    facts = json.loads(text)
+    places = {name: inodes.get(number, "") for name, number in facts["files"].items()}
+    places |= {name: str(manifest.parents[1] / name) for name in facts["gone"]}
+    for names in (facts["files"], facts["gone"]):
+        for name in names:
+            if os.path.lexists(places[name]):
+                names[name] = os.lstat(places[name]).st_ino
+    text = json.dumps(facts).encode()
+    manifest.write_bytes(b"%08x %s" % (crc.extend(0, text), text))
