@@ -131,8 +131,12 @@ def input_of_images(split: Split) -> str:
     return images[0]
 
 
-def image_shape_of(split: Split, name: str, given: Sequence[int] | None) -> tuple[int, int, int]:
+def image_shape_of(
+    split: Split, name: str, given: Sequence[int] | None, asked: str = "`augment`"
+) -> tuple[int, int, int]:
     """Return the height, width and channels of an input's images: as given, as stored, as fed, or a square if flat.
+
+    `asked` is what needs images, for messages.
 
     Raises:
         PlanError: they are not known, or what was given does not fit.
@@ -152,11 +156,11 @@ def image_shape_of(split: Split, name: str, given: Sequence[int] | None) -> tupl
         shape = isqrt(size), isqrt(size)
     if shape is None or prod(shape) != size:
         how = "`image_shape` HEIGHT,WIDTH,CHANNELS tells how they are laid out"
-        raise PlanError(f"`augment`: rows of {name} are {list(shapes[-1])}, no images that are known: {how}")
+        raise PlanError(f"{asked}: rows of {name} are {list(shapes[-1])}, no images that are known: {how}")
     height, width, channels = (*shape, 1)[:3]
     if channels > MOST_CHANNELS:
         expected = f"expected height, width and at most {MOST_CHANNELS} channels"
-        raise PlanError(f"`augment`: rows of {name} are {list(shape)}, {expected}")
+        raise PlanError(f"{asked}: rows of {name} are {list(shape)}, {expected}")
     return height, width, channels
 
 

@@ -78,7 +78,7 @@ class Views:
         layout = options.image_shape or (shape if shape and len(shape) > 1 else None)
         augmentation = augmentation_of(options.augment, split, layout, options.seed) if method.augments else None
         augmenter = augmentation.augmenter if augmentation else None
-        return cls(image_shape_of(split, INPUTS, layout), augmenter)
+        return cls(image_shape_of(split, INPUTS, layout, f"`method` {method.name}"), augmenter)
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ckpttool import checkpoint
-from ckpttool.core.errors import CkptError, CorruptCheckpoint, ExistingOutput, PlanError
+from ckpttool.core.errors import CkptError, CorruptCheckpoint, DataError, ExistingOutput, PlanError
 from ckpttool.core.tensors import BY_NAME
 from ckpttool.data.dataset import training_splits
 from ckpttool.data.files import InputSpec, Wanted
@@ -105,7 +105,7 @@ def pretrain(
     output, options, command = Path(output), with_defaults(options), command or Command("pretrain", ("-o", str(output)))
     stages, rest = stages_of(parse(layers), method)
     writer, callback = _checked_writer(output, to, overwrite), CallbackList(callbacks)
-    split, text = _rows(data, options)
+    split, text = _rows(data, method, options)
     views = Views.of(method, split, shape, options)
     asked = {"layers": layers, "method": str(method), "shape": shape, "data": str(data), **_lasting(options)}
     grown = Grown(rows_alone(tuple(shape or split.inputs[INPUTS].shape[1:])), f"{INPUTS}:0", {})
@@ -118,8 +118,10 @@ def pretrain(
             if not report_path(place).exists():
                 callback.on_notes([f"{stage.name}, {number + 1} of {len(stages)}: the loss is the {method.measure}"])
                 model = grown.to_train(method, stage, below.top, options.seed, views, folder / stage.name)
-                own = replace(options, freeze=_pattern(stages[:number]), cache=bool(number))
-                own = replace(own, augment=None, image_shape=None) if method.augments else own
+                cached = bool(number) and options.augment is None
+                own = replace(options, freeze=_pattern(stages[:number]), cache=cached)
+                own = replace(own, augment=None) if method.augments else own
+                own = replace(own, image_shape=None) if method.on_images and own.augment is None else own
                 finetune(model, data, own, place, True, callbacks, resume, None, recording, command, interrupt)
             report = checked_json.loads(report_path(place).read_bytes())
             done.append({"layer": stage.name, **{name: report[name] for name in FIGURES}})
@@ -152,11 +154,21 @@ def _checked_writer(output: Path, to: str | None, overwrite: bool) -> ModelWrite
     return writer
 
 
-def _rows(data: str | Path, options: Options) -> tuple[Split, str | None]:
-    """Return the rows to train on, and the preprocessing that a model which is trained on them keeps."""
-    inputs = [InputSpec(INPUTS, None, BY_NAME["float32"])]
-    split, _ = training_splits(data, Wanted(tuple(inputs), None, options.features, beside=(LABELS,)), options.held_out)
-    return split, trained_text(split, inputs)
+def _rows(data: str | Path, method: PretrainingMethod, options: Options) -> tuple[Split, str | None]:
+    """Return the rows to train on, and the preprocessing that a model which is trained on them keeps.
+
+    Raises:
+        DataError: they cannot be read, or a method that learns from labels finds none.
+    """
+    wanted = Wanted((InputSpec(INPUTS, None, BY_NAME["float32"]),), None, options.features, beside=(LABELS,))
+    split, _ = training_splits(data, wanted, options.held_out)
+    if method.labelled:
+        labels = InputSpec(LABELS, (None,), BY_NAME["int64"])
+        try:
+            training_splits(data, replace(wanted, labels=labels), options.held_out)
+        except DataError as error:
+            raise DataError(f"{error}; `method` {method.name} needs labels, which are numbers or names") from error
+    return split, trained_text(split, wanted.inputs)
 
 
 def _pattern(stages: Sequence[Stage]) -> str | None:

@@ -160,3 +160,11 @@ def test_what_cannot_be_trained_is_refused(
     with pytest.raises(CkptError, match=message):
         run(text=text, layers=layers)
     assert not list(tmp_path.iterdir())
+
+
+def test_images_are_changed_below_frozen_layers_too(run: Callable[..., Pretrained], tmp_path: Path) -> None:
+    """What those give is not the same in each epoch, so nothing is kept of it."""
+    np.savez(tmp_path / "images.npz", x_train=np.random.default_rng(0).random((60, 36)).astype(np.float32))
+    done = run(data=tmp_path / "images.npz", options={"augment": "shift(0.1)"})
+    assert done.stages[1]["unchanged"] == ["hidden1/kernel", "hidden1/bias"]
+    assert not (tmp_path / "cache").exists()

@@ -46,12 +46,15 @@ class Shuffle(Corruption):
 
     def __post_init__(self) -> None:
         """Check the share."""
+        above_zero("share", self.share)
         below_one("share", self.share)
 
     def put(self, place: Place) -> Any:
         """Return rows with values of the row that comes after them in a drawn order."""
         tf = tensorflow()
-        others = tf.random.shuffle(place.given)
+        order = tf.random.shuffle(tf.range(tf.shape(place.given)[0]))
+        following = tf.scatter_nd(order[:, tf.newaxis], tf.roll(order, -1, 0), tf.shape(order))
+        others = tf.gather(place.given, following)
         return tf.where(tf.random.uniform(tf.shape(place.given)) < self.share, others, place.given)
 
 
@@ -67,10 +70,10 @@ class Patches(Corruption):
         require("size", self.size, self.size >= 1, "a whole number above 0")
 
     def put(self, place: Place) -> Any:
-        """Return images in whose every square of the left half and the right half, at a drawn height, are changed.
+        """Return images in each of which two squares beside one another, at drawn places, are changed.
 
         Raises:
-            PlanError: an image has no room for two squares beside one another.
+            PlanError: rows are no images, or have no room for two squares.
         """
         tf = tensorflow()
         if place.images is None:
@@ -78,16 +81,24 @@ class Patches(Corruption):
         height, width, channels = place.images
         if self.size > height or 2 * self.size > width:
             raise PlanError(f"{self}: images of [{height}, {width}] have no room for two such patches")
-        images = tf.reshape(place.given, [-1, height, width, channels])
-        top = tf.random.uniform([], 0, height - self.size + 1, tf.int32)
-        left = tf.random.uniform([], 0, width - 2 * self.size + 1, tf.int32)
-        right = tf.random.uniform([], left + self.size, width - self.size + 1, tf.int32)
-        columns = tf.range(width)
+        images = tf.reshape(place.given, [-1, height * width, channels])
+        count = tf.shape(images)[0]
+        top = _drawn(count, height - self.size + 1)
+        left = _drawn(count, width - 2 * self.size + 1)
+        right = left + self.size + _drawn(count, width - 2 * self.size + 1 - left)
+        rows, columns = tf.range(height)[:, tf.newaxis], tf.range(width)
         moved = tf.where((columns >= left) & (columns < left + self.size), columns - left + right, columns)
         moved = tf.where((columns >= right) & (columns < right + self.size), columns - right + left, moved)
-        rows = tf.range(height)
-        within = tf.reshape((rows >= top) & (rows < top + self.size), [1, height, 1, 1])
-        return tf.reshape(tf.where(within, tf.gather(images, moved, axis=2), images), [-1, *place.given.shape[1:]])
+        within = (rows >= top) & (rows < top + self.size)
+        pixels = rows * width + tf.where(within, moved, columns)
+        changed = tf.gather(images, tf.reshape(pixels, [count, height * width]), batch_dims=1)
+        return tf.reshape(changed, [-1, *place.given.shape[1:]])
+
+
+def _drawn(count: Any, below: Any) -> Any:
+    """Return a whole number for each image, from 0 to below a number, or a number of its own."""
+    tf = tensorflow()
+    return tf.cast(tf.random.uniform([count, 1, 1]) * tf.cast(below, tf.float32), tf.int32)
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
+import numpy as np
+
 from ckpttool.core.calls import above_zero
 from ckpttool.runtime.configure import tensorflow
 from ckpttool.runtime.pretraining.method import Judged, Method, Place
@@ -53,17 +55,17 @@ class Pairs(Method):
     def _mined(self, squared: Any, alike: Any, apart: Any) -> tuple[Any, Any]:
         """Return the loss of triplets, and how many are told right, of all that there are.
 
-        Of each pair that is alike one counts in the loss: with the nearest other row farther away, if any is.
+        Of each pair that is alike one counts in the loss: with the nearest other row farther away, if any is, else with
+        the farthest.
         """
         tf = tensorflow()
-        farther = (squared[:, tf.newaxis, :] > squared[:, :, tf.newaxis]) & (apart[:, tf.newaxis, :] > 0)
-        highest = tf.reduce_max(squared)
-        nearest = tf.reduce_min(tf.where(farther, squared[:, tf.newaxis, :], highest + 1), 2)
-        farthest = tf.reduce_max(squared * apart, 1, keepdims=True)
-        negative = tf.where(tf.reduce_any(farther, 2), nearest, farthest)
-        triplets = alike[:, :, tf.newaxis] * apart[:, tf.newaxis, :]
-        loss = _mean(tf.nn.relu(squared - negative + self.margin), alike)
-        return loss, _mean(tf.cast(farther, tf.float32), triplets)
+        distances = tf.stop_gradient(tf.where(apart > 0, squared, np.inf))
+        ranks, count = tf.argsort(distances, 1), tf.reduce_sum(apart, 1, keepdims=True)
+        nearer = tf.searchsorted(tf.sort(distances, 1), tf.stop_gradient(squared), "right")
+        place = tf.minimum(nearer, tf.maximum(tf.cast(count, tf.int32) - 1, 0))
+        negative = tf.gather(squared, tf.gather(ranks, place, batch_dims=1), batch_dims=1)
+        loss = _mean(tf.nn.relu(squared - negative + self.margin), alike * tf.minimum(count, 1))
+        return loss, _mean(1 - tf.math.divide_no_nan(tf.cast(nearer, tf.float32), count), alike * count)
 
 
 def _mean(values: Any, weights: Any) -> Any:

@@ -9,9 +9,10 @@ from ckpttool.runtime.configure import tensorflow
 from ckpttool.runtime.pretraining.method import Judged, Method, Place, dense
 
 INVARIANCE, VARIANCE, COVARIANCE, EPSILON = 25.0, 25.0, 1.0, 1e-4
-"""The weights of VICReg's terms, and what is added to variances (Bardes et al. 2022, section 4.2)."""
-REDUNDANCY = 5e-3
-"""The weight of what is off the diagonal (Zbontar et al. 2021, section 3)."""
+"""The weights of VICReg's terms, and what is added to variances (Bardes et al. 2022, sections 4.1 and 4.2)."""
+REDUNDANCY, LEAST = 5e-3, 1e-5
+"""The weight of what is off the diagonal (Zbontar et al. 2021, section 3), and what is added to variances, so that a
+unit that gives one number for all rows is no division by 0."""
 _SEEDS = 2**31 - 1
 
 
@@ -58,7 +59,10 @@ class Views(Method):
 
 
 def vicreg(first: Any, second: Any) -> Any:
-    """Return the loss of VICReg: invariance, variance and covariance of two embeddings, [rows, units]."""
+    """Return the loss of VICReg: invariance, variance and covariance of two embeddings, [rows, units].
+
+    It is that of the paper's algorithm 1, whose invariance is a mean over units too, other than in equation 5.
+    """
     tf = tensorflow()
     invariance = tf.reduce_mean(tf.math.squared_difference(first, second))
     variance = covariance = 0.0
@@ -66,7 +70,7 @@ def vicreg(first: Any, second: Any) -> Any:
         centred = embedding - tf.reduce_mean(embedding, 0)
         matrix = tf.matmul(centred, centred, transpose_a=True) / tf.cast(tf.shape(centred)[0] - 1, tf.float32)
         deviations = tf.sqrt(tf.linalg.diag_part(matrix) + EPSILON)
-        variance += tf.reduce_mean(tf.nn.relu(1 - deviations)) / 2
+        variance += tf.reduce_mean(tf.nn.relu(1 - deviations))
         covariance += _off_diagonal(matrix) / tf.cast(tf.shape(matrix)[0], tf.float32)
     return INVARIANCE * invariance + VARIANCE * variance + COVARIANCE * covariance
 
@@ -77,7 +81,7 @@ def barlow(first: Any, second: Any) -> Any:
     standardised = []
     for embedding in (first, second):
         mean, variance = tf.nn.moments(embedding, [0])
-        standardised.append((embedding - mean) / tf.sqrt(variance + EPSILON))
+        standardised.append((embedding - mean) / tf.sqrt(variance + LEAST))
     correlations = tf.matmul(*standardised, transpose_a=True) / tf.cast(tf.shape(first)[0], tf.float32)
     on_diagonal = tf.reduce_sum((1 - tf.linalg.diag_part(correlations)) ** 2)
     return on_diagonal + REDUNDANCY * _off_diagonal(correlations)
