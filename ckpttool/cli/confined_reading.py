@@ -39,15 +39,16 @@ def _confined(command: Command, at_risk: Callable[[click.Context], Iterable[Path
         files = [] if in_process or runs or not _is_possible(context) else list(at_risk(context))
         if not files:
             return command(**given)
-        from ckpttool.cli.given_files import confinement_of
+        from ckpttool.cli.given_files import FONTS, confinement_of, make_fonts_known
         from ckpttool.confinement.child import Ended, go_on_confined
 
-        child = go_on_confined(confinement_of(context))
+        child = go_on_confined(confinement_of(context, [FONTS]))
         if isinstance(child, Ended):
             if child.why:
                 named = ", ".join(map(str, files))
                 raise CkptError(f"{named}: the process that read it {child.why}; `in_process` reads it in this one")
             context.exit(child.code)
+        make_fonts_known()
         try:
             return command(**given)
         except PermissionError as error:

@@ -2,16 +2,27 @@
 
 import os
 import re
+import tempfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import click
+import platformdirs
 
 from ckpttool.cli.options.general import Written
 from ckpttool.confinement.confinement import Confinement
 from ckpttool.formats.keras.applications import is_application
 from ckpttool.formats.tensorflow.prefix import STATE_FILE
 from ckpttool.remote.paths import is_url, url_of
+
+FONTS = platformdirs.user_cache_path("matplotlib")
+"""What Matplotlib reads when it is imported."""
+
+
+def make_fonts_known() -> None:
+    """Let Matplotlib list the fonts anew in a confined process, where nothing has listed them for all."""
+    if not FONTS.exists():
+        os.environ.setdefault("MPLCONFIGDIR", tempfile.gettempdir())
 
 
 def confinement_of(context: click.Context, readable: Iterable[Path] = (), writable: Iterable[Path] = ()) -> Confinement:

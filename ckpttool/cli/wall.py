@@ -7,7 +7,6 @@ command's. A graph is known that this user's commands made of nothing but their 
 import contextlib
 import os
 import sys
-import tempfile
 from functools import wraps
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,7 @@ from typing import Any
 import click
 import platformdirs
 
-from ckpttool.cli.given_files import confinement_of
+from ckpttool.cli.given_files import FONTS, confinement_of, make_fonts_known
 from ckpttool.cli.options.general import OWN_PROCESS, Command, Written
 from ckpttool.cli.options.reading import Source
 from ckpttool.confinement.child import Ended, go_on_confined
@@ -27,9 +26,8 @@ from ckpttool.model.known_graphs import KnownGraphs
 
 _TRUSTED = "ckpttool.trusted"
 _PROGRESSED = "ckpttool.progressed"
-_FONTS = platformdirs.user_cache_path("matplotlib")
-_IMPORTED = (Path(os.environ.get("KERAS_HOME", Path.home() / ".keras")) / "keras.json", _FONTS)
-"""What Keras and matplotlib read when they are imported."""
+_KERAS = Path(os.environ.get("KERAS_HOME", Path.home() / ".keras")) / "keras.json"
+"""What Keras reads when it is imported."""
 
 
 def note_outputs(context: click.Context) -> None:
@@ -59,8 +57,7 @@ def behind_wall(command: Command) -> Command:
                 raise CkptError(f"{model}: the process that ran its graph {child.why}; `trust` runs it without limits")
             context.exit(child.code)
         context.meta[_PROGRESSED] = child.progressed
-        if not _FONTS.exists():  # matplotlib makes it anew
-            os.environ.setdefault("MPLCONFIGDIR", tempfile.gettempdir())
+        make_fonts_known()
         try:
             return command(**given)
         except (PermissionError, CkptError) as error:
@@ -117,4 +114,4 @@ def _confinement(context: click.Context) -> Confinement:
     if "cache_dir" in context.params:
         with contextlib.suppress(OSError):  # whoever needs it says so
             default_root().mkdir(parents=True, exist_ok=True)
-    return confinement_of(context, _IMPORTED, [default_root()])
+    return confinement_of(context, [_KERAS, FONTS], [default_root()])

@@ -65,3 +65,16 @@ def test_a_name_that_is_not_there(shell: Any, tiny: Path) -> None:
 def test_a_flipped_value(shell: Any, tiny: Path, flip: Callable[[Path, int], None]) -> None:
     flip(Path(f"{tiny}.data-00000-of-00001"), 14)
     assert "fc/kernel" in shell.error("show", tiny, "fc/kernel")
+
+
+def test_filters_are_drawn_where_it_is_said(shell: Any, tmp_path: Path) -> None:
+    from ckpttool import checkpoint
+
+    checkpoint.save({"hidden1/kernel": np.zeros((16, 5), np.float32)}, tmp_path / "m.ckpt")
+    asked = ("show", tmp_path / "m.ckpt", "hidden1")
+    drawn = ("--filters", "-o", tmp_path / "f.png")
+    assert shell.json(*asked, *drawn)["tensor"] == "hidden1/kernel"
+    assert (tmp_path / "f.png").read_bytes().startswith(b"\x89PNG")
+    assert "exists" in shell.error(*asked, *drawn)
+    assert "belong together" in shell.error(*asked, "--filters")
+    assert "--output" in shell.error(*asked, "--filters", "-o", tmp_path / "f.gif")

@@ -5,8 +5,9 @@ from pathlib import Path
 import click
 
 from ckpttool.cli.confined_reading import reading_confined
-from ckpttool.cli.options.general import json_option
+from ckpttool.cli.options.general import WRITTEN, json_option
 from ckpttool.cli.options.reading import checkpoint_argument, weights_file_option
+from ckpttool.cli.options.rows import image_shape_option
 from ckpttool.cli.show.tables import print_document
 from ckpttool.verbs.show import tensor_report
 
@@ -16,16 +17,52 @@ from ckpttool.verbs.show import tensor_report
 @weights_file_option
 @click.argument("name")
 @click.option("--full", is_flag=True, help="All numbers, however many.")
+@click.option("--filters", is_flag=True, help="Draw the weights of the layer (or kernel) NAME as pictures.")
+@click.option("-o", "--output", metavar="FILE", type=WRITTEN, help="Where to draw them: a .png, .pdf or .svg.")
+@click.option(
+    "--most",
+    metavar="N",
+    type=click.IntRange(1, 10_000),
+    default=100,
+    show_default=True,
+    help="Draw the first N units at most.",
+)
+@image_shape_option
+@click.option("--overwrite", is_flag=True, help="Replace the picture where it exists.")
 @json_option
 @reading_confined
-def show(checkpoint: Path, name: str, full: bool, as_json: bool) -> None:
-    """Show one tensor of CKPT: its values, a summary, and a histogram.
+def show(
+    checkpoint: Path,
+    name: str,
+    full: bool,
+    filters: bool,
+    output: Path | None,
+    most: int,
+    image_shape: tuple[int, ...] | None,
+    overwrite: bool,
+    as_json: bool,
+) -> None:
+    """Show one tensor of CKPT: its values, a summary, and a histogram; or draw the weights of a layer.
 
     Of more than a thousand values the corners are shown; JSON then has `values` null, unless --full is given.
 
+    --filters draws what each unit of a dense layer weighs of an image, and each filter of a convolution: in colour of
+    three channels, else the mean of the channels; of a depthwise one each channel's. Zero is the middle grey, and each
+    picture has a scale of its own, from minus to plus its largest weight.
+
     \b
-    Example:
+    Examples:
       ckpttool show my_model_final.ckpt hidden1/bias
+      ckpttool show my_model_final.ckpt hidden1 --filters -o filters.png
     """
-    report = tensor_report(checkpoint, name, full)
-    print_document(report.row(), report.lines(), as_json)
+    if filters != (output is not None):
+        raise click.UsageError("--filters and -o FILE belong together: what to draw, and where")
+    if output is None:
+        report = tensor_report(checkpoint, name, full)
+        print_document(report.row(), report.lines(), as_json)
+    else:
+        from ckpttool.training.callbacks.plot import Picture
+        from ckpttool.verbs.show_filters import draw_filters
+
+        drawn = draw_filters(checkpoint, name, Picture(output, overwrite, "output"), most, image_shape)
+        print_document(drawn.row(), drawn.lines(), as_json)

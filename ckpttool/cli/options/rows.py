@@ -175,18 +175,18 @@ _augment = click.option(
     metavar="CALLS",
     help=f"Change each image when it is trained on: {', '.join(Operation.known())}; 'shift(0.1); rotate(15); flip()'.",
 )
-_image_shape = click.option(
+image_shape_option = click.option(
     "--image-shape",
     metavar="H,W,C",
     callback=_sizes,
     help="How rows are laid out as images, if neither the data nor the model says it: 28,28,1.",
 )
-augment_option = together(_augment, _image_shape)
+augment_option = together(_augment, image_shape_option)
 augment_options = together(
     _augment,
     click.option(
         "--cache-augment", metavar="K", type=click.IntRange(min=1), help="Cache K augmented variants of each row."
     ),
-    _image_shape,
+    image_shape_option,
 )
 """The options of augmentation: `augment`, `cache_augment` and `image_shape`."""

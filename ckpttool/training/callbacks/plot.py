@@ -22,8 +22,8 @@ DOTS_PER_INCH = 150
 class Picture:
     """A file that a figure will be written to; no display is needed, and others' settings of Matplotlib stay."""
 
-    def __init__(self, path: Path, overwrite: bool) -> None:
-        """Check that the picture may be written, and that Matplotlib is there to draw it.
+    def __init__(self, path: Path, overwrite: bool, parameter: str = "plot") -> None:
+        """Check that the picture may be written, which `parameter` names, and that Matplotlib is there to draw it.
 
         Raises:
             PlanError: its name ends as no picture's does.
@@ -31,13 +31,13 @@ class Picture:
             MissingDependency: Matplotlib is not installed.
         """
         if path.suffix.lower() not in SUFFIXES:
-            raise PlanError(f"`plot` {path}: expected a name that ends with {', '.join(SUFFIXES)}")
+            raise PlanError(f"`{parameter}` {path}: expected a name that ends with {', '.join(SUFFIXES)}")
         refuse_existing([path], overwrite)
         refuse_unwritable(path)
         try:
             from matplotlib.figure import Figure
         except ImportError as error:
-            raise MissingDependency("`plot` needs Matplotlib: pip install 'ckpttool[plot]'") from error
+            raise MissingDependency(f"`{parameter}` needs Matplotlib: pip install 'ckpttool[plot]'") from error
         self.path, self._new = path, Figure
 
     def figure(self, width: float, height: float) -> Any:

@@ -1,0 +1,258 @@
+"""Show filters: the weights of a layer drawn as pictures, one for each unit or filter."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from math import isqrt, prod
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ckpttool.checkpoint import Checkpoint
+from ckpttool.core.errors import CkptError, PlanError, UnknownName
+from ckpttool.core.names import layer_of, listed, suggestion
+from ckpttool.core.tensors import Array, Tensor
+from ckpttool.foreign.evidence import FRAMEWORKS, Evidence
+from ckpttool.foreign.layouts.layout import channels_last
+from ckpttool.formats.keras.network import is_whole_model, read_network
+from ckpttool.graph.roles.resolve import find_roles
+from ckpttool.model.as_run import as_run
+from ckpttool.model.resolve import graph_beside, open_checkpoint
+from ckpttool.surgery.filters import (
+    COLOURS,
+    GREY,
+    IMAGES,
+    STEPS,
+    Filters,
+    columns_of,
+    convolution_filters,
+    dense_filters,
+    mosaic,
+    shades,
+)
+from ckpttool.training.bound import placeholder_spec
+from ckpttool.training.callbacks.plot import DOTS_PER_INCH, Picture
+
+MATRIX = 2
+"""The dimensions of the kernel of a dense layer."""
+KERNELS = ("kernel", "weight", "weights", "w", "depthwise_kernel", "depthwise_weights")
+"""How the names of kernels end that are drawn, where a layer has several tensors that could be."""
+_HELP = "`image_shape` HEIGHT,WIDTH,CHANNELS tells how they are laid out"
+TILE, GAP = 64, 3
+"""Pixels of a picture's shorter side, at least, and between two of them."""
+NARROWEST, ASIDE, HEADING = 4.0, 0.5, 0.6
+"""Inches: the width of the whole, and what stands beside and above the pictures."""
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """What was drawn of which kernel."""
+
+    path: Path
+    name: str
+    filters: Filters
+
+    def row(self) -> dict[str, Any]:
+        """Return the fields for JSON."""
+        found = self.filters
+        return {
+            "path": str(self.path),
+            "tensor": self.name,
+            "units": found.units,
+            "shown": len(found.tiles),
+            "left_out": found.left_out,
+            "tile": list(found.tiles.shape[1:]),
+        }
+
+    def lines(self) -> Iterator[str]:
+        """Yield the lines for people."""
+        rest = f"; {self.filters.left_out} are left out" if self.filters.left_out else ""
+        yield f"{self.path}: {said(self.name, self.filters)}{rest}"
+
+
+def said(name: str, filters: Filters) -> str:
+    """Return what pictures show.
+
+    >>> said("hidden1/kernel", Filters(np.zeros((100, 28, 28, 1)), 300, "units"))
+    'hidden1/kernel: 100 of 300 units, 28 x 28'
+    """
+    shown, height, width, _ = filters.tiles.shape
+    count = f"{shown} of {filters.units}" if filters.left_out else str(shown)
+    return f"{name}: {count} {filters.what}, {height} x {width}{filters.how and f', {filters.how}'}"
+
+
+def draw_filters(
+    path: Path, name: str, picture: Picture, most: int = 100, image_shape: Sequence[int] | None = None
+) -> Drawn:
+    """Draw the weights of a layer: what each unit of a dense one weighs of an image, or the filters of a convolution.
+
+    Weight 0 is the middle grey; each picture has a scale of its own, from minus to plus its largest weight.
+
+    Args:
+        path: The checkpoint.
+        name: A layer, or a kernel.
+        picture: What the picture is written to.
+        most: How many units are drawn at most; the first ones are.
+        image_shape: Height, width and channels of what a dense layer is fed, if the model does not say it.
+
+    Raises:
+        UnknownName: nothing has that name.
+        PlanError: the layer has no kernel, or one that is no picture.
+    """
+    source = _Source.open(path)
+    tensor = source.kernel(name)
+    filters = source.filters(tensor, most, image_shape)
+    _draw(picture, said(tensor.spec.name, filters), filters)
+    return Drawn(picture.path, tensor.spec.name, filters)
+
+
+@dataclass(frozen=True)
+class _Source:
+    """A file of weights, and what tells how its kernels lie."""
+
+    path: Path
+    tensors: Checkpoint
+    evidence: Evidence
+
+    @classmethod
+    def open(cls, path: Path) -> "_Source":
+        """Open a file."""
+        tensors = open_checkpoint(path)
+        return cls(path, tensors, Evidence(tensors))
+
+    def kernel(self, name: str) -> Tensor:
+        """Return the kernel that a name stands for.
+
+        Raises:
+            UnknownName: it stands for nothing.
+            PlanError: it stands for no kernel, or for several.
+        """
+        tensors, kinds = self.tensors, self.tensors.kinds()
+        below = [each for each in tensors if each.startswith((f"{name}/", f"{name}."))]
+        if name not in tensors and not below:
+            raise UnknownName(f"{self.path}: no layer or tensor named {name}{suggestion(name, tensors)}")
+        members = [name] if name in tensors else [each for each in below if kinds[each] == "weight"]
+        kernels = [each for each in members if _is_kernel(tensors[each])]
+        if not kernels:
+            found = listed([f"{each} {list(tensors[each].shape)}" for each in members or below])
+            raise PlanError(f"{self.path}: {name} has no kernel to draw: found {found}, expected a matrix or a window")
+        own = [each for each in kernels if layer_of(each) == name and each[len(name) + 1 :].lower() in KERNELS]
+        if len(kernels) > 1 and len(own) != 1:
+            raise PlanError(f"{self.path}: {name} has {len(kernels)} kernels, expected one: {listed(kernels)}")
+        return tensors[own[0] if len(kernels) > 1 else kernels[0]]
+
+    def filters(self, tensor: Tensor, most: int, image_shape: Sequence[int] | None) -> Filters:
+        """Return the pictures of a kernel.
+
+        Raises:
+            PlanError: it is no picture.
+        """
+        name, shape = tensor.spec.name, list(tensor.shape)
+        first = self._has_outputs_first(name)
+        order = channels_last(len(shape)) if first else tuple(range(len(shape)))
+        if len(shape) == MATRIX:
+            image, channels_first = self._image(name, shape[order[0]], image_shape)
+            return dense_filters(_numbers(tensor).transpose(order), image, first or channels_first, most)
+        if len(shape) not in (STEPS, IMAGES) or prod(shape[axis] for axis in order[:-2]) <= 1:
+            expected = "expected a matrix, or a window of more than one place in one or two dimensions"
+            raise PlanError(f"{self.path}: {name} {shape} is no picture: {expected}")
+        return convolution_filters(_numbers(tensor).transpose(order), "depthwise" in name, most)
+
+    def _has_outputs_first(self, name: str) -> bool:
+        """Say whether a kernel's outputs come first, as PyTorch has them: by its ops, its framework, or its name."""
+        known = self.evidence.said(name).outputs_first
+        known = FRAMEWORKS.get(self.evidence.framework or "") if known is None else known
+        return known if known is not None else name.endswith(".weight")
+
+    def _image(self, name: str, inputs: int, given: Sequence[int] | None) -> tuple[tuple[int, int, int], bool]:
+        """Return height, width and channels of what a dense layer is fed, and whether the channels come first.
+
+        Raises:
+            PlanError: that is no image that is known.
+        """
+        what = f"{self.path}: {name} has {inputs} inputs"
+        if given is not None:
+            if prod(given) != inputs:
+                raise PlanError(f"{what}, `image_shape` {','.join(map(str, given))} is of {prod(given)}")
+            return _with_channels(given), False
+        rows = self._rows()
+        fitting = [row for row in rows if prod(row) == inputs]
+        for row in fitting:
+            if len(row) in (2, 3):
+                is_first = row[0] in (GREY, COLOURS) and row[-1] not in (GREY, COLOURS)
+                return _with_channels((*row[1:], row[0]) if is_first and len(row) > 2 else row), is_first
+        if rows and not fitting:
+            raise PlanError(f"{what}, and rows of the model are {listed([str(list(row)) for row in rows])}; {_HELP}")
+        if not rows and (other := self._may_feed(name, inputs)):
+            raise PlanError(f"{what}, which {other} may give, and no image; {_HELP}")
+        for channels in (GREY, COLOURS):
+            side = isqrt(inputs // channels)
+            if side > 1 and side * side * channels == inputs:
+                return (side, side, channels), False
+        raise PlanError(f"{what}, which are no square image; {_HELP}")
+
+    def _rows(self) -> list[tuple[int, ...]]:
+        """Return the shapes of what the model is fed, as far as its network says them without being built."""
+        try:
+            if self.path.is_file() and is_whole_model(self.path):
+                layers = read_network(self.path).architecture["config"]["layers"]
+                configs = [layer["config"] for layer in layers if layer.get("class_name") == "InputLayer"]
+                shapes = [config.get("batch_shape") for config in configs]
+            else:
+                shapes = self._fed_shapes()
+        except CkptError:
+            return []  # a network that cannot be read says nothing of its rows, and its weights are drawn nevertheless
+        return [tuple(shape[1:]) for shape in shapes if shape and None not in shape[1:]]
+
+    def _fed_shapes(self) -> list[Any]:
+        """Return the shapes of the placeholders of the graph beside the weights, if there is one."""
+        graph = graph_beside(self.tensors.path)
+        if graph is None:
+            return []
+        graph = as_run(graph, self.tensors)[0]
+        return [placeholder_spec(graph, tensor).shape for tensor in find_roles(graph, needed=()).inputs]
+
+    def _may_feed(self, name: str, inputs: int) -> str | None:
+        """Return another kernel of the file that may give what a layer is fed; None where there is none."""
+        kinds = self.tensors.kinds()
+        for other in self.tensors:
+            shape = self.tensors[other].shape
+            if other != name and kinds[other] == "weight" and _is_kernel(self.tensors[other]):
+                outputs = shape[0] if self._has_outputs_first(other) else shape[-1]
+                if outputs == inputs or (len(shape) >= IMAGES and outputs and inputs % outputs == 0):
+                    return other
+        return None
+
+
+def _is_kernel(tensor: Tensor) -> bool:
+    return len(tensor.shape) >= MATRIX and tensor.spec.dtype.is_number and 0 not in tensor.shape
+
+
+def _numbers(tensor: Tensor) -> Array:
+    return tensor.read().astype(np.float32)
+
+
+def _with_channels(row: Sequence[int]) -> tuple[int, int, int]:
+    height, width, channels = (*row, GREY)[:3]
+    return height, width, channels
+
+
+def _draw(picture: Picture, title: str, filters: Filters) -> None:
+    """Draw pictures in a grid, with the number of each row's first unit beside it."""
+    tiles = filters.tiles
+    times = max(1, round(TILE / min(tiles.shape[1:3])))
+    large = shades(tiles).repeat(times, axis=1).repeat(times, axis=2)
+    count, height, width, _ = large.shape
+    columns = columns_of(count, height, width)
+    sheet = mosaic(large, columns, GAP)
+    wide, high = (size / DOTS_PER_INCH for size in (sheet.shape[1], sheet.shape[0]))
+    figure = picture.figure(max(NARROWEST, wide + ASIDE), high + HEADING)
+    axis = figure.subplots()
+    axis.imshow(sheet, interpolation="nearest")
+    starts = range(0, count, columns)
+    axis.set_yticks([row * (height + GAP) + height / 2 for row in range(len(starts))], list(map(str, starts)))
+    axis.set_xticks([])
+    axis.tick_params(length=0, labelsize=8)
+    axis.spines[:].set_visible(False)
+    figure.suptitle(title, fontsize=10, parse_math=False, wrap=True)
+    picture.write(figure)
