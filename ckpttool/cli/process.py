@@ -27,9 +27,10 @@ def configure_for(graph: Graph, threads: int | None = None) -> None:
     configure_tensorflow(convolves(graph), threads)
 
 
-def configure_for_layers(layers: str, threads: int | None = None) -> None:
-    """Configure TensorFlow for a network that will be built of the layers of a SPEC."""
-    configure_tensorflow(any(isinstance(spec.layer, Conv2D) for spec in parse(layers)), threads)
+def configure_for_layers(layers: str | None, threads: int | None = None, model: Model | None = None) -> None:
+    """Configure TensorFlow for a network that will be built of the layers of a SPEC, on those of a model."""
+    new = any(isinstance(spec.layer, Conv2D) for spec in parse(layers)) if layers else False
+    configure_tensorflow(new or (model is not None and convolves(model.graph)), threads)
 
 
 def open_to_run(

@@ -138,6 +138,15 @@ class Bound:
         notes = (*unused_notes(self.model.graph), *scaled_notes(self.model.graph, splits))
         return replace(self, splits=splits, notes=(*self.notes, *notes))
 
+    def with_rows_alone(self, data: str | Path, held_out: HeldOut, features: str | None) -> Self:
+        """Open the rows to train on and those to validate on without their labels.
+
+        Raises:
+            GraphError: the graph has no inputs that are known.
+            DataError: the rows do not fit the graph.
+        """
+        return replace(self, splits=training_splits(data, self.wanted(features, labels=False), held_out))
+
     def with_evaluation_rows(self, data: str | Path, which: Which, features: str | None, labels: bool = True) -> Self:
         """Open the rows to judge by, or those that are to be predicted, which need no labels.
 

@@ -84,7 +84,7 @@ def headed(
 def _on_top(model: Model, head: str, place: Place, seed: int, objective: Objective) -> Graph:
     """Return the graph below a place with a head on it, and without the labels of what was cut off."""
     top, output = place.top, place.output
-    trunk = importable(without_training(without_signatures(place.fed.graph), [output]))
+    trunk = trunk_of(place)
     labels = "y" if "y" not in trunk.nodes else "labels"
     # The scope of `dnn/hidden3/Relu:0`, the output of `hidden3`, is `dnn`: the new layers' ops go there too.
     scope, within, _ = f"/{TensorRef.parse(output).op}".partition(f"/{top.name}/")
@@ -92,6 +92,11 @@ def _on_top(model: Model, head: str, place: Place, seed: int, objective: Objecti
     put = HeadPlacement(output, scope.strip("/") if within else "", labels, training)
     old_labels = find_roles(model.graph, needed=()).labels if preprocessing_text(model.graph) else None
     return without_labels(with_head(trunk, put, parse(head), objective, seed), old_labels)
+
+
+def trunk_of(place: Place) -> Graph:
+    """Return the graph below a place, without what trained it."""
+    return importable(without_training(without_signatures(place.fed.graph), [place.output]))
 
 
 def _with_training_op(graph: Graph, recipe: Recipe, seed: int) -> Graph:

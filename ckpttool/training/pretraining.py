@@ -7,17 +7,21 @@ from typing import Self
 
 from ckpttool.checkpoint import Checkpoint
 from ckpttool.core.errors import PlanError
+from ckpttool.core.names import Pattern
 from ckpttool.core.tensors import Tensor
 from ckpttool.data.splits import Split
+from ckpttool.graph.contents.keras_network import keras_network, with_keras_network
 from ckpttool.graph.contents.stored import stored_tensors
 from ckpttool.graph.core import Graph
+from ckpttool.graph.roles.resolve import find_roles, with_roles
 from ckpttool.model.model import Model
 from ckpttool.runtime.augmenter import Augmenter
-from ckpttool.runtime.pretraining.graphs import INPUTS, with_layers, with_method
+from ckpttool.runtime.pretraining.graphs import rows_alone, with_layers, with_method
 from ckpttool.runtime.pretraining.method import Method
 from ckpttool.runtime.spec import LayerSpec
 from ckpttool.runtime.state import fresh_tensors
-from ckpttool.training.augment import augmentation_of, image_shape_of
+from ckpttool.training.augment import augmentation_of, image_shape_of, input_of_images
+from ckpttool.training.heads import place_above, restored_variables, trunk_of
 from ckpttool.training.options import Options
 
 
@@ -30,8 +34,8 @@ class Stage:
 
     @property
     def name(self) -> str:
-        """The name of its first layer, of which all others are shaped."""
-        return self.layers[0].name
+        """The name of its first layer; without new ones it is the model's that are trained."""
+        return self.layers[0].name if self.layers else "all layers"
 
 
 def stages_of(layers: Sequence[LayerSpec], method: Method) -> tuple[list[Stage], tuple[LayerSpec, ...]]:
@@ -42,10 +46,10 @@ def stages_of(layers: Sequence[LayerSpec], method: Method) -> tuple[list[Stage],
     Raises:
         PlanError: no layer has a kernel.
     """
-    if not any(spec.layer.has_kernel for spec in layers):
-        raise PlanError("`layers`: none of them has weights that could be trained")
     if not method.layerwise:
         return [Stage((), tuple(layers))], ()
+    if not any(spec.layer.has_kernel for spec in layers):
+        raise PlanError(f"{method.name} trains new layers with weights, one after the other: `layers` has none")
     stages: list[Stage] = []
     waiting: list[LayerSpec] = []
     for spec in layers:
@@ -78,7 +82,8 @@ class Views:
         layout = options.image_shape or (shape if shape and len(shape) > 1 else None)
         augmentation = augmentation_of(options.augment, split, layout, options.seed) if method.augments else None
         augmenter = augmentation.augmenter if augmentation else None
-        return cls(image_shape_of(split, INPUTS, layout, f"`method` {method.name}"), augmenter)
+        name = input_of_images(split)
+        return cls(image_shape_of(split, name, layout, f"`method` {method.name}"), augmenter)
 
 
 @dataclass(frozen=True)
@@ -88,9 +93,35 @@ class Grown:
     graph: Graph
     top: str
     values: Mapping[str, Tensor]
+    notes: tuple[str, ...] = ()
+
+    @classmethod
+    def of_rows(cls, shape: Sequence[int]) -> Self:
+        """Return no layers yet, on rows of a shape."""
+        graph = rows_alone(shape)
+        return cls(graph, find_roles(graph, needed=("inputs",)).inputs[0], {})
+
+    @classmethod
+    def of_model(cls, model: Model, after: str | None, inputs: Sequence[str] = ()) -> Self:
+        """Return the layers of a model up to one of them, all if none is named; what is above is left behind.
+
+        Raises:
+            UnknownName: there is no such layer.
+            GraphError: what it gives is not known.
+        """
+        model = model.thawed()
+        place = place_above(model.graph, restored_variables(model, Pattern(".*")), after, inputs)
+        trunk = trunk_of(place)
+        trunk = with_roles(trunk, replace(find_roles(trunk, ("inputs",)), logits=None, loss=None, labels=None))
+        if network := keras_network(model.graph):
+            trunk = with_keras_network(trunk, network.cut_after(place.output))
+        held = stored_tensors(trunk)
+        return cls(trunk, place.output, {name: model.checkpoint[name] for name in held}, tuple(place.fed.notes))
 
     def with_stage(self, layers: Sequence[LayerSpec], seed: int) -> Self:
         """Return these with more layers on them, which start at random."""
+        if not layers:
+            return self
         graph, top = with_layers(self.graph, self.top, layers, seed)
         new = [name for name in stored_tensors(graph) if name not in self.values]
         return replace(self, graph=graph, top=top, values={**self.values, **fresh_tensors(graph, new, seed)})
@@ -105,7 +136,8 @@ class Grown:
         Raises:
             PlanError: the layers are of no kind that the method is for.
         """
-        given = given if method.layerwise else f"{INPUTS}:0"
+        if not method.layerwise:
+            (given,) = find_roles(self.graph, needed=("inputs",)).inputs
         graph = with_method(self.graph, method, given, self.top, stage.name, seed, views.images, views.augmenter)
         new = [name for name in stored_tensors(graph) if name not in self.values]
         values = {**self.values, **fresh_tensors(graph, new, seed, self.values)}

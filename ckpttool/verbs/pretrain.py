@@ -10,27 +10,28 @@ from pathlib import Path
 from typing import Any
 
 from ckpttool import checkpoint
+from ckpttool.checkpoint import Checkpoint
 from ckpttool.core.errors import CkptError, CorruptCheckpoint, DataError, ExistingOutput, PlanError
 from ckpttool.core.tensors import BY_NAME
 from ckpttool.data.dataset import training_splits
-from ckpttool.data.files import InputSpec, Wanted
-from ckpttool.data.splits import Split
+from ckpttool.data.files import InputSpec
 from ckpttool.formats.wire import checked_json
 from ckpttool.formats.writing.files import refuse_existing, replacing
 from ckpttool.graph.contents.preprocessing import with_preprocessing_text
 from ckpttool.lineage.output import staged_output
 from ckpttool.lineage.provenance import Command
 from ckpttool.model.families import Contents, ModelWriter, writer_for
+from ckpttool.model.model import Model
 from ckpttool.runtime.pretraining.graphs import INPUTS, LABELS, rows_alone
 from ckpttool.runtime.pretraining.methods import PretrainingMethod
 from ckpttool.runtime.recipe import Recipe
 from ckpttool.runtime.spec import parse
+from ckpttool.training.bound import Bound
 from ckpttool.training.callbacks.callback import CallbackList, Callbacks
 from ckpttool.training.callbacks.recording import Recording
 from ckpttool.training.loop import Interrupt
 from ckpttool.training.options import Options
-from ckpttool.training.preprocessing import trained_text
-from ckpttool.training.pretraining import Grown, Stage, Views, stages_of
+from ckpttool.training.pretraining import Grown, Views, stages_of
 from ckpttool.training.run import report_path, write_report
 from ckpttool.verbs.finetune import MAY_CHANGE, finetune
 
@@ -65,11 +66,13 @@ class Pretrained:
 
 def pretrain(
     data: str | Path,
-    layers: str,
+    layers: str | None,
     method: PretrainingMethod,
     output: str | Path,
     options: Options,
     shape: Sequence[int] | None = None,
+    model: Model | None = None,
+    after: str | None = None,
     overwrite: bool = False,
     callbacks: Callbacks = (),
     resume: bool = False,
@@ -85,11 +88,13 @@ def pretrain(
 
     Args:
         data: A path, or one of the other sources of rows; labels are used by methods that need some.
-        layers: The layers from the input up (SPEC).
+        layers: The layers from the input, or from the model's, up (SPEC); None trains a model's layers as they are.
         method: What the layers are trained for.
         output: The prefix of the result.
         options: How each stage is trained, and for how long.
         shape: The shape of a row, if not as it is stored: 28, 28, 1.
+        model: A model whose layers new ones are put on. Layer-wise methods leave them as they are, others train them.
+        after: The layer of the model that is the last to stay; what is above is left behind.
         overwrite: Whether what lies at `output` is replaced.
         callbacks: One callback or several, which are called while the stages go on.
         resume: Whether pretraining that was stopped goes on where it was, to the same result.
@@ -103,35 +108,40 @@ def pretrain(
         CkptError: something does not fit; nothing is written then.
     """
     output, options, command = Path(output), with_defaults(options), command or Command("pretrain", ("-o", str(output)))
-    stages, rest = stages_of(parse(layers), method)
-    writer, callback = _checked_writer(output, to, overwrite), CallbackList(callbacks)
-    split, text = _rows(data, method, options)
-    views = Views.of(method, split, shape, options)
+    if layers is None and model is None:
+        raise PlanError("nothing to train: specify `layers`, or a `model` whose layers are trained")
+    stages, rest = stages_of(parse(layers) if layers else [], method)
+    writer, callback = _checked_writer(model, output, to, overwrite), CallbackList(callbacks)
+    grown, bound = _begun(data, method, options, shape, model, after)
+    views = Views.of(method, bound.splits[0], shape, options)
     asked = {"layers": layers, "method": str(method), "shape": shape, "data": str(data), **_lasting(options)}
-    grown = Grown(rows_alone(tuple(shape or split.inputs[INPUTS].shape[1:])), f"{INPUTS}:0", {})
+    asked |= {"from": str(model.path) if model else None, "after": after}
     done: list[Mapping[str, Any]] = []
+    callback.on_notes(grown.notes)
     with _stages_folder(output, asked, resume, overwrite) as folder:
         for number, stage in enumerate(stages):
-            below = grown.with_stage(stage.before, options.seed)
+            frozen, below = grown.values if method.layerwise else {}, grown.with_stage(stage.before, options.seed)
             grown = below.with_stage(stage.layers, options.seed + number)
             place = folder / f"{number + 1}.ckpt"
             if not report_path(place).exists():
                 callback.on_notes([f"{stage.name}, {number + 1} of {len(stages)}: the loss is the {method.measure}"])
-                model = grown.to_train(method, stage, below.top, options.seed, views, folder / stage.name)
-                cached = bool(number) and options.augment is None
-                own = replace(options, freeze=_pattern(stages[:number]), cache=cached)
+                trained = grown.to_train(method, stage, below.top, options.seed, views, folder / stage.name)
+                cached = bool(frozen) and options.augment is None
+                own = replace(options, freeze="|".join(map(re.escape, frozen)) or None, cache=cached)
                 own = replace(own, augment=None) if method.augments else own
                 own = replace(own, image_shape=None) if method.on_images and own.augment is None else own
-                finetune(model, data, own, place, True, callbacks, resume, None, recording, command, interrupt)
+                finetune(trained, data, own, place, True, callbacks, resume, None, recording, command, interrupt)
             report = checked_json.loads(report_path(place).read_bytes())
             done.append({"layer": stage.name, **{name: report[name] for name in FIGURES}})
             grown = grown.with_values(checkpoint.open(place))
         grown = grown.with_stage(rest, options.seed)
-        contents = Contents(with_preprocessing_text(grown.graph, text), grown.values, command=command)
+        graph = with_preprocessing_text(grown.graph, bound.trained_preprocessing)
+        contents = Contents(graph, grown.values, model.provenance if model else None, command)
         pretrained = Pretrained(method, done)
         with staged_output(output, writer, overwrite, [report_path(output)]) as place:
             callback.on_notes(writer.write(contents, place, False).notes)
-            write_report(place, {"model": None, "data": report["data"], "options": asked, **pretrained.summary()})
+            named = str(model.path) if model else None
+            write_report(place, {"model": named, "data": report["data"], "options": asked, **pretrained.summary()})
     return pretrained
 
 
@@ -142,39 +152,54 @@ def with_defaults(options: Options) -> Options:
     return replace(options, recipe=recipe, batch_size=options.batch_size or BATCH_SIZE)
 
 
-def _checked_writer(output: Path, to: str | None, overwrite: bool) -> ModelWriter:
+def _checked_writer(model: Model | None, output: Path, to: str | None, overwrite: bool) -> ModelWriter:
     """Return what writes the result, at a place that is free.
 
     Raises:
         CkptError: something is there already, or a model of this family cannot be written.
     """
-    writer = writer_for("", output, to)
+    writer = writer_for(model.graph.source if model else "", output, to)
     writer.check(output, overwrite)
     refuse_existing([report_path(output)], overwrite)
     return writer
 
 
-def _rows(data: str | Path, method: PretrainingMethod, options: Options) -> tuple[Split, str | None]:
-    """Return the rows to train on, and the preprocessing that a model which is trained on them keeps.
+def _begun(
+    data: str | Path,
+    method: PretrainingMethod,
+    options: Options,
+    shape: Sequence[int] | None,
+    model: Model | None,
+    after: str | None,
+) -> tuple[Grown, Bound]:
+    """Return the layers that new ones are put on, none without a model, and the rows that are fed to them."""
+    if model is None and shape is None:  # rows have the shape that they are stored in
+        rows = Bound.of(Model(Path(INPUTS), rows_alone(), Checkpoint.of({})), needed=("inputs",))
+        split = (
+            rows.preprocessing(options.preprocess).with_rows_alone(data, options.held_out, options.features).splits[0]
+        )
+        shape = split.inputs[INPUTS].shape[1:]
+    grown = Grown.of_model(model, after) if model else Grown.of_rows(shape or ())
+    start = Model(model.path if model else Path(INPUTS), grown.graph, Checkpoint.of(grown.values))
+    bound = Bound.of(start, needed=("inputs",)).preprocessing(options.preprocess)
+    bound = bound.with_rows_alone(data, options.held_out, options.features)
+    if method.labelled:
+        _require_labels(data, bound, method, options)
+    return grown, bound
+
+
+def _require_labels(data: str | Path, bound: Bound, method: PretrainingMethod, options: Options) -> None:
+    """Check that rows have labels, for a method that learns from them.
 
     Raises:
-        DataError: they cannot be read, or a method that learns from labels finds none.
+        DataError: they have none.
     """
-    wanted = Wanted((InputSpec(INPUTS, None, BY_NAME["float32"]),), None, options.features, beside=(LABELS,))
-    split, _ = training_splits(data, wanted, options.held_out)
-    if method.labelled:
-        labels = InputSpec(LABELS, (None,), BY_NAME["int64"])
-        try:
-            training_splits(data, replace(wanted, labels=labels), options.held_out)
-        except DataError as error:
-            raise DataError(f"{error}; `method` {method.name} needs labels, which are numbers or names") from error
-    return split, trained_text(split, wanted.inputs)
-
-
-def _pattern(stages: Sequence[Stage]) -> str | None:
-    """Return the pattern of the layers of some stages."""
-    names = [spec.name for stage in stages for spec in stage.layers]
-    return "|".join(map(re.escape, names)) or None
+    labels = InputSpec(LABELS, (None,), BY_NAME["int64"])
+    wanted = replace(bound.wanted(options.features, labels=False), labels=labels, beside=())
+    try:
+        training_splits(data, wanted, options.held_out)
+    except DataError as error:
+        raise DataError(f"{error}; `method` {method.name} needs labels, which are numbers or names") from error
 
 
 def _lasting(options: Options) -> dict[str, Any]:

@@ -148,14 +148,19 @@ def test_a_run_that_was_stopped_goes_on_to_the_same_result(run: Callable[..., Pr
 @pytest.mark.parametrize(
     ("layers", "text", "message"),
     [
-        ("flatten()", "autoencoder", "none of them has weights that could be trained"),
+        (
+            "flatten()",
+            "autoencoder",
+            "autoencoder trains new layers with weights, one after the other: `layers` has none",
+        ),
+        (None, "rotate", "nothing to train: specify `layers`, or a `model` whose layers are trained"),
         ("conv = conv2d(3)", "autoencoder", r"conv2d needs inputs of \[rows, height, width, channels\]"),
         (LAYERS, "autoencoder(noise=mask(2))", "share must be at least 0 and below 1, found 2"),
         (LAYERS, "autoencode", "no method autoencode; known: autoencoder"),
     ],
 )
 def test_what_cannot_be_trained_is_refused(
-    run: Callable[..., Pretrained], layers: str, text: str, message: str, tmp_path: Path
+    run: Callable[..., Pretrained], layers: str | None, text: str, message: str, tmp_path: Path
 ) -> None:
     with pytest.raises(CkptError, match=message):
         run(text=text, layers=layers)
@@ -168,3 +173,23 @@ def test_images_are_changed_below_frozen_layers_too(run: Callable[..., Pretraine
     done = run(data=tmp_path / "images.npz", options={"augment": "shift(0.1)"})
     assert done.stages[1]["unchanged"] == ["hidden1/kernel", "hidden1/bias"]
     assert not (tmp_path / "cache").exists()
+
+
+def test_new_layers_are_put_on_a_models_and_those_stay(
+    run: Callable[..., Pretrained], small: Path, data: Path, tmp_path: Path
+) -> None:
+    done = run(layers="top = dense(3, tanh)", data=data, model=Model.open(small), after="hidden1")
+    before, after = values(small), values(tmp_path / "out.ckpt")
+    assert set(after) == {"hidden1/kernel", "hidden1/bias", "top/kernel", "top/bias"}
+    assert done.stages[0]["unchanged"] == ["hidden1/kernel", "hidden1/bias"]
+    for name in ("hidden1/kernel", "hidden1/bias"):
+        np.testing.assert_array_equal(after[name], before[name])
+
+
+def test_a_models_own_layers_go_on_by_a_method_that_trains_all(
+    run: Callable[..., Pretrained], small: Path, data: Path, tmp_path: Path
+) -> None:
+    run(text="corrupt", layers=None, data=data, model=Model.open(small), after="hidden2")
+    before, after = values(small), values(tmp_path / "out.ckpt")
+    assert set(after) == {"hidden1/kernel", "hidden1/bias", "hidden2/kernel", "hidden2/bias"}
+    assert not any(np.array_equal(before[name], after[name]) for name in after)

@@ -6,6 +6,7 @@ import click
 
 from ckpttool.cli.options.config import config_option
 from ckpttool.cli.options.general import json_option
+from ckpttool.cli.options.reading import SOURCE, allow_op_option
 from ckpttool.cli.options.rows import data_option, row_shape
 from ckpttool.cli.options.training import pretraining_options
 from ckpttool.cli.options.writing import model_output_options
@@ -13,6 +14,8 @@ from ckpttool.cli.process import SignalInterrupt, configure_for_layers
 from ckpttool.cli.show.plans import command_line
 from ckpttool.cli.show.progress import ProgressPrinter
 from ckpttool.cli.show.tables import print_document
+from ckpttool.cli.wall import behind_wall
+from ckpttool.model.model import Model
 from ckpttool.runtime.pretraining.methods import PretrainingMethod
 from ckpttool.training.callbacks.recording import Recording
 from ckpttool.training.options import Options
@@ -21,23 +24,30 @@ from ckpttool.verbs import pretrain as verb
 
 @click.command()
 @data_option
-@click.option("--layers", metavar="SPEC", required=True, help="The layers, from the input up; `new` lists their kinds.")
+@click.option("--layers", metavar="SPEC", help="New layers, from the input up; `new` lists their kinds.")
 @click.option(
     "--method", "text", metavar="CALL", required=True, help=f"{', '.join(PretrainingMethod.known())}; with parameters."
 )
 @click.option("--input", "shape", metavar="SHAPE", callback=row_shape, help="The shape of one row, if not as stored.")
+@click.option("--from", "model", metavar="MODEL", type=SOURCE, help="Put the layers on those of MODEL.")
+@click.option("--after", metavar="LAYER", help="The last layer of MODEL that stays, if not the one on top.")
 @pretraining_options
+@allow_op_option
+@behind_wall
 @config_option()
 @json_option
 @model_output_options
 def pretrain(
     data: Path,
-    layers: str,
+    layers: str | None,
     text: str,
     shape: tuple[int, ...] | None,
+    model: Path | None,
+    after: str | None,
     options: Options,
     resume: bool,
     recording: Recording,
+    allow_op: tuple[str, ...],
     as_json: bool,
     output: Path,
     to: str | None,
@@ -69,22 +79,9 @@ def pretrain(
       ckpttool pretrain --data mnist.npz --input 784 --method 'autoencoder(noise=mask(0.3))' \\
           --layers 'hidden1 = dense(300, elu, init=he); hidden2 = dense(100, elu, init=he)' -o pretrained.ckpt
     """
-    configure_for_layers(layers, options.threads)
-    method = PretrainingMethod.read(text, "`method`")
+    method, base = PretrainingMethod.read(text, "`method`"), Model.open(model, allow_op) if model else None
+    configure_for_layers(layers, options.threads, base)
     callbacks, interrupt = ProgressPrinter(as_json), SignalInterrupt()
-    done = verb.pretrain(
-        data,
-        layers,
-        method,
-        output,
-        options,
-        shape,
-        overwrite,
-        callbacks,
-        resume,
-        recording,
-        command_line(),
-        interrupt,
-        to,
-    )
+    given = (data, layers, method, output, options, shape, base, after, overwrite, callbacks, resume, recording)
+    done = verb.pretrain(*given, command_line(), interrupt, to)
     print_document(done.summary(), done.lines(output), as_json)

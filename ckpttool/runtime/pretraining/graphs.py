@@ -10,6 +10,7 @@ from ckpttool.core.errors import PlanError
 from ckpttool.graph.contents.keras_network import keras_network, with_keras_network
 from ckpttool.graph.core import Graph, TensorRef
 from ckpttool.graph.rewrite.draft import Draft
+from ckpttool.graph.roles.resolve import find_roles
 from ckpttool.runtime.configure import tensorflow
 from ckpttool.runtime.keras.growing import only_inputs, with_layers_on
 from ckpttool.runtime.pretraining.method import Method, Place
@@ -22,11 +23,13 @@ METHOD = "pretraining"
 INPUTS, LABELS = "X", "y"
 
 
-def rows_alone(shape: Sequence[int]) -> Graph:
-    """Return a graph with a placeholder `X` for rows of a shape, and nothing else."""
+def rows_alone(shape: Sequence[int] | None = None) -> Graph:
+    """Return a graph with a placeholder `X` for rows of a shape, of any without one, and nothing else."""
     with building(seed=0) as built:
-        name_role("inputs", tensorflow().compat.v1.placeholder("float32", [None, *shape], name=INPUTS))
-        return with_keras_network(exported(built), only_inputs(INPUTS, shape))
+        sizes = None if shape is None else [None, *shape]
+        name_role("inputs", tensorflow().compat.v1.placeholder("float32", sizes, name=INPUTS))
+        graph = exported(built)
+        return graph if shape is None else with_keras_network(graph, only_inputs(INPUTS, shape))
 
 
 def with_layers(graph: Graph, below: str, layers: Sequence[LayerSpec], seed: int) -> tuple[Graph, str]:
@@ -35,9 +38,9 @@ def with_layers(graph: Graph, below: str, layers: Sequence[LayerSpec], seed: int
     Raises:
         PlanError: a layer does not fit on what is below it.
     """
+    switch, known = find_roles(graph, needed=()).training, keras_network(graph)
     with building(seed, graph) as built:
-        outputs = stack(layers, built.get_tensor_by_name(below), SCOPE)
-        known = keras_network(graph)
+        outputs = stack(layers, built.get_tensor_by_name(below), SCOPE, switch)
         network = with_layers_on(known, layers, outputs) if known else None
         top = outputs[layers[-1].name].name if layers else below
         return with_keras_network(exported(built, graph), network), top
@@ -68,13 +71,14 @@ def with_method(
     Raises:
         PlanError: the layers are of no kind that the method is for.
     """
+    switch = find_roles(graph, needed=()).training
     with building(seed, graph) as built:
         tf1 = tensorflow().compat.v1
         held = {variable.op.name: variable for variable in tf1.global_variables()}
         place = Place(
             built.get_tensor_by_name(given),
             built.get_tensor_by_name(outputs),
-            training_switch(None),
+            training_switch(switch),
             held.get(f"{layer}/kernel"),
             held.get(f"{layer}/bias"),
             images,
