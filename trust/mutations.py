@@ -136,6 +136,8 @@ class Tester:
                 tests = [each for each in reached if not each.lines.get(path, set()).isdisjoint(mutant.lines)]
                 fate = _fate(session, source, number, list(_quick(tests)), known)
                 self.tried.append(Tried(source.name, mutant.key, mutant.lines[-1], fate))
+                if fate != "killed":  # a group takes minutes
+                    os.write(TOLD, f"  {fate}: {source.name} {mutant.key}    # line {mutant.lines[-1]}\n".encode())
         return True
 
 
