@@ -114,7 +114,7 @@ def _walked(source: Hdf5Source, version: Hashable) -> Tree:
     """List what is in a source; each format that asks whether it is its own gets the same walk."""
     tree = Tree(source.path)
     with opened(source) as file:
-        _Walk(tree, source).group(file, "", ())
+        _Walk(tree, source, file).group(file, "", ())
     if after := bytes_after(source):
         tree.odd[f"{after} bytes"] = "after the end of what HDF5 knows"
     return tree
@@ -123,12 +123,14 @@ def _walked(source: Hdf5Source, version: Hashable) -> Tree:
 class _Walk:
     """One walk through a file: every link is looked at before it is followed."""
 
-    def __init__(self, tree: Tree, source: Hdf5Source) -> None:
+    def __init__(self, tree: Tree, source: Hdf5Source, root: Any) -> None:
         self.tree = tree
         self.source = source
+        self.root = root
         self.stored, self.steps = 0, 0
         self.again: Counter[int] = Counter()
         self.seen: set[int] = set()
+        self.placed: dict[int, partial[Tensor]] = {}
 
     def group(self, group: Any, path: str, above: tuple[int, ...]) -> None:
         """Take in a group: its attributes, its datasets, the groups in it."""
@@ -162,12 +164,19 @@ class _Walk:
             self.group(member, path, above)
         elif not isinstance(member, h5py.Dataset):
             self.tree.odd[path] = "a type of elements"
+        elif place := self.placed.get(address := _address(member)):
+            self._once(address, path, MOST_LINKS)
+            self._take(member, path, _renamed(place, path))
         elif what := oddity(member):
             self.tree.odd[path] = what
         else:
-            self.tree.places[path] = self._place(member, path)
-            self.tree.tensors[path] = self.tree.places[path](self.source)
-            self._attributes(member, path)
+            self.placed[address] = self._place(member, path)
+            self._take(member, path, self.placed[address])
+
+    def _take(self, dataset: Any, path: str, place: Callable[[Hdf5Source], Tensor]) -> None:
+        self.tree.places[path] = place
+        self.tree.tensors[path] = place(self.source)
+        self._attributes(dataset, path)
 
     def _follow(self, group: Any, name: str, path: str, steps: int = 0) -> Any:
         """Return what a link leads to, where it stays in the file; soft links are taken one part at a time."""
@@ -180,7 +189,7 @@ class _Walk:
         if kind != h5py.h5l.TYPE_SOFT or steps > DEEPEST:
             raise FormatError(f"{self.tree.path}: {path} is a link out of the file, which is never followed")
         target = links.get_val(raw).decode(*_ENCODING)
-        member = group.file if target.startswith("/") else group
+        member = self.root if target.startswith("/") else group
         for part in (part for part in target.split("/") if part not in ("", ".")):
             self.steps += 1
             if self.steps > MOST_STEPS:
@@ -210,7 +219,7 @@ class _Walk:
         with bounded(self.source) if attribute.dtype.kind == "O" else nullcontext():
             return member.attrs[key]
 
-    def _place(self, dataset: Any, path: str) -> Callable[[Hdf5Source], Tensor]:
+    def _place(self, dataset: Any, path: str) -> "partial[Tensor]":
         """Check a dataset against the file, and return what makes a tensor of it, which opens the file to be read."""
         if dataset.is_virtual or dataset.external:
             raise FormatError(f"{self.tree.path}: {path} keeps its values in another file, which is never read")
@@ -219,7 +228,7 @@ class _Walk:
         spec = TensorSpec(path, tuple(dataset.shape), cast(DType, dtype_in(dataset)))
         unknown = [number for number in filters if number not in FILTERS]
         if unknown:  # it is listed, and whoever reads it is told
-            return partial(_packed, spec, f"{path} is packed with filter {unknown[0]}, which is not known")
+            return partial(_packed, spec, unknown[0])
         offset = raw_offset(self.source, dataset, spec)
         return partial(_read_by_hdf5, spec, str(dataset.name)) if offset is None else partial(_raw, spec, offset)
 
@@ -246,9 +255,15 @@ class _Walk:
             )
 
 
-def _packed(spec: TensorSpec, reason: str, source: Hdf5Source) -> Tensor:
+def _renamed(place: "partial[Tensor]", path: str) -> "partial[Tensor]":
+    """Return what makes a tensor of a dataset by another of its names; it was held against the file by the first."""
+    spec, *others = place.args
+    return partial(place.func, replace(spec, name=path), *others)
+
+
+def _packed(spec: TensorSpec, filter_number: int, source: Hdf5Source) -> Tensor:
     def refuse() -> NoReturn:
-        raise FormatError(f"{source.path}: {reason}")
+        raise FormatError(f"{source.path}: {spec.name} is packed with filter {filter_number}, which is not known")
 
     return Tensor(spec, refuse, refuse)
 

@@ -48,6 +48,18 @@ def test_a_few_other_names_are_names(path):
     assert list(checkpoint.open(path)) == ["a/w", "b/w", "c/w"]
 
 
+def test_each_name_of_a_dataset_gives_it_with_its_attributes_and_messages_say_that_name(path):
+    with h5py.File(path, "w") as file:
+        file.create_dataset("w", data=np.full(8, 9.0), fletcher32=True).attrs["unit"] = "m"
+        file["v"], file["u"] = file["w"], h5py.SoftLink("/w")
+    path.write_bytes(path.read_bytes().replace(np.full(8, 9.0).tobytes(), np.full(8, 8.0).tobytes()))
+    found = hdf5_tree.read_tree(path)
+    for name in "uvw":
+        assert found.attributes[name] == {"unit": "m"}
+        with pytest.raises(CorruptCheckpoint, match=f"{name} is damaged"):
+            found.tensors[name].read()
+
+
 def test_soft_links_that_double(path):
     with h5py.File(path, "w") as file:
         for level in range(40):
@@ -64,7 +76,9 @@ def test_many_soft_links_of_one_group(path):
         for number in range(200):
             file[f"l{number}"] = h5py.SoftLink("/w")
     start = time.process_time()
-    assert len(checkpoint.open(path)) == 201
+    found = checkpoint.open(path)
+    assert len(found) == 201
+    assert found["l199"].read().tolist() == [1, 1]
     assert time.process_time() - start < 5
 
 
