@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from ckpttool.training.callbacks.recording import Recording as Recording
     from ckpttool.training.loop import Interrupt as Interrupt
     from ckpttool.training.options import Options as Options
+    from ckpttool.training.options import PseudoLabels as PseudoLabels
     from ckpttool.verbs.cache import cache as cache
     from ckpttool.verbs.diagnose import diagnose as diagnose
     from ckpttool.verbs.evaluate import evaluate as evaluate
@@ -55,6 +56,7 @@ if TYPE_CHECKING:
     from ckpttool.verbs.new import new as new
     from ckpttool.verbs.predict import predict as predict
     from ckpttool.verbs.pretrain import pretrain as pretrain
+    from ckpttool.verbs.pseudo_labels import finetune_in_rounds as finetune_in_rounds
     from ckpttool.verbs.reuse import plan_reuse as plan_reuse
     from ckpttool.verbs.scan import scan as scan
     from ckpttool.verbs.search import SearchOptions as SearchOptions
@@ -80,6 +82,7 @@ _PLACES = {
     "MissingFile": "core.errors",
     "Model": "model.model",
     "Options": "training.options",
+    "PseudoLabels": "training.options",
     "Pattern": "core.names",
     "PlanError": "core.errors",
     "PretrainingMethod": "runtime.pretraining.methods",
@@ -100,6 +103,7 @@ _PLACES = {
     "feed_for_assigns": "runtime.session_import",
     "find_learning_rate": "verbs.lr_find",
     "finetune": "verbs.finetune",
+    "finetune_in_rounds": "verbs.pseudo_labels",
     "merge": "surgery.merge",
     "new": "verbs.new",
     "open": "checkpoint",

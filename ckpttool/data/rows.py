@@ -145,6 +145,13 @@ def chosen(source: Rows, numbers: Array) -> Rows:
     return source[start:stop] if isinstance(source, np.ndarray) else RowRange(source, start, stop)
 
 
+def joined(first: Rows, second: Rows) -> Rows:
+    """Return the rows of both, which have one shape and dtype: of arrays as one."""
+    if isinstance(first, np.ndarray) and isinstance(second, np.ndarray):
+        return np.concatenate([first, second])
+    return JoinedRows(first, second)
+
+
 def pieces(rows: Rows, piece: int, made_of: Rows | None = None) -> Any:
     """Yield the first row's number and the rows of each piece, about `piece` bytes each, or of what makes them."""
     nbytes = max(rows.nbytes, made_of.nbytes if made_of is not None else 0)

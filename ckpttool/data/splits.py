@@ -13,7 +13,7 @@ from ckpttool.data.doubts import present
 from ckpttool.data.drawing import classes_of
 from ckpttool.data.held_out import Sides
 from ckpttool.data.preprocessing import Steps
-from ckpttool.data.rows import Rows, chosen
+from ckpttool.data.rows import Rows, chosen, joined
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,6 +59,23 @@ class Split:
             rows=len(numbers),
             stored={key: column.rows(numbers) for key, column in self.stored.items()},
             labels_stored=self.labels_stored and self.labels_stored.rows(numbers),
+        )
+
+    def followed_by(self, other: Self, labels: Array | None) -> Self:
+        """Return these rows and others, which have these labels.
+
+        Raises:
+            DataError: the others are stored with another shape or dtype.
+        """
+        both = None if self.labels is None or labels is None else np.concatenate([self.labels, labels])
+        return replace(
+            self,
+            inputs={name: joined(rows, other.inputs[name]) for name, rows in self.inputs.items()},
+            labels=both,
+            rows=self.rows + other.rows,
+            stored={name: column.followed_by(other.stored[name]) for name, column in self.stored.items()},
+            labels_stored=None,
+            files=(),
         )
 
 

@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal
 
-from ckpttool.core.calls import require_made
+from ckpttool.core.calls import from_to, require, require_made
 from ckpttool.core.errors import PlanError
 from ckpttool.data.class_files import Classes
 from ckpttool.data.held_out import HeldOut
@@ -151,3 +151,27 @@ class Options:
             objective["objective"] = objective.pop("kind")
         roles = {("train_op" if role == "training_op" else role): name for role, name in self.roles.items()}
         return {**own, **recipe, **objective, **roles}
+
+
+@dataclass(frozen=True)
+class PseudoLabels:
+    """How rows without labels get some: a `share` of those that a model takes for each class, in so many `rounds`.
+
+    The rows come from `unlabelled`; labels that the model gives with a probability below `sure` are left out.
+    """
+
+    share: float
+    unlabelled: str | Path
+    rounds: int = 1
+    sure: float = 0.0
+
+    def __post_init__(self) -> None:
+        """Check the numbers."""
+        require("`pseudo_label`", self.share, 0 < self.share <= 1, "a number above 0, at most 1")
+        require("`rounds`", self.rounds, 1 <= self.rounds <= 100, "a whole number from 1 to 100")
+        from_to("`sure`", self.sure, 0, 1)
+
+    def flat(self) -> dict[str, Any]:
+        """Return the options by their names on the command line, as a configuration file has them."""
+        facts = asdict(self)
+        return {"pseudo_label": facts.pop("share"), **facts, "unlabelled": str(self.unlabelled)}

@@ -30,6 +30,7 @@ from ckpttool.training.defaults import as_begun, constrained, few_steps, optimiz
 from ckpttool.training.loop import Interrupt, Loop
 from ckpttool.training.options import Options
 from ckpttool.training.prepare import check_options, prepare
+from ckpttool.training.pseudo_labels import LabelledRows
 from ckpttool.training.relative_rates import with_found_rates
 from ckpttool.training.run import Position, Run, RunReport, best_of, report_path, write_report
 from ckpttool.training.saves import Every, Kept, Saves, asked_before, refuse_saves
@@ -66,6 +67,7 @@ def finetune(
     command: Command | None = None,
     interrupt: Interrupt | None = None,
     to: str | None = None,
+    beside: LabelledRows | None = None,
 ) -> Run:
     """Train a model, write the best epoch (or the last) under `output`, and prove that frozen tensors stayed.
 
@@ -85,6 +87,7 @@ def finetune(
         command: What stands in the lineage of the output as what made it.
         interrupt: What ends the run early, once it is requested.
         to: The family to write: `ckpt`, `saved-model`, `keras`; else that of the output's path, or of the model.
+        beside: Rows with pseudo-labels, which are trained on beside those of the data that are not held out.
 
     Raises:
         Interrupted: `interrupt` was requested; where the run was is saved.
@@ -99,7 +102,7 @@ def finetune(
 
     recording = recording or Recording()
     callback = CallbackList([*recording.of(output, overwrite, resume), *CallbackList(callbacks)])
-    task = task.with_rows(data)
+    task = task.with_rows(data, beside)
     facts = _facts(task.bound, data)
     callback.on_notes([*task.notes, *(repeats.differences(facts) if repeats else [])])
     saves = Saves(output, task.every, task.options.keep_checkpoints, _asked(task.options, task.bound, facts))
@@ -145,9 +148,10 @@ class _Task:
         every = None if options.save_every is None else Every.parse(options.save_every)
         return cls(model, bound, options, every, frozen, unfrozen, going_on)
 
-    def with_rows(self, data: str | Path) -> "_Task":
+    def with_rows(self, data: str | Path, beside: LabelledRows | None) -> "_Task":
         """Read rows, ask the teacher, and settle what depends on them."""
         bound = self.bound.with_training_rows(data, self.options.held_out, self.options.features)
+        bound = beside.added_to(bound) if beside else bound
         bound = with_teacher(bound, self.options, data)
         options, chosen = with_found_rates(*settled(self.options, bound), bound)
         return replace(self, bound=bound, options=options, chosen=chosen)

@@ -1,22 +1,19 @@
 """Pretraining: lower layers are trained on rows without labels, or by a task whose labels are free, to be reused."""
 
-import json
 import re
-import shutil
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from ckpttool import checkpoint
 from ckpttool.checkpoint import Checkpoint
-from ckpttool.core.errors import CkptError, CorruptCheckpoint, DataError, ExistingOutput, PlanError
+from ckpttool.core.errors import DataError, PlanError
 from ckpttool.core.tensors import BY_NAME
 from ckpttool.data.dataset import training_splits
 from ckpttool.data.files import InputSpec
 from ckpttool.formats.wire import checked_json
-from ckpttool.formats.writing.files import refuse_existing, replacing
+from ckpttool.formats.writing.files import refuse_existing
 from ckpttool.graph.contents.preprocessing import with_preprocessing_text
 from ckpttool.lineage.output import staged_output
 from ckpttool.lineage.provenance import Command
@@ -33,14 +30,13 @@ from ckpttool.training.loop import Interrupt
 from ckpttool.training.options import Options
 from ckpttool.training.pretraining import Grown, Views, stages_of
 from ckpttool.training.run import report_path, write_report
+from ckpttool.training.unfinished import unfinished
 from ckpttool.verbs.finetune import MAY_CHANGE, finetune
 
 OPTIMIZER, BATCH_SIZE = "adam", 100
 """What trains where nothing else is said, on how many rows a step."""
 FIGURES = ("plan", "history", "best_epoch", "kept_epoch", "unchanged")
 """What is told of a stage, by its names in the report of its run."""
-ASKED = "asked.json"
-"""What the stages in a folder were asked for."""
 
 
 @dataclass(frozen=True)
@@ -118,7 +114,7 @@ def pretrain(
     asked |= {"from": str(model.path) if model else None, "after": after}
     done: list[Mapping[str, Any]] = []
     callback.on_notes(grown.notes)
-    with _stages_folder(output, asked, resume, overwrite) as folder:
+    with unfinished(output.with_name(f"{output.name}.stages"), asked, resume, overwrite) as folder:
         for number, stage in enumerate(stages):
             frozen, below = grown.values if method.layerwise else {}, grown.with_stage(stage.before, options.seed)
             grown = below.with_stage(stage.layers, options.seed + number)
@@ -205,51 +201,3 @@ def _require_labels(data: str | Path, bound: Bound, method: PretrainingMethod, o
 def _lasting(options: Options) -> dict[str, Any]:
     """Return the options that must stay the same when pretraining goes on."""
     return {name: value for name, value in options.flat().items() if name not in MAY_CHANGE}
-
-
-@contextmanager
-def _stages_folder(output: Path, asked: dict[str, Any], resume: bool, overwrite: bool) -> Iterator[Path]:
-    """Give the folder of the stages, empty unless pretraining goes on; it is gone when all are done, or none begun.
-
-    Raises:
-        ExistingOutput: it holds the stages of another run.
-        PlanError: that run was asked for something else.
-    """
-    folder, asked = output.with_name(f"{output.name}.stages"), json.loads(json.dumps(asked, default=str))
-    if _is_begun(folder) and not (resume or overwrite):
-        raise ExistingOutput(f"{folder} has the stages of a run: go on with `resume`, or `overwrite` them")
-    if _is_begun(folder) and resume:
-        _require_same(folder, asked)
-    else:
-        shutil.rmtree(folder, ignore_errors=True)
-        folder.mkdir(parents=True)
-        with replacing(folder / ASKED) as file:
-            file.write(checked_json.dumps(asked))
-    try:
-        yield folder
-    except CkptError:
-        if not _is_begun(folder):
-            shutil.rmtree(folder)
-        raise
-    shutil.rmtree(folder)
-
-
-def _is_begun(folder: Path) -> bool:
-    """Say whether a folder of stages has more in it than what they were asked for."""
-    return folder.is_dir() and any(path.name != ASKED for path in folder.iterdir())
-
-
-def _require_same(folder: Path, asked: Mapping[str, Any]) -> None:
-    """Check that stages were asked for what is asked now.
-
-    Raises:
-        CorruptCheckpoint: what was asked is damaged.
-        PlanError: it is something else.
-    """
-    try:
-        before = checked_json.loads((folder / ASKED).read_bytes())
-    except (OSError, ValueError) as error:
-        raise CorruptCheckpoint(f"{folder / ASKED} is damaged: {error}; `overwrite` begins again") from error
-    differ = [f"{key} was {before.get(key)}, now {asked[key]}" for key in asked if before.get(key) != asked[key]]
-    if differ:
-        raise PlanError(f"`resume`: {folder} is of a run with other options: {', '.join(differ)}")

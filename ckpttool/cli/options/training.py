@@ -1,10 +1,11 @@
 """How a model is trained: the recipe of its training op, its objective, and the options of a run."""
 
 from dataclasses import asdict, replace
+from pathlib import Path
 
 import click
 
-from ckpttool.cli.options.general import WRITTEN, Decorator, as_value, seed_option, together
+from ckpttool.cli.options.general import PATH, WRITTEN, Decorator, as_value, seed_option, together
 from ckpttool.cli.options.reading import PATTERN, SOURCE, freeze_option, unfreeze_option
 from ckpttool.cli.options.rows import (
     augment_option,
@@ -18,12 +19,13 @@ from ckpttool.cli.options.rows import (
     valid_option,
 )
 from ckpttool.core.errors import PlanError
+from ckpttool.core.names import listed
 from ckpttool.runtime.objectives import Loss, Objective
 from ckpttool.runtime.optimizers import Optimizer
 from ckpttool.runtime.recipe import Recipe
 from ckpttool.runtime.schedules import Schedule
 from ckpttool.training.callbacks.recording import Recording
-from ckpttool.training.options import Options
+from ckpttool.training.options import Options, PseudoLabels
 
 _BY_PATTERN = "One value for all, or PATTERN=VALUE pairs."
 RECIPE = {
@@ -138,6 +140,37 @@ _teacher = together(
         "--teacher-weight", metavar="W", type=float, default=0.5, show_default=True, help="Their part of the loss."
     ),
 )
+
+
+def _pseudo_labels(
+    pseudo_label: float | None, unlabelled: Path | None, rounds: int | None, sure: float | None
+) -> PseudoLabels | None:
+    given = {"unlabelled": unlabelled, "rounds": rounds, "sure": sure}
+    if pseudo_label is None or unlabelled is None:
+        others = [f"`{name}`" for name, value in {"pseudo_label": pseudo_label, **given}.items() if value is not None]
+        if others:
+            missing = "`pseudo_label`" if pseudo_label is None else "`unlabelled`"
+            raise PlanError(f"{listed(others)} needs {missing}: `pseudo_label` 0.2, `unlabelled` DATA")
+        return None
+    return PseudoLabels(pseudo_label, unlabelled, rounds or 1, sure or 0.0)
+
+
+pseudo_label_options = as_value(
+    "pseudo",
+    _pseudo_labels,
+    click.option(
+        "--pseudo-label",
+        metavar="SHARE",
+        type=float,
+        help="Let the model then label rows of --unlabelled, and go on with the surest SHARE of each class (0.2: "
+        "a fifth) beside the labelled ones. The report has which rows were labelled.",
+    ),
+    click.option("--unlabelled", metavar="DATA", type=PATH, help="The rows without labels, as --data has them."),
+    click.option("--rounds", metavar="N", type=int, help="How often rows are labelled anew; once if not given."),
+    click.option("--sure", metavar="P", type=float, help="Give no label with a probability below P."),
+)
+"""Rows that a model labels itself, passed on as `pseudo`; None where nothing is given."""
+
 _train_op = click.option(
     "--train-op",
     "training_op",

@@ -1,0 +1,205 @@
+"""Fine-tuning in rounds: a model that has learnt from labelled rows labels others, and goes on with both (Lee 2013)."""
+
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from ckpttool import checkpoint
+from ckpttool.checkpoint import Checkpoint
+from ckpttool.core.errors import PlanError
+from ckpttool.formats.wire import checked_json
+from ckpttool.lineage.output import staged_output
+from ckpttool.lineage.provenance import Command
+from ckpttool.model.families import Contents
+from ckpttool.model.model import Model
+from ckpttool.training.bound import Bound
+from ckpttool.training.callbacks.callback import CallbackList, Callbacks
+from ckpttool.training.callbacks.recording import Recording, history_path
+from ckpttool.training.defaults import as_begun
+from ckpttool.training.loop import Interrupt
+from ckpttool.training.options import Options, PseudoLabels
+from ckpttool.training.pseudo_labels import LabelledRows, Unlabelled
+from ckpttool.training.run import RunReport, report_path, write_report
+from ckpttool.training.unfinished import unfinished
+from ckpttool.verbs.finetune import MAY_CHANGE, checked_writer, finetune
+
+
+@dataclass(frozen=True)
+class Rounds:
+    """What rounds of fine-tuning did: the report of that whose model was written, and what each round labelled."""
+
+    report: Mapping[str, Any]
+    rounds: Sequence[Mapping[str, Any]]
+    kept: int
+
+    def summary(self) -> dict[str, Any]:
+        """Return the figures as JSON has them."""
+        names = ("plan", "history", "best_epoch", "kept_epoch", "cache", "unchanged")
+        return {**{name: self.report[name] for name in names}, **self.as_json()}
+
+    def as_json(self) -> dict[str, Any]:
+        """Return what a report has of the rounds beside what it has of one run."""
+        return {"pseudo_labels": [*self.rounds], "kept_round": self.kept}
+
+    def lines(self, output: Path) -> list[str]:
+        """Return what was labelled and written, for a person."""
+        return [*map(_line, self.rounds), f"{output}: round {self.kept} of {len(self.rounds) - 1}"]
+
+
+def finetune_in_rounds(
+    model: Model,
+    data: str | Path,
+    options: Options,
+    output: str | Path,
+    pseudo: PseudoLabels,
+    overwrite: bool = False,
+    callbacks: Callbacks = (),
+    resume: bool = False,
+    repeats: RunReport | None = None,
+    recording: Recording | None = None,
+    command: Command | None = None,
+    interrupt: Interrupt | None = None,
+    to: str | None = None,
+) -> Rounds:
+    """Train a model on labelled rows, then in each round on those and on rows that it has labelled itself.
+
+    A round begins with the weights of the one before, which also labels; it is a run as `finetune` takes it. Rows to
+    validate on are labelled ones. What is written is the best round's, the later of equal ones; with `keep` last
+    it is the last. What is done is kept in `OUT.rounds` until all is.
+
+    Args:
+        model: The model to begin with, which is not changed.
+        data: A path, or one of the other sources of rows, with labels.
+        options: How each round is trained.
+        output: The prefix of the result.
+        pseudo: Which rows get labels, and how many rounds there are.
+        overwrite: Whether what lies at `output` is replaced.
+        callbacks: One callback or several, which are called while the rounds go on.
+        resume: Whether a run that was stopped goes on where it was, to the same result.
+        repeats: The report of an earlier run, which differences are told from.
+        recording: What is recorded besides the histories.
+        command: What stands in the lineage of the output as what made it.
+        interrupt: What ends the run early, once it is requested.
+        to: The family to write: `ckpt`, `saved-model`, `keras`; else that of the output's path, or of the model.
+
+    Raises:
+        Interrupted: `interrupt` was requested; where the run was is saved.
+        CkptError: something does not fit; nothing is written then.
+    """
+    if options.teacher is not None:
+        raise PlanError("`teacher` and `pseudo_label` both say what rows are: leave one of them out")
+    output, command = Path(output), command or Command.of_call("finetune", model.path, Path(output))
+    writer, model = checked_writer(model, output, to, overwrite), model.thawed()
+    callback, unlabelled = CallbackList(callbacks), _unlabelled(model, data, options, pseudo)
+    callback.on_notes([unlabelled.note])
+
+    def train(start: Model, own: Options, place: Path, beside: LabelledRows | None) -> None:
+        told = None if beside else repeats
+        finetune(start, data, own, place, True, callbacks, resume, told, recording, command, interrupt, None, beside)
+
+    asked = {"model": str(model.path), "data": str(data), **_lasting(options), **pseudo.flat()}
+    with unfinished(output.with_name(f"{output.name}.rounds"), asked, resume, overwrite) as folder:
+        done = _trained(model, options, pseudo, unlabelled, folder, train, callback)
+        kept = done[-1] if options.keep == "last" else max(done, key=_Round.goodness)
+        rounds = Rounds(kept.report, [each.facts() for each in done], kept.number)
+        made = Model.open(kept.place)
+        contents = Contents(made.graph, made.checkpoint, model.provenance, command)
+        with staged_output(output, writer, overwrite, [report_path(output)]) as place:
+            callback.on_notes(writer.write(contents, place, False).notes)
+            asked_for = {**kept.report["options"], **pseudo.flat(), "to": to}
+            write_report(place, {**kept.report, "options": asked_for, **rounds.as_json()})
+        shutil.copyfile(history_path(kept.place), history_path(output))
+    return rounds
+
+
+@dataclass(frozen=True)
+class _Round:
+    """A round that is done: where its model lies, what its run's report says, and what was labelled for it."""
+
+    number: int
+    place: Path
+    report: Mapping[str, Any]
+    labelled: Mapping[str, Any]
+
+    @property
+    def epoch(self) -> Mapping[str, Any]:
+        """The epoch whose weights were kept."""
+        epoch: Mapping[str, Any] = self.report["history"][self.report["kept_epoch"] - 1]
+        return epoch
+
+    def goodness(self) -> tuple[float, int]:
+        """Return what is higher of a better round, and of the later of two that are as good."""
+        accuracy = self.epoch["valid_accuracy"]
+        return (-self.epoch["valid_loss"] if accuracy is None else accuracy), self.number
+
+    def facts(self) -> dict[str, Any]:
+        """Return what a report has of it."""
+        judged = {name: self.epoch[name] for name in ("epoch", "valid_loss", "valid_accuracy")}
+        return {"round": self.number, **self.labelled, **judged}
+
+
+def _trained(
+    model: Model,
+    options: Options,
+    pseudo: PseudoLabels,
+    unlabelled: Unlabelled,
+    folder: Path,
+    train: Callable[[Model, Options, Path, LabelledRows | None], None],
+    callback: CallbackList,
+) -> list[_Round]:
+    """Train in rounds, until all are done or the model is sure of no label; those that are done already are kept."""
+    rounds: list[_Round] = []
+    chosen: LabelledRows | None = None
+    for number in range(pseudo.rounds + 1):
+        place = folder / f"{number}.ckpt"
+        if rounds:
+            model, options = _gone_on(model, options, rounds[-1])
+            chosen, surest = unlabelled.labelled_by(_bound(model, options), pseudo)
+            if chosen is None:
+                without = f"round {number}: no label has a probability of {pseudo.sure:g} (`sure`)"
+                callback.on_notes([f"{without}, the surest has {surest:.4f}: nothing is labelled"])
+                break
+            callback.on_notes([f"round {number} of {pseudo.rounds}: {chosen.rows.rows} rows are labelled"])
+        if not report_path(place).exists():
+            train(model, options, place, chosen)
+        report = checked_json.loads(report_path(place).read_bytes())
+        rounds.append(_Round(number, place, report, chosen.facts(report["data"]["classes"]) if chosen else {}))
+    return rounds
+
+
+def _gone_on(model: Model, options: Options, done: _Round) -> tuple[Model, Options]:
+    """Return the model with the values that a round has found, and the options with what that round has settled."""
+    found = checkpoint.open(done.place)
+    values = {name: found.get(name, tensor) for name, tensor in model.checkpoint.items()}
+    options, _ = as_begun(replace(options, lp_ft=None), done.report["options"])
+    return replace(model, checkpoint=Checkpoint.of(values)), options
+
+
+def _bound(model: Model, options: Options) -> Bound:
+    """Return a model with the roles of its tensors, as a round trains it."""
+    needed = ("inputs", "labels")
+    bound = Bound.of(model, options.roles, needed, options.classes, options.objective, options.seed)
+    return bound.preprocessing(options.preprocess)
+
+
+def _unlabelled(model: Model, data: str | Path, options: Options, pseudo: PseudoLabels) -> Unlabelled:
+    """Return the rows without labels, as the model takes them; those of the data are told by their inputs."""
+    bound = _bound(model, options).with_training_rows(data, options.held_out, options.features)
+    return Unlabelled.of(bound, pseudo, options.features, options.group)
+
+
+def _lasting(options: Options) -> dict[str, Any]:
+    """Return the options that must stay the same when rounds go on."""
+    return {name: value for name, value in options.flat().items() if name not in MAY_CHANGE}
+
+
+def _line(facts: Mapping[str, Any]) -> str:
+    figure = facts["valid_accuracy"]
+    judged = f"validation loss {facts['valid_loss']:.4g}" if figure is None else f"accuracy {figure:.4f}"
+    if "rows" not in facts:
+        return f"round {facts['round']}: labelled rows alone, {judged}"
+    classes = ", ".join(f"{name}: {count}" for name, count in facts["classes"].items())
+    labelled = f"{facts['rows']} rows labelled ({classes}), mean probability {facts['probability']:.4f}"
+    return f"round {facts['round']}: {labelled}, {judged}"
