@@ -1,5 +1,7 @@
 """TOML that would take long, or end in an error of Python's own, is refused in one way."""
 
+import time
+
 import pytest
 
 from ckpttool.core.toml_text import loads
@@ -26,3 +28,12 @@ def test_it_is_refused(text, told):
 def test_names_of_many_parts_are_read():
     name = ".".join("layer" for _ in range(300))
     assert loads(f'"{name}" = "{name}"') == {name: name}
+
+
+@pytest.mark.parametrize(
+    "text", [f'a = "{"x" * 2_000_000}"', "a = 9." + "9" * 2_000_000, "a" * 2_000_000 + " = 1"], ids=range(3)
+)
+def test_a_long_word_takes_no_time_of_its_square(text):
+    start = time.process_time()
+    assert len(loads(text)) == 1
+    assert time.process_time() - start < 3
