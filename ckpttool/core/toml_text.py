@@ -9,7 +9,7 @@ MOST_PARTS = 500
 LARGEST = 1 << 24
 """Bytes of a text that is read."""
 _DOTTED = re.compile(r"""(?<![A-Za-z0-9_"'-])(?:[A-Za-z0-9_"'-]++[ \t]*+\.[ \t]*+)++""")
-"""A key but for its last part. Each character is looked at once: it begins where a word does, and gives nothing back."""
+"""A key but for its last part. Each character is looked at once: it begins where a word does and gives nothing back."""
 
 
 def loads(text: str | bytes) -> dict[str, Any]:

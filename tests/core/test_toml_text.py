@@ -30,10 +30,8 @@ def test_names_of_many_parts_are_read():
     assert loads(f'"{name}" = "{name}"') == {name: name}
 
 
-@pytest.mark.parametrize(
-    "text", [f'a = "{"x" * 2_000_000}"', "a = 9." + "9" * 2_000_000, "a" * 2_000_000 + " = 1"], ids=range(3)
-)
+@pytest.mark.parametrize("text", ['a = "WORD"', "a = 9.WORD", "WORD = 1"])
 def test_a_long_word_takes_no_time_of_its_square(text):
     start = time.process_time()
-    assert len(loads(text)) == 1
+    assert len(loads(text.replace("WORD", "9" * 2_000_000))) == 1
     assert time.process_time() - start < 3

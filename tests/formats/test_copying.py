@@ -2,6 +2,7 @@
 
 import errno
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,7 @@ import pytest
 from conformance import tensors_of
 
 from ckpttool import checkpoint
-from ckpttool.core.errors import CkptError, CorruptCheckpoint
+from ckpttool.core.errors import CkptError, CorruptCheckpoint, MissingFile
 from ckpttool.core.tensors import BY_NAME, Extent, Tensor, TensorSpec
 from ckpttool.formats.tensorflow.bundle import Bundle
 from ckpttool.formats.writing import copying, read_back
@@ -178,6 +179,24 @@ def test_a_file_that_has_changed_since_it_was_listed(loose, tmp_path, change):
     assert not list(tmp_path.glob("y*"))
 
 
+def test_a_file_that_is_gone_was_replaced_if_it_was_listed_and_is_missing_if_it_was_not(loose, tmp_path):
+    loose.extent.path.unlink()
+    with pytest.raises(CorruptCheckpoint, match="loose was replaced while it was read"):
+        checkpoint.save({"t": loose}, tmp_path / "y")
+    named = Tensor(loose.spec, loose.read, extent=Extent(loose.extent.path, 4, 16, None))
+    with pytest.raises(MissingFile, match="loose is missing"):
+        checkpoint.save({"t": named}, tmp_path / "y")
+
+
+def test_a_container_that_is_damaged_is_not_copied_from(loose, tmp_path):
+    def damaged():
+        raise CorruptCheckpoint("its container is damaged")
+
+    within = Tensor(loose.spec, loose.read, extent=replace(loose.extent, require_whole=damaged))
+    with pytest.raises(CorruptCheckpoint, match="its container is damaged"):
+        checkpoint.save({"t": within}, tmp_path / "y")
+
+
 def test_a_file_that_changes_while_it_is_copied(loose, tmp_path, monkeypatch):
     def late(*arguments):
         moved = SYSTEM(*arguments)
@@ -208,6 +227,18 @@ def test_many_sources_are_not_all_open_at_once(tmp_path, monkeypatch):
     opened = {f"t{n}": Bundle().open(tmp_path / f"x{n}")[f"t{n}"] for n in range(6)}
     checkpoint.save(opened, tmp_path / "y")
     assert [int(checkpoint.open(tmp_path / "y")[f"t{n}"].read()[0]) for n in range(6)] == list(range(6))
+    with (tmp_path / "z").open("wb") as file, copying.Copier(file, tmp_path / "z") as copier:
+        for tensor in opened.values():
+            copier.add(tensor)
+        assert len(copier._sources) == 2
+
+
+def test_threads_end_with_the_copying(tmp_path):
+    with (tmp_path / "z").open("wb") as file, copying.Copier(file, tmp_path / "z") as copier:
+        pass
+    for thread in (copier._writes, copier._read_back._checks):
+        with pytest.raises(RuntimeError, match="after shutdown"):
+            thread.call(print)
 
 
 def test_only_bytes_that_are_given_as_they_lie_have_an_extent():
