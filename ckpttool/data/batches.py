@@ -33,6 +33,20 @@ def epoch_order(rows: int, seed: int, epoch: int, buffer: int | None = None) -> 
     return order
 
 
+def by_twos(order: NDArray[np.int64], labels: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return an order of rows in which each is followed by the next one of its label, two and two.
+
+    >>> by_twos(np.array([3, 0, 4, 1, 2]), np.array([7, 8, 7, 8, 7])).tolist()
+    [3, 1, 0, 4, 2]
+    """
+    own = labels[order]
+    places = np.argsort(own, kind="stable")
+    rank = np.arange(len(order)) - np.searchsorted(own[places], own[places])
+    firsts = places[np.arange(len(order)) - rank % 2]
+    dealt: NDArray[np.int64] = order[places[np.argsort(2 * firsts + rank % 2)]]
+    return dealt
+
+
 def batch_bounds(rows: int, batch_size: int) -> NDArray[np.int64]:
     """Return where batches begin and end: batch i has the rows from bounds[i] to bounds[i + 1] of the order.
 

@@ -90,11 +90,12 @@ class Evaluator:
         """Take a part whose wanted tensors are the loss and, where there is one, the accuracy."""
         self._stream = Stream(function, state, constants)
 
-    def score(self, arrays: Mapping[str, Rows], rows: int) -> Score:
-        """Return the mean loss and accuracy over all rows."""
+    def score(self, arrays: Mapping[str, Rows], rows: int, bounds: Sequence[int] | None = None) -> Score:
+        """Return the mean loss and accuracy over all rows; over batches with these `bounds`, where it is of those."""
         means = Means(self._stream.function, len(self._stream.function.wanted))
-        for part, values in self._stream.over(arrays, rows):
-            means.add(part, values)
+        batches = map(slice, bounds, bounds[1:]) if bounds else self._stream.parts(arrays, rows)
+        for part in batches:
+            means.add(part, self._stream.of(arrays, part))
         loss, *accuracy = means.read()
         return Score(rows, loss, accuracy[0] if accuracy else None)
 

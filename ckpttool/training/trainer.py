@@ -10,10 +10,11 @@ from ckpttool.core.collector import collector_paused
 from ckpttool.core.errors import PlanError
 from ckpttool.core.tensors import Array, Tensor
 from ckpttool.core.variable_kinds import AVERAGE
-from ckpttool.data.batches import batch_bounds, epoch_order, even_run
+from ckpttool.data.batches import batch_bounds, by_twos, epoch_order, even_run
 from ckpttool.data.class_files import named_outputs
-from ckpttool.data.rows import IN_MEMORY, Rows
+from ckpttool.data.rows import IN_MEMORY, ChosenRows, Rows
 from ckpttool.data.splits import Split
+from ckpttool.graph.contents.batch_losses import PAIRS, batch_loss
 from ckpttool.graph.contents.class_names import with_class_names
 from ckpttool.graph.contents.preprocessing import with_preprocessing_text
 from ckpttool.graph.contents.stored import stored_tensors
@@ -158,6 +159,11 @@ class Trainer:
         variants = range(self.features.variants if self.features else 1)
         self._train = [{**self._feeds(train, variant), **taught} for variant in variants]
         self._valid = self._feeds(valid)
+        self._judged_by: list[int] | None = None
+        if batch_loss(self.graph):
+            order = self._dealt(epoch_order(valid.rows, self.options.seed, 0), valid)
+            self._valid = {name: ChosenRows(rows, order) for name, rows in self._valid.items()}
+            self._judged_by = batch_bounds(valid.rows, self.options.batch_size or BATCH_SIZE).tolist()
 
     def restart(
         self, splits: tuple[Split, Split], seed: int, values: Mapping[str, Tensor], features: CachedRows | None = None
@@ -234,11 +240,17 @@ class Trainer:
         rows = self._train[self.features.variant_of(epoch) if self.features else 0]
         count, size = self.bound.splits[0].rows, sum(array.nbytes for array in rows.values())
         buffer = None if size <= IN_MEMORY else count * BUFFER // size
-        return rows, epoch_order(count, self.options.seed, epoch, buffer)
+        return rows, self._dealt(epoch_order(count, self.options.seed, epoch, buffer), self.bound.splits[0])
+
+    def _dealt(self, order: Array, split: Split) -> Array:
+        """Return an order of rows in which those that need each other are in one batch."""
+        if split.labels is None or batch_loss(self.graph) != PAIRS:
+            return order
+        return by_twos(order, split.labels)
 
     def score(self) -> Score:
         """Score the validation rows; a loss that is not finite is for the caller to explain."""
-        return self._evaluator.score(self._valid, self.bound.splits[1].rows)
+        return self._evaluator.score(self._valid, self.bound.splits[1].rows, self._judged_by)
 
     def learning_rate(self) -> float | None:
         """Return the present base rate of a training op that is ours."""

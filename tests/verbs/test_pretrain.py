@@ -11,6 +11,7 @@ import pytest
 
 from ckpttool import checkpoint
 from ckpttool.core.errors import CkptError, ExistingOutput, PlanError
+from ckpttool.data.batches import by_twos, epoch_order
 from ckpttool.model.model import Model
 from ckpttool.runtime.pretraining.methods import PretrainingMethod
 from ckpttool.runtime.recipe import Recipe
@@ -193,3 +194,24 @@ def test_a_models_own_layers_go_on_by_a_method_that_trains_all(
     before, after = values(small), values(tmp_path / "out.ckpt")
     assert set(after) == {"hidden1/kernel", "hidden1/bias", "hidden2/kernel", "hidden2/bias"}
     assert not any(np.array_equal(before[name], after[name]) for name in after)
+
+
+def test_a_loss_that_compares_rows_is_judged_in_batches_as_it_is_trained(
+    run: Callable[..., Pretrained], tmp_path: Path
+) -> None:
+    """Rows to validate on are dealt as those to train on: those of 50 labels, in their order, have their pairs."""
+    draw, labels = np.random.default_rng(0), np.repeat(np.arange(50), 8)
+    rows = (labels[:, np.newaxis] + draw.normal(size=(400, 4))).astype(np.float32) / 50
+    np.savez(tmp_path / "rows.npz", x_train=rows, y_train=labels, x_valid=rows, y_valid=labels)
+    done = run(text="pairs", data=tmp_path / "rows.npz", layers="hidden1 = dense(4)", options={"keep": "last"})
+    weights = values(tmp_path / "out.ckpt")
+    embedding = rows @ weights["hidden1/kernel"] + weights["hidden1/bias"]
+    embedding /= np.linalg.norm(embedding, axis=1, keepdims=True)
+    losses = []
+    for batch in np.split(by_twos(epoch_order(400, OPTIONS.seed, 0), labels), 20):
+        distance = np.linalg.norm(embedding[batch][:, np.newaxis] - embedding[batch], axis=2)
+        same = labels[batch][:, np.newaxis] == labels[batch]
+        assert (same.sum(axis=1) > 1).sum() >= 18
+        alike, apart = same & ~np.eye(20, dtype=bool), ~same
+        losses.append(np.mean(distance[alike] ** 2) + np.mean(np.maximum(0, 1 - distance[apart]) ** 2))
+    assert done.stages[0]["history"][-1]["valid_loss"] == pytest.approx(np.mean(losses), rel=1e-3)

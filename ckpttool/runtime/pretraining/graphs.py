@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from ckpttool.core.errors import PlanError
+from ckpttool.graph.contents.batch_losses import PAIRS, TOGETHER, with_batch_loss
 from ckpttool.graph.contents.keras_network import keras_network, with_keras_network
 from ckpttool.graph.core import Graph, TensorRef
 from ckpttool.graph.rewrite.draft import Draft
@@ -94,6 +95,8 @@ def with_method(
             if judged.figure is not None:
                 name_role("accuracy", tensorflow().identity(judged.figure, name="figure"))
         put = with_keras_network(exported(built, graph), None)
+    if method.compares:
+        put = with_batch_loss(put, PAIRS if method.labelled else TOGETHER)
     if seen is place.given:
         return put
     draft = Draft(put)

@@ -54,6 +54,8 @@ class Method(Call):
     """Whether each layer is trained alone, on what those below it give; else all are trained together, on rows."""
     labelled: ClassVar[bool] = False
     """Whether rows need labels, which say what belongs together."""
+    compares: ClassVar[bool] = False
+    """Whether the loss compares the rows of a batch, so that it is of batches."""
     on_images: ClassVar[bool] = False
     """Whether rows have to be images."""
     augments: ClassVar[bool] = False

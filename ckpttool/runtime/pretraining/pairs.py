@@ -25,6 +25,7 @@ class Pairs(Method):
     margin: float = 1.0
     mining: Literal["all", "semi_hard"] = "all"
     labelled: ClassVar[bool] = True
+    compares: ClassVar[bool] = True
     measure: ClassVar[str] = "margin that is missed"
     figure: ClassVar[str] = "pairs told right"
 

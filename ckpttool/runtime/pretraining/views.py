@@ -29,6 +29,7 @@ class Views(Method):
     units: int = 256
     on_images: ClassVar[bool] = True
     augments: ClassVar[bool] = True
+    compares: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         """Check the units."""
