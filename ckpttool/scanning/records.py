@@ -17,7 +17,7 @@ REPORT = ".run.json"
 WRITTEN = ("output", "cache-dir", "tensorboard", "plot", "html", "save-to", "study")
 """Options that say where files are written."""
 LARGEST = 1 << 28
-STATE = re.compile(r'^\s*(?:all_)?model_checkpoint_path[^"\n]*"([^"\n]*)"', re.MULTILINE)
+STATE = re.compile(r'^[ \t]*+(?:all_)?model_checkpoint_path[^"\n]*"([^"\n]*)"', re.MULTILINE)
 HELP = "look at the path before a command is given this file"
 
 

@@ -4,6 +4,7 @@ import io
 import json
 import os
 import pickle
+import time
 import zipfile
 from collections import OrderedDict
 from pathlib import Path
@@ -227,6 +228,13 @@ RECORDS = {
 def test_records(tmp_path: Path, name: str) -> None:
     (tmp_path / name).write_text(RECORDS[name])
     assert [kind for kind, *_ in found(tmp_path)] == ["record/path"]
+
+
+def test_a_state_file_of_empty_lines_takes_no_time_of_their_square(tmp_path: Path) -> None:
+    (tmp_path / "checkpoint").write_text("\n" * 200_000 + f"  {RECORDS['checkpoint']}\n")
+    start = time.process_time()
+    assert [kind for kind, *_ in found(tmp_path)] == ["record/path"]
+    assert time.process_time() - start < 3
 
 
 def test_what_ckpttool_writes_is_clean(tmp_path: Path) -> None:

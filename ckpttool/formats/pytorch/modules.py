@@ -19,7 +19,7 @@ MOST_PARTS = 1000
 """Parts of an attribute that are looked at: long lists of numbers are none of tensors."""
 TENSORS = (View, NumpyArray, Unread)
 _CLASS = re.compile(r"^class (?P<name>\w+)\(Module\):\n(?P<body>(?:[ \t].*\n|\n)*)", re.MULTILINE)
-_LISTED = re.compile(r"^\s+__(?:parameters|buffers)__ = \[(.*)\]$", re.MULTILINE)
+_LISTED = re.compile(r"^[ \t]++__(?:parameters|buffers)__ = \[(.*)\]$", re.MULTILINE)
 
 Classes = Mapping[str, list[str]]
 """The parameters and buffers of TorchScript's classes, in their order."""
