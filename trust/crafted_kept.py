@@ -180,6 +180,7 @@ TEXTS: dict[str, Callable[[], bytes]] = {
     "200,000 keys": lambda: b"".join(b"k%d = 1\n" % n for n in range(200_000)),
     "100,000 tables": lambda: b"".join(b"[t%d]\nx = 1\n" % n for n in range(100_000)),
     "a number of 1 MB": lambda: b"a = " + b"9" * (1 << 20),
+    "a text of 8 MB": lambda: b'a = "' + b"x" * (8 << 20) + b'"',
     "a text of 20 MB": lambda: b'a = "' + b"x" * (20 << 20) + b'"',
     "JSON of 200,000 levels": lambda: b'{"a":' * 200_000,
     "lists of JSON": lambda: b'{"options":' + b"[" * 1_000_000,
@@ -219,6 +220,13 @@ def rules_read(path: Path) -> object:
     return len(moves(["a" * 60, "a" * 5000, "x/" * 2000, *(f"a{n}" for n in range(50))], read_rules(path)))
 
 
+def scanned(path: Path) -> object:
+    """Look for what could act."""
+    from ckpttool.verbs.scan import scan
+
+    return len(scan([path]).found)
+
+
 def texts() -> Iterator[Case]:
     """Yield options, reports and rules."""
     for name, content in TEXTS.items():
@@ -227,6 +235,7 @@ def texts() -> Iterator[Case]:
         yield Case(f"report: {name}", file("x.run.json", content), refusals(report))
         yield Case(f"lineage: {name}", file("x.lineage.json", content), refusals(fuzzing.read_lineage))
         yield Case(f"rules in TOML: {name}", file("x.toml", content), refusals(rules_read))
+        yield Case(f"state file, scanned: {name}", file("checkpoint", content), refusals(scanned))
         state = lambda folder, make=content: fuzzing.save_of_a_run(folder, make())  # noqa: E731
         yield Case(f"state of a run: {name}", state, refusals(fuzzing.TARGETS["state of a run"].read))
     for name, content in RULES.items():

@@ -125,7 +125,8 @@ class Tester:
         if session.testsfailed:
             raise RuntimeError("tests cannot be collected")
         sources = {str(path): Source(path, str(path.relative_to(ROOT / "ckpttool"))) for path in _paths(self._group)}
-        reached = in_child(lambda: list(_baseline(session, set(sources), self._group.slowest)))
+        times = {at: took for at, took in in_child(lambda: _timed(session)).items() if took <= self._group.slowest}
+        reached = in_child(lambda: list(_baseline(session, set(sources), times)))
         known = _known_functions(set(sources))
         for path, source in sources.items():
             count = len(list(source.mutants()))
@@ -201,9 +202,21 @@ def _be_quiet() -> None:
     os.dup2(nowhere, 2)
 
 
-def _baseline(session: pytest.Session, paths: set[str], slowest: float) -> Iterator[Reached]:
-    """Run each test, and yield those that pass and are quick enough."""
+def _timed(session: pytest.Session) -> dict[int, float]:
+    """Run each test, and return what those that pass take of the processor."""
+    found: dict[int, float] = {}
     for place, item in enumerate(session.items):
+        begin = time.process_time()
+        if _passes(item):
+            found[place] = time.process_time() - begin
+        else:
+            os.write(TOLD, f"  fails without any mutant: {item.nodeid}\n".encode())
+    return found
+
+
+def _baseline(session: pytest.Session, paths: set[str], times: dict[int, float]) -> Iterator[Reached]:
+    """Run tests again, and yield which lines they reach: to follow them takes many times as long."""
+    for place, seconds in times.items():
         lines: dict[str, set[int]] = {}
 
         def local(frame: types.FrameType, event: str, _: Any, lines: dict[str, set[int]] = lines) -> Any:
@@ -213,16 +226,12 @@ def _baseline(session: pytest.Session, paths: set[str], slowest: float) -> Itera
         def tracer(frame: types.FrameType, event: str, argument: Any, local: Any = local) -> Any:
             return local(frame, event, argument) if frame.f_code.co_filename in paths else None
 
-        begin = time.process_time()
         sys.settrace(tracer)
         threading.settrace(tracer)
-        passed = _passes(item)
+        _passes(session.items[place])
         sys.settrace(None)
         threading.settrace(None)  # type: ignore[arg-type]
-        seconds = time.process_time() - begin
-        if not passed:
-            os.write(TOLD, f"  fails without any mutant: {item.nodeid}\n".encode())
-        elif lines and seconds <= slowest:
+        if lines:
             yield Reached(place, seconds, lines)
 
 
