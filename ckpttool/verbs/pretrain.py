@@ -25,10 +25,13 @@ from ckpttool.runtime.recipe import Recipe
 from ckpttool.runtime.spec import parse
 from ckpttool.training.bound import Bound
 from ckpttool.training.callbacks.callback import CallbackList, Callbacks
-from ckpttool.training.callbacks.recording import Recording
+from ckpttool.training.callbacks.recording import Recording, history_path, write_histories
+from ckpttool.training.collapse import Representation, representation_of
 from ckpttool.training.loop import Interrupt
 from ckpttool.training.options import Options
 from ckpttool.training.pretraining import Grown, Views, stages_of
+from ckpttool.training.pretraining_record import PretrainingRecord
+from ckpttool.training.reconstruction import Trained
 from ckpttool.training.run import report_path, write_report
 from ckpttool.training.unfinished import unfinished
 from ckpttool.verbs.finetune import MAY_CHANGE, finetune
@@ -57,7 +60,10 @@ class Pretrained:
     def _line(self, stage: Mapping[str, Any]) -> str:
         kept = stage["history"][stage["kept_epoch"] - 1]
         figure = "" if kept["valid_accuracy"] is None else f", {self.method.figure} {kept['valid_accuracy']:.4f}"
-        return f"{stage['layer']}: epoch {kept['epoch']}, {self.method.measure} {kept['valid_loss']:.4g}{figure}"
+        found = Representation.from_json(stage["representation"])
+        return (
+            f"{stage['layer']}: epoch {kept['epoch']}, {self.method.measure} {kept['valid_loss']:.4g}{figure}, {found}"
+        )
 
 
 def pretrain(
@@ -112,32 +118,43 @@ def pretrain(
     views = Views.of(method, bound.splits[0], shape, options)
     asked = {"layers": layers, "method": str(method), "shape": shape, "data": str(data), **_lasting(options)}
     asked |= {"from": str(model.path) if model else None, "after": after}
+    record = PretrainingRecord.of(recording, stages, overwrite, resume)
     done: list[Mapping[str, Any]] = []
+    trained: list[Trained] = []
     callback.on_notes(grown.notes)
     with unfinished(output.with_name(f"{output.name}.stages"), asked, resume, overwrite) as folder:
         for number, stage in enumerate(stages):
             frozen, below = grown.values if method.layerwise else {}, grown.with_stage(stage.before, options.seed)
             grown = below.with_stage(stage.layers, options.seed + number)
             place = folder / f"{number + 1}.ckpt"
+            begun = grown.to_train(method, stage, below.top, options.seed, views, folder / stage.name)
             if not report_path(place).exists():
                 callback.on_notes([f"{stage.name}, {number + 1} of {len(stages)}: the loss is the {method.measure}"])
-                trained = grown.to_train(method, stage, below.top, options.seed, views, folder / stage.name)
                 cached = bool(frozen) and options.augment is None
                 own = replace(options, freeze="|".join(map(re.escape, frozen)) or None, cache=cached)
                 own = replace(own, augment=None) if method.augments else own
                 own = replace(own, image_shape=None) if method.on_images and own.augment is None else own
-                finetune(trained, data, own, place, True, callbacks, resume, None, recording, command, interrupt)
+                own_record = record.stages[stage.name]
+                finetune(begun, data, own, place, True, callbacks, resume, None, own_record, command, interrupt)
             report = checked_json.loads(report_path(place).read_bytes())
-            done.append({"layer": stage.name, **{name: report[name] for name in FIGURES}})
-            grown = grown.with_values(checkpoint.open(place))
+            values = checkpoint.open(place)
+            grown = grown.with_values(values)
+            found = representation_of(Model(place, grown.graph, Checkpoint.of(grown.values)), grown.top, bound)
+            callback.on_notes(found.notes(stage.name, method.helps))
+            figures = {**{name: report[name] for name in FIGURES}, "representation": found.as_json()}
+            done.append({"layer": stage.name, **figures})
+            trained.append(Trained(stage, replace(begun, checkpoint=values), grown.top))
         grown = grown.with_stage(rest, options.seed)
         graph = with_preprocessing_text(grown.graph, bound.trained_preprocessing)
         contents = Contents(graph, grown.values, model.provenance if model else None, command)
         pretrained = Pretrained(method, done)
-        with staged_output(output, writer, overwrite, [report_path(output)]) as place:
+        with staged_output(output, writer, overwrite, _beside(output)) as place:
             callback.on_notes(writer.write(contents, place, False).notes)
             named = str(model.path) if model else None
+            write_histories(place, {stage["layer"]: stage["history"] for stage in done})
             write_report(place, {"model": named, "data": report["data"], "options": asked, **pretrained.summary()})
+        layout = options.image_shape or (shape if shape and len(shape) > 1 else None)
+        record.draw(f"{output.name}: {method}", method, done, [] if model else trained, bound, layout)
     return pretrained
 
 
@@ -156,8 +173,13 @@ def _checked_writer(model: Model | None, output: Path, to: str | None, overwrite
     """
     writer = writer_for(model.graph.source if model else "", output, to)
     writer.check(output, overwrite)
-    refuse_existing([report_path(output)], overwrite)
+    refuse_existing(_beside(output), overwrite)
     return writer
+
+
+def _beside(output: Path) -> list[Path]:
+    """Return what lies beside a result."""
+    return [report_path(output), history_path(output)]
 
 
 def _begun(

@@ -59,6 +59,10 @@ def pretrain(
     labels are for. Layers of a layer-wise method are trained one after the other, each on what those below it give. A
     run that is stopped (Ctrl-C) is kept in OUT.stages, and the same command with --resume continues it.
 
+    --plot draws the curves of all layers, of autoencoders and rbm below rows beside what is made of them again;
+    OUT.history.csv has the figures, --tensorboard a folder for each layer. The effective rank says how many directions
+    a layer's features have (Roy and Vetterli 2007); a layer that gives nearly the same for all rows is told.
+
     \b
     Methods:
       autoencoder(noise=gaussian(0.3), tied=False, sparsity=0, compare=squared)

@@ -73,6 +73,7 @@ class Autoencoder(Method):
     compare: Literal["squared", "cross_entropy"] = "squared"
     layerwise: ClassVar[bool] = True
     measure: ClassVar[str] = "reconstruction error"
+    helps: ClassVar[str] = "a lower `lr`, another activation (elu), or less sparsity"
 
     def __post_init__(self) -> None:
         """Check the weight."""
@@ -93,9 +94,11 @@ class Autoencoder(Method):
         decoded = decode(place, self.tied)
         if self.compare == "cross_entropy":
             error = tf.reduce_mean(tf.nn.sigmoid_cross_entropy_with_logits(labels=place.given, logits=decoded))
+            decoded = tf.sigmoid(decoded)
         else:
             error = tf.reduce_mean(tf.math.squared_difference(decoded, place.given))
-        return Judged(error + self.sparsity * tf.reduce_mean(tf.abs(place.outputs)) if self.sparsity else error)
+        loss = error + self.sparsity * tf.reduce_mean(tf.abs(place.outputs)) if self.sparsity else error
+        return Judged(loss, made_again=decoded)
 
 
 def decode(place: Place, tied: bool) -> Any:

@@ -21,6 +21,8 @@ from ckpttool.runtime.whole_graphs import building, exported, name_role
 SCOPE = "dnn"
 METHOD = "pretraining"
 """The scope of what a method puts on a graph."""
+MADE_AGAIN = f"{METHOD}/made_again:0"
+"""The rows of a layer's input that a method makes of its output."""
 INPUTS, LABELS = "X", "y"
 
 
@@ -94,6 +96,8 @@ def with_method(
             name_role("loss", tensorflow().identity(judged.loss, name="loss"))
             if judged.figure is not None:
                 name_role("accuracy", tensorflow().identity(judged.figure, name="figure"))
+            if judged.made_again is not None:
+                tensorflow().identity(judged.made_again, name="made_again")
         put = with_keras_network(exported(built, graph), None)
     if method.compares:
         put = with_batch_loss(put, PAIRS if method.labelled else TOGETHER)

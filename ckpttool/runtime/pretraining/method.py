@@ -38,10 +38,14 @@ class Place:
 
 @dataclass(frozen=True)
 class Judged:
-    """The loss of a batch, a scalar, and a figure that tells people more, by its name; 1 is the best it can be."""
+    """The loss of a batch, a scalar, and a figure that tells people more, by its name; 1 is the best it can be.
+
+    `made_again` is what a layer was given, made of its outputs again, by methods that do that.
+    """
 
     loss: Any
     figure: Any | None = None
+    made_again: Any | None = None
 
 
 @dataclass(frozen=True)
@@ -64,6 +68,8 @@ class Method(Call):
     """What the loss measures, in words."""
     figure: ClassVar[str] = ""
     """What the figure beside it says, in words."""
+    helps: ClassVar[str] = "a lower `lr`, or another activation"
+    """What helps where a layer gives the same for all rows, in words."""
 
     def seen(self, place: Place) -> Any:
         """Return what the layers are to see, made of `place.given`; it may have more rows."""

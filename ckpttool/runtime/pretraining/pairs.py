@@ -28,6 +28,7 @@ class Pairs(Method):
     compares: ClassVar[bool] = True
     measure: ClassVar[str] = "margin that is missed"
     figure: ClassVar[str] = "pairs told right"
+    helps: ClassVar[str] = "mining=all, a larger `batch_size`, or a lower `lr`"
 
     def __post_init__(self) -> None:
         """Check the margin."""

@@ -26,6 +26,7 @@ class Rbm(Method):
     chains: int = 0
     visible: Literal["bernoulli", "gaussian"] = "bernoulli"
     layerwise: ClassVar[bool] = True
+    helps: ClassVar[str] = "a lower `lr`, or rows from 0 to 1"
 
     def __post_init__(self) -> None:
         """Check the numbers."""
@@ -54,7 +55,8 @@ class Rbm(Method):
         divergence = tf.reduce_mean(machine.energy(rows)) - tf.reduce_mean(machine.energy(sampled))
         is_likely = self.visible == "bernoulli"
         measure = -machine.pseudo_likelihood(rows) if is_likely else machine.error(rows)
-        return Judged(tf.stop_gradient(measure - divergence) + divergence)
+        loss = tf.stop_gradient(measure - divergence) + divergence
+        return Judged(loss, made_again=machine.made(place.outputs))
 
 
 @dataclass(frozen=True)

@@ -30,6 +30,7 @@ class Views(Method):
     on_images: ClassVar[bool] = True
     augments: ClassVar[bool] = True
     compares: ClassVar[bool] = True
+    helps: ClassVar[str] = "a larger `batch_size`, another `augment`, or a lower `lr`"
 
     def __post_init__(self) -> None:
         """Check the units."""

@@ -6,9 +6,10 @@ The history, `OUT.history.csv`, has a row per epoch, for whoever draws or compar
 import csv
 import io
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import astuple, dataclass, fields
 from pathlib import Path
+from typing import Any
 
 from ckpttool.formats.writing.files import refuse_existing, refuse_unwritable, replacing
 from ckpttool.training.callbacks.callback import Callback
@@ -48,6 +49,17 @@ class Recording:
 def history_path(output: str | Path) -> Path:
     """Return where the history of a model lies: beside it."""
     return Path(f"{output}.history.csv")
+
+
+def write_histories(output: str | Path, stages: Mapping[str, Sequence[Mapping[str, Any]]]) -> None:
+    """Write the epochs of several runs, as their reports have them, as one history: `stage` says which run."""
+    names = ["stage", *(field.name for field in fields(Epoch))]
+    text = io.StringIO()
+    writer = csv.DictWriter(text, names, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows({"stage": stage, **epoch} for stage, epochs in stages.items() for epoch in epochs)
+    with replacing(history_path(output)) as file:
+        file.write(text.getvalue().encode())
 
 
 def _is_of_no_run(path: Path, output: str | Path) -> bool:
