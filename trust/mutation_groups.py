@@ -41,6 +41,16 @@ GROUPS = {
     "search": Group(
         ("search/study.py",), ("search/test_study.py", "search/test_differences.py", "search/test_stopping.py")
     ),
+    "writing": Group(
+        ("formats/writing/read_back.py", "formats/writing/copying.py"),
+        (
+            "formats/test_read_back.py",
+            "formats/test_copying.py",
+            "formats/test_split_by_size.py",
+            "formats/tensorflow/test_bundle.py",
+            "formats/safetensors/test_format.py",
+        ),
+    ),
     "pairing": Group(
         ("search/differences.py",),
         ("search/test_differences.py",),
@@ -88,16 +98,6 @@ BY_NAME = {
     "keras": Group(
         tuple(f"formats/keras/{name}.py" for name in ("archive", "copy", "weights", "writing")),
         ("formats/keras",),
-    ),
-    "writing": Group(
-        ("formats/writing/read_back.py", "formats/writing/copying.py"),
-        (
-            "formats/test_read_back.py",
-            "formats/test_copying.py",
-            "formats/test_split_by_size.py",
-            "formats/tensorflow/test_bundle.py",
-            "formats/safetensors/test_format.py",
-        ),
     ),
     "model": Group(
         ("model/model.py", "model/families.py"),
