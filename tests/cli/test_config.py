@@ -14,7 +14,7 @@ import pytest
 from ckpttool import checkpoint
 from ckpttool.cli.commands.finetune import finetune
 from ckpttool.runtime.objectives import Objective
-from ckpttool.training.options import Options
+from ckpttool.training.options import Options, PseudoLabels
 from ckpttool.training.run import write_report
 from ckpttool.verbs import finetune as verb
 
@@ -171,6 +171,8 @@ SAID: dict[str, Any] = {
 """A value for each option of `finetune`, not its default: an option that is added belongs here, or below."""
 ALONE = {"train-op": "Momentum"}
 """It takes the place of a recipe."""
+ROUNDS = {"pseudo-label": "0.2", "unlabelled": "many.npz", "rounds": "3", "sure": "0.9"}
+"""Of a run in rounds."""
 ELSEWHERE = {"model", "data", "weights"}
 """In the report, beside the options; weights are part of what the model is called."""
 NOT_REPEATED = {
@@ -185,7 +187,26 @@ def long_names() -> set[str]:
 
 
 def test_every_option_is_accounted_for() -> None:
-    assert long_names() == {*SAID, *ALONE, *ELSEWHERE, *NOT_REPEATED}
+    assert long_names() == {*SAID, *ALONE, *ROUNDS, *ELSEWHERE, *NOT_REPEATED}
+
+
+def test_what_rounds_are_asked_for_comes_back_from_a_report(
+    shell: Any, small: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[PseudoLabels] = []
+
+    def listen(*_: Any, pseudo: PseudoLabels, **given: Any) -> None:
+        seen.append(pseudo)
+        raise click.ClickException("asked")
+
+    monkeypatch.setattr("ckpttool.cli.commands.finetune.finetune_in_rounds", listen)
+    monkeypatch.setattr("ckpttool.cli.commands.finetune.configure_for", lambda *_: None)
+    typed = [word for name, value in ROUNDS.items() for word in (f"--{name}", value)]
+    shell.run("finetune", small, "--data", "d.npz", *typed, "-o", tmp_path / "o", exit_code=2)
+    facts = {"model": str(small), "data": {"path": "d.npz", "fingerprint": {}, "held_out": None}}
+    write_report(tmp_path / "o", {**facts, "options": {**Options().flat(), **seen[0].flat()}})
+    shell.run("finetune", "--config", tmp_path / "o.run.json", "-o", tmp_path / "again", exit_code=2)
+    assert seen[1] == seen[0] == PseudoLabels(0.2, Path("many.npz"), 3, 0.9)
 
 
 @pytest.mark.parametrize("said", [SAID, ALONE], ids=["recipe", "train-op"])
