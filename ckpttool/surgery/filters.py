@@ -70,7 +70,7 @@ def convolution_filters(kernel: Array, depthwise: bool, most: int) -> Filters:
     *window, channels, outputs = kernel.shape
     if kernel.ndim == STEPS:
         series = kernel[..., :most].transpose(2, 1, 0)[..., np.newaxis]
-        return Filters(series, outputs, "filters", f"{channels} channels as rows")
+        return Filters(series, outputs, "filters", "channels as rows")
     if depthwise or (outputs == 1 and channels > COLOURS):
         each = kernel.reshape(*window, 1, -1)[..., :most].transpose(3, 0, 1, 2)
         return Filters(each, channels * outputs, "filters", f"each of one of {channels} channels")

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from math import isqrt, prod
+from math import isqrt, prod, sqrt
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +39,7 @@ KERNELS = ("kernel", "weight", "weights", "w", "depthwise_kernel", "depthwise_we
 """How the names of kernels end that are drawn, where a layer has several tensors that could be."""
 _HELP = "`image_shape` HEIGHT,WIDTH,CHANNELS tells how they are laid out"
 TILE, GAP = 64, 3
-"""Pixels of a picture's shorter side, at least, and between two of them."""
+"""Pixels of a picture's side, at least about so many, and between two of them."""
 NARROWEST, ASIDE, HEADING = 4.0, 0.5, 0.6
 """Inches: the width of the whole, and what stands beside and above the pictures."""
 
@@ -240,7 +240,7 @@ def _with_channels(row: Sequence[int]) -> tuple[int, int, int]:
 def _draw(picture: Picture, title: str, filters: Filters) -> None:
     """Draw pictures in a grid, with the number of each row's first unit beside it."""
     tiles = filters.tiles
-    times = max(1, round(TILE / min(tiles.shape[1:3])))
+    times = max(1, round(TILE / sqrt(prod(tiles.shape[1:3]))))
     large = shades(tiles).repeat(times, axis=1).repeat(times, axis=2)
     count, height, width, _ = large.shape
     columns = columns_of(count, height, width)
