@@ -2,6 +2,7 @@
 
 import io
 import json
+import re
 import struct
 import zipfile
 from pathlib import Path
@@ -79,7 +80,7 @@ def in_sqlite(data: bytes, at: int) -> str:
         return "room of a page that holds nothing"
     for cell in struct.unpack_from(f">{cells}H", data, pointers) if kind == 13 else ():
         after = page + cell + (2 if data[page + cell] & 0x80 else 1)
-        if at == after and b"sqlite_autoindex" in data[after : after + 30]:
+        if at == after and re.search(rb"table|index", data[after : after + 14]):
             return "number of a row in the list of tables"
     while free:
         following, length = struct.unpack_from(">HH", data, page + free)

@@ -94,7 +94,7 @@ BY_NAME = {
         slowest=6.0,
         imports=TENSORFLOW,
     ),
-    "hdf5": Group(("formats/hdf5",), ("formats/hdf5", "formats/keras/test_weights.py"), slowest=1.0),
+    "hdf5": Group(("formats/hdf5",), ("formats/hdf5",), slowest=1.0),
     "keras": Group(
         tuple(f"formats/keras/{name}.py" for name in ("archive", "copy", "weights", "writing")),
         ("formats/keras",),

@@ -290,7 +290,7 @@ def _tables(connection: sqlite3.Connection) -> list[str]:
     tables = [(name, sql) for kind, name, table, sql in found if (kind, table) == ("table", name)]
     indexes = {("index", f"sqlite_autoindex_{name}_1", name, None) for name, _ in tables}
     others = {row for row in found if row[0] != "table"}
-    return [sql for name, sql in tables if sql.startswith(f"CREATE TABLE {name} (")] if others == indexes else []
+    return [sql for name, sql in tables if str(sql).startswith(f"CREATE TABLE {name} (")] if others == indexes else []
 
 
 def _checksum(facts: Sequence[object], content: bytes) -> int:

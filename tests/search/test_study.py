@@ -149,6 +149,14 @@ def without_tables(path: Path) -> None:
     connection.close()
 
 
+def with_bytes_for_a_statement(path: Path) -> None:
+    write(path)
+    with sqlite3.connect(path) as connection:
+        connection.execute("PRAGMA writable_schema = ON")
+        connection.execute("UPDATE sqlite_master SET sql = CAST(sql AS BLOB) WHERE name = 'trials'")
+    connection.close()
+
+
 def with_bytes_for_a_text(path: Path) -> None:
     write(path)
     with sqlite3.connect(path) as connection:
@@ -164,6 +172,7 @@ def with_bytes_for_a_text(path: Path) -> None:
         (newer, FormatError, r"a study of a newer ckpttool \(version 9; this one knows 2\): update it"),
         (truncated, CorruptCheckpoint, r"the study is damaged \(.*\); `overwrite` begins anew"),
         (flipped, CorruptCheckpoint, r"damaged \(the checksum of keep 2, freeze 1, seed 0, fold 0 does not hold\)"),
+        (with_bytes_for_a_statement, CorruptCheckpoint, r"damaged \(its tables are not those of a study\)"),
         (with_bytes_for_a_text, CorruptCheckpoint, r"damaged \(what was asked is no text\)"),
         (without_tables, CorruptCheckpoint, r"damaged \(its tables are not those of a study\)"),
     ],
