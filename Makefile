@@ -34,13 +34,13 @@ trust: browser  ## slow tests, new examples, the corpus of real files (CKPTTOOL_
 	test -d "$$CKPTTOOL_CORPUS" || { echo "CKPTTOOL_CORPUS names no folder" >&2; exit 1; }
 	HYPOTHESIS_PROFILE=default $(PYTEST) -m 'slow or hypothesis'
 	$(PYTEST) tests/corpus -m 'not slow'
+	$(if $(FULL),$(BIN)/python benchmarks/architectures.py)
 	$(BIN)/python trust/figures.py $(if $(FULL),--full)
 	$(BIN)/python docs/generate.py
 
 attacks: install  ## run the small attacks of docs/attacks and keep what they print
 	$(BIN)/python docs/attack_pages.py
 	$(BIN)/python docs/generate.py
-	$(BIN)/python trust/resumed.py
 
 check: install  ## lint, and all tests but the slow ones, beside one another: tests wait for processes at times
 	$(MAKE) --jobs 2 lint test
