@@ -4,7 +4,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from ckpttool import checkpoint
 from ckpttool.checkpoint import Checkpoint
@@ -22,14 +22,14 @@ from ckpttool.model.model import Model
 from ckpttool.runtime.pretraining.graphs import INPUTS, LABELS, rows_alone
 from ckpttool.runtime.pretraining.methods import PretrainingMethod
 from ckpttool.runtime.recipe import Recipe
-from ckpttool.runtime.spec import parse
+from ckpttool.runtime.spec import LayerSpec, parse
 from ckpttool.training.bound import Bound
 from ckpttool.training.callbacks.callback import CallbackList, Callbacks
 from ckpttool.training.callbacks.recording import Recording, history_path, write_histories
 from ckpttool.training.collapse import Representation, representation_of
 from ckpttool.training.loop import Interrupt
 from ckpttool.training.options import Options
-from ckpttool.training.pretraining import Grown, Views, stages_of
+from ckpttool.training.pretraining import Grown, Stage, Views, stages_of
 from ckpttool.training.pretraining_record import PretrainingRecord
 from ckpttool.training.reconstruction import Trained
 from ckpttool.training.run import report_path, write_report
@@ -109,53 +109,106 @@ def pretrain(
         Interrupted: `interrupt` was requested; where the run was is saved.
         CkptError: something does not fit; nothing is written then.
     """
-    output, options, command = Path(output), with_defaults(options), command or Command("pretrain", ("-o", str(output)))
-    if layers is None and model is None:
-        raise PlanError("nothing to train: specify `layers`, or a `model` whose layers are trained")
-    stages, rest = stages_of(parse(layers) if layers else [], method)
+    output, command = Path(output), command or Command("pretrain", ("-o", str(output)))
     writer, callback = _checked_writer(model, output, to, overwrite), CallbackList(callbacks)
-    grown, bound = _begun(data, method, options, shape, model, after)
-    views = Views.of(method, bound.splits[0], shape, options)
-    asked = {"layers": layers, "method": str(method), "shape": shape, "data": str(data), **_lasting(options)}
-    asked |= {"from": str(model.path) if model else None, "after": after}
-    record = PretrainingRecord.of(recording, stages, overwrite, resume)
-    done: list[Mapping[str, Any]] = []
-    trained: list[Trained] = []
+    task = _Task.of(data, layers, method, with_defaults(options), shape, model, after)
+    record = PretrainingRecord.of(recording, task.stages, overwrite, resume)
+    grown, done, trained = task.start, list[Mapping[str, Any]](), list[Trained]()
     callback.on_notes(grown.notes)
+    asked = task.asked | {
+        "layers": layers,
+        "data": str(data),
+        "from": str(model.path) if model else None,
+        "after": after,
+    }
     with unfinished(output.with_name(f"{output.name}.stages"), asked, resume, overwrite) as folder:
-        for number, stage in enumerate(stages):
-            frozen, below = grown.values if method.layerwise else {}, grown.with_stage(stage.before, options.seed)
-            grown = below.with_stage(stage.layers, options.seed + number)
+        for number, stage in enumerate(task.stages):
             place = folder / f"{number + 1}.ckpt"
-            begun = grown.to_train(method, stage, below.top, options.seed, views, folder / stage.name)
+            begun, grown, own = task.stage(number, grown, folder)
             if not report_path(place).exists():
-                callback.on_notes([f"{stage.name}, {number + 1} of {len(stages)}: the loss is the {method.measure}"])
-                cached = bool(frozen) and options.augment is None
-                own = replace(options, freeze="|".join(map(re.escape, frozen)) or None, cache=cached)
-                own = replace(own, augment=None) if method.augments else own
-                own = replace(own, image_shape=None) if method.on_images and own.augment is None else own
-                own_record = record.stages[stage.name]
-                finetune(begun, data, own, place, True, callbacks, resume, None, own_record, command, interrupt)
-            report = checked_json.loads(report_path(place).read_bytes())
+                callback.on_notes(
+                    [f"{stage.name}, {number + 1} of {len(task.stages)}: the loss is the {method.measure}"]
+                )
+                kept = record.stages[stage.name]
+                finetune(begun, data, own, place, True, callbacks, resume, None, kept, command, interrupt)
             values = checkpoint.open(place)
             grown = grown.with_values(values)
-            found = representation_of(Model(place, grown.graph, Checkpoint.of(grown.values)), grown.top, bound)
+            found = representation_of(Model(place, grown.graph, Checkpoint.of(grown.values)), grown.top, task.bound)
             callback.on_notes(found.notes(stage.name, method.helps))
-            figures = {**{name: report[name] for name in FIGURES}, "representation": found.as_json()}
-            done.append({"layer": stage.name, **figures})
+            done.append(_figures(stage.name, place, found))
             trained.append(Trained(stage, replace(begun, checkpoint=values), grown.top))
-        grown = grown.with_stage(rest, options.seed)
-        graph = with_preprocessing_text(grown.graph, bound.trained_preprocessing)
+        pretrained, grown = Pretrained(method, done), grown.with_stage(task.rest, task.options.seed)
+        graph = with_preprocessing_text(grown.graph, task.bound.trained_preprocessing)
         contents = Contents(graph, grown.values, model.provenance if model else None, command)
-        pretrained = Pretrained(method, done)
-        with staged_output(output, writer, overwrite, _beside(output)) as place:
-            callback.on_notes(writer.write(contents, place, False).notes)
-            named = str(model.path) if model else None
-            write_histories(place, {stage["layer"]: stage["history"] for stage in done})
-            write_report(place, {"model": named, "data": report["data"], "options": asked, **pretrained.summary()})
-        layout = options.image_shape or (shape if shape and len(shape) > 1 else None)
-        record.draw(f"{output.name}: {method}", method, done, [] if model else trained, bound, layout)
+        facts = {"model": asked["from"], "data": _report(place)["data"], "options": asked}
+        with staged_output(output, writer, overwrite, _beside(output)) as prefix:
+            callback.on_notes(writer.write(contents, prefix, False).notes)
+            write_histories(prefix, {stage["layer"]: stage["history"] for stage in done})
+            write_report(prefix, {**facts, **pretrained.summary()})
+        record.draw(f"{output.name}: {method}", method, done, [] if model else trained, task.bound, task.layout)
     return pretrained
+
+
+@dataclass(frozen=True)
+class _Task:
+    """What is pretrained: the stages by a method, what has nothing to train on top, and what they begin with."""
+
+    method: PretrainingMethod
+    options: Options
+    shape: Sequence[int] | None
+    stages: Sequence[Stage]
+    rest: Sequence[LayerSpec]
+    start: Grown
+    bound: Bound
+    views: Views
+
+    @classmethod
+    def of(
+        cls,
+        data: str | Path,
+        layers: str | None,
+        method: PretrainingMethod,
+        options: Options,
+        shape: Sequence[int] | None,
+        model: Model | None,
+        after: str | None,
+    ) -> Self:
+        """Find the stages, and bind what they begin with to the rows.
+
+        Raises:
+            CkptError: something does not fit.
+        """
+        if layers is None and model is None:
+            raise PlanError("nothing to train: specify `layers`, or a `model` whose layers are trained")
+        stages, rest = stages_of(parse(layers) if layers else [], method)
+        start, bound = _begun(data, method, options, shape, model, after)
+        views = Views.of(method, bound.splits[0], shape, options)
+        return cls(method, options, shape, stages, rest, start, bound, views)
+
+    @property
+    def asked(self) -> dict[str, Any]:
+        """What must be the same for pretraining that goes on, but for what it is given."""
+        lasting = {name: value for name, value in self.options.flat().items() if name not in MAY_CHANGE}
+        return {"method": str(self.method), "shape": self.shape, **lasting}
+
+    @property
+    def layout(self) -> Sequence[int] | None:
+        """How rows are laid out as images, where that is said."""
+        return self.options.image_shape or (self.shape if self.shape and len(self.shape) > 1 else None)
+
+    def stage(self, number: int, grown: Grown, folder: Path) -> tuple[Model, Grown, Options]:
+        """Return the model that trains a stage, the layers up to it, and the options of its run.
+
+        What lies below a layer-wise stage is frozen, and computed once where images are not changed in each epoch.
+        """
+        stage, options, seed = self.stages[number], self.options, self.options.seed
+        frozen, below = grown.values if self.method.layerwise else {}, grown.with_stage(stage.before, seed)
+        grown = below.with_stage(stage.layers, seed + number)
+        model = grown.to_train(self.method, stage, below.top, seed, self.views, folder / stage.name)
+        cached = bool(frozen) and options.augment is None
+        own = replace(options, freeze="|".join(map(re.escape, frozen)) or None, cache=cached)
+        own = replace(own, augment=None) if self.method.augments else own
+        return model, grown, replace(own, image_shape=None) if own.augment is None else own
 
 
 def with_defaults(options: Options) -> Options:
@@ -220,6 +273,13 @@ def _require_labels(data: str | Path, bound: Bound, method: PretrainingMethod, o
         raise DataError(f"{error}; `method` {method.name} needs labels, which are numbers or names") from error
 
 
-def _lasting(options: Options) -> dict[str, Any]:
-    """Return the options that must stay the same when pretraining goes on."""
-    return {name: value for name, value in options.flat().items() if name not in MAY_CHANGE}
+def _report(place: Path) -> dict[str, Any]:
+    """Return the report of the run of a stage."""
+    report: dict[str, Any] = checked_json.loads(report_path(place).read_bytes())
+    return report
+
+
+def _figures(layer: str, place: Path, found: Representation) -> dict[str, Any]:
+    """Return what is told of a stage: its run, and what the layers give."""
+    report = _report(place)
+    return {"layer": layer, **{name: report[name] for name in FIGURES}, "representation": found.as_json()}
