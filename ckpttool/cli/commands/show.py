@@ -51,7 +51,7 @@ def show(
     picture has a scale of its own, from minus to plus its largest weight.
 
     \b
-    Examples:
+    Example:
       ckpttool show my_model_final.ckpt hidden1/bias
       ckpttool show my_model_final.ckpt hidden1 --filters -o filters.png
     """
