@@ -106,11 +106,11 @@ def finetune_in_rounds(
         rounds = Rounds(kept.report, [each.facts() for each in done], kept.number)
         made = Model.open(kept.place)
         contents = Contents(made.graph, made.checkpoint, model.provenance, command)
-        with staged_output(output, writer, overwrite, [report_path(output)]) as place:
+        with staged_output(output, writer, overwrite, [report_path(output), history_path(output)]) as place:
             callback.on_notes(writer.write(contents, place, False).notes)
             asked_for = {**kept.report["options"], **pseudo.flat(), "to": to}
             write_report(place, {**kept.report, "options": asked_for, **rounds.as_json()})
-        shutil.copyfile(history_path(kept.place), history_path(output))
+            shutil.copyfile(history_path(kept.place), history_path(place))
     return rounds
 
 
