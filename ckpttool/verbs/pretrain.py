@@ -55,7 +55,8 @@ class Pretrained:
 
     def lines(self, output: Path) -> list[str]:
         """Return what was trained, for a person."""
-        return [f"{output}: {len(self.stages)} stages of {self.method}", *map(self._line, self.stages)]
+        count = len(self.stages)
+        return [f"{output}: {count} stage{'s' * (count != 1)} of {self.method}", *map(self._line, self.stages)]
 
     def _line(self, stage: Mapping[str, Any]) -> str:
         kept = stage["history"][stage["kept_epoch"] - 1]
