@@ -54,7 +54,7 @@ def with_method(
     method: Method,
     given: str,
     outputs: str,
-    layer: str | None,
+    layer: str,
     seed: int,
     images: tuple[int, int, int] | None = None,
     augment: Callable[[Any, Any], Any] | None = None,
