@@ -1,0 +1,255 @@
+"""A pattern as an automaton: the places where it takes a character, and which place can follow which (Glushkov's).
+
+It is made of the tree that `re` parses; that tree is private to `re`, and known in this file alone.
+"""
+
+import re
+from collections.abc import Callable, Iterator
+from functools import cache
+from re import _constants as sre  # type: ignore[attr-defined]
+from re import _parser  # type: ignore[attr-defined]
+from typing import Any, NamedTuple
+
+COPIES = 3
+"""A part that is repeated at most so often is unfolded; one that is repeated more often counts as without end."""
+MOST_PLACES = 300
+"""Places where a character is taken, in a pattern with repeats in repeats: no pattern of names has more."""
+_LETTERS = [chr(code) for code in range(256)] + ["\u0416"]
+"""One character for each that patterns tell apart; the last stands for all others."""
+ALL_LETTERS = (1 << len(_LETTERS)) - 1
+"""A set of letters is a number, with a bit for each."""
+_REPEATS = (sre.MAX_REPEAT, sre.MIN_REPEAT, sre.POSSESSIVE_REPEAT)
+
+
+def tree_of(pattern: re.Pattern[str]) -> Any:
+    """Return what `re` parses a pattern into: pairs of an op and its argument, in which there are trees again."""
+    return _parser.parse(pattern.pattern, pattern.flags & ~re.UNICODE)
+
+
+def repeats(tree: Any) -> Iterator[Any]:
+    """Yield what is repeated many times in a pattern."""
+    for op, argument in tree:
+        if op in _REPEATS and argument[1] > COPIES:
+            yield argument[2]
+        for part in _parts(op, argument):
+            yield from repeats(part)
+
+
+def has_choice(tree: Any) -> bool:
+    """Say whether there is a repeat, or a choice, in a part of a pattern."""
+    return any(op in (*_REPEATS, sre.BRANCH) or any(map(has_choice, _parts(op, argument))) for op, argument in tree)
+
+
+def _parts(op: Any, argument: Any) -> list[Any]:
+    """Return the parts that an op of the tree is made of."""
+    if op in (*_REPEATS, sre.SUBPATTERN, sre.ASSERT, sre.ASSERT_NOT):
+        return [argument[-1]]
+    if op in (sre.BRANCH, sre.GROUPREF_EXISTS):
+        return [part for part in (argument[1] if op is sre.BRANCH else argument[1:]) if part is not None]
+    return [argument] if op is sre.ATOMIC_GROUP else []
+
+
+class _Part(NamedTuple):
+    """A part of a pattern: whether it may be empty, and the places that it begins and ends with."""
+
+    empty: bool
+    first: frozenset[int]
+    last: frozenset[int]
+
+
+_EMPTY = _Part(True, frozenset(), frozenset())
+
+
+class Automaton:
+    """The places of a pattern where a character is taken, which characters, and which place can follow which."""
+
+    def __init__(self, tree: Any, flags: int) -> None:
+        """Take the tree of a pattern apart, that has these flags."""
+        self._flags = flags
+        self._taken: list[int] = []
+        self._following: list[set[int]] = []
+        self._twice: set[tuple[int, int]] = set()
+        self._is_ambiguous = False
+        self._ahead: set[int] = set()
+        self._sequence(tree)
+
+    def is_endless(self) -> bool:
+        """Say whether two ways lead from a place back to it by one text, or one that takes nothing.
+
+        Two ways are followed at once (Weber and Seidl 1991).
+        """
+        if self._is_ambiguous or len(self._taken) > MOST_PLACES:
+            return True
+        return any(self._comes_back(place) for place in range(len(self._taken)))
+
+    def open_ends(self) -> tuple[list[int], int]:
+        """Return the letters with which repeats that follow one another can go on or end, for the most of them.
+
+        The number beside them is of the runs over a name that are made for each: one, and those of what is looked for
+        ahead.
+        """
+        loops = self._loops()
+        best: list[list[int]] = []
+        for number in range(len(self._taken) - 1, -1, -1):  # what follows has a larger number, but within a loop
+            onward = [best[len(self._taken) - 1 - after] for after in self._following[number] if after > number]
+            best.append(max(onward, key=len, default=[]))
+            last_of_loop = loops[number] is not None and all(
+                after <= number or loops[after] != loops[number] for after in self._following[number]
+            )
+            if last_of_loop and (letters := self._either(loops, loops[number])):
+                best[-1] = [letters, *best[-1]]
+        ends = max(best, key=len, default=[])
+        return ends, 1 + (len({loops[number] for number in self._ahead} - {None}) if ends else 0)
+
+    def _loops(self) -> list[int | None]:
+        """Return for each place the first one of the repeat that it is in; None where it is in none."""
+        loops: list[int | None] = [None] * len(self._taken)
+        for last, following in enumerate(self._following):
+            for first in sorted(after for after in following if after <= last):
+                for place in range(first, last + 1):
+                    loops[place] = first if loops[place] is None else min(first, loops[place] or 0)
+        return loops
+
+    def _either(self, loops: list[int | None], loop: int | None) -> int:
+        """Return the letters with which a repeat can both go on and end."""
+        letters = 0
+        for place, of in enumerate(loops):
+            if of == loop:
+                inside = outside = 0
+                for after in self._following[place]:
+                    if loops[after] == loop:
+                        inside |= self._taken[after]
+                    else:
+                        outside |= self._taken[after]
+                letters |= inside & outside
+        return letters
+
+    def _comes_back(self, place: int) -> bool:
+        """Follow two ways from a place at once; look for one back to it after they parted."""
+        start = (place, place, False)
+        seen, left = {start}, [start]
+        while left:
+            one, other, parted = left.pop()
+            for a in self._following[one]:
+                for b in self._following[other]:
+                    pair = (a, b, parted or a != b or (one == other and (one, a) in self._twice))
+                    if not self._taken[a] & self._taken[b] or pair in seen:
+                        continue
+                    if pair == (place, place, True):
+                        return True
+                    seen.add(pair)
+                    left.append(pair)
+        return False
+
+    def _sequence(self, tree: Any) -> _Part:
+        whole = _EMPTY
+        for op, argument in tree:
+            whole = self._joined(whole, self._part(op, argument))
+        return whole
+
+    def _part(self, op: Any, argument: Any) -> _Part:
+        if op in _REPEATS:
+            return self._repeat(*argument)
+        if op in (sre.ASSERT, sre.ASSERT_NOT):
+            before = len(self._taken)
+            self._sequence(argument[1])
+            self._ahead.update(range(before, len(self._taken)))
+            return _EMPTY
+        if op in (sre.AT, sre.GROUPREF):
+            return _EMPTY
+        if op is sre.SUBPATTERN:
+            return self._group(*argument)
+        if parts := [self._sequence(part) for part in _parts(op, argument)]:
+            self._is_ambiguous |= sum(part.empty for part in parts) > 1
+            first = frozenset[int]().union(*(part.first for part in parts))
+            last = frozenset[int]().union(*(part.last for part in parts))
+            return _Part(any(part.empty for part in parts) or op is sre.GROUPREF_EXISTS, first, last)
+        return self._place(_letters(op, argument, self._flags))
+
+    def _place(self, letters: int) -> _Part:
+        place = frozenset({len(self._taken)})
+        self._taken.append(letters)
+        self._following.append(set())
+        return _Part(False, place, place)
+
+    def _group(self, _: Any, added: int, removed: int, tree: Any) -> _Part:
+        flags, self._flags = self._flags, (self._flags | added) & ~removed
+        part = self._sequence(tree)
+        self._flags = flags
+        return part
+
+    def _repeat(self, least: int, most: Any, tree: Any) -> _Part:
+        if not most:
+            return _EMPTY
+        if most > COPIES:
+            part = self._sequence(tree)
+            self._is_ambiguous |= part.empty and most is not sre.MAXREPEAT
+            self._follow(part.last, part.first)
+            return part._replace(empty=part.empty or not least)
+        whole = _EMPTY
+        for number in range(most):
+            part = self._sequence(tree)
+            whole = self._joined(whole, part._replace(empty=part.empty or number >= least))
+        return whole
+
+    def _joined(self, one: _Part, other: _Part) -> _Part:
+        self._follow(one.last, other.first)
+        first = one.first | other.first if one.empty else one.first
+        last = one.last | other.last if other.empty else other.last
+        return _Part(one.empty and other.empty, first, last)
+
+    def _follow(self, places: frozenset[int], following: frozenset[int]) -> None:
+        for place in places:
+            self._twice |= {(place, after) for after in following & self._following[place]}
+            self._following[place] |= following
+
+
+def count_in(letters: int, name: str) -> int:
+    """Return how many characters of a name are in a set of letters."""
+    return sum(letters >> min(ord(sign), 256) & 1 for sign in name)
+
+
+def _letters(op: Any, argument: Any, flags: int) -> int:
+    """Return which of the letters an op of one character takes, as bits."""
+    if op is sre.LITERAL:
+        return _literal(argument, flags)
+    if op is sre.NOT_LITERAL:
+        return ALL_LETTERS & ~_literal(argument, flags)
+    if op is sre.IN:
+        taken = 0
+        for kind, value in argument:
+            taken |= _class(kind, value, flags)
+        return ALL_LETTERS & ~taken if argument[0][0] is sre.NEGATE else taken
+    return ALL_LETTERS
+
+
+def _class(kind: Any, value: Any, flags: int) -> int:
+    """Return the letters of one part of a class in brackets."""
+    if kind is sre.LITERAL:
+        return _literal(value, flags)
+    if kind is sre.RANGE:
+        low, high = value
+        taken = 0
+        for code in range(low, min(high, 255) + 1):
+            taken |= _literal(code, flags)
+        return taken | (1 << 256 if high > 255 else 0)
+    return _category(str(value)) if kind is sre.CATEGORY else 0
+
+
+def _literal(code: int, flags: int) -> int:
+    if not flags & re.IGNORECASE:
+        return 1 << min(code, 256)
+    return 1 << min(code, 256) | 1 << min(ord(chr(code).swapcase()[0]), 256)
+
+
+@cache
+def _category(name: str) -> int:
+    """Return the letters of a category: CATEGORY_NOT_DIGIT is what `re` has for a capital D; the last is in each."""
+    tests: dict[str, Callable[[str], bool]] = {"DIGIT": str.isdigit, "SPACE": str.isspace, "WORD": _is_word}
+    test = tests[name.rpartition("_")[2]]
+    taken = sum(1 << at for at, letter in enumerate(_LETTERS[:256]) if test(letter))
+    return (ALL_LETTERS & ~taken if "_NOT_" in name else taken) | 1 << 256
+
+
+def _is_word(letter: str) -> bool:
+    return letter.isalnum() or letter == "_"
