@@ -39,7 +39,8 @@ GROUPS = {
         ("data/test_feature_store.py", "data/test_feature_parts.py", "data/test_fingerprint.py"),
     ),
     "search": Group(
-        ("search/study.py",), ("search/test_study.py", "search/test_differences.py", "search/test_stopping.py")
+        ("search/study.py", "search/study_file.py"),
+        ("search/test_study.py", "search/test_differences.py", "search/test_stopping.py"),
     ),
     "writing": Group(
         ("formats/writing/read_back.py", "formats/writing/copying.py"),

@@ -1,16 +1,12 @@
 """A study: all trials of one question, in one SQLite file that one process writes, so that a search can go on.
 
 A trial is there wholly or not at all, whenever the process ends. What was asked is kept beside the trials, and the file
-is refused for another question: trials of two questions are not comparable. While a search writes the file it is
-locked; of a process that was killed the system takes the lock back.
+is refused for another question: trials of two questions are not comparable.
 """
 
 import json
-import sqlite3
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
-from io import BytesIO
+from collections.abc import Mapping, Sequence
 from math import inf
 from pathlib import Path
 from typing import Any, Self
@@ -18,31 +14,11 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from ckpttool.core.errors import CkptError, CorruptCheckpoint, FormatError, PlanError
+from ckpttool.core.errors import CkptError, FormatError, PlanError
 from ckpttool.search.configurations import Block, Configuration, Outcome
+from ckpttool.search.study_file import WHOLE_SINCE, StudyFile, checksum
 
-APPLICATION = b"ckst"
-"""What stands in the file's header for the program that made it."""
-VERSION = WHOLE_SINCE = 2
-"""Since version 2 the checksum of a trial is that of all that is kept of it."""
-_SCHEMA = """
-CREATE TABLE question (key TEXT PRIMARY KEY, value TEXT NOT NULL);
-CREATE TABLE blocks (seed INTEGER, fold INTEGER, rows BLOB NOT NULL, checksum INTEGER, PRIMARY KEY (seed, fold));
-CREATE TABLE trials (
-    keep INTEGER, freeze INTEGER, seed INTEGER, fold INTEGER, state TEXT NOT NULL, accuracy REAL, seconds REAL NOT NULL,
-    epochs INTEGER NOT NULL, reason TEXT NOT NULL, judged INTEGER NOT NULL, correct BLOB NOT NULL,
-    checksum INTEGER NOT NULL, PRIMARY KEY (keep, freeze, seed, fold)
-);
-"""
-_STATEMENTS = [statement.strip() for statement in _SCHEMA.split(";")[:-1]]
-_OLD_STATEMENTS = [
-    statement.replace("rows BLOB NOT NULL, checksum INTEGER,", "rows BLOB NOT NULL,") for statement in _STATEMENTS
-]
-_HEADER = 100
 _LONGEST = 60
-_UNWRITABLE = {
-    *(sqlite3.SQLITE_PERM, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_FULL, sqlite3.SQLITE_CANTOPEN),
-}
 
 
 class Study:
@@ -57,11 +33,11 @@ class Study:
     0.75
     """
 
-    def __init__(self, path: Path, connection: sqlite3.Connection) -> None:
-        """Read what an open file has; `open` makes one."""
-        self.path = path
-        self._connection = connection
-        self._version = VERSION
+    def __init__(self, file: StudyFile) -> None:
+        """Take an open file, of which nothing is read yet; `open` reads it too."""
+        self.path = file.path
+        self._file = file
+        self._is_whole = file.version >= WHOLE_SINCE
         self._rows: dict[Block, NDArray[np.int64]] = {}
         self.outcomes: dict[Configuration, dict[Block, Outcome]] = {}
 
@@ -91,33 +67,27 @@ class Study:
 
     @classmethod
     def _opened(cls, path: Path, asked: Mapping[str, Any], overwrite: bool) -> Self:
-        if path.is_dir() or not path.parent.is_dir():
-            what = "is a folder" if path.is_dir() else f"the folder {path.parent} does not exist"
-            raise CkptError(f"{path}: {what}; a study is a file")
-        with _told(path):
-            _refuse_others(path)
-            connection = sqlite3.connect(path, timeout=0, isolation_level=None)
+        file = StudyFile(path)
         try:
-            with _told(path):
-                _lock(path, connection)
-                study = cls(path, connection)
+            with file.errors_told():
+                study = cls(file)
                 study._begin(asked, overwrite)
                 study._read()
         except BaseException:
-            connection.close()
+            file.close()
             raise
         return study
 
     def _begin(self, asked: Mapping[str, Any], overwrite: bool) -> None:
         """Keep the question in a study that is new, or is to be; hold it against that of one that is there."""
-        stored = dict(self._connection.execute("SELECT key, value FROM question"))
+        stored = dict(self._file.read("SELECT key, value FROM question"))
         try:
             there = {key: json.loads(value) for key, value in stored.items()}
         except (ValueError, TypeError) as error:
-            raise _damaged(self.path, f"what was asked is no JSON: {error}") from error
+            raise self._file.damaged(f"what was asked is no JSON: {error}") from error
         if not all(isinstance(text, str) for row in stored.items() for text in row):
-            raise _damaged(self.path, "what was asked is no text")
-        has_trials = self._connection.execute("SELECT count(*) FROM trials").fetchone()[0] > 0
+            raise self._file.damaged("what was asked is no text")
+        has_trials = any(count for (count,) in self._file.read("SELECT count(*) FROM trials"))
         if (there or has_trials) and not overwrite:
             if different := _different(there, asked):
                 raise PlanError(
@@ -125,11 +95,11 @@ class Study:
                     "choose another output, or `overwrite` begins anew"
                 )
             return
-        with self._transaction():
+        with self._file.transaction():
             for table in ("question", "blocks", "trials"):
-                self._connection.execute(f"DELETE FROM {table}")
-            rows = [(key, json.dumps(value)) for key, value in asked.items()]
-            self._connection.executemany("INSERT INTO question VALUES (?, ?)", rows)
+                self._file.clear(table)
+            for key, value in asked.items():
+                self._file.insert("question", (key, json.dumps(value)))
 
     def _read(self) -> None:
         """Read all trials, each against its checksum.
@@ -137,30 +107,29 @@ class Study:
         Raises:
             CorruptCheckpoint: one is not what was written.
         """
-        (self._version,) = self._connection.execute("PRAGMA user_version").fetchone()
         try:
             self._read_trials()
         except (TypeError, ValueError) as error:  # of values of another type
             if isinstance(error, CkptError):
                 raise
-            raise _damaged(self.path, " ".join(str(error).split())) from error
+            raise self._file.damaged(" ".join(str(error).split())) from error
 
     def _read_trials(self) -> None:
-        for seed, fold, rows, *sums in self._connection.execute("SELECT * FROM blocks"):
-            if sums and sums[0] != _checksum((seed, fold), rows):
-                raise _damaged(self.path, f"the checksum of the rows of seed {seed}, fold {fold} does not hold")
+        for seed, fold, rows, *sums in self._file.read("SELECT * FROM blocks"):
+            if sums and sums[0] != checksum((seed, fold), rows):
+                raise self._file.damaged(f"the checksum of the rows of seed {seed}, fold {fold} does not hold")
             self._rows[Block(seed, fold)] = np.frombuffer(rows, "<i8")
         columns = "keep, freeze, seed, fold, state, seconds, epochs, reason, judged, correct, checksum, accuracy"
-        for keep, freeze, seed, fold, state, *facts in self._connection.execute(f"SELECT {columns} FROM trials"):
-            seconds, epochs, reason, judged, correct, checksum, accuracy = facts
+        for keep, freeze, seed, fold, state, *facts in self._file.read(f"SELECT {columns} FROM trials"):
+            seconds, epochs, reason, judged, correct, found, accuracy = facts
             block, told = Block(seed, fold), (keep, freeze, seed, fold, state, seconds, epochs, reason, judged)
             trial = f"keep {keep}, freeze {freeze}, seed {seed}, fold {fold}"
-            if checksum != (_checksum(told, correct) if self._version >= WHOLE_SINCE else zlib.crc32(correct)):
-                raise _damaged(self.path, f"the checksum of {trial} does not hold")
+            if found != self._checksum(told, correct):
+                raise self._file.damaged(f"the checksum of {trial} does not hold")
             scores = np.frombuffer(correct, "u1" if len(correct) == judged else "<f8").astype(np.float64)
             outcome = Outcome(scores, seconds, epochs, state, reason, self._rows.get(block) if judged else None)
             if accuracy != outcome.accuracy:
-                raise _damaged(self.path, f"the accuracy of {trial} is not that of its rows")
+                raise self._file.damaged(f"the accuracy of {trial} is not that of its rows")
             self.outcomes.setdefault(Configuration(keep, freeze), {})[block] = outcome
 
     def add(self, configuration: Configuration, block: Block, outcome: Outcome) -> None:
@@ -182,15 +151,12 @@ class Study:
         key = [int(number) for number in (configuration.keep, configuration.freeze, block.seed, block.fold)]
         blob = _packed(outcome.correct)
         facts = (outcome.state, outcome.accuracy, float(outcome.seconds), int(outcome.epochs), outcome.reason)
-        with _told(self.path), self._transaction():
+        with self._file.transaction():
             if outcome.rows is not None and is_new:
                 rows = outcome.rows.astype("<i8").tobytes()
-                values = (*key[2:], rows, *([_checksum(key[2:], rows)] if self._version >= WHOLE_SINCE else []))
-                self._connection.execute(f"INSERT INTO blocks VALUES ({', '.join('?' * len(values))})", values)
-            told, is_whole = (*key, outcome.state, *facts[2:], outcome.correct.size), self._version >= WHOLE_SINCE
-            checksum = _checksum(told, blob) if is_whole else zlib.crc32(blob)
-            values = (*key, *facts, outcome.correct.size, blob, checksum)
-            self._connection.execute(f"INSERT INTO trials VALUES ({', '.join('?' * len(values))})", values)
+                self._file.insert("blocks", (*key[2:], rows, *([checksum(key[2:], rows)] if self._is_whole else [])))
+            found = self._checksum((*key, outcome.state, *facts[2:], outcome.correct.size), blob)
+            self._file.insert("trials", (*key, *facts, outcome.correct.size, blob, found))
         if outcome.rows is not None and is_new:
             self._rows[block] = outcome.rows
         self.outcomes.setdefault(configuration, {})[block] = outcome
@@ -219,20 +185,13 @@ class Study:
             for block, outcome in sorted(outcomes.items())
         ]
 
-    @contextmanager
-    def _transaction(self) -> Iterator[None]:
-        self._connection.execute("BEGIN IMMEDIATE")
-        try:
-            yield
-            self._connection.execute("COMMIT")
-        except BaseException:
-            with suppress(sqlite3.Error):
-                self._connection.execute("ROLLBACK")
-            raise
+    def _checksum(self, facts: Sequence[object], correct: bytes) -> int:
+        """Return the checksum of a trial, of which an old file has that of its scores alone."""
+        return checksum(facts, correct) if self._is_whole else zlib.crc32(correct)
 
     def close(self) -> None:
         """Close the file; what SQLite kept beside it goes into it."""
-        self._connection.close()
+        self._file.close()
 
     def __enter__(self) -> Self:
         """Go on with an open study."""
@@ -241,61 +200,6 @@ class Study:
     def __exit__(self, *_: object) -> None:
         """Close it."""
         self.close()
-
-
-def _refuse_others(path: Path) -> None:
-    """Refuse a file that is no study by its header, before SQLite changes anything in it.
-
-    Raises:
-        FormatError: it is something else.
-    """
-    with path.open("rb") if path.exists() else BytesIO() as file:
-        header = file.read(_HEADER)
-    if header and not header.startswith(b"SQLite format 3\0"):
-        raise FormatError(f"{path}: is no study; choose another output, or `overwrite` replaces it")
-    if header and header[68:72] != APPLICATION:
-        raise FormatError(f"{path}: a database of another program; choose another output")
-
-
-def _lock(path: Path, connection: sqlite3.Connection) -> None:
-    """Lock the file for this process, and make the tables of a new one; what is checked of one that is there is small.
-
-    The tables come before the log is chosen, so that the file's own header says from the first moment what it is.
-    """
-    connection.execute("PRAGMA trusted_schema = OFF")
-    connection.execute("PRAGMA locking_mode = EXCLUSIVE")
-    connection.execute("BEGIN EXCLUSIVE")
-    version = connection.execute("PRAGMA user_version").fetchone()[0]
-    if version > VERSION:
-        raise FormatError(
-            f"{path}: a study of a newer ckpttool (version {version}; this one knows {VERSION}): update it"
-        )
-    if version and _tables(connection) not in (_STATEMENTS, _OLD_STATEMENTS):  # others may compute when they are read
-        raise _damaged(path, "its tables are not those of a study")
-    if found := [line for (line,) in connection.execute("PRAGMA integrity_check(1)") if line != "ok"]:
-        raise _damaged(path, " ".join(found[0].split()))
-    if not version:
-        for statement in _STATEMENTS:
-            connection.execute(statement)
-        connection.execute(f"PRAGMA application_id = {int.from_bytes(APPLICATION)}")
-        connection.execute(f"PRAGMA user_version = {VERSION}")
-    connection.execute("COMMIT")
-    connection.execute("PRAGMA journal_mode = WAL")
-    connection.execute("PRAGMA synchronous = FULL")
-
-
-def _tables(connection: sqlite3.Connection) -> list[str]:
-    """Return the statements that made the tables; none where their names, or those of SQLite's indexes, are others."""
-    found = connection.execute("SELECT type, name, tbl_name, sql FROM sqlite_master").fetchall()
-    tables = [(name, sql) for kind, name, table, sql in found if (kind, table) == ("table", name)]
-    indexes = {("index", f"sqlite_autoindex_{name}_1", name, None) for name, _ in tables}
-    others = {row for row in found if row[0] != "table"}
-    return [sql for name, sql in tables if str(sql).startswith(f"CREATE TABLE {name} (")] if others == indexes else []
-
-
-def _checksum(facts: Sequence[object], content: bytes) -> int:
-    """Return the checksum of a row of a table: of its numbers and texts, and its bytes."""
-    return zlib.crc32(content, zlib.crc32(json.dumps(facts).encode()))
 
 
 def _packed(correct: NDArray[np.float64]) -> bytes:
@@ -313,35 +217,3 @@ def _different(there: Mapping[str, Any], asked: Mapping[str, Any]) -> str:
 def _short(value: object) -> str:
     text = "not given" if value is None else json.dumps(value, ensure_ascii=False)
     return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 4]} ..."
-
-
-def _damaged(path: Path, what: str) -> CorruptCheckpoint:
-    return CorruptCheckpoint(f"{path}: the study is damaged ({what}); `overwrite` begins anew")
-
-
-@contextmanager
-def _told(path: Path) -> Iterator[None]:
-    """Say in one line what SQLite finds wrong with a file.
-
-    Raises:
-        CkptError: SQLite found something wrong.
-    """
-    try:
-        yield
-    except sqlite3.Error as error:
-        if not hasattr(error, "sqlite_errorcode"):
-            if "decode" in str(error):
-                raise _damaged(path, "a text is none") from None
-            raise  # a mistake of the program
-        code = error.sqlite_errorcode & 0xFF
-        if code in {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}:
-            raise CkptError(
-                f"{path}: another search writes this study; wait for it, or choose another output"
-            ) from None
-        if code in _UNWRITABLE:
-            raise CkptError(f"{path}: cannot be written ({error}); choose an output where there is room") from None
-        raise _damaged(path, str(error)) from None
-    except UnicodeDecodeError as error:
-        raise _damaged(path, f"a text is none: {error.reason}") from None
-    except OSError as error:
-        raise CkptError(f"{path}: cannot be read: {error.strerror}") from None

@@ -230,7 +230,7 @@ def test_a_folder_that_cannot_be_written_to_is_told() -> None:
 def test_a_disk_that_is_full_is_told_and_the_trials_before_it_stay(path: Path) -> None:
     with Study.open(path, QUESTION) as study:
         study.add(SCRATCH, Block(0), outcome(1, 0))
-        study._connection.execute("PRAGMA max_page_count = 10")
+        study._file._connection.execute("PRAGMA max_page_count = 10")
         with pytest.raises(CkptError, match=r"cannot be written \(database or disk is full\)"):
             study.add(ONE, Block(0), outcome(*[0.5] * 50_000))
         assert list(study.outcomes) == [SCRATCH]
