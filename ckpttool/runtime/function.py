@@ -65,11 +65,11 @@ class GraphFunction:
         self.source = graph.source
         self.part = computed_part(graph, wanted, fed, modes, scaled)
         part = to_resource(self.part)
+        require_registered(part)
+        require_computing(part)
         if unfed := [name for name, node in part.nodes.items() if node.op in REQUIRED_PLACEHOLDERS]:
             roles = "`inputs`, `labels` or `training`"
             raise GraphError(f"{part.source}: nothing feeds {', '.join(unfed)}: no role of {roles}, and no default")
-        require_registered(part)
-        require_computing(part)
         part = part if seed is None else with_steps(part, seed)
         number = next(_PARTS)
         if looked_up := tables(part):

@@ -4,6 +4,7 @@ from collections.abc import Collection, Iterable, Iterator
 
 from ckpttool.core.shapes import PartialShape
 from ckpttool.core.tensors import STRING
+from ckpttool.formats.wire.protos.graph_pb2 import NodeDef
 from ckpttool.graph.contents.op_outputs import dtype_of_output, known_shape, shape_of_output
 from ckpttool.graph.core import Graph, TensorRef, cached
 from ckpttool.graph.ops import (
@@ -53,21 +54,48 @@ def stream_of(graph: Graph, tensors: Iterable[str]) -> str | None:
 
 
 def is_stream(graph: Graph, name: str) -> bool:
-    """Say whether an op brings rows without being fed; a conditional whose branches do, too."""
+    """Say whether an op brings rows without being fed; a conditional whose branches do, too.
+
+    What runs a graph out of a value is no pipeline that could be cut off: it stays, for the gate to refuse.
+    """
     node, streaming = graph.nodes[name], _streaming_functions(graph)
-    if node.op == "DatasetToSingleElement" and streamed_shape(graph, TensorRef(name, 0)) == ():
-        return False  # one number of a data set is no row
-    return node.op in STREAMS or (
+    if name in _of_hidden_graphs(graph):
+        return False
+    return _brings_rows(node) or (
         node.op in CONDITIONALS | CASES
         and not streaming.isdisjoint(called_functions(graph.header.graph_def.library, [node]))
     )
+
+
+def _brings_rows(node: NodeDef) -> bool:
+    """Say whether an op brings rows; one number of a data set is no row."""
+    if node.op == "DatasetToSingleElement" and "output_shapes" in node.attr:
+        return [known_shape(shape) for shape in node.attr["output_shapes"].list.shape[:1]] != [()]
+    return node.op in STREAMS
 
 
 @cached
 def _streaming_functions(graph: Graph) -> frozenset[str]:
     """Return the names of the functions that bring rows themselves."""
     functions = graph.header.graph_def.library.function
-    return frozenset(each.signature.name for each in functions if any(node.op in STREAMS for node in each.node_def))
+    return frozenset(each.signature.name for each in functions if any(map(_brings_rows, each.node_def)))
+
+
+@cached
+def _of_hidden_graphs(graph: Graph) -> frozenset[str]:
+    """Return the ops that wait for one that runs a graph out of a value, also in a function; mostly there is none."""
+    library = graph.header.graph_def.library
+    hiding = {each.signature.name for each in library.function if any(map(_runs_a_value, each.node_def))}
+    begin = [
+        name
+        for name, node in graph.nodes.items()
+        if _runs_a_value(node) or (hiding and not hiding.isdisjoint(called_functions(library, [node])))
+    ]
+    return frozenset({*begin, *graph.descendants(begin)} if begin else ())
+
+
+def _runs_a_value(node: NodeDef) -> bool:
+    return node.op == "DatasetFromGraph"
 
 
 def streamed_shape(graph: Graph, ref: TensorRef) -> PartialShape | None:
