@@ -94,6 +94,11 @@ def soft_link_to_nothing(file: Any) -> None:
     file["w"] = h5py.SoftLink("/nowhere")
 
 
+def soft_link_into_a_dataset(file: Any) -> None:
+    file["x"] = KERNEL
+    file["w"] = h5py.SoftLink("x/kernel")
+
+
 def soft_link_to_itself(file: Any) -> None:
     file["w"] = h5py.SoftLink("/w")
 
@@ -111,6 +116,10 @@ def virtual(file: Any) -> None:
 def circle(file: Any) -> None:
     file.create_group("a/b")
     file["a/b/up"] = file["a"]
+
+
+def deep(file: Any) -> None:
+    file["/".join("a" * 70)] = KERNEL
 
 
 def reference(file: Any) -> None:
@@ -131,31 +140,30 @@ def null(file: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    "fill",
+    ("fill", "says"),
     [
-        external_link,
-        external_group,
-        soft_link_through_an_external_one,
-        soft_link_to_nothing,
-        soft_link_to_itself,
-        external_storage,
-        virtual,
-        circle,
+        (external_link, "w is a link out of the file"),
+        (external_group, "layer is a link out of the file"),
+        (soft_link_through_an_external_one, "group/away is a link out of the file"),
+        (soft_link_to_nothing, "w is a link to /nowhere, which is not in the file"),
+        (soft_link_into_a_dataset, "w is a link to x/kernel, which is not in the file"),
+        (soft_link_to_itself, "w is a link out of the file"),
+        (external_storage, "w keeps its values in another file"),
+        (virtual, "w keeps its values in another file"),
+        (circle, "the groups of a/b/up go round in a circle"),
+        (deep, "go round in a circle, or too deep"),
     ],
 )
-def test_what_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fill: Callable[[Any], None]) -> None:
+def test_what_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fill: Callable[[Any], None], says: str
+) -> None:
     monkeypatch.chdir(tmp_path)
     write(tmp_path / "secret.h5", lambda file: file.create_dataset("x", data=SECRET))
     (tmp_path / "secret.bin").write_bytes(SECRET.tobytes())
-    with pytest.raises(FormatError) as refused:
+    with pytest.raises(FormatError, match=says) as refused:
         open_checkpoint(write(tmp_path / "w.h5", fill))
     assert str(tmp_path / "w.h5") in str(refused.value)
     assert "42" not in str(refused.value)
-
-
-def test_a_soft_link_to_nothing_is_said_to_be_one(tmp_path: Path) -> None:
-    with pytest.raises(FormatError, match="w is a link to /nowhere, which is not in the file"):
-        open_checkpoint(write(tmp_path / "w.h5", soft_link_to_nothing))
 
 
 def records(file: Any) -> None:
@@ -179,6 +187,46 @@ def test_what_is_no_array_of_numbers_is_left_out_and_said(
     opened = open_checkpoint(path)
     assert opened.left_out == (f"w ({what})",)
     np.testing.assert_array_equal(opened["kernel"].read(), KERNEL)
+
+
+def test_what_comes_after_the_end_is_left_out_and_said(tmp_path: Path) -> None:
+    path = write(tmp_path / "w.h5", lambda file: file.create_dataset("kernel", data=KERNEL))
+    assert open_checkpoint(path).left_out == ()
+    path.write_bytes(path.read_bytes() + b"hello")
+    assert open_checkpoint(path).left_out == ("5 bytes (after the end of what HDF5 knows)",)
+
+
+def test_attributes_are_read_that_are_numbers_or_texts_and_references_are_named(tmp_path: Path) -> None:
+    def fill(file: Any) -> None:
+        file.create_group("a").attrs["number"] = 7
+        file["a"].attrs["nothing"] = h5py.Empty("f4")
+        file["a/w"] = KERNEL
+        file["a/w"].attrs["above"] = file["a"].ref
+        file["a/w"].attrs["unit"] = "m"
+
+    found = read_tree(write(tmp_path / "w.h5", fill))
+    assert found.attributes["a"].keys() == {"number", "nothing"}
+    assert (found.attributes["a"]["number"], found.attributes["a/w"]) == (7, {"unit": "m"})
+    assert found.opaque == ["a/w@above"]
+    assert list(found.groups) == ["", "a"]
+
+
+def test_an_attribute_that_says_it_is_larger_than_the_file(tmp_path: Path) -> None:
+    path = write(tmp_path / "w.h5", lambda file: file.attrs.create("x", np.zeros(12345, np.float32)))
+    path.write_bytes(path.read_bytes().replace((12345).to_bytes(8, "little"), (1 << 40).to_bytes(8, "little")))
+    with pytest.raises(CorruptCheckpoint, match=r"the attribute @x is said to be larger|ran off end"):
+        read_tree(path)
+
+
+def test_names_in_an_attribute_or_in_several_where_they_are_long(tmp_path: Path) -> None:
+    def fill(file: Any) -> None:
+        file.attrs["short"] = [b"a", b"b"]
+        file.attrs["one"] = "alone"
+        file.attrs["long0"], file.attrs["long1"], file.attrs["long3"] = [b"a"], ["b", "c"], [b"never"]
+
+    found = read_tree(write(tmp_path / "w.h5", fill))
+    assert [found.texts("", key) for key in ("short", "one", "long")] == [["a", "b"], ["alone"], ["a", "b", "c"]]
+    assert (found.texts("", "other"), found.texts("nowhere", "short")) == (None, None)
 
 
 def test_a_dataset_that_cannot_be_unpacked_is_listed_and_the_others_are_read(tmp_path: Path) -> None:
