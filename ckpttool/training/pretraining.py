@@ -1,7 +1,7 @@
 """The stages of pretraining: which layers are trained together, on what, and the graph that each stage trains."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Self
 
@@ -16,7 +16,7 @@ from ckpttool.graph.core import Graph
 from ckpttool.graph.roles.resolve import find_roles, with_roles
 from ckpttool.model.model import Model
 from ckpttool.runtime.augmenter import Augmenter
-from ckpttool.runtime.pretraining.graphs import rows_alone, with_layers, with_method
+from ckpttool.runtime.pretraining.graphs import DECODER, Floor, rows_alone, with_layers, with_method
 from ckpttool.runtime.pretraining.method import Method
 from ckpttool.runtime.spec import LayerSpec
 from ckpttool.runtime.state import fresh_tensors
@@ -27,10 +27,14 @@ from ckpttool.training.options import Options
 
 @dataclass(frozen=True)
 class Stage:
-    """Layers that are trained together; `before` are those without weights that lie below them."""
+    """Layers that are trained together; `before` are those without weights that lie below them.
+
+    The last stage of a layer-wise method may train the layers of all `stages` before it `together`.
+    """
 
     before: tuple[LayerSpec, ...]
     layers: tuple[LayerSpec, ...]
+    together: tuple["Stage", ...] = ()
 
     @property
     def name(self) -> str:
@@ -38,14 +42,20 @@ class Stage:
         return self.layers[0].name if self.layers else "all layers"
 
 
-def stages_of(layers: Sequence[LayerSpec], method: Method) -> tuple[list[Stage], tuple[LayerSpec, ...]]:
+def stages_of(
+    layers: Sequence[LayerSpec], method: Method, end_to_end: bool
+) -> tuple[list[Stage], tuple[LayerSpec, ...]]:
     """Return the stages in which a method trains layers, and the layers on top that have nothing to train.
 
-    A layer-wise method has a stage for each layer with a kernel, with what changes no shape behind it.
+    A layer-wise method has a stage for each layer with a kernel, with what changes no shape behind it, and one more
+    for all of them where they are trained `end_to_end`.
 
     Raises:
-        PlanError: no layer has a kernel.
+        PlanError: no layer has a kernel, or the method has nothing by which all layers could be trained again.
     """
+    if end_to_end and not method.decodes:
+        why = "has no decoders" if method.layerwise else "trains all layers together already"
+        raise PlanError(f"`end_to_end` is for `method` autoencoder, whose decoders are stacked: {method.name} {why}")
     if not method.layerwise:
         return [Stage((), tuple(layers))], ()
     if not any(spec.layer.has_kernel for spec in layers):
@@ -60,7 +70,7 @@ def stages_of(layers: Sequence[LayerSpec], method: Method) -> tuple[list[Stage],
             stages[-1] = replace(stages[-1], layers=(*stages[-1].layers, spec))
         else:
             waiting.append(spec)
-    return stages, tuple(waiting)
+    return [*stages, Stage((), (), tuple(stages))] if end_to_end else stages, tuple(waiting)
 
 
 @dataclass(frozen=True)
@@ -88,12 +98,21 @@ class Views:
 
 @dataclass(frozen=True)
 class Grown:
-    """Layers that are put on one another so far: their graph, what the top of them gives, and their values."""
+    """Layers that are put on one another so far: their graph, what the top of them gives, and their values.
+
+    `outputs` has what each new layer gives, `bottom` is what the first of them is put on.
+    """
 
     graph: Graph
-    top: str
+    bottom: str
     values: Mapping[str, Tensor]
     notes: tuple[str, ...] = ()
+    outputs: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def top(self) -> str:
+        """What the layer on top gives."""
+        return list(self.outputs.values())[-1] if self.outputs else self.bottom
 
     @classmethod
     def of_rows(cls, shape: Sequence[int]) -> Self:
@@ -122,23 +141,45 @@ class Grown:
         """Return these with more layers on them, which start at random."""
         if not layers:
             return self
-        graph, top = with_layers(self.graph, self.top, layers, seed)
+        graph, outputs = with_layers(self.graph, self.top, layers, seed)
         new = [name for name in stored_tensors(graph) if name not in self.values]
-        return replace(self, graph=graph, top=top, values={**self.values, **fresh_tensors(graph, new, seed)})
+        values = {**self.values, **fresh_tensors(graph, new, seed)}
+        return replace(self, graph=graph, outputs={**self.outputs, **outputs}, values=values)
 
     def with_values(self, values: Mapping[str, Tensor]) -> Self:
         """Return these with the values that others have found for their variables."""
         return replace(self, values={name: values[name] for name in self.values})
 
-    def to_train(self, method: Method, stage: Stage, given: str, seed: int, views: Views, path: Path) -> Model:
+    def to_train(self, method: Method, stage: Stage, seed: int, views: Views, known: Mapping[str, Tensor]) -> Model:
         """Return the model that trains a stage by a method: its layers, what they see, and the method's loss.
+
+        Of what the method puts on them, variables whose values are `known` begin with these.
 
         Raises:
             PlanError: the layers are of no kind that the method is for.
         """
-        if not method.layerwise:
-            (given,) = find_roles(self.graph, needed=("inputs",)).inputs
-        graph = with_method(self.graph, method, given, self.top, stage.name, seed, views.images, views.augmenter)
+        floors = self._floors(stage) if method.layerwise else []
+        (rows,) = find_roles(self.graph, needed=("inputs",)).inputs
+        given = rows if not floors else self.bottom if stage.together else floors[0].given
+        graph = with_method(self.graph, method, given, self.top, floors, seed, views.images, views.augmenter)
         new = [name for name in stored_tensors(graph) if name not in self.values]
-        values = {**self.values, **fresh_tensors(graph, new, seed, self.values)}
-        return Model(path, graph, Checkpoint.of(values))
+        begun = {name: known[name] for name in new if name in known}
+        fresh = fresh_tensors(graph, [name for name in new if name not in known], seed, self.values)
+        return Model(Path(stage.name), graph, Checkpoint.of({**self.values, **begun, **fresh}))
+
+    def _floors(self, stage: Stage) -> list[Floor]:
+        """Return the layer that a stage trains, or all of them."""
+        if not stage.together:
+            return [Floor(stage.name, self._given(stage.name), self.outputs[stage.layers[-1].name])]
+        floors = []
+        for each in stage.together:
+            below = tuple(self._given(spec.name) for spec in reversed(each.before))
+            outputs = self.outputs[each.layers[-1].name]
+            floors.append(Floor(each.name, self._given(each.name), outputs, below, f"{DECODER}/{each.name}"))
+        return floors
+
+    def _given(self, layer: str) -> str:
+        """Return what a layer is given: what the one below it gives."""
+        names = list(self.outputs)
+        place = names.index(layer)
+        return self.outputs[names[place - 1]] if place else self.bottom

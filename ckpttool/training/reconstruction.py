@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from functools import cached_property
 from itertools import takewhile
 
-from ckpttool.core.tensors import Array
+from ckpttool.core.tensors import Array, Tensor
 from ckpttool.model.model import Model
 from ckpttool.runtime.layers import Flatten
-from ckpttool.runtime.pretraining.graphs import MADE_AGAIN
+from ckpttool.runtime.pretraining.graphs import DECODER, MADE_AGAIN, METHOD
 from ckpttool.runtime.streaming import Stream
 from ckpttool.training.bound import Bound
 from ckpttool.training.pretraining import Stage
@@ -25,8 +25,18 @@ class Trained:
     @property
     def leads_back(self) -> bool:
         """Whether what is made again is what the stage below gave, but for its shape."""
-        can = MADE_AGAIN.partition(":")[0] in self.model.graph.nodes
-        return can and all(isinstance(spec.layer, Flatten) for spec in self.stage.before)
+        return self.decodes and all(isinstance(spec.layer, Flatten) for spec in self.stage.before)
+
+    @property
+    def decodes(self) -> bool:
+        """Whether something is made again of what its layers give."""
+        return MADE_AGAIN.partition(":")[0] in self.model.graph.nodes
+
+    def decoder(self) -> dict[str, Tensor]:
+        """Return the values of its decoder by the names that its variables have where all layers are trained."""
+        scope = f"{METHOD}/{DECODER}/"
+        own = {name: tensor for name, tensor in self.model.checkpoint.items() if name.startswith(scope)}
+        return {f"{scope}{self.stage.name}/{name.removeprefix(scope)}": tensor for name, tensor in own.items()}
 
     def encoded(self, rows: Mapping[str, Array]) -> Array:
         """Return what the layers up to this stage's give for rows."""
@@ -49,9 +59,11 @@ class Trained:
 def made_again(stages: Sequence[Trained], rows: Mapping[str, Array]) -> dict[str, Array]:
     """Return rows as they are made again `from` the outputs of each stage, through all decoders below it.
 
-    It ends where no decoder leads back: above a pooling, or what is no plain copy of what it was given.
+    It ends where no decoder leads back: above a pooling, or what is no plain copy of what it was given. Where all
+    layers were trained together they lead back to the rows.
     """
-    reached = list(takewhile(lambda each: each.leads_back, stages))
+    alone = [each for each in stages if not each.stage.together]
+    reached = list(takewhile(lambda each: each.leads_back, alone))
     outputs = [each.encoded(rows) for each in reached]
     found: dict[str, Array] = {}
     for number, deepest in enumerate(reached):
@@ -59,4 +71,6 @@ def made_again(stages: Sequence[Trained], rows: Mapping[str, Array]) -> dict[str
         for below in reversed(range(number)):
             values = reached[below].decoded(values.reshape(outputs[below].shape))
         found[f"from {deepest.stage.name}"] = values
+    for whole in (each for each in stages if each.stage.together and each.decodes):
+        found[f"from {whole.stage.name}"] = whole.decoded(whole.encoded(rows))
     return found

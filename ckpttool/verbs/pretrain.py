@@ -83,6 +83,7 @@ def pretrain(
     command: Command | None = None,
     interrupt: Interrupt | None = None,
     to: str | None = None,
+    end_to_end: bool = False,
 ) -> Pretrained:
     """Train new layers by a method that needs no labels, or other ones, and write them as a model to be reused.
 
@@ -105,6 +106,7 @@ def pretrain(
         command: What stands in the lineage of the output as what made it.
         interrupt: What ends the run early, once it is requested.
         to: The family to write: `ckpt`, `saved-model`, `keras`; else that of the output's path.
+        end_to_end: Whether all layers of an autoencoder are trained together once more, when each was trained alone.
 
     Raises:
         Interrupted: `interrupt` was requested; where the run was is saved.
@@ -112,7 +114,7 @@ def pretrain(
     """
     output, command = Path(output), command or Command("pretrain", ("-o", str(output)))
     writer, callback = _checked_writer(model, output, to, overwrite), CallbackList(callbacks)
-    task = _Task.of(data, layers, method, with_defaults(options), shape, model, after)
+    task = _Task.of(data, layers, method, with_defaults(options), shape, model, after, end_to_end)
     record = PretrainingRecord.of(recording, task.stages, overwrite, resume)
     grown, done, trained = task.start, list[Mapping[str, Any]](), list[Trained]()
     callback.on_notes(grown.notes)
@@ -121,11 +123,12 @@ def pretrain(
         "data": str(data),
         "from": str(model.path) if model else None,
         "after": after,
+        "end_to_end": end_to_end,
     }
     with unfinished(output.with_name(f"{output.name}.stages"), asked, resume, overwrite) as folder:
         for number, stage in enumerate(task.stages):
             place = folder / f"{number + 1}.ckpt"
-            begun, grown, own = task.stage(number, grown, folder)
+            begun, grown, own = task.stage(number, grown, trained)
             if not report_path(place).exists():
                 callback.on_notes(
                     [f"{stage.name}, {number + 1} of {len(task.stages)}: the loss is the {method.measure}"]
@@ -173,6 +176,7 @@ class _Task:
         shape: Sequence[int] | None,
         model: Model | None,
         after: str | None,
+        end_to_end: bool,
     ) -> Self:
         """Find the stages, and bind what they begin with to the rows.
 
@@ -181,7 +185,7 @@ class _Task:
         """
         if layers is None and model is None:
             raise PlanError("nothing to train: specify `layers`, or a `model` whose layers are trained")
-        stages, rest = stages_of(parse(layers) if layers else [], method)
+        stages, rest = stages_of(parse(layers) if layers else [], method, end_to_end)
         start, bound = _begun(data, method, options, shape, model, after)
         views = Views.of(method, bound.splits[0], shape, options)
         return cls(method, options, shape, stages, rest, start, bound, views)
@@ -197,15 +201,18 @@ class _Task:
         """How rows are laid out as images, where that is said."""
         return self.options.image_shape or (self.shape if self.shape and len(self.shape) > 1 else None)
 
-    def stage(self, number: int, grown: Grown, folder: Path) -> tuple[Model, Grown, Options]:
+    def stage(self, number: int, grown: Grown, trained: Sequence[Trained]) -> tuple[Model, Grown, Options]:
         """Return the model that trains a stage, the layers up to it, and the options of its run.
 
         What lies below a layer-wise stage is frozen, and computed once where images are not changed in each epoch.
+        Where all layers are trained together, they go on with the decoders that were `trained` with each.
         """
         stage, options, seed = self.stages[number], self.options, self.options.seed
-        frozen, below = grown.values if self.method.layerwise else {}, grown.with_stage(stage.before, seed)
-        grown = below.with_stage(stage.layers, seed + number)
-        model = grown.to_train(self.method, stage, below.top, seed, self.views, folder / stage.name)
+        below = self.start if stage.together else grown
+        frozen = below.values if self.method.layerwise else {}
+        grown = grown.with_stage(stage.before, seed).with_stage(stage.layers, seed + number)
+        decoders = {name: tensor for each in trained for name, tensor in each.decoder().items()}
+        model = grown.to_train(self.method, stage, seed, self.views, decoders)
         cached = bool(frozen) and options.augment is None
         own = replace(options, freeze="|".join(map(re.escape, frozen)) or None, cache=cached)
         own = replace(own, augment=None) if self.method.augments else own

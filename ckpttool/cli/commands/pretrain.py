@@ -26,11 +26,14 @@ from ckpttool.verbs import pretrain as verb
 @data_option
 @click.option("--layers", metavar="SPEC", help="New layers, from the input up; `new` lists their kinds.")
 @click.option(
-    "--method", "text", metavar="CALL", required=True, help=f"{', '.join(PretrainingMethod.known())}; with parameters."
+    "--method", metavar="CALL", required=True, help=f"{', '.join(PretrainingMethod.known())}; with parameters."
 )
 @click.option("--input", "shape", metavar="SHAPE", callback=row_shape, help="The shape of one row, if not as stored.")
 @click.option("--from", "model", metavar="MODEL", type=SOURCE, help="Put the layers on those of MODEL.")
 @click.option("--after", metavar="LAYER", help="The last layer of MODEL that stays, if not the one on top.")
+@click.option(
+    "--end-to-end", is_flag=True, help="Train all layers of an autoencoder together once more, with all decoders."
+)
 @pretraining_options
 @allow_op_option
 @behind_wall
@@ -40,10 +43,11 @@ from ckpttool.verbs import pretrain as verb
 def pretrain(
     data: Path,
     layers: str | None,
-    text: str,
+    method: str,
     shape: tuple[int, ...] | None,
     model: Path | None,
     after: str | None,
+    end_to_end: bool,
     options: Options,
     resume: bool,
     recording: Recording,
@@ -58,6 +62,9 @@ def pretrain(
     What a method puts on the layers to train them is thrown away; `reuse OUT --layers ... --head ...` puts on what the
     labels are for. Layers of a layer-wise method are trained one after the other, each on what those below it give. A
     run that is stopped (Ctrl-C) is kept in OUT.stages, and the same command with --resume continues it.
+
+    With --end-to-end the encoders and decoders of an autoencoder's layers are then stacked and trained together, as one
+    more stage, "all layers"; those of --from MODEL stay as they are.
 
     --plot draws the curves of all layers, of autoencoders and rbm below rows beside what is made of them again;
     OUT.history.csv has the figures, --tensorboard a folder for each layer. The effective rank says how many directions
@@ -83,9 +90,9 @@ def pretrain(
       ckpttool pretrain --data mnist.npz --input 784 --method 'autoencoder(noise=mask(0.3))' \\
           --layers 'hidden1 = dense(300, elu, init=he); hidden2 = dense(100, elu, init=he)' -o pretrained.ckpt
     """
-    method, base = PretrainingMethod.read(text, "`method`"), Model.open(model, allow_op) if model else None
+    trained, base = PretrainingMethod.read(method, "`method`"), Model.open(model, allow_op) if model else None
     configure_for_layers(layers, options.threads, base)
     callbacks, interrupt = ProgressPrinter(as_json), SignalInterrupt()
-    given = (data, layers, method, output, options, shape, base, after, overwrite, callbacks, resume, recording)
-    done = verb.pretrain(*given, command_line(), interrupt, to)
+    given = (data, layers, trained, output, options, shape, base, after, overwrite, callbacks, resume, recording)
+    done = verb.pretrain(*given, command_line(), interrupt, to, end_to_end)
     print_document(done.summary(), done.lines(output), as_json)

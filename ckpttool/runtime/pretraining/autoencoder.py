@@ -1,12 +1,14 @@
 """Autoencoders: a layer gives what its own input can be made of again, from the bottom of a network to its top."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from math import prod
 from typing import Any, ClassVar, Literal
 
 from ckpttool.core.calls import Call, below_one, not_negative
 from ckpttool.core.errors import PlanError
 from ckpttool.runtime.configure import tensorflow
-from ckpttool.runtime.pretraining.method import Judged, Method, Place
+from ckpttool.runtime.pretraining.method import Judged, Method, Place, TrainedLayer
 
 _KERNEL_OF_IMAGES = 4
 """The dimensions of the kernel of a convolution."""
@@ -63,7 +65,8 @@ class Autoencoder(Method):
 
     `noise` is put on the input in training, and has to be undone; `tied` decodes by the layer's own kernel, transposed;
     `sparsity` is the weight of the mean of the layer's absolute outputs in the loss. `compare` is how what is decoded
-    is held against the input: by squared difference, or by cross entropy, for values from 0 to 1.
+    is held against the input: by squared difference, or by cross entropy, for values from 0 to 1. All layers together
+    decode the rows, one after the other, each as it does alone.
     """
 
     name = "autoencoder"
@@ -72,6 +75,7 @@ class Autoencoder(Method):
     sparsity: float = 0.0
     compare: Literal["squared", "cross_entropy"] = "squared"
     layerwise: ClassVar[bool] = True
+    decodes: ClassVar[bool] = True
     measure: ClassVar[str] = "reconstruction error"
     helps: ClassVar[str] = "a lower `lr`, another activation (elu), or less sparsity"
 
@@ -89,19 +93,22 @@ class Autoencoder(Method):
         )
 
     def judged(self, place: Place, seen: Any) -> Judged:
-        """Return how far what is decoded is from the input."""
+        """Return how far what is decoded is from the input, through all layers where several are trained."""
         tf = tensorflow()
-        decoded = decode(place, self.tied)
+        decoded = logits = place.outputs
+        for layer in reversed(place.layers):
+            logits = led_back(decode(layer, decoded, self.tied), layer.below)
+            decoded = tf.sigmoid(logits) if self.compare == "cross_entropy" else logits
         if self.compare == "cross_entropy":
-            error = tf.reduce_mean(tf.nn.sigmoid_cross_entropy_with_logits(labels=place.given, logits=decoded))
-            decoded = tf.sigmoid(decoded)
+            error = tf.reduce_mean(tf.nn.sigmoid_cross_entropy_with_logits(labels=place.given, logits=logits))
         else:
             error = tf.reduce_mean(tf.math.squared_difference(decoded, place.given))
-        loss = error + self.sparsity * tf.reduce_mean(tf.abs(place.outputs)) if self.sparsity else error
-        return Judged(loss, made_again=decoded)
+        if self.sparsity:
+            error += self.sparsity * tf.add_n([tf.reduce_mean(tf.abs(layer.outputs)) for layer in place.layers])
+        return Judged(error, made_again=decoded)
 
 
-def decode(place: Place, tied: bool) -> Any:
+def decode(layer: TrainedLayer, outputs: Any, tied: bool) -> Any:
     """Return what a layer's input is made of again, by a kernel as large as the layer's own.
 
     Raises:
@@ -109,9 +116,9 @@ def decode(place: Place, tied: bool) -> Any:
     """
     tf = tensorflow()
     tf1 = tf.compat.v1
-    encoder, given, outputs = place.kernel, place.given, place.outputs
+    encoder, given = layer.kernel, layer.given
     is_convolution = encoder.shape.rank == _KERNEL_OF_IMAGES
-    with tf1.variable_scope("decoder"):
+    with tf1.variable_scope(layer.decoder):
         shape = encoder.shape if is_convolution or tied else encoder.shape[::-1]
         glorot = tf1.glorot_uniform_initializer()
         kernel = encoder if tied else tf1.get_variable("kernel", shape, initializer=glorot)
@@ -121,6 +128,27 @@ def decode(place: Place, tied: bool) -> Any:
         strides, padding = _convolution_of(encoder)
         size = tf.concat([tf.shape(outputs)[:1], given.shape[1:]], 0)
         return tf.nn.bias_add(tf.nn.conv2d_transpose(outputs, kernel, size, strides, padding), bias)
+
+
+def led_back(values: Any, below: Sequence[Any]) -> Any:
+    """Return values in the shapes that layers without weights were given, from the top down.
+
+    What was pooled is spread over the places of its window.
+
+    Raises:
+        PlanError: such a layer gives neither as many values as it is given, nor as many channels.
+    """
+    tf = tensorflow()
+    for given in below:
+        shape = given.shape[1:].as_list()
+        if prod(values.shape[1:]) != prod(shape):
+            if len(shape) != _KERNEL_OF_IMAGES - 1 or shape[-1] != values.shape[-1]:
+                found = f"rows of {[*values.shape[1:]]} to {shape}"
+                raise PlanError(f"no decoder leads back from {found}, which go into a layer without weights")
+            places = values if len(values.shape) == _KERNEL_OF_IMAGES else values[:, tf.newaxis, tf.newaxis]
+            values = tf.image.resize(places, shape[:2], "nearest")
+        values = tf.reshape(values, [-1, *shape])
+    return values
 
 
 def _convolution_of(kernel: Any) -> tuple[list[int], str]:

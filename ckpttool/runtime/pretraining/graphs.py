@@ -3,7 +3,8 @@
 What a method puts on a graph is thrown away: the layers go on in the graph that they were put on without it.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from ckpttool.core.errors import PlanError
@@ -14,7 +15,7 @@ from ckpttool.graph.rewrite.draft import Draft
 from ckpttool.graph.roles.resolve import find_roles
 from ckpttool.runtime.configure import tensorflow
 from ckpttool.runtime.keras.growing import only_inputs, with_layers_on
-from ckpttool.runtime.pretraining.method import Method, Place
+from ckpttool.runtime.pretraining.method import Method, Place, TrainedLayer
 from ckpttool.runtime.spec import LayerSpec, stack, training_switch
 from ckpttool.runtime.whole_graphs import building, exported, name_role
 
@@ -23,7 +24,26 @@ METHOD = "pretraining"
 """The scope of what a method puts on a graph."""
 MADE_AGAIN = f"{METHOD}/made_again:0"
 """The rows of a layer's input that a method makes of its output."""
+DECODER = "decoder"
+"""The scope below it of what decodes a layer that is trained alone; that of each of several has the layer's name."""
 INPUTS, LABELS = "X", "y"
+
+
+@dataclass(frozen=True)
+class Floor:
+    """A layer of those that a layer-wise method trains, by its name, and tensors by theirs: see `TrainedLayer`."""
+
+    layer: str
+    given: str
+    outputs: str
+    below: tuple[str, ...] = ()
+    decoder: str = DECODER
+
+    def built(self, graph: Any, variables: Mapping[str, Any]) -> TrainedLayer:
+        """Return the layer in a graph that is built, with its variables, by their names."""
+        given, outputs, *below = map(graph.get_tensor_by_name, (self.given, self.outputs, *self.below))
+        kernel, bias = (variables.get(f"{self.layer}/{part}") for part in ("kernel", "bias"))
+        return TrainedLayer(given, outputs, kernel, bias, tuple(below), self.decoder)
 
 
 def rows_alone(shape: Sequence[int] | None = None) -> Graph:
@@ -35,8 +55,8 @@ def rows_alone(shape: Sequence[int] | None = None) -> Graph:
         return graph if shape is None else with_keras_network(graph, only_inputs(INPUTS, shape))
 
 
-def with_layers(graph: Graph, below: str, layers: Sequence[LayerSpec], seed: int) -> tuple[Graph, str]:
-    """Put layers on a tensor of a graph; return it, and the name of what they give.
+def with_layers(graph: Graph, below: str, layers: Sequence[LayerSpec], seed: int) -> tuple[Graph, dict[str, str]]:
+    """Put layers on a tensor of a graph; return it, and the names of what each gives.
 
     Raises:
         PlanError: a layer does not fit on what is below it.
@@ -45,8 +65,8 @@ def with_layers(graph: Graph, below: str, layers: Sequence[LayerSpec], seed: int
     with building(seed, graph) as built:
         outputs = stack(layers, built.get_tensor_by_name(below), SCOPE, switch)
         network = with_layers_on(known, layers, outputs) if known else None
-        top = outputs[layers[-1].name].name if layers else below
-        return with_keras_network(exported(built, graph), network), top
+        tensors = {name: tensor.name for name, tensor in outputs.items()}
+        return with_keras_network(exported(built, graph), network), tensors
 
 
 def with_method(
@@ -54,7 +74,7 @@ def with_method(
     method: Method,
     given: str,
     outputs: str,
-    layer: str,
+    floors: Sequence[Floor],
     seed: int,
     images: tuple[int, int, int] | None = None,
     augment: Callable[[Any, Any], Any] | None = None,
@@ -66,7 +86,7 @@ def with_method(
         method: The method.
         given: The tensor that goes into what is trained.
         outputs: The tensor that comes out.
-        layer: The layer that is trained alone, by a layer-wise method.
+        floors: The layers that a layer-wise method trains, one alone or all, from the bottom up; else none.
         seed: The random seed of what is put on.
         images: The shape of a row, where it is an image (height, width, channels).
         augment: What changes rows, where the method makes views of them.
@@ -78,18 +98,18 @@ def with_method(
     with building(seed, graph) as built:
         tf1 = tensorflow().compat.v1
         held = {variable.op.name: variable for variable in tf1.global_variables()}
+        layers = tuple(floor.built(built, held) for floor in floors)
         place = Place(
             built.get_tensor_by_name(given),
             built.get_tensor_by_name(outputs),
             training_switch(switch),
-            held.get(f"{layer}/kernel"),
-            held.get(f"{layer}/bias"),
+            layers,
             images,
             _labels,
             augment,
         )
-        if method.layerwise and place.kernel is None:
-            raise PlanError(f"{method.name} trains layers with a kernel (dense, conv2d), {layer} has none")
+        if bare := [floor.layer for floor, layer in zip(floors, layers, strict=True) if layer.kernel is None]:
+            raise PlanError(f"{method.name} trains layers with a kernel (dense, conv2d), {bare[0]} has none")
         with tf1.variable_scope(METHOD):
             seen = method.seen(place)
             judged = method.judged(place, seen)

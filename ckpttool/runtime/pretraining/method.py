@@ -10,11 +10,28 @@ from ckpttool.runtime.configure import tensorflow
 
 
 @dataclass(frozen=True)
+class TrainedLayer:
+    """A layer of those that a layer-wise method trains, in the graph that is built.
+
+    `given` goes into it, `outputs` is what it gives with what changes no shape behind it. `below` are what the layers
+    without weights between it and the next one were given, from the top down. `decoder` is the scope of what a method
+    decodes its outputs by.
+    """
+
+    given: Any
+    outputs: Any
+    kernel: Any
+    bias: Any = None
+    below: tuple[Any, ...] = ()
+    decoder: str = "decoder"
+
+
+@dataclass(frozen=True)
 class Place:
     """Where layers are trained, in the graph that is built: what goes into them and what comes out.
 
     `given` is fed to the layers, `outputs` is what they give for it; once a method has changed what they see, it is
-    what they give for that. `kernel` and `bias` are the variables of the one layer that a layer-wise method trains.
+    what they give for that. `layers` are those of a layer-wise method: the one that is trained, or all from the bottom.
     `training` gives the boolean tensor that is true in training. `images` is the shape of a row (height, width,
     channels), where it is known to be an image. `labels` makes a placeholder for labels. `augment` changes rows by
     draws that follow from a seed of two whole numbers.
@@ -23,8 +40,7 @@ class Place:
     given: Any
     outputs: Any
     training: Callable[[], Any]
-    kernel: Any = None
-    bias: Any = None
+    layers: tuple[TrainedLayer, ...] = ()
     images: tuple[int, int, int] | None = None
     labels: Callable[[], Any] = lambda: None
     augment: Callable[[Any, Any], Any] | None = None
@@ -56,6 +72,8 @@ class Method(Call):
 
     layerwise: ClassVar[bool] = False
     """Whether each layer is trained alone, on what those below it give; else all are trained together, on rows."""
+    decodes: ClassVar[bool] = False
+    """Whether the layers that were trained alone can be trained together after that, with what decodes each."""
     labelled: ClassVar[bool] = False
     """Whether rows need labels, which say what belongs together."""
     compares: ClassVar[bool] = False

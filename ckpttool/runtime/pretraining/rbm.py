@@ -83,12 +83,13 @@ class Machine:
         Raises:
             PlanError: the layer is not dense, or not of sigmoid units with biases.
         """
-        if place.kernel.shape.rank != _KERNEL_OF_ROWS or place.bias is None or place.outputs.op.type != "Sigmoid":
-            layer = place.kernel.op.name.rpartition("/")[0]
-            raise PlanError(f"rbm trains layers such as dense(100, sigmoid) with biases, {layer} is none")
+        (layer,) = place.layers
+        if layer.kernel.shape.rank != _KERNEL_OF_ROWS or layer.bias is None or place.outputs.op.type != "Sigmoid":
+            name = layer.kernel.op.name.rpartition("/")[0]
+            raise PlanError(f"rbm trains layers such as dense(100, sigmoid) with biases, {name} is none")
         tf1 = tensorflow().compat.v1
         visible = tf1.get_variable("visible/bias", place.given.shape[-1:], initializer=tf1.zeros_initializer())
-        return cls(place.kernel, place.bias, visible, gaussian)
+        return cls(layer.kernel, layer.bias, visible, gaussian)
 
     def state(self, visible: Any) -> State:
         """Return rows of visible units with what goes into the hidden ones."""

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from ckpttool.core.errors import PlanError
-from ckpttool.runtime.pretraining.method import Place
+from ckpttool.runtime.pretraining.method import Place, TrainedLayer
 from ckpttool.runtime.pretraining.methods import PretrainingMethod
 
 
@@ -42,7 +42,7 @@ def computed() -> Callable[..., Computed]:
             variable = tf1.get_variable("kernel", kernel.shape, initializer=tf.constant_initializer(kernel))
             rows = tf.constant(given)
             outputs = layer(rows, variable)
-            place = Place(rows, outputs, lambda: tf.constant(False), variable)
+            place = Place(rows, outputs, lambda: tf.constant(False), (TrainedLayer(rows, outputs, variable),))
             loss = method(text).judged(place, rows).loss
             session.run(tf1.global_variables_initializer())
             return session.run([{each.op.name: each for each in tf1.global_variables()}, outputs, loss])
