@@ -1,11 +1,9 @@
 """Trials: a configuration is trained on a block's rows and judged, as `reuse` and `finetune` would do it.
 
-What all trials share is there once: the model, the rows, the features of each frozen part for all rows, and for each
-configuration a trainer whose graph and traced functions serve every block.
+What all trials share is there once: the model, the rows, and for each configuration a trainer.
 """
 
 import time
-from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -14,9 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from ckpttool.core.errors import CkptError, GraphError, PlanError, UnknownName
+from ckpttool.core.errors import GraphError, PlanError, UnknownName
 from ckpttool.core.names import listed
-from ckpttool.core.tensors import Array, Tensor
+from ckpttool.core.tensors import Tensor
 from ckpttool.data.dataset import labelled_split
 from ckpttool.data.drawing import shuffled
 from ckpttool.data.splits import empty_classes
@@ -25,8 +23,6 @@ from ckpttool.graph.rewrite.prune import subgraph
 from ckpttool.graph.roles.resolve import needed_role
 from ckpttool.model.model import Model
 from ckpttool.runtime.function import computed_part
-from ckpttool.runtime.state import fresh_tensors
-from ckpttool.search.block_features import FrozenFeatures
 from ckpttool.search.configurations import SCRATCH, Block, Configuration, Outcome
 from ckpttool.search.depths import depths
 from ckpttool.search.features import FeaturePass
@@ -34,21 +30,15 @@ from ckpttool.search.kept_models import KeptModels
 from ckpttool.search.quick import Ranking, ranking
 from ckpttool.search.rows import TOLD, SearchRows, said
 from ckpttool.search.targets import targets_of
+from ckpttool.search.trainers import Diverged, Trainers, train
 from ckpttool.training.bound import Bound
-from ckpttool.training.callbacks.callback import Callback
 from ckpttool.training.defaults import settled
 from ckpttool.training.options import Options
 from ckpttool.training.outputs import meaning
 from ckpttool.training.prepare import check_options
-from ckpttool.training.relative_rates import with_found_rates
-from ckpttool.training.run import Epoch, best_of, is_over
 from ckpttool.training.trainer import Trainer
 from ckpttool.training.worker_model import WorkerModel, part_facts
 
-SEEDS = 1000
-"""What the seeds of two blocks with other splits lie apart; those of its folds lie between."""
-KEPT = 24
-"""How many configurations' trainers are kept; the one that was used longest ago goes first."""
 SCORED = 2000
 """Rows by which depths are scored at most, to say where a search begins."""
 Trial = tuple[Configuration, Block]
@@ -97,10 +87,6 @@ class TrialsFactory:
         return trials
 
 
-class _Diverged(CkptError):
-    """The loss of a trial is not finite."""
-
-
 class Trials:
     """Runs trials of one search, in one process."""
 
@@ -120,9 +106,7 @@ class Trials:
             raise GraphError(f"{problem}: there is nothing to reuse, and `ckpttool new` trains from scratch")
         self.models = KeptModels(self.source, found, asked.head, options)
         self.depths = self.models.depths
-        self._trainers: OrderedDict[tuple[Configuration, bool], Trainer] = OrderedDict()
         self._heads: dict[tuple[int, Block], Mapping[str, Tensor]] = {}
-        self._uncached: dict[Configuration, str] = {}
 
     def facts(self) -> dict[str, str]:
         """Return what trials follow from, besides what is asked: the layers that may be reused, and their weights."""
@@ -148,8 +132,9 @@ class Trials:
         return rows
 
     @cached_property
-    def _features(self) -> FrozenFeatures:
-        return FrozenFeatures(self.source.model.checkpoint, self.rows, self.asked.options.cache_dir)
+    def trainers(self) -> Trainers:
+        """What trains configurations, on the rows."""
+        return Trainers(self.models, self.rows, self.asked.options, self.asked.probe)
 
     def _require_right_or_wrong(self, bound: Bound) -> None:
         """Refuse a head whose outputs are not right or wrong by the labels, before anything is computed.
@@ -210,7 +195,7 @@ class Trials:
         start = time.perf_counter()
         try:
             trainer, epochs = self._trained(configuration, block, epochs)
-        except (_Diverged, PlanError, UnknownName) as error:
+        except (Diverged, PlanError, UnknownName) as error:
             return Outcome(seconds=time.perf_counter() - start, state="failed", reason=str(error))
         logits = needed_role(trainer.graph, trainer.bound.roles, "logits")
         known = meaning(trainer.graph, trainer.bound.roles, logits)
@@ -223,8 +208,9 @@ class Trials:
     def _why_uncached(self, configuration: Configuration) -> str:
         """Say why what a configuration freezes, or freezes while its head is trained, was not cached."""
         alone = Configuration(configuration.keep, configuration.keep)
+        uncached = self.trainers.uncached
         stages = (configuration, alone) if self.asked.probe and configuration.trained else (configuration,)
-        return next((self._uncached[each] for each in stages if each in self._uncached), "")
+        return next((uncached[each] for each in stages if each in uncached), "")
 
     def _trained(self, configuration: Configuration, block: Block, epochs: int | None = None) -> tuple[Trainer, int]:
         """Train a configuration on a block; where that is asked for, its head has been trained first, alone."""
@@ -232,45 +218,12 @@ class Trials:
         if self.asked.probe and configuration.trained and (configuration.keep, block) not in self._heads:
             self._trained(alone, block, epochs)
         first = self._heads[configuration.keep, block] if self.asked.probe and configuration.trained else {}
-        trainer = self._begun(configuration, block, first)
-        epochs = _train(trainer, epochs)
+        trainer = self.trainers.begun(configuration, block, first)
+        epochs = train(trainer, epochs)
         if self.asked.probe and configuration.keep and configuration == alone:
             values, fresh = trainer.tensors(trainer.state.read()), self.models.kept(configuration).fresh
             self._heads[configuration.keep, block] = {name: values[name] for name in fresh}
         return trainer, epochs
-
-    def _begun(self, configuration: Configuration, block: Block, first: Mapping[str, Tensor]) -> Trainer:
-        """Return a trainer of a configuration at its start on a block; `first` are values of a head that is trained."""
-        kept, splits = self.models.kept(configuration), self.rows.splits(block)
-        seed = self.asked.options.seed + SEEDS * block.seed + block.fold + 1
-        restored = {name: self.source.model.checkpoint[name] for name in kept.restored}
-        fresh = [name for name in kept.fresh if name not in first]
-        values = {**restored, **fresh_tensors(kept.bound.model.graph, fresh, seed, restored), **first}
-        key = configuration, block.tells
-        if trainer := self._trainers.get(key):
-            self._trainers.move_to_end(key)
-            features = self._features.of(trainer.frozen, kept.top, block) if trainer.features else None
-            trainer.restart(splits, seed, values, features)
-            return trainer
-        while len(self._trainers) >= KEPT:
-            self._trainers.popitem(last=False)
-        self._trainers[key] = trainer = self._new(
-            configuration, replace(kept.bound, splits=splits), block, seed, values
-        )
-        return trainer
-
-    def options_of(self, configuration: Configuration, cached: bool = True) -> Options:
-        """Return the options of a run that trains a configuration: what it freezes, and what is trained first.
-
-        What they leave open follows from the rows of the first block, for all runs. `cached` says whether what it
-        freezes can be cached, as its trials have found.
-        """
-        asked = self.asked.options
-        frozen = self.models.pattern(configuration.freeze) or None
-        first = asked.epochs if self.asked.probe and configuration.keep and configuration.trained else None
-        cache = cached and frozen is not None and not asked.augment
-        options = replace(asked, freeze=frozen, cache=cache, lp_ft=first, objective=None, roles={})
-        return settled(options, replace(self.models.kept(configuration).bound, splits=self.rows.splits(Block(0))))[0]
 
     @cached_property
     def ranking(self) -> Ranking:
@@ -284,53 +237,3 @@ class Trials:
         kind = self.asked.options.objective.kind if self.asked.options.objective else None
         targets, _ = targets_of(labels[numbers], self.asked.data, kind)
         return ranking(run.over(numbers, lambda *_: None), targets, 0)
-
-    def _new(
-        self, configuration: Configuration, bound: Bound, block: Block, seed: int, values: Mapping[str, Tensor]
-    ) -> Trainer:
-        """Build the trainer of a configuration: on cached features, where its frozen part can be cached."""
-        options = replace(self.options_of(configuration), lp_ft=None, seed=seed, roles=bound.given)
-        # rates are found on the rows of one block: they do not depend on which one comes first in a worker
-        first = replace(bound, splits=self.rows.splits(Block(0)))
-        options, _ = with_found_rates(options, [], first)
-        top = self.models.kept(configuration).top
-        try:
-            return Trainer(
-                bound, options, Callback(), values=values, cached=lambda frozen: self._features.of(frozen, top, block)
-            )
-        except GraphError as error:
-            if not options.cache:
-                raise
-            self._uncached[configuration] = str(error)
-            return Trainer(bound, replace(options, cache=False), Callback(), values=values)
-
-
-def _train(trainer: Trainer, epochs: int | None = None) -> int:
-    """Take all epochs, or those to the best one where early stopping is asked for; return how many were kept.
-
-    With `epochs` it takes so many, and does not look at the rows that judge.
-
-    Raises:
-        _Diverged: the loss is not finite.
-    """
-    options, history, step = trainer.options, list[Epoch](), 0
-    scored = epochs is None and (options.early_stopping is not None or bool(options.recipe and options.recipe.plateau))
-    best: Mapping[str, Array] | None = None
-    for epoch in range(1, (epochs or options.epochs) + 1):
-        trainer.follow(history)
-        batch, total, seconds = 0, 0.0, 0.0
-        while batch < trainer.batches:
-            taken = trainer.take(epoch, batch, trainer.batches - batch, step, total)
-            if taken.failed:
-                raise _Diverged(f"the loss is not finite in epoch {epoch}")
-            batch, step, total, seconds = batch + taken.count, step + taken.count, taken.total, seconds + taken.seconds
-        if scored:
-            score = trainer.score()
-            history.append(Epoch(epoch, total / trainer.batches, score.loss, score.accuracy, seconds))
-            best = trainer.state.read() if history[-1] is best_of(history) else best
-            if is_over(history, options.epochs, options.early_stopping):
-                break
-    if options.early_stopping is None or best is None:
-        return epoch
-    trainer.state.write(best)
-    return best_of(history).epoch

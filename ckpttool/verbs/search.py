@@ -203,7 +203,7 @@ def _found(trials: Trials, study: Study, how: SearchOptions, ended: str | None, 
     return Search(
         depths=trials.depths,
         head=asked.head,
-        options=trials.options_of(SCRATCH),
+        options=trials.trainers.options_of(SCRATCH),
         cuts={**cuts, 0: fresh_at(trials.depths, trials.models.top)},
         rows=trials.rows,
         outcomes=dict(study.outcomes),

@@ -55,7 +55,7 @@ def write_found(
 
     def train(each: Configuration, path: Path, family: str, replaced: bool = False, by: Command | None = None) -> None:
         callback.on_notes([f"{each} is trained on all rows{of_rows} and {'averaged' if others else 'written'}"])
-        model, options = trials.models.kept(each).model, trials.options_of(each, found.is_cached(each))
+        model, options = trials.models.kept(each).model, trials.trainers.options_of(each, found.is_cached(each))
         finetune(model, data, options, path, replaced, command=by, to=family)
 
     if not others:

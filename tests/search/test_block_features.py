@@ -40,11 +40,11 @@ def test_deeper_features_are_computed_from_those_below(trials: Trials, monkeypat
         assert trials((Configuration(depth, depth), Block(0))).state == "done"
     assert [list(each) for each in dict.fromkeys(map(tuple, fed))] == [["X"], [LOW]]
 
-    (deep,) = (each for (tensors, *_), each in trials._features._features.items() if tensors == (TOP,))
+    (deep,) = (each for (tensors, *_), each in trials.trainers._features._features.items() if tensors == (TOP,))
     split = trials.rows.choosing
     again = Trials(trials.source.model, trials.asked)
     again((Configuration(3, 3), Block(0)))
-    (direct,) = (each for (tensors, *_), each in again._features._features.items() if tensors == (TOP,))
+    (direct,) = (each for (tensors, *_), each in again.trainers._features._features.items() if tensors == (TOP,))
     assert direct.hit, "the key says what features follow from, not how they were computed"
     live = trials.source.inference([TOP], trials.source.feeds(split))
     expected = np.concatenate([values[0] for _, values in live.over(trials.source.feeds(split), split.rows)])

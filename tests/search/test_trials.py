@@ -130,7 +130,7 @@ def test_a_head_that_goes_on_some_depths_is_tried_on_these(asked: Asked, tmp_pat
     trials((Configuration(1, 1), Block(0, 0)))
     after, alone = (each((Configuration(2, 2), Block(0, 0))) for each in (trials, Trials(trials.source.model, pooled)))
     assert after.correct.tolist() == alone.correct.tolist(), "each depth has its own features, pooled by the same head"
-    tops = [key.top for key in trials._features._features]
+    tops = [key.top for key in trials.trainers._features._features]
     assert tops == tensors[:2]
     assert trials((SCRATCH, Block(0, 0))).state == "done"
 
