@@ -4,8 +4,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from ckpttool.formats.hdf5.datasets import FILTERS
 from ckpttool.formats.hdf5.source import Hdf5Source, opened
-from ckpttool.formats.hdf5.tree import FILTERS
 from ckpttool.scanning.finding import Finding
 
 HELP = "ckpttool does not follow it; other programs read the file that it names"

@@ -1,37 +1,25 @@
 """HDF5 files: every dataset of a file, found without following anything out of it, and read when asked.
 
-HDF5 can point elsewhere (external links and storage, virtual datasets) and can claim shapes that no bytes stand for;
-both are refused before anything is read, each part of a path on its own.
+HDF5 can point elsewhere (external links), which is refused before anything is read, each part of a path on its own.
 """
 
 from collections import Counter
-from collections.abc import Callable, Hashable, Iterator, Mapping
+from collections.abc import Hashable, Iterator, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
-from functools import lru_cache, partial
+from functools import lru_cache
 from math import prod
 from pathlib import Path
-from typing import Any, NoReturn, cast
+from typing import Any
 
 import numpy as np
 
 from ckpttool.core.errors import CorruptCheckpoint, FormatError, MissingFile
-from ckpttool.core.tensors import STRING, DType, Tensor, TensorSpec
+from ckpttool.core.tensors import Tensor
 from ckpttool.formats.format import Checked, Tensors, pieces_of
+from ckpttool.formats.hdf5.datasets import Place, checked_place
 from ckpttool.formats.hdf5.source import Hdf5Source, bytes_after, is_hdf5, opened
-from ckpttool.formats.hdf5.values import (
-    bounded,
-    dtype_in,
-    has_attributes,
-    is_plain,
-    oddity,
-    raw_offset,
-    read_pieces,
-    read_values,
-    text_of,
-)
-from ckpttool.formats.reading.archive import RATIO_LIMIT, UNPACKED_LIMIT
-from ckpttool.formats.reading.raw_tensors import ClosedFile, TensorLocation
+from ckpttool.formats.hdf5.values import bounded, has_attributes, is_plain, oddity, text_of
 from ckpttool.formats.reading.versions import version_of
 
 DEEPEST = 64
@@ -41,13 +29,6 @@ MOST_AGAIN, MOST_LINKS = 1024, 50_000
 level), and to datasets."""
 MOST_STEPS = 50_000
 """Parts of soft links that are followed in a file: soft links may be made of soft links."""
-LARGEST_CHUNK = 64 << 20
-"""Bytes of a chunk that HDF5 unpacks as one, whatever is stored of it."""
-MOST_UNPACKED = 1100
-"""How many bytes one stored byte may become: deflate's limit is 1,032."""
-FILTERS = {1: "gzip", 2: "shuffle", 3: "fletcher32", 4: "szip", 5: "nbit", 6: "scaleoffset", 32000: "lzf"}
-"""The filters that h5py brings along; any other would be a plug-in found on the machine."""
-
 _ENCODING = ("utf-8", "surrogateescape")
 """How h5py reads names, which may be any bytes."""
 
@@ -57,7 +38,7 @@ class Tree:
     """What an HDF5 file holds: its datasets as tensors by path, and the attributes of groups and datasets by path.
 
     `odd` has the datasets that hold neither numbers nor texts, with what they hold; `opaque` names such attributes.
-    `places` has what makes a tensor of each dataset, given the source.
+    `places` has where the values of each dataset are in the source.
     """
 
     path: Path
@@ -65,11 +46,11 @@ class Tree:
     attributes: dict[str, dict[str, Any]] = field(default_factory=dict)
     odd: dict[str, str] = field(default_factory=dict)
     opaque: list[str] = field(default_factory=list)
-    places: dict[str, Callable[[Hdf5Source], Tensor]] = field(default_factory=dict)
+    places: dict[str, Place] = field(default_factory=dict)
 
     def of(self, source: Hdf5Source) -> "Tree":
         """Return the same of a source that has become the file's."""
-        tensors = {path: place(source) for path, place in self.places.items()}
+        tensors = {path: place.tensor(source) for path, place in self.places.items()}
         return replace(self, path=source.path, tensors=tensors)
 
     @property
@@ -130,7 +111,7 @@ class _Walk:
         self.stored, self.steps = 0, 0
         self.again: Counter[int] = Counter()
         self.seen: set[int] = set()
-        self.placed: dict[int, partial[Tensor]] = {}
+        self.placed: dict[int, Place] = {}
 
     def group(self, group: Any, path: str, above: tuple[int, ...]) -> None:
         """Take in a group: its attributes, its datasets, the groups in it."""
@@ -166,16 +147,17 @@ class _Walk:
             self.tree.odd[path] = "a type of elements"
         elif place := self.placed.get(address := _address(member)):
             self._once(address, path, MOST_LINKS)
-            self._take(member, path, _renamed(place, path))
+            self._take(member, path, place.renamed(path))
         elif what := oddity(member):
             self.tree.odd[path] = what
         else:
-            self.placed[address] = self._place(member, path)
+            self.placed[address] = checked_place(self.source, member, path)
+            self._count(member, path)
             self._take(member, path, self.placed[address])
 
-    def _take(self, dataset: Any, path: str, place: Callable[[Hdf5Source], Tensor]) -> None:
+    def _take(self, dataset: Any, path: str, place: Place) -> None:
         self.tree.places[path] = place
-        self.tree.tensors[path] = place(self.source)
+        self.tree.tensors[path] = place.tensor(self.source)
         self._attributes(dataset, path)
 
     def _follow(self, group: Any, name: str, path: str, steps: int = 0) -> Any:
@@ -219,70 +201,14 @@ class _Walk:
         with bounded(self.source) if attribute.dtype.kind == "O" else nullcontext():
             return member.attrs[key]
 
-    def _place(self, dataset: Any, path: str) -> "partial[Tensor]":
-        """Check a dataset against the file, and return what makes a tensor of it, which opens the file to be read."""
-        if dataset.is_virtual or dataset.external:
-            raise FormatError(f"{self.tree.path}: {path} keeps its values in another file, which is never read")
-        filters = _filters(dataset)
-        self._check_size(dataset, path, bool(filters))
-        spec = TensorSpec(path, tuple(dataset.shape), cast(DType, dtype_in(dataset)))
-        unknown = [number for number in filters if number not in FILTERS]
-        if unknown:  # it is listed, and whoever reads it is told
-            return partial(_packed, spec, unknown[0])
-        offset = raw_offset(self.source, dataset, spec)
-        return partial(_read_by_hdf5, spec, str(dataset.name)) if offset is None else partial(_raw, spec, offset)
-
-    def _check_size(self, dataset: Any, path: str, packed: bool) -> None:
-        """Hold the shape against the bytes that are stored, and all that is stored against the file."""
-        stored = dataset.id.get_storage_size()
-        if dataset.nbytes > self.source.size and dataset.nbytes > stored * (MOST_UNPACKED if packed else 1):
-            shape = list(dataset.shape)
-            raise CorruptCheckpoint(
-                f"{self.tree.path}: {path} is said to be {dataset.dtype} {shape}, {stored} bytes are stored for it"
-            )
-        if dataset.nbytes > max(UNPACKED_LIMIT, RATIO_LIMIT * stored):
-            raise FormatError(f"{self.tree.path}: {path} claims to unpack {stored} bytes to {dataset.nbytes}")
-        chunk = prod(dataset.chunks) * dataset.dtype.itemsize if dataset.chunks else 0
-        if chunk > max(LARGEST_CHUNK, stored * (RATIO_LIMIT if packed else 1)):
-            raise CorruptCheckpoint(
-                f"{self.tree.path}: {path} is in chunks of {chunk} bytes, {stored} bytes are stored for all of them"
-            )
+    def _count(self, dataset: Any, path: str) -> None:
+        """Hold all that is stored so far against the file."""
         if self._once(_address(dataset), path, MOST_LINKS):
-            self.stored += stored
+            self.stored += dataset.id.get_storage_size()
         if self.stored > self.source.size:
             raise CorruptCheckpoint(
                 f"{self.tree.path}: the datasets up to {path} are said to take more bytes than the file has"
             )
-
-
-def _renamed(place: "partial[Tensor]", path: str) -> "partial[Tensor]":
-    """Return what makes a tensor of a dataset by another of its names; it was held against the file by the first."""
-    spec, *others = place.args
-    return partial(place.func, replace(spec, name=path), *others)
-
-
-def _packed(spec: TensorSpec, filter_number: int, source: Hdf5Source) -> Tensor:
-    def refuse() -> NoReturn:
-        raise FormatError(f"{source.path}: {spec.name} is packed with filter {filter_number}, which is not known")
-
-    return Tensor(spec, refuse, refuse)
-
-
-def _raw(spec: TensorSpec, offset: int, source: Hdf5Source) -> Tensor:
-    file = ClosedFile(source.path, source.stamp, source.size)
-    check = source.member.require_whole if source.member else None
-    return TensorLocation(file, spec, source.start + offset, check).tensor()
-
-
-def _read_by_hdf5(spec: TensorSpec, name: str, source: Hdf5Source) -> Tensor:
-    place = (source, name, spec)
-    return Tensor(spec, partial(read_values, *place), None if spec.dtype is STRING else partial(read_pieces, *place))
-
-
-def _filters(dataset: Any) -> list[int]:
-    """Return the numbers of the filters that a dataset is packed with."""
-    properties = dataset.id.get_create_plist()
-    return [properties.get_filter(place)[0] for place in range(properties.get_nfilters())]
 
 
 def _encoded(name: str) -> bytes:

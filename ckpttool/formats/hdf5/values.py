@@ -11,7 +11,6 @@ from ckpttool.core.tensors import BY_NAME, PIECE, STRING, Array, DType, TensorSp
 from ckpttool.formats.hdf5.source import Hdf5Source, opened
 from ckpttool.formats.reading.data_file import require_truth
 from ckpttool.formats.wire.elements import as_bytes
-from ckpttool.remote import sparse_files
 
 if TYPE_CHECKING:
     import numpy as np
@@ -106,22 +105,6 @@ def oddity(dataset: Any) -> str | None:
     if (each := h5py.check_vlen_dtype(kind)) is not None:
         return f"lists of {each}"
     return f"records of {', '.join(kind.names)}" if kind.names else f"elements of {kind}"
-
-
-def raw_offset(source: Hdf5Source, dataset: Any, spec: TensorSpec) -> int | None:
-    """Return where a dataset's bytes begin in its source, if they are stored raw: they are read there, without HDF5.
-
-    Those of a file on a server are not, whose other blocks HDF5 has fetched.
-    """
-    import h5py
-
-    if dataset.chunks is not None or not spec.nbytes or source.unpacked is not None or sparse_files.at(source.path):
-        return None
-    offset = dataset.id.get_offset()
-    plain = h5py.h5t.py_create(stored_type(spec.dtype).newbyteorder("<"), logical=True)
-    if offset is None or offset + spec.nbytes > source.size or not dataset.id.get_type().equal(plain):
-        return None
-    return int(offset)
 
 
 def read_values(source: Hdf5Source, place: str, spec: TensorSpec) -> Array:
