@@ -15,6 +15,7 @@ from ckpttool.cli.options.reading import (
     unfreeze_option,
     weights_file_option,
 )
+from ckpttool.cli.options.recipe import objective_options
 from ckpttool.cli.options.rows import (
     augment_options,
     cache_dir_option,
@@ -25,7 +26,6 @@ from ckpttool.cli.options.rows import (
     roles_options,
     valid_option,
 )
-from ckpttool.cli.options.training import objective_options
 from ckpttool.cli.options.workers import Place, workers_options
 from ckpttool.cli.process import open_to_run
 from ckpttool.cli.show.progress import ProgressPrinter

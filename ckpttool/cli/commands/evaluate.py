@@ -9,8 +9,8 @@ import click
 from ckpttool.cli.options.config import config_option
 from ckpttool.cli.options.general import json_option
 from ckpttool.cli.options.reading import allow_op_option, ema_option, model_argument, weights_file_option
+from ckpttool.cli.options.recipe import objective_options
 from ckpttool.cli.options.rows import ROLES, data_option, judged_rows_options, roles_options
-from ckpttool.cli.options.training import objective_options
 from ckpttool.cli.process import open_to_run
 from ckpttool.cli.show.progress import ProgressPrinter
 from ckpttool.cli.show.tables import print_document, print_rows, say, shows_tables

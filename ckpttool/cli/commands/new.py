@@ -6,8 +6,8 @@ import click
 
 from ckpttool.cli.options.config import config_option
 from ckpttool.cli.options.general import json_option, plan_option, seed_option
+from ckpttool.cli.options.recipe import new_recipe_options, objective_options
 from ckpttool.cli.options.rows import classes_option, preprocess_option, row_shape
-from ckpttool.cli.options.training import new_recipe_options, objective_options
 from ckpttool.cli.options.writing import model_output_options
 from ckpttool.cli.process import configure_for_layers
 from ckpttool.cli.show.plans import execute

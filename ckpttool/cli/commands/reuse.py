@@ -14,6 +14,7 @@ from ckpttool.cli.options.reading import (
     source_argument,
     weights_file_option,
 )
+from ckpttool.cli.options.recipe import objective_options, reuse_recipe_options
 from ckpttool.cli.options.rows import (
     classes_option,
     inputs_option,
@@ -21,7 +22,6 @@ from ckpttool.cli.options.rows import (
     preprocess_option,
     signature_option,
 )
-from ckpttool.cli.options.training import objective_options, reuse_recipe_options
 from ckpttool.cli.options.writing import model_output_options
 from ckpttool.cli.process import open_to_run
 from ckpttool.cli.show.plans import execute

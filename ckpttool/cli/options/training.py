@@ -1,12 +1,18 @@
-"""How a model is trained: the recipe of its training op, its objective, and the options of a run."""
+"""How a model is trained: all options of a run, and those that trials, range tests and pretraining have of them."""
 
 from dataclasses import asdict, replace
 from pathlib import Path
 
 import click
 
-from ckpttool.cli.options.general import PATH, WRITTEN, Decorator, as_value, seed_option, together
+from ckpttool.cli.options.general import PATH, WRITTEN, as_value, seed_option, together
 from ckpttool.cli.options.reading import PATTERN, SOURCE, freeze_option, unfreeze_option
+from ckpttool.cli.options.recipe import (
+    new_recipe_options,
+    objective_options,
+    rate_test_recipe_options,
+    recipe_options,
+)
 from ckpttool.cli.options.rows import (
     augment_option,
     augment_options,
@@ -20,99 +26,9 @@ from ckpttool.cli.options.rows import (
 )
 from ckpttool.core.errors import PlanError
 from ckpttool.core.names import listed
-from ckpttool.runtime.objectives import Loss, Objective
-from ckpttool.runtime.optimizers import Optimizer
 from ckpttool.runtime.recipe import Recipe
-from ckpttool.runtime.schedules import Schedule
 from ckpttool.training.callbacks.recording import Recording
 from ckpttool.training.options import Options, PseudoLabels
-
-_BY_PATTERN = "One value for all, or PATTERN=VALUE pairs."
-RECIPE = {
-    "optimizer": click.option(
-        "--optimizer",
-        metavar="CALL",
-        help=f"{', '.join(Optimizer.known())}; with parameters: 'momentum(0.01, momentum=0.9)'. If not given, sgd; "
-        "adam where finetune trains a new head on under 5000 rows and there is no --lr.",
-    ),
-    "lr": click.option(
-        "--lr",
-        metavar="RATE",
-        help=f"The learning rate, if not the optimizer's. {_BY_PATTERN} With auto-rgn finetune gives each layer a part "
-        "of the optimizer's, by |gradient| / |weights| at the start.",
-    ),
-    "lr_decay_per_layer": click.option(
-        "--lr-decay-per-layer", metavar="R", type=float, help="Each layer has R of the rate of that above."
-    ),
-    "schedule": click.option(
-        "--schedule",
-        metavar="CALL",
-        default="constant",
-        show_default=True,
-        help=f"How the rate changes: {', '.join(Schedule.known())}; with parameters: 'exponential(0.1, steps=1000)'.",
-    ),
-    "warmup": click.option(
-        "--warmup", metavar="STEPS", type=int, default=0, help="Let the rate grow over STEPS steps first."
-    ),
-    "l1": click.option("--l1", metavar="SCALE", help=f"Add SCALE * sum(|w|) of the kernels to the loss. {_BY_PATTERN}"),
-    "l2": click.option(
-        "--l2", metavar="SCALE", help=f"Add SCALE * sum(w^2) / 2 of the kernels to the loss. {_BY_PATTERN}"
-    ),
-    "l2_sp": click.option(
-        "--l2-sp",
-        metavar="SCALE",
-        help="Add SCALE * sum((w - w0)^2) / 2 of the kernels to the loss, w0 their values at the start. One value for "
-        "all below the head, or PATTERN=VALUE pairs.",
-    ),
-    "max_norm": click.option(
-        "--max-norm", metavar="NORM", help=f"Bound the norms of kernels after each step. {_BY_PATTERN}"
-    ),
-    "clip_value": click.option("--clip-value", metavar="V", type=float, help="Clip each gradient element to [-V, V]."),
-    "clip_norm": click.option("--clip-norm", metavar="V", type=float, help="Clip the norm of each gradient to V."),
-    "clip_global_norm": click.option(
-        "--clip-global-norm", metavar="V", type=float, help="Clip the norm of all gradients together to V."
-    ),
-    "ema": click.option(
-        "--ema",
-        metavar="D",
-        type=float,
-        help="Keep moving averages of the trained weights with decay D, in the t-th step at most (1 + t) / (10 + t). "
-        "They are judged, and written beside the weights; evaluate --ema and predict --ema take them.",
-    ),
-}
-"""The options by the fields of a recipe."""
-
-
-def _recipe_options(*absent: str) -> Decorator:
-    """Return the options of the training op but for some, passed on as one `recipe`."""
-    return as_value("recipe", Recipe, *(option for name, option in RECIPE.items() if name not in absent), but=absent)
-
-
-recipe_options = _recipe_options()
-reuse_recipe_options = _recipe_options("ema")
-"""Those of a head: there, --ema takes the averages that a model has."""
-new_recipe_options = _recipe_options("l2_sp", "ema")
-"""Those of a network that starts at random."""
-
-
-def _objective(objective: str | None, class_weight: str | None, label_smoothing: float) -> Objective | None:
-    if (objective, class_weight, label_smoothing) == (None, None, 0.0):
-        return None
-    return Objective(objective or "softmax", class_weight, label_smoothing)
-
-
-objective_options = as_value(
-    "objective",
-    _objective,
-    click.option(
-        "--objective",
-        type=click.Choice(list(Loss.known())),
-        help="The loss: of new layers (softmax if not given), or put on the outputs that a graph has.",
-    ),
-    click.option("--class-weight", metavar="N=W,...", help="Weights of classes in the loss: '3=2.0, 7=0.5'."),
-    click.option("--label-smoothing", metavar="S", type=float, default=0.0, help="Share of a label given to all."),
-)
-"""What a network is trained for, passed on as one `objective`; None where nothing is given."""
 
 _train = click.option("--train", metavar="RE", help=f"The layers to train; all others are frozen. {PATTERN}")
 _stages = click.option(
@@ -314,7 +230,7 @@ rate_test_options = together(
     unfreeze_option,
     _train,
     _changed,
-    _recipe_options("lr", "schedule", "warmup", "ema"),
+    rate_test_recipe_options,
     objective_options,
     _batches,
     _cache,

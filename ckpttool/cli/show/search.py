@@ -8,7 +8,7 @@ from typing import Any
 import click
 from click.core import ParameterSource
 
-from ckpttool.cli.options.training import RECIPE
+from ckpttool.cli.options.recipe import RECIPE
 from ckpttool.cli.show.progress import Bar, clock
 from ckpttool.cli.show.tables import print_report, say
 from ckpttool.core.errors import Interrupted
