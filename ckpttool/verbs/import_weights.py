@@ -8,27 +8,28 @@ from pathlib import Path
 
 from ckpttool import checkpoint
 from ckpttool.core.errors import CkptError, PlanError
-from ckpttool.core.names import listed
 from ckpttool.core.notes import notes_about
-from ckpttool.core.tensors import Array, Tensor
+from ckpttool.core.tensors import Tensor
 from ckpttool.foreign.bake import bake as bake_values
 from ckpttool.foreign.bake import check_size
 from ckpttool.foreign.epsilons import EpsilonGap, gaps
 from ckpttool.foreign.evidence import Evidence
 from ckpttool.foreign.layouts.layout import Keep
-from ckpttool.foreign.layouts.norm import BatchNorm
 from ckpttool.foreign.names import layer_of
 from ckpttool.foreign.pairing import Pairing, pair_weights
 from ckpttool.foreign.rules import Rule
 from ckpttool.formats.tensorflow.object_graph import BESIDE_VALUES
 from ckpttool.graph.contents.stored import StoredTensor, stored_tensors
 from ckpttool.graph.core import Graph
+from ckpttool.lineage.output import staged_output
 from ckpttool.lineage.provenance import Command, Provenance
 from ckpttool.model.families import Contents, family_of
 from ckpttool.model.fill_plan import FillPlan
+from ckpttool.model.model import Model
 from ckpttool.model.plan import ModelPlan, PlanRow, file_notes, plan_rows
 from ckpttool.model.resolve import graph_that_keeps, graph_to_fill, open_checkpoint
 from ckpttool.runtime.state import fresh_tensors
+from ckpttool.verbs.import_proof import SampleProof
 from ckpttool.verbs.import_settled import settle
 from ckpttool.verbs.inputs import with_preprocessed_inputs
 from ckpttool.verbs.sample import TOLERANCE, Sample, feeds_and_outputs
@@ -38,7 +39,8 @@ from ckpttool.verbs.sample import TOLERANCE, Sample, feeds_and_outputs
 class ImportPlan(ModelPlan):
     """What an import will write: the graph, the paired tensors, the model's own values for the rest, or fresh ones.
 
-    With `bake` the paired values go into the graph's initialisers too.
+    With `bake` the paired values go into the graph's initialisers too. With a `proof` the output is held against what
+    the source computed, and is not written if it computes something else.
     """
 
     graph: Graph
@@ -50,6 +52,7 @@ class ImportPlan(ModelPlan):
     notes: tuple[str, ...]
     provenance: Provenance
     to: str | None = None
+    proof: SampleProof | None = None
 
     @property
     def targets(self) -> Mapping[str, StoredTensor]:
@@ -86,17 +89,23 @@ class ImportPlan(ModelPlan):
             check_size(self.graph, self.pairing.tensors)
 
     def write(self, output: str | Path, overwrite: bool = False, command: Command | None = None) -> Sequence[str]:
-        """Write graph and checkpoint, and read both back.
+        """Write graph and checkpoint, read both back, and prove what they compute.
 
         Raises:
             CkptError: `check` finds something, or a value cannot be read.
             CorruptCheckpoint: what was read back differs.
+            SampleDiffers: it does not compute what the sample says; nothing is written then.
         """
         command = command or Command.of_call("import", self.model, output)
         self.check(output, overwrite)
         graph = bake_values(self.graph, self.pairing.tensors) if self.bake else self.graph
-        contents = Contents(graph, self.tensors(), self.provenance, command)
-        return self.writer(output).write(contents, Path(output), overwrite).notes
+        contents, writer = Contents(graph, self.tensors(), self.provenance, command), self.writer(output)
+        with staged_output(Path(output), writer, overwrite) as place:
+            notes = writer.write(contents, place, overwrite).notes
+            if self.proof is not None:
+                opened = Model.open(place, self.graph.allowed)
+                notes = [*notes, self.proof.of(opened, self.epsilons, self.pairing.pairs)]
+        return notes
 
     def tensors(self) -> dict[str, Tensor]:
         """Return every tensor that the graph's checkpoint holds: imported, the model's own, or fresh."""
@@ -132,7 +141,8 @@ def plan_import(
         bake: Also write the values into the graph's initialisers.
         seed: The random seed of what starts fresh.
         scope: A prefix of the graph's names, below which every tensor is put.
-        sample: What the source computed; where shapes leave a layout open, the graph is run on it with each.
+        sample: What the source computed, which the output must compute too; where shapes leave a layout open, the
+            graph is run on it with each.
         tolerance: How far numbers may be from the sample's, relative to the largest.
         allow_op: Types of ops that may run though they may do more than compute.
         to: The family to write: `ckpt`, `saved-model`, `keras`; else that of the output's path, or of the graph.
@@ -166,7 +176,7 @@ def plan_import(
     notes = (*_notes(paired, own, into, beyond), *file_notes(graph, fresh), *changed)
     plan = ImportPlan(graph, paired, own, into, seed, bake, notes, made_of, to)
     plan = replace(plan, notes=(*plan.notes, *_about_epsilons(plan.epsilons)))
-    return plan if sample is None else _settled(plan, sample, tolerance)
+    return plan if sample is None else _proved(plan, SampleProof(sample, tolerance))
 
 
 def _kept_with(weights: Path) -> Graph | None:
@@ -183,47 +193,14 @@ def _about_epsilons(found: Sequence[EpsilonGap]) -> Iterator[str]:
         yield from notes_about(f"{layout.difference}; `suggest` drafts rules that make up for it", names)
 
 
-def epsilon_cause(
-    plan: ImportPlan, values: Mapping[str, Tensor], sample: Mapping[str, Tensor], tolerance: float = TOLERANCE
-) -> str | None:
-    """Say whether epsilons of batch normalisations are why a sample differs, by what is computed with others.
-
-    `values` is what was imported: as it was, where the epsilons differ, or with a difference made up for that is none.
-    """
-    folded = [pair for pair in plan.pairing.pairs if isinstance(pair.layout, BatchNorm)]
-    if not plan.epsilons and not folded:
-        return None
-    run = Sample(plan.graph, values, sample)
-    before = max(difference.relative for difference in run.differences(tolerance))
-    for gap in plan.epsilons:
-        _set(run, gap.targets, gap.layout.apply([values[name].read() for name in gap.targets]))
-    for pair in folded if not plan.epsilons else ():
-        _set(run, pair.targets, pair.layout.invert([values[name].read() for name in pair.targets]))
-    after = run.differences(tolerance)
-    largest, is_all = max(difference.relative for difference in after), all(difference.equal for difference in after)
-    if not is_all and largest > before / 2:
-        return None
-    why = "which is why" if is_all else "which is a part of it"
-    if not plan.epsilons:
-        same = "the source's batch normalisations have the graph's epsilon"
-        return f"{same}, {why}: transform = 'keep' leaves {largest:.1e}"
-    layout, names = plan.epsilons[0].layout, listed([layer_of(gap.variance) for gap in plan.epsilons], most=3)
-    rule = f"transform = '{layout}' in a rule for gamma and variance, as `suggest` drafts it, leaves {largest:.1e}"
-    return f"{layout.difference} ({names}), {why}: {rule}"
-
-
-def _set(run: Sample, names: Sequence[str], arrays: Sequence[Array]) -> None:
-    for name, array in zip(names, arrays, strict=True):
-        run.set(name, array)
-
-
-def _settled(plan: ImportPlan, path: Path, tolerance: float) -> ImportPlan:
-    """Return the plan with the layouts that a sample shows to be right, and say which these are."""
-    sample = checkpoint.open(path)
+def _proved(plan: ImportPlan, proof: SampleProof) -> ImportPlan:
+    """Return the plan with a proof, and with the layouts that its sample shows to be right; say which these are."""
+    sample = checkpoint.open(proof.sample)
     feeds_and_outputs(plan.graph, sample)
+    plan = replace(plan, proof=proof)
     if not any(pair.others for pair in plan.pairing.pairs):
         return plan
-    pairing = settle(plan.pairing, plan.graph, Sample(plan.graph, plan.tensors(), sample), tolerance)
+    pairing = settle(plan.pairing, plan.graph, Sample(plan.graph, plan.tensors(), sample), proof.tolerance)
     notes = [
         f"{pair.targets[0]}: {pair.layout}, as the sample tells"
         for pair, before in zip(pairing.pairs, plan.pairing.pairs, strict=True)

@@ -246,6 +246,7 @@ def test_a_sample_is_not_compared(shell: Any, tmp_path: Path) -> None:
     command = ("import", weights, "--into", prefix, "--check", sample, "-o", tmp_path / "out.ckpt")
     said = shell.run(*command, exit_code=2).stderr
     assert "(WriteFile)" in said and "--allow-op WriteFile" in said and not canary.exists()
+    assert not [*tmp_path.glob("*out.ckpt*")]
 
 
 def test_what_a_shape_depends_on_is_not_run_by_the_import(tmp_path: Path) -> None:

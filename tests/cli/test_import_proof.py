@@ -8,6 +8,9 @@ import pytest
 import torch
 
 from ckpttool import checkpoint
+from ckpttool.foreign.rules import Rule
+from ckpttool.verbs.import_proof import SampleDiffers
+from ckpttool.verbs.import_weights import plan_import
 
 
 @pytest.fixture
@@ -55,6 +58,41 @@ def test_the_first_layer_that_goes_wrong_is_named(shell: Any, small: Path, weigh
     assert verdict.startswith("wrong from hidden2 on (dnn/hidden2/Elu:0): ")
     assert "expected at most 1.0e-04" in verdict
     shell.run("import", weights, *options, "--tolerance", "10", "-o", tmp_path / "other.ckpt")
+
+
+FAMILIES = {"out.ckpt": [], "out": ["--to", "saved-model"]}
+
+
+@pytest.mark.parametrize("output", FAMILIES)
+def test_what_computes_something_else_is_not_written(
+    output: str, shell: Any, small: Path, weights: Path, tmp_path: Path
+) -> None:
+    """Nor does it replace anything: not the model, nor what lies beside it."""
+    shell.run("import", weights, "--into", small, "--suggest", "-o", tmp_path / "rules.toml")
+    (tmp_path / "outputs").mkdir()
+    options = ["--into", small, "--rules", tmp_path / "rules.toml", *FAMILIES[output], "-o"]
+    command = ["import", weights, "--check", tmp_path / "sample.npz", *options, tmp_path / "outputs" / output]
+    torch.save({**torch.load(weights), "2.bias": torch.ones(6)}, weights)
+    assert shell.run(*command, exit_code=1).stderr.endswith(f"{tmp_path}/outputs/{output}: nothing is written\n")
+    assert not [*(tmp_path / "outputs").iterdir()]
+
+    shell.run("import", weights, *options, tmp_path / "outputs" / output)  # which nobody checks
+    old = {path: path.read_bytes() for path in (tmp_path / "outputs").rglob("*") if path.is_file()}
+    torch.save({**torch.load(weights), "2.bias": torch.zeros(6)}, weights)
+    said = shell.run(*command, "--overwrite", exit_code=1).stderr
+    assert said.endswith(f"{tmp_path}/outputs/{output}: nothing is written or replaced\n")
+    assert {path: path.read_bytes() for path in (tmp_path / "outputs").rglob("*") if path.is_file()} == old
+
+
+def test_from_python_the_proof_raises(small: Path, weights: Path, tmp_path: Path) -> None:
+    names = {"0": "hidden1", "2": "hidden2", "4": "outputs"}
+    rules = [Rule(f"{old}[.]weight", f"{new}/kernel", transform="dense") for old, new in names.items()]
+    rules += [Rule(f"{old}[.]bias", f"{new}/bias") for old, new in names.items()]
+    torch.save({**torch.load(weights), "2.bias": torch.ones(6)}, weights)
+    planned = plan_import(weights, small, rules, sample=tmp_path / "sample.npz")
+    with pytest.raises(SampleDiffers, match=r"^wrong from hidden2 on \(dnn/hidden2/Elu:0\): "):
+        planned.write(tmp_path / "out.ckpt")
+    assert not [*tmp_path.glob("*out.ckpt*")]
 
 
 def test_a_draft_with_something_open_is_written_and_the_answer_is_no(

@@ -1,11 +1,11 @@
 """`ckpttool import`: weights of another framework, a draft of rules for them, and a check of the result."""
 
-from collections.abc import Collection
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import click
 
-from ckpttool import checkpoint
 from ckpttool.cli.options.general import PATH, json_option, lenient_option, plan_option, seed_option
 from ckpttool.cli.options.reading import SOURCE, allow_op_option, rules_option
 from ckpttool.cli.options.rows import preprocess_option
@@ -14,10 +14,10 @@ from ckpttool.cli.process import configure_for
 from ckpttool.cli.show.plans import execute
 from ckpttool.cli.show.tables import exit_unless, print_rows, say
 from ckpttool.cli.wall import behind_wall
-from ckpttool.model.model import Model
-from ckpttool.verbs.import_weights import ImportPlan, epsilon_cause, plan_import
+from ckpttool.verbs.import_proof import SampleDiffers
+from ckpttool.verbs.import_weights import ImportPlan, plan_import
 from ckpttool.verbs.rules import draft_rules, guessed_by_order, rules_of
-from ckpttool.verbs.sample import TOLERANCE, compare
+from ckpttool.verbs.sample import TOLERANCE, Difference
 
 
 @click.command("import")
@@ -76,8 +76,8 @@ def import_weights(
     written again with other values; its object graph, optimizer and counters stay as they are.
 
     SAMPLE is arrays by name, such as an .npz: rows under the placeholders' names, and what the source framework
-    computed under names of layers, ops or tensors. Each is compared; the exit code is 1 if one differs, and if
-    --suggest leaves something open.
+    computed under names of layers, ops or tensors. Each is compared; if one differs nothing is written and the exit
+    code is 1, as it is if --suggest leaves something open.
 
     \b
     Example:
@@ -106,11 +106,12 @@ def import_weights(
         output=output,
         preprocess=preprocess,
     )
-    if sample and isinstance(plan, ImportPlan):
-        configure_for(plan.graph)
+    if sample and isinstance(plan, ImportPlan) and not plan_only:
+        _write_proved(plan, output, overwrite, as_json)
+        return
     execute(plan, output, overwrite, plan_only, as_json)
-    if not plan_only and isinstance(plan, ImportPlan):
-        _check_sample(plan, output, sample, tolerance, allow_op, as_json)
+    if isinstance(plan, ImportPlan) and not plan_only:
+        say("nothing was checked numerically: --check SAMPLE holds the model against what the source computed")
 
 
 def _draft_rules(weights: Path, into: Path, output: Path, overwrite: bool, as_json: bool) -> None:
@@ -126,26 +127,19 @@ def _draft_rules(weights: Path, into: Path, output: Path, overwrite: bool, as_js
     exit_unless(not draft.open)
 
 
-def _check_sample(
-    plan: ImportPlan, model: Path, sample: Path | None, tolerance: float, allow_op: Collection[str], as_json: bool
-) -> None:
-    """Print how far each layer is from the sample, and say which goes wrong first; the answer is no where one does."""
-    if sample is None:
-        say("nothing was checked numerically: --check SAMPLE holds the model against what the source computed")
-        return
-    opened = Model.open(model, allow_op)
-    differences = compare(opened.graph, opened.checkpoint, checkpoint.open(sample), tolerance)
-    if not as_json:
+def _write_proved(plan: ImportPlan, output: Path, overwrite: bool, as_json: bool) -> None:
+    """Write, and print how far each layer is from the sample; where one goes wrong nothing is written: that is a no."""
+
+    def show(differences: Sequence[Difference]) -> None:
         columns = ("name", "tensor", "shape", "max_abs", "relative", "equal")
         print_rows((difference.as_json() for difference in differences), columns)
-    wrong = next((difference for difference in differences if not difference.equal), None)
-    if wrong is None:
-        largest = max(difference.relative for difference in differences)
-        say(f"checked: {len(differences)} tensors equal the sample's to {largest:.1e} of the largest number")
-    else:
-        apart = f"{wrong.relative:.1e} of the largest number apart, expected at most {tolerance:.1e}"
-        cause = epsilon_cause(plan, opened.checkpoint, checkpoint.open(sample), tolerance)
-        say(f"wrong {'at' if cause else 'from'} {wrong.name}{'' if cause else ' on'} ({wrong.tensor}): {apart}")
-        if cause:
-            say(cause)
-    exit_unless(wrong is None)
+
+    configure_for(plan.graph)
+    proof = plan.proof if as_json or plan.proof is None else replace(plan.proof, shown=show)
+    try:
+        execute(replace(plan, proof=proof), output, overwrite, as_json=as_json)
+    except SampleDiffers as error:
+        for line in error.lines:
+            say(line)
+        say(f"{output}: nothing is written{' or replaced' if overwrite else ''}")
+        exit_unless(False)

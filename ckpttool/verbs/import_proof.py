@@ -1,0 +1,98 @@
+"""The proof of an import: what is written computes what the source computed; and if it does not, why that is so."""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from ckpttool import checkpoint
+from ckpttool.core.errors import CkptError
+from ckpttool.core.names import listed
+from ckpttool.core.tensors import Array, Tensor
+from ckpttool.foreign.epsilons import EpsilonGap
+from ckpttool.foreign.fitting import Pair
+from ckpttool.foreign.layouts.norm import BatchNorm
+from ckpttool.foreign.names import layer_of
+from ckpttool.graph.core import Graph
+from ckpttool.model.model import Model
+from ckpttool.verbs.sample import TOLERANCE, Difference, Sample
+
+
+class SampleDiffers(CkptError):
+    """A graph does not compute what a sample says; `lines` are where it goes wrong and, if that can be told, why."""
+
+    def __init__(self, *lines: str) -> None:
+        """Take the lines."""
+        super().__init__("; ".join(lines))
+        self.lines = lines
+
+
+def _unseen(differences: Sequence[Difference]) -> None:
+    """Show nothing."""
+
+
+@dataclass(frozen=True)
+class SampleProof:
+    """Rows and what the source computed of them; `shown` gets how far each tensor is from that, before the verdict."""
+
+    sample: Path
+    tolerance: float = TOLERANCE
+    shown: Callable[[Sequence[Difference]], None] = _unseen
+
+    def of(self, model: Model, epsilons: Sequence[EpsilonGap], pairs: Iterable[Pair]) -> str:
+        """Run a model, and say that it computes the same; `epsilons` and `pairs` are what was imported.
+
+        Raises:
+            SampleDiffers: it does not.
+            CkptError: the model cannot be run on the sample.
+        """
+        sample = checkpoint.open(self.sample)
+        differences = Sample(model.graph, model.checkpoint, sample).differences(self.tolerance)
+        self.shown(differences)
+        wrong = next((difference for difference in differences if not difference.equal), None)
+        if wrong is None:
+            largest = max(difference.relative for difference in differences)
+            return f"checked: {len(differences)} tensors equal the sample's to {largest:.1e} of the largest number"
+        cause = self._epsilon_cause(model.graph, model.checkpoint, sample, epsilons, pairs)
+        where = f"at {wrong.name}" if cause else f"from {wrong.name} on"
+        apart = f"{wrong.relative:.1e} of the largest number apart, expected at most {self.tolerance:.1e}"
+        raise SampleDiffers(f"wrong {where} ({wrong.tensor}): {apart}", *([cause] if cause else []))
+
+    def _epsilon_cause(
+        self,
+        graph: Graph,
+        values: Mapping[str, Tensor],
+        sample: Mapping[str, Tensor],
+        epsilons: Sequence[EpsilonGap],
+        pairs: Iterable[Pair],
+    ) -> str | None:
+        """Say whether epsilons of batch normalisations are why a sample differs, by what is computed with others.
+
+        `values` is what was imported: as it was, where the epsilons differ, or with a difference made up for that is
+        none.
+        """
+        folded = [pair for pair in pairs if isinstance(pair.layout, BatchNorm)]
+        if not epsilons and not folded:
+            return None
+        run = Sample(graph, values, sample)
+        before = max(difference.relative for difference in run.differences(self.tolerance))
+        for gap in epsilons:
+            _set(run, gap.targets, gap.layout.apply([values[name].read() for name in gap.targets]))
+        for pair in folded if not epsilons else ():
+            _set(run, pair.targets, pair.layout.invert([values[name].read() for name in pair.targets]))
+        after = run.differences(self.tolerance)
+        largest = max(difference.relative for difference in after)
+        is_all = all(difference.equal for difference in after)
+        if not is_all and largest > before / 2:
+            return None
+        why = "which is why" if is_all else "which is a part of it"
+        if not epsilons:
+            same = "the source's batch normalisations have the graph's epsilon"
+            return f"{same}, {why}: transform = 'keep' leaves {largest:.1e}"
+        layout, names = epsilons[0].layout, listed([layer_of(gap.variance) for gap in epsilons], most=3)
+        rule = f"transform = '{layout}' in a rule for gamma and variance, as `suggest` drafts it, leaves {largest:.1e}"
+        return f"{layout.difference} ({names}), {why}: {rule}"
+
+
+def _set(run: Sample, names: Sequence[str], arrays: Sequence[Array]) -> None:
+    for name, array in zip(names, arrays, strict=True):
+        run.set(name, array)
