@@ -10,8 +10,9 @@ from click.testing import CliRunner
 
 from ckpttool.cli import COMMANDS, main
 from ckpttool.cli.options.general import as_value, together
+from ckpttool.cli.options.recipe import reuse_recipe_options
 from ckpttool.cli.options.rows import roles_options
-from ckpttool.cli.options.training import rate_test_options, reuse_recipe_options, run_options
+from ckpttool.cli.options.training import rate_test_options, run_options
 from ckpttool.core.errors import PlanError
 from ckpttool.runtime.objectives import Objective
 from ckpttool.runtime.recipe import Recipe
