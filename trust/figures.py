@@ -14,7 +14,8 @@ import platform
 import subprocess
 import sys
 import time
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -51,17 +52,17 @@ class Attack:
         lines = ended.stdout.splitlines()
         print(f"== {' '.join([self.script, *given])}: {seconds} s", *lines[-20:], sep="\n", flush=True)
         try:
-            found = json.loads(lines[-1])
+            printed = json.loads(lines[-1])
         except (IndexError, json.JSONDecodeError):
             print(ended.stderr[-2000:], flush=True)
-            found = {
+            printed = {
                 "figure": self.script,
                 "tried": 0,
                 "bad": 1,
                 "note": f"ended with {ended.returncode}, and no figure",
             }
         about = {"script": self.script, "given": " ".join(given), "seconds": seconds, "whole": full or not self.part}
-        return [{**each, **about, "date": _today()} for each in (found if isinstance(found, list) else [found])]
+        return [{**each, **about, "date": _today()} for each in (printed if isinstance(printed, list) else [printed])]
 
 
 ATTACKS = [
@@ -81,11 +82,20 @@ ATTACKS = [
 """The longest first. Options of a part bound the grid."""
 
 
-def collected(full: bool, jobs: int, names: list[str]) -> list[Figure]:
-    """Run the attacks, some at a time; return their figures in the order of the list."""
+def found(full: bool, jobs: int, names: list[str]) -> Iterator[list[Figure]]:
+    """Run the attacks, some at a time; yield the figures of each as it ends."""
     chosen = [each for each in ATTACKS if not names or each.script in names or each.script.removesuffix(".py") in names]
     with ThreadPoolExecutor(jobs) as pool:
-        return [figure for figures in pool.map(lambda attack: attack.run(full), chosen) for figure in figures]
+        for done in as_completed(pool.submit(attack.run, full) for attack in chosen):
+            yield done.result()
+
+
+def keep(new: list[Figure]) -> None:
+    """Put figures among those that are kept, so that a run that is stopped leaves what it found."""
+    kept = json.loads(KEPT.read_text(encoding="utf-8")) if KEPT.exists() else {"figures": []}
+    figures = merged(kept["figures"], [each for each in new if each["tried"]])
+    content = {"date": _today(), "machine": machine(), "figures": figures}
+    KEPT.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
 
 
 def merged(old: list[Figure], new: list[Figure]) -> list[Figure]:
@@ -133,14 +143,10 @@ def main() -> int:
     parser.add_argument("--jobs", type=int, default=2, help="how many run beside one another")
     asked = parser.parse_args()
     start = time.monotonic()
-    figures = collected(asked.full, asked.jobs, asked.scripts)
-    kept = json.loads(KEPT.read_text(encoding="utf-8")) if KEPT.exists() else {"figures": []}
-    content = {
-        "date": _today(),
-        "machine": machine(),
-        "figures": merged(kept["figures"], [each for each in figures if each["tried"]]),
-    }
-    KEPT.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+    figures = []
+    for each in found(asked.full, asked.jobs, asked.scripts):
+        keep(each)
+        figures += each
     bad = [each for each in figures if each["bad"] and "of" not in each]
     print(f"{len(figures)} figures in {time.monotonic() - start:.0f} s, {len(bad)} of them bad", flush=True)
     return bool(bad)
