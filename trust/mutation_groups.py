@@ -31,7 +31,7 @@ GROUPS = {
     ),
     "lineage": Group(
         ("lineage", "verbs/log.py"),
-        ("lineage", "cli/test_log.py", "cli/test_verify.py", "test_checkpoint.py"),
+        ("lineage", "verbs/test_log.py", "cli/test_log.py", "cli/test_verify.py", "test_checkpoint.py"),
         slowest=4.0,
     ),
     "cache": Group(
@@ -63,27 +63,14 @@ BY_NAME = {
     "wire": Group(
         ("formats/wire",),
         (
-            "formats/wire",
-            "formats/test_table.py",
-            "formats/tensorflow/test_bundle.py",
+            *(f"formats/wire/test_{name}.py" for name in ("wire", "sorted_table", "strict_json", "checked_json")),
             "formats/tensorflow/test_bundle_bounds.py",
             "formats/tensorflow/test_bundle_damage.py",
         ),
     ),
     "reading": Group(
         tuple(f"formats/reading/{name}.py" for name in READING),
-        (
-            "formats/reading",
-            "formats/npz/test_format.py",
-            "formats/npz/test_folder.py",
-            "formats/safetensors/test_format.py",
-            "formats/keras/test_archive.py",
-            "formats/tensorflow/test_bundle.py",
-            "formats/tensorflow/test_bundle_damage.py",
-            "formats/test_copying.py",
-            "formats/test_staging.py",
-            "surgery/test_verify.py",
-        ),
+        ("formats/reading",),
     ),
     "bundle": Group(
         tuple(f"formats/tensorflow/{name}.py" for name in BUNDLE),
@@ -95,7 +82,7 @@ BY_NAME = {
         slowest=6.0,
         imports=TENSORFLOW,
     ),
-    "hdf5": Group(("formats/hdf5",), ("formats/hdf5",), slowest=1.0),
+    "hdf5": Group(("formats/hdf5",), ("formats/hdf5", "formats/keras/test_archive.py"), slowest=1.0),
     "keras": Group(
         tuple(f"formats/keras/{name}.py" for name in ("archive", "copy", "weights", "writing")),
         ("formats/keras",),

@@ -10,6 +10,7 @@ from ckpttool.core.errors import CkptError
 from ckpttool.formats.tensorflow import slices
 from ckpttool.formats.wire import crc, table_writer, varint
 from ckpttool.formats.wire.elements import (
+    as_bytes,
     decode_strings,
     encode_string_lengths,
     string_lengths_checksum,
@@ -108,6 +109,41 @@ def test_strings_come_back_and_a_wrong_checksum_does_not():
         decode_strings(data, 3, stored ^ 1)
     with pytest.raises(ValueError, match="add up to 305 bytes, 306 are there"):
         decode_strings(data + b"!", 3, stored)
+
+
+def test_strings_of_any_order_and_number():
+    lengths = struct.pack(">2I", 1, 2)
+    running = crc.extend(0, lengths)
+    stored = struct.pack(">I", crc.mask(running))
+    data = b"\1\2" + stored + b"abb"
+    assert decode_strings(data, 2, crc.mask(crc.extend(running, stored + b"abb")), big_endian=True) == [b"a", b"bb"]
+    nothing, running = encode_string_lengths([])
+    assert decode_strings(nothing, 0, crc.mask(running)) == []
+    with pytest.raises(ValueError, match="1 strings cannot be in 4 bytes"):
+        decode_strings(nothing, 1, crc.mask(running))
+    head, running = encode_string_lengths([b"", b""])
+    assert decode_strings(head, 2, crc.mask(running)) == [b"", b""]
+    with pytest.raises(ValueError, match="the checksum of the string lengths does not match"):
+        decode_strings(head[:-1] + b"x", 2, crc.mask(running))
+
+
+def test_what_strings_are_made_of():
+    assert as_bytes(["ä", b"b", "\udcff"], "w") == ["ä".encode(), b"b", b"\xff"]
+    with pytest.raises(CkptError, match="w holds a int, a string tensor holds bytes or text"):
+        as_bytes([b"a", 3], "w")
+
+
+def test_variants_that_do_not_fit():
+    first = b"\2ab" + struct.pack("<I", crc.mask(crc.extend(0, struct.pack("<Q", 2) + b"ab")))
+    running = crc.extend(0, struct.pack("<Q", 2) + b"ab" + first[-4:])
+    second = b"\1c" + struct.pack("<I", crc.mask(crc.extend(running, struct.pack("<Q", 1) + b"c")))
+    whole = crc.mask(crc.extend(running, struct.pack("<Q", 1) + b"c" + second[-4:]))
+    assert variant_checksum(first + second, 2) == whole
+    with pytest.raises(ValueError, match="a variant of 1 bytes does not fit"):
+        variant_checksum(first + second[:-1], 2)
+    with pytest.raises(ValueError, match="the checksum of a variant does not match"):
+        variant_checksum(first + second.replace(b"c", b"d"), 2)
+    assert variant_checksum(b"", 0) == crc.mask(0)
 
 
 def test_a_variant_with_bytes_left_over():
