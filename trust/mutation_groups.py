@@ -18,8 +18,8 @@ class Group(NamedTuple):
 
 TENSORFLOW = ("tensorflow", "keras")
 READING = ("archive", "data_file", "raw_tensors", "unmixed", "versions", "zip_layout")
-BUNDLE = ("bundle", "bundle_data", "bundle_index", "bundle_writer", "prefix", "slices", "v1")
-BUNDLE_TESTS = ("bundle", "bundle_bounds", "bundle_crash", "bundle_damage", "v1")
+BUNDLE = ("bundle", "bundle_data", "bundle_index", "bundle_writer", "slices", "v1")
+BUNDLE_TESTS = ("bundle", "bundle_index", "bundle_bounds", "bundle_crash", "bundle_damage", "v1")
 GROUPS = {
     "safetensors": Group(
         ("formats/safetensors", "formats/ties.py"), ("formats/safetensors", "surgery/test_salvage.py")
@@ -74,7 +74,20 @@ BY_NAME = {
     ),
     "bundle": Group(
         tuple(f"formats/tensorflow/{name}.py" for name in BUNDLE),
-        (*(f"formats/tensorflow/test_{name}.py" for name in BUNDLE_TESTS), "formats/test_copying.py"),
+        (
+            *(f"formats/tensorflow/test_{name}.py" for name in BUNDLE_TESTS),
+            "formats/wire/test_wire.py",
+            "formats/test_copying.py",
+        ),
+    ),
+    "prefix": Group(
+        ("formats/tensorflow/prefix.py",),
+        (
+            "formats/tensorflow/test_bundle_bounds.py",
+            "formats/tensorflow/test_v1.py",
+            "test_checkpoint.py",
+            "cli/test_latest.py",
+        ),
     ),
     "saved-model": Group(
         ("formats/tensorflow/saved_model.py", "formats/tensorflow/object_checkpoint.py"),

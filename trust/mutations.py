@@ -1,6 +1,6 @@
 """Mutation testing of the readers' checks and of the proofs: the changes of them that no test notices.
 
-python trust/mutations.py [--every N] [--seconds S] [--only GROUP ...]
+python trust/mutations.py [--every N] [--seconds S] [--only GROUP ...] [--matching TEXT]
 
 A group of modules is tested by the tests that mirror it. These are collected once; then a process is forked for each
 mutant, in which the function is another, and in which those tests run, quick ones first, that reach the changed lines.
@@ -33,7 +33,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
-from mutants import Source
+from mutants import Mutant, Source
 from mutation_groups import BY_NAME, GROUPS, Group
 
 HERE = Path(__file__).parent
@@ -113,9 +113,9 @@ def _read(descriptor: int, seconds: float | None) -> bytes:
 class Tester:
     """A plugin of pytest that runs the tests that it has collected once for each mutant."""
 
-    def __init__(self, group: Group, every: int) -> None:
-        """Take a group, and of which mutants each is tried."""
-        self._group, self._every = group, every
+    def __init__(self, group: Group, every: int, matching: str) -> None:
+        """Take a group; one of `every` so many mutants is tried, of those that have a text in their names."""
+        self._group, self._every, self._matching = group, every, matching
         self.tried: list[Tried] = []
 
     def pytest_internalerror(self, excrepr: object) -> None:
@@ -126,22 +126,29 @@ class Tester:
         """Run the tests without a mutant, then with each."""
         if session.testsfailed:
             raise RuntimeError("tests cannot be collected")
-        sources = {str(path): Source(path, str(path.relative_to(ROOT / "ckpttool"))) for path in _paths(self._group)}
+        chosen = self._chosen()
+        paths = {str(source.path) for source, _, _ in chosen}
         times = {at: took for at, took in in_child(lambda: _timed(session)).items() if took <= self._group.slowest}
-        reached = in_child(lambda: list(_baseline(session, set(sources), times)))
-        known = _known_functions(set(sources))
-        for path, source in sources.items():
-            count = len(list(source.mutants()))
-            for number in range(0, count, self._every):
-                mutant = next(itertools.islice(source.mutants(), number, None))
-                if self._group.functions and not mutant.function.startswith(self._group.functions):
-                    continue
-                tests = [each for each in reached if not each.lines.get(path, set()).isdisjoint(mutant.lines)]
-                fate = _fate(session, source, number, list(_quick(tests)), known)
-                self.tried.append(Tried(source.name, mutant.key, mutant.lines[-1], fate))
-                if fate != "killed":  # a group takes minutes
-                    os.write(TOLD, f"  {fate}: {source.name} {mutant.key}    # line {mutant.lines[-1]}\n".encode())
+        reached = in_child(lambda: list(_baseline(session, paths, times)))
+        known = _known_functions(paths)
+        for source, number, mutant in chosen:
+            tests = [each for each in reached if not each.lines.get(str(source.path), set()).isdisjoint(mutant.lines)]
+            fate = _fate(session, source, number, list(_quick(tests)), known)
+            self.tried.append(Tried(source.name, mutant.key, mutant.lines[-1], fate))
+            if fate != "killed":  # a group takes minutes
+                os.write(TOLD, f"  {fate}: {source.name} {mutant.key}    # line {mutant.lines[-1]}\n".encode())
         return True
+
+    def _chosen(self) -> list[tuple[Source, int, Mutant]]:
+        """Return the mutants that are tried: where they are from, and the how manieth of it each is."""
+        found = []
+        for path in _paths(self._group):
+            source = Source(path, str(path.relative_to(ROOT / "ckpttool")))
+            for number, mutant in enumerate(source.mutants()):
+                in_group = not self._group.functions or mutant.function.startswith(self._group.functions)
+                if in_group and self._matching in f"{source.name} {mutant.key}":
+                    found.append((source, number, mutant))
+        return found[:: self._every]
 
 
 def _paths(group: Group) -> list[Path]:
@@ -237,14 +244,14 @@ def _baseline(session: pytest.Session, paths: set[str], times: dict[int, float])
             yield Reached(place, seconds, lines)
 
 
-def tried(group: Group, every: int) -> list[Tried]:
-    """Try the mutants of a group."""
+def tried(group: Group, every: int, matching: str) -> list[Tried]:
+    """Try the mutants of a group, or one of so many, of those that have a text in their names."""
     for name in ("ckpttool.cli", *group.imports):
         importlib.import_module(name)
     for path in _paths(group):
         importlib.import_module(".".join(path.relative_to(ROOT).with_suffix("").parts))
     _be_quiet()
-    tester = Tester(group, every)
+    tester = Tester(group, every, matching)
     chosen = [*(str(ROOT / "tests" / name) for name in group.tests), *map(str, _paths(group))]
     outcome = pytest.main(["-q", "-s", "-p", "no:cacheprovider", "-p", "no:xdist", *chosen], [tester])
     if outcome not in (pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED):
@@ -292,11 +299,12 @@ def main() -> None:
     parser.add_argument("--every", type=int, default=1, help="try one of so many mutants")
     parser.add_argument("--seconds", type=float, help="begin no other group after so many")
     parser.add_argument("--only", action="append", help=f"groups: {', '.join({**GROUPS, **BY_NAME})}")
+    parser.add_argument("--matching", default="", help="those with this text in their names alone")
     arguments = parser.parse_args()
     reasons, all_tried, names = explained(), [], []
     for name in in_turn(arguments.only or list(GROUPS), arguments.seconds):
         begin = time.monotonic()
-        group = in_child(lambda name=name: tried({**GROUPS, **BY_NAME}[name], arguments.every))
+        group = in_child(lambda name=name: tried({**GROUPS, **BY_NAME}[name], arguments.every, arguments.matching))
         if not group:
             raise SystemExit(f"{name}: no mutant was tried")
         all_tried += group

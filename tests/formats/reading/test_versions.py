@@ -15,6 +15,7 @@ from ckpttool.formats.reading import versions
 from ckpttool.formats.reading.versions import version_of
 from ckpttool.formats.tensorflow.frozen_graph import FrozenGraph
 from ckpttool.formats.wire.protos.graph_pb2 import GraphDef
+from ckpttool.remote import sparse_files
 
 
 def rewritten(path: Path, data: bytes, time_ns: int) -> None:
@@ -83,3 +84,11 @@ def test_a_frozen_graph_is_read_again(tmp_path: Path) -> None:
         rewritten(path, graph_bytes(name), now)
         assert FrozenGraph().recognises(path)
         assert set(FrozenGraph().open(path)) == {name}
+
+
+def test_of_a_file_on_a_server_the_copy_that_is_filled_is_the_version(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    copy = object()
+    monkeypatch.setattr(sparse_files, "at", lambda path: copy)
+    assert version_of(tmp_path / "not here") is copy
