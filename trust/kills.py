@@ -8,10 +8,8 @@ The command is run once more as if nothing had happened: it must not be refused,
 """
 
 import argparse
-import contextlib
 import gc
 import hashlib
-import io
 import json
 import os
 import re
@@ -21,113 +19,20 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 from typing import Any
 
+from attacked_commands import CASES, WITH_TENSORFLOW, Case, make_inputs, run, show
 from faults import IN_WRITES, KINDS, WRITES, Faults, in_child
 
 from ckpttool import checkpoint
-from ckpttool.cli import main
 from ckpttool.core.errors import CkptError, MissingFile
 from ckpttool.graph import files
 from ckpttool.lineage.storage import lineage_of
 from ckpttool.training.run import report_path
 
-FIXTURES = Path(__file__).parents[1] / "fixtures"
-MODEL, OTHER = "model.ckpt", "other.ckpt"
-"""Two models of one graph, in the folder of a case."""
 State = dict[str, Any]
-
-
-@dataclass(frozen=True)
-class Case:
-    """A command that writes `output`; `old` writes another one there first."""
-
-    name: str
-    arguments: tuple[str, ...]
-    output: str
-    old: tuple[str, ...]
-
-    def argv(self, overwrite: bool) -> list[str]:
-        """Return the command line."""
-        return [*self.arguments, "-o", self.output, *(["--overwrite"] if overwrite else [])]
-
-
-def case(line: str, output: str, old: str = "", name: str = "") -> Case:
-    """Return a case of its command line, the output's name, and the command line that wrote the old one."""
-    words = tuple(line.split())
-    return Case(name or f"{words[0]} -> {output}", words, output, tuple((old or line.replace(MODEL, OTHER)).split()))
-
-
-CASES = [
-    case(f"convert {MODEL}", "out.npz"),
-    case(f"convert {MODEL}", "out.safetensors"),
-    case(f"convert {MODEL}", "out.h5"),
-    case(f"convert {MODEL}", "out.ckpt"),
-    case(f"split {MODEL} --shard-size 8KB", "out.ckpt", name="split -> out.ckpt"),
-    case(f"split {MODEL} --shard-size 8KB", "out.safetensors", name="split -> out.safetensors"),
-    case(f"join {MODEL}", "out.safetensors", f"split {OTHER} --shard-size 8KB", name="join over a split one"),
-    case(f"edit {MODEL} --add-prefix new", "out.ckpt"),
-    case(f"average {MODEL} {OTHER}", "out.ckpt", f"edit {OTHER} --add-prefix new"),
-    case(f"average {MODEL} {OTHER} --latest", "out.ckpt", f"edit {OTHER} --add-prefix new", "average --latest"),
-    case(f"merge {MODEL} {OTHER} --how linear --weights 0.5,0.5", "out.ckpt", f"edit {OTHER} --add-prefix new"),
-    case(f"import values.npz --into {MODEL}", "out.ckpt", f"strip {OTHER}"),
-    case(f"freeze {MODEL} --layers hidden1 --method stop-gradient", "out.ckpt"),
-    case(f"strip {MODEL}", "out.ckpt", f"edit {OTHER} --add-prefix new"),
-    case(f"modernize {MODEL}", "out.ckpt", f"strip {OTHER}"),
-    case(f"fold {MODEL}", "out.pb"),
-    case(f"collections {MODEL} --add mine X:0", "out.meta", f"collections {OTHER} --add yours X:0"),
-    case(f"export-saved-model {MODEL}", "out"),
-    case("edit saved --cast float32", "out", f"export-saved-model {OTHER}", "edit a SavedModel"),
-    case("edit keras.weights.h5 --like keras.weights.h5", "out.weights.h5"),
-]
-
-
-FINETUNE = "finetune full.ckpt --data rows.npz --epochs 1 --threads 1 --freeze hidden[12]"
-WITH_TENSORFLOW = [
-    case("new --input 4 --layers a=dense(3);b=dense(2)", "out.ckpt", "new --input 4 --layers a=dense(5);b=dense(2)"),
-    case("reuse full.ckpt --layers hidden1 --head o=dense(3)", "out.ckpt", f"strip {MODEL}"),
-    case(FINETUNE, "out.ckpt", f"{FINETUNE} --seed 3"),
-    case(f"{FINETUNE} --cache --cache-dir cached", "out.ckpt", f"{FINETUNE} --seed 3", "finetune --cache"),
-    case(f"{FINETUNE} --to saved-model", "out", f"{FINETUNE} --to saved-model --seed 3", "finetune -> SavedModel"),
-]
-"""Commands that run graphs; TensorFlow is imported anew in each trial, so only some calls are tried."""
-
-
-def make_inputs(folder: Path) -> int:
-    """Put what commands read into a folder: two models of one graph with other values, and files made of them."""
-    import numpy as np
-
-    os.chdir(folder)
-    _done("strip", FIXTURES / "my_model_final.ckpt", "-o", MODEL)
-    values = {name: tensor.read() for name, tensor in checkpoint.open(MODEL).items()}
-    checkpoint.save({name: np.asarray(value * 2, value.dtype) for name, value in values.items()}, "values.npz")
-    _done("import", "values.npz", "--into", MODEL, "-o", OTHER)
-    _done("export-saved-model", MODEL, "-o", "saved")
-    _done("convert", FIXTURES / "my_model_final.ckpt", "--to", "bundle", "-o", "full.ckpt")
-    shutil.copy(FIXTURES / "my_model_final.ckpt.meta", "full.ckpt.meta")
-    rows = np.load(FIXTURES / "mnist_small.npz")
-    np.savez("rows.npz", **{name: rows[name][:64] for name in rows.files})
-    shutil.copy(FIXTURES / "bert" / "hub_backbone.weights.h5", "keras.weights.h5")
-    return 0
-
-
-def run(argv: list[str]) -> tuple[int, str]:
-    """Run a command in this process; return its exit code and what it said."""
-    said = io.StringIO()
-    with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
-        try:
-            main.main(argv, prog_name="ckpttool")
-        except SystemExit as end:
-            return end.code if isinstance(end.code, int) else 1, said.getvalue()
-    return 0, said.getvalue()
-
-
-def _done(*argv: object) -> None:
-    code, said = run(list(map(str, argv)))
-    if code:
-        raise SystemExit(f"ckpttool {' '.join(map(str, argv))}: {said}")
 
 
 def state_of(output: str) -> State:
@@ -286,9 +191,35 @@ def _names(folder: Path) -> list[str]:
     return [*sorted(plain), f"{len(counts)} kinds of shards"]
 
 
-def show(line: str) -> None:
-    """Print a line at once."""
-    print(line, flush=True)
+def attacked(case: Case, inputs: Path, over: bool, options: argparse.Namespace) -> tuple[Counter[str], int]:
+    """Run a case into each fault at every so manieth call, show a line of it, and return what is bad, of how many."""
+    found, count = Counter[str](), 0
+    trials = Trials(case, inputs, over)
+    calls = trials.calls()
+    for kind in options.kinds.split(","):
+        for number, name in list(enumerate(calls, 1))[:: options.every]:
+            if kind in IN_WRITES and name not in WRITES:
+                continue
+            problems = list(trials.trial(number, kind))
+            found.update(problems)
+            count += 1
+            if problems and options.verbose:
+                show(f"  {kind} at {number}: {', '.join(problems)}")
+    trials.close()
+    others = sum(found[key] for key in found if key not in ("lost", "mixed", "left", "refused"))
+    figures = f"{found['lost']:5} {found['mixed']:5} {found['left']:5} {found['refused']:7} {others:5}"
+    show(f"{case.name:42} {'over' if over else 'fresh':5} {len(calls):5} {count:6} {figures}")
+    return found, count
+
+
+def import_what_is_used(cases: list[Case], inputs: Path) -> None:
+    """Run cases in this process, which then has imported what its children will need, and remove what they write."""
+    for each in cases:
+        run([*each.arguments, "-o", f"warm-{each.output}"])
+        state_of(f"warm-{each.output}")
+    for path in inputs.glob("warm-*"):
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+    (inputs / "checkpoint").unlink(missing_ok=True)
 
 
 def main_() -> int:
@@ -302,39 +233,18 @@ def main_() -> int:
     options = parser.parse_args()
     place = "/dev/shm" if Path("/dev/shm").is_dir() else None
     bad, trials, begin = Counter[str](), 0, time.monotonic()
+    cases = WITH_TENSORFLOW if options.tensorflow else CASES
     with tempfile.TemporaryDirectory(dir=place) as folder:
         inputs = Path(folder, "inputs")
         inputs.mkdir()
-        make_inputs(inputs)  # in this process, which imports what its children will need
-        cases = WITH_TENSORFLOW if options.tensorflow else CASES
-        for each in cases if not options.tensorflow else ():
-            run([*each.arguments, "-o", f"warm-{each.output}"])
-            state_of(f"warm-{each.output}")
-        for path in inputs.glob("warm-*"):
-            shutil.rmtree(path) if path.is_dir() else path.unlink()
-        (inputs / "checkpoint").unlink(missing_ok=True)
+        make_inputs(inputs)
+        import_what_is_used([] if options.tensorflow else cases, inputs)
         gc.freeze()
         chosen = [each for each in cases if not options.only or any(word in each.name for word in options.only)]
         show(f"{'command':42} {'over':5} calls trials  lost mixed  left refused other")
-        for each in chosen:
-            for over in (False, True):
-                found, count = Counter[str](), 0
-                case_trials = Trials(each, inputs, over)
-                calls = case_trials.calls()
-                for kind in options.kinds.split(","):
-                    for number, name in list(enumerate(calls, 1))[:: options.every]:
-                        if kind in IN_WRITES and name not in WRITES:
-                            continue
-                        problems = list(case_trials.trial(number, kind))
-                        found.update(problems)
-                        count += 1
-                        if problems and options.verbose:
-                            show(f"  {kind} at {number}: {', '.join(problems)}")
-                case_trials.close()
-                others = sum(found[key] for key in found if key not in ("lost", "mixed", "left", "refused"))
-                figures = f"{found['lost']:5} {found['mixed']:5} {found['left']:5} {found['refused']:7} {others:5}"
-                show(f"{each.name:42} {'over' if over else 'fresh':5} {len(calls):5} {count:6} {figures}")
-                bad, trials = bad + found, trials + count
+        for each, over in product(chosen, (False, True)):
+            found, count = attacked(each, inputs, over, options)
+            bad, trials = bad + found, trials + count
     note = f"{dict(bad) or 'nothing lost, mixed, left or refused'}"
     show(f"{trials} trials in {time.monotonic() - begin:.0f} s: {note}")
     which = "commands that run graphs" if options.tensorflow else "commands that write"

@@ -29,7 +29,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from kills import make_inputs, run, show
+from attacked_commands import make_inputs, run, show
 
 from ckpttool.data import feature_writer
 from ckpttool.formats.wire import checked_json
