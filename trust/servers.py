@@ -26,8 +26,8 @@ import fsspec.implementations.http  # noqa: F401
 import h5py
 import numpy as np
 import samples
-import server_lies
-from server_lies import HONEST, LIES, Server, Trial
+from lying_server import MARKS, Server, Trial
+from server_lies import HONEST, LIES
 
 from ckpttool import checkpoint
 from ckpttool.core.errors import CkptError
@@ -171,9 +171,9 @@ def trials(names: list[str]) -> Iterator[tuple[str, str, dict[str, str]]]:
     for lie in (*HONEST, *LIES):
         if not names or any(name in lie for name in names):
             for place in ("all",) if lie in HONEST else PLACES:
-                yield lie, place, server_lies.MARKS
+                yield lie, place, MARKS
             if "version" in lie or lie in HONEST or lie.startswith("a file that"):
-                yield lie, "later", {"Last-Modified": server_lies.MARKS["Last-Modified"]}
+                yield lie, "later", {"Last-Modified": MARKS["Last-Modified"]}
                 yield lie, "later", {}
 
 

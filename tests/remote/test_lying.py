@@ -20,7 +20,8 @@ from ckpttool.core.errors import CkptError
 from ckpttool.remote import servers, web
 
 sys.path.append(str(Path(__file__).parents[2] / "trust"))
-from server_lies import HONEST, Server, Trial
+from lying_server import Server, Trial
+from server_lies import HONEST
 from server_lies import LIES as SERVER_LIES
 from servers import versions, weights
 
