@@ -4,10 +4,8 @@ Vanishing and exploding gradients (Glorot and Bengio 2010), saturated sigmoids a
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
-from math import isfinite, nan, sqrt
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -28,6 +26,7 @@ from ckpttool.runtime.objectives import Objective
 from ckpttool.runtime.state import State
 from ckpttool.training.bound import Bound, mode
 from ckpttool.training.callbacks.callback import CallbackList, Callbacks, accepts_watch
+from ckpttool.training.diagnosis import Diagnosis, Probe, with_verdicts
 from ckpttool.training.evaluation_rows import Which
 from ckpttool.training.run import RunReport
 from ckpttool.training.spread import odd_rows
@@ -36,14 +35,6 @@ BATCH = 100
 """Rows that pass through the network at once."""
 SEED = 42
 """What random ops without a seed of their own draw from."""
-RATIO = 1e3
-"""Gradients vanish or explode where their spread is this many times smaller or larger than at the top."""
-ENDS: dict[str, tuple[float, float]] = {"Sigmoid": (0.0, 1.0), "Tanh": (-1.0, 1.0), "Softsign": (-1.0, 1.0)}
-"""The ends that an activation saturates at, by the type of its op."""
-NEAR = 0.025
-"""How close to an end is saturated, as a share of the distance between the ends."""
-DEAD, SATURATED = 0.1, 0.5
-"""The shares of dead units and of saturated activations from which on a verdict names them."""
 
 
 @accepts_watch
@@ -60,7 +51,7 @@ def diagnose(
     classes: Classes = None,
     objective: Objective | None = None,
     preprocess: str | None = None,
-) -> list["Diagnosis"]:
+) -> list[Diagnosis]:
     """Return the figures of each layer on a sample of the training rows, from the lowest layer to the top.
 
     The network runs as in training: dropout is on (and draws the same each time) and batch normalisation uses the
@@ -95,16 +86,16 @@ def diagnose(
     bound = replace(bound, splits=bound.splits[:1])
     batches = _batches(bound.splits[0].rows, rows)
     bound.require_batches([len(batch) for batch in batches])
-    row = bound.check_classes()
+    shape = bound.check_classes()
     callback = CallbackList(callbacks)
     callback.on_data(bound.splits)
-    spare = spare_outputs(bound.class_names, row[-1]) if row else []
+    spare = spare_outputs(bound.class_names, shape[-1]) if shape else []
     callback.on_notes([*bound.notes, *spare, *odd_rows(bound)])
     weights = _run(bound, probes, batches)
     return with_verdicts([probe.diagnosis(weights) for probe in probes])
 
 
-def probes_of(graph: Graph, loss: str) -> list["Probe"]:
+def probes_of(graph: Graph, loss: str) -> list[Probe]:
     """Return a probe for each layer that the loss depends on, in data-flow order.
 
     Raises:
@@ -129,7 +120,7 @@ def _batches(rows: int, count: int) -> list[Array]:
     return [numbers[start : start + BATCH] for start in range(0, len(numbers), BATCH)]
 
 
-def _run(bound: Bound, probes: Sequence["Probe"], batches: Sequence[Array]) -> dict[str, Array]:
+def _run(bound: Bound, probes: Sequence[Probe], batches: Sequence[Array]) -> dict[str, Array]:
     """Let the probes look at batches of the rows, by number; return the weights that these ran with, by op."""
     model, roles, split = bound.model, bound.roles, bound.splits[0]
     outputs = list(dict.fromkeys(probe.output for probe in probes))
@@ -150,136 +141,3 @@ def _run(bound: Bound, probes: Sequence["Probe"], batches: Sequence[Array]) -> d
         for probe in probes:
             probe.add(values[probe.output], slopes, len(rows))
     return state.read()
-
-
-@dataclass(frozen=True)
-class Diagnosis:
-    """The figures of a layer; what is not known is None.
-
-    `mean` and `std` are those of the activations `output`, `gradient_mean` and `gradient_std` those of the gradients of
-    each row's own loss for them. `dead` is the share of units (the last dimension) that are zero in all rows and
-    places, `saturated` that of the activations near an end of sigmoid, tanh or softsign. `gradient_to_weight` is the
-    norm of the loss's gradient for the layer's weights, divided by the norm of these weights.
-    """
-
-    layer: str
-    output: str
-    activation: str | None
-    mean: float
-    std: float
-    gradient_mean: float | None
-    gradient_std: float | None
-    dead: float
-    saturated: float | None
-    gradient_to_weight: float | None
-    verdict: str = ""
-
-    def as_json(self) -> dict[str, Any]:
-        """Return the figures as JSON has them."""
-        return asdict(self)
-
-
-class Spread:
-    """The mean and the standard deviation of values that come in pieces.
-
-    >>> spread = Spread()
-    >>> for piece in ([1.0, 2.0], [3.0]):
-    ...     spread.add(np.array(piece))
-    >>> spread.mean, round(spread.std, 3)
-    (2.0, 0.816)
-    """
-
-    def __init__(self) -> None:
-        """Begin without values, whose mean is not a number."""
-        self.count, self._sum, self._squares = 0, 0.0, 0.0
-
-    def add(self, values: Array) -> None:
-        """Take values in."""
-        with np.errstate(over="ignore", invalid="ignore"):
-            self.count += values.size
-            self._sum += float(values.sum(dtype=np.float64))
-            self._squares += float(np.square(values, dtype=np.float64).sum())
-
-    @property
-    def mean(self) -> float:
-        """The mean."""
-        return self._sum / self.count if self.count else nan
-
-    @property
-    def std(self) -> float:
-        """The standard deviation."""
-        if not self.count or not isfinite(self._squares):
-            return nan
-        return sqrt(max(0.0, self._squares / self.count - self.mean**2))
-
-
-class Probe:
-    """Looks at one layer's activations, their gradients and those of its weights, batch by batch."""
-
-    def __init__(self, layer: str, output: str, activation: str | None, weights: Sequence[str]) -> None:
-        """Take a layer's name, the tensor and the op type of its activation, and the ops of its trained variables."""
-        self.layer, self.output, self.activation, self.weights = layer, output, activation, tuple(weights)
-        self._values, self._gradients, self._rows = Spread(), Spread(), 0
-        self._alive, self._near = np.zeros(1, bool), 0
-        self._sums: dict[str, Array] = {}
-
-    def add(self, values: Array, gradients: Mapping[str, Array], rows: int) -> None:
-        """Take in a batch: the activations, and the gradients of the batch's mean loss by what they are for."""
-        self._rows += rows
-        self._values.add(values)
-        units = values.reshape(
-            -1, values.shape[-1] if values.ndim > 1 else 1
-        )  # a unit is a place in the last dimension
-        self._alive = self._alive | (units != 0).any(0)
-        if self.activation in ENDS:
-            low, high = ENDS[self.activation]
-            margin = NEAR * (high - low)
-            self._near += int(np.count_nonzero((values < low + margin) | (values > high - margin)))
-        if self.output in gradients:
-            self._gradients.add(gradients[self.output] * rows)
-        for name in self.weights:
-            if name in gradients:
-                self._sums[name] = self._sums.get(name, 0.0) + gradients[name].astype(np.float64) * rows
-
-    def diagnosis(self, weights: Mapping[str, Array]) -> Diagnosis:
-        """Return the figures, given the weights by op; the verdict needs the other layers too."""
-        known = self._gradients.count > 0
-        size = _norm([weights[name] for name in self._sums])
-        return Diagnosis(
-            self.layer,
-            self.output,
-            self.activation,
-            self._values.mean,
-            self._values.std,
-            self._gradients.mean if known else None,
-            self._gradients.std if known else None,
-            float(1 - self._alive.mean()),
-            self._near / self._values.count if self.activation in ENDS else None,
-            _norm(list(self._sums.values())) / self._rows / size if size else None,
-        )
-
-
-def with_verdicts(layers: Sequence[Diagnosis]) -> list[Diagnosis]:
-    """Return diagnoses, from the lowest layer to the top, each with what it means in a few words."""
-    spreads = [each.gradient_std for each in layers if each.gradient_std is not None and each.gradient_std > 0]
-    return [replace(each, verdict=_verdict(each, spreads[-1] if spreads else nan)) for each in layers]
-
-
-def _verdict(layer: Diagnosis, top: float) -> str:
-    """Return all that is wrong with a layer; `top` is the spread of the gradients at the top."""
-    if not isfinite(layer.std) or not isfinite(layer.gradient_std or 0.0):
-        return "not finite"
-    gradient = layer.gradient_std
-    wrong = [
-        ("no gradient", gradient is None),
-        ("vanishing", gradient is not None and gradient < top / RATIO),
-        ("exploding", gradient is not None and gradient > top * RATIO),
-        (f"dead {layer.dead:.0%}", layer.dead >= DEAD),
-        (f"saturated {layer.saturated or 0:.0%}", (layer.saturated or 0) >= SATURATED),
-    ]
-    return ", ".join(text for text, holds in wrong if holds) or "ok"
-
-
-def _norm(arrays: Sequence[Array]) -> float:
-    with np.errstate(over="ignore", invalid="ignore"):
-        return sqrt(sum(float(np.square(array, dtype=np.float64).sum()) for array in arrays))
