@@ -73,17 +73,29 @@ def cache(
         CkptError: the layers, the graph or the data do not fit one another.
     """
     check_augment(augment, True, cache_augment)
-    held_out, shape = HeldOut.parse(valid, group, seed), tuple(image_shape) if image_shape else None
-    rows = str(data), held_out, features, preprocess
-    asked = Asked(*rows, freeze, unfreeze, as_items(roles or {}), objective, augment, cache_augment, shape, seed)
-    wanted, callback = asked.of(model), CallbackList(callbacks)
-    callback.on_data(wanted.cache.splits)
-    callback.on_notes([*wanted.notes, *(executor.notes if executor else ())])
+    asked = Asked(
+        data=str(data),
+        held_out=HeldOut.parse(valid, group, seed),
+        features=features,
+        preprocess=preprocess,
+        freeze=freeze,
+        unfreeze=unfreeze,
+        roles=as_items(roles or {}),
+        objective=objective,
+        augment=augment,
+        variants=cache_augment,
+        image_shape=tuple(image_shape) if image_shape else None,
+        seed=seed,
+    )
+    wanted, notes = asked.of(model)
+    callback = CallbackList(callbacks)
+    callback.on_data(wanted.splits)
+    callback.on_notes([*notes, *(executor.notes if executor else ())])
     elsewhere = None
     if executor is not None:
-        worker_model = WorkerModel.of(model, wanted.cache.facts())
+        worker_model = WorkerModel.of(model, wanted.facts())
         elsewhere = Elsewhere(executor, partial(FillFactory, worker_model, asked))
-    return wanted.cache.open(root, callback, elsewhere)
+    return wanted.open(root, callback, elsewhere)
 
 
 @dataclass(frozen=True)
@@ -103,8 +115,8 @@ class Asked:
     image_shape: tuple[int, ...] | None
     seed: int
 
-    def of(self, model: Model) -> "Wanted":
-        """Find the frozen layers of a model, and open the rows.
+    def of(self, model: Model) -> tuple[FeatureCache, list[str]]:
+        """Find the frozen layers of a model, open the rows, and return what is wanted and what a user should know.
 
         Raises:
             CkptError: they do not fit one another.
@@ -120,15 +132,7 @@ class Asked:
         splits = bound.splits
         augmentation = augmentation_of(self.augment, splits[0], self.image_shape, self.seed, self.variants)
         cache = FeatureCache(frozen.graph, frozen.part, bound.model.checkpoint, splits, augmentation)
-        return Wanted(cache, [*unfrozen, *bound.notes, *frozen.notes, *odd_rows(bound, frozen.names)])
-
-
-@dataclass(frozen=True)
-class Wanted:
-    """The features that are wanted, and what a user should know of them."""
-
-    cache: FeatureCache
-    notes: list[str]
+        return cache, [*unfrozen, *bound.notes, *frozen.notes, *odd_rows(bound, frozen.names)]
 
 
 @dataclass(frozen=True)
@@ -145,6 +149,6 @@ class FillFactory:
         Raises:
             GraphError: they are others than those of the process that asks.
         """
-        wanted = self.asked.of(self.model.open())
-        self.model.check(wanted.cache.facts())
-        return writing(wanted.cache, self.destination)
+        wanted, _ = self.asked.of(self.model.open())
+        self.model.check(wanted.facts())
+        return writing(wanted, self.destination)
