@@ -19,7 +19,7 @@ class Group(NamedTuple):
 TENSORFLOW = ("tensorflow", "keras")
 READING = ("archive", "data_file", "raw_tensors", "unmixed", "versions", "zip_layout")
 BUNDLE = ("bundle", "bundle_data", "bundle_index", "bundle_writer", "slices", "v1")
-BUNDLE_TESTS = ("bundle", "bundle_index", "bundle_bounds", "bundle_crash", "bundle_damage", "v1")
+BUNDLE_TESTS = ("bundle", "bundle_data", "bundle_index", "bundle_bounds", "bundle_crash", "bundle_damage", "v1")
 GROUPS = {
     "safetensors": Group(
         ("formats/safetensors", "formats/ties.py"), ("formats/safetensors", "surgery/test_salvage.py")
