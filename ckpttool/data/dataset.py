@@ -28,14 +28,14 @@ def training_splits(path: str | Path, wanted: Wanted, held_out: HeldOut = A_TENT
         DataError: an array is missing, damaged, empty or does not fit; a value is not finite; too few rows.
     """
     request = Request.open(path, wanted)
-    train = request.training_columns()
+    train = request.grouped(request.training_columns(), held_out.group)
     given = request.columns("valid")
     if given is None:
         return _with_doubts(*_held_out(request, train, held_out))
+    given = request.grouped(given, held_out.group, "valid")
     notes = [f"validation: x_valid of the file; {asked} is not used" for asked in held_out.asks()]
-    if held_out.group is not None:
-        trained = request.groups(held_out.group, train.rows)
-        notes += shared_groups(trained, request.groups(held_out.group, given.rows, "valid"), held_out.group)
+    if train.groups is not None and given.groups is not None:
+        notes += shared_groups(train.groups, given.groups, str(held_out.group))
     return _with_doubts(request.split("train", train), request.split("valid", given, *notes))
 
 
@@ -85,7 +85,7 @@ def held_out_split(path: str | Path, wanted: Wanted, held_out: HeldOut, split: s
     request = Request.open(path, wanted)
     if request.has("valid") or (split is None and request.has("test")):
         return None
-    train = request.training_columns()
+    train = request.grouped(request.training_columns(), held_out.group)
     sides = _sides(request, train, held_out)
     rows = sides.kept if split == "train" else sides.held
     return replace(request.split(split or "valid", train.part(rows), sides.note), sides=sides)
@@ -112,9 +112,8 @@ def _sides(request: Request, columns: Columns, held_out: HeldOut) -> Sides:
         raise DataError(f"{found}, expected at least 2, one to validate on, or x_valid in the file")
     drawn = held_out.place == "drawn"
     classes = classes_of(columns.labels.array[:], request.labels_are_whole) if drawn and columns.labels else None
-    groups = request.groups(held_out.group, rows) if held_out.group else None
     try:
-        return held_out.sides(rows, classes, groups)
+        return held_out.sides(rows, classes, columns.groups)
     except DataError as error:
         raise DataError(f"{request.file.path}: {error}") from error
 

@@ -24,11 +24,12 @@ SPLITS = ("train", "valid", "test")
 
 @dataclass(frozen=True, eq=False)
 class Columns:
-    """The columns of one split: an input's by its placeholder's op name, and the labels'."""
+    """The columns of one split: an input's by its placeholder's op name, the labels', and the rows' groups."""
 
     inputs: dict[str, Column]
     labels: Column | None
     files: Sequence[str] = ()
+    groups: Array | None = None
 
     @property
     def rows(self) -> int:
@@ -60,7 +61,8 @@ class Columns:
     def part(self, numbers: Array) -> "Columns":
         """Return the rows of some numbers, which ascend."""
         inputs = {name: column.rows(numbers) for name, column in self.inputs.items()}
-        return Columns(inputs, self.labels and self.labels.rows(numbers), self.files)
+        groups = None if self.groups is None else self.groups[numbers]
+        return Columns(inputs, self.labels and self.labels.rows(numbers), self.files, groups)
 
 
 @dataclass(frozen=True)
@@ -139,7 +141,11 @@ class Request:
         places = shape[1] if shape is not None and len(shape) == 2 else None
         return self.labels is not None and (self.labels.dtype.name in INTEGERS or places not in (None, 1))
 
-    def groups(self, name: str, rows: int, split: str = "train") -> Array:
+    def grouped(self, columns: Columns, name: str | None, split: str = "train") -> Columns:
+        """Return the columns of a split with the groups of their rows, where groups are named."""
+        return columns if name is None else replace(columns, groups=self._groups(name, columns.rows, split))
+
+    def _groups(self, name: str, rows: int, split: str) -> Array:
         """Return the group of each row of a split."""
         suffixes = ("_train", "") if split == "train" else (f"_{split}",)
         names = [f"{each}{suffix}" for suffix in suffixes for each in (GROUP, name)]
@@ -181,6 +187,7 @@ class Request:
             columns.labels,
             classes=self.names,
             files=columns.files,
+            groups=columns.groups,
             steps={name: each for name, each in steps.items() if each is not None},
         )
 

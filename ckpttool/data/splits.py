@@ -22,8 +22,9 @@ class Split:
 
     `stored` has the columns as the file holds them, by op name; those of the labels under `labels_stored`. `sides` says
     how rows were held out, None where the file itself has validation rows, or all were taken. `classes` are the
-    names of the classes, `files` those of the files that rows were read from, by the numbers of the rows. `steps` are
-    the preprocessing of inputs and labels, by op name, that was given or is done by default.
+    names of the classes, `files` those of the files that rows were read from, by the numbers of the rows. `groups` has
+    those of the rows, numbers or texts, where rows are held out by them. `steps` are the preprocessing of inputs and
+    labels, by op name, that was given or is done by default.
     """
 
     name: str
@@ -36,6 +37,7 @@ class Split:
     sides: Sides | None = field(default=None, repr=False)
     classes: tuple[str, ...] = ()
     files: Sequence[str] = field(default=(), repr=False)
+    groups: Array | None = field(default=None, repr=False)
     steps: Mapping[str, Steps] = field(default_factory=dict)
 
     @property
@@ -59,6 +61,7 @@ class Split:
             rows=len(numbers),
             stored={key: column.rows(numbers) for key, column in self.stored.items()},
             labels_stored=self.labels_stored and self.labels_stored.rows(numbers),
+            groups=None if self.groups is None else self.groups[numbers],
         )
 
     def followed_by(self, other: Self, labels: Array | None) -> Self:
@@ -76,6 +79,7 @@ class Split:
             stored={name: column.followed_by(other.stored[name]) for name, column in self.stored.items()},
             labels_stored=None,
             files=(),
+            groups=None,
         )
 
 

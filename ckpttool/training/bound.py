@@ -17,6 +17,7 @@ from ckpttool.data.files import InputSpec, Wanted
 from ckpttool.data.held_out import HeldOut
 from ckpttool.data.rows import Rows
 from ckpttool.data.splits import Split, check_labels
+from ckpttool.graph.contents.batch_losses import BatchLoss, batch_loss
 from ckpttool.graph.contents.class_names import class_names, with_class_names
 from ckpttool.graph.contents.op_outputs import known_shape
 from ckpttool.graph.contents.preprocessing import preprocessing_text
@@ -37,6 +38,7 @@ from ckpttool.runtime.objectives import Objective
 from ckpttool.runtime.shapes import inferred_shapes
 from ckpttool.runtime.state import State
 from ckpttool.runtime.streaming import Stream
+from ckpttool.training.belonging import with_pairs
 from ckpttool.training.evaluation_rows import Which, evaluation_rows
 from ckpttool.training.objective import put_objective
 from ckpttool.training.preprocessing import (
@@ -132,8 +134,10 @@ class Bound:
             GraphError: the graph has no inputs or labels that are known.
             DataError: the rows do not fit the graph.
         """
-        wanted = replace(self.wanted(features), group=held_out.group)
-        splits = training_splits(data, wanted, held_out)
+        compared = batch_loss(self.model.graph) or BatchLoss()
+        wanted = self.wanted(features, labels=compared.pairs in (None, "label"))
+        wanted = replace(wanted, group=held_out.group)
+        splits = with_pairs(training_splits(data, wanted, held_out), compared)
         check_class_names(data, splits[0], wanted)
         notes = (*unused_notes(self.model.graph), *scaled_notes(self.model.graph, splits))
         return replace(self, splits=splits, notes=(*self.notes, *notes))
@@ -145,7 +149,8 @@ class Bound:
             GraphError: the graph has no inputs that are known.
             DataError: the rows do not fit the graph.
         """
-        return replace(self, splits=training_splits(data, self.wanted(features, labels=False), held_out))
+        wanted = replace(self.wanted(features, labels=False), group=held_out.group)
+        return replace(self, splits=training_splits(data, wanted, held_out))
 
     def with_evaluation_rows(self, data: str | Path, which: Which, features: str | None, labels: bool = True) -> Self:
         """Open the rows to judge by, or those that are to be predicted, which need no labels.
@@ -255,7 +260,7 @@ class Bound:
             DataError: a label has none, or there are not as many names of classes, or too many in the data.
         """
         roles = self.roles
-        if roles.logits is None:
+        if roles.logits is None or roles.labels is None or batch_loss(self.model.graph):  # labels are no classes
             return None
         shape = self._logits_of_a_row(roles.logits)
         kind = comparison_kind(self.model.graph, roles.loss, roles.logits) if roles.loss else None

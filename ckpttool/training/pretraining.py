@@ -38,8 +38,9 @@ class Stage:
 
     @property
     def name(self) -> str:
-        """The name of its first layer; without new ones it is the model's that are trained."""
-        return self.layers[0].name if self.layers else "all layers"
+        """The name of its first layer with weights, or that is new; without one it is the model's that are trained."""
+        weighted = (spec.name for spec in self.layers if spec.layer.has_kernel)
+        return next(weighted, self.layers[0].name if self.layers else "all layers")
 
 
 def stages_of(

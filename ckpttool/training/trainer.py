@@ -10,11 +10,11 @@ from ckpttool.core.collector import collector_paused
 from ckpttool.core.errors import PlanError
 from ckpttool.core.tensors import Array, Tensor
 from ckpttool.core.variable_kinds import AVERAGE
-from ckpttool.data.batches import batch_bounds, by_twos, epoch_order, even_run
+from ckpttool.data.batches import batch_bounds, epoch_order, even_run
 from ckpttool.data.class_files import named_outputs
 from ckpttool.data.rows import IN_MEMORY, ChosenRows, Rows
 from ckpttool.data.splits import Split
-from ckpttool.graph.contents.batch_losses import PAIRS, batch_loss
+from ckpttool.graph.contents.batch_losses import batch_loss
 from ckpttool.graph.contents.class_names import with_class_names
 from ckpttool.graph.contents.preprocessing import with_preprocessing_text
 from ckpttool.graph.contents.stored import stored_tensors
@@ -29,6 +29,7 @@ from ckpttool.runtime.schedules import FACTOR, RATE, RunSteps
 from ckpttool.runtime.state import State, initial_value
 from ckpttool.runtime.streaming import Evaluator, Score, Stream
 from ckpttool.training.augment import Augmentation, augmentation_of, check_augment
+from ckpttool.training.belonging import dealt
 from ckpttool.training.bound import Bound, mode
 from ckpttool.training.callbacks.callback import Callback
 from ckpttool.training.features import CachedRows, FeatureCache, Features
@@ -244,9 +245,8 @@ class Trainer:
 
     def _dealt(self, order: Array, split: Split) -> Array:
         """Return an order of rows in which those that need each other are in one batch."""
-        if split.labels is None or batch_loss(self.graph) != PAIRS:
-            return order
-        return by_twos(order, split.labels)
+        asks = batch_loss(self.graph)
+        return order if asks is None or asks.pairs is None or split.labels is None else dealt(order, split.labels, asks)
 
     def score(self) -> Score:
         """Score the validation rows; a loss that is not finite is for the caller to explain."""

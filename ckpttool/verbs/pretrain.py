@@ -36,6 +36,8 @@ from ckpttool.training.run import report_path, write_report
 from ckpttool.training.unfinished import unfinished
 from ckpttool.verbs.finetune import MAY_CHANGE, finetune
 
+LAST = "last:10%"
+"""Which rows are held out where the places of rows count, if nothing else is said."""
 OPTIMIZER, BATCH_SIZE = "adam", 100
 """What trains where nothing else is said, on how many rows a step."""
 FIGURES = ("plan", "history", "best_epoch", "kept_epoch", "unchanged")
@@ -186,7 +188,7 @@ class _Task:
         if layers is None and model is None:
             raise PlanError("nothing to train: specify `layers`, or a `model` whose layers are trained")
         stages, rest = stages_of(parse(layers) if layers else [], method, end_to_end)
-        start, bound = _begun(data, method, options, shape, model, after)
+        start, bound, options = _begun(data, method, options, shape, model, after)
         views = Views.of(method, bound.splits[0], shape, options)
         return cls(method, options, shape, stages, rest, start, bound, views)
 
@@ -250,8 +252,12 @@ def _begun(
     shape: Sequence[int] | None,
     model: Model | None,
     after: str | None,
-) -> tuple[Grown, Bound]:
-    """Return the layers that new ones are put on, none without a model, and the rows that are fed to them."""
+) -> tuple[Grown, Bound, Options]:
+    """Return the layers that new ones are put on, none without a model, the rows that are fed to them, and options.
+
+    Where rows are compared by their places the last of them are held out, if nothing else is said.
+    """
+    given, options = options, _held_out(method, options)
     if model is None and shape is None:  # rows have the shape that they are stored in
         rows = Bound.of(Model(Path(INPUTS), rows_alone(), Checkpoint.of({})), needed=("inputs",))
         split = (
@@ -262,9 +268,28 @@ def _begun(
     start = Model(model.path if model else Path(INPUTS), grown.graph, Checkpoint.of(grown.values))
     bound = Bound.of(start, needed=("inputs",)).preprocessing(options.preprocess)
     bound = bound.with_rows_alone(data, options.held_out, options.features)
-    if method.labelled:
+    if method.compares and method.compares.pairs == "label":
         _require_labels(data, bound, method, options)
-    return grown, bound
+    return grown, bound, options if bound.splits[1].sides else replace(options, valid=given.valid)
+
+
+def _held_out(method: PretrainingMethod, options: Options) -> Options:
+    """Return the options with rows held out as a method asks for it.
+
+    Raises:
+        PlanError: they are to be others.
+    """
+    told = method.compares.pairs if method.compares else None
+    if told == "group" and options.group is None:
+        raise PlanError(f"`method` {method} needs `group`, a column, or an expression for the names of images")
+    if told != "place":
+        return options
+    if options.valid is None and options.group is None:
+        return replace(options, valid=LAST)
+    if options.held_out.place == "drawn":
+        other = f"hold out the last with `valid` {LAST}" + "; groups are compared by `by=group`" * bool(options.group)
+        raise PlanError(f"`method` {method} compares rows by their places, and rows drawn among them are none: {other}")
+    return options
 
 
 def _require_labels(data: str | Path, bound: Bound, method: PretrainingMethod, options: Options) -> None:

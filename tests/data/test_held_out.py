@@ -112,6 +112,7 @@ def test_groups_come_from_any_kind_of_file(tmp_path: Path, monkeypatch: pytest.M
     train, valid = training_splits(path, wanted, rule)
     assert valid.labels is not None and valid.labels.tolist() == [0] * 4 + [1] * 4
     assert not set(patient[train.numbers]) & set(patient[valid.numbers])
+    assert train.groups is not None and len(set(train.groups.tolist())) == 8
     np.testing.assert_array_equal(valid.inputs["X"][:], x[valid.numbers])
     again = held_out_split(path, wanted, rule)
     assert again is not None and again.numbers.tolist() == valid.numbers.tolist()

@@ -215,3 +215,22 @@ def test_a_loss_that_compares_rows_is_judged_in_batches_as_it_is_trained(
         alike, apart = same & ~np.eye(20, dtype=bool), ~same
         losses.append(np.mean(distance[alike] ** 2) + np.mean(np.maximum(0, 1 - distance[apart]) ** 2))
     assert done.stages[0]["history"][-1]["valid_loss"] == pytest.approx(np.mean(losses), rel=1e-3)
+
+
+@pytest.mark.parametrize("text", ["rotate", "pairs", "pairs(by=group, near=2)"])
+def test_images_in_folders_of_classes_need_not_have_as_many_outputs(
+    run: Callable[..., Pretrained], text: str, tmp_path: Path
+) -> None:
+    """Labels and groups say what belongs together, the task's outputs are its own: none is a class."""
+    from PIL import Image
+
+    draw = np.random.default_rng(0)
+    for name in ("a", "b", "c", "d", "e"):
+        (tmp_path / "images" / name).mkdir(parents=True)
+        for number in range(8):
+            picture = draw.integers(0, 255, (6, 6)).astype(np.uint8)
+            Image.fromarray(picture).save(tmp_path / "images" / name / f"{number}.png")
+    group = {"group": "([^/]+)/"} if "group" in text else {}
+    layers = "flat = flatten(); code = dense(3)"
+    done = run(data=tmp_path / "images", text=text, layers=layers, shape=(6, 6, 1), options={"batch_size": 8, **group})
+    assert [stage["layer"] for stage in done.stages] == ["code"]

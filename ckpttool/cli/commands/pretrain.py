@@ -76,8 +76,9 @@ def pretrain(
           each layer gives what its input can be made of again; noise: gaussian(0.3), mask(0.3)
       rbm(steps=1, chains=0, visible=bernoulli)
           each dense sigmoid layer is a restricted Boltzmann machine; visible: bernoulli, gaussian
-      pairs(margin=1, mining=all)
-          rows with the same label lie near one another, others apart; mining: all, semi_hard
+      pairs(margin=1, mining=all, by=label, near=None)
+          rows with the same label lie near one another, others apart; mining: all, semi_hard; by=group: with the same
+          --group; near=5: at most 5 rows apart, as in the order of time
       corrupt(how=shuffle(0.5), margin=1)
           rows as they are have a higher score than corrupted ones; how: noise(0.5), shuffle(0.5), patches(8)
       rotate

@@ -75,7 +75,7 @@ group_option = click.option(
     "--group",
     metavar="COLUMN",
     help="Rows with one value here (a patient) are never on both sides: an array or column, or an expression for the "
-    "names of images.",
+    "names of images, or for their paths: '([^/]+)/' is their folder.",
 )
 _known = "if not as the report of MODEL's run says"
 held_out_options = together(

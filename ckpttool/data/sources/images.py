@@ -177,12 +177,17 @@ def _classes(path: Path, parts: dict[Any, Path]) -> list[str]:
 
 
 def _groups(path: Path, files: list[Path], pattern: str) -> Array:
-    """Return the group of each image: what the pattern finds in its name, or its first parenthesis there."""
+    """Return the group of each image: what the pattern finds in its name, or its first parenthesis there.
+
+    A pattern that finds nothing in names is for paths, as `([^/]+)/` is, which finds the folder.
+    """
     try:
         expression = compiled(pattern)
     except CkptError as error:
         raise PlanError(f"`group` is for the names of images: {error}") from error
     found = [expression.search(quick(expression, file.name)) for file in files]
+    if not any(found):
+        found = [expression.search(quick(expression, file.relative_to(path).as_posix())) for file in files]
     if None in found:
         name = files[found.index(None)].relative_to(path)
         raise DataError(f"{path}: `group` {pattern!r} finds nothing in {name}; it is a regular expression for names")

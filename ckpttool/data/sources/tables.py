@@ -177,8 +177,8 @@ def _numbers(table: Table, batch: Batch, name: str, row: int) -> Array:
         return np.asarray(values.astype(np.float64))
     except ValueError:
         wrong = next(place for place, text in enumerate(values.astype(str)) if not is_number(text))
-        problem = f"{table.path} row {row + wrong}: {name} is {values[wrong]!r}, expected a number"
-        raise DataError(f"{problem}; text can only be labels") from None
+        problem = f"{table.path} row {row + wrong}: {name} is {str(values[wrong])!r}, expected a number"
+        raise DataError(f"{problem}; text can only be labels, or a `group`") from None
 
 
 def _refuse_missing(table: Table, name: str, missing: Array, row: int) -> None:

@@ -76,7 +76,7 @@ class Autoencoder(Method):
     compare: Literal["squared", "cross_entropy"] = "squared"
     layerwise: ClassVar[bool] = True
     decodes: ClassVar[bool] = True
-    measure: ClassVar[str] = "reconstruction error"
+    measure = "reconstruction error"
     helps: ClassVar[str] = "a lower `lr`, another activation (elu), or less sparsity"
 
     def __post_init__(self) -> None:

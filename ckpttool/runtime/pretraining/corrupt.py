@@ -108,7 +108,7 @@ class Corrupt(Method):
     name = "corrupt"
     how: Corruption = Shuffle()
     margin: float = 1.0
-    measure: ClassVar[str] = "margin that is missed"
+    measure = "margin that is missed"
     figure: ClassVar[str] = "pairs told right"
 
     def __post_init__(self) -> None:
@@ -116,7 +116,7 @@ class Corrupt(Method):
         above_zero("margin", self.margin)
 
     @property
-    def on_images(self) -> bool:  # type: ignore[override]
+    def on_images(self) -> bool:
         """Whether rows have to be images."""
         return isinstance(self.how, Patches)
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ckpttool.core.errors import PlanError
-from ckpttool.graph.contents.batch_losses import PAIRS, TOGETHER, with_batch_loss
+from ckpttool.graph.contents.batch_losses import with_batch_loss
 from ckpttool.graph.contents.keras_network import keras_network, with_keras_network
 from ckpttool.graph.core import Graph, TensorRef
 from ckpttool.graph.rewrite.draft import Draft
@@ -120,7 +120,7 @@ def with_method(
                 tensorflow().identity(judged.made_again, name="made_again")
         put = with_keras_network(exported(built, graph), None)
     if method.compares:
-        put = with_batch_loss(put, PAIRS if method.labelled else TOGETHER)
+        put = with_batch_loss(put, method.compares)
     if seen is place.given:
         return put
     draft = Draft(put)

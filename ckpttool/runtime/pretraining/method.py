@@ -6,6 +6,7 @@ from math import prod
 from typing import Any, ClassVar
 
 from ckpttool.core.calls import Call
+from ckpttool.graph.contents.batch_losses import BatchLoss
 from ckpttool.runtime.configure import tensorflow
 
 
@@ -74,20 +75,27 @@ class Method(Call):
     """Whether each layer is trained alone, on what those below it give; else all are trained together, on rows."""
     decodes: ClassVar[bool] = False
     """Whether the layers that were trained alone can be trained together after that, with what decodes each."""
-    labelled: ClassVar[bool] = False
-    """Whether rows need labels, which say what belongs together."""
-    compares: ClassVar[bool] = False
-    """Whether the loss compares the rows of a batch, so that it is of batches."""
-    on_images: ClassVar[bool] = False
-    """Whether rows have to be images."""
     augments: ClassVar[bool] = False
     """Whether rows are augmented by the method itself."""
-    measure: ClassVar[str]
-    """What the loss measures, in words."""
     figure: ClassVar[str] = ""
     """What the figure beside it says, in words."""
     helps: ClassVar[str] = "a lower `lr`, or another activation"
     """What helps where a layer gives the same for all rows, in words."""
+
+    @property
+    def measure(self) -> str:
+        """What the loss measures, in words."""
+        raise NotImplementedError
+
+    @property
+    def on_images(self) -> bool:
+        """Whether rows have to be images."""
+        return False
+
+    @property
+    def compares(self) -> BatchLoss | None:
+        """What the loss asks of batches, where it compares the rows of one."""
+        return None
 
     def seen(self, place: Place) -> Any:
         """Return what the layers are to see, made of `place.given`; it may have more rows."""

@@ -5,7 +5,8 @@ from typing import Any, ClassVar, Literal
 
 import numpy as np
 
-from ckpttool.core.calls import above_zero
+from ckpttool.core.calls import above_zero, require
+from ckpttool.graph.contents.batch_losses import BatchLoss
 from ckpttool.runtime.configure import tensorflow
 from ckpttool.runtime.pretraining.method import Judged, Method, Place
 
@@ -16,6 +17,9 @@ _TINY = 1e-12
 class Pairs(Method):
     """Same or different, for all pairs of a batch by their labels; embeddings have the length 1.
 
+    With `by` group rows of one group are the same, with `near` those whose places among all rows are at most so far
+    apart, as in the order of time; with both, those of one group that are.
+
     Distances of pairs that are the same are to be small, of others above a `margin` (Hadsell et al. 2006). With
     `mining` semi_hard each pair of the same is held against the nearest other row that is farther than they are apart,
     which is to be farther by the margin (Schroff et al. 2015).
@@ -24,15 +28,21 @@ class Pairs(Method):
     name = "pairs"
     margin: float = 1.0
     mining: Literal["all", "semi_hard"] = "all"
-    labelled: ClassVar[bool] = True
-    compares: ClassVar[bool] = True
-    measure: ClassVar[str] = "margin that is missed"
+    by: Literal["label", "group"] = "label"
+    near: int | None = None
+    measure = "margin that is missed"
     figure: ClassVar[str] = "pairs told right"
     helps: ClassVar[str] = "mining=all, a larger `batch_size`, or a lower `lr`"
 
     def __post_init__(self) -> None:
-        """Check the margin."""
+        """Check the margin, and how far is near."""
         above_zero("margin", self.margin)
+        require("near", self.near, self.near is not None and self.near >= 1, "a whole number above 0")
+
+    @property
+    def compares(self) -> BatchLoss:
+        """What tells which rows of a batch belong together."""
+        return BatchLoss("place" if self.near and self.by == "label" else self.by, self.near or 0)
 
     def judged(self, place: Place, seen: Any) -> Judged:
         """Return by how much distances miss what they are to be."""
@@ -40,7 +50,7 @@ class Pairs(Method):
         labels = place.labels()
         embedding = tf.math.l2_normalize(place.embedding, 1)
         squared = tf.maximum(2 - 2 * tf.matmul(embedding, embedding, transpose_b=True), 0)
-        same = tf.equal(labels[:, tf.newaxis], labels)
+        same = tf.abs(labels[:, tf.newaxis] - labels) <= (self.near or 0)
         others = tf.logical_not(tf.eye(tf.shape(labels)[0], dtype=tf.bool))
         alike, apart = (tf.cast(each, tf.float32) for each in (same & others, tf.logical_not(same)))
         distance = tf.sqrt(squared + _TINY)

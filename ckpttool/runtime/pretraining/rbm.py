@@ -34,7 +34,7 @@ class Rbm(Method):
         require("chains", self.chains, self.chains >= 0, "a whole number not below 0")
 
     @property
-    def measure(self) -> str:  # type: ignore[override]
+    def measure(self) -> str:
         """What the loss measures: the likelihood cannot be computed."""
         return "negative pseudo-likelihood" if self.visible == "bernoulli" else "reconstruction error"
 

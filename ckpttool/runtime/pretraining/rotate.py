@@ -15,8 +15,8 @@ class Rotate(Method):
     """Which of four quarter turns an image has, of which each step sees all four (Gidaris et al. 2018)."""
 
     name = "rotate"
-    on_images: ClassVar[bool] = True
-    measure: ClassVar[str] = "cross entropy of the turns"
+    on_images = True
+    measure = "cross entropy of the turns"
     figure: ClassVar[str] = "turns told right"
 
     def seen(self, place: Place) -> Any:

@@ -5,6 +5,7 @@ from typing import Any, ClassVar, Literal
 
 from ckpttool.core.calls import require
 from ckpttool.core.errors import PlanError
+from ckpttool.graph.contents.batch_losses import BatchLoss
 from ckpttool.runtime.configure import tensorflow
 from ckpttool.runtime.pretraining.method import Judged, Method, Place, dense
 
@@ -27,9 +28,9 @@ class Views(Method):
     name = "views"
     loss: Literal["vicreg", "barlow"] = "vicreg"
     units: int = 256
-    on_images: ClassVar[bool] = True
+    on_images = True
     augments: ClassVar[bool] = True
-    compares: ClassVar[bool] = True
+    compares = BatchLoss()
     helps: ClassVar[str] = "a larger `batch_size`, another `augment`, or a lower `lr`"
 
     def __post_init__(self) -> None:
@@ -37,7 +38,7 @@ class Views(Method):
         require("units", self.units, self.units >= 2, "a whole number above 1")
 
     @property
-    def measure(self) -> str:  # type: ignore[override]
+    def measure(self) -> str:
         """What the loss measures."""
         return "loss of VICReg" if self.loss == "vicreg" else "loss of Barlow Twins"
 

@@ -167,7 +167,10 @@ def test_classes_by_name_and_splits_by_column(tmp_path: Path) -> None:
     ("change", "problem"),
     [
         (lambda lines: [*lines[:3], "1,2,3", *lines[3:]], r"row 2 has 3 values, its header 5"),
-        (lambda lines: [*lines[:4], "1,2,x,4,0"], r"row 3: c is '?.*x.*, expected a number; text can only be labels"),
+        (
+            lambda lines: [*lines[:4], "1,2,x,4,0"],
+            r"row 3: c is '?.*x.*, expected a number; text can only be labels, or a `group`",
+        ),
         (lambda lines: [*lines[:4], "1,,3,4,0"], r"row 3: b has no value"),
         (lambda lines: [*lines[:4], "1,2,3,4,"], r"row 3: label has no value"),
         (
