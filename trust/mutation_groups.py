@@ -19,7 +19,16 @@ class Group(NamedTuple):
 TENSORFLOW = ("tensorflow", "keras")
 READING = ("archive", "data_file", "raw_tensors", "unmixed", "versions", "zip_layout")
 BUNDLE = ("bundle", "bundle_data", "bundle_index", "bundle_writer", "slices", "v1")
-BUNDLE_TESTS = ("bundle", "bundle_data", "bundle_index", "bundle_bounds", "bundle_crash", "bundle_damage", "v1")
+BUNDLE_TESTS = (
+    "bundle",
+    "bundle_data",
+    "bundle_index",
+    "bundle_bounds",
+    "bundle_crash",
+    "bundle_damage",
+    "slices",
+    "v1",
+)
 GROUPS = {
     "safetensors": Group(
         ("formats/safetensors", "formats/ties.py"), ("formats/safetensors", "surgery/test_salvage.py")
@@ -76,18 +85,12 @@ BY_NAME = {
         tuple(f"formats/tensorflow/{name}.py" for name in BUNDLE),
         (
             *(f"formats/tensorflow/test_{name}.py" for name in BUNDLE_TESTS),
-            "formats/wire/test_wire.py",
             "formats/test_copying.py",
         ),
     ),
     "prefix": Group(
         ("formats/tensorflow/prefix.py",),
-        (
-            "formats/tensorflow/test_bundle_bounds.py",
-            "formats/tensorflow/test_v1.py",
-            "test_checkpoint.py",
-            "cli/test_latest.py",
-        ),
+        ("formats/tensorflow/test_prefix.py",),
     ),
     "saved-model": Group(
         ("formats/tensorflow/saved_model.py", "formats/tensorflow/object_checkpoint.py"),
