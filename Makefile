@@ -35,6 +35,7 @@ trust: browser  ## slow tests, new examples, the corpus of real files (CKPTTOOL_
 	HYPOTHESIS_PROFILE=default $(PYTEST) -m 'slow or hypothesis'
 	$(PYTEST) tests/corpus -m 'not slow'
 	$(if $(FULL),$(BIN)/python benchmarks/architectures.py)
+	$(if $(FULL),-$(BIN)/python -m pip install --quiet --editable '.[fuzz]')  # fuzzing is led by coverage then
 	$(BIN)/python trust/figures.py $(if $(FULL),--full)
 	$(BIN)/python docs/generate.py
 

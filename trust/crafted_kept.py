@@ -15,7 +15,7 @@ from ckpttool.formats.wire import checked_json
 from ckpttool.formats.wire.protos.saved_slices_pb2 import SavedTensorSlices
 from ckpttool.formats.wire.table_writer import TableWriter
 
-fuzzing = kept.fuzzing
+fuzz_records = kept.fuzz_records
 
 
 def version_1() -> Iterator[Case]:
@@ -55,8 +55,8 @@ def version_1() -> Iterator[Case]:
     for count in (1000, 100_000):
         yield case(f"{count} tensors without data", tensor([2], count=count))
     yield case("min_consumer of the future", lambda meta: setattr(meta.versions, "min_consumer", 99))
-    shard = lambda folder: (folder / "x-00000-of-99999").write_bytes(fuzzing.table(fuzzing.version_1()))  # noqa: E731
-    yield Case("version 1: one shard of 99999", lambda folder: (shard(folder), folder / "x")[1])
+    shard = "x-00000-of-99999"
+    yield Case("version 1: one shard of 99999", lambda folder: (samples.version_1(folder / shard), folder / "x")[1])
 
 
 def indexes() -> Iterator[Case]:
@@ -119,7 +119,7 @@ def studies() -> Iterator[Case]:
                 database.close()
                 return folder / "x.study"
 
-            yield Case(f"study: {name}, version {version}", make, refusals(fuzzing.read_study))
+            yield Case(f"study: {name}, version {version}", make, refusals(fuzz_records.read_study))
 
 
 TENSOR = {"name": "w", "file": "00000.npy", "dtype": "float32", "row_shape": [3], "row_bytes": 12, "crc32c": 0}
@@ -146,7 +146,7 @@ def caches() -> Iterator[Case]:
     for name, facts in MANIFESTS.items():
 
         def make(folder: Path, facts: Any = facts) -> Path:
-            return fuzzing.entry_of_cache(folder, json.dumps({"format": 1, "key": "k", **facts}).encode())
+            return fuzz_records.entry_of_cache(folder, json.dumps({"format": 1, "key": "k", **facts}).encode())
 
         yield Case(f"cache: {name}", make, refusals(kept._features))
 
@@ -230,14 +230,14 @@ def scanned(path: Path) -> object:
 def texts() -> Iterator[Case]:
     """Yield options, reports and rules."""
     for name, content in TEXTS.items():
-        yield Case(f"options: {name}", file("x.toml", content), refusals(fuzzing.read_config))
-        report = lambda path: fuzzing.RunReport.parse(path.read_bytes(), path)  # noqa: E731
+        yield Case(f"options: {name}", file("x.toml", content), refusals(fuzz_records.read_config))
+        report = lambda path: fuzz_records.RunReport.parse(path.read_bytes(), path)  # noqa: E731
         yield Case(f"report: {name}", file("x.run.json", content), refusals(report))
-        yield Case(f"lineage: {name}", file("x.lineage.json", content), refusals(fuzzing.read_lineage))
+        yield Case(f"lineage: {name}", file("x.lineage.json", content), refusals(fuzz_records.read_lineage))
         yield Case(f"rules in TOML: {name}", file("x.toml", content), refusals(rules_read))
         yield Case(f"state file, scanned: {name}", file("checkpoint", content), refusals(scanned))
-        state = lambda folder, make=content: fuzzing.save_of_a_run(folder, make())  # noqa: E731
-        yield Case(f"state of a run: {name}", state, refusals(fuzzing.TARGETS["state of a run"].read))
+        state = lambda folder, make=content: fuzz_records.save_of_a_run(folder, make())  # noqa: E731
+        yield Case(f"state of a run: {name}", state, refusals(fuzz_records.TARGETS["state of a run"].read))
     for name, content in RULES.items():
         yield Case(f"rules: {name}", file("x.rules", content), refusals(rules_read))
 

@@ -76,7 +76,7 @@ ATTACKS = [
     Attack("flips.py", part="--every 40"),
     Attack("servers.py", part="--every 5"),
     Attack("resumed.py", part="--points 6", full="--points 200"),
-    Attack("fuzz.py", part="--seconds 3", full="--seconds 600"),
+    Attack("fuzz.py", part="--seconds 2", full="--atheris --seconds 600"),
     Attack("acting_models.py", part="--every 5"),
 ]
 """The longest first. Options of a part bound the grid."""

@@ -14,26 +14,35 @@ import subprocess
 import sys
 import tempfile
 import time
+from importlib.util import find_spec
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import Any, NamedTuple
 
 import samples
+from crafting import MEGABYTES, SECONDS, fresh_peak, peak
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "formats"))
 import fuzzing
 
 import ckpttool
 
-SLOW = 10
-MOST, LONGEST = 40, 1500
+MOST, LONGEST = 40, 3000
 """Parts that are kept of a target, and their bytes."""
 OURS = str(Path(ckpttool.__file__).parent)
 Lines = set[tuple[str, int]]
 
 
-def fuzzed(name: str, seconds: float, seed: int, folder: Path) -> tuple[int, list[bytes]]:
-    """Try changes of a target's seed, and of what came of them, for a time; return how many, and the bad ones."""
+class Fuzzed(NamedTuple):
+    """How many changes were tried, the bad ones, and how many edges of the code they reached, where that is known."""
+
+    tries: int
+    bad: list[bytes]
+    edges: int | None = None
+
+
+def fuzzed(name: str, seconds: float, seed: int, folder: Path) -> Fuzzed:
+    """Try changes of a target's seed, and of what came of them, for a time."""
     target, chance, tries, bad = fuzzing.TARGETS[name], random.Random(f"{name} {seed}"), 0, list[bytes]()
     pool, end = [target.seed, *fuzzing.kept(name)], time.time() + seconds
     while time.time() < end:
@@ -44,18 +53,22 @@ def fuzzed(name: str, seconds: float, seed: int, folder: Path) -> tuple[int, lis
             print(f"  bad: {name}: {found[:150]}", flush=True)
         elif chance.random() < 0.02:  # go on from here: what is read still leads deeper
             pool = [*pool[:200], part]
-    return tries, bad
+    return Fuzzed(tries, bad)
 
 
 def judged(target: fuzzing.Target, folder: Path, part: bytes) -> str | None:
-    """Read a part; return what is wrong."""
-    start = time.process_time()
+    """Read a part; return what is wrong: its kind, a colon, and more about it."""
+    before, start = fresh_peak(), time.process_time()
     found = fuzzing.tried(target, folder, part)
-    seconds = time.process_time() - start
-    return found or (f"{seconds:.0f} seconds" if seconds > SLOW else None)
+    seconds, megabytes = time.process_time() - start, (peak() - before) / 1024
+    if not found and seconds > SECONDS:
+        return f"slow: {seconds:.0f} seconds"
+    if not found and megabytes > MEGABYTES:
+        return f"large: {megabytes:.0f} MB"
+    return found
 
 
-def led(name: str, seconds: float, folder: Path) -> tuple[int, list[bytes]]:
+def led(name: str, seconds: float, folder: Path) -> Fuzzed:
     """Have atheris lead the changes, in a process of its own; keep what reached most."""
     script = str(Path(__file__).parent / "fuzz_led.py")
     done = subprocess.run(
@@ -65,15 +78,16 @@ def led(name: str, seconds: float, folder: Path) -> tuple[int, list[bytes]]:
         text=True,
         errors="replace",
     )
+    bad = [path.read_bytes() for path in sorted((folder / "bad").glob("*"))]
     tries = re.search(r"number_of_executed_units:\s*(\d+)", done.stderr)
-    if tries is None:
+    if tries is None and not bad:
         print(done.stderr[-2000:])
         raise SystemExit(f"{name}: atheris did not get to its end")
-    bad = [path.read_bytes() for path in sorted((folder / "bad").iterdir())]
     for line in re.findall("^bad: .*", done.stderr, re.MULTILINE):
         print(f"  {name} {line}", flush=True)
     reached(name, [path.read_bytes() for path in sorted((folder / "seeds").iterdir())], folder)
-    return int(tries[1]), bad
+    edges = re.findall(r" cov: (\d+) ", done.stderr)
+    return Fuzzed(int(tries[1]) if tries else 0, bad, int(edges[-1]) if edges else None)
 
 
 def reached(name: str, parts: list[bytes], folder: Path) -> None:
@@ -121,19 +135,19 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--seconds", type=float, default=60, help="for each target")
     parser.add_argument("--seed", type=int, default=int(time.time()))
-    parser.add_argument("--atheris", action="store_true", help="led by coverage")
+    parser.add_argument("--atheris", action="store_true", help="led by coverage, where atheris is installed")
     parser.add_argument("names", nargs="*", default=list(fuzzing.TARGETS))
     asked, all_tries, all_bad = parser.parse_args(), 0, 0
+    leads = asked.atheris and find_spec("atheris") is not None
     for name in asked.names:
         with tempfile.TemporaryDirectory(dir=samples.folder()) as folder:
-            if asked.atheris:
-                tries, bad = led(name, asked.seconds, Path(folder))
-            else:
-                tries, bad = fuzzed(name, asked.seconds, asked.seed, Path(folder))
-        keep(name, [part for part in bad if len(part) <= 10 * LONGEST])
-        print(f"{name:30} {tries:8} tried {len(bad):4} bad", flush=True)
-        all_tries, all_bad = all_tries + tries, all_bad + len(bad)
-    how = "led by coverage" if asked.atheris else f"seed {asked.seed}"
+            place = Path(folder)
+            found = led(name, asked.seconds, place) if leads else fuzzed(name, asked.seconds, asked.seed, place)
+        keep(name, [part for part in found.bad if len(part) <= 10 * LONGEST])
+        edges = f" {found.edges:6} edges" if found.edges else ""
+        print(f"{name:30} {found.tries:8} tried {len(found.bad):4} bad{edges}", flush=True)
+        all_tries, all_bad = all_tries + found.tries, all_bad + len(found.bad)
+    how = "led by coverage" if leads else f"changes at random, seed {asked.seed}"
     note = f"{len(asked.names)} parsers, {asked.seconds:g} s each, {how}"
     print(json.dumps({"figure": "fuzzing", "tried": all_tries, "bad": all_bad, "note": note}))
     sys.exit(bool(all_bad))

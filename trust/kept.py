@@ -21,7 +21,8 @@ from ckpttool.search.configurations import Block, Configuration, Outcome
 from ckpttool.search.study import Study
 
 sys.path.insert(0, str(samples.ROOT / "tests" / "formats"))
-import fuzzing
+import fuzz_graphs
+import fuzz_records
 
 ROWS = np.arange(6, dtype=np.float32).reshape(2, 3)
 QUESTION = {"head": "outputs = dense(5)", "data": "88036c"}
@@ -99,7 +100,7 @@ def _model(folder: Path) -> None:
     from ckpttool.graph.core import Graph
     from ckpttool.model.model import write_model
 
-    source = fuzzing.MetaGraphDef.FromString(fuzzing.meta())
+    source = fuzz_graphs.MetaGraphDef.FromString(fuzz_graphs.meta())
     write_model(Graph(source, "x"), {"w": samples.checkpoint.Tensor.of("w", ROWS[0, :2])}, folder / "m.ckpt", False)
 
 
@@ -113,7 +114,7 @@ def _opened(folder: Path) -> object:
 def _report(folder: Path) -> None:
     from ckpttool.training.run import write_report
 
-    write_report(folder / "m.ckpt", fuzzing.json.loads(fuzzing.REPORT))
+    write_report(folder / "m.ckpt", fuzz_records.json.loads(fuzz_records.REPORT))
 
 
 def _reported(folder: Path) -> object:
@@ -171,7 +172,7 @@ def _save(folder: Path) -> None:
     from ckpttool.training.run import Epoch, Position
     from ckpttool.training.saves import Kept as KeptEpoch
 
-    graph = Graph(fuzzing.MetaGraphDef.FromString(fuzzing.meta()), "x")
+    graph = Graph(fuzz_graphs.MetaGraphDef.FromString(fuzz_graphs.meta()), "x")
     tensors = {"w": samples.checkpoint.Tensor.of("w", ROWS[0, :2])}
     epoch = Epoch(1, 0.5, 0.25, 0.75, 0.1, 2, 1e-5)
     position = Position(2, 1, 3, 0.5, 0.125, [epoch])

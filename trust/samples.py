@@ -105,9 +105,9 @@ def fixture(name: str) -> "Maker":
 def version_1(path: Path) -> None:
     """Write a file of version 1: numbers, and a text."""
     sys.path[:0] = [str(ROOT / "tests" / "formats")]
-    import fuzzing
+    import fuzz_checkpoints
 
-    path.write_bytes(fuzzing.table(fuzzing.version_1()))
+    path.write_bytes(fuzz_checkpoints.table(fuzz_checkpoints.version_1()))
 
 
 Maker = Callable[[Path], None]

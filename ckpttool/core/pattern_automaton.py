@@ -14,6 +14,8 @@ COPIES = 3
 """A part that is repeated at most so often is unfolded; one that is repeated more often counts as without end."""
 MOST_PLACES = 300
 """Places where a character is taken, in a pattern with repeats in repeats: no pattern of names has more."""
+MOST_PAIRS = 1_000_000
+"""Pairs of places that two ways through a pattern are followed over: a second, and a thousand times what names need."""
 _LETTERS = [chr(code) for code in range(256)] + ["\u0416"]
 """One character for each that patterns tell apart; the last stands for all others."""
 ALL_LETTERS = (1 << len(_LETTERS)) - 1
@@ -40,6 +42,14 @@ def has_choice(tree: Any) -> bool:
     return any(op in (*_REPEATS, sre.BRANCH) or any(map(has_choice, _parts(op, argument))) for op, argument in tree)
 
 
+def repeats_in_a_row(tree: Any) -> int:
+    """Return how many repeats follow one another, or lie in one another, on one way through a pattern."""
+    return sum(
+        max(map(repeats_in_a_row, _parts(op, argument)), default=0) + (op in _REPEATS and argument[1] > COPIES)
+        for op, argument in tree
+    )
+
+
 def _parts(op: Any, argument: Any) -> list[Any]:
     """Return the parts that an op of the tree is made of."""
     if op in (*_REPEATS, sre.SUBPATTERN, sre.ASSERT, sre.ASSERT_NOT):
@@ -47,6 +57,32 @@ def _parts(op: Any, argument: Any) -> list[Any]:
     if op in (sre.BRANCH, sre.GROUPREF_EXISTS):
         return [part for part in (argument[1] if op is sre.BRANCH else argument[1:]) if part is not None]
     return [argument] if op is sre.ATOMIC_GROUP else []
+
+
+class Ends(NamedTuple):
+    """Where the repeats of a pattern can end, for each place where a character is taken.
+
+    `letters` are those with which a repeat that ends there can go on or end, none where none does; `after` the places
+    that follow, and `runs` how often a name is run over for each way to choose the ends: by the last repeat, and for
+    what is looked for ahead.
+    """
+
+    letters: list[int]
+    after: list[list[int]]
+    runs: int
+
+    @classmethod
+    def everywhere(cls, repeats: int) -> "Ends":
+        """Return those of repeats that follow one another, if each can end anywhere."""
+        return cls([ALL_LETTERS] * repeats, [[place + 1] for place in range(repeats - 1)] + [[]], 1)
+
+    def most(self, weigh: Callable[[int], float]) -> float:
+        """Return the largest sum, over the ways through the pattern, of what its repeats weigh, by their letters."""
+        best = [0.0] * len(self.letters)
+        for place in range(len(best) - 1, -1, -1):
+            onward = max((best[each] for each in self.after[place]), default=0.0)
+            best[place] = onward + (weigh(self.letters[place]) if self.letters[place] else 0.0)
+        return max(best, default=0.0)
 
 
 class _Part(NamedTuple):
@@ -80,34 +116,30 @@ class Automaton:
         """
         if self._is_ambiguous or len(self._taken) > MOST_PLACES:
             return True
-        return any(self._comes_back(place) for place in range(len(self._taken)))
-
-    def open_ends(self) -> tuple[list[int], int]:
-        """Return the letters with which repeats that follow one another can go on or end, for the most of them.
-
-        The number beside them is of the runs over a name that are made for each: one, and those of what is looked for
-        ahead.
-        """
         loops = self._loops()
-        best: list[list[int]] = []
-        for number in range(len(self._taken) - 1, -1, -1):  # what follows has a larger number, but within a loop
-            onward = [best[len(self._taken) - 1 - after] for after in self._following[number] if after > number]
-            best.append(max(onward, key=len, default=[]))
-            last_of_loop = loops[number] is not None and all(
-                after <= number or loops[after] != loops[number] for after in self._following[number]
-            )
-            if last_of_loop and (letters := self._either(loops, loops[number])):
-                best[-1] = [letters, *best[-1]]
-        ends = max(best, key=len, default=[])
-        return ends, 1 + (len({loops[number] for number in self._ahead} - {None}) if ends else 0)
+        within = [[each for each in self._following[at] if loops[each] == loop] for at, loop in enumerate(loops)]
+        pairs = iter(range(MOST_PAIRS))
+        return any(self._comes_back(place, within, pairs) for place, loop in enumerate(loops) if loop is not None)
+
+    def ends(self) -> Ends:
+        """Return where repeats can end."""
+        loops = self._loops()
+        letters = [0] * len(self._taken)
+        for number, following in enumerate(self._following):
+            is_last = all(after <= number or loops[after] != loops[number] for after in following)
+            if loops[number] is not None and is_last:
+                letters[number] = self._either(loops, loops[number])
+        after = [[each for each in following if each > number] for number, following in enumerate(self._following)]
+        ahead = len({loops[number] for number in self._ahead} - {None})
+        return Ends(letters, after, 1 + (ahead if any(letters) else 0))
 
     def _loops(self) -> list[int | None]:
         """Return for each place the first one of the repeat that it is in; None where it is in none."""
         loops: list[int | None] = [None] * len(self._taken)
         for last, following in enumerate(self._following):
-            for first in sorted(after for after in following if after <= last):
-                for place in range(first, last + 1):
-                    loops[place] = first if loops[place] is None else min(first, loops[place] or 0)
+            first = min(following, default=last + 1)
+            for place in range(first, last + 1):
+                loops[place] = first if loops[place] is None else min(first, loops[place] or 0)
         return loops
 
     def _either(self, loops: list[int | None], loop: int | None) -> int:
@@ -124,14 +156,19 @@ class Automaton:
                 letters |= inside & outside
         return letters
 
-    def _comes_back(self, place: int) -> bool:
-        """Follow two ways from a place at once; look for one back to it after they parted."""
+    def _comes_back(self, place: int, within: list[list[int]], pairs: Iterator[int]) -> bool:
+        """Follow two ways from a place at once, `within` its loop; look for one back to it after they parted.
+
+        Where no `pairs` are left it is taken for one that does.
+        """
         start = (place, place, False)
         seen, left = {start}, [start]
         while left:
             one, other, parted = left.pop()
-            for a in self._following[one]:
-                for b in self._following[other]:
+            for a in within[one]:
+                for b in within[other]:
+                    if next(pairs, None) is None:
+                        return True
                     pair = (a, b, parted or a != b or (one == other and (one, a) in self._twice))
                     if not self._taken[a] & self._taken[b] or pair in seen:
                         continue

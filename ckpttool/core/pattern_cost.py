@@ -2,16 +2,26 @@ r"""Patterns that take too long: one text can be matched in ways whose number do
 
 `re` tries all ways to match before it says no: `(a+)+b` needs a second for 25 characters and a year for 50. A pattern
 is such a one if it can go from a place back to that place by one text on two ways: its automaton tells. Others take as
-long as a power of a name's length, `a*a*a*b` the fourth: how long is known before a name is matched.
+long as a power of a name's length, `a*a*a*b` the fourth: each repeat can end at many places of the name, and all ways
+to choose these are tried. How many there are at most is known before a name is matched.
 """
 
 import re
 import sys
 from functools import lru_cache
-from math import factorial, prod
+from math import exp, lgamma, log, log1p
 
 from ckpttool.core.errors import CkptError
-from ckpttool.core.pattern_automaton import ALL_LETTERS, Automaton, count_in, has_choice, repeats, tree_of
+from ckpttool.core.pattern_automaton import (
+    MOST_PLACES,
+    Automaton,
+    Ends,
+    count_in,
+    has_choice,
+    repeats,
+    repeats_in_a_row,
+    tree_of,
+)
 
 MOST_CHARACTERS = 200_000
 """Characters of a pattern; compiling them takes half a second, and memory of two hundred times as many bytes."""
@@ -21,8 +31,6 @@ LONGEST = 200
 """Characters of a pattern that an error has."""
 MOST_STEPS = 200_000_000
 """Steps that matching one name may take: some seconds."""
-ALWAYS_QUICK = 20
-"""Characters of a name that no pattern takes long with."""
 
 
 @lru_cache(maxsize=1024)
@@ -61,11 +69,12 @@ def quick(pattern: re.Pattern[str], name: str, text: str = "") -> str:
     Raises:
         CkptError: it could.
     """
-    if len(name) <= ALWAYS_QUICK or len(name) <= longest(pattern):
+    if len(name) <= longest(pattern):
         return name
-    ends, fixed = _open_ends(pattern)
-    counts = [len(name)] * fixed + [max(1, count_in(letters, name)) for letters in ends]
-    if prod(counts) > MOST_STEPS * factorial(len(counts)):
+    ends = _ends(pattern)
+    ways = ends.most(lambda letters: log1p(count_in(letters, name)))
+    in_order = _log_of_choices(len(name), int(ends.most(lambda letters: 1)) + ends.runs)
+    if min(ways + ends.runs * log(len(name)), in_order) > log(MOST_STEPS):
         shown = (text or pattern.pattern)[:LONGEST]
         raise CkptError(
             f"{shown!r} could take hours to match a name of {len(name)} characters: repeats in it can end at many "
@@ -76,17 +85,22 @@ def quick(pattern: re.Pattern[str], name: str, text: str = "") -> str:
 
 @lru_cache(maxsize=1024)
 def longest(pattern: re.Pattern[str]) -> int:
-    """Return how long a name may be, whatever it is, for a pattern to match it quickly."""
-    ends, fixed = _open_ends(pattern)
-    degree = len(ends) + fixed
-    return int((MOST_STEPS * factorial(degree)) ** (1 / degree)) if degree > 1 else sys.maxsize
+    """Return how long a name may be, whatever it is, for a pattern to match it quickly; longer ones are looked at."""
+    ends = _ends(pattern)
+    degree = int(ends.most(lambda letters: 1)) + ends.runs
+    return max(0, int(exp((log(MOST_STEPS) + lgamma(degree + 1)) / degree)) - degree) if degree > 1 else sys.maxsize
+
+
+def _log_of_choices(length: int, repeats: int) -> float:
+    """Return in how many ways repeats that follow one another can end in a name, as a logarithm."""
+    return lgamma(length + repeats + 1) - lgamma(length + 1) - lgamma(repeats + 1)
 
 
 @lru_cache(maxsize=1024)
-def _open_ends(pattern: re.Pattern[str]) -> tuple[list[int], int]:
-    """Return, for each repeat that can end at many places, the letters where it can; and what else a name is run by."""
+def _ends(pattern: re.Pattern[str]) -> Ends:
+    """Return where the repeats of a pattern can end; of a large one, that each can everywhere."""
     tree = tree_of(pattern)
     count = sum(1 for _ in repeats(tree))
-    if not count or len(pattern.pattern) > LARGE:
-        return [ALL_LETTERS] * count, 1
-    return Automaton(tree, pattern.flags).open_ends()
+    if not count or count > MOST_PLACES or len(pattern.pattern) > LARGE:
+        return Ends.everywhere(repeats_in_a_row(tree))
+    return Automaton(tree, pattern.flags).ends()

@@ -41,6 +41,14 @@ def test_whatever_is_wrong_is_said_soon(text):
     assert time.process_time() - start < 5
 
 
+@pytest.mark.parametrize("text", ["(a|b)*" + ".*" * 290, ".*" * 4000])
+def test_how_long_a_pattern_takes_is_known_soon(text):
+    start = time.process_time()
+    with pytest.raises(CkptError, match="could take hours"):
+        Pattern(text).matches("ad" * 50)
+    assert time.process_time() - start < 2
+
+
 def test_a_rate_for_a_pattern_without_end():
     with pytest.raises(CkptError, match="could take years"):
         ByPattern.parse("(a+)+=0.1", "`lr`", float)
@@ -51,6 +59,13 @@ def test_a_rate_for_a_pattern_without_end():
     [
         ("a*a*a*a*b", "a" * 500),
         (".*x.*y.*z", "xy" * 2000),
+        (".*" * 30 + "x", "a" * 20),
+        (".*" * 400, "a" * 100),
+        (
+            "".join(f"{letter}*{letter}*" for letter in "abcdefghijklmnopqrst"),
+            "".join(3 * each for each in "abcdefghijklmnopqrst"),
+        ),
+        (r"\d*1\d*2\d*3\d*4|.*a.*a.*a.*a", "a" * 1000),
         ("(?:ab|cd)*(?:ab|xd)*q", "ab" * 20_000),
         (r".*a(?:/|(?<=[^/])\.(?=[^/]*\Z))", "a." * 20_000 + "/"),
         ("|".join(f"name{number}" for number in range(2000)) + "|.*.*.*x", "x" * 2000),

@@ -2,6 +2,7 @@
 
 import csv
 import gzip
+import zlib
 from collections.abc import Iterator
 from functools import partial
 from itertools import islice
@@ -16,6 +17,8 @@ from ckpttool.data.sources.tables import Batch, Table, write_tables
 from ckpttool.data.staging import Facts, staged
 
 SUFFIXES = (".csv", ".csv.gz")
+_FAULTS = (UnicodeDecodeError, csv.Error, EOFError, OSError, zlib.error)
+"""What reading text, columns or gzip raises where they are damaged."""
 BATCH = 20_000
 """Rows that are read at once."""
 
@@ -44,7 +47,10 @@ def read(path: Path, wanted: Wanted) -> DataFile:
 
 def _table(path: Path) -> Table:
     with _opened(path) as file:
-        header = next(csv.reader(file), [])
+        try:
+            header = next(csv.reader(file), [])
+        except _FAULTS as error:
+            raise DataError(f"{path}: its header cannot be read: {error}") from error
     if len(set(header)) != len(header) or not header or any(not name.strip() for name in header):
         raise DataError(
             f"{path}: expected a header with a name for each column, found {', '.join(header) or 'nothing'}"
@@ -64,7 +70,7 @@ def _batches(path: Path, header: list[str]) -> Iterator[Batch]:
                         raise DataError(f"{path} row {row} has {len(values)} values, its header {len(header)}")
                 count += len(rows)
                 yield dict(zip(header, np.array(rows, dtype=str).T, strict=True))
-        except (UnicodeDecodeError, csv.Error, EOFError) as error:
+        except _FAULTS as error:
             raise DataError(f"{path} after row {count}: {error}") from error
 
 

@@ -6,9 +6,11 @@ A folder holds `train-images-idx3-ubyte`, `train-labels-idx1-ubyte`, `t10k-image
 
 import gzip
 import re
+import struct
 import zlib
 from math import prod
 from pathlib import Path
+from typing import IO, cast
 
 import numpy as np
 
@@ -20,6 +22,9 @@ _NAME = re.compile(r"(?P<split>train|t10k|test|valid)-(?P<what>images|labels)[.-
 _ANY = re.compile(r".*idx\d(-\w+)?(\.gz)?")
 _TYPES = {8: ">u1", 9: ">i1", 11: ">i2", 12: ">i4", 13: ">f4", 14: ">f8"}
 _SPLITS = {"t10k": "test"}
+MOST_DIMENSIONS = 32
+"""Of an array; NumPy 1 has no more."""
+_PIECE = 1 << 20
 
 
 def recognises(path: Path) -> bool:
@@ -55,22 +60,32 @@ def read_idx(path: Path) -> Array:
     """
     if not path.is_file():
         raise MissingFile(f"{path}: no such file, expected an IDX file")
-    raw = _unpacked(path)
-    if len(raw) < 4 or raw[:2] != b"\0\0" or raw[2] not in _TYPES:
-        raise DataError(f"{path} is no IDX file: it begins with {raw[:4].hex(' ')}")
-    start = 4 + 4 * raw[3]
-    shape = tuple(np.frombuffer(raw[4:start], ">u4").tolist())
-    dtype = np.dtype(_TYPES[raw[2]])
-    if len(shape) != raw[3] or len(raw) - start != prod(shape) * dtype.itemsize:
-        raise DataError(f"{path}: {len(raw) - start} bytes of values, its header says {list(shape)} of {dtype.name}")
-    return np.frombuffer(raw, dtype, offset=start).reshape(shape).astype(dtype.newbyteorder("="), copy=False)
+    with _opened(path) as file:
+        try:
+            head = file.read(4)
+            if len(head) < 4 or head[:2] != b"\0\0" or head[2] not in _TYPES or head[3] > MOST_DIMENSIONS:
+                raise DataError(f"{path} is no IDX file: it begins with {head.hex(' ')}")
+            sizes, dtype = file.read(4 * head[3]), np.dtype(_TYPES[head[2]])
+            shape = struct.unpack(f">{len(sizes) // 4}I", sizes[: len(sizes) & ~3])
+            values = _at_most(prod(shape) * dtype.itemsize + 1, file)
+        except (OSError, EOFError, zlib.error) as error:
+            raise DataError(f"{path} is damaged: {error}") from error
+    if len(shape) != head[3] or len(values) != prod(shape) * dtype.itemsize:
+        more = " or more" * (len(values) > prod(shape) * dtype.itemsize)
+        found = f"{len(values)}{more} bytes of values"
+        raise DataError(f"{path}: {found}, its header says {list(shape)} of {dtype.name}")
+    return np.frombuffer(values, dtype).reshape(shape).astype(dtype.newbyteorder("="), copy=False)
 
 
-def _unpacked(path: Path) -> bytes:
-    raw = path.read_bytes()
-    if raw[:2] != b"\x1f\x8b":
-        return raw
-    try:
-        return gzip.decompress(raw)
-    except (OSError, EOFError, zlib.error) as error:
-        raise DataError(f"{path} is damaged: {error}") from error
+def _opened(path: Path) -> IO[bytes]:
+    with path.open("rb") as file:
+        packed = file.read(2) == b"\x1f\x8b"
+    return cast(IO[bytes], gzip.open(path, "rb")) if packed else path.open("rb")
+
+
+def _at_most(size: int, file: IO[bytes]) -> bytearray:
+    """Read so many bytes, or as many as there are: a header may say any number, and gzip hide as many."""
+    values = bytearray()
+    while len(values) < size and (piece := file.read(min(size - len(values), _PIECE))):
+        values += piece
+    return values

@@ -2,11 +2,10 @@
 
 from pathlib import Path
 
-import numpy as np
-
-from ckpttool.core.errors import DataError, MissingFile
+from ckpttool.core.errors import DataError, FormatError, MissingFile
 from ckpttool.data.files import DataFile, Wanted, paths_of
 from ckpttool.data.rows import Rows
+from ckpttool.formats.npz.npy import mapped
 
 
 def recognises(path: Path) -> bool:
@@ -35,7 +34,6 @@ def _mapped(path: Path) -> Rows:
     if not path.is_file():
         raise MissingFile(f"{path}: no such file, expected an array as numpy.save writes it")
     try:
-        array: Rows = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (ValueError, EOFError, OSError) as error:
+        return mapped(path)
+    except (FormatError, OSError) as error:
         raise DataError(f"{path} is no array of numbers: {error}") from error
-    return array

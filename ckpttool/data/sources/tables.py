@@ -16,6 +16,7 @@ from ckpttool.core.tensors import Array
 from ckpttool.data.columns import is_number
 from ckpttool.data.drawing import group_keys
 from ckpttool.data.files import GROUP, Wanted
+from ckpttool.data.request import SPLITS
 from ckpttool.data.staging import Facts, RowWriter
 
 Batch = Mapping[str, Array]
@@ -117,6 +118,8 @@ def _write(folder: Path, suffix: str, tables: Sequence[Table], columns: Columns,
             row = 0
             for batch in table.batches():
                 count = len(next(iter(batch.values())))
+                if not suffix and SPLIT in batch:
+                    _require_splits(table, batch[SPLIT].astype(str), row)
                 for name, array in _arrays(table, batch, columns, classes, row).items():
                     for part, rows in _by_split(batch, array, suffix):
                         _writer(writers, folder, f"{name}{part}", array).append(rows)
@@ -130,6 +133,14 @@ def _writer(writers: dict[str, RowWriter], folder: Path, name: str, array: Array
     if name not in writers:
         writers[name] = RowWriter(folder / f"{name}.npy", array.shape[1:], array.dtype)
     return writers[name]
+
+
+def _require_splits(table: Table, names: Array, row: int) -> None:
+    known = np.isin(names, SPLITS)
+    if not known.all():
+        wrong = int(np.argmin(known))
+        found = f"{table.path} row {row + wrong}: {SPLIT} is {str(names[wrong])!r}"
+        raise DataError(f"{found}, expected {', '.join(SPLITS)}: the row would be in none of these")
 
 
 def _by_split(batch: Batch, array: Array, suffix: str) -> Iterator[tuple[str, Array]]:

@@ -9,7 +9,7 @@ import tokenize
 from collections.abc import Iterable, Iterator
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import IO, Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.lib import format as npy
@@ -60,21 +60,51 @@ def read_header(path: Path, name: str, head: bytes, size: int) -> StoredArray:
         UnreadArray: the array is not one of numbers or bytes.
     """
     file = io.BytesIO(head)
-    try:
-        version = npy.read_magic(file)
-        if version == (3, 0):
-            raise UnreadArray("holds structures, which are never read")
-        if version not in ((1, 0), (2, 0)):
-            raise ValueError(f"version {version} is none that NumPy writes")
-        read = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
-        shape, fortran, dtype = read(file)
-    except _BAD_HEADER as error:
-        raise CorruptCheckpoint(f"{path}: the header of {name} is damaged: {error}") from error
+    if head.startswith(npy.magic(3, 0)):
+        raise UnreadArray("holds structures, which are never read")
+    shape, fortran, dtype = parsed_header(path, name, file)
     array = StoredArray(TensorSpec(name, shape, _dtype(dtype)), dtype, fortran, file.tell())
     if any(length < 0 for length in shape) or array.start + array.nbytes != size:
         held = size - array.start
         raise CorruptCheckpoint(f"{path}: {name} is said to be {dtype} {list(shape)}, but {held} bytes are there")
     return array
+
+
+def parsed_header(path: Path, name: str, file: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
+    """Return the shape that a header says, whether the order is Fortran's, and the dtype; the file is then behind it.
+
+    Raises:
+        CorruptCheckpoint: it is damaged.
+    """
+    try:
+        version = npy.read_magic(file)
+        if version not in ((1, 0), (2, 0), (3, 0)):
+            raise ValueError(f"version {version} is none that NumPy writes")
+        read = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
+        return read(file)
+    except _BAD_HEADER as error:
+        raise CorruptCheckpoint(f"{path}: the header of {name} is damaged: {error}") from error
+
+
+def mapped(path: Path) -> Array:
+    """Return the array of a file, which stays on the disk.
+
+    Raises:
+        CorruptCheckpoint: it is damaged, or none.
+        FormatError: it is of Python objects, or of others that no tensor is of.
+    """
+    with path.open("rb") as file:
+        head = file.read(HEADER_LIMIT)
+    if not head.startswith(npy.MAGIC_PREFIX):
+        raise FormatError(f"{path} is no .npy of numbers: it begins with {head[:6].hex(' ') or 'nothing'}")
+    try:
+        stored = read_header(path, path.name, head, path.stat().st_size)
+    except UnreadArray as why:
+        raise FormatError(f"{path} is no .npy of numbers: it {why}") from why
+    order: Literal["F", "C"] = "F" if stored.fortran else "C"
+    if not stored.nbytes:
+        return np.empty(stored.spec.shape, stored.numpy, order)
+    return np.memmap(path, stored.numpy, "r", stored.start, stored.spec.shape, order)
 
 
 def array_of(stored: StoredArray, pieces: Iterable[bytes]) -> Array:

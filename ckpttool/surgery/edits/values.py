@@ -8,7 +8,7 @@ from typing import ClassVar, Self
 from ckpttool import checkpoint
 from ckpttool.checkpoint import Checkpoint
 from ckpttool.core.calls import Call
-from ckpttool.core.errors import CkptError, FormatError, PlanError, UnknownName
+from ckpttool.core.errors import CkptError, PlanError, UnknownName
 from ckpttool.core.names import Pattern, suggestion
 from ckpttool.core.tensors import BY_NAME, FLOATS, Array, Tensor
 from ckpttool.surgery.edits.edit import (
@@ -277,11 +277,6 @@ class SetValue(Edit):
 
     def _stored(self, path: Path) -> Tensor:
         """Return the array of an .npy, which stays on the disk, or a tensor of a checkpoint."""
-        import numpy as np
+        from ckpttool.formats.npz.npy import mapped  # it imports NumPy
 
-        if self.key is not None:
-            return checkpoint.open(path)[self.key]
-        try:
-            return Tensor.of(str(path), np.load(path, mmap_mode="r", allow_pickle=False))
-        except (ValueError, EOFError) as error:
-            raise FormatError(f"{path} is no .npy of numbers: {error}") from error
+        return Tensor.of(str(path), mapped(path)) if self.key is None else checkpoint.open(path)[self.key]

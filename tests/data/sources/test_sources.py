@@ -169,7 +169,7 @@ def test_classes_by_name_and_splits_by_column(tmp_path: Path) -> None:
         (lambda lines: [*lines[:3], "1,2,3", *lines[3:]], r"row 2 has 3 values, its header 5"),
         (
             lambda lines: [*lines[:4], "1,2,x,4,0"],
-            r"row 3: c is '?.*x.*, expected a number; text can only be labels, or a `group`",
+            r"row 3: c is 'x', expected a number; text can only be labels, or a `group`",
         ),
         (lambda lines: [*lines[:4], "1,,3,4,0"], r"row 3: b has no value"),
         (lambda lines: [*lines[:4], "1,2,3,4,"], r"row 3: label has no value"),
@@ -179,6 +179,11 @@ def test_classes_by_name_and_splits_by_column(tmp_path: Path) -> None:
         ),
         (lambda lines: ["a,a,c,d,label", *lines[1:]], r"expected a header with a name for each column"),
         (lambda lines: [], r"expected a header"),
+        (lambda lines: ["\udcacb", *lines], r"its header cannot be read: 'utf-8' codec"),
+        (
+            lambda lines: [f"{lines[0]},split", *(f"{line},train" for line in lines[1:3]), "1,2,3,4,0,Train"],
+            r"row 2: split is 'Train', expected train, valid, test",
+        ),
         (lambda lines: [*lines[:4], "1,2,inf,4,0"], r"x row 3 holds inf, expected finite numbers"),
     ],
 )
@@ -186,7 +191,8 @@ def test_what_is_wrong_in_a_csv_is_told_with_its_row(
     tmp_path: Path, change: Callable[[list[str]], list[str]], problem: str
 ) -> None:
     write_csv(tmp_path / "rows.csv", X["train"], Y["train"])
-    (tmp_path / "rows.csv").write_text("\n".join(change((tmp_path / "rows.csv").read_text().splitlines())))
+    text = "\n".join(change((tmp_path / "rows.csv").read_text().splitlines()))
+    (tmp_path / "rows.csv").write_bytes(text.encode(errors="surrogateescape"))
     with pytest.raises(DataError, match=problem):
         training_splits(tmp_path / "rows.csv", WANTED, None)
     assert not list((tmp_path / "cache").rglob("*.npy")) or "inf" in problem
@@ -395,7 +401,18 @@ def test_a_record_that_is_cut_short_is_found(tmp_path: Path) -> None:
             training_splits(path, WANTED, 1)
 
 
-@pytest.mark.parametrize("change", [lambda raw: raw[:-1], lambda raw: raw + b"0", lambda raw: b"\1" + raw[1:]])
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda raw: raw[:-1],
+        lambda raw: raw + b"0",
+        lambda raw: b"\1" + raw[1:],
+        lambda raw: raw[:3] + b"\x80" + raw[4:],
+        lambda raw: raw[:6],
+        lambda raw: gzip.compress(raw + bytes(1 << 20)),
+        lambda raw: gzip.compress(raw)[:-9],
+    ],
+)
 def test_a_damaged_idx_file_is_found(tmp_path: Path, change: Callable[[bytes], bytes]) -> None:
     idx_folder(tmp_path)
     labels = tmp_path / "train-labels-idx1-ubyte"

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from fuzzing import meta
+from fuzz_graphs import meta
 
 from ckpttool.core.errors import CorruptCheckpoint
 from ckpttool.core.tensors import Tensor

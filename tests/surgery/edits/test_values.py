@@ -152,10 +152,18 @@ def test_values_from_files(ckpt: Checkpoint, tmp_path: Path) -> None:
         SetValue("fc/bias", tmp_path / "none.npy").apply(ckpt)
 
 
-@pytest.mark.parametrize("content", [b"", b"\x93NUMPY\x01\x00", b"hello"])
-def test_files_that_are_no_arrays(ckpt: Checkpoint, tmp_path: Path, content: bytes) -> None:
+@pytest.mark.parametrize(
+    ("content", "problem"),
+    [
+        (b"", "is no .npy of numbers"),
+        (b"hello", "is no .npy of numbers: it begins with 68 65"),
+        (b"\x93NUMPY\x01\x00", ": the header of x.npy is damaged"),
+        (b"\x93NUMPY\x01\x00\x18\x00{'descr': '<f4', 'a'(\n", ": the header of x.npy is damaged"),
+    ],
+)
+def test_files_that_are_no_arrays(ckpt: Checkpoint, tmp_path: Path, content: bytes, problem: str) -> None:
     (tmp_path / "x.npy").write_bytes(content)
-    with pytest.raises(CkptError, match=r"x.npy is no .npy of numbers"):
+    with pytest.raises(CkptError, match=problem):
         SetValue("fc/bias", tmp_path / "x.npy").apply(ckpt)
 
 

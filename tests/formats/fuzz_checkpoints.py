@@ -1,0 +1,192 @@
+"""Parts of checkpoints, of every format that is read; what some of them hold is scanned too, and salvaged."""
+
+import io
+import json
+import struct
+import tarfile
+from pathlib import Path
+
+import cramjam
+import h5py
+import numpy as np
+from crafted import built, entry, rows, table, write
+from fuzz_target import ARRAY, Target, hdf5, one_file, read_checkpoint, scanned, zipped
+
+from ckpttool.core.variable_kinds import OBJECT_GRAPH
+from ckpttool.formats.tensorflow.slices import FULL, encode_key
+from ckpttool.formats.wire import crc, varint
+from ckpttool.formats.wire.elements import encode_string_lengths
+from ckpttool.formats.wire.protos.bundle_pb2 import TrackableObjectGraph
+from ckpttool.formats.wire.protos.saved_slices_pb2 import SavedTensorSlices
+from ckpttool.surgery.salvage import salvage
+
+PICKLE = (
+    b"\x80\x02}q\x00X\x01\x00\x00\x00wq\x01ctorch._utils\n_rebuild_tensor_v2\nq\x02((X\x07\x00\x00\x00storageq\x03"
+    b"ctorch\nFloatStorage\nq\x04X\x01\x00\x00\x000q\x05X\x03\x00\x00\x00cpuq\x06K\x06tq\x07QK\x00K\x02K\x03\x86q\x08"
+    b"K\x03K\x01\x86q\t\x89ccollections\nOrderedDict\nq\n)Rq\x0btq\x0cRq\rs."
+)
+LEGACY = (
+    bytes.fromhex("80028a0a6cfc9c46f9206aa850192e80024de9032e")
+    + b"\x80\x02}q\x00(X\x10\x00\x00\x00protocol_versionq\x01M\xe9\x03X\r\x00\x00\x00little_endianq\x02\x88u."
+)
+OLD_DATA = b"\x80\x02]q\x00X\1\0\0\x000q\1a." + struct.pack("<q", 6) + ARRAY.tobytes()
+SAFETENSORS = b'{"w":{"dtype":"F32","shape":[2,3],"data_offsets":[0,24]},"__metadata__":{"a":"b"}}'
+CONFIG = (
+    b'{"class_name":"Sequential","config":{"name":"s","layers":[{"class_name":"Dense","config":{"name":"dense"}}]}}'
+)
+WEIGHTS = "model.weights.h5"
+PARTS = ((FULL, (0, 3)), (FULL, (3, 3)))
+
+
+def npy() -> bytes:
+    out = io.BytesIO()
+    np.save(out, ARRAY)
+    return out.getvalue()
+
+
+def sliced() -> bytes:
+    slices = [(encode_key(b"w", part), entry(shape=(4, 3), size=48)) for part in PARTS]
+    return built(rows(*slices, (b"w", entry(shape=(4, 6), size=0, slices=PARTS, check=0))))
+
+
+def bundle_of_one() -> bytes:
+    return table(built(rows((b"w", entry()))))
+
+
+def version_1() -> bytes:
+    listed, held = SavedTensorSlices(), SavedTensorSlices()
+    for message in (listed.meta.tensor.add(name="w", type=1), held.data):
+        message.name = "w"
+    listed.meta.tensor[0].shape.dim.add(size=2)
+    listed.meta.tensor[0].slice.add().extent.add(start=0, length=2)
+    held.data.slice.extent.add(start=0, length=2)
+    held.data.data.float_val.append(bytes(8))
+    return built([(b"", listed.SerializeToString()), (encode_key(b"w", ((0, 2),)), held.SerializeToString())])
+
+
+def objects() -> bytes:
+    graph = TrackableObjectGraph()
+    root, layer, slot = graph.nodes.add(), graph.nodes.add(), graph.nodes.add()
+    root.children.add(node_id=1, local_name="w")
+    layer.attributes.add(name="VARIABLE_VALUE", full_name="dense/kernel", checkpoint_key="w/.ATTRIBUTES/VARIABLE_VALUE")
+    slot.slot_variables.add(original_variable_node_id=1, slot_name="m", slot_variable_node_id=1)
+    return graph.SerializeToString()
+
+
+def bundle_of_objects(folder: Path, part: bytes) -> Path:
+    """Write a bundle of a text, the object graph, and of the value that it tells of."""
+    head, running = encode_string_lengths([part])
+    text = head + part
+    graph = entry(dtype=7, shape=(), size=len(text), check=crc.mask(crc.extend(running, part)))
+    value = entry(offset=len(text), data=text + bytes(64))
+    keys = rows((OBJECT_GRAPH.encode(), graph), (b"w/.ATTRIBUTES/VARIABLE_VALUE", value))
+    return write(folder, table(built(keys)), text + bytes(64))
+
+
+def onnx() -> bytes:
+    def field(number: int, body: bytes) -> bytes:
+        return varint.encode(number << 3 | 2) + varint.encode(len(body)) + body
+
+    tensor = b"\x08\2\x08\3\x10\1" + field(8, b"w") + field(9, ARRAY.tobytes())
+    node = field(1, b"x") + field(1, b"w") + field(2, b"y") + field(4, b"MatMul")
+    return b"\x08\x08" + field(7, field(1, node) + field(2, b"g") + field(5, tensor)) + field(8, b"\x10\x0d")
+
+
+def index_of_safetensors(folder: Path, part: bytes) -> Path:
+    (folder / "a.safetensors").write_bytes(struct.pack("<Q", len(SAFETENSORS)) + SAFETENSORS + ARRAY.tobytes())
+    return one_file("x.safetensors.index.json")(folder, part)
+
+
+def tar_of_pytorch(part: bytes) -> bytes:
+    """Return what PyTorch 0.1 wrote: the part is the storages, then the tensors, each with their count."""
+    out = io.BytesIO()
+    with tarfile.open(fileobj=out, mode="w") as tar:
+        for name, content in zip(("storages", "tensors", "pickle"), part.split(b"|||"), strict=False):
+            info = tarfile.TarInfo(name)
+            info.size = len(content)
+            tar.addfile(info, io.BytesIO(content))
+    return out.getvalue()
+
+
+OLD_TAR = b"|||".join(
+    (
+        b"\x80\x02K\x01.\x80\x02(X\1\0\0\x000X\3\0\0\0cpuctorch\nFloatStorage\nt."
+        + struct.pack("<q", 6) + ARRAY.tobytes() + b"\x80\x02].",
+        b"\x80\x02K\x01.\x80\x02(K\x07X\1\0\0\x000ctorch\nFloatTensor\nt." + struct.pack("<i4x5q", 2, 2, 3, 3, 1, 0),
+        b"\x80\x02}X\1\0\0\0wK\x07Qs.",
+    )
+)  # fmt: skip
+
+
+def old_keras(part: bytes) -> bytes:
+    """Return a file of weights as Keras 2 wrote them, whose attributes are what the part, as JSON, says."""
+    out = io.BytesIO()
+    with h5py.File(out, "w") as file:
+        file["dense/dense/kernel:0"], file["dense/dense/bias:0"] = ARRAY, np.ones(3, np.float32)
+        try:
+            for group, attributes in json.loads(part).items():
+                for name, value in attributes.items():
+                    file[group].attrs[name] = value
+        except (ValueError, TypeError, KeyError, AttributeError, RuntimeError, RecursionError, OSError):
+            pass
+    return out.getvalue()
+
+
+OLD_ATTRIBUTES = json.dumps(
+    {"/": {"layer_names": ["dense"]}, "dense": {"weight_names": ["dense/kernel:0", "dense/bias:0"]}}
+).encode()
+TARGETS: dict[str, Target] = {
+    "entry of a bundle": Target(
+        entry(), lambda folder, part: write(folder, table(built(rows((b"t", part))))), read_checkpoint
+    ),
+    "block of a bundle": Target(
+        built(rows((b"t", entry()), (b"tu", entry()))), lambda folder, part: write(folder, table(part)), read_checkpoint
+    ),
+    "slices of a bundle": Target(sliced(), lambda folder, part: write(folder, table(part)), read_checkpoint),
+    "packed block": Target(
+        bytes(cramjam.snappy.compress_raw(built(rows((b"t", entry()))))),
+        lambda folder, part: write(folder, table(part, 1)),
+        read_checkpoint,
+    ),
+    "objects of a bundle": Target(objects(), bundle_of_objects, read_checkpoint),
+    "damaged bundle": Target(
+        bundle_of_one(), lambda folder, part: one_file("x.index")(write(folder, bundle_of_one()).parent, part), salvage
+    ),
+    "state file": Target(
+        b'model_checkpoint_path: "x"\nall_model_checkpoint_paths: "x"\n',
+        lambda folder, part: one_file("checkpoint")(write(folder, bundle_of_one()).parent, part).parent,
+        scanned(read_checkpoint),
+    ),
+    "block of version 1": Target(version_1(), one_file("x.v1", table), read_checkpoint),
+    "damaged file of version 1": Target(table(version_1()), one_file("x.v1"), salvage),
+    "array of an npz": Target(npy(), one_file("x.npz", zipped("a.npy")), scanned(read_checkpoint)),
+    "zip": Target(zipped("a.npy")(npy()), one_file("x.npz"), scanned(read_checkpoint)),
+    "damaged zip": Target(zipped("a.npy")(npy()), one_file("x.npz"), salvage),
+    "pickle": Target(
+        PICKLE, one_file("x.pt", zipped("x/data.pkl", ("x/data/0", ARRAY.tobytes()))), scanned(read_checkpoint)
+    ),
+    "old pickle": Target(
+        PICKLE.replace(b"K\x06tq", b"K\x06Ntq"),
+        one_file("x.pth", lambda part: LEGACY + part + OLD_DATA),
+        scanned(read_checkpoint),
+    ),
+    "tar of PyTorch": Target(OLD_TAR, one_file("x.pth", tar_of_pytorch), scanned(read_checkpoint)),
+    "header of safetensors": Target(
+        SAFETENSORS,
+        one_file("x.safetensors", lambda part: struct.pack("<Q", len(part)) + part + ARRAY.tobytes()),
+        lambda path: (salvage(path), read_checkpoint(path)),
+    ),
+    "index of safetensors": Target(
+        b'{"metadata":{"total_size":24},"weight_map":{"w":"a.safetensors"}}',
+        index_of_safetensors,
+        scanned(read_checkpoint),
+    ),
+    "HDF5": Target(hdf5(), one_file("x.h5"), scanned(read_checkpoint)),
+    "damaged HDF5": Target(hdf5(), one_file("x.h5"), salvage),
+    "attributes of Keras 2": Target(OLD_ATTRIBUTES, one_file("x.h5", old_keras), read_checkpoint),
+    "weights in a .keras": Target(
+        hdf5(), one_file("x.keras", zipped(WEIGHTS, ("config.json", CONFIG))), scanned(read_checkpoint)
+    ),
+    "configuration": Target(CONFIG, one_file("x.keras", zipped("config.json", (WEIGHTS, hdf5()))), read_checkpoint),
+    "ONNX": Target(onnx(), one_file("x.onnx"), read_checkpoint),
+}

@@ -1,0 +1,196 @@
+"""Records: what ckpttool keeps beside models and for itself, and what its users write; checksums of JSON are mended."""
+
+import json
+import shutil
+import tempfile
+from pathlib import Path
+
+import numpy as np
+from crafted import write
+from fuzz_checkpoints import bundle_of_one
+from fuzz_graphs import meta
+from fuzz_target import ARRAY, Target, checked, one_file, scanned
+
+from ckpttool.cli.options.config import _read as read_config
+from ckpttool.core.names import Pattern
+from ckpttool.data.class_files import read_class_names
+from ckpttool.data.feature_store import FeatureStore
+from ckpttool.data.preprocessing import Preprocessing
+from ckpttool.foreign.rules import moves, read_rules
+from ckpttool.formats.wire import crc
+from ckpttool.formats.writing.staging import COMMITTED, settle
+from ckpttool.formats.writing.staging import MANIFEST as COMMIT
+from ckpttool.formats.writing.temporary import WriterProcess
+from ckpttool.lineage.storage import read_lineage
+from ckpttool.runtime.layers import Layer
+from ckpttool.search.configurations import Block, Configuration, Outcome
+from ckpttool.search.study import Study
+from ckpttool.training.run import RunReport
+from ckpttool.training.saves import Saves
+
+LINEAGE = (
+    b'{"output":{"path":"x","format":"npz","hash":"sha256:0","files":["x"]},"records":[{"command":"convert","arguments":'
+    b'["a"],"sources":[],"steps":[],"versions":{},"date":"2026","framework":null}],"left_out":0}'
+)
+
+
+def entry_of_cache(folder: Path, part: bytes) -> Path:
+    store = FeatureStore(folder / "features")
+    if not (folder / "features").exists():
+        with store.entry("k").fill({"w": (np.float32, (3,))}, 2) as writer:
+            writer.append({"w": ARRAY})
+    (folder / "features" / "k" / "manifest.json").write_bytes(checked(part))
+    return folder / "features"
+
+
+MANIFEST = json.dumps(
+    {
+        "format": 1,
+        "key": "k",
+        "rows": 2,
+        "tensors": [{"name": "w", "file": "00000.npy", "dtype": "float32", "row_shape": [3], "crc32c": 0}],
+    }
+).encode()
+
+
+def study() -> bytes:
+    with tempfile.TemporaryDirectory() as folder:
+        with Study.open(Path(folder, "x"), {"head": "dense(5)"}) as opened:
+            opened.add(Configuration(2, 1), Block(0), Outcome(np.array([1.0, 0.0]), seconds=2.5))
+        return Path(folder, "x").read_bytes()
+
+
+def read_study(path: Path) -> None:
+    try:
+        Study.open(path, {"head": "dense(5)"}).close()
+    finally:
+        for end in ("-wal", "-shm", "-journal"):
+            path.with_name(f"{path.name}{end}").unlink(missing_ok=True)
+
+
+STATE = json.dumps(
+    {
+        "position": {
+            "epoch": 2,
+            "batch": 1,
+            "step": 3,
+            "total": 0.5,
+            "seconds": 0.1,
+            "history": [
+                {
+                    "epoch": 1,
+                    "loss": 0.5,
+                    "valid_loss": 0.5,
+                    "valid_accuracy": None,
+                    "seconds": 0.1,
+                    "step": 2,
+                    "learning_rate": None,
+                }
+            ],
+        },
+        "kept": {
+            "prefix": "best-0001.ckpt",
+            "epoch": {"epoch": 1, "loss": 0.5, "valid_loss": 0.5, "valid_accuracy": None, "seconds": 0.1},
+            "frozen": ["w"],
+        },
+        "asked": {"valid": None, "group": None},
+    }
+).encode()
+
+
+def save_of_a_run(folder: Path, part: bytes) -> Path:
+    saves = folder / "x.saves"
+    if not saves.exists():
+        saves.mkdir()
+        for name in ("step-00000003.ckpt", "best-0001.ckpt"):
+            write(saves, bundle_of_one()).with_suffix("")
+            for file in saves.glob("x.*"):
+                file.rename(saves / file.name.replace("x.", f"{name}.", 1))
+            (saves / f"{name}.meta").write_bytes(meta())
+    (saves / "step-00000003.state.json").write_bytes(checked(part))
+    return folder / "x"
+
+
+REPORT = json.dumps(
+    {
+        "model": "m.ckpt",
+        "data": {
+            "path": "d.npz",
+            "fingerprint": {"train": "1f"},
+            "held_out": {"rule": "20%", "group": None, "seed": 1},
+            "preprocess": "scale(1/255)",
+        },
+        "options": {"learning_rate": 0.1, "valid": "20%", "epochs": 3},
+    }
+).encode()
+RULES = b"""# a rule
+fc(\\d)/(weight|bias) => hidden\\1/\\2
+drop.* =>
+"""
+TOML_RULES = b"""[[rule]]
+from = ["a/(.*)", "b/(.*)"]
+to = 'c/\\1'
+transform = "keep"
+[[rule]]
+from = "drop"
+drop = true
+"""
+TOML = b"""freeze = "hidden[12]"
+learning_rate = 1e-4
+shape = [28, 28]
+[relative_rates]
+"hidden1" = 0.1
+"""
+
+
+def read_rules_of(path: Path) -> None:
+    moves(["fc1/weight", "a/x", "b/x", "drop"], read_rules(path))
+
+
+def commit(folder: Path, part: bytes) -> Path:
+    """Write what a killed run has left that had committed its output: the part says which files, as JSON."""
+    shutil.rmtree(folder / COMMITTED, ignore_errors=True)
+    (folder / COMMITTED).mkdir()
+    (folder / COMMITTED / "x").write_bytes(b"new")
+    text = b'{"host":%s,' % json.dumps(WriterProcess.current().host).encode() + part
+    (folder / COMMITTED / COMMIT).write_bytes(b"%08x %s\n" % (crc.extend(0, text), text))
+    return folder / "x"
+
+
+def text_of(path: Path) -> str:
+    return path.read_text(encoding="utf-8", errors="surrogateescape")
+
+
+NAMES = ["a/b", "layer_12/attention/query/kernel", "a" * 300, "/".join(["block"] * 60)]
+STAYS = {"valid": None, "group": None}
+TARGETS: dict[str, Target] = {
+    "lineage": Target(LINEAGE, one_file("x.lineage.json", checked), scanned(read_lineage)),
+    "report of a run": Target(
+        REPORT, one_file("x.run.json", checked), scanned(lambda path: RunReport.parse(path.read_bytes(), path))
+    ),
+    "configuration in TOML": Target(TOML, one_file("x.toml"), scanned(read_config)),
+    "rules": Target(RULES, one_file("x.rules"), read_rules_of),
+    "rules in TOML": Target(TOML_RULES, one_file("x.toml"), read_rules_of),
+    "preprocessing": Target(
+        b"scale(1/127.5, -1); bgr(); images/age: none",
+        one_file("x.txt"),
+        lambda path: Preprocessing.parse(text_of(path)),
+    ),
+    "layers in calls": Target(
+        b"hidden4 = dense(20, leaky_relu(0.2), init=he); outputs = dense(units=10)",
+        one_file("x.txt"),
+        lambda path: Layer.read_all(text_of(path), "`head`"),
+    ),
+    "pattern": Target(
+        b"(a|b/)*/[^/]{2,3}kernel|layer_(?=1)\\d+/.*",
+        one_file("x.txt"),
+        lambda path: Pattern(text_of(path)).select(NAMES),
+    ),
+    "names of classes": Target(b'{"1": ["n02", "pug"], "0": ["n01", "tabby"]}', one_file("x.txt"), read_class_names),
+    "manifest of a cache": Target(
+        MANIFEST, entry_of_cache, lambda path: FeatureStore(path).entry("k").open(verify=False)
+    ),
+    "study": Target(study(), one_file("x.study"), read_study),
+    "state of a run": Target(STATE, save_of_a_run, lambda path: Saves(path, None, 1, STAYS).latest()),
+    "manifest of a commit": Target(b'"files":{"x":1},"gone":{"y":2}}', commit, settle),
+}
