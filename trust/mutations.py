@@ -305,8 +305,8 @@ def main() -> None:
     for name in in_turn(arguments.only or list(GROUPS), arguments.seconds):
         begin = time.monotonic()
         group = in_child(lambda name=name: tried({**GROUPS, **BY_NAME}[name], arguments.every, arguments.matching))
-        if not group:
-            raise SystemExit(f"{name}: no mutant was tried")
+        if group is None:
+            raise SystemExit(f"{name}: it ended early")
         all_tried += group
         names.append(name)
         for file in dict.fromkeys(each.file for each in group):

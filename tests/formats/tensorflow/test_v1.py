@@ -10,7 +10,7 @@ from ckpttool.core.errors import CorruptCheckpoint, FormatError, MissingFile
 from ckpttool.core.tensors import DTYPES, STRING, Tensor
 from ckpttool.formats.tensorflow.prefix import prefix_of
 from ckpttool.formats.tensorflow.slices import FULL, encode_key
-from ckpttool.formats.tensorflow.v1 import V1
+from ckpttool.formats.tensorflow.v1 import V1, files_of_version_1
 from ckpttool.formats.wire.protos.saved_slices_pb2 import SavedTensorSlices
 
 UNKNOWN = ("bfloat16", "qint16", "quint16", "uint32", "uint64", "float8_e5m2", "float8_e4m3fn", "int4", "uint4")
@@ -265,3 +265,79 @@ def test_an_index_under_another_name_is_told(tmp_path):
 def test_names_of_shards_stand_for_their_prefix():
     assert prefix_of("models/export-00000-of-00001") == prefix_of("models/export")
     assert prefix_of("models/export-?????-of-00004") == prefix_of("models/export")
+
+
+def add_dims(*sizes):
+    return lambda meta: [meta.tensor[0].shape.dim.add(size=size) for size in sizes]
+
+
+@pytest.mark.parametrize(
+    ("change", "shape"),
+    [
+        (set_size(0), (0, 3)),
+        (add_dims(*(1,) * 252), (2, 3) + (1,) * 252),
+        (lambda meta: meta.versions.bad_consumers.extend([2, 0]), (2, 3)),
+        (lambda meta: setattr(meta.versions, "min_consumer", 1), (2, 3)),
+    ],
+)
+def test_what_a_list_may_say(tmp_path, change, shape):
+    assert V1().open(crafted(tmp_path, change))["w"].shape == shape
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (add_dims(*(1,) * 253), "w has the impossible shape"),
+        (lambda meta: [set_size(1 << 61)(meta), setattr(meta.tensor[0].shape.dim[1], "size", 4)], "impossible shape"),
+        (lambda meta: meta.versions.bad_consumers.extend([2, 1]), "written for readers of version 0 and above"),
+    ],
+)
+def test_what_a_list_may_not_say(tmp_path, change, words):
+    with pytest.raises(FormatError, match=words):
+        V1().open(crafted(tmp_path, change))
+
+
+def test_tables_of_something_else(tmp_path):
+    listed = SavedTensorSlices().SerializeToString()
+    for rows, words in (
+        ([(b"a", listed)], "the list of tensors is missing: the first key is b'a'"),
+        ([], "the list of tensors is missing: the first key is None"),
+        ([(b"", b"\xff")], "the list of tensors is damaged"),
+    ):
+        (tmp_path / "x").write_bytes(table(built(rows)))
+        with pytest.raises(CorruptCheckpoint, match=words):
+            V1().open(tmp_path / "x")
+    (tmp_path / "x").write_bytes(table(built([(b"", listed), (b"nonsense", b"")])))
+    (checked,) = V1().verify(tmp_path / "x")
+    assert "the key b'nonsense' is damaged: a slice's key starts with a zero byte" in checked.problem
+
+
+def shards(tmp_path, *changes):
+    """Write a file for each change, of several."""
+    for number, change in enumerate(changes):
+        (tmp_path / "one").mkdir(exist_ok=True)
+        crafted(tmp_path / "one", change).rename(tmp_path / f"x-{number:05d}-of-{len(changes):05d}")
+    return tmp_path / "x"
+
+
+def test_files_that_do_not_fit_one_another(tmp_path):
+    with pytest.raises(CorruptCheckpoint, match="w has another shape or dtype than in another file"):
+        V1().open(shards(tmp_path, lambda meta: None, set_size(3)))
+    with pytest.raises(CorruptCheckpoint, match="w has another shape or dtype than in another file"):
+        V1().open(shards(tmp_path, lambda meta: None, set_dtype(3)))
+    with pytest.raises(CorruptCheckpoint, match="w cannot be joined: its slices lie on one another"):
+        V1().open(shards(tmp_path, lambda meta: None, lambda meta: None))
+
+
+def test_a_file_of_several_is_missing(tmp_path):
+    prefix = shards(tmp_path, lambda meta: None, lambda meta: meta.ClearField("tensor"))
+    for path in (prefix, tmp_path / "x-00001-of-00002", tmp_path / "x-00000-of-00002"):
+        assert V1().open(path)["w"].shape == (2, 3)
+    (tmp_path / "x-00001-of-00002").unlink()
+    with pytest.raises(MissingFile, match=r"x-00001-of-00002 is missing: the checkpoint .*x has 2 files"):
+        V1().open(prefix)
+    (tmp_path / "x-00000-of-00003").write_bytes((tmp_path / "x-00000-of-00002").read_bytes())
+    assert files_of_version_1(prefix) == []
+    (tmp_path / "x-00000-of-00003").write_bytes(b"no table")
+    assert len(files_of_version_1(prefix)) == 2
+    assert files_of_version_1(tmp_path / "none" / "x") == files_of_version_1(tmp_path) == []
