@@ -1,12 +1,13 @@
 """`ckpttool import`: weights of another framework, a draft of rules for them, and a check of the result."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import click
 
-from ckpttool.cli.options.general import PATH, json_option, lenient_option, plan_option, seed_option
+from ckpttool.cli.options.general import PATH, as_arguments, json_option, lenient_option, plan_option, seed_option
 from ckpttool.cli.options.reading import SOURCE, allow_op_option, rules_option
 from ckpttool.cli.options.rows import preprocess_option
 from ckpttool.cli.options.writing import model_output_options
@@ -35,10 +36,13 @@ from ckpttool.verbs.sample import TOLERANCE, Difference
 @click.option("--suggest", is_flag=True, help="Write a draft of rules as OUT (.toml) instead, to read and edit.")
 @click.option("--check", "sample", metavar="SAMPLE", type=PATH, help="Compare with what the source computed.")
 @click.option("--tolerance", type=click.FloatRange(min=0), default=TOLERANCE, show_default=True, help="Of --check.")
-@lenient_option
-@click.option("--cast", is_flag=True, help="Let numbers change their dtype to the graph's.")
-@click.option("--bake", is_flag=True, help="Also write the values into the .meta, as what its initialisers give.")
-@preprocess_option
+@as_arguments(
+    "how",
+    lenient_option,
+    click.option("--cast", is_flag=True, help="Let numbers change their dtype to the graph's."),
+    click.option("--bake", is_flag=True, help="Also write the values into the .meta, as what its initialisers give."),
+    preprocess_option,
+)
 @allow_op_option
 @seed_option
 @plan_option
@@ -54,10 +58,7 @@ def import_weights(
     suggest: bool,
     sample: Path | None,
     tolerance: float,
-    lenient: bool,
-    cast: bool,
-    bake: bool,
-    preprocess: str | None,
+    how: Mapping[str, Any],
     allow_op: tuple[str, ...],
     seed: int,
     plan_only: bool,
@@ -94,9 +95,6 @@ def import_weights(
         weights,
         into,
         rules=rules_of(rename, rules),
-        lenient=lenient,
-        cast=cast,
-        bake=bake,
         seed=seed,
         scope=scope,
         sample=sample,
@@ -104,7 +102,7 @@ def import_weights(
         allow_op=allow_op,
         to=to,
         output=output,
-        preprocess=preprocess,
+        **how,
     )
     if sample and isinstance(plan, ImportPlan) and not plan_only:
         _write_proved(plan, output, overwrite, as_json)

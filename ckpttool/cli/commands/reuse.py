@@ -1,10 +1,12 @@
 """`ckpttool reuse`: chosen layers restored, the rest new."""
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import click
 
-from ckpttool.cli.options.general import json_option, lenient_option, plan_option, seed_option
+from ckpttool.cli.options.general import as_arguments, json_option, lenient_option, plan_option, seed_option
 from ckpttool.cli.options.reading import (
     SOURCE,
     allow_op_option,
@@ -62,11 +64,7 @@ def _percent(ctx: click.Context, param: click.Parameter, value: str) -> float:
     default="0%",
     help="Refuse when less of the parameters is restored: 95%.",
 )
-@inputs_option
-@labels_option
-@signature_option
-@classes_option
-@preprocess_option
+@as_arguments("fed", inputs_option, labels_option, signature_option, classes_option, preprocess_option)
 @objective_options
 @reuse_recipe_options
 @allow_op_option
@@ -86,11 +84,7 @@ def reuse(
     freeze: str | None,
     lenient: bool,
     require: float,
-    inputs: tuple[str, ...],
-    labels: str | None,
-    signature: str | None,
-    classes: Path | None,
-    preprocess: str | None,
+    fed: Mapping[str, Any],
     objective: Objective | None,
     recipe: Recipe,
     allow_op: tuple[str, ...],
@@ -128,11 +122,7 @@ def reuse(
         recipe=recipe,
         seed=seed,
         objective=objective,
-        inputs=inputs,
-        labels=labels,
-        signature=signature,
-        classes=classes,
-        preprocess=preprocess,
         to=to,
+        **fed,
     )
     execute(plan, output, overwrite, plan_only, as_json)
