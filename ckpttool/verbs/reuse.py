@@ -119,14 +119,7 @@ def plan_reuse(
     """
     require_made("`recipe`", recipe, Recipe)
     require_made("`objective`", objective, Objective)
-    if head and into:
-        raise PlanError("`head` and `into` exclude one another: new layers go on SRC's graph, or TARGET has its own")
-    if layers is None and not (head and after):
-        raise PlanError("`fresh` restores no layer: specify `head`, and `after` for the layer that it is put on")
-    if after and not head:
-        raise PlanError("`after` says where a head is put on: specify `head` too")
-    if head and labels:
-        raise PlanError("`labels` are those of the old loss, and `head` has a loss of its own: leave `labels` out")
+    _refuse_contradictions(layers, head, after, into, labels)
     model = model.thawed()
     if signature:
         model = replace(model, graph=choosing_signature(model.graph, signature))
@@ -141,21 +134,40 @@ def plan_reuse(
         fed = feeding(target, inputs, labels, as_built=not inputs)
         # The gradients of a graph that was built for so many rows hold that number too.
         kept = Feeding(target) if fed.rows and not (inputs or labels) else fed
-        plan = _in_graph(model, restored, kept.graph, frozen, lenient, seed)
-        graph = with_fresh_layers(plan.graph, plan.sources)
-        plan = replace(plan, graph=graph, notes=(*kept.notes, *plan.notes))
+        plan = _in_graph(model, restored, kept, frozen, lenient, seed)
     if freeze and not any(row.train for row in plan.rows):
         raise PlanError(
             f"{model.path}: nothing is left to train: `freeze` {freeze!r} takes all {len(plan.rows)} weights"
         )
     require_coverage(plan.rows, require)
-    weights = {name for name, each in stored_tensors(plan.graph).items() if each.kind == "weight"}
-    # New outputs are for other classes.
-    graph = with_class_names(plan.graph, ()) if weights - set(plan.sources) else plan.graph
-    named = with_named_outputs(graph, classes)
+    named = with_named_outputs(_without_old_classes(plan), classes)
     graph, changed = with_preprocessed_inputs(named, preprocess, None if head else model.graph)
     prefix = prefix_note(chosen, model.checkpoint) if chosen else ()
     return replace(plan, graph=graph, to=to, notes=(*prefix, *plan.notes, *changed))
+
+
+def _refuse_contradictions(
+    layers: str | None, head: str | None, after: str | None, into: Path | None, labels: str | None
+) -> None:
+    """Refuse what cannot be asked for together, and what needs something else.
+
+    Raises:
+        PlanError: such was asked for.
+    """
+    if head and into:
+        raise PlanError("`head` and `into` exclude one another: new layers go on SRC's graph, or TARGET has its own")
+    if layers is None and not (head and after):
+        raise PlanError("`fresh` restores no layer: specify `head`, and `after` for the layer that it is put on")
+    if after and not head:
+        raise PlanError("`after` says where a head is put on: specify `head` too")
+    if head and labels:
+        raise PlanError("`labels` are those of the old loss, and `head` has a loss of its own: leave `labels` out")
+
+
+def _without_old_classes(plan: ReusePlan) -> Graph:
+    """Return the graph, without names of classes where some weights are fresh: new outputs are for other classes."""
+    weights = {name for name, each in stored_tensors(plan.graph).items() if each.kind == "weight"}
+    return with_class_names(plan.graph, ()) if weights - set(plan.sources) else plan.graph
 
 
 def _called(graph: Graph) -> Graph:
@@ -181,9 +193,10 @@ def _counterparts(source: Graph, target: Graph, names: Collection[str]) -> dict[
 
 
 def _in_graph(
-    model: Model, restored: Collection[str], graph: Graph, frozen: Pattern | None, lenient: bool, seed: int
+    model: Model, restored: Collection[str], fed: Feeding, frozen: Pattern | None, lenient: bool, seed: int
 ) -> ReusePlan:
     """Plan the restoring of variables into another graph, or into a fresh copy of the model's own."""
+    graph = fed.graph
     wanted = stored_tensors(graph)
     nearest = Suggestions(wanted)
     misfits: dict[str, str] = {}
@@ -208,5 +221,6 @@ def _in_graph(
     frozen_names = chosen_weights(graph, frozen) if frozen else []
     if frozen_names:
         graph = freeze_graph(graph, frozen_names, "var-list")
-    notes = (*notes_about("left out", misfits.values(), most=1), *file_notes(graph, wanted.keys() - sources.keys()))
-    return ReusePlan(model, graph, sources, frozen_names, seed, notes)
+    left_out = notes_about("left out", misfits.values(), most=1)
+    notes = (*fed.notes, *left_out, *file_notes(graph, wanted.keys() - sources.keys()))
+    return ReusePlan(model, with_fresh_layers(graph, sources), sources, frozen_names, seed, notes)
