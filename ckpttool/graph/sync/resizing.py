@@ -64,16 +64,7 @@ def resize_variables(graph: Graph, shapes: Mapping[str, Shape]) -> tuple[Graph, 
     if not shapes:
         return graph, ()
     resizes = {resize.variable.op: resize for resize in _resizes(graph, shapes)}
-    forward = graph.ancestors(*(TensorRef.parse(name).op for name in outputs(graph)))
-    resized = {op: resize.change for op, resize in resizes.items()}
-    fed = first_inputs(graph, resized)
-    if brought := next((ref for ref in fed if graph.nodes[ref.op].op not in PLACEHOLDERS), None):
-        way = f"`strip` with the inputs X={brought} puts a placeholder there, which follows"
-        raise PlanError(f"{graph.source}: the new shapes do not fit what {brought.op} brings; {way}")
-    placeholders = {ref.op: change for ref, change in fed.items()}
-    changes = propagate_shapes(graph, resized | placeholders, forward)
-    if changes.clashes:
-        raise PlanError(f"{graph.source}: the new shapes do not fit: {next(iter(changes.clashes.values()))}")
+    placeholders, changes = _followed(graph, resizes)
     draft = Draft(graph)
     for op, change in placeholders.items():
         _resize_placeholder(draft.op(op), change)
@@ -91,14 +82,38 @@ def resize_variables(graph: Graph, shapes: Mapping[str, Shape]) -> tuple[Graph, 
     folded = _refold(draft, changes)
     after = draft.sealed()
     notes = [f"{op}:0 takes {_shape_text(after.nodes[op])} now" for op in placeholders]
+    notes += _doubts(changes, zeroed, folded)
+    return without_ops(after, folded) if folded else after, tuple(notes)
+
+
+def _followed(graph: Graph, resizes: Mapping[str, _Resize]) -> tuple[dict[str, ShapeChange], Propagation]:
+    """Return which placeholders take other rows for resized variables, and what follows for all ops.
+
+    Raises:
+        PlanError: rows are brought by what cannot bring others; an op joins an old size with a new one.
+    """
+    forward = graph.ancestors(*(TensorRef.parse(name).op for name in outputs(graph)))
+    resized = {op: resize.change for op, resize in resizes.items()}
+    fed = first_inputs(graph, resized)
+    if brought := next((ref for ref in fed if graph.nodes[ref.op].op not in PLACEHOLDERS), None):
+        way = f"`strip` with the inputs X={brought} puts a placeholder there, which follows"
+        raise PlanError(f"{graph.source}: the new shapes do not fit what {brought.op} brings; {way}")
+    placeholders = {ref.op: change for ref, change in fed.items()}
+    changes = propagate_shapes(graph, resized | placeholders, forward)
+    if changes.clashes:
+        raise PlanError(f"{graph.source}: the new shapes do not fit: {next(iter(changes.clashes.values()))}")
+    return placeholders, changes
+
+
+def _doubts(changes: Propagation, zeroed: Mapping[str, str], folded: Sequence[str]) -> Iterator[str]:
+    """Say what is not known of the graph with the new shapes, and what is not as it was."""
     if changes.unclear:
         listed = ", ".join(changes.unclear[:5])
-        notes.append(f"what the new shapes do beyond these ops only running them tells: {listed}")
+        yield f"what the new shapes do beyond these ops only running them tells: {listed}"
     if zeroed:
-        notes.append(f"initialised with 0 now, since a value of the old shape was in the graph: {', '.join(zeroed)}")
+        yield f"initialised with 0 now, since a value of the old shape was in the graph: {', '.join(zeroed)}"
     if folded:
-        notes.append(f"the old sizes are in constants of the gradients: {', '.join(folded[:3])}")
-    return without_ops(after, folded) if folded else after, tuple(notes)
+        yield f"the old sizes are in constants of the gradients: {', '.join(folded[:3])}"
 
 
 def _resize_placeholder(node: NodeDef, change: ShapeChange) -> None:
