@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 
@@ -100,35 +101,51 @@ def cast_saved(graph: Graph, dtypes: Mapping[str, DType]) -> Graph:
     The variables keep theirs: where they differ a Cast stands between, on both ways.
     """
     draft, names = Draft(graph), FreeNames(graph.nodes)
-    casts: dict[TensorRef, NodeDef] = {}
+    after_reading: dict[TensorRef, NodeDef] = {}
     for name in saver_ops(graph):
-        inputs, is_restore = graph.inputs(name), graph.nodes[name].op in RESTORES
         for entry in saver_entries(graph, name):
-            disk = dtypes.get(entry.key)
-            held = _dtype(draft.nodes[name], entry.position)
+            disk, held = dtypes.get(entry.key), _dtype(draft.nodes[name], entry.position)
             if disk is None or held == disk.number:
                 continue
             _put_dtype(draft.op(name), entry.position, disk)
-            place = entry.position if is_restore else SAVES[graph.nodes[name].op] + entry.position
-            ref = TensorRef(name, place) if is_restore else inputs[place]
-            around = graph.readers.get(ref, []) if is_restore else [ref.op]
-            earlier = next((op for op in around if graph.nodes[op].op == "Cast"), None)
-            alone = len(around) == 1 if is_restore else graph.readers.get(ref, []) == [name]
-            if earlier is not None and alone:
-                draft.op(earlier).attr["SrcT" if is_restore else "DstT"].CopyFrom(type_attr(disk.number))
-                continue
-            cast = NodeDef(name=names.free(f"{name}/{entry.key}/Cast"), op="Cast", input=[input_text(ref)])
-            source, target = (disk.number, held) if is_restore else (held, disk.number)
-            cast.attr["SrcT"].CopyFrom(type_attr(source))
-            cast.attr["DstT"].CopyFrom(type_attr(target))
-            if is_restore:
-                casts[ref] = cast
-            else:
-                draft.op(name).input[place] = cast.name
-                draft.add(cast)
-    draft.redirect({ref: TensorRef(cast.name, 0) for ref, cast in casts.items()})
-    draft.add(*casts.values())
+            cast_name = partial(names.free, f"{name}/{entry.key}/Cast")
+            if graph.nodes[name].op not in RESTORES:
+                _cast_written(draft, name, entry.position, disk.number, held, cast_name)
+            elif cast := _cast_read(draft, TensorRef(name, entry.position), disk.number, held, cast_name):
+                after_reading[TensorRef(name, entry.position)] = cast
+    draft.redirect({ref: TensorRef(cast.name, 0) for ref, cast in after_reading.items()})
+    draft.add(*after_reading.values())
     return draft.sealed()
+
+
+def _cast_read(draft: Draft, restored: TensorRef, disk: int, held: int, cast_name: Callable[[], str]) -> NodeDef | None:
+    """Return what casts what a saver reads to what is held; None where a Cast alone reads it: that takes the dtype."""
+    readers = draft.graph.readers.get(restored, [])
+    if len(readers) == 1 and draft.graph.nodes[readers[0]].op == "Cast":
+        draft.op(readers[0]).attr["SrcT"].CopyFrom(type_attr(disk))
+        return None
+    return _cast(cast_name(), restored, disk, held)
+
+
+def _cast_written(draft: Draft, saver: str, position: int, disk: int, held: int, cast_name: Callable[[], str]) -> None:
+    """Let what a saver writes be cast from what is held; a Cast that the saver alone reads gives the other dtype."""
+    graph = draft.graph
+    place = SAVES[graph.nodes[saver].op] + position
+    written = graph.inputs(saver)[place]
+    if graph.nodes[written.op].op == "Cast" and graph.readers.get(written, []) == [saver]:
+        draft.op(written.op).attr["DstT"].CopyFrom(type_attr(disk))
+        return
+    cast = _cast(cast_name(), written, held, disk)
+    draft.op(saver).input[place] = cast.name
+    draft.add(cast)
+
+
+def _cast(name: str, ref: TensorRef, source: int, target: int) -> NodeDef:
+    """Return a Cast of a tensor between dtypes, by their numbers."""
+    cast = NodeDef(name=name, op="Cast", input=[input_text(ref)])
+    cast.attr["SrcT"].CopyFrom(type_attr(source))
+    cast.attr["DstT"].CopyFrom(type_attr(target))
+    return cast
 
 
 def _dtype(node: NodeDef, position: int) -> int:
