@@ -134,7 +134,7 @@ BY_NAME = {
     ),
     "import": Group(
         ("verbs/sample.py", "verbs/import_proof.py"),
-        ("verbs/test_sample.py", "cli/test_import_proof.py"),
+        ("verbs/test_sample_differences.py", "verbs/test_sample.py", "cli/test_import_proof.py"),
         imports=TENSORFLOW,
         slowest=15.0,
     ),

@@ -90,20 +90,29 @@ class Sample:
         Raises:
             DataError: an array does not have the shape of its tensor.
         """
-        differences = []
-        for (name, tensor), computed in zip(self._tensors.items(), self._run(self._feeds), strict=True):
-            expected = self._sample[name].read()
-            if expected.ndim == computed.ndim > 2 and expected.shape != computed.shape:
-                expected = np.moveaxis(expected, 1, -1)
-            if expected.shape != computed.shape:
-                shape = list(self._sample[name].shape)
-                raise DataError(f"the sample's {name} is {shape}, {tensor} is {list(computed.shape)}")
-            apart = np.abs(computed.astype(np.float64) - expected.astype(np.float64))
-            largest = float(apart.max(initial=0))
-            relative = largest / (float(np.abs(expected).max(initial=0)) or 1.0)
-            equal = bool(np.isfinite(apart).all()) and relative <= tolerance
-            differences.append(Difference(name, tensor, computed.shape, largest, relative, equal))
-        return differences
+        outputs = zip(self._tensors.items(), self._run(self._feeds), strict=True)
+        return [
+            difference(self._sample[name].renamed(name), tensor, computed, tolerance)
+            for (name, tensor), computed in outputs
+        ]
+
+
+def difference(array: Tensor, tensor: str, computed: Array, tolerance: float = TOLERANCE) -> Difference:
+    """Return how far an array of a sample is from what a tensor of the graph was computed to be.
+
+    Raises:
+        DataError: it has another shape; its channels may come first.
+    """
+    expected = array.read()
+    if expected.ndim == computed.ndim > 2 and expected.shape != computed.shape:
+        expected = np.moveaxis(expected, 1, -1)
+    if expected.shape != computed.shape:
+        raise DataError(f"the sample's {array.name} is {list(array.shape)}, {tensor} is {list(computed.shape)}")
+    apart = np.abs(computed.astype(np.float64) - expected.astype(np.float64))
+    largest = float(apart.max(initial=0))
+    relative = largest / (float(np.abs(expected).max(initial=0)) or 1.0)
+    equal = bool(np.isfinite(apart).all()) and relative <= tolerance
+    return Difference(array.name, tensor, computed.shape, largest, relative, equal)
 
 
 def feeds_and_outputs(graph: Graph, sample: Mapping[str, Tensor]) -> tuple[dict[str, str], dict[str, str]]:
