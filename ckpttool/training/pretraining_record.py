@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Self
 
 from ckpttool.runtime.pretraining.method import Method
@@ -30,16 +29,7 @@ class PretrainingRecord:
             MissingDependency: a package is not installed.
             CkptError: a path is none that can be written.
         """
-        recording = recording or Recording()
-        picture = Picture(Path(recording.plot), overwrite or resume) if recording.plot else None
-        if recording.tensorboard is None:
-            return cls({stage.name: Recording() for stage in stages}, picture)
-        from ckpttool.training.callbacks.tensorboard import TensorBoard
-
-        folders = {stage.name: Path(recording.tensorboard, stage.name) for stage in stages}
-        for folder in folders.values():
-            TensorBoard(folder, overwrite, resume)
-        return cls({name: Recording(tensorboard=folder) for name, folder in folders.items()}, picture)
+        return cls(*(recording or Recording()).parts([stage.name for stage in stages], overwrite, resume))
 
     def draw(
         self,

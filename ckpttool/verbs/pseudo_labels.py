@@ -2,11 +2,10 @@
 
 import shutil
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from ckpttool import checkpoint
 from ckpttool.checkpoint import Checkpoint
 from ckpttool.core.errors import PlanError
 from ckpttool.formats.wire import checked_json
@@ -16,12 +15,13 @@ from ckpttool.model.families import Contents
 from ckpttool.model.model import Model
 from ckpttool.training.bound import Bound
 from ckpttool.training.callbacks.callback import CallbackList, Callbacks
+from ckpttool.training.callbacks.plot import draw_curves
 from ckpttool.training.callbacks.recording import Recording, history_path
 from ckpttool.training.defaults import as_begun
 from ckpttool.training.loop import Interrupt
 from ckpttool.training.options import Options, PseudoLabels
 from ckpttool.training.pseudo_labels import LabelledRows, Unlabelled
-from ckpttool.training.run import RunReport, report_path, write_report
+from ckpttool.training.run import Epoch, RunReport, report_path, write_report
 from ckpttool.training.unfinished import unfinished
 from ckpttool.verbs.finetune import MAY_CHANGE, checked_writer, finetune
 
@@ -65,9 +65,10 @@ def finetune_in_rounds(
 ) -> Rounds:
     """Train a model on labelled rows, then in each round on those and on rows that it has labelled itself.
 
-    A round begins with the weights of the one before, which also labels; it is a run as `finetune` takes it. Rows to
-    validate on are labelled ones. What is written is the best round's, the later of equal ones; with `keep` last
-    it is the last. What is done is kept in `OUT.rounds` until all is.
+    A round begins with the weights of the one before, or their moving averages where the recipe keeps these, by which
+    rows are labelled too; it is a run as `finetune` takes it. Rows to validate on are labelled ones. What is written
+    is the best round's, the later of equal ones; with `keep` last it is the last. What is done is kept in `OUT.rounds`
+    until all is.
 
     Args:
         model: The model to begin with, which is not changed.
@@ -95,9 +96,12 @@ def finetune_in_rounds(
     callback, unlabelled = CallbackList(callbacks), _unlabelled(model, data, options, pseudo)
     callback.on_notes([unlabelled.note])
 
+    recording = recording or Recording()
+    records, picture = recording.parts([_name(number) for number in range(pseudo.rounds + 1)], overwrite, resume)
+
     def train(start: Model, own: Options, place: Path, beside: LabelledRows | None) -> None:
-        told = None if beside else repeats
-        finetune(start, data, own, place, True, callbacks, resume, told, recording, command, interrupt, None, beside)
+        told, record = None if beside else repeats, records[_name(int(place.stem))]
+        finetune(start, data, own, place, True, callbacks, resume, told, record, command, interrupt, None, beside)
 
     asked = {"model": str(model.path), "data": str(data), **_lasting(options), **pseudo.flat()}
     with unfinished(output.with_name(f"{output.name}.rounds"), asked, resume, overwrite) as folder:
@@ -108,9 +112,11 @@ def finetune_in_rounds(
         contents = Contents(made.graph, made.checkpoint, model.provenance, command)
         with staged_output(output, writer, overwrite, [report_path(output), history_path(output)]) as place:
             callback.on_notes(writer.write(contents, place, False).notes)
-            asked_for = {**kept.report["options"], **pseudo.flat(), "to": to}
+            asked_for = {**kept.report["options"], **pseudo.flat(), **asdict(recording), "to": to}
             write_report(place, {**kept.report, "options": asked_for, **rounds.as_json()})
             shutil.copyfile(history_path(kept.place), history_path(place))
+        if picture:
+            draw_curves(picture, output.name, [each.epochs for each in done], kept.number)
     return rounds
 
 
@@ -122,6 +128,11 @@ class _Round:
     place: Path
     report: Mapping[str, Any]
     labelled: Mapping[str, Any]
+
+    @property
+    def epochs(self) -> list[Epoch]:
+        """All its epochs."""
+        return [Epoch(**epoch) for epoch in self.report["history"]]
 
     @property
     def epoch(self) -> Mapping[str, Any]:
@@ -170,8 +181,9 @@ def _trained(
 
 
 def _gone_on(model: Model, options: Options, done: _Round) -> tuple[Model, Options]:
-    """Return the model with the values that a round has found, and the options with what that round has settled."""
-    found = checkpoint.open(done.place)
+    """Return the model with the values that a round was judged by, and the options with what that round has settled."""
+    averaged = bool(options.recipe and options.recipe.ema)
+    found = Model.open(done.place, ema=averaged).checkpoint
     values = {name: found.get(name, tensor) for name, tensor in model.checkpoint.items()}
     options, _ = as_begun(replace(options, lp_ft=None), done.report["options"])
     return replace(model, checkpoint=Checkpoint.of(values)), options
@@ -193,6 +205,11 @@ def _unlabelled(model: Model, data: str | Path, options: Options, pseudo: Pseudo
 def _lasting(options: Options) -> dict[str, Any]:
     """Return the options that must stay the same when rounds go on."""
     return {name: value for name, value in options.flat().items() if name not in MAY_CHANGE}
+
+
+def _name(number: int) -> str:
+    """Return what a round is called, by its number."""
+    return f"round {number}"
 
 
 def _line(facts: Mapping[str, Any]) -> str:

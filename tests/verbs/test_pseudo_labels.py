@@ -15,9 +15,11 @@ from ckpttool.model.model import Model
 from ckpttool.runtime.objectives import Objective
 from ckpttool.runtime.recipe import Recipe
 from ckpttool.training.callbacks.callback import Callback
+from ckpttool.training.callbacks.recording import Recording
 from ckpttool.training.loop import Interrupt, Interrupted
 from ckpttool.training.options import Options, PseudoLabels
 from ckpttool.training.pseudo_labels import surest
+from ckpttool.verbs import pseudo_labels
 from ckpttool.verbs.evaluate import evaluate
 from ckpttool.verbs.new import new
 from ckpttool.verbs.pseudo_labels import Rounds, finetune_in_rounds
@@ -104,6 +106,43 @@ def test_the_surest_of_each_class_are_what_the_model_of_the_round_before_says(tr
     assert sorted(labelled["0"] + labelled["1"]) == expected.tolist()
     assert labelled["1"] == [number for number in expected.tolist() if classes[number] == 1]
     assert done.rounds[1]["probability"] == pytest.approx(high[expected].mean(), abs=1e-5)
+
+
+def test_moving_averages_label_rows_and_are_gone_on_with(train: Train, tmp_path: Path) -> None:
+    """What a round was judged by: its averages, computed with again in NumPy."""
+    options: dict[str, Any] = {"recipe": Recipe("adam(0.05)", ema=0.9), "epochs": 3}
+    done = train("out.ckpt", pseudo={"rounds": 1}, options=options)
+    train("alone.ckpt", pseudo={"sure": 1.0}, options=options)
+    weights = values(tmp_path / "alone.ckpt")
+    kernel, bias = (weights[f"outputs/{part}/ExponentialMovingAverage"] for part in ("kernel", "bias"))
+    assert not np.allclose(kernel, weights["outputs/kernel"])
+    logits = np.concatenate([np.zeros((13, 2)), rows(300, 13)[0]]) @ kernel + bias
+    high, free = 1 / (1 + np.exp(-np.abs(logits[:, 1] - logits[:, 0]))), np.arange(313) >= 13
+    expected = surest(logits.argmax(axis=1), high, 0.5, free, free)
+    labelled = done.rounds[1]["labelled"]
+    assert sorted(labelled["0"] + labelled["1"]) == expected.tolist()
+
+
+def test_rounds_are_one_picture_and_a_folder_of_events_each(
+    train: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn: list[Any] = []
+    draw = pseudo_labels.draw_curves
+    monkeypatch.setattr(pseudo_labels, "draw_curves", lambda *given: (drawn.append(given[2:]), draw(*given)))
+    recording = Recording(tensorboard=tmp_path / "events", plot=tmp_path / "plot.png")
+    done = train(recording=recording, options={"epochs": 2})
+    ((histories, best),) = drawn
+    assert [len(history) for history in histories] == [2, 2, 2] and best == done.kept
+    assert sorted(path.name for path in (tmp_path / "events").iterdir()) == ["round 0", "round 1", "round 2"]
+    assert (tmp_path / "plot.png").read_bytes().startswith(b"\x89PNG")
+    asked = json.loads((tmp_path / "out.ckpt.run.json").read_text())["options"]
+    assert (asked["plot"], asked["tensorboard"]) == (str(recording.plot), str(recording.tensorboard))
+
+
+def test_a_teacher_is_refused_beside_pseudo_labels(train: Train, folder: Path, tmp_path: Path) -> None:
+    with pytest.raises(PlanError, match="`teacher` and `pseudo_label` both say what rows are: leave one of them out"):
+        train(options={"teacher": folder / "network.ckpt"})
+    assert not list(tmp_path.iterdir())
 
 
 class Notes(Callback):

@@ -14,7 +14,7 @@ WIDTH, HEADING = 8.0, 0.8
 """Inches of the picture, and of what stands above and below its panels."""
 MARKED = 40
 """Epochs up to which each is a point on its curve."""
-TRAIN, VALID, OTHER, QUIET = "#2a6fbb", "#d9622b", "#3b8b5d", "#6b6b6b"
+TRAIN, VALID, OTHER, QUIET, PARTED = "#2a6fbb", "#d9622b", "#3b8b5d", "#6b6b6b", "#c4c4c4"
 SUFFIXES = (".png", ".pdf", ".svg")
 DOTS_PER_INCH = 150
 
@@ -69,27 +69,37 @@ class Plot(Callback):
     def on_run_end(self) -> None:
         """Draw what there is."""
         if self._epochs:
-            self._picture.write(self._draw())
+            draw_curves(self._picture, self._title, [self._epochs])
 
-    def _draw(self) -> Any:
-        """Draw the panels that the history has figures for, one below the other."""
-        epochs, best = self._epochs, best_of(self._epochs)
-        panels = [panel for panel in PANELS if getattr(epochs[0], panel.curves[0][0]) is not None]
-        heights = [panel.height for panel in panels]
-        figure = self._picture.figure(WIDTH, HEADING + sum(heights))
-        axes = figure.subplots(len(panels), sharex=True, squeeze=False, height_ratios=heights)[:, 0]
-        for axis, panel in zip(axes, panels, strict=True):
-            axis.axvline(best.epoch, color=QUIET, linewidth=1, linestyle=(0, (2, 3)), zorder=0, label="best epoch")
-            panel.draw(axis, epochs)
-        axes[0].legend(frameon=False, fontsize=9)
-        beside = max(0.5, 0.02 * len(epochs))
-        axes[-1].set_xlim(1 - beside, len(epochs) + beside)
-        axes[-1].xaxis.get_major_locator().set_params(integer=True, min_n_ticks=1)  # whole epochs
-        axes[-1].set_xlabel("epoch")
-        accuracy = "" if best.valid_accuracy is None else f", accuracy {best.valid_accuracy:.4f}"
-        outcome = f"best epoch {best.epoch}, validation loss {best.valid_loss:.4f}{accuracy}"
-        figure.suptitle(f"{self._title}: {outcome}", fontsize=11, parse_math=False)
-        return figure
+
+def draw_curves(picture: Picture, title: str, runs: Sequence[Sequence[Epoch]], best: int = 0) -> None:
+    """Draw the panels that the history has figures for, one below the other; of several runs one after the other.
+
+    What stands above is of the run whose number is `best`.
+    """
+    starts = [sum(map(len, runs[:number])) for number in range(len(runs))]
+    panels = [panel for panel in PANELS if getattr(runs[0][0], panel.curves[0][0]) is not None]
+    heights = [panel.height for panel in panels]
+    figure = picture.figure(WIDTH, HEADING + sum(heights))
+    axes = figure.subplots(len(panels), sharex=True, squeeze=False, height_ratios=heights)[:, 0]
+    found, count = best_of(runs[best]), starts[-1] + len(runs[-1])
+    for axis, panel in zip(axes, panels, strict=True):
+        place = starts[best] + found.epoch
+        axis.axvline(place, color=QUIET, linewidth=1, linestyle=(0, (2, 3)), zorder=0, label="best epoch")
+        panel.draw(axis, [epoch for run in runs for epoch in run], starts)
+    for number, start in enumerate(starts if len(runs) > 1 else []):
+        above = axes[0].get_xaxis_transform()
+        axes[0].text(start + 0.6, 1.01, f"round {number}", transform=above, fontsize=8, color=QUIET)
+    axes[0].legend(frameon=False, fontsize=9)
+    beside = max(0.5, 0.02 * count)
+    axes[-1].set_xlim(1 - beside, count + beside)
+    axes[-1].xaxis.get_major_locator().set_params(integer=True, min_n_ticks=1)  # whole epochs
+    axes[-1].set_xlabel("epoch")
+    accuracy = "" if found.valid_accuracy is None else f", accuracy {found.valid_accuracy:.4f}"
+    of_round = f" of round {best}" if len(runs) > 1 else ""
+    outcome = f"best epoch {found.epoch}{of_round}, validation loss {found.valid_loss:.4f}{accuracy}"
+    figure.suptitle(f"{title}: {outcome}", fontsize=11, parse_math=False)
+    picture.write(figure)
 
 
 @dataclass(frozen=True)
@@ -101,8 +111,8 @@ class Panel:
     curves: tuple[tuple[str, str, str], ...]
     may_be_logarithmic: bool = False
 
-    def draw(self, axis: Any, epochs: Sequence[Epoch]) -> None:
-        """Draw the curves; where they are few, each epoch is a point on its curve."""
+    def draw(self, axis: Any, epochs: Sequence[Epoch], starts: Sequence[int] = (0,)) -> None:
+        """Draw the curves; where they are few, each epoch is a point on its curve. They are parted where runs start."""
         axis.spines[["top", "right"]].set_visible(False)
         axis.grid(axis="y", color="#e3e3e3", linewidth=0.8)
         axis.set_axisbelow(True)
@@ -111,14 +121,18 @@ class Panel:
         marker = "o" if len(epochs) <= MARKED else ""
         for name, color, label in self.curves:
             values = [getattr(epoch, name) for epoch in epochs]
-            numbers = [epoch.epoch for epoch in epochs]
-            axis.plot(numbers, values, color=color, label=label, linewidth=1.8, marker=marker, markersize=3.5)
+            for start, end in zip(starts, [*starts[1:], len(epochs)], strict=True):
+                numbers, own = range(start + 1, end + 1), None if start else label
+                line = {"color": color, "linewidth": 1.8, "marker": marker, "markersize": 3.5}
+                axis.plot(numbers, values[start:end], label=own, **line)
             if self.may_be_logarithmic:
                 known = [value or 0.0 for value in values]
                 if max(known) > 20 * min(known) > 0:
                     axis.set_yscale("log")
                 else:
                     axis.set_ylim(0, 1.2 * max(known) or 1.0)
+        for start in starts[1:]:
+            axis.axvline(start + 0.5, color=PARTED, linewidth=0.8, zorder=0)
 
 
 PANELS = (

@@ -6,14 +6,17 @@ The history, `OUT.history.csv`, has a row per epoch, for whoever draws or compar
 import csv
 import io
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import astuple, dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ckpttool.formats.writing.files import refuse_existing, refuse_unwritable, replacing
 from ckpttool.training.callbacks.callback import Callback
 from ckpttool.training.run import Epoch, report_path
+
+if TYPE_CHECKING:
+    from ckpttool.training.callbacks.plot import Picture
 
 SECONDS = 1.0
 """How long a file serves: an epoch of cached features takes less time than writing it anew."""
@@ -44,6 +47,28 @@ class Recording:
 
             callbacks.append(Plot(Path(self.plot), Path(output).name, overwrite or resume))
         return callbacks
+
+    def parts(
+        self, names: Iterable[str], overwrite: bool, resume: bool
+    ) -> "tuple[dict[str, Recording], Picture | None]":
+        """Return what records each of several runs that make one, a folder of events each, and the picture of all.
+
+        Raises:
+            CkptError: as `of`, before the first of them.
+        """
+        picture = None
+        if self.plot is not None:
+            from ckpttool.training.callbacks.plot import Picture
+
+            picture = Picture(Path(self.plot), overwrite or resume)
+        if self.tensorboard is None:
+            return {name: Recording() for name in names}, picture
+        from ckpttool.training.callbacks.tensorboard import TensorBoard
+
+        folders = {name: Path(self.tensorboard, name) for name in names}
+        for folder in folders.values():
+            TensorBoard(folder, overwrite, resume)
+        return {name: Recording(tensorboard=folder) for name, folder in folders.items()}, picture
 
 
 def history_path(output: str | Path) -> Path:

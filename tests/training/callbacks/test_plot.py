@@ -11,16 +11,17 @@ import pytest
 from PIL import Image
 
 from ckpttool.core.errors import CkptError, ExistingOutput, MissingDependency, MissingFile, PlanError
+from ckpttool.training.callbacks import plot
 from ckpttool.training.callbacks.plot import Plot
 from ckpttool.training.callbacks.recording import Recording
 from ckpttool.training.run import Epoch, Run
 
 
 def drawn(path: Path, epochs: list[Epoch]) -> Any:
-    plot = Plot(path, "out.ckpt", overwrite=False)
+    drawing = Plot(path, "out.ckpt", overwrite=False)
     for epoch in epochs:
-        plot.on_epoch_end(epoch)
-    plot.on_run_end()
+        drawing.on_epoch_end(epoch)
+    drawing.on_run_end()
     with Image.open(path) as image:
         return np.asarray(image.convert("RGB")).astype(int)
 
@@ -57,8 +58,8 @@ def test_a_run_draws_its_whole_history(
     train: Callable[..., Run], stopped: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     recording, histories = Recording(plot=tmp_path / "run.png"), []
-    draw = Plot._draw
-    monkeypatch.setattr(Plot, "_draw", lambda self: (histories.append(len(self._epochs)), draw(self))[1])
+    draw = plot.draw_curves
+    monkeypatch.setattr(plot, "draw_curves", lambda *given: (histories.append(len(given[2][0])), draw(*given))[1])
     stopped(recording)
     run = train(recording, resume=True, save_every="5 steps")
     assert histories == [2, len(run.history)]
@@ -67,9 +68,9 @@ def test_a_run_draws_its_whole_history(
 
 
 def test_a_vector_picture_and_a_name_with_dollars(tmp_path: Path) -> None:
-    plot = Plot(tmp_path / "run.svg", "a$b$_^.ckpt", overwrite=False)
-    plot.on_epoch_end(epoch(1))
-    plot.on_run_end()
+    drawing = Plot(tmp_path / "run.svg", "a$b$_^.ckpt", overwrite=False)
+    drawing.on_epoch_end(epoch(1))
+    drawing.on_run_end()
     assert "<svg" in (tmp_path / "run.svg").read_text()
 
 
