@@ -6,13 +6,15 @@ import tempfile
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 from fuzz_checkpoints import npy
 from fuzz_target import ARRAY, Target, one_file, scanned
 from PIL import Image
 
 from ckpttool.core.tensors import BY_NAME
 from ckpttool.data.files import InputSpec, Wanted, open_data
-from ckpttool.data.sources import csv, tfrecord
+from ckpttool.data.sources import csv, parquet, tfrecord
 from ckpttool.data.sources.idx import read_idx
 from ckpttool.data.sources.images import _sizes as sizes
 from ckpttool.data.sources.images import pixels
@@ -49,6 +51,18 @@ def read_table(path: Path) -> None:
         write_tables(Path(folder), {None: [csv._table(path)]}, WANTED)
 
 
+def parquet_file() -> bytes:
+    out = io.BytesIO()
+    columns = {"X": [0.5, 1.5], "y": ["cat", "dog"], "v": [[1.0], [2.0]]}
+    pq.write_table(pa.table(columns), out, use_dictionary=["y"], write_statistics=False, store_schema=False)
+    return out.getvalue()
+
+
+def read_parquet(path: Path) -> None:
+    with tempfile.TemporaryDirectory(dir=path.parent) as folder:
+        write_tables(Path(folder), {None: [parquet._table(path)]}, WANTED)
+
+
 def image() -> bytes:
     out = io.BytesIO()
     Image.fromarray(np.full((3, 2, 4), 90, np.uint8)).save(out, "png")
@@ -67,5 +81,6 @@ TARGETS: dict[str, Target] = {
         b"\0\0\x0d\2" + struct.pack(">II", *ARRAY.shape) + ARRAY.astype(">f4").tobytes(), one_file("x.idx2"), read_idx
     ),
     "record of a TFRecord": Target(example(), one_file("x.tfrecord", record), read_records),
+    "Parquet": Target(parquet_file(), one_file("x.parquet"), read_parquet),
     "image": Target(image(), one_file("x.png"), read_image),
 }

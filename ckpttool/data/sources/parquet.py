@@ -1,6 +1,7 @@
 """Parquet files, or a folder of `train.parquet` and so on; columns of lists of one length are vectors."""
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -42,38 +43,71 @@ def read(path: Path, wanted: Wanted) -> DataFile:
 
 
 def _table(path: Path) -> Table:
-    names = tuple(_opened(path).schema_arrow.names)
+    parquet = _parquet()
+    with _telling(path):
+        names = tuple(parquet.ParquetFile(path).schema_arrow.names)
+    if len(set(names)) != len(names):
+        raise DataError(f"{path}: expected a name for each column, found {', '.join(names)}")
     return Table(path, names, partial(_batches, path))
 
 
-def _opened(path: Path) -> Any:
+def _parquet() -> Any:
     try:
-        import pyarrow
         import pyarrow.parquet
     except ImportError as error:
-        raise MissingDependency(f"reading {path} needs pyarrow: pip install 'ckpttool[parquet]'") from error
+        raise MissingDependency("reading Parquet needs pyarrow: pip install 'ckpttool[parquet]'") from error
+    return pyarrow.parquet
+
+
+@contextmanager
+def _telling(path: Path) -> Iterator[None]:
+    """Have what pyarrow raises told by the file's name."""
+    import pyarrow
+
     try:
-        return pyarrow.parquet.ParquetFile(path)
+        yield
     except (pyarrow.ArrowException, OSError) as error:
         raise DataError(f"{path} is no Parquet file, or damaged: {error}") from error
 
 
 def _batches(path: Path) -> Iterator[Batch]:
     row = 0
-    file = _opened(path)
-    for batch in file.iter_batches(BATCH):
-        yield {name: _array(path, name, column, row) for name, column in zip(batch.schema.names, batch, strict=True)}
-        row += len(batch)
+    with _telling(path):
+        for batch in _parquet().ParquetFile(path).iter_batches(BATCH):
+            columns = zip(batch.schema.names, batch, strict=True)
+            yield {name: _array(path, name, column, row) for name, column in columns}
+            row += len(batch)
 
 
 def _array(path: Path, name: str, column: Any, row: int) -> Array:
+    """Return a column of numbers, of texts or of vectors; one of others as Arrow gives it, for it may not be wanted.
+
+    Raises:
+        DataError: a value is missing, or vectors have several lengths.
+    """
+    from pyarrow import float64, list_, types
+
     if column.null_count:
         missing = row + int(np.argmax(column.is_null().to_numpy(zero_copy_only=False)))
         raise DataError(f"{path} row {missing}: {name} has no value")
+    kind = column.type
+    if types.is_decimal(kind):
+        column = column.cast(float64())
+    elif types.is_list(kind) and types.is_decimal(kind.value_type):
+        column = column.cast(list_(float64()))
     values = column.to_numpy(zero_copy_only=False)
-    if values.dtype != object or not len(values) or isinstance(values[0], str):
-        return np.asarray(values)
+    if types.is_list(kind) or types.is_large_list(kind) or types.is_fixed_size_list(kind):
+        return _vectors(path, name, values)
+    if types.is_binary(kind) or types.is_large_binary(kind) or types.is_fixed_size_binary(kind):
+        return np.array([each.decode(errors="backslashreplace") for each in values], object)
+    return np.asarray(values)
+
+
+def _vectors(path: Path, name: str, values: Any) -> Array:
+    """Return lists of numbers as the rows of one array, others as texts."""
     lengths = {len(each) for each in values}
-    if len(lengths) > 1:
+    if len(lengths) > 1 or lengths == {0}:
         raise DataError(f"{path}: {name} holds lists of {min(lengths)} to {max(lengths)} values, expected one length")
-    return np.stack(values)
+    if all(each.dtype.kind in "biuf" for each in values):
+        return np.stack(values) if lengths else values
+    return np.array([str(each) for each in values], object)

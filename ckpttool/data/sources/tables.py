@@ -181,12 +181,14 @@ def _labels(table: Table, batch: Batch, name: str, classes: list[str] | None, ro
 
 def _numbers(table: Table, batch: Batch, name: str, row: int) -> Array:
     values: Any = batch[name]
-    if values.dtype.kind not in "OSU":
+    if values.dtype.kind in "biuf":
         return np.asarray(values)
+    if values.dtype.kind not in "OSU":
+        raise DataError(f"{table.path}: {name} is {values.dtype}, expected numbers")
     _refuse_missing(table, name, values.astype(str) == "", row)
     try:
         return np.asarray(values.astype(np.float64))
-    except ValueError:
+    except (ValueError, TypeError):
         wrong = next(place for place, text in enumerate(values.astype(str)) if not is_number(text))
         problem = f"{table.path} row {row + wrong}: {name} is {str(values[wrong])!r}, expected a number"
         raise DataError(f"{problem}; text can only be labels, or a `group`") from None

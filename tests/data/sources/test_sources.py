@@ -1,9 +1,11 @@
 """One data set in every kind of file gives the same rows; what is wrong with a file is told with its place."""
 
+import datetime
 import gzip
 import struct
 from collections.abc import Callable
 from dataclasses import replace
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -196,6 +198,31 @@ def test_what_is_wrong_in_a_csv_is_told_with_its_row(
     with pytest.raises(DataError, match=problem):
         training_splits(tmp_path / "rows.csv", WANTED, None)
     assert not list((tmp_path / "cache").rglob("*.npy")) or "inf" in problem
+
+
+@pytest.mark.parametrize(
+    ("column", "problem"),
+    [
+        ([datetime.date(2020, 1, 1)] * 2, r"a is datetime64\[D\], expected numbers"),
+        ([{"b": 1}] * 2, r"row 0: a is \"{'b': 1}\", expected a number"),
+        ([["b", "c"]] * 2, r"row 0: a is .*'b'.*, expected a number"),
+        ([[[1.0], [2.0]]] * 2, r"row 0: a is .*, expected a number"),
+        ([b"b\xff"] * 2, r"row 0: a is 'b.*xff', expected a number"),
+        ([[1.0], [1.0, 2.0]], r"a holds lists of 1 to 2 values, expected one length"),
+    ],
+)
+def test_columns_that_are_no_numbers_are_refused_where_they_are_wanted(
+    tmp_path: Path, column: list[Any], problem: str
+) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    pq.write_table(pa.table({"a": column, "y": [0, 1]}), tmp_path / "rows.parquet")
+    with pytest.raises(DataError, match=problem):
+        training_splits(tmp_path / "rows.parquet", WANTED, None)
+    if "length" not in problem:
+        pq.write_table(pa.table({"a": column, "X": [[Decimal(1)] * 4] * 2, "y": [0, 1]}), tmp_path / "rows.parquet")
+        assert training_splits(tmp_path / "rows.parquet", WANTED, 1)[0].inputs["X"].shape == (1, 4)
 
 
 def test_a_null_in_parquet_is_told_with_its_row(tmp_path: Path) -> None:
