@@ -117,6 +117,7 @@ BY_NAME = {
             "verbs/test_finetune.py",
             "verbs/test_cache.py",
             "cli/test_cache.py",
+            "training/test_saves.py",
             "training/test_resume.py",
         ),
         imports=TENSORFLOW,

@@ -1,0 +1,165 @@
+"""Saves of a run, without a run: the latest that is whole is found, another run's are refused, old ones forgotten."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ckpttool import checkpoint
+from ckpttool.core.errors import CorruptCheckpoint, ExistingOutput, PlanError
+from ckpttool.formats.wire import checked_json
+from ckpttool.graph import files
+from ckpttool.training.run import Epoch, Position
+from ckpttool.training.saves import Every, Kept, Saves, asked_before, refuse_saves
+
+MODEL = Path(__file__).parents[2] / "fixtures" / "bundles" / "adam.ckpt-3"
+ASKED = {"lr": 0.1, "valid": None, "group": None}
+
+
+@pytest.fixture
+def output(tmp_path: Path) -> Path:
+    return tmp_path / "out.ckpt"
+
+
+def saves_of(output: Path, every: str | None = "2 steps", keep: int = 2, **asked: Any) -> Saves:
+    return Saves(output, Every.parse(every) if every else None, keep, {**ASKED, **asked})
+
+
+def epoch(number: int) -> Epoch:
+    return Epoch(number, 0.5, 0.25, None, 1.0)
+
+
+def written(saves: Saves, *steps: int, best: int | None = None) -> None:
+    graph, tensors = files.load(MODEL), checkpoint.open(MODEL)
+    kept = Kept(epoch(best), graph, tensors, ("hidden/kernel",)) if best else None
+    for step in steps:
+        saves.write(graph, tensors, Position(2, step, step, 1.5, 0.5, [epoch(1)]), kept)
+
+
+def states(output: Path) -> list[Path]:
+    return sorted(Path(f"{output}.saves").glob("*.state.json"))
+
+
+def test_where_nothing_was_saved_a_run_begins(output: Path) -> None:
+    assert saves_of(output).latest() is None
+    assert asked_before(output) is None
+    refuse_saves(output)
+
+
+def test_the_latest_is_found_with_all_that_was_saved(output: Path) -> None:
+    written(saves_of(output), 2, 4, best=1)
+    with pytest.raises(ExistingOutput, match=r"out\.ckpt\.saves has saves of a run: go on with `resume`"):
+        refuse_saves(output)
+    again = saves_of(output)
+    found = again.latest()
+    assert found is not None
+    assert found.position == Position(2, 4, 4, 1.5, 0.5, [epoch(1)])
+    assert again.last == Path(f"{output}.saves/step-00000004.ckpt")
+    tensors = checkpoint.open(MODEL)
+    for name, tensor in tensors.items():
+        assert found.tensors[name].read().tobytes() == tensor.read().tobytes()
+    assert found.kept is not None
+    assert (found.kept.epoch, found.kept.frozen) == (epoch(1), ("hidden/kernel",))
+    assert set(found.kept.tensors) <= set(tensors)
+    assert asked_before(output) == ASKED
+
+
+def test_another_runs_are_not_gone_on_with(output: Path) -> None:
+    written(saves_of(output), 2)
+    with pytest.raises(
+        PlanError, match=r"`resume`: .*step-00000002\.ckpt is of a run with other options: lr was 0\.1, now 0\.2"
+    ):
+        saves_of(output, lr=0.2).latest()
+    with pytest.raises(PlanError, match="more was None, now 1"):
+        saves_of(output, more=1).latest()
+    assert saves_of(output, more=None).latest() is not None
+
+
+def test_what_was_asked_for_before_rows_were_drawn(output: Path) -> None:
+    written(saves_of(output), 2)
+    (state,) = states(output)
+    facts = checked_json.loads(state.read_bytes())
+    del facts["asked"]["group"]
+    state.write_bytes(checked_json.dumps(facts))
+    assert saves_of(output, valid="last:10%").latest() is not None
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (lambda facts: facts.pop("kept"), "it has asked, position; delete it to go on from an older save"),
+        (lambda facts: facts.update(more=1), "it has asked, kept, more, position; delete it"),
+        (lambda facts: facts["position"].update(more=1), "is damaged: TypeError"),
+        (lambda facts: facts["position"].pop("history"), "is damaged: KeyError"),
+        (lambda facts: facts.update(kept={}), "is damaged: KeyError"),
+        (lambda facts: facts.update(asked=None), "is damaged: TypeError"),
+    ],
+)
+def test_a_state_that_lacks_something(output: Path, change: Any, says: str) -> None:
+    written(saves_of(output), 2)
+    (state,) = states(output)
+    facts = checked_json.loads(state.read_bytes())
+    change(facts)
+    state.write_bytes(checked_json.dumps(facts))
+    with pytest.raises(CorruptCheckpoint, match=says):
+        saves_of(output).latest()
+
+
+@pytest.mark.parametrize("text", [b"{", b"[]", b"\xff"])
+def test_a_state_that_is_none(output: Path, text: bytes) -> None:
+    written(saves_of(output), 2)
+    states(output)[0].write_bytes(text)
+    with pytest.raises(CorruptCheckpoint, match=r"step-00000002\.state\.json is damaged: .*; delete it to go on"):
+        saves_of(output).latest()
+
+
+def test_a_state_that_was_changed(output: Path) -> None:
+    written(saves_of(output), 2)
+    (state,) = states(output)
+    state.write_bytes(state.read_bytes().replace(b'"batch": 2', b'"batch": 3'))
+    with pytest.raises(CorruptCheckpoint, match="it has changed since it was written"):
+        saves_of(output).latest()
+
+
+def test_a_save_without_a_state_does_not_count(output: Path) -> None:
+    written(saves_of(output), 2, 4)
+    states(output)[1].unlink()
+    found = saves_of(output).latest()
+    assert found is not None
+    assert found.position.step == 2
+
+
+def test_old_ones_and_what_only_they_kept_are_forgotten(output: Path) -> None:
+    saves = saves_of(output)
+    written(saves, 2, best=1)
+    written(saves, 4, 6, best=2)
+    folder = Path(f"{output}.saves")
+    assert [path.name for path in states(output)] == ["step-00000004.state.json", "step-00000006.state.json"]
+    assert sorted(path.name for path in folder.glob("*.meta")) == [
+        *("best-0002.ckpt.meta", "step-00000004.ckpt.meta", "step-00000006.ckpt.meta")
+    ]
+    saves.end()
+    assert len(states(output)) == 2
+    again = saves_of(output)
+    again.latest()
+    written(again, 8, 10, best=2)
+    assert [path.name[:13] for path in states(output)] == ["step-00000006", "step-00000008", "step-00000010"]
+    again.end()
+    assert [path.name[:13] for path in states(output)] == ["step-00000008", "step-00000010"]
+    saves_of(output, None).end()
+    assert not folder.exists()
+
+
+def test_when_one_is_due() -> None:
+    saves = saves_of(Path("x"), "3 steps")
+    assert [saves.due(Position(step=step)) for step in (0, 1, 3, 4, 6)] == [False, False, True, False, True]
+    assert [saves.steps_left(step) for step in (0, 1, 3)] == [3, 2, 3]
+    saves = saves_of(Path("x"), "2 epochs")
+    assert [saves.due(Position(number, 0, 9)) for number in (1, 2, 3, 5)] == [True, False, True, True]
+    assert not saves.due(Position(3, 1, 9))
+    assert saves.steps_left(0) is None
+    assert Every(10, "minutes").is_due(Position(), 600)
+    assert not Every(10, "minutes").is_due(Position(), 599)
+    assert not saves_of(Path("x"), None).due(Position(step=3))
+    assert json.loads(json.dumps(ASKED)) == ASKED
