@@ -2,29 +2,23 @@
 
 import contextlib
 import ctypes
-import fcntl
 import gc
 import os
 import select
-import shutil
 import signal
 import sys
-import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 
 from ckpttool.confinement.confinement import Confinement
+from ckpttool.core.temporary_folders import TemporaryFolder
 
 _DEATH_SIGNAL = 1
 """`PR_SET_PDEATHSIG`: what a process is sent when its parent ends."""
 PASSED_ON = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
 """What the child is sent when this process is: it has a process group of its own, which a terminal does not know."""
-PREFIX = "ckpttool-wall-"
-"""How the names of folders for temporary files begin."""
-YOUNG = 60.0
-"""Seconds after which a folder that nobody has locked is of a process that was killed."""
 ASKED_TO_END = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 PATIENCE_WHEN_ASKED = (60.0, 5.0)
 """Seconds that a child may go on without a sign of progress when it was asked to end: once, and again. Python takes
@@ -63,7 +57,7 @@ def go_on_confined(confinement: Confinement) -> Ended | Confined:
     Raises:
         OSError: the system refuses to confine; raised in the child.
     """
-    temporary, lock = _own_folder()
+    temporary = TemporaryFolder.new("wall")
     reading, writing = os.pipe()
     sys.stdout.flush()
     sys.stderr.flush()
@@ -78,40 +72,13 @@ def go_on_confined(confinement: Confinement) -> Ended | Confined:
         if os.getppid() != parent:  # which ended before the line above
             os._exit(1)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, PASSED_ON)
-        confinement.enter(temporary)
+        confinement.enter(temporary.path)
         return Confined(writing)
     os.close(writing)
     try:
         return _Watch(child, reading, confinement.patience).ended()
     finally:
-        shutil.rmtree(temporary, ignore_errors=True)
-        os.close(lock)
-
-
-def _own_folder() -> tuple[Path, int]:
-    """Return a new folder for temporary files, and what holds its lock; those of killed processes are removed."""
-    for path in Path(tempfile.gettempdir()).glob(f"{PREFIX}*"):
-        with contextlib.suppress(OSError):  # another's, or it is in use
-            if path.lstat().st_uid == os.getuid() and time.time() - path.lstat().st_mtime > YOUNG:
-                os.close(_locked(path))
-                shutil.rmtree(path, ignore_errors=True)
-    folder = Path(tempfile.mkdtemp(prefix=PREFIX)).resolve()
-    return folder, _locked(folder)
-
-
-def _locked(folder: Path) -> int:
-    """Lock a folder for as long as the descriptor that is returned is open, here or in a child.
-
-    Raises:
-        OSError: it is locked, or no folder.
-    """
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        os.close(descriptor)
-        raise
-    return descriptor
+        temporary.remove()
 
 
 class _Watch:

@@ -2,12 +2,11 @@
 
 import atexit
 import re
-import shutil
-import tempfile
 from functools import cache
 from pathlib import Path
 
 from ckpttool.core.errors import CkptError
+from ckpttool.core.temporary_folders import TemporaryFolder
 
 _URL = re.compile(r"([a-z][a-z0-9+.-]+)://?([^/].*)", re.DOTALL)
 _queries: dict[Path, str] = {}
@@ -100,6 +99,6 @@ def whole_url(url: Path | str) -> str:
 
 @cache
 def _root() -> Path:
-    root = Path(tempfile.mkdtemp(prefix="ckpttool-"))
-    atexit.register(shutil.rmtree, root, ignore_errors=True)
-    return root
+    folder = TemporaryFolder.new("urls")
+    atexit.register(folder.remove)
+    return folder.path

@@ -1,13 +1,13 @@
 """HDF5 files of which groups or datasets are damaged, or the end is missing: what HDF5 still opens, by its path."""
 
 import shutil
-import tempfile
 import weakref
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
+from ckpttool.core.temporary_folders import TemporaryFolder
 from ckpttool.core.tensors import Tensor, TensorSpec
 from ckpttool.formats.format import Tensors
 from ckpttool.formats.hdf5.source import Hdf5Source, end_address, opened
@@ -51,9 +51,9 @@ class DamagedHdf5(Tensors):
         self._problems["the end of the file"] = (
             f"{path.name} has {self._size} bytes, and should have {end}: it is cut off"
         )
-        folder = tempfile.mkdtemp(prefix="ckpttool-salvage-")
-        weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)
-        copy = Path(shutil.copyfile(path, Path(folder, path.name)))
+        folder = TemporaryFolder.new("salvage")
+        weakref.finalize(self, folder.remove)
+        copy = Path(shutil.copyfile(path, folder.path / path.name))
         with copy.open("r+b") as file:
             file.truncate(end)
         return copy

@@ -2,9 +2,7 @@
 
 import io
 import mmap
-import shutil
 import struct
-import tempfile
 import weakref
 import zipfile
 from collections.abc import Iterator
@@ -12,6 +10,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from ckpttool.core.errors import CkptError, CorruptCheckpoint, FormatError
+from ckpttool.core.temporary_folders import TemporaryFolder
 from ckpttool.core.tensors import PIECE
 from ckpttool.formats.npz.npy import UnreadArray
 from ckpttool.formats.npz.npz import NpzTensors, read_member
@@ -161,11 +160,11 @@ def damaged_zip(path: Path, kind: str, problems: Problems) -> DamagedNpz | Damag
     except CkptError as error:
         problems.clear()
         problems["the directory of the zip file"] = str(error).removeprefix(f"{path}: ")
-    folder = tempfile.mkdtemp(prefix="ckpttool-salvage-")
+    folder = TemporaryFolder.new("salvage")
     try:
-        tensors = reader(with_directory(path, Path(folder)), problems)
+        tensors = reader(with_directory(path, folder.path), problems)
     except BaseException:
-        shutil.rmtree(folder)
+        folder.remove()
         raise
-    weakref.finalize(tensors, shutil.rmtree, folder, ignore_errors=True)
+    weakref.finalize(tensors, folder.remove)
     return tensors
