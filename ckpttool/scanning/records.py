@@ -17,7 +17,11 @@ REPORT = ".run.json"
 WRITTEN = ("output", "cache-dir", "tensorboard", "plot", "html", "save-to", "study")
 """Options that say where files are written."""
 LARGEST = 1 << 28
-STATE = re.compile(r'^[ \t]*+(?:all_)?model_checkpoint_path[^"\n]*"([^"\n]*)"', re.MULTILINE)
+LARGEST_STATE = 1 << 22
+_STRING = r"""(?:"(?:[^"\\\n]|\\.)*+"|'(?:[^'\\\n]|\\.)*+')"""
+STATE = re.compile(rf"""#[^\n]*+|({_STRING}(?:(?:\s|\#[^\n]*+\n)*+{_STRING})*+)|[^"'#]++|["'][^\n]*+""", re.DOTALL)
+"""What a message as text is made of: comments, strings (one beside another is the same one), all else; the rest of a
+line in which a string has no end."""
 HELP = "look at the path before a command is given this file"
 
 
@@ -47,10 +51,29 @@ def record_findings(path: Path) -> Iterator[Finding]:
 
 
 def _state(text: bytes, path: Path) -> Iterator[Finding]:
-    for name in dict.fromkeys(STATE.findall(text.decode("utf-8", "replace"))):
+    """Yield the paths in a `checkpoint` file, all of whose strings are paths, wherever they stand and however written.
+
+    Raises:
+        FormatError: it is larger than any is.
+    """
+    if len(text) > LARGEST_STATE:
+        raise FormatError(f"{path} has {len(text)} bytes, at most {LARGEST_STATE} are read")
+    strings = (match[1] for match in STATE.finditer(text.decode("utf-8", "replace")) if match[1])
+    for name in dict.fromkeys(map(_said, strings)):
         if ".." in Path(name).parts or set(name) & set("*?["):
             reason = "TensorFlow opens what the path names, and takes it for a pattern of file names"
             yield Finding(path, "record/path", "model_checkpoint_path", name[:200], "medium", reason, HELP)
+
+
+def _said(strings: str) -> str:
+    """Return what strings beside one another say, without their quotes and escapes."""
+    from google.protobuf.text_encoding import CUnescape
+
+    parts = [each[1:-1] for each in re.findall(f"#[^\n]*+|{_STRING}", strings) if each[0] != "#"]
+    try:
+        return b"".join(map(CUnescape, parts)).decode("utf-8", "replace")
+    except ValueError:
+        return "".join(parts)
 
 
 def _index(document: Any, path: Path) -> Iterator[Finding]:

@@ -230,6 +230,45 @@ def test_records(tmp_path: Path, name: str) -> None:
     assert [kind for kind, *_ in found(tmp_path)] == ["record/path"]
 
 
+STATES = {
+    "one field": 'model_checkpoint_path: "../x"',
+    "a second one on its line": 'model_checkpoint_path: "a" all_model_checkpoint_paths: "../x"',
+    "behind a semicolon": 'model_checkpoint_path: "a"; all_model_checkpoint_paths: "../x"',
+    "behind another field": 'last_preserved_timestamp: 1.5 model_checkpoint_path:"../x"',
+    "in a list": 'all_model_checkpoint_paths: ["a", "../x"]',
+    "in other quotes": "model_checkpoint_path: '../x'",
+    "in two strings": 'model_checkpoint_path: "." # and\n "./x"',
+    "in escapes": r'model_checkpoint_path: "\x2e\056/größe"',
+    "over lines": 'model_checkpoint_path\n:\n"../x"',
+}
+
+
+@pytest.mark.parametrize("how", STATES)
+def test_a_state_file_is_read_as_tensorflow_reads_it(tmp_path: Path, how: str) -> None:
+    from google.protobuf import text_format
+    from tensorflow.python.training.checkpoint_state_pb2 import CheckpointState
+
+    state = text_format.Parse(STATES[how], CheckpointState())
+    (path,) = (each for each in (state.model_checkpoint_path, *state.all_model_checkpoint_paths) if each[:2] == "..")
+    (tmp_path / "checkpoint").write_text(STATES[how])
+    assert [finding.what for finding in scan([tmp_path]).found] == [path]
+
+
+@pytest.mark.parametrize("text", ['model_checkpoint_path: "a" # "../x"', 'model_checkpoint_path: "a..b/c"', ""])
+def test_a_state_file_that_leads_nowhere_else_is_clean(tmp_path: Path, text: str) -> None:
+    (tmp_path / "checkpoint").write_text(text)
+    result = scan([tmp_path])
+    assert (result.found, result.unread) == ([], [])
+
+
+@pytest.mark.parametrize("part", ['"', "'\"", '"a" ', '"\\', "#\n", '"a" #\n'])
+def test_a_state_file_of_many_parts_takes_no_time_of_their_square(tmp_path: Path, part: str) -> None:
+    (tmp_path / "checkpoint").write_text(part * 50_000)
+    start = time.process_time()
+    assert found(tmp_path) == []
+    assert time.process_time() - start < 3
+
+
 def test_a_state_file_of_empty_lines_takes_no_time_of_their_square(tmp_path: Path) -> None:
     (tmp_path / "checkpoint").write_text("\n" * 200_000 + f"  {RECORDS['checkpoint']}\n")
     start = time.process_time()
