@@ -12,6 +12,8 @@ LONGEST_WORD = 1000
 """Characters of a word that a terminal is shown; of a longer one its beginning and its end."""
 LONGEST_MESSAGE = 8000
 """Characters of a message, likewise."""
+MOST_LEVELS = 16
+"""Levels of a path that a message is about for its depth, or for how many lead there."""
 _LONG_WORD = re.compile(rf"\S{{{LONGEST_WORD + 1},}}")
 
 
@@ -33,6 +35,18 @@ def shortened(text: str) -> str:
     (True, 'dense/kernel')
     """
     return _without_middle(_LONG_WORD.sub(lambda word: _without_middle(word[0], LONGEST_WORD), text), LONGEST_MESSAGE)
+
+
+def few_levels(path: str, most: int = MOST_LEVELS) -> str:
+    """Return a path within a file for a sentence; one of very many levels lacks those in the middle.
+
+    >>> few_levels("a/b/c/d/e/f/g", most=4), few_levels("dense/kernel", most=4)
+    ('a/b/[... 3 levels ...]/f/g', 'dense/kernel')
+    """
+    levels, half = path.split("/"), most // 2
+    if len(levels) <= most:
+        return path
+    return "/".join([*levels[:half], f"[... {len(levels) - 2 * half} levels ...]", *levels[-half:]])
 
 
 def as_html(text: str) -> str:

@@ -14,6 +14,7 @@ from typing import Any, NoReturn
 
 from ckpttool.core.errors import FormatError
 from ckpttool.core.names import suggestion
+from ckpttool.core.shown_text import few_levels
 from ckpttool.formats.keras.classes import (
     CLASSES,
     FUNCTION_MODULES,
@@ -82,7 +83,7 @@ class Place:
     @property
     def what(self) -> str:
         """Return the layer, as a message names it."""
-        return f"the layer {'/'.join(self.layers)}" if self.layers else "the config"
+        return f"the layer {few_levels('/'.join(self.layers))}" if self.layers else "the config"
 
 
 def gated(config: Any, place: Place) -> Any:

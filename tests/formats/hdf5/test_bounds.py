@@ -1,5 +1,6 @@
 """HDF5 files in which a little leads to much: each is refused before the work is done or the memory taken."""
 
+import re
 import resource
 import time
 import zlib
@@ -39,6 +40,16 @@ def test_groups_that_have_two_names_in_one_another(path, soft, monkeypatch):
             group = inner
         group["w"] = ONES
     refused_soon(path, "over 50 names up to .* lead to what has another name|go round in a circle, or too deep")
+
+
+def test_the_middle_of_a_deep_path_is_left_out(path):
+    with h5py.File(path, "w") as file:
+        group = file
+        for level in range(60):
+            inner = group.create_group(f"a{level}")
+            group["b"], group = inner, inner
+    where = re.escape("a0/a1/a2/a3/a4/a5/a6/a7/[... 43 levels ...]/a51/a52/a53/a54/a55/a56/a57/b")
+    refused_soon(path, f"over 1024 names up to {where} lead to what has another name$")
 
 
 def test_a_few_other_names_are_names(path):

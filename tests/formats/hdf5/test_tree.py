@@ -151,7 +151,7 @@ def null(file: Any) -> None:
         (external_storage, "w keeps its values in another file"),
         (virtual, "w keeps its values in another file"),
         (circle, "the groups of a/b/up go round in a circle"),
-        (deep, "go round in a circle, or too deep"),
+        (deep, r"the groups of (a/){8}\[\.\.\. \d\d levels \.\.\.\](/a){8} go round in a circle, or too deep"),
     ],
 )
 def test_what_is_refused(
