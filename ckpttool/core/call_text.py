@@ -10,6 +10,7 @@ import warnings
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
+from ckpttool.core.counts import counted
 from ckpttool.core.errors import PlanError, UnknownName
 from ckpttool.core.names import suggestion
 
@@ -72,7 +73,7 @@ class CallText:
     def bound(self, node: ast.expr, call: ParsedCall, names: list[str]) -> dict[str, ast.expr]:
         """Give every argument its parameter's name, as Python would."""
         if len(call.arguments) > len(names):
-            problem = f"{call.name} takes at most {len(names)} arguments, found {len(call.arguments)}"
+            problem = f"{call.name} takes at most {counted(len(names), 'argument')}, found {len(call.arguments)}"
             raise self.wrong(node, problem)
         given = dict(zip(names, call.arguments, strict=False))
         for keyword in call.keywords:

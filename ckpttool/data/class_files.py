@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from ckpttool.core.counts import counted
 from ckpttool.core.errors import DataError, MissingFile
 from ckpttool.core.names import listed
 from ckpttool.formats.wire import strict_json
@@ -55,8 +56,8 @@ def check_count(names: Sequence[str], outputs: int, what: str | Path, spare: boo
         DataError: there are more, or fewer; with `spare` there may be fewer.
     """
     if names and len(names) != outputs and (len(names), outputs) != (2, 1) and not (spare and len(names) < outputs):
-        found = f"{what} has {outputs} output{'s' * (outputs != 1)}"
-        named = f"there are {len(names)} classes: {listed(names)}"
+        found = f"{what} has {counted(outputs, 'output')}"
+        named = f"there are {counted(len(names), 'class', 'classes')}: {listed(names)}"
         advice = f"specify `classes` with a file of all {outputs} names, or put another `head` on with `reuse`"
         raise DataError(f"{found}, and {named}; {advice}")
 
@@ -69,7 +70,8 @@ def spare_outputs(names: Sequence[str], outputs: int) -> list[str]:
     """
     count = outputs - len(names) if names else 0
     which = "the last one stands" if count == 1 else f"the last {count} stand"
-    said = f"{outputs} outputs and {len(names)} class{'es' * (len(names) != 1)}: {listed(names)}: {which} for none"
+    classes = counted(len(names), "class", "classes")
+    said = f"{counted(outputs, 'output')} and {classes}: {listed(names)}: {which} for none"
     return [f"{said}; `classes` names {'it' if count == 1 else 'them'}"] if count > 0 else []
 
 

@@ -6,6 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 from numpy.typing import NDArray
 
+from ckpttool.core.counts import counted
 from ckpttool.core.names import listed
 from ckpttool.core.tensors import PIECE, Array
 from ckpttool.data.drawing import classes_of
@@ -23,7 +24,9 @@ def few_rows(rows: int) -> list[str]:
     >>> few_rows(20), few_rows(5)
     ([], ['5 rows to judge by, fewer than 20: one of them is 20% of the accuracy'])
     """
-    return [f"{rows} rows to judge by, fewer than {FEW}: one of them is {1 / rows:.0%} of the accuracy"] * (rows < FEW)
+    if rows >= FEW:
+        return []
+    return [f"{counted(rows, 'row')} to judge by, fewer than {FEW}: one of them is {1 / rows:.0%} of the accuracy"]
 
 
 def missing_classes(train: Array | None, valid: Array | None) -> list[str]:
@@ -45,7 +48,8 @@ def shared_groups(train: Array, valid: Array, name: str) -> list[str]:
     ['1 of 2 groups by patient has training rows too']
     """
     of, shared = len(np.unique(valid)), len(np.intersect1d(train, valid))
-    return [f"{shared} of {of} groups by {name} {'has' if shared == 1 else 'have'} training rows too"] * (shared > 0)
+    verb = "has" if shared == 1 else "have"
+    return [f"{shared} of {counted(of, 'group')} by {name} {verb} training rows too"] if shared else []
 
 
 def present(labels: Array) -> set[int]:
@@ -69,7 +73,7 @@ def repeated_rows(train: Iterable[Rows], valid: Iterable[Rows]) -> list[str]:
     places = np.minimum(np.searchsorted(known, judged), len(known) - 1)
     count = int((known[places] == judged).sum())
     verb = "is a training row too, by its inputs" if count == 1 else "are training rows too, by their inputs"
-    return [f"{count} of {len(judged)} validation rows {verb}: they say less of new rows"] if count else []
+    return [f"{count} of {counted(len(judged), 'validation row')} {verb}: they say less of new rows"] if count else []
 
 
 def sum_of_hashes(inputs: list[Rows]) -> NDArray[np.uint64]:

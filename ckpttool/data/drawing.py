@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ckpttool.core.counts import counted
 from ckpttool.core.errors import DataError
 from ckpttool.core.tensors import Array
 
@@ -97,7 +98,7 @@ def draw_groups(count: int, classes: Numbers | None, groups: Array, seed: int) -
                 lack[parts[group][0]] -= parts[group][1]
                 held.add(group)
     held = held or {min(order, key=lambda group: abs(int(parts[group][1].sum()) - count))}
-    return np.flatnonzero(np.isin(members, list(held))), f"{len(held)} of {total} groups"
+    return np.flatnonzero(np.isin(members, list(held))), f"{len(held)} of {counted(total, 'group')}"
 
 
 def _nearer(group: tuple[Numbers, Numbers], lack: Array) -> tuple[float, float]:

@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from ckpttool.core.counts import counted
 from ckpttool.core.errors import CkptError, CorruptCheckpoint, MissingFile
 from ckpttool.data.feature_files import RowType, Stored, checksum, feature_bytes, from_facts, read_json, stored
 from ckpttool.data.feature_writer import DURABLE_EVERY, MANIFEST, Writer
@@ -119,7 +120,7 @@ class Entry:
             CkptError: no rows or tensors, no room on the disk, or another process is filling the entry.
         """
         if rows < 1:
-            raise CkptError(f"{self.path}: {rows} rows for the feature cache, expected 1 or more")
+            raise CkptError(f"{self.path}: {counted(rows, 'row')} for the feature cache, expected 1 or more")
         facts = {"format": FORMAT, "key": self.key, "parts": dict(parts or {}), "versions": dict(versions or {})}
         return Writer(self.path, stored(tensors), rows, facts, durable_every, resume)
 
@@ -128,7 +129,7 @@ class Entry:
         start, nbytes = len(tensor.header(rows)), path.stat().st_size if path.is_file() else 0
         size = start + rows * tensor.row_bytes
         if nbytes != size:
-            raise CorruptCheckpoint(f"{path}: the cached {tensor.name} has {nbytes} bytes, expected {size}")
+            raise CorruptCheckpoint(f"{path}: the cached {tensor.name} has {counted(nbytes, 'byte')}, expected {size}")
         if expected is not None and (checksum(path, start, size) != expected or not tensor.has_header(path, rows)):
             raise CorruptCheckpoint(f"{path}: the cached {tensor.name} is damaged: its checksum differs")
 

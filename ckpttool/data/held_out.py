@@ -12,6 +12,7 @@ from decimal import Decimal
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any, Literal, Self
 
+from ckpttool.core.counts import counted
 from ckpttool.core.errors import DataError, FormatError, PlanError
 
 if TYPE_CHECKING:
@@ -81,17 +82,16 @@ class HeldOut:
 
         count = self.count(rows)
         if not 0 < count < rows:
-            raise DataError(f"{count} of {rows} rows for validation, expected 1 to {rows - 1}")
+            raise DataError(f"{count} of {counted(rows, 'row')} for validation, expected 1 to {rows - 1}")
         if self.place != "drawn":
             held = np.arange(count) if self.place == "first" else np.arange(rows - count, rows)
-            return Sides(self, held, rows, f"the {self.place} {count} of {rows} training rows")
+            return Sides(self, held, rows, f"the {self.place} {count} of {counted(rows, 'training row')}")
         stratified = " by class" if classes is not None else ""
         if groups is None:
-            return Sides(
-                self, draw(rows, count, classes, self.seed), rows, f"{count} of {rows} rows, drawn{stratified}"
-            )
+            text = f"{count} of {counted(rows, 'row')}, drawn{stratified}"
+            return Sides(self, draw(rows, count, classes, self.seed), rows, text)
         held, of_groups = draw_groups(count, classes, groups, self.seed)
-        text = f"{len(held)} of {rows} rows, {of_groups} by {self.group}, drawn{stratified}"
+        text = f"{len(held)} of {counted(rows, 'row')}, {of_groups} by {self.group}, drawn{stratified}"
         return Sides(self, held, rows, text)
 
     def asks(self) -> list[str]:

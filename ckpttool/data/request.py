@@ -12,6 +12,7 @@ from typing import Self
 
 import numpy as np
 
+from ckpttool.core.counts import counted
 from ckpttool.core.errors import DataError
 from ckpttool.core.tensors import STRING, Array
 from ckpttool.data.columns import Column, as_text, is_number
@@ -45,7 +46,7 @@ class Columns:
         every = [*self.inputs.values(), *([self.labels] if self.labels else [])]
         counts = {column.name: column.count for column in every}
         if len(set(counts.values())) > 1:
-            uneven = ", ".join(f"{name} has {count} rows" for name, count in counts.items())
+            uneven = ", ".join(f"{name} has {counted(count, 'row')}" for name, count in counts.items())
             raise DataError(f"{every[0].path}: {uneven}; expected as many of each")
 
     def followed_by(self, other: "Columns") -> "Columns":
@@ -156,7 +157,8 @@ class Request:
         groups = np.asarray(self.file.arrays[found][:])
         if groups.shape != (rows,):
             raise DataError(
-                f"{self.file.path}: {found} is {list(groups.shape)}, expected a group for each of {rows} rows"
+                f"{self.file.path}: {found} is {list(groups.shape)}, "
+                f"expected a group for each of {counted(rows, 'row')}"
             )
         return groups
 

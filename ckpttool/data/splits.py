@@ -6,6 +6,7 @@ from typing import Self
 
 import numpy as np
 
+from ckpttool.core.counts import counted
 from ckpttool.core.errors import DataError
 from ckpttool.core.tensors import Array
 from ckpttool.data.columns import Column
@@ -101,7 +102,7 @@ def check_labels(split: Split, classes: int) -> None:
     column = split.labels_stored
     row = column.row(int(place[0])) if column else int(place[0])
     found = f"{column or 'labels'} row {row} is {labels[tuple(place)]}"
-    raise DataError(f"{found}, expected 0 to {classes - 1}: the model has {classes} outputs")
+    raise DataError(f"{found}, expected 0 to {classes - 1}: the model has {counted(classes, 'output')}")
 
 
 def empty_classes(split: Split, classes: int) -> list[int]:

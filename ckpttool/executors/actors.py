@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from ckpttool import __version__
+from ckpttool.core.counts import counted
 from ckpttool.core.errors import CkptError, MissingDependency
 from ckpttool.executors import machine
 from ckpttool.executors.crew import Crew
@@ -39,8 +40,8 @@ def open_ray(place: str, workers: int | None, _model_bytes: int) -> Crew:
     cores = max(1, int(ray.cluster_resources().get("CPU", 1)))
     count = workers or cores
     nodes = sum(node["Alive"] for node in ray.nodes())
-    where = f"Ray, {nodes} node{'s' * (nodes > 1)} with {cores} core{'s' * (cores > 1)}"
-    note = f"{count} worker{'s' * (count > 1)} ({'as asked for; ' * bool(workers)}{where})"
+    where = f"Ray, {counted(nodes, 'node')} with {counted(cores, 'core')}"
+    note = f"{counted(count, 'worker')} ({'as asked for; ' * bool(workers)}{where})"
     return RayCrew(ray, place, count, note, connected)
 
 

@@ -12,6 +12,7 @@ import sys
 from multiprocessing.connection import Connection
 from pathlib import Path
 
+from ckpttool.core.counts import counted
 from ckpttool.core.tensors import human_size
 from ckpttool.executors import machine
 from ckpttool.executors.crew import Crew
@@ -36,10 +37,10 @@ def processes(workers: int | None = None, model_bytes: int = 0) -> Crew:
     fitting = cores if memory is None else max(1, (memory - SPARED) // each)
     count = workers or min(cores, fitting)
     share = max(1, cores // count)
-    why = f"{cores} core{'s' * (cores > 1)}"
+    why = counted(cores, "core")
     if fitting < cores:
         why = f"memory for {fitting} of {human_size(each)}, {why}"
-    note = f"{count} worker{'s' * (count > 1)} ({'as asked for; ' * bool(workers)}{why})"
+    note = f"{counted(count, 'worker')} ({'as asked for; ' * bool(workers)}{why})"
     return Crew("processes", lambda: ProcessWorker(share), count, (note,))
 
 

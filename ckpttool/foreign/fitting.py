@@ -6,6 +6,7 @@ from functools import cached_property
 from pathlib import Path
 
 from ckpttool.checkpoint import Checkpoint
+from ckpttool.core.counts import counted
 from ckpttool.core.errors import PlanError
 from ckpttool.core.names import Suggestions
 from ckpttool.foreign.evidence import FRAMEWORKS, Evidence, Told, has_outputs_first, kind_of, told
@@ -229,7 +230,7 @@ class Fitting:
         except PlanError as error:
             raise PlanError(f"{here}: {error}{_suggested(shapes, targets)}") from error
         if len(made) != len(targets):
-            raise PlanError(f"{here}: {layout} makes {len(made)} tensors, and the rule names {len(targets)}")
+            raise PlanError(f"{here}: {layout} makes {counted(len(made), 'tensor')}, and the rule names {len(targets)}")
         for shape, target in zip(made, targets, strict=True):
             if target.shape not in (None, shape):
                 given = " ".join(str(list(each)) for each in shapes)

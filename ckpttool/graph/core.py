@@ -6,6 +6,7 @@ from functools import cached_property, wraps
 from typing import NamedTuple, TypeVar
 from weakref import WeakKeyDictionary
 
+from ckpttool.core.counts import counted
 from ckpttool.core.errors import GraphError, UnknownName
 from ckpttool.core.names import suggestion
 from ckpttool.formats.wire.protos.graph_pb2 import NodeDef
@@ -160,7 +161,7 @@ class Graph:
         return graph
 
     def __repr__(self) -> str:
-        return f"<Graph {self.source}, {len(self.nodes)} ops>"
+        return f"<Graph {self.source}, {counted(len(self.nodes), 'op')}>"
 
     def op(self, name: str) -> NodeDef:
         """Return an op by its name.

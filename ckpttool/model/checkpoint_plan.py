@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from ckpttool import checkpoint
 from ckpttool.checkpoint import Checkpoint
+from ckpttool.core.counts import counted
 from ckpttool.core.errors import CkptError, PlanError
 from ckpttool.core.variable_kinds import OBJECT_GRAPH
 from ckpttool.formats import registry
@@ -68,7 +69,7 @@ class CheckpointPlan:
     def done(self) -> str:
         """What is true of the output afterwards."""
         graph = f", with the graph of {self.graph.source}" if self.graph else ""
-        return f"written and read back, {len(self.tensors)} tensors ({self.nbytes} bytes){graph}"
+        return f"written and read back, {counted(len(self.tensors), 'tensor')} ({counted(self.nbytes, 'byte')}){graph}"
 
     def as_json(self) -> list[dict[str, Any]]:
         """Return the plan as JSON, a row for every tensor."""

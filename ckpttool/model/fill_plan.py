@@ -11,6 +11,7 @@ from typing import Any
 
 from ckpttool import checkpoint
 from ckpttool.checkpoint import Checkpoint
+from ckpttool.core.counts import counted
 from ckpttool.core.names import layer_of
 from ckpttool.foreign.pairing import Pairing
 from ckpttool.formats import registry
@@ -54,7 +55,7 @@ class FillPlan:
     def done(self) -> str:
         """What is true of the output afterwards."""
         filled = sum(row.source is not None for row in self.rows)
-        return f"written and read back, {filled} of {len(self.rows)} weights imported"
+        return f"written and read back, {filled} of {counted(len(self.rows), 'weight')} imported"
 
     def as_json(self) -> list[dict[str, Any]]:
         """Return the plan as JSON."""

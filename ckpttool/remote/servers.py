@@ -4,6 +4,7 @@ import contextlib
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
+from ckpttool.core.counts import counted
 from ckpttool.core.errors import CkptError, MissingDependency
 from ckpttool.core.shown_text import visible
 from ckpttool.remote.paths import without_secrets
@@ -178,7 +179,7 @@ def _remote_file(info: dict[str, Any]) -> RemoteFile | None:
         raise CkptError(f"{url}: the server does not say how large the file is: download it, and name the file")
     size, kind = int(info["size"]), next((key for key in _MARKS if info.get(key)), None)
     if not 0 <= size <= LARGEST:
-        raise CkptError(f"{without_secrets(info['name'])}: the server says that the file has {size} bytes")
+        raise CkptError(f"{without_secrets(info['name'])}: the server says that the file has {counted(size, 'byte')}")
     return RemoteFile(size, str(info[kind]) if kind else None, kind)
 
 

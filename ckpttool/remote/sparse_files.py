@@ -10,6 +10,7 @@ from threading import RLock
 from typing import Any, cast
 
 from ckpttool.core import plain_files
+from ckpttool.core.counts import counted
 from ckpttool.core.errors import CkptError, CorruptCheckpoint
 from ckpttool.remote import servers, web
 from ckpttool.remote.paths import url_of, without_secrets
@@ -117,7 +118,7 @@ class SparseFile:
             piece = self._piece(at, size)
             if len(piece) != size:
                 raise CorruptCheckpoint(
-                    f"{without_secrets(self.url)}: the server gave {len(piece)} bytes at {at}, not {size}"
+                    f"{without_secrets(self.url)}: the server gave {counted(len(piece), 'byte')} at {at}, not {size}"
                 )
             self._put(at, piece)
             self._ranges.add(at, at + size)

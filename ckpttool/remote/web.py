@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import urlsplit
 
+from ckpttool.core.counts import counted
 from ckpttool.core.errors import CkptError, CorruptCheckpoint
 from ckpttool.core.shown_text import visible
 from ckpttool.remote import servers
@@ -265,6 +266,6 @@ async def _take_body(answer: "ClientResponse", url: str, start: int, stop: int, 
         take(at, piece)
         at += len(piece)
     if at < stop:
-        raise CorruptCheckpoint(f"{url}: the server gave {at - start} bytes at {start}, not {stop - start}")
+        raise CorruptCheckpoint(f"{url}: the server gave {counted(at - start, 'byte')} at {start}, not {stop - start}")
     if answer.status == PARTIAL and await answer.content.read(1):
         raise CorruptCheckpoint(f"{url}: the server gave more bytes than the {stop - start} that were asked for")

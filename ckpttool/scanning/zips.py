@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
+from ckpttool.core.counts import counted
 from ckpttool.core.errors import CorruptCheckpoint, FormatError
 from ckpttool.formats.reading import archive
 from ckpttool.remote import sparse_files
@@ -39,7 +40,7 @@ def zip_findings(path: Path, infos: list[zipfile.ZipInfo]) -> Iterator[Finding]:
             reason = "it is a link, or its name leads out of the folder that an archive is unpacked to"
             yield Finding(path, "zip/member", info.filename, info.orig_filename, "high", reason, HELP)
         if info.file_size > max(archive.UNPACKED_LIMIT, archive.RATIO_LIMIT * info.compress_size):
-            reason = f"{info.compress_size} bytes are said to unpack to {info.file_size}"
+            reason = f"{counted(info.compress_size, 'byte is', 'bytes are')} said to unpack to {info.file_size}"
             yield Finding(path, "zip/member", info.filename, info.filename, "medium", reason, HELP)
     try:
         archive.opened(path).close()

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from ckpttool.core.counts import counted
 from ckpttool.core.tensors import Array
 from ckpttool.search.configurations import SCRATCH, Block, Configuration, Design, Outcome
 from ckpttool.search.cuts import Cut
@@ -32,7 +33,7 @@ class Told:
         low, high = wilson(self.accuracy, self.rows)
         what = "what is written" if self.is_written else "trained on the rows that choose, it"
         figures = f"{self.accuracy:.4f} ({low:.4f} to {high:.4f})"
-        return f"{what} has an accuracy of {figures} on {self.rows} rows that chose nothing"
+        return f"{what} has an accuracy of {figures} on {counted(self.rows, 'row')} that chose nothing"
 
 
 @dataclass(frozen=True, eq=False)

@@ -10,6 +10,7 @@ from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import dataclass
 from typing import Any
 
+from ckpttool.core.counts import counted
 from ckpttool.executors.executor import Executor, Factory, WorkerLost
 from ckpttool.search.configurations import Block, Configuration, Design, Outcome
 from ckpttool.search.stopping import hopeless
@@ -181,5 +182,5 @@ class Loop:
         if self._budget.seconds is not None and time.monotonic() - self._start >= self._budget.seconds:
             return f"its {self._budget.seconds:.0f} seconds are over"
         if not self._has_trials() and not self._flying:
-            return f"its {self._budget.trials} trials are done"
+            return f"its {counted(self._budget.trials or 0, 'trial is', 'trials are')} done"
         return None

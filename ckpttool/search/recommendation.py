@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from ckpttool.core.counts import counted
 from ckpttool.search.configurations import SCRATCH, Configuration, Design, Outcomes
 from ckpttool.search.differences import Estimate, Variances, difference
 
@@ -185,7 +186,7 @@ def _why_none(one: Configuration, doubtful: Rivals, rows: int, seeds: int | None
     """Say why nothing is recommended, and what would help."""
     rival = max(doubtful, key=lambda each: doubtful[each].better)
     pair = doubtful[rival]
-    more = f"about {rows:,} judged rows" + (f" and {seeds} seeds" if seeds else "")
+    more = f"about {rows:,} judged rows" + (f" and {counted(seeds, 'seed')}" if seeds else "")
     return (
         f"{pair.rows:,} judged rows do not tell {one} from {rival}, which is {_bounded(pair.low):+.1f} to "
         f"{_bounded(pair.high):+.1f} points better: {more} would"
@@ -193,7 +194,7 @@ def _why_none(one: Configuration, doubtful: Rivals, rows: int, seeds: int | None
 
 
 def _layers(count: int) -> str:
-    return "no kept layer" if not count else f"{count} layer{'s' if count > 1 else ''}"
+    return "no kept layer" if not count else counted(count, "layer")
 
 
 def _bounded(difference: float) -> float:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ckpttool.core.counts import counted
 from ckpttool.core.errors import DataError
 from ckpttool.data.drawing import Numbers, classes_of, draw, shuffled
 from ckpttool.data.splits import Split
@@ -98,9 +99,9 @@ class SearchRows:
 def said(rows: SearchRows) -> str:
     """Say which rows choose, and which tell."""
     design, telling = rows.design, f"{rows.telling.rows} others tell what the choice is worth"
-    seeds = f"{len(design.seeds)} seed{'s' * (len(design.seeds) > 1)}"
+    seeds = counted(len(design.seeds), "seed")
     if design.kind == "folds":
-        return f"each of {design.rows} rows is judged in {design.folds} folds, with {seeds}; {telling}"
+        return f"each of {design.rows} rows is judged in {counted(design.folds, 'fold')}, with {seeds}; {telling}"
     train = rows.choosing.rows - design.rows
     return f"{train} rows are trained on and {design.rows} judged, with {seeds}; {telling}"
 
@@ -124,7 +125,8 @@ def _apart(train: Numbers, count: int, classes: Numbers | None, seed: int) -> tu
     """
     if not 0 < count < len(train):
         raise DataError(
-            f"{len(train)} labelled rows are too few for a search: some choose, others tell what was chosen"
+            f"{counted(len(train), 'labelled row is', 'labelled rows are')} too few for a search: "
+            "some choose, others tell what was chosen"
         )
     places = draw(len(train), count, None if classes is None else classes[train], seed)
     return train[places], np.delete(train, places)

@@ -13,6 +13,7 @@ from statistics import NormalDist
 import numpy as np
 from numpy.typing import NDArray
 
+from ckpttool.core.counts import counted
 from ckpttool.search.configurations import Block, Configuration, Design, Outcome, Outcomes
 
 _BOUNDS = {
@@ -51,7 +52,7 @@ def hopeless(outcomes: Outcomes, design: Design, rope: float = 0.005) -> dict[Co
             lead = _mean(outcomes[best], judged) - _mean(judged, judged)
             of_seeds = NormalDist().inv_cdf(1 - share) * spread / sqrt(len(judged))
             if lead > rope + of_seeds and is_worse(rows, worse, better, rope, share):
-                told = f"of {rows} rows {worse} worse and {better} better than {best}"
+                told = f"of {counted(rows, 'row')} {worse} worse and {better} better than {best}"
                 found[configuration] = told
     return found
 

@@ -8,6 +8,7 @@ from collections.abc import Callable, Container, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
+from ckpttool.core.counts import counted
 from ckpttool.search.configurations import SCRATCH, Block, Bounds, Configuration, Design
 from ckpttool.search.study import Study
 
@@ -126,7 +127,7 @@ class Ways:
         """Say how much is tried at most."""
         every, blocks = len(self.walk.every), len(design.blocks)
         most = f"{every if self.grid else self.walk.most} of {every} ways to keep and to freeze are tried at most"
-        of_rows = f"each on {blocks} block{'s' * (blocks > 1)} of rows"
+        of_rows = f"each on {counted(blocks, 'block')} of rows"
         return f"{most}, {of_rows}; `keep`, `freeze`, `seeds` and `budget` bound that"
 
 

@@ -6,6 +6,7 @@ from dataclasses import fields, replace
 from typing import Any, Literal
 
 from ckpttool.checkpoint import Checkpoint
+from ckpttool.core.counts import counted
 from ckpttool.core.errors import PlanError
 from ckpttool.core.variable_kinds import OBJECT_GRAPH
 from ckpttool.lineage.provenance import Provenance
@@ -107,7 +108,7 @@ def _method(how: str, given: Mapping[str, Any]) -> Method | None:
 def _by_names(checkpoints: Sequence[Checkpoint], how: str, prefer: Prefer | None) -> JoinedCheckpoints:
     """Choose tensors by their names; an object graph, which has places for one checkpoint's alone, is left out."""
     if len(checkpoints) < 2:
-        raise PlanError(f"{len(checkpoints)} checkpoints, expected two or more")
+        raise PlanError(f"{counted(len(checkpoints), 'checkpoint')}, expected two or more")
     labels = [label(source, number) for number, source in enumerate(checkpoints)]
     owners: dict[str, list[int]] = {}
     for number, source in enumerate(checkpoints):

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ckpttool.checkpoint import Checkpoint
+from ckpttool.core.counts import counted
 from ckpttool.core.errors import CkptError, CorruptCheckpoint, MissingFile
 from ckpttool.core.tensors import Tensor
 from ckpttool.formats import registry
@@ -90,6 +91,6 @@ def _opened(path: Path, problems: Problems) -> tuple[str, Tensors]:
 
 def _checkpoint(path: Path, name: str, tensors: Tensors, whole: Mapping[str, Tensor], lost: int) -> Checkpoint:
     source = SourceFile.of_checkpoint(path, registry.get(name), tensors)
-    edit = f"salvaged {len(whole)} tensors, {lost} lost"
+    edit = f"salvaged {counted(len(whole), 'tensor')}, {lost} lost"
     provenance = Provenance((source,)).then(edit)
     return Checkpoint(whole, prefix_of(path), name, tensors.metadata, (), stated=tensors.kinds, provenance=provenance)

@@ -12,6 +12,7 @@ from typing import Any, Self
 
 import numpy as np
 
+from ckpttool.core.counts import counted
 from ckpttool.core.tensors import Array
 from ckpttool.model.model import Model
 from ckpttool.training.bound import Bound
@@ -95,7 +96,7 @@ class Representation:
         """
         if not self.has_collapsed:
             return []
-        same = f"{self.constant} of {self.features} features are the same for all of {self.rows} rows"
+        same = f"{self.constant} of {counted(self.features, 'feature')} are the same for all of {self.rows} rows"
         how = same if self.is_constant else f"{self.rows} rows differ in one direction ({self})"
         return [f"{layer} has collapsed: {how}; what helps: {helps}"]
 

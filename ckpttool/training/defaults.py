@@ -10,6 +10,7 @@ from dataclasses import replace
 from typing import Any
 
 from ckpttool.core.calls import require
+from ckpttool.core.counts import counted
 from ckpttool.core.errors import PlanError
 from ckpttool.core.names import listed
 from ckpttool.formats.keras.objective import compiled_optimizer
@@ -74,7 +75,7 @@ def with_head_first(options: Options, bound: Bound) -> tuple[Options, Bound]:
         raise PlanError(f"{bound.model.path}: `lp_ft`: its head is not known: say `stages`, '{_EXAMPLE}'")
     then = "all that is not frozen" if options.train is None else options.train
     stages = f"{'|'.join(map(re.escape, head))}={options.lp_ft}, {options.train or '.*'}={options.epochs}"
-    epochs = f"{options.lp_ft} epoch{'s' * (options.lp_ft > 1)}"
+    epochs = counted(options.lp_ft, "epoch")
     note = f"`lp_ft`: the head ({listed(head)}) is trained alone for {epochs}, then {then}"
     return replace(options, stages=stages, train=None, lp_ft=None), replace(bound, notes=(*bound.notes, note))
 
@@ -91,7 +92,7 @@ def settled(options: Options, bound: Bound) -> tuple[Options, list[str]]:
         chosen += ["`optimizer` adam"] if recipe.optimizer == OF_FEW_ROWS else []
     if options.batch_size is None and batch_size < BATCH_SIZE:
         chosen.append(f"`batch_size` {batch_size}")
-    notes = [f"a new head and {rows} training rows, under {FEW_ROWS}: {', '.join(chosen)}"] if chosen else []
+    notes = [f"a new head and {counted(rows, 'training row')}, under {FEW_ROWS}: {', '.join(chosen)}"] if chosen else []
     valid = str(options.held_out) if bound.splits[1].sides else options.valid
     return replace(options, recipe=recipe, batch_size=batch_size, valid=valid), notes
 
@@ -101,7 +102,7 @@ def few_steps(options: Options, bound: Bound) -> list[str]:
     steps = max(1, bound.splits[0].rows // (options.batch_size or BATCH_SIZE))
     if steps >= FEW_STEPS:
         return []
-    short = f"{steps} step{'s' * (steps > 1)} an epoch, under {FEW_STEPS}"
+    short = f"{counted(steps, 'step')} an epoch, under {FEW_STEPS}"
     return [f"{short}: a smaller `batch_size` or more `epochs` take more"]
 
 

@@ -16,6 +16,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from ckpttool.core.counts import counted
 from ckpttool.core.errors import CorruptCheckpoint, GraphError, PlanError
 from ckpttool.core.tensors import Array, Tensor
 from ckpttool.data.feature_store import Entry, cache_key
@@ -262,7 +263,8 @@ class FeatureCache:
         for tensor, array in outputs.items():
             if array.ndim == 0 or len(array) != len(rows):
                 shape = list(array.shape)
-                raise GraphError(f"{tensor} is {shape} for {len(rows)} rows: not a row for each, so it can't be cached")
+                given = counted(len(rows), "row")
+                raise GraphError(f"{tensor} is {shape} for {given}: not a row for each, so it can't be cached")
         return outputs
 
     def _input(self, name: str, rows: Array) -> Array:

@@ -3,6 +3,7 @@
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 
+from ckpttool.core.counts import counted
 from ckpttool.core.errors import GraphError, PlanError
 from ckpttool.core.names import ByPattern, Pattern, layer_of
 from ckpttool.graph.contents.batch_norms import batch_norms
@@ -51,7 +52,8 @@ def freeze_for_training(
     trained = (chosen - frozen - set(norm.fixed)) & live
     if not trained:
         way_out = "" if live or own_training_op else "; `unfreeze` trains what the graph itself keeps frozen"
-        raise PlanError(f"{graph.source}: nothing is left to train: all {len(weights)} weights are frozen{way_out}")
+        count = counted(len(weights), "weight is", "weights are")
+        raise PlanError(f"{graph.source}: nothing is left to train: all {count} frozen{way_out}")
     scopes = {layer_of(weights[name].own_name) for name in trained}
     # Averages without gamma and beta are a layer by themselves, which the patterns leave alone or not.
     free = chosen.difference(frozen).intersection(_alone(graph, weights)).union(norm.moving)

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from ckpttool.core.counts import counted
 from ckpttool.core.errors import GraphError
 from ckpttool.core.tensors import Array
 from ckpttool.data.class_files import check_count
@@ -186,7 +187,8 @@ def _numbers(stream: Stream, outputs: Array, rows: int) -> Array:
     """
     where = f"{stream.function.source}: {stream.function.wanted[0]} is"
     if outputs.shape[:1] != (rows,):
-        raise GraphError(f"{where} {list(outputs.shape)} for {rows} rows, expected a row for each; specify `tensor`")
+        given = f"{list(outputs.shape)} for {counted(rows, 'row')}"
+        raise GraphError(f"{where} {given}, expected a row for each; specify `tensor`")
     if outputs.dtype.kind in "OSU":
         raise GraphError(f"{where} text, expected numbers; specify `tensor`")
     if outputs.dtype.kind in "iuc" or outputs.dtype in (np.float32, np.float64):

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from ckpttool.core.counts import counted
 from ckpttool.core.errors import PlanError
 from ckpttool.core.tensors import Array
 from ckpttool.data.columns import Column
@@ -42,7 +43,8 @@ class LabelledRows:
         column = Column(next(iter(self.rows.stored.values())).path, "pseudo-labels", self.classes)
         labels = fit_labels(column, replace(spec, steps=None)) if spec else None
         joined = train.followed_by(self.rows, None if labels is None else np.asarray(labels.array[:]))
-        note = f"{self.rows.rows} rows with pseudo-labels are trained on beside {train.rows} with labels"
+        rows = counted(self.rows.rows, "row with a pseudo-label is", "rows with pseudo-labels are")
+        note = f"{rows} trained on beside {train.rows} with labels"
         return replace(bound, splits=(joined, *others), notes=(*bound.notes, note))
 
     def facts(self, names: Sequence[str]) -> dict[str, Any]:
@@ -90,7 +92,7 @@ class Unlabelled:
         """How many rows there are, for a person."""
         left_out = len(self.free) - int(self.free.sum())
         without = f", {left_out} of them are labelled rows by their inputs, which are left out" if left_out else ""
-        return f"{self.rows.rows} rows without labels{without}"
+        return f"{counted(self.rows.rows, 'row')} without labels{without}"
 
     def labelled_by(self, bound: Bound, pseudo: PseudoLabels) -> tuple[LabelledRows | None, float]:
         """Return the rows that a model is surest of, None where it is of none; and how sure it is of the surest."""

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ckpttool.core.counts import counted
 from ckpttool.core.errors import CorruptCheckpoint, FormatError
 from ckpttool.core.plain_files import is_file
 from ckpttool.data.held_out import HeldOut
@@ -94,8 +95,9 @@ class Run:
         """Return what was written and proved, for a person."""
         which = "the best" if self.kept.epoch == self.best.epoch else f"the last; the best was {self.best.epoch}"
         accuracy = "" if self.kept.valid_accuracy is None else f", accuracy {self.kept.valid_accuracy:.4f}"
-        proof = f"{len(self.unchanged)} frozen tensors are byte-equal" if self.unchanged else "nothing was frozen"
-        return [f"{output}: epoch {self.kept.epoch} ({which}){accuracy}; {proof}"]
+        proof = counted(len(self.unchanged), "frozen tensor is", "frozen tensors are")
+        proven = f"{proof} byte-equal" if self.unchanged else "nothing was frozen"
+        return [f"{output}: epoch {self.kept.epoch} ({which}){accuracy}; {proven}"]
 
 
 def best_of(history: Sequence[Epoch]) -> Epoch:

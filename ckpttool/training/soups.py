@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from ckpttool.checkpoint import Checkpoint
+from ckpttool.core.counts import counted
 from ckpttool.core.errors import PlanError
 from ckpttool.core.tensors import Tensor
 from ckpttool.graph.rewrite.inference import in_inference
@@ -74,7 +75,7 @@ def greedy_soup(judge: Judge, models: Sequence[Checkpoint]) -> Soup:
         PlanError: there are fewer than two, or their weights do not agree.
     """
     if len(models) < 2:
-        raise PlanError(f"{len(models)} model{'s' * (len(models) != 1)} for a soup, expected two or more")
+        raise PlanError(f"{counted(len(models), 'model')} for a soup, expected two or more")
     alone = tuple(judge.score(model) for model in models)
     first, *others = sorted(range(len(models)), key=lambda number: worth(alone[number]), reverse=True)
     chosen, score = [first], alone[first]

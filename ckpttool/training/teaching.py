@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from ckpttool.core.counts import counted
 from ckpttool.core.errors import DataError, PlanError
 from ckpttool.core.tensors import Array
 from ckpttool.data.dataset import training_splits
@@ -62,7 +63,8 @@ def with_teacher(bound: Bound, options: Options, data: str | Path) -> Bound:
     logits = logits_below(teacher.model.graph, output).tensor
     taught = np.concatenate([given for _, (given,) in teacher.inference([logits], rows).over(rows, split.rows)])
     _check(bound, taught, options.teacher)
-    said = f"`teacher` {options.teacher}: {logits} of {split.rows} rows, at temperature {options.temperature:g}"
+    given = f"{logits} of {counted(split.rows, 'row')}"
+    said = f"`teacher` {options.teacher}: {given}, at temperature {options.temperature:g}"
     notes = [f"{said}, is {options.teacher_weight:g} of the loss that is minimised"]
     notes += ["the `teacher` has seen the rows as they are, without `augment`"] if options.augment else []
     return replace(bound, taught=taught.astype(np.float32), notes=(*bound.notes, *notes))

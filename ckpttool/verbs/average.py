@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from ckpttool.core.counts import counted
 from ckpttool.core.errors import PlanError
 from ckpttool.formats.tensorflow.prefix import checkpoints_in, record_checkpoint
 from ckpttool.lineage.output import staged_output
@@ -67,5 +68,5 @@ def _newest(folders: Sequence[Path], count: int) -> list[Path]:
         raise PlanError("`last` takes one folder of checkpoints")
     prefixes = [saved.prefix for saved in checkpoints_in(folders[0])]
     if len(prefixes) < count:
-        raise PlanError(f"{folders[0]}: {len(prefixes)} checkpoints, fewer than `last` {count}")
+        raise PlanError(f"{folders[0]}: {counted(len(prefixes), 'checkpoint')}, fewer than `last` {count}")
     return prefixes[-count:]

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ckpttool.core.counts import counted
 from ckpttool.core.errors import GraphError, PlanError
 from ckpttool.formats.keras.archive import KerasArchive
 from ckpttool.formats.writing.files import refuse_existing
@@ -33,7 +34,7 @@ class NamesPlan:
     @property
     def done(self) -> str:
         """What is true of the output afterwards."""
-        return f"written and read back, {len(self.graph.nodes)} ops"
+        return f"written and read back, {counted(len(self.graph.nodes), 'op')}"
 
     def as_json(self) -> list[dict[str, Any]]:
         """Return the plan as JSON."""

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from ckpttool.core.counts import counted
 from ckpttool.formats.format import Writing
 from ckpttool.model.checkpoint_plan import CheckpointPlan
 from ckpttool.model.resolve import described, graph_path, open_checkpoint
@@ -16,7 +17,8 @@ class ConvertPlan(CheckpointPlan):
     @property
     def done(self) -> str:
         """What is true of the output afterwards."""
-        return f"written and read back as {self.to}, {len(self.tensors)} tensors ({self.nbytes} bytes)"
+        what = f"{counted(len(self.tensors), 'tensor')} ({counted(self.nbytes, 'byte')})"
+        return f"written and read back as {self.to}, {what}"
 
 
 def plan_convert(

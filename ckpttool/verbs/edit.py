@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from ckpttool import checkpoint
 from ckpttool.checkpoint import Checkpoint
+from ckpttool.core.counts import counted
 from ckpttool.core.errors import CkptError, PlanError
 from ckpttool.core.names import listed
 from ckpttool.core.notes import notes_about
@@ -73,7 +74,8 @@ class EditPlan(CheckpointPlan):
     def done(self) -> str:
         """What is true of the output afterwards."""
         graph = " and the graph" if self.graph else ""
-        return f"written and read back as {self.to}, {len(self.tensors)} tensors ({self.nbytes} bytes){graph}"
+        what = f"{counted(len(self.tensors), 'tensor')} ({counted(self.nbytes, 'byte')})"
+        return f"written and read back as {self.to}, {what}{graph}"
 
     def as_json(self) -> list[dict[str, Any]]:
         """Return the plan as JSON."""
@@ -145,7 +147,7 @@ def plan_edit(
     settings = {"slots": slots, "allow_truncate": allow_truncate, "seed": seed}
     edited = apply(described(source, notes.append), steps, settings, lenient)
     if not edited.tensors:
-        raise PlanError(f"{source.path}: nothing would be left of {len(source)} tensors")
+        raise PlanError(f"{source.path}: nothing would be left of {counted(len(source), 'tensor')}")
     how = Writing(like=like, shard_bytes=shard_bytes)
     converted = plan_convert(edited.tensors, to, lenient=lenient, how=how)
     notes += [f"skipped: {problem}" for problem in edited.skipped]

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from ckpttool.core.counts import counted
 from ckpttool.core.errors import PlanError
 from ckpttool.data.preprocessing_steps import Nothing
 from ckpttool.formats.tensorflow.saved_model import is_saved_model
@@ -34,7 +35,7 @@ class SavedModelPlan(RewritePlan):
     def done(self) -> str:
         """What is true of the output afterwards."""
         signature = next(iter(self.graph.header.signature_def))
-        return f"written and read back, signature {signature}, {len(self.keys)} variables"
+        return f"written and read back, signature {signature}, {counted(len(self.keys), 'variable')}"
 
     def check(self, output: str | Path, overwrite: bool = False) -> None:
         """Check that the output may be written.

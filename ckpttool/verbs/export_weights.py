@@ -9,6 +9,7 @@ from typing import Any
 from ckpttool import checkpoint
 from ckpttool.checkpoint import Checkpoint
 from ckpttool.core.casting import cast_tensor
+from ckpttool.core.counts import counted
 from ckpttool.core.errors import FormatError, PlanError
 from ckpttool.core.notes import notes_about
 from ckpttool.core.tensors import Tensor
@@ -84,7 +85,7 @@ class ExportPlan:
     @property
     def done(self) -> str:
         """What is true of the output afterwards."""
-        return f"written and read back, {len(self.tensors)} tensors"
+        return f"written and read back, {counted(len(self.tensors), 'tensor')}"
 
     def check(self, output: str | Path, overwrite: bool = False) -> None:
         """Check that the output may be written.

@@ -4,6 +4,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from ckpttool.core.counts import counted
 from ckpttool.core.errors import CorruptCheckpoint, PlanError
 from ckpttool.core.names import listed
 from ckpttool.formats.tensorflow.frozen_weights import frozen_weights
@@ -49,7 +50,9 @@ class FoldPlan(RewritePlan):
     @property
     def done(self) -> str:
         """What is true of the output afterwards."""
-        return f"written and read back, {len(self.stored)} variables are constants"
+        return (
+            f"written and read back, {counted(len(self.stored), 'variable is a constant', 'variables are constants')}"
+        )
 
     def check(self, output: str | Path, overwrite: bool = False) -> None:
         """Check that the output may be written.

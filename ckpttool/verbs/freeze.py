@@ -4,6 +4,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from ckpttool.core.counts import counted
 from ckpttool.core.errors import PlanError
 from ckpttool.core.names import Pattern, listed
 from ckpttool.graph.contents.signatures import output_tensors
@@ -40,7 +41,7 @@ class Freezing(ModelPlan):
     def done(self) -> str:
         """What is true of the output afterwards."""
         counts = ((len(self.frozen), "frozen"), (len(self.unfrozen), "trained again"))
-        changed = ", ".join(f"{count} variables {how}" for count, how in counts if count)
+        changed = ", ".join(f"{counted(count, 'variable')} {how}" for count, how in counts if count)
         return f"written and read back, {changed or 'nothing changed'}"
 
     def write(self, output: str | Path, overwrite: bool = False, command: Command | None = None) -> Sequence[str]:
@@ -90,7 +91,8 @@ def plan_freeze(
     frozen = Frozen.of(graph, chosen_weights(graph, pattern), _targets(graph, known), known.training)
     rows = plan_rows(model.graph, {v.name: v.name for v in described.values()}, frozen.names)
     if not any(row.train for row in rows):
-        raise PlanError(f"{model.path}: nothing is left to train: {layers!r} freezes all {len(rows)} weights")
+        count = counted(len(rows), "weight")
+        raise PlanError(f"{model.path}: nothing is left to train: {layers!r} freezes all {count}")
     graph = importable(frozen.applied(method))
     notes = (*prefix_note(pattern, weights), *frozen.notes, *_cut_notes(frozen.part, method))
     changes = _change_notes(model.graph, graph, frozen.names)

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ckpttool import checkpoint
+from ckpttool.core.counts import counted
 from ckpttool.core.errors import CkptError
 from ckpttool.core.names import listed
 from ckpttool.core.tensors import Array, Tensor
@@ -51,7 +52,8 @@ class SampleProof:
         wrong = next((difference for difference in differences if not difference.equal), None)
         if wrong is None:
             largest = max(difference.relative for difference in differences)
-            return f"checked: {len(differences)} tensors equal the sample's to {largest:.1e} of the largest number"
+            equal = counted(len(differences), "tensor equals", "tensors equal")
+            return f"checked: {equal} the sample's to {largest:.1e} of the largest number"
         cause = self._epsilon_cause(model.graph, model.checkpoint, sample, epsilons, pairs)
         where = f"at {wrong.name}" if cause else f"from {wrong.name} on"
         apart = f"{wrong.relative:.1e} of the largest number apart, expected at most {self.tolerance:.1e}"

@@ -7,6 +7,7 @@ from functools import cached_property
 from pathlib import Path
 
 from ckpttool import checkpoint
+from ckpttool.core.counts import counted
 from ckpttool.core.errors import CkptError, PlanError
 from ckpttool.core.notes import notes_about
 from ckpttool.core.tensors import Tensor
@@ -75,7 +76,7 @@ class ImportPlan(ModelPlan):
     @property
     def done(self) -> str:
         """What is true of the output afterwards."""
-        return f"written and read back, {len(self.pairing.tensors)} tensors imported"
+        return f"written and read back, {counted(len(self.pairing.tensors), 'tensor')} imported"
 
     def check(self, output: str | Path, overwrite: bool = False) -> None:
         """Check what can be checked before anything is read or written.

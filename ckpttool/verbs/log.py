@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ckpttool.core.counts import counted
 from ckpttool.core.errors import CkptError, FormatError, MissingFile
 from ckpttool.core.plain_files import is_file
 from ckpttool.formats import registry
@@ -64,7 +65,7 @@ class History:
             stale = f"; {beside} is of what was there before" if is_file(beside) else ""
             yield f"{self.path}: nothing is known of how it was made{stale}"
         if self.chain.left_out:
-            yield f"{self.chain.left_out} older records were left out"
+            yield f"{counted(self.chain.left_out, 'older record was', 'older records were')} left out"
         for record in self.chain.records:
             yield f"{record.date}  {shlex.join(['ckpttool', record.command, *record.arguments])}"
             for source in record.sources:

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from ckpttool.core.counts import counted
 from ckpttool.core.errors import PlanError
 from ckpttool.core.tensors import Array
 from ckpttool.model.model import Model
@@ -71,7 +72,7 @@ def find_learning_rate(
         CkptError: the graph, the data or the options do not fit one another.
     """
     if not (0 < low < high < inf and high / low <= WIDEST and steps > 1):
-        asked = f"{steps} steps from {low} to {high}"
+        asked = f"{counted(steps, 'step')} from {low} to {high}"
         raise PlanError(f"{asked}: expected two steps or more, from a rate above 0 to one at most 1e30 times as high")
     tested = replace(options, recipe=_growing(options, low, high))
     require_threads(options.threads)

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ckpttool.core.calls import require_made
+from ckpttool.core.counts import counted
 from ckpttool.data.class_files import Classes
 from ckpttool.graph.contents.stored import stored_tensors
 from ckpttool.graph.core import Graph
@@ -37,7 +38,7 @@ class NewPlan(ModelPlan):
     @property
     def done(self) -> str:
         """What is true of the output afterwards."""
-        return f"written and read back, {len(self.rows)} tensors fresh"
+        return f"written and read back, {counted(len(self.rows), 'tensor')} fresh"
 
     def write(self, output: str | Path, overwrite: bool = False, command: Command | None = None) -> Sequence[str]:
         """Write the graph and the first values of its variables, and read both back.

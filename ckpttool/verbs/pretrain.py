@@ -8,6 +8,7 @@ from typing import Any, Self
 
 from ckpttool import checkpoint
 from ckpttool.checkpoint import Checkpoint
+from ckpttool.core.counts import counted
 from ckpttool.core.errors import DataError, PlanError
 from ckpttool.core.tensors import BY_NAME
 from ckpttool.data.dataset import training_splits
@@ -58,7 +59,7 @@ class Pretrained:
     def lines(self, output: Path) -> list[str]:
         """Return what was trained, for a person."""
         count = len(self.stages)
-        return [f"{output}: {count} stage{'s' * (count != 1)} of {self.method}", *map(self._line, self.stages)]
+        return [f"{output}: {counted(count, 'stage')} of {self.method}", *map(self._line, self.stages)]
 
     def _line(self, stage: Mapping[str, Any]) -> str:
         kept = stage["history"][stage["kept_epoch"] - 1]

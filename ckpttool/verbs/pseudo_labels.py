@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ckpttool.checkpoint import Checkpoint
+from ckpttool.core.counts import counted
 from ckpttool.core.errors import PlanError
 from ckpttool.formats.wire import checked_json
 from ckpttool.lineage.output import staged_output
@@ -172,7 +173,9 @@ def _trained(
                 without = f"round {number}: no label has a probability of {pseudo.sure:g} (`sure`)"
                 callback.on_notes([f"{without}, the surest has {surest:.4f}: nothing is labelled"])
                 break
-            callback.on_notes([f"round {number} of {pseudo.rounds}: {chosen.rows.rows} rows are labelled"])
+            callback.on_notes(
+                [f"round {number} of {pseudo.rounds}: {counted(chosen.rows.rows, 'row is', 'rows are')} labelled"]
+            )
         if not report_path(place).exists():
             train(model, options, place, chosen)
         report = checked_json.loads(report_path(place).read_bytes())
@@ -218,5 +221,5 @@ def _line(facts: Mapping[str, Any]) -> str:
     if "rows" not in facts:
         return f"round {facts['round']}: labelled rows alone, {judged}"
     classes = ", ".join(f"{name}: {count}" for name, count in facts["classes"].items())
-    labelled = f"{facts['rows']} rows labelled ({classes}), mean probability {facts['probability']:.4f}"
+    labelled = f"{counted(facts['rows'], 'row')} labelled ({classes}), mean probability {facts['probability']:.4f}"
     return f"round {facts['round']}: {labelled}, {judged}"

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ckpttool.core.calls import require_made
+from ckpttool.core.counts import counted
 from ckpttool.core.errors import PlanError
 from ckpttool.core.names import Pattern, Suggestions
 from ckpttool.core.notes import notes_about
@@ -54,7 +55,7 @@ class ReusePlan(ModelPlan):
     @property
     def done(self) -> str:
         """What is true of the output afterwards."""
-        return f"written and read back, {len(self.sources)} tensors restored"
+        return f"written and read back, {counted(len(self.sources), 'tensor')} restored"
 
     def write(self, output: str | Path, overwrite: bool = False, command: Command | None = None) -> Sequence[str]:
         """Run the initialisers of what starts fresh, and write the model; what was restored is compared after it.
@@ -137,7 +138,7 @@ def plan_reuse(
         plan = _in_graph(model, restored, kept, frozen, lenient, seed)
     if freeze and not any(row.train for row in plan.rows):
         raise PlanError(
-            f"{model.path}: nothing is left to train: `freeze` {freeze!r} takes all {len(plan.rows)} weights"
+            f"{model.path}: nothing is left to train: `freeze` {freeze!r} takes all {counted(len(plan.rows), 'weight')}"
         )
     require_coverage(plan.rows, require)
     named = with_named_outputs(_without_old_classes(plan), classes)

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from ckpttool import checkpoint
+from ckpttool.core.counts import counted
 from ckpttool.core.errors import CkptError
 from ckpttool.formats import registry
 from ckpttool.lineage.provenance import Command
@@ -44,9 +45,9 @@ class SalvagePlan:
 
     def summary(self, output: Path | None = None) -> str:
         """Return the outcome in a line."""
-        saved = f"{len(self.salvaged.tensors)} tensors can be read"
+        saved = f"{counted(len(self.salvaged.tensors), 'tensor')} can be read"
         if output is not None:
-            saved = f"{output}: {len(self.salvaged.tensors)} tensors written and read back"
+            saved = f"{output}: {counted(len(self.salvaged.tensors), 'tensor')} written and read back"
         return f"{saved}, {len(self.lost)} lost" if self.lost else f"{saved}; nothing is lost"
 
     def write(self, output: Path, overwrite: bool = False, command: Command | None = None) -> None:

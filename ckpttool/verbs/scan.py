@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ckpttool.core.counts import counted
 from ckpttool.formats.writing.files import refuse_existing, replacing
 from ckpttool.scanning import walk
 from ckpttool.scanning.finding import SEVERITIES, Finding, Severity, Unread
@@ -53,7 +54,7 @@ class Findings:
         counts = [sum(each.severity == severity for each in self.found) for severity in SEVERITIES]
         of_each = ", ".join(f"{count} {name}" for count, name in zip(counts, SEVERITIES, strict=True) if count)
         unread = f"; {len(self.unread)} could not be read, and are not clean" if self.unread else ""
-        return f"{self.scanned} files scanned: {of_each or 'nothing found'}{unread}"
+        return f"{counted(self.scanned, 'file')} scanned: {of_each or 'nothing found'}{unread}"
 
 
 def scan(paths: Sequence[Path], least: Severity = "low") -> Findings:

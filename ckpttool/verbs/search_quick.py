@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from ckpttool.core.counts import counted
 from ckpttool.core.errors import DataError, PlanError
 from ckpttool.core.tensors import BY_NAME, Array
 from ckpttool.data.dataset import training_rows
@@ -74,7 +75,11 @@ class QuickSearch:
         ties = [f"{each.features.depth.number}" for each in self.ranking.depths if each.tied and each is not best]
         return [
             f"best: {place}: {what} {best.expected:.3f}, of the rows that chose it; {fair}",
-            *([f"as good, as far as {self.rows} rows tell: depth {', '.join(ties)}"] if ties else []),
+            *(
+                [f"as good, as far as {counted(self.rows, 'row tells', 'rows tell')}: depth {', '.join(ties)}"]
+                if ties
+                else []
+            ),
             "it is of frozen layers below a linear one that ridge regression fits: a trained one may be some points "
             "better or worse, and what training some of the layers would give it does not say",
         ]

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from ckpttool.core.counts import counted
 from ckpttool.core.errors import UnknownName
 from ckpttool.core.names import suggestion
 from ckpttool.core.tensors import Array, Tensor
@@ -40,7 +41,7 @@ class TensorReport:
     def lines(self) -> Iterator[str]:
         """Yield the lines for people."""
         spec = self.tensor.spec
-        yield f"{spec.name}  {list(spec.shape)}  {spec.dtype}  {spec.nbytes} bytes"
+        yield f"{spec.name}  {list(spec.shape)}  {spec.dtype}  {counted(spec.nbytes, 'byte')}"
         if self.values is not None:
             yield from self._numbers(self.values).splitlines()
         if self.summary is not None:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from ckpttool.checkpoint import Checkpoint
+from ckpttool.core.counts import counted
 from ckpttool.core.errors import CkptError, PlanError, UnknownName
 from ckpttool.core.names import layer_of, listed, suggestion
 from ckpttool.core.tensors import Array, Tensor
@@ -170,7 +171,7 @@ class _Source:
         Raises:
             PlanError: that is no image that is known.
         """
-        what = f"{self.path}: {name} has {inputs} inputs"
+        what = f"{self.path}: {name} has {counted(inputs, 'input')}"
         if given is not None:
             if prod(given) != inputs:
                 raise PlanError(f"{what}, `image_shape` {','.join(map(str, given))} is of {prod(given)}")

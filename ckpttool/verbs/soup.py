@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from ckpttool.checkpoint import Checkpoint
+from ckpttool.core.counts import counted
 from ckpttool.core.errors import PlanError
 from ckpttool.graph.core import Graph
 from ckpttool.lineage.provenance import Command, Provenance
@@ -120,4 +121,4 @@ def _figures(score: Score) -> dict[str, Any]:
 
 def _said(score: Score) -> str:
     accuracy = "" if score.accuracy is None else f", accuracy {score.accuracy:.4f}"
-    return f"loss {score.loss:.4f}{accuracy} on the {score.rows} rows that chose it"
+    return f"loss {score.loss:.4f}{accuracy} on the {counted(score.rows, 'row')} that chose it"

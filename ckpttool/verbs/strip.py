@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 
+from ckpttool.core.counts import counted
 from ckpttool.graph.core import Graph
 from ckpttool.graph.rewrite.importable import importable
 from ckpttool.graph.rewrite.inference import left_for_training
@@ -22,7 +23,7 @@ class StripPlan(RewritePlan):
         """What is true of the output afterwards."""
         ops = len(self.model.graph.nodes.keys() - self.graph.nodes.keys())
         tensors = len(self.model.checkpoint) + len(self.model.unread) - len(self.keys)
-        return f"written and read back, {ops} ops and {tensors} tensors left out"
+        return f"written and read back, {counted(ops, 'op')} and {counted(tensors, 'tensor')} left out"
 
 
 def plan_strip(

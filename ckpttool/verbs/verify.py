@@ -7,6 +7,7 @@ from typing import Any
 
 from ckpttool import checkpoint
 from ckpttool.checkpoint import prefix_of
+from ckpttool.core.counts import counted
 from ckpttool.core.errors import CorruptCheckpoint, FormatError, GraphError, PlanError
 from ckpttool.core.names import listed
 from ckpttool.graph.core import Graph
@@ -61,12 +62,13 @@ class Verdict:
 
     def summary(self) -> str:
         """Return the verdict in a line."""
-        checked = [f"{self.tensors} tensors ({self.nbytes} bytes)"] if self.format != "graph" else []
-        checked += [f"a graph of {self.ops} ops"] if self.ops else []
+        tensors = f"{counted(self.tensors, 'tensor')} ({counted(self.nbytes, 'byte')})"
+        checked = [tensors] if self.format != "graph" else []
+        checked += [f"a graph of {counted(self.ops, 'op')}"] if self.ops else []
         result = f"{len(self.damaged)} damaged" if self.damaged else "whole"
         compared = self.compared
         same = f"; {len(compared.same)} unchanged, {len(compared.changed)} changed" if compared else ""
-        entries = f"{len(self.left_out)} entr{'y' if len(self.left_out) == 1 else 'ies'}"
+        entries = counted(len(self.left_out), "entry", "entries")
         left_out = f"; {entries} left out: {listed(self.left_out)}" if self.left_out else ""
         told = f", and what {self.against} tells of" if self.against and not self.damaged else ""
         unsure = not self.checksums and not self.against and self.format != "graph"

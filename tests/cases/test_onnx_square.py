@@ -73,7 +73,7 @@ def test_the_draft_heeds_the_node_that_reads_a_kernel(
     )
     run("ckpttool import square.onnx --into g.ckpt.meta --suggest -o rules.toml")
     command = "ckpttool import square.onnx --into g.ckpt --rules rules.toml --check sample.npz"
-    assert "checked: 1 tensors equal" in run(f"{command} --tolerance 1e-5 -o o.ckpt")
+    assert "checked: 1 tensor equals" in run(f"{command} --tolerance 1e-5 -o o.ckpt")
 
 
 def test_once_converted_nothing_tells_any_more_and_it_stays_open(folder: Path, run: Callable[..., str]) -> None:
@@ -145,4 +145,4 @@ def test_the_tensors_of_a_cell_go_over_together(folder: Path, run: Callable[...,
     targets = ["lstm/kernel", "lstm/recurrent_kernel", *["lstm/bias"] * biased]
     (folder / "rules.toml").write_text(f"[[rule]]\nfrom = {[*held]}\nto = {targets}\ntransform = 'lstm(onnx, keras)'\n")
     command = "ckpttool import cell.onnx --into lstm.meta --rules rules.toml --check cell_sample.npz"
-    assert "checked: 1 tensors equal" in run(f"{command} --tolerance 1e-5 -o o.ckpt")
+    assert "checked: 1 tensor equals" in run(f"{command} --tolerance 1e-5 -o o.ckpt")

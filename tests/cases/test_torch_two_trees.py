@@ -84,7 +84,7 @@ def test_names_without_a_dot_get_the_separator_of_their_format(folder: Path, run
 
 def test_the_line_of_a_refusal_works(folder: Path, run: Callable[..., str]) -> None:
     refused = run("ckpttool edit lit.ckpt --strip-prefix model -o bare.safetensors", exit_code=2)
-    assert "1 names do not begin with model" in refused
+    assert "1 name does not begin with model" in refused
     rule = refused.partition("--rename '")[2].partition("'")[0]
     run(f"ckpttool edit lit.ckpt --rename '{rule}' -o bare.safetensors")
     assert set(network().state_dict()) < set(load_file(folder / "bare.safetensors"))

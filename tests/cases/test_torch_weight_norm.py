@@ -54,7 +54,7 @@ def test_the_weight_is_computed_of_its_parts(folder: Path, run: Callable[..., st
         for number, rules in enumerate((f"{name}.toml", "pytorch")):
             command = f"ckpttool import {name}.pt --into g.ckpt.meta --rules {rules} --check {name}_sample.npz"
             printed = run(f"{command} --tolerance 1e-5 -v -o {name}{number}.ckpt")
-            assert "checked: 1 tensors equal" in printed
+            assert "checked: 1 tensor equals" in printed
             assert "computed: conv1.weight is " in printed
 
 

@@ -48,7 +48,7 @@ def refused(run: Callable[..., str], command: str) -> str:
 
 @pytest.mark.parametrize("suffix", SUFFIXES)
 def test_one_is_read_and_two_are_refused(folder: Path, run: Callable[..., str], suffix: str) -> None:
-    assert "1 tensors" in run(f"ckpttool verify one.{suffix}")
+    assert "1 tensor" in run(f"ckpttool verify one.{suffix}")
     said = refused(run, f"ckpttool verify two.{suffix}")
     assert "one file holds one checkpoint" in said or "its header says" in said
     assert "whole" not in said

@@ -195,7 +195,7 @@ def test_the_seed_decides_what_is_drawn(shell: Any, source: Path, tmp_path: Path
         (["--cast", "hidden1=int8", "--set", "hidden1/bias=300"], "hidden1/bias: 300 does not fit into int8"),
         (["--set", "hidden1/kernel=100000", "--cast", "float16"], "hidden1/kernel: 100000.0 does not fit into float16"),
         (["--drop", ".*"], "nothing would be left of 5 tensors"),
-        (["--transpose", "hidden1=1,0"], "hidden1/bias is [3]: 1,0 is no order of 1 dimensions"),
+        (["--transpose", "hidden1=1,0"], "hidden1/bias is [3]: 1,0 is no order of 1 dimension"),
         (["--to", "keras"], "keras"),
         (["--kep", "x"], "No such option '--kep'"),
         (["--resize", "hidden1 = to(3, fill=mode)"], "no fill mode; known: mean, zeros, normal, rows; nearest: "),

@@ -153,7 +153,7 @@ def test_a_plan_and_wrong_uses(shell: Any, model: Path, tmp_path: Path) -> None:
         (
             "--outputs",
             "dnn/outputs/BiasAdd:1",
-        ): "dnn/outputs/BiasAdd is a BiasAdd and has 1 outputs",
+        ): "dnn/outputs/BiasAdd is a BiasAdd and has 1 output",
         ("--outputs", "a=X,a=y"): "--outputs: two tensors are named a",
         ("--inputs", "loss/loss:0"): "--inputs loss/loss:0: the outputs do not need it",
     }.items():

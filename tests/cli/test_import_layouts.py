@@ -101,7 +101,7 @@ def test_a_square_kernel_of_pytorch_needs_a_transform(
         ),
         (
             "from = 'up\\.weight'\nto = ['up/kernel', 'fc/bias']\ntransform = 'conv'",
-            "up.weight: conv makes 1 tensors, and the rule names 2",
+            "up.weight: conv makes 1 tensor, and the rule names 2",
         ),
     ],
 )

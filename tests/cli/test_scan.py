@@ -27,7 +27,7 @@ def test_findings_are_rows_the_worst_first(shell: Any, hostile: Path) -> None:
         ["medium", str(hostile / "x.meta"), "read", "ReadFile"],
         ["low", str(hostile / "x.meta"), "note", "PrintV2"],
     ]
-    assert result.stderr == "1 files scanned: 1 high, 1 medium, 1 low\n"
+    assert result.stderr == "1 file scanned: 1 high, 1 medium, 1 low\n"
     assert len(shell.lines("scan", hostile, "--severity", "medium", exit_code=1)) == 2
 
 

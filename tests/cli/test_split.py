@@ -121,5 +121,5 @@ def test_join_says_what_does_not_come_along(shell: Any, tmp_path: Path) -> None:
     checkpoint.save({"w": np.ones(2)}, tmp_path / "a.safetensors", how=Writing(metadata={"licence": "MIT"}))
     assert shell.run("join", tmp_path / "a.safetensors", "-o", tmp_path / "a.npz").stderr.splitlines() == [
         "left out, as npz keeps no texts: licence",
-        f"{tmp_path / 'a.npz'}: written and read back, 1 tensors (16 bytes)",
+        f"{tmp_path / 'a.npz'}: written and read back, 1 tensor (16 bytes)",
     ]

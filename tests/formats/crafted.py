@@ -154,7 +154,7 @@ CASES = [
     Case("gap and overlap", lambda: sliced(column(0, 3), column(2, 3)), "lie on one another"),
     Case("slice outside", lambda: sliced(column(0, 3), column(4, 3)), "leaves a dimension"),
     Case("slice starts below", lambda: sliced(column(-1, 3), column(3, 3)), "leaves a dimension"),
-    Case("slice of other rank", lambda: sliced((((0, 4),), entry())), "1 dimensions"),
+    Case("slice of other rank", lambda: sliced((((0, 4),), entry())), "1 dimension"),
     Case("slice is missing", lambda: sliced(column(0, 3), listed=[(FULL, (0, 3)), (FULL, (3, 3))]), "lacks its slice"),
     Case("slice of other dtype", lambda: sliced(column(0, 3), column(3, 3, dtype=3)), "dtype or shape differs"),
     Case("slice of other shape", lambda: sliced(column(0, 3), column(3, 3, shape=(3, 4))), "dtype or shape differs"),

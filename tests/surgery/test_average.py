@@ -167,7 +167,7 @@ def test_no_more_than_five_are_named() -> None:
 @pytest.mark.parametrize(
     ("how", "why"),
     [
-        ({"weights": [1.0]}, "`weights` has 1 numbers, expected one for each of 2 checkpoints"),
+        ({"weights": [1.0]}, "`weights` has 1 number, expected one for each of 2 checkpoints"),
         ({"weights": [1.0, -1.0]}, "`weights` 1,-1: expected numbers of 0 or more, and not all 0"),
         ({"weights": [0.0, 0.0]}, "expected numbers of 0 or more, and not all 0"),
         ({"weights": [1.0, np.nan]}, "`weights` 1,nan"),
@@ -182,5 +182,5 @@ def test_numbers_that_are_no_weights(how: Any, why: str) -> None:
 
 def test_one_alone_has_no_average() -> None:
     for few in ([], [Checkpoint.of(A)]):
-        with pytest.raises(PlanError, match=f"{len(few)} checkpoints, expected two or more"):
+        with pytest.raises(PlanError, match=f"{len(few)} checkpoints?, expected two or more"):
             average(few)

@@ -105,7 +105,7 @@ MODEL = Checkpoint.of({"w": np.zeros(2)})
         ("ties", {}, "ties needs `base`, the checkpoint that the others were trained from"),
         ("ties", {"base": MODEL, "seed": 1}, "`seed` means nothing to ties"),
         ("dare", {"base": MODEL, "density": 0.0}, "`density` 0: expected .* 0 to 1, and not 0"),
-        ("ties", {"base": MODEL, "weights": (1.0,)}, "`weights` has 1 numbers, expected one for each"),
+        ("ties", {"base": MODEL, "weights": (1.0,)}, "`weights` has 1 number, expected one for each"),
     ],
 )
 def test_an_option_that_does_not_fit(how: str, options: Any, why: str) -> None:
@@ -115,7 +115,7 @@ def test_an_option_that_does_not_fit(how: str, options: Any, why: str) -> None:
 
 @pytest.mark.parametrize("how", ["union", "intersection", "linear", "slerp"])
 def test_one_alone_is_not_merged(how: str) -> None:
-    with pytest.raises(PlanError, match=r"not 1|1 checkpoints, expected two or more"):
+    with pytest.raises(PlanError, match=r"not 1|1 checkpoint, expected two or more"):
         merge([MODEL], how)
 
 

@@ -140,7 +140,7 @@ def test_what_cannot_be_counted_is_said(new_network: Any, tmp_path: Path) -> Non
     assert list(found) == ["rows", "loss", "accuracy", "note", "no_accuracy"]
     assert found["note"].endswith("is not known; specify `logits`")
     roles = {"labels": "y", "logits": "outputs/BiasAdd"}
-    with pytest.raises(DataError, match="expected 0 to 0: the model has 1 outputs"):
+    with pytest.raises(DataError, match="expected 0 to 0: the model has 1 output"):
         evaluate(Model.open(path), tmp_path / "rows.npz", roles=roles)
 
 

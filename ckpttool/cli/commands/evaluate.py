@@ -15,6 +15,7 @@ from ckpttool.cli.process import open_to_run
 from ckpttool.cli.show.progress import ProgressPrinter
 from ckpttool.cli.show.tables import print_document, print_rows, say, shows_tables
 from ckpttool.cli.wall import behind_wall
+from ckpttool.core.counts import counted
 from ckpttool.runtime.objectives import Objective
 from ckpttool.verbs import evaluate as verb
 
@@ -74,7 +75,7 @@ def evaluate(
     )
     figures = evaluation.as_json()
     accuracy = "" if figures["accuracy"] is None else f", accuracy {figures['accuracy']:.4f}"
-    print_document(figures, [f"{figures['rows']} rows: loss {figures['loss']:.4f}{accuracy}"], as_json)
+    print_document(figures, [f"{counted(figures['rows'], 'row')}: loss {figures['loss']:.4f}{accuracy}"], as_json)
     if figures["accuracy"] is None:
         say(f"no accuracy: {figures['no_accuracy']}")
     if not as_json:

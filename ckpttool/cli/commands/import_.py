@@ -15,6 +15,7 @@ from ckpttool.cli.process import configure_for
 from ckpttool.cli.show.plans import execute
 from ckpttool.cli.show.tables import exit_unless, print_rows, say
 from ckpttool.cli.wall import behind_wall
+from ckpttool.core.counts import counted
 from ckpttool.verbs.import_proof import SampleDiffers
 from ckpttool.verbs.import_weights import ImportPlan, plan_import
 from ckpttool.verbs.rules import draft_rules, guessed_by_order, rules_of
@@ -121,7 +122,8 @@ def _draft_rules(weights: Path, into: Path, output: Path, overwrite: bool, as_js
     if guessed := guessed_by_order(draft):
         why = "only the order tells"
         say(f"{why} {guessed} of the rules, which may be wrong: --check the import into a graph with a sample")
-    say(f"{output}: {len(draft.pairs)} rules, {len(draft.dropped)} tensors dropped, {len(draft.open)} open; edit it")
+    left_out = f"{counted(len(draft.dropped), 'tensor')} dropped, {len(draft.open)} open"
+    say(f"{output}: {counted(len(draft.pairs), 'rule')}, {left_out}; edit it")
     exit_unless(not draft.open)
 
 

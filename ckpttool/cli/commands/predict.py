@@ -16,6 +16,7 @@ from ckpttool.cli.process import open_to_run
 from ckpttool.cli.show.progress import ProgressPrinter
 from ckpttool.cli.show.tables import print_document
 from ckpttool.cli.wall import behind_wall
+from ckpttool.core.counts import counted
 from ckpttool.verbs import predict as verb
 
 
@@ -71,5 +72,6 @@ def predict(
             overwrite=overwrite,
             executor=executor,
         )
-    line = f"{output}: {', '.join(written.arrays)} of {written.rows} rows, from {written.tensor}, {written.why}"
+    arrays = f"{', '.join(written.arrays)} of {counted(written.rows, 'row')}"
+    line = f"{output}: {arrays}, from {written.tensor}, {written.why}"
     print_document(written.as_json(), [line], as_json)

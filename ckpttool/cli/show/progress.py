@@ -13,6 +13,7 @@ import click
 from ckpttool.cli.show.plans import show_notes, show_plan
 from ckpttool.cli.show.tables import say
 from ckpttool.cli.wall import progressed
+from ckpttool.core.counts import counted
 from ckpttool.core.tensors import human_size
 from ckpttool.data.splits import Split, notes_of
 from ckpttool.model.plan import PlanRow
@@ -131,7 +132,7 @@ class ProgressPrinter(Callback):
     def on_cache_estimate(self, estimate: Estimate) -> None:
         """Say the cost before a fill."""
         cost = f"{human_size(estimate.bytes)}, about {estimate.seconds:.1f} s"
-        self._say(f"cache: {estimate.rows} rows to compute, {cost}")
+        self._say(f"cache: {counted(estimate.rows, 'row')} to compute, {cost}")
         self._fill_began = None
 
     def on_cache_progress(self, done: int, rows: int) -> None:
@@ -159,7 +160,8 @@ class ProgressPrinter(Callback):
     def on_cache_ready(self, features: Features) -> None:
         """Say whether the cache had the features."""
         state = "hit" if features.hit else "filled"
-        self._say(f"cache: {state}, {features.rows} rows, {human_size(features.nbytes)}, {features.entry.path}")
+        size = f"{counted(features.rows, 'row')}, {human_size(features.nbytes)}"
+        self._say(f"cache: {state}, {size}, {features.entry.path}")
 
     def on_progress(self, progress: Progress) -> None:
         """Move the bar on."""

@@ -11,6 +11,7 @@ from click.core import ParameterSource
 from ckpttool.cli.options.recipe import RECIPE
 from ckpttool.cli.show.progress import Bar, clock
 from ckpttool.cli.show.tables import print_report, say
+from ckpttool.core.counts import counted
 from ckpttool.core.errors import Interrupted
 from ckpttool.formats.writing.files import replacing
 from ckpttool.search.configurations import Block, Configuration, Outcome
@@ -73,7 +74,7 @@ class SearchPrinter(SearchCallback):
         left = "" if progress.seconds_left is None else f"  {clock(progress.seconds_left)} left"
         best = max(self._known, key=lambda each: sum(self._known[each]) / len(self._known[each]), default=None)
         so_far = "" if best is None else f"  best: {best} {_mean(self._known[best]):.3f}"
-        facts = f"{progress.done} of {progress.planned} trials, {progress.running} running{so_far}{left}"
+        facts = f"{progress.done} of {counted(progress.planned, 'trial')}, {progress.running} running{so_far}{left}"
         self._bar.move("search", progress.done + progress.stopped, progress.planned, facts)
         if progress.done + progress.stopped >= progress.planned:
             self._bar.clear()
@@ -99,7 +100,7 @@ def print_search(
     for line in (*found.lines(), *next((each["commands"] for each in facts if each["what"] == "recommended"), ())):
         say(line)
     for point in curve:
-        say(f"with {point['rows']} rows: {point['recommended']}, accuracy {point['accuracy']:.4f}")
+        say(f"with {counted(point['rows'], 'row')}: {point['recommended']}, accuracy {point['accuracy']:.4f}")
     if report is not None:
         with replacing(report) as file:
             file.write(page({**document, **found.on_page(model.name)}).encode())

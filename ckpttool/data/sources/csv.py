@@ -11,6 +11,7 @@ from typing import IO
 
 import numpy as np
 
+from ckpttool.core.counts import counted
 from ckpttool.core.errors import DataError
 from ckpttool.data.files import DataFile, Wanted, by_split
 from ckpttool.data.sources.tables import Batch, Table, write_tables
@@ -67,7 +68,8 @@ def _batches(path: Path, header: list[str]) -> Iterator[Batch]:
             while rows := list(islice(reader, BATCH)):
                 for row, values in enumerate(rows, count):
                     if len(values) != len(header):
-                        raise DataError(f"{path} row {row} has {len(values)} values, its header {len(header)}")
+                        found = counted(len(values), "value")
+                        raise DataError(f"{path} row {row} has {found}, its header {len(header)}")
                 count += len(rows)
                 yield dict(zip(header, np.array(rows, dtype=str).T, strict=True))
         except _FAULTS as error:

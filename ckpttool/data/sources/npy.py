@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from ckpttool.core.counts import counted
 from ckpttool.core.errors import DataError, FormatError, MissingFile
 from ckpttool.data.files import DataFile, Wanted, paths_of
 from ckpttool.data.rows import Rows
@@ -26,7 +27,7 @@ def read(path: Path, wanted: Wanted) -> DataFile:
         return DataFile(path, {file.stem: _mapped(file) for file in sorted(path.glob("*.npy"))})
     files = paths_of(path)
     if len(files) > 2:
-        raise DataError(f"{path}: {len(files)} files, expected inputs and labels: x.npy,y.npy")
+        raise DataError(f"{path}: {counted(len(files), 'file')}, expected inputs and labels: x.npy,y.npy")
     return DataFile(path, dict(zip("xy", map(_mapped, files), strict=False)))
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from ckpttool.core.call_text import nearest
+from ckpttool.core.counts import counted
 from ckpttool.core.errors import DataError
 from ckpttool.core.tensors import Array
 from ckpttool.data.drawing import group_keys
@@ -127,7 +128,7 @@ def _raw(feature: Feature, field: Field, path: Path, number: int) -> Array:
     dtype = np.dtype(field.dtype).newbyteorder("<")
     values = b"".join(feature.bytes_list.value)
     if len(values) != prod(field.shape) * dtype.itemsize:
-        raise ValueError(f"it has {len(values)} bytes")
+        raise ValueError(f"it has {counted(len(values), 'byte')}")
     return np.frombuffer(values, dtype).reshape(field.shape)
 
 

@@ -9,6 +9,7 @@ from functools import partial
 from math import prod
 from typing import Any, NoReturn, Self, cast
 
+from ckpttool.core.counts import counted
 from ckpttool.core.errors import CorruptCheckpoint, FormatError
 from ckpttool.core.tensors import STRING, DType, Tensor, TensorSpec
 from ckpttool.formats.hdf5.source import Hdf5Source
@@ -88,7 +89,7 @@ def _check_size(source: Hdf5Source, dataset: Any, path: str, packed: bool) -> No
             f"{source.path}: {path} is said to be {dataset.dtype} {shape}, {stored} bytes are stored for it"
         )
     if dataset.nbytes > max(UNPACKED_LIMIT, RATIO_LIMIT * stored):
-        raise FormatError(f"{source.path}: {path} claims to unpack {stored} bytes to {dataset.nbytes}")
+        raise FormatError(f"{source.path}: {path} claims to unpack {counted(stored, 'byte')} to {dataset.nbytes}")
     chunk = prod(dataset.chunks) * dataset.dtype.itemsize if dataset.chunks else 0
     if chunk > max(LARGEST_CHUNK, stored * (RATIO_LIMIT if packed else 1)):
         raise CorruptCheckpoint(

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ckpttool.core import plain_files
+from ckpttool.core.counts import counted
 from ckpttool.core.errors import CkptError, CorruptCheckpoint, FormatError
 from ckpttool.formats.reading.archive import MemberInPlace
 from ckpttool.remote import sparse_files
@@ -127,7 +128,7 @@ def bytes_after(source: Hdf5Source) -> int:
         file.seek(end)
         after = source.size - end
         if file.read(len(MAGIC)) == MAGIC:
-            where = f"{source.path}: {after} bytes follow its end"
+            where = f"{source.path}: {counted(after, 'byte follows', 'bytes follow')} its end"
             raise FormatError(f"{where}, which are another HDF5 file; one file holds one checkpoint")
     return after
 

@@ -14,7 +14,9 @@ from typing import Any
 
 import numpy as np
 
+from ckpttool.core.counts import counted
 from ckpttool.core.errors import CorruptCheckpoint, FormatError, MissingFile
+from ckpttool.core.shown_text import few_levels
 from ckpttool.core.tensors import Tensor
 from ckpttool.formats.format import Checked, Tensors, pieces_of
 from ckpttool.formats.hdf5.datasets import Place, checked_place
@@ -97,7 +99,7 @@ def _walked(source: Hdf5Source, version: Hashable) -> Tree:
     with opened(source) as file:
         _Walk(tree, source, file).group(file, "", ())
     if after := bytes_after(source):
-        tree.odd[f"{after} bytes"] = "after the end of what HDF5 knows"
+        tree.odd[counted(after, "byte")] = "after the end of what HDF5 knows"
     return tree
 
 
@@ -117,7 +119,7 @@ class _Walk:
         """Take in a group: its attributes, its datasets, the groups in it."""
         address = _address(group)
         if address in above or len(above) > DEEPEST:
-            raise FormatError(f"{self.tree.path}: the groups of {path} go round in a circle, or too deep")
+            raise FormatError(f"{self.tree.path}: the groups of {few_levels(path)} go round in a circle, or too deep")
         self._once(address, path, MOST_AGAIN)
         self._attributes(group, path)
         for name in group:
@@ -135,7 +137,9 @@ class _Walk:
             return True
         self.again[most] += 1
         if self.again[most] > most:
-            raise FormatError(f"{self.tree.path}: over {most} names up to {path} lead to what has another name")
+            raise FormatError(
+                f"{self.tree.path}: over {most} names up to {few_levels(path)} lead to what has another name"
+            )
         return False
 
     def _member(self, member: Any, path: str, above: tuple[int, ...]) -> None:

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from ckpttool.core.counts import counted
 from ckpttool.core.errors import CorruptCheckpoint, FormatError, MissingFile
 from ckpttool.formats.hdf5.source import is_hdf5
 from ckpttool.formats.hdf5.tree import Tree, read_tree
@@ -137,7 +138,7 @@ def _archived(path: Path) -> tuple[Any, Any, Mapping[str, Any]]:
 def _member(path: Path, name: str) -> Any:
     info = members(path)[name]
     if info.file_size > LARGEST:
-        raise UnsafeConfig(f"{path}: {name} has {info.file_size} bytes, and {LARGEST} is the limit")
+        raise UnsafeConfig(f"{path}: {name} has {counted(info.file_size, 'byte')}, and {LARGEST} is the limit")
     return _parsed(b"".join(member_bytes(path, info, name)), f"{path}: {name}")
 
 
@@ -165,7 +166,7 @@ def _has_weights(tree: Tree) -> bool:
 
 def _parsed(text: bytes, what: str) -> Any:
     if len(text) > LARGEST:
-        raise UnsafeConfig(f"{what} has {len(text)} bytes, and {LARGEST} is the limit")
+        raise UnsafeConfig(f"{what} has {counted(len(text), 'byte')}, and {LARGEST} is the limit")
     try:
         return strict_json.parse(text)
     except ValueError as error:

@@ -10,6 +10,7 @@ from typing import NoReturn
 
 from google.protobuf.message import DecodeError
 
+from ckpttool.core.counts import counted
 from ckpttool.core.errors import CkptError, CorruptCheckpoint, FormatError, MissingFile
 from ckpttool.core.tensors import Array, TensorSpec
 from ckpttool.formats.format import Arrangement, Format
@@ -147,7 +148,9 @@ def _listed(file: CheckpointFile, spec: TensorSpec, message: WireField) -> Array
         numbers = getattr(TensorProto.FromString(file.piece(message.end - message.start, message.start)), listed.field)
         file.require_unchanged()
         if len(numbers) != count:
-            raise ValueError(f"{len(numbers)} numbers are there, its shape {list(spec.shape)} takes {count}")
+            raise ValueError(
+                f"{counted(len(numbers), 'number is', 'numbers are')} there, its shape {list(spec.shape)} takes {count}"
+            )
         return array_of(np.fromiter(numbers, listed.numpy, count), spec)
     except (DecodeError, ValueError) as error:
         raise CorruptCheckpoint(f"{file.path}: {spec.name} is damaged: {error}") from error

@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 from google.protobuf.message import DecodeError
 
+from ckpttool.core.counts import counted
 from ckpttool.core.errors import CorruptCheckpoint, FormatError
 from ckpttool.core.tensors import STRING, TensorSpec
 from ckpttool.formats.onnx.values import DTYPES, LISTS, UNREAD, entries, list_of, stored_bytes
@@ -87,7 +88,7 @@ def read_model(file: CheckpointFile) -> OnnxModel:
     top = list(_known_fields(file))
     graphs = [field for field in top if field.number == GRAPH]
     if len(graphs) != 1:
-        raise CorruptCheckpoint(f"{file.path}: the model has {len(graphs)} graphs, expected one")
+        raise CorruptCheckpoint(f"{file.path}: the model has {counted(len(graphs), 'graph')}, expected one")
     if not any(field.number == OPSETS for field in top):
         raise CorruptCheckpoint(f"{file.path}: the model does not say which operators it uses: it is cut off")
     initialisers: dict[str, Initialiser] = {}

@@ -11,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import IO, Any
 
+from ckpttool.core.counts import counted
 from ckpttool.core.errors import CorruptCheckpoint, FormatError
 from ckpttool.formats.format import Checked
 from ckpttool.formats.pytorch.makers import ForbiddenName, storage
@@ -213,7 +214,7 @@ class _Bounded:
 
     def read(self, size: int) -> bytes:
         if size > PICKLE_LIMIT:
-            raise ValueError(f"it has a text of {size} bytes, at most {PICKLE_LIMIT} are read")
+            raise ValueError(f"it has a text of {counted(size, 'byte')}, at most {PICKLE_LIMIT} are read")
         return self._file.read(size)
 
     def readline(self) -> bytes:

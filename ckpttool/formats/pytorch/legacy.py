@@ -13,6 +13,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import IO, Any
 
+from ckpttool.core.counts import counted
 from ckpttool.core.errors import CorruptCheckpoint, FormatError
 from ckpttool.formats.format import Checked
 from ckpttool.formats.pytorch.archive import interpreted
@@ -197,7 +198,7 @@ class OldFile:
                 case (int() | str() as key, held, _) if str(held) in storages:
                     rank = struct.unpack("<i4x", self._read(file, 8))[0]
                     if not 0 <= rank <= RANK_LIMIT:
-                        raise CorruptCheckpoint(f"{self.path}: tensor {key} has {rank} dimensions")
+                        raise CorruptCheckpoint(f"{self.path}: tensor {key} has {counted(rank, 'dimension')}")
                     numbers = struct.unpack(f"<{2 * rank + 1}q", self._read(file, 8 * (2 * rank + 1)))
                     tensors[str(key)] = self._tensor(storages[str(held)], numbers[:rank], numbers[rank:-1], numbers[-1])
                 case _:

@@ -9,6 +9,7 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from ckpttool.core.counts import counted
 from ckpttool.core.tensors import BY_NAME, DType
 
 if TYPE_CHECKING:
@@ -67,7 +68,7 @@ class NumpyArray:
         self.shape, self.big, self.fortran = shape, kind.big, fortran is True
         self.raw = raw if isinstance(raw, bytes) else b""
         if self.dtype and math.prod(shape) * self.dtype.itemsize != len(self.raw):
-            raise ValueError(f"an array of NumPy {self.dtype} {list(shape)} has {len(self.raw)} bytes")
+            raise ValueError(f"an array of NumPy {self.dtype} {list(shape)} has {counted(len(self.raw), 'byte')}")
 
     def read(self) -> "Array":
         """Return the numbers in C order and this machine's byte order."""

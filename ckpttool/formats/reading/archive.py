@@ -9,6 +9,7 @@ from collections import deque
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
+from ckpttool.core.counts import counted
 from ckpttool.core.errors import CorruptCheckpoint, FormatError
 from ckpttool.core.plain_files import is_settled
 from ckpttool.core.tensors import PIECE
@@ -118,7 +119,7 @@ def refuse_packing(path: Path, info: zipfile.ZipInfo, name: str) -> None:
     if info.flag_bits & 1 or info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
         raise FormatError(f"{path}: {name} is encrypted, or compressed in a way that is not read")
     if info.file_size > max(UNPACKED_LIMIT, RATIO_LIMIT * info.compress_size):
-        raise FormatError(f"{path}: {name} claims to unpack {info.compress_size} bytes to {info.file_size}")
+        raise FormatError(f"{path}: {name} claims to unpack {counted(info.compress_size, 'byte')} to {info.file_size}")
 
 
 def member_bytes(path: Path, info: zipfile.ZipInfo, name: str) -> Iterator[bytes]:

@@ -9,6 +9,7 @@ import struct
 import zipfile
 from itertools import pairwise
 
+from ckpttool.core.counts import counted
 from ckpttool.core.errors import CorruptCheckpoint, FormatError
 from ckpttool.formats.reading.data_file import CheckpointFile
 
@@ -39,7 +40,9 @@ def require_layout(file: CheckpointFile, archive: zipfile.ZipFile) -> None:
     infos = sorted(archive.infolist(), key=lambda info: info.header_offset)
     starts = [*(info.header_offset for info in infos), archive.start_dir]
     if gap := starts[0]:
-        raise FormatError(f"{file.path}: {gap} bytes stand in front of its zip archive{_ONE}")
+        raise FormatError(
+            f"{file.path}: {counted(gap, 'byte stands', 'bytes stand')} in front of its zip archive{_ONE}"
+        )
     for info, (start, following) in zip(infos, pairwise(starts), strict=True):
         if info.volume or following <= start:
             raise CorruptCheckpoint(f"{file.path}: the zip file's directory says of {info.filename} what cannot be")
@@ -67,7 +70,8 @@ def _require_end(file: CheckpointFile, archive: zipfile.ZipFile) -> None:
     if not fits or any(disks) or here != count or comment != len(archive.comment):
         raise CorruptCheckpoint(f"{file.path}: the zip file's end is damaged: its numbers do not fit one another")
     if count != len(entries):
-        raise CorruptCheckpoint(f"{file.path}: the zip file says that it has {count} members, {len(entries)} are there")
+        said = counted(count, "member")
+        raise CorruptCheckpoint(f"{file.path}: the zip file says that it has {said}, {len(entries)} are there")
     if start != archive.start_dir or start + size != end or not _fills(file, start, size, entries):
         raise CorruptCheckpoint(f"{file.path}: the zip file's end does not fit its directory: one of them is damaged")
 
@@ -95,7 +99,9 @@ def _large_end(file: CheckpointFile, at: int) -> tuple[int, ...] | None:
     if disk or disks != 1 or mark != _LARGE_END_MARK or size + 12 != _LARGE_END.size:
         raise CorruptCheckpoint(f"{file.path}: the zip file's end leads to byte {start}, where no end record is")
     if gap := begin - start:
-        raise FormatError(f"{file.path}: {gap} bytes stand in front of its zip archive{_ONE}")
+        raise FormatError(
+            f"{file.path}: {counted(gap, 'byte stands', 'bytes stand')} in front of its zip archive{_ONE}"
+        )
     return begin, *numbers
 
 

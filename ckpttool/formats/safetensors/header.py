@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 from typing import Any, NamedTuple, NoReturn
 
+from ckpttool.core.counts import counted
 from ckpttool.core.errors import CorruptCheckpoint, FormatError
 from ckpttool.core.tensors import BY_NAME, DType, TensorSpec
 from ckpttool.formats.reading.data_file import CheckpointFile
@@ -162,7 +163,7 @@ def _raw(file: CheckpointFile) -> bytes:
     size = int.from_bytes(file.piece(LENGTH, 0), "little")
     if size > HEADER_LIMIT:
         raise CorruptCheckpoint(
-            f"{file.path}: the header is said to have {size} bytes, at most {HEADER_LIMIT} are read"
+            f"{file.path}: the header is said to have {counted(size, 'byte')}, at most {HEADER_LIMIT} are read"
         )
     if LENGTH + size > file.size:
         raise CorruptCheckpoint(f"{file.path}: the header ends at byte {LENGTH + size}, the file has {file.size}")
@@ -193,7 +194,7 @@ class _Reader:
             self._fail(name, f"has the impossible shape {list(shape)}")
         nbytes = math.prod(shape) * bits // 8
         if end - start != nbytes:
-            self._fail(name, f"is said to have {end - start} bytes, {dtype} {list(shape)} has {nbytes}")
+            self._fail(name, f"is said to have {counted(end - start, 'byte')}, {dtype} {list(shape)} has {nbytes}")
         return dtype if isinstance(dtype, str) else TensorSpec(name, shape, dtype), start, end
 
     def locations(
@@ -216,7 +217,7 @@ class _Reader:
         if not _are_sizes(shape):
             self._fail(name, f"has the shape {str(shape)[:80]}, expected a list of sizes")
         if len(shape) > RANK_LIMIT:
-            self._fail(name, f"has {len(shape)} dimensions, at most {RANK_LIMIT} are possible")
+            self._fail(name, f"has {counted(len(shape), 'dimension')}, at most {RANK_LIMIT} are possible")
         return tuple(shape)
 
     def _dtype(self, name: str, dtype: Any) -> DType | str:

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from itertools import pairwise
 from pathlib import Path
 
+from ckpttool.core.counts import counted
 from ckpttool.core.errors import CkptError, CorruptCheckpoint, MissingFile
 from ckpttool.core.plain_files import is_file
 from ckpttool.core.tensors import Tensor
@@ -154,7 +155,9 @@ def _require_data(files: BundleFiles) -> None:
         return
     data = sum(sparse_files.size_of(path) for path, _, _ in files.shards())
     if size > (LARGEST_UNSEEN if sparse_files.at(files.index) else data):
-        raise CorruptCheckpoint(f"{files.index} has {size} bytes, and its data files {data}: that is no model")
+        raise CorruptCheckpoint(
+            f"{files.index} has {counted(size, 'byte')}, and its data files {data}: that is no model"
+        )
 
 
 def _portions(entries: Mapping[str, BundleEntry]) -> Iterator[list[tuple[str, BundleEntry]]]:

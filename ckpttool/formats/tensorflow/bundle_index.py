@@ -9,6 +9,7 @@ from typing import NamedTuple, NoReturn
 
 from google.protobuf.message import DecodeError
 
+from ckpttool.core.counts import counted
 from ckpttool.core.errors import CorruptCheckpoint, FormatError
 from ckpttool.core.tensors import BY_NUMBER, RESOURCE, STRING, VARIANT, TensorSpec
 from ckpttool.formats.reading.data_file import ByteRange
@@ -80,7 +81,7 @@ def read_index(path: Path) -> BundleIndex:
     protos: dict[bytes, BundleEntryProto] = {}
     for key, value in rows:
         if len(value) > LARGEST_ENTRY:
-            raise CorruptCheckpoint(f"{path}: the entry of {text_of(key)!r} has {len(value)} bytes")
+            raise CorruptCheckpoint(f"{path}: the entry of {text_of(key)!r} has {counted(len(value), 'byte')}")
         try:
             protos[key] = BundleEntryProto.FromString(value)
         except DecodeError as error:
@@ -166,7 +167,7 @@ class Entries:
         if proto.shape.unknown_rank:
             self._fail(name, "has a shape of unknown rank")
         if len(dims) > RANK_LIMIT:
-            self._fail(name, f"has {len(dims)} dimensions, at most {RANK_LIMIT} are possible")
+            self._fail(name, f"has {counted(len(dims), 'dimension')}, at most {RANK_LIMIT} are possible")
         shape = tuple([dim.size for dim in dims])
         if shape and (min(shape) < 0 or math.prod(shape) >= SIZE_LIMIT):
             self._fail(name, f"has the impossible shape {list(shape)}")
@@ -177,11 +178,11 @@ class Entries:
         if not 0 <= stored.shard < self._shards:
             self._fail(spec.name, f"is said to be in shard {stored.shard} of {self._shards}")
         if stored.offset < 0 or stored.size < 0 or stored.offset + stored.size >= SIZE_LIMIT:
-            self._fail(spec.name, f"is said to be {stored.size} bytes at {stored.offset}")
+            self._fail(spec.name, f"is said to be {counted(stored.size, 'byte')} at {stored.offset}")
         if spec.dtype.itemsize:
             if stored.size != spec.nbytes:
                 shape = f"{spec.dtype} {list(spec.shape)}"
-                self._fail(spec.name, f"is said to have {stored.size} bytes, {shape} has {spec.nbytes}")
+                self._fail(spec.name, f"is said to have {counted(stored.size, 'byte')}, {shape} has {spec.nbytes}")
         elif stored.size < least_size(spec):
             self._fail(spec.name, f"is said to hold {spec.elements} elements in {stored.size} bytes")
         return stored

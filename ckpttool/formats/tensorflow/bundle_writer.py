@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
+from ckpttool.core.counts import counted
 from ckpttool.core.errors import CkptError, CorruptCheckpoint, FormatError
 from ckpttool.core.tensors import RESOURCE, STRING, Tensor, TensorSpec
 from ckpttool.formats.reading.data_file import ByteRange
@@ -164,7 +165,8 @@ def _require_writable(spec: TensorSpec) -> None:
 def _write_strings(file: BinaryIO, tensor: Tensor) -> int:
     elements = as_bytes(tensor.read().ravel().tolist(), tensor.name)
     if len(elements) != tensor.spec.elements:
-        raise CkptError(f"{tensor.name} gave {len(elements)} strings, its shape {list(tensor.shape)} has others")
+        gave = counted(len(elements), "string")
+        raise CkptError(f"{tensor.name} gave {gave}, its shape {list(tensor.shape)} has others")
     head, running = encode_string_lengths(elements)
     file.write(head)
     for element in elements:

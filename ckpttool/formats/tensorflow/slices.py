@@ -8,6 +8,8 @@ length for each dimension; a length of -1 with a start of 0 is the whole dimensi
 import math
 from typing import NamedTuple
 
+from ckpttool.core.counts import counted
+
 Extent = tuple[int, int]
 FULL: Extent = (0, -1)
 _ESCAPES = {0x00: b"\x00\xff", 0xFF: b"\xff\x00"}
@@ -39,7 +41,7 @@ def box_of(extents: tuple[Extent, ...], shape: tuple[int, ...]) -> Box:
         ValueError: it has another rank, or leaves the tensor.
     """
     if len(extents) != len(shape):
-        raise ValueError(f"a slice has {len(extents)} dimensions, the tensor {len(shape)}")
+        raise ValueError(f"a slice has {counted(len(extents), 'dimension')}, the tensor {len(shape)}")
     sizes = tuple(n if extent == FULL else extent[1] for extent, n in zip(extents, shape, strict=True))
     for (start, _), size, whole in zip(extents, sizes, shape, strict=True):
         if start < 0 or size < 0 or start + size > whole:
@@ -55,7 +57,7 @@ def require_cover(boxes: list[Box], shape: tuple[int, ...]) -> None:
     """
     held, wanted = sum(math.prod(box.shape) for box in boxes), math.prod(shape)
     if held < wanted:
-        raise ValueError(f"its slices hold {held} of {wanted} elements")
+        raise ValueError(f"its slices hold {held} of {counted(wanted, 'element')}")
     if held > wanted or _overlap([box for box in boxes if math.prod(box.shape)]):
         raise ValueError("its slices lie on one another")
 

@@ -3,6 +3,7 @@
 import math
 from typing import TYPE_CHECKING
 
+from ckpttool.core.counts import counted
 from ckpttool.core.errors import CorruptCheckpoint, FormatError
 from ckpttool.core.tensors import STRING, Array, DType, TensorSpec, dtype_numbered
 from ckpttool.formats.tensorflow.v1 import PACKED, VARINTS
@@ -68,7 +69,8 @@ def array_of(tensor: "TensorProto", spec: TensorSpec, source: str) -> Array:
         values = stored_values(tensor, spec.dtype)
     count = math.prod(spec.shape)
     if len(values) > count or count * max(spec.dtype.itemsize, 1) > MESSAGE_LIMIT:
-        raise CorruptCheckpoint(f"{source}: {spec.name} is damaged: {len(values)} numbers for {list(spec.shape)}")
+        found = counted(len(values), "number")
+        raise CorruptCheckpoint(f"{source}: {spec.name} is damaged: {found} for {list(spec.shape)}")
     if len(values) < count:
         empty = b"" if spec.dtype is STRING else np.zeros((), spec.dtype.numpy)
         values = np.concatenate(

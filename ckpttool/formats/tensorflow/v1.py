@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 from google.protobuf.message import DecodeError
 
+from ckpttool.core.counts import counted
 from ckpttool.core.errors import CkptError, CorruptCheckpoint, FormatError, MissingFile
 from ckpttool.core.tensors import BY_NUMBER, DTYPES, STRING, Array, DType, Tensor, TensorSpec
 from ckpttool.formats.format import Checked, Format, Tensors
@@ -226,7 +227,8 @@ class V1(Format):
         files = files_of_version_1(path)
         for file in files:
             if not file.is_file():
-                raise MissingFile(f"{file} is missing: the checkpoint {prefix_of(path)} has {len(files)} files")
+                count = counted(len(files), "file")
+                raise MissingFile(f"{file} is missing: the checkpoint {prefix_of(path)} has {count}")
         return V1Tensors(files)
 
     def verify(self, path: Path) -> Iterator[Checked]:

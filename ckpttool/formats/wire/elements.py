@@ -11,6 +11,7 @@ length, a VariantTensorDataProto, and the checksum of everything so far (WriteVa
 import struct
 from collections.abc import Iterable, Sequence
 
+from ckpttool.core.counts import counted
 from ckpttool.core.errors import CkptError
 from ckpttool.formats.wire import crc, varint
 
@@ -45,7 +46,7 @@ def decode_strings(data: bytes, count: int, stored_crc: int, big_endian: bool = 
         ValueError: lengths do not fit the bytes, or a checksum does not match.
     """
     if count + CHECKSUM > len(data):
-        raise ValueError(f"{count} strings cannot be in {len(data)} bytes")
+        raise ValueError(f"{counted(count, 'string')} cannot be in {counted(len(data), 'byte')}")
     lengths, at = _lengths(data, count)
     running = string_lengths_checksum(lengths, big_endian)
     (stored,) = struct.unpack_from(">I" if big_endian else "<I", data, at)
@@ -99,11 +100,11 @@ def variant_checksum(data: bytes, count: int) -> int:
         length, start = varint.decode(data, at, len(data))
         end = start + length
         if end + 4 > len(data):
-            raise ValueError(f"a variant of {length} bytes does not fit")
+            raise ValueError(f"a variant of {counted(length, 'byte')} does not fit")
         running = crc.extend(crc.extend(running, struct.pack("<Q", length)), data[start:end])
         if data[end : end + 4] != struct.pack("<I", crc.mask(running)):
             raise ValueError("the checksum of a variant does not match")
         running, at = crc.extend(running, data[end : end + 4]), end + 4
     if at != len(data):
-        raise ValueError(f"{len(data) - at} bytes are left over after the last variant")
+        raise ValueError(f"{counted(len(data) - at, 'byte is', 'bytes are')} left over after the last variant")
     return crc.mask(running)

@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple, NoReturn
 
+from ckpttool.core.counts import counted
 from ckpttool.core.errors import CorruptCheckpoint
 from ckpttool.core.plain_files import descriptor_of
 from ckpttool.formats.wire import crc, varint
@@ -186,7 +187,7 @@ class SortedTable:
         checked = self._read(handle.offset, handle.size + 1)
         checksum = self._read(handle.end - 4, 4)
         if crc.mask(crc.extend(0, checked)) != struct.unpack("<I", checksum)[0]:
-            self._fail(handle.offset, f"the checksum of a block of {handle.size} bytes does not match")
+            self._fail(handle.offset, f"the checksum of a block of {counted(handle.size, 'byte')} does not match")
         contents, kind = checked[:-1], checked[-1]
         if kind == SNAPPY:
             return unpack_snappy(contents)
@@ -264,8 +265,8 @@ def decode_block(block: bytes) -> Entries:
 def _restarts(block: bytes) -> tuple[int, ...]:
     """Return the restart points, which look-ups start from; a block may have none."""
     if len(block) < 4:
-        raise ValueError(f"it has {len(block)} bytes, fewer than its last number")
+        raise ValueError(f"it has {counted(len(block), 'byte')}, fewer than its last number")
     (count,) = struct.unpack_from("<I", block, len(block) - 4)
     if count > (len(block) - 4) // 4:
-        raise ValueError(f"it claims {count} restart points in {len(block)} bytes")
+        raise ValueError(f"it claims {count} restart points in {counted(len(block), 'byte')}")
     return struct.unpack_from(f"<{count}I", block, len(block) - 4 - 4 * count)

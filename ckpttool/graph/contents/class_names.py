@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from ckpttool.core.counts import counted
 from ckpttool.core.names import listed
 from ckpttool.graph.contents.collections import own_texts, with_own_texts
 from ckpttool.graph.core import Graph
@@ -22,4 +23,4 @@ def with_class_names(graph: Graph, names: Sequence[str]) -> Graph:
 def class_facts(graph: Graph) -> list[str]:
     """Return what is said of a model's classes: `3 classes: cat, dog, emu`."""
     names = class_names(graph)
-    return [f"{len(names)} classes: {listed(names)}"] if names else []
+    return [f"{counted(len(names), 'class', 'classes')}: {listed(names)}"] if names else []

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from google.protobuf.message import DecodeError
 
+from ckpttool.core.counts import counted
 from ckpttool.core.errors import FormatError
 from ckpttool.formats.wire.protos.meta_graph_pb2 import CollectionDef, CondContextDef, VariableDef, WhileContextDef
 from ckpttool.graph.core import Graph
@@ -82,8 +83,8 @@ def entries(graph: Graph, key: str) -> list[str | int | float]:
 def _bytes_entry(key: str, value: bytes) -> str:
     """Return the name of a context of a conditional or loop, else the size."""
     if key not in CONTEXTS:
-        return f"{len(value)} bytes"
+        return counted(len(value), "byte")
     try:
         return CONTEXTS[key].FromString(value).context_name
     except DecodeError:
-        return f"{len(value)} bytes, damaged"
+        return f"{counted(len(value), 'byte')}, damaged"

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 
+from ckpttool.core.counts import counted
 from ckpttool.core.errors import UnknownName
 from ckpttool.core.shapes import PartialShape
 from ckpttool.core.tensors import DType, dtype_numbered
@@ -34,7 +35,9 @@ def dtype_of_output(graph: Graph, ref: TensorRef) -> DType:
             single = argument.type or (node.attr[key].type if key in node.attr else defaults.get(key, 0))
             return dtype_numbered(single if listed is None else listed[position])
         position -= max(count, 0)
-    raise UnknownName(f"{graph.source}: {ref}: {ref.op} is a {node.op} and has {ref.index - position} outputs")
+    raise UnknownName(
+        f"{graph.source}: {ref}: {ref.op} is a {node.op} and has {counted(ref.index - position, 'output')}"
+    )
 
 
 @cached

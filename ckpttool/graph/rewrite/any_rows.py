@@ -11,6 +11,7 @@ from math import prod
 
 import numpy as np
 
+from ckpttool.core.counts import counted
 from ckpttool.core.tensors import dtype_numbered
 from ckpttool.formats.tensorflow.tensor_proto import shape_of
 from ckpttool.formats.wire.protos.graph_pb2 import NodeDef, TensorShapeProto
@@ -105,7 +106,7 @@ class _Rewriting:
         for name in (name for name in self.graph.nodes if name in self.below):
             node = self.graph.nodes[name]
             if node.op == "Unpack" and node.attr["num"].i == self.rows > 1 and not node.attr["axis"].i:
-                yield f"{name} parts them into {self.rows} tensors"
+                yield f"{name} parts them into {counted(self.rows, 'tensor')}"
             elif node.op == "Squeeze" and self.rows == 1 and self._squeezes_rows(node):
                 yield f"{name} takes the dimension of the rows away"
             elif node.op == "StridedSlice" and self._has_rows(name) and not self._takes_all(name):

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
+from ckpttool.core.counts import counted
 from ckpttool.core.errors import GraphError
 from ckpttool.formats.wire.protos.graph_pb2 import AttrValue, FunctionDef, NodeDef, OpDef
 from ckpttool.graph.output_arguments import Arguments, tensors_of
@@ -94,7 +95,7 @@ class Body:
         given = [text for each in list(inner.input)[:1] for text in self.texts(each)]
         if len(given) != 1 or given[0].startswith("^"):
             raise self._error(
-                f"has the op {inner.name} ({inner.op}), which is given {len(given)} tensors instead of one"
+                f"has the op {inner.name} ({inner.op}), which is given {counted(len(given), 'tensor')} instead of one"
             )
         return given[0]
 
@@ -143,7 +144,7 @@ class Body:
         sizes = [self._size(argument) for argument in signature.input_arg]
         if sum(sizes) != len(self.call.inputs):
             raise GraphError(
-                f"{self.source}: {self.call.name} gives {len(self.call.inputs)} tensors to the function "
+                f"{self.source}: {self.call.name} gives {counted(len(self.call.inputs), 'tensor')} to the function "
                 f"{signature.name}, which takes {sum(sizes)}"
             )
         for argument, size in zip(signature.input_arg, sizes, strict=True):

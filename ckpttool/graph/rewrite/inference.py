@@ -7,6 +7,7 @@ What a placeholder switches is left to the switch.
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 
+from ckpttool.core.counts import counted
 from ckpttool.core.errors import GraphError
 from ckpttool.core.names import listed
 from ckpttool.graph.contents.averages import averages, forms
@@ -144,4 +145,4 @@ def _said(norms: Sequence[str], off: Sequence[str], what: str) -> list[str]:
 
 
 def _counted(names: Sequence[str], noun: str) -> str:
-    return f"{len(names)} {noun}{'' if len(names) == 1 else 's'}" if names else ""
+    return counted(len(names), noun) if names else ""

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
+from ckpttool.core.counts import counted
 from ckpttool.core.errors import GraphError
 from ckpttool.core.tensors import DType, dtype_numbered
 from ckpttool.formats.tensorflow.prefix import SAVED_MODEL_GRAPHS
@@ -108,7 +109,7 @@ class _TextTable:
         """
         pairs = list(islice(self._pairs(), None if self.size == -1 else self.size))
         if self.size not in (-1, len(pairs)):
-            raise GraphError(f"{self.problem} has {len(pairs)} lines, not {self.size}")
+            raise GraphError(f"{self.problem} has {counted(len(pairs), 'line')}, not {self.size}")
         return [key for key, _ in pairs], [value for _, value in pairs]
 
     def _pairs(self) -> Iterator[tuple[object, object]]:

@@ -7,6 +7,7 @@ from typing import Any
 
 from ckpttool.checkpoint import Checkpoint
 from ckpttool.core import page as pages
+from ckpttool.core.counts import counted
 from ckpttool.core.shown_text import as_html
 from ckpttool.core.tensors import human_size
 from ckpttool.surgery.diff import Diff, LayerChange
@@ -58,7 +59,7 @@ def _name(tensors: Checkpoint) -> str:
 def _file(letter: str, tensors: Checkpoint) -> str:
     size = sum(spec.nbytes for spec in tensors.specs())
     path = as_html(str(tensors.path or "in memory"))
-    what = f"{tensors.format or 'arrays'}, {len(tensors)} tensors, {human_size(size)}"
+    what = f"{tensors.format or 'arrays'}, {counted(len(tensors), 'tensor')}, {human_size(size)}"
     return f'<div class="card"><b>{letter}</b><code>{path}</code><span>{as_html(what)}</span></div>'
 
 

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import ClassVar, Self
 
 from ckpttool.checkpoint import Checkpoint
+from ckpttool.core.counts import counted
 from ckpttool.core.errors import PlanError, UnknownName
 from ckpttool.core.names import Pattern, renamed, scopes_above, suggestion
 from ckpttool.core.tensors import Tensor
@@ -205,7 +206,8 @@ class StripPrefix(Edit):
         if without:
             sign = "/" if all(name[len(scope)] == "/" for name in within) else "[/.]"
             raise PlanError(
-                f"{len(without)} names do not begin with {scope}{between or sign}, {without[0]} among them; "
+                f"{counted(len(without), 'name does', 'names do')} not begin with {scope}{between or sign}, "
+                f"{without[0]} among them; "
                 f"`rename` '{scope}{sign}(.*)=>\\1' renames the others"
             )
         return _renamed(ckpt, {name: name[len(scope) + 1 :] for name in names})

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import ClassVar, Self
 
 from ckpttool.checkpoint import Checkpoint
+from ckpttool.core.counts import counted
 from ckpttool.core.errors import PlanError
 from ckpttool.core.tensors import Array, Tensor, TensorSpec
 from ckpttool.surgery.edits.edit import (
@@ -60,7 +61,9 @@ class Transpose(Edit):
         rank = len(tensor.shape)
         if sorted(self.order) != list(range(rank)):
             axes = ",".join(map(str, self.order))
-            raise PlanError(f"{tensor.name} is {list(tensor.shape)}: {axes} is no order of {rank} dimensions")
+            raise PlanError(
+                f"{tensor.name} is {list(tensor.shape)}: {axes} is no order of {counted(rank, 'dimension')}"
+            )
         return reshaped(tensor, [tensor.shape[axis] for axis in self.order], lambda array: array.transpose(self.order))
 
 
@@ -105,7 +108,7 @@ class Reshape(Edit):
             shape = tuple(elements // known if size == -1 else size for size in shape)
         if min(shape, default=0) < 0 or math.prod(shape) != elements:
             here = f"{tensor.name} is {list(tensor.shape)}"
-            raise PlanError(f"{here}, {elements} elements: they do not make {list(shape)}")
+            raise PlanError(f"{here}, {counted(elements, 'element')}: they do not make {list(shape)}")
         new = TensorSpec(tensor.name, shape, tensor.dtype)
         return Tensor(new, lambda: tensor.read().reshape(shape), tensor.pieces, tensor.extent)
 

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from ckpttool.checkpoint import Checkpoint
+from ckpttool.core.counts import counted
 from ckpttool.core.errors import PlanError
 from ckpttool.core.notes import notes_about
 from ckpttool.core.tensors import FLOATS, Array, Tensor, TensorSpec
@@ -46,7 +47,7 @@ def join(
         PlanError: there are fewer than two checkpoints, or they do not agree; the message says on what.
     """
     if len(checkpoints) < 2:
-        raise PlanError(f"{len(checkpoints)} checkpoints, expected two or more")
+        raise PlanError(f"{counted(len(checkpoints), 'checkpoint')}, expected two or more")
     last = checkpoints[-1]
     weights = [name for name, of in last.kinds().items() if of == "weight"]
     dtypes = {name: last[name].dtype.name for name in weights}

@@ -9,6 +9,7 @@ from typing import ClassVar
 import numpy as np
 
 from ckpttool.core.casting import cast_array
+from ckpttool.core.counts import counted
 from ckpttool.core.errors import PlanError
 from ckpttool.core.tensors import Array, DType, Tensor
 from ckpttool.surgery.blocks import ELEMENTS, in_step
@@ -65,7 +66,8 @@ def factors(weights: Sequence[float] | None, count: int) -> tuple[float, ...]:
     """
     weights = tuple(weights) if weights else (1.0,) * count
     if len(weights) != count:
-        raise PlanError(f"`weights` has {len(weights)} numbers, expected one for each of {count} checkpoints")
+        found = counted(len(weights), "number")
+        raise PlanError(f"`weights` has {found}, expected one for each of {counted(count, 'checkpoint')}")
     if not all(map(math.isfinite, weights)):
         raise PlanError(f"`weights` {','.join(f'{weight:g}' for weight in weights)}: expected finite numbers")
     return weights

@@ -151,7 +151,7 @@ def test_a_variant_with_bytes_left_over():
     running = crc.extend(crc.extend(0, struct.pack("<Q", 5)), body)
     data = b"\x05" + body + struct.pack("<I", crc.mask(running))
     assert variant_checksum(data, 1) == crc.mask(crc.extend(running, data[-4:]))
-    with pytest.raises(ValueError, match="1 bytes are left over"):
+    with pytest.raises(ValueError, match="1 byte is left over"):
         variant_checksum(data + b"x", 1)
 
 

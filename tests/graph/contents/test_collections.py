@@ -36,7 +36,7 @@ def test_numbers_messages_and_other_bytes():
         "halves": [0.5],
         "any": ["type.googleapis.com/tensorflow.AssetFileDef"],
         "queue_runners": ["3 bytes"],
-        "cond_context": ["1 bytes, damaged"],
+        "cond_context": ["1 byte, damaged"],
         "empty": [],
     }
 

@@ -56,7 +56,7 @@ def test_narrow_numbers_are_padded_as_others_are(dtype: type) -> None:
 @pytest.mark.parametrize(
     ("edit", "message"),
     [
-        (Transpose("fc", (1, 0)), r"fc/bias is \[3\]: 1,0 is no order of 1 dimensions"),
+        (Transpose("fc", (1, 0)), r"fc/bias is \[3\]: 1,0 is no order of 1 dimension"),
         (Transpose("fc/kernel", (0, 0)), "0,0 is no order of 2 dimensions"),
         (
             Reshape("fc/kernel", (4, -1)),
