@@ -69,7 +69,10 @@ def _sections() -> Iterator[str]:
         command = main.get_command(group, name)
         if command is None:
             raise SystemExit(f"no command {name}")
-        yield _section(f"ckpttool {name}", _context(command, f"ckpttool {name}"))
+        yield _section(f"ckpttool {name}", shown := _context(command, f"ckpttool {name}"))
+        for each in command.list_commands(shown) if isinstance(command, click.Group) else ():
+            if (own := command.get_command(shown, each)) is not None:
+                yield _section(f"ckpttool {name} {each}", _context(own, f"ckpttool {name} {each}"))
 
 
 def _context(command: click.Command, name: str) -> click.Context:

@@ -26,6 +26,7 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "repeatable"))
 def own_state(tmp_path_factory: pytest.TempPathFactory) -> None:
     """Keep what commands note for their user out of the folder of whoever runs the tests."""
     os.environ["XDG_STATE_HOME"] = str(tmp_path_factory.mktemp("state"))
+    os.environ["CKPTTOOL_ZOO"] = str(tmp_path_factory.mktemp("zoo"))
 
 
 LAYERS = "hidden1 = dense(8, relu); hidden2 = dense(6, elu); outputs = dense(3)"

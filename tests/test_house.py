@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from ckpttool.cli import COMMANDS
+from ckpttool.cli.commands.zoo import SUBCOMMANDS
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "ckpttool"
@@ -17,6 +18,7 @@ FLOORS = {
     "remote": 0,
     "executors": 0,
     "confinement": 0,
+    "catalogue": 1,
     "formats": 1,
     "lineage": 2,
     "checkpoint": 2,
@@ -29,6 +31,7 @@ FLOORS = {
     "model": 5,
     "training": 6,
     "search": 7,
+    "zoo": 7,
     "verbs": 8,
     "cli": 9,
 }
@@ -190,14 +193,18 @@ def test_options_are_named_by_the_command_line_alone() -> None:
 
 VERBS = {"export": "export_weights", "import": "import_weights"}
 """The verbs whose file says what is carried besides."""
+PLACES = {name: place for name, (_, place) in COMMANDS.items() if name != "zoo"} | {
+    f"zoo {name}": f"zoo/{place}" for name, place in SUBCOMMANDS.items()
+}
+"""Where the function of each command is, below `cli/commands`."""
 
 
-@pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.parametrize("command", PLACES)
 def test_a_command_enters_by_the_verb_of_its_name_alone(command: str) -> None:
     """What a command does is in the file of its name in `verbs/`; below that it knows classes and constants."""
-    path = PACKAGE / "cli" / "commands" / f"{COMMANDS[command][1].partition(':')[0]}.py"
+    path = PACKAGE / "cli" / "commands" / f"{PLACES[command].partition(':')[0]}.py"
     ours = {name for name in imports_of(nodes_of(path)) if name.startswith("ckpttool.")}
-    verb = f"ckpttool.verbs.{VERBS.get(command, command.replace('-', '_'))}"
+    verb = f"ckpttool.verbs.{VERBS.get(command, re.sub('[- ]', '_', command))}"
     assert [name for name in ours if f"{name}.".startswith(f"{verb}.")] != []
     beside = {name for name in ours if name.split(".")[1] not in {"cli", "core", "verbs"}}
     assert {name for name in beside if name.rpartition(".")[2].islower()} <= {"ckpttool.checkpoint"}

@@ -55,6 +55,7 @@ COMMANDS = {
     "predict": ("Transfer", "predict:predict"),
     "search": ("Transfer", "search:search"),
     "diagnose": ("Transfer", "diagnose:diagnose"),
+    "zoo": ("Keep", "zoo:zoo"),
 }
 """The commands in the order in which help lists them: the heading of each, and its function in `commands/`."""
 

@@ -10,6 +10,7 @@ import pytest
 from click.testing import CliRunner
 
 from ckpttool.cli import COMMANDS, main
+from ckpttool.cli.commands.zoo import SUBCOMMANDS
 
 HEAVY = {"tensorflow", "keras", "h5py", "rich", "ml_dtypes", "cramjam"}
 PROBE = """
@@ -56,9 +57,9 @@ def test_help_of_everything_imports_nothing_heavy() -> None:
     assert modules_after("--help") & HEAVY == set()
 
 
-@pytest.mark.parametrize("name", COMMANDS)
+@pytest.mark.parametrize("name", [*COMMANDS, *(f"zoo {name}" for name in SUBCOMMANDS)])
 def test_every_command_has_help_with_an_example(name: str) -> None:
-    result = CliRunner().invoke(main, [name, "--help"])
+    result = CliRunner().invoke(main, [*name.split(), "--help"])
     assert result.exit_code == 0, result.output
     assert "Example:" in result.stdout
     assert f"ckpttool {name} " in result.stdout.partition("Example:")[2]
@@ -71,7 +72,7 @@ def test_help_lists_every_command_under_its_heading() -> None:
         heading, *lines = section.splitlines()
         listed |= {line.split()[0]: heading.removesuffix(":") for line in lines if line[:3].strip()}
     assert {name: listed.get(name) for name in COMMANDS} == {name: heading for name, (heading, _) in COMMANDS.items()}
-    assert [shown.count(f"\n{heading}:\n") for heading in ("Look", "Change", "Transfer")] == [1, 1, 1]
+    assert [shown.count(f"\n{heading}:\n") for heading in ("Look", "Change", "Transfer", "Keep")] == [1, 1, 1, 1]
 
 
 def test_a_wrong_command_or_option_is_one_line(shell: Any, model: Path) -> None:

@@ -5,6 +5,7 @@ from typing import Any
 
 import click
 
+from ckpttool.catalogue.names import is_entry
 from ckpttool.cli.options.general import PATH, Decorator, NotedPath
 from ckpttool.cli.show.tables import say
 from ckpttool.formats.keras.applications import application, is_application, named_path
@@ -13,13 +14,13 @@ from ckpttool.remote.paths import is_url
 
 
 class Source(NotedPath):
-    """A path to read from; of a URL, the one where its files stand in."""
+    """A path to read from; of a URL, the one where its files stand in; of `zoo:NAME` the entry's."""
 
     NOTED = "ckpttool.read"
 
     def path_of(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         """Return a path; a `Path` made of a URL would lose one of its slashes."""
-        return local(value) if is_url(value) else super().path_of(value, param, ctx)
+        return local(value) if is_url(value) or is_entry(value) else super().path_of(value, param, ctx)
 
 
 SOURCE = Source(path_type=Path)

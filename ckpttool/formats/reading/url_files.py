@@ -6,6 +6,7 @@ name, for what the formats declare (`Format.files_beside`, `IN_FOLDER`, `files_n
 
 from pathlib import Path
 
+from ckpttool.catalogue.names import is_entry
 from ckpttool.core.errors import CkptError, MissingDependency
 from ckpttool.formats import registry
 from ckpttool.remote import servers, sparse_files
@@ -13,12 +14,16 @@ from ckpttool.remote.paths import is_url, path_of, url_of
 
 
 def local(path: Path | str) -> Path:
-    """Return a path to read from: for a URL that of its sparse files; any other path as it is.
+    """Return a path to read from: for a URL its sparse files', for `zoo:NAME` the entry's; any other as it is.
 
     Raises:
-        CkptError: the server refuses, or cannot be reached.
+        CkptError: the server refuses, or cannot be reached; or the catalogue has no such entry.
         MissingDependency: a package is missing.
     """
+    if is_entry(path):
+        from ckpttool.catalogue.placing import path_of as path_of_entry  # which most paths do not need
+
+        return path_of_entry(path)
     if not is_url(path):
         return Path(path)
     here = path_of(path)

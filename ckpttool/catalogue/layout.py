@@ -1,0 +1,219 @@
+"""Where things lie in a catalogue, and what is read of it: an entry is there when its manifest is.
+
+zoo.json                            the version of the layout
+blobs/sha256/ab/abcdef...           files of models by the hash of their bytes, read only
+manifests/NAME/000001.json          a revision; 000001.removed once it was removed: no number is given twice
+manifests/NAME/TAG.tag              the number of the revision that a tag names
+by-name/NAME/1/...                  links to blobs under the files' own names, for people and readers
+condemned/, tmp/, index.sqlite      what is being removed, what is being written, and a cache of the manifests
+"""
+
+import os
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import platformdirs
+
+from ckpttool.catalogue.manifest import FORMAT, Manifest
+from ckpttool.catalogue.names import Selector, is_name, selector
+from ckpttool.core import plain_files
+from ckpttool.core.errors import CkptError, CorruptCheckpoint, FormatError, MissingFile, UnknownName
+from ckpttool.core.names import suggestion
+from ckpttool.formats.wire import checked_json
+from ckpttool.formats.writing.files import replacing
+
+VARIABLE = "CKPTTOOL_ZOO"
+"""The environment's variable that says where the catalogue is."""
+MOST_BYTES = 256 << 20
+"""Bytes of a manifest that are read."""
+_HEAD, _LONGEST_TAG = "zoo.json", 32
+_REVISION = re.compile(r"(\d{6,9})\.(json|removed)", re.ASCII)
+_TAG = ".tag"
+
+
+def default_root() -> Path:
+    """Return the folder of the user's own catalogue: `CKPTTOOL_ZOO`, else one among the user's data."""
+    named = os.environ.get(VARIABLE)
+    return Path(named) if named else platformdirs.user_data_path("ckpttool", appauthor=False) / "zoo"
+
+
+@dataclass(frozen=True)
+class Catalogue:
+    """A catalogue of models in a folder."""
+
+    root: Path
+
+    @classmethod
+    def open(cls, root: Path | None = None) -> "Catalogue":
+        """Open a catalogue to read.
+
+        Raises:
+            MissingFile: there is none.
+            FormatError: a newer version wrote it.
+        """
+        catalogue = cls(root or default_root())
+        if not plain_files.is_file(catalogue.root / _HEAD):
+            raise MissingFile(f"{catalogue.root} is no catalogue: `ckpttool zoo add` begins one")
+        catalogue._require_version()
+        return catalogue
+
+    @classmethod
+    def begun(cls, root: Path | None = None) -> "Catalogue":
+        """Open a catalogue to write; begin one where nothing is.
+
+        Raises:
+            CkptError: the folder holds something else.
+            FormatError: a newer version wrote it.
+        """
+        catalogue = cls(root or default_root())
+        if not plain_files.is_file(catalogue.root / _HEAD):
+            catalogue.root.mkdir(parents=True, exist_ok=True)
+            others = [each.name for each in catalogue.root.iterdir() if not each.name.startswith(f".{_HEAD}.")]
+            if others and not plain_files.is_file(catalogue.root / _HEAD):
+                raise CkptError(f"{catalogue.root} holds {sorted(others)[0]} and is no catalogue: name an empty folder")
+            with replacing(catalogue.root / _HEAD) as file:
+                file.write(checked_json.dumps({"format": FORMAT}))
+        catalogue._require_version()
+        for folder in (catalogue.temporary, catalogue.manifests):
+            catalogue.inside(folder).mkdir(exist_ok=True)
+        return catalogue
+
+    def _require_version(self) -> None:
+        try:
+            version = checked_json.loads(self._read(self.root / _HEAD)).get("format")
+        except ValueError as error:
+            raise CorruptCheckpoint(f"{self.root / _HEAD} is damaged: {error}") from error
+        if not isinstance(version, int) or version > FORMAT:
+            raise FormatError(f"{self.root} has format {version}, this version reads up to {FORMAT}: update ckpttool")
+
+    manifests = property(lambda self: self.root / "manifests")
+    temporary = property(lambda self: self.root / "tmp")
+    condemned = property(lambda self: self.root / "condemned")
+    index = property(lambda self: self.root / "index.sqlite")
+
+    def blob(self, sha256: str) -> Path:
+        """Return where the bytes of a hash are."""
+        return Path(self.root, "blobs", "sha256", sha256[:2], sha256)
+
+    def folder(self, name: str) -> Path:
+        """Return where the manifests and tags of an entry are."""
+        return Path(self.manifests, name)
+
+    def manifest_path(self, name: str, revision: int) -> Path:
+        """Return where the manifest of a revision is."""
+        return self.folder(name) / f"{revision:06d}.json"
+
+    def tag_path(self, name: str, tag: str) -> Path:
+        """Return where it lies which revision a tag names."""
+        return self.folder(name) / f"{tag}{_TAG}"
+
+    def by_name(self, name: str, revision: int | None = None) -> Path:
+        """Return where the files of an entry, or of one revision, are under their own names."""
+        folder = self.root / "by-name" / name
+        return folder if revision is None else folder / str(revision)
+
+    def inside(self, path: Path) -> Path:
+        """Return a path of the catalogue.
+
+        Raises:
+            CorruptCheckpoint: a link lies on the way, which may lead out of the catalogue.
+        """
+        for each in (path, *path.parents):
+            if each == self.root:
+                break
+            if each.is_symlink():
+                raise CorruptCheckpoint(f"{each} is a link: a catalogue has none, and it is not followed")
+        return path
+
+    def names(self) -> list[str]:
+        """Return the names of all entries."""
+        if not self.inside(self.manifests).is_dir():
+            return []
+        with os.scandir(self.manifests) as found:
+            return sorted(each.name for each in found if is_name(each.name) and each.is_dir(follow_symlinks=False))
+
+    def revisions(self, name: str) -> list[int]:
+        """Return the numbers of the revisions of an entry, the latest last."""
+        return sorted(number for number, kind in self._numbers(name) if kind == "json")
+
+    def last_number(self, name: str) -> int:
+        """Return the highest number that a revision has, or had before it was removed; 0 where there was none."""
+        return max((number for number, _ in self._numbers(name)), default=0)
+
+    def _numbers(self, name: str) -> Iterator[tuple[int, str]]:
+        for each in self._files(name):
+            if match := _REVISION.fullmatch(each):
+                yield int(match[1]), match[2]
+
+    def tags(self, name: str) -> dict[str, int]:
+        """Return the tags of an entry, each with the revision that it names; of a removed one it names nothing."""
+        revisions = set(self.revisions(name))
+        named = [each.removesuffix(_TAG) for each in self._files(name) if each.endswith(_TAG)]
+        found = {tag: self._tagged(name, tag) for tag in sorted(named) if is_name(tag)}
+        return {tag: revision for tag, revision in found.items() if revision in revisions}
+
+    def _tagged(self, name: str, tag: str) -> int:
+        try:
+            text = self._read(self.tag_path(name, tag))[:_LONGEST_TAG].strip()
+        except FileNotFoundError:
+            return 0
+        return int(text) if re.fullmatch(rb"\d{1,9}", text) else 0
+
+    def _files(self, name: str) -> list[str]:
+        try:
+            with os.scandir(self.inside(self.folder(name))) as found:
+                return [each.name for each in found if each.is_file(follow_symlinks=False)]
+        except FileNotFoundError:
+            return []
+
+    def manifest(self, name: str, revision: int) -> Manifest:
+        """Read the manifest of a revision.
+
+        Raises:
+            MissingFile: there is none.
+            CorruptCheckpoint: it is damaged.
+        """
+        try:
+            return Manifest.loads(self._read(self.manifest_path(name, revision)), name, revision)
+        except FileNotFoundError as error:
+            raise MissingFile(f"{self.root} has no {name}@{revision}") from error
+
+    def _read(self, path: Path) -> bytes:
+        with plain_files.opened(self.inside(path)) as file:
+            text = file.read(MOST_BYTES + 1)
+        if len(text) > MOST_BYTES:
+            raise CorruptCheckpoint(f"{path} has more than the {MOST_BYTES} bytes that are read")
+        return text
+
+    def find(self, which: Selector | str) -> Manifest:
+        """Read the manifest of what is selected.
+
+        Raises:
+            UnknownName: no entry has the name, or the entry not the revision or the tag.
+            CorruptCheckpoint: its manifest is damaged.
+        """
+        chosen = selector(which) if isinstance(which, str) else which
+        return self.manifest(chosen.name, self.revision_of(chosen))
+
+    def revision_of(self, chosen: Selector) -> int:
+        """Return the number of the revision that is selected.
+
+        Raises:
+            UnknownName: there is none.
+        """
+        name, revisions = chosen.name, self.revisions(chosen.name)
+        if not revisions:
+            near = suggestion(name, self.names())
+            raise UnknownName(f"{self.root} has no entry {name}{near}; `ckpttool zoo list` lists them")
+        if chosen.tag is not None:
+            tags = self.tags(name)
+            if chosen.tag not in tags:
+                raise UnknownName(f"{name} has no tag {chosen.tag}{suggestion(chosen.tag, tags)}")
+            return tags[chosen.tag]
+        if chosen.revision is not None and chosen.revision not in revisions:
+            has = "had, it was removed" if chosen.revision <= self.last_number(name) else "has not"
+            numbers = ", ".join(map(str, revisions[-5:]))
+            raise UnknownName(f"{chosen}: a revision that {name} {has}; it has {numbers}")
+        return chosen.revision or revisions[-1]

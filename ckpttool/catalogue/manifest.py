@@ -1,0 +1,189 @@
+"""Manifests: what a catalogue knows of one revision of an entry. A manifest never changes once it is written.
+
+Strangers write them too: what is read is held against the rules before anything follows a path or a hash in it.
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
+from typing import Any
+
+from ckpttool.catalogue.names import is_name
+from ckpttool.core.errors import CorruptCheckpoint, FormatError
+from ckpttool.formats.wire import checked_json
+
+FORMAT = 1
+"""The version of the layout of catalogues and manifests."""
+FAMILIES = ("ckpt", "saved-model", "keras", "weights")
+Row = Mapping[str, Any]
+_HASH = re.compile(r"[0-9a-f]{64}")
+_LONGEST_PART, _LONGEST_PATH = 255, 1000
+_ROWS = ("tensors", "layers", "inputs", "outputs")
+
+
+@dataclass(frozen=True)
+class StoredFile:
+    """A file of a model: its path in the entry's folder, and the hash and the size of its bytes."""
+
+    path: str
+    sha256: str
+    nbytes: int
+
+    def as_json(self) -> dict[str, Any]:
+        """Return it as a manifest has it."""
+        return {"path": self.path, "sha256": self.sha256, "bytes": self.nbytes}
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """One revision of an entry: its files, and what was found out about the model when it was added.
+
+    `main` is the path in the entry's folder that stands for the model. `tensors`, `layers`, `inputs` and `outputs` are
+    rows; `card` has the fields of a card of Hugging Face; `extra` the keys that this version does not know.
+    """
+
+    name: str
+    revision: int
+    created: str
+    family: str
+    main: str
+    files: tuple[StoredFile, ...]
+    tensors: Sequence[Row] = ()
+    layers: Sequence[Row] = ()
+    inputs: Sequence[Row] = ()
+    outputs: Sequence[Row] = ()
+    parameters: int = 0
+    preprocess: str | None = None
+    classes: Sequence[str] | None = None
+    card: Row = field(default_factory=dict)
+    lineage: Row = field(default_factory=dict)
+    source: Row | None = None
+    extra: Row = field(default_factory=dict)
+
+    def __str__(self) -> str:
+        return f"{self.name}@{self.revision}"
+
+    @property
+    def nbytes(self) -> int:
+        """The bytes of all files."""
+        return sum(file.nbytes for file in self.files)
+
+    def as_json(self) -> dict[str, Any]:
+        """Return it as JSON holds it."""
+        plain = {each.name: getattr(self, each.name) for each in fields(self) if each.name not in ("files", "extra")}
+        return {"format": FORMAT, **plain, "files": [file.as_json() for file in self.files], **self.extra}
+
+    def dumps(self) -> bytes:
+        """Return its text, with a checksum."""
+        return checked_json.dumps(self.as_json(), indent=None)
+
+    @classmethod
+    def loads(cls, text: bytes, name: str, revision: int) -> "Manifest":
+        """Read the manifest of a revision; its entry may have had another name when it was added.
+
+        Raises:
+            CorruptCheckpoint: it is damaged, or says what cannot be.
+            FormatError: a newer version wrote it.
+        """
+        try:
+            manifest = cls.from_json(checked_json.loads(text))
+        except ValueError as error:
+            if isinstance(error, FormatError):
+                raise
+            raise CorruptCheckpoint(f"the manifest of {name}@{revision} is damaged: {error}") from error
+        if manifest.revision != revision:
+            raise CorruptCheckpoint(f"the manifest of {name}@{revision} says that it is revision {manifest.revision}")
+        return replace(manifest, name=name)
+
+    @classmethod
+    def from_json(cls, document: Row) -> "Manifest":
+        """Read what `as_json` gave.
+
+        Raises:
+            CorruptCheckpoint: a field is missing, of another kind, or leads out of the entry's folder.
+            FormatError: a newer version wrote it.
+        """
+        reading = _Reading(document)
+        if (version := reading.of("format", int)) > FORMAT:
+            raise FormatError(
+                f"a manifest has format {version}, this version of ckpttool reads up to {FORMAT}: update it"
+            )
+        name, family = reading.of("name", str), reading.of("family", str)
+        if not is_name(name) or family not in FAMILIES:
+            raise CorruptCheckpoint(f"a manifest has the name {name!r} and the family {family!r}")
+        known = {each.name for each in fields(cls)} | {"format"}
+        return cls(
+            name=name,
+            revision=reading.of("revision", int),
+            created=reading.of("created", str),
+            family=family,
+            main=_safe(reading.of("main", str), name),
+            files=_files(reading.rows("files"), name),
+            parameters=reading.of("parameters", int),
+            preprocess=reading.maybe("preprocess", str),
+            classes=reading.maybe("classes", list),
+            card=reading.of("card", dict),
+            lineage=reading.of("lineage", dict),
+            source=reading.maybe("source", dict),
+            extra={key: value for key, value in document.items() if key not in known},
+            **{key: reading.rows(key) for key in _ROWS},
+        )
+
+
+@dataclass(frozen=True)
+class _Reading:
+    """A document of a stranger, whose fields must be of the kinds that they are read as."""
+
+    document: Row
+
+    def of(self, key: str, kind: type[Any]) -> Any:
+        value = self.document.get(key)
+        if not isinstance(value, kind) or isinstance(value, bool):
+            raise CorruptCheckpoint(f"a manifest has {key}: {value!r:.80}, and no {kind.__name__}")
+        return value
+
+    def maybe(self, key: str, kind: type[Any]) -> Any:
+        return None if self.document.get(key) is None else self.of(key, kind)
+
+    def rows(self, key: str) -> list[Row]:
+        rows: list[Row] = self.of(key, list)
+        if not all(isinstance(row, dict) for row in rows):
+            raise CorruptCheckpoint(f"a manifest has other things than objects in {key}")
+        return rows
+
+
+def _files(rows: Sequence[Row], name: str) -> tuple[StoredFile, ...]:
+    readings = map(_Reading, rows)
+    files = tuple(StoredFile(row.of("path", str), row.of("sha256", str), row.of("bytes", int)) for row in readings)
+    for file in files:
+        _safe(file.path, name)
+        if not is_hash(file.sha256) or file.nbytes < 0:
+            raise CorruptCheckpoint(f"{name}: {file.path!r} has {file.nbytes} bytes and the hash {file.sha256!r:.80}")
+    paths = [file.path.casefold() for file in files]
+    beneath = {"/".join(parts[:end]) for parts in (path.split("/") for path in paths) for end in range(1, len(parts))}
+    if not files or len(set(paths)) < len(paths) or beneath & set(paths):
+        raise CorruptCheckpoint(f"{name}: its manifest lists no files, or two under one path")
+    return files
+
+
+def is_hash(text: str) -> bool:
+    """Return whether a text is a SHA-256 in hexadecimal digits."""
+    return _HASH.fullmatch(text) is not None
+
+
+def _safe(path: str, name: str) -> str:
+    """Return a path that stays in the entry's folder, on any system, and is not what a catalogue itself keeps there."""
+    parts = path.split("/")
+    is_bad = [
+        part in ("", ".", "..")
+        or len(part.encode("utf-8", "replace")) > _LONGEST_PART
+        or any(character in "\\:\0" or not character.isprintable() for character in part)
+        for part in parts
+    ]
+    if any(is_bad) or len(path) > _LONGEST_PATH or path.casefold() == KEPT:
+        raise CorruptCheckpoint(f"{name}: its manifest has the path {path!r:.200}, which is not one in its folder")
+    return path
+
+
+KEPT = ".manifest.json"
+"""The manifest among the files of an entry, which tells of which revision they are."""

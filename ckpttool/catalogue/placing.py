@@ -1,0 +1,90 @@
+"""The files of an entry under their own names, `by-name/NAME/3/...`: links to blobs, made again whenever they lack."""
+
+import contextlib
+import errno
+import os
+import shutil
+from pathlib import Path
+
+from ckpttool.catalogue.layout import Catalogue
+from ckpttool.catalogue.manifest import KEPT, Manifest
+from ckpttool.catalogue.names import selector
+from ckpttool.core.errors import CkptError, CorruptCheckpoint
+from ckpttool.formats.writing.temporary import sweep, temporary_name
+
+_NO_LINKS = (errno.EPERM, errno.EXDEV, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK)
+"""What systems answer that have no hard links, or not so many to one file."""
+
+
+def path_of(entry: Path | str) -> Path:
+    """Return the local path of what `zoo:NAME` selects, in the user's own catalogue.
+
+    Raises:
+        MissingFile: there is no catalogue.
+        UnknownName: it has no such entry.
+        CorruptCheckpoint: the entry is damaged.
+    """
+    catalogue = Catalogue.open()
+    manifest = catalogue.find(selector(entry))
+    return placed(catalogue, manifest) / manifest.main
+
+
+def placed(catalogue: Catalogue, manifest: Manifest) -> Path:
+    """Return the folder with the files of a revision, after making it if it is not there whole.
+
+    Raises:
+        CorruptCheckpoint: the bytes of a file are missing.
+    """
+    folder = catalogue.inside(catalogue.by_name(manifest.name, manifest.revision))
+    for _ in range(3):
+        if is_placed(catalogue, manifest):
+            return folder
+        _place(catalogue, manifest, folder)
+    raise CkptError(f"{folder}: other processes keep changing it")
+
+
+def is_placed(catalogue: Catalogue, manifest: Manifest) -> bool:
+    """Say whether all files of a revision are in its folder, and of this one, not of an earlier entry."""
+    folder = catalogue.by_name(manifest.name, manifest.revision)
+    try:
+        kept, own = os.lstat(folder / KEPT), os.lstat(catalogue.manifest_path(manifest.name, manifest.revision))
+        if not os.path.samestat(kept, own) and (folder / KEPT).read_bytes() != manifest.dumps():
+            return False
+        return all(os.lstat(catalogue.inside(folder / file.path)).st_size == file.nbytes for file in manifest.files)
+    except OSError:
+        return False
+
+
+def _place(catalogue: Catalogue, manifest: Manifest, folder: Path) -> None:
+    """Make the folder beside, and have it take its place; what is there already goes away."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    sweep(catalogue.temporary)
+    new, old = (temporary_name(catalogue.temporary / "by-name") for _ in range(2))
+    new.mkdir()
+    try:
+        for file in manifest.files:
+            target = new / file.path
+            target.parent.mkdir(parents=True, exist_ok=True)
+            blob = catalogue.inside(catalogue.blob(file.sha256))
+            if not blob.is_file() or blob.stat().st_size != file.nbytes:
+                raise CorruptCheckpoint(f"{manifest}: the bytes of {file.path} are missing, {blob}")
+            link(blob, target)
+        link(catalogue.manifest_path(manifest.name, manifest.revision), new / KEPT)
+        with contextlib.suppress(FileNotFoundError):
+            folder.rename(old)
+        with contextlib.suppress(FileExistsError, NotADirectoryError):  # another process was quicker
+            new.rename(folder)
+    finally:
+        for each in (new, old):
+            shutil.rmtree(each, ignore_errors=True)
+
+
+def link(source: Path, target: Path) -> None:
+    """Give a file a second name; a copy of it where the system has no hard links."""
+    try:
+        os.link(source, target, follow_symlinks=False)
+    except OSError as error:
+        if error.errno not in _NO_LINKS:
+            raise
+        shutil.copyfile(source, target, follow_symlinks=False)
+        target.chmod(0o444)

@@ -1,0 +1,53 @@
+"""`ckpttool zoo`: a file per subcommand, each imported when it is used."""
+
+import importlib
+from typing import Any
+
+import click
+
+from ckpttool.cli.show import errors
+
+SUBCOMMANDS = {
+    "add": "add:add",
+    "show": "show:show",
+}
+"""The subcommands in the order in which help lists them, and the function of each in this folder."""
+
+
+class Zoo(click.Group):
+    """The group of what is done with a catalogue: its errors are shown here, where the subcommand is known."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Return the subcommands' names in the order of the table."""
+        return list(SUBCOMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import the module of a subcommand; None where there is no such one."""
+        if cmd_name not in SUBCOMMANDS:
+            return None
+        module, _, function = SUBCOMMANDS[cmd_name].partition(":")
+        command: click.Command = getattr(importlib.import_module(f"{__name__}.{module}"), function)
+        return command
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run a subcommand, and show its error in one line."""
+        try:
+            return super().invoke(ctx)
+        except errors.SHOWN as error:
+            running = ctx.invoked_subcommand
+            ctx.exit(errors.show(error, self.get_command(ctx, running) if running else None))
+
+
+@click.group(cls=Zoo)
+def zoo() -> None:
+    """Keep models in a catalogue of your own, and find those that fit.
+
+    An entry N has revisions, N@1, N@2 and so on, and tags that name one of them, N:best; N alone is the latest. Any
+    other command reads an entry as zoo:N. The catalogue is a folder among your data; CKPTTOOL_ZOO or --zoo name
+    another one. Its files are found without this tool, too, in the folder by-name.
+
+    \b
+    Example:
+      ckpttool zoo add my_model_final.ckpt --name digits --licence mit --metric accuracy=0.97
+      ckpttool layers zoo:digits
+    """

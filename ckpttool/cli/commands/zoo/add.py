@@ -1,0 +1,35 @@
+"""`ckpttool zoo add`."""
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from ckpttool.cli.options.catalogue import card_options, zoo_option
+from ckpttool.cli.options.general import as_arguments, json_option
+from ckpttool.cli.options.reading import model_argument
+from ckpttool.cli.show.tables import print_document
+from ckpttool.verbs.zoo_add import zoo_add
+from ckpttool.verbs.zoo_show import Shown
+
+
+@click.command()
+@model_argument
+@click.option("--name", metavar="N", required=True, help="The entry's name; a new revision where it is there already.")
+@click.option("--tag", "tags", metavar="T", multiple=True, help="Have N:T name this revision; may be repeated.")
+@as_arguments("said", card_options)
+@zoo_option
+@json_option
+def add(model: Path, name: str, tags: tuple[str, ...], said: dict[str, Any], root: Path | None, as_json: bool) -> None:
+    """Store MODEL in the catalogue as the entry N, or as the next revision of it.
+
+    MODEL is a checkpoint with or without its graph, a SavedModel, a Keras file, or weights in any format. Its files are
+    copied, each once whatever the number of entries that have it, and hashed; so are its tensors: a layer that was kept
+    frozen is known again in another model. What is the latest revision already is not stored again.
+
+    \b
+    Example:
+      ckpttool zoo add my_model_final.ckpt --name digits --licence mit --metric accuracy=0.97
+    """
+    shown = Shown(zoo_add(model, name, root, tags, **said), {})
+    print_document(shown.as_json(), [shown.title()], as_json)

@@ -1,0 +1,95 @@
+"""Which files a model is made of, wherever it lies, and what they are called in the catalogue."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from ckpttool import checkpoint
+from ckpttool.core.errors import CkptError, FormatError, MissingFile
+from ckpttool.core.plain_files import is_file
+from ckpttool.formats import registry
+from ckpttool.formats.tensorflow.prefix import V1_SHARD, BundleFiles, prefix_of
+from ckpttool.lineage.output import path_beside
+from ckpttool.model.resolve import graph_path, resolve
+from ckpttool.remote.paths import is_url, whole_url
+
+
+@dataclass(frozen=True)
+class ModelFiles:
+    """The files of a model by their paths in its entry, and the path there that stands for the model."""
+
+    main: str
+    files: Mapping[str, Path]
+
+    @classmethod
+    def of(cls, path: Path) -> "ModelFiles":
+        """Find the files of a model.
+
+        Raises:
+            MissingFile: nothing is there.
+            FormatError: it is no model, or something in its folder is a link that leads out of it.
+            CkptError: it is a URL.
+        """
+        if is_url(path):
+            raise CkptError(f"{whole_url(path)} is a URL: `ckpttool zoo pull` takes models from there")
+        path = resolve(path)
+        if path.is_dir() and prefix_of(path).parent != path:
+            return _folder(path)
+        prefix = prefix_of(path)
+        found = list(_beside(path, prefix))
+        if not found:
+            raise MissingFile(f"{path} is missing: there is no such model")
+        return cls(_main(prefix, found), {_name(each, prefix.parent): each for each in sorted(set(found))})
+
+
+def _folder(path: Path) -> ModelFiles:
+    """Return all files of a folder that is a model as a whole."""
+    root = path.resolve()
+    main = root.name or "model"
+    paths = [each for each in sorted(root.rglob("*")) if not each.is_dir() or each.is_symlink()]
+    for each in paths:
+        if each.is_symlink() and not (each.resolve().is_relative_to(root) and each.is_file()):
+            raise FormatError(f"{each} is a link to {each.readlink()}, which is no file in {path}: it is not followed")
+    return ModelFiles(main, {f"{main}/{each.relative_to(root).as_posix()}": each for each in paths})
+
+
+def _beside(path: Path, prefix: Path) -> Iterable[Path]:
+    """Yield the files of a model that is no folder: graph, index, data, lineage, and what holds its tensors."""
+    bundle = BundleFiles.of(prefix)
+    if is_file(bundle.index):
+        yield bundle.index
+        yield from (shard for shard, _, _ in bundle.shards())
+    elif path.is_file() and path.suffix == ".meta":
+        yield path
+    elif opened := _opened(path):
+        shards = (each for each in prefix.parent.iterdir() if V1_SHARD.sub("", each.name) == prefix.name)
+        held = (tensor.extent.path for tensor in opened.values() if tensor.extent)
+        outputs = registry.find(path).outputs(path)
+        yield from (each for each in {*shards, *held, *outputs, path} if is_file(each))
+    elif path.is_file():
+        yield path
+    yield from (each for each in (graph_path(prefix), path_beside(prefix)) if each and is_file(each))
+
+
+def _opened(path: Path) -> checkpoint.Checkpoint | None:
+    try:
+        return checkpoint.open(path)
+    except (FormatError, MissingFile):
+        return None
+
+
+def _main(prefix: Path, files: list[Path]) -> str:
+    """Return the name that stands for all: a file's own, or a prefix that several have."""
+    return files[0].name if len(files) == 1 and not is_file(prefix) and files[0].suffix != ".meta" else prefix.name
+
+
+def _name(file: Path, folder: Path) -> str:
+    """Return the path of a file from a model's folder.
+
+    Raises:
+        FormatError: it is not in there.
+    """
+    try:
+        return file.absolute().relative_to(folder.absolute()).as_posix()
+    except ValueError as error:
+        raise FormatError(f"{file} is not in {folder}: only a model whose files lie together is added") from error

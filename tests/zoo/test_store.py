@@ -1,0 +1,148 @@
+"""Storing models: revisions, tags, what is shared, and that an entry is read as any path is."""
+
+import hashlib
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from ckpttool import checkpoint
+from ckpttool.catalogue.layout import Catalogue
+from ckpttool.catalogue.manifest import Manifest
+from ckpttool.catalogue.placing import path_of
+from ckpttool.core.errors import CkptError, CorruptCheckpoint, MissingFile, UnknownName
+from ckpttool.model.model import Model
+from ckpttool.verbs.zoo_add import zoo_add
+
+MODEL = Path(__file__).parents[2] / "fixtures" / "my_model_final.ckpt"
+
+
+@pytest.fixture(autouse=True)
+def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A catalogue to begin, which is the user's own."""
+    monkeypatch.setenv("CKPTTOOL_ZOO", str(tmp_path / "zoo"))
+    return tmp_path / "zoo"
+
+
+def weights(folder: Path, name: str, **values: float) -> Path:
+    path = folder / name
+    checkpoint.save({key: np.full((3, 2), value, np.float32) for key, value in values.items()}, path)
+    return path
+
+
+def blobs(root: Path) -> list[str]:
+    return sorted(path.name for path in root.glob("blobs/sha256/*/*"))
+
+
+def test_an_entry_is_read_wherever_a_path_is(own: Path) -> None:
+    added = zoo_add(MODEL, "digits")
+    assert (added.name, added.revision, added.family, added.main) == ("digits", 1, "ckpt", "my_model_final.ckpt")
+    assert set(Model.open("zoo:digits").checkpoint) == set(checkpoint.open(MODEL))
+    np.testing.assert_array_equal(
+        checkpoint.open("zoo:digits@1")["hidden1/kernel"].read(), checkpoint.open(MODEL)["hidden1/kernel"].read()
+    )
+    assert path_of("zoo:digits") == own / "by-name" / "digits" / "1" / "my_model_final.ckpt"
+
+
+def test_files_and_tensors_are_hashed_by_their_bytes(own: Path) -> None:
+    added = zoo_add(MODEL, "digits")
+    for file in added.files:
+        assert file.sha256 == hashlib.sha256((MODEL.parent / file.path).read_bytes()).hexdigest()
+        assert (own / "blobs" / "sha256" / file.sha256[:2] / file.sha256).stat().st_mode & 0o777 == 0o444
+    values = checkpoint.open(MODEL)
+    assert {row["name"]: row["sha256"] for row in added.tensors} == {
+        name: hashlib.sha256(tensor.read().tobytes()).hexdigest() for name, tensor in values.items()
+    }
+
+
+@pytest.mark.parametrize("name", ["a.npz", "a.safetensors", "a.h5", "a.ckpt", "a"])
+def test_a_layer_has_one_hash_in_every_format(tmp_path: Path, name: str) -> None:
+    added = zoo_add(weights(tmp_path, name, x=1.5), "x")
+    (row,) = [row for row in added.tensors if row["name"] == "x"]
+    assert row["sha256"] == hashlib.sha256(np.full((3, 2), 1.5, np.float32).tobytes()).hexdigest()
+    np.testing.assert_array_equal(checkpoint.open("zoo:x")["x"].read(), np.full((3, 2), 1.5))
+
+
+def test_revisions_and_tags(own: Path, tmp_path: Path) -> None:
+    first, second = weights(tmp_path, "a.npz", x=1), weights(tmp_path, "b.npz", x=2)
+    assert zoo_add(first, "x", tags=["good"]).revision == 1
+    assert zoo_add(second, "x", tags=["best"]).revision == 2
+    found = {which: checkpoint.open(f"zoo:{which}")["x"].read().max() for which in ("x", "x@1", "x:good", "x:best")}
+    assert found == {"x": 2, "x@1": 1, "x:good": 1, "x:best": 2}
+    assert zoo_add(second, "x", tags=["best", "good"]).revision == 2
+    assert Catalogue.open(own).tags("x") == {"best": 2, "good": 2}
+    assert Catalogue.open(own).revisions("x") == [1, 2]
+
+
+def test_what_two_entries_have_is_stored_once(own: Path, tmp_path: Path) -> None:
+    path = weights(tmp_path, "a.npz", x=1)
+    zoo_add(path, "one")
+    zoo_add(path, "two")
+    assert len(blobs(own)) == 1
+    assert (own / "by-name/one/1/a.npz").samefile(own / "by-name/two/1/a.npz")
+
+
+def test_files_by_their_names_are_made_again(own: Path, tmp_path: Path) -> None:
+    zoo_add(weights(tmp_path, "a.npz", x=1), "x")
+    shutil.rmtree(own / "by-name")
+    assert checkpoint.open("zoo:x")["x"].read().max() == 1
+    (own / "by-name/x/1/a.npz").unlink()
+    assert checkpoint.open("zoo:x")["x"].read().max() == 1
+
+
+def test_files_of_an_earlier_entry_are_not_taken_for_those_of_a_new_one(own: Path, tmp_path: Path) -> None:
+    zoo_add(weights(tmp_path, "a.npz", x=1), "x")
+    shutil.rmtree(own / "manifests" / "x")
+    zoo_add(weights(tmp_path, "b.npz", x=2), "y")
+    (own / "manifests" / "x").mkdir()
+    text = Catalogue.open(own).find("y").dumps()
+    (own / "manifests/x/000001.json").write_bytes(text)
+    assert checkpoint.open("zoo:x")["x"].read().max() == 2
+
+
+def test_lost_bytes_are_said(own: Path, tmp_path: Path) -> None:
+    (file,) = zoo_add(weights(tmp_path, "a.npz", x=1), "x").files
+    shutil.rmtree(own / "by-name")
+    Catalogue.open(own).blob(file.sha256).unlink()
+    with pytest.raises(CorruptCheckpoint, match=r"x@1: the bytes of a.npz are missing"):
+        path_of("zoo:x")
+
+
+def test_what_is_not_there_is_said(own: Path, tmp_path: Path) -> None:
+    with pytest.raises(MissingFile, match="is no catalogue: `ckpttool zoo add` begins one"):
+        path_of("zoo:x")
+    zoo_add(weights(tmp_path, "a.npz", x=1), "digits", tags=["best"])
+    for text, said in {
+        "zoo:digit": "no entry digit; nearest: digits",
+        "zoo:digits@2": "digits@2: a revision that digits has not; it has 1",
+        "zoo:digits:bset": "digits has no tag bset; nearest: best",
+    }.items():
+        with pytest.raises(UnknownName, match=said):
+            path_of(text)
+    with pytest.raises(CkptError, match="differs from the entry digits in case alone"):
+        zoo_add(tmp_path / "a.npz", "Digits")
+
+
+def test_a_damaged_model_is_not_stored(own: Path, tmp_path: Path) -> None:
+    for path in MODEL.parent.glob("my_model_final.ckpt.*"):
+        shutil.copyfile(path, tmp_path / path.name)
+    data = tmp_path / "my_model_final.ckpt.data-00000-of-00001"
+    data.write_bytes(data.read_bytes()[:-1] + b"x")
+    with pytest.raises(CorruptCheckpoint, match="checksum"):
+        zoo_add(tmp_path / "my_model_final.ckpt", "digits")
+    assert Catalogue.open(own).names() == []
+    assert list((own / "tmp").iterdir()) == []
+
+
+def test_what_a_newer_version_says_besides_survives(tmp_path: Path) -> None:
+    added = zoo_add(weights(tmp_path, "a.npz", x=1), "x")
+    again = Manifest.from_json({**added.as_json(), "novel": [1]})
+    assert Manifest.loads(again.dumps(), "x", 1).as_json() == {**added.as_json(), "novel": [1]}
+
+
+def test_a_folder_of_something_else_does_not_become_a_catalogue(own: Path, tmp_path: Path) -> None:
+    own.mkdir()
+    (own / "thesis.txt").touch()
+    with pytest.raises(CkptError, match=r"holds thesis.txt and is no catalogue"):
+        zoo_add(weights(tmp_path, "a.npz", x=1), "x")
