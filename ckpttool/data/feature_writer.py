@@ -94,7 +94,8 @@ class Writer:
         if self.row != self.rows:
             raise CkptError(f"{self.path}: {self.row} rows appended, expected {self.rows}")
         self._sync()
-        tensors = [tensor.facts() | {"crc32c": value} for tensor, value in self._sums()]
+        sums = zip(self.tensors, self._checksums, strict=True)
+        tensors = [tensor.facts() | {"crc32c": value} for tensor, value in sums]
         write_json(self.path / MANIFEST, self._facts | {"rows": self.rows, "tensors": tensors})
         (self.path / PROGRESS).unlink(missing_ok=True)
         self._release()
@@ -174,9 +175,6 @@ class Writer:
 
     def _plan(self) -> dict[str, Any]:
         return self._facts | {"rows": self.rows, "tensors": [tensor.facts() for tensor in self.tensors]}
-
-    def _sums(self) -> list[tuple[Stored, int]]:
-        return list(zip(self.tensors, self._checksums, strict=True))
 
     def _record(self) -> None:
         self._sync()

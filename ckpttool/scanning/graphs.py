@@ -48,9 +48,10 @@ def hidden_findings(raw: bytes, path: Path, where: str, depth: int = 0) -> Itera
         )
         return
     for found in _of_graph(graph, path, depth + 1):
-        reason = f"the value of {where} holds a graph, in which {found.what} {_again(found.reason)}"
+        reason = f"the value of {where} holds a graph, in which {found.what} {found.reason.removeprefix('it ')}"
         place = f"{where}: {found.where}"
-        yield Finding(path, "graph/hidden-graph", place, found.what, _worse(found.severity), reason, HIDDEN)
+        severity: Severity = "low" if found.severity == "low" else "high"  # what acts was hidden for a purpose
+        yield Finding(path, "graph/hidden-graph", place, found.what, severity, reason, HIDDEN)
 
 
 def _of_graph(graph: Graph, path: Path, depth: int = 0) -> Iterator[Finding]:
@@ -132,12 +133,3 @@ def _when(graph: Graph, node: NodeDef, function: str) -> str:
         if node.name in graph.collection(key):
             return f", {what}"
     return ""
-
-
-def _again(reason: str) -> str:
-    return reason.removeprefix("it ")
-
-
-def _worse(severity: Severity) -> Severity:
-    """Return how bad it is that an op is hidden: what acts at all was hidden for a purpose."""
-    return "high" if severity != "low" else "low"

@@ -1,6 +1,7 @@
 """The chart of a search as SVG: accuracy by how many depths are kept; lines join what is frozen and what is trained."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from operator import itemgetter
 from typing import Any
 
 WIDTH, HEIGHT = 760, 340
@@ -82,12 +83,9 @@ def _scores(scale: _Scale, expected: Sequence[Mapping[str, Any]]) -> Iterator[st
 
 def _line(scale: _Scale, points: Sequence[Mapping[str, Any]], name: str) -> str:
     """Return a line through points, in the order of what they keep."""
-    places = [f"{_place(scale, each):.1f},{scale.y(each['accuracy']):.1f}" for each in _by_keep(points)]
+    ordered = sorted(points, key=itemgetter("keep"))
+    places = [f"{_place(scale, each):.1f},{scale.y(each['accuracy']):.1f}" for each in ordered]
     return f'<polyline class="{name}" points="{" ".join(places)}"/>' if len(places) > 1 else ""
-
-
-def _by_keep(points: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
-    return sorted(points, key=lambda each: each["keep"])
 
 
 def _place(scale: _Scale, point: Mapping[str, Any]) -> float:

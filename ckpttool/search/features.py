@@ -186,8 +186,5 @@ def _no_features(graph: Graph, arrays: Mapping[str, Rows]) -> str | None:
 
 def _flat(arrays: Mapping[str, Rows], part: slice) -> Vectors:
     """Return all inputs of some rows as one vector for each."""
-    return np.concatenate([_as_vectors(rows[part]) for rows in arrays.values()], axis=1)
-
-
-def _as_vectors(rows: Array) -> Vectors:
-    return rows.astype(np.float32).reshape(len(rows), -1)
+    parts = (rows[part].astype(np.float32) for rows in arrays.values())
+    return np.concatenate([rows.reshape(len(rows), -1) for rows in parts], axis=1)

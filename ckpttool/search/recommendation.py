@@ -169,7 +169,7 @@ def _why(
     if one != best:
         return (
             f"{one} trains {_layers(trained[one])}, the best of the rows that chose, {best}, trains "
-            f"{_layers(trained[best])}; it is worse by more than {_points(rope)} with a probability of "
+            f"{_layers(trained[best])}; it is worse by more than {100 * rope:g} points with a probability of "
             f"{_percent(to_best[one].worse)}"
         )
     rest = "nothing that trains fewer layers is known to be as good" if trained[one] else "it trains no kept layer"
@@ -200,10 +200,6 @@ def _layers(count: int) -> str:
 def _bounded(difference: float) -> float:
     """Return a difference of shares in points of 100, of which there are no more."""
     return 100 * min(max(difference, -1.0), 1.0)
-
-
-def _points(share: float) -> str:
-    return f"{100 * share:g} points"
 
 
 def _percent(share: float) -> str:

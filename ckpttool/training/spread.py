@@ -81,7 +81,7 @@ class Spread:
 
     def __str__(self) -> str:
         """Say both, over the channels in the middle."""
-        said = [[_short(float(np.median(values))) for values in pair] for pair in (self.found, self.expected)]
+        said = [[f"{np.median(values):.3g}" for values in pair] for pair in (self.found, self.expected)]
         return "mean {} and standard deviation {}, where its averages expect {} and {}".format(*said[0], *said[1])
 
 
@@ -168,7 +168,3 @@ def _spread(norm: AveragedNorm, values: Array, mean: Array, variance: Array, row
     shape = found.shape
     expected = (np.broadcast_to(mean, shape), np.broadcast_to(np.sqrt(variance + norm.epsilon), shape))
     return Spread((found, np.sqrt(around)), expected, rows)
-
-
-def _short(number: float) -> str:
-    return f"{number:.3g}"

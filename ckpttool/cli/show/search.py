@@ -3,6 +3,7 @@
 import shlex
 from collections.abc import Container, Mapping, Sequence
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 import click
@@ -72,16 +73,12 @@ class SearchPrinter(SearchCallback):
     def on_progress(self, progress: Progress) -> None:
         """Move the bar on."""
         left = "" if progress.seconds_left is None else f"  {clock(progress.seconds_left)} left"
-        best = max(self._known, key=lambda each: sum(self._known[each]) / len(self._known[each]), default=None)
-        so_far = "" if best is None else f"  best: {best} {_mean(self._known[best]):.3f}"
+        best = max(self._known, key=lambda each: fmean(self._known[each]), default=None)
+        so_far = "" if best is None else f"  best: {best} {fmean(self._known[best]):.3f}"
         facts = f"{progress.done} of {counted(progress.planned, 'trial')}, {progress.running} running{so_far}{left}"
         self._bar.move("search", progress.done + progress.stopped, progress.planned, facts)
         if progress.done + progress.stopped >= progress.planned:
             self._bar.clear()
-
-
-def _mean(values: Sequence[float]) -> float:
-    return sum(values) / len(values)
 
 
 def print_search(

@@ -6,7 +6,7 @@ A network with a layer such as Keras's `Rescaling(1/255)` takes the bytes of ima
 import numpy as np
 
 from ckpttool.graph.contents.constants import numbers
-from ckpttool.graph.core import Graph, TensorRef
+from ckpttool.graph.core import Graph
 from ckpttool.graph.ops import PICKS
 
 _MOVES = PICKS | frozenset(
@@ -44,14 +44,11 @@ def _scales(graph: Graph, name: str, data: str) -> bool:
     node, inputs = graph.op(name), graph.inputs(name)
     if node.op not in {"Mul", "RealDiv", "Div", "Sub", "Add", "AddV2", "BiasAdd"} or len(inputs) != 2:
         return False
-    number = numbers(graph.op(_other(inputs, data).op))
+    other = inputs[1] if inputs[0].op == data else inputs[0]
+    number = numbers(graph.op(other.op))
     if number is None or not number.size or (node.op in {"RealDiv", "Div"} and inputs[0].op != data):
         return False
     sizes = np.abs(number.astype(np.float64))
     if node.op == "Mul":
         return bool((sizes > 0).all() and sizes.max() <= 1 / _FACTOR)
     return bool(sizes.min() >= _FACTOR)
-
-
-def _other(inputs: list[TensorRef], data: str) -> TensorRef:
-    return inputs[1] if inputs[0].op == data else inputs[0]
