@@ -40,13 +40,12 @@ AT_ONCE = 64 << 20
 """Bytes of stored rows of which others are made at once."""
 
 
-class LazyRows:
-    """Rows that are made of other rows when they are asked for, of so many at once as memory is for."""
+class ShapedRows:
+    """Rows that are no array: how many there are, of which shape and dtype, is known before they are read."""
 
-    def __init__(self, source: Rows, row: tuple[int, ...], dtype: Any, make: Callable[[Array], Array]) -> None:
-        """Take the source, and `make`, which gives a stack of its rows the row shape and dtype that are said."""
-        self._source, self._make = source, make
-        self.shape, self.dtype = (len(source), *row), np.dtype(dtype)
+    def __init__(self, shape: tuple[int, ...], dtype: Any) -> None:
+        """Take the number of rows with the shape of one behind it, and NumPy's dtype."""
+        self.shape, self.dtype = shape, np.dtype(dtype)
 
     @property
     def nbytes(self) -> int:
@@ -55,6 +54,15 @@ class LazyRows:
 
     def __len__(self) -> int:
         return self.shape[0]
+
+
+class LazyRows(ShapedRows):
+    """Rows that are made of other rows when they are asked for, of so many at once as memory is for."""
+
+    def __init__(self, source: Rows, row: tuple[int, ...], dtype: Any, make: Callable[[Array], Array]) -> None:
+        """Take the source, and `make`, which gives a stack of its rows the row shape and dtype that are said."""
+        self._source, self._make = source, make
+        super().__init__((len(source), *row), dtype)
 
     def __getitem__(self, rows: Any) -> Array:
         count = max(1, AT_ONCE // max(1, self._source.nbytes // max(1, len(self))))
@@ -68,21 +76,13 @@ class LazyRows:
         return made
 
 
-class RowRange:
+class RowRange(ShapedRows):
     """Some rows that follow one another."""
 
     def __init__(self, source: Rows, start: int, stop: int) -> None:
         """Take the rows from `start` to before `stop`."""
         self._source, self._start = source, start
-        self.shape, self.dtype = (stop - start, *source.shape[1:]), source.dtype
-
-    @property
-    def nbytes(self) -> int:
-        """The bytes that all rows have."""
-        return prod(self.shape) * int(self.dtype.itemsize)
-
-    def __len__(self) -> int:
-        return self.shape[0]
+        super().__init__((stop - start, *source.shape[1:]), source.dtype)
 
     def __getitem__(self, rows: Any) -> Array:
         if isinstance(rows, slice):
@@ -91,41 +91,25 @@ class RowRange:
         return self._source[np.asarray(rows) + self._start]
 
 
-class ChosenRows:
+class ChosenRows(ShapedRows):
     """Some rows, by their numbers in the source."""
 
     def __init__(self, source: Rows, numbers: Array) -> None:
         """Take the numbers, in the order of the rows."""
         self._source, self._numbers = source, numbers
-        self.shape, self.dtype = (len(numbers), *source.shape[1:]), source.dtype
-
-    @property
-    def nbytes(self) -> int:
-        """The bytes that all rows have."""
-        return prod(self.shape) * int(self.dtype.itemsize)
-
-    def __len__(self) -> int:
-        return self.shape[0]
+        super().__init__((len(numbers), *source.shape[1:]), source.dtype)
 
     def __getitem__(self, rows: Any) -> Array:
         return self._source[self._numbers[rows]]
 
 
-class JoinedRows:
+class JoinedRows(ShapedRows):
     """Rows of several sources, of one shape and dtype, one source after the other."""
 
     def __init__(self, *sources: Rows) -> None:
         """Take the sources in their order."""
         self._sources, self._ends = sources, np.cumsum([len(source) for source in sources])
-        self.shape, self.dtype = (int(self._ends[-1]), *sources[0].shape[1:]), sources[0].dtype
-
-    @property
-    def nbytes(self) -> int:
-        """The bytes that all rows have."""
-        return sum(source.nbytes for source in self._sources)
-
-    def __len__(self) -> int:
-        return self.shape[0]
+        super().__init__((int(self._ends[-1]), *sources[0].shape[1:]), sources[0].dtype)
 
     def __getitem__(self, rows: Any) -> Array:
         numbers = np.arange(len(self))[rows]

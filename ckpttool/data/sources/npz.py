@@ -1,15 +1,13 @@
 """`.npz` files, as numpy.savez writes them; the arrays are read when they are asked for."""
 
 from functools import cached_property
-from math import prod
 from pathlib import Path
 from typing import Any
-
-import numpy as np
 
 from ckpttool.core.errors import DataError, FormatError
 from ckpttool.core.tensors import Array, Tensor
 from ckpttool.data.files import DataFile, Wanted
+from ckpttool.data.rows import ShapedRows
 from ckpttool.formats.npz.npz import Npz
 
 
@@ -35,20 +33,13 @@ def read(path: Path, wanted: Wanted) -> DataFile:
         raise DataError(str(error)) from error
 
 
-class WholeArray:
+class WholeArray(ShapedRows):
     """The rows of an array that is read as a whole when they are asked for, its checksum checked, and kept."""
 
     def __init__(self, tensor: Tensor) -> None:
         """Take the file's tensor."""
-        self._tensor, self.shape, self.dtype = tensor, tensor.shape, np.dtype(tensor.dtype.numpy)
-
-    @property
-    def nbytes(self) -> int:
-        """The bytes that all rows have."""
-        return prod(self.shape) * self.dtype.itemsize
-
-    def __len__(self) -> int:
-        return self.shape[0]
+        super().__init__(tensor.shape, tensor.dtype.numpy)
+        self._tensor = tensor
 
     def __getitem__(self, rows: Any) -> Array:
         array: Array = self._array[rows]

@@ -75,15 +75,11 @@ def read_header(file: CheckpointFile) -> Header:
         CorruptCheckpoint: it breaks a rule of the format, or the file is cut off.
         FormatError: a tensor has a dtype that the format has not.
     """
-    raw = _raw(file)
-    try:
-        header = strict_json.parse(raw)
-    except ValueError as error:
-        raise CorruptCheckpoint(f"{file.path}: the header is not JSON in UTF-8 as it should be: {error}") from error
+    header, start = _parsed(file)
     metadata = header.pop(METADATA, {})
     if not isinstance(metadata, dict) or not all(isinstance(text, str) for text in metadata.values()):
         raise CorruptCheckpoint(f"{file.path}: {METADATA} is {str(metadata)[:80]}, expected texts under names")
-    reader = _Reader(file, LENGTH + len(raw))
+    reader = _Reader(file, start)
     places = reader.locations({name: reader.tensor(name, description) for name, description in header.items()})
     unread = {name: place for name, place in places.items() if isinstance(place, str)}
     return Header({name: place for name, place in places.items() if not isinstance(place, str)}, metadata, unread)
@@ -95,14 +91,10 @@ def readable_header(file: CheckpointFile) -> tuple[Header, dict[str, str]]:
     Raises:
         CorruptCheckpoint: the header itself cannot be read.
     """
-    raw = _raw(file)
-    try:
-        header = strict_json.parse(raw)
-    except ValueError as error:
-        raise CorruptCheckpoint(f"{file.path}: the header is not JSON in UTF-8 as it should be: {error}") from error
+    header, start = _parsed(file)
     metadata = header.pop(METADATA, {})
     texts = {key: text for key, text in metadata.items() if isinstance(text, str)} if isinstance(metadata, dict) else {}
-    reader, start = _Reader(file, LENGTH + len(raw)), LENGTH + len(raw)
+    reader = _Reader(file, start)
     found: dict[str, tuple[TensorSpec, int]] = {}
     lost: dict[str, str] = {}
     for name, description in header.items():
@@ -155,6 +147,16 @@ def require_writable(spec: TensorSpec) -> None:
         raise FormatError(f"a safetensors file cannot hold a tensor named {spec.name!r}: it is not text") from error
     if spec.name == METADATA:
         raise FormatError(f"a safetensors file cannot hold a tensor named {METADATA}: the name has another meaning")
+
+
+def _parsed(file: CheckpointFile) -> tuple[dict[str, Any], int]:
+    """Return what a file's header says, and where the bytes of its tensors begin."""
+    raw = _raw(file)
+    try:
+        header = strict_json.parse(raw)
+    except ValueError as error:
+        raise CorruptCheckpoint(f"{file.path}: the header is not JSON in UTF-8 as it should be: {error}") from error
+    return header, LENGTH + len(raw)
 
 
 def _raw(file: CheckpointFile) -> bytes:
