@@ -2,6 +2,7 @@
 
 import ast
 import types
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -47,11 +48,15 @@ class Mutant(NamedTuple):
     text: str
     change: str
     make: Callable[[], None]
+    number: int = 1
 
     @property
     def key(self) -> str:
-        """What it is called where survivors are explained: without numbers of lines, which move."""
-        return f"{self.function}: {self.text} [{self.change}]"
+        """What it is called where survivors are explained: without numbers of lines, which move.
+
+        Of changes that look alike in a function, the first has no number.
+        """
+        return f"{self.function}: {self.text} [{self.change}]{f' #{self.number}' if self.number > 1 else ''}"
 
 
 class Source:
@@ -66,7 +71,10 @@ class Source:
 
     def mutants(self) -> Iterator[Mutant]:
         """Yield all mutants; to `make` one changes the tree for good, so a process makes at most one."""
-        yield from self._within(self._tree.body, "")
+        seen: Counter[str] = Counter()
+        for mutant in self._within(self._tree.body, ""):
+            seen[mutant.key] += 1
+            yield mutant._replace(number=seen[mutant.key])
 
     def compiled(self) -> Iterator[types.CodeType]:
         """Yield the functions of the changed tree."""

@@ -16,6 +16,7 @@ import gc
 import importlib
 import itertools
 import json
+import math
 import os
 import pickle
 import resource
@@ -40,7 +41,9 @@ HERE = Path(__file__).parent
 ROOT = HERE.parent
 EXPLAINED = HERE / "survivors.txt"
 PATIENCE = 20.0
-"""Seconds beyond ten times what a mutant's tests take of the processor: then it hangs, which is noticed."""
+"""Seconds of the processor beyond ten times what a mutant's tests take: then it hangs, which is noticed."""
+WAITS = 3
+"""How many times as long it may take by the clock, on a machine that does other things too."""
 BUDGET = 3.0
 """Seconds of tests that a mutant must survive, the quick ones first."""
 MEMORY = 24 << 30
@@ -67,7 +70,7 @@ class Tried(NamedTuple):
 
 
 def in_child(act: Callable[[], Any], seconds: float | None = None) -> Any:
-    """Return what a function returns in a process of its own; None where that dies, or takes too long."""
+    """Return what a function returns in a process of its own; None where that dies, or takes so many seconds."""
     scratch = tempfile.mkdtemp(prefix="mutant-", dir="/dev/shm" if Path("/dev/shm").is_dir() else None)
     reading, writing = os.pipe()
     process = os.fork()
@@ -78,6 +81,8 @@ def in_child(act: Callable[[], Any], seconds: float | None = None) -> Any:
         tempfile.tempdir = None
         resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+        if seconds:
+            resource.setrlimit(resource.RLIMIT_CPU, (math.ceil(seconds), math.ceil(seconds)))
         try:
             answer = pickle.dumps(act())
             with os.fdopen(writing, "wb") as out:
@@ -99,15 +104,19 @@ def in_child(act: Callable[[], Any], seconds: float | None = None) -> Any:
 
 
 def _read(descriptor: int, seconds: float | None) -> bytes:
-    """Return what comes until the other end is closed, or nothing after so many seconds."""
-    parts, end = [], None if seconds is None else time.monotonic() + seconds
-    while True:
-        left = None if end is None else max(0.0, end - time.monotonic())
-        if not select.select([descriptor], [], [], left)[0]:
-            return b""
-        if not (part := os.read(descriptor, 1 << 16)):
+    """Return what comes until the other end is closed, or nothing where that takes too long.
+
+    Seconds are counted one by one: those in which this process stood still do not count.
+    """
+    parts, left = [], math.inf if seconds is None else WAITS * seconds
+    while left > 0:
+        if not select.select([descriptor], [], [], 1.0)[0]:
+            left -= 1
+        elif part := os.read(descriptor, 1 << 16):
+            parts.append(part)
+        else:
             return b"".join(parts)
-        parts.append(part)
+    return b""
 
 
 class Tester:

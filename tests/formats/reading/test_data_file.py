@@ -155,6 +155,19 @@ def test_a_location_opens_its_file_when_it_is_read_and_asks_what_it_lies_in_firs
         closed.read()
 
 
+def test_numbers_are_little_endian_bools_are_0_or_1_and_the_file_stays_what_it_was(path: Path) -> None:
+    file = CheckpointFile(path)
+    assert TensorLocation(file, TensorSpec("w", (2,), BY_NAME["uint16"]), 4).read().tolist() == [0x504, 0x706]
+    flags = TensorLocation(file, TensorSpec("b", (3,), BY_NAME["bool"]), 0)
+    with pytest.raises(CorruptCheckpoint, match="b holds a bool that is neither 0 nor 1"):
+        flags.read()
+    pieces = TensorLocation(file, TensorSpec("w", (2,), BY_NAME["uint8"]), 0).pieces()
+    assert bytes(next(pieces)) == DATA[:2]
+    path.write_bytes(DATA + b"more")
+    with pytest.raises(CorruptCheckpoint, match="changed while it was read"):
+        next(pieces)
+
+
 def test_what_is_stored_in_another_form_is_checked_in_the_form_that_it_is_read_in(path: Path) -> None:
     tensors, file = RawTensors(), CheckpointFile(path)
     for name in ("raw", "coded"):

@@ -276,6 +276,18 @@ def test_what_is_no_zip(tmp_path: Path) -> None:
     assert archive.member_names(tmp_path / "x.zip") == ["first", "second"]
 
 
+def test_the_bytes_of_a_member_and_where_the_directory_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(archive, "PIECE", 10)
+    data, path = packed(), tmp_path / "x.zip"
+    path.write_bytes(data)
+    info = archive.members(path)["second"]
+    assert archive.directory_of(path) == data.index(ENTRY)
+    assert list(archive.member_bytes(path, info, "w")) == [SECOND[:10], SECOND[10:20], SECOND[20:]]
+    path.write_bytes(data.replace(SECOND, SECOND.upper()))
+    with pytest.raises(CorruptCheckpoint, match=r"x\.zip: w is damaged: Bad CRC-32"):
+        list(archive.member_bytes(path, info, "w"))
+
+
 def aged(path: Path, seconds: int = 10) -> Path:
     then = time.time_ns() - seconds * 10**9
     os.utime(path, ns=(then, then))

@@ -34,3 +34,13 @@ def test_what_an_older_version_wrote():
 def test_what_is_no_object(text):
     with pytest.raises(ValueError):
         checked_json.loads(text, is_required=False)
+
+
+def test_a_name_that_is_the_checksums_but_for_a_character_or_two_is_that():
+    for name, read in (("json_crc32d", False), ("jsen_crc32d", False), ("jsen_krc32d", True), ("json_crc32cc", True)):
+        text = json.dumps({name: 1, "epoch": 3}).encode()
+        if read:
+            assert checked_json.loads(text, is_required=False) == {name: 1, "epoch": 3}
+        else:
+            with pytest.raises(ValueError, match="it has no json_crc32c"):
+                checked_json.loads(text, is_required=False)

@@ -202,6 +202,7 @@ def test_a_footer_is_what_a_writer_writes(path: Path) -> None:
     refused(path, whole[:-48] + b"\xff" * 40 + MAGIC, "the footer is damaged: the number at byte 0")
     far = Handle(0, 8).encode() + Handle(13, 9).encode()
     refused(path, whole[:-48] + far.ljust(40, b"\0") + MAGIC, "a block of 9 bytes does not fit")
+    refused(path, whole[-48:], "a block of 8 bytes does not fit: the file has 48")
     more = Blocks()
     more.data = whole[:-48] + bytes(3)
     refused(path, more.data + whole[-48:], "the blocks should end at 29, where the footer starts")

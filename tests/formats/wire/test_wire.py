@@ -97,6 +97,7 @@ def test_string_lengths_over_four_bytes_count_as_eight():
     expected = struct.pack("<IQI", *lengths)
     assert string_lengths_checksum(lengths) == crc.extend(0, expected)
     assert string_lengths_checksum(lengths, big_endian=True) == crc.extend(0, struct.pack(">IQI", *lengths))
+    assert string_lengths_checksum([2**32 - 1, 2**32]) == crc.extend(0, struct.pack("<IQ", 2**32 - 1, 2**32))
 
 
 def test_strings_come_back_and_a_wrong_checksum_does_not():
