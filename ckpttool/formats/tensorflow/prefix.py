@@ -250,8 +250,6 @@ def _begun_by(file: Path) -> Path | None:
     if file.name.endswith(".index"):
         return file.with_name(file.name.removesuffix(".index")) if file.is_file() else None
     prefix = file.with_name(V1_SHARD.sub("", file.name))
-    if PART.search(prefix.name) or prefix.name == STATE_FILE:
-        return None
     named = prefix != file or _STEP.search(prefix.name) or file.suffix == ".ckpt" or is_file(f"{file}.meta")
     return prefix if named and file.is_file() and is_table(file) else None
 

@@ -1,5 +1,6 @@
 """Which checkpoint a path means: a prefix, one of its files, a folder, and what a folder notes of its latest."""
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from ckpttool.formats.tensorflow.prefix import (
     record_checkpoint,
     recorded_checkpoint,
 )
+from ckpttool.formats.writing import staging
 
 HERE = Path()
 
@@ -175,6 +177,14 @@ def test_what_is_noted_and_cannot_be(text: str, error: type[CkptError], says: st
         recorded_checkpoint(Path("f/sub"))
 
 
+def test_what_is_noted_of_another_place_does_not_lead_to_the_folder_above() -> None:
+    saved("f/a")
+    made(".index")
+    noted("/elsewhere/..", Path("f"))
+    with pytest.raises(MissingFile, match=r"names /elsewhere/\.\., and f has no \.\."):
+        recorded_checkpoint(Path("f"))
+
+
 def test_of_a_long_note_whole_lines_are_read(monkeypatch: pytest.MonkeyPatch) -> None:
     saved("f/a")
     noted("a", Path("f"))
@@ -194,6 +204,14 @@ def test_checkpoints_by_their_steps() -> None:
         *(("f/best", None), ("f/cp-0002.ckpt", 2), ("f/m-9", 9), ("f/m-10", 10))
     ]
     assert all(each.time is not None for each in found)
+
+
+@pytest.mark.parametrize("order", [("f/a", "f/b"), ("f/b", "f/a")])
+def test_checkpoints_without_steps_by_their_times(order: tuple[str, str]) -> None:
+    saved(*order)
+    for number, name in enumerate(order):
+        os.utime(f"{name}.index", (number, number))
+    assert [str(each.prefix) for each in checkpoints_in(Path("f"))] == list(order)
 
 
 def test_files_of_version_1_are_told_by_their_names_and_bytes() -> None:
@@ -254,3 +272,15 @@ def test_the_latest_is_what_is_noted_or_the_one_of_most_steps() -> None:
     made("f/x-00000-of-00002")
     noted("x-?????-of-00002", Path("f"))
     assert latest_checkpoint(Path("f"), said.append) == Path("f/x")
+
+
+def test_what_was_committed_in_a_folder_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    saved("f/m-1", "f/m-2")
+    noted("m-1", Path("f"))
+    with monkeypatch.context() as patch:
+        patch.setattr(staging, "_finish", lambda folder: None)
+        with staging.staged(Path("f/checkpoint"), lambda: None, lambda: [Path("f/checkpoint"), Path("f/x")]) as place:
+            noted("m-2", place.parent)
+            Path(f"{place}.more").touch()
+    assert Path("f/checkpoint").read_text() == 'model_checkpoint_path: "m-1"\n'
+    assert latest_checkpoint(Path("f"), print) == Path("f/m-2")
