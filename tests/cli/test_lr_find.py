@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from ckpttool.cli.commands.lr_find import chart
-from ckpttool.verbs.lr_find import Point, RateCurve
+from ckpttool.training.rate_curve import Point, RateCurve
 
 FAST = ["--batch-size", "30"]
 

@@ -14,10 +14,11 @@ from ckpttool.model.model import Model
 from ckpttool.runtime.optimizers import Optimizer
 from ckpttool.runtime.recipe import Recipe
 from ckpttool.training.options import Options
+from ckpttool.training.rate_curve import RateCurve
 from ckpttool.training.trainer import Trainer
 from ckpttool.verbs import lr_find
 from ckpttool.verbs.finetune import finetune
-from ckpttool.verbs.lr_find import RateCurve, find_learning_rate
+from ckpttool.verbs.lr_find import find_learning_rate
 
 OPTIONS = Options(batch_size=30)
 

@@ -18,7 +18,8 @@ from ckpttool.cli.show.tables import exit_unless, print_document, print_report, 
 from ckpttool.cli.wall import behind_wall
 from ckpttool.training.callbacks.plot import Picture
 from ckpttool.training.options import Options
-from ckpttool.verbs.lr_find import RateCurve, draw_rates, find_learning_rate
+from ckpttool.training.rate_curve import RateCurve
+from ckpttool.verbs.lr_find import draw_rates, find_learning_rate
 
 WIDTH, HEIGHT = 64, 12
 """Columns and rows of the chart itself; with the losses before it a line has less than 80."""

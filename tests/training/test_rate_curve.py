@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from ckpttool.verbs.lr_find import Point, RateCurve, Smoother, longest_descent
+from ckpttool.training.rate_curve import Point, RateCurve, Smoother, longest_descent
 
 RATES = np.geomspace(1e-6, 10, 101)
 
