@@ -8,6 +8,7 @@ by-name/NAME/1/...                  links to blobs under the files' own names, f
 condemned/, tmp/, index.sqlite      what is being removed, what is being written, and a cache of the manifests
 """
 
+import contextlib
 import os
 import re
 from collections.abc import Iterator
@@ -28,6 +29,8 @@ VARIABLE = "CKPTTOOL_ZOO"
 """The environment's variable that says where the catalogue is."""
 MOST_BYTES = 256 << 20
 """Bytes of a manifest that are read."""
+REMOVED = ".removed"
+"""How the file is named that is left of a removed revision."""
 _HEAD, _LONGEST_TAG = "zoo.json", 32
 _REVISION = re.compile(r"(\d{6,9})\.(json|removed)", re.ASCII)
 _TAG = ".tag"
@@ -180,6 +183,16 @@ class Catalogue:
         except FileNotFoundError as error:
             raise MissingFile(f"{self.root} has no {name}@{revision}") from error
 
+    def rescued(self, sha256: str) -> bool:
+        """Have a blob back that was set aside to be removed, while that is not decided; say whether it is back."""
+        blob = self.inside(self.blob(sha256))
+        for path in self.inside(self.condemned).glob(f"{sha256}.*"):
+            with contextlib.suppress(OSError):  # decided meanwhile
+                blob.parent.mkdir(parents=True, exist_ok=True)
+                path.rename(blob)
+                return True
+        return False
+
     def _read(self, path: Path) -> bytes:
         with plain_files.opened(self.inside(path)) as file:
             text = file.read(MOST_BYTES + 1)
@@ -197,16 +210,24 @@ class Catalogue:
         chosen = selector(which) if isinstance(which, str) else which
         return self.manifest(chosen.name, self.revision_of(chosen))
 
+    def require_entry(self, name: str) -> list[int]:
+        """Return the numbers of the revisions of an entry.
+
+        Raises:
+            UnknownName: there is none of this name.
+        """
+        if not is_name(name) or not (revisions := self.revisions(name)):
+            near = suggestion(name, self.names())
+            raise UnknownName(f"{self.root} has no entry {name}{near}; `ckpttool zoo list` lists them")
+        return revisions
+
     def revision_of(self, chosen: Selector) -> int:
         """Return the number of the revision that is selected.
 
         Raises:
             UnknownName: there is none.
         """
-        name, revisions = chosen.name, self.revisions(chosen.name)
-        if not revisions:
-            near = suggestion(name, self.names())
-            raise UnknownName(f"{self.root} has no entry {name}{near}; `ckpttool zoo list` lists them")
+        name, revisions = chosen.name, self.require_entry(chosen.name)
         if chosen.tag is not None:
             tags = self.tags(name)
             if chosen.tag not in tags:

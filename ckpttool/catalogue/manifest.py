@@ -71,6 +71,7 @@ class Manifest:
     def as_json(self) -> dict[str, Any]:
         """Return it as JSON holds it."""
         plain = {each.name: getattr(self, each.name) for each in fields(self) if each.name not in ("files", "extra")}
+        plain |= {key: list(plain[key]) for key in _ROWS}
         return {"format": FORMAT, **plain, "files": [file.as_json() for file in self.files], **self.extra}
 
     def dumps(self) -> bytes:

@@ -66,7 +66,7 @@ def _place(catalogue: Catalogue, manifest: Manifest, folder: Path) -> None:
             target = new / file.path
             target.parent.mkdir(parents=True, exist_ok=True)
             blob = catalogue.inside(catalogue.blob(file.sha256))
-            if not blob.is_file() or blob.stat().st_size != file.nbytes:
+            if not (blob.is_file() or catalogue.rescued(file.sha256)) or blob.stat().st_size != file.nbytes:
                 raise CorruptCheckpoint(f"{manifest}: the bytes of {file.path} are missing, {blob}")
             link(blob, target)
         link(catalogue.manifest_path(manifest.name, manifest.revision), new / KEPT)

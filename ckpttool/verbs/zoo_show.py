@@ -7,6 +7,7 @@ from typing import Any
 
 from ckpttool.catalogue.layout import Catalogue
 from ckpttool.catalogue.manifest import Manifest
+from ckpttool.core.counts import counted
 from ckpttool.core.tensors import human_size
 
 
@@ -25,9 +26,8 @@ class Shown:
     def title(self) -> str:
         """Return what it is, in one line."""
         own = self.manifest
-        files = f"{len(own.files)} file{'s' * (len(own.files) != 1)}"
-        size = f"{own.parameters} parameters in {len(own.layers)} layers"
-        return f"{own}: {own.family}, {size}, {files}, {human_size(own.nbytes)}"
+        size = f"{counted(own.parameters, 'parameter')} in {counted(len(own.layers), 'layer')}"
+        return f"{own}: {own.family}, {size}, {counted(len(own.files), 'file')}, {human_size(own.nbytes)}"
 
     def lines(self) -> Iterator[str]:
         """Yield it for people."""
@@ -47,7 +47,8 @@ class Shown:
         if own.classes:
             yield f"{len(own.classes)} classes: {', '.join(own.classes[:10])}"
         for layer in own.layers:
-            yield f"layer {layer.get('name')}: {layer.get('kind') or 'layer'}, {layer.get('parameters')} parameters"
+            size = counted(layer.get("parameters") or 0, "parameter")
+            yield f"layer {layer.get('name')}: {layer.get('kind') or 'layer'}, {size}"
         for file in own.files:
             yield f"file {file.path}: {human_size(file.nbytes)}, sha256 {file.sha256[:12]}"
         if text := own.card.get("text"):

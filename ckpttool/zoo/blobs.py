@@ -19,6 +19,8 @@ from ckpttool.zoo.hashing import Follow
 
 PIECE = 4 << 20
 """Bytes that are read, hashed and written at once."""
+ADDING = "adding"
+"""What the file is named after that is in `tmp/` while something is added."""
 AHEAD = 4
 """Pieces that may wait to be hashed."""
 
@@ -39,13 +41,13 @@ def temporary_file(catalogue: Catalogue, name: str) -> Iterator[tuple[Path, Bina
 def at_work(catalogue: Catalogue) -> Iterator[None]:
     """Let it be seen that something is being added: blobs that are newer than this are not collected."""
     sweep(catalogue.temporary)
-    with temporary_file(catalogue, "adding"):
+    with temporary_file(catalogue, ADDING):
         yield
 
 
 def has_blob(catalogue: Catalogue, sha256: str) -> bool:
     """Say whether the bytes of a hash are there."""
-    return plain_files.is_file(catalogue.inside(catalogue.blob(sha256)))
+    return plain_files.is_file(catalogue.inside(catalogue.blob(sha256))) or catalogue.rescued(sha256)
 
 
 def put(catalogue: Catalogue, source: Path, follow: Follow | None = None) -> tuple[str, int]:

@@ -73,15 +73,15 @@ def add(
     return manifest
 
 
-def refuse_twin(catalogue: Catalogue, name: str) -> None:
-    """Refuse a name that is none, or that another entry has but for its case.
+def refuse_twin(catalogue: Catalogue, name: str, but: str = "") -> None:
+    """Refuse a name that is none, or that another entry, `but` for one, has in another case.
 
     Raises:
         CkptError: it is such a name.
     """
     require_name(name)
     for other in catalogue.names():
-        if other != name and other.casefold() == name.casefold():
+        if other not in (name, but) and other.casefold() == name.casefold():
             raise CkptError(
                 f"{name} differs from the entry {other} in case alone, which some systems do not tell: "
                 f"name it {other}, or something else"

@@ -2,6 +2,7 @@
 
 import hashlib
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -15,20 +16,8 @@ from ckpttool.core.errors import CkptError, CorruptCheckpoint, MissingFile, Unkn
 from ckpttool.model.model import Model
 from ckpttool.verbs.zoo_add import zoo_add
 
+Weights = Callable[..., Path]
 MODEL = Path(__file__).parents[2] / "fixtures" / "my_model_final.ckpt"
-
-
-@pytest.fixture(autouse=True)
-def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A catalogue to begin, which is the user's own."""
-    monkeypatch.setenv("CKPTTOOL_ZOO", str(tmp_path / "zoo"))
-    return tmp_path / "zoo"
-
-
-def weights(folder: Path, name: str, **values: float) -> Path:
-    path = folder / name
-    checkpoint.save({key: np.full((3, 2), value, np.float32) for key, value in values.items()}, path)
-    return path
 
 
 def blobs(root: Path) -> list[str]:
@@ -57,15 +46,15 @@ def test_files_and_tensors_are_hashed_by_their_bytes(own: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["a.npz", "a.safetensors", "a.h5", "a.ckpt", "a"])
-def test_a_layer_has_one_hash_in_every_format(tmp_path: Path, name: str) -> None:
-    added = zoo_add(weights(tmp_path, name, x=1.5), "x")
+def test_a_layer_has_one_hash_in_every_format(tmp_path: Path, name: str, weights: Weights) -> None:
+    added = zoo_add(weights(name, x=1.5), "x")
     (row,) = [row for row in added.tensors if row["name"] == "x"]
     assert row["sha256"] == hashlib.sha256(np.full((3, 2), 1.5, np.float32).tobytes()).hexdigest()
     np.testing.assert_array_equal(checkpoint.open("zoo:x")["x"].read(), np.full((3, 2), 1.5))
 
 
-def test_revisions_and_tags(own: Path, tmp_path: Path) -> None:
-    first, second = weights(tmp_path, "a.npz", x=1), weights(tmp_path, "b.npz", x=2)
+def test_revisions_and_tags(own: Path, tmp_path: Path, weights: Weights) -> None:
+    first, second = weights("a.npz", x=1), weights("b.npz", x=2)
     assert zoo_add(first, "x", tags=["good"]).revision == 1
     assert zoo_add(second, "x", tags=["best"]).revision == 2
     found = {which: checkpoint.open(f"zoo:{which}")["x"].read().max() for which in ("x", "x@1", "x:good", "x:best")}
@@ -75,44 +64,46 @@ def test_revisions_and_tags(own: Path, tmp_path: Path) -> None:
     assert Catalogue.open(own).revisions("x") == [1, 2]
 
 
-def test_what_two_entries_have_is_stored_once(own: Path, tmp_path: Path) -> None:
-    path = weights(tmp_path, "a.npz", x=1)
+def test_what_two_entries_have_is_stored_once(own: Path, tmp_path: Path, weights: Weights) -> None:
+    path = weights("a.npz", x=1)
     zoo_add(path, "one")
     zoo_add(path, "two")
     assert len(blobs(own)) == 1
     assert (own / "by-name/one/1/a.npz").samefile(own / "by-name/two/1/a.npz")
 
 
-def test_files_by_their_names_are_made_again(own: Path, tmp_path: Path) -> None:
-    zoo_add(weights(tmp_path, "a.npz", x=1), "x")
+def test_files_by_their_names_are_made_again(own: Path, tmp_path: Path, weights: Weights) -> None:
+    zoo_add(weights("a.npz", x=1), "x")
     shutil.rmtree(own / "by-name")
     assert checkpoint.open("zoo:x")["x"].read().max() == 1
     (own / "by-name/x/1/a.npz").unlink()
     assert checkpoint.open("zoo:x")["x"].read().max() == 1
 
 
-def test_files_of_an_earlier_entry_are_not_taken_for_those_of_a_new_one(own: Path, tmp_path: Path) -> None:
-    zoo_add(weights(tmp_path, "a.npz", x=1), "x")
+def test_files_of_an_earlier_entry_are_not_taken_for_those_of_a_new_one(
+    own: Path, tmp_path: Path, weights: Weights
+) -> None:
+    zoo_add(weights("a.npz", x=1), "x")
     shutil.rmtree(own / "manifests" / "x")
-    zoo_add(weights(tmp_path, "b.npz", x=2), "y")
+    zoo_add(weights("b.npz", x=2), "y")
     (own / "manifests" / "x").mkdir()
     text = Catalogue.open(own).find("y").dumps()
     (own / "manifests/x/000001.json").write_bytes(text)
     assert checkpoint.open("zoo:x")["x"].read().max() == 2
 
 
-def test_lost_bytes_are_said(own: Path, tmp_path: Path) -> None:
-    (file,) = zoo_add(weights(tmp_path, "a.npz", x=1), "x").files
+def test_lost_bytes_are_said(own: Path, tmp_path: Path, weights: Weights) -> None:
+    (file,) = zoo_add(weights("a.npz", x=1), "x").files
     shutil.rmtree(own / "by-name")
     Catalogue.open(own).blob(file.sha256).unlink()
     with pytest.raises(CorruptCheckpoint, match=r"x@1: the bytes of a.npz are missing"):
         path_of("zoo:x")
 
 
-def test_what_is_not_there_is_said(own: Path, tmp_path: Path) -> None:
+def test_what_is_not_there_is_said(own: Path, tmp_path: Path, weights: Weights) -> None:
     with pytest.raises(MissingFile, match="is no catalogue: `ckpttool zoo add` begins one"):
         path_of("zoo:x")
-    zoo_add(weights(tmp_path, "a.npz", x=1), "digits", tags=["best"])
+    zoo_add(weights("a.npz", x=1), "digits", tags=["best"])
     for text, said in {
         "zoo:digit": "no entry digit; nearest: digits",
         "zoo:digits@2": "digits@2: a revision that digits has not; it has 1",
@@ -135,14 +126,14 @@ def test_a_damaged_model_is_not_stored(own: Path, tmp_path: Path) -> None:
     assert list((own / "tmp").iterdir()) == []
 
 
-def test_what_a_newer_version_says_besides_survives(tmp_path: Path) -> None:
-    added = zoo_add(weights(tmp_path, "a.npz", x=1), "x")
+def test_what_a_newer_version_says_besides_survives(tmp_path: Path, weights: Weights) -> None:
+    added = zoo_add(weights("a.npz", x=1), "x")
     again = Manifest.from_json({**added.as_json(), "novel": [1]})
     assert Manifest.loads(again.dumps(), "x", 1).as_json() == {**added.as_json(), "novel": [1]}
 
 
-def test_a_folder_of_something_else_does_not_become_a_catalogue(own: Path, tmp_path: Path) -> None:
+def test_a_folder_of_something_else_does_not_become_a_catalogue(own: Path, tmp_path: Path, weights: Weights) -> None:
     own.mkdir()
     (own / "thesis.txt").touch()
     with pytest.raises(CkptError, match=r"holds thesis.txt and is no catalogue"):
-        zoo_add(weights(tmp_path, "a.npz", x=1), "x")
+        zoo_add(weights("a.npz", x=1), "x")

@@ -9,7 +9,14 @@ from ckpttool.cli.show import errors
 
 SUBCOMMANDS = {
     "add": "add:add",
+    "list": "listing:list_entries",
     "show": "show:show",
+    "history": "history:history",
+    "tag": "tag:tag",
+    "move": "move:move",
+    "remove": "remove:remove",
+    "verify": "verify:verify",
+    "gc": "gc:gc",
 }
 """The subcommands in the order in which help lists them, and the function of each in this folder."""
 

@@ -1,0 +1,69 @@
+"""`ckpttool zoo list`."""
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from ckpttool.cli.options.catalogue import zoo_option
+from ckpttool.cli.options.general import json_option
+from ckpttool.cli.show.tables import print_rows, say
+from ckpttool.core.counts import counted
+from ckpttool.core.tensors import human_size
+from ckpttool.verbs.zoo_list import zoo_list
+
+COLUMNS = ("entry", "tags", "family", "parameters", "size", "license", "metrics", "created")
+
+
+@click.command("list")
+@click.argument("names", metavar="[PATTERN]...", nargs=-1)
+@click.option("--exclude", metavar="RE", help="Leave out names in which this regular expression is found.")
+@click.option(
+    "--filter",
+    "filters",
+    metavar="TEST",
+    multiple=True,
+    help="'parameters<5M', 'size>1GB', 'tag=image', 'license!=mit', 'accuracy>0.9'; all of them must hold.",
+)
+@click.option("--sort", metavar="FIELD[:desc]", multiple=True, help="Order by a field or a metric; may be repeated.")
+@click.option("--all", "every", is_flag=True, help="List every revision, not the latest alone.")
+@zoo_option
+@json_option
+def list_entries(
+    names: tuple[str, ...],
+    exclude: str | None,
+    filters: tuple[str, ...],
+    sort: tuple[str, ...],
+    every: bool,
+    root: Path | None,
+    as_json: bool,
+) -> None:
+    """List the entries of the catalogue whose names are like a PATTERN such as 'resnet*', or all of them.
+
+    A filter is a field or a metric, one of < <= = != >= >, and a value; K, M, B and KB, MB, GB stand behind numbers, *
+    and ? in texts. Fields: name, revision, family, parameters, layers, size, license, task, tag, dataset, library,
+    base_model, created.
+
+    \b
+    Example:
+      ckpttool zoo list 'resnet*' --exclude old --filter 'parameters<50M' --sort accuracy:desc
+    """
+    rows = zoo_list(names, exclude, filters, sort, every, root)
+    print_rows(rows if as_json else map(_shown, rows), COLUMNS, as_json)
+    if damaged := [f"{row['name']}@{row['revision']}" for row in rows if "problem" in row]:
+        named = f"{counted(len(damaged), 'manifest')} cannot be read: {', '.join(damaged[:5])}"
+        say(f"{named}; `ckpttool zoo verify` says why")
+
+
+def _shown(row: dict[str, Any]) -> dict[str, Any]:
+    """Return a row as people read it."""
+    tags = dict.fromkeys([*row.get("named", ()), *row.get("tags", ())])
+    metrics = [f"{name} {value:.6g}" for name, value in row.get("metrics", {}).items()]
+    size = human_size(row["bytes"]) if "bytes" in row else None
+    return {
+        **row,
+        "entry": f"{row['name']}@{row['revision']}",
+        "tags": ", ".join(tags),
+        "size": size,
+        "metrics": ", ".join(metrics),
+    }

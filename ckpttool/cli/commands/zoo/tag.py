@@ -1,0 +1,29 @@
+"""`ckpttool zoo tag`."""
+
+from pathlib import Path
+
+import click
+
+from ckpttool.cli.options.catalogue import entry_argument, zoo_option
+from ckpttool.cli.options.general import json_option
+from ckpttool.cli.show.tables import print_rows
+from ckpttool.verbs.zoo_tag import zoo_tag
+
+
+@click.command()
+@entry_argument
+@click.argument("tags", metavar="[TAG]...", nargs=-1)
+@click.option("-d", "--delete", metavar="TAG", multiple=True, help="Delete a tag of the entry; may be repeated.")
+@zoo_option
+@json_option
+def tag(entry: str, tags: tuple[str, ...], delete: tuple[str, ...], root: Path | None, as_json: bool) -> None:
+    """Have each TAG name a revision of the entry N, which is then read as N:TAG; without any list its tags.
+
+    N@2 is the second revision, N the latest. A tag names one revision: given to another one it is moved.
+
+    \b
+    Example:
+      ckpttool zoo tag digits@2 best
+    """
+    found = zoo_tag(entry, tags, delete, root)
+    print_rows([{"tag": name, "revision": number} for name, number in found.items()], ("tag", "revision"), as_json)

@@ -1,0 +1,35 @@
+"""`ckpttool zoo verify`."""
+
+from dataclasses import asdict
+from pathlib import Path
+
+import click
+
+from ckpttool.cli.options.catalogue import zoo_option
+from ckpttool.cli.options.general import json_option
+from ckpttool.cli.show.tables import exit_unless, print_report, say
+from ckpttool.core.counts import counted
+from ckpttool.core.tensors import human_size
+from ckpttool.verbs.zoo_verify import zoo_verify
+
+COLUMNS = ("entry", "what", "problem")
+
+
+@click.command()
+@click.argument("entry", metavar="[N]", required=False)
+@zoo_option
+@json_option
+def verify(entry: str | None, root: Path | None, as_json: bool) -> None:
+    """Read all of the catalogue, or the entry N: manifests, every byte of their files, and the tensors in them.
+
+    The exit code is 1 if something is not what was stored. Adding the model again puts its bytes back.
+
+    \b
+    Example:
+      ckpttool zoo verify
+    """
+    found = zoo_verify(entry, root)
+    print_report(asdict(found), map(asdict, found.problems), COLUMNS, as_json)
+    read = f"{counted(found.entries, 'revision')}, {counted(found.files, 'file')}, {human_size(found.nbytes)}"
+    say(f"{read}: {counted(len(found.problems), 'problem') if found.problems else 'whole'}")
+    exit_unless(not found.problems)

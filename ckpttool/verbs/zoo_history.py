@@ -1,0 +1,40 @@
+"""The history of an entry: its revisions, and how each differs from the one before."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from ckpttool.catalogue.layout import Catalogue
+from ckpttool.catalogue.manifest import Manifest
+from ckpttool.zoo.index import listed
+
+
+def zoo_history(name: str, root: Path | None = None) -> list[dict[str, Any]]:
+    """Return a row for each revision of an entry, the latest first; `changed` are the tensors that are not as before.
+
+    Raises:
+        UnknownName: there is no such entry.
+        CorruptCheckpoint: a manifest is damaged.
+    """
+    catalogue = Catalogue.open(root)
+    manifests = [catalogue.manifest(name, revision) for revision in catalogue.require_entry(name)]
+    tags = catalogue.tags(name)
+    rows = [
+        {
+            "revision": own.revision,
+            "named": [tag for tag, revision in tags.items() if revision == own.revision],
+            **listed(own),
+            **_difference(before, own),
+        }
+        for before, own in zip([None, *manifests], manifests, strict=False)
+    ]
+    return rows[::-1]
+
+
+def _difference(before: Manifest | None, own: Manifest) -> dict[str, Sequence[str] | None]:
+    if before is None:
+        return {"changed": None, "gone": None}
+    held = {row["name"]: row["sha256"] for row in before.tensors}
+    here = {row["name"]: row["sha256"] for row in own.tensors}
+    changed = [name for name, sha256 in here.items() if held.get(name) != sha256]
+    return {"changed": changed, "gone": [name for name in held if name not in here]}

@@ -1,0 +1,35 @@
+"""Tags: names for revisions of an entry, that can be given to another one."""
+
+import contextlib
+from collections.abc import Iterable
+from pathlib import Path
+
+from ckpttool.catalogue.layout import Catalogue
+from ckpttool.catalogue.names import require_name, selector
+from ckpttool.core.errors import UnknownName
+from ckpttool.core.names import suggestion
+from ckpttool.zoo.store import set_tag
+
+
+def zoo_tag(
+    entry: str, tags: Iterable[str] = (), delete: Iterable[str] = (), root: Path | None = None
+) -> dict[str, int]:
+    """Have tags name a revision of an entry, `N@2` or the latest of `N`; delete others. Return all tags of the entry.
+
+    Raises:
+        UnknownName: there is no such revision, or no tag to delete.
+        CkptError: a tag cannot be one.
+    """
+    catalogue = Catalogue.open(root)
+    which, tags = selector(entry), [require_name(tag, "tag") for tag in tags]
+    revision = catalogue.revision_of(which)
+    held = catalogue.tags(which.name)
+    for tag in (delete := list(delete)):
+        if tag not in held:
+            raise UnknownName(f"{which.name} has no tag {tag}{suggestion(tag, held)}")
+    for tag in tags:
+        set_tag(catalogue, which.name, tag, revision)
+    for tag in delete:
+        with contextlib.suppress(FileNotFoundError):
+            catalogue.inside(catalogue.tag_path(which.name, tag)).unlink()
+    return catalogue.tags(which.name)
