@@ -67,7 +67,7 @@ WITH_TENSORFLOW = [
     case(f"{FINETUNE} --cache --cache-dir cached", "out.ckpt", f"{FINETUNE} --seed 3", "finetune --cache"),
     case(f"{FINETUNE} --to saved-model", "out", f"{FINETUNE} --to saved-model --seed 3", "finetune -> SavedModel"),
 ]
-"""Commands that run graphs; TensorFlow is imported anew in each trial, so only some calls are tried."""
+"""Commands that run graphs; TensorFlow is imported before the trials fork, and run in these alone."""
 
 
 def make_inputs(folder: Path) -> int:

@@ -66,9 +66,9 @@ class Attack:
 
 
 ATTACKS = [
-    Attack("kills.py", part="--every 40"),
+    Attack("kills.py", part="--every 20"),
     Attack("hostile_graphs.py", part="--seconds 120"),
-    Attack("kills.py", part="--every 120 --kinds kill", full="--every 10 --kinds kill", always="--tensorflow"),
+    Attack("kills.py", part="--every 25", always="--tensorflow"),
     Attack("tensorflow_itself.py", part="--every 10"),
     Attack("unsynced.py", part="--every 15"),
     Attack("races.py", part="--rounds 200"),

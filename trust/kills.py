@@ -8,8 +8,10 @@ The command is run once more as if nothing had happened: it must not be refused,
 """
 
 import argparse
+import contextlib
 import gc
 import hashlib
+import importlib
 import json
 import os
 import re
@@ -30,6 +32,7 @@ from ckpttool import checkpoint
 from ckpttool.core.errors import CkptError, MissingFile
 from ckpttool.graph import files
 from ckpttool.lineage.storage import lineage_of
+from ckpttool.runtime.configure import configure_tensorflow
 from ckpttool.training.run import report_path
 
 State = dict[str, Any]
@@ -89,27 +92,12 @@ class Trials:
             self._must([*case.old, "-o", case.output], self.start)
         self.before = self._read(self.start)
         self.fresh()
-        self._must(case.argv(over), self.work)
+        self.calls = self._must(case.argv(over), self.work)
+        """The names of the calls that the command makes."""
         self.after = self._read(self.work)
         self.names = _names(self.work)
         if self.before == self.after or not any(self.after.values()):
             raise SystemExit(f"{case.name}: nothing to tell the outputs apart by: {self.after}")
-
-    def calls(self) -> list[str]:
-        """Return the names of the calls that the command makes."""
-        self.fresh()
-        named = self.work / ".calls"
-
-        def work() -> int:
-            names: list[str] = []
-            os.chdir(self.work)
-            with Faults(seen=names.append).active():
-                run(self.case.argv(self.over))
-            named.write_text(" ".join(names))
-            return 0
-
-        in_child(work)
-        return named.read_text().split()
 
     def trial(self, number: int, kind: str) -> Iterator[str]:
         """Run into a fault, and yield what is bad about what follows."""
@@ -153,10 +141,17 @@ class Trials:
         shutil.rmtree(self._noted, ignore_errors=True)
         shutil.copytree(self.start, self.work)
 
-    def _must(self, argv: list[str], folder: Path) -> None:
-        code, said, _ = self._run_and_read(argv, folder)
+    def _must(self, argv: list[str], folder: Path) -> list[str]:
+        calls: list[str] = []
+
+        def counted() -> tuple[int, str, list[str]]:
+            with Faults(seen=calls.append).active():
+                return *run(argv), calls
+
+        code, said, named = _answer(folder, counted)
         if code:
             raise SystemExit(f"ckpttool {' '.join(argv)}: {said}")
+        return list(named)
 
     def _run_and_read(self, argv: list[str], folder: Path) -> tuple[int, str, State]:
         code, said, state = _answer(folder, lambda: (*run(argv), state_of(self.case.output)))
@@ -185,38 +180,69 @@ def _answer(folder: Path, question: Callable[[], Any]) -> Any:
 
 def _names(folder: Path) -> list[str]:
     """Return the names of all files in a folder, of shards without their counts; and how many counts there are."""
-    names = [str(path.relative_to(folder)) for path in folder.rglob("*") if path.name != ".calls"]
+    names = [str(path.relative_to(folder)) for path in folder.rglob("*")]
     counts = {re.sub(r"-\d+-of-", "-of-", name) for name in names if "-of-" in name}
     plain = {re.sub(r"-\d+-of-\d+", "-of", name) for name in names}
     return [*sorted(plain), f"{len(counts)} kinds of shards"]
 
 
-def attacked(case: Case, inputs: Path, over: bool, options: argparse.Namespace) -> tuple[Counter[str], int]:
-    """Run a case into each fault at every so manieth call, show a line of it, and return what is bad, of how many."""
-    found, count = Counter[str](), 0
+class Grid:
+    """Every Nth point of the grid of all cases, so that a part of it has calls of each place in a run."""
+
+    def __init__(self, kinds: list[str], every: int) -> None:
+        """Take the kinds of faults."""
+        self._kinds, self._every, self._passed = kinds, every, 0
+
+    def points(self, calls: list[str]) -> list[tuple[str, int]]:
+        """Return those of the next case, of which the calls are given: kinds of faults, and numbers of calls."""
+        every = [
+            (kind, number)
+            for kind in self._kinds
+            for number, name in enumerate(calls, 1)
+            if kind not in IN_WRITES or name in WRITES
+        ]
+        first = -self._passed % self._every
+        self._passed += len(every)
+        return every[first :: self._every]
+
+
+def attacked(case: Case, inputs: Path, over: bool, grid: Grid, is_told: bool) -> tuple[Counter[str], int]:
+    """Run a case into its faults, show a line of it, and return what is bad, of how many."""
+    found = Counter[str]()
     trials = Trials(case, inputs, over)
-    calls = trials.calls()
-    for kind in options.kinds.split(","):
-        for number, name in list(enumerate(calls, 1))[:: options.every]:
-            if kind in IN_WRITES and name not in WRITES:
-                continue
-            problems = list(trials.trial(number, kind))
-            found.update(problems)
-            count += 1
-            if problems and options.verbose:
-                show(f"  {kind} at {number}: {', '.join(problems)}")
+    calls, points = trials.calls, grid.points(trials.calls)
+    for kind, number in points:
+        problems = list(trials.trial(number, kind))
+        found.update(problems)
+        if problems and is_told:
+            show(f"  {kind} at {number}: {', '.join(problems)}")
     trials.close()
     others = sum(found[key] for key in found if key not in ("lost", "mixed", "left", "refused"))
     figures = f"{found['lost']:5} {found['mixed']:5} {found['left']:5} {found['refused']:7} {others:5}"
-    show(f"{case.name:42} {'over' if over else 'fresh':5} {len(calls):5} {count:6} {figures}")
-    return found, count
+    show(f"{case.name:42} {'over' if over else 'fresh':5} {len(calls):5} {len(points):6} {figures}")
+    return found, len(points)
 
 
-def import_what_is_used(cases: list[Case], inputs: Path) -> None:
-    """Run cases in this process, which then has imported what its children will need, and remove what they write."""
-    for each in cases:
-        run([*each.arguments, "-o", f"warm-{each.output}"])
-        state_of(f"warm-{each.output}")
+def import_what_is_used(cases: list[Case], inputs: Path, with_tensorflow: bool) -> None:
+    """Run cases, have this process import what its children will need, and remove what was written.
+
+    A process that has run TensorFlow cannot be forked, one that has imported it can: so those run in a child first.
+    """
+
+    def imported() -> list[str]:
+        known = {*sys.modules}
+        for each in cases:
+            run([*each.arguments, "-o", f"warm-{each.output}"])
+            state_of(f"warm-{each.output}")
+        return [name for name in sys.modules if name not in known]
+
+    if with_tensorflow:
+        configure_tensorflow()
+        for name in _answer(inputs, imported):
+            with contextlib.suppress(ImportError):  # a name that a module has given itself
+                importlib.import_module(name)
+    else:
+        imported()
     for path in inputs.glob("warm-*"):
         shutil.rmtree(path) if path.is_dir() else path.unlink()
     (inputs / "checkpoint").unlink(missing_ok=True)
@@ -226,7 +252,7 @@ def main_() -> int:
     """Run the trials, print a table, and return whether anything was bad."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("only", nargs="*", help="cases whose names contain one of these")
-    parser.add_argument("--every", type=int, default=1, help="every Nth call, to be quick")
+    parser.add_argument("--every", type=int, default=1, help="every Nth point, to be quick")
     parser.add_argument("--tensorflow", action="store_true", help="the commands that run graphs, in place of others")
     parser.add_argument("--kinds", default=",".join(KINDS))
     parser.add_argument("--verbose", action="store_true")
@@ -238,12 +264,13 @@ def main_() -> int:
         inputs = Path(folder, "inputs")
         inputs.mkdir()
         make_inputs(inputs)
-        import_what_is_used([] if options.tensorflow else cases, inputs)
+        import_what_is_used(cases, inputs, options.tensorflow)
         gc.freeze()
         chosen = [each for each in cases if not options.only or any(word in each.name for word in options.only)]
         show(f"{'command':42} {'over':5} calls trials  lost mixed  left refused other")
+        grid = Grid(options.kinds.split(","), options.every)
         for each, over in product(chosen, (False, True)):
-            found, count = attacked(each, inputs, over, options)
+            found, count = attacked(each, inputs, over, grid, options.verbose)
             bad, trials = bad + found, trials + count
     note = f"{dict(bad) or 'nothing lost, mixed, left or refused'}"
     show(f"{trials} trials in {time.monotonic() - begin:.0f} s: {note}")
