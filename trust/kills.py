@@ -21,6 +21,7 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from functools import partial
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -228,24 +229,22 @@ def import_what_is_used(cases: list[Case], inputs: Path, with_tensorflow: bool) 
 
     A process that has run TensorFlow cannot be forked, one that has imported it can: so those run in a child first.
     """
+    before = {*inputs.iterdir()}
 
-    def imported() -> list[str]:
+    def imported(case: Case) -> list[str]:
         known = {*sys.modules}
-        for each in cases:
-            run([*each.arguments, "-o", f"warm-{each.output}"])
-            state_of(f"warm-{each.output}")
+        run([*case.arguments, "-o", f"warm-{case.output}"])
+        state_of(f"warm-{case.output}")
         return [name for name in sys.modules if name not in known]
 
     if with_tensorflow:
         configure_tensorflow()
-        for name in _answer(inputs, imported):
+    for each in cases:
+        for name in _answer(inputs, partial(imported, each)) if with_tensorflow else imported(each):
             with contextlib.suppress(ImportError):  # a name that a module has given itself
                 importlib.import_module(name)
-    else:
-        imported()
-    for path in inputs.glob("warm-*"):
+    for path in {*inputs.iterdir()} - before:
         shutil.rmtree(path) if path.is_dir() else path.unlink()
-    (inputs / "checkpoint").unlink(missing_ok=True)
 
 
 def main_() -> int:

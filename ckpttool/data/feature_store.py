@@ -4,6 +4,7 @@ One folder per entry, named by its key, which says all that the features depend 
 entry without one is not there. The folder is the user's own; the `.npy` files in it can be read by NumPy.
 """
 
+import contextlib
 import hashlib
 import json
 import os
@@ -18,7 +19,7 @@ import numpy as np
 from ckpttool.core.counts import counted
 from ckpttool.core.errors import CkptError, CorruptCheckpoint, MissingFile
 from ckpttool.data.feature_files import RowType, Stored, checksum, feature_bytes, from_facts, read_json, stored
-from ckpttool.data.feature_writer import DURABLE_EVERY, MANIFEST, Writer
+from ckpttool.data.feature_writer import DURABLE_EVERY, MANIFEST, PROGRESS, Writer
 
 __all__ = ["Entry", "FeatureStore", "Writer", "cache_key", "default_root", "feature_bytes"]
 
@@ -97,6 +98,8 @@ class Entry:
         manifest = self.manifest
         if manifest is None:
             raise MissingFile(f"{self.path} is no complete entry of the feature cache")
+        with contextlib.suppress(OSError):  # mostly there is none: of a fill that ended as it was complete
+            (self.path / PROGRESS).unlink()
         rows, tensors = manifest["rows"], _tensors(manifest)
         for tensor, facts in zip(tensors, manifest["tensors"], strict=True):
             self._check(tensor, rows, facts["crc32c"] if verify else None)

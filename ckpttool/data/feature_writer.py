@@ -101,10 +101,11 @@ class Writer:
         self._release()
 
     def close(self) -> None:
-        """Stop; what was appended stays for a later fill to go on from."""
+        """Stop; what was appended stays for a later fill to go on from, if the entry is not complete."""
         if self._lock is not None:
             try:
-                self._record()
+                if not (self.path / MANIFEST).exists():
+                    self._record()
             finally:
                 self._release()
 

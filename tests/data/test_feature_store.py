@@ -1,5 +1,6 @@
 """The feature cache: filled once, whole or absent, and filled on where an interrupted run was durable."""
 
+import errno
 import json
 import shutil
 import subprocess
@@ -17,6 +18,7 @@ from platformdirs.unix import Unix
 
 from ckpttool.core.errors import CkptError, CorruptCheckpoint, MissingFile
 from ckpttool.data import feature_writer
+from ckpttool.data.feature_files import write_json
 from ckpttool.data.feature_store import Entry, FeatureStore, cache_key, default_root, feature_bytes
 
 RELU = "dnn/hidden2/Relu:0"
@@ -180,6 +182,32 @@ def test_a_fill_goes_on_from_whole_rows_only(entry: Entry, harm: Any) -> None:
     with entry.fill(TENSORS, ROWS) as writer:
         assert writer.resume_row == 0
     assert_whole(fill(entry))
+
+
+def test_a_fill_that_fails_once_its_entry_is_complete_leaves_nothing_beside_it(
+    entry: Entry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The folder cannot be put on the disk after the manifest was."""
+
+    def write_and_fail(path: Path, facts: dict[str, Any]) -> None:
+        write_json(path, facts)
+        raise OSError(errno.EIO, "no")
+
+    with monkeypatch.context() as patched, pytest.raises(OSError, match="no"):
+        patched.setattr(feature_writer, "write_json", write_and_fail)
+        fill(entry)
+    assert_whole(entry)
+    assert not (entry.path / "progress.json").exists()
+
+
+def test_what_a_fill_left_that_was_killed_as_it_ended_goes_when_its_entry_is_opened(entry: Entry) -> None:
+    with entry.fill(TENSORS, ROWS) as writer:
+        writer.append(part(0, 30))
+    kept = (entry.path / "progress.json").read_bytes()
+    fill(entry)
+    (entry.path / "progress.json").write_bytes(kept)
+    assert_whole(entry)
+    assert not (entry.path / "progress.json").exists()
 
 
 def test_a_fill_of_something_else_starts_anew(entry: Entry) -> None:
