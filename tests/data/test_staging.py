@@ -44,7 +44,7 @@ def test_a_flipped_bit_has_them_decoded_again(made, file, caplog):
     size = (folder / file).stat().st_size
     for times, at in enumerate(range(0, size, max(1, size // 7)), 2):
         data = bytearray((folder / file).read_bytes())
-        data[at] ^= 4
+        data[min(at, len(data) - 1)] ^= 4  # a time in it may have fewer digits
         (folder / file).write_bytes(data)
         rows, facts, decoded, _ = made()
         np.testing.assert_array_equal(rows, ROWS)
