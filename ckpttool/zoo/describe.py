@@ -25,12 +25,13 @@ class Facts:
     held: checkpoint.Checkpoint
     tensors: Sequence[Row] = ()
     layers: Sequence[Row] = ()
-    inputs: Sequence[Row] = ()
-    outputs: Sequence[Row] = ()
+    inputs: Sequence[Row] = field(default_factory=list)
+    outputs: Sequence[Row] = field(default_factory=list)
     parameters: int = 0
     preprocess: str | None = None
     classes: Sequence[str] | None = None
     lineage: Row = field(default_factory=dict)
+    library: str | None = None
 
 
 def described(path: Path) -> Facts:

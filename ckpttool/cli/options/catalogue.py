@@ -24,6 +24,12 @@ card_options = together(
     click.option(
         "--dataset", "datasets", metavar="NAME", multiple=True, help="What it was trained on; may be repeated."
     ),
-    click.option("--card", metavar="FILE", type=click.Path(path_type=Path), help="A text on it, in Markdown."),
+    click.option("--base-model", metavar="NAME", help="What it was made of: an entry, or a model of the Hub."),
+    click.option(
+        "--card",
+        metavar="FILE",
+        type=click.Path(path_type=Path),
+        help="A card: Markdown, with or without a head in YAML as the Hub's have it.",
+    ),
 )
 """What a user says of a model: fields of a card of Hugging Face."""
