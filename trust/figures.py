@@ -77,6 +77,7 @@ ATTACKS = [
     Attack("servers.py", part="--every 5"),
     Attack("resumed.py", part="--points 6", full="--points 200"),
     Attack("fuzz.py", part="--seconds 2", full="--atheris --seconds 600"),
+    Attack("mutations.py", part="--every 6 --seconds 60"),
     Attack("acting_models.py", part="--every 5"),
 ]
 """The longest first. Options of a part bound the grid."""

@@ -66,9 +66,6 @@ GROUPS = {
         ("search/test_differences.py",),
         functions=("by_seed", "Differences.between"),
     ),
-}
-"""Those that are tried unless others are named: every survivor stands with its reason in `survivors.txt`."""
-BY_NAME = {
     "wire": Group(
         ("formats/wire",),
         (
@@ -81,6 +78,13 @@ BY_NAME = {
         tuple(f"formats/reading/{name}.py" for name in READING),
         ("formats/reading",),
     ),
+    "prefix": Group(
+        ("formats/tensorflow/prefix.py",),
+        ("formats/tensorflow/test_prefix.py",),
+    ),
+}
+"""Those that are tried unless others are named: every survivor stands with its reason in `survivors.txt`."""
+BY_NAME = {
     "bundle": Group(
         tuple(f"formats/tensorflow/{name}.py" for name in BUNDLE),
         (
@@ -88,20 +92,16 @@ BY_NAME = {
             "formats/test_copying.py",
         ),
     ),
-    "prefix": Group(
-        ("formats/tensorflow/prefix.py",),
-        ("formats/tensorflow/test_prefix.py",),
-    ),
     "saved-model": Group(
         ("formats/tensorflow/saved_model.py", "formats/tensorflow/object_checkpoint.py"),
-        ("formats/tensorflow",),
+        ("formats/tensorflow/test_saved_model.py", "formats/tensorflow/test_object_checkpoint.py"),
         slowest=6.0,
         imports=TENSORFLOW,
     ),
-    "hdf5": Group(("formats/hdf5",), ("formats/hdf5", "formats/keras/test_archive.py"), slowest=1.0),
+    "hdf5": Group(("formats/hdf5",), ("formats/hdf5",), slowest=1.0),
     "keras": Group(
         tuple(f"formats/keras/{name}.py" for name in ("archive", "copy", "weights", "writing")),
-        ("formats/keras",),
+        tuple(f"formats/keras/test_{name}.py" for name in ("archive", "weights", "writing")),
     ),
     "model": Group(
         ("model/model.py", "model/families.py"),

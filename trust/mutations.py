@@ -53,7 +53,7 @@ TOLD = os.dup(2)
 
 
 class Reached(NamedTuple):
-    """What a test did without a mutant: its place, what it took of the processor, and the lines that it reached."""
+    """What a test did without a mutant: its place, what it took while followed, and the lines that it reached."""
 
     place: int
     seconds: float
@@ -137,8 +137,8 @@ class Tester:
             raise RuntimeError("tests cannot be collected")
         chosen = self._chosen()
         paths = {str(source.path) for source, _, _ in chosen}
-        times = {at: took for at, took in in_child(lambda: _timed(session)).items() if took <= self._group.slowest}
-        reached = in_child(lambda: list(_baseline(session, paths, times)))
+        followed = in_child(lambda: list(_baseline(session, paths)))
+        reached = [each for each in followed if each.seconds <= self._group.slowest]
         known = _known_functions(paths)
         for source, number, mutant in chosen:
             tests = [each for each in reached if not each.lines.get(str(source.path), set()).isdisjoint(mutant.lines)]
@@ -220,21 +220,9 @@ def _be_quiet() -> None:
     os.dup2(nowhere, 2)
 
 
-def _timed(session: pytest.Session) -> dict[int, float]:
-    """Run each test, and return what those that pass take of the processor."""
-    found: dict[int, float] = {}
+def _baseline(session: pytest.Session, paths: set[str]) -> Iterator[Reached]:
+    """Run each test, and yield which lines those reach that pass; to follow them takes some times as long."""
     for place, item in enumerate(session.items):
-        begin = time.process_time()
-        if _passes(item):
-            found[place] = time.process_time() - begin
-        else:
-            os.write(TOLD, f"  fails without any mutant: {item.nodeid}\n".encode())
-    return found
-
-
-def _baseline(session: pytest.Session, paths: set[str], times: dict[int, float]) -> Iterator[Reached]:
-    """Run tests again, and yield which lines they reach: to follow them takes many times as long."""
-    for place, seconds in times.items():
         lines: dict[str, set[int]] = {}
 
         def local(frame: types.FrameType, event: str, _: Any, lines: dict[str, set[int]] = lines) -> Any:
@@ -244,13 +232,16 @@ def _baseline(session: pytest.Session, paths: set[str], times: dict[int, float])
         def tracer(frame: types.FrameType, event: str, argument: Any, local: Any = local) -> Any:
             return local(frame, event, argument) if frame.f_code.co_filename in paths else None
 
+        begin = time.process_time()
         sys.settrace(tracer)
         threading.settrace(tracer)
-        _passes(session.items[place])
+        passes = _passes(item)
         sys.settrace(None)
         threading.settrace(None)  # type: ignore[arg-type]
-        if lines:
-            yield Reached(place, seconds, lines)
+        if not passes:
+            os.write(TOLD, f"  fails without any mutant: {item.nodeid}\n".encode())
+        elif lines:
+            yield Reached(place, time.process_time() - begin, lines)
 
 
 def tried(group: Group, every: int, matching: str) -> list[Tried]:

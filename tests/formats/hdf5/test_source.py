@@ -1,6 +1,8 @@
 """Where an HDF5 file lies: behind a user block, in a part of a file, with bytes after its end; h5py makes the files."""
 
 import io
+import zipfile
+from contextlib import nullcontext
 from pathlib import Path
 
 import h5py
@@ -16,7 +18,10 @@ from ckpttool.formats.hdf5.source import (
     end_address,
     is_hdf5,
     opened,
+    stamp_of,
 )
+from ckpttool.formats.hdf5.tree import walk
+from ckpttool.formats.reading.archive import MemberInPlace, members
 
 
 def hdf5(path: Path, **options: object) -> Path:
@@ -124,3 +129,26 @@ def test_a_file_that_changed_since_it_was_found_is_told_and_damage_is_one_line(t
     (tmp_path / "w.h5").write_bytes(b"x" * 4000)
     with pytest.raises(CorruptCheckpoint, match=r"w\.h5 changed while it was read"), opened(source):
         pass
+
+
+def test_a_member_of_an_archive_is_whole_before_a_value_is_used(tmp_path: Path) -> None:
+    """The list of what is in it may be read without that, so that a large one is listed at once."""
+    path, data = tmp_path / "x.zip", hdf5(tmp_path / "w.h5", userblock_size=0).read_bytes()
+    with zipfile.ZipFile(path, "w") as out:
+        out.writestr("w.h5", data)
+    raw, info = path.read_bytes(), members(path)["w.h5"]
+    values = np.arange(3).tobytes()
+    for stored, whole in ((raw, True), (raw.replace(values, values[::-1]), False)):
+        path.write_bytes(stored)
+        member = MemberInPlace(path, info)
+        source = Hdf5Source(path, info.file_size, member.start, stamp_of(path), member=member)
+        with opened(source) as file:
+            assert list(file) == ["w"]
+        tensor = walk(source).tensors["w"]
+        with nullcontext() if whole else pytest.raises(CorruptCheckpoint, match=r"w\.h5 is damaged: the checksum"):
+            assert tensor.read().tolist() == [0, 1, 2]
+        with (
+            nullcontext() if whole else pytest.raises(CorruptCheckpoint, match=r"w\.h5 is damaged: the checksum"),
+            opened(source, "w") as file,
+        ):
+            assert file["w"][()].tolist() == [0, 1, 2]
