@@ -80,7 +80,7 @@ def diagnose(
         raise PlanError(f"`rows` must be 1 or more, found {rows}")
     bound = Bound.of(model, roles, ("inputs", "labels", "loss"), classes, objective).preprocessing(preprocess)
     graph = bound.model.graph
-    probes = probes_of(graph, needed_role(graph, bound.roles, "loss"))
+    probes = probes_of(graph, _loss_of(bound))
     held_out = Which(None, valid, group, seed).rule(RunReport.beside(model.path)) or HeldOut()
     bound = bound.with_training_rows(data, held_out, features)
     bound = replace(bound, splits=bound.splits[:1])
@@ -93,6 +93,20 @@ def diagnose(
     callback.on_notes([*bound.notes, *spare, *odd_rows(bound)])
     weights = _run(bound, probes, batches)
     return with_verdicts([probe.diagnosis(weights) for probe in probes])
+
+
+def _loss_of(bound: Bound) -> str:
+    """Return the name of the loss, by which gradients are told.
+
+    Raises:
+        GraphError: there is none, as where layers were pretrained; the message has what judges these as they are.
+    """
+    try:
+        return needed_role(bound.model.graph, bound.roles, "loss")
+    except GraphError as error:
+        raise GraphError(
+            f"{error}; `search(quick)` says what each layer is worth for labelled rows as it is"
+        ) from error
 
 
 def probes_of(graph: Graph, loss: str) -> list[Probe]:

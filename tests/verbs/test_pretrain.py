@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from ckpttool import checkpoint
-from ckpttool.core.errors import CkptError, ExistingOutput, PlanError
+from ckpttool.core.errors import CkptError, ExistingOutput, GraphError, PlanError
 from ckpttool.data.batches import by_twos, epoch_order
 from ckpttool.model.model import Model
 from ckpttool.runtime.pretraining.methods import PretrainingMethod
@@ -18,8 +18,10 @@ from ckpttool.runtime.recipe import Recipe
 from ckpttool.training.callbacks.callback import Callback
 from ckpttool.training.loop import Interrupt, Interrupted
 from ckpttool.training.options import Options
+from ckpttool.verbs.diagnose import diagnose
 from ckpttool.verbs.pretrain import Pretrained, pretrain
 from ckpttool.verbs.reuse import plan_reuse
+from ckpttool.verbs.search_quick import search_quick
 
 OPTIONS = Options(epochs=2, batch_size=20, recipe=Recipe("adam(0.01)"), seed=3)
 LAYERS = "hidden1 = dense(5, tanh); hidden2 = dense(3, tanh)"
@@ -234,3 +236,22 @@ def test_images_in_folders_of_classes_need_not_have_as_many_outputs(
     layers = "flat = flatten(); code = dense(3)"
     done = run(data=tmp_path / "images", text=text, layers=layers, shape=(6, 6, 1), options={"batch_size": 8, **group})
     assert [stage["layer"] for stage in done.stages] == ["code"]
+
+
+def test_what_the_layers_are_worth_is_said_by_what_the_diagnosis_names(
+    run: Callable[..., Pretrained], tmp_path: Path
+) -> None:
+    """Bare layers have no loss; a search by scores takes them as they are, the diagnosis with a new head."""
+    labels = np.arange(200) % 4
+    centres = np.random.default_rng(0).normal(size=(4, 6))
+    rows = centres[labels] + np.random.default_rng(1).normal(size=(200, 6)) / 4
+    np.savez(tmp_path / "few.npz", x_train=rows.astype(np.float32), y_train=labels)
+    run(data=tmp_path / "few.npz")
+    bare = Model.open(tmp_path / "out.ckpt")
+    with pytest.raises(GraphError, match=r"a new head with `reuse`; `search\(quick\)` says what each layer is worth"):
+        diagnose(bare, tmp_path / "few.npz")
+    scored = search_quick(bare, tmp_path / "few.npz").ranking.depths
+    assert [depth.features.depth.layers for depth in scored] == [(), ("hidden1",), ("hidden2",)]
+    plan_reuse(bare, "hidden.*", head="outputs = dense(4)").write(tmp_path / "headed.ckpt")
+    found = diagnose(Model.open(tmp_path / "headed.ckpt"), tmp_path / "few.npz")
+    assert [layer.layer for layer in found] == ["hidden1", "hidden2", "outputs"]
