@@ -118,8 +118,10 @@ def colours_of(split: Split, name: str, channels: int) -> Colours | None:
     return Colours(tuple(map(tuple, matrix.tolist())), tuple(black.tolist()))
 
 
-def input_of_images(split: Split) -> str:
+def input_of_images(split: Split, asked: str = "`augment`") -> str:
     """Return the input whose rows are images: the only one, or the first of which a row has two dimensions or more.
+
+    `asked` is what needs images, for messages.
 
     Raises:
         PlanError: there are several, and none of them has.
@@ -127,7 +129,8 @@ def input_of_images(split: Split) -> str:
     names = list(split.inputs)
     images = names if len(names) == 1 else [name for name in names if any(len(row) > 1 for row in _shapes(split, name))]
     if not images:
-        raise PlanError(f"`augment`: rows of {', '.join(names)} are flat: which are images is not known; leave it out")
+        without = "; leave it out" if asked == "`augment`" else ""
+        raise PlanError(f"{asked}: rows of {', '.join(names)} are flat: which are images is not known{without}")
     return images[0]
 
 

@@ -15,8 +15,7 @@ from ckpttool.graph.contents.stored import stored_tensors
 from ckpttool.graph.core import Graph
 from ckpttool.graph.roles.resolve import find_roles, with_roles
 from ckpttool.model.model import Model
-from ckpttool.runtime.augmenter import Augmenter
-from ckpttool.runtime.pretraining.graphs import DECODER, Floor, rows_alone, with_layers, with_method
+from ckpttool.runtime.pretraining.graphs import DECODER, Floor, Images, rows_alone, with_layers, with_method
 from ckpttool.runtime.pretraining.method import Method
 from ckpttool.runtime.spec import LayerSpec
 from ckpttool.runtime.state import fresh_tensors
@@ -74,27 +73,20 @@ def stages_of(
     return [*stages, Stage((), (), tuple(stages))] if end_to_end else stages, tuple(waiting)
 
 
-@dataclass(frozen=True)
-class Views:
-    """How rows are laid out as images (height, width, channels), and what makes views of them, where that is known."""
+def images_for(method: Method, split: Split, shape: Sequence[int] | None, options: Options) -> Images | None:
+    """Return which rows are images, and what makes views of them; None for a method that does not ask.
 
-    images: tuple[int, int, int] | None = None
-    augmenter: Augmenter | None = None
-
-    @classmethod
-    def of(cls, method: Method, split: Split, shape: Sequence[int] | None, options: Options) -> Self:
-        """Return the views of rows that a method asks for.
-
-        Raises:
-            PlanError: the rows are no images that are known, or nothing is said that could be done to them.
-        """
-        if not method.on_images:
-            return cls()
-        layout = options.image_shape or (shape if shape and len(shape) > 1 else None)
-        augmentation = augmentation_of(options.augment, split, layout, options.seed) if method.augments else None
-        augmenter = augmentation.augmenter if augmentation else None
-        name = input_of_images(split)
-        return cls(image_shape_of(split, name, layout, f"`method` {method.name}"), augmenter)
+    Raises:
+        PlanError: the rows are no images that are known, or nothing is said that could be done to them.
+    """
+    if not method.on_images:
+        return None
+    layout = options.image_shape or (shape if shape and len(shape) > 1 else None)
+    augmentation = augmentation_of(options.augment, split, layout, options.seed) if method.augments else None
+    asked = f"`method` {method.name}"
+    name = input_of_images(split, asked)
+    images = image_shape_of(split, name, layout, asked)
+    return Images(f"{name}:0", images, augmentation.augmenter if augmentation else None)
 
 
 @dataclass(frozen=True)
@@ -151,7 +143,9 @@ class Grown:
         """Return these with the values that others have found for their variables."""
         return replace(self, values={name: values[name] for name in self.values})
 
-    def to_train(self, method: Method, stage: Stage, seed: int, views: Views, known: Mapping[str, Tensor]) -> Model:
+    def to_train(
+        self, method: Method, stage: Stage, seed: int, images: Images | None, known: Mapping[str, Tensor]
+    ) -> Model:
         """Return the model that trains a stage by a method: its layers, what they see, and the method's loss.
 
         Of what the method puts on them, variables whose values are `known` begin with these.
@@ -160,9 +154,9 @@ class Grown:
             PlanError: the layers are of no kind that the method is for.
         """
         floors = self._floors(stage) if method.layerwise else []
-        (rows,) = find_roles(self.graph, needed=("inputs",)).inputs
-        given = rows if not floors else self.bottom if stage.together else floors[0].given
-        graph = with_method(self.graph, method, given, self.top, floors, seed, views.images, views.augmenter)
+        alone = floors[0].given if floors and not stage.together else self.bottom
+        given = [alone] if method.layerwise else find_roles(self.graph, needed=("inputs",)).inputs
+        graph = with_method(self.graph, method, given, self.top, floors, seed, images)
         new = [name for name in stored_tensors(graph) if name not in self.values]
         begun = {name: known[name] for name in new if name in known}
         fresh = fresh_tensors(graph, [name for name in new if name not in known], seed, self.values)

@@ -1,8 +1,9 @@
 """Pretraining: lower layers are trained on rows without labels, or by a task whose labels are free, to be reused."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Self
 
@@ -20,7 +21,7 @@ from ckpttool.lineage.output import staged_output
 from ckpttool.lineage.provenance import Command
 from ckpttool.model.families import Contents, ModelWriter, writer_for
 from ckpttool.model.model import Model
-from ckpttool.runtime.pretraining.graphs import INPUTS, LABELS, rows_alone
+from ckpttool.runtime.pretraining.graphs import INPUTS, LABELS, Images, rows_alone
 from ckpttool.runtime.pretraining.methods import PretrainingMethod
 from ckpttool.runtime.recipe import Recipe
 from ckpttool.runtime.spec import LayerSpec, parse
@@ -30,10 +31,10 @@ from ckpttool.training.callbacks.recording import Recording, history_path, write
 from ckpttool.training.collapse import Representation, representation_of
 from ckpttool.training.loop import Interrupt
 from ckpttool.training.options import Options
-from ckpttool.training.pretraining import Grown, Stage, Views, stages_of
+from ckpttool.training.pretraining import Grown, Stage, images_for, stages_of
 from ckpttool.training.pretraining_record import PretrainingRecord
 from ckpttool.training.reconstruction import Trained
-from ckpttool.training.run import report_path, write_report
+from ckpttool.training.run import Run, report_path, write_report
 from ckpttool.training.unfinished import unfinished
 from ckpttool.verbs.finetune import MAY_CHANGE, finetune
 
@@ -119,8 +120,7 @@ def pretrain(
     writer, callback = _checked_writer(model, output, to, overwrite), CallbackList(callbacks)
     task = _Task.of(data, layers, method, with_defaults(options), shape, model, after, end_to_end)
     record = PretrainingRecord.of(recording, task.stages, overwrite, resume)
-    grown, done, trained = task.start, list[Mapping[str, Any]](), list[Trained]()
-    callback.on_notes(grown.notes)
+    callback.on_notes(task.start.notes)
     asked = task.asked | {
         "layers": layers,
         "data": str(data),
@@ -128,32 +128,50 @@ def pretrain(
         "after": after,
         "end_to_end": end_to_end,
     }
+    run = partial(finetune, overwrite=True, callbacks=callbacks, resume=resume, command=command, interrupt=interrupt)
     with unfinished(output.with_name(f"{output.name}.stages"), asked, resume, overwrite) as folder:
-        for number, stage in enumerate(task.stages):
-            place = folder / f"{number + 1}.ckpt"
-            begun, grown, own = task.stage(number, grown, trained)
-            if not report_path(place).exists():
-                callback.on_notes(
-                    [f"{stage.name}, {number + 1} of {len(task.stages)}: the loss is the {method.measure}"]
-                )
-                kept = record.stages[stage.name]
-                finetune(begun, data, own, place, True, callbacks, resume, None, kept, command, interrupt)
-            values = checkpoint.open(place)
-            grown = grown.with_values(values)
-            found = representation_of(Model(place, grown.graph, Checkpoint.of(grown.values)), grown.top, task.bound)
-            callback.on_notes(found.notes(stage.name, method.helps))
-            done.append(_figures(stage.name, place, found))
-            trained.append(Trained(stage, replace(begun, checkpoint=values), grown.top))
-        pretrained, grown = Pretrained(method, done), grown.with_stage(task.rest, task.options.seed)
+        done = _trained(task, folder, record, partial(run, data=data), callback)
+        pretrained, grown = Pretrained(method, done.told), done.grown.with_stage(task.rest, task.options.seed)
         graph = with_preprocessing_text(grown.graph, task.bound.trained_preprocessing)
         contents = Contents(graph, grown.values, model.provenance if model else None, command)
-        facts = {"model": asked["from"], "data": _report(place)["data"], "options": asked}
+        facts = {"model": asked["from"], "data": _report(_place(folder, 0))["data"], "options": asked}
         with staged_output(output, writer, overwrite, _beside(output)) as prefix:
             callback.on_notes(writer.write(contents, prefix, False).notes)
-            write_histories(prefix, {stage["layer"]: stage["history"] for stage in done})
+            write_histories(prefix, {stage["layer"]: stage["history"] for stage in done.told})
             write_report(prefix, {**facts, **pretrained.summary()})
-        record.draw(f"{output.name}: {method}", method, done, [] if model else trained, task.bound, task.layout)
+        drawn = () if model else done.trained
+        record.draw(f"{output.name}: {method}", method, done.told, drawn, task.bound, task.layout)
     return pretrained
+
+
+@dataclass(frozen=True)
+class _Done:
+    """The stages that are done: the layers up to the last, what is told of each, and each with its method on it."""
+
+    grown: Grown
+    told: tuple[Mapping[str, Any], ...] = ()
+    trained: tuple[Trained, ...] = ()
+
+
+def _trained(
+    task: "_Task", folder: Path, record: PretrainingRecord, train: Callable[..., Run], callback: CallbackList
+) -> _Done:
+    """Train the stages one after the other; those that are done already are kept."""
+    done = _Done(task.start)
+    for number, stage in enumerate(task.stages):
+        place = _place(folder, number)
+        begun, grown, options = task.stage(number, done.grown, done.trained)
+        if not report_path(place).exists():
+            which = f"{stage.name}, {number + 1} of {len(task.stages)}"
+            callback.on_notes([f"{which}: the loss is the {task.method.measure}"])
+            train(begun, options=options, output=place, recording=record.stages[stage.name])
+        values = checkpoint.open(place)
+        grown = grown.with_values(values)
+        found = representation_of(Model(place, grown.graph, Checkpoint.of(grown.values)), grown.top, task.bound)
+        callback.on_notes(found.notes(stage.name, task.method.helps))
+        trained = Trained(stage, replace(begun, checkpoint=values), grown.top)
+        done = _Done(grown, (*done.told, _figures(stage.name, place, found)), (*done.trained, trained))
+    return done
 
 
 @dataclass(frozen=True)
@@ -167,7 +185,7 @@ class _Task:
     rest: Sequence[LayerSpec]
     start: Grown
     bound: Bound
-    views: Views
+    images: Images | None
 
     @classmethod
     def of(
@@ -190,8 +208,8 @@ class _Task:
             raise PlanError("nothing to train: specify `layers`, or a `model` whose layers are trained")
         stages, rest = stages_of(parse(layers) if layers else [], method, end_to_end)
         start, bound, options = _begun(data, method, options, shape, model, after)
-        views = Views.of(method, bound.splits[0], shape, options)
-        return cls(method, options, shape, stages, rest, start, bound, views)
+        images = images_for(method, bound.splits[0], shape, options)
+        return cls(method, options, shape, stages, rest, start, bound, images)
 
     @property
     def asked(self) -> dict[str, Any]:
@@ -215,7 +233,7 @@ class _Task:
         frozen = below.values if self.method.layerwise else {}
         grown = grown.with_stage(stage.before, seed).with_stage(stage.layers, seed + number)
         decoders = {name: tensor for each in trained for name, tensor in each.decoder().items()}
-        model = grown.to_train(self.method, stage, seed, self.views, decoders)
+        model = grown.to_train(self.method, stage, seed, self.images, decoders)
         cached = bool(frozen) and options.augment is None
         own = replace(options, freeze="|".join(map(re.escape, frozen)) or None, cache=cached)
         own = replace(own, augment=None) if self.method.augments else own
@@ -305,6 +323,11 @@ def _require_labels(data: str | Path, bound: Bound, method: PretrainingMethod, o
         training_splits(data, wanted, options.held_out)
     except DataError as error:
         raise DataError(f"{error}; `method` {method.name} needs labels, which are numbers or names") from error
+
+
+def _place(folder: Path, number: int) -> Path:
+    """Return where the model of a stage lies, by its number."""
+    return folder / f"{number + 1}.ckpt"
 
 
 def _report(place: Path) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -99,10 +100,11 @@ def finetune_in_rounds(
 
     recording = recording or Recording()
     records, picture = recording.parts([_name(number) for number in range(pseudo.rounds + 1)], overwrite, resume)
+    run = partial(finetune, overwrite=True, callbacks=callbacks, resume=resume, command=command, interrupt=interrupt)
 
     def train(start: Model, own: Options, place: Path, beside: LabelledRows | None) -> None:
-        told, record = None if beside else repeats, records[_name(int(place.stem))]
-        finetune(start, data, own, place, True, callbacks, resume, told, record, command, interrupt, None, beside)
+        record, told = records[_name(int(place.stem))], None if beside else repeats
+        run(start, data, own, place, recording=record, repeats=told, beside=beside)
 
     asked = {"model": str(model.path), "data": str(data), **_lasting(options), **pseudo.flat()}
     with unfinished(output.with_name(f"{output.name}.rounds"), asked, resume, overwrite) as folder:

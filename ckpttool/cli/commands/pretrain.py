@@ -93,7 +93,22 @@ def pretrain(
     """
     trained, base = PretrainingMethod.read(method, "`method`"), Model.open(model, allow_op) if model else None
     configure_for_layers(layers, options.threads, base)
-    callbacks, interrupt = ProgressPrinter(as_json), SignalInterrupt()
-    given = (data, layers, trained, output, options, shape, base, after, overwrite, callbacks, resume, recording)
-    done = verb.pretrain(*given, command_line(), interrupt, to, end_to_end)
+    done = verb.pretrain(
+        data,
+        layers,
+        trained,
+        output,
+        options,
+        shape,
+        base,
+        after,
+        overwrite=overwrite,
+        callbacks=ProgressPrinter(as_json),
+        resume=resume,
+        recording=recording,
+        command=command_line(),
+        interrupt=SignalInterrupt(),
+        to=to,
+        end_to_end=end_to_end,
+    )
     print_document(done.summary(), done.lines(output), as_json)

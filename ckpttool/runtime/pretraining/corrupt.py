@@ -34,6 +34,9 @@ class Noise(Corruption):
     def put(self, place: Place) -> Any:
         """Return rows with noise added."""
         tf = tensorflow()
+        if not place.given.dtype.is_floating:
+            kind = place.given.dtype.name
+            raise PlanError(f"{self} is added to floats, {place.given.op.name} takes {kind}: `shuffle` exchanges these")
         return place.given + tf.random.normal(tf.shape(place.given), stddev=self.deviation)
 
 
@@ -108,6 +111,7 @@ class Corrupt(Method):
     name = "corrupt"
     how: Corruption = Shuffle()
     margin: float = 1.0
+    copies: ClassVar[int] = 2
     measure = "margin that is missed"
     figure: ClassVar[str] = "pairs told right"
 

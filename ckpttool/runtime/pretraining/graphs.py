@@ -30,6 +30,15 @@ INPUTS, LABELS = "X", "y"
 
 
 @dataclass(frozen=True)
+class Images:
+    """Which tensor takes images, of what shape (height, width, channels), and what changes them, if that is asked."""
+
+    tensor: str
+    shape: tuple[int, int, int]
+    augment: Callable[[Any, Any], Any] | None = None
+
+
+@dataclass(frozen=True)
 class Floor:
     """A layer of those that a layer-wise method trains, by its name, and tensors by theirs: see `TrainedLayer`."""
 
@@ -72,24 +81,24 @@ def with_layers(graph: Graph, below: str, layers: Sequence[LayerSpec], seed: int
 def with_method(
     graph: Graph,
     method: Method,
-    given: str,
+    given: Sequence[str],
     outputs: str,
     floors: Sequence[Floor],
     seed: int,
-    images: tuple[int, int, int] | None = None,
-    augment: Callable[[Any, Any], Any] | None = None,
+    images: Images | None = None,
 ) -> Graph:
     """Put a method on layers of a graph: what they see in the place of `given`, and the loss of their `outputs`.
+
+    Of several inputs those that are no images stay as they are, for a method of images.
 
     Args:
         graph: The layers, without a loss.
         method: The method.
-        given: The tensor that goes into what is trained.
+        given: The tensors that go into what is trained.
         outputs: The tensor that comes out.
         floors: The layers that a layer-wise method trains, one alone or all, from the bottom up; else none.
         seed: The random seed of what is put on.
-        images: The shape of a row, where it is an image (height, width, channels).
-        augment: What changes rows, where the method makes views of them.
+        images: Which of them are images, for a method of these.
 
     Raises:
         PlanError: the layers are of no kind that the method is for.
@@ -99,20 +108,18 @@ def with_method(
         tf1 = tensorflow().compat.v1
         held = {variable.op.name: variable for variable in tf1.global_variables()}
         layers = tuple(floor.built(built, held) for floor in floors)
-        place = Place(
-            built.get_tensor_by_name(given),
-            built.get_tensor_by_name(outputs),
-            training_switch(switch),
-            layers,
-            images,
-            _labels,
-            augment,
-        )
+        fed = [built.get_tensor_by_name(name) for name in given]
+        above, training = built.get_tensor_by_name(outputs), training_switch(switch)
+        shape, augment = (images.shape, images.augment) if images else (None, None)
+        places = [Place(each, above, training, layers, shape, _labels, augment) for each in fed]
         if bare := [floor.layer for floor, layer in zip(floors, layers, strict=True) if layer.kernel is None]:
             raise PlanError(f"{method.name} trains layers with a kernel (dense, conv2d), {bare[0]} has none")
         with tf1.variable_scope(METHOD):
-            seen = method.seen(place)
-            judged = method.judged(place, seen)
+            seen = [
+                method.seen(place) if images is None or name == images.tensor else _repeated(place.given, method.copies)
+                for name, place in zip(given, places, strict=True)
+            ]
+            judged = method.judged(places[0], seen[0])
             name_role("loss", tensorflow().identity(judged.loss, name="loss"))
             if judged.figure is not None:
                 name_role("accuracy", tensorflow().identity(judged.figure, name="figure"))
@@ -121,11 +128,17 @@ def with_method(
         put = with_keras_network(exported(built, graph), None)
     if method.compares:
         put = with_batch_loss(put, method.compares)
-    if seen is place.given:
+    others = {old: new.name for old, new, each in zip(given, seen, fed, strict=True) if new is not each}
+    if not others:
         return put
-    draft = Draft(put)
-    draft.redirect({TensorRef.parse(given): TensorRef.parse(seen.name)}, graph.nodes.keys() & put.nodes.keys())
+    draft, parse = Draft(put), TensorRef.parse
+    draft.redirect({parse(old): parse(new) for old, new in others.items()}, graph.nodes.keys() & put.nodes.keys())
     return draft.sealed()
+
+
+def _repeated(rows: Any, copies: int) -> Any:
+    """Return rows as often as a method makes others of those that are beside them."""
+    return tensorflow().concat([rows] * copies, 0) if copies > 1 else rows
 
 
 def _labels() -> object:

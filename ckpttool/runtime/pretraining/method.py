@@ -75,6 +75,8 @@ class Method(Call):
     """Whether each layer is trained alone, on what those below it give; else all are trained together, on rows."""
     decodes: ClassVar[bool] = False
     """Whether the layers that were trained alone can be trained together after that, with what decodes each."""
+    copies: ClassVar[int] = 1
+    """How many rows the layers see of each that is given."""
     augments: ClassVar[bool] = False
     """Whether rows are augmented by the method itself."""
     figure: ClassVar[str] = ""
@@ -98,7 +100,7 @@ class Method(Call):
         return None
 
     def seen(self, place: Place) -> Any:
-        """Return what the layers are to see, made of `place.given`; it may have more rows."""
+        """Return what the layers are to see, made of `place.given`, one after the other where there are copies."""
         return place.given
 
     def judged(self, place: Place, seen: Any) -> Judged:

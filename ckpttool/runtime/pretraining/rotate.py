@@ -15,6 +15,7 @@ class Rotate(Method):
     """Which of four quarter turns an image has, of which each step sees all four (Gidaris et al. 2018)."""
 
     name = "rotate"
+    copies: ClassVar[int] = TURNS
     on_images = True
     measure = "cross entropy of the turns"
     figure: ClassVar[str] = "turns told right"

@@ -28,6 +28,7 @@ class Views(Method):
     name = "views"
     loss: Literal["vicreg", "barlow"] = "vicreg"
     units: int = 256
+    copies: ClassVar[int] = 2
     on_images = True
     augments: ClassVar[bool] = True
     compares = BatchLoss()
