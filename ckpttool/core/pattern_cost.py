@@ -8,6 +8,7 @@ to choose these are tried. How many there are at most is known before a name is 
 
 import re
 import sys
+import warnings
 from functools import lru_cache
 from math import exp, lgamma, log, log1p
 
@@ -50,7 +51,12 @@ def compiled(text: str, flags: int = 0) -> re.Pattern[str]:
     if len(text) > MOST_CHARACTERS:
         raise CkptError(f"{shown} has {len(text)} characters, a pattern has at most {MOST_CHARACTERS}")
     try:
-        pattern = re.compile(text, flags)
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", FutureWarning)
+            pattern = re.compile(text, flags)
+    except FutureWarning as warning:
+        problem = f"{warning}, which later versions of Python read otherwise"
+        raise CkptError(f"{shown} is not clear: {problem}; put \\ before what means itself") from warning
     except (re.error, RecursionError, OverflowError) as error:
         raise CkptError(f"{shown} is not a regular expression: {error}") from error
     tree = tree_of(pattern)

@@ -49,6 +49,13 @@ def test_how_long_a_pattern_takes_is_known_soon(text):
     assert time.process_time() - start < 2
 
 
+@pytest.mark.parametrize("text", ["[[:alpha:]]+", "[a-z--b]", "[a&&b]"])
+def test_a_pattern_that_python_will_read_otherwise_is_told_and_not_warned_of(text):
+    with pytest.raises(CkptError, match=r"is not clear: Possible .*, which later versions of Python read otherwise"):
+        Pattern(text)
+    assert Pattern(text.replace("[[", r"[\[").replace("--", r"\-").replace("&&", "&"))
+
+
 def test_a_rate_for_a_pattern_without_end():
     with pytest.raises(CkptError, match="could take years"):
         ByPattern.parse("(a+)+=0.1", "`lr`", float)
