@@ -159,9 +159,9 @@ TARGETS: dict[str, Target] = {
     "network of Keras": Target(
         FUNCTIONAL,
         one_file("x.keras", zipped("config.json", (WEIGHTS, hdf5()))),
-        scanned(read_network, layer_rows, read_checkpoint),
+        scanned(read_network),
     ),
-    "network of Keras 2": Target(OLD, one_file("x.h5", whole_h5), scanned(read_network, layer_rows, read_checkpoint)),
+    "network of Keras 2": Target(OLD, one_file("x.h5", whole_h5), scanned(read_network)),
     "metadata in a .keras": Target(
         b'{"keras_version":"3.15.0","ckpttool":{"preprocess":"scale(1/255)","classes":["a","b"],"head":["dense"]}}',
         one_file("x.keras", zipped("metadata.json", ("config.json", CONFIG), (WEIGHTS, hdf5()))),

@@ -9,11 +9,13 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from ckpttool.core.errors import CorruptCheckpoint
+from ckpttool.core.errors import CorruptCheckpoint, FormatError
 from ckpttool.core.names import suggestion
-from ckpttool.formats.keras.gate import Place
+from ckpttool.formats.keras.gate import HELP, Place
 
 Config = Mapping[str, Any]
+LAYERED = ("Functional", "Sequential")
+"""The models that are made of layers, as the gate names them."""
 _NESTING = (dict, list, Mapping)
 """What a config may hold a model in; `dict` comes first, of which it is told in no time."""
 Reference = tuple[str, int]
@@ -30,7 +32,7 @@ def models_within(config: Any, place: Place | None = None) -> Iterator[tuple[Con
         elif isinstance(value, Mapping):
             own = value.get("config")
             here = here.within(own.get("name")) if isinstance(own, Mapping) and "module" in value else here
-            if value.get("class_name") in ("Functional", "Sequential") and isinstance(own, Mapping):
+            if value.get("class_name") in LAYERED and isinstance(own, Mapping):
                 yield value, here
             todo += [(each, here) for each in value.values() if isinstance(each, _NESTING)]
 
@@ -39,8 +41,11 @@ def require_layers(config: Config, place: Place) -> None:
     """Check that all models in a config have layers, each with a name of its own, and what else makes a model.
 
     Raises:
+        FormatError: the config is not of a model that is made of layers.
         CorruptCheckpoint: something is missing, or there twice.
     """
+    if (kind := config.get("class_name")) not in LAYERED:
+        raise FormatError(f"{place} is of {kind or 'no class'}, expected a {' or a '.join(LAYERED)} model; {HELP}")
     for model, here in models_within(config, place):
         own, functional = model["config"], model["class_name"] == "Functional"
         layers = own["layers"]

@@ -1,7 +1,9 @@
 """What a Keras file says of its network: in Keras 3's form, and only what is Keras's own."""
 
+import json
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pytest
 
@@ -89,3 +91,19 @@ def test_a_layer_that_computes_with_the_rows_before_is_refused(tmp_path: Path) -
     network.get_layer("memory").stateful = False
     network.save(tmp_path / "plain.keras")
     assert read_network(tmp_path / "plain.keras")
+
+
+@pytest.mark.parametrize("version", ["2.4.0", "3.9.0"])
+@pytest.mark.parametrize(
+    ("config", "problem"),
+    [
+        ({"config": {"layers": []}}, r"of no class, expected a Functional or a Sequential model"),
+        ({"class_name": "Dense", "config": {"units": 3}}, r"of Dense, expected a Functional or a Sequential model"),
+        ({"class_name": ["Dense"], "config": {"units": 3}}, r"config"),
+    ],
+)
+def test_what_is_no_network_is_refused(tmp_path: Path, version: str, config: dict[str, object], problem: str) -> None:
+    with h5py.File(tmp_path / "net.h5", "w") as file:
+        file.attrs["keras_version"], file.attrs["model_config"] = version, json.dumps(config)
+    with pytest.raises(FormatError, match=problem):
+        read_network(tmp_path / "net.h5")
