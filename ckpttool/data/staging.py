@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
+from urllib.parse import quote, unquote
 
 import numpy as np
 from numpy.lib import format as npy
@@ -58,8 +59,8 @@ def staged(
         known = _whole(folder)
     if known is None:
         raise CorruptCheckpoint(f"{folder}: the rows that were put there are not what is read back")
-    arrays = {file.stem: np.load(file, mmap_mode="r", allow_pickle=False) for file in sorted(folder.glob("*.npy"))}
-    return arrays, known
+    whole = sorted(folder.glob("*.npy"))
+    return {unquote(file.stem): np.load(file, mmap_mode="r", allow_pickle=False) for file in whole}, known
 
 
 def _whole(folder: Path) -> Facts | None:
@@ -94,6 +95,15 @@ def _make(folder: Path, write: Callable[[Path], Facts], files: Iterable[Path]) -
         write_json(beside / _FACTS, {**asdict(facts), "files_crc32c": _checksums(beside), "young_crc32c": young})
         shutil.rmtree(folder, ignore_errors=True)
         beside.replace(folder)
+
+
+def array_file(folder: Path, name: str) -> Path:
+    """Return the file of an array in a folder of staged rows: a name that a file's author chose leads nowhere else.
+
+    >>> array_file(Path("rows"), "image/height").name, array_file(Path("rows"), "../../x").name
+    ('image%2Fheight.npy', '..%2F..%2Fx.npy')
+    """
+    return folder / f"{quote(name, safe=' ()')}.npy"
 
 
 class RowWriter:

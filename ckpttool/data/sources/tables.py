@@ -17,7 +17,7 @@ from ckpttool.data.columns import is_number
 from ckpttool.data.drawing import group_keys
 from ckpttool.data.files import GROUP, Wanted
 from ckpttool.data.request import SPLITS
-from ckpttool.data.staging import Facts, RowWriter
+from ckpttool.data.staging import Facts, RowWriter, array_file
 
 Batch = Mapping[str, Array]
 """Some rows: an array per column, of text or of numbers."""
@@ -131,7 +131,7 @@ def _write(folder: Path, suffix: str, tables: Sequence[Table], columns: Columns,
 
 def _writer(writers: dict[str, RowWriter], folder: Path, name: str, array: Array) -> RowWriter:
     if name not in writers:
-        writers[name] = RowWriter(folder / f"{name}.npy", array.shape[1:], array.dtype)
+        writers[name] = RowWriter(array_file(folder, name), array.shape[1:], array.dtype)
     return writers[name]
 
 

@@ -17,7 +17,7 @@ from ckpttool.data.files import GROUP, DataFile, Wanted, by_split
 from ckpttool.data.preprocessing_steps import Resize
 from ckpttool.data.sources.images import PILLOW, pixels, resize_of, resized_dtype
 from ckpttool.data.sources.records import Field, features_of, parse_fields, records, seen_fields
-from ckpttool.data.staging import Facts, RowWriter, staged
+from ckpttool.data.staging import Facts, RowWriter, array_file, staged
 from ckpttool.formats.wire.protos.example_pb2 import Feature
 
 _MARK = ".tfrecord"
@@ -75,7 +75,8 @@ def _write(
     folder: Path, suffix: str, files: list[Path], fields: Mapping[str, Field], resizes: Mapping[str, Resize | None]
 ) -> None:
     writers = {
-        name: RowWriter(folder / f"{name}{suffix}.npy", field.shape, field.dtype) for name, field in fields.items()
+        name: RowWriter(array_file(folder, f"{name}{suffix}"), field.shape, field.dtype)
+        for name, field in fields.items()
     }
     waiting: dict[str, list[Array]] = {name: [] for name in fields}
     try:

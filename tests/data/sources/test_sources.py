@@ -419,6 +419,18 @@ def test_a_flipped_bit_in_a_record_is_found(tmp_path: Path, place: int) -> None:
         training_splits(path, WANTED, 1)
 
 
+def test_names_of_arrays_are_no_places_of_files(tmp_path: Path) -> None:
+    outside = str(tmp_path / "evil")
+    names = ["image/height", "..", "../../../evil", outside, "a b%2F", "nul\0", "é"]
+    found = open_data(examples(tmp_path / "rows.tfrecord", [dict.fromkeys(names, 1)]))
+    assert {name: rows[:].tolist() for name, rows in found.arrays.items()} == {name: [1] for name in names}
+    (tmp_path / "rows.csv").write_text("X,Z\n1,2\n")
+    inputs = (InputSpec("tower/X", (None, 1), BY_NAME["float32"]), InputSpec("../Z", (None, 1), BY_NAME["float32"]))
+    assert sorted(open_data(tmp_path / "rows.csv", Wanted(inputs)).arrays) == ["../Z", "tower/X"]
+    cache = tmp_path / "cache" / "ckpttool" / "rows"
+    assert {each.parent.parent for each in tmp_path.rglob("*.npy")} == {cache}
+
+
 def test_a_record_that_is_cut_short_is_found(tmp_path: Path) -> None:
     path = examples(tmp_path / "rows.tfrecord", [{"X": [1.0, 2.0, 3.0, 4.0], "y": 1}] * 2)
     raw = path.read_bytes()
