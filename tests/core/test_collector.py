@@ -1,6 +1,7 @@
 """Python's collector of cycles is as it was once a graph is made, whatever happened meanwhile."""
 
 import gc
+import weakref
 
 import pytest
 
@@ -42,8 +43,10 @@ def test_what_was_made_is_old_so_that_no_look_at_all_follows() -> None:
     assert set(map(id, gc.get_objects(generation=2))).issuperset(map(id, held))
     assert gc.get_count()[0] < gc.get_threshold()[0]
     with collector_paused():
+        seen = weakref.ref(held[0])
         held[0].itself = held.pop(0)  # type: ignore[attr-defined]
-    assert gc.collect() > 0, "what nobody reaches is found later"
+    gc.collect()
+    assert seen() is None, "what nobody reaches is found later"
 
 
 def test_what_others_froze_stays_frozen() -> None:
@@ -54,3 +57,15 @@ def test_what_others_froze_stays_frozen() -> None:
         assert gc.get_freeze_count() > 0
     finally:
         gc.unfreeze()
+
+
+def test_what_nobody_needs_is_freed_once_much_is_held() -> None:
+    """A process that trains again and again would grow by each graph that it has made."""
+    made = []
+    for _ in range(60):
+        with collector_paused():
+            cycle = Made()
+            cycle.itself, cycle.others = cycle, [[] for _ in range(20_000)]  # type: ignore[attr-defined]
+            made.append(weakref.ref(cycle))
+            del cycle
+    assert sum(each() is not None for each in made) < len(made) / 2
