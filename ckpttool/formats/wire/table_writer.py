@@ -125,7 +125,7 @@ def shortest_separator(start: bytes, limit: bytes) -> bytes:
     b'hidden2'
     """
     at = common_length(start, limit)
-    if at >= min(len(start), len(limit)) or start[at] == 0xFF or start[at] + 1 >= limit[at]:
+    if at >= min(len(start), len(limit)) or start[at] + 1 >= limit[at]:
         return start
     return start[:at] + bytes([start[at] + 1])
 

@@ -24,7 +24,7 @@ def test_a_slice_is_in_its_tensor(extents: tuple[Extent, ...], box: Box) -> None
 @pytest.mark.parametrize(
     ("extents", "says"),
     [
-        ((FULL,), "a slice has 1 dimensions, the tensor 2"),
+        ((FULL,), "a slice has 1 dimension, the tensor 2"),
         ((FULL, FULL, FULL), "a slice has 3 dimensions, the tensor 2"),
         (((-1, 3), FULL), "a slice from -1 of length 3 leaves a dimension of 4"),
         (((0, -2), FULL), "a slice from 0 of length -2 leaves a dimension of 4"),

@@ -50,6 +50,8 @@ def test_what_a_block_holds(made: bytes, entries: list[tuple[bytes, bytes]]) -> 
     [
         (b"abc", "it has 3 bytes, fewer than its last number"),
         (struct.pack("<2I", 0, 2), "it claims 2 restart points in 8 bytes"),
+        (bytes(3) + struct.pack("<I", 1), "it claims 1 restart points in 7 bytes"),
+        (bytes(6) + struct.pack("<I", 2), "it claims 2 restart points in 10 bytes"),
         (block(more=b"\0\0"), "the entry at byte 0 is cut off"),
         (block((0, b"a", b"1"), more=b"\0\0"), "the entry at byte 5 is cut off"),
         (block(more=b"\0\2\0a"), "the lengths of the entry at byte 0 do not fit"),

@@ -16,6 +16,7 @@ from ckpttool.formats.wire.elements import (
     string_lengths_checksum,
     variant_checksum,
 )
+from ckpttool.formats.wire.table import SortedTable
 
 
 @pytest.mark.parametrize(
@@ -120,7 +121,7 @@ def test_strings_of_any_order_and_number():
     assert decode_strings(data, 2, crc.mask(crc.extend(running, stored + b"abb")), big_endian=True) == [b"a", b"bb"]
     nothing, running = encode_string_lengths([])
     assert decode_strings(nothing, 0, crc.mask(running)) == []
-    with pytest.raises(ValueError, match="1 strings cannot be in 4 bytes"):
+    with pytest.raises(ValueError, match="1 string cannot be in 4 bytes"):
         decode_strings(nothing, 1, crc.mask(running))
     head, running = encode_string_lengths([b"", b""])
     assert decode_strings(head, 2, crc.mask(running)) == [b"", b""]
@@ -140,7 +141,7 @@ def test_variants_that_do_not_fit():
     second = b"\1c" + struct.pack("<I", crc.mask(crc.extend(running, struct.pack("<Q", 1) + b"c")))
     whole = crc.mask(crc.extend(running, struct.pack("<Q", 1) + b"c" + second[-4:]))
     assert variant_checksum(first + second, 2) == whole
-    with pytest.raises(ValueError, match="a variant of 1 bytes does not fit"):
+    with pytest.raises(ValueError, match="a variant of 1 byte does not fit"):
         variant_checksum(first + second[:-1], 2)
     with pytest.raises(ValueError, match="the checksum of a variant does not match"):
         variant_checksum(first + second.replace(b"c", b"d"), 2)
@@ -160,7 +161,9 @@ def test_a_variant_with_bytes_left_over():
     ("start", "limit", "separator"),
     [
         (b"abc", b"abf", b"abd"),
+        (b"abc", b"abe", b"abd"),
         (b"abc", b"abd", b"abc"),
+        (b"a\xfe", b"a\xff", b"a\xfe"),
         (b"ab", b"abc", b"ab"),
         (b"a\xff", b"b", b"a\xff"),
         (b"a1", b"c", b"b"),
@@ -172,10 +175,35 @@ def test_separators(start, limit, separator):
 
 
 @pytest.mark.parametrize(
-    ("key", "after"), [(b"t", b"u"), (b"\xffab", b"\xffb"), (b"\xff\xff", b"\xff\xff"), (b"", b"")]
+    ("key", "after"), [(b"t", b"u"), (b"\xffab", b"\xffb"), (b"\xfea", b"\xff"), (b"\xff\xff", b"\xff\xff"), (b"", b"")]
 )
 def test_successors(key, after):
     assert table_writer.short_successor(key) == after
+
+
+def test_a_block_says_every_so_many_entries_the_whole_key():
+    builder = table_writer.BlockBuilder(2)
+    assert builder.empty
+    for key in (b"aa", b"ab", b"ac", b"ad", b"b"):
+        builder.add(key, b"1")
+    assert not builder.empty
+    entries = b"\0\2\1aa1" + b"\1\1\1b1" + b"\0\2\1ac1" + b"\1\1\1d1" + b"\0\1\1b1"
+    made = entries + struct.pack("<4I", 0, 11, 22, 3)
+    assert (builder.finish(), builder.size) == (made, len(made))
+
+
+@pytest.mark.parametrize(
+    ("block_size", "second", "blocks"), [(50, 99, 2), (50, 98, 1), (13, 1, 2), (14, 1, 1), (1000, 1, 1)]
+)
+def test_a_block_ends_when_it_is_large_or_what_comes_is_very_large(tmp_path, block_size, second, blocks):
+    with (tmp_path / "x").open("wb") as file:
+        writer = table_writer.TableWriter(file, block_size)
+        writer.add(b"a", b"1")
+        writer.add(b"b", bytes(second))
+        writer.finish()
+    found = SortedTable(tmp_path / "x")
+    assert len(found._blocks) == blocks
+    assert list(found) == [(b"a", b"1"), (b"b", bytes(second))]
 
 
 def test_keys_must_ascend(tmp_path):
