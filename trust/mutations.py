@@ -44,8 +44,8 @@ PATIENCE = 20.0
 """Seconds of the processor beyond ten times what a mutant's tests take: then it hangs, which is noticed."""
 WAITS = 3
 """How many times as long it may take by the clock, on a machine that does other things too."""
-BUDGET = 3.0
-"""Seconds of tests that a mutant must survive, the quick ones first."""
+BUDGET = 6.0
+"""Seconds of tests that a mutant must survive."""
 MEMORY = 24 << 30
 """Bytes of addresses that a mutant may take."""
 TOLD = os.dup(2)
@@ -142,7 +142,7 @@ class Tester:
         known = _known_functions(paths)
         for source, number, mutant in chosen:
             tests = [each for each in reached if not each.lines.get(str(source.path), set()).isdisjoint(mutant.lines)]
-            fate = _fate(session, source, number, list(_quick(tests)), known)
+            fate = _fate(session, source, number, list(_within_budget(session, tests, source.path.stem)), known)
             self.tried.append(Tried(source.name, mutant.key, mutant.lines[-1], fate))
             if fate != "killed":  # a group takes minutes
                 os.write(TOLD, f"  {fate}: {source.name} {mutant.key}    # line {mutant.lines[-1]}\n".encode())
@@ -181,10 +181,10 @@ def _place(code: types.CodeType) -> tuple[str, str, int]:
     return code.co_filename, code.co_qualname, code.co_firstlineno
 
 
-def _quick(tests: list[Reached]) -> Iterator[Reached]:
-    """Yield tests, the quick ones first, until they take as long as they may; at least one."""
+def _within_budget(session: pytest.Session, tests: list[Reached], module: str) -> Iterator[Reached]:
+    """Yield tests until they take as long as they may, at least one: those of a module first, and the quick ones."""
     left = BUDGET
-    for each in sorted(tests, key=lambda each: each.seconds):
+    for each in sorted(tests, key=lambda each: (session.items[each.place].path.stem != f"test_{module}", each.seconds)):
         if left > 0:
             yield each
         left -= each.seconds

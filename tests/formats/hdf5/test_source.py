@@ -1,6 +1,7 @@
 """Where an HDF5 file lies: behind a user block, in a part of a file, with bytes after its end; h5py makes the files."""
 
 import io
+import os
 import zipfile
 from contextlib import nullcontext
 from pathlib import Path
@@ -22,6 +23,7 @@ from ckpttool.formats.hdf5.source import (
 )
 from ckpttool.formats.hdf5.tree import walk
 from ckpttool.formats.reading.archive import MemberInPlace, members
+from ckpttool.remote import sparse_files
 
 
 def hdf5(path: Path, **options: object) -> Path:
@@ -30,7 +32,7 @@ def hdf5(path: Path, **options: object) -> Path:
     return path
 
 
-@pytest.mark.parametrize("block", [0, 512, 1024, 4096])
+@pytest.mark.parametrize("block", [0, 512, 1024, 4096, 16384])
 def test_the_signature_is_found_behind_a_user_block(tmp_path: Path, block: int) -> None:
     assert is_hdf5(hdf5(tmp_path / "w.h5", userblock_size=block))
 
@@ -80,6 +82,25 @@ def test_bytes_after_the_end_are_counted_and_a_second_file_is_refused(tmp_path: 
     path.write_bytes(data[:-1])
     assert bytes_after(Hdf5Source.of(path)) == 0
     assert bytes_after(Hdf5Source.of(hdf5(tmp_path / "b.h5", userblock_size=512))) == 0
+
+
+def test_on_a_server_the_end_is_not_fetched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    source = Hdf5Source.of(hdf5(tmp_path / "w.h5"))
+    monkeypatch.setattr(sparse_files, "at", lambda path: object())
+    monkeypatch.setattr(Hdf5Source, "bytes", None)
+    assert bytes_after(source) == 0
+
+
+def test_unpacked_bytes_go_with_the_last_that_refers_to_them() -> None:
+    unpacked = Unpacked([b"a", b"b"])
+    descriptor = unpacked._descriptor
+    with unpacked.open() as file:
+        file.seek(0)
+        assert file.read() == b"ab"
+    os.fstat(descriptor)
+    del unpacked
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        os.fstat(descriptor)
 
 
 def test_a_part_of_a_file_and_unpacked_bytes_are_read_as_files(tmp_path: Path) -> None:
