@@ -43,8 +43,10 @@ def test_what_was_made_is_old_so_that_no_look_at_all_follows() -> None:
     assert set(map(id, gc.get_objects(generation=2))).issuperset(map(id, held))
     assert gc.get_count()[0] < gc.get_threshold()[0]
     with collector_paused():
-        seen = weakref.ref(held[0])
-        held[0].itself = held.pop(0)  # type: ignore[attr-defined]
+        cycle = held.pop()
+        cycle.itself = cycle  # type: ignore[attr-defined]
+        seen = weakref.ref(cycle)
+        del cycle
     gc.collect()
     assert seen() is None, "what nobody reaches is found later"
 
