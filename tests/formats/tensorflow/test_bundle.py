@@ -5,11 +5,11 @@ from pathlib import Path
 import ml_dtypes
 import numpy as np
 import pytest
-from conformance import FormatTests, ReadBackTests, numbers, save_as, tensors_of
+from conformance import FormatTests, ReadBackTests, change_on_disk, numbers, save_as, tensors_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ckpttool.core.errors import CkptError, ExistingOutput, FormatError, MissingFile
+from ckpttool.core.errors import CkptError, CorruptCheckpoint, ExistingOutput, FormatError, MissingFile
 from ckpttool.core.tensors import BY_NAME, DTYPES, STRING, Tensor
 from ckpttool.formats.tensorflow.bundle import Bundle
 from ckpttool.formats.tensorflow.prefix import BundleFiles
@@ -179,6 +179,21 @@ def test_data_is_never_renamed_over_data(tmp_path, monkeypatch):
     save_as(Bundle(), tensors_of(a=np.array([2.0])), tmp_path / "x", True)
     assert seen == [("x.data-00000-of-00002", False), ("x.data-00001-of-00002", False), ("x.index", True)]
     assert read_all(tmp_path / "x") == {"a": [2.0]}
+
+
+def test_texts_and_variants_that_the_disk_changed_are_found(tmp_path, monkeypatch):
+    """Their checksums are in the index alone: they are read through it, once it is written."""
+    variant = Bundle().open(FIXTURES / "variant.ckpt")["rows"]
+    for tensor, old in (
+        (Tensor.of("t", np.array([b"nine", b""], object)), b"nine"),
+        (variant, variant.stored_bytes()[8:]),
+    ):
+        with monkeypatch.context() as patch:
+            change_on_disk(patch, old, bytes([old[0] ^ 1]) + old[1:])
+            with pytest.raises(CorruptCheckpoint, match=f"{tensor.name} is damaged: the checksum"):
+                Bundle().save({tensor.name: tensor}, tmp_path / "x")
+        assert not (tmp_path / "x.index").exists()
+    Bundle().save({"rows": variant}, tmp_path / "x")
 
 
 def test_everything_is_on_the_disk_before_the_index_has_its_name(tmp_path, monkeypatch):
