@@ -132,10 +132,13 @@ class Catalogue:
 
     def names(self) -> list[str]:
         """Return the names of all entries."""
-        if not self.inside(self.manifests).is_dir():
-            return []
-        with os.scandir(self.manifests) as found:
-            return sorted(each.name for each in found if is_name(each.name) and each.is_dir(follow_symlinks=False))
+        return sorted(folder.name for folder in self.folders())
+
+    def folders(self) -> Iterator[os.DirEntry[str]]:
+        """Yield the folders of all entries."""
+        if self.inside(self.manifests).is_dir():
+            with os.scandir(self.manifests) as found:
+                yield from (each for each in found if is_name(each.name) and each.is_dir(follow_symlinks=False))
 
     def revisions(self, name: str) -> list[int]:
         """Return the numbers of the revisions of an entry, the latest last."""

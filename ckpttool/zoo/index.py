@@ -20,7 +20,7 @@ from ckpttool.core.errors import CkptError
 from ckpttool.core.plain_files import SETTLED
 from ckpttool.formats.writing.temporary import sweep, temporary_name
 
-VERSION = 1
+VERSION = 2
 """The version of the tables; another one is made anew."""
 _TABLES = f"""
 CREATE TABLE folders (name TEXT PRIMARY KEY, stamp TEXT) WITHOUT ROWID;
@@ -55,8 +55,9 @@ class Index:
     def rows(self, latest: bool = True) -> list[Row]:
         """Return what is listed of entries, by their names: the latest revision of each, or all of them."""
         found = self.database.execute("SELECT name, revision, row FROM entries ORDER BY name, revision")
-        rows = [{"name": name, "revision": revision, **json.loads(row)} for name, revision, row in found]
-        return list({row["name"]: row for row in rows}.values()) if latest else rows
+        texts = {(name, latest or revision): row for name, revision, row in found}
+        rows: list[Row] = json.loads(f"[{','.join(texts.values())}]")  # at once: ten thousand calls take longer
+        return rows
 
     def holding(self, sha256: Iterable[str]) -> list[tuple[str, int]]:
         """Return the revisions that may hold a tensor of one of these hashes, those that hold most first."""
@@ -129,7 +130,8 @@ def _brought_up_to_date(database: sqlite3.Connection, catalogue: Catalogue) -> s
     """
     known: dict[str, str] = dict(database.execute("SELECT name, stamp FROM folders"))
     there = _stamps(catalogue)
-    changed = {name: stamp for name, stamp in there.items() if known.get(name) != stamp or not stamp}
+    changed = {} if there == known else {name: stamp for name, stamp in there.items() if known.get(name) != stamp}
+    changed |= {name: stamp for name, stamp in there.items() if not stamp}
     gone = [name for name in known if name not in there]
     _require_whole(database)
     if changed or gone:
@@ -147,11 +149,13 @@ def _brought_up_to_date(database: sqlite3.Connection, catalogue: Catalogue) -> s
 def _stamps(catalogue: Catalogue) -> dict[str, str]:
     """Return what tells each entry's folder from what it was; of one that was written to just now nothing does."""
     now, stamps = time.time_ns(), {}
-    for name in catalogue.names():
-        with contextlib.suppress(FileNotFoundError):
-            status = catalogue.folder(name).stat()
-            settled = now - status.st_mtime_ns > SETTLED
-            stamps[name] = f"{status.st_ino} {status.st_mtime_ns}" if settled else ""
+    for folder in catalogue.folders():
+        try:
+            status = folder.stat(follow_symlinks=False)
+        except FileNotFoundError:
+            continue
+        written = status.st_mtime_ns
+        stamps[folder.name] = f"{status.st_ino} {written}" if now - written > SETTLED else ""
     return stamps
 
 
@@ -199,7 +203,8 @@ def _insert(
         row, layers, hashes = listed(manifest), manifest.layers, {_key(each["sha256"]) for each in manifest.tensors}
     except (CkptError, KeyError, TypeError, ValueError, OSError) as error:
         row, layers, hashes = {"problem": str(error)}, (), set()
-    text, rows = json.dumps(row | {"named": named}), json.dumps(list(layers))
+    row = {"name": name, "revision": revision, **row, "named": named}
+    text, rows = json.dumps(row), json.dumps(list(layers))
     values = [name, revision, stamp, text, zlib.crc32(text.encode())]
     number = database.execute(
         "INSERT INTO entries (name, revision, stamp, row, checksum) VALUES (?, ?, ?, ?, ?)", values

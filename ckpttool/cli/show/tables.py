@@ -10,7 +10,8 @@ import math
 import os
 import re
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import islice
 from typing import Any
 
 import click
@@ -31,8 +32,16 @@ def print_rows(records: Iterable[Row], columns: Sequence[str], as_json: bool = F
     elif shows_tables():
         _table(records, columns)
     else:
-        for row in records:
-            click.echo("\t".join(cell(row.get(column)) for column in columns))
+        lines = ("\t".join(cell(row.get(column)) for column in columns) for row in records)
+        for line in lines if not isinstance(records, list) else _together(lines):
+            click.echo(line)
+
+
+def _together(lines: Iterable[str]) -> Iterator[str]:
+    """Yield lines in texts of many: each that is printed is a call of the system."""
+    several = iter(lines)
+    while some := list(islice(several, 1000)):
+        yield "\n".join(some)
 
 
 def shows_tables() -> bool:

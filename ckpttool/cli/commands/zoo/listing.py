@@ -49,7 +49,7 @@ def list_entries(
       ckpttool zoo list 'resnet*' --exclude old --filter 'parameters<50M' --sort accuracy:desc
     """
     rows = zoo_list(names, exclude, filters, sort, every, root)
-    print_rows(rows if as_json else map(_shown, rows), COLUMNS, as_json)
+    print_rows(rows if as_json else [*map(_shown, rows)], COLUMNS, as_json)
     if damaged := [f"{row['name']}@{row['revision']}" for row in rows if "problem" in row]:
         named = f"{counted(len(damaged), 'manifest')} cannot be read: {', '.join(damaged[:5])}"
         say(f"{named}; `ckpttool zoo verify` says why")
