@@ -1,7 +1,7 @@
 """Where things lie in a catalogue, and what is read of it: an entry is there when its manifest is.
 
 zoo.json                            the version of the layout
-blobs/sha256/ab/abcdef...           files of models by the hash of their bytes, read only
+blobs/sha256/ab/abcdef...           files of models by their hash, read only; .pieces: which others make it
 manifests/NAME/000001.json          a revision; 000001.removed once it was removed: no number is given twice
 manifests/NAME/TAG.tag              the number of the revision that a tag names
 by-name/NAME/1/...                  links to blobs under the files' own names, for people and readers
@@ -189,7 +189,7 @@ class Catalogue:
     def rescued(self, sha256: str) -> bool:
         """Have a blob back that was set aside to be removed, while that is not decided; say whether it is back."""
         blob = self.inside(self.blob(sha256))
-        for path in self.inside(self.condemned).glob(f"{sha256}.*"):
+        for path in self.inside(self.condemned).glob(f"{sha256}.{'?' * 12}"):
             with contextlib.suppress(OSError):  # decided meanwhile
                 blob.parent.mkdir(parents=True, exist_ok=True)
                 path.rename(blob)

@@ -9,6 +9,7 @@ from pathlib import Path
 from ckpttool.catalogue.layout import Catalogue
 from ckpttool.catalogue.manifest import KEPT, Manifest
 from ckpttool.catalogue.names import selector
+from ckpttool.catalogue.recipes import assemble, is_stored
 from ckpttool.core.errors import CkptError, CorruptCheckpoint
 from ckpttool.formats.writing.temporary import sweep, temporary_name
 
@@ -66,9 +67,14 @@ def _place(catalogue: Catalogue, manifest: Manifest, folder: Path) -> None:
             target = new / file.path
             target.parent.mkdir(parents=True, exist_ok=True)
             blob = catalogue.inside(catalogue.blob(file.sha256))
-            if not (blob.is_file() or catalogue.rescued(file.sha256)) or blob.stat().st_size != file.nbytes:
+            if not is_stored(catalogue, file.sha256):
                 raise CorruptCheckpoint(f"{manifest}: the bytes of {file.path} are missing, {blob}")
-            link(blob, target)
+            if not blob.exists():
+                assemble(catalogue, file.sha256, target)
+            elif blob.stat().st_size == file.nbytes:
+                link(blob, target)
+            else:
+                raise CorruptCheckpoint(f"{manifest}: {file.path} has {file.nbytes} bytes, {blob} others")
         link(catalogue.manifest_path(manifest.name, manifest.revision), new / KEPT)
         with contextlib.suppress(FileNotFoundError):
             folder.rename(old)

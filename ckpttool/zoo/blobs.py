@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from ckpttool.catalogue.layout import Catalogue
+from ckpttool.catalogue.recipes import is_stored, pieces_of, recipe_path
 from ckpttool.core import plain_files
 from ckpttool.core.errors import CorruptCheckpoint
 from ckpttool.formats.writing.files import finish
@@ -45,11 +46,6 @@ def at_work(catalogue: Catalogue) -> Iterator[None]:
         yield
 
 
-def has_blob(catalogue: Catalogue, sha256: str) -> bool:
-    """Say whether the bytes of a hash are there."""
-    return plain_files.is_file(catalogue.inside(catalogue.blob(sha256))) or catalogue.rescued(sha256)
-
-
 def put(catalogue: Catalogue, source: Path, follow: Follow | None = None) -> tuple[str, int]:
     """Store the bytes of a file, and return their hash and how many they are; `follow` sees them as they pass.
 
@@ -69,8 +65,11 @@ def put(catalogue: Catalogue, source: Path, follow: Follow | None = None) -> tup
 def keep(catalogue: Catalogue, temporary: Path, file: BinaryIO, sha256: str) -> None:
     """Give what was written the name of its hash, unless the same bytes are there already."""
     blob = catalogue.inside(catalogue.blob(sha256))
-    if has_blob(catalogue, sha256):
-        touch(blob)
+    if is_stored(catalogue, sha256):
+        for each in (blob, recipe_path(catalogue, sha256)):
+            touch(each)
+        for piece in pieces_of(catalogue, sha256) or ():
+            touch(catalogue.blob(piece.sha256))
         return
     os.fchmod(file.fileno(), 0o444)
     finish(file)

@@ -42,7 +42,7 @@ def check(catalogue: Catalogue, revisions: Iterable[tuple[str, int]]) -> Checked
         try:
             report.problems += _check_revision(catalogue, catalogue.manifest(name, revision), report, known)
         except (CkptError, OSError) as error:
-            report.problems.append(Problem(f"{name}@{revision}", "manifest", str(error)))
+            report.problems.append(Problem(f"{name}@{revision}", "files", str(error)))
     return report
 
 
@@ -58,7 +58,8 @@ def _check_revision(
         yield Problem(str(manifest), manifest.main, str(error))
         return
     for file in manifest.files:
-        for path in dict.fromkeys((catalogue.blob(file.sha256), folder / file.path)):
+        blob = catalogue.blob(file.sha256)
+        for path in [each for each in (blob, folder / file.path) if each != blob or blob.exists()]:
             inode = _inode(path)
             if inode not in known:
                 known[inode] = _hash(path, hashes.follow(folder / file.path))

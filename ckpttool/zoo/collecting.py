@@ -16,6 +16,7 @@ from ckpttool.catalogue.layout import REMOVED, Catalogue
 from ckpttool.catalogue.manifest import is_hash
 from ckpttool.catalogue.names import is_name
 from ckpttool.catalogue.placing import is_placed
+from ckpttool.catalogue.recipes import SUFFIX, pieces_of
 from ckpttool.core.errors import CkptError, CorruptCheckpoint
 from ckpttool.formats.writing.temporary import sweep
 from ckpttool.zoo.blobs import ADDING
@@ -95,13 +96,21 @@ class _Marked:
                     ) from error
                 self.hashes.update(file.sha256 for file in files)
                 self._read.add((name, revision, inode))
+        self.follow()
+
+    def follow(self) -> None:
+        """Mark what the files are made of that were compacted."""
+        for sha256 in list(self.hashes):
+            if f"{sha256}{SUFFIX}" not in self.hashes and (pieces := pieces_of(self.catalogue, sha256)) is not None:
+                self.hashes.add(f"{sha256}{SUFFIX}")
+                self.hashes.update(each.sha256 for each in pieces)
 
 
 def _blobs(catalogue: Catalogue) -> Iterator[Path]:
     folder = catalogue.inside(catalogue.blob("00").parent.parent)
     for each in sorted(folder.iterdir()) if folder.is_dir() else ():
         if each.is_dir() and not each.is_symlink():
-            yield from (path for path in sorted(each.iterdir()) if is_hash(path.name))
+            yield from (path for path in sorted(each.iterdir()) if is_hash(path.name.removesuffix(SUFFIX)))
 
 
 def _added_since(catalogue: Catalogue) -> float:
@@ -132,15 +141,17 @@ def _remove(catalogue: Catalogue, unused: list[Path], marked: _Marked) -> None:
 
 def _judge(catalogue: Catalogue, aside: list[Path], marked: _Marked) -> None:
     """Remove what was set aside before the manifests were read; what one of them names comes back."""
-    for path in aside:
-        sha256 = path.name.partition(".")[0]
-        blob = catalogue.blob(sha256) if is_hash(sha256) else None
+    for path in sorted(aside, key=lambda each: SUFFIX not in each.name):  # recipes say what pieces are for
+        name = path.name.rpartition(".")[0]
+        sha256 = name.removesuffix(SUFFIX)
+        if not is_hash(sha256) or sha256 not in marked.hashes:
+            path.unlink(missing_ok=True)
+            continue
+        blob = catalogue.blob(sha256).with_name(name)
         with contextlib.suppress(FileNotFoundError):
-            if blob and sha256 in marked.hashes and not blob.exists():
-                blob.parent.mkdir(parents=True, exist_ok=True)
-                path.rename(blob)
-            else:
-                path.unlink()
+            blob.parent.mkdir(parents=True, exist_ok=True)
+            path.rename(blob)
+        marked.follow()
 
 
 def _tidy(catalogue: Catalogue, found: Collected, dry_run: bool) -> None:

@@ -13,10 +13,11 @@ from ckpttool.catalogue.layout import Catalogue
 from ckpttool.catalogue.manifest import Manifest, Row, StoredFile
 from ckpttool.catalogue.names import require_name
 from ckpttool.catalogue.placing import link, placed
+from ckpttool.catalogue.recipes import is_stored
 from ckpttool.core.errors import CkptError
 from ckpttool.formats.writing.files import finish
 from ckpttool.formats.writing.system import sync_folder
-from ckpttool.zoo.blobs import at_work, has_blob, put, temporary_file
+from ckpttool.zoo.blobs import at_work, put, temporary_file
 from ckpttool.zoo.describe import Facts
 from ckpttool.zoo.hashing import TensorHashes
 from ckpttool.zoo.sources import ModelFiles
@@ -65,7 +66,7 @@ def add(
         )
         manifest = _same(catalogue, manifest) or published(catalogue, manifest)
         for file in manifest.files:
-            if not has_blob(catalogue, file.sha256):
+            if not is_stored(catalogue, file.sha256):
                 put(catalogue, model.files[file.path])
     for tag in tags:
         set_tag(catalogue, manifest.name, tag, manifest.revision)

@@ -17,6 +17,7 @@ SUBCOMMANDS = {
     "remove": "remove:remove",
     "verify": "verify:verify",
     "gc": "gc:gc",
+    "compact": "compact:compact",
 }
 """The subcommands in the order in which help lists them, and the function of each in this folder."""
 

@@ -1,0 +1,31 @@
+"""`ckpttool zoo compact`."""
+
+from dataclasses import asdict
+from pathlib import Path
+
+import click
+
+from ckpttool.cli.options.catalogue import zoo_option
+from ckpttool.cli.options.general import json_option
+from ckpttool.cli.show.tables import print_document
+from ckpttool.core.counts import counted
+from ckpttool.core.tensors import human_size
+from ckpttool.verbs.zoo_compact import zoo_compact
+
+
+@click.command()
+@zoo_option
+@json_option
+def compact(root: Path | None, as_json: bool) -> None:
+    """Keep tensors once that several files hold byte for byte, as tuned models hold their base's frozen layers.
+
+    Those files are stored in pieces from then on, and put together again when an entry is read: its folder in by-name
+    is there only then, until the catalogue is compacted the next time.
+
+    \b
+    Example:
+      ckpttool zoo compact
+    """
+    found = zoo_compact(root)
+    sizes = f"{human_size(found.before)} before, {human_size(found.after)} now"
+    print_document(asdict(found), [f"cut {counted(found.files, 'file')}: {sizes}"], as_json)

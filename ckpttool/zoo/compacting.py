@@ -1,0 +1,152 @@
+"""Compacting: tensors that several files hold byte for byte are kept once, and those files become pieces in a row.
+
+A tuned model shares its frozen layers with its base. A file is cut at such tensors; its pieces are written first, then
+the recipe by which it is put together, and only then the file goes. A manifest does not change by it.
+"""
+
+import hashlib
+import os
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from ckpttool import checkpoint
+from ckpttool.catalogue.layout import Catalogue
+from ckpttool.catalogue.manifest import Manifest
+from ckpttool.catalogue.placing import placed
+from ckpttool.catalogue.recipes import Piece, dumps, has_blob, pieces_of, recipe_path
+from ckpttool.core import plain_files
+from ckpttool.core.errors import CorruptCheckpoint
+from ckpttool.formats.writing.files import finish
+from ckpttool.formats.writing.system import sync_folder
+from ckpttool.zoo.blobs import PIECE, at_work, keep, temporary_file, touch
+from ckpttool.zoo.removal import clear
+
+SMALLEST = 4096
+"""Bytes of a tensor from which on it is worth a file of its own."""
+
+
+@dataclass(frozen=True)
+class Held:
+    """A tensor in a file: where its bytes lie, and their hash."""
+
+    offset: int
+    nbytes: int
+    sha256: str
+
+
+@dataclass
+class Compacted:
+    """How many files were cut, and the bytes of all files of the catalogue before and after."""
+
+    files: int = 0
+    before: int = 0
+    after: int = 0
+
+
+def compact(catalogue: Catalogue) -> Compacted:
+    """Keep tensors once that several files hold.
+
+    Raises:
+        CorruptCheckpoint: a manifest cannot be read, or a file is damaged.
+    """
+    found = Compacted(before=_bytes(catalogue))
+    with at_work(catalogue):
+        manifests = [catalogue.manifest(name, each) for name in catalogue.names() for each in catalogue.revisions(name)]
+        files = _tensors_by_file(catalogue, manifests)
+        places = Counter(one for tensors in files.values() for one in {each.sha256 for each in tensors})
+        for sha256, tensors in files.items():
+            shared = [each for each in tensors if places[each.sha256] > 1 or has_blob(catalogue, each.sha256)]
+            if shared:
+                _cut(catalogue, sha256, shared)
+                found.files += 1
+        for manifest in manifests:
+            if any(pieces_of(catalogue, file.sha256) is not None for file in manifest.files):
+                clear(catalogue, catalogue.by_name(manifest.name, manifest.revision))
+    found.after = _bytes(catalogue)
+    return found
+
+
+def _bytes(catalogue: Catalogue) -> int:
+    """Return how many bytes all blobs have, and files by their names that are no links to one."""
+    inodes = {}
+    for folder in ("blobs", "by-name"):
+        for path in (catalogue.root / folder).rglob("*"):
+            status = path.lstat()
+            inodes[status.st_ino] = 0 if path.is_dir() else status.st_size
+    return sum(inodes.values())
+
+
+def _tensors_by_file(catalogue: Catalogue, manifests: list[Manifest]) -> dict[str, list[Held]]:
+    """Return the tensors in each file that is not compacted yet, by its hash, as far as they lie there as they are."""
+    files = dict[str, list[Held]]()
+    for manifest in manifests:
+        known = {row["name"]: row["sha256"] for row in manifest.tensors}
+        others = [each for each in manifest.files if each.sha256 not in files]
+        new = [each for each in others if pieces_of(catalogue, each.sha256) is None]
+        if not (known and new):
+            continue
+        folder = placed(catalogue, manifest)
+        hashes = {os.path.realpath(folder / each.path): each.sha256 for each in new}
+        for name, tensor in checkpoint.open(folder / manifest.main).items():
+            place = tensor.extent and hashes.get(os.path.realpath(tensor.extent.path))
+            if tensor.extent and place and tensor.extent.nbytes >= SMALLEST and name in known:
+                held = Held(tensor.extent.offset, tensor.extent.nbytes, known[name])
+                files.setdefault(place, []).append(held)
+    return {sha256: sorted(tensors, key=lambda each: each.offset) for sha256, tensors in files.items()}
+
+
+def _ranges(tensors: list[Held], size: int) -> Iterator[tuple[int, int, str | None]]:
+    """Yield where each piece of a file begins and ends, and its hash where it is a tensor's."""
+    at = 0
+    for held in tensors:
+        if held.offset < at:
+            continue  # the same bytes once more, or some of them
+        if held.offset > at:
+            yield at, held.offset, None
+        yield held.offset, held.offset + held.nbytes, held.sha256
+        at = held.offset + held.nbytes
+    if at < size:
+        yield at, size, None
+
+
+def _cut(catalogue: Catalogue, sha256: str, tensors: list[Held]) -> None:
+    """Write the pieces of a file and its recipe, then remove the file.
+
+    Raises:
+        CorruptCheckpoint: the file is damaged, or is not what its manifest says of its tensors.
+    """
+    blob = catalogue.inside(catalogue.blob(sha256))
+    total, pieces = hashlib.sha256(), list[Piece]()
+    with plain_files.opened(blob) as reading:
+        ranges = list(_ranges(tensors, os.fstat(reading.fileno()).st_size))
+        for start, end, expected in ranges:
+            with temporary_file(catalogue, "piece") as (temporary, file):
+                own = hashlib.sha256()
+                for at in range(start, end, PIECE):
+                    part = reading.read(min(PIECE, end - at))
+                    total.update(part)
+                    own.update(part)
+                    file.write(part)
+                if expected not in (None, own.hexdigest()):
+                    raise CorruptCheckpoint(f"{blob}: the bytes at {start} have another hash than their manifest says")
+                pieces.append(Piece(own.hexdigest(), end - start))
+                keep(catalogue, temporary, file, own.hexdigest())
+    if total.hexdigest() != sha256:
+        raise CorruptCheckpoint(f"{blob} has other bytes than were stored: `ckpttool zoo verify` says of which entry")
+    _write_recipe(catalogue, sha256, pieces)
+    if all(has_blob(catalogue, each.sha256) for each in pieces):  # else somebody collects; the file stays whole
+        blob.unlink()
+        sync_folder(blob.parent)
+
+
+def _write_recipe(catalogue: Catalogue, sha256: str, pieces: list[Piece]) -> None:
+    path: Path = catalogue.inside(recipe_path(catalogue, sha256))
+    with temporary_file(catalogue, "recipe") as (temporary, file):
+        file.write(dumps(pieces))
+        os.fchmod(file.fileno(), 0o444)
+        finish(file)
+        temporary.replace(path)
+    sync_folder(path.parent)
+    touch(path)
