@@ -18,7 +18,7 @@ from pathlib import Path
 import platformdirs
 
 from ckpttool.catalogue.manifest import FORMAT, Manifest
-from ckpttool.catalogue.names import Selector, is_name, selector
+from ckpttool.catalogue.names import Selector, is_name, require_name, selector
 from ckpttool.core import plain_files
 from ckpttool.core.errors import CkptError, CorruptCheckpoint, FormatError, MissingFile, UnknownName
 from ckpttool.core.names import suggestion
@@ -92,8 +92,8 @@ class Catalogue:
             raise FormatError(f"{self.root} has format {version}, this version reads up to {FORMAT}: update ckpttool")
 
     manifests = property(lambda self: self.root / "manifests")
-    temporary = property(lambda self: self.root / "tmp")
-    condemned = property(lambda self: self.root / "condemned")
+    temporary = property(lambda self: self.inside(self.root / "tmp"))
+    condemned = property(lambda self: self.inside(self.root / "condemned"))
     index = property(lambda self: self.root / "index.sqlite")
 
     def blob(self, sha256: str) -> Path:
@@ -189,7 +189,7 @@ class Catalogue:
     def rescued(self, sha256: str) -> bool:
         """Have a blob back that was set aside to be removed, while that is not decided; say whether it is back."""
         blob = self.inside(self.blob(sha256))
-        for path in self.inside(self.condemned).glob(f"{sha256}.{'?' * 12}"):
+        for path in self.condemned.glob(f"{sha256}.{'?' * 12}"):
             with contextlib.suppress(OSError):  # decided meanwhile
                 blob.parent.mkdir(parents=True, exist_ok=True)
                 path.rename(blob)
@@ -218,8 +218,9 @@ class Catalogue:
 
         Raises:
             UnknownName: there is none of this name.
+            CkptError: it cannot be a name.
         """
-        if not is_name(name) or not (revisions := self.revisions(name)):
+        if not (revisions := self.revisions(require_name(name))):
             near = suggestion(name, self.names())
             raise UnknownName(f"{self.root} has no entry {name}{near}; `ckpttool zoo list` lists them")
         return revisions

@@ -4,6 +4,7 @@ import contextlib
 import errno
 import os
 import shutil
+import stat
 from pathlib import Path
 
 from ckpttool.catalogue.layout import Catalogue
@@ -49,11 +50,16 @@ def is_placed(catalogue: Catalogue, manifest: Manifest) -> bool:
     folder = catalogue.by_name(manifest.name, manifest.revision)
     try:
         kept, own = os.lstat(folder / KEPT), os.lstat(catalogue.manifest_path(manifest.name, manifest.revision))
-        if not os.path.samestat(kept, own) and (folder / KEPT).read_bytes() != manifest.dumps():
+        if not os.path.samestat(kept, own) and not _is_copy(folder / KEPT, manifest):
             return False
         return all(os.lstat(catalogue.inside(folder / file.path)).st_size == file.nbytes for file in manifest.files)
     except OSError:
         return False
+
+
+def _is_copy(kept: Path, manifest: Manifest) -> bool:
+    """Say whether a file is a copy of a manifest, where there are no links."""
+    return stat.S_ISREG(kept.lstat().st_mode) and kept.read_bytes() == manifest.dumps()
 
 
 def _place(catalogue: Catalogue, manifest: Manifest, folder: Path) -> None:
