@@ -14,7 +14,7 @@ from ckpttool.catalogue.recipes import assemble, is_stored
 from ckpttool.core.errors import CkptError, CorruptCheckpoint
 from ckpttool.formats.writing.temporary import sweep, temporary_name
 
-_NO_LINKS = (errno.EPERM, errno.EXDEV, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK)
+NO_LINKS = (errno.EPERM, errno.EXDEV, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK)
 """What systems answer that have no hard links, or not so many to one file."""
 
 
@@ -96,7 +96,7 @@ def link(source: Path, target: Path) -> None:
     try:
         os.link(source, target, follow_symlinks=False)
     except OSError as error:
-        if error.errno not in _NO_LINKS:
+        if error.errno not in NO_LINKS:
             raise
         shutil.copyfile(source, target, follow_symlinks=False)
         target.chmod(0o444)

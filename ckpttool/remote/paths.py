@@ -23,11 +23,13 @@ def is_url(path: Path | str) -> bool:
 
 
 def refuse_url(path: Path) -> None:
-    """Refuse to write to a URL.
+    """Refuse to write to a URL, and to an entry of the catalogue.
 
     Raises:
         CkptError: it is one.
     """
+    if str(path).startswith("zoo:"):
+        raise CkptError(f"{path} is an entry of the catalogue: write a file, and store it by `ckpttool zoo add`")
     if is_url(path):
         raise CkptError(f"{whole_url(path)} is a URL: nothing is written there; write a file, and upload that")
 

@@ -8,11 +8,12 @@ import os
 from collections.abc import Iterable
 from dataclasses import replace
 from datetime import UTC, datetime
+from pathlib import Path
 
 from ckpttool.catalogue.layout import Catalogue
 from ckpttool.catalogue.manifest import Manifest, Row, StoredFile
 from ckpttool.catalogue.names import require_name
-from ckpttool.catalogue.placing import link, placed
+from ckpttool.catalogue.placing import NO_LINKS, placed
 from ckpttool.catalogue.recipes import is_stored
 from ckpttool.core.errors import CkptError
 from ckpttool.formats.writing.files import finish
@@ -116,11 +117,27 @@ def published(catalogue: Catalogue, manifest: Manifest) -> Manifest:
             os.fchmod(file.fileno(), 0o444)
             finish(file)
             try:
-                link(temporary, catalogue.manifest_path(numbered.name, numbered.revision))
+                give(temporary, catalogue.manifest_path(numbered.name, numbered.revision))
                 sync_folder(folder)
             except (FileExistsError, FileNotFoundError):  # another was quicker, or removes the entry
                 continue
         return numbered
+
+
+def give(temporary: Path, path: Path) -> None:
+    """Give a file a name that it replaces nothing under, in one step where the system has hard links.
+
+    Raises:
+        FileExistsError: the name is taken.
+    """
+    try:
+        os.link(temporary, path)
+    except OSError as error:
+        if error.errno not in NO_LINKS:
+            raise
+        if path.exists():
+            raise FileExistsError from error
+        temporary.rename(path)
 
 
 def set_tag(catalogue: Catalogue, name: str, tag: str, revision: int) -> None:

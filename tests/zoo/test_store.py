@@ -1,6 +1,8 @@
 """Storing models: revisions, tags, what is shared, and that an entry is read as any path is."""
 
+import errno
 import hashlib
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -17,6 +19,7 @@ from ckpttool.model.model import Model
 from ckpttool.verbs.zoo_add import zoo_add
 
 Weights = Callable[..., Path]
+Monkeypatch = pytest.MonkeyPatch
 MODEL = Path(__file__).parents[2] / "fixtures" / "my_model_final.ckpt"
 
 
@@ -137,3 +140,22 @@ def test_a_folder_of_something_else_does_not_become_a_catalogue(own: Path, tmp_p
     (own / "thesis.txt").touch()
     with pytest.raises(CkptError, match=r"holds thesis.txt and is no catalogue"):
         zoo_add(weights("a.npz", x=1), "x")
+
+
+def test_nothing_is_written_to_an_entry(weights: Weights) -> None:
+    zoo_add(weights("a.npz", x=1), "x")
+    with pytest.raises(CkptError, match=r"zoo:x is an entry of the catalogue: write a file, and store it"):
+        checkpoint.save(checkpoint.open("zoo:x"), "zoo:x", overwrite=True)
+
+
+def test_where_there_are_no_links_files_are_copied(
+    own: Path, weights: Weights, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(errno.EOPNOTSUPP, "no links here")
+
+    monkeypatch.setattr(os, "link", refuse)
+    for value in (1, 2):
+        zoo_add(weights("a.npz", x=value), "x")
+    assert [checkpoint.open(f"zoo:x@{number}")["x"].read().max() for number in (1, 2)] == [1, 2]
+    assert (own / "by-name/x/2/a.npz").stat().st_nlink == 1
