@@ -100,7 +100,7 @@ def run(program: str, *arguments: str, exit_code: int = 0) -> str:
     return "\n".join(line.rstrip() for line in printed.splitlines())
 
 
-YOURS = re.compile(r"(photos|flowers|weights|bert|graph|pytorch_model|imported)\..*|--resume")
+YOURS = re.compile(r"(photos|flowers|weights|bert|graph|pytorch_model|imported)\..*|hf://.*|--resume")
 """What the README has no files for, and what only helps a run that was stopped."""
 
 

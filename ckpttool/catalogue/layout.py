@@ -24,14 +24,17 @@ from ckpttool.core.errors import CkptError, CorruptCheckpoint, FormatError, Miss
 from ckpttool.core.names import suggestion
 from ckpttool.formats.wire import checked_json
 from ckpttool.formats.writing.files import replacing
+from ckpttool.remote.paths import is_url, whole_url, without_secrets
 
 VARIABLE = "CKPTTOOL_ZOO"
 """The environment's variable that says where the catalogue is."""
+HEAD = "zoo.json"
+"""The file by which a folder is a catalogue."""
 MOST_BYTES = 256 << 20
 """Bytes of a manifest that are read."""
 REMOVED = ".removed"
 """How the file is named that is left of a removed revision."""
-_HEAD, _LONGEST_TAG = "zoo.json", 32
+_LONGEST_TAG = 32
 _REVISION = re.compile(r"(\d{6,9})\.(json|removed)", re.ASCII)
 _TAG = ".tag"
 
@@ -54,10 +57,11 @@ class Catalogue:
 
         Raises:
             MissingFile: there is none.
+            CkptError: it is named by a URL.
             FormatError: a newer version wrote it.
         """
-        catalogue = cls(root or default_root())
-        if not plain_files.is_file(catalogue.root / _HEAD):
+        catalogue = cls._in_folder(root)
+        if not plain_files.is_file(catalogue.root / HEAD):
             raise MissingFile(f"{catalogue.root} is no catalogue: `ckpttool zoo add` begins one")
         catalogue._require_version()
         return catalogue
@@ -67,29 +71,39 @@ class Catalogue:
         """Open a catalogue to write; begin one where nothing is.
 
         Raises:
-            CkptError: the folder holds something else.
+            CkptError: the folder holds something else, or is named by a URL.
             FormatError: a newer version wrote it.
         """
-        catalogue = cls(root or default_root())
-        if not plain_files.is_file(catalogue.root / _HEAD):
+        catalogue = cls._in_folder(root)
+        if not plain_files.is_file(catalogue.root / HEAD):
             catalogue.root.mkdir(parents=True, exist_ok=True)
-            others = [each.name for each in catalogue.root.iterdir() if not each.name.startswith(f".{_HEAD}.")]
-            if others and not plain_files.is_file(catalogue.root / _HEAD):
+            others = [each.name for each in catalogue.root.iterdir() if not each.name.startswith(f".{HEAD}.")]
+            if others and not plain_files.is_file(catalogue.root / HEAD):
                 raise CkptError(f"{catalogue.root} holds {sorted(others)[0]} and is no catalogue: name an empty folder")
-            with replacing(catalogue.root / _HEAD) as file:
+            with replacing(catalogue.root / HEAD) as file:
                 file.write(checked_json.dumps({"format": FORMAT}))
         catalogue._require_version()
         for folder in (catalogue.temporary, catalogue.manifests):
             catalogue.inside(folder).mkdir(exist_ok=True)
         return catalogue
 
+    @classmethod
+    def _in_folder(cls, root: Path | None) -> "Catalogue":
+        catalogue = cls(root or default_root())
+        if is_url(catalogue.root):
+            raise CkptError(f"{catalogue} is no folder: `ckpttool zoo pull {catalogue} N` and `push` copy entries")
+        return catalogue
+
     def _require_version(self) -> None:
         try:
-            version = checked_json.loads(self._read(self.root / _HEAD)).get("format")
+            version = checked_json.loads(self._read(self.root / HEAD)).get("format")
         except ValueError as error:
-            raise CorruptCheckpoint(f"{self.root / _HEAD} is damaged: {error}") from error
+            raise CorruptCheckpoint(f"{self}/{HEAD} is damaged: {error}") from error
         if not isinstance(version, int) or version > FORMAT:
-            raise FormatError(f"{self.root} has format {version}, this version reads up to {FORMAT}: update ckpttool")
+            raise FormatError(f"{self} has format {version}, this version reads up to {FORMAT}: update ckpttool")
+
+    def __str__(self) -> str:
+        return without_secrets(whole_url(self.root)) if is_url(self.root) else str(self.root)
 
     manifests = property(lambda self: self.root / "manifests")
     temporary = property(lambda self: self.inside(self.root / "tmp"))
@@ -184,7 +198,7 @@ class Catalogue:
         try:
             return Manifest.loads(self._read(self.manifest_path(name, revision)), name, revision)
         except FileNotFoundError as error:
-            raise MissingFile(f"{self.root} has no {name}@{revision}") from error
+            raise MissingFile(f"{self} has no {name}@{revision}") from error
 
     def rescued(self, sha256: str) -> bool:
         """Have a blob back that was set aside to be removed, while that is not decided; say whether it is back."""
@@ -222,7 +236,7 @@ class Catalogue:
         """
         if not (revisions := self.revisions(require_name(name))):
             near = suggestion(name, self.names())
-            raise UnknownName(f"{self.root} has no entry {name}{near}; `ckpttool zoo list` lists them")
+            raise UnknownName(f"{self} has no entry {name}{near}; `ckpttool zoo list` lists them")
         return revisions
 
     def revision_of(self, chosen: Selector) -> int:

@@ -118,7 +118,7 @@ class Manifest:
             revision=reading.of("revision", int),
             created=reading.of("created", str),
             family=family,
-            main=_safe(reading.of("main", str), name),
+            main=safe_path(reading.of("main", str), name),
             files=_files(reading.rows("files"), name),
             parameters=reading.of("parameters", int),
             preprocess=reading.maybe("preprocess", str),
@@ -157,7 +157,7 @@ def _files(rows: Sequence[Row], name: str) -> tuple[StoredFile, ...]:
     readings = map(_Reading, rows)
     files = tuple(StoredFile(row.of("path", str), row.of("sha256", str), row.of("bytes", int)) for row in readings)
     for file in files:
-        _safe(file.path, name)
+        safe_path(file.path, name)
         if not is_hash(file.sha256) or file.nbytes < 0:
             raise CorruptCheckpoint(f"{name}: {file.path!r} has {file.nbytes} bytes and the hash {file.sha256!r:.80}")
     paths = [file.path.casefold() for file in files]
@@ -172,7 +172,7 @@ def is_hash(text: str) -> bool:
     return _HASH.fullmatch(text) is not None
 
 
-def _safe(path: str, name: str) -> str:
+def safe_path(path: str, name: str) -> str:
     """Return a path that stays in the entry's folder, on any system, and is not what a catalogue itself keeps there."""
     parts = path.split("/")
     is_bad = [
@@ -182,7 +182,7 @@ def _safe(path: str, name: str) -> str:
         for part in parts
     ]
     if any(is_bad) or len(path) > _LONGEST_PATH or path.casefold() == KEPT:
-        raise CorruptCheckpoint(f"{name}: its manifest has the path {path!r:.200}, which is not one in its folder")
+        raise CorruptCheckpoint(f"{name} has the path {path!r:.200}, which is not one in its folder")
     return path
 
 

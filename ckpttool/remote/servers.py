@@ -1,11 +1,13 @@
 """Servers through fsspec: metadata of a file, listing of a folder, a file to read; errors in one line."""
 
 import contextlib
-from collections.abc import Iterator
+import re
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from ckpttool.core.counts import counted
-from ckpttool.core.errors import CkptError, MissingDependency
+from ckpttool.core.errors import CkptError, CorruptCheckpoint, MissingDependency
 from ckpttool.core.shown_text import visible
 from ckpttool.remote.paths import without_secrets
 
@@ -21,8 +23,12 @@ PACKAGES = {
 }
 """What fsspec needs for a scheme."""
 GONE = (404, 410)
+BUSY = (429, 503)
+"""Answers of a server that may say when it is to be asked again."""
 LARGEST = 1 << 50
 """Bytes of a file; no file system holds one of more."""
+STEP = 4 << 20
+"""Bytes that are asked for at once of a file that is fetched whole."""
 SECONDS = 60
 """How long a web server may be silent."""
 _MARKS = ("ETag", "etag", "blob_id", "md5Hash", "LastModified")
@@ -103,6 +109,48 @@ def read(url: str) -> bytes | None:
             return None
 
 
+def created(url: str, data: bytes) -> bool:
+    """Write a file where none is, and return whether none was.
+
+    Raises:
+        CkptError: the server refuses, or cannot be reached.
+    """
+    with one_line_errors(url):
+        system, path = file_system(url)
+        try:
+            system.pipe_file(path, data, mode="create")
+        except FileExistsError:
+            return False
+        return True
+
+
+def upload(file: Path, url: str) -> None:
+    """Write a file from the disk, whole or not at all.
+
+    Raises:
+        CkptError: the server refuses, or cannot be reached.
+    """
+    with one_line_errors(url):
+        system, path = file_system(url)
+        system.put_file(str(file), path)
+
+
+def download(url: str, size: int, at: int, take: Callable[[int, bytes], object]) -> None:
+    """Give the bytes of a file from one on as they come, and no more than it is to have.
+
+    Raises:
+        CkptError: the server refuses, or cannot be reached.
+        CorruptCheckpoint: it gives fewer.
+    """
+    with one_line_errors(url), opened(url, size) as file:
+        file.seek(at)
+        while at < size and (piece := file.read(min(STEP, size - at))):
+            take(at, piece)
+            at += len(piece)
+    if at < size:
+        raise CorruptCheckpoint(f"{without_secrets(url)}: the server gave {counted(at, 'byte')}, not {size}")
+
+
 def write(url: str, data: Any) -> None:
     """Write a file, whole or not at all, in the place of one that is there.
 
@@ -135,6 +183,12 @@ def one_line_errors(url: str) -> Iterator[None]:
         raise CkptError(f"{bare}: {without_secrets(_reason(error))}") from error
 
 
+def waiting(status: int, headers: Mapping[str, str]) -> int | None:
+    """Return how many seconds a server asks to wait because it has too many requests, if that is what it answers."""
+    text = headers.get("Retry-After", "")
+    return int(text) if status in BUSY and re.fullmatch(r"\d{1,6}", text, re.ASCII) else None
+
+
 def _reason(error: Exception) -> str:
     if "range requests" in str(error):
         return f"{_LEAST}, and this one is large: download it, and name the file"
@@ -145,7 +199,9 @@ def _reason(error: Exception) -> str:
         return f"the server refuses it ({status or error}): are there credentials, and may they read it?"
     if "credentials" in str(error):
         return f"{error}: set those of the service, or FSSPEC_S3_ANON=true for a public bucket"
-    text = f"the server answers {status} {message}" if status else str(error)
+    wait = waiting(status, getattr(error, "headers", None) or {}) if status in BUSY else None
+    later = f": try again in {counted(wait, 'second')}" if wait is not None else ""
+    text = f"the server answers {status} {message}{later}" if status else str(error)
     return visible(" ".join(text.split()))[:LONGEST_REASON] or type(error).__name__
 
 

@@ -158,6 +158,21 @@ async def _fetch(system: Any, url: str, file: servers.RemoteFile, start: int, st
 
 
 async def _asked(system: Any, method: str, url: str, headers: dict[str, str]) -> "ClientResponse":
+    """Return a server's answer; one that has too many requests is asked again after the time that it asks for."""
+    import asyncio
+
+    waited = 0
+    while True:
+        answer = await _answered(system, method, url, headers)
+        wait = servers.waiting(answer.status, answer.headers)
+        if wait is None or waited + max(wait, 1) > servers.SECONDS:
+            return answer
+        answer.close()
+        waited += max(wait, 1)
+        await asyncio.sleep(wait)
+
+
+async def _answered(system: Any, method: str, url: str, headers: dict[str, str]) -> "ClientResponse":
     """Return a server's answer, of the place to which it leads where it leads elsewhere.
 
     Raises:

@@ -65,7 +65,7 @@ def add(
             facts.lineage,
             source,
         )
-        manifest = _same(catalogue, manifest) or published(catalogue, manifest)
+        manifest = same_as_latest(catalogue, manifest) or published(catalogue, manifest)
         for file in manifest.files:
             if not is_stored(catalogue, file.sha256):
                 put(catalogue, model.files[file.path])
@@ -90,7 +90,7 @@ def refuse_twin(catalogue: Catalogue, name: str, but: str = "") -> None:
             )
 
 
-def _same(catalogue: Catalogue, manifest: Manifest) -> Manifest | None:
+def same_as_latest(catalogue: Catalogue, manifest: Manifest) -> Manifest | None:
     """Return the latest revision of an entry if it is what would be stored."""
     for revision in catalogue.revisions(manifest.name)[-1:]:
         latest = catalogue.manifest(manifest.name, revision)

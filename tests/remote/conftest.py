@@ -21,7 +21,10 @@ WEIGHTS = {
 
 
 class Web(ThreadingHTTPServer):
-    """Serves a folder; `ranges` off, it ignores that only a part was asked for; `status` is its answer to all."""
+    """Serves a folder; `ranges` off, it ignores that only a part was asked for; `status` is its answer to all.
+
+    It is `busy` as often as that has seconds to wait, and leads elsewhere to what has `moved`.
+    """
 
     daemon_threads = True
 
@@ -36,6 +39,8 @@ class Web(ThreadingHTTPServer):
         self.folder, self.ranges, self.status, self.cut, self.released = folder, True, 200, 0, threading.Event()
         self.released.set()
         self.given: dict[str, int] = {}
+        self.busy: list[str] = []
+        self.moved: dict[str, str] = {}
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """Keep quiet when a client has gone away, which is how it takes only the start of an answer."""
@@ -59,6 +64,10 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _head(self) -> bytes:
         self.server.released.wait()
+        if self.server.busy:
+            return self._nothing(429, "Retry-After", self.server.busy.pop())
+        if place := self.server.moved.get(self._name()):
+            return self._nothing(302, "Location", place)
         file = self.server.folder / self._name().partition("?")[0]
         status = self.server.status if file.is_file() or self.server.status != 200 else 404
         if status != 200:
@@ -78,6 +87,13 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_header("ETag", f'"{hash(data)}"')
         self.end_headers()
         return piece
+
+    def _nothing(self, status: int, name: str, value: str) -> bytes:
+        self.send_response(status)
+        self.send_header(name, value)
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+        return b""
 
     def _name(self) -> str:
         return self.path.split("/", 2)[2]

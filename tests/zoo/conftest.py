@@ -1,12 +1,13 @@
-"""A catalogue to begin, and small weights to put into it."""
+"""A catalogue to begin, small weights to put into it, and a hub to pull from and to push to."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from ckpttool import checkpoint
+from tests.hub_server import TOKEN, HubServer, running
 
 
 @pytest.fixture(autouse=True)
@@ -28,3 +29,21 @@ def weights(tmp_path: Path) -> Callable[..., Path]:
         return path
 
     return write
+
+
+@pytest.fixture(scope="session")
+def _server() -> Iterator[HubServer]:
+    with running() as server:
+        yield server
+        server.shutdown()
+
+
+@pytest.fixture
+def hub(_server: HubServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> HubServer:
+    """A hub with nothing on it, a cache with nothing in it, and a user who is known to the hub."""
+    _server.reset()
+    monkeypatch.setenv("HF_ENDPOINT", _server.url)
+    monkeypatch.setenv("HF_TOKEN", TOKEN)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_DISABLE_XET", True)
+    return _server

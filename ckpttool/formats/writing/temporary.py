@@ -16,6 +16,7 @@ import logging
 import os
 import re
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple, Self
 
@@ -101,15 +102,26 @@ def sweep(folder: Path) -> None:
         match = _NAME.fullmatch(path.name)
         if match is None:
             continue
-        writer = WriterProcess(match["host"], match["boot"], match["namespace"], int(match["pid"]), match["start"])
         is_last_copy = match["state"] == "old" and not (folder / match["output"]).exists()
-        if is_last_copy or not writer.is_dead():
+        if is_last_copy or not _writer(match).is_dead():
             continue
         _log.warning("removed %s, left behind by an interrupted run", path)
         if path.is_dir() and not path.is_symlink():
             shutil.rmtree(path, ignore_errors=True)
         else:
             path.unlink(missing_ok=True)
+
+
+def left_behind(output: Path) -> Iterator[Path]:
+    """Yield what processes that are provably dead have left unfinished of an output."""
+    for path in output.parent.iterdir():
+        match = _NAME.fullmatch(path.name)
+        if match and match["state"] == "tmp" and match["output"] == output.name and _writer(match).is_dead():
+            yield path
+
+
+def _writer(match: re.Match[str]) -> WriterProcess:
+    return WriterProcess(match["host"], match["boot"], match["namespace"], int(match["pid"]), match["start"])
 
 
 def _start(pid: int) -> str | None:

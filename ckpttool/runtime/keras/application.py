@@ -4,12 +4,13 @@ import warnings
 from pathlib import Path
 from typing import Any
 
-from ckpttool.core.errors import PlanError
+from ckpttool.core.errors import CkptError, PlanError
 from ckpttool.formats.keras.applications import SCHEME, Application
 from ckpttool.formats.keras.network import network_of
+from ckpttool.remote.paths import without_secrets
 from ckpttool.runtime.configure import keras
 from ckpttool.runtime.keras.build import KerasModel, with_named_variables
-from ckpttool.runtime.keras.private.building import names_as_in_a_new_process, variables_without_values
+from ckpttool.runtime.keras.private.building import MOST_SAID, names_as_in_a_new_process, variables_without_values
 
 
 def application_built(application: Application, source: Path) -> KerasModel:
@@ -25,6 +26,22 @@ def application_built(application: Application, source: Path) -> KerasModel:
     config = keras().saving.serialize_keras_object(live)
     config.pop("compile_config", None)
     return with_named_variables(network_of(config, None, source), live)
+
+
+def download_weights(application: Application) -> None:
+    """Have Keras download the weights of an architecture into its cache, and check them.
+
+    Raises:
+        CkptError: Keras cannot, or has none for these arguments; its reason is the message.
+        MissingDependency: TensorFlow or Keras is not installed.
+    """
+    function = getattr(keras().applications, application.name)
+    top = application.include_top is not False
+    try:
+        function(weights=application.weights, include_top=top, **application.arguments)
+    except Exception as error:  # Keras raises `Exception` where a download fails
+        reason = without_secrets(" ".join(str(error).split()))[:MOST_SAID]
+        raise CkptError(f"{SCHEME}{application}: Keras cannot get the weights: {reason}") from error
 
 
 def _called(application: Application) -> Any:

@@ -18,6 +18,8 @@ SUBCOMMANDS = {
     "verify": "verify:verify",
     "gc": "gc:gc",
     "compact": "compact:compact",
+    "pull": "pull:pull",
+    "push": "push:push",
 }
 """The subcommands in the order in which help lists them, and the function of each in this folder."""
 

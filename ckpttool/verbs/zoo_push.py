@@ -1,0 +1,54 @@
+"""Pushing entries of the catalogue to where others find them: the hub, or another catalogue."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ckpttool.catalogue.layout import Catalogue
+from ckpttool.core.counts import counted
+from ckpttool.core.errors import CkptError
+from ckpttool.remote.paths import without_secrets
+from ckpttool.zoo import hub
+from ckpttool.zoo.catalogues import catalogue_at, copied
+from ckpttool.zoo.push import to_hub
+
+
+@dataclass(frozen=True)
+class Pushed:
+    """What was pushed, where it is, as which revision or commit, and how many of its files had to be sent."""
+
+    entry: str
+    target: str
+    revision: str
+    files: int
+
+    def as_json(self) -> dict[str, Any]:
+        """Return it as JSON has it."""
+        return {"entry": self.entry, "target": self.target, "revision": self.revision, "files": self.files}
+
+    def line(self) -> str:
+        """Return it for people."""
+        return f"{self.entry} is in {self.target} as {self.revision}, {counted(self.files, 'file')} sent"
+
+
+def zoo_push(
+    entry: str, target: str, name: str | None = None, root: Path | None = None, public: bool = False
+) -> Pushed:
+    """Put an entry on the hub, or into another catalogue, which is begun where nothing is.
+
+    Raises:
+        UnknownName: there is no such entry.
+        CkptError: the target refuses, cannot be reached, or is something else.
+    """
+    own = Catalogue.open(root)
+    if target.startswith(hub.SCHEME):
+        if name is not None:
+            raise CkptError(f"{target} says what the model is called there: leave out `name`")
+        address = hub.HubAddress.of(target)
+        manifest, commit = to_hub(own, entry, address, public)
+        return Pushed(str(manifest), str(address), commit, len(manifest.files) + 1)
+    if public:
+        raise CkptError(f"`public` is for the hub, and {without_secrets(target)} is taken for a catalogue")
+    found = own.find(entry)
+    kept, count = copied(own, catalogue_at(target, begin=True), str(found), name)
+    return Pushed(str(found), without_secrets(target), str(kept), count)

@@ -1,0 +1,147 @@
+"""Archives in which models are published, .tar.gz and .zip: of their files those of one model are written, as files.
+
+What lies in an archive under a name that leads elsewhere, and what is no plain file, is refused or left out: no link of
+an archive is ever made.
+"""
+
+import gzip
+import lzma
+import re
+import shutil
+import tarfile
+import zipfile
+import zlib
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Protocol
+
+from ckpttool.catalogue.manifest import safe_path
+from ckpttool.core.counts import counted
+from ckpttool.core.errors import CkptError, CorruptCheckpoint
+from ckpttool.zoo.choosing import Candidate, chosen
+
+_SUFFIX = re.compile(r"(\.tar|\.tar\.(gz|bz2|xz)|\.tgz|\.zip)$", re.IGNORECASE)
+MOST_FILES = 100_000
+_DAMAGE = (
+    tarfile.TarError,
+    zipfile.BadZipFile,
+    zlib.error,
+    gzip.BadGzipFile,
+    lzma.LZMAError,
+    EOFError,
+    RuntimeError,  # of zipfile: a password is asked for, or it is packed in a way that is not known
+)
+
+
+class Archive(Protocol):
+    """The plain files of an archive by their names."""
+
+    sizes: dict[str, int]
+
+    def opened(self, name: str) -> IO[bytes]:
+        """Open one of them."""
+
+
+def is_archive(name: str) -> bool:
+    """Say whether a file is an archive, by its name.
+
+    >>> is_archive("mobilenet_v1.tgz"), is_archive("model.keras")
+    (True, False)
+    """
+    return _SUFFIX.search(name) is not None
+
+
+def stem(name: str) -> str:
+    """Return the name of a file without the suffix of an archive, or its last one.
+
+    >>> stem("mobilenet_v1.0.tar.gz"), stem("model.v2.h5")
+    ('mobilenet_v1.0', 'model.v2')
+    """
+    return _SUFFIX.sub("", name) if is_archive(name) else name.rpartition(".")[0] or name
+
+
+def unpacked(path: Path, inside: str, where: str, folder: Path) -> tuple[Candidate, list[str]]:
+    """Write the files of a model in an archive into a folder; `inside` names it where it has several.
+
+    Raises:
+        MissingFile: there is no model in it.
+        CorruptCheckpoint: the archive is damaged, or a name in it leads elsewhere.
+    """
+    try:
+        with _opened(path, where) as archive:
+            candidate, others = chosen(archive.sizes, inside, where, mark="#")
+            _require_place(sum(archive.sizes[name] for name in candidate.files), where, folder)
+            for name in sorted(candidate.files, key=list(archive.sizes).index):
+                target = folder / name
+                target.parent.mkdir(parents=True, exist_ok=True)
+                with archive.opened(name) as source, target.open("xb") as file:
+                    _copied(source, file, archive.sizes[name], f"{where}#{name}")
+    except CkptError:
+        raise
+    except _DAMAGE as error:
+        raise CorruptCheckpoint(f"{where} is no whole archive: {error or type(error).__name__}") from error
+    return candidate, others
+
+
+class _Tar:
+    def __init__(self, file: tarfile.TarFile, where: str) -> None:
+        self._file, self._members = file, dict[str, tarfile.TarInfo]()
+        for each in file:
+            if each.isreg():
+                self._members[_name(each.name, where, self._members)] = each
+        self.sizes = {name: each.size for name, each in self._members.items()}
+
+    def opened(self, name: str) -> IO[bytes]:
+        found = self._file.extractfile(self._members[name])
+        assert found is not None  # a regular file
+        return found
+
+
+class _Zip:
+    def __init__(self, file: zipfile.ZipFile, where: str) -> None:
+        self._file, self._members = file, dict[str, zipfile.ZipInfo]()
+        for each in file.infolist():
+            if not each.is_dir():
+                self._members[_name(each.filename, where, self._members)] = each
+        self.sizes = {name: each.file_size for name, each in self._members.items()}
+
+    def opened(self, name: str) -> IO[bytes]:
+        return self._file.open(self._members[name])
+
+
+@contextmanager
+def _opened(path: Path, where: str) -> Iterator[Archive]:
+    if zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as archive:
+            yield _Zip(archive, where)
+    else:
+        with tarfile.open(path) as tar:
+            yield _Tar(tar, where)
+
+
+def _name(name: str, where: str, others: Collection[str]) -> str:
+    """Return the path of a member, which stays in the archive's folder and is there once.
+
+    Raises:
+        CorruptCheckpoint: it is another.
+    """
+    path = safe_path(name.removeprefix("./"), where)
+    if path in others or len(others) >= MOST_FILES:
+        raise CorruptCheckpoint(f"{where} has {path!r:.200} twice, or over {MOST_FILES} files")
+    return path
+
+
+def _require_place(size: int, where: str, folder: Path) -> None:
+    if size > (free := shutil.disk_usage(folder).free):
+        raise CkptError(f"{where} unpacks to {counted(size, 'byte')}, and {folder} has place for {free}")
+
+
+def _copied(source: IO[bytes], target: IO[bytes], size: int, where: str) -> None:
+    """Copy a member, which has the bytes that it is said to have."""
+    left = size
+    while left and (piece := source.read(min(left, 1 << 20))):
+        target.write(piece)
+        left -= len(piece)
+    if left or source.read(1):
+        raise CorruptCheckpoint(f"{where} has another size than the {size} bytes that the archive lists")

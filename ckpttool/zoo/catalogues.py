@@ -1,0 +1,128 @@
+"""From one catalogue to another, in a folder or on a server: the bytes that are missing there, then the manifest.
+
+The bytes of a server come through `downloads`: all are here and have their hashes before any is stored.
+"""
+
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+from ckpttool.catalogue.layout import Catalogue
+from ckpttool.catalogue.manifest import Manifest, StoredFile
+from ckpttool.catalogue.names import require_name
+from ckpttool.catalogue.placing import placed
+from ckpttool.catalogue.recipes import is_stored
+from ckpttool.catalogue.served import ServedCatalogue, url_of
+from ckpttool.core.errors import CorruptCheckpoint
+from ckpttool.core.plain_files import is_file
+from ckpttool.remote import servers
+from ckpttool.remote.paths import is_url
+from ckpttool.zoo.blobs import at_work, put
+from ckpttool.zoo.downloads import downloaded, require_hash
+from ckpttool.zoo.store import published, refuse_twin, same_as_latest, set_tag
+
+Local = Callable[[StoredFile], AbstractContextManager[Path]]
+"""What gives a file of a manifest on this machine, with the bytes that it is to have."""
+
+
+def copied(
+    source: Catalogue, target: Catalogue, entry: str, name: str | None = None, tags: Iterable[str] = ()
+) -> tuple[Manifest, int]:
+    """Store an entry of one catalogue in another; return what is there then, and how many files had to be brought.
+
+    Raises:
+        UnknownName: there is no such entry.
+        CorruptCheckpoint: the bytes of a file are not those of its hash; nothing is stored then.
+        CkptError: the name cannot be one there; or a server refuses, or cannot be reached.
+    """
+    found = source.find(entry)
+    own = found.source or {"url": _place(source), "revision": str(found)}
+    manifest = replace(found, name=name or found.name, source=own)
+    tags = [require_name(tag, "tag") for tag in tags]
+    refuse_twin(target, manifest.name)
+    local: Local = partial(_bytes_of, source, found)
+    missing = {file.sha256: file for file in manifest.files if not _has(target, file)}
+    if isinstance(target, ServedCatalogue):
+        kept = _stored_on_server(target, manifest, missing.values(), local)
+        for tag in tags:
+            servers.write(url_of(target.tag_path(kept.name, tag)), b"%d\n" % kept.revision)
+    else:
+        kept = _stored_in_folder(target, manifest, missing.values(), local)
+        for tag in tags:
+            set_tag(target, kept.name, tag, kept.revision)
+        placed(target, kept)
+    return kept, len(missing)
+
+
+def catalogue_at(place: str | Path, begin: bool = False) -> Catalogue:
+    """Open a catalogue, to write to where one is to `begin`.
+
+    Raises:
+        MissingFile: there is none.
+        CkptError: something else is there.
+    """
+    kind = ServedCatalogue if is_url(place) else Catalogue
+    return kind.begun(Path(place)) if begin else kind.open(Path(place))
+
+
+def _place(catalogue: Catalogue) -> str:
+    """Return what a manifest calls a catalogue: folders of people are not in it."""
+    return str(catalogue) if isinstance(catalogue, ServedCatalogue) else catalogue.root.name
+
+
+def _has(catalogue: Catalogue, file: StoredFile) -> bool:
+    if isinstance(catalogue, ServedCatalogue):
+        return catalogue.has_blob(file.sha256, file.nbytes)
+    return is_stored(catalogue, file.sha256)
+
+
+@contextmanager
+def _bytes_of(catalogue: Catalogue, manifest: Manifest, file: StoredFile) -> Iterator[Path]:
+    """Give a file of an entry.
+
+    Raises:
+        CorruptCheckpoint: its bytes are missing, or others.
+    """
+    where = f"{catalogue}: {file.path} of {manifest}"
+    if isinstance(catalogue, ServedCatalogue):
+        if not catalogue.has_blob(file.sha256, file.nbytes):
+            raise CorruptCheckpoint(f"{where}: its {file.nbytes} bytes are missing")
+        url = url_of(catalogue.blob(file.sha256))
+        with downloaded(where, file.sha256, file.nbytes, partial(servers.download, url, file.nbytes)) as path:
+            yield path
+    else:
+        blob = catalogue.inside(catalogue.blob(file.sha256))
+        path = blob if is_file(blob) else placed(catalogue, manifest) / file.path
+        require_hash(path, file.sha256, where)
+        yield path
+
+
+def _stored_in_folder(target: Catalogue, manifest: Manifest, missing: Iterable[StoredFile], local: Local) -> Manifest:
+    """Store a manifest and the bytes that it lacks; some may be collected meanwhile, and are looked for."""
+    with at_work(target):
+        with ExitStack() as stack:
+            for path in [stack.enter_context(local(file)) for file in missing]:
+                put(target, path)
+        kept = same_as_latest(target, manifest) or published(target, manifest)
+        for file in kept.files:
+            if not is_stored(target, file.sha256):
+                with local(file) as path:
+                    put(target, path)
+    return kept
+
+
+def _stored_on_server(
+    target: ServedCatalogue, manifest: Manifest, missing: Iterable[StoredFile], local: Local
+) -> Manifest:
+    """Store a manifest under the next number that nobody else has taken, once all its bytes are there."""
+    for file in missing:
+        with local(file) as path:
+            servers.upload(path, url_of(target.blob(file.sha256)))
+    if kept := same_as_latest(target, manifest):
+        return kept
+    while True:
+        numbered = replace(manifest, revision=target.last_number(manifest.name) + 1)
+        if servers.created(url_of(target.manifest_path(numbered.name, numbered.revision)), numbered.dumps()):
+            return numbered

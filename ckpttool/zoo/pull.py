@@ -1,0 +1,177 @@
+"""Pulling from a repository: what is fetched of a model, and that it becomes an entry like any other."""
+
+from collections.abc import Iterable, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+from ckpttool.catalogue.layout import Catalogue
+from ckpttool.catalogue.manifest import Manifest, Row, is_hash, safe_path
+from ckpttool.core.errors import CkptError, FormatError, MissingFile
+from ckpttool.formats.keras.applications import CACHED, SCHEME, Application, named_path
+from ckpttool.model.families import Contents, writer_for
+from ckpttool.model.model import Model
+from ckpttool.remote import servers, web
+from ckpttool.remote.paths import without_secrets
+from ckpttool.runtime.keras.application import download_weights
+from ckpttool.zoo import archives, card
+from ckpttool.zoo.choosing import Candidate, chosen
+from ckpttool.zoo.describe import described
+from ckpttool.zoo.downloads import downloaded
+from ckpttool.zoo.hub import HubAddress, Repository
+from ckpttool.zoo.sources import ModelFiles
+from ckpttool.zoo.store import add
+
+README = "README.md"
+"""The file of a repository that is its card."""
+_TEXTS = ("license", "license_name", "license_link", "library_name", "pipeline_tag")
+"""Fields of a card that are texts, whatever a stranger's says."""
+
+
+@dataclass(frozen=True)
+class Fetched:
+    """A model that was fetched: where it lies, what is stored of it, and what its publisher says of it."""
+
+    path: Path
+    model: ModelFiles
+    source: Row
+    said: Row = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+
+    def added(self, catalogue: Catalogue, name: str, tags: Iterable[str] = ()) -> Manifest:
+        """Store it as the next revision of an entry.
+
+        Raises:
+            CkptError: it is no model, or damaged.
+        """
+        facts = described(self.path)
+        said = {"library_name": facts.library, **self.said}
+        return add(catalogue, name, self.model, facts, said, tags, self.source)
+
+
+def from_hub(address: HubAddress) -> Fetched:
+    """Fetch a model from the hub: its weights, its graph, its configuration, and its card.
+
+    Raises:
+        MissingFile: there is none.
+        CkptError: the hub refuses, or cannot be reached.
+        CorruptCheckpoint: what comes is not what the hub lists.
+    """
+    repository = Repository.at(address)
+    candidate, others = chosen(repository.files, address.path, str(address))
+    main, names = candidate.names(address.name)
+    paths = {file: repository.download(file) for file in candidate.files}
+    folder = _root_of(paths)
+    said, remarks = _card(repository)
+    source = {"url": f"hf://{address.repository}", "revision": repository.commit, "path": candidate.main}
+    return Fetched(
+        folder / candidate.main,
+        ModelFiles(main, {names[file]: path.resolve() for file, path in paths.items()}),
+        source,
+        said,
+        (*_notes(candidate, others, "hf://ORG/MODEL/FILE"), *remarks),
+    )
+
+
+def from_web(url: str, sha256: str | None, stack: ExitStack, folder: Path) -> Fetched:
+    """Fetch a file, or a model in an archive, from a web server; what is behind `#` is the model's path in there.
+
+    Raises:
+        MissingFile: there is none.
+        CkptError: the server refuses, cannot be reached or breaks off; or nobody said which hash it is to have.
+        CorruptCheckpoint: it has another hash.
+    """
+    url, _, inside = url.partition("#")
+    where = without_secrets(url)
+    name, sha256 = safe_path(web_name(url), where), _required_hash(where, sha256)
+    remote = web.metadata(url)
+    if remote is None:
+        raise MissingFile(f"{where} is missing: a model of several files is fetched as an archive, .tar.gz or .zip")
+    fetch = partial(_fetch, url, remote)
+    came = stack.enter_context(downloaded(where, sha256, remote.size, fetch))
+    source = {"url": where, "revision": f"sha256:{sha256}"}
+    if not archives.is_archive(name):
+        path = came.rename(folder / name)
+        return Fetched(path, ModelFiles(name, {name: path}), source)
+    candidate, others = archives.unpacked(came, inside, where, folder)
+    main, names = candidate.names(archives.stem(name))
+    files = {names[file]: folder / file for file in candidate.files}
+    found = {**source, "path": candidate.main}
+    return Fetched(
+        folder / candidate.main, ModelFiles(main, files), found, notes=_notes(candidate, others, f"{where}#FILE")
+    )
+
+
+def web_name(url: str) -> str:
+    """Return the name of the file that a URL leads to.
+
+    >>> web_name("https://host/models/my%20model.h5?X-Amz-Signature=1")
+    'my model.h5'
+    """
+    return unquote(urlsplit(url).path).rpartition("/")[2]
+
+
+def _required_hash(where: str, sha256: str | None) -> str:
+    if sha256 is None:
+        raise CkptError(
+            f"{where}: say by `sha256` which bytes are meant, as its publisher tells; or download it, and "
+            f"`ckpttool zoo add` the file"
+        )
+    if not is_hash(sha256.lower()):
+        raise CkptError(f"`sha256` is {sha256[:80]!r}, and not a SHA-256 in 64 hexadecimal digits")
+    return sha256.lower()
+
+
+def _fetch(url: str, remote: servers.RemoteFile, at: int, take: web.Take) -> None:
+    web.fetch(url, remote, at, remote.size, take)
+
+
+def from_keras(application: Application, folder: Path) -> Fetched:
+    """Make a Keras file of an architecture with the weights that Keras has for it, and downloads where need be.
+
+    Raises:
+        CkptError: it has none, or they cannot be downloaded.
+        MissingDependency: TensorFlow or Keras is not installed.
+    """
+    if application.weights != CACHED:
+        raise CkptError(
+            f"{SCHEME}{application}: only weights that Keras has are pulled; `ckpttool zoo add` takes others"
+        )
+    try:
+        application.weights_path()
+    except MissingFile:
+        download_weights(application)
+    model = Model.open(named_path(application))
+    output = folder / f"{application.name}.keras"
+    writer_for(output, output).write(Contents(model.graph, model.checkpoint), output, overwrite=False)
+    said = {"library_name": "keras", "pipeline_tag": "image-classification", "tags": [CACHED]}
+    source = {"url": f"{SCHEME}{application}", "revision": None}
+    return Fetched(output, ModelFiles(output.name, {output.name: output}), source, said)
+
+
+def _notes(candidate: Candidate, others: list[str], way: str) -> tuple[str, ...]:
+    """Return which model was taken, and how to take another one."""
+    took = f"took {candidate.main or 'the whole folder'}, {candidate.format}"
+    more = [f"it is there as {', '.join(others)}, too: {way} takes another one"] if others else []
+    return took, *more
+
+
+def _root_of(paths: Mapping[str, Path]) -> Path:
+    """Return the folder from which the paths of files in a repository lead to where they are."""
+    name, path = next(iter(paths.items()))
+    return path.parents[name.count("/")]
+
+
+def _card(repository: Repository) -> tuple[Row, tuple[str, ...]]:
+    """Return the card that is a repository's README, and what is wrong with it."""
+    file = repository.files.get(README)
+    if file is None or file.size > card.LONGEST:
+        return {}, ()
+    text = repository.download(README).read_text(encoding="utf-8", errors="replace")
+    try:
+        fields = card.parsed(text, f"{repository.address}/{README}")
+    except FormatError as error:
+        return {"text": text}, (f"{error}; its text is kept, its fields are not",)
+    return {key: value for key, value in fields.items() if key not in _TEXTS or isinstance(value, str)}, ()
