@@ -9,7 +9,7 @@ BIN := .venv/bin
 PYTEST := PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -n 2 --dist worksteal -q
 PROTOS := ckpttool/formats/wire/protos
 
-.PHONY: install browser demo test check lint docs docs-check transcript tables reuse fixtures protos trust attacks lowest bench clean
+.PHONY: install browser demo test check lint docs docs-check transcript tables reuse few-labels fixtures protos trust attacks lowest bench clean
 
 install: .venv/.current
 
@@ -69,6 +69,11 @@ tables: install  ## make the chapter's twelve tables again, for docs/chapter11.m
 reuse: install  ## make the figures of docs/how-much-to-reuse.md again: make reuse MNIST=path/to/mnist.npz FOLDER=folder
 	test -f "$(MNIST)" || { echo "MNIST=path/to/mnist.npz is needed; fixtures/README.md says where it is" >&2; exit 1; }
 	$(BIN)/python benchmarks/how_much_to_reuse.py "$(MNIST)" "$(or $(FOLDER),reuse)" --keep
+	$(BIN)/python docs/generate.py
+
+few-labels: install  ## make the figures of docs/few-labels.md again: make few-labels MNIST=path/to/mnist.npz [FASHION=path] FOLDER=folder
+	test -f "$(MNIST)" || { echo "MNIST=path/to/mnist.npz is needed; fixtures/README.md says where it is" >&2; exit 1; }
+	$(BIN)/python benchmarks/few_labels.py "$(MNIST)" "$(or $(FOLDER),few-labels)" $(if $(FASHION),--fashion "$(FASHION)") --keep
 	$(BIN)/python docs/generate.py
 
 lowest:  ## the tests with the oldest versions that pyproject.toml allows, in .lowest; Python 3.11 or 3.12

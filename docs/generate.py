@@ -1,7 +1,8 @@
 """Write the generated pages: cli.md from `--help`, calls.md and rooms from docstrings, formats.md, pictures.
 
 With `--check` say what is out of date, write nothing. The programs are run by `make transcript` (the README's demo),
-`make tables` (those of chapter11.md), `make reuse` (those of how-much-to-reuse.md), `make attacks` and `make trust`.
+`make tables` (those of chapter11.md), `make reuse` (those of how-much-to-reuse.md), `make few-labels` (those
+of few-labels.md), `make attacks` and `make trust`.
 """
 
 import ast
@@ -12,6 +13,7 @@ from pathlib import Path
 import attack_figures
 import attack_pages
 import click
+import few_labels
 import reuse
 from demo import COMMANDS as DEMO
 
@@ -169,6 +171,7 @@ def run(check: bool) -> int:
         DOCS / "calls.md": calls(),
         DOCS / "chapter11.md": with_blocks(DOCS / "chapter11.md", tables=tables()),
         DOCS / "design.md": with_blocks(DOCS / "design.md", rooms=rooms()),
+        DOCS / "few-labels.md": with_blocks(DOCS / "few-labels.md", **few_labels.tables()),
         DOCS / "formats.md": with_blocks(DOCS / "formats.md", formats=checkpoint_formats()),
         DOCS / "how-much-to-reuse.md": with_blocks(DOCS / "how-much-to-reuse.md", **reuse.tables()),
         README: with_blocks(README, demo=picture(), trust=attack_figures.tables()["trust"]),

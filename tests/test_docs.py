@@ -178,13 +178,28 @@ def test_generated_pages_are_up_to_date() -> None:
 
 def test_the_commands_of_the_page_on_reuse_are_understood() -> None:
     """They run for an hour in `make reuse`; here every option is one of the command's, and a table has its search."""
-    page = text_of(ROOT / "docs" / "how-much-to-reuse.md")
-    made = set()
+    made = outputs_of_commands("how-much-to-reuse.md")
+    figures = json.loads(text_of(ROOT / "docs" / "how-much-to-reuse.json"))
+    assert figures.keys() <= {output.stem for output in made}
+    assert [point["rows"] for point in figures["judged"]] == [25, 100, 500, 2000]
+
+
+def test_the_page_on_few_labels_has_all_ways_at_all_numbers() -> None:
+    assert outputs_of_commands("few-labels.md") == [Path(f"{name}.ckpt") for name in ("denoising", "few", "tuned")]
+    figures = json.loads(text_of(ROOT / "docs" / "few-labels.json"))["MNIST"]
+    for task in figures.values():
+        for way in task["ways"]:
+            assert [point["labels"] for point in way["points"]] == [50, 100, 300, 1000, 10_000], way["name"]
+            assert {point["seeds"] for point in way["points"]} == {10}, way["name"]
+
+
+def outputs_of_commands(name: str) -> list[Path]:
+    """Return what a page's commands would write; each of their options is one of the command's."""
+    page = text_of(ROOT / "docs" / name)
+    made = []
     for block in re.findall(r"^```sh\n(.*?)^```", page, re.DOTALL | re.MULTILINE):
         for _, name, *arguments in CHAPTER["commands_in"](block):
             command = main.get_command(click.Context(main), name)
             assert command is not None, name
-            made.add(command.make_context(name, arguments).params["output"].stem)
-    figures = json.loads(text_of(ROOT / "docs" / "how-much-to-reuse.json"))
-    assert figures.keys() <= made
-    assert [point["rows"] for point in figures["judged"]] == [25, 100, 500, 2000]
+            made.append(command.make_context(name, arguments).params["output"])
+    return made
