@@ -44,8 +44,8 @@ class Task:
 
     @property
     def head(self) -> str:
-        """The layer that tells the classes apart."""
-        return f"outputs = dense({len(range(*self.classes))})"
+        """The layers that tell the classes apart, on a layer of any shape."""
+        return f"flattened = flatten(); outputs = dense({len(range(*self.classes))})"
 
 
 TASKS = (
