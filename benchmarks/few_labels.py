@@ -90,15 +90,14 @@ class Study:
 
     def start(self, way: Way, draw: Draw) -> tuple[Model, dict[str, Any]]:
         """Return the network that a way begins with, under a fresh head, and what of it is kept and frozen."""
-        path, chosen = self.place / "start.ckpt", dict[str, Any]()
-        if way.method is None and not way.reuses:
+        path, chosen = self.place / "start.ckpt", {"layers": way.kept if way.method or way.reuses else None}
+        if chosen["layers"]:
+            base = self.pretrained(way, draw) if way.method else self.of_other_classes(way)
+            chosen = self.searched(base, draw) if way.searches else chosen
+        if chosen["layers"]:
+            ckpttool.plan_reuse(base, chosen["layers"], self.task.head, seed=draw.seed).write(path, True)
+        else:
             ckpttool.new(self.task.shape, f"{way.layers}; {self.task.head}", path, seed=draw.seed, overwrite=True)
-            return Model.open(path), chosen
-        base = self.pretrained(way, draw) if way.method else self.of_other_classes(way)
-        if way.searches:
-            chosen = self.searched(base, draw)
-        plan = ckpttool.plan_reuse(base, chosen.get("layers", way.kept), self.task.head, seed=draw.seed)
-        plan.write(path, True)
         return Model.open(path), chosen
 
     def pretrained(self, way: Way, draw: Draw) -> Model:
