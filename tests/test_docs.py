@@ -193,9 +193,9 @@ def test_the_page_on_few_labels_has_all_ways_at_all_numbers() -> None:
             assert {point["seeds"] for point in way["points"]} == {10}, way["name"]
 
 
-def outputs_of_commands(name: str) -> list[Path]:
+def outputs_of_commands(page_name: str) -> list[Path]:
     """Return what a page's commands would write; each of their options is one of the command's."""
-    page = text_of(ROOT / "docs" / name)
+    page = text_of(ROOT / "docs" / page_name)
     made = []
     for block in re.findall(r"^```sh\n(.*?)^```", page, re.DOTALL | re.MULTILINE):
         for _, name, *arguments in CHAPTER["commands_in"](block):
