@@ -32,7 +32,7 @@ test: browser  ## all tests but the slow ones; those of real files need CKPTTOOL
 
 trust: browser  ## slow tests, new examples, the corpus of real files (CKPTTOOL_CORPUS), attacks; FULL=1: all of them, for hours
 	test -d "$$CKPTTOOL_CORPUS" || { echo "CKPTTOOL_CORPUS names no folder" >&2; exit 1; }
-	HYPOTHESIS_PROFILE=default $(PYTEST) -m 'slow or hypothesis'
+	HYPOTHESIS_PROFILE=new-examples $(PYTEST) -m 'slow or hypothesis'
 	$(PYTEST) tests/corpus -m 'not slow'
 	$(if $(FULL),$(BIN)/python benchmarks/architectures.py)
 	$(if $(FULL),-$(BIN)/python -m pip install --quiet --editable '.[fuzz]')  # fuzzing is led by coverage then

@@ -19,6 +19,7 @@ from ckpttool.verbs.new import new
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
 # A check gives the same answer twice; `make trust` looks for new examples.
 settings.register_profile("repeatable", derandomize=True, deadline=None)
+settings.register_profile("new-examples", deadline=None)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "repeatable"))
 
 
