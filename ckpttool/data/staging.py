@@ -117,7 +117,7 @@ class RowWriter:
 
     def append(self, rows: Array) -> None:
         """Write some rows; they are cast to the file's dtype."""
-        array = np.ascontiguousarray(rows, self._dtype).reshape(-1, *self._row)
+        array = np.ascontiguousarray(rows, self._dtype).reshape(len(rows), *self._row)
         self._file.write(array.data)
         self.count += len(array)
 

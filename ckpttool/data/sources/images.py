@@ -6,6 +6,7 @@ one. Where no labels are wanted, the images may lie in the folder itself. Images
 by what a regular expression finds in their names, so that `p[0-9]+` takes `p07_left.png` and `p07_right.png` as of one.
 """
 
+import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -33,8 +34,10 @@ SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff")
 _SPLITS = ("train", "valid", "test")
 _NO_CLASS = ""
 """Stands for the folder itself."""
-_ORIENTATION, _FIRST_ON_ITS_SIDE = 0x0112, 5
-"""EXIF's tag for how an image was held, and the first of its values that exchange height and width."""
+_ORIENTATION, _ON_ITS_SIDE = 0x0112, (5, 6, 7, 8)
+"""EXIF's tag for how an image was held, and those of its values that exchange height and width."""
+_PIXELS_AT_LEAST, _PIXELS_PER_BYTE = 4_000_000, 400
+"""So many pixels an image may have, or, of a larger file, so many for each of its bytes."""
 PILLOW = "by Pillow: bilinear, antialias, rounded to bytes"
 """How images are resized where no step says it."""
 _MODES = {1: "L", 3: "RGB", 4: "RGBA"}
@@ -135,7 +138,7 @@ def _sizes(files: Iterable[Path]) -> Iterator[tuple[int, int]]:
     """
     for file in files:
         with _opened(file, str(file)) as image:
-            turned = image.getexif().get(_ORIENTATION, 1) >= _FIRST_ON_ITS_SIDE
+            turned = image.getexif().get(_ORIENTATION, 1) in _ON_ITS_SIDE
             yield image.size if turned else image.size[::-1]
 
 
@@ -254,6 +257,26 @@ def _opened(file: Path | IO[bytes], name: str) -> Iterator["OpenedImage"]:
         raise MissingDependency(f"reading {name} needs Pillow: pip install 'ckpttool[images]'") from error
     try:
         with Image.open(file) as opened:
+            _refuse_swollen(opened, file, name)
             yield opened
     except (UnidentifiedImageError, OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise DataError(f"{name} is no image, or damaged: {error}") from error
+
+
+def _size_of(file: IO[bytes]) -> int:
+    """Return the bytes of an open file, which stays where it is."""
+    place = file.tell()
+    size = file.seek(0, os.SEEK_END)
+    file.seek(place)
+    return size
+
+
+def _refuse_swollen(image: "OpenedImage", file: Path | IO[bytes], name: str) -> None:
+    """Check that an image claims no more pixels than its file can be meant to hold, before any is unpacked.
+
+    Raises:
+        DataError: it does.
+    """
+    nbytes = file.stat().st_size if isinstance(file, Path) else _size_of(file)
+    if image.width * image.height > max(_PIXELS_AT_LEAST, _PIXELS_PER_BYTE * nbytes):
+        raise DataError(f"{name} claims {image.width} x {image.height} pixels in {nbytes} bytes: it is not unpacked")

@@ -8,10 +8,10 @@ import ast
 import gzip
 import struct
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, cast
+from typing import IO, Any, cast
 
 from google.protobuf.message import DecodeError
 
@@ -130,7 +130,7 @@ def seen_fields(path: Path, wanted: Wanted) -> dict[str, Field]:
     """Return what the first record holds, where that are numbers.
 
     Raises:
-        DataError: there is none, or it holds bytes; the message says what to write.
+        DataError: there is none, or it holds bytes, or nothing; the message says what to write.
     """
     first = next(records(path), None)
     if first is None:
@@ -138,6 +138,9 @@ def seen_fields(path: Path, wanted: Wanted) -> dict[str, Field]:
     features = features_of(path, 0, first)
     features = {name: feature for name, feature in features.items() if name != wanted.group}
     kinds = {name: str(feature.WhichOneof("kind")) for name, feature in features.items()}
+    empty = [name for name, feature in features.items() if not _values(feature)]
+    if empty or not features:
+        raise DataError(f"{path}: {empty[0] if empty else 'the first record'} holds no values")
     unclear = [name for name, kind in kinds.items() if kind == "bytes_list"]
     if unclear:
         raise DataError(
@@ -147,10 +150,17 @@ def seen_fields(path: Path, wanted: Wanted) -> dict[str, Field]:
     fields = {}
     for name, feature in features.items():
         kind = "float" if kinds[name] == "float_list" else "int64"
-        count = len(getattr(feature, kinds[name]).value)
+        count = len(_values(feature))
         alias = "y" if name == labels else "x" if len(features) - (labels is not None) == 1 else name
         fields[alias] = Field(name, kind, () if count == 1 else (count,), "float32" if kind == "float" else "int64")
     return fields
+
+
+def _values(feature: Feature) -> Sequence[Any]:
+    """Return the values of a feature of any kind, none of one that has none."""
+    kind = feature.WhichOneof("kind")
+    values: Sequence[Any] = getattr(feature, kind).value if kind else ()
+    return values
 
 
 def _label_feature(features: Mapping[str, Feature], wanted: Wanted) -> str | None:

@@ -359,6 +359,34 @@ def test_what_is_wrong_with_images_is_told(tmp_path: Path) -> None:
         training_splits(tmp_path / "data", flat, None)
 
 
+def test_an_image_that_claims_more_pixels_than_its_file_may_hold_is_not_unpacked(tmp_path: Path) -> None:
+    from PIL import Image
+
+    (tmp_path / "data").mkdir()
+    Image.new("L", (9000, 9000)).save(tmp_path / "data" / "a.png")
+    blank = Wanted((InputSpec("X", (None, 28, 28, 1), BY_NAME["uint8"]),))
+    with pytest.raises(DataError, match=r"a\.png claims 9000 x 9000 pixels in \d+ bytes: it is not unpacked"):
+        evaluation_split(tmp_path / "data", blank)
+    Image.new("L", (1900, 2000)).save(tmp_path / "data" / "a.png")
+    assert evaluation_split(tmp_path / "data", blank).rows == 1
+
+
+@pytest.mark.parametrize(("row", "what"), [({}, "the first record"), ({"X": []}, "X")])
+def test_records_that_hold_nothing_are_told(tmp_path: Path, row: dict[str, Any], what: str) -> None:
+    path = examples(tmp_path / "rows.tfrecord", [row])
+    with pytest.raises(DataError, match=f"rows.tfrecord: {what} holds no values"):
+        open_data(path)
+
+
+def test_an_image_held_in_no_known_way_is_seen_as_it_lies(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from PIL import Image
+
+    Image.fromarray(np.zeros((9, 13, 3), np.uint8)).save(tmp_path / "a.png")
+    monkeypatch.setattr(Image.Exif, "get", lambda *_: b"side")
+    split = evaluation_split(tmp_path, Wanted((InputSpec("X", (None, None, None, 3), BY_NAME["uint8"]),)))
+    assert split.inputs["X"].shape == (1, 9, 13, 3)
+
+
 def examples(path: Path, rows: list[dict[str, Any]]) -> Path:
     import tensorflow as tf
 

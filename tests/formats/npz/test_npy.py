@@ -1,0 +1,28 @@
+"""A lone `.npy` is mapped as it lies; what no tensor is of is refused."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from ckpttool.core.errors import FormatError
+from ckpttool.formats.npz.npy import mapped
+
+
+@pytest.mark.parametrize("order", ["C", "F"])
+def test_an_array_is_mapped_as_numpy_wrote_it(tmp_path: Path, order: str) -> None:
+    array = np.asarray(np.arange(6, dtype=np.float32).reshape(2, 3), order=order)  # type: ignore[call-overload]
+    np.save(tmp_path / "a.npy", array)
+    np.testing.assert_array_equal(mapped(tmp_path / "a.npy"), array)
+
+
+def test_an_array_of_objects_is_refused(tmp_path: Path) -> None:
+    np.save(tmp_path / "a.npy", np.array([{}, None], dtype=object), allow_pickle=True)
+    with pytest.raises(FormatError, match=r"a\.npy is no \.npy of numbers: it"):
+        mapped(tmp_path / "a.npy")
+
+
+def test_a_file_of_something_else_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "a.npy").write_bytes(b"PK\3\4 zip")
+    with pytest.raises(FormatError, match="it begins with 50 4b 03 04 20 7a"):
+        mapped(tmp_path / "a.npy")
