@@ -24,7 +24,7 @@ def compact(root: Path | None, as_json: bool) -> None:
 
     \b
     Example:
-      ckpttool zoo compact
+      ckpttool zoo compact --json
     """
     found = zoo_compact(root)
     sizes = f"{human_size(found.before)} before, {human_size(found.after)} now"

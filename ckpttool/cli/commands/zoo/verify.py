@@ -26,7 +26,7 @@ def verify(entry: str | None, root: Path | None, as_json: bool) -> None:
 
     \b
     Example:
-      ckpttool zoo verify
+      ckpttool zoo verify --json
     """
     found = zoo_verify(entry, root)
     print_report(asdict(found), map(asdict, found.problems), COLUMNS, as_json)
