@@ -11,9 +11,11 @@ from ckpttool.catalogue.layout import Catalogue
 from ckpttool.catalogue.manifest import KEPT, Manifest
 from ckpttool.catalogue.names import selector
 from ckpttool.catalogue.recipes import assemble, is_stored
-from ckpttool.core.errors import CkptError, CorruptCheckpoint
+from ckpttool.core.errors import CkptError, CorruptCheckpoint, UnknownName
 from ckpttool.formats.writing.temporary import sweep, temporary_name
 
+TRIES = 20
+"""How often a folder is made that others remove at once."""
 NO_LINKS = (errno.EPERM, errno.EXDEV, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK)
 """What systems answer that have no hard links, or not so many to one file."""
 
@@ -38,10 +40,11 @@ def placed(catalogue: Catalogue, manifest: Manifest) -> Path:
         CorruptCheckpoint: the bytes of a file are missing.
     """
     folder = catalogue.inside(catalogue.by_name(manifest.name, manifest.revision))
-    for _ in range(3):
+    for _ in range(TRIES):
         if is_placed(catalogue, manifest):
             return folder
-        _place(catalogue, manifest, folder)
+        with contextlib.suppress(FileNotFoundError):  # a blob was just compacted
+            _place(catalogue, manifest, folder)
     raise CkptError(f"{folder}: other processes keep changing it")
 
 
@@ -64,7 +67,8 @@ def _is_copy(kept: Path, manifest: Manifest) -> bool:
 
 def _place(catalogue: Catalogue, manifest: Manifest, folder: Path) -> None:
     """Make the folder beside, and have it take its place; what is there already goes away."""
-    folder.parent.mkdir(parents=True, exist_ok=True)
+    with contextlib.suppress(FileExistsError, FileNotFoundError):
+        folder.parent.mkdir(parents=True, exist_ok=True)
     sweep(catalogue.temporary)
     new, old = (temporary_name(catalogue.temporary / "by-name") for _ in range(2))
     new.mkdir()
@@ -81,10 +85,13 @@ def _place(catalogue: Catalogue, manifest: Manifest, folder: Path) -> None:
                 link(blob, target)
             else:
                 raise CorruptCheckpoint(f"{manifest}: {file.path} has {file.nbytes} bytes, {blob} others")
-        link(catalogue.manifest_path(manifest.name, manifest.revision), new / KEPT)
-        with contextlib.suppress(FileNotFoundError):
-            folder.rename(old)
-        with contextlib.suppress(FileExistsError, NotADirectoryError):  # another process was quicker
+        try:
+            link(catalogue.manifest_path(manifest.name, manifest.revision), new / KEPT)
+        except FileNotFoundError as error:
+            raise UnknownName(f"{manifest} was removed by another process") from error
+        with contextlib.suppress(OSError):  # another process was quicker, or removes what it takes for left over
+            with contextlib.suppress(FileNotFoundError):
+                folder.rename(old)
             new.rename(folder)
     finally:
         for each in (new, old):

@@ -56,7 +56,10 @@ def collect(catalogue: Catalogue, dry_run: bool = False) -> Collected:
     since = _added_since(catalogue)
     unused = []
     for path in _blobs(catalogue):
-        status = path.lstat()
+        try:
+            status = path.lstat()
+        except FileNotFoundError:
+            continue
         if path.name in marked.hashes:
             continue
         if status.st_mtime >= since:
@@ -110,7 +113,7 @@ def _blobs(catalogue: Catalogue) -> Iterator[Path]:
     folder = catalogue.inside(catalogue.blob("00").parent.parent)
     for each in sorted(folder.iterdir()) if folder.is_dir() else ():
         if each.is_dir() and not each.is_symlink():
-            yield from (path for path in sorted(each.iterdir()) if is_hash(path.name.removesuffix(SUFFIX)))
+            yield from (path for path in _listed(each) if is_hash(path.name.removesuffix(SUFFIX)))
 
 
 def _added_since(catalogue: Catalogue) -> float:
@@ -169,6 +172,14 @@ def _tidy(catalogue: Catalogue, found: Collected, dry_run: bool) -> None:
             folder.rmdir()
 
 
+def _listed(folder: Path) -> list[Path]:
+    """Return what is in a folder; nothing where another process has removed it."""
+    try:
+        return sorted(folder.iterdir())
+    except FileNotFoundError:
+        return []
+
+
 def _folders(folder: Path) -> list[Path]:
     return [each for each in folder.iterdir() if each.is_dir()] if folder.is_dir() else []
 
@@ -176,17 +187,16 @@ def _folders(folder: Path) -> list[Path]:
 def _left_over(catalogue: Catalogue) -> Iterator[Path]:
     for name in catalogue.names():
         tags = catalogue.tags(name)
-        for path in sorted(catalogue.folder(name).iterdir()):
+        for path in _listed(catalogue.folder(name)):
             is_old_tag = path.suffix == ".tag" and path.stem not in tags
-            if is_old_tag or (path.suffix == REMOVED and path.lstat().st_size):
-                yield path
+            with contextlib.suppress(FileNotFoundError):
+                if is_old_tag or (path.suffix == REMOVED and path.lstat().st_size):
+                    yield path
     for folder in _folders(catalogue.inside(catalogue.root / "by-name")):
         revisions = catalogue.revisions(folder.name) if is_name(folder.name) else []
-        kept = [] if folder.is_symlink() else [each for each in folder.iterdir() if _is_of(catalogue, each, revisions)]
-        if not kept:
-            yield folder
-        else:
-            yield from sorted(set(folder.iterdir()).difference(kept))
+        held = [] if folder.is_symlink() else _listed(folder)
+        kept = [each for each in held if _is_of(catalogue, each, revisions)]
+        yield from (each for each in held if each not in kept) if kept else [folder]
 
 
 def _is_of(catalogue: Catalogue, folder: Path, revisions: list[int]) -> bool:

@@ -4,6 +4,7 @@ A tuned model shares its frozen layers with its base. A file is cut at such tens
 the recipe by which it is put together, and only then the file goes. A manifest does not change by it.
 """
 
+import contextlib
 import hashlib
 import os
 from collections import Counter
@@ -13,11 +14,11 @@ from pathlib import Path
 
 from ckpttool import checkpoint
 from ckpttool.catalogue.layout import Catalogue
-from ckpttool.catalogue.manifest import Manifest
+from ckpttool.catalogue.manifest import Manifest, StoredFile
 from ckpttool.catalogue.placing import placed
 from ckpttool.catalogue.recipes import Piece, dumps, has_blob, pieces_of, recipe_path
 from ckpttool.core import plain_files
-from ckpttool.core.errors import CorruptCheckpoint
+from ckpttool.core.errors import CorruptCheckpoint, MissingFile, UnknownName
 from ckpttool.formats.writing.files import finish
 from ckpttool.formats.writing.system import sync_folder
 from ckpttool.zoo.blobs import PIECE, at_work, keep, temporary_file, touch
@@ -53,14 +54,15 @@ def compact(catalogue: Catalogue) -> Compacted:
     """
     found = Compacted(before=_bytes(catalogue))
     with at_work(catalogue):
-        manifests = [catalogue.manifest(name, each) for name in catalogue.names() for each in catalogue.revisions(name)]
+        manifests = list(_manifests(catalogue))
         files = _tensors_by_file(catalogue, manifests)
         places = Counter(one for tensors in files.values() for one in {each.sha256 for each in tensors})
         for sha256, tensors in files.items():
             shared = [each for each in tensors if places[each.sha256] > 1 or has_blob(catalogue, each.sha256)]
             if shared:
-                _cut(catalogue, sha256, shared)
-                found.files += 1
+                with contextlib.suppress(FileNotFoundError):  # another process has cut it, or collected it
+                    _cut(catalogue, sha256, shared)
+                    found.files += 1
         for manifest in manifests:
             if any(pieces_of(catalogue, file.sha256) is not None for file in manifest.files):
                 clear(catalogue, catalogue.by_name(manifest.name, manifest.revision))
@@ -68,13 +70,23 @@ def compact(catalogue: Catalogue) -> Compacted:
     return found
 
 
+def _manifests(catalogue: Catalogue) -> Iterator[Manifest]:
+    """Yield all manifests; those that another process removes meanwhile are none."""
+    for name in catalogue.names():
+        for revision in catalogue.revisions(name):
+            with contextlib.suppress(MissingFile):
+                yield catalogue.manifest(name, revision)
+
+
 def _bytes(catalogue: Catalogue) -> int:
     """Return how many bytes all blobs have, and files by their names that are no links to one."""
     inodes = {}
     for folder in ("blobs", "by-name"):
-        for path in (catalogue.root / folder).rglob("*"):
-            status = path.lstat()
-            inodes[status.st_ino] = 0 if path.is_dir() else status.st_size
+        for place, _, names in os.walk(catalogue.root / folder):
+            for name in names:
+                with contextlib.suppress(FileNotFoundError):
+                    status = Path(place, name).lstat()
+                    inodes[status.st_ino] = status.st_size
     return sum(inodes.values())
 
 
@@ -82,19 +94,24 @@ def _tensors_by_file(catalogue: Catalogue, manifests: list[Manifest]) -> dict[st
     """Return the tensors in each file that is not compacted yet, by its hash, as far as they lie there as they are."""
     files = dict[str, list[Held]]()
     for manifest in manifests:
-        known = {row["name"]: row["sha256"] for row in manifest.tensors}
         others = [each for each in manifest.files if each.sha256 not in files]
         new = [each for each in others if pieces_of(catalogue, each.sha256) is None]
-        if not (known and new):
+        if not (manifest.tensors and new):
             continue
-        folder = placed(catalogue, manifest)
-        hashes = {os.path.realpath(folder / each.path): each.sha256 for each in new}
-        for name, tensor in checkpoint.open(folder / manifest.main).items():
-            place = tensor.extent and hashes.get(os.path.realpath(tensor.extent.path))
-            if tensor.extent and place and tensor.extent.nbytes >= SMALLEST and name in known:
-                held = Held(tensor.extent.offset, tensor.extent.nbytes, known[name])
-                files.setdefault(place, []).append(held)
+        with contextlib.suppress(FileNotFoundError, UnknownName):  # another process removes the entry
+            for sha256, held in _tensors_of(placed(catalogue, manifest), manifest, new):
+                files.setdefault(sha256, []).append(held)
     return {sha256: sorted(tensors, key=lambda each: each.offset) for sha256, tensors in files.items()}
+
+
+def _tensors_of(folder: Path, manifest: Manifest, files: list[StoredFile]) -> Iterator[tuple[str, Held]]:
+    """Yield the tensors that lie in some files of a revision as they are, each with the hash of the file."""
+    known = {row["name"]: row["sha256"] for row in manifest.tensors}
+    hashes = {os.path.realpath(folder / each.path): each.sha256 for each in files}
+    for name, tensor in checkpoint.open(folder / manifest.main).items():
+        place = tensor.extent and hashes.get(os.path.realpath(tensor.extent.path))
+        if tensor.extent and place and tensor.extent.nbytes >= SMALLEST and name in known:
+            yield place, Held(tensor.extent.offset, tensor.extent.nbytes, known[name])
 
 
 def _ranges(tensors: list[Held], size: int) -> Iterator[tuple[int, int, str | None]]:

@@ -4,6 +4,7 @@ No lock is asked for, and no count kept: of two who store at once each gets a nu
 replaces nothing. Whoever collects meanwhile may take a blob that no manifest names yet; so who stores looks again.
 """
 
+import contextlib
 import os
 from collections.abc import Iterable
 from dataclasses import replace
@@ -15,7 +16,7 @@ from ckpttool.catalogue.manifest import Manifest, Row, StoredFile
 from ckpttool.catalogue.names import require_name
 from ckpttool.catalogue.placing import NO_LINKS, placed
 from ckpttool.catalogue.recipes import is_stored
-from ckpttool.core.errors import CkptError
+from ckpttool.core.errors import CkptError, UnknownName
 from ckpttool.formats.writing.files import finish
 from ckpttool.formats.writing.system import sync_folder
 from ckpttool.zoo.blobs import at_work, put, temporary_file
@@ -70,8 +71,10 @@ def add(
             if not is_stored(catalogue, file.sha256):
                 put(catalogue, model.files[file.path])
     for tag in tags:
-        set_tag(catalogue, manifest.name, tag, manifest.revision)
-    placed(catalogue, manifest)
+        with contextlib.suppress(FileNotFoundError):
+            set_tag(catalogue, manifest.name, tag, manifest.revision)
+    with contextlib.suppress(UnknownName):  # another process removes it already
+        placed(catalogue, manifest)
     return manifest
 
 

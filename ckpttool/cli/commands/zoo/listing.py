@@ -8,6 +8,7 @@ import click
 from ckpttool.cli.options.catalogue import zoo_option
 from ckpttool.cli.options.general import json_option
 from ckpttool.cli.show.tables import print_rows, say
+from ckpttool.core.collector import collector_paused
 from ckpttool.core.counts import counted
 from ckpttool.core.tensors import human_size
 from ckpttool.verbs.zoo_list import zoo_list
@@ -29,6 +30,7 @@ COLUMNS = ("entry", "tags", "family", "parameters", "size", "license", "metrics"
 @click.option("--all", "every", is_flag=True, help="List every revision, not the latest alone.")
 @zoo_option
 @json_option
+@collector_paused()
 def list_entries(
     names: tuple[str, ...],
     exclude: str | None,
