@@ -167,7 +167,7 @@ def _tidy(catalogue: Catalogue, found: Collected, dry_run: bool) -> None:
             empty(catalogue, path)
         else:
             clear(catalogue, path)
-    for folder in [] if dry_run else [*catalogue.manifests.iterdir(), *_folders(catalogue.root / "blobs" / "sha256")]:
+    for folder in [] if dry_run else _folders(catalogue.manifests):
         with contextlib.suppress(OSError):  # not empty, or no folder
             folder.rmdir()
 
