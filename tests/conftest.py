@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,46 @@ def own_state(tmp_path_factory: pytest.TempPathFactory) -> None:
     """Keep what commands note for their user out of the folder of whoever runs the tests."""
     os.environ["XDG_STATE_HOME"] = str(tmp_path_factory.mktemp("state"))
     os.environ["CKPTTOOL_ZOO"] = str(tmp_path_factory.mktemp("zoo"))
+
+
+BROWSER = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
+"""A browser that runs as root in a container, and asks for nothing by itself."""
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Any]:
+    """Chromium without a window: the system's, else the one that `playwright install chromium` has brought."""
+    sync_api = pytest.importorskip("playwright.sync_api", reason="the browser's driver is for development")
+    with sync_api.sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=BROWSER)
+        yield chromium
+        chromium.close()
+
+
+@pytest.fixture
+def opened(browser: Any) -> Iterator[Callable[[Path], Any]]:
+    """Open a page from a file; at the end nothing must have gone wrong in it, and nothing but the file been asked for.
+
+    Pictures that a page has in itself are no requests.
+    """
+    context = browser.new_context(offline=True)
+    asked: list[str] = []
+    wrong: list[str] = []
+    files: list[str] = []
+    page = context.new_page()
+    page.on("request", lambda request: asked.append(request.url))
+    page.on("console", lambda message: wrong.append(message.text))
+    page.on("pageerror", lambda error: wrong.append(str(error)))
+    page.on("dialog", lambda dialog: (wrong.append(dialog.message), dialog.dismiss()))
+
+    def open_page(path: Path) -> Any:
+        files.append(path.as_uri())
+        page.goto(path.as_uri())
+        return page
+
+    yield open_page
+    context.close()
+    assert (wrong, [url for url in asked if not url.startswith("data:")]) == ([], files)
 
 
 LAYERS = "hidden1 = dense(8, relu); hidden2 = dense(6, elu); outputs = dense(3)"

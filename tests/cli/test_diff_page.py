@@ -1,7 +1,6 @@
-"""The page of `diff --html`, as a browser shows it: opened from a file, with every request seen and none let out."""
+"""The page of `diff --html`, as a browser shows it."""
 
-import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,44 +11,8 @@ from click.testing import CliRunner
 from ckpttool import checkpoint
 from ckpttool.cli import main
 
-sync_api = pytest.importorskip("playwright.sync_api", reason="the browser's driver is for development")
-
-FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
-"""A browser that runs as root in a container, and asks for nothing by itself."""
 TABLE = "table => [...table.tBodies[0].rows].map(row => [...row.cells].map(cell => cell.innerText))"
 Opened = Callable[[Path], Any]
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    """Chromium without a window: the system's, else the one that `playwright install chromium` has brought."""
-    with sync_api.sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=FLAGS)
-        yield chromium
-        chromium.close()
-
-
-@pytest.fixture
-def opened(browser: Any) -> Iterator[Opened]:
-    """Open a page; at the end nothing must have gone wrong in it, and nothing but the file been asked for."""
-    context = browser.new_context(offline=True)
-    asked: list[str] = []
-    wrong: list[str] = []
-    files: list[str] = []
-    page = context.new_page()
-    page.on("request", lambda request: asked.append(request.url))
-    page.on("console", lambda message: wrong.append(message.text))
-    page.on("pageerror", lambda error: wrong.append(str(error)))
-    page.on("dialog", lambda dialog: (wrong.append(dialog.message), dialog.dismiss()))
-
-    def open_page(path: Path) -> Any:
-        files.append(path.as_uri())
-        page.goto(path.as_uri())
-        return page
-
-    yield open_page
-    context.close()
-    assert (wrong, asked) == ([], files)
 
 
 @pytest.fixture(scope="module")

@@ -1,13 +1,14 @@
 """A difference between two checkpoints as a page for a browser: one file that needs nothing else, and no network."""
 
 from collections.abc import Iterator
-from math import inf, isfinite, isinf
+from math import inf, isinf
 from pathlib import Path
 from typing import Any
 
 from ckpttool.checkpoint import Checkpoint
-from ckpttool.core import page as pages
 from ckpttool.core.counts import counted
+from ckpttool.core.pages import page as pages
+from ckpttool.core.pages.elements import badge, cell, figure_cell, name_cell, row, table
 from ckpttool.core.shown_text import as_html
 from ckpttool.core.tensors import human_size
 from ckpttool.surgery.diff import Diff, LayerChange
@@ -27,8 +28,8 @@ TROUBLES = {
 def page(a: Checkpoint, b: Checkpoint, diff: Diff) -> str:
     """Return the page; every tensor of both is on it."""
     every = _all_rows(a, b, diff)
-    weights = [row for row in every if row["kind"] == "weight"]
-    others = [row for row in every if row["kind"] != "weight"]
+    weights = [each for each in every if each["kind"] == "weight"]
+    others = [each for each in every if each["kind"] != "weight"]
     folded = f"<details><summary>{len(others)} slots and step counters</summary>{_table('others', others)}</details>"
     return pages.page(
         "ckpttool.surgery.differing",
@@ -45,10 +46,10 @@ def page(a: Checkpoint, b: Checkpoint, diff: Diff) -> str:
 def _all_rows(a: Checkpoint, b: Checkpoint, diff: Diff) -> list[dict[str, Any]]:
     """Return a row to each tensor: those that differ, the farthest moved first, then the others."""
     same = [{"name": name, "difference": "unchanged", "kind": diff.kinds[name]} for name in diff.same]
-    every = sorted(rows(diff), key=lambda row: -(row.get("relative_l2") or 0.0)) + same
-    for row in every:
-        spec = (a if row["name"] in a else b)[row["name"]].spec
-        row |= {"shape": str(list(spec.shape)), "dtype": str(spec.dtype)}
+    every = sorted(rows(diff), key=lambda each: -(each.get("relative_l2") or 0.0)) + same
+    for each in every:
+        spec = (a if each["name"] in a else b)[each["name"]].spec
+        each |= {"shape": str(list(spec.shape)), "dtype": str(spec.dtype)}
     return every
 
 
@@ -78,50 +79,28 @@ def _layers(layers: tuple[LayerChange, ...]) -> Iterator[str]:
     """Yield a row to a layer: a bar as long as it moved far, against the one that moved farthest."""
     farthest = max((layer.relative_l2 or 0.0 for layer in layers if layer.relative_l2 != inf), default=0.0)
     for number, layer in enumerate(layers, start=1):
-        still = layer.difference == "unchanged"
-        row, rank, bar, figure = ' class="still"' if still else "", "", "<i></i>", _badge(layer.difference)
+        still, rank, bar, figure = layer.difference == "unchanged", "", "<i></i>", _badge(layer.difference)
         if layer.difference == "moved":
             distance = layer.relative_l2 or 0.0
             part = min(1.0, distance / farthest) if farthest else 1.0
             rank, bar = str(number), f'<i><i style="width: {100 * part:.2f}%"></i></i>'
             figure = "was all zeros" if isinf(distance) else f"{100 * distance:.3g} %"
-        yield (
-            f'<tr{row}><td class="number">{rank}</td><td class="name"><code>{as_html(layer.name)}</code></td>'
-            f'<td class="bar{" still" if still else ""}">{bar}</td><td class="number">{figure}</td>'
-            f'<td class="number">{layer.changed} of {layer.tensors}</td></tr>'
-        )
+        bars = f'<td class="bar{" still" * still}">{bar}</td><td class="number">{figure}</td>'
+        counts = cell(f"{layer.changed} of {layer.tensors}", "number")
+        yield row(cell(rank, "number"), name_cell(layer.name), bars, counts, kind="still" * still)
 
 
 def _badge(difference: str) -> str:
-    mark = " still" if difference == "unchanged" else " bad" if difference.startswith("values,") else ""
-    return f'<span class="badge{mark}">{as_html(difference)}</span>'
+    return badge(difference, "still" if difference == "unchanged" else "bad" * difference.startswith("values,"))
 
 
 def _table(identity: str, table_rows: list[dict[str, Any]]) -> str:
-    classes = {column: ' class="number"' if column in NUMBERS else "" for column in COLUMNS}
-    heads = "".join(
-        f'<th{classes[column]}><button type="button">{HEADS.get(column, column)}</button></th>' for column in COLUMNS
-    )
-    body = "\n".join(_row(row) for row in table_rows)
-    return (
-        f'<input type="search" placeholder="find a name" aria-label="find a name in {identity}">'
-        f'<div class="wide"><table class="sortable" id="{identity}"><thead><tr>{heads}</tr></thead>\n'
-        f"<tbody>{body}</tbody></table></div>"
-    )
+    heads = {column: HEADS.get(column, column) for column in COLUMNS}
+    return table(identity, list(heads.values()), map(_row, table_rows), [heads[column] for column in NUMBERS])
 
 
-def _row(row: dict[str, Any]) -> str:
-    still = ' class="still"' if row["difference"] == "unchanged" else ""
-    name = f'<td class="name"><code>{as_html(row["name"])}</code></td>'
-    words = "".join(f"<td>{as_html(str(row[column]))}</td>" for column in COLUMNS[1:4])
-    numbers = "".join(_figure(row.get(column)) for column in NUMBERS)
-    return f"<tr{still}>{name}{words}<td>{_badge(row['difference'])}</td>{numbers}</tr>"
-
-
-def _figure(value: float | None) -> str:
-    """Return a cell with a number as it is read, and as it is sorted by."""
-    if value is None:
-        return '<td class="number"></td>'
-    exact = "Infinity" if value == inf else repr(value)
-    shown = f"{value:.6g}" if isfinite(value) else "∞"
-    return f'<td class="number" data-value="{exact}">{shown}</td>'
+def _row(each: dict[str, Any]) -> str:
+    words = (cell(each[column]) for column in COLUMNS[1:4])
+    what = f"<td>{_badge(each['difference'])}</td>"
+    figures = (figure_cell(each.get(column)) for column in NUMBERS)
+    return row(name_cell(each["name"]), *words, what, *figures, kind="still" * (each["difference"] == "unchanged"))

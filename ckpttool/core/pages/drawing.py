@@ -1,0 +1,99 @@
+"""Graphs on pages, as SVG: boxes in rows, each below what leads to it, and lines between them."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from ckpttool.core.shown_text import as_html
+
+BOX, HIGH, ASIDE, BELOW = 176, 38, 18, 30
+"""Pixels: a box, what is free beside it, and below it for lines."""
+LETTERS = 24
+"""Characters of a line in a box; of a longer one the middle is left out."""
+ROUNDS = 4
+"""How often rows are put in the order of their neighbours."""
+
+
+@dataclass(frozen=True)
+class Box:
+    """A box: two lines of text, what is said of it where it is pointed at, its kind, and where on the page it leads."""
+
+    text: str
+    below: str = ""
+    title: str = ""
+    kind: str = ""
+    target: str = ""
+
+
+def drawing(boxes: Mapping[str, Box], lines: Sequence[tuple[str, str]], label: str) -> str:
+    """Return boxes, by their keys, and lines from one to another; `label` says what of.
+
+    Lines that lead back to an earlier box, as loops have them, do not move boxes.
+
+    >>> drawing({"a": Box("first"), "b": Box("<second>")}, [("a", "b")], "two").count("<rect")
+    2
+    """
+    order = {key: number for number, key in enumerate(boxes)}
+    forward = [(one, other) for one, other in dict.fromkeys(lines) if order[one] < order[other]]
+    rows = _rows(list(boxes), forward)
+    widest = max(map(len, rows), default=1)
+    width = widest * (BOX + ASIDE) + ASIDE
+    height = len(rows) * (HIGH + BELOW)
+    places = {
+        key: (int((width - len(row) * (BOX + ASIDE) + ASIDE) / 2 + number * (BOX + ASIDE)), 4 + level * (HIGH + BELOW))
+        for level, row in enumerate(rows)
+        for number, key in enumerate(row)
+    }
+    return (
+        f'<div class="wide"><svg class="drawing" viewBox="0 0 {width} {height}" width="{width}" role="img" '
+        f'aria-label="{as_html(label)}">{"".join(_line(places[one], places[other]) for one, other in forward)}'
+        f"{''.join(_box(box, *places[key]) for key, box in boxes.items())}</svg></div>"
+    )
+
+
+def _rows(keys: Sequence[str], lines: Sequence[tuple[str, str]]) -> list[list[str]]:
+    """Return the keys in rows: each as far down as the longest way to it, near those that it is joined with."""
+    before: dict[str, list[str]] = {key: [] for key in keys}
+    for one, other in lines:
+        before[other].append(one)
+    level: dict[str, int] = {}
+    for key in keys:  # a line leads from an earlier one to a later one
+        level[key] = max((level[other] + 1 for other in before[key]), default=0)
+    after = {key: [other for one, other in lines if one == key] for key in keys}
+    for key in reversed(keys):  # what nothing leads to stands right above what it leads to
+        if not before[key] and after[key]:
+            level[key] = min(level[other] for other in after[key]) - 1
+    rows: list[list[str]] = [[] for _ in range(max(level.values(), default=-1) + 1)]
+    for key in keys:
+        rows[level[key]].append(key)
+    for number in range(ROUNDS):
+        beside = after if number % 2 else before
+        for row in reversed(rows) if number % 2 else rows:
+            place = {key: (at + 0.5) / len(line) for line in rows for at, key in enumerate(line)}
+            row.sort(key=lambda key: _mean([place[other] for other in beside[key]], place[key]))
+    return rows
+
+
+def _mean(places: Sequence[float], own: float) -> float:
+    return sum(places) / len(places) if places else own
+
+
+def _line(start: tuple[int, int], end: tuple[int, int]) -> str:
+    """Return a line from below one box to above another."""
+    (x, y), (to_x, to_y) = (start[0] + BOX // 2, start[1] + HIGH), (end[0] + BOX // 2, end[1])
+    return f'<path d="M{x} {y}C{x} {y + BELOW} {to_x} {to_y - BELOW} {to_x} {to_y}"/>'
+
+
+def _box(box: Box, x: int, y: int) -> str:
+    title = f"<title>{as_html(box.title or box.text)}</title>"
+    middle, first = x + BOX // 2, y + (16 if box.below else 23)
+    texts = f'<text x="{middle}" y="{first}">{as_html(_short(box.text))}</text>'
+    if box.below:
+        texts += f'<text class="below" x="{middle}" y="{y + 31}">{as_html(_short(box.below))}</text>'
+    kind = f' class="{box.kind}"' if box.kind else ""
+    drawn = f'<g{kind}>{title}<rect x="{x}" y="{y}" width="{BOX}" height="{HIGH}" rx="6"/>{texts}</g>'
+    return f'<a href="#{as_html(box.target)}">{drawn}</a>' if box.target else drawn
+
+
+def _short(text: str) -> str:
+    half = LETTERS // 2
+    return text if len(text) <= LETTERS else f"{text[: half - 1]}…{text[-half:]}"
