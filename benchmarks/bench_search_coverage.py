@@ -21,10 +21,10 @@ from statistics import NormalDist, fmean
 import numpy as np
 from numpy.typing import NDArray
 
-from ckpttool.search.blas import one_thread
-from ckpttool.search.configurations import Block, Configuration, Design, Outcome
-from ckpttool.search.differences import Estimate, over_folds
-from ckpttool.search.recommendation import against
+from ckpttool.searching.blas import one_thread
+from ckpttool.searching.configurations import Block, Configuration, Design, Outcome
+from ckpttool.searching.differences import Estimate, over_folds
+from ckpttool.searching.recommendation import against
 
 Scores = NDArray[np.float64]
 Study = dict[Configuration, dict[Block, Outcome]]

@@ -26,9 +26,9 @@ from digits import HEAD, HIDDEN, Digits, base
 
 import ckpttool
 from ckpttool.runtime.epochs import EpochRunner
-from ckpttool.search.configurations import Block, Configuration
-from ckpttool.search.found import Search
-from ckpttool.search.trials import Asked, Trials
+from ckpttool.searching.configurations import Block, Configuration
+from ckpttool.searching.found import Search
+from ckpttool.searching.trials import Asked, Trials
 from ckpttool.verbs.search import SearchOptions, search_reuse
 
 ROWS = 500

@@ -30,7 +30,7 @@ FLOORS = {
     "scanning": 5,
     "model": 5,
     "training": 6,
-    "search": 7,
+    "searching": 7,
     "zoo": 7,
     "verbs": 8,
     "cli": 9,

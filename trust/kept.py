@@ -17,8 +17,8 @@ import samples
 from ckpttool.core.errors import CkptError
 from ckpttool.data.feature_files import write_json
 from ckpttool.data.feature_store import FeatureStore
-from ckpttool.search.configurations import Block, Configuration, Outcome
-from ckpttool.search.study import Study
+from ckpttool.searching.configurations import Block, Configuration, Outcome
+from ckpttool.searching.study import Study
 
 sys.path.insert(0, str(samples.ROOT / "tests" / "formats"))
 import fuzz_graphs

@@ -48,8 +48,8 @@ GROUPS = {
         ("data/test_feature_store.py", "data/test_feature_parts.py", "data/test_fingerprint.py"),
     ),
     "search": Group(
-        ("search/study.py", "search/study_file.py"),
-        ("search/test_study.py", "search/test_differences.py", "search/test_stopping.py"),
+        ("searching/study.py", "searching/study_file.py"),
+        ("searching/test_study.py", "searching/test_differences.py", "searching/test_stopping.py"),
     ),
     "writing": Group(
         ("formats/writing/read_back.py", "formats/writing/copying.py"),
@@ -62,8 +62,8 @@ GROUPS = {
         ),
     ),
     "pairing": Group(
-        ("search/differences.py",),
-        ("search/test_differences.py",),
+        ("searching/differences.py",),
+        ("searching/test_differences.py",),
         functions=("by_seed", "Differences.between"),
     ),
     "wire": Group(

@@ -36,7 +36,7 @@ from ckpttool.formats.wire import checked_json
 
 USED = (
     "tensorflow", "keras", "ckpttool.verbs.finetune", "ckpttool.verbs.cache", "ckpttool.verbs.search",
-    "ckpttool.runtime.build", "ckpttool.runtime.epochs", "ckpttool.search.trials",
+    "ckpttool.runtime.build", "ckpttool.runtime.epochs", "ckpttool.searching.trials",
 )  # fmt: skip
 """What a run imports: a fork has it already."""
 OF_ITS_TIME = {"seconds", "date", checked_json.CHECKSUM, "checksum"}

@@ -15,16 +15,16 @@ from ckpttool.lineage.provenance import Command
 from ckpttool.model.families import family_of, is_model
 from ckpttool.model.model import Model
 from ckpttool.runtime.configure import require_threads
-from ckpttool.search.configurations import SCRATCH, Bounds, Configuration
-from ckpttool.search.cuts import cut_at, fresh_at
-from ckpttool.search.found import Search, Told
-from ckpttool.search.loop import Budget, Loop, SearchCallback
-from ckpttool.search.recommendation import recommend
-from ckpttool.search.rows import TOLD
-from ckpttool.search.study import Study
-from ckpttool.search.trackers import Following, Tracked, Tracker, open_tracker
-from ckpttool.search.trials import Asked, Trials, TrialsFactory
-from ckpttool.search.walk import Walk, Ways
+from ckpttool.searching.configurations import SCRATCH, Bounds, Configuration
+from ckpttool.searching.cuts import cut_at, fresh_at
+from ckpttool.searching.found import Search, Told
+from ckpttool.searching.loop import Budget, Loop, SearchCallback
+from ckpttool.searching.recommendation import recommend
+from ckpttool.searching.rows import TOLD
+from ckpttool.searching.study import Study
+from ckpttool.searching.trackers import Following, Tracked, Tracker, open_tracker
+from ckpttool.searching.trials import Asked, Trials, TrialsFactory
+from ckpttool.searching.walk import Walk, Ways
 from ckpttool.training.loop import Interrupt
 from ckpttool.training.options import Options
 from ckpttool.training.saves import refuse_saves

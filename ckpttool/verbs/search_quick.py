@@ -17,11 +17,11 @@ from ckpttool.data.drawing import draw
 from ckpttool.data.files import InputSpec
 from ckpttool.graph.contents.preprocessing import preprocessing_text
 from ckpttool.model.model import Model
-from ckpttool.search.cuts import cut_at
-from ckpttool.search.depths import Depth, depths
-from ckpttool.search.features import FeaturePass
-from ckpttool.search.quick import Ranking, ScoredDepth, ranking
-from ckpttool.search.targets import Classes, Kind, doubts, targets_of
+from ckpttool.searching.cuts import cut_at
+from ckpttool.searching.depths import Depth, depths
+from ckpttool.searching.features import FeaturePass
+from ckpttool.searching.quick import Ranking, ScoredDepth, ranking
+from ckpttool.searching.targets import Classes, Kind, doubts, targets_of
 from ckpttool.training.bound import Bound, placeholder_spec
 from ckpttool.training.callbacks.callback import CallbackList, Callbacks
 from ckpttool.training.options import Options

@@ -9,10 +9,10 @@ from pathlib import Path
 from ckpttool.formats.writing.files import temporary_folder
 from ckpttool.lineage.provenance import Command
 from ckpttool.model.model import Model
-from ckpttool.search.configurations import Configuration
-from ckpttool.search.found import Search, Told
-from ckpttool.search.loop import SearchCallback
-from ckpttool.search.trials import Trials
+from ckpttool.searching.configurations import Configuration
+from ckpttool.searching.found import Search, Told
+from ckpttool.searching.loop import SearchCallback
+from ckpttool.searching.trials import Trials
 from ckpttool.verbs.evaluate import evaluate
 from ckpttool.verbs.finetune import finetune
 from ckpttool.verbs.soup import plan_soup

@@ -23,8 +23,8 @@ from ckpttool.formats.writing.staging import MANIFEST as COMMIT
 from ckpttool.formats.writing.temporary import WriterProcess
 from ckpttool.lineage.storage import read_lineage
 from ckpttool.runtime.layers import Layer
-from ckpttool.search.configurations import Block, Configuration, Outcome
-from ckpttool.search.study import Study
+from ckpttool.searching.configurations import Block, Configuration, Outcome
+from ckpttool.searching.study import Study
 from ckpttool.training.run import RunReport
 from ckpttool.training.saves import Saves
 

@@ -12,8 +12,8 @@ from ckpttool.core.errors import CkptError, PlanError, UnknownName
 from ckpttool.executors.processes import processes
 from ckpttool.model.model import Model
 from ckpttool.runtime.recipe import Recipe
-from ckpttool.search.configurations import SCRATCH, Block, Configuration, Outcome
-from ckpttool.search.loop import Budget, SearchCallback
+from ckpttool.searching.configurations import SCRATCH, Block, Configuration, Outcome
+from ckpttool.searching.loop import Budget, SearchCallback
 from ckpttool.training.loop import Interrupt
 from ckpttool.training.options import Options
 from ckpttool.verbs.new import plan_new

@@ -11,8 +11,8 @@ from ckpttool import checkpoint
 from ckpttool.core.errors import DataError, GraphError, PlanError
 from ckpttool.model.model import Model
 from ckpttool.runtime.recipe import Recipe
-from ckpttool.search import features as features_module
-from ckpttool.search.features import has_channels_first
+from ckpttool.searching import features as features_module
+from ckpttool.searching.features import has_channels_first
 from ckpttool.verbs.new import new
 from ckpttool.verbs.search_quick import QuickSearch, search_quick
 

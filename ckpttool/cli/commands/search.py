@@ -18,7 +18,7 @@ from ckpttool.cli.show.progress import ProgressPrinter
 from ckpttool.cli.show.search import SearchPrinter, print_quick, print_search
 from ckpttool.cli.wall import behind_wall
 from ckpttool.core.errors import PlanError
-from ckpttool.search.trackers import TRACKERS
+from ckpttool.searching.trackers import TRACKERS
 from ckpttool.training.callbacks.plot import Picture
 from ckpttool.training.options import Options
 from ckpttool.verbs import search as verb

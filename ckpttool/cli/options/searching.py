@@ -6,7 +6,7 @@ import click
 
 from ckpttool.cli.options.general import as_value, together
 from ckpttool.core.errors import PlanError
-from ckpttool.search.loop import Budget
+from ckpttool.searching.loop import Budget
 from ckpttool.verbs.search import SearchOptions
 
 _TIME = re.compile(r"(\d+(?:\.\d+)?) *(s|sec|min|m|h)?")

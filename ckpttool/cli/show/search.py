@@ -15,13 +15,13 @@ from ckpttool.cli.show.tables import print_report, say
 from ckpttool.core.counts import counted
 from ckpttool.core.errors import Interrupted
 from ckpttool.formats.writing.files import replacing
-from ckpttool.search.configurations import Block, Configuration, Outcome
-from ckpttool.search.cuts import Cut
-from ckpttool.search.found import Search
-from ckpttool.search.loop import Progress, SearchCallback
-from ckpttool.search.page import page
-from ckpttool.search.picture import draw
-from ckpttool.search.quick import ScoredDepth
+from ckpttool.searching.configurations import Block, Configuration, Outcome
+from ckpttool.searching.cuts import Cut
+from ckpttool.searching.found import Search
+from ckpttool.searching.loop import Progress, SearchCallback
+from ckpttool.searching.page import page
+from ckpttool.searching.picture import draw
+from ckpttool.searching.quick import ScoredDepth
 from ckpttool.training.callbacks.plot import Picture
 from ckpttool.training.options import Options
 from ckpttool.verbs.search_quick import QuickSearch

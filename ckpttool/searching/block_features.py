@@ -1,0 +1,98 @@
+"""Features of frozen parts for the rows of a block: computed once for all rows, and taken out of these.
+
+Those of a part are computed from those of the nearest part below it that are there: what a search keeps is as deep as
+its trials need, and no pass goes through layers whose outputs it has.
+"""
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+from ckpttool.core.tensors import Array, Tensor
+from ckpttool.data.drawing import Numbers
+from ckpttool.data.feature_writer import EntryBusy
+from ckpttool.data.splits import Split
+from ckpttool.graph.core import TensorRef
+from ckpttool.graph.freezing.frozen import Frozen
+from ckpttool.searching.configurations import Block
+from ckpttool.searching.rows import SearchRows
+from ckpttool.training.callbacks.callback import Callback
+from ckpttool.training.features import FeatureCache, Features
+
+WAIT = 0.1
+"""Seconds after which it is seen whether another worker has filled a cache."""
+
+
+@dataclass(frozen=True)
+class BlockFeatures:
+    """The features of the rows that a block trains on and judges, out of those of all rows."""
+
+    choosing: Features
+    train: Numbers
+    judging: Features
+    judged: Numbers
+    variants: int = 1
+
+    @property
+    def direct(self) -> tuple[str, ...]:
+        """What goes past the frozen layers and is fed beside the features."""
+        return self.choosing.direct
+
+    def of(self, splits: Sequence[Split], wanted: Split, variant: int = 0) -> dict[str, Array]:
+        """Return the features of the rows to train on, the first of the splits, or of those that are judged."""
+        source, numbers = (self.choosing, self.train) if wanted is splits[0] else (self.judging, self.judged)
+        return {name: array[numbers] for name, array in source.arrays.items()}
+
+    def variant_of(self, epoch: int) -> int:
+        """Return the only variant."""
+        return 0
+
+
+class _Key(NamedTuple):
+    """What tells the features of one search apart: tensors of a head are called the same wherever it goes on."""
+
+    tensors: tuple[str, ...]
+    top: str | None
+    split: str
+
+
+class FrozenFeatures:
+    """The features of the frozen parts of a model for all rows of a search, computed when first asked for."""
+
+    def __init__(self, weights: Mapping[str, Tensor], rows: SearchRows, folder: str | Path | None) -> None:
+        """Begin with none; `weights` are the model's, and `folder` is where caches are."""
+        self._weights, self._rows, self._folder = weights, rows, folder
+        self._features: dict[_Key, Features] = {}
+
+    def of(self, frozen: Frozen, top: str, block: Block) -> BlockFeatures:
+        """Return the features of a frozen part for the rows of a block; `top` is what the head goes on."""
+        train, judged = self._rows.of_block(block)
+        choosing = self._of_all(frozen, top, self._rows.choosing)
+        judging = self._of_all(frozen, top, self._rows.telling) if block.tells else choosing
+        return BlockFeatures(choosing, train, judging, judged)
+
+    def _of_all(self, frozen: Frozen, top: str, split: Split) -> Features:
+        if frozen.part is None:
+            raise AssertionError("a cache is asked for where layers are frozen")
+        key = _Key(frozen.part.features, top if _has_head(frozen, top) else None, split.name)
+        if key not in self._features:
+            known = [each for other, each in self._features.items() if other.split == split.name and not other.top]
+            cache = FeatureCache(frozen.graph, frozen.part, self._weights, [split], known=known)
+            self._features[key] = self._filled(cache)
+        return self._features[key]
+
+    def _filled(self, cache: FeatureCache) -> Features:
+        """Return the features of a cache, which another worker may be filling for its own trials."""
+        while True:
+            try:
+                return cache.open(self._folder, Callback())
+            except EntryBusy:
+                time.sleep(WAIT)
+
+
+def _has_head(frozen: Frozen, top: str) -> bool:
+    """Say whether features are computed by layers of a head too, such as a pooling."""
+    below = frozen.graph.ancestors(TensorRef.parse(top).op)
+    return any(TensorRef.parse(name).op not in below for name in frozen.part.features) if frozen.part else False

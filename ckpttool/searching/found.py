@@ -1,0 +1,191 @@
+"""What a search found: outcomes, the recommendation, and what it is worth on rows that chose nothing."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ckpttool.core.counts import counted
+from ckpttool.core.tensors import Array
+from ckpttool.searching.configurations import SCRATCH, Block, Configuration, Design, Outcome
+from ckpttool.searching.cuts import Cut
+from ckpttool.searching.depths import Depth
+from ckpttool.searching.differences import Estimate, accuracy, difference
+from ckpttool.searching.quick import Ranking, wilson
+from ckpttool.searching.recommendation import Recommendation, Rivals, against
+from ckpttool.searching.rows import TOLD, SearchRows, said
+from ckpttool.training.options import Options
+
+
+@dataclass(frozen=True)
+class Told:
+    """An accuracy on so many rows that chose nothing: of the model that is written, or of one trained as trials are."""
+
+    accuracy: float
+    rows: int
+    is_written: bool = False
+
+    def said(self) -> str:
+        """Return it in words, with its interval."""
+        low, high = wilson(self.accuracy, self.rows)
+        what = "what is written" if self.is_written else "trained on the rows that choose, it"
+        figures = f"{self.accuracy:.4f} ({low:.4f} to {high:.4f})"
+        return f"{what} has an accuracy of {figures} on {counted(self.rows, 'row')} that chose nothing"
+
+
+@dataclass(frozen=True, eq=False)
+class Search:
+    """What a search found: all outcomes, the recommendation, and what it is worth on rows that chose nothing.
+
+    `options` are those of trials, with what follows from their rows. `cuts` are those of depths, at 0 that of training
+    from scratch. `ended` says why not all was tried, `seconds` are those of the trials. `first` is how many epochs a
+    head was trained alone before kept layers were trained too, `signal` what interrupted the search, `ran` how many
+    trials it ran, `written` the model that is.
+    """
+
+    depths: Sequence[Depth]
+    head: str
+    options: Options
+    cuts: Mapping[int, Cut]
+    rows: SearchRows
+    outcomes: Mapping[Configuration, Mapping[Block, Outcome]]
+    trials: Sequence[Mapping[str, Any]]
+    ranking: Ranking
+    recommendation: Recommendation | None
+    told: Told | None
+    ended: str | None
+    rope: float
+    first: int | None = None
+    signal: int | None = None
+    ran: int = 0
+    written: Path | None = None
+
+    @property
+    def design(self) -> Design:
+        """How configurations were judged."""
+        return self.rows.design
+
+    @property
+    def chosen(self) -> Configuration | None:
+        """What is recommended, where all was tried: then it may be written."""
+        return self.recommendation.configuration if self.recommendation and self.ended is None else None
+
+    def is_cached(self, configuration: Configuration) -> bool:
+        """Say whether trials of a configuration took the features of its frozen layers from a cache."""
+        known = self.outcomes.get(configuration, {}).values()
+        return not self.options.augment and any(each.state == "done" and not each.reason for each in known)
+
+    @property
+    def seconds(self) -> float:
+        """What all trials took together."""
+        total: float = sum(trial["seconds"] for trial in self.trials)
+        return total
+
+    def estimate(self, configuration: Configuration) -> Estimate | None:
+        """Return the accuracy of a configuration with its interval."""
+        return accuracy(self.outcomes.get(configuration, {}), self.design)
+
+    def behind(self, configuration: Configuration) -> Estimate | None:
+        """Return how much better a configuration is than the best, on the rows of both."""
+        best = self.recommendation.best if self.recommendation else None
+        if best is None or configuration == best:
+            return None
+        known = self._to_best.get(configuration)
+        return known or difference(self.outcomes[configuration], self.outcomes[best], self.design, self.rope)
+
+    @cached_property
+    def _to_best(self) -> Rivals:
+        """How much better the others that were compared are than the best."""
+        found = self.recommendation
+        return against(found.best, list(found.tried), self.outcomes, self.design, self.rope) if found else {}
+
+    def as_json(self) -> dict[str, Any]:
+        """Return it as JSON has it."""
+        found = self.recommendation.as_json() if self.recommendation else {"recommended": None, "tied": []}
+        told = self.told
+        return {
+            "trials": [trial for trial in self.trials if trial["fold"] != TOLD.fold],
+            **found,
+            "told": None if told is None else {"accuracy": told.accuracy, "rows": told.rows},
+            "ended": self.ended,
+            "output": None if self.written is None else str(self.written),
+            "seconds": self.seconds,
+        }
+
+    def lines(self) -> list[str]:
+        """Return what was found, for a person."""
+        found = self.recommendation
+        early = [f"not all was tried: {self.ended}; no model is written, and the same command goes on"]
+        early = early if self.ended else []
+        if found is None:
+            return ["no configuration was judged", *early]
+        if found.configuration is None:
+            return [f"nothing is recommended, so no model is written: {found.why}", *early]
+        ties = f"; {len(found.tied)} of {len(found.tried)} are tied with it" if found.tied else ""
+        lines = [f"recommended: {found.why}{ties}"]
+        if self.told is not None:
+            lines.append(self.told.said())
+        return [*lines, *early]
+
+    def on_page(self, model: str) -> dict[str, Any]:
+        """Return what a page has besides JSON: scores, depths, classes, and the answer in words."""
+        chosen = self.recommendation.configuration if self.recommendation else None
+        return {
+            "model": model,
+            "answer": self.lines(),
+            "design": said(self.rows),
+            "recommended": None if chosen is None else {"keep": chosen.keep, "freeze": chosen.freeze},
+            "scores": [
+                {
+                    "depth": each.features.depth.number,
+                    "expected": each.expected,
+                    "low": each.interval[0],
+                    "high": each.interval[1],
+                }
+                for each in self.ranking.depths
+                if each.features.depth.number
+            ],
+            "depths": [{"depth": d.number, "layers": ", ".join(d.layers) or "the input"} for d in self.depths],
+            "classes": self.by_class(chosen) if chosen is not None else [],
+        }
+
+    def on_curve(self) -> dict[str, Any]:
+        """Return what is recommended for so many rows, and its accuracy: on rows that chose nothing, if it was told."""
+        found = self.recommendation
+        one = found.configuration or found.best if found else SCRATCH
+        estimate = self.estimate(one)
+        value, rows = (estimate.mean, estimate.rows) if estimate else (0.0, 1)
+        if self.told is not None:
+            value, rows = self.told.accuracy, self.told.rows
+        low, high = wilson(value, rows)
+        said = str(one) if found and found.configuration else f"nothing for sure; best: {one}"
+        return {"rows": self.rows.taken, "recommended": said, "accuracy": value, "low": low, "high": high}
+
+    def by_class(self, chosen: Configuration) -> list[dict[str, Any]]:
+        """Return how many rows of each class a configuration gets right, and training from scratch."""
+        labels, names = self.rows.choosing.labels, self.rows.choosing.classes
+        if labels is None or labels.ndim != 1:
+            return []
+        shown = {"recommended": chosen, "from scratch": SCRATCH}
+        right = {name: self._right(each) for name, each in shown.items()}
+        return [
+            {
+                "class": names[number] if number < len(names) else number,
+                "rows": int((labels == number).sum()),
+                **{name: None if by is None else float(by[labels == number].mean()) for name, by in right.items()},
+            }
+            for number in np.unique(labels).tolist()
+        ]
+
+    def _right(self, configuration: Configuration) -> Array | None:
+        """Return for each row that chooses how often it was right; None where some were not judged."""
+        sums, counts = np.zeros(self.rows.choosing.rows), np.zeros(self.rows.choosing.rows)
+        for block in self.design.blocks:
+            outcome = self.outcomes.get(configuration, {}).get(block)
+            if outcome is not None and outcome.rows is not None and outcome.state == "done":
+                sums[outcome.rows] += outcome.correct
+                counts[outcome.rows] += 1
+        return sums / counts if counts.all() else None

@@ -1,0 +1,219 @@
+"""A study: all trials of one question, in one SQLite file that one process writes, so that a search can go on.
+
+A trial is there wholly or not at all, whenever the process ends. What was asked is kept beside the trials, and the file
+is refused for another question: trials of two questions are not comparable.
+"""
+
+import json
+import zlib
+from collections.abc import Mapping, Sequence
+from math import inf
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ckpttool.core.errors import CkptError, FormatError, PlanError
+from ckpttool.searching.configurations import Block, Configuration, Outcome
+from ckpttool.searching.study_file import WHOLE_SINCE, StudyFile, checksum
+
+_LONGEST = 60
+
+
+class Study:
+    """The trials of a question; a context that closes the file.
+
+    >>> import tempfile
+    >>> file = Path(tempfile.mkdtemp()) / "out.study"
+    >>> with Study.open(file, {"head": "outputs = dense(5)"}) as study:
+    ...     study.add(Configuration(2, 1), Block(0), Outcome(np.array([1.0, 0.0, 1.0, 1.0]), seconds=2.5))
+    >>> with Study.open(file, {"head": "outputs = dense(5)"}) as study:
+    ...     study.outcomes[Configuration(2, 1)][Block(0)].accuracy
+    0.75
+    """
+
+    def __init__(self, file: StudyFile) -> None:
+        """Take an open file, of which nothing is read yet; `open` reads it too."""
+        self.path = file.path
+        self._file = file
+        self._is_whole = file.version >= WHOLE_SINCE
+        self._rows: dict[Block, NDArray[np.int64]] = {}
+        self.outcomes: dict[Configuration, dict[Block, Outcome]] = {}
+
+    @classmethod
+    def open(cls, path: Path, question: Mapping[str, Any], overwrite: bool = False) -> Self:
+        """Open a study to go on with it, or begin one.
+
+        Args:
+            path: The file.
+            question: What makes trials comparable: the model, the data, the head, the options; values as of JSON.
+            overwrite: Whether a study that is there, or another file, is replaced.
+
+        Raises:
+            PlanError: another question was asked there.
+            FormatError: the file is damaged, of a newer version or of another program.
+            CkptError: it cannot be written, or another process writes it.
+        """
+        asked = {key: json.loads(json.dumps(value, default=str)) for key, value in question.items()}
+        try:
+            return cls._opened(path, asked, overwrite)
+        except FormatError:
+            if not overwrite:
+                raise
+            for end in ("", "-wal", "-shm", "-journal"):
+                path.with_name(f"{path.name}{end}").unlink(missing_ok=True)
+            return cls._opened(path, asked, overwrite)
+
+    @classmethod
+    def _opened(cls, path: Path, asked: Mapping[str, Any], overwrite: bool) -> Self:
+        file = StudyFile(path)
+        try:
+            with file.errors_told():
+                study = cls(file)
+                study._begin(asked, overwrite)
+                study._read()
+        except BaseException:
+            file.close()
+            raise
+        return study
+
+    def _begin(self, asked: Mapping[str, Any], overwrite: bool) -> None:
+        """Keep the question in a study that is new, or is to be; hold it against that of one that is there."""
+        stored = dict(self._file.read("SELECT key, value FROM question"))
+        try:
+            there = {key: json.loads(value) for key, value in stored.items()}
+        except (ValueError, TypeError) as error:
+            raise self._file.damaged(f"what was asked is no JSON: {error}") from error
+        if not all(isinstance(text, str) for row in stored.items() for text in row):
+            raise self._file.damaged("what was asked is no text")
+        has_trials = any(count for (count,) in self._file.read("SELECT count(*) FROM trials"))
+        if (there or has_trials) and not overwrite:
+            if different := _different(there, asked):
+                raise PlanError(
+                    f"{self.path}: another question was asked there: {different}. Trials of both cannot be compared: "
+                    "choose another output, or `overwrite` begins anew"
+                )
+            return
+        with self._file.transaction():
+            for table in ("question", "blocks", "trials"):
+                self._file.clear(table)
+            for key, value in asked.items():
+                self._file.insert("question", (key, json.dumps(value)))
+
+    def _read(self) -> None:
+        """Read all trials, each against its checksum.
+
+        Raises:
+            CorruptCheckpoint: one is not what was written.
+        """
+        try:
+            self._read_trials()
+        except (TypeError, ValueError) as error:  # of values of another type
+            if isinstance(error, CkptError):
+                raise
+            raise self._file.damaged(" ".join(str(error).split())) from error
+
+    def _read_trials(self) -> None:
+        for seed, fold, rows, *sums in self._file.read("SELECT * FROM blocks"):
+            if sums and sums[0] != checksum((seed, fold), rows):
+                raise self._file.damaged(f"the checksum of the rows of seed {seed}, fold {fold} does not hold")
+            self._rows[Block(seed, fold)] = np.frombuffer(rows, "<i8")
+        columns = "keep, freeze, seed, fold, state, seconds, epochs, reason, judged, correct, checksum, accuracy"
+        for keep, freeze, seed, fold, state, *facts in self._file.read(f"SELECT {columns} FROM trials"):
+            seconds, epochs, reason, judged, correct, found, accuracy = facts
+            block, told = Block(seed, fold), (keep, freeze, seed, fold, state, seconds, epochs, reason, judged)
+            trial = f"keep {keep}, freeze {freeze}, seed {seed}, fold {fold}"
+            if found != self._checksum(told, correct):
+                raise self._file.damaged(f"the checksum of {trial} does not hold")
+            scores = np.frombuffer(correct, "u1" if len(correct) == judged else "<f8").astype(np.float64)
+            outcome = Outcome(scores, seconds, epochs, state, reason, self._rows.get(block) if judged else None)
+            if accuracy != outcome.accuracy:
+                raise self._file.damaged(f"the accuracy of {trial} is not that of its rows")
+            self.outcomes.setdefault(Configuration(keep, freeze), {})[block] = outcome
+
+    def add(self, configuration: Configuration, block: Block, outcome: Outcome) -> None:
+        """Keep a trial; when this returns it is on the disk.
+
+        Raises:
+            PlanError: that trial is there, its block judged other rows before, or a score is not in [0, 1].
+            CkptError: the file cannot be written.
+        """
+        of_block = f"seed {block.seed}, fold {block.fold}"
+        what = f"{self.path}: keep {configuration.keep}, freeze {configuration.freeze}, {of_block}"
+        if block in self.outcomes.get(configuration, {}):
+            raise PlanError(f"{what}: this trial is there already")
+        if not bool(((outcome.correct >= 0) & (outcome.correct <= 1)).all()):
+            raise PlanError(f"{what}: scores are from 0 to 1, found {outcome.correct.min()} to {outcome.correct.max()}")
+        is_new = outcome.rows is not None and block not in self._rows
+        if outcome.rows is not None and not np.array_equal(self._rows.get(block, outcome.rows), outcome.rows):
+            raise PlanError(f"{what}: other rows were judged than by the trials before it")
+        key = [int(number) for number in (configuration.keep, configuration.freeze, block.seed, block.fold)]
+        blob = _packed(outcome.correct)
+        facts = (outcome.state, outcome.accuracy, float(outcome.seconds), int(outcome.epochs), outcome.reason)
+        with self._file.transaction():
+            if outcome.rows is not None and is_new:
+                rows = outcome.rows.astype("<i8").tobytes()
+                self._file.insert("blocks", (*key[2:], rows, *([checksum(key[2:], rows)] if self._is_whole else [])))
+            found = self._checksum((*key, outcome.state, *facts[2:], outcome.correct.size), blob)
+            self._file.insert("trials", (*key, *facts, outcome.correct.size, blob, found))
+        if outcome.rows is not None and is_new:
+            self._rows[block] = outcome.rows
+        self.outcomes.setdefault(configuration, {})[block] = outcome
+
+    def mean(self, configuration: Configuration, blocks: Sequence[Block]) -> float | None:
+        """Return a configuration's mean accuracy: None where blocks are left, minus infinity where it was ended."""
+        known = self.outcomes.get(configuration, {})
+        if any(outcome.state != "done" for outcome in known.values()):
+            return -inf
+        accuracies = [known[block].accuracy or 0.0 for block in blocks if block in known]
+        return sum(accuracies) / len(blocks) if len(accuracies) == len(blocks) else None
+
+    def trials(self) -> list[dict[str, Any]]:
+        """Return a row of facts for each trial, by configuration and block."""
+        return [
+            {
+                "keep": configuration.keep,
+                "freeze": configuration.freeze,
+                "seed": block.seed,
+                "fold": block.fold,
+                "valid_accuracy": outcome.accuracy,
+                "seconds": outcome.seconds,
+                "state": outcome.state,
+            }
+            for configuration, outcomes in sorted(self.outcomes.items())
+            for block, outcome in sorted(outcomes.items())
+        ]
+
+    def _checksum(self, facts: Sequence[object], correct: bytes) -> int:
+        """Return the checksum of a trial, of which an old file has that of its scores alone."""
+        return checksum(facts, correct) if self._is_whole else zlib.crc32(correct)
+
+    def close(self) -> None:
+        """Close the file; what SQLite kept beside it goes into it."""
+        self._file.close()
+
+    def __enter__(self) -> Self:
+        """Go on with an open study."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Close it."""
+        self.close()
+
+
+def _packed(correct: NDArray[np.float64]) -> bytes:
+    """Return scores as bytes: one a row where all are 0 or 1, else eight."""
+    is_yes_or_no = bool(((correct == 0) | (correct == 1)).all())
+    return correct.astype("u1" if is_yes_or_no else "<f8").tobytes()
+
+
+def _different(there: Mapping[str, Any], asked: Mapping[str, Any]) -> str:
+    """Name what differs of two questions."""
+    keys = [key for key in (*there, *(key for key in asked if key not in there)) if there.get(key) != asked.get(key)]
+    return "; ".join(f"{key} was {_short(there.get(key))}, is {_short(asked.get(key))}" for key in keys)
+
+
+def _short(value: object) -> str:
+    text = "not given" if value is None else json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 4]} ..."

@@ -1,0 +1,239 @@
+"""Trials: a configuration is trained on a block's rows and judged, as `reuse` and `finetune` would do it.
+
+What all trials share is there once: the model, the rows, and for each configuration a trainer.
+"""
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
+from statistics import fmean
+from typing import Any
+
+import numpy as np
+
+from ckpttool.core.errors import GraphError, PlanError, UnknownName
+from ckpttool.core.names import listed
+from ckpttool.core.tensors import Tensor
+from ckpttool.data.dataset import labelled_split
+from ckpttool.data.drawing import shuffled
+from ckpttool.data.splits import empty_classes
+from ckpttool.graph.contents.variables import variables
+from ckpttool.graph.rewrite.prune import subgraph
+from ckpttool.graph.roles.resolve import needed_role
+from ckpttool.model.model import Model
+from ckpttool.runtime.function import computed_part
+from ckpttool.searching.configurations import SCRATCH, Block, Configuration, Outcome
+from ckpttool.searching.depths import depths
+from ckpttool.searching.features import FeaturePass
+from ckpttool.searching.kept_models import KeptModels
+from ckpttool.searching.quick import Ranking, ranking
+from ckpttool.searching.rows import TOLD, SearchRows, said
+from ckpttool.searching.targets import targets_of
+from ckpttool.searching.trainers import Diverged, Trainers, train
+from ckpttool.training.bound import Bound
+from ckpttool.training.defaults import settled
+from ckpttool.training.options import Options
+from ckpttool.training.outputs import meaning
+from ckpttool.training.prepare import check_options
+from ckpttool.training.trainer import Trainer
+from ckpttool.training.worker_model import WorkerModel, part_facts
+
+SCORED = 2000
+"""Rows by which depths are scored at most, to say where a search begins."""
+Trial = tuple[Configuration, Block]
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What all trials of a search of one model share.
+
+    Args:
+        data: Where the rows are.
+        head: The new layers.
+        options: How trials are trained.
+        probe: Whether the head is trained first, alone, where a trial trains layers that were kept.
+        seeds, folds, rows: How rows are divided into blocks, and how many are taken.
+    """
+
+    data: Any
+    head: str
+    options: Options
+    probe: bool = True
+    seeds: int = 3
+    folds: int = 5
+    rows: int | None = None
+
+    def __hash__(self) -> int:
+        """Return a number that equal ones share."""
+        return hash((str(self.data), self.head, repr(self.options), self.rows))
+
+
+@dataclass(frozen=True)
+class TrialsFactory:
+    """Makes the function of a worker: it runs trials."""
+
+    model: WorkerModel
+    asked: Asked
+
+    def __call__(self) -> "Trials":
+        """Open the model, and find the depths.
+
+        Raises:
+            CkptError: the model has none, or is another one than that of the process that asks.
+        """
+        trials = Trials(self.model.open(), self.asked)
+        self.model.check(trials.facts())
+        return trials
+
+
+class Trials:
+    """Runs trials of one search, in one process."""
+
+    def __init__(self, model: Model, asked: Asked) -> None:
+        """Find the depths of a model.
+
+        Raises:
+            CkptError: the model has no depths, or its inputs are not known.
+        """
+        self.asked = asked
+        options = asked.options
+        bound = Bound.of(model, options.roles, ("inputs",), seed=options.seed)
+        self.source = bound.preprocessing(options.preprocess)
+        found = depths(self.source.model.graph, self.source.roles.inputs, self.source.given.get("logits"))
+        if len(found) < 2:
+            problem = f"{model.path}: no layer lies below the one that gives the outputs"
+            raise GraphError(f"{problem}: there is nothing to reuse, and `ckpttool new` trains from scratch")
+        self.models = KeptModels(self.source, found, asked.head, options)
+        self.depths = self.models.depths
+        self._heads: dict[tuple[int, Block], Mapping[str, Tensor]] = {}
+
+    def facts(self) -> dict[str, str]:
+        """Return what trials follow from, besides what is asked: the layers that may be reused, and their weights."""
+        model, top = self.source.model, [self.depths[-1].tensor]
+        below = subgraph(model.graph, top)
+        weights = [each.name for each in variables(below).values()]
+        part = computed_part(model.graph, top, self.source.roles.inputs)
+        return part_facts(part, top, model.checkpoint, weights)
+
+    @cached_property
+    def rows(self) -> SearchRows:
+        """The rows, as the placeholders take them that a graph with the head has.
+
+        Raises:
+            CkptError: the rows or the head do not fit.
+        """
+        asked, options = self.asked, self.asked.options
+        bound = self.models.kept(SCRATCH).bound
+        split, counts = labelled_split(asked.data, bound.wanted(options.features))
+        rows = SearchRows.of(split, counts, asked.seeds, asked.folds, options.seed, asked.rows)
+        self._require_right_or_wrong(replace(bound, splits=(rows.choosing, rows.telling)))
+        check_options(bound.model, replace(options, objective=None, roles=bound.given))
+        return rows
+
+    @cached_property
+    def trainers(self) -> Trainers:
+        """What trains configurations, on the rows."""
+        return Trainers(self.models, self.rows, self.asked.options, self.asked.probe)
+
+    def _require_right_or_wrong(self, bound: Bound) -> None:
+        """Refuse a head whose outputs are not right or wrong by the labels, before anything is computed.
+
+        Raises:
+            CkptError: it has outputs for amounts, or for other classes or labels than those of the rows.
+        """
+        row = bound.check_classes()
+        logits = needed_role(bound.model.graph, bound.roles, "logits")
+        known = meaning(bound.model.graph, bound.roles, logits)
+        if known is None or known.predicts == "numbers":
+            raise PlanError(
+                f"`head` {self.asked.head!r}: its outputs are amounts, which are near or far, and a search compares "
+                "what is right or wrong: `objective` softmax or sigmoid; `quick` scores depths for amounts"
+            )
+        if row is not None:
+            labels = np.asarray(bound.splits[0].labels)[:1]
+            known.right(np.zeros((1, *row), np.float32), labels)
+
+    @property
+    def notes(self) -> list[str]:
+        """What a user should know: what was done to model and rows, which rows judge, what trials do unless told."""
+        bound = replace(self.models.kept(SCRATCH).bound, splits=self.rows.splits(self.rows.design.blocks[0]))
+        chosen = settled(self.asked.options, bound)[1]
+        left = [
+            f"depth {number} is not kept, as `head` does not go on it: {why}"
+            for number, why in self.models.misfits.items()
+        ]
+        row = bound.check_classes()
+        empty = listed([str(each) for each in empty_classes(self.rows.choosing, row[-1])]) if row else ""
+        left += [f"no row that chooses has the label {empty}"] if empty else []
+        return [*self.source.notes, *self.rows.choosing.notes, said(self.rows), *left, *chosen]
+
+    def __call__(self, trial: Trial) -> Outcome:
+        """Train a configuration on a block and judge it; training that fails is an outcome, too.
+
+        So is what is asked for that this configuration has not: a rate for a layer that is not kept.
+
+        Raises:
+            CkptError: the rows do not fit, or a cache cannot be filled.
+        """
+        configuration, block = trial
+        return self._outcome(configuration, block)
+
+    def told(self, configuration: Configuration, chosen: Mapping[Block, Outcome]) -> Outcome:
+        """Train a configuration on all rows that choose, and judge it by those that choose nothing.
+
+        Epochs are not chosen by these either: with early stopping it takes as many as were best in the trials before,
+        on average, and no rate follows what is scored.
+        """
+        options = self.asked.options
+        best = [outcome.epochs for outcome in chosen.values() if outcome.state == "done"]
+        if options.early_stopping is not None and best:
+            return self._outcome(configuration, TOLD, max(1, round(fmean(best))))
+        return self._outcome(configuration, TOLD, options.epochs)
+
+    def _outcome(self, configuration: Configuration, block: Block, epochs: int | None = None) -> Outcome:
+        start = time.perf_counter()
+        try:
+            trainer, epochs = self._trained(configuration, block, epochs)
+        except (Diverged, PlanError, UnknownName) as error:
+            return Outcome(seconds=time.perf_counter() - start, state="failed", reason=str(error))
+        logits = needed_role(trainer.graph, trainer.bound.roles, "logits")
+        known = meaning(trainer.graph, trainer.bound.roles, logits)
+        if known is None:
+            raise PlanError(f"what the outputs of `head` {self.asked.head!r} mean is not known, so none are right")
+        right = known.right(trainer.outputs(), np.asarray(trainer.bound.splits[1].labels))
+        rows = self.rows.of_block(block)[1]
+        return Outcome(right, time.perf_counter() - start, epochs, reason=self._why_uncached(configuration), rows=rows)
+
+    def _why_uncached(self, configuration: Configuration) -> str:
+        """Say why what a configuration freezes, or freezes while its head is trained, was not cached."""
+        alone = Configuration(configuration.keep, configuration.keep)
+        uncached = self.trainers.uncached
+        stages = (configuration, alone) if self.asked.probe and configuration.trained else (configuration,)
+        return next((uncached[each] for each in stages if each in uncached), "")
+
+    def _trained(self, configuration: Configuration, block: Block, epochs: int | None = None) -> tuple[Trainer, int]:
+        """Train a configuration on a block; where that is asked for, its head has been trained first, alone."""
+        alone = Configuration(configuration.keep, configuration.keep)
+        if self.asked.probe and configuration.trained and (configuration.keep, block) not in self._heads:
+            self._trained(alone, block, epochs)
+        first = self._heads[configuration.keep, block] if self.asked.probe and configuration.trained else {}
+        trainer = self.trainers.begun(configuration, block, first)
+        epochs = train(trainer, epochs)
+        if self.asked.probe and configuration.keep and configuration == alone:
+            values, fresh = trainer.tensors(trainer.state.read()), self.models.kept(configuration).fresh
+            self._heads[configuration.keep, block] = {name: values[name] for name in fresh}
+        return trainer, epochs
+
+    @cached_property
+    def ranking(self) -> Ranking:
+        """The depths by what scores of their features expect of them, on the rows that choose."""
+        choosing = self.rows.choosing
+        labels = np.asarray(choosing.labels)
+        bound = replace(self.source, splits=(replace(choosing, labels=None),))
+        run = FeaturePass(bound, self.depths)
+        count = min(SCORED, run.most_rows(), choosing.rows)
+        numbers = np.sort(shuffled(choosing.rows, self.asked.options.seed)[:count])
+        kind = self.asked.options.objective.kind if self.asked.options.objective else None
+        targets, _ = targets_of(labels[numbers], self.asked.data, kind)
+        return ranking(run.over(numbers, lambda *_: None), targets, 0)
