@@ -52,6 +52,10 @@ class DataError(CkptError, ValueError):
     """A data set cannot be used: missing arrays, wrong shapes, NaN, labels out of range."""
 
 
+class WrongKind(CkptError, TypeError):
+    """An argument of a function is of a type that does not go; the message names those that do."""
+
+
 class MissingDependency(CkptError, ImportError):
     """A package that only some commands need is not installed."""
 

@@ -1,7 +1,6 @@
 """Data sets: rows for training, validation and evaluation, taken from a file, fitted to a graph and checked."""
 
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 
@@ -9,7 +8,7 @@ from ckpttool.core.errors import DataError
 from ckpttool.core.names import listed
 from ckpttool.data.doubts import few_rows, missing_classes, repeated_rows, shared_groups
 from ckpttool.data.drawing import classes_of
-from ckpttool.data.files import Wanted
+from ckpttool.data.files import Source, Wanted
 from ckpttool.data.held_out import HeldOut, Sides
 from ckpttool.data.request import SPLITS, Columns, Request
 from ckpttool.data.splits import Split
@@ -17,7 +16,7 @@ from ckpttool.data.splits import Split
 A_TENTH = HeldOut()
 
 
-def training_splits(path: str | Path, wanted: Wanted, held_out: HeldOut = A_TENTH) -> tuple[Split, Split]:
+def training_splits(path: Source, wanted: Wanted, held_out: HeldOut = A_TENTH) -> tuple[Split, Split]:
     """Return the rows to train on and those to validate on, fitted to the placeholders.
 
     Validation rows are `x_valid` where the file has it, else training rows that are held out by the rule; those that
@@ -39,7 +38,7 @@ def training_splits(path: str | Path, wanted: Wanted, held_out: HeldOut = A_TENT
     return _with_doubts(request.split("train", train), request.split("valid", given, *notes))
 
 
-def labelled_split(path: str | Path, wanted: Wanted) -> tuple[Split, dict[str, int]]:
+def labelled_split(path: Source, wanted: Wanted) -> tuple[Split, dict[str, int]]:
     """Return all rows of a file as one split: those to train on, to validate on and to test on; and how many each are.
 
     Raises:
@@ -57,7 +56,7 @@ def labelled_split(path: str | Path, wanted: Wanted) -> tuple[Split, dict[str, i
     return request.split("labelled", columns), counts
 
 
-def training_rows(path: str | Path, wanted: Wanted) -> Split:
+def training_rows(path: Source, wanted: Wanted) -> Split:
     """Return the rows to train on, fitted to the inputs, with their labels as the file has them.
 
     For who asks what a new head could learn of them: they need not fit the labels that the model was trained on.
@@ -73,7 +72,7 @@ def training_rows(path: str | Path, wanted: Wanted) -> Split:
     return replace(split, labels=None if labels is None else np.asarray(labels.array[:]), labels_stored=labels)
 
 
-def held_out_split(path: str | Path, wanted: Wanted, held_out: HeldOut, split: str | None = None) -> Split | None:
+def held_out_split(path: Source, wanted: Wanted, held_out: HeldOut, split: str | None = None) -> Split | None:
     """Return the training rows that a rule holds out, or leaves ("train"); None where the file's own rows come first.
 
     Those are its validation rows and, where no split is named, its test rows.
@@ -118,7 +117,7 @@ def _sides(request: Request, columns: Columns, held_out: HeldOut) -> Sides:
         raise DataError(f"{request.file.path}: {error}") from error
 
 
-def evaluation_split(path: str | Path, wanted: Wanted, split: str | None = None) -> Split:
+def evaluation_split(path: Source, wanted: Wanted, split: str | None = None) -> Split:
     """Return the test rows, else the validation rows, else all; `split` (train, valid or test) names others.
 
     Raises:
@@ -135,7 +134,7 @@ def evaluation_split(path: str | Path, wanted: Wanted, split: str | None = None)
     raise request.missing(request.inputs[0], split)
 
 
-def check_class_names(data: str | Path, split: Split, wanted: Wanted) -> None:
+def check_class_names(data: Source, split: Split, wanted: Wanted) -> None:
     """Check that the labels of a split name no classes but the model's, where it has names for its own.
 
     Raises:

@@ -5,6 +5,7 @@ first bytes, and `read(path, wanted)` gives a DataFile. To add one, write the mo
 no array of rows on disk (text, records, images) is staged, `staging.py`.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from importlib import import_module
@@ -113,7 +114,39 @@ class DataFile:
         return ", ".join(arrays) or "nothing"
 
 
-def open_data(path: str | Path, wanted: Wanted | None = None) -> DataFile:
+class InMemory(ABC):
+    """Rows that a program has in memory, which are read as those of a file are; `data/memory/` has its kinds.
+
+    `label` is what messages call them. `key` tells one object from others, in other processes too.
+    """
+
+    def __init__(self, label: str, key: str) -> None:
+        """Take what it is called and known by."""
+        self.label, self.key = label, key
+
+    @abstractmethod
+    def read(self, wanted: Wanted) -> DataFile:
+        """Return the arrays; what they depend on of `wanted` is as for files."""
+
+    @abstractmethod
+    def contents(self) -> str:
+        """Return what there is, as a report says it."""
+
+    def __str__(self) -> str:
+        return f"{self.label}: {self.contents()}"
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, InMemory) and other.key == self.key
+
+    def __hash__(self) -> int:
+        return hash(self.key)
+
+
+Source = str | Path | InMemory
+"""Where rows are: a path, or in memory."""
+
+
+def open_data(path: Source, wanted: Wanted | None = None) -> DataFile:
     """Open what `data` names, without reading the rows of what can be mapped.
 
     Raises:
@@ -121,6 +154,8 @@ def open_data(path: str | Path, wanted: Wanted | None = None) -> DataFile:
         DataError: it is of no kind that is known, or is not what it should be.
         CkptError: it is a URL.
     """
+    if isinstance(path, InMemory):
+        return path.read(replace(wanted or Wanted(), classes=()))
     refuse_url_input(path)
     path = Path(path)
     for name in SOURCES:

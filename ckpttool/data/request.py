@@ -7,7 +7,6 @@ placeholders that take them (`X`, `y`, `X_train` ...); several inputs go by thei
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from pathlib import Path
 from typing import Self
 
 import numpy as np
@@ -16,7 +15,7 @@ from ckpttool.core.counts import counted
 from ckpttool.core.errors import DataError
 from ckpttool.core.tensors import STRING, Array
 from ckpttool.data.columns import Column, as_text, is_number
-from ckpttool.data.files import GROUP, DataFile, InputSpec, Wanted, open_data
+from ckpttool.data.files import GROUP, DataFile, InputSpec, Source, Wanted, open_data
 from ckpttool.data.fitting import INTEGERS, fit, fit_labels
 from ckpttool.data.splits import Split
 
@@ -76,7 +75,7 @@ class Request:
     classes: tuple[str, ...] = ()
 
     @classmethod
-    def open(cls, path: str | Path, wanted: Wanted) -> Self:
+    def open(cls, path: Source, wanted: Wanted) -> Self:
         """Open a data file.
 
         Raises:

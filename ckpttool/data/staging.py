@@ -59,8 +59,13 @@ def staged(
         known = _whole(folder)
     if known is None:
         raise CorruptCheckpoint(f"{folder}: the rows that were put there are not what is read back")
+    return mapped_arrays(folder), known
+
+
+def mapped_arrays(folder: Path) -> dict[str, Array]:
+    """Return the arrays of a folder by name, mapped; where the folder is removed, they stay until they are let go."""
     whole = sorted(folder.glob("*.npy"))
-    return {unquote(file.stem): np.load(file, mmap_mode="r", allow_pickle=False) for file in whole}, known
+    return {unquote(file.stem): np.load(file, mmap_mode="r", allow_pickle=False) for file in whole}
 
 
 def _whole(folder: Path) -> Facts | None:

@@ -22,7 +22,7 @@ def page(facts: Mapping[str, Any]) -> str:
         for each in facts["configurations"]
     ]
     return pages.page(
-        "ckpttool.search",
+        "ckpttool.searching",
         f"How much of {facts['model']} to reuse",
         answer="".join(f"<p>{as_html(line)}</p>" for line in facts["answer"]),
         chart=chart(configurations, facts["scores"]),

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Any, Self
 
 from ckpttool.checkpoint import Checkpoint
@@ -13,7 +12,7 @@ from ckpttool.core.names import listed
 from ckpttool.core.tensors import Array, Tensor, dtype_numbered
 from ckpttool.data.class_files import Classes, check_count, class_names_of
 from ckpttool.data.dataset import check_class_names, training_splits
-from ckpttool.data.files import InputSpec, Wanted
+from ckpttool.data.files import InputSpec, Source, Wanted
 from ckpttool.data.held_out import HeldOut
 from ckpttool.data.rows import Rows
 from ckpttool.data.splits import Split, check_labels
@@ -127,7 +126,7 @@ class Bound:
         model, notes = replace(self.model, graph=changed), changed_note(graph, changed)
         return replace(self, model=model, notes=(*self.notes, *notes))
 
-    def with_training_rows(self, data: str | Path, held_out: HeldOut, features: str | None) -> Self:
+    def with_training_rows(self, data: Source, held_out: HeldOut, features: str | None) -> Self:
         """Open the rows to train on and those to validate on; `features` describes records.
 
         Raises:
@@ -142,7 +141,7 @@ class Bound:
         notes = (*unused_notes(self.model.graph), *scaled_notes(self.model.graph, splits))
         return replace(self, splits=splits, notes=(*self.notes, *notes))
 
-    def with_rows_alone(self, data: str | Path, held_out: HeldOut, features: str | None) -> Self:
+    def with_rows_alone(self, data: Source, held_out: HeldOut, features: str | None) -> Self:
         """Open the rows to train on and those to validate on without their labels.
 
         Raises:
@@ -152,7 +151,7 @@ class Bound:
         wanted = replace(self.wanted(features, labels=False), group=held_out.group)
         return replace(self, splits=training_splits(data, wanted, held_out))
 
-    def with_evaluation_rows(self, data: str | Path, which: Which, features: str | None, labels: bool = True) -> Self:
+    def with_evaluation_rows(self, data: Source, which: Which, features: str | None, labels: bool = True) -> Self:
         """Open the rows to judge by, or those that are to be predicted, which need no labels.
 
         Raises:

@@ -6,7 +6,7 @@ from pathlib import Path
 from ckpttool.core.errors import DataError
 from ckpttool.data.dataset import check_class_names, evaluation_split, held_out_split
 from ckpttool.data.doubts import few_rows
-from ckpttool.data.files import Wanted
+from ckpttool.data.files import Source, Wanted
 from ckpttool.data.held_out import HeldOut
 from ckpttool.data.splits import Split
 from ckpttool.training.run import RunReport
@@ -45,7 +45,7 @@ class Which:
         return HeldOut.parse(valid, self.group or (known.group if self.valid is None else None), seed)
 
 
-def evaluation_rows(data: str | Path, wanted: Wanted, labelled: Wanted, which: Which, model: Path) -> Split:
+def evaluation_rows(data: Source, wanted: Wanted, labelled: Wanted, which: Which, model: Path) -> Split:
     """Return the test rows, else the validation rows, else all; a split that is asked for names others.
 
     Args:
@@ -63,7 +63,7 @@ def evaluation_rows(data: str | Path, wanted: Wanted, labelled: Wanted, which: W
     return replace(split, notes=(*split.notes, *few_rows(split.rows))) if which.judge else split
 
 
-def _rows(data: str | Path, wanted: Wanted, labelled: Wanted, which: Which, report: RunReport | None) -> Split:
+def _rows(data: Source, wanted: Wanted, labelled: Wanted, which: Which, report: RunReport | None) -> Split:
     rule = which.rule(report)
     wanted, labelled = (replace(each, group=rule.group if rule else None) for each in (wanted, labelled))
     held_out = None

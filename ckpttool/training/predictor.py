@@ -11,6 +11,7 @@ from ckpttool.core.counts import counted
 from ckpttool.core.errors import GraphError
 from ckpttool.core.tensors import Array
 from ckpttool.data.class_files import check_count
+from ckpttool.data.files import InMemory
 from ckpttool.data.rows import Rows
 from ckpttool.data.splits import Split
 from ckpttool.graph.contents.class_names import class_names
@@ -36,7 +37,7 @@ Columns = Mapping[str, Array]
 class Asked:
     """What is to be predicted, of which rows; it can be asked of a model in any process."""
 
-    data: str
+    data: str | InMemory
     which: Which
     tensor: str | None
     roles: tuple[tuple[str, Any], ...]

@@ -10,6 +10,7 @@ from ckpttool.core.counts import counted
 from ckpttool.core.errors import DataError, PlanError
 from ckpttool.core.tensors import Array
 from ckpttool.data.dataset import training_splits
+from ckpttool.data.files import Source
 from ckpttool.graph.core import Graph
 from ckpttool.graph.roles.comparisons import comparison_kind
 from ckpttool.graph.roles.logits import logits_below
@@ -40,7 +41,7 @@ def distillation_of(graph: Graph, roles: Roles, options: Options) -> Distillatio
     return Distillation(roles.logits, str(kind), options.temperature, options.teacher_weight)
 
 
-def with_teacher(bound: Bound, options: Options, data: str | Path) -> Bound:
+def with_teacher(bound: Bound, options: Options, data: Source) -> Bound:
     """Return what is bound to rows with the teacher's logits for those to train on, as it wants the rows itself.
 
     Raises:

@@ -9,6 +9,7 @@ from typing import Any
 from ckpttool.core.errors import GraphError
 from ckpttool.core.names import Pattern
 from ckpttool.data.feature_parts import Destination, Part, Range
+from ckpttool.data.files import InMemory, Source
 from ckpttool.data.held_out import HeldOut
 from ckpttool.executors.executor import Executor
 from ckpttool.model.model import Model
@@ -27,7 +28,7 @@ from ckpttool.training.worker_model import WorkerModel, as_items
 @accepts_watch
 def cache(
     model: Model,
-    data: str | Path,
+    data: Source,
     freeze: str,
     valid: int | str | None = None,
     root: str | Path | None = None,
@@ -74,7 +75,7 @@ def cache(
     """
     check_augment(augment, True, cache_augment)
     asked = Asked(
-        data=str(data),
+        data=data if isinstance(data, InMemory) else str(data),
         held_out=HeldOut.parse(valid, group, seed),
         features=features,
         preprocess=preprocess,
@@ -102,7 +103,7 @@ def cache(
 class Asked:
     """Which features are wanted, of which rows; it can be asked of a model in any process."""
 
-    data: str
+    data: str | InMemory
     held_out: HeldOut
     features: str | None
     preprocess: str | None

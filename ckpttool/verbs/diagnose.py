@@ -5,13 +5,13 @@ Vanishing and exploding gradients (Glorot and Bengio 2010), saturated sigmoids a
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 
 from ckpttool.core.errors import GraphError, PlanError
 from ckpttool.core.tensors import Array
 from ckpttool.data.class_files import Classes, spare_outputs
+from ckpttool.data.files import Source
 from ckpttool.data.held_out import HeldOut
 from ckpttool.graph.contents.layers import activated, layers
 from ckpttool.graph.contents.variables import variables
@@ -40,7 +40,7 @@ SEED = 42
 @accepts_watch
 def diagnose(
     model: Model,
-    data: str | Path,
+    data: Source,
     rows: int = 1000,
     valid: int | str | None = None,
     roles: Mapping[str, str] | None = None,

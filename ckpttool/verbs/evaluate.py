@@ -2,10 +2,10 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from ckpttool.data.class_files import Classes, named_outputs, spare_outputs
+from ckpttool.data.files import Source
 from ckpttool.graph.roles.resolve import needed_role
 from ckpttool.model.model import Model
 from ckpttool.runtime.objectives import Objective
@@ -43,7 +43,7 @@ class Evaluation(Score):
 @accepts_watch
 def evaluate(
     model: Model,
-    data: str | Path,
+    data: Source,
     split: str | None = None,
     valid: int | str | None = None,
     roles: Mapping[str, str] | None = None,

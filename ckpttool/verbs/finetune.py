@@ -9,6 +9,7 @@ from ckpttool import checkpoint
 from ckpttool.core.errors import CkptError, PlanError
 from ckpttool.core.notes import notes_about
 from ckpttool.core.tensors import Tensor
+from ckpttool.data.files import Source
 from ckpttool.data.fingerprint import fingerprint
 from ckpttool.data.splits import notes_of
 from ckpttool.formats.writing.files import refuse_existing
@@ -56,7 +57,7 @@ def plan(model: Model, options: Options) -> list[PlanRow]:
 @accepts_watch
 def finetune(
     model: Model,
-    data: str | Path,
+    data: Source,
     options: Options,
     output: str | Path,
     overwrite: bool = False,
@@ -148,7 +149,7 @@ class _Task:
         every = None if options.save_every is None else Every.parse(options.save_every)
         return cls(model, bound, options, every, frozen, unfrozen, going_on)
 
-    def with_rows(self, data: str | Path, beside: LabelledRows | None) -> "_Task":
+    def with_rows(self, data: Source, beside: LabelledRows | None) -> "_Task":
         """Read rows, ask the teacher, and settle what depends on them."""
         bound = self.bound.with_training_rows(data, self.options.held_out, self.options.features)
         bound = beside.added_to(bound) if beside else bound
@@ -203,7 +204,7 @@ def _asked(options: Options, bound: Bound, facts: Mapping[str, Any]) -> dict[str
     }
 
 
-def _facts(bound: Bound, data: str | Path) -> dict[str, Any]:
+def _facts(bound: Bound, data: Source) -> dict[str, Any]:
     """Return what a report has of the model and the data."""
     sides = bound.splits[1].sides
     return {

@@ -2,12 +2,12 @@
 
 from dataclasses import replace
 from math import inf, isfinite
-from pathlib import Path
 
 import numpy as np
 
 from ckpttool.core.counts import counted
 from ckpttool.core.errors import PlanError
+from ckpttool.data.files import Source
 from ckpttool.model.model import Model
 from ckpttool.model.unfreezing import with_unfrozen
 from ckpttool.runtime.configure import require_threads
@@ -32,7 +32,7 @@ INCHES = (7.0, 4.0)
 @accepts_watch
 def find_learning_rate(
     model: Model,
-    data: str | Path,
+    data: Source,
     options: Options,
     low: float = 1e-6,
     high: float = 10.0,

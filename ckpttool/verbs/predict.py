@@ -19,6 +19,7 @@ from ckpttool import checkpoint
 from ckpttool.core.errors import CorruptCheckpoint, PlanError
 from ckpttool.core.tensors import PIECE, Array
 from ckpttool.data.class_files import Classes, class_names_of
+from ckpttool.data.files import InMemory, Source
 from ckpttool.executors.executor import Executor
 from ckpttool.formats.wire.crc import extend
 from ckpttool.formats.writing.files import refuse_existing, replacing
@@ -56,7 +57,7 @@ class Prediction:
 @accepts_watch
 def predict(
     model: Model,
-    data: str | Path,
+    data: Source,
     output: str | Path,
     split: str | None = None,
     valid: int | str | None = None,
@@ -104,7 +105,8 @@ def predict(
     check_output(path, overwrite)
     which = Which(split, valid, group, seed, judge=False)
     names = class_names_of(classes)
-    asked = Asked(str(data), which, tensor, as_items(roles or {}), features, tuple(names or ()), preprocess)
+    source = data if isinstance(data, InMemory) else str(data)
+    asked = Asked(source, which, tensor, as_items(roles or {}), features, tuple(names or ()), preprocess)
     predictor = asked.of(model)
     callback.on_notes([*predictor.notes, *(executor.notes if executor else ())])
     callback.on_data([predictor.rows])

@@ -13,7 +13,7 @@ from ckpttool.core.counts import counted
 from ckpttool.core.errors import DataError, PlanError
 from ckpttool.core.tensors import BY_NAME
 from ckpttool.data.dataset import training_splits
-from ckpttool.data.files import InputSpec
+from ckpttool.data.files import InputSpec, Source
 from ckpttool.formats.wire import checked_json
 from ckpttool.formats.writing.files import refuse_existing
 from ckpttool.graph.contents.preprocessing import with_preprocessing_text
@@ -72,7 +72,7 @@ class Pretrained:
 
 
 def pretrain(
-    data: str | Path,
+    data: Source,
     layers: str | None,
     method: PretrainingMethod,
     output: str | Path,
@@ -190,7 +190,7 @@ class _Task:
     @classmethod
     def of(
         cls,
-        data: str | Path,
+        data: Source,
         layers: str | None,
         method: PretrainingMethod,
         options: Options,
@@ -265,7 +265,7 @@ def _beside(output: Path) -> list[Path]:
 
 
 def _begun(
-    data: str | Path,
+    data: Source,
     method: PretrainingMethod,
     options: Options,
     shape: Sequence[int] | None,
@@ -311,7 +311,7 @@ def _held_out(method: PretrainingMethod, options: Options) -> Options:
     return options
 
 
-def _require_labels(data: str | Path, bound: Bound, method: PretrainingMethod, options: Options) -> None:
+def _require_labels(data: Source, bound: Bound, method: PretrainingMethod, options: Options) -> None:
     """Check that rows have labels, for a method that learns from them.
 
     Raises:

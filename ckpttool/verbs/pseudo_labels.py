@@ -10,6 +10,7 @@ from typing import Any
 from ckpttool.checkpoint import Checkpoint
 from ckpttool.core.counts import counted
 from ckpttool.core.errors import PlanError
+from ckpttool.data.files import Source
 from ckpttool.formats.wire import checked_json
 from ckpttool.lineage.output import staged_output
 from ckpttool.lineage.provenance import Command
@@ -52,7 +53,7 @@ class Rounds:
 
 def finetune_in_rounds(
     model: Model,
-    data: str | Path,
+    data: Source,
     options: Options,
     output: str | Path,
     pseudo: PseudoLabels,
@@ -201,7 +202,7 @@ def _bound(model: Model, options: Options) -> Bound:
     return bound.preprocessing(options.preprocess)
 
 
-def _unlabelled(model: Model, data: str | Path, options: Options, pseudo: PseudoLabels) -> Unlabelled:
+def _unlabelled(model: Model, data: Source, options: Options, pseudo: PseudoLabels) -> Unlabelled:
     """Return the rows without labels, as the model takes them; those of the data are told by their inputs."""
     bound = _bound(model, options).with_training_rows(data, options.held_out, options.features)
     return Unlabelled.of(bound, pseudo, options.features, options.group)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ckpttool.core.errors import FormatError, PlanError
+from ckpttool.data.files import Source
 from ckpttool.data.fingerprint import fingerprint
 from ckpttool.executors.executor import Executor
 from ckpttool.executors.here import Here
@@ -62,7 +63,7 @@ class SearchOptions:
 
 def search_reuse(
     model: Model,
-    data: str | Path,
+    data: Source,
     head: str,
     output: str | Path,
     options: Options | None = None,
@@ -138,7 +139,7 @@ def search_reuse(
 
 def search_curve(
     model: Model,
-    data: str | Path,
+    data: Source,
     head: str,
     output: str | Path,
     rows: Sequence[int | None],
@@ -166,7 +167,7 @@ def search_curve(
 
 
 def _searches(
-    model: Model, data: str | Path, head: str, output: str | Path, rows: Sequence[int | None], **given: Any
+    model: Model, data: Source, head: str, output: str | Path, rows: Sequence[int | None], **given: Any
 ) -> list[Search]:
     """Search with each number of rows."""
     how = given.pop("how", None) or SearchOptions()

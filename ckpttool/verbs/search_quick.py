@@ -6,7 +6,6 @@ The quick answer scores what the frozen layers give, without training anything.
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
-from pathlib import Path
 from typing import Any
 
 from ckpttool.core.counts import counted
@@ -14,7 +13,7 @@ from ckpttool.core.errors import DataError, PlanError
 from ckpttool.core.tensors import BY_NAME, Array
 from ckpttool.data.dataset import training_rows
 from ckpttool.data.drawing import draw
-from ckpttool.data.files import InputSpec
+from ckpttool.data.files import InputSpec, Source
 from ckpttool.graph.contents.preprocessing import preprocessing_text
 from ckpttool.model.model import Model
 from ckpttool.searching.cuts import cut_at
@@ -101,7 +100,7 @@ class QuickSearch:
 
 def search_quick(
     model: Model,
-    data: str | Path,
+    data: Source,
     options: Options | None = None,
     callbacks: Callbacks = (),
     rows: int = ROWS,
@@ -153,7 +152,7 @@ def search_quick(
     )
 
 
-def _with_rows(bound: Bound, data: str | Path, features: str | None) -> tuple[Bound, Array]:
+def _with_rows(bound: Bound, data: Source, features: str | None) -> tuple[Bound, Array]:
     """Return a model with the training rows of a data set, and the labels of these as the data set has them.
 
     Raises:

@@ -8,6 +8,7 @@ from typing import Any
 from ckpttool.checkpoint import Checkpoint
 from ckpttool.core.counts import counted
 from ckpttool.core.errors import PlanError
+from ckpttool.data.files import Source
 from ckpttool.graph.core import Graph
 from ckpttool.lineage.provenance import Command, Provenance
 from ckpttool.model.families import Contents
@@ -70,7 +71,7 @@ class SoupPlan(ModelPlan):
 
 def plan_soup(
     models: Sequence[Model],
-    data: str | Path,
+    data: Source,
     alpha: str | None = None,
     roles: Mapping[str, Any] | None = None,
     to: str | None = None,

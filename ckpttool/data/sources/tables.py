@@ -28,11 +28,15 @@ _NAMED = 12
 
 @dataclass(frozen=True)
 class Table:
-    """A file of a table: the names of its columns, and its rows, which can be gone through again and again."""
+    """A file of a table: the names of its columns, and its rows, which can be gone through again and again.
+
+    `labels` is the column of the labels, where that is said; else it is found by its name.
+    """
 
     path: Path
     columns: tuple[str, ...]
     batches: Callable[[], Iterator[Batch]]
+    labels: str | None = None
 
 
 @dataclass(frozen=True)
@@ -50,7 +54,7 @@ def chosen_columns(table: Table, wanted: Wanted) -> Columns:
     Raises:
         DataError: there is none for the labels, or for an input.
     """
-    labels = next((name for name in wanted.label_names() if name in table.columns), None)
+    labels = table.labels or next((name for name in wanted.label_names() if name in table.columns), None)
     if labels is None and wanted.labels is not None:
         names, expected = ", ".join(table.columns), ", ".join(wanted.label_names())
         raise DataError(f"{table.path}: no column of labels, expected one named {expected}; found {names}")

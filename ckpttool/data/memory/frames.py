@@ -1,0 +1,161 @@
+"""Data frames: tables of pandas, polars or Arrow, read by what they have in common, so that none of these is needed.
+
+A frame has named columns, and parts of it can be taken by place; the column of labels is told by its name, or given.
+"""
+
+import uuid
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import partial
+from math import isnan
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+
+from ckpttool.core.counts import counted
+from ckpttool.core.errors import DataError, UnknownName
+from ckpttool.core.names import suggestion
+from ckpttool.core.tensors import Array
+from ckpttool.data.feature_store import default_root
+from ckpttool.data.files import DataFile, InMemory, Wanted
+from ckpttool.data.memory.arrays import as_array
+from ckpttool.data.sources.tables import Batch, Table, write_tables
+from ckpttool.data.staging import Facts, mapped_arrays
+from ckpttool.formats.writing.files import temporary_folder
+
+BATCH = 20_000
+"""Rows that are taken at once."""
+LABELS = "y"
+"""What labels are called that are given beside a frame, and have no name."""
+
+
+def is_frame(value: Any) -> bool:
+    """Say whether a value is a data frame: of pandas, of polars, lazy too, or a table of Arrow."""
+    if hasattr(value, "collect") and hasattr(value, "collect_schema"):
+        return True
+    named = hasattr(value, "columns") or hasattr(value, "column_names")
+    return named and any(hasattr(value, name) for name in ("__dataframe__", "__arrow_c_stream__", "iloc"))
+
+
+@dataclass(frozen=True)
+class Frame:
+    """A frame and its labels: the name of a column, or others beside it; None where they are found by name."""
+
+    frame: Any
+    labels: Any = None
+
+    def table(self, label: str) -> Table:
+        """Return it as a table.
+
+        Raises:
+            DataError: two columns share a name, or there is not a label for each row.
+            UnknownName: no column has the name of the labels.
+        """
+        names = self._names()
+        if len(set(names)) != len(names):
+            raise DataError(f"{label}: expected a name for each column, found {', '.join(names)}")
+        if self.labels is None or isinstance(self.labels, str):
+            if self.labels is not None and self.labels not in names:
+                raise UnknownName(f"{label}: no column {self.labels!r}{suggestion(self.labels, names)}")
+            return Table(Path(label), names, partial(self._batches, label, {}), self.labels)
+        labels = as_array(LABELS, self.labels)
+        if labels.shape != (rows := (len(self.frame),)):
+            raise DataError(f"{label}: labels {list(labels.shape)}, expected one for each of {counted(rows[0], 'row')}")
+        own = str(getattr(self.labels, "name", None) or LABELS)
+        own = own if own not in names else f"{own} (labels)"
+        return Table(Path(label), (*names, own), partial(self._batches, label, {own: labels}), own)
+
+    def _names(self) -> tuple[str, ...]:
+        names = self.frame.column_names if hasattr(self.frame, "column_names") else self.frame.columns
+        return tuple(map(str, names))
+
+    def _batches(self, label: str, beside: Mapping[str, Array]) -> Iterator[Batch]:
+        """Yield some rows after the others, as arrays by the columns' names."""
+        names, frame = self._names(), self.frame
+        for start in range(0, len(frame), BATCH):
+            if hasattr(frame, "iloc"):
+                part = frame.iloc[start : start + BATCH]
+                columns = [part.iloc[:, place] for place in range(len(names))]
+            else:
+                part = frame.slice(start, BATCH)
+                columns = [part[name] for name in names]
+            own = {name: _values(f"{label}: {name}", column) for name, column in zip(names, columns, strict=True)}
+            yield own | {
+                name: _values(f"{label}: {name}", values[start : start + BATCH]) for name, values in beside.items()
+            }
+
+
+class Frames(InMemory):
+    """Data frames by split, None where no split is said."""
+
+    def __init__(self, frames: Mapping[str | None, Frame], key: str | None = None) -> None:
+        """Take frames, which are not to change while they are used."""
+        super().__init__("frame in memory", key or uuid.uuid4().hex)
+        self.frames = frames
+        self._tables = {split: frame.table(self.label) for split, frame in frames.items()}
+        self._read: dict[str, tuple[dict[str, Array], Facts]] = {}
+
+    @classmethod
+    def of(cls, frame: Any, labels: Any = None) -> Self:
+        """Take one frame; a lazy one is computed."""
+        return cls({None: Frame(frame.collect() if hasattr(frame, "collect") else frame, labels)})
+
+    def read(self, wanted: Wanted) -> DataFile:
+        """Make inputs and labels of the columns: on disk, in files without a name.
+
+        Raises:
+            DataError: a value is missing or of no number, or there is no column of labels.
+        """
+        known = str(wanted)
+        if known not in self._read:
+            place = default_root() / "rows" / "frame"
+            place.parent.mkdir(parents=True, exist_ok=True)
+            with temporary_folder(place) as folder:
+                facts = write_tables(folder, {split: [table] for split, table in self._tables.items()}, wanted)
+                self._read[known] = mapped_arrays(folder), facts
+        return DataFile.of_staged(Path(self.label), self._read[known])
+
+    def contents(self) -> str:
+        """Return how many rows and columns there are."""
+        sizes = (
+            f"{len(each.frame)} rows, {len(self._tables[name].columns)} columns" for name, each in self.frames.items()
+        )
+        return "; ".join(sizes)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Send the frames themselves to another process."""
+        return Frames, (self.frames, self.key)
+
+
+def _values(where: str, column: Any) -> Array:
+    """Return a column as numbers, as texts, of which one that is missing is empty, or as vectors of one length.
+
+    Raises:
+        DataError: vectors have several lengths.
+    """
+    values = np.asarray(column.to_numpy() if hasattr(column, "to_numpy") else column)
+    if values.dtype.kind != "O":
+        return values
+    items = values.tolist()
+    if any(isinstance(item, (list, tuple)) or (hasattr(item, "shape") and item.shape) for item in items):
+        return _vectors(where, items)
+    if all(isinstance(item, (bool, int, float)) and not _is_missing(item) for item in items):
+        return np.array(items)
+    return np.array(["" if _is_missing(item) else _text(item) for item in items], object)
+
+
+def _vectors(where: str, items: list[Any]) -> Array:
+    lengths = {-1 if item is None else len(item) for item in items}
+    if len(lengths) > 1:
+        raise DataError(f"{where} holds lists of {min(lengths)} to {max(lengths)} values, expected one length")
+    return np.stack([np.asarray(item) for item in items])
+
+
+def _is_missing(value: Any) -> bool:
+    """Say whether a value is none: None, NaN, and what pandas has for it."""
+    return value is None or type(value).__name__ in {"NAType", "NaTType"} or (isinstance(value, float) and isnan(value))
+
+
+def _text(value: Any) -> str:
+    return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)

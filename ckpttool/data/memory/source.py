@@ -1,0 +1,108 @@
+"""What a program may give as data: a path, or rows in memory in one of their usual forms, told apart here."""
+
+from collections.abc import Iterable, Mapping
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+from ckpttool.core.errors import DataError, WrongKind
+from ckpttool.data.files import InMemory, Source
+from ckpttool.data.memory.arrays import Arrays, is_array_like, rows_of
+from ckpttool.data.memory.batches import Batches, arrays_of
+from ckpttool.data.memory.frames import Frames, is_frame
+from ckpttool.data.request import SPLITS
+
+Data = str | PathLike[str] | InMemory | Batches | Iterable[Any]
+"""A path, `(X, y)`, arrays by name, a data frame, batches, or any of these for each of `train`, `valid` and `test`."""
+KINDS = (
+    "a path, (X, y), ((x_train, y_train), (x_test, y_test)), {'x_train': ..., 'y_train': ...}, a pandas or polars "
+    "frame, (frame, 'label column'), a tf.data.Dataset or another iterable of batches, or {'train': ..., 'valid': ...} "
+    "of these"
+)
+_PAIR = 2
+
+
+def as_source(data: Data) -> Source:
+    """Return data as it can be read again and again; batches are taken to disk, where nothing of them stays.
+
+    >>> str(as_source("mnist.npz"))
+    'mnist.npz'
+    >>> import numpy as np
+    >>> str(as_source((np.zeros((3, 2), np.float32), [0, 1, 0])))
+    'arrays in memory: x [3, 2] float32, y [3] int64'
+
+    Raises:
+        WrongKind: it is none of the kinds that go; the message names them.
+        DataError: an array has no rows of one shape, or batches are unlike one another.
+    """
+    if isinstance(data, (str, PathLike)):
+        return Path(data)
+    if isinstance(data, InMemory):
+        return data
+    if isinstance(data, Mapping) and data and set(data) <= set(SPLITS):
+        return _by_split({str(name): _checked(part) for name, part in data.items()})
+    if isinstance(data, tuple) and len(data) == _PAIR and all(_is_pair(part) for part in data):
+        return _by_split({"train": _checked(data[0]), "test": _checked(data[1])})
+    return _one(_checked(data))
+
+
+def _by_split(parts: Mapping[str, Any]) -> InMemory:
+    """Return what is given for each split as one."""
+    sources = {name: _one(part) for name, part in parts.items()}
+    if all(isinstance(source, Frames) for source in sources.values()):
+        return Frames({name: frame for name, source in sources.items() for frame in source.frames.values()})  # type: ignore[attr-defined]
+    if all(isinstance(source, Arrays) for source in sources.values()):
+        arrays = {
+            f"{key}_{name}": rows
+            for name, source in sources.items()
+            for key, rows in source.arrays.items()  # type: ignore[attr-defined]
+        }
+        return Arrays(arrays)
+    raise DataError(f"{', '.join(sources)} are of several kinds: expected frames for all of them, or for none")
+
+
+def _one(data: Any) -> InMemory:
+    """Return rows that are of no split, or of one that is named elsewhere."""
+    if is_frame(data):
+        return Frames.of(data)
+    if isinstance(data, tuple):
+        return _pair(data)
+    if isinstance(data, Mapping):
+        return Arrays({str(name): rows_of(str(name), value) for name, value in data.items()})
+    if is_array_like(data):
+        return Arrays({"x": rows_of("x", data)})
+    return Arrays(arrays_of(data if isinstance(data, Batches) else Batches(data)), "batches")
+
+
+def _pair(data: tuple[Any, ...]) -> InMemory:
+    """Return inputs, by name where they are several, and labels, which may be the name of a frame's column."""
+    if len(data) not in (1, _PAIR):
+        raise WrongKind(f"data are a tuple of {len(data)}, expected inputs and labels: (X, y)")
+    inputs, labels = (*data, None)[:2]
+    if is_frame(inputs):
+        return Frames.of(inputs, labels)
+    if isinstance(inputs, tuple):
+        raise WrongKind("the inputs are a tuple: name them by their placeholders, ({'left': ..., 'right': ...}, y)")
+    named = dict(inputs) if isinstance(inputs, Mapping) else {"x": inputs}
+    named |= {} if labels is None else {"y": labels}
+    return Arrays({str(name): rows_of(str(name), value) for name, value in named.items()})
+
+
+def _is_pair(data: Any) -> bool:
+    return isinstance(data, tuple) and len(data) == _PAIR
+
+
+def _checked(data: Any) -> Any:
+    """Refuse what holds no rows.
+
+    Raises:
+        WrongKind: it is a number, text, or what cannot be gone through.
+    """
+    known = is_frame(data) or isinstance(data, (Mapping, Batches)) or is_array_like(data)
+    if isinstance(data, (str, bytes, PathLike)) or not (known or hasattr(data, "__iter__") or _has_items(data)):
+        raise WrongKind(f"data are of the type {type(data).__name__}, expected {KINDS}")
+    return data
+
+
+def _has_items(data: Any) -> bool:
+    return hasattr(data, "__getitem__") and hasattr(data, "__len__")
