@@ -2,6 +2,7 @@
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -53,11 +54,19 @@ def test_without_ray_the_package_that_brings_it_is_named(monkeypatch):
 
 
 @pytest.fixture(scope="module")
-def cluster():
+def client_port():
+    """A port that no other cluster has: where tests run beside one another each of their processes has one."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return free.getsockname()[1]
+
+
+@pytest.fixture(scope="module")
+def cluster(client_port):
     """A cluster whose head has one core; `second` is another node of one."""
     cluster_utils = pytest.importorskip("ray.cluster_utils")
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
-    head = {"num_cpus": 1, "include_dashboard": False, "_system_config": SOON, "ray_client_server_port": 10461}
+    head = {"num_cpus": 1, "include_dashboard": False, "_system_config": SOON, "ray_client_server_port": client_port}
     cluster = cluster_utils.Cluster(initialize_head=True, head_node_args=head)
     yield cluster
     cluster.shutdown()
@@ -91,8 +100,8 @@ class TestClient(WorkerTests):
     """Through the port for clients, which are not part of the cluster."""
 
     @pytest.fixture
-    def executor(self):
-        with open_executor("ray://127.0.0.1:10461", 2) as executor:
+    def executor(self, client_port):
+        with open_executor(f"ray://127.0.0.1:{client_port}", 2) as executor:
             yield executor
 
 
