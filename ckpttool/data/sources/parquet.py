@@ -66,7 +66,7 @@ def _telling(path: Path) -> Iterator[None]:
 
     try:
         yield
-    except (pyarrow.ArrowException, OSError) as error:
+    except (pyarrow.ArrowException, OSError, UnicodeDecodeError) as error:  # of names, as they are asked for
         raise DataError(f"{path} is no Parquet file, or damaged: {error}") from error
 
 

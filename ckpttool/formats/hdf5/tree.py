@@ -20,6 +20,7 @@ from ckpttool.core.shown_text import few_levels
 from ckpttool.core.tensors import Tensor
 from ckpttool.formats.format import Checked, Tensors, pieces_of
 from ckpttool.formats.hdf5.datasets import Place, checked_place
+from ckpttool.formats.hdf5.heaps import require_heaps_that_end
 from ckpttool.formats.hdf5.source import Hdf5Source, bytes_after, is_hdf5, opened
 from ckpttool.formats.hdf5.values import bounded, has_attributes, is_plain, oddity, text_of
 from ckpttool.formats.reading.versions import version_of
@@ -96,6 +97,7 @@ def walk(source: Hdf5Source) -> Tree:
 def _walked(source: Hdf5Source, version: Hashable) -> Tree:
     """List what is in a source; each format that asks whether it is its own gets the same walk."""
     tree = Tree(source.path)
+    require_heaps_that_end(source)
     with opened(source) as file:
         _Walk(tree, source, file).group(file, "", ())
     if after := bytes_after(source):

@@ -237,6 +237,17 @@ def test_a_null_in_parquet_is_told_with_its_row(tmp_path: Path) -> None:
         training_splits(tmp_path / "text.parquet", WANTED, None)
 
 
+def test_names_in_parquet_that_are_no_text(tmp_path: Path) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    pq.write_table(pa.table({"name": [1.0], "y": [0]}), tmp_path / "rows.parquet", store_schema=False)
+    raw = (tmp_path / "rows.parquet").read_bytes()
+    (tmp_path / "rows.parquet").write_bytes(raw.replace(b"name", b"na\xffe"))
+    with pytest.raises(DataError, match=r"is no Parquet file, or damaged: .*can't decode byte 0xff"):
+        training_splits(tmp_path / "rows.parquet", WANTED, None)
+
+
 def write_image(path: Path, colour: tuple[int, int, int], size: tuple[int, int] = (9, 5)) -> None:
     from PIL import Image
 

@@ -1,0 +1,68 @@
+"""Global heaps, the texts of an HDF5 file that vary in length: what has its library go round without end is refused.
+
+The layout: https://docs.hdfgroup.org/hdf5/develop/_f_m_t3.html#GlobalHeap. Object 0 is the free space, whose size
+counts its own header; the library steps over it by that size, and never gets on where it is 0 (seen in HDF5 1.14.6).
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from ckpttool.core.errors import CorruptCheckpoint
+from ckpttool.formats.hdf5.source import MAGIC, Hdf5Source
+from ckpttool.remote import sparse_files
+
+SIGNATURE = b"GCOL\x01\0\0\0"
+"""The signature, the version, and bytes that are zero."""
+SMALLEST = 4096
+"""Bytes of a collection at least."""
+OBJECT = 16
+"""Bytes of the header of an object: index, references, padding, size."""
+LARGEST_SEARCHED = 64 << 20
+"""Bytes of a file that is searched: to read a larger one for this would take longer than what is read of it."""
+
+
+def require_heaps_that_end(source: Hdf5Source) -> None:
+    """Check the global heaps of a file that is not large and lies on this machine.
+
+    Raises:
+        CorruptCheckpoint: one has free space of no size.
+    """
+    is_remote = source.unpacked is None and sparse_files.at(source.path)
+    if is_remote or source.size > LARGEST_SEARCHED:
+        return
+    with source.bytes() as place, place.open("rb") if isinstance(place, Path) else place as file:
+        data = file.read(source.size)
+    lengths = _bytes_of_lengths(data)
+    for at in _places(data):
+        if _stands_still(data, at, lengths):
+            raise CorruptCheckpoint(f"{source.path}: the global heap at byte {at} has free space of no size")
+
+
+def _bytes_of_lengths(data: bytes) -> int:
+    """Return in how many bytes the file has lengths, as its superblock says."""
+    start = max(data.find(MAGIC), 0)
+    superblock = data[start : start + 16].ljust(16, b"\0")
+    return superblock[14 if superblock[8] < 2 else 10]
+
+
+def _places(data: bytes) -> Iterator[int]:
+    at = data.find(SIGNATURE)
+    while at >= 0:
+        yield at
+        at = data.find(SIGNATURE, at + 1)
+
+
+def _stands_still(data: bytes, at: int, lengths: int) -> bool:
+    """Return whether a walk over the objects of a collection comes to one after which it is where it was."""
+    size = int.from_bytes(data[at + 8 : at + 8 + lengths], "little")
+    end = at + size
+    if not SMALLEST <= size <= len(data) - at:
+        return False  # the library refuses it
+    at += OBJECT
+    while end - at >= OBJECT:
+        index = int.from_bytes(data[at : at + 2], "little")
+        size = int.from_bytes(data[at + 8 : at + 8 + lengths], "little")
+        if index == 0 and size == 0:
+            return True
+        at += size if index == 0 else OBJECT + -(-size // 8) * 8
+    return False
