@@ -14,7 +14,7 @@ from ckpttool.formats.wire import checked_json
 
 FORMAT = 1
 """The version of the layout of catalogues and manifests."""
-FAMILIES = ("ckpt", "saved-model", "keras", "weights")
+FAMILIES = ("ckpt", "saved-model", "keras", "frozen-graph", "graph", "weights")
 Row = Mapping[str, Any]
 _HASH = re.compile(r"[0-9a-f]{64}")
 _LONGEST_PART, _LONGEST_PATH = 255, 1000

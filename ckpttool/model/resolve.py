@@ -8,18 +8,20 @@ from pathlib import Path
 
 from ckpttool import checkpoint
 from ckpttool.core.errors import CkptError, CorruptCheckpoint, FormatError, GraphError, MissingFile
-from ckpttool.core.names import Pattern
+from ckpttool.core.names import Pattern, scopes
 from ckpttool.core.plain_files import is_file
 from ckpttool.core.variable_kinds import OBJECT_GRAPH
 from ckpttool.formats.keras.applications import is_application
 from ckpttool.formats.keras.archive import is_archive
 from ckpttool.formats.keras.network import is_whole_model, read_metadata
 from ckpttool.formats.reading.url_files import local
+from ckpttool.formats.tensorflow.object_graph import EXPORTED_TWICE
 from ckpttool.formats.tensorflow.prefix import prefix_of
 from ckpttool.formats.wire.protos.meta_graph_pb2 import MetaGraphDef
 from ckpttool.graph import files
 from ckpttool.graph.contents.kept import with_kept_metadata
 from ckpttool.graph.core import Graph
+from ckpttool.graph.rewrite.flatten import flattened
 from ckpttool.graph.rewrite.thaw import thawed
 from ckpttool.graph.rewrite.version_1 import is_version_2
 from ckpttool.model.as_run import as_run, is_stored
@@ -140,6 +142,29 @@ def graph_beside(prefix: Path | None, tags: Collection[str] | None = None) -> Gr
     """
     path = graph_path(prefix)
     return None if path is None else files.load(path, tags)
+
+
+def graph_as_held(opened: checkpoint.Checkpoint | Graph, tags: Collection[str] | None = None) -> Graph | None:
+    """Return the graph that was opened, or lies with the checkpoint that was, as verbs read it; None where none does.
+
+    Raises:
+        FormatError: it cannot be read.
+        GraphError: several graphs, and the tags do not say which; or a function of it is missing.
+    """
+    if isinstance(opened, Graph):
+        return flattened(opened)
+    beside = graph_beside(opened.path, tags)
+    return None if beside is None else as_run(beside, opened)[0]
+
+
+def weight_scopes(tensors: checkpoint.Checkpoint) -> dict[str, list[str]]:
+    """Return the weights of a checkpoint by their scopes, without what Keras 3 lists of an exported model once more."""
+    return scopes(name for name, kind in tensors.kinds().items() if kind == "weight" and not is_copy(name))
+
+
+def is_copy(name: str) -> bool:
+    """Return whether a name is one under which Keras 3 lists a variable of an exported model once more."""
+    return f"{name}/".startswith(EXPORTED_TWICE)
 
 
 def graph_that_keeps(path: Path) -> Graph | None:

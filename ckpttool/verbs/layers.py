@@ -6,19 +6,16 @@ from pathlib import Path
 from typing import Any
 
 from ckpttool import checkpoint
-from ckpttool.core.names import scopes, scopes_above
+from ckpttool.core.names import scopes_above
 from ckpttool.core.pattern_text import shortest_pattern
 from ckpttool.formats.keras.applications import is_application
 from ckpttool.formats.keras.network import is_whole_model
-from ckpttool.formats.tensorflow.object_graph import EXPORTED_TWICE
 from ckpttool.graph.contents.kept import kept_facts
 from ckpttool.graph.contents.layers import layers as graph_layers
 from ckpttool.graph.core import Graph
-from ckpttool.graph.rewrite.flatten import flattened
-from ckpttool.model.as_run import as_run
 from ckpttool.model.keras_model import is_keras_file
 from ckpttool.model.model import Model
-from ckpttool.model.resolve import graph_beside, graph_that_keeps, open_either
+from ckpttool.model.resolve import graph_as_held, graph_that_keeps, is_copy, open_either, weight_scopes
 
 PASTED = 16
 """Layers that are told apart; of more the scopes above them are."""
@@ -40,23 +37,19 @@ def rows_and_facts(
     its layers' `outputs` are asked for.
     """
     builds = is_application(path) or (outputs and is_keras_file(path))
-    model = Model.open(path).graph if builds else open_either(path, tags)
-    if isinstance(model, Graph):
-        model = flattened(model)
-    else:
-        beside = graph_beside(model.path, tags)
-        if beside is None:
-            keeps = graph_that_keeps(model.path or path)
-            facts = kept_facts(keeps) if keeps else []
-            unbuilt = [UNBUILT] if is_keras_file(path) and is_whole_model(path) else []
-            return _scope_rows(model), [*facts, *unbuilt]
-        model = as_run(beside, model)[0]
-    return [asdict(layer) for layer in graph_layers(model) if not _is_copy(layer.name)], kept_facts(model)
+    opened = Model.open(path).graph if builds else open_either(path, tags)
+    graph = graph_as_held(opened, tags)
+    if graph is not None:
+        return [asdict(layer) for layer in graph_layers(graph) if not is_copy(layer.name)], kept_facts(graph)
+    held = checkpoint.Checkpoint.of({}) if isinstance(opened, Graph) else opened
+    keeps = graph_that_keeps(held.path or path)
+    facts = kept_facts(keeps) if keeps else []
+    unbuilt = [UNBUILT] if is_keras_file(path) and is_whole_model(path) else []
+    return _scope_rows(held), [*facts, *unbuilt]
 
 
 def _scope_rows(tensors: checkpoint.Checkpoint) -> list[dict[str, Any]]:
     """Return the scopes of a checkpoint's weights as layers."""
-    weights = [name for name, kind in tensors.kinds().items() if kind == "weight" and not _is_copy(name)]
     return [
         {
             "name": scope,
@@ -64,12 +57,8 @@ def _scope_rows(tensors: checkpoint.Checkpoint) -> list[dict[str, Any]]:
             "parameters": sum(tensors[name].spec.elements for name in members),
             "output": None,
         }
-        for scope, members in scopes(weights).items()
+        for scope, members in weight_scopes(tensors).items()
     ]
-
-
-def _is_copy(name: str) -> bool:
-    return f"{name}/".startswith(EXPORTED_TWICE)
 
 
 def layer_patterns(rows: Sequence[dict[str, Any]]) -> list[str]:

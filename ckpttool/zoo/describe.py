@@ -1,20 +1,57 @@
-"""What a model is found to be: its layers, inputs, outputs, tensors, and what it keeps of its rows."""
+"""What a model is found to be: its layers, inputs, outputs, tensors, and what it keeps of its rows.
 
-from collections.abc import Sequence
+Nothing is run and no framework imported: a graph's ops say what its layers are, a Keras file's config what Keras would
+build, and of weights alone there are names and shapes.
+"""
+
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from ckpttool import checkpoint
 from ckpttool.catalogue.manifest import Row
-from ckpttool.core.names import scopes
-from ckpttool.formats.keras.network import is_whole_model
+from ckpttool.core.errors import CkptError
+from ckpttool.core.variable_kinds import OBJECT_GRAPH
+from ckpttool.formats import registry
+from ckpttool.formats.keras.layer_facts import KerasTensor, NetworkFacts
+from ckpttool.formats.keras.network import is_whole_model, read_network
 from ckpttool.formats.tensorflow.saved_model import is_saved_model
 from ckpttool.graph.contents.class_names import class_names
+from ckpttool.graph.contents.layer_kinds import known_layers
+from ckpttool.graph.contents.op_outputs import dtype_of_output, known_shape, shape_of_output
 from ckpttool.graph.contents.preprocessing import preprocessing_text
-from ckpttool.graph.core import Graph
+from ckpttool.graph.contents.signatures import Argument, signature_named
+from ckpttool.graph.core import Graph, TensorRef
+from ckpttool.graph.ops import ACTIVATIONS
+from ckpttool.graph.roles.resolve import certain_roles, compared_logits
+from ckpttool.graph.roles.served import result_of
 from ckpttool.lineage.storage import lineage_of
-from ckpttool.model.resolve import graph_path, graph_that_keeps, open_either
+from ckpttool.model.resolve import (
+    as_graph_knows,
+    graph_as_held,
+    graph_path,
+    graph_that_keeps,
+    is_copy,
+    open_either,
+    weight_scopes,
+)
+
+LIBRARIES = {"keras": "keras", "ckpt": "tensorflow", "saved-model": "tensorflow", "frozen-graph": "tensorflow"}
+"""What a card of Hugging Face calls the library of a family."""
+
+_SHAPES_KEPT = ACTIVATIONS | {"LogSoftmax", "Identity"}
+"""What stands between a layer and an output of its shape."""
+
+
+@dataclass(frozen=True)
+class Structure:
+    """The layers of a model from the bottom, and what it takes and gives: rows as a manifest has them."""
+
+    layers: Sequence[Row] = ()
+    inputs: Sequence[Row] = ()
+    outputs: Sequence[Row] = ()
 
 
 @dataclass(frozen=True)
@@ -43,28 +80,103 @@ def described(path: Path) -> Facts:
     opened = open_either(path)
     held = checkpoint.Checkpoint.of({}) if isinstance(opened, Graph) else opened
     keeps = opened if isinstance(opened, Graph) else graph_that_keeps(held.path or path)
+    family, graph = _family(path, held), _graph(opened)
+    if graph is not None and held and OBJECT_GRAPH not in held:
+        held = as_graph_knows(held, graph)
+    structure = structure_of(path, held, graph)
     kinds = held.kinds()
-    tensors = [{**_spec(tensor), "kind": kinds[name]} for name, tensor in held.items()]
-    weights = scopes([name for name, kind in kinds.items() if kind == "weight"])
-    layers = [
-        {
-            "name": name,
-            "kind": None,
-            "variables": list(own),
-            "parameters": sum(held[each].spec.elements for each in own),
-        }
-        for name, own in weights.items()
-    ]
     return Facts(
-        _family(path, held),
+        family,
         held,
-        tensors,
-        layers,
-        parameters=sum(layer["parameters"] for layer in layers),  # type: ignore[misc]
-        preprocess=preprocessing_text(keeps) if keeps else None,
-        classes=list(class_names(keeps) or ()) or None if keeps else None,
-        lineage=_lineage(path, held),
+        [{**_spec(tensor), "kind": kinds[name]} for name, tensor in held.items()],
+        structure.layers,
+        structure.inputs,
+        structure.outputs,
+        sum(layer["parameters"] for layer in structure.layers),
+        preprocessing_text(keeps) if keeps else None,
+        list(class_names(keeps) or ()) or None if keeps else None,
+        _lineage(path, held),
+        LIBRARIES.get(family),
     )
+
+
+def structure_of(path: Path, held: checkpoint.Checkpoint, graph: Graph | None) -> Structure:
+    """Return the layers, inputs and outputs of what was opened; where no network can be read, its weights' scopes."""
+    with suppress(CkptError):
+        if graph is not None:
+            return _of_graph(graph)
+        if path.is_file() and is_whole_model(path):
+            return _of_network(NetworkFacts.of(read_network(path).architecture), held)
+    return Structure([_scope_row(held, name, own) for name, own in weight_scopes(held).items()])
+
+
+def _graph(opened: checkpoint.Checkpoint | Graph) -> Graph | None:
+    with suppress(CkptError):  # a graph that cannot be run is a model to keep, too
+        return graph_as_held(opened)
+    return None
+
+
+def _of_graph(graph: Graph) -> Structure:
+    layers = [layer.as_json() for layer in known_layers(graph) if not is_copy(layer.layer.name)]
+    if signature := signature_named(graph):
+        return Structure(layers, _signed(signature.inputs), _signed(signature.outputs))
+    outputs = compared_logits(graph)
+    if not outputs:
+        with suppress(CkptError):  # several could be meant, and none is said
+            outputs = [result_of(graph).tensor]
+    shapes = {layer["output"]: layer["output_shape"] for layer in layers}
+    sides = certain_roles(graph).inputs, outputs
+    return Structure(layers, *([_tensor_row(graph, name, shapes) for name in names] for names in sides))
+
+
+def _signed(arguments: Mapping[str, Argument]) -> list[Row]:
+    return [
+        {"name": key, "tensor": each.tensors[0], "shape": _sizes(each.shape), "dtype": str(each.dtype)}
+        for key, each in arguments.items()
+    ]
+
+
+def _tensor_row(graph: Graph, name: str, shapes: Mapping[str, list[int | None] | None]) -> Row:
+    ref = below = TensorRef.parse(name)
+    while str(below) not in shapes and graph.nodes[below.op].op in _SHAPES_KEPT:
+        below = graph.inputs(below.op)[0]
+    shape = _sizes(known_shape(shape_of_output(graph, ref))) or shapes.get(str(below))
+    own = ref.op if ref.index == 0 else str(ref)
+    return {"name": own, "tensor": str(ref), "shape": shape, "dtype": str(dtype_of_output(graph, ref))}
+
+
+def _of_network(network: NetworkFacts, held: checkpoint.Checkpoint) -> Structure:
+    """Return the structure of a Keras file: its weights by their layers, in the order that the network has them in."""
+    order = {layer: number for number, layer in enumerate(network.layers)}
+    rows = []
+    for scope, names in weight_scopes(held).items():
+        layer = network.layer_of(scope)
+        known = {} if layer is None else {"kind": layer.kind, "output_shape": _sizes(layer.output_shape)}
+        place = len(order) if layer is None else order[layer]
+        rows.append((place, {**_scope_row(held, scope, names), **known}))
+    layers = [row for _, row in sorted(rows, key=lambda each: each[0])]
+    return Structure(layers, *([_keras_row(each) for each in side] for side in (network.inputs, network.outputs)))
+
+
+def _keras_row(tensor: KerasTensor) -> Row:
+    return {"name": tensor.name, "tensor": None, "shape": _sizes(tensor.shape), "dtype": tensor.dtype}
+
+
+def _scope_row(held: checkpoint.Checkpoint, name: str, own: Sequence[str]) -> dict[str, Any]:
+    """Return a layer of which only the weights are known."""
+    return {
+        "name": name,
+        "kind": None,
+        "variables": list(own),
+        "shapes": [list(held[each].shape) for each in own],
+        "parameters": sum(held[each].spec.elements for each in own),
+        "output": None,
+        "output_shape": None,
+    }
+
+
+def _sizes(shape: Sequence[int | None] | None) -> list[int | None] | None:
+    return None if shape is None else list(shape)
 
 
 def _spec(tensor: Any) -> dict[str, Any]:
@@ -76,7 +188,11 @@ def _family(path: Path, held: checkpoint.Checkpoint) -> str:
         return "saved-model"
     if path.is_file() and is_whole_model(path):
         return "keras"
-    return "ckpt" if not held or graph_path(held.path) else "weights"
+    if not held:
+        return "graph"
+    if graph_path(held.path) is None:
+        return "weights"
+    return "frozen-graph" if path.is_file() and registry.find(path).NAME == "frozen" else "ckpt"
 
 
 def _lineage(path: Path, held: checkpoint.Checkpoint) -> Row:

@@ -77,7 +77,7 @@ def weight_orders(config: bytes) -> dict[str, tuple[str, ...]]:
     """
     found: dict[str, set[tuple[str, ...]]] = defaultdict(set)
     for layer in _layers(parsed(config)):
-        if kinds := OPTIONAL.get(_kind(layer)):
+        if kinds := OPTIONAL.get(class_key(layer)):
             own = layer["config"]
             found[own["name"]].add(tuple(name for name, key, value, default in kinds if own.get(key, default) == value))
     return {name: orders.pop() for name, orders in found.items() if len(orders) == 1}
@@ -152,7 +152,7 @@ def _of_layer(groups: set[str], config: Any, group: str, depth: int) -> Iterator
     own = config.get("config") if isinstance(config, dict) else None
     if not isinstance(own, dict) or depth > 64:
         return
-    path, kind = f"{group}/" if group else "", _kind(config)
+    path, kind = f"{group}/" if group else "", class_key(config)
     if isinstance(own.get("layers"), list):
         for key, layer in _keyed(groups, own["layers"], path):
             yield from _named(groups, layer, key, _name(layer), depth)
@@ -180,7 +180,7 @@ def _keyed(groups: set[str], layers: list[Any], path: str) -> Iterator[tuple[str
     """Yield the group of each of a container's layers, class by class, where there are as many as are listed."""
     listed = defaultdict(list)
     for layer in layers:
-        listed[_kind(layer)].append(layer)
+        listed[class_key(layer)].append(layer)
     for container in CONTAINERS:
         start, found = f"{path}{container}/", defaultdict(list)
         for group in groups:
@@ -192,10 +192,10 @@ def _keyed(groups: set[str], layers: list[Any], path: str) -> Iterator[tuple[str
                 yield from zip(sorted(keys, key=counted), listed[kind], strict=True)
 
 
-def _kind(layer: Any) -> str:
+def class_key(layer: Any) -> str:
     """Return the key that Keras makes of a layer's class.
 
-    >>> _kind({"class_name": "GlobalAveragePooling2D"}), _kind({"class_name": "Custom>MyBlock"}), _kind({})
+    >>> class_key({"class_name": "GlobalAveragePooling2D"}), class_key({"class_name": "Custom>MyBlock"}), class_key({})
     ('global_average_pooling2d', 'my_block', '')
     """
     name = layer.get("class_name") if isinstance(layer, dict) else None
