@@ -1,0 +1,66 @@
+"""What mkdocs is told beside mkdocs.yml: files outside of docs/ that pages link to are part of the site.
+
+Pages are written to be read in the repository, so their links are paths there: `../CHANGELOG.md` from a page of docs/,
+`docs/cli.md` from the README. For the site each link is made one between its pages.
+"""
+
+import os
+import posixpath
+import re
+from pathlib import Path
+
+from mkdocs.config.defaults import MkDocsConfig
+from mkdocs.structure.files import File, Files
+from mkdocs.structure.pages import Page
+
+ROOT = Path(__file__).parent.parent
+OUTSIDE = {
+    "README.md": "tour.md",
+    "CHANGELOG.md": "changes.md",
+    "CONTRIBUTING.md": "contributing.md",
+    "SECURITY.md": "security.md",
+    "fixtures/README.md": "fixtures.md",
+    "trust/README.md": "trust.md",
+}
+"""Pages that lie outside of docs/, by where they go in the site."""
+KEPT = {
+    "LICENSE": "files/LICENSE.txt",
+    "CITATION.cff": "files/CITATION.cff",
+    "trust/survivors.txt": "files/survivors.txt",
+}
+"""Other files there that pages link to."""
+LINK = re.compile(r"(\]\()(?![a-z]+:|#)([^)#\s]+)((?:#[^)\s]*)?\))")
+CODE = re.compile(r"(^ *```.*?^ *```|`[^`\n]*`)", re.DOTALL | re.MULTILINE)
+MARK = re.compile(r"^<!-- .* -->\n", re.MULTILINE)
+
+
+def on_files(files: Files, config: MkDocsConfig) -> Files:
+    """Add the files outside of docs/."""
+    for path, uri in {**OUTSIDE, **KEPT}.items():
+        files.append(File.generated(config, uri, abs_src_path=str(ROOT / path)))
+    return files
+
+
+def on_page_markdown(markdown: str, page: Page, **_: object) -> str:
+    """Make paths of the repository links between pages; what stands in code is left as it is."""
+    here = _path_of(page.file.src_uri)
+    parts = CODE.split(MARK.sub("", markdown))
+    return "".join(part if number % 2 else _linked(part, here, page) for number, part in enumerate(parts))
+
+
+def _path_of(uri: str) -> str:
+    """Return where a page of the site lies in the repository."""
+    return next((path for path, each in OUTSIDE.items() if each == uri), f"docs/{uri}")
+
+
+def _linked(markdown: str, here: str, page: Page) -> str:
+    """Return a text with its links made those of the site."""
+
+    def link(found: re.Match[str]) -> str:
+        before, target, after = found.groups()
+        path = posixpath.normpath(posixpath.join(posixpath.dirname(here), target))
+        path = path if not (ROOT / path).is_dir() else f"{path}/README.md"
+        uri = OUTSIDE.get(path) or KEPT.get(path) or os.path.relpath(path, "docs")
+        return f"{before}{posixpath.relpath(uri, posixpath.dirname(page.file.src_uri) or '.')}{after}"
+
+    return LINK.sub(link, markdown)

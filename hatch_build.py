@@ -1,0 +1,54 @@
+"""What the package index is told: where the project lives, and a README whose links lead there.
+
+The address is given when the package is built, `make dist REPOSITORY=https://...`; without one no address is named, and
+links of the README to files of the repository stay as they are. Commands and Python are the same in both.
+"""
+
+import os
+import re
+from pathlib import Path
+from typing import Any
+
+from hatchling.metadata.plugin.interface import MetadataHookInterface
+
+LINK = re.compile(r"(!?\[(?:[^\]\[]|\[[^\]]*\])*\]\()(?![a-z]+:|#)([^)\s]+)(\))")
+"""A link or picture of Markdown whose target is a file of the repository."""
+
+
+class Address(MetadataHookInterface):
+    """Sets the project's addresses and its README."""
+
+    PLUGIN_NAME = "custom"
+
+    def update(self, metadata: dict[str, Any]) -> None:
+        """Add what pyproject.toml declares dynamic."""
+        repository = os.environ.get("CKPTTOOL_REPOSITORY", "").rstrip("/")
+        text = (Path(self.root) / "README.md").read_text(encoding="utf-8")
+        metadata["readme"] = {"content-type": "text/markdown", "text": absolute(text, repository)}
+        metadata["urls"] = addresses(repository)
+
+
+def addresses(repository: str) -> dict[str, str]:
+    """Return the project's addresses by the labels that indexes know; none without a repository."""
+    if not repository:
+        return {}
+    file = f"{repository}/blob/main"
+    return {
+        "Source": repository,
+        "Documentation": os.environ.get("CKPTTOOL_SITE") or f"{file}/docs/index.md",
+        "Changelog": f"{file}/CHANGELOG.md",
+        "Issues": f"{repository}/issues",
+        "Security": f"{file}/SECURITY.md",
+    }
+
+
+def absolute(markdown: str, repository: str) -> str:
+    """Return a page whose links to files of the repository are addresses; pictures are linked as files, not pages."""
+    if not repository:
+        return markdown
+
+    def address(found: re.Match[str]) -> str:
+        before, target, after = found.groups()
+        return f"{before}{repository}/{'raw' if before.startswith('!') else 'blob'}/main/{target}{after}"
+
+    return LINK.sub(address, markdown)
