@@ -79,7 +79,7 @@ ATTACKS = [
     Attack("fuzz.py", part="--seconds 2", full="--atheris --seconds 600"),
     Attack("mutations.py", part="--every 6 --seconds 60"),
     Attack("acting_models.py", part="--every 5"),
-    Attack("zoo_kills.py", part="--every 8 --rounds 40"),
+    Attack("zoo_kills.py", part="--every 20 --points 10 --rounds 30"),
 ]
 """The longest first. Options of a part bound the grid."""
 

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import platformdirs
 
-from ckpttool.catalogue.manifest import FORMAT, Manifest
+from ckpttool.catalogue.manifest import FORMAT, MOST_REVISIONS, Manifest
 from ckpttool.catalogue.names import Selector, is_name, require_name, selector
 from ckpttool.core import plain_files
 from ckpttool.core.errors import CkptError, CorruptCheckpoint, FormatError, MissingFile, UnknownName
@@ -34,13 +34,23 @@ MOST_BYTES = 256 << 20
 """Bytes of a manifest that are read."""
 REMOVED = ".removed"
 """How the file is named that is left of a removed revision."""
+TAG = ".tag"
+"""How the file of a tag is named."""
 _LONGEST_TAG = 32
 _REVISION = re.compile(r"(\d{6,9})\.(json|removed)", re.ASCII)
-_TAG = ".tag"
+
+
+def is_record(name: str) -> bool:
+    """Return whether a file in an entry's folder is a manifest, what is left of one, or a tag, by its name.
+
+    >>> is_record("000001.json"), is_record("best.tag"), is_record("../000001.json"), is_record(".tag")
+    (True, True, False, False)
+    """
+    return _REVISION.fullmatch(name) is not None or (name.endswith(TAG) and is_name(name.removesuffix(TAG)))
 
 
 def default_root() -> Path:
-    """Return the folder of the user's own catalogue: `CKPTTOOL_ZOO`, else one among the user's data."""
+    """Return where the user's own catalogue is: the folder or the URL in `CKPTTOOL_ZOO`, else among the user's data."""
     named = os.environ.get(VARIABLE)
     return Path(named) if named else platformdirs.user_data_path("ckpttool", appauthor=False) / "zoo"
 
@@ -91,7 +101,10 @@ class Catalogue:
     def _in_folder(cls, root: Path | None) -> "Catalogue":
         catalogue = cls(root or default_root())
         if is_url(catalogue.root):
-            raise CkptError(f"{catalogue} is no folder: `ckpttool zoo pull {catalogue} N` and `push` copy entries")
+            raise CkptError(
+                f"{catalogue} is on a server, where entries are listed, shown, pulled and pushed: `ckpttool zoo pull "
+                f"{catalogue} N --zoo FOLDER` copies one to a folder, where it can be read and changed"
+            )
         return catalogue
 
     def _require_version(self) -> None:
@@ -124,7 +137,7 @@ class Catalogue:
 
     def tag_path(self, name: str, tag: str) -> Path:
         """Return where it lies which revision a tag names."""
-        return self.folder(name) / f"{tag}{_TAG}"
+        return self.folder(name) / f"{tag}{TAG}"
 
     def by_name(self, name: str, revision: int | None = None) -> Path:
         """Return where the files of an entry, or of one revision, are under their own names."""
@@ -162,6 +175,16 @@ class Catalogue:
         """Return the highest number that a revision has, or had before it was removed; 0 where there was none."""
         return max((number for number, _ in self._numbers(name)), default=0)
 
+    def next_number(self, name: str) -> int:
+        """Return the number of a revision that comes next.
+
+        Raises:
+            CkptError: there is no higher one.
+        """
+        if (last := self.last_number(name)) >= MOST_REVISIONS:
+            raise CkptError(f"{name} has the revision {last}, and none is higher: add the model under another name")
+        return last + 1
+
     def _numbers(self, name: str) -> Iterator[tuple[int, str]]:
         for each in self._files(name):
             if match := _REVISION.fullmatch(each):
@@ -170,7 +193,7 @@ class Catalogue:
     def tags(self, name: str) -> dict[str, int]:
         """Return the tags of an entry, each with the revision that it names; of a removed one it names nothing."""
         revisions = set(self.revisions(name))
-        named = [each.removesuffix(_TAG) for each in self._files(name) if each.endswith(_TAG)]
+        named = [each.removesuffix(TAG) for each in self._files(name) if each.endswith(TAG)]
         found = {tag: self._tagged(name, tag) for tag in sorted(named) if is_name(tag)}
         return {tag: revision for tag, revision in found.items() if revision in revisions}
 

@@ -4,6 +4,7 @@ Strangers write them too: what is read is held against the rules before anything
 """
 
 import re
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from typing import Any
@@ -19,6 +20,11 @@ Row = Mapping[str, Any]
 _HASH = re.compile(r"[0-9a-f]{64}")
 _LONGEST_PART, _LONGEST_PATH = 255, 1000
 _ROWS = ("tensors", "layers", "inputs", "outputs")
+MOST_FILES, MOST_REVISIONS, LARGEST = 100_000, 999_999_999, 1 << 50
+"""Files of a model, revisions of an entry, and bytes of a file, that are believed."""
+CARD_TEXTS = ("license", "license_name", "license_link", "library_name", "pipeline_tag", "text")
+CARD_LISTS = ("tags", "datasets", "language")
+"""Fields of a card that are texts, and lists of texts."""
 
 
 @dataclass(frozen=True)
@@ -115,19 +121,19 @@ class Manifest:
         known = {each.name for each in fields(cls)} | {"format"}
         return cls(
             name=name,
-            revision=reading.of("revision", int),
+            revision=reading.count("revision", MOST_REVISIONS),
             created=reading.of("created", str),
             family=family,
             main=safe_path(reading.of("main", str), name),
             files=_files(reading.rows("files"), name),
-            parameters=reading.of("parameters", int),
+            parameters=reading.count("parameters", LARGEST),
             preprocess=reading.maybe("preprocess", str),
-            classes=reading.maybe("classes", list),
-            card=reading.of("card", dict),
+            classes=reading.texts("classes"),
+            card=_card(reading.of("card", dict)),
             lineage=reading.of("lineage", dict),
             source=reading.maybe("source", dict),
             extra={key: value for key, value in document.items() if key not in known},
-            **{key: reading.rows(key) for key in _ROWS},
+            **{key: [_named(row, key) for row in reading.rows(key)] for key in _ROWS},
         )
 
 
@@ -146,6 +152,18 @@ class _Reading:
     def maybe(self, key: str, kind: type[Any]) -> Any:
         return None if self.document.get(key) is None else self.of(key, kind)
 
+    def count(self, key: str, most: int) -> int:
+        number: int = self.of(key, int)
+        if not 0 <= number <= most:
+            raise CorruptCheckpoint(f"a manifest has {key}: {str(number)[:40]}, and 0 to {most} can be")
+        return number
+
+    def texts(self, key: str) -> list[str] | None:
+        texts: list[str] | None = self.maybe(key, list)
+        if not all(isinstance(each, str) for each in texts or ()):
+            raise CorruptCheckpoint(f"a manifest has other things than texts in {key}")
+        return texts
+
     def rows(self, key: str) -> list[Row]:
         rows: list[Row] = self.of(key, list)
         if not all(isinstance(row, dict) for row in rows):
@@ -153,18 +171,69 @@ class _Reading:
         return rows
 
 
+def _named(row: Row, key: str) -> Row:
+    """Return a row that has what every reader takes for granted: a name, and of tensors a hash and a shape.
+
+    Raises:
+        CorruptCheckpoint: it lacks one of them, or it cannot be.
+    """
+    reading = _Reading(row)
+    reading.of("name", str)
+    if key == "tensors":
+        shape = reading.of("shape", list)
+        reading.of("dtype", str)
+        is_shape = all(type(size) is int and 0 <= size <= LARGEST for size in shape)
+        if not is_shape or not is_hash(reading.of("sha256", str)):
+            raise CorruptCheckpoint(f"a manifest has the tensor {row!r:.200}, which cannot be")
+    if key == "layers":
+        if row.get("parameters") is not None:
+            reading.count("parameters", LARGEST)
+        reading.texts("variables")
+    return row
+
+
+def _card(card: Row) -> Row:
+    """Return a card whose fields are of the kinds that they are listed, filtered and pushed as.
+
+    Raises:
+        CorruptCheckpoint: one is not.
+    """
+    reading = _Reading(card)
+    for key in CARD_TEXTS:
+        reading.maybe(key, str)
+    for key in CARD_LISTS:
+        reading.texts(key)
+    for row in reading.rows("metrics") if card.get("metrics") is not None else ():
+        if not isinstance(row.get("name"), str) or not (row.get("value") is None or is_measure(row["value"])):
+            raise CorruptCheckpoint(f"a manifest has the metric {row!r:.200}, which is none")
+    return card
+
+
 def _files(rows: Sequence[Row], name: str) -> tuple[StoredFile, ...]:
+    if len(rows) > MOST_FILES:
+        raise CorruptCheckpoint(f"{name}: its manifest lists {len(rows)} files, at most {MOST_FILES} can be")
     readings = map(_Reading, rows)
-    files = tuple(StoredFile(row.of("path", str), row.of("sha256", str), row.of("bytes", int)) for row in readings)
+    files = tuple(
+        StoredFile(row.of("path", str), row.of("sha256", str), row.count("bytes", LARGEST)) for row in readings
+    )
     for file in files:
         safe_path(file.path, name)
-        if not is_hash(file.sha256) or file.nbytes < 0:
-            raise CorruptCheckpoint(f"{name}: {file.path!r} has {file.nbytes} bytes and the hash {file.sha256!r:.80}")
+        if not is_hash(file.sha256):
+            raise CorruptCheckpoint(f"{name}: {file.path!r} has the hash {file.sha256!r:.80}")
     paths = [file.path.casefold() for file in files]
     beneath = {"/".join(parts[:end]) for parts in (path.split("/") for path in paths) for end in range(1, len(parts))}
     if not files or len(set(paths)) < len(paths) or beneath & set(paths):
         raise CorruptCheckpoint(f"{name}: its manifest lists no files, or two under one path")
     return files
+
+
+def is_measure(value: object) -> bool:
+    """Return whether something can be the value of a metric: a finite number.
+
+    >>> is_measure(0.97), is_measure(True), is_measure(float("nan")), is_measure(10**400)
+    (True, False, False, False)
+    """
+    return type(value) in (int, float) and abs(value) <= sys.float_info.max  # type: ignore[arg-type]
 
 
 def is_hash(text: str) -> bool:

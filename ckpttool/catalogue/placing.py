@@ -8,12 +8,14 @@ import stat
 from pathlib import Path
 
 from ckpttool.catalogue.layout import Catalogue
-from ckpttool.catalogue.manifest import KEPT, Manifest
+from ckpttool.catalogue.manifest import KEPT, Manifest, StoredFile
 from ckpttool.catalogue.names import selector
 from ckpttool.catalogue.recipes import assemble, is_stored
 from ckpttool.core.errors import CkptError, CorruptCheckpoint, UnknownName
 from ckpttool.formats.writing.temporary import sweep, temporary_name
 
+WRITABLE = 0o222
+"""The bits of a mode by which somebody may write."""
 TRIES = 20
 """How often a folder is made that others remove at once."""
 NO_LINKS = (errno.EPERM, errno.EXDEV, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK)
@@ -55,9 +57,25 @@ def is_placed(catalogue: Catalogue, manifest: Manifest) -> bool:
         kept, own = os.lstat(folder / KEPT), os.lstat(catalogue.manifest_path(manifest.name, manifest.revision))
         if not os.path.samestat(kept, own) and not _is_copy(folder / KEPT, manifest):
             return False
-        return all(os.lstat(catalogue.inside(folder / file.path)).st_size == file.nbytes for file in manifest.files)
+        return all(_is_kept(catalogue, folder / file.path, file, kept.st_mode & WRITABLE) for file in manifest.files)
     except OSError:
         return False
+
+
+def _is_kept(catalogue: Catalogue, path: Path, file: StoredFile, writable: int) -> bool:
+    """Say whether a file is the blob, or was put together or copied here: such a one is read only, as the manifest is.
+
+    Who replaces a file makes one that can be written to, as a rule; where the system has no modes, all can be.
+    """
+    there = os.lstat(catalogue.inside(path))
+    if not stat.S_ISREG(there.st_mode) or there.st_size != file.nbytes:
+        return False
+    try:
+        if os.path.samestat(there, os.lstat(catalogue.blob(file.sha256))):
+            return True
+    except FileNotFoundError:
+        pass  # it was compacted
+    return not there.st_mode & WRITABLE & ~writable
 
 
 def _is_copy(kept: Path, manifest: Manifest) -> bool:

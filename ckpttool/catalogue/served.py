@@ -31,7 +31,7 @@ class ServedCatalogue(Catalogue):
             CkptError: the server refuses, cannot be reached, or lists no folders.
         """
         catalogue = cls._listing(root)
-        if not servers.read(url_of(catalogue.root / HEAD)):
+        if not catalogue._has_head():
             raise MissingFile(f"{catalogue} is no catalogue: `ckpttool zoo push` begins one")
         catalogue._require_version()
         return catalogue
@@ -45,7 +45,7 @@ class ServedCatalogue(Catalogue):
             FormatError: a newer version wrote it.
         """
         catalogue = cls._listing(root)
-        if not servers.read(url_of(catalogue.root / HEAD)):
+        if not catalogue._has_head():
             if others := sorted(servers.listing(url_of(catalogue.root))):
                 raise CkptError(f"{catalogue} holds {others[0]} and is no catalogue: name an empty folder")
             servers.created(url_of(catalogue.root / HEAD), checked_json.dumps({"format": FORMAT}))
@@ -57,6 +57,10 @@ class ServedCatalogue(Catalogue):
         if root is None or not servers.lists(url_of(root)):
             raise CkptError(f"{url_of(root or Path())} is no catalogue: its server lists no folders")
         return cls(root)
+
+    def _has_head(self) -> bool:
+        file = servers.listing(url_of(self.root)).get(HEAD)
+        return file is not None and file.size > 0
 
     __str__ = Catalogue.__str__
 

@@ -2,9 +2,9 @@
 
 import contextlib
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 from ckpttool.core.counts import counted
 from ckpttool.core.errors import CkptError, CorruptCheckpoint, MissingDependency
@@ -27,6 +27,8 @@ BUSY = (429, 503)
 """Answers of a server that may say when it is to be asked again."""
 LARGEST = 1 << 50
 """Bytes of a file; no file system holds one of more."""
+MOST_LISTED = 1_000_000
+"""Files of a folder that are listed."""
 STEP = 4 << 20
 """Bytes that are asked for at once of a file that is fetched whole."""
 SECONDS = 60
@@ -73,18 +75,80 @@ def listing(url: str) -> dict[str, RemoteFile | None]:
     """Return the files of a folder by name, with None for folders; nothing if the folder does not exist.
 
     Raises:
-        CkptError: the server refuses, or cannot be reached.
+        CkptError: the server refuses, cannot be reached, or lists more than any folder has.
         MissingDependency: a package is missing.
     """
     with one_line_errors(url):
         system, path = file_system(url)
         system.invalidate_cache(path)
         try:
-            infos = system.ls(path, detail=True)
+            infos = _listed(system, path)
         except (FileNotFoundError, NotADirectoryError):
             return {}
         inside = [info for info in infos if info["name"].rstrip("/") != path.rstrip("/")]
         return {info["name"].rstrip("/").rpartition("/")[2]: _remote_file(info) for info in inside}
+
+
+def beneath(url: str) -> dict[str, RemoteFile]:
+    """Return the files in a folder and in the folders in it, by their paths from there.
+
+    Raises:
+        CkptError: the server refuses, cannot be reached, or lists more than any folder has.
+    """
+    with one_line_errors(url):
+        system, path = file_system(url)
+        system.invalidate_cache()
+        start = len(path.rstrip("/")) + 1
+        files = {info["name"][start:]: _remote_file(info) for info in _listed(system, path, flat=True)}
+        return {name: file for name, file in files.items() if file}
+
+
+def _listed(system: Any, path: str, flat: bool = False) -> list[dict[str, Any]]:
+    """Return what is in a folder; of S3, which may list without end, no more is asked for than is believed."""
+    if hasattr(system, "_iterdir"):
+        import fsspec.asyn
+
+        infos = fsspec.asyn.sync(system.loop, _some, system, path, flat)
+    else:
+        infos = list(system.find(path, detail=True).values()) if flat else system.ls(path, detail=True)
+    if len(infos) > MOST_LISTED:
+        raise CorruptCheckpoint(f"{system.unstrip_protocol(path)}: the server lists over {MOST_LISTED} files there")
+    return cast(list[dict[str, Any]], infos)
+
+
+async def _some(system: Any, path: str, flat: bool) -> list[dict[str, Any]]:
+    """Return what S3 lists until it is too much."""
+    from s3fs.errors import translate_boto_error
+
+    bucket, key, _ = system.split_path(path)
+    found = list[dict[str, Any]]()
+    try:
+        async for info in system._iterdir(
+            bucket, delimiter="" if flat else "/", prefix=f"{key.strip('/')}/" if key else ""
+        ):
+            found.append(info)
+            if len(found) > MOST_LISTED:
+                break
+    except Exception as error:  # botocore's, of many kinds
+        raise translate_boto_error(error) from error
+    return found
+
+
+def read_all(urls: Sequence[str]) -> list[bytes | None]:
+    """Return the bytes of several files of one server, asked for at once; None for those that are gone.
+
+    Raises:
+        CkptError: the server refuses, or cannot be reached.
+    """
+    with one_line_errors(next(iter(urls), "")):
+        if not urls:
+            return []
+        system, paths = file_system(urls[0])[0], [file_system(url)[1] for url in urls]
+        found = system.cat([*paths, paths[0]], on_error="return")
+        for each in found.values():
+            if isinstance(each, Exception) and not isinstance(each, FileNotFoundError):
+                raise each
+        return [found[path] if isinstance(found[path], bytes) else None for path in paths]
 
 
 def opened(url: str, size: int) -> Any:

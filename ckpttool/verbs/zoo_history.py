@@ -4,9 +4,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from ckpttool.catalogue.layout import Catalogue
 from ckpttool.catalogue.manifest import Manifest
 from ckpttool.zoo.index import listed
+from ckpttool.zoo.mirrors import to_look_at
 
 
 def zoo_history(name: str, root: Path | None = None) -> list[dict[str, Any]]:
@@ -16,7 +16,7 @@ def zoo_history(name: str, root: Path | None = None) -> list[dict[str, Any]]:
         UnknownName: there is no such entry.
         CorruptCheckpoint: a manifest is damaged.
     """
-    catalogue = Catalogue.open(root)
+    catalogue = to_look_at(root)
     manifests = [catalogue.manifest(name, revision) for revision in catalogue.require_entry(name)]
     tags = catalogue.tags(name)
     rows = [

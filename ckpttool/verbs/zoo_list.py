@@ -5,10 +5,10 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from ckpttool.catalogue.layout import Catalogue
 from ckpttool.core.pattern_cost import compiled
 from ckpttool.zoo.filters import chosen
 from ckpttool.zoo.index import Index
+from ckpttool.zoo.mirrors import to_look_at
 
 
 def zoo_list(
@@ -26,7 +26,7 @@ def zoo_list(
         CkptError: `exclude` is no regular expression, or a filter or an order is none.
     """
     wanted, unwanted = [name.casefold() for name in names], exclude and compiled(exclude)
-    with Index.of(Catalogue.open(root)) as index:
+    with Index.of(to_look_at(root)) as index:
         rows = index.rows(latest=not every)
     rows = [row for row in rows if not wanted or any(fnmatch.fnmatchcase(row["name"].casefold(), w) for w in wanted)]
     rows = [row for row in rows if not (unwanted and unwanted.search(row["name"]))]

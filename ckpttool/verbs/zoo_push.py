@@ -11,6 +11,7 @@ from ckpttool.remote.paths import without_secrets
 from ckpttool.zoo import hub
 from ckpttool.zoo.catalogues import catalogue_at, copied
 from ckpttool.zoo.push import to_hub
+from ckpttool.zoo.sources import given_to_others
 
 
 @dataclass(frozen=True)
@@ -46,7 +47,7 @@ def zoo_push(
             raise CkptError(f"{target} says what the model is called there: leave out `name`")
         address = hub.HubAddress.of(target)
         manifest, commit = to_hub(own, entry, address, public)
-        return Pushed(str(manifest), str(address), commit, len(manifest.files) + 1)
+        return Pushed(str(manifest), str(address), commit, len(given_to_others(manifest)) + 1)
     if public:
         raise CkptError(f"`public` is for the hub, and {without_secrets(target)} is taken for a catalogue")
     found = own.find(entry)

@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ckpttool.catalogue.layout import Catalogue
 from ckpttool.catalogue.manifest import Manifest
 from ckpttool.core.counts import counted
 from ckpttool.core.tensors import human_size
+from ckpttool.zoo.mirrors import to_look_at
 
 
 @dataclass(frozen=True)
@@ -72,6 +72,6 @@ def zoo_show(entry: str, root: Path | None = None) -> Shown:
         UnknownName: there is no such entry.
         CorruptCheckpoint: its manifest is damaged.
     """
-    catalogue = Catalogue.open(root)
+    catalogue = to_look_at(root)
     manifest = catalogue.find(entry)
     return Shown(manifest, catalogue.tags(manifest.name))

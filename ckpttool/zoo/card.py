@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ckpttool.catalogue.manifest import Manifest, Row
+from ckpttool.catalogue.manifest import CARD_LISTS, CARD_TEXTS, Manifest, Row, is_measure
 from ckpttool.core import plain_files, yaml_text
 from ckpttool.core.errors import CkptError, FormatError
 from ckpttool.zoo.licences import licence_fields
@@ -19,8 +19,6 @@ from ckpttool.zoo.tasks import require_task
 LONGEST = 1 << 20
 """Bytes of a card."""
 _FENCE = "---"
-_LISTS = ("tags", "datasets", "language")
-"""Fields that hold a list, and where one text stands for a list of one."""
 _OWN = ("metrics", "text", "model-index")
 _UNKNOWN = "unknown"
 """What stands in a result where nobody said of which data it is: the Hub wants a name."""
@@ -62,6 +60,9 @@ def card_of(said: Said, file: Path | None = None, library: str | None = None) ->
         FormatError: the file is no text, or its head cannot be read.
     """
     read = parsed(_text(file), str(file)) if file else {}
+    for key in CARD_TEXTS:
+        if not isinstance(read.get(key, ""), str):
+            raise FormatError(f"{file}: {key} is {read[key]!r:.80}, and no text: write it in quotes")
     card = {"library_name": library, **read, **said.fields()}
     for key in ("tags", "datasets"):
         card[key] = list(dict.fromkeys([*read.get(key, ()), *said.fields().get(key, ())]))
@@ -121,7 +122,7 @@ def _parts(text: str, where: str) -> tuple[str, str]:
 def _fields(head: Mapping[str, Any]) -> dict[str, Any]:
     """Return the fields of a head as they are kept here."""
     kept = {key: value for key, value in head.items() if key not in _OWN and value not in (None, [], {})}
-    for key in _LISTS:
+    for key in CARD_LISTS:  # where one text stands for a list of one
         if key in kept:
             kept[key] = list(map(str, kept[key] if isinstance(kept[key], list) else [kept[key]]))
     metrics = {str(name): {"name": str(name), "value": None} for name in _rows(head.get("metrics"))}
@@ -138,7 +139,7 @@ def _measured(index: Any) -> Iterator[dict[str, Any]]:
     for model in _rows(index):
         for result in _rows(model.get("results") if isinstance(model, Mapping) else None):
             for each in _rows(result.get("metrics") if isinstance(result, Mapping) else None):
-                if isinstance(each, Mapping) and isinstance(each.get("value"), int | float):
+                if isinstance(each, Mapping) and is_measure(each.get("value")):
                     yield {"name": str(each.get("type") or each.get("name")), "value": each["value"]}
 
 

@@ -21,6 +21,7 @@ from ckpttool.remote import servers
 from ckpttool.remote.paths import is_url
 from ckpttool.zoo.blobs import at_work, put
 from ckpttool.zoo.downloads import downloaded, require_hash
+from ckpttool.zoo.sources import given_to_others
 from ckpttool.zoo.store import published, refuse_twin, same_as_latest, set_tag
 
 Local = Callable[[StoredFile], AbstractContextManager[Path]]
@@ -39,7 +40,7 @@ def copied(
     """
     found = source.find(entry)
     own = found.source or {"url": _place(source), "revision": str(found)}
-    manifest = replace(found, name=name or found.name, source=own)
+    manifest = replace(found, name=name or found.name, source=own, files=given_to_others(found))
     tags = [require_name(tag, "tag") for tag in tags]
     refuse_twin(target, manifest.name)
     local: Local = partial(_bytes_of, source, found)
@@ -123,6 +124,6 @@ def _stored_on_server(
     if kept := same_as_latest(target, manifest):
         return kept
     while True:
-        numbered = replace(manifest, revision=target.last_number(manifest.name) + 1)
+        numbered = replace(manifest, revision=target.next_number(manifest.name))
         if servers.created(url_of(target.manifest_path(numbered.name, numbered.revision)), numbered.dumps()):
             return numbered

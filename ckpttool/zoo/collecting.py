@@ -11,8 +11,9 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
-from ckpttool.catalogue.layout import REMOVED, Catalogue
+from ckpttool.catalogue.layout import REMOVED, TAG, Catalogue
 from ckpttool.catalogue.manifest import is_hash
 from ckpttool.catalogue.names import is_name
 from ckpttool.catalogue.placing import is_placed
@@ -28,13 +29,20 @@ SLACK = 2.0
 """Seconds by which the times of two files may be in the wrong order."""
 
 
+class LeftOver(NamedTuple):
+    """What else is removed: where it lies in the catalogue, and what it is."""
+
+    path: str
+    what: str
+
+
 @dataclass
 class Collected:
     """What was removed, or would be: blobs and their bytes, and other things that were left over."""
 
     blobs: list[str] = field(default_factory=list)
     nbytes: int = 0
-    others: list[str] = field(default_factory=list)
+    others: list[LeftOver] = field(default_factory=list)
     kept: int = 0
     """Blobs that no manifest names yet, and that are newer than what somebody is adding."""
 
@@ -159,8 +167,8 @@ def _judge(catalogue: Catalogue, aside: list[Path], marked: _Marked) -> None:
 
 def _tidy(catalogue: Catalogue, found: Collected, dry_run: bool) -> None:
     """Remove what is left of entries that are gone: files by their names, tags, manifests, empty folders."""
-    for path in _left_over(catalogue):
-        found.others.append(path.relative_to(catalogue.root).as_posix())
+    for path, what in _left_over(catalogue):
+        found.others.append(LeftOver(path.relative_to(catalogue.root).as_posix(), what))
         if dry_run:
             continue
         if path.suffix == REMOVED:
@@ -184,19 +192,22 @@ def _folders(folder: Path) -> list[Path]:
     return [each for each in folder.iterdir() if each.is_dir()] if folder.is_dir() else []
 
 
-def _left_over(catalogue: Catalogue) -> Iterator[Path]:
+def _left_over(catalogue: Catalogue) -> Iterator[tuple[Path, str]]:
+    """Yield what is left of entries and revisions that are gone, and what it is."""
     for name in catalogue.names():
         tags = catalogue.tags(name)
         for path in _listed(catalogue.folder(name)):
-            is_old_tag = path.suffix == ".tag" and path.stem not in tags
             with contextlib.suppress(FileNotFoundError):
-                if is_old_tag or (path.suffix == REMOVED and path.lstat().st_size):
-                    yield path
+                if path.suffix == TAG and path.stem not in tags:
+                    yield path, f"the tag {path.stem} of {name} names a revision that is not there any more"
+                elif path.suffix == REMOVED and path.lstat().st_size:
+                    yield path, f"the manifest of {name}@{int(path.stem)}, which was removed"
     for folder in _folders(catalogue.inside(catalogue.root / "by-name")):
         revisions = catalogue.revisions(folder.name) if is_name(folder.name) else []
         held = [] if folder.is_symlink() else _listed(folder)
         kept = [each for each in held if _is_of(catalogue, each, revisions)]
-        yield from (each for each in held if each not in kept) if kept else [folder]
+        for each in [each for each in held if each not in kept] if kept else [folder]:
+            yield each, "files by their names that are of no revision, or not all of them, or others"
 
 
 def _is_of(catalogue: Catalogue, folder: Path, revisions: list[int]) -> bool:

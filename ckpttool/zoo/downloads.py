@@ -15,14 +15,14 @@ from pathlib import Path
 from ckpttool.core.counts import counted
 from ckpttool.core.errors import CkptError, CorruptCheckpoint
 from ckpttool.data.feature_store import default_root
-from ckpttool.formats.writing.temporary import left_behind, sweep, temporary_name
+from ckpttool.formats.writing.temporary import left_behind, output_of, sweep, temporary_name
 
 Take = Callable[[int, bytes], object]
 Fetch = Callable[[int, Take], None]
 """What gives the bytes of a file from one on, as they come."""
 MOST_TRIES = 10
 """How often a download that breaks off goes on; once that brings nothing, it is given up."""
-_KEPT_DAYS = 30
+_SUFFIX, _KEPT_DAYS = ".part", 30
 _PIECE = 1 << 20
 
 
@@ -80,7 +80,7 @@ def _folder(name: str) -> Path:
 
 
 def _name(sha256: str) -> str:
-    return f"{sha256}.part"
+    return f"{sha256}{_SUFFIX}"
 
 
 def _claimed(folder: Path, sha256: str) -> Path:
@@ -96,9 +96,10 @@ def _claimed(folder: Path, sha256: str) -> Path:
 
 
 def _remove_old(folder: Path) -> None:
-    for path in folder.glob("*.part"):
+    """Remove what nobody has gone on with for long, that of processes which were killed too."""
+    for path in folder.iterdir():
         with contextlib.suppress(FileNotFoundError):
-            if time.time() - path.stat().st_mtime > _KEPT_DAYS * 86400:
+            if output_of(path).suffix == _SUFFIX and time.time() - path.stat().st_mtime > _KEPT_DAYS * 86400:
                 path.unlink()
 
 

@@ -264,5 +264,13 @@ def _said(where: object, raised: Exception) -> CkptError:
             return CkptError(f"{where}: the hub refuses it ({status}): does the token of `hf auth login` allow that?")
         later = f": try again in {counted(wait, 'second')}" if wait is not None else ""
         return CkptError(f"{where}: the hub answers {status} {error.response.reason_phrase}{later}")
-    text = " ".join(str(error).split()).replace(str(_library().get_token()), "TOKEN")
-    return CkptError(f"{where}: {without_secrets(visible(text))[: servers.LONGEST_REASON] or type(error).__name__}")
+    text = without_secrets(visible(" ".join(_without_token(str(error)).split())))
+    return CkptError(f"{where}: {text[: servers.LONGEST_REASON] or type(error).__name__}")
+
+
+def _without_token(text: str) -> str:
+    """Return a text in which the user's token is not, as it is or as Python spells its bytes; most users have none."""
+    token: str | None = _library().get_token()
+    for spelled in (token, repr(token.encode())[2:-1]) if token else ():
+        text = text.replace(spelled, "TOKEN")
+    return text

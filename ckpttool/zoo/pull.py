@@ -8,7 +8,7 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from ckpttool.catalogue.layout import Catalogue
-from ckpttool.catalogue.manifest import Manifest, Row, is_hash, safe_path
+from ckpttool.catalogue.manifest import CARD_TEXTS, Manifest, Row, is_hash, safe_path
 from ckpttool.core.errors import CkptError, FormatError, MissingFile
 from ckpttool.formats.keras.applications import CACHED, SCHEME, Application, named_path
 from ckpttool.model.families import Contents, writer_for
@@ -26,8 +26,6 @@ from ckpttool.zoo.store import add
 
 README = "README.md"
 """The file of a repository that is its card."""
-_TEXTS = ("license", "license_name", "license_link", "library_name", "pipeline_tag")
-"""Fields of a card that are texts, whatever a stranger's says."""
 
 
 @dataclass(frozen=True)
@@ -174,4 +172,4 @@ def _card(repository: Repository) -> tuple[Row, tuple[str, ...]]:
         fields = card.parsed(text, f"{repository.address}/{README}")
     except FormatError as error:
         return {"text": text}, (f"{error}; its text is kept, its fields are not",)
-    return {key: value for key, value in fields.items() if key not in _TEXTS or isinstance(value, str)}, ()
+    return {key: value for key, value in fields.items() if key not in CARD_TEXTS or isinstance(value, str)}, ()

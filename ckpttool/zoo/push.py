@@ -12,6 +12,7 @@ from ckpttool.zoo.card import readme
 from ckpttool.zoo.downloads import require_hash
 from ckpttool.zoo.hub import HubAddress, commit
 from ckpttool.zoo.pull import README
+from ckpttool.zoo.sources import given_to_others
 
 
 def to_hub(catalogue: Catalogue, entry: str, address: HubAddress, public: bool = False) -> tuple[Manifest, str]:
@@ -29,7 +30,7 @@ def to_hub(catalogue: Catalogue, entry: str, address: HubAddress, public: bool =
         raise CkptError(f"{address}/{address.path}: a model is pushed to a repository of its own, {address}")
     manifest = catalogue.find(entry)
     folder, files = placed(catalogue, manifest), dict[str, Path | bytes]()
-    for file in manifest.files:
+    for file in given_to_others(manifest):
         require_hash(folder / file.path, file.sha256, f"{file.path} of {manifest}")
         files[_place(manifest, file.path)] = folder / file.path
     files[README] = readme(_with_text(manifest, address)).encode()

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ckpttool import checkpoint
+from ckpttool.catalogue.manifest import Manifest, StoredFile
 from ckpttool.core.errors import CkptError, FormatError, MissingFile
 from ckpttool.core.plain_files import is_file
 from ckpttool.formats import registry
@@ -93,3 +94,11 @@ def _name(file: Path, folder: Path) -> str:
         return file.absolute().relative_to(folder.absolute()).as_posix()
     except ValueError as error:
         raise FormatError(f"{file} is not in {folder}: only a model whose files lie together is added") from error
+
+
+def given_to_others(manifest: Manifest) -> tuple[StoredFile, ...]:
+    """Return the files that leave a catalogue: not the lineage beside them, in which folders of its user are named.
+
+    What made the model is in the manifest, too, without these.
+    """
+    return tuple(file for file in manifest.files if file.path != str(path_beside(Path(manifest.main))))

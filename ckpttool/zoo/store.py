@@ -111,7 +111,7 @@ def published(catalogue: Catalogue, manifest: Manifest) -> Manifest:
     """Write a manifest under the next number of its entry; from then on the revision is there."""
     folder = catalogue.inside(catalogue.folder(manifest.name))
     while True:
-        numbered = replace(manifest, revision=catalogue.last_number(manifest.name) + 1)
+        numbered = replace(manifest, revision=catalogue.next_number(manifest.name))
         if not folder.is_dir():
             folder.mkdir(exist_ok=True)
             sync_folder(folder.parent)

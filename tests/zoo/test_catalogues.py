@@ -1,8 +1,10 @@
 """From one catalogue to another: a folder, or a bucket of moto's S3. Only what is missing there is brought."""
 
 import json
+import threading
 from collections.abc import Iterator
 from dataclasses import replace
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +18,17 @@ from ckpttool.catalogue.served import ServedCatalogue
 from ckpttool.core.errors import CkptError, CorruptCheckpoint, FormatError, MissingFile, UnknownName
 from ckpttool.remote import servers
 from ckpttool.verbs.zoo_add import zoo_add
+from ckpttool.verbs.zoo_compact import zoo_compact
+from ckpttool.verbs.zoo_gc import zoo_gc
+from ckpttool.verbs.zoo_history import zoo_history
+from ckpttool.verbs.zoo_list import zoo_list
+from ckpttool.verbs.zoo_move import zoo_move
 from ckpttool.verbs.zoo_pull import zoo_pull
 from ckpttool.verbs.zoo_push import zoo_push
+from ckpttool.verbs.zoo_remove import zoo_remove
+from ckpttool.verbs.zoo_show import zoo_show
+from ckpttool.verbs.zoo_tag import zoo_tag
+from ckpttool.verbs.zoo_verify import zoo_verify
 
 MODEL = Path(__file__).parents[2] / "fixtures" / "my_model_final.ckpt"
 
@@ -228,6 +239,164 @@ def test_a_catalogue_is_shown_without_the_password_of_its_url() -> None:
 def test_a_url_is_not_taken_for_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     path = weights(tmp_path, "a.npz", 1)
-    with pytest.raises(CkptError, match=r"^s3://bucket/zoo is no folder: `ckpttool zoo pull s3://bucket/zoo N`"):
+    with pytest.raises(CkptError, match=r"^s3://bucket/zoo is on a server, .* pull s3://bucket/zoo N --zoo FOLDER`"):
         zoo_add(path, "x", Path("s3://me:secret@bucket/zoo"))
     assert not Path("s3:").exists()
+
+
+def test_a_catalogue_on_a_server_is_looked_at(s3: Any, own: Path, tmp_path: Path) -> None:
+    url = bucket(s3, "looked at")
+    for value in (1, 2):
+        zoo_add(weights(tmp_path, f"{value}.npz", value), "x", licence="mit", metrics=[f"accuracy=0.{value}"])
+        zoo_push("x", url)
+    zoo_add(MODEL, "digits", tags=["image"])
+    zoo_push("digits", url)
+    pulled(url, "x", tmp_path / "elsewhere")
+    place = Path(url)
+    local = [{**row, "named": []} for row in zoo_list(sort=["parameters"])]
+    assert [{**row, "named": []} for row in zoo_list(root=place, sort=["parameters"])] == local
+    assert [row["name"] for row in zoo_list(filters=["accuracy>0.1"], every=True, root=place)] == ["x"]
+    shown = zoo_show("x@1", place).manifest
+    assert replace(shown, source=None) == zoo_show("x@1").manifest
+    assert [row["changed"] for row in zoo_history("x", place)] == [["x"], None]
+    with pytest.raises(UnknownName, match=rf"^{url} has no entry digit; nearest: digits"):
+        zoo_show("digit", place)
+
+
+def test_what_is_looked_at_is_what_is_there_now(s3: Any, own: Path, tmp_path: Path) -> None:
+    url = bucket(s3, "now")
+    place = Path(url)
+    for name in ("a", "b"):
+        zoo_add(weights(tmp_path, f"{name}.npz", ord(name)), name)
+        zoo_push(name, url)
+    assert [row["name"] for row in zoo_list(root=place)] == ["a", "b"]
+    s3.rm(f"{url}/manifests/a/000001.json")
+    s3.pipe_file(f"{url}/manifests/b/best.tag", b"1\n")
+    assert [(row["name"], row["named"]) for row in zoo_list(root=place)] == [("b", ["best"])]
+    assert zoo_show("b:best", place).as_json()["named"] == ["best"]
+    s3.pipe_file(f"{url}/manifests/b/best.tag", b"7\n")
+    assert zoo_list(root=place)[0]["named"] == []
+    text = s3.cat_file(f"{url}/manifests/b/000001.json")
+    s3.pipe_file(f"{url}/manifests/b/000001.json", text[:-1] + b"?")  # of the same size
+    assert "damaged" in zoo_list(root=place)[0]["problem"]
+    s3.pipe_file(f"{url}/manifests/b/000001.json", text)
+    assert zoo_show("b", place).manifest.main == "b.npz"
+    (kept,) = (tmp_path / "cache").rglob("000001.json")
+    kept.write_bytes(text[:10])
+    assert zoo_show("b", place).manifest.main == "b.npz"
+
+
+def test_what_is_fetched_once_is_not_fetched_again(
+    s3: Any, own: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url, read_all, asked = bucket(s3, "once"), servers.read_all, list[int]()
+
+    def counted(urls: Any) -> Any:
+        asked.append(len(urls))
+        return read_all(urls)
+
+    monkeypatch.setattr(servers, "read_all", counted)
+    for value in (1, 2):
+        zoo_add(weights(tmp_path, f"{value}.npz", value), "x")
+        zoo_push("x", url)
+        for _ in range(2):
+            assert len(zoo_list(root=Path(url), every=True)) == value
+    assert asked == [1, 1]
+
+
+def test_names_on_a_server_lead_nowhere(s3: Any, own: Path, tmp_path: Path) -> None:
+    url = bucket(s3, "names")
+    zoo_add(weights(tmp_path, "a.npz", 1), "x")
+    zoo_push("x", url)
+    text = s3.cat_file(f"{url}/manifests/x/000001.json")
+    outside = [
+        "../000001.json",
+        "..%2f/000001.json",
+        "x/y/000001.json",
+        "x/..",
+        "x/evil.sh",
+        ".x/000001.json",
+        "x/-.tag",
+    ]
+    for name in outside:
+        s3.pipe_file(f"{url}/manifests/{name}", text)
+    before = {path for path in tmp_path.rglob("*") if "cache" not in path.parts}
+    assert [row["name"] for row in zoo_list(root=Path(url))] == ["x"]
+    assert {path for path in tmp_path.rglob("*") if "cache" not in path.parts} == before
+    cached = {path.name for path in (tmp_path / "cache").rglob("*") if path.is_file()}
+    assert cached <= {"000001.json", "zoo.json", "marks.json", "index.sqlite"}
+
+
+def test_a_catalogue_on_a_server_is_not_changed_in_place(s3: Any, own: Path, tmp_path: Path) -> None:
+    url = bucket(s3, "changed")
+    zoo_add(weights(tmp_path, "a.npz", 1), "x")
+    zoo_push("x", url)
+    before, place = s3.find(url), Path(url)
+    for work in (
+        lambda: zoo_add(tmp_path / "a.npz", "y", place),
+        lambda: zoo_tag("x", ["best"], root=place),
+        lambda: zoo_move("x", "y", place),
+        lambda: zoo_remove("x", place),
+        lambda: zoo_gc(root=place),
+        lambda: zoo_compact(place),
+        lambda: zoo_verify(root=place),
+        lambda: zoo_push("x", str(tmp_path / "other"), root=place),
+        lambda: zoo_pull(url, "x", root=place),
+    ):
+        with pytest.raises(CkptError, match=rf"^{url} is on a server, .* `ckpttool zoo pull {url} N --zoo FOLDER`"):
+            work()
+    assert s3.find(url) == before
+
+
+def test_the_users_own_catalogue_may_be_on_a_server(
+    s3: Any, own: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url = bucket(s3, "mine")
+    zoo_add(weights(tmp_path, "a.npz", 1), "x")
+    zoo_push("x", url)
+    monkeypatch.setenv("CKPTTOOL_ZOO", url)
+    assert [row["name"] for row in zoo_list()] == ["x"]
+    with pytest.raises(CkptError, match=rf"^{url} is on a server, .* copies one to a folder"):
+        checkpoint.open("zoo:x")
+
+
+@pytest.mark.parametrize("url", ["https://host/zoo", "http://127.0.0.1:1/zoo"])
+def test_a_web_server_is_no_catalogue(url: str) -> None:
+    for work in (lambda: zoo_list(root=Path(url)), lambda: zoo_show("x", Path(url))):
+        with pytest.raises(CkptError, match=rf"^{url} is no catalogue: its server lists no folders"):
+            work()
+
+
+def test_a_server_that_lists_without_end_is_not_believed(s3: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = [0]
+
+    class Endless(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            asked[0] += 1
+            rows = "".join(
+                f"<Contents><Key>zoo/manifests/x/{asked[0]:04d}{number:04d}.json</Key><Size>9</Size></Contents>"
+                for number in range(1000)
+            )
+            more = f"<IsTruncated>true</IsTruncated><NextContinuationToken>{asked[0]}</NextContinuationToken>"
+            text = f"<ListBucketResult><Name>b</Name>{more}{rows}</ListBucketResult>".encode()
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(text)))
+            self.end_headers()
+            self.wfile.write(text)
+
+        def log_message(self, *_: Any) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Endless)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{server.server_port}")
+    monkeypatch.setattr(servers, "MOST_LISTED", 3000)
+    type(s3).clear_instance_cache()  # which know where the other server is
+    for ask in (servers.listing, servers.beneath):
+        asked[0] = 0
+        with pytest.raises(CkptError, match="the server lists over 3000 files there"):
+            ask("s3://bucket/zoo/manifests")
+        assert 3 < asked[0] < 8
+    server.shutdown()
+    server.server_close()
+    type(s3).clear_instance_cache()

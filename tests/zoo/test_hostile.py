@@ -72,6 +72,28 @@ CHANGES: dict[str, Callable[[dict[str, Any]], Any]] = {
     "a number for a hash": lambda own: own["files"][0].update(sha256=7),
     "fewer bytes than none": lambda own: own["files"][0].update(bytes=-1),
     "other bytes": lambda own: own["files"][0].update(bytes=10**15),
+    "more bytes than any disk": lambda own: own["files"][0].update(bytes=10**30),
+    "a thousand digits of bytes": lambda own: own["files"][0].update(bytes=10**1000),
+    "over 100,000 files": lambda own: own["files"].extend(
+        {**own["files"][0], "path": f"{number}"} for number in range(100_001)
+    ),
+    "a revision of a thousand digits": lambda own: own.update(revision=10**1000),
+    "more parameters than there are": lambda own: own.update(parameters=10**400),
+    "fewer parameters than none": lambda own: own.update(parameters=-1),
+    "a tensor without a name": lambda own: own["tensors"][0].pop("name"),
+    "a tensor without a hash": lambda own: own["tensors"][0].pop("sha256"),
+    "a tensor with half a hash": lambda own: own["tensors"][0].update(sha256="ab"),
+    "a tensor of a shape that is a text": lambda own: own["tensors"][0].update(shape="3x2"),
+    "a tensor that is endless": lambda own: own["tensors"][0].update(shape=[10**400]),
+    "a layer without a name": lambda own: own["layers"].append({"kind": "Dense"}),
+    "a layer of endless parameters": lambda own: own["layers"].append({"name": "x", "parameters": 10**400}),
+    "a metric that is a text": lambda own: own["card"].update(metrics=[{"name": "a", "value": "high"}]),
+    "a metric that is endless": lambda own: own["card"].update(metrics=[{"name": "a", "value": 10**400}]),
+    "a metric that is no number": lambda own: own["card"].update(metrics=[{"name": "a", "value": float("nan")}]),
+    "a metric without a name": lambda own: own["card"].update(metrics=[{"value": 1}]),
+    "tags that are objects": lambda own: own["card"].update(tags=[{"a": 1}]),
+    "a licence that is a list": lambda own: own["card"].update(license=["mit"]),
+    "classes that are numbers": lambda own: own.update(classes=[1, 2]),
     "bytes that are a text": lambda own: own["files"][0].update(bytes="7"),
     "bytes that are true": lambda own: own["files"][0].update(bytes=True),
     "a main outside": lambda own: own.update(main="../../../outside"),
@@ -239,3 +261,11 @@ def test_an_index_that_is_a_link_is_neither_read_nor_written(own: Path, weights:
     (own / "index.sqlite").symlink_to(outside / "new")
     assert len(zoo_list()) == 1
     assert [each.name for each in outside.iterdir()] == ["file"]
+
+
+@pytest.mark.usefixtures("outside")
+def test_a_number_above_which_there_is_none_is_the_last(own: Path, weights: Weights) -> None:
+    zoo_add(weights("a.npz", x=1), "x")
+    (own / "manifests/x/999999999.removed").touch()
+    refused(lambda: zoo_add(weights("b.npz", x=2), "x"))
+    assert [row["revision"] for row in zoo_list()] == [1]

@@ -227,8 +227,10 @@ def test_a_hub_that_is_busy_is_asked_again_when_it_says(hub: HubServer, waits: l
 
 
 def test_elsewhere_the_token_is_not_given(hub: HubServer, waits: list[float], monkeypatch: pytest.MonkeyPatch) -> None:
+    import huggingface_hub.utils  # whose handlers are there from then on
+
     logged = io.StringIO()
-    for handler in logging.getLogger("huggingface_hub").handlers:
+    for handler in logging.getLogger(huggingface_hub.__name__).handlers:
         monkeypatch.setattr(handler, "stream", logged)
     hub.repositories["org/x"] = {"model.safetensors": SAFETENSORS}
     with running() as elsewhere:
@@ -255,12 +257,26 @@ def test_a_refusal_is_one_line_without_the_token(hub: HubServer, status: int, wa
     assert "\n" not in str(caught.value)
 
 
-def test_a_token_that_cannot_be_sent_is_not_shown(hub: HubServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("huggingface_hub.utils._headers.get_token", lambda: "hf_größe")
-    monkeypatch.setattr("huggingface_hub.get_token", lambda: "hf_größe")
+@pytest.mark.parametrize("token", ["hf_größe", "hf_two\nlines", "hf_ two  spaces"])
+def test_a_token_that_cannot_be_sent_is_not_shown(hub: HubServer, monkeypatch: pytest.MonkeyPatch, token: str) -> None:
+    monkeypatch.setattr("huggingface_hub.utils._headers.get_token", lambda: token)
+    monkeypatch.setattr("huggingface_hub.get_token", lambda: token)
     with pytest.raises(CkptError) as caught:
         pulled("hf://org/x")
-    assert "größe" not in str(caught.value)
+    assert [part for part in ("größe", "two", "lines", "spaces") if part in str(caught.value)] == []
+
+
+@pytest.mark.parametrize("token", [None, "", TOKEN])
+def test_what_goes_wrong_is_told_as_it_is(hub: HubServer, monkeypatch: pytest.MonkeyPatch, token: str | None) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise OSError(f"None of the {3} servers knows {TOKEN} or {TOKEN.encode()!r}, said https://host/?Signature=1")
+
+    monkeypatch.setattr("huggingface_hub.get_token", lambda: token)
+    monkeypatch.setattr("huggingface_hub.HfApi.model_info", fail)
+    with pytest.raises(CkptError, match=r"^hf://org/x: None of the 3 servers knows") as caught:
+        pulled("hf://org/x")
+    assert "Signature" not in str(caught.value)
+    assert (TOKEN in str(caught.value)) == (token != TOKEN)
 
 
 def test_the_command_in_a_process_of_its_own(hub: HubServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

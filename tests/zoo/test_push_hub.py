@@ -9,6 +9,7 @@ from huggingface_hub import ModelCard
 from ckpttool import checkpoint
 from ckpttool.catalogue.layout import Catalogue
 from ckpttool.core.errors import CkptError, CorruptCheckpoint
+from ckpttool.lineage.output import path_beside
 from ckpttool.model.families import Contents, writer_for
 from ckpttool.model.model import Model
 from ckpttool.verbs.zoo_add import zoo_add
@@ -87,3 +88,23 @@ def test_a_refusal_is_one_line_without_the_token(hub: HubServer, tmp_path: Path)
     hub.refuses = 0
     with pytest.raises(CorruptCheckpoint, match=r"a.npz of x@1 has the SHA-256"):
         zoo_push("x", "hf://team/x")
+
+
+def test_the_lineage_beside_a_model_stays_here(hub: HubServer, tmp_path: Path) -> None:
+    source, made = tmp_path / "private" / "a.npz", tmp_path / "made.ckpt"
+    source.parent.mkdir()
+    np.savez(source, x=np.ones(3))
+    checkpoint.save(checkpoint.open(source), made)
+    sidecar = path_beside(made)
+    assert "private" in sidecar.read_text()
+    assert sidecar.name in {file.path for file in zoo_add(made, "x").files}
+    assert zoo_push("x", "hf://team/x").files == len(hub.repositories["team/x"])
+    zoo_push("x", str(tmp_path / "shared"))
+    kept = Catalogue.open(tmp_path / "shared").find("x")
+    assert [
+        name for name in [*hub.repositories["team/x"], *(file.path for file in kept.files)] if "lineage" in name
+    ] == []
+    told = [*hub.repositories["team/x"].values(), kept.dumps()]
+    assert [each for each in told if b"private" in each] == []
+    (record,) = kept.lineage["records"]
+    assert record["sources"][0]["path"] == "a.npz"

@@ -17,6 +17,7 @@ from ckpttool.catalogue.placing import path_of
 from ckpttool.core.errors import CkptError, CorruptCheckpoint, MissingFile, UnknownName
 from ckpttool.model.model import Model
 from ckpttool.verbs.zoo_add import zoo_add
+from ckpttool.verbs.zoo_compact import zoo_compact
 
 Weights = Callable[..., Path]
 Monkeypatch = pytest.MonkeyPatch
@@ -81,6 +82,34 @@ def test_files_by_their_names_are_made_again(own: Path, tmp_path: Path, weights:
     assert checkpoint.open("zoo:x")["x"].read().max() == 1
     (own / "by-name/x/1/a.npz").unlink()
     assert checkpoint.open("zoo:x")["x"].read().max() == 1
+
+
+def test_a_file_that_was_replaced_is_put_back(own: Path, tmp_path: Path, weights: Weights) -> None:
+    zoo_add(weights("a.npz", x=1), "x")
+    placed = own / "by-name/x/1/a.npz"
+    weights("a.npz", x=2).replace(placed)
+    assert checkpoint.open("zoo:x")["x"].read().max() == 1
+    placed.unlink()
+    placed.symlink_to(weights("a.npz", x=3))
+    with pytest.raises(CorruptCheckpoint, match=r"a.npz is a link: a catalogue has none"):
+        checkpoint.open("zoo:x")
+
+
+def test_a_file_that_was_replaced_is_put_back_where_models_are_compacted(own: Path, weights: Weights) -> None:
+    shared = dict.fromkeys(["a", "b", "c"], 1.0)
+    for value in (1, 2):
+        path = weights(f"{value}.safetensors", x=value)
+        tensors = {name: np.full((40, 40), each, np.float32) for name, each in {**shared, "x": value}.items()}
+        checkpoint.save(tensors, path, overwrite=True)
+        zoo_add(path, f"x{value}")
+    assert zoo_compact().files == 2
+    assert checkpoint.open("zoo:x1")["x"].read().max() == 1
+    (placed,) = own.glob("by-name/x1/1/*.safetensors")
+    before = placed.stat().st_ino
+    assert checkpoint.open("zoo:x1")["x"].read().max() == 1
+    assert placed.stat().st_ino == before
+    weights("2.safetensors", x=2).replace(placed)
+    assert checkpoint.open("zoo:x1")["x"].read().max() == 1
 
 
 def test_files_of_an_earlier_entry_are_not_taken_for_those_of_a_new_one(
@@ -158,4 +187,23 @@ def test_where_there_are_no_links_files_are_copied(
     for value in (1, 2):
         zoo_add(weights("a.npz", x=value), "x")
     assert [checkpoint.open(f"zoo:x@{number}")["x"].read().max() for number in (1, 2)] == [1, 2]
-    assert (own / "by-name/x/2/a.npz").stat().st_nlink == 1
+    placed = own / "by-name/x/2/a.npz"
+    assert placed.stat().st_nlink == 1
+    before = placed.stat().st_ino
+    checkpoint.open("zoo:x@2")
+    assert placed.stat().st_ino == before
+
+
+def test_where_there_are_no_modes_either_files_are_copied_once(
+    own: Path, weights: Weights, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(errno.EOPNOTSUPP, "no links here")
+
+    monkeypatch.setattr(os, "link", refuse)
+    monkeypatch.setattr(os, "fchmod", lambda *_: None)
+    monkeypatch.setattr(os, "chmod", lambda *_, **__: None)
+    zoo_add(weights("a.npz", x=1), "x")
+    before = (own / "by-name/x/1/a.npz").stat().st_ino
+    checkpoint.open("zoo:x")
+    assert (own / "by-name/x/1/a.npz").stat().st_ino == before

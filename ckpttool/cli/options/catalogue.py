@@ -11,7 +11,7 @@ zoo_option = click.option(
     "root",
     metavar="DIR",
     type=click.Path(path_type=Path),
-    help="The catalogue's folder; without it CKPTTOOL_ZOO, else one among your data.",
+    help="The catalogue's folder, or s3://BUCKET/ZOO to look at; without it CKPTTOOL_ZOO, else one among your data.",
 )
 
 entry_argument = click.argument("entry", metavar="N")

@@ -54,7 +54,7 @@ def zoo() -> None:
 
     An entry N has revisions, N@1, N@2 and so on, and tags that name one of them, N:best; N alone is the latest. Any
     other command reads an entry as zoo:N. The catalogue is a folder among your data; CKPTTOOL_ZOO or --zoo name
-    another one. Its files are found without this tool, too, in the folder by-name.
+    another one; list, show and history look at one on a server, too. Its files are found without this tool in by-name.
 
     \b
     Example:

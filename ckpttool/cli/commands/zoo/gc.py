@@ -1,5 +1,6 @@
 """`ckpttool zoo gc`."""
 
+from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 
@@ -11,6 +12,10 @@ from ckpttool.cli.show.tables import print_document
 from ckpttool.core.counts import counted
 from ckpttool.core.tensors import human_size
 from ckpttool.verbs.zoo_gc import zoo_gc
+from ckpttool.zoo.collecting import Collected
+
+MOST_LINES = 20
+"""Things other than blobs that are named."""
 
 
 @click.command()
@@ -28,8 +33,17 @@ def gc(dry_run: bool, root: Path | None, as_json: bool) -> None:
       ckpttool zoo gc --dry-run
     """
     found = zoo_gc(dry_run, root)
+    others = [each._asdict() for each in found.others]
+    print_document({**asdict(found), "others": others}, _lines(found, dry_run), as_json)
+
+
+def _lines(found: Collected, dry_run: bool) -> Iterator[str]:
+    """Yield what was removed as people read it."""
     does = "would remove" if dry_run else "removed"
-    others = f", and {counted(len(found.others), 'thing')} left over" if found.others else ""
-    lines = [f"{does} {counted(len(found.blobs), 'blob')}, {human_size(found.nbytes)}{others}"]
-    kept = [f"kept {counted(found.kept, 'blob')} of what is being added"] if found.kept else []
-    print_document(asdict(found), [*lines, *kept], as_json)
+    yield f"{does} {counted(len(found.blobs), 'blob')}, {human_size(found.nbytes)}"
+    for each in found.others[:MOST_LINES]:
+        yield f"{does} {each.path}: {each.what}"
+    if (more := len(found.others) - MOST_LINES) > 0:
+        yield f"{does} {counted(more, 'thing')} more of this kind"
+    if found.kept:
+        yield f"kept {counted(found.kept, 'blob')} of what is being added"
