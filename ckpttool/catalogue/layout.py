@@ -103,7 +103,8 @@ class Catalogue:
         if is_url(catalogue.root):
             raise CkptError(
                 f"{catalogue} is on a server, where entries are listed, shown, pulled and pushed: `ckpttool zoo pull "
-                f"{catalogue} N --zoo FOLDER` copies one to a folder, where it can be read and changed"
+                f"{catalogue} N` copies one to a catalogue in a folder, where it can be read and changed; {VARIABLE} "
+                f"says which folder"
             )
         return catalogue
 

@@ -4,6 +4,8 @@ import hashlib
 import re
 from pathlib import Path
 
+from ckpttool.catalogue.layout import Catalogue
+from ckpttool.catalogue.names import is_entry, selector
 from ckpttool.core.errors import MissingFile, PlanError
 from ckpttool.formats import registry
 from ckpttool.lineage.records import Source
@@ -18,14 +20,15 @@ def difference(path: Path, told: str, is_graph: bool = False) -> str | None:
 
     Args:
         path: A checkpoint, or the file of a graph.
-        told: The SHA-256 of its one file, as `sha256sum` has it, or the one of a lineage (`log`); or the file of a
-            lineage, of whose output or sources it is to be one.
+        told: The SHA-256 of its one file, as `sha256sum` has it, or the one of a lineage (`log`); the file of a
+            lineage, of whose output or sources it is to be one; or `zoo:NAME`, an entry of the catalogue.
         is_graph: Whether it is a graph.
 
     Raises:
         PlanError: it is no hash, and no file is there.
         FormatError: the file is no lineage.
     """
+    told = hash_of_entry(told) if is_entry(told) else told
     found = {Source.of_graph(path).hash} if is_graph else _hashes_of(path)
     if match := _HASH.fullmatch(told.strip()):
         expected = {f"sha256:{match[1].lower()}": "the hash"}
@@ -35,6 +38,21 @@ def difference(path: Path, told: str, is_graph: bool = False) -> str | None:
         return None
     known = ", ".join(f"{hash_} ({of})" for hash_, of in list(expected.items())[:4])
     return f"is {' or '.join(sorted(found))}, expected {known}"
+
+
+def hash_of_entry(entry: str) -> str:
+    """Return the SHA-256 of the file by which an entry of the catalogue is told: the index of TensorFlow's checkpoints.
+
+    Raises:
+        UnknownName: there is no such entry.
+        PlanError: it is of several files, and of none of them all follow.
+    """
+    manifest = Catalogue.open().find(selector(entry))
+    hashes = {file.path: file.sha256 for file in manifest.files}
+    for name in (manifest.main, f"{manifest.main}.index", f"{manifest.main}/variables/variables.index"):
+        if name in hashes:
+            return hashes[name]
+    raise PlanError(f"`against` {entry}: it is of {len(hashes)} files: name the SHA-256 of one of them (`zoo show`)")
 
 
 def _hashes_of(path: Path) -> set[str]:

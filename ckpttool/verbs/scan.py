@@ -7,7 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ckpttool.catalogue.names import is_entry
 from ckpttool.core.counts import counted
+from ckpttool.formats.reading.url_files import local
 from ckpttool.formats.writing.files import refuse_existing, replacing
 from ckpttool.scanning import walk
 from ckpttool.scanning.finding import SEVERITIES, Finding, Severity, Unread
@@ -69,7 +71,7 @@ def scan(paths: Sequence[Path], least: Severity = "low") -> Findings:
     Raises:
         MissingFile: nothing is at one of the paths.
     """
-    result = walk.scan(paths)
+    result = walk.scan([local(each) if is_entry(each) else each for each in paths])
     told = SEVERITIES[: SEVERITIES.index(least) + 1]
     found = sorted((each for each in result.found if each.severity in told), key=lambda each: told.index(each.severity))
     return Findings(tuple(found), tuple(result.unread), result.scanned, result.others)

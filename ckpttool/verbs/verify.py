@@ -6,12 +6,13 @@ from pathlib import Path
 from typing import Any
 
 from ckpttool import checkpoint
+from ckpttool.catalogue.names import is_entry
 from ckpttool.checkpoint import prefix_of
 from ckpttool.core.counts import counted
 from ckpttool.core.errors import CorruptCheckpoint, FormatError, GraphError, PlanError
 from ckpttool.core.names import listed
 from ckpttool.graph.core import Graph
-from ckpttool.lineage.against import difference
+from ckpttool.lineage.against import difference, hash_of_entry
 from ckpttool.model.resolve import graph_beside, open_either
 from ckpttool.surgery import verify as checkpoints
 
@@ -88,7 +89,7 @@ def verdict(
         path: A checkpoint or a graph.
         same: A pattern, and another checkpoint: its tensors must have the same bytes in this one.
         tags: Which graph of a SavedModel that has several.
-        against: A SHA-256, or the file of a lineage, that tells which file it is to be.
+        against: A SHA-256, the file of a lineage, or `zoo:NAME`, that tells which file it is to be.
 
     Raises:
         MissingFile: there is nothing to check.
@@ -116,6 +117,15 @@ def verdict(
     return Verdict(
         path, report.format, report.tensors, report.nbytes, ops, damaged, compared, left_out, report.checksums, against
     )
+
+
+def told_by(against: str) -> str:
+    """Return what a file is to be held against without the catalogue at hand: of `zoo:NAME` the hash of the entry.
+
+    Raises:
+        UnknownName: there is no such entry.
+    """
+    return hash_of_entry(against) if is_entry(against) else against
 
 
 def _of_graph(path: Path, graph: Graph, compares: bool, against: str | None) -> Verdict:

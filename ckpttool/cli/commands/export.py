@@ -4,8 +4,8 @@ from pathlib import Path
 
 import click
 
-from ckpttool.cli.options.general import PATH, json_option, lenient_option, plan_option
-from ckpttool.cli.options.reading import model_argument, rules_option, weights_file_option
+from ckpttool.cli.options.general import json_option, lenient_option, plan_option
+from ckpttool.cli.options.reading import ENTRY_OR_PATH, model_argument, rules_option, weights_file_option
 from ckpttool.cli.options.writing import output_options
 from ckpttool.cli.show.plans import execute
 from ckpttool.verbs.export_weights import plan_export
@@ -24,7 +24,9 @@ def _needed(context: click.Context, option: click.Parameter, value: Path | None)
 @model_argument
 @weights_file_option
 @rules_option
-@click.option("--like", metavar="FILE", type=PATH, callback=_needed, help="A file of the network as OUT shall be.")
+@click.option(
+    "--like", metavar="FILE", type=ENTRY_OR_PATH, callback=_needed, help="A file of the network as OUT shall be."
+)
 @click.option("--scope", metavar="PREFIX", default="", help="The graph has everything below this prefix.")
 @lenient_option
 @click.option("--cast", is_flag=True, help="Let numbers change their dtype to that of FILE.")

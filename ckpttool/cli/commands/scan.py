@@ -5,7 +5,8 @@ from pathlib import Path
 import click
 
 from ckpttool.cli.confined_reading import reading_confined_always
-from ckpttool.cli.options.general import PATH, WRITTEN, json_option
+from ckpttool.cli.options.general import WRITTEN, json_option
+from ckpttool.cli.options.reading import ENTRY_OR_PATH
 from ckpttool.cli.options.writing import overwrite_option
 from ckpttool.cli.show.tables import print_report, say
 from ckpttool.scanning.finding import SEVERITIES, Severity
@@ -16,7 +17,7 @@ COLUMNS = ("severity", "file", "where", "what", "reason", "helps")
 
 
 @click.command()
-@click.argument("paths", metavar="PATH...", nargs=-1, required=True, type=PATH)
+@click.argument("paths", metavar="PATH...", nargs=-1, required=True, type=ENTRY_OR_PATH)
 @click.option("--severity", type=click.Choice(SEVERITIES), default="low", help="Tell only what is at least as bad.")
 @click.option("--sarif", metavar="FILE", type=WRITTEN, help="Also write what was found as SARIF 2.1.0.")
 @overwrite_option

@@ -8,7 +8,7 @@ from ckpttool.cli.confined_reading import reading_confined
 from ckpttool.cli.options.general import json_option
 from ckpttool.cli.options.reading import SOURCE, checkpoint_argument, tags_option
 from ckpttool.cli.show.tables import exit_unless, print_report, say
-from ckpttool.verbs.verify import verdict
+from ckpttool.verbs.verify import told_by, verdict
 
 
 @click.command()
@@ -21,7 +21,8 @@ from ckpttool.verbs.verify import verdict
 )
 @click.option(
     "--against",
-    metavar="LINEAGE|SHA256",
+    metavar="LINEAGE|SHA256|zoo:N",
+    callback=lambda _context, _option, value: value and told_by(value),
     help="Also check that CKPT is the file that a hash tells of (as sha256sum or `log` shows it), or a lineage.",
 )
 @tags_option

@@ -26,11 +26,23 @@ class Source(NotedPath):
 SOURCE = Source(path_type=Path)
 """A checkpoint or a graph that is read: a path or a URL."""
 
+
+class EntryOrPath(click.Path):
+    """A path to read from, of `zoo:NAME` the entry's; URLs are left to the command."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Return a path."""
+        return local(value) if is_entry(value) else super().convert(value, param, ctx)
+
+
+ENTRY_OR_PATH = EntryOrPath(path_type=Path)
+"""Files of a model that are read as they are: `scan`, `--like`."""
+
 _FILE = "ckpttool.weights"
 
 
 def _keep_file(context: click.Context, _option: click.Parameter, file: str | None) -> None:
-    context.meta[_FILE] = file
+    context.meta[_FILE] = str(local(file)) if file and is_entry(file) else file
 
 
 def _with_file(context: click.Context, option: click.Parameter, path: Path | None) -> Path | None:

@@ -7,7 +7,8 @@ from typing import Any
 
 import click
 
-from ckpttool.cli.options.general import PATH, WRITTEN, Decorator, Written, as_value, together, verbose_option
+from ckpttool.cli.options.general import WRITTEN, Decorator, Written, as_value, together, verbose_option
+from ckpttool.cli.options.reading import ENTRY_OR_PATH
 from ckpttool.core.errors import FormatError
 from ckpttool.formats import registry
 from ckpttool.graph.roles.places import parted
@@ -120,7 +121,9 @@ def shard_size_option(required: bool = False) -> Decorator:
 format_options = together(
     click.option("--to", metavar="FORMAT", help="The format to write, where OUT's suffix does not say it."),
     shard_size_option(),
-    click.option("--like", metavar="FILE", type=PATH, help="The file whose structure OUT gets (Keras's formats)."),
+    click.option(
+        "--like", metavar="FILE", type=ENTRY_OR_PATH, help="The file whose structure OUT gets (Keras's formats)."
+    ),
 )
 """`--to`, `--shard-size` and `--like`: for commands whose output may be in any format."""
 
