@@ -31,6 +31,7 @@ FLOORS = {
     "model": 5,
     "training": 6,
     "searching": 7,
+    "reporting": 7,
     "zoo": 7,
     "verbs": 8,
     "cli": 9,

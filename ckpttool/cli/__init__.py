@@ -30,6 +30,7 @@ COMMANDS = {
     "stats": ("Look", "stats:stats"),
     "latest": ("Look", "latest:latest"),
     "log": ("Look", "log:log"),
+    "report": ("Look", "report:report"),
     "formats": ("Look", "formats:list_formats"),
     "rules": ("Look", "rules:rules"),
     "edit": ("Change", "edit:edit"),

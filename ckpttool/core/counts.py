@@ -8,3 +8,18 @@ def counted(count: int, noun: str, plural: str = "") -> str:
     ('1 tensor', '0 tensors', '2 classes', '1 row is')
     """
     return f"{count} {noun if count == 1 else plural or f'{noun}s'}"
+
+
+def short_count(count: int) -> str:
+    """Return a count in three digits.
+
+    >>> short_count(999), short_count(25_450), short_count(109_482_240), short_count(999_999)
+    ('999', '25.4K', '109M', '1M')
+    """
+    number, unit = float(count), 0
+    while unit < len(_UNITS) - 1 and float(f"{number:.3g}") >= 1000:
+        number, unit = number / 1000, unit + 1
+    return f"{float(f'{number:.3g}'):g}{_UNITS[unit]}"
+
+
+_UNITS = ("", "K", "M", "B", "T")

@@ -3,7 +3,7 @@
 import logging
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -160,6 +160,7 @@ class RunReport:
 
     `fingerprint` has one for the rows of each split; options that were not given are left out. `held_out` is the rule
     that validation rows were chosen by, None where the data had their own; `preprocess` is what was done to rows.
+    `history` has the epochs, `trained` says of each weight of the plan whether it was.
     """
 
     path: Path
@@ -169,6 +170,8 @@ class RunReport:
     options: Mapping[str, Any]
     held_out: HeldOut | None
     preprocess: str | None = None
+    history: tuple[Epoch, ...] = ()
+    trained: Mapping[str, bool] = field(default_factory=dict)
 
     @classmethod
     def parse(cls, content: bytes, path: Path) -> "RunReport":
@@ -185,7 +188,8 @@ class RunReport:
             given = {name: value for name, value in options.items() if value is not None}
             held_out = HeldOut.from_json(data["held_out"]) if data["held_out"] else None
             fingerprint, preprocess = dict(data["fingerprint"]), data.get("preprocess")
-            return cls(path, str(model), str(data["path"]), fingerprint, given, held_out, preprocess)
+            what = (fingerprint, given, held_out, preprocess, _epochs(report.get("history")))
+            return cls(path, str(model), str(data["path"]), *what, _trained(report.get("plan")))
         except FormatError as error:
             raise FormatError(f"{path}: no run report: {error}") from error
         except (ValueError, RecursionError) as error:
@@ -231,6 +235,21 @@ class RunReport:
         if None not in (now, self.preprocess) and now != self.preprocess:
             notes.append(f"{self.path} is of rows with the preprocessing {self.preprocess}, this run has {now}")
         return notes
+
+
+def _epochs(history: Any) -> tuple[Epoch, ...]:
+    """Return the epochs of a report; none where it has others, as of several stages, or what is no number."""
+    names = [each.name for each in fields(Epoch)]
+    rows = [each for each in history if isinstance(each, Mapping)] if isinstance(history, list) else []
+    known = [{name: each[name] for name in names if isinstance(each.get(name), int | float)} for each in rows]
+    whole = all(each.keys() >= {"epoch", "loss", "valid_loss", "seconds"} for each in known)
+    return tuple(Epoch(**{"valid_accuracy": None, **each}) for each in known) if whole else ()
+
+
+def _trained(plan: Any) -> dict[str, bool]:
+    """Return which weights of a plan were trained."""
+    rows = [each for each in plan if isinstance(each, Mapping)] if isinstance(plan, list) else []
+    return {str(each.get("target")): each["train"] for each in rows if isinstance(each.get("train"), bool)}
 
 
 def rule_before(valid: int | None) -> str:

@@ -13,6 +13,7 @@ from ckpttool.runtime.streaming import Means, Score
 from ckpttool.training.bound import Bound
 from ckpttool.training.callbacks.callback import CallbackList, Callbacks, accepts_watch
 from ckpttool.training.evaluation_rows import Which
+from ckpttool.training.mistakes import Mistake, mistakes_of
 from ckpttool.training.tallies import Tally, tally_of
 
 
@@ -25,6 +26,7 @@ class Evaluation(Score):
 
     tally: Tally
     names: tuple[str, ...] = ()
+    worst: tuple[Mistake, ...] = ()
 
     def as_json(self) -> dict[str, Any]:
         """Return the figures by name."""
@@ -54,6 +56,7 @@ def evaluate(
     classes: Classes = None,
     objective: Objective | None = None,
     preprocess: str | None = None,
+    worst: int = 0,
 ) -> Evaluation:
     """Return loss and accuracy over the test rows, else the validation rows, else all.
 
@@ -75,6 +78,8 @@ def evaluate(
         classes: Names of the model's classes, or the file that has them; those that it has if not given.
         objective: A loss for the outputs of a graph that has none, or another one than it has.
         preprocess: What is done to rows first (`scale(1/127.5, -1)`), if not what the model keeps.
+        worst: How many of the rows that were taken for another class are kept, those first of which the model is
+            surest.
 
     Raises:
         GraphError: the graph has no loss, labels or inputs that are known.
@@ -88,6 +93,7 @@ def evaluate(
     arrays = bound.feeds(rows)
     labels = arrays.get(str(known.labels))
     tally = tally_of(bound, shape, None if labels is None else labels.shape[1:])
+    mistakes = mistakes_of(tally, worst)
     wanted = [*means_of, *([known.logits] if known.logits and labels is not None else [])]
     callback = CallbackList(callbacks)
     callback.on_notes(bound.in_inference(wanted, arrays).notes)
@@ -96,9 +102,11 @@ def evaluate(
     for part, values in stream.over(arrays, rows.rows):
         means.add(part, values)
         if labels is not None:
-            tally.add(values[-1], labels[part])
+            for each in filter(None, (tally, mistakes)):
+                each.add(values[-1], labels[part])
     callback.on_notes([*bound.notes, *(spare_outputs(bound.class_names, shape[-1]) if shape else [])])
     callback.on_data([rows])
     loss, *accuracy = means.read()
     names = named_outputs(bound.class_names, shape[-1] if shape else 0)
-    return Evaluation(rows.rows, loss, accuracy[0] if accuracy else tally.accuracy, tally, names)
+    kept = mistakes.read(rows, names) if mistakes else ()
+    return Evaluation(rows.rows, loss, accuracy[0] if accuracy else tally.accuracy, tally, names, kept)

@@ -100,11 +100,16 @@ def draw_filters(
         UnknownName: nothing has that name.
         PlanError: the layer has no kernel, or one that is no picture.
     """
+    kernel, filters = filters_of(path, name, most, image_shape)
+    _draw(picture, said(kernel, filters), filters)
+    return Drawn(picture.path, kernel, filters)
+
+
+def filters_of(path: Path, name: str, most: int = 100, image_shape: Sequence[int] | None = None) -> tuple[str, Filters]:
+    """Return the name of a layer's kernel, and its pictures; the arguments and what is raised are `draw_filters`'s."""
     source = _Source.open(path)
     tensor = source.kernel(name)
-    filters = source.filters(tensor, most, image_shape)
-    _draw(picture, said(tensor.spec.name, filters), filters)
-    return Drawn(picture.path, tensor.spec.name, filters)
+    return tensor.spec.name, source.filters(tensor, most, image_shape)
 
 
 @dataclass(frozen=True)

@@ -33,7 +33,7 @@ def statistics(
     pattern: str | None = None,
     slots: bool = False,
     say: Talk = lambda _text: None,
-    with_histograms: bool = False,
+    with_histograms: bool | int = False,
 ) -> Statistics:
     """Read a checkpoint's tensors of numbers and sum each up.
 
@@ -42,7 +42,7 @@ def statistics(
         pattern: Which weights; None takes everything.
         slots: Let the pattern take the optimizer's tensors and step counters too.
         say: Takes a sentence for the user.
-        with_histograms: Count values by bins too, which reads each tensor twice.
+        with_histograms: Count values by bins too, so many where it is a number, which reads each tensor twice.
 
     Raises:
         UnknownName: the pattern takes nothing.
@@ -56,7 +56,7 @@ def statistics(
             summary = summarize(tensors[name])
             row: dict[str, Any] = {"name": name, "kind": kind[name], **summary.row()}
             if with_histograms:
-                bins = histogram(tensors[name], summary, SMALL)
+                bins = histogram(tensors[name], summary, SMALL if with_histograms is True else with_histograms)
                 row |= {"histogram": bins.sparkline(), **bins.row()}
             rows.append(row)
             weights += [summary] if kind[name] == "weight" else []

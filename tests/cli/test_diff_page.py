@@ -30,7 +30,7 @@ def tuned(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_frozen_layers_are_shown_unchanged_below_those_that_moved(tuned: Path, opened: Opened) -> None:
     page = opened(tuned)
     assert page.title() == "my_model_final.ckpt against tuned.ckpt"
-    rows = page.eval_on_selector("#layers", TABLE)
+    rows = page.eval_on_selector("#moved-layers", TABLE)
     moved, still = rows[:-2], rows[-2:]
     assert [[rank, name, said, changed] for rank, name, _, said, changed in still] == [
         ["", "hidden1", "unchanged", "0 of 2"],
@@ -46,8 +46,10 @@ def test_frozen_layers_are_shown_unchanged_below_those_that_moved(tuned: Path, o
 
 def test_bars_are_as_long_as_layers_moved_far(tuned: Path, opened: Opened) -> None:
     page = opened(tuned)
-    widths = page.eval_on_selector_all("#layers .bar i i", "bars => bars.map(b => b.getBoundingClientRect().width)")
-    whole = page.locator("#layers .bar > i").first.bounding_box()["width"]
+    widths = page.eval_on_selector_all(
+        "#moved-layers .track i i", "bars => bars.map(b => b.getBoundingClientRect().width)"
+    )
+    whole = page.locator("#moved-layers .track > i").first.bounding_box()["width"]
     assert len(widths) == 4
     assert widths == sorted(widths, reverse=True)
     assert widths[0] == pytest.approx(whole, abs=1)

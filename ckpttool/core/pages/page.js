@@ -22,8 +22,10 @@ for (const field of document.querySelectorAll("input[type=search][data-rows]"))
     for (const row of document.querySelectorAll("#" + CSS.escape(field.dataset.rows) + " tbody tr"))
       row.hidden = !row.cells[0].textContent.includes(field.value);
   });
-for (const button of document.querySelectorAll("button[data-copy]"))
+for (const button of document.querySelectorAll("button[data-copy]")) {
+  button.title = button.dataset.copy;
   button.addEventListener("click", async () => {
     try { await navigator.clipboard.writeText(button.dataset.copy); button.textContent = "copied"; }
     catch { button.replaceWith(Object.assign(document.createElement("code"), { textContent: button.dataset.copy })); }
   });
+}

@@ -41,7 +41,7 @@ def histogram(edges: Sequence[float], counts: Sequence[int], label: str) -> str:
 
 
 def curves(series: Mapping[str, Values], across: str, upright: str, marked: int | None = None) -> str:
-    """Return curves over 1, 2, 3 ..., with a legend; what is not finite leaves a gap.
+    """Return curves over 1, 2, 3 ..., with a legend of several; what is not finite leaves a gap.
 
     Args:
         series: The values of each curve by its name.
@@ -55,9 +55,8 @@ def curves(series: Mapping[str, Values], across: str, upright: str, marked: int 
     drawn = "".join(
         line for colour, each in zip(COLOURS, series.values(), strict=False) for line in axes.lines(each, colour)
     )
-    legend = "".join(
-        f'<li class="{colour}">{as_html(name)}</li>' for colour, name in zip(COLOURS, series, strict=False)
-    )
+    names = zip(COLOURS, series if len(series) > 1 else (), strict=False)
+    legend = "".join(f'<li class="{colour}">{as_html(name)}</li>' for colour, name in names)
     return (
         f'<figure class="curves"><figcaption>{as_html(upright)}<ul>{legend}</ul></figcaption>'
         f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{as_html(upright)} by {as_html(across)}">'
@@ -122,10 +121,10 @@ def heat_cell(count: int, of: int) -> str:
     """Return a cell of a table of counts, the warmer the larger its share `of` a whole is.
 
     >>> heat_cell(3, 4)
-    '<td class="heat"><i style="opacity:0.75"></i><span>3</span></td>'
+    '<td class="heat hot"><i style="opacity:0.75"></i><span>3</span></td>'
     """
     warmth = f'<i style="opacity:{count / of:.2g}"></i><span>{count}</span>' if count and of else ""
-    return f'<td class="heat">{warmth}</td>'
+    return f'<td class="heat{" hot" if count > of / 2 else ""}">{warmth}</td>'
 
 
 def _is_there(value: float | None) -> bool:

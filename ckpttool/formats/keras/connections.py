@@ -145,3 +145,19 @@ def is_reference(value: Any) -> bool:
     """Return whether a value is [layer, call, tensor], or that and options, as Keras 2 writes a tensor."""
     kinds = (str, int, int)
     return isinstance(value, list) and len(value) in (3, 4) and all(map(isinstance, value, kinds))
+
+
+def layers_before(config: Config) -> dict[str, tuple[str, ...]]:
+    """Return for each layer of a model's config those that it is called on, or that stands before it in a Sequential.
+
+    The config has passed `require_layers`.
+
+    >>> layers_before({"class_name": "Sequential", "config": {"layers": [{"config": {"name": n}} for n in "ab"]}})
+    {'a': (), 'b': ('a',)}
+    """
+    layers = config["config"]["layers"]
+    names = [layer["config"]["name"] for layer in layers]
+    if config["class_name"] == "Sequential":
+        return {name: tuple(names[max(0, place - 1) : place]) for place, name in enumerate(names)}
+    called = (dict.fromkeys(name for name, _ in references(layer["inbound_nodes"])) for layer in layers)
+    return dict(zip(names, map(tuple, called), strict=True))

@@ -8,7 +8,7 @@ from typing import Any
 from ckpttool.checkpoint import Checkpoint
 from ckpttool.core.counts import counted
 from ckpttool.core.pages import page as pages
-from ckpttool.core.pages.elements import badge, cell, figure_cell, name_cell, row, table
+from ckpttool.core.pages.elements import badge, cell, figure_cell, name_cell, plain_table, row, table
 from ckpttool.core.shown_text import as_html
 from ckpttool.core.tensors import human_size
 from ckpttool.surgery.diff import Diff, LayerChange
@@ -37,7 +37,7 @@ def page(a: Checkpoint, b: Checkpoint, diff: Diff) -> str:
         summary=as_html(f"Tensors: {summary(diff)}."),
         files=_file("A", a) + _file("B", b),
         counts="".join(_counts(diff)),
-        layers="\n".join(_layers(diff.layers)),
+        layers=layer_table(diff.layers),
         weights=_table("weights", weights),
         others=folded if others else "",
     )
@@ -75,6 +75,12 @@ def _counts(diff: Diff) -> Iterator[str]:
             yield f'<li class="bad">{TROUBLES[trouble]}: {count}</li>'
 
 
+def layer_table(layers: tuple[LayerChange, ...]) -> str:
+    """Return a table of layers, those first that moved most, each with a bar as long as it moved far."""
+    heads = ("#", "layer", "relative change", "", "weights changed")
+    return plain_table(heads, _layers(layers), ("#", "", "weights changed"), "moved-layers")
+
+
 def _layers(layers: tuple[LayerChange, ...]) -> Iterator[str]:
     """Yield a row to a layer: a bar as long as it moved far, against the one that moved farthest."""
     farthest = max((layer.relative_l2 or 0.0 for layer in layers if layer.relative_l2 != inf), default=0.0)
@@ -85,7 +91,7 @@ def _layers(layers: tuple[LayerChange, ...]) -> Iterator[str]:
             part = min(1.0, distance / farthest) if farthest else 1.0
             rank, bar = str(number), f'<i><i style="width: {100 * part:.2f}%"></i></i>'
             figure = "was all zeros" if isinf(distance) else f"{100 * distance:.3g} %"
-        bars = f'<td class="bar{" still" * still}">{bar}</td><td class="number">{figure}</td>'
+        bars = f'<td class="track{" still" * still}">{bar}</td><td class="number">{figure}</td>'
         counts = cell(f"{layer.changed} of {layer.tensors}", "number")
         yield row(cell(rank, "number"), name_cell(layer.name), bars, counts, kind="still" * still)
 

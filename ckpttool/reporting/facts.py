@@ -1,0 +1,67 @@
+"""What a report shows, as its verb has found it."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ckpttool.surgery.diff import Diff
+from ckpttool.surgery.filters import Filters
+from ckpttool.training.diagnosis import Diagnosis
+from ckpttool.training.mistakes import Mistake
+from ckpttool.training.run import Epoch
+
+Row = Mapping[str, Any]
+Commands = Callable[[str, str], Sequence[tuple[str, str]]]
+"""What gives labels and command lines for a scope, by its name and the pattern that takes it."""
+
+
+@dataclass(frozen=True)
+class Judged:
+    """What a model makes of rows: the figures of `evaluate`, the worst examples, and the diagnosis of its layers."""
+
+    data: str
+    figures: Row
+    worst: Sequence[Mistake] = ()
+    diagnoses: Sequence[Diagnosis] = ()
+    no_diagnosis: str = ""
+
+
+@dataclass(frozen=True)
+class Facts:
+    """A model or a checkpoint, and what is known of it.
+
+    Args:
+        path: As it was given.
+        about: What it is, in pairs of words.
+        layers: As `layers` has them, in data-flow order where that is known.
+        tensors: A row of every tensor by its name: shape, dtype, bytes, kind, the figures and the histogram of `stats`.
+        trained: Whether each weight is trained, where something says so.
+        links: What leads to each layer, where something says so.
+        lineage: As `log` has it.
+        history: The epochs of the run that made it.
+        filters: The kernel that is drawn, and its pictures.
+        against: What it is compared with, and how it differs.
+        judged: What it makes of rows.
+        notes: What could not be found out, and why.
+        commands: What a user may want to run of a layer.
+    """
+
+    path: Path
+    about: Sequence[tuple[str, str]]
+    layers: Sequence[Row]
+    tensors: Mapping[str, Row]
+    trained: Mapping[str, bool] = field(default_factory=dict)
+    links: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    lineage: Row = field(default_factory=dict)
+    history: Sequence[Epoch] = ()
+    filters: tuple[str, Filters] | None = None
+    against: tuple[Path, Diff] | None = None
+    judged: Judged | None = None
+    notes: Sequence[str] = ()
+    commands: Commands = lambda _name, _pattern: ()
+
+    @property
+    def parameters(self) -> int:
+        """How many numbers its weights have."""
+        return sum(layer["parameters"] for layer in self.layers)

@@ -1,0 +1,121 @@
+"""A report as a page for a browser: one file that needs nothing else, and no network."""
+
+from collections.abc import Sequence
+
+from ckpttool.core.counts import counted
+from ckpttool.core.pages import page as pages
+from ckpttool.core.pages.elements import cell, figure_cell, name_cell, row, table
+from ckpttool.core.pages.pictures import picture
+from ckpttool.core.pages.plots import curves
+from ckpttool.core.shown_text import as_html
+from ckpttool.reporting.drawings import flow, lineage
+from ckpttool.reporting.facts import Facts, Row
+from ckpttool.reporting.judged import judged_section
+from ckpttool.reporting.scopes import Tree
+from ckpttool.surgery.differing.differences import summary
+from ckpttool.surgery.differing.page import layer_table
+from ckpttool.surgery.filters import Filters, columns_of, mosaic, shades
+from ckpttool.training.run import best_of
+
+SHEET = 480
+"""Pixels that pictures of filters are wide, at least about so many."""
+OTHERS = ("name", "shape", "dtype", "kind", "mean", "std")
+
+
+def page(facts: Facts) -> str:
+    """Return the page."""
+    layers = Tree(facts)
+    sections = {
+        "lineage": ("How it came to be", lineage(facts) or "<p class=soft>Nothing is known of how it was made.</p>"),
+        "run": ("The run that made it", _run(facts)),
+        "rows": ("What it makes of rows", judged_section(facts.judged) if facts.judged else ""),
+        "moved": (f"What moved against {facts.against[0].name}" if facts.against else "", _moved(facts)),
+        "flow": ("How data flows", flow(facts, layers.keys)),
+        "layers": (counted(len(facts.layers), "layer").capitalize(), _layers(facts, layers)),
+        "filters": ("Filters of the first layer", _filters(*facts.filters) if facts.filters else ""),
+        "others": ("Other tensors", _others(facts)),
+    }
+    shown = {key: (title, html) for key, (title, html) in sections.items() if html}
+    return pages.page(
+        "ckpttool.reporting",
+        facts.path.name,
+        about="".join(f"<dt>{as_html(key)}</dt><dd>{as_html(text)}</dd>" for key, text in facts.about),
+        notes="".join(f"<p class=soft>{as_html(note)}</p>" for note in facts.notes),
+        contents="".join(f'<a href="#{key}">{as_html(title)}</a>' for key, (title, _) in shown.items()),
+        sections="\n".join(_section(key, title, html) for key, (title, html) in shown.items()),
+    )
+
+
+def _section(key: str, title: str, html: str) -> str:
+    return f'<section id="{key}"><h2>{as_html(title)}</h2>{html}</section>'
+
+
+def _layers(facts: Facts, layers: Tree) -> str:
+    if not facts.layers:
+        return "<p class=soft>It has no weights.</p>"
+    return (
+        '<p class=buttons><input type="search" id="find" placeholder="find a layer" aria-label="find a layer">'
+        '<button type="button" data-fold="open">open all</button> '
+        f'<button type="button" data-fold="">close all</button></p><div id="tree">{layers.html()}</div>'
+    )
+
+
+def _run(facts: Facts) -> str:
+    """Return the curves of the run."""
+    epochs = facts.history
+    if not epochs:
+        return ""
+    best = best_of(epochs)
+    accuracy = "" if best.valid_accuracy is None else f", accuracy {best.valid_accuracy:.4f}"
+    losses = {"training": [each.loss for each in epochs], "validation": [each.valid_loss for each in epochs]}
+    drawn = [curves(losses, "epoch", "loss", best.epoch)]
+    figures = {"validation accuracy": "valid_accuracy", "learning rate": "learning_rate"}
+    for title, name in figures.items():
+        drawn.append(curves({title: [getattr(each, name) for each in epochs]}, "epoch", title, best.epoch))
+    said = f"{counted(len(epochs), 'epoch')}; best epoch {best.epoch}: validation loss {best.valid_loss:.4f}{accuracy}."
+    return f"<p class=soft>{as_html(said)}</p><div class=plots>{''.join(drawn)}</div>"
+
+
+def _moved(facts: Facts) -> str:
+    """Return what moved against an older model."""
+    if not facts.against:
+        return ""
+    diff = facts.against[1]
+    still = [layer for layer in diff.layers if layer.difference == "unchanged"]
+    other = tuple(layer for layer in diff.layers if layer not in still)
+    said = f"Tensors: {summary(diff)}. {counted(len(still), 'layer is', 'layers are')} unchanged."
+    return f"<p class=soft>{as_html(said)}</p>{layer_table(other) if other else ''}"
+
+
+def _filters(name: str, filters: Filters) -> str:
+    """Return the pictures of a kernel, one for each unit."""
+    tiles = filters.tiles
+    _, high, wide, _ = tiles.shape
+    columns = columns_of(len(tiles), high, wide)
+    sheet = mosaic(shades(tiles), columns, 1)
+    scale = max(1, round(SHEET / sheet.shape[1]))
+    left_out = f" of {filters.units}" if filters.left_out else ""
+    how = f", {filters.how}" if filters.how else ""
+    said = f"{name}: {len(tiles)}{left_out} {filters.what}, {high} x {wide}{how}; grey is 0, each has its own scale"
+    return f"<p class=soft>{as_html(said)}</p>{picture(sheet, said, scale)}"
+
+
+def _others(facts: Facts) -> str:
+    """Return a table of the tensors that are in no layer: slots, step counters, texts."""
+    inside = {name for layer in facts.layers for name in layer["variables"]}
+    others = [each for name, each in facts.tensors.items() if name not in inside]
+    if not others:
+        return ""
+    rows = table("other-tensors", OTHERS, map(_other, others), OTHERS[4:])
+    return f"<details><summary>{counted(len(others), 'tensor')}: {_kinds(others)}</summary>{rows}</details>"
+
+
+def _kinds(others: Sequence[Row]) -> str:
+    names = {"slot": "optimizer slots", "step": "step counters"}
+    kinds = {names.get(each["kind"], str(each["kind"])): None for each in others}
+    return as_html(", ".join(kinds))
+
+
+def _other(each: Row) -> str:
+    words = (cell(each[key]) for key in OTHERS[1:4])
+    return row(name_cell(each["name"]), *words, *(figure_cell(each.get(key)) for key in OTHERS[4:]))

@@ -1,0 +1,230 @@
+"""Report: what is known of a model, gathered for a page: what it is, how it came to be, what its layers hold and do."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from math import prod
+from pathlib import Path
+from typing import Any
+
+from ckpttool.checkpoint import Checkpoint
+from ckpttool.core.errors import CkptError, FormatError, MissingFile, PlanError
+from ckpttool.core.names import layer_of
+from ckpttool.core.tensors import human_size
+from ckpttool.formats.keras.connections import layers_before
+from ckpttool.formats.keras.network import Network, is_whole_model, read_network
+from ckpttool.formats.writing.files import refuse_existing, replacing
+from ckpttool.graph.contents.layer_links import layer_links
+from ckpttool.graph.contents.stored import stored_tensors
+from ckpttool.graph.core import Graph
+from ckpttool.model.as_run import as_run
+from ckpttool.model.model import Model
+from ckpttool.model.resolve import Talk, graph_beside, open_either
+from ckpttool.reporting.facts import Commands, Facts, Judged, Row
+from ckpttool.surgery.filters import Filters
+from ckpttool.training.callbacks.callback import Callbacks
+from ckpttool.training.run import RunReport
+from ckpttool.verbs.diagnose import diagnose
+from ckpttool.verbs.diff import compare
+from ckpttool.verbs.evaluate import evaluate
+from ckpttool.verbs.layers import rows_and_facts
+from ckpttool.verbs.log import History
+from ckpttool.verbs.show_filters import filters_of
+from ckpttool.verbs.stats import statistics
+from ckpttool.verbs.vars import variable_rows
+from ckpttool.zoo.describe import described
+
+KINDS = {
+    "ckpt": "a model of TensorFlow 1",
+    "saved-model": "a SavedModel",
+    "keras": "a model of Keras",
+    "weights": "weights, without a graph",
+}
+"""Families of models in words."""
+LARGEST_KERNEL = 1 << 22
+"""Numbers of a kernel that is drawn, at most: it is read as a whole."""
+BINS = 32
+"""Bins of a histogram."""
+MOST_FILTERS, TRIED = 64, 40
+"""Pictures of filters, and layers that are asked for some, from the first one on."""
+WORST = 24
+"""Examples that are shown."""
+DIAGNOSED = 500
+"""Rows that activations are looked at of."""
+
+
+def report(
+    path: Path,
+    against: Path | None = None,
+    judged: Judged | None = None,
+    say: Talk = lambda _text: None,
+    commands: Commands = lambda _name, _pattern: (),
+) -> Facts:
+    """Return what is known of a model or a checkpoint without running it; tensors are read a piece at a time.
+
+    Args:
+        path: The model or checkpoint.
+        against: An older one, to see what has moved since.
+        judged: What it makes of rows, if that was computed.
+        say: Takes a sentence for the user.
+        commands: What gives command lines for a scope, by its name and the pattern that takes it.
+
+    Raises:
+        MissingFile: nothing is there.
+        FormatError: it is neither.
+        CorruptCheckpoint: a tensor's checksum does not match.
+    """
+    held = open_either(path)
+    layers, kept = rows_and_facts(path)
+    tensors = {row["name"]: row for row in variable_rows(path, None, False, False, say)}
+    if not isinstance(held, Graph):
+        read = statistics(path, say=say, with_histograms=BINS).tensors
+        tensors |= {row["name"]: {**tensors[row["name"]], **row} for row in read}
+    notes: list[str] = []
+    trained, links = _of_graph(path, held, notes)
+    run = RunReport.beside(path)
+    return Facts(
+        path,
+        [*_about(path, held, tensors, layers), *_pairs(kept)],
+        layers,
+        tensors,
+        {**trained, **(run.trained if run else {})},
+        links,
+        _lineage(path, held),
+        run.history if run else (),
+        None if isinstance(held, Graph) else _first_filters(path, layers, tensors),
+        (against, compare(against, path, None, False, say).diff) if against else None,
+        judged,
+        notes,
+        commands,
+    )
+
+
+def judge(model: Model, data: str | Path, callbacks: Callbacks = (), **reading: Any) -> Judged:
+    """Return what a model makes of rows: what `evaluate` says, the examples that it is surest of and wrong, its layers.
+
+    Args:
+        model: The model, which is not changed.
+        data: A path, or one of the other sources of rows, with labels.
+        callbacks: One callback or several; they are passed the rows and what was done to them.
+        reading: What else `evaluate` takes.
+
+    Raises:
+        GraphError: the graph has no loss, labels or inputs that are known.
+        DataError: the rows do not fit the graph.
+    """
+    found = evaluate(model, data, callbacks=callbacks, worst=WORST, **reading)
+    reading.pop("split", None)
+    try:
+        layers, why = diagnose(model, data, DIAGNOSED, **reading), ""
+    except CkptError as error:
+        layers, why = [], f"Activations are not known: {error}"
+    return Judged(str(data), found.as_json(), found.worst, layers, why)
+
+
+def check_output(path: Path, overwrite: bool) -> None:
+    """Check that a page may be written.
+
+    Raises:
+        ExistingOutput: it is there already.
+    """
+    refuse_existing([path], overwrite)
+
+
+def write_page(facts: Facts, path: Path) -> None:
+    """Write a report as a page for a browser, whole or not at all."""
+    from ckpttool.reporting.page import page
+
+    with replacing(path) as file:
+        file.write(page(facts).encode("utf-8", "backslashreplace"))
+
+
+def _about(
+    path: Path, held: Checkpoint | Graph, tensors: Mapping[str, Row], layers: Sequence[Row]
+) -> Iterator[tuple[str, str]]:
+    """Yield what a model is, in pairs of words."""
+    found = described(path)
+    yield "path", str(path)
+    yield "kind", KINDS.get(found.family, found.family)
+    if not isinstance(held, Graph):
+        yield "format", str(held.format)
+    size = sum(row["bytes"] or 0 for row in tensors.values())
+    dtypes = dict.fromkeys(row["dtype"] for row in tensors.values())
+    yield "tensors", f"{len(tensors)}, {human_size(size)}: {', '.join(dtypes)}"
+    yield "parameters", f"{sum(layer['parameters'] for layer in layers):,}"
+    for key, rows in (("inputs", found.inputs), ("outputs", found.outputs)):
+        if rows:
+            yield key, ", ".join(f"{row.get('name')} {row.get('shape')} {row.get('dtype')}" for row in rows)
+
+
+def _pairs(kept: Sequence[str]) -> Iterator[tuple[str, str]]:
+    """Yield what a model keeps of its rows, in pairs."""
+    for fact in kept:
+        key, colon, text = fact.partition(": ")
+        if colon:
+            yield key, text
+
+
+def _of_graph(
+    path: Path, held: Checkpoint | Graph, notes: list[str]
+) -> tuple[dict[str, bool], Mapping[str, tuple[str, ...]]]:
+    """Return which weights are trained, and what leads to each layer, where the graph says it; else a note why not."""
+    try:
+        if path.is_file() and is_whole_model(path):
+            return _of_network(read_network(path), held)
+        graph = held if isinstance(held, Graph) else graph_beside(held.path)
+        if graph is None:
+            return {}, {}
+        run = as_run(graph, held if isinstance(held, Checkpoint) else Checkpoint.of({}))[0]
+        return _trained(run), layer_links(run)
+    except CkptError as error:
+        notes.append(f"how its layers are connected is not known: {error}")
+        return {}, {}
+
+
+def _trained(graph: Graph) -> dict[str, bool]:
+    """Return which weights a graph trains; of a layer that it trains averages, which move along, are not among them."""
+    weights = {name: each for name, each in stored_tensors(graph).items() if each.kind == "weight"}
+    layers = {layer_of(name) for name, each in weights.items() if each.trainable}
+    return {name: each.trainable for name, each in weights.items() if each.trainable or layer_of(name) not in layers}
+
+
+def _of_network(network: Network, held: Checkpoint | Graph) -> tuple[dict[str, bool], Mapping[str, tuple[str, ...]]]:
+    """Return the same of a network of Keras, whose layers may say that they are not trained."""
+    frozen = {str(name) for name in _frozen(network.architecture)}
+    names = list(held) if isinstance(held, Checkpoint) else []
+    trained = {name: not frozen.intersection(name.split("/")[:-1]) for name in names}
+    return trained, layers_before(network.architecture)
+
+
+def _frozen(config: Any) -> Iterator[Any]:
+    """Yield the names of layers that are not trained."""
+    todo = [config]
+    while todo:
+        value = todo.pop()
+        if isinstance(value, Mapping):
+            if value.get("trainable") is False:
+                yield value.get("name")
+            todo += value.values()
+        elif isinstance(value, list):
+            todo += value
+
+
+def _lineage(path: Path, held: Checkpoint | Graph) -> Mapping[str, Any]:
+    """Return how a model came to be; nothing where a graph alone says nothing of it."""
+    try:
+        return History.of(path).as_json()
+    except (FormatError, MissingFile):
+        if isinstance(held, Graph):
+            return {}
+        raise
+
+
+def _first_filters(path: Path, layers: Sequence[Row], tensors: Mapping[str, Row]) -> tuple[str, Filters] | None:
+    """Return the pictures of the first layer that can be drawn; None where none can."""
+    for layer in layers[:TRIED]:
+        if any(prod(tensors[name]["shape"]) > LARGEST_KERNEL for name in layer["variables"] if name in tensors):
+            continue
+        try:
+            return filters_of(path, layer["name"], MOST_FILTERS)
+        except PlanError:
+            continue  # it is fed no images
+    return None

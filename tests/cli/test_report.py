@@ -1,0 +1,150 @@
+"""`report`, as a browser shows it: what a model is, how it came to be, what its layers hold, what it makes of rows."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from safetensors.numpy import save_file
+
+from ckpttool import checkpoint
+from ckpttool.cli import main
+
+ROOT = Path(__file__).parents[2]
+FIXTURES = ROOT / "fixtures"
+Opened = Callable[[Path], Any]
+
+
+@pytest.fixture(scope="module")
+def tuned(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The report of the chapter's network after two epochs with frozen layers, on rows, against what it was."""
+    folder = tmp_path_factory.mktemp("report")
+    before, after, data = FIXTURES / "my_model_final.ckpt", folder / "tuned.ckpt", FIXTURES / "mnist_small.npz"
+    page = folder / "report.html"
+    run = ["finetune", before, "--data", data, "--freeze", "hidden[12]", "--epochs", "2", "-o", after]
+    for arguments in (run, ["report", after, "--data", data, "--against", before, "-o", page]):
+        result = CliRunner().invoke(main, [str(argument) for argument in arguments])
+        assert result.exit_code == 0, result.output
+    return page
+
+
+def test_all_that_is_known_is_on_it(tuned: Path, opened: Opened) -> None:
+    page = opened(tuned)
+    assert page.title() == page.locator("h1").inner_text() == "tuned.ckpt"
+    assert page.locator("nav a").all_inner_texts() == [
+        "How it came to be",
+        "The run that made it",
+        "What it makes of rows",
+        "What moved against my_model_final.ckpt",
+        "How data flows",
+        "6 layers",
+        "Filters of the first layer",
+        "Other tensors",
+    ]
+    lineage = page.locator("#lineage g text:not(.below)").all_text_contents()
+    assert lineage == ["my_model_final.ckpt.meta", "my_model_final.ckpt", "finetune", "tuned.ckpt"]
+    assert page.locator("#run svg").count() == 3
+    assert page.locator("#moved-layers tbody tr").count() == 4
+    flow = page.locator("#flow g text:not(.below)").all_text_contents()
+    assert flow == ["X", *(f"hidden{number}" for number in range(1, 6)), "outputs"]
+    assert page.locator("#flow g.still").count() == 2, "frozen"
+
+
+def test_a_layer_opens_to_its_tensors_by_keys_alone(tuned: Path, opened: Opened) -> None:
+    page = opened(tuned)
+    layer = page.locator("details.scope").first
+    assert not layer.locator(".tensor").first.is_visible()
+    layer.locator("summary").focus()
+    page.keyboard.press("Enter")
+    assert layer.locator(".tensor > div > code").all_inner_texts() == ["kernel", "bias"]
+    assert layer.locator(".tensor svg.histogram").first.is_visible()
+    assert layer.locator("summary .badge").all_inner_texts() == ["frozen", "unchanged"]
+    pattern = layer.locator("button[data-copy]").first
+    assert (pattern.inner_text(), pattern.get_attribute("data-copy")) == ("pattern", "hidden1")
+
+
+def test_a_box_of_the_drawing_leads_to_its_layer(tuned: Path, opened: Opened) -> None:
+    page = opened(tuned)
+    page.locator("#flow a").nth(2).focus()
+    page.keyboard.press("Enter")
+    page.wait_for_function("location.hash !== ''")
+    assert page.locator("details.scope[open] > summary > code").all_inner_texts() == ["hidden3"]
+    page.locator("#find").fill("hidden4/b")
+    assert page.locator("details.scope:visible > summary > code").all_inner_texts() == ["hidden4"]
+
+
+def test_what_it_makes_of_rows(tuned: Path, opened: Opened, shell: Any) -> None:
+    page = opened(tuned)
+    figures = shell.json("evaluate", tuned.parent / "tuned.ckpt", "--data", FIXTURES / "mnist_small.npz")
+    assert f"accuracy {figures['accuracy']:.4f}" in page.locator("#rows > p").first.inner_text()
+    cells = page.eval_on_selector_all(
+        "#confusion tbody tr", "rows => rows.map(r => [...r.cells].map(c => c.innerText))"
+    )
+    assert [[int(each or 0) for each in row[1:]] for row in cells] == figures["confusion"]
+    recall = page.locator("#classes td.bar:nth-child(3)").all_inner_texts()
+    assert recall == [f"{each['accuracy']:.1%}" for each in figures["classes"]]
+    assert page.locator(".worst li img").count() == 24
+    sure = [float(each.split("%")[0]) for each in page.locator(".worst li span").all_inner_texts()]
+    assert sure == sorted(sure, reverse=True)
+    assert page.locator("#activations tbody tr").count() == 6
+
+
+def test_names_are_inert(shell: Any, tmp_path: Path, opened: Opened) -> None:
+    names = ["<script>alert(1)</script>/w", "<img src=x onerror=alert(2)>/w", "</code></table><h1>/w", "a&lt;b'\"/w"]
+    for number in (1, 2):
+        values = {name: np.full((4, 4), number, np.float32) for name in names}
+        checkpoint.save(values, tmp_path / f"<b>{number}.ckpt")
+    page_path = tmp_path / "page.html"
+    shell.run("report", tmp_path / "<b>2.ckpt", "--against", tmp_path / "<b>1.ckpt", "-o", page_path)
+    page = opened(page_path)
+    assert sorted(
+        page.locator("details.scope[id] > summary > code").evaluate_all("all => all.map(c => c.title)")
+    ) == sorted(name.removesuffix("/w") for name in names)
+    assert (page.locator("script").count(), page.locator("h1").count(), page.locator("b").count()) == (2, 1, 0)
+    assert page.locator("img").count() == 0
+
+
+def test_many_tensors_make_no_large_page_and_no_large_process(tmp_path: Path) -> None:
+    draw = np.random.default_rng(0)
+    tensors = {f"bert.layer.{n // 8}.part_{n % 8}.weight": draw.normal(size=(64, 64)).astype("f") for n in range(385)}
+    save_file({**tensors, "embeddings.weight": np.ones((30522, 768), np.float32)}, tmp_path / "bert.safetensors")
+    program = r"""
+import re, sys
+from click.testing import CliRunner
+from ckpttool.cli import main
+done = CliRunner().invoke(main, ["report", "bert.safetensors", "-o", "page.html"])
+assert done.exit_code == 0, done.output
+assert "tensorflow" not in sys.modules
+print(re.search(r"VmHWM:\s+(\d+) kB", open("/proc/self/status").read())[1])
+"""
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-c", program]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path, env=environment)
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "page.html").stat().st_size < 2_000_000
+    assert int(done.stdout) < 160_000, "kB; the embeddings alone have 94 MB"
+
+
+def test_an_output_that_exists_stays(shell: Any, tmp_path: Path, model: Path) -> None:
+    page = tmp_path / "page.html"
+    page.write_text("mine")
+    assert "exists already" in shell.error("report", model, "-o", page)
+    assert page.read_text() == "mine"
+    shell.run("report", model, "-o", page, "--overwrite")
+    assert page.read_text().startswith("<!doctype html>")
+    assert "no such" in shell.error("report", tmp_path / "none.ckpt", "-o", tmp_path / "other.html")
+    assert not (tmp_path / "other.html").exists()
+
+
+def test_a_graph_alone_has_layers_without_values(shell: Any, tmp_path: Path, model: Path, opened: Opened) -> None:
+    graph = tmp_path / "alone.meta"
+    graph.write_bytes(Path(f"{model}.meta").read_bytes())
+    shell.run("report", graph, "-o", tmp_path / "page.html")
+    page = opened(tmp_path / "page.html")
+    assert page.locator("details.scope").count() == 6
+    assert page.locator("svg.histogram").count() == 0
