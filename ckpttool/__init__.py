@@ -42,6 +42,8 @@ if TYPE_CHECKING:
     from ckpttool.training.loop import Interrupt as Interrupt
     from ckpttool.training.options import Options as Options
     from ckpttool.training.options import PseudoLabels as PseudoLabels
+    from ckpttool.verbs.apply import apply as apply
+    from ckpttool.verbs.apply import plan_apply as plan_apply
     from ckpttool.verbs.cache import cache as cache
     from ckpttool.verbs.diagnose import diagnose as diagnose
     from ckpttool.verbs.evaluate import evaluate as evaluate
@@ -93,6 +95,7 @@ _PLACES = {
     "Tensor": "core.tensors",
     "TensorSpec": "core.tensors",
     "UnknownName": "core.errors",
+    "apply": "verbs.apply",
     "assign_with_placeholders": "runtime.session_import",
     "average": "surgery.average",
     "cache": "verbs.cache",
@@ -107,6 +110,7 @@ _PLACES = {
     "merge": "surgery.merge",
     "new": "verbs.new",
     "open": "checkpoint",
+    "plan_apply": "verbs.apply",
     "plan_convert": "surgery.convert",
     "plan_fold": "verbs.fold",
     "plan_export": "verbs.export_weights",

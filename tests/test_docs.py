@@ -46,8 +46,9 @@ def page_name(page: Path) -> str:
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty folder with copies of the fixtures, a cache of its own, and tables as on a terminal."""
-    for path in [*(ROOT / "fixtures").glob("my_model_final.ckpt*"), ROOT / "fixtures" / "mnist_small.npz"]:
-        shutil.copy(path, tmp_path)
+    for name in ("my_model_final.ckpt*", "mnist_small.npz", "plan.toml"):
+        for path in (ROOT / "fixtures").glob(name):
+            shutil.copy(path, tmp_path)
     monkeypatch.chdir(tmp_path)
     for name, value in (("XDG_CACHE_HOME", str(tmp_path / "cache")), ("CKPTTOOL_TABLE", "1"), ("COLUMNS", "116")):
         monkeypatch.setenv(name, value)

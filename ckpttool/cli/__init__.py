@@ -34,6 +34,7 @@ COMMANDS = {
     "formats": ("Look", "formats:list_formats"),
     "rules": ("Look", "rules:rules"),
     "edit": ("Change", "edit:edit"),
+    "apply": ("Change", "apply:apply"),
     "convert": ("Change", "convert:convert"),
     "average": ("Change", "average:average"),
     "merge": ("Change", "merge:merge"),

@@ -13,7 +13,7 @@ from ckpttool.core.names import listed
 from ckpttool.core.notes import notes_about
 from ckpttool.core.tensors import TensorSpec
 from ckpttool.core.variable_kinds import OBJECT_GRAPH
-from ckpttool.formats.format import Writing
+from ckpttool.formats.format import PLAIN, Writing
 from ckpttool.formats.tensorflow.prefix import SAVED_MODEL_GRAPHS
 from ckpttool.lineage.provenance import Command
 from ckpttool.model.checkpoint_plan import FORMATS, CheckpointPlan, format_to_write
@@ -146,9 +146,27 @@ def plan_edit(
     notes: list[str] = []
     settings = {"slots": slots, "allow_truncate": allow_truncate, "seed": seed}
     edited = apply(described(source, notes.append), steps, settings, lenient)
+    return plan_edited(source, edited, notes, to, with_graph, lenient, Writing(like=like, shard_bytes=shard_bytes))
+
+
+def plan_edited(
+    source: Checkpoint,
+    edited: Edited,
+    notes: Sequence[str],
+    to: str,
+    with_graph: bool,
+    lenient: bool = False,
+    how: Writing = PLAIN,
+) -> EditPlan:
+    """Plan to write what edits made of a checkpoint, and the graph beside it as it goes with that.
+
+    Raises:
+        PlanError: nothing would be left, or the graph cannot do with what would be.
+        FormatError: the format cannot hold a tensor.
+    """
+    notes = list(notes)
     if not edited.tensors:
         raise PlanError(f"{source.path}: nothing would be left of {counted(len(source), 'tensor')}")
-    how = Writing(like=like, shard_bytes=shard_bytes)
     converted = plan_convert(edited.tensors, to, lenient=lenient, how=how)
     notes += [f"skipped: {problem}" for problem in edited.skipped]
     if edited.dropped:

@@ -1,0 +1,1 @@
+"""Plans that people write: several checkpoints loaded, edited, merged, held against assertions, in the order given."""

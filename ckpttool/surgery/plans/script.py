@@ -1,0 +1,206 @@
+r"""The text of a plan: TOML with the names of its sources, variables, and a table for each step.
+
+sources = ["base", "tuned"]
+
+[variables]
+width = 768
+
+[[step]]
+for = "bert/encoder/layer_{i}"
+rename = "bert/encoder/layer_{i}=>block{i}"
+
+[[step]]
+assert = "block.*/output/dense/kernel"
+shape = ["?", "{width}"]
+"""
+
+import itertools
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ckpttool.core import toml_text
+from ckpttool.core.errors import CkptError, FormatError, PlanError, UnknownName
+from ckpttool.core.names import SEPARATOR, suggestion
+from ckpttool.core.pattern_cost import compiled, quick
+from ckpttool.remote.paths import refuse_url_input
+
+Value = str | int | float
+LOOP = "for"
+"""The key of a step that is done again for each match."""
+_PLACE = re.compile(r"\{([A-Za-z_]\w*)\}")
+"""A name in braces; `{2,3}` of a regular expression is none."""
+_KEYS = ("sources", "variables", "step")
+MOST_STEPS = 100_000
+"""Steps that a plan may have once its loops are unrolled."""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A step as it is written, and where.
+
+    >>> Entry({"rename": "layer_{i}=>block{i}"}, "plan.toml, step 1").filled({"i": "3"}).table
+    {'rename': 'layer_3=>block3'}
+    """
+
+    table: Mapping[str, Any]
+    place: str = ""
+
+    def filled(self, values: Mapping[str, Value]) -> "Entry":
+        """Return the step with values in the places of their names; text that is one name alone has its value's type.
+
+        Raises:
+            UnknownName: a name in braces has no value.
+        """
+
+        def fill(value: Any) -> Any:
+            if isinstance(value, list):
+                return [fill(each) for each in value]
+            if not isinstance(value, str):
+                return value
+            if alone := _PLACE.fullmatch(value):
+                return value_of(alone)
+            return _PLACE.sub(lambda match: str(value_of(match)), value)
+
+        def value_of(match: re.Match[str]) -> Value:
+            if match[1] not in values:
+                near = suggestion(match[1], values)
+                raise UnknownName(f"{self.place}: {match[0]} is neither a variable nor a group of `for`{near}")
+            return values[match[1]]
+
+        return Entry({key: fill(value) for key, value in self.table.items()}, self.place)
+
+    def unrolled(self, names: Iterable[str], variables: Mapping[str, Value]) -> Iterator["Entry"]:
+        """Yield the step once, or where it has `for` once for each of its matches among names.
+
+        Raises:
+            UnknownName: `for` matches nothing, or a name in braces has no value.
+            PlanError: `for` is no text with a name in braces, or matches too often.
+        """
+        if LOOP not in self.table:
+            yield self.filled(variables)
+            return
+        rest = Entry({key: value for key, value in self.table.items() if key != LOOP}, self.place)
+        for values in self._matches(names, variables):
+            yield rest.filled({**variables, **values})
+
+    def _matches(self, names: Iterable[str], variables: Mapping[str, Value]) -> list[dict[str, Value]]:
+        """Return what stands in the places of `for`, each choice once, numbers in their order."""
+        template = self.table[LOOP]
+        groups = [name for name in dict.fromkeys(_PLACE.findall(str(template))) if name not in variables]
+        if not groups:
+            raise PlanError(
+                f"{self.place}: `for` is {template!r}, expected a pattern with a new name in braces: x_{{i}}"
+            )
+        known = Entry({LOOP: template}, self.place).filled({**{name: f"{{{name}}}" for name in groups}, **variables})
+        text = known.table[LOOP]
+        for name in groups:  # the first time it is a group, after that the same again
+            text = text.replace(f"{{{name}}}", f"(?P<{name}>[^/.]+)", 1).replace(f"{{{name}}}", f"(?P={name})")
+        compiled(text)
+        expression, names = re.compile(rf"(?:{text})(?={SEPARATOR}|\Z)", re.DOTALL), list(names)
+        matches = [expression.match(quick(expression, name, text)) for name in names]
+        found = {tuple(match[group] for group in groups) for match in matches if match}
+        if not found:
+            raise UnknownName(f"{self.place}: `for` {template!r} matches nothing{suggestion(template, names)}")
+        if len(found) > MOST_STEPS:
+            raise PlanError(
+                f"{self.place}: `for` {template!r} matches {len(found)} times, at most {MOST_STEPS} are done"
+            )
+        ordered = sorted(found, key=lambda values: [(not each.isdigit(), len(each), each) for each in values])
+        return [dict(zip(groups, values, strict=True)) for values in ordered]
+
+
+def _is_text(value: object) -> bool:
+    return isinstance(value, str)
+
+
+@dataclass(frozen=True)
+class Script:
+    """A plan as it is written: its steps, and its sources in order, with the paths that it has for them."""
+
+    steps: tuple[Entry, ...]
+    sources: Mapping[str, Path | None] = field(default_factory=dict)
+    variables: Mapping[str, Value] = field(default_factory=dict)
+    path: Path | None = None
+
+    @classmethod
+    def read(cls, path: Path) -> "Script":
+        """Read the TOML of a plan; paths in it are relative to its folder.
+
+        Raises:
+            FormatError: it is no TOML, or has something else than sources, variables and steps.
+            CkptError: it is a URL, or cannot be read.
+        """
+        refuse_url_input(path)
+        try:
+            document = toml_text.loads(path.read_bytes())
+        except ValueError as error:
+            raise FormatError(f"{path}: no TOML: {error}") from error
+        except OSError as error:
+            raise CkptError(f"{path}: {error.strerror}") from error
+        return cls.of(document, path)
+
+    @classmethod
+    def of(cls, document: Mapping[str, Any], path: Path | None = None) -> "Script":
+        """Take what a plan's TOML holds.
+
+        >>> Script.of({"sources": ["base"], "step": [{"drop-slots": True}]}).steps
+        (Entry(table={'drop-slots': True}, place='step 1'),)
+
+        Raises:
+            FormatError: something in it has no meaning.
+        """
+        where = f"{path}: " if path else ""
+        for key in document:
+            if key not in _KEYS:
+                raise FormatError(f"{where}{key} has no meaning in a plan, which has {', '.join(_KEYS)}")
+        steps, variables = document.get("step"), document.get("variables", {})
+        if not isinstance(steps, list) or not steps or not all(isinstance(step, dict) for step in steps):
+            raise FormatError(f'{where}expected a table for each step: [[step]] and below it rename = "RE=>NEW"')
+        if not isinstance(variables, dict) or not all(_is_value(each) for each in variables.values()):
+            raise FormatError(f"{where}expected numbers and texts in [variables]")
+        place = f"{path}, step" if path else "step"
+        entries = tuple(Entry(step, f"{place} {number}") for number, step in enumerate(steps, 1))
+        return cls(entries, _sources(document.get("sources", {}), path, where), variables, path)
+
+    def given(self, paths: Iterable[Path]) -> dict[str, Path]:
+        """Return the path of each source: those that are given, in order, before those that the plan has.
+
+        Without names of its own a plan calls its sources a, b, c ...
+
+        Raises:
+            PlanError: a source has no path, or there are more paths than sources.
+        """
+        paths = list(paths)
+        names = list(self.sources) or [_letters(number) for number in range(len(paths))]
+        if len(paths) > len(names):
+            raise PlanError(f"{self._of()}: {len(paths)} sources are given, it has {len(names)}: {', '.join(names)}")
+        found = {name: path for name, path in self.sources.items() if path} | dict(zip(names, paths, strict=False))
+        lacking = [name for name in names if name not in found]
+        if lacking or not found:
+            raise PlanError(f"{self._of()}: no path is given for {', '.join(lacking) or 'a source'}")
+        return {name: found[name] for name in names}
+
+    def _of(self) -> str:
+        return str(self.path or "the plan")
+
+
+def _sources(found: Any, path: Path | None, where: str) -> dict[str, Path | None]:
+    """Read `["base", "tuned"]`, names of what is given, or `{base = "base.ckpt"}`."""
+    names = dict.fromkeys(found) if isinstance(found, list) and all(map(_is_text, found)) else found
+    if not isinstance(names, dict) or not all(value is None or isinstance(value, str) for value in names.values()):
+        raise FormatError(f'{where}expected sources = ["base", "tuned"], or [sources] and below it base = "base.ckpt"')
+    folder = path.parent if path else Path()
+    return {name: None if value is None else folder / value for name, value in names.items()}
+
+
+def _is_value(value: object) -> bool:
+    return isinstance(value, str | int | float) and not isinstance(value, bool)
+
+
+def _letters(number: int) -> str:
+    """Return a, b, ..., z, aa, ab, ..."""
+    every = itertools.chain.from_iterable(itertools.product("abcdefghijklmnopqrstuvwxyz", repeat=n) for n in (1, 2, 3))
+    return "".join(next(itertools.islice(every, number, None)))

@@ -1,0 +1,125 @@
+"""Apply: a plan of several steps on several checkpoints, carried out in one pass; a failed assertion writes nothing."""
+
+from collections import ChainMap
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from ckpttool.core.counts import counted
+from ckpttool.formats.format import Writing
+from ckpttool.lineage.output import staged_output
+from ckpttool.lineage.provenance import Command
+from ckpttool.model.checkpoint_plan import CheckpointPlan, format_to_write
+from ckpttool.model.resolve import described, open_checkpoint
+from ckpttool.surgery.plans.assertions import Checks
+from ckpttool.surgery.plans.run import carry_out
+from ckpttool.surgery.plans.schema import schema
+from ckpttool.surgery.plans.script import Script, Value
+from ckpttool.surgery.plans.steps import Taken
+from ckpttool.verbs.edit import plan_edited
+
+__all__ = ["ApplyPlan", "apply", "plan_apply", "schema"]
+
+
+@dataclass(frozen=True)
+class ApplyPlan(CheckpointPlan):
+    """What a plan's steps made and will be written; a row for each step, and the assertions that wait for values."""
+
+    rows: Sequence[Taken] = ()
+    checks: Checks = field(default_factory=Checks)
+
+    @property
+    def done(self) -> str:
+        """What is true of the output afterwards."""
+        asserted = sum(row.step.startswith("assert ") for row in self.rows)
+        held = f", {counted(asserted, 'assertion')} held" if asserted else ""
+        return f"{super().done}, {counted(len(self.rows), 'step')}{held}"
+
+    def as_json(self) -> list[dict[str, Any]]:
+        """Return the steps as JSON, each with all that it takes."""
+        return [row.as_json() for row in self.rows]
+
+    def write(self, output: str | Path, overwrite: bool = False, command: Command | None = None) -> list[str]:
+        """Write the tensors and the graph, unless an assertion on values does not hold: nothing is written then.
+
+        Raises:
+            ExistingOutput: the output is there already.
+            PlanError: an assertion does not hold; the message has its place, the tensor and the numbers.
+        """
+        with staged_output(Path(output), self, overwrite) as place:
+            noticed = super().write(place, False, command)
+            self.checks.finish()
+        return noticed
+
+
+def plan_apply(
+    plan: str | Path | Mapping[str, Any],
+    sources: Sequence[str | Path] = (),
+    output: str | Path | None = None,
+    variables: Mapping[str, Value] | None = None,
+    with_graph: bool = True,
+    to: str | None = None,
+    lenient: bool = False,
+    like: Path | None = None,
+    shard_bytes: int | None = None,
+) -> ApplyPlan:
+    """Plan what `apply` writes; no value is read before the plan's `write`.
+
+    Args:
+        plan: The plan: a file of TOML, or what one would hold.
+        sources: The checkpoints in the order in which the plan names them, but for those that it has paths for.
+        output: Where the result will be written; its suffix says the format. None for a plan that is only shown.
+        variables: Values in the places of the plan's own.
+        with_graph: Let the graph beside the checkpoint that the last step worked on come along.
+        to: The format to write, if not that which the output says, or that of the model's family.
+        lenient: Leave out tensors that the format cannot hold, and list them.
+        like: A file whose structure the output gets (Keras's formats).
+        shard_bytes: The most that a file holds, where the format has several.
+
+    Raises:
+        FormatError: the plan is no TOML, or has what means nothing.
+        CkptError: a step takes nothing, is refused, or an assertion on names, shapes or dtypes does not hold.
+    """
+    script = Script.of(plan) if isinstance(plan, Mapping) else Script.read(Path(plan))
+    notes: list[str] = []
+    given = script.given(map(Path, sources))
+    opened = {name: described(open_checkpoint(path), notes.append) for name, path in given.items()}
+    carried = carry_out(script, opened, variables)
+    made = carried.edited.tensors
+    choose = partial(format_to_write, made, with_graph)
+    target = choose(Path(output), to, like) if output is not None else to or made.format or "bundle"
+    how = Writing(like=like, shard_bytes=shard_bytes)
+    edited = plan_edited(carried.source, carried.edited, [*notes, *carried.notes], target, with_graph, lenient, how)
+    flaws = ChainMap(*carried.flaws)
+    return ApplyPlan(
+        edited.tensors, edited.to, carried.steps, edited.notes, edited.how, edited.graph, flaws, carried.checks
+    )
+
+
+def apply(
+    plan: str | Path | Mapping[str, Any],
+    sources: Sequence[str | Path],
+    output: str | Path,
+    variables: Mapping[str, Value] | None = None,
+    overwrite: bool = False,
+    **options: Any,
+) -> ApplyPlan:
+    """Carry out a plan and write what it makes; `plan_apply` has the arguments and options, and what is raised.
+
+    >>> import numpy as np, tempfile, ckpttool
+    >>> folder = Path(tempfile.mkdtemp())
+    >>> ckpttool.save({"fc/kernel": np.ones((2, 3))}, folder / "a.npz")
+    >>> steps = [{"rename": "fc=>out"}, {"assert": "out/.*", "finite": True}]
+    >>> done = apply({"step": steps}, [folder / "a.npz"], folder / "b.npz")
+    >>> list(ckpttool.open(folder / "b.npz"))
+    ['out/kernel']
+
+    Raises:
+        ExistingOutput: the output is there already.
+    """
+    planned = plan_apply(plan, sources, output, variables, **options)
+    planned.check(output, overwrite)
+    planned.write(output, overwrite, Command.of_call("apply", plan if not isinstance(plan, Mapping) else "-", output))
+    return planned

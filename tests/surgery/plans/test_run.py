@@ -1,0 +1,134 @@
+"""Plans carried out: which checkpoint a step works on, what it takes, and what stops a plan."""
+
+import json
+import tomllib
+
+import numpy as np
+import pytest
+
+from ckpttool.checkpoint import Checkpoint
+from ckpttool.core.errors import CkptError, FormatError, PlanError, UnknownName
+from ckpttool.surgery.plans.run import carry_out
+from ckpttool.surgery.plans.schema import schema
+from ckpttool.surgery.plans.script import Script
+
+
+@pytest.fixture
+def sources():
+    base = {f"layer_{n}/kernel": np.full((2, 3), float(n), np.float32) for n in range(3)}
+    return {
+        "base": Checkpoint.of({**base, "global_step": np.array(7)}),
+        "tuned": Checkpoint.of({name: array + 1 for name, array in base.items()} | {"global_step": np.array(9)}),
+    }
+
+
+def carried(sources, *steps, **variables):
+    return carry_out(Script.of({"step": list(steps)}), sources, variables)
+
+
+def values(result):
+    return {name: tensor.read().tolist() for name, tensor in result.edited.tensors.items()}
+
+
+def test_steps_work_on_the_first_source_then_on_what_was_made_last(sources):
+    result = carried(sources, {"keep": "layer_[01]"}, {"for": "layer_{i}", "rename": "layer_{i}=>b{i}"})
+    assert [(each.step, each.on, each.names) for each in result.steps] == [
+        ("keep layer_[01]", "base", ("layer_2/kernel", "global_step")),
+        ("rename layer_0=>b0", "base", ("b0/kernel",)),
+        ("rename layer_1=>b1", "base", ("b1/kernel",)),
+    ]
+    assert list(result.edited.tensors) == ["b0/kernel", "b1/kernel"]
+
+
+def test_on_and_as_name_checkpoints(sources):
+    result = carried(
+        sources,
+        {"on": "tuned", "keep": "layer_2", "as": "top"},
+        {"on": "base", "keep": "layer_[01]", "as": "low"},
+        {"merge": ["low", "top"], "as": "both"},
+        {"assert": ".*", "count": 3},
+    )
+    assert values(result) == {
+        "layer_0/kernel": [[0] * 3] * 2,
+        "layer_1/kernel": [[1] * 3] * 2,
+        "layer_2/kernel": [[3] * 3] * 2,
+    }
+
+
+def test_merges_and_averages_take_what_their_commands_take(sources):
+    summed = carried(sources, {"merge": ["base", "tuned"], "how": "sum", "weights": [-1, 1]}, {"keep": "layer_0"})
+    assert values(summed) == {"layer_0/kernel": [[1] * 3] * 2}
+    mean = carried(sources, {"average": ["base", "tuned"], "weights": [3, 1]}, {"keep": "layer_0"})
+    assert values(mean) == {"layer_0/kernel": [[0.25] * 3] * 2}
+    grown = carried(
+        sources, {"merge": ["tuned"] * 2, "how": "ties", "base": "base", "density": 1.0}, {"keep": "layer_0"}
+    )
+    assert values(grown) == {"layer_0/kernel": [[1] * 3] * 2}
+
+
+def test_assertions_do_not_change_which_checkpoint_is_next(sources):
+    result = carried(
+        sources, {"drop": "layer_2"}, {"on": "tuned", "assert": "layer_2", "count": 1}, {"drop": "layer_1"}
+    )
+    assert list(result.edited.tensors) == ["layer_0/kernel", "global_step"]
+
+
+@pytest.mark.parametrize(
+    ("step", "message"),
+    [
+        ({"assert": "layer_.*", "count": 2}, "'layer_.*' takes 3 tensors .*, expected 2"),
+        ({"assert": "layer_9"}, "matches nothing; nearest: layer_"),
+        ({"assert": "layer_.*", "dtype": "float16"}, "layer_0/kernel is float32, expected float16"),
+        ({"assert": "layer_.*", "shape": [2, "{width}"]}, r"has the shape \[2, 3\], expected \[2, 4\]"),
+        ({"assert": "layer_.*", "exactly": ["layer_0/kernel", "x"]}, "takes not x and also layer_1/kernel, layer_2"),
+        ({"assert": "layer_.*", "equals": "other"}, "no checkpoint is named other.*there are base, tuned"),
+        ({"assert": "layer_.*", "norm": [1]}, "norm is .*expected the lowest and the highest"),
+    ],
+)
+def test_assertions_on_names_shapes_and_dtypes_stop_a_plan_before_a_value_is_read(sources, step, message):
+    with pytest.raises(CkptError, match=f"step 1: .*{message}"):
+        carried(sources, step, width=4)
+
+
+def test_assertions_on_values_stop_it_when_they_are_read(sources):
+    result = carried(sources, {"assert": "layer_[01]", "equals": "tuned", "within": 0.5}, {"drop": "layer_1"})
+    with pytest.raises(PlanError, match="step 1, equals: layer_0/kernel differs from tuned in 6 elements by up to 1"):
+        result.edited.tensors["layer_0/kernel"].read()
+    with pytest.raises(PlanError, match="step 1, equals: layer_"):
+        result.checks.finish()
+
+
+def test_slots_are_asserted_where_they_are_asked_for(sources):
+    assert carried(sources, {"assert": "global_step", "slots": True, "count": 1}).steps[0].names == ("global_step",)
+    assert carried(sources, {"assert": "global_step", "count": 0}).steps[0].names == ()
+
+
+@pytest.mark.parametrize(
+    ("step", "error", "message"),
+    [
+        ({"renam": "a=>b"}, FormatError, "found renam; nearest: rename"),
+        ({"drop": "a", "keep": "b"}, FormatError, "found drop and keep"),
+        ({"drop": "a", "whn": "b"}, UnknownName, "whn has no meaning here"),
+        ({"drop": 3}, FormatError, "drop is 3, expected str or bool"),
+        ({"drop-slots": False}, FormatError, "drop-slots is false"),
+        ({"merge": "base"}, FormatError, "merge is 'base', expected list"),
+        ({"merge": [1, 2]}, FormatError, "expected a list of names"),
+        ({"merge": ["base", "tuned"], "how": "magic"}, PlanError, "nothing is merged by 'magic'"),
+        ({"average": ["base", "tuned"], "weights": ["a", "b"]}, FormatError, "weights is .*expected numbers"),
+        ({}, FormatError, "found nothing"),
+    ],
+)
+def test_what_is_no_step_is_refused_with_its_place(sources, step, error, message):
+    with pytest.raises(error, match=f"step 1: .*{message}"):
+        carried(sources, step)
+
+
+def test_the_schema_knows_each_key_of_the_plan_in_the_documentation(sources):
+    known = set(schema()["properties"]["step"]["items"]["properties"])
+    assert {"rename", "drop-slots", "drop_slots", "merge", "average", "assert", "on", "as", "for", "within"} <= known
+    json.dumps(schema())
+    text = '[[step]]\ndrop_slots = true\n[[step]]\nassert = "layer_.*"\nfinite = true\n'
+    result = carry_out(
+        Script.of(tomllib.loads(text)), {"a": Checkpoint.of({"layer_0/w": np.ones(2), "layer_0/w/Adam": np.ones(2)})}
+    )
+    assert list(result.edited.tensors) == ["layer_0/w"]
