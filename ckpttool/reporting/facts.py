@@ -34,7 +34,8 @@ class Facts:
     Args:
         path: As it was given.
         about: What it is, in pairs of words.
-        layers: As `layers` has them, in data-flow order where that is known.
+        layers: As `layers` has them, in data-flow order where that is known, with the kind and the shape of what each
+            gives.
         tensors: A row of every tensor by its name: shape, dtype, bytes, kind, the figures and the histogram of `stats`.
         trained: Whether each weight is trained, where something says so.
         links: What leads to each layer, where something says so.
@@ -45,6 +46,7 @@ class Facts:
         judged: What it makes of rows.
         notes: What could not be found out, and why.
         commands: What a user may want to run of a layer.
+        library: What the Hub calls the framework that it is of, if it is of one.
     """
 
     path: Path
@@ -60,6 +62,7 @@ class Facts:
     judged: Judged | None = None
     notes: Sequence[str] = ()
     commands: Commands = lambda _name, _pattern: ()
+    library: str | None = None
 
     @property
     def parameters(self) -> int:

@@ -92,6 +92,8 @@ class Tree:
         label = scope.name[len(above) :].lstrip("/.") if above else scope.name
         count = f"{parameters:,} parameters"
         head = f'<code title="{as_html(scope.name)}">{as_html(label)}</code><span class=soft>{count}</span>'
+        if scope.layer is not None:
+            head += f"<span class=soft>{as_html(_gives(scope.layer))}</span>"
         tensors = "".join(self._tensor(name, scope.name) for name in (scope.layer or {}).get("variables", ()))
         inside = "".join(self._scope(each, scope.name, levels - 1) for each in scope.inside.values())
         return (
@@ -139,6 +141,21 @@ class Tree:
         plot = histogram(row["edges"], row["counts"], name) if row.get("counts") else ""
         head = f'<code title="{as_html(name)}">{as_html(own)}</code> <span class=soft>{what}</span> {moved}'
         return f"<div class=tensor><div>{head}{figures(row)}</div>{plot}</div>"
+
+
+def _gives(layer: Row) -> str:
+    """Return what a layer is, and the shape of what it gives, as far as that is known."""
+    shape = layer.get("output_shape")
+    return " ".join(filter(None, [layer.get("kind"), f"gives {shape_text(shape)}" if shape else ""]))
+
+
+def shape_text(shape: Sequence[int | None] | None) -> str:
+    """Return a shape in which sizes may not be known.
+
+    >>> shape_text([None, 28, 28]), shape_text(None)
+    ('[?, 28, 28]', 'of any shape')
+    """
+    return "of any shape" if shape is None else f"[{', '.join('?' if size is None else str(size) for size in shape)}]"
 
 
 def figures(row: Mapping[str, Any]) -> str:

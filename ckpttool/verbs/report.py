@@ -1,6 +1,6 @@
 """Report: what is known of a model, gathered for a page: what it is, how it came to be, what its layers hold and do."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,8 @@ from ckpttool.model.as_run import as_run
 from ckpttool.model.model import Model
 from ckpttool.model.resolve import Talk, graph_beside, open_either
 from ckpttool.reporting.facts import Commands, Facts, Judged, Row
+from ckpttool.reporting.markdown import body
+from ckpttool.reporting.scopes import shape_text
 from ckpttool.surgery.filters import Filters
 from ckpttool.training.callbacks.callback import Callbacks
 from ckpttool.training.run import RunReport
@@ -30,12 +32,16 @@ from ckpttool.verbs.log import History
 from ckpttool.verbs.show_filters import filters_of
 from ckpttool.verbs.stats import statistics
 from ckpttool.verbs.vars import variable_rows
+from ckpttool.zoo.card import Said, card_of, card_text
+from ckpttool.zoo.describe import Facts as Found
 from ckpttool.zoo.describe import described
 
 KINDS = {
     "ckpt": "a model of TensorFlow 1",
     "saved-model": "a SavedModel",
     "keras": "a model of Keras",
+    "graph": "a graph, without a checkpoint",
+    "frozen-graph": "a frozen graph",
     "weights": "weights, without a graph",
 }
 """Families of models in words."""
@@ -73,7 +79,10 @@ def report(
         CorruptCheckpoint: a tensor's checksum does not match.
     """
     held = open_either(path)
-    layers, kept = rows_and_facts(path)
+    found = described(path)
+    rows, kept = rows_and_facts(path)
+    known = {row["name"]: {key: row[key] for key in ("kind", "output_shape")} for row in found.layers}
+    layers = [{**row, **known.get(row["name"], {})} for row in rows]
     tensors = {row["name"]: row for row in variable_rows(path, None, False, False, say)}
     if not isinstance(held, Graph):
         read = statistics(path, say=say, with_histograms=BINS).tensors
@@ -83,7 +92,7 @@ def report(
     run = RunReport.beside(path)
     return Facts(
         path,
-        [*_about(path, held, tensors, layers), *_pairs(kept)],
+        [*_about(path, found, tensors, layers), *_pairs(kept)],
         layers,
         tensors,
         {**trained, **(run.trained if run else {})},
@@ -95,6 +104,7 @@ def report(
         judged,
         notes,
         commands,
+        found.library,
     )
 
 
@@ -120,13 +130,17 @@ def judge(model: Model, data: str | Path, callbacks: Callbacks = (), **reading: 
     return Judged(str(data), found.as_json(), found.worst, layers, why)
 
 
-def check_output(path: Path, overwrite: bool) -> None:
-    """Check that a page may be written.
+def check_outputs(paths: Iterable[Path], overwrite: bool) -> None:
+    """Check that pages and cards may be written.
 
     Raises:
-        ExistingOutput: it is there already.
+        ExistingOutput: one is there already.
+        PlanError: there is none.
     """
-    refuse_existing([path], overwrite)
+    paths = list(paths)
+    if not paths:
+        raise PlanError("nothing to write: `output` is for a page, `card` for a model card")
+    refuse_existing(paths, overwrite)
 
 
 def write_page(facts: Facts, path: Path) -> None:
@@ -137,22 +151,32 @@ def write_page(facts: Facts, path: Path) -> None:
         file.write(page(facts).encode("utf-8", "backslashreplace"))
 
 
-def _about(
-    path: Path, held: Checkpoint | Graph, tensors: Mapping[str, Row], layers: Sequence[Row]
-) -> Iterator[tuple[str, str]]:
+def write_card(facts: Facts, path: Path) -> None:
+    """Write a report as a model card, in Markdown with the fields of the Hub, whole or not at all."""
+    judged = facts.judged
+    figures = judged.figures if judged else {}
+    measured = [f"{key}={figures[key]}" for key in ("accuracy", "loss") if figures.get(key) is not None]
+    datasets = [Path(judged.data).stem] if judged else []
+    task = "image-classification" if judged and any(each.image is not None for each in judged.worst) else None
+    said = Said(metrics=measured, task=task, datasets=datasets)
+    card = {**card_of(said, library=facts.library), "text": body(facts)}
+    with replacing(path) as file:
+        file.write(card_text(facts.path.name, card).encode("utf-8", "backslashreplace"))
+
+
+def _about(path: Path, found: Found, tensors: Mapping[str, Row], layers: Sequence[Row]) -> Iterator[tuple[str, str]]:
     """Yield what a model is, in pairs of words."""
-    found = described(path)
     yield "path", str(path)
     yield "kind", KINDS.get(found.family, found.family)
-    if not isinstance(held, Graph):
-        yield "format", str(held.format)
+    if found.held:
+        yield "format", str(found.held.format)
     size = sum(row["bytes"] or 0 for row in tensors.values())
     dtypes = dict.fromkeys(row["dtype"] for row in tensors.values())
     yield "tensors", f"{len(tensors)}, {human_size(size)}: {', '.join(dtypes)}"
     yield "parameters", f"{sum(layer['parameters'] for layer in layers):,}"
     for key, rows in (("inputs", found.inputs), ("outputs", found.outputs)):
         if rows:
-            yield key, ", ".join(f"{row.get('name')} {row.get('shape')} {row.get('dtype')}" for row in rows)
+            yield key, ", ".join(f"{row['name']} {shape_text(row['shape'])} {row['dtype']}" for row in rows)
 
 
 def _pairs(kept: Sequence[str]) -> Iterator[tuple[str, str]]:

@@ -149,13 +149,17 @@ def _rows(value: Any) -> list[Any]:
 
 def readme(manifest: Manifest) -> str:
     """Return the card of an entry as the Hub has it: `README.md`."""
-    card = manifest.card
+    return card_text(manifest.name, manifest.card)
+
+
+def card_text(name: str, card: Row) -> str:
+    """Return the card of a model of some name as the Hub has it; its `text` stands below the head."""
     head = {key: value for key, value in card.items() if key not in _OWN and value not in (None, [], {})}
     names = [each["name"] for each in card.get("metrics") or ()]
     head |= {"metrics": names} if names else {}
-    head |= {"model-index": index} if (index := list(_index(manifest.name, card))) else {}
+    head |= {"model-index": index} if (index := list(_index(name, card))) else {}
     top = f"{_FENCE}\n{yaml_text.dumps(head)}{_FENCE}\n" if head else ""
-    return f"{top}\n{card.get('text') or f'# {manifest.name}'}".rstrip("\n") + "\n"
+    return f"{top}\n{card.get('text') or f'# {name}'}".rstrip("\n") + "\n"
 
 
 def _index(name: str, card: Row) -> Iterator[dict[str, Any]]:

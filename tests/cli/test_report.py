@@ -14,6 +14,7 @@ from safetensors.numpy import save_file
 
 from ckpttool import checkpoint
 from ckpttool.cli import main
+from ckpttool.zoo.card import parsed
 
 ROOT = Path(__file__).parents[2]
 FIXTURES = ROOT / "fixtures"
@@ -148,3 +149,23 @@ def test_a_graph_alone_has_layers_without_values(shell: Any, tmp_path: Path, mod
     page = opened(tmp_path / "page.html")
     assert page.locator("details.scope").count() == 6
     assert page.locator("svg.histogram").count() == 0
+
+
+def test_a_card_is_what_the_catalogue_reads(shell: Any, tmp_path: Path, tuned: Path) -> None:
+    card = tmp_path / "card.md"
+    model, data = tuned.parent / "tuned.ckpt", FIXTURES / "mnist_small.npz"
+    shell.run("report", model, "--data", data, "--card", card)
+    figures = shell.json("evaluate", model, "--data", data)
+    fields = parsed(card.read_text(), "card.md")
+    assert {key: fields[key] for key in ("library_name", "pipeline_tag", "datasets")} == {
+        "library_name": "tensorflow",
+        "pipeline_tag": "image-classification",
+        "datasets": ["mnist_small"],
+    }
+    assert {each["name"]: each["value"] for each in fields["metrics"]} == {
+        "accuracy": pytest.approx(figures["accuracy"]),
+        "loss": pytest.approx(figures["loss"]),
+    }
+    assert "| hidden1 | 2 | 235,500 | 942.0 kB | frozen |" in fields["text"]
+    shell.run("zoo", "add", model, "--name", "tuned", "--card", card, "--zoo", tmp_path / "zoo")
+    assert "nothing to write" in shell.error("report", model)

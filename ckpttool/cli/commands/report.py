@@ -29,7 +29,8 @@ from ckpttool.verbs import report as verb
 @roles_options
 @allow_op_option
 @click.option("--against", metavar="OLD", type=SOURCE, help="An older model or checkpoint, to see what has moved.")
-@click.option("-o", "--output", metavar="FILE", type=WRITTEN, required=True, help="The page to write, an .html.")
+@click.option("-o", "--output", metavar="FILE", type=WRITTEN, help="The page to write, an .html.")
+@click.option("--card", metavar="FILE", type=WRITTEN, help="A model card to write, in Markdown with the Hub's fields.")
 @overwrite_option
 @behind_wall
 @reading_confined
@@ -42,7 +43,8 @@ def report(
     roles: Mapping[str, Any],
     allow_op: tuple[str, ...],
     against: Path | None,
-    output: Path,
+    output: Path | None,
+    card: Path | None,
     overwrite: bool,
 ) -> None:
     """Write a page for a browser of all that is known of MODEL, a model or checkpoint in any format.
@@ -52,12 +54,15 @@ def report(
     layer, and what moved --against OLD. With --data it also has the confusion matrix, the recall of each class, the
     examples that the model is surest of and wrong, and the activations of its layers. Without it nothing is run.
 
+    --card writes a model card too, or alone: Markdown with the fields of Hugging Face's Hub, as `zoo add --card` reads
+    it.
+
     \b
     Example:
       ckpttool report my_model_final.ckpt -o report.html
-      ckpttool report tuned.ckpt --data mnist.npz --against my_model_final.ckpt -o report.html
+      ckpttool report tuned.ckpt --data mnist.npz --against my_model_final.ckpt -o report.html --card README.md
     """
-    verb.check_output(output, overwrite)
+    verb.check_outputs(filter(None, (output, card)), overwrite)
     judged = None
     if data is not None:
         from ckpttool.cli.process import open_to_run
@@ -65,5 +70,8 @@ def report(
 
         opened = open_to_run(model, allow_op, ema=ema)
         judged = verb.judge(opened, data, ProgressPrinter(True), objective=objective, roles=roles, **reading)
-    verb.write_page(verb.report(model, against, judged, say, layer_commands(model)), output)
-    say(f"{output}: written")
+    facts = verb.report(model, against, judged, say, layer_commands(model))
+    for path, write in ((output, verb.write_page), (card, verb.write_card)):
+        if path is not None:
+            write(facts, path)
+            say(f"{path}: written")

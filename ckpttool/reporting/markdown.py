@@ -1,0 +1,111 @@
+"""A report as the text of a model card, in Markdown: what a page has, without its plots."""
+
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import PurePath
+
+from ckpttool.core.counts import counted
+from ckpttool.core.shown_text import visible
+from ckpttool.core.tensors import human_size
+from ckpttool.reporting.facts import Facts, Judged
+from ckpttool.reporting.judged import class_names
+from ckpttool.reporting.scopes import Scope, tree
+from ckpttool.surgery.differing.differences import ranking, summary
+from ckpttool.training.run import best_of
+
+MOST_LAYERS = 40
+"""Lines of the table of layers at most; of more layers the scopes above them are in it."""
+_MARKS = re.compile(r"[!\"#$&'*<>?@\[\\\]^`{|}~]|(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])")
+"""What may mean something in Markdown or HTML."""
+
+
+def escaped(text: str) -> str:
+    r"""Return a text as it stands in Markdown, in a table too.
+
+    >>> print(escaped("a|b <i> `c` conv_1/kernel _x_"))
+    a\|b \<i\> \`c\` conv_1/kernel \_x\_
+    """
+    return _MARKS.sub(lambda found: f"\\{found[0]}", visible(text))
+
+
+def body(facts: Facts) -> str:
+    """Return the text of a card, below its head."""
+    parts = [
+        f"# {escaped(facts.path.name)}",
+        _table(("", ""), facts.about[1:]),
+        f"## Layers\n\n{_layers(facts)}" if facts.layers else "",
+        f"## Evaluation\n\n{_evaluation(facts.judged)}" if facts.judged else "",
+        f"## Training\n\n{_training(facts)}" if facts.history else "",
+        _changes(facts),
+        "\n".join(_lineage(facts)),
+    ]
+    return "\n\n".join(filter(None, parts)) + "\n"
+
+
+def _table(heads: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
+    """Return a table; a head that begins with > is over numbers."""
+    names = [head.removeprefix(">") for head in heads]
+    marks = ["---:" if head.startswith(">") else "---" for head in heads]
+    lines = [names, marks, *([escaped(str(each)) for each in row] for row in rows)]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def _layers(facts: Facts) -> str:
+    """Return a table of the layers, or of the scopes that they are in."""
+    level = list(tree(facts.layers).inside.values())
+    while True:
+        below = [each for scope in level for each in ([scope] if scope.layer else scope.inside.values())]
+        if len(below) > MOST_LAYERS or below == level:
+            break
+        level = below
+    rows = [_row(scope, facts) for scope in level[:MOST_LAYERS]]
+    more = len(level) - len(rows)
+    return _table(("layer", ">tensors", ">parameters", ">size", ""), rows) + (
+        f"\n\n{more} more are left out." * (more > 0)
+    )
+
+
+def _row(scope: Scope, facts: Facts) -> tuple[object, ...]:
+    layers = list(scope.layers())
+    names = [name for layer in layers for name in layer["variables"]]
+    known = {facts.trained[name] for name in names if name in facts.trained}
+    word = "" if not known else "partly trained" if len(known) > 1 else "trained" if True in known else "frozen"
+    size = sum(facts.tensors[name]["bytes"] or 0 for name in names if name in facts.tensors)
+    return scope.name, len(names), f"{sum(layer['parameters'] for layer in layers):,}", human_size(size), word
+
+
+def _evaluation(judged: Judged) -> str:
+    figures = judged.figures
+    accuracy = "" if figures.get("accuracy") is None else f", accuracy {figures['accuracy']:.4f}"
+    rows, name = counted(figures["rows"], "row"), escaped(PurePath(judged.data).name)
+    said = f"{rows} of {name}: loss {figures['loss']:.4f}{accuracy}."
+    lines = [
+        (name, each["rows"], *("" if each[key] is None else f"{each[key]:.1%}" for key in ("accuracy", "precision")))
+        for name, each in zip(class_names(figures), figures.get("classes", ()), strict=False)
+    ]
+    return f"{said}\n\n{_table(('class', '>rows', '>recall', '>precision'), lines)}" if lines else said
+
+
+def _training(facts: Facts) -> str:
+    best = best_of(facts.history)
+    accuracy = "" if best.valid_accuracy is None else f", accuracy {best.valid_accuracy:.4f}"
+    epochs = counted(len(facts.history), "epoch")
+    return f"{epochs}; the best is {best.epoch}: validation loss {best.valid_loss:.4f}{accuracy}."
+
+
+def _changes(facts: Facts) -> str:
+    if not facts.against:
+        return ""
+    path, diff = facts.against
+    lines = [f"Tensors: {summary(diff)}.", *(f"{line[0].upper()}{line[1:]}." for line in ranking(diff))]
+    return f"## Changes against {escaped(path.name)}\n\n" + "\n".join(map(escaped, lines))
+
+
+def _lineage(facts: Facts) -> Iterator[str]:
+    """Yield the commands that made a model, oldest first."""
+    records = facts.lineage.get("records") or []
+    if records:
+        yield "## How it was made\n"
+    for number, record in enumerate(records, start=1):
+        sources = ", ".join(PurePath(source["path"]).name for source in record["sources"])
+        yield f"{number}. {escaped(record['date'][:10])}: {escaped(record['command'])}, from {escaped(sources)}"
