@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from ckpttool.surgery.verify import verify as verify
     from ckpttool.training.callbacks.callback import Callback as Callback
     from ckpttool.training.callbacks.recording import Recording as Recording
-    from ckpttool.training.loop import Interrupt as Interrupt
+    from ckpttool.training.interrupt import Interrupt as Interrupt
     from ckpttool.training.options import Options as Options
     from ckpttool.training.options import PseudoLabels as PseudoLabels
     from ckpttool.verbs.apply import apply as apply
@@ -78,7 +78,7 @@ _PLACES = {
     "ExistingOutput": "core.errors",
     "FormatError": "core.errors",
     "GraphError": "core.errors",
-    "Interrupt": "training.loop",
+    "Interrupt": "training.interrupt",
     "Interrupted": "core.errors",
     "MissingDependency": "core.errors",
     "MissingFile": "core.errors",

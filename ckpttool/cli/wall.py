@@ -9,7 +9,7 @@ import os
 import sys
 from functools import wraps
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 import platformdirs
@@ -20,9 +20,10 @@ from ckpttool.cli.options.reading import Source
 from ckpttool.confinement.child import Ended, go_on_confined
 from ckpttool.confinement.confinement import Confinement
 from ckpttool.core.errors import CkptError, Interrupted
-from ckpttool.data.feature_store import default_root
 from ckpttool.executors.registry import HERE, PROCESSES
-from ckpttool.model.known_graphs import KnownGraphs
+
+if TYPE_CHECKING:
+    from ckpttool.model.known_graphs import KnownGraphs
 
 _TRUSTED = "ckpttool.trusted"
 _PROGRESSED = "ckpttool.progressed"
@@ -92,7 +93,9 @@ def _trusts(context: click.Context) -> bool:
     return trusted or all(map(_known().has, context.meta.get(Source.NOTED, ())))
 
 
-def _known() -> KnownGraphs:
+def _known() -> "KnownGraphs":
+    from ckpttool.model.known_graphs import KnownGraphs
+
     return KnownGraphs(platformdirs.user_state_path("ckpttool", appauthor=False) / "known-graphs.txt")
 
 
@@ -109,6 +112,8 @@ def _confinement(context: click.Context) -> Confinement:
     Raises:
         CkptError: it computes where nothing confines it.
     """
+    from ckpttool.data.feature_store import default_root
+
     if context.params.get("on") not in (None, HERE, PROCESSES):
         raise CkptError("`on`: a graph that ckpttool did not write is not confined there; `trust` runs it nevertheless")
     if "cache_dir" in context.params:

@@ -12,9 +12,10 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
-from ckpttool.core.errors import DataError, MissingFile
+from ckpttool.core.errors import DataError
 from ckpttool.core.shapes import PartialShape
 from ckpttool.core.tensors import Array, DType
+from ckpttool.data.named import KINDS, require_there
 from ckpttool.data.preprocessing import Steps
 from ckpttool.data.rows import Rows
 from ckpttool.remote.paths import refuse_url_input
@@ -36,7 +37,6 @@ SOURCES = {
 """The kinds of data by the modules of `sources` that read them, in the order in which they are asked."""
 GROUP = "(group)"
 """The array of the groups of rows, as a whole number for each, where a source makes arrays itself."""
-_KINDS = ".npz, .npy, IDX, HDF5, .csv, .parquet, .tfrecord, folders of these or of images by class, keras:NAME"
 
 
 @dataclass(frozen=True)
@@ -163,18 +163,8 @@ def open_data(path: Source, wanted: Wanted | None = None) -> DataFile:
         if source.recognises(path):
             file: DataFile = source.read(path, replace(wanted or Wanted(), classes=()))
             return file
-    if not all(each.exists() for each in paths_of(path)):
-        raise MissingFile(f"{path}: no such file; data are {_KINDS}")
-    raise DataError(f"{path} is no data that is known: data are {_KINDS}")
-
-
-def paths_of(path: Path) -> list[Path]:
-    """Return the paths of a comma-separated list; a path that is there may have a comma in it.
-
-    >>> [str(each) for each in paths_of(Path("x.npy,y.npy"))]
-    ['x.npy', 'y.npy']
-    """
-    return [path] if path.exists() else [Path(text.strip()) for text in str(path).split(",")]
+    require_there(path)
+    raise DataError(f"{path} is no data that is known: data are {KINDS}")
 
 
 def by_split(folder: Path, suffixes: tuple[str, ...]) -> dict[str | None, list[Path]]:

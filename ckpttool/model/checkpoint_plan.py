@@ -83,7 +83,7 @@ class CheckpointPlan:
             CkptError: it is a folder, and a file or a prefix is written.
         """
         if self.to == "saved-model":
-            from ckpttool.formats.tensorflow.saved_model import is_saved_model
+            from ckpttool.formats.tensorflow.prefix import is_saved_model
 
             refuse_existing_folder(Path(output), overwrite, is_saved_model)
         elif Path(output).is_dir():

@@ -19,8 +19,8 @@ from ckpttool.formats.format import PLAIN
 from ckpttool.formats.hdf5.tree import read_tree
 from ckpttool.formats.keras.archive import read_archive
 from ckpttool.formats.keras.writing import write_archive, write_weights
-from ckpttool.formats.tensorflow.prefix import PART, SAVED_MODEL_GRAPHS
-from ckpttool.formats.tensorflow.saved_model import ASSETS, EXTRA_ASSETS, is_saved_model, write_saved_model
+from ckpttool.formats.tensorflow.prefix import PART, SAVED_MODEL_GRAPHS, is_saved_model
+from ckpttool.formats.tensorflow.saved_model import ASSETS, EXTRA_ASSETS, write_saved_model
 from ckpttool.formats.writing.files import refuse_existing, refuse_existing_folder
 from ckpttool.formats.writing.staging import destination
 from ckpttool.graph.contents.variables import variables

@@ -15,7 +15,7 @@ from ckpttool.executors.executor import Executor, Factory, WorkerLost
 from ckpttool.searching.configurations import Block, Configuration, Design, Outcome
 from ckpttool.searching.stopping import hopeless
 from ckpttool.searching.study import Study
-from ckpttool.training.loop import Interrupt
+from ckpttool.training.interrupt import Interrupt
 
 POLL = 0.2
 """Seconds after which it is seen that a search is interrupted, or its time is up, while trials run."""

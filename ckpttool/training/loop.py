@@ -1,15 +1,13 @@
 """The loop of a run: epochs of steps, a score after each, saves on the way, until it is over or stopped."""
 
-import signal
 import time
 from math import isfinite
-from types import TracebackType
-from typing import Self
 
 from ckpttool.core.errors import Interrupted
 from ckpttool.core.tensors import Array
 from ckpttool.training.callbacks.callback import Callback, Progress
 from ckpttool.training.failure import explain, explain_score
+from ckpttool.training.interrupt import Interrupt
 from ckpttool.training.run import Epoch, Position, best_of, is_over
 from ckpttool.training.saves import Kept, Saves
 from ckpttool.training.trainer import Trainer
@@ -20,29 +18,6 @@ CALL_SECONDS = 1.0
 """About how long a call may take: the progress bar moves, and an interrupt is seen, between calls."""
 SNAPSHOT_SECONDS = 60.0
 """How long a snapshot of the variables serves, from which steps are repeated to see what went wrong."""
-
-
-class Interrupt:
-    """Ends a run after the steps under way, once it is requested; the run saves where it is.
-
-    A run enters it while it trains. This class takes over no signals: a program requests it from where it likes.
-    """
-
-    number: int | None = None
-    """The signal that ended the run, None as long as it is to go on."""
-
-    def request(self, number: int = signal.SIGINT) -> None:
-        """Ask the run to end; `number` is the signal that its `Interrupted` will have."""
-        self.number = number
-
-    def __enter__(self) -> Self:
-        """Begin the training."""
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        """End the training."""
 
 
 class Loop:

@@ -11,8 +11,7 @@ from ckpttool.core.counts import counted
 from ckpttool.core.errors import CorruptCheckpoint, FormatError
 from ckpttool.core.plain_files import is_file
 from ckpttool.data.held_out import HeldOut
-from ckpttool.formats.tensorflow.prefix import prefix_of
-from ckpttool.formats.tensorflow.saved_model import is_saved_model
+from ckpttool.formats.tensorflow.prefix import is_saved_model, prefix_of
 from ckpttool.formats.wire import checked_json
 from ckpttool.formats.writing.files import replacing
 from ckpttool.formats.writing.staging import settle

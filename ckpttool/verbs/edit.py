@@ -56,7 +56,7 @@ class EditRow:
 
     def cells(self) -> dict[str, Any]:
         """Return the row as people are shown it: a shape or dtype that changes stands before what it becomes."""
-        cells = self.as_json()
+        cells = {**self.as_json(), "edits": ", ".join(self.edits)}
         if self.before and self.after and self.before.shape != self.after.shape:
             cells["shape"] = f"{list(self.before.shape)} -> {list(self.after.shape)}"
         if self.before and self.after and self.before.dtype != self.after.dtype:

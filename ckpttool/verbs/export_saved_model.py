@@ -7,7 +7,7 @@ from pathlib import Path
 from ckpttool.core.counts import counted
 from ckpttool.core.errors import PlanError
 from ckpttool.data.preprocessing_steps import Nothing
-from ckpttool.formats.tensorflow.saved_model import is_saved_model
+from ckpttool.formats.tensorflow.prefix import is_saved_model
 from ckpttool.formats.writing.files import refuse_existing_folder
 from ckpttool.graph.contents.preprocessing import with_preprocessing_text
 from ckpttool.graph.contents.signatures import DEFAULT

@@ -28,7 +28,8 @@ from ckpttool.training.bound import Bound
 from ckpttool.training.callbacks.callback import Callback, CallbackList, Callbacks, accepts_watch
 from ckpttool.training.callbacks.recording import Recording
 from ckpttool.training.defaults import as_begun, constrained, few_steps, optimizer_left, settled, with_head_first
-from ckpttool.training.loop import Interrupt, Loop
+from ckpttool.training.interrupt import Interrupt
+from ckpttool.training.loop import Loop
 from ckpttool.training.options import Options
 from ckpttool.training.prepare import check_options, prepare
 from ckpttool.training.pseudo_labels import LabelledRows

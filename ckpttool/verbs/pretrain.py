@@ -29,7 +29,7 @@ from ckpttool.training.bound import Bound
 from ckpttool.training.callbacks.callback import CallbackList, Callbacks
 from ckpttool.training.callbacks.recording import Recording, history_path, write_histories
 from ckpttool.training.collapse import Representation, representation_of
-from ckpttool.training.loop import Interrupt
+from ckpttool.training.interrupt import Interrupt
 from ckpttool.training.options import Options
 from ckpttool.training.pretraining import Grown, Stage, images_for, stages_of
 from ckpttool.training.pretraining_record import PretrainingRecord

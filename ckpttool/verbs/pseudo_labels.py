@@ -21,7 +21,7 @@ from ckpttool.training.callbacks.callback import CallbackList, Callbacks
 from ckpttool.training.callbacks.plot import draw_curves
 from ckpttool.training.callbacks.recording import Recording, history_path
 from ckpttool.training.defaults import as_begun
-from ckpttool.training.loop import Interrupt
+from ckpttool.training.interrupt import Interrupt
 from ckpttool.training.options import Options, PseudoLabels
 from ckpttool.training.pseudo_labels import LabelledRows, Unlabelled
 from ckpttool.training.run import Epoch, RunReport, report_path, write_report

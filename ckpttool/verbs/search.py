@@ -26,7 +26,7 @@ from ckpttool.searching.study import Study
 from ckpttool.searching.trackers import Following, Tracked, Tracker, open_tracker
 from ckpttool.searching.trials import Asked, Trials, TrialsFactory
 from ckpttool.searching.walk import Walk, Ways
-from ckpttool.training.loop import Interrupt
+from ckpttool.training.interrupt import Interrupt
 from ckpttool.training.options import Options
 from ckpttool.training.saves import refuse_saves
 from ckpttool.training.worker_model import WorkerModel

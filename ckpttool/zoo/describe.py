@@ -17,7 +17,7 @@ from ckpttool.core.variable_kinds import OBJECT_GRAPH
 from ckpttool.formats import registry
 from ckpttool.formats.keras.layer_facts import KerasTensor, NetworkFacts
 from ckpttool.formats.keras.network import is_whole_model, read_network
-from ckpttool.formats.tensorflow.saved_model import is_saved_model
+from ckpttool.formats.tensorflow.prefix import is_saved_model
 from ckpttool.graph.contents.class_names import class_names
 from ckpttool.graph.contents.layer_kinds import known_layers
 from ckpttool.graph.contents.op_outputs import dtype_of_output, known_shape, shape_of_output

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from ckpttool import checkpoint
-from ckpttool.cli.show.tables import cell
+from ckpttool.cli.show.cells import cell
 
 
 def outputs(path: Path, x: Any) -> Any:

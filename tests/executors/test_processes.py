@@ -180,8 +180,8 @@ def test_what_a_worker_prints_is_not_among_the_data(capfd):
     ("cores", "free", "workers", "note"),
     [
         (8, 64_000, 8, "8 workers (8 cores)"),
-        (8, 3_300, 3, "3 workers (memory for 3 of 838.9 MB, 8 cores)"),
-        (8, 100, 1, "1 worker (memory for 1 of 838.9 MB, 8 cores)"),
+        (8, 3_300, 3, "3 workers (memory for 3 of 839 MB, 8 cores)"),
+        (8, 100, 1, "1 worker (memory for 1 of 839 MB, 8 cores)"),
         (8, None, 8, "8 workers (8 cores)"),
         (1, 64_000, 1, "1 worker (1 core)"),
     ],

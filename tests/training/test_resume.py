@@ -15,7 +15,7 @@ from ckpttool.model.model import Model
 from ckpttool.runtime.recipe import Recipe
 from ckpttool.training import loop
 from ckpttool.training.callbacks.callback import Callback, Progress
-from ckpttool.training.loop import Interrupt
+from ckpttool.training.interrupt import Interrupt
 from ckpttool.training.options import Options
 from ckpttool.training.run import Epoch, Run
 from ckpttool.verbs.finetune import finetune

@@ -10,13 +10,13 @@ import numpy as np
 import pytest
 
 from ckpttool import checkpoint
-from ckpttool.core.errors import CkptError, ExistingOutput, GraphError, PlanError
+from ckpttool.core.errors import CkptError, ExistingOutput, GraphError, Interrupted, PlanError
 from ckpttool.data.batches import by_twos, epoch_order
 from ckpttool.model.model import Model
 from ckpttool.runtime.pretraining.methods import PretrainingMethod
 from ckpttool.runtime.recipe import Recipe
 from ckpttool.training.callbacks.callback import Callback
-from ckpttool.training.loop import Interrupt, Interrupted
+from ckpttool.training.interrupt import Interrupt
 from ckpttool.training.options import Options
 from ckpttool.verbs.diagnose import diagnose
 from ckpttool.verbs.pretrain import Pretrained, pretrain

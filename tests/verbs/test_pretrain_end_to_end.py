@@ -9,14 +9,14 @@ import numpy as np
 import pytest
 
 from ckpttool import checkpoint
-from ckpttool.core.errors import PlanError
+from ckpttool.core.errors import Interrupted, PlanError
 from ckpttool.model.model import Model
 from ckpttool.runtime.pretraining.methods import PretrainingMethod
 from ckpttool.runtime.recipe import Recipe
 from ckpttool.training import pretraining_record
 from ckpttool.training.callbacks.callback import Callback
 from ckpttool.training.callbacks.recording import Recording
-from ckpttool.training.loop import Interrupt, Interrupted
+from ckpttool.training.interrupt import Interrupt
 from ckpttool.training.options import Options
 from ckpttool.verbs.pretrain import Pretrained, pretrain
 

@@ -10,13 +10,13 @@ import numpy as np
 import pytest
 
 from ckpttool import checkpoint
-from ckpttool.core.errors import CkptError, DataError, ExistingOutput, PlanError
+from ckpttool.core.errors import CkptError, DataError, ExistingOutput, Interrupted, PlanError
 from ckpttool.model.model import Model
 from ckpttool.runtime.objectives import Objective
 from ckpttool.runtime.recipe import Recipe
 from ckpttool.training.callbacks.callback import Callback
 from ckpttool.training.callbacks.recording import Recording
-from ckpttool.training.loop import Interrupt, Interrupted
+from ckpttool.training.interrupt import Interrupt
 from ckpttool.training.options import Options, PseudoLabels
 from ckpttool.training.pseudo_labels import surest
 from ckpttool.verbs import pseudo_labels

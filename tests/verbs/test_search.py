@@ -14,7 +14,7 @@ from ckpttool.model.model import Model
 from ckpttool.runtime.recipe import Recipe
 from ckpttool.searching.configurations import SCRATCH, Block, Configuration, Outcome
 from ckpttool.searching.loop import Budget, SearchCallback
-from ckpttool.training.loop import Interrupt
+from ckpttool.training.interrupt import Interrupt
 from ckpttool.training.options import Options
 from ckpttool.verbs.new import plan_new
 from ckpttool.verbs.search import SearchOptions, search_curve, search_reuse

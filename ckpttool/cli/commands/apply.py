@@ -5,7 +5,7 @@ from pathlib import Path
 
 import click
 
-from ckpttool.cli.options.general import PATH, json_option, lenient_option, plan_option
+from ckpttool.cli.options.general import PATH, lenient_option, plan_option, rows_options
 from ckpttool.cli.options.reading import SOURCE
 from ckpttool.cli.options.writing import edited_output_options, family_asked, format_options
 from ckpttool.cli.show.plans import execute
@@ -60,7 +60,7 @@ def _print_schema(context: click.Context, _option: click.Parameter, asked: bool)
 @format_options
 @lenient_option
 @plan_option
-@json_option
+@rows_options
 @edited_output_options
 def apply(
     plan_file: Path,

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from ckpttool.cli.options.general import json_option, lenient_option, plan_option
+from ckpttool.cli.options.general import lenient_option, plan_option, rows_options
 from ckpttool.cli.options.reading import checkpoints_argument, weights_option
 from ckpttool.cli.options.writing import edited_output_options, family_asked
 from ckpttool.cli.show.plans import execute
@@ -21,7 +21,7 @@ from ckpttool.verbs.average import plan_average
 @click.option("--latest", is_flag=True, help="Note OUT as the latest checkpoint of its folder.")
 @lenient_option
 @plan_option
-@json_option
+@rows_options
 @edited_output_options
 def average(
     checkpoints: tuple[Path, ...],

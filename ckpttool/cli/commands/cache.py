@@ -32,7 +32,6 @@ from ckpttool.cli.show.progress import ProgressPrinter
 from ckpttool.cli.show.tables import print_document
 from ckpttool.cli.wall import behind_wall
 from ckpttool.runtime.objectives import Objective
-from ckpttool.verbs import cache as verb
 
 
 @click.command()
@@ -75,6 +74,8 @@ def cache(
       ckpttool cache new_model.ckpt --freeze 'hidden[12]' --data mnist.npz
       ckpttool cache new_model.ckpt --freeze 'hidden[12]' --data mnist.npz --workers 8
     """
+    from ckpttool.verbs import cache as verb
+
     opened = open_to_run(model, allow_op)
     with place.executor(opened) as executor:
         cached = verb.cache(

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from ckpttool.cli.options.general import WRITTEN, json_option, plan_option
+from ckpttool.cli.options.general import WRITTEN, plan_option, rows_options
 from ckpttool.cli.options.reading import model_argument, tags_option, weights_file_option
 from ckpttool.cli.options.writing import overwrite_option
 from ckpttool.cli.show.plans import execute
@@ -23,7 +23,7 @@ COLUMNS = ("name", "kind", "size", "items")
 @overwrite_option
 @tags_option
 @plan_option
-@json_option
+@rows_options
 def collections(
     model: Path,
     names: tuple[str, ...],

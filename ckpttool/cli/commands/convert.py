@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from ckpttool.cli.options.general import json_option, lenient_option, plan_option
+from ckpttool.cli.options.general import lenient_option, plan_option, rows_options
 from ckpttool.cli.options.reading import layers_option, source_argument, weights_file_option
 from ckpttool.cli.options.writing import format_of, format_options, output_options
 from ckpttool.cli.show.plans import execute
@@ -19,7 +19,7 @@ from ckpttool.verbs.convert import plan_convert
 @click.option("--drop-slots", is_flag=True, help="Leave out the optimizer's slots.")
 @lenient_option
 @plan_option
-@json_option
+@rows_options
 @output_options
 def convert(
     source: Path,

@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from ckpttool.cli.options.config import config_option
-from ckpttool.cli.options.general import json_option
+from ckpttool.cli.options.general import rows_options
 from ckpttool.cli.options.reading import allow_op_option, model_argument, weights_file_option
 from ckpttool.cli.options.recipe import objective_options
 from ckpttool.cli.options.rows import ROLES, data_option, roles_options, trained_rows_options
@@ -16,7 +16,6 @@ from ckpttool.cli.show.progress import ProgressPrinter
 from ckpttool.cli.show.tables import print_rows
 from ckpttool.cli.wall import behind_wall
 from ckpttool.runtime.objectives import Objective
-from ckpttool.verbs import diagnose as verb
 
 COLUMNS = (
     "layer",
@@ -30,6 +29,8 @@ COLUMNS = (
     "gradient_to_weight",
     "verdict",
 )
+LEFT_OUT = ("gradient_to_weight", "mean", "gradient_mean", "activation", "saturated")
+"""What a narrow table lacks, the first to go first; the verdict stays."""
 
 
 @click.command()
@@ -49,7 +50,7 @@ COLUMNS = (
 @allow_op_option
 @behind_wall
 @config_option("model", *ROLES)
-@json_option
+@rows_options
 def diagnose(
     model: Path,
     data: Path,
@@ -72,6 +73,8 @@ def diagnose(
     Example:
       ckpttool diagnose new_model.ckpt --data mnist.npz
     """
+    from ckpttool.verbs import diagnose as verb
+
     layers = verb.diagnose(
         open_to_run(model, allow_op),
         data,
@@ -81,4 +84,4 @@ def diagnose(
         callbacks=ProgressPrinter(as_json),
         **reading,
     )
-    print_rows([layer.as_json() for layer in layers], COLUMNS, as_json)
+    print_rows([layer.as_json() for layer in layers], COLUMNS, as_json, LEFT_OUT)

@@ -5,7 +5,7 @@ from pathlib import Path
 import click
 
 from ckpttool.cli.confined_reading import reading_confined
-from ckpttool.cli.options.general import WRITTEN, json_option
+from ckpttool.cli.options.general import WRITTEN, rows_options
 from ckpttool.cli.options.reading import SOURCE, layers_option, slots_option
 from ckpttool.cli.options.writing import overwrite_option
 from ckpttool.cli.show.tables import exit_unless, print_report, say
@@ -20,7 +20,7 @@ from ckpttool.verbs.diff import compare
 @click.option("--by-layer", is_flag=True, help="Print the layers, those that moved most first, instead of tensors.")
 @click.option("--html", metavar="FILE", type=WRITTEN, help="Also write a page for a browser; it needs no network.")
 @overwrite_option
-@json_option
+@rows_options
 @reading_confined
 def diff(
     a: Path, b: Path, layers: str | None, slots: bool, by_layer: bool, html: Path | None, overwrite: bool, as_json: bool

@@ -7,7 +7,7 @@ import click
 
 from ckpttool import checkpoint
 from ckpttool.cli.options.edits import EditCommand, edit_options
-from ckpttool.cli.options.general import json_option, lenient_option, plan_option, seed_option
+from ckpttool.cli.options.general import lenient_option, plan_option, rows_options, seed_option
 from ckpttool.cli.options.reading import slots_option, source_argument
 from ckpttool.cli.options.writing import edited_output_options, family_asked, format_of, format_options
 from ckpttool.cli.show.plans import execute
@@ -25,7 +25,7 @@ from ckpttool.verbs.edit import format_to_write, plan_edit
 @format_options
 @lenient_option
 @plan_option
-@json_option
+@rows_options
 @edited_output_options
 def edit(
     source: Path,

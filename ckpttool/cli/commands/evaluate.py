@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from ckpttool.cli.options.config import config_option
-from ckpttool.cli.options.general import json_option
+from ckpttool.cli.options.general import rows_options
 from ckpttool.cli.options.reading import allow_op_option, ema_option, model_argument, weights_file_option
 from ckpttool.cli.options.recipe import objective_options
 from ckpttool.cli.options.rows import ROLES, data_option, judged_rows_options, roles_options
@@ -17,7 +17,6 @@ from ckpttool.cli.show.tables import print_document, print_rows, say, shows_tabl
 from ckpttool.cli.wall import behind_wall
 from ckpttool.core.counts import counted
 from ckpttool.runtime.objectives import Objective
-from ckpttool.verbs import evaluate as verb
 
 COLUMNS = {
     "classes": ("class", "rows", "accuracy", "precision", "taken_for"),
@@ -39,7 +38,7 @@ MOST_CLASSES = 20
 @allow_op_option
 @behind_wall
 @config_option("model", *ROLES)
-@json_option
+@rows_options
 def evaluate(
     model: Path,
     data: Path,
@@ -65,6 +64,8 @@ def evaluate(
       ckpttool evaluate tuned.ckpt --data mnist.npz
       ckpttool evaluate saved_model --data mnist.npz --objective softmax
     """
+    from ckpttool.verbs import evaluate as verb
+
     evaluation = verb.evaluate(
         open_to_run(model, allow_op, ema=ema),
         data,
@@ -96,6 +97,6 @@ def _print_tables(figures: Mapping[str, Any]) -> None:
         counts = figures["confusion"]
         classes = [str(row.get("name", row["class"])) for row in figures["classes"]]
         table = [{"class": classes[true]} | dict(zip(classes, row, strict=True)) for true, row in enumerate(counts)]
-        print_rows(table, ("class", *classes))
+        print_rows(table, ("class", *classes), left_out=())
     if "note" in figures:
         say(figures["note"])

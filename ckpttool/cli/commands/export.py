@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from ckpttool.cli.options.general import json_option, lenient_option, plan_option
+from ckpttool.cli.options.general import lenient_option, plan_option, rows_options
 from ckpttool.cli.options.reading import ENTRY_OR_PATH, model_argument, rules_option, weights_file_option
 from ckpttool.cli.options.writing import output_options
 from ckpttool.cli.show.plans import execute
@@ -31,7 +31,7 @@ def _needed(context: click.Context, option: click.Parameter, value: Path | None)
 @lenient_option
 @click.option("--cast", is_flag=True, help="Let numbers change their dtype to that of FILE.")
 @plan_option
-@json_option
+@rows_options
 @output_options
 def export(
     model: Path,

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from ckpttool.cli.options.general import json_option, plan_option
+from ckpttool.cli.options.general import plan_option, rows_options
 from ckpttool.cli.options.reading import ema_option, model_argument, weights_file_option
 from ckpttool.cli.options.rows import preprocess_option
 from ckpttool.cli.options.writing import folder_options, inputs_outputs_options
@@ -26,7 +26,7 @@ from ckpttool.verbs.export_saved_model import plan_saved_model
     "--with-preprocessing", is_flag=True, help="Do the preprocessing in the graph, which takes raw rows then."
 )
 @plan_option
-@json_option
+@rows_options
 @folder_options
 def export_saved_model(
     model: Path,

@@ -6,7 +6,7 @@ from pathlib import Path
 import click
 
 from ckpttool.cli.options.config import config_option
-from ckpttool.cli.options.general import json_option, plan_option
+from ckpttool.cli.options.general import plan_option, rows_options
 from ckpttool.cli.options.reading import allow_op_option, model_argument, weights_file_option
 from ckpttool.cli.options.rows import data_option
 from ckpttool.cli.options.training import pseudo_label_options, run_options
@@ -16,12 +16,9 @@ from ckpttool.cli.show.plans import command_line, show_plan
 from ckpttool.cli.show.progress import ProgressPrinter
 from ckpttool.cli.show.tables import print_document
 from ckpttool.cli.wall import behind_wall
-from ckpttool.model.model import Model
 from ckpttool.training.callbacks.recording import Recording
 from ckpttool.training.options import Options, PseudoLabels
 from ckpttool.training.run import RunReport
-from ckpttool.verbs import finetune as verb
-from ckpttool.verbs.pseudo_labels import finetune_in_rounds
 
 
 @click.command()
@@ -34,7 +31,7 @@ from ckpttool.verbs.pseudo_labels import finetune_in_rounds
 @behind_wall
 @config_option(repeats=True)
 @plan_option
-@json_option
+@rows_options
 @model_output_options
 def finetune(
     model: Path,
@@ -66,6 +63,10 @@ def finetune(
       ckpttool finetune new_model.ckpt --data mnist.npz --freeze 'hidden[12]' --cache -o tuned.ckpt
       ckpttool finetune new_model.ckpt --data few.npz --pseudo-label 0.2 --unlabelled many.npz -o tuned.ckpt
     """
+    from ckpttool.model.model import Model
+    from ckpttool.verbs import finetune as verb
+    from ckpttool.verbs.pseudo_labels import finetune_in_rounds
+
     opened = Model.open(model, allow_op)
     if plan_only:
         show_plan(verb.plan(opened, options), as_json)

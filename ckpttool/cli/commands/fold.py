@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from ckpttool.cli.options.general import json_option, plan_option
+from ckpttool.cli.options.general import plan_option, rows_options
 from ckpttool.cli.options.reading import ema_option, model_argument, weights_file_option
 from ckpttool.cli.options.rows import signature_option
 from ckpttool.cli.options.writing import inputs_outputs_options, output_options
@@ -20,7 +20,7 @@ from ckpttool.verbs.fold import plan_fold
 @inputs_outputs_options
 @signature_option
 @plan_option
-@json_option
+@rows_options
 @output_options
 def fold(
     model: Path,

@@ -2,13 +2,13 @@
 
 import click
 
-from ckpttool.cli.options.general import json_option
+from ckpttool.cli.options.general import rows_options
 from ckpttool.cli.show.tables import print_rows
 from ckpttool.verbs.formats import COLUMNS, as_texts, format_rows
 
 
 @click.command("formats")
-@json_option
+@rows_options
 def list_formats(as_json: bool) -> None:
     """List the formats of checkpoints: what each can do, how its outputs are named, and what it cannot hold.
 

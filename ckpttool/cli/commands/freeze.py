@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from ckpttool.cli.options.general import json_option, plan_option
+from ckpttool.cli.options.general import plan_option, rows_options
 from ckpttool.cli.options.reading import layers_option, model_argument, unfreeze_option, weights_file_option
 from ckpttool.cli.options.rows import roles_options
 from ckpttool.cli.options.writing import model_output_options
@@ -30,7 +30,7 @@ from ckpttool.verbs.freeze import plan_freeze
 )
 @roles_options
 @plan_option
-@json_option
+@rows_options
 @model_output_options
 def freeze(
     model: Path,

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from ckpttool.cli.options.general import PATH, as_arguments, json_option, lenient_option, plan_option, seed_option
+from ckpttool.cli.options.general import PATH, as_arguments, lenient_option, plan_option, rows_options, seed_option
 from ckpttool.cli.options.reading import SOURCE, allow_op_option, rules_option
 from ckpttool.cli.options.rows import preprocess_option
 from ckpttool.cli.options.writing import model_output_options
@@ -47,7 +47,7 @@ from ckpttool.verbs.sample import TOLERANCE, Difference
 @allow_op_option
 @seed_option
 @plan_option
-@json_option
+@rows_options
 @model_output_options
 @behind_wall
 def import_weights(

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from ckpttool.cli.options.general import json_option
+from ckpttool.cli.options.general import rows_options
 from ckpttool.cli.options.reading import SOURCE
 from ckpttool.cli.show.tables import print_document, print_rows, say
 from ckpttool.verbs import latest as verb
@@ -15,7 +15,7 @@ COLUMNS = ("prefix", "step", "written", "latest")
 @click.command()
 @click.argument("folder", metavar="FOLDER", type=SOURCE)
 @click.option("--all", "everything", is_flag=True, help="List the folder's checkpoints, by their steps.")
-@json_option
+@rows_options
 def latest(folder: Path, everything: bool, as_json: bool) -> None:
     """Print the prefix of the latest checkpoint in FOLDER, for use by other commands.
 

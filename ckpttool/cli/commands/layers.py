@@ -5,7 +5,7 @@ from pathlib import Path
 import click
 
 from ckpttool.cli.confined_reading import reading_confined
-from ckpttool.cli.options.general import json_option
+from ckpttool.cli.options.general import rows_options
 from ckpttool.cli.options.reading import model_argument, tags_option, weights_file_option
 from ckpttool.cli.show.tables import print_rows, say
 from ckpttool.verbs.layers import layer_patterns, rows_and_facts
@@ -18,7 +18,7 @@ COLUMNS = ("name", "parameters", "output", "variables")
 @weights_file_option
 @tags_option
 @click.option("--outputs", is_flag=True, help="Build the network of a Keras file (with TensorFlow), for its outputs.")
-@json_option
+@rows_options
 @reading_confined
 def layers(model: Path, tags: list[str] | None, outputs: bool, as_json: bool) -> None:
     """List the layers of MODEL in data-flow order: parameters, output tensor, variables.

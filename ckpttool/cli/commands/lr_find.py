@@ -4,11 +4,12 @@ from collections.abc import Iterator
 from dataclasses import asdict
 from math import log
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from ckpttool.cli.options.config import config_option
-from ckpttool.cli.options.general import WRITTEN, json_option
+from ckpttool.cli.options.general import WRITTEN, rows_options
 from ckpttool.cli.options.reading import allow_op_option, model_argument, weights_file_option
 from ckpttool.cli.options.rows import data_option
 from ckpttool.cli.options.training import rate_test_options
@@ -16,10 +17,10 @@ from ckpttool.cli.process import open_to_run
 from ckpttool.cli.show.progress import ProgressPrinter
 from ckpttool.cli.show.tables import exit_unless, print_document, print_report, say, shows_tables
 from ckpttool.cli.wall import behind_wall
-from ckpttool.training.callbacks.plot import Picture
 from ckpttool.training.options import Options
-from ckpttool.training.rate_curve import RateCurve
-from ckpttool.verbs.lr_find import draw_rates, find_learning_rate
+
+if TYPE_CHECKING:
+    from ckpttool.training.rate_curve import RateCurve
 
 WIDTH, HEIGHT = 64, 12
 """Columns and rows of the chart itself; with the losses before it a line has less than 80."""
@@ -38,7 +39,7 @@ WIDTH, HEIGHT = 64, 12
 @config_option()
 @click.option("--plot", metavar="FILE", type=WRITTEN, help="Draw the curve: .png, .pdf or .svg.")
 @click.option("--overwrite", is_flag=True, help="Replace the --plot file where it exists.")
-@json_option
+@rows_options
 def lr_find(
     model: Path,
     data: Path,
@@ -65,6 +66,9 @@ def lr_find(
     Example:
       ckpttool lr-find new_model.ckpt --data mnist.npz --freeze 'hidden[12]'
     """
+    from ckpttool.training.callbacks.plot import Picture
+    from ckpttool.verbs.lr_find import draw_rates, find_learning_rate
+
     picture = Picture(plot, overwrite) if plot else None
     callbacks = ProgressPrinter(as_json=True)  # stdout is for the curve alone
     curve = find_learning_rate(
@@ -76,7 +80,7 @@ def lr_find(
     exit_unless(curve.suggestion is not None)
 
 
-def _show(curve: RateCurve, as_json: bool) -> None:
+def _show(curve: "RateCurve", as_json: bool) -> None:
     """Print the curve, and what to paste."""
     if as_json or not shows_tables():
         print_report(curve.as_json(), map(asdict, curve.points), ("rate", "loss", "smoothed"), as_json)
@@ -86,7 +90,7 @@ def _show(curve: RateCurve, as_json: bool) -> None:
         say(line)
 
 
-def _advice(curve: RateCurve) -> Iterator[str]:
+def _advice(curve: "RateCurve") -> Iterator[str]:
     if curve.diverged is not None:
         yield f"the loss diverged at {curve.diverged:.2g}"
     if curve.suggestion is None:
@@ -99,7 +103,7 @@ def _advice(curve: RateCurve) -> Iterator[str]:
     yield f"suggestion: --lr {curve.suggestion:.2g}"
 
 
-def chart(curve: RateCurve) -> Iterator[str]:
+def chart(curve: "RateCurve") -> Iterator[str]:
     """Yield the smoothed loss over log(rate) from the top down, an axis with `^` at the suggestion, and its ends.
 
     A loss above the first ones is shown in the top row.

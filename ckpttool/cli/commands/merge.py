@@ -4,8 +4,9 @@ from pathlib import Path
 
 import click
 
-from ckpttool.cli.options.general import MAX_SEED, PATH, json_option, lenient_option, plan_option
+from ckpttool.cli.options.general import MAX_SEED, PATH, lenient_option, plan_option, rows_options
 from ckpttool.cli.options.reading import SOURCE, allow_op_option, checkpoints_argument, weights_option
+from ckpttool.cli.options.rows import there_first
 from ckpttool.cli.options.writing import edited_output_options, family_asked
 from ckpttool.cli.show.plans import execute
 from ckpttool.cli.wall import behind_wall
@@ -19,6 +20,7 @@ from ckpttool.verbs.merge import HOWS, plan_merge
 @click.option("--how", type=click.Choice(HOWS), default="union", show_default=True, help="The way to merge.")
 @click.option("--prefer", type=click.Choice(["first", "last"]), help="Whose tensor it is that several have.")
 @click.option("--base", metavar="CKPT", type=SOURCE, help="What the models were trained from (ties, dare).")
+@there_first("data")
 @weights_option
 @click.option("--t", type=float, metavar="T", help="How far to go from the first to the second (slerp)  [default: 0.5]")
 @click.option(
@@ -29,7 +31,7 @@ from ckpttool.verbs.merge import HOWS, plan_merge
 @click.option("--alpha", metavar="A", help="Go from the first to the second: 0.5, 0.3,0.7, 0:1:0.1; the best is kept.")
 @lenient_option
 @plan_option
-@json_option
+@rows_options
 @edited_output_options
 @allow_op_option
 @behind_wall

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from ckpttool.cli.options.general import json_option, plan_option
+from ckpttool.cli.options.general import plan_option, rows_options
 from ckpttool.cli.options.reading import model_argument
 from ckpttool.cli.options.writing import model_output_options
 from ckpttool.cli.show.plans import execute
@@ -15,7 +15,7 @@ from ckpttool.verbs.modernize import plan_modernize
 @click.command()
 @model_argument
 @plan_option
-@json_option
+@rows_options
 @model_output_options
 def modernize(model: Path, plan_only: bool, as_json: bool, output: Path, to: str | None, overwrite: bool) -> None:
     """Write a TensorFlow 1 model with resource variables in place of its reference variables.

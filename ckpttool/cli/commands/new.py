@@ -5,7 +5,8 @@ from pathlib import Path
 import click
 
 from ckpttool.cli.options.config import config_option
-from ckpttool.cli.options.general import json_option, plan_option, seed_option
+from ckpttool.cli.options.general import plan_option, rows_options, seed_option
+from ckpttool.cli.options.reading import spec
 from ckpttool.cli.options.recipe import new_recipe_options, objective_options
 from ckpttool.cli.options.rows import classes_option, preprocess_option, row_shape
 from ckpttool.cli.options.writing import model_output_options
@@ -13,7 +14,6 @@ from ckpttool.cli.process import configure_for_layers
 from ckpttool.cli.show.plans import execute
 from ckpttool.runtime.objectives import Objective
 from ckpttool.runtime.recipe import Recipe
-from ckpttool.verbs import new as verb
 
 
 @click.command()
@@ -25,7 +25,9 @@ from ckpttool.verbs import new as verb
     required=True,
     help="The shape of one row: 784, or 28,28,1.",
 )
-@click.option("--layers", metavar="SPEC", required=True, help="The layers, from the input to the logits.")
+@click.option(
+    "--layers", metavar="SPEC", callback=spec, required=True, help="The layers, from the input to the logits."
+)
 @classes_option
 @preprocess_option
 @objective_options
@@ -33,7 +35,7 @@ from ckpttool.verbs import new as verb
 @seed_option
 @config_option()
 @plan_option
-@json_option
+@rows_options
 @model_output_options
 def new(
     shape: tuple[int, ...],
@@ -67,6 +69,8 @@ def new(
     Example:
       ckpttool new --input 784 --layers 'hidden1 = dense(300, relu, init=he); outputs = dense(10)' -o fresh.ckpt
     """
+    from ckpttool.verbs import new as verb
+
     configure_for_layers(layers)
     plan = verb.plan_new(shape, layers, recipe, seed, objective, classes, to, preprocess)
     execute(plan, output, overwrite, plan_only, as_json)

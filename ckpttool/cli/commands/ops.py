@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from ckpttool.cli.options.general import json_option
+from ckpttool.cli.options.general import rows_options
 from ckpttool.cli.options.reading import PATTERN, model_argument, tags_option, weights_file_option
 from ckpttool.cli.show.tables import print_rows
 from ckpttool.verbs.ops import op_rows, type_rows
@@ -19,7 +19,7 @@ from ckpttool.verbs.ops import op_rows, type_rows
 @click.option("--inputs", is_flag=True, help="Show what each op reads; JSON always has it.")
 @click.option("--main", is_flag=True, help="Only the graph's own ops, not those of branches and bodies of loops.")
 @tags_option
-@json_option
+@rows_options
 def ops(
     model: Path,
     name: str | None,

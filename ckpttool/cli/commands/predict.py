@@ -17,7 +17,6 @@ from ckpttool.cli.show.progress import ProgressPrinter
 from ckpttool.cli.show.tables import print_document
 from ckpttool.cli.wall import behind_wall
 from ckpttool.core.counts import counted
-from ckpttool.verbs import predict as verb
 
 
 @click.command()
@@ -59,6 +58,8 @@ def predict(
       ckpttool predict tuned.ckpt --data mnist.npz -o predictions.csv
       ckpttool predict tuned.ckpt --data photos/ -o predictions.npz --workers 8
     """
+    from ckpttool.verbs import predict as verb
+
     opened = open_to_run(model, allow_op, ema=ema)
     with place.executor(opened) as executor:
         written = verb.predict(

@@ -6,7 +6,7 @@ import click
 
 from ckpttool.cli.options.config import config_option
 from ckpttool.cli.options.general import json_option
-from ckpttool.cli.options.reading import SOURCE, allow_op_option
+from ckpttool.cli.options.reading import SOURCE, allow_op_option, spec
 from ckpttool.cli.options.rows import data_option, row_shape
 from ckpttool.cli.options.training import pretraining_options
 from ckpttool.cli.options.writing import model_output_options
@@ -15,16 +15,14 @@ from ckpttool.cli.show.plans import command_line
 from ckpttool.cli.show.progress import ProgressPrinter
 from ckpttool.cli.show.tables import print_document
 from ckpttool.cli.wall import behind_wall
-from ckpttool.model.model import Model
 from ckpttool.runtime.pretraining.methods import PretrainingMethod
 from ckpttool.training.callbacks.recording import Recording
 from ckpttool.training.options import Options
-from ckpttool.verbs import pretrain as verb
 
 
 @click.command()
 @data_option
-@click.option("--layers", metavar="SPEC", help="New layers, from the input up; `new` lists their kinds.")
+@click.option("--layers", metavar="SPEC", callback=spec, help="New layers, from the input up; `new` lists their kinds.")
 @click.option(
     "--method", metavar="CALL", required=True, help=f"{', '.join(PretrainingMethod.known())}; with parameters."
 )
@@ -91,6 +89,9 @@ def pretrain(
       ckpttool pretrain --data mnist.npz --input 784 --method 'autoencoder(noise=mask(0.3))' \\
           --layers 'hidden1 = dense(300, elu, init=he); hidden2 = dense(100, elu, init=he)' -o pretrained.ckpt
     """
+    from ckpttool.model.model import Model
+    from ckpttool.verbs import pretrain as verb
+
     trained, base = PretrainingMethod.read(method, "`method`"), Model.open(model, allow_op) if model else None
     configure_for_layers(layers, options.threads, base)
     done = verb.pretrain(

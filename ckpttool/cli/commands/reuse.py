@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from ckpttool.cli.options.general import as_arguments, json_option, lenient_option, plan_option, seed_option
+from ckpttool.cli.options.general import as_arguments, lenient_option, plan_option, rows_options, seed_option
 from ckpttool.cli.options.reading import (
     SOURCE,
     allow_op_option,
@@ -14,6 +14,7 @@ from ckpttool.cli.options.reading import (
     freeze_option,
     layers_option,
     source_argument,
+    spec,
     weights_file_option,
 )
 from ckpttool.cli.options.recipe import objective_options, reuse_recipe_options
@@ -29,10 +30,8 @@ from ckpttool.cli.process import open_to_run
 from ckpttool.cli.show.plans import execute
 from ckpttool.cli.wall import behind_wall
 from ckpttool.core.errors import PlanError
-from ckpttool.model.model import Model
 from ckpttool.runtime.objectives import Objective
 from ckpttool.runtime.recipe import Recipe
-from ckpttool.verbs.reuse import plan_reuse
 
 
 def _percent(ctx: click.Context, param: click.Parameter, value: str) -> float:
@@ -51,7 +50,12 @@ def _percent(ctx: click.Context, param: click.Parameter, value: str) -> float:
 @weights_file_option
 @layers_option("The layers to restore.")
 @click.option("--fresh", is_flag=True, help="Restore none: below the new layers the network starts at random.")
-@click.option("--head", metavar="SPEC", help="New layers to put on above the last restored one; the rest is cut off.")
+@click.option(
+    "--head",
+    metavar="SPEC",
+    callback=spec,
+    help="New layers to put on above the last restored one; the rest is cut off.",
+)
 @click.option("--after", metavar="LAYER", help="Put the head on above this layer instead.")
 @click.option("--into", metavar="TARGET", type=SOURCE, help="Restore into this graph (.meta) instead.")
 @ema_option
@@ -71,7 +75,7 @@ def _percent(ctx: click.Context, param: click.Parameter, value: str) -> float:
 @behind_wall
 @seed_option
 @plan_option
-@json_option
+@rows_options
 @model_output_options
 def reuse(
     source: Path,
@@ -108,6 +112,9 @@ def reuse(
       ckpttool reuse my_model_final.ckpt --layers 'hidden[123]' \\
         --head 'hidden4 = dense(20, relu); outputs = dense(10)' -o new_model.ckpt
     """
+    from ckpttool.model.model import Model
+    from ckpttool.verbs.reuse import plan_reuse
+
     if fresh is (layers is not None):
         raise PlanError("specify the `layers` to restore, or `fresh`, which restores none")
     plan = plan_reuse(

@@ -5,7 +5,7 @@ from pathlib import Path
 import click
 
 from ckpttool.cli.confined_reading import reading_confined
-from ckpttool.cli.options.general import json_option, plan_option
+from ckpttool.cli.options.general import plan_option, rows_options
 from ckpttool.cli.options.reading import checkpoint_argument
 from ckpttool.cli.options.writing import output_options
 from ckpttool.cli.show.plans import command_line
@@ -17,7 +17,7 @@ from ckpttool.verbs.salvage import plan_salvage
 @checkpoint_argument
 @click.option("--to", metavar="FORMAT", help="The format to write, where OUT's suffix does not say it.")
 @plan_option
-@json_option
+@rows_options
 @output_options
 @reading_confined
 def salvage(

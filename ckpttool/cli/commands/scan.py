@@ -5,7 +5,7 @@ from pathlib import Path
 import click
 
 from ckpttool.cli.confined_reading import reading_confined_always
-from ckpttool.cli.options.general import WRITTEN, json_option
+from ckpttool.cli.options.general import WRITTEN, rows_options
 from ckpttool.cli.options.reading import ENTRY_OR_PATH
 from ckpttool.cli.options.writing import overwrite_option
 from ckpttool.cli.show.tables import print_report, say
@@ -14,6 +14,8 @@ from ckpttool.verbs.scan import scan as scanned
 from ckpttool.verbs.scan import write_sarif
 
 COLUMNS = ("severity", "file", "where", "what", "reason", "helps")
+LEFT_OUT = ("helps",)
+"""What a narrow table lacks: without the rest a finding says nothing."""
 
 
 @click.command()
@@ -21,7 +23,7 @@ COLUMNS = ("severity", "file", "where", "what", "reason", "helps")
 @click.option("--severity", type=click.Choice(SEVERITIES), default="low", help="Tell only what is at least as bad.")
 @click.option("--sarif", metavar="FILE", type=WRITTEN, help="Also write what was found as SARIF 2.1.0.")
 @overwrite_option
-@json_option
+@rows_options
 @reading_confined_always
 def scan(paths: tuple[Path, ...], severity: Severity, sarif: Path | None, overwrite: bool, as_json: bool) -> None:
     """Say what in PATH could act when it is opened or run: files, folders, prefixes of checkpoints.
@@ -38,7 +40,7 @@ def scan(paths: tuple[Path, ...], severity: Severity, sarif: Path | None, overwr
     findings = scanned(paths, severity)
     if sarif is not None:
         write_sarif(findings, sarif, overwrite)
-    print_report(findings.as_json(), findings.rows, COLUMNS, as_json)
+    print_report(findings.as_json(), findings.rows, COLUMNS, as_json, LEFT_OUT)
     for each in findings.unread:
         say(f"{each.file}: {each.problem}")
     say(findings.summary())

@@ -1,28 +1,27 @@
 """`ckpttool search`: how many layers of a model to reuse, and how many of these to freeze."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from ckpttool.cli.options.config import config_option
-from ckpttool.cli.options.general import WRITTEN, json_option
-from ckpttool.cli.options.reading import allow_op_option, model_argument, weights_file_option
+from ckpttool.cli.options.general import WRITTEN, rows_options
+from ckpttool.cli.options.reading import allow_op_option, model_argument, spec, weights_file_option
 from ckpttool.cli.options.rows import ROLES, data_option
-from ckpttool.cli.options.searching import rows_option, search_options
+from ckpttool.cli.options.searching import rows_option, search_options, tracker_option
 from ckpttool.cli.options.training import trial_options
 from ckpttool.cli.options.workers import Place, workers_options
 from ckpttool.cli.options.writing import model_output_options
 from ckpttool.cli.process import SignalInterrupt, open_to_run
 from ckpttool.cli.show.plans import command_line
 from ckpttool.cli.show.progress import ProgressPrinter
-from ckpttool.cli.show.search import SearchPrinter, print_quick, print_search
 from ckpttool.cli.wall import behind_wall
 from ckpttool.core.errors import PlanError
-from ckpttool.searching.trackers import TRACKERS
-from ckpttool.training.callbacks.plot import Picture
 from ckpttool.training.options import Options
-from ckpttool.verbs import search as verb
-from ckpttool.verbs import search_quick
+
+if TYPE_CHECKING:
+    from ckpttool.verbs.search import SearchOptions
 
 
 @click.command()
@@ -31,7 +30,10 @@ from ckpttool.verbs import search_quick
 @data_option
 @click.option("--quick", is_flag=True, help="Score what the frozen layers give; nothing is trained.")
 @click.option(
-    "--head", metavar="SPEC", help="New layers for what is tried: 'hidden = dense(20, relu); out = dense(5)'."
+    "--head",
+    metavar="SPEC",
+    callback=spec,
+    help="New layers for what is tried: 'hidden = dense(20, relu); out = dense(5)'.",
 )
 @search_options
 @rows_option
@@ -39,20 +41,18 @@ from ckpttool.verbs import search_quick
 @workers_options
 @click.option("--report", metavar="FILE", type=WRITTEN, help="Write a page for a browser: .html.")
 @click.option("--plot", metavar="FILE", type=WRITTEN, help="Draw accuracy by depths kept: a .png, .pdf or .svg.")
-@click.option(
-    "--tracker", type=click.Choice(list(TRACKERS)), help="Mirror trials to OUT.optuna.db, for optuna-dashboard."
-)
+@tracker_option
 @allow_op_option
 @behind_wall
 @config_option("model", *ROLES)
-@json_option
+@rows_options
 @model_output_options
 def search(
     model: Path,
     data: Path,
     quick: bool,
     head: str | None,
-    how: verb.SearchOptions,
+    how: "SearchOptions",
     rows: list[int | None],
     options: Options,
     place: Place,
@@ -84,6 +84,11 @@ def search(
       ckpttool search my_model_final.ckpt --data mnist.npz --quick
       ckpttool search my_model_final.ckpt --data few.npz --head 'outputs = dense(5)' --report page.html -o best.ckpt
     """
+    from ckpttool.cli.show.search import SearchPrinter, print_quick, print_search
+    from ckpttool.training.callbacks.plot import Picture
+    from ckpttool.verbs import search as verb
+    from ckpttool.verbs import search_quick
+
     opened = open_to_run(model, allow_op, options.threads)
     if quick:
         print_quick(search_quick.search_quick(opened, data, options, ProgressPrinter(as_json)), model, data, as_json)

@@ -5,12 +5,14 @@ from pathlib import Path
 import click
 
 from ckpttool.cli.confined_reading import reading_confined
-from ckpttool.cli.options.general import json_option
+from ckpttool.cli.options.general import rows_options
 from ckpttool.cli.options.reading import checkpoint_argument, layers_option, slots_option, weights_file_option
 from ckpttool.cli.show.tables import exit_unless, print_report, say, shows_tables
 from ckpttool.verbs.stats import statistics
 
 COLUMNS = ("count", "mean", "std", "min", "max", "zeros", "nan", "inf", "norm")
+LEFT_OUT = ("zeros", "norm", "count", "histogram", "inf", "nan", "max", "min", "std", "mean")
+"""What a narrow table lacks, the first to go first."""
 
 
 @click.command()
@@ -18,7 +20,7 @@ COLUMNS = ("count", "mean", "std", "min", "max", "zeros", "nan", "inf", "norm")
 @weights_file_option
 @layers_option("Only the weights of these layers.")
 @slots_option
-@json_option
+@rows_options
 @reading_confined
 def stats(checkpoint: Path, layers: str | None, slots: bool, as_json: bool) -> None:
     """Summarise the values of each tensor of CKPT, and of all its weights together.
@@ -36,5 +38,5 @@ def stats(checkpoint: Path, layers: str | None, slots: bool, as_json: bool) -> N
     drawn = shows_tables()
     result = statistics(checkpoint, layers, slots, say, with_histograms=drawn or as_json)
     columns = ("name", *COLUMNS, "histogram") if drawn else ("name", "kind", *COLUMNS)
-    print_report(result.row(), [*result.tensors, result.total], columns, as_json)
+    print_report(result.row(), [*result.tensors, result.total], columns, as_json, LEFT_OUT)
     exit_unless(result.finite)

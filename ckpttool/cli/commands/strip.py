@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from ckpttool.cli.options.general import json_option, plan_option
+from ckpttool.cli.options.general import plan_option, rows_options
 from ckpttool.cli.options.reading import ema_option, model_argument, weights_file_option
 from ckpttool.cli.options.rows import signature_option
 from ckpttool.cli.options.writing import inputs_outputs_options, model_output_options
@@ -20,7 +20,7 @@ from ckpttool.verbs.strip import plan_strip
 @inputs_outputs_options
 @signature_option
 @plan_option
-@json_option
+@rows_options
 @model_output_options
 def strip(
     model: Path,

@@ -5,7 +5,7 @@ from pathlib import Path
 import click
 
 from ckpttool.cli.confined_reading import reading_confined
-from ckpttool.cli.options.general import json_option
+from ckpttool.cli.options.general import rows_options
 from ckpttool.cli.options.reading import (
     checkpoint_argument,
     layers_option,
@@ -17,6 +17,8 @@ from ckpttool.cli.show.tables import print_rows, say
 from ckpttool.verbs.vars import STATISTICS, variable_rows
 
 COLUMNS = ("name", "shape", "dtype", "bytes", "kind")
+LEFT_OUT = ("norm", "zeros", "kind", "dtype", "bytes", "inf", "nan", "max", "min", "std", "mean", "shape")
+"""What a narrow table lacks, the first to go first."""
 
 
 @click.command("vars")
@@ -26,7 +28,7 @@ COLUMNS = ("name", "shape", "dtype", "bytes", "kind")
 @slots_option
 @click.option("--stats", is_flag=True, help="Read the values: mean, spread, range, zeros, NaN and infinities.")
 @tags_option
-@json_option
+@rows_options
 @reading_confined
 def list_variables(
     checkpoint: Path, layers: str | None, slots: bool, stats: bool, tags: list[str] | None, as_json: bool
@@ -44,4 +46,4 @@ def list_variables(
       ckpttool vars my_model_final.ckpt --layers 'hidden[123]' --stats
     """
     columns = COLUMNS + STATISTICS if stats else COLUMNS
-    print_rows(variable_rows(checkpoint, layers, slots, stats, say, tags), columns, as_json)
+    print_rows(variable_rows(checkpoint, layers, slots, stats, say, tags), columns, as_json, LEFT_OUT)

@@ -5,7 +5,7 @@ from pathlib import Path
 import click
 
 from ckpttool.cli.confined_reading import reading_confined
-from ckpttool.cli.options.general import json_option
+from ckpttool.cli.options.general import rows_options
 from ckpttool.cli.options.reading import SOURCE, checkpoint_argument, tags_option
 from ckpttool.cli.show.tables import exit_unless, print_report, say
 from ckpttool.verbs.verify import told_by, verdict
@@ -26,7 +26,7 @@ from ckpttool.verbs.verify import told_by, verdict
     help="Also check that CKPT is the file that a hash tells of (as sha256sum or `log` shows it), or a lineage.",
 )
 @tags_option
-@json_option
+@rows_options
 @reading_confined
 def verify(
     checkpoint: Path, unchanged: tuple[str, Path] | None, against: str | None, tags: list[str] | None, as_json: bool

@@ -21,7 +21,20 @@ TOML = 'A file of TOML with options by their long names (freeze = "hidden[12]", 
 PATHS = "The file may also say where to write (output, tensorboard, plot, report, cache-dir) and what to overwrite."
 RULES = "What it has need not be given; the command line wins. Paths are relative to the working directory."
 
-OWN = {"output", "to", "overwrite", "allow-op", "trust", "resume", "plan", "json", "tensorboard", "plot"}
+OWN = {
+    "output",
+    "to",
+    "overwrite",
+    "allow-op",
+    "trust",
+    "resume",
+    "plan",
+    "format",
+    "header",
+    "json",
+    "tensorboard",
+    "plot",
+}
 """Where a run writes, what it prints and what it allows are never taken from its report: another run has its own."""
 WRITES = {"output", "overwrite", "tensorboard", "plot", "report", "cache-dir"}
 """Options that say where something is written, and over what: a file that another has sent does not, unasked."""

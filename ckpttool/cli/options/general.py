@@ -1,4 +1,4 @@
-"""What options are made of, and those that any command may have: `--json`, `--plan`, `--lenient`, `--seed`."""
+"""What options are made of, and those of any command: `--format`, `--json`, `--plan`, `--lenient`, `--seed`."""
 
 from collections.abc import Callable, Collection
 from functools import wraps
@@ -109,7 +109,56 @@ def as_arguments(name: str, *options: Decorator) -> Decorator:
     return decorate
 
 
-json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
+FORMATS = ("table", "tsv", "csv", "json", "jsonl", "markdown")
+FORMAT, HEADER = "ckpttool.format", "ckpttool.header"
+"""The keys under which a format, and whether it has a header, are kept in Click's context, for whoever prints."""
+
+
+def _keep_format(context: click.Context, _option: click.Parameter, value: str | None) -> None:
+    context.meta[FORMAT] = value
+
+
+def _keep_header(context: click.Context, _option: click.Parameter, value: bool | None) -> None:
+    context.meta[HEADER] = value
+
+
+def _or_format(context: click.Context, option: click.Parameter, value: bool) -> bool:
+    """Take `--format json` and `--format jsonl` for `--json`.
+
+    Raises:
+        BadParameter: another format is asked for besides.
+    """
+    asked = context.meta.get(FORMAT)
+    if value and asked not in (None, "json"):
+        raise click.BadParameter(f"--json is --format json, and --format {asked} is another", context, option)
+    return value or asked in ("json", "jsonl")
+
+
+json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a text.")
+
+rows_options = together(
+    click.option(
+        "--format",
+        "shown_format",
+        type=click.Choice(FORMATS),
+        is_eager=True,
+        expose_value=False,
+        callback=_keep_format,
+        help="How rows are printed: if not given, a table on a terminal and TSV elsewhere. JSON has all fields, jsonl "
+        "a row to a line.",
+    ),
+    click.option(
+        "--header/--no-header",
+        "shown_header",
+        default=None,
+        is_eager=True,
+        expose_value=False,
+        callback=_keep_header,
+        help="Begin TSV with the names of the columns; csv and markdown do, if not told otherwise.",
+    ),
+    click.option("--json", "as_json", is_flag=True, callback=_or_format, help="Short for --format json."),
+)
+"""`--format`, `--header` and `--json` of a command that prints rows; the last is passed on, also for jsonl."""
 
 plan_option = click.option(
     "--plan", "plan_only", is_flag=True, is_eager=True, help="Print what would be done, and stop."

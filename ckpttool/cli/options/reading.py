@@ -133,6 +133,19 @@ def freeze_option(required: bool = False) -> Decorator:
     )
 
 
+def spec(_context: click.Context, _option: click.Parameter, value: str | None) -> str | None:
+    """Check a SPEC of layers, which is read again where they are built.
+
+    Raises:
+        PlanError: it is none; the message has the line, the column and what was found there.
+    """
+    if value is not None:
+        from ckpttool.runtime.spec import parse
+
+        parse(value)
+    return value
+
+
 unfreeze_option = click.option(
     "--unfreeze", metavar="RE", help=f"Layers to train again that MODEL itself keeps frozen. {PATTERN}"
 )

@@ -1,18 +1,47 @@
 """Rows of data: which are read, what in a graph they are fed to, and how images among them are changed."""
 
 from collections.abc import Mapping
+from functools import wraps
 from typing import Any
 
 import click
 
-from ckpttool.cli.options.general import MAX_SEED, PATH, WRITTEN, ListOrFile, as_arguments, as_value, together
+from ckpttool.cli.options.general import (
+    MAX_SEED,
+    PATH,
+    WRITTEN,
+    Command,
+    Decorator,
+    ListOrFile,
+    as_arguments,
+    as_value,
+    together,
+)
 from ckpttool.core.errors import PlanError, UnknownName
 from ckpttool.data.held_out import HeldOut
+from ckpttool.data.named import require_data
 from ckpttool.data.preprocessing import Preprocessing
 from ckpttool.data.preprocessing_steps import Step
 from ckpttool.runtime.augmentations import Operation
 
-data_option = click.option(
+
+def there_first(*names: str) -> Decorator:
+    """Return a decorator that has a command check first that its data are there, before all that takes its time."""
+
+    def decorate(command: Command) -> Command:
+        @wraps(command)
+        def checked(**given: Any) -> Any:
+            for name in names:
+                if given.get(name) is not None:
+                    require_data(given[name])
+            return command(**given)
+
+        return checked
+
+    return decorate
+
+
+_data = click.option(
     "--data",
     metavar="DATA",
     type=PATH,
@@ -20,6 +49,7 @@ data_option = click.option(
     help="Rows: an .npz or .h5 with x_train, y_train, x_valid, y_valid, x_test, y_test or the placeholders' names; "
     "x.npy,y.npy; IDX files; .csv, .parquet, .tfrecord; a folder of these, or of images by class; keras:NAME.",
 )
+data_option = together(_data, there_first("data", "unlabelled"))
 
 features_option = click.option(
     "--features",

@@ -1,13 +1,15 @@
 """What a search tries of a model, and how much it may use."""
 
 import re
+from typing import TYPE_CHECKING
 
 import click
 
 from ckpttool.cli.options.general import as_value, together
 from ckpttool.core.errors import PlanError
-from ckpttool.searching.loop import Budget
-from ckpttool.verbs.search import SearchOptions
+
+if TYPE_CHECKING:
+    from ckpttool.verbs.search import SearchOptions
 
 _TIME = re.compile(r"(\d+(?:\.\d+)?) *(s|sec|min|m|h)?")
 _SECONDS = {None: 1, "s": 1, "sec": 1, "m": 60, "min": 60, "h": 3600}
@@ -63,7 +65,10 @@ def _how(
     interpolate: bool,
     budget: str | None,
     trials: int | None,
-) -> SearchOptions:
+) -> "SearchOptions":
+    from ckpttool.searching.loop import Budget
+    from ckpttool.verbs.search import SearchOptions
+
     used = Budget(None if budget is None else seconds(budget), trials)
     return SearchOptions(grid, keep, freeze, rope / 100, seeds, folds, None, lp_ft, soup, interpolate, used)
 
@@ -123,3 +128,21 @@ search_options = as_value(
     ),
 )
 """What is tried, passed on as `how`."""
+
+
+def _known_tracker(context: click.Context, option: click.Parameter, value: str | None) -> str | None:
+    """Check the name of a tracker."""
+    if value is not None:
+        from ckpttool.searching.trackers import TRACKERS
+
+        if value not in TRACKERS:
+            raise click.BadParameter(f"{value!r} is not one of {', '.join(TRACKERS)}", context, option)
+    return value
+
+
+tracker_option = click.option(
+    "--tracker",
+    metavar="NAME",
+    callback=_known_tracker,
+    help="Mirror trials where other programs show them: optuna writes OUT.optuna.db, for optuna-dashboard.",
+)

@@ -2,13 +2,16 @@
 
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import click
 
 from ckpttool.cli.options.general import as_value
 from ckpttool.executors.executor import Executor
 from ckpttool.executors.registry import PROCESSES, open_executor
-from ckpttool.model.model import Model
+
+if TYPE_CHECKING:
+    from ckpttool.model.model import Model
 
 MODEL_COPIES = 3
 """How often a worker has a model's weights in memory at most: as read, as variables, and in the graph that runs."""
@@ -21,13 +24,13 @@ class Place:
     on: str | None
     workers: int | None
 
-    def executor(self, model: Model) -> AbstractContextManager[Executor | None]:
+    def executor(self, model: "Model") -> AbstractContextManager[Executor | None]:
         """Return the executor for a model, to be left when the job is done; None is this process."""
         if self.on is None and self.workers in (None, 1):
             return nullcontext()
         return self.always(model)
 
-    def always(self, model: Model) -> Executor:
+    def always(self, model: "Model") -> Executor:
         """Return the executor for a model; where nothing was said, processes."""
         nbytes = sum(spec.nbytes or 0 for spec in model.checkpoint.specs())
         return open_executor(self.on or PROCESSES, self.workers, MODEL_COPIES * nbytes)

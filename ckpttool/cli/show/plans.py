@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 GIVEN = "ckpttool.command"
 """The key under which the command line is kept in Click's context."""
+LEFT_OUT = ("dtype", "shape", "layer", "edits")
+"""What the table of a plan lacks where it is too wide, the first to go first: what becomes of a variable stays."""
 
 
 def execute(
@@ -73,7 +75,7 @@ def _show(records: Any, as_json: bool) -> None:
     if isinstance(records, Mapping):
         print_report(records, (), (), as_json)
     elif as_json or records:
-        print_rows(records, list(records[0]) if records else (), as_json)
+        print_rows(records, list(records[0]) if records else (), as_json, LEFT_OUT)
 
 
 def _cells(row: "Row | Mapping[str, Any]") -> Mapping[str, Any]:

@@ -11,19 +11,20 @@ from typing import TYPE_CHECKING
 import click
 
 from ckpttool.cli.show.plans import show_notes, show_plan
-from ckpttool.cli.show.tables import say
+from ckpttool.cli.show.tables import rows_alone, say
 from ckpttool.cli.wall import progressed
 from ckpttool.core.counts import counted
 from ckpttool.core.tensors import human_size
-from ckpttool.data.splits import Split, notes_of
-from ckpttool.model.plan import PlanRow
 from ckpttool.training.callbacks.callback import Callback, Progress
-from ckpttool.training.features import Features
-from ckpttool.training.filling import Estimate
-from ckpttool.training.run import Epoch
 
 if TYPE_CHECKING:
     import rich.progress
+
+    from ckpttool.data.splits import Split
+    from ckpttool.model.plan import PlanRow
+    from ckpttool.training.features import Features
+    from ckpttool.training.filling import Estimate
+    from ckpttool.training.run import Epoch
 
 REDRAWN = 0.1
 """Seconds for which a bar stays as it was drawn: an epoch may take less, and must not wait for its picture."""
@@ -112,7 +113,7 @@ class ProgressPrinter(Callback):
             for text in texts:
                 say(text)
 
-    def on_plan(self, plan: Sequence[PlanRow], notes: Sequence[str]) -> None:
+    def on_plan(self, plan: "Sequence[PlanRow]", notes: Sequence[str]) -> None:
         """Print the plan as a table, and the notes below it."""
         with self._bar.aside():
             if not self._as_json:
@@ -123,13 +124,15 @@ class ProgressPrinter(Callback):
         """Say what was rewritten, what is unlike the run that is repeated, that there is nothing to resume."""
         self._say(*notes)
 
-    def on_data(self, splits: Sequence[Split]) -> None:
+    def on_data(self, splits: "Sequence[Split]") -> None:
         """Say what was done to the data, once: a later stage has the same rows."""
+        from ckpttool.data.splits import notes_of
+
         notes = [note for note in notes_of(splits) if note not in self._noted]
         self._noted.update(notes)
         self._say(*(f"data: {note}" for note in notes))
 
-    def on_cache_estimate(self, estimate: Estimate) -> None:
+    def on_cache_estimate(self, estimate: "Estimate") -> None:
         """Say the cost before a fill."""
         cost = f"{human_size(estimate.bytes)}, about {estimate.seconds:.1f} s"
         self._say(f"cache: {counted(estimate.rows, 'row')} to compute, {cost}")
@@ -157,7 +160,7 @@ class ProgressPrinter(Callback):
         """Say what was wrong with the cached features."""
         self._say(f"cache: {damage}; it is filled again")
 
-    def on_cache_ready(self, features: Features) -> None:
+    def on_cache_ready(self, features: "Features") -> None:
         """Say whether the cache had the features."""
         state = "hit" if features.hit else "filled"
         size = f"{counted(features.rows, 'row')}, {human_size(features.nbytes)}"
@@ -171,10 +174,10 @@ class ProgressPrinter(Callback):
         )
         self._bar.move(f"epoch {progress.epoch}/{progress.epochs}", progress.step, progress.steps, facts)
 
-    def on_epoch_end(self, epoch: Epoch) -> None:
+    def on_epoch_end(self, epoch: "Epoch") -> None:
         """Print the line of an epoch."""
         with self._bar.aside():
-            click.echo(epoch_line(epoch), err=self._as_json)
+            click.echo(epoch_line(epoch), err=self._as_json or rows_alone())
 
     def on_save(self, path: Path) -> None:
         """Say where the run is saved."""
@@ -185,7 +188,7 @@ class ProgressPrinter(Callback):
         self._bar.clear()
 
 
-def epoch_line(epoch: Epoch) -> str:
+def epoch_line(epoch: "Epoch") -> str:
     """Return the line that is printed when an epoch is done."""
     accuracy = "" if epoch.valid_accuracy is None else f"  accuracy {epoch.valid_accuracy:.4f}"
     return (

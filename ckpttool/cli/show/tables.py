@@ -1,61 +1,80 @@
-"""What commands print: a table on a terminal, TSV in a pipe, JSON anywhere; notes and progress go to stderr.
+"""What commands print: a table on a terminal, TSV in a pipe, another format where it is asked for; notes go to stderr.
 
 Where CKPTTOOL_TABLE is set, a pipe gets tables too: for logs that people read.
-Names come from files that others made, so `core.shown_text` escapes them before a terminal sees them, in JSON as JSON
-does; words without end lack their middle in tables and notes, and are whole in TSV and JSON.
 """
 
-import json
-import math
+import csv
+import io
 import os
-import re
+import shutil
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from itertools import islice
-from typing import Any
+from itertools import chain, islice
+from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
+from ckpttool.cli.options.general import FORMAT, HEADER
+from ckpttool.cli.show.cells import cell, dumps, shown_cell
 from ckpttool.cli.show.errors import for_terminal, spelled
-from ckpttool.core.shown_text import shortened, visible
+from ckpttool.core.shown_text import visible
 from ckpttool.remote.paths import with_urls
 
+if TYPE_CHECKING:
+    from ckpttool.cli.show.fitting import Column, Fitted
+
 Row = Mapping[str, Any]
-_UNPRINTED = re.compile(r"[^\x20-\x7e]")
-"""Characters that may not be printed: all but those of ASCII that are."""
+FOR_PROGRAMS = ("tsv", "csv", "jsonl", "markdown")
+"""Formats of which standard output has rows and nothing else, where they are asked for."""
+_TOGETHER = 1000
+"""Lines that are printed as one text: each print is a call of the system."""
 
 
-def print_rows(records: Iterable[Row], columns: Sequence[str], as_json: bool = False) -> None:
-    """Print rows: every field in JSON, a row to a line; the named columns in a table or TSV."""
-    if as_json:
-        click.echo("[" + ",\n ".join(_dumps(row) for row in records) + "]")
+def print_rows(
+    records: Iterable[Row], columns: Sequence[str], as_json: bool = False, left_out: Sequence[str] | None = None
+) -> None:
+    """Print rows: every field in JSON, a row to a line; the named columns in any other format.
+
+    Args:
+        records: The rows.
+        columns: What is shown of them, in this order.
+        as_json: Whether JSON is asked for.
+        left_out: The columns that a table lacks where it is too wide, the first to go first; without it those from the
+            right.
+    """
+    asked = _asked()
+    if asked == "jsonl":
+        _print_lines(map(dumps, records), records)
+    elif as_json:
+        click.echo("[" + ",\n ".join(dumps(row) for row in records) + "]")
     elif shows_tables():
-        _table(records, columns)
+        _print_table(records, columns, left_out)
     else:
-        lines = ("\t".join(cell(row.get(column)) for column in columns) for row in records)
-        for line in lines if not isinstance(records, list) else _together(lines):
-            click.echo(line)
+        _print_lines(_lines(records, columns, asked), records)
 
 
-def _together(lines: Iterable[str]) -> Iterator[str]:
-    """Yield lines in texts of many: each that is printed is a call of the system."""
-    several = iter(lines)
-    while some := list(islice(several, 1000)):
-        yield "\n".join(some)
-
-
-def shows_tables() -> bool:
-    """Say whether tables are printed: to a terminal, or where they are asked for."""
-    return sys.stdout.isatty() or bool(os.environ.get("CKPTTOOL_TABLE"))
+def print_report(
+    value: Row,
+    records: Iterable[Row],
+    columns: Sequence[str],
+    as_json: bool = False,
+    left_out: Sequence[str] | None = None,
+) -> None:
+    """Print an answer that is a document in JSON and rows elsewhere; no rows, no output."""
+    if as_json and (_asked() != "jsonl" or not columns):
+        click.echo(dumps(value))
+    elif listed := list(records):
+        print_rows(listed, columns, left_out=left_out)
 
 
 def print_document(value: Row, lines: Iterable[str], as_json: bool = False) -> None:
-    """Print an answer that is not a table: its fields in JSON, else its lines."""
+    """Print an answer that is not a table: its fields in JSON, else its lines, to stderr where rows are asked for."""
     if as_json:
-        click.echo(_dumps(value))
-    else:
-        for line in lines:
-            click.echo(visible(with_urls(line)))
+        click.echo(dumps(value))
+        return
+    aside = rows_alone()
+    for line in lines:
+        click.echo(visible(with_urls(line)), err=aside)
 
 
 def say(text: str) -> None:
@@ -64,78 +83,111 @@ def say(text: str) -> None:
     click.echo(for_terminal(spelled(text, context.command if context else None)), err=True)
 
 
-def print_report(value: Row, records: Iterable[Row], columns: Sequence[str], as_json: bool = False) -> None:
-    """Print an answer that is a document in JSON and rows elsewhere; no rows, no output."""
-    if as_json:
-        click.echo(_dumps(value))
-    elif listed := list(records):
-        print_rows(listed, columns)
-
-
 def exit_unless(holds: bool) -> None:
     """End a command whose answer is "no" (damage, a difference) with exit code 1."""
     if not holds:
         click.get_current_context().exit(1)
 
 
-def cell(value: Any) -> str:
-    """Return the text of a field: a shape in brackets, names joined by commas.
-
-    >>> cell([784, 300]), cell(("hidden1/kernel", "hidden1/bias")), cell(None), cell(True), cell(0.25)
-    ('[784, 300]', 'hidden1/kernel, hidden1/bias', '', 'yes', '0.25')
-    """
-    if value is None:
-        return ""
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    if isinstance(value, float):
-        return f"{value:.6g}"
-    if isinstance(value, (list, tuple)):
-        names = value and all(isinstance(each, str) for each in value)
-        return cell(", ".join(value)) if names else str(list(value))
-    return visible(with_urls(str(value)))
+def shows_tables() -> bool:
+    """Say whether tables are printed: where they are asked for, else to a terminal."""
+    asked = _asked()
+    if asked is not None:
+        return asked == "table"
+    return sys.stdout.isatty() or bool(os.environ.get("CKPTTOOL_TABLE"))
 
 
-def plain(value: Any) -> Any:
-    """Return a value as JSON can hold it: numbers that are not finite become the texts NaN, Infinity, -Infinity.
-
-    >>> plain((1.5, float("-inf"), b"ab"))
-    [1.5, '-Infinity', 'ab']
-    """
-    if isinstance(value, Mapping):
-        return {str(key): plain(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [plain(item) for item in value]
-    if isinstance(value, str):
-        return with_urls(value)
-    if isinstance(value, float) and not math.isfinite(value):
-        return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
-    return value.decode("utf-8", "backslashreplace") if isinstance(value, bytes) else value
+def rows_alone() -> bool:
+    """Say whether standard output is for rows and nothing else: where a format for programs is asked for."""
+    return _asked() in FOR_PROGRAMS
 
 
-def _dumps(value: Any) -> str:
-    """Return JSON in which a terminal is steered by nothing; one that has no UTF-8 gets ASCII."""
-    text = json.dumps(plain(value), ensure_ascii=not _takes_any_character(), allow_nan=False)
-    return text if text.isprintable() else _UNPRINTED.sub(_json_escape, text)
+def _asked() -> str | None:
+    """Return the format that is asked for."""
+    asked: str | None = _option(FORMAT)
+    return asked
 
 
-def _takes_any_character() -> bool:
-    return (sys.stdout.encoding or "").lower().replace("-", "") == "utf8"
+def _option(key: str) -> Any:
+    context = click.get_current_context(silent=True)
+    return context.meta.get(key) if context else None
 
 
-def _json_escape(match: re.Match[str]) -> str:
-    return match[0] if match[0].isprintable() else json.dumps(match[0])[1:-1]
+def _print_lines(lines: Iterable[str], records: Iterable[Row]) -> None:
+    """Print lines, many at once where all rows are known already."""
+    several = iter(lines)
+    while some := list(islice(several, _TOGETHER if isinstance(records, list) else 1)):
+        click.echo("\n".join(some))
 
 
-def _table(records: Iterable[Row], columns: Sequence[str]) -> None:
-    """Print an aligned table; long names are folded, and lack their middle where they fill screens."""
+def _lines(records: Iterable[Row], columns: Sequence[str], asked: str | None) -> Iterator[str]:
+    """Yield the lines of rows in a format for programs: TSV, if none is asked for."""
+    header = _option(HEADER)
+    has_header = asked in ("csv", "markdown") if header is None else header
+    rows = ([cell(row.get(column)) for column in columns] for row in records)
+    texts = chain([list(columns)] if has_header else [], rows)
+    if asked == "csv":
+        yield from map(_as_csv, texts)
+    elif asked == "markdown":
+        for number, row in enumerate(texts):
+            yield f"| {' | '.join(text.replace('|', chr(92) + '|') for text in row)} |"
+            if has_header and number == 0:
+                yield f"| {' | '.join('---' for _ in columns)} |"
+    else:
+        yield from map("\t".join, texts)
+
+
+def _as_csv(row: Sequence[str]) -> str:
+    file = io.StringIO()
+    csv.writer(file, lineterminator="").writerow(row)
+    return file.getvalue()
+
+
+def _print_table(records: Iterable[Row], names: Sequence[str], left_out: Sequence[str] | None) -> None:
+    """Print a table that fits the terminal; else each row as a record. What is left out is said."""
+    from ckpttool.cli.show.fitting import columns_of, fitted
+
+    rows = [[row.get(name) for name in names] for row in records]
+    texts = ([shown_cell(value, name) for name, value in zip(names, row, strict=True)] for row in rows)
+    columns, width = columns_of(names, rows, texts), shutil.get_terminal_size().columns
+    found = fitted(columns, width, left_out)
+    if found is None:
+        _print_records(columns, width)
+        return
+    _print_fitted(found, width)
+    if found.left_out:
+        say(f"left out, for want of room: {', '.join(found.left_out)} (--format json has all)")
+
+
+def _print_fitted(found: "Fitted", width: int) -> None:
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
     table = Table(box=None, header_style="bold", pad_edge=False)
-    for column in columns:
-        table.add_column(column, overflow="fold")
-    for row in records:
-        table.add_row(*(Text(shortened(cell(row.get(column)))) for column in columns))
-    Console(file=sys.stdout).print(table)
+    for column, size in zip(found.columns, found.widths, strict=True):
+        justify: Literal["right", "left"] = "right" if column.is_number else "left"
+        table.add_column(column.name, justify=justify, width=size, no_wrap=not column.wraps)
+    for cells in zip(*(column.cells for column in found.columns), strict=True):
+        table.add_row(*map(Text, cells))
+    Console(file=sys.stdout, width=width).print(table)
+
+
+def _print_records(columns: "Sequence[Column]", width: int) -> None:
+    """Print each row as a record, a field to a line, with an empty line behind it."""
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    from ckpttool.cli.show.fitting import records
+
+    console = Console(file=sys.stdout, width=width)
+    for number, record in enumerate(records(columns, width)):
+        table = Table(box=None, show_header=False, pad_edge=False)
+        table.add_column(no_wrap=True, style="bold")
+        table.add_column()
+        for name, text in record:
+            table.add_row(Text(name), Text(text))
+        if number:
+            click.echo()
+        console.print(table)

@@ -16,7 +16,8 @@ import numpy as np
 
 from ckpttool.core.errors import DataError, MissingFile
 from ckpttool.core.tensors import Array
-from ckpttool.data.files import DataFile, Wanted, paths_of
+from ckpttool.data.files import DataFile, Wanted
+from ckpttool.data.named import paths_of
 
 _NAME = re.compile(r"(?P<split>train|t10k|test|valid)-(?P<what>images|labels)[.-]idx\d-ubyte(\.gz)?")
 _ANY = re.compile(r".*idx\d(-\w+)?(\.gz)?")

@@ -4,7 +4,8 @@ from pathlib import Path
 
 from ckpttool.core.counts import counted
 from ckpttool.core.errors import DataError, FormatError, MissingFile
-from ckpttool.data.files import DataFile, Wanted, paths_of
+from ckpttool.data.files import DataFile, Wanted
+from ckpttool.data.named import paths_of
 from ckpttool.data.rows import Rows
 from ckpttool.formats.npz.npy import mapped
 

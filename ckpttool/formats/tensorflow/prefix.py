@@ -279,3 +279,8 @@ def _require_folder(folder: Path) -> None:
     if not folder.is_dir():
         raise MissingFile(f"{folder} is not a folder")
     settle(folder)
+
+
+def is_saved_model(path: Path) -> bool:
+    """Return whether a path is a folder with a SavedModel's graph."""
+    return any((path / name).is_file() for name in SAVED_MODEL_GRAPHS)

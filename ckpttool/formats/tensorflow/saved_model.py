@@ -17,7 +17,7 @@ from ckpttool.formats.tensorflow.bundle import Bundle, BundleTensors
 from ckpttool.formats.tensorflow.frozen_graph import weights_in_functions
 from ckpttool.formats.tensorflow.object_checkpoint import ObjectCheckpoint
 from ckpttool.formats.tensorflow.object_graph import graph_of
-from ckpttool.formats.tensorflow.prefix import SAVED_MODEL_GRAPHS
+from ckpttool.formats.tensorflow.prefix import SAVED_MODEL_GRAPHS, is_saved_model
 from ckpttool.formats.wire.protos.meta_graph_pb2 import MetaGraphDef
 from ckpttool.formats.wire.protos.meta_graph_pb2 import SavedModel as SavedModelProto
 from ckpttool.formats.writing.files import copy_tree, refuse_existing_folder, replacing_folder
@@ -81,11 +81,6 @@ class SavedModel(Format):
     def files_named_in(self, folder: Path) -> list[Path]:
         """Return the index of a folder's variables."""
         return [Path(f"{_prefix(folder)}.index")]
-
-
-def is_saved_model(path: Path) -> bool:
-    """Return whether a path is a folder with a SavedModel's graph."""
-    return any((path / name).is_file() for name in SAVED_MODEL_GRAPHS)
 
 
 def _prefix(folder: Path) -> Path:

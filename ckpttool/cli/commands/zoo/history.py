@@ -6,7 +6,7 @@ from typing import Any
 import click
 
 from ckpttool.cli.options.catalogue import zoo_option
-from ckpttool.cli.options.general import json_option
+from ckpttool.cli.options.general import rows_options
 from ckpttool.cli.show.tables import print_rows
 from ckpttool.core.counts import counted
 from ckpttool.verbs.zoo_history import zoo_history
@@ -17,7 +17,7 @@ COLUMNS = ("revision", "tags", "created", "parameters", "metrics", "difference")
 @click.command()
 @click.argument("name", metavar="N")
 @zoo_option
-@json_option
+@rows_options
 def history(name: str, root: Path | None, as_json: bool) -> None:
     """List the revisions of the entry N, the latest first, and how many tensors of each are not as before.
 

@@ -6,7 +6,7 @@ from typing import Any
 import click
 
 from ckpttool.cli.options.catalogue import zoo_option
-from ckpttool.cli.options.general import json_option
+from ckpttool.cli.options.general import rows_options
 from ckpttool.cli.show.tables import print_rows, say
 from ckpttool.core.collector import collector_paused
 from ckpttool.core.counts import counted
@@ -29,7 +29,7 @@ COLUMNS = ("entry", "tags", "family", "parameters", "size", "license", "metrics"
 @click.option("--sort", metavar="FIELD[:desc]", multiple=True, help="Order by a field or a metric; may be repeated.")
 @click.option("--all", "every", is_flag=True, help="List every revision, not the latest alone.")
 @zoo_option
-@json_option
+@rows_options
 @collector_paused()
 def list_entries(
     names: tuple[str, ...],

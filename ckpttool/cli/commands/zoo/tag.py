@@ -5,7 +5,7 @@ from pathlib import Path
 import click
 
 from ckpttool.cli.options.catalogue import entry_argument, zoo_option
-from ckpttool.cli.options.general import json_option
+from ckpttool.cli.options.general import rows_options
 from ckpttool.cli.show.tables import print_rows
 from ckpttool.verbs.zoo_tag import zoo_tag
 
@@ -15,7 +15,7 @@ from ckpttool.verbs.zoo_tag import zoo_tag
 @click.argument("tags", metavar="[TAG]...", nargs=-1)
 @click.option("-d", "--delete", metavar="TAG", multiple=True, help="Delete a tag of the entry; may be repeated.")
 @zoo_option
-@json_option
+@rows_options
 def tag(entry: str, tags: tuple[str, ...], delete: tuple[str, ...], root: Path | None, as_json: bool) -> None:
     """Have each TAG name a revision of the entry N, which is then read as N:TAG; without any list its tags.
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import click
 
 from ckpttool.cli.options.catalogue import zoo_option
-from ckpttool.cli.options.general import json_option
+from ckpttool.cli.options.general import rows_options
 from ckpttool.cli.show.tables import exit_unless, print_report, say
 from ckpttool.core.counts import counted
 from ckpttool.core.tensors import human_size
@@ -18,7 +18,7 @@ COLUMNS = ("entry", "what", "problem")
 @click.command()
 @click.argument("entry", metavar="[N]", required=False)
 @zoo_option
-@json_option
+@rows_options
 def verify(entry: str | None, root: Path | None, as_json: bool) -> None:
     """Read all of the catalogue, or the entry N: manifests, every byte of their files, and the tensors in them.
 

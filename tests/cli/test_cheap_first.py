@@ -1,0 +1,98 @@
+"""What is cheap is checked first: data that are not there and a wrong SPEC are told before what takes its time."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ckpttool.data.named import require_data
+
+SLOW = ("tensorflow", "keras", "h5py", "ckpttool.verbs", "ckpttool.model.model", "ckpttool.training.trainer")
+PROBE = """
+import sys
+from ckpttool.cli import main
+try:
+    main(sys.argv[1:], prog_name="ckpttool")
+finally:
+    print("MODULES", *(name for name in SLOW if name in sys.modules), file=sys.stderr)
+"""
+NEW = ("-o", "new.ckpt")
+
+
+def told(*arguments: str | Path) -> tuple[str, str]:
+    """The one line that a command ends with, and which slow modules it has imported until then."""
+    command = [sys.executable, "-c", f"SLOW = {SLOW!r}\n{PROBE}", *map(str, arguments)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    line, modules = done.stderr.splitlines()
+    assert (done.returncode, done.stdout) == (2, "")
+    return line.removeprefix("Error: "), modules
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("evaluate", "MODEL", "--data", "gone.npz"),
+        ("predict", "MODEL", "--data", "gone.npz", "-o", "out.csv"),
+        ("diagnose", "MODEL", "--data", "gone.npz"),
+        ("cache", "MODEL", "--data", "gone.npz", "--freeze", "hidden1"),
+        ("finetune", "MODEL", "--data", "gone.npz", *NEW),
+        ("lr-find", "MODEL", "--data", "gone.npz"),
+        ("search", "MODEL", "--data", "gone.npz", "--quick"),
+        ("pretrain", "--data", "gone.npz", "--layers", "dense(3)", "--method", "autoencoder", *NEW),
+    ],
+    ids=lambda arguments: arguments[0],
+)
+def test_data_that_are_not_there_are_told_once_and_at_once(arguments: tuple[str, ...], model: Path) -> None:
+    line, modules = told(*(str(model) if word == "MODEL" else word for word in arguments))
+    assert line.startswith("gone.npz: no such file; data are .npz, ")
+    assert modules == "MODULES"
+
+
+def test_so_are_rows_beside_the_data(model: Path, tmp_path: Path) -> None:
+    (tmp_path / "few.npz").write_bytes(b"")
+    several = ("--pseudo-label", "0.2", "--unlabelled", "gone.npz")
+    line, modules = told("finetune", model, "--data", tmp_path / "few.npz", *several, *NEW)
+    assert line.startswith("gone.npz: no such file") and modules == "MODULES"
+
+
+def test_a_merge_looks_for_its_rows_first(shell: Any, model: Path) -> None:
+    line = shell.error("merge", model, model, "--how", "soup", "--data", "gone.npz", *NEW)
+    assert line.startswith("gone.npz: no such file")
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("new", "--input", "4", "--layers", "fc = dens(3)", *NEW),
+        ("reuse", "MODEL", "--layers", "hidden1", "--head", "fc = dens(3)", *NEW),
+        ("search", "MODEL", "--data", "DATA", "--head", "fc = dens(3)", *NEW),
+        ("pretrain", "--data", "DATA", "--layers", "fc = dens(3)", "--method", "autoencoder", *NEW),
+    ],
+    ids=lambda arguments: arguments[0],
+)
+def test_a_wrong_layer_is_told_at_once(arguments: tuple[str, ...], model: Path, tmp_path: Path) -> None:
+    (tmp_path / "rows.npz").write_bytes(b"")
+    named = {"MODEL": str(model), "DATA": str(tmp_path / "rows.npz")}
+    line, modules = told(*(named.get(word, word) for word in arguments))
+    assert line.startswith("layers, line 1, column 6, at 'dens(3)': no layer dens") and line.endswith("nearest: dense")
+    assert modules == "MODULES"
+
+
+def test_a_list_of_files_lacks_the_one_that_is_named(tmp_path: Path) -> None:
+    (tmp_path / "x.npy").write_bytes(b"")
+    with pytest.raises(OSError, match=r"y\.npy: no such file"):
+        require_data(Path(f"{tmp_path / 'x.npy'},{tmp_path / 'y.npy'}"))
+    require_data(Path("keras:mnist"))
+
+
+def test_nothing_of_tensorflow_reaches_the_terminal(model: Path) -> None:
+    """Of a run that computes, standard error has what ckpttool says of the data, and nothing else."""
+    data = model.parent / "mnist_small.npz"
+    names = ("TF_CPP_MIN_LOG_LEVEL", "TF_ENABLE_ONEDNN_OPTS")
+    environment = {name: value for name, value in os.environ.items() if name not in names}
+    command = [sys.executable, "-m", "ckpttool", "evaluate", str(model), "--data", str(data)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
+    assert [line for line in done.stderr.splitlines() if not line.startswith("data: ")] == []
