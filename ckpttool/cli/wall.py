@@ -9,34 +9,22 @@ import os
 import sys
 from functools import wraps
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
-import platformdirs
 
 from ckpttool.cli.given_files import FONTS, confinement_of, make_fonts_known
-from ckpttool.cli.options.general import OWN_PROCESS, Command, Written
+from ckpttool.cli.options.general import OWN_PROCESS, Command
 from ckpttool.cli.options.reading import Source
+from ckpttool.cli.own_graphs import TRUSTED, trusts
 from ckpttool.confinement.child import Ended, go_on_confined
 from ckpttool.confinement.confinement import Confinement
 from ckpttool.core.errors import CkptError, Interrupted
 from ckpttool.executors.registry import HERE, PROCESSES
 
-if TYPE_CHECKING:
-    from ckpttool.model.known_graphs import KnownGraphs
-
-_TRUSTED = "ckpttool.trusted"
 _PROGRESSED = "ckpttool.progressed"
 _KERAS = Path(os.environ.get("KERAS_HOME", Path.home() / ".keras")) / "keras.json"
 """What Keras reads when it is imported."""
-
-
-def note_outputs(context: click.Context) -> None:
-    """Note the graphs that a command wrote, if all that it read are known or trusted."""
-    if _trusts(context):
-        for path in context.meta.get(Written.NOTED, ()):
-            with contextlib.suppress(OSError):  # the user's folder may be read only
-                _known().add(path)
 
 
 def behind_wall(command: Command) -> Command:
@@ -45,9 +33,9 @@ def behind_wall(command: Command) -> Command:
     @wraps(command)
     def walled(*, trust: bool, **given: Any) -> Any:
         context = click.get_current_context()
-        context.meta[_TRUSTED] = trust
+        context.meta[TRUSTED] = trust
         runs = given.get("data", True) is not None  # without rows, a merge runs nothing
-        if not runs or not _is_possible(context) or _trusts(context):
+        if not runs or not _is_possible(context) or trusts(context):
             return command(**given)
         model = context.meta[Source.NOTED][0]
         child = go_on_confined(_confinement(context))
@@ -85,18 +73,6 @@ def progressed() -> None:
 def _is_possible(context: click.Context) -> bool:
     """Return whether this system confines, and this process is the command's own, without threads yet."""
     return context.obj is OWN_PROCESS and sys.platform == "linux" and "tensorflow" not in sys.modules
-
-
-def _trusts(context: click.Context) -> bool:
-    """Return whether a command may run its graphs as the user's own."""
-    trusted: bool = context.meta.get(_TRUSTED, False)
-    return trusted or all(map(_known().has, context.meta.get(Source.NOTED, ())))
-
-
-def _known() -> "KnownGraphs":
-    from ckpttool.model.known_graphs import KnownGraphs
-
-    return KnownGraphs(platformdirs.user_state_path("ckpttool", appauthor=False) / "known-graphs.txt")
 
 
 def _is_of_wall(error: Exception) -> bool:

@@ -12,20 +12,12 @@ from ckpttool.core.names import Pattern, scopes
 from ckpttool.core.plain_files import is_file
 from ckpttool.core.variable_kinds import OBJECT_GRAPH
 from ckpttool.formats.keras.applications import is_application
-from ckpttool.formats.keras.archive import is_archive
-from ckpttool.formats.keras.network import is_whole_model, read_metadata
 from ckpttool.formats.reading.url_files import local
 from ckpttool.formats.tensorflow.object_graph import EXPORTED_TWICE
 from ckpttool.formats.tensorflow.prefix import prefix_of
 from ckpttool.formats.wire.protos.meta_graph_pb2 import MetaGraphDef
 from ckpttool.graph import files
-from ckpttool.graph.contents.kept import with_kept_metadata
 from ckpttool.graph.core import Graph
-from ckpttool.graph.rewrite.flatten import flattened
-from ckpttool.graph.rewrite.thaw import thawed
-from ckpttool.graph.rewrite.version_1 import is_version_2
-from ckpttool.model.as_run import as_run, is_stored
-from ckpttool.model.keras_application import open_with_keras, opens_with_keras
 
 Talk = Callable[[str], None]
 """What takes a sentence for the user."""
@@ -53,7 +45,11 @@ def open_checkpoint(path: str | Path) -> checkpoint.Checkpoint:
         MissingFile: it is not there.
         FormatError: it is none.
     """
-    return open_with_keras(Path(path)).weights if is_application(path) else checkpoint.open(path)
+    if not is_application(path):
+        return checkpoint.open(path)
+    from ckpttool.model.keras_application import open_with_keras  # which most checkpoints do without
+
+    return open_with_keras(Path(path)).weights
 
 
 def open_either(path: Path, tags: Collection[str] | None = None) -> checkpoint.Checkpoint | Graph:
@@ -91,48 +87,6 @@ def checkpoint_beside(path: Path) -> checkpoint.Checkpoint:
         raise
 
 
-def graph_as_run(path: Path, tags: Collection[str] | None = None) -> Graph:
-    """Return the graph of a path as verbs run and rewrite it; a checkpoint is asked for where only it has the names.
-
-    Raises:
-        CkptError: there is no graph, or the checkpoint of one of TensorFlow 2 cannot be read.
-    """
-    if opens_with_keras(path):
-        return open_with_keras(path).graph
-    graph = files.load(path, tags)
-    return as_run(graph, checkpoint_beside(path) if is_version_2(graph) else checkpoint.Checkpoint.of({}))[0]
-
-
-def graph_to_fill(path: Path, computes: bool = False) -> tuple[Graph, checkpoint.Checkpoint, bool]:
-    """Return the graph of a path whose variables are to get values, the values that lie with it, and whether it is one.
-
-    Of a checkpoint alone it is a graph without ops. So it is of a Keras file, whose network is built only if something
-    `computes` with it.
-
-    The constants of a frozen graph are variables again.
-
-    Raises:
-        MissingFile: there is neither.
-        FormatError: the graph cannot be read, or the network not be built.
-    """
-    if is_application(path) or (path.is_file() and is_whole_model(path)):
-        if computes or is_application(path):
-            opened = open_with_keras(path)
-            return opened.graph, opened.weights, True
-        return Graph(MetaGraphDef(), str(path)), checkpoint.open(path), False
-    try:
-        graph = graph_as_run(path)
-        return (graph if is_stored(graph) else thawed(graph)), checkpoint_beside(path), True
-    except (MissingFile, FormatError) as error:
-        try:
-            held = checkpoint.open(path)
-        except CkptError:
-            raise error from None
-        if graph_path(held.path) is not None:
-            raise
-        return Graph(MetaGraphDef(), str(path)), held, False
-
-
 def graph_beside(prefix: Path | None, tags: Collection[str] | None = None) -> Graph | None:
     """Return the graph that lies with a checkpoint, `PREFIX.meta` or the SavedModel around it; None where none does.
 
@@ -142,19 +96,6 @@ def graph_beside(prefix: Path | None, tags: Collection[str] | None = None) -> Gr
     """
     path = graph_path(prefix)
     return None if path is None else files.load(path, tags)
-
-
-def graph_as_held(opened: checkpoint.Checkpoint | Graph, tags: Collection[str] | None = None) -> Graph | None:
-    """Return the graph that was opened, or lies with the checkpoint that was, as verbs read it; None where none does.
-
-    Raises:
-        FormatError: it cannot be read.
-        GraphError: several graphs, and the tags do not say which; or a function of it is missing.
-    """
-    if isinstance(opened, Graph):
-        return flattened(opened)
-    beside = graph_beside(opened.path, tags)
-    return None if beside is None else as_run(beside, opened)[0]
 
 
 def weight_scopes(tensors: checkpoint.Checkpoint) -> dict[str, list[str]]:
@@ -175,7 +116,13 @@ def graph_that_keeps(path: Path) -> Graph | None:
     Raises:
         CkptError: it cannot be read.
     """
+    # what a Keras file is made of, and all that a graph may keep, takes longer to import than most checkpoints to read
+    from ckpttool.formats.keras.archive import is_archive
+
     if path.is_file() and is_archive(path):
+        from ckpttool.formats.keras.network import read_metadata
+        from ckpttool.graph.contents.kept import with_kept_metadata
+
         return with_kept_metadata(Graph(MetaGraphDef(), str(path)), read_metadata(path))
     return graph_beside(prefix_of(path))
 

@@ -16,7 +16,7 @@ from ckpttool.graph import files
 from ckpttool.graph.contents.collections import entries
 from ckpttool.graph.core import Graph, TensorRef
 from ckpttool.lineage.provenance import Command
-from ckpttool.model.resolve import graph_as_run
+from ckpttool.model.graphs import graph_as_run
 
 
 @dataclass(frozen=True)

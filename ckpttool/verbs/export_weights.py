@@ -20,7 +20,8 @@ from ckpttool.formats import registry
 from ckpttool.formats.format import Writing
 from ckpttool.formats.writing.files import refuse_existing
 from ckpttool.lineage.provenance import Command
-from ckpttool.model.resolve import graph_as_run, open_checkpoint
+from ckpttool.model.graphs import graph_as_run
+from ckpttool.model.resolve import open_checkpoint
 
 
 @dataclass(frozen=True)

@@ -26,9 +26,10 @@ from ckpttool.lineage.output import staged_output
 from ckpttool.lineage.provenance import Command, Provenance
 from ckpttool.model.families import Contents, family_of
 from ckpttool.model.fill_plan import FillPlan
+from ckpttool.model.graphs import graph_to_fill
 from ckpttool.model.model import Model
 from ckpttool.model.plan import ModelPlan, PlanRow, file_notes, plan_rows
-from ckpttool.model.resolve import graph_that_keeps, graph_to_fill, open_checkpoint
+from ckpttool.model.resolve import graph_that_keeps, open_checkpoint
 from ckpttool.runtime.state import fresh_tensors
 from ckpttool.verbs.import_proof import SampleProof
 from ckpttool.verbs.import_settled import settle

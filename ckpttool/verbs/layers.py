@@ -13,9 +13,10 @@ from ckpttool.formats.keras.network import is_whole_model
 from ckpttool.graph.contents.kept import kept_facts
 from ckpttool.graph.contents.layers import layers as graph_layers
 from ckpttool.graph.core import Graph
+from ckpttool.model.graphs import graph_as_held
 from ckpttool.model.keras_model import is_keras_file
 from ckpttool.model.model import Model
-from ckpttool.model.resolve import graph_as_held, graph_that_keeps, is_copy, open_either, weight_scopes
+from ckpttool.model.resolve import graph_that_keeps, is_copy, open_either, weight_scopes
 
 PASTED = 16
 """Layers that are told apart; of more the scopes above them are."""

@@ -9,7 +9,7 @@ from ckpttool.core.errors import UnknownName
 from ckpttool.core.names import Pattern, suggestion
 from ckpttool.core.pattern_cost import compiled, quick
 from ckpttool.graph.contents.function_ops import all_nodes
-from ckpttool.model.resolve import graph_as_run
+from ckpttool.model.graphs import graph_as_run
 
 Row = dict[str, Any]
 

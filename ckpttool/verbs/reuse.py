@@ -23,9 +23,9 @@ from ckpttool.graph.rewrite.prune import subgraph
 from ckpttool.graph.roles.candidates import signature_tensors
 from ckpttool.lineage.provenance import Command, Provenance
 from ckpttool.model.families import Contents
+from ckpttool.model.graphs import graph_as_run
 from ckpttool.model.model import Model
 from ckpttool.model.plan import ModelPlan, PlanRow, file_notes, plan_rows, prefix_note, require_coverage
-from ckpttool.model.resolve import graph_as_run
 from ckpttool.runtime.objectives import Objective
 from ckpttool.runtime.recipe import Recipe
 from ckpttool.runtime.state import fresh_tensors

@@ -50,7 +50,8 @@ def draft_rules(weights: Path, into: Path, output: Path, overwrite: bool) -> "Ru
     """
     from ckpttool.foreign.pairing import without_copies
     from ckpttool.foreign.suggest import suggest, write_draft  # a list of ready sets needs no graph
-    from ckpttool.model.resolve import graph_to_fill, open_checkpoint
+    from ckpttool.model.graphs import graph_to_fill
+    from ckpttool.model.resolve import open_checkpoint
 
     refuse_existing([output], overwrite)
     try:

@@ -28,15 +28,8 @@ from ckpttool.graph.ops import ACTIVATIONS
 from ckpttool.graph.roles.resolve import certain_roles, compared_logits
 from ckpttool.graph.roles.served import result_of
 from ckpttool.lineage.storage import lineage_of
-from ckpttool.model.resolve import (
-    as_graph_knows,
-    graph_as_held,
-    graph_path,
-    graph_that_keeps,
-    is_copy,
-    open_either,
-    weight_scopes,
-)
+from ckpttool.model.graphs import graph_as_held
+from ckpttool.model.resolve import as_graph_knows, graph_path, graph_that_keeps, is_copy, open_either, weight_scopes
 
 LIBRARIES = {"keras": "keras", "ckpt": "tensorflow", "saved-model": "tensorflow", "frozen-graph": "tensorflow"}
 """What a card of Hugging Face calls the library of a family."""

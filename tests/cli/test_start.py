@@ -53,6 +53,12 @@ def test_looking_imports_nothing_heavy(arguments: tuple[str, ...], model: Path, 
     assert modules_after(*(named.get(word, word) for word in arguments)) & HEAVY == set()
 
 
+def test_names_and_bytes_of_a_checkpoint_are_told_without_numpy(model: Path, tmp_path: Path) -> None:
+    rename = ("edit", model, "--rename", "hidden1=>first", "--no-graph", "-o", tmp_path / "edited.ckpt")
+    for arguments in (("vars", model), rename, ("convert", model, "-o", tmp_path / "converted.safetensors")):
+        assert "numpy" not in modules_after(*arguments)
+
+
 def test_help_of_everything_imports_nothing_heavy() -> None:
     assert modules_after("--help") & HEAVY == set()
 

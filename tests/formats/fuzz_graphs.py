@@ -16,7 +16,7 @@ from ckpttool.formats.wire.protos.meta_graph_pb2 import MetaGraphDef, SavedModel
 from ckpttool.graph import files
 from ckpttool.graph.gate import require_computing
 from ckpttool.graph.roles.resolve import find_roles
-from ckpttool.model.resolve import graph_as_run
+from ckpttool.model.graphs import graph_as_run
 from ckpttool.verbs.collections import collection_rows
 from ckpttool.verbs.layers import layer_patterns, layer_rows
 from ckpttool.verbs.ops import op_rows
