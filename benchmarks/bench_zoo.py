@@ -43,8 +43,8 @@ def fill(root: Path, entries: int, layers: int) -> None:
 
 
 def made(name: str, number: int, layers: int, file: StoredFile) -> Manifest:
-    """Return the manifest of one entry: dense layers, each with a kernel and a bias."""
-    width = 64 + number % 7
+    """Return the manifest of one entry: dense layers, each with a kernel and a bias, as two other entries have them."""
+    width = 64 + number // 3 % 7
     rows = [
         {
             "name": f"hidden{each}",

@@ -1,27 +1,31 @@
 """Showing an entry of the catalogue: what its manifest says, in JSON or for people."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from ckpttool.catalogue.manifest import Manifest
 from ckpttool.core.counts import counted
 from ckpttool.core.tensors import human_size
+from ckpttool.zoo.index import asked
+from ckpttool.zoo.kinship import Kinship, kinship
 from ckpttool.zoo.mirrors import to_look_at
 
 
 @dataclass(frozen=True)
 class Shown:
-    """A revision of an entry, and the tags that name it."""
+    """A revision of an entry, the tags that name it, and which other revisions hold layers of it."""
 
     manifest: Manifest
     tags: Mapping[str, int]
+    kinship: Kinship = field(default_factory=Kinship)
 
     def as_json(self) -> dict[str, Any]:
         """Return all that is known of it."""
         names = [tag for tag, revision in self.tags.items() if revision == self.manifest.revision]
-        return {**self.manifest.as_json(), "bytes": self.manifest.nbytes, "named": names}
+        kin = {"kin": [each.as_json() for each in self.kinship.kin], "also_share": self.kinship.others}
+        return {**self.manifest.as_json(), "bytes": self.manifest.nbytes, "named": names, **kin}
 
     def title(self) -> str:
         """Return what it is, in one line."""
@@ -36,6 +40,7 @@ class Shown:
         yield f"added {own.created}"
         if names := self.as_json()["named"]:
             yield f"tags: {', '.join(names)}"
+        yield from self.kinship.lines()
         for key, value in own.card.items():
             if value and key not in ("text", "tags"):
                 yield f"{key}: {_said(value)}"
@@ -74,4 +79,5 @@ def zoo_show(entry: str, root: Path | None = None) -> Shown:
     """
     catalogue = to_look_at(root)
     manifest = catalogue.find(entry)
-    return Shown(manifest, catalogue.tags(manifest.name))
+    kin = asked(catalogue, lambda index: kinship(manifest, index, catalogue.manifest))
+    return Shown(manifest, catalogue.tags(manifest.name), kin)

@@ -9,10 +9,10 @@ import json
 import sqlite3
 import time
 import zlib
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple, TypeVar
 
 from ckpttool.catalogue.layout import Catalogue
 from ckpttool.catalogue.manifest import Manifest
@@ -33,6 +33,21 @@ PRAGMA user_version = {VERSION};
 _PATIENCE = 5.0
 """Seconds that another process is waited for that writes the index."""
 Row = dict[str, Any]
+Answer = TypeVar("Answer")
+
+
+class Holder(NamedTuple):
+    """A revision that may hold some tensors, when it was added, and how many of them it may hold."""
+
+    name: str
+    revision: int
+    created: str
+    shared: int
+
+    @property
+    def age(self) -> tuple[str, str, int]:
+        """By what revisions are sorted, the oldest first."""
+        return self.created, self.name, self.revision
 
 
 @dataclass(frozen=True)
@@ -59,17 +74,41 @@ class Index:
         rows: list[Row] = json.loads(f"[{','.join(texts.values())}]")  # at once: ten thousand calls take longer
         return rows
 
-    def holding(self, sha256: Iterable[str]) -> list[tuple[str, int]]:
-        """Return the revisions that may hold a tensor of one of these hashes, those that hold most first."""
+    def holding(self, sha256: Iterable[str]) -> list[Holder]:
+        """Return the revisions that may hold tensors of these hashes: those that hold most first, then the oldest."""
         keys = list({_key(each) for each in sha256})
-        counts: dict[tuple[str, int], int] = {}
+        counts, rows = dict[int, int](), dict[int, str]()
         for start in range(0, len(keys), 500):
             some = keys[start : start + 500]
             held = f"SELECT entry, COUNT(*) AS count FROM tensors WHERE hash IN ({_marks(some)}) GROUP BY entry"
-            question = f"SELECT name, revision, count FROM ({held}) JOIN entries ON entry = id"
-            for name, revision, count in self.database.execute(question, some):
-                counts[name, revision] = counts.get((name, revision), 0) + count
-        return sorted(counts, key=lambda each: (-counts[each], each))
+            question = f"SELECT id, count, row FROM ({held}) JOIN entries ON entry = id"
+            for number, count, row in self.database.execute(question, some):
+                counts[number], rows[number] = counts.get(number, 0) + count, row
+        listed_rows: list[Row] = json.loads(f"[{','.join(rows.values())}]")
+        found = [
+            Holder(row["name"], row["revision"], row.get("created", ""), count)
+            for row, count in zip(listed_rows, counts.values(), strict=True)
+        ]
+        return sorted(found, key=lambda each: (-each.shared, each.age))
+
+    def shared(self, sha256: Iterable[str]) -> set[str]:
+        """Return those of some hashes that several revisions may hold."""
+        whole = {_key(each): each for each in sha256}
+        keys, found = list(whole), set[str]()
+        for start in range(0, len(keys), 500):
+            some = keys[start : start + 500]
+            question = f"SELECT hash FROM tensors WHERE hash IN ({_marks(some)}) GROUP BY hash HAVING COUNT(*) > 1"
+            found.update(whole[key] for (key,) in self.database.execute(question, some))
+        return found
+
+
+def asked(catalogue: Catalogue, question: Callable[[Index], Answer]) -> Answer:
+    """Return what the index of a catalogue answers; one that turns out to be damaged meanwhile is made anew."""
+    with contextlib.suppress(sqlite3.DatabaseError, ValueError), Index.of(catalogue) as index:
+        return question(index)
+    catalogue.inside(catalogue.index).unlink(missing_ok=True)
+    with Index.of(catalogue) as index:
+        return question(index)
 
 
 def _marks(values: Collection[object]) -> str:

@@ -51,7 +51,7 @@ def add(
         manifest = Manifest(
             name,
             0,
-            datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+            now(),
             facts.family,
             model.main,
             tuple(StoredFile(path, *found) for path, found in stored.items()),
@@ -76,6 +76,11 @@ def add(
     with contextlib.suppress(UnknownName):  # another process removes it already
         placed(catalogue, manifest)
     return manifest
+
+
+def now() -> str:
+    """Return the time as a manifest has it."""
+    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def refuse_twin(catalogue: Catalogue, name: str, but: str = "") -> None:

@@ -150,6 +150,8 @@ def test_who_holds_a_tensor_is_found_by_its_hash(several: Path) -> None:
     catalogue = Catalogue.open(several)
     one, both = ([row["sha256"] for row in catalogue.find(name).tensors] for name in ("resnet-18", "bert"))
     with Index.of(catalogue) as index:
-        assert index.holding(one) == [("resnet-18", 1)]
-        assert index.holding(both) == [("bert", 1), ("resnet-50", 1)]
+        assert [each[:2] for each in index.holding(one)] == [("resnet-18", 1)]
+        assert [(each.name, each.shared) for each in index.holding(both)] == [("bert", 3), ("resnet-50", 1)]
         assert index.holding([]) == index.holding(["0" * 64]) == []
+        assert index.shared(both) == {both[1]}
+        assert index.shared([]) == index.shared(one) == set()

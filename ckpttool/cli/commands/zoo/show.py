@@ -15,7 +15,10 @@ from ckpttool.verbs.zoo_show import zoo_show
 @zoo_option
 @json_option
 def show(entry: str, root: Path | None, as_json: bool) -> None:
-    """Show what the catalogue knows of the entry N: its card, layers, files and tags.
+    """Show what the catalogue knows of the entry N: its card, layers, files and tags, and its kin.
+
+    Kin are other revisions that hold some of its layers byte for byte, as a tuned model holds its base's frozen ones,
+    whatever either is called.
 
     \b
     Example:

@@ -1,0 +1,214 @@
+"""Kinship by content: which layers of a revision are byte for byte in which others, whatever either is called.
+
+A tuned model holds the frozen layers of its base, and these have the same hashes in every format and under every name.
+A layer is another's if one layer there has all of its tensors. What models have in common that have nothing to do with
+one another, a few numbers, zeros, ones, and numbers that count up, tells nothing: layers of such tensors alone are
+kindred only where others of the two models are.
+"""
+
+import hashlib
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from math import prod
+from typing import Any, NamedTuple
+
+from ckpttool.catalogue.manifest import LARGEST, Manifest, Row
+from ckpttool.core.errors import CkptError
+from ckpttool.core.names import listed
+from ckpttool.core.tensors import BY_NAME, INTEGERS
+from ckpttool.zoo.index import Holder, Index
+
+FEWEST = 16
+"""Numbers of a tensor that tells something: fewer are in many models by chance."""
+MOST_READ = 20
+"""Older revisions, and younger ones, that are looked into: those that hold most."""
+MOST_NAMED = 6
+"""Layers that are named in a sentence."""
+_LARGEST, _COUNTED = 64 << 20, 1 << 16
+"""Bytes of a tensor up to which it is known whether it holds one number alone; numbers, whether it counts up."""
+_MOST_AXES = 254
+_PIECE = 1 << 20
+_ONE = {
+    **{f"{sign}int{8 * size}": (1).to_bytes(size, "little") for sign in ("", "u") for size in (1, 2, 4, 8)},
+    **{"float16": b"\0\x3c", "bfloat16": b"\x80\x3f", "float32": b"\0\0\x80\x3f", "float64": b"\0\0\0\0\0\0\xf0\x3f"},
+}
+"""The number one in each dtype, little endian."""
+
+
+class Value(NamedTuple):
+    """What a tensor holds: the hash of its bytes, and what these mean."""
+
+    sha256: str
+    shape: tuple[int, ...]
+    dtype: str
+
+    @property
+    def elements(self) -> int:
+        """How many numbers it holds."""
+        return prod(self.shape)
+
+    @property
+    def nbytes(self) -> int:
+        """How many bytes these are; 0 where they vary."""
+        return self.elements * (BY_NAME[self.dtype].itemsize if self.dtype in BY_NAME else 0)
+
+
+Layers = Mapping[str, frozenset[Value]]
+"""What each layer of a model holds."""
+
+
+@dataclass(frozen=True)
+class Kin:
+    """Another revision, whether it is older, and layers of one that are in it, each with its name there."""
+
+    name: str
+    revision: int
+    older: bool
+    layers: Mapping[str, str]
+    parameters: int
+
+    def __str__(self) -> str:
+        return f"{self.name}@{self.revision}"
+
+    def as_json(self) -> dict[str, Any]:
+        """Return it as JSON has it."""
+        names = {"layers": list(self.layers), "there": list(self.layers.values())}
+        return {"entry": str(self), "older": self.older, **names, "parameters": self.parameters}
+
+
+@dataclass(frozen=True)
+class Kinship:
+    """The revisions that explain the layers of one, the best explanation first, and how many others share tensors."""
+
+    layers: Sequence[str] = ()
+    kin: Sequence[Kin] = ()
+    others: int = 0
+
+    def lines(self) -> Iterator[str]:
+        """Yield it for people."""
+        for each in self.kin:
+            own, there = list(each.layers), list(each.layers.values())
+            be, that = ("is", "that") if len(own) == 1 else ("are", "those")
+            of = f"{that} of {each}" if own == there else f"{listed(there, MOST_NAMED)} of {each}"
+            yield f"{self._named(own)} {be} {of if each.older else f'in {each}, too'}"
+        if self.others:
+            has = "revision shares" if self.others == 1 else "revisions share"
+            yield f"{self.others} {'more ' if self.kin else ''}{has} tensors with it"
+
+    def _named(self, names: Sequence[str]) -> str:
+        """Return layers for a sentence: all but a few, where they are nearly all."""
+        missing = [name for name in self.layers if name not in names]
+        if not missing and len(names) > 1:
+            return f"all {len(names)} layers"
+        if len(missing) <= MOST_NAMED // 2 and len(names) > MOST_NAMED:
+            return f"all layers but {listed(missing)}"
+        return listed(names, MOST_NAMED)
+
+
+def kinship(manifest: Manifest, index: Index, read: Callable[[str, int], Manifest]) -> Kinship:
+    """Find the revisions that hold layers of one; what the index says is held against the manifests that are `read`.
+
+    Older revisions explain what they can, the one that explains most first: a layer is of where it came from. Younger
+    ones explain what is left.
+    """
+    own = layers_of(manifest)
+    telling = _telling(own, index)
+    this = Holder(manifest.name, manifest.revision, manifest.created, 0)
+    holders = [each for each in index.holding(value.sha256 for value in telling) if each[:2] != this[:2]]
+    found, left = list[Kin](), dict(own)
+    for older in (True, False):
+        some = [each for each in holders if (each.age < this.age) is older][:MOST_READ]
+        held = {each: layers for each in some if (layers := _read_layers(each, read))}
+        while kin := _best(left, telling, held, older):
+            found.append(kin)
+            left = {name: values for name, values in left.items() if name not in kin.layers}
+    return Kinship(list(own), found, len(holders) - len(found))
+
+
+def layers_of(manifest: Manifest) -> Layers:
+    """Return what each layer of a revision holds; a layer of which the manifest does not say it is left out."""
+    values = {row["name"]: _value(row) for row in manifest.tensors}
+    found = dict[str, frozenset[Value]]()
+    for row in manifest.layers:
+        held = [values.get(name) for name in row.get("variables") or ()]
+        if held and None not in held:
+            found[row["name"]] = frozenset(each for each in held if each)
+    return found
+
+
+def _value(row: Row) -> Value | None:
+    """Return what a tensor holds; None where it has more numbers than any has."""
+    shape = tuple(row["shape"])
+    if len(shape) > _MOST_AXES or prod(shape) > LARGEST:
+        return None
+    return Value(row["sha256"], shape, row["dtype"])
+
+
+def _read_layers(holder: Holder, read: Callable[[str, int], Manifest]) -> Layers:
+    try:
+        return layers_of(read(holder.name, holder.revision))
+    except (CkptError, OSError):  # damaged, or removed meanwhile
+        return {}
+
+
+def _best(left: Layers, telling: frozenset[Value], held: Mapping[Holder, Layers], older: bool) -> Kin | None:
+    """Return the revision that holds most of the layers that are left, if one holds any that tells something."""
+    best: Kin | None = None
+    for holder, theirs in held.items():
+        layers = _common(left, telling, theirs)
+        size = sum(value.elements for name in layers for value in left[name])
+        if layers and (best is None or size > best.parameters):
+            best = Kin(holder.name, holder.revision, older, layers, size)
+    return best
+
+
+def _common(own: Layers, telling: frozenset[Value], theirs: Layers) -> dict[str, str]:
+    """Return the layers of one model that are in another, with their names there; none where no layer tells it."""
+    places: dict[Value, list[str]] = {}
+    for name, values in theirs.items():
+        for value in values:
+            places.setdefault(value, []).append(name)
+    found, told = dict[str, str](), False
+    for name, values in own.items():
+        tells = values & telling
+        there = [name] if values <= theirs.get(name, frozenset()) else []
+        there += [each for each in places.get(max(tells), ()) if values <= theirs[each]] if tells else []
+        if there:
+            found[name], told = there[0], told or bool(tells)
+    return found if told else {}
+
+
+def _telling(own: Layers, index: Index) -> frozenset[Value]:
+    """Return what a model holds that others do, and that is in no two models by chance."""
+    every = {value for values in own.values() for value in values if value.elements >= FEWEST}
+    shared = index.shared(value.sha256 for value in every)
+    some = [value for value in every if value.sha256 in shared]
+    plain = _plain_hashes(some)
+    return frozenset(value for value in some if value.sha256 not in plain)
+
+
+def _plain_hashes(values: Iterable[Value]) -> set[str]:
+    """Return the hashes that values would have which are zeros, ones, or count up from zero."""
+    some = [value for value in values if 0 < value.nbytes <= _LARGEST]
+    found = _repeated(b"\0", {value.nbytes for value in some})
+    for dtype in {value.dtype for value in some} & _ONE.keys():
+        found |= _repeated(_ONE[dtype], {value.nbytes for value in some if value.dtype == dtype})
+    for value in some:
+        if value.dtype in INTEGERS and value.elements <= _COUNTED:
+            size = BY_NAME[value.dtype].itemsize
+            counted = b"".join((each % 256**size).to_bytes(size, "little") for each in range(value.elements))
+            found.add(hashlib.sha256(counted).hexdigest())
+    return found
+
+
+def _repeated(unit: bytes, sizes: Iterable[int]) -> set[str]:
+    """Return the hash of a unit that is repeated up to each of some sizes; each begins with the one before."""
+    piece = unit * (_PIECE // len(unit))
+    total, at, found = hashlib.sha256(), 0, set()
+    for size in sorted(sizes):
+        while at < size:
+            step = min(_PIECE, size - at)
+            total.update(piece[:step])
+            at += step
+        found.add(total.hexdigest())
+    return found
