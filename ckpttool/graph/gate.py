@@ -52,8 +52,10 @@ def acting_ops(graph: Graph) -> Iterator[tuple[NodeDef, str]]:
 def _only_computes(node: NodeDef, functions: Collection[str]) -> bool:
     """Say whether an op computes, or calls a function of the graph, which is looked at itself."""
     attribute = FILE_ATTRIBUTES.get(node.op, "")
-    if attribute in node.attr and node.attr[attribute].s:  # asking for one that is not there would put it there
-        return False
+    if attribute in node.attr:  # asking for one that is not there would put it there
+        named = node.attr[attribute]
+        if named.s or named.placeholder:  # whoever calls the function says what is in the place
+            return False
     return node.op in COMPUTING or node.op in functions
 
 

@@ -9,6 +9,8 @@ import warnings
 from collections.abc import Iterator
 from typing import Any
 
+from google.protobuf.message import DecodeError
+
 from ckpttool.core.errors import CkptError, GraphError, MissingDependency, PlanError
 
 _NOISE = re.compile(
@@ -180,7 +182,7 @@ def running(source: str) -> Iterator[None]:
         yield
     except CkptError:
         raise
-    except (tensorflow().errors.OpError, KeyError, ValueError) as error:
+    except (tensorflow().errors.OpError, DecodeError, KeyError, ValueError) as error:
         raise GraphError(f"{source}: TensorFlow refuses it: {_reason(error)}") from error
 
 

@@ -4,7 +4,10 @@ What lies in an archive under a name that leads elsewhere, and what is no plain 
 an archive is ever made.
 """
 
+import bz2
+import errno
 import gzip
+import io
 import lzma
 import re
 import shutil
@@ -23,6 +26,13 @@ from ckpttool.zoo.choosing import Candidate, chosen
 
 _SUFFIX = re.compile(r"(\.tar|\.tar\.(gz|bz2|xz)|\.tgz|\.zip)$", re.IGNORECASE)
 MOST_FILES = 100_000
+"""Files, folders and links that an archive may list."""
+LARGEST, LARGEST_RATIO = 4 << 30, 100
+"""An archive is refused that unpacks to more bytes than the first, and to more times its own size than the second."""
+_LONGEST_PIECE = 1 << 20
+"""Bytes that are read at once: the headers of a member of a .tar are no longer, nor is a piece of it that is copied."""
+_PACKED = {b"\x1f\x8b": gzip.open, b"BZh": bz2.open, b"\xfd7zXZ": lzma.open}
+"""What the files begin with that hold a packed .tar, and what unpacks them."""
 _DAMAGE = (
     tarfile.TarError,
     zipfile.BadZipFile,
@@ -31,6 +41,8 @@ _DAMAGE = (
     lzma.LZMAError,
     EOFError,
     RuntimeError,  # of zipfile: a password is asked for, or it is packed in a way that is not known
+    ValueError,  # of both, for numbers that are none and texts that are not UTF-8
+    IndexError,  # of zipfile, for a member without a name
 )
 
 
@@ -71,8 +83,9 @@ def unpacked(path: Path, inside: str, where: str, folder: Path) -> tuple[Candida
     try:
         with _opened(path, where) as archive:
             candidate, others = chosen(archive.sizes, inside, where, mark="#")
-            _require_place(sum(archive.sizes[name] for name in candidate.files), where, folder)
-            for name in sorted(candidate.files, key=list(archive.sizes).index):
+            _require_place(sum(archive.sizes[name] for name in candidate.files), path, where, folder)
+            wanted = set(candidate.files)
+            for name in filter(wanted.__contains__, archive.sizes):  # in the order in which they lie there
                 target = folder / name
                 target.parent.mkdir(parents=True, exist_ok=True)
                 with archive.opened(name) as source, target.open("xb") as file:
@@ -81,15 +94,49 @@ def unpacked(path: Path, inside: str, where: str, folder: Path) -> tuple[Candida
         raise
     except _DAMAGE as error:
         raise CorruptCheckpoint(f"{where} is no whole archive: {error or type(error).__name__}") from error
+    except OSError as error:
+        if error.errno not in (None, errno.EINVAL):  # the system's own; those are of bz2, and of a seek to nowhere
+            raise
+        raise CorruptCheckpoint(f"{where} is no whole archive: {error.strerror or error}") from error
     return candidate, others
 
 
+class _Unpacking(io.RawIOBase):
+    """What a .tar unpacks to, of which no more is read, at once and in all, than archives of models need."""
+
+    def __init__(self, file: IO[bytes], most: int, where: str) -> None:
+        self._file, self._most, self._where = file, most, where
+        self._read = 0
+
+    def begin(self) -> None:
+        """Begin with the next member."""
+        self._read = 0
+
+    def read(self, size: int = -1) -> bytes:
+        self._read += size if size >= 0 else _LONGEST_PIECE + 1
+        if self._read > _LONGEST_PIECE:
+            raise CorruptCheckpoint(f"{self._where} has a member whose headers are over {_LONGEST_PIECE} bytes long")
+        return self._file.read(size)
+
+    def seek(self, position: int, whence: int = io.SEEK_SET) -> int:
+        self._read = 0
+        if position > self._most:
+            raise _too_large(self._where)
+        return self._file.seek(position, whence)
+
+    def tell(self) -> int:
+        return self._file.tell()
+
+
 class _Tar:
-    def __init__(self, file: tarfile.TarFile, where: str) -> None:
+    def __init__(self, file: tarfile.TarFile, unpacking: _Unpacking, where: str) -> None:
         self._file, self._members = file, dict[str, tarfile.TarInfo]()
-        for each in file:
+        for number, each in enumerate(file):
+            _require_few(number, where)
             if each.isreg():
                 self._members[_name(each.name, where, self._members)] = each
+            each.pax_headers = {}  # which each member has of all others
+            unpacking.begin()
         self.sizes = {name: each.size for name, each in self._members.items()}
 
     def opened(self, name: str) -> IO[bytes]:
@@ -101,7 +148,8 @@ class _Tar:
 class _Zip:
     def __init__(self, file: zipfile.ZipFile, where: str) -> None:
         self._file, self._members = file, dict[str, zipfile.ZipInfo]()
-        for each in file.infolist():
+        for number, each in enumerate(file.infolist()):
+            _require_few(number, where)
             if not each.is_dir():
                 self._members[_name(each.filename, where, self._members)] = each
         self.sizes = {name: each.file_size for name, each in self._members.items()}
@@ -115,9 +163,18 @@ def _opened(path: Path, where: str) -> Iterator[Archive]:
     if zipfile.is_zipfile(path):
         with zipfile.ZipFile(path) as archive:
             yield _Zip(archive, where)
-    else:
-        with tarfile.open(path) as tar:
-            yield _Tar(tar, where)
+        return
+    with path.open("rb") as begun:
+        start = begun.read(8)
+    unpack = next((unpack for magic, unpack in _PACKED.items() if start.startswith(magic)), Path.open)
+    with unpack(path, "rb") as file:
+        unpacking = _Unpacking(file, _most(path), where)
+        with tarfile.open(fileobj=unpacking, mode="r:") as tar:
+            yield _Tar(tar, unpacking, where)
+
+
+def _most(path: Path) -> int:
+    return max(LARGEST, LARGEST_RATIO * path.stat().st_size)
 
 
 def _name(name: str, where: str, others: Collection[str]) -> str:
@@ -127,12 +184,23 @@ def _name(name: str, where: str, others: Collection[str]) -> str:
         CorruptCheckpoint: it is another.
     """
     path = safe_path(name.removeprefix("./"), where)
-    if path in others or len(others) >= MOST_FILES:
-        raise CorruptCheckpoint(f"{where} has {path!r:.200} twice, or over {MOST_FILES} files")
+    if path in others:
+        raise CorruptCheckpoint(f"{where} has {path!r:.200} twice")
     return path
 
 
-def _require_place(size: int, where: str, folder: Path) -> None:
+def _require_few(number: int, where: str) -> None:
+    if number >= MOST_FILES:
+        raise CorruptCheckpoint(f"{where} lists over {MOST_FILES} files")
+
+
+def _too_large(where: str) -> CorruptCheckpoint:
+    return CorruptCheckpoint(f"{where} unpacks to over {LARGEST >> 30} GiB and over {LARGEST_RATIO} times its own size")
+
+
+def _require_place(size: int, path: Path, where: str, folder: Path) -> None:
+    if size > _most(path):
+        raise _too_large(where)
     if size > (free := shutil.disk_usage(folder).free):
         raise CkptError(f"{where} unpacks to {counted(size, 'byte')}, and {folder} has place for {free}")
 

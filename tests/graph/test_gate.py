@@ -96,6 +96,17 @@ def test_an_attribute_may_name_a_file():
         require_computing(graph_of(drawn))
 
 
+def test_a_file_may_be_named_by_who_calls_the_function():
+    drawn = NodeDef(name="drawn", op="FixedUnigramCandidateSampler")
+    drawn.attr["vocab_file"].placeholder = "path"
+    body = calling("call", "StatefulPartitionedCall", f="draw")
+    body.attr["f"].func.attr["path"].s = b"/etc/passwd"
+    loop = calling("loop", "While", cond="body", body="body")
+    graph = graph_of(loop, functions=(function("draw", drawn), function("body", body)))
+    with pytest.raises(GraphError, match=r"drawn \(FixedUnigramCandidateSampler\) in the function draw"):
+        require_computing(graph)
+
+
 def test_a_graph_that_is_only_imported_may_hold_what_the_import_does_not_run():
     require_inert(graph_of(NodeDef(name="save", op="SaveV2"), NodeDef(name="write", op="WriteFile")))
     with pytest.raises(GraphError, match="`allow_op` ReadFile"):

@@ -4,12 +4,13 @@ from typing import Any
 
 import pytest
 
+from ckpttool.core.errors import GraphError
 from ckpttool.formats.wire.protos.graph_pb2 import NodeDef
 from ckpttool.formats.wire.protos.meta_graph_pb2 import MetaGraphDef
 from ckpttool.graph.core import Graph
 from ckpttool.graph.rewrite.splicing import Site
 from ckpttool.runtime.build import with_training
-from ckpttool.runtime.building import version_1
+from ckpttool.runtime.building import building_at, version_1
 from ckpttool.runtime.recipe import Recipe
 from ckpttool.runtime.training_op import put_training_op
 
@@ -78,3 +79,13 @@ def test_what_no_gradient_goes_through_is_not_built(network: bytes) -> None:
     site = Site.of(graph, graph.descendants(["table/kernel"]) & graph.ancestors("loss"), ["loss"], ["table/kernel"])
     assert {"low/kernel", "MatMul", "cond/Merge", "while/Exit_1"}.isdisjoint(site.ops)
     assert "while/Exit_1" in site.outside
+
+
+@pytest.mark.parametrize("key", ["cond_context", "while_context"])
+def test_a_damaged_context_of_control_is_told_as_an_error_of_the_graph(network: bytes, key: str) -> None:
+    meta = MetaGraphDef.FromString(network)
+    meta.collection_def[key].bytes_list.value.append(b"\x0a\x01\xff\xfe")
+    graph = Graph(meta, "model.meta")
+    site = Site.of(graph, graph.descendants(["low/kernel"]) & graph.ancestors("loss"), ["loss"], ["low/kernel"])
+    with pytest.raises(GraphError, match=r"model\.meta: TensorFlow refuses it"), building_at(site, 42):
+        pass

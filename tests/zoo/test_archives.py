@@ -1,0 +1,103 @@
+"""Archives of models: what they pack is bounded before it is read, and what is wrong with one is one kind of error."""
+
+import bz2
+import gzip
+import io
+import tarfile
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from ckpttool.core.errors import CorruptCheckpoint
+from ckpttool.zoo import archives
+
+MODEL = "model.npz"
+
+
+def header(name: str, size: int, kind: bytes = tarfile.REGTYPE) -> bytes:
+    member = tarfile.TarInfo(name)
+    member.size, member.type = size, kind
+    return member.tobuf(tarfile.GNU_FORMAT)
+
+
+def member(name: str, held: bytes) -> bytes:
+    return header(name, len(held)) + held + bytes(-len(held) % 512)
+
+
+END = bytes(1024)
+
+
+@pytest.fixture
+def unpack(tmp_path: Path) -> Callable[[bytes], list[str]]:
+    """Write bytes as an archive and unpack its model; the names of what came out."""
+
+    def names(packed: bytes) -> list[str]:
+        (tmp_path / "a.tar").write_bytes(packed)
+        (out := tmp_path / "out").mkdir()
+        archives.unpacked(tmp_path / "a.tar", "", "a.tar", out)
+        return sorted(path.relative_to(out).as_posix() for path in out.rglob("*") if path.is_file())
+
+    return names
+
+
+@pytest.mark.parametrize("pack", [bytes, gzip.compress, bz2.compress])
+def test_the_model_of_an_archive_comes_out_alone(unpack, pack):
+    assert unpack(pack(member("a/notes.txt", b"...") + member(f"a/{MODEL}", b"model" * 300) + END)) == [f"a/{MODEL}"]
+
+
+@pytest.mark.parametrize("kind", [tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.GNUTYPE_LONGNAME])
+def test_a_header_that_unpacks_to_megabytes_is_not_read(unpack, kind):
+    packed = bz2.compress(header("x", 1 << 28, kind) + bytes(1 << 22))
+    with pytest.raises(CorruptCheckpoint, match=r"a\.tar has a member whose headers are over 1048576 bytes long"):
+        unpack(packed)
+
+
+def test_texts_for_all_members_are_kept_once(unpack):
+    texts = b"".join(b"%d k%05d=v\n" % (len(b"11 k00000=v\n"), number) for number in range(50_000))
+    members = b"".join(header(f"{number}", 0) for number in range(2_000))
+    packed = header("x", len(texts), tarfile.XGLTYPE) + texts + bytes(-len(texts) % 512) + members
+    assert unpack(packed + member(MODEL, b"model") + END) == [MODEL]
+
+
+def test_folders_and_links_count_as_files(unpack, monkeypatch):
+    monkeypatch.setattr(archives, "MOST_FILES", 10)
+    with pytest.raises(CorruptCheckpoint, match="lists over 10 files"):
+        unpack(member(MODEL, b"model") + header("folder/", 0, tarfile.DIRTYPE) * 10 + END)
+
+
+def test_what_unpacks_to_far_more_than_models_do_is_refused(unpack, monkeypatch):
+    monkeypatch.setattr(archives, "LARGEST", 1 << 20)
+    with pytest.raises(CorruptCheckpoint, match=r"unpacks to over .* and over 100 times its own size"):
+        unpack(bz2.compress(member(MODEL, b"model") + member("filler", bytes(1 << 22)) + END))
+
+
+def test_a_sparse_member_is_as_large_as_it_says(unpack):
+    packed = io.BytesIO()
+    with tarfile.open(fileobj=packed, mode="w", format=tarfile.PAX_FORMAT) as archive:
+        sparse = tarfile.TarInfo(MODEL)
+        sparse.pax_headers = {"GNU.sparse.map": "0,0", "GNU.sparse.size": str(1 << 40)}
+        archive.addfile(sparse)
+    with pytest.raises(CorruptCheckpoint, match="unpacks to over 4 GiB"):
+        unpack(packed.getvalue())
+
+
+def test_numbers_that_are_none_are_damage(unpack):
+    packed = io.BytesIO()
+    with tarfile.open(fileobj=packed, mode="w", format=tarfile.PAX_FORMAT) as archive:
+        sparse = tarfile.TarInfo(MODEL)
+        sparse.pax_headers = {"GNU.sparse.map": "a,b"}
+        archive.addfile(sparse)
+    with pytest.raises(CorruptCheckpoint, match=r"a\.tar is no whole archive: invalid literal"):
+        unpack(packed.getvalue())
+
+
+@pytest.mark.parametrize("name", [b"\xff\xff", b"\0\0"], ids=["not UTF-8", "nothing"])
+def test_a_name_in_a_zip_is_a_text(unpack, name):
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w") as archive:
+        archive.writestr("é", b"...")
+        archive.writestr(MODEL, b"model")
+    with pytest.raises(CorruptCheckpoint, match=r"a\.tar is no whole archive"):
+        unpack(packed.getvalue().replace("é".encode(), name))
