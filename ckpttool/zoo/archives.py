@@ -14,10 +14,10 @@ import shutil
 import tarfile
 import zipfile
 import zlib
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Protocol
+from typing import IO, Any, Protocol
 
 from ckpttool.catalogue.manifest import safe_path
 from ckpttool.core.counts import counted
@@ -31,7 +31,7 @@ LARGEST, LARGEST_RATIO = 4 << 30, 100
 """An archive is refused that unpacks to more bytes than the first, and to more times its own size than the second."""
 _LONGEST_PIECE = 1 << 20
 """Bytes that are read at once: the headers of a member of a .tar are no longer, nor is a piece of it that is copied."""
-_PACKED = {b"\x1f\x8b": gzip.open, b"BZh": bz2.open, b"\xfd7zXZ": lzma.open}
+_PACKED: dict[bytes, Callable[[Path, str], Any]] = {b"\x1f\x8b": gzip.open, b"BZh": bz2.open, b"\xfd7zXZ": lzma.open}
 """What the files begin with that hold a packed .tar, and what unpacks them."""
 _DAMAGE = (
     tarfile.TarError,
@@ -165,8 +165,8 @@ def _opened(path: Path, where: str) -> Iterator[Archive]:
             yield _Zip(archive, where)
         return
     with path.open("rb") as begun:
-        start = begun.read(8)
-    unpack = next((unpack for magic, unpack in _PACKED.items() if start.startswith(magic)), Path.open)
+        start = begun.read(max(map(len, _PACKED)))
+    unpack: Callable[[Path, str], Any] = next((_PACKED[magic] for magic in _PACKED if start.startswith(magic)), open)
     with unpack(path, "rb") as file:
         unpacking = _Unpacking(file, _most(path), where)
         with tarfile.open(fileobj=unpacking, mode="r:") as tar:
