@@ -204,7 +204,8 @@ def _card(card: Row) -> Row:
     for key in CARD_LISTS:
         reading.texts(key)
     for row in reading.rows("metrics") if card.get("metrics") is not None else ():
-        if not isinstance(row.get("name"), str) or not (row.get("value") is None or is_measure(row["value"])):
+        value = row.get("value", "")  # one that is only named has none, and says so
+        if not isinstance(row.get("name"), str) or not (value is None or is_measure(value)):
             raise CorruptCheckpoint(f"a manifest has the metric {row!r:.200}, which is none")
     return card
 

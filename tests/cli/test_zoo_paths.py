@@ -26,6 +26,7 @@ OTHERS = {
     "--unlabelled": "rows",
     "--check": "rows",
     "--config": "options",
+    "plan_file": "a plan",
     "--rules": "rules",
     "--card": "a card",
     "--zoo": "a catalogue",
@@ -144,6 +145,14 @@ def test_commands_do_what_they_do_with_the_file(own: Path, form: str, command: t
     else:
         assert told[0][0] == told[1][0] == 0, told
         assert len(told[0][1].splitlines()) == len(told[1][1].splitlines())
+
+
+def test_a_plan_may_name_an_entry(own: Path, tmp_path: Path) -> None:
+    plan = tmp_path / "plans" / "plan.toml"
+    plan.parent.mkdir()
+    plan.write_text('[sources]\nbase = "zoo:digits@1"\n[[step]]\nkeep = "hidden1"\n')
+    code, text = run("apply", plan, "-o", tmp_path / "kept.safetensors")
+    assert (code, set(checkpoint.open(tmp_path / "kept.safetensors"))) == (0, {"hidden1/kernel", "hidden1/bias"}), text
 
 
 def test_another_file_than_the_entrys_is_told(own: Path, tmp_path: Path) -> None:

@@ -90,6 +90,7 @@ CHANGES: dict[str, Callable[[dict[str, Any]], Any]] = {
     "a metric that is a text": lambda own: own["card"].update(metrics=[{"name": "a", "value": "high"}]),
     "a metric that is endless": lambda own: own["card"].update(metrics=[{"name": "a", "value": 10**400}]),
     "a metric that is no number": lambda own: own["card"].update(metrics=[{"name": "a", "value": float("nan")}]),
+    "a metric without a value": lambda own: own["card"].update(metrics=[{"name": "a"}]),
     "a metric without a name": lambda own: own["card"].update(metrics=[{"value": 1}]),
     "tags that are objects": lambda own: own["card"].update(tags=[{"a": 1}]),
     "a licence that is a list": lambda own: own["card"].update(license=["mit"]),

@@ -21,11 +21,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from ckpttool.catalogue.names import is_entry
 from ckpttool.core import toml_text
 from ckpttool.core.errors import CkptError, FormatError, PlanError, UnknownName
 from ckpttool.core.names import SEPARATOR, suggestion
 from ckpttool.core.pattern_cost import compiled, quick
-from ckpttool.remote.paths import refuse_url_input
+from ckpttool.remote.paths import is_url, refuse_url_input
 
 Value = str | int | float
 LOOP = "for"
@@ -193,7 +194,11 @@ def _sources(found: Any, path: Path | None, where: str) -> dict[str, Path | None
     if not isinstance(names, dict) or not all(value is None or isinstance(value, str) for value in names.values()):
         raise FormatError(f'{where}expected sources = ["base", "tuned"], or [sources] and below it base = "base.ckpt"')
     folder = path.parent if path else Path()
-    return {name: None if value is None else folder / value for name, value in names.items()}
+    return {name: None if value is None else _place(folder, value) for name, value in names.items()}
+
+
+def _place(folder: Path, value: str) -> Path:
+    return Path(value) if is_entry(value) or is_url(value) else folder / value
 
 
 def _is_value(value: object) -> bool:
