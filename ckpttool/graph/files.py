@@ -15,6 +15,7 @@ from ckpttool.formats import registry
 from ckpttool.formats.reading.url_files import local
 from ckpttool.formats.tensorflow.prefix import STATE_FILE, V1_SHARD, prefix_of
 from ckpttool.formats.tensorflow.tied_graph import is_tied, retie
+from ckpttool.formats.wire import text_messages
 from ckpttool.formats.wire.protos.graph_pb2 import GraphDef, NodeDef
 from ckpttool.formats.wire.protos.meta_graph_pb2 import MetaGraphDef, SavedModel
 from ckpttool.formats.wire.table import MAGIC, is_table
@@ -216,7 +217,7 @@ def _parse(data: bytes, kind: type[_Kind], file: Path) -> _Kind:
     message = kind()
     try:
         if _is_text(data):
-            return text_format.Parse(data.decode(), message)
+            return text_messages.parsed(data, message)
         message.ParseFromString(data)
     except (DecodeError, text_format.ParseError, UnicodeDecodeError, RecursionError) as error:
         reason = " ".join(str(error).split())

@@ -11,11 +11,13 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, cast
+from zipfile import ZipFile, ZipInfo
 
 from ckpttool import checkpoint
 from ckpttool.core.errors import CkptError, CorruptCheckpoint, FormatError, MissingFile
 from ckpttool.formats.hdf5.source import Hdf5Source, Unpacked, is_hdf5, stamp_of
-from ckpttool.formats.reading.archive import is_zip, member_bytes, refuse_packing
+from ckpttool.formats.keras.archive import LARGEST
+from ckpttool.formats.reading.archive import is_zip, member_bytes, opened, refuse_packing
 from ckpttool.formats.tensorflow.prefix import PART, prefix_of
 from ckpttool.formats.wire import strict_json
 from ckpttool.formats.wire.table import is_table
@@ -226,22 +228,31 @@ def _zip(path: Path) -> Iterator[Finding | Unread]:
     infos = infos_of(path)
     names = frozenset(info.filename for info in infos)
     yield from zip_findings(path, infos)
-    for info in infos:
-        name = info.filename
-        if name.endswith((".npy", ".pkl", ".pickle")):
-            refuse_packing(path, info, name)
-            with Unpacked(member_bytes(path, info, name)).open() as file:
-                file.seek(0)
+    acting = [info for info in infos if not (info.is_dir() or are_numbers(info.filename, names))]
+    if not acting:
+        return
+    with opened(path) as whole:
+        for info in acting:
+            yield from _member(path, info, whole)
+
+
+def _member(path: Path, info: ZipInfo, whole: ZipFile) -> Iterator[Finding | Unread]:
+    name = info.filename
+    pieces = member_bytes(path, info, name, whole)
+    if name == "config.json":
+        if info.file_size > LARGEST:
+            raise FormatError(f"{path}: {name} has {info.file_size} bytes, and at most {LARGEST} are read")
+        yield from _config(b"".join(pieces), path, name)
+    elif name.endswith((".h5", ".hdf5")):
+        yield from _hdf5(Hdf5Source(path, info.file_size, 0, stamp_of(path), Unpacked(pieces)), name)
+    else:
+        refuse_packing(path, info, name)
+        with Unpacked(pieces).open() as file:
+            file.seek(0)
+            if name.endswith((".npy", ".pkl", ".pickle")):
                 read = array_findings if name.endswith(".npy") else _read_pickle
                 yield from read(cast(IO[bytes], file), path, name)
-        elif name == "config.json":
-            yield from _config(b"".join(member_bytes(path, info, name)), path, name)
-        elif name.endswith((".h5", ".hdf5")):
-            unpacked = Unpacked(member_bytes(path, info, name))
-            yield from _hdf5(Hdf5Source(path, info.file_size, 0, stamp_of(path), unpacked), name)
-        elif not (info.is_dir() or are_numbers(name, names)):
-            refuse_packing(path, info, name)
-            with Unpacked(member_bytes(path, info, name)).open() as file:
+            else:
                 yield from findings_in(cast(IO[bytes], file), path, name, name)
 
 

@@ -303,6 +303,32 @@ def test_a_damaged_member_is_unread(tmp_path: Path) -> None:
     assert len(scan([path]).unread) == 1
 
 
+def test_an_archive_of_many_members_is_opened_as_often_as_one_of_few(tmp_path: Path, monkeypatch: Any) -> None:
+    openings: list[int] = []
+
+    class Counted(zipfile.ZipFile):
+        def __init__(self, *given: Any, **named: Any) -> None:
+            openings.append(1)
+            super().__init__(*given, **named)
+
+    counts = []
+    monkeypatch.setattr("zipfile.ZipFile", Counted)
+    for members in (2, 50):
+        np.savez(tmp_path / "x.npz", **{f"tensor_{number}": np.zeros(1) for number in range(members)})
+        openings.clear()
+        assert scan([tmp_path / "x.npz"]).found == []
+        counts.append(len(openings))
+    assert counts[0] == counts[1]
+
+
+def test_a_config_beyond_what_is_read_is_unread(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "x.keras", "w", zipfile.ZIP_DEFLATED) as out:
+        out.writestr("config.json", b" " * (1 << 25) + b"{}")
+    result = scan([tmp_path / "x.keras"])
+    assert not result.found
+    assert "config.json has 33554434 bytes, and at most 16777216 are read" in result.unread[0].problem
+
+
 def test_programs_are_not_read_and_so_not_clean(tmp_path: Path) -> None:
     (tmp_path / "program.py").write_text("print()")
     result = scan([tmp_path])

@@ -19,7 +19,7 @@ from ckpttool.formats.hdf5.writer import compare, write_tree
 from ckpttool.formats.keras.config import in_order, layer_names, weight_orders, with_layer_names
 from ckpttool.formats.keras.copy import EditedCopy, edited, like_of
 from ckpttool.formats.keras.names import Weight, weights_in
-from ckpttool.formats.reading.archive import MemberInPlace, is_zip, member_bytes, member_names, members
+from ckpttool.formats.reading.archive import MemberInPlace, is_zip, member_bytes, member_names, members, opened
 from ckpttool.formats.writing.files import replacing, writing
 
 CONFIG = "config.json"
@@ -76,10 +76,12 @@ class KerasArchive(Format):
     def verify(self, path: Path) -> Iterator[Checked]:
         """Compare the zip's checksum of each member, and read every dataset where none is damaged."""
         damaged = False
-        for info in members(path).values():
-            checked = Checked.of(info.filename, member_bytes(path, info, info.filename))
-            damaged = damaged or checked.problem is not None
-            yield checked
+        infos = members(path).values()
+        with opened(path) as whole:
+            for info in infos:
+                checked = Checked.of(info.filename, member_bytes(path, info, info.filename, whole))
+                damaged = damaged or checked.problem is not None
+                yield checked
         if not damaged:
             yield from self.open(path).checked()
 
@@ -146,12 +148,12 @@ def _config(path: Path) -> bytes:
 
 def _copy_archive(like: Path, file: BinaryIO, weights: BinaryIO, config: bytes) -> None:
     """Write the members of an archive in their order, with other weights and another configuration."""
-    with zipfile.ZipFile(file, "w") as out:
+    with zipfile.ZipFile(file, "w") as out, opened(like) as whole:
         for name, info in members(like).items():
             new = zipfile.ZipInfo(name, info.date_time)
             new.external_attr, new.compress_type = info.external_attr, info.compress_type
             own = {WEIGHTS: iter(partial(weights.read, PIECE), b""), **({CONFIG: iter([config])} if config else {})}
-            pieces = own.get(name) or member_bytes(like, info, name)
+            pieces = own.get(name) or member_bytes(like, info, name, whole)
             with out.open(new, "w", force_zip64=True) as member:
                 for piece in pieces:
                     member.write(piece)

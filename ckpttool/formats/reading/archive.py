@@ -1,5 +1,6 @@
 """Zip archives: what every reader of one refuses, and the bytes of its members."""
 
+import contextlib
 import copy
 import stat
 import struct
@@ -122,14 +123,16 @@ def refuse_packing(path: Path, info: zipfile.ZipInfo, name: str) -> None:
         raise FormatError(f"{path}: {name} claims to unpack {counted(info.compress_size, 'byte')} to {info.file_size}")
 
 
-def member_bytes(path: Path, info: zipfile.ZipInfo, name: str) -> Iterator[bytes]:
+def member_bytes(path: Path, info: zipfile.ZipInfo, name: str, whole: zipfile.ZipFile | None = None) -> Iterator[bytes]:
     """Yield the bytes of a member; the zip's checksum is compared at the end.
+
+    Who reads many gives the archive, opened; else it is opened for this one, which takes as long as it has members.
 
     Raises:
         CorruptCheckpoint: it is damaged.
     """
     try:
-        with opened(path) as archive, archive.open(info) as file:
+        with contextlib.ExitStack() as held, (whole or held.enter_context(opened(path))).open(info) as file:
             while piece := file.read(PIECE):
                 yield piece
     except BAD_ZIP as error:

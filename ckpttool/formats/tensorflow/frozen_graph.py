@@ -14,6 +14,7 @@ from ckpttool.formats.reading.versions import version_of
 from ckpttool.formats.tensorflow.frozen_weights import frozen_weights
 from ckpttool.formats.tensorflow.prefix import SAVED_MODEL_GRAPHS
 from ckpttool.formats.tensorflow.tensor_proto import array_of, shape_of
+from ckpttool.formats.wire import text_messages
 from ckpttool.formats.wire.protos.graph_pb2 import FunctionDef, GraphDef, NodeDef
 from ckpttool.formats.wire.protos.meta_graph_pb2 import MetaGraphDef, SavedModel
 from ckpttool.remote import sparse_files
@@ -117,7 +118,7 @@ def _graphs(path: Path, *kinds: type[GraphDef | MetaGraphDef | SavedModel]) -> I
         message = kind()
         try:
             if path.suffix == ".pbtxt":
-                text_format.Parse(data.decode(), message)
+                text_messages.parsed(data, message)
             else:
                 message.ParseFromString(data)
         except (DecodeError, text_format.ParseError, UnicodeDecodeError, RecursionError):

@@ -14,6 +14,7 @@ from typing import Any
 
 from ckpttool.core.errors import CorruptCheckpoint, FormatError, MissingFile
 from ckpttool.core.plain_files import is_file
+from ckpttool.formats.wire import text_messages
 from ckpttool.formats.wire.protos.bundle_pb2 import CheckpointState
 from ckpttool.formats.wire.table import is_table
 from ckpttool.formats.writing.files import replacing
@@ -141,7 +142,7 @@ def recorded_checkpoint(directory: Path) -> Path:
 
     path = directory / STATE_FILE
     try:
-        state = text_format.Parse(_first_lines(path), CheckpointState(), allow_unknown_field=True)
+        state = text_messages.parsed(_first_lines(path), CheckpointState(), allow_unknown=True)
     except FileNotFoundError as error:
         raise MissingFile(f"{path} is missing") from error
     except (text_format.ParseError, UnicodeDecodeError, RecursionError) as error:
