@@ -59,8 +59,8 @@ CASES: dict[str, Work] = {
     "pull from a hub": lambda root: zoo_pull(REPOSITORY, root=root, tags=["best"], talk=lambda _: None),
 }
 AT_POINTS = ("add", "remove", "gc", "pull from a bucket", "pull from a hub")
-LARGER = 700
-"""The side of the square tensors that models have at random points: 2 MB each."""
+LARGER = 400
+"""The side of the square tensors that models have at random points: 640 kB each."""
 
 
 class Attacked:
@@ -183,6 +183,7 @@ def main() -> int:
     parser.add_argument("--every", type=int, default=1, help="every Nth call, to be quick")
     parser.add_argument("--points", type=int, default=200, help="random moments of each command")
     parser.add_argument("--rounds", type=int, default=500, help="rounds of two processes at once")
+    parser.add_argument("--first", type=int, default=0, help="the number of the first round")
     parser.add_argument("--kinds", default="kill,torn,ENOSPC,EIO")
     parser.add_argument("--only", default="", help="the commands whose names have this in them")
     options = parser.parse_args()
@@ -195,7 +196,7 @@ def main() -> int:
         with servers(folder):
             warm(folder)
             make_catalogue(folder / "start")
-            rounds(folder, options.rounds, found)
+            rounds(folder, range(options.first, options.rounds), found)
             kills(folder, cases, options.every, [each for each in options.kinds.split(",") if each], found)
         make_models(folder, LARGER)
         with servers(folder):

@@ -11,7 +11,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from zoo_servers import BUCKET, MODEL
+from zoo_servers import BUCKET, MODEL, REPOSITORY
 from zoo_states import MODELS, make_catalogue, orphans, show, state_of
 
 from ckpttool.catalogue.layout import Catalogue
@@ -27,6 +27,8 @@ from ckpttool.verbs.zoo_verify import zoo_verify
 
 LONGEST = 0.25
 """Seconds after which at most one of two processes is killed."""
+SOURCES = ((BUCKET, "pulled"), *[(REPOSITORY, None)] * 3)
+"""What is pulled from: a client of buckets takes a second to start, so most pull from the hub."""
 DOINGS = ("add", "add", "add", "remove", "gc", "compact", "tag", "both", "list", "pull")
 
 
@@ -45,7 +47,10 @@ def work_on(root: Path, who: str, seed: int, log: Path) -> int:
                 done: Any = zoo_add(f"{number}.safetensors", name, root).revision
                 held[name] = done
             elif doing == "pull":
-                done = zoo_pull(BUCKET, "pulled", name, root, talk=lambda _: None).revision
+                source, entry = (
+                    (BUCKET, "pulled") if seed % 8 < 2 else (REPOSITORY, None)
+                )  # a bucket's client starts slowly
+                done = zoo_pull(source, entry, name, root, talk=lambda _: None).revision
                 held[name] = done
             elif doing == "both":
                 done = zoo_add(f"{number}.safetensors", "both", root).revision
@@ -79,10 +84,10 @@ def expected(log: Path) -> tuple[dict[str, tuple[int, int]], set[str]]:
     return have, open_
 
 
-def rounds(folder: Path, count: int, found: Counter[str]) -> None:
+def rounds(folder: Path, numbers: range, found: Counter[str]) -> None:
     """Have two processes at work at once, one of which is killed, and judge what is there then."""
     chance = random.Random(5)
-    for number in range(count):
+    for number in numbers:
         root, logs = folder / "zoo", [folder / f"log{who}" for who in "ab"]
         make_catalogue(root) if number % 2 else Catalogue.begun(root)
         children = []

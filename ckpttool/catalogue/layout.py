@@ -37,6 +37,7 @@ REMOVED = ".removed"
 TAG = ".tag"
 """How the file of a tag is named."""
 _LONGEST_TAG = 32
+_FILE_URL = re.compile(r"file:/*(/[^/].*)", re.DOTALL)
 _REVISION = re.compile(r"(\d{6,9})\.(json|removed)", re.ASCII)
 
 
@@ -53,6 +54,16 @@ def default_root() -> Path:
     """Return where the user's own catalogue is: the folder or the URL in `CKPTTOOL_ZOO`, else among the user's data."""
     named = os.environ.get(VARIABLE)
     return Path(named) if named else platformdirs.user_data_path("ckpttool", appauthor=False) / "zoo"
+
+
+def place_of(root: Path | str | None) -> Path:
+    """Return where a catalogue is that a user names: the folder of a URL file:///..., the user's own without a name.
+
+    >>> place_of("file:///srv/zoo"), place_of(Path("s3://bucket/zoo")), place_of("zoo")
+    (PosixPath('/srv/zoo'), PosixPath('s3:/bucket/zoo'), PosixPath('zoo'))
+    """
+    place = Path(root) if root else default_root()
+    return Path(match[1]) if (match := _FILE_URL.fullmatch(str(place))) else place
 
 
 @dataclass(frozen=True)
@@ -99,7 +110,7 @@ class Catalogue:
 
     @classmethod
     def _in_folder(cls, root: Path | None) -> "Catalogue":
-        catalogue = cls(root or default_root())
+        catalogue = cls(place_of(root))
         if is_url(catalogue.root):
             raise CkptError(
                 f"{catalogue} is on a server, where entries are listed, shown, pulled and pushed: `ckpttool zoo pull "

@@ -9,7 +9,7 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from ckpttool.catalogue.layout import Catalogue
+from ckpttool.catalogue.layout import Catalogue, place_of
 from ckpttool.catalogue.manifest import Manifest, StoredFile
 from ckpttool.catalogue.names import require_name
 from ckpttool.catalogue.placing import placed
@@ -64,8 +64,9 @@ def catalogue_at(place: str | Path, begin: bool = False) -> Catalogue:
         MissingFile: there is none.
         CkptError: something else is there.
     """
+    place = place_of(place)
     kind = ServedCatalogue if is_url(place) else Catalogue
-    return kind.begun(Path(place)) if begin else kind.open(Path(place))
+    return kind.begun(place) if begin else kind.open(place)
 
 
 def _place(catalogue: Catalogue) -> str:

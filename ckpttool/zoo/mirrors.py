@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from ckpttool.catalogue.layout import HEAD, MOST_BYTES, Catalogue, default_root, is_record
+from ckpttool.catalogue.layout import HEAD, MOST_BYTES, Catalogue, is_record, place_of
 from ckpttool.catalogue.manifest import FORMAT
 from ckpttool.catalogue.names import is_name
 from ckpttool.catalogue.served import ServedCatalogue, url_of
@@ -45,7 +45,7 @@ def to_look_at(root: Path | None = None) -> Catalogue:
         FormatError: a newer version wrote it.
         CkptError: the server refuses, cannot be reached, or lists no folders.
     """
-    place = root or default_root()
+    place = place_of(root)
     return _mirrored(ServedCatalogue.open(place)) if is_url(place) else Catalogue.open(place)
 
 

@@ -360,6 +360,16 @@ def test_the_users_own_catalogue_may_be_on_a_server(
         checkpoint.open("zoo:x")
 
 
+def test_a_url_of_a_folder_is_the_folder(own: Path, tmp_path: Path) -> None:
+    zoo_add(weights(tmp_path, "a.npz", 1), "x")
+    url = f"file://{tmp_path}/shared"
+    assert zoo_push("x", url).revision == "x@1"
+    assert [row["name"] for row in zoo_list(root=Path(url))] == ["x"]
+    assert zoo_tag("x", ["best"], root=Path(url)) == {"best": 1}
+    assert pulled(url, "x:best", tmp_path / "other")[0].main == "a.npz"
+    assert Catalogue.open(tmp_path / "shared").names() == ["x"]
+
+
 @pytest.mark.parametrize("url", ["https://host/zoo", "http://127.0.0.1:1/zoo"])
 def test_a_web_server_is_no_catalogue(url: str) -> None:
     for work in (lambda: zoo_list(root=Path(url)), lambda: zoo_show("x", Path(url))):
