@@ -47,10 +47,7 @@ def work_on(root: Path, who: str, seed: int, log: Path) -> int:
                 done: Any = zoo_add(f"{number}.safetensors", name, root).revision
                 held[name] = done
             elif doing == "pull":
-                source, entry = (
-                    (BUCKET, "pulled") if seed % 8 < 2 else (REPOSITORY, None)
-                )  # a bucket's client starts slowly
-                done = zoo_pull(source, entry, name, root, talk=lambda _: None).revision
+                done = zoo_pull(*SOURCES[seed % len(SOURCES)], name, root, talk=lambda _: None).revision
                 held[name] = done
             elif doing == "both":
                 done = zoo_add(f"{number}.safetensors", "both", root).revision

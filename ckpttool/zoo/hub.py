@@ -9,9 +9,10 @@ import hashlib
 import logging
 import os
 import re
+import shutil
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self, TypeVar
@@ -97,10 +98,28 @@ class Repository:
             info: Any = _patiently(
                 lambda: _api().model_info(address.repository, revision=address.revision, files_metadata=True)
             )
-            files = {each.rfilename: _listed(address, each) for each in (info.siblings or [])[:MOST_FILES]}
+            siblings = info.siblings or []
+            if len(siblings) > MOST_FILES:
+                raise CkptError(
+                    f"{address}: the hub lists {len(siblings)} files, at most {MOST_FILES} are looked through"
+                )
+            files = {each.rfilename: _listed(address, each) for each in siblings}
             if not re.fullmatch(r"[0-9a-f]{40}", str(info.sha)):
                 raise CkptError(f"{address}: the hub names no commit")
         return cls(address, info.sha, files)
+
+    def require_place(self, names: Iterable[str]) -> None:
+        """Refuse files that have more bytes in all, as the hub lists them, than the library's cache has place for.
+
+        Raises:
+            CkptError: they have.
+        """
+        with _one_line(self.address):
+            cache = Path(_library().constants.HF_HUB_CACHE)
+        cache = next(each for each in (cache, *cache.parents) if each.exists())
+        size, free = sum(self.files[name].size for name in names), shutil.disk_usage(cache).free
+        if size > free:
+            raise CkptError(f"{self.address}: the hub lists {counted(size, 'byte')}, and {cache} has place for {free}")
 
     def download(self, name: str) -> Path:
         """Return a file in the library's cache, whose bytes are those that the hub lists.

@@ -60,6 +60,7 @@ def from_hub(address: HubAddress) -> Fetched:
     repository = Repository.at(address)
     candidate, others = chosen(repository.files, address.path, str(address))
     main, names = candidate.names(address.name)
+    repository.require_place(candidate.files)
     paths = {file: repository.download(file) for file in candidate.files}
     folder = _root_of(paths)
     said, remarks = _card(repository)

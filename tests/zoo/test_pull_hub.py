@@ -203,6 +203,22 @@ def test_a_hub_that_lies_about_sizes(hub: HubServer, tmp_path: Path, size: int, 
     assert entries(tmp_path) == []
 
 
+def test_more_bytes_than_there_is_place_for_are_not_fetched(hub: HubServer, tmp_path: Path) -> None:
+    hub.repositories["org/x"] = {"model.safetensors": SAFETENSORS}
+    hub.says["model.safetensors"] = {"size": 1 << 49}
+    with pytest.raises(CkptError, match=r"^hf://org/x: the hub lists 562949953421312 bytes, and .* has place for \d+$"):
+        pulled("hf://org/x")
+    assert hub.asked["GET model.safetensors"] == 0
+    assert entries(tmp_path) == []
+
+
+def test_more_files_than_are_looked_through_are_refused(hub: HubServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    hub.repositories["org/x"] = {f"{number}.safetensors": b"" for number in range(4)}
+    monkeypatch.setattr("ckpttool.zoo.hub.MOST_FILES", 3)
+    with pytest.raises(CkptError, match=r"^hf://org/x: the hub lists 4 files, at most 3 are looked through"):
+        pulled("hf://org/x")
+
+
 @pytest.mark.parametrize(
     "name", ["../model.safetensors", "/model.safetensors", "a\\model.safetensors", "a\0.safetensors"]
 )
