@@ -28,10 +28,20 @@ def make(folder: Path) -> None:
 def test_a_union_with_an_adapter_is_refused_and_says_what_it_is(folder: Path, run: Callable[..., str]) -> None:
     said = run("ckpttool merge base.safetensors adapter -o x.safetensors", 2)
     assert "adapter is an adapter (LoRA): its 8 tensors" in said
-    assert "merge_and_unload" in said
+    assert "`fold-adapter` puts LoRA, DoRA and IA3 into them" in said
     assert not (folder / "x.safetensors").exists()
     run("ckpttool merge base.safetensors adapter --lenient -o x.safetensors")
     assert len(load_file(folder / "x.safetensors")) == 5 + 8
+
+
+def test_the_adapter_is_put_into_the_weights(folder: Path, run: Callable[..., str]) -> None:
+    run("ckpttool edit base.safetensors --fold-adapter adapter -o merged.safetensors")
+    base, merged = load_file(folder / "base.safetensors"), load_file(folder / "merged.safetensors")
+    parts = load_file(folder / "adapter" / "adapter_model.safetensors")
+    for stem in PROJECTIONS:
+        down, up = (parts[f"base_model.model.{stem}.lora_{x}.weight"] for x in "AB")
+        assert torch.allclose(merged[f"{stem}.weight"], base[f"{stem}.weight"] + 4 / 2 * up @ down, atol=1e-6)
+    assert torch.equal(merged["model.embed.weight"], base["model.embed.weight"])
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """Edits of a checkpoint: a class each, in the table by which the command line and scripts know them."""
 
 from ckpttool.surgery.edits.edit import Edit
+from ckpttool.surgery.edits.folding import FoldAdapter
 from ckpttool.surgery.edits.names import AddPrefix, Drop, DropSlots, Keep, Rename, StripPrefix
 from ckpttool.surgery.edits.quantising import Dequantise, Quantise
 from ckpttool.surgery.edits.resizing import Resize
@@ -16,6 +17,7 @@ __all__ = [
     "Drop",
     "DropSlots",
     "Edit",
+    "FoldAdapter",
     "Keep",
     "Pad",
     "Prune",
@@ -47,6 +49,7 @@ _KINDS: tuple[type[Edit], ...] = (
     Averages,
     Quantise,
     Dequantise,
+    FoldAdapter,
 )
 EDITS = {kind.name: kind for kind in _KINDS}
 """Every edit by its name, in the order in which help lists them."""

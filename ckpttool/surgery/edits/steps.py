@@ -49,7 +49,8 @@ class Step:
             edited = replace(kind.parse(self.text), **own).apply(ckpt)
         except CkptError as error:
             raise type(error)(f"{self.place or self}: {error}") from error
-        return edited.made_of(ckpt.provenance.then(str(self)))
+        files = edited.provenance.files  # an edit may read more of them
+        return edited.made_of(replace(ckpt.provenance, files=files).then(str(self)))
 
 
 @dataclass(frozen=True)

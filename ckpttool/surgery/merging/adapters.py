@@ -49,5 +49,5 @@ def refuse_adapters(checkpoints: Sequence[Checkpoint]) -> None:
     raise PlanError(
         f"{label(adapter, number)} is an adapter ({kind}): its {len(adapter)} tensors ({listed(list(adapter), 1)}) are "
         f"factors of changes to the weights of {label(model, kinds.index(None))}, which a union leaves as they are; "
-        f"merging them in is for PEFT (`PeftModel.merge_and_unload`); `lenient` writes the union all the same"
+        f"the edit `fold-adapter` puts LoRA, DoRA and IA3 into them; `lenient` writes the union all the same"
     )

@@ -1,0 +1,104 @@
+"""What an adapter's configuration says: `adapter_config.json` of PEFT, or the alphas that kohya's scripts put beside.
+
+The scale of a layer's change is alpha / rank, or alpha / sqrt(rank) where it is rank-stabilised (Kalajdzievski 2023,
+arXiv:2312.03732). https://huggingface.co/docs/peft/developer_guides/checkpoint has the files.
+"""
+
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ckpttool.core.errors import FormatError
+from ckpttool.core.pattern_cost import compiled, quick
+from ckpttool.formats.wire import strict_json
+
+CONFIG = "adapter_config.json"
+WEIGHTS = ("adapter_model.safetensors", "adapter_model.bin")
+KINDS = ("LORA", "IA3")
+LARGEST = 1 << 20
+"""Bytes of a configuration that is read."""
+
+
+@dataclass(frozen=True)
+class AdapterConfig:
+    """What scales a layer's factors; `alpha` is None where each layer has its own beside it, or its rank."""
+
+    kind: str = "LORA"
+    alpha: float | None = None
+    alphas: Mapping[str, float] = field(default_factory=dict)
+    rank_stabilised: bool = False
+    fan_in_fan_out: bool = False
+    feedforward: str | tuple[str, ...] | None = None
+    """The modules of which IA3 scales the inputs: a pattern for whole names, or ends of names."""
+
+    @classmethod
+    def beside(cls, weights: Path) -> "AdapterConfig":
+        """Read the configuration beside an adapter's weights; one of defaults where there is none.
+
+        Raises:
+            FormatError: it is no such JSON, or of a kind of adapter that is not known.
+        """
+        path = weights.parent / CONFIG
+        if not path.is_file() or weights.name not in WEIGHTS:
+            return cls()
+        if path.stat().st_size > LARGEST:
+            raise FormatError(f"{path} has {path.stat().st_size} bytes, at most {LARGEST} are read")
+        try:
+            document = strict_json.loads(path.read_bytes())
+            return cls.of(document, path)
+        except (ValueError, TypeError, AttributeError) as error:
+            if isinstance(error, FormatError):
+                raise
+            raise FormatError(f"{path} is no configuration of an adapter: {error}") from error
+
+    @classmethod
+    def of(cls, document: Mapping[str, Any], path: Path) -> "AdapterConfig":
+        """Take what a configuration holds.
+
+        Raises:
+            FormatError: it is of a kind of adapter that is not known.
+            ValueError, TypeError, AttributeError: a value is of another type.
+        """
+        kind = document.get("peft_type")
+        if kind not in KINDS:
+            raise FormatError(f"{path}: peft_type is {kind!r}, known are {', '.join(KINDS)}")
+        alphas = {str(key): float(value) for key, value in (document.get("alpha_pattern") or {}).items()}
+        return cls(
+            kind,
+            float(document["lora_alpha"]) if "lora_alpha" in document else None,
+            alphas,
+            bool(document.get("use_rslora")),
+            bool(document.get("fan_in_fan_out")),
+            given if isinstance(given := document.get("feedforward_modules"), str) else tuple(map(str, given or ())),
+        )
+
+    def scale_of(self, module: str, rank: int, alpha: float | None = None) -> float:
+        """Return what the product of a layer's factors is multiplied by; an `alpha` beside them counts first.
+
+        >>> AdapterConfig(alpha=16, alphas={"q_proj": 8}).scale_of("layers.0.q_proj", 4)
+        2.0
+        """
+        if alpha is None:
+            alpha = next((value for key, value in self.alphas.items() if _ends_in(key, module)), self.alpha)
+        if alpha is None:
+            return 1.0
+        return alpha / (math.sqrt(rank) if self.rank_stabilised else rank)
+
+    def scales_inputs(self, module: str, shape: tuple[int, ...]) -> bool:
+        """Return whether the vector of a module is for its inputs; its shape tells where nothing else does."""
+        if self.feedforward is None:
+            return shape[0] == 1
+        if isinstance(self.feedforward, str):
+            expression = compiled(self.feedforward)
+            return expression.fullmatch(quick(expression, module, self.feedforward)) is not None
+        return module.endswith(self.feedforward)
+
+
+def _ends_in(key: str, module: str) -> bool:
+    """Return whether a pattern of the configuration stands for a module: for its last components, as PEFT has it."""
+    compiled(key)
+    expression = re.compile(rf"(?:.*\.)?(?:{key})")
+    return expression.fullmatch(quick(expression, module, key)) is not None
