@@ -14,6 +14,8 @@ LONGEST_MESSAGE = 8000
 """Characters of a message, likewise."""
 MOST_LEVELS = 16
 """Levels of a path that a message is about for its depth, or for how many lead there."""
+_HARMLESS = frozenset("\n\t\u00a0\u200c\u200d\ufeff\u2009\u202f\u3000")
+"""Characters without a picture that texts of people have: lines, spaces, and what joins letters."""
 _LONG_WORD = re.compile(rf"\S{{{LONGEST_WORD + 1},}}")
 
 
@@ -26,6 +28,15 @@ def visible(text: str) -> str:
     if text.isprintable():
         return text
     return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
+
+
+def harmless(text: str) -> str:
+    r"""Return a text of many lines in which what steers a terminal, or turns the direction of writing, is escaped.
+
+    >>> harmless("a\tb\n\x1b[31mc\u202e\u200d\u00a0d") == "a\tb\n\\x1b[31mc\\u202e\u200d\u00a0d"
+    True
+    """
+    return "".join(char if char.isprintable() or char in _HARMLESS else visible(char) for char in text)
 
 
 def shortened(text: str) -> str:

@@ -71,7 +71,7 @@ class Source:
     @classmethod
     def _of_files(cls, path: Path, format: str, files: list[Path]) -> "Source":  # noqa: A002
         names = tuple(os.path.relpath(file, path.parent) for file in files)
-        return cls(without_secrets(with_urls(str(destination(path)))), format, _hash(files), names)
+        return cls(without_secrets(with_urls(str(destination(path)))), format, hash_of(files), names)
 
     def as_json(self) -> dict[str, Any]:
         """Return it as JSON holds it."""
@@ -89,7 +89,7 @@ class Source:
         for folder in (Path(self.path).parent, beside):
             files = [folder / name for name in self.files]
             if files and all(file.is_file() for file in files):
-                if _hash(files) == self.hash:
+                if hash_of(files) == self.hash:
                     return "unchanged"
                 state = "changed since"
         return state
@@ -197,7 +197,8 @@ def _directory_of(file: Path) -> int:
         return 0
 
 
-def _hash(files: list[Path]) -> str:
+def hash_of(files: list[Path]) -> str:
+    """Return the hash by which a source is told whose files these are."""
     total = hashlib.sha256()
     for file in files:
         begin = _directory_of(file) if archive.is_zip(file) else 0

@@ -2,15 +2,21 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from math import prod
 from pathlib import Path
 from typing import Any
 
-from ckpttool.catalogue.manifest import Manifest
+from ckpttool.catalogue.manifest import Manifest, Row
 from ckpttool.core.counts import counted
+from ckpttool.core.names import listed
 from ckpttool.core.tensors import human_size
+from ckpttool.zoo.card import card_lines, readme, with_text
 from ckpttool.zoo.index import asked
 from ckpttool.zoo.kinship import Kinship, kinship
 from ckpttool.zoo.mirrors import to_look_at
+
+MOST_AXES = 255
+"""Axes of a shape, more than any tensor has."""
 
 
 @dataclass(frozen=True)
@@ -41,33 +47,57 @@ class Shown:
         if names := self.as_json()["named"]:
             yield f"tags: {', '.join(names)}"
         yield from self.kinship.lines()
-        for key, value in own.card.items():
-            if value and key not in ("text", "tags"):
-                yield f"{key}: {_said(value)}"
+        yield from card_lines({key: value for key, value in own.card.items() if key != "tags"})
         for key in ("inputs", "outputs"):
             for row in getattr(own, key):
                 yield f"{key[:-1]} {row.get('name')} {row.get('shape')} {row.get('dtype')}"
         if own.preprocess:
             yield f"preprocessing: {own.preprocess}"
         if own.classes:
-            yield f"{len(own.classes)} classes: {', '.join(own.classes[:10])}"
-        for layer in own.layers:
-            size = counted(layer.get("parameters") or 0, "parameter")
-            yield f"layer {layer.get('name')}: {layer.get('kind') or 'layer'}, {size}"
-        for file in own.files:
-            yield f"file {file.path}: {human_size(file.nbytes)}, sha256 {file.sha256[:12]}"
-        if text := own.card.get("text"):
-            yield ""
-            yield from str(text).splitlines()
+            yield f"{counted(len(own.classes), 'class', 'classes')}: {listed(list(map(str, own.classes)), 10)}"
+
+    def layer_rows(self) -> list[dict[str, Any]]:
+        """Return a row for each layer: its kind, the shape of its largest weight, and the older revision it is of."""
+        of = {name: str(kin) for kin in self.kinship.kin[::-1] if kin.older for name in kin.layers}
+        return [_layer_row(layer, of) for layer in self.manifest.layers]
+
+    def file_rows(self) -> list[dict[str, Any]]:
+        """Return a row for each file."""
+        return [
+            {"file": each.path, "size": human_size(each.nbytes), "sha256": each.sha256[:12]}
+            for each in self.manifest.files
+        ]
+
+    def text(self) -> list[str]:
+        """Return what its user wrote of it, by lines."""
+        return str(self.manifest.card.get("text") or "").splitlines()
+
+    def card(self) -> str:
+        """Return its card as the Hub has it, `README.md`."""
+        return readme(with_text(self.manifest))
 
 
-def _said(value: Any) -> str:
-    """Return a field of a card as people read it."""
-    if isinstance(value, list):
-        return ", ".join(_said(each) for each in value)
-    if isinstance(value, dict):
-        return f"{value.get('name')} {value.get('value')}"
-    return str(value)
+def _layer_row(layer: Row, of: Mapping[str, str]) -> dict[str, Any]:
+    shapes = layer.get("shapes")
+    weights = [each for each in shapes if _is_shape(each)] if isinstance(shapes, list) else []
+    name, output = layer.get("name"), layer.get("output_shape")
+    return {
+        "layer": name,
+        "kind": layer.get("kind"),
+        "weights": max(weights, key=prod, default=None),
+        "output": _shown(output) if isinstance(output, list) else None,
+        "parameters": layer.get("parameters"),
+        "same as": of.get(name) if isinstance(name, str) else None,
+    }
+
+
+def _is_shape(value: Any) -> bool:
+    return isinstance(value, list) and len(value) < MOST_AXES and all(isinstance(each, int) for each in value)
+
+
+def _shown(shape: list[Any]) -> str:
+    """Return a shape as people write it, with ? for what varies."""
+    return f"[{', '.join('?' if each is None else str(each) for each in shape)}]"
 
 
 def zoo_show(entry: str, root: Path | None = None) -> Shown:

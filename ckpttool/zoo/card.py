@@ -6,13 +6,15 @@ A card is a text in Markdown with a head in YAML between two lines of `---`. The
 
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from ckpttool.catalogue.manifest import CARD_LISTS, CARD_TEXTS, Manifest, Row, is_measure
 from ckpttool.core import plain_files, yaml_text
+from ckpttool.core.counts import counted
 from ckpttool.core.errors import CkptError, FormatError
+from ckpttool.core.shown_text import visible
 from ckpttool.zoo.licences import licence_fields
 from ckpttool.zoo.tasks import require_task
 
@@ -160,6 +162,33 @@ def card_text(name: str, card: Row) -> str:
     head |= {"model-index": index} if (index := list(_index(name, card))) else {}
     top = f"{_FENCE}\n{yaml_text.dumps(head)}{_FENCE}\n" if head else ""
     return f"{top}\n{card.get('text') or f'# {name}'}".rstrip("\n") + "\n"
+
+
+def with_text(manifest: Manifest, name: str | None = None, address: str | None = None) -> Manifest:
+    """Return a manifest whose card has a text: what is known of the model, where its user said nothing.
+
+    `name` is what the model is called where the card will be, `address` where that is.
+    """
+    if manifest.card.get("text"):
+        return manifest
+    rows = [
+        f"| {_cell(each.get('name'))} | {_cell(each.get('kind'))} | {each.get('parameters')} |"
+        for each in manifest.layers
+    ]
+    lines = [
+        f"# {name or manifest.name}",
+        f"{counted(manifest.parameters, 'parameter')} in {counted(len(manifest.layers), 'layer')}.",
+        *([f"Preprocessing: `{manifest.preprocess}`."] if manifest.preprocess else []),
+        *([f"Classes: {', '.join(map(str, manifest.classes))}."] if manifest.classes else []),
+        "\n".join(["| layer | kind | parameters |", "| --- | --- | --- |", *rows]),
+        *([f"`ckpttool zoo pull {address}` puts it into a catalogue of your own."] if address else []),
+    ]
+    return replace(manifest, card={**manifest.card, "text": "\n\n".join(lines)})
+
+
+def _cell(value: Any) -> str:
+    """Return a text in a table of Markdown, which has no lines and no bars of its own."""
+    return visible(str(value or "")).replace("|", "\\|")
 
 
 def _index(name: str, card: Row) -> Iterator[dict[str, Any]]:

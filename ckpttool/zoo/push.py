@@ -1,14 +1,12 @@
 """Pushing to the hub: an entry's files and its card, as one commit."""
 
-from dataclasses import replace
 from pathlib import Path
 
 from ckpttool.catalogue.layout import Catalogue
 from ckpttool.catalogue.manifest import Manifest
 from ckpttool.catalogue.placing import placed
-from ckpttool.core.counts import counted
 from ckpttool.core.errors import CkptError
-from ckpttool.zoo.card import readme
+from ckpttool.zoo.card import readme, with_text
 from ckpttool.zoo.downloads import require_hash
 from ckpttool.zoo.hub import HubAddress, commit
 from ckpttool.zoo.pull import README
@@ -33,24 +31,8 @@ def to_hub(catalogue: Catalogue, entry: str, address: HubAddress, public: bool =
     for file in given_to_others(manifest):
         require_hash(folder / file.path, file.sha256, f"{file.path} of {manifest}")
         files[_place(manifest, file.path)] = folder / file.path
-    files[README] = readme(_with_text(manifest, address)).encode()
+    files[README] = readme(with_text(manifest, address.name, str(address))).encode()
     return manifest, commit(address, files, f"{manifest} of a ckpttool zoo", public)
-
-
-def _with_text(manifest: Manifest, address: HubAddress) -> Manifest:
-    """Return a manifest whose card has a text: what is known of the model, where its user said nothing."""
-    if manifest.card.get("text"):
-        return manifest
-    rows = [f"| {each.get('name')} | {each.get('kind') or ''} | {each.get('parameters')} |" for each in manifest.layers]
-    lines = [
-        f"# {address.name}",
-        f"{counted(manifest.parameters, 'parameter')} in {counted(len(manifest.layers), 'layer')}.",
-        *([f"Preprocessing: `{manifest.preprocess}`."] if manifest.preprocess else []),
-        *([f"Classes: {', '.join(manifest.classes)}."] if manifest.classes else []),
-        "\n".join(["| layer | kind | parameters |", "| --- | --- | --- |", *rows]),
-        f"`ckpttool zoo pull {address}` puts it into a catalogue of your own.",
-    ]
-    return replace(manifest, card={**manifest.card, "text": "\n\n".join(lines)})
 
 
 def _place(manifest: Manifest, path: str) -> str:

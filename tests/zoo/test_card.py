@@ -1,5 +1,6 @@
 """Cards: what is said of a model is checked, and is a card of the Hub's as it stands, as `huggingface_hub` reads it."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -7,7 +8,7 @@ import yaml
 
 from ckpttool.catalogue.manifest import Manifest
 from ckpttool.core.errors import CkptError, FormatError
-from ckpttool.zoo.card import Said, card_of, parsed, readme
+from ckpttool.zoo.card import Said, card_of, parsed, readme, with_text
 
 CARD = """---
 license: apache-2.0
@@ -134,3 +135,18 @@ def test_a_card_that_cannot_be_read_is_refused_with_its_place(tmp_path: Path, te
     (tmp_path / "card.md").write_bytes(text)
     with pytest.raises(FormatError, match=rf"card\.md.*{problem}"):
         card_of(Said(), tmp_path / "card.md")
+
+
+def test_a_card_without_a_text_says_what_is_known() -> None:
+    layers = [{"name": "a|b", "kind": "dense", "parameters": 6}, {"name": "c\nd", "parameters": 1}]
+    manifest = replace(entry({"license": "mit"}), layers=layers, parameters=7, preprocess="scale(1/255)", classes=["x"])
+    text = readme(with_text(manifest))
+    assert text.startswith(
+        "---\nlicense: mit\n---\n\n# digits\n\n7 parameters in 2 layers.\n\nPreprocessing: `scale(1/255)`."
+    )
+    assert "| a\\|b | dense | 6 |\n| c\\nd |  | 1 |" in text
+    assert "zoo pull" not in text
+    pushed = with_text(manifest, "numbers", "hf://me/numbers").card["text"]
+    assert pushed.startswith("# numbers\n")
+    assert pushed.endswith("`ckpttool zoo pull hf://me/numbers` puts it into a catalogue of your own.")
+    assert with_text(entry({"text": "mine"})).card == {"text": "mine"}

@@ -17,7 +17,7 @@ import click
 from ckpttool.cli.options.general import FORMAT, HEADER
 from ckpttool.cli.show.cells import cell, dumps, shown_cell
 from ckpttool.cli.show.errors import for_terminal, spelled
-from ckpttool.core.shown_text import visible
+from ckpttool.core.shown_text import harmless, visible
 from ckpttool.remote.paths import with_urls
 
 if TYPE_CHECKING:
@@ -75,6 +75,11 @@ def print_document(value: Row, lines: Iterable[str], as_json: bool = False) -> N
     aside = rows_alone()
     for line in lines:
         click.echo(visible(with_urls(line)), err=aside)
+
+
+def print_text(text: str) -> None:
+    """Print a text as it is, but for what steers a terminal."""
+    click.echo(harmless(text), nl=False)
 
 
 def say(text: str) -> None:

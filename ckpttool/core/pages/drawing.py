@@ -1,6 +1,6 @@
 """Graphs on pages, as SVG: boxes in rows, each below what leads to it, and lines between them."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from ckpttool.core.shown_text import as_html
@@ -15,17 +15,26 @@ ROUNDS = 4
 
 @dataclass(frozen=True)
 class Box:
-    """A box: two lines of text, what is said of it where it is pointed at, its kind, and where on the page it leads."""
+    """A box: two lines of text, what is said of it where it is pointed at, its kind, and where it leads.
+
+    That is a place on the page, `target`, or on the other one whose file is `page`.
+    """
 
     text: str
     below: str = ""
     title: str = ""
     kind: str = ""
     target: str = ""
+    page: str = ""
 
 
-def drawing(boxes: Mapping[str, Box], lines: Sequence[tuple[str, str]], label: str) -> str:
-    """Return boxes, by their keys, and lines from one to another; `label` says what of.
+def drawing(
+    boxes: Mapping[str, Box],
+    lines: Sequence[tuple[str, str]],
+    label: str,
+    dashed: Collection[tuple[str, str]] = (),
+) -> str:
+    """Return boxes, by their keys, and lines from one to another, some of them dashed; `label` says what of.
 
     Lines that lead back to an earlier box, as loops have them, do not move boxes.
 
@@ -43,9 +52,10 @@ def drawing(boxes: Mapping[str, Box], lines: Sequence[tuple[str, str]], label: s
         for level, row in enumerate(rows)
         for number, key in enumerate(row)
     }
+    drawn = (_line(places[one], places[other], (one, other) in dashed) for one, other in forward)
     return (
         f'<div class="wide"><svg class="drawing" viewBox="0 0 {width} {height}" width="{width}" role="img" '
-        f'aria-label="{as_html(label)}">{"".join(_line(places[one], places[other]) for one, other in forward)}'
+        f'aria-label="{as_html(label)}">{"".join(drawn)}'
         f"{''.join(_box(box, *places[key]) for key, box in boxes.items())}</svg></div>"
     )
 
@@ -77,10 +87,11 @@ def _mean(places: Sequence[float], own: float) -> float:
     return sum(places) / len(places) if places else own
 
 
-def _line(start: tuple[int, int], end: tuple[int, int]) -> str:
+def _line(start: tuple[int, int], end: tuple[int, int], dashed: bool) -> str:
     """Return a line from below one box to above another."""
     (x, y), (to_x, to_y) = (start[0] + BOX // 2, start[1] + HIGH), (end[0] + BOX // 2, end[1])
-    return f'<path d="M{x} {y}C{x} {y + BELOW} {to_x} {to_y - BELOW} {to_x} {to_y}"/>'
+    kind = ' class="dashed"' if dashed else ""
+    return f'<path{kind} d="M{x} {y}C{x} {y + BELOW} {to_x} {to_y - BELOW} {to_x} {to_y}"/>'
 
 
 def _box(box: Box, x: int, y: int) -> str:
@@ -91,7 +102,10 @@ def _box(box: Box, x: int, y: int) -> str:
         texts += f'<text class="below" x="{middle}" y="{y + 31}">{as_html(_short(box.below))}</text>'
     kind = f' class="{box.kind}"' if box.kind else ""
     drawn = f'<g{kind}>{title}<rect x="{x}" y="{y}" width="{BOX}" height="{HIGH}" rx="6"/>{texts}</g>'
-    return f'<a href="#{as_html(box.target)}">{drawn}</a>' if box.target else drawn
+    if not (box.target or box.page):
+        return drawn
+    place = f"#{box.target}" if box.target else ""
+    return f'<a href="{as_html(box.page + place)}">{drawn}</a>'
 
 
 def _short(text: str) -> str:

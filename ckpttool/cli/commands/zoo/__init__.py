@@ -20,6 +20,7 @@ SUBCOMMANDS = {
     "compact": "compact:compact",
     "pull": "pull:pull",
     "push": "push:push",
+    "export": "export:export",
 }
 """The subcommands in the order in which help lists them, and the function of each in this folder."""
 
