@@ -9,7 +9,7 @@ BIN := .venv/bin
 PYTEST := PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -n 2 --dist worksteal -q
 PROTOS := ckpttool/formats/wire/protos
 
-.PHONY: install browser demo test check lint docs docs-check transcript tables reuse few-labels fixtures protos trust attacks lowest bench clean
+.PHONY: install browser demo site dist test check lint docs docs-check transcript tables reuse few-labels fixtures protos trust attacks lowest bench clean
 
 install: .venv/.current
 
@@ -24,8 +24,22 @@ browser: install  ## the browser of the tests that open a page: Debian's where i
 		|| { apt-get -qq update && apt-get -qq --yes --no-install-recommends install chromium; } \
 		|| $(BIN)/playwright install chromium
 
-demo: install  ## the main job on the fixtures, ending in a table
-	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python docs/demo.py
+# What the demo runs and no more, unless all is there; it needs no pip that is newer, and compiles what it imports.
+DEMO := $(if $(wildcard .venv/.current),.venv,.demo)
+
+demo: $(DEMO)/.current  ## what reuse is worth, on the fixtures, ending in a table
+	$(DEMO)/bin/python docs/demo.py
+
+.demo/.current: pyproject.toml
+	test -x .demo/bin/python || $(PYTHON) -m venv .demo
+	.demo/bin/python -m pip install --quiet --no-compile --disable-pip-version-check --editable '.[cpu]'
+	touch $@
+
+site: install  ## the documentation, with every warning an error, in site/; python3 -m http.server -d site shows it
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --quiet
+
+dist: install  ## sdist and wheel in dist/, for an index: make dist REPOSITORY=https://... [SITE=https://...]
+	CKPTTOOL_REPOSITORY="$(REPOSITORY)" CKPTTOOL_SITE="$(SITE)" $(BIN)/python -m hatchling build
 
 test: browser  ## all tests but the slow ones; those of real files need CKPTTOOL_CORPUS
 	$(PYTEST) -m 'not slow'
@@ -57,8 +71,8 @@ docs: install  ## write the generated pages
 docs-check: install
 	$(BIN)/python docs/generate.py --check
 
-transcript: install  ## run the demo and keep what it prints, for the README's picture
-	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python docs/demo.py docs/demo.txt
+transcript: install  ## run the demo and keep what it prints, with the README's picture
+	$(BIN)/python docs/demo.py docs/demo.txt
 	$(BIN)/python docs/generate.py
 
 tables: install  ## make the chapter's twelve tables again, for docs/chapter11.md: make tables MNIST=path/to/mnist.npz
@@ -85,6 +99,7 @@ fixtures: install  ## make the fixtures again, with plain TensorFlow: make fixtu
 	test -f "$(MNIST)" || { echo "MNIST=path/to/mnist.npz is needed; fixtures/README.md says where it is" >&2; exit 1; }
 	$(BIN)/python fixtures/make_model.py "$(MNIST)"
 	$(BIN)/python fixtures/make_data.py "$(MNIST)"
+	$(BIN)/python fixtures/make_digits.py "$(MNIST)"
 	$(BIN)/python fixtures/make_bundles.py
 	$(BIN)/python fixtures/make_torch.py
 
@@ -97,4 +112,4 @@ bench: install  ## each benchmark prints its ratios to a named peer
 	for script in benchmarks/bench_*.py; do $(BIN)/python $$script || exit 1; done
 
 clean:
-	rm -rf .venv .lowest build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv .demo .lowest build dist site .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -1,104 +1,133 @@
-"""The main job on the fixtures, as a user types it, ending in a table: `make demo`.
+"""What reuse is worth, on the fixtures, as a user types it, ending in a table: `make demo`.
 
-With the name of a file it also writes there what it printed, from which `make docs` takes the README's picture.
+A network that plain TensorFlow trained on the digits 0 to 4 is to tell 5 to 9 apart, of which 200 examples have labels:
+from scratch, with its layers reused, and with the depth that `search` finds. With the name of a file it also writes
+what it printed there, and beside it the README's picture (`make transcript`). All commands run in this process, so that
+TensorFlow is imported once.
 """
 
-import json
+import contextlib
+import io
 import os
+import re
 import shlex
-import subprocess
 import sys
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 import ckpttool
+from ckpttool.cli import main as tool
 
 FIXTURES = Path(__file__).parent.parent / "fixtures"
+MODEL, DATA = "zero_to_four.ckpt", "five_to_nine.npz"
 WIDTH = 116
 COMMANDS = """
-ckpttool layers my_model_final.ckpt
-ckpttool reuse my_model_final.ckpt --layers 'hidden[123]' --head 'hidden4 = dense(20, relu); outputs = dense(10)' -o new.ckpt
-ckpttool finetune new.ckpt --data mnist_small.npz --freeze 'hidden[12]' --cache --cache-dir cache --optimizer momentum --lr 0.05 --epochs 10 -o tuned.ckpt
-ckpttool verify tuned.ckpt --unchanged 'hidden[12]' my_model_final.ckpt
-ckpttool diff new.ckpt tuned.ckpt
+ckpttool layers zero_to_four.ckpt
+ckpttool new --input 28,28,1 --layers 'conv1 = conv2d(8, 3, relu, padding=valid); pool1 = max_pool(2); conv2 = conv2d(16, 3, relu, padding=valid); pool2 = max_pool(2); conv3 = conv2d(32, 3, relu, padding=valid); flattened = flatten(); outputs = dense(5)' -o untrained.ckpt
+ckpttool finetune untrained.ckpt --data five_to_nine.npz --optimizer 'adam(0.003)' --epochs 40 --keep last -o scratch.ckpt
+ckpttool reuse zero_to_four.ckpt --layers 'conv[123]|hidden' --head 'outputs = dense(5)' -o new.ckpt
+ckpttool finetune new.ckpt --data five_to_nine.npz --freeze 'conv[123]|hidden' --cache --cache-dir cache --optimizer 'adam(0.003)' --epochs 40 --keep last -o reused.ckpt
+ckpttool verify reused.ckpt --unchanged 'conv[123]|hidden' zero_to_four.ckpt
+ckpttool search zero_to_four.ckpt --data five_to_nine.npz --head 'flattened = flatten(); outputs = dense(5)' --keep 3,4 --freeze 0,3,4 --rope 2 --seeds 1 --optimizer 'adam(0.003)' --epochs 40 --on here -o searched.ckpt
 """  # noqa: E501 - a command is one line, to be pasted
-DIFFERENCE = 1
-"""The exit code of a command whose answer is "no", which is no failure here."""
+MADE = {
+    "scratch.ckpt": "trained from scratch",
+    "reused.ckpt": "all layers but the last reused and frozen",
+    "searched.ckpt": "reused and frozen as deep as search recommends",
+}
+"""What the commands make, as the table describes it."""
+SHOWN = ("reuse", "search")
+"""The commands that the picture shows; the closing table is in it, too."""
+FONT = re.compile(r"@font-face \{.*?\}\s*", re.DOTALL)
+
+
+class Both(io.TextIOBase):
+    """Takes what is printed, shows it at once, and keeps it."""
+
+    def __init__(self, shown: io.TextIOBase) -> None:
+        """Show it there, too."""
+        self.shown, self.kept = shown, ""
+
+    def write(self, text: str) -> int:
+        """Show and keep a text."""
+        self.kept += text
+        self.shown.write(text)
+        self.shown.flush()
+        return len(text)
 
 
 def main() -> list[str]:
-    """Run the commands in an empty folder that has the fixtures, compare the three models; return what was printed."""
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        for path in [*FIXTURES.glob("my_model_final.ckpt*"), FIXTURES / "mnist_small.npz"]:
-            (folder / path.name).symlink_to(path)
-        shown = [line for command in COMMANDS.strip().splitlines() for line in show(run(command, folder))]
-        return [*shown, *show(table(folder))]
+    """Run the commands in an empty folder that has the fixtures, compare the models; return what was printed."""
+    os.environ |= {"CKPTTOOL_TABLE": "1", "COLUMNS": str(WIDTH)}
+    out = Both(sys.stdout)
+    with tempfile.TemporaryDirectory() as name, contextlib.chdir(name):
+        for path in [*FIXTURES.glob(f"{MODEL}*"), FIXTURES / DATA]:
+            Path(path.name).symlink_to(path)
+        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(out):
+            for command in COMMANDS.strip().splitlines():
+                run(command)
+            print("\n".join(table()))
+    return [line.rstrip() for line in out.kept.splitlines()]
 
 
-def show(lines: Iterable[str]) -> list[str]:
-    """Print lines as they come, and return them."""
-    kept = []
-    for line in lines:
-        print(line, flush=True)
-        kept.append(line)
-    return kept
+def run(command: str) -> None:
+    """Print a command, what it prints (tables, as on a terminal), and an empty line.
+
+    Raises:
+        SystemExit: it failed.
+    """
+    print(f"$ {command}")
+    try:
+        tool(shlex.split(command)[1:], prog_name="ckpttool")
+    except SystemExit as end:
+        if end.code:
+            raise
+    print()
 
 
-def run(command: str, folder: Path) -> Iterator[str]:
-    """Yield a command, the lines that it prints (tables, as on a terminal), and an empty line."""
-    yield f"$ {command}"
-    environment = {**os.environ, "CKPTTOOL_TABLE": "1", "COLUMNS": str(WIDTH)}
-    with subprocess.Popen(
-        shlex.split(command), cwd=folder, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
-    ) as process:
-        yield from (line.rstrip() for line in process.stdout or ())
-    if process.returncode > DIFFERENCE:
-        sys.exit(process.returncode)
-    yield ""
+def table() -> list[str]:
+    """Compare the models on the test rows, which none of them has seen."""
+    rows = Table("model", "200 labelled examples of 5 to 9", "test accuracy", box=SIMPLE_HEAD)
+    for name, how in MADE.items():
+        rows.add_row(name, how, f"{ckpttool.evaluate(ckpttool.Model.open(name), DATA).accuracy:.3f}")
+    return printed(lambda console: console.print(rows))
 
 
-def table(folder: Path) -> list[str]:
-    """Compare the old model with the reused and the fine-tuned one."""
-    ckpttool.configure_tensorflow()  # this process is ours: no log messages
-    old, new, tuned = (ckpttool.Model.open(folder / f"{name}.ckpt") for name in ("my_model_final", "new", "tuned"))
-    taken = ckpttool.diff(old.checkpoint, new.checkpoint).same
-    report = json.loads((folder / "tuned.ckpt.run.json").read_text(encoding="utf-8"))
-    rows = Table("model", "restored", "fresh", "frozen", "cached", "test accuracy", box=SIMPLE_HEAD)
-    rows.add_row("my_model_final.ckpt", "", "", "", "", accuracy(old, folder))
-    kinds = new.checkpoint.kinds()
-    fresh = layers(name for name in new.checkpoint if name not in taken and kinds[name] == "weight")
-    rows.add_row("new.ckpt", layers(taken), fresh, "", "", accuracy(new, folder))
-    rows.add_row("tuned.ckpt", "", "", layers(report["unchanged"]), cached(report), accuracy(tuned, folder))
+def printed(show: Callable[[Console], None]) -> list[str]:
+    """Return the lines that a console prints."""
     console = Console(width=WIDTH, no_color=True)
     with console.capture() as capture:
-        console.print(rows)
+        show(console)
     return [line.rstrip() for line in capture.get().strip("\n").splitlines() if line.strip()]
 
 
-def layers(variables: Iterable[str]) -> str:
-    """Return the layers of some variables."""
-    return " ".join(dict.fromkeys(name.partition("/")[0] for name in variables))
+def picture(lines: Iterable[str]) -> str:
+    """Return a terminal that shows parts of the transcript, as an SVG that fetches no fonts."""
+    runs = "\n".join(lines).rstrip().split("\n\n$ ")
+    shown = [f"$ {each}" for each in runs[1:] if each.split()[1] in SHOWN]
+    console = Console(width=WIDTH, record=True, file=io.StringIO(), legacy_windows=False)
+    for line in "\n\n".join(shown).splitlines():
+        for each in folded(line):
+            console.print(Text(each, style="bold green" if line.startswith("$ ") else ""), soft_wrap=True)
+    return FONT.sub("", console.export_svg(title="make demo"))
 
 
-def cached(report: dict[str, Any]) -> str:
-    """Say for how many rows the frozen layers' outputs were computed once, instead of once per epoch."""
-    rows = sum(report["data"]["rows"].values())
-    return f"{rows} rows" if report["cache"] else ""
-
-
-def accuracy(model: ckpttool.Model, folder: Path) -> str:
-    """Return a model's share of right answers on the test rows."""
-    return f"{ckpttool.evaluate(model, folder / 'mnist_small.npz').accuracy:.4f}"
+def folded(line: str) -> list[str]:
+    """Return a line in lines that fit: a command as one would type it, others as a terminal folds them."""
+    if not line.startswith("$ "):
+        return [line[begin : begin + WIDTH] for begin in range(0, len(line), WIDTH)] or [""]
+    *begun, rest = re.split(r" (?=--(?:head|keep)\b)", line)
+    return [*(f"{part} \\" if number == 0 else f"    {part} \\" for number, part in enumerate(begun)), f"    {rest}"]
 
 
 if __name__ == "__main__":
-    printed = main()
-    for transcript in sys.argv[1:]:
-        Path(transcript).write_text("\n".join(printed) + "\n", encoding="utf-8")
+    transcript = main()
+    for name in sys.argv[1:]:
+        Path(name).write_text("\n".join(transcript) + "\n", encoding="utf-8")
+        Path(name).with_suffix(".svg").write_text(picture(transcript), encoding="utf-8")

@@ -1,4 +1,4 @@
-"""Write the generated pages: cli.md from `--help`, calls.md and rooms from docstrings, formats.md, pictures.
+"""Write the generated pages: cli.md from `--help`, api.md, calls.md and rooms from docstrings, formats.md, the demo.
 
 With `--check` say what is out of date, write nothing. The programs are run by `make transcript` (the README's demo),
 `make tables` (those of chapter11.md), `make reuse` (those of how-much-to-reuse.md), `make few-labels` (those
@@ -10,6 +10,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import api_page
 import attack_figures
 import attack_pages
 import click
@@ -54,8 +55,13 @@ CALLS: dict[str, type[Call]] = {
     "Layouts of weights, in rules of `import`": Layout,
 }
 """The families of calls by the heading that each has on the page."""
-SHOWN = ("reuse", "finetune")
-"""The commands of the demo that the README shows; its closing table is shown too."""
+DEMO_HEADER = """# The demo, in full
+
+What `make demo` prints, in a checkout, with nothing installed but Python and `make`. `zero_to_four.ckpt` is a network
+that a plain TensorFlow 1 program trained on MNIST's digits 0 to 4; `five_to_nine.npz` has 200 labelled examples of the
+digits 5 to 9, and 1,000 test examples. Both are in [fixtures](../fixtures/README.md). It is trained from scratch,
+reused with its convolutions frozen, and reused as `search` recommends.
+"""
 
 
 def cli() -> str:
@@ -104,18 +110,17 @@ def checkpoint_formats() -> str:
     return "\n".join([*head, *(f"| `{row['name']}` | {' | '.join(list(row.values())[1:])} |" for row in rows)])
 
 
-def picture() -> str:
-    """Return parts of the demo's transcript for the README.
+def demo() -> str:
+    """Return the page of the demo: its transcript.
 
     Raises:
         SystemExit: the transcript is not one of the demo as it is now.
     """
-    runs = TRANSCRIPT.read_text(encoding="utf-8").rstrip().split("\n\n")
+    transcript = TRANSCRIPT.read_text(encoding="utf-8")
     wanted = [f"$ {command}" for command in DEMO.strip().splitlines()]
-    if [run.partition("\n")[0] for run in runs[:-1]] != wanted:
+    if [line for line in transcript.splitlines() if line.startswith("$ ")] != wanted:
         raise SystemExit(f"{TRANSCRIPT.name} has other commands than the demo: run `make transcript`")
-    shown = [run for run in runs[:-1] if run.split()[2] in SHOWN]
-    return "```text\n" + "\n\n".join([*shown, runs[-1]]) + "\n```"
+    return f"{DEMO_HEADER}\n```text\n{transcript.rstrip()}\n```\n"
 
 
 def tables() -> str:
@@ -167,14 +172,16 @@ def with_blocks(page: Path, **blocks: str) -> str:
 def run(check: bool) -> int:
     """Write the pages, or compare them with what they should be; return the exit code."""
     pages = {
+        DOCS / "api.md": api_page.page(),
         DOCS / "cli.md": cli(),
+        DOCS / "demo.md": demo(),
         DOCS / "calls.md": calls(),
         DOCS / "chapter11.md": with_blocks(DOCS / "chapter11.md", tables=tables()),
         DOCS / "design.md": with_blocks(DOCS / "design.md", rooms=rooms()),
         DOCS / "few-labels.md": with_blocks(DOCS / "few-labels.md", **few_labels.tables()),
         DOCS / "formats.md": with_blocks(DOCS / "formats.md", formats=checkpoint_formats()),
         DOCS / "how-much-to-reuse.md": with_blocks(DOCS / "how-much-to-reuse.md", **reuse.tables()),
-        README: with_blocks(README, demo=picture(), trust=attack_figures.tables()["trust"]),
+        README: with_blocks(README, trust=attack_figures.tables()["trust"]),
         attack_pages.PAGE: attack_pages.page(),
         TRUST: with_blocks(TRUST, figures=attack_figures.tables()["figures"]),
     }

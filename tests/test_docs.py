@@ -4,6 +4,7 @@ import doctest
 import json
 import re
 import runpy
+import shlex
 import shutil
 import subprocess
 import sys
@@ -11,11 +12,15 @@ from pathlib import Path
 from typing import Any
 
 import click
+import numpy as np
 import pytest
+import tensorflow as tf
 from click.testing import CliRunner
+from PIL import Image
 
 import ckpttool
 from ckpttool.cli import COMMANDS, main
+from ckpttool.runtime.configure import keras as keras_on_tensorflow
 from ckpttool.runtime.optimizers import Optimizer
 from ckpttool.runtime.schedules import Schedule
 
@@ -26,8 +31,8 @@ PAGES = [
     ROOT / "fixtures" / "README.md",
     ROOT / "SECURITY.md",
     ROOT / "trust" / "README.md",
-    ROOT / "docs" / "attacks" / "README.md",
-    *sorted((ROOT / "docs").glob("*.md")),
+    ROOT / "CONTRIBUTING.md",
+    *sorted((ROOT / "docs").rglob("*.md")),
 ]
 CHAPTER = runpy.run_path(str(ROOT / "benchmarks" / "chapter11.py"))
 """The benchmark that reads its commands from a page."""
@@ -44,12 +49,34 @@ def page_name(page: Path) -> str:
     return str(page.relative_to(ROOT))
 
 
+@pytest.fixture(scope="session")
+def yours(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What readers bring themselves: an image model of Keras, a folder of images for each class, a file of PyTorch."""
+    folder = tmp_path_factory.mktemp("yours")
+    keras = keras_on_tensorflow()
+    keras.utils.set_random_seed(1)
+    layers = keras.layers
+    trunk = [layers.Conv2D(8, 3, activation="relu", name="conv1"), layers.MaxPooling2D(name="pool1")]
+    trunk += [layers.Conv2D(16, 3, activation="relu", name="conv2"), layers.GlobalAveragePooling2D(name="pooling")]
+    keras.Sequential([keras.Input((32, 32, 3)), *trunk, layers.Dense(10, name="classes")]).save(folder / "base.keras")
+    draw = np.random.default_rng(0)
+    for channel, name in enumerate(("daisy", "rose", "tulip")):
+        (folder / "photos" / name).mkdir(parents=True)
+        for number in range(20):
+            pixels = draw.integers(0, 90, (40, 48, 3))
+            pixels[..., channel] += 140
+            Image.fromarray(pixels.astype(np.uint8)).save(folder / "photos" / name / f"{number:03}.jpg")
+    shutil.copy(ROOT / "fixtures" / "torch" / "state_dict.pt", folder / "pytorch_model.bin")
+    return folder
+
+
 @pytest.fixture
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty folder with copies of the fixtures, a cache of its own, and tables as on a terminal."""
-    for name in ("my_model_final.ckpt*", "mnist_small.npz", "plan.toml"):
-        for path in (ROOT / "fixtures").glob(name):
+def folder(tmp_path: Path, yours: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with the fixtures and what readers bring, with a cache of its own, and tables as on a terminal."""
+    for pattern in ("my_model_final.ckpt*", "mnist_small.npz", "plan.toml", "zero_to_four.ckpt*", "five_to_nine.npz"):
+        for path in (ROOT / "fixtures").glob(pattern):
             shutil.copy(path, tmp_path)
+    shutil.copytree(yours, tmp_path, dirs_exist_ok=True)
     monkeypatch.chdir(tmp_path)
     for name in ("XDG_CACHE_HOME", "CKPTTOOL_ZOO"):
         monkeypatch.setenv(name, str(tmp_path / name))
@@ -104,7 +131,7 @@ def run(program: str, *arguments: str, exit_code: int = 0) -> str:
     return "\n".join(line.rstrip() for line in printed.splitlines())
 
 
-YOURS = re.compile(r"(photos|flowers|weights|bert|graph|pytorch_model|imported)\..*|hf://.*|--resume")
+YOURS = re.compile(r"photos|(photos|flowers|weights|bert|graph|pytorch_model|imported)\..*|(hf|keras):.*|--resume")
 """What the README has no files for, and what only helps a run that was stopped."""
 
 
@@ -124,16 +151,37 @@ def test_the_commands_of_the_readme_run_in_a_row() -> None:
     assert COMMANDS.keys() - ran == {"import", "export"}
 
 
+@pytest.mark.usefixtures("folder")
+def test_five_commands_make_a_served_model_of_a_readers_own_images() -> None:
+    """As the README has them, on a small one of the architecture that it names, with random weights."""
+    (block,) = re.findall(r"<!-- five: .*? -->\n```sh\n(.*?)```", text_of(ROOT / "README.md"), re.DOTALL)
+    small = block.replace("keras:MobileNetV2", "\"keras:MobileNetV2(alpha=0.35, input_shape=32, weights='none')\"")
+    commands = list(CHAPTER["commands_in"](small.replace("224", "32")))
+    printed = [run(*words) for words in commands]
+    assert len(commands) == 5
+    assert "3 classes: daisy, rose, tulip" in run("ckpttool", "layers", "served")
+    assert "rose   2" in printed[2]
+    assert len(Path("predictions.csv").read_text().splitlines()) == 61
+    image = np.asarray(Image.open("photos/rose/000.jpg"))
+    served = tf.saved_model.load("served").signatures["serving_default"]
+    (scores,) = served(**{name: tf.constant(image[None]) for name in served.structured_input_signature[1]}).values()
+    assert scores.shape == (1, 3)
+
+
 PRINTED = [
-    *((CHAPTER["PAGE"], 31), (ROOT / "docs" / "surgery.md", 12), (ROOT / "docs" / "merging.md", 15)),
+    (CHAPTER["PAGE"], 31),
+    (ROOT / "docs" / "surgery.md", 12),
+    (ROOT / "docs" / "merging.md", 15),
     (ROOT / "docs" / "zoo.md", 22),
+    *((page, 2) for folder in ("tutorials", "coming-from") for page in sorted((ROOT / "docs" / folder).glob("*.md"))),
 ]
-"""Pages whose commands run, and how many commands they have at least."""
+"""Pages whose commands run, after their examples of Python where they have some, and the least number of commands."""
 
 
 @pytest.mark.usefixtures("folder")
-@pytest.mark.parametrize(("page", "least"), PRINTED)
+@pytest.mark.parametrize(("page", "least"), PRINTED, ids=lambda value: getattr(value, "stem", None))
 def test_a_page_runs_as_it_is_and_prints_what_is_shown(page: Path, least: int) -> None:
+    assert doctest.testfile(str(page), module_relative=False).failed == 0
     printed, count = "", 0
     for kind, block in BLOCK.findall(text_of(page).rpartition("<!-- end of tables -->")[2]):
         if kind == "text":
@@ -143,6 +191,28 @@ def test_a_page_runs_as_it_is_and_prints_what_is_shown(page: Path, least: int) -
             printed = "\n".join(run(*words, exit_code=words[1] == "diff") for words in commands)
             count += len(commands)
     assert count >= least
+
+
+MESSAGES = re.findall(
+    r"^### (.+)$.*?^```sh\n(.*?)^```\n\n```text\n(.*?)^```",
+    text_of(ROOT / "docs" / "troubleshooting.md"),
+    re.DOTALL | re.MULTILINE,
+)
+"""What the page on troubleshooting has of each message: its heading, the commands that lead to it, and its text."""
+
+
+@pytest.mark.parametrize(("heading", "block", "message"), MESSAGES, ids=[heading for heading, _, _ in MESSAGES])
+def test_a_message_of_the_troubleshooting_page_is_the_real_one(
+    heading: str, block: str, message: str, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("KERAS_HOME", str(folder / "keras"))  # in which there are no weights
+    *before, failing = block.strip().splitlines()
+    for command in before:
+        subprocess.run(command, shell=True, check=True)
+    result = CliRunner().invoke(main, shlex.split(failing)[1:])
+    assert result.exit_code in {1, 2}
+    assert message.strip() in result.output
+    assert heading.replace("`", "") in f"{result.output} Keras's cache has no"
 
 
 def test_the_optimizers_and_schedules_that_the_chapter_names_are_known() -> None:

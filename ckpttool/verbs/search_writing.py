@@ -3,7 +3,7 @@
 The rows to train on are divided as `finetune` does it, so that the commands which a search prints make the same.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ckpttool.formats.writing.files import temporary_folder
@@ -56,6 +56,8 @@ def write_found(
     def train(each: Configuration, path: Path, family: str, replaced: bool = False, by: Command | None = None) -> None:
         callback.on_notes([f"{each} is trained on all rows{of_rows} and {'averaged' if others else 'written'}"])
         model, options = trials.models.kept(each).model, trials.trainers.options_of(each, found.is_cached(each))
+        if options.early_stopping is None:  # as in trials: a few rows that are held out would choose an epoch by chance
+            options = replace(options, keep="last")
         finetune(model, data, options, path, replaced, command=by, to=family)
 
     if not others:

@@ -1,4 +1,4 @@
-"""The README's example of a `.keras` file, run as it stands there: from the file to a server, with Keras's numbers."""
+"""The example of a `.keras` file on the page of models, run as it is: from file to server, with Keras's numbers."""
 
 import re
 import shlex
@@ -11,12 +11,12 @@ import tensorflow as tf
 
 from ckpttool.runtime.configure import keras as keras_on_tensorflow
 
-README = Path(__file__).parents[2] / "README.md"
+PAGE = Path(__file__).parents[2] / "docs" / "models.md"
 keras = keras_on_tensorflow()
 
 
 def commands() -> list[list[str]]:
-    (text,) = re.findall(r"<!-- example: .*? -->\n```sh\n(.*?)```", README.read_text(), re.DOTALL)
+    (text,) = re.findall(r"<!-- example: .*? -->\n```sh\n(.*?)```", PAGE.read_text(), re.DOTALL)
     return [shlex.split(line)[1:] for line in text.replace("\\\n", " ").splitlines()]
 
 

@@ -175,7 +175,8 @@ def commands(found: Search, configuration: Configuration, model: Path, data: Pat
     cut, frozen = found.cuts[configuration.keep], found.cuts[configuration.freeze].layers
     first = ["--lp-ft", str(found.first)] if found.first and configuration.trained else []
     is_cached = frozen is not None and found.is_cached(configuration)
-    trained = [*(["--cache"] if is_cached else []), *first, *_settled(found.options), *given(TRAINED)]
+    last = [] if found.options.early_stopping else ["--keep", "last"]
+    trained = [*(["--cache"] if is_cached else []), *first, *last, *_settled(found.options), *given(TRAINED)]
     return _reuse_and_train(model, data, found.head, cut, frozen, given(MADE), trained)
 
 
