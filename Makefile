@@ -36,7 +36,7 @@ demo: $(DEMO)/.current  ## what reuse is worth, on the fixtures, ending in a tab
 	touch $@
 
 site: install  ## the documentation, with every warning an error, in site/; python3 -m http.server -d site shows it
-	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --quiet
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build
 
 dist: install  ## sdist and wheel in dist/, for an index: make dist REPOSITORY=https://... [SITE=https://...]
 	CKPTTOOL_REPOSITORY="$(REPOSITORY)" CKPTTOOL_SITE="$(SITE)" $(BIN)/python -m hatchling build

@@ -194,7 +194,7 @@ def test_a_page_runs_as_it_is_and_prints_what_is_shown(page: Path, least: int) -
 
 
 MESSAGES = re.findall(
-    r"^### (.+)$.*?^```sh\n(.*?)^```\n\n```text\n(.*?)^```",
+    r"^### ([^\n]+)\n\n```sh\n(.*?)^```\n\n```text\n(.*?)^```",
     text_of(ROOT / "docs" / "troubleshooting.md"),
     re.DOTALL | re.MULTILINE,
 )
