@@ -6,6 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from ckpttool.surgery.diff import Diff
+from ckpttool.surgery.differing.spectrum import Spectrum
+from ckpttool.surgery.differing.verdict import Verdict
 from ckpttool.surgery.filters import Filters
 from ckpttool.training.diagnosis import Diagnosis
 from ckpttool.training.mistakes import Mistake
@@ -25,6 +27,16 @@ class Judged:
     worst: Sequence[Mistake] = ()
     diagnoses: Sequence[Diagnosis] = ()
     no_diagnosis: str = ""
+
+
+@dataclass(frozen=True)
+class Against:
+    """What a model is compared with, how it differs, and what that means."""
+
+    path: Path
+    diff: Diff
+    verdict: Verdict
+    spectra: Mapping[str, Spectrum]
 
 
 @dataclass(frozen=True)
@@ -58,7 +70,7 @@ class Facts:
     lineage: Row = field(default_factory=dict)
     history: Sequence[Epoch] = ()
     filters: tuple[str, Filters] | None = None
-    against: tuple[Path, Diff] | None = None
+    against: Against | None = None
     judged: Judged | None = None
     notes: Sequence[str] = ()
     commands: Commands = lambda _name, _pattern: ()

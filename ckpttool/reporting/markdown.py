@@ -96,8 +96,9 @@ def _training(facts: Facts) -> str:
 def _changes(facts: Facts) -> str:
     if not facts.against:
         return ""
-    path, diff = facts.against
-    lines = [f"Tensors: {summary(diff)}.", *(f"{line[0].upper()}{line[1:]}." for line in ranking(diff))]
+    path, diff = facts.against.path, facts.against.diff
+    rest = [f"{line[0].upper()}{line[1:]}." for line in ranking(diff)]
+    lines = [facts.against.verdict.sentence, f"Tensors: {summary(diff)}.", *rest]
     return f"## Changes against {escaped(path.name)}\n\n" + "\n".join(map(escaped, lines))
 
 

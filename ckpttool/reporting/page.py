@@ -29,7 +29,7 @@ def page(facts: Facts) -> str:
         "lineage": ("How it came to be", lineage(facts) or "<p class=soft>Nothing is known of how it was made.</p>"),
         "run": ("The run that made it", _run(facts)),
         "rows": ("What it makes of rows", judged_section(facts.judged) if facts.judged else ""),
-        "moved": (f"What moved against {facts.against[0].name}" if facts.against else "", _moved(facts)),
+        "moved": (f"What moved against {facts.against.path.name}" if facts.against else "", _moved(facts)),
         "flow": ("How data flows", flow(facts, layers.keys)),
         "layers": (counted(len(facts.layers), "layer").capitalize(), _layers(facts, layers)),
         "filters": ("Filters of the first layer", _filters(*facts.filters) if facts.filters else ""),
@@ -80,11 +80,12 @@ def _moved(facts: Facts) -> str:
     """Return what moved against an older model."""
     if not facts.against:
         return ""
-    diff = facts.against[1]
+    diff = facts.against.diff
     still = [layer for layer in diff.layers if layer.difference == "unchanged"]
     other = tuple(layer for layer in diff.layers if layer not in still)
     said = f"Tensors: {summary(diff)}. {counted(len(still), 'layer is', 'layers are')} unchanged."
-    return f"<p class=soft>{as_html(said)}</p>{layer_table(other) if other else ''}"
+    found = f"<p>{as_html(facts.against.verdict.sentence)}</p><p class=soft>{as_html(said)}</p>"
+    return f"{found}{layer_table(other, facts.against.spectra) if other else ''}"
 
 
 def _filters(name: str, filters: Filters) -> str:

@@ -64,8 +64,8 @@ class Tree:
         """Take what is known of the model."""
         self._facts, self._root = facts, tree(facts.layers)
         self.keys = {layer["name"]: f"layer-{number}" for number, layer in enumerate(facts.layers)}
-        self._moved = {change.name: change for change in facts.against[1].layers} if facts.against else {}
-        self._changed = {change.name: change for change in facts.against[1].changed} if facts.against else {}
+        self._moved = {change.name: change for change in facts.against.diff.layers} if facts.against else {}
+        self._changed = {change.name: change for change in facts.against.diff.changed} if facts.against else {}
 
     def html(self) -> str:
         """Return it."""

@@ -1,15 +1,20 @@
 """Diff: two checkpoints compared, with what the graphs beside them say of their tensors."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from ckpttool.checkpoint import Checkpoint
+from ckpttool.core.errors import CkptError
 from ckpttool.formats.writing.files import refuse_existing, replacing
 from ckpttool.model.resolve import Talk, described, names_taken, open_checkpoint
 from ckpttool.surgery.diff import Diff, diff
 from ckpttool.surgery.differing import differences
+from ckpttool.surgery.differing.spectrum import Spectrum
+from ckpttool.surgery.differing.verdict import MOST_SPECTRA, Verdict, spectra, verdict
+from ckpttool.verbs.layers import layer_rows
 
 
 @dataclass(frozen=True)
@@ -19,6 +24,8 @@ class Comparison:
     a: Checkpoint
     b: Checkpoint
     diff: Diff
+    verdict: Verdict
+    spectra: Mapping[str, Spectrum]
 
     @property
     def equal(self) -> bool:
@@ -27,7 +34,8 @@ class Comparison:
 
     def as_json(self) -> dict[str, Any]:
         """Return the fields for JSON."""
-        return differences.document(self.diff)
+        found = [each.as_json() for each in self.spectra.values()]
+        return {**differences.document(self.diff), "verdict": self.verdict.as_json(), "spectra": found}
 
     def rows(self, by_layer: bool = False) -> tuple[list[dict[str, Any]], Sequence[str]]:
         """Return a row for each tensor that differs, or for each layer, and the columns of a table of them."""
@@ -36,15 +44,15 @@ class Comparison:
         return differences.rows(self.diff), differences.COLUMNS
 
     def lines(self) -> list[str]:
-        """Return the counts, and the layers that moved most, in a few lines."""
-        return [differences.summary(self.diff), *differences.ranking(self.diff)]
+        """Return the counts, the layers that moved most, and the verdict, in a few lines."""
+        return [differences.summary(self.diff), *differences.ranking(self.diff), f"verdict: {self.verdict.text}"]
 
     def write_page(self, path: Path) -> None:
         """Write the difference as a page for a browser, whole or not at all."""
         from ckpttool.surgery.differing.page import page
 
         with replacing(path) as file:
-            file.write(page(self.a, self.b, self.diff).encode("utf-8", "backslashreplace"))
+            file.write(page(self.a, self.b, self.diff, self.verdict, self.spectra).encode("utf-8", "backslashreplace"))
 
 
 def compare(
@@ -58,7 +66,8 @@ def compare(
 ) -> Comparison:
     """Compare two checkpoints, or the weights in them that a pattern takes; with `slots` it takes other tensors too.
 
-    A page is written to `html` where that is given.
+    A page is written to `html` where that is given; then the spectra of all matrices that moved are found, else of a
+    few.
 
     Raises:
         MissingFile: one is not there.
@@ -71,7 +80,19 @@ def compare(
     if pattern is not None:
         taken = set(names_taken(pattern, kinds, slots))
         one, other = one.only(taken), other.only(taken)
-    comparison = Comparison(one, other, diff(one, other, kinds))
+    found = diff(one, other, kinds)
+    moved = spectra(one, other, found, None if html else MOST_SPECTRA)
+    comparison = Comparison(one, other, found, verdict(found, moved, lambda: _order(b, found)), moved.known)
     if html:
         comparison.write_page(html)
     return comparison
+
+
+def _order(path: Path, found: Diff) -> list[str]:
+    """Return the layers of a difference in data-flow order; none where no graph says it."""
+    with suppress(CkptError):
+        rows = layer_rows(path)
+        if any(row["output"] for row in rows):
+            compared = {layer.name for layer in found.layers}
+            return [row["name"] for row in rows if row["name"] in compared]
+    return []

@@ -18,7 +18,7 @@ from ckpttool.graph.core import Graph
 from ckpttool.model.as_run import as_run
 from ckpttool.model.model import Model
 from ckpttool.model.resolve import Talk, graph_beside, open_either
-from ckpttool.reporting.facts import Commands, Facts, Judged, Row
+from ckpttool.reporting.facts import Against, Commands, Facts, Judged, Row
 from ckpttool.reporting.markdown import body
 from ckpttool.reporting.scopes import shape_text
 from ckpttool.surgery.filters import Filters
@@ -100,7 +100,7 @@ def report(
         _lineage(path, held),
         run.history if run else (),
         None if isinstance(held, Graph) else _first_filters(path, layers, tensors),
-        (against, compare(against, path, None, False, say).diff) if against else None,
+        _against(against, path, say) if against else None,
         judged,
         notes,
         commands,
@@ -230,6 +230,12 @@ def _frozen(config: Any) -> Iterator[Any]:
             todo += value.values()
         elif isinstance(value, list):
             todo += value
+
+
+def _against(older: Path, path: Path, say: Talk) -> Against:
+    """Return how a model differs from an older one."""
+    found = compare(older, path, None, False, say)
+    return Against(older, found.diff, found.verdict, found.spectra)
 
 
 def _lineage(path: Path, held: Checkpoint | Graph) -> Mapping[str, Any]:

@@ -24,7 +24,11 @@ def test_two_checkpoints_that_differ(shell: Any, tmp_path: Path) -> None:
         "new\tonly in B\t\t\t\t",
         "fc/bias\tvalues\t2\t1\t0.894427\t0.976187",
     ]
-    assert result.stderr.splitlines() == ["1 same, 1 changed, 1 only in A, 1 only in B", "moved most: fc 0.756"]
+    assert result.stderr.splitlines() == [
+        "1 same, 1 changed, 1 only in A, 1 only in B",
+        "moved most: fc 0.756",
+        "verdict: spread over all 3 layers, by 75.6 % of its norm; 1 layer only in A: old; 1 layer only in B: new",
+    ]
 
 
 def test_layers_by_how_far_they_moved(shell: Any, tmp_path: Path) -> None:
@@ -33,7 +37,11 @@ def test_layers_by_how_far_they_moved(shell: Any, tmp_path: Path) -> None:
     a, b = saved(tmp_path, "a.npz", layers), saved(tmp_path, "b.npz", tuned)
     result = shell.run("diff", a, b, "--by-layer", exit_code=1)
     assert result.stdout.splitlines() == ["top\tmoved\t0.5\t1\t1", "mid\tmoved\t0.05\t1\t1", "low\tunchanged\t0\t1\t0"]
-    assert result.stderr.splitlines()[1:] == ["moved most: top 0.5, mid 0.05", "unchanged layers: low"]
+    assert result.stderr.splitlines()[1:] == [
+        "moved most: top 0.5, mid 0.05",
+        "unchanged layers: low",
+        "verdict: 2 of 3 layers moved: top, mid",
+    ]
     assert [line.split("\t")[0] for line in shell.lines("diff", a, b, exit_code=1)] == [
         "mid/kernel",
         "top/kernel",
@@ -86,12 +94,18 @@ def test_json(shell: Any, tmp_path: Path) -> None:
             {"name": "old", "difference": "only in A", "relative_l2": None, "tensors": 1, "changed": 1},
             {"name": "new", "difference": "only in B", "relative_l2": None, "tensors": 1, "changed": 1},
         ],
+        "verdict": {
+            "kind": "all",
+            "text": "spread over all 3 layers, by 75.6 % of its norm; 1 layer only in A: old; 1 layer only in B: new",
+            "rank": None,
+        },
+        "spectra": [],
     }
 
 
 def test_a_checkpoint_does_not_differ_from_itself(shell: Any, model: Path) -> None:
     result = shell.run("diff", model, model)
-    assert (result.stdout, result.stderr) == ("", "12 same\n")
+    assert (result.stdout, result.stderr) == ("", "12 same\nverdict: nothing moved\n")
 
 
 def test_formats_do_not_count(shell: Any, tiny: Path, tmp_path: Path) -> None:
@@ -110,3 +124,21 @@ def test_damage_is_an_error_and_not_a_difference(
 ) -> None:
     flip(Path(f"{copied}.data-00000-of-00001"), 10)
     assert "hidden1/bias" in shell.error("diff", model, copied)
+
+
+def test_an_adapter_is_told_by_its_rank(shell: Any, tmp_path: Path) -> None:
+    draw = np.random.default_rng(0)
+    layers = {f"layer{number}/kernel": draw.normal(size=(80, 60)).astype(np.float32) for number in range(3)}
+    change = (draw.normal(size=(80, 4)) @ draw.normal(size=(4, 60))).astype(np.float32) / 100
+    merged = {name: array + change * (name != "layer2/kernel") for name, array in layers.items()}
+    a, b = saved(tmp_path, "a.npz", layers), saved(tmp_path, "b.npz", merged)
+    found = shell.json("diff", a, b, exit_code=1)
+    assert found["verdict"] == {
+        "kind": "low rank",
+        "text": "low rank: looks like an adapter of rank 4; 2 of 3 layers moved",
+        "rank": 4,
+    }
+    assert [(each["name"], each["rank"], each["of"]) for each in found["spectra"]] == [
+        ("layer0/kernel", 4, 60),
+        ("layer1/kernel", 4, 60),
+    ]

@@ -32,7 +32,8 @@ def test_frozen_layers_are_shown_unchanged_below_those_that_moved(tuned: Path, o
     assert page.title() == "my_model_final.ckpt against tuned.ckpt"
     rows = page.eval_on_selector("#moved-layers", TABLE)
     moved, still = rows[:-2], rows[-2:]
-    assert [[rank, name, said, changed] for rank, name, _, said, changed in still] == [
+    assert page.locator(".verdict").inner_text() == "Only the upper 4 of 6 layers moved, from hidden3 on."
+    assert [[rank, name, said, changed] for rank, name, _, said, _, changed in still] == [
         ["", "hidden1", "unchanged", "0 of 2"],
         ["", "hidden2", "unchanged", "0 of 2"],
     ]
@@ -42,6 +43,17 @@ def test_frozen_layers_are_shown_unchanged_below_those_that_moved(tuned: Path, o
     assert distances == sorted(distances, reverse=True)
     assert min(distances) > 0
     assert page.locator(".counts li").all_inner_texts() == ["layers moved: 4", "layers unchanged: 2"]
+
+
+def test_each_matrix_that_moved_has_a_map_and_its_directions(tuned: Path, opened: Opened) -> None:
+    page = opened(tuned)
+    named = page.locator(".maps code").all_inner_texts()
+    assert sorted(named) == [f"{layer}/kernel" for layer in ("hidden3", "hidden4", "hidden5", "outputs")]
+    assert [name.removesuffix("/kernel") for name in named] == page.locator("#moved-layers code").all_inner_texts()[:4]
+    assert str(page.locator(".maps img").first.get_attribute("alt")).startswith(f"where {named[0]} moved: 50 rows, ")
+    directions = [row[4] for row in page.eval_on_selector("#moved-layers", TABLE)]
+    assert all(each.startswith(("about", "rank")) for each in directions[:4])
+    assert directions[4:] == ["", ""]
 
 
 def test_bars_are_as_long_as_layers_moved_far(tuned: Path, opened: Opened) -> None:

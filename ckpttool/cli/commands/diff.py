@@ -32,6 +32,9 @@ def diff(
     many elements are NaN or infinite in B alone; how many rows and columns are all zeros in B alone (dead). Layers are
     ranked by relative_l2 of their weights. The exit code is 1 if something differs, else 0.
 
+    A verdict says in words what happened, such as "only the head moved" or "low rank: looks like an adapter of rank 8".
+    For that the spectra of up to 12 matrices that moved are looked at, for a page of all.
+
     \b
     Example:
       ckpttool diff my_model_final.ckpt tuned.ckpt --html what_moved.html

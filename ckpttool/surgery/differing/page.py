@@ -1,22 +1,30 @@
 """A difference between two checkpoints as a page for a browser: one file that needs nothing else, and no network."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from math import inf, isinf
 from pathlib import Path
 from typing import Any
 
 from ckpttool.checkpoint import Checkpoint
 from ckpttool.core.counts import counted
+from ckpttool.core.names import layer_of
 from ckpttool.core.pages import page as pages
 from ckpttool.core.pages.elements import badge, cell, figure_cell, name_cell, plain_table, row, table
+from ckpttool.core.pages.pictures import picture
 from ckpttool.core.shown_text import as_html
 from ckpttool.core.tensors import human_size
 from ckpttool.surgery.diff import Diff, LayerChange
 from ckpttool.surgery.differing.differences import rows, summary
+from ckpttool.surgery.differing.heat import heat, pixels
+from ckpttool.surgery.differing.matrices import matrix_shape
+from ckpttool.surgery.differing.spectrum import Spectrum
+from ckpttool.surgery.differing.verdict import Verdict
 
 COLUMNS = ("name", "shape", "dtype", "kind", "difference", "max_abs", "relative", "relative_l2", "cosine")
 HEADS = {"max_abs": "max abs", "relative_l2": "relative L2"}
 NUMBERS = COLUMNS[5:]
+MAP = 128
+"""Pixels of a map's longer side, about."""
 TROUBLES = {
     "nan": "new NaN",
     "inf": "new infinities",
@@ -25,7 +33,7 @@ TROUBLES = {
 }
 
 
-def page(a: Checkpoint, b: Checkpoint, diff: Diff) -> str:
+def page(a: Checkpoint, b: Checkpoint, diff: Diff, found: Verdict, spectra: Mapping[str, Spectrum]) -> str:
     """Return the page; every tensor of both is on it."""
     every = _all_rows(a, b, diff)
     weights = [each for each in every if each["kind"] == "weight"]
@@ -34,10 +42,12 @@ def page(a: Checkpoint, b: Checkpoint, diff: Diff) -> str:
     return pages.page(
         "ckpttool.surgery.differing",
         f"{_name(a)} against {_name(b)}",
+        verdict=as_html(found.sentence),
         summary=as_html(f"Tensors: {summary(diff)}."),
         files=_file("A", a) + _file("B", b),
         counts="".join(_counts(diff)),
-        layers=layer_table(diff.layers),
+        layers=layer_table(diff.layers, spectra),
+        maps="".join(_maps(a, b, diff, spectra)) or "<p class=soft>No matrix moved.</p>",
         weights=_table("weights", weights),
         others=folded if others else "",
     )
@@ -75,15 +85,33 @@ def _counts(diff: Diff) -> Iterator[str]:
             yield f'<li class="bad">{TROUBLES[trouble]}: {count}</li>'
 
 
-def layer_table(layers: tuple[LayerChange, ...]) -> str:
+def layer_table(layers: Sequence[LayerChange], spectra: Mapping[str, Spectrum]) -> str:
     """Return a table of layers, those first that moved most, each with a bar as long as it moved far."""
-    heads = ("#", "layer", "relative change", "", "weights changed")
-    return plain_table(heads, _layers(layers), ("#", "", "weights changed"), "moved-layers")
+    heads = ("#", "layer", "relative change", "", "directions", "weights changed")
+    return plain_table(heads, _layers(layers, spectra), ("#", "", "directions", "weights changed"), "moved-layers")
 
 
-def _layers(layers: tuple[LayerChange, ...]) -> Iterator[str]:
+def _maps(a: Checkpoint, b: Checkpoint, diff: Diff, spectra: Mapping[str, Spectrum]) -> Iterator[str]:
+    """Yield a map of each matrix that moved, the farthest moved layers first."""
+    order = {layer.name: number for number, layer in enumerate(diff.layers)}
+    weights = [change for change in diff.changed if diff.kinds[change.name] == "weight" and change.distance]
+    for change in sorted(weights, key=lambda each: order.get(layer_of(each.name), 0)):
+        if (found := heat(a[change.name], b[change.name])) is not None:
+            rows, columns = matrix_shape(b[change.name]) or found.shape
+            said = f"where {change.name} moved: {rows} rows, {columns} columns"
+            scale = max(1, MAP // max(found.shape))
+            far = "was all zeros" if change.relative_l2 == inf else f"{100 * (change.relative_l2 or 0.0):.3g} %"
+            ranked = f", {spectra[change.name]}" if change.name in spectra else ""
+            yield (
+                f"<li>{picture(pixels(found), said, scale)}<code>{as_html(change.name)}</code>"
+                f"<span class=soft>{rows} x {columns}: {as_html(far + ranked)}</span></li>"
+            )
+
+
+def _layers(layers: Sequence[LayerChange], spectra: Mapping[str, Spectrum]) -> Iterator[str]:
     """Yield a row to a layer: a bar as long as it moved far, against the one that moved farthest."""
     farthest = max((layer.relative_l2 or 0.0 for layer in layers if layer.relative_l2 != inf), default=0.0)
+    largest = {layer_of(each.name): each for each in sorted(spectra.values(), key=lambda each: each.of)}
     for number, layer in enumerate(layers, start=1):
         still, rank, bar, figure = layer.difference == "unchanged", "", "<i></i>", _badge(layer.difference)
         if layer.difference == "moved":
@@ -92,8 +120,9 @@ def _layers(layers: tuple[LayerChange, ...]) -> Iterator[str]:
             rank, bar = str(number), f'<i><i style="width: {100 * part:.2f}%"></i></i>'
             figure = "was all zeros" if isinf(distance) else f"{100 * distance:.3g} %"
         bars = f'<td class="track{" still" * still}">{bar}</td><td class="number">{figure}</td>'
+        ranked = cell(largest.get(layer.name, ""), "number")
         counts = cell(f"{layer.changed} of {layer.tensors}", "number")
-        yield row(cell(rank, "number"), name_cell(layer.name), bars, counts, kind="still" * still)
+        yield row(cell(rank, "number"), name_cell(layer.name), bars, ranked, counts, kind="still" * still)
 
 
 def _badge(difference: str) -> str:
