@@ -12,6 +12,7 @@ from ckpttool.runtime.objectives import Objective
 from ckpttool.runtime.streaming import Means, Score
 from ckpttool.training.bound import Bound
 from ckpttool.training.callbacks.callback import CallbackList, Callbacks, accepts_watch
+from ckpttool.training.callbacks.plot import Picture
 from ckpttool.training.evaluation_rows import Which
 from ckpttool.training.mistakes import Mistake, mistakes_of
 from ckpttool.training.tallies import Tally, tally_of
@@ -40,6 +41,16 @@ class Evaluation(Score):
                     for row, name in zip(figures[key], self.names, strict=True)
                 ]
         return figures
+
+    def draw(self, picture: Picture, title: str) -> None:
+        """Draw the figures of each class or label.
+
+        Raises:
+            PlanError: there are none, as where numbers are compared.
+        """
+        from ckpttool.training.tally_picture import draw_evaluation
+
+        draw_evaluation(picture, title, self.as_json())
 
 
 @accepts_watch

@@ -108,8 +108,8 @@ def _run(training: Trainer, rates: list[float]) -> RateCurve:
     return RateCurve(points, window)
 
 
-def draw_rates(picture: Picture, curve: RateCurve) -> None:
-    """Draw losses over rates, and a line at the suggestion."""
+def draw_rates(picture: Picture, curve: RateCurve, title: str) -> None:
+    """Draw losses over rates, and a line at the suggestion; the title says what of."""
     figure = picture.figure(*INCHES)
     axis = figure.subplots()
     rates = [point.rate for point in curve.points]
@@ -118,7 +118,9 @@ def draw_rates(picture: Picture, curve: RateCurve) -> None:
     if curve.suggestion is not None:
         axis.axvline(curve.suggestion, color="#d9622b", linestyle="--", label=f"suggestion {curve.suggestion:.2g}")
     low, high = curve.span
-    beside = 0.05 * (high - low) or 1.0
-    axis.set(xscale="log", xlabel="learning rate", ylabel="loss", ylim=(low - beside, high + beside))
+    below, beside = "learning rate, growing from step to step", 0.05 * (high - low) or 1.0
+    axis.set(xscale="log", xlabel=below, ylabel="loss of the training rows", ylim=(low - beside, high + beside))
     axis.legend(frameon=False)
+    found = "no rate is suggested" if curve.suggestion is None else f"learning rate {curve.suggestion:.2g} is suggested"
+    figure.suptitle(f"{title}: {found}, {counted(len(rates), 'step')}", fontsize=11, parse_math=False, wrap=True)
     picture.write(figure)

@@ -1,5 +1,6 @@
 """`evaluate`: loss and accuracy as NumPy works them out, of which rows, from prefixes and SavedModel folders."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -165,3 +166,14 @@ def test_a_saved_model_folder_is_a_model(shell: Any, new_network: Any, data: Pat
     assert [row["source"] for row in shell.json("reuse", folder, *options)][1:3] == ["hidden1/bias", None]
     shell.run("finetune", folder, "--data", data, "--epochs", "1", "-o", tmp_path / "tuned.ckpt")
     assert shell.json("evaluate", tmp_path / "tuned.ckpt", "--data", data)["loss"] < loss
+
+
+def test_a_plot_has_a_title_and_axes(shell: Any, small: Path, data: Path, tmp_path: Path) -> None:
+    plot = tmp_path / "confusion.svg"
+    shell.run("evaluate", small, "--data", data, "--plot", plot)
+    assert {"predicted class", "true class", "share of rows"} <= set(re.findall("<!-- (.*?) -->", plot.read_text()))
+    assert f"{small.name}: " in plot.read_text()
+    assert "exists already" in shell.error("evaluate", small, "--data", data, "--plot", plot)
+    assert "expected a name that ends with" in shell.error(
+        "evaluate", small, "--data", data, "--plot", tmp_path / "a.b"
+    )

@@ -166,6 +166,6 @@ def test_a_card_is_what_the_catalogue_reads(shell: Any, tmp_path: Path, tuned: P
         "accuracy": pytest.approx(figures["accuracy"]),
         "loss": pytest.approx(figures["loss"]),
     }
-    assert "| hidden1 | 2 | 235,500 | 942.0 kB | frozen |" in fields["text"]
+    assert "| hidden1 | 2 | 235,500 | 942 kB | frozen |" in fields["text"]
     shell.run("zoo", "add", model, "--name", "tuned", "--card", card, "--zoo", tmp_path / "zoo")
     assert "nothing to write" in shell.error("report", model)

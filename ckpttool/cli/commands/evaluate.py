@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from ckpttool.cli.options.config import config_option
-from ckpttool.cli.options.general import rows_options
+from ckpttool.cli.options.general import WRITTEN, rows_options
 from ckpttool.cli.options.reading import allow_op_option, ema_option, model_argument, weights_file_option
 from ckpttool.cli.options.recipe import objective_options
 from ckpttool.cli.options.rows import ROLES, data_option, judged_rows_options, roles_options
@@ -38,6 +38,8 @@ MOST_CLASSES = 20
 @allow_op_option
 @behind_wall
 @config_option("model", *ROLES)
+@click.option("--plot", metavar="FILE", type=WRITTEN, help="Draw confusion, recall and precision: .png, .pdf or .svg.")
+@click.option("--overwrite", is_flag=True, help="Replace the --plot file where it exists.")
 @rows_options
 def evaluate(
     model: Path,
@@ -47,6 +49,8 @@ def evaluate(
     objective: Objective | None,
     roles: Mapping[str, Any],
     allow_op: tuple[str, ...],
+    plot: Path | None,
+    overwrite: bool,
     as_json: bool,
 ) -> None:
     """Print the loss and the accuracy of MODEL on the rows of a data set, and figures for each class.
@@ -62,10 +66,12 @@ def evaluate(
     \b
     Example:
       ckpttool evaluate tuned.ckpt --data mnist.npz
-      ckpttool evaluate saved_model --data mnist.npz --objective softmax
+      ckpttool evaluate saved_model --data mnist.npz --objective softmax --plot confusion.png
     """
+    from ckpttool.training.callbacks.plot import Picture
     from ckpttool.verbs import evaluate as verb
 
+    picture = Picture(plot, overwrite) if plot else None
     evaluation = verb.evaluate(
         open_to_run(model, allow_op, ema=ema),
         data,
@@ -81,6 +87,8 @@ def evaluate(
         say(f"no accuracy: {figures['no_accuracy']}")
     if not as_json:
         _print_tables(figures)
+    if picture:
+        evaluation.draw(picture, model.name)
 
 
 def _print_tables(figures: Mapping[str, Any]) -> None:

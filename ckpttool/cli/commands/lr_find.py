@@ -76,7 +76,7 @@ def lr_find(
     )
     _show(curve, as_json)
     if picture:
-        draw_rates(picture, curve)
+        draw_rates(picture, curve, model.name)
     exit_unless(curve.suggestion is not None)
 
 

@@ -16,7 +16,6 @@ from ckpttool.cli.show.layer_commands import layer_commands
 from ckpttool.cli.show.tables import say
 from ckpttool.cli.wall import behind_wall
 from ckpttool.runtime.objectives import Objective
-from ckpttool.verbs import report as verb
 
 
 @click.command()
@@ -62,6 +61,8 @@ def report(
       ckpttool report my_model_final.ckpt -o report.html
       ckpttool report tuned.ckpt --data mnist.npz --against my_model_final.ckpt -o report.html --card README.md
     """
+    from ckpttool.verbs import report as verb
+
     verb.check_outputs(filter(None, (output, card)), overwrite)
     judged = None
     if data is not None:
