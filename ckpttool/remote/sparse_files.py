@@ -74,8 +74,11 @@ class SparseFile:
         self._ranges, self._lock, self._source = Ranges(), RLock(), None
         with tempfile.TemporaryFile() as file:
             self._descriptor = os.dup(file.fileno())
-        os.truncate(self._descriptor, self.size)
         weakref.finalize(self, os.close, self._descriptor)
+        try:
+            os.truncate(self._descriptor, self.size)
+        except OSError as error:
+            raise CkptError(f"{url} is said to have {self.size} bytes, for which there is no place: {error}") from error
 
     def fileno(self) -> int:
         """Return a descriptor of what is here, to be closed after use; `need` says what must be here first."""

@@ -303,3 +303,8 @@ def test_a_list_is_made_of_the_index_alone(web, served_model, run):
     assert run("vars", FIXTURES / MODEL) in said
     assert f"the names alone: {served_model}.meta is not fetched" in said
     assert set(web.given) == {f"{MODEL}.index"}
+
+
+def test_a_file_that_is_said_to_be_larger_than_any_is_refused_by_its_url():
+    with pytest.raises(CkptError, match=r"https://host/x\.npz is said to have 9223372036854775807 bytes, for which"):
+        sparse_files.SparseFile("https://host/x.npz", servers.RemoteFile(2**63 - 1, None))

@@ -5,6 +5,7 @@ from collections.abc import Collection
 from ckpttool.core.errors import GraphError
 from ckpttool.formats.wire.protos.graph_pb2 import NodeDef, TensorProto
 from ckpttool.formats.wire.protos.meta_graph_pb2 import CondContextDef, MetaGraphDef
+from ckpttool.graph.collection_entries import entry_of
 from ckpttool.graph.contents.flow import Flow
 from ckpttool.graph.core import FreeNames, Graph, TensorRef
 from ckpttool.graph.freezing.closure import FrozenPart
@@ -92,7 +93,7 @@ class _Pinning:
         """Let the contexts of pinned conditionals name the pinned predicate: new gradients will ask them for it."""
         entries = meta.collection_def["cond_context"].bytes_list.value
         for position, raw in enumerate(entries):
-            context = CondContextDef.FromString(raw)
+            context = entry_of(CondContextDef, raw)
             predicate = TensorRef.parse(context.pred_name)
             if TensorRef.parse(context.pivot_name).op in self.readers and predicate.op in self.standins:
                 context.pred_name = str(TensorRef(self.standins[predicate.op].name, predicate.index))

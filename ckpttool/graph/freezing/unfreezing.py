@@ -7,6 +7,7 @@ from collections.abc import Collection, Mapping, Sequence
 
 from ckpttool.core.names import Pattern
 from ckpttool.formats.wire.protos.meta_graph_pb2 import VariableDef
+from ckpttool.graph.collection_entries import entry_of
 from ckpttool.graph.contents.collections import GLOBAL_VARIABLES, variable_defs
 from ckpttool.graph.contents.variables import Variable, taken_by, variables
 from ckpttool.graph.core import Graph, TensorRef
@@ -113,7 +114,7 @@ def _entries(graph: Graph) -> Mapping[str, VariableDef]:
 
 
 def _marked(raw: bytes, ops: Collection[str]) -> bytes:
-    entry = VariableDef.FromString(raw)
+    entry = entry_of(VariableDef, raw)
     if TensorRef.parse(entry.variable_name).op not in ops:
         return raw
     entry.trainable = True

@@ -4,6 +4,7 @@ from collections.abc import Collection, Sequence
 
 from ckpttool.formats.wire.protos.graph_pb2 import NodeDef
 from ckpttool.formats.wire.protos.meta_graph_pb2 import VariableDef
+from ckpttool.graph.collection_entries import entry_of
 from ckpttool.graph.contents.op_outputs import dtype_of_output
 from ckpttool.graph.contents.variable_ops import written_variable
 from ckpttool.graph.contents.variables import variables
@@ -143,7 +144,7 @@ def untrainable(graph: Graph, names: Collection[str]) -> Graph:
 
 def _marked(raw: bytes, frozen: Collection[str], drop: bool) -> bytes | None:
     """Return an entry with a frozen variable marked as not trainable, or None where such entries are dropped."""
-    entry = VariableDef.FromString(raw)
+    entry = entry_of(VariableDef, raw)
     if TensorRef.parse(entry.variable_name).op not in frozen:
         return raw
     entry.trainable = False

@@ -9,6 +9,7 @@ from functools import cached_property
 
 from ckpttool.formats.wire.protos.graph_pb2 import NodeDef
 from ckpttool.formats.wire.protos.meta_graph_pb2 import CondContextDef, MetaGraphDef
+from ckpttool.graph.collection_entries import entry_of
 from ckpttool.graph.rewrite.header_names import rename_texts
 
 Shape = tuple[int, ...]
@@ -105,7 +106,7 @@ def put_copies(meta: MetaGraphDef, copies: Sequence[Copy]) -> None:
     del meta.graph_def.node[:]
     meta.graph_def.node.extend(ordered)
     entries = meta.collection_def[_CONTEXTS].bytes_list.value
-    contexts = [CondContextDef.FromString(raw) for raw in entries]
+    contexts = [entry_of(CondContextDef, raw) for raw in entries]
     by_scope: dict[str, list[CondContextDef]] = {
         scope: [each for each in contexts if each.context_name.startswith(scope)]
         for scope in dict.fromkeys(copy.original.scope for copy in copies)

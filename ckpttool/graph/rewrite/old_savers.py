@@ -8,6 +8,7 @@ import numpy as np
 from ckpttool.core.tensors import STRING
 from ckpttool.formats.wire.protos.graph_pb2 import NodeDef
 from ckpttool.formats.wire.protos.meta_graph_pb2 import MetaGraphDef, SaverDef
+from ckpttool.graph.collection_entries import entry_of
 from ckpttool.graph.contents.constants import constant
 from ckpttool.graph.contents.savers import texts
 from ckpttool.graph.core import Graph, TensorRef
@@ -89,6 +90,6 @@ def _say_version_2(header: MetaGraphDef) -> None:
     if "savers" in header.collection_def:
         listed = header.collection_def["savers"].bytes_list.value
         for place, raw in enumerate(listed):
-            saver = SaverDef.FromString(raw)
+            saver = entry_of(SaverDef, raw)
             saver.version = SaverDef.V2
             listed[place] = saver.SerializeToString()

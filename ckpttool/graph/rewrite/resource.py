@@ -9,6 +9,7 @@ from typing import NamedTuple
 from ckpttool.core.errors import GraphError
 from ckpttool.formats.wire.protos.graph_pb2 import DT_RESOURCE, NodeDef
 from ckpttool.formats.wire.protos.meta_graph_pb2 import MetaGraphDef, VariableDef
+from ckpttool.graph.collection_entries import entry_of
 from ckpttool.graph.core import FreeNames, Graph, TensorRef
 from ckpttool.graph.ops import REFERENCE_FLOW, REFERENCE_VARIABLES, UPDATES
 from ckpttool.graph.rewrite.collections import VARIABLE_COLLECTIONS
@@ -174,6 +175,6 @@ class _Rewriter:
                 collection.node_list.value[position] = reads.get(text, text)
             if key in VARIABLE_COLLECTIONS and collection.WhichOneof("kind") == "bytes_list":
                 for position, raw in enumerate(collection.bytes_list.value):
-                    entry = VariableDef.FromString(raw)
+                    entry = entry_of(VariableDef, raw)
                     entry.is_resource = True
                     collection.bytes_list.value[position] = entry.SerializeToString()

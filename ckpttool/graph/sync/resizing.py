@@ -12,6 +12,7 @@ from ckpttool.core.tensors import Array, dtype_numbered
 from ckpttool.formats.tensorflow.tensor_proto import shape_of
 from ckpttool.formats.wire.protos.graph_pb2 import NodeDef
 from ckpttool.formats.wire.protos.meta_graph_pb2 import MetaGraphDef, VariableDef
+from ckpttool.graph.collection_entries import entry_of
 from ckpttool.graph.contents.constants import constant, numbers, single_number, uniform
 from ckpttool.graph.contents.first_inputs import first_inputs
 from ckpttool.graph.contents.op_outputs import known_shape
@@ -220,7 +221,7 @@ def _describe(meta: MetaGraphDef, resizes: Mapping[str, _Resize], zeroed: Mappin
     for key in VARIABLE_COLLECTIONS & meta.collection_def.keys():
         definitions = meta.collection_def[key].bytes_list.value
         for place, raw in enumerate(definitions):
-            entry = VariableDef.FromString(raw)
+            entry = entry_of(VariableDef, raw)
             op = TensorRef.parse(entry.variable_name).op
             if op in zeroed:
                 entry.initial_value_name = f"{zeroed[op]}:0"

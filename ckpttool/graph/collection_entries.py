@@ -1,0 +1,21 @@
+"""Entries of a graph's collections: messages as bytes, which whoever wrote the graph may have damaged."""
+
+from typing import TypeVar
+
+from google.protobuf.message import DecodeError, Message
+
+from ckpttool.core.errors import GraphError
+
+Entry = TypeVar("Entry", bound=Message)
+
+
+def entry_of(kind: type[Entry], raw: bytes) -> Entry:
+    """Return the message that an entry is.
+
+    Raises:
+        GraphError: it is none.
+    """
+    try:
+        return kind.FromString(raw)
+    except DecodeError as error:
+        raise GraphError(f"a collection of the graph has an entry that is no {kind.__name__}: it is damaged") from error

@@ -1,0 +1,13 @@
+"""Entries of collections that are no messages: one line, whichever command comes upon them."""
+
+import pytest
+
+from ckpttool.core.errors import GraphError
+from ckpttool.formats.wire.protos.meta_graph_pb2 import VariableDef
+from ckpttool.graph.collection_entries import entry_of
+
+
+def test_an_entry_is_read_or_refused():
+    assert entry_of(VariableDef, VariableDef(variable_name="x:0").SerializeToString()).variable_name == "x:0"
+    with pytest.raises(GraphError, match="an entry that is no VariableDef: it is damaged"):
+        entry_of(VariableDef, b"\xff\xff\xff")
