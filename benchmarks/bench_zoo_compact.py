@@ -9,16 +9,16 @@ from the compacted catalogue and held against its file, tensor by tensor.
 
 import argparse
 import os
-import subprocess
-import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from click.testing import CliRunner
 
 from ckpttool import checkpoint
+from ckpttool.cli import main as main_command
 from ckpttool.verbs.zoo_add import zoo_add
 from ckpttool.verbs.zoo_compact import zoo_compact
 from ckpttool.verbs.zoo_gc import zoo_gc
@@ -75,11 +75,10 @@ def tuned_by_finetune(rows: tuple[Any, Any], width: int, variants: int) -> Model
 
 
 def run(*arguments: object) -> None:
-    """Run a command, which must go well."""
-    command = [sys.executable, "-m", "ckpttool", *map(str, arguments)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise SystemExit(f"{' '.join(command)}\n{done.stderr}")
+    """Run a command in this process, which has TensorFlow already; it must go well."""
+    done = CliRunner().invoke(main_command, [*map(str, arguments)])
+    if done.exit_code:
+        raise SystemExit(f"{' '.join(map(str, arguments))}\n{done.output}")
 
 
 def share(paths: list[Path], root: Path) -> tuple[int, int]:
