@@ -97,6 +97,7 @@ def lists(root: Path, entries: int, layers: int, rounds: int = 5) -> None:
         "list, filtered and sorted": ("list", "model-0*", "--filter", "parameters>200K", "--sort", "accuracy:desc"),
         "show": ("show", name),
         "history": ("history", name),
+        "suggest --input": ("suggest", "--input", str(64 + entries // 2 % 7)),
     }
     print(f"{entries} entries of {layers} layers\n{'command':28} seconds computing  MB")
     for title, words in commands.items():

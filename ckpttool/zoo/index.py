@@ -19,17 +19,21 @@ from ckpttool.catalogue.manifest import Manifest
 from ckpttool.core.errors import CkptError
 from ckpttool.core.plain_files import SETTLED
 from ckpttool.formats.writing.temporary import sweep, temporary_name
+from ckpttool.zoo.fits import Stack
+from ckpttool.zoo.stacks import input_text, stack_text
 
-VERSION = 2
+VERSION = 3
 """The version of the tables; another one is made anew."""
 _TABLES = f"""
 CREATE TABLE folders (name TEXT PRIMARY KEY, stamp TEXT) WITHOUT ROWID;
 CREATE TABLE entries (id INTEGER PRIMARY KEY, name TEXT, revision INTEGER, stamp TEXT, row TEXT, checksum INTEGER);
-CREATE TABLE layers (entry INTEGER PRIMARY KEY, rows TEXT, checksum INTEGER);
+CREATE TABLE stacks (entry INTEGER PRIMARY KEY, takes TEXT, count INTEGER, below INTEGER, stack TEXT, checksum INTEGER);
 CREATE TABLE tensors (hash INTEGER, entry INTEGER, PRIMARY KEY (hash, entry)) WITHOUT ROWID;
 CREATE INDEX entries_by_name ON entries (name, revision);
 PRAGMA user_version = {VERSION};
 """
+WITHOUT_NETWORK = ("weights", "graph")
+"""The families of which there is no network with its values to reuse."""
 _PATIENCE = 5.0
 """Seconds that another process is waited for that writes the index."""
 Row = dict[str, Any]
@@ -74,6 +78,21 @@ class Index:
         rows: list[Row] = json.loads(f"[{','.join(texts.values())}]")  # at once: ten thousand calls take longer
         return rows
 
+    def stacks(self) -> Iterator[Stack]:
+        """Yield the stacks of layers of all entries that have a network and values, the latest revision of each.
+
+        Raises:
+            ValueError: the index is damaged.
+        """
+        latest = "SELECT id, name, MAX(revision) AS revision FROM entries GROUP BY name"
+        question = (
+            f"SELECT name, revision, takes, count, below, stack, checksum FROM ({latest}) JOIN stacks ON entry = id"
+        )
+        for name, revision, *stack, checksum in self.database.execute(question):
+            if zlib.crc32(_joined(stack)) != checksum:
+                raise ValueError("a stack of the index is damaged")
+            yield Stack(name, revision, *stack)
+
     def holding(self, sha256: Iterable[str]) -> list[Holder]:
         """Return the revisions that may hold tensors of these hashes: those that hold most first, then the oldest."""
         keys = list({_key(each) for each in sha256})
@@ -109,6 +128,10 @@ def asked(catalogue: Catalogue, question: Callable[[Index], Answer]) -> Answer:
     catalogue.inside(catalogue.index).unlink(missing_ok=True)
     with Index.of(catalogue) as index:
         return question(index)
+
+
+def _joined(values: Iterable[object]) -> bytes:
+    return " ".join(map(str, values)).encode()
 
 
 def _marks(values: Collection[object]) -> str:
@@ -230,25 +253,32 @@ def _forget(database: sqlite3.Connection, name: str, kept: Mapping[int, str]) ->
         "SELECT id, revision, stamp FROM entries WHERE name = ?", [name]
     ).fetchall():
         if kept.get(revision) != stamp:
-            for table, column in (("entries", "id"), ("layers", "entry"), ("tensors", "entry")):
+            for table, column in (("entries", "id"), ("stacks", "entry"), ("tensors", "entry")):
                 database.execute(f"DELETE FROM {table} WHERE {column} = ?", [number])
 
 
 def _insert(
     database: sqlite3.Connection, catalogue: Catalogue, name: str, revision: int, stamp: str, named: list[str]
 ) -> None:
+    stack: list[object] = []
     try:
         manifest = catalogue.manifest(name, revision)
-        row, layers, hashes = listed(manifest), manifest.layers, {_key(each["sha256"]) for each in manifest.tensors}
-    except (CkptError, KeyError, TypeError, ValueError, OSError) as error:
-        row, layers, hashes = {"problem": str(error)}, (), set()
+        row, hashes = listed(manifest), {_key(each["sha256"]) for each in manifest.tensors}
+        if manifest.family not in WITHOUT_NETWORK:
+            count, outputs = len(manifest.layers), len(manifest.outputs)
+            layers = stack_text(manifest.layers, manifest.tensors)
+            stack = [input_text(manifest.inputs), count, max(0, count - max(1, outputs)), layers]
+    except (CkptError, KeyError, TypeError, ValueError, AttributeError, OSError) as error:
+        row, hashes = {"problem": str(error)}, set()
     row = {"name": name, "revision": revision, **row, "named": named}
-    text, rows = json.dumps(row), json.dumps(list(layers))
+    text = json.dumps(row)
     values = [name, revision, stamp, text, zlib.crc32(text.encode())]
     number = database.execute(
         "INSERT INTO entries (name, revision, stamp, row, checksum) VALUES (?, ?, ?, ?, ?)", values
     ).lastrowid
-    database.execute("INSERT INTO layers VALUES (?, ?, ?)", [number, rows, zlib.crc32(rows.encode())])
+    if stack:
+        values = [number, *stack, zlib.crc32(_joined(stack))]
+        database.execute("INSERT INTO stacks VALUES (?, ?, ?, ?, ?, ?)", values)
     database.executemany("INSERT INTO tensors VALUES (?, ?)", [(each, number) for each in hashes])
 
 

@@ -11,6 +11,7 @@ SUBCOMMANDS = {
     "add": "add:add",
     "list": "listing:list_entries",
     "show": "show:show",
+    "suggest": "suggest:suggest",
     "history": "history:history",
     "tag": "tag:tag",
     "move": "move:move",
