@@ -7,6 +7,47 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from ckpttool.api.checkpoints import average as average
+    from ckpttool.api.checkpoints import convert as convert
+    from ckpttool.api.checkpoints import diff as diff
+    from ckpttool.api.checkpoints import edit as edit
+    from ckpttool.api.checkpoints import join as join
+    from ckpttool.api.checkpoints import merge as merge
+    from ckpttool.api.checkpoints import salvage as salvage
+    from ckpttool.api.checkpoints import split as split
+    from ckpttool.api.checkpoints import unchanged as unchanged
+    from ckpttool.api.checkpoints import verify as verify
+    from ckpttool.api.graphs import collections as collections
+    from ckpttool.api.graphs import export as export
+    from ckpttool.api.graphs import export_saved_model as export_saved_model
+    from ckpttool.api.graphs import fold as fold
+    from ckpttool.api.graphs import freeze as freeze
+    from ckpttool.api.graphs import import_weights as import_weights
+    from ckpttool.api.graphs import modernize as modernize
+    from ckpttool.api.graphs import new as new
+    from ckpttool.api.graphs import reuse as reuse
+    from ckpttool.api.graphs import strip as strip
+    from ckpttool.api.judging import cache as cache
+    from ckpttool.api.judging import diagnose as diagnose
+    from ckpttool.api.judging import evaluate as evaluate
+    from ckpttool.api.judging import lr_find as lr_find
+    from ckpttool.api.judging import predict as predict
+    from ckpttool.api.judging import search as search
+    from ckpttool.api.judging import search_quick as search_quick
+    from ckpttool.api.looking import latest as latest
+    from ckpttool.api.looking import layers as layers
+    from ckpttool.api.looking import list_formats as list_formats
+    from ckpttool.api.looking import log as log
+    from ckpttool.api.looking import ops as ops
+    from ckpttool.api.looking import rules as rules
+    from ckpttool.api.looking import scan as scan
+    from ckpttool.api.looking import show as show
+    from ckpttool.api.looking import stats as stats
+    from ckpttool.api.looking import vars as vars
+    from ckpttool.api.made import Made as Made
+    from ckpttool.api.training import finetune as finetune
+    from ckpttool.api.training import finetune_in_rounds as finetune_in_rounds
+    from ckpttool.api.training import pretrain as pretrain
     from ckpttool.checkpoint import Checkpoint as Checkpoint
     from ckpttool.checkpoint import open as open
     from ckpttool.checkpoint import save as save
@@ -21,9 +62,11 @@ if TYPE_CHECKING:
     from ckpttool.core.errors import MissingFile as MissingFile
     from ckpttool.core.errors import PlanError as PlanError
     from ckpttool.core.errors import UnknownName as UnknownName
+    from ckpttool.core.errors import WrongKind as WrongKind
     from ckpttool.core.names import Pattern as Pattern
     from ckpttool.core.tensors import Tensor as Tensor
     from ckpttool.core.tensors import TensorSpec as TensorSpec
+    from ckpttool.data.memory.batches import Batches as Batches
     from ckpttool.foreign.rules import Rule as Rule
     from ckpttool.model.model import Model as Model
     from ckpttool.runtime.configure import configure_tensorflow as configure_tensorflow
@@ -31,12 +74,7 @@ if TYPE_CHECKING:
     from ckpttool.runtime.recipe import Recipe as Recipe
     from ckpttool.runtime.session_import import assign_with_placeholders as assign_with_placeholders
     from ckpttool.runtime.session_import import feed_for_assigns as feed_for_assigns
-    from ckpttool.surgery.average import average as average
     from ckpttool.surgery.convert import plan_convert as plan_convert
-    from ckpttool.surgery.diff import diff as diff
-    from ckpttool.surgery.merge import merge as merge
-    from ckpttool.surgery.verify import unchanged as unchanged
-    from ckpttool.surgery.verify import verify as verify
     from ckpttool.training.callbacks.callback import Callback as Callback
     from ckpttool.training.callbacks.recording import Recording as Recording
     from ckpttool.training.interrupt import Interrupt as Interrupt
@@ -44,32 +82,35 @@ if TYPE_CHECKING:
     from ckpttool.training.options import PseudoLabels as PseudoLabels
     from ckpttool.verbs.apply import apply as apply
     from ckpttool.verbs.apply import plan_apply as plan_apply
-    from ckpttool.verbs.cache import cache as cache
-    from ckpttool.verbs.diagnose import diagnose as diagnose
-    from ckpttool.verbs.evaluate import evaluate as evaluate
     from ckpttool.verbs.export_saved_model import plan_saved_model as plan_saved_model
     from ckpttool.verbs.export_weights import plan_export as plan_export
-    from ckpttool.verbs.finetune import finetune as finetune
     from ckpttool.verbs.fold import plan_fold as plan_fold
     from ckpttool.verbs.freeze import plan_freeze as plan_freeze
     from ckpttool.verbs.import_weights import plan_import as plan_import
     from ckpttool.verbs.lr_find import find_learning_rate as find_learning_rate
     from ckpttool.verbs.modernize import plan_modernize as plan_modernize
-    from ckpttool.verbs.new import new as new
-    from ckpttool.verbs.predict import predict as predict
-    from ckpttool.verbs.pretrain import pretrain as pretrain
-    from ckpttool.verbs.pseudo_labels import finetune_in_rounds as finetune_in_rounds
     from ckpttool.verbs.reuse import plan_reuse as plan_reuse
-    from ckpttool.verbs.scan import scan as scan
     from ckpttool.verbs.search import SearchOptions as SearchOptions
     from ckpttool.verbs.search import search_reuse as search_reuse
-    from ckpttool.verbs.search_quick import search_quick as search_quick
     from ckpttool.verbs.stats import statistics as statistics
     from ckpttool.verbs.strip import plan_strip as plan_strip
+    from ckpttool.verbs.zoo_add import zoo_add as zoo_add
+    from ckpttool.verbs.zoo_compact import zoo_compact as zoo_compact
+    from ckpttool.verbs.zoo_gc import zoo_gc as zoo_gc
+    from ckpttool.verbs.zoo_history import zoo_history as zoo_history
+    from ckpttool.verbs.zoo_list import zoo_list as zoo_list
+    from ckpttool.verbs.zoo_move import zoo_move as zoo_move
+    from ckpttool.verbs.zoo_pull import zoo_pull as zoo_pull
+    from ckpttool.verbs.zoo_push import zoo_push as zoo_push
+    from ckpttool.verbs.zoo_remove import zoo_remove as zoo_remove
+    from ckpttool.verbs.zoo_show import zoo_show as zoo_show
+    from ckpttool.verbs.zoo_tag import zoo_tag as zoo_tag
+    from ckpttool.verbs.zoo_verify import zoo_verify as zoo_verify
 
 __version__ = "0.1.0"
 
 _PLACES = {
+    "Batches": "data.memory.batches",
     "Callback": "training.callbacks.callback",
     "Checkpoint": "checkpoint",
     "CkptError": "core.errors",
@@ -80,14 +121,15 @@ _PLACES = {
     "GraphError": "core.errors",
     "Interrupt": "training.interrupt",
     "Interrupted": "core.errors",
+    "Made": "api.made",
     "MissingDependency": "core.errors",
     "MissingFile": "core.errors",
     "Model": "model.model",
     "Options": "training.options",
-    "PseudoLabels": "training.options",
     "Pattern": "core.names",
     "PlanError": "core.errors",
     "PretrainingMethod": "runtime.pretraining.methods",
+    "PseudoLabels": "training.options",
     "Recipe": "runtime.recipe",
     "Recording": "training.callbacks.recording",
     "Rule": "foreign.rules",
@@ -96,39 +138,77 @@ _PLACES = {
     "TensorSpec": "core.tensors",
     "UnknownName": "core.errors",
     "apply": "verbs.apply",
+    "WrongKind": "core.errors",
     "assign_with_placeholders": "runtime.session_import",
-    "average": "surgery.average",
-    "cache": "verbs.cache",
+    "average": "api.checkpoints",
+    "cache": "api.judging",
+    "collections": "api.graphs",
     "configure_tensorflow": "runtime.configure",
-    "diagnose": "verbs.diagnose",
-    "diff": "surgery.diff",
-    "evaluate": "verbs.evaluate",
+    "convert": "api.checkpoints",
+    "diagnose": "api.judging",
+    "diff": "api.checkpoints",
+    "edit": "api.checkpoints",
+    "evaluate": "api.judging",
+    "export": "api.graphs",
+    "export_saved_model": "api.graphs",
     "feed_for_assigns": "runtime.session_import",
     "find_learning_rate": "verbs.lr_find",
-    "finetune": "verbs.finetune",
-    "finetune_in_rounds": "verbs.pseudo_labels",
-    "merge": "surgery.merge",
-    "new": "verbs.new",
+    "finetune": "api.training",
+    "finetune_in_rounds": "api.training",
+    "fold": "api.graphs",
+    "freeze": "api.graphs",
+    "import_weights": "api.graphs",
+    "join": "api.checkpoints",
+    "latest": "api.looking",
+    "layers": "api.looking",
+    "list_formats": "api.looking",
+    "log": "api.looking",
+    "lr_find": "api.judging",
+    "merge": "api.checkpoints",
+    "modernize": "api.graphs",
+    "new": "api.graphs",
     "open": "checkpoint",
     "plan_apply": "verbs.apply",
+    "ops": "api.looking",
     "plan_convert": "surgery.convert",
-    "plan_fold": "verbs.fold",
     "plan_export": "verbs.export_weights",
+    "plan_fold": "verbs.fold",
     "plan_freeze": "verbs.freeze",
     "plan_import": "verbs.import_weights",
     "plan_modernize": "verbs.modernize",
     "plan_reuse": "verbs.reuse",
     "plan_saved_model": "verbs.export_saved_model",
     "plan_strip": "verbs.strip",
-    "predict": "verbs.predict",
-    "pretrain": "verbs.pretrain",
+    "predict": "api.judging",
+    "pretrain": "api.training",
+    "reuse": "api.graphs",
+    "rules": "api.looking",
+    "salvage": "api.checkpoints",
     "save": "checkpoint",
-    "scan": "verbs.scan",
-    "search_quick": "verbs.search_quick",
+    "scan": "api.looking",
+    "search": "api.judging",
+    "search_quick": "api.judging",
     "search_reuse": "verbs.search",
+    "show": "api.looking",
+    "split": "api.checkpoints",
     "statistics": "verbs.stats",
-    "unchanged": "surgery.verify",
-    "verify": "surgery.verify",
+    "stats": "api.looking",
+    "strip": "api.graphs",
+    "unchanged": "api.checkpoints",
+    "vars": "api.looking",
+    "verify": "api.checkpoints",
+    "zoo_add": "verbs.zoo_add",
+    "zoo_compact": "verbs.zoo_compact",
+    "zoo_gc": "verbs.zoo_gc",
+    "zoo_history": "verbs.zoo_history",
+    "zoo_list": "verbs.zoo_list",
+    "zoo_move": "verbs.zoo_move",
+    "zoo_pull": "verbs.zoo_pull",
+    "zoo_push": "verbs.zoo_push",
+    "zoo_remove": "verbs.zoo_remove",
+    "zoo_show": "verbs.zoo_show",
+    "zoo_tag": "verbs.zoo_tag",
+    "zoo_verify": "verbs.zoo_verify",
 }
 """The module of each public name."""
 

@@ -34,6 +34,7 @@ FLOORS = {
     "reporting": 7,
     "zoo": 7,
     "verbs": 8,
+    "api": 9,
     "cli": 9,
 }
 PUBLIC = {"__init__", "__main__"}
@@ -101,6 +102,13 @@ def test_neighbours_do_not_import_one_another() -> None:
         if own in NEIGHBOURS:
             parts = {name.split(".")[1] for name in imports_of(nodes_of(path)) if name.startswith("ckpttool.")}
             assert [part for part in parts & NEIGHBOURS - {own} if (own, part) not in ALLOWED] == [], path
+
+
+def test_the_command_line_and_python_do_not_import_one_another() -> None:
+    for path in SOURCES:
+        if (own := part_of(path)) in {"api", "cli"}:
+            others = {name.split(".")[1] for name in imports_of(nodes_of(path)) if name.startswith("ckpttool.")}
+            assert others & {"api", "cli"} <= {own}, path
 
 
 def test_every_part_has_a_floor() -> None:

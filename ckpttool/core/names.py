@@ -88,6 +88,19 @@ _BETWEEN_PAIRS = re.compile(r",(?![^\[({]*[\])}])")
 """A comma that stands in no brackets of a regular expression."""
 
 
+def as_pattern_text(values: float | str | Mapping[str, float] | None) -> str | None:
+    """Return numbers by pattern, or one for all, as the text that `ByPattern` reads.
+
+    >>> as_pattern_text({"hidden[12]": 1e-4, "outputs": 0.01}), as_pattern_text(0.5), as_pattern_text("auto-rgn")
+    ('hidden[12]=0.0001, outputs=0.01', '0.5', 'auto-rgn')
+    """
+    if values is None or isinstance(values, str):
+        return values
+    if isinstance(values, Mapping):
+        return ", ".join(f"{pattern}={float(value)!r}" for pattern, value in values.items())
+    return repr(float(values))
+
+
 @dataclass(frozen=True)
 class ByPattern(Generic[Value]):
     """Values for names: the value of the first pattern that takes a name, or one value for every name.

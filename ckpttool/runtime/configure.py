@@ -26,6 +26,9 @@ _imported: dict[str, Any] = {}
 _ours: dict[str, str] = {}
 """What `configure_tensorflow` has put into the environment, which a later call may change; the rest is the user's."""
 
+_by_default: set[str] = set()
+"""Has something in it where functions have put that there, and no program by calling `configure_tensorflow`."""
+
 
 def tensorflow() -> Any:
     """Return the `tensorflow` module; the first call imports it, which takes about three seconds.
@@ -117,6 +120,19 @@ def configure_tensorflow(convolutions: bool = False, threads: int | None = None)
             os.environ[_BACKEND] = _TENSORFLOW
     if threads is not None:
         _limit_threads(threads)
+
+
+def configure_by_default(convolutions: bool = False, threads: int | None = None) -> None:
+    """Configure TensorFlow for a graph, where the program has neither imported nor configured it.
+
+    Args:
+        convolutions: as `configure_tensorflow` takes it; what the last call says before the import counts.
+        threads: likewise.
+    """
+    if "tensorflow" in sys.modules or (_ours and not _by_default):
+        return
+    _by_default.add(_LEVEL)
+    configure_tensorflow(convolutions, threads)
 
 
 def log_as_configured() -> None:

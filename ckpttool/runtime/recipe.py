@@ -1,10 +1,11 @@
 """The recipe of a training op: optimizer, rates, schedule, penalties and clipping, as a user types them."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from ckpttool.core.calls import above_zero, not_negative, require
 from ckpttool.core.errors import PlanError
-from ckpttool.core.names import ByPattern
+from ckpttool.core.names import ByPattern, as_pattern_text
 from ckpttool.runtime.optimizers import Optimizer
 from ckpttool.runtime.schedules import Performance, Schedule
 
@@ -14,19 +15,24 @@ AUTO_RATES = "auto-rgn"
 """The `lr` of a run that finds the rate of each layer by its relative gradient norm, before it begins."""
 
 
+ByPatternValue = float | str | Mapping[str, float] | None
+"""One number for all, `PATTERN=VALUE` pairs, or numbers by pattern."""
+
+
 @dataclass(frozen=True)
 class Recipe:
     """How weights are changed by their gradients; every field is checked when a recipe is made.
 
     `optimizer` and `schedule` are calls such as `momentum(0.01, momentum=0.9)` and `cosine(1000)`, or names. `lr`,
-    `l1`, `l2`, `l2_sp` and `max_norm` are one value for all, or `PATTERN=VALUE` pairs: `hidden[12]=1e-4, outputs=1e-2`;
-    a penalty of 0 is none. `l2_sp` pulls kernels towards the values that they start with (Li et al. 2018); one value is
-    for those below the head. `lr_decay_per_layer` is the ratio of a layer's rate to that of the layer above it.
-    `warmup` is in steps. Without an `optimizer` it is `sgd`, but for new heads on few rows. Gradients are clipped by
-    elements, then each by its norm, then by the norm of all. With `ema` the trained weights have moving averages of
-    that decay, less in the first steps. An `lr` of `auto-rgn` is for runs, which find the rate of each layer.
+    `l1`, `l2`, `l2_sp` and `max_norm` are one value for all, or by pattern (`hidden[12]=1e-4, outputs=1e-2`, or a
+    mapping); a penalty of 0 is none. `l2_sp` pulls kernels towards the values that they start with (Li et al.
+    2018); one value is for those below the head. `lr_decay_per_layer` is the ratio of a layer's rate to that of the
+    layer above it. `warmup` is in steps. Without an `optimizer` it is `sgd`, but for new heads on few rows.
+    Gradients are clipped by elements, then each by its norm, then by the norm of all. With `ema` the trained
+    weights have moving averages of that decay, less in the first steps. An `lr` of `auto-rgn` is for runs, which
+    find the rate of each layer.
 
-    >>> Recipe("momentum", lr="0.05").rate
+    >>> Recipe("momentum", lr=0.05).rate
     0.05
 
     Raises:
@@ -35,21 +41,23 @@ class Recipe:
     """
 
     optimizer: str | None = None
-    lr: str | None = None
+    lr: ByPatternValue = None
     lr_decay_per_layer: float | None = None
     schedule: str = "constant"
     warmup: int = 0
-    l1: str | None = None
-    l2: str | None = None
-    l2_sp: str | None = None
-    max_norm: str | None = None
+    l1: ByPatternValue = None
+    l2: ByPatternValue = None
+    l2_sp: ByPatternValue = None
+    max_norm: ByPatternValue = None
     clip_value: float | None = None
     clip_norm: float | None = None
     clip_global_norm: float | None = None
     ema: float | None = None
 
     def __post_init__(self) -> None:
-        """Refuse what cannot train."""
+        """Refuse what cannot train; numbers, also those by pattern, are kept as the text that says them."""
+        for name in ("lr", "l1", "l2", "l2_sp", "max_norm"):
+            object.__setattr__(self, name, as_pattern_text(getattr(self, name)))
         for name in ("clip_value", "clip_norm", "clip_global_norm", "lr_decay_per_layer"):
             above_zero(f"`{name}`", getattr(self, name))
         decay = self.lr_decay_per_layer

@@ -1,13 +1,14 @@
 """Options: how a run is asked for, in stages that unfreeze a network from its top down."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Literal
 
 from ckpttool.core.calls import from_to, require, require_made
 from ckpttool.core.errors import PlanError
 from ckpttool.data.class_files import Classes
+from ckpttool.data.files import Source
 from ckpttool.data.held_out import HeldOut
 from ckpttool.runtime.objectives import Objective
 from ckpttool.runtime.recipe import Recipe
@@ -153,6 +154,22 @@ class Options:
         return {**own, **recipe, **objective, **roles}
 
 
+def with_training_op(options: Options, training_op: str | None) -> Options:
+    """Return the options of a run that trains with the graph's own op, if that is named.
+
+    Raises:
+        PlanError: they say how to train besides.
+    """
+    if training_op is None:
+        return options
+    given = [name for name, value in asdict(options.recipe or Recipe()).items() if value != getattr(Recipe(), name)]
+    given += [name for name in ("dropout", "objective", "unfreeze", "teacher") if getattr(options, name) is not None]
+    if given:
+        named, others = ", ".join(f"`{name}`" for name in given), "an `optimizer` is put on the graph without it"
+        raise PlanError(f"`training_op` {training_op} trains as it was made to: leave {named} out; {others}")
+    return replace(options, recipe=None, roles={**options.roles, "training_op": training_op})
+
+
 @dataclass(frozen=True)
 class PseudoLabels:
     """How rows without labels get some: a `share` of those that a model takes for each class, in so many `rounds`.
@@ -161,7 +178,7 @@ class PseudoLabels:
     """
 
     share: float
-    unlabelled: str | Path
+    unlabelled: Source
     rounds: int = 1
     sure: float = 0.0
 
@@ -173,5 +190,5 @@ class PseudoLabels:
 
     def flat(self) -> dict[str, Any]:
         """Return the options by their names on the command line, as a configuration file has them."""
-        facts = asdict(self)
+        facts = {each.name: getattr(self, each.name) for each in fields(self)}
         return {"pseudo_label": facts.pop("share"), **facts, "unlabelled": str(self.unlabelled)}

@@ -95,7 +95,7 @@ def _depends_on_layers(options: Options) -> bool:
     """Say whether only the graph that is trained shows if options fit it: values by pattern, dropout."""
     recipe = options.recipe
     said = (recipe.lr, recipe.l1, recipe.l2, recipe.l2_sp, recipe.max_norm) if recipe else ()
-    return bool(options.dropout or any("=" in text for text in said if text))
+    return bool(options.dropout or any("=" in str(text) for text in said if text))
 
 
 def _freeze(model: Model, roles: Roles, options: Options, train: str | None) -> Frozen:

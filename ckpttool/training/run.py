@@ -78,6 +78,11 @@ class Run:
     best: Epoch
     features: "Features | None"
     unchanged: tuple[str, ...]
+    output: Path = Path()
+    """What was written: the run goes wherever the path of a model does."""
+
+    def __fspath__(self) -> str:
+        return str(self.output)
 
     def summary(self) -> dict[str, Any]:
         """Return the figures as JSON has them."""

@@ -66,7 +66,7 @@ def _pulled(bound: Bound, frozen: Frozen, options: Options) -> list[str]:
     notes = [f"`l2_sp` pulls towards their values at the start: {listed(pulled) or 'no kernel, in this stage'}"]
     kernels = [each.name for each in head_weights(graph, bound.roles.logits) if len(each.shape or ()) > 1]
     left = [name for name in kernels if name not in pulled and name not in frozen.names]
-    if left and "=" not in scale:
+    if left and "=" not in str(scale):
         notes.append(f"`l2_sp` leaves the head alone, which starts at random: {listed(left)}")
     return notes
 

@@ -241,4 +241,4 @@ def _proved(loop: Loop, kept: Kept, written: Mapping[str, Tensor], model: Model,
     if changed:
         raise CkptError(f"{output}: frozen tensors have changed: {', '.join(changed)}")
     training, history = loop.training, loop.history
-    return Run(training.plan, history, kept.epoch, best_of(history), training.cache, tuple(frozen))
+    return Run(training.plan, history, kept.epoch, best_of(history), training.cache, tuple(frozen), output)

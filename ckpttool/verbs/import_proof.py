@@ -35,9 +35,14 @@ def _unseen(differences: Sequence[Difference]) -> None:
 class SampleProof:
     """Rows and what the source computed of them; `shown` gets how far each tensor is from that, before the verdict."""
 
-    sample: Path
+    sample: Path | checkpoint.Checkpoint
     tolerance: float = TOLERANCE
     shown: Callable[[Sequence[Difference]], None] = _unseen
+
+    @property
+    def arrays(self) -> checkpoint.Checkpoint:
+        """The sample's arrays by name."""
+        return checkpoint.open(self.sample) if isinstance(self.sample, Path) else self.sample
 
     def of(self, model: Model, epsilons: Sequence[EpsilonGap], pairs: Iterable[Pair]) -> str:
         """Run a model, and say that it computes the same; `epsilons` and `pairs` are what was imported.
@@ -46,7 +51,7 @@ class SampleProof:
             SampleDiffers: it does not.
             CkptError: the model cannot be run on the sample.
         """
-        sample = checkpoint.open(self.sample)
+        sample = self.arrays
         differences = Sample(model.graph, model.checkpoint, sample).differences(self.tolerance)
         self.shown(differences)
         wrong = next((difference for difference in differences if not difference.equal), None)

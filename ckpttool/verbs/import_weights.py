@@ -125,7 +125,7 @@ def plan_import(
     bake: bool = False,
     seed: int = 42,
     scope: str = "",
-    sample: Path | None = None,
+    sample: "Path | checkpoint.Checkpoint | None" = None,
     tolerance: float = TOLERANCE,
     allow_op: Collection[str] = (),
     to: str | None = None,
@@ -197,7 +197,7 @@ def _about_epsilons(found: Sequence[EpsilonGap]) -> Iterator[str]:
 
 def _proved(plan: ImportPlan, proof: SampleProof) -> ImportPlan:
     """Return the plan with a proof, and with the layouts that its sample shows to be right; say which these are."""
-    sample = checkpoint.open(proof.sample)
+    sample = proof.arrays
     feeds_and_outputs(plan.graph, sample)
     plan = replace(plan, proof=proof)
     if not any(pair.others for pair in plan.pairing.pairs):

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from ckpttool import checkpoint
 from ckpttool.core.errors import PlanError
+from ckpttool.data.files import Source
 from ckpttool.model.checkpoint_plan import CheckpointPlan
 from ckpttool.model.resolve import described, open_checkpoint
 from ckpttool.surgery import merge as surgery
@@ -32,7 +33,7 @@ def plan_merge(
     seed: int | None = None,
     lenient: bool = False,
     to: str | None = None,
-    data: Path | None = None,
+    data: Source | None = None,
     alpha: str | None = None,
     allow_op: Collection[str] = (),
 ) -> "CheckpointPlan | SoupPlan":
@@ -72,7 +73,7 @@ def plan_merge(
 def _judged(
     checkpoints: Sequence[Path],
     how: str,
-    data: Path | None,
+    data: Source | None,
     alpha: str | None,
     to: str | None,
     given: Sequence[str],

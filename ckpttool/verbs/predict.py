@@ -6,7 +6,7 @@ predicted, and a column for each probability.
 
 import csv
 import io
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -16,7 +16,8 @@ from typing import IO, Any
 import numpy as np
 
 from ckpttool import checkpoint
-from ckpttool.core.errors import CorruptCheckpoint, PlanError
+from ckpttool.core.errors import CorruptCheckpoint, PlanError, UnknownName
+from ckpttool.core.names import listed, suggestion
 from ckpttool.core.tensors import PIECE, Array
 from ckpttool.data.class_files import Classes, class_names_of
 from ckpttool.data.files import InMemory, Source
@@ -26,7 +27,7 @@ from ckpttool.formats.writing.files import refuse_existing, replacing
 from ckpttool.model.model import Model
 from ckpttool.training.callbacks.callback import CallbackList, Callbacks, accepts_watch
 from ckpttool.training.evaluation_rows import Which
-from ckpttool.training.predictor import Asked, Columns, PredictorFactory
+from ckpttool.training.predictor import Asked, Columns, Predictor, PredictorFactory
 from ckpttool.training.worker_model import WorkerModel, as_items
 
 Shapes = dict[str, tuple[int, ...]]
@@ -101,23 +102,98 @@ def predict(
         DataError: the rows do not fit the graph, or there are not as many classes as outputs.
         ExistingOutput: the output is there already.
     """
-    path, callback = Path(output), CallbackList(callbacks)
+    path = Path(output)
     check_output(path, overwrite)
     which = Which(split, valid, group, seed, judge=False)
-    names = class_names_of(classes)
-    source = data if isinstance(data, InMemory) else str(data)
-    asked = Asked(source, which, tensor, as_items(roles or {}), features, tuple(names or ()), preprocess)
-    predictor = asked.of(model)
-    callback.on_notes([*predictor.notes, *(executor.notes if executor else ())])
-    callback.on_data([predictor.rows])
-    parts = predictor.stream.parts(predictor.arrays, predictor.rows.rows)
-    found: Iterable[Columns] = map(predictor.columns, parts)
-    if executor is not None:
-        factory = PredictorFactory(WorkerModel.of(model, predictor.facts()), asked)
-        found = executor.map_in_order(factory, parts)
+    asked = _asked(data, which, tensor, roles, features, classes, preprocess)
+    predictor, found = _computed(model, asked, callbacks, executor)
     shapes = write_predictions(path, found, overwrite, predictor.names)
     result = predictor.result
     return Prediction(path, predictor.rows.rows, result.tensor, result.why, shapes, predictor.names)
+
+
+class Predicted(Mapping[str, Array]):
+    """What was predicted, as arrays by name: `rows`, `classes`, `probabilities` and so on, of one row after the other.
+
+    `tensor` is what it was predicted with and `why`; `class_names` are the classes by number, where they have names.
+    """
+
+    def __init__(self, arrays: Columns, tensor: str, why: str, class_names: tuple[str, ...]) -> None:
+        """Take arrays of the same rows."""
+        self._arrays, self.tensor, self.why, self.class_names = dict(arrays), tensor, why, class_names
+
+    def __getitem__(self, name: str) -> Array:
+        if name not in self._arrays:
+            raise UnknownName(
+                f"no {name} is predicted{suggestion(name, self._arrays)}; there are {listed(self._arrays)}"
+            )
+        return self._arrays[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._arrays)
+
+    def __len__(self) -> int:
+        return len(self._arrays)
+
+    def __repr__(self) -> str:
+        arrays = ", ".join(f"{name} {list(array.shape)}" for name, array in self.items())
+        return f"<Predicted by {self.tensor}: {arrays}>"
+
+
+def predicted(
+    model: Model,
+    data: Source,
+    split: str | None = None,
+    valid: int | str | None = None,
+    tensor: str | None = None,
+    roles: Mapping[str, Any] | None = None,
+    callbacks: Callbacks = (),
+    features: str | None = None,
+    group: str | None = None,
+    seed: int | None = None,
+    classes: Classes = None,
+    preprocess: str | None = None,
+    executor: Executor | None = None,
+) -> Predicted:
+    """Return what `predict` would write, in memory.
+
+    Raises:
+        CkptError: as `predict`.
+    """
+    which = Which(split, valid, group, seed, judge=False)
+    asked = _asked(data, which, tensor, roles, features, classes, preprocess)
+    predictor, found = _computed(model, asked, callbacks, executor)
+    parts = list(found)
+    arrays = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+    return Predicted(arrays, predictor.result.tensor, predictor.result.why, predictor.names)
+
+
+def _asked(
+    data: Source,
+    which: Which,
+    tensor: str | None,
+    roles: Mapping[str, Any] | None,
+    features: str | None,
+    classes: Classes,
+    preprocess: str | None,
+) -> Asked:
+    """Return what is asked of a model, here or in a worker."""
+    source, names = data if isinstance(data, InMemory) else str(data), class_names_of(classes)
+    return Asked(source, which, tensor, as_items(roles or {}), features, tuple(names or ()), preprocess)
+
+
+def _computed(
+    model: Model, asked: Asked, callbacks: Callbacks, executor: Executor | None
+) -> tuple[Predictor, Iterable[Columns]]:
+    """Return what predicts, and what it predicts of some rows after the other."""
+    callback, predictor = CallbackList(callbacks), asked.of(model)
+    callback.on_notes([*predictor.notes, *(executor.notes if executor else ())])
+    callback.on_data([predictor.rows])
+    parts = predictor.stream.parts(predictor.arrays, predictor.rows.rows)
+    if executor is None:
+        return predictor, map(predictor.columns, parts)
+    factory = PredictorFactory(WorkerModel.of(model, predictor.facts()), asked)
+    return predictor, executor.map_in_order(factory, parts)
 
 
 def check_output(path: Path, overwrite: bool) -> None:

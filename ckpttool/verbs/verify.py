@@ -33,6 +33,11 @@ class Verdict:
     against: str | None = None
 
     @property
+    def whole(self) -> bool:
+        """Whether nothing is damaged."""
+        return not self.damaged
+
+    @property
     def holds(self) -> bool:
         """Whether everything is as it should be."""
         return not self.damaged and (self.compared is None or self.compared.holds)

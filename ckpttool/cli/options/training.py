@@ -1,6 +1,5 @@
 """How a model is trained: all options of a run, and those that trials, range tests and pretraining have of them."""
 
-from dataclasses import asdict, replace
 from pathlib import Path
 
 import click
@@ -26,9 +25,8 @@ from ckpttool.cli.options.rows import (
 )
 from ckpttool.core.errors import PlanError
 from ckpttool.core.names import listed
-from ckpttool.runtime.recipe import Recipe
 from ckpttool.training.callbacks.recording import Recording
-from ckpttool.training.options import Options, PseudoLabels
+from ckpttool.training.options import Options, PseudoLabels, with_training_op
 
 _train = click.option("--train", metavar="RE", help=f"The layers to train; all others are frozen. {PATTERN}")
 _stages = click.option(
@@ -160,22 +158,6 @@ _threads = click.option(
 )
 
 
-def _with_training_op(options: Options, training_op: str | None) -> Options:
-    """Return the options of a run that trains with the graph's own op, if that is named.
-
-    Raises:
-        PlanError: they say how to train besides.
-    """
-    if training_op is None:
-        return options
-    given = [name for name, value in asdict(options.recipe or Recipe()).items() if value != getattr(Recipe(), name)]
-    given += [name for name in ("dropout", "objective", "unfreeze", "teacher") if getattr(options, name) is not None]
-    if given:
-        named, others = ", ".join(f"`{name}`" for name in given), "an `optimizer` is put on the graph without it"
-        raise PlanError(f"`training_op` {training_op} trains as it was made to: leave {named} out; {others}")
-    return replace(options, recipe=None, roles={**options.roles, "training_op": training_op})
-
-
 run_options = together(
     freeze_option(),
     unfreeze_option,
@@ -202,7 +184,7 @@ run_options = together(
     roles_options,
     seed_option,
     as_value("options", Options),
-    as_value("options", _with_training_op),
+    as_value("options", with_training_op),
 )
 """All that can be said of a run: passed on as `options`, with `resume` and `recording` beside them."""
 

@@ -1,0 +1,1 @@
+"""The commands as functions of the same names: models and data in any form, keywords for options, one verb each."""

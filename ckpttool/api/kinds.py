@@ -1,0 +1,173 @@
+"""Kinds of arguments: values are held against the annotations of a function, and models and checkpoints opened."""
+
+import os
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from pathlib import Path
+from types import NoneType, UnionType
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
+
+import numpy as np
+
+from ckpttool import checkpoint
+from ckpttool.checkpoint import Checkpoint
+from ckpttool.core.errors import PlanError, WrongKind
+from ckpttool.core.tensors import Array, Tensor
+from ckpttool.graph.contents.layers import convolves
+from ckpttool.model.model import Model
+from ckpttool.runtime.configure import configure_by_default
+
+PathLike = str | os.PathLike[str]
+ModelLike = Model | PathLike
+"""A model or its path: a prefix, a SavedModel, a file of Keras, a URL, `zoo:NAME`, or what a function has written."""
+CheckpointLike = Checkpoint | Model | PathLike | Mapping[str, Tensor | Array]
+"""A checkpoint, the path of one, a model whose weights are meant, or arrays by name."""
+_NAMES: dict[Any, str] = {
+    NoneType: "None",
+    str: "text",
+    bool: "True or False",
+    int: "a whole number",
+    float: "a number",
+    os.PathLike: "a path",
+    Mapping: "a mapping",
+    Sequence: "a sequence",
+    Collection: "a sequence",
+    Iterable: "an iterable",
+    Callable: "a function",
+    Model: "a Model",
+    Checkpoint: "a Checkpoint",
+}
+
+
+def as_path(path: PathLike) -> Path:
+    """Return a path.
+
+    >>> as_path("model.ckpt").name
+    'model.ckpt'
+
+    Raises:
+        WrongKind: it is none.
+    """
+    if not isinstance(path, (str, os.PathLike)):
+        raise WrongKind(f"expected a path, found {_said(path)}")
+    return Path(path)
+
+
+def as_model(model: ModelLike, allow_op: Collection[str] = (), ema: bool = False) -> Model:
+    """Return a model, opened if it is a path; its moving averages are its weights with `ema`.
+
+    Raises:
+        WrongKind: it is neither.
+        MissingFile: the graph or the checkpoint is not there.
+    """
+    if isinstance(model, Model):
+        return model.averaged() if ema else model
+    if isinstance(model, Checkpoint):
+        raise WrongKind(f"{model.path or 'model'}: expected a model, which has a graph, found a Checkpoint")
+    if not isinstance(model, (str, os.PathLike)):
+        raise WrongKind(
+            f"`model`: expected a path, a Model, or what finetune, reuse or import wrote, found {_said(model)}"
+        )
+    return Model.open(os.fspath(model), allow_op, ema)
+
+
+def to_run(model: ModelLike, allow_op: Collection[str] = (), ema: bool = False, threads: int | None = None) -> Model:
+    """Return a model whose graph will run here: TensorFlow is configured for it, where the program has not done that.
+
+    Raises:
+        WrongKind: it is neither a model nor a path.
+        MissingFile: the graph or the checkpoint is not there.
+    """
+    configure_by_default()  # a file of Keras is built as it is opened
+    opened = as_model(model, allow_op, ema)
+    configure_by_default(convolves(opened.graph), threads)
+    return opened
+
+
+def as_checkpoint(ckpt: CheckpointLike) -> Checkpoint:
+    """Return a checkpoint: opened, if it is a path, the weights of a model, or arrays.
+
+    Raises:
+        WrongKind: it is none of these.
+        MissingFile: it is not there.
+    """
+    if isinstance(ckpt, Checkpoint):
+        return ckpt
+    if isinstance(ckpt, Model):
+        return ckpt.checkpoint
+    if isinstance(ckpt, Mapping):
+        return Checkpoint.of(ckpt)
+    if not isinstance(ckpt, (str, os.PathLike)):
+        raise WrongKind(f"expected a path, a Checkpoint, a Model, or arrays by name, found {_said(ckpt)}")
+    return checkpoint.open(os.fspath(ckpt))
+
+
+def path_of(given: CheckpointLike) -> Path:
+    """Return where a model or a checkpoint is on disk, for what reads its files.
+
+    Raises:
+        PlanError: it was made in this process.
+        WrongKind: it is neither, and no path.
+    """
+    if isinstance(given, (Model, Checkpoint)):
+        path = Path(given.opening.path) if isinstance(given, Model) and given.opening else given.path
+        if path is None or (isinstance(given, Checkpoint) and given.origins):
+            raise PlanError("a Checkpoint that was made in this process has no files: `save` writes them")
+        return path
+    if not isinstance(given, (str, os.PathLike)):
+        raise WrongKind(f"expected a path, a Model or a Checkpoint, found {_said(given)}")
+    return Path(given)
+
+
+def require_kind(name: str, value: Any, annotation: Any) -> None:
+    """Check that an argument is of a kind that its annotation names.
+
+    >>> require_kind("epochs", 3, int | None)
+    >>> require_kind("epochs", "3", int | None)
+    Traceback (most recent call last):
+    ckpttool.core.errors.WrongKind: `epochs`: expected a whole number or None, found '3' (str)
+
+    Raises:
+        WrongKind: it is of another.
+    """
+    kinds = _alternatives(annotation)
+    if not any(_is_of(value, kind) for kind in kinds):
+        names = list(dict.fromkeys(_name(kind) for kind in kinds))
+        listed = " or ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
+        raise WrongKind(f"`{name}`: expected {listed}, found {_said(value)}")
+
+
+def _alternatives(annotation: Any) -> list[Any]:
+    if get_origin(annotation) is Annotated:
+        return _alternatives(get_args(annotation)[0])
+    if get_origin(annotation) in (Union, UnionType):
+        return [kind for each in get_args(annotation) for kind in _alternatives(each)]
+    return [annotation]
+
+
+def _is_of(value: Any, kind: Any) -> bool:
+    origin = get_origin(kind) or kind
+    if origin is Any:
+        return True
+    if origin is Literal:
+        return value in get_args(kind)
+    if origin in (int, float):
+        numbers = (int, np.integer) if origin is int else (int, float, np.integer, np.floating)
+        return isinstance(value, numbers) and not isinstance(value, bool)
+    if origin is Sequence and isinstance(value, (str, bytes)):
+        return False
+    if origin is Callable or str(origin).endswith("collections.abc.Callable"):
+        return callable(value)
+    return isinstance(value, origin)
+
+
+def _name(kind: Any) -> str:
+    origin = get_origin(kind) or kind
+    if origin is Literal:
+        return " or ".join(repr(each) for each in get_args(kind))
+    return _NAMES.get(origin) or f"a {origin.__name__}"
+
+
+def _said(value: Any) -> str:
+    shown = repr(value) if isinstance(value, (str, int, float, bool)) else ""
+    kind = type(value).__name__
+    return f"{shown} ({kind})" if len(shown) in range(1, 60) else f"a value of the type {kind}"

@@ -1,0 +1,174 @@
+"""What is in a model or a checkpoint, from Python: rows as the commands print them, and reports."""
+
+from collections.abc import Collection, Sequence
+from pathlib import Path
+from typing import Any
+
+from ckpttool.api.kinds import CheckpointLike, ModelLike, PathLike, as_path, path_of
+from ckpttool.core.notebooks import Rows
+from ckpttool.scanning.finding import Severity
+from ckpttool.verbs import formats as formats_verb
+from ckpttool.verbs import latest as latest_verb
+from ckpttool.verbs import layers as layers_verb
+from ckpttool.verbs import ops as ops_verb
+from ckpttool.verbs import rules as rules_verb
+from ckpttool.verbs import scan as scan_verb
+from ckpttool.verbs import show as show_verb
+from ckpttool.verbs import stats as stats_verb
+from ckpttool.verbs import vars as vars_verb
+from ckpttool.verbs.log import History
+from ckpttool.verbs.scan import Findings
+from ckpttool.verbs.show import TensorReport
+from ckpttool.verbs.stats import Statistics
+
+
+def layers(model: ModelLike | CheckpointLike, tags: Collection[str] | None = None, outputs: bool = False) -> Rows:
+    """Return the layers of a model in data-flow order: `name`, `variables`, `parameters`, `output`.
+
+    Args:
+        model: A model, a checkpoint, or the path of one.
+        tags: Which graph of a SavedModel that has several.
+        outputs: Whether the network of a Keras file is built, for the outputs of its layers.
+
+    Raises:
+        MissingFile: it is not there.
+    """
+    path = path_of(model)
+    return Rows(layers_verb.rows_and_facts(path, tags, outputs)[0], f"layers of {path}")
+
+
+def vars(  # noqa: A001 - named as the command is
+    source: ModelLike | CheckpointLike,
+    pattern: str | None = None,
+    slots: bool = False,
+    stats: bool = False,
+    tags: Collection[str] | None = None,
+) -> Rows:
+    """Return the tensors of a checkpoint: `name`, `shape`, `dtype`, `bytes`, `kind`.
+
+    Args:
+        source: A checkpoint, a model, or the path of one.
+        pattern: Which weights; everything if not given.
+        slots: Whether the pattern takes the optimizer's tensors too.
+        stats: Whether values are read and summed up.
+        tags: Which graph of a SavedModel that has several.
+
+    Raises:
+        MissingFile: it is not there.
+        UnknownName: the pattern takes nothing.
+    """
+    path = path_of(source)
+    return Rows(vars_verb.variable_rows(path, pattern, slots, stats, _quiet, tags), f"tensors of {path}")
+
+
+def ops(
+    model: ModelLike,
+    name: str | None = None,
+    op_type: str | None = None,
+    tags: Collection[str] | None = None,
+    main: bool = False,
+) -> Rows:
+    """Return the ops of a graph in its order: `name`, `type`, `inputs`.
+
+    Args:
+        model: A model or its path.
+        name: A regular expression that names are to contain.
+        op_type: A regular expression for the whole type.
+        tags: Which graph of a SavedModel that has several.
+        main: Whether functions are left out.
+
+    Raises:
+        MissingFile: there is no graph.
+    """
+    path = path_of(model)
+    return Rows([dict(row) for row in ops_verb.op_rows(path, name, op_type, tags, main)], f"ops of {path}")
+
+
+def show(source: CheckpointLike, name: str, full: bool = False) -> TensorReport:
+    """Return one tensor: its values, a summary, and a histogram.
+
+    Args:
+        source: A checkpoint, a model, or the path of one.
+        name: The tensor.
+        full: Whether all of its values are kept, of more than a thousand, too.
+
+    Raises:
+        UnknownName: there is no such tensor.
+    """
+    return show_verb.tensor_report(path_of(source), name, full)
+
+
+def stats(
+    source: CheckpointLike, pattern: str | None = None, slots: bool = False, with_histograms: bool = False
+) -> Statistics:
+    """Sum up the values of each tensor, and of all weights together.
+
+    Args:
+        source: A checkpoint, a model, or the path of one.
+        pattern: Which weights; everything if not given.
+        slots: Whether the pattern takes the optimizer's tensors too.
+        with_histograms: Whether values are counted by bins, too.
+
+    Raises:
+        UnknownName: the pattern takes nothing.
+    """
+    return stats_verb.statistics(path_of(source), pattern, slots, _quiet, with_histograms)
+
+
+def log(source: CheckpointLike) -> History:
+    """Return the history of an output: the commands that made it, oldest first, with their inputs.
+
+    Args:
+        source: A checkpoint, a model, or the path of one.
+
+    Raises:
+        MissingFile: nothing is there.
+    """
+    return History.of(path_of(source))
+
+
+def latest(folder: PathLike) -> Path:
+    """Return the prefix of the latest checkpoint in a folder.
+
+    Args:
+        folder: The folder that a program saves its checkpoints in.
+
+    Raises:
+        MissingFile: it is no folder, or has no checkpoint.
+    """
+    return latest_verb.latest(as_path(folder), _quiet)
+
+
+def list_formats() -> Rows:
+    """Return the formats of checkpoints: what each can do, how outputs are named, and what it cannot hold."""
+    return Rows(formats_verb.format_rows(), "formats")
+
+
+def rules(name: str | None = None) -> Rows | str:
+    """Return the ready sets of rules for weights of other frameworks, or the text of one.
+
+    Args:
+        name: The set whose text is wanted.
+
+    Raises:
+        UnknownName: there is no such set.
+    """
+    return Rows(rules_verb.ready_sets(), "ready sets of rules") if name is None else rules_verb.ready_set(name)
+
+
+def scan(paths: PathLike | Sequence[PathLike], least: Severity = "low") -> Findings:
+    """Say what in files could act when they are opened or run; nothing of them is.
+
+    Args:
+        paths: Files, folders or prefixes of checkpoints: one, or several.
+        least: The severity from which findings are told.
+
+    Raises:
+        MissingFile: one is not there.
+    """
+    several = paths if isinstance(paths, Sequence) and not isinstance(paths, str) else [paths]
+    return scan_verb.scan([as_path(path) for path in several], least)
+
+
+def _quiet(_text: str) -> Any:
+    """Take what is said of a file, which the command line prints."""

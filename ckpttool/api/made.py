@@ -1,0 +1,52 @@
+"""What a function has written: its path, to be passed on wherever one goes, and what was planned and noticed."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ckpttool.core.notebooks import html_table
+from ckpttool.lineage.provenance import Command
+from ckpttool.model.plan import Plan
+
+
+@dataclass(frozen=True, repr=False)
+class Made:
+    """An output that was written and read back: a path, the plan's rows, and what a user should know of it.
+
+    It goes wherever a path does: `finetune(reuse(...), data, "tuned.ckpt")`.
+    """
+
+    output: Path
+    rows: Sequence[Any]
+    notes: Sequence[str]
+    done: str = field(default="written and read back")
+
+    def __fspath__(self) -> str:
+        return str(self.output)
+
+    def __repr__(self) -> str:
+        return f"<Made {self.output}: {self.done}>"
+
+    def _repr_html_(self) -> str:
+        """Return the plan's rows as a table, for a notebook."""
+        return html_table([cells_of(row) for row in self.rows], f"{self.output}: {self.done}", self.notes)
+
+
+def make(plan: Plan, output: Path, overwrite: bool, command: Command) -> Made:
+    """Write what a plan says, and return what was made.
+
+    Raises:
+        ExistingOutput: the output is there already.
+        CorruptCheckpoint: what was read back differs.
+    """
+    plan.check(output, overwrite)
+    rows, notes = list(plan.rows), list(plan.notes)
+    noticed = plan.write(output, overwrite, command) or ()
+    return Made(output, rows, [*notes, *noticed], plan.done)
+
+
+def cells_of(row: Any) -> Mapping[str, Any]:
+    """Return a row of a plan as people are shown it."""
+    cells: Mapping[str, Any] = row if isinstance(row, Mapping) else row.cells()
+    return cells
