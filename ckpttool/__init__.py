@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from ckpttool.api.looking import list_formats as list_formats
     from ckpttool.api.looking import log as log
     from ckpttool.api.looking import ops as ops
+    from ckpttool.api.looking import report as report
     from ckpttool.api.looking import rules as rules
     from ckpttool.api.looking import scan as scan
     from ckpttool.api.looking import show as show
@@ -181,6 +182,7 @@ _PLACES = {
     "plan_strip": "verbs.strip",
     "predict": "api.judging",
     "pretrain": "api.training",
+    "report": "api.looking",
     "reuse": "api.graphs",
     "rules": "api.looking",
     "salvage": "api.checkpoints",

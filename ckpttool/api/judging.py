@@ -5,6 +5,7 @@ from typing import Any, Literal, Unpack, overload
 
 from ckpttool.api.keywords import (
     ImageKeywords,
+    JudgedKeywords,
     ObjectiveKeywords,
     RateKeywords,
     RolesKeywords,
@@ -13,6 +14,7 @@ from ckpttool.api.keywords import (
     objective_of,
     options_of,
     roles_of,
+    rows_of,
     takes,
 )
 from ckpttool.api.kinds import ModelLike, PathLike, as_path, to_run
@@ -24,7 +26,7 @@ from ckpttool.searching.loop import Budget, SearchCallback
 from ckpttool.training.callbacks.callback import Callbacks, accepts_watch
 from ckpttool.training.diagnosis import Diagnosis
 from ckpttool.training.features import Features
-from ckpttool.training.loop import Interrupt
+from ckpttool.training.interrupt import Interrupt
 from ckpttool.training.options import Options
 from ckpttool.training.rate_curve import RateCurve
 from ckpttool.verbs import cache as cache_verb
@@ -38,10 +40,6 @@ from ckpttool.verbs.evaluate import Evaluation
 from ckpttool.verbs.predict import Predicted, Prediction
 from ckpttool.verbs.search import SearchOptions
 from ckpttool.verbs.search_quick import ROWS, QuickSearch
-
-
-class JudgedKeywords(RowsKeywords, ObjectiveKeywords, RolesKeywords, total=False):
-    """What rows are, and what the model is on them."""
 
 
 class PredictedKeywords(RowsKeywords, RolesKeywords, total=False):
@@ -119,7 +117,7 @@ def evaluate(
         group=group,
         seed=seed,
         objective=objective_of(settings),
-        **_rows(settings),
+        **rows_of(settings),
     )
 
 
@@ -184,7 +182,7 @@ def predict(
         "callbacks": reporting(callbacks, verbose),
         "group": group,
         "seed": seed,
-        **_rows(settings),
+        **rows_of(settings),
     }
     opened, source = to_run(model, allow_op, ema), as_source(data)
     if output is None:
@@ -236,7 +234,7 @@ def diagnose(
         group=group,
         seed=seed,
         objective=objective_of(settings),
-        **_rows(settings),
+        **rows_of(settings),
     )
 
 
@@ -282,7 +280,7 @@ def cache(
         WrongKind: an argument is of a kind that does not go.
         CkptError: the layers, the graph or the data do not fit one another.
     """
-    given = {name: value for name, value in _rows(settings).items() if name != "classes"}
+    given = {name: value for name, value in rows_of(settings).items() if name != "classes"}
     return cache_verb.cache(
         to_run(model, allow_op),
         as_source(data),
@@ -450,8 +448,3 @@ def search_quick(
     """
     asked, told = options_of(settings, options), reporting(callbacks, verbose)
     return search_quick_verb.search_quick(to_run(model, allow_op), as_source(data), asked, told, rows)
-
-
-def _rows(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what is said of rows, as verbs take it."""
-    return {name: settings[name] for name in RowsKeywords.__annotations__ if name in settings}

@@ -86,6 +86,10 @@ class RolesKeywords(TypedDict, total=False):
     signature: Annotated[str | None, "The signature by which a SavedModel is called."]
 
 
+class JudgedKeywords(RowsKeywords, ObjectiveKeywords, RolesKeywords, total=False):
+    """What rows are, and what the model is on them."""
+
+
 class ImageKeywords(TypedDict, total=False):
     """How images are changed while they are trained on."""
 
@@ -193,6 +197,15 @@ def roles_of(settings: Mapping[str, Any]) -> dict[str, Any]:
     if isinstance(given.get("inputs"), str):
         given["inputs"] = (given["inputs"],)
     return given
+
+
+def rows_of(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what keywords say of rows, as verbs take it.
+
+    >>> rows_of({"preprocess": "scale(1/255)", "epochs": 3})
+    {'preprocess': 'scale(1/255)'}
+    """
+    return {name: settings[name] for name in RowsKeywords.__annotations__ if name in settings}
 
 
 def options_of(settings: Mapping[str, Any], options: Options | None = None) -> Options:

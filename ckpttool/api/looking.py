@@ -1,16 +1,24 @@
 """What is in a model or a checkpoint, from Python: rows as the commands print them, and reports."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
-from ckpttool.api.kinds import CheckpointLike, ModelLike, PathLike, as_path, path_of
+from ckpttool.api.keywords import JudgedKeywords, objective_of, roles_of, rows_of, takes
+from ckpttool.api.kinds import CheckpointLike, ModelLike, PathLike, as_path, path_of, to_run
+from ckpttool.api.progress import reporting
+from ckpttool.checkpoint import Checkpoint
+from ckpttool.core.errors import WrongKind
 from ckpttool.core.notebooks import Rows
+from ckpttool.data.memory.source import Data, as_source
+from ckpttool.reporting.facts import Facts
 from ckpttool.scanning.finding import Severity
+from ckpttool.training.callbacks.callback import Callbacks
 from ckpttool.verbs import formats as formats_verb
 from ckpttool.verbs import latest as latest_verb
 from ckpttool.verbs import layers as layers_verb
 from ckpttool.verbs import ops as ops_verb
+from ckpttool.verbs import report as report_verb
 from ckpttool.verbs import rules as rules_verb
 from ckpttool.verbs import scan as scan_verb
 from ckpttool.verbs import show as show_verb
@@ -82,6 +90,56 @@ def ops(
     """
     path = path_of(model)
     return Rows([dict(row) for row in ops_verb.op_rows(path, name, op_type, tags, main)], f"ops of {path}")
+
+
+@takes(JudgedKeywords)
+def report(
+    model: ModelLike | CheckpointLike,
+    output: PathLike | None = None,
+    data: Data | None = None,
+    *,
+    against: CheckpointLike | None = None,
+    card: PathLike | None = None,
+    overwrite: bool = False,
+    callbacks: Callbacks = (),
+    verbose: int = 1,
+    ema: bool = False,
+    allow_op: Collection[str] = (),
+    **settings: Unpack[JudgedKeywords],
+) -> Facts:
+    """Return what is known of a model, and write it as a page for a browser, a model card, or both.
+
+    Args:
+        model: A model, a checkpoint, or the path of one.
+        output: The page to write, `.html`.
+        data: Rows with labels, a path or in memory, that the model is judged on; nothing is run without.
+        against: An older one, to see what has moved since.
+        card: The model card to write, Markdown.
+        overwrite: Whether files that exist are replaced.
+        callbacks: One callback or several; they are passed the rows and what was done to them.
+        verbose: 0 shows nothing; 1 a bar, in a notebook or a terminal.
+        ema: Whether the moving averages of the weights are judged.
+        allow_op: Types of ops that may run though they may do more than compute.
+
+    Raises:
+        WrongKind: an argument is of a kind that does not go.
+        CkptError: nothing is there, the rows do not fit, or a file exists.
+    """
+    path = path_of(model)
+    places = [None if each is None else as_path(each) for each in (output, card)]
+    report_verb.check_outputs([place for place in places if place], overwrite)
+    judged = None
+    if data is not None:
+        if isinstance(model, (Checkpoint, Mapping)):
+            raise WrongKind(f"{path}: expected a model, which rows are put through, found a Checkpoint")
+        opened, told = to_run(model, allow_op, ema), reporting(callbacks, verbose)
+        roles, rows = roles_of(settings), rows_of(settings)
+        judged = report_verb.judge(opened, as_source(data), told, objective=objective_of(settings), roles=roles, **rows)
+    facts = report_verb.report(path, None if against is None else path_of(against), judged, _quiet)
+    for place, write in zip(places, (report_verb.write_page, report_verb.write_card), strict=True):
+        if place is not None:
+            write(facts, place)
+    return facts
 
 
 def show(source: CheckpointLike, name: str, full: bool = False) -> TensorReport:

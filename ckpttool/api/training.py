@@ -13,7 +13,7 @@ from ckpttool.runtime.configure import configure_by_default
 from ckpttool.runtime.pretraining.methods import PretrainingMethod
 from ckpttool.training.callbacks.callback import Callbacks, accepts_watch
 from ckpttool.training.callbacks.recording import Recording
-from ckpttool.training.loop import Interrupt
+from ckpttool.training.interrupt import Interrupt
 from ckpttool.training.options import Options, PseudoLabels
 from ckpttool.training.run import Run
 from ckpttool.verbs import finetune as finetune_verb

@@ -9,6 +9,7 @@ from ckpttool.checkpoint import Checkpoint
 from ckpttool.core.errors import CkptError, FormatError, MissingFile, PlanError
 from ckpttool.core.names import layer_of
 from ckpttool.core.tensors import human_size
+from ckpttool.data.files import Source
 from ckpttool.formats.keras.connections import layers_before
 from ckpttool.formats.keras.network import Network, is_whole_model, read_network
 from ckpttool.formats.writing.files import refuse_existing, replacing
@@ -108,7 +109,7 @@ def report(
     )
 
 
-def judge(model: Model, data: str | Path, callbacks: Callbacks = (), **reading: Any) -> Judged:
+def judge(model: Model, data: Source, callbacks: Callbacks = (), **reading: Any) -> Judged:
     """Return what a model makes of rows: what `evaluate` says, the examples that it is surest of and wrong, its layers.
 
     Args:
