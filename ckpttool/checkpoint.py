@@ -5,9 +5,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar, overload
 
+from ckpttool.core.counts import counted
 from ckpttool.core.errors import CkptError, UnknownName
-from ckpttool.core.names import Pattern, renamed, suggestion
-from ckpttool.core.tensors import BY_NAME, Array, Tensor, TensorSpec
+from ckpttool.core.names import Pattern, listed, renamed, scopes, suggestion
+from ckpttool.core.tensors import BY_NAME, Array, Tensor, TensorSpec, human_size
 from ckpttool.core.variable_kinds import OBJECT_GRAPH, TensorKind, base_name, is_average, kinds
 from ckpttool.formats import registry
 from ckpttool.formats.format import PLAIN, Format, Tensors, Writing
@@ -73,6 +74,10 @@ class Checkpoint(Mapping[str, Tensor]):
             return self._tensors[name]
         except KeyError:
             source = f"{self.path}: " if self.path else ""
+            below = [each for each in self._tensors if each.startswith((f"{name}/", f"{name}."))]
+            if below:
+                layer = f"{name!r} is a layer, whose tensors are {listed(below)}"
+                raise UnknownName(f"{source}{layer}; `select` takes them") from None
             raise UnknownName(f"{source}no tensor named {name}{suggestion(name, self._tensors)}") from None
 
     @overload
@@ -93,6 +98,23 @@ class Checkpoint(Mapping[str, Tensor]):
 
     def __len__(self) -> int:
         return len(self._tensors)
+
+    def __repr__(self) -> str:
+        specs = self.specs()
+        parameters = f"{sum(spec.elements for spec in specs):,} numbers"
+        size = human_size(sum(spec.nbytes for spec in specs))
+        source = f" {self.path}" if self.path else ""
+        return f"<Checkpoint{source}: {counted(len(specs), 'tensor')}, {parameters}, {size}>"
+
+    def _repr_html_(self) -> str:
+        """Return the layers as a table, for a notebook: their tensors, sizes, and histograms of their weights."""
+        from ckpttool.core.notebooks import html_table, layer_rows
+
+        weights = [name for name, kind in self.kinds().items() if kind == "weight" and name != OBJECT_GRAPH]
+        layers = {layer: [self[name] for name in names] for layer, names in scopes(weights).items()}
+        others = len(self) - len(weights)
+        notes = [f"{counted(others, 'tensor')} besides: slots, step counters"] if others else []
+        return html_table(layer_rows(layers), repr(self).strip("<>"), notes)
 
     def specs(self) -> list[TensorSpec]:
         """Return name, shape and dtype of every tensor, without reading any."""

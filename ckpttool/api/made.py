@@ -1,11 +1,11 @@
 """What a function has written: its path, to be passed on wherever one goes, and what was planned and noticed."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ckpttool.core.notebooks import html_table
+from ckpttool.core.notebooks import cells_of, html_table
 from ckpttool.lineage.provenance import Command
 from ckpttool.model.plan import Plan
 
@@ -44,9 +44,3 @@ def make(plan: Plan, output: Path, overwrite: bool, command: Command) -> Made:
     rows, notes = list(plan.rows), list(plan.notes)
     noticed = plan.write(output, overwrite, command) or ()
     return Made(output, rows, [*notes, *noticed], plan.done)
-
-
-def cells_of(row: Any) -> Mapping[str, Any]:
-    """Return a row of a plan as people are shown it."""
-    cells: Mapping[str, Any] = row if isinstance(row, Mapping) else row.cells()
-    return cells

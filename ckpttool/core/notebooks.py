@@ -1,13 +1,21 @@
 """What a notebook shows of an object: tables, small histograms and curves, as HTML without scripts or style sheets."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from html import escape
 from math import isfinite
-from typing import Any
+from typing import TYPE_CHECKING, Any, Protocol
+
+from ckpttool.core.counts import counted
+from ckpttool.core.errors import CkptError
+
+if TYPE_CHECKING:
+    from ckpttool.core.tensors import Tensor
 
 MOST_ROWS = 100
 """Rows that are shown; the rest is counted."""
-WIDTH, HEIGHT = 64, 16
+WIDTH, HEIGHT, BINS, LETTERS = 64, 16, 32, 10
+MOST_BYTES = 64 << 20
+"""Bytes of a model whose values are read for its table; of a larger one no histograms are drawn."""
 _TEXT = "text-align:left;padding:2px 8px;white-space:nowrap"
 _NUMBER = "text-align:right;padding:2px 8px;white-space:nowrap"
 
@@ -33,6 +41,56 @@ def html_table(rows: Sequence[Mapping[str, Any]], caption: str, notes: Sequence[
     return f"<div><b>{escape(caption)}</b>{table}{below}</div>"
 
 
+def text_table(rows: Iterable[Mapping[str, Any]], most: int = 12) -> Iterator[str]:
+    """Yield the lines of a small table; of more rows than so many the first ones, and how many are left out.
+
+    >>> list(text_table([{"name": "hidden1", "shape": (2, 3)}, {"name": "outputs", "shape": ()}]))
+    ['  name     shape', '  hidden1  2 × 3', '  outputs']
+    """
+    every = list(rows)
+    columns = list(dict.fromkeys(column for row in every[:most] for column in row))
+    lines = [columns, *([_shown(row.get(column)) for column in columns] for row in every[:most])] if columns else []
+    widths = [max(len(line[place]) for line in lines) for place in range(len(columns))]
+    for line in lines:
+        yield "  " + "  ".join(text.ljust(width) for text, width in zip(line, widths, strict=True)).rstrip()
+    if len(every) > most:
+        yield f"  and {len(every) - most} more"
+
+
+def layer_rows(layers: Mapping[str, Sequence["Tensor"]], values: bool = True) -> list[dict[str, Any]]:
+    """Return a row for each layer: what it has, how much, and with `values` a histogram of its numbers.
+
+    Of more than `MOST_BYTES` in all no value is read.
+    """
+    reads = values and sum(tensor.nbytes for tensors in layers.values() for tensor in tensors) <= MOST_BYTES
+    rows = []
+    for name, tensors in list(layers.items())[: MOST_ROWS + 1]:
+        shapes = ", ".join(f"{_below(tensor.name, name)} {_shown(tensor.shape)}".strip() for tensor in tensors)
+        sizes = {"parameters": sum(tensor.spec.elements for tensor in tensors)}
+        rows.append({"layer": name, "tensors": shapes, **sizes, "values": _drawn(tensors) if reads else None})
+    return [*rows, *({} for _ in range(len(layers) - len(rows)))]
+
+
+def _below(name: str, layer: str) -> str:
+    return name.removeprefix(layer).lstrip("/.") or name
+
+
+def _drawn(tensors: Sequence["Tensor"]) -> Markup | None:
+    """Return the histogram of all finite numbers of some tensors, from the smallest to the largest."""
+    import numpy as np
+
+    try:
+        read = [np.asarray(tensor.read()).reshape(-1) for tensor in tensors if tensor.dtype.is_number]
+    except CkptError:  # damaged: a table of names is shown all the same
+        return None
+    numbers = np.concatenate([each.astype(np.float32) for each in read]) if read else np.zeros(0, np.float32)
+    numbers = numbers[np.isfinite(numbers)]
+    if not len(numbers):
+        return None
+    counts, edges = np.histogram(numbers, BINS)
+    return histogram(counts.tolist(), f"{edges[0]:.4g} to {edges[-1]:.4g}")
+
+
 def histogram(counts: Sequence[int], title: str) -> Markup:
     """Return counts as bars, from the lowest bin to the highest; the colour is that of the text around."""
     most, width = max(counts, default=0) or 1, WIDTH / max(1, len(counts))
@@ -50,7 +108,7 @@ def curves(lines: Mapping[str, Sequence[float | None]], width: int = 320, height
     known = [value for line in lines.values() for value in line if value is not None and isfinite(value)]
     low, high = min(known, default=0.0), max(known, default=1.0)
     span, places = (high - low) or 1.0, max((len(line) for line in lines.values()), default=1)
-    drawn = []
+    drawn, ends = [], list[float]()
     for number, (name, line) in enumerate(lines.items()):
         points = [
             (4 + place / max(1, places - 1) * (width - 110), 6 + (high - value) / span * (height - 12))
@@ -64,8 +122,17 @@ def curves(lines: Mapping[str, Sequence[float | None]], width: int = 320, height
         x, y = points[-1]
         drawn.append(f'<polyline points="{path}" fill="none" stroke="currentColor"{dash}/>')
         drawn.append(f'<circle cx="{x:.1f}" cy="{y:.1f}" r="2"/>')
-        drawn.append(f'<text x="{x + 5:.1f}" y="{y + 4:.1f}" font-size="10">{escape(name)} {line[-1]:.4g}</text>')
+        while any(abs(y - other) < LETTERS for other in ends):
+            y += LETTERS if y < height / 2 else -LETTERS
+        ends.append(y)
+        last = f"{escape(name)} {_last(line):.4g}"
+        drawn.append(f'<text x="{x + 5:.1f}" y="{y + 4:.1f}" font-size="{LETTERS}">{last}</text>')
     return _picture("".join(drawn), width, height, ", ".join(lines))
+
+
+def _last(line: Sequence[float | None]) -> float:
+    """Return the last value that is drawn."""
+    return next(value for value in reversed(line) if value is not None and isfinite(value))
 
 
 def _picture(content: str, width: int, height: int, title: str) -> Markup:
@@ -78,8 +145,42 @@ def _cell(value: Any) -> str:
         return f"<td>{value}</td>"
     is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
     text = f"{value:,}" if isinstance(value, int) and is_number else f"{value:.4g}" if is_number else value
-    shown = "" if value is None else " × ".join(map(str, value)) if isinstance(value, (tuple, list)) else str(text)
+    shown = _shown(value) if value is None or isinstance(value, (tuple, list)) else str(text)
     return f'<td style="{_NUMBER if is_number else _TEXT}">{escape(shown)}</td>'
+
+
+def _shown(value: Any) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, (tuple, list)):
+        return (" × " if all(isinstance(each, int) for each in value) else ", ").join(map(str, value))
+    return str(value)
+
+
+class _WithRows(Protocol):
+    @property
+    def rows(self) -> Sequence[Any]: ...
+
+    @property
+    def notes(self) -> Sequence[str]: ...
+
+
+class ShownPlan:
+    """What plans show of themselves in an interactive shell: what they are, and their first rows as a table."""
+
+    def __repr__(self: _WithRows) -> str:
+        rows = list(self.rows)
+        return "\n".join([f"<{type(self).__name__}: {counted(len(rows), 'row')}>", *text_table(map(cells_of, rows))])
+
+    def _repr_html_(self: _WithRows) -> str:
+        """Return the rows as a table, for a notebook."""
+        return html_table([cells_of(row) for row in self.rows], type(self).__name__, getattr(self, "notes", ()))
+
+
+def cells_of(row: Any) -> Mapping[str, Any]:
+    """Return a row of a plan as people are shown it."""
+    cells: Mapping[str, Any] = row if isinstance(row, Mapping) else row.cells() if hasattr(row, "cells") else vars(row)
+    return cells
 
 
 class Rows(list[dict[str, Any]]):

@@ -24,11 +24,16 @@ PIECE = 4 << 20
 """Bytes that are read, checked and written at once: memory stays bounded, whatever a tensor's size."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class DType:
     """An element type: TensorFlow's name and number, and its size and NumPy type where it has them.
 
-    `itemsize` counts bytes per element on disk; it is 0 for strings and variants, whose elements vary in size.
+    `itemsize` counts bytes per element on disk; it is 0 for strings and variants, whose elements vary in size. It
+    equals NumPy's type of the same name, and that name.
+
+    >>> import numpy as np
+    >>> BY_NAME["float32"] == np.float32, BY_NAME["float32"] == "float32", np.dtype("int8") == BY_NAME["qint8"]
+    (True, True, False)
     """
 
     name: str
@@ -53,8 +58,23 @@ class DType:
         """Whether its elements are real numbers; such dtypes can be cast to one another."""
         return self.name in FLOATS or self.name in INTEGERS
 
+    def __eq__(self, other: object) -> bool:
+        if isinstance(other, DType):
+            return self.number == other.number
+        if isinstance(other, str):
+            return self.name == other
+        name = getattr(other, "name", None) or getattr(other, "__name__", None)
+        return name == self.name and type(other).__module__.partition(".")[0] in _NUMPY_TYPES
+
+    def __hash__(self) -> int:
+        return hash(self.name)
+
     def __str__(self) -> str:
         return self.name
+
+
+_NUMPY_TYPES = {"numpy", "builtins", "ml_dtypes"}
+"""The modules of NumPy's dtypes, and of the classes that stand for them (`numpy.float32` is a `type`)."""
 
 
 DTYPES = (
@@ -223,6 +243,26 @@ class Tensor:
     def read(self) -> Array:
         """Return the array, in C order, checked; strings are an object array of bytes."""
         return self._read()
+
+    def numpy(self) -> Array:
+        """Return the array, as `read` does."""
+        return self._read()
+
+    def __getitem__(self, index: Any) -> Array:
+        """Return a part of the array, which is read and checked as a whole: `tensor[0:10]`."""
+        part: Array = self.read()[index]
+        return part
+
+    def __iter__(self) -> Iterator[Any]:
+        """Go through the array's first dimension."""
+        return iter(self.read())
+
+    def _repr_html_(self) -> str:
+        """Return what it is, and a histogram of its numbers, for a notebook."""
+        from ckpttool.core.notebooks import html_table, layer_rows
+
+        row = layer_rows({self.name: [self]})[0]
+        return html_table([{**self.spec.row(), "values": row["values"]}], f"Tensor {self.name}")
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> Array:
         """Let NumPy read the tensor: `np.asarray(checkpoint["hidden1/kernel"])`."""

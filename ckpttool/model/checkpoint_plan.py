@@ -9,6 +9,7 @@ from ckpttool import checkpoint
 from ckpttool.checkpoint import Checkpoint
 from ckpttool.core.counts import counted
 from ckpttool.core.errors import CkptError, PlanError
+from ckpttool.core.notebooks import ShownPlan
 from ckpttool.core.variable_kinds import OBJECT_GRAPH
 from ckpttool.formats import registry
 from ckpttool.formats.format import PLAIN, Writing
@@ -28,8 +29,8 @@ KERAS_SUFFIXES = {"keras": ".keras", "keras-weights": ".weights.h5", "keras-lega
 """The suffixes by which Keras knows what is in a file, by the formats."""
 
 
-@dataclass(frozen=True)
-class CheckpointPlan:
+@dataclass(frozen=True, repr=False)
+class CheckpointPlan(ShownPlan):
     """A checkpoint that will be written in the format `to`, with a graph where one goes along: a model then.
 
     `flaws` fills while the tensors are read: what came out that is no finite number, by name.

@@ -13,6 +13,7 @@ from ckpttool import checkpoint
 from ckpttool.checkpoint import Checkpoint
 from ckpttool.core.counts import counted
 from ckpttool.core.names import layer_of
+from ckpttool.core.notebooks import ShownPlan
 from ckpttool.foreign.pairing import Pairing
 from ckpttool.formats import registry
 from ckpttool.formats.writing.files import refuse_existing
@@ -31,8 +32,8 @@ class FillRow(PlanRow):
         return {"layer": self.layer, "variable": self.target, "shape": self.shape, "value": value}
 
 
-@dataclass(frozen=True)
-class FillPlan:
+@dataclass(frozen=True, repr=False)
+class FillPlan(ShownPlan):
     """The tensors of a checkpoint, those that are paired with other values, and a row for each of its weights."""
 
     tensors: Checkpoint

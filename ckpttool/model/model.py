@@ -6,6 +6,7 @@ from pathlib import Path
 
 from ckpttool import checkpoint
 from ckpttool.core.errors import PlanError, UnknownName
+from ckpttool.core.notebooks import html_table, layer_rows
 from ckpttool.core.tensors import Tensor
 from ckpttool.formats import registry
 from ckpttool.formats.format import PLAIN, Writing
@@ -16,6 +17,7 @@ from ckpttool.formats.tensorflow.tied_graph import require_tied
 from ckpttool.formats.writing.read_back import require_same_tensors
 from ckpttool.formats.writing.staging import destination
 from ckpttool.graph import files
+from ckpttool.graph.contents.layers import layers
 from ckpttool.graph.contents.restoring import require_restorable
 from ckpttool.graph.contents.savers import saved_names
 from ckpttool.graph.contents.signatures import choosing_signature
@@ -44,7 +46,7 @@ class Opening:
         return Model.open(self.path, self.allow_op, self.ema)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Model:
     """A graph and the values of its variables, by checkpoint name."""
 
@@ -55,6 +57,19 @@ class Model:
     """The tensors of the file that the graph has no place for, such as slots that a program kept by itself."""
     opening: Opening | None = None
     """How it was opened, where it was."""
+
+    def __repr__(self) -> str:
+        ops = f"{len(self.graph.nodes):,} ops"
+        return f"<Model {self.path}: {ops}, {repr(self.checkpoint).strip('<>').rpartition(': ')[2]}>"
+
+    def _repr_html_(self) -> str:
+        """Return the layers in data-flow order as a table, for a notebook, with histograms of their weights."""
+        held = self.thawed()
+        found = {layer.name: layer.variables for layer in layers(held.graph)}
+        weights = {
+            name: [held.checkpoint[each] for each in names if each in held.checkpoint] for name, names in found.items()
+        }
+        return html_table(layer_rows(weights), repr(self).strip("<>"))
 
     @property
     def provenance(self) -> Provenance:

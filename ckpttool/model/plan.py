@@ -8,6 +8,7 @@ from typing import Any, Protocol
 
 from ckpttool.core.errors import PlanError
 from ckpttool.core.names import Pattern, layer_of
+from ckpttool.core.notebooks import ShownPlan
 from ckpttool.core.notes import notes_about
 from ckpttool.graph.contents.initialisers import initialising_file
 from ckpttool.graph.contents.stored import stored_tensors
@@ -106,7 +107,7 @@ class _OfModel(Protocol):
     def writer(self, output: str | Path) -> ModelWriter: ...
 
 
-class ModelPlan:
+class ModelPlan(ShownPlan):
     """What the plans have in common that write a model: a `graph`, `rows`, one for each weight, the family `to` write.
 
     Without a `to` the output's path and the graph's file say the family (`families.family_of`).

@@ -8,6 +8,7 @@ from typing import Any
 
 from ckpttool.core.errors import PlanError
 from ckpttool.core.names import listed
+from ckpttool.core.notebooks import ShownPlan
 from ckpttool.core.notes import notes_about
 from ckpttool.core.tensors import Tensor
 from ckpttool.graph.contents.savers import computed_variables
@@ -36,8 +37,8 @@ class Size:
         return cls(len(graph.nodes), graph.meta.ByteSize(), len(values), nbytes)
 
 
-@dataclass(frozen=True)
-class RewritePlan:
+@dataclass(frozen=True, repr=False)
+class RewritePlan(ShownPlan):
     """A model that will be written; plans whose output is no model check and write it otherwise.
 
     `keys` has the name in the model's checkpoint of each tensor of the output; `served` says what the graph is run for

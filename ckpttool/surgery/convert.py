@@ -8,6 +8,7 @@ from ckpttool import checkpoint
 from ckpttool.checkpoint import Checkpoint
 from ckpttool.core.errors import CkptError, FormatError
 from ckpttool.core.names import Pattern, listed
+from ckpttool.core.notebooks import ShownPlan
 from ckpttool.core.notes import notes_about
 from ckpttool.core.variable_kinds import OBJECT_GRAPH
 from ckpttool.formats import registry
@@ -15,8 +16,8 @@ from ckpttool.formats.format import PLAIN, Format, Writing
 from ckpttool.lineage.provenance import Command
 
 
-@dataclass(frozen=True)
-class Conversion:
+@dataclass(frozen=True, repr=False)
+class Conversion(ShownPlan):
     """The tensors that will be written, in which format and how; a row for every tensor of the source, and notes."""
 
     tensors: Checkpoint

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from ckpttool.core.counts import counted
 from ckpttool.core.errors import CorruptCheckpoint, FormatError
+from ckpttool.core.notebooks import curves, html_table
 from ckpttool.core.plain_files import is_file
 from ckpttool.data.held_out import HeldOut
 from ckpttool.formats.tensorflow.prefix import is_saved_model, prefix_of
@@ -68,7 +69,7 @@ class Position:
         return cls(**{**fields, "history": [Epoch(**epoch) for epoch in fields["history"]]})
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Run:
     """What a run did: its plan, its history, and the epoch whose weights were written (counted from 1)."""
 
@@ -83,6 +84,20 @@ class Run:
 
     def __fspath__(self) -> str:
         return str(self.output)
+
+    def __repr__(self) -> str:
+        return f"<Run {self.lines(self.output)[0]}>"
+
+    def _repr_html_(self) -> str:
+        """Return the curves of the run and its epochs, for a notebook."""
+        lines = {
+            "loss": [epoch.loss for epoch in self.history],
+            "validation loss": [epoch.valid_loss for epoch in self.history],
+        }
+        accuracy = [epoch.valid_accuracy for epoch in self.history]
+        drawn = [curves(lines), *([curves({"accuracy": accuracy})] if any(accuracy) else [])]
+        rows = [{key: value for key, value in asdict(epoch).items() if value is not None} for epoch in self.history]
+        return f"<div>{''.join(drawn)}{html_table(rows, self.lines(self.output)[0])}</div>"
 
     def summary(self) -> dict[str, Any]:
         """Return the figures as JSON has them."""

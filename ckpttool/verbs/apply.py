@@ -23,7 +23,7 @@ from ckpttool.verbs.edit import plan_edited
 __all__ = ["ApplyPlan", "apply", "plan_apply", "schema"]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class ApplyPlan(CheckpointPlan):
     """What a plan's steps made and will be written; a row for each step, and the assertions that wait for values."""
 

@@ -14,7 +14,7 @@ from ckpttool.model.resolve import described, open_checkpoint
 from ckpttool.surgery import average as surgery
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class AveragePlan(CheckpointPlan):
     """The average that will be written; with `latest` its folder's `checkpoint` file names it."""
 

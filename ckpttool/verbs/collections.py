@@ -10,6 +10,7 @@ from typing import Any
 
 from ckpttool.core.counts import counted
 from ckpttool.core.errors import GraphError, PlanError
+from ckpttool.core.notebooks import ShownPlan
 from ckpttool.formats.keras.archive import KerasArchive
 from ckpttool.formats.writing.files import refuse_existing
 from ckpttool.graph import files
@@ -19,8 +20,8 @@ from ckpttool.lineage.provenance import Command
 from ckpttool.model.graphs import graph_as_run
 
 
-@dataclass(frozen=True)
-class NamesPlan:
+@dataclass(frozen=True, repr=False)
+class NamesPlan(ShownPlan):
     """A graph alone that will be written, with a row for each of its collections."""
 
     graph: Graph

@@ -10,7 +10,7 @@ from ckpttool.model.resolve import described, graph_path, open_checkpoint
 from ckpttool.surgery import convert as surgery
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class ConvertPlan(CheckpointPlan):
     """The checkpoint that will be written, in the format that was asked for."""
 

@@ -64,7 +64,7 @@ class EditRow:
         return cells
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class EditPlan(CheckpointPlan):
     """The edited tensors that will be written, and the graph that goes along; a row for each that was or will be."""
 

@@ -27,7 +27,7 @@ from ckpttool.training.preprocessing import kept_steps, written
 from ckpttool.verbs.inputs import with_preprocessed_inputs
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class SavedModelPlan(RewritePlan):
     """The part of a model that its outputs need, with a signature."""
 

@@ -11,6 +11,7 @@ from ckpttool.checkpoint import Checkpoint
 from ckpttool.core.casting import cast_tensor
 from ckpttool.core.counts import counted
 from ckpttool.core.errors import FormatError, PlanError
+from ckpttool.core.notebooks import ShownPlan
 from ckpttool.core.notes import notes_about
 from ckpttool.core.tensors import Tensor
 from ckpttool.foreign.fitting import Pair
@@ -24,8 +25,8 @@ from ckpttool.model.graphs import graph_as_run
 from ckpttool.model.resolve import open_checkpoint
 
 
-@dataclass(frozen=True)
-class ExportPlan:
+@dataclass(frozen=True, repr=False)
+class ExportPlan(ShownPlan):
     """What an export will write: the tensors of a file like `like`, with the model's values for those that it has."""
 
     model: Path

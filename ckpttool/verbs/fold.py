@@ -31,7 +31,7 @@ from ckpttool.model.model import Model
 from ckpttool.model.rewrite_plan import RewritePlan, Size, keys_of
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class FoldPlan(RewritePlan):
     """The part of a model that its outputs need, with constants that get the values of variables when it is written."""
 

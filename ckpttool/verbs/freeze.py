@@ -25,7 +25,7 @@ from ckpttool.model.plan import ModelPlan, PlanRow, plan_rows, prefix_note
 from ckpttool.model.unfreezing import with_unfrozen
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Freezing(ModelPlan):
     """What will be written: the model's own values under a graph that leaves the frozen variables alone."""
 

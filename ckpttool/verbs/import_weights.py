@@ -37,7 +37,7 @@ from ckpttool.verbs.inputs import with_preprocessed_inputs
 from ckpttool.verbs.sample import TOLERANCE, Sample, feeds_and_outputs
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class ImportPlan(ModelPlan):
     """What an import will write: the graph, the paired tensors, the model's own values for the rest, or fresh ones.
 

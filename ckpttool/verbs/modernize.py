@@ -11,7 +11,7 @@ from ckpttool.model.model import Model
 from ckpttool.model.rewrite_plan import RewritePlan
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class ModernizePlan(RewritePlan):
     """The same model, its variables of the other kind."""
 

@@ -21,7 +21,7 @@ from ckpttool.training.outputs import with_named_outputs
 from ckpttool.verbs.inputs import with_preprocessed_inputs
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class NewPlan(ModelPlan):
     """A network of fresh layers that will be written, with a row for each of its variables."""
 

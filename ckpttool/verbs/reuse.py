@@ -35,7 +35,7 @@ from ckpttool.verbs.freeze import freeze_graph
 from ckpttool.verbs.inputs import with_preprocessed_inputs
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class ReusePlan(ModelPlan):
     """A graph that will be written, and for each restored variable the checkpoint name that its value comes from."""
 

@@ -7,6 +7,7 @@ from typing import Any
 from ckpttool import checkpoint
 from ckpttool.core.counts import counted
 from ckpttool.core.errors import CkptError
+from ckpttool.core.notebooks import ShownPlan
 from ckpttool.formats import registry
 from ckpttool.lineage.provenance import Command
 from ckpttool.surgery.salvage import Salvaged
@@ -14,8 +15,8 @@ from ckpttool.surgery.salvage import salvage as surgery
 from ckpttool.surgery.verify import Damage
 
 
-@dataclass(frozen=True)
-class SalvagePlan:
+@dataclass(frozen=True, repr=False)
+class SalvagePlan(ShownPlan):
     """What will be written of a damaged checkpoint, in which format, and what is lost."""
 
     path: Path

@@ -36,7 +36,7 @@ class Judged:
         return dict(self.facts)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class SoupPlan(ModelPlan):
     """The mean that will be written, with a row for each model, or each part of the way, that was judged."""
 

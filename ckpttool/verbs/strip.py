@@ -14,7 +14,7 @@ from ckpttool.model.model import Model
 from ckpttool.model.rewrite_plan import RewritePlan, keys_of
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class StripPlan(RewritePlan):
     """The part of a model that its outputs need."""
 
