@@ -97,6 +97,7 @@ if TYPE_CHECKING:
     from ckpttool.verbs.strip import plan_strip as plan_strip
     from ckpttool.verbs.zoo_add import zoo_add as zoo_add
     from ckpttool.verbs.zoo_compact import zoo_compact as zoo_compact
+    from ckpttool.verbs.zoo_export import zoo_export as zoo_export
     from ckpttool.verbs.zoo_gc import zoo_gc as zoo_gc
     from ckpttool.verbs.zoo_history import zoo_history as zoo_history
     from ckpttool.verbs.zoo_list import zoo_list as zoo_list
@@ -201,6 +202,7 @@ _PLACES = {
     "verify": "api.checkpoints",
     "zoo_add": "verbs.zoo_add",
     "zoo_compact": "verbs.zoo_compact",
+    "zoo_export": "verbs.zoo_export",
     "zoo_gc": "verbs.zoo_gc",
     "zoo_history": "verbs.zoo_history",
     "zoo_list": "verbs.zoo_list",
