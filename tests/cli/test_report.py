@@ -1,6 +1,7 @@
 """`report`, as a browser shows it: what a model is, how it came to be, what its layers hold, what it makes of rows."""
 
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -129,6 +130,19 @@ print(re.search(r"VmHWM:\s+(\d+) kB", open("/proc/self/status").read())[1])
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "page.html").stat().st_size < 2_000_000
     assert int(done.stdout) < 160_000, "kB; the embeddings alone have 94 MB"
+
+
+def test_a_stranger_s_graph_runs_confined_and_its_page_is_written(tmp_path: Path) -> None:
+    for path in [*FIXTURES.glob("my_model_final.ckpt.*"), FIXTURES / "mnist_small.npz"]:
+        shutil.copy(path, tmp_path)
+    (tmp_path / "out").mkdir()
+    arguments = ["report", "my_model_final.ckpt", "--data", "mnist_small.npz", "-o", "out/p.html", "--card", "out/c.md"]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "XDG_STATE_HOME": str(tmp_path / "state")}
+    command = [sys.executable, "-m", "ckpttool", *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path, env=environment)
+    assert done.returncode == 0, done.stderr
+    assert "Examples that it is surest of" in (tmp_path / "out" / "p.html").read_text()
+    assert "accuracy" in (tmp_path / "out" / "c.md").read_text()
 
 
 def test_an_output_that_exists_stays(shell: Any, tmp_path: Path, model: Path) -> None:

@@ -2,6 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Mapping
+from itertools import islice
 
 from ckpttool.graph.contents.flow import Flow
 from ckpttool.graph.contents.layers import layers
@@ -9,6 +10,8 @@ from ckpttool.graph.contents.op_outputs import known_shape
 from ckpttool.graph.core import Graph, TensorRef, cached
 from ckpttool.graph.ops import REQUIRED_PLACEHOLDERS
 
+MOST = 200
+"""Layers that lead to one at most: more are no picture, and all of them at each op could fill memory."""
 Links = Mapping[str, tuple[str, ...]]
 """What leads to each layer: names of layers and of placeholders."""
 
@@ -33,7 +36,8 @@ def layer_links(graph: Graph) -> Links:
         if _is_input(graph, op):
             arriving[op] = (op,)
             continue
-        reached = tuple(dict.fromkeys(name for source in graph.sources[op] for name in arriving.get(source, ())))
+        below = dict.fromkeys(name for source in graph.sources[op] for name in arriving.get(source, ()))
+        reached = tuple(islice(below, MOST))
         for name in ends.get(op, ()):
             links[name] = tuple(each for each in reached if each not in ends[op])
         arriving[op] = tuple(ends.get(op, reached))
