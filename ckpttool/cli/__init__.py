@@ -54,12 +54,16 @@ COMMANDS = {
     "lr-find": ("Transfer", "lr_find:lr_find"),
     "finetune": ("Transfer", "finetune:finetune"),
     "evaluate": ("Transfer", "evaluate:evaluate"),
+    "check": ("Transfer", "check:check"),
     "predict": ("Transfer", "predict:predict"),
     "search": ("Transfer", "search:search"),
     "diagnose": ("Transfer", "diagnose:diagnose"),
     "zoo": ("Keep", "zoo:zoo"),
+    "doctor": ("Keep", "doctor:doctor"),
 }
 """The commands in the order in which help lists them: the heading of each, and its function in `commands/`."""
+BESIDE = {"cache": {"list": "cache_list:cache_list", "prune": "cache_prune:cache_prune"}}
+"""What follows a command that is one itself: `cache list`, beside `cache MODEL`."""
 
 
 class Tool(click.Group):
@@ -73,16 +77,15 @@ class Tool(click.Group):
         """Import the module of a command; None where there is no such command."""
         if cmd_name not in COMMANDS:
             return None
-        _, place = COMMANDS[cmd_name]
-        module, _, function = place.partition(":")
-        command: click.Command = getattr(importlib.import_module(f"ckpttool.cli.commands.{module}"), function)
-        return command
+        return _loaded(COMMANDS[cmd_name][1])
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
         """Keep the command line as it was given, before it is taken apart: outputs carry it in their lineage."""
         ctx.meta[GIVEN] = Command(args[0], tuple(args[1:]))
+        if place := BESIDE.get(args[0], {}).get(" ".join(args[1:2])):
+            return " ".join(args[:2]), _loaded(place), args[2:]
         return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
@@ -116,6 +119,13 @@ class Tool(click.Group):
             running = ctx.invoked_subcommand
             ctx.exit(errors.show(error, self.get_command(ctx, running) if running else None))
         return result
+
+
+def _loaded(place: str) -> click.Command:
+    """Import the module of a command."""
+    module, _, function = place.partition(":")
+    command: click.Command = getattr(importlib.import_module(f"ckpttool.cli.commands.{module}"), function)
+    return command
 
 
 @click.group(cls=Tool, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})

@@ -9,6 +9,7 @@ import hashlib
 import json
 import os
 import re
+import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +20,7 @@ import numpy as np
 from ckpttool.core.counts import counted
 from ckpttool.core.errors import CkptError, CorruptCheckpoint, MissingFile
 from ckpttool.data.feature_files import RowType, Stored, checksum, feature_bytes, from_facts, read_json, stored
-from ckpttool.data.feature_writer import DURABLE_EVERY, MANIFEST, PROGRESS, Writer
+from ckpttool.data.feature_writer import DURABLE_EVERY, MANIFEST, PROGRESS, EntryBusy, Writer, lock_entry
 
 __all__ = ["Entry", "FeatureStore", "Writer", "cache_key", "default_root", "feature_bytes"]
 
@@ -27,6 +28,8 @@ FORMAT = 1
 MOST_DIMENSIONS = 32
 """Of an array; NumPy 1 has no more."""
 _KEY = re.compile(r"[0-9A-Za-z_-]{1,128}")
+_OWN = (MANIFEST, PROGRESS)
+"""Files of which an entry has one at least; another folder is not ours."""
 
 
 def cache_key(parts: Mapping[str, str]) -> str:
@@ -62,6 +65,13 @@ class FeatureStore:
             raise CkptError(f"{key!r} is no cache key")
         return Entry(self.root / key, key)
 
+    def entries(self) -> "list[Entry]":
+        """Return all entries that are there, finished or not, in the order of their keys."""
+        if not self.root.is_dir():
+            return []
+        folders = sorted(each for each in self.root.iterdir() if _KEY.fullmatch(each.name) and each.is_dir())
+        return [Entry(each, each.name) for each in folders if any((each / name).is_file() for name in _OWN)]
+
 
 @dataclass(frozen=True)
 class Entry:
@@ -85,6 +95,29 @@ class Entry:
     def is_complete(self) -> bool:
         """Say whether a fill was finished; `open` says whether what it wrote is still whole."""
         return self.manifest is not None
+
+    @property
+    def on_disk(self) -> int:
+        """The bytes of all its files, finished or not."""
+        return sum(each.stat().st_size for each in self.path.iterdir() if each.is_file())
+
+    @property
+    def written(self) -> float:
+        """When it was written last, in seconds since 1970."""
+        return max((each.stat().st_mtime for each in self.path.iterdir()), default=0.0)
+
+    def remove(self) -> bool:
+        """Remove the entry; False where a process is filling it just now."""
+        try:
+            lock = lock_entry(self.path)
+        except EntryBusy:
+            return False
+        try:
+            (self.path / MANIFEST).unlink(missing_ok=True)  # first: without it the entry is not there
+            shutil.rmtree(self.path, ignore_errors=True)
+        finally:
+            os.close(lock)
+        return True
 
     def open(self, verify: bool = True) -> dict[str, "np.memmap[Any, Any]"]:
         """Return the features by tensor name, read from the disk as they are used.

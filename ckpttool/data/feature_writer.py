@@ -48,7 +48,7 @@ class Writer:
         self.path, self.rows = path, rows
         self.tensors, self._facts, self._durable_every = tuple(tensors), facts, durable_every
         self._files: list[FileIO] = []
-        self._lock: int | None = _locked(path)
+        self._lock: int | None = lock_entry(path)
         try:
             for old in (MANIFEST, *([] if resume else [PROGRESS])):
                 (path / old).unlink(missing_ok=True)
@@ -200,7 +200,7 @@ def _write(file: FileIO, view: memoryview) -> None:
         view = view[file.write(view) :]
 
 
-def _locked(path: Path) -> int:
+def lock_entry(path: Path) -> int:
     """Return an open lock file, which its process's end unlocks."""
     try:
         path.mkdir(parents=True, exist_ok=True, mode=0o700)

@@ -1,17 +1,21 @@
 """Evaluation: loss and accuracy of a model on rows that it was not trained on, and what it takes for what."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
+from ckpttool.core.errors import DataError
 from ckpttool.data.class_files import Classes, named_outputs, spare_outputs
 from ckpttool.data.files import Source
+from ckpttool.data.splits import Split
 from ckpttool.graph.roles.resolve import needed_role
 from ckpttool.model.model import Model
 from ckpttool.runtime.objectives import Objective
 from ckpttool.runtime.streaming import Means, Score
 from ckpttool.training.bound import Bound
-from ckpttool.training.callbacks.callback import CallbackList, Callbacks, accepts_watch
+from ckpttool.training.callbacks.callback import Callback, CallbackList, Callbacks, accepts_watch
 from ckpttool.training.callbacks.plot import Picture
 from ckpttool.training.evaluation_rows import Which
 from ckpttool.training.mistakes import Mistake, mistakes_of
@@ -121,3 +125,37 @@ def evaluate(
     names = named_outputs(bound.class_names, shape[-1] if shape else 0)
     kept = mistakes.read(rows, names) if mistakes else ()
     return Evaluation(rows.rows, loss, accuracy[0] if accuracy else tally.accuracy, tally, names, kept)
+
+
+class _Judged(Callback):
+    """Keeps the rows that a model was judged by."""
+
+    rows: Split
+
+    def on_data(self, splits: Sequence[Split]) -> None:
+        """Keep them."""
+        (self.rows,) = splits
+
+
+def evaluate_against(
+    model: Model, baseline: Model, data: Source, callbacks: Callbacks = (), **how: Any
+) -> tuple[Evaluation, Evaluation]:
+    """Return the evaluations of a model and of a baseline, on the same rows.
+
+    Args:
+        model: The model, which is not changed.
+        baseline: The other model, which takes such rows too.
+        data: A path, or one of the other sources of rows, with labels.
+        callbacks: One callback or several; they are passed the rows, and what was done to them, of the model alone.
+        how: What else `evaluate` takes; both are given it.
+
+    Raises:
+        DataError: the two would be judged by other rows, as where each has held out its own.
+    """
+    own, other = _Judged(), _Judged()
+    found = evaluate(model, data, callbacks=CallbackList([CallbackList(callbacks), own]), **how)
+    before = evaluate(baseline, data, callbacks=other, **how)
+    if not np.array_equal(own.rows.numbers, other.rows.numbers) or own.rows.name != other.rows.name:
+        rows = f"{own.rows.name} rows of {model.path} and {other.rows.name} rows of {baseline.path}"
+        raise DataError(f"the {rows} are not the same; `split`, or `valid` and `seed`, say which are meant")
+    return found, before

@@ -7,16 +7,18 @@ from typing import Any
 import click
 
 from ckpttool.cli.options.config import config_option
+from ckpttool.cli.options.gating import bounds_options
 from ckpttool.cli.options.general import WRITTEN, rows_options
 from ckpttool.cli.options.reading import allow_op_option, ema_option, model_argument, weights_file_option
 from ckpttool.cli.options.recipe import objective_options
 from ckpttool.cli.options.rows import ROLES, data_option, judged_rows_options, roles_options
 from ckpttool.cli.process import open_to_run
 from ckpttool.cli.show.progress import ProgressPrinter
-from ckpttool.cli.show.tables import print_document, print_rows, say, shows_tables
+from ckpttool.cli.show.tables import exit_unless, print_document, print_rows, say, shows_tables
 from ckpttool.cli.wall import behind_wall
 from ckpttool.core.counts import counted
 from ckpttool.runtime.objectives import Objective
+from ckpttool.training.gates import Bounds
 
 COLUMNS = {
     "classes": ("class", "rows", "accuracy", "precision", "taken_for"),
@@ -32,6 +34,7 @@ MOST_CLASSES = 20
 @weights_file_option
 @data_option
 @judged_rows_options
+@bounds_options
 @ema_option
 @objective_options
 @roles_options
@@ -45,6 +48,7 @@ def evaluate(
     model: Path,
     data: Path,
     reading: Mapping[str, Any],
+    asked: tuple[Bounds, Path | None],
     ema: bool,
     objective: Objective | None,
     roles: Mapping[str, Any],
@@ -63,24 +67,28 @@ def evaluate(
     root mean squared error. A terminal and --json also have the confusion matrix: a row for each true class, a column
     for each predicted one. A graph without a loss, such as a SavedModel, gets one by --objective.
 
+    With --min-accuracy, --max-loss or --max-drop the exit code is 1 where a figure is not in its bounds. A drop is that
+    against --baseline OLD, which is judged on the same rows.
+
     \b
     Example:
       ckpttool evaluate tuned.ckpt --data mnist.npz
       ckpttool evaluate saved_model --data mnist.npz --objective softmax --plot confusion.png
+      ckpttool evaluate tuned.ckpt --data mnist.npz --min-accuracy 0.9 --max-drop 0.01 --baseline my_model_final.ckpt
     """
     from ckpttool.training.callbacks.plot import Picture
     from ckpttool.verbs import evaluate as verb
 
     picture = Picture(plot, overwrite) if plot else None
-    evaluation = verb.evaluate(
-        open_to_run(model, allow_op, ema=ema),
-        data,
-        objective=objective,
-        roles=roles,
-        callbacks=ProgressPrinter(as_json),
-        **reading,
-    )
-    figures = evaluation.as_json()
+    bounds, baseline = asked
+    opened, before = open_to_run(model, allow_op, ema=ema), None
+    how = {"objective": objective, "roles": roles, "callbacks": ProgressPrinter(as_json), **reading}
+    if baseline is None:
+        evaluation = verb.evaluate(opened, data, **how)
+    else:
+        evaluation, before = verb.evaluate_against(opened, open_to_run(baseline, allow_op, ema=ema), data, **how)
+    gates = list(bounds.gates(evaluation, before, evaluation.tally.no_accuracy or ""))
+    figures = {**evaluation.as_json(), **({"gates": [gate.as_json() for gate in gates]} if gates else {})}
     accuracy = "" if figures["accuracy"] is None else f", accuracy {figures['accuracy']:.4f}"
     print_document(figures, [f"{counted(figures['rows'], 'row')}: loss {figures['loss']:.4f}{accuracy}"], as_json)
     if figures["accuracy"] is None:
@@ -89,6 +97,9 @@ def evaluate(
         _print_tables(figures)
     if picture:
         evaluation.draw(picture, model.name)
+    for gate in gates:
+        say(gate.line())
+    exit_unless(all(gate.state == "passed" for gate in gates))
 
 
 def _print_tables(figures: Mapping[str, Any]) -> None:

@@ -102,7 +102,7 @@ folder_options = together(
 UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "KI": 2**10, "MI": 2**20, "GI": 2**30}
 
 
-def _size(_ctx: click.Context, _param: click.Parameter, value: str | None) -> int | None:
+def size(_ctx: click.Context, _param: click.Parameter, value: str | None) -> int | None:
     """Read `2GB`, `500MB`, `1GiB` or a number of bytes."""
     if value is None:
         return None
@@ -115,7 +115,7 @@ def _size(_ctx: click.Context, _param: click.Parameter, value: str | None) -> in
 def shard_size_option(required: bool = False) -> Decorator:
     """Return the option that says how large a file may become."""
     text = "Write several files of at most 2GB, 500MB, ..."
-    return click.option("--shard-size", "shard_bytes", metavar="SIZE", callback=_size, required=required, help=text)
+    return click.option("--shard-size", "shard_bytes", metavar="SIZE", callback=size, required=required, help=text)
 
 
 format_options = together(

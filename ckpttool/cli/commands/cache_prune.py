@@ -1,0 +1,44 @@
+"""`ckpttool cache prune`."""
+
+from dataclasses import asdict
+from pathlib import Path
+
+import click
+
+from ckpttool.cli.options.general import json_option
+from ckpttool.cli.options.rows import cache_dir_option
+from ckpttool.cli.options.writing import size
+from ckpttool.cli.show.tables import print_document, say
+from ckpttool.core.counts import counted
+from ckpttool.core.tensors import human_size
+
+
+@click.command("prune")
+@click.option("--all", "every", is_flag=True, help="Remove all entries.")
+@click.option("--older-than", "days", metavar="DAYS", type=float, help="Remove those written more than DAYS ago.")
+@click.option(
+    "--max-size", "most", metavar="SIZE", callback=size, help="Remove the oldest, until 10GB, 500MB, ... are left."
+)
+@click.option("--dry-run", is_flag=True, help="Only say what would be removed.")
+@cache_dir_option
+@json_option
+def cache_prune(
+    every: bool, days: float | None, most: int | None, dry_run: bool, cache_dir: Path | None, as_json: bool
+) -> None:
+    """Make room in the feature cache: what is needed again is computed again.
+
+    Without --all, --older-than or --max-size what goes are fills that were stopped. What is being filled just now
+    stays.
+
+    \b
+    Example:
+      ckpttool cache prune --older-than 30 --dry-run
+    """
+    from ckpttool.verbs.cache_prune import cache_prune as pruned
+
+    found = pruned(cache_dir, every, days, most, dry_run)
+    does = "would remove" if dry_run else "removed"
+    line = f"{does} {counted(len(found.removed), 'entry', 'entries')}, {human_size(found.nbytes)}; {found.kept} stay"
+    print_document(asdict(found), [line], as_json)
+    if found.busy:
+        say(f"{counted(len(found.busy), 'entry', 'entries')} being filled: {', '.join(found.busy)}")

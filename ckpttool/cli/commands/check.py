@@ -1,0 +1,120 @@
+"""`ckpttool check`: all gates of a model in one."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import click
+
+from ckpttool.cli.confined_reading import reading_confined
+from ckpttool.cli.options.gating import bounds_options
+from ckpttool.cli.options.general import PATH, WRITTEN, rows_options
+from ckpttool.cli.options.reading import (
+    SOURCE,
+    allow_op_option,
+    ema_option,
+    model_argument,
+    tags_option,
+    weights_file_option,
+)
+from ckpttool.cli.options.recipe import objective_options
+from ckpttool.cli.options.rows import judged_rows_options, roles_options, there_first
+from ckpttool.cli.process import open_to_run
+from ckpttool.cli.show.progress import ProgressPrinter
+from ckpttool.cli.show.tables import exit_unless, print_report, say
+from ckpttool.cli.wall import behind_wall
+from ckpttool.runtime.objectives import Objective
+from ckpttool.scanning.finding import SEVERITIES, Severity
+from ckpttool.training.gates import Bounds
+
+COLUMNS = ("gate", "state", "found", "asked")
+
+
+@click.command()
+@model_argument
+@weights_file_option
+@click.option(
+    "--unchanged",
+    "same",
+    metavar="RE OTHER",
+    type=(str, SOURCE),
+    multiple=True,
+    help="These tensors must have the bytes that they have in the checkpoint OTHER; may be repeated.",
+)
+@click.option("--data", metavar="DATA", type=PATH, help="Rows to judge by, as `ckpttool evaluate` takes them.")
+@there_first("data")
+@bounds_options
+@click.option(
+    "--severity",
+    type=click.Choice(SEVERITIES),
+    default="high",
+    show_default=True,
+    help="Fail where something could act that is at least as bad.",
+)
+@click.option("--junit", metavar="FILE", type=WRITTEN, help="Write the gates as a file of JUnit.")
+@click.option("--overwrite", is_flag=True, help="Replace the --junit file where it exists.")
+@click.option(
+    "--summary",
+    metavar="FILE",
+    type=WRITTEN,
+    envvar="GITHUB_STEP_SUMMARY",
+    help="Append the gates as Markdown; on GitHub to the step's summary, if not given.",
+)
+@judged_rows_options
+@ema_option
+@objective_options
+@roles_options
+@tags_option
+@allow_op_option
+@behind_wall
+@rows_options
+@reading_confined
+def check(
+    model: Path,
+    same: tuple[tuple[str, Path], ...],
+    data: Path | None,
+    asked: tuple[Bounds, Path | None],
+    severity: Severity,
+    junit: Path | None,
+    overwrite: bool,
+    summary: Path | None,
+    reading: Mapping[str, Any],
+    ema: bool,
+    objective: Objective | None,
+    roles: Mapping[str, Any],
+    tags: list[str] | None,
+    allow_op: tuple[str, ...],
+    as_json: bool,
+) -> None:
+    """Ask all gates of MODEL in one go, for a server of builds: exit 0 if all are passed, 1 if one is not.
+
+    Always: every checksum and every rule of the formats hold (verify), and nothing could act when the files are opened
+    or run (scan). With --unchanged: layers that were kept have the same bytes. With --data: accuracy and loss are in
+    their bounds; MODEL runs only where verify and scan are passed. A file that is missing or no model is no answer, and
+    exits with 2.
+
+    \b
+    Example:
+      ckpttool check tuned.ckpt --unchanged 'hidden[12]' my_model_final.ckpt --data mnist.npz --min-accuracy 0.9
+      ckpttool check tuned.ckpt --data mnist.npz --max-drop 0.01 --baseline my_model_final.ckpt --junit gates.xml
+    """
+    from ckpttool.verbs import check as verb
+    from ckpttool.verbs.evaluate import Evaluation, evaluate, evaluate_against
+
+    bounds, baseline = asked
+
+    def judge() -> tuple[Evaluation, Evaluation | None]:
+        opened = open_to_run(model, allow_op, ema=ema)
+        how = {"roles": roles, "objective": objective, "callbacks": ProgressPrinter(as_json), **reading}
+        if baseline is None:
+            return evaluate(opened, str(data), **how), None
+        return evaluate_against(opened, open_to_run(baseline, allow_op, ema=ema), str(data), **how)
+
+    checked = verb.check(model, same, bounds, judge if data else None, severity, tags)
+    if junit:
+        verb.write_junit(checked, junit, overwrite)
+    if summary:
+        verb.append_summary(checked, summary)
+    print_report(checked.as_json(), [gate.as_json() for gate in checked.gates], COLUMNS, as_json)
+    say(checked.summary())
+    exit_unless(checked.holds)

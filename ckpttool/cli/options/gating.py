@@ -1,0 +1,31 @@
+"""Gates: what a model's figures on rows have to be, and the model that they are held against."""
+
+from pathlib import Path
+
+import click
+
+from ckpttool.cli.options.general import as_value
+from ckpttool.cli.options.reading import SOURCE
+from ckpttool.training.gates import Bounds
+
+
+def _bounds(
+    min_accuracy: float | None, max_loss: float | None, max_drop: float | None, baseline: Path | None
+) -> tuple[Bounds, Path | None]:
+    bounds = Bounds(min_accuracy, max_loss, max_drop)
+    bounds.require_baseline(baseline is not None)
+    return bounds, baseline
+
+
+_share = click.FloatRange(0, 1)
+bounds_options = as_value(
+    "asked",
+    _bounds,
+    click.option("--min-accuracy", metavar="A", type=_share, help="Exit with 1 if the accuracy is below A, 0 to 1."),
+    click.option("--max-loss", metavar="L", type=float, help="Exit with 1 if the loss is above L."),
+    click.option(
+        "--max-drop", metavar="D", type=_share, help="Exit with 1 if the accuracy is more than D below --baseline's."
+    ),
+    click.option("--baseline", metavar="OLD", type=SOURCE, help="The model that --max-drop compares with."),
+)
+"""What is asked of a model's figures, passed on as `asked`: the bounds, and the baseline, None where there is none."""

@@ -1,0 +1,93 @@
+"""Gates: what a model has to be before it goes on, as a script or a server of builds asks for it; yes or no to each."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from ckpttool.core.errors import PlanError
+from ckpttool.runtime.streaming import Score
+
+ROUNDING = 1e-6
+"""How far a mean may be off: networks compute it in float32."""
+State = Literal["passed", "failed", "skipped"]
+
+
+@dataclass(frozen=True)
+class Gate:
+    """A question with its answer: what was asked, what was found, and how long that took, in seconds."""
+
+    name: str
+    asked: str
+    found: str
+    state: State
+    seconds: float = 0.0
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the fields for JSON."""
+        return {
+            "gate": self.name,
+            "asked": self.asked,
+            "found": self.found,
+            "state": self.state,
+            "seconds": round(self.seconds, 3),
+        }
+
+    def line(self) -> str:
+        """Return the answer in a line."""
+        return f"{self.name}: {self.state}: {self.found}, asked for {self.asked}"
+
+
+@dataclass(frozen=True)
+class Bounds:
+    """What a model's scores have to be on rows; None is not asked.
+
+    Args:
+        min_accuracy: The least accuracy, from 0 to 1.
+        max_loss: The largest loss.
+        max_drop: How much of accuracy may be lost against a baseline on the same rows, from 0 to 1.
+    """
+
+    min_accuracy: float | None = None
+    max_loss: float | None = None
+    max_drop: float | None = None
+
+    def __bool__(self) -> bool:
+        """Return whether anything is asked."""
+        return (self.min_accuracy, self.max_loss, self.max_drop) != (None, None, None)
+
+    def require_baseline(self, there: bool) -> None:
+        """Check that a baseline is there where a drop is asked for, and that nothing else is.
+
+        Raises:
+            PlanError: one stands without the other.
+        """
+        if there != (self.max_drop is not None):
+            raise PlanError("`max_drop` is the accuracy that may be lost against a `baseline`: they belong together")
+
+    def gates(self, score: Score, before: Score | None = None, why: str = "") -> Iterator[Gate]:
+        """Yield the answer to each question that is asked; `before` is the score of a baseline on the same rows.
+
+        Raises:
+            PlanError: an accuracy is asked for, and there is none; `why` says it.
+        """
+        if self.min_accuracy is not None:
+            found = _accuracy(score, why)
+            holds = found >= self.min_accuracy - ROUNDING
+            yield _gate("min-accuracy", f"at least {self.min_accuracy:.6g}", f"accuracy {found:.6g}", holds)
+        if self.max_loss is not None:
+            holds = score.loss <= self.max_loss
+            yield _gate("max-loss", f"at most {self.max_loss:.6g}", f"loss {score.loss:.6g}", holds)
+        if self.max_drop is not None and before is not None:
+            now, then = _accuracy(score, why), _accuracy(before, why)
+            both = f"accuracy {now:.6g} after {then:.6g}"
+            yield _gate("max-drop", f"at most {self.max_drop:.6g} less", both, then - now <= self.max_drop + ROUNDING)
+
+
+def _gate(name: str, asked: str, found: str, holds: bool) -> Gate:
+    return Gate(name, asked, found, "passed" if holds else "failed")
+
+
+def _accuracy(score: Score, why: str) -> float:
+    if score.accuracy is None:
+        raise PlanError(f"an accuracy is asked for, and there is none: {why}")
+    return score.accuracy

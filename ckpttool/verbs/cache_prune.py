@@ -1,0 +1,58 @@
+"""Make room in the feature cache."""
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from ckpttool.data.feature_store import Entry, FeatureStore, default_root
+
+DAY = 24 * 3600
+
+
+@dataclass(frozen=True)
+class Pruned:
+    """What was removed, or would be: the entries and their bytes, how many stay, and those that are being filled."""
+
+    removed: tuple[str, ...]
+    nbytes: int
+    kept: int
+    busy: tuple[str, ...] = ()
+
+
+def cache_prune(
+    root: Path | None = None,
+    every: bool = False,
+    days: float | None = None,
+    most: int | None = None,
+    dry_run: bool = False,
+) -> Pruned:
+    """Remove entries of the feature cache; what is needed again is computed again.
+
+    Args:
+        root: The folder of the cache; None is the user's own.
+        every: All of them.
+        days: Those written longer ago than that.
+        most: The oldest, until the others have so many bytes at most.
+        dry_run: Say it, and remove nothing.
+
+    Without `every`, `days` and `most` these are the fills that were stopped, and none that is under way.
+    """
+    entries = FeatureStore(root or default_root()).entries()
+    chosen = list(_chosen(entries, every, days, most))
+    sizes = {entry.key: entry.on_disk for entry in chosen}
+    removed = [entry.key for entry in chosen if dry_run or entry.remove()]
+    busy = tuple(entry.key for entry in chosen if entry.key not in removed)
+    return Pruned(tuple(removed), sum(sizes[key] for key in removed), len(entries) - len(removed), busy)
+
+
+def _chosen(entries: list[Entry], every: bool, days: float | None, most: int | None) -> Iterator[Entry]:
+    """Yield what goes."""
+    left = sum(entry.on_disk for entry in entries)
+    unsaid = days is None and most is None
+    for entry in sorted(entries, key=lambda each: each.written):
+        old = days is not None and time.time() - entry.written > days * DAY
+        full = most is not None and left > most
+        if every or old or full or (unsaid and not entry.is_complete()):
+            left -= entry.on_disk
+            yield entry

@@ -1,0 +1,176 @@
+"""Doctor: what is installed, what is missing for what, what is computed on, and where things are kept."""
+
+import os
+import platform
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Any, Literal
+
+from packaging.requirements import Requirement
+
+from ckpttool import __version__
+from ckpttool.catalogue.layout import default_root as catalogue_root
+from ckpttool.confinement import landlock
+from ckpttool.core.counts import counted
+from ckpttool.core.errors import CkptError
+from ckpttool.core.tensors import human_size
+from ckpttool.data.feature_store import FeatureStore, default_root
+from ckpttool.remote.paths import is_url
+from ckpttool.runtime.devices import devices
+
+State = Literal["ok", "missing", "old", "wrong", "none"]
+NEEDED = ("click", "numpy", "protobuf", "h5py", "google-crc32c", "ml_dtypes", "rich", "safetensors", "cramjam")
+"""Packages that everything needs."""
+TENSORFLOWS = ("tensorflow", "tensorflow-cpu")
+"""Packages that bring the module `tensorflow`, the one with its extra first."""
+EXTRAS = {
+    "tensorflow": "what runs or builds a graph: new, reuse with a head, finetune, evaluate, predict, search, ...",
+    "keras": "Keras's models as graphs, and written back",
+    "pillow": "folders of images, images in records",
+    "pyarrow": "rows in .parquet",
+    "fsspec": "models and caches at s3://, gs:// and other servers",
+    "matplotlib": "curves and pictures of filters",
+    "huggingface_hub": "zoo pull and zoo push of hf://",
+    "ray": "long jobs on several machines",
+    "optuna": "searches mirrored for optuna-dashboard",
+}
+"""Packages that some of it needs, and what that is."""
+OF_EXTRA = {
+    "pillow": "images",
+    "pyarrow": "parquet",
+    "fsspec": "remote",
+    "matplotlib": "plot",
+    "huggingface_hub": "hub",
+}
+"""The extra of a package, where it has not the package's name; Keras comes with TensorFlow."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """A thing, what was found of it, whether that is well, and what it is for or how it is mended."""
+
+    what: str
+    found: str
+    state: State
+    note: str = ""
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the fields for JSON."""
+        return {"what": self.what, "found": self.found, "state": self.state, "note": self.note}
+
+
+@dataclass(frozen=True)
+class Examined:
+    """All that was found."""
+
+    findings: tuple[Finding, ...]
+
+    @property
+    def holds(self) -> bool:
+        """Whether nothing that is needed is missing, too old or wrong; extras may be missing."""
+        return all(each.state in ("ok", "none") or each.what in EXTRAS for each in self.findings) and not any(
+            each.state in ("old", "wrong") for each in self.findings
+        )
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the fields for JSON."""
+        return {"version": __version__, "holds": self.holds, "findings": [each.as_json() for each in self.findings]}
+
+
+def doctor() -> Examined:
+    """Look at versions, extras, devices and folders; TensorFlow is imported, if it is there."""
+    return Examined((*_versions(), *_packages(), *_devices(), *_folders(), _confinement()))
+
+
+def _versions() -> Iterator[Finding]:
+    yield Finding("ckpttool", __version__, "ok", str(Path(__file__).parents[1]))
+    yield Finding("python", platform.python_version(), "ok", platform.platform(terse=True))
+
+
+def _packages() -> Iterator[Finding]:
+    asked = _asked()
+    for name in (*NEEDED, *EXTRAS):
+        found = _version(name)
+        bound = asked.get(_plain(name))
+        what_for = EXTRAS.get(name, "")
+        if found is None:
+            command = f"pip install '{name}'" if name in NEEDED else f"pip install 'ckpttool[{_extra(name)}]'"
+            yield Finding(name, "", "missing", f"{what_for}: {command}" if what_for else command)
+        elif bound is not None and not bound.specifier.contains(found, prereleases=True):
+            yield Finding(name, found, "old", f"needs {bound.specifier}: pip install -U '{bound.name}{bound.specifier}'")
+        else:
+            yield Finding(name, found, "ok", what_for)
+
+
+def _asked() -> dict[str, Requirement]:
+    """Return what the package asks of others, by their names; nothing where it runs without being installed."""
+    try:
+        texts = metadata.requires("ckpttool") or []
+    except metadata.PackageNotFoundError:
+        return {}
+    found: dict[str, Requirement] = {}
+    for text in texts:
+        each = Requirement(text)
+        if each.specifier:
+            found.setdefault(_plain(each.name), each)
+    return found
+
+
+def _version(name: str) -> str | None:
+    for each in TENSORFLOWS if name == "tensorflow" else (name,):
+        try:
+            return metadata.version(each)
+        except metadata.PackageNotFoundError:
+            continue
+    return None
+
+
+def _plain(name: str) -> str:
+    return name.lower().replace("_", "-")
+
+
+def _extra(name: str) -> str:
+    return "tensorflow" if name == "keras" else OF_EXTRA.get(name, name)
+
+
+def _devices() -> Iterator[Finding]:
+    cores = f"{counted(os.cpu_count() or 1, 'core')}, {platform.machine()}"
+    yield Finding("processor", cores, "ok")
+    if _version("tensorflow") is None:
+        yield Finding("devices", "", "none", "TensorFlow tells")
+        return
+    try:
+        yield Finding("devices", ", ".join(devices()), "ok", "what graphs are computed on")
+    except CkptError as error:
+        yield Finding("devices", "", "wrong", str(error))
+
+
+def _folders() -> Iterator[Finding]:
+    root = default_root()
+    entries = FeatureStore(root).entries()
+    size = human_size(sum(each.on_disk for each in entries))
+    held = f"features of frozen layers: {counted(len(entries), 'entry', 'entries')}, {size}"
+    yield _folder("cache folder", root, held, lambda: True)
+    zoo = catalogue_root()
+    if is_url(zoo):
+        yield Finding("zoo folder", str(zoo), "ok", "the catalogue of models, on a server")
+    else:
+        yield _folder("zoo folder", zoo, "the catalogue of models", zoo.is_dir)
+
+
+def _folder(what: str, path: Path, held: str, is_there: Callable[[], bool]) -> Finding:
+    """Say of a folder whether it can be written to, or made."""
+    nearest = next(each for each in (path, *path.parents) if each.exists())
+    if not nearest.is_dir() or not os.access(nearest, os.W_OK):
+        return Finding(what, str(path), "wrong", f"{nearest} cannot be written to")
+    return Finding(what, str(path), "ok", held if is_there() else f"{held}; it is not there yet")
+
+
+def _confinement() -> Finding:
+    """Say whether models of strangers are confined when they run."""
+    version = landlock.version()
+    if version:
+        return Finding("confinement", f"Landlock {version}", "ok", "models that others made run without other files")
+    return Finding("confinement", "", "none", "this system confines no process: models that others made run as yours do")
