@@ -6,6 +6,7 @@ of few-labels.md), `make attacks` and `make trust`.
 """
 
 import ast
+import json
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,7 +19,8 @@ import few_labels
 import reuse
 from demo import COMMANDS as DEMO
 
-from ckpttool.cli import COMMANDS, main
+from ckpttool.cli import BESIDE, COMMANDS, SHORT, main
+from ckpttool.cli.show.help import LongHelp, all_options
 from ckpttool.core.calls import Call
 from ckpttool.data.preprocessing_steps import Step
 from ckpttool.foreign.layouts import Layout
@@ -38,6 +40,8 @@ TRUST = DOCS.parent / "trust" / "README.md"
 TRANSCRIPT = DOCS / "demo.txt"
 TABLES = DOCS / "chapter11.txt"
 WIDTH = 100
+SUMMARIES_HEADER = '''"""The first line of each command's help, written by `make docs`; the list of all imports none."""
+'''
 CLI_HEADER = "# Commands\n\nWritten by `make docs` from `--help`; change the commands' own texts, not this page.\n"
 CALLS_HEADER = """# What is written as a call
 
@@ -81,6 +85,20 @@ def _sections() -> Iterator[str]:
         for each in command.list_commands(shown) if isinstance(command, click.Group) else ():
             if (own := command.get_command(shown, each)) is not None:
                 yield _section(f"ckpttool {name} {each}", _context(own, f"ckpttool {name} {each}"))
+        for each in BESIDE.get(name, {}):
+            if (own := main.get_command(group, f"{name} {each}")) is not None:
+                yield _section(f"ckpttool {name} {each}", _context(own, f"ckpttool {name} {each}"))
+
+
+def summaries() -> str:
+    """Return the module with the first line of each command's help, so that the list of all imports none."""
+    group = _context(main, "ckpttool")
+    lines = []
+    for name in main.list_commands(group):
+        if (command := main.get_command(group, name)) is None:
+            raise SystemExit(f"no command {name}")
+        lines.append(f"    {json.dumps(name)}: {json.dumps(command.get_short_help_str(SHORT), ensure_ascii=False)},")
+    return "\n".join([SUMMARIES_HEADER, "SUMMARIES = {", *lines, "}", ""])
 
 
 def _context(command: click.Command, name: str) -> click.Context:
@@ -90,7 +108,9 @@ def _context(command: click.Command, name: str) -> click.Context:
 
 def _section(title: str, shown: click.Context) -> str:
     """Return a heading and a help text."""
-    return f"## {title}\n\n```text\n{shown.get_help()}\n```\n"
+    command = shown.command
+    text = all_options(command, shown) if isinstance(command, LongHelp) else shown.get_help()
+    return f"## {title}\n\n```text\n{text}\n```\n"
 
 
 def calls() -> str:
@@ -173,6 +193,7 @@ def run(check: bool) -> int:
     """Write the pages, or compare them with what they should be; return the exit code."""
     pages = {
         DOCS / "api.md": api_page.page(),
+        PACKAGE / "cli" / "summaries.py": summaries(),
         DOCS / "cli.md": cli(),
         DOCS / "demo.md": demo(),
         DOCS / "calls.md": calls(),

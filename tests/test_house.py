@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from ckpttool.cli import COMMANDS
+from ckpttool.cli import BESIDE, COMMANDS
 from ckpttool.cli.commands.zoo import SUBCOMMANDS
 
 ROOT = Path(__file__).parents[1]
@@ -202,9 +202,11 @@ def test_options_are_named_by_the_command_line_alone() -> None:
 
 VERBS = {"export": "export_weights", "import": "import_weights"}
 """The verbs whose file says what is carried besides."""
-PLACES = {name: place for name, (_, place) in COMMANDS.items() if name != "zoo"} | {
-    f"zoo {name}": f"zoo/{place}" for name, place in SUBCOMMANDS.items()
-}
+PLACES = (
+    {name: place for name, (_, place) in COMMANDS.items() if name != "zoo"}
+    | {f"zoo {name}": f"zoo/{place}" for name, place in SUBCOMMANDS.items()}
+    | {f"{name} {each}": place for name, beside in BESIDE.items() for each, place in beside.items()}
+)
 """Where the function of each command is, below `cli/commands`."""
 
 

@@ -10,12 +10,9 @@ from typing import Any
 import click
 
 from ckpttool import __version__
-from ckpttool.cli.options.general import OWN_PROCESS, Written
+from ckpttool.cli.options.general import GIVEN, OWN_PROCESS, Written, quiet_option, verbose_option
 from ckpttool.cli.show import errors
 from ckpttool.cli.show.logs import escape_logs
-from ckpttool.cli.show.plans import GIVEN
-from ckpttool.lineage.provenance import Command
-from ckpttool.runtime.configure import configure_tensorflow
 
 COMMANDS = {
     "ops": ("Look", "ops:ops"),
@@ -62,8 +59,26 @@ COMMANDS = {
     "doctor": ("Keep", "doctor:doctor"),
 }
 """The commands in the order in which help lists them: the heading of each, and its function in `commands/`."""
+SHORT = 200
+"""Characters of a command's summary in the list of all."""
 BESIDE = {"cache": {"list": "cache_list:cache_list", "prune": "cache_prune:cache_prune"}}
 """What follows a command that is one itself: `cache list`, beside `cache MODEL`."""
+ABOUT_ITSELF = {"help": "help:show_help", "completion": "completion:completion"}
+"""What is about the command line itself, and has no verb."""
+ALIASES = {
+    "checkpoint-average": "average",
+    "compare": "diff",
+    "fine-tune": "finetune",
+    "freeze-graph": "fold",
+    "freeze_graph": "fold",
+    "inspect": "vars",
+    "inspect-checkpoint": "vars",
+    "inspect_checkpoint": "vars",
+    "ls": "vars",
+    "modernise": "modernize",
+    "summary": "layers",
+}
+"""Names that users of other tools, and of other spellings, have for commands; help does not list them."""
 
 
 class Tool(click.Group):
@@ -71,29 +86,48 @@ class Tool(click.Group):
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Return the commands' names in the order of the table."""
-        return list(COMMANDS)
+        return [*COMMANDS, *ABOUT_ITSELF]
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """Import the module of a command; None where there is no such command."""
-        if cmd_name not in COMMANDS:
-            return None
-        return _loaded(COMMANDS[cmd_name][1])
+        group, _, beside = cmd_name.partition(" ")
+        if place := BESIDE.get(group, {}).get(beside):
+            return _loaded(place)
+        name = ALIASES.get(cmd_name, cmd_name)
+        place = COMMANDS[name][1] if name in COMMANDS else ABOUT_ITSELF.get(name)
+        return _loaded(place) if place else None
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        """Keep the command line as it was given, before it is taken apart: outputs carry it in their lineage."""
-        ctx.meta[GIVEN] = Command(args[0], tuple(args[1:]))
+        """Keep the command line as it was given, before it is taken apart: outputs carry it in their lineage.
+
+        Raises:
+            UsageError: there is no such command; with the nearest names.
+        """
+        from ckpttool.lineage.provenance import Command
+
+        name = ALIASES.get(args[0], args[0])
+        ctx.meta[GIVEN] = Command(name, tuple(args[1:]))
+        if not ctx.resilient_parsing and not args[0].startswith("-"):
+            require_command(ctx, name)
         if place := BESIDE.get(args[0], {}).get(" ".join(args[1:2])):
             return " ".join(args[:2]), _loaded(place), args[2:]
-        return super().resolve_command(ctx, args)
+        return super().resolve_command(ctx, [name, *args[1:]])
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """List the commands under their headings."""
-        for heading, names in groupby(COMMANDS, key=lambda name: COMMANDS[name][0]):
-            commands = {name: self.get_command(ctx, name) for name in names}
+        from ckpttool.cli.summaries import SUMMARIES
+
+        sections = [(heading, [*names]) for heading, names in groupby(COMMANDS, key=lambda name: COMMANDS[name][0])]
+        for heading, names in (*sections, ("Help", [*ABOUT_ITSELF])):
             with formatter.section(heading):
-                formatter.write_dl([(name, each.get_short_help_str(200)) for name, each in commands.items() if each])
+                formatter.write_dl([(name, SUMMARIES.get(name) or self._summary(ctx, name)) for name in names])
+
+    def _summary(self, ctx: click.Context, name: str) -> str:
+        """Return the first line of a command's help."""
+        command = self.get_command(ctx, name)
+        return command.get_short_help_str(SHORT) if command else ""
 
     def main(self, *args: Any, standalone_mode: bool = True, **extra: Any) -> Any:
         """Run a command and end the process with the exit code that docs/design.md gives its outcome."""
@@ -128,8 +162,22 @@ def _loaded(place: str) -> click.Command:
     return command
 
 
+def require_command(ctx: click.Context, name: str) -> None:
+    """Check that there is a command of a name.
+
+    Raises:
+        UsageError: there is none; with the nearest names.
+    """
+    if name not in COMMANDS and name not in ABOUT_ITSELF:
+        from ckpttool.core.names import suggestion
+
+        raise click.UsageError(f"No such command {name!r}{suggestion(name, [*COMMANDS, *ABOUT_ITSELF, *ALIASES])}", ctx)
+
+
 @click.group(cls=Tool, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
-@click.version_option(__version__, prog_name="ckpttool")
+@click.version_option(__version__, "-V", "--version", prog_name="ckpttool")
+@quiet_option
+@verbose_option
 def main() -> None:
     """Transfer learning and checkpoint surgery for saved TensorFlow models.
 
@@ -140,11 +188,16 @@ def main() -> None:
     Example:
       ckpttool layers my_model_final.ckpt
     """
+    from ckpttool.runtime.configure import configure_tensorflow
+
     configure_tensorflow()  # a command whose graph has convolutions does so again
 
 
 def run() -> None:
     """Run the command line as a process of its own, in which a graph of others is confined."""
+    if sys.argv[1:] in (["--version"], ["-V"]):  # which needs nothing that is imported below
+        click.echo(f"ckpttool, version {__version__}")
+        return
     escape_logs()
     process = os.getpid()
     try:

@@ -70,9 +70,7 @@ class Examined:
     @property
     def holds(self) -> bool:
         """Whether nothing that is needed is missing, too old or wrong; extras may be missing."""
-        return all(each.state in ("ok", "none") or each.what in EXTRAS for each in self.findings) and not any(
-            each.state in ("old", "wrong") for each in self.findings
-        )
+        return not any(each.state in ("old", "wrong") or _is_needed(each) for each in self.findings)
 
     def as_json(self) -> dict[str, Any]:
         """Return the fields for JSON."""
@@ -82,6 +80,10 @@ class Examined:
 def doctor() -> Examined:
     """Look at versions, extras, devices and folders; TensorFlow is imported, if it is there."""
     return Examined((*_versions(), *_packages(), *_devices(), *_folders(), _confinement()))
+
+
+def _is_needed(finding: Finding) -> bool:
+    return finding.state == "missing" and finding.what in NEEDED
 
 
 def _versions() -> Iterator[Finding]:
@@ -99,7 +101,9 @@ def _packages() -> Iterator[Finding]:
             command = f"pip install '{name}'" if name in NEEDED else f"pip install 'ckpttool[{_extra(name)}]'"
             yield Finding(name, "", "missing", f"{what_for}: {command}" if what_for else command)
         elif bound is not None and not bound.specifier.contains(found, prereleases=True):
-            yield Finding(name, found, "old", f"needs {bound.specifier}: pip install -U '{bound.name}{bound.specifier}'")
+            yield Finding(
+                name, found, "old", f"needs {bound.specifier}: pip install -U '{bound.name}{bound.specifier}'"
+            )
         else:
             yield Finding(name, found, "ok", what_for)
 
@@ -152,7 +156,7 @@ def _folders() -> Iterator[Finding]:
     entries = FeatureStore(root).entries()
     size = human_size(sum(each.on_disk for each in entries))
     held = f"features of frozen layers: {counted(len(entries), 'entry', 'entries')}, {size}"
-    yield _folder("cache folder", root, held, lambda: True)
+    yield _folder("cache folder", root, held, root.is_dir)
     zoo = catalogue_root()
     if is_url(zoo):
         yield Finding("zoo folder", str(zoo), "ok", "the catalogue of models, on a server")
@@ -173,4 +177,6 @@ def _confinement() -> Finding:
     version = landlock.version()
     if version:
         return Finding("confinement", f"Landlock {version}", "ok", "models that others made run without other files")
-    return Finding("confinement", "", "none", "this system confines no process: models that others made run as yours do")
+    return Finding(
+        "confinement", "", "none", "this system confines no process: models that others made run as yours do"
+    )

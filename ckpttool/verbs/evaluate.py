@@ -1,4 +1,4 @@
-"""Evaluation: loss and accuracy of a model on rows that it was not trained on, and what it takes for what."""
+"""Evaluation: loss and accuracy of a model on rows that it was not trained on, and which classes it confuses."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

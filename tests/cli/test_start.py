@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
-from ckpttool.cli import COMMANDS, main
+from ckpttool.cli import BESIDE, COMMANDS, main
 from ckpttool.cli.commands.zoo import SUBCOMMANDS
 
 HEAVY = {"tensorflow", "keras", "h5py", "rich", "ml_dtypes", "cramjam"}
@@ -63,7 +63,15 @@ def test_help_of_everything_imports_nothing_heavy() -> None:
     assert modules_after("--help") & HEAVY == set()
 
 
-@pytest.mark.parametrize("name", [*COMMANDS, *(f"zoo {name}" for name in SUBCOMMANDS)])
+NAMES = [
+    *COMMANDS,
+    *(f"zoo {name}" for name in SUBCOMMANDS),
+    *(f"{name} {each}" for name, beside in BESIDE.items() for each in beside),
+]
+"""All commands, those that follow another too."""
+
+
+@pytest.mark.parametrize("name", NAMES)
 def test_every_command_has_help_with_an_example(name: str) -> None:
     result = CliRunner().invoke(main, [*name.split(), "--help"])
     assert result.exit_code == 0, result.output

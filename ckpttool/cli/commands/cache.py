@@ -28,13 +28,14 @@ from ckpttool.cli.options.rows import (
 )
 from ckpttool.cli.options.workers import Place, workers_options
 from ckpttool.cli.process import open_to_run
+from ckpttool.cli.show.help import LongHelp
 from ckpttool.cli.show.progress import ProgressPrinter
 from ckpttool.cli.show.tables import print_document
 from ckpttool.cli.wall import behind_wall
 from ckpttool.runtime.objectives import Objective
 
 
-@click.command()
+@click.command(cls=LongHelp)
 @model_argument
 @weights_file_option
 @freeze_option(required=True)
@@ -68,6 +69,8 @@ def cache(
     that and --seed: when one of them changes, so does the key, and nothing stale is ever read.
     Workers write the rows that they compute into the cache themselves; it must be in a folder that all of them see, or
     on a server: with --cache-dir s3://bucket/features each machine fetches what others have computed.
+
+    `ckpttool cache list` shows what is kept, and `ckpttool cache prune` makes room.
 
     \b
     Example:

@@ -20,6 +20,7 @@ from ckpttool.cli.options.reading import (
 from ckpttool.cli.options.recipe import objective_options
 from ckpttool.cli.options.rows import judged_rows_options, roles_options, there_first
 from ckpttool.cli.process import open_to_run
+from ckpttool.cli.show.help import LongHelp
 from ckpttool.cli.show.progress import ProgressPrinter
 from ckpttool.cli.show.tables import exit_unless, print_report, say
 from ckpttool.cli.wall import behind_wall
@@ -30,7 +31,7 @@ from ckpttool.training.gates import Bounds
 COLUMNS = ("gate", "state", "found", "asked")
 
 
-@click.command()
+@click.command(cls=LongHelp)
 @model_argument
 @weights_file_option
 @click.option(

@@ -12,6 +12,7 @@ from ckpttool.cli.options.reading import allow_op_option, model_argument, weight
 from ckpttool.cli.options.recipe import objective_options
 from ckpttool.cli.options.rows import ROLES, data_option, roles_options, trained_rows_options
 from ckpttool.cli.process import open_to_run
+from ckpttool.cli.show.help import LongHelp
 from ckpttool.cli.show.progress import ProgressPrinter
 from ckpttool.cli.show.tables import print_rows
 from ckpttool.cli.wall import behind_wall
@@ -33,7 +34,7 @@ LEFT_OUT = ("gradient_to_weight", "mean", "gradient_mean", "activation", "satura
 """What a narrow table lacks, the first to go first; the verdict stays."""
 
 
-@click.command()
+@click.command(cls=LongHelp)
 @model_argument
 @weights_file_option
 @data_option

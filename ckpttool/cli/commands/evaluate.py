@@ -1,4 +1,4 @@
-"""`ckpttool evaluate`: loss and accuracy of a model, and what it takes for what."""
+"""`ckpttool evaluate`: loss and accuracy of a model, and which classes it confuses."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,6 +13,7 @@ from ckpttool.cli.options.reading import allow_op_option, ema_option, model_argu
 from ckpttool.cli.options.recipe import objective_options
 from ckpttool.cli.options.rows import ROLES, data_option, judged_rows_options, roles_options
 from ckpttool.cli.process import open_to_run
+from ckpttool.cli.show.help import LongHelp
 from ckpttool.cli.show.progress import ProgressPrinter
 from ckpttool.cli.show.tables import exit_unless, print_document, print_rows, say, shows_tables
 from ckpttool.cli.wall import behind_wall
@@ -29,7 +30,7 @@ MOST_CLASSES = 20
 """Classes of which a terminal has room for the confusion table."""
 
 
-@click.command()
+@click.command(cls=LongHelp)
 @model_argument
 @weights_file_option
 @data_option

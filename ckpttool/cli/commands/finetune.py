@@ -12,6 +12,7 @@ from ckpttool.cli.options.rows import data_option
 from ckpttool.cli.options.training import pseudo_label_options, run_options
 from ckpttool.cli.options.writing import model_output_options
 from ckpttool.cli.process import SignalInterrupt, configure_for
+from ckpttool.cli.show.help import LongHelp
 from ckpttool.cli.show.plans import command_line, show_plan
 from ckpttool.cli.show.progress import ProgressPrinter
 from ckpttool.cli.show.tables import print_document
@@ -21,7 +22,7 @@ from ckpttool.training.options import Options, PseudoLabels
 from ckpttool.training.run import RunReport
 
 
-@click.command()
+@click.command(cls=LongHelp)
 @model_argument
 @weights_file_option
 @data_option

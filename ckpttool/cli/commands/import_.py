@@ -12,6 +12,7 @@ from ckpttool.cli.options.reading import SOURCE, allow_op_option, rules_option
 from ckpttool.cli.options.rows import preprocess_option
 from ckpttool.cli.options.writing import model_output_options
 from ckpttool.cli.process import configure_for
+from ckpttool.cli.show.help import LongHelp
 from ckpttool.cli.show.plans import execute
 from ckpttool.cli.show.tables import exit_unless, print_rows, say
 from ckpttool.cli.wall import behind_wall
@@ -22,7 +23,7 @@ from ckpttool.verbs.rules import draft_rules, guessed_by_order, rules_of
 from ckpttool.verbs.sample import TOLERANCE, Difference
 
 
-@click.command("import")
+@click.command("import", cls=LongHelp)
 @click.argument("weights", type=SOURCE)
 @click.option(
     "--into",

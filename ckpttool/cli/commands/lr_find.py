@@ -14,6 +14,7 @@ from ckpttool.cli.options.reading import allow_op_option, model_argument, weight
 from ckpttool.cli.options.rows import data_option
 from ckpttool.cli.options.training import rate_test_options
 from ckpttool.cli.process import open_to_run
+from ckpttool.cli.show.help import LongHelp
 from ckpttool.cli.show.progress import ProgressPrinter
 from ckpttool.cli.show.tables import exit_unless, print_document, print_report, say, shows_tables
 from ckpttool.cli.wall import behind_wall
@@ -26,7 +27,7 @@ WIDTH, HEIGHT = 64, 12
 """Columns and rows of the chart itself; with the losses before it a line has less than 80."""
 
 
-@click.command()
+@click.command(cls=LongHelp)
 @model_argument
 @weights_file_option
 @data_option

@@ -8,6 +8,7 @@ from ckpttool.cli.options.general import MAX_SEED, PATH, lenient_option, plan_op
 from ckpttool.cli.options.reading import SOURCE, allow_op_option, checkpoints_argument, weights_option
 from ckpttool.cli.options.rows import there_first
 from ckpttool.cli.options.writing import edited_output_options, family_asked
+from ckpttool.cli.show.help import LongHelp
 from ckpttool.cli.show.plans import execute
 from ckpttool.cli.wall import behind_wall
 from ckpttool.model.checkpoint_plan import CheckpointPlan
@@ -15,7 +16,7 @@ from ckpttool.surgery.merge import Prefer
 from ckpttool.verbs.merge import HOWS, plan_merge
 
 
-@click.command()
+@click.command(cls=LongHelp)
 @checkpoints_argument
 @click.option("--how", type=click.Choice(HOWS), default="union", show_default=True, help="The way to merge.")
 @click.option("--prefer", type=click.Choice(["first", "last"]), help="Whose tensor it is that several have.")
@@ -26,7 +27,7 @@ from ckpttool.verbs.merge import HOWS, plan_merge
 @click.option(
     "--density", type=float, metavar="D", help="The part of what was learned that stays  [default: ties 0.2, dare 0.1]"
 )
-@click.option("--seed", type=click.IntRange(0, MAX_SEED), help="What is drawn from (dare)  [default: 42]")
+@click.option("--seed", type=click.IntRange(0, MAX_SEED), help="The random seed (dare)  [default: 42]")
 @click.option("--data", metavar="DATA", type=PATH, help="Rows that judge (soup, --alpha): their validation rows.")
 @click.option("--alpha", metavar="A", help="Go from the first to the second: 0.5, 0.3,0.7, 0:1:0.1; the best is kept.")
 @lenient_option

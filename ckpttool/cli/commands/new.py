@@ -11,12 +11,13 @@ from ckpttool.cli.options.recipe import new_recipe_options, objective_options
 from ckpttool.cli.options.rows import classes_option, preprocess_option, row_shape
 from ckpttool.cli.options.writing import model_output_options
 from ckpttool.cli.process import configure_for_layers
+from ckpttool.cli.show.help import LongHelp
 from ckpttool.cli.show.plans import execute
 from ckpttool.runtime.objectives import Objective
 from ckpttool.runtime.recipe import Recipe
 
 
-@click.command()
+@click.command(cls=LongHelp)
 @click.option(
     "--input",
     "shape",

@@ -13,13 +13,14 @@ from ckpttool.cli.options.rows import ROLES, data_option, judged_rows_options, r
 from ckpttool.cli.options.workers import Place, workers_options
 from ckpttool.cli.options.writing import output_options
 from ckpttool.cli.process import open_to_run
+from ckpttool.cli.show.help import LongHelp
 from ckpttool.cli.show.progress import ProgressPrinter
 from ckpttool.cli.show.tables import print_document
 from ckpttool.cli.wall import behind_wall
 from ckpttool.core.counts import counted
 
 
-@click.command()
+@click.command(cls=LongHelp)
 @model_argument
 @weights_file_option
 @data_option

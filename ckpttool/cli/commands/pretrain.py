@@ -11,6 +11,7 @@ from ckpttool.cli.options.rows import data_option, row_shape
 from ckpttool.cli.options.training import pretraining_options
 from ckpttool.cli.options.writing import model_output_options
 from ckpttool.cli.process import SignalInterrupt, configure_for_layers
+from ckpttool.cli.show.help import LongHelp
 from ckpttool.cli.show.plans import command_line
 from ckpttool.cli.show.progress import ProgressPrinter
 from ckpttool.cli.show.tables import print_document
@@ -20,7 +21,7 @@ from ckpttool.training.callbacks.recording import Recording
 from ckpttool.training.options import Options
 
 
-@click.command()
+@click.command(cls=LongHelp)
 @data_option
 @click.option("--layers", metavar="SPEC", callback=spec, help="New layers, from the input up; `new` lists their kinds.")
 @click.option(

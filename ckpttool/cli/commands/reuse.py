@@ -6,6 +6,7 @@ from typing import Any
 
 import click
 
+from ckpttool.cli.options.completions import layer_names
 from ckpttool.cli.options.general import as_arguments, lenient_option, plan_option, rows_options, seed_option
 from ckpttool.cli.options.reading import (
     SOURCE,
@@ -27,6 +28,7 @@ from ckpttool.cli.options.rows import (
 )
 from ckpttool.cli.options.writing import model_output_options
 from ckpttool.cli.process import open_to_run
+from ckpttool.cli.show.help import LongHelp
 from ckpttool.cli.show.plans import execute
 from ckpttool.cli.wall import behind_wall
 from ckpttool.core.errors import PlanError
@@ -45,7 +47,7 @@ def _percent(ctx: click.Context, param: click.Parameter, value: str) -> float:
     return share
 
 
-@click.command()
+@click.command(cls=LongHelp)
 @source_argument
 @weights_file_option
 @layers_option("The layers to restore.")
@@ -56,7 +58,7 @@ def _percent(ctx: click.Context, param: click.Parameter, value: str) -> float:
     callback=spec,
     help="New layers to put on above the last restored one; the rest is cut off.",
 )
-@click.option("--after", metavar="LAYER", help="Put the head on above this layer instead.")
+@click.option("--after", metavar="LAYER", shell_complete=layer_names, help="Put the head on above this layer instead.")
 @click.option("--into", metavar="TARGET", type=SOURCE, help="Restore into this graph (.meta) instead.")
 @ema_option
 @freeze_option()

@@ -2,6 +2,7 @@
 
 import click
 
+from ckpttool.cli.options.completions import rule_sets
 from ckpttool.cli.options.general import rows_options
 from ckpttool.cli.show.tables import print_rows
 from ckpttool.verbs.rules import ready_set, ready_sets
@@ -10,7 +11,7 @@ COLUMNS = ("name", "for")
 
 
 @click.command()
-@click.argument("name", required=False)
+@click.argument("name", required=False, shell_complete=rule_sets)
 @rows_options
 def rules(name: str | None, as_json: bool) -> None:
     """List the ready sets of rules for `import` and `export`, or print the set NAME, to copy and edit.

@@ -14,6 +14,7 @@ from ckpttool.cli.options.training import trial_options
 from ckpttool.cli.options.workers import Place, workers_options
 from ckpttool.cli.options.writing import model_output_options
 from ckpttool.cli.process import SignalInterrupt, open_to_run
+from ckpttool.cli.show.help import LongHelp
 from ckpttool.cli.show.plans import command_line
 from ckpttool.cli.show.progress import ProgressPrinter
 from ckpttool.cli.wall import behind_wall
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from ckpttool.verbs.search import SearchOptions
 
 
-@click.command()
+@click.command(cls=LongHelp)
 @model_argument
 @weights_file_option
 @data_option

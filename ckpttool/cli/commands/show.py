@@ -5,6 +5,7 @@ from pathlib import Path
 import click
 
 from ckpttool.cli.confined_reading import reading_confined
+from ckpttool.cli.options.completions import tensor_names
 from ckpttool.cli.options.general import WRITTEN, json_option
 from ckpttool.cli.options.reading import checkpoint_argument, weights_file_option
 from ckpttool.cli.options.rows import image_shape_option
@@ -15,7 +16,7 @@ from ckpttool.verbs.show import tensor_report
 @click.command()
 @checkpoint_argument
 @weights_file_option
-@click.argument("name")
+@click.argument("name", shell_complete=tensor_names)
 @click.option("--full", is_flag=True, help="All numbers, however many.")
 @click.option("--filters", is_flag=True, help="Draw the weights of the layer (or kernel) NAME as pictures.")
 @click.option("-o", "--output", metavar="FILE", type=WRITTEN, help="Where to draw them: a .png, .pdf or .svg.")

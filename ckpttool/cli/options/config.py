@@ -10,6 +10,7 @@ import click
 from click.core import ParameterSource
 
 from ckpttool.cli.options.general import PATH, Decorator, ListOrFile
+from ckpttool.cli.show.help import long_name
 from ckpttool.cli.show.tables import say
 from ckpttool.core import toml_text
 from ckpttool.core.errors import FormatError, PlanError, UnknownName
@@ -146,7 +147,7 @@ def _read(path: Path) -> tuple[RunReport | None, Mapping[str, Any]]:
 
 
 def _long_name(parameter: click.Parameter) -> str:
-    return max(parameter.opts, key=len).removeprefix("--")
+    return long_name(parameter)
 
 
 def _dashed(key: str) -> str:

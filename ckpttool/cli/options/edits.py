@@ -6,6 +6,7 @@ import click
 
 from ckpttool.cli.click_private import given_in_order
 from ckpttool.cli.options.general import Decorator, together
+from ckpttool.cli.show.help import LongHelp
 from ckpttool.surgery.edits import EDITS
 from ckpttool.surgery.edits.steps import Step, read_script
 
@@ -16,7 +17,7 @@ class EditOption(click.Option):
     """An option that stands for an edit, and may be given again and again."""
 
 
-class EditCommand(click.Command):
+class EditCommand(LongHelp):
     """A command that is passed `steps`: the edits that were given, and those of the scripts among them."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:

@@ -134,7 +134,28 @@ def _or_format(context: click.Context, option: click.Parameter, value: bool) -> 
     return value or asked in ("json", "jsonl")
 
 
-json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a text.")
+QUIET = "ckpttool.quiet"
+"""The key under which `--quiet` is kept in Click's context, for whoever says what is no answer."""
+
+
+def _keep_quiet(context: click.Context, _option: click.Parameter, value: bool) -> None:
+    context.meta[QUIET] = value or context.meta.get(QUIET, False)
+
+
+quiet_option = click.option(
+    "-q",
+    "--quiet",
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=_keep_quiet,
+    help="Say nothing but the answer, and errors.",
+)
+"""`--quiet`, before a command or behind it."""
+
+json_option = together(
+    click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a text."), quiet_option
+)
 
 rows_options = together(
     click.option(
@@ -157,11 +178,12 @@ rows_options = together(
         help="Begin TSV with the names of the columns; csv and markdown do, if not told otherwise.",
     ),
     click.option("--json", "as_json", is_flag=True, callback=_or_format, help="Short for --format json."),
+    quiet_option,
 )
 """`--format`, `--header` and `--json` of a command that prints rows; the last is passed on, also for jsonl."""
 
 plan_option = click.option(
-    "--plan", "plan_only", is_flag=True, is_eager=True, help="Print what would be done, and stop."
+    "--plan", "--dry-run", "plan_only", is_flag=True, is_eager=True, help="Print what would be done, and stop."
 )
 
 lenient_option = click.option(
@@ -173,7 +195,7 @@ VERBOSE = "ckpttool.verbose"
 
 
 def _keep_verbose(context: click.Context, _option: click.Parameter, value: bool) -> None:
-    context.meta[VERBOSE] = value
+    context.meta[VERBOSE] = value or context.meta.get(VERBOSE, False)
 
 
 verbose_option = click.option(
@@ -185,6 +207,9 @@ verbose_option = click.option(
     help="Name everything that is left out, a line each.",
 )
 
+GIVEN = "ckpttool.command"
+"""The key under which the command line is kept in Click's context."""
+
 MAX_SEED = 2**31 - 1
 """The largest seed that TensorFlow tells from others."""
 
@@ -193,5 +218,5 @@ seed_option = click.option(
     type=click.IntRange(0, MAX_SEED),
     default=42,
     show_default=True,
-    help="What all randomness comes from.",
+    help="The random seed.",
 )

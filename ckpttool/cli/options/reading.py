@@ -6,6 +6,7 @@ from typing import Any
 import click
 
 from ckpttool.catalogue.names import is_entry
+from ckpttool.cli.options.completions import layer_names, rule_sets
 from ckpttool.cli.options.general import PATH, Decorator, NotedPath
 from ckpttool.cli.show.tables import say
 from ckpttool.formats.keras.applications import application, is_application, named_path
@@ -123,13 +124,18 @@ slots_option = click.option("--slots", is_flag=True, help="Let patterns take opt
 
 def layers_option(help_text: str, required: bool = False) -> Decorator:
     """Return the option that chooses layers by a pattern."""
-    return click.option("--layers", metavar="RE", required=required, help=f"{help_text} {PATTERN}")
+    text = f"{help_text} {PATTERN}"
+    return click.option("--layers", metavar="RE", required=required, shell_complete=layer_names, help=text)
 
 
 def freeze_option(required: bool = False) -> Decorator:
     """Return the option that chooses the layers which training must not change."""
     return click.option(
-        "--freeze", metavar="RE", required=required, help=f"Layers that training must not change. {PATTERN}"
+        "--freeze",
+        metavar="RE",
+        required=required,
+        shell_complete=layer_names,
+        help=f"Layers that training must not change. {PATTERN}",
     )
 
 
@@ -147,12 +153,16 @@ def spec(_context: click.Context, _option: click.Parameter, value: str | None) -
 
 
 unfreeze_option = click.option(
-    "--unfreeze", metavar="RE", help=f"Layers to train again that MODEL itself keeps frozen. {PATTERN}"
+    "--unfreeze",
+    metavar="RE",
+    shell_complete=layer_names,
+    help=f"Layers to train again that MODEL itself keeps frozen. {PATTERN}",
 )
 
 rules_option = click.option(
     "--rules",
     metavar="RULES",
     type=PATH,
+    shell_complete=rule_sets,
     help="A ready set (see `ckpttool rules`), a .toml of [[rule]] tables, or a file of lines RE => NEW.",
 )

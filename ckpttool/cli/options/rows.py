@@ -116,7 +116,7 @@ held_out_options = together(
         help=f"Which training rows were held out, {_known}: 20%, first:5000.",
     ),
     click.option("--group", metavar="COLUMN", help="The column of rows that were held out together."),
-    click.option("--seed", type=click.IntRange(0, MAX_SEED), help=f"What the rows were drawn with, {_known}."),
+    click.option("--seed", type=click.IntRange(0, MAX_SEED), help=f"The random seed of that draw, {_known}."),
 )
 """How rows were held out: `--valid`, `--group` and `--seed`."""
 

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import click
 
+from ckpttool.cli.options.completions import layer_names
 from ckpttool.cli.options.general import PATH, WRITTEN, as_value, seed_option, together
 from ckpttool.cli.options.reading import PATTERN, SOURCE, freeze_option, unfreeze_option
 from ckpttool.cli.options.recipe import (
@@ -28,7 +29,12 @@ from ckpttool.core.names import listed
 from ckpttool.training.callbacks.recording import Recording
 from ckpttool.training.options import Options, PseudoLabels, with_training_op
 
-_train = click.option("--train", metavar="RE", help=f"The layers to train; all others are frozen. {PATTERN}")
+_train = click.option(
+    "--train",
+    metavar="RE",
+    shell_complete=layer_names,
+    help=f"The layers to train; all others are frozen. {PATTERN}",
+)
 _stages = click.option(
     "--stages",
     metavar="RE=N,...",

@@ -10,6 +10,7 @@ import sys
 import click
 
 from ckpttool.cli.click_private import is_help
+from ckpttool.cli.show.help import option_name
 from ckpttool.core.errors import CkptError, Interrupted
 from ckpttool.core.shown_text import shortened, visible
 from ckpttool.remote.paths import with_urls
@@ -81,7 +82,7 @@ def spelled(text: str, command: click.Command | None) -> str:
             return match[0]
         if isinstance(parameter, click.Argument):
             return parameter.metavar or name.upper()
-        return max(parameter.opts, key=len)
+        return option_name(parameter)
 
     return _PARAMETER.sub(option, text)
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ckpttool.cli.options.general import VERBOSE
+from ckpttool.cli.options.general import GIVEN, VERBOSE
 from ckpttool.cli.show.tables import print_report, print_rows, say
 from ckpttool.core.notes import Note
 
@@ -14,8 +14,6 @@ if TYPE_CHECKING:
     from ckpttool.lineage.provenance import Command
     from ckpttool.model.plan import Plan, PlanRow, Row
 
-GIVEN = "ckpttool.command"
-"""The key under which the command line is kept in Click's context."""
 LEFT_OUT = ("dtype", "shape", "layer", "edits")
 """What the table of a plan lacks where it is too wide, the first to go first: what becomes of a variable stays."""
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from ckpttool.cli.options.general import QUIET
 from ckpttool.cli.show.plans import show_notes, show_plan
 from ckpttool.cli.show.tables import rows_alone, say
 from ckpttool.cli.wall import progressed
@@ -37,7 +38,8 @@ class Bar:
 
     def __init__(self) -> None:
         """Draw nothing yet."""
-        self._terminal = sys.stderr.isatty() and os.environ.get("TERM") not in ("dumb", "unknown")
+        quiet = (context := click.get_current_context(silent=True)) and context.meta.get(QUIET)
+        self._terminal = not quiet and sys.stderr.isatty() and os.environ.get("TERM") not in ("dumb", "unknown")
         self._drawn = 0.0
         self._progress: rich.progress.Progress | None = None
 

@@ -10,6 +10,7 @@ import click
 from click.core import ParameterSource
 
 from ckpttool.cli.options.recipe import RECIPE
+from ckpttool.cli.show.help import option_name
 from ckpttool.cli.show.progress import Bar, clock
 from ckpttool.cli.show.tables import print_report, say
 from ckpttool.core.counts import counted
@@ -118,7 +119,7 @@ def given(names: Container[str]) -> list[str]:
             value = context.params[name]
             for each in value if parameter.multiple and isinstance(value, tuple) else [value]:
                 text = ",".join(map(str, each)) if isinstance(each, tuple) else str(each)
-                words += [max(parameter.opts, key=len), text]
+                words += [option_name(parameter), text]
     return words
 
 

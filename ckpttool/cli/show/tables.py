@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
-from ckpttool.cli.options.general import FORMAT, HEADER
+from ckpttool.cli.options.general import FORMAT, HEADER, QUIET
 from ckpttool.cli.show.cells import cell, dumps, shown_cell
 from ckpttool.cli.show.errors import for_terminal, spelled
 from ckpttool.core.shown_text import harmless, visible
@@ -85,6 +85,8 @@ def print_text(text: str) -> None:
 def say(text: str) -> None:
     """Tell the user something that is not data; parameters that it names are spelled as the command's options."""
     context = click.get_current_context(silent=True)
+    if context and context.meta.get(QUIET):
+        return
     click.echo(for_terminal(spelled(text, context.command if context else None)), err=True)
 
 

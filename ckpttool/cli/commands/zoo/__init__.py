@@ -6,6 +6,7 @@ from typing import Any
 import click
 
 from ckpttool.cli.show import errors
+from ckpttool.core.names import suggestion
 
 SUBCOMMANDS = {
     "add": "add:add",
@@ -40,6 +41,18 @@ class Zoo(click.Group):
         module, _, function = SUBCOMMANDS[cmd_name].partition(":")
         command: click.Command = getattr(importlib.import_module(f"{__name__}.{module}"), function)
         return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Say of a subcommand that is not there which ones are near.
+
+        Raises:
+            UsageError: there is no such subcommand.
+        """
+        if args[0] not in SUBCOMMANDS and not args[0].startswith("-") and not ctx.resilient_parsing:
+            raise click.UsageError(f"No such command {args[0]!r}{suggestion(args[0], SUBCOMMANDS)}", ctx)
+        return super().resolve_command(ctx, args)
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run a subcommand, and show its error in one line."""
