@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from ckpttool.cli.options.catalogue import zoo_option
-from ckpttool.cli.options.general import PATH, json_option
+from ckpttool.cli.options.general import PATH, rows_options
 from ckpttool.cli.options.reading import SOURCE
 from ckpttool.cli.show.tables import print_rows, say
 from ckpttool.core.errors import PlanError
@@ -32,7 +32,7 @@ def _row_shape(_context: click.Context, _option: click.Parameter, value: str | N
 @click.option("--most", metavar="N", type=click.IntRange(1), default=MOST, show_default=True, help="Entries at most.")
 @click.option("--trust", is_flag=True, help="Run graphs as your own, without limits on files, memory and networks.")
 @zoo_option
-@json_option
+@rows_options
 def suggest(
     other: Path | None,
     shape: tuple[int, ...] | None,
