@@ -217,7 +217,7 @@ class Checkpoint(Mapping[str, Tensor]):
     def cast(self, dtype: str) -> "Checkpoint":
         """Give every weight and slot of numbers (integers, floats) another dtype, checked when it is read.
 
-        Strings, truth values, complex and quantised numbers stay, and so do step counters, which few dtypes could hold.
+        Strings, booleans, complex and quantised numbers stay, and so do step counters, which few dtypes could hold.
 
         Raises:
             CkptError: no such dtype; on reading, a number that it cannot hold.

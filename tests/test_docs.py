@@ -86,7 +86,7 @@ def folder(tmp_path: Path, yours: Path, monkeypatch: pytest.MonkeyPatch) -> Path
 
 
 @pytest.mark.usefixtures("folder")
-@pytest.mark.parametrize(("page", "least"), [("python.md", 40), ("samples.md", 10)])
+@pytest.mark.parametrize(("page", "least"), [("python.md", 40), ("references.md", 10)])
 def test_the_examples_of_a_page_run(page: str, least: int) -> None:
     result = doctest.testfile(str(ROOT / "docs" / page), module_relative=False)
     assert result.failed == 0

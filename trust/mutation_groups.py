@@ -134,8 +134,8 @@ BY_NAME = {
         ),
     ),
     "import": Group(
-        ("verbs/sample.py", "verbs/import_proof.py"),
-        ("verbs/test_sample_differences.py", "verbs/test_sample.py", "cli/test_import_proof.py"),
+        ("verbs/reference.py", "verbs/import_proof.py"),
+        ("verbs/test_reference_differences.py", "verbs/test_reference.py", "cli/test_import_proof.py"),
         imports=TENSORFLOW,
         slowest=15.0,
     ),

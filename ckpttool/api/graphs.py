@@ -34,7 +34,7 @@ from ckpttool.verbs import new as new_verb
 from ckpttool.verbs import reuse as reuse_verb
 from ckpttool.verbs import rules as rules_verb
 from ckpttool.verbs import strip as strip_verb
-from ckpttool.verbs.sample import TOLERANCE
+from ckpttool.verbs.reference import TOLERANCE
 
 Names = Sequence[str] | str
 """Names of tensors, also `NAME=TENSOR` and with a shape, `X[?,28,28,1]`; one alone may be text."""
@@ -315,7 +315,7 @@ def import_weights(
     *,
     rename: Sequence[str] = (),
     scope: str = "",
-    sample: PathLike | Mapping[str, Tensor | Array] | None = None,
+    reference: PathLike | Mapping[str, Tensor | Array] | None = None,
     tolerance: float = TOLERANCE,
     lenient: bool = False,
     cast: bool = False,
@@ -335,8 +335,8 @@ def import_weights(
         rules: A file of rules, a ready set's name, or rules: which tensor becomes which variable.
         rename: Rules as lines, `RE=>NEW`, before the others.
         scope: A prefix of the graph's names, below which every tensor is put.
-        sample: What the source computed, a file or arrays by name, which the output must compute too.
-        tolerance: How far numbers may be from the sample's, relative to the largest.
+        reference: What the source computed, a file or arrays by name, which the output must compute too.
+        tolerance: How far numbers may be from the reference's, relative to the largest.
         lenient: Whether tensors without a variable are left out, and other weights keep the model's values.
         cast: Whether numbers may change their dtype to the graph's.
         bake: Whether the values are also written into the graph's initialisers.
@@ -349,7 +349,7 @@ def import_weights(
     Raises:
         UnknownName: a rule was used for nothing.
         PlanError: something does not fit.
-        CkptError: it does not compute what the sample says, and nothing is written; or the output is there already.
+        CkptError: it does not compute what the reference says, and nothing is written; or the output is there already.
     """
     plan = import_verb.plan_import(
         as_path(weights),
@@ -360,7 +360,11 @@ def import_weights(
         bake,
         seed,
         scope,
-        Checkpoint.of(sample) if isinstance(sample, Mapping) else None if sample is None else as_path(sample),
+        Checkpoint.of(reference)
+        if isinstance(reference, Mapping)
+        else None
+        if reference is None
+        else as_path(reference),
         tolerance,
         allow_op,
         to,

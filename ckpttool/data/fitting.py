@@ -50,7 +50,7 @@ def fit(column: Column, spec: InputSpec, scale: bool, alone: bool = True) -> Fit
     >>> fitted.array.shape, float(fitted.array.max())
     ((2, 784), 1.0)
     >>> fitted.notes[1]
-    'x_train: uint8 divided by 255 for the float input X; `preprocess` says what else to do'
+    'x_train: uint8 divided by 255 for the float input X; `preprocess` specifies what else to do'
 
     Raises:
         DataError: no rows, a shape or dtype that does not fit, a value that the dtype cannot hold, NaN or infinity.
@@ -118,7 +118,7 @@ def _conversion(column: Column, spec: InputSpec, steps: Steps) -> tuple[Callable
         note = f"{name}: {said(done)} for the {kind}input {spec.name}"
         if spec.steps is None:
             divided = f"{name}: uint8 divided by {BYTE_MAXIMUM} for the {kind}input {spec.name}"
-            note = f"{divided}; `preprocess` says what else to do"
+            note = f"{divided}; `preprocess` specifies what else to do"
         return partial(_preprocessed, steps=done, spec=spec), (note,)
     if dtype == wanted.numpy:
         return _same, ()

@@ -165,7 +165,7 @@ class Request:
         """Return the error for an array that is not there."""
         names = [name for each in ([split] if split else ["train", None]) for name in self._possible_names(spec, each)]
         expected, contents = " or ".join(names), self.file.contents()
-        held_out = "; `valid` says which rows were held out" if split == "valid" else ""
+        held_out = "; `valid` specifies which rows were held out" if split == "valid" else ""
         return DataError(f"{self.file.path}: no array for {spec.name}: expected {expected}, found {contents}{held_out}")
 
     def split(self, name: str, columns: Columns, *notes: str) -> Split:

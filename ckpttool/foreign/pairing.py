@@ -119,4 +119,4 @@ def _refuse(fitting: Fitting, left_out: Sequence[str], unfilled: Sequence[str], 
         first = f"{fitting.path.name}: {missing}"
     more = f" (and {count - 1} more)" if count > 1 else ""
     rules = "a rule gives another name ('RE=>NEW') or leaves out ('RE=>'), and `suggest` drafts rules"
-    raise PlanError(f"{first}{more}; `lenient` goes on without, {rules}")
+    raise PlanError(f"{first}{more}; `lenient` continues without, {rules}")

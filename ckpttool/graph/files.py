@@ -251,7 +251,7 @@ def _tagged(model: SavedModel, tags: Collection[str] | None, file: Path) -> Meta
     if not graphs:
         raise FormatError(f"{file}: a SavedModel without a graph")
     if wanted is None:
-        raise GraphError(f"{file}: {len(graphs)} graphs, tagged {listed}; say which with `tags`")
+        raise GraphError(f"{file}: {len(graphs)} graphs, tagged {listed}; specify which with `tags`")
     raise GraphError(f"{file}: {len(chosen)} graphs tagged {','.join(sorted(wanted))}; it has {listed}")
 
 

@@ -137,7 +137,7 @@ class KerasWriter:
         """Check that the file may be written, and has a name by which Keras knows what it is."""
         if not output.name.endswith((ARCHIVE, *WEIGHTS_ALONE)):
             named = output.with_name(f"{output.name}{ARCHIVE}")
-            raise PlanError(f"{output}: Keras opens a model by its suffix: name it {named}, or say `to` ckpt")
+            raise PlanError(f"{output}: Keras opens a model by its suffix: name it {named}, or specify `to` ckpt")
         refuse_existing([output], overwrite)
         if graph is not None:
             required_network(graph)

@@ -88,7 +88,7 @@ class PlanRow:
 
     def cells(self) -> dict[str, Any]:
         """Return the row as people are shown it."""
-        value = "fresh" if self.source is None else f"restored from {self.source}"
+        value = "newly initialised" if self.source is None else f"restored from {self.source}"
         trained = "trained" if self.rate is None else f"trained at {self.rate:g}"
         then = ("moves along" if self.moves else trained) if self.train else "frozen"
         return {"layer": self.layer, "variable": self.target, "shape": self.shape, "value": value, "then": then}
@@ -164,7 +164,7 @@ def file_notes(graph: Graph, fresh: Collection[str]) -> list[str]:
     members = [(name, stored.members[0]) for name, stored in stored_tensors(graph).items() if name in fresh]
     files = {name: initialising_file(graph, member) for name, member in members if not RESTORES & graph.allowed}
     things = [f"{name} ({file})" for name, file in files.items() if file is not None]
-    return notes_about("fresh by its first initialiser, and not from the file that the graph names", things)
+    return notes_about("newly initialised by its first initialiser, and not from the file that the graph names", things)
 
 
 def require_coverage(rows: Iterable[PlanRow], percent: float) -> None:
@@ -179,4 +179,6 @@ def require_coverage(rows: Iterable[PlanRow], percent: float) -> None:
     share = 100 * restored / total if total else 100.0
     if share < percent:
         fresh = ", ".join(row.target for row in rows if row.source is None)
-        raise PlanError(f"{share:.1f}% of the parameters are restored, {percent:g}% required; fresh: {fresh}")
+        raise PlanError(
+            f"{share:.1f}% of the parameters are restored, {percent:g}% required; newly initialised: {fresh}"
+        )

@@ -28,7 +28,7 @@ from ckpttool.runtime.spec import LayerSpec, stack, training_switch
 from ckpttool.runtime.training_op import put_training_op
 from ckpttool.runtime.whole_graphs import building, exported, name_role
 
-_NO_TEACHER = "Keras lacks the teacher's part of the loss: fit goes on without"
+_NO_TEACHER = "Keras lacks the teacher's part of the loss: fit continues without"
 _NO_DROPOUT = "the dropout that the training put behind layers is not in the network of Keras"
 
 

@@ -118,7 +118,7 @@ class Search:
     def lines(self) -> list[str]:
         """Return what was found, for a person."""
         found = self.recommendation
-        early = [f"not all was tried: {self.ended}; no model is written, and the same command goes on"]
+        early = [f"not all was tried: {self.ended}; no model is written, and the same command resumes"]
         early = early if self.ended else []
         if found is None:
             return ["no configuration was judged", *early]

@@ -125,4 +125,4 @@ class Following(SearchCallback):
             tell(self._tracker)
         except CkptError as error:
             self._tracker = None
-            self._callback.on_notes([f"{error}; the search goes on without its tracker"])
+            self._callback.on_notes([f"{error}; the search continues without its tracker"])

@@ -119,7 +119,7 @@ def _by_names(checkpoints: Sequence[Checkpoint], how: str, prefer: Prefer | None
         twice = {name: numbers for name, numbers in owners.items() if len(numbers) > 1}
         problems = [f"{name} is in {' and '.join(labels[number] for number in at)}" for name, at in twice.items()]
         if problems:
-            raise PlanError(f"{shortened(problems)}; `prefer` says whose to take")
+            raise PlanError(f"{shortened(problems)}; `prefer` specifies whose to take")
     if how == "intersection":
         owners = {name: numbers for name, numbers in owners.items() if len(numbers) == len(checkpoints)}
     chosen = {name: numbers[-1 if prefer == "last" else 0] for name, numbers in owners.items()}

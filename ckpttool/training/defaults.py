@@ -69,10 +69,12 @@ def with_head_first(options: Options, bound: Bound) -> tuple[Options, Bound]:
         return options, bound
     require("`lp_ft`", options.lp_ft, options.lp_ft >= 1, "a number of epochs")
     if options.stages is not None:
-        raise PlanError("`lp_ft` trains the head first, and `stages` says what is trained when: leave one of them out")
+        raise PlanError(
+            "`lp_ft` trains the head first, and `stages` specifies what is trained when: leave one of them out"
+        )
     head = head_layers(bound.model.graph, bound.roles.logits)
     if not head:
-        raise PlanError(f"{bound.model.path}: `lp_ft`: its head is not known: say `stages`, '{_EXAMPLE}'")
+        raise PlanError(f"{bound.model.path}: `lp_ft`: its head is not known: specify `stages`, '{_EXAMPLE}'")
     then = "all that is not frozen" if options.train is None else options.train
     stages = f"{'|'.join(map(re.escape, head))}={options.lp_ft}, {options.train or '.*'}={options.epochs}"
     epochs = counted(options.lp_ft, "epoch")

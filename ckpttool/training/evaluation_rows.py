@@ -74,7 +74,7 @@ def _rows(data: Source, wanted: Wanted, labelled: Wanted, which: Which, report: 
     if report is not None and not which.says_how and not report.has_rows(held_out):
         differ = f"{data}: the rows that were held out by {report.path} are not among these"
         if which.split:
-            raise DataError(f"{differ}; `valid` says which are meant")
+            raise DataError(f"{differ}; `valid` specifies which are meant")
         return replace(split := evaluation_split(data, wanted), notes=(f"{differ}: all are taken", *split.notes))
     return held_out if wanted.labels else replace(held_out, labels=None, labels_stored=None)
 

@@ -125,7 +125,7 @@ class Loop:
             where = f"after epoch {position.epoch - 1}"
             if position.batch:
                 where = f"in epoch {position.epoch}, after {position.batch} of {self.training.batches} steps"
-            raise Interrupted(f"stopped {where}, saved as {prefix}; the same command with `resume` goes on", number)
+            raise Interrupted(f"stopped {where}, saved as {prefix}; the same command with `resume` resumes", number)
 
     def _save(self, position: Position, values: dict[str, Array]) -> str:
         prefix = self._saves.write(self.training.graph, self.training.tensors(values), position, self.kept)

@@ -50,7 +50,7 @@ def parse_stages(text: str | None, train: str | None, epochs: int) -> list[Stage
     if text is None:
         return [Stage((train,) if train else (), epochs)]
     if train is not None:
-        raise PlanError("`stages` says which layers are trained and when; leave `train` out")
+        raise PlanError("`stages` specifies which layers are trained and when; leave `train` out")
     stages: list[Stage] = []
     for part in text.split(","):
         pattern, _, count = (each.strip() for each in part.rpartition("="))

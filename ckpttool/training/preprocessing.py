@@ -32,7 +32,7 @@ def kept_steps(graph: Graph, inputs: Sequence[InputSpec], labels: str | None) ->
     try:
         return _by_ops(Preprocessing.parse(text, "the preprocessing"), inputs).of_known(_images(inputs), labels)
     except PlanError as error:
-        raise PlanError(f"{graph.source}: it keeps {text!r}: {error}; `preprocess` says another") from error
+        raise PlanError(f"{graph.source}: it keeps {text!r}: {error}; `preprocess` specifies another") from error
 
 
 def with_preprocessing(graph: Graph, given: str | None, inputs: Sequence[InputSpec], labels: str | None) -> Graph:
@@ -68,7 +68,7 @@ def scaled_notes(graph: Graph, splits: Sequence[Split]) -> list[str]:
         for name, column in splits[0].stored.items()
         if name in splits[0].inputs and column.array.dtype == np.uint8 and (op := bytes_scaled(graph, name))
     ]
-    way_out = "`preprocess` says what else to do"
+    way_out = "`preprocess` specifies what else to do"
     return [
         f"bytes for {name} are taken as they are: the graph scales them itself, at {op}; {way_out}"
         for name, op in found

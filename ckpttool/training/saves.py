@@ -97,7 +97,7 @@ def refuse_saves(output: str | Path) -> None:
         ExistingOutput: there are some.
     """
     if _states(_folder(output)):
-        raise ExistingOutput(f"{_folder(output)} has saves of a run: go on with `resume`, or `overwrite` them")
+        raise ExistingOutput(f"{_folder(output)} has saves of a run: resume with `resume`, or `overwrite` them")
 
 
 def asked_before(output: str | Path) -> Mapping[str, Any] | None:
@@ -128,7 +128,7 @@ def _read(path: Path) -> Any:
             raise ValueError(f"it has {', '.join(sorted(state))}")
         return state
     except ValueError as error:
-        raise CorruptCheckpoint(f"{path} is damaged: {error}; delete it to go on from an older save") from error
+        raise CorruptCheckpoint(f"{path} is damaged: {error}; delete it to resume from an older save") from error
 
 
 @contextmanager
@@ -141,7 +141,7 @@ def _damage_told(path: Path) -> Iterator[None]:
     try:
         yield
     except (KeyError, TypeError, AttributeError) as error:
-        raise CorruptCheckpoint(f"{path} is damaged: {error!r}; delete it to go on from an older save") from error
+        raise CorruptCheckpoint(f"{path} is damaged: {error!r}; delete it to resume from an older save") from error
 
 
 def _folder(output: str | Path) -> Path:

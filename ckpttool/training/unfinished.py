@@ -31,7 +31,7 @@ def unfinished(folder: Path, asked: Mapping[str, Any], resume: bool, overwrite: 
     """
     asked = json.loads(json.dumps(asked, default=str))
     if _is_begun(folder) and not (resume or overwrite):
-        raise ExistingOutput(f"{folder} holds what a run has done: go on with `resume`, or `overwrite` it")
+        raise ExistingOutput(f"{folder} holds what a run has done: resume with `resume`, or `overwrite` it")
     if _is_begun(folder) and resume:
         _require_same(folder, asked)
     else:

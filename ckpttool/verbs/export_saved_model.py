@@ -102,7 +102,7 @@ def _with_raw_inputs(part: Graph, fed: Sequence[str]) -> tuple[Graph, list[str]]
     specs = [placeholder_spec(part, tensor) for tensor in fed]
     steps = kept_steps(part, specs, None)
     if not steps:
-        usual = "`preprocess` says it, as scale(1/255), which is done to bytes where nothing is said"
+        usual = "`preprocess` specifies it, as scale(1/255), which is done to bytes where nothing is said"
         raise PlanError(f"{part.source}: no preprocessing is kept to put into the graph; {usual}")
     changed, notes = with_preprocessing_ops(part, steps)
     return with_preprocessing_text(changed, written(dict.fromkeys(steps, (Nothing(),)), specs)), notes

@@ -15,11 +15,11 @@ from ckpttool.foreign.layouts.norm import BatchNorm
 from ckpttool.foreign.names import layer_of
 from ckpttool.graph.core import Graph
 from ckpttool.model.model import Model
-from ckpttool.verbs.sample import TOLERANCE, Difference, Sample
+from ckpttool.verbs.reference import TOLERANCE, Difference, Reference
 
 
-class SampleDiffers(CkptError):
-    """A graph does not compute what a sample says; `lines` are where it goes wrong and, if that can be told, why."""
+class ReferenceDiffers(CkptError):
+    """A graph does not compute what a reference says; `lines` are where it goes wrong and, if that can be told, why."""
 
     def __init__(self, *lines: str) -> None:
         """Take the lines."""
@@ -32,47 +32,47 @@ def _unseen(differences: Sequence[Difference]) -> None:
 
 
 @dataclass(frozen=True)
-class SampleProof:
+class ReferenceProof:
     """Rows and what the source computed of them; `shown` gets how far each tensor is from that, before the verdict."""
 
-    sample: Path | checkpoint.Checkpoint
+    reference: Path | checkpoint.Checkpoint
     tolerance: float = TOLERANCE
     shown: Callable[[Sequence[Difference]], None] = _unseen
 
     @property
     def arrays(self) -> checkpoint.Checkpoint:
-        """The sample's arrays by name."""
-        return checkpoint.open(self.sample) if isinstance(self.sample, Path) else self.sample
+        """The reference's arrays by name."""
+        return checkpoint.open(self.reference) if isinstance(self.reference, Path) else self.reference
 
     def of(self, model: Model, epsilons: Sequence[EpsilonGap], pairs: Iterable[Pair]) -> str:
         """Run a model, and say that it computes the same; `epsilons` and `pairs` are what was imported.
 
         Raises:
-            SampleDiffers: it does not.
-            CkptError: the model cannot be run on the sample.
+            ReferenceDiffers: it does not.
+            CkptError: the model cannot be run on the reference.
         """
-        sample = self.arrays
-        differences = Sample(model.graph, model.checkpoint, sample).differences(self.tolerance)
+        reference = self.arrays
+        differences = Reference(model.graph, model.checkpoint, reference).differences(self.tolerance)
         self.shown(differences)
         wrong = next((difference for difference in differences if not difference.equal), None)
         if wrong is None:
             largest = max(difference.relative for difference in differences)
             equal = counted(len(differences), "tensor equals", "tensors equal")
-            return f"checked: {equal} the sample's to {largest:.1e} of the largest number"
-        cause = self._epsilon_cause(model.graph, model.checkpoint, sample, epsilons, pairs)
+            return f"checked: {equal} the reference's to {largest:.1e} of the largest number"
+        cause = self._epsilon_cause(model.graph, model.checkpoint, reference, epsilons, pairs)
         where = f"at {wrong.name}" if cause else f"from {wrong.name} on"
         apart = f"{wrong.relative:.1e} of the largest number apart, expected at most {self.tolerance:.1e}"
-        raise SampleDiffers(f"wrong {where} ({wrong.tensor}): {apart}", *([cause] if cause else []))
+        raise ReferenceDiffers(f"wrong {where} ({wrong.tensor}): {apart}", *([cause] if cause else []))
 
     def _epsilon_cause(
         self,
         graph: Graph,
         values: Mapping[str, Tensor],
-        sample: Mapping[str, Tensor],
+        reference: Mapping[str, Tensor],
         epsilons: Sequence[EpsilonGap],
         pairs: Iterable[Pair],
     ) -> str | None:
-        """Say whether epsilons of batch normalisations are why a sample differs, by what is computed with others.
+        """Say whether epsilons of batch normalisations are why a reference differs, by what is computed with others.
 
         `values` is what was imported: as it was, where the epsilons differ, or with a difference made up for that is
         none.
@@ -80,7 +80,7 @@ class SampleProof:
         folded = [pair for pair in pairs if isinstance(pair.layout, BatchNorm)]
         if not epsilons and not folded:
             return None
-        run = Sample(graph, values, sample)
+        run = Reference(graph, values, reference)
         before = max(difference.relative for difference in run.differences(self.tolerance))
         for gap in epsilons:
             _set(run, gap.targets, gap.layout.apply([values[name].read() for name in gap.targets]))
@@ -100,6 +100,6 @@ class SampleProof:
         return f"{layout.difference} ({names}), {why}: {rule}"
 
 
-def _set(run: Sample, names: Sequence[str], arrays: Sequence[Array]) -> None:
+def _set(run: Reference, names: Sequence[str], arrays: Sequence[Array]) -> None:
     for name, array in zip(names, arrays, strict=True):
         run.set(name, array)

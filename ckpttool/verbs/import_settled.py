@@ -1,4 +1,4 @@
-"""Layouts that shapes leave open, as of square kernels, settled by a sample: the one with which layers agree."""
+"""Layouts that shapes leave open, as of square kernels, settled by a reference: the one with which layers agree."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -10,20 +10,20 @@ from ckpttool.foreign.layouts.layout import Layout
 from ckpttool.foreign.pairing import Pairing
 from ckpttool.graph.contents.layers import layers
 from ckpttool.graph.core import Graph
-from ckpttool.verbs.sample import Sample
+from ckpttool.verbs.reference import Reference
 
 MOST_TRIED = 64
-"""Layouts that are tried at once, where several layers lie between two arrays of a sample."""
+"""Layouts that are tried at once, where several layers lie between two arrays of a reference."""
 
 
-def settle(pairing: Pairing, graph: Graph, sample: Sample, tolerance: float) -> Pairing:
-    """Return the pairing with the layout of each open pair that the sample shows to be right.
+def settle(pairing: Pairing, graph: Graph, reference: Reference, tolerance: float) -> Pairing:
+    """Return the pairing with the layout of each open pair that the reference shows to be right.
 
     Layers are settled in the order of the data flow: each by the one layout that lets more of the arrays agree, in a
     row from the first, than any other, together with those before it of which that was not known yet.
 
     Raises:
-        PlanError: the sample does not tell, or no layout is right; a rule has to.
+        PlanError: the reference does not tell, or no layout is right; a rule has to.
     """
     places = {name: place for place, name in enumerate(name for layer in layers(graph) for name in layer.variables)}
     pairs = {pair.targets[0]: pair for pair in pairing.pairs}
@@ -33,35 +33,35 @@ def settle(pairing: Pairing, graph: Graph, sample: Sample, tolerance: float) -> 
         key=lambda pair: places[pair.targets[0]],
     ):
         waiting.append(pair)
-        if chosen := _best(waiting, pairing, sample, tolerance):
+        if chosen := _best(waiting, pairing, reference, tolerance):
             pairs |= {each.targets[0]: each for each in chosen}
             waiting = []
     if waiting:
         names = ", ".join(pair.targets[0] for pair in waiting)
         raise PlanError(
-            f"the sample does not tell how {names} lie: a rule has to say transform, or the sample has more"
+            f"the reference does not tell how {names} lie: a rule has to specify `transform`, or the reference has more"
         )
     return replace(pairing, pairs=tuple(pairs[pair.targets[0]] for pair in pairing.pairs))
 
 
-def _best(waiting: Sequence[Pair], pairing: Pairing, sample: Sample, tolerance: float) -> list[Pair]:
+def _best(waiting: Sequence[Pair], pairing: Pairing, reference: Reference, tolerance: float) -> list[Pair]:
     """Return pairs in the layouts with which the most arrays agree in a row; none if two are as good.
 
-    The sample's graph is left with the values of the best.
+    The reference's graph is left with the values of the best.
     """
     if 2 ** len(waiting) > MOST_TRIED:
         names = ", ".join(pair.targets[0] for pair in waiting)
-        raise PlanError(f"the sample does not tell how {names} lie: it needs arrays of layers in between")
+        raise PlanError(f"the reference does not tell how {names} lie: it needs arrays of layers in between")
 
     def set_values(layouts: Sequence[Layout]) -> None:
         for pair, layout in zip(waiting, layouts, strict=True):
             (tensor,) = layout.applied([pairing.weights[name] for name in pair.sources], pair.targets)
-            sample.set(tensor.name, tensor.read())
+            reference.set(tensor.name, tensor.read())
 
     agreeing: dict[tuple[Layout, ...], int] = {}
     for layouts in product(*((pair.layout, *pair.others) for pair in waiting)):
         set_values(layouts)
-        equal = [difference.equal for difference in sample.differences(tolerance)]
+        equal = [difference.equal for difference in reference.differences(tolerance)]
         agreeing[layouts] = equal.index(False) if False in equal else len(equal)
     winners = [layouts for layouts, count in agreeing.items() if count == max(agreeing.values())]
     set_values(winners[0])

@@ -31,10 +31,10 @@ from ckpttool.model.model import Model
 from ckpttool.model.plan import ModelPlan, PlanRow, file_notes, plan_rows
 from ckpttool.model.resolve import graph_that_keeps, open_checkpoint
 from ckpttool.runtime.state import fresh_tensors
-from ckpttool.verbs.import_proof import SampleProof
+from ckpttool.verbs.import_proof import ReferenceProof
 from ckpttool.verbs.import_settled import settle
 from ckpttool.verbs.inputs import with_preprocessed_inputs
-from ckpttool.verbs.sample import TOLERANCE, Sample, feeds_and_outputs
+from ckpttool.verbs.reference import TOLERANCE, Reference, feeds_and_outputs
 
 
 @dataclass(frozen=True, repr=False)
@@ -54,7 +54,7 @@ class ImportPlan(ModelPlan):
     notes: tuple[str, ...]
     provenance: Provenance
     to: str | None = None
-    proof: SampleProof | None = None
+    proof: ReferenceProof | None = None
 
     @property
     def targets(self) -> Mapping[str, StoredTensor]:
@@ -96,7 +96,7 @@ class ImportPlan(ModelPlan):
         Raises:
             CkptError: `check` finds something, or a value cannot be read.
             CorruptCheckpoint: what was read back differs.
-            SampleDiffers: it does not compute what the sample says; nothing is written then.
+            ReferenceDiffers: it does not compute what the reference says; nothing is written then.
         """
         command = command or Command.of_call("import", self.model, output)
         self.check(output, overwrite)
@@ -125,7 +125,7 @@ def plan_import(
     bake: bool = False,
     seed: int = 42,
     scope: str = "",
-    sample: "Path | checkpoint.Checkpoint | None" = None,
+    reference: "Path | checkpoint.Checkpoint | None" = None,
     tolerance: float = TOLERANCE,
     allow_op: Collection[str] = (),
     to: str | None = None,
@@ -143,9 +143,9 @@ def plan_import(
         bake: Also write the values into the graph's initialisers.
         seed: The random seed of what starts fresh.
         scope: A prefix of the graph's names, below which every tensor is put.
-        sample: What the source computed, which the output must compute too; where shapes leave a layout open, the
+        reference: What the source computed, which the output must compute too; where shapes leave a layout open, the
             graph is run on it with each.
-        tolerance: How far numbers may be from the sample's, relative to the largest.
+        tolerance: How far numbers may be from the reference's, relative to the largest.
         allow_op: Types of ops that may run though they may do more than compute.
         to: The family to write: `ckpt`, `saved-model`, `keras`; else that of the output's path, or of the graph.
         preprocess: What is done to rows (`scale(1/127.5, -1)`), if not as the weights' own graph keeps.
@@ -155,9 +155,9 @@ def plan_import(
         MissingFile: there is no file of weights, or neither a graph nor a checkpoint.
         UnknownName: a rule was used for nothing.
         PlanError: something does not fit.
-        DataError: the sample has nothing to feed or to compare.
+        DataError: the reference has nothing to feed or to compare.
     """
-    asked = {"sample": sample, "bake": bake, "preprocess": preprocess}
+    asked = {"reference": reference, "bake": bake, "preprocess": preprocess}
     needed = next((name for name, value in asked.items() if value), None)
     into, target = Path(into), Path(output or into)
     other_form = family_of(into, target, to) != "keras" or target.suffix != into.suffix
@@ -166,7 +166,7 @@ def plan_import(
     if not is_graph and needed:
         raise PlanError(f"{into} is a checkpoint without a graph: `{needed}` needs one")
     alone = None if is_graph else values
-    paired = pair_weights(source, graph, rules or [], scope, lenient, cast, sample is not None, alone)
+    paired = pair_weights(source, graph, rules or [], scope, lenient, cast, reference is not None, alone)
     if alone is not None:
         return FillPlan.of(paired, alone, _notes(paired, alone, into, []))
     graph, changed = with_preprocessed_inputs(graph, preprocess, _kept_with(weights) if preprocess is None else None)
@@ -178,7 +178,7 @@ def plan_import(
     notes = (*_notes(paired, own, into, beyond), *file_notes(graph, fresh), *changed)
     plan = ImportPlan(graph, paired, own, into, seed, bake, notes, made_of, to)
     plan = replace(plan, notes=(*plan.notes, *_about_epsilons(plan.epsilons)))
-    return plan if sample is None else _proved(plan, SampleProof(sample, tolerance))
+    return plan if reference is None else _proved(plan, ReferenceProof(reference, tolerance))
 
 
 def _kept_with(weights: Path) -> Graph | None:
@@ -195,16 +195,16 @@ def _about_epsilons(found: Sequence[EpsilonGap]) -> Iterator[str]:
         yield from notes_about(f"{layout.difference}; `suggest` drafts rules that make up for it", names)
 
 
-def _proved(plan: ImportPlan, proof: SampleProof) -> ImportPlan:
-    """Return the plan with a proof, and with the layouts that its sample shows to be right; say which these are."""
-    sample = proof.arrays
-    feeds_and_outputs(plan.graph, sample)
+def _proved(plan: ImportPlan, proof: ReferenceProof) -> ImportPlan:
+    """Return the plan with a proof, and with the layouts that its reference shows to be right; say which these are."""
+    reference = proof.arrays
+    feeds_and_outputs(plan.graph, reference)
     plan = replace(plan, proof=proof)
     if not any(pair.others for pair in plan.pairing.pairs):
         return plan
-    pairing = settle(plan.pairing, plan.graph, Sample(plan.graph, plan.tensors(), sample), proof.tolerance)
+    pairing = settle(plan.pairing, plan.graph, Reference(plan.graph, plan.tensors(), reference), proof.tolerance)
     notes = [
-        f"{pair.targets[0]}: {pair.layout}, as the sample tells"
+        f"{pair.targets[0]}: {pair.layout}, as the reference tells"
         for pair, before in zip(pairing.pairs, plan.pairing.pairs, strict=True)
         if before.others
     ]

@@ -38,7 +38,7 @@ class NewPlan(ModelPlan):
     @property
     def done(self) -> str:
         """What is true of the output afterwards."""
-        return f"written and read back, {counted(len(self.rows), 'tensor')} fresh"
+        return f"written and read back, {counted(len(self.rows), 'tensor')} newly initialised"
 
     def write(self, output: str | Path, overwrite: bool = False, command: Command | None = None) -> Sequence[str]:
         """Write the graph and the first values of its variables, and read both back.

@@ -160,7 +160,7 @@ def _refuse_contradictions(
     if layers is None and not (head and after):
         raise PlanError("`fresh` restores no layer: specify `head`, and `after` for the layer that it is put on")
     if after and not head:
-        raise PlanError("`after` says where a head is put on: specify `head` too")
+        raise PlanError("`after` specifies where a head is put on: specify `head` too")
     if head and labels:
         raise PlanError("`labels` are those of the old loss, and `head` has a loss of its own: leave `labels` out")
 

@@ -45,7 +45,7 @@ def zoo_pull(
         talk(f"{count} of {len(kept.files)} files had to be fetched")
         return kept
     if entry is not None:
-        raise CkptError(f"{source} is a model, and no catalogue: `name` says what it is to be called")
+        raise CkptError(f"{source} is a model, and no catalogue: `name` specifies what it is to be called")
     catalogue, name = Catalogue.begun(root), name or model.name
     refuse_twin(catalogue, name)
     with ExitStack() as stack:

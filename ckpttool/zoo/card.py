@@ -87,7 +87,7 @@ def metric(text: str) -> dict[str, Any]:
     except ValueError:
         value = math.nan
     if not name.strip() or not math.isfinite(value):
-        raise CkptError(f"`metrics`: {text!r} is no metric: say NAME=NUMBER, such as accuracy=0.97")
+        raise CkptError(f"`metrics`: {text!r} is no metric: specify NAME=NUMBER, such as accuracy=0.97")
     return {"name": name.strip(), "value": value}
 
 

@@ -119,4 +119,4 @@ def _fill(path: Path, where: str, size: int, fetch: Fetch) -> None:
             except CkptError:
                 if file.tell() == at:
                     raise
-    raise CkptError(f"{where} broke off {MOST_TRIES} times; the same command goes on where it was")
+    raise CkptError(f"{where} broke off {MOST_TRIES} times; the same command resumes where it was")

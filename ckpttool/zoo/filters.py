@@ -51,7 +51,9 @@ class Filter:
         """
         match = _FILTER.fullmatch(text)
         if match is None or not match["value"]:
-            raise CkptError(f"`filters`: {text!r} is no filter: say FIELD<VALUE, with one of {', '.join(_TESTS)} or !=")
+            raise CkptError(
+                f"`filters`: {text!r} is no filter: specify FIELD<VALUE, with one of {', '.join(_TESTS)} or !="
+            )
         return cls(match["field"], match["test"], match["value"])
 
     def passes(self, row: Row) -> bool:

@@ -115,7 +115,7 @@ def web_name(url: str) -> str:
 def _required_hash(where: str, sha256: str | None) -> str:
     if sha256 is None:
         raise CkptError(
-            f"{where}: say by `sha256` which bytes are meant, as its publisher tells; or download it, and "
+            f"{where}: specify by `sha256` which bytes are meant, as its publisher tells; or download it, and "
             f"`ckpttool zoo add` the file"
         )
     if not is_hash(sha256.lower()):

@@ -111,7 +111,7 @@ def test_other_rows_are_not_taken_for_those_of_the_run(folder: Path, run: Run) -
     assert "rows that were held out by tuned.ckpt.run.json are not among these: all are taken" in said
     assert "60 rows: loss" in said
     refused = run("ckpttool evaluate tuned.ckpt --data later.npz --split valid", exit_code=2)
-    assert "--valid says which are meant" in refused
+    assert "--valid specifies which are meant" in refused
     assert "6 rows: loss" in run("ckpttool evaluate tuned.ckpt --data later.npz --split valid --valid 10%")
     assert "says which were held out" in run("ckpttool evaluate net.ckpt --data rows.npz")
 

@@ -55,13 +55,13 @@ def test_a_rule_that_does_not_say_how_a_square_kernel_lies_is_refused_in_every_c
     for container in CONTAINERS + CONVERTED:
         printed = run(f"ckpttool import {container} --into g.ckpt.meta --rules part.toml -o o.ckpt", exit_code=2)
         assert "fc2.weight is [4, 4] either way" in printed
-        assert "a rule says transform = 'dense', or 'keep', or a sample tells" in printed
-    # what the line says works: the rule, or a sample
+        assert "a rule says transform = 'dense', or 'keep', or a reference tells" in printed
+    # what the line says works: the rule, or a reference
     said = RULES.replace("to = 'fc2/kernel'", "to = 'fc2/kernel'\ntransform = 'dense'")
     (folder / "said.toml").write_text(said)
     check = "--check sample.npz --tolerance 1e-5 -o"
     run(f"ckpttool import conv.npz --into g.ckpt.meta --rules said.toml {check} o1.ckpt")
-    assert "fc2/kernel: dense, as the sample tells" in run(
+    assert "fc2/kernel: dense, as the reference tells" in run(
         f"ckpttool import conv.npz --into g.ckpt.meta --rules part.toml {check} o2.ckpt"
     )
 

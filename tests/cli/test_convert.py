@@ -70,7 +70,7 @@ def test_a_plan_writes_nothing(shell: Any, tiny: Path, tmp_path: Path) -> None:
 
 
 def test_a_plan_needs_a_format(shell: Any, tiny: Path) -> None:
-    assert "--to or -o says which" in shell.error("convert", tiny, "--plan")
+    assert "--to or -o specifies which" in shell.error("convert", tiny, "--plan")
 
 
 def test_layers_with_their_slots(shell: Any, tiny: Path, tmp_path: Path) -> None:

@@ -71,9 +71,9 @@ def test_a_wrong_usage_says_where_help_is(capsys: pytest.CaptureFixture[str]) ->
 
 def test_notes_are_spelled_too(capsys: pytest.CaptureFixture[str]) -> None:
     with click.Context(command):
-        say("2 rows; `valid` says how many")
+        say("2 rows; `valid` specifies how many")
     say("`valid`")
-    assert capsys.readouterr().err == "2 rows; --valid says how many\n`valid`\n"
+    assert capsys.readouterr().err == "2 rows; --valid specifies how many\n`valid`\n"
 
 
 def test_an_error_of_a_command_has_the_commands_options(shell: Any, copied: Path, tmp_path: Path) -> None:

@@ -90,7 +90,7 @@ def test_a_terminal_gets_the_confusion_table(
 ) -> None:
     monkeypatch.setenv("CKPTTOOL_TABLE", "1")
     lines = shell.lines("evaluate", small, "--data", data)
-    assert lines[1].split() == ["class", "rows", "accuracy", "precision", "taken_for"]
+    assert lines[1].split() == ["class", "rows", "recall", "precision", "confused_with"]
     blank = lines.index("")
     assert [line.split() for line in lines[blank + 1 :]] == [
         ["class", "0", "1", "2"],

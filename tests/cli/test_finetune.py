@@ -48,7 +48,7 @@ def test_what_was_done_to_the_rows_is_said_once_for_all_stages(shell: Any, small
     run = ["finetune", small, "--data", tmp_path / "bytes.npz", "--stages", "outputs=1, .*=1"]
     said = shell.run(*run, "-o", tmp_path / "out.ckpt").stderr.splitlines()
     assert [line for line in said if "divided by 255" in line] == [
-        "data: x_train: uint8 divided by 255 for the float input X; --preprocess says what else to do"
+        "data: x_train: uint8 divided by 255 for the float input X; --preprocess specifies what else to do"
     ]
 
 
@@ -266,11 +266,11 @@ def test_a_run_that_is_stopped_says_how_to_go_on(
     out, saved = tmp_path / "out.ckpt", tmp_path / "out.ckpt.saves" / "step-00000001.ckpt"
     command = ["finetune", small, "--data", data, "--epochs", "3", "--batch-size", "200", "-o", out]
     result = shell.run(*command, exit_code=128 + signal.SIGTERM)
-    stopped = f"Error: stopped after epoch 1, saved as {saved}; the same command with --resume goes on\n"
+    stopped = f"Error: stopped after epoch 1, saved as {saved}; the same command with --resume resumes\n"
     assert result.stderr.endswith(stopped)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["out.ckpt.history.csv", "out.ckpt.saves"]
     monkeypatch.undo()
-    message = f"{saved.parent} has saves of a run: go on with --resume, or --overwrite them"
+    message = f"{saved.parent} has saves of a run: resume with --resume, or --overwrite them"
     assert shell.error(*command) == message
     assert "batch_size was 200, now 50" in shell.error(*command, "--batch-size", "50", "--resume")
     lines = shell.run(*command, "--resume").stdout.splitlines()

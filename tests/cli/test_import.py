@@ -268,7 +268,7 @@ def test_names_that_fit_nothing_lead_to_rules_and_a_draft_of_them(shell: Any, gr
     too_much(tmp_path / "weights.npz")
     line = shell.error("import", tmp_path / "weights.npz", "--into", graph, "-o", tmp_path / "o.ckpt")
     assert line.endswith(
-        "--lenient goes on without, a rule gives another name ('RE=>NEW') or leaves out ('RE=>'), "
+        "--lenient continues without, a rule gives another name ('RE=>NEW') or leaves out ('RE=>'), "
         "and --suggest drafts rules"
     )
 

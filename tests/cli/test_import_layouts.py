@@ -227,7 +227,7 @@ def test_a_matrix_for_a_kernel_with_a_window_of_one(shell: Any, tmp_path: Path, 
 
 
 def test_a_graph_that_was_asked_runs_and_is_written_as_it_was(shell: Any, tmp_path: Path) -> None:
-    """A square convolution, which a sample settles: its op gets no attribute that it has not."""
+    """A square convolution, which a reference settles: its op gets no attribute that it has not."""
     tf1 = tensorflow().compat.v1
     kernel, rows = np.random.default_rng(2).normal(size=(3, 3, 3, 3)).astype(np.float32), np.ones((1, 4, 4, 3), "f4")
     with tf1.Graph().as_default():
@@ -241,6 +241,6 @@ def test_a_graph_that_was_asked_runs_and_is_written_as_it_was(shell: Any, tmp_pa
         np.savez(tmp_path / f"{name}.npz", **{"conv/kernel": values})
         how = ["--into", tmp_path / "conv.meta", "--check", tmp_path / "sample.npz"]
         result = shell.run("import", tmp_path / f"{name}.npz", *how, "-o", tmp_path / f"{name}.ckpt")
-        assert f"conv/kernel: {'keep' if name == 'kept' else 'conv'}, as the sample tells" in result.stderr
+        assert f"conv/kernel: {'keep' if name == 'kept' else 'conv'}, as the reference tells" in result.stderr
         written = load(tmp_path / f"{name}.ckpt").meta.graph_def
         assert written.SerializeToString(deterministic=True) == meta.graph_def.SerializeToString(deterministic=True)

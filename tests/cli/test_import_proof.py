@@ -9,13 +9,13 @@ import torch
 
 from ckpttool import checkpoint
 from ckpttool.foreign.rules import Rule
-from ckpttool.verbs.import_proof import SampleDiffers
+from ckpttool.verbs.import_proof import ReferenceDiffers
 from ckpttool.verbs.import_weights import plan_import
 
 
 @pytest.fixture
 def weights(tmp_path: Path) -> Path:
-    """A network 4-8-6-3 of PyTorch, with a sample of what it computes."""
+    """A network 4-8-6-3 of PyTorch, with a reference of what it computes."""
     torch.manual_seed(1)
     linear = [torch.nn.Linear(*sizes) for sizes in ((4, 8), (8, 6), (6, 3))]
     module = torch.nn.Sequential(linear[0], torch.nn.ReLU(), linear[1], torch.nn.ELU(), linear[2])
@@ -41,7 +41,7 @@ def test_a_draft_is_imported_and_the_network_computes_the_same(
         ("hidden2", "dnn/hidden2/Elu:0", "yes"),
         ("outputs", "dnn/outputs/BiasAdd:0", "yes"),
     ]
-    assert "checked: 3 tensors equal the sample's" in result.stderr
+    assert "checked: 3 tensors equal the reference's" in result.stderr
     kernel = torch.load(weights)["2.weight"].numpy()
     assert np.array_equal(checkpoint.open(tmp_path / "out.ckpt")["hidden2/kernel"].read(), kernel.T)
 
@@ -89,8 +89,8 @@ def test_from_python_the_proof_raises(small: Path, weights: Path, tmp_path: Path
     rules = [Rule(f"{old}[.]weight", f"{new}/kernel", transform="dense") for old, new in names.items()]
     rules += [Rule(f"{old}[.]bias", f"{new}/bias") for old, new in names.items()]
     torch.save({**torch.load(weights), "2.bias": torch.ones(6)}, weights)
-    planned = plan_import(weights, small, rules, sample=tmp_path / "sample.npz")
-    with pytest.raises(SampleDiffers, match=r"^wrong from hidden2 on \(dnn/hidden2/Elu:0\): "):
+    planned = plan_import(weights, small, rules, reference=tmp_path / "sample.npz")
+    with pytest.raises(ReferenceDiffers, match=r"^wrong from hidden2 on \(dnn/hidden2/Elu:0\): "):
         planned.write(tmp_path / "out.ckpt")
     assert not [*tmp_path.glob("*out.ckpt*")]
 
@@ -133,8 +133,8 @@ def test_a_dense_layer_behind_a_flattened_image(shell: Any, tmp_path: Path) -> N
     torch.save(module.state_dict(), tmp_path / "weights.pt")
     rows = torch.randn(4, 2, 6, 6)
     seen = {"conv1": module[:2](rows), "outputs": module(rows)}
-    sample = {name: array.detach() for name, array in seen.items()}
-    np.savez(tmp_path / "sample.npz", X=rows.permute(0, 2, 3, 1), **sample)
+    reference = {name: array.detach() for name, array in seen.items()}
+    np.savez(tmp_path / "sample.npz", X=rows.permute(0, 2, 3, 1), **reference)
     layers = "conv1 = conv2d(3, 3, relu); pool1 = max_pool(2); flat = flatten(); outputs = dense(5)"
     shell.run("new", "--input", "6,6,2", "--layers", layers, "-o", tmp_path / "graph.ckpt")
     into = ["import", tmp_path / "weights.pt", "--into", tmp_path / "graph.ckpt.meta"]

@@ -35,7 +35,7 @@ def test_tensorflow_reads_a_union(shell: Any, tmp_path: Path) -> None:
 def test_names_that_both_have_are_refused_or_preferred(shell: Any, tmp_path: Path) -> None:
     one, two = written(tmp_path / "one", a=1, b=2), written(tmp_path / "two", b=3, c=4)
     assert shell.error("merge", one, two, "-o", tmp_path / "x") == (
-        f"b/kernel is in {one} and {two}; --prefer says whose to take"
+        f"b/kernel is in {one} and {two}; --prefer specifies whose to take"
     )
     assert shell.lines("merge", one, two, "--prefer", "last", "--plan") == [
         f"a/kernel\t[2, 2]\tfloat32\t16\tfrom {one}",

@@ -23,10 +23,10 @@ def test_the_chapters_reuse(shell: Any, model: Path, tmp_path: Path, new_session
     assert [(row[1], row[2], row[3]) for row in rows[4:]] == [
         ("hidden3/kernel", "[50, 50]", "restored from hidden3/kernel"),
         ("hidden3/bias", "[50]", "restored from hidden3/bias"),
-        ("hidden4/kernel", "[50, 20]", "fresh"),
-        ("hidden4/bias", "[20]", "fresh"),
-        ("outputs/kernel", "[20, 10]", "fresh"),
-        ("outputs/bias", "[10]", "fresh"),
+        ("hidden4/kernel", "[50, 20]", "newly initialised"),
+        ("hidden4/bias", "[20]", "newly initialised"),
+        ("outputs/kernel", "[20, 10]", "newly initialised"),
+        ("outputs/bias", "[10]", "newly initialised"),
     ]
     assert result.stderr.splitlines() == [
         "left behind with the old loss, training op and slots: hidden4, hidden5, outputs",
@@ -124,7 +124,7 @@ def test_too_little_restored_is_refused_where_a_share_is_required(
 ) -> None:
     arguments = ["reuse", small, "--layers", "hidden[12]", *HEAD, "-o", tmp_path / "out.ckpt", "--require"]
     wanted = share.removesuffix("%")
-    message = f"81.7% of the parameters are restored, {wanted}% required; fresh: new/kernel, new/bias"
+    message = f"81.7% of the parameters are restored, {wanted}% required; newly initialised: new/kernel, new/bias"
     assert shell.error(*arguments, share) == message
     assert not list(tmp_path.iterdir())
     shell.run(*arguments, "81%")
@@ -233,7 +233,7 @@ def test_freezing_everything_is_refused_without_a_head_too(shell: Any, small: Pa
     message = shell.error("reuse", small, "--layers", "hidden1", "--freeze", ".*", "-o", tmp_path / "out")
     assert message == f"{small}: nothing is left to train: --freeze '.*' takes all 6 weights"
     assert shell.error("reuse", small, "--layers", "hidden1", "--after", "hidden1", "-o", tmp_path / "out") == (
-        "--after says where a head is put on: specify --head too"
+        "--after specifies where a head is put on: specify --head too"
     )
 
 

@@ -70,7 +70,7 @@ def test_bytes_become_floats_as_the_chapter_makes_them_and_the_first_rows_are_he
     )
     assert train.notes == (
         "x_train: [15, 28, 28] reshaped to [15, 784] for X",
-        "x_train: uint8 divided by 255 for the float input X; `preprocess` says what else to do",
+        "x_train: uint8 divided by 255 for the float input X; `preprocess` specifies what else to do",
         "y_train: uint8 cast to int32 for y",
     )
     assert valid.notes[0] == "validation: the first 5 of 20 training rows"

@@ -44,7 +44,9 @@ def test_slots_and_steps_have_no_row_and_slices_have_one(new_network: Any, tmp_p
 def test_the_share_is_counted_in_parameters() -> None:
     rows = [PlanRow("a", "a/kernel", (9, 10), "a/kernel", True), PlanRow("b", "b/kernel", (5, 2), None, True)]
     require_coverage(rows, 90)
-    with pytest.raises(PlanError, match=r"90.0% of the parameters are restored, 90.5% required; fresh: b/kernel"):
+    with pytest.raises(
+        PlanError, match=r"90.0% of the parameters are restored, 90.5% required; newly initialised: b/kernel"
+    ):
         require_coverage(rows, 90.5)
     require_coverage([], 100)
 

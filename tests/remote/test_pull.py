@@ -73,7 +73,7 @@ def test_another_hash_leaves_nothing(web: Any, file: Path, own: Path) -> None:
 
 
 def test_without_a_hash_it_is_asked_for(web: Any, file: Path) -> None:
-    with pytest.raises(CkptError, match="say by `sha256` which bytes are meant"):
+    with pytest.raises(CkptError, match="specify by `sha256` which bytes are meant"):
         pulled(web.url("model.safetensors"), None)
     with pytest.raises(CkptError, match=r"`sha256` is 'abc', and not a SHA-256"):
         pulled(web.url("model.safetensors"), "abc", name="x")

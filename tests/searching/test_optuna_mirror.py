@@ -101,7 +101,7 @@ def test_a_search_goes_on_without_a_tracker_that_cannot_be_written(output: Path)
         mirror.follow = lambda *_: (_ for _ in ()).throw(CkptError("best.ckpt.optuna.db: locked"))  # type: ignore[method-assign]
         for _ in range(2):
             following.on_trial(SCRATCH, BLOCKS[0], RIGHT)
-    assert said == ["best.ckpt.optuna.db: locked; the search goes on without its tracker"]
+    assert said == ["best.ckpt.optuna.db: locked; the search continues without its tracker"]
 
 
 def test_what_is_wrong_is_one_line(output: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -36,7 +36,7 @@ def test_a_union_is_that_of_dicts(parts: list[set[str]], prefer: Any) -> None:
         union |= arrays
     checkpoints = [Checkpoint.of(arrays) for arrays in models]
     if prefer is None and sum(map(len, parts)) > len(union):
-        with pytest.raises(PlanError, match="; `prefer` says whose to take"):
+        with pytest.raises(PlanError, match="; `prefer` specifies whose to take"):
             merge(checkpoints)
         return
     assert values(merge(checkpoints, prefer=prefer)) == plain(union)
@@ -59,7 +59,7 @@ def test_a_name_that_two_have_is_said_with_both() -> None:
     one, two = Checkpoint.of({"a": np.zeros(1), "b": np.zeros(1)}), Checkpoint.of({"b": np.ones(1)})
     with pytest.raises(PlanError) as caught:
         merge([one, two])
-    assert str(caught.value) == "b is in checkpoint 1 and checkpoint 2; `prefer` says whose to take"
+    assert str(caught.value) == "b is in checkpoint 1 and checkpoint 2; `prefer` specifies whose to take"
     assert plan_merge([one, two], prefer="last").rows[1]["then"] == "from checkpoint 2"
 
 

@@ -256,7 +256,9 @@ def test_what_keras_compiled_and_is_no_objective_is_said_with_the_way_on(tmp_pat
     with pytest.raises(GraphError, match=r"\(it was compiled with kl_divergence, which no objective is\)"):
         evaluate(compiled(tmp_path, "kl_divergence")[1], rows)
     live, model = compiled(tmp_path, ["mse", "mae"], outputs=2)
-    several = r"\(it was compiled with mse, mae: `logits` says which of a/\S+:0, b/\S+:0 an `objective` is put on\)"
+    several = (
+        r"\(it was compiled with mse, mae: `logits` specifies which of a/\S+:0, b/\S+:0 an `objective` is put on\)"
+    )
     with pytest.raises(GraphError, match=several) as refused:
         evaluate(model, rows)
     first = str(refused.value).partition("which of ")[2].partition(",")[0]

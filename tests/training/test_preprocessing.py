@@ -42,7 +42,7 @@ def test_what_is_given_takes_the_place_of_what_is_kept_for_an_input(model: Model
 
 def test_what_cannot_be_read_in_a_file_is_refused_with_the_way_out(model: Model, data: Path) -> None:
     broken = replace(model, graph=with_preprocessing_text(model.graph, "scale(__import__('os'))"))
-    with pytest.raises(PlanError, match=r"it keeps .*expected a number.*; `preprocess` says another"):
+    with pytest.raises(PlanError, match=r"it keeps .*expected a number.*; `preprocess` specifies another"):
         Bound.of(broken).with_training_rows(data, HeldOut(50), None)
     Bound.of(broken).preprocessing("none").with_training_rows(data, HeldOut(50), None)
 

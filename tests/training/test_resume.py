@@ -234,7 +234,7 @@ def test_a_damaged_state_is_named(chancy: Path, data: Path, tmp_path: Path) -> N
         finetune(Model.open(chancy), data, OPTIONS, tmp_path / "out.ckpt", **stopping(5))
     state = next((tmp_path / "out.ckpt.saves").glob("*.json"))
     state.write_bytes(state.read_bytes()[:50])
-    with pytest.raises(CkptError, match=rf"{state.name} is damaged: .* delete it to go on from an older save"):
+    with pytest.raises(CkptError, match=rf"{state.name} is damaged: .* delete it to resume from an older save"):
         finetune(Model.open(chancy), data, OPTIONS, tmp_path / "out.ckpt", resume=True)
 
 
@@ -251,5 +251,5 @@ def test_the_signal_that_was_requested_is_told(chancy: Path, data: Path, tmp_pat
         finetune(Model.open(chancy), data, OPTIONS, tmp_path / "out.ckpt", **stopping(14))
     saved = tmp_path / "out.ckpt.saves" / "step-00000014.ckpt"
     assert stopped.value.number == signal.SIGTERM
-    expected = f"stopped in epoch 2, after 1 of 13 steps, saved as {saved}; the same command with `resume` goes on"
+    expected = f"stopped in epoch 2, after 1 of 13 steps, saved as {saved}; the same command with `resume` resumes"
     assert str(stopped.value) == expected

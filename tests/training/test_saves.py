@@ -49,7 +49,7 @@ def test_where_nothing_was_saved_a_run_begins(output: Path) -> None:
 
 def test_the_latest_is_found_with_all_that_was_saved(output: Path) -> None:
     written(saves_of(output), 2, 4, best=1)
-    with pytest.raises(ExistingOutput, match=r"out\.ckpt\.saves has saves of a run: go on with `resume`"):
+    with pytest.raises(ExistingOutput, match=r"out\.ckpt\.saves has saves of a run: resume with `resume`"):
         refuse_saves(output)
     again = saves_of(output)
     found = again.latest()
@@ -88,7 +88,7 @@ def test_what_was_asked_for_before_rows_were_drawn(output: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "says"),
     [
-        (lambda facts: facts.pop("kept"), "it has asked, position; delete it to go on from an older save"),
+        (lambda facts: facts.pop("kept"), "it has asked, position; delete it to resume from an older save"),
         (lambda facts: facts.update(more=1), "it has asked, kept, more, position; delete it"),
         (lambda facts: facts["position"].update(more=1), "is damaged: TypeError"),
         (lambda facts: facts["position"].pop("history"), "is damaged: KeyError"),

@@ -1,4 +1,4 @@
-"""Square kernels, whose shapes tell nothing: a sample tells which were turned over."""
+"""Square kernels, whose shapes tell nothing: a reference tells which were turned over."""
 
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,7 @@ def graph(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def made(folder: Path, turned: str, shown: list[str]) -> tuple[Path, Path]:
-    """Weights of which some kernels are turned over, and a sample of what is computed in some layers."""
+    """Weights of which some kernels are turned over, and a reference of what is computed in some layers."""
     random = np.random.default_rng(3)
     kernels = {name: random.normal(size=(4, 4)).astype(np.float32) for name in NAMES}
     biases = {name: random.normal(size=4).astype(np.float32) for name in NAMES}
@@ -42,10 +42,10 @@ def made(folder: Path, turned: str, shown: list[str]) -> tuple[Path, Path]:
 @pytest.mark.parametrize("turned", ["", "a", "b", "ac", "abc"])
 @pytest.mark.parametrize("shown", [["a", "b", "c"], ["b", "c"], ["c"]])
 def test_the_sample_tells_which_kernels_were_turned(graph: Path, tmp_path: Path, turned: str, shown: list[str]) -> None:
-    weights, sample = made(tmp_path, turned, shown)
-    planned = plan_import(weights, graph, sample=sample)
-    told = [f"{name}/kernel: {'dense' if name in turned else 'keep'}, as the sample tells" for name in NAMES]
-    assert [note for note in planned.notes if "sample" in note] == told
+    weights, reference = made(tmp_path, turned, shown)
+    planned = plan_import(weights, graph, reference=reference)
+    told = [f"{name}/kernel: {'dense' if name in turned else 'keep'}, as the reference tells" for name in NAMES]
+    assert [note for note in planned.notes if "reference" in note] == told
     planned.write(tmp_path / "out.ckpt")
     stored, found = np.load(weights), checkpoint.open(tmp_path / "out.ckpt")
     for name in NAMES:
@@ -54,22 +54,24 @@ def test_the_sample_tells_which_kernels_were_turned(graph: Path, tmp_path: Path,
 
 
 def test_a_sample_that_ends_too_early_tells_not_all(graph: Path, tmp_path: Path) -> None:
-    weights, sample = made(tmp_path, "a", ["a", "b"])
-    with pytest.raises(PlanError, match="the sample does not tell how c/kernel lie: a rule has to say transform"):
-        plan_import(weights, graph, sample=sample)
+    weights, reference = made(tmp_path, "a", ["a", "b"])
+    with pytest.raises(
+        PlanError, match="the reference does not tell how c/kernel lie: a rule has to specify `transform`"
+    ):
+        plan_import(weights, graph, reference=reference)
 
 
 def test_what_a_rule_says_is_not_tried(graph: Path, tmp_path: Path) -> None:
     from ckpttool.foreign.rules import Rule
 
-    weights, sample = made(tmp_path, "abc", ["c"])
-    planned = plan_import(weights, graph, [Rule("(.*)/kernel", r"\1/kernel", transform="dense")], sample=sample)
-    assert [note for note in planned.notes if "sample" in note] == []
+    weights, reference = made(tmp_path, "abc", ["c"])
+    planned = plan_import(weights, graph, [Rule("(.*)/kernel", r"\1/kernel", transform="dense")], reference=reference)
+    assert [note for note in planned.notes if "reference" in note] == []
 
 
 def test_weights_that_fit_no_way_are_not_settled(graph: Path, tmp_path: Path) -> None:
-    weights, sample = made(tmp_path, "", ["a", "b", "c"])
+    weights, reference = made(tmp_path, "", ["a", "b", "c"])
     stored: dict[str, Any] = dict(np.load(weights))
     np.savez(weights, **{**stored, "a/bias": stored["a/bias"] + 1})
-    with pytest.raises(PlanError, match="the sample does not tell how a/kernel, b/kernel, c/kernel lie"):
-        plan_import(weights, graph, sample=sample)
+    with pytest.raises(PlanError, match="the reference does not tell how a/kernel, b/kernel, c/kernel lie"):
+        plan_import(weights, graph, reference=reference)

@@ -137,7 +137,7 @@ def test_a_run_that_was_stopped_goes_on_to_the_same_result(run: Callable[..., Pr
     with pytest.raises(Interrupted):
         run("stopped.ckpt", callbacks=stop, interrupt=stop.interrupt)
     assert not (tmp_path / "stopped.ckpt.index").exists()
-    with pytest.raises(ExistingOutput, match=r"stopped\.ckpt\.stages holds what a run has done: go on with `resume`"):
+    with pytest.raises(ExistingOutput, match=r"stopped\.ckpt\.stages holds what a run has done: resume with `resume`"):
         run("stopped.ckpt")
     with pytest.raises(PlanError, match=r"`resume`: .* is of a run with other options: method was autoencoder"):
         run("stopped.ckpt", "autoencoder(tied=True)", resume=True)

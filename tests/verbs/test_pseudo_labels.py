@@ -177,7 +177,7 @@ def test_a_run_that_was_stopped_goes_on_to_the_same_result(train: Train, tmp_pat
     with pytest.raises(Interrupted):
         train("stopped.ckpt", callbacks=notes, interrupt=notes.interrupt, **short)
     assert not (tmp_path / "stopped.ckpt.index").exists()
-    with pytest.raises(ExistingOutput, match=r"stopped\.ckpt\.rounds holds what a run has done: go on with `resume`"):
+    with pytest.raises(ExistingOutput, match=r"stopped\.ckpt\.rounds holds what a run has done: resume with `resume`"):
         train("stopped.ckpt", **short)
     with pytest.raises(PlanError, match=r"`resume`: .* is of a run with other options: rounds was 2, now 3"):
         train("stopped.ckpt", resume=True, pseudo={"rounds": 3}, **short)

@@ -48,7 +48,7 @@ def edit(
     Patterns select weights; with --slots also the optimizer's tensors. The slots of a variable follow it: kept,
     dropped, renamed, reshaped. An edit that selects nothing is an error. The graph beside SRC is edited too: variables,
     assign nodes, Saver, collections and shapes; TensorFlow imports and restores the pair. What is written is of the
-    family that was read, a prefix with its .meta or a SavedModel, unless OUT (x.ckpt, x/) or --to says another.
+    family that was read, a prefix with its .meta or a SavedModel, unless OUT (x.ckpt, x/) or --to specifies another.
 
     \b
     Example:

@@ -22,7 +22,7 @@ from ckpttool.runtime.objectives import Objective
 from ckpttool.training.gates import Bounds
 
 COLUMNS = {
-    "classes": ("class", "rows", "accuracy", "precision", "taken_for"),
+    "classes": ("class", "rows", "recall", "precision", "confused_with"),
     "labels": ("label", "rows", "accuracy", "precision", "recall"),
 }
 ERRORS = ("mean_absolute_error", "root_mean_squared_error")
@@ -64,7 +64,7 @@ def evaluate(
     out, else all.
 
     For each class there is a line: its rows, its recall (accuracy), its precision, and the class that it is most often
-    confused with (taken_for). Several labels for a row have their recall instead; numbers have their mean absolute and
+    confused with. Several labels for a row have their recall instead; numbers have their mean absolute and
     root mean squared error. A terminal and --json also have the confusion matrix: a row for each true class, a column
     for each predicted one. A graph without a loss, such as a SavedModel, gets one by --objective.
 
@@ -103,12 +103,18 @@ def evaluate(
     exit_unless(all(gate.state == "passed" for gate in gates))
 
 
+def _as_shown(row: Mapping[str, Any], names: Mapping[Any, str]) -> dict[str, Any]:
+    """Return the figures of a class under the words of its table: of one class, accuracy is recall."""
+    other = row.get("taken_for")
+    return {**row, "recall": row["accuracy"], "confused_with": names.get(other, other)}
+
+
 def _print_tables(figures: Mapping[str, Any]) -> None:
     """Print the figures besides loss and accuracy: of each class or label, errors, the confusion table."""
     for name, columns in COLUMNS.items():
         if name in figures:
             names = {row[columns[0]]: row["name"] for row in figures[name] if "name" in row}
-            rows = [{**row, "taken_for": names.get(row.get("taken_for"))} if names else row for row in figures[name]]
+            rows = [_as_shown(row, names) if name == "classes" else row for row in figures[name]]
             print_rows(rows, (columns[0], "name", *columns[1:]) if names else columns)
     if errors := [{"error": name, "value": figures[name]} for name in ERRORS if name in figures]:
         print_rows(errors, ("error", "value"))

@@ -17,10 +17,10 @@ from ckpttool.cli.show.plans import execute
 from ckpttool.cli.show.tables import exit_unless, print_rows, say
 from ckpttool.cli.wall import behind_wall
 from ckpttool.core.counts import counted
-from ckpttool.verbs.import_proof import SampleDiffers
+from ckpttool.verbs.import_proof import ReferenceDiffers
 from ckpttool.verbs.import_weights import ImportPlan, plan_import
+from ckpttool.verbs.reference import TOLERANCE, Difference
 from ckpttool.verbs.rules import draft_rules, guessed_by_order, rules_of
-from ckpttool.verbs.sample import TOLERANCE, Difference
 
 
 @click.command("import", cls=LongHelp)
@@ -36,7 +36,7 @@ from ckpttool.verbs.sample import TOLERANCE, Difference
 @click.option("--rename", metavar="RE=>NEW", multiple=True, help="A rule; may be repeated. Before those of --rules.")
 @click.option("--scope", metavar="PREFIX", default="", help="Put every tensor below this prefix of the graph's names.")
 @click.option("--suggest", is_flag=True, help="Write a draft of rules as OUT (.toml) instead, to read and edit.")
-@click.option("--check", "sample", metavar="SAMPLE", type=PATH, help="Compare with what the source computed.")
+@click.option("--check", "reference", metavar="SAMPLE", type=PATH, help="Compare with what the source computed.")
 @click.option("--tolerance", type=click.FloatRange(min=0), default=TOLERANCE, show_default=True, help="Of --check.")
 @as_arguments(
     "how",
@@ -58,7 +58,7 @@ def import_weights(
     rename: tuple[str, ...],
     scope: str,
     suggest: bool,
-    sample: Path | None,
+    reference: Path | None,
     tolerance: float,
     how: Mapping[str, Any],
     allow_op: tuple[str, ...],
@@ -87,7 +87,7 @@ def import_weights(
       ckpttool import bert.bin --into bert.meta --rules bert-pytorch-tf1 -o imported.ckpt
     """
     if suggest:
-        if rules or rename or sample or scope:
+        if rules or rename or reference or scope:
             raise click.UsageError(
                 "--suggest drafts rules for whole names: not with --rules, --rename, --scope or --check"
             )
@@ -99,14 +99,14 @@ def import_weights(
         rules=rules_of(rename, rules),
         seed=seed,
         scope=scope,
-        sample=sample,
+        reference=reference,
         tolerance=tolerance,
         allow_op=allow_op,
         to=to,
         output=output,
         **how,
     )
-    if sample and isinstance(plan, ImportPlan) and not plan_only:
+    if reference and isinstance(plan, ImportPlan) and not plan_only:
         _write_proved(plan, output, overwrite, as_json)
         return
     execute(plan, output, overwrite, plan_only, as_json)
@@ -122,14 +122,14 @@ def _draft_rules(weights: Path, into: Path, output: Path, overwrite: bool, as_js
         say(f"open: {problem}")
     if guessed := guessed_by_order(draft):
         why = "only the order tells"
-        say(f"{why} {guessed} of the rules, which may be wrong: --check the import into a graph with a sample")
+        say(f"{why} {guessed} of the rules, which may be wrong: --check the import into a graph with a reference")
     left_out = f"{counted(len(draft.dropped), 'tensor')} dropped, {len(draft.open)} open"
     say(f"{output}: {counted(len(draft.pairs), 'rule')}, {left_out}; edit it")
     exit_unless(not draft.open)
 
 
 def _write_proved(plan: ImportPlan, output: Path, overwrite: bool, as_json: bool) -> None:
-    """Write, and print how far each layer is from the sample; where one goes wrong nothing is written: that is a no."""
+    """Write, and print how far each layer is from the reference; where one differs nothing is written: that is a no."""
 
     def show(differences: Sequence[Difference]) -> None:
         columns = ("name", "tensor", "shape", "max_abs", "relative", "equal")
@@ -139,7 +139,7 @@ def _write_proved(plan: ImportPlan, output: Path, overwrite: bool, as_json: bool
     proof = plan.proof if as_json or plan.proof is None else replace(plan.proof, shown=show)
     try:
         execute(replace(plan, proof=proof), output, overwrite, as_json=as_json)
-    except SampleDiffers as error:
+    except ReferenceDiffers as error:
         for line in error.lines:
             say(line)
         say(f"{output}: nothing is written{' or replaced' if overwrite else ''}")

@@ -144,7 +144,9 @@ def format_of(path: Path | None, to: str | None, like: Path | None = None, choos
         FormatError: the output's suffix says a format that is not written.
     """
     if path is None and to is None:
-        raise click.UsageError("the plan depends on the format: --to or -o says which", click.get_current_context())
+        raise click.UsageError(
+            "the plan depends on the format: --to or -o specifies which", click.get_current_context()
+        )
     try:
         return choose(path or Path(), to, like)
     except FormatError as error:

@@ -107,7 +107,7 @@ def print_search(
         draw(picture, searches, f"How much of {model.name} to reuse")
         say(f"{picture.path}: written")
     if found.signal is not None:
-        raise Interrupted("interrupted; the study has what is known, and the same command goes on", found.signal)
+        raise Interrupted("interrupted; the study has what is known, and the same command resumes", found.signal)
 
 
 def given(names: Container[str]) -> list[str]:

@@ -106,7 +106,7 @@ def image_shape(wanted: Wanted, files: Iterable[Path] = ()) -> tuple[int, int, i
     if spec and size and channels in _MODES and (len(row) in (1, 2, 3) or coloured):
         return *size, channels
     found = ", ".join(f"{spec.name} {shown(spec.shape or ())}" for spec in wanted.inputs)
-    advice = "; `preprocess` with `resize(224, 224)` says their size" if len(row) == 3 and not size else ""
+    advice = "; `preprocess` with `resize(224, 224)` specifies their size" if len(row) == 3 and not size else ""
     expected = "one input of [rows, height, width, channels]"
     raise PlanError(f"images need {expected}, the model has {found or 'none'}{advice}")
 

@@ -144,7 +144,7 @@ def seen_fields(path: Path, wanted: Wanted) -> dict[str, Field]:
     unclear = [name for name, kind in kinds.items() if kind == "bytes_list"]
     if unclear:
         raise DataError(
-            f'{path}: {unclear[0]} is bytes; say what the records hold: `features` "{_draft(features, wanted)}"'
+            f'{path}: {unclear[0]} is bytes; specify what the records hold: `features` "{_draft(features, wanted)}"'
         )
     labels = _label_feature(features, wanted)
     fields = {}

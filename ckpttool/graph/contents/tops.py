@@ -123,7 +123,7 @@ def _beside(graph: Graph, tops: Sequence[Layer]) -> str:
     names = listed([layer.name for layer in tops])
     joined = _join(graph, tops)
     joins = f"; {joined} joins them" if joined else ""
-    return f"{names} end side by side{joins}: `after` says which of them the head goes on"
+    return f"{names} end side by side{joins}: `after` specifies which of them the head goes on"
 
 
 def _join(graph: Graph, tops: Sequence[Layer]) -> str | None:

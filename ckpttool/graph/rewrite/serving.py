@@ -90,7 +90,7 @@ def _fixed_batches(graph: Graph, inputs: Collection[str]) -> list[str]:
 def switched_off(graph: Graph, fed: Collection[str]) -> Graph:
     """Return the graph whose training switches (ops that are not `fed`) are False unless somebody feeds them.
 
-    A switch is a placeholder of a single truth value.
+    A switch is a placeholder of a single boolean.
     """
     draft, defaults = Draft(graph), {}
     for name in mode_placeholders(graph):

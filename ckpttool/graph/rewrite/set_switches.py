@@ -1,6 +1,6 @@
 """Training switches that a graph sets itself: `is_training = tf.constant(True)`, a default of True, a variable.
 
-They are known by their names and by their type, a single truth value. Where somebody feeds one, it is theirs.
+They are known by their names and by their type, a single boolean. Where somebody feeds one, it is theirs.
 """
 
 from collections.abc import Collection, Iterator, Mapping

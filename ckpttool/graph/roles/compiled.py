@@ -28,7 +28,7 @@ def compiled_note(graph: Graph) -> str:
     if network is None or text is None:
         return ""
     if len(outputs) > 1:
-        return f" (it was compiled with {text}: `logits` says which of {listed(outputs)} an `objective` is put on)"
+        return f" (it was compiled with {text}: `logits` specifies which of {listed(outputs)} an `objective` is put on)"
     if compiled_loss(network.compiled) is None:
         return f" (it was compiled with {text}, which no objective is)"
     if network.masked:

@@ -75,7 +75,7 @@ def last_part(name: str) -> str:
 
 
 def mode_placeholders(graph: Graph, given: str | Collection[str] | None = None) -> list[str]:
-    """Return the ops of the given tensors (or one), else every placeholder that holds one truth value.
+    """Return the ops of the given tensors (or one), else every placeholder that holds one boolean.
 
     Raises:
         UnknownName: a given one is not in the graph.
@@ -101,7 +101,7 @@ def is_true(node: NodeDef) -> bool:
 
 
 def known_truths(flow: Flow, modes: Mapping[str, bool]) -> dict[str, bool]:
-    """Return the truth values that follow from those of the mode placeholders, by the op that gives them."""
+    """Return the booleans that follow from those of the mode placeholders, by the op that gives them."""
     truths = dict(modes)
     for name in flow.order if modes else ():
         node = flow.nodes[name]

@@ -78,7 +78,7 @@ def optimizer_in_keras(recipe: Recipe) -> Compiled:
     if isinstance(rule, optimizers.AdamW) and rule.weight_decay:
         lacks.append("Keras lacks a weight decay of kernels alone that a file could hold: biases and scales decay too")
     if recipe.l2_sp:
-        lacks.append("Keras lacks a pull towards the values at the start (`l2_sp`): fit goes on without")
+        lacks.append("Keras lacks a pull towards the values at the start (`l2_sp`): fit continues without")
     if recipe.ema:
         lacks.append("Keras lacks a place for a weight beside its moving average: the file has the averages as weights")
     config = serialized("keras.optimizers", class_name, learning_rate=rate, **translate(rule), **first)

@@ -124,7 +124,7 @@ def _as_layer(name: str, activation: Activation) -> InKeras:
         return InKeras([layer("ELU", name, alpha=activation.alpha)])
     if isinstance(activation, activations.RandomizedRelu):
         mean = (activation.lower + activation.upper) / 2
-        lack = f"Keras lacks the random slopes of {name}: fit goes on with their mean, {mean:.4g}"
+        lack = f"Keras lacks the random slopes of {name}: fit continues with their mean, {mean:.4g}"
         return InKeras([layer("LeakyReLU", name, negative_slope=mean)], [lack])
     raise NotImplementedError(activation.name)  # a test makes a network of every activation
 

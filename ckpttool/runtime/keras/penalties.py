@@ -49,7 +49,7 @@ def penalised(model: Config, penalties: Mapping[str, Penalties]) -> tuple[Config
         return {**layer, "config": own}
 
     changed = with_changed(model, change)
-    lack = f"Keras lacks penalties and bounds of its own on {listed([*left])}: fit goes on without"
+    lack = f"Keras lacks penalties and bounds of its own on {listed([*left])}: fit continues without"
     return changed, [lack] if left else []
 
 

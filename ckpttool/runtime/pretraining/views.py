@@ -51,7 +51,9 @@ class Views(Method):
         """
         tf = tensorflow()
         if place.augment is None:
-            raise PlanError("views are made by `augment`: say it, such as 'shift(0.1); rotate(15); scale(0.8, 1.2)'")
+            raise PlanError(
+                "views are made by `augment`: specify it, such as 'shift(0.1); rotate(15); scale(0.8, 1.2)'"
+            )
         seeds = [tf.random.uniform([2], 0, _SEEDS, tf.int32) for _ in range(2)]
         return tf.concat([place.augment(place.given, seed) for seed in seeds], 0)
 

@@ -422,7 +422,7 @@ def test_bytes_in_records_are_what_is_said_of_them(tmp_path: Path) -> None:
     with pytest.raises(DataError) as caught:
         training_splits(path, WANTED, 2)
     draft = "y = int64('image/class'); X = bytes('image/raw', uint8, 4)"
-    assert str(caught.value).endswith(f'image/raw is bytes; say what the records hold: `features` "{draft}"')
+    assert str(caught.value).endswith(f'image/raw is bytes; specify what the records hold: `features` "{draft}"')
     said = Wanted(WANTED.inputs, WANTED.labels, "X = bytes('image/raw', uint8, 4); y = int64('image/class')")
     train, _ = training_splits(path, said, 2)
     np.testing.assert_allclose(train.inputs["X"][:], pixels[2:] / 255, rtol=1e-6)

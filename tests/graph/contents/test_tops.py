@@ -81,7 +81,7 @@ def test_layers_that_end_side_by_side_are_named_with_what_joins_them(saved: Any)
     live, model = saved(joined)
     low = [each.name for each in live.layers if each.name.startswith("dense")]
     chosen = [f"{name}/kernel" for name in low]
-    with pytest.raises(PlanError, match="end side by side; join joins them: `after` says which"):
+    with pytest.raises(PlanError, match="end side by side; join joins them: `after` specifies which"):
         top_of(model.graph, chosen)
     assert top_of(model.graph, chosen, after=low[0]).layer.name == low[0]
     assert top_of(model.graph, chosen, after="join").tensor == "join/concat:0"

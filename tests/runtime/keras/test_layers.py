@@ -71,4 +71,6 @@ def test_every_layer_and_activation_is_in_one_of_these_networks() -> None:
 
 def test_what_keras_lacks_is_said() -> None:
     (name, layer), *_ = [(each.name, each.layer) for each in parse("h = dense(3, rrelu(0.1, 0.3))")]
-    assert in_keras(name, layer).lacks == ["Keras lacks the random slopes of h_rrelu: fit goes on with their mean, 0.2"]
+    assert in_keras(name, layer).lacks == [
+        "Keras lacks the random slopes of h_rrelu: fit continues with their mean, 0.2"
+    ]

@@ -129,7 +129,7 @@ def test_two_views_are_the_augmenters_and_differ(place: Callable[..., Any]) -> N
     shifted = Augmenter.parse("shift(0.3); rotate(30)", (6, 6, 1))
     seen = PretrainingMethod.read("views", "`method`").seen(place(images, (6, 6, 1), augment=shifted)).numpy()
     assert (np.abs(seen[:5] - seen[5:]).max(axis=1) > 0.05).all()
-    with pytest.raises(PlanError, match="views are made by `augment`: say it, such as 'shift"):
+    with pytest.raises(PlanError, match="views are made by `augment`: specify it, such as 'shift"):
         PretrainingMethod.read("views", "`method`").seen(place(images, (6, 6, 1)))
 
 

@@ -1,4 +1,4 @@
-"""A sample from Keras against the graph that got its weights: equal, or wrong from some layer on."""
+"""A reference from Keras against the graph that got its weights: equal, or wrong from some layer on."""
 
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ from ckpttool.core.tensors import Array
 from ckpttool.graph import files
 from ckpttool.runtime.recipe import Recipe
 from ckpttool.verbs.new import new
-from ckpttool.verbs.sample import compare
+from ckpttool.verbs.reference import compare
 
 LAYERS = """conv1 = conv2d(4, 3, relu); flat = flatten(); fc1 = dense(6, relu)
 fc2 = dense(6, relu); outputs = dense(3)"""
@@ -54,8 +54,8 @@ def graph(tmp_path_factory: pytest.TempPathFactory) -> Any:
     return files.load(path)
 
 
-def test_a_network_computes_what_it_did_in_keras(graph: Any, values: Any, sample: Any) -> None:
-    found = compare(graph, Checkpoint.of(values), Checkpoint.of(sample))
+def test_a_network_computes_what_it_did_in_keras(graph: Any, values: Any, reference: Any) -> None:
+    found = compare(graph, Checkpoint.of(values), Checkpoint.of(reference))
     assert [(row.name, row.equal, row.shape) for row in found] == [
         ("conv1", True, (4, 5, 5, 4)),
         ("fc1", True, (4, 6)),
@@ -65,18 +65,22 @@ def test_a_network_computes_what_it_did_in_keras(graph: Any, values: Any, sample
     assert all(row.relative < 1e-6 for row in found)
 
 
-def test_a_transposed_matrix_is_where_it_goes_wrong(graph: Any, values: Any, sample: Any) -> None:
+def test_a_transposed_matrix_is_where_it_goes_wrong(graph: Any, values: Any, reference: Any) -> None:
     wrong = values | {"fc2/kernel": values["fc2/kernel"].T}
-    found = compare(graph, Checkpoint.of(wrong), Checkpoint.of(sample))
+    found = compare(graph, Checkpoint.of(wrong), Checkpoint.of(reference))
     assert [row.name for row in found if not row.equal] == ["fc2", "outputs"]
-    expected = np.maximum(sample["fc1"] @ wrong["fc2/kernel"] + values["fc2/bias"], 0) - sample["fc2"]
+    expected = np.maximum(reference["fc1"] @ wrong["fc2/kernel"] + values["fc2/bias"], 0) - reference["fc2"]
     assert found[2].max_abs == pytest.approx(np.abs(expected).max(), rel=1e-5)
-    assert found[2].relative == pytest.approx(np.abs(expected).max() / np.abs(sample["fc2"]).max(), rel=1e-5)
+    assert found[2].relative == pytest.approx(np.abs(expected).max() / np.abs(reference["fc2"]).max(), rel=1e-5)
 
 
-def test_channels_may_come_first_and_names_may_be_those_of_tensors(graph: Any, values: Any, sample: Any) -> None:
-    other = {"X:0": sample["X"], "dnn/conv1/Relu": np.moveaxis(sample["conv1"], -1, 1), "logits": sample["outputs"]}
-    with pytest.raises(UnknownName, match="the sample's logits is no placeholder, layer or op"):
+def test_channels_may_come_first_and_names_may_be_those_of_tensors(graph: Any, values: Any, reference: Any) -> None:
+    other = {
+        "X:0": reference["X"],
+        "dnn/conv1/Relu": np.moveaxis(reference["conv1"], -1, 1),
+        "logits": reference["outputs"],
+    }
+    with pytest.raises(UnknownName, match="the reference's logits is no placeholder, layer or op"):
         compare(graph, Checkpoint.of(values), Checkpoint.of(other))
     other["dnn/outputs/BiasAdd:0"] = other.pop("logits")
     found = compare(graph, Checkpoint.of(values), Checkpoint.of(other))
@@ -87,21 +91,21 @@ def test_channels_may_come_first_and_names_may_be_those_of_tensors(graph: Any, v
 
 
 @pytest.mark.parametrize("kept", [["X"], ["fc1"], []])
-def test_a_sample_needs_rows_and_something_to_compare(graph: Any, values: Any, sample: Any, kept: list[str]) -> None:
+def test_a_sample_needs_rows_and_something_to_compare(graph: Any, values: Any, reference: Any, kept: list[str]) -> None:
     with pytest.raises(DataError, match=r"expected rows under a placeholder's name \(X:0\)"):
-        compare(graph, Checkpoint.of(values), Checkpoint.of({name: sample[name] for name in kept}))
+        compare(graph, Checkpoint.of(values), Checkpoint.of({name: reference[name] for name in kept}))
 
 
-def test_an_array_of_another_shape_is_named(graph: Any, values: Any, sample: Any) -> None:
-    with pytest.raises(DataError, match=r"the sample's fc1 is \[4, 5\], dnn/fc1/Relu:0 is \[any, 6\]"):
-        compare(graph, Checkpoint.of(values), Checkpoint.of(sample | {"fc1": sample["fc1"][:, :5]}))
+def test_an_array_of_another_shape_is_named(graph: Any, values: Any, reference: Any) -> None:
+    with pytest.raises(DataError, match=r"the reference's fc1 is \[4, 5\], dnn/fc1/Relu:0 is \[any, 6\]"):
+        compare(graph, Checkpoint.of(values), Checkpoint.of(reference | {"fc1": reference["fc1"][:, :5]}))
 
 
-def test_rows_too_few_are_told_when_the_graph_has_run(graph: Any, values: Any, sample: Any) -> None:
-    with pytest.raises(DataError, match=r"the sample's fc1 is \[3, 6\], dnn/fc1/Relu:0 is \[4, 6\]"):
-        compare(graph, Checkpoint.of(values), Checkpoint.of(sample | {"fc1": sample["fc1"][:3]}))
+def test_rows_too_few_are_told_when_the_graph_has_run(graph: Any, values: Any, reference: Any) -> None:
+    with pytest.raises(DataError, match=r"the reference's fc1 is \[3, 6\], dnn/fc1/Relu:0 is \[4, 6\]"):
+        compare(graph, Checkpoint.of(values), Checkpoint.of(reference | {"fc1": reference["fc1"][:3]}))
 
 
-def test_numbers_that_are_none_are_not_equal(graph: Any, values: Any, sample: Any, tmp_path: Path) -> None:
+def test_numbers_that_are_none_are_not_equal(graph: Any, values: Any, reference: Any, tmp_path: Path) -> None:
     bad = values | {"outputs/bias": np.full(3, np.inf, np.float32)}
-    assert not compare(graph, Checkpoint.of(bad), Checkpoint.of(sample))[-1].equal
+    assert not compare(graph, Checkpoint.of(bad), Checkpoint.of(reference))[-1].equal

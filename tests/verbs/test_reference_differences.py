@@ -1,4 +1,4 @@
-"""How far numbers are apart, and what of a sample fits a graph, without running one."""
+"""How far numbers are apart, and what of a reference fits a graph, without running one."""
 
 from typing import Any
 
@@ -10,7 +10,7 @@ from ckpttool.core.errors import DataError, UnknownName
 from ckpttool.core.tensors import Tensor
 from ckpttool.formats.wire.protos.meta_graph_pb2 import MetaGraphDef
 from ckpttool.graph.core import Graph
-from ckpttool.verbs.sample import difference, feeds_and_outputs
+from ckpttool.verbs.reference import difference, feeds_and_outputs
 
 
 def apart(expected: Any, computed: Any, tolerance: float = 0.25) -> tuple[float, float, bool]:
@@ -45,7 +45,7 @@ def test_channels_may_come_first() -> None:
     same = np.arange(2 * 3 * 3).reshape(2, 3, 3)
     assert apart(same, same) == (0, 0, True)
     for expected, computed in (((3, 2), (2, 3)), ((2, 4, 3), (2, 4, 3, 1)), ((2, 3, 4), (2, 3, 5)), ((6,), (2, 3))):
-        with pytest.raises(DataError, match=rf"the sample's w is \[{', '.join(map(str, expected))}\], w:0 is"):
+        with pytest.raises(DataError, match=rf"the reference's w is \[{', '.join(map(str, expected))}\], w:0 is"):
             apart(np.zeros(expected), np.zeros(computed))
 
 
@@ -96,34 +96,42 @@ def test_placeholders_are_fed_and_others_are_compared_in_the_order_of_the_graph(
 def test_channels_of_what_is_compared_may_come_first(graph: Graph) -> None:
     for shape in ((3, 4, 5, 2), (3, 2, 4, 5)):
         assert of(graph, images=(3, 4, 5, 2), maps=shape)[1] == {"maps": "maps:0"}
-    with pytest.raises(DataError, match=r"the sample's maps is \[3, 5, 2, 4\], maps:0 is \[any, 4, 5, 2\]"):
+    with pytest.raises(DataError, match=r"the reference's maps is \[3, 5, 2, 4\], maps:0 is \[any, 4, 5, 2\]"):
         of(graph, images=(3, 4, 5, 2), maps=(3, 5, 2, 4))
 
 
 @pytest.mark.parametrize(
-    ("sample", "error", "says"),
+    ("reference", "error", "says"),
     [
-        ({"X": (2, 3)}, DataError, "the sample has X: expected rows under a placeholder's name"),
-        ({"relu": (2, 3)}, DataError, "the sample has relu: expected rows"),
-        ({}, DataError, "the sample has nothing: expected rows"),
-        ({"X": (2, 3), "relu": (0, 3)}, DataError, r"the sample's relu is \[0, 3\]: nothing to compare"),
-        ({"X": (0, 3), "relu": (2, 3)}, DataError, r"the sample's X is \[0, 3\]: nothing to compare"),
-        ({"X": (2, 3), "reluu": (2, 3)}, UnknownName, "the sample's reluu is no placeholder, layer or op.*relu"),
-        ({"X": (2, 4), "relu": (2, 3)}, DataError, r"the sample's X is float32 \[2, 4\], X:0 takes float32 \[any, 3\]"),
-        ({"X": np.zeros((2, 3)), "relu": (2, 3)}, DataError, r"the sample's X is float64 \[2, 3\], X:0 takes float32"),
+        ({"X": (2, 3)}, DataError, "the reference has X: expected rows under a placeholder's name"),
+        ({"relu": (2, 3)}, DataError, "the reference has relu: expected rows"),
+        ({}, DataError, "the reference has nothing: expected rows"),
+        ({"X": (2, 3), "relu": (0, 3)}, DataError, r"the reference's relu is \[0, 3\]: nothing to compare"),
+        ({"X": (0, 3), "relu": (2, 3)}, DataError, r"the reference's X is \[0, 3\]: nothing to compare"),
+        ({"X": (2, 3), "reluu": (2, 3)}, UnknownName, "the reference's reluu is no placeholder, layer or op.*relu"),
+        (
+            {"X": (2, 4), "relu": (2, 3)},
+            DataError,
+            r"the reference's X is float32 \[2, 4\], X:0 takes float32 \[any, 3\]",
+        ),
+        (
+            {"X": np.zeros((2, 3)), "relu": (2, 3)},
+            DataError,
+            r"the reference's X is float64 \[2, 3\], X:0 takes float32",
+        ),
         ({"X": (2, 3), "rate": np.zeros(()), "scaled": (2, 3)}, DataError, "rate is float64 .*rate:0 takes float32$"),
         (
             {"X": (2, 3), "relu": np.full((2, 3), b"a", object)},
             DataError,
-            "the sample's relu is text, expected numbers",
+            "the reference's relu is text, expected numbers",
         ),
-        ({"X": (2, 3), "relu": (2, 2)}, DataError, r"the sample's relu is \[2, 2\], relu:0 is \[any, 3\]"),
-        ({"X": (2, 3), "relu": (3, 2)}, DataError, r"the sample's relu is \[3, 2\], relu:0 is \[any, 3\]"),
+        ({"X": (2, 3), "relu": (2, 2)}, DataError, r"the reference's relu is \[2, 2\], relu:0 is \[any, 3\]"),
+        ({"X": (2, 3), "relu": (3, 2)}, DataError, r"the reference's relu is \[3, 2\], relu:0 is \[any, 3\]"),
     ],
 )
-def test_what_does_not_fit(graph: Graph, sample: dict[str, Any], error: type[Exception], says: str) -> None:
+def test_what_does_not_fit(graph: Graph, reference: dict[str, Any], error: type[Exception], says: str) -> None:
     with pytest.raises(error, match=says):
-        of(graph, **sample)
+        of(graph, **reference)
 
 
 def test_numbers_are_compared_with_numbers_where_the_graph_says_what_its_ops_give(graph: Graph) -> None:
@@ -134,9 +142,9 @@ def test_numbers_are_compared_with_numbers_where_the_graph_says_what_its_ops_giv
     op.output_arg.add(name="activations", type_attr="T")
     for dtype in (np.float64, np.int8):
         assert of(graph, X=(2, 3), relu=np.zeros((2, 3), dtype))[1] == {"relu": "relu:0"}
-    with pytest.raises(DataError, match="the sample's relu is bool, relu:0 is float32"):
+    with pytest.raises(DataError, match="the reference's relu is bool, relu:0 is float32"):
         of(graph, X=(2, 3), relu=np.zeros((2, 3), bool))
     graph.nodes["relu"].attr["T"].type = 10
     assert of(graph, X=(2, 3), relu=np.zeros((2, 3), bool))[1] == {"relu": "relu:0"}
-    with pytest.raises(DataError, match="the sample's relu is float32, relu:0 is bool"):
+    with pytest.raises(DataError, match="the reference's relu is float32, relu:0 is bool"):
         of(graph, X=(2, 3), relu=(2, 3))

@@ -1,7 +1,7 @@
-"""Samples: what a network computed elsewhere, compared with what a graph computes with imported weights.
+"""References: what a network computed elsewhere, compared with what a graph computes with imported weights.
 
-A sample is arrays by name, an `.npz` say: rows under the names of the graph's placeholders, and under the names of its
-layers, ops or tensors what the other framework computed there of these rows.
+A reference is arrays by name, such as an `.npz`: rows under the names of the graph's placeholders, and under the names
+of its layers, ops or tensors what the other framework computed there of these rows.
 """
 
 from collections.abc import Mapping
@@ -31,7 +31,7 @@ TOLERANCE = 1e-4
 
 @dataclass(frozen=True)
 class Difference:
-    """How far a tensor of the graph is from the sample's: the largest difference, and that by the largest number."""
+    """How far a tensor of the graph is from the reference's: the largest difference, and that by the largest number."""
 
     name: str
     tensor: str
@@ -46,30 +46,30 @@ class Difference:
 
 
 def compare(
-    graph: Graph, values: Mapping[str, Tensor], sample: Mapping[str, Tensor], tolerance: float = TOLERANCE
+    graph: Graph, values: Mapping[str, Tensor], reference: Mapping[str, Tensor], tolerance: float = TOLERANCE
 ) -> list[Difference]:
-    """Run a graph on a sample's rows, and say how far each of its other arrays is from what is computed there.
+    """Run a graph on a reference's rows, and say how far each of its other arrays is from what is computed there.
 
     The first that is not equal is where it goes wrong.
 
     Raises:
-        CkptError: `feeds_and_outputs` or `Sample.differences` says what.
+        CkptError: `feeds_and_outputs` or `Reference.differences` says what.
     """
-    return Sample(graph, values, sample).differences(tolerance)
+    return Reference(graph, values, reference).differences(tolerance)
 
 
-class Sample:
-    """A graph on a sample's rows, ready to be run again with other values."""
+class Reference:
+    """A graph on a reference's rows, ready to be run again with other values."""
 
-    def __init__(self, graph: Graph, values: Mapping[str, Tensor], sample: Mapping[str, Tensor]) -> None:
-        """Take the values of the graph's variables by checkpoint name, and the sample's arrays.
+    def __init__(self, graph: Graph, values: Mapping[str, Tensor], reference: Mapping[str, Tensor]) -> None:
+        """Take the values of the graph's variables by checkpoint name, and the reference's arrays.
 
         Raises:
             CkptError: `feeds_and_outputs` says what.
         """
-        fed, self._tensors = feeds_and_outputs(graph, sample)
-        self._sample = sample
-        self._feeds = {f"{op}:0": sample[name].read() for name, op in fed.items()}
+        fed, self._tensors = feeds_and_outputs(graph, reference)
+        self._reference = reference
+        self._feeds = {f"{op}:0": reference[name].read() for name, op in fed.items()}
         modes = mode(certain_roles(graph), False)
         constants = {name: value for name, value in modes.items() if name not in self._feeds}
         wanted = list(self._tensors.values())
@@ -92,13 +92,13 @@ class Sample:
         """
         outputs = zip(self._tensors.items(), self._run(self._feeds), strict=True)
         return [
-            difference(self._sample[name].renamed(name), tensor, computed, tolerance)
+            difference(self._reference[name].renamed(name), tensor, computed, tolerance)
             for (name, tensor), computed in outputs
         ]
 
 
 def difference(array: Tensor, tensor: str, computed: Array, tolerance: float = TOLERANCE) -> Difference:
-    """Return how far an array of a sample is from what a tensor of the graph was computed to be.
+    """Return how far an array of a reference is from what a tensor of the graph was computed to be.
 
     Raises:
         DataError: it has another shape; its channels may come first.
@@ -107,7 +107,7 @@ def difference(array: Tensor, tensor: str, computed: Array, tolerance: float = T
     if expected.ndim == computed.ndim > 2 and expected.shape != computed.shape:
         expected = np.moveaxis(expected, 1, -1)
     if expected.shape != computed.shape:
-        raise DataError(f"the sample's {array.name} is {list(array.shape)}, {tensor} is {list(computed.shape)}")
+        raise DataError(f"the reference's {array.name} is {list(array.shape)}, {tensor} is {list(computed.shape)}")
     apart = np.abs(computed.astype(np.float64) - expected.astype(np.float64))
     largest = float(apart.max(initial=0))
     relative = largest / (float(np.abs(expected).max(initial=0)) or 1.0)
@@ -115,8 +115,8 @@ def difference(array: Tensor, tensor: str, computed: Array, tolerance: float = T
     return Difference(array.name, tensor, computed.shape, largest, relative, equal)
 
 
-def feeds_and_outputs(graph: Graph, sample: Mapping[str, Tensor]) -> tuple[dict[str, str], dict[str, str]]:
-    """Return the placeholders that a sample feeds, and the tensors that it is compared with, by its names.
+def feeds_and_outputs(graph: Graph, reference: Mapping[str, Tensor]) -> tuple[dict[str, str], dict[str, str]]:
+    """Return the placeholders that a reference feeds, and the tensors that it is compared with, by its names.
 
     Raises:
         UnknownName: an array has the name of nothing in the graph.
@@ -125,7 +125,7 @@ def feeds_and_outputs(graph: Graph, sample: Mapping[str, Tensor]) -> tuple[dict[
     """
     fed: dict[str, str] = {}
     compared: dict[str, TensorRef] = {}
-    for name in sample:
+    for name in reference:
         op = TensorRef.parse(name).op
         if op in graph.nodes and graph.nodes[op].op in PLACEHOLDERS:
             fed[name] = op
@@ -134,19 +134,19 @@ def feeds_and_outputs(graph: Graph, sample: Mapping[str, Tensor]) -> tuple[dict[
     if not fed or not compared:
         inputs = ", ".join(certain_roles(graph).inputs)
         raise DataError(
-            f"the sample has {', '.join(sample) or 'nothing'}: expected rows under a placeholder's name ({inputs}) "
-            "and what a layer or op computes of them under its name"
+            f"the reference has {', '.join(reference) or 'nothing'}: expected rows under a placeholder's name "
+            f"({inputs}) and what a layer or op computes of them under its name"
         )
-    for name in sample:
-        if 0 in sample[name].shape:
-            raise DataError(f"the sample's {name} is {list(sample[name].shape)}: nothing to compare")
+    for name in reference:
+        if 0 in reference[name].shape:
+            raise DataError(f"the reference's {name} is {list(reference[name].shape)}: nothing to compare")
     places = {op: place for place, op in enumerate(graph.nodes)}
     compared = dict(sorted(compared.items(), key=lambda item: places[item[1].op]))
     needed = graph.ancestors(*(ref.op for ref in compared.values()))
     for name, op in ((name, op) for name, op in fed.items() if op in needed):
-        _check_fed(graph, sample[name], TensorRef(op, 0))
+        _check_fed(graph, reference[name], TensorRef(op, 0))
     for name, ref in compared.items():
-        _check_compared(graph, sample[name], ref)
+        _check_compared(graph, reference[name], ref)
     return fed, {name: str(ref) for name, ref in compared.items()}
 
 
@@ -158,7 +158,7 @@ def _tensor(graph: Graph, name: str) -> TensorRef:
     outputs = {layer.name: layer.output for layer in layers(graph) if layer.output}
     if name not in outputs:
         near = suggestion(name, [*outputs, *graph.nodes])
-        raise UnknownName(f"{graph.source}: the sample's {name} is no placeholder, layer or op{near}")
+        raise UnknownName(f"{graph.source}: the reference's {name} is no placeholder, layer or op{near}")
     return TensorRef.parse(outputs[name])
 
 
@@ -171,22 +171,22 @@ def _check_fed(graph: Graph, array: Tensor, ref: TensorRef) -> None:
     dtype, shape = dtype_of_output(graph, ref), known_shape(shape_of_output(graph, ref))
     if array.dtype is not dtype or not agrees(array.shape, shape):
         takes = f"{dtype}" if shape is None else f"{dtype} {shown(shape)}"
-        raise DataError(f"the sample's {array.name} is {array.dtype} {list(array.shape)}, {ref} takes {takes}")
+        raise DataError(f"the reference's {array.name} is {array.dtype} {list(array.shape)}, {ref} takes {takes}")
 
 
 def _check_compared(graph: Graph, array: Tensor, ref: TensorRef) -> None:
     """Refuse what cannot be compared with a tensor; the channels may come first.
 
     Raises:
-        DataError: it is text, truth values or complex numbers where the tensor is not, or its shape is another.
+        DataError: it is text, booleans or complex numbers where the tensor is not, or its shape is another.
     """
     shape = known_shape(shape_of_output(graph, ref))
     if array.dtype is STRING:
-        raise DataError(f"the sample's {array.name} is text, expected numbers")
+        raise DataError(f"the reference's {array.name} is text, expected numbers")
     if graph.meta.meta_info_def.stripped_op_list.op:  # else the dtype would be a guess
         dtype = dtype_of_output(graph, ref)
         if dtype is not array.dtype and not (dtype.is_number and array.dtype.is_number):
-            raise DataError(f"the sample's {array.name} is {array.dtype}, {ref} is {dtype}")
+            raise DataError(f"the reference's {array.name} is {array.dtype}, {ref} is {dtype}")
     last = (*array.shape[:1], *array.shape[2:], *array.shape[1:2]) if len(array.shape) > 2 else array.shape
     if not agrees(array.shape, shape) and not agrees(last, shape):
-        raise DataError(f"the sample's {array.name} is {list(array.shape)}, {ref} is {shown(shape or ())}")
+        raise DataError(f"the reference's {array.name} is {list(array.shape)}, {ref} is {shown(shape or ())}")
