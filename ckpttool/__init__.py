@@ -106,6 +106,7 @@ if TYPE_CHECKING:
     from ckpttool.verbs.zoo_push import zoo_push as zoo_push
     from ckpttool.verbs.zoo_remove import zoo_remove as zoo_remove
     from ckpttool.verbs.zoo_show import zoo_show as zoo_show
+    from ckpttool.verbs.zoo_suggest import zoo_suggest as zoo_suggest
     from ckpttool.verbs.zoo_tag import zoo_tag as zoo_tag
     from ckpttool.verbs.zoo_verify import zoo_verify as zoo_verify
 
@@ -211,6 +212,7 @@ _PLACES = {
     "zoo_push": "verbs.zoo_push",
     "zoo_remove": "verbs.zoo_remove",
     "zoo_show": "verbs.zoo_show",
+    "zoo_suggest": "verbs.zoo_suggest",
     "zoo_tag": "verbs.zoo_tag",
     "zoo_verify": "verbs.zoo_verify",
 }

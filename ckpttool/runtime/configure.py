@@ -47,6 +47,8 @@ def tensorflow() -> Any:
         raise MissingDependency(
             f"running a graph needs TensorFlow ({error}): pip install 'ckpttool[tensorflow]', or 'ckpttool[cpu]'"
         ) from error
+    tensorflow.get_logger()  # in a notebook it makes itself talkative when it is first asked for
+    log_as_configured()
     _imported["tensorflow"] = tensorflow
     return tensorflow
 
