@@ -307,6 +307,11 @@ def modernize(model: ModelLike, output: PathLike, *, to: str | None = None, over
     return make(plan, as_path(output), overwrite, Command.of_call("modernize", opened.path, output))
 
 
+def _as_reference(given: PathLike | Mapping[str, Tensor | Array] | None) -> Path | Checkpoint | None:
+    """Return a reference as the verb takes it."""
+    return Checkpoint.of(given) if isinstance(given, Mapping) else None if given is None else as_path(given)
+
+
 def import_weights(
     weights: PathLike,
     into: ModelLike,
@@ -360,11 +365,7 @@ def import_weights(
         bake,
         seed,
         scope,
-        Checkpoint.of(reference)
-        if isinstance(reference, Mapping)
-        else None
-        if reference is None
-        else as_path(reference),
+        _as_reference(reference),
         tolerance,
         allow_op,
         to,
