@@ -19,7 +19,7 @@ from click.testing import CliRunner
 from PIL import Image
 
 import ckpttool
-from ckpttool.cli import COMMANDS, main
+from ckpttool.cli import BESIDE, COMMANDS, main
 from ckpttool.runtime.configure import keras as keras_on_tensorflow
 from ckpttool.runtime.optimizers import Optimizer
 from ckpttool.runtime.schedules import Schedule
@@ -111,6 +111,8 @@ def test_the_commands_of_the_readme_are_understood(folder: Path) -> None:
     commands = [words for words in CHAPTER["commands_of"](ROOT / "README.md") if words[0] == "ckpttool"]
     assert len(commands) > 15
     for _, name, *arguments in commands:
+        if arguments[:1] and arguments[0] in BESIDE.get(name, {}):
+            name, arguments = f"{name} {arguments[0]}", arguments[1:]  # noqa: PLW2901
         command = main.get_command(click.Context(main), name)
         assert command is not None, name
         if "|" not in arguments:
