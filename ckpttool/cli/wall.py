@@ -88,11 +88,11 @@ def _confinement(context: click.Context) -> Confinement:
     Raises:
         CkptError: it computes where nothing confines it.
     """
-    from ckpttool.data.feature_store import default_root
+    from ckpttool.core.cache_folder import cache_folder
 
     if context.params.get("on") not in (None, HERE, PROCESSES):
         raise CkptError("`on`: a graph that ckpttool did not write is not confined there; `trust` runs it nevertheless")
     if "cache_dir" in context.params:
         with contextlib.suppress(OSError):  # whoever needs it says so
-            default_root().mkdir(parents=True, exist_ok=True)
-    return confinement_of(context, [_KERAS, FONTS], [default_root()])
+            cache_folder().mkdir(parents=True, exist_ok=True)
+    return confinement_of(context, [_KERAS, FONTS], [cache_folder()])

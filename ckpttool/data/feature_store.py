@@ -22,7 +22,7 @@ from ckpttool.core.errors import CkptError, CorruptCheckpoint, MissingFile
 from ckpttool.data.feature_files import RowType, Stored, checksum, feature_bytes, from_facts, read_json, stored
 from ckpttool.data.feature_writer import DURABLE_EVERY, MANIFEST, PROGRESS, EntryBusy, Writer, lock_entry
 
-__all__ = ["Entry", "FeatureStore", "Writer", "cache_key", "default_root", "feature_bytes"]
+__all__ = ["Entry", "FeatureStore", "Writer", "cache_key", "feature_bytes"]
 
 FORMAT = 1
 MOST_DIMENSIONS = 32
@@ -39,14 +39,6 @@ def cache_key(parts: Mapping[str, str]) -> str:
     True
     """
     return hashlib.blake2b(json.dumps(sorted(parts.items())).encode(), digest_size=16).hexdigest()
-
-
-def default_root() -> Path:
-    """Return the user's cache folder for this program, by the platform's convention."""
-    import platformdirs
-
-    xdg = os.environ.get("XDG_CACHE_HOME")  # followed on macOS too
-    return Path(xdg) / "ckpttool" if xdg else platformdirs.user_cache_path("ckpttool", appauthor=False)
 
 
 @dataclass(frozen=True)

@@ -18,11 +18,12 @@ from urllib.parse import quote, unquote
 import numpy as np
 from numpy.lib import format as npy
 
+from ckpttool.core.cache_folder import cache_folder
 from ckpttool.core.errors import CorruptCheckpoint
 from ckpttool.core.plain_files import is_settled, stamp_of
 from ckpttool.core.tensors import Array
 from ckpttool.data.feature_files import checksum, read_json, write_json
-from ckpttool.data.feature_store import cache_key, default_root
+from ckpttool.data.feature_store import cache_key
 from ckpttool.formats.writing.files import temporary_folder
 
 _FACTS = "facts.json"
@@ -53,7 +54,7 @@ def staged(
     """
     files = [file.resolve() for file in files]
     facts = {str(file): f"{file.stat().st_size} {file.stat().st_mtime_ns}" for file in files}
-    folder = default_root() / "rows" / cache_key({**facts, "how": json.dumps(how, sort_keys=True, default=str)})
+    folder = cache_folder() / "rows" / cache_key({**facts, "how": json.dumps(how, sort_keys=True, default=str)})
     if (known := _whole(folder)) is None:
         _make(folder, write, files)
         known = _whole(folder)

@@ -11,10 +11,11 @@ from typing import Protocol
 
 import numpy as np
 
+from ckpttool.core.cache_folder import cache_folder
 from ckpttool.core.errors import CorruptCheckpoint
 from ckpttool.core.tensors import Array
 from ckpttool.data.feature_parts import Destination, FolderParts, Part, Range, ServerParts
-from ckpttool.data.feature_store import Entry, FeatureStore, Writer, default_root, feature_bytes
+from ckpttool.data.feature_store import Entry, FeatureStore, Writer, feature_bytes
 from ckpttool.executors.executor import Executor, Factory
 from ckpttool.lineage.records import versions
 from ckpttool.remote.paths import is_url, whole_url
@@ -73,8 +74,8 @@ def writing(features: Computes, destination: Destination) -> Callable[[Range], P
 def entry_of(root: str | Path | None, key: str) -> tuple[Entry, ServerParts | None]:
     """Return where the features of a key lie on this machine, and on which server, if the root is an address."""
     if root is not None and is_url(root):
-        return FeatureStore(default_root()).entry(key), ServerParts(f"{whole_url(root).rstrip('/')}/{key}")
-    return FeatureStore(Path(root).absolute() if root else default_root()).entry(key), None
+        return FeatureStore(cache_folder()).entry(key), ServerParts(f"{whole_url(root).rstrip('/')}/{key}")
+    return FeatureStore(Path(root).absolute() if root else cache_folder()).entry(key), None
 
 
 def fill(

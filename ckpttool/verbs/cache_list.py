@@ -4,7 +4,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from ckpttool.data.feature_store import Entry, FeatureStore, default_root
+from ckpttool.core.cache_folder import cache_folder
+from ckpttool.data.feature_store import Entry, FeatureStore
 
 
 def cache_list(root: Path | None = None) -> list[dict[str, Any]]:
@@ -15,7 +16,7 @@ def cache_list(root: Path | None = None) -> list[dict[str, Any]]:
     Args:
         root: The folder of the cache; None is the user's own.
     """
-    return [_row(entry) for entry in FeatureStore(root or default_root()).entries()]
+    return [_row(entry) for entry in FeatureStore(root or cache_folder()).entries()]
 
 
 def _row(entry: Entry) -> dict[str, Any]:

@@ -5,7 +5,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from ckpttool.data.feature_store import Entry, FeatureStore, default_root
+from ckpttool.core.cache_folder import cache_folder
+from ckpttool.data.feature_store import Entry, FeatureStore
 
 DAY = 24 * 3600
 
@@ -38,7 +39,7 @@ def cache_prune(
 
     Without `every`, `days` and `most` these are the fills that were stopped, and none that is under way.
     """
-    entries = FeatureStore(root or default_root()).entries()
+    entries = FeatureStore(root or cache_folder()).entries()
     chosen = list(_chosen(entries, every, days, most))
     sizes = {entry.key: entry.on_disk for entry in chosen}
     removed = [entry.key for entry in chosen if dry_run or entry.remove()]

@@ -13,10 +13,11 @@ from packaging.requirements import Requirement
 from ckpttool import __version__
 from ckpttool.catalogue.layout import default_root as catalogue_root
 from ckpttool.confinement import landlock
+from ckpttool.core.cache_folder import cache_folder
 from ckpttool.core.counts import counted
 from ckpttool.core.errors import CkptError
 from ckpttool.core.tensors import human_size
-from ckpttool.data.feature_store import FeatureStore, default_root
+from ckpttool.data.feature_store import FeatureStore
 from ckpttool.remote.paths import is_url
 from ckpttool.runtime.devices import devices
 
@@ -152,7 +153,7 @@ def _devices() -> Iterator[Finding]:
 
 
 def _folders() -> Iterator[Finding]:
-    root = default_root()
+    root = cache_folder()
     entries = FeatureStore(root).entries()
     size = human_size(sum(each.on_disk for each in entries))
     held = f"features of frozen layers: {counted(len(entries), 'entry', 'entries')}, {size}"

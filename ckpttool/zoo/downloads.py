@@ -12,9 +12,9 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from ckpttool.core.cache_folder import cache_folder
 from ckpttool.core.counts import counted
 from ckpttool.core.errors import CkptError, CorruptCheckpoint
-from ckpttool.data.feature_store import default_root
 from ckpttool.formats.writing.temporary import left_behind, output_of, sweep, temporary_name
 
 Take = Callable[[int, bytes], object]
@@ -74,7 +74,7 @@ def require_hash(path: Path, sha256: str, where: str) -> None:
 
 
 def _folder(name: str) -> Path:
-    folder = default_root() / "pulls" / name
+    folder = cache_folder() / "pulls" / name
     folder.mkdir(parents=True, exist_ok=True)
     return folder
 

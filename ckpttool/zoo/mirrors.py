@@ -14,8 +14,8 @@ from ckpttool.catalogue.layout import HEAD, MOST_BYTES, Catalogue, is_record, pl
 from ckpttool.catalogue.manifest import FORMAT
 from ckpttool.catalogue.names import is_name
 from ckpttool.catalogue.served import ServedCatalogue, url_of
+from ckpttool.core.cache_folder import cache_folder
 from ckpttool.core.errors import CkptError
-from ckpttool.data import feature_store
 from ckpttool.formats.wire import checked_json
 from ckpttool.formats.writing.files import replacing
 from ckpttool.remote import servers
@@ -52,7 +52,7 @@ def to_look_at(root: Path | None = None) -> Catalogue:
 def _mirrored(served: ServedCatalogue) -> Mirror:
     """Bring what is here of a catalogue on a server up to date."""
     key = hashlib.sha256(url_of(served.root).encode()).hexdigest()[:32]
-    mirror = Mirror(feature_store.default_root() / "catalogues" / key, str(served))
+    mirror = Mirror(cache_folder() / "catalogues" / key, str(served))
     for folder in (mirror.manifests, mirror.root / "tmp"):
         folder.mkdir(parents=True, exist_ok=True)
     there, known = _listed(served), _known(mirror)

@@ -11,15 +11,12 @@ from typing import Any
 
 import ml_dtypes
 import numpy as np
-import platformdirs
 import pytest
-from platformdirs.macos import MacOS
-from platformdirs.unix import Unix
 
 from ckpttool.core.errors import CkptError, CorruptCheckpoint, MissingFile
 from ckpttool.data import feature_writer
 from ckpttool.data.feature_files import write_json
-from ckpttool.data.feature_store import Entry, FeatureStore, cache_key, default_root, feature_bytes
+from ckpttool.data.feature_store import Entry, FeatureStore, cache_key, feature_bytes
 
 RELU = "dnn/hidden2/Relu:0"
 ROWS = 100
@@ -346,17 +343,6 @@ def test_the_key_follows_from_the_parts() -> None:
     assert len(set(keys)) == len(keys)
     assert cache_key({"a": "1", "b": "2"}) == cache_key({"b": "2", "a": "1"})
     assert cache_key({"a": '1"], ["b'}) != cache_key({"a": "1", "b": ""})
-
-
-def test_the_users_cache_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    assert default_root() == tmp_path / "ckpttool"
-    monkeypatch.delenv("XDG_CACHE_HOME")
-    monkeypatch.setenv("HOME", str(tmp_path))
-    monkeypatch.setattr(platformdirs, "PlatformDirs", Unix)
-    assert default_root() == tmp_path / ".cache" / "ckpttool"
-    monkeypatch.setattr(platformdirs, "PlatformDirs", MacOS)
-    assert default_root() == tmp_path / "Library" / "Caches" / "ckpttool"
 
 
 def test_a_write_that_fails_half_way_costs_only_its_own_rows(entry: Entry, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,10 +10,10 @@ from typing import Any
 
 import numpy as np
 
+from ckpttool.core.cache_folder import cache_folder
 from ckpttool.core.errors import DataError, PlanError, WrongKind
 from ckpttool.core.tensors import Array
 from ckpttool.data.columns import as_text
-from ckpttool.data.feature_store import default_root
 from ckpttool.data.files import DataFile, InMemory, Wanted
 from ckpttool.data.rows import Rows, pieces
 from ckpttool.data.staging import RowWriter, array_file, mapped_arrays
@@ -50,7 +50,7 @@ class Arrays(InMemory):
         Raises:
             PlanError: they are Python objects.
         """
-        place = default_root() / "rows" / self.key
+        place = cache_folder() / "rows" / self.key
         place.parent.mkdir(parents=True, exist_ok=True)
         sweep(place.parent)
         folder = temporary_name(place)

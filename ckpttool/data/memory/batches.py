@@ -10,11 +10,11 @@ from typing import Any
 
 import numpy as np
 
+from ckpttool.core.cache_folder import cache_folder
 from ckpttool.core.counts import counted
 from ckpttool.core.errors import DataError, WrongKind
 from ckpttool.core.tensors import Array
 from ckpttool.data.columns import as_text
-from ckpttool.data.feature_store import default_root
 from ckpttool.data.memory.arrays import as_array
 from ckpttool.data.rows import Rows
 from ckpttool.data.staging import RowWriter, array_file, mapped_arrays
@@ -69,7 +69,7 @@ def arrays_of(batches: Batches) -> dict[str, Rows]:
     Raises:
         DataError: there are none, or a batch has other arrays, shapes or dtypes than the first.
     """
-    place = default_root() / "rows" / "batches"
+    place = cache_folder() / "rows" / "batches"
     place.parent.mkdir(parents=True, exist_ok=True)
     with temporary_folder(place) as folder:
         return _written(batches, folder)

@@ -13,11 +13,11 @@ from typing import Any, Self
 
 import numpy as np
 
+from ckpttool.core.cache_folder import cache_folder
 from ckpttool.core.counts import counted
 from ckpttool.core.errors import DataError, UnknownName
 from ckpttool.core.names import suggestion
 from ckpttool.core.tensors import Array
-from ckpttool.data.feature_store import default_root
 from ckpttool.data.files import DataFile, InMemory, Wanted
 from ckpttool.data.memory.arrays import as_array
 from ckpttool.data.sources.tables import Batch, Table, write_tables
@@ -109,7 +109,7 @@ class Frames(InMemory):
         """
         known = str(wanted)
         if known not in self._read:
-            place = default_root() / "rows" / "frame"
+            place = cache_folder() / "rows" / "frame"
             place.parent.mkdir(parents=True, exist_ok=True)
             with temporary_folder(place) as folder:
                 facts = write_tables(folder, {split: [table] for split, table in self._tables.items()}, wanted)

@@ -1,0 +1,12 @@
+"""The user's cache folder: features, staged rows, downloads; all that is made again where it is removed."""
+
+import os
+from pathlib import Path
+
+
+def cache_folder() -> Path:
+    """Return the user's cache folder for this program, by the platform's convention."""
+    import platformdirs
+
+    xdg = os.environ.get("XDG_CACHE_HOME")  # followed on macOS too
+    return Path(xdg) / "ckpttool" if xdg else platformdirs.user_cache_path("ckpttool", appauthor=False)
