@@ -59,7 +59,10 @@ def _linked(markdown: str, here: str, page: Page) -> str:
     def link(found: re.Match[str]) -> str:
         before, target, after = found.groups()
         path = posixpath.normpath(posixpath.join(posixpath.dirname(here), target))
-        path = path if not (ROOT / path).is_dir() else f"{path}/README.md"
+        if (ROOT / path).is_dir():  # a page of its own, or else the first file in it
+            readme = ROOT / path / "README.md"
+            found = readme if readme.exists() else min((ROOT / path).glob("[a-z]*.*"))
+            path = found.relative_to(ROOT).as_posix()
         uri = OUTSIDE.get(path) or KEPT.get(path) or os.path.relpath(path, "docs")
         return f"{before}{posixpath.relpath(uri, posixpath.dirname(page.file.src_uri) or '.')}{after}"
 
