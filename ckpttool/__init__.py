@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from ckpttool.api.checkpoints import split as split
     from ckpttool.api.checkpoints import unchanged as unchanged
     from ckpttool.api.checkpoints import verify as verify
+    from ckpttool.api.gates import check as check
     from ckpttool.api.graphs import collections as collections
     from ckpttool.api.graphs import export as export
     from ckpttool.api.graphs import export_saved_model as export_saved_model
@@ -83,6 +84,7 @@ if TYPE_CHECKING:
     from ckpttool.training.options import PseudoLabels as PseudoLabels
     from ckpttool.verbs.apply import apply as apply
     from ckpttool.verbs.apply import plan_apply as plan_apply
+    from ckpttool.verbs.doctor import doctor as doctor
     from ckpttool.verbs.export_saved_model import plan_saved_model as plan_saved_model
     from ckpttool.verbs.export_weights import plan_export as plan_export
     from ckpttool.verbs.fold import plan_fold as plan_fold
@@ -113,6 +115,8 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _PLACES = {
+    "check": "api.gates",
+    "doctor": "verbs.doctor",
     "Batches": "data.memory.batches",
     "Callback": "training.callbacks.callback",
     "Checkpoint": "checkpoint",
