@@ -84,7 +84,7 @@ def test_the_chapters_example(shell: Any, graph: Path, weights: Path, tmp_path: 
     ]
     written, unchecked = result.stderr.splitlines()
     assert written == f"{out}: written and read back, 2 tensors imported"
-    assert unchecked.startswith("nothing was checked numerically: --check SAMPLE")
+    assert unchecked.startswith("nothing was checked numerically: --check REFERENCE")
     assert restored(out) == ANSWER
     assert initialised(out) != ANSWER
 

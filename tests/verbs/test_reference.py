@@ -36,7 +36,7 @@ def values(keras_model: Any) -> dict[str, Array]:
 
 
 @pytest.fixture(scope="module")
-def sample(keras_model: Any, values: dict[str, Array]) -> dict[str, Array]:
+def reference(keras_model: Any, values: dict[str, Array]) -> dict[str, Array]:
     import keras
 
     for layer in keras_model.layers:

@@ -36,7 +36,7 @@ from ckpttool.verbs.rules import draft_rules, guessed_by_order, rules_of
 @click.option("--rename", metavar="RE=>NEW", multiple=True, help="A rule; may be repeated. Before those of --rules.")
 @click.option("--scope", metavar="PREFIX", default="", help="Put every tensor below this prefix of the graph's names.")
 @click.option("--suggest", is_flag=True, help="Write a draft of rules as OUT (.toml) instead, to read and edit.")
-@click.option("--check", "reference", metavar="SAMPLE", type=PATH, help="Compare with what the source computed.")
+@click.option("--check", "reference", metavar="REFERENCE", type=PATH, help="Compare with what the source computed.")
 @click.option("--tolerance", type=click.FloatRange(min=0), default=TOLERANCE, show_default=True, help="Of --check.")
 @as_arguments(
     "how",
@@ -78,7 +78,7 @@ def import_weights(
     MODEL is a graph without a checkpoint. A MODEL that is a checkpoint alone, as TensorFlow 2 and Keras 3 write it, is
     written again with other values; its object graph, optimizer and counters stay as they are.
 
-    SAMPLE is arrays by name, such as an .npz: rows under the placeholders' names, and what the source framework
+    REFERENCE is arrays by name, such as an .npz: rows under the placeholders' names, and what the source framework
     computed under names of layers, ops or tensors. Each is compared; if one differs nothing is written and the exit
     code is 1, as it is if --suggest leaves something open.
 
@@ -111,7 +111,7 @@ def import_weights(
         return
     execute(plan, output, overwrite, plan_only, as_json)
     if isinstance(plan, ImportPlan) and not plan_only:
-        say("nothing was checked numerically: --check SAMPLE holds the model against what the source computed")
+        say("nothing was checked numerically: --check REFERENCE holds the model against what the source computed")
 
 
 def _draft_rules(weights: Path, into: Path, output: Path, overwrite: bool, as_json: bool) -> None:
