@@ -58,7 +58,9 @@ def yours(tmp_path_factory: pytest.TempPathFactory) -> Path:
     layers = keras.layers
     trunk = [layers.Conv2D(8, 3, activation="relu", name="conv1"), layers.MaxPooling2D(name="pool1")]
     trunk += [layers.Conv2D(16, 3, activation="relu", name="conv2"), layers.GlobalAveragePooling2D(name="pooling")]
-    keras.Sequential([keras.Input((32, 32, 3)), *trunk, layers.Dense(10, name="classes")]).save(folder / "base.keras")
+    keras.Sequential([keras.Input((32, 32, 3), name="photo"), *trunk, layers.Dense(10, name="classes")]).save(
+        folder / "base.keras"
+    )
     draw = np.random.default_rng(0)
     for channel, name in enumerate(("daisy", "rose", "tulip")):
         (folder / "photos" / name).mkdir(parents=True)
@@ -162,7 +164,7 @@ def test_five_commands_make_a_served_model_of_a_readers_own_images() -> None:
     printed = [run(*words) for words in commands]
     assert len(commands) == 5
     assert "3 classes: daisy, rose, tulip" in run("ckpttool", "layers", "served")
-    assert "rose   2" in printed[2]
+    assert re.search(r"^rose +\d+ +\d+ +\d+$", printed[2], re.MULTILINE)
     assert len(Path("predictions.csv").read_text().splitlines()) == 61
     image = np.asarray(Image.open("photos/rose/000.jpg"))
     served = tf.saved_model.load("served").signatures["serving_default"]
@@ -180,6 +182,10 @@ PRINTED = [
 """Pages whose commands run, after their examples of Python where they have some, and the least number of commands."""
 
 
+DIFFERING = [["ckpttool", "diff", "zoo:digits@1", "zoo:digits@2"]]
+"""Commands of these pages whose answer is no."""
+
+
 @pytest.mark.usefixtures("folder")
 @pytest.mark.parametrize(("page", "least"), PRINTED, ids=lambda value: getattr(value, "stem", None))
 def test_a_page_runs_as_it_is_and_prints_what_is_shown(page: Path, least: int) -> None:
@@ -190,7 +196,7 @@ def test_a_page_runs_as_it_is_and_prints_what_is_shown(page: Path, least: int) -
             assert DATE.sub("then", block.rstrip()) in DATE.sub("then", printed)
         else:
             commands = list(CHAPTER["commands_in"](block))
-            printed = "\n".join(run(*words, exit_code=words[1] == "diff") for words in commands)
+            printed = "\n".join(run(*words, exit_code=words in DIFFERING) for words in commands)
             count += len(commands)
     assert count >= least
 
@@ -214,7 +220,7 @@ def test_a_message_of_the_troubleshooting_page_is_the_real_one(
     result = CliRunner().invoke(main, shlex.split(failing)[1:])
     assert result.exit_code in {1, 2}
     assert message.strip() in result.output
-    assert heading.replace("`", "") in f"{result.output} Keras's cache has no"
+    assert heading.replace("`", "") in result.output.replace("`", "")
 
 
 def test_the_optimizers_and_schedules_that_the_chapter_names_are_known() -> None:
