@@ -43,7 +43,7 @@ class Pair:
 class Fitting:
     """A source's tensors checked against a graph's variables; with `cast` numbers may change their dtype.
 
-    `moves` is what becomes of all of them. What shapes leave open will be `tried` on a sample, or is refused where
+    `moves` is what becomes of all of them. What shapes leave open will be `tried` on a reference, or is refused where
     nothing tells that the tensor may be kept as it is.
     """
 
@@ -169,8 +169,8 @@ class Fitting:
         """Return, as the end of a message, why a tensor's layout is in doubt, and what settles it."""
         shape, named = list(self.weights[source].shape), f"{target.name} in {self.graph_name}"
         others = [f"'{way}'" for way in ways if not isinstance(way, Keep)]
-        sample = ", or a sample tells" if self.held is None else ""
-        settled = f"a rule says transform = {' or '.join(others)}, or 'keep'{sample}"
+        reference = ", or a reference tells" if self.held is None else ""
+        settled = f"a rule says transform = {' or '.join(others)}, or 'keep'{reference}"
         if self._evidence.said(source).outputs_first is not None:
             return f"is {shape} either way, and by the ops of the file {named} needs it otherwise: {settled}"
         if not self._reading(target).is_known:
