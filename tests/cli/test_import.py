@@ -197,7 +197,7 @@ def test_lenient_without_a_checkpoint_starts_fresh(shell: Any, graph: Path, tmp_
     np.savez(tmp_path / "part.npz", **{"hidden1/kernel": KERNEL})
     result = shell.run("import", tmp_path / "part.npz", "--into", graph, "--lenient", "-o", tmp_path / "o.ckpt")
     assert "fresh, by their initialisers: hidden1/bias" in result.stderr
-    assert "hidden1\thidden1/bias\t[3]\tfresh\ttrained" in result.stdout
+    assert "hidden1\thidden1/bias\t[3]\tnewly initialised\ttrained" in result.stdout
 
 
 def test_a_partitioned_variable_is_one_tensor(shell: Any, tmp_path: Path) -> None:

@@ -17,10 +17,10 @@ SPEC = "hidden1 = dense(5, leaky_relu(0.2), init=he); outputs = dense(3)"
 def test_the_plan_is_printed_and_the_model_written(shell: Any, tmp_path: Path) -> None:
     out = tmp_path / "new.ckpt"
     assert shell.lines("new", "--input", "4", "--layers", SPEC, "-o", out) == [
-        "hidden1\thidden1/kernel\t[4, 5]\tfresh\ttrained",
-        "hidden1\thidden1/bias\t[5]\tfresh\ttrained",
-        "outputs\toutputs/kernel\t[5, 3]\tfresh\ttrained",
-        "outputs\toutputs/bias\t[3]\tfresh\ttrained",
+        "hidden1\thidden1/kernel\t[4, 5]\tnewly initialised\ttrained",
+        "hidden1\thidden1/bias\t[5]\tnewly initialised\ttrained",
+        "outputs\toutputs/kernel\t[5, 3]\tnewly initialised\ttrained",
+        "outputs\toutputs/bias\t[3]\tnewly initialised\ttrained",
     ]
     assert {name: tensor.shape for name, tensor in checkpoint.open(out).items()} == {
         "global_step": (),

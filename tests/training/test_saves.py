@@ -110,7 +110,7 @@ def test_a_state_that_lacks_something(output: Path, change: Any, says: str) -> N
 def test_a_state_that_is_none(output: Path, text: bytes) -> None:
     written(saves_of(output), 2)
     states(output)[0].write_bytes(text)
-    with pytest.raises(CorruptCheckpoint, match=r"step-00000002\.state\.json is damaged: .*; delete it to go on"):
+    with pytest.raises(CorruptCheckpoint, match=r"step-00000002\.state\.json is damaged: .*; delete it to resume"):
         saves_of(output).latest()
 
 
