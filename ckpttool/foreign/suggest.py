@@ -31,9 +31,7 @@ from ckpttool.graph.core import Graph
 
 TOGETHER, COPY = 0.75, 1.0
 """How sure tensors are that make variables together, and a tensor that holds what another does."""
-ABOUT = (
-    "A draft: read it, edit it, and give it to `ckpttool import --rules`, with `--check`, if there is a reference."
-)
+ABOUT = "A draft: read it, edit it, and give it to `ckpttool import --rules`, with `--check`, if there is a reference."
 WHY = {
     NAMES: "the names end alike",
     SHAPES: "nothing else has these shapes",
