@@ -135,7 +135,7 @@ def test_a_server_takes_raw_bytes(folder: Path, run: Run) -> None:
 
     run(f"ckpttool new --input 8,8,3 --layers '{LAYERS}' -o plain.ckpt")
     refused = run("ckpttool export-saved-model plain.ckpt --with-preprocessing -o other", 2)
-    assert "no preprocessing is kept to put into the graph; --preprocess says it, as scale(1/255)" in refused
+    assert "no preprocessing is kept to put into the graph; --preprocess specifies it, as scale(1/255)" in refused
     run("ckpttool export-saved-model plain.ckpt --with-preprocessing --preprocess 'scale(1/255)' -o other")
 
 
