@@ -17,7 +17,7 @@ from ckpttool.surgery.plans.assertions import Checks
 from ckpttool.surgery.plans.run import carry_out
 from ckpttool.surgery.plans.schema import schema
 from ckpttool.surgery.plans.script import Script, Value
-from ckpttool.surgery.plans.steps import Taken
+from ckpttool.surgery.plans.step import Taken
 from ckpttool.verbs.edit import plan_edited
 
 __all__ = ["ApplyPlan", "apply", "plan_apply", "schema"]

@@ -7,8 +7,9 @@ from ckpttool.checkpoint import Checkpoint
 from ckpttool.core.errors import CkptError
 from ckpttool.surgery.edits.steps import Edited
 from ckpttool.surgery.plans.assertions import Checks
+from ckpttool.surgery.plans.kinds import kind_of
 from ckpttool.surgery.plans.script import Entry, Script, Value
-from ckpttool.surgery.plans.steps import ON, PlanStep, Stage, Taken, kind_of
+from ckpttool.surgery.plans.step import ON, PlanStep, Stage, Taken
 
 
 @dataclass(frozen=True)

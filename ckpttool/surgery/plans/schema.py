@@ -4,8 +4,9 @@ from typing import Any
 
 from ckpttool.surgery.edits import EDITS
 from ckpttool.surgery.merge import HOWS
+from ckpttool.surgery.plans.kinds import KINDS
 from ckpttool.surgery.plans.script import LOOP
-from ckpttool.surgery.plans.steps import AS, KINDS, ON
+from ckpttool.surgery.plans.step import AS, ON
 
 _TYPES = {str: "string", bool: "boolean", int: "integer", float: "number", list: "array"}
 

@@ -1,0 +1,99 @@
+"""The step of a plan that changes nothing: what must be true of tensors."""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
+from functools import partial
+from typing import ClassVar
+
+from ckpttool.checkpoint import Checkpoint
+from ckpttool.core.counts import counted
+from ckpttool.core.errors import FormatError, PlanError
+from ckpttool.core.names import Pattern, listed, suggestion
+from ckpttool.core.tensors import Tensor
+from ckpttool.surgery.edits.edit import named, taken
+from ckpttool.surgery.plans.assertions import Finite, Near, Norm, Watch, require_shape
+from ckpttool.surgery.plans.script import Entry
+from ckpttool.surgery.plans.step import LIST, NUMBER, ON, TEXT, TRUTH, PlanStep, Stage, Taken, numbers_of
+
+
+class AssertStep(PlanStep):
+    """What must be true of the weights that a pattern takes; values are checked while they are written."""
+
+    keys: ClassVar[Mapping[str, tuple[type, ...]]] = {
+        "assert": TEXT,
+        "slots": TRUTH,
+        "count": (int,),
+        "exactly": LIST,
+        "shape": LIST,
+        "dtype": TEXT,
+        "finite": TRUTH,
+        "norm": LIST,
+        "equals": TEXT,
+        "within": NUMBER,
+    }
+
+    def apply(self, entry: Entry, stage: Stage) -> Taken:
+        """Check what is known without values, and have the rest checked."""
+        table, on = entry.table, entry.table.get(ON, stage.current)
+        edited = stage.edited(on)
+        names = self._names(entry, edited.tensors)
+        tensors = dict(edited.tensors)
+        other = stage.edited(table["equals"]).tensors if "equals" in table else None
+        for name in names:
+            if "shape" in table:
+                require_shape(tensors[name], table["shape"], entry.place)
+            if "dtype" in table and table["dtype"] != tensors[name].dtype.name:
+                raise PlanError(f"{entry.place}: {name} is {tensors[name].dtype}, expected {table['dtype']}")
+            for what, begin, peer in self._watches(entry, tensors[name], other):
+                tensors[name] = stage.checks.on(tensors[name], begin, f"{entry.place}, {what}", peer)
+        held = edited.tensors.holding(tensors).after(f"assert {table['assert']}")
+        stage.checkpoints[on] = replace(edited, tensors=held)
+        return Taken(f"assert {table['assert']}", on, tuple(names))
+
+    def _watches(
+        self, entry: Entry, tensor: Tensor, other: Checkpoint | None
+    ) -> Iterator[tuple[str, Callable[[], Watch], Tensor | None]]:
+        """Yield what is asserted of a tensor's values, what finds that out, and the tensor to compare it with."""
+        if entry.table.get("finite"):
+            yield "finite", Finite, None
+        if "norm" in entry.table:
+            yield "norm", partial(Norm, *_bounds(entry)), None
+        if other is not None:
+            near = partial(Near, entry.table.get("within", 0), entry.table["equals"])
+            yield "equals", near, _peer(entry, tensor, other)
+
+    def _names(self, entry: Entry, tensors: Checkpoint) -> list[str]:
+        """Return the names that are taken, held against their count and their list."""
+        table = entry.table
+        known = named(tensors) if table.get("slots") else taken(tensors, None)
+        pattern = Pattern(table["assert"])
+        names = [name for name in known if pattern.matches(name)]
+        if "count" in table and len(names) != table["count"]:
+            found = f"{counted(len(names), 'tensor')}{f' ({listed(names)})' if names else ''}"
+            raise PlanError(f"{entry.place}: {table['assert']!r} takes {found}, expected {table['count']}")
+        if "exactly" in table:
+            lacking, more = set(table["exactly"]) - set(names), set(names) - set(table["exactly"])
+            parts = [f"{what} {listed(sorted(which))}" for what, which in (("not", lacking), ("also", more)) if which]
+            if parts:
+                raise PlanError(f"{entry.place}: {table['assert']!r} takes {' and '.join(parts)}")
+        if not names and table.get("count") != 0:
+            pattern.select(known)  # which raises with the nearest names
+        return names
+
+
+def _bounds(entry: Entry) -> tuple[float, float]:
+    bounds = numbers_of(entry, "norm")
+    if len(bounds) != 2:
+        raise FormatError(f"{entry.place}: norm is {list(bounds)}, expected the lowest and the highest: [0.1, 10]")
+    return bounds[0], bounds[1]
+
+
+def _peer(entry: Entry, tensor: Tensor, other: Checkpoint) -> Tensor:
+    """Return the tensor of the same name and shape in another checkpoint."""
+    name, label = tensor.name, entry.table["equals"]
+    if name not in other:
+        raise PlanError(f"{entry.place}: {label} has no {name}{suggestion(name, other)}")
+    if other[name].shape != tensor.shape:
+        shapes = f"{list(tensor.shape)}, in {label} {list(other[name].shape)}"
+        raise PlanError(f"{entry.place}: {name} has the shape {shapes}")
+    return other[name]

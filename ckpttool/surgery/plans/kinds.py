@@ -1,0 +1,36 @@
+"""The kinds of steps that a plan may have."""
+
+from collections.abc import Mapping
+
+from ckpttool.core.errors import FormatError
+from ckpttool.core.names import listed, suggestion
+from ckpttool.surgery.edits import EDITS
+from ckpttool.surgery.plans.asserting import AssertStep
+from ckpttool.surgery.plans.making import AverageStep, EditStep, MergeStep, edits_of
+from ckpttool.surgery.plans.script import LOOP, Entry
+from ckpttool.surgery.plans.step import PlanStep
+
+KINDS: Mapping[str, PlanStep] = {
+    "edit": EditStep(),
+    "merge": MergeStep(),
+    "average": AverageStep(),
+    "assert": AssertStep(),
+}
+"""The kinds of steps by their key; an edit has its own name in the place of `edit`."""
+
+
+def kind_of(entry: Entry) -> PlanStep:
+    """Return the kind of a step, whose keys are checked.
+
+    Raises:
+        FormatError: it is no step, or two.
+        UnknownName: a key has no meaning.
+    """
+    keys = [*edits_of(entry), *(key for key in entry.table if key in KINDS and key != "edit")]
+    if len(keys) != 1:
+        given = " and ".join(keys) or listed(list(entry.table)) or "nothing"
+        near = "" if keys else suggestion(next(iter(entry.table), ""), [*EDITS, *KINDS])
+        raise FormatError(f"{entry.place}: expected one edit, merge, average or assert, found {given}{near}")
+    kind = KINDS.get(keys[0], KINDS["edit"])
+    kind.check(Entry({key: value for key, value in entry.table.items() if key != LOOP}, entry.place))
+    return kind

@@ -1,0 +1,101 @@
+"""Steps of a plan that make another checkpoint: edits, merges and averages."""
+
+from collections.abc import Mapping
+from typing import ClassVar
+
+from ckpttool.checkpoint import Checkpoint
+from ckpttool.core.errors import FormatError
+from ckpttool.surgery.average import plan_average
+from ckpttool.surgery.edits import EDITS
+from ckpttool.surgery.edits.steps import Step
+from ckpttool.surgery.merge import plan_merge
+from ckpttool.surgery.plans.script import Entry
+from ckpttool.surgery.plans.step import AS, LIST, NUMBER, ON, TEXT, TRUTH, PlanStep, Stage, Taken, numbers_of
+
+
+class EditStep(PlanStep):
+    """An edit of a checkpoint, by its name in `EDITS`; underscores may stand for hyphens."""
+
+    keys: ClassVar[Mapping[str, tuple[type, ...]]] = {
+        **dict.fromkeys(EDITS, (str, bool)),
+        **{name.replace("-", "_"): (str, bool) for name in EDITS},
+        "slots": TRUTH,
+        "allow_truncate": TRUTH,
+        "seed": (int,),
+    }
+
+    def apply(self, entry: Entry, stage: Stage) -> Taken:
+        """Edit it."""
+        key = next(iter(edits_of(entry)))
+        value, on = entry.table[key], entry.table.get(ON, stage.current)
+        if value is False:
+            raise FormatError(f"{entry.place}: {key} is false, expected a text, or true where an edit takes no value")
+        step = Step(key.replace("_", "-"), "" if value is True else value, entry.place)
+        before = stage.edited(on)
+        after = before.then(step, entry.table)
+        stage.put(entry.table.get(AS, on), after, stage.begun[on])
+        changed = [name for name, tensor in after.tensors.items() if before.tensors.get(name) is not tensor]
+        return Taken(str(step), on, (*changed, *(name for name in after.dropped if name not in before.dropped)))
+
+
+class MergeStep(PlanStep):
+    """Several checkpoints merged, as `merge` does it."""
+
+    keys: ClassVar[Mapping[str, tuple[type, ...]]] = {
+        "merge": LIST,
+        "how": TEXT,
+        "prefer": TEXT,
+        "base": TEXT,
+        "weights": LIST,
+        "t": NUMBER,
+        "density": NUMBER,
+        "seed": (int,),
+        "lenient": TRUTH,
+    }
+
+    def apply(self, entry: Entry, stage: Stage) -> Taken:
+        """Merge them; the result has the name of the last unless `as` gives another."""
+        sources = _named_sources(entry, "merge", stage)
+        options = {key: value for key, value in entry.table.items() if key not in ("merge", ON, AS)}
+        shown = " ".join(f"{key}={value}" for key, value in options.items())
+        if "base" in options:
+            options["base"] = stage.edited(options["base"]).tensors
+        if "weights" in options:
+            options["weights"] = numbers_of(entry, "weights")
+        joined = plan_merge(list(sources.values()), **options)
+        stage.join(entry.table.get(AS, list(sources)[-1]), joined, f"merge {','.join(sources)} {shown}".strip())
+        return Taken(f"merge {shown}".strip(), ", ".join(sources), tuple(joined.tensors))
+
+
+class AverageStep(PlanStep):
+    """The average of several checkpoints, as `average` computes it."""
+
+    keys: ClassVar[Mapping[str, tuple[type, ...]]] = {
+        "average": LIST,
+        "weights": LIST,
+        "decay": NUMBER,
+        "lenient": TRUTH,
+    }
+
+    def apply(self, entry: Entry, stage: Stage) -> Taken:
+        """Average them; the result has the name of the last unless `as` gives another."""
+        sources = _named_sources(entry, "average", stage)
+        options = {key: value for key, value in entry.table.items() if key not in ("average", ON, AS)}
+        if "weights" in options:
+            options["weights"] = numbers_of(entry, "weights")
+        joined = plan_average(list(sources.values()), **options)
+        stage.join(entry.table.get(AS, list(sources)[-1]), joined, f"average {','.join(sources)}")
+        return Taken("average", ", ".join(sources), tuple(joined.tensors))
+
+
+def _named_sources(entry: Entry, key: str, stage: Stage) -> dict[str, Checkpoint]:
+    """Return the checkpoints that a list names, in its order."""
+    names = entry.table[key]
+    if not all(isinstance(name, str) for name in names):
+        raise FormatError(f"{entry.place}: {key} is {names!r}, expected a list of names")
+    return {name: stage.edited(name).tensors for name in names}
+
+
+def edits_of(entry: Entry) -> list[str]:
+    """Return the keys of a step that are edits."""
+    return [key for key in entry.table if key.replace("_", "-") in EDITS]
