@@ -81,7 +81,7 @@ def test_the_commands_of_the_page_run(checkout: Path, command: str) -> None:
 def test_what_was_added_is_in_help_and_tables(checkout: Path) -> None:
     shown = {
         ("--help",): "count",
-        ("edit", "--help"): "--scale RE=FACTOR",
+        ("edit", "--help-all"): "--scale RE=FACTOR",
         ("formats",): "lines",
     }
     for arguments, text in shown.items():

@@ -65,7 +65,15 @@ def written(tmp_path: Path) -> Callable[[str], Path]:
 
 
 @pytest.fixture
-def asked(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Options, bool, bool]]:
+def rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Files of rows, for which a command looks before it does anything."""
+    monkeypatch.chdir(tmp_path)
+    for name in ("d.npz", "many.npz"):
+        (tmp_path / name).touch()
+
+
+@pytest.fixture
+def asked(rows: None, monkeypatch: pytest.MonkeyPatch) -> list[tuple[Options, bool, bool]]:
     """The options, --overwrite and --resume that `finetune` was asked for; it is not run."""
     seen: list[tuple[Options, bool, bool]] = []
 
@@ -176,8 +184,8 @@ ROUNDS = {"pseudo-label": "0.2", "unlabelled": "many.npz", "rounds": "3", "sure"
 ELSEWHERE = {"model", "data", "weights"}
 """In the report, beside the options; weights are part of what the model is called."""
 NOT_REPEATED = {
-    *("config", "config-paths", "output", "to", "overwrite", "allow-op", "trust", "resume", "plan", "json"),
-    *("tensorboard", "plot", "verbose"),
+    *("config", "config-paths", "output", "to", "overwrite", "allow-op", "trust", "resume", "dry-run", "json"),
+    *("tensorboard", "plot", "verbose", "quiet", "format", "header"),
 }
 """What a run is written to, what is printed, what is allowed: another run has its own."""
 
@@ -190,6 +198,7 @@ def test_every_option_is_accounted_for() -> None:
     assert long_names() == {*SAID, *ALONE, *ROUNDS, *ELSEWHERE, *NOT_REPEATED}
 
 
+@pytest.mark.usefixtures("rows")
 def test_what_rounds_are_asked_for_comes_back_from_a_report(
     shell: Any, small: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -199,7 +208,7 @@ def test_what_rounds_are_asked_for_comes_back_from_a_report(
         seen.append(pseudo)
         raise click.ClickException("asked")
 
-    monkeypatch.setattr("ckpttool.cli.commands.finetune.finetune_in_rounds", listen)
+    monkeypatch.setattr("ckpttool.verbs.pseudo_labels.finetune_in_rounds", listen)
     monkeypatch.setattr("ckpttool.cli.commands.finetune.configure_for", lambda *_: None)
     typed = [word for name, value in ROUNDS.items() for word in (f"--{name}", value)]
     shell.run("finetune", small, "--data", "d.npz", *typed, "-o", tmp_path / "o", exit_code=2)

@@ -87,5 +87,5 @@ def test_a_plan_is_of_the_first_stage(small: Path) -> None:
 
 
 def test_stages_and_the_head_first_exclude_one_another(small: Path, data: Path, tmp_path: Path) -> None:
-    with pytest.raises(PlanError, match="`lp_ft` trains the head first, and `stages` says"):
+    with pytest.raises(PlanError, match="`lp_ft` trains the head first, and `stages` specifies"):
         tuned(small, data, tmp_path / "out.ckpt", Said(), stages="outputs=1")

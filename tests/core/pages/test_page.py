@@ -10,7 +10,7 @@ from ckpttool.core.pages import page as pages
 from ckpttool.core.pages.elements import copy_button, figure_cell, name_cell, row, table
 
 DIFFERING = "ckpttool.surgery.differing"
-PARTS = dict.fromkeys(("summary", "files", "counts", "layers", "weights", "others"), "")
+PARTS = dict.fromkeys(("verdict", "summary", "files", "counts", "layers", "maps", "weights", "others"), "")
 BACKGROUND = "getComputedStyle(document.body).backgroundColor"
 
 
