@@ -155,7 +155,7 @@ def _each(value: Any, change: Callable[[Any], Config]) -> Any:
     """Return a config, or each of a list of them, changed."""
     if isinstance(value, list):
         return [_each(each, change) for each in value]
-    return change(value) if isinstance(value, Mapping) and "class_name" in value else value
+    return change(value) if isinstance(value, Mapping) and {"class_name", "config"} <= value.keys() else value
 
 
 def _number(value: Any) -> Any:
@@ -165,7 +165,7 @@ def _number(value: Any) -> Any:
 
 def _initializer(config: Mapping[str, Any]) -> Config:
     """Return an initializer without its dtype, which is the layer's."""
-    own = {key: value for key, value in (config["config"] or {}).items() if key != "dtype"}
+    own = {key: value for key, value in (config.get("config") or {}).items() if key != "dtype"}
     if "distribution" in own:
         own["distribution"] = DISTRIBUTIONS.get(own["distribution"], own["distribution"])
     return {**config, "config": own}
