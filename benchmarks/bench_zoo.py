@@ -71,7 +71,7 @@ def made(name: str, number: int, layers: int, file: StoredFile) -> Manifest:
     parameters = sum(row["parameters"] for row in rows)
     inputs, outputs = ([{"name": name, "shape": [None, width], "dtype": "float32"}] for name in ("X", "logits"))
     about = (tensors, rows, inputs, outputs, parameters, "scale(1/255)", None, card)
-    return Manifest(name, 1, "2026-11-29T21:00:00Z", "weights", "model.npz", (file,), *about)
+    return Manifest(name, 1, "2026-11-29T21:00:00Z", "ckpt", "model.npz", (file,), *about)
 
 
 def measured(*words: str, environment: dict[str, str]) -> tuple[float, float, float]:
