@@ -20,7 +20,7 @@ class FoldAdapter(Edit):
     """
 
     name: ClassVar[str] = "fold-adapter"
-    notation: ClassVar[str] = "ADAPTER"
+    notation: ClassVar[str] = "ADAPTER[=SCALE]"
     path: str
     scale: float = 1.0
 
