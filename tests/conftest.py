@@ -3,6 +3,7 @@
 import contextlib
 import os
 import shutil
+import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,9 @@ from ckpttool.verbs.new import new
 
 # Whoever imports TensorFlow first decides whether oneDNN computes; tests compare bits between processes.
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
+# A job in the background of a shell is deaf to Ctrl-C, which tests send.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 # A check gives the same answer twice; `make trust` looks for new examples.
 settings.register_profile("repeatable", derandomize=True, deadline=None)
 settings.register_profile("new-examples", deadline=None)
