@@ -12,6 +12,7 @@ from typing import Any, cast
 from ckpttool.core import plain_files
 from ckpttool.core.counts import counted
 from ckpttool.core.errors import CkptError, CorruptCheckpoint
+from ckpttool.core.streams import StreamAt
 from ckpttool.remote import servers, web
 from ckpttool.remote.paths import url_of, without_secrets
 
@@ -84,6 +85,16 @@ class SparseFile:
         """Return a descriptor of what is here, to be closed after use; `need` says what must be here first."""
         return os.dup(self._descriptor)
 
+    def stream(self) -> StreamAt:
+        """Return a stream that fetches what is read from it."""
+        descriptor = self.fileno()
+
+        def read_at(buffer: memoryview, place: int) -> int:
+            self.need(place, len(buffer))
+            return os.preadv(descriptor, [buffer], place)
+
+        return StreamAt(self.size, read_at, lambda: os.close(descriptor))
+
     def need(self, start: int, size: int) -> None:
         """Fetch what is not here yet of some bytes.
 
@@ -140,34 +151,6 @@ class SparseFile:
             return bytes(source.read(size))
 
 
-class _Reading(io.RawIOBase):
-    """A sparse file as a binary stream."""
-
-    def __init__(self, sparse: SparseFile) -> None:
-        self._sparse, self._descriptor, self._at = sparse, sparse.fileno(), 0
-
-    def readable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return True
-
-    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        self._at = offset + (0, self._at, self._sparse.size)[whence]
-        return self._at
-
-    def readinto(self, buffer: Any) -> int:
-        self._sparse.need(self._at, len(buffer))
-        count = os.preadv(self._descriptor, [buffer], self._at)
-        self._at += count
-        return count
-
-    def close(self) -> None:
-        if not self.closed:
-            os.close(self._descriptor)
-        super().close()
-
-
 def put(path: Path, remote: servers.RemoteFile) -> SparseFile:
     """Put a sparse file at the path of a remote one; bytes already fetched stay if it has not changed."""
     known, url = _known.get(path), url_of(path)
@@ -209,7 +192,7 @@ def is_there(path: Path) -> bool:
 def opened(path: Path, block: int = BLOCK) -> io.BufferedReader:
     """Open a file to read."""
     sparse = at(path)
-    return io.BufferedReader(_Reading(sparse), block) if sparse else plain_files.opened(path)
+    return io.BufferedReader(sparse.stream(), block) if sparse else plain_files.opened(path)
 
 
 def read_bytes(path: Path) -> bytes:

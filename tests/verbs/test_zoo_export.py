@@ -68,7 +68,7 @@ def opened(browser: Any) -> Iterator[Opened]:
 
 def names(page: Any) -> list[str]:
     """The entries that are shown, in their order."""
-    found: list[str] = page.locator("#entries li:visible h2 a").all_inner_texts()
+    found: list[str] = page.locator("#entries li:visible h2 a").all_text_contents()
     return found
 
 
@@ -111,7 +111,7 @@ def test_a_revision_has_a_page_with_all_that_is_known(tmp_path: Path, opened: Op
         assert known in text, known
     assert page.locator("#layers tbody tr").count() == 6
     assert re.fullmatch("[0-9a-f]{64}", page.locator("#files td.hash code").first.inner_text())
-    commands = page.locator(".commands code").all_inner_texts()
+    commands = page.locator(".commands code").all_text_contents()
     assert "ckpttool reuse zoo:digits@1 --layers 'hidden[1-5]' --head 'logits = dense(10)' -o new.ckpt" in commands
     page.get_by_role("link", name="all models").click()
     assert page.title() == "Models"
@@ -120,7 +120,7 @@ def test_a_revision_has_a_page_with_all_that_is_known(tmp_path: Path, opened: Op
 def test_the_lineage_is_drawn_and_leads_from_page_to_page(tmp_path: Path, opened: Opened) -> None:
     site = zoo_export(tmp_path / "site").path.parent
     page = opened(site / "entries" / "tuned@1.html")
-    lines = page.locator("h2:text-is('Lineage') + ul li").all_inner_texts()
+    lines = page.locator("h2:text-is('Lineage') + ul li").all_text_contents()
     assert lines == ["google/bert: base model", "a, b are those of base@1", "1 more revision shares tensors with it"]
     boxes = page.locator("svg.drawing text:not(.below)").all_text_contents()
     assert sorted(boxes) == ["base@1", "google/bert", "tuned@1"]
@@ -129,7 +129,7 @@ def test_the_lineage_is_drawn_and_leads_from_page_to_page(tmp_path: Path, opened
     page.locator("svg.drawing a", has_text="base@1").click()
     assert page.title() == "base@1"
     page.goto((site / "entries" / "tuned@2.html").as_uri())
-    assert page.locator("#layers td:last-child a").all_inner_texts() == ["base@1", "base@1"]
+    assert page.locator("#layers td:last-child a").all_text_contents() == ["base@1", "base@1"]
     page.get_by_role("link", name="@1", exact=True).click()
     page.wait_for_url("**/tuned@1.html")
 
@@ -240,5 +240,5 @@ def test_recorded_lineage_is_found_by_the_hashes_of_sources(tmp_path: Path, open
     checkpoint.save(checkpoint.open(weights(tmp_path, "base", a=1, b=2, c=3)).rename({"a/(.*)": r"z/\1"}), renamed)
     zoo_add(renamed, "renamed")
     page = opened(zoo_export(tmp_path / "site").path.parent / "entries" / "renamed@1.html")
-    lines = page.locator("h2:text-is('Lineage') + ul li").all_inner_texts()
+    lines = page.locator("h2:text-is('Lineage') + ul li").all_text_contents()
     assert lines[:2] == ["base@1: save", "all 3 layers are a, b, c of base@1"]

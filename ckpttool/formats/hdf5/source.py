@@ -1,7 +1,6 @@
 """Where an HDF5 file's bytes are - a file of its own, or a member of an archive - and the opening of it."""
 
 import contextlib
-import io
 import os
 import tempfile
 import weakref
@@ -14,6 +13,7 @@ from typing import Any
 from ckpttool.core import plain_files
 from ckpttool.core.counts import counted
 from ckpttool.core.errors import CkptError, CorruptCheckpoint, FormatError
+from ckpttool.core.streams import StreamAt
 from ckpttool.formats.reading.archive import MemberInPlace
 from ckpttool.remote import sparse_files
 
@@ -56,7 +56,17 @@ class Hdf5Source:
         if whole:
             place = sparse_files.readable(self.path, BLOCK)
             return contextlib.nullcontext(place) if isinstance(place, Path) else place
-        return _Stretch(self.path, self.start, self.size)
+        return self._stretch()
+
+    def _stretch(self) -> StreamAt:
+        """Return the part of a file that an archive has it in."""
+        file = sparse_files.opened(self.path, BLOCK)
+
+        def read_at(buffer: memoryview, place: int) -> int:
+            file.seek(self.start + place)
+            return file.readinto(buffer)
+
+        return StreamAt(self.size, read_at, file.close)
 
 
 def stamp_of(path: Path) -> tuple[int, ...]:
@@ -153,41 +163,9 @@ class Unpacked:
         with tempfile.TemporaryFile() as file:
             file.writelines(pieces)
             file.flush()
-            self._descriptor = os.dup(file.fileno())
+            self._size, self._descriptor = file.tell(), os.dup(file.fileno())
         weakref.finalize(self, os.close, self._descriptor)
 
-    def open(self) -> io.BufferedReader:
-        """Return a file to read them, to be closed after use."""
-        return os.fdopen(os.dup(self._descriptor), "rb")
-
-
-class _Stretch(io.RawIOBase):
-    """A part of a file that reads like a file."""
-
-    def __init__(self, path: Path, start: int, size: int) -> None:
-        self._file = sparse_files.opened(path, BLOCK)
-        self._start, self._size, self._at = start, size, 0
-
-    def readable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return True
-
-    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        self._at = offset + (0, self._at, self._size)[whence]
-        return self._at
-
-    def readinto(self, buffer: Any) -> int:
-        """Fill a buffer, however the system divides the bytes; HDF5 does not ask twice."""
-        view = memoryview(buffer).cast("B")[: max(self._size - self._at, 0)]
-        self._file.seek(self._start + self._at)
-        filled = 0
-        while filled < len(view) and (more := self._file.readinto(view[filled:])):
-            filled += more
-        self._at += filled
-        return filled
-
-    def close(self) -> None:
-        self._file.close()
-        super().close()
+    def open(self) -> StreamAt:
+        """Return a stream of them from the first on, whoever else reads them."""
+        return StreamAt(self._size, lambda buffer, place: os.preadv(self._descriptor, [buffer], place))

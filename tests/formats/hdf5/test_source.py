@@ -10,6 +10,7 @@ import h5py
 import numpy as np
 import pytest
 
+from ckpttool.core import plain_files
 from ckpttool.core.errors import CorruptCheckpoint, FormatError
 from ckpttool.formats.hdf5.source import (
     MAGIC,
@@ -94,11 +95,10 @@ def test_on_a_server_the_end_is_not_fetched(tmp_path: Path, monkeypatch: pytest.
 def test_unpacked_bytes_go_with_the_last_that_refers_to_them() -> None:
     unpacked = Unpacked([b"a", b"b"])
     descriptor = unpacked._descriptor
-    with unpacked.open() as file:
-        file.seek(0)
-        assert file.read() == b"ab"
+    with unpacked.open() as file, unpacked.open() as other:
+        assert (file.read(1), other.read(), file.read()) == (b"a", b"ab", b"b")
     os.fstat(descriptor)
-    del unpacked
+    del unpacked, file, other
     with pytest.raises(OSError, match="Bad file descriptor"):
         os.fstat(descriptor)
 
@@ -115,8 +115,12 @@ def test_a_part_of_a_file_and_unpacked_bytes_are_read_as_files(tmp_path: Path) -
         assert bytes_after(source) == 0
 
 
-def test_a_part_ends_where_it_does(tmp_path: Path) -> None:
+def test_a_part_ends_where_it_does(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "x").write_bytes(b"before" + b"0123456789" + b"after")
+    opened: list[io.BufferedReader] = []
+    monkeypatch.setattr(
+        sparse_files, "opened", lambda path, _block: opened.append(plain_files.opened(path)) or opened[-1]
+    )
     with Hdf5Source(tmp_path / "x", 10, 6, ()).bytes() as part:
         assert part.readable()
         assert part.seekable()
@@ -130,8 +134,7 @@ def test_a_part_ends_where_it_does(tmp_path: Path) -> None:
         assert part.read() == b"123456789"
         assert part.seek(99) == 99
         assert part.read(1) == b""
-        inner = part._file
-    assert inner.closed
+    assert [file.closed for file in opened] == [True]
     with Hdf5Source(tmp_path / "x", 10, 0, ()).bytes() as part:
         assert part.read() == b"before0123"
 

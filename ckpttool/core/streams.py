@@ -1,0 +1,53 @@
+"""Streams over what can be read at any place: each has a place of its own, which copies of a descriptor share."""
+
+import io
+from collections.abc import Callable
+from typing import Any
+
+
+class StreamAt(io.RawIOBase):
+    """A stream of `size` bytes that `read_at` puts into a buffer, beginning at a place; it says how many it put there.
+
+    >>> data = b"some bytes"
+    >>> def read_at(buffer: memoryview, place: int) -> int:
+    ...     piece = data[place : place + len(buffer)]
+    ...     buffer[: len(piece)] = piece
+    ...     return len(piece)
+    >>> stream = StreamAt(len(data), read_at)
+    >>> stream.seek(5), stream.read(3), stream.read(), stream.read()
+    (5, b'byt', b'es', b'')
+    """
+
+    def __init__(
+        self, size: int, read_at: Callable[[memoryview, int], int], close: Callable[[], object] = lambda: None
+    ) -> None:
+        """Begin at the first byte; `close` is called once, when the stream is closed."""
+        self._size, self._read_at, self._close, self._at = size, read_at, close, 0
+
+    def readable(self) -> bool:
+        """Say that it can be read."""
+        return True
+
+    def seekable(self) -> bool:
+        """Say that it has places."""
+        return True
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        """Go to a place, and return it."""
+        self._at = offset + (0, self._at, self._size)[whence]
+        return self._at
+
+    def readinto(self, buffer: Any) -> int:
+        """Fill a buffer as far as there are bytes: libraries do not ask twice."""
+        view = memoryview(buffer).cast("B")[: max(self._size - self._at, 0)]
+        filled = 0
+        while filled < len(view) and (more := self._read_at(view[filled:], self._at + filled)):
+            filled += more
+        self._at += filled
+        return filled
+
+    def close(self) -> None:
+        """Close what is read from."""
+        if not self.closed:
+            self._close()
+        super().close()
