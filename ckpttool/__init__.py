@@ -19,22 +19,13 @@ if TYPE_CHECKING:
     from ckpttool.api.checkpoints import verify as verify
     from ckpttool.api.gates import check as check
     from ckpttool.api.graphs import collections as collections
-    from ckpttool.api.graphs import export as export
     from ckpttool.api.graphs import export_saved_model as export_saved_model
     from ckpttool.api.graphs import fold as fold
-    from ckpttool.api.graphs import freeze as freeze
-    from ckpttool.api.graphs import import_weights as import_weights
     from ckpttool.api.graphs import modernize as modernize
-    from ckpttool.api.graphs import new as new
-    from ckpttool.api.graphs import reuse as reuse
     from ckpttool.api.graphs import strip as strip
-    from ckpttool.api.judging import cache as cache
     from ckpttool.api.judging import diagnose as diagnose
     from ckpttool.api.judging import evaluate as evaluate
-    from ckpttool.api.judging import lr_find as lr_find
     from ckpttool.api.judging import predict as predict
-    from ckpttool.api.judging import search as search
-    from ckpttool.api.judging import search_quick as search_quick
     from ckpttool.api.looking import latest as latest
     from ckpttool.api.looking import layers as layers
     from ckpttool.api.looking import list_formats as list_formats
@@ -47,9 +38,18 @@ if TYPE_CHECKING:
     from ckpttool.api.looking import stats as stats
     from ckpttool.api.looking import vars as vars
     from ckpttool.api.made import Made as Made
+    from ckpttool.api.networks import freeze as freeze
+    from ckpttool.api.networks import new as new
+    from ckpttool.api.networks import reuse as reuse
+    from ckpttool.api.preparing import cache as cache
+    from ckpttool.api.preparing import lr_find as lr_find
+    from ckpttool.api.preparing import search as search
+    from ckpttool.api.preparing import search_quick as search_quick
     from ckpttool.api.training import finetune as finetune
     from ckpttool.api.training import finetune_in_rounds as finetune_in_rounds
     from ckpttool.api.training import pretrain as pretrain
+    from ckpttool.api.weights import export as export
+    from ckpttool.api.weights import import_weights as import_weights
     from ckpttool.checkpoint import Checkpoint as Checkpoint
     from ckpttool.checkpoint import open as open
     from ckpttool.checkpoint import save as save
@@ -148,7 +148,7 @@ _PLACES = {
     "WrongKind": "core.errors",
     "assign_with_placeholders": "runtime.session_import",
     "average": "api.checkpoints",
-    "cache": "api.judging",
+    "cache": "api.preparing",
     "collections": "api.graphs",
     "configure_tensorflow": "runtime.configure",
     "convert": "api.checkpoints",
@@ -156,24 +156,24 @@ _PLACES = {
     "diff": "api.checkpoints",
     "edit": "api.checkpoints",
     "evaluate": "api.judging",
-    "export": "api.graphs",
+    "export": "api.weights",
     "export_saved_model": "api.graphs",
     "feed_for_assigns": "runtime.session_import",
     "find_learning_rate": "verbs.lr_find",
     "finetune": "api.training",
     "finetune_in_rounds": "api.training",
     "fold": "api.graphs",
-    "freeze": "api.graphs",
-    "import_weights": "api.graphs",
+    "freeze": "api.networks",
+    "import_weights": "api.weights",
     "join": "api.checkpoints",
     "latest": "api.looking",
     "layers": "api.looking",
     "list_formats": "api.looking",
     "log": "api.looking",
-    "lr_find": "api.judging",
+    "lr_find": "api.preparing",
     "merge": "api.checkpoints",
     "modernize": "api.graphs",
-    "new": "api.graphs",
+    "new": "api.networks",
     "open": "checkpoint",
     "plan_apply": "verbs.apply",
     "ops": "api.looking",
@@ -189,13 +189,13 @@ _PLACES = {
     "predict": "api.judging",
     "pretrain": "api.training",
     "report": "api.looking",
-    "reuse": "api.graphs",
+    "reuse": "api.networks",
     "rules": "api.looking",
     "salvage": "api.checkpoints",
     "save": "checkpoint",
     "scan": "api.looking",
-    "search": "api.judging",
-    "search_quick": "api.judging",
+    "search": "api.preparing",
+    "search_quick": "api.preparing",
     "search_reuse": "verbs.search",
     "show": "api.looking",
     "split": "api.checkpoints",

@@ -21,6 +21,8 @@ ModelLike = Model | PathLike
 """A model or its path: a prefix, a SavedModel, a file of Keras, a URL, `zoo:NAME`, or what a function has written."""
 CheckpointLike = Checkpoint | Model | PathLike | Mapping[str, Tensor | Array]
 """A checkpoint, the path of one, a model whose weights are meant, or arrays by name."""
+Names = Sequence[str] | str
+"""Names of tensors, also `NAME=TENSOR` and with a shape, `X[?,28,28,1]`; one alone may be text."""
 _NAMES: dict[Any, str] = {
     NoneType: "None",
     str: "text",
@@ -50,6 +52,15 @@ def as_path(path: PathLike) -> Path:
     if not isinstance(path, (str, os.PathLike)):
         raise WrongKind(f"expected a path, found {_said(path)}")
     return Path(path)
+
+
+def names_of(names: Names) -> Sequence[str]:
+    """Return names as a sequence.
+
+    >>> names_of("X"), names_of(["X", "y"])
+    (['X'], ['X', 'y'])
+    """
+    return [names] if isinstance(names, str) else names
 
 
 def as_model(model: ModelLike, allow_op: Collection[str] = (), ema: bool = False) -> Model:

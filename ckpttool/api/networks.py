@@ -1,0 +1,177 @@
+"""Networks from Python: a fresh one, one with layers of another, and one whose lower layers are frozen."""
+
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any, Literal, Unpack
+
+from ckpttool.api.keywords import (
+    HeadKeywords,
+    ObjectiveKeywords,
+    objective_of,
+    recipe_of,
+    takes,
+)
+from ckpttool.api.kinds import ModelLike, Names, PathLike, as_model, as_path, names_of, to_run
+from ckpttool.api.made import Made, make
+from ckpttool.core.errors import PlanError
+from ckpttool.data.class_files import Classes
+from ckpttool.lineage.provenance import Command
+from ckpttool.runtime.configure import configure_by_default
+from ckpttool.runtime.recipe import Recipe
+from ckpttool.verbs import freeze as freeze_verb
+from ckpttool.verbs import new as new_verb
+from ckpttool.verbs import reuse as reuse_verb
+
+
+class MadeKeywords(HeadKeywords, ObjectiveKeywords, total=False):
+    """What a network is trained with, and for."""
+
+
+@takes(MadeKeywords)
+def new(
+    input_shape: Sequence[int] | int,
+    layers: str,
+    output: PathLike,
+    recipe: Recipe | None = None,
+    seed: int = 42,
+    overwrite: bool = False,
+    *,
+    classes: Classes = None,
+    to: str | None = None,
+    preprocess: str | None = None,
+    **settings: Unpack[MadeKeywords],
+) -> Made:
+    """Write a fresh model: its layers initialised, with loss, accuracy and a training op.
+
+    >>> import ckpttool
+    >>> ckpttool.new(784, "hidden1 = dense(300, relu); outputs = dense(10)", "fresh.ckpt", lr=0.01)  # doctest: +SKIP
+
+    Args:
+        input_shape: The shape of a row, (28, 28, 1), or the size of one of numbers, 784.
+        layers: The layers from the input up (SPEC).
+        output: The prefix to write, a SavedModel's folder, or a `.keras` file.
+        recipe: What keywords would say of training, as one value; they come before it.
+        seed: The random seed of the initial values.
+        overwrite: Whether what lies at `output` is replaced.
+        classes: Names of the classes, or the file that has them.
+        to: The family to write, `ckpt`, `saved-model` or `keras`; else that of the output's path.
+        preprocess: What is done to rows, kept with the model.
+
+    Raises:
+        CkptError: the layers do not fit, or the output is there already.
+    """
+    configure_by_default("conv2d(" in layers)
+    shape = (input_shape,) if isinstance(input_shape, int) else input_shape
+    training, objective = recipe_of(settings, recipe), objective_of(settings)
+    plan = new_verb.plan_new(shape, layers, training, seed, objective, classes, to, preprocess)
+    return make(plan, as_path(output), overwrite, Command.of_call("new", layers, output))
+
+
+@takes(MadeKeywords)
+def reuse(
+    model: ModelLike,
+    layers: str | None,
+    head: str | None = None,
+    output: PathLike | None = None,
+    *,
+    after: str | None = None,
+    into: PathLike | None = None,
+    freeze: str | None = None,
+    lenient: bool = False,
+    require: float = 0.0,
+    recipe: Recipe | None = None,
+    seed: int = 42,
+    inputs: Names = (),
+    labels: str | None = None,
+    classes: Classes = None,
+    to: str | None = None,
+    preprocess: str | None = None,
+    signature: str | None = None,
+    ema: bool = False,
+    allow_op: Collection[str] = (),
+    overwrite: bool = False,
+    **settings: Unpack[MadeKeywords],
+) -> Made:
+    """Restore the layers of a model that a pattern takes, and initialise the rest, a new head among it.
+
+    >>> import ckpttool
+    >>> new = ckpttool.reuse("old.ckpt", "hidden[123]", "outputs = dense(5)", "new.ckpt")  # doctest: +SKIP
+
+    Args:
+        model: A model or its path, which is not changed.
+        layers: A pattern of the layers to restore; None restores none.
+        head: New layers (SPEC) to put on above the last restored one; the rest is cut off.
+        output: The prefix to write, a SavedModel's folder, or a `.keras` file.
+        after: The layer to put the head on instead.
+        into: Another graph to restore into.
+        freeze: A pattern of the layers that training must not change.
+        lenient: Whether variables that do not fit are left fresh, and listed.
+        require: The least share of the parameters to restore, in percent.
+        recipe: What keywords would say of the head's training, as one value; they come before it.
+        seed: The random seed of what starts fresh.
+        inputs: Where rows are fed.
+        labels: Where labels are fed.
+        classes: Names of the classes of what is written, or the file that has them.
+        to: The family to write, `ckpt`, `saved-model` or `keras`; else that of the output's path, or of the model.
+        preprocess: What is done to rows, if not what the model keeps.
+        signature: The signature by which a SavedModel is called.
+        ema: Whether the moving averages of the weights are taken.
+        allow_op: Types of ops that may run though they may do more than compute.
+        overwrite: Whether what lies at `output` is replaced.
+
+    Raises:
+        CkptError: a pattern takes nothing, something does not fit, or the output is there already.
+    """
+    if output is None:
+        raise PlanError("specify the `output` to write; `plan_reuse` makes a plan alone")
+    opened = to_run(model, allow_op, ema) if head else as_model(model, allow_op, ema)
+    plan = reuse_verb.plan_reuse(
+        opened,
+        layers,
+        head,
+        after,
+        None if into is None else as_path(into),
+        freeze,
+        lenient,
+        require,
+        recipe_of(settings, recipe),
+        seed,
+        objective_of(settings),
+        names_of(inputs),
+        labels,
+        classes,
+        to,
+        preprocess,
+        signature,
+    )
+    return make(plan, as_path(output), overwrite, Command.of_call("reuse", opened.path, output))
+
+
+def freeze(
+    model: ModelLike,
+    layers: str | None,
+    output: PathLike,
+    method: Literal["var-list", "stop-gradient"] = "var-list",
+    *,
+    unfreeze: str | None = None,
+    roles: Mapping[str, Any] | None = None,
+    to: str | None = None,
+    overwrite: bool = False,
+) -> Made:
+    """Write a model with chosen layers frozen, in the graph itself.
+
+    Args:
+        model: A model or its path, which is not changed.
+        layers: A pattern of the layers to freeze.
+        output: The prefix to write, a SavedModel's folder, or a `.keras` file.
+        method: How: the training op leaves them out, or no gradient reaches them.
+        unfreeze: A pattern of layers that are frozen, to be trainable again.
+        roles: Names of tensors by role, where they are not found in the graph.
+        to: The family to write, `ckpt`, `saved-model` or `keras`; else that of the output's path, or of the model.
+        overwrite: Whether what lies at `output` is replaced.
+
+    Raises:
+        CkptError: the layers do not fit the graph, or the output is there already.
+    """
+    opened = as_model(model)
+    plan = freeze_verb.plan_freeze(opened, layers, method, roles, to, unfreeze)
+    return make(plan, as_path(output), overwrite, Command.of_call("freeze", opened.path, output))
