@@ -23,8 +23,8 @@ from ckpttool.cli import BESIDE, COMMANDS, SHORT, main
 from ckpttool.cli.show.help import LongHelp, all_options
 from ckpttool.core.calls import Call
 from ckpttool.data.preprocessing_steps import Step
-from ckpttool.foreign.layouts import Layout
 from ckpttool.formats import registry
+from ckpttool.layouts import Layout
 from ckpttool.runtime.activations import INITIALIZERS, Activation
 from ckpttool.runtime.augmentations import Operation
 from ckpttool.runtime.objectives import Loss

@@ -22,6 +22,7 @@ FLOORS = {
     "formats": 1,
     "lineage": 2,
     "checkpoint": 2,
+    "layouts": 2,
     "surgery": 3,
     "foreign": 3,
     "graph": 3,

@@ -8,12 +8,12 @@ from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
 from ckpttool.foreign.evidence import Evidence
-from ckpttool.foreign.layouts.norm import BatchNorm
 from ckpttool.foreign.names import layer_of, part_of, part_word
 from ckpttool.formats.wire.protos.graph_pb2 import FunctionDef
 from ckpttool.graph.contents.constants import single_number
 from ckpttool.graph.contents.stored import StoredTensor
 from ckpttool.graph.core import Graph
+from ckpttool.layouts.norm import BatchNorm
 
 TORCH_EPSILON = 1e-5
 """That of torch.nn.BatchNorm1d to 3d where none is given."""

@@ -9,12 +9,12 @@ from functools import cached_property
 from typing import Literal, NamedTuple
 
 from ckpttool.checkpoint import Checkpoint
-from ckpttool.foreign.layouts.conv import Conv, Depthwise, Grouped, Transposed
-from ckpttool.foreign.layouts.dense import Dense, Flatten, Pointwise, pointwise
-from ckpttool.foreign.layouts.layout import Keep, Layout, Shape
 from ckpttool.foreign.readers import Reading
 from ckpttool.formats import registry
 from ckpttool.formats.format import Arrangement
+from ckpttool.layouts.conv import Conv, Depthwise, Grouped, Transposed
+from ckpttool.layouts.dense import Dense, Flatten, Pointwise, pointwise
+from ckpttool.layouts.layout import Keep, Layout, Shape
 
 Kind = Literal["dense", "conv"]
 FRAMEWORKS = {"torch": True, "caffe": True, "tensorflow": False, "keras": False, "flax": False}

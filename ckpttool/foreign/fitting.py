@@ -10,16 +10,16 @@ from ckpttool.core.counts import counted
 from ckpttool.core.errors import PlanError
 from ckpttool.core.names import Suggestions
 from ckpttool.foreign.evidence import FRAMEWORKS, Evidence, Told, has_outputs_first, kind_of, told
-from ckpttool.foreign.layouts import parse_layout
-from ckpttool.foreign.layouts.candidates import candidates
-from ckpttool.foreign.layouts.layout import Keep, Layout, Shape
-from ckpttool.foreign.layouts.recurrent import Lstm
 from ckpttool.foreign.names import part_word
 from ckpttool.foreign.parametrised import Resolved, is_parametrisation
 from ckpttool.foreign.readers import Reading, forget_bias, reading
 from ckpttool.foreign.rules import AUTO, TensorMove
 from ckpttool.graph.contents.stored import StoredTensor, stored_alone, stored_tensors
 from ckpttool.graph.core import Graph
+from ckpttool.layouts import parse_layout
+from ckpttool.layouts.candidates import candidates
+from ckpttool.layouts.layout import Keep, Layout, Shape
+from ckpttool.layouts.recurrent import Lstm
 
 
 @dataclass(frozen=True)

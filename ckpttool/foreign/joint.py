@@ -5,9 +5,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cache
 from typing import NamedTuple
 
-from ckpttool.foreign.layouts.candidates import candidates
-from ckpttool.foreign.layouts.layout import Layout, Shape
 from ckpttool.foreign.names import layer_of, part_of, scope_of
+from ckpttool.layouts.candidates import candidates
+from ckpttool.layouts.layout import Layout, Shape
 
 _TORCH_CELL = re.compile(r"(?:weight|bias)_[ih]h(_l\d+(?:_reverse)?)?$")
 _RECURRENT = re.compile(r"recurrent_kernel(_\d+)?$")

@@ -9,7 +9,6 @@ from typing import TypeVar
 from ckpttool.core.names import listed
 from ckpttool.foreign.evidence import Evidence
 from ckpttool.foreign.joint import Joint, Together, is_of_cell, whole_layers
-from ckpttool.foreign.layouts.layout import Layout, Shape
 from ckpttool.foreign.names import (
     Endings,
     aligned,
@@ -23,6 +22,7 @@ from ckpttool.foreign.names import (
 from ckpttool.foreign.readers import Reading
 from ckpttool.formats.format import Arrangement
 from ckpttool.graph.contents.stored import StoredTensor
+from ckpttool.layouts.layout import Layout, Shape
 
 NAMES, SHAPES, BESIDE, NUMBERS, ORDER = 0.9, 0.8, 0.7, 0.6, 0.5
 """How sure a pair is, by what tells it."""

@@ -10,11 +10,12 @@ from ckpttool.core.errors import PlanError
 from ckpttool.core.names import listed, suggestion
 from ckpttool.core.tensors import Tensor
 from ckpttool.foreign.fitting import Fitting, Pair
-from ckpttool.foreign.parametrised import Parametrised, resolved
+from ckpttool.foreign.parametrised import resolved
 from ckpttool.foreign.rules import Rule, moves
 from ckpttool.formats.tensorflow.object_graph import EXPORTED_TWICE
 from ckpttool.graph.contents.stored import StoredTensor
 from ckpttool.graph.core import Graph
+from ckpttool.layouts.parts import Parametrised
 
 
 @dataclass(frozen=True)

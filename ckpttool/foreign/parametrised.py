@@ -1,56 +1,19 @@
 """Parametrised weights in PyTorch's files: the parts of each stand in its place; here it is seen whole again.
 
-`torch.nn.utils.weight_norm` saves `weight_g` and `weight_v`, `spectral_norm` `weight_orig`, `weight_u` and `weight_v`,
-`prune` `weight_orig` and `weight_mask`; `torch.nn.utils.parametrizations` saves all below `parametrizations.weight`.
 A part alone is no weight of the network: nothing is made of one.
 """
 
-import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import NamedTuple
 
 from ckpttool.checkpoint import Checkpoint
 from ckpttool.core.errors import PlanError
 from ckpttool.core.tensors import Tensor
-from ckpttool.foreign.layouts.conv import Transposed
-from ckpttool.foreign.layouts.layout import Layout
-from ckpttool.foreign.layouts.parametrised import Parametrisation, Pruned, SpectralNorm, WeightNorm
 from ckpttool.foreign.rules import Rule
-
-
-class Form(NamedTuple):
-    """How parts are called: by the ends of their names behind what they share; what is at the end may be missing."""
-
-    first: re.Pattern[str]
-    ends: tuple[str, ...]
-    optional: int
-    layout: Layout
-
-
-_OLD = r"(?P<before>.*)(?P<weight>(?<![^./])\w+)_"
-_NEW = r"(?P<before>(?:.*[./])?)parametrizations[./](?P<weight>\w+)[./]"
-FORMS = (
-    Form(re.compile(_NEW + "original0"), ("original0", "original1"), 0, WeightNorm()),
-    Form(re.compile(_NEW + "original"), ("original", "0._u", "0._v"), 0, SpectralNorm()),
-    Form(re.compile(_OLD + "g"), ("g", "v"), 0, WeightNorm()),
-    Form(re.compile(_OLD + "orig"), ("orig", "u", "v"), 1, SpectralNorm()),
-    Form(re.compile(_OLD + "orig"), ("orig", "mask"), 0, Pruned()),
-)
-_BELOW = re.compile(_NEW)
-_PART = re.compile(_NEW + r".+|(?:.*[./])?(?:weight|bias)(?:_[ih]h_l\d+(?:_reverse)?)?_(?:g|v|orig)", re.DOTALL)
-"""A name that only a part has."""
-
-
-class Parametrised(NamedTuple):
-    """A weight by the name that it has without its parametrisation, its parts, and what makes it of them."""
-
-    name: str
-    parts: tuple[str, ...]
-    layout: Layout
-
-    def __str__(self) -> str:
-        return f"{self.name} is {self.layout} of {' '.join(self.parts)}"
+from ckpttool.layouts.conv import Transposed
+from ckpttool.layouts.layout import Layout
+from ckpttool.layouts.parametrised import Parametrisation, SpectralNorm
+from ckpttool.layouts.parts import Parametrised, is_part, parametrised, with_wholes
 
 
 @dataclass(frozen=True)
@@ -105,49 +68,13 @@ def resolved(file: Checkpoint, rules: Sequence[Rule] = ()) -> Resolved:
     Raises:
         PlanError: a rule takes a part alone.
     """
-    found = list(_found(file))
-    made = {each.name: each for each in found if not any(_takes_all(rule, each) for rule in rules)}
+    known = list(parametrised(file))
+    made = {each.name: each for each in known if not any(_takes_all(rule, each) for rule in rules)}
     for each in made.values():
         _refuse_part(file, each, rules)
-    owner = {part: each for each in made.values() for part in each.parts}
-    tensors: dict[str, Tensor] = {}
-    for name, tensor in file.items():
-        if name not in owner:
-            tensors[name] = tensor
-        elif name == owner[name].parts[0]:
-            whole = owner[name]
-            (tensors[whole.name],) = whole.layout.applied([file[part] for part in whole.parts], [whole.name])
-    taken = {part for each in found for part in each.parts}
-    alone = frozenset(name for name in file if name not in taken and _PART.fullmatch(name))
-    return Resolved(file, file.holding(tensors) if made else file, made, alone)
-
-
-def _found(file: Checkpoint) -> Iterator[Parametrised]:
-    """Yield the weights whose parts are all there, of shapes that fit, and whose own name is free."""
-    taken: set[str] = set()
-    beside = _beside(file)
-    for form in FORMS:
-        for name in file:
-            match = None if name in taken else form.first.fullmatch(name)
-            if match is None:
-                continue
-            shared = name.removesuffix(form.ends[0])
-            parts = tuple(part for end in form.ends if (part := shared + end) in file)
-            shapes = [file[part].shape for part in parts]
-            whole = match["before"] + match["weight"]
-            fits = len(parts) >= len(form.ends) - form.optional and form.layout.made_of(shapes)
-            if fits and whole not in file and beside.get(shared, set()) <= {*parts}:
-                taken |= {*parts}
-                yield Parametrised(whole, parts, form.layout.fitted(shapes))
-
-
-def _beside(file: Checkpoint) -> dict[str, set[str]]:
-    """Return all that is saved below each parametrised weight, which may be under several, or under one of its own."""
-    beside: dict[str, set[str]] = {}
-    for name in file:
-        if match := _BELOW.match(name):
-            beside.setdefault(match[0], set()).add(name)
-    return beside
+    taken = {part for each in known for part in each.parts}
+    alone = frozenset(name for name in file if name not in taken and is_part(name))
+    return Resolved(file, with_wholes(file, made.values()), made, alone)
 
 
 def _takes_all(rule: Rule, whole: Parametrised) -> bool:

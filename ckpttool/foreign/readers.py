@@ -3,13 +3,13 @@
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from ckpttool.foreign.layouts.conv import Conv, Depthwise, Transposed
-from ckpttool.foreign.layouts.dense import Dense, Flatten
-from ckpttool.foreign.layouts.layout import Keep, Layout
 from ckpttool.graph.contents.constants import numbers
 from ckpttool.graph.contents.stored import StoredTensor, stored_tensors
 from ckpttool.graph.core import Graph, TensorRef
 from ckpttool.graph.ops import PLACEHOLDERS
+from ckpttool.layouts.conv import Conv, Depthwise, Transposed
+from ckpttool.layouts.dense import Dense, Flatten
+from ckpttool.layouts.layout import Keep, Layout
 
 
 def _types(text: str) -> frozenset[str]:

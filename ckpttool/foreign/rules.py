@@ -82,7 +82,7 @@ class Rule:
         if len({pattern.groups for pattern in patterns}) > 1:
             raise CkptError(f"the rule {self}: its patterns have different numbers of groups")
         if self.transform not in (None, AUTO):
-            from ckpttool.foreign.layouts import parse_layout  # needs NumPy, which listing rules does not
+            from ckpttool.layouts import parse_layout  # needs NumPy, which listing rules does not
 
             parse_layout(str(self.transform))
 

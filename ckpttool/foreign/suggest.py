@@ -17,9 +17,6 @@ from ckpttool.core.names import listed
 from ckpttool.core.tensors import Tensor
 from ckpttool.foreign.epsilons import gaps
 from ckpttool.foreign.evidence import Evidence, has_outputs_first, kind_of, told
-from ckpttool.foreign.layouts.dense import Flatten
-from ckpttool.foreign.layouts.layout import Keep, Layout
-from ckpttool.foreign.layouts.norm import BatchNorm
 from ckpttool.foreign.matching import BESIDE, NAMES, NUMBERS, ORDER, SHAPES, Matching
 from ckpttool.foreign.names import is_counter, layer_of, natural
 from ckpttool.foreign.parametrised import resolved
@@ -28,6 +25,9 @@ from ckpttool.formats.writing.files import replacing
 from ckpttool.graph.contents.layers import layers
 from ckpttool.graph.contents.stored import StoredTensor, stored_alone, stored_tensors
 from ckpttool.graph.core import Graph
+from ckpttool.layouts.dense import Flatten
+from ckpttool.layouts.layout import Keep, Layout
+from ckpttool.layouts.norm import BatchNorm
 
 TOGETHER, COPY = 0.75, 1.0
 """How sure tensors are that make variables together, and a tensor that holds what another does."""
@@ -190,7 +190,7 @@ def write_draft(draft: RuleDraft, path: Path) -> None:
 def as_toml(draft: RuleDraft) -> str:
     r"""Return the rules of a draft, each with how sure it is.
 
-    >>> from ckpttool.foreign.layouts import parse_layout
+    >>> from ckpttool.layouts import parse_layout
     >>> pair = Suggestion(("fc.weight",), ("fc/kernel",), parse_layout("dense"), 0.9)
     >>> print(as_toml(RuleDraft((pair,), (), ())).split("\n\n")[1].strip())
     [[rule]]  # 0.9: the names end alike

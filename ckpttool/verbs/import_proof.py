@@ -11,9 +11,9 @@ from ckpttool.core.names import listed
 from ckpttool.core.tensors import Array, Tensor
 from ckpttool.foreign.epsilons import EpsilonGap
 from ckpttool.foreign.fitting import Pair
-from ckpttool.foreign.layouts.norm import BatchNorm
 from ckpttool.foreign.names import layer_of
 from ckpttool.graph.core import Graph
+from ckpttool.layouts.norm import BatchNorm
 from ckpttool.model.model import Model
 from ckpttool.verbs.reference import TOLERANCE, Difference, Reference
 

@@ -6,10 +6,10 @@ from itertools import product
 
 from ckpttool.core.errors import PlanError
 from ckpttool.foreign.fitting import Pair
-from ckpttool.foreign.layouts.layout import Layout
 from ckpttool.foreign.pairing import Pairing
 from ckpttool.graph.contents.layers import layers
 from ckpttool.graph.core import Graph
+from ckpttool.layouts.layout import Layout
 from ckpttool.verbs.reference import Reference
 
 MOST_TRIED = 64

@@ -15,13 +15,13 @@ from ckpttool.foreign.bake import bake as bake_values
 from ckpttool.foreign.bake import check_size
 from ckpttool.foreign.epsilons import EpsilonGap, gaps
 from ckpttool.foreign.evidence import Evidence
-from ckpttool.foreign.layouts.layout import Keep
 from ckpttool.foreign.names import layer_of
 from ckpttool.foreign.pairing import Pairing, pair_weights
 from ckpttool.foreign.rules import Rule
 from ckpttool.formats.tensorflow.object_graph import BESIDE_VALUES
 from ckpttool.graph.contents.stored import StoredTensor, stored_tensors
 from ckpttool.graph.core import Graph
+from ckpttool.layouts.layout import Keep
 from ckpttool.lineage.output import staged_output
 from ckpttool.lineage.provenance import Command, Provenance
 from ckpttool.model.families import Contents, family_of

@@ -14,9 +14,9 @@ from ckpttool.core.errors import CkptError, PlanError, UnknownName
 from ckpttool.core.names import layer_of, listed, suggestion
 from ckpttool.core.tensors import Array, Tensor
 from ckpttool.foreign.evidence import FRAMEWORKS, Evidence
-from ckpttool.foreign.layouts.layout import channels_last
 from ckpttool.formats.keras.network import is_whole_model, read_network
 from ckpttool.graph.roles.resolve import find_roles
+from ckpttool.layouts.layout import channels_last
 from ckpttool.model.as_run import as_run
 from ckpttool.model.resolve import graph_beside, open_checkpoint
 from ckpttool.surgery.filters import (

@@ -162,7 +162,7 @@ def test_a_turned_kernel_in_many_pieces(shell: Any, tmp_path: Path, monkeypatch:
     with tf1.Graph().as_default():
         tf1.get_variable("fc/kernel", (70, 50))
         tf1.train.export_meta_graph(str(tmp_path / "fc.meta"))
-    monkeypatch.setattr("ckpttool.foreign.layouts.layout.PIECE", 1000)
+    monkeypatch.setattr("ckpttool.layouts.layout.PIECE", 1000)
     kernel = np.random.default_rng(1).normal(size=(50, 70)).astype(np.float32)
     np.savez(tmp_path / "fc.npz", **{"fc.weight": kernel})
     rules, out = tmp_path / "rules.toml", tmp_path / "fc.ckpt"

@@ -5,10 +5,10 @@ import pytest
 from ckpttool.checkpoint import Checkpoint
 from ckpttool.core.tensors import BY_NAME
 from ckpttool.foreign.evidence import Evidence
-from ckpttool.foreign.layouts.dense import Dense
 from ckpttool.foreign.matching import NAMES, NUMBERS, Matching
 from ckpttool.foreign.readers import Reading
 from ckpttool.graph.contents.stored import StoredTensor
+from ckpttool.layouts.dense import Dense
 
 
 def matching(sources: list[str], targets: list[str]) -> Matching:

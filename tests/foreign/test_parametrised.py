@@ -14,9 +14,9 @@ from torch.nn.utils import parametrize, prune, spectral_norm, weight_norm
 from ckpttool import checkpoint
 from ckpttool.checkpoint import Checkpoint
 from ckpttool.core.errors import PlanError
-from ckpttool.foreign.layouts import Transposed, parse_layout
 from ckpttool.foreign.parametrised import resolved
 from ckpttool.foreign.rules import Rule
+from ckpttool.layouts import Transposed, parse_layout
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*weight_norm.*is deprecated:FutureWarning")
 

@@ -8,7 +8,6 @@ import pytest
 
 from ckpttool.checkpoint import Checkpoint
 from ckpttool.core.errors import PlanError
-from ckpttool.foreign.layouts.dense import Dense
 from ckpttool.foreign.pairing import pair_weights
 from ckpttool.foreign.readers import Reading, forget_bias, reading
 from ckpttool.foreign.rules import Rule
@@ -18,6 +17,7 @@ from ckpttool.formats.wire.protos.meta_graph_pb2 import MetaGraphDef
 from ckpttool.graph.contents.stored import stored_tensors
 from ckpttool.graph.core import Graph
 from ckpttool.graph.files import load
+from ckpttool.layouts.dense import Dense
 from ckpttool.runtime.configure import tensorflow
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*deprecated:UserWarning")  # TensorFlow 1's own cells say so

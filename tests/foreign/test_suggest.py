@@ -10,10 +10,10 @@ import torch
 from ckpttool import checkpoint
 from ckpttool.checkpoint import Checkpoint
 from ckpttool.core.tensors import Array
-from ckpttool.foreign.layouts.recurrent import Lstm
 from ckpttool.foreign.rules import read_rules
 from ckpttool.foreign.suggest import TOGETHER, Suggestion, suggest, write_draft
 from ckpttool.graph.core import Graph
+from ckpttool.layouts.recurrent import Lstm
 
 
 @pytest.fixture(scope="module")

@@ -3,7 +3,7 @@
 import pytest
 
 from ckpttool.core.errors import CkptError, PlanError, UnknownName
-from ckpttool.foreign.layouts import parse_layout
+from ckpttool.layouts import parse_layout
 
 
 @pytest.mark.parametrize(

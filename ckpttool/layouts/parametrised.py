@@ -14,7 +14,7 @@ import numpy as np
 
 from ckpttool.core.errors import PlanError
 from ckpttool.core.tensors import Array
-from ckpttool.foreign.layouts.layout import Keep, Layout, Shape
+from ckpttool.layouts.layout import Keep, Layout, Shape
 
 KEEP = Keep()
 ALIKE, APART = 0.7, 0.1
@@ -79,7 +79,7 @@ class WeightNorm(Parametrisation):
 
     >>> WeightNorm().shapes([(8, 1, 1, 1), (8, 3, 5, 5)])
     [(8, 3, 5, 5)]
-    >>> from ckpttool.foreign.layouts.conv import Conv
+    >>> from ckpttool.layouts.conv import Conv
     >>> str(WeightNorm(Conv())), WeightNorm(Conv()).shapes([(8, 1, 1, 1), (8, 3, 5, 5)])
     ('weight_norm(of=conv)', [(5, 5, 3, 8)])
     """

@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ckpttool.core.errors import PlanError
-from ckpttool.foreign.layouts import Layout, parse_layout
-from ckpttool.foreign.layouts.layout import Shape
+from ckpttool.layouts import Layout, parse_layout
+from ckpttool.layouts.layout import Shape
 
 DTYPES = [np.float16, np.float32, np.float64, np.int8, ml_dtypes.bfloat16]
 SIZES = st.integers(0, 4)

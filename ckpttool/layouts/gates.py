@@ -9,8 +9,8 @@ import numpy as np
 
 from ckpttool.core.errors import PlanError
 from ckpttool.core.tensors import Array
-from ckpttool.foreign.layouts.forms import Form
-from ckpttool.foreign.layouts.layout import Shape
+from ckpttool.layouts.forms import Form
+from ckpttool.layouts.layout import Shape
 
 
 class CellSizes(NamedTuple):

@@ -11,7 +11,7 @@ import numpy as np
 from ckpttool.core.calls import above_zero
 from ckpttool.core.errors import PlanError
 from ckpttool.core.tensors import Array
-from ckpttool.foreign.layouts.layout import ChannelsLast, OneToOne, Shape, channels_last
+from ckpttool.layouts.layout import ChannelsLast, OneToOne, Shape, channels_last
 
 WINDOWS = (3, 4, 5)
 """The ranks of kernels with windows of one, two and three dimensions."""

@@ -13,9 +13,9 @@ import numpy as np
 
 from ckpttool.core.errors import PlanError
 from ckpttool.core.tensors import Array
-from ckpttool.foreign.layouts.forms import Between
-from ckpttool.foreign.layouts.gates import Cell, CellForm, CellSizes, Gate, KerasCell, OnnxCell, TorchCell
-from ckpttool.foreign.layouts.layout import Shape
+from ckpttool.layouts.forms import Between
+from ckpttool.layouts.gates import Cell, CellForm, CellSizes, Gate, KerasCell, OnnxCell, TorchCell
+from ckpttool.layouts.layout import Shape
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ import numpy as np
 from ckpttool.core.calls import not_negative
 from ckpttool.core.errors import PlanError
 from ckpttool.core.tensors import Array
-from ckpttool.foreign.layouts.layout import Keep, Layout, Shape
+from ckpttool.layouts.layout import Keep, Layout, Shape
 
 FACTOR: Shape = (1,)
 """The shape of what Caffe divides its sums by."""

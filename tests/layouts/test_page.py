@@ -3,11 +3,11 @@
 import re
 from pathlib import Path
 
-from ckpttool.foreign.layouts import Layout, parse_layout
-from ckpttool.foreign.layouts.attention import Attention
-from ckpttool.foreign.layouts.recurrent import Gru, Lstm
+from ckpttool.layouts import Layout, parse_layout
+from ckpttool.layouts.attention import Attention
+from ckpttool.layouts.recurrent import Gru, Lstm
 
-PAGE = (Path(__file__).parents[3] / "docs" / "layouts.md").read_text(encoding="utf-8")
+PAGE = (Path(__file__).parents[2] / "docs" / "layouts.md").read_text(encoding="utf-8")
 
 
 def table(heading: str) -> list[list[str]]:

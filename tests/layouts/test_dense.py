@@ -8,7 +8,7 @@ import pytest
 
 from ckpttool.core.errors import PlanError
 from ckpttool.core.tensors import Array
-from ckpttool.foreign.layouts import parse_layout
+from ckpttool.layouts import parse_layout
 
 Random = Callable[..., Array]
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from ckpttool.core.tensors import Array
-from ckpttool.foreign.layouts import parse_layout
+from ckpttool.layouts import parse_layout
 
 Run = Callable[..., Any]
 Proof = Callable[..., list[Array]]

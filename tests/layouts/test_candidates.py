@@ -2,8 +2,8 @@
 
 import pytest
 
-from ckpttool.foreign.layouts.candidates import candidates
-from ckpttool.foreign.layouts.layout import Shape
+from ckpttool.layouts.candidates import candidates
+from ckpttool.layouts.layout import Shape
 
 
 @pytest.mark.parametrize(

@@ -2,11 +2,11 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from ckpttool.foreign.layouts.attention import Attention
-from ckpttool.foreign.layouts.conv import WINDOWS, Conv, Depthwise, Grouped, Transposed
-from ckpttool.foreign.layouts.dense import Dense, Flatten, pointwise
-from ckpttool.foreign.layouts.layout import Keep, Layout, Shape
-from ckpttool.foreign.layouts.recurrent import Gru, Lstm
+from ckpttool.layouts.attention import Attention
+from ckpttool.layouts.conv import WINDOWS, Conv, Depthwise, Grouped, Transposed
+from ckpttool.layouts.dense import Dense, Flatten, pointwise
+from ckpttool.layouts.layout import Keep, Layout, Shape
+from ckpttool.layouts.recurrent import Gru, Lstm
 
 _MATRIX = ("flatten", "dense", "pointwise", "cell", "attention")
 

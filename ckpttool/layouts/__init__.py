@@ -1,12 +1,12 @@
 """Layouts: how a layer's weights are arranged in another framework, by the kind of layer; each is written as a call."""
 
-from ckpttool.foreign.layouts.attention import Attention
-from ckpttool.foreign.layouts.conv import Conv, Depthwise, Grouped, Transposed
-from ckpttool.foreign.layouts.dense import Dense, Embedding, Flatten, Pointwise
-from ckpttool.foreign.layouts.layout import Keep, Layout
-from ckpttool.foreign.layouts.norm import BatchNorm, CaffeBatchNorm, LayerNorm
-from ckpttool.foreign.layouts.parametrised import Pruned, SpectralNorm, WeightNorm
-from ckpttool.foreign.layouts.recurrent import Gru, Lstm
+from ckpttool.layouts.attention import Attention
+from ckpttool.layouts.conv import Conv, Depthwise, Grouped, Transposed
+from ckpttool.layouts.dense import Dense, Embedding, Flatten, Pointwise
+from ckpttool.layouts.layout import Keep, Layout
+from ckpttool.layouts.norm import BatchNorm, CaffeBatchNorm, LayerNorm
+from ckpttool.layouts.parametrised import Pruned, SpectralNorm, WeightNorm
+from ckpttool.layouts.recurrent import Gru, Lstm
 
 __all__ = [
     "Attention",

@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Generic, TypeVar
 from ckpttool.core.call_text import nearest
 from ckpttool.core.calls import WrongValue
 from ckpttool.core.tensors import Array
-from ckpttool.foreign.layouts.layout import Layout, Shape
+from ckpttool.layouts.layout import Layout, Shape
 
 Sizes = TypeVar("Sizes")
 Weights = TypeVar("Weights")

@@ -14,8 +14,8 @@ import numpy as np
 from ckpttool.core.calls import WrongValue
 from ckpttool.core.errors import PlanError
 from ckpttool.core.tensors import Array
-from ckpttool.foreign.layouts.forms import Between, Form
-from ckpttool.foreign.layouts.layout import Shape
+from ckpttool.layouts.forms import Between, Form
+from ckpttool.layouts.layout import Shape
 
 
 class AttentionSizes(NamedTuple):

@@ -13,7 +13,7 @@ import numpy as np
 from ckpttool.core.calls import above_zero, require
 from ckpttool.core.errors import PlanError
 from ckpttool.core.tensors import Array
-from ckpttool.foreign.layouts.layout import ChannelsLast, Keep, OneToOne, Shape, channels_last
+from ckpttool.layouts.layout import ChannelsLast, Keep, OneToOne, Shape, channels_last
 
 DenseForm = Literal["torch", "keras"]
 FORMS: tuple[DenseForm, ...] = get_args(DenseForm)
