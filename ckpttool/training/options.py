@@ -18,6 +18,10 @@ BATCH_SIZE = 200
 _EXAMPLE = "'outputs=3, hidden4=3, .*=10': patterns with a number of epochs each"
 
 
+MAY_CHANGE = ("epochs", "early_stopping", "save_every", "keep_checkpoints", "cache_dir")
+"""Options that a run which goes on may have other values of: they do not change the steps that were taken."""
+
+
 @dataclass(frozen=True)
 class Stage:
     """Epochs in which the layers of some patterns are trained; without any, all that is not frozen."""
@@ -152,6 +156,14 @@ class Options:
             objective["objective"] = objective.pop("kind")
         roles = {("train_op" if role == "training_op" else role): name for role, name in self.roles.items()}
         return {**own, **recipe, **objective, **roles}
+
+    def lasting(self) -> dict[str, Any]:
+        """Return the options that a run which goes on must have the same values of: they change the steps it takes.
+
+        >>> "freeze" in Options().lasting(), "epochs" in Options().lasting()
+        (True, False)
+        """
+        return {name: value for name, value in self.flat().items() if name not in MAY_CHANGE}
 
 
 def with_training_op(options: Options, training_op: str | None) -> Options:

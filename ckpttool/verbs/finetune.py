@@ -39,9 +39,6 @@ from ckpttool.training.saves import Every, Kept, Saves, asked_before, refuse_sav
 from ckpttool.training.teaching import fingerprint_of, with_teacher
 from ckpttool.training.trainer import Trainer
 
-MAY_CHANGE = ("epochs", "early_stopping", "save_every", "keep_checkpoints", "cache_dir")
-"""Options that a run which goes on may have other values of: they do not change the steps that were taken."""
-
 
 def plan(model: Model, options: Options) -> list[PlanRow]:
     """Return the plan of a run's first stage without running it.
@@ -198,7 +195,7 @@ def checked_writer(model: Model, output: Path, to: str | None, overwrite: bool) 
 def _asked(options: Options, bound: Bound, facts: Mapping[str, Any]) -> dict[str, Any]:
     """Return what must be the same for a run that goes on."""
     return {
-        **{name: value for name, value in options.flat().items() if name not in MAY_CHANGE},
+        **options.lasting(),
         "preprocess": preprocessing_text(bound.model.graph),
         "teacher_logits": fingerprint_of(bound),
         "data": facts["data"]["fingerprint"],

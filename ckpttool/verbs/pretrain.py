@@ -1,19 +1,15 @@
 """Pretraining: lower layers are trained on rows without labels, or by a task whose labels are free, to be reused."""
 
-import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 from ckpttool import checkpoint
 from ckpttool.checkpoint import Checkpoint
 from ckpttool.core.counts import counted
-from ckpttool.core.errors import DataError, PlanError
-from ckpttool.core.tensors import BY_NAME
-from ckpttool.data.dataset import training_splits
-from ckpttool.data.files import InputSpec, Source
+from ckpttool.data.files import Source
 from ckpttool.formats.wire import checked_json
 from ckpttool.formats.writing.files import refuse_existing
 from ckpttool.graph.contents.preprocessing import with_preprocessing_text
@@ -21,27 +17,20 @@ from ckpttool.lineage.output import staged_output
 from ckpttool.lineage.provenance import Command
 from ckpttool.model.families import Contents, ModelWriter, writer_for
 from ckpttool.model.model import Model
-from ckpttool.runtime.pretraining.graphs import INPUTS, LABELS, Images, rows_alone
 from ckpttool.runtime.pretraining.methods import PretrainingMethod
-from ckpttool.runtime.recipe import Recipe
-from ckpttool.runtime.spec import LayerSpec, parse
-from ckpttool.training.bound import Bound
 from ckpttool.training.callbacks.callback import CallbackList, Callbacks
 from ckpttool.training.callbacks.recording import Recording, history_path, write_histories
 from ckpttool.training.collapse import Representation, representation_of
 from ckpttool.training.interrupt import Interrupt
 from ckpttool.training.options import Options
-from ckpttool.training.pretraining import Grown, Stage, images_for, stages_of
+from ckpttool.training.pretraining import Grown
 from ckpttool.training.pretraining_record import PretrainingRecord
+from ckpttool.training.pretraining_task import PretrainingTask, with_defaults
 from ckpttool.training.reconstruction import Trained
 from ckpttool.training.run import Run, report_path, write_report
 from ckpttool.training.unfinished import unfinished
-from ckpttool.verbs.finetune import MAY_CHANGE, finetune
+from ckpttool.verbs.finetune import finetune
 
-LAST = "last:10%"
-"""Which rows are held out where the places of rows count, if nothing else is said."""
-OPTIMIZER, BATCH_SIZE = "adam", 100
-"""What trains where nothing else is said, on how many rows a step."""
 FIGURES = ("plan", "history", "best_epoch", "kept_epoch", "unchanged")
 """What is told of a stage, by its names in the report of its run."""
 
@@ -118,7 +107,7 @@ def pretrain(
     """
     output, command = Path(output), command or Command("pretrain", ("-o", str(output)))
     writer, callback = _checked_writer(model, output, to, overwrite), CallbackList(callbacks)
-    task = _Task.of(data, layers, method, with_defaults(options), shape, model, after, end_to_end)
+    task = PretrainingTask.of(data, layers, method, with_defaults(options), shape, model, after, end_to_end)
     record = PretrainingRecord.of(recording, task.stages, overwrite, resume)
     callback.on_notes(task.start.notes)
     asked = task.asked | {
@@ -154,7 +143,7 @@ class _Done:
 
 
 def _trained(
-    task: "_Task", folder: Path, record: PretrainingRecord, train: Callable[..., Run], callback: CallbackList
+    task: PretrainingTask, folder: Path, record: PretrainingRecord, train: Callable[..., Run], callback: CallbackList
 ) -> _Done:
     """Train the stages one after the other; those that are done already are kept."""
     done = _Done(task.start)
@@ -174,79 +163,6 @@ def _trained(
     return done
 
 
-@dataclass(frozen=True)
-class _Task:
-    """What is pretrained: the stages by a method, what has nothing to train on top, and what they begin with."""
-
-    method: PretrainingMethod
-    options: Options
-    shape: Sequence[int] | None
-    stages: Sequence[Stage]
-    rest: Sequence[LayerSpec]
-    start: Grown
-    bound: Bound
-    images: Images | None
-
-    @classmethod
-    def of(
-        cls,
-        data: Source,
-        layers: str | None,
-        method: PretrainingMethod,
-        options: Options,
-        shape: Sequence[int] | None,
-        model: Model | None,
-        after: str | None,
-        end_to_end: bool,
-    ) -> Self:
-        """Find the stages, and bind what they begin with to the rows.
-
-        Raises:
-            CkptError: something does not fit.
-        """
-        if layers is None and model is None:
-            raise PlanError("nothing to train: specify `layers`, or a `model` whose layers are trained")
-        stages, rest = stages_of(parse(layers) if layers else [], method, end_to_end)
-        start, bound, options = _begun(data, method, options, shape, model, after)
-        images = images_for(method, bound.splits[0], shape, options)
-        return cls(method, options, shape, stages, rest, start, bound, images)
-
-    @property
-    def asked(self) -> dict[str, Any]:
-        """What must be the same for pretraining that goes on, but for what it is given."""
-        lasting = {name: value for name, value in self.options.flat().items() if name not in MAY_CHANGE}
-        return {"method": str(self.method), "shape": self.shape, **lasting}
-
-    @property
-    def layout(self) -> Sequence[int] | None:
-        """How rows are laid out as images, where that is said."""
-        return self.options.image_shape or (self.shape if self.shape and len(self.shape) > 1 else None)
-
-    def stage(self, number: int, grown: Grown, trained: Sequence[Trained]) -> tuple[Model, Grown, Options]:
-        """Return the model that trains a stage, the layers up to it, and the options of its run.
-
-        What lies below a layer-wise stage is frozen, and computed once where images are not changed in each epoch.
-        Where all layers are trained together, they go on with the decoders that were `trained` with each.
-        """
-        stage, options, seed = self.stages[number], self.options, self.options.seed
-        below = self.start if stage.together else grown
-        frozen = below.values if self.method.layerwise else {}
-        grown = grown.with_stage(stage.before, seed).with_stage(stage.layers, seed + number)
-        decoders = {name: tensor for each in trained for name, tensor in each.decoder().items()}
-        model = grown.to_train(self.method, stage, seed, self.images, decoders)
-        cached = bool(frozen) and options.augment is None
-        own = replace(options, freeze="|".join(map(re.escape, frozen)) or None, cache=cached)
-        own = replace(own, augment=None) if self.method.augments else own
-        return model, grown, replace(own, image_shape=None) if own.augment is None else own
-
-
-def with_defaults(options: Options) -> Options:
-    """Return the options with what they leave open: the same for all stages, and for few rows as for many."""
-    recipe = options.recipe or Recipe()
-    recipe = recipe if recipe.optimizer else replace(recipe, optimizer=OPTIMIZER)
-    return replace(options, recipe=recipe, batch_size=options.batch_size or BATCH_SIZE)
-
-
 def _checked_writer(model: Model | None, output: Path, to: str | None, overwrite: bool) -> ModelWriter:
     """Return what writes the result, at a place that is free.
 
@@ -262,67 +178,6 @@ def _checked_writer(model: Model | None, output: Path, to: str | None, overwrite
 def _beside(output: Path) -> list[Path]:
     """Return what lies beside a result."""
     return [report_path(output), history_path(output)]
-
-
-def _begun(
-    data: Source,
-    method: PretrainingMethod,
-    options: Options,
-    shape: Sequence[int] | None,
-    model: Model | None,
-    after: str | None,
-) -> tuple[Grown, Bound, Options]:
-    """Return the layers that new ones are put on, none without a model, the rows that are fed to them, and options.
-
-    Where rows are compared by their places the last of them are held out, if nothing else is said.
-    """
-    given, options = options, _held_out(method, options)
-    if model is None and shape is None:  # rows have the shape that they are stored in
-        rows = Bound.of(Model(Path(INPUTS), rows_alone(), Checkpoint.of({})), needed=("inputs",))
-        split = (
-            rows.preprocessing(options.preprocess).with_rows_alone(data, options.held_out, options.features).splits[0]
-        )
-        shape = split.inputs[INPUTS].shape[1:]
-    grown = Grown.of_model(model, after) if model else Grown.of_rows(shape or ())
-    start = Model(model.path if model else Path(INPUTS), grown.graph, Checkpoint.of(grown.values))
-    bound = Bound.of(start, needed=("inputs",)).preprocessing(options.preprocess)
-    bound = bound.with_rows_alone(data, options.held_out, options.features)
-    if method.compares and method.compares.pairs == "label":
-        _require_labels(data, bound, method, options)
-    return grown, bound, options if bound.splits[1].sides else replace(options, valid=given.valid)
-
-
-def _held_out(method: PretrainingMethod, options: Options) -> Options:
-    """Return the options with rows held out as a method asks for it.
-
-    Raises:
-        PlanError: they are to be others.
-    """
-    told = method.compares.pairs if method.compares else None
-    if told == "group" and options.group is None:
-        raise PlanError(f"`method` {method} needs `group`, a column, or an expression for the names of images")
-    if told != "place":
-        return options
-    if options.valid is None and options.group is None:
-        return replace(options, valid=LAST)
-    if options.held_out.place == "drawn":
-        other = f"hold out the last with `valid` {LAST}" + "; groups are compared by `by=group`" * bool(options.group)
-        raise PlanError(f"`method` {method} compares rows by their places, and rows drawn among them are none: {other}")
-    return options
-
-
-def _require_labels(data: Source, bound: Bound, method: PretrainingMethod, options: Options) -> None:
-    """Check that rows have labels, for a method that learns from them.
-
-    Raises:
-        DataError: they have none.
-    """
-    labels = InputSpec(LABELS, (None,), BY_NAME["int64"])
-    wanted = replace(bound.wanted(options.features, labels=False), labels=labels, beside=())
-    try:
-        training_splits(data, wanted, options.held_out)
-    except DataError as error:
-        raise DataError(f"{error}; `method` {method.name} needs labels, which are numbers or names") from error
 
 
 def _place(folder: Path, number: int) -> Path:

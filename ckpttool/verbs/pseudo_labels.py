@@ -26,7 +26,7 @@ from ckpttool.training.options import Options, PseudoLabels
 from ckpttool.training.pseudo_labels import LabelledRows, Unlabelled
 from ckpttool.training.run import Epoch, RunReport, report_path, write_report
 from ckpttool.training.unfinished import unfinished
-from ckpttool.verbs.finetune import MAY_CHANGE, checked_writer, finetune
+from ckpttool.verbs.finetune import checked_writer, finetune
 
 
 @dataclass(frozen=True)
@@ -107,7 +107,7 @@ def finetune_in_rounds(
         record, told = records[_name(int(place.stem))], None if beside else repeats
         run(start, data, own, place, recording=record, repeats=told, beside=beside)
 
-    asked = {"model": str(model.path), "data": str(data), **_lasting(options), **pseudo.flat()}
+    asked = {"model": str(model.path), "data": str(data), **options.lasting(), **pseudo.flat()}
     with unfinished(output.with_name(f"{output.name}.rounds"), asked, resume, overwrite) as folder:
         done = _trained(model, options, pseudo, unlabelled, folder, train, callback)
         kept = done[-1] if options.keep == "last" else max(done, key=_Round.goodness)
@@ -206,11 +206,6 @@ def _unlabelled(model: Model, data: Source, options: Options, pseudo: PseudoLabe
     """Return the rows without labels, as the model takes them; those of the data are told by their inputs."""
     bound = _bound(model, options).with_training_rows(data, options.held_out, options.features)
     return Unlabelled.of(bound, pseudo, options.features, options.group)
-
-
-def _lasting(options: Options) -> dict[str, Any]:
-    """Return the options that must stay the same when rounds go on."""
-    return {name: value for name, value in options.flat().items() if name not in MAY_CHANGE}
 
 
 def _name(number: int) -> str:
