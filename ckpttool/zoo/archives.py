@@ -31,8 +31,11 @@ LARGEST, LARGEST_RATIO = 4 << 30, 100
 """An archive is refused that unpacks to more bytes than the first, and to more times its own size than the second."""
 _LONGEST_PIECE = 1 << 20
 """Bytes that are read at once: the headers of a member of a .tar are no longer, nor is a piece of it that is copied."""
-_PACKED: dict[bytes, Callable[[Path, str], Any]] = {b"\x1f\x8b": gzip.open, b"BZh": bz2.open, b"\xfd7zXZ": lzma.open}
-"""What the files begin with that hold a packed .tar, and what unpacks them."""
+_MOST_MEMORY = 160 << 20
+"""Bytes of memory to unpack an .xz in: the file itself says how much of what came before it refers to, up to 4 GiB.
+
+`xz -9` asks for 65 MiB.
+"""
 _DAMAGE = (
     tarfile.TarError,
     zipfile.BadZipFile,
@@ -44,6 +47,68 @@ _DAMAGE = (
     ValueError,  # of both, for numbers that are none and texts that are not UTF-8
     IndexError,  # of zipfile, for a member without a name
 )
+
+
+class _Xz(io.RawIOBase):
+    """What an .xz unpacks to, in bounded memory; `lzma.open` takes what the file asks for."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._packed = file
+        self._rewind()
+
+    def _rewind(self) -> None:
+        self._packed.seek(0)
+        self._at, self._stream = 0, _xz_stream()
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def readinto(self, view: Any) -> int:
+        piece = b""
+        while not piece:
+            if self._stream.eof:  # another stream may follow, after zeros
+                rest = self._stream.unused_data
+                while not (rest := rest.lstrip(b"\0")):
+                    if not (rest := self._packed.read(_LONGEST_PIECE)):
+                        return 0
+                self._stream = _xz_stream()
+            elif self._stream.needs_input and not (rest := self._packed.read(_LONGEST_PIECE)):
+                raise EOFError("the packed bytes end early")
+            elif not self._stream.needs_input:
+                rest = b""
+            piece = self._stream.decompress(rest, len(view))
+        view[: len(piece)] = piece
+        self._at += len(piece)
+        return len(piece)
+
+    def seek(self, position: int, whence: int = io.SEEK_SET) -> int:
+        if whence != io.SEEK_SET:
+            raise io.UnsupportedOperation("its length is not known")
+        if position < self._at:
+            self._rewind()
+        while self._at < position and self.read(min(position - self._at, _LONGEST_PIECE)):
+            pass
+        return self._at
+
+    def tell(self) -> int:
+        return self._at
+
+
+def _xz_stream() -> lzma.LZMADecompressor:
+    return lzma.LZMADecompressor(lzma.FORMAT_XZ, _MOST_MEMORY)
+
+
+def _xz(file: IO[bytes]) -> IO[bytes]:
+    return io.BufferedReader(_Xz(file))
+
+
+_PACKED: dict[bytes, Callable[[IO[bytes]], Any]] = {b"\x1f\x8b": gzip.open, b"BZh": bz2.open, b"\xfd7zXZ": _xz}
+"""What the files begin with that hold a packed .tar, and what unpacks them."""
+_OF_ZIPS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2)
+"""How the members of a zip may be packed: LZMA takes what memory it asks for here, too."""
 
 
 class Archive(Protocol):
@@ -152,6 +217,8 @@ class _Zip:
             _require_few(number, where)
             if not each.is_dir():
                 self._members[_name(each.filename, where, self._members)] = each
+            if each.compress_type not in _OF_ZIPS:
+                raise CorruptCheckpoint(f"{where}: {each.filename!r:.200} is packed in a way that is not read")
         self.sizes = {name: each.file_size for name, each in self._members.items()}
 
     def opened(self, name: str) -> IO[bytes]:
@@ -164,11 +231,11 @@ def _opened(path: Path, where: str) -> Iterator[Archive]:
         with zipfile.ZipFile(path) as archive:
             yield _Zip(archive, where)
         return
-    with path.open("rb") as begun:
-        start = begun.read(max(map(len, _PACKED)))
-    unpack: Callable[[Path, str], Any] = next((_PACKED[magic] for magic in _PACKED if start.startswith(magic)), open)
-    with unpack(path, "rb") as file:
-        unpacking = _Unpacking(file, _most(path), where)
+    with path.open("rb") as packed:
+        start = packed.read(max(map(len, _PACKED)))
+        packed.seek(0)
+        unpack = next((_PACKED[magic] for magic in _PACKED if start.startswith(magic)), lambda file: file)
+        unpacking = _Unpacking(unpack(packed), _most(path), where)
         with tarfile.open(fileobj=unpacking, mode="r:") as tar:
             yield _Tar(tar, unpacking, where)
 

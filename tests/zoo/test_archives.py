@@ -3,8 +3,11 @@
 import bz2
 import gzip
 import io
+import lzma
+import struct
 import tarfile
 import zipfile
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -42,9 +45,36 @@ def unpack(tmp_path: Path) -> Callable[[bytes], list[str]]:
     return names
 
 
-@pytest.mark.parametrize("pack", [bytes, gzip.compress, bz2.compress])
+@pytest.mark.parametrize("pack", [bytes, gzip.compress, bz2.compress, lzma.compress])
 def test_the_model_of_an_archive_comes_out_alone(unpack, pack):
     assert unpack(pack(member("a/notes.txt", b"...") + member(f"a/{MODEL}", b"model" * 300) + END)) == [f"a/{MODEL}"]
+
+
+def test_an_xz_of_several_streams_and_of_zeros_between_is_one(unpack):
+    whole = member("a/notes.txt", b"...") + member(f"a/{MODEL}", b"model" * 300) + END
+    assert unpack(lzma.compress(whole[:700]) + bytes(8) + lzma.compress(whole[700:]) + bytes(4)) == [f"a/{MODEL}"]
+
+
+def test_an_xz_that_is_cut_off_is_damage(unpack):
+    packed = lzma.compress(member(MODEL, b"model") + END)
+    with pytest.raises(CorruptCheckpoint, match=r"a\.tar is no whole archive"):
+        unpack(packed[: len(packed) // 2])
+
+
+def test_an_xz_that_asks_for_a_gigabyte_of_memory_is_refused(unpack):
+    packed = bytearray(lzma.compress(member(MODEL, b"model") + END))
+    packed[16] = 36  # how far what is read may refer back: 1 GiB
+    packed[20:24] = struct.pack("<I", zlib.crc32(packed[12:20]))
+    with pytest.raises(CorruptCheckpoint, match=r"a\.tar is no whole archive: Memory usage limit exceeded"):
+        unpack(bytes(packed))
+
+
+def test_a_zip_packed_by_lzma_is_refused(unpack):
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w", zipfile.ZIP_LZMA) as archive:
+        archive.writestr(MODEL, b"model")
+    with pytest.raises(CorruptCheckpoint, match=r"'model\.npz' is packed in a way that is not read"):
+        unpack(packed.getvalue())
 
 
 @pytest.mark.parametrize("kind", [tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.GNUTYPE_LONGNAME])
