@@ -29,9 +29,9 @@ __all__ = ["EditPlan", "EditRow", "follow_edits", "format_to_write", "plan_edit"
 
 NAMINGS = ("rename ", "strip-prefix ", "add-prefix ")
 """Edits that leave what a tensor holds."""
-SHAPES = ("transpose", "reshape", "slice", "pad", "resize", "drop", "keep")
+SHAPES = ("transpose", "reshape", "slice", "pad", "resize", "reduce", "layout", "layout-back", "drop", "keep")
 """Edits after which ops of a saver would compute with other shapes, or with nothing."""
-MOVES = ("transpose", "reshape")
+MOVES = ("transpose", "reshape", "layout", "layout-back")
 """Edits that put elements where the ops of a graph do not look for them."""
 
 
@@ -168,7 +168,7 @@ def plan_edited(
     if not edited.tensors:
         raise PlanError(f"{source.path}: nothing would be left of {counted(len(source), 'tensor')}")
     converted = plan_convert(edited.tensors, to, lenient=lenient, how=how)
-    notes += [f"skipped: {problem}" for problem in edited.skipped]
+    notes += [*(f"skipped: {problem}" for problem in edited.skipped), *edited.remarks]
     if edited.dropped:
         notes.append(f"dropped: {listed(list(edited.dropped))}")
     notes += notes_about("edited apart, so not tied any more", _parted(edited))

@@ -1,6 +1,7 @@
 """Edits: options whose order on the command line counts; the command is passed them as `steps`, in the order given."""
 
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -30,19 +31,21 @@ class EditCommand(LongHelp):
             if option.name == SCRIPT:
                 steps += read_script(Path(text))
             else:
-                place = flag if text is True else f"{flag} {text!r}"
-                steps.append(Step(flag.removeprefix("--"), "" if text is True else text, place))
+                value = text if isinstance(text, str) else ""
+                steps.append(Step(flag.removeprefix("--"), value, f"{flag} {value!r}" if value else flag))
         ctx.params["steps"] = steps
         return rest
 
 
-def _edit_option(name: str, metavar: str | None, text: str) -> Decorator:
-    how = {"metavar": metavar} if metavar else {"is_flag": True}
+def _edit_option(name: str, metavar: str | None, text: str, optional: bool = False) -> Decorator:
+    how: dict[str, Any] = {"metavar": metavar} if metavar else {"is_flag": True}
+    if optional:
+        how |= {"is_flag": False, "flag_value": ""}
     return click.option(f"--{name}", cls=EditOption, multiple=True, expose_value=False, help=text, **how)
 
 
 edit_options = together(
-    *(_edit_option(name, edit.notation, edit.help()) for name, edit in EDITS.items()),
+    *(_edit_option(name, edit.notation, edit.help(), edit.optional) for name, edit in EDITS.items()),
     _edit_option(SCRIPT, "FILE", 'Edits from TOML, one by one: [[edit]] and below it rename = "RE=>NEW".'),
 )
 """An option for each edit, and `--script`, which holds several."""

@@ -1,11 +1,15 @@
 """Edits of a checkpoint: a class each, in the table by which the command line and scripts know them."""
 
+from ckpttool.surgery.edits.batch_norm import FoldBatchNorm
 from ckpttool.surgery.edits.edit import Edit
-from ckpttool.surgery.edits.folding import FoldAdapter
+from ckpttool.surgery.edits.folding import FoldAdapter, FoldParametrisations
+from ckpttool.surgery.edits.laying_out import LayOut, LayOutBack
 from ckpttool.surgery.edits.names import AddPrefix, Drop, DropSlots, Keep, Rename, StripPrefix
 from ckpttool.surgery.edits.quantising import Dequantise, Quantise
+from ckpttool.surgery.edits.reducing import Reduce
 from ckpttool.surgery.edits.resizing import Resize
 from ckpttool.surgery.edits.shapes import Pad, Reshape, Slice, Transpose
+from ckpttool.surgery.edits.splitting import FuseParts, SplitParts
 from ckpttool.surgery.edits.values import Averages, Cast, Prune, SetValue
 
 __all__ = [
@@ -18,15 +22,22 @@ __all__ = [
     "DropSlots",
     "Edit",
     "FoldAdapter",
+    "FoldBatchNorm",
+    "FoldParametrisations",
+    "FuseParts",
     "Keep",
+    "LayOut",
+    "LayOutBack",
     "Pad",
     "Prune",
     "Quantise",
+    "Reduce",
     "Rename",
     "Reshape",
     "Resize",
     "SetValue",
     "Slice",
+    "SplitParts",
     "StripPrefix",
     "Transpose",
 ]
@@ -44,12 +55,19 @@ _KINDS: tuple[type[Edit], ...] = (
     Slice,
     Pad,
     Resize,
+    Reduce,
+    SplitParts,
+    FuseParts,
+    LayOut,
+    LayOutBack,
     Prune,
     SetValue,
     Averages,
     Quantise,
     Dequantise,
     FoldAdapter,
+    FoldBatchNorm,
+    FoldParametrisations,
 )
 EDITS = {kind.name: kind for kind in _KINDS}
 """Every edit by its name, in the order in which help lists them."""

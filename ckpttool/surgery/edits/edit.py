@@ -30,6 +30,8 @@ class Edit(ABC):
     """What the edit is called in scripts and on the command line."""
     notation: ClassVar[str] = ""
     """How its text is written; empty where it has none."""
+    optional: ClassVar[bool] = False
+    """Whether its text may be missing, and is empty then."""
 
     @classmethod
     def help(cls) -> str:
@@ -53,6 +55,11 @@ class Edit(ABC):
             UnknownName: the edit takes nothing.
             CkptError: it is refused.
         """
+
+    def remarks(self, ckpt: Checkpoint) -> list[str]:
+        """Return what a user should know of what it will do to a checkpoint; by default, nothing."""
+        del ckpt
+        return []
 
 
 class EditWithoutValue(Edit):

@@ -1,14 +1,16 @@
-"""Edits that fold what stands beside weights into them: adapters."""
+"""Edits that fold what stands beside weights into them: adapters, and the parts of parametrised weights."""
 
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar, Self
 
 from ckpttool.checkpoint import Checkpoint
-from ckpttool.core.errors import PlanError
+from ckpttool.core.errors import PlanError, UnknownName
+from ckpttool.core.names import listed
 from ckpttool.formats.reading.url_files import local
 from ckpttool.lineage.provenance import Provenance
-from ckpttool.surgery.edits.edit import Edit
+from ckpttool.surgery.edits.edit import Edit, EditWithoutValue
+from ckpttool.surgery.edits.splitting import refuse_slots
 
 
 @dataclass(frozen=True)
@@ -51,3 +53,41 @@ class FoldAdapter(Edit):
         new = {name: change.on(ckpt[name]) for name, change in changes.items()}
         folded = ckpt.holding({name: new.get(name) or tensor for name, tensor in ckpt.items()})
         return folded.made_of(Provenance.joined(ckpt.provenance, adapter.tensors.provenance))
+
+
+@dataclass(frozen=True)
+class FoldParametrisations(EditWithoutValue):
+    """Make weights under weight norm, spectral norm or pruning of PyTorch plain: whole, without their parts.
+
+    `weight_g` and `weight_v`, `weight_orig` with `weight_u` or `weight_mask`, and what stands below `parametrizations`
+    become `weight`, as `torch.nn.utils.parametrize.remove_parametrizations` leaves it. It is computed in float64.
+
+    >>> import numpy as np
+    >>> parts = {"fc.weight_g": np.full((1, 1), 5.0), "fc.weight_v": np.array([[3.0, 4.0]]), "fc.bias": np.zeros(1)}
+    >>> {name: tensor.read().tolist() for name, tensor in FoldParametrisations().apply(Checkpoint.of(parts)).items()}
+    {'fc.weight': [[3.0, 4.0]], 'fc.bias': [0.0]}
+    """
+
+    name: ClassVar[str] = "fold-parametrisations"
+
+    def apply(self, ckpt: Checkpoint) -> Checkpoint:
+        """Return the weights whole.
+
+        Raises:
+            UnknownName: there are no parts of weights.
+            PlanError: a part's others are missing, or its parametrisation is not known; or a part has slots.
+        """
+        from ckpttool.layouts.parts import is_part, parametrised, with_wholes  # they need NumPy
+
+        wholes = list(parametrised(ckpt))
+        parts = [part for whole in wholes for part in whole.parts]
+        alone = [name for name in ckpt if name not in parts and is_part(name)]
+        if alone:
+            raise PlanError(
+                f"{listed(alone, 3)}: of a parametrisation that is not known here, or without its other parts; "
+                "torch.nn.utils.parametrize.remove_parametrizations before saving gives the weight"
+            )
+        if not wholes:
+            raise UnknownName("no weight is under weight norm, spectral norm or pruning, as PyTorch names their parts")
+        refuse_slots(ckpt, parts, "folded")
+        return with_wholes(ckpt, wholes)

@@ -34,8 +34,8 @@ class Step:
     def __str__(self) -> str:
         return f"{self.edit} {self.text}".strip()
 
-    def apply(self, ckpt: Checkpoint, settings: Mapping[str, Any]) -> Checkpoint:
-        """Return the edited checkpoint; of the settings the edit takes those that it has fields for.
+    def apply(self, ckpt: Checkpoint, settings: Mapping[str, Any]) -> tuple[Checkpoint, list[str]]:
+        """Return the edited checkpoint, and its edit's remarks; it takes those settings that it has fields for.
 
         Raises:
             UnknownName: no edit has the name, or it takes nothing.
@@ -46,25 +46,30 @@ class Step:
             raise UnknownName(f"{self.place}: no edit is named {self.edit}{suggestion(self.edit, EDITS)}")
         own = {key: settings[key] for key in SETTINGS if key in settings and key in kind.__dataclass_fields__}
         try:
-            edited = replace(kind.parse(self.text), **own).apply(ckpt)
+            edit = replace(kind.parse(self.text), **own)
+            edited, remarks = edit.apply(ckpt), edit.remarks(ckpt)
         except CkptError as error:
             raise type(error)(f"{self.place or self}: {error}") from error
         files = edited.provenance.files  # an edit may read more of them
-        return edited.made_of(replace(ckpt.provenance, files=files).then(str(self)))
+        return edited.made_of(replace(ckpt.provenance, files=files).then(str(self))), remarks
 
 
 @dataclass(frozen=True)
 class Edited:
-    """An edited checkpoint; what was done to each tensor by its new name, what is gone, and what took nothing."""
+    """An edited checkpoint: what was done to each tensor by its new name, what is gone, what took nothing.
+
+    `remarks` have what a user should know of the edits.
+    """
 
     tensors: Checkpoint
     done: Mapping[str, tuple[str, ...]]
     dropped: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     skipped: tuple[str, ...] = ()
+    remarks: tuple[str, ...] = ()
 
     def then(self, step: Step, settings: Mapping[str, Any]) -> "Edited":
         """Return what one more edit makes of it."""
-        after = step.apply(self.tensors, settings)
+        after, remarks = step.apply(self.tensors, settings)
         before = {self.tensors.origins.get(name, name): name for name in self.tensors}
         done: dict[str, tuple[str, ...]] = {}
         for name in after:
@@ -72,7 +77,7 @@ class Edited:
             untouched = old is not None and after[name] is self.tensors[old]
             done[name] = (() if old is None else self.done[old]) + (() if untouched else (str(step),))
         gone = {origin: (*self.done[name], str(step)) for origin, name in before.items()}
-        return Edited(after, done, {**self.dropped, **gone}, self.skipped)
+        return Edited(after, done, {**self.dropped, **gone}, self.skipped, (*self.remarks, *remarks))
 
 
 def apply(
@@ -97,7 +102,7 @@ def apply(
         except UnknownName as error:
             if not lenient:
                 raise
-            edited = Edited(edited.tensors, edited.done, edited.dropped, (*edited.skipped, str(error)))
+            edited = replace(edited, skipped=(*edited.skipped, str(error)))
     return edited
 
 

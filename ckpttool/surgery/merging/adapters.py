@@ -46,8 +46,11 @@ def refuse_adapters(checkpoints: Sequence[Checkpoint]) -> None:
         return
     number, kind = next((number, kind) for number, kind in enumerate(kinds) if kind)
     adapter, model = checkpoints[number], checkpoints[kinds.index(None)]
+    into = "the edit `fold-adapter` puts LoRA, DoRA and IA3 into them"
+    if kind in ("LoHa", "LoKr"):
+        into = f"{kind} is put into them by PEFT's `merge_and_unload()`, which the edit `fold-adapter` does not know"
     raise PlanError(
         f"{label(adapter, number)} is an adapter ({kind}): its {len(adapter)} tensors ({listed(list(adapter), 1)}) are "
         f"factors of changes to the weights of {label(model, kinds.index(None))}, which a union leaves as they are; "
-        f"the edit `fold-adapter` puts LoRA, DoRA and IA3 into them; `lenient` writes the union all the same"
+        f"{into}; `lenient` writes the union all the same"
     )
