@@ -31,6 +31,8 @@ NAMINGS = ("rename ", "strip-prefix ", "add-prefix ")
 """Edits that leave what a tensor holds."""
 SHAPES = ("transpose", "reshape", "slice", "pad", "resize", "reduce", "layout", "layout-back", "drop", "keep")
 """Edits after which ops of a saver would compute with other shapes, or with nothing."""
+INTO_OTHERS = ("split-parts ", "fuse-parts ", "fold-", "layout")
+"""Edits after which the numbers of a tensor that is gone are in others."""
 MOVES = ("transpose", "reshape", "layout", "layout-back")
 """Edits that put elements where the ops of a graph do not look for them."""
 
@@ -169,8 +171,9 @@ def plan_edited(
         raise PlanError(f"{source.path}: nothing would be left of {counted(len(source), 'tensor')}")
     converted = plan_convert(edited.tensors, to, lenient=lenient, how=how)
     notes += [*(f"skipped: {problem}" for problem in edited.skipped), *edited.remarks]
-    if edited.dropped:
-        notes.append(f"dropped: {listed(list(edited.dropped))}")
+    joined = [name for name, edits in edited.dropped.items() if edits[-1].startswith(INTO_OTHERS)]
+    notes += notes_about("dropped", [name for name in edited.dropped if name not in joined])
+    notes += notes_about("now in others", joined)
     notes += notes_about("edited apart, so not tied any more", _parted(edited))
     notes += converted.notes
     graph = None
