@@ -9,7 +9,6 @@ from ckpttool import checkpoint
 from ckpttool.checkpoint import Checkpoint
 from ckpttool.core.counts import counted
 from ckpttool.core.errors import CkptError, PlanError
-from ckpttool.core.names import listed
 from ckpttool.core.notes import notes_about
 from ckpttool.core.tensors import TensorSpec
 from ckpttool.core.variable_kinds import OBJECT_GRAPH
