@@ -114,7 +114,7 @@ class LayOut(Edit):
 
 @dataclass(frozen=True)
 class LayOutBack(LayOut):
-    """The way back of --layout: arrange TensorFlow's kernels as PyTorch has them, 'RE=conv'.
+    """The way back of `layout`: arrange TensorFlow's kernels as PyTorch has them, 'RE=conv'.
 
     >>> import numpy as np
     >>> before = Checkpoint.of({"fc/kernel": np.zeros((784, 300))})
