@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from ckpttool.api.checkpoints import convert as convert
     from ckpttool.api.checkpoints import diff as diff
     from ckpttool.api.checkpoints import edit as edit
+    from ckpttool.api.checkpoints import extract as extract
     from ckpttool.api.checkpoints import join as join
     from ckpttool.api.checkpoints import merge as merge
     from ckpttool.api.checkpoints import salvage as salvage
@@ -155,6 +156,7 @@ _PLACES = {
     "diagnose": "api.judging",
     "diff": "api.checkpoints",
     "edit": "api.checkpoints",
+    "extract": "api.checkpoints",
     "evaluate": "api.judging",
     "export": "api.weights",
     "export_saved_model": "api.graphs",

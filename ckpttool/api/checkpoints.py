@@ -24,6 +24,7 @@ from ckpttool.surgery.verify import Unchanged
 from ckpttool.verbs import average as average_verb
 from ckpttool.verbs import convert as convert_verb
 from ckpttool.verbs import edit as edit_verb
+from ckpttool.verbs import extract as extract_verb
 from ckpttool.verbs import join as join_verb
 from ckpttool.verbs import merge as merge_verb
 from ckpttool.verbs import salvage as salvage_verb
@@ -117,6 +118,42 @@ def convert(
     path = path_of(source)
     plan = convert_verb.plan_convert(path, target, layers, drop_slots, lenient, model, shard_bytes)
     return make(plan, place, overwrite, Command.of_call("convert", path, output))
+
+
+def extract(
+    base: CheckpointLike,
+    tuned: CheckpointLike,
+    output: PathLike,
+    *,
+    rank: int | None = None,
+    energy: float = extract_verb.ENERGY,
+    layers: str | None = None,
+    whole: bool = False,
+    fan_in_fan_out: bool | None = None,
+    lenient: bool = False,
+    overwrite: bool = False,
+) -> Made:
+    """Write a LoRA adapter in PEFT's format: what a tuned model changed of its base, as products of low rank.
+
+    Args:
+        base: The path of the model that was tuned, or the model.
+        tuned: What became of it.
+        output: The folder to write, or a file that ends in `.safetensors`.
+        rank: The rank of each product, at most; if not given, the one that has the share `energy` of its change.
+        energy: The share of a change, in squares, that a rank has which would do; above 0, at most 1.
+        layers: A pattern of the weights that are looked at.
+        whole: Whether what moved and is no matrix is stored whole.
+        fan_in_fan_out: Whether kernels have their inputs first; by default names tell.
+        lenient: Whether what an adapter does not hold is left out and listed.
+        overwrite: Whether the output is replaced.
+
+    Raises:
+        PlanError: nothing moved, or something that an adapter does not hold.
+        ExistingOutput: the output is there already.
+    """
+    paths = path_of(base), path_of(tuned)
+    plan = extract_verb.plan_extract(*paths, rank, energy, layers, whole, fan_in_fan_out, lenient)
+    return make(plan, as_path(output), overwrite, Command.of_call("extract", paths[0], output))
 
 
 def split(source: CheckpointLike, shard_bytes: int, output: PathLike, *, overwrite: bool = False) -> Made:

@@ -35,6 +35,7 @@ COMMANDS = {
     "convert": ("Change", "convert:convert"),
     "average": ("Change", "average:average"),
     "merge": ("Change", "merge:merge"),
+    "extract": ("Change", "extract:extract"),
     "split": ("Change", "split:split"),
     "join": ("Change", "join:join"),
     "modernize": ("Change", "modernize:modernize"),

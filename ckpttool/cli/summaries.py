@@ -21,6 +21,7 @@ SUMMARIES = {
     "convert": "Write the checkpoint SRC in another format: that of OUT's suffix, or the one given by --to.",
     "average": "Write the average of checkpoints of one model: the mean, or with --weights or --decay another.",
     "merge": "Merge checkpoints into one.",
+    "extract": "Write a LoRA adapter in PEFT's format: what TUNED changed of BASE, as products of low rank.",
     "split": "Write the checkpoint SRC in several files, with at most --shard-size of tensors in each.",
     "join": "Write the checkpoint SRC, whose tensors are in several files, as one: a bundle, or the format of OUT's suffix.",
     "modernize": "Write a TensorFlow 1 model with resource variables in place of its reference variables.",

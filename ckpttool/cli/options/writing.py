@@ -14,7 +14,7 @@ from ckpttool.formats import registry
 from ckpttool.graph.roles.places import parted
 
 
-def _needed_to_write(context: click.Context, option: click.Parameter, value: Path | None) -> Path | None:
+def needed_to_write(context: click.Context, option: click.Parameter, value: Path | None) -> Path | None:
     """Ask for the output, unless nothing is to be written: of a plan, or a quick answer."""
     if value is None and not (context.params.get("plan_only") or context.params.get("quick")):
         raise click.MissingParameter(ctx=context, param=option)
@@ -23,7 +23,7 @@ def _needed_to_write(context: click.Context, option: click.Parameter, value: Pat
 
 def _no_folder(context: click.Context, option: click.Parameter, value: Path | None) -> Path | None:
     """Ask for the output, which is no folder."""
-    value = _needed_to_write(context, option, value)
+    value = needed_to_write(context, option, value)
     if value is not None and value.is_dir():
         raise click.BadParameter(f"{value} is a folder, expected a prefix such as {value / 'model.ckpt'}")
     return value
@@ -65,7 +65,7 @@ _model_path_option = click.option(
     "--output",
     metavar="OUT",
     type=_ModelPath(path_type=Path),
-    callback=_needed_to_write,
+    callback=needed_to_write,
     help="The prefix to write, a SavedModel's folder, or a .keras file; of an .h5 the weights alone are written.",
 )
 
@@ -91,7 +91,7 @@ model_output_options = together(
 
 folder_options = together(
     click.option(
-        "-o", "--output", metavar="FOLDER", type=WRITTEN, callback=_needed_to_write, help="The folder to write."
+        "-o", "--output", metavar="FOLDER", type=WRITTEN, callback=needed_to_write, help="The folder to write."
     ),
     overwrite_option,
     verbose_option,

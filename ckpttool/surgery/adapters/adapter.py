@@ -55,7 +55,8 @@ class Adapter:
             if not found:
                 raise MissingFile(f"{path} has no {' and no '.join(WEIGHTS)}")
             file = found[0]
-        return cls.of(checkpoint.open(file), AdapterConfig.beside(file))
+        tensors = checkpoint.open(file)
+        return cls.of(tensors, AdapterConfig.beside(file, tensors.metadata))
 
     @classmethod
     def of(cls, tensors: Checkpoint, config: AdapterConfig | None = None) -> "Adapter":
@@ -103,7 +104,7 @@ class Adapter:
         self, module: str, parts: Mapping[str, Tensor], places: "_Places", scale: float
     ) -> Iterator[tuple[str, Change]]:
         """Yield the weights of a module, and what is done to them."""
-        weight = places.find(f"{module}.weight")
+        weight = module if module in places.base else places.find(f"{module}.weight")
         if vector := parts.get("ia3_l"):
             of_inputs = self.config.scales_inputs(module, vector.shape)
             bias = f"{weight.removesuffix('weight')}bias"

@@ -69,17 +69,22 @@ class LowRank(Change):
     def require_fits(self, tensor: Tensor) -> None:
         """Check the shape of the product."""
         product = (self.up.shape[0], *self.down.shape[1:])
-        expected = product[::-1] if self.transposed else product
-        flat = self.up.shape[1:] in ((self.rank,), (self.rank, 1, 1), (self.rank, 1))
+        expected = tuple(product[axis] for axis in self._order(len(product)))
+        flat = self.up.shape[1:2] == (self.rank,) and set(self.up.shape[2:]) <= {1}
         if not flat or tensor.shape != expected:
             factors = f"{self.up.name} {list(self.up.shape)} times {self.down.name} {list(self.down.shape)}"
             raise PlanError(f"{factors} does not fit {tensor.name}, which is {list(tensor.shape)}")
+
+    def _order(self, rank: int) -> tuple[int, ...]:
+        """Return the axes of the product, outputs first and the window last, in the order of the weight."""
+        return (*range(2, rank), 1, 0) if self.transposed else tuple(range(rank))
 
     def compute(self, weight: Array) -> Array:
         """Return the sum."""
         up, down = widened(self.up).reshape(-1, self.rank), widened(self.down).reshape(self.rank, -1)
         product = (up @ down).reshape(self.up.shape[0], *self.down.shape[1:])
-        changed: Array = weight + (product.T if self.transposed else product) * np.asarray(self.scale, weight.dtype)
+        product = product.transpose(self._order(product.ndim))
+        changed: Array = weight + product * np.asarray(self.scale, weight.dtype)
         return changed if self.magnitude is None else self._of_magnitude(changed, widened(self.magnitude))
 
     def _of_magnitude(self, changed: Array, magnitude: Array) -> Array:

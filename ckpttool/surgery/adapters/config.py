@@ -17,6 +17,8 @@ from ckpttool.formats.wire import strict_json
 
 CONFIG = "adapter_config.json"
 WEIGHTS = ("adapter_model.safetensors", "adapter_model.bin")
+METADATA = "adapter_config"
+"""The text of a file of weights that holds what would be in a configuration beside it."""
 KINDS = ("LORA", "IA3")
 LARGEST = 1 << 20
 """Bytes of a configuration that is read."""
@@ -35,19 +37,23 @@ class AdapterConfig:
     """The modules of which IA3 scales the inputs: a pattern for whole names, or ends of names."""
 
     @classmethod
-    def beside(cls, weights: Path) -> "AdapterConfig":
-        """Read the configuration beside an adapter's weights; one of defaults where there is none.
+    def beside(cls, weights: Path, texts: Mapping[str, str]) -> "AdapterConfig":
+        """Read the configuration beside an adapter's weights, or of its texts; one of defaults where there is none.
 
         Raises:
             FormatError: it is no such JSON, or of a kind of adapter that is not known.
         """
         path = weights.parent / CONFIG
         if not path.is_file() or weights.name not in WEIGHTS:
-            return cls()
-        if path.stat().st_size > LARGEST:
+            if METADATA not in texts:
+                return cls()
+            path, text = weights, texts[METADATA].encode()
+        elif path.stat().st_size > LARGEST:
             raise FormatError(f"{path} has {path.stat().st_size} bytes, at most {LARGEST} are read")
+        else:
+            text = path.read_bytes()
         try:
-            document = strict_json.loads(path.read_bytes())
+            document = strict_json.loads(text)
             return cls.of(document, path)
         except (ValueError, TypeError, AttributeError) as error:
             if isinstance(error, FormatError):

@@ -1,0 +1,222 @@
+"""Extract: an adapter of low rank out of what a tuned model changed of its base, in PEFT's format."""
+
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ckpttool import checkpoint
+from ckpttool.checkpoint import Checkpoint
+from ckpttool.core.counts import counted
+from ckpttool.core.errors import PlanError
+from ckpttool.core.names import Pattern, layer_of, listed
+from ckpttool.core.notebooks import ShownPlan
+from ckpttool.core.notes import notes_about
+from ckpttool.core.tensors import Tensor
+from ckpttool.formats.format import Writing
+from ckpttool.formats.writing.files import refuse_existing, refuse_existing_folder, replacing, replacing_folder
+from ckpttool.lineage.provenance import Command, Provenance
+from ckpttool.model.resolve import described, open_checkpoint
+from ckpttool.surgery.adapters.config import CONFIG, METADATA, WEIGHTS
+from ckpttool.surgery.adapters.extracting import Factors, configuration, factors, moved
+
+ROOT = "base_model.model."
+"""What PEFT puts before the names of the model in it."""
+ENERGY = 0.99
+"""The share of a change's energy that a rank has which would do."""
+_EMBEDDING = re.compile(r"(.*[._])?(w[tp]e|\w*emb\w*)", re.IGNORECASE)
+_WEIGHT = ".weight"
+
+
+@dataclass(frozen=True)
+class ExtractRow:
+    """What becomes of a tensor that moved: its factors' rank, error and the rank that would do, or what else."""
+
+    name: str
+    shape: tuple[int, ...]
+    then: str
+    rank: int | None = None
+    error: float | None = None
+    enough: int | None = None
+    of: int | None = None
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the row as JSON."""
+        return {**vars(self), "shape": list(self.shape)}
+
+    def cells(self) -> dict[str, Any]:
+        """Return the row as people are shown it."""
+        return {
+            "name": self.name,
+            "shape": list(self.shape),
+            "rank": self.rank,
+            "error": None if self.error is None else f"{self.error:.2%}",
+            "enough": None if self.enough is None else f"{self.enough} of {self.of}",
+            "then": self.then,
+        }
+
+
+@dataclass(frozen=True, repr=False)
+class ExtractPlan(ShownPlan):
+    """An adapter that will be written: its tensors, PEFT's configuration, a row for each tensor that moved."""
+
+    tensors: Checkpoint
+    config: dict[str, Any]
+    rows: Sequence[ExtractRow]
+    notes: Sequence[str]
+
+    @property
+    def done(self) -> str:
+        """What is true of the output afterwards."""
+        nbytes = sum(spec.nbytes for spec in self.tensors.specs())
+        errors = [row.error for row in self.rows if row.error is not None]
+        worst = f", errors of at most {max(errors):.2%}" if errors else ""
+        return f"written and read back, {counted(len(self.tensors), 'tensor')} ({counted(nbytes, 'byte')}){worst}"
+
+    def as_json(self) -> list[dict[str, Any]]:
+        """Return the plan as JSON."""
+        return [row.as_json() for row in self.rows]
+
+    def check(self, output: str | Path, overwrite: bool = False) -> None:
+        """Check that the output may be written: a file of safetensors, else a folder.
+
+        Raises:
+            ExistingOutput: it is there already.
+        """
+        if _is_file(Path(output)):
+            refuse_existing([Path(output)], overwrite)
+        else:
+            refuse_existing_folder(Path(output), overwrite, lambda folder: (folder / CONFIG).is_file())
+
+    def write(self, output: str | Path, overwrite: bool = False, command: Command | None = None) -> None:
+        """Write the adapter, whole or not at all, and read it back; a file has the configuration among its texts.
+
+        Raises:
+            ExistingOutput: it is there already.
+        """
+        self.check(output, overwrite)
+        path = Path(output)
+        command = command or Command.of_call("extract", self.tensors.path, output)
+        how = Writing(metadata={"format": "pt", METADATA: json.dumps(self.config)})
+        if _is_file(path):
+            checkpoint.save(self.tensors, path, "safetensors", overwrite, how, command)
+            return
+        with replacing_folder(path) as folder:
+            checkpoint.save(self.tensors, folder / WEIGHTS[0], "safetensors", False, how, command)
+            with replacing(folder / CONFIG) as file:
+                file.write(json.dumps(self.config, indent=2).encode() + b"\n")
+
+
+def _is_file(path: Path) -> bool:
+    return path.suffix == ".safetensors"
+
+
+def plan_extract(
+    base: Path,
+    tuned: Path,
+    rank: int | None = None,
+    energy: float = ENERGY,
+    layers: str | None = None,
+    whole: bool = False,
+    fan_in_fan_out: bool | None = None,
+    lenient: bool = False,
+) -> ExtractPlan:
+    """Plan what `extract` writes; the values of what moved are read, and decomposed, a tensor at a time.
+
+    Args:
+        base: The model that was tuned.
+        tuned: What became of it.
+        rank: The rank of each product, at most; None for that which has a share of the energy of its change.
+        energy: That share, by which the rank that would do is told too.
+        layers: A pattern of the weights that are looked at.
+        whole: Store what moved and is no matrix whole, with the other tensors of its layer.
+        fan_in_fan_out: Whether kernels have their inputs first; None where names tell: of TensorFlow and Keras they do.
+        lenient: Leave out what moved and is no matrix, and what is in one of the models only.
+
+    Raises:
+        UnknownName: the pattern takes nothing.
+        PlanError: nothing moved, something moved that an adapter does not hold, or is not finite.
+    """
+    notes: list[str] = []
+    one, other = (described(open_checkpoint(path), notes.append) for path in (base, tuned))
+    if layers is not None:
+        taken = set(Pattern(layers).select([*one, *(name for name in other if name not in one)]))
+        one, other = one.only(taken), other.only(taken)
+    found = moved(one, other)
+    _refuse(found.missing, {} if whole else found.others, lenient)
+    if not found.matrices:
+        raise PlanError(f"{tuned}: no matrix is another one than in {base}{_others(found.others)}")
+    if fan_in_fan_out is None:
+        fan_in_fan_out = not any(name.endswith(_WEIGHT) for name in found.matrices)
+    made: dict[str, Factors] = {}
+    rows: list[ExtractRow] = []
+    for name in found.matrices:
+        if each := factors(one[name], other[name], rank, energy, fan_in_fan_out or _is_embedding(name)):
+            made[_module(name)] = each
+            rows.append(ExtractRow(name, each.shape, "factors", each.rank, each.error, each.enough, each.of))
+    stored = _stored_whole(other, found.others, made) if whole else {}
+    fate = "stored whole" if whole else "left out"
+    rows += [ExtractRow(name, other[name].shape, f"{fate}: {why}") for name, why in found.others.items()]
+    notes += notes_about("left out", () if whole else found.others)
+    notes += notes_about("left out", found.missing)
+    notes += [f"{counted(found.same, 'tensor is', 'tensors are')} the same in both"]
+    biases = any(name.endswith(".bias") for name in stored)
+    modules = dict.fromkeys(layer_of(name.removeprefix(ROOT)) for name in stored if not name.endswith(".bias"))
+    config = configuration(made, tuple(modules), biases, fan_in_fan_out, str(base))
+    tensors = Checkpoint.of({**_named(made), **stored}, Provenance.joined(one.provenance, other.provenance))
+    return ExtractPlan(tensors, config, tuple(rows), tuple(notes))
+
+
+def _refuse(missing: Sequence[str], others: dict[str, str], lenient: bool) -> None:
+    """Refuse what an adapter does not hold, unless that is to be left out."""
+    if lenient or not (missing or others):
+        return
+    first = missing[0] if missing else ""
+    if not missing:
+        count = counted(len(others), "tensor that moved is no matrix", "tensors that moved are no matrices")
+        first = f"{count}: {listed(list(others), 3)}; `whole` stores them whole"
+    raise PlanError(f"{first}; `lenient` leaves such tensors out, and the adapter does not make the tuned model")
+
+
+def _others(others: dict[str, str]) -> str:
+    return f"; what moved is {listed(list(others), 3)}" if others else ""
+
+
+def _module(name: str) -> str:
+    """Return what an adapter calls the layer of a weight; one that PyTorch would not have is called by its own name."""
+    return name.removesuffix(_WEIGHT)
+
+
+def _is_embedding(name: str) -> bool:
+    """Say whether PEFT would find an embedding by a name, whose factors it has the other way round.
+
+    >>> _is_embedding("transformer.wte.weight"), _is_embedding("model.embed_tokens.weight"), _is_embedding("fc.weight")
+    (True, True, False)
+    """
+    return name.endswith(_WEIGHT) and _EMBEDDING.fullmatch(name.removesuffix(_WEIGHT)) is not None
+
+
+def _named(made: dict[str, Factors]) -> dict[str, Tensor]:
+    """Return factors under PEFT's names."""
+    tensors: dict[str, Tensor] = {}
+    for module, each in made.items():
+        part, end = ("lora_embedding_", "") if _is_embedding(each.name) else ("lora_", _WEIGHT)
+        for side, array in (("A", each.down), ("B", each.up)):
+            name = f"{ROOT}{module}.{part}{side}{end}"
+            tensors[name] = Tensor.of(name, array)
+    return tensors
+
+
+def _stored_whole(tuned: Checkpoint, others: dict[str, str], made: dict[str, Factors]) -> dict[str, Tensor]:
+    """Return what moved and is no matrix under PEFT's names, a bias alone, else with the other tensors of its layer."""
+    names: dict[str, str] = {}
+    for name in others:
+        layer = layer_of(name)
+        if name.endswith(".bias"):
+            names[f"{ROOT}{layer}{'.base_layer' if layer in made else ''}.bias"] = name
+        else:
+            own = [name] if layer in made else [each for each in tuned if layer_of(each) == layer]
+            names |= {f"{ROOT}{each}": each for each in own if _module(each) not in made}
+    return {new: tuned[name].renamed(new) for new, name in names.items()}
