@@ -1,10 +1,11 @@
 """Edits of a checkpoint: a class each, in the table by which the command line and scripts know them."""
 
+from ckpttool.surgery.edits.arithmetic import Clamp, Scale
 from ckpttool.surgery.edits.batch_norm import FoldBatchNorm
 from ckpttool.surgery.edits.edit import Edit
 from ckpttool.surgery.edits.folding import FoldAdapter, FoldParametrisations
 from ckpttool.surgery.edits.laying_out import LayOut, LayOutBack
-from ckpttool.surgery.edits.names import AddPrefix, Drop, DropSlots, Keep, Rename, StripPrefix
+from ckpttool.surgery.edits.names import AddPrefix, Copy, Drop, DropSlots, Keep, Rename, StripPrefix
 from ckpttool.surgery.edits.quantising import Dequantise, Quantise
 from ckpttool.surgery.edits.reducing import Reduce
 from ckpttool.surgery.edits.resizing import Resize
@@ -17,6 +18,8 @@ __all__ = [
     "AddPrefix",
     "Averages",
     "Cast",
+    "Clamp",
+    "Copy",
     "Dequantise",
     "Drop",
     "DropSlots",
@@ -35,6 +38,7 @@ __all__ = [
     "Rename",
     "Reshape",
     "Resize",
+    "Scale",
     "SetValue",
     "Slice",
     "SplitParts",
@@ -47,6 +51,7 @@ _KINDS: tuple[type[Edit], ...] = (
     Drop,
     DropSlots,
     Rename,
+    Copy,
     AddPrefix,
     StripPrefix,
     Cast,
@@ -61,6 +66,8 @@ _KINDS: tuple[type[Edit], ...] = (
     LayOut,
     LayOutBack,
     Prune,
+    Scale,
+    Clamp,
     SetValue,
     Averages,
     Quantise,

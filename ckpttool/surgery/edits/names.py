@@ -9,7 +9,7 @@ from ckpttool.core.errors import PlanError, UnknownName
 from ckpttool.core.names import Pattern, renamed, scopes_above, suggestion
 from ckpttool.core.tensors import Tensor
 from ckpttool.core.variable_kinds import OBJECT_GRAPH
-from ckpttool.surgery.edits.edit import Edit, EditWithoutValue, named
+from ckpttool.surgery.edits.edit import Edit, EditWithoutValue, named, taken
 
 DOTTED = ("torch", "safetensors", "onnx")
 """Formats of PyTorch's names, in which dots separate also where no name has one to show it."""
@@ -134,6 +134,42 @@ class Rename(Edit):
                 before, within, after = f"/{slot}/".rpartition(f"/{owner}/")
                 names[slot] = f"{before}/{names[owner]}/{after}".strip("/") if within else slot
         return _renamed(ckpt, names)
+
+
+@dataclass(frozen=True)
+class Copy(Edit):
+    r"""Put a copy beside what a pattern takes, under a new name: 'hidden1=>hidden2'.
+
+    Slots are not copied. A graph has no variable for a copy, which is in the checkpoint alone.
+
+    >>> import numpy as np
+    >>> list(Copy("hidden1", "hidden2").apply(Checkpoint.of({"hidden1/kernel": np.zeros(2)})))
+    ['hidden1/kernel', 'hidden2/kernel']
+    """
+
+    name: ClassVar[str] = "copy"
+    notation: ClassVar[str] = "RE=>NEW"
+    pattern: str
+    new: str
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Read `RE=>NEW`; spaces around the arrow do not count."""
+        rename = Rename.parse(text)
+        return cls(rename.pattern, rename.new)
+
+    def apply(self, ckpt: Checkpoint) -> Checkpoint:
+        """Return the tensors with the copies behind them.
+
+        Raises:
+            UnknownName: the pattern takes nothing.
+            PlanError: a copy would have the name of another tensor.
+        """
+        names = renamed(taken(ckpt, self.pattern), {self.pattern: self.new})
+        for new, old in names.items():
+            if new in ckpt or new in ckpt.origins.values():
+                raise PlanError(f"{new}, the copy of {old}, would have the name of another tensor")
+        return ckpt.holding({**ckpt, **{new: ckpt[old].renamed(new) for new, old in names.items()}})
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from ckpttool import checkpoint
 from ckpttool.checkpoint import Checkpoint
 from ckpttool.core.errors import CkptError, PlanError, UnknownName
 from ckpttool.surgery.edits import Edit
-from ckpttool.surgery.edits.names import AddPrefix, Drop, DropSlots, Keep, Rename, StripPrefix
+from ckpttool.surgery.edits.names import AddPrefix, Copy, Drop, DropSlots, Keep, Rename, StripPrefix
 
 NAMES = ["hidden1/kernel", "hidden1/kernel/Momentum", "hidden10/kernel", "Adam/m/hidden1/kernel", "global_step"]
 
@@ -120,3 +120,14 @@ def test_an_object_graph_stays_under_its_name_and_follows(tmp_path: Path) -> Non
     tf.train.Checkpoint(model=other).restore(str(tmp_path / "edited")).expect_partial()
     for mine, theirs in zip(model.get_weights(), other.get_weights(), strict=True):
         assert mine.tobytes() == theirs.tobytes()
+
+
+def test_copies_lie_beside_what_they_are_of_without_slots() -> None:
+    ckpt = Checkpoint.of({"a/kernel": np.ones(2), "a/kernel/Momentum": np.ones(2), "b/kernel": np.zeros(1)})
+    copied = Copy.parse(r"([ab]) => copy/\1").apply(ckpt)
+    assert list(copied) == ["a/kernel", "a/kernel/Momentum", "b/kernel", "copy/a/kernel", "copy/b/kernel"]
+    assert copied["copy/a/kernel"].read().tolist() == [1.0, 1.0]
+    with pytest.raises(PlanError, match="b/kernel, the copy of a/kernel, would have the name of another tensor"):
+        Copy("a", "b").apply(ckpt)
+    with pytest.raises(UnknownName, match="matches nothing"):
+        Copy("absent", "b").apply(ckpt)

@@ -1,0 +1,128 @@
+"""Edits that compute with each number: multiplied by a factor, or kept between bounds."""
+
+from abc import abstractmethod
+from dataclasses import dataclass
+from math import inf, isnan
+from typing import ClassVar, Self
+
+from ckpttool.checkpoint import Checkpoint
+from ckpttool.core.errors import PlanError
+from ckpttool.core.tensors import Array, Tensor
+from ckpttool.surgery.edits.edit import Edit, changed, number, require_numbers, split_value, taken
+
+
+@dataclass(frozen=True)
+class _OfEachNumber(Edit):
+    """An edit of each number by itself: computed in float64, and rounded once to the dtype that it has."""
+
+    @property
+    @abstractmethod
+    def done(self) -> str:
+        """What is done to numbers, as a message says it of those that are none."""
+
+    @abstractmethod
+    def of(self, values: Array) -> Array:
+        """Return what becomes of numbers in float64."""
+
+    def _changed(self, ckpt: Checkpoint, names: list[str]) -> Checkpoint:
+        for name in names:
+            require_numbers(ckpt[name], self.done)
+        return changed(ckpt, names, self._computed)
+
+    def _computed(self, tensor: Tensor) -> Tensor:
+        from ckpttool.core.casting import cast_array, elementwise
+
+        return elementwise(
+            tensor, tensor.dtype, lambda values: cast_array(tensor.name, self.of(values.astype("f8")), tensor.dtype)
+        )
+
+
+@dataclass(frozen=True)
+class Scale(_OfEachNumber):
+    """Multiply by a factor.
+
+    Optimizer slots stay as they are, without `slots`.
+
+    >>> import numpy as np
+    >>> Scale.parse("fc=0.5").apply(Checkpoint.of({"fc/kernel": np.array([1.0, -3.0])}))["fc/kernel"].read().tolist()
+    [0.5, -1.5]
+    """
+
+    name: ClassVar[str] = "scale"
+    notation: ClassVar[str] = "RE=FACTOR"
+    done: ClassVar[str] = "scaled"
+    pattern: str
+    factor: float
+    slots: bool = False
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Read `RE=0.5`."""
+        pattern, factor = split_value(text, "'RE=0.5'")
+        return cls(pattern, float(number(factor)))
+
+    def __post_init__(self) -> None:
+        """Refuse a factor that makes no numbers."""
+        if not abs(self.factor) < inf:
+            raise PlanError(f"{self.factor} is no factor, expected a finite number")
+
+    def apply(self, ckpt: Checkpoint) -> Checkpoint:
+        """Return the tensors multiplied.
+
+        Raises:
+            UnknownName: the pattern takes nothing.
+            PlanError: a tensor holds no numbers.
+        """
+        return self._changed(ckpt, taken(ckpt, self.pattern, self.slots))
+
+    def of(self, values: Array) -> Array:
+        """Return products."""
+        product: Array = values * self.factor
+        return product
+
+
+@dataclass(frozen=True)
+class Clamp(_OfEachNumber):
+    """Keep numbers between two bounds; `-inf` or `inf` leaves one open.
+
+    NaN is between no bounds, and stays.
+
+    >>> import numpy as np
+    >>> Clamp.parse("fc=-1,inf").apply(Checkpoint.of({"fc/kernel": np.array([1.0, -3.0])}))["fc/kernel"].read().tolist()
+    [1.0, -1.0]
+    """
+
+    name: ClassVar[str] = "clamp"
+    notation: ClassVar[str] = "RE=LOW,HIGH"
+    done: ClassVar[str] = "clamped"
+    pattern: str
+    low: float
+    high: float
+    slots: bool = False
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Read `RE=-1,1`."""
+        pattern, bounds = split_value(text, "'RE=-1,1'")
+        low, comma, high = bounds.partition(",")
+        if not comma:
+            raise PlanError("expected 'RE=-1,1'")
+        return cls(pattern, float(number(low)), float(number(high)))
+
+    def __post_init__(self) -> None:
+        """Refuse bounds that have nothing between them."""
+        if isnan(self.low) or isnan(self.high) or self.low > self.high:
+            raise PlanError(f"nothing is between {self.low:g} and {self.high:g}")
+
+    def apply(self, ckpt: Checkpoint) -> Checkpoint:
+        """Return the tensors clamped.
+
+        Raises:
+            UnknownName: the pattern takes nothing.
+            PlanError: a tensor holds no numbers.
+        """
+        return self._changed(ckpt, taken(ckpt, self.pattern, self.slots))
+
+    def of(self, values: Array) -> Array:
+        """Return what is between the bounds."""
+        return values.clip(self.low, self.high)
