@@ -21,6 +21,7 @@ from ckpttool.foreign.matching import BESIDE, NAMES, NUMBERS, ORDER, SHAPES, Mat
 from ckpttool.foreign.names import is_counter, layer_of, natural
 from ckpttool.foreign.parametrised import resolved
 from ckpttool.foreign.readers import reading
+from ckpttool.foreign.rules import Rule
 from ckpttool.formats.writing.files import replacing
 from ckpttool.graph.contents.layers import layers
 from ckpttool.graph.contents.stored import StoredTensor, stored_alone, stored_tensors
@@ -64,6 +65,12 @@ class Suggestion:
             "why": why,
         }
 
+    def rule(self) -> Rule:
+        """Return the rule that takes these tensors alone."""
+        sources = tuple(re.escape(name) for name in self.sources)
+        targets = tuple(name.replace("\\", "\\\\") for name in self.targets)
+        return Rule(sources, targets, transform=str(self.layout), copy=self.copy)
+
 
 @dataclass(frozen=True)
 class RuleDraft:
@@ -76,6 +83,11 @@ class RuleDraft:
     dropped: tuple[str, ...]
     open: tuple[str, ...]
     notes: tuple[str, ...] = ()
+
+    def rules(self) -> list[Rule]:
+        """Return the rules that the draft says, as an import takes them."""
+        drops = [Rule(re.escape(name), "", optional=True) for name in self.dropped]
+        return [*drops, *(pair.rule() for pair in self.pairs)]
 
 
 def suggest(weights: Checkpoint, graph: Graph, held: Checkpoint | None = None) -> RuleDraft:

@@ -1,13 +1,20 @@
 """Convert: a checkpoint in another format."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+from ckpttool.checkpoint import Checkpoint
 from ckpttool.core.counts import counted
 from ckpttool.formats.format import Writing
 from ckpttool.model.checkpoint_plan import CheckpointPlan
 from ckpttool.model.resolve import described, graph_path, open_checkpoint
 from ckpttool.surgery import convert as surgery
+
+
+def is_across(source: Checkpoint, like: Path) -> bool:
+    """Say whether a file has other names for weights than a checkpoint: it is of another framework, or program."""
+    names = open_checkpoint(like)
+    return any(kind == "weight" and name not in names for name, kind in source.kinds().items())
 
 
 @dataclass(frozen=True, repr=False)
@@ -38,7 +45,8 @@ def plan_convert(
         layers: A pattern of weights, which come with their slots; None takes everything.
         drop_slots: Leave out the optimizer's slots.
         lenient: Leave out the tensors that the format cannot hold.
-        like: A file whose structure the output gets (Keras's formats).
+        like: A file whose structure the output gets (Keras's formats); where it has other names, its names, shapes and
+            layouts, as of the same network in another framework.
         shard_bytes: The most that a file holds, where the format has several.
 
     Raises:
@@ -49,7 +57,12 @@ def plan_convert(
     notes: list[str] = []
     tensors = described(open_checkpoint(source), notes.append)
     how = Writing(like=like, shard_bytes=shard_bytes)
-    converted = surgery.plan_convert(tensors, to, layers, drop_slots, lenient, how)
+    if like is not None and layers is None and is_across(tensors, like):
+        from ckpttool.verbs.convert_across import converted_across  # it needs a graph, which most conversions do not
+
+        converted = converted_across(tensors, like, to, lenient, replace(how, like=None))
+    else:
+        converted = surgery.plan_convert(tensors, to, layers, drop_slots, lenient, how)
     notes += converted.notes
     if graph_path(tensors.path) and to != "saved-model":
         notes.append(f"the graph beside {tensors.path} does not come along: the output is a checkpoint alone")

@@ -39,9 +39,15 @@ def convert(
     Optimizer slots are included. Tensors that the format cannot hold are an error that names them; --lenient leaves
     them out, and lists them.
 
+    Where --like has other names it is a file of the same network in another framework, and OUT gets its names, shapes
+    and layouts: PyTorch to Keras or a graph, and back. One side has the network, which tells the layouts; what they and
+    the names leave open is an error. The values of SRC are those of OUT, but for what SRC lacks.
+
     \b
     Example:
       ckpttool convert my_model_final.ckpt -o my_model.safetensors
+      ckpttool convert net.pt --like model.keras -o out.keras
+      ckpttool convert model.keras --like net.pt -o out.safetensors
     """
     plan = plan_convert(source, format_of(output, to, like), layers, drop_slots, lenient, like, shard_bytes)
     execute(plan, output, overwrite, plan_only, as_json, with_table=False)
