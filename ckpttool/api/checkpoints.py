@@ -143,7 +143,7 @@ def extract(
         energy: The share of a change, in squares, that a rank has which would do; above 0, at most 1.
         layers: A pattern of the weights that are looked at.
         whole: Whether what moved and is no matrix is stored whole.
-        fan_in_fan_out: Whether kernels have their inputs first; by default names tell.
+        fan_in_fan_out: Whether kernels have their inputs first; by default names and biases tell.
         lenient: Whether what an adapter does not hold is left out and listed.
         overwrite: Whether the output is replaced.
 

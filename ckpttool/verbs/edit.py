@@ -32,6 +32,8 @@ SHAPES = ("transpose", "reshape", "slice", "pad", "resize", "reduce", "layout", 
 """Edits after which ops of a saver would compute with other shapes, or with nothing."""
 INTO_OTHERS = ("split-parts ", "fuse-parts ", "fold-", "layout")
 """Edits after which the numbers of a tensor that is gone are in others."""
+NETWORKS = ("keras", "keras-legacy", "keras-weights")
+"""Formats of which each tensor has its place in a network of Keras."""
 MOVES = ("transpose", "reshape", "layout", "layout-back")
 """Edits that put elements where the ops of a graph do not look for them."""
 
@@ -173,6 +175,11 @@ def plan_edited(
     joined = [name for name, edits in edited.dropped.items() if edits[-1].startswith(INTO_OTHERS)]
     notes += notes_about("dropped", [name for name in edited.dropped if name not in joined])
     notes += notes_about("now in others", joined)
+    if joined and to in NETWORKS:
+        raise PlanError(
+            f"a network of Keras needs {joined[0]}, whose numbers are in other tensors now: write a file of weights, "
+            "such as .safetensors or .npz"
+        )
     notes += notes_about("edited apart, so not tied any more", _parted(edited))
     notes += converted.notes
     graph = None

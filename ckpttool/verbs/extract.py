@@ -132,7 +132,7 @@ def plan_extract(
         energy: That share, by which the rank that would do is told too.
         layers: A pattern of the weights that are looked at.
         whole: Store what moved and is no matrix whole, with the other tensors of its layer.
-        fan_in_fan_out: Whether kernels have their inputs first; None where names tell: of TensorFlow and Keras they do.
+        fan_in_fan_out: Whether kernels have their inputs first; None where names and biases tell.
         lenient: Leave out what moved and is no matrix, and what is in one of the models only.
 
     Raises:
@@ -147,9 +147,10 @@ def plan_extract(
     found = moved(one, other)
     _refuse(found.missing, {} if whole else found.others, lenient)
     if not found.matrices:
-        raise PlanError(f"{tuned}: no matrix is another one than in {base}{_others(found.others)}")
+        lacking = f"; {found.missing[0]}" if found.missing else ""
+        raise PlanError(f"{tuned}: no matrix is another one than in {base}{_others(found.others)}{lacking}")
     if fan_in_fan_out is None:
-        fan_in_fan_out = not any(name.endswith(_WEIGHT) for name in found.matrices)
+        fan_in_fan_out = _has_inputs_first(one, found.matrices)
     made: dict[str, Factors] = {}
     rows: list[ExtractRow] = []
     for name in found.matrices:
@@ -182,6 +183,27 @@ def _refuse(missing: Sequence[str], others: dict[str, str], lenient: bool) -> No
 
 def _others(others: dict[str, str]) -> str:
     return f"; what moved is {listed(list(others), 3)}" if others else ""
+
+
+def _has_inputs_first(base: Checkpoint, matrices: Sequence[str]) -> bool:
+    """Say whether kernels have their inputs first: of TensorFlow and Keras, or by biases, as of GPT-2's Conv1D.
+
+    Raises:
+        PlanError: some do, and some do not.
+    """
+    if not any(name.endswith(_WEIGHT) for name in matrices):
+        return True
+    sides: dict[bool, str] = {}
+    for name in matrices:
+        shape, bias = base[name].shape, base.get(f"{_module(name)}.bias")
+        if len(shape) == 2 and shape[0] != shape[1] and bias is not None and bias.shape in ((shape[0],), (shape[1],)):
+            sides[bias.shape == shape[1:]] = name
+    if len(sides) > 1:
+        raise PlanError(
+            f"by its bias {sides[True]} has its inputs first, {sides[False]} its outputs: an adapter has one of the "
+            "two for all (`fan_in_fan_out`); `layers` takes those of one kind"
+        )
+    return True in sides
 
 
 def _module(name: str) -> str:

@@ -289,3 +289,23 @@ def test_what_is_read_back_is_the_graph_that_was_planned(tmp_path: Path) -> None
     planned.write(tmp_path / "out.ckpt.index")
     assert planned.graph is not None
     assert files.load(tmp_path / "out.ckpt").meta == planned.graph.meta
+
+
+def test_a_network_of_keras_needs_what_was_folded_into_others() -> None:
+    ckpt = checkpoint.Checkpoint.of({"fc.weight_g": np.ones((2, 1)), "fc.weight_v": np.ones((2, 4))})
+    with pytest.raises(PlanError, match=r"a network of Keras needs fc.weight_g, .*: write a file of weights, such as"):
+        plan_edit(ckpt, [Step("fold-parametrisations")], "keras")
+    assert plan_edit(ckpt, [Step("fold-parametrisations")], "npz").notes == ["now in others: fc.weight_g, fc.weight_v"]
+
+
+def test_a_graph_does_not_follow_parts_and_layouts() -> None:
+    with pytest.raises(PlanError, match="hidden1/kernel cannot be dropped: .*`with_graph=False` writes the checkpoint"):
+        plan(CHAPTER, ("split-parts", "hidden1=a,b, axis=-1"))
+    with pytest.raises(PlanError, match="is used by the graph as it was before layout-back hidden1/kernel=dense"):
+        plan(CHAPTER, ("layout-back", "hidden1/kernel=dense"))
+
+
+def test_a_graph_follows_a_sum_of_its_inputs() -> None:
+    reduced = plan(CHAPTER, ("reduce", "hidden1/kernel=sum, axis=0"))
+    assert reduced.tensors["hidden1/kernel"].shape == (1, 300)
+    assert "X:0 takes [?,1] now" in reduced.notes

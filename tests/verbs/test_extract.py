@@ -168,3 +168,20 @@ def test_ranks_of_their_own_stand_in_patterns_and_count_as_they_are(tmp_path: Pa
     folded = apply(checkpoint.open(tmp_path / "base.safetensors"), [Step("fold-adapter", str(tmp_path / "ad"))]).tensors
     for name, tensor in tuned.items():
         np.testing.assert_allclose(folded[name].read(), tensor.numpy(), atol=1e-5)
+
+
+def test_kernels_with_their_inputs_first_are_told_by_their_biases(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    base = {"c_attn.weight": torch.randn(4, 12), "c_attn.bias": torch.randn(12), "c_proj.weight": torch.randn(4, 4)}
+    save_file(base, tmp_path / "base.safetensors")
+    save_file({**base, **{name: base[name] + 1 for name in base if "weight" in name}}, tmp_path / "tuned.safetensors")
+    plan = plan_extract(tmp_path / "base.safetensors", tmp_path / "tuned.safetensors")
+    assert plan.config["fan_in_fan_out"] is True
+    assert plan.tensors["base_model.model.c_attn.lora_A.weight"].shape == (1, 4)
+    mixed = {**base, "fc.weight": torch.randn(6, 4), "fc.bias": torch.randn(6)}
+    save_file(mixed, tmp_path / "base.safetensors")
+    save_file(
+        {**mixed, **{name: mixed[name] + 1 for name in mixed if "weight" in name}}, tmp_path / "tuned.safetensors"
+    )
+    with pytest.raises(PlanError, match=r"by its bias c_attn.weight has its inputs first, fc.weight its outputs"):
+        plan_extract(tmp_path / "base.safetensors", tmp_path / "tuned.safetensors")

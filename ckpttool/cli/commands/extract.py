@@ -43,7 +43,7 @@ def _rank(_context: click.Context, _option: click.Parameter, value: str) -> int 
 @click.option(
     "--fan-in-fan-out/--no-fan-in-fan-out",
     default=None,
-    help="Kernels have their inputs first, as GPT-2's Conv1D; names tell it of TensorFlow and Keras.",
+    help="Kernels have their inputs first, as GPT-2's Conv1D and all of TensorFlow; names and biases tell.",
 )
 @lenient_option
 @plan_option

@@ -132,3 +132,28 @@ def test_the_schema_knows_each_key_of_the_plan_in_the_documentation(sources):
         Script.of(tomllib.loads(text)), {"a": Checkpoint.of({"layer_0/w": np.ones(2), "layer_0/w/Adam": np.ones(2)})}
     )
     assert list(result.edited.tensors) == ["layer_0/w"]
+
+
+def test_parts_layouts_and_foldings_are_steps_too() -> None:
+    norm = {"weight": 2.0, "bias": 1.0, "running_mean": 3.0, "running_var": 4.0}
+    block = {
+        "attn.qkv.weight": np.arange(18.0).reshape(9, 2),
+        "conv1.weight": np.ones((1, 3, 1, 1)),
+        "fc.weight_g": np.full((1, 1), 5.0),
+        "fc.weight_v": np.array([[3.0, 4.0]]),
+        **{f"bn1.{part}": np.array([value]) for part, value in norm.items()},
+    }
+    steps = [
+        {"split-parts": ".*qkv=q,k,v"},
+        {"assert": "attn", "count": 3, "shape": [3, 2]},
+        {"fuse-parts": ".*=q,k,v=>qkv"},
+        {"fold-batch-norm": "epsilon=0"},
+        {"fold_parametrisations": True},
+        {"reduce": "conv1.weight=sum, axis=1"},
+        {"layout": "conv1.weight=>conv1/kernel=conv"},
+    ]
+    carried = carry_out(Script.of({"step": steps}), {"a": Checkpoint.of(block)})
+    made = {name: tensor.read().tolist() for name, tensor in carried.edited.tensors.items()}
+    assert made["attn.qkv.weight"] == block["attn.qkv.weight"].tolist()
+    assert (made["conv1/kernel"], made["fc.weight"]) == ([[[[3.0]]]], [[3.0, 4.0]])
+    assert made["conv1.bias"] == [-2.0] and len(made) == 4
