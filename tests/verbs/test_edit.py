@@ -295,11 +295,13 @@ def test_a_network_of_keras_needs_what_was_folded_into_others() -> None:
     ckpt = checkpoint.Checkpoint.of({"fc.weight_g": np.ones((2, 1)), "fc.weight_v": np.ones((2, 4))})
     with pytest.raises(PlanError, match=r"a network of Keras needs fc.weight_g, .*: write a file of weights, such as"):
         plan_edit(ckpt, [Step("fold-parametrisations")], "keras")
-    assert plan_edit(ckpt, [Step("fold-parametrisations")], "npz").notes == ["now in others: fc.weight_g, fc.weight_v"]
+    assert plan_edit(ckpt, [Step("fold-parametrisations")], "npz").notes == ("now in others: fc.weight_g, fc.weight_v",)
 
 
 def test_a_graph_does_not_follow_parts_and_layouts() -> None:
-    with pytest.raises(PlanError, match="hidden1/kernel cannot be dropped: .*`with_graph=False` writes the checkpoint"):
+    with pytest.raises(
+        PlanError, match=r"hidden1/kernel cannot be dropped: .*`with_graph=False` writes the checkpoint"
+    ):
         plan(CHAPTER, ("split-parts", "hidden1=a,b, axis=-1"))
     with pytest.raises(PlanError, match="is used by the graph as it was before layout-back hidden1/kernel=dense"):
         plan(CHAPTER, ("layout-back", "hidden1/kernel=dense"))
