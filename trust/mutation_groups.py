@@ -94,18 +94,24 @@ BY_NAME = {
     ),
     "saved-model": Group(
         ("formats/tensorflow/saved_model.py", "formats/tensorflow/object_checkpoint.py"),
-        ("formats/tensorflow/test_saved_model.py", "formats/tensorflow/test_object_checkpoint.py"),
-        slowest=6.0,
+        (
+            "formats/tensorflow/test_saved_model.py",
+            "formats/tensorflow/test_object_checkpoint.py",
+            "cli/test_export_saved_model.py",
+        ),
+        slowest=10.0,
         imports=TENSORFLOW,
     ),
     "hdf5": Group(("formats/hdf5",), ("formats/hdf5",), slowest=1.0),
     "keras": Group(
         tuple(f"formats/keras/{name}.py" for name in ("archive", "copy", "weights", "writing")),
         tuple(f"formats/keras/test_{name}.py" for name in ("archive", "weights", "writing")),
+        slowest=15.0,
+        imports=TENSORFLOW,
     ),
     "model": Group(
         ("model/model.py", "model/families.py"),
-        ("cli/test_proofs.py", "model/test_families.py", "cli/test_strip.py"),
+        ("cli/test_proofs.py", "model/test_families.py", "cli/test_strip.py", "runtime/keras/test_write.py"),
         imports=TENSORFLOW,
         slowest=10.0,
         functions=("require_as_meant", "ready_to_write", "write_model", "write_folder", "KerasWriter.write"),
@@ -135,7 +141,11 @@ BY_NAME = {
     ),
     "import": Group(
         ("verbs/reference.py", "verbs/import_proof.py"),
-        ("verbs/test_reference_differences.py", "verbs/test_reference.py", "cli/test_import_proof.py"),
+        (
+            *(f"verbs/test_{name}.py" for name in ("reference_differences", "reference")),
+            "cli/test_import_proof.py",
+            "cases/test_batch_norm_epsilon.py",
+        ),
         imports=TENSORFLOW,
         slowest=15.0,
     ),

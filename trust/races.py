@@ -12,10 +12,12 @@ import signal
 import sys
 import tempfile
 import time
+import zipfile
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
+import h5py
 import numpy as np
 
 from ckpttool import checkpoint
@@ -40,6 +42,20 @@ def _marked(graph: Graph, version: int) -> Graph:
     return Graph(meta, graph.source)
 
 
+def _archive(shapes: Mapping[str, tuple[int, ...]], path: Path) -> None:
+    """Write an archive of Keras with a weight of each name in a layer of its own, as a start of copies."""
+    with tempfile.NamedTemporaryFile(suffix=".weights.h5") as weights:
+        with h5py.File(weights, "w") as file:
+            for number, (name, shape) in enumerate(shapes.items()):
+                layer = file.create_group(f"layers/layer_{number}/vars")
+                layer.attrs["name"] = name.replace("/", "_")
+                layer.create_dataset("kernel", data=np.zeros(shape, np.float32))
+        with zipfile.ZipFile(path, "w") as archive:
+            archive.writestr("metadata.json", '{"keras_version": "3.15.0"}')
+            archive.writestr("config.json", '{"class_name": "Functional", "config": {}}')
+            archive.write(weights.name, "model.weights.h5")
+
+
 class Output:
     """An output of one format, whose versions are told by all their parts."""
 
@@ -49,9 +65,13 @@ class Output:
         opened = checkpoint.open(FIXTURE)
         self._shapes = {key: (tensor.shape, tensor.dtype.numpy) for key, tensor in opened.items()}
         self._meta = files.load(FIXTURE)
+        self._like = Path("like.keras") if name.endswith(".keras") else None
 
     def write(self, version: int) -> None:
         """Write a version over what is there."""
+        if self._like is not None:
+            self._write_copy(self._like, version)
+            return
         values = {name: np.full(shape, version, dtype) for name, (shape, dtype) in self._shapes.items()}
         if not self.graph:
             checkpoint.save(values, self.name, overwrite=True, how=self._how)
@@ -62,6 +82,13 @@ class Output:
         else:
             contents = Contents(graph, checkpoint.Checkpoint.of(values))
             SavedModelWriter(FIXTURE).write(contents, output, True)
+
+    def _write_copy(self, like: Path, version: int) -> None:
+        """Write an archive, which is a copy of one with other values."""
+        if not like.exists():
+            _archive({name: shape for name, (shape, _) in self._shapes.items()}, like)
+        values = {name: np.full(tensor.shape, version, np.float32) for name, tensor in checkpoint.open(like).items()}
+        checkpoint.save(values, self.name, overwrite=True, how=Writing(like=like))
 
     def read(self) -> set[int]:
         """Return the versions that are found in what is there: one, if all is well."""
@@ -82,6 +109,7 @@ OUTPUTS = [
     Output("shards.safetensors", 16),
     Output("x.npz"),
     Output("x.h5"),
+    Output("x.keras"),
 ]
 
 

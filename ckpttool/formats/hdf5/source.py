@@ -109,16 +109,21 @@ def opened(source: Hdf5Source, name: str | None = None) -> Iterator[Any]:
 
     subject = f"{source.path}: {name} is damaged" if name else f"{source.path} is damaged"
     try:
-        if stamp_of(source.path) != source.stamp:
-            raise CorruptCheckpoint(f"{source.path} changed while it was read")
+        _require_same(source)
         if name and source.member:
             source.member.require_whole()
         with source.bytes() as place, h5py.File(place, "r") as file:
+            _require_same(source)  # which was opened, too
             yield file
     except CkptError:
         raise
     except _FAULTS as error:
         raise CorruptCheckpoint(f"{subject}: HDF5 cannot read it: {' '.join(str(error).split())}") from error
+
+
+def _require_same(source: Hdf5Source) -> None:
+    if stamp_of(source.path) != source.stamp:
+        raise CorruptCheckpoint(f"{source.path} changed while it was read")
 
 
 def bytes_after(source: Hdf5Source) -> int:

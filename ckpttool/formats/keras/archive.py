@@ -107,6 +107,7 @@ def read_archive(path: Path) -> Tree:
         FormatError: it has none, or a member is unsafe.
         CorruptCheckpoint: it is damaged.
     """
+    stamp = stamp_of(path)  # before all that is read: `walk` finds whether the file is still that one
     names = members(path)
     if WEIGHTS not in names:
         raise FormatError(f"{path} has no {WEIGHTS}: its weights are in no form that is read ({', '.join(names)})")
@@ -115,9 +116,9 @@ def read_archive(path: Path) -> Tree:
         member = MemberInPlace(path, info)
         if info.file_size <= SMALL:
             member.require_whole()
-        return walk(Hdf5Source(path, info.file_size, member.start, stamp_of(path), member=member))
+        return walk(Hdf5Source(path, info.file_size, member.start, stamp, member=member))
     unpacked = Unpacked(member_bytes(path, info, WEIGHTS))
-    return walk(Hdf5Source(path, info.file_size, 0, stamp_of(path), unpacked))
+    return walk(Hdf5Source(path, info.file_size, 0, stamp, unpacked))
 
 
 def archived_weights(path: Path, tree: Tree) -> dict[str, Weight]:

@@ -144,17 +144,18 @@ class MemberInPlace:
 
     def __init__(self, path: Path, info: zipfile.ZipInfo) -> None:
         """Take the archive and the member, which is not packed."""
-        self._path, self._info = path, info
-        self.start = member_start(CheckpointFile(path), info)
+        self._path, self._info, file = path, info, CheckpointFile(path)
+        self.start, self._stamp = member_start(file, info), file.stamp
         self._whole_at: tuple[int, ...] | None = None
 
     def require_whole(self) -> None:
         """Read the member once while the file is what it was: each that is opened, or, of an older file, whoever asks.
 
         Raises:
-            CorruptCheckpoint: its checksum differs.
+            CorruptCheckpoint: its checksum differs, or the archive is another one.
         """
         file, running = CheckpointFile(self._path), 0
+        file.require_unchanged(self._stamp)
         if self._whole_at == file.stamp or (self._path, file.stamp, self.start) in _whole:
             return
         stored = ByteRange(self.start, self._info.file_size)

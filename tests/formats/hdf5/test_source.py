@@ -155,6 +155,20 @@ def test_a_file_that_changed_since_it_was_found_is_told_and_damage_is_one_line(t
         pass
 
 
+def test_a_file_that_is_replaced_just_before_it_is_opened_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source, new, place = Hdf5Source.of(hdf5(tmp_path / "w.h5")), hdf5(tmp_path / "new.h5"), Hdf5Source.bytes
+
+    def of_another(source: Hdf5Source) -> object:
+        new.replace(source.path)
+        return place(source)
+
+    monkeypatch.setattr(Hdf5Source, "bytes", of_another)
+    with pytest.raises(CorruptCheckpoint, match=r"w\.h5 changed while it was read"), opened(source):
+        pass
+
+
 def test_a_member_of_an_archive_is_whole_before_a_value_is_used(tmp_path: Path) -> None:
     """The list of what is in it may be read without that, so that a large one is listed at once."""
     path, data = tmp_path / "x.zip", hdf5(tmp_path / "w.h5", userblock_size=0).read_bytes()

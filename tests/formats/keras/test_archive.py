@@ -208,6 +208,34 @@ def test_where_the_bytes_lie_in_the_archive(tmp_path):
     assert raw == KERNEL.tobytes()
 
 
+@pytest.fixture
+def replaced(tmp_path):
+    """An archive, and another one that takes its place; their weights have one size."""
+    path, new = hand_made(tmp_path), tmp_path / "new.keras"
+    checkpoint.save(Checkpoint({"hidden1/kernel": Tensor.of("k", KERNEL)}, path), new)
+    return path, new
+
+
+def test_an_archive_that_is_replaced_while_it_is_opened_is_the_new_one(replaced, monkeypatch):
+    (path, new), whole = replaced, archives.MemberInPlace.require_whole
+
+    def then_replaced(member):
+        whole(member)
+        if new.exists():
+            new.replace(path)
+
+    monkeypatch.setattr(archives.MemberInPlace, "require_whole", then_replaced)
+    assert checkpoint.open(path)["hidden1/kernel"].read().tolist() == KERNEL.tolist()
+
+
+def test_a_member_of_an_archive_that_was_replaced_is_not_damaged(replaced):
+    path, new = replaced
+    member = archives.MemberInPlace(path, archives.members(path)["model.weights.h5"])
+    new.replace(path)
+    with pytest.raises(CorruptCheckpoint, match=r"\.keras changed while it was read"):
+        member.require_whole()
+
+
 @pytest.mark.parametrize("name", ["../escape", "/etc/passwd", "assets/../../x", "a\\..\\b", "C:x"])
 def test_a_member_that_leads_away(tmp_path, name):
     with pytest.raises(FormatError, match="is a link, or its name leads out of the archive"):
