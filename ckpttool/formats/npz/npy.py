@@ -1,4 +1,4 @@
-"""NumPy's `.npy`, and folders of them: an array to a file, whose path in the folder is the tensor's name.
+"""NumPy's `.npy`, alone or in folders: an array to a file, whose name, or path in the folder, is the tensor's name.
 
 A file is a header, which must match the size of the file, and numbers (numpy/lib/format.py).
 """
@@ -20,6 +20,7 @@ from ckpttool.formats.format import Format
 from ckpttool.formats.reading.data_file import ByteRange, CheckpointFile, gathered
 from ckpttool.formats.reading.raw_tensors import ClosedFile, RawTensors, TensorLocation
 from ckpttool.formats.wire.elements import as_bytes
+from ckpttool.remote import sparse_files
 
 SUFFIX = ".npy"
 HOLDS = frozenset(dtype.name for dtype in DTYPES if dtype.name == dtype.numpy_name) | {STRING.name}
@@ -129,9 +130,12 @@ def _dtype(dtype: np.dtype[np.generic]) -> DType:
 
 
 class NpyTensors(RawTensors):
-    """The arrays of a folder by their paths, without the suffix; others, and other files, are left out and named."""
+    """The array of a file by the file's name, or those of a folder by their paths, both without the suffix.
 
-    def __init__(self, folder: Path) -> None:
+    Other arrays, and other files of a folder, are left out and named.
+    """
+
+    def __init__(self, place: Path) -> None:
         """Read the header of every array.
 
         Raises:
@@ -140,9 +144,9 @@ class NpyTensors(RawTensors):
         """
         super().__init__()
         others = []
-        for path in _files(folder):
-            name = path.relative_to(folder).as_posix()
-            if path.suffix != SUFFIX:
+        for path in _files(place) if place.is_dir() else [place]:
+            name = path.relative_to(place).as_posix() if path != place else f"{path.stem}{SUFFIX}"
+            if not name.endswith(SUFFIX):
                 others.append(name)
                 continue
             name, file = name.removesuffix(SUFFIX), CheckpointFile(path)
@@ -158,18 +162,21 @@ class NpyTensors(RawTensors):
 
 
 class Npy(Format):
-    """A folder of NumPy's files of one array."""
+    """NumPy's file of one array, or a folder of such."""
 
     NAME = "npy"
     CHECKSUMS = False
-    LIMITS = "is read only, a folder of .npy files whose paths are the names: save an .npz; keeps no checksums"
+    LIMITS = "is read only, one .npy file or a folder of them, whose names they have: save an .npz; keeps no checksums"
     WRITES = False
-    INSTEAD = "folders of .npy files are read only; `to` npz writes the same arrays in one file"
+    INSTEAD = ".npy files are read only; `to` npz writes the same arrays in one file"
     HOLDS = HOLDS
 
     def recognises(self, path: Path) -> bool:
-        """Return whether a path is a folder with an array anywhere in it."""
-        return path.is_dir() and any(path.rglob(f"*{SUFFIX}"))
+        """Return whether a path is a file of an array, or a folder with one anywhere in it."""
+        if not path.is_file():
+            return path.is_dir() and any(path.rglob(f"*{SUFFIX}"))
+        with sparse_files.opened(path) as file:
+            return file.read(len(npy.MAGIC_PREFIX)) == npy.MAGIC_PREFIX
 
     def open(self, path: Path) -> NpyTensors:
         """List the arrays; `NpyTensors` says what is raised."""

@@ -1,4 +1,4 @@
-"""Folders of `.npy` files: what `numpy.save` writes, by its path; nothing outside of the folder is read."""
+"""Files of `.npy`, alone and in folders: what `numpy.save` writes, by its path; nothing outside of a folder is read."""
 
 import os
 from pathlib import Path
@@ -147,5 +147,31 @@ def test_a_file_that_changed_since_is_found(folder):
 
 
 def test_nothing_is_written(tmp_path):
-    with pytest.raises(FormatError, match=r"folders of \.npy files are read only; `to` npz"):
+    with pytest.raises(FormatError, match=r"\.npy files are read only; `to` npz"):
         checkpoint.save({"a": np.zeros(1)}, tmp_path / "x", format="npy")
+
+
+def test_a_file_alone_is_a_checkpoint_of_one_tensor(tmp_path):
+    np.save(tmp_path / "kernel.npy", np.asfortranarray(np.arange(6.0).reshape(2, 3)))
+    opened = checkpoint.open(tmp_path / "kernel.npy")
+    assert (opened.format, list(opened), opened["kernel"].read().tolist()) == (
+        "npy",
+        ["kernel"],
+        [[0, 1, 2], [3, 4, 5]],
+    )
+    assert checkpoint.open((tmp_path / "kernel.npy").rename(tmp_path / "embedding.v2")).specs()[0].name == "embedding"
+
+
+def test_every_cut_of_a_file_alone_is_found(tmp_path):
+    np.save(tmp_path / "a.npy", np.arange(3, dtype=np.int16))
+    whole = (tmp_path / "a.npy").read_bytes()
+    for size in range(len(whole)):
+        (tmp_path / "a.npy").write_bytes(whole[:size])
+        with pytest.raises(FormatError):
+            checkpoint.open(tmp_path / "a.npy")
+
+
+def test_objects_in_a_file_alone_are_left_out(tmp_path):
+    np.save(tmp_path / "a.npy", np.array([{}], object), allow_pickle=True)
+    opened = checkpoint.open(tmp_path / "a.npy")
+    assert (list(opened), len(opened.left_out)) == ([], 1)
