@@ -185,3 +185,19 @@ def test_kernels_with_their_inputs_first_are_told_by_their_biases(tmp_path: Path
     )
     with pytest.raises(PlanError, match=r"by its bias c_attn.weight has its inputs first, fc.weight its outputs"):
         plan_extract(tmp_path / "base.safetensors", tmp_path / "tuned.safetensors")
+
+
+def test_a_large_change_of_low_rank_is_found_from_a_few_directions(tmp_path: Path) -> None:
+    """And one of full rank by the decomposition that knows all."""
+    torch.manual_seed(0)
+    base = {"low.weight": torch.zeros(300, 320), "full.weight": torch.zeros(300, 320)}
+    low = torch.randn(300, 5).double() @ torch.randn(5, 320).double()
+    tuned = {"low.weight": low.float(), "full.weight": torch.randn(300, 320)}
+    save_file(base, tmp_path / "base.safetensors")
+    save_file(tuned, tmp_path / "tuned.safetensors")
+    rows = plan_extract(tmp_path / "base.safetensors", tmp_path / "tuned.safetensors", energy=0.999).rows
+    for row in rows:
+        values = torch.linalg.svdvals(tuned[row.name].double())
+        shares = (values**2).cumsum(0) / (values**2).sum()
+        assert (row.enough, row.of) == (int((shares < 0.999).sum()) + 1, 300)
+        assert row.error == pytest.approx(float((values[row.rank :].norm() / values.norm())), rel=1e-3, abs=1e-5)
