@@ -200,4 +200,4 @@ def test_a_large_change_of_low_rank_is_found_from_a_few_directions(tmp_path: Pat
         values = torch.linalg.svdvals(tuned[row.name].double())
         shares = (values**2).cumsum(0) / (values**2).sum()
         assert (row.enough, row.of) == (int((shares < 0.999).sum()) + 1, 300)
-        assert row.error == pytest.approx(float((values[row.rank :].norm() / values.norm())), rel=1e-3, abs=1e-5)
+        assert row.error == pytest.approx(float(values[row.rank :].norm() / values.norm()), rel=1e-3, abs=1e-5)
