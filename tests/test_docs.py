@@ -177,12 +177,17 @@ PRINTED = [
     (ROOT / "docs" / "surgery.md", 12),
     (ROOT / "docs" / "merging.md", 15),
     (ROOT / "docs" / "zoo.md", 25),
+    (ROOT / "docs" / "surgery-alternatives.md", 12),
     *((page, 2) for folder in ("tutorials", "coming-from") for page in sorted((ROOT / "docs" / folder).glob("*.md"))),
 ]
 """Pages whose commands run, after their examples of Python where they have some, and the least number of commands."""
 
 
-DIFFERING = [["ckpttool", "diff", "zoo:digits@1", "zoo:digits@2"]]
+DIFFERING = [
+    ["ckpttool", "diff", "zoo:digits@1", "zoo:digits@2"],
+    ["ckpttool", "diff", "base.safetensors", "adapted.safetensors"],
+    ["ckpttool", "diff", "base.safetensors", "head.safetensors"],
+]
 """Commands of these pages whose answer is no."""
 
 

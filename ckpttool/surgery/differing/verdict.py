@@ -52,10 +52,11 @@ class Verdict:
 
 @dataclass(frozen=True)
 class Spectra:
-    """What is known of matrices that moved: the names of all, and the spectra of those that were looked at."""
+    """What is known of matrices: the names of those that moved, the spectra of some, and how many are the same."""
 
     matrices: frozenset[str] = frozenset()
     known: Mapping[str, Spectrum] = field(default_factory=dict)
+    same: int = 0
 
 
 def spectra(a: Mapping[str, Tensor], b: Mapping[str, Tensor], diff: Diff, most: int | None = MOST_SPECTRA) -> Spectra:
@@ -70,7 +71,8 @@ def spectra(a: Mapping[str, Tensor], b: Mapping[str, Tensor], diff: Diff, most: 
     step = 1 if most is None else -(-len(alike) // most) or 1
     found = by_name(alike[::step], lambda name: spectrum(name, a[name], b[name]), [a, b])
     known = {name: each for name, each in found.items() if each is not None}
-    return Spectra(frozenset(change.name for change in matrices), known)
+    same = sum(diff.kinds.get(name) == "weight" and matrix_shape(b[name]) is not None for name in diff.same)
+    return Spectra(frozenset(change.name for change in matrices), known, same)
 
 
 def verdict(diff: Diff, found: Spectra, order: Order = tuple) -> Verdict:
@@ -137,7 +139,7 @@ def _seed(diff: Diff, changed: Sequence[TensorChange], found: Spectra) -> Verdic
     told = [change for change in changed if change.name in found.matrices]
     squares = [(abs(change.cosine or 0.0) < ALIKE, (change.norm or 0.0) ** 2) for change in told]
     apart, of = sum(square for is_apart, square in squares if is_apart), sum(square for _, square in squares)
-    if not of or apart < MOST * of:
+    if not of or apart < MOST * of or len(told) < MOST * (len(told) + found.same):
         return None
     return Verdict("another seed", "nothing is left of A: looks like a training from another random seed")
 

@@ -90,6 +90,12 @@ def test_another_seed_where_what_an_initialiser_makes_alike_is_alike() -> None:
     assert said(changed(lambda name, array: noise(array, 0.04) if array.ndim == 2 else array)).kind != "another seed"
 
 
+def test_one_layer_that_is_initialised_anew_is_no_other_seed() -> None:
+    fresh = weights(1)["head/kernel"]
+    found = said(changed(lambda name, array: fresh if name == "head/kernel" else array))
+    assert (found.kind, found.text.startswith("only the head moved: head, by 1")) == ("head", True)
+
+
 def test_another_dtype() -> None:
     found = said(changed(lambda name, array: array.astype(np.float16)))
     assert found == Verdict("dtype", "the same numbers in another dtype: float32 against float16")
