@@ -17,10 +17,10 @@ from ckpttool.core.shapes import PartialShape
 from ckpttool.core.tensors import Array, DType
 from ckpttool.data.named import KINDS, require_there
 from ckpttool.data.preprocessing import Steps
-from ckpttool.data.rows import Rows
 from ckpttool.remote.paths import refuse_url_input
 
 if TYPE_CHECKING:
+    from ckpttool.data.rows import Rows
     from ckpttool.data.staging import Facts
 
 SOURCES = {
@@ -97,7 +97,7 @@ class DataFile:
     """
 
     path: Path
-    arrays: Mapping[str, Rows]
+    arrays: "Mapping[str, Rows]"
     notes: tuple[str, ...] = ()
     classes: tuple[str, ...] = ()
     files: Mapping[str, Sequence[str]] = field(default_factory=dict)

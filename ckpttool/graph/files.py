@@ -163,6 +163,8 @@ def find(path: str | Path) -> Path:
     beside = path.with_name(f"{stem}.meta")
     if is_file(beside):
         return beside
+    if path.suffix == ".meta" and beside.name == f"{path.name}.meta":
+        raise MissingFile(f"{path}: no such file")
     raise MissingFile(f"{path}: no graph there, neither as a file, a SavedModel folder nor {beside.name}")
 
 

@@ -113,7 +113,8 @@ class Dense(_WithKernel):
         """Put the layer on a tensor of [rows, units]."""
         width = inputs.shape[-1] if inputs.shape.rank == 2 else None
         if width is None:
-            given = f"{inputs.shape}; put flatten() before it" if (inputs.shape.rank or 0) > 2 else f"{inputs.shape}"
+            before = "flatten() or global_avg_pool()" if inputs.shape.rank == 4 else "flatten()"
+            given = f"{inputs.shape}; put {before} before it" if (inputs.shape.rank or 0) > 2 else f"{inputs.shape}"
             if inputs.shape.rank is None:
                 given = "of a shape that the graph does not tell; put them on another layer, by `after` or `layers`"
             raise PlanError(f"{name}: dense needs inputs of [rows, units], {inputs.name} is {given}")

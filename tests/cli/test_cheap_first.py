@@ -22,9 +22,9 @@ finally:
 NEW = ("-o", "new.ckpt")
 
 
-def told(*arguments: str | Path) -> tuple[str, str]:
+def told(*arguments: str | Path, slow: tuple[str, ...] = SLOW) -> tuple[str, str]:
     """The one line that a command ends with, and which slow modules it has imported until then."""
-    command = [sys.executable, "-c", f"SLOW = {SLOW!r}\n{PROBE}", *map(str, arguments)]
+    command = [sys.executable, "-c", f"SLOW = {slow!r}\n{PROBE}", *map(str, arguments)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     line, modules = done.stderr.splitlines()
     assert (done.returncode, done.stdout) == (2, "")
@@ -49,6 +49,10 @@ def test_data_that_are_not_there_are_told_once_and_at_once(arguments: tuple[str,
     line, modules = told(*(str(model) if word == "MODEL" else word for word in arguments))
     assert line.startswith("gone.npz: no such file; data are .npz, ")
     assert modules == "MODULES"
+
+
+def test_not_even_numpy_is_imported_for_that(model: Path) -> None:
+    assert told("finetune", model, "--data", "gone.npz", *NEW, slow=("numpy",))[1] == "MODULES"
 
 
 def test_so_are_rows_beside_the_data(model: Path, tmp_path: Path) -> None:
@@ -78,6 +82,26 @@ def test_a_wrong_layer_is_told_at_once(arguments: tuple[str, ...], model: Path, 
     named = {"MODEL": str(model), "DATA": str(tmp_path / "rows.npz")}
     line, modules = told(*(named.get(word, word) for word in arguments))
     assert line.startswith("layers, line 1, column 6, at 'dens(3)': no layer dens") and line.endswith("nearest: dense")
+    assert modules == "MODULES"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("finetune", "MODEL", "--augment", "shift(0.1"), "--augment, line 1, column 6, at 'shift(0.1': '(' was"),
+        (
+            ("finetune", "MODEL", "--augment", "shfit(0.1)"),
+            "--augment, line 1, column 1, at 'shfit(0.1)': no operation",
+        ),
+        (("pretrain", "--layers", "dense(3)", "--method", "autoencodr()"), "no method autoencodr; known: autoencoder"),
+    ],
+    ids=["augment", "operation", "method"],
+)
+def test_so_is_a_wrong_call(arguments: tuple[str, ...], message: str, model: Path, tmp_path: Path) -> None:
+    (tmp_path / "rows.npz").write_bytes(b"")
+    given = (str(model) if word == "MODEL" else word for word in arguments)
+    line, modules = told(*given, "--data", tmp_path / "rows.npz", *NEW)
+    assert line.startswith(message)
     assert modules == "MODULES"
 
 

@@ -88,11 +88,12 @@ def test_a_layer_may_bear_the_name_of_an_op(shell: Any, data: Path, tmp_path: Pa
         (["--layers", ""], "layers: expected a layer such as hidden4 = dense(20, relu)"),
         (
             ["--input", "28,28,1"],
-            "outputs: dense needs inputs of [rows, units], X:0 is (None, 28, 28, 1); put flatten() before it",
+            "outputs: dense needs inputs of [rows, units], X:0 is (None, 28, 28, 1); "
+            "put flatten() or global_avg_pool() before it",
         ),
         (
             ["--input", "0"],
-            "Invalid value for '--input': '0' is not a shape such as 784 or 28,28,1 (see main new --help)",
+            "Invalid value for '--input': '0' is not a shape such as 784 or 28x28x1 (see main new --help)",
         ),
         (["--optimizer", "momntum"], f"no optimizer momntum; known: {', '.join(Optimizer.known())}; nearest: momentum"),
         (["--lr", "nan"], "--lr must be a number above 0, found nan"),

@@ -5,10 +5,10 @@ from pathlib import Path
 import click
 
 from ckpttool.cli.options.config import config_option
-from ckpttool.cli.options.general import plan_option, rows_options, seed_option
+from ckpttool.cli.options.general import plan_option, row_shape, rows_options, seed_option
 from ckpttool.cli.options.reading import spec
 from ckpttool.cli.options.recipe import new_recipe_options, objective_options
-from ckpttool.cli.options.rows import classes_option, preprocess_option, row_shape
+from ckpttool.cli.options.rows import classes_option, preprocess_option
 from ckpttool.cli.options.writing import model_output_options
 from ckpttool.cli.process import configure_for_layers
 from ckpttool.cli.show.help import LongHelp

@@ -5,9 +5,9 @@ from pathlib import Path
 import click
 
 from ckpttool.cli.options.config import config_option
-from ckpttool.cli.options.general import json_option
+from ckpttool.cli.options.general import json_option, row_shape
 from ckpttool.cli.options.reading import SOURCE, allow_op_option, spec
-from ckpttool.cli.options.rows import data_option, row_shape
+from ckpttool.cli.options.rows import data_option
 from ckpttool.cli.options.training import pretraining_options
 from ckpttool.cli.options.writing import model_output_options
 from ckpttool.cli.process import SignalInterrupt, configure_for_layers
@@ -21,11 +21,21 @@ from ckpttool.training.callbacks.recording import Recording
 from ckpttool.training.options import Options
 
 
+def _method(_context: click.Context, _option: click.Parameter, value: str) -> str:
+    """Check what `--method` calls, before the data are looked at."""
+    PretrainingMethod.read(value, "`method`")
+    return value
+
+
 @click.command(cls=LongHelp)
 @data_option
 @click.option("--layers", metavar="SPEC", callback=spec, help="New layers, from the input up; `new` lists their kinds.")
 @click.option(
-    "--method", metavar="CALL", required=True, help=f"{', '.join(PretrainingMethod.known())}; with parameters."
+    "--method",
+    metavar="CALL",
+    required=True,
+    callback=_method,
+    help=f"{', '.join(PretrainingMethod.known())}; with parameters.",
 )
 @click.option("--input", "shape", metavar="SHAPE", callback=row_shape, help="The shape of one row, if not as stored.")
 @click.option("--from", "model", metavar="MODEL", type=SOURCE, help="Put the layers on those of MODEL.")

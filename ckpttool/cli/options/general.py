@@ -220,3 +220,16 @@ seed_option = click.option(
     show_default=True,
     help="The random seed.",
 )
+
+
+def sizes_of(shape: str) -> list[str]:
+    """Return the sizes of a shape, as tables print it or with commas."""
+    return shape.lower().replace("x", ",").split(",")
+
+
+def row_shape(_context: click.Context, _option: click.Parameter, value: str | None) -> tuple[int, ...] | None:
+    """Read `784`, `28,28,1` or `28x28x1`."""
+    sizes = [text.strip() for text in sizes_of(value)] if value is not None else ["1"]
+    if not all(text.isdecimal() and int(text) > 0 for text in sizes):
+        raise click.BadParameter(f"{value!r} is not a shape such as 784 or 28x28x1")
+    return None if value is None else tuple(map(int, sizes))

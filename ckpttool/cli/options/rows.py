@@ -15,6 +15,7 @@ from ckpttool.cli.options.general import (
     ListOrFile,
     as_arguments,
     as_value,
+    sizes_of,
     together,
 )
 from ckpttool.core.errors import PlanError, UnknownName
@@ -183,26 +184,26 @@ roles_options = as_value(
 
 
 def _sizes(_context: click.Context, _option: click.Parameter, value: str | None) -> tuple[int, ...] | None:
-    """Read `28,28,1`."""
+    """Read `28,28,1` or `28x28x1`."""
     if value is None:
         return None
-    sizes = value.split(",")
+    sizes = sizes_of(value)
     if len(sizes) not in (2, 3) or not all(size.strip().isdecimal() for size in sizes):
         raise click.BadParameter(f"expected HEIGHT,WIDTH or HEIGHT,WIDTH,CHANNELS such as 28,28,1, found {value!r}")
     return tuple(map(int, sizes))
 
 
-def row_shape(_context: click.Context, _option: click.Parameter, value: str | None) -> tuple[int, ...] | None:
-    """Read `784` or `28,28,1`."""
-    sizes = [text.strip() for text in value.split(",")] if value is not None else ["1"]
-    if not all(text.isdecimal() and int(text) > 0 for text in sizes):
-        raise click.BadParameter(f"{value!r} is not a shape such as 784 or 28,28,1")
-    return None if value is None else tuple(map(int, sizes))
+def _operations(_context: click.Context, _option: click.Parameter, value: str | None) -> str | None:
+    """Check what `--augment` calls, which is read again where the size of the images is known."""
+    if value is not None:
+        Operation.read_all(value, "`augment`")
+    return value
 
 
 _augment = click.option(
     "--augment",
     metavar="CALLS",
+    callback=_operations,
     help=f"Change each image when it is trained on: {', '.join(Operation.known())}; 'shift(0.1); rotate(15); flip()'.",
 )
 image_shape_option = click.option(

@@ -3,14 +3,11 @@
 from dataclasses import dataclass
 from typing import Literal
 
-import numpy as np
-
 from ckpttool.core.calls import above_zero
 from ckpttool.core.errors import PlanError
 from ckpttool.core.tensors import Array
 from ckpttool.data.preprocessing_steps.numbers import Mean, Standardize
 from ckpttool.data.preprocessing_steps.step import Range, Row, Step, channel_axis
-from ckpttool.data.resizing import resized
 
 CHANNELS = (1, 3, 4)
 """How many channels images have: grey, red with green and blue, and these with alpha."""
@@ -33,6 +30,8 @@ class Bgr(Step):
 
     def apply(self, rows: Array) -> Array:
         """Return the rows with their channels the other way round."""
+        import numpy as np
+
         return np.flip(rows, channel_axis(self, rows.shape[1:], 3) + 1)
 
 
@@ -80,6 +79,8 @@ class Rgb(Step):
 
     def apply(self, rows: Array) -> Array:
         """Return the rows with three channels."""
+        import numpy as np
+
         axis = image_axis(self, rows.shape[1:])
         if axis is None:
             return np.repeat(rows[..., np.newaxis], 3, -1)
@@ -100,6 +101,8 @@ class Grayscale(Step):
 
     def apply(self, rows: Array) -> Array:
         """Return the rows in grey."""
+        import numpy as np
+
         axis = channel_axis(self, rows.shape[1:], 3) + 1
         grey = np.tensordot(rows, np.array(GREY, rows.dtype), axes=([axis], [0]))
         return np.expand_dims(grey, axis)
@@ -137,6 +140,10 @@ class Resize(Step):
 
     def apply(self, rows: Array) -> Array:
         """Return images of the size."""
+        import numpy as np
+
+        from ckpttool.data.resizing import resized
+
         start = self._axis(rows.shape[1:]) + 1
         old = rows.shape[start : start + 2]
         if self.crop:

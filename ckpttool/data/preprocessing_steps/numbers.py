@@ -3,8 +3,6 @@
 from dataclasses import dataclass
 from math import isfinite
 
-import numpy as np
-
 from ckpttool.core.calls import above_zero, require
 from ckpttool.core.errors import DataError
 from ckpttool.core.tensors import Array
@@ -136,6 +134,8 @@ class OneHot(Step):
 
     def apply(self, rows: Array) -> Array:
         """Return the rows of zeros and ones."""
+        import numpy as np
+
         numbers = rows.reshape(len(rows), *self.shape(rows.shape[1:])[:-1], 1)
         places = np.arange(self.classes)
         wrong = ~np.isin(numbers, places)
@@ -162,6 +162,8 @@ def along(step: Step, numbers: Numbers, row: Row) -> Array:
     Raises:
         PlanError: there are not as many channels.
     """
+    import numpy as np
+
     values: Array = np.array(_each(numbers), np.float64)
     if len(values) == 1:
         return values.reshape(())

@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from ckpttool.cli.options.catalogue import zoo_option
-from ckpttool.cli.options.general import PATH, rows_options
+from ckpttool.cli.options.general import PATH, row_shape, rows_options
 from ckpttool.cli.options.reading import SOURCE
 from ckpttool.cli.show.tables import print_rows, say
 from ckpttool.core.errors import PlanError
@@ -17,17 +17,9 @@ COLUMNS = ("entry", "family", "fits", "takes", "why")
 SCORED = ("entry", "family", "score", "logme", "why")
 
 
-def _row_shape(_context: click.Context, _option: click.Parameter, value: str | None) -> tuple[int, ...] | None:
-    """Read `784`, `28x28x1` or `28,28,1`."""
-    sizes = ["1"] if value is None else value.lower().replace(",", "x").split("x")
-    if not all(size.strip().isdecimal() and int(size) > 0 for size in sizes):
-        raise click.BadParameter(f"{value!r} is not a shape such as 784 or 28x28x1")
-    return None if value is None else tuple(map(int, sizes))
-
-
 @click.command()
 @click.option("--for", "other", metavar="MODEL", type=SOURCE, help="A network whose lower layers entries may have.")
-@click.option("--input", "shape", metavar="SHAPE", callback=_row_shape, help="The shape of one row: 784, 28x28x1.")
+@click.option("--input", "shape", metavar="SHAPE", callback=row_shape, help="The shape of one row: 784, 28x28x1.")
 @click.option("--data", metavar="DATA", type=PATH, help="Rows with labels: rank by what frozen layers give for them.")
 @click.option("--most", metavar="N", type=click.IntRange(1), default=MOST, show_default=True, help="Entries at most.")
 @click.option("--trust", is_flag=True, help="Run graphs as your own, without limits on files, memory and networks.")
