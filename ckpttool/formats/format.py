@@ -105,6 +105,8 @@ class Format(ABC):
     """What it cannot hold, in a sentence for the user."""
     SUFFIXES: ClassVar[tuple[str, ...]] = ()
     """How the names of outputs in this format end; one that is empty takes any name that no other format takes."""
+    LIKE_SUFFIXES: ClassVar[tuple[str, ...]] = ()
+    """How the names of outputs end that are in this format where `like` is a file of it, whatever else they mean."""
     HOLDS: ClassVar[frozenset[str]] = PLAIN_DTYPES
     """The names of the dtypes that it can hold."""
     LOSES: ClassVar[re.Pattern[bytes] | None] = None

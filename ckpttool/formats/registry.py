@@ -98,7 +98,9 @@ def find(path: Path) -> Format:
 
 
 def for_output(path: Path, name: str | None = None, like: Path | None = None) -> Format:
-    """Return the format to write: the one named, else the one of the suffix, else that of `like`, else a bundle.
+    """Return the format to write: the one named, else that of the suffix, else that of `like`, else a bundle.
+
+    A suffix of several formats (`.h5`) means that of `like` where it is one of these.
 
     >>> for_output(Path("weights.npz")).NAME, for_output(Path("model-1000")).NAME
     ('npz', 'bundle')
@@ -112,8 +114,8 @@ def for_output(path: Path, name: str | None = None, like: Path | None = None) ->
     if name is not None:
         return get(name)
     for candidate in every():
-        if any(suffix and path.name.endswith(suffix) for suffix in candidate.SUFFIXES):
-            return candidate
+        if suffix := next((each for each in candidate.SUFFIXES if each and path.name.endswith(each)), None):
+            return candidate if like is None else _alike(suffix, like) or candidate
     if path.suffix in FOREIGN_SUFFIXES:
         written = [
             f"{each.NAME} ({', '.join(suffixes)})"
@@ -122,6 +124,12 @@ def for_output(path: Path, name: str | None = None, like: Path | None = None) ->
         ]
         raise FormatError(f"{path}: no format writes {path.suffix} files; suffixes say {', '.join(written)}")
     return get("bundle") if like is None else find(like)
+
+
+def _alike(suffix: str, like: Path) -> Format | None:
+    """Return the format of `like` where an output with this suffix may be a copy of such a file."""
+    copied = (each for each in every() if suffix in each.LIKE_SUFFIXES)
+    return next((each for each in copied if each.recognises(like)), None)
 
 
 def _explain(path: Path) -> CkptError:

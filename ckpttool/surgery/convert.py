@@ -101,7 +101,10 @@ def left_behind(source: Checkpoint, target: Format, how: Writing = PLAIN) -> lis
     if OBJECT_GRAPH in source and not target.OBJECT_GRAPH:
         notes.append(f"left out, as {target.NAME} has no places for objects: the object graph ({OBJECT_GRAPH})")
     if source.format == "keras-legacy" and target.NAME == "hdf5":
-        notes.append("written as a tree of datasets, which Keras does not load: `import` puts it into a model of Keras")
+        notes.append(
+            "written as a tree of datasets, which Keras does not load: `import` puts it into a model of Keras, "
+            "`to` keras-legacy writes an edited copy"
+        )
     if source.metadata and not target.METADATA:
         notes += notes_about(f"left out, as {target.NAME} keeps no texts", source.metadata)
     return notes

@@ -11,7 +11,7 @@ import torch
 from onnx import helper, numpy_helper
 
 from ckpttool import checkpoint
-from ckpttool.core.tensors import DTYPES, STRING
+from ckpttool.core.tensors import DTYPES, STRING, Tensor
 from ckpttool.formats.format import PLAIN, Writing
 
 QUANTISED = {dtype.name for dtype in DTYPES if dtype.name.startswith("q")}
@@ -232,11 +232,10 @@ class KerasArchives(Keras):
         return {name: np.asarray(model.get_layer(name).w) for name in tensors}
 
 
-class LegacyKeras(Referee):
-    """The layout of Keras 1 and 2, by h5py: they do not run any more, and Keras 3 writes it for few layers."""
+class LegacyKeras(Keras):
+    """The layout of Keras 1 and 2, which Keras 3 reads, and writes for few layers: h5py writes it here."""
 
     suffix = ".h5"
-    reads = False
     dtypes = Keras.dtypes - {"bfloat16"}
 
     def named(self, name):
@@ -248,6 +247,11 @@ class LegacyKeras(Referee):
             for name, tensor in tensors.items():
                 file.create_group(name).attrs["weight_names"] = [b"kernel:0"]
                 file[name].create_dataset("kernel:0", data=tensor.read())
+
+    def save(self, target, tensors, path, how=PLAIN):
+        place = path.with_name(f"like{self.suffix}")
+        self.write(place, {name: Tensor.of(name, blank(tensor), tensor.dtype) for name, tensor in tensors.items()})
+        Referee.save(self, target, tensors, path, Writing(like=place))
 
 
 class Trees(Referee):

@@ -1,4 +1,4 @@
-"""An edited copy of a Keras 3 file: its structure, with the values of its weights replaced by name."""
+"""An edited copy of a file of Keras: its structure, with the values of its weights replaced by name."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -52,29 +52,48 @@ def edited(tree: Tree, weights: Mapping[str, Weight], tensors: Mapping[str, Tens
             differently.
         FormatError: the file has an attribute or a dataset that cannot be copied.
     """
+    names_of_places = placed(tree, {name: weight.path for name, weight in weights.items()}, tensors, how)
+    new = {weights[old].path: tensors[name] for old, name in names_of_places.items()}
+    names = _layer_names(tree, {weights[old]: name for old, name in names_of_places.items()})
+    scopes = [scope for weight in weights.values() for scope in weight.scopes]
+    renamed = {scope.name: names[scope.group] for scope in scopes if names[scope.group] != scope.name}
+    attributes = attributes_of_copy(tree)
+    for path, own in attributes.items():
+        if path in names and "name" in own:
+            attributes[path] = {**own, "name": names[path]}
+    return EditedCopy({**tree.tensors, **new}, attributes, renamed)
+
+
+def placed(tree: Tree, paths: Mapping[str, str], tensors: Mapping[str, Tensor], how: Writing) -> dict[str, str]:
+    """Return the tensor that comes into the place of each weight of a file, by their names; `paths` has the places.
+
+    Raises:
+        PlanError: a tensor has no place, a place no tensor, or a shape differs.
+        FormatError: the file has an attribute or a dataset that cannot be copied.
+    """
     if tree.opaque:
         raise FormatError(f"{tree.path}: {tree.opaque[0]} is an attribute that holds neither numbers nor texts")
     for path, what in tree.odd.items():
         raise FormatError(f"{tree.path}: {path} holds {what}, which cannot be copied")
     origins = how.origins if tree.path == how.source else {}
-    placed = {origins.get(name, name): name for name in tensors}
-    if homeless := [name for old, name in placed.items() if old not in weights]:
-        raise PlanError(f"{tree.path} has no place for {listed(homeless, 2)}{suggestion(homeless[0], weights)}")
-    if empty := [name for name in weights if name not in placed]:
-        raise PlanError(f"nothing for {listed(empty, 2)} of {tree.path}{suggestion(empty[0], placed)}")
-    for old, name in placed.items():
-        shape = tree.tensors[weights[old].path].shape
+    names = {origins.get(name, name): name for name in tensors}
+    if homeless := [name for old, name in names.items() if old not in paths]:
+        raise PlanError(f"{tree.path} has no place for {listed(homeless, 2)}{suggestion(homeless[0], paths)}")
+    if empty := [name for name in paths if name not in names]:
+        raise PlanError(f"nothing for {listed(empty, 2)} of {tree.path}{suggestion(empty[0], names)}")
+    for old, name in names.items():
+        shape = tree.tensors[paths[old]].shape
         if tensors[name].shape != shape:
             raise PlanError(f"{name} is {list(tensors[name].shape)}, its place in {tree.path} is {list(shape)}")
-    new = {weights[old].path: tensors[name] for old, name in placed.items()}
-    names = _layer_names(tree, {weights[old]: name for old, name in placed.items()})
-    scopes = [scope for weight in weights.values() for scope in weight.scopes]
-    renamed = {scope.name: names[scope.group] for scope in scopes if names[scope.group] != scope.name}
-    attributes: dict[str, Mapping[str, Any]] = {}
-    for path, own in tree.attributes.items():
-        kept = {key: value for key, value in own.items() if key != MARK or path not in tree.tensors}  # with the values
-        attributes[path] = {**kept, "name": names[path]} if path in names and "name" in kept else kept
-    return EditedCopy({**tree.tensors, **new}, attributes, renamed)
+    return names
+
+
+def attributes_of_copy(tree: Tree) -> dict[str, Mapping[str, Any]]:
+    """Return the attributes of a file, without those that belong to values (the dtypes that HDF5 lacks)."""
+    return {
+        path: {key: value for key, value in own.items() if key != MARK or path not in tree.tensors}
+        for path, own in tree.attributes.items()
+    }
 
 
 def _layer_names(tree: Tree, names: Mapping[Weight, str]) -> dict[str, str]:

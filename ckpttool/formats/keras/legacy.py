@@ -1,13 +1,22 @@
-"""Files of Keras 1 and 2: layers and weights are listed in attributes (legacy_h5_format.py in Keras 3). Read only."""
+"""Files of Keras 1 and 2: layers and weights are listed in attributes (legacy_h5_format.py in Keras 3).
+
+Keras gives a layer its weights by their order in the list. So what is written is a copy in which values alone differ.
+"""
 
 import re
 from collections.abc import Iterator, Mapping
+from functools import partial
 from pathlib import Path
+from typing import ClassVar
 
-from ckpttool.core.errors import CorruptCheckpoint, FormatError
-from ckpttool.formats.format import Format
+from ckpttool.core.errors import CorruptCheckpoint, FormatError, PlanError
+from ckpttool.core.tensors import Tensor
+from ckpttool.formats.format import PLAIN, Format, Writing
 from ckpttool.formats.hdf5.source import is_hdf5
 from ckpttool.formats.hdf5.tree import Hdf5Tensors, Tree, read_tree
+from ckpttool.formats.hdf5.writer import LOSES, compare, write_tree
+from ckpttool.formats.keras.copy import attributes_of_copy, like_of, placed
+from ckpttool.formats.writing.files import replacing
 
 
 class KerasLegacy(Format):
@@ -16,12 +25,10 @@ class KerasLegacy(Format):
     NAME = "keras-legacy"
     CHECKSUMS = False
     FRAMEWORK = "keras"
-    LIMITS = "is read only: what is named `.h5` is written as a tree of datasets, which Keras does not load"
-    WRITES = False
-    INSTEAD = (
-        "files of Keras 1 and 2 are read, not written; an output named .weights.h5 can be an edited copy "
-        "of a file of Keras 3, one named .h5 a tree of datasets"
-    )
+    LIMITS = "an edited copy of a file of Keras 1 or 2 (`like`): the weights that are there, in their names and shapes"
+    LOSES = LOSES
+    LIKE_SUFFIXES: ClassVar[tuple[str, ...]] = (".h5", ".hdf5")
+    OPTIONS = frozenset({"like"})
 
     def recognises(self, path: Path) -> bool:
         """Return whether a file is HDF5 that lists its layers."""
@@ -35,16 +42,52 @@ class KerasLegacy(Format):
             CorruptCheckpoint: an attribute names a weight that is not there.
         """
         tree = read_tree(path)
-        paths: dict[str, str] = {}
-        for dataset, name in _listed(tree, legacy_root(tree) or ""):
-            if paths.setdefault(name, dataset) != dataset:
-                raise FormatError(f"{path}: {paths[name]} and {dataset} would both be named {name}")
-        return Hdf5Tensors(tree, paths)
+        return Hdf5Tensors(tree, _paths(tree))
+
+    def save(self, tensors: Mapping[str, Tensor], path: Path, how: Writing = PLAIN) -> None:
+        """Write a copy of a file with other values, and read it again.
+
+        Raises:
+            PlanError: it is no file of Keras 1 or 2, a tensor has no place in it, or another name than there.
+            FormatError: the file has an attribute or a dataset that cannot be copied.
+        """
+        like = like_of(path, how)
+        if not self.recognises(like):
+            raise PlanError(f"{like} is no file of Keras 1 or 2: the output is an edited copy of one (`like`)")
+        tree = read_tree(like)
+        paths = _paths(tree)
+        names = placed(tree, paths, tensors, how)
+        if moved := [(old, name) for old, name in names.items() if old != name]:
+            old, name = moved[0]
+            raise PlanError(
+                f"{old} cannot be named {name} in a copy of {like}: Keras finds weights there by their order"
+            )
+        copy = {**tree.tensors, **{paths[name]: tensors[name] for name in names}}
+        sums: dict[str, int] = {}
+        with replacing(path, partial(self._check, tensors, copy, sums)) as file:
+            sums.update(write_tree(file, copy, attributes_of_copy(tree)))
+
+    def _check(
+        self, names: Mapping[str, Tensor], written: Mapping[str, Tensor], sums: Mapping[str, int], path: Path
+    ) -> None:
+        read = self.open(path)
+        compare(read.tree, written, sums)
+        if set(read) != set(names):
+            raise CorruptCheckpoint(f"{path}: its weights have other names when they are read back")
 
 
 def legacy_root(tree: Tree) -> str | None:
     """Return the group that lists the layers: the file itself, or `model_weights` of a whole model."""
     return next((group for group in ("", "model_weights") if tree.texts(group, "layer_names") is not None), None)
+
+
+def _paths(tree: Tree) -> dict[str, str]:
+    """Return the path of each weight by its logical name."""
+    paths: dict[str, str] = {}
+    for dataset, name in _listed(tree, legacy_root(tree) or ""):
+        if paths.setdefault(name, dataset) != dataset:
+            raise FormatError(f"{tree.path}: {paths[name]} and {dataset} would both be named {name}")
+    return paths
 
 
 def _listed(tree: Tree, root: str) -> Iterator[tuple[str, str]]:

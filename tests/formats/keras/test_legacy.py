@@ -1,4 +1,4 @@
-"""Files of Keras 1 and 2 are read, and said not to be written. The names of their weights are in test_keras_names."""
+"""Files of Keras 1 and 2 are read, and written as edited copies that Keras loads. Their names are in test_names."""
 
 import h5py
 import numpy as np
@@ -6,7 +6,9 @@ import pytest
 from conformance import FormatTests, tensors_of
 
 from ckpttool import checkpoint
-from ckpttool.core.errors import CorruptCheckpoint, FormatError
+from ckpttool.core.errors import CorruptCheckpoint, PlanError
+from ckpttool.formats import registry
+from ckpttool.formats.format import Writing
 from ckpttool.formats.hdf5.writer import write_tree
 
 
@@ -45,8 +47,8 @@ class TestKerasLegacy(FormatTests):
         with pytest.raises(CorruptCheckpoint, match="b is damaged"):
             self.format.open(path)["layer/b"].read()
 
-    def test_it_is_not_written(self, path):
-        with pytest.raises(FormatError, match=r"read, not written; .* \.weights\.h5 .* \.h5 a tree of datasets"):
+    def test_nothing_to_copy_is_said(self, path):
+        with pytest.raises(PlanError, match=r"written as an edited copy of such a file, and none is named \(`like`\)"):
             checkpoint.save(tensors_of(a=np.zeros(3)), path, format="keras-legacy")
         assert not path.exists()
 
@@ -55,3 +57,89 @@ class TestKerasLegacy(FormatTests):
         checkpoint.save(checkpoint.open(path), tmp_path / "tree.h5")
         assert checkpoint.open(tmp_path / "tree.h5").format == "hdf5"
         assert list(checkpoint.open(tmp_path / "tree.h5")) == ["hidden1/kernel"]
+
+
+ROWS = np.arange(8, dtype=np.float32).reshape(2, 4)
+
+
+def network():
+    import keras
+
+    x = keras.Input((4,), name="x")
+    hidden = keras.layers.BatchNormalization(name="bn")(keras.layers.Dense(3, activation="relu", name="hidden1")(x))
+    model = keras.Model(x, keras.layers.Dense(2, name="outputs")(hidden))
+    model.compile("adam", keras.losses.MeanSquaredError())  # "mse" is one that Keras 3 does not load from such files
+    return model
+
+
+@pytest.fixture
+def saved(tmp_path):
+    """A whole model in the old layout, as Keras 3 saves it, with its optimizer after a step."""
+    model = network()
+    model.fit(ROWS, np.ones((2, 2)), verbose=0)
+    model.save(tmp_path / "model.h5")
+    return tmp_path / "model.h5"
+
+
+def like(path):
+    return Writing(like=path)
+
+
+def test_keras_loads_an_edited_copy_with_the_new_values(tmp_path, saved):
+    import keras
+
+    with_bias = {
+        name: np.full(tensor.shape, 0.5, np.float32) if name == "hidden1/bias" else tensor
+        for name, tensor in checkpoint.open(saved).items()
+    }
+    checkpoint.save(with_bias, tmp_path / "edited.h5", how=like(saved))
+    assert checkpoint.open(tmp_path / "edited.h5").format == "keras-legacy"
+    old, new = keras.models.load_model(saved), keras.models.load_model(tmp_path / "edited.h5")
+    assert np.asarray(new.get_layer("hidden1").bias).tolist() == [0.5, 0.5, 0.5]
+    old.get_layer("hidden1").bias.assign(np.full(3, 0.5))
+    assert np.array_equal(old(ROWS), new(ROWS))
+    assert [np.asarray(each).tolist() for each in new.optimizer.variables] == [
+        np.asarray(each).tolist() for each in old.optimizer.variables
+    ]
+    loaded = network()
+    loaded.load_weights(tmp_path / "edited.h5")
+    assert np.array_equal(loaded(ROWS), new(ROWS))
+
+
+def test_like_says_which_of_the_formats_of_a_suffix_is_meant(tmp_path, saved):
+    checkpoint.save({"a": np.ones(1)}, tmp_path / "tree.h5")
+    assert registry.for_output(tmp_path / "x.h5", like=saved).NAME == "keras-legacy"
+    assert registry.for_output(tmp_path / "x.hdf5", like=saved).NAME == "keras-legacy"
+    assert registry.for_output(tmp_path / "x.h5", like=tmp_path / "tree.h5").NAME == "hdf5"
+    assert registry.for_output(tmp_path / "x.weights.h5", like=saved).NAME == "keras-weights"
+    assert registry.for_output(tmp_path / "x.h5").NAME == "hdf5"
+
+
+def test_what_does_not_fit_is_refused_and_nothing_is_written(tmp_path, saved):
+    opened, out = dict(checkpoint.open(saved)), tmp_path / "out.h5"
+    without = {name: tensor for name, tensor in opened.items() if name != "hidden1/bias"}
+    for tensors, why in (
+        (without, "nothing for hidden1/bias of .*model.h5"),
+        ({**opened, "hidden2/bias": np.ones(3)}, "has no place for hidden2/bias"),
+        ({**opened, "hidden1/bias": np.ones(4)}, r"hidden1/bias is \[4\], its place in .* is \[3\]"),
+    ):
+        with pytest.raises(PlanError, match=why):
+            checkpoint.save(tensors, out, how=like(saved))
+    renamed = checkpoint.open(saved).rename({"hidden1/(.*)": r"first/\1"})
+    with pytest.raises(
+        PlanError, match=r"hidden1/.* cannot be named first/.*: Keras finds weights there by their order"
+    ):
+        checkpoint.save(renamed, out, how=like(saved))
+    checkpoint.save({"a": np.ones(1)}, tmp_path / "tree.h5")
+    with pytest.raises(PlanError, match="is no file of Keras 1 or 2"):
+        checkpoint.save(opened, out, "keras-legacy", how=like(tmp_path / "tree.h5"))
+    assert not out.exists()
+
+
+def test_a_copy_may_have_other_dtypes(tmp_path, saved):
+    half = {name: tensor.read().astype(np.float16) for name, tensor in checkpoint.open(saved).items()}
+    checkpoint.save(half, tmp_path / "half.h5", how=like(saved))
+    assert {str(spec.dtype) for spec in checkpoint.open(tmp_path / "half.h5").specs()} == {"float16"}
+    loaded = network()
+    loaded.load_weights(tmp_path / "half.h5")
+    assert np.array_equal(np.asarray(loaded.get_layer("hidden1").kernel), half["hidden1/kernel"].astype(np.float32))
