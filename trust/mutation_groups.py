@@ -113,7 +113,7 @@ BY_NAME = {
         ("model/model.py", "model/families.py"),
         ("cli/test_proofs.py", "model/test_families.py", "cli/test_strip.py", "runtime/keras/test_write.py"),
         imports=TENSORFLOW,
-        slowest=10.0,
+        slowest=30.0,
         functions=("require_as_meant", "ready_to_write", "write_model", "write_folder", "KerasWriter.write"),
     ),
     "training": Group(

@@ -8,7 +8,7 @@ import zipfile
 import h5py
 import numpy as np
 import pytest
-from conformance import tensors_of
+from conformance import change_on_disk, tensors_of
 from keras_files import CONFIG, EditedCopyTests, account, archive, network, weights_file
 
 from ckpttool import checkpoint
@@ -312,6 +312,15 @@ def test_damage_of_a_member_is_named(tmp_path):
     assert [name for name, problem in problems.items() if problem] == ["config.json"]
     with pytest.raises(CorruptCheckpoint, match=r"config\.json is damaged"):
         checkpoint.open(path)
+
+
+def test_a_copy_that_reads_back_with_another_configuration_is_not_kept(tmp_path, monkeypatch):
+    source = checkpoint.open(hand_made(tmp_path))
+    before = sorted(tmp_path.iterdir())
+    change_on_disk(monkeypatch, b'"Functional"', b'"functional"')
+    with pytest.raises(CorruptCheckpoint, match=r"config\.json is damaged"):
+        checkpoint.save(source, tmp_path / "new.keras")
+    assert sorted(tmp_path.iterdir()) == before
 
 
 def test_a_copy_of_something_else(tmp_path):

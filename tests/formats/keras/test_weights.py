@@ -5,7 +5,7 @@ import json
 import h5py
 import numpy as np
 import pytest
-from conformance import tensors_of
+from conformance import change_on_disk, tensors_of
 from keras_files import EditedCopyTests, account, names_in, network, weights_file
 
 from ckpttool import checkpoint
@@ -153,6 +153,15 @@ def test_without_a_file_to_copy(saved, tmp_path):
     checkpoint.save({"a": np.ones(1)}, tmp_path / "a.npz")
     with pytest.raises(PlanError, match=r"a\.npz is no file of Keras 3"):
         checkpoint.save(checkpoint.open(tmp_path / "a.npz"), tmp_path / "x.weights.h5")
+
+
+def test_a_copy_that_reads_back_with_other_names_is_not_kept(tmp_path, monkeypatch):
+    source = checkpoint.open(weights_file(tmp_path / "a.weights.h5", tensors_of(**{"hidden1/kernel": np.ones(3)})))
+    before = sorted(tmp_path.iterdir())
+    change_on_disk(monkeypatch, b"hidden1", b"hidden7")
+    with pytest.raises(CorruptCheckpoint, match="its weights have other names when they are read back"):
+        checkpoint.save(source, tmp_path / "new.weights.h5")
+    assert sorted(tmp_path.iterdir()) == before
 
 
 def test_a_copy_takes_the_place_of_its_source(saved):
