@@ -92,6 +92,16 @@ def onnx() -> bytes:
     return b"\x08\x08" + field(7, field(1, node) + field(2, b"g") + field(5, tensor)) + field(8, b"\x10\x0d")
 
 
+def gguf() -> bytes:
+    def text(value: bytes) -> bytes:
+        return struct.pack("<Q", len(value)) + value
+
+    words = text(b"words") + struct.pack("<IIQ", 9, 8, 1) + text(b"a")
+    tensors = text(b"w") + struct.pack("<IQQIQ", 2, 3, 2, 0, 0) + text(b"q") + struct.pack("<IQIQ", 1, 32, 8, 32)
+    head = b"GGUF" + struct.pack("<IQQ", 3, 2, 1) + words + tensors
+    return head + bytes(-len(head) % 32) + ARRAY.tobytes().ljust(32, b"\0") + bytes(34)
+
+
 def index_of_safetensors(folder: Path, part: bytes) -> Path:
     (folder / "a.safetensors").write_bytes(struct.pack("<Q", len(SAFETENSORS)) + SAFETENSORS + ARRAY.tobytes())
     return one_file("x.safetensors.index.json")(folder, part)
@@ -188,5 +198,6 @@ TARGETS: dict[str, Target] = {
         hdf5(), one_file("x.keras", zipped(WEIGHTS, ("config.json", CONFIG))), scanned(read_checkpoint)
     ),
     "configuration": Target(CONFIG, one_file("x.keras", zipped("config.json", (WEIGHTS, hdf5()))), read_checkpoint),
+    "GGUF": Target(gguf(), one_file("x.gguf"), read_checkpoint),
     "ONNX": Target(onnx(), one_file("x.onnx"), read_checkpoint),
 }

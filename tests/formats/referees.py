@@ -3,6 +3,7 @@
 A referee says which dtypes its library has a form for; `named` is what a tensor of its file is called here.
 """
 
+import gguf
 import h5py
 import numpy as np
 import onnx
@@ -339,6 +340,24 @@ class Onnx(Referee):
         onnx.save(helper.make_model(helper.make_graph([], "graph", [], [], made)), path)
 
 
+class Ggufs(Referee):
+    suffix = ".gguf"
+    dtypes = frozenset({"float16", "float32", "float64", "bfloat16", "int8", "int16", "int32", "int64"})
+    reads = False
+
+    def write(self, path, tensors):
+        writer = gguf.GGUFWriter(path, "llama")
+        for name, tensor in tensors.items():
+            raw, kind = np.asarray(tensor.read()), None
+            if tensor.dtype.name == "bfloat16":
+                raw, kind = raw.view(np.uint16), gguf.GGMLQuantizationType.BF16
+            writer.add_tensor(name, raw, raw_dtype=kind)
+        writer.write_header_to_file()
+        writer.write_kv_data_to_file()
+        writer.write_tensors_to_file()
+        writer.close()
+
+
 class FrozenGraphs(Referee):
     suffix = ".pb"
     dtypes = NUMBERS | PACKED | {"string"}
@@ -369,5 +388,6 @@ REFEREES = {
     "keras-legacy": LegacyKeras(),
     "hdf5": Trees(),
     "onnx": Onnx(),
+    "gguf": Ggufs(),
     "frozen": FrozenGraphs(),
 }

@@ -1,0 +1,1 @@
+"""GGUF: the tensors of a model of llama.cpp."""

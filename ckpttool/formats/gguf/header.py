@@ -1,0 +1,158 @@
+"""What a GGUF file says before its data: texts and numbers by key, and each tensor's name, shape, type and place.
+
+The layout: https://github.com/ggml-org/ggml/blob/master/docs/gguf.md. Counts are held against the bytes that are there.
+"""
+
+import math
+import struct
+from typing import NamedTuple
+
+from ckpttool.core.errors import CorruptCheckpoint, FormatError
+from ckpttool.formats.reading.data_file import CheckpointFile
+
+MAGIC = b"GGUF"
+VERSIONS = (2, 3)
+NUMBERS = {0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 6: "f", 7: "?", 10: "Q", 11: "q", 12: "d"}
+"""How values of each type are stored."""
+TEXT, ARRAY = 8, 9
+TEXT_LIMIT = 1 << 20
+"""Bytes of the longest text that is kept; a chat template has some thousand."""
+NAME_LIMIT = 64 << 10
+RANK_LIMIT = 254
+SIZE_LIMIT = 1 << 62
+DEPTH_LIMIT = 8
+"""How deep arrays lie in arrays."""
+LEAST_ENTRY, LEAST_TENSOR = 13, 24
+CHUNK = 256 << 10
+
+
+class TensorInfo(NamedTuple):
+    """A tensor as the file says it: its shape in NumPy's order, the number of its type, its place in the data."""
+
+    name: str
+    shape: tuple[int, ...]
+    type: int
+    offset: int
+
+
+class Header(NamedTuple):
+    """All that a file says before its data, and where that begins."""
+
+    metadata: dict[str, str]
+    tensors: list[TensorInfo]
+    data: int
+
+
+def read_header(file: CheckpointFile) -> Header:
+    """Read what is before the data; arrays among the metadata (a tokenizer's words) are passed over.
+
+    Raises:
+        CorruptCheckpoint: it is damaged or cut off.
+        FormatError: it is of a version, or in a byte order, that is not read.
+    """
+    cursor = Cursor(file, len(MAGIC))
+    version = cursor.number("I")
+    if version not in VERSIONS:
+        order = " (its byte order is big-endian)" if version & 0xFFFF == 0 else ""
+        raise FormatError(f"{file.path}: GGUF version {version}{order} is not read, expected 2 or 3, little-endian")
+    count, entries = cursor.count(LEAST_TENSOR, "tensors"), cursor.count(LEAST_ENTRY, "entries of metadata")
+    metadata: dict[str, str] = {}
+    for _ in range(entries):
+        key = cursor.text(NAME_LIMIT)
+        value = cursor.value(cursor.number("I"))
+        if value is not None:
+            metadata[key] = value
+    tensors = [_tensor(cursor) for _ in range(count)]
+    alignment = metadata.get("general.alignment", "32")
+    if not (alignment.isdigit() and int(alignment) and int(alignment) % 8 == 0):
+        raise CorruptCheckpoint(f"{file.path}: its alignment is said to be {alignment[:40]}, expected a multiple of 8")
+    return Header(metadata, tensors, -(-cursor.at // int(alignment)) * int(alignment))
+
+
+class Cursor:
+    """Reads a file's values one after the other, a chunk of it at a time."""
+
+    def __init__(self, file: CheckpointFile, at: int) -> None:
+        """Begin at a place."""
+        self.file, self.at = file, at
+        self._chunk, self._start = b"", at
+
+    def take(self, size: int) -> bytes:
+        """Return the next bytes; raises CorruptCheckpoint if the file ends before them."""
+        self._require(size)
+        if self.at + size > self._start + len(self._chunk):
+            self._start = self.at
+            self._chunk = self.file.piece(min(max(size, CHUNK), self.file.size - self.at), self.at)
+        begin = self.at - self._start
+        self.at += size
+        return self._chunk[begin : begin + size]
+
+    def number(self, form: str) -> int:
+        """Return the next whole number."""
+        (value,) = struct.unpack("<" + form, self.take(struct.calcsize("<" + form)))
+        return int(value)
+
+    def count(self, least: int, what: str) -> int:
+        """Return a number of things that take at least so many bytes each; raises if they cannot be there."""
+        count = self.number("Q")
+        if count * least > self.file.size - self.at:
+            raise CorruptCheckpoint(f"{self.file.path}: {count} {what} are said to be there: it is damaged or cut off")
+        return count
+
+    def text(self, limit: int) -> str:
+        """Return the next text; raises if it is longer than the limit."""
+        size = self.number("Q")
+        if size > limit:
+            raise CorruptCheckpoint(f"{self.file.path}: the text at byte {self.at} is said to have {size} bytes")
+        return self.take(size).decode("utf-8", "backslashreplace")
+
+    def value(self, kind: int, depth: int = 0) -> str | None:
+        """Return the next value as a text, None for what is not kept: an array, or a text beyond the limit."""
+        if kind in NUMBERS:
+            form = "<" + ("B" if NUMBERS[kind] == "?" else NUMBERS[kind])
+            (number,) = struct.unpack(form, self.take(struct.calcsize(form)))
+            return str(bool(number)).lower() if NUMBERS[kind] == "?" else str(number)
+        if kind == TEXT:
+            size = self.number("Q")
+            if size > TEXT_LIMIT:
+                self._skip(size)
+                return None
+            return self.take(size).decode("utf-8", "backslashreplace")
+        if kind != ARRAY or depth == DEPTH_LIMIT:
+            raise CorruptCheckpoint(f"{self.file.path}: the value at byte {self.at} has the unknown type {kind}")
+        self._skip_array(depth)
+        return None
+
+    def _skip_array(self, depth: int) -> None:
+        kind, count = self.number("I"), self.number("Q")
+        if kind in NUMBERS:
+            self._skip(count * struct.calcsize("<" + NUMBERS[kind]))
+            return
+        self._require(count * 8)
+        for _ in range(count):
+            if kind == TEXT:
+                self._skip(self.number("Q"))
+            else:
+                self.value(kind, depth + 1)
+
+    def _skip(self, size: int) -> None:
+        self._require(size)
+        self.at += size
+
+    def _require(self, size: int) -> None:
+        if size > self.file.size - self.at:
+            raise CorruptCheckpoint(
+                f"{self.file.path}: {size} bytes are said to be at byte {self.at}, the file has {self.file.size}: "
+                "it is damaged or cut off"
+            )
+
+
+def _tensor(cursor: Cursor) -> TensorInfo:
+    """Read a tensor's entry; its first dimension there is the one that varies fastest, NumPy's last."""
+    name, rank = cursor.text(NAME_LIMIT), cursor.number("I")
+    if rank > RANK_LIMIT:
+        raise CorruptCheckpoint(f"{cursor.file.path}: {name} is said to have {rank} dimensions")
+    sizes = struct.unpack(f"<{rank}Q", cursor.take(8 * rank))
+    if math.prod(filter(None, sizes)) >= SIZE_LIMIT:
+        raise CorruptCheckpoint(f"{cursor.file.path}: {name} has the impossible shape {list(sizes[::-1])}")
+    return TensorInfo(name, sizes[::-1], cursor.number("I"), cursor.number("Q"))
