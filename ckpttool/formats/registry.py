@@ -25,6 +25,7 @@ BUILTIN = {
     "bundle": "ckpttool.formats.tensorflow.bundle:Bundle",
     "v1": "ckpttool.formats.tensorflow.v1:V1",
     "safetensors": "ckpttool.formats.safetensors.format:Safetensors",
+    "torch-distributed": "ckpttool.formats.pytorch.distributed:Distributed",
     "torch": "ckpttool.formats.pytorch.format:PyTorch",
     "npz": "ckpttool.formats.npz.npz:Npz",
     "keras": "ckpttool.formats.keras.archive:KerasArchive",

@@ -20,6 +20,7 @@ from ckpttool.formats.pytorch.pickle import interpret
 from ckpttool.formats.pytorch.records import Pairs, Storage, Unread
 from ckpttool.formats.reading.archive import is_zip, member_bytes, member_names, members
 from ckpttool.formats.reading.data_file import ByteRange, CheckpointFile
+from ckpttool.formats.reading.window import Window
 from ckpttool.formats.reading.zip_layout import member_start
 
 PICKLE = re.compile(r"[^/]+/data\.pkl")
@@ -30,8 +31,8 @@ PROGRAM, CODE = "constants.pkl", re.compile(r"code/__torch__[/.]?(.*)[.]py")
 PACKED = "code/"
 """Where members are compressed."""
 DISTRIBUTED = ".distcp"
-PLAIN_NAME = re.compile(r"[\w./-]+")
-"""Paths that a shell takes as they are."""
+INDEX = ".metadata"
+"""What such a folder has beside its files of parts, which end in this suffix."""
 DATA, CONSTANTS = "data/", "constants/"
 """Folders of storages."""
 
@@ -39,17 +40,18 @@ DATA, CONSTANTS = "data/", "constants/"
 class TorchArchive:
     """An open file: what its pickle holds, and where the bytes of each storage are."""
 
-    def __init__(self, path: Path) -> None:
-        """Read the zip's directory.
+    def __init__(self, path: Path, part: Window | None = None) -> None:
+        """Read the zip's directory: of a file, or of the part of one that holds a tensor of a distributed checkpoint.
 
         Raises:
-            FormatError: it is a part of a distributed checkpoint, or has members that are not read.
+            FormatError: it is a part of a distributed checkpoint and none is named, or has members that are not read.
             CorruptCheckpoint: it is damaged.
         """
-        refuse_distributed(path)
-        self.file = CheckpointFile(path)
+        if part is None:
+            refuse_distributed(path)
+        self.file = part or CheckpointFile(path)
         self.path = path
-        infos = members(path)
+        infos = members(path, part)
         if not (pickles := _pickles(infos)):
             raise FormatError(f"{path} is not a file of torch.save: it has no data.pkl, or several")
         folder = pickles[0].removesuffix("data.pkl")
@@ -170,20 +172,16 @@ def is_distributed(path: Path) -> bool:
 
 
 def refuse_distributed(path: Path) -> None:
-    """Refuse what torch.distributed.checkpoint writes: its files hold an archive for each part of a tensor.
+    """Refuse what torch.distributed.checkpoint writes without its index: files of an archive for each part of a tensor.
 
     Raises:
         FormatError: it is such a folder, or a part of one.
     """
     if not is_distributed(path):
         return
-    folder = path if path.is_dir() else path.parent
-    folder = folder if folder.name else folder.absolute()
-    plain = PLAIN_NAME.fullmatch(str(folder.absolute()))
-    old, new = (str(folder), f"{folder}.pt") if plain else ("FOLDER", "NEW.pt")
     raise FormatError(
-        f"{path} is {'a' if path.is_dir() else 'a part of a'} folder of torch.distributed.checkpoint, which is not "
-        f"read; this makes one file of it: python -m torch.distributed.checkpoint.format_utils dcp_to_torch {old} {new}"
+        f"{path} is {'a' if path.is_dir() else 'a part of a'} folder of torch.distributed.checkpoint, whose index "
+        f"{INDEX}, which says where their tensors are, is missing: copy the whole folder"
     )
 
 

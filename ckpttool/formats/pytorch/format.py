@@ -117,17 +117,11 @@ class TorchTensors(Tensors):
             yield memoryview(piece)
 
     def _read(self, name: str) -> Array:
-        import numpy as np
-
         view = self.views[name]
         raw = gathered(self._raw(name), view.span * view.dtype.itemsize)
         raw = swapped(raw, view.dtype) if self.archive.big else raw
         require_truth(self[name].spec, raw, self.archive.path)
-        strides = [stride * view.dtype.itemsize for stride in view.strides]
-        flat = raw.view(view.dtype.numpy)
-        if view.whole:
-            return flat.reshape(view.shape)
-        return np.ascontiguousarray(np.lib.stride_tricks.as_strided(flat, view.shape, strides))
+        return raw.view(view.dtype.numpy).reshape(view.shape) if view.whole else view.laid_out(raw)
 
 
 class ShardedTorch(Tensors):

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Any
 
-from ckpttool.core.tensors import DType
+from ckpttool.core.tensors import Array, DType
 
 
 @dataclass(frozen=True, eq=False)
@@ -97,3 +97,14 @@ class View:
                 return 0 in self.shape
             dense *= size
         return True
+
+    def laid_out(self, raw: Array) -> Array:
+        """Return the array in C order that bytes are, those from its first element in the storage to its last."""
+        import numpy as np
+
+        # NumPy's interface, which strides go through, does not know the types of ml_dtypes: there they are bytes.
+        size = self.dtype.itemsize
+        strided = np.lib.stride_tricks.as_strided(
+            raw.view(f"V{size}"), self.shape, [size * each for each in self.strides]
+        )
+        return np.ascontiguousarray(strided).reshape(self.shape).view(self.dtype.numpy)

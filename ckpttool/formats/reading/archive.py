@@ -15,6 +15,7 @@ from ckpttool.core.errors import CorruptCheckpoint, FormatError
 from ckpttool.core.plain_files import is_settled
 from ckpttool.core.tensors import PIECE
 from ckpttool.formats.reading.data_file import SCAN, ByteRange, CheckpointFile
+from ckpttool.formats.reading.window import Window
 from ckpttool.formats.reading.zip_layout import END_MARK, member_start, require_layout
 from ckpttool.remote import sparse_files
 
@@ -48,22 +49,22 @@ def member_names(path: Path) -> list[str] | None:
         return None
 
 
-def opened(path: Path) -> zipfile.ZipFile:
-    """Open an archive.
+def opened(path: Path, part: Window | None = None) -> zipfile.ZipFile:
+    """Open an archive, which is a whole file or a part of one.
 
     Raises:
         CorruptCheckpoint: it is damaged.
         FormatError: `require_layout` finds what would not be seen, such as another archive.
     """
     try:
-        archive = zipfile.ZipFile(sparse_files.readable(path))
+        archive = zipfile.ZipFile(part.readable() if part else sparse_files.readable(path))
     except BAD_ZIP as error:
         raise CorruptCheckpoint(f"{path}: the zip file is damaged or cut off: {error}") from error
     try:
-        file = CheckpointFile(path)
-        if (path, file.stamp) not in _checked:
+        file = part or CheckpointFile(path)
+        if part or (path, file.stamp) not in _checked:
             require_layout(file, archive)
-            if is_settled(file.stamp):
+            if not part and is_settled(file.stamp):
                 _checked.append((path, file.stamp))
     except BaseException:
         archive.close()
@@ -81,15 +82,15 @@ def directory_of(path: Path) -> int:
         return archive.start_dir
 
 
-def members(path: Path) -> dict[str, zipfile.ZipInfo]:
-    """Return the members of an archive by name.
+def members(path: Path, part: Window | None = None) -> dict[str, zipfile.ZipInfo]:
+    """Return the members of an archive by name; `part` is where it is in a file that holds more.
 
     Raises:
         FormatError: a name leads elsewhere or is there twice, a member is a link, or packed to excess.
         CorruptCheckpoint: it is damaged.
     """
     infos: dict[str, zipfile.ZipInfo] = {}
-    with opened(path) as archive:
+    with opened(path, part) as archive:
         for info in archive.infolist():
             if info.filename in infos:
                 raise FormatError(f"{path}: two members are named {info.filename}")

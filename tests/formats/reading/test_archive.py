@@ -38,8 +38,9 @@ def test_two_archives_of_numpy_in_one(tmp_path: Path) -> None:
 
 
 @pytest.mark.filterwarnings("ignore")
-def test_a_distributed_checkpoint_is_named_with_the_way_out(tmp_path: Path) -> None:
+def test_a_distributed_checkpoint_without_its_index_is_named(tmp_path: Path) -> None:
     dcp.save({"w": torch.ones(3, 3), "bias": torch.zeros(3)}, checkpoint_id=tmp_path / "dcp", no_dist=True)
     (file,) = (tmp_path / "dcp").glob("*.distcp")
-    with pytest.raises(FormatError, match=r"dcp_to_torch \S+dcp \S+dcp\.pt"):
+    (tmp_path / "dcp" / ".metadata").unlink()
+    with pytest.raises(FormatError, match=r"whose index [.]metadata.* is missing"):
         checkpoint.open(file)

@@ -1,0 +1,139 @@
+"""Folders of torch.distributed.checkpoint: an index, and files of parts, each an archive of `torch.save`."""
+
+import math
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+
+from ckpttool.core.errors import CorruptCheckpoint, FormatError
+from ckpttool.core.plain_files import is_file
+from ckpttool.core.tensors import PIECE, Array, Tensor, TensorSpec
+from ckpttool.formats.format import Checked, Format, Tensors, pieces_of
+from ckpttool.formats.pytorch import tree as torch_tree
+from ckpttool.formats.pytorch.archive import DISTRIBUTED, INDEX, TorchArchive, interpreted
+from ckpttool.formats.pytorch.distributed_index import Chunk, Described, read_index
+from ckpttool.formats.pytorch.makers import DTYPES, storage
+from ckpttool.formats.pytorch.records import View
+from ckpttool.formats.reading.data_file import CheckpointFile, gathered, require_truth, swapped
+from ckpttool.formats.reading.window import Window
+
+
+class DistributedTensors(Tensors):
+    """The tensors of a folder by the names of its state dict, joined of their parts when they are read."""
+
+    def __init__(self, folder: Path) -> None:
+        """Read the index, and check that the files can hold what it says.
+
+        Raises:
+            FormatError: the index names what could act.
+            MissingFile: a file of parts is not there.
+            CorruptCheckpoint: the index is damaged, or a part ends after its file.
+        """
+        self.folder, index = folder, folder / INDEX
+        self._described, nested = read_index(index)
+        try:
+            content = torch_tree.find(nested, {})
+        except ValueError as error:
+            raise CorruptCheckpoint(f"{index}: {error}") from error
+        self._flat = {name: view.storage.key for name, view in content.tensors.items() if isinstance(view, View)}
+        self.metadata, self.left_out = content.metadata, content.left_out
+        self._require_room()
+
+    def __getitem__(self, name: str) -> Tensor:
+        return self._tensor(name, self._flat[name])
+
+    def _tensor(self, name: str, flat: str) -> Tensor:
+        described = self._described[flat]
+        spec = TensorSpec(name, described.shape, described.dtype)
+        in_rows = all(chunk.sizes[1:] == described.shape[1:] for chunk in described.chunks)
+        pieces = partial(self._rows, spec, described) if in_rows else None
+        return Tensor(spec, partial(self._read, spec, described), pieces)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._flat)
+
+    def __len__(self) -> int:
+        return len(self._flat)
+
+    def checked(self) -> Iterator[Checked]:
+        """Read every part and compare its checksum: of the tensors, then of those that were left out."""
+        yield from super().checked()
+        for name in sorted(self._described.keys() - set(self._flat.values())):
+            yield Checked.of(name, pieces_of(self._tensor(name, name)))
+
+    def _require_room(self) -> None:
+        """Check that every part is in its file, and that the files are not smaller than what is said to be in them."""
+        chunks = [(each, chunk) for each in self._described.values() for chunk in each.chunks]
+        files = {name: CheckpointFile(self.folder / name).size for name in sorted({chunk.file for _, chunk in chunks})}
+        for described, chunk in chunks:
+            size = math.prod(chunk.sizes) * described.dtype.itemsize
+            if chunk.start + chunk.length > files[chunk.file] or chunk.length < size:
+                raise CorruptCheckpoint(
+                    f"{self.folder / chunk.file}: a part of {size} bytes is said to be in the {chunk.length} at "
+                    f"{chunk.start}, the file has {files[chunk.file]}: it is cut off, or the index is damaged"
+                )
+        if (said := sum(each.nbytes for each in self._described.values())) > (there := sum(files.values())):
+            raise CorruptCheckpoint(f"{self.folder}: its tensors are said to have {said} bytes, its files {there}")
+
+    def _rows(self, spec: TensorSpec, described: Described) -> Iterator[memoryview]:
+        """Yield the bytes of a tensor that is cut along its first axis only: part after part."""
+        for chunk in described.chunks:
+            flat = memoryview(self._part(spec, chunk).reshape(-1).view("u1"))  # type: ignore[arg-type]
+            yield from (flat[at : at + PIECE] for at in range(0, len(flat), PIECE))
+
+    def _read(self, spec: TensorSpec, described: Described) -> Array:
+        import numpy as np
+
+        whole = np.empty(spec.shape, spec.dtype.numpy)
+        for chunk in described.chunks:
+            box = tuple(slice(at, at + size) for at, size in zip(chunk.offsets, chunk.sizes, strict=True))
+            whole[box] = self._part(spec, chunk)
+        return whole
+
+    def _part(self, spec: TensorSpec, chunk: Chunk) -> Array:
+        """Return a part of a tensor, in C order, whose checksum was compared."""
+        path = self.folder / chunk.file
+        archive = TorchArchive(path, Window(path, chunk.start, chunk.length))
+        view = interpreted(path, archive.record("data.pkl"), storage)
+        if not isinstance(view, View) or (view.shape, view.dtype) != (chunk.sizes, spec.dtype):
+            raise CorruptCheckpoint(
+                f"{path}: the part at byte {chunk.start} is not the one of {spec.name} it should be"
+            )
+        archive.require(view.storage)
+        if math.prod(view.shape) * view.dtype.itemsize > view.storage.nbytes:
+            raise FormatError(f"{path}: a part of {spec.name} repeats the bytes of its storage")
+        raw = gathered(archive.storage(view.storage, spec.name), view.storage.nbytes)
+        raw = raw[view.offset * view.dtype.itemsize :][: view.span * view.dtype.itemsize]
+        raw = swapped(raw, view.dtype) if archive.big else raw
+        require_truth(spec, raw, path)
+        return view.laid_out(raw)
+
+
+class Distributed(Format):
+    """The format of `torch.distributed.checkpoint`."""
+
+    NAME = "torch-distributed"
+    FRAMEWORK = "torch"
+    LIMITS = "is read only: `to` safetensors makes one file of such a folder"
+    WRITES = False
+    INSTEAD = "folders of torch.distributed.checkpoint are read only; `to` safetensors writes what PyTorch loads too"
+    HOLDS = frozenset(dtype.name for dtype in DTYPES.values())
+
+    def recognises(self, path: Path) -> bool:
+        """Return whether a path is such a folder, its index, or one of its files of parts."""
+        return folder_of(path) is not None
+
+    def open(self, path: Path) -> DistributedTensors:
+        """Read the index; `DistributedTensors` says what is raised."""
+        return DistributedTensors(folder_of(path) or path)
+
+
+def folder_of(path: Path) -> Path | None:
+    """Return the folder that a path stands for; one without an index is none."""
+    if path.is_dir():
+        folder = path
+    elif path.name == INDEX or path.suffix == DISTRIBUTED:
+        folder = path.parent
+    else:
+        return None
+    return folder if is_file(folder / INDEX) and any(folder.glob(f"*{DISTRIBUTED}")) else None

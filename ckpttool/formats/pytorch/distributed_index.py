@@ -1,0 +1,180 @@
+"""`.metadata` of a folder of torch.distributed.checkpoint: tensors, the chunks that each is cut into, where those are.
+
+A pickle of a few classes (torch/distributed/checkpoint/metadata.py), read as inert records.
+"""
+
+import math
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from ckpttool.core.errors import CorruptCheckpoint
+from ckpttool.core.tensors import DType
+from ckpttool.formats.pytorch.archive import interpreted
+from ckpttool.formats.pytorch.makers import DTYPES, RANK_LIMIT, SIZE_LIMIT, is_size, storage
+from ckpttool.formats.pytorch.records import Global, Object, Pairs, Storage, Unread, View
+
+INDEX_LIMIT = 256 << 20
+COMPARED_LIMIT = 5_000_000
+"""Pairs of chunks that are held against each other."""
+Shape = tuple[int, ...]
+
+
+class Chunk(NamedTuple):
+    """A box of a tensor, and the part of a file that holds it."""
+
+    offsets: Shape
+    sizes: Shape
+    file: str
+    start: int
+    length: int
+
+
+class Described(NamedTuple):
+    """A tensor by what the index says of it, its chunks in order."""
+
+    dtype: DType
+    shape: Shape
+    chunks: tuple[Chunk, ...]
+
+    @property
+    def nbytes(self) -> int:
+        """Its bytes, joined."""
+        return math.prod(self.shape) * self.dtype.itemsize
+
+
+def read_index(path: Path) -> tuple[dict[str, Described], Pairs]:
+    """Return the tensors of an index by their flat names, and the nested state dict with stand-ins for them.
+
+    Raises:
+        FormatError: its pickle names what could act.
+        CorruptCheckpoint: it is damaged, or chunks do not fill their tensor.
+    """
+    if (size := path.stat().st_size) > INDEX_LIMIT:
+        raise CorruptCheckpoint(f"{path} has {size} bytes, at most {INDEX_LIMIT} of an index are read")
+    value = interpreted(path, path.read_bytes(), storage)
+    try:
+        return _read(value)
+    except ValueError as error:
+        raise CorruptCheckpoint(f"{path}: {error}") from error
+
+
+def _read(value: Any) -> tuple[dict[str, Described], Pairs]:
+    fields = _attributes(value)
+    places = {(name, offsets): info for name, offsets, info in _places(_pairs(fields.get("storage_data")))}
+    tensors: dict[str, Described] = {}
+    leaves: dict[str, Any] = {}
+    for name, entry in _pairs(fields.get("state_dict_metadata")):
+        if type(name) is not str or name in leaves:
+            raise ValueError("the index has an entry without a name, or two of one name")
+        leaves[name] = _leaf(name, entry, places, tensors)
+    paths = fields.get("planner_data")
+    return tensors, _nested(leaves, paths if isinstance(paths, Pairs) else Pairs())
+
+
+def _leaf(name: str, entry: Any, places: dict[tuple[str, Shape | None], Object], into: dict[str, Described]) -> Any:
+    """Return what stands for a value in the state dict, and note a tensor."""
+    if isinstance(entry, Object) and entry.name.endswith(".BytesStorageMetadata"):
+        return Unread("is no tensor, but an object of Python")
+    fields = _attributes(entry)
+    dtype, shape = _dtype(fields.get("properties")), _shape(fields.get("size"))
+    if not isinstance(dtype, DType):
+        return dtype
+    chunks = sorted(_chunks(name, fields.get("chunks"), places))
+    _require_tiled(name, shape, chunks)
+    into[name] = Described(dtype, shape, tuple(chunks))
+    strides = tuple(math.prod(max(1, size) for size in shape[axis + 1 :]) for axis in range(len(shape)))
+    return View(Storage(name, dtype, math.prod(shape)), dtype, 0, shape, strides)
+
+
+def _chunks(name: str, chunks: Any, places: dict[tuple[str, Shape | None], Object]) -> Iterator[Chunk]:
+    for chunk in chunks if isinstance(chunks, list) else []:
+        fields = _attributes(chunk)
+        offsets, sizes = _shape(fields.get("offsets")), _shape(fields.get("sizes"))
+        if 0 in sizes:
+            continue
+        place = _attributes(places.get((name, offsets)))
+        file, start, length = (place.get(key) for key in ("relative_path", "offset", "length"))
+        if type(file) is not str or Path(file).name != file or not is_size(start) or not is_size(length):
+            raise ValueError(f"the index does not say where a part of {name} is, or it is not in the folder")
+        if place.get("transform_descriptors"):
+            raise ValueError(f"{name} is packed by an extension of its writer, which is not read")
+        yield Chunk(offsets, sizes, file, start, length)
+
+
+def _places(pairs: Pairs) -> Iterator[tuple[str, Shape | None, Object]]:
+    for key, info in pairs:
+        fields = _attributes(key)
+        if type(name := fields.get("fqn")) is not str or not isinstance(info, Object):
+            raise ValueError("the index says of a part neither what it is of, nor where it is")
+        yield name, None if (offsets := fields.get("offset")) is None else _shape(offsets), info
+
+
+def _require_tiled(name: str, shape: Shape, chunks: list[Chunk]) -> None:
+    """Check that chunks, which are sorted, are within a tensor, and that each of its elements is in one."""
+    for chunk in chunks:
+        if not len(chunk.offsets) == len(chunk.sizes) == len(shape) or any(
+            at + size > whole for at, size, whole in zip(chunk.offsets, chunk.sizes, shape, strict=True)
+        ):
+            raise ValueError(f"a part of {name} is outside of its shape {list(shape)}")
+    compared = 0
+    for number, one in enumerate(chunks):
+        for other in chunks[number + 1 :]:
+            compared += 1
+            if shape and other.offsets[0] >= one.offsets[0] + one.sizes[0]:
+                break
+            if compared > COMPARED_LIMIT:
+                raise ValueError(f"{name} is cut into more parts than are compared")
+            if all(a < b + m and b < a + n for a, n, b, m in zip(*one[:2], *other[:2], strict=True)):
+                raise ValueError(f"two parts of {name} overlap")
+    if sum(math.prod(chunk.sizes) for chunk in chunks) != math.prod(shape):
+        raise ValueError(f"the parts of {name} do not fill its shape {list(shape)}")
+
+
+def _nested(leaves: dict[str, Any], paths: Pairs) -> Pairs:
+    """Return the state dict that was saved: the index has the path of each value in it."""
+    found = {name: path for name, path in paths if type(name) is str}
+    root: dict[Any, Any] = {}
+    for name, leaf in leaves.items():
+        path = found.get(name, (name,))
+        if not isinstance(path, tuple) or not 0 < len(path) <= RANK_LIMIT or {type(key) for key in path} - {str, int}:
+            raise ValueError(f"the index has no path of {name}")
+        at = root
+        for key in path[:-1]:
+            at = at.setdefault(key, {})
+            if not isinstance(at, dict):
+                raise ValueError(f"the index has a path of {name} that leads through a tensor")
+        if path[-1] in at:
+            raise ValueError(f"the index has two values at the path of {name}")
+        at[path[-1]] = leaf
+    return _as_pairs(root)
+
+
+def _as_pairs(values: dict[Any, Any]) -> Pairs:
+    return Pairs((key, _as_pairs(value) if isinstance(value, dict) else value) for key, value in values.items())
+
+
+def _dtype(properties: Any) -> DType | Unread:
+    state = properties.state if isinstance(properties, Object) else None
+    kind = state[0] if isinstance(state, tuple) and state else _attributes(properties).get("dtype")
+    if not isinstance(kind, Global):
+        raise ValueError("the index says no dtype of a tensor")
+    return DTYPES.get(kind.name) or Unread(f"is {kind.name}")
+
+
+def _shape(value: Any) -> Shape:
+    if not isinstance(value, (tuple, list)) or len(value) > RANK_LIMIT or not all(map(is_size, value)):
+        raise ValueError("the index has a shape that cannot be")
+    if math.prod(max(1, size) for size in value) >= SIZE_LIMIT:
+        raise ValueError("the index has a shape of too many elements")
+    return tuple(value)
+
+
+def _attributes(value: Any) -> Pairs:
+    return value.attributes if isinstance(value, Object) else Pairs()
+
+
+def _pairs(value: Any) -> Pairs:
+    if not isinstance(value, Pairs):
+        raise ValueError("it is no index of torch.distributed.checkpoint")
+    return value

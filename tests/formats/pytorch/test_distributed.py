@@ -1,0 +1,154 @@
+"""Folders of torch.distributed.checkpoint, held against what PyTorch makes of them."""
+
+import io
+import os
+import pickle
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import torch.distributed.checkpoint as dcp
+from torch.distributed.checkpoint import metadata as meta
+from torch.distributed.checkpoint.filesystem import _StorageInfo
+from torch.distributed.checkpoint.format_utils import dcp_to_torch_save
+
+from ckpttool import checkpoint
+from ckpttool.core.errors import CkptError, CorruptCheckpoint, FormatError, MissingFile
+
+Box = tuple[slice, ...]
+
+
+def write(folder: Path, whole: torch.Tensor, boxes: list[Box], change: Callable[[meta.Metadata], Any] = id) -> None:
+    """Write a tensor `w` in parts, every second one into another file, as several processes do."""
+    folder.mkdir()
+    files = {name: io.BytesIO() for name in ("__0_0.distcp", "__1_0.distcp")}
+    chunks, places = [], {}
+    for number, box in enumerate(boxes):
+        name = f"__{number % 2}_0.distcp"
+        start = files[name].tell()
+        part = whole[box].clone()
+        torch.save(part, files[name])
+        offsets = torch.Size(side.start for side in box)
+        chunks.append(meta.ChunkStorageMetadata(offsets, part.shape))
+        info = _StorageInfo(name, start, files[name].tell() - start)
+        places[meta.MetadataIndex("w", offsets, number)] = info
+    properties = meta.TensorProperties(whole.dtype)
+    index = meta.Metadata({"w": meta.TensorStorageMetadata(properties, whole.shape, chunks)}, {"w": ("w",)}, places)
+    change(index)
+    (folder / ".metadata").write_bytes(pickle.dumps(index))
+    for name, file in files.items():
+        (folder / name).write_bytes(file.getvalue())
+
+
+WHOLE = torch.arange(60.0).reshape(6, 10)
+ROWS: list[Box] = [(slice(a, b), slice(0, 10)) for a, b in ((0, 2), (2, 3), (3, 6))]
+GRID: list[Box] = [(slice(a, b), slice(c, d)) for a, b in ((0, 4), (4, 6)) for c, d in ((0, 3), (3, 10))]
+
+
+def referee(folder: Path) -> Any:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # that this process computes alone
+        dcp_to_torch_save(folder, folder.with_suffix(".pt"))
+    return torch.load(folder.with_suffix(".pt"), weights_only=True)
+
+
+@pytest.mark.parametrize("boxes", [ROWS, GRID, list(reversed(GRID))], ids=["rows", "grid", "in another order"])
+def test_parts_are_joined_as_pytorch_joins_them(tmp_path: Path, boxes: list[Box]) -> None:
+    write(tmp_path / "dcp", WHOLE, boxes)
+    ckpt = checkpoint.open(tmp_path / "dcp")
+    assert (ckpt.format, list(ckpt)) == ("torch-distributed", ["w"])
+    expected = referee(tmp_path / "dcp")["w"].numpy()
+    assert ckpt["w"].read().tolist() == expected.tolist() == WHOLE.tolist()
+    assert b"".join(ckpt["w"].pieces()) == expected.tobytes()
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.int8, torch.bool, torch.complex64, torch.float8_e5m2], ids=str)
+def test_dtypes_and_shapes(tmp_path: Path, dtype: torch.dtype) -> None:
+    state = {"scalar": torch.ones((), dtype=dtype), "none": torch.zeros((0, 3), dtype=dtype)}
+    state |= {"turned": torch.ones(2, 3).to(dtype).T, "slice": torch.ones(8).to(dtype)[2:5]}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        dcp.save({"model": state, "step": 7}, checkpoint_id=tmp_path / "dcp", no_dist=True)
+    ckpt = checkpoint.open(tmp_path / "dcp")
+    want = {name: (tuple(tensor.shape), tensor.to(torch.complex64).tolist()) for name, tensor in state.items()}
+    found = {name: ckpt[name].read() for name in ckpt}
+    assert {name: (array.shape, array.astype("complex64").tolist()) for name, array in found.items()} == want
+
+
+def changed(field: str, value: object) -> Callable[[meta.Metadata], None]:
+    """Return what changes where the first part is said to be."""
+
+    def change(index: meta.Metadata) -> None:
+        object.__setattr__(next(iter(index.storage_data.values())), field, value)
+
+    return change
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        *(("length", 10**9), ("offset", 1 << 63), ("offset", -1), ("length", 3), ("length", None)),
+        *(("relative_path", "../elsewhere"), ("relative_path", "/etc/passwd"), ("relative_path", "missing.distcp")),
+    ],
+)
+def test_a_part_that_cannot_be_there_is_refused(tmp_path: Path, field: str, value: object) -> None:
+    write(tmp_path / "dcp", WHOLE, ROWS, changed(field, value))
+    with pytest.raises((CorruptCheckpoint, MissingFile)):
+        checkpoint.open(tmp_path / "dcp")
+
+
+@pytest.mark.parametrize(
+    ("boxes", "said"), [(ROWS[1:], "do not fill"), ([*ROWS, ROWS[0]], "overlap"), ([*GRID, ROWS[0]], "overlap")]
+)
+def test_parts_that_are_no_tiling_are_refused(tmp_path: Path, boxes: list[Box], said: str) -> None:
+    write(tmp_path / "dcp", WHOLE, boxes)
+    with pytest.raises(CorruptCheckpoint, match=said):
+        checkpoint.open(tmp_path / "dcp")
+
+
+def test_a_shape_beyond_the_files_is_refused(tmp_path: Path) -> None:
+    def enlarge(index: meta.Metadata) -> None:
+        entry: Any = index.state_dict_metadata["w"]
+        entry.size = torch.Size((1 << 31, 1 << 31))
+        entry.chunks = [meta.ChunkStorageMetadata(torch.Size((0, 0)), entry.size)]
+
+    write(tmp_path / "dcp", WHOLE, [(slice(0, 6), slice(0, 10))], enlarge)
+    with pytest.raises(CorruptCheckpoint):
+        checkpoint.open(tmp_path / "dcp")
+
+
+def test_a_changed_number_is_found(tmp_path: Path) -> None:
+    write(tmp_path / "dcp", WHOLE, GRID)
+    file = tmp_path / "dcp" / "__1_0.distcp"
+    part = WHOLE[GRID[1]].contiguous().numpy().tobytes()
+    file.write_bytes(file.read_bytes().replace(part, b"\1" + part[1:]))
+    with pytest.raises(CorruptCheckpoint, match="w is damaged"):
+        checkpoint.open(tmp_path / "dcp")["w"].read()
+
+
+@pytest.mark.parametrize("name", [".metadata", "__0_0.distcp", "__1_0.distcp"])
+def test_every_cut_is_found(tmp_path: Path, name: str) -> None:
+    write(tmp_path / "dcp", WHOLE, ROWS)
+    whole = (tmp_path / "dcp" / name).read_bytes()
+    for size in range(0, len(whole), 41):
+        (tmp_path / "dcp" / name).write_bytes(whole[:size])
+        with pytest.raises(CkptError):
+            checkpoint.open(tmp_path / "dcp")["w"].read()
+
+
+class Acting:
+    def __reduce__(self) -> tuple[Any, ...]:
+        return os.system, ("touch acted",)
+
+
+def test_an_index_that_names_what_acts_is_refused_and_nothing_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    write(tmp_path / "dcp", WHOLE, ROWS, lambda index: setattr(index, "planner_data", Acting()))
+    with pytest.raises(FormatError, match="system"):
+        checkpoint.open(tmp_path / "dcp")
+    assert not (tmp_path / "acted").exists()
