@@ -64,7 +64,8 @@ def read_header(file: CheckpointFile) -> Header:
             metadata[key] = value
     tensors = [_tensor(cursor) for _ in range(count)]
     alignment = metadata.get("general.alignment", "32")
-    if not (alignment.isdigit() and int(alignment) and int(alignment) % 8 == 0):
+    whole = alignment.isascii() and alignment.isdigit() and len(alignment) < 12
+    if not (whole and int(alignment) and int(alignment) % 8 == 0):
         raise CorruptCheckpoint(f"{file.path}: its alignment is said to be {alignment[:40]}, expected a multiple of 8")
     return Header(metadata, tensors, -(-cursor.at // int(alignment)) * int(alignment))
 

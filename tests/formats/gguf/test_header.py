@@ -66,6 +66,8 @@ def test_what_is_cut_off_anywhere_is_refused(tmp_path):
         (file(entry(), metadata=(text(b"k") + struct.pack("<I", 77),)), "unknown type 77"),
         (file(entry(), metadata=(text(b"k") + struct.pack("<I", 9) + struct.pack("<IQ", 9, 1) * 99,)), "type 9"),
         (file(entry(), metadata=(text(b"general.alignment") + struct.pack("<II", 4, 0),)), "alignment"),
+        (file(entry(), metadata=(text(b"general.alignment") + struct.pack("<I", 8) + text(b"8" * 5000),)), "alignment"),
+        (file(entry(), metadata=(text(b"general.alignment") + struct.pack("<I", 8) + text(b"\xc2\xb2"),)), "alignment"),
     ],
 )
 def test_what_claims_too_much_is_damaged(tmp_path, content, message):
