@@ -34,6 +34,7 @@ BUILTIN = {
     "hdf5": "ckpttool.formats.hdf5.format:Hdf5",
     "onnx": "ckpttool.formats.onnx.format:Onnx",
     "gguf": "ckpttool.formats.gguf.format:Gguf",
+    "tfjs": "ckpttool.formats.tfjs.format:Tfjs",
     "frozen": "ckpttool.formats.tensorflow.frozen_graph:FrozenGraph",
     "npy": "ckpttool.formats.npz.npy:Npy",
 }

@@ -145,6 +145,34 @@ def old_keras(part: bytes) -> bytes:
 OLD_ATTRIBUTES = json.dumps(
     {"/": {"layer_names": ["dense"]}, "dense": {"weight_names": ["dense/kernel:0", "dense/bias:0"]}}
 ).encode()
+BROWSERS = json.dumps(
+    {
+        "format": "layers-model",
+        "weightsManifest": [
+            {
+                "paths": ["a.bin", "b.bin"],
+                "weights": [
+                    {"name": "w", "shape": [2, 3], "dtype": "float32"},
+                    {
+                        "name": "q",
+                        "shape": [4],
+                        "dtype": "int32",
+                        "quantization": {"dtype": "uint8", "scale": 1, "min": 2},
+                    },
+                ],
+            }
+        ],
+    }
+).encode()
+
+
+def beside_shards(folder: Path, part: bytes) -> Path:
+    """Write a model.json of TensorFlow.js, and the files of its weights."""
+    (folder / "a.bin").write_bytes(ARRAY.tobytes()[:10])
+    (folder / "b.bin").write_bytes(ARRAY.tobytes()[10:] + bytes(4))
+    return one_file("model.json")(folder, part)
+
+
 TARGETS: dict[str, Target] = {
     "entry of a bundle": Target(
         entry(), lambda folder, part: write(folder, table(built(rows((b"t", part))))), read_checkpoint
@@ -199,5 +227,6 @@ TARGETS: dict[str, Target] = {
     ),
     "configuration": Target(CONFIG, one_file("x.keras", zipped("config.json", (WEIGHTS, hdf5()))), read_checkpoint),
     "GGUF": Target(gguf(), one_file("x.gguf"), read_checkpoint),
+    "manifest of TensorFlow.js": Target(BROWSERS, beside_shards, scanned(read_checkpoint)),
     "ONNX": Target(onnx(), one_file("x.onnx"), read_checkpoint),
 }

@@ -3,6 +3,8 @@
 A referee says which dtypes its library has a form for; `named` is what a tensor of its file is called here.
 """
 
+import json
+
 import gguf
 import h5py
 import numpy as np
@@ -358,6 +360,31 @@ class Ggufs(Referee):
         writer.close()
 
 
+class Browsers(Referee):
+    """The layout that tfjs-core documents, by NumPy: the package that writes it wants other versions of TensorFlow."""
+
+    suffix = ".json"
+    dtypes = NUMPYS_OWN & {"float32", "int32", "bool", "complex64"} | {"string"}
+    reads = False
+
+    def write(self, path, tensors):
+        weights = [
+            {"name": name, "shape": list(tensor.shape), "dtype": tensor.dtype.name} for name, tensor in tensors.items()
+        ]
+        raw = b"".join(map(browser_bytes, tensors.values()))
+        half = len(raw) // 2
+        (path.parent / "group1-shard1of2.bin").write_bytes(raw[:half])
+        (path.parent / "group1-shard2of2.bin").write_bytes(raw[half:])
+        manifest = [{"paths": [f"group1-shard{n}of2.bin" for n in (1, 2)], "weights": weights}]
+        path.write_text(json.dumps({"format": "layers-model", "modelTopology": {}, "weightsManifest": manifest}))
+
+
+def browser_bytes(tensor):
+    if tensor.dtype is STRING:
+        return b"".join(len(text).to_bytes(4, "little") + text for text in tensor.read().ravel().tolist())
+    return tensor.read().tobytes()
+
+
 class FrozenGraphs(Referee):
     suffix = ".pb"
     dtypes = NUMBERS | PACKED | {"string"}
@@ -389,5 +416,6 @@ REFEREES = {
     "hdf5": Trees(),
     "onnx": Onnx(),
     "gguf": Ggufs(),
+    "tfjs": Browsers(),
     "frozen": FrozenGraphs(),
 }

@@ -1,0 +1,1 @@
+"""TensorFlow.js: the weights of a model.json."""

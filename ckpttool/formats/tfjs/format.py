@@ -1,0 +1,236 @@
+"""TensorFlow.js: a `model.json` with the layers or the graph of a network, and its weights in files beside it."""
+
+import struct
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+from ckpttool.core.counts import counted
+from ckpttool.core.errors import CorruptCheckpoint, FormatError
+from ckpttool.core.tensors import STRING, Array, Tensor, TensorSpec
+from ckpttool.formats.format import Format, Tensors
+from ckpttool.formats.reading.data_file import ByteRange, CheckpointFile, gathered, require_truth
+from ckpttool.formats.reading.raw_tensors import ClosedFile
+from ckpttool.formats.tfjs.manifest import (
+    DTYPES,
+    LIMIT,
+    MANIFEST,
+    Group,
+    Quantisation,
+    groups_of,
+    read_document,
+    texts_of,
+)
+from ckpttool.remote import sparse_files
+
+MODEL = "model.json"
+LENGTH = 4
+"""Bytes of the length that stands before each text."""
+TEXTS_LIMIT = 32 << 20
+"""Bytes of a group that has texts in it."""
+FRAMEWORKS = {"layers-model": "keras", "graph-model": "tensorflow"}
+
+
+class Stretch(NamedTuple):
+    """The files of a group, one after the other."""
+
+    path: Path
+    files: tuple[ClosedFile, ...]
+
+    @property
+    def size(self) -> int:
+        """The bytes of all files."""
+        return sum(file.size for file in self.files)
+
+    def stream(self, name: str, offset: int, size: int) -> Iterator[bytes]:
+        """Yield bytes that are read for what has a name.
+
+        Raises:
+            MissingFile: a file is gone.
+            CorruptCheckpoint: one has changed.
+        """
+        for closed in self.files:
+            begin, end = max(offset, 0), min(offset + size, closed.size)
+            if begin < end:
+                file = CheckpointFile(closed.path)
+                file.require_unchanged(closed.stamp)
+                yield from file.stream(name, ByteRange(begin, end - begin))
+                file.require_unchanged()
+            offset -= closed.size
+
+    def piece(self, name: str, offset: int, size: int) -> bytes:
+        """Return a few bytes; `stream` says what is raised."""
+        return b"".join(self.stream(name, offset, size))
+
+
+class Place(NamedTuple):
+    """A weight, and where its bytes are in the files of its group."""
+
+    stretch: Stretch
+    spec: TensorSpec
+    offset: int
+    nbytes: int
+    quantised: Quantisation | None
+
+    def tensor(self) -> Tensor:
+        """Return the tensor, which is read when asked."""
+        plain = self.quantised is None and self.spec.dtype is not STRING
+        return Tensor(self.spec, self._read, self._pieces if plain else None)
+
+    def _pieces(self) -> Iterator[memoryview]:
+        for piece in self.stretch.stream(self.spec.name, self.offset, self.nbytes):
+            yield memoryview(require_truth(self.spec, piece, self.stretch.path))
+
+    def _read(self) -> Array:
+        if self.spec.dtype is STRING:
+            return self._texts()
+        if self.quantised is None:
+            raw = gathered(self._pieces(), self.nbytes)
+            return raw.view(self.spec.dtype.numpy).reshape(self.spec.shape)
+        codes = gathered(self.stretch.stream(self.spec.name, self.offset, self.nbytes), self.nbytes)
+        return _dequantised(codes.view(self.quantised.code), self.quantised, self.spec)
+
+    def _texts(self) -> Array:
+        import numpy as np
+
+        raw, at = self.stretch.piece(self.spec.name, self.offset, self.nbytes), 0
+        texts = np.empty(self.spec.elements, object)
+        for number in range(self.spec.elements):
+            (length,) = struct.unpack_from("<I", raw, at)
+            texts[number] = raw[at + LENGTH : at + LENGTH + length]
+            at += LENGTH + length
+        return texts.reshape(self.spec.shape)
+
+
+class TfjsTensors(Tensors):
+    """The weights of a model.json by their names; those that are quantised are what the browser makes of them."""
+
+    def __init__(self, path: Path) -> None:
+        """Read the model.json, and hold the sizes of weights against those of the files.
+
+        Raises:
+            MissingFile: a file that it names is not there.
+            CorruptCheckpoint: it is damaged, or the files have other bytes than the weights take.
+            FormatError: it names what is not beside it, or uses what is not read.
+        """
+        path = _model(path)
+        document = read_document(path)
+        self.metadata = texts_of(document)
+        self.places: dict[str, Place] = {}
+        for group in groups_of(path, document):
+            for place in _places(path, group):
+                if place.spec.name in self.places:
+                    raise CorruptCheckpoint(f"{path}: two weights are named {place.spec.name}")
+                self.places[place.spec.name] = place
+
+    def __getitem__(self, name: str) -> Tensor:
+        return self.places[name].tensor()
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.places)
+
+    def __len__(self) -> int:
+        return len(self.places)
+
+
+class Tfjs(Format):
+    """The models of TensorFlow.js."""
+
+    NAME = "tfjs"
+    CHECKSUMS = False
+    LIMITS = "is read only, a model.json with its files: save safetensors, or a bundle; keeps no checksums"
+    WRITES = False
+    INSTEAD = "models of TensorFlow.js are read only; `to` safetensors keeps the same tensors"
+    HOLDS = frozenset(DTYPES)
+    IN_FOLDER = (MODEL,)
+
+    def recognises(self, path: Path) -> bool:
+        """Return whether a path is a JSON object that lists weights, or a folder with such a model.json."""
+        path = _model(path)
+        if not path.is_file():
+            return False
+        with sparse_files.opened(path) as file:
+            if file.read(1) != b"{" or path.suffix != ".json":
+                return False
+            return f'"{MANIFEST}"'.encode() in file.read(LIMIT)
+
+    def open(self, path: Path) -> TfjsTensors:
+        """List the weights; `TfjsTensors` says what is raised."""
+        return TfjsTensors(path)
+
+    def framework(self, tensors: Tensors) -> str | None:
+        """Return Keras for layers, TensorFlow for a graph."""
+        return FRAMEWORKS.get(tensors.metadata.get("format", ""))
+
+    def files_beside(self, path: Path) -> list[Path]:
+        """Return the files that a model.json which is there names."""
+        return _named(path) if path.name == MODEL else []
+
+    def files_named_in(self, folder: Path) -> list[Path]:
+        """Return the files that the model.json of a folder names."""
+        return _named(folder / MODEL)
+
+
+def _model(path: Path) -> Path:
+    return path / MODEL if path.is_dir() else path
+
+
+def _named(path: Path) -> list[Path]:
+    if not path.is_file():
+        return []
+    try:
+        return [file for group in groups_of(path, read_document(path)) for file in group.files]
+    except FormatError:
+        return []  # it is said when it is opened
+
+
+def _places(path: Path, group: Group) -> Iterator[Place]:
+    """Yield the weights of a group with their places, which fill its files."""
+    stretch = Stretch(path, tuple(ClosedFile.of(CheckpointFile(file)) for file in group.files))
+    size, at, raw = stretch.size, 0, None
+    for weight in group.weights:
+        nbytes = weight.nbytes
+        if nbytes is None:
+            raw = _whole(stretch, weight.spec.name) if raw is None else raw
+            nbytes = _length_of_texts(path, raw, weight.spec, at)
+        if at + nbytes > size:
+            raise CorruptCheckpoint(
+                f"{path}: {weight.spec.name} ends at byte {at + nbytes} of its files, which have {size}: one is cut off"
+            )
+        yield Place(stretch, weight.spec, at, nbytes, weight.quantised)
+        at += nbytes
+    if at != size:
+        raise CorruptCheckpoint(f"{path}: {counted(size - at, 'byte')} of its files belong to no weight")
+
+
+def _whole(stretch: Stretch, name: str) -> bytes:
+    """Return all bytes of a group with texts: only by reading them is it known where they end."""
+    if stretch.size > TEXTS_LIMIT:
+        raise FormatError(f"{stretch.path}: {name} holds texts in files of over {TEXTS_LIMIT} bytes, which is not read")
+    return stretch.piece(name, 0, stretch.size)
+
+
+def _length_of_texts(path: Path, raw: bytes, spec: TensorSpec, offset: int) -> int:
+    """Return how many bytes texts take that begin at an offset of a group's bytes, each with its length before it."""
+    if offset + spec.elements * LENGTH > len(raw):
+        raise CorruptCheckpoint(
+            f"{path}: {spec.name} has {counted(spec.elements, 'text')}, more than its files can hold"
+        )
+    at = offset
+    for _ in range(spec.elements):
+        if at + LENGTH > len(raw):
+            raise CorruptCheckpoint(f"{path}: {spec.name} is cut off, or the lengths of its texts are wrong")
+        at += LENGTH + int.from_bytes(raw[at : at + LENGTH], "little")
+    return at - offset
+
+
+def _dequantised(codes: Array, how: Quantisation, spec: TensorSpec) -> Array:
+    """Return the numbers that codes stand for, computed in float64 as a browser does."""
+    import numpy as np
+
+    if how.code.startswith("<f"):
+        return codes.astype(spec.dtype.numpy).reshape(spec.shape)
+    values = codes * np.float64(how.scale) + how.least
+    with np.errstate(over="ignore", invalid="ignore"):
+        made = np.floor(values + 0.5) if spec.dtype.name == "int32" else values
+        return made.astype(spec.dtype.numpy).reshape(spec.shape)

@@ -1,0 +1,176 @@
+"""Models of TensorFlow.js: what its documented layout says is read, and nothing beside the model.json is."""
+
+import json
+import random
+
+import numpy as np
+import pytest
+from conformance import FormatTests
+from referees import Browsers
+
+from ckpttool import checkpoint
+from ckpttool.core.errors import CkptError, CorruptCheckpoint, FormatError, MissingFile
+from ckpttool.core.tensors import DTYPES, Tensor
+from ckpttool.formats.tfjs.format import Tfjs
+
+
+def saved(path, weights, raw, files=("group1-shard1of1.bin",), **texts):
+    size = -(-len(raw) // len(files))
+    for number, file in enumerate(files):
+        (path.parent / file).write_bytes(raw[number * size : (number + 1) * size])
+    path.write_text(json.dumps({"weightsManifest": [{"paths": list(files), "weights": weights}], **texts}))
+    return path
+
+
+def weight(name, shape, dtype="float32", **more):
+    return {"name": name, "shape": shape, "dtype": dtype, **more}
+
+
+def quantised(dtype, scale, least):
+    return {"quantization": {"dtype": dtype, "scale": scale, "min": least}}
+
+
+class TestTfjs(FormatTests):
+    name = "tfjs"
+    suffix = ".json"
+    refused = tuple(dtype.name for dtype in DTYPES if dtype.name not in Tfjs.HOLDS)
+    checksums = False
+
+    def save(self, tensors, path, overwrite):
+        """Write a model of tensors, doubles as floats: a browser has none."""
+        single = {n: Tensor.of(n, np.float32(t.read())) if t.dtype == "float64" else t for n, t in tensors.items()}
+        Browsers().write(path, single)
+
+    test_round_trip = None  # the table reads each dtype, as every one that is only read
+    test_the_suffix_decides_what_is_written = test_a_damaged_tensor_does_not_hide_the_others = None
+    test_every_cut_is_found = None  # below, with its own dtypes
+    test_an_existing_output_is_refused_and_kept = test_overwriting_leaves_only_the_new_one = None
+    test_it_can_be_written_over_itself = test_a_failure_while_writing_leaves_the_old_one_and_no_litter = None
+    test_a_tensor_that_gives_too_few_bytes_is_refused = test_resources_are_refused = None
+    test_a_folder_that_is_not_there_is_said = None
+
+
+VALUES = np.arange(6, dtype=np.float32).reshape(2, 3)
+
+
+def test_a_folder_and_its_model_json_are_the_same(tmp_path):
+    path = saved(tmp_path / "model.json", [weight("dense/kernel", [2, 3])], VALUES.tobytes(), format="layers-model")
+    for place in (path, tmp_path):
+        opened = checkpoint.open(place)
+        assert (opened.format, opened.metadata) == ("tfjs", {"format": "layers-model"})
+        assert np.array_equal(opened["dense/kernel"].read(), VALUES)
+        assert b"".join(opened["dense/kernel"].pieces()) == VALUES.tobytes()
+    assert Tfjs().framework(Tfjs().open(path)) == "keras"
+
+
+def test_a_weight_may_lie_in_several_files(tmp_path):
+    files = [f"group1-shard{n}of5.bin" for n in range(5)]
+    many = np.arange(1000, dtype=np.int32)
+    weights = [weight("a", [2, 3]), weight("b", [1000], "int32")]
+    opened = checkpoint.open(saved(tmp_path / "model.json", weights, VALUES.tobytes() + many.tobytes(), files))
+    assert np.array_equal(opened["a"].read(), VALUES)
+    assert np.array_equal(opened["b"].read(), many)
+
+
+def test_quantised_weights_are_what_a_browser_makes_of_them(tmp_path):
+    codes = np.array([0, 1, 255], np.uint8)
+    wide, half = np.array([0, 40000], np.uint16), np.array([0.1, -2], np.float16)
+    weights = [
+        weight("small", [3], **quantised("uint8", 0.1, -3.3)),
+        weight("whole", [3], "int32", **quantised("uint8", 0.5, -1)),
+        weight("wide", [2], **quantised("uint16", 1e-3, 2)),
+        weight("half", [2], quantization={"dtype": "float16"}),
+    ]
+    raw = codes.tobytes() * 2 + wide.tobytes() + half.tobytes()
+    opened = checkpoint.open(saved(tmp_path / "model.json", weights, raw))
+    assert opened["small"].read().tolist() == [float(np.float32(n * 0.1 - 3.3)) for n in (0, 1, 255)]
+    assert opened["whole"].read().tolist() == [-1, 0, 127]  # of halves JavaScript takes the greater
+    assert opened["wide"].read().tolist() == [2.0, 42.0]
+    assert opened["half"].read().tolist() == half.astype(np.float32).tolist()
+    assert {opened[name].read().dtype.name for name in ("small", "wide", "half")} == {"float32"}
+    assert opened["whole"].read().dtype == np.int32
+
+
+def test_every_cut_is_found(tmp_path):
+    path = saved(tmp_path / "model.json", [weight("a", [2, 3]), weight("t", [2], "string")], VALUES.tobytes()
+                 + b"\1\0\0\0x\2\0\0\0yz")  # fmt: skip
+    assert checkpoint.open(path)["t"].read().tolist() == [b"x", b"yz"]
+    for file in (path, tmp_path / "group1-shard1of1.bin"):
+        whole = file.read_bytes()
+        for size in range(len(whole)):
+            file.write_bytes(whole[:size])
+            with pytest.raises(CkptError):
+                checkpoint.open(path)
+        file.write_bytes(whole)
+    whole = (tmp_path / "group1-shard1of1.bin").read_bytes()
+    (tmp_path / "group1-shard1of1.bin").write_bytes(whole + b"\0")
+    with pytest.raises(CorruptCheckpoint, match="1 byte of its files belong to no weight"):
+        checkpoint.open(path)
+
+
+def test_a_file_that_is_not_there_is_named(tmp_path):
+    path = saved(tmp_path / "model.json", [weight("a", [2, 3])], VALUES.tobytes())
+    (tmp_path / "group1-shard1of1.bin").unlink()
+    with pytest.raises(MissingFile, match=r"group1-shard1of1\.bin is missing"):
+        checkpoint.open(path)
+
+
+@pytest.mark.parametrize("name", ["../secret.bin", "/etc/passwd", "a\\b", "in/folder.bin"])
+def test_nothing_outside_of_the_folder_is_read(tmp_path, name):
+    path = saved(tmp_path / "model.json", [weight("a", [2, 3])], VALUES.tobytes())
+    path.write_text(path.read_text().replace("group1-shard1of1.bin", name.replace("\\", "\\\\")))
+    with pytest.raises(FormatError, match="outside of its folder"):
+        checkpoint.open(path)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        weight("a", [2**63]), weight("a", [2**62, 4]), weight("a", [-1]), weight("a", "six"), weight("a", [1] * 99),
+        weight("a", [6], "float64"), weight("a", [2**61], "string"), weight(None, [6]), {}, 7,
+        weight("a", [6], quantization=7), weight("a", [24], **quantised("uint8", None, 0)),
+        weight("a", [24], **quantised("uint8", 10**400, 0)), weight("a", [24], "bool", **quantised("uint8", 1, 0)),
+        weight("a", [True]), weight("a", [2.0]), weight("a", [0, 2**62, 2**62]),
+    ],
+    ids=lambda each: str(each)[:60],
+)  # fmt: skip
+def test_what_is_wrong_in_a_description_is_said(tmp_path, wrong):
+    with pytest.raises(FormatError, match=r"model\.json"):
+        checkpoint.open(saved(tmp_path / "model.json", [wrong], VALUES.tobytes()))
+
+
+def test_two_weights_of_one_name_are_refused(tmp_path):
+    with pytest.raises(CorruptCheckpoint, match="two weights are named a"):
+        checkpoint.open(saved(tmp_path / "model.json", [weight("a", [3]), weight("a", [3])], VALUES.tobytes()))
+
+
+def test_json_that_is_nested_without_end_is_refused(tmp_path):
+    path = tmp_path / "model.json"
+    path.write_text('{"weightsManifest":' + "[" * 100_000)
+    with pytest.raises(CorruptCheckpoint, match="nested too deeply"):
+        checkpoint.open(path)
+
+
+def test_flipped_bits_lead_to_our_errors_or_to_numbers(tmp_path):
+    path, chance = saved(tmp_path / "model.json", [weight("a", [2, 3])], VALUES.tobytes()), random.Random(1)
+    whole = path.read_bytes()
+    for _ in range(300):
+        at = chance.randrange(len(whole))
+        path.write_bytes(whole[:at] + bytes([whole[at] ^ 1 << chance.randrange(8)]) + whole[at + 1 :])
+        try:
+            for tensor in checkpoint.open(path).values():
+                tensor.read()
+        except CkptError:
+            continue
+
+
+def test_a_file_that_changed_since_is_found(tmp_path):
+    opened = checkpoint.open(saved(tmp_path / "model.json", [weight("a", [2, 3])], VALUES.tobytes()))
+    (tmp_path / "group1-shard1of1.bin").write_bytes(bytes(48))
+    with pytest.raises(CorruptCheckpoint, match="changed"):
+        opened["a"].read()
+
+
+def test_nothing_is_written(tmp_path):
+    with pytest.raises(FormatError, match=r"models of TensorFlow\.js are read only; `to` safetensors"):
+        checkpoint.save({"a": np.zeros(1)}, tmp_path / "x.json", format="tfjs")
