@@ -93,6 +93,8 @@ if TYPE_CHECKING:
     from ckpttool.verbs.import_weights import plan_import as plan_import
     from ckpttool.verbs.lr_find import find_learning_rate as find_learning_rate
     from ckpttool.verbs.modernize import plan_modernize as plan_modernize
+    from ckpttool.verbs.patch import apply_patch as apply_patch
+    from ckpttool.verbs.patch import make_patch as make_patch
     from ckpttool.verbs.reuse import plan_reuse as plan_reuse
     from ckpttool.verbs.search import SearchOptions as SearchOptions
     from ckpttool.verbs.search import search_reuse as search_reuse
@@ -146,6 +148,8 @@ _PLACES = {
     "TensorSpec": "core.tensors",
     "UnknownName": "core.errors",
     "apply": "verbs.apply",
+    "apply_patch": "verbs.patch",
+    "make_patch": "verbs.patch",
     "WrongKind": "core.errors",
     "assign_with_placeholders": "runtime.session_import",
     "average": "api.checkpoints",

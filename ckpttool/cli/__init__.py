@@ -32,6 +32,7 @@ COMMANDS = {
     "rules": ("Look", "rules:rules"),
     "edit": ("Change", "edit:edit"),
     "apply": ("Change", "apply:apply"),
+    "apply-patch": ("Change", "apply_patch:apply_patch"),
     "convert": ("Change", "convert:convert"),
     "average": ("Change", "average:average"),
     "merge": ("Change", "merge:merge"),

@@ -18,6 +18,7 @@ SUMMARIES = {
     "rules": "List the ready sets of rules for `import` and `export`, or print the set NAME, to copy and edit.",
     "edit": "Write the checkpoint SRC edited: edits are applied in the order in which they are given.",
     "apply": "Carry out the steps of PLAN, a TOML file, on the checkpoints SRC in one pass.",
+    "apply-patch": "Make of the checkpoint BASE the one that PATCH, a file of `ckpttool diff --patch`, was made for.",
     "convert": "Write the checkpoint SRC in another format: that of OUT's suffix, or the one given by --to.",
     "average": "Write the average of checkpoints of one model: the mean, or with --weights or --decay another.",
     "merge": "Merge checkpoints into one.",

@@ -101,6 +101,17 @@ class SourceFile:
 
         return cls(name, name_it, {}, _Framework(GRAPHS_FRAMEWORK, GRAPHS_FRAMEWORK, is_graph=True))
 
+    @classmethod
+    def of_patch(cls, file: Path, lineage: str) -> "SourceFile":
+        """Return the source that a patch is, with the lineage that it keeps."""
+
+        def hash_it() -> "Source":
+            from ckpttool.lineage.records import Source
+
+            return Source.of_patch(file)
+
+        return cls(file, hash_it, {KEY: lineage} if lineage else {}, _Framework(None, None))
+
     @cached_property
     def source(self) -> "Source":
         """The file with its hash."""

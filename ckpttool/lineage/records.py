@@ -21,6 +21,8 @@ from ckpttool.remote.paths import with_urls, without_secrets
 
 GRAPH = "graph"
 """What stands for a format where the source is a graph."""
+PATCH = "patch"
+"""What stands for a format where the source is a patch."""
 MOST_RECORDS = 64
 """Records that a chain has at most; the oldest are left out, and counted."""
 COMPUTING = ("numpy", "tensorflow")
@@ -51,6 +53,11 @@ class Source:
     def of_graph(cls, path: Path) -> "Source":
         """Return the source that the file of a graph is."""
         return cls._of_files(path, GRAPH, [path])
+
+    @classmethod
+    def of_patch(cls, path: Path) -> "Source":
+        """Return the source that a patch is."""
+        return cls._of_files(path, PATCH, [path])
 
     @classmethod
     def of_name(cls, name: str) -> "Source":

@@ -8,8 +8,10 @@ from ckpttool.cli.confined_reading import reading_confined
 from ckpttool.cli.options.general import WRITTEN, rows_options
 from ckpttool.cli.options.reading import SOURCE, layers_option, slots_option
 from ckpttool.cli.options.writing import overwrite_option
+from ckpttool.cli.show.plans import command_line
 from ckpttool.cli.show.tables import exit_unless, print_report, say
 from ckpttool.verbs.diff import compare
+from ckpttool.verbs.patch import make_patch
 
 
 @click.command()
@@ -19,11 +21,22 @@ from ckpttool.verbs.diff import compare
 @slots_option
 @click.option("--by-layer", is_flag=True, help="Print the layers, those that moved most first, instead of tensors.")
 @click.option("--html", metavar="FILE", type=WRITTEN, help="Also write a page for a browser; it needs no network.")
+@click.option("--patch", is_flag=True, help="Write what makes B of A to OUT, and compare nothing else.")
+@click.option("-o", "--output", metavar="OUT", type=WRITTEN, help="The patch to write.")
 @overwrite_option
 @rows_options
 @reading_confined
 def diff(
-    a: Path, b: Path, layers: str | None, slots: bool, by_layer: bool, html: Path | None, overwrite: bool, as_json: bool
+    a: Path,
+    b: Path,
+    layers: str | None,
+    slots: bool,
+    by_layer: bool,
+    html: Path | None,
+    patch: bool,
+    output: Path | None,
+    overwrite: bool,
+    as_json: bool,
 ) -> None:
     """Show which tensors differ between the checkpoints A and B, and by how much.
 
@@ -35,13 +48,40 @@ def diff(
     A verdict says in words what happened, such as "only the head moved" or "low rank: looks like an adapter of rank 8".
     For that the spectra of up to 12 matrices that moved are looked at, for a page of all.
 
+    With --patch a file is written that makes B of A again, bit by bit, by `ckpttool apply-patch`; tensors that did not
+    change take no room in it. The exit code is 0 then.
+
     \b
     Example:
       ckpttool diff my_model_final.ckpt tuned.ckpt --html what_moved.html
+      ckpttool diff my_model_final.ckpt tuned.ckpt --patch -o tuned.patch
     """
+    if patch or output:
+        _require_patch_alone(patch, output, layers or slots or by_layer or html)
+        _write(a, b, output, overwrite, as_json)
+        return
     comparison = compare(a, b, layers, slots, say, html, overwrite)
     rows, columns = comparison.rows(by_layer)
     print_report(comparison.as_json(), rows, columns, as_json)
     for line in comparison.lines():
         say(line)
     exit_unless(comparison.equal)
+
+
+def _require_patch_alone(patch: bool, output: Path | None, others: object) -> None:
+    """Check that a patch has its output, and that nothing else is asked for with it."""
+    context = click.get_current_context()
+    if not patch:
+        raise click.UsageError("-o is for a patch: add --patch", context)
+    if output is None:
+        raise click.UsageError("--patch writes a file: -o says which", context)
+    if others:
+        raise click.UsageError("--patch holds all that differs: leave out what chooses or shows a part", context)
+
+
+def _write(a: Path, b: Path, output: Path | None, overwrite: bool, as_json: bool) -> None:
+    """Write a patch, and show what it changes."""
+    assert output is not None, "`_require_patch_alone` requires it"
+    written = make_patch(a, b, output, overwrite, command_line())
+    print_report(written.as_json(), written.rows, ("name", "difference", "packed"), as_json)
+    say(written.summary())

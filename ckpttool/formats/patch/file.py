@@ -1,0 +1,257 @@
+"""The file of a patch: packed blocks one after another, then a directory that says of what they are, then its place.
+
+Everything has a checksum: each block a CRC-32C before it, the directory one behind it, each tensor of the base and of
+the result a SHA-256. The bytes are laid out in docs/formats.md.
+"""
+
+import json
+import math
+import struct
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ckpttool.core.errors import CorruptCheckpoint, FormatError
+from ckpttool.core.tensors import BY_NAME, TensorSpec
+from ckpttool.formats.patch.coding import BLOCKS, WAYS, WHOLE
+from ckpttool.formats.reading.data_file import CheckpointFile
+from ckpttool.formats.wire import crc, strict_json
+from ckpttool.remote import sparse_files
+
+MAGIC = b"\x89ckpt-patch\x01"
+"""What a patch begins and ends with; the last byte is the version."""
+SAME = "same"
+"""How a tensor is made that is one of the base, as it is there."""
+DIRECTORY_LIMIT = 64 << 20
+"""Bytes of a directory."""
+BLOCK_HEAD = struct.Struct("<II")
+"""Before each block: its bytes, and their CRC-32C."""
+TAIL = struct.Struct(f"<QII{len(MAGIC)}s")
+"""At the end: the packed and the unpacked bytes of the directory, the CRC-32C of the packed ones, and `MAGIC`."""
+LEAST = BLOCK_HEAD.size + 9
+"""Bytes that a block has at least: fewer hold no frame of zstd."""
+
+
+@dataclass(frozen=True)
+class BaseTensor:
+    """A tensor of the base: what it is, and the SHA-256 of its elements."""
+
+    spec: TensorSpec
+    hash: str
+
+
+@dataclass(frozen=True)
+class PatchedTensor:
+    """A tensor of the result: how it is made of `of` in the base (or of nothing), and where its blocks are.
+
+    `nbytes` is what they unpack to: the tensor's elements, or its strings with their lengths.
+    """
+
+    spec: TensorSpec
+    how: str
+    hash: str
+    of: str | None = None
+    at: int = 0
+    stored: int = 0
+    nbytes: int = 0
+
+
+@dataclass(frozen=True)
+class Patch:
+    """What a patch says: the tensors of the base and of the result, with hashes; the result's texts and lineage."""
+
+    base: Mapping[str, BaseTensor]
+    tensors: Mapping[str, PatchedTensor]
+    base_hash: str
+    hash: str
+    metadata: Mapping[str, str] = field(default_factory=dict)
+    lineage: str = ""
+
+    @property
+    def changed(self) -> list[PatchedTensor]:
+        """The tensors that are not some of the base as they are there."""
+        return [each for each in self.tensors.values() if each.how != SAME]
+
+    def as_json(self) -> dict[str, Any]:
+        """Return it as its directory has it."""
+        return {
+            "base": [[*_facts(each.spec), each.hash] for each in self.base.values()],
+            "tensors": [
+                [*_facts(each.spec), each.how, each.hash, each.of, [each.at, each.stored, each.nbytes]]
+                for each in self.tensors.values()
+            ],
+            "base_hash": self.base_hash,
+            "hash": self.hash,
+            "metadata": dict(self.metadata),
+            "lineage": self.lineage,
+        }
+
+    @classmethod
+    def from_json(cls, document: Mapping[str, Any]) -> "Patch":
+        """Read what `as_json` gave.
+
+        Raises:
+            KeyError, TypeError, ValueError: it is none.
+        """
+        base = [BaseTensor(_spec(*facts), str(hash_)) for *facts, hash_ in document["base"]]
+        made = [
+            PatchedTensor(_spec(*facts), str(how), str(hash_), None if of is None else str(of), *map(_size, sizes))
+            for *facts, how, hash_, of, sizes in document["tensors"]
+        ]
+        texts = {str(key): str(text) for key, text in document["metadata"].items()}
+        named = {each.spec.name: each for each in base}, {each.spec.name: each for each in made}
+        if len(named[0]) != len(base) or len(named[1]) != len(made):
+            raise ValueError("a name stands twice")
+        return cls(*named, str(document["base_hash"]), str(document["hash"]), texts, str(document["lineage"]))
+
+
+def is_patch(path: Path) -> bool:
+    """Return whether a file begins as a patch does."""
+    with sparse_files.opened(path) as file:
+        return file.read(len(MAGIC)) == MAGIC
+
+
+def framed(block: bytes) -> bytes:
+    """Return a packed block as it is stored."""
+    return BLOCK_HEAD.pack(len(block), crc.extend(0, block)) + block
+
+
+def directory(patch: Patch) -> bytes:
+    """Return what stands behind the blocks."""
+    import cramjam
+
+    text = json.dumps(patch.as_json(), separators=(",", ":")).encode()
+    small = bytes(cramjam.zstd.compress(text, 9))
+    return small + TAIL.pack(len(small), len(text), crc.extend(0, small), MAGIC)
+
+
+class PatchFile:
+    """A patch that was opened: what it says, and its blocks, which are read when asked."""
+
+    def __init__(self, path: Path) -> None:
+        """Read the directory, and hold it against the file's size and itself.
+
+        Raises:
+            MissingFile: it is not there.
+            FormatError: it is no patch, or one of a later version.
+            CorruptCheckpoint: it is cut off or damaged, or says what cannot be.
+        """
+        self.path = path
+        self._file = CheckpointFile(path)
+        self.patch, end = self._read()
+        self._require_sense(end)
+
+    @property
+    def nbytes(self) -> int:
+        """The bytes of the file."""
+        return self._file.size
+
+    def blocks(self, tensor: PatchedTensor) -> Iterator[tuple[bytes, int]]:
+        """Yield the packed blocks of a tensor, each with the bytes that it unpacks to.
+
+        Raises:
+            CorruptCheckpoint: a checksum does not match, or a block has no place where it should be.
+        """
+        at, end, step = tensor.at, tensor.at + tensor.stored, BLOCKS[tensor.how]
+        for start in range(0, tensor.nbytes, step):
+            size = min(step, tensor.nbytes - start)
+            length, checksum = BLOCK_HEAD.unpack(self._file.piece(BLOCK_HEAD.size, at))
+            at += BLOCK_HEAD.size
+            if length > size or at + length > end:
+                raise CorruptCheckpoint(f"{self.path}: the blocks of {tensor.spec.name} do not fit their places")
+            raw = self._file.piece(length, at)
+            if crc.extend(0, raw) != checksum:
+                raise CorruptCheckpoint(f"{self.path}: a block of {tensor.spec.name} at byte {at} is damaged")
+            yield raw, size
+            at += length
+        if at != end:
+            raise CorruptCheckpoint(f"{self.path}: {end - at} bytes follow the blocks of {tensor.spec.name}")
+
+    def require_whole(self) -> None:
+        """Compare the checksums of all blocks.
+
+        Raises:
+            CorruptCheckpoint: one does not match.
+        """
+        for tensor in self.patch.changed:
+            for _ in self.blocks(tensor):
+                pass
+
+    def _read(self) -> tuple[Patch, int]:
+        """Return what the directory says, and where it begins."""
+        size = self._file.size
+        start = self._file.piece(min(len(MAGIC), size), 0)
+        if start[:-1] == MAGIC[:-1] and start != MAGIC:
+            raise FormatError(f"{self.path}: a patch of version {start[-1]}, which a later ckpttool reads")
+        if start != MAGIC:
+            raise FormatError(f"{self.path} is no patch: `ckpttool diff --patch` writes one")
+        if size < len(MAGIC) + TAIL.size:
+            raise CorruptCheckpoint(f"{self.path}: a patch that is cut off, at byte {size}")
+        packed, unpacked, checksum, magic = TAIL.unpack(self._file.piece(TAIL.size, size - TAIL.size))
+        begin = size - TAIL.size - packed
+        if magic != MAGIC or begin < len(MAGIC) or max(packed, unpacked) > DIRECTORY_LIMIT:
+            raise CorruptCheckpoint(f"{self.path}: a patch that is cut off: its directory is not at its end")
+        raw = self._file.piece(packed, begin)
+        if crc.extend(0, raw) != checksum:
+            raise CorruptCheckpoint(f"{self.path}: the directory of the patch is damaged: its checksum does not match")
+        try:
+            return Patch.from_json(strict_json.parse(_expanded(raw, unpacked))), begin
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise CorruptCheckpoint(f"{self.path}: the directory of the patch is none: {error}") from error
+
+    def _require_sense(self, end: int) -> None:
+        """Check that blocks fill the file, and that nothing unpacks to more than its blocks can hold."""
+        at = len(MAGIC)
+        for tensor in self.patch.tensors.values():
+            if problem := _problem(tensor, self.patch.base, at):
+                raise CorruptCheckpoint(f"{self.path}: {tensor.spec.name} {problem}")
+            at += tensor.stored
+        if at != end:
+            raise CorruptCheckpoint(f"{self.path}: {end - at} bytes before the directory belong to no tensor")
+
+
+def _problem(tensor: PatchedTensor, base: Mapping[str, BaseTensor], at: int) -> str | None:
+    """Say what of a tensor cannot be; None where all can."""
+    spec, start = tensor.spec, base.get(tensor.of or "") if tensor.of is not None else None
+    if tensor.how not in (SAME, *WAYS):
+        return f"is made by {tensor.how!r}, which means nothing"
+    if (tensor.how == WHOLE) != (tensor.of is None) or (tensor.of is not None and start is None):
+        return f"is made by {tensor.how} of {tensor.of}, which is no tensor of the base"
+    if start and (start.spec.shape, start.spec.dtype) != (spec.shape, spec.dtype):
+        return f"is {spec.dtype} {list(spec.shape)}, and made of {tensor.of}, which is not"
+    if tensor.how == SAME:
+        return None if not tensor.stored else "is one of the base, and has blocks"
+    blocks = math.ceil(tensor.nbytes / BLOCKS[tensor.how])
+    fits = tensor.at == at and blocks * LEAST <= tensor.stored + LEAST
+    expected = spec.nbytes == tensor.nbytes if spec.dtype.itemsize else spec.elements <= tensor.nbytes
+    return None if fits and expected else "does not fit its blocks"
+
+
+def _expanded(raw: bytes, nbytes: int) -> bytes:
+    import cramjam
+
+    memory = bytearray(nbytes)
+    try:
+        count = cramjam.zstd.decompress_into(raw, memory)
+    except (cramjam.DecompressionError, OSError) as error:
+        raise ValueError("it does not unpack") from error
+    if count != nbytes:
+        raise ValueError(f"it unpacks to {count} bytes, expected {nbytes}")
+    return bytes(memory)
+
+
+def _facts(spec: TensorSpec) -> tuple[str, str, list[int]]:
+    return spec.name, spec.dtype.name, list(spec.shape)
+
+
+def _spec(name: Any, dtype: Any, shape: Any) -> TensorSpec:
+    if not isinstance(name, str) or dtype not in BY_NAME or not isinstance(shape, list) or len(shape) > 64:
+        raise ValueError(f"{name!r} is {dtype!r} {shape!r}")
+    return TensorSpec(name, tuple(map(_size, shape)), BY_NAME[dtype])
+
+
+def _size(value: Any) -> int:
+    if type(value) is not int or not 0 <= value < 1 << 63:
+        raise ValueError(f"{value!r} is no size")
+    return value

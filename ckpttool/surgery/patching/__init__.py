@@ -1,0 +1,1 @@
+"""Patches made of two checkpoints, and applied to the first: bit by bit the second one again."""

@@ -1,0 +1,50 @@
+"""Hashes of what tensors hold, whatever file they lie in: a patch knows its base by them."""
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+
+from ckpttool.core.tensors import Tensor, TensorSpec
+from ckpttool.formats.wire import varint
+from ckpttool.formats.wire.elements import as_bytes
+from ckpttool.surgery.blocks import by_name
+
+
+def hashes(tensors: Mapping[str, Tensor]) -> dict[str, str]:
+    """Return the hash of each tensor, by name.
+
+    Raises:
+        CorruptCheckpoint: a checksum does not match.
+    """
+    return by_name(list(tensors), lambda name: tensor_hash(tensors[name]), [tensors])
+
+
+def tensor_hash(tensor: Tensor) -> str:
+    """Return the SHA-256 of a tensor's elements, in C order and little-endian; of strings with their lengths.
+
+    >>> import numpy as np
+    >>> tensor_hash(Tensor.of("x", np.zeros(2, np.uint8))) == hashlib.sha256(bytes(2)).hexdigest()
+    True
+    """
+    total = hashlib.sha256()
+    if tensor.dtype.itemsize:
+        for piece in tensor.pieces():
+            total.update(piece)
+    else:
+        total.update(string_bytes(tensor))
+    return total.hexdigest()
+
+
+def string_bytes(tensor: Tensor) -> bytes:
+    """Return strings one after the other, each with its length before it; a variant as its checkpoint stores it."""
+    stored = getattr(tensor, "stored_bytes", None)
+    if stored:
+        return bytes(stored())
+    texts = as_bytes(tensor.read().ravel().tolist(), tensor.name)
+    return b"".join(part for text in texts for part in (varint.encode(len(text)), text))
+
+
+def whole_hash(parts: Iterable[tuple[TensorSpec, str]]) -> str:
+    """Return the hash of a checkpoint: the SHA-256 of a line of JSON for each tensor, in the order of their names."""
+    lines = sorted(json.dumps([spec.name, spec.dtype.name, list(spec.shape), hash_]) for spec, hash_ in parts)
+    return hashlib.sha256("".join(f"{line}\n" for line in lines).encode()).hexdigest()
