@@ -92,6 +92,7 @@ if TYPE_CHECKING:
     from ckpttool.verbs.freeze import plan_freeze as plan_freeze
     from ckpttool.verbs.import_weights import plan_import as plan_import
     from ckpttool.verbs.lr_find import find_learning_rate as find_learning_rate
+    from ckpttool.verbs.merge import merge_conflicts as merge_conflicts
     from ckpttool.verbs.modernize import plan_modernize as plan_modernize
     from ckpttool.verbs.patch import apply_patch as apply_patch
     from ckpttool.verbs.patch import make_patch as make_patch
@@ -178,6 +179,7 @@ _PLACES = {
     "log": "api.looking",
     "lr_find": "api.preparing",
     "merge": "api.checkpoints",
+    "merge_conflicts": "verbs.merge",
     "modernize": "api.graphs",
     "new": "api.networks",
     "open": "checkpoint",

@@ -240,11 +240,11 @@ def merge(
 
     Args:
         checkpoints: Paths, checkpoints or models, in the order in which they count.
-        how: `union`, `intersection`, `linear`, `sum`, `slerp`, `ties`, `dare`, or `soup`, which asks rows.
+        how: `union`, `intersection`, `linear`, `sum`, `task-arithmetic`, `slerp`, `ties`, `dare`; `soup` asks rows.
         output: What to write; `soup` and `alpha` need one.
         data: The rows that judge (`soup`, and `alpha`): a path, or in memory.
         overwrite: Whether the output is replaced.
-        options: `prefer`, `base`, `weights`, `t`, `density`, `seed`, `lenient`; for an output also `alpha`, `to`.
+        options: `prefer`, `base`, `weights`, `t`, `density`, `scale`, `seed`, `lenient`; with an output `alpha`, `to`.
 
     Raises:
         PlanError: they do not agree, or the options do not fit.

@@ -14,6 +14,7 @@ from ckpttool.surgery.merging import METHODS
 from ckpttool.surgery.merging.adapters import refuse_adapters
 from ckpttool.surgery.merging.agreement import JoinedCheckpoints, join, label, shortened
 from ckpttool.surgery.merging.method import Method
+from ckpttool.surgery.merging.scales import Scale, Scales
 
 Prefer = Literal["first", "last"]
 NAMES = ("union", "intersection")
@@ -43,6 +44,7 @@ def plan_merge(
     density: float | None = None,
     seed: int | None = None,
     lenient: bool = False,
+    scale: Scale | None = None,
 ) -> JoinedCheckpoints:
     """Plan what several checkpoints become.
 
@@ -51,18 +53,27 @@ def plan_merge(
         how: `union` has the tensors of all, `intersection` those that all have; the methods of `METHODS` compute
             weights that share names.
         prefer: Whose tensor it is that several have (union, intersection).
-        base: What the models were trained from (ties, dare).
-        weights: How much each checkpoint counts (linear, sum, ties, dare).
+        base: What the models were trained from (task-arithmetic, ties, dare).
+        weights: How much each checkpoint counts (linear, sum, task-arithmetic, ties, dare).
         t: How far to go from the first to the second, 0 to 1 (slerp).
         density: The part of a task vector that is kept, 0 to 1 (ties, dare).
         seed: The random seed (dare).
         lenient: Leave out weights on which the checkpoints do not agree; join an adapter to a model by their names.
+        scale: How far to go along what was learned: a number, or one for the tensors of a pattern (methods of a base).
 
     Raises:
         PlanError: a union has a name twice and nothing is preferred, or an adapter; weights do not agree; a parameter
             does not fit.
     """
-    parameters = {"prefer": prefer, "base": base, "weights": weights, "t": t, "density": density, "seed": seed}
+    parameters: dict[str, object] = {
+        "prefer": prefer,
+        "base": base,
+        "weights": weights,
+        "t": t,
+        "density": density,
+        "seed": seed,
+    }
+    parameters |= {"scale": None if scale is None else Scales.of(scale)}
     method = _method(how, {name: value for name, value in parameters.items() if value is not None})
     if method is None:
         if how == "union" and not lenient:
@@ -74,6 +85,8 @@ def plan_merge(
     if base is None:
         joined = join(checkpoints, method.merge, how, lenient)
         return replace(joined, notes=(*joined.notes, *_divided(how, weights, parts)))
+    if scale is not None:
+        Scales.of(scale).require_known(checkpoints[-1])
     return join([base, *checkpoints], lambda tensors: method.merge(tensors[1:], tensors[0]), how, lenient)
 
 

@@ -11,6 +11,8 @@ from ckpttool.model.checkpoint_plan import CheckpointPlan
 from ckpttool.model.resolve import described, open_checkpoint
 from ckpttool.surgery import merge as surgery
 from ckpttool.surgery.merge import Prefer
+from ckpttool.surgery.merging.conflicts import LayerConflict, conflicts
+from ckpttool.surgery.merging.scales import Scale
 
 if TYPE_CHECKING:
     from ckpttool.verbs.soup import SoupPlan
@@ -36,6 +38,7 @@ def plan_merge(
     data: Source | None = None,
     alpha: str | None = None,
     allow_op: Collection[str] = (),
+    scale: Scale | None = None,
 ) -> "CheckpointPlan | SoupPlan":
     """Plan what `merge` writes.
 
@@ -44,8 +47,8 @@ def plan_merge(
         output: Where the plan will be written; its suffix says the format. None for a plan that is only shown.
         how: One of `HOWS`: union, intersection, a method that computes weights, or soup, which asks rows.
         prefer: Whose tensor it is that several have (union, intersection).
-        base: What the models were trained from (ties, dare).
-        weights: How much each checkpoint counts (linear, sum, ties, dare).
+        base: What the models were trained from (task-arithmetic, ties, dare).
+        weights: How much each checkpoint counts (linear, sum, task-arithmetic, ties, dare).
         t: How far to go from the first to the second, 0 to 1 (slerp).
         density: The part of what was learned that stays, 0 to 1 (ties, dare).
         seed: What is drawn from (dare).
@@ -54,19 +57,28 @@ def plan_merge(
         data: The rows that judge (soup, and `alpha`).
         alpha: Parts of the way from the first to the second, such as 0:1:0.1, of which the best is taken.
         allow_op: Types of ops that may run though they may do more than compute (soup, and `alpha`).
+        scale: How far to go along what was learned: a number, or one for the tensors of a pattern (methods of a base).
 
     Raises:
         PlanError: a union has a name twice and nothing is preferred; weights do not agree; an option does not fit.
     """
     if how == SOUP or alpha is not None or data is not None:
-        options = {"prefer": prefer, "base": base, "weights": weights, "t": t, "density": density, "seed": seed}
+        options: dict[str, object] = {
+            "prefer": prefer,
+            "base": base,
+            "weights": weights,
+            "t": t,
+            "density": density,
+            "seed": seed,
+        }
+        options |= {"scale": scale}
         return _judged(
             checkpoints, how, data, alpha, to, [name for name, value in options.items() if value is not None], allow_op
         )
     notes: list[str] = []
     opened = [described(open_checkpoint(path), notes.append) for path in checkpoints]
     start = checkpoint.open(base) if base else None
-    combined = surgery.plan_merge(opened, how, prefer, start, weights, t, density, seed, lenient)
+    combined = surgery.plan_merge(opened, how, prefer, start, weights, t, density, seed, lenient, scale)
     return CheckpointPlan.of_combined(combined, output, notes, to)
 
 
@@ -96,3 +108,25 @@ def _judged(
     from ckpttool.verbs.soup import plan_soup
 
     return plan_soup([Model.open(path, allow_op) for path in checkpoints], data, alpha, to=to)
+
+
+def merge_conflicts(checkpoints: Sequence[str | Path], base: str | Path) -> list[LayerConflict]:
+    """Return in which layers models that were tuned from one base disagree, the worst first, and a row for all.
+
+    Args:
+        checkpoints: Two models or more.
+        base: What they were trained from.
+
+    >>> import numpy as np, tempfile, ckpttool
+    >>> folder = Path(tempfile.mkdtemp())
+    >>> for name, value in (("base", 0.0), ("up", 1.0), ("down", -1.0)):
+    ...     ckpttool.save({"fc/kernel": np.full((2, 3), value)}, folder / f"{name}.npz")
+    >>> up, down, base = (folder / f"{name}.npz" for name in ("up", "down", "base"))
+    >>> [(row.name, row.conflicts) for row in merge_conflicts([up, down], base)]
+    [('fc', 1.0), ('all layers', 1.0)]
+
+    Raises:
+        PlanError: there are fewer than two models, or weights do not agree.
+    """
+    opened = [described(open_checkpoint(path), lambda _note: None) for path in (*checkpoints, base)]
+    return conflicts(opened[-1], opened[:-1])

@@ -1,5 +1,6 @@
 """`merge`: parts that become a model, models that become one, and what is refused."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -77,3 +78,33 @@ def test_options_that_do_not_fit(shell: Any, tmp_path: Path) -> None:
     assert "needs --base" in shell.error("merge", one, two, "--how", "ties", *out)
     assert "slerp merges 2 checkpoints, not 3" in shell.error("merge", one, two, one, "--how", "slerp", *out)
     assert sorted(path.name for path in tmp_path.iterdir() if path.name.startswith("x")) == []
+
+
+def test_task_arithmetic_with_a_scale_for_each_layer(shell: Any, tmp_path: Path) -> None:
+    base, a, b = (
+        written(tmp_path / name, low=low, top=top) for name, low, top in (("base", 1, 1), ("a", 3, 2), ("b", 1, 5))
+    )
+    out = tmp_path / "out"
+    command = ("merge", a, b, "--how", "task-arithmetic", "--base", base)
+    shell.run(*command, "--scale", "0.5", "--scale", "top=2", "--weights=1,-1", "-o", out)
+    assert values(out) == {"low/kernel": [2.0] * 4, "top/kernel": [-5.0] * 4}
+    wrong = shell.error(
+        "merge", a, b, "--how", "task-arithmetic", "--base", base, "--scale", "top=x", "-o", tmp_path / "x"
+    )
+    assert wrong == "--scale top=x: expected a number, or RE=NUMBER"
+
+
+def test_conflicts_are_shown_before_anything_is_merged(shell: Any, tmp_path: Path) -> None:
+    base, a, b = (
+        written(tmp_path / name, low=low, top=top) for name, low, top in (("base", 1, 1), ("a", 3, 2), ("b", 1, 0))
+    )
+    command = ("merge", a, b, "--how", "ties", "--base", base, "--conflicts")
+    assert shell.lines(*command, "--plan") == [
+        "top\t1\t1\t-1\t1, 1",
+        "low\t1\t0\t\t2, 0",
+        "all layers\t1\t0.5\t-0.447214\t1.58, 0.707",
+    ]
+    found = shell.run(*command, "--json", "-o", tmp_path / "out")
+    assert [row["name"] for row in json.loads(found.stdout)] == ["top", "low", "all layers"]
+    assert (tmp_path / "out.index").exists()
+    assert "--conflicts are of what was learned since --base" in shell.error("merge", a, b, "--conflicts", "--plan")

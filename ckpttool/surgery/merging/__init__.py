@@ -1,11 +1,13 @@
 """Methods of merging models that share names: a class each, and a table of them."""
 
 from ckpttool.surgery.merging.dare import Dare
-from ckpttool.surgery.merging.linear import Linear, Sum
+from ckpttool.surgery.merging.linear import Linear
 from ckpttool.surgery.merging.method import Method
 from ckpttool.surgery.merging.slerp import Slerp
+from ckpttool.surgery.merging.sum import Sum
+from ckpttool.surgery.merging.task_arithmetic import TaskArithmetic
 from ckpttool.surgery.merging.ties import Ties
 
-_METHODS: tuple[type[Method], ...] = (Linear, Sum, Slerp, Ties, Dare)
+_METHODS: tuple[type[Method], ...] = (Linear, Sum, TaskArithmetic, Slerp, Ties, Dare)
 METHODS = {method.name: method for method in _METHODS}
 """The methods by their names."""

@@ -48,14 +48,8 @@ def join(
     """
     if len(checkpoints) < 2:
         raise PlanError(f"{counted(len(checkpoints), 'checkpoint')}, expected two or more")
-    last = checkpoints[-1]
-    weights = [name for name, of in last.kinds().items() if of == "weight"]
-    dtypes = {name: last[name].dtype.name for name in weights}
-    shared = [name for name, dtype in dtypes.items() if dtype in FLOATS or dtype.startswith("complex")]
-    lost = [
-        name for other in checkpoints[:-1] for name, of in other.kinds().items() if of == "weight" and name not in last
-    ]
-    problems = {name: why for name in [*shared, *lost] if (why := _disagreement(name, checkpoints))}
+    last, shared = checkpoints[-1], _computable(checkpoints[-1])
+    problems = _problems(checkpoints, shared)
     if problems and not lenient:
         raise PlanError(f"{shortened(list(problems.values()))}; `lenient` leaves such tensors out")
     joined = {name: None for name in shared if name not in problems}
@@ -72,6 +66,33 @@ def join(
         tuple(notes_about("left out", problems.values(), most=1)),
         flaws,
     )
+
+
+def joinable(checkpoints: Sequence[Checkpoint]) -> list[str]:
+    """Return the weights that several checkpoints of one model share, and that can be computed with.
+
+    Raises:
+        PlanError: the checkpoints do not agree; the message says on what.
+    """
+    shared = _computable(checkpoints[-1])
+    if problems := _problems(checkpoints, shared):
+        raise PlanError(shortened(list(problems.values())))
+    return shared
+
+
+def _computable(last: Checkpoint) -> list[str]:
+    """Return the weights that are floats or complex numbers."""
+    dtypes = {name: last[name].dtype.name for name, of in last.kinds().items() if of == "weight"}
+    return [name for name, dtype in dtypes.items() if dtype in FLOATS or dtype.startswith("complex")]
+
+
+def _problems(checkpoints: Sequence[Checkpoint], shared: Sequence[str]) -> dict[str, str]:
+    """Return the weights on which checkpoints do not agree, with what differs."""
+    last = checkpoints[-1]
+    lost = [
+        name for other in checkpoints[:-1] for name, of in other.kinds().items() if of == "weight" and name not in last
+    ]
+    return {name: why for name in [*shared, *lost] if (why := _disagreement(name, checkpoints))}
 
 
 def label(tensors: Checkpoint, number: int) -> str:

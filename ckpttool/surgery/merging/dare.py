@@ -13,6 +13,7 @@ import numpy as np
 
 from ckpttool.core.tensors import Array, Tensor
 from ckpttool.surgery.merging.method import Combine, Method, combined, require_share, shares
+from ckpttool.surgery.merging.scales import UNSCALED, Scales
 
 
 @dataclass(frozen=True)
@@ -33,6 +34,7 @@ class Dare(Method):
     weights: tuple[float, ...] | None = None
     density: float = 0.1
     seed: int = 42
+    scale: Scales = UNSCALED
 
     def __post_init__(self) -> None:
         """Refuse a density that is not above 0 and at most 1."""
@@ -45,7 +47,7 @@ class Dare(Method):
         return combined([base, *tensors], lambda: self._rescaled(base.name, weights))
 
     def _rescaled(self, name: str, weights: Sequence[float]) -> Combine:
-        place = crc32(name.encode("utf-8", "surrogateescape"))
+        far, place = self.scale.of_name(name), crc32(name.encode("utf-8", "surrogateescape"))
         draws = [np.random.default_rng([self.seed, place, number]) for number in range(len(weights))]
 
         def combine(blocks: list[Array]) -> Array:
@@ -53,7 +55,7 @@ class Dare(Method):
             for block, weight, draw in zip(blocks[1:], weights, draws, strict=True):
                 kept = draw.random(len(start)) < self.density
                 total += np.where(kept, (block - start) * (weight / self.density), 0)
-            moved: Array = start + total / sum(weights)
+            moved: Array = start + far * total / sum(weights)
             return moved
 
         return combine

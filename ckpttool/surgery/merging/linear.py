@@ -1,8 +1,6 @@
-"""Weighted sums of weights, divided by the weights' sum or not.
+"""Weighted sums of weights, divided by the weights' sum.
 
-Divided they are a mean (model soups, Wortsman et al. 2022, arXiv:2203.05482), or a point beyond one where a weight is
-negative. Undivided they add a difference to a model and take one from it (task arithmetic, Ilharco et al. 2023,
-arXiv:2212.04089).
+They are a mean (model soups, Wortsman et al. 2022, arXiv:2203.05482), or a point beyond one where a weight is negative.
 """
 
 from collections.abc import Sequence
@@ -42,28 +40,6 @@ class Linear(Method):
         """Return the mean."""
         del base
         return mean(tensors, self.parts(len(tensors)))
-
-
-@dataclass(frozen=True)
-class Sum(Method):
-    """The sum of tensors of one shape, each times its weight: a model and a difference, or the difference of two.
-
-    >>> tuned, base = Tensor.of("x", np.array([3.0, 5.0])), Tensor.of("x", np.array([1.0, 2.0]))
-    >>> Sum((1.0, -1.0)).merge([tuned, base]).read().tolist()
-    [2.0, 3.0]
-    """
-
-    name: ClassVar[str] = "sum"
-    weights: tuple[float, ...] | None = None
-
-    def parts(self, count: int) -> tuple[float, ...]:
-        """Return what each is multiplied by."""
-        return factors(self.weights, count)
-
-    def merge(self, tensors: Sequence[Tensor], base: Tensor | None = None) -> Tensor:
-        """Return the sum."""
-        del base
-        return weighted(tensors, self.parts(len(tensors)), 1.0)
 
 
 def mean(tensors: Sequence[Tensor], weights: Sequence[float]) -> Tensor:

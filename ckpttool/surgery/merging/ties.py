@@ -14,13 +14,14 @@ import numpy as np
 from ckpttool.core.tensors import Array, Tensor
 from ckpttool.surgery.blocks import in_step
 from ckpttool.surgery.merging.method import Combine, Method, combined, require_share, shares, wide
+from ckpttool.surgery.merging.scales import UNSCALED, Scales
 
 
 @dataclass(frozen=True)
 class Ties(Method):
     """The base moved by the mean of the trimmed task vectors that agree with the elected sign.
 
-    `density` is the part of a task vector that is kept, by default that of the paper.
+    `density` is the part of a task vector that is kept, by default that of the paper, `scale` its lambda.
 
     >>> base = Tensor.of("x", np.zeros(4))
     >>> a, b = Tensor.of("x", np.array([4.0, -1, 0, 3])), Tensor.of("x", np.array([2.0, 3, 0, -9]))
@@ -32,6 +33,7 @@ class Ties(Method):
     needs_base: ClassVar[bool] = True
     weights: tuple[float, ...] | None = None
     density: float = 0.2
+    scale: Scales = UNSCALED
 
     def __post_init__(self) -> None:
         """Refuse a density that is not above 0 and at most 1."""
@@ -41,10 +43,11 @@ class Ties(Method):
         """Return the base moved."""
         assert base is not None, "`plan_merge` requires it"
         weights = shares(self.weights, len(tensors))
-        return combined([base, *tensors], lambda: _agreed(base, tensors, weights, self.density))
+        far = self.scale.of_name(base.name)
+        return combined([base, *tensors], lambda: _agreed(base, tensors, weights, self.density, far))
 
 
-def _agreed(base: Tensor, tensors: Sequence[Tensor], weights: Sequence[float], density: float) -> Combine:
+def _agreed(base: Tensor, tensors: Sequence[Tensor], weights: Sequence[float], density: float, far: float) -> Combine:
     least = np.array([threshold(base, tensor, density) for tensor in tensors])[:, None]
     scale = np.array(weights)[:, None]
 
@@ -56,7 +59,7 @@ def _agreed(base: Tensor, tensors: Sequence[Tensor], weights: Sequence[float], d
         elected = np.sign(moves.sum(0))
         agree = (np.sign(moves) == elected) & (elected != 0)
         votes = (scale * agree).sum(0)
-        moved: Array = start + (moves * agree).sum(0) / np.where(votes > 0, votes, 1)
+        moved: Array = start + far * (moves * agree).sum(0) / np.where(votes > 0, votes, 1)
         return moved
 
     return combine

@@ -51,6 +51,7 @@ class MergeStep(PlanStep):
         "density": NUMBER,
         "seed": (int,),
         "lenient": TRUTH,
+        "scale": (int, float, list),
     }
 
     def apply(self, entry: Entry, stage: Stage) -> Taken:
