@@ -95,7 +95,7 @@ MODEL = Checkpoint.of({"w": np.zeros(2)})
 @pytest.mark.parametrize(
     ("how", "options", "why"),
     [
-        ("mean", {}, "nothing is merged by 'mean'; there are union, intersection, linear, sum, slerp, ties, dare"),
+        ("mean", {}, "nothing is merged by 'mean'; there are union, intersection, linear, sum, task-arithmetic"),
         ("union", {"t": 0.5}, "`t` means nothing to union, which takes `prefer`"),
         ("union", {"base": MODEL}, "`base` means nothing to union"),
         ("linear", {"prefer": "first"}, "`prefer` means nothing to linear, which takes `weights`"),
