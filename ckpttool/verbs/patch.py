@@ -75,7 +75,7 @@ def make_patch(
     base, tuned = open_checkpoint(a), open_checkpoint(b)
     found = delta(base, tuned)
     made_of = Provenance.joined(base.provenance, tuned.provenance)
-    chain = made_of.chain(command or Command("diff", (str(a), str(b), "--patch", "-o", str(output))))
+    chain = made_of.chain(command or Command("make_patch", (str(a), str(b), str(output))))
     with replacing(output, lambda written: PatchFile(written).require_whole()) as file:
         found = found.write(file, text_of(chain))
     return WrittenPatch(output, output.stat().st_size, found)

@@ -185,7 +185,7 @@ class PatchFile:
         if start[:-1] == MAGIC[:-1] and start != MAGIC:
             raise FormatError(f"{self.path}: a patch of version {start[-1]}, which a later ckpttool reads")
         if start != MAGIC:
-            raise FormatError(f"{self.path} is no patch: `ckpttool diff --patch` writes one")
+            raise FormatError(f"{self.path} is no patch: `diff(patch)` writes one")
         if size < len(MAGIC) + TAIL.size:
             raise CorruptCheckpoint(f"{self.path}: a patch that is cut off, at byte {size}")
         packed, unpacked, checksum, magic = TAIL.unpack(self._file.piece(TAIL.size, size - TAIL.size))

@@ -68,7 +68,7 @@ def test_a_later_version_and_another_file_are_named(written: Path) -> None:
     with pytest.raises(FormatError, match="a patch of version 2, which a later ckpttool reads"):
         PatchFile(written)
     written.write_bytes(b"PK\x03\x04" * 20)
-    with pytest.raises(FormatError, match="is no patch: `ckpttool diff --patch` writes one"):
+    with pytest.raises(FormatError, match=r"is no patch: `diff\(patch\)` writes one"):
         PatchFile(written)
 
 
