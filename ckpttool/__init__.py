@@ -85,6 +85,8 @@ if TYPE_CHECKING:
     from ckpttool.training.options import PseudoLabels as PseudoLabels
     from ckpttool.verbs.apply import apply as apply
     from ckpttool.verbs.apply import plan_apply as plan_apply
+    from ckpttool.verbs.apply_patch import apply_patch as apply_patch
+    from ckpttool.verbs.apply_patch import make_patch as make_patch
     from ckpttool.verbs.doctor import doctor as doctor
     from ckpttool.verbs.export_saved_model import plan_saved_model as plan_saved_model
     from ckpttool.verbs.export_weights import plan_export as plan_export
@@ -94,8 +96,6 @@ if TYPE_CHECKING:
     from ckpttool.verbs.lr_find import find_learning_rate as find_learning_rate
     from ckpttool.verbs.merge import merge_conflicts as merge_conflicts
     from ckpttool.verbs.modernize import plan_modernize as plan_modernize
-    from ckpttool.verbs.patch import apply_patch as apply_patch
-    from ckpttool.verbs.patch import make_patch as make_patch
     from ckpttool.verbs.reuse import plan_reuse as plan_reuse
     from ckpttool.verbs.search import SearchOptions as SearchOptions
     from ckpttool.verbs.search import search_reuse as search_reuse
@@ -149,8 +149,8 @@ _PLACES = {
     "TensorSpec": "core.tensors",
     "UnknownName": "core.errors",
     "apply": "verbs.apply",
-    "apply_patch": "verbs.patch",
-    "make_patch": "verbs.patch",
+    "apply_patch": "verbs.apply_patch",
+    "make_patch": "verbs.apply_patch",
     "WrongKind": "core.errors",
     "assign_with_placeholders": "runtime.session_import",
     "average": "api.checkpoints",

@@ -8,7 +8,7 @@ from ckpttool.cli.options.general import PATH, plan_option, rows_options
 from ckpttool.cli.options.reading import SOURCE
 from ckpttool.cli.options.writing import edited_output_options, family_asked
 from ckpttool.cli.show.plans import execute
-from ckpttool.verbs.patch import plan_apply_patch
+from ckpttool.verbs.apply_patch import plan_apply_patch
 
 
 @click.command("apply-patch")

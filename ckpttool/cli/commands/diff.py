@@ -10,8 +10,8 @@ from ckpttool.cli.options.reading import SOURCE, layers_option, slots_option
 from ckpttool.cli.options.writing import overwrite_option
 from ckpttool.cli.show.plans import command_line
 from ckpttool.cli.show.tables import exit_unless, print_report, say
+from ckpttool.verbs.apply_patch import make_patch
 from ckpttool.verbs.diff import compare
-from ckpttool.verbs.patch import make_patch
 
 
 @click.command()
