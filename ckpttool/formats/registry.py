@@ -14,7 +14,6 @@ from typing import cast
 
 from ckpttool.core.errors import CkptError, FormatError, MissingDependency, MissingFile
 from ckpttool.formats.format import Format
-from ckpttool.formats.patch.file import is_patch
 from ckpttool.formats.tensorflow.prefix import PART, SAVED_MODEL_GRAPHS, STATE_FILE, prefix_of
 from ckpttool.formats.writing.staging import settle
 from ckpttool.remote import sparse_files
@@ -153,6 +152,8 @@ def _explain(path: Path) -> CkptError:
         with sparse_files.opened(path) as file:
             pointer = file.read(24) == b"version https://git-lfs."
         hint = "it is a Git LFS pointer, `git lfs pull` fetches the file" if pointer else "its bytes are none of these"
+        from ckpttool.formats.patch.file import is_patch  # needs NumPy, which most that is asked here does not
+
         hint = "it is a patch, of which `ckpttool apply-patch` and its base make one" if is_patch(path) else hint
         hint = f"it names those of {path.parent}, so say that folder" if path.name == STATE_FILE else hint
         return FormatError(f"{path} is not a checkpoint ({', '.join(names())}): {hint}")

@@ -27,6 +27,7 @@ OTHERS = {
     "--check": "rows",
     "--config": "options",
     "plan_file": "a plan",
+    "patch": "a patch",
     "--rules": "rules",
     "--card": "a card",
     "--zoo": "a catalogue",
