@@ -6,6 +6,7 @@ from typing import Any
 
 from ckpttool.formats.hdf5.datasets import FILTERS
 from ckpttool.formats.hdf5.source import Hdf5Source, opened
+from ckpttool.formats.hdf5.values import text_of
 from ckpttool.scanning.finding import Finding
 
 HELP = "ckpttool does not follow it; other programs read the file that it names"
@@ -49,19 +50,21 @@ def _walk(file: Any, path: Path, where: str) -> Iterator[Finding]:
             continue
         seen.add(address)
         for name in group:
-            here = f"{place}/{name}" if place else name
-            link = group.get(name, getlink=True)
-            if isinstance(link, h5py.HardLink):
+            here = f"{place}/{text_of(name)}" if place else text_of(name)
+            raw = name if isinstance(name, bytes) else name.encode("utf-8", "surrogateescape")  # not UTF-8: it is bytes
+            kind = group.id.links.get_info(raw).type
+            if kind == h5py.h5l.TYPE_HARD:
                 member = group[name]
                 if isinstance(member, h5py.Group):
                     todo.append((member, here))
                 elif isinstance(member, h5py.Dataset):
                     yield from _dataset(member, path, here)
-            elif isinstance(link, h5py.ExternalLink):
+            elif kind == h5py.h5l.TYPE_EXTERNAL:
                 reason = "it is a link to another file, which is opened when this is read"
-                yield Finding(path, "hdf5/link", here, f"{link.filename}:{link.path}", "medium", reason, HELP)
-            elif not isinstance(link, h5py.SoftLink):
-                yield Finding(path, "hdf5/link", here, type(link).__name__, "medium", "it is a link of a plug-in", HELP)
+                target = ":".join(map(text_of, group.id.links.get_val(raw)))
+                yield Finding(path, "hdf5/link", here, target, "medium", reason, HELP)
+            elif kind != h5py.h5l.TYPE_SOFT:
+                yield Finding(path, "hdf5/link", here, "UserLink", "medium", "it is a link of a plug-in", HELP)
 
 
 def _dataset(dataset: Any, path: Path, here: str) -> Iterator[Finding]:

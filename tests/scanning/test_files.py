@@ -165,6 +165,14 @@ def test_hdf5_that_leads_out(tmp_path: Path) -> None:
     assert kinds == ["hdf5/link"] * 2 + ["hdf5/storage"] * 4
 
 
+def test_hdf5_that_leads_out_by_a_name_that_is_not_utf_8(tmp_path: Path) -> None:
+    with h5py.File(tmp_path / "x.h5", "w") as file:
+        file.create_group(b"\xff")[b"\xfe"] = h5py.ExternalLink("/etc/other.h5", "/a")
+        file[b"\xfd"] = np.ones(3)
+    (each,) = scan([tmp_path / "x.h5"]).found
+    assert (each.kind, each.where, each.what) == ("hdf5/link", "\\xff/\\xfe", "/etc/other.h5:/a")
+
+
 def test_a_diamond_of_links_is_walked_once(tmp_path: Path) -> None:
     with h5py.File(tmp_path / "x.h5", "w") as file:
         group = file

@@ -154,6 +154,20 @@ def test_an_hdf5_file_that_is_cut_off_or_of_which_a_group_is_damaged(tmp_path: P
     assert [each.name for each in found.lost] == ["layer3"]
 
 
+def test_names_of_hdf5_that_are_not_utf_8_are_lost_and_said(tmp_path: Path) -> None:
+    path = tmp_path / "x.h5"
+    with h5py.File(path, "w") as file:
+        for name, value in VALUES.items():
+            file[name] = value
+        file[b"layer1/\xff"] = np.ones(3)
+        file["large"] = np.zeros(100_000, np.uint8)
+        start = file["large"].id.get_offset()
+    path.write_bytes(path.read_bytes()[: start + 10])
+    assert require_true(path) == VALUES.keys()
+    lost = {each.name: each.why for each in salvage(path).lost}
+    assert lost["layer1/\\xff"] == "its name is not UTF-8"
+
+
 def test_every_truncation_gives_right_values_or_an_error(tmp_path: Path) -> None:
     for name in ("x.ckpt.index", "x.safetensors", "x.npz"):
         checkpoint.save(VALUES, tmp_path / name.removesuffix(".index"), overwrite=True)

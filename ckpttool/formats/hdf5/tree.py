@@ -125,7 +125,10 @@ class _Walk:
         self._once(address, path, MOST_AGAIN)
         self._attributes(group, path)
         for name in group:
-            here = f"{path}/{name}" if path else name
+            here = f"{path}/{text_of(name)}" if path else text_of(name)
+            if isinstance(name, bytes):  # which h5py gives where it cannot decode them
+                self.tree.odd[here] = "its name is not UTF-8"
+                continue
             self._member(self._follow(group, name, here), here, (*above, address))
 
     def _once(self, address: int, path: str, most: int) -> bool:

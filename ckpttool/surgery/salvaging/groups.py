@@ -12,7 +12,7 @@ from ckpttool.core.temporary_folders import TemporaryFolder
 from ckpttool.core.tensors import Tensor, TensorSpec
 from ckpttool.formats.format import Tensors
 from ckpttool.formats.hdf5.source import Hdf5Source, end_address, opened
-from ckpttool.formats.hdf5.values import dtype_in, oddity, read_values
+from ckpttool.formats.hdf5.values import dtype_in, oddity, read_values, text_of
 from ckpttool.surgery.salvaging.tables import Problems
 
 _FAULTS = (OSError, RuntimeError, KeyError, ValueError, TypeError, UnicodeDecodeError)
@@ -73,10 +73,12 @@ class DamagedHdf5(Tensors):
                 address = int(h5py.h5o.get_info(member.id).addr)
                 if isinstance(member, h5py.Group) and address not in seen:
                     seen.add(address)
-                    names = [name for name in member if isinstance(member.get(name, getlink=True), h5py.HardLink)]
-                    todo += [
-                        (f"{path}/{name}".lstrip("/"), partial(member.__getitem__, name)) for name in reversed(names)
-                    ]
+                    for name in reversed(list(member)):
+                        here = f"{path}/{text_of(name)}".lstrip("/")
+                        if isinstance(name, bytes):  # which h5py gives where it cannot decode them
+                            self._problems[here] = "its name is not UTF-8"
+                        elif isinstance(member.get(name, getlink=True), h5py.HardLink):
+                            todo.append((here, partial(member.__getitem__, name)))
                 elif isinstance(member, h5py.Dataset):
                     self._take(member, path)
             except _FAULTS as error:

@@ -274,6 +274,20 @@ def test_two_names_that_would_be_one(tmp_path: Path) -> None:
         open_checkpoint(write(tmp_path / "w.h5", fill))
 
 
+def test_names_that_are_not_utf_8_are_left_out_and_said(tmp_path: Path) -> None:
+    def fill(file: Any) -> None:
+        file["w"] = KERNEL
+        file[b"\xffv"] = KERNEL
+        file.create_group("layer").create_group(b"\xff\xfe")["u"] = KERNEL
+
+    opened = open_checkpoint(write(tmp_path / "w.h5", fill))
+    assert list(opened) == ["w"]
+    assert sorted(opened.left_out) == [
+        "\\xffv (its name is not UTF-8)",
+        "layer/\\xff\\xfe (its name is not UTF-8)",
+    ]
+
+
 def test_datasets_that_share_their_bytes_to_seem_more(tmp_path: Path) -> None:
     """Addresses of datasets that were never written are made to be that of the first."""
 
