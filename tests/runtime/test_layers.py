@@ -180,7 +180,10 @@ def test_the_training_switch_is_made_only_where_a_layer_needs_it(tf1: Any) -> No
 @pytest.mark.parametrize(
     ("spec", "problem"),
     [
-        ("dense(3)", r"dense: dense needs inputs of \[rows, units\].*; put flatten\(\) or global_avg_pool\(\) before it"),
+        (
+            "dense(3)",
+            r"dense: dense needs inputs of \[rows, units\].*; put flatten\(\) or global_avg_pool\(\) before it",
+        ),
         ("flatten(); conv2d(3)", r"conv2d: conv2d needs inputs of \[rows, height, width, channels\]"),
         ("max_pool(20)", r"max_pool: max_pool does not fit on Const:0, \(6, 9, 8, 3\)"),
         ("conv2d(3, 20, padding=valid)", "conv2d: conv2d does not fit"),
