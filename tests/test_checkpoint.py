@@ -180,9 +180,9 @@ def test_the_format_may_be_said(tmp_path):
     checkpoint.save({"a": np.arange(3)}, tmp_path / "weights", format="npz")
     assert checkpoint.open(tmp_path / "weights").format == "npz"
     with pytest.raises(
-        CkptError, match=r"no format is named 'gguf'; there are .*, bundle, v1, safetensors, torch, npz"
+        CkptError, match=r"no format is named 'gguv'; there are .*, bundle, v1, safetensors, .*torch, npz"
     ):
-        checkpoint.save({}, tmp_path / "y", format="gguf")
+        checkpoint.save({}, tmp_path / "y", format="gguv")
     for name in ("y.pt", "y.bin"):
         with pytest.raises(FormatError, match=rf"no format writes \.{name[2:]} files; suffixes say bundle "):
             checkpoint.save({}, tmp_path / name)
@@ -252,7 +252,7 @@ def test_data_without_an_index_is_said(tmp_path):
 @pytest.mark.parametrize("content", [b"", b"hello", b"\x89HDF\r\n", b"PK\3\4nonsense"])
 def test_a_file_that_is_no_checkpoint(tmp_path, content):
     (tmp_path / "x.bin").write_bytes(content)
-    with pytest.raises(FormatError, match=r"x\.bin is not a checkpoint \(.*, bundle, v1, safetensors, torch, npz"):
+    with pytest.raises(FormatError, match=r"x\.bin is not a checkpoint \(.*, bundle, v1, safetensors, .*torch, npz"):
         checkpoint.open(tmp_path / "x.bin")
 
 

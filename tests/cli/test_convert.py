@@ -120,7 +120,7 @@ def test_sizes(shell: Any, tiny: Path, tmp_path: Path, size: str, files: int) ->
 
 
 def test_a_format_that_does_not_exist(shell: Any, tiny: Path, tmp_path: Path) -> None:
-    assert "no format is named 'gguf'" in shell.error("convert", tiny, "--to", "gguf", "-o", tmp_path / "x")
+    assert "no format is named 'gguv'" in shell.error("convert", tiny, "--to", "gguv", "-o", tmp_path / "x")
 
 
 def test_a_damaged_source_leaves_no_output(shell: Any, copied: Path, flip: Any, tmp_path: Path) -> None:
