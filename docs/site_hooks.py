@@ -12,6 +12,7 @@ from pathlib import Path
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
 from mkdocs.structure.pages import Page
+from nbconvert import MarkdownExporter
 
 ROOT = Path(__file__).parent.parent
 OUTSIDE = {
@@ -38,7 +39,20 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
     """Add the files outside of docs/."""
     for path, uri in {**OUTSIDE, **KEPT}.items():
         files.append(File.generated(config, uri, abs_src_path=str(ROOT / path)))
+    for notebook in [file for file in files if file.src_uri.endswith(".ipynb")]:
+        _render(notebook, files, config)
     return files
+
+
+def _render(notebook: File, files: Files, config: MkDocsConfig) -> None:
+    """Put a page of a notebook's cells and their outputs in the place of its file, with the pictures beside it."""
+    name = notebook.src_uri.removesuffix(".ipynb")
+    resources = {"output_files_dir": f"{posixpath.basename(name)}_files"}
+    text, made = MarkdownExporter().from_filename(notebook.abs_src_path, resources)
+    files.remove(notebook)
+    files.append(File.generated(config, f"{name}.md", content=text))
+    for picture, content in made["outputs"].items():
+        files.append(File.generated(config, posixpath.join(posixpath.dirname(name), picture), content=content))
 
 
 def on_page_markdown(markdown: str, page: Page, **_: object) -> str:
@@ -63,7 +77,7 @@ def _linked(markdown: str, here: str, page: Page) -> str:
             readme = ROOT / path / "README.md"
             found = readme if readme.exists() else min((ROOT / path).glob("[a-z]*.*"))
             path = found.relative_to(ROOT).as_posix()
-        uri = OUTSIDE.get(path) or KEPT.get(path) or os.path.relpath(path, "docs")
+        uri = OUTSIDE.get(path) or KEPT.get(path) or re.sub(r"\.ipynb$", ".md", os.path.relpath(path, "docs"))
         return f"{before}{posixpath.relpath(uri, posixpath.dirname(page.file.src_uri) or '.')}{after}"
 
     return LINK.sub(link, markdown)

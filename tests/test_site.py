@@ -61,3 +61,10 @@ def test_every_page_of_the_repository_is_in_the_site(site: Path) -> None:
     pages = {path.relative_to(ROOT / "docs").with_suffix(".html") for path in (ROOT / "docs").rglob("*.md")}
     named = {page.with_name("index.html") if page.name == "README.html" else page for page in pages}
     assert sorted(page for page in named if not (site / page).exists()) == []
+
+
+def test_notebooks_are_pages_with_what_their_cells_gave(site: Path) -> None:
+    pages = sorted((site / "notebooks").glob("*.html"))
+    assert [page.stem for page in pages] == ["how-much-to-reuse", "pytorch-into-a-graph", "reuse-on-your-images"]
+    assert all("<table" in page.read_text(encoding="utf-8") for page in pages)
+    assert not list(site.rglob("*.ipynb"))

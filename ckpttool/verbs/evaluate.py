@@ -1,7 +1,7 @@
 """Evaluation: loss and accuracy of a model on rows that it was not trained on, and which classes it confuses."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -29,7 +29,7 @@ class Evaluation(Score):
     `accuracy` is None where neither the graph has one nor the rows were counted by class; the figures say why.
     """
 
-    tally: Tally
+    tally: Tally = field(repr=False)
     names: tuple[str, ...] = ()
     worst: tuple[Mistake, ...] = ()
 
