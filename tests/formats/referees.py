@@ -4,6 +4,7 @@ A referee says which dtypes its library has a form for; `named` is what a tensor
 """
 
 import json
+import warnings
 
 import gguf
 import h5py
@@ -11,6 +12,7 @@ import numpy as np
 import onnx
 import safetensors.torch
 import torch
+import torch.distributed.checkpoint as dcp
 from onnx import helper, numpy_helper
 
 from ckpttool import checkpoint
@@ -327,6 +329,18 @@ class Torch(Referee):
         torch.save({name: in_torch(tensor.read()) for name, tensor in tensors.items()}, path)
 
 
+class TorchFolders(Referee):
+    suffix = ""
+    dtypes = NUMBERS
+    reads = False
+
+    def write(self, path, tensors):
+        state = {name: in_torch(tensor.read()) for name, tensor in tensors.items()}
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # that one process writes alone
+            dcp.save(state, checkpoint_id=path, no_dist=True)
+
+
 class Onnx(Referee):
     suffix = ".onnx"
     dtypes = NUMBERS | PACKED | {"string"}
@@ -407,6 +421,7 @@ REFEREES = {
     "bundle": TensorFlow(),
     "v1": Version1(),
     "safetensors": Safetensors(),
+    "torch-distributed": TorchFolders(),
     "torch": Torch(),
     "npz": NumPys(),
     "npy": NumPyFolders(),
