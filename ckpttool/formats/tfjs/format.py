@@ -117,7 +117,7 @@ class TfjsTensors(Tensors):
         document = read_document(path)
         self.metadata = texts_of(document)
         self.places: dict[str, Place] = {}
-        for group in groups_of(path, document):
+        for group in list(groups_of(path, document)):  # all are looked at before a file is opened
             for place in _places(path, group):
                 if place.spec.name in self.places:
                     raise CorruptCheckpoint(f"{path}: two weights are named {place.spec.name}")

@@ -17,6 +17,8 @@ from ckpttool.remote import sparse_files
 MANIFEST = "weightsManifest"
 LIMIT = 100_000_000
 """Bytes of a model.json that is read: the layers or the graph of a network are in it, and none of its numbers."""
+MOST_FILES, MOST_TEXTS = 10_000, 1_000_000
+"""Files that a model.json may name, each of which is opened, and texts that its weights may hold."""
 RANK_LIMIT, SIZE_LIMIT = 32, 1 << 63
 """Dimensions that an array of NumPy may have, and the bytes of one that a machine may address."""
 DTYPES = {name: BY_NAME[name] for name in ("float32", "int32", "bool", "complex64", "string")}
@@ -81,15 +83,23 @@ def groups_of(path: Path, document: dict[str, Any]) -> Iterator[Group]:
 
     Raises:
         CorruptCheckpoint: a weight or a file is not described as it should be.
-        FormatError: a file would not lie beside it, or a type of numbers is not read.
+        FormatError: a file would not lie beside it, a type of numbers is not read, or files or texts are too many.
     """
+    files_named = texts = 0
     for group in document[MANIFEST]:
         files, weights = (group.get(key) for key in ("paths", "weights")) if isinstance(group, dict) else (None, None)
         if not isinstance(files, list) or not isinstance(weights, list):
             raise CorruptCheckpoint(f"{path}: a group of weights is {str(group)[:80]}, expected paths and weights")
         if len({str(file) for file in files}) < len(files):
             raise CorruptCheckpoint(f"{path}: a group of weights names a file twice")
-        yield Group(tuple(_beside(path, file) for file in files), tuple(_weight(path, each) for each in weights))
+        files_named += len(files)
+        if files_named > MOST_FILES:
+            raise FormatError(f"{path}: it names over {MOST_FILES} files of weights, which are not read")
+        found = Group(tuple(_beside(path, file) for file in files), tuple(_weight(path, each) for each in weights))
+        texts += sum(weight.spec.elements for weight in found.weights if weight.spec.dtype is STRING)
+        if texts > MOST_TEXTS:
+            raise FormatError(f"{path}: its weights hold {texts} texts, at most {MOST_TEXTS} are read")
+        yield found
 
 
 def _beside(path: Path, file: Any) -> Path:
