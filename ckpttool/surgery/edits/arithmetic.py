@@ -11,9 +11,11 @@ from ckpttool.core.tensors import Array, Tensor
 from ckpttool.surgery.edits.edit import Edit, changed, number, require_numbers, split_value, taken
 
 
-@dataclass(frozen=True)
 class _OfEachNumber(Edit):
     """An edit of each number by itself: computed in float64, and rounded once to the dtype that it has."""
+
+    pattern: str
+    slots: bool
 
     @property
     @abstractmethod
@@ -24,7 +26,14 @@ class _OfEachNumber(Edit):
     def of(self, values: Array) -> Array:
         """Return what becomes of numbers in float64."""
 
-    def _changed(self, ckpt: Checkpoint, names: list[str]) -> Checkpoint:
+    def apply(self, ckpt: Checkpoint) -> Checkpoint:
+        """Return the tensors computed.
+
+        Raises:
+            UnknownName: the pattern takes nothing.
+            PlanError: a tensor holds no numbers.
+        """
+        names = taken(ckpt, self.pattern, self.slots)
         for name in names:
             require_numbers(ckpt[name], self.done)
         return changed(ckpt, names, self._computed)
@@ -66,15 +75,6 @@ class Scale(_OfEachNumber):
         if not abs(self.factor) < inf:
             raise PlanError(f"{self.factor} is no factor, expected a finite number")
 
-    def apply(self, ckpt: Checkpoint) -> Checkpoint:
-        """Return the tensors multiplied.
-
-        Raises:
-            UnknownName: the pattern takes nothing.
-            PlanError: a tensor holds no numbers.
-        """
-        return self._changed(ckpt, taken(ckpt, self.pattern, self.slots))
-
     def of(self, values: Array) -> Array:
         """Return products."""
         product: Array = values * self.factor
@@ -113,15 +113,6 @@ class Clamp(_OfEachNumber):
         """Refuse bounds that have nothing between them."""
         if isnan(self.low) or isnan(self.high) or self.low > self.high:
             raise PlanError(f"nothing is between {self.low:g} and {self.high:g}")
-
-    def apply(self, ckpt: Checkpoint) -> Checkpoint:
-        """Return the tensors clamped.
-
-        Raises:
-            UnknownName: the pattern takes nothing.
-            PlanError: a tensor holds no numbers.
-        """
-        return self._changed(ckpt, taken(ckpt, self.pattern, self.slots))
 
     def of(self, values: Array) -> Array:
         """Return what is between the bounds."""
