@@ -2,7 +2,8 @@
 
 The bundles have BERT-large's shape: 1.33 GB, 385 tensors (bert_bundle.py). Whole processes are timed, start-up and all.
 In each turn the contenders of a row follow one another, each from when nothing is unwritten; the ratio of the best of
-either and that of their medians are printed as a row of a table, with the goal beside them. It never fails.
+either and that of their medians are printed as a row of a table, with the goal beside them. Memory is an upper limit:
+the system counts what a process had before its own program began, which is this one's. It never fails.
 
 Run: .venv/bin/python benchmarks/bench_surgery_disk.py [--turns N] [--only ROW ...] [FOLDER]
 """
@@ -61,12 +62,12 @@ def rows(folder: Path) -> dict[str, Row]:
     data = [f"{path}.data-00000-of-00001" for path in (a, b, c)]
     read = "for file; do dd if=$file of=/dev/null bs=4M; done"
     copied = ["sh", "-c", 'cp "$0" "$1" && sync "$1"', data[0], str(out / "copy")]
-    models = [folder / f"{name}.safetensors" for name in "abc"]
+    base, *models = [folder / f"{name}.safetensors" for name in "dabc"]
     for name, text in PLANS.items():
         (folder / f"{name}.toml").write_text(text)
     plans = {name: ours("apply", folder / f"{name}.toml", a, b, c, "-o", out / "x.safetensors") for name in PLANS}
-    merge = ours("merge", *models, "--how", "ties", "--base", models[0], "-o", out / "x.safetensors")
-    torch = theirs(TORCH_TIES, models[0], *models, out / "x.safetensors")
+    merge = ours("merge", *models, "--how", "ties", "--base", base, "-o", out / "x.safetensors")
+    torch = theirs(TORCH_TIES, base, *models, out / "x.safetensors")
     return {
         "verify / dd": Row("1.25", ours("verify", a), [["sh", "-c", read, "sh", data[0]]]),
         "edit --rename / cp + sync": Row("1.1", ours("edit", a, "--rename", "bert=>model", "-o", out / "x"), [copied]),
@@ -110,12 +111,15 @@ def main() -> None:
         folder = Path(name)
         for seed, source in enumerate("abc"):
             bert_bundle.write(folder / source, arguments.part, seed)
-        print("| what / against | median | best ratio | median ratio | goal at most | memory | theirs |")
+        print(
+            "| what / against | median | best ratio | median ratio | goal at most | memory, at most | theirs, at most |"
+        )
         print("| --- | --- | --- | --- | --- | --- | --- |", flush=True)
         for what, row in rows(folder).items():
             if not arguments.only or any(word in what for word in arguments.only):
                 if "ties" in what:
-                    for source in "abc":
+                    bert_bundle.write(folder / "d", arguments.part, 3)
+                    for source in "abcd":
                         bench_surgery.run(ours("convert", folder / source, "-o", folder / f"{source}.safetensors"))
                 print(line(what, row, measure(row, arguments.turns, folder / "out")), flush=True)
 
