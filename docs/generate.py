@@ -43,10 +43,10 @@ WIDTH = 100
 SUMMARIES_HEADER = '''"""The first line of each command's help, written by `make docs`; the list of all imports none."""
 '''
 CLI_HEADER = "# Commands\n\nWritten by `make docs` from `--help`; change the commands' own texts, not this page.\n"
-CALLS_HEADER = """# What is written as a call
+CALLS_HEADER = """# Call syntax
 
-Written by `make docs` from docstrings; change those, not this page. Arguments are given by place or by name, as in
-Python; a call without arguments may be its name alone where one is expected. Nothing is evaluated.
+Written by `make docs` from docstrings; change those, not this page. Calls have Python's syntax, with positional and
+keyword arguments; parentheses are optional where a single call without arguments is expected. Nothing is evaluated.
 """
 CALLS: dict[str, type[Call]] = {
     "Optimizers, `--optimizer`": Optimizer,
@@ -59,12 +59,12 @@ CALLS: dict[str, type[Call]] = {
     "Layouts of weights, in rules of `import`": Layout,
 }
 """The families of calls by the heading that each has on the page."""
-DEMO_HEADER = """# The demo, in full
+DEMO_HEADER = """# The demo
 
-What `make demo` prints, in a checkout, with nothing installed but Python and `make`. `zero_to_four.ckpt` is a network
-that a plain TensorFlow 1 program trained on MNIST's digits 0 to 4; `five_to_nine.npz` has 200 labelled examples of the
-digits 5 to 9, and 1,000 test examples. Both are in [fixtures](../fixtures/README.md). It is trained from scratch,
-reused with its convolutions frozen, and reused as `search` recommends.
+This is the output of `make demo` in a checkout; it requires only Python and `make`. `zero_to_four.ckpt` is a network
+that a plain TensorFlow 1 program trained on MNIST's digits 0 to 4. `five_to_nine.npz` has 200 labelled examples of the
+digits 5 to 9, and 1,000 test examples. Both are in [fixtures](../fixtures/README.md). The same layers are trained from
+scratch, reused with the convolutions frozen, and reused with the depth that `search` recommends.
 """
 
 
