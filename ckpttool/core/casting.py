@@ -57,7 +57,8 @@ def elementwise(tensor: Tensor, dtype: DType, change: Callable[[Array], Array]) 
         for values in arrays(tensor):
             yield memoryview(change(values).astype(little, copy=False).view(np.uint8).data)
 
-    return Tensor(TensorSpec(tensor.name, tensor.shape, dtype), lambda: change(tensor.read()), pieces)
+    spec = TensorSpec(tensor.name, tensor.shape, dtype)
+    return Tensor(spec, lambda: change(tensor.read()), pieces, concurrent=tensor.concurrent)
 
 
 def arrays(tensor: Tensor) -> Iterator[Array]:

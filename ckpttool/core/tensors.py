@@ -198,13 +198,16 @@ class Tensor:
         read: Callable[[], Array],
         pieces: Callable[[], Iterator[memoryview]] | None = None,
         extent: Extent | None = None,
+        concurrent: bool = False,
     ) -> None:
         """Join a spec with the function that reads the array, and one that streams its bytes where there is one.
 
-        A tensor with an `extent` can be copied by the system, without its bytes passing through Python.
+        A tensor with an `extent` can be copied by the system, without its bytes passing through Python. One that is
+        `concurrent` may be read by a thread while others read other tensors; one with an extent always may.
         """
         self.spec = spec
         self.extent = extent
+        self.concurrent = concurrent or extent is not None
         self._read = read
         self._pieces = pieces
 
@@ -214,11 +217,12 @@ class Tensor:
         import numpy as np
 
         array = np.asarray(array)
-        return cls(TensorSpec(name, array.shape, dtype or dtype_of(array)), lambda: array)
+        return cls(TensorSpec(name, array.shape, dtype or dtype_of(array)), lambda: array, concurrent=True)
 
     def renamed(self, name: str) -> "Tensor":
         """Return the same tensor under another name."""
-        return Tensor(TensorSpec(name, self.shape, self.dtype), self._read, self._pieces, self.extent)
+        spec = TensorSpec(name, self.shape, self.dtype)
+        return Tensor(spec, self._read, self._pieces, self.extent, self.concurrent)
 
     def __repr__(self) -> str:
         return f"<Tensor {self.name} {self.dtype} {list(self.shape)}>"

@@ -204,7 +204,11 @@ def change_on_disk(monkeypatch, old, new):
             return Changing(io.FileIO(descriptor, "w+"))
         return opened(descriptor, mode, *rest, **others)
 
+    def pwrite(descriptor, data, offset, written=os.pwrite):
+        return written(descriptor, bytes(data).replace(old, new), offset)
+
     monkeypatch.setattr(os, "fdopen", open_)
+    monkeypatch.setattr(os, "pwrite", pwrite)
 
 
 def without_b(argument):

@@ -2,7 +2,9 @@
 
 import errno
 import os
+import threading
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -236,7 +238,7 @@ def test_many_sources_are_not_all_open_at_once(tmp_path, monkeypatch):
 def test_threads_end_with_the_copying(tmp_path):
     with (tmp_path / "z").open("wb") as file, copying.Copier(file, tmp_path / "z") as copier:
         pass
-    for thread in (copier._writes, copier._read_back._checks):
+    for thread in (copier._writes, copier._made, copier._read_back._checks):
         with pytest.raises(RuntimeError, match="after shutdown"):
             thread.call(print)
 
@@ -272,11 +274,50 @@ def test_a_tensor_that_gives_too_few_bytes(tmp_path):
     assert not list(tmp_path.glob("y*")) + list(tmp_path.glob(".*"))
 
 
+def made(name, values, before=lambda: None, concurrent=True):
+    """A tensor whose only piece is made after something was waited for."""
+
+    def pieces():
+        before()
+        yield memoryview(values.tobytes())
+
+    return Tensor(TensorSpec(name, values.shape, BY_NAME[values.dtype.name]), lambda: values, pieces, None, concurrent)
+
+
+def test_tensors_that_may_be_made_beside_others_are_made_at_the_same_time(loose, tmp_path, monkeypatch):
+    monkeypatch.setattr(copying, "cores", lambda: 2)
+    both = threading.Barrier(2, timeout=60)  # one alone would wait for the other in vain
+    a, b = (made(name, np.full(5, value), both.wait) for name, value in (("a", 1.0), ("b", 2.0)))
+    alone = made("alone", np.arange(3.0), concurrent=False)
+    checkpoint.save({"a": a, "loose": loose, "b": b, "alone": alone}, tmp_path / "y")
+    opened = checkpoint.open(tmp_path / "y")
+    assert {name: tensor.read().tolist() for name, tensor in opened.items()} == {
+        "a": [1.0] * 5,
+        "loose": list(range(16)),
+        "b": [2.0] * 5,
+        "alone": [0.0, 1.0, 2.0],
+    }
+
+
+def test_the_first_of_several_that_fail_is_named(tmp_path, monkeypatch):
+    monkeypatch.setattr(copying, "cores", lambda: 2)
+    both = threading.Barrier(2, timeout=60)
+
+    def fail(name):
+        both.wait()
+        raise CorruptCheckpoint(f"{name} is damaged")
+
+    tensors = {name: made(name, np.zeros(2), partial(fail, name)) for name in "ab"}
+    with pytest.raises(CorruptCheckpoint, match="a is damaged"):
+        checkpoint.save(tensors, tmp_path / "y")
+    assert not list(tmp_path.glob("y*")) + list(tmp_path.glob(".*"))
+
+
 def test_what_cannot_be_written_behind_is_an_error_at_the_end(tmp_path, monkeypatch):
-    def full(self, piece):
+    def full(*arguments):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(copying.Copier, "_put", full)
+    monkeypatch.setattr(copying, "write_at", full)
     with pytest.raises(OSError, match="No space left"):
         checkpoint.save(VALUES, tmp_path / "y")
     assert not list(tmp_path.glob("y*")) + list(tmp_path.glob(".*"))

@@ -1,27 +1,32 @@
 """Writing tensors of numbers into an open file at the speed of the disk, each byte read back.
 
 A tensor that knows where its bytes are stored (`Tensor.extent`) is copied by the system, and neighbours are copied in
-one call; the bytes of others pass through Python, a piece at a time, and are written while the next ones are made.
+one call. The bytes of others pass through Python, a piece at a time: tensors that may be read beside others
+(`Tensor.concurrent`) are made and written by a thread per core, each a whole tensor; the rest are made one after the
+other, and written while the next pieces are made.
 """
 
 import errno
 import os
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO, NamedTuple, Self
 
 from ckpttool.core.errors import CkptError, CorruptCheckpoint, MissingFile
 from ckpttool.core.tensors import Extent, Tensor, TensorSpec
+from ckpttool.executors.machine import cores
 from ckpttool.formats.reading.data_file import SCAN, CheckpointFile
 from ckpttool.formats.wire import crc
-from ckpttool.formats.writing.read_back import BackgroundWriter, CopySource, ReadBack, WrittenRange
+from ckpttool.formats.writing.read_back import BackgroundCalls, CopySource, ReadBack, WrittenRange
 
 STEP = 16 << 20
 """Bytes that the system is asked to copy at once: what was copied is read back while more is."""
 PIECES = 4
 """Pieces that may wait to be written."""
+TENSORS = 16
+"""Tensors per core that may wait to be made."""
 OPEN_FILES = 64
 """Sources that are kept open at once."""
 REFUSALS = (errno.EXDEV, errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP)
@@ -48,28 +53,32 @@ class _Run:
 
 
 class Copier:
-    """Writes tensors at the end of an open file, one after the other, and reads them back; a thread does each."""
+    """Writes tensors at the end of an open file, one after the other, and reads them back, in several threads."""
 
     def __init__(self, file: BinaryIO, path: Path) -> None:
         """Take a file that was opened to be written, and its present name."""
         self._file = file
-        self._writes = BackgroundWriter(PIECES)
+        self._writes = BackgroundCalls(PIECES)
+        self._made = BackgroundCalls(TENSORS * cores(), cores())
         self._read_back = ReadBack(path)
         self._sources: OrderedDict[Path, CheckpointFile] = OrderedDict()
         self._run: _Run | None = None
         self._offsets: dict[str, tuple[TensorSpec, int]] = {}
+        self._end: int | None = None
         self._running = 0
+        self._stopped = False
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *error: object) -> None:
         """End the threads."""
-        self._writes.stop()
-        self._read_back.stop()
+        self._stopped = True
+        for threads in (self._writes, self._made, self._read_back):
+            threads.stop()
 
     def add(self, tensor: Tensor) -> None:
-        """Write a tensor, or have it wait for its neighbours.
+        """Write a tensor, or have it wait for its neighbours or for a thread.
 
         Raises:
             CkptError: it gives another number of bytes than it should.
@@ -78,20 +87,20 @@ class Copier:
         if tensor.extent and tensor.nbytes:
             _require_size(tensor, tensor.extent.nbytes)
             self._copy(tensor.spec, tensor.extent)
+        elif tensor.concurrent:
+            self._copy_run()
+            self._follow(self._made.call(self._make, tensor, self._reserve(tensor.spec)))
         else:
-            self._write(tensor)
+            self._copy_run()
+            self._write(tensor, self._reserve(tensor.spec))
 
     def flush(self) -> None:
         """Write and copy what waits; the file then stands at its end, and other things can be written there."""
-        self._writes.wait()
-        run, self._run = self._run, None
-        if run is None:
-            return
-        self._file.flush()
-        copy_bytes(run.source, run.offset, run.nbytes, self._file.fileno(), run.target_offset)
-        self._file.seek(run.target_offset + run.nbytes)
-        for written in run.ranges:
-            self._follow(written)
+        self._copy_run()
+        self._follow([*self._writes.wait(), *self._made.wait()])
+        if self._end is not None:
+            self._file.seek(self._end)
+        self._end = None
 
     def finish(self) -> list[CopiedTensor]:
         """Write what is left, wait until all is read back, and return where each tensor is.
@@ -100,53 +109,79 @@ class Copier:
             CorruptCheckpoint: a source is damaged or has changed, or something reads back as other than was written.
         """
         self.flush()
-        self._file.flush()
         self._read_back.finish()
         checksums = self._read_back.checksums
         return [CopiedTensor(spec, offset, checksums.get(name, 0)) for name, (spec, offset) in self._offsets.items()]
 
+    def _reserve(self, spec: TensorSpec) -> int:
+        """Return the offset at which a tensor is to be written: after those before it."""
+        if self._end is None:
+            self._file.flush()
+            self._end = self._file.tell()
+        offset, self._end = self._end, self._end + spec.nbytes
+        self._offsets[spec.name] = (spec, offset)
+        return offset
+
     def _copy(self, spec: TensorSpec, extent: Extent) -> None:
         """Have the system copy a tensor's bytes: those that follow on the bytes that wait join them, up to `STEP`."""
-        origin = CopySource(self._open_source(extent), extent)
+        origin, target = CopySource(self._open_source(extent), extent), self._reserve(spec)
         for start in range(0, extent.nbytes, STEP):
             offset, nbytes = extent.offset + start, min(STEP, extent.nbytes - start)
             run = self._run
             adjacent = run and run.source.path == extent.path and run.offset + run.nbytes == offset
-            if run is None or not adjacent or run.nbytes + nbytes > STEP:
-                self.flush()
-                run = self._run = _Run(origin.file, offset, self._file.tell())
-            target_offset = run.target_offset + run.nbytes
-            run.ranges.append(WrittenRange(spec, start, nbytes, target_offset, extent.crc, origin))
+            together = run and run.target_offset + run.nbytes == target + start
+            if run is None or not (adjacent and together) or run.nbytes + nbytes > STEP:
+                self._copy_run()
+                run = self._run = _Run(origin.file, offset, target + start)
+            run.ranges.append(WrittenRange(spec, start, nbytes, target + start, extent.crc, origin))
             run.nbytes += nbytes
-            self._offsets.setdefault(spec.name, (spec, target_offset))
 
-    def _write(self, tensor: Tensor) -> None:
-        if self._run:
-            self.flush()
+    def _copy_run(self) -> None:
+        """Copy the bytes that wait for neighbours."""
+        run, self._run = self._run, None
+        if run:
+            copy_bytes(run.source, run.offset, run.nbytes, self._file.fileno(), run.target_offset)
+            self._follow(run.ranges)
+
+    def _make(self, tensor: Tensor, offset: int) -> WrittenRange:
+        """Write the bytes of a tensor as they are made."""
+        import numpy as np
+
+        size = checksum = 0
+        for piece in tensor.pieces():
+            if self._stopped:
+                break
+            write_at(self._file.fileno(), piece, offset + size)
+            checksum = crc.extend(checksum, np.frombuffer(piece, np.uint8))
+            size += len(piece)
+        _require_size(tensor, size)
+        return WrittenRange(tensor.spec, 0, size, offset, checksum)
+
+    def _write(self, tensor: Tensor, offset: int) -> None:
+        """Make the bytes of a tensor in this thread, and have them written in another."""
         size = 0
         for piece in tensor.pieces():
             held = piece if piece.readonly else bytes(piece)  # the next one may come in the same memory
-            self._writes.call(self._put, held)
+            self._follow(self._writes.call(self._put, held, offset + size))
             size += len(piece)
         _require_size(tensor, size)
-        self._writes.call(self._end, tensor.spec)
+        self._follow(self._writes.call(self._written, tensor.spec, offset))
 
-    def _put(self, piece: memoryview | bytes) -> None:
+    def _put(self, piece: memoryview | bytes, offset: int) -> None:
         import numpy as np
 
-        self._file.write(piece)
+        write_at(self._file.fileno(), piece, offset)
         self._running = crc.extend(self._running, np.frombuffer(piece, np.uint8))
 
-    def _end(self, spec: TensorSpec) -> None:
-        offset, checksum = self._file.tell() - spec.nbytes, self._running
-        self._offsets[spec.name], self._running = (spec, offset), 0
-        if spec.nbytes:
-            self._follow(WrittenRange(spec, 0, spec.nbytes, offset, checksum))
+    def _written(self, spec: TensorSpec, offset: int) -> WrittenRange:
+        checksum, self._running = self._running, 0
+        return WrittenRange(spec, 0, spec.nbytes, offset, checksum)
 
-    def _follow(self, written: WrittenRange) -> None:
-        if self._read_back.follow(written):
-            self._file.flush()
-            self._read_back.start()
+    def _follow(self, answers: Iterable[WrittenRange | None]) -> None:
+        """Have what was written read back; a piece alone is no answer, and an empty tensor has nothing to read."""
+        for written in answers:
+            if written and written.nbytes and self._read_back.follow(written):
+                self._read_back.start()
 
     def _open_source(self, extent: Extent) -> CheckpointFile:
         """Open the file of an extent; raises if it changed since the extent was made. The least used are closed."""
@@ -195,10 +230,15 @@ def copy_bytes(source: CheckpointFile, offset: int, nbytes: int, target: int, ta
         copied += count
     while copied < nbytes:
         piece = source.piece(min(SCAN, nbytes - copied), offset + copied)
-        written = 0
-        while written < len(piece):
-            written += os.pwrite(target, piece[written:], target_offset + copied + written)
+        write_at(target, piece, target_offset + copied)
         copied += len(piece)
+
+
+def write_at(descriptor: int, piece: memoryview | bytes, offset: int) -> None:
+    """Write all of a piece at an offset, however the system divides it."""
+    written = 0
+    while written < len(piece):
+        written += os.pwrite(descriptor, piece[written:], offset + written)
 
 
 def split_by_size(tensors: Mapping[str, Tensor], limit: int | None) -> list[dict[str, Tensor]]:

@@ -18,37 +18,46 @@ from ckpttool.formats.wire import crc
 from ckpttool.formats.writing.staging import destination
 
 
-class BackgroundWriter:
-    """A second thread for what releases Python's lock: reading, writing, checksums. A later call raises its errors.
+class BackgroundCalls:
+    """Threads for what releases Python's lock: reading, writing, checksums, arithmetic. A later call raises its errors.
 
-    >>> writer, seen = BackgroundWriter(most=2), []
+    With one thread calls run in their order.
+
+    >>> calls, seen = BackgroundCalls(most=2), []
     >>> for number in range(5):
-    ...     writer.call(seen.append, number)
-    >>> writer.wait()
+    ...     calls.call(seen.append, number)
+    >>> _ = calls.wait()
     >>> seen
     [0, 1, 2, 3, 4]
     """
 
-    def __init__(self, most: int) -> None:
+    def __init__(self, most: int, threads: int = 1) -> None:
         """Let at most so many calls wait: what they hold is kept in memory until then."""
         self._most = most
-        self._thread = ThreadPoolExecutor(1)
+        self._threads = ThreadPoolExecutor(threads)
         self._calls: deque[Future[Any]] = deque()
 
-    def call(self, function: Callable[..., object], *arguments: object) -> None:
-        """Call a function after those before it; block while too many wait."""
-        while self._calls and (self._calls[0].done() or len(self._calls) >= self._most):
-            self._calls.popleft().result()
-        self._calls.append(self._thread.submit(function, *arguments))
+    def call(self, function: Callable[..., Any], *arguments: object) -> list[Any]:
+        """Call a function after those before it; block while too many wait. Return the answers of earlier calls.
 
-    def wait(self) -> None:
-        """Wait until all is done."""
+        Each answer is returned once, in the order of the calls.
+        """
+        answers = []
+        while self._calls and (self._calls[0].done() or len(self._calls) >= self._most):
+            answers.append(self._calls.popleft().result())
+        self._calls.append(self._threads.submit(function, *arguments))
+        return answers
+
+    def wait(self) -> list[Any]:
+        """Wait until all is done, and return the answers that were not returned yet."""
+        answers = []
         while self._calls:
-            self._calls.popleft().result()
+            answers.append(self._calls.popleft().result())
+        return answers
 
     def stop(self) -> None:
-        """End the thread; what it has not begun it leaves."""
-        self._thread.shutdown(cancel_futures=True)
+        """End the threads; what they have not begun they leave."""
+        self._threads.shutdown(cancel_futures=True)
 
 
 PORTION, RANGE_COST = 8 << 20, 8 << 10
@@ -92,7 +101,7 @@ class ReadBack:
         """Open the file that is written, by a descriptor of its own."""
         self.checksums: dict[str, int] = {}
         self._target = CheckpointFile(target)
-        self._checks = BackgroundWriter(MOST)
+        self._checks = BackgroundCalls(MOST)
         self._portion: list[WrittenRange] = []
         self._waiting = self._unsynced = 0
         self._checksum = self._origin_checksum = 0

@@ -157,7 +157,7 @@ def watched(tensor: Tensor, note: Callable[[], None]) -> Tensor:
             note()
         return whole
 
-    return Tensor(tensor.spec, read, pieces)
+    return Tensor(tensor.spec, read, pieces, concurrent=tensor.concurrent)
 
 
 def is_finite(tensor: Tensor) -> bool:

@@ -116,7 +116,7 @@ def combined(tensors: Sequence[Tensor], begin: Callable[[], Combine]) -> Tensor:
             at += len(array)
         return whole.reshape(like.shape)
 
-    return Tensor(like.spec, read, pieces)
+    return Tensor(like.spec, read, pieces, concurrent=all(tensor.concurrent for tensor in tensors))
 
 
 def wide(block: Array, memory: Array | None = None) -> Array:

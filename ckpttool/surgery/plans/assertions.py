@@ -130,7 +130,7 @@ class Checks:
                 tensor.shape
             )
 
-        checked = Tensor(tensor.spec, read, pieces)
+        checked = Tensor(tensor.spec, read, pieces, concurrent=all(source.concurrent for source in sources))
         self.waiting[key] = checked
         return checked
 
