@@ -34,11 +34,12 @@ BUILTIN = {
     "hdf5": "ckpttool.formats.hdf5.format:Hdf5",
     "onnx": "ckpttool.formats.onnx.format:Onnx",
     "gguf": "ckpttool.formats.gguf.format:Gguf",
+    "flax": "ckpttool.formats.flax.format:Flax",
     "tfjs": "ckpttool.formats.tfjs.format:Tfjs",
     "frozen": "ckpttool.formats.tensorflow.frozen_graph:FrozenGraph",
     "npy": "ckpttool.formats.npz.npy:Npy",
 }
-FOREIGN_SUFFIXES = (".bin", ".json", ".pt", ".pth", ".npy", ".npz", ".pb", ".onnx", ".gguf", ".meta")
+FOREIGN_SUFFIXES = (".bin", ".json", ".pt", ".pth", ".npy", ".npz", ".pb", ".onnx", ".gguf", ".msgpack", ".meta")
 """Suffixes that say a format: an output named so is that, or refused, and never a bundle with an odd prefix."""
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import cramjam
 import h5py
+import msgpack
 import numpy as np
 from crafted import built, entry, rows, table, write
 from fuzz_target import ARRAY, Target, hdf5, one_file, read_checkpoint, scanned, zipped
@@ -166,6 +167,16 @@ BROWSERS = json.dumps(
 ).encode()
 
 
+def flax() -> bytes:
+    """Return a tree of Flax's with an array, one in chunks, a number, a text, and what is not read."""
+    array = msgpack.ExtType(1, msgpack.packb(((2, 3), "float32", ARRAY.tobytes())))
+    half = msgpack.ExtType(1, msgpack.packb(((3,), "float32", ARRAY.tobytes()[:12])))
+    chunks = {"__msgpack_chunked_array__": True, "shape": {"0": 6}, "chunks": {"0": half, "1": half}}
+    return bytes(
+        msgpack.packb({"params": {"w": array, "chunked": chunks}, "step": 5, "text": "a", "raw": b"x", "none": None})
+    )
+
+
 def beside_shards(folder: Path, part: bytes) -> Path:
     """Write a model.json of TensorFlow.js, and the files of its weights."""
     (folder / "a.bin").write_bytes(ARRAY.tobytes()[:10])
@@ -227,6 +238,7 @@ TARGETS: dict[str, Target] = {
     ),
     "configuration": Target(CONFIG, one_file("x.keras", zipped("config.json", (WEIGHTS, hdf5()))), read_checkpoint),
     "GGUF": Target(gguf(), one_file("x.gguf"), read_checkpoint),
+    "Flax": Target(flax(), one_file("x.msgpack"), scanned(read_checkpoint)),
     "manifest of TensorFlow.js": Target(BROWSERS, beside_shards, scanned(read_checkpoint)),
     "ONNX": Target(onnx(), one_file("x.onnx"), read_checkpoint),
 }

@@ -8,6 +8,7 @@ import warnings
 
 import gguf
 import h5py
+import msgpack
 import numpy as np
 import onnx
 import safetensors.torch
@@ -374,6 +375,21 @@ class Ggufs(Referee):
         writer.close()
 
 
+class FlaxTrees(Referee):
+    """The layout in flax/serialization.py by msgpack: Flax, which needs JAX, wrote what is in fixtures/flax."""
+
+    suffix = ".msgpack"
+    dtypes = NUMBERS | PACKED
+    reads = False
+
+    def write(self, path, tensors):
+        path.write_bytes(msgpack.packb({name: in_msgpack(tensor.read()) for name, tensor in tensors.items()}))
+
+
+def in_msgpack(array):
+    return msgpack.ExtType(1, msgpack.packb((array.shape, array.dtype.name, array.tobytes())))
+
+
 class Browsers(Referee):
     """The layout that tfjs-core documents, by NumPy: the package that writes it wants other versions of TensorFlow."""
 
@@ -431,6 +447,7 @@ REFEREES = {
     "hdf5": Trees(),
     "onnx": Onnx(),
     "gguf": Ggufs(),
+    "flax": FlaxTrees(),
     "tfjs": Browsers(),
     "frozen": FrozenGraphs(),
 }

@@ -8,6 +8,7 @@ import struct
 from typing import NamedTuple
 
 from ckpttool.core.errors import CorruptCheckpoint, FormatError
+from ckpttool.formats.reading.cursor import Cursor
 from ckpttool.formats.reading.data_file import CheckpointFile
 
 MAGIC = b"GGUF"
@@ -23,7 +24,6 @@ SIZE_LIMIT = 1 << 62
 DEPTH_LIMIT = 8
 """How deep arrays lie in arrays."""
 LEAST_ENTRY, LEAST_TENSOR = 13, 24
-CHUNK = 256 << 10
 
 
 class TensorInfo(NamedTuple):
@@ -50,7 +50,7 @@ def read_header(file: CheckpointFile) -> Header:
         CorruptCheckpoint: it is damaged or cut off.
         FormatError: it is of a version, or in a byte order, that is not read.
     """
-    cursor = Cursor(file, len(MAGIC))
+    cursor = Values(file, len(MAGIC))
     version = cursor.number("I")
     if version not in VERSIONS:
         order = " (its byte order is big-endian)" if version & 0xFFFF == 0 else ""
@@ -70,23 +70,8 @@ def read_header(file: CheckpointFile) -> Header:
     return Header(metadata, tensors, -(-cursor.at // int(alignment)) * int(alignment))
 
 
-class Cursor:
-    """Reads a file's values one after the other, a chunk of it at a time."""
-
-    def __init__(self, file: CheckpointFile, at: int) -> None:
-        """Begin at a place."""
-        self.file, self.at = file, at
-        self._chunk, self._start = b"", at
-
-    def take(self, size: int) -> bytes:
-        """Return the next bytes; raises CorruptCheckpoint if the file ends before them."""
-        self._require(size)
-        if self.at + size > self._start + len(self._chunk):
-            self._start = self.at
-            self._chunk = self.file.piece(min(max(size, CHUNK), self.file.size - self.at), self.at)
-        begin = self.at - self._start
-        self.at += size
-        return self._chunk[begin : begin + size]
+class Values(Cursor):
+    """Reads the values of GGUF."""
 
     def number(self, form: str) -> int:
         """Return the next whole number."""
@@ -96,7 +81,7 @@ class Cursor:
     def count(self, least: int, what: str) -> int:
         """Return a number of things that take at least so many bytes each; raises if they cannot be there."""
         count = self.number("Q")
-        if count * least > self.file.size - self.at:
+        if count * least > self.left:
             raise CorruptCheckpoint(f"{self.file.path}: {count} {what} are said to be there: it is damaged or cut off")
         return count
 
@@ -116,7 +101,7 @@ class Cursor:
         if kind == TEXT:
             size = self.number("Q")
             if size > TEXT_LIMIT:
-                self._skip(size)
+                self.skip(size)
                 return None
             return self.take(size).decode("utf-8", "backslashreplace")
         if kind != ARRAY or depth == DEPTH_LIMIT:
@@ -127,28 +112,17 @@ class Cursor:
     def _skip_array(self, depth: int) -> None:
         kind, count = self.number("I"), self.number("Q")
         if kind in NUMBERS:
-            self._skip(count * struct.calcsize("<" + NUMBERS[kind]))
+            self.skip(count * struct.calcsize("<" + NUMBERS[kind]))
             return
-        self._require(count * 8)
+        self.require(count * 8)
         for _ in range(count):
             if kind == TEXT:
-                self._skip(self.number("Q"))
+                self.skip(self.number("Q"))
             else:
                 self.value(kind, depth + 1)
 
-    def _skip(self, size: int) -> None:
-        self._require(size)
-        self.at += size
 
-    def _require(self, size: int) -> None:
-        if size > self.file.size - self.at:
-            raise CorruptCheckpoint(
-                f"{self.file.path}: {size} bytes are said to be at byte {self.at}, the file has {self.file.size}: "
-                "it is damaged or cut off"
-            )
-
-
-def _tensor(cursor: Cursor) -> TensorInfo:
+def _tensor(cursor: Values) -> TensorInfo:
     """Read a tensor's entry; its first dimension there is the one that varies fastest, NumPy's last."""
     name, rank = cursor.text(NAME_LIMIT), cursor.number("I")
     if rank > RANK_LIMIT:

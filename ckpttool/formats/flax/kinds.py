@@ -1,0 +1,24 @@
+"""Kinds of tensors by their names in a train state of Flax, Optax and Orbax: an optimizer's state lies apart."""
+
+import re
+from collections.abc import Iterable, Mapping
+
+from ckpttool.core.variable_kinds import TensorKind
+
+SLOT = re.compile(r"(.*/)?(opt_state|optimizer/state|state/param_states)/.+")
+STEP = re.compile(r"(.*/)?(step|state/step)")
+
+
+def kinds_of(names: Iterable[str]) -> Mapping[str, TensorKind]:
+    """Return which tensors are an optimizer's, and which count steps.
+
+    >>> kinds_of(["params/Dense_0/kernel", "opt_state/0/mu/Dense_0/kernel", "step"])
+    {'opt_state/0/mu/Dense_0/kernel': 'slot', 'step': 'step'}
+    """
+    found: dict[str, TensorKind] = {}
+    for name in names:
+        if STEP.fullmatch(name):
+            found[name] = "step"
+        elif SLOT.fullmatch(name):
+            found[name] = "slot"
+    return found
