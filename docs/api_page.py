@@ -43,8 +43,9 @@ def _entry(name: str, thing: Any) -> str:
 
 
 def _members(thing: type) -> Iterator[tuple[str, Any]]:
-    """Yield the public methods and properties that a class itself documents."""
-    for name, member in vars(thing).items():
+    """Yield the public methods and properties that a class documents, with those of the classes that it is made of."""
+    ours = [each for each in reversed(thing.__mro__) if each.__module__.startswith("ckpttool.checkpoint.")] or [thing]
+    for name, member in {name: member for each in ours for name, member in vars(each).items()}.items():
         if not name.startswith("_") and (callable(member) or _is_value(member)):
             yield name, member.__func__ if isinstance(member, classmethod | staticmethod) else member
         elif isinstance(member, classmethod | staticmethod) and not name.startswith("_"):

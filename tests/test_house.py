@@ -83,6 +83,10 @@ def floor_of_import(module: str) -> int | None:
     return FLOORS.get(parts[1]) if parts[0] == "ckpttool" and len(parts) > 1 else None
 
 
+UP = {("ckpttool/checkpoint/checkpoint.py", "ckpttool.surgery.edits.steps.Step")}
+"""The one import that points up: the methods of a checkpoint are the edits of surgery."""
+
+
 def test_imports_point_down() -> None:
     ups = [
         (identity(path), name)
@@ -91,7 +95,7 @@ def test_imports_point_down() -> None:
         for name in imports_of(nodes_of(path))
         if (floor_of_import(name) or 0) > FLOORS[part_of(path)]
     ]
-    assert ups == []
+    assert set(ups) == UP
 
 
 NEIGHBOURS = {"surgery", "foreign", "graph", "data"}

@@ -99,7 +99,7 @@ def convert(
     """Write a checkpoint in another format: that of the output's suffix, or the one that is named.
 
     Args:
-        source: A checkpoint's path, or one that was opened.
+        source: A checkpoint or its path, a model, or arrays by name.
         output: What to write.
         to: The format, if not that of the suffix.
         layers: A pattern of the weights to write; all tensors if not given.
@@ -115,9 +115,9 @@ def convert(
     """
     place, model = as_path(output), None if like is None else as_path(like)
     target = registry.for_output(place, to, model).NAME
-    path = path_of(source)
-    plan = convert_verb.plan_convert(path, target, layers, drop_slots, lenient, model, shard_bytes)
-    return make(plan, place, overwrite, Command.of_call("convert", path, output))
+    given = _as_given(source)
+    plan = convert_verb.plan_convert(given, target, layers, drop_slots, lenient, model, shard_bytes)
+    return make(plan, place, overwrite, Command.of_call("convert", _named(given), output))
 
 
 def extract(
@@ -160,7 +160,7 @@ def split(source: CheckpointLike, shard_bytes: int, output: PathLike, *, overwri
     """Write a checkpoint in several files, of at most so many bytes of tensors each.
 
     Args:
-        source: A checkpoint's path, or one that was opened.
+        source: A checkpoint or its path, a model, or arrays by name.
         shard_bytes: The most that a file holds, in bytes; a larger tensor has a file to itself.
         output: What to write: a bundle, or `.safetensors`.
         overwrite: Whether the output is replaced.
@@ -168,25 +168,25 @@ def split(source: CheckpointLike, shard_bytes: int, output: PathLike, *, overwri
     Raises:
         CkptError: the format has one file only, or the output is there already.
     """
-    path = path_of(source)
-    plan = split_verb.plan_split(path, as_path(output), shard_bytes)
-    return make(plan, as_path(output), overwrite, Command.of_call("split", path, output))
+    given = _as_given(source)
+    plan = split_verb.plan_split(given, as_path(output), shard_bytes)
+    return make(plan, as_path(output), overwrite, Command.of_call("split", _named(given), output))
 
 
 def join(source: CheckpointLike, output: PathLike, *, overwrite: bool = False) -> Made:
     """Write a checkpoint whose tensors are in several files as one.
 
     Args:
-        source: A checkpoint's path, or one that was opened.
+        source: A checkpoint or its path, a model, or arrays by name.
         output: What to write: a bundle, or the format of the suffix.
         overwrite: Whether the output is replaced.
 
     Raises:
         CkptError: the format cannot hold a tensor, or the output is there already.
     """
-    path = path_of(source)
-    plan = join_verb.plan_join(path, as_path(output))
-    return make(plan, as_path(output), overwrite, Command.of_call("join", path, output))
+    given = _as_given(source)
+    plan = join_verb.plan_join(given, as_path(output))
+    return make(plan, as_path(output), overwrite, Command.of_call("join", _named(given), output))
 
 
 def average(
@@ -339,6 +339,16 @@ def unchanged(a: CheckpointLike, b: CheckpointLike, pattern: str) -> Unchanged:
         UnknownName: the pattern takes nothing of `a`.
     """
     return verify_surgery.unchanged(as_checkpoint(a), as_checkpoint(b), pattern)
+
+
+def _as_given(source: CheckpointLike) -> Path | Checkpoint:
+    """Return a path as it is, and what was made in this process as a checkpoint."""
+    return as_checkpoint(source) if isinstance(source, Mapping) else path_of(source)
+
+
+def _named(source: Path | Checkpoint) -> Path | str:
+    """Return what stands for a source in an output's lineage."""
+    return source if isinstance(source, Path) else source.path or "arrays"
 
 
 def _steps(edits: Edits) -> list[Step]:

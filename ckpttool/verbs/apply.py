@@ -4,10 +4,13 @@ from collections import ChainMap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from os import PathLike
 from pathlib import Path
 from typing import Any
 
+from ckpttool.checkpoint import Checkpoint
 from ckpttool.core.counts import counted
+from ckpttool.core.tensors import Array, Tensor
 from ckpttool.formats.format import Writing
 from ckpttool.lineage.output import staged_output
 from ckpttool.lineage.provenance import Command
@@ -20,6 +23,8 @@ from ckpttool.surgery.plans.script import Script, Value
 from ckpttool.surgery.plans.step import Taken
 from ckpttool.verbs.edit import plan_edited
 
+Source = str | PathLike[str] | Checkpoint | Mapping[str, Tensor | Array]
+"""A checkpoint, its path, or arrays by name."""
 __all__ = ["ApplyPlan", "apply", "plan_apply", "schema"]
 
 
@@ -56,7 +61,7 @@ class ApplyPlan(CheckpointPlan):
 
 def plan_apply(
     plan: str | Path | Mapping[str, Any],
-    sources: Sequence[str | Path] = (),
+    sources: Sequence[Source] = (),
     output: str | Path | None = None,
     variables: Mapping[str, Value] | None = None,
     with_graph: bool = True,
@@ -68,8 +73,9 @@ def plan_apply(
     """Plan what `apply` writes; no value is read before the plan's `write`.
 
     Args:
-        plan: The plan: a file of TOML, or what one would hold.
-        sources: The checkpoints in the order in which the plan names them, but for those that it has paths for.
+        plan: The plan: a file of TOML, the TOML as text, or a mapping of what it holds.
+        sources: The checkpoints or their paths in the order in which the plan names them, but for those that it has
+            paths for.
         output: Where the result will be written; its suffix says the format. None for a plan that is only shown.
         variables: Values in the places of the plan's own.
         with_graph: Let the graph beside the checkpoint that the last step worked on come along.
@@ -82,10 +88,9 @@ def plan_apply(
         FormatError: the plan is no TOML, or has what means nothing.
         CkptError: a step takes nothing, is refused, or an assertion on names, shapes or dtypes does not hold.
     """
-    script = Script.of(plan) if isinstance(plan, Mapping) else Script.read(Path(plan))
+    script = Script.given_as(plan)
     notes: list[str] = []
-    given = script.given(map(Path, sources))
-    opened = {name: described(open_checkpoint(path), notes.append) for name, path in given.items()}
+    opened = {name: described(_opened(each), notes.append) for name, each in script.given(sources).items()}
     carried = carry_out(script, opened, variables)
     made = carried.edited.tensors
     choose = partial(format_to_write, made, with_graph)
@@ -98,21 +103,29 @@ def plan_apply(
     )
 
 
+def _opened(source: Source) -> Checkpoint:
+    """Return a checkpoint as it is, arrays as one, or what is at a path."""
+    if isinstance(source, Mapping):
+        return source if isinstance(source, Checkpoint) else Checkpoint.of(source)
+    return open_checkpoint(Path(source))
+
+
 def apply(
     plan: str | Path | Mapping[str, Any],
-    sources: Sequence[str | Path],
+    sources: Sequence[Source],
     output: str | Path,
     variables: Mapping[str, Value] | None = None,
     overwrite: bool = False,
     **options: Any,
 ) -> ApplyPlan:
-    """Carry out a plan and write what it makes; `plan_apply` has the arguments and options, and what is raised.
+    r"""Carry out a plan and write what it makes; `plan_apply` has the arguments and options, and what is raised.
 
     >>> import numpy as np, tempfile, ckpttool
     >>> folder = Path(tempfile.mkdtemp())
     >>> ckpttool.save({"fc/kernel": np.ones((2, 3))}, folder / "a.npz")
     >>> steps = [{"rename": "fc=>out"}, {"assert": "out/.*", "finite": True}]
     >>> done = apply({"step": steps}, [folder / "a.npz"], folder / "b.npz")
+    >>> again = apply('[[step]]\nrename = "fc=>out"', [ckpttool.open(folder / "a.npz")], folder / "c.npz")
     >>> list(ckpttool.open(folder / "b.npz"))
     ['out/kernel']
 
@@ -121,5 +134,6 @@ def apply(
     """
     planned = plan_apply(plan, sources, output, variables, **options)
     planned.check(output, overwrite)
-    planned.write(output, overwrite, Command.of_call("apply", plan if not isinstance(plan, Mapping) else "-", output))
+    shown = plan if isinstance(plan, Path) else "-"
+    planned.write(output, overwrite, Command.of_call("apply", shown, output))
     return planned

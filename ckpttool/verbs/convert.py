@@ -29,7 +29,7 @@ class ConvertPlan(CheckpointPlan):
 
 
 def plan_convert(
-    source: Path,
+    source: Path | Checkpoint,
     to: str,
     layers: str | None = None,
     drop_slots: bool = False,
@@ -55,7 +55,8 @@ def plan_convert(
         CkptError: no format has the name, or it does not heed a choice that was made.
     """
     notes: list[str] = []
-    tensors = described(open_checkpoint(source), notes.append)
+    opened = source if isinstance(source, Checkpoint) else open_checkpoint(source)
+    tensors = described(opened, notes.append)
     how = Writing(like=like, shard_bytes=shard_bytes)
     if like is not None and layers is None and is_across(tensors, like):
         from ckpttool.verbs.convert_across import converted_across  # it needs a graph, which most conversions do not

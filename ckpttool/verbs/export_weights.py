@@ -18,7 +18,7 @@ from ckpttool.foreign.fitting import Pair
 from ckpttool.foreign.pairing import Pairing, pair_weights
 from ckpttool.foreign.rules import Rule
 from ckpttool.formats import registry
-from ckpttool.formats.format import Writing
+from ckpttool.formats.format import Format, Writing
 from ckpttool.formats.writing.files import refuse_existing
 from ckpttool.lineage.provenance import Command
 from ckpttool.model.graphs import graph_as_run
@@ -89,6 +89,11 @@ class ExportPlan(ShownPlan):
         """What is true of the output afterwards."""
         return f"written and read back, {counted(len(self.tensors), 'tensor')}"
 
+    def target(self, output: Path) -> Format:
+        """Return the format of an output: that of its suffix, of two with one suffix (`.h5`) that of `like`."""
+        found = registry.for_output(output)
+        return found if found.NAME == "bundle" else registry.for_output(output, None, self.like.path)
+
     def check(self, output: str | Path, overwrite: bool = False) -> None:
         """Check that the output may be written.
 
@@ -96,7 +101,7 @@ class ExportPlan(ShownPlan):
             FormatError: its suffix says a format that is only read.
             ExistingOutput: it is there already.
         """
-        target = registry.for_output(Path(output))
+        target = self.target(Path(output))
         if not target.WRITES:
             raise FormatError(f"{output}: {target.NAME} {target.LIMITS}")
         refuse_existing([Path(output)], overwrite)
@@ -104,7 +109,7 @@ class ExportPlan(ShownPlan):
     def write(self, output: str | Path, overwrite: bool = False, command: Command | None = None) -> None:
         """Write the file in the format of its suffix; `checkpoint.save` says what is raised."""
         command = command or Command.of_call("export", self.model, output)
-        target = registry.for_output(Path(output))
+        target = self.target(Path(output))
         like = self.like.path if "like" in target.OPTIONS else None
         metadata = self.like.metadata if target.METADATA else {}
         if target.METADATA and self.like.format == "torch":

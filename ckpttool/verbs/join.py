@@ -2,11 +2,12 @@
 
 from pathlib import Path
 
+from ckpttool.checkpoint import Checkpoint
 from ckpttool.model.checkpoint_plan import CheckpointPlan
 from ckpttool.verbs.split import plan_split
 
 
-def plan_join(source: Path, output: Path) -> CheckpointPlan:
+def plan_join(source: Path | Checkpoint, output: Path) -> CheckpointPlan:
     """Plan what `join` writes: what `split` does, without a limit to the size of a file.
 
     Raises:

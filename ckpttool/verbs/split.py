@@ -3,13 +3,14 @@
 from pathlib import Path
 
 from ckpttool import checkpoint
+from ckpttool.checkpoint import Checkpoint
 from ckpttool.formats import registry
 from ckpttool.formats.format import Writing
 from ckpttool.model.checkpoint_plan import CheckpointPlan, graph_alongside
 from ckpttool.surgery.convert import plan_convert
 
 
-def plan_split(source: Path, output: Path, shard_bytes: int | None) -> CheckpointPlan:
+def plan_split(source: Path | Checkpoint, output: Path, shard_bytes: int | None) -> CheckpointPlan:
     """Plan what `split` writes: files of at most `shard_bytes` each, of a tensor that is larger one to itself.
 
     Raises:
@@ -17,6 +18,7 @@ def plan_split(source: Path, output: Path, shard_bytes: int | None) -> Checkpoin
         FormatError: it cannot hold a tensor.
     """
     to = registry.for_output(output).NAME
-    converted = plan_convert(checkpoint.open(source), to, how=Writing(shard_bytes=shard_bytes))
+    opened = source if isinstance(source, Checkpoint) else checkpoint.open(source)
+    converted = plan_convert(opened, to, how=Writing(shard_bytes=shard_bytes))
     graph, notes = graph_alongside(converted.tensors, to)
     return CheckpointPlan(converted.tensors, to, converted.rows, (*converted.notes, *notes), converted.how, graph)

@@ -164,4 +164,19 @@ def test_kinds_that_do_not_go(call: Any) -> None:
 @pytest.mark.usefixtures("folder")
 def test_what_has_no_files_is_saved_first() -> None:
     with pytest.raises(PlanError, match="`save` writes them"):
-        ckpttool.split(ckpttool.open("tuned.ckpt").rename({"hidden(.)": r"fc\1"}), 100, "parts.ckpt")
+        ckpttool.verify(ckpttool.open("tuned.ckpt").rename({"hidden(.)": r"fc\1"}))
+
+
+@pytest.mark.usefixtures("folder")
+def test_what_was_made_in_this_process_is_split_joined_and_converted() -> None:
+    renamed = ckpttool.open("tuned.ckpt").rename({"hidden(.)": r"fc\1"})
+    parts = ckpttool.split(renamed, 100, "parts.safetensors")
+    whole = ckpttool.join(parts, "whole.npz")
+    assert ckpttool.diff(renamed, whole).equal
+    arrays = {"fc/kernel": np.ones((2, 3), np.float32), "fc/bias": np.zeros(3, np.float32)}
+    made = [
+        ckpttool.split(arrays, 8, "arrays.ckpt"),
+        ckpttool.join(arrays, "one.ckpt"),
+        ckpttool.convert(arrays, "arrays.npz"),
+    ]
+    assert [ckpttool.diff(arrays, each).equal for each in made] == [True] * 3

@@ -41,7 +41,7 @@ def test_a_failed_assertion_is_one_line_and_writes_nothing(
     shell: Any, plan: Path, sources: list[Path], tmp_path: Path
 ) -> None:
     result = shell.run("apply", plan, sources[0], "--set", "width=4", "-o", tmp_path / "out.npz", exit_code=2)
-    assert result.stderr == f"Error: {plan}, step 2: b0/kernel has the shape [2, 3], expected [?, 4]\n"
+    assert result.stderr == f"Error: {plan}, step 2 (line 6): b0/kernel has the shape [2, 3], expected [?, 4]\n"
     assert not (tmp_path / "out.npz").exists()
 
 

@@ -244,3 +244,14 @@ def test_other_formats_are_edited_too(shell: Any, source: Path, tmp_path: Path) 
         "net/hidden1/kernel",
         "net/outputs/kernel",
     }
+
+
+def test_an_edit_whose_value_may_be_missing_leaves_the_source_alone(shell: Any, tmp_path: Path) -> None:
+    parts = {"weight": 2.0, "bias": 1.0, "running_mean": 3.0, "running_var": 4.0}
+    values = {f"bn1.{part}": np.array([value], np.float32) for part, value in parts.items()}
+    source = tmp_path / "net.safetensors"
+    checkpoint.save({"conv1.weight": np.ones((1, 2, 1, 1), np.float32), **values}, source)
+    for number, given in enumerate((["--fold-batch-norm", source], [source, "--fold-batch-norm", "conv1=bn1"])):
+        out = tmp_path / f"{number}.npz"
+        shell.run("edit", *given, "-o", out)
+        assert list(checkpoint.open(out)) == ["conv1.weight", "conv1.bias"]

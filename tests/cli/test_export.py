@@ -145,6 +145,23 @@ def test_keras_weights(shell: Any, tmp_path: Path) -> None:
     assert [weight.tobytes() for weight in network.get_weights()] == [value.tobytes() for value in values]
 
 
+def test_an_old_file_of_keras_is_one_again(shell: Any, tmp_path: Path) -> None:
+    """Of two formats whose files end in `.h5` it is that of the other file: Keras loads it, no tree of datasets."""
+    tensorflow()
+    import keras
+
+    network = keras.Sequential([keras.Input((2,)), keras.layers.Dense(3, name="dense")])
+    network.save(tmp_path / "old.h5")
+    shell.run("edit", tmp_path / "old.h5", "--scale", "dense=2", "-o", tmp_path / "twice.ckpt")
+    checkpoint.save(checkpoint.open(tmp_path / "twice.ckpt"), tmp_path / "twice.npz")
+    shell.run("import", tmp_path / "twice.npz", "--into", tmp_path / "old.h5", "-o", tmp_path / "model.ckpt")
+    shell.run("export", tmp_path / "model.ckpt", "--like", tmp_path / "old.h5", "-o", tmp_path / "new.h5")
+    loaded = keras.models.load_model(tmp_path / "new.h5", compile=False)
+    assert [weight.tolist() for weight in loaded.get_weights()] == [
+        (2 * weight).tolist() for weight in network.get_weights()
+    ]
+
+
 def test_another_dtype(shell: Any, imported: Path, rules: Path, tmp_path: Path) -> None:
     halves = {name: tensor.half() if tensor.is_floating_point() else tensor for name, tensor in state().items()}
     torch.save(halves, tmp_path / "half.pt")

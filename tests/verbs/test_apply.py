@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import ckpttool
-from ckpttool.core.errors import ExistingOutput, FormatError, PlanError
+from ckpttool.core.errors import ExistingOutput, FormatError, PlanError, UnknownName
 from ckpttool.verbs.apply import apply, plan_apply
 from ckpttool.verbs.log import History
 
@@ -54,6 +54,29 @@ def test_the_old_output_stays_where_an_assertion_does_not_hold(source, tmp_path)
     with pytest.raises(PlanError, match="norm"):
         apply({"step": [{"assert": ".*", "norm": [9, 10]}]}, [source], tmp_path / "b.npz", overwrite=True)
     assert (tmp_path / "b.npz").read_bytes() == old
+
+
+def test_a_plan_is_a_file_a_dictionary_or_text(source, tmp_path):
+    text = '[[step]]\nrename = "fc=>out"\n\n[[step]]\nassert = "out"\nfinite = true\n'
+    (tmp_path / "plan.toml").write_text(text)
+    given = [{"step": STEPS}, text, text.replace("\n", "\r\n"), tmp_path / "plan.toml", str(tmp_path / "plan.toml")]
+    for number, plan in enumerate(given):
+        apply(plan, [source], tmp_path / f"{number}.npz")
+        assert list(ckpttool.open(tmp_path / f"{number}.npz")) == ["out/kernel", "out/bias"]
+    with pytest.raises(FormatError, match="the plan: no TOML: Invalid value"):
+        plan_apply("step = [", [source])
+    with pytest.raises(UnknownName, match=r"^step 2 \(line 3\): .*nope"):
+        plan_apply('[[step]]\nkeep = "fc"\n[[step]]\ndrop = "nope"\n', [source])
+
+
+def test_sources_are_also_checkpoints_and_arrays_in_memory(source, tmp_path):
+    tuned = {name: tensor.read() + 2 for name, tensor in ckpttool.open(source).items()}
+    plan = {"sources": ["base", "tuned"], "step": [{"average": ["base", "tuned"]}]}
+    made = plan_apply(plan, [ckpttool.open(source).scale("fc/kernel", 3), tuned]).tensors
+    assert {name: tensor.read().tolist() for name, tensor in made.items()} == {
+        "fc/kernel": [[3.0] * 3] * 2,
+        "fc/bias": [1.0] * 3,
+    }
 
 
 def test_paths_in_a_plan_are_beside_it(source, tmp_path, monkeypatch):

@@ -1,5 +1,7 @@
 """Edits: options whose order on the command line counts; the command is passed them as `steps`, in the order given."""
 
+import itertools
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +25,7 @@ class EditCommand(LongHelp):
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Parse as ever, and then once more for the order of the edits."""
+        args = list(_with_values(args))
         given = list(args)
         rest = super().parse_args(ctx, args)
         steps: list[Step] = []
@@ -35,6 +38,17 @@ class EditCommand(LongHelp):
                 steps.append(Step(flag.removeprefix("--"), value, f"{flag} {value!r}" if value else flag))
         ctx.params["steps"] = steps
         return rest
+
+
+def _with_values(args: list[str]) -> Iterator[str]:
+    """Yield arguments; an option whose value may be missing takes the next one only if that can be its value.
+
+    >>> list(_with_values(["--fold-batch-norm", "net.pt", "--fold-batch-norm", "conv=bn"]))
+    ['--fold-batch-norm=', 'net.pt', '--fold-batch-norm', 'conv=bn']
+    """
+    optional = {f"--{name}" for name, edit in EDITS.items() if edit.optional}
+    for arg, following in itertools.zip_longest(args, args[1:], fillvalue=""):
+        yield f"{arg}=" if arg in optional and "=" not in following else arg
 
 
 def _edit_option(name: str, metavar: str | None, text: str, optional: bool = False) -> Decorator:

@@ -16,10 +16,10 @@ shape = ["?", "{width}"]
 
 import itertools
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from ckpttool.catalogue.names import is_entry
 from ckpttool.core import toml_text
@@ -29,11 +29,15 @@ from ckpttool.core.pattern_cost import compiled, quick
 from ckpttool.remote.paths import is_url, refuse_url_input
 
 Value = str | int | float
+Given = TypeVar("Given")
 LOOP = "for"
 """The key of a step that is done again for each match."""
 _PLACE = re.compile(r"\{([A-Za-z_]\w*)\}")
 """A name in braces; `{2,3}` of a regular expression is none."""
 _KEYS = ("sources", "variables", "step")
+_HEADER = re.compile(r"\s*\[\[\s*step\s*\]\]")
+_IS_TEXT = re.compile(r"^\s*(\[\[\s*step\s*\]\]|step\s*=)", re.MULTILINE)
+"""What the TOML of a plan has, and no path."""
 MOST_STEPS = 100_000
 """Steps that a plan may have once its loops are unrolled."""
 
@@ -127,6 +131,17 @@ class Script:
     path: Path | None = None
 
     @classmethod
+    def given_as(cls, plan: "str | Path | Mapping[str, Any]") -> "Script":
+        """Take a plan as a file, as what its TOML holds, or as the TOML itself.
+
+        Raises:
+            FormatError: it is no plan.
+        """
+        if isinstance(plan, Mapping):
+            return cls.of(plan)
+        return cls.of_text(plan) if isinstance(plan, str) and _IS_TEXT.search(plan) else cls.read(Path(plan))
+
+    @classmethod
     def read(cls, path: Path) -> "Script":
         """Read the TOML of a plan; paths in it are relative to its folder.
 
@@ -136,16 +151,30 @@ class Script:
         """
         refuse_url_input(path)
         try:
-            document = toml_text.loads(path.read_bytes())
-        except ValueError as error:
-            raise FormatError(f"{path}: no TOML: {error}") from error
+            text = path.read_bytes()
         except OSError as error:
             raise CkptError(f"{path}: {error.strerror}") from error
-        return cls.of(document, path)
+        return cls.of_text(text, path)
 
     @classmethod
-    def of(cls, document: Mapping[str, Any], path: Path | None = None) -> "Script":
-        """Take what a plan's TOML holds.
+    def of_text(cls, text: str | bytes, path: Path | None = None) -> "Script":
+        """Take the TOML of a plan.
+
+        >>> Script.of_text('step = [{drop-slots = true}]').steps
+        (Entry(table={'drop-slots': True}, place='step 1'),)
+
+        Raises:
+            FormatError: it is no TOML, or has something else than sources, variables and steps.
+        """
+        try:
+            document = toml_text.loads(text)
+        except ValueError as error:
+            raise FormatError(f"{path or 'the plan'}: no TOML: {error}") from error
+        return cls.of(document, path, _lines(text))
+
+    @classmethod
+    def of(cls, document: Mapping[str, Any], path: Path | None = None, lines: Sequence[int] = ()) -> "Script":
+        """Take what a plan's TOML holds; `lines` has the line of each step, where that is known.
 
         >>> Script.of({"sources": ["base"], "step": [{"drop-slots": True}]}).steps
         (Entry(table={'drop-slots': True}, place='step 1'),)
@@ -163,11 +192,13 @@ class Script:
         if not isinstance(variables, dict) or not all(_is_value(each) for each in variables.values()):
             raise FormatError(f"{where}expected numbers and texts in [variables]")
         place = f"{path}, step" if path else "step"
-        entries = tuple(Entry(step, f"{place} {number}") for number, step in enumerate(steps, 1))
+        known = lines if len(lines) == len(steps) else [0] * len(steps)
+        places = [f"{place} {number}{f' (line {line})' if line else ''}" for number, line in enumerate(known, 1)]
+        entries = tuple(Entry(step, place) for step, place in zip(steps, places, strict=True))
         return cls(entries, _sources(document.get("sources", {}), path, where), variables, path)
 
-    def given(self, paths: Iterable[Path]) -> dict[str, Path]:
-        """Return the path of each source: those that are given, in order, before those that the plan has.
+    def given(self, paths: Iterable[Given]) -> dict[str, Given | Path]:
+        """Return the path of each source, or what else is given: in order, before the paths that the plan has.
 
         Without names of its own a plan calls its sources a, b, c ...
 
@@ -178,7 +209,8 @@ class Script:
         names = list(self.sources) or [_letters(number) for number in range(len(paths))]
         if len(paths) > len(names):
             raise PlanError(f"{self._of()}: {len(paths)} sources are given, it has {len(names)}: {', '.join(names)}")
-        found = {name: path for name, path in self.sources.items() if path} | dict(zip(names, paths, strict=False))
+        found: dict[str, Given | Path] = {name: path for name, path in self.sources.items() if path}
+        found |= dict(zip(names, paths, strict=False))
         lacking = [name for name in names if name not in found]
         if lacking or not found:
             raise PlanError(f"{self._of()}: no path is given for {', '.join(lacking) or 'a source'}")
@@ -186,6 +218,16 @@ class Script:
 
     def _of(self) -> str:
         return str(self.path or "the plan")
+
+
+def _lines(text: str | bytes) -> list[int]:
+    r"""Return the lines on which `[[step]]` stands.
+
+    >>> _lines('[[step]]\nkeep = "a"\n\n[[ step ]]\ndrop = "b"')
+    [1, 4]
+    """
+    decoded = text.decode("utf-8", "replace") if isinstance(text, bytes) else text
+    return [number for number, line in enumerate(decoded.split("\n"), 1) if _HEADER.match(line)]
 
 
 def _sources(found: Any, path: Path | None, where: str) -> dict[str, Path | None]:

@@ -1,37 +1,27 @@
-"""Checkpoints: mappings of names to tensors, which are read when asked, and views made of views."""
+"""Named tensors: mappings of names to tensors, which are read when asked, with what is known of them, and views."""
 
 from collections.abc import Callable, Collection, Container, Iterator, Mapping
-from dataclasses import replace
 from pathlib import Path
-from typing import Any, TypeVar, overload
+from typing import Any, Self, TypeVar, overload
 
 from ckpttool.core.counts import counted
-from ckpttool.core.errors import CkptError, UnknownName
-from ckpttool.core.names import Pattern, listed, renamed, scopes, suggestion
-from ckpttool.core.tensors import BY_NAME, Array, Tensor, TensorSpec, human_size
+from ckpttool.core.errors import UnknownName
+from ckpttool.core.names import listed, scopes, suggestion
+from ckpttool.core.tensors import Array, Tensor, TensorSpec, human_size
 from ckpttool.core.variable_kinds import OBJECT_GRAPH, TensorKind, base_name, is_average, kinds
-from ckpttool.formats import registry
-from ckpttool.formats.format import PLAIN, Format, Tensors, Writing
-from ckpttool.formats.reading.unmixed import unmixed
-from ckpttool.formats.reading.url_files import local
-from ckpttool.formats.tensorflow.prefix import prefix_of
 from ckpttool.formats.ties import ties_here
-from ckpttool.lineage.output import staged_output
-from ckpttool.lineage.provenance import KEY, UNKNOWN, Command, Provenance, SourceFile, carried
-from ckpttool.remote.paths import refuse_url
-
-__all__ = ["Checkpoint", "open", "prefix_of", "save"]
+from ckpttool.lineage.provenance import UNKNOWN, Provenance
 
 Default = TypeVar("Default")
 
 
-class Checkpoint(Mapping[str, Tensor]):
-    r"""Named tensors. Every view is a checkpoint too; nothing is read before a tensor is.
+class NamedTensors(Mapping[str, Tensor]):
+    """Named tensors, their kinds, and where they are from; what is made of them has the class that they have.
 
     >>> import numpy as np
-    >>> ckpt = Checkpoint.of({"hidden1/bias": np.zeros(3, np.float32), "outputs/bias": np.zeros(2, np.float32)})
-    >>> list(ckpt.select("hidden1").rename({"hidden(.)": r"layer\1"}))
-    ['layer1/bias']
+    >>> tensors = NamedTensors.of({"hidden1/bias": np.zeros(3, np.float32), "global_step": np.array(7)})
+    >>> list(tensors), tensors.kinds()
+    (['hidden1/bias', 'global_step'], {'hidden1/bias': 'weight', 'global_step': 'step'})
     """
 
     def __init__(
@@ -65,9 +55,9 @@ class Checkpoint(Mapping[str, Tensor]):
         self._averages = frozenset(averages)
 
     @classmethod
-    def of(cls, values: Mapping[str, Tensor | Array], provenance: Provenance = UNKNOWN) -> "Checkpoint":
+    def of(cls, values: Mapping[str, Tensor | Array], provenance: Provenance = UNKNOWN) -> Self:
         """Make a checkpoint of arrays (or tensors) in memory."""
-        return cls(_as_tensors(values), provenance=provenance)
+        return cls(as_tensors(values), provenance=provenance)
 
     def __getitem__(self, name: str) -> Tensor:
         try:
@@ -130,7 +120,7 @@ class Checkpoint(Mapping[str, Tensor]):
 
         >>> import numpy as np
         >>> names = ["fc/kernel", "Adam/m/fc/kernel", "step"]
-        >>> Checkpoint.of(dict.fromkeys(names, np.zeros(2))).owners()
+        >>> NamedTensors.of(dict.fromkeys(names, np.zeros(2))).owners()
         {'Adam/m/fc/kernel': 'fc/kernel'}
         """
         here = {self.origins.get(name, name): name for name in self}
@@ -149,7 +139,7 @@ class Checkpoint(Mapping[str, Tensor]):
 
     def described(
         self, kinds: Mapping[str, TensorKind], owners: Mapping[str, str], averages: Collection[str] = ()
-    ) -> "Checkpoint":
+    ) -> Self:
         """Return the same tensors with what is known of them: kinds, slots' variables, which slots are averages.
 
         All by the names here.
@@ -162,28 +152,12 @@ class Checkpoint(Mapping[str, Tensor]):
         same._averages = self._averages.union(names[slot] for slot in averages if slot in names)
         return same
 
-    def select(self, pattern: str) -> "Checkpoint":
-        """Keep the tensors that a pattern takes, and the object graph that says where they belong.
-
-        Raises:
-            UnknownName: it takes none.
-        """
-        return self.only({*Pattern(pattern).select(self), OBJECT_GRAPH}).after(f"keep {pattern}")
-
-    def drop(self, pattern: str) -> "Checkpoint":
-        """Leave out the tensors that a pattern takes.
-
-        Raises:
-            UnknownName: it takes none.
-        """
-        return self.only(set(self).difference(Pattern(pattern).select(self))).after(f"drop {pattern}")
-
     def ties(self) -> dict[str, str]:
         """Return the tensors that are another one again, as PyTorch ties a head to its embedding, each with that one.
 
         >>> import numpy as np
         >>> both = dict.fromkeys(["embed.weight", "head.weight"], np.zeros((3, 2)))
-        >>> Checkpoint(Checkpoint.of(both), metadata={"head.weight": "embed.weight"}).ties()
+        >>> NamedTensors(NamedTensors.of(both), metadata={"head.weight": "embed.weight"}).ties()
         {'head.weight': 'embed.weight'}
         """
         known = ties_here(self.metadata, self.origins, self)
@@ -195,61 +169,30 @@ class Checkpoint(Mapping[str, Tensor]):
         """The framework that arranged the tensors, as the file or its lineage says; None where nothing does."""
         return self.provenance.framework
 
-    def only(self, names: Container[str]) -> "Checkpoint":
+    def only(self, names: Container[str]) -> Self:
         """Keep the tensors of these names."""
-        return self._view({name: name for name in self if name in names})
+        return self.view({name: name for name in self if name in names})
 
-    def rename(self, rules: Mapping[str, str]) -> "Checkpoint":
-        r"""Give tensors new names: each rule's pattern matches whole components from the root, `\1` is its group.
-
-        A name takes the first rule that matches it; what follows the match is kept. `{"hidden(.)": r"layer\1"}` makes
-        `layer1/kernel` of `hidden1/kernel`. An object graph keeps its own name, and is written with the new ones.
-
-        Raises:
-            UnknownName: a rule matches nothing.
-            PlanError: two tensors would have one name; the message has both.
-            CkptError: a pattern or a replacement is not a regular expression's.
-        """
-        kept = {OBJECT_GRAPH: OBJECT_GRAPH} if OBJECT_GRAPH in self else {}
-        view = self._view(renamed([name for name in self if name not in kept], rules) | kept)
-        return view.after(f"rename {', '.join(f'{pattern}=>{new}' for pattern, new in rules.items())}")
-
-    def cast(self, dtype: str) -> "Checkpoint":
-        """Give every weight and slot of numbers (integers, floats) another dtype, checked when it is read.
-
-        Strings, booleans, complex and quantised numbers stay, and so do step counters, which few dtypes could hold.
-
-        Raises:
-            CkptError: no such dtype; on reading, a number that it cannot hold.
-        """
-        from ckpttool.core.casting import cast_tensor
-
-        if dtype not in BY_NAME:
-            raise CkptError(f"no dtype is named {dtype!r}; there are {', '.join(BY_NAME)}")
-        kept = {name for name, kind in self.kinds().items() if kind not in ("weight", "slot")}
-        change = {name: name for name in self}
-        view = self._view(change, lambda t: t if t.name in kept else cast_tensor(t, BY_NAME[dtype]))
-        return view.after(f"cast {dtype}")
-
-    def holding(self, tensors: Mapping[str, Tensor], names: Mapping[str, str] | None = None) -> "Checkpoint":
+    def holding(self, tensors: Mapping[str, Tensor], names: Mapping[str, str] | None = None) -> Self:
         """Return a checkpoint of the same file with other tensors; `names` has the names here of those renamed."""
         here = {new: (names or {}).get(new, new) for new in tensors}
         origins = {new: self.origins.get(old, old) for new, old in here.items()}
         origins = {new: old for new, old in origins.items() if new != old}
         about = (self.path, self.format, self.metadata, self.left_out, origins, self._stated)
-        return Checkpoint(tensors, *about, self.provenance, self._owners, self._averages)
+        return type(self)(tensors, *about, self.provenance, self._owners, self._averages)
 
-    def after(self, edit: str) -> "Checkpoint":
+    def after(self, edit: str) -> Self:
         """Return the same tensors; what is saved of them says that this edit was made."""
         return self.made_of(self.provenance.then(edit))
 
-    def made_of(self, provenance: Provenance) -> "Checkpoint":
+    def made_of(self, provenance: Provenance) -> Self:
         """Return the same tensors; what is saved of them says that they were made of this."""
         same = self.holding(self._tensors)
         same.provenance = provenance
         return same
 
-    def _view(self, names: dict[str, str], change: Callable[[Tensor], Tensor] | None = None) -> "Checkpoint":
+    def view(self, names: dict[str, str], change: Callable[[Tensor], Tensor] | None = None) -> Self:
+        """Return some tensors under new names (new -> old), perhaps changed when they are read."""
         return self.holding(_View(self._tensors, names, change), names)
 
 
@@ -276,67 +219,8 @@ class _View(Mapping[str, Tensor]):
         return len(self._names)
 
 
-def open(path: Path | str) -> Checkpoint:  # noqa: A001
-    """Open a checkpoint: a prefix, one of its files, a folder, a SavedModel, an .npz; or the URL of one.
-
-    Raises:
-        MissingFile: nothing is there.
-        FormatError: it is not a checkpoint, or one that is not read.
-        CorruptCheckpoint: its index is damaged.
-        CkptError: a server refuses, or cannot be reached.
-    """
-    path = local(path)
-    format_, tensors = unmixed(path, lambda: _opened(path))
-    metadata = {key: text for key, text in tensors.metadata.items() if key != KEY}
-    provenance = Provenance((SourceFile.of_checkpoint(path, format_, tensors),))
-    about = (prefix_of(path), format_.NAME, metadata, tensors.left_out)
-    return Checkpoint(tensors, *about, stated=tensors.kinds, provenance=provenance)
-
-
-def _opened(path: Path) -> tuple[Format, Tensors]:
-    found = registry.find(path)
-    return found, found.open(path)
-
-
-def save(
-    tensors: Mapping[str, Tensor] | Mapping[str, Array],
-    path: Path | str,
-    format: str | None = None,  # noqa: A002
-    overwrite: bool = False,
-    how: Writing = PLAIN,
-    command: Command | None = None,
-) -> None:
-    """Write tensors or arrays, one at a time, in the format named, or in that of the path's suffix, or as a bundle.
-
-    `how` has what a format leaves open: metadata, a file whose structure to take (and whose format, where neither name
-    nor suffix says one), the size of shards. At any moment the old output is there whole, or the new one. What is
-    written is read again before it counts. An object graph goes only into a format that has a use for it. The output
-    carries its lineage: the files that the tensors were read from, the edits since, and the `command` that makes it.
-
-    Raises:
-        ExistingOutput: there is one already and `overwrite` was not given.
-        FormatError: the format cannot hold a tensor.
-        CkptError: the path is a URL.
-    """
-    path = Path(path)
-    refuse_url(path)
-    provenance = UNKNOWN
-    if isinstance(tensors, Checkpoint):
-        how, provenance = replace(how, source=tensors.path, origins=tensors.origins), tensors.provenance
-    target = registry.for_output(path, format, how.like)
-    with staged_output(path, target, overwrite) as place, carried(provenance, command, place, target, how) as carrying:
-        named = storable(tensors, target) if isinstance(tensors, Checkpoint) else _as_tensors(tensors)
-        target.save(named, place, carrying)
-
-
-def storable(tensors: Checkpoint, target: Format) -> Checkpoint:
-    """Return what a format is given of a checkpoint: all but the object graph, if it has no use for one."""
-    if target.OBJECT_GRAPH or OBJECT_GRAPH not in tensors:
-        return tensors
-    return tensors.only(set(tensors) - {OBJECT_GRAPH})
-
-
-def _as_tensors(values: Mapping[str, Any]) -> dict[str, Tensor] | Mapping[str, Tensor]:
-    if isinstance(values, Checkpoint | _View):
+def as_tensors(values: Mapping[str, Any]) -> Mapping[str, Tensor]:
+    """Return arrays as tensors, under the names that a mapping has for them."""
+    if isinstance(values, NamedTensors | _View):
         return values
     return {name: v.renamed(name) if isinstance(v, Tensor) else Tensor.of(name, v) for name, v in values.items()}

@@ -1,0 +1,172 @@
+"""The methods of a checkpoint that compute numbers: casts, factors, bounds, and what is folded into weights."""
+
+from abc import abstractmethod
+from os import PathLike, fspath
+from typing import Any, Self
+
+from ckpttool.checkpoint.named_tensors import NamedTensors
+from ckpttool.core.errors import CkptError, PlanError
+from ckpttool.core.tensors import BY_NAME
+
+
+class NumberEdits(NamedTensors):
+    """Named tensors whose numbers can be computed; each method is an edit, of which a `Checkpoint` has more."""
+
+    @abstractmethod
+    def edit(self, name: str, text: str = "", **settings: Any) -> Self:
+        """Make an edit by its name and its text."""
+
+    def cast(self, dtype: str, pattern: str | None = None) -> Self:
+        """Give every weight and slot of numbers (integers, floats) another dtype, or what a pattern takes.
+
+        Strings, booleans, complex and quantised numbers stay, and so do step counters, which few dtypes could hold.
+
+        >>> import numpy as np
+        >>> from ckpttool import Checkpoint
+        >>> Checkpoint.of({"fc/bias": np.ones(2), "step": np.array(1)}).cast("float16").specs()[0].dtype.name
+        'float16'
+
+        Raises:
+            CkptError: no such dtype; on reading, a number that it cannot hold.
+        """
+        from ckpttool.core.casting import cast_tensor
+
+        if pattern is not None:
+            return self.edit("cast", f"{pattern}={dtype}")
+        if dtype not in BY_NAME:
+            raise CkptError(f"no dtype is named {dtype!r}; there are {', '.join(BY_NAME)}")
+        kept = {name for name, kind in self.kinds().items() if kind not in ("weight", "slot")}
+        change = {name: name for name in self}
+        view = self.view(change, lambda t: t if t.name in kept else cast_tensor(t, BY_NAME[dtype]))
+        return view.after(f"cast {dtype}")
+
+    def scale(self, pattern: str, factor: float, slots: bool = False) -> Self:
+        """Multiply by a factor.
+
+        >>> import numpy as np
+        >>> from ckpttool import Checkpoint
+        >>> Checkpoint.of({"fc/bias": np.array([1.0, -3.0])}).scale("fc", 0.5)["fc/bias"].read().tolist()
+        [0.5, -1.5]
+        """
+        return self.edit("scale", f"{pattern}={factor}", slots=slots)
+
+    def clamp(self, pattern: str, low: float, high: float, slots: bool = False) -> Self:
+        """Keep numbers between two bounds, of which one may be infinite.
+
+        >>> import numpy as np
+        >>> from ckpttool import Checkpoint
+        >>> Checkpoint.of({"fc/bias": np.array([1.0, -3.0])}).clamp("fc", -1, np.inf)["fc/bias"].read().tolist()
+        [1.0, -1.0]
+        """
+        return self.edit("clamp", f"{pattern}={low},{high}", slots=slots)
+
+    def prune(
+        self, pattern: str, share: float | None = None, *, below: float | None = None, slots: bool = False
+    ) -> Self:
+        """Set the smallest magnitudes to zero: a share of each tensor's, 0 to 1, or all `below` a bound.
+
+        >>> import numpy as np
+        >>> from ckpttool import Checkpoint
+        >>> Checkpoint.of({"fc/bias": np.array([0.1, -3.0])}).prune("fc", 0.5)["fc/bias"].read().tolist()
+        [0.0, -3.0]
+
+        Raises:
+            PlanError: both are given, or neither.
+        """
+        if (share is None) == (below is None):
+            raise PlanError("`prune` takes a `share` of the elements, or what is `below` a bound")
+        return self.edit("prune", f"{pattern}={share if below is None else f'magnitude({below})'}", slots=slots)
+
+    def set(self, name: str, value: float | str | PathLike[str], key: str | None = None) -> Self:
+        """Put other numbers into a tensor: one for all elements, those of an `.npy`, or of the tensor `key` of a file.
+
+        >>> import numpy as np
+        >>> from ckpttool import Checkpoint
+        >>> Checkpoint.of({"fc/bias": np.array([1.0, 2.0])}).set("fc/bias", 0.5)["fc/bias"].read().tolist()
+        [0.5, 0.5]
+        """
+        given = value if isinstance(value, int | float) else fspath(value)
+        return self.edit("set", f"{name}={given}" if key is None else f"{name}={given}:{key}")
+
+    def ema(self) -> Self:
+        """Put moving averages in the places of the weights that they are of.
+
+        >>> import numpy as np
+        >>> from ckpttool import Checkpoint
+        >>> names = {"fc": np.zeros(2), "fc/ExponentialMovingAverage": np.ones(2)}
+        >>> Checkpoint.of(names).ema()["fc"].read().tolist()
+        [1.0, 1.0]
+        """
+        return self.edit("ema")
+
+    def quantise(self, dtype: str, pattern: str | None = None, slots: bool = False) -> Self:
+        """Give floats fewer bits: `float16`, `bfloat16`, or `int8` with a scale, which kernels get.
+
+        >>> import numpy as np
+        >>> from ckpttool import Checkpoint
+        >>> list(Checkpoint.of({"fc/kernel": np.ones((2, 3), np.float32)}).quantise("int8"))
+        ['fc/kernel', 'fc/kernel/scale']
+        """
+        return self.edit("quantise", dtype if pattern is None else f"{pattern}={dtype}", slots=slots)
+
+    def dequantise(self, dtype: str, pattern: str | None = None) -> Self:
+        """Make floats of what `quantise` made int8.
+
+        >>> import numpy as np
+        >>> from ckpttool import Checkpoint
+        >>> small = Checkpoint.of({"fc/kernel": np.ones((2, 3), np.float32)}).quantise("int8")
+        >>> list(small.dequantise("float32"))
+        ['fc/kernel']
+        """
+        return self.edit("dequantise", dtype if pattern is None else f"{pattern}={dtype}")
+
+    def fold_adapter(self, adapter: str | PathLike[str], scale: float = 1.0) -> Self:
+        """Put an adapter (LoRA, DoRA, IA3; of PEFT or kohya) into the weights: its folder or file, and how much of it.
+
+        >>> import ckpttool, numpy as np, tempfile
+        >>> file, base = f"{tempfile.mkdtemp()}/lora.safetensors", {"fc.weight": np.zeros((2, 3), np.float32)}
+        >>> lora = {"lora_up.weight": np.ones((2, 1)), "lora_down.weight": np.ones((1, 3)), "alpha": np.array(1.0)}
+        >>> ckpttool.save({f"lora_unet_fc.{part}": values for part, values in lora.items()}, file)
+        >>> ckpttool.Checkpoint.of(base).fold_adapter(file, scale=0.5)["fc.weight"].read().tolist()
+        [[0.5, 0.5, 0.5], [0.5, 0.5, 0.5]]
+        """
+        return self.edit("fold-adapter", f"{fspath(adapter)}={scale}")
+
+    def fold_batch_norm(
+        self,
+        layers: str | None = None,
+        norms: str | None = None,
+        *,
+        epsilon: float | None = None,
+        axis: int | None = None,
+    ) -> Self:
+        r"""Fold batch normalisations into the layers before them; `layers` and `norms` pair them where names do not.
+
+        >>> import numpy as np
+        >>> from ckpttool import Checkpoint
+        >>> parts = {"weight": 2.0, "bias": 1.0, "running_mean": 3.0, "running_var": 4.0}
+        >>> norm = {f"bn1.{part}": np.array([value]) for part, value in parts.items()}
+        >>> net = Checkpoint.of({"conv1.weight": np.ones((1, 2, 1, 1)), **norm})
+        >>> list(net.fold_batch_norm(r"conv(\d)", r"bn\1", epsilon=1e-3))
+        ['conv1.weight', 'conv1.bias']
+
+        Raises:
+            PlanError: `layers` or `norms` is given alone, or it is not clear which layer a normalisation follows.
+        """
+        if (layers is None) != (norms is None):
+            raise PlanError("`layers` and `norms` say pairs together")
+        pairs = [] if layers is None else [f"{layers}={norms}"]
+        given = {"epsilon": epsilon, "axis": axis}
+        own = [f"{key}={value}" for key, value in given.items() if value is not None]
+        return self.edit("fold-batch-norm", ", ".join([*pairs, *own]))
+
+    def fold_parametrisations(self) -> Self:
+        """Make weights under weight norm, spectral norm or pruning of PyTorch plain: whole, without their parts.
+
+        >>> import numpy as np
+        >>> from ckpttool import Checkpoint
+        >>> parts = {"fc.weight_g": np.full((1, 1), 5.0), "fc.weight_v": np.array([[3.0, 4.0]])}
+        >>> Checkpoint.of(parts).fold_parametrisations()["fc.weight"].read().tolist()
+        [[3.0, 4.0]]
+        """
+        return self.edit("fold-parametrisations")
