@@ -11,9 +11,13 @@ GROWTH = 1.25
 
 @dataclass
 class _Oldest:
-    """How many objects of the oldest generation were held after the last look at all of them; None before the first."""
+    """How many objects were held after the last look at all of them, and at most how many came since.
+
+    `held` is None before the first.
+    """
 
     held: int | None = None
+    come: int = 0
 
 
 _oldest = _Oldest()
@@ -33,9 +37,37 @@ def collector_paused() -> Iterator[None]:
         yield
     finally:
         if was_enabled and not gc.get_freeze_count():
-            _collect_what_grew(_aged())
+            _age()
         if was_enabled:
             gc.enable()
+
+
+def _age() -> None:
+    """Put all that is held into the oldest generation, and look at all of it where that is much more than it was.
+
+    To count what is held takes as long as a look at it, so it is done when enough may have come since.
+    """
+    _oldest.come += _young()
+    if _oldest.held is None:
+        _oldest.held, _oldest.come = _aged(), 0
+    elif _oldest.come <= (GROWTH - 1) * _oldest.held:
+        gc.freeze()
+        gc.unfreeze()
+    elif (held := _aged()) > GROWTH * _oldest.held:
+        gc.collect()
+        _oldest.held, _oldest.come = _aged(), 0
+    else:
+        _oldest.come = max(0, held - _oldest.held)
+
+
+def _young() -> int:
+    """Return at most how many objects came since all were put into the oldest generation.
+
+    Python counts the youngest, and how often these became older.
+    """
+    youngest, once, twice = gc.get_count()
+    size, often = gc.get_threshold()[:2]
+    return youngest + size * (once + often * twice)
 
 
 def _aged() -> int:
@@ -44,12 +76,3 @@ def _aged() -> int:
     held = gc.get_freeze_count()
     gc.unfreeze()
     return held
-
-
-def _collect_what_grew(held: int) -> None:
-    """Look at all that is held where that is much more than it was."""
-    if _oldest.held is None:
-        _oldest.held = held
-    elif held > GROWTH * _oldest.held:
-        gc.collect()
-        _oldest.held = _aged()
