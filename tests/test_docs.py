@@ -139,7 +139,12 @@ YOURS = re.compile(r"photos|(photos|flowers|weights|bert|graph|pytorch_model|imp
 """What the README has no files for, and what only helps a run that was stopped."""
 
 
-QUICKER = {"finetune": ("--epochs", "1"), "search": ("--on", "here")}
+QUICKER = {
+    "finetune": ("--epochs", "1"),
+    "search": ("--on", "here", "--keep", "4", "--freeze", "3", "--folds", "2", "--epochs", "1"),
+    "lr-find": ("--steps", "20"),
+    "pretrain": ("--epochs", "1"),
+}
 """What commands are given besides: they are to run here, not to learn."""
 
 
@@ -149,10 +154,10 @@ def test_the_commands_of_the_readme_run_in_a_row() -> None:
     for words in CHAPTER["commands_of"](ROOT / "README.md"):
         made_here = words[-1] == "weights.safetensors"
         if words[0] == "ckpttool" and (made_here or not any(map(YOURS.fullmatch, words))):
-            says_epochs = "--stages" in words or "--config" in words
+            as_it_is = {"--stages", "--config", "--quick"} & set(words)
             run(
                 *words,
-                *(() if says_epochs else QUICKER.get(words[1], ())),
+                *(() if as_it_is else QUICKER.get(words[1], ())),
                 exit_code=words[1] == "diff" and "--patch" not in words,
             )
             ran.add(words[1])
@@ -160,11 +165,24 @@ def test_the_commands_of_the_readme_run_in_a_row() -> None:
 
 
 @pytest.mark.usefixtures("folder")
-def test_five_commands_make_a_served_model_of_a_readers_own_images() -> None:
-    """As the README has them, on a small one of the architecture that it names, with random weights."""
+@pytest.mark.parametrize(
+    ("network", "preprocessed"),
+    [
+        ("base.keras --after pooling", "resize(32, 32); scale(1/255)"),
+        pytest.param(
+            "\"keras:MobileNetV2(alpha=0.35, input_shape=32, weights='none')\"",
+            "resize(32, 32); keras(tf)",
+            marks=pytest.mark.slow,
+        ),
+    ],
+    ids=["own", "architecture"],
+)
+def test_five_commands_make_a_served_model_of_a_readers_own_images(network: str, preprocessed: str) -> None:
+    """As the README has them, on a small model, or one of the architecture that it names with random weights."""
     (block,) = re.findall(r"<!-- five: .*? -->\n```sh\n(.*?)```", text_of(ROOT / "README.md"), re.DOTALL)
-    small = block.replace("keras:MobileNetV2", "\"keras:MobileNetV2(alpha=0.35, input_shape=32, weights='none')\"")
-    commands = list(CHAPTER["commands_in"](small.replace("224", "32")))
+    small = block.replace("keras:MobileNetV2", network).replace("resize(224, 224); keras(tf)", preprocessed)
+    assert network in small and preprocessed in small
+    commands = list(CHAPTER["commands_in"](small))
     printed = [run(*words) for words in commands]
     assert len(commands) == 5
     assert "3 classes: daisy, rose, tulip" in run("ckpttool", "layers", "served")
@@ -176,6 +194,8 @@ def test_five_commands_make_a_served_model_of_a_readers_own_images() -> None:
     assert scores.shape == (1, 3)
 
 
+LONG = {"chapter11", "slim", "photos"}
+"""Pages that train for long: they run in `make trust`, and what they do is tested elsewhere in `make check`."""
 PRINTED = [
     (CHAPTER["PAGE"], 31),
     (ROOT / "docs" / "surgery.md", 12),
@@ -196,7 +216,13 @@ DIFFERING = [
 
 
 @pytest.mark.usefixtures("folder")
-@pytest.mark.parametrize(("page", "least"), PRINTED, ids=lambda value: getattr(value, "stem", None))
+@pytest.mark.parametrize(
+    ("page", "least"),
+    [
+        pytest.param(page, least, id=page.stem, marks=pytest.mark.slow if page.stem in LONG else ())
+        for page, least in PRINTED
+    ],
+)
 def test_a_page_runs_as_it_is_and_prints_what_is_shown(page: Path, least: int) -> None:
     assert doctest.testfile(str(page), module_relative=False).failed == 0
     printed, count = "", 0

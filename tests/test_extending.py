@@ -71,7 +71,14 @@ def test_the_tests_of_the_page_pass(checkout: Path) -> None:
     assert f"{len(tests)} passed" in done.stdout
 
 
-@pytest.mark.parametrize("command", [line for block in blocks("sh") for line in block.splitlines()])
+@pytest.mark.parametrize(
+    "command",
+    [
+        pytest.param(line, marks=pytest.mark.slow if "predict" in line else ())
+        for block in blocks("sh")
+        for line in block.splitlines()
+    ],
+)
 def test_the_commands_of_the_page_run(checkout: Path, command: str) -> None:
     _, *arguments = shlex.split(command)
     done = run(checkout, sys.executable, "-m", "ckpttool", *arguments, folder=checkout / "fixtures")

@@ -10,6 +10,7 @@ import pytest
 
 from ckpttool.cli import BESIDE, COMMANDS
 from ckpttool.cli.commands.zoo import SUBCOMMANDS
+from ckpttool.core.collector import collector_paused
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "ckpttool"
@@ -55,7 +56,27 @@ def tree_of(path: Path) -> ast.Module:
 @cache
 def nodes_of(path: Path) -> list[ast.AST]:
     """All of a file, in no order of its lines."""
-    return list(ast.walk(tree_of(path)))
+    found: list[ast.AST] = [tree_of(path)]
+    for node in found:
+        for name in node._fields:
+            value = getattr(node, name)
+            found += [value] if isinstance(value, ast.AST) else filter(is_node, value if type(value) is list else ())
+    return found
+
+
+def is_node(value: object) -> bool:
+    return isinstance(value, ast.AST)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def sources() -> Iterator[None]:
+    """Read all sources once, and forget them at the end: a million objects slow down the tests that follow."""
+    with collector_paused():
+        for path in SOURCES:
+            nodes_of(path)
+    yield
+    tree_of.cache_clear()
+    nodes_of.cache_clear()
 
 
 def identity(path: Path) -> str:

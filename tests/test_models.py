@@ -229,7 +229,13 @@ WRITING = {freeze, reuse, finetune, import_, strip}
 """The verbs whose output is a model, of the family that went in."""
 
 
-@pytest.mark.parametrize("name", FAMILIES)
+QUICK = ("keras", "export")
+"""The families of every check: a file of Keras, and a folder that TensorFlow 2 serves. `make trust` has all."""
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=() if name in QUICK else pytest.mark.slow) for name in FAMILIES]
+)
 def test_every_verb_works_on_every_family_and_the_page_says_so(name: str, tmp_path: Path) -> None:
     family, model = FAMILIES[name], network()
     case = Case(family, model, family.make(model, tmp_path), tmp_path)

@@ -84,6 +84,7 @@ def test_the_readme_renders_on_the_index_and_its_links_leave_it(metadata: Messag
     assert [file for file in of_files if not (ROOT / file).exists()] == []
 
 
+@pytest.mark.slow
 def test_tests_run_in_an_unpacked_sdist(unpacked: Path) -> None:
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:xdist", *FROM_SDIST]
     environment = {**os.environ, "PYTHONPATH": str(unpacked)}

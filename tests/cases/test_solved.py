@@ -20,7 +20,18 @@ def commands(block: str) -> Iterator[str]:
             yield shlex.join(words)
 
 
-@pytest.mark.parametrize(("question", "body"), ENTRIES, ids=[question for question, _ in ENTRIES])
+def is_long(question: str, body: str) -> bool:
+    """Whether an entry trains, and so runs in `make trust`; its case is tested beside it."""
+    return "ckpttool finetune" in body and "`.keras`" not in question
+
+
+@pytest.mark.parametrize(
+    ("question", "body"),
+    [
+        pytest.param(question, body, id=question, marks=pytest.mark.slow if is_long(question, body) else ())
+        for question, body in ENTRIES
+    ],
+)
 def test_the_commands_of_an_entry_run(
     question: str, body: str, folder: Path, make: Callable[[str, Path], None], run: Callable[[str], str]
 ) -> None:

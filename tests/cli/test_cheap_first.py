@@ -112,6 +112,7 @@ def test_a_list_of_files_lacks_the_one_that_is_named(tmp_path: Path) -> None:
     require_data(Path("keras:mnist"))
 
 
+@pytest.mark.slow
 def test_nothing_of_tensorflow_reaches_the_terminal(model: Path) -> None:
     """Of a run that computes, standard error has what ckpttool says of the data, and nothing else."""
     data = model.parent / "mnist_small.npz"

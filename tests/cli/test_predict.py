@@ -48,6 +48,7 @@ def test_outputs_are_asked_for_and_not_replaced(shell: Any, small: Path, data: P
     assert out.read_text().startswith("row,class,probability_0,")
 
 
+@pytest.mark.slow
 def test_a_worker_writes_what_this_process_does(shell: Any, model: Path, tmp_path: Path) -> None:
     digits, alone, out = FIXTURES / "mnist_small.npz", tmp_path / "alone.npz", tmp_path / "out.npz"
     shell.run("predict", model, "--data", digits, "-o", alone)

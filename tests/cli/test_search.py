@@ -34,20 +34,21 @@ def test_a_row_per_depth(shell: Any, small: Path, data: Path) -> None:
     ]
 
 
+@pytest.mark.parametrize("kind", ["classes", pytest.param("amounts", marks=pytest.mark.slow), "labels"])
 def test_the_commands_that_are_printed_run(
-    shell: Any, small: Path, data: Path, tmp_path: Path, monkeypatch: Any
+    shell: Any, small: Path, data: Path, tmp_path: Path, monkeypatch: Any, kind: str
 ) -> None:
     monkeypatch.chdir(tmp_path)
     with np.load(data) as arrays:
         x, hidden = arrays["x_train"], arrays["y_train"]
-    for name, labels in {"classes": hidden, "amounts": x[:, 0] * 2.0, "labels": (x[:, :2] > 0).astype(int)}.items():
-        np.savez(f"{name}.npz", x_train=x, y_train=labels)
-        found = shell.json("search", small, "--data", f"{name}.npz", "--quick")
-        for command in found["commands"]:
-            tool, *words = shlex.split(command)
-            assert tool == "ckpttool"
-            shell.run(*words, "--overwrite")
-        assert Path("tuned.ckpt.meta").exists()
+    labels = {"classes": hidden, "amounts": x[:, 0] * 2.0, "labels": (x[:, :2] > 0).astype(int)}[kind]
+    np.savez(f"{kind}.npz", x_train=x, y_train=labels)
+    found = shell.json("search", small, "--data", f"{kind}.npz", "--quick")
+    for command in found["commands"]:
+        tool, *words = shlex.split(command)
+        assert tool == "ckpttool"
+        shell.run(*words, *(("--epochs", "1") if words[0] == "finetune" else ()), "--overwrite")
+    assert Path("tuned.ckpt.meta").exists()
 
 
 def test_what_is_wrong_is_one_line(shell: Any, small: Path, data: Path, tmp_path: Path) -> None:
@@ -92,7 +93,10 @@ def test_frozen_layers_that_cannot_be_cached_are_not_by_the_last_run_and_the_com
     assert [command.count("--cache ") for each in found["configurations"] for command in each["commands"]] == [0] * 4
 
 
-@pytest.mark.parametrize(("keep", "freeze"), [("1", "0"), ("1", "1"), ("0", "0")])
+@pytest.mark.parametrize(
+    ("keep", "freeze"),
+    [("1", "0"), pytest.param("1", "1", marks=pytest.mark.slow), pytest.param("0", "0", marks=pytest.mark.slow)],
+)
 def test_the_commands_of_what_is_recommended_make_what_is_written(
     shell: Any, small: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, keep: str, freeze: str
 ) -> None:

@@ -75,9 +75,12 @@ def test_what_is_made_of_ones_own_is_known_and_what_is_made_of_others_is_not(mod
     assert known(tmp_path) == 2
 
 
-def test_a_users_folder_that_cannot_be_written_is_no_reason_to_fail(model: Path, tmp_path: Path) -> None:
+def test_a_users_folder_that_cannot_be_written_is_no_reason_to_fail(
+    shell: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / "state").write_text("a file where a folder would be")
-    assert run(tmp_path, "new", "--input", "4", "--layers", "fc = dense(3)", "-o", "own.ckpt")[0] == 0
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    shell.run("new", "--input", "4", "--layers", "fc = dense(3)", "-o", tmp_path / "own.ckpt")
     assert (tmp_path / "own.ckpt.index").exists()
 
 

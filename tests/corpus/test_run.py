@@ -67,7 +67,7 @@ def crowds(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-@pytest.fixture(params=["modelA", "modelB"])
+@pytest.fixture(params=[pytest.param("modelA", marks=pytest.mark.slow), "modelB"])
 def counter(request: pytest.FixtureRequest) -> Path:
     """A network of three branches that counts people; TensorFlow 1.10 and 1.4, with Adam's slots."""
     return CROWDS / request.param / "model.ckpt"
@@ -99,7 +99,7 @@ def test_a_counter_goes_on_with_its_own_adam_as_in_a_session(
         np.testing.assert_allclose(found[name], value, atol=1e-5, err_msg=name)
 
 
-@pytest.mark.parametrize("training_op", [None, "Adam"])
+@pytest.mark.parametrize("training_op", [None, pytest.param("Adam", marks=pytest.mark.slow)])
 def test_a_frozen_branch_stays_cached_and_uncached(
     counter: Path, crowds: Path, tmp_path: Path, training_op: str | None
 ) -> None:
@@ -140,7 +140,7 @@ def test_tensorflow_refuses_the_character_network(characters: tuple[Path, Path],
         new_session(characters[0], None)
 
 
-@pytest.mark.parametrize("training_op", [None, "loss/optimizer"])
+@pytest.mark.parametrize("training_op", [pytest.param(None, marks=pytest.mark.slow), "loss/optimizer"])
 def test_lower_layers_with_batch_norm_are_frozen_cached_and_uncached(
     characters: tuple[Path, Path], tmp_path: Path, training_op: str | None
 ) -> None:

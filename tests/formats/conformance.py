@@ -150,12 +150,13 @@ class FormatTests:
         with pytest.raises(MissingFile, match="nowhere"):
             self.save(tensors_of(a=np.ones(1)), tmp_path / "nowhere" / f"x{self.suffix}", False)
 
-    def test_every_cut_is_found(self, path):
+    @pytest.mark.parametrize("step", [pytest.param(1, marks=pytest.mark.slow), 13], ids=["all", "some"])
+    def test_every_cut_is_found(self, path, step):
         texts = {} if "string" in self.refused else {"s": np.array([b"x", b"yz"], object)}
         self.save(tensors_of(a=np.arange(5, dtype=np.int16), **texts), path, False)
         for file in [file for file in self.files(path) if file.stat().st_size]:
             whole = file.read_bytes()
-            for size in range(len(whole)):
+            for size in [*range(0, len(whole), step), len(whole) - 1]:
                 file.write_bytes(whole[:size])
                 assert not self._reads_well(path), f"{file.name} cut to {size}"
             file.write_bytes(whole)

@@ -56,7 +56,10 @@ def test_a_trial_gives_a_score_for_each_judged_row_and_learns(trials: Trials) ->
     assert np.mean([each for each in learnt if each is not None]) > 0.75
 
 
-@pytest.mark.parametrize("configuration", [SCRATCH, Configuration(1, 1), Configuration(2, 1), Configuration(2, 0)])
+@pytest.mark.parametrize(
+    "configuration",
+    [SCRATCH, pytest.param(Configuration(1, 1), marks=pytest.mark.slow), Configuration(2, 1), Configuration(2, 0)],
+)
 def test_a_trial_does_not_depend_on_what_was_run_before_it(
     trials: Trials, model: Model, asked: Asked, configuration: Configuration
 ) -> None:

@@ -32,7 +32,7 @@ def ours(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-@pytest.fixture(scope="module", params=["ours", "reference", "resource"])
+@pytest.fixture(scope="module", params=["ours", "reference", pytest.param("resource", marks=pytest.mark.slow)])
 def model(
     request: pytest.FixtureRequest, ours: Path, new_network: type[Any], tmp_path_factory: pytest.TempPathFactory
 ) -> Path:
@@ -105,7 +105,7 @@ def test_cached_and_live_runs_are_the_same(model: Path, data: Path, tmp_path: Pa
         ("train", {"hidden2", "outputs", "norm1 averages", "norm2"}),
         ("stats", {"hidden2", "outputs", "norm1 averages", "norm2 averages"}),
         ("norm1=stats", {"hidden2", "outputs", "norm1 averages", "norm2"}),
-        ("norm2=freeze", {"hidden2", "outputs", "norm2 weights"}),
+        pytest.param("norm2=freeze", {"hidden2", "outputs", "norm2 weights"}, marks=pytest.mark.slow),
     ],
 )
 def test_what_is_said_of_the_averages_is_what_they_do(

@@ -112,12 +112,17 @@ def whole(chancy: Path, data: Path, tmp_path_factory: pytest.TempPathFactory) ->
 
 KILLED, INTERRUPTED = [1, 8, 14, STEPS - 1], [1, 13, 29, STEPS - 1]
 """After which steps: before the first save and between others, as an epoch ends and after it has, before the end."""
+QUICK = {"killed-1", "killed-14", "interrupted-29"}
+"""What `make check` tries of these."""
 
 
 @pytest.mark.parametrize(
     ("stop", "after"),
-    [*((dying, after) for after in KILLED), *((stopping, after) for after in INTERRUPTED)],
-    ids=[*(f"killed-{after}" for after in KILLED), *(f"interrupted-{after}" for after in INTERRUPTED)],
+    [
+        pytest.param(stop, after, id=f"{said}-{after}", marks=() if f"{said}-{after}" in QUICK else pytest.mark.slow)
+        for stop, said, places in ((dying, "killed", KILLED), (stopping, "interrupted", INTERRUPTED))
+        for after in places
+    ],
 )
 def test_a_run_that_goes_on_equals_one_that_was_never_stopped(
     chancy: Path,
@@ -139,32 +144,38 @@ def test_a_run_that_goes_on_equals_one_that_was_never_stopped(
     assert_same(tmp_path / "out.ckpt", whole[1])
 
 
+@pytest.mark.parametrize(("times", "steps"), [(2, 20), pytest.param(5, 9, marks=pytest.mark.slow)])
 def test_a_run_may_be_stopped_again_and_again(
-    chancy: Path, data: Path, whole: tuple[Run, Path], tmp_path: Path
+    chancy: Path, data: Path, whole: tuple[Run, Path], tmp_path: Path, times: int, steps: int
 ) -> None:
-    for attempt in range(5):
+    for attempt in range(times):
         with pytest.raises(Interrupted):
-            finetune(Model.open(chancy), data, OPTIONS, tmp_path / "out.ckpt", resume=attempt > 0, **stopping(9))
+            finetune(Model.open(chancy), data, OPTIONS, tmp_path / "out.ckpt", resume=attempt > 0, **stopping(steps))
     again = finetune(Model.open(chancy), data, OPTIONS, tmp_path / "out.ckpt", resume=True)
     assert figures(again) == figures(whole[0])
     assert_same(tmp_path / "out.ckpt", whole[1])
     assert not (tmp_path / "out.ckpt.saves").exists()
 
 
+CACHED = replace(OPTIONS, freeze="hidden1", cache=True)
+STAGES = "outputs=1, hidden2=2, hidden1=1"
+ON_PERFORMANCE = Recipe("adam", schedule="performance(0.5, 1)")
+COSINE = Recipe("nesterov", lr="0.05", schedule="cosine()", warmup=5)
+AVERAGED = Recipe("momentum(0.05)", l2_sp="0.1", ema=0.9, schedule="cosine()")
+
+
 @pytest.mark.parametrize(
     "options",
     [
-        replace(OPTIONS, freeze="hidden1", cache=True),
-        replace(OPTIONS, stages="outputs=1, hidden2=2, hidden1=1"),
-        replace(OPTIONS, recipe=Recipe("adam", schedule="performance(0.5, 1)")),
-        replace(OPTIONS, recipe=Recipe("nesterov", lr="0.05", schedule="cosine()", warmup=5)),
-        replace(
-            OPTIONS, recipe=Recipe("momentum(0.05)", l2_sp="0.1", ema=0.9), stages="outputs=1, hidden2=2, hidden1=1"
-        ),
-        replace(OPTIONS, recipe=Recipe("momentum(0.05)", lr="auto-rgn")),
-        replace(OPTIONS, recipe=None, roles={"training_op": "train"}),
+        pytest.param(CACHED, id="cached", marks=pytest.mark.slow),
+        pytest.param(replace(OPTIONS, stages=STAGES), id="stages", marks=pytest.mark.slow),
+        pytest.param(replace(OPTIONS, recipe=ON_PERFORMANCE), id="on performance", marks=pytest.mark.slow),
+        pytest.param(replace(CACHED, recipe=ON_PERFORMANCE), id="cached, on performance"),
+        pytest.param(replace(OPTIONS, recipe=COSINE), id="cosine", marks=pytest.mark.slow),
+        pytest.param(replace(OPTIONS, recipe=AVERAGED, stages=STAGES), id="pulled and averaged"),
+        pytest.param(replace(OPTIONS, recipe=Recipe("momentum(0.05)", lr="auto-rgn")), id="found rates"),
+        pytest.param(replace(OPTIONS, recipe=None, roles={"training_op": "train"}), id="own op"),
     ],
-    ids=["cached", "stages", "on performance", "cosine", "pulled and averaged", "found rates", "own op"],
 )
 def test_all_that_a_run_knows_is_saved(chancy: Path, data: Path, tmp_path: Path, options: Options) -> None:
     options = replace(options, cache_dir=tmp_path / "cache")

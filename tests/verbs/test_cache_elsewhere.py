@@ -65,7 +65,9 @@ class Stops(Callback):
             raise KeyboardInterrupt
 
 
-@pytest.mark.parametrize(("first", "then"), [(Here(), None), (None, Here()), (Here(), Here())])
+@pytest.mark.parametrize(
+    ("first", "then"), [(Here(), None), pytest.param(None, Here(), marks=pytest.mark.slow), (Here(), Here())]
+)
 def test_a_fill_that_was_stopped_goes_on_with_or_without_workers(
     model: Model, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, first: Any, then: Any
 ) -> None:
@@ -140,7 +142,7 @@ def in_bucket(url: str) -> list[str]:
     return sorted(system.find(url))
 
 
-@pytest.mark.parametrize("executor", [None, Here()], ids=["alone", "executor"])
+@pytest.mark.parametrize("executor", [pytest.param(None, marks=pytest.mark.slow), Here()], ids=["alone", "executor"])
 def test_one_machine_fills_a_bucket_and_another_fetches(
     model: Model, data: Path, tmp_path: Path, bucket: str, machine: Any, executor: Executor | None
 ) -> None:
@@ -168,7 +170,14 @@ def test_what_a_machine_has_already_goes_to_the_bucket(model: Model, data: Path,
 
 
 @pytest.mark.parametrize(
-    "damage", ["part", "missing", "manifest", '{"parts_of_rows": [{"start": 0}]}', '{"parts_of_rows": []}']
+    "damage",
+    [
+        "part",
+        "missing",
+        pytest.param("manifest", marks=pytest.mark.slow),
+        '{"parts_of_rows": [{"start": 0}]}',
+        pytest.param('{"parts_of_rows": []}', marks=pytest.mark.slow),
+    ],
 )
 def test_what_is_damaged_in_a_bucket_is_computed_again(
     model: Model, data: Path, bucket: str, machine: Any, damage: str

@@ -20,7 +20,9 @@ OPTIONS = Options(epochs=2, batch_size=30, recipe=Recipe(lr="0.1"), seed=5, keep
 OWN = replace(OPTIONS, recipe=None, roles={"training_op": "train"})
 
 
-@pytest.fixture(scope="module", params=[False, True], ids=["Switch", "functional"])
+@pytest.fixture(
+    scope="module", params=[False, pytest.param(True, marks=pytest.mark.slow)], ids=["Switch", "functional"]
+)
 def chancy(request: pytest.FixtureRequest, new_network: type[Any], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A network whose dropout has no seed: 0 and 0, as most programs leave it."""
     network = new_network()
@@ -83,7 +85,9 @@ def turned(network: Any, hidden: Any) -> Any:
 
 
 @pytest.mark.parametrize("resource", [False, True], ids=["reference", "resource"])
-@pytest.mark.parametrize(("loss", "loops"), [(penalised, False), (summed, False), (summed, True)])
+@pytest.mark.parametrize(
+    ("loss", "loops"), [(penalised, False), pytest.param(summed, False, marks=pytest.mark.slow), (summed, True)]
+)
 @pytest.mark.parametrize("options", [OPTIONS, OWN], ids=["new op", "own op"])
 def test_training_equals_a_session(
     data: Path,

@@ -53,7 +53,13 @@ def values(path: Path) -> dict[str, np.ndarray]:
     return {name: tensor.read() for name, tensor in checkpoint.open(path).items()}
 
 
-@pytest.mark.parametrize("text", ["autoencoder(noise=gaussian(0.1))", "autoencoder(tied=True, compare=cross_entropy)"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        pytest.param("autoencoder(noise=gaussian(0.1))", marks=pytest.mark.slow),
+        "autoencoder(tied=True, compare=cross_entropy)",
+    ],
+)
 def test_all_layers_begin_with_what_each_was_trained_to(
     run: Callable[..., Pretrained], drawn: list[dict[str, Any]], tmp_path: Path, text: str
 ) -> None:
@@ -107,6 +113,7 @@ class Stop(Callback):
             self.interrupt.request()
 
 
+@pytest.mark.slow
 def test_a_run_that_was_stopped_goes_on_to_the_same_result(run: Callable[..., Pretrained], tmp_path: Path) -> None:
     run("whole.ckpt")
     stop = Stop()

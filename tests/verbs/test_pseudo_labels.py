@@ -80,7 +80,7 @@ def test_pseudo_labels_help_where_rows_lie_in_clouds(train: Train, folder: Path,
 
 def test_the_report_has_what_was_labelled(train: Train, folder: Path, tmp_path: Path) -> None:
     """Rows that are labelled, or validated on, get no label, though they are among those without; labels are unread."""
-    done = train(pseudo={"rounds": 1})
+    done = train(pseudo={"rounds": 1}, options={"epochs": 2})
     report = json.loads((tmp_path / "out.ckpt.run.json").read_text())
     assert report["pseudo_labels"] == json.loads(json.dumps(done.rounds)) and report["kept_round"] == done.kept
     asked = {name: report["options"][name] for name in ("pseudo_label", "unlabelled", "rounds", "sure")}
@@ -94,8 +94,9 @@ def test_the_report_has_what_was_labelled(train: Train, folder: Path, tmp_path: 
 
 def test_the_surest_of_each_class_are_what_the_model_of_the_round_before_says(train: Train, tmp_path: Path) -> None:
     """Computed again in NumPy from the weights of round 0."""
-    done = train("out.ckpt", pseudo={"rounds": 1})
-    alone = train("alone.ckpt", pseudo={"sure": 1.0})
+    short: dict[str, Any] = {"options": {"epochs": 3}}
+    done = train("out.ckpt", pseudo={"rounds": 1}, **short)
+    alone = train("alone.ckpt", pseudo={"sure": 1.0}, **short)
     assert len(alone.rounds) == 1
     weights = values(tmp_path / "alone.ckpt")
     x = np.concatenate([np.zeros((13, 2)), rows(300, 13)[0]])
@@ -194,7 +195,7 @@ def test_a_run_that_was_stopped_goes_on_to_the_same_result(train: Train, tmp_pat
 def test_one_output_is_a_class_or_not(train: Train, folder: Path, tmp_path: Path) -> None:
     """A sigmoid's labels are 0 and 1; what comes out is of the family that is asked for."""
     new([2], "outputs = dense(1)", folder / "one.keras", Recipe(), seed=1, objective=Objective("sigmoid"))
-    done = train("out.keras", "one.keras", pseudo={"rounds": 1, "share": 0.2})
+    done = train("out.keras", "one.keras", pseudo={"rounds": 1, "share": 0.2}, options={"epochs": 2})
     assert done.rounds[1]["classes"].keys() == {"0", "1"} and 60 <= done.rounds[1]["rows"] <= 62
     import keras
 

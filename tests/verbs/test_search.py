@@ -63,7 +63,7 @@ def search(folder: Path, output: Path, options: Options, how: SearchOptions = HO
 
 def test_what_is_recommended_is_told_by_other_rows_and_written(folder: Path, tmp_path: Path, options: Options) -> None:
     trials = Trials()
-    found = search(folder, tmp_path / "best.ckpt", options, callback=trials)
+    found = search(folder, tmp_path / "best.ckpt", options, replace(HOW, keep="1"), callback=trials)
     assert found.ended is None
     assert SCRATCH in found.outcomes
     assert {len(outcomes) for one, outcomes in found.outcomes.items() if one not in trials.given_up} <= {2, 3}
@@ -105,12 +105,13 @@ def test_a_configuration_that_has_not_what_is_asked_for_fails_and_the_others_go_
 
 def test_a_search_that_was_interrupted_goes_on_to_the_same(folder: Path, tmp_path: Path, options: Options) -> None:
     whole, interrupt = Trials(), Interrupt()
-    expected = search(folder, tmp_path / "whole.ckpt", options, callback=whole).as_json()
+    how = replace(HOW, keep="1")
+    expected = search(folder, tmp_path / "whole.ckpt", options, how, callback=whole).as_json()
     first, second = Trials(interrupt, after=3), Trials()
-    ended = search(folder, tmp_path / "best.ckpt", options, callback=first, interrupt=interrupt)
+    ended = search(folder, tmp_path / "best.ckpt", options, how, callback=first, interrupt=interrupt)
     assert (ended.ended, len(first.done)) == ("interrupted", 3)
     assert not (tmp_path / "best.ckpt.meta").exists()
-    found = search(folder, tmp_path / "best.ckpt", options, callback=second).as_json()
+    found = search(folder, tmp_path / "best.ckpt", options, how, callback=second).as_json()
     assert not set(first.done) & set(second.done), "nothing is run twice"
     assert sorted(first.done + second.done) == sorted(whole.done)
     assert found["recommended"] == expected["recommended"]
@@ -146,6 +147,7 @@ def test_what_stops_the_last_run_is_found_before_the_first_trial(
     assert not list(tmp_path.glob("*.study"))
 
 
+@pytest.mark.slow
 def test_workers_find_the_same(folder: Path, tmp_path: Path, options: Options) -> None:
     how = SearchOptions(seeds=1, folds=2, keep="1")
     here = search(folder, tmp_path / "here.ckpt", options, how).as_json()

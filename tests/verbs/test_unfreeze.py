@@ -46,7 +46,9 @@ def frozen(request: pytest.FixtureRequest, new_network: Any, tmp_path: Path) -> 
     return tmp_path / "frozen.ckpt"
 
 
-@pytest.mark.parametrize(("unfreeze", "still"), [("hidden.*", None), ("hidden2", "hidden1")])
+@pytest.mark.parametrize(
+    ("unfreeze", "still"), [pytest.param("hidden.*", None, marks=pytest.mark.slow), ("hidden2", "hidden1")]
+)
 def test_a_graph_trains_as_before_it_was_frozen(frozen: Path, unfreeze: str, still: str | None) -> None:
     width = variables(Model.open(frozen).graph)["hidden1/kernel"].shape[0]  # type: ignore[index]
     np.savez(frozen.parent / "data.npz", **rows(width))

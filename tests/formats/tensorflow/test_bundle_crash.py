@@ -49,7 +49,7 @@ def before_call(monkeypatch, number, act):
 
 
 @pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
-@pytest.mark.parametrize("existing", [False, True], ids=["fresh", "overwrite"])
+@pytest.mark.parametrize("existing", [pytest.param(False, marks=pytest.mark.slow), True], ids=["fresh", "overwrite"])
 def test_a_kill_before_any_call_leaves_the_old_one_or_the_new(tmp_path, existing):
     old = OLD if existing else None
     for number in range(1, 90):

@@ -53,7 +53,7 @@ def of_scikit_learn(bars: np.ndarray) -> float:
     return float(np.mean([peer.score_samples(bars).mean() for _ in range(20)]))
 
 
-@pytest.mark.parametrize("text", ["rbm", f"rbm(steps=3, chains={BATCH})"])
+@pytest.mark.parametrize("text", ["rbm", pytest.param(f"rbm(steps=3, chains={BATCH})", marks=pytest.mark.slow)])
 def test_its_pseudo_likelihood_is_scikit_learns(
     bars: np.ndarray, of_scikit_learn: float, text: str, tmp_path: Path
 ) -> None:

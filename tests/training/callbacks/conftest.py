@@ -54,7 +54,7 @@ def train(model: Model, data: Path, tmp_path: Path) -> Callable[..., Run]:
     return run
 
 
-@pytest.fixture(params=["kill", "interrupt"])
+@pytest.fixture(params=["kill", pytest.param("interrupt", marks=pytest.mark.slow)])
 def stopped(request: pytest.FixtureRequest, train: Callable[..., Run], monkeypatch: pytest.MonkeyPatch) -> Any:
     """Begin such a run, which saves itself every 5 steps, and stop it in its third epoch: after 20 of 32 steps."""
     monkeypatch.setattr(loop, "CALL_SECONDS", 1e-9)
