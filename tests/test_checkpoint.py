@@ -230,9 +230,11 @@ def test_a_folder_without_a_checkpoint(tmp_path):
 
 def test_nothing_there_suggests_what_is(tmp_path):
     checkpoint.save({"w": np.ones(2)}, tmp_path / "model.ckpt-1000")
-    with pytest.raises(MissingFile, match=r"model.ckpt-100 is missing: no such checkpoint; nearest: model.ckpt-1000"):
+    with pytest.raises(
+        MissingFile, match=r"model.ckpt-100 is missing: no such model or checkpoint; nearest: model.ckpt-1000"
+    ):
         checkpoint.open(tmp_path / "model.ckpt-100")
-    with pytest.raises(MissingFile, match="no such checkpoint"):
+    with pytest.raises(MissingFile, match="no such model or checkpoint"):
         checkpoint.open(tmp_path / "nowhere" / "x")
 
 

@@ -7,13 +7,12 @@ from pathlib import Path
 from ckpttool.api.kinds import ModelLike, PathLike, as_path, path_of
 from ckpttool.api.made import Made, make
 from ckpttool.checkpoint import Checkpoint
-from ckpttool.core.tensors import Array, Tensor
+from ckpttool.core.tensors import TOLERANCE, Array, Tensor
 from ckpttool.foreign.rules import Rule
 from ckpttool.lineage.provenance import Command
 from ckpttool.verbs import export_weights as export_verb
 from ckpttool.verbs import import_weights as import_verb
 from ckpttool.verbs import rules as rules_verb
-from ckpttool.verbs.reference import TOLERANCE
 
 
 def import_weights(

@@ -22,6 +22,8 @@ else:
 
 PIECE = 4 << 20
 """Bytes that are read, checked and written at once: memory stays bounded, whatever a tensor's size."""
+TOLERANCE = 1e-4
+"""How far numbers may be apart, relative to the largest: float32 rounds on the way through many layers."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -6,7 +6,8 @@ theirs under the entry point group `ckpttool.formats`.
 """
 
 import difflib
-from collections.abc import Iterator
+import os
+from collections.abc import Iterator, Sequence
 from functools import cache
 from importlib import import_module
 from pathlib import Path
@@ -94,11 +95,31 @@ def find(path: Path) -> Format:
         MissingFile: nothing is there, or a folder without a checkpoint; the message has what is near.
         FormatError: it is not a checkpoint in any format.
     """
-    settle(path)
+    require_there(path)
     for candidate in every():
         if candidate.recognises(path):
             return candidate
     raise _explain(path)
+
+
+def require_there(path: Path) -> None:
+    """Check that something lies at a path, or begins as its name does: no format is asked, for a mistyped name.
+
+    Raises:
+        MissingFile: nothing does; the message has what is near.
+    """
+    settle(path)
+    if os.path.lexists(path):
+        return
+    prefix = prefix_of(path)
+    try:
+        beside = [each.name for each in prefix.parent.iterdir()]
+    except FileNotFoundError:
+        beside = []
+    except OSError:
+        return  # a folder that must not be listed may have it
+    if not any(name.startswith(prefix.name) for name in beside):
+        raise _missing(path, prefix, beside)
 
 
 def for_output(path: Path, name: str | None = None, like: Path | None = None) -> Format:
@@ -160,6 +181,12 @@ def _explain(path: Path) -> CkptError:
         return FormatError(f"{path} is not a checkpoint ({', '.join(names())}): {hint}")
     if prefix != path:
         return MissingFile(f"{prefix}.index is missing: {path} stands for the checkpoint {prefix.name}")
-    known = sorted({PART.sub("", part.name) for part in neighbours} - {""})
+    return _missing(path, prefix, [part.name for part in neighbours])
+
+
+def _missing(path: Path, prefix: Path, beside: Sequence[str]) -> MissingFile:
+    """Return that nothing is at a path, with the names beside it that are near."""
+    known = sorted({PART.sub("", name) for name in beside} - {""})
     near = difflib.get_close_matches(prefix.name, known, n=3, cutoff=0.5)
-    return MissingFile(f"{path} is missing: no such checkpoint{'; nearest: ' + ', '.join(near) if near else ''}")
+    hint = f"; nearest: {', '.join(near)}" if near else ""
+    return MissingFile(f"{path} is missing: no such model or checkpoint{hint}")

@@ -1,16 +1,27 @@
 """Graphs as verbs run and rewrite them: without calls of functions, and those of TensorFlow 2 as of TensorFlow 1."""
 
 from ckpttool import checkpoint
-from ckpttool.graph.contents.savers import restored_tables
+from ckpttool.graph.contents.savers import is_version_2, restored_tables
 from ckpttool.graph.contents.stored import named_as_saved, stored_tensors
 from ckpttool.graph.core import Graph
-from ckpttool.graph.rewrite.flatten import flattened
-from ckpttool.graph.rewrite.version_1 import as_version_1, is_version_2
 
 
 def is_stored(graph: Graph) -> bool:
     """Say whether a graph has anything that a checkpoint holds."""
     return bool(stored_tensors(graph) or restored_tables(graph))
+
+
+def without_calls(graph: Graph) -> Graph:
+    """Return a graph with ops for its calls of functions; most of TensorFlow 1 have none, and import nothing for it.
+
+    Raises:
+        GraphError: a function is missing, calls itself, or would become too many ops.
+    """
+    if not graph.header.graph_def.library.function:
+        return graph
+    from ckpttool.graph.rewrite.flatten import flattened
+
+    return flattened(graph)
 
 
 def as_run(graph: Graph, values: checkpoint.Checkpoint) -> tuple[Graph, checkpoint.Checkpoint]:
@@ -22,8 +33,10 @@ def as_run(graph: Graph, values: checkpoint.Checkpoint) -> tuple[Graph, checkpoi
         GraphError: a function is missing, calls itself, or would become too many ops.
         CorruptCheckpoint: the checkpoint's object graph is damaged.
     """
-    flat = flattened(named_as_saved(graph, values))
+    flat = without_calls(named_as_saved(graph, values))
     if not is_version_2(flat) or (is_stored(flat) and not values):
         return flat, values
+    from ckpttool.graph.rewrite.version_1 import as_version_1  # which graphs of TensorFlow 1 do without
+
     graph = as_version_1(flat, values)
     return graph, values.only(stored_tensors(graph))

@@ -10,15 +10,12 @@ from pathlib import Path
 from ckpttool import checkpoint
 from ckpttool.core.errors import CkptError, FormatError, MissingFile
 from ckpttool.formats.keras.applications import is_application
-from ckpttool.formats.keras.network import is_whole_model
+from ckpttool.formats.keras.files import is_whole_model, opens_with_keras
 from ckpttool.formats.wire.protos.meta_graph_pb2 import MetaGraphDef
 from ckpttool.graph import files
+from ckpttool.graph.contents.savers import is_version_2
 from ckpttool.graph.core import Graph
-from ckpttool.graph.rewrite.flatten import flattened
-from ckpttool.graph.rewrite.thaw import thawed
-from ckpttool.graph.rewrite.version_1 import is_version_2
-from ckpttool.model.as_run import as_run, is_stored
-from ckpttool.model.keras_application import open_with_keras, opens_with_keras
+from ckpttool.model.as_run import as_run, is_stored, without_calls
 from ckpttool.model.resolve import checkpoint_beside, graph_beside, graph_path
 
 
@@ -29,6 +26,8 @@ def graph_as_run(path: Path, tags: Collection[str] | None = None) -> Graph:
         CkptError: there is no graph, or the checkpoint of one of TensorFlow 2 cannot be read.
     """
     if opens_with_keras(path):
+        from ckpttool.model.keras_application import open_with_keras  # which TensorFlow's own files do without
+
         return open_with_keras(path).graph
     graph = files.load(path, tags)
     return as_run(graph, checkpoint_beside(path) if is_version_2(graph) else checkpoint.Checkpoint.of({}))[0]
@@ -48,12 +47,18 @@ def graph_to_fill(path: Path, computes: bool = False) -> tuple[Graph, checkpoint
     """
     if is_application(path) or (path.is_file() and is_whole_model(path)):
         if computes or is_application(path):
+            from ckpttool.model.keras_application import open_with_keras
+
             opened = open_with_keras(path)
             return opened.graph, opened.weights, True
         return Graph(MetaGraphDef(), str(path)), checkpoint.open(path), False
     try:
         graph = graph_as_run(path)
-        return (graph if is_stored(graph) else thawed(graph)), checkpoint_beside(path), True
+        if not is_stored(graph):
+            from ckpttool.graph.rewrite.thaw import thawed  # which a graph that is looked at does without
+
+            graph = thawed(graph)
+        return graph, checkpoint_beside(path), True
     except (MissingFile, FormatError) as error:
         try:
             held = checkpoint.open(path)
@@ -72,6 +77,6 @@ def graph_as_held(opened: checkpoint.Checkpoint | Graph, tags: Collection[str] |
         GraphError: several graphs, and the tags do not say which; or a function of it is missing.
     """
     if isinstance(opened, Graph):
-        return flattened(opened)
+        return without_calls(opened)
     beside = graph_beside(opened.path, tags)
     return None if beside is None else as_run(beside, opened)[0]

@@ -20,7 +20,7 @@ from ckpttool.graph.contents.keras_network import with_keras_network
 from ckpttool.graph.contents.preprocessing import with_preprocessing_text
 from ckpttool.graph.contents.stored import stored_tensors
 from ckpttool.graph.core import Graph
-from ckpttool.model.keras_model import OpenedKeras, is_keras_file, open_keras
+from ckpttool.model.keras_model import OpenedKeras, open_keras
 from ckpttool.runtime.keras.application import application_built
 from ckpttool.runtime.keras.build import KerasModel
 from ckpttool.runtime.keras.describe import described
@@ -31,11 +31,6 @@ SEED = 42
 """The seed of random weights: an architecture has the same ones whenever it is opened."""
 CLASSES = ("imagenet_class_index.json", 1000)
 """The file in Keras's cache that names the classes of ImageNet, and how many these are."""
-
-
-def opens_with_keras(path: Path | str) -> bool:
-    """Return whether a path is a file that Keras writes, or names one of its architectures."""
-    return is_application(path) or is_keras_file(Path(path))
 
 
 def open_with_keras(path: Path) -> OpenedKeras:

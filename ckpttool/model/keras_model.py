@@ -7,8 +7,6 @@ from pathlib import Path
 from ckpttool import checkpoint
 from ckpttool.core.collector import collector_paused
 from ckpttool.core.names import Pattern
-from ckpttool.formats.hdf5.source import is_hdf5
-from ckpttool.formats.keras.archive import is_archive
 from ckpttool.formats.keras.network import read_network
 from ckpttool.formats.keras.pairing import stored_names
 from ckpttool.graph.contents.kept import with_kept_metadata
@@ -30,11 +28,6 @@ class OpenedKeras:
     graph: Graph
     weights: checkpoint.Checkpoint
     unread: Sequence[str]
-
-
-def is_keras_file(path: Path) -> bool:
-    """Return whether a file is one that Keras writes, be it a whole model or weights alone: by what is in it."""
-    return path.is_file() and (is_archive(path) or is_hdf5(path))
 
 
 @collector_paused()

@@ -10,6 +10,7 @@ from ckpttool.core.notebooks import html_table, layer_rows
 from ckpttool.core.tensors import Tensor
 from ckpttool.formats import registry
 from ckpttool.formats.format import PLAIN, Writing
+from ckpttool.formats.keras.files import opens_with_keras
 from ckpttool.formats.reading.unmixed import unmixed
 from ckpttool.formats.tensorflow.frozen_graph import FrozenTensors
 from ckpttool.formats.tensorflow.object_graph import BESIDE_VALUES
@@ -28,9 +29,7 @@ from ckpttool.graph.rewrite.thaw import thawed
 from ckpttool.lineage.output import staged_output
 from ckpttool.lineage.provenance import Command, Provenance
 from ckpttool.model.as_run import as_run, is_stored
-from ckpttool.model.keras_application import open_with_keras, opens_with_keras
 from ckpttool.model.resolve import as_graph_knows, resolve
-from ckpttool.surgery.edits.values import Averages
 
 
 @dataclass(frozen=True)
@@ -90,6 +89,8 @@ class Model:
         opening = Opening(str(path), tuple(allow_op), ema)
         path = resolve(path)
         if opens_with_keras(path):
+            from ckpttool.model.keras_application import open_with_keras  # which TensorFlow's own files do without
+
             opened = open_with_keras(path)
             graph = opened.graph.allowing(allow_op)
             model = cls(path, graph, opened.weights, opened.unread, opening)
@@ -115,6 +116,8 @@ class Model:
         Raises:
             UnknownName: it has none.
         """
+        from ckpttool.surgery.edits.values import Averages  # with all other edits
+
         try:
             values = Averages().apply(as_graph_knows(self.checkpoint, self.graph))
         except UnknownName as error:

@@ -12,6 +12,7 @@ from ckpttool.core.names import Pattern, scopes
 from ckpttool.core.plain_files import is_file
 from ckpttool.core.variable_kinds import OBJECT_GRAPH
 from ckpttool.formats.keras.applications import is_application
+from ckpttool.formats.keras.files import is_archive
 from ckpttool.formats.reading.url_files import local
 from ckpttool.formats.tensorflow.object_graph import EXPORTED_TWICE
 from ckpttool.formats.tensorflow.prefix import prefix_of
@@ -116,10 +117,8 @@ def graph_that_keeps(path: Path) -> Graph | None:
     Raises:
         CkptError: it cannot be read.
     """
-    # what a Keras file is made of, and all that a graph may keep, takes longer to import than most checkpoints to read
-    from ckpttool.formats.keras.archive import is_archive
-
     if path.is_file() and is_archive(path):
+        # what a network is made of, and all that a graph may keep, takes longer to import than most checkpoints to read
         from ckpttool.formats.keras.network import read_metadata
         from ckpttool.graph.contents.kept import with_kept_metadata
 

@@ -6,13 +6,14 @@ from typing import Any, NamedTuple
 
 from ckpttool.core.names import Pattern, listed
 from ckpttool.core.notes import notes_about
+from ckpttool.formats.keras.files import is_keras_file
 from ckpttool.graph.contents.signatures import output_tensors
 from ckpttool.graph.contents.variables import taken_by, variables
 from ckpttool.graph.core import Graph
 from ckpttool.graph.freezing.moving_averages import changed_variables
 from ckpttool.graph.freezing.unfreezing import STATISTICS, unfrozen
 from ckpttool.graph.roles.resolve import find_roles
-from ckpttool.model.keras_model import is_keras_file, open_keras
+from ckpttool.model.keras_model import open_keras
 from ckpttool.model.model import Model
 
 

@@ -2,10 +2,12 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from ckpttool.core.errors import PlanError
-from ckpttool.runtime.streaming import Score
+
+if TYPE_CHECKING:
+    from ckpttool.runtime.streaming import Score
 
 ROUNDING = 1e-6
 """How far a mean may be off: networks compute it in float32."""
@@ -64,7 +66,7 @@ class Bounds:
         if there != (self.max_drop is not None):
             raise PlanError("`max_drop` is the accuracy that may be lost against a `baseline`: they belong together")
 
-    def gates(self, score: Score, before: Score | None = None, why: str = "") -> Iterator[Gate]:
+    def gates(self, score: "Score", before: "Score | None" = None, why: str = "") -> Iterator[Gate]:
         """Yield the answer to each question that is asked; `before` is the score of a baseline on the same rows.
 
         Raises:
@@ -87,7 +89,7 @@ def _gate(name: str, asked: str, found: str, holds: bool) -> Gate:
     return Gate(name, asked, found, "passed" if holds else "failed")
 
 
-def _accuracy(score: Score, why: str) -> float:
+def _accuracy(score: "Score", why: str) -> float:
     if score.accuracy is None:
         raise PlanError(f"an accuracy is asked for, and there is none: {why}")
     return score.accuracy

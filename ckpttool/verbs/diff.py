@@ -14,7 +14,6 @@ from ckpttool.surgery.diff import Diff, diff
 from ckpttool.surgery.differing import differences
 from ckpttool.surgery.differing.spectrum import Spectrum
 from ckpttool.surgery.differing.verdict import MOST_SPECTRA, Verdict, spectra, verdict
-from ckpttool.verbs.layers import layer_rows
 
 
 @dataclass(frozen=True)
@@ -90,6 +89,8 @@ def compare(
 
 def _order(path: Path, found: Diff) -> list[str]:
     """Return the layers of a difference in data-flow order; none where no graph says it."""
+    from ckpttool.verbs.layers import layer_rows  # most comparisons need no order
+
     with suppress(CkptError):
         rows = layer_rows(path)
         if any(row["output"] for row in rows):

@@ -8,14 +8,14 @@ from ckpttool import checkpoint
 from ckpttool.core.counts import counted
 from ckpttool.core.errors import CkptError
 from ckpttool.core.names import listed
-from ckpttool.core.tensors import Array, Tensor
+from ckpttool.core.tensors import TOLERANCE, Array, Tensor
 from ckpttool.foreign.epsilons import EpsilonGap
 from ckpttool.foreign.fitting import Pair
 from ckpttool.foreign.names import layer_of
 from ckpttool.graph.core import Graph
 from ckpttool.layouts.norm import BatchNorm
 from ckpttool.model.model import Model
-from ckpttool.verbs.reference import TOLERANCE, Difference, Reference
+from ckpttool.verbs.reference import Difference, Reference
 
 
 class ReferenceDiffers(CkptError):

@@ -10,7 +10,7 @@ from ckpttool import checkpoint
 from ckpttool.core.counts import counted
 from ckpttool.core.errors import CkptError, PlanError
 from ckpttool.core.notes import notes_about
-from ckpttool.core.tensors import Tensor
+from ckpttool.core.tensors import TOLERANCE, Tensor
 from ckpttool.foreign.bake import bake as bake_values
 from ckpttool.foreign.bake import check_size
 from ckpttool.foreign.epsilons import EpsilonGap, gaps
@@ -34,7 +34,7 @@ from ckpttool.runtime.state import fresh_tensors
 from ckpttool.verbs.import_proof import ReferenceProof
 from ckpttool.verbs.import_settled import settle
 from ckpttool.verbs.inputs import with_preprocessed_inputs
-from ckpttool.verbs.reference import TOLERANCE, Reference, feeds_and_outputs
+from ckpttool.verbs.reference import Reference, feeds_and_outputs
 
 
 @dataclass(frozen=True, repr=False)

@@ -9,13 +9,11 @@ from ckpttool import checkpoint
 from ckpttool.core.names import scopes_above
 from ckpttool.core.pattern_text import shortest_pattern
 from ckpttool.formats.keras.applications import is_application
-from ckpttool.formats.keras.network import is_whole_model
+from ckpttool.formats.keras.files import is_keras_file, is_whole_model
 from ckpttool.graph.contents.kept import kept_facts
 from ckpttool.graph.contents.layers import layers as graph_layers
 from ckpttool.graph.core import Graph
-from ckpttool.model.graphs import graph_as_held
-from ckpttool.model.keras_model import is_keras_file
-from ckpttool.model.model import Model
+from ckpttool.model.graphs import graph_as_held, graph_as_run
 from ckpttool.model.resolve import graph_that_keeps, is_copy, open_either, weight_scopes
 
 PASTED = 16
@@ -38,7 +36,7 @@ def rows_and_facts(
     its layers' `outputs` are asked for.
     """
     builds = is_application(path) or (outputs and is_keras_file(path))
-    opened = Model.open(path).graph if builds else open_either(path, tags)
+    opened = graph_as_run(path) if builds else open_either(path, tags)
     graph = graph_as_held(opened, tags)
     if graph is not None:
         return [asdict(layer) for layer in graph_layers(graph) if not is_copy(layer.name)], kept_facts(graph)

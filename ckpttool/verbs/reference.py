@@ -13,7 +13,7 @@ import numpy as np
 from ckpttool.core.errors import DataError, UnknownName
 from ckpttool.core.names import suggestion
 from ckpttool.core.shapes import agrees, shown
-from ckpttool.core.tensors import STRING, Array, Tensor
+from ckpttool.core.tensors import STRING, TOLERANCE, Array, Tensor
 from ckpttool.graph.contents.layers import layers
 from ckpttool.graph.contents.op_outputs import dtype_of_output, known_shape, shape_of_output
 from ckpttool.graph.contents.stored import window
@@ -24,9 +24,6 @@ from ckpttool.graph.roles.resolve import certain_roles
 from ckpttool.runtime.function import GraphFunction, runner
 from ckpttool.runtime.state import State
 from ckpttool.training.bound import mode
-
-TOLERANCE = 1e-4
-"""How far numbers may be apart, relative to the largest: float32 rounds on the way through many layers."""
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,8 @@ from ckpttool.core.names import layer_of
 from ckpttool.core.tensors import human_size
 from ckpttool.data.files import Source
 from ckpttool.formats.keras.connections import layers_before
-from ckpttool.formats.keras.network import Network, is_whole_model, read_network
+from ckpttool.formats.keras.files import is_whole_model
+from ckpttool.formats.keras.network import Network, read_network
 from ckpttool.formats.writing.files import refuse_existing, replacing
 from ckpttool.graph.contents.layer_links import layer_links
 from ckpttool.graph.contents.stored import stored_tensors

@@ -14,7 +14,8 @@ from ckpttool.core.errors import CkptError, PlanError, UnknownName
 from ckpttool.core.names import layer_of, listed, suggestion
 from ckpttool.core.tensors import Array, Tensor
 from ckpttool.foreign.evidence import FRAMEWORKS, Evidence
-from ckpttool.formats.keras.network import is_whole_model, read_network
+from ckpttool.formats.keras.files import is_whole_model
+from ckpttool.formats.keras.network import read_network
 from ckpttool.graph.roles.resolve import find_roles
 from ckpttool.layouts.layout import channels_last
 from ckpttool.model.as_run import as_run

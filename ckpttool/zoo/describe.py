@@ -15,8 +15,9 @@ from ckpttool.catalogue.manifest import Row
 from ckpttool.core.errors import CkptError
 from ckpttool.core.variable_kinds import OBJECT_GRAPH
 from ckpttool.formats import registry
+from ckpttool.formats.keras.files import is_whole_model
 from ckpttool.formats.keras.layer_facts import KerasTensor, NetworkFacts
-from ckpttool.formats.keras.network import is_whole_model, read_network
+from ckpttool.formats.keras.network import read_network
 from ckpttool.formats.tensorflow.prefix import is_saved_model
 from ckpttool.graph.contents.class_names import class_names
 from ckpttool.graph.contents.layer_kinds import known_layers

@@ -10,7 +10,7 @@ import pytest
 
 from ckpttool.data.named import require_data
 
-SLOW = ("tensorflow", "keras", "h5py", "ckpttool.verbs", "ckpttool.model.model", "ckpttool.training.trainer")
+SLOW = ("tensorflow", "keras", "h5py", "numpy", "ckpttool.verbs", "ckpttool.model.model", "ckpttool.training.trainer")
 PROBE = """
 import sys
 from ckpttool.cli import main
@@ -42,6 +42,8 @@ def told(*arguments: str | Path, slow: tuple[str, ...] = SLOW) -> tuple[str, str
         ("lr-find", "MODEL", "--data", "gone.npz"),
         ("search", "MODEL", "--data", "gone.npz", "--quick"),
         ("pretrain", "--data", "gone.npz", "--layers", "dense(3)", "--method", "autoencoder", *NEW),
+        ("check", "MODEL", "--data", "gone.npz", "--min-accuracy", "0.9"),
+        ("report", "MODEL", "--data", "gone.npz", "-o", "page.html"),
     ],
     ids=lambda arguments: arguments[0],
 )
@@ -51,8 +53,51 @@ def test_data_that_are_not_there_are_told_once_and_at_once(arguments: tuple[str,
     assert modules == "MODULES"
 
 
-def test_not_even_numpy_is_imported_for_that(model: Path) -> None:
-    assert told("finetune", model, "--data", "gone.npz", *NEW, slow=("numpy",))[1] == "MODULES"
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("evaluate", "GONE", "--data", "rows.npz"),
+        ("evaluate", "MODEL", "--data", "rows.npz", "--max-drop", "0.01", "--baseline", "GONE"),
+        ("predict", "GONE", "--data", "rows.npz", "-o", "out.csv"),
+        ("diagnose", "GONE", "--data", "rows.npz"),
+        ("cache", "GONE", "--data", "rows.npz", "--freeze", "hidden1"),
+        ("finetune", "GONE", "--data", "rows.npz", *NEW),
+        ("finetune", "MODEL", "--data", "rows.npz", "--teacher", "GONE", *NEW),
+        ("search", "GONE", "--data", "rows.npz", "--quick"),
+        ("reuse", "GONE", "--layers", "hidden1", "--head", "fc = dense(3)", *NEW),
+        ("reuse", "MODEL", "--layers", "hidden1", "--into", "GONE", *NEW),
+        ("import", "GONE", "--into", "MODEL", *NEW),
+        ("import", "MODEL", "--into", "GONE", *NEW),
+        ("freeze", "GONE", "--layers", "hidden1", *NEW),
+        ("report", "GONE", "-o", "page.html"),
+        ("fold", "GONE", "-o", "frozen.pb"),
+        ("strip", "GONE", *NEW),
+        ("export-saved-model", "GONE", "-o", "folder"),
+        ("modernize", "GONE", *NEW),
+    ],
+    ids=lambda arguments: " ".join(arguments[:2]),
+)
+def test_so_is_a_model_that_is_not_there(arguments: tuple[str, ...], model: Path, tmp_path: Path) -> None:
+    (tmp_path / "rows.npz").write_bytes(b"")
+    (tmp_path / "model.ckpt.index").write_bytes(b"")
+    gone = tmp_path / "modle.ckpt"
+    named = {"MODEL": model, "GONE": gone, "rows.npz": tmp_path / "rows.npz"}
+    line, modules = told(*(named.get(word, word) for word in arguments))
+    assert line == f"{gone} is missing: no such model or checkpoint; nearest: model.ckpt"
+    assert modules == "MODULES"
+
+
+def test_an_architecture_has_its_name_checked(tmp_path: Path) -> None:
+    line, modules = told("reuse", "keras:MobileNetV9", "--layers", "x", "--head", "fc = dense(3)", *NEW)
+    assert line.startswith("keras:MobileNetV9: keras.applications has no such architecture; nearest: MobileNetV2")
+    assert modules == "MODULES"
+
+
+def test_a_file_of_options_may_name_a_model_that_is_gone(shell: Any, model: Path, tmp_path: Path) -> None:
+    (tmp_path / "run.toml").write_text(f'model = "{tmp_path / "gone.ckpt"}"\n')
+    data = model.parent / "mnist_small.npz"
+    answer = shell.run("evaluate", model, "--data", data, "--config", tmp_path / "run.toml")
+    assert "accuracy" in answer.stdout
 
 
 def test_so_are_rows_beside_the_data(model: Path, tmp_path: Path) -> None:

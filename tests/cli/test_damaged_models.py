@@ -78,7 +78,9 @@ def test_a_damaged_model(
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_no_model_at_all(attempt: Callable[[str, Path], str], data: Path, tmp_path: Path, command: str) -> None:
-    assert attempt(command, tmp_path / "none").startswith(f"Error: {tmp_path}/none: no graph there")
+    assert attempt(command, tmp_path / "none").startswith(
+        f"Error: {tmp_path}/none is missing: no such model or checkpoint"
+    )
     (tmp_path / "empty").mkdir()
     assert attempt(command, tmp_path / "empty").startswith(f"Error: {tmp_path}/empty: ")
     if command != "import":  # which fills a checkpoint without a graph, too

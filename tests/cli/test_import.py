@@ -294,7 +294,9 @@ def test_an_output_that_exists(shell: Any, graph: Path, weights: Path, tmp_path:
 
 
 def test_no_graph(shell: Any, weights: Path, tmp_path: Path) -> None:
-    assert "no graph there" in shell.error("import", weights, "--into", tmp_path / "none", "-o", tmp_path / "o.ckpt")
+    assert "none is missing: no such model or checkpoint" in shell.error(
+        "import", weights, "--into", tmp_path / "none", "-o", tmp_path / "o.ckpt"
+    )
 
 
 def test_a_graph_that_would_be_too_large(

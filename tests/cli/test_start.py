@@ -19,16 +19,17 @@ from ckpttool.cli import main
 try:
     main(sys.argv[1:], prog_name="ckpttool")
 finally:
-    print("MODULES", *sorted({name.partition(".")[0] for name in sys.modules}), file=sys.stderr)
+    print("MODULES", *sorted(sys.modules), file=sys.stderr)
 """
 
 
 def modules_after(*arguments: str | Path) -> set[str]:
-    """The packages that a command has imported when it ends well."""
+    """The packages, ours with their modules, that a command has imported when it ends well."""
     command = [sys.executable, "-c", PROBE, *map(str, arguments)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    return set(done.stderr.splitlines()[-1].split()[1:])
+    names = done.stderr.splitlines()[-1].split()[1:]
+    return {name if name.startswith("ckpttool.") else name.partition(".")[0] for name in names}
 
 
 @pytest.mark.parametrize(
@@ -51,6 +52,25 @@ def modules_after(*arguments: str | Path) -> set[str]:
 def test_looking_imports_nothing_heavy(arguments: tuple[str, ...], model: Path, tmp_path: Path) -> None:
     named = {"MODEL": str(model), "OUT.meta": str(tmp_path / "out.meta")}
     assert modules_after(*(named.get(word, word) for word in arguments)) & HEAVY == set()
+
+
+LOOKED_AT = {
+    "vars": ("ckpttool.model.graphs", "ckpttool.graph.rewrite.prune", "numpy"),
+    "layers": ("ckpttool.graph.rewrite.prune", "ckpttool.formats.hdf5.tree", "numpy"),
+    "ops": ("ckpttool.graph.rewrite.prune", "ckpttool.formats.hdf5.tree", "numpy"),
+    "verify": ("ckpttool.model.graphs", "ckpttool.graph.rewrite.prune", "numpy"),
+    "diff": ("ckpttool.model.graphs", "ckpttool.formats.patch.file", "ckpttool.formats.hdf5.tree"),
+}
+"""What the commands that look at a checkpoint or a graph of TensorFlow 1 do without, besides `RUNS`."""
+RUNS = ("ckpttool.model.model", "ckpttool.model.keras_model", "ckpttool.surgery.edits", "ckpttool.training.run")
+"""What is for models that run."""
+
+
+@pytest.mark.parametrize("command", LOOKED_AT)
+def test_looking_at_a_graph_imports_nothing_to_run_it(command: str, model: Path) -> None:
+    found = modules_after(command, model, *([model] if command == "diff" else []))
+    assert found & {*LOOKED_AT[command], *RUNS} == set()
+    assert {name for name in found if name.startswith("ckpttool.runtime.")} == {"ckpttool.runtime.configure"}
 
 
 def test_names_and_bytes_of_a_checkpoint_are_told_without_numpy(model: Path, tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ import pytest
 from ckpttool import Model, Options, Recipe, finetune, plan_freeze
 from ckpttool.core.errors import FormatError
 from ckpttool.formats.hdf5.source import is_hdf5
-from ckpttool.formats.keras.network import is_whole_model
+from ckpttool.formats.keras.files import is_whole_model
 from ckpttool.graph.contents.layers import layers
 from ckpttool.runtime.configure import keras as keras_on_tensorflow
 from ckpttool.runtime.function import GraphFunction, runner

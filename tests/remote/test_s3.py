@@ -69,7 +69,7 @@ def test_a_bundle_is_made_of_it(bucket, weights, run, tmp_path):
 
 
 def test_what_is_not_in_the_bucket_is_missing(bucket, run):
-    with pytest.raises(MissingFile, match=r"v\.npz is missing: no such checkpoint"):
+    with pytest.raises(MissingFile, match=r"v\.npz is missing: no such model or checkpoint"):
         checkpoint.open(f"{bucket}/weights/v.npz")
     assert f"Error: {bucket}/weights/v.npz is missing" in run("vars", f"{bucket}/weights/v.npz", exit_code=2)
 

@@ -181,7 +181,7 @@ def test_and_a_large_one_is_refused(web, bundle, monkeypatch):
 
 
 def test_what_is_not_there_is_missing(web, bundle):
-    with pytest.raises(MissingFile, match=r"v.ckpt is missing: no such checkpoint"):
+    with pytest.raises(MissingFile, match=r"v.ckpt is missing: no such model or checkpoint"):
         checkpoint.open(web.url("v.ckpt"))
 
 

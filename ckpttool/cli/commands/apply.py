@@ -6,7 +6,7 @@ from pathlib import Path
 import click
 
 from ckpttool.cli.options.general import PATH, lenient_option, plan_option, rows_options
-from ckpttool.cli.options.reading import SOURCE
+from ckpttool.cli.options.reading import SOURCE, models_first
 from ckpttool.cli.options.writing import edited_output_options, family_asked, format_options
 from ckpttool.cli.show.plans import execute
 from ckpttool.surgery.plans.script import Value
@@ -45,6 +45,7 @@ def _print_schema(context: click.Context, _option: click.Parameter, asked: bool)
 @click.command("apply")
 @click.argument("plan_file", metavar="PLAN", type=PATH)
 @click.argument("sources", nargs=-1, metavar="SRC ...", type=SOURCE)
+@models_first("sources")
 @click.option(
     "--set", "variables", metavar="NAME=VALUE", multiple=True, callback=_variables, help="A variable of the plan."
 )

@@ -5,7 +5,7 @@ from pathlib import Path
 import click
 
 from ckpttool.cli.options.general import PATH, plan_option, rows_options
-from ckpttool.cli.options.reading import SOURCE
+from ckpttool.cli.options.reading import SOURCE, models_first
 from ckpttool.cli.options.writing import edited_output_options, family_asked
 from ckpttool.cli.show.plans import execute
 from ckpttool.verbs.apply_patch import plan_apply_patch
@@ -13,6 +13,7 @@ from ckpttool.verbs.apply_patch import plan_apply_patch
 
 @click.command("apply-patch")
 @click.argument("base", metavar="BASE", type=SOURCE)
+@models_first("base")
 @click.argument("patch", metavar="PATCH", type=PATH)
 @plan_option
 @rows_options

@@ -6,17 +6,17 @@ import click
 
 from ckpttool.cli.confined_reading import reading_confined
 from ckpttool.cli.options.general import WRITTEN, rows_options
-from ckpttool.cli.options.reading import SOURCE, layers_option, slots_option
+from ckpttool.cli.options.reading import SOURCE, layers_option, models_first, slots_option
 from ckpttool.cli.options.writing import overwrite_option
 from ckpttool.cli.show.plans import command_line
 from ckpttool.cli.show.tables import exit_unless, print_report, say
-from ckpttool.verbs.apply_patch import make_patch
 from ckpttool.verbs.diff import compare
 
 
 @click.command()
 @click.argument("a", type=SOURCE)
 @click.argument("b", type=SOURCE)
+@models_first("a", "b")
 @layers_option("Compare only the weights of these layers.")
 @slots_option
 @click.option("--by-layer", is_flag=True, help="Print the layers, those that moved most first, instead of tensors.")
@@ -82,6 +82,8 @@ def _require_patch_alone(patch: bool, output: Path | None, others: object) -> No
 def _write(a: Path, b: Path, output: Path | None, overwrite: bool, as_json: bool) -> None:
     """Write a patch, and show what it changes."""
     assert output is not None, "`_require_patch_alone` requires it"
+    from ckpttool.verbs.apply_patch import make_patch  # which a comparison does without
+
     written = make_patch(a, b, output, overwrite, command_line())
     print_report(written.as_json(), written.rows, ("name", "difference", "packed"), as_json)
     say(written.summary())

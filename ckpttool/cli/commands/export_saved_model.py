@@ -11,8 +11,6 @@ from ckpttool.cli.options.writing import folder_options, inputs_outputs_options
 from ckpttool.cli.process import open_to_run
 from ckpttool.cli.show.plans import execute
 from ckpttool.graph.contents.signatures import DEFAULT
-from ckpttool.model.model import Model
-from ckpttool.verbs.export_saved_model import plan_saved_model
 
 
 @click.command()
@@ -57,6 +55,9 @@ def export_saved_model(
       ckpttool export-saved-model my_model_final.ckpt --inputs images=X --outputs scores=dnn/outputs/BiasAdd -o exported
       ckpttool export-saved-model tuned.ckpt --preprocess 'keras(tf)' --with-preprocessing -o exported
     """
+    from ckpttool.model.model import Model
+    from ckpttool.verbs.export_saved_model import plan_saved_model
+
     opened = open_to_run(model, ema=ema) if with_preprocessing else Model.open(model, ema=ema)
     plan = plan_saved_model(opened, inputs, outputs, signature, preprocess, with_preprocessing)
     execute(plan, output, overwrite, plan_only, as_json)

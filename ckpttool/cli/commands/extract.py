@@ -5,7 +5,7 @@ from pathlib import Path
 import click
 
 from ckpttool.cli.options.general import WRITTEN, lenient_option, plan_option, rows_options
-from ckpttool.cli.options.reading import SOURCE, layers_option
+from ckpttool.cli.options.reading import SOURCE, layers_option, models_first
 from ckpttool.cli.options.writing import needed_to_write, overwrite_option
 from ckpttool.cli.show.plans import execute
 from ckpttool.verbs.extract import ENERGY, plan_extract
@@ -23,6 +23,7 @@ def _rank(_context: click.Context, _option: click.Parameter, value: str) -> int 
 @click.command()
 @click.argument("base", type=SOURCE)
 @click.argument("tuned", type=SOURCE)
+@models_first("base", "tuned")
 @click.option(
     "--rank",
     metavar="R",

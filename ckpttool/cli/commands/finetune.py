@@ -2,6 +2,7 @@
 
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -19,7 +20,9 @@ from ckpttool.cli.show.tables import print_document
 from ckpttool.cli.wall import behind_wall
 from ckpttool.training.callbacks.recording import Recording
 from ckpttool.training.options import Options, PseudoLabels
-from ckpttool.training.run import RunReport
+
+if TYPE_CHECKING:
+    from ckpttool.training.run import RunReport
 
 
 @click.command(cls=LongHelp)
@@ -41,7 +44,7 @@ def finetune(
     resume: bool,
     recording: Recording,
     pseudo: PseudoLabels | None,
-    repeats: RunReport | None,
+    repeats: "RunReport | None",
     allow_op: tuple[str, ...],
     plan_only: bool,
     as_json: bool,

@@ -9,8 +9,6 @@ from ckpttool.cli.options.reading import ema_option, model_argument, weights_fil
 from ckpttool.cli.options.rows import signature_option
 from ckpttool.cli.options.writing import inputs_outputs_options, output_options
 from ckpttool.cli.show.plans import execute
-from ckpttool.model.model import Model
-from ckpttool.verbs.fold import plan_fold
 
 
 @click.command()
@@ -46,4 +44,7 @@ def fold(
       ckpttool fold my_model_final.ckpt --outputs dnn/outputs/BiasAdd -o frozen.pb
       ckpttool fold exported --signature embed -o embed.pb
     """
+    from ckpttool.model.model import Model
+    from ckpttool.verbs.fold import plan_fold
+
     execute(plan_fold(Model.open(model, ema=ema), inputs, outputs, signature), output, overwrite, plan_only, as_json)

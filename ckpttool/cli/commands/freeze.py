@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -11,9 +11,9 @@ from ckpttool.cli.options.reading import layers_option, model_argument, unfreeze
 from ckpttool.cli.options.rows import roles_options
 from ckpttool.cli.options.writing import model_output_options
 from ckpttool.cli.show.plans import execute
-from ckpttool.graph.freezing.frozen import Method
-from ckpttool.model.model import Model
-from ckpttool.verbs.freeze import plan_freeze
+
+if TYPE_CHECKING:
+    from ckpttool.graph.freezing.frozen import Method
 
 
 @click.command()
@@ -36,7 +36,7 @@ def freeze(
     model: Path,
     layers: str | None,
     unfreeze: str | None,
-    method: Method,
+    method: "Method",
     roles: Mapping[str, Any],
     plan_only: bool,
     as_json: bool,
@@ -55,4 +55,7 @@ def freeze(
       ckpttool freeze my_model_final.ckpt --layers 'hidden[12]' --method stop-gradient -o frozen.ckpt
       ckpttool freeze frozen.keras --unfreeze 'conv5.*' -o thawed.keras
     """
+    from ckpttool.model.model import Model
+    from ckpttool.verbs.freeze import plan_freeze
+
     execute(plan_freeze(Model.open(model), layers, method, roles, to, unfreeze), output, overwrite, plan_only, as_json)

@@ -3,12 +3,12 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from ckpttool.cli.options.general import PATH, as_arguments, lenient_option, plan_option, rows_options, seed_option
-from ckpttool.cli.options.reading import SOURCE, allow_op_option, rules_option
+from ckpttool.cli.options.reading import SOURCE, allow_op_option, models_first, rules_option
 from ckpttool.cli.options.rows import preprocess_option
 from ckpttool.cli.options.writing import model_output_options
 from ckpttool.cli.process import configure_for
@@ -17,10 +17,11 @@ from ckpttool.cli.show.plans import execute
 from ckpttool.cli.show.tables import exit_unless, print_rows, say
 from ckpttool.cli.wall import behind_wall
 from ckpttool.core.counts import counted
-from ckpttool.verbs.import_proof import ReferenceDiffers
-from ckpttool.verbs.import_weights import ImportPlan, plan_import
-from ckpttool.verbs.reference import TOLERANCE, Difference
-from ckpttool.verbs.rules import draft_rules, guessed_by_order, rules_of
+from ckpttool.core.tensors import TOLERANCE
+
+if TYPE_CHECKING:
+    from ckpttool.verbs.import_weights import ImportPlan
+    from ckpttool.verbs.reference import Difference
 
 
 @click.command("import", cls=LongHelp)
@@ -32,6 +33,7 @@ from ckpttool.verbs.rules import draft_rules, guessed_by_order, rules_of
     required=True,
     help="The graph (.meta or prefix) to fill, or a checkpoint without one.",
 )
+@models_first("weights", "into", "reference")
 @rules_option
 @click.option("--rename", metavar="RE=>NEW", multiple=True, help="A rule; may be repeated. Before those of --rules.")
 @click.option("--scope", metavar="PREFIX", default="", help="Put every tensor below this prefix of the graph's names.")
@@ -93,6 +95,9 @@ def import_weights(
             )
         _draft_rules(weights, into, output, overwrite, as_json)
         return
+    from ckpttool.verbs.import_weights import ImportPlan, plan_import
+    from ckpttool.verbs.rules import rules_of
+
     plan = plan_import(
         weights,
         into,
@@ -116,6 +121,8 @@ def import_weights(
 
 def _draft_rules(weights: Path, into: Path, output: Path, overwrite: bool, as_json: bool) -> None:
     """Write a draft of rules, print its rows, and say what is open; the answer is no where something is."""
+    from ckpttool.verbs.rules import draft_rules, guessed_by_order
+
     draft = draft_rules(weights, into, output, overwrite)
     print_rows((pair.as_json() for pair in draft.pairs), ("from", "to", "transform", "confidence", "why"), as_json)
     for problem in draft.open:
@@ -128,10 +135,11 @@ def _draft_rules(weights: Path, into: Path, output: Path, overwrite: bool, as_js
     exit_unless(not draft.open)
 
 
-def _write_proved(plan: ImportPlan, output: Path, overwrite: bool, as_json: bool) -> None:
+def _write_proved(plan: "ImportPlan", output: Path, overwrite: bool, as_json: bool) -> None:
     """Write, and print how far each layer is from the reference; where one differs nothing is written: that is a no."""
+    from ckpttool.verbs.import_proof import ReferenceDiffers
 
-    def show(differences: Sequence[Difference]) -> None:
+    def show(differences: "Sequence[Difference]") -> None:
         columns = ("name", "tensor", "shape", "max_abs", "relative", "equal")
         print_rows((difference.as_json() for difference in differences), columns)
 

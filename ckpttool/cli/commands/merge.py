@@ -6,7 +6,7 @@ from pathlib import Path
 import click
 
 from ckpttool.cli.options.general import MAX_SEED, PATH, lenient_option, plan_option, rows_options
-from ckpttool.cli.options.reading import SOURCE, allow_op_option, checkpoints_argument, weights_option
+from ckpttool.cli.options.reading import SOURCE, allow_op_option, checkpoints_argument, models_first, weights_option
 from ckpttool.cli.options.rows import there_first
 from ckpttool.cli.options.writing import edited_output_options, family_asked
 from ckpttool.cli.show.help import LongHelp
@@ -26,6 +26,7 @@ from ckpttool.verbs.merge import HOWS, merge_conflicts, plan_merge
 @click.option(
     "--base", metavar="CKPT", type=SOURCE, help="What the models were trained from (task-arithmetic, ties, dare)."
 )
+@models_first("base")
 @there_first("data")
 @weights_option
 @click.option("--t", type=float, metavar="T", help="How far to go from the first to the second (slerp)  [default: 0.5]")

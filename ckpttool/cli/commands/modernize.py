@@ -8,8 +8,6 @@ from ckpttool.cli.options.general import plan_option, rows_options
 from ckpttool.cli.options.reading import model_argument
 from ckpttool.cli.options.writing import model_output_options
 from ckpttool.cli.show.plans import execute
-from ckpttool.model.model import Model
-from ckpttool.verbs.modernize import plan_modernize
 
 
 @click.command()
@@ -28,4 +26,7 @@ def modernize(model: Path, plan_only: bool, as_json: bool, output: Path, to: str
     Example:
       ckpttool modernize my_model_final.ckpt -o modern.ckpt
     """
+    from ckpttool.model.model import Model
+    from ckpttool.verbs.modernize import plan_modernize
+
     execute(plan_modernize(Model.open(model), to), output, overwrite, plan_only, as_json)

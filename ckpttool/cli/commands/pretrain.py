@@ -6,7 +6,7 @@ import click
 
 from ckpttool.cli.options.config import config_option
 from ckpttool.cli.options.general import json_option, row_shape
-from ckpttool.cli.options.reading import SOURCE, allow_op_option, spec
+from ckpttool.cli.options.reading import SOURCE, allow_op_option, models_first, spec
 from ckpttool.cli.options.rows import data_option
 from ckpttool.cli.options.training import pretraining_options
 from ckpttool.cli.options.writing import model_output_options
@@ -39,6 +39,7 @@ def _method(_context: click.Context, _option: click.Parameter, value: str) -> st
 )
 @click.option("--input", "shape", metavar="SHAPE", callback=row_shape, help="The shape of one row, if not as stored.")
 @click.option("--from", "model", metavar="MODEL", type=SOURCE, help="Put the layers on those of MODEL.")
+@models_first("model")
 @click.option("--after", metavar="LAYER", help="The last layer of MODEL that stays, if not the one on top.")
 @click.option(
     "--end-to-end", is_flag=True, help="Train all layers of an autoencoder together once more, with all decoders."

@@ -8,9 +8,16 @@ import click
 
 from ckpttool.cli.confined_reading import reading_confined
 from ckpttool.cli.options.general import PATH, WRITTEN
-from ckpttool.cli.options.reading import SOURCE, allow_op_option, ema_option, model_argument, weights_file_option
+from ckpttool.cli.options.reading import (
+    SOURCE,
+    allow_op_option,
+    ema_option,
+    model_argument,
+    models_first,
+    weights_file_option,
+)
 from ckpttool.cli.options.recipe import objective_options
-from ckpttool.cli.options.rows import judged_rows_options, roles_options
+from ckpttool.cli.options.rows import judged_rows_options, roles_options, there_first
 from ckpttool.cli.options.writing import overwrite_option
 from ckpttool.cli.show.layer_commands import layer_commands
 from ckpttool.cli.show.tables import say
@@ -22,6 +29,8 @@ from ckpttool.runtime.objectives import Objective
 @model_argument
 @weights_file_option
 @click.option("--data", metavar="DATA", type=PATH, help="Rows with labels, to see what MODEL makes of them.")
+@there_first("data")
+@models_first("against")
 @judged_rows_options
 @ema_option
 @objective_options

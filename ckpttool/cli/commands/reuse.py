@@ -14,6 +14,7 @@ from ckpttool.cli.options.reading import (
     ema_option,
     freeze_option,
     layers_option,
+    models_first,
     source_argument,
     spec,
     weights_file_option,
@@ -60,6 +61,7 @@ def _percent(ctx: click.Context, param: click.Parameter, value: str) -> float:
 )
 @click.option("--after", metavar="LAYER", shell_complete=layer_names, help="Put the head on above this layer instead.")
 @click.option("--into", metavar="TARGET", type=SOURCE, help="Restore into this graph (.meta) instead.")
+@models_first("into")
 @ema_option
 @freeze_option()
 @lenient_option

@@ -9,8 +9,6 @@ from ckpttool.cli.options.reading import ema_option, model_argument, weights_fil
 from ckpttool.cli.options.rows import signature_option
 from ckpttool.cli.options.writing import inputs_outputs_options, model_output_options
 from ckpttool.cli.show.plans import execute
-from ckpttool.model.model import Model
-from ckpttool.verbs.strip import plan_strip
 
 
 @click.command()
@@ -46,5 +44,8 @@ def strip(
       ckpttool strip my_model_final.ckpt -o small.ckpt
       ckpttool strip my_model_final.ckpt --inputs dnn/hidden2/Relu:0 --outputs dnn/outputs/BiasAdd:0 -o top.ckpt
     """
+    from ckpttool.model.model import Model
+    from ckpttool.verbs.strip import plan_strip
+
     plan = plan_strip(Model.open(model, ema=ema), inputs, outputs, to, signature)
     execute(plan, output, overwrite, plan_only, as_json)

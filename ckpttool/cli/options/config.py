@@ -4,7 +4,7 @@ import json
 from collections.abc import Callable, Mapping
 from functools import wraps
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 from click.core import ParameterSource
@@ -16,7 +16,9 @@ from ckpttool.core import toml_text
 from ckpttool.core.errors import FormatError, PlanError, UnknownName
 from ckpttool.core.names import listed, suggestion
 from ckpttool.remote.paths import refuse_url_input
-from ckpttool.training.run import RunReport, is_report
+
+if TYPE_CHECKING:
+    from ckpttool.training.run import RunReport
 
 TOML = 'A file of TOML with options by their long names (freeze = "hidden[12]", model, data), or a run\'s OUT.run.json'
 PATHS = "The file may also say where to write (output, tensorboard, plot, report, cache-dir) and what to overwrite."
@@ -62,7 +64,7 @@ def config_option(*leave: str, repeats: bool = False) -> Decorator:
     all of a report, and is passed it under that name; None where the file is TOML, or there is none.
     """
 
-    def read(context: click.Context, option: click.Parameter, path: Path | None) -> RunReport | None:
+    def read(context: click.Context, option: click.Parameter, path: Path | None) -> "RunReport | None":
         if path is None:
             return None
         report, values = _read(path)
@@ -133,8 +135,10 @@ def _parameters(context: click.Context) -> dict[str, click.Parameter]:
     return {_long_name(each): each for each in context.command.params if each.name not in ("repeats", "config_paths")}
 
 
-def _read(path: Path) -> tuple[RunReport | None, Mapping[str, Any]]:
+def _read(path: Path) -> "tuple[RunReport | None, Mapping[str, Any]]":
     """Return the report that a file is, if it is one, and the options in it."""
+    from ckpttool.training.run import RunReport, is_report  # which most commands are run without
+
     refuse_url_input(path)
     content = path.read_bytes()
     if is_report(content):

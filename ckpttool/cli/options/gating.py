@@ -4,8 +4,8 @@ from pathlib import Path
 
 import click
 
-from ckpttool.cli.options.general import as_value
-from ckpttool.cli.options.reading import SOURCE
+from ckpttool.cli.options.general import as_value, together
+from ckpttool.cli.options.reading import SOURCE, models_first
 from ckpttool.training.gates import Bounds
 
 
@@ -18,7 +18,7 @@ def _bounds(
 
 
 _share = click.FloatRange(0, 1)
-bounds_options = as_value(
+_bounds_options = as_value(
     "asked",
     _bounds,
     click.option("--min-accuracy", metavar="A", type=_share, help="Exit with 1 if the accuracy is below A, 0 to 1."),
@@ -28,4 +28,5 @@ bounds_options = as_value(
     ),
     click.option("--baseline", metavar="OLD", type=SOURCE, help="The model that --max-drop compares with."),
 )
+bounds_options = together(models_first("baseline"), _bounds_options)
 """What is asked of a model's figures, passed on as `asked`: the bounds, and the baseline, None where there is none."""

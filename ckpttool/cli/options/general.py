@@ -60,6 +60,25 @@ def together(*options: Decorator) -> Decorator:
     return decorate
 
 
+def checked_first(check: Callable[[Path], None], *names: str) -> Decorator:
+    """Return a decorator that has a command check some of its parameters before all that takes its time.
+
+    It is done where the command begins, when it is known what was given: a file of options may have other paths.
+    """
+
+    def decorate(command: Command) -> Command:
+        @wraps(command)
+        def checked(**given: Any) -> Any:
+            for value in filter(None, map(given.get, names)):
+                for path in value if isinstance(value, tuple) else (value,):
+                    check(path)
+            return command(**given)
+
+        return checked
+
+    return decorate
+
+
 def as_value(name: str, build: Callable[..., object], *options: Decorator, but: Collection[str] = ()) -> Decorator:
     """Return a decorator for options that a command is passed as one value.
 

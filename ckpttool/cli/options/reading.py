@@ -7,8 +7,9 @@ import click
 
 from ckpttool.catalogue.names import is_entry
 from ckpttool.cli.options.completions import layer_names, rule_sets
-from ckpttool.cli.options.general import PATH, Decorator, NotedPath
+from ckpttool.cli.options.general import PATH, Decorator, NotedPath, checked_first, together
 from ckpttool.cli.show.tables import say
+from ckpttool.formats import registry
 from ckpttool.formats.keras.applications import application, is_application, named_path
 from ckpttool.formats.reading.url_files import local
 from ckpttool.remote.paths import is_url
@@ -66,16 +67,39 @@ weights_file_option = click.option(
 )
 """The file of the weights of what the model argument names; it becomes part of that argument."""
 
-model_argument = click.argument("model", metavar="MODEL", type=SOURCE, callback=_with_file)
+
+def models_first(*names: str) -> Decorator:
+    """Return a decorator that has a command check first that models and checkpoints are there."""
+    return checked_first(_require_there, *names)
+
+
+def _require_there(path: Path) -> None:
+    """Check that something lies at a path, or that there is such an architecture and the file of its weights."""
+    if is_application(path):
+        application(path).weights_path()
+    else:
+        registry.require_there(path)
+
+
+model_argument = together(
+    click.argument("model", metavar="MODEL", type=SOURCE, callback=_with_file), models_first("model")
+)
 """A graph: a `.meta` or its checkpoint's prefix, a SavedModel, a GraphDef, a Keras file, or `keras:NAME`."""
 
-source_argument = click.argument("source", metavar="SRC", type=SOURCE, callback=_with_file)
+source_argument = together(
+    click.argument("source", metavar="SRC", type=SOURCE, callback=_with_file), models_first("source")
+)
 """The model or checkpoint that a command takes from."""
 
-checkpoint_argument = click.argument("checkpoint", metavar="CKPT", type=SOURCE, callback=_with_file)
+checkpoint_argument = together(
+    click.argument("checkpoint", metavar="CKPT", type=SOURCE, callback=_with_file), models_first("checkpoint")
+)
 """A checkpoint: a prefix, one of its files, a folder with a `checkpoint` file, a SavedModel folder, or an `.npz`."""
 
-checkpoints_argument = click.argument("checkpoints", nargs=-1, required=True, metavar="CKPT CKPT ...", type=SOURCE)
+checkpoints_argument = together(
+    click.argument("checkpoints", nargs=-1, required=True, metavar="CKPT CKPT ...", type=SOURCE),
+    models_first("checkpoints"),
+)
 
 
 def _numbers(_ctx: click.Context, _param: click.Parameter, value: str | None) -> tuple[float, ...] | None:

@@ -1,7 +1,6 @@
 """Rows of data: which are read, what in a graph they are fed to, and how images among them are changed."""
 
 from collections.abc import Mapping
-from functools import wraps
 from typing import Any
 
 import click
@@ -10,11 +9,11 @@ from ckpttool.cli.options.general import (
     MAX_SEED,
     PATH,
     WRITTEN,
-    Command,
     Decorator,
     ListOrFile,
     as_arguments,
     as_value,
+    checked_first,
     sizes_of,
     together,
 )
@@ -27,19 +26,8 @@ from ckpttool.runtime.augmentations import Operation
 
 
 def there_first(*names: str) -> Decorator:
-    """Return a decorator that has a command check first that its data are there, before all that takes its time."""
-
-    def decorate(command: Command) -> Command:
-        @wraps(command)
-        def checked(**given: Any) -> Any:
-            for name in names:
-                if given.get(name) is not None:
-                    require_data(given[name])
-            return command(**given)
-
-        return checked
-
-    return decorate
+    """Return a decorator that has a command check first that its data are there."""
+    return checked_first(require_data, *names)
 
 
 _data = click.option(

@@ -6,7 +6,7 @@ import click
 
 from ckpttool.cli.options.completions import layer_names
 from ckpttool.cli.options.general import PATH, WRITTEN, as_value, seed_option, together
-from ckpttool.cli.options.reading import PATTERN, SOURCE, freeze_option, unfreeze_option
+from ckpttool.cli.options.reading import PATTERN, SOURCE, freeze_option, models_first, unfreeze_option
 from ckpttool.cli.options.recipe import (
     new_recipe_options,
     objective_options,
@@ -48,6 +48,7 @@ _lp_ft = click.option(
     "that reuse has put on or left fresh, else for the layer of the logits.",
 )
 _teacher = together(
+    models_first("teacher"),
     click.option(
         "--teacher",
         metavar="MODEL",

@@ -13,19 +13,17 @@ from typing import BinaryIO
 from ckpttool.core.errors import CorruptCheckpoint, FormatError, PlanError
 from ckpttool.core.tensors import PIECE, Tensor
 from ckpttool.formats.format import PLAIN, Checked, Format, Writing
-from ckpttool.formats.hdf5.source import Hdf5Source, Unpacked, is_hdf5, stamp_of
-from ckpttool.formats.hdf5.tree import Hdf5Tensors, Tree, read_tree, walk
+from ckpttool.formats.hdf5.source import Hdf5Source, Unpacked, stamp_of
+from ckpttool.formats.hdf5.tree import Hdf5Tensors, Tree, walk
 from ckpttool.formats.hdf5.writer import compare, write_tree
 from ckpttool.formats.keras.config import in_order, layer_names, weight_orders, with_layer_names
 from ckpttool.formats.keras.copy import EditedCopy, edited, like_of
+from ckpttool.formats.keras.files import CONFIG, SUFFIX, is_archive, is_whole_model
 from ckpttool.formats.keras.names import Weight, weights_in
-from ckpttool.formats.reading.archive import MemberInPlace, is_zip, member_bytes, member_names, members, opened
+from ckpttool.formats.reading.archive import MemberInPlace, member_bytes, members, opened
 from ckpttool.formats.writing.files import replacing, writing
 
-CONFIG = "config.json"
 WEIGHTS = "model.weights.h5"
-MODEL_CONFIG = "model_config"
-"""The attribute of a whole model's `.h5` that has its configuration."""
 SMALL = 4 << 20
 """Bytes of weights whose checksum is compared when they are listed: it takes a millisecond."""
 LARGEST = 1 << 24
@@ -37,7 +35,7 @@ class KerasArchive(Format):
 
     NAME = "keras"
     FRAMEWORK = "keras"
-    SUFFIXES = (".keras",)
+    SUFFIXES = (SUFFIX,)
     LIMITS = "an edited copy of a .keras file: the weights that are there, in their shapes; layers can be renamed"
     OPTIONS = frozenset({"like"})
 
@@ -59,7 +57,7 @@ class KerasArchive(Format):
         """
         like = like_of(path, how)
         if not is_archive(like):
-            whole = is_hdf5(like) and MODEL_CONFIG in read_tree(like).attributes[""]
+            whole = is_whole_model(like)
             way_out = "; an import of it into itself makes one first" if whole else ""
             raise PlanError(
                 f"{like} is no .keras archive, and {path} is written as an edited copy of one (`like`){way_out}"
@@ -90,14 +88,6 @@ class KerasArchive(Format):
         if problem:
             raise CorruptCheckpoint(problem)
         compare(read_archive(path), copy.tensors, sums)
-
-
-def is_archive(path: Path) -> bool:
-    """Return whether a file is a zip with a model's configuration in it, or one that is damaged and named so."""
-    if not is_zip(path):
-        return False
-    names = member_names(path)
-    return path.name.endswith(KerasArchive.SUFFIXES) if names is None else CONFIG in names
 
 
 def read_archive(path: Path) -> Tree:

@@ -16,11 +16,11 @@ from typing import Any
 
 from ckpttool.core.counts import counted
 from ckpttool.core.errors import CorruptCheckpoint, FormatError, MissingFile
-from ckpttool.formats.hdf5.source import is_hdf5
 from ckpttool.formats.hdf5.tree import Tree, read_tree
 from ckpttool.formats.hdf5.values import text_of
-from ckpttool.formats.keras.archive import CONFIG, LARGEST, KerasArchive, is_archive
+from ckpttool.formats.keras.archive import LARGEST, KerasArchive
 from ckpttool.formats.keras.connections import require_layers, require_order
+from ckpttool.formats.keras.files import CONFIG, MODEL_CONFIG, is_archive
 from ckpttool.formats.keras.gate import HELP, Place, UnsafeConfig, compile_gated, gated
 from ckpttool.formats.keras.legacy import KerasLegacy, legacy_root
 from ckpttool.formats.keras.upgrade import compile_upgraded, computed_from_file, is_old, upgraded
@@ -28,8 +28,8 @@ from ckpttool.formats.reading.archive import member_bytes, members
 from ckpttool.formats.wire import strict_json
 
 METADATA = "metadata.json"
-MODEL, TRAINING = "model_config", "training_config"
-"""The attributes of a whole model's `.h5`."""
+TRAINING = "training_config"
+"""The attribute of a whole model's `.h5` that says how it was trained."""
 ABOUT = ("keras_version", "backend")
 """The attributes of an `.h5` that say what wrote it."""
 
@@ -61,13 +61,6 @@ class Network:
         """
         held = compile_gated(compiled, Place(path)) if compiled else None
         return replace(self, path=path, compiled=held, not_compiled=None)
-
-
-def is_whole_model(path: Path) -> bool:
-    """Return whether a file is a Keras model with its network: by what is in it, for suffixes lie."""
-    if is_archive(path):
-        return True
-    return is_hdf5(path) and MODEL in read_tree(path).attributes[""]
 
 
 def read_network(path: Path) -> Network:
@@ -150,12 +143,12 @@ def _attributes(path: Path) -> tuple[Any, Any, Mapping[str, Any]]:
     """
     tree = read_tree(path)
     own = tree.attributes[""]
-    if MODEL not in own:
+    if MODEL_CONFIG not in own:
         what = "weights only, and no network" if _has_weights(tree) else "no network of Keras"
         raise FormatError(f"{path} has {what}: what it has is put into a model that has one by `import(into)`")
-    texts = {key: text_of(own[key]) for key in (MODEL, TRAINING, *ABOUT) if key in own}
+    texts = {key: text_of(own[key]) for key in (MODEL_CONFIG, TRAINING, *ABOUT) if key in own}
     config, training = (
-        _parsed(texts[key].encode(), f"{path}: {key}") if key in texts else None for key in (MODEL, TRAINING)
+        _parsed(texts[key].encode(), f"{path}: {key}") if key in texts else None for key in (MODEL_CONFIG, TRAINING)
     )
     return config, training, {key: texts[key] for key in ABOUT if key in texts}
 

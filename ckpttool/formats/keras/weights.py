@@ -13,8 +13,9 @@ from ckpttool.formats.format import PLAIN, Format, Writing
 from ckpttool.formats.hdf5.source import is_hdf5
 from ckpttool.formats.hdf5.tree import Hdf5Tensors, Tree, read_tree
 from ckpttool.formats.hdf5.writer import compare, write_tree
-from ckpttool.formats.keras.archive import archived_weights, is_archive, read_archive
+from ckpttool.formats.keras.archive import archived_weights, read_archive
 from ckpttool.formats.keras.copy import edited, like_of
+from ckpttool.formats.keras.files import is_archive
 from ckpttool.formats.keras.legacy import legacy_root
 from ckpttool.formats.keras.names import Weight, is_numbered, weights_in
 from ckpttool.formats.wire import strict_json

@@ -12,7 +12,8 @@ from ckpttool.core.errors import CorruptCheckpoint
 from ckpttool.core.tensors import PIECE, Tensor
 from ckpttool.formats.hdf5.tree import read_tree
 from ckpttool.formats.hdf5.writer import compare, write_tree
-from ckpttool.formats.keras.archive import CONFIG, WEIGHTS, read_archive
+from ckpttool.formats.keras.archive import WEIGHTS, read_archive
+from ckpttool.formats.keras.files import CONFIG
 from ckpttool.formats.keras.names import HOLDER
 from ckpttool.formats.keras.network import METADATA
 from ckpttool.formats.reading.archive import member_bytes, members

@@ -4,8 +4,6 @@ import math
 from collections.abc import Sequence
 from typing import cast
 
-import numpy as np
-
 from ckpttool.core.errors import FormatError
 from ckpttool.core.tensors import STRING, Array, DType
 from ckpttool.formats.tensorflow.tensor_proto import FIELDS, dtype_in, shape_of, stored_values
@@ -20,6 +18,8 @@ def constant(name: str, value: Array, dtype: DType) -> NodeDef:
     if dtype == STRING:
         tensor.string_val.extend(bytes(item) for item in value.reshape(-1))
     else:
+        import numpy as np  # as in the others here: what asks for no constant starts without it
+
         little = np.ascontiguousarray(value).astype(value.dtype.newbyteorder("<"), copy=False)
         tensor.tensor_content = little.tobytes()
     return node
@@ -34,6 +34,8 @@ def uniform(name: str, shape: Sequence[int], value: float, dtype: DType) -> Node
     node, tensor = _empty(name, shape, dtype)
     if dtype.name not in FIELDS:
         raise FormatError(f"{name}: a constant of dtype {dtype} cannot be made")
+    import numpy as np
+
     number = np.array(value, dtype.numpy)
     bits = int(number.view(np.uint16)) if FIELDS[dtype.name] == "half_val" else number.item()
     getattr(tensor, FIELDS[dtype.name]).append(bits)
@@ -48,6 +50,8 @@ def numbers(node: NodeDef) -> Array | None:
     shape, dtype = shape_of(tensor), dtype_in(tensor)
     if dtype is None or dtype.itemsize == 0 or math.prod(shape) > _FEW or "complex" in dtype.name:
         return None
+    import numpy as np
+
     values = stored_values(tensor, dtype)
     if 0 < values.size < math.prod(shape):
         values = np.concatenate([values, np.full(math.prod(shape) - values.size, values[-1])])

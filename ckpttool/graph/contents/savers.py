@@ -14,7 +14,7 @@ from ckpttool.formats.wire.protos.graph_pb2 import NodeDef
 from ckpttool.formats.wire.protos.meta_graph_pb2 import SaverDef
 from ckpttool.graph.contents.variable_ops import is_variable, written_variable
 from ckpttool.graph.core import Graph, TensorRef, cached
-from ckpttool.graph.ops import COPIES, PLACEHOLDERS, RESTORES, SAVES, SLICED_SAVERS
+from ckpttool.graph.ops import CALLS, COPIES, PLACEHOLDERS, RESTORES, SAVES, SLICED_SAVERS
 
 
 @dataclass(frozen=True)
@@ -29,6 +29,12 @@ class SaverEntry:
     key: str
     variable: str | None
     part: str = ""
+
+
+def is_version_2(graph: Graph) -> bool:
+    """Say whether a graph is one of TensorFlow 2: its saver is a function that is called."""
+    restore = graph.nodes.get(TensorRef.parse(graph.header.saver_def.restore_op_name).op)
+    return restore is not None and restore.op in CALLS
 
 
 def saver_ops(graph: Graph) -> list[str]:

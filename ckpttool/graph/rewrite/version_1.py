@@ -14,7 +14,7 @@ from ckpttool.formats.wire.protos.graph_pb2 import NodeDef
 from ckpttool.formats.wire.protos.meta_graph_pb2 import VariableDef
 from ckpttool.graph.contents.saved_objects import trained_by_program
 from ckpttool.graph.core import FreeNames, Graph, TensorRef
-from ckpttool.graph.ops import CALLS, TABLE_FILLERS
+from ckpttool.graph.ops import TABLE_FILLERS
 from ckpttool.graph.rewrite.draft import Draft, type_attr
 from ckpttool.graph.rewrite.op_names import valid_name, with_ops_renamed
 from ckpttool.graph.rewrite.prune import TABLE_INITIALIZERS, keep, needed
@@ -37,12 +37,6 @@ class _Held:
     shape: tuple[int, ...]
     dtype: DType
     trainable: bool
-
-
-def is_version_2(graph: Graph) -> bool:
-    """Say whether a graph is one of TensorFlow 2: its saver is a function that is called."""
-    restore = graph.nodes.get(TensorRef.parse(graph.header.saver_def.restore_op_name).op)
-    return restore is not None and restore.op in CALLS
 
 
 def as_version_1(graph: Graph, tensors: Checkpoint) -> Graph:

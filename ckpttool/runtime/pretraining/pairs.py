@@ -1,9 +1,8 @@
 """Pairs: layers are trained so that rows which belong together lie near one another, and others apart."""
 
+import math
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
-
-import numpy as np
 
 from ckpttool.core.calls import above_zero, require
 from ckpttool.graph.contents.batch_losses import BatchLoss
@@ -71,7 +70,7 @@ class Pairs(Method):
         the farthest.
         """
         tf = tensorflow()
-        distances = tf.stop_gradient(tf.where(apart > 0, squared, np.inf))
+        distances = tf.stop_gradient(tf.where(apart > 0, squared, math.inf))
         ranks, count = tf.argsort(distances, 1), tf.reduce_sum(apart, 1, keepdims=True)
         nearer = tf.searchsorted(tf.sort(distances, 1), tf.stop_gradient(squared), "right")
         place = tf.minimum(nearer, tf.maximum(tf.cast(count, tf.int32) - 1, 0))

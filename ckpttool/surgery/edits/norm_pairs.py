@@ -201,7 +201,8 @@ def _same_but_for_kind(layer: str, norm: str) -> bool:
 
 def _network(ckpt: Checkpoint) -> list[tuple[str | None, str, float]]:
     """Return what the network in a Keras file says of each normalisation: the layer before, its class, the epsilon."""
-    from ckpttool.formats.keras.network import is_whole_model, read_network
+    from ckpttool.formats.keras.files import is_whole_model
+    from ckpttool.formats.keras.network import read_network
 
     if ckpt.path is None or not ckpt.path.is_file() or not is_whole_model(ckpt.path):
         return []

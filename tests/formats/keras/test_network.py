@@ -9,7 +9,8 @@ import pytest
 
 import ckpttool
 from ckpttool.core.errors import FormatError
-from ckpttool.formats.keras.network import is_whole_model, read_network, weight_places
+from ckpttool.formats.keras.files import is_whole_model
+from ckpttool.formats.keras.network import read_network, weight_places
 
 
 @pytest.fixture(scope="module")
