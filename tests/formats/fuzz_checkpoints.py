@@ -12,6 +12,7 @@ import msgpack
 import numpy as np
 from crafted import built, entry, rows, table, write
 from fuzz_target import ARRAY, Target, hdf5, one_file, read_checkpoint, scanned, zipped
+from tflite_files import buffer, model, packed, tensor
 
 from ckpttool.core.variable_kinds import OBJECT_GRAPH
 from ckpttool.formats.tensorflow.slices import FULL, encode_key
@@ -101,6 +102,13 @@ def gguf() -> bytes:
     tensors = text(b"w") + struct.pack("<IQQIQ", 2, 3, 2, 0, 0) + text(b"q") + struct.pack("<IQIQ", 1, 32, 8, 32)
     head = b"GGUF" + struct.pack("<IQQ", 3, 2, 1) + words + tensors
     return head + bytes(-len(head) % 32) + ARRAY.tobytes().ljust(32, b"\0") + bytes(34)
+
+
+def tflite() -> bytes:
+    quantised = tensor("q", (2, 2), 9, 2, (0.5, 2.0), (1, 0))
+    text = buffer(b"\1\0\0\0\x0c\0\0\0\x0e\0\0\0ab")
+    tensors = [tensor("w", (2, 3), 0, 1), quantised, tensor("t", (1,), 5, 3), tensor("x", (1, 3), 0, 0)]
+    return packed(model(tensors, [buffer(ARRAY.tobytes()), buffer(b"abcd"), text], description="d"))
 
 
 def index_of_safetensors(folder: Path, part: bytes) -> Path:
@@ -239,6 +247,7 @@ TARGETS: dict[str, Target] = {
     "configuration": Target(CONFIG, one_file("x.keras", zipped("config.json", (WEIGHTS, hdf5()))), read_checkpoint),
     "GGUF": Target(gguf(), one_file("x.gguf"), read_checkpoint),
     "Flax": Target(flax(), one_file("x.msgpack"), scanned(read_checkpoint)),
+    "TensorFlow Lite": Target(tflite(), one_file("x.tflite"), read_checkpoint),
     "manifest of TensorFlow.js": Target(BROWSERS, beside_shards, scanned(read_checkpoint)),
     "ONNX": Target(onnx(), one_file("x.onnx"), read_checkpoint),
 }

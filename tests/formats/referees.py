@@ -12,6 +12,7 @@ import msgpack
 import numpy as np
 import onnx
 import safetensors.torch
+import tflite_files
 import torch
 import torch.distributed.checkpoint as dcp
 from onnx import helper, numpy_helper
@@ -390,6 +391,17 @@ def in_msgpack(array):
     return msgpack.ExtType(1, msgpack.packb((array.shape, array.dtype.name, array.tobytes())))
 
 
+class Lites(Referee):
+    """By the classes of TensorFlow's schema; what its converter writes is read in tests/formats/tflite."""
+
+    suffix = ".tflite"
+    dtypes = frozenset(tflite_files.NUMBERS)
+    reads = False
+
+    def write(self, path, tensors):
+        path.write_bytes(tflite_files.of_tensors(tensors))
+
+
 class Browsers(Referee):
     """The layout that tfjs-core documents, by NumPy: the package that writes it wants other versions of TensorFlow."""
 
@@ -449,5 +461,6 @@ REFEREES = {
     "gguf": Ggufs(),
     "flax": FlaxTrees(),
     "tfjs": Browsers(),
+    "tflite": Lites(),
     "frozen": FrozenGraphs(),
 }

@@ -1,0 +1,1 @@
+"""TensorFlow Lite: the constant tensors of a .tflite."""

@@ -1,0 +1,137 @@
+"""TensorFlow Lite's `.tflite`, without TensorFlow: its constants; codes are read as the numbers that they stand for."""
+
+import json
+from collections import Counter
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from ckpttool.core.errors import CorruptCheckpoint
+from ckpttool.core.tensors import BY_NAME, STRING, Array, Tensor, TensorSpec
+from ckpttool.formats.format import Format
+from ckpttool.formats.reading.data_file import ByteRange, CheckpointFile, gathered
+from ckpttool.formats.reading.raw_tensors import RawTensors, TensorLocation
+from ckpttool.formats.tflite.model import MAGIC, MAGIC_AT, Codes, TensorEntry, read_model
+from ckpttool.formats.tflite.values import QUANTISED, Stored, dequantised, read_texts, unpacked_numbers
+
+TYPES = {
+    **{0: "float32", 1: "float16", 2: "int32", 3: "uint8", 4: "int64", 5: "string", 6: "bool", 7: "int16"},
+    **{8: "complex64", 9: "int8", 10: "float64", 11: "complex128", 12: "uint64", 15: "uint32", 16: "uint16"},
+    **{17: "int4", 18: "bfloat16", 20: "uint4"},
+}
+"""The types of numbers (TensorType)."""
+UNREAD = {13: "RESOURCE", 14: "VARIANT", 19: "INT2"}
+FLOAT32 = BY_NAME["float32"]
+
+
+class TfliteTensors(RawTensors):
+    """The constant tensors of a model by name; those of a type that is not read are left out, and named."""
+
+    def __init__(self, path: Path) -> None:
+        """Read the tables of a model.
+
+        Raises:
+            CorruptCheckpoint: it is damaged or cut off, or a tensor has other bytes than its shape takes.
+            FormatError: see `read_model`.
+        """
+        super().__init__()
+        self._file = CheckpointFile(path)
+        self._streams: dict[str, Callable[[], Iterator[memoryview]]] = {}
+        self._names: Counter[str] = Counter()
+        self._seen: set[tuple[str, ByteRange]] = set()
+        model = read_model(self._file)
+        self._texts, left_out = model.texts, []
+        for number, entry in enumerate(model.tensors):
+            if entry.where is None or (entry.name, entry.where) in self._seen:
+                continue  # computed, or listed again by another part of the model
+            self._seen.add((entry.name, entry.where))
+            name = self._free(entry.name or f"tensor{number}")
+            why = entry.unread or (None if entry.type in TYPES else f"has type {entry.type}, {_named(entry.type)}")
+            if why:
+                left_out.append(f"{name} ({why}: not read)")
+            else:
+                self._add(name, entry, entry.where)
+        _require_apart(self._file, self._seen)
+        self.metadata, self.left_out = self._texts, tuple(left_out)
+
+    def _free(self, name: str) -> str:
+        """Return a name that no tensor has yet."""
+        free = name
+        while free in self.locations:
+            self._names[name] += 1
+            free = f"{name}_{self._names[name]}"
+        return free
+
+    def _add(self, name: str, entry: TensorEntry, where: ByteRange) -> None:
+        stored = Stored(TensorSpec(name, entry.shape, BY_NAME[TYPES[entry.type]]), where.offset)
+        dtype, nbytes = stored.spec.dtype, stored.taken(stored.spec.elements)
+        if dtype is not STRING and where.size != nbytes:
+            raise CorruptCheckpoint(
+                f"{self._file.path}: {name} is said to be {dtype} {list(entry.shape)}, which takes {nbytes} bytes, "
+                f"{where.size} are there"
+            )
+        codes = entry.codes if dtype.name in QUANTISED else None
+        spec = TensorSpec(name, entry.shape, FLOAT32) if codes else stored.spec
+        self.locations[name] = TensorLocation(self._file, spec, where.offset)
+        if dtype is STRING:
+            self.coded[name] = partial(read_texts, self._file, spec, where)
+        elif codes:
+            self._streams[name] = partial(dequantised, self._file, stored, codes)
+            self.coded[name] = partial(_gathered, spec, self._streams[name])
+            self._texts[f"quantization.{name}"] = _told(dtype.name, codes)
+        elif stored.packed:
+            self.coded[name] = partial(unpacked_numbers, self._file, stored)
+
+    def __getitem__(self, name: str) -> Tensor:
+        if name not in self._streams:
+            return super().__getitem__(name)
+        return Tensor(self.locations[name].spec, self.coded[name], self._streams[name])
+
+
+class Tflite(Format):
+    """The format of TensorFlow Lite, LiteRT."""
+
+    NAME = "tflite"
+    CHECKSUMS = False
+    FRAMEWORK = "tflite"
+    LIMITS = "is read only, its constants, quantised ones as float32: save safetensors, or a bundle; keeps no checksums"
+    WRITES = False
+    INSTEAD = "models of TensorFlow Lite are read only; `to` safetensors keeps the same tensors, codes as their numbers"
+    HOLDS = frozenset(TYPES.values())
+
+    def recognises(self, path: Path) -> bool:
+        """Return whether a file has the mark of one."""
+        if not path.is_file():
+            return False
+        file = CheckpointFile(path)
+        return file.size >= MAGIC_AT + len(MAGIC) and file.piece(len(MAGIC), MAGIC_AT) == MAGIC
+
+    def open(self, path: Path) -> TfliteTensors:
+        """List the constants; `TfliteTensors` says what is raised."""
+        return TfliteTensors(path)
+
+
+def _named(number: int) -> str:
+    return UNREAD.get(number, "unknown")
+
+
+def _told(dtype: str, codes: Codes) -> str:
+    """Return how a tensor is quantised, as JSON."""
+    scales = [float(f"{scale:.9g}") for scale in codes.scales]  # as short as float32 comes back from
+    zeros = [*codes.zeros]
+    return json.dumps({"dtype": dtype, "scales": scales, "zero_points": zeros, "axis": codes.axis})
+
+
+def _require_apart(file: CheckpointFile, places: set[tuple[str, ByteRange]]) -> None:
+    """Check that the bytes of no tensor begin within those of another; several may have the same."""
+    before, other = ByteRange(0, 0), ""
+    for where, name in sorted({where: name for name, where in places if where.size}.items()):
+        if where.offset < before.offset + before.size:
+            raise CorruptCheckpoint(f"{file.path}: {name} begins at byte {where.offset}, within {other}")
+        before, other = where, name
+
+
+def _gathered(spec: TensorSpec, stream: Callable[[], Iterator[memoryview]]) -> Array:
+    return gathered(stream(), spec.nbytes).view("<f4").astype(np.float32, copy=False).reshape(spec.shape)

@@ -1,0 +1,133 @@
+"""What a .tflite says of its tensors: names, shapes and types, where constants lie, and what their codes stand for.
+
+The layout: tensorflow/compiler/mlir/lite/schema/schema.fbs. Counts are held against what a model of any use has.
+"""
+
+import math
+from typing import NamedTuple, cast
+
+from ckpttool.core.errors import CorruptCheckpoint, FormatError
+from ckpttool.formats.reading.data_file import ByteRange, CheckpointFile
+from ckpttool.formats.tflite.flatbuffer import Flatbuffer, Table
+
+MAGIC, MAGIC_AT = b"TFL3", 4
+VERSION = 3
+MODEL_VERSION, SUBGRAPHS, DESCRIPTION, BUFFERS, METADATA = 0, 2, 3, 4, 6
+SUBGRAPH_TENSORS, SUBGRAPH_NAME = 0, 4
+SHAPE, TYPE, BUFFER, NAME, QUANTISATION, SPARSITY = 0, 1, 2, 3, 4, 6
+SCALE, ZERO_POINT, DETAILS, AXIS = 2, 3, 4, 6
+WAYS = {1: "is quantised in a way of its own", 2: "is quantised by blocks"}
+"""What is not read, by the type of its details."""
+DATA, OFFSET, SIZE = 0, 1, 2
+TEXT_NAME, TEXT_BUFFER = 0, 1
+SUBGRAPH_LIMIT, TENSOR_LIMIT, BUFFER_LIMIT = 10_000, 200_000, 400_000
+RANK_LIMIT, SIZE_LIMIT = 32, 1 << 62
+RUNTIME, VERSION_LIMIT = "min_runtime_version", 64
+"""A text among the metadata, and how many bytes it may have; all others are of other formats."""
+
+
+class Codes(NamedTuple):
+    """What codes stand for: `(code - zero) * scale`, each for all numbers, or for those along an axis."""
+
+    scales: tuple[float, ...]
+    zeros: tuple[int, ...]
+    axis: int
+
+
+class TensorEntry(NamedTuple):
+    """A tensor as the file says it; `where` are its bytes, None of one that is computed."""
+
+    name: str
+    shape: tuple[int, ...]
+    type: int
+    where: ByteRange | None
+    codes: Codes | None
+    unread: str | None
+
+
+class Model(NamedTuple):
+    """All that is read of a model but its numbers."""
+
+    tensors: list[TensorEntry]
+    texts: dict[str, str]
+
+
+def read_model(file: CheckpointFile) -> Model:
+    """Read the tables of a model.
+
+    Raises:
+        CorruptCheckpoint: it is damaged or cut off.
+        FormatError: it is of a version that is not read, or has more tensors than are read.
+    """
+    root = Flatbuffer(file).root()
+    if (version := root.number(MODEL_VERSION, "I")) != VERSION:
+        raise FormatError(f"{file.path}: version {version} of TensorFlow Lite's files is not read, expected {VERSION}")
+    buffers = list(root.tables(BUFFERS, BUFFER_LIMIT))
+    places: dict[int, ByteRange | None] = {}
+    tensors: list[TensorEntry] = []
+    for count, graph in enumerate(root.tables(SUBGRAPHS, SUBGRAPH_LIMIT)):
+        within = f"{graph.text(SUBGRAPH_NAME) or f'subgraph{count}'}/" if count else ""
+        for table in graph.tables(SUBGRAPH_TENSORS, TENSOR_LIMIT - len(tensors)):
+            number = table.number(BUFFER, "I")
+            if number not in places:
+                places[number] = _bytes_of(file, buffers, number)
+            tensors.append(_tensor(file, table, within, places[number]))
+    return Model(tensors, _texts(file, root, buffers))
+
+
+def _bytes_of(file: CheckpointFile, buffers: list[Table], number: int) -> ByteRange | None:
+    """Return where the bytes of a buffer are, None of one that has none; they may lie behind the tables."""
+    if number >= len(buffers):
+        raise CorruptCheckpoint(f"{file.path}: a tensor has its numbers in buffer {number}, there are {len(buffers)}")
+    if not number:
+        return None  # the buffer of all that is computed
+    offset, size = buffers[number].number(OFFSET, "Q"), buffers[number].number(SIZE, "Q")
+    if offset > 1:
+        buffers[number].buffer.require(size, offset)
+        return ByteRange(offset, size)
+    found = buffers[number].vector(DATA, 1)
+    return ByteRange(found.at, found.length) if found else None
+
+
+def _tensor(file: CheckpointFile, table: Table, within: str, where: ByteRange | None) -> TensorEntry:
+    name, shape = within + table.text(NAME), table.numbers(SHAPE, "i")
+    sizes = cast(tuple[int, ...], shape)
+    if where is None:
+        return TensorEntry(name, sizes, table.number(TYPE, "b"), None, None, None)
+    if len(sizes) > RANK_LIMIT or min(sizes, default=0) < 0 or math.prod(filter(None, sizes)) >= SIZE_LIMIT:
+        raise CorruptCheckpoint(f"{file.path}: {name} has the impossible shape {list(sizes)[:RANK_LIMIT]}")
+    if not where.size and 0 not in sizes:
+        where = None
+    codes, unread = _codes(file, name, sizes, table.table(QUANTISATION))
+    if table.place(SPARSITY) is not None:
+        unread = "is sparse"
+    return TensorEntry(name, sizes, table.number(TYPE, "b"), where, codes, unread)
+
+
+def _codes(
+    file: CheckpointFile, name: str, shape: tuple[int, ...], table: Table | None
+) -> tuple[Codes | None, str | None]:
+    """Return what a tensor's numbers stand for where they are codes, and why it is not read if it is not."""
+    if table is None:
+        return None, None
+    if details := table.number(DETAILS, "B"):
+        return None, WAYS.get(details, "is quantised in an unknown way")
+    if not (scales := cast(tuple[float, ...], table.numbers(SCALE, "f"))):
+        return None, None
+    zeros, axis = cast(tuple[int, ...], table.numbers(ZERO_POINT, "q")) or (0,), table.number(AXIS, "i")
+    whole = len(scales) == 1
+    if not whole and not (0 <= axis < len(shape) and len(scales) == shape[axis]):
+        raise CorruptCheckpoint(f"{file.path}: {name} has {len(scales)} scales for axis {axis} of {list(shape)}")
+    if len(zeros) not in (1, len(scales)):
+        raise CorruptCheckpoint(f"{file.path}: {name} has {len(zeros)} zero points for {len(scales)} scales")
+    return Codes(scales, zeros, axis), None
+
+
+def _texts(file: CheckpointFile, root: Table, buffers: list[Table]) -> dict[str, str]:
+    """Return the description of a model, and the lowest version of the runtime that it needs."""
+    texts = {"description": root.text(DESCRIPTION)}
+    for table in root.tables(METADATA, BUFFER_LIMIT):
+        where = _bytes_of(file, buffers, table.number(TEXT_BUFFER, "I")) if table.text(TEXT_NAME) == RUNTIME else None
+        if where and where.size <= VERSION_LIMIT:
+            texts[RUNTIME] = file.piece(where.size, where.offset).rstrip(b"\0").decode("utf-8", "backslashreplace")
+    return {key: text for key, text in texts.items() if text}

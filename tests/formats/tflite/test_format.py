@@ -1,0 +1,166 @@
+"""TensorFlow Lite: what its converter writes is read without TensorFlow, codes as its interpreter says they are."""
+
+import json
+import warnings
+
+import numpy as np
+import pytest
+from conformance import SHAPES, FormatTests, numbers
+from tflite_files import buffer, model, of_tensors, packed, schema, tensor
+
+from ckpttool import checkpoint
+from ckpttool.core.errors import CorruptCheckpoint
+from ckpttool.core.tensors import BY_NAME, DTYPES, STRING, Tensor
+from ckpttool.formats.tflite import values
+from ckpttool.formats.tflite.format import Tflite
+
+HELD = [BY_NAME[name] for name in sorted(Tflite.HOLDS)]
+INT8, INT4 = 9, 17
+
+
+class TestTflite(FormatTests):
+    name = "tflite"
+    suffix = ".tflite"
+    refused = tuple(dtype.name for dtype in DTYPES if dtype.name not in Tflite.HOLDS)
+    checksums = False
+
+    def save(self, tensors, path, overwrite):
+        path.write_bytes(of_tensors(tensors))
+
+    test_round_trip = None  # below, for the dtypes that TensorFlow Lite has
+    test_the_suffix_decides_what_is_written = None
+    test_an_existing_output_is_refused_and_kept = test_overwriting_leaves_only_the_new_one = None
+    test_it_can_be_written_over_itself = test_a_tensor_that_gives_too_few_bytes_is_refused = None
+    test_resources_are_refused = test_a_folder_that_is_not_there_is_said = None
+    test_every_cut_is_found = None  # in test_model: what the builder pads a file's end with is no damage
+
+
+@pytest.mark.parametrize("dtype", HELD, ids=str)
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+def test_every_type_is_read(tmp_path, dtype, shape):
+    array = numbers(dtype, shape)
+    (tmp_path / "a.tflite").write_bytes(of_tensors({"a": Tensor.of("a", array, dtype)}))
+    read = checkpoint.open(tmp_path / "a.tflite")["a"]
+    assert (read.shape, read.dtype, read.read().tolist()) == (shape, dtype, array.tolist())
+    if dtype is not STRING:
+        assert b"".join(read.pieces()) == array.astype(dtype.numpy).tobytes()
+
+
+@pytest.fixture(scope="module")
+def converted(tmp_path_factory):
+    """Write a network as its converter does: with floats, and with codes of 8 bits."""
+    import tensorflow as tf
+
+    folder, chance = tmp_path_factory.mktemp("lite"), np.random.default_rng(0)
+
+    class Net(tf.Module):
+        kernel = tf.constant(chance.normal(size=(3, 3, 3, 8)), tf.float32)
+        matrix = tf.constant(chance.normal(size=(512, 10)), tf.float32)
+
+        @tf.function(input_signature=[tf.TensorSpec((1, 8, 8, 3))])
+        def __call__(self, rows):
+            image = tf.nn.relu(tf.nn.conv2d(rows, self.kernel, 1, "SAME") + 0.5)
+            return tf.matmul(tf.reshape(image, (1, 512)), self.matrix)
+
+    net = Net()
+    converter = tf.lite.TFLiteConverter.from_concrete_functions([net.__call__.get_concrete_function()], net)
+    (folder / "float.tflite").write_bytes(converter.convert())
+    converter.optimizations = [tf.lite.Optimize.DEFAULT]
+    converter.representative_dataset = lambda: ([chance.normal(size=(1, 8, 8, 3)).astype("f4")] for _ in range(3))
+    (folder / "int8.tflite").write_bytes(converter.convert())
+    return folder, net
+
+
+def interpreted(path, names):
+    """Return constants as TensorFlow Lite's interpreter has them, dequantised as its documentation says."""
+    import tensorflow as tf
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # that it moves to another package
+        interpreter = tf.lite.Interpreter(str(path))
+    interpreter.allocate_tensors()
+    found = {}
+    for each in (each for each in interpreter.get_tensor_details() if each["name"] in names):
+        value, how = interpreter.get_tensor(each["index"]), each["quantization_parameters"]
+        if len(how["scales"]):
+            shape = [-1 if axis == how["quantized_dimension"] else 1 for axis in range(value.ndim)]
+            shape = shape if len(how["scales"]) > 1 else ()
+            zeros = how["zero_points"].reshape(shape)
+            value = (value.astype(np.int64) - zeros).astype(np.float32) * how["scales"].reshape(shape)
+        found[each["name"]] = value
+    return found
+
+
+@pytest.mark.parametrize("name", ["float.tflite", "int8.tflite"])
+def test_constants_are_those_that_the_interpreter_has(converted, name):
+    folder, _ = converted
+    opened = checkpoint.open(folder / name)
+    expected = interpreted(folder / name, set(opened))
+    assert {4, 2} <= {len(each.shape) for each in opened.values()}
+    for key, each in opened.items():
+        np.testing.assert_array_equal(each.read(), expected[key], key)
+        assert b"".join(each.pieces()) == each.read().tobytes()
+    assert opened.metadata["min_runtime_version"]
+
+
+def test_codes_are_near_to_what_was_quantised_and_how_is_told(converted):
+    folder, net = converted
+    opened = checkpoint.open(folder / "int8.tflite")
+    (kernel,) = (each for each in opened.values() if each.shape == (8, 3, 3, 3))
+    assert str(kernel.dtype) == "float32"
+    np.testing.assert_allclose(kernel.read().transpose(1, 2, 3, 0), net.kernel, atol=0.02)
+    told = json.loads(opened.metadata[f"quantization.{kernel.name}"])
+    assert (told["dtype"], told["axis"], len(told["scales"]), set(told["zero_points"])) == ("int8", 0, 8, {0})
+
+
+@pytest.mark.parametrize("kind, codes", [(INT8, np.arange(-6, 6, dtype=np.int8)), (INT4, np.arange(-6, 6))])
+@pytest.mark.parametrize("axis", [0, 1, 2])
+def test_scales_lie_along_an_axis(tmp_path, monkeypatch, kind, codes, axis):
+    monkeypatch.setattr(values, "STEP", 4)  # pieces begin amid a row
+    shape = (2, 2, 3)
+    scales = np.arange(1, shape[axis] + 1, dtype=np.float32) / 4
+    raw = codes.tobytes() if kind == INT8 else bytes((b & 15) | (c & 15) << 4 for b, c in codes.reshape(-1, 2).tolist())
+    listed = tensor("w", shape, kind, 1, scales, range(shape[axis]), axis)
+    (tmp_path / "a.tflite").write_bytes(packed(model([listed], [buffer(raw)])))
+    along = [-1 if each == axis else 1 for each in range(3)]
+    expected = (codes.reshape(shape) - np.arange(shape[axis]).reshape(along)) * scales.reshape(along)
+    np.testing.assert_array_equal(checkpoint.open(tmp_path / "a.tflite")["w"].read(), expected)
+
+
+def test_names_that_two_tensors_have_are_told_apart(tmp_path):
+    one, two = np.float32(1).tobytes(), np.float32(2).tobytes()
+    listed = [tensor("w", (), 0, 1), tensor("w", (), 0, 2), tensor("w", (), 0, 1), tensor("", (), 0, 2)]
+    made = model(listed, [buffer(one), buffer(two)])
+    inner = schema().SubGraphT()
+    inner.name, inner.tensors = "body", [tensor("w", (), 0, 2), tensor("x", (1,), 0, 0)]
+    made.subgraphs.append(inner)
+    (tmp_path / "a.tflite").write_bytes(packed(made))
+    opened = checkpoint.open(tmp_path / "a.tflite")
+    assert {name: float(each.read()) for name, each in opened.items()} == {
+        **{"w": 1, "w_1": 2, "tensor3": 2, "body/w": 2}
+    }
+
+
+def test_what_is_not_read_is_left_out_and_named(tmp_path):
+    sparse, own = tensor("s", (1,), 0, 1), tensor("b", (1,), INT8, 2)
+    sparse.sparsity = schema().SparsityParametersT()
+    own.quantization = schema().QuantizationParametersT()
+    own.quantization.detailsType, own.quantization.details = 1, schema().CustomQuantizationT()
+    made = model([sparse, own, tensor("t", (4,), 19, 3)], [buffer(bytes(4)), buffer(b"1"), buffer(b"1")])
+    (tmp_path / "a.tflite").write_bytes(packed(made))
+    opened = checkpoint.open(tmp_path / "a.tflite")
+    assert (list(opened), opened.left_out) == (
+        [],
+        (
+            "s (is sparse: not read)",
+            "b (is quantised in a way of its own: not read)",
+            "t (has type 19, INT2: not read)",
+        ),
+    )
+
+
+@pytest.mark.parametrize("raw", [b"\2\0\0\0", b"\1\0\0\0\x0c\0\0\0\x40\0\0\0ab", b"\1\0\0\0\x0c\0\0\0\x0b\0\0\0ab"])
+def test_texts_that_lost_their_places_are_damaged(tmp_path, raw):
+    (tmp_path / "a.tflite").write_bytes(packed(model([tensor("t", (1,), 5, 1)], [buffer(raw)])))
+    with pytest.raises(CorruptCheckpoint, match=r"t has . texts in"):
+        checkpoint.open(tmp_path / "a.tflite")["t"].read()

@@ -1,0 +1,120 @@
+"""Files of TensorFlow Lite that claim what is not there are refused in a line, before memory is taken."""
+
+import struct
+import time
+
+import numpy as np
+import pytest
+from tflite_files import buffer, model, packed, tensor
+
+from ckpttool import checkpoint
+from ckpttool.core.errors import CkptError, CorruptCheckpoint, FormatError
+from ckpttool.formats.tflite import flatbuffer
+
+DATA = np.arange(3, dtype="<f4").tobytes()
+
+
+def opened(tmp_path, content):
+    (tmp_path / "a.tflite").write_bytes(content)
+    return checkpoint.open(tmp_path / "a.tflite")
+
+
+def whole():
+    return packed(model([tensor("w", (3,), 0, 1), tensor("x", (3,), 0, 0)], [buffer(DATA)], description="Tiny"))
+
+
+def test_what_is_cut_off_within_what_is_read_is_refused(tmp_path):
+    content = whole()
+    assert opened(tmp_path, content).metadata == {"description": "Tiny"}
+    refused = 0
+    for size in range(len(content)):
+        try:
+            assert opened(tmp_path, content[:size])["w"].read().tolist() == [0, 1, 2]
+        except CkptError as error:
+            assert "a.tflite" in str(error)
+            refused += 1
+    assert refused > len(content) - 8  # what the builder pads the end with, and vtables that are there twice
+
+
+@pytest.mark.parametrize(
+    "tensors, buffers, message",
+    [
+        ([tensor("w", (3,), 0, 9)], [DATA], "in buffer 9, there are 2"),
+        ([tensor("w", (4,), 0, 1)], [DATA], r"w is said to be float32 \[4\], which takes 16 bytes, 12 are there"),
+        ([tensor("w", (-3,), 0, 1)], [DATA], "impossible shape"),
+        ([tensor("w", (2**31 - 1,) * 3, 0, 1)], [DATA], "impossible shape"),
+        ([tensor("w", (0,) * 40, 0, 1)], [b""], "impossible shape"),
+        ([tensor("w" * 70_000, (3,), 0, 1)], [DATA], "the text at byte .* has 70000 bytes"),
+        ([tensor("w", (3, 4), 9, 1, (1, 2), (0,))], [DATA], r"w has 2 scales for axis 0 of \[3, 4\]"),
+        ([tensor("w", (3, 4), 9, 1, (1, 2, 3), (0,), -1)], [DATA], "3 scales for axis -1"),
+        ([tensor("w", (3, 4), 9, 1, (1, 2, 3), (0, 1))], [DATA], "w has 2 zero points for 3 scales"),
+    ],
+)
+def test_what_cannot_be_is_refused(tmp_path, tensors, buffers, message):
+    with pytest.raises(CorruptCheckpoint, match=rf"a\.tflite: .*{message}"):
+        opened(tmp_path, packed(model(tensors, map(buffer, buffers))))
+
+
+def test_another_version_is_refused(tmp_path):
+    with pytest.raises(FormatError, match="version 4 of TensorFlow Lite's files is not read, expected 3"):
+        opened(tmp_path, packed(model([], [], version=4)))
+
+
+@pytest.mark.parametrize("lie", [1 << 31, (1 << 32) - 1, 1 << 20])
+def test_offsets_that_lead_out_of_the_file_are_refused(tmp_path, lie):
+    content = whole()
+    for at in range(0, len(content) - 4, 4):
+        lying = content[:at] + struct.pack("<I", lie) + content[at + 4 :]
+        try:
+            opened(tmp_path, lying)["w"].read()
+        except (CkptError, KeyError) as error:
+            assert "a.tflite" in str(error) or isinstance(error, KeyError)
+
+
+def test_numbers_within_others_are_refused(tmp_path):
+    first, second = buffer(DATA), buffer()
+    first.data = second.data = None
+    first.offset, first.size, second.offset, second.size = 400, 12, 408, 12
+    content = packed(model([tensor("w", (3,), 0, 1), tensor("v", (3,), 0, 2)], [first, second]))
+    with pytest.raises(CorruptCheckpoint, match="v begins at byte 408, within w"):
+        opened(tmp_path, content.ljust(500, b"\0"))
+
+
+def test_numbers_behind_the_tables_are_read_and_must_be_in_the_file(tmp_path):
+    behind = buffer()
+    behind.offset, behind.size = 1024, 12
+    content = packed(model([tensor("w", (3,), 0, 1)], [behind])).ljust(1024, b"\0") + DATA
+    assert opened(tmp_path, content)["w"].read().tolist() == [0, 1, 2]
+    with pytest.raises(CorruptCheckpoint, match="12 bytes are said to be at byte 1024, the file has 1035"):
+        opened(tmp_path, content[:-1])
+
+
+def pointed(content, at):
+    return at + struct.unpack_from("<I", content, at)[0]
+
+
+def field(content, table, number):
+    names = table - struct.unpack_from("<i", content, table)[0]
+    return table + struct.unpack_from("<H", content, names + 4 + 2 * number)[0]
+
+
+def with_parts(content, parts):
+    """Return the file with another root, all parts of which are the one part of the file."""
+    root = pointed(content, 0)
+    graph = pointed(content, pointed(content, field(content, root, 2)) + 4)
+    buffers = pointed(content, field(content, root, 4))
+    front = 44 + 4 * parts
+    head = struct.pack("<I4s7H2xiII", 24, b"TFL3", 14, 16, 4, 0, 8, 0, 12, 16, 3, 40 - 32)
+    entries = [front + graph - (44 + 4 * number) for number in range(parts)]
+    return head + struct.pack(f"<II{parts}I", front + buffers - 36, parts, *entries) + content
+
+
+def test_parts_that_share_their_lists_end(tmp_path, monkeypatch):
+    """Parts of a model that all have one list of tensors would be read in their product."""
+    monkeypatch.setattr(flatbuffer, "SPARE", 0)
+    content = packed(model([tensor("w", (3,), 0, 1), *(tensor("x", (3,), 0, 0) for _ in range(500))], [buffer(DATA)]))
+    assert list(opened(tmp_path, with_parts(content, 1))) == ["w"]
+    begun = time.monotonic()
+    with pytest.raises(CorruptCheckpoint, match="point to the same bytes over and over"):
+        opened(tmp_path, with_parts(content, 5000))
+    assert time.monotonic() - begun < 5
