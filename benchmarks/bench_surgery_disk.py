@@ -5,10 +5,13 @@ In each turn the contenders of a row follow one another, each from when nothing 
 either and that of their medians are printed as a row of a table, with the goal beside them. Memory is an upper limit:
 the system counts what a process had before its own program began, which is this one's. It never fails.
 
-Run: .venv/bin/python benchmarks/bench_surgery_disk.py [--turns N] [--only ROW ...] [FOLDER]
+With `--cold` nothing of the sources is in the system's memory when a contender begins: all read from the disk.
+
+Run: .venv/bin/python benchmarks/bench_surgery_disk.py [--cold] [--turns N] [--only ROW ...] [FOLDER]
 """
 
 import argparse
+import os
 import shutil
 import statistics
 import tempfile
@@ -81,12 +84,23 @@ def rows(folder: Path) -> dict[str, Row]:
     }
 
 
-def measure(row: Row, turns: int, out: Path) -> list[list[Run]]:
+def forget(folder: Path) -> None:
+    """Have the system drop what it holds of the files in a folder; what is unwritten it would keep."""
+    os.sync()
+    for path in folder.iterdir():
+        if path.is_file():
+            with path.open("rb") as file:
+                os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+
+
+def measure(row: Row, turns: int, out: Path, cold: bool) -> list[list[Run]]:
     """Return the runs of the command and of each peer."""
     runs: list[list[Run]] = [[] for _ in (row.ours, *row.peers)]
     for _ in range(turns):
         for kept, command in zip(runs, (row.ours, *row.peers), strict=True):
             out.mkdir()
+            if cold:
+                forget(out.parent)
             kept.append(bench_surgery.run(command))
             shutil.rmtree(out)
     return runs
@@ -105,6 +119,7 @@ def main() -> None:
     parser.add_argument("--turns", type=int, default=3)
     parser.add_argument("--only", nargs="*", default=[])
     parser.add_argument("--part", type=int, default=1)
+    parser.add_argument("--cold", action="store_true")
     parser.add_argument("folder", nargs="?", type=Path, default=Path(tempfile.gettempdir()))
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory(dir=arguments.folder) as name:
@@ -121,7 +136,7 @@ def main() -> None:
                     bert_bundle.write(folder / "d", arguments.part, 3)
                     for source in "abcd":
                         bench_surgery.run(ours("convert", folder / source, "-o", folder / f"{source}.safetensors"))
-                print(line(what, row, measure(row, arguments.turns, folder / "out")), flush=True)
+                print(line(what, row, measure(row, arguments.turns, folder / "out", arguments.cold)), flush=True)
 
 
 if __name__ == "__main__":
