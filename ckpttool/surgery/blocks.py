@@ -18,6 +18,8 @@ ELEMENTS = 64 << 10
 """Elements of a block."""
 LARGE = 1 << 20
 """Bytes from which on a tensor is worth a file that is opened for it alone."""
+ROW = 1 << 10
+"""Elements that a product is taken of at once: from ten thousand on BLAS would start threads of its own for it."""
 READERS = 2
 """Threads that work on tensors: reading, checksums and arithmetic leave Python to the other one."""
 PORTION, TENSOR_COST = 8 << 20, 8 << 10
@@ -69,6 +71,17 @@ def same_bytes(a: Tensor, b: Tensor) -> bool:
     if raw_a and raw_b:
         return bool(raw_a() == raw_b())
     return bool(a.read().tolist() == b.read().tolist())
+
+
+def scalar_product(a: Array, b: Array) -> float:
+    """Return the scalar product of two flat arrays, computed by this thread alone.
+
+    >>> scalar_product(np.arange(3.0), np.ones(3))
+    3.0
+    """
+    whole = len(a) - len(a) % ROW
+    rows = np.matmul(a[:whole].reshape(-1, 1, ROW), b[:whole].reshape(-1, ROW, 1))
+    return float(rows.sum()) + float(a[whole:] @ b[whole:])
 
 
 def by_name(

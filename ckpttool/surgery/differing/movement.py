@@ -5,10 +5,7 @@ import math
 import numpy as np
 
 from ckpttool.core.tensors import Array, Tensor
-from ckpttool.surgery.blocks import ELEMENTS, arrays
-
-ROW = 1 << 10
-"""Elements that a product is taken of at once: from ten thousand on BLAS would start threads of its own for it."""
+from ckpttool.surgery.blocks import ELEMENTS, arrays, scalar_product
 
 
 class Movement:
@@ -87,9 +84,9 @@ class Movement:
         self._note(bool(apart.any()), float(distance.max(initial=0)), float(values.max(initial=0)))
 
     def _add_products(self, a: Array, step: Array) -> None:
-        self._squares += _product(a, a)
-        self._along += _product(a, step)
-        self._moved += _product(step, step)
+        self._squares += scalar_product(a, a)
+        self._along += scalar_product(a, step)
+        self._moved += scalar_product(step, step)
 
     def _note(self, differ: bool, farthest: float, largest: float) -> None:
         self.differ = self.differ or differ
@@ -150,13 +147,6 @@ def _alive(tensor: Tensor) -> tuple[Array, Array]:
         columns[places % len(columns)] = True
         start += len(block)
     return rows, columns
-
-
-def _product(a: Array, b: Array) -> float:
-    """Return the scalar product of two flat arrays."""
-    whole = len(a) - len(a) % ROW
-    rows = np.matmul(a[:whole].reshape(-1, 1, ROW), b[:whole].reshape(-1, ROW, 1))
-    return float(rows.sum()) + float(a[whole:] @ b[whole:])
 
 
 def _fits_float64(block: Array) -> bool:

@@ -9,7 +9,7 @@ import numpy as np
 
 from ckpttool.core.errors import PlanError
 from ckpttool.core.tensors import Array, Tensor
-from ckpttool.surgery.blocks import in_step
+from ckpttool.surgery.blocks import in_step, scalar_product
 from ckpttool.surgery.merging.method import wide
 
 
@@ -51,7 +51,7 @@ class Norm(Watch):
     def see(self, block: Array, other: Array | None) -> None:
         """Add squares."""
         values = wide(block)
-        self.squares += float(np.dot(values, values))
+        self.squares += scalar_product(values, values)
 
     def problem(self) -> str | None:
         """Return the norm, where it is out of bounds or no number."""
