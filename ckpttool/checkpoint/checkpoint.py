@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ckpttool.checkpoint.number_edits import NumberEdits
+from ckpttool.core.errors import CkptError
 from ckpttool.core.names import Pattern, renamed
 from ckpttool.core.variable_kinds import OBJECT_GRAPH
 
@@ -55,7 +56,7 @@ class Checkpoint(NumberEdits):
         Raises:
             UnknownName: it takes none.
         """
-        return self.only({*Pattern(pattern).select(self), OBJECT_GRAPH}).after(f"keep {pattern}")
+        return self._said_as(self.only({*Pattern(pattern).select(self), OBJECT_GRAPH}), "keep", pattern)
 
     def keep(self, pattern: str) -> "Checkpoint":
         """Keep the tensors that a pattern takes, with their slots.
@@ -98,7 +99,7 @@ class Checkpoint(NumberEdits):
         """
         kept = {OBJECT_GRAPH: OBJECT_GRAPH} if OBJECT_GRAPH in self else {}
         view = self.view(renamed([name for name in self if name not in kept], rules) | kept)
-        return view.after(f"rename {', '.join(f'{pattern}=>{new}' for pattern, new in rules.items())}")
+        return self._said_as(view, "rename", ", ".join(f"{pattern}=>{new}" for pattern, new in rules.items()))
 
     def copy(self, pattern: str, new: str) -> "Checkpoint":
         r"""Put a copy beside what a pattern takes, under a new name, in which `\1` is a group of the pattern.
@@ -241,6 +242,14 @@ class Checkpoint(NumberEdits):
         (300, 784)
         """
         return self.edit("layout-back", f"{pattern}={layout}", slots=slots)
+
+    def _said_as(self, made: "Checkpoint", edit: str, text: str) -> "Checkpoint":
+        """Return what was made; its lineage has the edit as the step of a plan, where that gives the same names."""
+        try:
+            same = list(self.edit(edit, text)) == list(made)
+        except CkptError:
+            same = False
+        return made.after(f"{edit} {text}", {edit: text} if same else None)
 
 
 def _listed(numbers: Sequence[int]) -> str:

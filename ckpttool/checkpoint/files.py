@@ -30,7 +30,7 @@ def open(path: Path | str) -> Checkpoint:  # noqa: A001
     path = local(path)
     format_, tensors = unmixed(path, lambda: _opened(path))
     metadata = {key: text for key, text in tensors.metadata.items() if key != KEY}
-    provenance = Provenance((SourceFile.of_checkpoint(path, format_, tensors),))
+    provenance = Provenance.of_file(SourceFile.of_checkpoint(path, format_, tensors))
     about = (prefix_of(path), format_.NAME, metadata, tensors.left_out)
     return Checkpoint(tensors, *about, stated=tensors.kinds, provenance=provenance)
 

@@ -181,9 +181,9 @@ class NamedTensors(Mapping[str, Tensor]):
         about = (self.path, self.format, self.metadata, self.left_out, origins, self._stated)
         return type(self)(tensors, *about, self.provenance, self._owners, self._averages)
 
-    def after(self, edit: str) -> Self:
-        """Return the same tensors; what is saved of them says that this edit was made."""
-        return self.made_of(self.provenance.then(edit))
+    def after(self, edit: str, step: Mapping[str, Any] | None = None) -> Self:
+        """Return the same tensors; what is saved of them says that this edit was made, by this step of a plan."""
+        return self.made_of(self.provenance.then(edit, step))
 
     def made_of(self, provenance: Provenance) -> Self:
         """Return the same tensors; what is saved of them says that they were made of this."""

@@ -6,7 +6,7 @@ from typing import Any, Self
 
 from ckpttool.checkpoint.named_tensors import NamedTensors
 from ckpttool.core.errors import CkptError, PlanError
-from ckpttool.core.tensors import BY_NAME
+from ckpttool.core.tensors import BY_NAME, FLOATS
 
 
 class NumberEdits(NamedTensors):
@@ -38,7 +38,9 @@ class NumberEdits(NamedTensors):
         kept = {name for name, kind in self.kinds().items() if kind not in ("weight", "slot")}
         change = {name: name for name in self}
         view = self.view(change, lambda t: t if t.name in kept else cast_tensor(t, BY_NAME[dtype]))
-        return view.after(f"cast {dtype}")
+        taken = {name for name in self if name not in kept and self[name].dtype.is_number}
+        floats = {name for name, kind in self.kinds().items() if kind == "weight" and self[name].dtype.name in FLOATS}
+        return view.after(f"cast {dtype}", {"cast": dtype} if taken == floats else None)
 
     def scale(self, pattern: str, factor: float, slots: bool = False) -> Self:
         """Multiply by a factor.

@@ -10,10 +10,11 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ckpttool.core.errors import FormatError
 from ckpttool.formats.writing.staging import destination
+from ckpttool.lineage.deeds import Deed, Steps
 from ckpttool.remote.paths import without_secrets
 
 if TYPE_CHECKING:
@@ -26,6 +27,8 @@ GRAPHS_FRAMEWORK = "tensorflow"
 """The framework of graphs, which arranges what is written beside one."""
 MOVES = ("transpose ", "reshape ")
 """Edits after which a tensor is arranged as the user wanted it."""
+MADE_BY_PLANS = ("edit", "convert", "merge", "average", "apply", "split", "join", "save")
+"""The commands that make of tensors what a plan could; others change a graph too."""
 _log = logging.getLogger(__name__)
 
 
@@ -150,14 +153,28 @@ class Provenance:
 
     files: tuple[SourceFile, ...] = ()
     edits: tuple[str, ...] = ()
+    deed: Deed | None = None
+    """How a plan would make it of the files; None where no steps of a plan do."""
 
     @classmethod
-    def joined(cls, *parts: "Provenance") -> "Provenance":
-        """Return the provenance of what is made of several; a file that several were read from counts once."""
+    def of_file(cls, file: SourceFile) -> "Provenance":
+        """Return the provenance of what was read from a file, and is what is there."""
+        return cls((file,), deed=Deed(str(file.path)))
+
+    @classmethod
+    def joined(cls, *parts: "Provenance", made: Deed | None = None) -> "Provenance":
+        """Return the provenance of what is made of several, `made` by a step of a plan with their deeds.
+
+        A file that several were read from counts once.
+        """
         files: dict[str, SourceFile] = {}
         for file in (file for part in parts for file in part.files):
             files.setdefault(str(file.path), file)
-        return cls(tuple(files.values()), tuple(edit for part in parts for edit in part.edits))
+        return cls(tuple(files.values()), tuple(edit for part in parts for edit in part.edits), made)
+
+    def beside(self, graph: "Provenance") -> "Provenance":
+        """Return the provenance of tensors that go with a graph."""
+        return Provenance.joined(graph, self, made=self.deed)
 
     @property
     def framework(self) -> str | None:
@@ -171,9 +188,10 @@ class Provenance:
         moved = any(edit.startswith(MOVES) for edit in self.edits)
         return None if moved or len(known) != 1 else known.pop()
 
-    def then(self, edit: str) -> "Provenance":
-        """Return the provenance after one more edit."""
-        return replace(self, edits=(*self.edits, edit))
+    def then(self, edit: str, step: Mapping[str, Any] | None = None) -> "Provenance":
+        """Return the provenance after one more edit, and the table of the step that makes it, if a plan has such."""
+        made = Deed(table=step, of=self.deed) if step is not None and self.deed else None
+        return replace(self, edits=(*self.edits, edit), deed=made)
 
     def chain(self, command: Command) -> "Chain":
         """Return the lineage of an output: those of the files, then the command that makes it."""
@@ -182,8 +200,18 @@ class Provenance:
         name, *arguments = command.shown
         date = datetime.now(UTC).isoformat(timespec="seconds")
         sources = tuple(file.source for file in self.files)
-        record = Record(name, tuple(arguments), sources, self.edits, versions(), date, self.framework)
+        makers = tuple(chain.records[-1].id if (chain := file.chain).records else None for file in self.files)
+        known = (name, tuple(arguments), sources, self.edits, versions(), date, self.framework)
+        record = Record(*known, makers if any(makers) else (), self._plan() if name in MADE_BY_PLANS else None)
         return Chain.joined(file.chain for file in self.files).then(record)
+
+    def _plan(self) -> dict[str, Any] | None:
+        """Return the steps of a plan as a record keeps them, its sources by their places among the files."""
+        steps = Steps.of(self.deed) if self.deed else None
+        if steps is None:
+            return None
+        places = {str(file.path): place for place, file in enumerate(self.files)}
+        return {"sources": [places[path] for path in steps.files], "step": list(steps.tables)}
 
 
 UNKNOWN = Provenance()

@@ -1,6 +1,7 @@
 """Records of how an output came to be: the command, the files that it read, told by a hash, the edits that it made."""
 
 import hashlib
+import json
 import os
 import platform
 import sys
@@ -106,7 +107,9 @@ class Source:
 class Record:
     """What one command did: its name and arguments, what it read, the edits where it made some, when, with what.
 
-    `framework` is the one that arranged the tensors of the output, None where that is not known.
+    `framework` is the one that arranged the tensors of the output, None where that is not known. `makers` has the ids
+    of the records that made the sources, None where there was none; `plan` the steps of a plan that make the output
+    again, with the places of its sources, None where no plan does.
     """
 
     command: str
@@ -116,6 +119,13 @@ class Record:
     versions: Mapping[str, str]
     date: str
     framework: str | None = None
+    makers: tuple[str | None, ...] = ()
+    plan: Mapping[str, Any] | None = None
+
+    @property
+    def id(self) -> str:
+        """What tells the record from others."""
+        return hashlib.sha256(json.dumps(self.as_json(), sort_keys=True).encode()).hexdigest()[:16]
 
     @classmethod
     def from_json(cls, document: Mapping[str, Any]) -> "Record":
@@ -128,7 +138,9 @@ class Record:
         arguments, steps = tuple(map(str, document["arguments"])), tuple(map(str, document["steps"]))
         date, framework = str(document["date"]), document.get("framework")
         known = framework if isinstance(framework, str) else None
-        return cls(str(document["command"]), arguments, sources, steps, dict(document["versions"]), date, known)
+        makers = tuple(None if each is None else str(each) for each in document.get("makers", ()))
+        told = (arguments, sources, steps, dict(document["versions"]), date, known)
+        return cls(str(document["command"]), *told, makers, _plan(document.get("plan"), len(sources)))
 
     def as_json(self) -> dict[str, Any]:
         """Return it as JSON holds it."""
@@ -140,7 +152,23 @@ class Record:
             "versions": dict(self.versions),
             "date": self.date,
             "framework": self.framework,
+            **({"makers": list(self.makers)} if self.makers else {}),
+            **({"plan": dict(self.plan)} if self.plan is not None else {}),
         }
+
+
+def _plan(document: Any, sources: int) -> Mapping[str, Any] | None:
+    """Read the plan of a record.
+
+    Raises:
+        KeyError, TypeError, ValueError: it is none.
+    """
+    if document is None:
+        return None
+    places, tables = [int(place) for place in document["sources"]], [dict(table) for table in document["step"]]
+    if not all(0 <= place < sources for place in places):
+        raise ValueError("the plan is of a source that is not there")
+    return {"sources": places, "step": tables}
 
 
 @dataclass(frozen=True)

@@ -205,7 +205,7 @@ def as_checkpoint(
 ) -> checkpoint.Checkpoint:
     """Return the values of a graph's variables as a checkpoint, made of the files that they and the graph are from."""
     values = tensors if isinstance(tensors, checkpoint.Checkpoint) else checkpoint.Checkpoint.of(tensors)
-    return values.made_of(provenance or Provenance.joined(graph.provenance, values.provenance))
+    return values.made_of(provenance or values.provenance.beside(graph.provenance))
 
 
 def require_as_meant(place: str | Path, written: Path, graph: Graph, values: checkpoint.Checkpoint) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from ckpttool.checkpoint import Checkpoint
 from ckpttool.core.errors import PlanError
-from ckpttool.surgery.merging.agreement import JoinedCheckpoints, join
+from ckpttool.surgery.merging.agreement import JoinedCheckpoints, join, told
 from ckpttool.surgery.merging.linear import mean
 from ckpttool.surgery.merging.method import shares
 
@@ -43,12 +43,15 @@ def plan_average(
     Raises:
         PlanError: the checkpoints do not agree, or the numbers are not fit to be weights.
     """
+    own = None if weights is None else [float(each) for each in weights]
+    options = {"weights": own, "decay": decay, "lenient": lenient}
     if weights is not None and decay is not None:
         raise PlanError("`weights` and `decay` are two ways to say the same: give one of them")
     if decay is not None:
         weights = _decayed(decay, len(checkpoints))
     parts = shares(weights, len(checkpoints)) if checkpoints else ()
-    return join(checkpoints, lambda tensors: mean(tensors, parts), "averaged", lenient)
+    joined = join(checkpoints, lambda tensors: mean(tensors, parts), "averaged", lenient)
+    return told(joined, "average", checkpoints, options)
 
 
 def _decayed(decay: float, count: int) -> tuple[float, ...]:

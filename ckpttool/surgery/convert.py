@@ -1,5 +1,7 @@
 """Converting a checkpoint: what of it goes into another format, and what that cannot hold."""
 
+import re
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -10,6 +12,7 @@ from ckpttool.core.errors import CkptError, FormatError
 from ckpttool.core.names import Pattern, listed
 from ckpttool.core.notebooks import ShownPlan
 from ckpttool.core.notes import notes_about
+from ckpttool.core.tensors import Tensor
 from ckpttool.core.variable_kinds import OBJECT_GRAPH
 from ckpttool.formats import registry
 from ckpttool.formats.format import PLAIN, Format, Writing
@@ -81,11 +84,27 @@ def plan_convert(
     fates |= dict.fromkeys(homeless, f"left out: {to} cannot hold it")
     rows = tuple(source[name].spec.row() | {"kind": kind[name], "then": fate} for name, fate in fates.items())
     kept = {name: source[name] for name, fate in fates.items() if fate == "written"}
-    tensors = source.holding(kept)
+    tensors = _told(source, kept, layers, drop_slots)
     lost = notes_about(
         f"left out, as {to} cannot hold it", (f"{name} ({why})" for name, why in homeless.items()), most=3
     )
     return Conversion(tensors, to, with_texts(source, target, how), rows, (*lost, *left_behind(source, target, how)))
+
+
+def _told(source: Checkpoint, kept: Mapping[str, Tensor], layers: str | None, drop_slots: bool) -> Checkpoint:
+    """Return the tensors that are kept; their lineage has the edits that leave them, where some do."""
+    tensors = source.holding(kept)
+    if len(kept) == len(source):
+        return tensors
+    view = source
+    if drop_slots and "slot" in source.kinds().values():
+        view = view.drop_slots()
+    if layers is not None:
+        view = view.keep(layers)
+    gone = [name for name in view if name not in kept]
+    if gone:
+        view = view.drop("|".join(map(re.escape, gone)))
+    return tensors.made_of(view.provenance) if set(view) == set(kept) else tensors.after("leave out what was not taken")
 
 
 def with_texts(source: Checkpoint, target: Format, how: Writing = PLAIN) -> Writing:

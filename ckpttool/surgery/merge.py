@@ -12,7 +12,7 @@ from ckpttool.core.variable_kinds import OBJECT_GRAPH
 from ckpttool.lineage.provenance import Provenance
 from ckpttool.surgery.merging import METHODS
 from ckpttool.surgery.merging.adapters import refuse_adapters
-from ckpttool.surgery.merging.agreement import JoinedCheckpoints, join, label, shortened
+from ckpttool.surgery.merging.agreement import JoinedCheckpoints, join, label, shortened, told
 from ckpttool.surgery.merging.method import Method
 from ckpttool.surgery.merging.scales import Scale, Scales
 
@@ -75,10 +75,32 @@ def plan_merge(
     }
     parameters |= {"scale": None if scale is None else Scales.of(scale)}
     method = _method(how, {name: value for name, value in parameters.items() if value is not None})
+    joined = _joined(method, checkpoints, how, parameters, lenient)
+    said = {**parameters, "how": None if how == "union" else how, "lenient": lenient, "base": None}
+    said |= {"weights": None if weights is None else list(map(float, weights)), "scale": _as_written(scale)}
+    return told(joined, "merge", checkpoints, said, base)
+
+
+def _as_written(scale: Scale | None) -> float | list[str] | None:
+    """Return a scale as a plan has it."""
+    if isinstance(scale, Mapping):
+        return [f"{pattern}={value}" for pattern, value in scale.items()]
+    return scale if scale is None or isinstance(scale, int | float) else list(scale)
+
+
+def _joined(
+    method: Method | None,
+    checkpoints: Sequence[Checkpoint],
+    how: str,
+    parameters: Mapping[str, Any],
+    lenient: bool,
+) -> JoinedCheckpoints:
+    """Return what the checkpoints become by a method, or by their names where there is none."""
+    base, weights, scale = (parameters[name] for name in ("base", "weights", "scale"))
     if method is None:
         if how == "union" and not lenient:
             refuse_adapters(checkpoints)
-        return _by_names(checkpoints, how, prefer)
+        return _by_names(checkpoints, how, parameters["prefer"])
     if method.sources not in (None, len(checkpoints)):
         raise PlanError(f"{how} merges {method.sources} checkpoints, not {len(checkpoints)}")
     parts = method.parts(len(checkpoints))
@@ -86,7 +108,7 @@ def plan_merge(
         joined = join(checkpoints, method.merge, how, lenient)
         return replace(joined, notes=(*joined.notes, *_divided(how, weights, parts)))
     if scale is not None:
-        Scales.of(scale).require_known(checkpoints[-1])
+        scale.require_known(checkpoints[-1])
     return join([base, *checkpoints], lambda tensors: method.merge(tensors[1:], tensors[0]), how, lenient)
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from ckpttool.checkpoint import Checkpoint
 from ckpttool.core.counts import counted
+from ckpttool.core.errors import PlanError
 from ckpttool.core.tensors import Array, Tensor
 from ckpttool.formats.format import Writing
 from ckpttool.lineage.output import staged_output
@@ -91,6 +92,8 @@ def plan_apply(
     script = Script.given_as(plan)
     notes: list[str] = []
     opened = {name: described(_opened(each), notes.append) for name, each in script.given(sources).items()}
+    for name, expected in script.hashes.items():
+        _require_hash(opened[name], expected, f"{script.path or 'the plan'}, source {name}")
     carried = carry_out(script, opened, variables)
     made = carried.edited.tensors
     choose = partial(format_to_write, made, with_graph)
@@ -108,6 +111,18 @@ def _opened(source: Source) -> Checkpoint:
     if isinstance(source, Mapping):
         return source if isinstance(source, Checkpoint) else Checkpoint.of(source)
     return open_checkpoint(Path(source))
+
+
+def _require_hash(source: Checkpoint, expected: str, place: str) -> None:
+    """Check that a source is the file that a plan is for.
+
+    Raises:
+        PlanError: it is another, or no file.
+    """
+    files = source.provenance.files
+    found = files[0].source.hash.removeprefix("sha256:") if files and not source.provenance.edits else "none"
+    if found != expected.removeprefix("sha256:"):
+        raise PlanError(f"{place}: {source.path or 'arrays'} has the sha256 {found}, expected {expected}")
 
 
 def apply(

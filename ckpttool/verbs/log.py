@@ -6,18 +6,24 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ckpttool import checkpoint
 from ckpttool.core.counts import counted
 from ckpttool.core.errors import CkptError, FormatError, MissingFile
 from ckpttool.core.plain_files import is_file
+from ckpttool.core.variable_kinds import OBJECT_GRAPH
 from ckpttool.formats import registry
 from ckpttool.formats.tensorflow.prefix import prefix_of
 from ckpttool.formats.wire import checked_json
 from ckpttool.graph.contents.kept import kept_facts
+from ckpttool.lineage.deeds import Steps, letters
 from ckpttool.lineage.output import path_beside
-from ckpttool.lineage.records import Chain
+from ckpttool.lineage.records import GRAPH, Chain, Source
+from ckpttool.lineage.replaying import Begin, replayed
 from ckpttool.lineage.storage import lineage_of
-from ckpttool.model.resolve import graph_that_keeps
+from ckpttool.model.resolve import graph_path, graph_that_keeps
 from ckpttool.remote import sparse_files
+from ckpttool.surgery.plans.script import PLACE
+from ckpttool.surgery.plans.writing import written
 from ckpttool.training.run import report_beside
 
 
@@ -57,6 +63,50 @@ class History:
                 facts["now"] = source.now(self.path.parent)
         return {**chain, "run": self.run, **({"facts": list(self.facts)} if self.facts else {})}
 
+    def plan(self) -> dict[str, Any]:
+        """Return the plan that makes the output again, as `apply` takes it, of sources with their hashes.
+
+        Its last step holds the count of tensors against that of the output.
+
+        Raises:
+            PlanError: what made it is no step of a plan; the message names it.
+        """
+        steps, tensors = self._steps(), checkpoint.open(self.path)
+        count = {"assert": ".*", "slots": True, "count": len(tensors) - (OBJECT_GRAPH in tensors)}
+        sources = {name: _as_source(begin.source, self.path.parent) for name, begin in _named(steps).items()}
+        braces = {name: f"{{{name}}}" for name in _in_braces(steps.tables)}  # which a pattern has, and mean no variable
+        return {"variables": braces, "sources": sources, "step": [*steps.tables, count]}
+
+    def plan_lines(self, *notes: str) -> Iterator[str]:
+        """Yield the plan as TOML, with notes before it, and what should be known of its sources.
+
+        Raises:
+            PlanError: what made the output is no step of a plan; the message names it.
+        """
+        about = {name: list(_about(begin, self.path.parent)) for name, begin in _named(self._steps()).items()}
+        notes = (*notes, *(f"reads {source.path} too, {source.hash}" for source in self._read_besides()))
+        yield from written(self.plan(), {"": notes, **about})
+
+    @property
+    def leaves_graph(self) -> bool:
+        """Whether the last command left a graph behind that lies beside its source, and a plan would take along."""
+        sources = self.chain.records[-1].sources if self.chain.records else ()
+        there = any(graph_path(prefix_of(Path(source.path))) for source in sources)
+        return there and not any(source.format == GRAPH for source in sources)
+
+    def _read_besides(self) -> Iterator[Source]:
+        """Yield the files that steps read by the paths in their texts: adapters, arrays."""
+        for record in self.chain.records:
+            for place, source in enumerate(record.sources if record.plan else ()):
+                if source.format != GRAPH and record.plan and place not in record.plan["sources"]:
+                    yield source
+
+    def _steps(self) -> Steps:
+        try:
+            return replayed(self.chain)
+        except CkptError as error:
+            raise type(error)(f"{self.path}: {error}") from error
+
     def lines(self) -> Iterator[str]:
         """Yield it for people, oldest first."""
         prefix = prefix_of(self.path)
@@ -81,6 +131,36 @@ class History:
             rows = data.get("path") if isinstance(data, Mapping) else data
             epoch = f", best epoch {self.run['best_epoch']}" if self.run["best_epoch"] else ""
             yield f"run: {report_beside(self.path)}: {self.run['model'] or 'new layers'} trained on {rows}{epoch}"
+
+
+def _named(steps: Steps) -> dict[str, Begin]:
+    """Return what a plan begins with by the names that it has for it."""
+    return {letters(number): begin for number, begin in enumerate(steps.files)}
+
+
+def _in_braces(value: Any) -> set[str]:
+    """Return the names in braces that the texts of steps have."""
+    if isinstance(value, str):
+        return set(PLACE.findall(value))
+    parts = value.values() if isinstance(value, Mapping) else value if isinstance(value, list | tuple) else ()
+    return set().union(*map(_in_braces, parts))
+
+
+def _as_source(source: Source, beside: Path) -> dict[str, str]:
+    """Return a source as a plan has it: where it lies now, and the hash of the file that is meant."""
+    path = Path(source.path)
+    moved = beside / path.name
+    if not any(path.parent.glob(f"{path.name}*")) and any(beside.glob(f"{path.name}*")):
+        path = moved
+    return {"path": str(path), **({"sha256": source.hash.removeprefix("sha256:")} if source.files else {})}
+
+
+def _about(begin: Begin, beside: Path) -> Iterator[str]:
+    """Yield what a user should know of a file that a plan begins with."""
+    if (now := begin.source.now(beside)) != "unchanged":
+        yield f"{now}: {begin.source.path}"
+    if begin.made_by:
+        yield f"made by {begin.made_by}, which is no step of a plan"
 
 
 def _facts(path: Path) -> tuple[str, ...]:

@@ -1,5 +1,6 @@
 """`ckpttool log`."""
 
+import shlex
 from pathlib import Path
 
 import click
@@ -7,15 +8,22 @@ import click
 from ckpttool.cli.confined_reading import reading_confined
 from ckpttool.cli.options.general import json_option
 from ckpttool.cli.options.reading import checkpoint_argument
-from ckpttool.cli.show.tables import exit_unless, print_document
+from ckpttool.cli.show.tables import exit_unless, print_document, print_text, say
+from ckpttool.core.errors import PlanError
 from ckpttool.verbs.log import History
+
+HOW = ("--to", "--shard-size", "--like")
+"""Options that say how an output is written, which no step of a plan does."""
 
 
 @click.command()
 @checkpoint_argument
+@click.option(
+    "--plan", "as_plan", is_flag=True, help="Print the plan (TOML) by which `ckpttool apply` makes CKPT again."
+)
 @json_option
 @reading_confined
-def log(checkpoint: Path, as_json: bool) -> None:
+def log(checkpoint: Path, as_plan: bool, as_json: bool) -> None:
     """Show the history of CKPT: the commands that made it, oldest first, with their inputs and edits.
 
     Every output of ckpttool carries its history: in the file's metadata where its format has such (safetensors, HDF5),
@@ -23,10 +31,36 @@ def log(checkpoint: Path, as_json: bool) -> None:
     that of its index, which has a checksum of every tensor. A source that has changed is shown as `changed since`, a
     missing one as `gone`. The exit code is 1 if no history is known.
 
+    With --plan the steps of edit, convert, merge, average, split, join and apply are printed as one plan in TOML, of
+    sources with their hashes. What another command made is a source; where it made CKPT itself, that is said and the
+    exit code is 1.
+
     \b
     Example:
       ckpttool log tuned.ckpt
+      ckpttool log merged.safetensors --plan > plan.toml
     """
     history = History.of(checkpoint)
-    print_document(history.as_json(), history.lines(), as_json)
-    exit_unless(bool(history))
+    if not as_plan:
+        print_document(history.as_json(), history.lines(), as_json)
+        exit_unless(bool(history))
+        return
+    try:
+        plan = history.plan()
+    except PlanError as error:
+        say(str(error))
+        exit_unless(False)
+        return
+    if as_json:
+        print_document(plan, (), as_json)
+    else:
+        print_text("\n".join([*history.plan_lines(f"{checkpoint} is made again by: {_again(history)}"), ""]))
+
+
+def _again(history: History) -> str:
+    """Return the command that carries out the plan, with what the last one was told of the output."""
+    arguments = history.chain.records[-1].arguments
+    given = zip(arguments, [*arguments[1:], ""], strict=True)
+    how = [word for option, value in given if option in HOW for word in (option, value)]
+    graph = ["--no-graph"] if history.leaves_graph else []
+    return shlex.join(["ckpttool", "apply", "plan.toml", *how, *graph, "-o", history.path.name])

@@ -44,14 +44,17 @@ class Step:
         kind = EDITS.get(self.edit)
         if kind is None:
             raise UnknownName(f"{self.place}: no edit is named {self.edit}{suggestion(self.edit, EDITS)}")
-        own = {key: settings[key] for key in SETTINGS if key in settings and key in kind.__dataclass_fields__}
+        fields = kind.__dataclass_fields__
+        own = {key: settings[key] for key in SETTINGS if key in settings and key in fields}
         try:
             edit = replace(kind.parse(self.text), **own)
             edited, remarks = edit.apply(ckpt), edit.remarks(ckpt)
         except CkptError as error:
             raise type(error)(f"{self.place or self}: {error}") from error
         files = edited.provenance.files  # an edit may read more of them
-        return edited.made_of(replace(ckpt.provenance, files=files).then(str(self))), remarks
+        table = {key: value for key, value in own.items() if value != fields[key].default}
+        step = {self.edit: self.text or True, **table}
+        return edited.made_of(replace(ckpt.provenance, files=files).then(str(self), step)), remarks
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """What several checkpoints of one model share: the weights that can be computed with, and where they do not agree."""
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -11,6 +11,7 @@ from ckpttool.core.counts import counted
 from ckpttool.core.errors import PlanError
 from ckpttool.core.notes import notes_about
 from ckpttool.core.tensors import FLOATS, Array, Tensor, TensorSpec
+from ckpttool.lineage.deeds import Deed
 from ckpttool.lineage.provenance import Provenance
 from ckpttool.surgery.blocks import arrays
 
@@ -66,6 +67,22 @@ def join(
         tuple(notes_about("left out", problems.values(), most=1)),
         flaws,
     )
+
+
+def told(
+    joined: JoinedCheckpoints,
+    how: str,
+    checkpoints: Sequence[Checkpoint],
+    options: Mapping[str, Any],
+    base: Checkpoint | None = None,
+) -> JoinedCheckpoints:
+    """Return the same, whose lineage has the step of a plan that makes it: `merge` or `average`, and what was said."""
+    deeds = [each.provenance.deed for each in checkpoints]
+    table = {how: deeds, **{name: value for name, value in options.items() if value is not None and value is not False}}
+    if base is not None:
+        deeds, table["base"] = [*deeds, base.provenance.deed], base.provenance.deed
+    made = None if None in deeds else Deed(table=table)
+    return replace(joined, tensors=joined.tensors.made_of(replace(joined.tensors.provenance, deed=made)))
 
 
 def joinable(checkpoints: Sequence[Checkpoint]) -> list[str]:

@@ -3,17 +3,18 @@
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from functools import partial
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from ckpttool.checkpoint import Checkpoint
 from ckpttool.core.counts import counted
 from ckpttool.core.errors import FormatError, PlanError
 from ckpttool.core.names import Pattern, listed, suggestion
 from ckpttool.core.tensors import Tensor
+from ckpttool.lineage.deeds import AS, ON
 from ckpttool.surgery.edits.edit import named, taken
 from ckpttool.surgery.plans.assertions import Finite, Near, Norm, Watch, require_shape
 from ckpttool.surgery.plans.script import Entry
-from ckpttool.surgery.plans.step import LIST, NUMBER, ON, TEXT, TRUTH, PlanStep, Stage, Taken, numbers_of
+from ckpttool.surgery.plans.step import LIST, NUMBER, TEXT, TRUTH, PlanStep, Stage, Taken, numbers_of
 
 
 class AssertStep(PlanStep):
@@ -46,7 +47,7 @@ class AssertStep(PlanStep):
                 raise PlanError(f"{entry.place}: {name} is {tensors[name].dtype}, expected {table['dtype']}")
             for what, begin, peer in self._watches(entry, tensors[name], other):
                 tensors[name] = stage.checks.on(tensors[name], begin, f"{entry.place}, {what}", peer)
-        held = edited.tensors.holding(tensors).after(f"assert {table['assert']}")
+        held = edited.tensors.holding(tensors).after(f"assert {table['assert']}", _step(entry, other))
         stage.checkpoints[on] = replace(edited, tensors=held)
         return Taken(f"assert {table['assert']}", on, tuple(names))
 
@@ -79,6 +80,14 @@ class AssertStep(PlanStep):
         if not names and table.get("count") != 0:
             pattern.select(known)  # which raises with the nearest names
         return names
+
+
+def _step(entry: Entry, other: Checkpoint | None) -> dict[str, Any] | None:
+    """Return the step for the lineage, with the other checkpoint in the place of its name; None where that has none."""
+    table = {key: value for key, value in entry.table.items() if key not in (ON, AS)}
+    if other is not None:
+        table["equals"] = other.provenance.deed
+    return None if other is not None and other.provenance.deed is None else table
 
 
 def _bounds(entry: Entry) -> tuple[float, float]:

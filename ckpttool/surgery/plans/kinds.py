@@ -26,7 +26,9 @@ def kind_of(entry: Entry) -> PlanStep:
         FormatError: it is no step, or two.
         UnknownName: a key has no meaning.
     """
-    keys = [*edits_of(entry), *(key for key in entry.table if key in KINDS and key != "edit")]
+    others = [key for key in entry.table if key in KINDS and key != "edit"]
+    own = {key for other in others for key in KINDS[other].keys}  # `scale` is an edit, and says how far a merge goes
+    keys = [*(key for key in edits_of(entry) if key not in own), *others]
     if len(keys) != 1:
         given = " and ".join(keys) or listed(list(entry.table)) or "nothing"
         near = "" if keys else suggestion(next(iter(entry.table), ""), [*EDITS, *KINDS])

@@ -5,12 +5,13 @@ from typing import ClassVar
 
 from ckpttool.checkpoint import Checkpoint
 from ckpttool.core.errors import FormatError
+from ckpttool.lineage.deeds import AS, ON
 from ckpttool.surgery.average import plan_average
 from ckpttool.surgery.edits import EDITS
 from ckpttool.surgery.edits.steps import Step
 from ckpttool.surgery.merge import plan_merge
 from ckpttool.surgery.plans.script import Entry
-from ckpttool.surgery.plans.step import AS, LIST, NUMBER, ON, TEXT, TRUTH, PlanStep, Stage, Taken, numbers_of
+from ckpttool.surgery.plans.step import LIST, NUMBER, TEXT, TRUTH, PlanStep, Stage, Taken, numbers_of
 
 
 class EditStep(PlanStep):
@@ -63,9 +64,10 @@ class MergeStep(PlanStep):
             options["base"] = stage.edited(options["base"]).tensors
         if "weights" in options:
             options["weights"] = numbers_of(entry, "weights")
-        joined = plan_merge(list(sources.values()), **options)
-        stage.join(entry.table.get(AS, list(sources)[-1]), joined, f"merge {','.join(sources)} {shown}".strip())
-        return Taken(f"merge {shown}".strip(), ", ".join(sources), tuple(joined.tensors))
+        joined = plan_merge(sources, **options)
+        names = entry.table["merge"]
+        stage.join(entry.table.get(AS, names[-1]), joined, f"merge {','.join(names)} {shown}".strip())
+        return Taken(f"merge {shown}".strip(), ", ".join(names), tuple(joined.tensors))
 
 
 class AverageStep(PlanStep):
@@ -84,17 +86,18 @@ class AverageStep(PlanStep):
         options = {key: value for key, value in entry.table.items() if key not in ("average", ON, AS)}
         if "weights" in options:
             options["weights"] = numbers_of(entry, "weights")
-        joined = plan_average(list(sources.values()), **options)
-        stage.join(entry.table.get(AS, list(sources)[-1]), joined, f"average {','.join(sources)}")
-        return Taken("average", ", ".join(sources), tuple(joined.tensors))
+        joined = plan_average(sources, **options)
+        names = entry.table["average"]
+        stage.join(entry.table.get(AS, names[-1]), joined, f"average {','.join(names)}")
+        return Taken("average", ", ".join(names), tuple(joined.tensors))
 
 
-def _named_sources(entry: Entry, key: str, stage: Stage) -> dict[str, Checkpoint]:
+def _named_sources(entry: Entry, key: str, stage: Stage) -> list[Checkpoint]:
     """Return the checkpoints that a list names, in its order."""
     names = entry.table[key]
     if not all(isinstance(name, str) for name in names):
         raise FormatError(f"{entry.place}: {key} is {names!r}, expected a list of names")
-    return {name: stage.edited(name).tensors for name in names}
+    return [stage.edited(name).tensors for name in names]
 
 
 def edits_of(entry: Entry) -> list[str]:

@@ -5,11 +5,12 @@ from dataclasses import dataclass
 
 from ckpttool.checkpoint import Checkpoint
 from ckpttool.core.errors import CkptError
+from ckpttool.lineage.deeds import ON
 from ckpttool.surgery.edits.steps import Edited
 from ckpttool.surgery.plans.assertions import Checks
 from ckpttool.surgery.plans.kinds import kind_of
 from ckpttool.surgery.plans.script import Entry, Script, Value
-from ckpttool.surgery.plans.step import ON, PlanStep, Stage, Taken
+from ckpttool.surgery.plans.step import PlanStep, Stage, Taken
 
 
 @dataclass(frozen=True)

@@ -2,11 +2,11 @@
 
 from typing import Any
 
+from ckpttool.lineage.deeds import AS, ON
 from ckpttool.surgery.edits import EDITS
 from ckpttool.surgery.merge import HOWS
 from ckpttool.surgery.plans.kinds import KINDS
 from ckpttool.surgery.plans.script import LOOP
-from ckpttool.surgery.plans.step import AS, ON
 
 _TYPES = {str: "string", bool: "boolean", int: "integer", float: "number", list: "array"}
 
@@ -34,6 +34,12 @@ def schema() -> dict[str, Any]:
         },
     }
     step = {"type": "object", "properties": properties, "additionalProperties": False}
+    text = {"type": "string"}
+    source = {
+        "type": "object",
+        "properties": {"path": text, "sha256": {**text, "description": "Of the file that the plan is for alone."}},
+        "additionalProperties": False,
+    }
     names: dict[str, Any] = {"type": "array", "items": {"type": "string"}}
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
@@ -42,7 +48,7 @@ def schema() -> dict[str, Any]:
         "required": ["step"],
         "additionalProperties": False,
         "properties": {
-            "sources": {"anyOf": [names, {"type": "object", "additionalProperties": {"type": "string"}}]},
+            "sources": {"anyOf": [names, {"type": "object", "additionalProperties": {"anyOf": [text, source]}}]},
             "variables": {"type": "object", "additionalProperties": {"type": ["string", "integer", "number"]}},
             "step": {"type": "array", "minItems": 1, "items": step},
         },

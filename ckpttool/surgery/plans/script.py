@@ -14,7 +14,6 @@ assert = "block.*/output/dense/kernel"
 shape = ["?", "{width}"]
 """
 
-import itertools
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -26,13 +25,14 @@ from ckpttool.core import toml_text
 from ckpttool.core.errors import CkptError, FormatError, PlanError, UnknownName
 from ckpttool.core.names import SEPARATOR, suggestion
 from ckpttool.core.pattern_cost import compiled, quick
+from ckpttool.lineage.deeds import letters
 from ckpttool.remote.paths import is_url, refuse_url_input
 
 Value = str | int | float
 Given = TypeVar("Given")
 LOOP = "for"
 """The key of a step that is done again for each match."""
-_PLACE = re.compile(r"\{([A-Za-z_]\w*)\}")
+PLACE = re.compile(r"\{([A-Za-z_]\w*)\}")
 """A name in braces; `{2,3}` of a regular expression is none."""
 _KEYS = ("sources", "variables", "step")
 _HEADER = re.compile(r"\s*\[\[\s*step\s*\]\]")
@@ -65,9 +65,9 @@ class Entry:
                 return [fill(each) for each in value]
             if not isinstance(value, str):
                 return value
-            if alone := _PLACE.fullmatch(value):
+            if alone := PLACE.fullmatch(value):
                 return value_of(alone)
-            return _PLACE.sub(lambda match: str(value_of(match)), value)
+            return PLACE.sub(lambda match: str(value_of(match)), value)
 
         def value_of(match: re.Match[str]) -> Value:
             if match[1] not in values:
@@ -94,7 +94,7 @@ class Entry:
     def _matches(self, names: Iterable[str], variables: Mapping[str, Value]) -> list[dict[str, Value]]:
         """Return what stands in the places of `for`, each choice once, numbers in their order."""
         template = self.table[LOOP]
-        groups = [name for name in dict.fromkeys(_PLACE.findall(str(template))) if name not in variables]
+        groups = [name for name in dict.fromkeys(PLACE.findall(str(template))) if name not in variables]
         if not groups:
             raise PlanError(
                 f"{self.place}: `for` is {template!r}, expected a pattern with a new name in braces: x_{{i}}"
@@ -129,6 +129,8 @@ class Script:
     sources: Mapping[str, Path | None] = field(default_factory=dict)
     variables: Mapping[str, Value] = field(default_factory=dict)
     path: Path | None = None
+    hashes: Mapping[str, str] = field(default_factory=dict)
+    """The SHA-256 of sources, where the plan is for these files alone."""
 
     @classmethod
     def given_as(cls, plan: "str | Path | Mapping[str, Any]") -> "Script":
@@ -195,7 +197,8 @@ class Script:
         known = lines if len(lines) == len(steps) else [0] * len(steps)
         places = [f"{place} {number}{f' (line {line})' if line else ''}" for number, line in enumerate(known, 1)]
         entries = tuple(Entry(step, place) for step, place in zip(steps, places, strict=True))
-        return cls(entries, _sources(document.get("sources", {}), path, where), variables, path)
+        paths, hashes = _sources(document.get("sources", {}), path, where)
+        return cls(entries, paths, variables, path, hashes)
 
     def given(self, paths: Iterable[Given]) -> dict[str, Given | Path]:
         """Return the path of each source, or what else is given: in order, before the paths that the plan has.
@@ -206,7 +209,7 @@ class Script:
             PlanError: a source has no path, or there are more paths than sources.
         """
         paths = list(paths)
-        names = list(self.sources) or [_letters(number) for number in range(len(paths))]
+        names = list(self.sources) or [letters(number) for number in range(len(paths))]
         if len(paths) > len(names):
             raise PlanError(f"{self._of()}: {len(paths)} sources are given, it has {len(names)}: {', '.join(names)}")
         found: dict[str, Given | Path] = {name: path for name, path in self.sources.items() if path}
@@ -230,13 +233,26 @@ def _lines(text: str | bytes) -> list[int]:
     return [number for number, line in enumerate(decoded.split("\n"), 1) if _HEADER.match(line)]
 
 
-def _sources(found: Any, path: Path | None, where: str) -> dict[str, Path | None]:
-    """Read `["base", "tuned"]`, names of what is given, or `{base = "base.ckpt"}`."""
-    names = dict.fromkeys(found) if isinstance(found, list) and all(map(_is_text, found)) else found
-    if not isinstance(names, dict) or not all(value is None or isinstance(value, str) for value in names.values()):
+def _sources(found: Any, path: Path | None, where: str) -> tuple[dict[str, Path | None], dict[str, str]]:
+    """Read `["base", "tuned"]`, names of what is given, or `{base = "base.ckpt"}`, with hashes where there are some.
+
+    A source with a hash is `{path = "base.ckpt", sha256 = "..."}`.
+    """
+    named = {name: {} for name in found} if isinstance(found, list) and all(map(_is_text, found)) else found
+    tables = {name: {"path": each} if isinstance(each, str) else each for name, each in _items(named)}
+    if not isinstance(named, dict) or not all(map(_is_source, tables.values())):
         raise FormatError(f'{where}expected sources = ["base", "tuned"], or [sources] and below it base = "base.ckpt"')
     folder = path.parent if path else Path()
-    return {name: None if value is None else _place(folder, value) for name, value in names.items()}
+    paths = {name: _place(folder, table["path"]) if "path" in table else None for name, table in tables.items()}
+    return paths, {name: table["sha256"] for name, table in tables.items() if "sha256" in table}
+
+
+def _items(found: Any) -> Iterable[tuple[str, Any]]:
+    return found.items() if isinstance(found, dict) else ()
+
+
+def _is_source(table: Any) -> bool:
+    return isinstance(table, dict) and table.keys() <= {"path", "sha256"} and all(map(_is_text, table.values()))
 
 
 def _place(folder: Path, value: str) -> Path:
@@ -245,9 +261,3 @@ def _place(folder: Path, value: str) -> Path:
 
 def _is_value(value: object) -> bool:
     return isinstance(value, str | int | float) and not isinstance(value, bool)
-
-
-def _letters(number: int) -> str:
-    """Return a, b, ..., z, aa, ab, ..."""
-    every = itertools.chain.from_iterable(itertools.product("abcdefghijklmnopqrstuvwxyz", repeat=n) for n in (1, 2, 3))
-    return "".join(next(itertools.islice(every, number, None)))

@@ -66,6 +66,15 @@ def test_merges_and_averages_take_what_their_commands_take(sources):
     assert values(grown) == {"layer_0/kernel": [[1] * 3] * 2}
 
 
+def test_a_merge_goes_as_far_as_its_scale_says(sources):
+    half = {"merge": ["tuned"], "how": "task-arithmetic", "base": "base", "scale": 0.5}
+    assert values(carried(sources, {**half, "merge": ["tuned"] * 2}, {"keep": "layer_0"})) == {
+        "layer_0/kernel": [[1] * 3] * 2
+    }
+    with pytest.raises(FormatError, match="found cast and merge"):
+        carried(sources, {**half, "cast": "float16"})
+
+
 def test_assertions_do_not_change_which_checkpoint_is_next(sources):
     result = carried(
         sources, {"drop": "layer_2"}, {"on": "tuned", "assert": "layer_2", "count": 1}, {"drop": "layer_1"}

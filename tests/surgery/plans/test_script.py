@@ -14,7 +14,7 @@ def test_a_plan_is_read_with_its_paths_beside_it(tmp_path):
     script = Script.read(path)
     assert script.sources == {"base": tmp_path / "base.ckpt"}
     assert script.variables == {"width": 3}
-    assert script.steps == (Entry({"rename": "a=>b"}, f"{path}, step 1"),)
+    assert script.steps == (Entry({"rename": "a=>b"}, f"{path}, step 1 (line 5)"),)
 
 
 def test_what_is_given_comes_before_what_the_plan_has():

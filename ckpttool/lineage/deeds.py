@@ -1,0 +1,154 @@
+"""Deeds: the steps of a plan that made a checkpoint, as a tree down to the files that it was made of, and as a list."""
+
+import itertools
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+SEVERAL = ("merge", "average")
+NAMING = ("base", "equals", "like", *SEVERAL)
+"""The keys of a step whose values name other checkpoints, `SEVERAL` of them more than one."""
+ON, AS = "on", "as"
+"""The keys of any step: the checkpoint that it works on, and what its result is called."""
+
+
+@dataclass(frozen=True, eq=False)
+class Deed:
+    """A file that was opened, or a step of a plan that made a checkpoint of others.
+
+    In the step's table deeds stand for the names of checkpoints; `of` is the one that it works on, None where it is of
+    those in the table alone.
+    """
+
+    file: Any = None
+    table: Mapping[str, Any] = field(default_factory=dict)
+    of: "Deed | None" = None
+
+    def parts(self) -> Iterator["Deed"]:
+        """Yield what the step is of; what it works on comes last, so that a list of steps goes on with it."""
+        for key in NAMING:
+            value = self.table.get(key)
+            yield from (value if isinstance(value, list) else [value] if isinstance(value, Deed) else ())
+        if self.of is not None:
+            yield self.of
+
+
+@dataclass(frozen=True)
+class Steps:
+    """Deeds as a plan has them: the files, which it calls a, b, c ... in this order, and the tables of its steps."""
+
+    files: tuple[Any, ...]
+    tables: tuple[dict[str, Any], ...]
+
+    @classmethod
+    def of(cls, deed: Deed) -> "Steps | None":
+        """Return the steps that end with a deed; None where a list of steps cannot end so.
+
+        >>> file = Deed("a.ckpt")
+        >>> half = Deed(table={"scale": "fc=0.5"}, of=file)
+        >>> Steps.of(Deed(table={"average": [file, half]})).tables
+        ({'scale': 'fc=0.5', 'as': 'b'}, {'average': ['a', 'b']})
+        """
+        return _Listing(deed).steps()
+
+    def deed(self) -> Deed:
+        """Return the deed that these steps end with.
+
+        Raises:
+            KeyError, TypeError, IndexError: they are none.
+        """
+        known = {
+            letters(number): file if isinstance(file, Deed) else Deed(file) for number, file in enumerate(self.files)
+        }
+        current = letters(0)
+        for table in self.tables:
+            named = {key: _named(value, known) if key in NAMING else value for key, value in table.items()}
+            on, made = named.pop(ON, current), named.pop(AS, None)
+            several = next((table[key] for key in SEVERAL if key in table), None)
+            result = made or (several[-1] if several else on)
+            known[result] = Deed(table=named, of=None if several else known[on])
+            current = on if "assert" in table and on == current else current if "assert" in table else result
+        return known[current]
+
+
+def _named(value: Any, known: Mapping[str, Deed]) -> Any:
+    return [known[name] for name in value] if isinstance(value, list) else known[value]
+
+
+class _Listing:
+    """A list of steps in the making: which checkpoint has which name, and which one the next step works on."""
+
+    def __init__(self, deed: Deed) -> None:
+        self._order = list(_in_order(deed))
+        edges = [_same(part) for each in self._order for part in each.parts()]
+        self._uses = Counter(edges)
+        first = deed  # a plan begins with the file that its last step goes back to
+        while first.file is None:
+            first = first.of or [*first.parts()][-1]
+        files = (each.file for each in self._order if each.file is not None)
+        self._files = list(dict.fromkeys([first.file, *files]))
+        self._names = {
+            _same(each): letters(self._files.index(each.file)) for each in self._order if each.file is not None
+        }
+        self._fresh = map(letters, itertools.count(len(self._files)))
+        self._current = letters(0)
+
+    def steps(self) -> Steps | None:
+        """Return the list; None where a step would have to come after the last that is no part of it."""
+        tables = [self._put(each) for each in self._order if each.file is None]
+        ends_so = self._names[_same(self._order[-1])] == self._current
+        return Steps(tuple(self._files), tuple(tables)) if ends_so else None
+
+    def _put(self, deed: Deed) -> dict[str, Any]:
+        """Return the table of a step, and name what it makes: as that of which it is, where nothing else is of that."""
+        table = {key: self._with_names(value) if key in NAMING else value for key, value in deed.table.items()}
+        before = _same(deed.of or [*deed.parts()][-1])
+        name = self._names[before]
+        if deed.of is not None and name != self._current:
+            table[ON] = name
+        if "assert" in table:
+            self._uses[deed] += self._uses[before] - 1
+        else:
+            if self._uses[before] > 1:
+                table[AS] = name = next(self._fresh)
+            self._current = name
+        self._names[deed] = name
+        return table
+
+    def _with_names(self, value: "Deed | list[Deed]") -> str | list[str]:
+        return [self._names[_same(each)] for each in value] if isinstance(value, list) else self._names[_same(value)]
+
+
+def _same(deed: Deed) -> Any:
+    """Return what tells a deed from others: a file that was opened twice is one."""
+    return deed if deed.file is None else deed.file
+
+
+def _in_order(deed: Deed) -> Iterator[Deed]:
+    """Yield all that a deed is of, each once and after what it is of itself, and the deed last."""
+    seen: set[Any] = set()
+    todo = [(deed, deed.parts())]
+    while todo:
+        each, parts = todo[-1]
+        part = next(parts, None)
+        if part is None:
+            todo.pop()
+            yield each
+        elif _same(part) not in seen:
+            seen.add(_same(part))
+            todo.append((part, part.parts()))
+
+
+def letters(number: int) -> str:
+    """Return a, b, ..., z, aa, ab, ...
+
+    >>> letters(0), letters(25), letters(26), letters(702)
+    ('a', 'z', 'aa', 'aaa')
+    """
+    text = ""
+    number += 1
+    while number:
+        number, place = divmod(number - 1, 26)
+        text = chr(ord("a") + place) + text
+    return text

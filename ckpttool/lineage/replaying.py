@@ -1,0 +1,54 @@
+"""An output's lineage as a plan: the steps of all records that made it, from the files that no step of a plan makes."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from ckpttool.core.errors import FormatError, PlanError
+from ckpttool.lineage.deeds import Deed, Steps
+from ckpttool.lineage.records import Chain, Record, Source
+
+
+@dataclass(frozen=True)
+class Begin:
+    """A file that a plan begins with, and the command that made it, where one did that is no step of a plan."""
+
+    source: Source
+    made_by: str | None = None
+
+
+def replayed(chain: Chain) -> Steps:
+    """Return the steps that make the last output of a chain, and as their files what they begin with.
+
+    Raises:
+        PlanError: the last command, or what it was told, is no step of a plan.
+        FormatError: the steps of a record are none.
+    """
+    if not chain.records:
+        raise PlanError("nothing is known of how it was made")
+    records = {record.id: record for record in chain.records}
+    deeds: dict[str, Deed] = {}
+    for number, record in records.items():
+        if record.plan is not None:
+            deeds[number] = _deed(record, record.plan, records, deeds)
+    last = chain.records[-1]
+    if last.id not in deeds:
+        edits = f" ({', '.join(last.steps)})" if last.steps else ""
+        raise PlanError(f"it was made by {last.command}{edits}, which is no step of a plan")
+    steps = Steps.of(deeds[last.id])
+    if steps is None:
+        raise PlanError("its steps have no order in which the last one makes it")
+    return steps
+
+
+def _deed(record: Record, plan: Mapping[str, Any], records: Mapping[str, Record], deeds: Mapping[str, Deed]) -> Deed:
+    """Return what a record made, of files or of what earlier records made."""
+    files: list[Deed] = []
+    for place in plan["sources"]:
+        maker = (record.makers[place] if place < len(record.makers) else None) or ""
+        command = records[maker].command if maker in records and maker not in deeds else None
+        files.append(deeds[maker] if maker in deeds else Deed(Begin(record.sources[place], command)))
+    try:
+        return Steps(tuple(files), tuple(plan["step"])).deed()
+    except (KeyError, TypeError, IndexError) as error:
+        raise FormatError(f"the steps of {record.command} are none: {error!r}") from error
