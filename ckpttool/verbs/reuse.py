@@ -3,7 +3,8 @@
 Three ways to say what the rest is: a head of new layers on the old graph, another graph, or the same graph.
 """
 
-from collections.abc import Collection, Mapping, Sequence
+import re
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -12,11 +13,13 @@ from ckpttool.core.counts import counted
 from ckpttool.core.errors import PlanError
 from ckpttool.core.names import Pattern, Suggestions
 from ckpttool.core.notes import notes_about
+from ckpttool.core.pattern_text import shortest_pattern
 from ckpttool.data.class_files import Classes
 from ckpttool.graph.contents.class_names import with_class_names
 from ckpttool.graph.contents.head import with_fresh_layers
 from ckpttool.graph.contents.signatures import choosing_signature
 from ckpttool.graph.contents.stored import StoredTensor, chosen_weights, stored_tensors
+from ckpttool.graph.contents.tops import class_layer
 from ckpttool.graph.core import Graph
 from ckpttool.graph.rewrite.feeding import Feeding, feeding
 from ckpttool.graph.rewrite.prune import subgraph
@@ -33,6 +36,9 @@ from ckpttool.training.heads import headed, place_above, restored_variables
 from ckpttool.training.outputs import with_named_outputs
 from ckpttool.verbs.freeze import freeze_graph
 from ckpttool.verbs.inputs import with_preprocessed_inputs
+
+LONGEST = 60
+"""Characters of a pattern that names layers; of more the one that names what it leaves out is easier to read."""
 
 
 @dataclass(frozen=True, repr=False)
@@ -129,7 +135,8 @@ def plan_reuse(
     if head:
         place = place_above(_called(model.graph) if signature else model.graph, restored, after, inputs)
         put = headed(model, restored, head, place, frozen, recipe or Recipe(), seed, objective or Objective())
-        plan = ReusePlan(model, put.graph, {name: name for name in put.kept}, put.frozen, seed, put.notes)
+        notes = (*put.notes, *(() if after else _about_old_classes(model.graph, put.kept)))
+        plan = ReusePlan(model, put.graph, {name: name for name in put.kept}, put.frozen, seed, notes)
     else:
         target = graph_as_run(into).allowing(model.graph.allowed) if into else model.graph
         fed = feeding(target, inputs, labels, as_built=not inputs)
@@ -145,6 +152,24 @@ def plan_reuse(
     graph, changed = with_preprocessed_inputs(named, preprocess, None if head else model.graph)
     prefix = prefix_note(chosen, model.checkpoint) if chosen else ()
     return replace(plan, graph=graph, to=to, notes=(*prefix, *plan.notes, *changed))
+
+
+def _about_old_classes(graph: Graph, kept: Collection[str]) -> Iterator[str]:
+    """Say that a head reads the outputs of the old task, and which pattern leaves their layer out."""
+    top = class_layer(graph)
+    if top is None or not set(top.variables) & set(kept):
+        return
+    below = [name for name in kept if name not in top.variables]
+    if below:
+        weights = [name for name, each in stored_tensors(graph).items() if each.kind == "weight"]
+        pattern = shortest_pattern(below, [name for name in weights if name not in below])
+        all_others = f"(?!{re.escape(top.name)}).*"
+        if len(pattern) > LONGEST and set(Pattern(all_others).select(weights)) == set(below):
+            pattern = all_others
+        yield (
+            f"{top.name} gives the outputs of the old task, and the head would learn from these alone: "
+            f"`layers` '{pattern}' leaves it out"
+        )
 
 
 def _refuse_contradictions(

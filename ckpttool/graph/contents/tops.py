@@ -9,12 +9,18 @@ from typing import NamedTuple
 
 from ckpttool.core.errors import GraphError, PlanError, UnknownName
 from ckpttool.core.names import listed, suggestion
+from ckpttool.graph.contents.class_names import class_names
 from ckpttool.graph.contents.keras_network import keras_network
 from ckpttool.graph.contents.layers import Layer, activated, activation_behind, layers, scope_output
 from ckpttool.graph.contents.op_outputs import dtype_of_output
 from ckpttool.graph.contents.signatures import output_tensors
+from ckpttool.graph.contents.stored import stored_tensors
+from ckpttool.graph.contents.variables import variables
 from ckpttool.graph.core import Graph, TensorRef
 from ckpttool.graph.ops import PROBABILITIES
+from ckpttool.graph.roles.compiled import compiled_objective
+from ckpttool.graph.roles.logits import logits_below
+from ckpttool.graph.roles.resolve import certain_roles
 
 
 class Top(NamedTuple):
@@ -47,6 +53,44 @@ def top_of(graph: Graph, restored: Collection[str], after: str | None = None) ->
     if len(tops) > 1:
         raise PlanError(f"{graph.source}: {_beside(graph, tops)}")
     return _behind(graph, tops[0] if tops else chosen[-1])
+
+
+def class_layer(graph: Graph) -> Layer | None:
+    """Return the layer that tells the classes a graph is trained for: the last one below its logits that has weights.
+
+    None where its outputs are not known to be classes, as those of an encoder, or they are more than what it reads: a
+    head can learn as much from such as from the layer below.
+    """
+    logits = _logits_of_classes(graph)
+    if logits is None:
+        return None
+    below = graph.ancestors(TensorRef.parse(logits).op)
+    own = {variable.name: variable.op for variable in variables(graph).values()}
+    needed = [each for each in layers(graph) if each.output and any(own.get(name) in below for name in each.variables)]
+    # The layer's own output may be what its softmax gives, above the logits.
+    found = [each for each in needed if TensorRef.parse(str(each.output)).op not in below] or _tops(graph, needed)
+    return found[0] if len(found) == 1 and _narrows(graph, found[0]) else None
+
+
+def _logits_of_classes(graph: Graph) -> str | None:
+    """Return what a loss compares with labels, else the only output below its softmax, if it is of classes."""
+    roles = certain_roles(graph)
+    if roles.labels and roles.logits:
+        return roles.logits
+    outputs = list(dict.fromkeys(output_tensors(graph)))
+    if len(outputs) != 1:
+        return None
+    last = logits_below(graph, outputs[0])
+    compiled = compiled_objective(graph)
+    told = class_names(graph) or (compiled and compiled.objective in ("softmax", "sigmoid"))
+    return last.tensor if told or last.activation in ("Softmax", "LogSoftmax") else None
+
+
+def _narrows(graph: Graph, layer: Layer) -> bool:
+    held = stored_tensors(graph)
+    shapes = [held[name].shape or () for name in layer.variables if name in held]
+    kernel = max(shapes, key=len, default=())
+    return len(kernel) > 1 and kernel[-1] <= kernel[-2]
 
 
 def _named(graph: Graph, known: Sequence[Layer], after: str) -> Top:

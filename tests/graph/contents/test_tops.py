@@ -108,3 +108,73 @@ def test_a_head_on_probabilities_is_said(saved: Any) -> None:
     _, model = saved(sequence)
     plan = plan_reuse(model, ".*", head="outputs = dense(3)")
     assert any("the probabilities of shares: `after` names what lies below them" in note for note in plan.notes)
+
+
+def squeezed() -> Any:
+    """A network whose last convolution gives the classes, which are pooled."""
+    rows = layers.Input((8, 8, 3), name="rows")
+    x = layers.Conv2D(6, 3, activation="relu", name="conv1")(rows)
+    x = layers.Conv2D(4, 1, activation="relu", name="conv2")(layers.Conv2D(6, 3, activation="relu", name="middle")(x))
+    return keras.Model(rows, layers.Activation("softmax")(layers.GlobalAveragePooling2D()(x)))
+
+
+def encoder() -> Any:
+    """A network that narrows its rows to a code, which is of no classes."""
+    rows = layers.Input((6,), name="rows")
+    return keras.Model(rows, layers.Dense(3, activation="sigmoid", name="code")(layers.Dense(5, name="hidden")(rows)))
+
+
+def compiled() -> Any:
+    """A network whose loss alone says that it gives logits."""
+    rows = layers.Input((6,), name="rows")
+    network = keras.Model(rows, layers.Dense(3, name="top")(layers.Dense(5, name="hidden")(rows)))
+    network.compile("sgd", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    return network
+
+
+def widening() -> Any:
+    """A network with more classes than units below, whose logits know as much as these."""
+    rows = layers.Input((6,), name="rows")
+    return keras.Model(rows, layers.Dense(9, activation="softmax")(layers.Dense(3, name="hidden")(rows)))
+
+
+OLD = "the old task"
+
+
+@pytest.mark.parametrize(
+    ("make", "head", "layer", "pattern"),
+    [
+        (squeezed, "global_avg_pool(); new = dense(2)", "conv2", "conv1|middle"),
+        (classifier, "new = dense(2)", "top", "hidden"),
+        (compiled, "new = dense(2)", "top", "hidden"),
+    ],
+)
+def test_a_layer_of_old_classes_below_a_head_is_said_with_what_leaves_it_out(
+    saved: Any, make: Any, head: str, layer: str, pattern: str
+) -> None:
+    _, model = saved(make)
+    advice = f"{layer} gives the outputs of {OLD}, and the head would learn from these alone: `layers` '{pattern}'"
+    assert f"{advice} leaves it out" in plan_reuse(model, ".*", head=head).notes
+    followed = plan_reuse(model, pattern, head=head)
+    assert not any(OLD in note for note in followed.notes)
+    assert not any(row.target.startswith(layer) for row in followed.rows)
+    assert not any(OLD in note for note in plan_reuse(model, ".*", head=head, after=layer).notes)
+
+
+@pytest.mark.parametrize("make", [pooled, joined, encoder, widening])
+def test_nothing_is_said_of_a_layer_that_gives_no_classes_or_more_than_it_reads(saved: Any, make: Any) -> None:
+    _, model = saved(make)
+    assert not any(OLD in note for note in plan_reuse(model, ".*", head="new = dense(2)").notes)
+
+
+def test_of_many_layers_the_pattern_names_the_one_that_is_left_out(saved: Any) -> None:
+    def deep() -> Any:
+        rows = x = layers.Input((6,), name="rows")
+        for name in ("alpha", "b_eta", "gam_ma", "delta", "epsilon", "zeta_", "e_t_a", "theta", "iota", "kappa_x"):
+            x = layers.Dense(6, name=f"{name}_{len(name)}")(x)
+        return keras.Model(rows, layers.Dense(3, activation="softmax", name="top.1")(x))
+
+    _, model = saved(deep)
+    note = next(note for note in plan_reuse(model, ".*", head="new = dense(2)").notes if OLD in note)
+    assert note.endswith(r"`layers` '(?!top\.1).*' leaves it out")
+    assert not any(OLD in each for each in plan_reuse(model, r"(?!top\.1).*", head="new = dense(2)").notes)
