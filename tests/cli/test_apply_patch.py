@@ -96,8 +96,8 @@ def test_what_is_there_is_kept_and_what_means_nothing_refused(shell: Any, model:
     delta = patch_of(shell, model, tuned)
     assert "exists already; --overwrite" in shell.error("diff", model, tuned, "--patch", "-o", delta)
     assert "exists already; --overwrite" in shell.error("apply-patch", model, delta, "-o", tuned)
-    assert "-o says which" in shell.error("diff", model, tuned, "--patch")
+    assert "--patch requires -o OUT" in shell.error("diff", model, tuned, "--patch")
     assert "add --patch" in shell.error("diff", model, tuned, "-o", delta)
     both = shell.error("diff", model, tuned, "--patch", "-o", delta, "--layers", "outputs")
-    assert "--patch holds all that differs" in both
+    assert "--patch contains all differences" in both
     assert "is a folder" in shell.error("diff", model, tuned, "--patch", "-o", tuned.parent)

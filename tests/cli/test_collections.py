@@ -58,8 +58,8 @@ def test_an_output_that_exists(shell: Any, model: Path, tmp_path: Path) -> None:
 
 
 def test_options_that_belong_together(shell: Any, model: Path) -> None:
-    assert "belong together" in shell.error("collections", model, "X:0")
-    assert "belong together" in shell.error("collections", model, *ADD)
+    assert "--add KEY requires NAMES" in shell.error("collections", model, "X:0")
+    assert "--add KEY requires NAMES" in shell.error("collections", model, *ADD)
 
 
 def test_tensorflow_finds_the_collection(shell: Any, model: Path, tmp_path: Path) -> None:

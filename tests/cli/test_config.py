@@ -261,8 +261,8 @@ def test_a_run_on_other_data_or_another_model_is_not_silent(
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("epoch = 2", "{file}: epoch is no option of main finetune; nearest: epochs"),
-        ("config = 'x.toml'", "{file}: config is no option of main finetune"),
+        ("epoch = 2", "{file}: epoch is not an option of main finetune; nearest: epochs"),
+        ("config = 'x.toml'", "{file}: config is not an option of main finetune"),
         ("epochs = 0", "Invalid value for 'epochs' in {file}: 0 is not in the range x>=1 (see main finetune --help)"),
         ("epochs = 1.5", "Invalid value for 'epochs' in {file}: '1.5' is not a valid integer range"),
         ("epochs = true", "Invalid value for 'epochs' in {file}: 'True' is not a valid integer range"),
@@ -270,15 +270,15 @@ def test_a_run_on_other_data_or_another_model_is_not_silent(
         ("cache = 'perhaps'", "Invalid value for 'cache' in {file}: 'perhaps' is not a valid boolean"),
         ("keep = 'worst'", "Invalid value for 'keep' in {file}: 'worst' is not one of 'best', 'last'"),
         ("image-shape = [28]", "Invalid value for 'image-shape' in {file}: expected HEIGHT,WIDTH or HEIGHT,WIDTH,CHA"),
-        ("batch-size = 1\nbatch_size = 2", "{file}: batch-size is there twice, with a dash and with an underscore"),
+        ("batch-size = 1\nbatch_size = 2", "{file}: batch-size is specified twice, with a dash and with an underscore"),
         ("lr = [0.1, 0.2]", "--lr '0.1,0.2': expected one value for all, or PATTERN=VALUE pairs, not both"),
-        ("epochs", "{file}: neither TOML nor a run report: Expected '=' after a key in a key/value pair"),
-        ("[lr]\nhidden[12] = 1", "{file}: neither TOML nor a run report: "),
+        ("epochs", "{file}: neither a TOML file nor a run report: Expected '=' after a key in a key/value pair"),
+        ("[lr]\nhidden[12] = 1", "{file}: neither a TOML file nor a run report: "),
         ("{", "{file}: not JSON, so no run report: Expecting property name"),
         ('{"model": "m"}', "{file}: no run report, which has model, data and options: 'data'"),
         ('{"model": 1, "data": 2, "options": 3}', "{file}: no run report, which has model, data and options: "),
         ('{"model": "m", "data": {"path": "d", "fingerprint": {}}, "options": {"epoks": 2}}',
-         "{file}: epoks is no option of main finetune; nearest: epochs"),
+         "{file}: epoks is not an option of main finetune; nearest: epochs"),
     ],
 )  # fmt: skip
 def test_files_that_say_nonsense_are_refused(
@@ -328,7 +328,7 @@ def test_a_file_says_where_to_write_with_leave_alone(shell: Any, tmp_path: Path,
         file = written(f"{layers}\n{text}")
         name = text.partition(" ")[0]
         told = shell.error("new", "--config", file, "-o", fresh)
-        assert told == f"{file}: {name}: a file says where to write with --config-paths alone"
+        assert told == f"{file}: {name}: a file can specify output paths only with --config-paths"
     assert not list(tmp_path.glob("*.ckpt*"))
 
 
@@ -336,7 +336,7 @@ def test_a_file_says_where_to_write_with_leave_alone(shell: Any, tmp_path: Path,
 def test_a_file_allows_nothing(shell: Any, small: Path, written: Any, text: str) -> None:
     file = written(f"model = {str(small)!r}\ndata = 'd.npz'\n{text}")
     told = shell.error("finetune", "--config", file, "--config-paths", "-o", "o")
-    assert told == f"{file}: {text.partition(' ')[0]}: what is allowed is said on the command line alone"
+    assert told == f"{file}: {text.partition(' ')[0]}: can only be specified on the command line"
 
 
 def test_what_a_file_changes_is_listed(shell: Any, tmp_path: Path, written: Any) -> None:

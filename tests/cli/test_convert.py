@@ -70,7 +70,7 @@ def test_a_plan_writes_nothing(shell: Any, tiny: Path, tmp_path: Path) -> None:
 
 
 def test_a_plan_needs_a_format(shell: Any, tiny: Path) -> None:
-    assert "--to or -o specifies which" in shell.error("convert", tiny, "--plan")
+    assert "specify --to or -o" in shell.error("convert", tiny, "--plan")
 
 
 def test_layers_with_their_slots(shell: Any, tiny: Path, tmp_path: Path) -> None:
@@ -133,4 +133,4 @@ def test_a_damaged_source_leaves_no_output(shell: Any, copied: Path, flip: Any, 
 def test_a_suffix_that_no_format_writes_names_those_that_are(shell: Any, tiny: Path, tmp_path: Path) -> None:
     line = shell.error("convert", tiny, "-o", tmp_path / "tiny.pt")
     assert "no format writes .pt files; suffixes say bundle (.ckpt, .index), safetensors (.safetensors, " in line
-    assert line.endswith("; --to names a format for any suffix")
+    assert line.endswith("; specify the format with --to")

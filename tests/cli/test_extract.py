@@ -31,8 +31,8 @@ def test_rows_say_rank_error_and_the_rank_that_would_do(models: list[str], tmp_p
     ("options", "message"),
     [
         ([], "1 tensor that moved is no matrix: fc.bias; --whole stores them whole; --lenient leaves such tensors out"),
-        (["--rank", "0"], "'0' is no rank, expected a number above 0, or auto"),
-        (["--rank", "few"], "'few' is no rank"),
+        (["--rank", "0"], "'0' is not a rank, expected a positive number or auto"),
+        (["--rank", "few"], "'few' is not a rank"),
         (["--energy", "2"], "2.0 is not in the range"),
     ],
 )

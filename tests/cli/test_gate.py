@@ -266,7 +266,7 @@ def test_what_a_shape_depends_on_is_not_run_by_the_import(tmp_path: Path) -> Non
 def test_what_is_allowed_runs_and_is_said(shell: Any, tmp_path: Path, data: Path) -> None:
     prefix, canary = build(tmp_path, write_file)
     said = shell.run("evaluate", prefix, "--data", data, "--allow-op", "WriteFile").stderr
-    assert "allowed to run, though they may do more than compute: WriteFile" in said
+    assert "allowed to run, although they can have side effects: WriteFile" in said
     assert canary.read_text() == "acted"
 
 
@@ -281,7 +281,7 @@ def test_a_file_of_options_allows_nothing(shell: Any, tmp_path: Path, data: Path
     prefix, canary = build(tmp_path, write_file)
     (tmp_path / "options.toml").write_text('allow-op = ["WriteFile"]\n')
     said = shell.run("evaluate", prefix, "--data", data, "--config", tmp_path / "options.toml", exit_code=2).stderr
-    assert "allow-op: what is allowed is said on the command line alone" in said and not canary.exists()
+    assert "allow-op: can only be specified on the command line" in said and not canary.exists()
 
 
 def test_savers_are_no_part_of_what_is_run(shell: Any, tmp_path: Path, data: Path) -> None:

@@ -67,7 +67,7 @@ def test_without_a_descent_the_answer_is_no(shell: Any, small: Path, data: Path)
 
 def test_a_loss_that_still_falls_is_said(shell: Any, small: Path, data: Path) -> None:
     result = shell.run("lr-find", small, "--data", data, *FAST, "--to", "0.1")
-    assert "the loss was still falling at the end: a higher --to may show a better rate" in result.stderr
+    assert "the loss was still decreasing at the end: a higher --to may show a better rate" in result.stderr
 
 
 def test_a_picture(shell: Any, small: Path, data: Path, tmp_path: Path) -> None:

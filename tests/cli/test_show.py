@@ -76,5 +76,5 @@ def test_filters_are_drawn_where_it_is_said(shell: Any, tmp_path: Path) -> None:
     assert shell.json(*asked, *drawn)["tensor"] == "hidden1/kernel"
     assert (tmp_path / "f.png").read_bytes().startswith(b"\x89PNG")
     assert "exists" in shell.error(*asked, *drawn)
-    assert "belong together" in shell.error(*asked, "--filters")
+    assert "--filters requires -o FILE" in shell.error(*asked, "--filters")
     assert "--output" in shell.error(*asked, "--filters", "-o", tmp_path / "f.gif")

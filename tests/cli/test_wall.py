@@ -95,4 +95,4 @@ def test_every_command_that_may_run_ops_of_others_has_the_wall(name: str) -> Non
 def test_a_file_of_options_trusts_nothing(shell: Any, model: Path, data: Path, tmp_path: Path) -> None:
     (tmp_path / "options.toml").write_text("trust = true\n")
     said = shell.error("evaluate", model, "--data", data, "--config", tmp_path / "options.toml")
-    assert "trust: what is allowed is said on the command line alone" in said
+    assert "trust: can only be specified on the command line" in said

@@ -49,14 +49,14 @@ def _print_schema(context: click.Context, _option: click.Parameter, asked: bool)
 @click.option(
     "--set", "variables", metavar="NAME=VALUE", multiple=True, callback=_variables, help="A variable of the plan."
 )
-@click.option("--no-graph", "with_graph", flag_value=False, default=True, help="Leave the graph beside SRC behind.")
+@click.option("--no-graph", "with_graph", flag_value=False, default=True, help="Do not write the graph of SRC.")
 @click.option(
     "--schema",
     is_flag=True,
     is_eager=True,
     expose_value=False,
     callback=_print_schema,
-    help="Print the JSON Schema of plans, by which editors complete and check them, and stop.",
+    help="Print the JSON Schema of plans, for completion and validation in editors, and stop.",
 )
 @format_options
 @lenient_option
@@ -79,9 +79,9 @@ def apply(
 ) -> None:
     """Carry out the steps of PLAN, a TOML file, on the checkpoints SRC in one pass.
 
-    A step is an edit of `ckpttool edit`, a merge, an average, or an assertion on names, shapes, dtypes and values. An
-    assertion that does not hold is an error that names the tensor and the numbers, and nothing is written. With {name}
-    in OUT the plan is carried out on each SRC by itself.
+    A step is an edit (as in `ckpttool edit`), a merge, an average, or an assertion on names, shapes, dtypes and
+    values. A failed assertion is an error that names the tensor and the numbers, and nothing is written. If OUT
+    contains {name}, the plan is applied to each SRC separately.
 
     \b
     Example:

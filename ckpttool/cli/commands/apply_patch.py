@@ -19,11 +19,11 @@ from ckpttool.verbs.apply_patch import plan_apply_patch
 @rows_options
 @edited_output_options
 def apply_patch(base: Path, patch: Path, output: Path | None, overwrite: bool, plan_only: bool, as_json: bool) -> None:
-    """Make of the checkpoint BASE the one that PATCH, a file of `ckpttool diff --patch`, was made for.
+    """Apply PATCH, a file written by `ckpttool diff --patch`, to the checkpoint BASE.
 
-    The result has the same bits as that one: every dtype, strings, names, texts. BASE may be in another format than it
-    was, but must hold the same tensors, or is refused with the first that differs; a damaged PATCH is refused too. A
-    graph beside BASE comes along where names, shapes and dtypes stay.
+    The result is bit-identical to the checkpoint that the patch was made from: dtypes, strings, names and metadata. The
+    format of BASE can differ, but it must hold the same tensors; otherwise the error names the first that differs. A
+    damaged PATCH is an error, too. The graph of BASE is copied if names, shapes and dtypes do not change.
 
     \b
     Example:

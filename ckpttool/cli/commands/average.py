@@ -14,11 +14,11 @@ from ckpttool.verbs.average import plan_average
 @click.command()
 @checkpoints_argument
 @weights_option
+@click.option("--decay", type=float, metavar="D", help="Compute an exponential moving average with decay D.")
 @click.option(
-    "--decay", type=float, metavar="D", help="A moving average: from each checkpoint to the next D of it stays."
+    "--last", type=click.IntRange(2), metavar="N", help="Average the N latest checkpoints in the folder CKPT."
 )
-@click.option("--last", type=click.IntRange(2), metavar="N", help="The N checkpoints of most steps in the folder CKPT.")
-@click.option("--latest", is_flag=True, help="Note OUT as the latest checkpoint of its folder.")
+@click.option("--latest", is_flag=True, help="Record OUT as the latest checkpoint of its folder.")
 @lenient_option
 @plan_option
 @rows_options
@@ -35,12 +35,12 @@ def average(
     as_json: bool,
     latest: bool,
 ) -> None:
-    """Write the average of checkpoints of one model: the mean, or with --weights or --decay another.
+    """Write the average of checkpoints of one model: the mean, a weighted mean or a moving average.
 
-    Weights are averaged in float64, and keep their dtype. Integers, strings, step counters, optimizer slots and the
-    object graph of a TensorFlow 2 checkpoint are those of the last checkpoint; so is the graph. The output is of its
-    family, a model with a .meta, a SavedModel or a .keras file, unless OUT says another (x.ckpt, x.npz). Names, shapes
-    and dtypes of weights must agree.
+    Weights are averaged in float64, and keep their dtype. Integers, strings, step counters, optimizer slots, the graph
+    and the object graph of a TensorFlow 2 checkpoint are copied from the last checkpoint. The output is a model of the
+    same kind (with a .meta, a SavedModel or a .keras file) unless OUT specifies another (x.ckpt, x.npz). The names,
+    shapes and dtypes of the weights must be equal.
 
     \b
     Example:

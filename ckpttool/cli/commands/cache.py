@@ -63,14 +63,14 @@ def cache(
     place: Place,
     as_json: bool,
 ) -> None:
-    """Compute the outputs of the frozen layers of MODEL for every row, and keep them for `finetune --cache`.
+    """Compute the outputs of the frozen layers of MODEL for every example, and store them for `finetune --cache`.
 
-    The entry's key is made of the frozen weights, the frozen part of the graph and the data, with --augment also of
-    that and --seed: when one of them changes, so does the key, and nothing stale is ever read.
-    Workers write the rows that they compute into the cache themselves; it must be in a folder that all of them see, or
-    on a server: with --cache-dir s3://bucket/features each machine fetches what others have computed.
+    The key of an entry is a hash of the frozen weights, the frozen part of the graph and the data, and of --augment
+    and --seed if there is augmentation. When one of them changes, so does the key, so a stale entry is never used.
+    Workers write to the cache themselves; it must be in a folder that all of them can access, or
+    on a server: with --cache-dir s3://bucket/features each machine downloads what others have computed.
 
-    `ckpttool cache list` shows what is kept, and `ckpttool cache prune` makes room.
+    `ckpttool cache list` lists the entries, and `ckpttool cache prune` removes some.
 
     \b
     Example:

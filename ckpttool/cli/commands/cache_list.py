@@ -19,7 +19,7 @@ LEFT_OUT = ("tensors", "written", "state")
 @cache_dir_option
 @rows_options
 def cache_list(cache_dir: Path | None, as_json: bool) -> None:
-    """List the entries of the feature cache: rows, bytes, when they were written, the tensors that they hold.
+    """List the entries of the feature cache: number of examples, size, time, and the tensors of each.
 
     \b
     Example:

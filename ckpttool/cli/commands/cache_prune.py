@@ -15,20 +15,24 @@ from ckpttool.core.tensors import human_size
 
 @click.command("prune")
 @click.option("--all", "every", is_flag=True, help="Remove all entries.")
-@click.option("--older-than", "days", metavar="DAYS", type=float, help="Remove those written more than DAYS ago.")
+@click.option("--older-than", "days", metavar="DAYS", type=float, help="Remove entries written more than DAYS ago.")
 @click.option(
-    "--max-size", "most", metavar="SIZE", callback=size, help="Remove the oldest, until 10GB, 500MB, ... are left."
+    "--max-size",
+    "most",
+    metavar="SIZE",
+    callback=size,
+    help="Remove the oldest entries until at most SIZE is used: 10GB, 500MB.",
 )
-@click.option("--dry-run", is_flag=True, help="Only say what would be removed.")
+@click.option("--dry-run", is_flag=True, help="Only show what would be removed.")
 @cache_dir_option
 @json_option
 def cache_prune(
     every: bool, days: float | None, most: int | None, dry_run: bool, cache_dir: Path | None, as_json: bool
 ) -> None:
-    """Make room in the feature cache: what is needed again is computed again.
+    """Remove entries of the feature cache. They are computed again when needed.
 
-    Without --all, --older-than or --max-size what goes are fills that were stopped. What is being filled just now
-    stays.
+    Without --all, --older-than or --max-size, only incomplete entries of interrupted runs are removed. Entries that
+    are being written are kept.
 
     \b
     Example:

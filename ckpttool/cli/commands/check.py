@@ -40,9 +40,9 @@ COLUMNS = ("gate", "state", "found", "asked")
     metavar="RE OTHER",
     type=(str, SOURCE),
     multiple=True,
-    help="These tensors must have the bytes that they have in the checkpoint OTHER; may be repeated.",
+    help="These tensors must have the same bytes as in the checkpoint OTHER; may be repeated.",
 )
-@click.option("--data", metavar="DATA", type=PATH, help="Rows to judge by, as `ckpttool evaluate` takes them.")
+@click.option("--data", metavar="DATA", type=PATH, help="Data to evaluate on, as for `ckpttool evaluate`.")
 @there_first("data")
 @bounds_options
 @click.option(
@@ -50,16 +50,16 @@ COLUMNS = ("gate", "state", "found", "asked")
     type=click.Choice(SEVERITIES),
     default="high",
     show_default=True,
-    help="Fail where something could act that is at least as bad.",
+    help="Fail if `scan` has a finding of at least this severity.",
 )
-@click.option("--junit", metavar="FILE", type=WRITTEN, help="Write the gates as a file of JUnit.")
-@click.option("--overwrite", is_flag=True, help="Replace the --junit file where it exists.")
+@click.option("--junit", metavar="FILE", type=WRITTEN, help="Write the results as a JUnit XML file.")
+@click.option("--overwrite", is_flag=True, help="Replace the --junit file if it exists.")
 @click.option(
     "--summary",
     metavar="FILE",
     type=WRITTEN,
     envvar="GITHUB_STEP_SUMMARY",
-    help="Append the gates as Markdown; on GitHub to the step's summary, if not given.",
+    help="Append the results as Markdown to FILE. Default on GitHub: the step summary.",
 )
 @judged_rows_options
 @ema_option
@@ -87,12 +87,11 @@ def check(
     allow_op: tuple[str, ...],
     as_json: bool,
 ) -> None:
-    """Ask all gates of MODEL in one go, for a server of builds: exit 0 if all are passed, 1 if one is not.
+    """Run all quality gates on MODEL, for CI: exit with 0 if all pass, with 1 if one fails.
 
-    Always: every checksum and every rule of the formats hold (verify), and nothing could act when the files are opened
-    or run (scan). With --unchanged: layers that were kept have the same bytes. With --data: accuracy and loss are in
-    their bounds; MODEL runs only where verify and scan are passed. A file that is missing or no model is no answer, and
-    exits with 2.
+    Always: verify (every checksum, and every rule of the format) and scan (no code or op with side effects). With
+    --unchanged: layers that were frozen have the same bytes as before. With --data: accuracy and loss are within their
+    bounds; MODEL runs only if verify and scan pass. If a file is missing or is not a model, the exit code is 2.
 
     \b
     Example:

@@ -36,7 +36,7 @@ def collections(
 ) -> None:
     """List the collections of MODEL, or add NAMES to one and write a new .meta.
 
-    With --plan the collections are listed as they would be.
+    With --plan, the resulting collections are listed and nothing is written.
 
     \b
     Example:
@@ -44,7 +44,7 @@ def collections(
       ckpttool collections my_model_final.ckpt --add my_important_ops X:0 y:0 GradientDescent -o named.meta
     """
     if bool(names) != bool(key) or bool(names) != bool(output or plan_only):
-        raise click.UsageError("--add KEY, the NAMES to add, and -o OUT (or --plan) belong together")
+        raise click.UsageError("--add KEY requires NAMES to add and -o OUT (or --plan), and these require --add")
     if key:
         execute(plan_names(model, key, names, tags), output, overwrite, plan_only, as_json)
     else:

@@ -11,7 +11,7 @@ VARIABLE = "_CKPTTOOL_COMPLETE"
 @click.argument("shell", type=click.Choice(SHELLS))
 @click.pass_context
 def completion(context: click.Context, shell: str) -> None:
-    """Print what has SHELL complete commands, options, files, and names of tensors, layers and rule sets.
+    """Print a completion script for SHELL: commands, options, files, names of tensors, layers and rule sets.
 
     \b
     Example:

@@ -15,8 +15,8 @@ from ckpttool.verbs.convert import plan_convert
 @source_argument
 @weights_file_option
 @format_options
-@layers_option("Only the weights of these layers, with their slots.")
-@click.option("--drop-slots", is_flag=True, help="Leave out the optimizer's slots.")
+@layers_option("Only the weights of these layers, and their optimizer slots.")
+@click.option("--drop-slots", is_flag=True, help="Omit optimizer slots.")
 @lenient_option
 @plan_option
 @rows_options
@@ -36,12 +36,13 @@ def convert(
 ) -> None:
     """Write the checkpoint SRC in another format: that of OUT's suffix, or the one given by --to.
 
-    Optimizer slots are included. Tensors that the format cannot hold are an error that names them; --lenient leaves
-    them out, and lists them.
+    Optimizer slots are included. Tensors that the format cannot hold are an error that names them; --lenient omits
+    them and lists them.
 
-    Where --like has other names it is a file of the same network in another framework, and OUT gets its names, shapes
-    and layouts: PyTorch to Keras or a graph, and back. One side has the network, which tells the layouts; what they and
-    the names leave open is an error. The values of SRC are those of OUT, but for what SRC lacks.
+    --like can be a file of the same network in another framework, with other names. OUT then gets the names, shapes
+    and layouts of that file: PyTorch to Keras or a graph, and the reverse. One of the two files must contain the
+    network, which determines the layouts; an ambiguous layout or name is an error. Tensors that SRC does not have are
+    copied from the --like file.
 
     \b
     Example:

@@ -44,7 +44,7 @@ LEFT_OUT = ("gradient_to_weight", "mean", "gradient_mean", "activation", "satura
     type=click.IntRange(min=1),
     default=1000,
     show_default=True,
-    help="How many training rows to look at.",
+    help="Number of training examples to use.",
 )
 @objective_options
 @roles_options
@@ -62,13 +62,14 @@ def diagnose(
     allow_op: tuple[str, ...],
     as_json: bool,
 ) -> None:
-    """Show the spread of activations and gradients over the layers of MODEL, and what is wrong there.
+    """Show statistics of the activations and gradients of each layer of MODEL, and diagnose problems.
 
-    Per layer, from the lowest to the top: mean and standard deviation of the activations, and of the gradients of a
-    row's loss with respect to them; the share of units that are zero for all rows (dead), and of activations at the
-    ends of a sigmoid or tanh (saturated); the norm of the weights' gradient divided by that of the weights, by which
-    `finetune --lr auto-rgn` gives each layer its rate. The verdict is vanishing or exploding where the gradients'
-    spread is 1000 times smaller or larger than at the top. The network runs as in training; MODEL is not changed.
+    Per layer, from bottom to top: the mean and standard deviation of the activations, and of the gradient of the
+    loss of one example with respect to them; the fraction of units that are zero for all examples (dead), and of
+    activations in the flat parts of a sigmoid or tanh (saturated); and the norm of the weights' gradient divided by
+    the norm of the weights, which `finetune --lr auto-rgn` uses for the learning rate of each layer. The verdict is
+    vanishing or exploding if the standard deviation of the gradients is 1000 times smaller or larger than at the top.
+    The network runs in training mode; MODEL is not changed.
 
     \b
     Example:

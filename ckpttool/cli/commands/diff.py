@@ -19,9 +19,9 @@ from ckpttool.verbs.diff import compare
 @models_first("a", "b")
 @layers_option("Compare only the weights of these layers.")
 @slots_option
-@click.option("--by-layer", is_flag=True, help="Print the layers, those that moved most first, instead of tensors.")
-@click.option("--html", metavar="FILE", type=WRITTEN, help="Also write a page for a browser; it needs no network.")
-@click.option("--patch", is_flag=True, help="Write what makes B of A to OUT, and compare nothing else.")
+@click.option("--by-layer", is_flag=True, help="Print layers instead of tensors, ranked by how much they changed.")
+@click.option("--html", metavar="FILE", type=WRITTEN, help="Also write an HTML page, which works offline.")
+@click.option("--patch", is_flag=True, help="Write a binary patch from A to B to OUT, instead of comparing.")
 @click.option("-o", "--output", metavar="OUT", type=WRITTEN, help="The patch to write.")
 @overwrite_option
 @rows_options
@@ -41,15 +41,15 @@ def diff(
     """Show which tensors differ between the checkpoints A and B, and by how much.
 
     Columns: the largest absolute difference of two elements (max_abs), also relative to the largest value in A
-    (relative); the L2 norm of the difference relative to that of A (relative_l2); the cosine similarity of the two; how
-    many elements are NaN or infinite in B alone; how many rows and columns are all zeros in B alone (dead). Layers are
-    ranked by relative_l2 of their weights. The exit code is 1 if something differs, else 0.
+    (relative); the L2 norm of the difference relative to that of A (relative_l2); the cosine similarity; the
+    number of elements that are NaN or infinite only in B; the number of rows and columns that are all zeros only in B
+    (dead). Layers are ranked by relative_l2 of their weights. The exit code is 1 if something differs, else 0.
 
-    A verdict says in words what happened, such as "only the head moved" or "low rank: looks like an adapter of rank 8".
-    For that the spectra of up to 12 matrices that moved are looked at, for a page of all.
+    A verdict summarises the change, such as "only the head moved" or "low rank: looks like an adapter of rank 8".
+    It is based on the singular values of up to 12 changed matrices; with --html, of all.
 
-    With --patch a file is written that makes B of A again, bit by bit, by `ckpttool apply-patch`; tensors that did not
-    change take no room in it. The exit code is 0 then.
+    With --patch, a file is written from which `ckpttool apply-patch` reproduces B exactly. Unchanged tensors take no
+    space in it. The exit code is then 0.
 
     \b
     Example:
@@ -72,11 +72,13 @@ def _require_patch_alone(patch: bool, output: Path | None, others: object) -> No
     """Check that a patch has its output, and that nothing else is asked for with it."""
     context = click.get_current_context()
     if not patch:
-        raise click.UsageError("-o is for a patch: add --patch", context)
+        raise click.UsageError("-o requires --patch", context)
     if output is None:
-        raise click.UsageError("--patch writes a file: -o says which", context)
+        raise click.UsageError("--patch requires -o OUT", context)
     if others:
-        raise click.UsageError("--patch holds all that differs: leave out what chooses or shows a part", context)
+        raise click.UsageError(
+            "--patch contains all differences: it cannot be combined with options that select or show a part", context
+        )
 
 
 def _write(a: Path, b: Path, output: Path | None, overwrite: bool, as_json: bool) -> None:

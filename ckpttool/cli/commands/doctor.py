@@ -11,10 +11,10 @@ COLUMNS = ("what", "found", "state", "note")
 @click.command()
 @rows_options
 def doctor(as_json: bool) -> None:
-    """Show versions, extras, devices, and the folders of cache and catalogue, and what is missing for what.
+    """Show versions, optional packages, devices and folders, and what is missing for which command.
 
-    The exit code is 1 if something that everything needs is missing, is too old, or cannot be written to. An extra that
-    is missing is none of these: its line says what needs it, and how it is installed.
+    The exit code is 1 if a required package is missing or too old, or if a folder is not writable. A missing optional
+    package does not count; its line shows which commands need it and how to install it.
 
     \b
     Example:

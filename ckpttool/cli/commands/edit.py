@@ -19,9 +19,9 @@ from ckpttool.verbs.edit import format_to_write, plan_edit
 @source_argument
 @edit_options
 @slots_option
-@click.option("--allow-truncate", is_flag=True, help="Let --resize discard what is beyond a smaller size.")
+@click.option("--allow-truncate", is_flag=True, help="Allow --resize to truncate.")
 @seed_option
-@click.option("--no-graph", "with_graph", flag_value=False, default=True, help="Leave the graph beside SRC behind.")
+@click.option("--no-graph", "with_graph", flag_value=False, default=True, help="Do not write the graph of SRC.")
 @format_options
 @lenient_option
 @plan_option
@@ -43,12 +43,12 @@ def edit(
     output: Path | None,
     overwrite: bool,
 ) -> None:
-    """Write the checkpoint SRC edited: edits are applied in the order in which they are given.
+    """Edit the checkpoint SRC and write the result. Edits are applied in the order of the options.
 
-    Patterns select weights; with --slots also the optimizer's tensors. The slots of a variable follow it: kept,
-    dropped, renamed, reshaped. An edit that selects nothing is an error. The graph beside SRC is edited too: variables,
-    assign nodes, Saver, collections and shapes; TensorFlow imports and restores the pair. What is written is of the
-    family that was read, a prefix with its .meta or a SavedModel, unless OUT (x.ckpt, x/) or --to specifies another.
+    Patterns select weights; with --slots also the optimizer's tensors. The slots of a variable are kept, dropped,
+    renamed and reshaped with it. An edit that selects nothing is an error. The graph of SRC is edited too (variables,
+    assign nodes, Saver, collections and shapes), so that TensorFlow can import and restore the result. The output is
+    of the same kind as SRC, a prefix with its .meta or a SavedModel, unless OUT (x.ckpt, x/) or --to specifies another.
 
     \b
     Example:

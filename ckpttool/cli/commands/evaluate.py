@@ -42,8 +42,10 @@ MOST_CLASSES = 20
 @allow_op_option
 @behind_wall
 @config_option("model", *ROLES)
-@click.option("--plot", metavar="FILE", type=WRITTEN, help="Draw confusion, recall and precision: .png, .pdf or .svg.")
-@click.option("--overwrite", is_flag=True, help="Replace the --plot file where it exists.")
+@click.option(
+    "--plot", metavar="FILE", type=WRITTEN, help="Plot the confusion matrix, recall and precision: .png, .pdf or .svg."
+)
+@click.option("--overwrite", is_flag=True, help="Replace the --plot file if it exists.")
 @rows_options
 def evaluate(
     model: Path,
@@ -58,18 +60,18 @@ def evaluate(
     overwrite: bool,
     as_json: bool,
 ) -> None:
-    """Print the loss and the accuracy of MODEL on the rows of a data set, and figures for each class.
+    """Print the loss and the accuracy of MODEL on a data set, and metrics for each class.
 
-    The rows are the test rows, else the validation rows of the data, else those that the run which made MODEL has held
-    out, else all.
+    It uses the test set if there is one, else the validation set, else the examples that the training run of MODEL
+    held out, else all.
 
-    For each class there is a line: its rows, its recall (accuracy), its precision, and the class that it is most often
-    confused with. Several labels for a row have their recall instead; numbers have their mean absolute and
-    root mean squared error. A terminal and --json also have the confusion matrix: a row for each true class, a column
-    for each predicted one. A graph without a loss, such as a SavedModel, gets one by --objective.
+    For each class the table has the number of examples, the recall, the precision, and the class that it is most often
+    confused with. With several labels per example it has the recall of each label; for regression, the mean absolute
+    and root mean squared error. On a terminal and in --json there is also the confusion matrix, with true classes in
+    rows and predicted classes in columns. If the graph has no loss, as in a SavedModel, specify one with --objective.
 
-    With --min-accuracy, --max-loss or --max-drop the exit code is 1 where a figure is not in its bounds. A drop is that
-    against --baseline OLD, which is judged on the same rows.
+    With --min-accuracy, --max-loss or --max-drop the exit code is 1 if a metric is out of bounds. The drop is measured
+    against --baseline OLD on the same examples.
 
     \b
     Example:

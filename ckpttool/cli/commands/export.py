@@ -25,11 +25,15 @@ def _needed(context: click.Context, option: click.Parameter, value: Path | None)
 @weights_file_option
 @rules_option
 @click.option(
-    "--like", metavar="FILE", type=ENTRY_OR_PATH, callback=_needed, help="A file of the network as OUT shall be."
+    "--like",
+    metavar="FILE",
+    type=ENTRY_OR_PATH,
+    callback=_needed,
+    help="A file of the same network with the names, shapes and dtypes for OUT.",
 )
-@click.option("--scope", metavar="PREFIX", default="", help="The graph has everything below this prefix.")
+@click.option("--scope", metavar="PREFIX", default="", help="The name scope in the graph that contains the network.")
 @lenient_option
-@click.option("--cast", is_flag=True, help="Let numbers change their dtype to that of FILE.")
+@click.option("--cast", is_flag=True, help="Cast to the dtypes of FILE.")
 @plan_option
 @rows_options
 @output_options
@@ -45,11 +49,11 @@ def export(
     output: Path,
     overwrite: bool,
 ) -> None:
-    """Write a model's weights for another framework, by the rules that import them: the inverse of `import`.
+    """Export a model's weights to another framework, with the same rules as `import`.
 
-    FILE is a file of the other framework with the same network, such as the one that was imported: OUT gets its names,
-    shapes and dtypes, with the model's values; what rules drop keeps FILE's. The format is that of OUT's suffix:
-    .safetensors, .npz, .h5, or .weights.h5 if FILE is of Keras 3.
+    FILE is a file of the other framework with the same network, such as the one that was imported. OUT gets its names,
+    shapes and dtypes, and the values of the model; tensors that the rules drop keep the values of FILE. The suffix of
+    OUT determines the format: .safetensors, .npz, .h5, or .weights.h5 if FILE was saved by Keras 3.
 
     \b
     Example:

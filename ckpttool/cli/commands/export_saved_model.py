@@ -21,7 +21,7 @@ from ckpttool.graph.contents.signatures import DEFAULT
 @click.option("--signature", metavar="NAME", default=DEFAULT, show_default=True, help="The signature's name.")
 @preprocess_option
 @click.option(
-    "--with-preprocessing", is_flag=True, help="Do the preprocessing in the graph, which takes raw rows then."
+    "--with-preprocessing", is_flag=True, help="Include the preprocessing in the graph, which then takes raw inputs."
 )
 @plan_option
 @rows_options
@@ -39,15 +39,15 @@ def export_saved_model(
     output: Path,
     overwrite: bool,
 ) -> None:
-    """Write what computes the outputs of a model as a SavedModel, with a signature.
+    """Export a model for inference as a SavedModel with a signature.
 
-    It loads with tf.saved_model.load, tf.compat.v1.saved_model.load and TensorFlow Serving: the tag is serve, the
-    method predict, and the variables are resource variables. What only training needs is left out. For the defaults of
-    --inputs and --outputs see `ckpttool strip --help`; the signature's keys are the given NAMEs, else the last part of
-    the op's name, and `logits` for the logits.
+    It loads with tf.saved_model.load, tf.compat.v1.saved_model.load and TensorFlow Serving. The tag is serve, the
+    method predict, and the variables are resource variables. Training ops are omitted. For the defaults of
+    --inputs and --outputs see `ckpttool strip --help`. The signature's keys are the given NAMEs, else the last
+    component of the op's name, and `logits` for the logits.
 
-    With --with-preprocessing the graph takes raw rows (bytes, where the preprocessing is for bytes; images of any size
-    before a resize), and gives what `ckpttool predict` gives for them.
+    With --with-preprocessing the graph takes raw inputs (uint8 if the preprocessing expects it; images of any size
+    if there is a resize), and its outputs equal those of `ckpttool predict`.
 
     \b
     Example:

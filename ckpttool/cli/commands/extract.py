@@ -16,7 +16,7 @@ def _rank(_context: click.Context, _option: click.Parameter, value: str) -> int 
     if value == "auto":
         return None
     if not value.isdecimal() or not int(value):
-        raise click.BadParameter(f"{value!r} is no rank, expected a number above 0, or auto")
+        raise click.BadParameter(f"{value!r} is not a rank, expected a positive number or auto")
     return int(value)
 
 
@@ -29,7 +29,7 @@ def _rank(_context: click.Context, _option: click.Parameter, value: str) -> int 
     metavar="R",
     default="auto",
     callback=_rank,
-    help="The rank of each product; auto takes for each layer the one that has the share --energy of its change.",
+    help="The rank of the adapter; auto chooses for each layer the lowest rank that explains the fraction --energy.",
 )
 @click.option(
     "--energy",
@@ -37,14 +37,19 @@ def _rank(_context: click.Context, _option: click.Parameter, value: str) -> int 
     default=ENERGY,
     show_default=True,
     metavar="SHARE",
-    help="The share of a change, in squares, that a rank has which would do.",
+    help="The fraction of the squared Frobenius norm of a change that a rank must explain to be sufficient.",
 )
-@layers_option("Look at the weights of these layers alone.")
-@click.option("--whole", is_flag=True, help="Store what moved and is no matrix whole: biases, normalisations.")
+@layers_option("Extract only these layers.")
+@click.option(
+    "--whole",
+    is_flag=True,
+    help="Store changed tensors that are not matrices in full: biases, normalisation parameters.",
+)
 @click.option(
     "--fan-in-fan-out/--no-fan-in-fan-out",
     default=None,
-    help="Kernels have their inputs first, as GPT-2's Conv1D and all of TensorFlow; names and biases tell.",
+    help="Kernels are (inputs, outputs), as in GPT-2's Conv1D and in TensorFlow. Default: inferred from names and "
+    "biases.",
 )
 @lenient_option
 @plan_option
@@ -55,7 +60,7 @@ def _rank(_context: click.Context, _option: click.Parameter, value: str) -> int 
     metavar="OUT",
     type=WRITTEN,
     callback=needed_to_write,
-    help="The folder to write, as PEFT loads it, or a file that ends in .safetensors.",
+    help="The folder to write, which PEFT loads, or a .safetensors file.",
 )
 @overwrite_option
 def extract(
@@ -72,11 +77,12 @@ def extract(
     output: Path | None,
     overwrite: bool,
 ) -> None:
-    """Write a LoRA adapter in PEFT's format: what TUNED changed of BASE, as products of low rank.
+    """Extract a LoRA adapter in PEFT's format: a low-rank approximation of TUNED - BASE.
 
-    Each matrix that moved (a convolution's kernel by its outputs) is decomposed; its row has the rank, what is left
-    over relative to the change (error), and the rank that would do (enough). What moved and is no matrix is refused:
-    --whole stores it whole, --lenient leaves it out. The way back is `edit BASE --fold-adapter OUT`.
+    Each changed matrix (for a convolution, the kernel as a matrix by output channel) is decomposed by SVD. The table
+    has its rank, the relative error of the approximation (error), and the sufficient rank (enough). Changed tensors
+    that are not matrices are an error: --whole stores them in full, --lenient omits them. The inverse is `edit BASE
+    --fold-adapter OUT`.
 
     \b
     Example:

@@ -54,13 +54,14 @@ def finetune(
 ) -> None:
     """Train the layers of MODEL that are not frozen, and write the best epoch.
 
-    Beside the model a report OUT.run.json is written, and after each epoch OUT.history.csv; frozen tensors are compared
-    with MODEL's, byte by byte. A run that is stopped (Ctrl-C) is saved in OUT.saves, and the same command with --resume
-    continues it. With --config OUT.run.json a run is repeated: on the same model and rows and with --threads 1, to the
-    same bits. A graph without a loss, such as a SavedModel or a frozen .pb, gets one by --objective.
+    A report OUT.run.json is written with the model, and OUT.history.csv after each epoch. Frozen tensors are compared
+    byte by byte with those of MODEL. A run that is stopped (Ctrl-C) is saved in OUT.saves; the same command with
+    --resume continues it. --config OUT.run.json repeats a run, bit for bit on the same model and data with --threads 1.
+    If the graph has no loss, as in a SavedModel or a frozen .pb, specify one with --objective.
 
-    With --pseudo-label the model then labels rows of --unlabelled and goes on with the surest beside the labelled ones,
-    --rounds times; the best round is written, or with --keep last the last. Rows to validate on are labelled ones.
+    With --pseudo-label the model then labels the examples of --unlabelled, and training continues with the most
+    confident ones and the labelled examples, --rounds times. The best round is written, or with --keep last the last.
+    The validation set consists of labelled examples.
 
     \b
     Example:

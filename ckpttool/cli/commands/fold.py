@@ -31,13 +31,13 @@ def fold(
     output: Path,
     overwrite: bool,
 ) -> None:
-    """Write what computes the outputs of a model as one frozen GraphDef, a .pb without variables.
+    """Export a model for inference as one frozen GraphDef, a .pb without variables.
 
-    Variables become constants with the same names, in functions too. Placeholders that are no inputs are replaced by
-    their defaults, a training switch without a default is off, and conditionals that depend on them lose the branch
-    that is not taken. Ops on constants alone are then folded where the result is a copy (Identity, Reshape of a
-    constant that was no variable); all other ops stay. A frozen graph holds at most 2 GB, which is checked before
-    anything is written. For the defaults of --inputs and --outputs see `ckpttool strip --help`.
+    Variables become constants with the same names, also in functions. Placeholders that are not inputs are replaced by
+    their defaults, a training switch without a default is set to False, and the branches of conditionals that are then
+    not taken are removed. Identity and Reshape ops on constants that were not variables are folded; all other ops are
+    kept. The size limit of 2 GB is checked before anything is written. For the defaults of
+    --inputs and --outputs see `ckpttool strip --help`.
 
     \b
     Example:

@@ -10,10 +10,10 @@ from ckpttool.verbs.formats import COLUMNS, as_texts, format_rows
 @click.command("formats")
 @rows_options
 def list_formats(as_json: bool) -> None:
-    """List the formats of checkpoints: what each can do, how its outputs are named, and what it cannot hold.
+    """List the checkpoint formats: their capabilities, suffixes and limits.
 
-    The format of a file is recognised by its content, then by its name; the format of an output follows from its suffix
-    or --to. Other packages add formats under the entry point group ckpttool.formats.
+    The format of an input is recognised by its content, then by its name. The format of an output is determined by its
+    suffix or --to. Other packages can add formats with the entry point group ckpttool.formats.
 
     \b
     Example:

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     type=click.Choice(["var-list", "stop-gradient"]),
     default="var-list",
     show_default=True,
-    help="Leave the variables out of TRAINABLE_VARIABLES, or stop gradients at the cut.",
+    help="Remove the variables from TRAINABLE_VARIABLES, or insert stop_gradient ops at the cut.",
 )
 @roles_options
 @plan_option
@@ -44,11 +44,11 @@ def freeze(
     to: str | None,
     overwrite: bool,
 ) -> None:
-    """Write the model with chosen layers frozen, in the graph itself.
+    """Freeze layers in the graph itself, and write the model.
 
-    The graph's own training op no longer changes them, their moving averages stay, and they run in inference mode. The
-    cut, where the frozen part ends, follows from the layers and is printed. With --unfreeze layers that are frozen
-    already are trainable again.
+    The graph's own training op no longer updates them, their moving averages are fixed, and they run in inference mode.
+    The cut, where the frozen part ends, is determined from the layers and printed. --unfreeze makes frozen layers
+    trainable again.
 
     \b
     Example:

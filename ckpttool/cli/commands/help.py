@@ -7,10 +7,10 @@ from ckpttool.cli.show.help import LongHelp, all_options
 
 @click.command("help")
 @click.argument("names", metavar="[COMMAND]...", nargs=-1)
-@click.option("--all", "everything", is_flag=True, help="With all options, in groups.")
+@click.option("--all", "everything", is_flag=True, help="Show all options, in groups.")
 @click.pass_context
 def show_help(context: click.Context, names: tuple[str, ...], everything: bool) -> None:
-    """Show the help of COMMAND, as `ckpttool COMMAND --help` does, or the list of all commands.
+    """Show the help of COMMAND, like `ckpttool COMMAND --help`, or the list of all commands.
 
     \b
     Example:

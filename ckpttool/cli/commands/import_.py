@@ -35,16 +35,24 @@ if TYPE_CHECKING:
 )
 @models_first("weights", "into", "reference")
 @rules_option
-@click.option("--rename", metavar="RE=>NEW", multiple=True, help="A rule; may be repeated. Before those of --rules.")
-@click.option("--scope", metavar="PREFIX", default="", help="Put every tensor below this prefix of the graph's names.")
-@click.option("--suggest", is_flag=True, help="Write a draft of rules as OUT (.toml) instead, to read and edit.")
-@click.option("--check", "reference", metavar="REFERENCE", type=PATH, help="Compare with what the source computed.")
+@click.option(
+    "--rename", metavar="RE=>NEW", multiple=True, help="A rule; may be repeated. Takes precedence over --rules."
+)
+@click.option("--scope", metavar="PREFIX", default="", help="The name scope in the graph that contains the network.")
+@click.option("--suggest", is_flag=True, help="Write draft rules to OUT (.toml) instead, for review.")
+@click.option(
+    "--check",
+    "reference",
+    metavar="REFERENCE",
+    type=PATH,
+    help="Compare with reference outputs of the source framework.",
+)
 @click.option("--tolerance", type=click.FloatRange(min=0), default=TOLERANCE, show_default=True, help="Of --check.")
 @as_arguments(
     "how",
     lenient_option,
-    click.option("--cast", is_flag=True, help="Let numbers change their dtype to the graph's."),
-    click.option("--bake", is_flag=True, help="Also write the values into the .meta, as what its initialisers give."),
+    click.option("--cast", is_flag=True, help="Cast to the dtypes of the graph."),
+    click.option("--bake", is_flag=True, help="Also store the values in the .meta, as its initialisers."),
     preprocess_option,
 )
 @allow_op_option
@@ -71,18 +79,18 @@ def import_weights(
     to: str | None,
     overwrite: bool,
 ) -> None:
-    """Write weights of another framework into a graph's variables, as a model with a checkpoint.
+    """Import weights of another framework into the variables of a graph, and write a model.
 
     WEIGHTS is a PyTorch file (.pt, .pth, .bin), a .safetensors, an HDF5 file (any tree of datasets, or Keras 1, 2 or
-    3), an .npz, or a checkpoint. A tensor becomes the variable of the same name; rules give other names and layouts,
-    the first that matches wins, an empty NEW leaves a tensor out. Every tensor and every weight of the graph must find
-    its counterpart, unless --lenient is given: then the other weights keep the model's values, or are initialised if
-    MODEL is a graph without a checkpoint. A MODEL that is a checkpoint alone, as TensorFlow 2 and Keras 3 write it, is
-    written again with other values; its object graph, optimizer and counters stay as they are.
+    3), an .npz, or a checkpoint. By default a tensor becomes the variable of the same name. Rules specify other names
+    and layouts; the first rule that matches is applied, and an empty NEW drops the tensor. Every tensor and every
+    weight of the graph must have a counterpart, unless --lenient is specified: then the other weights keep the values
+    of MODEL, or are newly initialised if MODEL has no checkpoint. If MODEL is a checkpoint without a graph (TensorFlow
+    2 or Keras 3), its values are replaced; its object graph, optimizer and counters are kept.
 
-    REFERENCE is arrays by name, such as an .npz: rows under the placeholders' names, and what the source framework
-    computed under names of layers, ops or tensors. Each is compared; if one differs nothing is written and the exit
-    code is 1, as it is if --suggest leaves something open.
+    REFERENCE is a file of arrays, such as an .npz: inputs under the names of the placeholders, and outputs computed
+    by the source framework under the names of layers, ops or tensors. Each is compared. If one differs, nothing is
+    written and the exit code is 1. The exit code is also 1 if --suggest leaves a tensor undecided.
 
     \b
     Example:

@@ -14,7 +14,7 @@ from ckpttool.verbs.join import plan_join
 @source_argument
 @output_options
 def join(source: Path, output: Path, overwrite: bool) -> None:
-    """Write the checkpoint SRC, whose tensors are in several files, as one: a bundle, or the format of OUT's suffix.
+    """Join the checkpoint SRC, which is split into several files, into one: a bundle, or the format of OUT's suffix.
 
     \b
     Example:

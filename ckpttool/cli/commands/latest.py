@@ -14,13 +14,13 @@ COLUMNS = ("prefix", "step", "written", "latest")
 
 @click.command()
 @click.argument("folder", metavar="FOLDER", type=SOURCE)
-@click.option("--all", "everything", is_flag=True, help="List the folder's checkpoints, by their steps.")
+@click.option("--all", "everything", is_flag=True, help="List all checkpoints of the folder, ordered by step.")
 @rows_options
 def latest(folder: Path, everything: bool, as_json: bool) -> None:
     """Print the prefix of the latest checkpoint in FOLDER, for use by other commands.
 
-    It is the one that the folder's `checkpoint` file names. Without such a file it is the one with the highest step, by
-    the number at the end of its name.
+    It is read from the folder's `checkpoint` file. Without that file, it is the checkpoint with the highest step number
+    at the end of its name.
 
     \b
     Example:

@@ -17,18 +17,19 @@ COLUMNS = ("name", "parameters", "output", "variables")
 @model_argument
 @weights_file_option
 @tags_option
-@click.option("--outputs", is_flag=True, help="Build the network of a Keras file (with TensorFlow), for its outputs.")
+@click.option(
+    "--outputs", is_flag=True, help="Build the network of a Keras file (with TensorFlow) to show its output tensors."
+)
 @rows_options
 @reading_confined
 def layers(model: Path, tags: list[str] | None, outputs: bool, as_json: bool) -> None:
     """List the layers of MODEL in data-flow order: parameters, output tensor, variables.
 
-    MODEL is a .meta file or its checkpoint's prefix, a SavedModel folder, a GraphDef, or a Keras file. A layer's output
-    is the last tensor that it computes before another layer takes over, of a layer in a loop what the loop gives; there
-    is none where nothing computes with it, or where another layer follows in the same branch of an If. Of a checkpoint
-    without a graph the scopes of its weights are listed, without outputs; what follows a name's last slash has scopes
-    that end at dots, as in PyTorch's names. Patterns to paste are printed below, and the names of the classes where
-    MODEL has them.
+    MODEL is a .meta file or its checkpoint's prefix, a SavedModel folder, a GraphDef, or a Keras file. The output of a
+    layer is the last tensor that it computes before the next layer; for a layer in a loop, the output of the loop. It
+    is empty if nothing reads the layer, or if another layer follows in the same branch of an If. For a checkpoint
+    without a graph, the scopes of its weights are listed, without outputs; after the last slash of a name, dots
+    separate scopes, as in PyTorch's names. Below the table are patterns to copy, and the class names if MODEL has them.
 
     \b
     Example:

@@ -26,10 +26,10 @@ HOW = ("--to", "--shard-size", "--like")
 def log(checkpoint: Path, as_plan: bool, as_json: bool) -> None:
     """Show the history of CKPT: the commands that made it, oldest first, with their inputs and edits.
 
-    Every output of ckpttool carries its history: in the file's metadata where its format has such (safetensors, HDF5),
-    else beside it in CKPT.lineage.json. A source is identified by the SHA-256 of its files; a TensorFlow checkpoint by
-    that of its index, which has a checksum of every tensor. A source that has changed is shown as `changed since`, a
-    missing one as `gone`. The exit code is 1 if no history is known.
+    Every output of ckpttool records its history: in the metadata of the file if its format has any (safetensors, HDF5),
+    else in CKPT.lineage.json. A source is identified by the SHA-256 of its files; a TensorFlow checkpoint by
+    that of its index, which has a checksum of every tensor. A source that was modified is shown as `changed since`, a
+    missing one as `gone`. The exit code is 1 if there is no history.
 
     With --plan the steps of edit, convert, merge, average, split, join and apply are printed as one plan in TOML, of
     sources with their hashes. What another command made is a source; where it made CKPT itself, that is said and the

@@ -33,13 +33,13 @@ WIDTH, HEIGHT = 64, 12
 @data_option
 @click.option("--from", "low", metavar="RATE", type=float, default=1e-6, show_default=True, help="The first rate.")
 @click.option("--to", "high", metavar="RATE", type=float, default=10.0, show_default=True, help="The last rate.")
-@click.option("--steps", type=click.IntRange(min=20), default=100, show_default=True, help="How many rates to try.")
+@click.option("--steps", type=click.IntRange(min=20), default=100, show_default=True, help="Number of rates to try.")
 @rate_test_options
 @allow_op_option
 @behind_wall
 @config_option()
-@click.option("--plot", metavar="FILE", type=WRITTEN, help="Draw the curve: .png, .pdf or .svg.")
-@click.option("--overwrite", is_flag=True, help="Replace the --plot file where it exists.")
+@click.option("--plot", metavar="FILE", type=WRITTEN, help="Plot the curve: .png, .pdf or .svg.")
+@click.option("--overwrite", is_flag=True, help="Replace the --plot file if it exists.")
 @rows_options
 def lr_find(
     model: Path,
@@ -53,15 +53,15 @@ def lr_find(
     overwrite: bool,
     as_json: bool,
 ) -> None:
-    """Suggest a learning rate for MODEL, by a few steps with growing rates.
+    """Suggest a learning rate for MODEL, by a learning rate range test.
 
-    Each step has a higher rate than the one before (Smith 2017), until the loss diverges. The suggestion is a tenth of
-    the rate at the lowest smoothed loss, or the valley's if the loss falls to the end of the range; the rates of the
-    steepest descent, the valley and the minimum are printed too. A copy is trained, as finetune would train it: MODEL
-    is not changed, and nothing is written beside it.
+    The rate increases with each step until the loss diverges (Smith 2017). The suggestion is a tenth of
+    the rate at the lowest smoothed loss, or the valley's if the loss decreases up to the end of the range. The rates
+    of the steepest descent, the valley and the minimum are printed too. A copy is trained as by finetune; MODEL
+    is not changed, and no model is written.
 
-    A terminal shows the curve, a pipe gets its rows: rate, loss, smoothed loss. If the loss never falls by more than it
-    varies between batches, the suggestion is null and the exit code 1, so that no script goes on without a rate.
+    A terminal shows the curve, a pipe gets its points: rate, loss, smoothed loss. If the loss never decreases by more
+    than it varies between batches, the suggestion is null and the exit code is 1.
 
     \b
     Example:
@@ -95,11 +95,11 @@ def _advice(curve: "RateCurve") -> Iterator[str]:
     if curve.diverged is not None:
         yield f"the loss diverged at {curve.diverged:.2g}"
     if curve.suggestion is None:
-        shallow = "no descent is deeper than the losses of batches differ, or than a thousandth of the loss"
-        yield f"nothing to suggest: {shallow}; try more --steps or rows, or a higher --to"
+        shallow = "the loss never decreases by more than its variation between batches, or than a thousandth of it"
+        yield f"nothing to suggest: {shallow}; try more --steps or examples, or a higher --to"
         return
     if curve.still_falling:
-        yield "the loss was still falling at the end: a higher --to may show a better rate"
+        yield "the loss was still decreasing at the end: a higher --to may show a better rate"
     yield f"steepest {curve.steepest:.2g}, valley {curve.valley:.2g}, minimum {curve.minimum:.2g}"
     yield f"suggestion: --lr {curve.suggestion:.2g}"
 

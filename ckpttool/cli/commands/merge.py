@@ -21,25 +21,31 @@ from ckpttool.verbs.merge import HOWS, merge_conflicts, plan_merge
 
 @click.command(cls=LongHelp)
 @checkpoints_argument
-@click.option("--how", type=click.Choice(HOWS), default="union", show_default=True, help="The way to merge.")
-@click.option("--prefer", type=click.Choice(["first", "last"]), help="Whose tensor it is that several have.")
+@click.option("--how", type=click.Choice(HOWS), default="union", show_default=True, help="The merge method.")
 @click.option(
-    "--base", metavar="CKPT", type=SOURCE, help="What the models were trained from (task-arithmetic, ties, dare)."
+    "--prefer", type=click.Choice(["first", "last"]), help="Which tensor to take if several checkpoints have the name."
 )
+@click.option("--base", metavar="CKPT", type=SOURCE, help="The common base model (task-arithmetic, ties, dare).")
 @models_first("base")
 @there_first("data")
 @weights_option
-@click.option("--t", type=float, metavar="T", help="How far to go from the first to the second (slerp)  [default: 0.5]")
 @click.option(
-    "--density", type=float, metavar="D", help="The part of what was learned that stays  [default: ties 0.2, dare 0.1]"
+    "--t", type=float, metavar="T", help="The interpolation factor from the first to the second (slerp)  [default: 0.5]"
 )
 @click.option(
-    "--scale", metavar="S|RE=S", multiple=True, help="How far to go along what was learned, of all or of some layers."
+    "--density", type=float, metavar="D", help="The fraction of each task vector to keep  [default: ties 0.2, dare 0.1]"
 )
-@click.option("--conflicts", is_flag=True, help="Show the layers in which the models disagree about what to change.")
+@click.option(
+    "--scale", metavar="S|RE=S", multiple=True, help="The factor of the task vectors, for all or some layers."
+)
+@click.option("--conflicts", is_flag=True, help="Show the layers in which the task vectors conflict.")
 @click.option("--seed", type=click.IntRange(0, MAX_SEED), help="The random seed (dare)  [default: 42]")
-@click.option("--data", metavar="DATA", type=PATH, help="Rows that judge (soup, --alpha): their validation rows.")
-@click.option("--alpha", metavar="A", help="Go from the first to the second: 0.5, 0.3,0.7, 0:1:0.1; the best is kept.")
+@click.option("--data", metavar="DATA", type=PATH, help="Data whose validation set selects the result (soup, --alpha).")
+@click.option(
+    "--alpha",
+    metavar="A",
+    help="Interpolate from the first to the second: 0.5, 0.3,0.7 or 0:1:0.1; the best is written.",
+)
 @lenient_option
 @plan_option
 @rows_options
@@ -68,16 +74,17 @@ def merge(
 ) -> None:
     """Merge checkpoints into one.
 
-    A union has the tensors of all, and refuses two with the same name unless --prefer chooses one; an intersection has
-    those that all have, with the values of the first. The other ways are for models of the same shapes: linear is the
-    mean of their weights, whose --weights are divided by their sum; sum adds them as they are, such as a difference to
-    a model (negative --weights subtract); slerp interpolates along the arc from one to the other; task-arithmetic, ties
-    and dare add up the changes of each since --base: all, each times its weight (a negative one unlearns), the largest
-    that agree in sign, or a random sample; --scale says how far to go along them. Tensors that are no
-    weights are then those of the last, as with average; so are the graph, and the family that is written.
+    union has the tensors of all checkpoints; a name in two of them is an error unless --prefer selects one.
+    intersection has the names that all of them have, with the values of the first. The other methods require equal
+    shapes: linear is the weighted mean (--weights are normalised); sum is the weighted sum, for example of a model and
+    a difference (negative --weights subtract); slerp is spherical linear interpolation of two. task-arithmetic, ties
+    and dare add task vectors (the differences from --base): all, with weights (a negative one unlearns the task); the
+    largest elements that agree in sign; or a random sample. --scale is the factor of the task vectors. Tensors that are
+    not weights, the graph and the kind of the output are those of the last checkpoint, as for average.
 
-    Rows decide with --how soup, which takes the best model and then each other whose part in the mean does no harm,
-    and with --alpha, for a start and what was tuned from it: of the weights between them those that do best.
+    --how soup and --alpha evaluate on --data. soup is a greedy model soup: it starts with the best model, and adds each
+    other one that does not decrease the accuracy of the mean. --alpha writes the best interpolation of a base model
+    and a fine-tuned one.
 
     \b
     Example:

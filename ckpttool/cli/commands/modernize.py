@@ -16,11 +16,11 @@ from ckpttool.cli.show.plans import execute
 @rows_options
 @model_output_options
 def modernize(model: Path, plan_only: bool, as_json: bool, output: Path, to: str | None, overwrite: bool) -> None:
-    """Write a TensorFlow 1 model with resource variables in place of its reference variables.
+    """Replace the reference variables of a TensorFlow 1 model by resource variables.
 
-    VariableV2 becomes VarHandleOp with its reads, Assign and Apply... become their resource forms; collections and
-    Saver are updated. Names and checkpoint stay the same: import_meta_graph and Saver.restore work as before, and
-    training continues with the same numbers. Devices are cleared.
+    VariableV2 becomes VarHandleOp with its reads, and Assign and Apply... become their resource forms; collections and
+    Saver are updated. Names and checkpoint do not change: import_meta_graph and Saver.restore work as before, and
+    training continues with identical results. Devices are removed.
 
     \b
     Example:

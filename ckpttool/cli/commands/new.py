@@ -24,7 +24,7 @@ from ckpttool.runtime.recipe import Recipe
     metavar="SHAPE",
     callback=row_shape,
     required=True,
-    help="The shape of one row: 784, or 28,28,1.",
+    help="The shape of one example: 784, or 28,28,1.",
 )
 @click.option(
     "--layers", metavar="SPEC", callback=spec, required=True, help="The layers, from the input to the logits."
@@ -52,9 +52,9 @@ def new(
     to: str | None,
     overwrite: bool,
 ) -> None:
-    """Write a fresh model: its layers initialised, with loss, accuracy and a training op.
+    """Create a new model: initialised layers, a loss, an accuracy and a training op.
 
-    A layer in SPEC is NAME = KIND(...), one after the other, parted by semicolons:
+    SPEC is a sequence of layers, NAME = KIND(...), separated by semicolons:
 
     \b
       dense(UNITS, ACTIVATION, init=glorot, bias=True, l1=0, l2=0, max_norm=0)

@@ -14,10 +14,12 @@ from ckpttool.verbs.ops import op_rows, type_rows
 @model_argument
 @weights_file_option
 @click.option("--name", metavar="RE", help=f"Only ops of these names. {PATTERN}")
-@click.option("--type", "op_type", metavar="RE", help="Only ops whose whole type matches: 'MatMul|BiasAdd'.")
-@click.option("--count", is_flag=True, help="How many ops of each type, instead of the ops.")
-@click.option("--inputs", is_flag=True, help="Show what each op reads; JSON always has it.")
-@click.option("--main", is_flag=True, help="Only the graph's own ops, not those of branches and bodies of loops.")
+@click.option(
+    "--type", "op_type", metavar="RE", help="Only ops of these types (the whole type must match): 'MatMul|BiasAdd'."
+)
+@click.option("--count", is_flag=True, help="Print the number of ops of each type.")
+@click.option("--inputs", is_flag=True, help="Show the inputs of each op; JSON always has them.")
+@click.option("--main", is_flag=True, help="Only the graph's own ops, without those of branches and loop bodies.")
 @tags_option
 @rows_options
 def ops(
@@ -32,8 +34,8 @@ def ops(
 ) -> None:
     """List the ops of MODEL in graph order.
 
-    MODEL is a .meta file or its checkpoint's prefix, a SavedModel folder, or a GraphDef. Functions that are called are
-    shown as the ops that they become; branches and bodies of loops follow the op that decides: 'while/body/MatMul'.
+    MODEL is a .meta file or its checkpoint's prefix, a SavedModel folder, or a GraphDef. Function calls are
+    shown inlined. The ops of branches and loop bodies follow the If or While op: 'while/body/MatMul'.
 
     \b
     Example:

@@ -26,7 +26,9 @@ from ckpttool.core.counts import counted
 @data_option
 @judged_rows_options
 @output_options
-@click.option("--tensor", metavar="NAME", help="What to predict with, if not the logits or the signature's output.")
+@click.option(
+    "--tensor", metavar="NAME", help="The output tensor. Default: the logits, or the output of the signature."
+)
 @ema_option
 @roles_options
 @allow_op_option
@@ -47,12 +49,12 @@ def predict(
     place: Place,
     as_json: bool,
 ) -> None:
-    """Write the predictions of MODEL for each row of a data set to an .npz or a .csv; the rows need no labels.
+    """Write the predictions of MODEL for each example of a data set to an .npz or a .csv. No labels are needed.
 
-    For classes these are the most likely one and the probability of each, for several labels those that hold and the
-    probability of each, else the outputs themselves. The .npz has the arrays rows (row numbers in the file, from 0),
-    classes or labels, probabilities and logits, or outputs; the .csv has the columns row, class, probability_0 and so
-    on. Rows are read, computed and written in batches, and in their order however many workers compute.
+    For classification the predictions are the most likely class and the probability of each class; for multi-label
+    classification, the labels and the probability of each; else the outputs themselves. The .npz has the arrays rows
+    (row numbers in the file, from 0), classes or labels, probabilities and logits, or outputs; the .csv has the columns
+    row, class, probability_0 and so on. Data is processed in batches, and the order is kept with any number of workers.
 
     \b
     Example:

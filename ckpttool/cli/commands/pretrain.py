@@ -37,12 +37,14 @@ def _method(_context: click.Context, _option: click.Parameter, value: str) -> st
     callback=_method,
     help=f"{', '.join(PretrainingMethod.known())}; with parameters.",
 )
-@click.option("--input", "shape", metavar="SHAPE", callback=row_shape, help="The shape of one row, if not as stored.")
-@click.option("--from", "model", metavar="MODEL", type=SOURCE, help="Put the layers on those of MODEL.")
-@models_first("model")
-@click.option("--after", metavar="LAYER", help="The last layer of MODEL that stays, if not the one on top.")
 @click.option(
-    "--end-to-end", is_flag=True, help="Train all layers of an autoencoder together once more, with all decoders."
+    "--input", "shape", metavar="SHAPE", callback=row_shape, help="The shape of one example, if not as stored."
+)
+@click.option("--from", "model", metavar="MODEL", type=SOURCE, help="Add the layers on top of those of MODEL.")
+@models_first("model")
+@click.option("--after", metavar="LAYER", help="The last layer of MODEL to keep. Default: the top layer.")
+@click.option(
+    "--end-to-end", is_flag=True, help="Then train all layers of the autoencoder together, with all decoders."
 )
 @pretraining_options
 @allow_op_option
@@ -67,14 +69,14 @@ def pretrain(
     to: str | None,
     overwrite: bool,
 ) -> None:
-    """Train new layers on rows without labels, to be reused where labels are few.
+    """Pretrain new layers on unlabelled examples, for reuse when there are few labels.
 
-    What a method puts on the layers to train them is thrown away; `reuse OUT --layers ... --head ...` puts on what the
-    labels are for. Layers of a layer-wise method are trained one after the other, each on what those below it give. A
-    run that is stopped (Ctrl-C) is kept in OUT.stages, and the same command with --resume continues it.
+    The auxiliary layers of the method (decoders, heads) are dropped after training; `reuse OUT --layers ... --head ...`
+    adds a head for the labelled task. Layer-wise methods train one layer after another, each on the outputs of the
+    layers below. A run that is stopped (Ctrl-C) is saved in OUT.stages; the same command with --resume continues it.
 
-    With --end-to-end the encoders and decoders of an autoencoder's layers are then stacked and trained together, as one
-    more stage, "all layers"; those of --from MODEL stay as they are.
+    With --end-to-end the encoders and decoders of all layers are then stacked and trained together in one
+    more stage, "all layers"; the layers of --from MODEL are not changed.
 
     --plot draws the curves of all layers, of autoencoders and rbm below rows beside what is made of them again;
     OUT.history.csv has the figures, --tensorboard a folder for each layer. The effective rank says how many directions

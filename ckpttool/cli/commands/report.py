@@ -28,7 +28,7 @@ from ckpttool.runtime.objectives import Objective
 @click.command()
 @model_argument
 @weights_file_option
-@click.option("--data", metavar="DATA", type=PATH, help="Rows with labels, to see what MODEL makes of them.")
+@click.option("--data", metavar="DATA", type=PATH, help="Labelled data, for the evaluation of MODEL.")
 @there_first("data")
 @models_first("against")
 @judged_rows_options
@@ -36,9 +36,11 @@ from ckpttool.runtime.objectives import Objective
 @objective_options
 @roles_options
 @allow_op_option
-@click.option("--against", metavar="OLD", type=SOURCE, help="An older model or checkpoint, to see what has moved.")
-@click.option("-o", "--output", metavar="FILE", type=WRITTEN, help="The page to write, an .html.")
-@click.option("--card", metavar="FILE", type=WRITTEN, help="A model card to write, in Markdown with the Hub's fields.")
+@click.option("--against", metavar="OLD", type=SOURCE, help="An older model or checkpoint to compare with.")
+@click.option("-o", "--output", metavar="FILE", type=WRITTEN, help="The HTML page to write.")
+@click.option(
+    "--card", metavar="FILE", type=WRITTEN, help="Write a model card, in Markdown with the fields of the Hub."
+)
 @overwrite_option
 @behind_wall
 @reading_confined
@@ -55,15 +57,16 @@ def report(
     card: Path | None,
     overwrite: bool,
 ) -> None:
-    """Write a page for a browser of all that is known of MODEL, a model or checkpoint in any format.
+    """Write an HTML report on MODEL, a model or checkpoint in any format.
 
-    The page is one file that needs no network: what MODEL is, how it came to be, its layers, folded by scope, with the
-    figures and a histogram of each tensor, which are frozen, how data flows through them, the filters of the first
-    layer, and what moved --against OLD. With --data it also has the confusion matrix, the recall of each class, the
-    examples that the model is surest of and wrong, and the activations of its layers. Without it nothing is run.
+    The page is one file that works offline. It shows the facts about MODEL, its history, its layers by scope, with
+    statistics and a histogram of each tensor, the frozen layers, the data flow, the filters of the first
+    layer, and the changes since --against OLD. With --data it also shows the confusion matrix, the recall of each
+    class, the misclassified examples with the highest confidence, and the activations. Without --data the model is not
+    run.
 
-    --card writes a model card too, or alone: Markdown with the fields of Hugging Face's Hub, as `zoo add --card` reads
-    it.
+    --card writes a model card, with or without the page: Markdown with the fields of Hugging Face's Hub, which
+    `zoo add --card` reads.
 
     \b
     Example:

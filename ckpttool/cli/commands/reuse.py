@@ -52,14 +52,14 @@ def _percent(ctx: click.Context, param: click.Parameter, value: str) -> float:
 @source_argument
 @weights_file_option
 @layers_option("The layers to restore.")
-@click.option("--fresh", is_flag=True, help="Restore none: below the new layers the network starts at random.")
+@click.option("--fresh", is_flag=True, help="Restore no layers: the kept part of the network is newly initialised.")
 @click.option(
     "--head",
     metavar="SPEC",
     callback=spec,
-    help="New layers to put on above the last restored one; the rest is cut off.",
+    help="New layers to add above the last restored one; the layers above it are removed.",
 )
-@click.option("--after", metavar="LAYER", shell_complete=layer_names, help="Put the head on above this layer instead.")
+@click.option("--after", metavar="LAYER", shell_complete=layer_names, help="Add the head above this layer instead.")
 @click.option("--into", metavar="TARGET", type=SOURCE, help="Restore into this graph (.meta) instead.")
 @models_first("into")
 @ema_option
@@ -70,7 +70,7 @@ def _percent(ctx: click.Context, param: click.Parameter, value: str) -> float:
     metavar="SHARE",
     callback=_percent,
     default="0%",
-    help="Refuse when less of the parameters is restored: 95%.",
+    help="Fail if less than this fraction of the parameters is restored: 95%.",
 )
 @as_arguments("fed", inputs_option, labels_option, signature_option, classes_option, preprocess_option)
 @objective_options
@@ -105,11 +105,11 @@ def reuse(
 ) -> None:
     """Restore the layers that match a pattern, and initialise the rest.
 
-    With --head the network is cut above the last restored layer and new layers are put on, with loss, accuracy and a
-    training op; --into restores into another graph; with neither the same graph keeps only the chosen layers' values.
-    Where all layers are restored the head goes on what the model gives: on its last pooling, or what joins its towers.
-    The constants of a frozen graph (.pb) become variables again.
-    Where tf.data, a queue or a reader brought the rows, the new model has placeholders.
+    --head removes the layers above the last restored one and adds new layers, a loss, an accuracy and a
+    training op. --into restores into another graph. With neither, the graph stays the same, and the values of all other
+    layers are newly initialised. If all layers are restored, the head is added above the last pooling or the op that
+    joins the branches of the network. The constants of a frozen graph (.pb) become variables again. Input pipelines
+    (tf.data, queues, readers) are replaced by placeholders.
 
     \b
     Example:

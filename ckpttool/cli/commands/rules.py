@@ -14,7 +14,7 @@ COLUMNS = ("name", "for")
 @click.argument("name", required=False, shell_complete=rule_sets)
 @rows_options
 def rules(name: str | None, as_json: bool) -> None:
-    """List the ready sets of rules for `import` and `export`, or print the set NAME, to copy and edit.
+    """List the included rule sets for `import` and `export`, or print the set NAME as a template.
 
     \b
     Example:

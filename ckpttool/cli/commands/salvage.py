@@ -15,7 +15,7 @@ from ckpttool.verbs.salvage import plan_salvage
 
 @click.command()
 @checkpoint_argument
-@click.option("--to", metavar="FORMAT", help="The format to write, where OUT's suffix does not say it.")
+@click.option("--to", metavar="FORMAT", help="The output format, if the suffix of OUT does not determine it.")
 @plan_option
 @rows_options
 @output_options
@@ -23,9 +23,9 @@ from ckpttool.verbs.salvage import plan_salvage
 def salvage(
     checkpoint: Path, to: str | None, plan_only: bool, as_json: bool, output: Path | None, overwrite: bool
 ) -> None:
-    """Write what can be read of the damaged checkpoint CKPT as a whole one, and list what is lost and why.
+    """Recover the readable tensors of the damaged checkpoint CKPT, and list what is lost and why.
 
-    Every tensor is read and checked before it counts. The exit code is 0 if nothing is lost, 1 if something is, and 2
+    Every tensor is read and checked. The exit code is 0 if nothing is lost, 1 if something is lost, and 2
     if nothing can be read; then nothing is written.
 
     \b

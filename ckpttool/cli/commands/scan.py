@@ -20,18 +20,20 @@ LEFT_OUT = ("helps",)
 
 @click.command()
 @click.argument("paths", metavar="PATH...", nargs=-1, required=True, type=ENTRY_OR_PATH)
-@click.option("--severity", type=click.Choice(SEVERITIES), default="low", help="Tell only what is at least as bad.")
-@click.option("--sarif", metavar="FILE", type=WRITTEN, help="Also write what was found as SARIF 2.1.0.")
+@click.option(
+    "--severity", type=click.Choice(SEVERITIES), default="low", help="Show only findings of at least this severity."
+)
+@click.option("--sarif", metavar="FILE", type=WRITTEN, help="Also write the findings as SARIF 2.1.0.")
 @overwrite_option
 @rows_options
 @reading_confined_always
 def scan(paths: tuple[Path, ...], severity: Severity, sarif: Path | None, overwrite: bool, as_json: bool) -> None:
-    """Say what in PATH could act when it is opened or run: files, folders, prefixes of checkpoints.
+    """Scan files, folders or checkpoint prefixes for code and ops that act when PATH is opened or run.
 
-    Ops of graphs, also in functions and in graphs that values hide; pickles; Keras configs; links of HDF5; zips;
-    assets; records that lead elsewhere. Nothing is run or unpickled. The exit code is 0 where nothing is found, 1 where
-    something is, and 2 where a file could not be read, which is never clean. JSON and SARIF have each finding, a table
-    has one line for those that are alike.
+    It checks ops with side effects, also in functions and in graphs hidden in values; pickles; Keras configs; HDF5
+    links; zip files; assets; and records that point to other files. Nothing is run or unpickled. The exit code is 0 if
+    nothing is found, 1 if something is, and 2 if a file could not be read. JSON and SARIF list every finding; the
+    table groups similar ones.
 
     \b
     Example:

@@ -29,19 +29,21 @@ if TYPE_CHECKING:
 @model_argument
 @weights_file_option
 @data_option
-@click.option("--quick", is_flag=True, help="Score what the frozen layers give; nothing is trained.")
+@click.option("--quick", is_flag=True, help="Score the features of each depth without training.")
 @click.option(
     "--head",
     metavar="SPEC",
     callback=spec,
-    help="New layers for what is tried: 'hidden = dense(20, relu); out = dense(5)'.",
+    help="New layers for the trials: 'hidden = dense(20, relu); out = dense(5)'.",
 )
 @search_options
 @rows_option
 @trial_options
 @workers_options
-@click.option("--report", metavar="FILE", type=WRITTEN, help="Write a page for a browser: .html.")
-@click.option("--plot", metavar="FILE", type=WRITTEN, help="Draw accuracy by depths kept: a .png, .pdf or .svg.")
+@click.option("--report", metavar="FILE", type=WRITTEN, help="Write an HTML page.")
+@click.option(
+    "--plot", metavar="FILE", type=WRITTEN, help="Plot accuracy by number of depths kept: a .png, .pdf or .svg."
+)
 @tracker_option
 @allow_op_option
 @behind_wall
@@ -66,19 +68,21 @@ def search(
     to: str | None,
     overwrite: bool,
 ) -> None:
-    """Say how many layers of MODEL to keep for other rows, and how many of these to freeze.
+    """Find how many layers of MODEL to reuse on other data, and how many of these to freeze.
 
-    With --head it is tried: trials keep some layers, freeze some of them, and train the rest below the new layers, as
-    reuse and finetune would; from scratch, too. All meet the same rows and seeds, so they are compared row by row.
-    Recommended is what trains fewest layers and is not worse than the best by more than --rope, but for a probability
-    of 5 %; it is told by rows that chose nothing, trained on all and written. Trials are kept in OUT.study: a search
-    that is stopped (Ctrl-C) goes on with the same command.
+    With --head it runs trials. Each keeps some layers, freezes some of these, and trains the rest and the new layers,
+    as reuse and finetune do; some train from scratch. All trials use the same examples and random seeds, so they are
+    compared example by example. The recommendation is the configuration with the fewest trained layers that is at most
+    --rope worse than the best, with a probability of 95 %. Its accuracy is estimated on examples that were not used to
+    choose it; then it is trained on all examples and written. Trials are saved in OUT.study: the same command resumes
+    a search that was stopped (Ctrl-C).
 
-    With --quick nothing is trained: for each depth at which MODEL can be cut it prints LogME (the evidence of a linear
-    model by row), and the expected accuracy, which is the share of rows that ridge regression on all other rows gets
-    right, with its 95 % interval; for amounts R squared. Depths are ranked by that; tied are those that may well be as
-    good as the best. Depth 0 is the input. What has dimensions of space or time is scored by its mean over these, what
-    is very wide folded into fewer numbers. At most 5000 rows are scored. They say nothing of layers that are trained.
+    With --quick nothing is trained. For each depth at which MODEL can be cut it prints LogME (the evidence per example
+    of a linear model), and the expected accuracy: the leave-one-out accuracy of ridge regression with its 95 %
+    interval; for regression, R squared. Depths are ranked by it; depths that are not significantly worse than the best
+    are tied. Depth 0 is the input. Features with dimensions of space or time are averaged over these, and very wide
+    features are projected to fewer dimensions. At most 5000 examples are used. The scores are for frozen layers; they
+    do not predict the effect of fine-tuning.
 
     \b
     Example:
@@ -95,7 +99,7 @@ def search(
         print_quick(search_quick.search_quick(opened, data, options, ProgressPrinter(as_json)), model, data, as_json)
         return
     if head is None or output is None:
-        raise PlanError("a search tries new layers: specify `head`, or `quick`, which needs none")
+        raise PlanError("specify `head`, the new layers for the trials, or `quick`, which needs none")
     picture = Picture(plot, overwrite=True) if plot else None
     with place.always(opened) as executor:
         found = verb.search_curve(

@@ -17,19 +17,19 @@ from ckpttool.verbs.show import tensor_report
 @checkpoint_argument
 @weights_file_option
 @click.argument("name", shell_complete=tensor_names)
-@click.option("--full", is_flag=True, help="All numbers, however many.")
-@click.option("--filters", is_flag=True, help="Draw the weights of the layer (or kernel) NAME as pictures.")
-@click.option("-o", "--output", metavar="FILE", type=WRITTEN, help="Where to draw them: a .png, .pdf or .svg.")
+@click.option("--full", is_flag=True, help="Print all values.")
+@click.option("--filters", is_flag=True, help="Draw the weights of the layer (or kernel) NAME as images.")
+@click.option("-o", "--output", metavar="FILE", type=WRITTEN, help="The image to write: a .png, .pdf or .svg.")
 @click.option(
     "--most",
     metavar="N",
     type=click.IntRange(1, 10_000),
     default=100,
     show_default=True,
-    help="Draw the first N units at most.",
+    help="Draw at most the first N units.",
 )
 @image_shape_option
-@click.option("--overwrite", is_flag=True, help="Replace the picture where it exists.")
+@click.option("--overwrite", is_flag=True, help="Replace the image if it exists.")
 @json_option
 @reading_confined
 def show(
@@ -45,11 +45,11 @@ def show(
 ) -> None:
     """Show one tensor of CKPT: its values, a summary, and a histogram; or draw the weights of a layer.
 
-    Of more than a thousand values the corners are shown; JSON then has `values` null, unless --full is given.
+    Tensors with more than a thousand values are abbreviated, and `values` is null in JSON, unless --full is specified.
 
-    --filters draws what each unit of a dense layer weighs of an image, and each filter of a convolution: in colour of
-    three channels, else the mean of the channels; of a depthwise one each channel's. Zero is the middle grey, and each
-    picture has a scale of its own, from minus to plus its largest weight.
+    --filters draws the weights of each unit of a dense layer, and each filter of a convolution: in colour for
+    three input channels, else the mean over channels; for a depthwise convolution, each channel. Zero is mid-grey, and
+    each image has its own scale, from minus to plus the largest absolute weight.
 
     \b
     Example:
@@ -57,7 +57,7 @@ def show(
       ckpttool show my_model_final.ckpt hidden1 --filters -o filters.png
     """
     if filters != (output is not None):
-        raise click.UsageError("--filters and -o FILE belong together: what to draw, and where")
+        raise click.UsageError("--filters requires -o FILE, and -o requires --filters")
     if output is None:
         report = tensor_report(checkpoint, name, full)
         print_document(report.row(), report.lines(), as_json)

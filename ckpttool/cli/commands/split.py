@@ -15,11 +15,11 @@ from ckpttool.verbs.split import plan_split
 @shard_size_option(required=True)
 @output_options
 def split(source: Path, shard_bytes: int, output: Path, overwrite: bool) -> None:
-    """Write the checkpoint SRC in several files, with at most --shard-size of tensors in each.
+    """Split the checkpoint SRC into several files, with at most --shard-size of tensors in each.
 
-    A bundle gets several data files, safetensors several files and an index, by OUT's suffix. A larger tensor has a
-    file to itself; strings do not count. The result is read like any other checkpoint; `join` makes one file of it
-    again.
+    By the suffix of OUT, a bundle gets several data files, and safetensors get several files and an index. A larger
+    tensor gets its own file; strings do not count. The result is read like any other checkpoint; `join` reverses
+    the split.
 
     \b
     Example:

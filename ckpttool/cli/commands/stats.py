@@ -25,9 +25,9 @@ LEFT_OUT = ("zeros", "norm", "count", "histogram", "inf", "nan", "max", "min", "
 def stats(checkpoint: Path, layers: str | None, slots: bool, as_json: bool) -> None:
     """Summarise the values of each tensor of CKPT, and of all its weights together.
 
-    Mean, standard deviation, range and L2 norm are those of the finite values; zeros, NaN and infinities are counted. A
-    terminal shows a small histogram of each tensor from its smallest to its largest value; JSON has its edges and
-    counts.
+    Mean, standard deviation, range and L2 norm are computed over the finite values; zeros, NaN and infinities are
+    counted. A terminal shows a small histogram of each tensor from its smallest to its largest value; JSON has its
+    edges and counts.
 
     The exit code is 1 if there is NaN or an infinity.
 

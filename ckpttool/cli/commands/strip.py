@@ -32,12 +32,12 @@ def strip(
     to: str | None,
     overwrite: bool,
 ) -> None:
-    """Write only what the outputs of a model need from its inputs.
+    """Remove everything that the outputs of a model do not need.
 
-    Gradients, training ops, optimizer slots, losses, summaries, queues and old savers are removed; the variables that
-    remain keep their names, values and initialisers, and get a Saver of their own. The default of --outputs is a
-    signature's outputs, else the logits, else the tensors that no other op reads; of --inputs the placeholders that
-    these need.
+    Gradients, training ops, optimizer slots, losses, summaries, queues and old savers are removed. The remaining
+    variables keep their names, values and initialisers, and get a new Saver. The default of --outputs is the outputs of
+    the signature, else the logits, else the tensors that no other op reads; of --inputs, the placeholders that
+    these depend on.
 
     \b
     Example:

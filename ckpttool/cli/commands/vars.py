@@ -26,7 +26,7 @@ LEFT_OUT = ("norm", "zeros", "kind", "dtype", "bytes", "inf", "nan", "max", "min
 @weights_file_option
 @layers_option("Only the weights of these layers.")
 @slots_option
-@click.option("--stats", is_flag=True, help="Read the values: mean, spread, range, zeros, NaN and infinities.")
+@click.option("--stats", is_flag=True, help="Also show mean, standard deviation, range, zeros, NaN and infinities.")
 @tags_option
 @rows_options
 @reading_confined
@@ -35,11 +35,11 @@ def list_variables(
 ) -> None:
     """List the tensors of CKPT: name, shape, dtype, bytes, kind.
 
-    CKPT is a checkpoint's prefix or one of its files, a folder with a checkpoint file, a SavedModel folder, or an .npz.
-    A graph without a checkpoint has its variables listed.
+    CKPT is a checkpoint's prefix or one of its files, a folder with a checkpoint file, a SavedModel folder, an .npz, or
+    a file in any other format. For a graph without a checkpoint, its variables are listed.
 
-    The kind is weight, slot (what an optimizer keeps: Momentum, Adam, beta1_power) or step (global_step, iterations).
-    It comes from the graph beside the checkpoint where there is one, by what updates what, else from the name.
+    The kind is weight, slot (optimizer state: Momentum, Adam, beta1_power) or step (global_step, iterations).
+    It is determined from the update ops of the graph beside the checkpoint if there is one, else from the name.
 
     \b
     Example:

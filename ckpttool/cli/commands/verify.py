@@ -23,7 +23,7 @@ from ckpttool.verbs.verify import told_by, verdict
     "--against",
     metavar="LINEAGE|SHA256|zoo:N",
     callback=lambda _context, _option, value: value and told_by(value),
-    help="Also check that CKPT is the file that a hash tells of (as sha256sum or `log` shows it), or a lineage.",
+    help="Also check CKPT against a hash (as printed by sha256sum or `log`), a lineage file or an entry.",
 )
 @tags_option
 @rows_options
@@ -33,8 +33,8 @@ def verify(
 ) -> None:
     """Check every checksum and every rule of CKPT's format, and name the tensors that are damaged.
 
-    Formats without checksums (safetensors, HDF5 ...) have their structure checked alone: --against tells more. A graph
-    beside the checkpoint is checked too; a graph without a checkpoint is checked alone. The exit code is 1 if
+    For formats without checksums (safetensors, HDF5, ...) only the structure can be checked; use --against to check the
+    bytes. The graph of the checkpoint is checked too, as is a graph without a checkpoint. The exit code is 1 if
     something is damaged or has changed, else 0.
 
     \b

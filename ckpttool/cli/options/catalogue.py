@@ -11,7 +11,8 @@ zoo_option = click.option(
     "root",
     metavar="DIR",
     type=click.Path(path_type=Path),
-    help="The catalogue's folder, or s3://BUCKET/ZOO to look at; without it CKPTTOOL_ZOO, else one among your data.",
+    help="The folder of the catalogue, or s3://BUCKET/ZOO (read-only). Default: CKPTTOOL_ZOO, else the user's data "
+    "folder.",
 )
 
 entry_argument = click.argument("entry", metavar="N")
@@ -20,16 +21,16 @@ entry_argument = click.argument("entry", metavar="N")
 card_options = together(
     click.option("--licence", "--license", "licence", metavar="SPDX", help="The licence: mit, apache-2.0."),
     click.option("--metric", "metrics", metavar="NAME=NUMBER", multiple=True, help="accuracy=0.97; may be repeated."),
-    click.option("--task", metavar="TASK", help="What it is for, as Hugging Face names it: image-classification."),
+    click.option("--task", metavar="TASK", help="The task, as named by Hugging Face: image-classification."),
+    click.option("--dataset", "datasets", metavar="NAME", multiple=True, help="The training data; may be repeated."),
     click.option(
-        "--dataset", "datasets", metavar="NAME", multiple=True, help="What it was trained on; may be repeated."
+        "--base-model", metavar="NAME", help="The model it was derived from: an entry, or a model of the Hub."
     ),
-    click.option("--base-model", metavar="NAME", help="What it was made of: an entry, or a model of the Hub."),
     click.option(
         "--card",
         metavar="FILE",
         type=click.Path(path_type=Path),
-        help="A card: Markdown, with or without a head in YAML as the Hub's have it.",
+        help="A model card: Markdown, with or without YAML metadata as on the Hub.",
     ),
 )
 """What a user says of a model: fields of a card of Hugging Face."""

@@ -20,9 +20,9 @@ from ckpttool.remote.paths import refuse_url_input
 if TYPE_CHECKING:
     from ckpttool.training.run import RunReport
 
-TOML = 'A file of TOML with options by their long names (freeze = "hidden[12]", model, data), or a run\'s OUT.run.json'
-PATHS = "The file may also say where to write (output, tensorboard, plot, report, cache-dir) and what to overwrite."
-RULES = "What it has need not be given; the command line wins. Paths are relative to the working directory."
+TOML = 'A TOML file with options by their long names (freeze = "hidden[12]", model, data), or the OUT.run.json of a run'
+PATHS = "Allow the file to specify output paths (output, tensorboard, plot, report, cache-dir) and overwrite."
+RULES = "Options on the command line take precedence. Paths are relative to the working directory."
 
 OWN = {
     "output",
@@ -80,7 +80,7 @@ def config_option(*leave: str, repeats: bool = False) -> Decorator:
         context.meta[_PATHS] = value
         _settle(context)
 
-    text = f"{TOML}, {'which repeats it' if repeats else 'to take what fits'}. {RULES}"
+    text = f"{TOML}, {'which is repeated' if repeats else 'of which applicable options are used'}. {RULES}"
     named = click.option(
         "--config", "repeats", metavar="FILE", type=PATH, is_eager=True, expose_value=repeats, callback=read, help=text
     )
@@ -107,12 +107,12 @@ def _settle(context: click.Context) -> None:
     if file is None or _PATHS not in context.meta:
         return
     if allowed := [key for key in file.values if _dashed(key) in ALLOWS]:
-        raise PlanError(f"{file.path}: {listed(allowed)}: what is allowed is said on the command line alone")
+        raise PlanError(f"{file.path}: {listed(allowed)}: can only be specified on the command line")
     unasked = [key for key in file.values if _dashed(key) in WRITES] if not context.meta[_PATHS] else []
     if unasked and not file.is_report:
-        raise PlanError(f"{file.path}: {listed(unasked)}: a file says where to write with `config_paths` alone")
+        raise PlanError(f"{file.path}: {listed(unasked)}: a file can specify output paths only with `config_paths`")
     if unasked:
-        say(f"{file.path}: {listed(unasked)} of that run not taken; `config_paths` does")
+        say(f"{file.path}: {listed(unasked)} of that run are ignored; `config_paths` uses them")
     values = {key: value for key, value in file.values.items() if key not in unasked}
     context.default_map = _defaults(context, _parameters(context), values, file.path)
 
@@ -147,7 +147,7 @@ def _read(path: Path) -> "tuple[RunReport | None, Mapping[str, Any]]":
     try:
         return None, toml_text.loads(content)
     except ValueError as error:
-        raise FormatError(f"{path}: neither TOML nor a run report: {error}") from error
+        raise FormatError(f"{path}: neither a TOML file nor a run report: {error}") from error
 
 
 def _long_name(parameter: click.Parameter) -> str:
@@ -170,10 +170,10 @@ def _defaults(
         parameter = parameters.get(_dashed(key))
         if parameter is None:
             near = suggestion(_dashed(key), parameters)
-            raise UnknownName(f"{path}: {key} is no option of {context.command_path}{near}")
+            raise UnknownName(f"{path}: {key} is not an option of {context.command_path}{near}")
         name = str(parameter.name)
         if name in defaults:
-            raise PlanError(f"{path}: {_dashed(key)} is there twice, with a dash and with an underscore")
+            raise PlanError(f"{path}: {_dashed(key)} is specified twice, with a dash and with an underscore")
         several = value if isinstance(value, list) else [value]
         text = json.dumps if isinstance(value, list) and isinstance(parameter.type, ListOrFile) else _text
         defaults[name] = [_text(each) for each in several] if parameter.multiple else text(value)

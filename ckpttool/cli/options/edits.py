@@ -60,6 +60,8 @@ def _edit_option(name: str, metavar: str | None, text: str, optional: bool = Fal
 
 edit_options = together(
     *(_edit_option(name, edit.notation, edit.help(), edit.optional) for name, edit in EDITS.items()),
-    _edit_option(SCRIPT, "FILE", 'Edits from TOML, one by one: [[edit]] and below it rename = "RE=>NEW".'),
+    _edit_option(
+        SCRIPT, "FILE", 'A TOML file of edits, each a table [[edit]] with an entry such as rename = "RE=>NEW".'
+    ),
 )
 """An option for each edit, and `--script`, which holds several."""

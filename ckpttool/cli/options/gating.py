@@ -21,12 +21,15 @@ _share = click.FloatRange(0, 1)
 _bounds_options = as_value(
     "asked",
     _bounds,
-    click.option("--min-accuracy", metavar="A", type=_share, help="Exit with 1 if the accuracy is below A, 0 to 1."),
+    click.option("--min-accuracy", metavar="A", type=_share, help="Exit with 1 if the accuracy (0 to 1) is below A."),
     click.option("--max-loss", metavar="L", type=float, help="Exit with 1 if the loss is above L."),
     click.option(
-        "--max-drop", metavar="D", type=_share, help="Exit with 1 if the accuracy is more than D below --baseline's."
+        "--max-drop",
+        metavar="D",
+        type=_share,
+        help="Exit with 1 if the accuracy is more than D below that of --baseline.",
     ),
-    click.option("--baseline", metavar="OLD", type=SOURCE, help="The model that --max-drop compares with."),
+    click.option("--baseline", metavar="OLD", type=SOURCE, help="The model to compare with for --max-drop."),
 )
 bounds_options = together(models_first("baseline"), _bounds_options)
 """What is asked of a model's figures, passed on as `asked`: the bounds, and the baseline, None where there is none."""

@@ -149,7 +149,7 @@ def _or_format(context: click.Context, option: click.Parameter, value: bool) -> 
     """
     asked = context.meta.get(FORMAT)
     if value and asked not in (None, "json"):
-        raise click.BadParameter(f"--json is --format json, and --format {asked} is another", context, option)
+        raise click.BadParameter(f"--json and --format {asked} exclude each other", context, option)
     return value or asked in ("json", "jsonl")
 
 
@@ -168,12 +168,12 @@ quiet_option = click.option(
     is_eager=True,
     expose_value=False,
     callback=_keep_quiet,
-    help="Say nothing but the answer, and errors.",
+    help="Print only the result and errors.",
 )
 """`--quiet`, before a command or behind it."""
 
 json_option = together(
-    click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a text."), quiet_option
+    click.option("--json", "as_json", is_flag=True, help="Print JSON instead of text."), quiet_option
 )
 
 rows_options = together(
@@ -184,8 +184,8 @@ rows_options = together(
         is_eager=True,
         expose_value=False,
         callback=_keep_format,
-        help="How rows are printed: if not given, a table on a terminal and TSV elsewhere. JSON has all fields, jsonl "
-        "a row to a line.",
+        help="The output format. Default: a table on a terminal, TSV elsewhere. JSON has all fields, jsonl one object "
+        "per line.",
     ),
     click.option(
         "--header/--no-header",
@@ -194,7 +194,7 @@ rows_options = together(
         is_eager=True,
         expose_value=False,
         callback=_keep_header,
-        help="Begin TSV with the names of the columns; csv and markdown do, if not told otherwise.",
+        help="Print a header line with the column names. Default: only in csv and markdown.",
     ),
     click.option("--json", "as_json", is_flag=True, callback=_or_format, help="Short for --format json."),
     quiet_option,
@@ -202,11 +202,11 @@ rows_options = together(
 """`--format`, `--header` and `--json` of a command that prints rows; the last is passed on, also for jsonl."""
 
 plan_option = click.option(
-    "--plan", "--dry-run", "plan_only", is_flag=True, is_eager=True, help="Print what would be done, and stop."
+    "--plan", "--dry-run", "plan_only", is_flag=True, is_eager=True, help="Show what would be done, and stop."
 )
 
 lenient_option = click.option(
-    "--lenient", is_flag=True, help="Go on where something does not match, and list what was left out."
+    "--lenient", is_flag=True, help="Continue if something does not match, and list what is omitted."
 )
 
 VERBOSE = "ckpttool.verbose"
@@ -223,7 +223,7 @@ verbose_option = click.option(
     is_flag=True,
     expose_value=False,
     callback=_keep_verbose,
-    help="Name everything that is left out, a line each.",
+    help="List everything that is omitted, one per line.",
 )
 
 GIVEN = "ckpttool.command"

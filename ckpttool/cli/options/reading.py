@@ -53,7 +53,9 @@ def _with_file(context: click.Context, option: click.Parameter, path: Path | Non
     if file is None or path is None:
         return path
     if not is_application(path):
-        raise click.BadParameter(f"{path} has weights: --weights is for an architecture, keras:NAME", context, option)
+        raise click.BadParameter(
+            f"{path} has weights: --weights is only for an architecture, keras:NAME", context, option
+        )
     return named_path(application(path).of(file))
 
 
@@ -63,7 +65,7 @@ weights_file_option = click.option(
     is_eager=True,
     expose_value=False,
     callback=_keep_file,
-    help="The weights of an architecture, keras:NAME; without it those in Keras's cache, and random ones for 'none'.",
+    help="The weights of an architecture, keras:NAME; 'none' for random ones. Default: those in Keras's cache.",
 )
 """The file of the weights of what the model argument names; it becomes part of that argument."""
 
@@ -113,7 +115,7 @@ def _numbers(_ctx: click.Context, _param: click.Parameter, value: str | None) ->
 def _say_allowed(context: click.Context, option: click.Parameter, op_types: tuple[str, ...]) -> tuple[str, ...]:
     """Say which ops are allowed to run."""
     if op_types:
-        say(f"allowed to run, though they may do more than compute: {', '.join(op_types)}")
+        say(f"allowed to run, although they can have side effects: {', '.join(op_types)}")
     return op_types
 
 
@@ -122,28 +124,28 @@ allow_op_option = click.option(
     metavar="TYPE",
     multiple=True,
     callback=_say_allowed,
-    help="Run ops of this type, such as PyFunc, though they may do more than compute; may be repeated.",
+    help="Allow ops of this type, such as PyFunc, although they can have side effects; may be repeated.",
 )
 """The consent to run ops that a graph of a stranger might use to read and write files."""
 
 weights_option = click.option(
-    "--weights", metavar="N,N,...", callback=_numbers, help="How much each checkpoint counts, in their order."
+    "--weights", metavar="N,N,...", callback=_numbers, help="The weight of each checkpoint, in order."
 )
 
 tags_option = click.option(
     "--tags",
     metavar="TAG,...",
     callback=lambda _context, _option, value: None if value is None else [tag for tag in value.split(",") if tag],
-    help="Which graph of a SavedModel that has several: 'serve', or 'serve,gpu'.",
+    help="The tags of the graph, if a SavedModel has several: 'serve', or 'serve,gpu'.",
 )
 
 PATTERN = "A regular expression for whole path components: 'hidden[123]'."
 
 ema_option = click.option(
-    "--ema", is_flag=True, help="Take the moving averages of the weights (EMA) in the places of the weights."
+    "--ema", is_flag=True, help="Use the moving averages of the weights (EMA) instead of the weights."
 )
 
-slots_option = click.option("--slots", is_flag=True, help="Let patterns take optimizer slots and step counters too.")
+slots_option = click.option("--slots", is_flag=True, help="Patterns also select optimizer slots and step counters.")
 
 
 def layers_option(help_text: str, required: bool = False) -> Decorator:
@@ -159,7 +161,7 @@ def freeze_option(required: bool = False) -> Decorator:
         metavar="RE",
         required=required,
         shell_complete=layer_names,
-        help=f"Layers that training must not change. {PATTERN}",
+        help=f"Layers to freeze. {PATTERN}",
     )
 
 
@@ -180,7 +182,7 @@ unfreeze_option = click.option(
     "--unfreeze",
     metavar="RE",
     shell_complete=layer_names,
-    help=f"Layers to train again that MODEL itself keeps frozen. {PATTERN}",
+    help=f"Layers to make trainable that are frozen in MODEL. {PATTERN}",
 )
 
 rules_option = click.option(
@@ -188,5 +190,5 @@ rules_option = click.option(
     metavar="RULES",
     type=PATH,
     shell_complete=rule_sets,
-    help="A ready set (see `ckpttool rules`), a .toml of [[rule]] tables, or a file of lines RE => NEW.",
+    help="An included rule set (see `ckpttool rules`), a .toml of [[rule]] tables, or a file of lines RE => NEW.",
 )

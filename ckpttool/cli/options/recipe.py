@@ -13,27 +13,28 @@ RECIPE = {
     "optimizer": click.option(
         "--optimizer",
         metavar="CALL",
-        help=f"{', '.join(Optimizer.known())}; with parameters: 'momentum(0.01, momentum=0.9)'. If not given, sgd; "
-        "adam where finetune trains a new head on under 5000 rows and there is no --lr.",
+        help=f"{', '.join(Optimizer.known())}; with parameters: 'momentum(0.01, momentum=0.9)'. Default: sgd; "
+        "adam if finetune trains a new head on under 5000 examples without --lr.",
     ),
     "lr": click.option(
         "--lr",
         metavar="RATE",
-        help=f"The learning rate, if not the optimizer's. {_BY_PATTERN} With auto-rgn finetune gives each layer a part "
-        "of the optimizer's, by |gradient| / |weights| at the start.",
+        help=f"The learning rate. Default: that of the optimizer. {_BY_PATTERN} With auto-rgn finetune scales the rate "
+        "of each layer by |gradient| / |weights| at the start.",
     ),
     "lr_decay_per_layer": click.option(
-        "--lr-decay-per-layer", metavar="R", type=float, help="Each layer has R of the rate of that above."
+        "--lr-decay-per-layer", metavar="R", type=float, help="Multiply the rate by R for each layer down."
     ),
     "schedule": click.option(
         "--schedule",
         metavar="CALL",
         default="constant",
         show_default=True,
-        help=f"How the rate changes: {', '.join(Schedule.known())}; with parameters: 'exponential(0.1, steps=1000)'.",
+        help=f"The learning rate schedule: {', '.join(Schedule.known())}; with parameters: 'exponential(0.1, "
+        "steps=1000)'.",
     ),
     "warmup": click.option(
-        "--warmup", metavar="STEPS", type=int, default=0, help="Let the rate grow over STEPS steps first."
+        "--warmup", metavar="STEPS", type=int, default=0, help="Increase the rate linearly over STEPS steps first."
     ),
     "l1": click.option("--l1", metavar="SCALE", help=f"Add SCALE * sum(|w|) of the kernels to the loss. {_BY_PATTERN}"),
     "l2": click.option(
@@ -42,11 +43,11 @@ RECIPE = {
     "l2_sp": click.option(
         "--l2-sp",
         metavar="SCALE",
-        help="Add SCALE * sum((w - w0)^2) / 2 of the kernels to the loss, w0 their values at the start. One value for "
-        "all below the head, or PATTERN=VALUE pairs.",
+        help="Add SCALE * sum((w - w0)^2) / 2 of the kernels to the loss, with w0 their initial values. One value for "
+        "all layers below the head, or PATTERN=VALUE pairs.",
     ),
     "max_norm": click.option(
-        "--max-norm", metavar="NORM", help=f"Bound the norms of kernels after each step. {_BY_PATTERN}"
+        "--max-norm", metavar="NORM", help=f"Constrain the norms of kernels after each step. {_BY_PATTERN}"
     ),
     "clip_value": click.option("--clip-value", metavar="V", type=float, help="Clip each gradient element to [-V, V]."),
     "clip_norm": click.option("--clip-norm", metavar="V", type=float, help="Clip the norm of each gradient to V."),
@@ -57,8 +58,8 @@ RECIPE = {
         "--ema",
         metavar="D",
         type=float,
-        help="Keep moving averages of the trained weights with decay D, in the t-th step at most (1 + t) / (10 + t). "
-        "They are judged, and written beside the weights; evaluate --ema and predict --ema take them.",
+        help="Keep moving averages of the trained weights with decay min(D, (1 + t) / (10 + t)) in step t. Validation "
+        "uses the averages, and they are written with the weights, for evaluate --ema and predict --ema.",
     ),
 }
 """The options by the fields of a recipe."""
@@ -90,9 +91,9 @@ objective_options = as_value(
     click.option(
         "--objective",
         type=click.Choice(list(Loss.known())),
-        help="The loss: of new layers (softmax if not given), or put on the outputs that a graph has.",
+        help="The loss of new layers (default: softmax), or of a graph that has none.",
     ),
-    click.option("--class-weight", metavar="N=W,...", help="Weights of classes in the loss: '3=2.0, 7=0.5'."),
-    click.option("--label-smoothing", metavar="S", type=float, default=0.0, help="Share of a label given to all."),
+    click.option("--class-weight", metavar="N=W,...", help="Class weights in the loss: '3=2.0, 7=0.5'."),
+    click.option("--label-smoothing", metavar="S", type=float, default=0.0, help="The label smoothing, 0 to 1."),
 )
 """What a network is trained for, passed on as one `objective`; None where nothing is given."""

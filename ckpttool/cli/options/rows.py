@@ -35,7 +35,7 @@ _data = click.option(
     metavar="DATA",
     type=PATH,
     required=True,
-    help="Rows: an .npz or .h5 with x_train, y_train, x_valid, y_valid, x_test, y_test or the placeholders' names; "
+    help="The data: an .npz or .h5 with x_train, y_train, x_valid, y_valid, x_test, y_test or the placeholders' names; "
     "x.npy,y.npy; IDX files; .csv, .parquet, .tfrecord; a folder of these, or of images by class; keras:NAME.",
 )
 data_option = together(_data, there_first("data", "unlabelled"))
@@ -43,7 +43,7 @@ data_option = together(_data, there_first("data", "unlabelled"))
 features_option = click.option(
     "--features",
     metavar="SPEC",
-    help="What .tfrecord records hold: \"X = image('image/encoded', 28, 28, 1); y = int64()\".",
+    help="The features of .tfrecord records: \"X = image('image/encoded', 28, 28, 1); y = int64()\".",
 )
 
 
@@ -61,7 +61,7 @@ classes_option = click.option(
     "--classes",
     metavar="FILE",
     type=ListOrFile(),
-    help="Names of the model's classes, by their numbers: one on each line, or JSON such as imagenet_class_index.json.",
+    help="The class names of the model, in order: one per line, or JSON such as imagenet_class_index.json.",
 )
 
 preprocess_option = click.option(
@@ -69,7 +69,7 @@ preprocess_option = click.option(
     metavar="STEPS",
     multiple=True,
     callback=_preprocess,
-    help=f"What is done to rows first, kept with the model: {', '.join(Step.known())}; 'scale(1/127.5, -1)', "
+    help=f"The preprocessing, which is stored with the model: {', '.join(Step.known())}; 'scale(1/127.5, -1)', "
     "'resize(96, 96); keras(tf)', 'age: standardize(40, 12)' for the input age.",
 )
 
@@ -87,30 +87,34 @@ valid_option = click.option(
     "--valid",
     metavar="ROWS",
     callback=_held_out,
-    help="Training rows to hold out for validation: 60 or 20% are drawn, by class; first:5000, last:10% are not. "
-    "A tenth if not given; not used if the data has validation rows.",
+    help="Examples to hold out for validation: 60 or 20% is a stratified random sample; first:5000 and last:10% are "
+    "taken in order. Default: a tenth. Not used if the data has a validation set.",
 )
 group_option = click.option(
     "--group",
     metavar="COLUMN",
-    help="Rows with one value here (a patient) are never on both sides: an array or column, or an expression for the "
-    "names of images, or for their paths: '([^/]+)/' is their folder.",
+    help="Keep groups of examples (of one patient) on the same side of the validation split: an array or column, or "
+    "a regular expression on the names or paths of images, such as '([^/]+)/' for their folder.",
 )
-_known = "if not as the report of MODEL's run says"
+_known = "if other than in the run report of MODEL"
 held_out_options = together(
     click.option(
         "--valid",
         metavar="ROWS",
         callback=_held_out,
-        help=f"Which training rows were held out, {_known}: 20%, first:5000.",
+        help=f"Which training examples were held out, {_known}: 20%, first:5000.",
     ),
-    click.option("--group", metavar="COLUMN", help="The column of rows that were held out together."),
-    click.option("--seed", type=click.IntRange(0, MAX_SEED), help=f"The random seed of that draw, {_known}."),
+    click.option("--group", metavar="COLUMN", help="The column of groups that were held out together."),
+    click.option(
+        "--seed", type=click.IntRange(0, MAX_SEED), help=f"The random seed of the validation split, {_known}."
+    ),
 )
 """How rows were held out: `--valid`, `--group` and `--seed`."""
 
 _split = click.option(
-    "--split", type=click.Choice(["train", "valid", "test"]), help="Which rows: test, else valid, else all."
+    "--split",
+    type=click.Choice(["train", "valid", "test"]),
+    help="The split to use. Default: test, else valid, else all.",
 )
 judged_rows_options = as_arguments(
     "reading", features_option, classes_option, preprocess_option, _split, held_out_options
@@ -123,7 +127,7 @@ cache_dir_option = click.option(
     "--cache-dir",
     metavar="DIR",
     type=WRITTEN,
-    help="Where features are kept, if not in the user's cache folder; also s3://BUCKET/DIR, for several machines.",
+    help="The folder of the cache, or s3://BUCKET/DIR for several machines. Default: the user's cache folder.",
 )
 
 
@@ -131,12 +135,12 @@ inputs_option = click.option(
     "--inputs",
     metavar="NAME",
     multiple=True,
-    help="An input: a placeholder, or a tensor that becomes one; also NAME=TENSOR, 'X[?,28,28,1]', and several times.",
+    help="An input: a placeholder, or a tensor that becomes one; also NAME=TENSOR or 'X[?,28,28,1]'; may be repeated.",
 )
-labels_option = click.option("--labels", metavar="NAME", help="The labels, likewise.")
+labels_option = click.option("--labels", metavar="NAME", help="The placeholder of the labels.")
 
 signature_option = click.option(
-    "--signature", metavar="NAME", help="The signature that says a SavedModel's inputs and outputs, if not the default."
+    "--signature", metavar="NAME", help="The signature of a SavedModel to use, if not the default."
 )
 
 ROLES = ("inputs", "labels", "logits", "loss", "accuracy", "training", "signature")
@@ -163,7 +167,7 @@ roles_options = as_value(
     inputs_option,
     labels_option,
     click.option("--logits", metavar="NAME", help="The tensor that the loss compares with the labels."),
-    click.option("--loss", metavar="NAME", help="The tensor that training makes small."),
+    click.option("--loss", metavar="NAME", help="The tensor that training minimises."),
     click.option("--accuracy", metavar="NAME", help="The tensor of the accuracy."),
     click.option("--training", metavar="NAME", help="The boolean placeholder that is True while training."),
     signature_option,
@@ -192,19 +196,20 @@ _augment = click.option(
     "--augment",
     metavar="CALLS",
     callback=_operations,
-    help=f"Change each image when it is trained on: {', '.join(Operation.known())}; 'shift(0.1); rotate(15); flip()'.",
+    help=f"Random augmentation of images in training: {', '.join(Operation.known())}; 'shift(0.1); rotate(15); "
+    "flip()'.",
 )
 image_shape_option = click.option(
     "--image-shape",
     metavar="H,W,C",
     callback=_sizes,
-    help="How rows are laid out as images, if neither the data nor the model says it: 28,28,1.",
+    help="The image shape of flat examples, if neither the data nor the model specifies it: 28,28,1.",
 )
 augment_option = together(_augment, image_shape_option)
 augment_options = together(
     _augment,
     click.option(
-        "--cache-augment", metavar="K", type=click.IntRange(min=1), help="Cache K augmented variants of each row."
+        "--cache-augment", metavar="K", type=click.IntRange(min=1), help="Cache K augmented variants of each example."
     ),
     image_shape_option,
 )

@@ -41,7 +41,7 @@ def numbers(text: str | None) -> list[int | None]:
     """
     parts = [part.strip() for part in (text or "all").split(",")]
     if not all(part == "all" or (part.isdecimal() and int(part)) for part in parts):
-        raise PlanError(f"`rows` {text!r}: expected numbers of rows, or all, such as 100,300,all")
+        raise PlanError(f"`rows` {text!r}: expected numbers of examples, or all, such as 100,300,all")
     return [None if part == "all" else int(part) for part in parts]
 
 
@@ -49,7 +49,8 @@ rows_option = click.option(
     "--rows",
     metavar="N,...",
     callback=lambda _context, _option, value: numbers(value),
-    help="Train on N rows, by class; of several (100,300,all) a curve is made, and the last is written.",
+    help="Train on a stratified sample of N examples. Several (100,300,all) give a learning curve; the model of the "
+    "last is written.",
 )
 
 
@@ -77,16 +78,16 @@ search_options = as_value(
     "how",
     _how,
     together(
-        click.option("--grid", is_flag=True, help="Try all ways to keep and to freeze, not those that a walk meets."),
-        click.option("--keep", metavar="N,...", help="Depths that may be kept, such as 1-3,5."),
-        click.option("--freeze", metavar="N,...", help="Depths that may be frozen, such as 0-2."),
+        click.option("--grid", is_flag=True, help="Try all configurations, instead of a heuristic search."),
+        click.option("--keep", metavar="N,...", help="The depths to keep, such as 1-3,5."),
+        click.option("--freeze", metavar="N,...", help="The depths to freeze, such as 0-2."),
         click.option(
             "--rope",
             metavar="POINTS",
             type=click.FloatRange(min=0, max=100),
             default=0.5,
             show_default=True,
-            help="A difference of accuracies that is as good as none, in points of 100.",
+            help="Region of practical equivalence: a negligible difference in accuracy, in percentage points.",
         ),
         click.option(
             "--seeds",
@@ -94,7 +95,7 @@ search_options = as_value(
             type=click.IntRange(min=1),
             default=3,
             show_default=True,
-            help="How often all is repeated, with other splits, initial values and orders of rows.",
+            help="The number of repetitions, with different splits, initial values and orders of examples.",
         ),
         click.option(
             "--folds",
@@ -102,29 +103,29 @@ search_options = as_value(
             type=click.IntRange(min=2),
             default=5,
             show_default=True,
-            help="Into how many folds under 2000 labelled rows are divided; more have validation rows.",
+            help="The number of cross-validation folds for under 2000 examples; larger data sets are split once.",
         ),
         click.option(
             "--lp-ft/--no-lp-ft",
             default=True,
             show_default=True,
-            help="Train the new head first, alone, where layers that are kept are trained.",
+            help="If kept layers are trained, train only the new head first.",
         ),
         click.option(
-            "--soup", is_flag=True, help="Average what is written with those tied that keep as much, if that helps."
+            "--soup", is_flag=True, help="Average the model with tied ones of the same depth, if that improves it."
         ),
         click.option(
             "--interpolate",
             is_flag=True,
-            help="Write the best of the weights between the model with the head alone trained and the recommended one.",
+            help="Write the best interpolation between the recommended model and the one with only the head trained.",
         ),
         click.option(
             "--budget",
             metavar="TIME",
-            help="End after 90s, 10m, 1h, for all --rows together, with what is known; the same command without "
-            "--overwrite goes on.",
+            help="Stop after 90s, 10m or 1h (for all --rows together) and use the trials so far; the same command "
+            "without --overwrite resumes.",
         ),
-        click.option("--trials", metavar="N", type=click.IntRange(min=1), help="End after N trials, likewise."),
+        click.option("--trials", metavar="N", type=click.IntRange(min=1), help="Stop after N trials."),
     ),
 )
 """What is tried, passed on as `how`."""
@@ -144,5 +145,5 @@ tracker_option = click.option(
     "--tracker",
     metavar="NAME",
     callback=_known_tracker,
-    help="Mirror trials where other programs show them: optuna writes OUT.optuna.db, for optuna-dashboard.",
+    help="Also record trials for other programs: optuna writes OUT.optuna.db, for optuna-dashboard.",
 )

@@ -38,14 +38,15 @@ _train = click.option(
 _stages = click.option(
     "--stages",
     metavar="RE=N,...",
-    help="Unfreeze while training: the layers of the first pattern for N epochs, then those of the next too.",
+    help="Gradual unfreezing: train the layers of the first pattern for N epochs, then also those of the next, and "
+    "so on.",
 )
 _lp_ft = click.option(
     "--lp-ft",
     metavar="N",
     type=click.IntRange(min=1),
-    help="Train the head alone for N epochs first, then all that is not frozen for --epochs: --stages for the layers "
-    "that reuse has put on or left fresh, else for the layer of the logits.",
+    help="Linear probing, then fine-tuning: train only the head for N epochs (the layers that reuse added or newly "
+    "initialised, else the layer of the logits), then all layers that are not frozen for --epochs.",
 )
 _teacher = together(
     models_first("teacher"),
@@ -53,12 +54,17 @@ _teacher = together(
         "--teacher",
         metavar="MODEL",
         type=SOURCE,
-        help="Learn from the logits of MODEL too, which are computed once for the rows to train on: (1 - W) * loss + "
+        help="Knowledge distillation from MODEL, whose logits are computed once: the loss is (1 - W) * loss + "
         "W * T^2 * cross entropy with its softmax(logits / T), or sigmoid.",
     ),
-    click.option("--temperature", metavar="T", type=float, default=2.0, show_default=True, help="How soft they are."),
+    click.option("--temperature", metavar="T", type=float, default=2.0, show_default=True, help="The temperature."),
     click.option(
-        "--teacher-weight", metavar="W", type=float, default=0.5, show_default=True, help="Their part of the loss."
+        "--teacher-weight",
+        metavar="W",
+        type=float,
+        default=0.5,
+        show_default=True,
+        help="The weight of the distillation loss.",
     ),
 )
 
@@ -83,12 +89,12 @@ pseudo_label_options = as_value(
         "--pseudo-label",
         metavar="SHARE",
         type=float,
-        help="Let the model then label rows of --unlabelled, and go on with the surest SHARE of each class (0.2: "
-        "a fifth) beside the labelled ones. The report has which rows were labelled.",
+        help="Pseudo-labels: the model then labels examples of --unlabelled, and training continues with the most "
+        "confident SHARE of each class (0.2: a fifth) and the labelled ones. The report lists the labelled examples.",
     ),
-    click.option("--unlabelled", metavar="DATA", type=PATH, help="The rows without labels, as --data has them."),
-    click.option("--rounds", metavar="N", type=int, help="How often rows are labelled anew; once if not given."),
-    click.option("--sure", metavar="P", type=float, help="Give no label with a probability below P."),
+    click.option("--unlabelled", metavar="DATA", type=PATH, help="The unlabelled data, in any format of --data."),
+    click.option("--rounds", metavar="N", type=int, help="The number of rounds of pseudo-labelling. Default: 1."),
+    click.option("--sure", metavar="P", type=float, help="Assign no label with a probability below P."),
 )
 """Rows that a model labels itself, passed on as `pseudo`; None where nothing is given."""
 
@@ -96,54 +102,58 @@ _train_op = click.option(
     "--train-op",
     "training_op",
     metavar="NAME",
-    help="Train with the graph's own training op as it is; not with --optimizer and the options that go with it "
+    help="Train with this training op of the graph, unchanged; cannot be combined with --optimizer and its options "
     "(--lr, --schedule, --l2, --clip-norm, ...), --dropout, --objective or --unfreeze.",
 )
 _changed = together(
     click.option(
         "--bn",
         metavar="MODE",
-        help="Batch normalisation: train, freeze (averages stay), stats (only they move), or RE=MODE pairs; "
-        "frozen layers have freeze, others train.",
+        help="Batch normalisation: train, freeze (fixed moving averages), stats (only the averages are updated), or "
+        "RE=MODE pairs. Default: freeze for frozen layers, train for others.",
     ),
     click.option(
-        "--dropout", metavar="RATE", help="Put dropout behind each trained hidden layer; one rate, or RE=RATE pairs."
+        "--dropout", metavar="RATE", help="Add dropout after each trained hidden layer: one rate, or RE=RATE pairs."
     ),
 )
 _epochs = click.option(
-    "--epochs", type=click.IntRange(min=1), default=20, show_default=True, help="Passes over the rows."
+    "--epochs", type=click.IntRange(min=1), default=20, show_default=True, help="The number of epochs."
 )
 _batch_size = click.option(
     "--batch-size",
     metavar="N",
     type=click.IntRange(min=1),
-    help="Rows per step. If not given, 200, for a new head on under 5000 rows an eighth of them at most.",
+    help="Examples per step. Default: 200; for a new head on under 5000 examples, at most an eighth of them.",
 )
 _batches = together(_batch_size, valid_option, group_option)
 _early_stopping = click.option(
-    "--early-stopping", metavar="N", type=click.IntRange(min=1), help="End after N epochs without a better one."
+    "--early-stopping", metavar="N", type=click.IntRange(min=1), help="Stop after N epochs without improvement."
 )
 _kept = together(
     _early_stopping,
     click.option(
-        "--keep", type=click.Choice(["best", "last"]), default="best", show_default=True, help="What to write."
+        "--keep", type=click.Choice(["best", "last"]), default="best", show_default=True, help="The epoch to write."
     ),
 )
-_cache = click.option("--cache", is_flag=True, help="Compute the frozen layers' outputs once, and train on those.")
+_cache = click.option(
+    "--cache", is_flag=True, help="Compute the outputs of the frozen layers once, and train on these."
+)
 _saves = together(
-    click.option("--save-every", metavar="WHEN", help="Save the run every '500 steps', '1 epoch' or '10 min'."),
+    click.option(
+        "--save-every", metavar="WHEN", help="Save the state of the run every '500 steps', '1 epoch' or '10 min'."
+    ),
     click.option(
         "--keep-checkpoints",
         metavar="N",
         type=click.IntRange(min=1),
         default=3,
         show_default=True,
-        help="How many of these saves to keep, in OUT.saves.",
+        help="The number of saves to keep, in OUT.saves.",
     ),
     click.option(
         "--resume",
         is_flag=True,
-        help="Go on from the latest save of a run that was stopped; begin where nothing is saved yet.",
+        help="Resume from the latest save of a run that was stopped, or start if there is none.",
     ),
 )
 _recorded = as_value(
@@ -153,15 +163,15 @@ _recorded = as_value(
         "--tensorboard",
         metavar="DIR",
         type=WRITTEN,
-        help="Write figures, histograms of the trained weights and the graph for `tensorboard --logdir DIR`.",
+        help="Write metrics, histograms of the trained weights and the graph for `tensorboard --logdir DIR`.",
     ),
-    click.option("--plot", metavar="FILE", type=WRITTEN, help="Draw the curves at the end: a .png, .pdf or .svg."),
+    click.option("--plot", metavar="FILE", type=WRITTEN, help="Plot the training curves: a .png, .pdf or .svg."),
 )
 _threads = click.option(
     "--threads",
     metavar="N",
     type=click.IntRange(min=1),
-    help="Cores an op computes on; with 1 a run repeats to the last bit.",
+    help="The number of threads of an op; with 1, runs are bit-for-bit reproducible.",
 )
 
 

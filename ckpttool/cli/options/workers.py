@@ -43,12 +43,12 @@ workers_options = as_value(
         "--on",
         metavar="PLACE",
         help="Where to compute: here, processes, ray (this machine, or the cluster of RAY_ADDRESS), ray://HOST:10001, "
-        "or what a package adds.",
+        "or an executor of another package.",
     ),
     click.option(
         "--workers",
         metavar="N",
         type=click.IntRange(1),
-        help="How many compute at once; with --on as many as cores and memory allow, if not given.",
+        help="The number of workers. Default with --on: as many as cores and memory allow.",
     ),
 )

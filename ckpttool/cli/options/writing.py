@@ -29,7 +29,7 @@ def _no_folder(context: click.Context, option: click.Parameter, value: Path | No
     return value
 
 
-overwrite_option = click.option("--overwrite", is_flag=True, help="Replace OUT where it exists.")
+overwrite_option = click.option("--overwrite", is_flag=True, help="Replace OUT if it exists.")
 
 output_options = together(
     click.option(
@@ -66,7 +66,7 @@ _model_path_option = click.option(
     metavar="OUT",
     type=_ModelPath(path_type=Path),
     callback=needed_to_write,
-    help="The prefix to write, a SavedModel's folder, or a .keras file; of an .h5 the weights alone are written.",
+    help="The prefix to write, a SavedModel folder, or a .keras file; to an .h5, only the weights are written.",
 )
 
 edited_output_options = together(_model_path_option, overwrite_option, verbose_option)
@@ -80,8 +80,8 @@ model_output_options = together(
         click.option(
             "--to",
             metavar="FAMILY",
-            help="ckpt (a TensorFlow 1 model), saved-model or keras, where OUT does not say it as `x.ckpt`, `x/` and "
-            "`x.keras` do. If neither does, what was read.",
+            help="ckpt (a TensorFlow 1 model), saved-model or keras. Default: determined by OUT (`x.ckpt`, `x/`, "
+            "`x.keras`), else the kind of the input.",
         ),
     ),
     overwrite_option,
@@ -114,15 +114,15 @@ def size(_ctx: click.Context, _param: click.Parameter, value: str | None) -> int
 
 def shard_size_option(required: bool = False) -> Decorator:
     """Return the option that says how large a file may become."""
-    text = "Write several files of at most 2GB, 500MB, ..."
+    text = "The maximum size of a file, 2GB or 500MB; larger checkpoints are split."
     return click.option("--shard-size", "shard_bytes", metavar="SIZE", callback=size, required=required, help=text)
 
 
 format_options = together(
-    click.option("--to", metavar="FORMAT", help="The format to write, where OUT's suffix does not say it."),
+    click.option("--to", metavar="FORMAT", help="The output format, if the suffix of OUT does not determine it."),
     shard_size_option(),
     click.option(
-        "--like", metavar="FILE", type=ENTRY_OR_PATH, help="The file whose structure OUT gets (Keras's formats)."
+        "--like", metavar="FILE", type=ENTRY_OR_PATH, help="A file with the structure for OUT (Keras formats)."
     ),
 )
 """`--to`, `--shard-size` and `--like`: for commands whose output may be in any format."""
@@ -144,13 +144,11 @@ def format_of(path: Path | None, to: str | None, like: Path | None = None, choos
         FormatError: the output's suffix says a format that is not written.
     """
     if path is None and to is None:
-        raise click.UsageError(
-            "the plan depends on the format: --to or -o specifies which", click.get_current_context()
-        )
+        raise click.UsageError("the plan depends on the format: specify --to or -o", click.get_current_context())
     try:
         return choose(path or Path(), to, like)
     except FormatError as error:
-        hint = "; --to names a format for any suffix" if to is None else ""
+        hint = "; specify the format with --to" if to is None else ""
         raise FormatError(f"{error}{hint}") from error
 
 
@@ -164,14 +162,14 @@ inputs_outputs_options = together(
         "--inputs",
         metavar="X,...",
         callback=_names,
-        help="The tensors that are fed, also as NAME=TENSOR; one that is no placeholder becomes one. "
-        "With a shape, 'X[?,28,28,1]', it takes such rows, any number with a ?.",
+        help="The input tensors, also as NAME=TENSOR; a tensor that is not a placeholder becomes one. "
+        "A shape can be specified, 'X[?,28,28,1]', with ? for any size.",
     ),
     click.option(
         "--outputs",
         metavar="Y,...",
         callback=_names,
-        help="The tensors that are asked for, also as NAME=TENSOR.",
+        help="The output tensors, also as NAME=TENSOR.",
     ),
 )
 """`--inputs` and `--outputs` of a graph that is rewritten for them."""

@@ -15,17 +15,19 @@ from ckpttool.verbs.zoo_show import Shown
 
 @click.command()
 @model_argument
-@click.option("--name", metavar="N", required=True, help="The entry's name; a new revision where it is there already.")
-@click.option("--tag", "tags", metavar="T", multiple=True, help="Have N:T name this revision; may be repeated.")
+@click.option(
+    "--name", metavar="N", required=True, help="The name of the entry; if it exists, a new revision is added."
+)
+@click.option("--tag", "tags", metavar="T", multiple=True, help="Add the tag T to this revision; may be repeated.")
 @as_arguments("said", card_options)
 @zoo_option
 @json_option
 def add(model: Path, name: str, tags: tuple[str, ...], said: dict[str, Any], root: Path | None, as_json: bool) -> None:
-    """Store MODEL in the catalogue as the entry N, or as the next revision of it.
+    """Store MODEL in the catalogue as the entry N, or as a new revision of it.
 
     MODEL is a checkpoint with or without its graph, a SavedModel, a Keras file, or weights in any format. Its files are
-    copied, each once whatever the number of entries that have it, and hashed; so are its tensors: a layer that was kept
-    frozen is known again in another model. What is the latest revision already is not stored again.
+    hashed and copied; a file that several entries share is stored once. Its tensors are hashed, too, so that frozen
+    layers are recognised in other models. If MODEL equals the latest revision, nothing is stored.
 
     \b
     Example:

@@ -17,10 +17,10 @@ from ckpttool.verbs.zoo_compact import zoo_compact
 @zoo_option
 @json_option
 def compact(root: Path | None, as_json: bool) -> None:
-    """Keep tensors once that several files hold byte for byte, as tuned models hold their base's frozen layers.
+    """Store identical tensors of several files only once, such as frozen layers of fine-tuned models.
 
-    Those files are stored in pieces from then on, and put together again when an entry is read: its folder in by-name
-    is there only then, until the catalogue is compacted the next time.
+    These files are then stored in pieces, and are reassembled when an entry is read. Until then, the entry
+    has no folder in by-name.
 
     \b
     Example:

@@ -13,15 +13,15 @@ from ckpttool.verbs.zoo_export import zoo_export
 
 @click.command()
 @click.option("--html", "folder", metavar="FOLDER", type=WRITTEN, required=True, help="The folder to write.")
-@click.option("--overwrite", is_flag=True, help="Replace FOLDER where it holds such pages.")
+@click.option("--overwrite", is_flag=True, help="Replace FOLDER if it contains an earlier export.")
 @zoo_option
 @json_option
 def export(folder: Path, overwrite: bool, root: Path | None, as_json: bool) -> None:
-    """Write the catalogue as pages for a browser, to look at or to put on a web server.
+    """Export the catalogue as HTML pages.
 
-    FOLDER/index.html lists the entries: find words, choose by tag, task, licence and family, sort. Each revision has a
-    page with its card, layers, files and hashes, with commands to copy, and what it comes from, drawn. The pages load
-    nothing from elsewhere.
+    FOLDER/index.html lists the entries, with search, filters by tag, task, licence and family, and sorting. Each
+    revision has a page with its card, layers, files and hashes, commands to copy, and a graph of its lineage. The pages
+    work offline.
 
     \b
     Example:

@@ -19,14 +19,13 @@ MOST_LINES = 20
 
 
 @click.command()
-@click.option("--dry-run", is_flag=True, help="Only say what would be removed.")
+@click.option("--dry-run", is_flag=True, help="Only show what would be removed.")
 @zoo_option
 @json_option
 def gc(dry_run: bool, root: Path | None, as_json: bool) -> None:
-    """Remove the bytes that no entry has, and what interrupted runs have left in the catalogue.
+    """Remove files that no entry references, and leftovers of interrupted runs, from the catalogue.
 
-    What is needed follows from all manifests, each time; where one cannot be read nothing is removed. What somebody is
-    adding is kept.
+    All manifests are read; if one cannot be read, nothing is removed. Files that another process is adding are kept.
 
     \b
     Example:

@@ -19,7 +19,7 @@ COLUMNS = ("revision", "tags", "created", "parameters", "metrics", "difference")
 @zoo_option
 @rows_options
 def history(name: str, root: Path | None, as_json: bool) -> None:
-    """List the revisions of the entry N, the latest first, and how many tensors of each are not as before.
+    """List the revisions of the entry N, latest first, with the number of tensors that changed in each.
 
     \b
     Example:

@@ -18,16 +18,16 @@ COLUMNS = ("entry", "tags", "family", "parameters", "size", "license", "metrics"
 
 @click.command("list")
 @click.argument("names", metavar="[PATTERN]...", nargs=-1)
-@click.option("--exclude", metavar="RE", help="Leave out names in which this regular expression is found.")
+@click.option("--exclude", metavar="RE", help="Exclude names in which this regular expression is found.")
 @click.option(
     "--filter",
     "filters",
     metavar="TEST",
     multiple=True,
-    help="'parameters<5M', 'size>1GB', 'tag=image', 'license!=mit', 'accuracy>0.9'; all of them must hold.",
+    help="'parameters<5M', 'size>1GB', 'tag=image', 'license!=mit', 'accuracy>0.9'; may be repeated, all must hold.",
 )
 @click.option("--sort", metavar="FIELD[:desc]", multiple=True, help="Order by a field or a metric; may be repeated.")
-@click.option("--all", "every", is_flag=True, help="List every revision, not the latest alone.")
+@click.option("--all", "every", is_flag=True, help="List all revisions, not only the latest.")
 @zoo_option
 @rows_options
 @collector_paused()
@@ -40,11 +40,11 @@ def list_entries(
     root: Path | None,
     as_json: bool,
 ) -> None:
-    """List the entries of the catalogue whose names are like a PATTERN such as 'resnet*', or all of them.
+    """List the entries of the catalogue, or those whose names match a PATTERN such as 'resnet*'.
 
-    A filter is a field or a metric, one of < <= = != >= >, and a value; K, M, B and KB, MB, GB stand behind numbers, *
-    and ? in texts. Fields: name, revision, family, parameters, layers, size, license, task, tag, dataset, library,
-    base_model, created.
+    A filter is a field or a metric, one of < <= = != >= >, and a value. Numbers can have the suffixes K, M, B and KB,
+    MB, GB; texts can contain the wildcards * and ?. Fields: name, revision, family, parameters, layers, size, license,
+    task, tag, dataset, library, base_model, created.
 
     \b
     Example:

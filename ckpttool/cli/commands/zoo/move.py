@@ -16,7 +16,7 @@ from ckpttool.verbs.zoo_move import zoo_move
 @zoo_option
 @json_option
 def move(name: str, new: str, root: Path | None, as_json: bool) -> None:
-    """Give the entry N the name NEW, with all of its revisions and tags.
+    """Rename the entry N to NEW, with all its revisions and tags.
 
     \b
     Example:

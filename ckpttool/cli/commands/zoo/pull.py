@@ -14,9 +14,9 @@ from ckpttool.verbs.zoo_show import Shown
 @click.command()
 @click.argument("source", metavar="SOURCE")
 @click.argument("entry", metavar="[ENTRY]", required=False)
-@click.option("--name", metavar="N", help="The entry's name here; without it the model's own.")
-@click.option("--tag", "tags", metavar="T", multiple=True, help="Have N:T name this revision; may be repeated.")
-@click.option("--sha256", metavar="HASH", help="The hash that a file of a web server is to have.")
+@click.option("--name", metavar="N", help="The name of the new entry. Default: the name of the model.")
+@click.option("--tag", "tags", metavar="T", multiple=True, help="Add the tag T to this revision; may be repeated.")
+@click.option("--sha256", metavar="HASH", help="The expected hash of a file from a web server.")
 @zoo_option
 @json_option
 def pull(
@@ -28,21 +28,21 @@ def pull(
     root: Path | None,
     as_json: bool,
 ) -> None:
-    """Fetch a model from SOURCE, and store it in the catalogue.
+    """Download a model from SOURCE, and store it in the catalogue.
 
-    SOURCE is one of these; sizes and hashes are checked, and of what does not come whole nothing is stored:
+    Sizes and hashes are checked; nothing is stored if the download is incomplete. SOURCE is one of these:
 
-    hf://ORG/MODEL, on Hugging Face's hub. @REVISION behind it names a commit, a branch or a tag, /FILE one of several
-    models or formats; without it, a model with its graph is taken before weights alone. Weights, graph, configuration
-    and card come, never code.
+    hf://ORG/MODEL on the Hugging Face Hub. Append @REVISION for a commit, branch or tag, and /FILE for one of several
+    models or formats; by default a model with a graph is preferred to weights alone. Weights, graph, configuration
+    and card are downloaded, never code.
 
-    https://..., a file, or an archive with a model (.tar.gz, .zip), of which #FILE names one; --sha256 says which bytes
-    are meant.
+    https://..., a file, or an archive with a model (.tar.gz, .zip), with #FILE to select one of several. Specify
+    --sha256 to check its hash.
 
-    keras:NAME, an architecture with the weights that Keras has for it.
+    keras:NAME, an architecture of keras.applications with its pretrained weights.
 
-    s3://BUCKET/FOLDER or a folder, another catalogue, whose ENTRY, N, N@REVISION or N:TAG, is taken; only files that
-    are missing here are fetched.
+    s3://BUCKET/FOLDER or a folder, another catalogue. ENTRY is N, N@REVISION or N:TAG; only files that
+    are not in this catalogue are copied.
 
     \b
     Example:

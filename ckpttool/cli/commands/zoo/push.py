@@ -13,17 +13,17 @@ from ckpttool.verbs.zoo_push import zoo_push
 @click.command()
 @entry_argument
 @click.argument("target", metavar="TARGET")
-@click.option("--name", metavar="M", help="The entry's name in another catalogue, if not the same.")
-@click.option("--public", is_flag=True, help="Let everyone see a repository that is made on the hub.")
+@click.option("--name", metavar="M", help="The name of the entry in the other catalogue. Default: the same name.")
+@click.option("--public", is_flag=True, help="Make a new repository on the Hub public.")
 @zoo_option
 @json_option
 def push(entry: str, target: str, name: str | None, public: bool, root: Path | None, as_json: bool) -> None:
-    """Put the entry N where others find it.
+    """Copy the entry N to another catalogue, or upload it to the Hugging Face Hub.
 
-    TARGET is another catalogue, s3://BUCKET/FOLDER or a folder: it is begun where nothing is, and only files that are
-    missing there are sent. Or it is hf://ORG/NAME, a repository on Hugging Face's hub: files and card become one
-    commit, licence, tags and metrics the fields of its README.md. A repository that is not there is made, for you alone
-    unless --public is given; `hf auth login` says who you are.
+    TARGET is a catalogue, s3://BUCKET/FOLDER or a folder, which is created if necessary; only missing files are
+    copied. Or it is hf://ORG/NAME, a repository on the Hub: files and card are uploaded in one
+    commit, and licence, tags and metrics become fields of its README.md. A new repository is private
+    unless --public is specified. Log in with `hf auth login`.
 
     \b
     Example:

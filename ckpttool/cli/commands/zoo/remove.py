@@ -15,9 +15,9 @@ from ckpttool.verbs.zoo_remove import zoo_remove
 @zoo_option
 @json_option
 def remove(entry: str, root: Path | None, as_json: bool) -> None:
-    """Remove the entry N with all revisions, or one revision N@2. Its number is not given again.
+    """Remove the entry N with all revisions, or one revision N@2. Revision numbers are not reused.
 
-    The bytes stay on the disk, for other entries may have the same; `ckpttool zoo gc` removes those that none has.
+    The files stay on the disk, because other entries can share them; `ckpttool zoo gc` removes unused files.
 
     \b
     Example:
@@ -25,4 +25,4 @@ def remove(entry: str, root: Path | None, as_json: bool) -> None:
     """
     gone = zoo_remove(entry, root)
     print_document({"removed": gone}, [f"removed {', '.join(gone)}"], as_json)
-    say("`ckpttool zoo gc` removes the bytes that no entry has")
+    say("`ckpttool zoo gc` removes files that no entry references")

@@ -15,14 +15,14 @@ FILES = ("file", "size", "sha256")
 
 @click.command()
 @entry_argument
-@click.option("--card", "only_card", is_flag=True, help="Print its card alone, in Markdown as the Hub has it.")
+@click.option("--card", "only_card", is_flag=True, help="Print only the card, in the Markdown format of the Hub.")
 @zoo_option
 @json_option
 def show(entry: str, only_card: bool, root: Path | None, as_json: bool) -> None:
-    """Show what the catalogue knows of the entry N: its card, layers, files and tags, and its kin.
+    """Show the entry N: its card, layers, files and tags, and related entries.
 
-    Kin are other revisions that hold some of its layers byte for byte, as a tuned model holds its base's frozen ones,
-    whatever either is called.
+    Related entries have some layers that are byte-identical, such as the frozen layers of a fine-tuned model and its
+    base, whatever their names.
 
     \b
     Example:

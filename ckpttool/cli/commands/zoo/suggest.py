@@ -18,11 +18,15 @@ SCORED = ("entry", "family", "score", "logme", "why")
 
 
 @click.command()
-@click.option("--for", "other", metavar="MODEL", type=SOURCE, help="A network whose lower layers entries may have.")
-@click.option("--input", "shape", metavar="SHAPE", callback=row_shape, help="The shape of one row: 784, 28x28x1.")
-@click.option("--data", metavar="DATA", type=PATH, help="Rows with labels: rank by what frozen layers give for them.")
-@click.option("--most", metavar="N", type=click.IntRange(1), default=MOST, show_default=True, help="Entries at most.")
-@click.option("--trust", is_flag=True, help="Run graphs as your own, without limits on files, memory and networks.")
+@click.option(
+    "--for", "other", metavar="MODEL", type=SOURCE, help="Suggest entries with the same lower layers as this network."
+)
+@click.option("--input", "shape", metavar="SHAPE", callback=row_shape, help="The shape of one example: 784, 28x28x1.")
+@click.option("--data", metavar="DATA", type=PATH, help="Labelled data: rank by the score of the frozen features.")
+@click.option(
+    "--most", metavar="N", type=click.IntRange(1), default=MOST, show_default=True, help="Maximum number of entries."
+)
+@click.option("--trust", is_flag=True, help="Trust the graphs: run them without limits on files, memory and network.")
 @zoo_option
 @rows_options
 def suggest(
@@ -34,14 +38,14 @@ def suggest(
     root: Path | None,
     as_json: bool,
 ) -> None:
-    """Say which entries of the catalogue are worth reusing, why, and by which command.
+    """Suggest entries of the catalogue to reuse, with the reasons and a command.
 
-    With --for MODEL entries are ranked by how many layers, from the bottom, are of the kinds and shapes that MODEL has
-    there. With --input they are those that take such rows: all layers below their outputs fit, or those whose weights
-    do not depend on the size of images. The latest revision of each counts.
+    With --for MODEL, entries are ranked by the number of layers, from the bottom, that have the same kinds and shapes
+    as in MODEL. With --input, entries are listed that accept inputs of this shape: with all layers below the outputs,
+    or those whose weights do not depend on the image size. Only the latest revision of each entry is considered.
 
-    With --data the entries that fit best are opened, and ranked by the score of their frozen layers on these rows, as
-    search --quick computes it: the expected accuracy of a linear layer, and LogME. Nothing is trained.
+    With --data, the entries that fit best are ranked by the score of their frozen features on this data, as computed by
+    search --quick: the expected accuracy of a linear classifier, and LogME. Nothing is trained.
 
     \b
     Example:
@@ -49,7 +53,7 @@ def suggest(
       ckpttool zoo suggest --for my_model_final.ckpt --data mnist.npz
     """
     if other is None and shape is None:
-        raise PlanError("say what entries are to fit: `other`, a model, or `shape`, that of a row")
+        raise PlanError("specify `other`, a model, or `shape`, that of an example")
     found = zoo_suggest(other, shape, root, most)
     if data is not None and found:
         from ckpttool.cli.scored_entries import scored  # TensorFlow runs
@@ -72,7 +76,7 @@ def _shown(each: Suggestion) -> dict[str, Any]:
 def _said(found: list[Suggestion], has_rows: bool) -> list[str]:
     """Return what is said below the table: the commands."""
     if not found:
-        return ["no entry fits; `ckpttool zoo list` shows what there is"]
+        return ["no entry fits; `ckpttool zoo list` lists all entries"]
     stands = not has_rows and any(f"dense({CLASSES})" in each.reuse.get("head", "") for each in found)
     counts = [f"{CLASSES} stands for the number of your classes"] if stands else []
     return [*(shlex.join(command_of(each)) for each in found if each.score is not None or not has_rows), *counts]

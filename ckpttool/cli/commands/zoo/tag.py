@@ -17,9 +17,9 @@ from ckpttool.verbs.zoo_tag import zoo_tag
 @zoo_option
 @rows_options
 def tag(entry: str, tags: tuple[str, ...], delete: tuple[str, ...], root: Path | None, as_json: bool) -> None:
-    """Have each TAG name a revision of the entry N, which is then read as N:TAG; without any list its tags.
+    """Tag a revision of the entry N, so that it can be read as N:TAG; without TAG, list the tags.
 
-    N@2 is the second revision, N the latest. A tag names one revision: given to another one it is moved.
+    N@2 is the second revision, N the latest. A tag names one revision; tagging another revision moves the tag.
 
     \b
     Example:

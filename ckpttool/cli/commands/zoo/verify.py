@@ -20,9 +20,9 @@ COLUMNS = ("entry", "what", "problem")
 @zoo_option
 @rows_options
 def verify(entry: str | None, root: Path | None, as_json: bool) -> None:
-    """Read all of the catalogue, or the entry N: manifests, every byte of their files, and the tensors in them.
+    """Verify the catalogue, or the entry N: manifests, checksums of all files, and the tensors in them.
 
-    The exit code is 1 if something is not what was stored. Adding the model again puts its bytes back.
+    The exit code is 1 if something is damaged. Adding the model again repairs its files.
 
     \b
     Example:
