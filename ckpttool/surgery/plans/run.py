@@ -66,6 +66,7 @@ def _names(entry: Entry, stage: Stage) -> Checkpoint:
 def _done(kind: PlanStep, entry: Entry, stage: Stage) -> Taken:
     """Do a step; its errors begin with its place."""
     try:
+        kind.check(entry)  # once more, now that variables have their values
         return kind.apply(entry, stage)
     except CkptError as error:
         if str(error).startswith(entry.place):

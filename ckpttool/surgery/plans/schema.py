@@ -8,39 +8,27 @@ from ckpttool.surgery.merge import HOWS
 from ckpttool.surgery.plans.kinds import KINDS
 from ckpttool.surgery.plans.script import LOOP
 
+TEXT = {"type": "string"}
+COMMON = {
+    ON: {**TEXT, "description": "The checkpoint that the step works on; else that of the step before."},
+    AS: {**TEXT, "description": "What the result is called; else it takes the place of what it is of."},
+    LOOP: {**TEXT, "description": "A pattern such as layer_{i}: the step is done for each of its matches."},
+}
+"""The keys of any step."""
+VARIABLE = r"^\{[A-Za-z_][A-Za-z0-9_]*\}$"
 _TYPES = {str: "string", bool: "boolean", int: "integer", float: "number", list: "array"}
 
 
 def schema() -> dict[str, Any]:
     """Return the schema (JSON Schema, draft 2020-12).
 
-    >>> schema()["properties"]["step"]["items"]["properties"]["drop-slots"]["description"]
+    >>> edit = schema()["properties"]["step"]["items"]["anyOf"][0]
+    >>> edit["properties"]["drop-slots"]["description"]
     "Leave out the optimizer's slots; step counters stay."
     """
-    properties: dict[str, Any] = {}
-    for kind in KINDS.values():
-        for key, types in kind.keys.items():
-            properties[key] = {"type": [_TYPES[each] for each in types]}
-    for name, edit in EDITS.items():
-        for key in {name, name.replace("-", "_")}:
-            properties[key]["description"] = f"{edit.help()} {edit.notation}".strip()
-    properties["how"]["enum"] = list(HOWS)
-    properties |= {
-        ON: {"type": "string", "description": "The checkpoint that the step works on; else that of the step before."},
-        AS: {"type": "string", "description": "What the result is called; else it takes the place of what it is of."},
-        LOOP: {
-            "type": "string",
-            "description": "A pattern such as layer_{i}: the step is done for each of its matches.",
-        },
-    }
-    step = {"type": "object", "properties": properties, "additionalProperties": False}
-    text = {"type": "string"}
-    source = {
-        "type": "object",
-        "properties": {"path": text, "sha256": {**text, "description": "Of the file that the plan is for alone."}},
-        "additionalProperties": False,
-    }
-    names: dict[str, Any] = {"type": "array", "items": {"type": "string"}}
+    names: dict[str, Any] = {"type": "array", "items": TEXT}
+    hashed = {**TEXT, "description": "The SHA-256 of the file, where the plan is for that alone."}
+    source = {"type": "object", "properties": {"path": TEXT, "sha256": hashed}, "additionalProperties": False}
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "A plan for ckpttool apply",
@@ -48,8 +36,36 @@ def schema() -> dict[str, Any]:
         "required": ["step"],
         "additionalProperties": False,
         "properties": {
-            "sources": {"anyOf": [names, {"type": "object", "additionalProperties": {"anyOf": [text, source]}}]},
+            "sources": {"anyOf": [names, {"type": "object", "additionalProperties": {"anyOf": [TEXT, source]}}]},
             "variables": {"type": "object", "additionalProperties": {"type": ["string", "integer", "number"]}},
-            "step": {"type": "array", "minItems": 1, "items": step},
+            "step": {"type": "array", "minItems": 1, "items": {"anyOf": [*map(_step, KINDS)]}},
         },
+    }
+
+
+def _value(types: tuple[type, ...]) -> dict[str, Any]:
+    """Return the schema of a value of some types; a variable may stand for one that is no text and no list."""
+    named = [_TYPES[each] for each in types]
+    return {"type": named} if str in types or list in types else {"type": [*named, "string"], "pattern": VARIABLE}
+
+
+def _step(name: str) -> dict[str, Any]:
+    """Return the schema of a kind of step: one with its key, and of edits with one of theirs."""
+    kind = KINDS[name]
+    properties = {key: _value(types) for key, types in kind.keys.items()}
+    chosen: dict[str, Any] = {"required": [name]}
+    if name == "edit":
+        edits = {key: edit for each, edit in EDITS.items() for key in (each, each.replace("-", "_"))}
+        for key, edit in edits.items():
+            properties[key]["description"] = f"{edit.help()} {edit.notation}".strip()
+        chosen = {"oneOf": [{"required": [key]} for key in edits]}
+    if "how" in properties:
+        properties["how"]["enum"] = list(HOWS)
+    about = (kind.__doc__ or "").partition("\n")[0]
+    return {
+        "type": "object",
+        "description": about,
+        "properties": {**properties, **COMMON},
+        "additionalProperties": False,
+        **chosen,
     }

@@ -12,7 +12,7 @@ from ckpttool.lineage.deeds import AS, ON
 from ckpttool.surgery.edits.steps import Edited
 from ckpttool.surgery.merging.agreement import JoinedCheckpoints
 from ckpttool.surgery.plans.assertions import Checks
-from ckpttool.surgery.plans.script import Entry
+from ckpttool.surgery.plans.script import PLACE, Entry
 
 NUMBER, TEXT, TRUTH, LIST = (int, float), (str,), (bool,), (list,)
 
@@ -79,7 +79,7 @@ class PlanStep(ABC):
     keys: ClassVar[Mapping[str, tuple[type, ...]]]
 
     def check(self, entry: Entry) -> None:
-        """Check the keys of a table.
+        """Check the keys of a table, and the types of values; a name in braces stands for a variable of any.
 
         Raises:
             UnknownName: one has no meaning to the step.
@@ -89,7 +89,7 @@ class PlanStep(ABC):
         for key, value in entry.table.items():
             if key not in known:
                 raise UnknownName(f"{entry.place}: {key} has no meaning here{suggestion(key, known)}")
-            if type(value) not in known[key]:
+            if type(value) not in known[key] and not (isinstance(value, str) and PLACE.fullmatch(value)):
                 kinds = " or ".join(kind.__name__ for kind in known[key])
                 raise FormatError(f"{entry.place}: {key} is {value!r}, expected {kinds}")
 
