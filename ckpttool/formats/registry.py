@@ -38,12 +38,13 @@ BUILTIN = {
     "flax": "ckpttool.formats.flax.format:Flax",
     "tfjs": "ckpttool.formats.tfjs.format:Tfjs",
     "tflite": "ckpttool.formats.tflite.format:Tflite",
+    "caffe": "ckpttool.formats.caffe.format:Caffe",
     "frozen": "ckpttool.formats.tensorflow.frozen_graph:FrozenGraph",
     "npy": "ckpttool.formats.npz.npy:Npy",
 }
 FOREIGN_SUFFIXES = (
     *(".bin", ".json", ".pt", ".pth", ".npy", ".npz", ".pb", ".onnx", ".gguf", ".msgpack", ".meta"),
-    *(".tflite",),
+    *(".tflite", ".caffemodel"),
 )
 """Suffixes that say a format: an output named so is that, or refused, and never a bundle with an odd prefix."""
 

@@ -10,6 +10,7 @@ import cramjam
 import h5py
 import msgpack
 import numpy as np
+from caffe_files import blob, net
 from crafted import built, entry, rows, table, write
 from fuzz_target import ARRAY, Target, hdf5, one_file, read_checkpoint, scanned, zipped
 from tflite_files import buffer, model, packed, tensor
@@ -102,6 +103,14 @@ def gguf() -> bytes:
     tensors = text(b"w") + struct.pack("<IQQIQ", 2, 3, 2, 0, 0) + text(b"q") + struct.pack("<IQIQ", 1, 32, 8, 32)
     head = b"GGUF" + struct.pack("<IQQ", 3, 2, 1) + words + tensors
     return head + bytes(-len(head) % 32) + ARRAY.tobytes().ljust(32, b"\0") + bytes(34)
+
+
+def caffe() -> bytes:
+    made = net(conv=("Convolution", ARRAY, ARRAY[0]), norm=("BatchNorm", ARRAY[0].astype(np.float64)))
+    made.layer[1].batch_norm_param.eps = 0.1
+    old = made.layers.add(name="old", type=14).blobs
+    old.append(blob(ARRAY, legacy=True))
+    return made.SerializeToString()
 
 
 def tflite() -> bytes:
@@ -247,6 +256,7 @@ TARGETS: dict[str, Target] = {
     "configuration": Target(CONFIG, one_file("x.keras", zipped("config.json", (WEIGHTS, hdf5()))), read_checkpoint),
     "GGUF": Target(gguf(), one_file("x.gguf"), read_checkpoint),
     "Flax": Target(flax(), one_file("x.msgpack"), scanned(read_checkpoint)),
+    "Caffe": Target(caffe(), one_file("x.caffemodel"), read_checkpoint),
     "TensorFlow Lite": Target(tflite(), one_file("x.tflite"), read_checkpoint),
     "manifest of TensorFlow.js": Target(BROWSERS, beside_shards, scanned(read_checkpoint)),
     "ONNX": Target(onnx(), one_file("x.onnx"), read_checkpoint),

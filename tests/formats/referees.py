@@ -6,6 +6,7 @@ A referee says which dtypes its library has a form for; `named` is what a tensor
 import json
 import warnings
 
+import caffe_files
 import gguf
 import h5py
 import msgpack
@@ -402,6 +403,20 @@ class Lites(Referee):
         path.write_bytes(tflite_files.of_tensors(tensors))
 
 
+class Caffes(Referee):
+    """By protobuf and caffe.proto: there is no Caffe that can be installed. OpenCV reads the same in tests/formats."""
+
+    suffix = ".caffemodel"
+    dtypes = frozenset({"float16", "float32"})  # of doubles an empty blob says nothing
+    reads = False
+
+    def named(self, name):
+        return f"{name}/0"
+
+    def write(self, path, tensors):
+        path.write_bytes(caffe_files.of_tensors(tensors))
+
+
 class Browsers(Referee):
     """The layout that tfjs-core documents, by NumPy: the package that writes it wants other versions of TensorFlow."""
 
@@ -462,5 +477,6 @@ REFEREES = {
     "flax": FlaxTrees(),
     "tfjs": Browsers(),
     "tflite": Lites(),
+    "caffe": Caffes(),
     "frozen": FrozenGraphs(),
 }

@@ -12,8 +12,9 @@ from typing import NamedTuple
 
 from ckpttool.core.errors import CorruptCheckpoint
 from ckpttool.formats.format import Arrangement
-from ckpttool.formats.onnx.model import FIXED32, GRAPH, NODE, NODE_ATTRIBUTE, NODE_OUTPUT, VARINT, WireField, fields
+from ckpttool.formats.onnx.model import GRAPH, NODE, NODE_ATTRIBUTE, NODE_OUTPUT
 from ckpttool.formats.reading.data_file import CheckpointFile
+from ckpttool.formats.reading.wire_fields import FIXED32, VARINT, WireField, fields
 from ckpttool.formats.wire import varint
 
 NODE_INPUT, NODE_TYPE = 1, 4

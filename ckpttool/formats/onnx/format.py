@@ -15,10 +15,11 @@ from ckpttool.core.errors import CkptError, CorruptCheckpoint, FormatError, Miss
 from ckpttool.core.tensors import Array, TensorSpec
 from ckpttool.formats.format import Arrangement, Format
 from ckpttool.formats.onnx.arrangement import arrangements
-from ckpttool.formats.onnx.model import WireField, is_model, read_model
+from ckpttool.formats.onnx.model import is_model, read_model
 from ckpttool.formats.onnx.values import NUMBERED, array_of, entries, is_packed, list_of, stored_bytes, unpacked
 from ckpttool.formats.reading.data_file import LFS_POINTER, CheckpointFile
 from ckpttool.formats.reading.raw_tensors import ClosedFile, RawTensors, TensorLocation
+from ckpttool.formats.reading.wire_fields import WireField
 from ckpttool.formats.wire.protos.onnx_pb2 import TensorProto
 
 SUFFIX = ".onnx"

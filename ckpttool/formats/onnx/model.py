@@ -1,7 +1,6 @@
 """An ONNX model as far as it says which tensors it holds (onnx/onnx.proto).
 
-A model is one message whose fields are walked without reading what they hold; only its small parts are parsed. The
-encoding: https://protobuf.dev/programming-guides/encoding.
+A model is one message whose fields are walked without reading what they hold; only its small parts are parsed.
 """
 
 import math
@@ -15,13 +14,9 @@ from ckpttool.core.errors import CorruptCheckpoint, FormatError
 from ckpttool.core.tensors import STRING, TensorSpec
 from ckpttool.formats.onnx.values import DTYPES, LISTS, UNREAD, entries, list_of, stored_bytes
 from ckpttool.formats.reading.data_file import CheckpointFile
-from ckpttool.formats.wire import varint
+from ckpttool.formats.reading.wire_fields import BYTES, VARINT, WireField, fields
 from ckpttool.formats.wire.protos.onnx_pb2 import StringStringEntryProto, TensorProto
 
-VARINT, FIXED64, BYTES, FIXED32 = 0, 1, 2, 5
-_FIXED = {FIXED64: 8, FIXED32: 4}
-_LONGEST = 20
-"""Bytes that a tag and a length take at most."""
 IR_VERSION, GRAPH, OPSETS, METADATA, TRAINING, FUNCTIONS = 1, 7, 8, 14, 20, 25
 KINDS = {IR_VERSION: VARINT, 5: VARINT} | dict.fromkeys(
     (2, 3, 4, 6, GRAPH, OPSETS, METADATA, TRAINING, FUNCTIONS, 26), BYTES
@@ -40,16 +35,6 @@ HEADER = {1, 2, 3, 8, 13, 14}
 HEADER_LIMIT, TEXT_LIMIT = 1 << 20, 64 << 20
 RANK_LIMIT = 64
 SIZE_LIMIT = 1 << 63
-
-
-class WireField(NamedTuple):
-    """A field of a message: its number and wire type, where its tag is, and from where to where its value is."""
-
-    number: int
-    kind: int
-    at: int
-    start: int
-    end: int
 
 
 class Initialiser(NamedTuple):
@@ -237,36 +222,3 @@ def _node(file: CheckpointFile, node: WireField) -> tuple[str, list[WireField], 
                 listed |= part.number == LISTED_FLOATS
                 inner += [part] if part.number in (SUBGRAPH, SUBGRAPHS) and part.kind == BYTES else []
     return output, inner, holds or (listed and weighs)
-
-
-def fields(file: CheckpointFile, start: int, end: int) -> Iterator[WireField]:
-    """Yield the fields of the message between two places of a file.
-
-    Raises:
-        CorruptCheckpoint: one has an unknown type, or would end after the message.
-    """
-    at = start
-    while at < end:
-        try:
-            field = _field(file.piece(min(_LONGEST, end - at), at), at)
-        except ValueError as error:
-            raise CorruptCheckpoint(f"{file.path} is damaged at byte {at}: {error}") from error
-        if field.end > end:
-            raise CorruptCheckpoint(
-                f"{file.path} is damaged or cut off: what begins at byte {at} would end at {field.end}, not by {end}"
-            )
-        yield field
-        at = field.end
-
-
-def _field(head: bytes, at: int) -> WireField:
-    tag, after = varint.decode(head, 0, len(head))
-    number, kind = tag >> 3, tag & 7
-    if kind in _FIXED:
-        return WireField(number, kind, at, at + after, at + after + _FIXED[kind])
-    if kind not in (VARINT, BYTES) or not number:
-        raise ValueError(f"no field is numbered {number} with the type {kind}")
-    value, then = varint.decode(head, after, len(head))
-    if kind == VARINT:
-        return WireField(number, kind, at, at + after, at + then)
-    return WireField(number, kind, at, at + then, at + then + value)

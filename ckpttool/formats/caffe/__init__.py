@@ -1,0 +1,1 @@
+"""Caffe: the blobs of a .caffemodel."""

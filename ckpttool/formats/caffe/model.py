@@ -1,0 +1,247 @@
+"""A `.caffemodel` as far as it says which blobs its layers have (NetParameter in caffe.proto), of all three versions.
+
+It is one message whose fields are walked; the numbers of a blob are read when they are asked for.
+"""
+
+import math
+import struct
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from ckpttool.core.errors import CorruptCheckpoint, FormatError
+from ckpttool.core.tensors import BY_NAME, DType, TensorSpec
+from ckpttool.formats.reading import wire_fields
+from ckpttool.formats.reading.data_file import CheckpointFile
+from ckpttool.formats.reading.wire_fields import BYTES, FIXED32, VARINT, WireField
+from ckpttool.formats.wire import varint
+
+NET_NAME, V1_LAYER, LAYER = 1, 2, 100
+KINDS = {
+    **dict.fromkeys((NET_NAME, V1_LAYER, 3, 6, 8, LAYER), (BYTES,)),
+    **{4: (VARINT, BYTES), 5: (VARINT,), 7: (VARINT,)},
+}
+"""The fields of a NetParameter, with their wire types."""
+V0_LAYER = 1
+"""The layer within a V1LayerParameter of the oldest files."""
+BATCH_NORM, EPSILON, DEFAULT_EPSILON = 139, 3, 1e-5
+INNER_PRODUCT, TRANSPOSED = 117, 6
+LEGACY_SIZES, DATA, SHAPE, DOUBLES, RAW_TYPE, RAW = (1, 2, 3, 4), 5, 7, 8, 10, 12
+"""Fields of a BlobProto; the last two are NVIDIA's."""
+NUMBERS = {DATA: "float32", DOUBLES: "float64"}
+RAW_TYPES = {0: "float64", 1: "float32", 2: "float16"}
+V1_CONVOLUTIONS = (4, 39)
+FIELD_LIMIT = 1 << 20
+"""Fields that are walked; a network has some for each layer."""
+NAME_LIMIT, RANK_LIMIT, SIZE_LIMIT = 64 << 10, 32, 1 << 62
+
+
+class Dialect(NamedTuple):
+    """The numbers of the fields of a layer's message."""
+
+    name: int
+    type: int
+    blobs: int
+
+
+V0, V1, V2 = Dialect(1, 2, 50), Dialect(4, 5, 6), Dialect(1, 2, 7)
+
+
+class Blob(NamedTuple):
+    """A blob, and where its numbers are; they lie in several pieces where several are listed."""
+
+    spec: TensorSpec
+    pieces: tuple[WireField, ...]
+
+
+class Layer(NamedTuple):
+    """A layer with blobs: what its normalisation adds to variances, and whether its matrix has its inputs first."""
+
+    blobs: list[Blob]
+    epsilon: float | None
+    transposed: bool
+
+
+class Model(NamedTuple):
+    """The name of a network, its layers with blobs by name, and the blobs that are not read."""
+
+    name: str
+    layers: dict[str, Layer]
+    left_out: list[str]
+
+
+def is_model(file: CheckpointFile) -> bool:
+    """Return whether a file is, field by field, a NetParameter, as far as to the first numbers of a layer."""
+    walk, names = Walk(file), 0
+    try:
+        for field in walk.top():
+            names += field.number == NET_NAME
+            if names > 1:
+                return False
+            for dialect, layer in walk.layers(field):
+                blobs = (part for part in walk.fields(layer) if part.number == dialect.blobs and part.kind == BYTES)
+                if any(part.number in NUMBERS and part.kind == BYTES for blob in blobs for part in walk.fields(blob)):
+                    return True
+    except FormatError:
+        pass
+    return False
+
+
+def read_model(file: CheckpointFile) -> Model:
+    """Find the blobs of all layers.
+
+    Raises:
+        CorruptCheckpoint: the file is damaged or cut off, or a blob has other numbers than its shape takes.
+        FormatError: two layers with blobs have one name, or it has more fields than are walked.
+    """
+    if not file.size:
+        raise CorruptCheckpoint(f"{file.path} is empty")
+    walk, model = Walk(file), Model("", {}, [])
+    for field in walk.top():
+        if field.number == NET_NAME:
+            model = model._replace(name=walk.text(field))
+        for dialect, message in walk.layers(field):
+            name, layer = _layer(walk, dialect, message, model.left_out)
+            if layer.blobs and name in model.layers:
+                raise FormatError(f"{file.path}: two layers with blobs are named {name}")
+            if layer.blobs:
+                model.layers[name] = layer
+    return model
+
+
+class Walk:
+    """The fields of a file's messages, of which no more are walked than a network has."""
+
+    def __init__(self, file: CheckpointFile) -> None:
+        """Take the file."""
+        self.file, self._left = file, FIELD_LIMIT
+
+    def top(self) -> Iterator[WireField]:
+        """Yield the fields of the network."""
+        for field in self._between(0, self.file.size):
+            if field.kind not in KINDS.get(field.number, ()):
+                raise CorruptCheckpoint(
+                    f"{self.file.path} is no model of Caffe: byte {field.at} begins no field of one"
+                )
+            yield field
+
+    def layers(self, field: WireField) -> Iterator[tuple[Dialect, WireField]]:
+        """Yield the layer that a field of the network is, if it is one, with the numbers of its fields."""
+        if field.number == LAYER:
+            yield V2, field
+        elif field.number == V1_LAYER:
+            inner = [part for part in self.fields(field) if part.number == V0_LAYER and part.kind == BYTES]
+            yield from ((V0, part) for part in inner) if inner else ((V1, field),)
+
+    def fields(self, message: WireField) -> Iterator[WireField]:
+        """Yield the fields of a message."""
+        return self._between(message.start, message.end)
+
+    def text(self, field: WireField) -> str:
+        """Return the text of a field."""
+        size = field.end - field.start
+        if field.kind != BYTES or size > NAME_LIMIT:
+            raise CorruptCheckpoint(f"{self.file.path}: what begins at byte {field.at} should be a name")
+        return self.file.piece(size, field.start).decode("utf-8", "backslashreplace")
+
+    def integers(self, field: WireField) -> tuple[int, ...]:
+        """Return the integer of a field, or those that are packed in it."""
+        size = field.end - field.start
+        if field.kind not in (VARINT, BYTES) or size > NAME_LIMIT:
+            raise CorruptCheckpoint(f"{self.file.path}: what begins at byte {field.at} should be sizes")
+        raw, at, found = self.file.piece(size, field.start), 0, []
+        try:
+            while at < len(raw):
+                value, at = varint.decode(raw, at, len(raw))
+                found.append(value)
+        except ValueError as error:
+            raise CorruptCheckpoint(f"{self.file.path}: sizes at byte {field.at} are damaged: {error}") from error
+        return tuple(found)
+
+    def _between(self, start: int, end: int) -> Iterator[WireField]:
+        for field in wire_fields.fields(self.file, start, end):
+            self._left -= 1
+            if self._left < 0:
+                raise FormatError(f"{self.file.path}: it has more than {FIELD_LIMIT:,} fields, which is not read")
+            yield field
+
+
+def _layer(walk: Walk, dialect: Dialect, message: WireField, left_out: list[str]) -> tuple[str, Layer]:
+    parts = list(walk.fields(message))
+    name = "".join(walk.text(part) for part in parts if part.number == dialect.name)
+    kinds = [part for part in parts if part.number == dialect.type]
+    if dialect is V1:
+        convolution = any(set(walk.integers(kind)) & set(V1_CONVOLUTIONS) for kind in kinds)
+    else:
+        convolution = any("conv" in walk.text(kind).lower() for kind in kinds)
+    found = []
+    for count, part in enumerate(each for each in parts if each.number == dialect.blobs):
+        blob = _blob(walk, f"{name}/{count}", part, convolution and not count)
+        if isinstance(blob, str):
+            left_out.append(blob)
+        else:
+            found.append(blob)
+    epsilon = DEFAULT_EPSILON if any(walk.text(kind) == "BatchNorm" for kind in kinds if dialect is V2) else None
+    transposed = False
+    for part in parts if dialect is V2 else ():
+        if part.number == BATCH_NORM:
+            epsilon = _float(walk, part, EPSILON, DEFAULT_EPSILON)
+        if part.number == INNER_PRODUCT:
+            transposed = any(any(walk.integers(each)) for each in walk.fields(part) if each.number == TRANSPOSED)
+    return name, Layer(found, epsilon, transposed)
+
+
+def _float(walk: Walk, message: WireField, number: int, default: float) -> float:
+    for part in walk.fields(message):
+        if part.number == number and part.kind == FIXED32:
+            (default,) = struct.unpack("<f", walk.file.piece(4, part.start))
+    return default
+
+
+def _blob(walk: Walk, name: str, message: WireField, kernel: bool) -> Blob | str:
+    """Return a blob, or a line on why it is not read."""
+    if message.kind != BYTES:
+        raise CorruptCheckpoint(f"{walk.file.path} is damaged: what begins at byte {message.at} should be a blob")
+    parts = list(walk.fields(message))
+    shape = _shape(walk, parts, kernel)
+    if len(shape) > RANK_LIMIT or max(shape, default=0) >= 1 << 63 or math.prod(filter(None, shape)) >= SIZE_LIMIT:
+        raise CorruptCheckpoint(f"{walk.file.path}: {name} has the impossible shape {list(shape)[:RANK_LIMIT]}")
+    dtype = _dtype(walk, parts)
+    if isinstance(dtype, str):
+        return f"{name} ({dtype}: not read)"
+    pieces = tuple(part for part in parts if part.number in (DATA, DOUBLES, RAW))
+    spec = TensorSpec(name, shape, dtype)
+    if any(part.kind != BYTES for part in pieces):
+        return f"{name} (has each number in a field of its own: not read)"
+    held = sum(part.end - part.start for part in pieces)
+    if held != spec.nbytes:
+        raise CorruptCheckpoint(
+            f"{walk.file.path}: {name} is said to be {dtype} {list(shape)}, which takes {spec.nbytes} bytes, {held} "
+            "are there"
+        )
+    return Blob(spec, pieces)
+
+
+def _shape(walk: Walk, parts: list[WireField], kernel: bool) -> tuple[int, ...]:
+    """Return the shape of a blob; the four sizes of old files lose those of 1 before the first that means something."""
+    said = [part for part in parts if part.number == SHAPE]
+    if said:
+        sizes = [each for part in said for each in walk.fields(part) if each.number == 1]
+        return tuple(size for each in sizes for size in walk.integers(each))
+    old = {part.number: walk.integers(part)[-1:] for part in parts if part.number in LEGACY_SIZES}
+    if not old:
+        return ()
+    four = tuple(size for number in LEGACY_SIZES for size in old.get(number) or (0,))
+    first = 0 if kernel else next((axis for axis, size in enumerate(four[:-1]) if size != 1), 3)
+    return four[first:]
+
+
+def _dtype(walk: Walk, parts: list[WireField]) -> DType | str:
+    """Return the type of a blob's numbers, or a line on why they are not read."""
+    lists = {part.number for part in parts if part.number in (DATA, DOUBLES, RAW)}
+    if len(lists) > 1:
+        raise CorruptCheckpoint(f"{walk.file.path}: the blob that ends at byte {parts[-1].end} has its numbers twice")
+    if lists != {RAW}:
+        return BY_NAME[NUMBERS[lists.pop()] if lists else "float32"]
+    types = [number for part in parts if part.number == RAW_TYPE for number in walk.integers(part)]
+    kind = types[-1] if types else 0
+    return BY_NAME[RAW_TYPES[kind]] if kind in RAW_TYPES else f"has raw numbers of type {kind}"

@@ -1,0 +1,183 @@
+"""Files of Caffe: what protobuf writes by its caffe.proto is read without either, in the names of Caffe's HDF5."""
+
+import time
+from functools import cache
+
+import numpy as np
+import pytest
+from caffe_files import blob, messages, net, of_tensors
+from conformance import SHAPES, FormatTests, numbers
+
+from ckpttool import checkpoint
+from ckpttool.core.errors import CkptError, CorruptCheckpoint, FormatError
+from ckpttool.core.tensors import BY_NAME, DTYPES
+from ckpttool.formats import registry
+from ckpttool.formats.caffe import model
+from ckpttool.formats.caffe.format import Caffe
+from ckpttool.formats.format import Arrangement
+from ckpttool.formats.wire import varint
+
+KERNEL, BIAS = np.arange(24, dtype=np.float32).reshape(2, 3, 2, 2), np.arange(2, dtype=np.float32)
+
+
+class TestCaffe(FormatTests):
+    name = "caffe"
+    suffix = ".caffemodel"
+    refused = tuple(dtype.name for dtype in DTYPES if dtype.name not in Caffe.HOLDS)
+    checksums = False
+
+    def save(self, tensors, path, overwrite):
+        path.write_bytes(of_tensors(tensors))
+
+    test_round_trip = None  # below, for the dtypes that Caffe has
+    test_the_suffix_decides_what_is_written = None
+    test_every_name_is_listed_and_no_other = test_names_are_not_files = None  # names are those of layers: below
+    test_a_damaged_tensor_does_not_hide_the_others = None  # so are these
+    test_an_existing_output_is_refused_and_kept = test_overwriting_leaves_only_the_new_one = None
+    test_it_can_be_written_over_itself = test_a_tensor_that_gives_too_few_bytes_is_refused = None
+    test_resources_are_refused = test_a_folder_that_is_not_there_is_said = None
+    test_every_cut_is_found = None  # below: a file that ends behind a layer is one with fewer layers
+
+
+def opened(tmp_path, content):
+    content = content if isinstance(content, bytes) else content.SerializeToString()
+    (tmp_path / "a.caffemodel").write_bytes(content)
+    return checkpoint.open(tmp_path / "a.caffemodel")
+
+
+def shapes(ckpt):
+    return {name: tensor.shape for name, tensor in ckpt.items()}
+
+
+@pytest.mark.parametrize("dtype", sorted(Caffe.HOLDS))
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+def test_every_type_is_read(tmp_path, dtype, shape):
+    array = numbers(BY_NAME[dtype], shape)
+    read = opened(tmp_path, net(a=("Scale", array)))["a/0"]
+    dtype = "float32" if dtype == "float64" and not array.size else dtype  # no number says which it is
+    assert (read.shape, read.dtype, read.read().tolist()) == (shape, dtype, array.tolist())
+    assert b"".join(read.pieces()) == array.tobytes()
+
+
+def test_blobs_are_named_by_layer_and_number(tmp_path):
+    names = ["conv1/bn", "../escape", "ünï", "a b", "x" * 300]
+    ckpt = opened(tmp_path, net("tiny", **dict.fromkeys(names, ("Scale", BIAS, BIAS)), relu=("ReLU",)))
+    assert list(ckpt) == [f"{name}/{number}" for name in names for number in (0, 1)]
+    assert (ckpt.metadata, ckpt.framework) == ({"name": "tiny"}, "caffe")
+
+
+@cache
+def old(kind):
+    """Return layers as Caffe wrote them before 2015, and before 2014; shapes are four sizes there."""
+    made = messages()["Net"](name="old")
+    layers = {"conv": (4, "conv", KERNEL, BIAS), "one": (39, "deconv", KERNEL[:1, :1], BIAS[:1])}
+    layers["fc"] = (14, "innerproduct", KERNEL.reshape(4, 6), BIAS)
+    for name, (number, word, *arrays) in layers.items():
+        outer = made.layers.add()
+        layer = outer.layer if kind == "V0" else outer
+        layer.name, layer.type = name, word if kind == "V0" else number
+        layer.blobs.extend(blob(array, legacy=True) for array in arrays)
+    return made
+
+
+@pytest.mark.parametrize("kind", ["V0", "V1"])
+def test_layers_of_old_files_have_the_shapes_that_they_have_today(tmp_path, kind):
+    ckpt = opened(tmp_path, old(kind))
+    assert shapes(ckpt) == {
+        **{"conv/0": (2, 3, 2, 2), "conv/1": (2,), "one/0": (1, 1, 2, 2), "one/1": (1,)},
+        **{"fc/0": (4, 6), "fc/1": (2,)},
+    }
+    assert ckpt["fc/0"].read().tolist() == KERNEL.reshape(4, 6).tolist()
+
+
+def layer(name, *blobs):
+    """Return the bytes of a network with a layer of these blobs, each the bytes of one."""
+    body = b"\x0a" + varint.encode(len(name)) + name
+    body += b"".join(b"\x3a" + varint.encode(len(each)) + each for each in blobs)
+    return b"\xa2\x06" + varint.encode(len(body)) + body
+
+
+def test_numbers_in_several_pieces_are_joined(tmp_path):
+    """Protobuf allows a packed list to be continued."""
+    shape = b"\x3a\x03\x0a\x01\x04"
+    ckpt = opened(tmp_path, layer(b"b", shape + 2 * (b"\x2a\x08" + BIAS.tobytes())))
+    assert ckpt["b/0"].read().tolist() == [0, 1, 0, 1]
+    assert b"".join(ckpt["b/0"].pieces()) == 2 * BIAS.tobytes()
+
+
+def test_layers_say_how_their_blobs_lie(tmp_path):
+    made = net(fc=("InnerProduct", KERNEL.reshape(4, 6)), bn=("BatchNorm", BIAS), other=("BatchNorm", BIAS))
+    made.layer[0].inner_product_param.transpose = True
+    made.layer[1].batch_norm_param.eps = 0.5
+    opened(tmp_path, made)
+    assert Caffe().arrangements(tmp_path / "a.caffemodel") == {
+        "fc/0": Arrangement(False),
+        "bn/0": Arrangement(epsilon=0.5),
+        "other/0": Arrangement(epsilon=1e-5),
+    }
+
+
+def test_bytes_decide_whatever_the_name_is(tmp_path):
+    (tmp_path / "a.bin").write_bytes(net(conv=("Convolution", KERNEL)).SerializeToString())
+    assert registry.find(tmp_path / "a.bin").NAME == "caffe"
+    (tmp_path / "b.bin").write_bytes(net(relu=("ReLU",)).SerializeToString())
+    with pytest.raises(FormatError, match="not a checkpoint"):
+        registry.find(tmp_path / "b.bin")
+    (tmp_path / "c.caffemodel").write_bytes(b"version https://git-lfs.github.com/spec/v1\n")
+    with pytest.raises(FormatError, match="git lfs pull"):
+        registry.find(tmp_path / "c.caffemodel")
+
+
+def test_what_is_cut_off_is_refused_or_has_fewer_layers(tmp_path):
+    whole = net(conv=("Convolution", KERNEL, BIAS), fc=("InnerProduct", BIAS)).SerializeToString()
+    read = set()
+    for size in range(len(whole)):
+        try:
+            read.add(tuple(opened(tmp_path, whole[:size])))
+        except CkptError as error:
+            assert "a.caffemodel" in str(error)
+    assert read == {(), ("conv/0", "conv/1")}
+
+
+@pytest.mark.parametrize(
+    "change, message",
+    [
+        (lambda made: made.shape.dim.append(2), r"a/0 is said to be float32 \[2, 2\], which takes 16 bytes, 8 are"),
+        (lambda made: made.shape.dim.append(-2), "a/0 has the impossible shape"),
+        (lambda made: made.shape.dim.extend([1 << 40] * 3), "a/0 has the impossible shape"),
+        (lambda made: made.shape.dim.extend([0] * 40), "a/0 has the impossible shape"),
+        (lambda made: made.double_data.append(1), "has its numbers twice"),
+    ],
+)
+def test_what_cannot_be_is_refused(tmp_path, change, message):
+    made = net(a=("Scale", BIAS))
+    change(made.layer[0].blobs[0])
+    with pytest.raises(CorruptCheckpoint, match=rf"a\.caffemodel.*{message}"):
+        opened(tmp_path, made)
+
+
+def test_two_layers_of_one_name_and_an_empty_file_are_refused(tmp_path):
+    made = net(a=("Scale", BIAS))
+    made.layer.add(name="a", type="Scale").blobs.append(blob(BIAS))
+    with pytest.raises(FormatError, match="two layers with blobs are named a"):
+        opened(tmp_path, made)
+    with pytest.raises(CorruptCheckpoint, match="is empty"):
+        opened(tmp_path, b"")
+
+
+def test_what_is_not_read_is_left_out_and_named(tmp_path):
+    made = net(a=("Scale", BIAS, BIAS))
+    made.layer[0].blobs[0].ClearField("data")
+    made.layer[0].blobs[0].raw_type, made.layer[0].blobs[0].raw_data = 3, bytes(8)
+    ckpt = opened(tmp_path, made)
+    assert (list(ckpt), ckpt.left_out) == (["a/1"], ("a/0 (has raw numbers of type 3: not read)",))
+    ckpt = opened(tmp_path, layer(b"a", b"\x2d" + bytes(4)))
+    assert ckpt.left_out == ("a/0 (has each number in a field of its own: not read)",)
+
+
+def test_a_file_of_countless_fields_is_refused_soon(tmp_path, monkeypatch):
+    monkeypatch.setattr(model, "FIELD_LIMIT", 1000)
+    begun = time.monotonic()
+    with pytest.raises(FormatError, match="more than 1,000 fields"):
+        opened(tmp_path, b"\x38\x01" * 1_000_000)
+    assert time.monotonic() - begun < 1
