@@ -2,6 +2,7 @@
 
 import importlib.util
 from functools import cache
+from pathlib import Path
 
 import flatbuffers
 import numpy as np
@@ -15,8 +16,8 @@ NUMBERS = {name: number for number, name in TYPES.items()}
 @cache
 def schema():
     """Return the module of TensorFlow with these classes, without TensorFlow."""
-    (folder,) = importlib.util.find_spec("tensorflow").submodule_search_locations
-    place = f"{folder}/lite/python/schema_py_generated.py"
+    folders = map(Path, importlib.util.find_spec("tensorflow").submodule_search_locations)
+    place = next(file for each in folders if (file := each / "lite/python/schema_py_generated.py").exists())
     spec = importlib.util.spec_from_file_location("schema_py_generated", place)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
