@@ -32,6 +32,7 @@ FLOORS = {
     "scanning": 5,
     "model": 5,
     "training": 6,
+    "plans": 6,
     "searching": 7,
     "reporting": 7,
     "zoo": 7,

@@ -49,6 +49,29 @@ class Pairing:
         )
         return {tensor.name: cast_tensor(tensor, self.wanted[tensor.name].dtype) for tensor in made}
 
+    def exported(self, values: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Return the file's tensors with the values of the variables, brought into their layout when they are read.
+
+        What the file holds a second time gets them too; what finds no counterpart is not among them.
+        """
+        made = {
+            tensor.name: cast_tensor(tensor, self.weights[tensor.name].dtype)
+            for each in [*self.pairs, *self.copies]
+            for tensor in each.layout.inverted([values[name] for name in each.targets], each.sources)
+        }
+        for whole in (self.computed[name] for name in [*made] if name in self.computed):
+            made |= {part.name: part for part in whole.layout.inverted([made[whole.name]], whole.parts)}
+        return made
+
+    def exported_from(self) -> dict[str, str]:
+        """Return what each of the file's tensors is made of on the way back: the variables, and the layout."""
+        found: dict[str, str] = {}
+        for pair in [*self.pairs, *self.copies]:
+            for name in pair.sources:
+                parts: Iterable[str] = self.computed[name].parts if name in self.computed else (name,)
+                found |= dict.fromkeys(parts, pair.described(pair.targets))
+        return found
+
     @cached_property
     def sources(self) -> dict[str, str]:
         """Where each variable's value is from: the names in the file, and the layout that is not plain `keep`."""

@@ -172,6 +172,10 @@ class Provenance:
             files.setdefault(str(file.path), file)
         return cls(tuple(files.values()), tuple(edit for part in parts for edit in part.edits), made)
 
+    def noting(self, edit: str) -> "Provenance":
+        """Return the provenance with a step's text for people, of what its deed has already."""
+        return replace(self, edits=(*self.edits, edit))
+
     def beside(self, graph: "Provenance") -> "Provenance":
         """Return the provenance of tensors that go with a graph."""
         return Provenance.joined(graph, self, made=self.deed)

@@ -17,11 +17,11 @@ from ckpttool.lineage.output import staged_output
 from ckpttool.lineage.provenance import Command
 from ckpttool.model.checkpoint_plan import CheckpointPlan, format_to_write
 from ckpttool.model.resolve import described, open_checkpoint
-from ckpttool.surgery.plans.assertions import Checks
-from ckpttool.surgery.plans.run import carry_out
-from ckpttool.surgery.plans.schema import schema
-from ckpttool.surgery.plans.script import Script, Value
-from ckpttool.surgery.plans.step import Taken
+from ckpttool.plans.assertions import Checks
+from ckpttool.plans.run import carry_out
+from ckpttool.plans.schema import schema
+from ckpttool.plans.script import Script, Value
+from ckpttool.plans.step import Taken
 from ckpttool.verbs.edit import plan_edited
 
 Source = str | PathLike[str] | Checkpoint | Mapping[str, Tensor | Array]

@@ -1,6 +1,5 @@
 """Export: a model's values under the names of another framework's file, by the rules that import it."""
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -8,13 +7,11 @@ from typing import Any
 
 from ckpttool import checkpoint
 from ckpttool.checkpoint import Checkpoint
-from ckpttool.core.casting import cast_tensor
 from ckpttool.core.counts import counted
 from ckpttool.core.errors import FormatError, PlanError
 from ckpttool.core.notebooks import ShownPlan
 from ckpttool.core.notes import notes_about
 from ckpttool.core.tensors import Tensor
-from ckpttool.foreign.fitting import Pair
 from ckpttool.foreign.pairing import Pairing, pair_weights
 from ckpttool.foreign.rules import Rule
 from ckpttool.formats import registry
@@ -38,32 +35,16 @@ class ExportPlan(ShownPlan):
         """The file whose names, shapes and dtypes the output has."""
         return self.pairing.file
 
-    @property
-    def pairs(self) -> list[Pair]:
-        """What gets the model's values, also where the file holds them a second time."""
-        return [*self.pairing.pairs, *self.pairing.copies]
-
     @cached_property
     def tensors(self) -> dict[str, Tensor]:
         """The output's tensors in the order of `like`, brought into its layout when they are read."""
-        made = {
-            tensor.name: cast_tensor(tensor, self.pairing.weights[tensor.name].dtype)
-            for each in self.pairs
-            for tensor in each.layout.inverted([self.values[name] for name in each.targets], each.sources)
-        }
-        for whole in (self.pairing.computed[name] for name in [*made] if name in self.pairing.computed):
-            made |= {part.name: part for part in whole.layout.inverted([made[whole.name]], whole.parts)}
+        made = self.pairing.exported(self.values)
         return {name: made.get(name) or tensor for name, tensor in self.like.items()}
-
-    def _in_file(self, sources: Iterable[str]) -> list[str]:
-        """Return names as the file has them: those of the parts of a weight that it does not have whole."""
-        computed = self.pairing.computed
-        return [part for name in sources for part in (computed[name].parts if name in computed else (name,))]
 
     @property
     def rows(self) -> list[dict[str, Any]]:
         """A row per tensor of the output: which variables its value is from, or that it keeps that of `like`."""
-        froms = {name: each.described(each.targets) for each in self.pairs for name in self._in_file(each.sources)}
+        froms = self.pairing.exported_from()
         return [
             {"name": name, "shape": tensor.shape, "dtype": str(tensor.dtype), "value": froms.get(name, "as in LIKE")}
             for name, tensor in self.tensors.items()
@@ -76,7 +57,7 @@ class ExportPlan(ShownPlan):
     @property
     def notes(self) -> list[str]:
         """What keeps the value of `like`, and what of the model goes nowhere."""
-        taken = {name for each in self.pairs for name in self._in_file(each.sources)}
+        taken = self.pairing.exported_from()
         kept = [name for name in self.like if name not in taken]
         return [
             *notes_about("left out", self.pairing.left_out, most=1),

@@ -21,9 +21,9 @@ from ckpttool.lineage.records import GRAPH, Chain, Source
 from ckpttool.lineage.replaying import Begin, replayed
 from ckpttool.lineage.storage import lineage_of
 from ckpttool.model.resolve import graph_path, graph_that_keeps
+from ckpttool.plans.script import PLACE
+from ckpttool.plans.writing import written
 from ckpttool.remote import sparse_files
-from ckpttool.surgery.plans.script import PLACE
-from ckpttool.surgery.plans.writing import written
 from ckpttool.training.run import report_beside
 
 

@@ -9,7 +9,7 @@ from ckpttool.cli.options.general import PATH, lenient_option, plan_option, rows
 from ckpttool.cli.options.reading import SOURCE, models_first
 from ckpttool.cli.options.writing import edited_output_options, family_asked, format_options
 from ckpttool.cli.show.plans import execute
-from ckpttool.surgery.plans.script import Value
+from ckpttool.plans.script import Value
 from ckpttool.verbs.apply import plan_apply, schema
 
 EACH = "{name}"
@@ -79,9 +79,9 @@ def apply(
 ) -> None:
     """Carry out the steps of PLAN, a TOML file, on the checkpoints SRC in one pass.
 
-    A step is an edit (as in `ckpttool edit`), a merge, an average, or an assertion on names, shapes, dtypes and
-    values. A failed assertion is an error that names the tensor and the numbers, and nothing is written. If OUT
-    contains {name}, the plan is applied to each SRC separately.
+    A step is an edit (as in `ckpttool edit`), a merge, an average, a conversion `like` another source, or an assertion
+    on names, shapes, dtypes and values. A failed assertion is an error that names the tensor and the numbers, and
+    nothing is written. If OUT contains {name}, the plan is applied to each SRC separately.
 
     \b
     Example:

@@ -3,10 +3,10 @@
 from typing import Any
 
 from ckpttool.lineage.deeds import AS, ON
+from ckpttool.plans.kinds import KINDS
+from ckpttool.plans.script import LOOP
 from ckpttool.surgery.edits import EDITS
 from ckpttool.surgery.merge import HOWS
-from ckpttool.surgery.plans.kinds import KINDS
-from ckpttool.surgery.plans.script import LOOP
 
 TEXT = {"type": "string"}
 COMMON = {

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ckpttool.core import toml_text
-from ckpttool.surgery.plans.writing import written
+from ckpttool.plans.writing import written
 
 TEXTS = st.text(st.characters(exclude_categories=["Cs"]))
 VALUES = st.one_of(TEXTS, st.booleans(), st.integers(-(2**62), 2**62), st.floats(allow_nan=False), st.lists(TEXTS))

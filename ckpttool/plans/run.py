@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from ckpttool.checkpoint import Checkpoint
 from ckpttool.core.errors import CkptError
 from ckpttool.lineage.deeds import ON
+from ckpttool.plans.assertions import Checks
+from ckpttool.plans.kinds import kind_of
+from ckpttool.plans.script import Entry, Script, Value
+from ckpttool.plans.step import PlanStep, Stage, Taken
 from ckpttool.surgery.edits.steps import Edited
-from ckpttool.surgery.plans.assertions import Checks
-from ckpttool.surgery.plans.kinds import kind_of
-from ckpttool.surgery.plans.script import Entry, Script, Value
-from ckpttool.surgery.plans.step import PlanStep, Stage, Taken
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ import pytest
 
 from ckpttool.core.errors import PlanError
 from ckpttool.core.tensors import Tensor
-from ckpttool.surgery.plans.assertions import Checks, Finite, Near, Norm, require_shape
+from ckpttool.plans.assertions import Checks, Finite, Near, Norm, require_shape
 
 
 def watched(array, begin, other=None):

@@ -4,17 +4,19 @@ from collections.abc import Mapping
 
 from ckpttool.core.errors import FormatError
 from ckpttool.core.names import listed, suggestion
+from ckpttool.plans.asserting import AssertStep
+from ckpttool.plans.liking import LikeStep
+from ckpttool.plans.making import AverageStep, EditStep, MergeStep, edits_of
+from ckpttool.plans.script import LOOP, Entry
+from ckpttool.plans.step import PlanStep
 from ckpttool.surgery.edits import EDITS
-from ckpttool.surgery.plans.asserting import AssertStep
-from ckpttool.surgery.plans.making import AverageStep, EditStep, MergeStep, edits_of
-from ckpttool.surgery.plans.script import LOOP, Entry
-from ckpttool.surgery.plans.step import PlanStep
 
 KINDS: Mapping[str, PlanStep] = {
     "edit": EditStep(),
     "merge": MergeStep(),
     "average": AverageStep(),
     "assert": AssertStep(),
+    "like": LikeStep(),
 }
 """The kinds of steps by their key; an edit has its own name in the place of `edit`."""
 
@@ -32,7 +34,7 @@ def kind_of(entry: Entry) -> PlanStep:
     if len(keys) != 1:
         given = " and ".join(keys) or listed(list(entry.table)) or "nothing"
         near = "" if keys else suggestion(next(iter(entry.table), ""), [*EDITS, *KINDS])
-        raise FormatError(f"{entry.place}: expected one edit, merge, average or assert, found {given}{near}")
+        raise FormatError(f"{entry.place}: expected one edit, merge, average, assert or like, found {given}{near}")
     kind = KINDS.get(keys[0], KINDS["edit"])
     kind.check(Entry({key: value for key, value in entry.table.items() if key != LOOP}, entry.place))
     return kind

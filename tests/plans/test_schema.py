@@ -7,12 +7,12 @@ from pathlib import Path
 import pytest
 from jsonschema import Draft202012Validator
 
+from ckpttool.plans.kinds import KINDS
+from ckpttool.plans.schema import schema
 from ckpttool.surgery.edits import EDITS
 from ckpttool.surgery.merge import HOWS
-from ckpttool.surgery.plans.kinds import KINDS
-from ckpttool.surgery.plans.schema import schema
 
-ROOT = Path(__file__).parents[3]
+ROOT = Path(__file__).parents[2]
 VALIDATOR = Draft202012Validator(schema())
 PAGES = [page.read_text(encoding="utf-8") for page in sorted((ROOT / "docs").rglob("*.md"))]
 PLANS = [text for page in PAGES for text in re.findall(r"```toml\n(.*?)```", page, re.DOTALL) if "[[step]]" in text]

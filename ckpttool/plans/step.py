@@ -2,17 +2,17 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 from ckpttool.checkpoint import Checkpoint
 from ckpttool.core.errors import FormatError, UnknownName
 from ckpttool.core.names import listed, suggestion
 from ckpttool.lineage.deeds import AS, ON
+from ckpttool.plans.assertions import Checks
+from ckpttool.plans.script import PLACE, Entry
 from ckpttool.surgery.edits.steps import Edited
 from ckpttool.surgery.merging.agreement import JoinedCheckpoints
-from ckpttool.surgery.plans.assertions import Checks
-from ckpttool.surgery.plans.script import PLACE, Entry
 
 NUMBER, TEXT, TRUTH, LIST = (int, float), (str,), (bool,), (list,)
 
@@ -48,9 +48,7 @@ class Stage:
 
     def join(self, name: str, joined: JoinedCheckpoints, step: str) -> None:
         """Give the checkpoint that several became a name."""
-        made_of = joined.tensors.provenance
-        noted = replace(made_of, edits=(*made_of.edits, step))
-        tensors = joined.tensors.holding(dict(joined.tensors)).made_of(noted)
+        tensors = joined.tensors.holding(dict(joined.tensors)).made_of(joined.tensors.provenance.noting(step))
         self.flaws.append(joined.flaws)
         self.notes += joined.notes
         self.put(name, Edited(tensors, dict.fromkeys(tensors, (step,))), tensors)

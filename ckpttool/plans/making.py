@@ -6,12 +6,12 @@ from typing import ClassVar
 from ckpttool.checkpoint import Checkpoint
 from ckpttool.core.errors import FormatError
 from ckpttool.lineage.deeds import AS, ON
+from ckpttool.plans.script import Entry
+from ckpttool.plans.step import LIST, NUMBER, TEXT, TRUTH, PlanStep, Stage, Taken, numbers_of
 from ckpttool.surgery.average import plan_average
 from ckpttool.surgery.edits import EDITS
 from ckpttool.surgery.edits.steps import Step
 from ckpttool.surgery.merge import plan_merge
-from ckpttool.surgery.plans.script import Entry
-from ckpttool.surgery.plans.step import LIST, NUMBER, TEXT, TRUTH, PlanStep, Stage, Taken, numbers_of
 
 
 class EditStep(PlanStep):

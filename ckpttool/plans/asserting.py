@@ -11,10 +11,10 @@ from ckpttool.core.errors import FormatError, PlanError
 from ckpttool.core.names import Pattern, listed, suggestion
 from ckpttool.core.tensors import Tensor
 from ckpttool.lineage.deeds import AS, ON
+from ckpttool.plans.assertions import Finite, Near, Norm, Watch, require_shape
+from ckpttool.plans.script import Entry
+from ckpttool.plans.step import LIST, NUMBER, TEXT, TRUTH, PlanStep, Stage, Taken, numbers_of
 from ckpttool.surgery.edits.edit import named, taken
-from ckpttool.surgery.plans.assertions import Finite, Near, Norm, Watch, require_shape
-from ckpttool.surgery.plans.script import Entry
-from ckpttool.surgery.plans.step import LIST, NUMBER, TEXT, TRUTH, PlanStep, Stage, Taken, numbers_of
 
 
 class AssertStep(PlanStep):

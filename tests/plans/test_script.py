@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from ckpttool.core.errors import CkptError, FormatError, PlanError, UnknownName
-from ckpttool.surgery.plans.script import Entry, Script
+from ckpttool.plans.script import Entry, Script
 
 
 def test_a_plan_is_read_with_its_paths_beside_it(tmp_path):

@@ -7,8 +7,8 @@ import pytest
 
 from ckpttool.checkpoint import Checkpoint
 from ckpttool.core.errors import CkptError, FormatError, PlanError, UnknownName
-from ckpttool.surgery.plans.run import carry_out
-from ckpttool.surgery.plans.script import Script
+from ckpttool.plans.run import carry_out
+from ckpttool.plans.script import Script
 
 
 @pytest.fixture

@@ -1,0 +1,32 @@
+"""The step of a plan that puts a checkpoint into the names, shapes and layouts of another framework."""
+
+from collections.abc import Mapping
+from typing import ClassVar
+
+from ckpttool.core.errors import PlanError
+from ckpttool.lineage.deeds import AS, ON
+from ckpttool.plans.script import Entry
+from ckpttool.plans.step import TEXT, TRUTH, PlanStep, Stage, Taken
+from ckpttool.surgery.edits.steps import Edited
+
+
+class LikeStep(PlanStep):
+    """The weights of a checkpoint as another of the same network has them, as `convert` does it with `like`."""
+
+    keys: ClassVar[Mapping[str, tuple[type, ...]]] = {"like": TEXT, "lenient": TRUTH}
+
+    def apply(self, entry: Entry, stage: Stage) -> Taken:
+        """Pair them; the result has the name of what it is made of, unless `as` gives another."""
+        on, name = entry.table.get(ON, stage.current), entry.table["like"]
+        other = stage.edited(name).tensors
+        if other.path is None or other.provenance.edits:
+            raise PlanError(f"`like` {name} is no source as it was opened, whose network could be asked")
+        from ckpttool.model.across import across  # it needs a graph, which most plans do not
+
+        filled = across(stage.edited(on).tensors, other, other.path, entry.table.get("lenient", False))
+        tensors = filled.tensors.holding(dict(filled.tensors))
+        noted = tensors.made_of(tensors.provenance.noting(f"like {name}"))
+        done = {each: (f"like {name}",) if each in filled.sources else () for each in noted}
+        stage.notes += filled.notes
+        stage.put(entry.table.get(AS, on), Edited(noted, done), stage.begun[name])
+        return Taken(f"like {name}", on, tuple(each for each in noted if each in filled.sources))
