@@ -20,6 +20,7 @@ from ckpttool.surgery import merge as merge_surgery
 from ckpttool.surgery import verify as verify_surgery
 from ckpttool.surgery.diff import Diff
 from ckpttool.surgery.edits.steps import Step, read_script
+from ckpttool.surgery.merging.vocabulary import Vocabulary
 from ckpttool.surgery.verify import Unchanged
 from ckpttool.verbs import average as average_verb
 from ckpttool.verbs import convert as convert_verb
@@ -244,7 +245,8 @@ def merge(
         output: What to write; `soup` and `alpha` need one.
         data: The rows that judge (`soup`, and `alpha`): a path, or in memory.
         overwrite: Whether the output is replaced.
-        options: `prefer`, `base`, `weights`, `t`, `density`, `scale`, `seed`, `lenient`; with an output `alpha`, `to`.
+        options: `prefer`, `base`, `weights`, `t`, `density`, `scale`, `seed`, `lenient`, `vocab` (a file of tokens for
+            each, and for the base), `tokens`, `vocab_tensors`; with an output `alpha`, `to`.
 
     Raises:
         PlanError: they do not agree, or the options do not fit.
@@ -255,6 +257,7 @@ def merge(
             raise PlanError("what rows decide is written: specify an `output`")
         if "base" in options:
             options["base"] = as_checkpoint(options["base"])
+        options["vocab"] = [Vocabulary.read(Path(each)) for each in options.get("vocab") or ()]
         return merge_surgery.merge([as_checkpoint(each) for each in checkpoints], how, **options)
     paths = [path_of(each) for each in checkpoints]
     if options.get("base") is not None:

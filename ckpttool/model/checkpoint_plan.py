@@ -57,6 +57,11 @@ class CheckpointPlan(ShownPlan):
             return cls(tensors, "", combined.rows, (*notes, *combined.notes))
         target = registry.get(format_to_write(tensors, True, output, to))
         graph, behind = graph_alongside(tensors, target.NAME)
+        if graph and combined.resized:
+            graph, behind = (
+                None,
+                [f"the graph beside {tensors.path} does not come along: its {combined.resized[0]} has another shape"],
+            )
         notes = (*notes, *combined.notes, *left_behind(tensors, target), *behind)
         stored = checkpoint.storable(tensors, target)
         return cls(stored, target.NAME, combined.rows, notes, with_texts(tensors, target), graph, combined.flaws)

@@ -1,17 +1,19 @@
 """Steps of a plan that make another checkpoint: edits, merges and averages."""
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import ClassVar
 
 from ckpttool.checkpoint import Checkpoint
 from ckpttool.core.errors import FormatError
 from ckpttool.lineage.deeds import AS, ON
 from ckpttool.plans.script import Entry
-from ckpttool.plans.step import LIST, NUMBER, TEXT, TRUTH, PlanStep, Stage, Taken, numbers_of
+from ckpttool.plans.step import LIST, NUMBER, TEXT, TRUTH, PlanStep, Stage, Taken, numbers_of, texts_of
 from ckpttool.surgery.average import plan_average
 from ckpttool.surgery.edits import EDITS
 from ckpttool.surgery.edits.steps import Step
 from ckpttool.surgery.merge import plan_merge
+from ckpttool.surgery.merging.vocabulary import Vocabulary
 
 
 class EditStep(PlanStep):
@@ -53,6 +55,9 @@ class MergeStep(PlanStep):
         "seed": (int,),
         "lenient": TRUTH,
         "scale": (int, float, list),
+        "vocab": LIST,
+        "tokens": TEXT,
+        "vocab-tensors": LIST,
     }
 
     def apply(self, entry: Entry, stage: Stage) -> Taken:
@@ -64,6 +69,11 @@ class MergeStep(PlanStep):
             options["base"] = stage.edited(options["base"]).tensors
         if "weights" in options:
             options["weights"] = numbers_of(entry, "weights")
+        if "vocab" in options:
+            options["vocab"] = [Vocabulary.read(Path(path)) for path in texts_of(entry, "vocab")]
+        if "vocab-tensors" in options:
+            options["vocab_tensors"] = texts_of(entry, "vocab-tensors")
+            del options["vocab-tensors"]
         joined = plan_merge(sources, **options)
         names = entry.table["merge"]
         stage.join(entry.table.get(AS, names[-1]), joined, f"merge {','.join(names)} {shown}".strip())
@@ -94,10 +104,7 @@ class AverageStep(PlanStep):
 
 def _named_sources(entry: Entry, key: str, stage: Stage) -> list[Checkpoint]:
     """Return the checkpoints that a list names, in its order."""
-    names = entry.table[key]
-    if not all(isinstance(name, str) for name in names):
-        raise FormatError(f"{entry.place}: {key} is {names!r}, expected a list of names")
-    return [stage.edited(name).tensors for name in names]
+    return [stage.edited(name).tensors for name in texts_of(entry, key)]
 
 
 def edits_of(entry: Entry) -> list[str]:

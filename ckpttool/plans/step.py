@@ -106,3 +106,11 @@ def numbers_of(entry: Entry, key: str) -> tuple[float, ...]:
     if not all(type(value) in NUMBER for value in values):
         raise FormatError(f"{entry.place}: {key} is {values!r}, expected numbers")
     return tuple(values)
+
+
+def texts_of(entry: Entry, key: str) -> tuple[str, ...]:
+    """Return a list of texts."""
+    values = entry.table[key]
+    if not all(isinstance(value, str) for value in values):
+        raise FormatError(f"{entry.place}: {key} is {values!r}, expected a list of names")
+    return tuple(values)

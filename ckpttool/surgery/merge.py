@@ -13,14 +13,18 @@ from ckpttool.lineage.provenance import Provenance
 from ckpttool.surgery.merging import METHODS
 from ckpttool.surgery.merging.adapters import refuse_adapters
 from ckpttool.surgery.merging.agreement import JoinedCheckpoints, join, label, shortened, told
+from ckpttool.surgery.merging.alignment import Tokens, align
 from ckpttool.surgery.merging.method import Method
 from ckpttool.surgery.merging.scales import Scale, Scales
+from ckpttool.surgery.merging.vocabulary import Vocabulary
 
 Prefer = Literal["first", "last"]
 NAMES = ("union", "intersection")
 """Ways to merge that choose tensors by their names, and compute nothing."""
 HOWS = (*NAMES, *METHODS)
 """All ways, by name."""
+ABOUT_TOKENS = ("tokens", "vocab_tensors")
+"""What means something where vocabularies are given."""
 
 
 def merge(checkpoints: Sequence[Checkpoint], how: str = "union", **options: Any) -> Checkpoint:
@@ -45,6 +49,9 @@ def plan_merge(
     seed: int | None = None,
     lenient: bool = False,
     scale: Scale | None = None,
+    vocab: Sequence[Vocabulary] = (),
+    tokens: Tokens | None = None,
+    vocab_tensors: Sequence[str] = (),
 ) -> JoinedCheckpoints:
     """Plan what several checkpoints become.
 
@@ -60,6 +67,10 @@ def plan_merge(
         seed: The random seed (dare).
         lenient: Leave out weights on which the checkpoints do not agree; join an adapter to a model by their names.
         scale: How far to go along what was learned: a number, or one for the tensors of a pattern (methods of a base).
+        vocab: The vocabularies of the checkpoints in their order, and that of the base: rows of the same token are
+            merged (methods that compute weights).
+        tokens: Whose tokens the result has: of `all`, or of the `last` alone.
+        vocab_tensors: Patterns of the tensors with a row for each token; else they are found by their size.
 
     Raises:
         PlanError: a union has a name twice and nothing is preferred, or an adapter; weights do not agree; a parameter
@@ -74,10 +85,16 @@ def plan_merge(
         "seed": seed,
     }
     parameters |= {"scale": None if scale is None else Scales.of(scale)}
+    parameters |= {"vocab": vocab or None, "tokens": tokens, "vocab_tensors": vocab_tensors or None}
     method = _method(how, {name: value for name, value in parameters.items() if value is not None})
     joined = _joined(method, checkpoints, how, parameters, lenient)
     said = {**parameters, "how": None if how == "union" else how, "lenient": lenient, "base": None}
     said |= {"weights": None if weights is None else list(map(float, weights)), "scale": _as_written(scale)}
+    said |= {
+        "vocab": list(map(str, vocab)) or None,
+        "vocab-tensors": list(vocab_tensors) or None,
+        "vocab_tensors": None,
+    }
     return told(joined, "merge", checkpoints, said, base)
 
 
@@ -103,13 +120,24 @@ def _joined(
         return _by_names(checkpoints, how, parameters["prefer"])
     if method.sources not in (None, len(checkpoints)):
         raise PlanError(f"{how} merges {method.sources} checkpoints, not {len(checkpoints)}")
-    parts = method.parts(len(checkpoints))
-    if base is None:
-        joined = join(checkpoints, method.merge, how, lenient)
-        return replace(joined, notes=(*joined.notes, *_divided(how, weights, parts)))
+    notes = _divided(how, weights, method.parts(len(checkpoints)))
     if scale is not None:
         scale.require_known(checkpoints[-1])
-    return join([base, *checkpoints], lambda tensors: method.merge(tensors[1:], tensors[0]), how, lenient)
+    if parameters["vocab"]:
+        about = (parameters["tokens"] or "all", parameters["vocab_tensors"] or ())
+        aligned = align(checkpoints, parameters["vocab"], base, *about)
+        joined = aligned.on(_computed(method, aligned.models, aligned.base, lenient))
+    else:
+        joined = _computed(method, checkpoints, base, lenient)
+    return replace(joined, notes=(*joined.notes, *notes))
+
+
+def _computed(
+    method: Method, checkpoints: Sequence[Checkpoint], base: Checkpoint | None, lenient: bool
+) -> JoinedCheckpoints:
+    if base is None:
+        return join(checkpoints, method.merge, method.name, lenient)
+    return join([base, *checkpoints], lambda tensors: method.merge(tensors[1:], tensors[0]), method.name, lenient)
 
 
 def _divided(how: str, weights: tuple[float, ...] | None, parts: Sequence[float]) -> list[str]:
@@ -129,7 +157,10 @@ def _method(how: str, given: Mapping[str, Any]) -> Method | None:
     if how not in HOWS:
         raise PlanError(f"nothing is merged by {how!r}; there are {', '.join(HOWS)}")
     kind = METHODS.get(how)
-    own = ["prefer"] if kind is None else [*["base"] * kind.needs_base, *(field.name for field in fields(kind))]
+    own = ["prefer"]
+    if kind is not None:
+        own = [*["base"] * kind.needs_base, *(field.name for field in fields(kind)), "vocab"]
+        own += ABOUT_TOKENS if "vocab" in given else []
     for name in given:
         if name not in own:
             raise PlanError(f"`{name}` means nothing to {how}, which takes {', '.join(f'`{each}`' for each in own)}")
@@ -137,7 +168,7 @@ def _method(how: str, given: Mapping[str, Any]) -> Method | None:
         return None
     if kind.needs_base and "base" not in given:
         raise PlanError(f"{how} needs `base`, the checkpoint that the others were trained from")
-    return kind(**{name: value for name, value in given.items() if name != "base"})
+    return kind(**{name: value for name, value in given.items() if name not in ("base", "vocab", *ABOUT_TOKENS)})
 
 
 def _by_names(checkpoints: Sequence[Checkpoint], how: str, prefer: Prefer | None) -> JoinedCheckpoints:

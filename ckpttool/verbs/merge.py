@@ -1,18 +1,25 @@
 """Merge: checkpoints made one, with the graph of the last where it fits."""
 
-from collections.abc import Collection, Sequence
+import json
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ckpttool import checkpoint
 from ckpttool.core.errors import PlanError
 from ckpttool.data.files import Source
+from ckpttool.formats.writing.files import refuse_existing
+from ckpttool.lineage.output import staged_output
+from ckpttool.lineage.provenance import Command
 from ckpttool.model.checkpoint_plan import CheckpointPlan
 from ckpttool.model.resolve import described, open_checkpoint
 from ckpttool.surgery import merge as surgery
 from ckpttool.surgery.merge import Prefer
+from ckpttool.surgery.merging.alignment import Tokens
 from ckpttool.surgery.merging.conflicts import LayerConflict, conflicts
 from ckpttool.surgery.merging.scales import Scale
+from ckpttool.surgery.merging.vocabulary import Vocabulary
 
 if TYPE_CHECKING:
     from ckpttool.verbs.soup import SoupPlan
@@ -21,6 +28,49 @@ SOUP = "soup"
 """The way to merge that runs the models on rows."""
 HOWS = (*surgery.HOWS, SOUP)
 """The ways to merge."""
+
+
+@dataclass(frozen=True, repr=False)
+class TokensPlan(CheckpointPlan):
+    """What models of several vocabularies become, and the vocabulary of that, which is written beside it."""
+
+    vocabulary: Mapping[str, int] = field(default_factory=dict)
+
+    @property
+    def done(self) -> str:
+        """What is true of the output afterwards."""
+        return f"{super().done}; its tokens are beside it (.vocab.json)"
+
+    def check(self, output: str | Path, overwrite: bool = False) -> None:
+        """Check that the output and its vocabulary may be written.
+
+        Raises:
+            ExistingOutput: one of them is there already.
+        """
+        super().check(output, overwrite)
+        refuse_existing([vocabulary_beside(Path(output))], overwrite)
+
+    def write(self, output: str | Path, overwrite: bool = False, command: Command | None = None) -> list[str]:
+        """Write the tensors and the vocabulary, whole or not at all.
+
+        Raises:
+            ExistingOutput: the output is there already.
+            CkptError: a value does not fit into its dtype.
+        """
+        with staged_output(Path(output), self, overwrite, [vocabulary_beside(Path(output))]) as place:
+            noticed = super().write(place, False, command)
+            text = json.dumps(self.vocabulary, ensure_ascii=False, indent=0)
+            vocabulary_beside(place).write_text(f"{text}\n", "utf-8")
+        return noticed
+
+
+def vocabulary_beside(output: Path) -> Path:
+    """Return where the vocabulary of an output lies.
+
+    >>> str(vocabulary_beside(Path("both.safetensors")))
+    'both.safetensors.vocab.json'
+    """
+    return Path(f"{str(output).removesuffix('.index')}.vocab.json")
 
 
 def plan_merge(
@@ -39,6 +89,9 @@ def plan_merge(
     alpha: str | None = None,
     allow_op: Collection[str] = (),
     scale: Scale | None = None,
+    vocab: Sequence[Path | str] = (),
+    tokens: Tokens | None = None,
+    vocab_tensors: Sequence[str] = (),
 ) -> "CheckpointPlan | SoupPlan":
     """Plan what `merge` writes.
 
@@ -58,9 +111,14 @@ def plan_merge(
         alpha: Parts of the way from the first to the second, such as 0:1:0.1, of which the best is taken.
         allow_op: Types of ops that may run though they may do more than compute (soup, and `alpha`).
         scale: How far to go along what was learned: a number, or one for the tensors of a pattern (methods of a base).
+        vocab: The files with the tokens of each checkpoint in their order, and of the base: rows of the same token are
+            merged.
+        tokens: Whose tokens the result has: of `all`, those of the last first, or of the `last` alone.
+        vocab_tensors: Patterns of the tensors with a row for each token; else they are found by their size.
 
     Raises:
         PlanError: a union has a name twice and nothing is preferred; weights do not agree; an option does not fit.
+        FormatError: a file has no tokens, or one twice.
     """
     if how == SOUP or alpha is not None or data is not None:
         options: dict[str, object] = {
@@ -71,15 +129,18 @@ def plan_merge(
             "density": density,
             "seed": seed,
         }
-        options |= {"scale": scale}
+        options |= {"scale": scale, "vocab": vocab or None, "tokens": tokens, "vocab_tensors": vocab_tensors or None}
         return _judged(
             checkpoints, how, data, alpha, to, [name for name, value in options.items() if value is not None], allow_op
         )
     notes: list[str] = []
     opened = [described(open_checkpoint(path), notes.append) for path in checkpoints]
     start = checkpoint.open(base) if base else None
-    combined = surgery.plan_merge(opened, how, prefer, start, weights, t, density, seed, lenient, scale)
-    return CheckpointPlan.of_combined(combined, output, notes, to)
+    words = [Vocabulary.read(Path(path)) for path in vocab]
+    given = (prefer, start, weights, t, density, seed, lenient, scale, words, tokens, vocab_tensors)
+    combined = surgery.plan_merge(opened, how, *given)
+    plan = CheckpointPlan.of_combined(combined, output, notes, to)
+    return TokensPlan(**vars(plan), vocabulary=combined.vocabulary) if combined.vocabulary else plan
 
 
 def _judged(

@@ -108,3 +108,59 @@ def test_conflicts_are_shown_before_anything_is_merged(shell: Any, tmp_path: Pat
     assert [row["name"] for row in json.loads(found.stdout)] == ["top", "low", "all layers"]
     assert (tmp_path / "out.index").exists()
     assert "--conflicts are of what was learned since --base" in shell.error("merge", a, b, "--conflicts", "--plan")
+
+
+def of_words(folder: Path, words: list[str], start: float, name: str = "model.safetensors") -> Path:
+    folder.mkdir()
+    rows = start + np.arange(len(words), dtype=np.float32)
+    checkpoint.save({"embed/kernel": rows[:, None] * np.ones(7, np.float32), "head/bias": rows}, folder / name)
+    (folder / "vocab.txt").write_text("".join(f"{word}\n" for word in words))
+    return folder / name
+
+
+def test_models_of_two_vocabularies(shell: Any, tmp_path: Path) -> None:
+    one, two = of_words(tmp_path / "a", ["the", "cat", "sat"], 0), of_words(tmp_path / "b", ["cat", "the"], 10)
+    command = ("merge", one, two, "--how", "linear", "--vocab", tmp_path / "a", "--vocab", tmp_path / "b" / "vocab.txt")
+    shown = shell.run(*command, "--plan")
+    assert shown.stdout.splitlines()[0] == "embed/kernel\t[3, 7]\tfloat32\t84\tlinear, tokens along axis 0"
+    assert shown.stderr == (
+        "3 tokens, 1 of them added to the last one's: 2 in all, 1 in one alone; a row that is lacking is the mean of "
+        "those that have it\n"
+    )
+    out = tmp_path / "out.safetensors"
+    assert shell.run(*command, "-o", out).stderr.endswith(
+        "2 tensors (96 bytes); its tokens are beside it (.vocab.json)\n"
+    )
+    assert values(out)["head/bias"] == [5.5, 5.5, 2.0]
+    beside = tmp_path / "out.safetensors.vocab.json"
+    assert json.loads(beside.read_text()) == {"cat": 0, "the": 1, "sat": 2}
+    again = shell.run("merge", out, two, "--how", "linear", "--vocab", beside, "--vocab", tmp_path / "b", "--tokens",
+                      "last", "-o", tmp_path / "last.safetensors")  # fmt: skip
+    assert again.stderr.startswith("2 tokens, none of them added")
+    assert values(tmp_path / "last.safetensors")["head/bias"] == [7.75, 8.25]
+    out.unlink()
+    assert "out.safetensors.vocab.json exists" in shell.error(*command, "-o", out)
+
+
+def test_vocabularies_that_do_not_fit(shell: Any, tmp_path: Path) -> None:
+    one, two = of_words(tmp_path / "a", ["the", "cat", "sat"], 0), of_words(tmp_path / "b", ["cat", "the"], 10)
+    command = ("merge", one, two, "-o", tmp_path / "x", "--vocab", tmp_path / "a")
+    assert shell.error(*command) == "--vocab means nothing to union, which takes --prefer"
+    assert shell.error(*command, "--how", "linear") == "--vocab has 1, expected 2: one for each model, in their order"
+    assert "--vocab-tensors RE specifies" in shell.error(*command, "--how", "linear", "--vocab", tmp_path / "a")
+    assert [path.name for path in tmp_path.iterdir() if path.name.startswith("x")] == []
+
+
+def test_a_graph_whose_vocabulary_grows_stays_behind(shell: Any, tmp_path: Path) -> None:
+    fixture = Path(__file__).parents[2] / "fixtures" / "my_model_final.ckpt"
+    words = {name: tmp_path / f"{name}.txt" for name in ("few", "many")}
+    words["few"].write_text("".join(f"{number}\n" for number in range(784)))
+    words["many"].write_text("".join(f"{number}\n" for number in range(790)))
+    shell.run(
+        "edit", fixture, "--resize", "hidden1/kernel = to(790, fill=zeros)", "--no-graph", "-o", tmp_path / "more"
+    )
+    done = shell.run("merge", tmp_path / "more", fixture, "--how", "linear", "--vocab", words["many"], "--vocab",
+                     words["few"], "-o", tmp_path / "out")  # fmt: skip
+    assert f"the graph beside {fixture} does not come along: its hidden1/kernel has another shape" in done.stderr
+    assert not (tmp_path / "out.meta").exists()
+    assert checkpoint.open(tmp_path / "out")["hidden1/kernel"].shape == (790, 300)

@@ -33,6 +33,7 @@ OTHERS = {
     "--zoo": "a catalogue",
     "--classes": "names of classes",
     "--script": "edits",
+    "--vocab": "tokens",
 }
 """Options that read a path which is not a model's, and what it is."""
 ELSEWHERE = {"--weights": "an option of every command alike", "--against": "a hash, a lineage or an entry"}

@@ -172,3 +172,18 @@ def test_parts_layouts_and_foldings_are_steps_too() -> None:
     assert made["attn.qkv.weight"] == block["attn.qkv.weight"].tolist()
     assert (made["conv1/kernel"], made["fc.weight"]) == ([[[[3.0]]]], [[3.0, 4.0]])
     assert made["conv1.bias"] == [-2.0] and len(made) == 4
+
+
+def test_a_merge_takes_vocabularies(tmp_path):
+    words = {"a": ["the", "cat", "sat"], "b": ["cat", "the"]}
+    for name, tokens in words.items():
+        (tmp_path / f"{name}.txt").write_text("\n".join(tokens))
+    sources = {name: Checkpoint.of({"embed": np.arange(len(own), dtype=float)}) for name, own in words.items()}
+    files = [str(tmp_path / f"{name}.txt") for name in words]
+    step = {"merge": ["a", "b"], "how": "linear", "vocab": files, "tokens": "last", "vocab-tensors": ["embed"]}
+    assert values(carried(sources, step)) == {"embed": [0.5, 0.5]}
+    assert values(carried(sources, {**step, "tokens": "all"})) == {"embed": [0.5, 0.5, 2.0]}
+    with pytest.raises(PlanError, match="step 1: `vocab` has 1, expected 2"):
+        carried(sources, {**step, "vocab": files[:1]})
+    with pytest.raises(FormatError, match=r"vocab is .* expected a list of names"):
+        carried(sources, {**step, "vocab": [3]})

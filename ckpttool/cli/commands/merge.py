@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import get_args
 
 import click
 
@@ -15,6 +16,7 @@ from ckpttool.cli.show.tables import print_rows
 from ckpttool.cli.wall import behind_wall
 from ckpttool.model.checkpoint_plan import CheckpointPlan
 from ckpttool.surgery.merge import Prefer
+from ckpttool.surgery.merging.alignment import Tokens
 from ckpttool.surgery.merging.conflicts import COLUMNS as CONFLICT_COLUMNS
 from ckpttool.verbs.merge import HOWS, merge_conflicts, plan_merge
 
@@ -37,6 +39,19 @@ from ckpttool.verbs.merge import HOWS, merge_conflicts, plan_merge
 )
 @click.option(
     "--scale", metavar="S|RE=S", multiple=True, help="The factor of the task vectors, for all or some layers."
+)
+@click.option(
+    "--vocab",
+    metavar="TOKENS",
+    multiple=True,
+    type=PATH,
+    help="The vocabulary of each model in turn, then of --base: tokenizer.json, vocab.json, vocab.txt or their folder.",
+)
+@click.option(
+    "--tokens", type=click.Choice(get_args(Tokens)), help="Whose tokens the result has (--vocab)  [default: all]"
+)
+@click.option(
+    "--vocab-tensors", metavar="RE[, axis=N]", multiple=True, help="Tensors with a row per token, if not found by size."
 )
 @click.option("--conflicts", is_flag=True, help="Show the layers in which the task vectors conflict.")
 @click.option("--seed", type=click.IntRange(0, MAX_SEED), help="The random seed (dare)  [default: 42]")
@@ -61,6 +76,9 @@ def merge(
     t: float | None,
     density: float | None,
     scale: tuple[str, ...],
+    vocab: tuple[Path, ...],
+    tokens: Tokens | None,
+    vocab_tensors: tuple[str, ...],
     conflicts: bool,
     seed: int | None,
     data: Path | None,
@@ -82,6 +100,10 @@ def merge(
     largest elements that agree in sign; or a random sample. --scale is the factor of the task vectors. Tensors that are
     not weights, the graph and the kind of the output are those of the last checkpoint, as for average.
 
+    Models with different vocabularies need a --vocab each: embeddings and output layers (the tensors with a dimension of
+    the vocabulary's size) are merged token by token. A token that a model lacks has, there, the row of --base, or the
+    mean of the models that have it; new tokens follow those of the last model, and OUT.vocab.json lists all.
+
     --how soup and --alpha evaluate on --data. soup is a greedy model soup: it starts with the best model, and adds each
     other one that does not decrease the accuracy of the mean. --alpha writes the best interpolation of a base model
     and a fine-tuned one.
@@ -93,14 +115,14 @@ def merge(
       ckpttool merge tuned_a.ckpt tuned_b.ckpt --how ties --base my_model_final.ckpt -o both.ckpt
       ckpttool merge a.ckpt b.ckpt --how task-arithmetic --base base.ckpt --scale 0.3 --scale 'outputs=1' -o both.ckpt
       ckpttool merge a.ckpt b.ckpt --how ties --base base.ckpt --plan --conflicts
+      ckpttool merge a.ckpt b.ckpt --how linear --vocab a/vocab.txt --vocab b/vocab.txt -o both.ckpt
       ckpttool merge new_model.ckpt tuned.ckpt --alpha 0:1:0.1 --data mnist.npz -o between.ckpt
     """
     if conflicts:
         _show_conflicts(checkpoints, base, as_json)
         plan_only, as_json, output = False, False, None if plan_only else output
-    scales = scale or None
-    given = (how, prefer, base, weights, t, density, seed, lenient, family_asked(None), data, alpha, allow_op, scales)
-    plan = plan_merge(checkpoints, output, *given)
+    given = (how, prefer, base, weights, t, density, seed, lenient, family_asked(None), data, alpha, allow_op)
+    plan = plan_merge(checkpoints, output, *given, scale or None, vocab, tokens, vocab_tensors)
     execute(plan, output, overwrite, plan_only, as_json, with_table=not isinstance(plan, CheckpointPlan))
 
 

@@ -21,8 +21,8 @@ def loads(raw: bytes | str) -> Any:
         raise ValueError("it is nested too deeply") from error
 
 
-def parse(raw: bytes) -> Any:
-    """Return what JSON text in UTF-8 says.
+def parse(raw: bytes, most: int = MOST_VALUES) -> Any:
+    """Return what JSON text in UTF-8 says, that has so many values at most.
 
     >>> parse(b'{"a": [1, 2]}')
     {'a': [1, 2]}
@@ -31,7 +31,7 @@ def parse(raw: bytes) -> Any:
         ValueError: it is not JSON, a key stands twice in an object, a number is not finite, half of a surrogate pair
             has no bytes, it is nested too deeply, or has too many values.
     """
-    _require_few(raw)
+    _require_few(raw, most)
     try:
         text = raw.decode("utf-8")
         value = json.loads(text, object_pairs_hook=_unique, parse_constant=_no_number)
@@ -42,10 +42,10 @@ def parse(raw: bytes) -> Any:
     return value
 
 
-def _require_few(raw: bytes) -> None:
+def _require_few(raw: bytes, most: int = MOST_VALUES) -> None:
     values = raw.count(b",") + raw.count(b"[") + raw.count(b"{")
-    if values > MOST_VALUES:
-        raise ValueError(f"it has about {values} values, at most {MOST_VALUES} are read")
+    if values > most:
+        raise ValueError(f"it has about {values} values, at most {most} are read")
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -23,13 +23,17 @@ SHOWN = 5
 class JoinedCheckpoints:
     """The checkpoint that several become; a row for every tensor of theirs, and notes.
 
-    `flaws` fills while the tensors are read: what came out that is no finite number, by name.
+    `flaws` fills while the tensors are read: what came out that is no finite number, by name. `vocabulary` has the
+    tokens with their numbers where rows of several vocabularies were merged, `resized` the tensors that have more rows
+    than those of the last checkpoint.
     """
 
     tensors: Checkpoint
     rows: tuple[dict[str, Any], ...]
     notes: tuple[str, ...] = ()
     flaws: dict[str, str] = field(default_factory=dict)
+    vocabulary: Mapping[str, int] = field(default_factory=dict)
+    resized: tuple[str, ...] = ()
 
 
 def join(
@@ -49,7 +53,7 @@ def join(
     """
     if len(checkpoints) < 2:
         raise PlanError(f"{counted(len(checkpoints), 'checkpoint')}, expected two or more")
-    last, shared = checkpoints[-1], _computable(checkpoints[-1])
+    last, shared = checkpoints[-1], computable(checkpoints[-1])
     problems = _problems(checkpoints, shared)
     if problems and not lenient:
         raise PlanError(f"{shortened(list(problems.values()))}; `lenient` leaves such tensors out")
@@ -91,15 +95,15 @@ def joinable(checkpoints: Sequence[Checkpoint]) -> list[str]:
     Raises:
         PlanError: the checkpoints do not agree; the message says on what.
     """
-    shared = _computable(checkpoints[-1])
+    shared = computable(checkpoints[-1])
     if problems := _problems(checkpoints, shared):
         raise PlanError(shortened(list(problems.values())))
     return shared
 
 
-def _computable(last: Checkpoint) -> list[str]:
+def computable(tensors: Checkpoint) -> list[str]:
     """Return the weights that are floats or complex numbers."""
-    dtypes = {name: last[name].dtype.name for name, of in last.kinds().items() if of == "weight"}
+    dtypes = {name: tensors[name].dtype.name for name, of in tensors.kinds().items() if of == "weight"}
     return [name for name, dtype in dtypes.items() if dtype in FLOATS or dtype.startswith("complex")]
 
 

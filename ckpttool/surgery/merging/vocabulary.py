@@ -1,0 +1,147 @@
+"""Vocabularies: which token each row of an embedding stands for, as tokenizers' files say it."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+from ckpttool.core.errors import FormatError, MissingFile
+from ckpttool.core.plain_files import is_file, opened
+from ckpttool.core.tensors import human_size
+from ckpttool.formats.wire import strict_json
+from ckpttool.remote.paths import refuse_url_input
+
+FILES = ("tokenizer.json", "vocab.json", "vocab.txt")
+"""What a folder has its tokens in; the first that is there counts."""
+MOST_BYTES = 256 << 20
+"""Bytes of a file of tokens at most; those of the largest models have 34 million."""
+MOST_VALUES = 8_000_000
+"""Values in its JSON at most: of a quarter of a million tokens, and half a million merges of two."""
+
+
+@dataclass(frozen=True)
+class Vocabulary:
+    """Tokens with their numbers, which are those of rows; a row may have no token.
+
+    >>> vocabulary = Vocabulary({"the": 0, "cat": 1, "<pad>": 7}, "vocab.txt")
+    >>> vocabulary.size, str(vocabulary)
+    (8, 'vocab.txt')
+    """
+
+    numbers: Mapping[str, int]
+    source: str = "the vocabulary"
+
+    @property
+    def size(self) -> int:
+        """The rows that it needs: one more than the largest number."""
+        return 1 + max(self.numbers.values(), default=-1)
+
+    def __str__(self) -> str:
+        return self.source
+
+    @classmethod
+    def of(cls, tokens: Iterable[str], source: str = "the vocabulary") -> Self:
+        """Return the vocabulary of tokens that are numbered in their order.
+
+        Raises:
+            FormatError: there are none, or one is there twice.
+        """
+        numbers: dict[str, int] = {}
+        for number, token in enumerate(tokens):
+            if numbers.setdefault(token, number) != number:
+                raise FormatError(f"{source}: the token {token!r} is there twice, as {numbers[token]} and as {number}")
+        return cls._checked(numbers, source)
+
+    @classmethod
+    def read(cls, path: Path) -> Self:
+        """Read the tokens of a file, or of the first of `FILES` that a folder has.
+
+        A `.json` is the `tokenizer.json` of Hugging Face, an object of tokens with their numbers, or a list of tokens;
+        a `.vocab` is SentencePiece's, with a tab behind each token; any other file has a token to a line.
+
+        Raises:
+            MissingFile: it is not there.
+            FormatError: it is something else, or larger than any vocabulary.
+        """
+        refuse_url_input(path)
+        file = next((each for name in FILES if is_file(each := path / name)), path) if path.is_dir() else path
+        if file.is_dir():
+            raise MissingFile(f"{path} has no tokens: expected {', '.join(FILES[:-1])} or {FILES[-1]} in it")
+        raw = _content(file)
+        if file.suffix == ".json":
+            return cls._of_json(raw, str(file))
+        try:
+            lines = raw.decode("utf-8").removesuffix("\n").split("\n")
+        except UnicodeDecodeError as error:
+            remedy = "a model of SentencePiece is saved as tokenizer.json by `save_pretrained` of transformers"
+            raise FormatError(f"{file} is no text in UTF-8, expected a token to a line; {remedy}") from error
+        lines = [line.removesuffix("\r") for line in lines] if raw else []
+        tabbed = file.suffix == ".vocab" and all("\t" in line for line in lines)
+        return cls.of((line.rpartition("\t")[0] for line in lines) if tabbed else lines, str(file))
+
+    @classmethod
+    def _of_json(cls, raw: bytes, source: str) -> Self:
+        try:
+            found = strict_json.parse(raw, MOST_VALUES)
+        except ValueError as error:
+            raise FormatError(f"{source}: no JSON of tokens: {error}") from error
+        if isinstance(found, dict) and "model" in found:
+            return cls._of_tokenizer(found, source)
+        if isinstance(found, list) and all(isinstance(token, str) for token in found):
+            return cls.of(found, source)
+        return cls._checked(_numbered(found, source), source)
+
+    @classmethod
+    def _of_tokenizer(cls, document: dict[str, Any], source: str) -> Self:
+        """Take what a `tokenizer.json` has: the tokens of its model, and those that were added to them."""
+        model, added = document["model"], document.get("added_tokens") or []
+        found = model.get("vocab") if isinstance(model, dict) else None
+        if isinstance(found, list):  # of Unigram: pairs of a piece and its score
+            if not all(isinstance(pair, list) and pair and isinstance(pair[0], str) for pair in found):
+                raise FormatError(f"{source}: expected pairs of a token and its score in model.vocab")
+            numbers = dict(cls.of((pair[0] for pair in found), source).numbers)
+        else:
+            numbers = dict(_numbered(found, source))
+        if not (isinstance(added, list) and all(isinstance(each, dict) for each in added)):
+            raise FormatError(f"{source}: expected a list of objects in added_tokens")
+        for token, number in ((each.get("content"), each.get("id")) for each in added):
+            own = _numbered({token: number}, source)
+            if numbers.setdefault(str(token), own[str(token)]) != number:
+                raise FormatError(f"{source}: the token {token!r} is there as {numbers[str(token)]} and as {number}")
+        return cls._checked(numbers, source)
+
+    @classmethod
+    def _checked(cls, numbers: Mapping[str, int], source: str) -> Self:
+        """Return the vocabulary.
+
+        Raises:
+            FormatError: it is empty, or two tokens have one number.
+        """
+        if not numbers:
+            raise FormatError(f"{source} has no tokens")
+        tokens: dict[int, str] = {}
+        for token, number in numbers.items():
+            if tokens.setdefault(number, token) != token:
+                raise FormatError(f"{source}: {tokens[number]!r} and {token!r} both have the number {number}")
+        return cls(numbers, source)
+
+
+def _content(file: Path) -> bytes:
+    """Return the bytes of a file of bounded size."""
+    try:
+        with opened(file) as stream:
+            raw = stream.read(MOST_BYTES + 1)
+    except FileNotFoundError as error:
+        raise MissingFile(f"{file} is not there") from error
+    if len(raw) > MOST_BYTES:
+        raise FormatError(f"{file} is no file of tokens: it has more than {human_size(MOST_BYTES)}")
+    return raw
+
+
+def _numbered(found: Any, source: str) -> Mapping[str, int]:
+    """Return what JSON has as tokens and numbers, if that is what it has."""
+    if not isinstance(found, dict) or not all(
+        isinstance(token, str) and type(number) is int and number >= 0 for token, number in found.items()
+    ):
+        raise FormatError(f'{source}: expected tokens and their numbers, such as {{"the": 0}}, or a tokenizer.json')
+    return found

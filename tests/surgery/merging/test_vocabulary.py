@@ -1,0 +1,95 @@
+"""Vocabularies: every form that tokenizers write, and what is none."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ckpttool.core.errors import CkptError, FormatError, MissingFile
+from ckpttool.surgery.merging import vocabulary
+from ckpttool.surgery.merging.vocabulary import Vocabulary
+
+NUMBERS = {"[PAD]": 0, "the": 1, "\u2028": 2, "": 3}
+
+
+def written(path: Path, content: Any) -> Path:
+    path.write_text(content if isinstance(content, str) else json.dumps(content), "utf-8")
+    return path
+
+
+@pytest.mark.parametrize("end", ["", "\n"])
+def test_a_token_to_a_line_as_bert_has_it(tmp_path: Path, end: str) -> None:
+    assert Vocabulary.read(written(tmp_path / "vocab.txt", f"[PAD]\nthe\n\u2028\nx{end}")).numbers == {
+        "[PAD]": 0,
+        "the": 1,
+        "\u2028": 2,
+        "x": 3,
+    }
+    path = tmp_path / "dos.txt"
+    path.write_bytes(b"a\r\nb\r\n")
+    assert Vocabulary.read(path).numbers == {"a": 0, "b": 1}
+
+
+def test_json_of_gpt2_and_of_lists(tmp_path: Path) -> None:
+    assert Vocabulary.read(written(tmp_path / "vocab.json", NUMBERS)).numbers == NUMBERS
+    assert Vocabulary.read(written(tmp_path / "list.json", list(NUMBERS))).numbers == NUMBERS
+
+
+def test_the_file_of_sentencepiece_has_scores(tmp_path: Path) -> None:
+    assert Vocabulary.read(written(tmp_path / "spm.vocab", "<unk>\t0\n\u2581the\t-3.5\n")).numbers == {
+        "<unk>": 0,
+        "\u2581the": 1,
+    }
+
+
+def test_a_tokenizer_has_its_model_s_tokens_and_added_ones(tmp_path: Path) -> None:
+    added = [{"id": 1, "content": "the"}, {"id": 9, "content": "<end>"}]
+    for model in ({"vocab": {"a": 0, "the": 1}}, {"type": "Unigram", "vocab": [["a", 0.0], ["the", -1.5]]}):
+        folder = tmp_path / str(len(model))
+        folder.mkdir()
+        written(folder / "tokenizer.json", {"model": model, "added_tokens": added})
+        found = Vocabulary.read(folder)
+        assert (found.numbers, found.size) == ({"a": 0, "the": 1, "<end>": 9}, 10)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "said"),
+    [
+        ("a.txt", "x\ny\nx\n", "the token 'x' is there twice, as 0 and as 2"),
+        ("a.txt", "", "has no tokens"),
+        ("a.json", '{"x": 0, "x": 1}', "no JSON of tokens: the key 'x' stands twice in an object"),
+        ("a.json", '{"x": 0, "y": 0}', "'x' and 'y' both have the number 0"),
+        ("a.json", '{"x": true}', 'expected tokens and their numbers, such as {"the": 0}, or a tokenizer.json'),
+        ("a.json", '{"x": -1}', "expected tokens and their numbers"),
+        ("a.json", '{"x"', "no JSON of tokens"),
+        ("a.json", "[" * 100_000, "no JSON of tokens: it is nested too deeply"),
+        ("a.json", '["x", "x"]', "the token 'x' is there twice"),
+        ("a.json", '["x", 3]', "expected tokens and their numbers"),
+        ("a.json", '{"model": 7}', "expected tokens and their numbers"),
+        ("a.json", '{"model": {"vocab": [["x"], 3]}}', "expected pairs of a token and its score"),
+        ("a.json", '{"model": {"vocab": {"x": 0}}, "added_tokens": [3]}', "expected a list of objects"),
+        ("a.json", '{"model": {"vocab": {"x": 0}}, "added_tokens": [{"id": "1", "content": "y"}]}', "expected tokens"),
+        ("a.json", '{"model": {"vocab": {"x": 0}}, "added_tokens": [{"id": 4, "content": "x"}]}', "as 0 and as 4"),
+    ],
+)
+def test_what_is_no_vocabulary(tmp_path: Path, name: str, content: str, said: str) -> None:
+    with pytest.raises(FormatError) as error:
+        Vocabulary.read(written(tmp_path / name, content))
+    assert said in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_what_is_not_there_or_no_text(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(MissingFile, match="not there"):
+        Vocabulary.read(tmp_path / "none.txt")
+    with pytest.raises(MissingFile, match=r"expected tokenizer\.json, vocab\.json or vocab\.txt"):
+        Vocabulary.read(tmp_path)
+    (tmp_path / "spm.model").write_bytes(b"\x0a\xff\xfe")
+    with pytest.raises(FormatError, match="save_pretrained"):
+        Vocabulary.read(tmp_path / "spm.model")
+    with pytest.raises(CkptError, match="URL"):
+        Vocabulary.read(Path("https://host/vocab.txt"))
+    monkeypatch.setattr(vocabulary, "MOST_BYTES", 3)
+    with pytest.raises(FormatError, match="more than 3 bytes"):
+        Vocabulary.read(written(tmp_path / "long.txt", "abcd"))
