@@ -124,8 +124,8 @@ def _joined(
     if scale is not None:
         scale.require_known(checkpoints[-1])
     if parameters["vocab"]:
-        about = (parameters["tokens"] or "all", parameters["vocab_tensors"] or ())
-        aligned = align(checkpoints, parameters["vocab"], base, *about)
+        tokens: Tokens = parameters["tokens"] or "all"
+        aligned = align(checkpoints, parameters["vocab"], base, tokens, parameters["vocab_tensors"] or ())
         joined = aligned.on(_computed(method, aligned.models, aligned.base, lenient))
     else:
         joined = _computed(method, checkpoints, base, lenient)
