@@ -101,7 +101,7 @@ def merge(
     not weights, the graph and the kind of the output are those of the last checkpoint, as for average.
 
     Models with different vocabularies need a --vocab each: embeddings and output layers (the tensors with a dimension
-    of the vocabulary's size) are merged token by token. A token that a model lacks has, there, the row of --base, or the
+    of the vocabulary's size) are merged token by token. A token that a model lacks has there the row of --base, or the
     mean of the models that have it; new tokens follow those of the last model, and OUT.vocab.json lists all.
 
     --how soup and --alpha evaluate on --data. soup is a greedy model soup: it starts with the best model, and adds each
