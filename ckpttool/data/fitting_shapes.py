@@ -1,9 +1,10 @@
 """Shapes of rows, fitted to those of placeholders, and the steps that make rows fit which do not."""
 
-from math import isqrt
+from math import isqrt, prod
 
 import numpy as np
 
+from ckpttool.core.counts import counted
 from ckpttool.core.errors import DataError, PlanError
 from ckpttool.core.shapes import PartialShape, agrees, shown
 from ckpttool.data.columns import Column
@@ -29,27 +30,45 @@ def row_shape(column: Column, spec: InputSpec, steps: Steps, alone: bool) -> tup
     if wanted == made:
         return wanted, ()
     rows = len(column.array)
-    return wanted, (f"{column.name}: {[rows, *made]} reshaped to {[rows, *wanted]} for {spec.name}",)
+    order = ", as images whose channels come last" if len(made) == 1 and wanted[2:] and wanted[-1] > 1 else ""
+    return wanted, (f"{column.name}: {[rows, *made]} reshaped to {[rows, *wanted]} for {spec.name}{order}",)
 
 
 def fitting_shape(row: Row, wanted: PartialShape | None) -> Row | None:
     """Return the shape that a row takes for a placeholder, or None when it does not fit.
 
-    Rows fit as they are, flattened, or with a last dimension of 1 put on or taken off.
+    Rows fit as they are, flattened, or with a last dimension of 1 put on or taken off. Flat rows of as many numbers as
+    the placeholder takes become images, or what else it takes.
 
     >>> fitting_shape((28, 28), (None, 784)), fitting_shape((28, 28), (None, 28, 28, 1)), fitting_shape((8,), (None, 9))
     ((784,), (28, 28, 1), None)
+    >>> fitting_shape((784,), (None, 28, 28, 1))
+    (28, 28, 1)
     """
     if wanted is None:
         return row
     flat = (int(np.prod(row)),)
+    if len(row) == 1 and _numbers_of(wanted) == row[0]:
+        return tuple(size for size in wanted[1:] if size is not None)
     shapes = [row, (*row, 1), row[:-1] if row[-1:] == (1,) else row, flat if len(row) > 1 else row]
     return next((shape for shape in shapes if agrees(shape, wanted[1:]) and len(wanted)), None)
+
+
+def _numbers_of(wanted: PartialShape) -> int | None:
+    """Return how many numbers a row of several dimensions holds that a placeholder takes; None where that is not known.
+
+    >>> _numbers_of((None, 8, 8, 1)), _numbers_of((None, 8)), _numbers_of((None, 8, None))
+    (64, None, None)
+    """
+    sizes = [size for size in wanted[1:] if size is not None]
+    return prod(sizes) if 1 < len(sizes) == len(wanted) - 1 else None
 
 
 def _advice(column: Column, spec: InputSpec, steps: Steps, alone: bool) -> str:
     """Return what makes rows fit, if it is their channels or their size, as a message ends."""
     row = column.array.shape[1:]
+    if len(row) == 1 and (numbers := _numbers_of(spec.shape or ())) is not None:
+        return f"; flat rows are reshaped where they hold {counted(numbers, 'number')}"
     if not ((len(row) == 3 and {row[0], row[-1]} & {*CHANNELS}) or (len(row) == 2 and column.array.dtype == np.uint8)):
         return ""
     if any(isinstance(step, OneHot) for step in steps):  # its classes may pass for channels

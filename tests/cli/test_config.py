@@ -66,9 +66,9 @@ def written(tmp_path: Path) -> Callable[[str], Path]:
 
 @pytest.fixture
 def rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Files of rows, for which a command looks before it does anything."""
+    """Files of rows and of a teacher, for which a command looks before it does anything."""
     monkeypatch.chdir(tmp_path)
-    for name in ("d.npz", "many.npz"):
+    for name in ("d.npz", "many.npz", "t.ckpt.index"):
         (tmp_path / name).touch()
 
 

@@ -131,6 +131,9 @@ def test_several_inputs_go_by_their_placeholders_names(tmp_path: Path) -> None:
         ((28, 28), (None, 28, 28, 1), (28, 28, 1)),
         ((28, 28, 1), (None, 28, 28), (28, 28)),
         ((28, 28, 1), (None, 784), (784,)),
+        ((64,), (None, 8, 8, 1), (8, 8, 1)),
+        ((64,), (None, 8, 8), (8, 8)),
+        ((192,), (None, 8, 8, 3), (8, 8, 3)),
         ((4, 3), (None, None), (12,)),
         ((4, 3), (None, None, 3), (4, 3)),
         ((4, 3), None, (4, 3)),
@@ -153,12 +156,30 @@ def test_rows_take_the_placeholders_shape(tmp_path: Path, stored: Any, wanted: A
             "`preprocess` 'resize(28, 84); grayscale()' makes them fit",
         ),
         ((784,), (None, 28, 28, None), "d.npz: x has rows of [784], expected rows of [28, 28, any] for X"),
+        (
+            (63,),
+            (None, 8, 8, 1),
+            "d.npz: x has rows of [63], expected rows of [8, 8, 1] for X; "
+            "flat rows are reshaped where they hold 64 numbers",
+        ),
         ((2,), (), "d.npz: x has rows of [2], expected a single value for X"),
     ],
 )
 def test_rows_that_do_not_fit_are_refused(tmp_path: Path, stored: Any, wanted: Any, expected: str) -> None:
     path = save(tmp_path / "d.npz", x=np.ones((3, *stored), np.float32))
     assert refusal(path, [InputSpec("X", wanted, BY_NAME["float32"])], None, 1) == expected
+
+
+@pytest.mark.parametrize(
+    ("stored", "wanted", "note"),
+    [
+        (64, (None, 8, 8, 1), "x: [3, 64] reshaped to [3, 8, 8, 1] for X"),
+        (192, (None, 8, 8, 3), "x: [3, 192] reshaped to [3, 8, 8, 3] for X, as images whose channels come last"),
+    ],
+)
+def test_flat_rows_that_become_images_are_said(tmp_path: Path, stored: int, wanted: Any, note: str) -> None:
+    path = save(tmp_path / "d.npz", x=np.ones((3, stored), np.float32))
+    assert evaluation_split(path, [InputSpec("X", wanted, BY_NAME["float32"])], None).notes == (note,)
 
 
 @pytest.mark.parametrize("wanted", ["float16", "bfloat16", "float64"])
