@@ -67,8 +67,8 @@ def _numbers_of(wanted: PartialShape) -> int | None:
 def _advice(column: Column, spec: InputSpec, steps: Steps, alone: bool) -> str:
     """Return what makes rows fit, if it is their channels or their size, as a message ends."""
     row = column.array.shape[1:]
-    if len(row) == 1 and (numbers := _numbers_of(spec.shape or ())) is not None:
-        return f"; flat rows are reshaped where they hold {counted(numbers, 'number')}"
+    if len(row) == 1 and (needed := _numbers_of(spec.shape or ())) is not None:
+        return f"; flat rows are reshaped where they hold {counted(needed, 'number')}"
     if not ((len(row) == 3 and {row[0], row[-1]} & {*CHANNELS}) or (len(row) == 2 and column.array.dtype == np.uint8)):
         return ""
     if any(isinstance(step, OneHot) for step in steps):  # its classes may pass for channels
