@@ -117,7 +117,7 @@ BY_NAME = {
         functions=("require_as_meant", "ready_to_write", "write_model", "write_folder", "KerasWriter.write"),
     ),
     "training": Group(
-        ("verbs/finetune.py", "training/saves.py", "training/features.py"),
+        ("verbs/finetune.py", "training/saves.py", "training/features.py", "training/feature_cache.py"),
         (
             "cli/test_proofs.py",
             "verbs/test_finetune.py",

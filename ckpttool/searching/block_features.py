@@ -19,7 +19,8 @@ from ckpttool.graph.freezing.frozen import Frozen
 from ckpttool.searching.configurations import Block
 from ckpttool.searching.rows import SearchRows
 from ckpttool.training.callbacks.callback import Callback
-from ckpttool.training.features import FeatureCache, Features
+from ckpttool.training.feature_cache import FeatureCache
+from ckpttool.training.features import Features
 
 WAIT = 0.1
 """Seconds after which it is seen whether another worker has filled a cache."""

@@ -32,7 +32,8 @@ from ckpttool.training.augment import Augmentation, augmentation_of, check_augme
 from ckpttool.training.belonging import dealt
 from ckpttool.training.bound import Bound, mode
 from ckpttool.training.callbacks.callback import Callback
-from ckpttool.training.features import CachedRows, FeatureCache, Features
+from ckpttool.training.feature_cache import FeatureCache
+from ckpttool.training.features import CachedRows, Features
 from ckpttool.training.options import BATCH_SIZE, Options, stage_of
 from ckpttool.training.prepare import prepare
 from ckpttool.training.run import Epoch, reductions

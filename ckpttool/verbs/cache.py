@@ -18,7 +18,8 @@ from ckpttool.runtime.objectives import Objective
 from ckpttool.training.augment import augmentation_of, check_augment
 from ckpttool.training.bound import Bound
 from ckpttool.training.callbacks.callback import CallbackList, Callbacks, accepts_watch
-from ckpttool.training.features import FeatureCache, Features
+from ckpttool.training.feature_cache import FeatureCache
+from ckpttool.training.features import Features
 from ckpttool.training.filling import Elsewhere, writing
 from ckpttool.training.freezing import freeze_for_training
 from ckpttool.training.spread import odd_rows

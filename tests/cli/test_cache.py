@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from ckpttool import checkpoint
-from ckpttool.training.features import FeatureCache
+from ckpttool.training.feature_cache import FeatureCache
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ from ckpttool.model.model import Model
 from ckpttool.runtime.recipe import Recipe
 from ckpttool.searching.configurations import Block, Configuration
 from ckpttool.searching.trials import Asked, Trials
-from ckpttool.training.features import FeatureCache, nearest_below
+from ckpttool.training.feature_cache import FeatureCache, nearest_below
 from ckpttool.training.options import Options
 from ckpttool.verbs.new import plan_new
 

@@ -18,7 +18,8 @@ from ckpttool.formats.wire import checked_json
 from ckpttool.model.model import Model
 from ckpttool.training import filling
 from ckpttool.training.callbacks.callback import Callback
-from ckpttool.training.features import FeatureCache, Features
+from ckpttool.training.feature_cache import FeatureCache
+from ckpttool.training.features import Features
 from ckpttool.verbs.cache import cache
 
 
