@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from ckpttool.catalogue.manifest import Manifest
-from ckpttool.zoo.index import listed
+from ckpttool.zoo.index_file import listed
 from ckpttool.zoo.mirrors import to_look_at
 
 

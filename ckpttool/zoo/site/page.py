@@ -11,7 +11,7 @@ from ckpttool.core.pages import page as pages
 from ckpttool.core.pages.elements import badge, copy_button
 from ckpttool.core.shown_text import as_html
 from ckpttool.core.tensors import human_size
-from ckpttool.zoo.index import listed
+from ckpttool.zoo.index_file import listed
 from ckpttool.zoo.kinship import Kinship
 
 FACETS = {"tag": "tags", "task": "task", "licence": "license", "family": "family"}
