@@ -33,7 +33,7 @@ from ckpttool import checkpoint
 from ckpttool.core.errors import CkptError
 from ckpttool.formats.format import Writing
 from ckpttool.graph import files as graphs
-from ckpttool.remote import servers, web
+from ckpttool.remote import server_errors, web
 
 SECONDS, MEGABYTES = 10, 200
 PLACES = ("head", "get", "later")
@@ -179,7 +179,7 @@ def trials(names: list[str]) -> Iterator[tuple[str, str, dict[str, str]]]:
 
 def impatient(seconds: float) -> None:
     """Shorten what a server is waited for, so that a trial is a matter of moments."""
-    servers.SECONDS, web.SLOWEST, web.EACH = seconds, 1 << 30, seconds / 60  # type: ignore[misc]
+    server_errors.SECONDS, web.SLOWEST, web.EACH = seconds, 1 << 30, seconds / 60  # type: ignore[misc]
 
 
 def main() -> int:

@@ -1,42 +1,24 @@
-"""Servers through fsspec: metadata of a file, listing of a folder, a file to read; errors in one line."""
+"""Servers through fsspec: metadata of a file, listing of a folder, a file to read or to write."""
 
-import contextlib
-import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
 from ckpttool.core.counts import counted
-from ckpttool.core.errors import CkptError, CorruptCheckpoint, MissingDependency
-from ckpttool.core.shown_text import visible
+from ckpttool.core.errors import CkptError, CorruptCheckpoint
+from ckpttool.remote import server_errors
 from ckpttool.remote.paths import without_secrets
 
 WEB = ("http", "https")
 """Schemes whose servers do not list folders."""
-PACKAGES = {
-    "http": "fsspec[http]",
-    "https": "fsspec[http]",
-    "s3": "s3fs",
-    "gs": "gcsfs",
-    "gcs": "gcsfs",
-    "hf": "huggingface_hub",
-}
-"""What fsspec needs for a scheme."""
 GONE = (404, 410)
-BUSY = (429, 503)
-"""Answers of a server that may say when it is to be asked again."""
 LARGEST = 1 << 50
 """Bytes of a file; no file system holds one of more."""
 MOST_LISTED = 1_000_000
 """Files of a folder that are listed."""
 STEP = 4 << 20
 """Bytes that are asked for at once of a file that is fetched whole."""
-SECONDS = 60
-"""How long a web server may be silent."""
 _MARKS = ("ETag", "etag", "blob_id", "md5Hash", "LastModified")
-LONGEST_REASON = 300
-"""Characters of what a server, or a library of it, says went wrong."""
-_LEAST = "the server sends only the whole of a file"
 
 
 class RemoteFile(NamedTuple):
@@ -49,7 +31,7 @@ class RemoteFile(NamedTuple):
 
 def lists(url: str) -> bool:
     """Return whether a server can list a folder."""
-    return _scheme(url) not in WEB
+    return server_errors.scheme_of(url) not in WEB
 
 
 def metadata(url: str) -> RemoteFile | None:
@@ -59,7 +41,7 @@ def metadata(url: str) -> RemoteFile | None:
         CkptError: the server refuses, or cannot be reached.
         MissingDependency: a package is missing.
     """
-    with one_line_errors(url):
+    with server_errors.one_line_errors(url):
         system, path = file_system(url)
         try:
             info = system.info(path)
@@ -78,7 +60,7 @@ def listing(url: str) -> dict[str, RemoteFile | None]:
         CkptError: the server refuses, cannot be reached, or lists more than any folder has.
         MissingDependency: a package is missing.
     """
-    with one_line_errors(url):
+    with server_errors.one_line_errors(url):
         system, path = file_system(url)
         system.invalidate_cache(path)
         try:
@@ -95,7 +77,7 @@ def beneath(url: str) -> dict[str, RemoteFile]:
     Raises:
         CkptError: the server refuses, cannot be reached, or lists more than any folder has.
     """
-    with one_line_errors(url):
+    with server_errors.one_line_errors(url):
         system, path = file_system(url)
         system.invalidate_cache()
         start = len(path.rstrip("/")) + 1
@@ -140,7 +122,7 @@ def read_all(urls: Sequence[str]) -> list[bytes | None]:
     Raises:
         CkptError: the server refuses, or cannot be reached.
     """
-    with one_line_errors(next(iter(urls), "")):
+    with server_errors.one_line_errors(next(iter(urls), "")):
         if not urls:
             return []
         system, paths = file_system(urls[0])[0], [file_system(url)[1] for url in urls]
@@ -153,7 +135,7 @@ def read_all(urls: Sequence[str]) -> list[bytes | None]:
 
 def opened(url: str, size: int) -> Any:
     """Return fsspec's file, which fetches just what is read."""
-    with one_line_errors(url):
+    with server_errors.one_line_errors(url):
         system, path = file_system(url)
         return system.open(path, "rb", cache_type="none", size=size)
 
@@ -164,7 +146,7 @@ def read(url: str) -> bytes | None:
     Raises:
         CkptError: the server refuses, or cannot be reached.
     """
-    with one_line_errors(url):
+    with server_errors.one_line_errors(url):
         system, path = file_system(url)
         system.invalidate_cache()
         try:
@@ -179,7 +161,7 @@ def created(url: str, data: bytes) -> bool:
     Raises:
         CkptError: the server refuses, or cannot be reached.
     """
-    with one_line_errors(url):
+    with server_errors.one_line_errors(url):
         system, path = file_system(url)
         try:
             system.pipe_file(path, data, mode="create")
@@ -194,7 +176,7 @@ def upload(file: Path, url: str) -> None:
     Raises:
         CkptError: the server refuses, or cannot be reached.
     """
-    with one_line_errors(url):
+    with server_errors.one_line_errors(url):
         system, path = file_system(url)
         system.put_file(str(file), path)
 
@@ -206,7 +188,7 @@ def download(url: str, size: int, at: int, take: Callable[[int, bytes], object])
         CkptError: the server refuses, or cannot be reached.
         CorruptCheckpoint: it gives fewer.
     """
-    with one_line_errors(url), opened(url, size) as file:
+    with server_errors.one_line_errors(url), opened(url, size) as file:
         file.seek(at)
         while at < size and (piece := file.read(min(STEP, size - at))):
             take(at, piece)
@@ -221,59 +203,16 @@ def write(url: str, data: Any) -> None:
     Raises:
         CkptError: the server refuses, or cannot be reached.
     """
-    with one_line_errors(url):
+    with server_errors.one_line_errors(url):
         system, path = file_system(url)
         system.pipe_file(path, bytes(data))
-
-
-@contextlib.contextmanager
-def one_line_errors(url: str) -> Iterator[None]:
-    """Turn whatever goes wrong with a server into an error of one line.
-
-    Raises:
-        CkptError: something did.
-        MissingDependency: a package is missing.
-    """
-    bare = without_secrets(url)
-    try:
-        yield
-    except CkptError:
-        raise
-    except ImportError as error:
-        scheme = _scheme(url)
-        package = "ckpttool[remote]" if str(error.name).startswith("fsspec") else PACKAGES.get(scheme, error.name)
-        raise MissingDependency(f"{bare}: reading {scheme}:// needs a package: pip install '{package}'") from error
-    except Exception as error:  # every backend of fsspec has a family of errors of its own
-        raise CkptError(f"{bare}: {without_secrets(_reason(error))}") from error
-
-
-def waiting(status: int, headers: Mapping[str, str]) -> int | None:
-    """Return how many seconds a server asks to wait because it has too many requests, if that is what it answers."""
-    text = headers.get("Retry-After", "")
-    return int(text) if status in BUSY and re.fullmatch(r"\d{1,6}", text, re.ASCII) else None
-
-
-def _reason(error: Exception) -> str:
-    if "range requests" in str(error):
-        return f"{_LEAST}, and this one is large: download it, and name the file"
-    if isinstance(error, TimeoutError):
-        return f"the server did not answer within {SECONDS} seconds"
-    status, message = getattr(error, "status", None), getattr(error, "message", "")
-    if isinstance(error, PermissionError) or status in (401, 403):
-        return f"the server refuses it ({status or error}): are there credentials, and may they read it?"
-    if "credentials" in str(error):
-        return f"{error}: set those of the service, or FSSPEC_S3_ANON=true for a public bucket"
-    wait = waiting(status, getattr(error, "headers", None) or {}) if status in BUSY else None
-    later = f": try again in {counted(wait, 'second')}" if wait is not None else ""
-    text = f"the server answers {status} {message}{later}" if status else str(error)
-    return visible(" ".join(text.split()))[:LONGEST_REASON] or type(error).__name__
 
 
 def file_system(url: str) -> tuple[Any, str]:
     """Return fsspec's file system for a URL, and its name there."""
     import fsspec.core
 
-    system, path = fsspec.core.url_to_fs(url, **(_web_options() if _scheme(url) in WEB else {}))
+    system, path = fsspec.core.url_to_fs(url, **(_web_options() if server_errors.scheme_of(url) in WEB else {}))
     return system, path
 
 
@@ -281,7 +220,9 @@ def _web_options() -> dict[str, Any]:
     """Return how to speak to web servers: bytes as they are, and an end to what does not come."""
     import aiohttp
 
-    timeout = aiohttp.ClientTimeout(total=SECONDS, sock_connect=SECONDS, sock_read=SECONDS)
+    timeout = aiohttp.ClientTimeout(
+        total=server_errors.SECONDS, sock_connect=server_errors.SECONDS, sock_read=server_errors.SECONDS
+    )
     client = {"timeout": timeout, "auto_decompress": False}
     return {"headers": {"Accept-Encoding": "identity"}, "client_kwargs": client}
 
@@ -301,7 +242,3 @@ def _remote_file(info: dict[str, Any]) -> RemoteFile | None:
     if not 0 <= size <= LARGEST:
         raise CkptError(f"{without_secrets(info['name'])}: the server says that the file has {counted(size, 'byte')}")
     return RemoteFile(size, str(info[kind]) if kind else None, kind)
-
-
-def _scheme(url: str) -> str:
-    return url.partition(":")[0]

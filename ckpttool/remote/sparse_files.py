@@ -13,7 +13,7 @@ from ckpttool.core import plain_files
 from ckpttool.core.counts import counted
 from ckpttool.core.errors import CkptError, CorruptCheckpoint
 from ckpttool.core.streams import StreamAt
-from ckpttool.remote import servers, web
+from ckpttool.remote import server_errors, servers, web
 from ckpttool.remote.paths import url_of, without_secrets
 
 BLOCK = 8 << 10
@@ -146,7 +146,7 @@ class SparseFile:
         if self._source is None:
             self._source = servers.opened(self.url, self.size)
         source = cast(Any, self._source)
-        with servers.one_line_errors(self.url):
+        with server_errors.one_line_errors(self.url):
             source.seek(at)
             return bytes(source.read(size))
 

@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 from ckpttool.core.counts import counted
 from ckpttool.core.errors import CkptError, CorruptCheckpoint
 from ckpttool.core.shown_text import visible
-from ckpttool.remote import servers
+from ckpttool.remote import server_errors, servers
 from ckpttool.remote.paths import without_secrets
 
 if TYPE_CHECKING:
@@ -55,25 +55,25 @@ def fetch(url: str, file: servers.RemoteFile, start: int, stop: int, take: Take)
 
 
 class Patience:
-    """How long a server is waited for in all: each answer may take a moment, and `servers.SECONDS` are beyond that.
+    """How long a server is waited for in all: each answer may take a moment, and `SECONDS` are beyond that.
 
     What was used up comes back while nothing is asked.
     """
 
     def __init__(self) -> None:
         """Begin with all of it."""
-        self._left, self._since = float(servers.SECONDS), time.monotonic()
+        self._left, self._since = float(server_errors.SECONDS), time.monotonic()
 
     @contextlib.contextmanager
     def during(self, size: int) -> Iterator[float]:
         """Take the time of a request for so many bytes, which may have the seconds that are given."""
         start, due = time.monotonic(), EACH + size / SLOWEST
-        self._left = min(float(servers.SECONDS), self._left + start - self._since)
+        self._left = min(float(server_errors.SECONDS), self._left + start - self._since)
         try:
             yield self._left + due
         finally:
             self._since = time.monotonic()
-            self._left = max(0.0, min(float(servers.SECONDS), self._left + due - (self._since - start)))
+            self._left = max(0.0, min(float(server_errors.SECONDS), self._left + due - (self._since - start)))
 
 
 _patience: dict[str, Patience] = {}
@@ -81,7 +81,7 @@ _patience: dict[str, Patience] = {}
 
 def _run(url: str, size: int, ask: Callable[[Any, str], Any]) -> Any:
     """Ask a server, in time."""
-    with servers.one_line_errors(url):
+    with server_errors.one_line_errors(url):
         import asyncio
 
         import fsspec.asyn
@@ -164,8 +164,8 @@ async def _asked(system: Any, method: str, url: str, headers: dict[str, str]) ->
     waited = 0
     while True:
         answer = await _answered(system, method, url, headers)
-        wait = servers.waiting(answer.status, answer.headers)
-        if wait is None or waited + max(wait, 1) > servers.SECONDS:
+        wait = server_errors.waiting(answer.status, answer.headers)
+        if wait is None or waited + max(wait, 1) > server_errors.SECONDS:
             return answer
         answer.close()
         waited += max(wait, 1)
@@ -182,7 +182,7 @@ async def _answered(system: Any, method: str, url: str, headers: dict[str, str])
 
     options = dict(system.kwargs)
     headers = {**options.pop("headers", {}), **headers}
-    waiting = aiohttp.ClientTimeout(total=None, sock_connect=servers.SECONDS, sock_read=servers.SECONDS)
+    waiting = aiohttp.ClientTimeout(total=None, sock_connect=server_errors.SECONDS, sock_read=server_errors.SECONDS)
     session, place = await system.set_session(), system.encode_url(url)
     for _ in range(MOST_REDIRECTS + 1):
         options |= {"headers": headers, "timeout": waiting, "allow_redirects": False}

@@ -21,7 +21,7 @@ from ckpttool.catalogue.manifest import safe_path
 from ckpttool.core.counts import counted
 from ckpttool.core.errors import CkptError, CorruptCheckpoint, MissingDependency, MissingFile
 from ckpttool.core.shown_text import visible
-from ckpttool.remote import servers
+from ckpttool.remote import server_errors, servers
 from ckpttool.remote.paths import without_secrets
 
 SCHEME = "hf://"
@@ -244,7 +244,7 @@ def _patiently(ask: Callable[[], _T]) -> _T:
 
 def _waiting(error: Any) -> int | None:
     """Return how many seconds a hub asks to wait, if it does."""
-    return servers.waiting(error.response.status_code, error.response.headers)
+    return server_errors.waiting(error.response.status_code, error.response.headers)
 
 
 @contextlib.contextmanager
@@ -284,7 +284,7 @@ def _said(where: object, raised: Exception) -> CkptError:
         later = f": try again in {counted(wait, 'second')}" if wait is not None else ""
         return CkptError(f"{where}: the hub answers {status} {error.response.reason_phrase}{later}")
     text = without_secrets(visible(" ".join(_without_token(str(error)).split())))
-    return CkptError(f"{where}: {text[: servers.LONGEST_REASON] or type(error).__name__}")
+    return CkptError(f"{where}: {text[: server_errors.LONGEST_REASON] or type(error).__name__}")
 
 
 def _without_token(text: str) -> str:

@@ -17,7 +17,7 @@ from yarl import URL
 
 from ckpttool import checkpoint
 from ckpttool.core.errors import CkptError
-from ckpttool.remote import servers, web
+from ckpttool.remote import server_errors, web
 
 sys.path.append(str(Path(__file__).parents[2] / "trust"))
 from lying_server import Server, Trial
@@ -127,7 +127,7 @@ def server() -> Iterator[Any]:
 
 @pytest.mark.parametrize("lie", LIES)
 def test_a_lie_is_no_weight(server, lie, monkeypatch):
-    monkeypatch.setattr(servers, "SECONDS", 0.5)
+    monkeypatch.setattr(server_errors, "SECONDS", 0.5)
     monkeypatch.setattr(web, "SLOWEST", 1 << 30)
     monkeypatch.setattr(web, "EACH", 0.01)
     server.answer, says = LIES[lie]
@@ -195,7 +195,7 @@ def test_a_redirect_is_followed_to_where_it_leads():
 
 
 def test_a_server_that_is_late_each_time_is_given_up(monkeypatch):
-    monkeypatch.setattr(servers, "SECONDS", 10)
+    monkeypatch.setattr(server_errors, "SECONDS", 10)
     now = [0.0]
     monkeypatch.setattr(web.time, "monotonic", lambda: now[0])
     patience, given = web.Patience(), []
@@ -224,7 +224,7 @@ def liar() -> Iterator[Server]:
 @pytest.mark.parametrize("lie", [*HONEST, *list(SERVER_LIES)[::4]])
 @pytest.mark.parametrize("place", ["head", "later"])
 def test_lies_of_all_kinds(liar, two_versions, lie, place, monkeypatch):
-    monkeypatch.setattr(servers, "SECONDS", 0.3 if lie in SERVER_LIES else 20)
+    monkeypatch.setattr(server_errors, "SECONDS", 0.3 if lie in SERVER_LIES else 20)
     monkeypatch.setattr(web, "SLOWEST", 1 << 30)
     monkeypatch.setattr(web, "EACH", 0.01)
     trial = Trial(*two_versions, {**HONEST, **SERVER_LIES}[lie], place)

@@ -13,7 +13,7 @@ import ckpttool
 from ckpttool import CkptError, CorruptCheckpoint, MissingDependency, MissingFile, checkpoint
 from ckpttool.formats.format import Writing
 from ckpttool.graph import files
-from ckpttool.remote import servers, sparse_files
+from ckpttool.remote import server_errors, servers, sparse_files
 from ckpttool.remote.paths import path_of, url_of
 
 FIXTURES = Path(__file__).parents[2] / "fixtures"
@@ -209,7 +209,7 @@ def test_a_server_that_is_not_there(web, bundle):
 
 
 def test_a_server_that_says_nothing(web, bundle, monkeypatch):
-    monkeypatch.setattr(servers, "SECONDS", 0.1)
+    monkeypatch.setattr(server_errors, "SECONDS", 0.1)
     web.released = threading.Event()
     try:
         with pytest.raises(CkptError, match=r"did not answer within 0.1 seconds"):
