@@ -1,5 +1,6 @@
 """Log: the lineage of an output, whether its sources are still what they were, and the run beside it."""
 
+import glob
 import shlex
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -150,7 +151,8 @@ def _as_source(source: Source, beside: Path) -> dict[str, str]:
     """Return a source as a plan has it: where it lies now, and the hash of the file that is meant."""
     path = Path(source.path)
     moved = beside / path.name
-    if not any(path.parent.glob(f"{path.name}*")) and any(beside.glob(f"{path.name}*")):
+    files = f"{glob.escape(path.name)}*"
+    if not any(path.parent.glob(files)) and any(beside.glob(files)):
         path = moved
     return {"path": str(path), **({"sha256": source.hash.removeprefix("sha256:")} if source.files else {})}
 

@@ -51,6 +51,61 @@ def test_each_source_has_an_output_of_its_own(shell: Any, plan: Path, sources: l
     assert found == [0, 1]
 
 
+def bundles(folder: Path, *names: str, flawed: str = "") -> None:
+    for number, name in enumerate(names):
+        values = np.full((2, 3), np.nan if name == flawed else number, np.float32)
+        checkpoint.save({"layer_0/kernel": values}, folder / name)
+
+
+def test_a_pattern_takes_checkpoints_of_several_files_once_and_in_order(shell: Any, plan: Path, tmp_path: Path) -> None:
+    bundles(tmp_path, "model.ckpt-10", "model.ckpt-9")
+    (tmp_path / "model.ckpt-9.lineage.json").write_text("{}")
+    result = shell.run("apply", plan, tmp_path / "model.ckpt-*", "-o", tmp_path / "{name}.safetensors")
+    written = [line.split(": written")[0] for line in result.stderr.splitlines() if ": written" in line]
+    assert written == [str(tmp_path / f"model.ckpt-{step}.safetensors") for step in (9, 10)]
+
+
+def test_names_are_those_of_sources_without_their_formats(shell: Any, plan: Path, tmp_path: Path) -> None:
+    for run in ("a", "b"):
+        (tmp_path / run).mkdir()
+        bundles(tmp_path / run, "step-1.ckpt", "v1.2.npz")
+    message = shell.error("apply", plan, tmp_path / "*" / "*.npz", "-o", tmp_path / "{name}.h5")
+    assert "v1.2.npz would both be written to" in message
+    assert "{folder} has their folders' names" in message
+    patterns = [tmp_path / "*" / each for each in ("step-?.ckpt", "*.npz")]
+    shell.run("apply", plan, *patterns, "-o", tmp_path / "{folder}-{name}.h5")
+    found = sorted(path.name for path in tmp_path.glob("*.h5"))
+    assert found == ["a-step-1.h5", "a-v1.2.h5", "b-step-1.h5", "b-v1.2.h5"]
+
+
+def test_one_that_cannot_be_planned_begins_none(shell: Any, plan: Path, tmp_path: Path) -> None:
+    bundles(tmp_path, "a.npz", "c.npz")
+    checkpoint.save({"layer_0/kernel": np.ones((2, 4), np.float32)}, tmp_path / "b.npz")
+    message = shell.error("apply", plan, tmp_path / "*.npz", "-o", tmp_path / "{name}.safetensors")
+    assert f"{tmp_path / 'b.npz'}: {plan}, step 2 (line 6): b0/kernel has the shape [2, 4], expected [?, 3]" in message
+    assert not list(tmp_path.glob("*.safetensors"))
+    (tmp_path / "b.npz").unlink()
+    (tmp_path / "c.safetensors").write_text("there")
+    assert "c.safetensors" in shell.error("apply", plan, tmp_path / "*.npz", "-o", tmp_path / "{name}.safetensors")
+    assert not (tmp_path / "a.safetensors").exists()
+
+
+def test_one_that_fails_while_it_is_written_stops_no_other(shell: Any, plan: Path, tmp_path: Path) -> None:
+    bundles(tmp_path, "a.npz", "b.npz", "c.npz", flawed="b.npz")
+    given = ["apply", plan, tmp_path / "*.npz", "-o", tmp_path / "{name}.safetensors"]
+    lines = shell.run(*given, exit_code=2).stderr.splitlines()
+    found = f"{plan}, step 2 (line 6), finite: b0/kernel has 6 elements that are NaN or infinite"
+    assert f"{tmp_path / 'b.npz'}: {found}" in lines
+    assert lines[-1] == f"Error: 1 of 3 outputs not written: {tmp_path / 'b.safetensors'}; the others are whole"
+    assert sorted(path.name for path in tmp_path.glob("*.safetensors")) == ["a.safetensors", "c.safetensors"]
+
+
+def test_a_pattern_that_matches_nothing_is_said(shell: Any, plan: Path, tmp_path: Path) -> None:
+    bundles(tmp_path, "a.npz")
+    assert "b*.npz is missing" in shell.error("apply", plan, tmp_path / "b*.npz", "-o", tmp_path / "{name}.h5")
+    assert "no source is given" in shell.error("apply", plan, "-o", tmp_path / "{name}.h5")
+
+
 def test_the_schema_is_json(shell: Any) -> None:
     schema = json.loads(shell.run("apply", "--schema").output)
     kinds = schema["properties"]["step"]["items"]["anyOf"]

@@ -1,6 +1,8 @@
 """`ckpttool apply`."""
 
 import json
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import click
@@ -9,11 +11,11 @@ from ckpttool.cli.options.general import PATH, lenient_option, plan_option, rows
 from ckpttool.cli.options.reading import SOURCE, models_first
 from ckpttool.cli.options.writing import edited_output_options, family_asked, format_options
 from ckpttool.cli.show.plans import execute
+from ckpttool.cli.show.tables import say
+from ckpttool.core.errors import CkptError
 from ckpttool.plans.script import Value
-from ckpttool.verbs.apply import plan_apply, schema
-
-EACH = "{name}"
-"""What stands in an output for the name of each source, of which each has its own then."""
+from ckpttool.verbs.apply import ApplyPlan, plan_apply, schema
+from ckpttool.verbs.apply_each import FOLDER, NAME, matching, outputs_of, require_all
 
 
 def _variables(_context: click.Context, _option: click.Parameter, texts: tuple[str, ...]) -> dict[str, Value]:
@@ -25,6 +27,10 @@ def _variables(_context: click.Context, _option: click.Parameter, texts: tuple[s
             raise click.BadParameter(f"{text!r} is not NAME=VALUE")
         values[name.strip()] = _number(value)
     return values
+
+
+def _matching(_context: click.Context, _argument: click.Parameter, paths: tuple[Path, ...]) -> tuple[Path, ...]:
+    return tuple(matching(paths))
 
 
 def _number(text: str) -> Value:
@@ -44,7 +50,7 @@ def _print_schema(context: click.Context, _option: click.Parameter, asked: bool)
 
 @click.command("apply")
 @click.argument("plan_file", metavar="PLAN", type=PATH)
-@click.argument("sources", nargs=-1, metavar="SRC ...", type=SOURCE)
+@click.argument("sources", nargs=-1, metavar="SRC ...", type=SOURCE, callback=_matching)
 @models_first("sources")
 @click.option(
     "--set", "variables", metavar="NAME=VALUE", multiple=True, callback=_variables, help="A variable of the plan."
@@ -81,17 +87,49 @@ def apply(
 
     A step is an edit (as in `ckpttool edit`), a merge, an average, a conversion `like` another source, or an assertion
     on names, shapes, dtypes and values. A failed assertion is an error that names the tensor and the numbers, and
-    nothing is written. If OUT contains {name}, the plan is applied to each SRC separately.
+    nothing is written. If OUT contains {name} or {folder}, the plan is applied to each SRC separately: all are planned
+    before the first is written, and if one fails then, the others are written all the same.
+
+    SRC may be a pattern in quotes, which takes checkpoints of several files once.
 
     \b
     Example:
       ckpttool apply plan.toml base.ckpt tuned.ckpt -o merged.safetensors
-      ckpttool apply plan.toml 'runs/step-1000' 'runs/step-2000' -o 'small/{name}.safetensors'
+      ckpttool apply plan.toml 'runs/*.ckpt' -o 'small/{name}.safetensors'
     """
-    runs = [((source,), output) for source in sources] if EACH in str(output) else [(sources, output)]
-    for some, place in runs:
-        target = Path(str(place).replace(EACH, some[0].name.split(".")[0])) if place and EACH in str(place) else place
-        planned = plan_apply(
-            plan_file, some, target, variables, with_graph, family_asked(to), lenient, like, shard_bytes
-        )
-        execute(planned, target, overwrite, plan_only, as_json, with_table=False)
+    plan = partial(
+        plan_apply,
+        plan_file,
+        variables=variables,
+        with_graph=with_graph,
+        to=family_asked(to),
+        lenient=lenient,
+        like=like,
+        shard_bytes=shard_bytes,
+    )
+    show = partial(execute, overwrite=overwrite, plan_only=plan_only, as_json=as_json, with_table=False)
+    if output is None or not (NAME in str(output) or FOLDER in str(output)):
+        show(plan(sources, output), output)
+        return
+    _for_each(plan, show, outputs_of(sources, output), None if plan_only else overwrite)
+
+
+def _for_each(
+    plan: Callable[..., ApplyPlan], show: Callable[..., None], outputs: dict[Path, Path], overwrite: bool | None
+) -> None:
+    """Carry out a plan on each source: all are planned before one is written; one that fails then stops no other."""
+    for source, place in outputs.items():
+        try:
+            planned = plan([source], place)
+            if overwrite is not None:
+                planned.check(place, overwrite)
+        except CkptError as error:
+            raise type(error)(f"{source}: {error}") from error
+    failed: list[Path] = []
+    for source, place in outputs.items():
+        try:
+            show(plan([source], place), place)
+        except CkptError as error:
+            say(f"{source}: {error}")
+            failed.append(place)
+    require_all(failed, list(outputs.values()))
