@@ -111,7 +111,11 @@ BY_NAME = {
     ),
     "model": Group(
         ("model/model.py", "model/families.py"),
-        ("cli/test_proofs.py", "model/test_families.py", "cli/test_strip.py", "runtime/keras/test_write.py"),
+        (
+            *(f"model/test_{name}.py" for name in ("model", "families")),
+            *(f"cli/test_{name}.py" for name in ("proofs", "strip")),
+            "runtime/keras/test_write.py",
+        ),
         imports=TENSORFLOW,
         slowest=30.0,
         functions=("require_as_meant", "ready_to_write", "write_model", "write_folder", "KerasWriter.write"),

@@ -13,6 +13,9 @@ from ckpttool.formats.wire.protos.meta_graph_pb2 import MetaGraphDef
 from ckpttool.graph.contents.keras_network import keras_network, with_keras_network
 from ckpttool.graph.contents.variables import variables
 from ckpttool.graph.core import Graph
+from ckpttool.lineage.output import path_beside
+from ckpttool.lineage.provenance import Command
+from ckpttool.lineage.storage import read_lineage
 from ckpttool.model.families import Contents, KerasWriter
 from ckpttool.model.model import Model
 from ckpttool.runtime.build import new_graph
@@ -62,6 +65,26 @@ def test_what_cannot_be_written_is_refused_before_anything_is_run(graph: Graph, 
             KerasWriter(Path()).check(tmp_path / "a.keras", False, wrong)
         with pytest.raises(PlanError, match=reason):
             required_network(wrong)
+
+
+def test_a_name_that_keras_does_not_know_is_refused_also_where_nobody_has_checked(
+    session: Callable[..., Any], graph: Graph, tmp_path: Path
+) -> None:
+    with pytest.raises(PlanError, match=r"a\.model: Keras opens a model by its suffix: name it .*a\.model\.keras"):
+        KerasWriter(Path()).write(Contents(graph, session(graph).tensors()), tmp_path / "a.model", overwrite=False)
+    assert not [*tmp_path.iterdir()]
+
+
+@pytest.mark.parametrize(("name", "kind"), [("a.weights.h5", "keras-weights"), ("a.h5", "keras-legacy")])
+def test_the_lineage_of_weights_alone_names_their_layout(
+    session: Callable[..., Any], graph: Graph, tmp_path: Path, name: str, kind: str
+) -> None:
+    made = Command("reuse", ("old.ckpt",))
+    contents = Contents(graph, session(graph).tensors(), command=made)
+    KerasWriter(Path()).write(contents, tmp_path / name, overwrite=False)
+    chain, written = read_lineage(path_beside(tmp_path / name))
+    assert written
+    assert (chain.records[-1].command, written.format) == ("reuse", kind)
 
 
 def test_a_graph_whose_weights_are_others_is_refused(session: Callable[..., Any], graph: Graph) -> None:
