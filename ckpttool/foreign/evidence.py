@@ -1,7 +1,7 @@
 """Evidence of how a source's kernels lie, tensor by tensor: its own ops, then its other kernels, then its framework.
 
-PyTorch and Caffe have a kernel's outputs first, TensorFlow, Keras and Flax its inputs; in ONNX each op has it as it
-likes. Where shapes do not tell, as of square matrices, this has to; what nothing tells stays open.
+PyTorch, Caffe and Darknet have a kernel's outputs first, TensorFlow, Keras and Flax its inputs; in ONNX each op has it
+as it likes. Where shapes do not tell, as of square matrices, this has to; what nothing tells stays open.
 """
 
 from collections.abc import Collection, Iterable
@@ -17,7 +17,7 @@ from ckpttool.layouts.dense import Dense, Flatten, Pointwise, pointwise
 from ckpttool.layouts.layout import Keep, Layout, Shape
 
 Kind = Literal["dense", "conv"]
-FRAMEWORKS = {"torch": True, "caffe": True, "tensorflow": False, "keras": False, "flax": False}
+FRAMEWORKS = {"torch": True, "caffe": True, "darknet": True, "tensorflow": False, "keras": False, "flax": False}
 """Whether the kernels of a framework have their outputs first."""
 _WINDOWED = (Conv, Transposed, Depthwise, Grouped)
 

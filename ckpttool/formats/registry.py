@@ -39,12 +39,13 @@ BUILTIN = {
     "tfjs": "ckpttool.formats.tfjs.format:Tfjs",
     "tflite": "ckpttool.formats.tflite.format:Tflite",
     "caffe": "ckpttool.formats.caffe.format:Caffe",
+    "darknet": "ckpttool.formats.darknet.format:Darknet",
     "frozen": "ckpttool.formats.tensorflow.frozen_graph:FrozenGraph",
     "npy": "ckpttool.formats.npz.npy:Npy",
 }
 FOREIGN_SUFFIXES = (
     *(".bin", ".json", ".pt", ".pth", ".npy", ".npz", ".pb", ".onnx", ".gguf", ".msgpack", ".meta"),
-    *(".tflite", ".caffemodel"),
+    *(".tflite", ".caffemodel", ".weights"),
 )
 """Suffixes that say a format: an output named so is that, or refused, and never a bundle with an odd prefix."""
 

@@ -7,6 +7,7 @@ import tarfile
 from pathlib import Path
 
 import cramjam
+import darknet_files
 import h5py
 import msgpack
 import numpy as np
@@ -111,6 +112,13 @@ def caffe() -> bytes:
     old = made.layers.add(name="old", type=14).blobs
     old.append(blob(ARRAY, legacy=True))
     return made.SerializeToString()
+
+
+def beside_weights(folder: Path, part: bytes) -> Path:
+    """Write weights of Darknet, and the network that they are said to be of."""
+    place = darknet_files.write(folder)
+    place.with_suffix(".cfg").write_bytes(part)
+    return place
 
 
 def tflite() -> bytes:
@@ -257,6 +265,7 @@ TARGETS: dict[str, Target] = {
     "GGUF": Target(gguf(), one_file("x.gguf"), read_checkpoint),
     "Flax": Target(flax(), one_file("x.msgpack"), scanned(read_checkpoint)),
     "Caffe": Target(caffe(), one_file("x.caffemodel"), read_checkpoint),
+    "cfg of Darknet": Target(darknet_files.CFG.encode(), beside_weights, read_checkpoint),
     "TensorFlow Lite": Target(tflite(), one_file("x.tflite"), read_checkpoint),
     "manifest of TensorFlow.js": Target(BROWSERS, beside_shards, scanned(read_checkpoint)),
     "ONNX": Target(onnx(), one_file("x.onnx"), read_checkpoint),

@@ -7,6 +7,7 @@ import json
 import warnings
 
 import caffe_files
+import darknet_files
 import gguf
 import h5py
 import msgpack
@@ -417,6 +418,17 @@ class Caffes(Referee):
         path.write_bytes(caffe_files.of_tensors(tensors))
 
 
+class Darknets(Referee):
+    """Shapes are those of layers, none of which is a scalar or empty: OpenCV reads what is in tests/formats/darknet."""
+
+    suffix = ".weights"
+    dtypes = frozenset()
+    reads = False
+
+    def write(self, path, tensors):
+        darknet_files.write(path.parent, darknet_files.network(), darknet_files.numbers(0), path.stem)
+
+
 class Browsers(Referee):
     """The layout that tfjs-core documents, by NumPy: the package that writes it wants other versions of TensorFlow."""
 
@@ -478,5 +490,6 @@ REFEREES = {
     "tfjs": Browsers(),
     "tflite": Lites(),
     "caffe": Caffes(),
+    "darknet": Darknets(),
     "frozen": FrozenGraphs(),
 }

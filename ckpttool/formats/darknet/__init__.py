@@ -1,0 +1,1 @@
+"""Darknet: the weights of a network that a .cfg describes."""

@@ -1,0 +1,81 @@
+"""Darknet's `.cfg`: sections with options, of which each but the first is a layer (darknet/src/parser.c)."""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from ckpttool.core.errors import CorruptCheckpoint
+from ckpttool.remote import sparse_files
+
+LIMIT = 1 << 20
+"""Bytes of a .cfg that is read."""
+LARGEST = 1 << 31
+"""The largest number that means something there."""
+SHORT = {"conv": "convolutional", "conn": "connected", "max": "maxpool", "avg": "avgpool"}
+_NUMBER = re.compile(r"\s*([+-]?\d+)")
+
+
+@dataclass
+class Section:
+    """A section of the file, which is a layer but for the first; its number is that which Darknet prints."""
+
+    path: Path
+    kind: str
+    number: int
+    options: dict[str, str] = field(default_factory=dict)
+
+    def __str__(self) -> str:
+        return f"{self.path}: layer {self.number}, [{self.kind}],"
+
+    def integer(self, key: str, default: int) -> int:
+        """Return a number; raises CorruptCheckpoint where it is none, or beyond measure."""
+        if key not in self.options:
+            return default
+        return self.integers(key)[0]
+
+    def integers(self, key: str) -> list[int]:
+        """Return a list of numbers, none where it is missing; `integer` says what is raised."""
+        found = []
+        for text in self.options[key].split(",") if self.options.get(key) else ():
+            number = _NUMBER.match(text)
+            if number is None or len(number[1]) > 11 or abs(int(number[1])) >= LARGEST:
+                raise CorruptCheckpoint(f"{self} says {key}={text.strip()[:40]}, expected a number")
+            found.append(int(number[1]))
+        if key in self.options and not found:
+            raise CorruptCheckpoint(f"{self} says {key}= and no number")
+        return found
+
+    def positive(self, key: str, default: int) -> int:
+        """Return a number that is more than 0."""
+        number = self.integer(key, default)
+        if number < 1:
+            raise CorruptCheckpoint(f"{self} says {key}={number}, expected a number from 1 on")
+        return number
+
+
+def sections(path: Path) -> Iterator[Section]:
+    """Yield the sections of a file.
+
+    Raises:
+        CorruptCheckpoint: it is too large for one.
+    """
+    with sparse_files.opened(path) as file:
+        raw = file.read(LIMIT + 1)
+    if len(raw) > LIMIT:
+        raise CorruptCheckpoint(f"{path}: a .cfg of more than {LIMIT >> 20} MB is none of Darknet's")
+    section, count = None, -1
+    for line in raw.decode("utf-8", "replace").splitlines():
+        text = "".join(line.split())
+        if not text or text[0] in "#;":
+            continue
+        if text[0] == "[":
+            if section:
+                yield section
+            kind = text[1:].partition("]")[0]
+            section, count = Section(path, SHORT.get(kind, kind), count), count + 1
+        elif section and "=" in text:
+            key, _, value = text.partition("=")
+            section.options.setdefault(key, value)
+    if section:
+        yield section
