@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ from ckpttool.formats.writing.files import refuse_existing, replacing
 from ckpttool.model.resolve import Talk, described, names_taken, open_checkpoint
 from ckpttool.surgery.diff import Diff, diff
 from ckpttool.surgery.differing import differences
+from ckpttool.surgery.differing.singular_values import SingularValues, singular_values
 from ckpttool.surgery.differing.spectrum import Spectrum
 from ckpttool.surgery.differing.verdict import MOST_SPECTRA, Verdict, spectra, verdict
 
@@ -25,6 +26,7 @@ class Comparison:
     diff: Diff
     verdict: Verdict
     spectra: Mapping[str, Spectrum]
+    singular_values: Mapping[str, SingularValues] = field(default_factory=dict)
 
     @property
     def equal(self) -> bool:
@@ -33,14 +35,27 @@ class Comparison:
 
     def as_json(self) -> dict[str, Any]:
         """Return the fields for JSON."""
-        found = [each.as_json() for each in self.spectra.values()]
-        return {**differences.document(self.diff), "verdict": self.verdict.as_json(), "spectra": found}
+        found = {name: each.as_json() for name, each in self.spectra.items()}
+        for name, each in self.singular_values.items():
+            sketched = found.get(name, {"name": name, "rank": None, "of": len(each.values)})
+            found[name] = {**sketched, **each.as_json()}
+        return {
+            **differences.document(self.diff),
+            "verdict": self.verdict.as_json(),
+            "spectra": list(found.values()),
+        }
 
     def rows(self, by_layer: bool = False) -> tuple[list[dict[str, Any]], Sequence[str]]:
         """Return a row for each tensor that differs, or for each layer, and the columns of a table of them."""
         if by_layer:
             return differences.layer_rows(self.diff), differences.LAYER_COLUMNS
-        return differences.rows(self.diff), differences.COLUMNS
+        rows, columns = differences.rows(self.diff), differences.COLUMNS
+        if not self.singular_values:
+            return rows, columns
+        for row in rows:
+            if found := self.singular_values.get(row["name"]):
+                row |= {"effective_rank": found.participation, "rank_99": found.directions(0.99)}
+        return rows, (*columns, "effective_rank", "rank_99")
 
     def lines(self) -> list[str]:
         """Return the counts, the layers that moved most, and the verdict, in a few lines."""
@@ -51,7 +66,8 @@ class Comparison:
         from ckpttool.surgery.differing.page import page
 
         with replacing(path) as file:
-            file.write(page(self.a, self.b, self.diff, self.verdict, self.spectra).encode("utf-8", "backslashreplace"))
+            text = page(self.a, self.b, self.diff, self.verdict, self.spectra, self.singular_values)
+            file.write(text.encode("utf-8", "backslashreplace"))
 
 
 def compare(
@@ -62,11 +78,12 @@ def compare(
     say: Talk,
     html: Path | None = None,
     overwrite: bool = False,
+    with_values: bool = False,
 ) -> Comparison:
     """Compare two checkpoints, or the weights in them that a pattern takes; with `slots` it takes other tensors too.
 
     A page is written to `html` where that is given; then the spectra of all matrices that moved are found, else of a
-    few.
+    few. `with_values` adds all singular values of what changed in each.
 
     Raises:
         MissingFile: one is not there.
@@ -80,8 +97,10 @@ def compare(
         taken = set(names_taken(pattern, kinds, slots))
         one, other = one.only(taken), other.only(taken)
     found = diff(one, other, kinds)
-    moved = spectra(one, other, found, None if html else MOST_SPECTRA)
-    comparison = Comparison(one, other, found, verdict(found, moved, lambda: _order(b, found)), moved.known)
+    moved = spectra(one, other, found, None if html or with_values else MOST_SPECTRA)
+    names = [change.name for change in found.changed if with_values and change.name in moved.matrices]
+    values = {name: each for name in names if (each := singular_values(name, one[name], other[name]))}
+    comparison = Comparison(one, other, found, verdict(found, moved, lambda: _order(b, found)), moved.known, values)
     if html:
         comparison.write_page(html)
     return comparison

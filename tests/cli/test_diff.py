@@ -142,3 +142,25 @@ def test_an_adapter_is_told_by_its_rank(shell: Any, tmp_path: Path) -> None:
         ("layer0/kernel", 4, 60),
         ("layer1/kernel", 4, 60),
     ]
+
+
+def test_all_singular_values_where_they_are_asked_for(shell: Any, tmp_path: Path) -> None:
+    draw = np.random.default_rng(4)
+    before = {name: draw.normal(size=(12, 9)).astype(np.float32) for name in ("low/kernel", "top/kernel")}
+    after = {**before, "top/kernel": draw.normal(size=(12, 9)).astype(np.float32)}  # nothing is left of what it was
+    after |= {"low/kernel": before["low/kernel"] + np.outer(np.arange(12), np.ones(9)).astype(np.float32)}
+    a, b = saved(tmp_path, "a.npz", before), saved(tmp_path, "b.npz", after)
+    found = {each["name"]: each for each in shell.json("diff", a, b, "--spectra", exit_code=1)["spectra"]}
+    for name, spectrum in found.items():
+        expected = np.linalg.svd(after[name].astype(float) - before[name], compute_uv=False)
+        np.testing.assert_allclose(spectrum["singular_values"], expected, rtol=1e-5, atol=1e-6)
+        assert spectrum["effective_rank"] == pytest.approx((expected**2).sum() ** 2 / (expected**4).sum(), rel=1e-5)
+        assert 0 < spectrum["rank_90"] <= spectrum["rank_99"] <= spectrum["of"] == 9
+    assert (found["low/kernel"]["rank_99"], found["top/kernel"]["rank"]) == (1, None)
+    assert "singular_values" not in shell.json("diff", a, b, exit_code=1)["spectra"][0]
+    rows = [line.split("\t") for line in shell.lines("diff", a, b, "--spectra", exit_code=1)]
+    assert [(row[0], row[6:]) for row in rows][0] == ("low/kernel", ["1", "1"])
+    page = tmp_path / "page.html"
+    shell.run("diff", a, b, "--spectra", "--html", page, exit_code=1)
+    assert "90 % in 1 direction, 99 % in 1" in page.read_text()
+    assert "--patch" in shell.error("diff", a, b, "--patch", "-o", tmp_path / "p", "--spectra")

@@ -11,12 +11,14 @@ from ckpttool.core.names import layer_of
 from ckpttool.core.pages import page as pages
 from ckpttool.core.pages.elements import badge, cell, figure_cell, name_cell, plain_table, row, table
 from ckpttool.core.pages.pictures import picture
+from ckpttool.core.pages.plots import histogram
 from ckpttool.core.shown_text import as_html
 from ckpttool.core.tensors import human_size
 from ckpttool.surgery.diff import Diff, LayerChange
 from ckpttool.surgery.differing.differences import rows, summary
 from ckpttool.surgery.differing.heat import heat, pixels
 from ckpttool.surgery.differing.matrices import matrix_shape
+from ckpttool.surgery.differing.singular_values import SingularValues
 from ckpttool.surgery.differing.spectrum import Spectrum
 from ckpttool.surgery.differing.verdict import Verdict
 
@@ -33,7 +35,14 @@ TROUBLES = {
 }
 
 
-def page(a: Checkpoint, b: Checkpoint, diff: Diff, found: Verdict, spectra: Mapping[str, Spectrum]) -> str:
+def page(
+    a: Checkpoint,
+    b: Checkpoint,
+    diff: Diff,
+    found: Verdict,
+    spectra: Mapping[str, Spectrum],
+    values: Mapping[str, SingularValues],
+) -> str:
     """Return the page; every tensor of both is on it."""
     every = _all_rows(a, b, diff)
     weights = [each for each in every if each["kind"] == "weight"]
@@ -47,7 +56,7 @@ def page(a: Checkpoint, b: Checkpoint, diff: Diff, found: Verdict, spectra: Mapp
         files=_file("A", a) + _file("B", b),
         counts="".join(_counts(diff)),
         layers=layer_table(diff.layers, spectra),
-        maps="".join(_maps(a, b, diff, spectra)) or "<p class=soft>No matrix moved.</p>",
+        maps="".join(_maps(a, b, diff, spectra, values)) or "<p class=soft>No matrix moved.</p>",
         weights=_table("weights", weights),
         others=folded if others else "",
     )
@@ -91,8 +100,10 @@ def layer_table(layers: Sequence[LayerChange], spectra: Mapping[str, Spectrum]) 
     return plain_table(heads, _layers(layers, spectra), ("#", "", "directions", "weights changed"), "moved-layers")
 
 
-def _maps(a: Checkpoint, b: Checkpoint, diff: Diff, spectra: Mapping[str, Spectrum]) -> Iterator[str]:
-    """Yield a map of each matrix that moved, the farthest moved layers first."""
+def _maps(
+    a: Checkpoint, b: Checkpoint, diff: Diff, spectra: Mapping[str, Spectrum], values: Mapping[str, SingularValues]
+) -> Iterator[str]:
+    """Yield a map of each matrix that moved, the farthest moved layers first, with its spectrum where that is known."""
     order = {layer.name: number for number, layer in enumerate(diff.layers)}
     weights = [change for change in diff.changed if diff.kinds[change.name] == "weight" and change.distance]
     for change in sorted(weights, key=lambda each: order.get(layer_of(each.name), 0)):
@@ -104,8 +115,16 @@ def _maps(a: Checkpoint, b: Checkpoint, diff: Diff, spectra: Mapping[str, Spectr
             ranked = f", {spectra[change.name]}" if change.name in spectra else ""
             yield (
                 f"<li>{picture(pixels(found), said, scale)}<code>{as_html(change.name)}</code>"
-                f"<span class=soft>{rows} x {columns}: {as_html(far + ranked)}</span></li>"
+                f"<span class=soft>{rows} x {columns}: {as_html(far + ranked)}</span>"
+                f"{_bars(values[change.name]) if change.name in values else ''}</li>"
             )
+
+
+def _bars(found: SingularValues) -> str:
+    """Return singular values as bars, the largest first, and in how many directions most of the change is."""
+    said = f"90 % in {counted(found.directions(0.9), 'direction')}, 99 % in {found.directions(0.99)}"
+    drawn = histogram([1, len(found.values)], found.bars(), f"singular values of what changed in {found.name}")
+    return f"<span class=soft>{said}</span>{drawn}"
 
 
 def _layers(layers: Sequence[LayerChange], spectra: Mapping[str, Spectrum]) -> Iterator[str]:
