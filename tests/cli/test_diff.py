@@ -159,7 +159,7 @@ def test_all_singular_values_where_they_are_asked_for(shell: Any, tmp_path: Path
     assert (found["low/kernel"]["rank_99"], found["top/kernel"]["rank"]) == (1, None)
     assert "singular_values" not in shell.json("diff", a, b, exit_code=1)["spectra"][0]
     rows = [line.split("\t") for line in shell.lines("diff", a, b, "--spectra", exit_code=1)]
-    assert [(row[0], row[6:]) for row in rows][0] == ("low/kernel", ["1", "1"])
+    assert (rows[0][0], rows[0][6:]) == ("low/kernel", ["1", "1"])
     page = tmp_path / "page.html"
     shell.run("diff", a, b, "--spectra", "--html", page, exit_code=1)
     assert "90 % in 1 direction, 99 % in 1" in page.read_text()
