@@ -211,6 +211,7 @@ DIFFERING = [
     ["ckpttool", "diff", "zoo:digits@1", "zoo:digits@2"],
     ["ckpttool", "diff", "base.safetensors", "adapted.safetensors"],
     ["ckpttool", "diff", "base.safetensors", "head.safetensors"],
+    ["ckpttool", "diff", "base.safetensors", "tuned1.safetensors", "--spectra"],
 ]
 """Commands of these pages whose answer is no."""
 
