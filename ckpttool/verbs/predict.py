@@ -1,42 +1,24 @@
-"""Prediction: what a model's outputs mean for each row, written to a file while they are computed.
+"""Prediction: what a model's outputs mean for each row, written to a file while they are computed, or in memory."""
 
-An `.npz` has an array for each thing predicted. A `.csv` has a header and a line for each row: its number, what was
-predicted, and a column for each probability.
-"""
-
-import csv
-import io
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from tempfile import TemporaryFile
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 
-from ckpttool import checkpoint
-from ckpttool.core.errors import CorruptCheckpoint, PlanError, UnknownName
+from ckpttool.core.errors import UnknownName
 from ckpttool.core.names import listed, suggestion
-from ckpttool.core.tensors import PIECE, Array
+from ckpttool.core.tensors import Array
 from ckpttool.data.class_files import Classes, class_names_of
 from ckpttool.data.files import InMemory, Source
 from ckpttool.executors.executor import Executor
-from ckpttool.formats.wire.crc import extend
-from ckpttool.formats.writing.files import refuse_existing, replacing
 from ckpttool.model.model import Model
 from ckpttool.training.callbacks.callback import CallbackList, Callbacks, accepts_watch
 from ckpttool.training.evaluation_rows import Which
+from ckpttool.training.prediction_files import Shapes, check_output, write_predictions
 from ckpttool.training.predictor import Asked, Columns, Predictor, PredictorFactory
 from ckpttool.training.worker_model import WorkerModel, as_items
-
-Shapes = dict[str, tuple[int, ...]]
-
-HEADINGS = {
-    **{"rows": "row", "files": "file", "classes": "class", "names": "name", "labels": "label"},
-    **{"probabilities": "probability", "outputs": "output"},
-}
-"""The columns of a `.csv` by the array that they hold; it leaves out logits, which its probabilities stand for."""
 
 
 @dataclass(frozen=True)
@@ -194,104 +176,3 @@ def _computed(
         return predictor, map(predictor.columns, parts)
     factory = PredictorFactory(WorkerModel.of(model, predictor.facts()), asked)
     return predictor, executor.map_in_order(factory, parts)
-
-
-def check_output(path: Path, overwrite: bool) -> None:
-    """Check that predictions can be written to a file.
-
-    Raises:
-        PlanError: it is named neither `.npz` nor `.csv`.
-        ExistingOutput: it is there already.
-    """
-    if path.suffix not in _WRITERS:
-        raise PlanError(f"{path}: expected a name that ends in {' or '.join(_WRITERS)}")
-    refuse_existing([path], overwrite)
-
-
-def write_predictions(path: Path, parts: Iterable[Columns], overwrite: bool, classes: Sequence[str] = ()) -> Shapes:
-    """Write the rows of all parts in their order, and read back what was written; return the shape of each array.
-
-    The columns of a `.csv` that are for a class each bear its name.
-
-    Raises:
-        PlanError: a `.csv` cannot hold the rows.
-        CorruptCheckpoint: what was read back differs.
-    """
-    check_output(path, overwrite)
-    return _WRITERS[path.suffix](path, parts, overwrite, classes)
-
-
-class _Scratch:
-    """Rows on disk in a file without a name, which is gone when this process is: a zip takes its arrays one by one."""
-
-    def __init__(self, file: IO[bytes], rows: Array) -> None:
-        self._file, self._row, self._dtype, self._count = file, rows.shape[1:], rows.dtype, 0
-
-    def append(self, rows: Array) -> None:
-        self._file.write(np.ascontiguousarray(rows, self._dtype).data)
-        self._count += len(rows)
-
-    def array(self) -> Array:
-        self._file.flush()
-        return np.memmap(self._file, self._dtype, "r", shape=(self._count, *self._row))
-
-
-def _write_npz(path: Path, parts: Iterable[Columns], overwrite: bool, _classes: Sequence[str]) -> Shapes:
-    scratch: dict[str, _Scratch] = {}
-    with ExitStack() as files:
-        for part in parts:
-            for name, rows in part.items():
-                if name not in scratch:
-                    scratch[name] = _Scratch(files.enter_context(TemporaryFile(dir=path.parent)), rows)
-                scratch[name].append(rows)
-        arrays = {name: each.array() for name, each in scratch.items()}
-        checkpoint.save(arrays, path, format="npz", overwrite=overwrite)
-    return {name: array.shape for name, array in arrays.items()}
-
-
-def _write_csv(path: Path, parts: Iterable[Columns], overwrite: bool, classes: Sequence[str]) -> Shapes:
-    shapes: Shapes = {}
-    crc = 0
-
-    def check(written: Path) -> None:
-        if _crc_of(written) != crc:
-            raise CorruptCheckpoint(f"{path}: what was read back is not what was written")
-
-    with replacing(path, check) as file:
-        for part in parts:
-            columns = {name: rows for name, rows in part.items() if name in HEADINGS}
-            text = _lines(path, columns, classes, heading=not shapes)
-            crc = extend(crc, text)
-            file.write(text)
-            shapes = {name: (shapes.get(name, (0,))[0] + len(rows), *rows.shape[1:]) for name, rows in columns.items()}
-    return shapes
-
-
-def _lines(path: Path, columns: Columns, classes: Sequence[str], heading: bool) -> bytes:
-    """Return the text of some rows."""
-    fields: dict[str, Any] = {}
-    for name, rows in columns.items():
-        if rows.ndim > 2:
-            raise PlanError(
-                f"{path}: {name} of {list(rows.shape[1:])} for a row do not fit into a .csv, an .npz has them"
-            )
-        each = [rows] if rows.ndim == 1 else list(rows.T)
-        places = classes if len(classes) == len(each) else range(len(each))
-        names = [HEADINGS[name]] if rows.ndim == 1 else [f"{HEADINGS[name]}_{place}" for place in places]
-        fields |= dict(zip(names, (values.astype(str) for values in each), strict=True))
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerows([list(fields)] if heading else [])
-    writer.writerows(zip(*fields.values(), strict=True))
-    return text.getvalue().encode()
-
-
-def _crc_of(path: Path) -> int:
-    crc = 0
-    with path.open("rb") as file:
-        while piece := file.read(PIECE):
-            crc = extend(crc, piece)
-    return crc
-
-
-_WRITERS = {".npz": _write_npz, ".csv": _write_csv}

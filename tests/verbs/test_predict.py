@@ -14,8 +14,9 @@ from ckpttool.model.model import Model
 from ckpttool.runtime import streaming
 from ckpttool.runtime.objectives import Loss, Objective
 from ckpttool.runtime.recipe import Recipe
+from ckpttool.training.prediction_files import write_predictions
 from ckpttool.verbs.new import new
-from ckpttool.verbs.predict import predict, write_predictions
+from ckpttool.verbs.predict import predict
 
 LOGITS = "dnn/outputs/BiasAdd:0"
 
