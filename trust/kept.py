@@ -112,13 +112,13 @@ def _opened(folder: Path) -> object:
 
 
 def _report(folder: Path) -> None:
-    from ckpttool.training.run import write_report
+    from ckpttool.training.run_report import write_report
 
     write_report(folder / "m.ckpt", fuzz_records.json.loads(fuzz_records.REPORT))
 
 
 def _reported(folder: Path) -> object:
-    from ckpttool.training.run import RunReport
+    from ckpttool.training.run_report import RunReport
 
     return RunReport.parse((folder / "m.ckpt.run.json").read_bytes(), Path("m"))
 

@@ -34,7 +34,7 @@ from ckpttool.core.errors import CkptError, MissingFile
 from ckpttool.graph import files
 from ckpttool.lineage.storage import lineage_of
 from ckpttool.runtime.configure import configure_tensorflow
-from ckpttool.training.run import report_path
+from ckpttool.training.run_report import report_path
 
 State = dict[str, Any]
 

@@ -23,7 +23,7 @@ from ckpttool.model.model import Model
 from ckpttool.runtime.recipe import AUTO_RATES, OPTIMIZER
 from ckpttool.training.bound import Bound
 from ckpttool.training.options import BATCH_SIZE, Options
-from ckpttool.training.run import rule_before
+from ckpttool.training.run_report import rule_before
 from ckpttool.training.saves import is_before_draws
 
 _EXAMPLE = "outputs=3, .*=20"

@@ -9,7 +9,7 @@ from ckpttool.data.doubts import few_rows
 from ckpttool.data.files import Source, Wanted
 from ckpttool.data.held_out import HeldOut
 from ckpttool.data.splits import Split
-from ckpttool.training.run import RunReport
+from ckpttool.training.run_report import RunReport
 
 
 @dataclass(frozen=True)

@@ -28,7 +28,8 @@ from ckpttool.graph.core import Graph
 from ckpttool.lineage.output import staged_output
 from ckpttool.model.families import CheckpointWriter
 from ckpttool.model.model import write_model
-from ckpttool.training.run import Epoch, Position, rule_before
+from ckpttool.training.run import Epoch, Position
+from ckpttool.training.run_report import rule_before
 
 _STATE = ".state.json"
 _EVERY = re.compile(r"(?P<count>\d+) *(?P<unit>steps?|epochs?|min(ute)?s?)")

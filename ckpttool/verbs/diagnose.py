@@ -28,7 +28,7 @@ from ckpttool.training.bound import Bound, mode
 from ckpttool.training.callbacks.callback import CallbackList, Callbacks, accepts_watch
 from ckpttool.training.diagnosis import Diagnosis, Probe, with_verdicts
 from ckpttool.training.evaluation_rows import Which
-from ckpttool.training.run import RunReport
+from ckpttool.training.run_report import RunReport
 from ckpttool.training.spread import odd_rows
 
 BATCH = 100

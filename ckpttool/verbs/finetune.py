@@ -34,7 +34,8 @@ from ckpttool.training.options import Options
 from ckpttool.training.prepare import check_options, prepare
 from ckpttool.training.pseudo_labels import LabelledRows
 from ckpttool.training.relative_rates import with_found_rates
-from ckpttool.training.run import Position, Run, RunReport, best_of, report_path, write_report
+from ckpttool.training.run import Position, Run, best_of
+from ckpttool.training.run_report import RunReport, report_path, write_report
 from ckpttool.training.saves import Every, Kept, Saves, asked_before, refuse_saves
 from ckpttool.training.teaching import fingerprint_of, with_teacher
 from ckpttool.training.trainer import Trainer

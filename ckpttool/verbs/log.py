@@ -25,7 +25,7 @@ from ckpttool.model.resolve import graph_path, graph_that_keeps
 from ckpttool.plans.script import PLACE
 from ckpttool.plans.writing import written
 from ckpttool.remote import sparse_files
-from ckpttool.training.run import report_beside
+from ckpttool.training.run_report import report_beside
 
 
 @dataclass(frozen=True)

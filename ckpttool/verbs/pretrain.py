@@ -27,7 +27,8 @@ from ckpttool.training.pretraining import Grown
 from ckpttool.training.pretraining_record import PretrainingRecord
 from ckpttool.training.pretraining_task import PretrainingTask, with_defaults
 from ckpttool.training.reconstruction import Trained
-from ckpttool.training.run import Run, report_path, write_report
+from ckpttool.training.run import Run
+from ckpttool.training.run_report import report_path, write_report
 from ckpttool.training.unfinished import unfinished
 from ckpttool.verbs.finetune import finetune
 

@@ -24,7 +24,8 @@ from ckpttool.training.defaults import as_begun
 from ckpttool.training.interrupt import Interrupt
 from ckpttool.training.options import Options, PseudoLabels
 from ckpttool.training.pseudo_labels import LabelledRows, Unlabelled
-from ckpttool.training.run import Epoch, RunReport, report_path, write_report
+from ckpttool.training.run import Epoch
+from ckpttool.training.run_report import RunReport, report_path, write_report
 from ckpttool.training.unfinished import unfinished
 from ckpttool.verbs.finetune import checked_writer, finetune
 

@@ -25,7 +25,7 @@ from ckpttool.reporting.markdown import body
 from ckpttool.reporting.scopes import shape_text
 from ckpttool.surgery.filters import Filters
 from ckpttool.training.callbacks.callback import Callbacks
-from ckpttool.training.run import RunReport
+from ckpttool.training.run_report import RunReport
 from ckpttool.verbs.diagnose import diagnose
 from ckpttool.verbs.diff import compare
 from ckpttool.verbs.evaluate import evaluate

@@ -15,7 +15,7 @@ from ckpttool import checkpoint
 from ckpttool.cli.commands.finetune import finetune
 from ckpttool.runtime.objectives import Objective
 from ckpttool.training.options import Options, PseudoLabels
-from ckpttool.training.run import write_report
+from ckpttool.training.run_report import write_report
 from ckpttool.verbs import finetune as verb
 
 

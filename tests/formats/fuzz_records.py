@@ -25,7 +25,7 @@ from ckpttool.lineage.storage import read_lineage
 from ckpttool.runtime.layers import Layer
 from ckpttool.searching.configurations import Block, Configuration, Outcome
 from ckpttool.searching.study import Study
-from ckpttool.training.run import RunReport
+from ckpttool.training.run_report import RunReport
 from ckpttool.training.saves import Saves
 
 LINEAGE = (

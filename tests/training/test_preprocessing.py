@@ -18,7 +18,7 @@ from ckpttool.runtime.recipe import Recipe
 from ckpttool.training.bound import Bound
 from ckpttool.training.options import Options
 from ckpttool.training.preprocessing import kept_steps, with_preprocessing
-from ckpttool.training.run import RunReport
+from ckpttool.training.run_report import RunReport
 from ckpttool.verbs.cache import cache
 from ckpttool.verbs.finetune import finetune
 from ckpttool.verbs.reuse import plan_reuse

@@ -8,7 +8,7 @@ import pytest
 
 from ckpttool.core.errors import FormatError
 from ckpttool.lineage.records import Chain
-from ckpttool.training.run import report_beside
+from ckpttool.training.run_report import report_beside
 from ckpttool.verbs import log
 from ckpttool.verbs.log import History
 

@@ -22,7 +22,7 @@ from ckpttool.training.callbacks.recording import Recording
 from ckpttool.training.options import Options, PseudoLabels
 
 if TYPE_CHECKING:
-    from ckpttool.training.run import RunReport
+    from ckpttool.training.run_report import RunReport
 
 
 @click.command(cls=LongHelp)

@@ -18,7 +18,7 @@ from ckpttool.core.names import listed, suggestion
 from ckpttool.remote.paths import refuse_url_input
 
 if TYPE_CHECKING:
-    from ckpttool.training.run import RunReport
+    from ckpttool.training.run_report import RunReport
 
 TOML = 'A TOML file with options by their long names (freeze = "hidden[12]", model, data), or the OUT.run.json of a run'
 PATHS = "Allow the file to specify output paths (output, tensorboard, plot, report, cache-dir) and overwrite."
@@ -137,7 +137,7 @@ def _parameters(context: click.Context) -> dict[str, click.Parameter]:
 
 def _read(path: Path) -> "tuple[RunReport | None, Mapping[str, Any]]":
     """Return the report that a file is, if it is one, and the options in it."""
-    from ckpttool.training.run import RunReport, is_report  # which most commands are run without
+    from ckpttool.training.run_report import RunReport, is_report  # which most commands are run without
 
     refuse_url_input(path)
     content = path.read_bytes()

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 from ckpttool.formats.writing.files import refuse_existing, refuse_unwritable, replacing
 from ckpttool.training.callbacks.callback import Callback
-from ckpttool.training.run import Epoch, report_path
+from ckpttool.training.run import Epoch
+from ckpttool.training.run_report import report_path
 
 if TYPE_CHECKING:
     from ckpttool.training.callbacks.plot import Picture

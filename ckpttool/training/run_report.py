@@ -1,0 +1,159 @@
+"""The report of a run, `OUT.run.json`: enough to run it again, and to know which rows it held out."""
+
+import logging
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ckpttool.core.errors import CorruptCheckpoint, FormatError
+from ckpttool.core.plain_files import is_file
+from ckpttool.data.held_out import HeldOut
+from ckpttool.formats.tensorflow.prefix import is_saved_model, prefix_of
+from ckpttool.formats.wire import checked_json
+from ckpttool.formats.writing.files import replacing
+from ckpttool.formats.writing.staging import settle
+from ckpttool.lineage.records import versions
+from ckpttool.training.run import Epoch
+
+if TYPE_CHECKING:
+    from ckpttool.data.splits import Split
+
+_log = logging.getLogger(__name__)
+
+
+def report_path(output: str | Path) -> Path:
+    """Return where the report of a model lies: beside it."""
+    return Path(f"{output}.run.json")
+
+
+def report_beside(model: Path) -> Path:
+    """Return where the report of the run that made a model would lie: beside its prefix, or its SavedModel's folder."""
+    return report_path(model if is_saved_model(model) else prefix_of(model))
+
+
+def write_report(output: str | Path, report: Mapping[str, Any]) -> None:
+    """Write a report beside a model, with the versions of what made it."""
+    with replacing(report_path(output)) as file:
+        file.write(checked_json.dumps({**report, "versions": versions()}))
+
+
+def is_report(content: bytes) -> bool:
+    """Tell whether a file's content looks like a report: a JSON object, which is no TOML."""
+    return content.lstrip().startswith(b"{")
+
+
+@dataclass(frozen=True)
+class RunReport:
+    """A report that was read: the model and the rows that the run had, and its options as `Options.flat` names them.
+
+    `fingerprint` has one for the rows of each split; options that were not given are left out. `held_out` is the rule
+    that validation rows were chosen by, None where the data had their own; `preprocess` is what was done to rows.
+    `history` has the epochs, `trained` says of each weight of the plan whether it was.
+    """
+
+    path: Path
+    model: str
+    data: str
+    fingerprint: Mapping[str, str]
+    options: Mapping[str, Any]
+    held_out: HeldOut | None
+    preprocess: str | None = None
+    history: tuple[Epoch, ...] = ()
+    trained: Mapping[str, bool] = field(default_factory=dict)
+
+    @classmethod
+    def parse(cls, content: bytes, path: Path) -> "RunReport":
+        """Read the content of a file that `write_report` has written.
+
+        Raises:
+            FormatError: it is no report.
+        """
+        try:
+            report = checked_json.loads(content, is_required=False)
+            model, data, options = report["model"], report["data"], report["options"]
+            if "held_out" not in data:
+                options, data = _with_rule(options, data)
+            given = {name: value for name, value in options.items() if value is not None}
+            held_out = HeldOut.from_json(data["held_out"]) if data["held_out"] else None
+            fingerprint, preprocess = dict(data["fingerprint"]), data.get("preprocess")
+            what = (fingerprint, given, held_out, preprocess, _epochs(report.get("history")))
+            return cls(path, str(model), str(data["path"]), *what, _trained(report.get("plan")))
+        except FormatError as error:
+            raise FormatError(f"{path}: no run report: {error}") from error
+        except (ValueError, RecursionError) as error:
+            if checked_json.CHECKSUM in str(error):
+                raise CorruptCheckpoint(
+                    f"{path}: {error}; where that was meant, delete the line that has it"
+                ) from error
+            raise FormatError(f"{path}: not JSON, so no run report: {error}") from error
+        except (KeyError, TypeError, AttributeError) as error:
+            raise FormatError(f"{path}: no run report, which has model, data and options: {error}") from error
+
+    @classmethod
+    def beside(cls, model: str | Path) -> "RunReport | None":
+        """Read the report of the run that made a model, where it lies beside it; one that is damaged is left out."""
+        folder = Path(model).is_dir() and not is_saved_model(Path(model))
+        settle(Path(model))
+        path = Path(model) if folder else report_beside(Path(model))
+        if not is_file(path):
+            return None
+        try:
+            return cls.parse(path.read_bytes(), path)
+        except FormatError as error:
+            _log.warning("%s; which rows were held out is not known", error)
+            return None
+
+    def has_rows(self, split: "Split") -> bool:
+        """Say whether the run had the rows of a split, in that of the same name."""
+        from ckpttool.data.fingerprint import fingerprint
+
+        return self.fingerprint.get(split.name) == fingerprint(split)
+
+    def differences(self, facts: Mapping[str, Any]) -> list[str]:
+        """Return how the model and the rows of another run, as its own report has them, differ from this one's."""
+        notes = []
+        if Path(facts["model"]).resolve() != Path(self.model).resolve():
+            notes.append(f"{self.path} is of the model {self.model}, this run is of {facts['model']}")
+        present = facts["data"]["fingerprint"]
+        changed = [split for split in self.fingerprint if present.get(split) != self.fingerprint[split]]
+        if changed:
+            rows = f"the {' and '.join(changed)} rows of {facts['data']['path']}"
+            notes.append(f"{self.path} is of other data: {rows} are not those of {self.data} then")
+        now = facts["data"].get("preprocess")
+        if None not in (now, self.preprocess) and now != self.preprocess:
+            notes.append(f"{self.path} is of rows with the preprocessing {self.preprocess}, this run has {now}")
+        return notes
+
+
+def _epochs(history: Any) -> tuple[Epoch, ...]:
+    """Return the epochs of a report; none where it has others, as of several stages, or what is no number."""
+    names = [each.name for each in fields(Epoch)]
+    rows = [each for each in history if isinstance(each, Mapping)] if isinstance(history, list) else []
+    known = [{name: each[name] for name in names if isinstance(each.get(name), int | float)} for each in rows]
+    whole = all(each.keys() >= {"epoch", "loss", "valid_loss", "seconds"} for each in known)
+    return tuple(Epoch(**{"valid_accuracy": None, **each}) for each in known) if whole else ()
+
+
+def _trained(plan: Any) -> dict[str, bool]:
+    """Return which weights of a plan were trained."""
+    rows = [each for each in plan if isinstance(each, Mapping)] if isinstance(plan, list) else []
+    return {str(each.get("target")): each["train"] for each in rows if isinstance(each.get("train"), bool)}
+
+
+def rule_before(valid: int | None) -> str:
+    """Return the rule that held out what `valid` meant before rows were drawn: the first ones, or the last tenth.
+
+    >>> rule_before(5000), rule_before(None)
+    ('first:5000', 'last:10%')
+    """
+    return "last:10%" if valid is None else f"first:{valid}"
+
+
+def _with_rule(options: Mapping[str, Any], data: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return what an older report has, with the rule that it followed where rows were held out."""
+    rule = rule_before(options.get("valid"))
+    drawn = any(re.match("validation: the (first|last)", note) for note in data.get("preprocessing", ()))
+    valid = rule if drawn or options.get("valid") is not None else None
+    return {**options, "valid": valid}, {**data, "held_out": HeldOut.parse(rule).as_json() if drawn else None}
