@@ -1,7 +1,7 @@
 """`predict` from Python: what a plain session computes, and NumPy makes of it, is in the file, or nothing is."""
 
 import csv
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,6 @@ from ckpttool.model.model import Model
 from ckpttool.runtime import streaming
 from ckpttool.runtime.objectives import Loss, Objective
 from ckpttool.runtime.recipe import Recipe
-from ckpttool.training.prediction_files import write_predictions
 from ckpttool.verbs.new import new
 from ckpttool.verbs.predict import predict
 
@@ -265,22 +264,3 @@ def test_outputs_are_refused_before_anything_is_computed(model: Model, x: Any, t
     with pytest.raises(DataError, match="no array for X"):
         np.savez(tmp_path / "other.npz", z=x)
         predict(model, tmp_path / "other.npz", tmp_path / "new.npz")
-
-
-@pytest.mark.parametrize("suffix", [".npz", ".csv"])
-def test_a_failure_on_the_way_leaves_nothing_behind(tmp_path: Path, suffix: str) -> None:
-    def parts() -> Iterator[dict[str, Any]]:
-        yield {"rows": np.arange(3), "outputs": np.ones((3, 2), np.float32)}
-        raise GraphError("no more")
-
-    with pytest.raises(GraphError, match="no more"):
-        write_predictions(tmp_path / f"out{suffix}", parts(), overwrite=False)
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_a_csv_has_no_place_for_images(tmp_path: Path) -> None:
-    parts = [{"rows": np.arange(3), "outputs": np.ones((3, 2, 2), np.float32)}]
-    with pytest.raises(PlanError, match=r"out.csv: outputs of \[2, 2\] for a row do not fit .* an .npz has them"):
-        write_predictions(tmp_path / "out.csv", parts, overwrite=False)
-    assert list(tmp_path.iterdir()) == []
-    assert write_predictions(tmp_path / "out.npz", parts, overwrite=False)["outputs"] == (3, 2, 2)
