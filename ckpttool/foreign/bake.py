@@ -11,7 +11,8 @@ from ckpttool.graph.contents.collections import GLOBAL_VARIABLES
 from ckpttool.graph.contents.constants import constant
 from ckpttool.graph.contents.stored import assignments, window
 from ckpttool.graph.contents.variables import variables
-from ckpttool.graph.core import FreeNames, Graph
+from ckpttool.graph.core import Graph
+from ckpttool.graph.free_names import FreeNames
 from ckpttool.graph.rewrite.draft import Draft
 
 

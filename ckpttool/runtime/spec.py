@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ckpttool.graph.core import FreeNames
+from ckpttool.graph.free_names import FreeNames
 from ckpttool.runtime.activations import Switch
 from ckpttool.runtime.configure import tensorflow
 from ckpttool.runtime.layers import Layer

@@ -15,7 +15,8 @@ from ckpttool.graph import files
 from ckpttool.graph.contents.constants import constant
 from ckpttool.graph.contents.kept import kept_facts
 from ckpttool.graph.contents.stored import StoredTensor, stored_tensors, window
-from ckpttool.graph.core import FreeNames, Graph, TensorRef
+from ckpttool.graph.core import Graph, TensorRef
+from ckpttool.graph.free_names import FreeNames
 from ckpttool.graph.ops import PLACEHOLDERS
 from ckpttool.graph.rewrite.constant_variables import constant_variables
 from ckpttool.graph.rewrite.draft import Draft

@@ -62,7 +62,7 @@ LOOKED_AT = {
     "diff": ("ckpttool.model.graphs", "ckpttool.formats.patch.file", "ckpttool.formats.hdf5.tree"),
 }
 """What the commands that look at a checkpoint or a graph of TensorFlow 1 do without, besides `RUNS`."""
-RUNS = ("ckpttool.model.model", "ckpttool.model.keras_model", "ckpttool.surgery.edits", "ckpttool.training.run")
+RUNS = ("ckpttool.model.model", "ckpttool.model.keras_model", "ckpttool.surgery.edits", "ckpttool.training.run_report")
 """What is for models that run."""
 
 

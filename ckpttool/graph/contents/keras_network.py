@@ -13,7 +13,8 @@ from ckpttool.formats.keras.connections import Config
 from ckpttool.formats.keras.cutting import Call, cut_after, layer_names, with_layers
 from ckpttool.formats.wire import strict_json
 from ckpttool.formats.wire.protos.meta_graph_pb2 import CollectionDef
-from ckpttool.graph.core import FreeNames, Graph
+from ckpttool.graph.core import Graph
+from ckpttool.graph.free_names import FreeNames
 
 KEY = "ckpttool/keras"
 

@@ -7,7 +7,8 @@ from ckpttool.formats.wire.protos.graph_pb2 import NodeDef, TensorProto
 from ckpttool.formats.wire.protos.meta_graph_pb2 import CondContextDef, MetaGraphDef
 from ckpttool.graph.collection_entries import entry_of
 from ckpttool.graph.contents.flow import Flow
-from ckpttool.graph.core import FreeNames, Graph, TensorRef
+from ckpttool.graph.core import Graph, TensorRef
+from ckpttool.graph.free_names import FreeNames
 from ckpttool.graph.freezing.closure import FrozenPart
 from ckpttool.graph.ops import PLACEHOLDERS, RANDOM, STATEFUL
 from ckpttool.graph.rewrite.draft import Draft, copy_of, redirect

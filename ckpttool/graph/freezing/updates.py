@@ -9,7 +9,8 @@ from ckpttool.graph.contents.op_outputs import dtype_of_output
 from ckpttool.graph.contents.variable_ops import written_variable
 from ckpttool.graph.contents.variables import variables
 from ckpttool.graph.contents.weight_updates import weight_updates
-from ckpttool.graph.core import FreeNames, Graph, TensorRef
+from ckpttool.graph.core import Graph, TensorRef
+from ckpttool.graph.free_names import FreeNames
 from ckpttool.graph.freezing.closure import FrozenPart
 from ckpttool.graph.freezing.moving_averages import with_moving_averages
 from ckpttool.graph.ops import RESTORES

@@ -17,7 +17,8 @@ from ckpttool.formats.tensorflow.tensor_proto import shape_of
 from ckpttool.formats.wire.protos.graph_pb2 import NodeDef, TensorShapeProto
 from ckpttool.graph.contents.constants import constant, numbers, single_number
 from ckpttool.graph.contents.op_outputs import known_shape, shape_of_output
-from ckpttool.graph.core import FreeNames, Graph, TensorRef
+from ckpttool.graph.core import Graph, TensorRef
+from ckpttool.graph.free_names import FreeNames
 from ckpttool.graph.ops import BROADCASTING, ENTERS, JOINS, LOOPS, SELECTS, SHAPES
 from ckpttool.graph.rewrite.draft import Draft, set_inputs
 from ckpttool.graph.rewrite.row_count import RowCount, as_numbers

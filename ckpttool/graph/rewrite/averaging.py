@@ -16,7 +16,8 @@ from ckpttool.graph.contents.constants import constant, numbers
 from ckpttool.graph.contents.flow import Flow
 from ckpttool.graph.contents.op_outputs import dtype_of_output, known_shape, shape_of_output
 from ckpttool.graph.contents.variables import Variable, variables
-from ckpttool.graph.core import FreeNames, Graph, TensorRef
+from ckpttool.graph.core import Graph, TensorRef
+from ckpttool.graph.free_names import FreeNames
 from ckpttool.graph.rewrite.draft import Draft, control_inputs, input_text, type_attr
 
 _RESHAPES = frozenset({"Reshape", "Squeeze", "ExpandDims"})

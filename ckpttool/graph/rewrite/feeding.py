@@ -17,7 +17,8 @@ from ckpttool.graph.contents.named import tensor_named
 from ckpttool.graph.contents.op_outputs import dtype_of_output, known_shape
 from ckpttool.graph.contents.pipelines import pipeline_ends, streamed_shape
 from ckpttool.graph.contents.signatures import input_arguments, with_input_shapes
-from ckpttool.graph.core import FreeNames, Graph, TensorRef
+from ckpttool.graph.core import Graph, TensorRef
+from ckpttool.graph.free_names import FreeNames
 from ckpttool.graph.ops import PLACEHOLDERS
 from ckpttool.graph.rewrite.any_rows import built_for, with_any_rows, without_shapes
 from ckpttool.graph.rewrite.draft import Draft, type_attr

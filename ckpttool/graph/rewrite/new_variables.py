@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from ckpttool.core.tensors import DType
 from ckpttool.formats.wire.protos.graph_pb2 import NodeDef
 from ckpttool.formats.wire.protos.meta_graph_pb2 import VariableDef
-from ckpttool.graph.core import FreeNames, Graph, TensorRef
+from ckpttool.graph.core import Graph, TensorRef
+from ckpttool.graph.free_names import FreeNames
 from ckpttool.graph.rewrite.draft import Draft, type_attr
 from ckpttool.graph.rewrite.prune import UPDATE_OPS
 from ckpttool.graph.rewrite.resource import to_resource

@@ -10,7 +10,8 @@ from ckpttool.core.errors import GraphError
 from ckpttool.formats.wire.protos.graph_pb2 import DT_RESOURCE, NodeDef
 from ckpttool.formats.wire.protos.meta_graph_pb2 import MetaGraphDef, VariableDef
 from ckpttool.graph.collection_entries import entry_of
-from ckpttool.graph.core import FreeNames, Graph, TensorRef
+from ckpttool.graph.core import Graph, TensorRef
+from ckpttool.graph.free_names import FreeNames
 from ckpttool.graph.ops import REFERENCE_FLOW, REFERENCE_VARIABLES, UPDATES
 from ckpttool.graph.rewrite.collections import VARIABLE_COLLECTIONS
 from ckpttool.graph.rewrite.draft import control_inputs, copy_of, set_inputs, type_attr

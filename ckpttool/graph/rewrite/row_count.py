@@ -8,7 +8,8 @@ from ckpttool.core.tensors import BY_NAME, Array, DType, dtype_numbered
 from ckpttool.formats.tensorflow.tensor_proto import shape_of
 from ckpttool.formats.wire.protos.graph_pb2 import NodeDef
 from ckpttool.graph.contents.constants import constant, numbers, single_number, uniform
-from ckpttool.graph.core import FreeNames, Graph, TensorRef
+from ckpttool.graph.core import Graph, TensorRef
+from ckpttool.graph.free_names import FreeNames
 from ckpttool.graph.rewrite.draft import Draft, set_inputs, type_attr
 from ckpttool.graph.rewrite.whole_rows import SPLITS, is_first_axis
 

@@ -12,7 +12,8 @@ from ckpttool.formats.tensorflow.object_graph import path_of
 from ckpttool.formats.wire.protos.graph_pb2 import NodeDef
 from ckpttool.graph.contents.constants import constant
 from ckpttool.graph.contents.savers import restored_tables
-from ckpttool.graph.core import FreeNames, Graph, TensorRef
+from ckpttool.graph.core import Graph, TensorRef
+from ckpttool.graph.free_names import FreeNames
 from ckpttool.graph.ops import ASSIGNS, PLACEHOLDERS, READS
 from ckpttool.graph.rewrite.draft import Draft, type_attr
 from ckpttool.graph.rewrite.tables import with_assets

@@ -13,7 +13,8 @@ from ckpttool.graph.contents.constants import constant
 from ckpttool.graph.contents.savers import saver_entries, saver_ops, slice_text, texts
 from ckpttool.graph.contents.variable_ops import written_variable
 from ckpttool.graph.contents.variables import Variable, variables
-from ckpttool.graph.core import FreeNames, Graph, TensorRef
+from ckpttool.graph.core import Graph, TensorRef
+from ckpttool.graph.free_names import FreeNames
 from ckpttool.graph.ops import RESTORES, SAVER_DTYPES, SAVES, SLICED_SAVERS
 from ckpttool.graph.rewrite.draft import Draft, control_inputs, free_name, input_text, set_inputs, type_attr
 from ckpttool.graph.rewrite.prune import keep

@@ -19,7 +19,8 @@ from ckpttool.graph.contents.averaged_norms import FUSED_EPSILON
 from ckpttool.graph.contents.batch_norms import mixes_rows
 from ckpttool.graph.contents.constants import constant, numbers
 from ckpttool.graph.contents.flow import Flow
-from ckpttool.graph.core import FreeNames, Graph, TensorRef
+from ckpttool.graph.core import Graph, TensorRef
+from ckpttool.graph.free_names import FreeNames
 from ckpttool.graph.ops import BROADCASTING, ENTERS, READS, SWITCHES, VARIABLES
 from ckpttool.graph.rewrite.draft import (
     Draft,

@@ -11,7 +11,8 @@ from ckpttool.core.tensors import BY_NAME
 from ckpttool.graph.contents.constants import constant
 from ckpttool.graph.contents.variable_ops import variable_behind
 from ckpttool.graph.contents.variables import variables
-from ckpttool.graph.core import FreeNames, Graph, TensorRef
+from ckpttool.graph.core import Graph, TensorRef
+from ckpttool.graph.free_names import FreeNames
 from ckpttool.graph.ops import READS
 from ckpttool.graph.rewrite.draft import Draft
 from ckpttool.graph.rewrite.flatten import flattened

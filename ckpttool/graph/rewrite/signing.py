@@ -12,7 +12,8 @@ from ckpttool.formats.wire.protos.graph_pb2 import NodeDef
 from ckpttool.formats.wire.protos.meta_graph_pb2 import MetaGraphDef, SignatureDef, TensorInfo
 from ckpttool.graph.contents.op_outputs import dtype_of_output, shape_of_output
 from ckpttool.graph.contents.signatures import DEFAULT, input_arguments, signatures
-from ckpttool.graph.core import FreeNames, Graph, TensorRef
+from ckpttool.graph.core import Graph, TensorRef
+from ckpttool.graph.free_names import FreeNames
 from ckpttool.graph.ops import ENTERS, PLACEHOLDERS, REQUIRED_PLACEHOLDERS
 from ckpttool.graph.rewrite.draft import Draft, copy_of, free_name, redirect
 from ckpttool.graph.rewrite.importable import importable

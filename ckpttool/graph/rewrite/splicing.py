@@ -21,7 +21,8 @@ from ckpttool.formats.wire.protos.meta_graph_pb2 import (
 from ckpttool.graph.contents.collections import CONTEXTS, Context
 from ckpttool.graph.contents.op_outputs import dtype_of_output
 from ckpttool.graph.contents.variables import variables
-from ckpttool.graph.core import FreeNames, Graph, TensorRef
+from ckpttool.graph.core import Graph, TensorRef
+from ckpttool.graph.free_names import FreeNames
 from ckpttool.graph.ops import REFERENCE_FLOW, RESOURCE_UPDATES, UPDATES
 from ckpttool.graph.rewrite.collections import VARIABLE_COLLECTIONS, inner_of, is_there, units_of_control
 from ckpttool.graph.rewrite.draft import Draft, control_inputs

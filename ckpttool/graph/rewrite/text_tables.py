@@ -19,7 +19,8 @@ from ckpttool.formats.tensorflow.prefix import SAVED_MODEL_GRAPHS
 from ckpttool.formats.tensorflow.saved_model import ASSETS
 from ckpttool.formats.wire.protos.graph_pb2 import NodeDef
 from ckpttool.graph.contents.constants import constant
-from ckpttool.graph.core import FreeNames, Graph, TensorRef
+from ckpttool.graph.core import Graph, TensorRef
+from ckpttool.graph.free_names import FreeNames
 from ckpttool.graph.rewrite.draft import Draft, type_attr
 from ckpttool.graph.rewrite.tables import asset_files
 

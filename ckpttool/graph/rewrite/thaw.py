@@ -10,7 +10,8 @@ from ckpttool.formats.tensorflow.frozen_weights import frozen_weights
 from ckpttool.formats.tensorflow.tensor_proto import FIELDS, shape_of
 from ckpttool.formats.wire.protos.graph_pb2 import NodeDef
 from ckpttool.graph.contents.constants import constant, uniform
-from ckpttool.graph.core import FreeNames, Graph
+from ckpttool.graph.core import Graph
+from ckpttool.graph.free_names import FreeNames
 from ckpttool.graph.rewrite.draft import type_attr
 from ckpttool.graph.rewrite.new_variables import NewVariable, with_new_variables
 

@@ -13,7 +13,8 @@ from ckpttool.formats.tensorflow.object_graph import EXPORTED_TWICE
 from ckpttool.formats.wire.protos.graph_pb2 import NodeDef
 from ckpttool.formats.wire.protos.meta_graph_pb2 import VariableDef
 from ckpttool.graph.contents.saved_objects import trained_by_program
-from ckpttool.graph.core import FreeNames, Graph, TensorRef
+from ckpttool.graph.core import Graph, TensorRef
+from ckpttool.graph.free_names import FreeNames
 from ckpttool.graph.ops import TABLE_FILLERS
 from ckpttool.graph.rewrite.draft import Draft, type_attr
 from ckpttool.graph.rewrite.op_names import valid_name, with_ops_renamed

@@ -14,7 +14,8 @@ from ckpttool.core.errors import GraphError
 from ckpttool.formats.keras.applications import is_application
 from ckpttool.formats.wire.protos.meta_graph_pb2 import MetaGraphDef
 from ckpttool.graph.contents.signatures import DEFAULT
-from ckpttool.graph.core import FreeNames, Graph
+from ckpttool.graph.core import Graph
+from ckpttool.graph.free_names import FreeNames
 from ckpttool.graph.rewrite.copied_ops import put_copies
 from ckpttool.graph.rewrite.new_variables import with_new_variables
 from ckpttool.lineage.provenance import Provenance, SourceFile
