@@ -7,17 +7,14 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from ckpttool.api.checkpoints import average as average
     from ckpttool.api.checkpoints import convert as convert
-    from ckpttool.api.checkpoints import diff as diff
     from ckpttool.api.checkpoints import edit as edit
-    from ckpttool.api.checkpoints import extract as extract
     from ckpttool.api.checkpoints import join as join
-    from ckpttool.api.checkpoints import merge as merge
     from ckpttool.api.checkpoints import salvage as salvage
     from ckpttool.api.checkpoints import split as split
-    from ckpttool.api.checkpoints import unchanged as unchanged
-    from ckpttool.api.checkpoints import verify as verify
+    from ckpttool.api.comparing import diff as diff
+    from ckpttool.api.comparing import unchanged as unchanged
+    from ckpttool.api.comparing import verify as verify
     from ckpttool.api.gates import check as check
     from ckpttool.api.graphs import collections as collections
     from ckpttool.api.graphs import export_saved_model as export_saved_model
@@ -39,6 +36,9 @@ if TYPE_CHECKING:
     from ckpttool.api.looking import stats as stats
     from ckpttool.api.looking import vars as vars
     from ckpttool.api.made import Made as Made
+    from ckpttool.api.merging import average as average
+    from ckpttool.api.merging import extract as extract
+    from ckpttool.api.merging import merge as merge
     from ckpttool.api.networks import freeze as freeze
     from ckpttool.api.networks import new as new
     from ckpttool.api.networks import reuse as reuse
@@ -153,15 +153,15 @@ _PLACES = {
     "make_patch": "verbs.apply_patch",
     "WrongKind": "core.errors",
     "assign_with_placeholders": "runtime.session_import",
-    "average": "api.checkpoints",
+    "average": "api.merging",
     "cache": "api.preparing",
     "collections": "api.graphs",
     "configure_tensorflow": "runtime.configure",
     "convert": "api.checkpoints",
     "diagnose": "api.judging",
-    "diff": "api.checkpoints",
+    "diff": "api.comparing",
     "edit": "api.checkpoints",
-    "extract": "api.checkpoints",
+    "extract": "api.merging",
     "evaluate": "api.judging",
     "export": "api.weights",
     "export_saved_model": "api.graphs",
@@ -178,7 +178,7 @@ _PLACES = {
     "list_formats": "api.looking",
     "log": "api.looking",
     "lr_find": "api.preparing",
-    "merge": "api.checkpoints",
+    "merge": "api.merging",
     "merge_conflicts": "verbs.merge",
     "modernize": "api.graphs",
     "new": "api.networks",
@@ -210,9 +210,9 @@ _PLACES = {
     "statistics": "verbs.stats",
     "stats": "api.looking",
     "strip": "api.graphs",
-    "unchanged": "api.checkpoints",
+    "unchanged": "api.comparing",
     "vars": "api.looking",
-    "verify": "api.checkpoints",
+    "verify": "api.comparing",
     "zoo_add": "verbs.zoo_add",
     "zoo_compact": "verbs.zoo_compact",
     "zoo_export": "verbs.zoo_export",
