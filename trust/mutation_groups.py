@@ -40,7 +40,14 @@ GROUPS = {
     ),
     "lineage": Group(
         ("lineage", "verbs/log.py"),
-        ("lineage", "verbs/test_log.py", "cli/test_log.py", "cli/test_verify.py", "test_checkpoint.py"),
+        (
+            "lineage",
+            "verbs/test_log.py",
+            "cli/test_log.py",
+            "cli/test_log_plan.py",
+            "cli/test_verify.py",
+            "test_checkpoint.py",
+        ),
         slowest=4.0,
     ),
     "cache": Group(

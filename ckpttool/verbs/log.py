@@ -25,6 +25,7 @@ from ckpttool.model.resolve import graph_path, graph_that_keeps
 from ckpttool.plans.script import PLACE
 from ckpttool.plans.writing import written
 from ckpttool.remote import sparse_files
+from ckpttool.remote.paths import is_url
 from ckpttool.training.run_report import report_beside
 
 
@@ -149,12 +150,10 @@ def _in_braces(value: Any) -> set[str]:
 
 def _as_source(source: Source, beside: Path) -> dict[str, str]:
     """Return a source as a plan has it: where it lies now, and the hash of the file that is meant."""
-    path = Path(source.path)
-    moved = beside / path.name
-    files = f"{glob.escape(path.name)}*"
-    if not any(path.parent.glob(files)) and any(beside.glob(files)):
-        path = moved
-    return {"path": str(path), **({"sha256": source.hash.removeprefix("sha256:")} if source.files else {})}
+    path, files = source.path, f"{glob.escape(Path(source.path).name)}*"
+    if not is_url(path) and not any(Path(path).parent.glob(files)) and any(beside.glob(files)):
+        path = str(beside / Path(path).name)
+    return {"path": path, **({"sha256": source.hash.removeprefix("sha256:")} if source.files else {})}
 
 
 def _about(begin: Begin, beside: Path) -> Iterator[str]:

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from ckpttool.core.errors import FormatError
-from ckpttool.lineage.records import Chain
+from ckpttool.lineage.records import Chain, Source
 from ckpttool.training.run_report import report_beside
 from ckpttool.verbs import log
 from ckpttool.verbs.log import History
@@ -47,3 +47,12 @@ def test_of_a_report_the_parts_that_say_where_weights_are_from(tmp_path: Path) -
     path = report_beside(tmp_path / "x.npz")
     path.write_text(json.dumps({**RUN, "more": 1}))
     assert log._read_report(path) == RUN
+
+
+@pytest.mark.parametrize(
+    ("path", "shown"), [("https://host/a.npz", "https://host/a.npz"), ("gone/a[1].npz", "{here}/a[1].npz")]
+)
+def test_a_plan_has_sources_where_they_are_now(tmp_path: Path, path: str, shown: str) -> None:
+    (tmp_path / "a[1].npz").write_bytes(b"")
+    source = log._as_source(Source(path, "npz", "sha256:12", ("a.npz",)), tmp_path)
+    assert source == {"path": shown.format(here=tmp_path), "sha256": "12"}
