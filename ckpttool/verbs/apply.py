@@ -62,7 +62,7 @@ class ApplyPlan(CheckpointPlan):
 
 def plan_apply(
     plan: str | Path | Mapping[str, Any],
-    sources: Sequence[Source] = (),
+    sources: Sequence[Source] | Source = (),
     output: str | Path | None = None,
     variables: Mapping[str, Value] | None = None,
     with_graph: bool = True,
@@ -76,7 +76,7 @@ def plan_apply(
     Args:
         plan: The plan: a file of TOML, the TOML as text, or a mapping of what it holds.
         sources: The checkpoints or their paths in the order in which the plan names them, but for those that it has
-            paths for.
+            paths for; one may stand alone.
         output: Where the result will be written; its suffix says the format. None for a plan that is only shown.
         variables: Values in the places of the plan's own.
         with_graph: Let the graph beside the checkpoint that the last step worked on come along.
@@ -91,7 +91,8 @@ def plan_apply(
     """
     script = Script.given_as(plan)
     notes: list[str] = []
-    opened = {name: described(_opened(each), notes.append) for name, each in script.given(sources).items()}
+    given = [sources] if isinstance(sources, str | PathLike | Mapping) else sources
+    opened = {name: described(_opened(each), notes.append) for name, each in script.given(given).items()}
     for name, expected in script.hashes.items():
         _require_hash(opened[name], expected, f"{script.path or 'the plan'}, source {name}")
     carried = carry_out(script, opened, variables)
@@ -127,7 +128,7 @@ def _require_hash(source: Checkpoint, expected: str, place: str) -> None:
 
 def apply(
     plan: str | Path | Mapping[str, Any],
-    sources: Sequence[Source],
+    sources: Sequence[Source] | Source,
     output: str | Path,
     variables: Mapping[str, Value] | None = None,
     overwrite: bool = False,

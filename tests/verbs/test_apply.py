@@ -71,6 +71,8 @@ def test_a_plan_is_a_file_a_dictionary_or_text(source, tmp_path):
 
 def test_sources_are_also_checkpoints_and_arrays_in_memory(source, tmp_path):
     tuned = {name: tensor.read() + 2 for name, tensor in ckpttool.open(source).items()}
+    for alone in (source, str(source), ckpttool.open(source), tuned):
+        assert list(plan_apply({"step": STEPS}, alone).tensors) == ["out/kernel", "out/bias"]
     plan = {"sources": ["base", "tuned"], "step": [{"average": ["base", "tuned"]}]}
     made = plan_apply(plan, [ckpttool.open(source).scale("fc/kernel", 3), tuned]).tensors
     assert {name: tensor.read().tolist() for name, tensor in made.items()} == {
