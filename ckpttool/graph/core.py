@@ -217,14 +217,17 @@ class Graph:
                 users[ref.op].add(name)
         return users
 
-    def descendants(self, names: Iterable[str], control: bool = False) -> set[str]:
-        """Return the ops whose values need those of the named ops, themselves included: the inverse of `ancestors`."""
+    def descendants(self, names: Iterable[str], control: bool = False, but: Collection[str] = ()) -> set[str]:
+        """Return the ops whose values need those of the named ops, themselves included: the inverse of `ancestors`.
+
+        Ops of the types in `but` are left out, with what needs the named ops through these alone.
+        """
         edges = self.users if control else self.consumers
         reached: set[str] = set()
         todo = list(names)
         while todo:
             name = todo.pop()
-            if name not in reached:
+            if name not in reached and not (but and self.nodes[name].op in but):
                 reached.add(name)
                 todo.extend(edges.get(name, ()))
         return reached

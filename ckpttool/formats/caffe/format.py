@@ -7,7 +7,7 @@ from pathlib import Path
 from ckpttool.core.tensors import Array, Tensor
 from ckpttool.formats.caffe.model import Blob, is_model, read_model
 from ckpttool.formats.format import Arrangement, Format
-from ckpttool.formats.reading.data_file import LFS_POINTER, ByteRange, CheckpointFile, gathered
+from ckpttool.formats.reading.data_file import ByteRange, CheckpointFile, gathered
 from ckpttool.formats.reading.raw_tensors import RawTensors, TensorLocation
 
 SUFFIX = ".caffemodel"
@@ -54,9 +54,7 @@ class Caffe(Format):
         if not path.is_file():
             return False
         file = CheckpointFile(path)
-        if path.suffix == SUFFIX:
-            return file.piece(min(file.size, len(LFS_POINTER)), 0) != LFS_POINTER
-        return is_model(file)
+        return not file.is_lfs_pointer if path.suffix == SUFFIX else is_model(file)
 
     def open(self, path: Path) -> CaffeTensors:
         """List the blobs; `CaffeTensors` says what is raised."""

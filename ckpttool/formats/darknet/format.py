@@ -14,7 +14,7 @@ from ckpttool.core.errors import CorruptCheckpoint, MissingFile
 from ckpttool.core.tensors import BY_NAME, Array, TensorSpec
 from ckpttool.formats.darknet.layers import StoredArray, read_network
 from ckpttool.formats.format import Format
-from ckpttool.formats.reading.data_file import LFS_POINTER, CheckpointFile
+from ckpttool.formats.reading.data_file import CheckpointFile
 from ckpttool.formats.reading.raw_tensors import RawTensors, TensorLocation
 
 SUFFIX, NETWORK_SUFFIX = ".weights", ".cfg"
@@ -86,10 +86,7 @@ class Darknet(Format):
 
     def recognises(self, path: Path) -> bool:
         """Return whether a file is named as one, and is no pointer to it; nothing in its bytes tells."""
-        if path.suffix != SUFFIX or not path.is_file():
-            return False
-        file = CheckpointFile(path)
-        return file.piece(min(file.size, len(LFS_POINTER)), 0) != LFS_POINTER
+        return path.suffix == SUFFIX and path.is_file() and not CheckpointFile(path).is_lfs_pointer
 
     def open(self, path: Path) -> DarknetTensors:
         """List the arrays; `DarknetTensors` says what is raised."""

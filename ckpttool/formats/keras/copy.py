@@ -1,16 +1,17 @@
 """An edited copy of a file of Keras: its structure, with the values of its weights replaced by name."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ckpttool.core.errors import FormatError, MissingFile, PlanError
+from ckpttool.core.errors import CorruptCheckpoint, FormatError, MissingFile, PlanError
 from ckpttool.core.names import listed, suggestion
 from ckpttool.core.tensors import Tensor
 from ckpttool.formats.format import Writing
-from ckpttool.formats.hdf5.tree import Tree
+from ckpttool.formats.hdf5.tree import Hdf5Tensors, Tree
 from ckpttool.formats.hdf5.values import MARK
+from ckpttool.formats.hdf5.writer import compare
 from ckpttool.formats.keras.names import Weight
 
 
@@ -114,3 +115,16 @@ def _layer_names(tree: Tree, names: Mapping[Weight, str]) -> dict[str, str]:
             if part != scope.name and "name" not in tree.attributes[scope.group]:
                 raise PlanError(f"{tree.path} keeps no name of the layer {scope.name} that could be {part}")
     return layers
+
+
+def check_copy(
+    read: Hdf5Tensors, names: Collection[str], written: Mapping[str, Tensor], sums: Mapping[str, int], path: Path
+) -> None:
+    """Check that a copy, as it is read back, has the weights that were written, under the same names.
+
+    Raises:
+        CorruptCheckpoint: it has others.
+    """
+    compare(read.tree, written, sums)
+    if set(read) != set(names):
+        raise CorruptCheckpoint(f"{path}: its weights have other names when they are read back")

@@ -14,8 +14,8 @@ from ckpttool.core.tensors import Tensor
 from ckpttool.formats.format import PLAIN, Format, Writing
 from ckpttool.formats.hdf5.source import is_hdf5
 from ckpttool.formats.hdf5.tree import Hdf5Tensors, Tree, read_tree
-from ckpttool.formats.hdf5.writer import LOSES, compare, write_tree
-from ckpttool.formats.keras.copy import attributes_of_copy, like_of, placed
+from ckpttool.formats.hdf5.writer import LOSES, write_tree
+from ckpttool.formats.keras.copy import attributes_of_copy, check_copy, like_of, placed
 from ckpttool.formats.writing.files import replacing
 
 
@@ -70,10 +70,7 @@ class KerasLegacy(Format):
     def _check(
         self, names: Mapping[str, Tensor], written: Mapping[str, Tensor], sums: Mapping[str, int], path: Path
     ) -> None:
-        read = self.open(path)
-        compare(read.tree, written, sums)
-        if set(read) != set(names):
-            raise CorruptCheckpoint(f"{path}: its weights have other names when they are read back")
+        check_copy(self.open(path), names, written, sums, path)
 
 
 def legacy_root(tree: Tree) -> str | None:

@@ -17,7 +17,7 @@ from ckpttool.formats.format import Arrangement, Format
 from ckpttool.formats.onnx.arrangement import arrangements
 from ckpttool.formats.onnx.model import is_model, read_model
 from ckpttool.formats.onnx.values import NUMBERED, array_of, entries, is_packed, list_of, stored_bytes, unpacked
-from ckpttool.formats.reading.data_file import LFS_POINTER, CheckpointFile
+from ckpttool.formats.reading.data_file import CheckpointFile
 from ckpttool.formats.reading.raw_tensors import ClosedFile, RawTensors, TensorLocation
 from ckpttool.formats.reading.wire_fields import WireField
 from ckpttool.formats.wire.protos.onnx_pb2 import TensorProto
@@ -122,9 +122,7 @@ class Onnx(Format):
         if not path.is_file():
             return False
         file = CheckpointFile(path)
-        if path.suffix == SUFFIX:
-            return file.piece(min(file.size, len(LFS_POINTER)), 0) != LFS_POINTER
-        return is_model(file)
+        return not file.is_lfs_pointer if path.suffix == SUFFIX else is_model(file)
 
     def arrangements(self, path: Path) -> Mapping[str, Arrangement]:
         """Return what the nodes of the main graph say of its initialisers."""

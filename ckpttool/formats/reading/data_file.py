@@ -49,6 +49,11 @@ class CheckpointFile:
         self.stamp = self._stamp()
         self.size = os.fstat(self._descriptor).st_size
 
+    @property
+    def is_lfs_pointer(self) -> bool:
+        """Whether it is the stand-in of a file that Git LFS has not fetched."""
+        return self.piece(min(self.size, len(LFS_POINTER)), 0) == LFS_POINTER
+
     def fileno(self) -> int:
         """Return the descriptor, for what only the system does with bytes that were needed."""
         return self._descriptor

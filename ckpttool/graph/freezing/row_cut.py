@@ -52,13 +52,7 @@ def cut_below(graph: Graph, part: FrozenPart, tensors: Collection[str]) -> Froze
 
 def _measured(graph: Graph, refs: Sequence[TensorRef], inputs: Sequence[str]) -> list[TensorRef]:
     """Return tensors, and for those that depend on rows by their shape alone what that is the shape of."""
-    values: set[str] = set()
-    todo = list(inputs)
-    while todo:
-        name = todo.pop()
-        if name not in values and graph.nodes[name].op not in SHAPES:
-            values.add(name)
-            todo.extend(graph.consumers.get(name, ()))
+    values = graph.descendants(inputs, but=SHAPES)
     found: dict[TensorRef, None] = {}
     behind, seen = list(refs), set[TensorRef]()
     while behind:

@@ -88,19 +88,9 @@ class _Rewriting:
         self.draft, self.names = Draft(graph), FreeNames(graph.nodes)
         self.count = RowCount(graph, placeholders, rows, self.draft, self.names)
         self.rows = self.count.rows
-        shapes = {name for name, node in graph.nodes.items() if node.op in SHAPES}
-        self.below = {name for name in self._descendants(shapes) if not _GRADIENTS.match(name)}
+        below = graph.descendants(placeholders, but=SHAPES)
+        self.below = {name for name in below if not _GRADIENTS.match(name)}
         self.beside = graph.ancestors(*self.below) - self.below
-
-    def _descendants(self, stop: Collection[str]) -> set[str]:
-        reached: set[str] = set()
-        todo = list(self.placeholders)
-        while todo:
-            name = todo.pop()
-            if name not in reached and name not in stop:
-                reached.add(name)
-                todo.extend(self.graph.consumers.get(name, ()))
-        return reached
 
     def holders(self) -> Iterator[str]:
         """Yield what cannot do with another number of rows."""

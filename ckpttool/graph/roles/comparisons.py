@@ -195,14 +195,8 @@ def _rows(graph: Graph) -> Mapping[str, int]:
 @cached
 def _learned(graph: Graph) -> frozenset[str]:
     """Return the ops whose values depend on a variable; zeros and ones of the shape of such a one do not."""
-    reached: set[str] = set()
-    todo = [name for name, node in graph.nodes.items() if node.op in VARIABLES]
-    while todo:
-        name = todo.pop()
-        if name not in reached and graph.nodes[name].op not in SHAPED_LIKE:
-            reached.add(name)
-            todo.extend(graph.consumers.get(name, ()))
-    return frozenset(reached)
+    held = [name for name, node in graph.nodes.items() if node.op in VARIABLES]
+    return frozenset(graph.descendants(held, but=SHAPED_LIKE))
 
 
 @cached

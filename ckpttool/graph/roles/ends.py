@@ -5,7 +5,7 @@ of it, nor is what depends on labels: nobody wants to have those served.
 """
 
 import re
-from collections.abc import Collection, Iterable
+from collections.abc import Collection
 
 from ckpttool.graph.contents.dependence import is_gradient
 from ckpttool.graph.contents.flow import Flow
@@ -33,7 +33,7 @@ def ends(graph: Graph, beside: Collection[str] = ()) -> list[str]:
     judged = graph.descendants({*labels, *beside} & graph.nodes.keys())
     plain = [name for name in graph.nodes if name in forward and name not in judged]
     found = _unread(graph, plain) or _unread(graph, [name for name in graph.nodes if name in forward])
-    learned = _values_of(graph, (name for name, node in graph.nodes.items() if node.op in VARIABLES))
+    learned = graph.descendants((name for name, node in graph.nodes.items() if node.op in VARIABLES), but=SHAPED_LIKE)
     found = [name for name in found if name in learned] or found
     return sorted(found, key=lambda name: (not _NAMED.fullmatch(last_part(name)), graph.nodes[name].op in EXITS))
 
@@ -46,20 +46,8 @@ def _forward(graph: Graph) -> set[str]:
     rows = {TensorRef.parse(name).op for name in inputs(graph, fed, None)}
     rows |= {name for name, node in graph.nodes.items() if node.op in STREAMS}
     backward = graph.descendants(name for name in graph.nodes if is_gradient(name))
-    needing = _values_of(graph, rows) - rows - backward
+    needing = graph.descendants(rows, but=SHAPED_LIKE) - rows - backward
     return {name for name in needing if not _is_aside(graph, name)}
-
-
-def _values_of(graph: Graph, names: Iterable[str]) -> set[str]:
-    """Return the ops whose values are computed from those of some ops, their shapes aside."""
-    reached: set[str] = set()
-    todo = list(names)
-    while todo:
-        name = todo.pop()
-        if name not in reached and graph.nodes[name].op not in SHAPED_LIKE:
-            reached.add(name)
-            todo.extend(graph.consumers.get(name, ()))
-    return reached
 
 
 def _is_aside(graph: Graph, name: str) -> bool:
