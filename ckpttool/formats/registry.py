@@ -36,6 +36,8 @@ BUILTIN = {
     "onnx": "ckpttool.formats.onnx.format:Onnx",
     "gguf": "ckpttool.formats.gguf.format:Gguf",
     "flax": "ckpttool.formats.flax.format:Flax",
+    "orbax": "ckpttool.formats.zarr.orbax:Orbax",
+    "zarr": "ckpttool.formats.zarr.format:Zarr",
     "tfjs": "ckpttool.formats.tfjs.format:Tfjs",
     "tflite": "ckpttool.formats.tflite.format:Tflite",
     "caffe": "ckpttool.formats.caffe.format:Caffe",

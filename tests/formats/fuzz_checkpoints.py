@@ -2,8 +2,11 @@
 
 import io
 import json
+import shutil
 import struct
 import tarfile
+import zlib
+from collections.abc import Callable
 from pathlib import Path
 
 import cramjam
@@ -22,7 +25,10 @@ from ckpttool.formats.wire import crc, varint
 from ckpttool.formats.wire.elements import encode_string_lengths
 from ckpttool.formats.wire.protos.bundle_pb2 import TrackableObjectGraph
 from ckpttool.formats.wire.protos.saved_slices_pb2 import SavedTensorSlices
+from ckpttool.formats.zarr.ocdbt import IS_MANIFEST, IS_NODE
 from ckpttool.surgery.salvage import salvage
+
+FIXTURES = Path(__file__).parents[2] / "fixtures"
 
 PICKLE = (
     b"\x80\x02}q\x00X\x01\x00\x00\x00wq\x01ctorch._utils\n_rebuild_tensor_v2\nq\x02((X\x07\x00\x00\x00storageq\x03"
@@ -202,6 +208,100 @@ def flax() -> bytes:
     )
 
 
+ZARRAY = json.dumps(
+    {
+        **{"zarr_format": 2, "shape": [3, 2], "chunks": [2, 2], "dtype": "<f4", "fill_value": "NaN", "order": "F"},
+        **{"compressor": {"id": "zlib"}, "filters": None, "dimension_separator": "."},
+    }
+).encode()
+ZARR_JSON = json.dumps(
+    {
+        **{"zarr_format": 3, "node_type": "array", "shape": [6], "data_type": "float32", "fill_value": "0x00000000"},
+        "chunk_grid": {"name": "regular", "configuration": {"chunk_shape": [4]}},
+        "chunk_key_encoding": {"name": "default", "configuration": {"separator": "/"}},
+        "codecs": [
+            {
+                "name": "sharding_indexed",
+                "configuration": {
+                    "chunk_shape": [2],
+                    "codecs": [{"name": "bytes", "configuration": {"endian": "little"}}, {"name": "zstd"}],
+                    "index_codecs": [{"name": "bytes", "configuration": {"endian": "little"}}, {"name": "crc32c"}],
+                },
+            }
+        ],
+    }
+).encode()
+SHARD = bytes(cramjam.zstd.compress(bytes(8)))
+CHUNK = zlib.compress(ARRAY.tobytes()[:16])
+NODE = (
+    b"\0\1\3\0d/y\3\0\2\5\11\3aboutw/.zarray0.0\2"
+    + varint.encode(len(ZARRAY))
+    + bytes([len(CHUNK), 0, 0, 1, 0, 0])
+    + b"hi"
+    + ZARRAY
+)
+
+
+def shard() -> bytes:
+    """Return a shard with one chunk of two, and its index."""
+    index = struct.pack("<4Q", 0, len(SHARD), (1 << 64) - 1, (1 << 64) - 1)
+    return SHARD + index + struct.pack("<I", crc.extend(0, index))
+
+
+def orbax_folder(folder: Path, part: bytes) -> Path:
+    """Write a folder of Orbax with another tree."""
+    place = folder / "orbax"
+    if not place.exists():
+        shutil.copytree(FIXTURES / "orbax" / "folders", place)
+    (place / "_METADATA").write_bytes(part)
+    return place
+
+
+def zarr_folder(name: str, *beside: tuple[str, bytes]) -> Callable[[Path, bytes], Path]:
+    """Return what writes an array of Zarr of which one file is a part, and others are as they are here."""
+
+    def make(folder: Path, part: bytes) -> Path:
+        for each, content in (*beside, (name, part)):
+            place = folder / "x.zarr" / each
+            place.parent.mkdir(parents=True, exist_ok=True)
+            place.write_bytes(content)
+        return folder / "x.zarr"
+
+    return make
+
+
+def ocdbt(what: int) -> Callable[[bytes], bytes]:
+    """Return what mends the size and the checksum of a manifest's or a node's bytes."""
+
+    def frame(body: bytes) -> bytes:
+        whole = struct.pack(">I", what) + struct.pack("<Q", len(body) + 18) + b"\0\0" + body
+        return whole + struct.pack("<I", crc.extend(0, whole))
+
+    return frame
+
+
+def ocdbt_manifest(size: int) -> bytes:
+    head = bytes(17) + varint.encode(1024) + varint.encode(8 << 20) + b"\4\0\1\3\0d/x\1\1\0\0\0"
+    return head + varint.encode(size) + b"\1\1\1" + bytes(9)
+
+
+def node_of(folder: Path, part: bytes) -> Path:
+    """Write a database of Orbax with one node."""
+    node = ocdbt(IS_NODE)(part)
+    (folder / "d").mkdir(exist_ok=True)
+    (folder / "d" / "x").write_bytes(node)
+    (folder / "d" / "y").write_bytes(CHUNK)
+    (folder / "manifest.ocdbt").write_bytes(ocdbt(IS_MANIFEST)(ocdbt_manifest(len(node))))
+    return folder
+
+
+def manifest_of(folder: Path, part: bytes) -> Path:
+    """Write a database of Orbax with a manifest."""
+    node_of(folder, NODE)
+    (folder / "manifest.ocdbt").write_bytes(ocdbt(IS_MANIFEST)(part))
+    return folder
+
+
 def beside_shards(folder: Path, part: bytes) -> Path:
     """Write a model.json of TensorFlow.js, and the files of its weights."""
     (folder / "a.bin").write_bytes(ARRAY.tobytes()[:10])
@@ -263,6 +363,18 @@ TARGETS: dict[str, Target] = {
     ),
     "configuration": Target(CONFIG, one_file("x.keras", zipped("config.json", (WEIGHTS, hdf5()))), read_checkpoint),
     "GGUF": Target(gguf(), one_file("x.gguf"), read_checkpoint),
+    "array of Zarr 2": Target(
+        ZARRAY,
+        zarr_folder(".zarray", ("0.0", CHUNK), ("1.0", zlib.compress(bytes(16)))),
+        scanned(read_checkpoint),
+    ),
+    "array of Zarr 3": Target(ZARR_JSON, zarr_folder("zarr.json", ("c/0", shard())), scanned(read_checkpoint)),
+    "shard of Zarr 3": Target(shard(), zarr_folder("c/0", ("zarr.json", ZARR_JSON)), scanned(read_checkpoint)),
+    "node of OCDBT": Target(NODE, node_of, scanned(read_checkpoint)),
+    "manifest of OCDBT": Target(ocdbt_manifest(len(ocdbt(IS_NODE)(NODE))), manifest_of, scanned(read_checkpoint)),
+    "tree of Orbax": Target(
+        (FIXTURES / "orbax" / "folders" / "_METADATA").read_bytes(), orbax_folder, scanned(read_checkpoint)
+    ),
     "Flax": Target(flax(), one_file("x.msgpack"), scanned(read_checkpoint)),
     "Caffe": Target(caffe(), one_file("x.caffemodel"), read_checkpoint),
     "cfg of Darknet": Target(darknet_files.CFG.encode(), beside_weights, read_checkpoint),

@@ -14,9 +14,11 @@ import msgpack
 import numpy as np
 import onnx
 import safetensors.torch
+import tensorstore
 import tflite_files
 import torch
 import torch.distributed.checkpoint as dcp
+import zarr
 from onnx import helper, numpy_helper
 
 from ckpttool import checkpoint
@@ -429,6 +431,41 @@ class Darknets(Referee):
         darknet_files.write(path.parent, darknet_files.network(), darknet_files.numbers(0), path.stem)
 
 
+class Zarrs(Referee):
+    suffix = ".zarr"
+    dtypes = NUMPYS_OWN
+    reads = False
+
+    def write(self, path, tensors, version=3, **options):
+        group = zarr.open_group(path, mode="w", zarr_format=version)
+        for name, tensor in tensors.items():
+            group.create_array(name, data=np.asarray(tensor.read()), **options)
+
+
+class Databases(Referee):
+    """TensorStore, which Orbax writes by: one database of all arrays. Orbax itself wrote what is in fixtures/orbax."""
+
+    suffix = ""
+    dtypes = NUMBERS
+    reads = False
+
+    def write(self, path, tensors, driver="zarr", **config):
+        context = tensorstore.Context({"file_io_sync": False})
+        memory = tensorstore.KvStore.open({"driver": "memory"}, context=context).result()
+        memory["about"] = b"a key that is of no array"
+        for name, tensor in tensors.items():
+            spec = {"driver": driver, "kvstore": {"driver": "memory", "path": f"{name}/"}, "create": True}
+            array, raw = tensor.read(), {"metadata": {"compressor": None}} if driver == "zarr" else {}
+            opened = tensorstore.open({**spec, **raw}, dtype=array.dtype, shape=array.shape, context=context)
+            opened.result().write(array).result()
+        base = {"driver": "file", "path": f"{path}/"}
+        store = {"driver": "ocdbt", "base": base, "config": {"max_inline_value_bytes": 0, **config}}
+        with tensorstore.Transaction() as all_at_once:
+            place = tensorstore.KvStore.open(store, context=context).result().with_transaction(all_at_once)
+            for key in memory.list().result():
+                place[key] = memory[key]
+
+
 class Browsers(Referee):
     """The layout that tfjs-core documents, by NumPy: the package that writes it wants other versions of TensorFlow."""
 
@@ -487,6 +524,8 @@ REFEREES = {
     "onnx": Onnx(),
     "gguf": Ggufs(),
     "flax": FlaxTrees(),
+    "orbax": Databases(),
+    "zarr": Zarrs(),
     "tfjs": Browsers(),
     "tflite": Lites(),
     "caffe": Caffes(),

@@ -32,7 +32,18 @@ _STATE_READ, _LONGEST_REASON = 64 << 10, 300
 """Bytes of a state file that are read, and characters of what its parser says of it that are shown."""
 SAVED_MODEL_GRAPHS = ("saved_model.pb", "saved_model.pbtxt")
 """The names of a SavedModel's graph, in a folder of its own."""
-OTHERS = ("*.safetensors*", "*.bin.index.json", "*model.bin", "*.distcp", "**/*.npy", "model.json")
+OTHERS = (
+    *("*.safetensors*", "*.bin.index.json", "*model.bin", "*.distcp", "**/*.npy", "model.json"),
+    *(
+        "manifest.ocdbt",
+        "_METADATA",
+        "_CHECKPOINT_METADATA",
+        "*/_CHECKPOINT_METADATA",
+        ".zgroup",
+        ".zarray",
+        "zarr.json",
+    ),
+)
 """What makes a folder a checkpoint of another format."""
 _STEP = re.compile(r"-(\d+)(\.ckpt)?\Z")
 """How the names of a run's checkpoints end: model.ckpt-1000, ckpt-5, and Keras's cp-0005.ckpt."""

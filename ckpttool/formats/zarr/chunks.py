@@ -1,0 +1,156 @@
+"""The numbers of chunks: unpacked into memory of the size that they should have, put in order, shards taken apart."""
+
+import math
+import zlib
+from collections.abc import Callable, Iterator
+from itertools import product
+from typing import Any
+
+import numpy as np
+
+from ckpttool.core.errors import MissingDependency
+from ckpttool.core.tensors import Array, DType
+from ckpttool.formats.reading.data_file import swapped
+from ckpttool.formats.wire import crc
+from ckpttool.formats.zarr.described import Chunks, Shape
+
+MISSING = (1 << 64) - 1
+"""What the index of a shard has for a chunk that is not there."""
+BLOSC_HEAD = 16
+
+
+def numbers(raw: bytes, how: Chunks, dtype: DType, fill: Any) -> Array:
+    """Return the box of numbers that the bytes of a chunk are.
+
+    Raises:
+        ValueError: they are damaged, or not as many as they should be.
+        MissingDependency: they are packed by Blosc, and its library is not there.
+    """
+    if how.inner is not None and how.index is not None:
+        return _shard(unpacked(raw, how.packings, None), how, how.inner, how.index, dtype, fill)
+    count = math.prod(how.shape)
+    data = unpacked(raw, how.packings, count * dtype.itemsize)
+    if len(data) != count * dtype.itemsize:
+        raise ValueError(f"a chunk has {len(data)} bytes, expected {count * dtype.itemsize}")
+    flat = np.frombuffer(data, np.uint8)
+    flat = swapped(flat, dtype) if how.big and dtype.itemsize > 1 else flat
+    if how.axes is None:
+        return flat.view(dtype.numpy).reshape(how.shape)
+    stored = flat.view(dtype.numpy).reshape([how.shape[axis] for axis in how.axes])
+    return stored.transpose(np.argsort(how.axes))
+
+
+def unpacked(raw: bytes, packings: tuple[str, ...], size: int | None) -> bytes:
+    """Return what was packed; at most so many bytes, which None (a shard's) leaves to what is packed by none."""
+    for number, name in enumerate(reversed(packings)):
+        if name == "crc32c":
+            if len(raw) < 4 or crc.extend(0, raw[:-4]) != int.from_bytes(raw[-4:], "little"):
+                raise ValueError("a chunk is damaged: its checksum is wrong")
+            raw = raw[:-4]
+            continue
+        if size is None:
+            raise ValueError("a shard is packed as a whole, which is not read")
+        raw = _UNPACKERS[name](raw, size + 4 * (len(packings) - number - 1))
+    return raw
+
+
+def _shard(raw: bytes, how: Chunks, inner: Chunks, index: Chunks, dtype: DType, fill: Any) -> Array:
+    """Return the numbers of a shard's chunks, each where the shard's index says."""
+    count = math.prod(index.shape[:-1])
+    room = 16 * count + 4 * len(index.packings)
+    if room > len(raw):
+        raise ValueError(f"a shard of {len(raw)} bytes has no index of {count} chunks")
+    listed = unpacked(raw[:room] if how.index_first else raw[len(raw) - room :], index.packings, 16 * count)
+    places = np.frombuffer(listed, ">u8" if index.big else "<u8").reshape(count, 2)
+    whole = filled(how.shape, fill, dtype)
+    for number, (at, size) in zip(product(*map(range, index.shape[:-1])), places.tolist(), strict=True):
+        if (at, size) == (MISSING, MISSING):
+            continue
+        if at + size > len(raw):
+            raise ValueError(f"a chunk is said to end at byte {at + size} of a shard of {len(raw)}")
+        box = tuple(slice(each * step, (each + 1) * step) for each, step in zip(number, inner.shape, strict=True))
+        whole[box] = numbers(raw[at : at + size], inner, dtype, fill)
+    return whole
+
+
+def filled(shape: Shape, fill: Any, dtype: DType) -> Array:
+    """Return the numbers of a chunk that is missing.
+
+    Raises:
+        ValueError: the dtype cannot hold what it is filled with.
+    """
+    if isinstance(fill, str):
+        fill = np.frombuffer(bytes.fromhex(fill[2:])[::-1], dtype.numpy)[0]
+    try:
+        return np.full(shape, fill, dtype.numpy)
+    except (OverflowError, TypeError) as error:
+        raise ValueError(f"missing chunks hold {str(fill)[:40]}, which is no {dtype}") from error
+
+
+def boxes(shape: Shape, steps: Shape) -> Iterator[tuple[Shape, tuple[slice, ...]]]:
+    """Yield the numbers of chunks, and the box of each within the array.
+
+    >>> [box for _, box in boxes((5,), (3,))]
+    [(slice(0, 3, None),), (slice(3, 5, None),)]
+    """
+    for number in product(*(range(-(-size // step)) for size, step in zip(shape, steps, strict=True))):
+        yield (
+            number,
+            tuple(
+                slice(each * step, min((each + 1) * step, size))
+                for each, step, size in zip(number, steps, shape, strict=True)
+            ),
+        )
+
+
+def _zstd(raw: bytes, size: int) -> bytes:
+    import cramjam
+
+    return _into(cramjam.zstd.decompress_into, raw, size)
+
+
+def _gzip(raw: bytes, size: int) -> bytes:
+    return _inflated(raw, size, 16 + zlib.MAX_WBITS)
+
+
+def _zlib(raw: bytes, size: int) -> bytes:
+    return _inflated(raw, size, zlib.MAX_WBITS)
+
+
+def _inflated(raw: bytes, size: int, window: int) -> bytes:
+    inflater = zlib.decompressobj(window)
+    try:
+        data = inflater.decompress(raw, size + 1)
+    except zlib.error as error:
+        raise ValueError(f"a chunk does not unpack: {error}") from error
+    if len(data) > size or not inflater.eof:
+        raise ValueError(f"a chunk unpacks to more than {size} bytes, or is cut off")
+    return data
+
+
+def _blosc(raw: bytes, size: int) -> bytes:
+    try:
+        from numcodecs import blosc
+    except ImportError as error:
+        raise MissingDependency("chunks packed by Blosc need numcodecs: pip install 'ckpttool[zarr]'") from error
+    said, packed = (int.from_bytes(raw[at : at + 4], "little") for at in (4, 12))
+    if len(raw) < BLOSC_HEAD or said > size or packed != len(raw):
+        raise ValueError(f"a chunk says that it unpacks to {said} bytes, expected {size}, of {packed}, not {len(raw)}")
+    try:
+        return bytes(blosc.decompress(raw))
+    except (RuntimeError, ValueError) as error:
+        raise ValueError(f"a chunk does not unpack: {error}") from error
+
+
+def _into(unpack: Callable[[bytes, Any], int], raw: bytes, size: int) -> bytes:
+    import cramjam
+
+    memory = np.empty(size, np.uint8)
+    try:
+        count = unpack(raw, memory.data)
+    except (cramjam.DecompressionError, OSError) as error:
+        raise ValueError(f"a chunk does not unpack to {size} bytes") from error
+    return memory[:count].tobytes()
+
+
+_UNPACKERS: dict[str, Callable[[bytes, int], bytes]] = {"zstd": _zstd, "gzip": _gzip, "zlib": _zlib, "blosc": _blosc}

@@ -1,0 +1,221 @@
+"""What `.zarray` (version 2) or `zarr.json` (version 3) says of an array: shape, dtype, chunks, how these are packed.
+
+The layouts: https://zarr-specs.readthedocs.io. What is not read (texts, objects, records, other filters) says why.
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from ckpttool.core.tensors import BY_NAME, DTYPES, DType
+from ckpttool.formats.wire import strict_json
+
+READ = {each.name: each for each in DTYPES if each.itemsize and not each.name.startswith("q")}
+SIZE_LIMIT, RANK_LIMIT = 1 << 62, 32
+MOST_CHUNKS = 1_000_000
+PACKINGS = ("zstd", "gzip", "zlib", "blosc", "crc32c")
+"""The packings that are read, by their names in both versions."""
+SHARDED = "sharding_indexed"
+FLOATS = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
+Shape = tuple[int, ...]
+
+
+class NotReadError(Exception):
+    """An array is of a kind that is not read; its text goes on from the array's name."""
+
+
+@dataclass(frozen=True)
+class Chunks:
+    """How a box of numbers is stored as bytes: shape, packings in the order of writing, order of axes, byte order.
+
+    A `shard` has chunks of its own, `inner`, and an index that says where they are in it.
+    """
+
+    shape: Shape
+    packings: tuple[str, ...] = ()
+    axes: Shape | None = None
+    big: bool = False
+    inner: "Chunks | None" = None
+    index: "Chunks | None" = None
+    index_first: bool = False
+
+
+@dataclass(frozen=True)
+class Described:
+    """An array: what it is, its chunks, what missing ones hold, and their keys: `lead`, numbers, `separator`."""
+
+    shape: Shape
+    dtype: DType
+    chunks: Chunks
+    fill: Any
+    separator: str
+    lead: str
+
+    @property
+    def nbytes(self) -> int:
+        """Its bytes, unpacked."""
+        return math.prod(self.shape) * self.dtype.itemsize
+
+    @property
+    def grid(self) -> Shape:
+        """How many chunks there are along each axis."""
+        return tuple(-(-size // step) for size, step in zip(self.shape, self.chunks.shape, strict=True))
+
+    def key(self, numbers: Shape) -> str:
+        """Return the key of a chunk below the array's own."""
+        if self.lead:
+            return self.separator.join(("c", *map(str, numbers)))
+        return self.separator.join(map(str, numbers)) or "0"
+
+
+def described(raw: bytes) -> Described | None:
+    """Return what the JSON of an array says; None for that of a group.
+
+    Raises:
+        ValueError: it is damaged.
+        NotReadError: its numbers, or their packing, are of a kind that is not read.
+    """
+    said = strict_json.loads(raw)
+    if not isinstance(said, dict) or said.get("node_type") == "group":
+        return None
+    version = said.get("zarr_format")
+    if version not in (2, 3):
+        raise NotReadError(f"is of version {str(version)[:20]} of Zarr")
+    found = _second(said) if version == 2 else _third(said)
+    if len(found.shape) != len(found.chunks.shape) or 0 in found.chunks.shape:
+        raise ValueError(f"its chunks are {list(found.chunks.shape)}, its shape is {list(found.shape)}")
+    if math.prod(found.grid) > MOST_CHUNKS:
+        raise ValueError(f"it is cut into {math.prod(found.grid)} chunks, at most {MOST_CHUNKS} are read")
+    return found
+
+
+def _second(said: Mapping[str, Any]) -> Described:
+    dtype, big = _typestr(said.get("dtype"))
+    if said.get("filters"):
+        raise NotReadError(f"has the filters {str(said['filters'])[:60]}")
+    packing = said.get("compressor")
+    packings = () if packing is None else (_packing(packing.get("id") if isinstance(packing, dict) else packing),)
+    shape, chunks = _shape(said.get("shape")), _shape(said.get("chunks"))
+    axes = tuple(reversed(range(len(chunks)))) if said.get("order") == "F" else None
+    separator = said.get("dimension_separator", ".")
+    return Described(shape, dtype, Chunks(chunks, packings, axes, big), _fill(said, dtype), _separator(separator), "")
+
+
+def _third(said: Mapping[str, Any]) -> Described:
+    name = said.get("data_type")
+    dtype = READ.get(name) if isinstance(name, str) else None
+    if dtype is None:
+        raise NotReadError(f"is of dtype {str(name)[:60]}")
+    shape = _shape(said.get("shape"))
+    grid = _parts(said.get("chunk_grid"), "regular")
+    keys = said.get("chunk_key_encoding")
+    encoding = keys.get("name") if isinstance(keys, dict) else keys
+    if encoding not in ("default", "v2"):
+        raise NotReadError(f"has chunks named by {str(encoding)[:60]}")
+    separator = _configuration(keys).get("separator", "/" if encoding == "default" else ".")
+    if said.get("storage_transformers"):
+        raise NotReadError("has storage transformers")
+    chunks = _chunks(said.get("codecs"), _shape(grid.get("chunk_shape")))
+    lead = "c" if encoding == "default" else ""
+    return Described(shape, dtype, chunks, _fill(said, dtype), _separator(separator), lead)
+
+
+def _chunks(codecs: Any, shape: Shape, deep: bool = False) -> Chunks:
+    """Return how chunks of a shape are stored by a list of codecs: one of arrays, of bytes, then packings."""
+    if not isinstance(codecs, list) or not all(isinstance(each, dict) for each in codecs):
+        raise ValueError("its codecs are no list of objects")
+    rest, axes = list(codecs), None
+    while rest and rest[0].get("name") == "transpose":
+        order = _shape(_configuration(rest.pop(0)).get("order"))
+        if axes is not None or sorted(order) != list(range(len(shape))):
+            raise NotReadError("has its axes in an order that is not read")
+        axes = order
+    if not rest:
+        raise ValueError("its codecs make no bytes")
+    first, packings = rest[0], tuple(_packing(each.get("name")) for each in rest[1:])
+    how = _configuration(first)
+    if first.get("name") == "bytes":
+        if how.get("endian", "little") not in ("little", "big"):
+            raise ValueError(f"its byte order is {str(how['endian'])[:20]}")
+        return Chunks(shape, packings, axes, how.get("endian") == "big")
+    if first.get("name") != SHARDED or deep or axes is not None:
+        raise NotReadError(f"has the codec {str(first.get('name'))[:60]}")
+    inner = _chunks(how.get("codecs"), _shape(how.get("chunk_shape")), deep=True)
+    parts = _within(shape, inner.shape)
+    index = _chunks(how.get("index_codecs"), (*parts, 2), deep=True)
+    if set(index.packings) - {"crc32c"} or index.axes or math.prod(parts) > MOST_CHUNKS:
+        raise NotReadError("has an index of shards that is not read")
+    return Chunks(shape, packings, None, False, inner, index, how.get("index_location") == "start")
+
+
+def _within(shape: Shape, inner: Shape) -> Shape:
+    """Return how many chunks of a shard there are along each axis."""
+    if len(shape) != len(inner) or any(step == 0 or size % step for size, step in zip(shape, inner, strict=True)):
+        raise ValueError(f"its shards {list(shape)} are not made of chunks {list(inner)}")
+    return tuple(size // step for size, step in zip(shape, inner, strict=True))
+
+
+def _typestr(text: Any) -> tuple[DType, bool]:
+    """Return the dtype that version 2 names as NumPy does, or by its name alone, and whether it is big-endian."""
+    if isinstance(text, str) and text in READ:
+        return READ[text], False
+    kinds = {"b": "bool", "i": "int", "u": "uint", "f": "float", "c": "complex"}
+    if isinstance(text, str) and len(text) > 2 and text[0] in "<>|" and text[1] in kinds and text[2:].isdecimal():
+        name = kinds[text[1]] + ("" if text[1] == "b" else str(8 * int(text[2:4])))
+        if name in READ:
+            return READ[name], text[0] == ">"
+    raise NotReadError(f"is of dtype {str(text)[:60]}")
+
+
+def _packing(name: Any) -> str:
+    if name not in PACKINGS:
+        raise NotReadError(f"is packed by {str(name)[:60]}")
+    return str(name)
+
+
+def _shape(value: Any) -> Shape:
+    listed = isinstance(value, list) and len(value) <= RANK_LIMIT
+    if not listed or not all(type(size) is int and 0 <= size < SIZE_LIMIT for size in value):
+        raise ValueError(f"a shape is {str(value)[:60]}")
+    if math.prod(filter(None, value)) >= SIZE_LIMIT >> 4:
+        raise ValueError(f"a shape is {str(value)[:60]}, which cannot be")
+    return tuple(value)
+
+
+def _separator(value: Any) -> str:
+    if value not in (".", "/"):
+        raise ValueError(f"the numbers of its chunks are parted by {str(value)[:20]!r}")
+    return str(value)
+
+
+def _configuration(value: Any) -> Mapping[str, Any]:
+    found = value.get("configuration") if isinstance(value, dict) else None
+    return found if isinstance(found, dict) else {}
+
+
+def _parts(value: Any, name: str) -> Mapping[str, Any]:
+    if not isinstance(value, dict) or value.get("name") != name:
+        raise NotReadError(f"has chunks that are {str(value)[:60]}")
+    return _configuration(value)
+
+
+def _fill(said: Mapping[str, Any], dtype: DType) -> Any:
+    """Return what a missing chunk holds: a number, or its bits as a text."""
+    value = said.get("fill_value")
+    if value is None:
+        return 0
+    if isinstance(value, list) and len(value) == 2:
+        return complex(*(_number(part, BY_NAME["float64"]) for part in value))
+    return _number(value, dtype)
+
+
+def _number(value: Any, dtype: DType) -> Any:
+    if isinstance(value, str) and value in FLOATS:
+        return FLOATS[value]
+    if isinstance(value, str) and value.startswith("0x") and len(value) == 2 + 2 * dtype.itemsize:
+        bytes.fromhex(value[2:])
+        return value
+    if type(value) in (float, bool) or (type(value) is int and abs(value) < 1 << 64):
+        return value
+    raise ValueError(f"missing chunks hold {str(value)[:40]}, which is no number")

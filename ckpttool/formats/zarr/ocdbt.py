@@ -1,0 +1,245 @@
+"""OCDBT, TensorStore's database in a folder: a manifest leads to a B+ tree of keys, whose values lie in data files.
+
+The layout: https://google.github.io/tensorstore/kvstore/ocdbt/. Of its versions the latest is read. Files are those of
+its folder alone, whatever a table says.
+"""
+
+import struct
+from pathlib import Path
+from typing import NamedTuple
+
+from ckpttool.core.errors import CorruptCheckpoint, FormatError
+from ckpttool.formats.reading.data_file import CheckpointFile
+from ckpttool.formats.wire import crc, varint
+from ckpttool.formats.zarr.store import Neighbours, Store, Stored
+
+MANIFEST = "manifest.ocdbt"
+IS_MANIFEST, IS_NODE = 0x0CDB3A2A, 0x0CDB20DE
+MANIFEST_LIMIT = 64 << 20
+NODE_LIMIT = 128 << 20
+"""Bytes of a node, packed or not; TensorStore keeps them below 8 MB, Orbax below 100."""
+MOST_NODES, MOST_KEYS = 100_000, 2_000_000
+"""Nodes that are read, and keys in them: a node can be reached in several ways."""
+MOST_NODE_BYTES = 1 << 30
+"""Bytes of all nodes, unpacked."""
+FRAME = struct.Struct(">IQ")
+"""What each begins with: what it is, and its size; the size is little-endian."""
+
+
+class Root(NamedTuple):
+    """A node of the tree: its height, and its bytes."""
+
+    height: int
+    place: Stored
+    base: str = ""
+    """What the paths in it begin with."""
+    prefix: bytes = b""
+    """What its keys begin with."""
+
+
+def read_database(folder: Path) -> Store:
+    """Return the values of the latest version by their keys.
+
+    Raises:
+        MissingFile: a file is not there.
+        CorruptCheckpoint: it is damaged: checksums of the manifest and of nodes are compared.
+        FormatError: it is of a version that is not read, or names files elsewhere.
+    """
+    return _Database(folder).values()
+
+
+class _Database:
+    def __init__(self, folder: Path) -> None:
+        self.path, self._files = folder / MANIFEST, Neighbours(folder)
+        self._nodes, self._bytes = 0, 0
+        self._found: Store = {}
+
+    def values(self) -> Store:
+        root = self._latest()
+        if root is not None:
+            self._read(root)
+        return self._found
+
+    def _latest(self) -> Root | None:
+        """Return the root of the latest version; None where it is empty."""
+        self._files.place(MANIFEST, 0, 0)  # which is no link to one elsewhere
+        file = CheckpointFile(self.path)
+        if file.size > MANIFEST_LIMIT:
+            raise CorruptCheckpoint(f"{self.path} has {file.size} bytes, at most {MANIFEST_LIMIT} are read")
+        fields = self._unframed(file.piece(file.size, 0), IS_MANIFEST, self.path)
+        fields.take(16)
+        if fields.number():
+            raise FormatError(f"{self.path}: its versions are in numbered manifests, which are not read")
+        fields.number(), fields.number(), fields.take(1)
+        if fields.number():
+            fields.take(4)
+        files, count = _table(fields, ""), fields.count(1)
+        if not count:
+            return None
+        fields.numbers(count)
+        heights, ids, offsets, lengths = (
+            list(fields.take(count)), fields.numbers(count), fields.numbers(count), fields.numbers(count)
+        )  # fmt: skip
+        if (1 << 64) - 1 in offsets[-1:] or not lengths[-1]:
+            return None
+        base, name = fields.of(files, ids[-1])
+        return Root(heights[-1], self._files.place(name, offsets[-1], lengths[-1]), base)
+
+    def _read(self, node: Root) -> None:
+        """Read a node of the tree, and those below it."""
+        self._nodes += 1
+        if node.place.size > NODE_LIMIT or self._nodes > MOST_NODES:
+            raise FormatError(f"{self.path}: it has more or larger nodes than are read")
+        fields = self._unframed(node.place.read(), IS_NODE, node.place.file.path)
+        height = fields.take(1)[0]
+        if height != node.height:
+            raise fields.damaged(f"a node has the height {height}, expected {node.height}")
+        files, count = _table(fields, node.base), fields.count(2)
+        if height:
+            self._go_down(node, fields, files, count)
+        else:
+            self._leaf(node, fields, files, count)
+        if fields.left:
+            raise fields.damaged("a node goes on behind its end")
+
+    def _go_down(self, node: Root, fields: "_Fields", files: "_Files", count: int) -> None:
+        keys, common = _keys(fields, count, inner=True)
+        ids, offsets, lengths = fields.numbers(count), fields.numbers(count), fields.numbers(count)
+        fields.numbers(3 * count)
+        for key, shared, number, at, size in zip(keys, common, ids, offsets, lengths, strict=True):
+            base, name = fields.of(files, number)
+            self._read(Root(node.height - 1, self._files.place(name, at, size), base, node.prefix + key[:shared]))
+
+    def _leaf(self, node: Root, fields: "_Fields", files: "_Files", count: int) -> None:
+        keys, _ = _keys(fields, count, inner=False)
+        sizes, kinds = fields.numbers(count), fields.numbers(count)
+        if set(kinds) - {0, 1}:
+            raise fields.damaged("a value lies neither in its node nor in a file")
+        ids, offsets = fields.numbers(sum(kinds)), fields.numbers(sum(kinds))
+        places = zip(ids, offsets, strict=True)
+        for key, size, kind in zip(keys, sizes, kinds, strict=True):
+            if kind:
+                number, at = next(places)
+                place = self._files.place(fields.of(files, number)[1], at, size)
+            else:
+                place = Stored(node.place.file, 0, size, fields.take(size))
+            self._keep((node.prefix + key).decode("utf-8", "backslashreplace"), place)
+
+    def _keep(self, key: str, place: Stored) -> None:
+        if key in self._found:
+            raise CorruptCheckpoint(f"{self.path}: the key {key[:200]} is there twice")
+        if len(self._found) == MOST_KEYS:
+            raise FormatError(f"{self.path}: it has over {MOST_KEYS} keys, which are not read")
+        self._found[key] = place
+
+    def _unframed(self, raw: bytes, what: int, path: Path) -> "_Fields":
+        """Return what a manifest or a node holds, after its checksum was compared."""
+        if len(raw) < FRAME.size + 6:
+            raise CorruptCheckpoint(f"{path}: a manifest or a node of {len(raw)} bytes is cut off")
+        magic, _ = FRAME.unpack_from(raw)
+        size, check = int.from_bytes(raw[4:12], "little"), int.from_bytes(raw[-4:], "little")
+        if (magic, size) != (what, len(raw)) or crc.extend(0, raw[:-4]) != check:
+            raise CorruptCheckpoint(f"{path}: a manifest or a node is damaged: its checksum or its size is wrong")
+        fields = _Fields(path, raw[:-4], FRAME.size)
+        version, packing = fields.number(), fields.number()
+        if version or packing > 1:
+            raise FormatError(f"{path}: version {version} of OCDBT, packed by method {packing}, is not read")
+        body = raw[fields.at : -4]
+        body = unpacked(body, path) if packing else body
+        self._bytes += len(body)
+        if self._bytes > MOST_NODE_BYTES:
+            raise FormatError(f"{self.path}: its nodes unpack to over {MOST_NODE_BYTES} bytes, which are not read")
+        return _Fields(path, body)
+
+
+def unpacked(raw: bytes, path: Path) -> bytes:
+    """Return what zstd packed, which is a node at most."""
+    import cramjam
+    import numpy as np
+
+    memory = np.empty(NODE_LIMIT, np.uint8)  # of which the system gives what is written to
+    try:
+        count = cramjam.zstd.decompress_into(raw, memory.data)
+    except (cramjam.DecompressionError, OSError) as error:
+        what = f"a manifest or a node does not unpack to at most {NODE_LIMIT} bytes"
+        raise CorruptCheckpoint(f"{path}: {what}") from error
+    return memory[:count].tobytes()
+
+
+_Files = list[tuple[str, str]]
+"""Of each file what the paths in its nodes begin with, and its own path."""
+
+
+class _Fields:
+    """Numbers and bytes of a manifest or a node, one after the other."""
+
+    def __init__(self, path: Path, data: bytes, at: int = 0) -> None:
+        self.path, self.data, self.at = path, data, at
+
+    @property
+    def left(self) -> int:
+        return len(self.data) - self.at
+
+    def take(self, size: int) -> bytes:
+        if size > self.left:
+            raise self.damaged(f"{size} bytes are said to be there, of which {self.left} are")
+        self.at += size
+        return self.data[self.at - size : self.at]
+
+    def number(self) -> int:
+        try:
+            value, self.at = varint.decode(self.data, self.at, len(self.data))
+        except ValueError as error:
+            raise self.damaged(str(error)) from error
+        return value
+
+    def count(self, least: int) -> int:
+        """Return a number of things of at least so many bytes each, which can be there."""
+        count = self.number()
+        if count * least > self.left:
+            raise self.damaged(f"{count} entries are said to be there")
+        return count
+
+    def numbers(self, count: int) -> list[int]:
+        return [self.number() for _ in range(count)]
+
+    def of(self, files: _Files, number: int) -> tuple[str, str]:
+        if number >= len(files):
+            raise self.damaged(f"it names file {number} of {len(files)}")
+        return files[number]
+
+    def damaged(self, why: str) -> CorruptCheckpoint:
+        return CorruptCheckpoint(f"{self.path}: a manifest or a node is damaged: {why}")
+
+
+def _strings(fields: _Fields, shared: list[int], sizes: list[int]) -> list[bytes]:
+    """Return texts of which each begins with so many bytes of the one before."""
+    texts: list[bytes] = []
+    total = 0
+    for common, size in zip(shared, sizes, strict=True):
+        before = texts[-1] if texts else b""
+        total += common + size
+        if common > len(before) or total > NODE_LIMIT:
+            raise fields.damaged("texts share more than they have")
+        texts.append(before[:common] + fields.take(size))
+    return texts
+
+
+def _table(fields: _Fields, base: str) -> _Files:
+    """Return the files that a table names, from the folder of the database."""
+    count = fields.count(2)
+    shared = [0, *fields.numbers(count - 1)] if count else []
+    sizes, bases = fields.numbers(count), fields.numbers(count)
+    paths = _strings(fields, shared, sizes)
+    return [
+        (base + path[:size].decode("utf-8", "replace"), base + path.decode("utf-8", "replace"))
+        for path, size in zip(paths, bases, strict=True)
+    ]
+
+
+def _keys(fields: _Fields, count: int, inner: bool) -> tuple[list[bytes], list[int]]:
+    """Return the keys of a node, and of an inner one how much of each all keys below it begin with."""
+    shared = [0, *fields.numbers(count - 1)] if count else []
+    sizes = fields.numbers(count)
+    common = fields.numbers(count) if inner else []
+    return _strings(fields, shared, sizes), common

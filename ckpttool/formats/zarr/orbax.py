@@ -1,0 +1,171 @@
+"""Orbax's checkpoints: folders of JAX's arrays in Zarr, as files or in a database, and what says their paths.
+
+A step of a CheckpointManager has a folder for each item, or is one; a folder of steps means its latest one.
+"""
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from ckpttool.core.errors import CorruptCheckpoint, FormatError, MissingFile
+from ckpttool.core.plain_files import is_file
+from ckpttool.core.tensors import Tensor
+from ckpttool.formats.flax.kinds import kinds_of
+from ckpttool.formats.format import Format, Tensors
+from ckpttool.formats.wire import strict_json
+from ckpttool.formats.zarr.arrays import TEXT_LIMIT, ZarrTensors
+from ckpttool.formats.zarr.described import READ
+from ckpttool.formats.zarr.ocdbt import MANIFEST, read_database
+from ckpttool.formats.zarr.store import files_in
+
+TREE, STEP = "_METADATA", "_CHECKPOINT_METADATA"
+"""What an item's folder has that says its tree, and a step's."""
+TEXTS = "_strings.json"
+TEMPORARY = ".orbax-checkpoint-tmp"
+"""What the names of folders end in that are not complete."""
+ITEM_LIMIT = 1000
+"""Items of a step, and steps of a folder, that are looked at."""
+
+
+class OrbaxTensors(Tensors):
+    """The arrays of a step by their paths, joined by `/`, below the names of its items where there are several."""
+
+    def __init__(self, folder: Path) -> None:
+        """Read what says which arrays there are.
+
+        Raises:
+            MissingFile: there is none, or an array that is said to be there is not.
+            CorruptCheckpoint: it is damaged.
+            FormatError: files lie elsewhere, or two arrays have one path; `ZarrTensors` says more.
+        """
+        items = list(_items(folder))
+        if not items:
+            raise MissingFile(f"{folder} holds no arrays of Orbax: neither {TREE} nor {MANIFEST} is in it")
+        self._owners: dict[str, tuple[ZarrTensors, str]] = {}
+        left_out: list[str] = []
+        texts: dict[str, str] = {}
+        for item in items:
+            above = f"{item.name}/" if len(items) > 1 else ""
+            tensors, said = _opened(item)
+            for name in tensors:
+                if above + name in self._owners:
+                    raise FormatError(f"{folder}: two arrays have the path {above}{name}")
+                self._owners[above + name] = tensors, name
+            left_out += [above + each for each in tensors.left_out]
+            texts |= {above + name: text for name, text in said.items()}
+        self.metadata, self.left_out, self.kinds = texts, tuple(left_out), kinds_of(self._owners)
+
+    def __getitem__(self, name: str) -> Tensor:
+        tensors, own = self._owners[name]
+        return tensors[own].renamed(name)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._owners)
+
+    def __len__(self) -> int:
+        return len(self._owners)
+
+
+class Orbax(Format):
+    """The format of Orbax, JAX's library of checkpoints."""
+
+    NAME = "orbax"
+    CHECKSUMS = False
+    FRAMEWORK = "flax"
+    LIMITS = "is read only, a folder of JAX's arrays: save safetensors; keeps no checksums of values"
+    WRITES = False
+    INSTEAD = "folders of Orbax are read only; `to` safetensors keeps the same arrays"
+    HOLDS = frozenset(READ)
+
+    def recognises(self, path: Path) -> bool:
+        """Return whether a path is a folder of arrays, of a step with such folders, or of steps; or a file in one."""
+        return _is_step(_folder(path)) or bool(_steps(_folder(path)))
+
+    def open(self, path: Path) -> OrbaxTensors:
+        """List the arrays, of steps those of the latest; `OrbaxTensors` says what is raised."""
+        folder = _folder(path)
+        return OrbaxTensors(folder if _is_step(folder) else _steps(folder)[-1])
+
+
+def _folder(path: Path) -> Path:
+    return path.parent if path.name in (MANIFEST, TREE, STEP) and not path.is_dir() else path
+
+
+def _is_step(folder: Path) -> bool:
+    return any(is_file(folder / name) for name in (MANIFEST, TREE, STEP))
+
+
+def _steps(folder: Path) -> list[Path]:
+    """Return the steps of a folder in order: those that are complete, numbered with or without a word before."""
+    if not folder.is_dir():
+        return []
+    found = {}
+    for path in _folders(folder):
+        number = path.name.rpartition("_")[2]
+        if number.isdecimal() and len(number) < 19 and is_file(path / STEP):
+            found[int(number)] = path
+    return [found[number] for number in sorted(found)]
+
+
+def _items(folder: Path) -> Iterator[Path]:
+    """Yield the folders of arrays of a step, which may be one itself."""
+    if any(is_file(folder / name) for name in (MANIFEST, TREE)):
+        yield folder
+        return
+    yield from (path for path in _folders(folder) if any(is_file(path / name) for name in (MANIFEST, TREE)))
+
+
+def _folders(folder: Path) -> Iterator[Path]:
+    """Yield the folders in a folder; links to others are not followed."""
+    paths = [path for path in sorted(folder.iterdir()) if path.is_dir() and TEMPORARY not in path.name]
+    for path in paths[:ITEM_LIMIT]:
+        if not path.is_symlink():
+            yield path
+
+
+def _opened(folder: Path) -> tuple[ZarrTensors, Mapping[str, str]]:
+    """Return the arrays of a folder by their paths, and its texts."""
+    database = is_file(folder / MANIFEST)
+    tensors = ZarrTensors(folder, read_database(folder) if database else files_in(folder))
+    paths = _paths(folder) if is_file(folder / TREE) else {}
+    known = tensors.arrays.keys() | tensors.unread
+    if missing := [path for key, (path, is_array) in paths.items() if is_array and key not in known]:
+        raise MissingFile(f"{folder}: {missing[0]} is said to be in it, and is not")
+    tensors.renamed({key: path for key, (path, _) in paths.items()})
+    return tensors, _texts(folder)
+
+
+def _paths(folder: Path) -> dict[str, tuple[str, bool]]:
+    """Return the path of each value in the tree by its key in the store, and whether it is an array."""
+    tree = _json(folder / TREE).get("tree_metadata")
+    if not isinstance(tree, dict):
+        return {}
+    found = {}
+    for value in tree.values():
+        parts = value if isinstance(value, dict) else {}
+        keys, about = parts.get("key_metadata"), parts.get("value_metadata")
+        names = [each.get("key") for each in keys if isinstance(each, dict)] if isinstance(keys, list) else []
+        if not names or not isinstance(about, dict) or not all(isinstance(name, (str, int)) for name in names):
+            raise CorruptCheckpoint(f"{folder / TREE}: a value is said by {str(value)[:80]}")
+        is_array = not about.get("skip_deserialize") and about.get("value_type") not in ("None", "string")
+        found[".".join(map(str, names))] = "/".join(map(str, names)), is_array
+    return found
+
+
+def _texts(folder: Path) -> dict[str, str]:
+    if not is_file(folder / TEXTS):
+        return {}
+    said = _json(folder / TEXTS)
+    return {name: text for name, text in said.items() if isinstance(text, str)}
+
+
+def _json(path: Path) -> Mapping[str, Any]:
+    if path.stat().st_size > TEXT_LIMIT:
+        raise CorruptCheckpoint(f"{path} has more than {TEXT_LIMIT} bytes, which are not read")
+    try:
+        said = strict_json.loads(path.read_bytes())
+    except ValueError as error:
+        raise CorruptCheckpoint(f"{path} is not JSON as it should be: {error}") from error
+    if not isinstance(said, dict):
+        raise CorruptCheckpoint(f"{path} is no object of JSON")
+    return said

@@ -1,0 +1,97 @@
+"""Where values lie by their keys: in the files of a folder, or in those that a database in it names."""
+
+import os
+from pathlib import Path, PurePosixPath
+from typing import NamedTuple
+
+from ckpttool.core.errors import CorruptCheckpoint, FormatError, MissingFile
+from ckpttool.core.plain_files import stamp_of
+from ckpttool.formats.reading.data_file import CheckpointFile
+from ckpttool.formats.reading.raw_tensors import ClosedFile
+
+MOST_FILES = 1_000_000
+"""Files of a folder that are listed: there is one to a chunk."""
+
+
+class Stored(NamedTuple):
+    """A value: some bytes of a file, or, in a database, bytes of its index."""
+
+    file: ClosedFile
+    at: int
+    size: int
+    inline: bytes | None = None
+
+    def read(self) -> bytes:
+        """Return its bytes.
+
+        Raises:
+            MissingFile: its file is gone.
+            CorruptCheckpoint: the file has changed, or ends before them.
+        """
+        if self.inline is not None:
+            return self.inline
+        file = CheckpointFile(self.file.path)
+        file.require_unchanged(self.file.stamp)
+        data = file.piece(self.size, self.at)
+        file.require_unchanged()
+        return data
+
+
+Store = dict[str, Stored]
+"""Values by their keys, which are parted by `/`."""
+
+
+def files_in(folder: Path) -> Store:
+    """Return the files of a folder and of those below it.
+
+    Raises:
+        FormatError: a link leads out of it, or it has more files than are listed.
+    """
+    found: Store = {}
+    for root, folders, names in os.walk(folder):
+        folders.sort()
+        for each in (*folders, *sorted(names)):
+            path = Path(root, each)
+            if path.is_symlink() and (each in folders or not path.resolve().is_relative_to(folder.resolve())):
+                raise FormatError(f"{path} is a link to another folder, which is not followed")
+            if each not in folders:
+                status = path.stat()
+                closed = ClosedFile(path, stamp_of(status), status.st_size)
+                found[path.relative_to(folder).as_posix()] = Stored(closed, 0, status.st_size)
+        if len(found) > MOST_FILES:
+            raise FormatError(f"{folder} has over {MOST_FILES} files, which are not listed")
+    return found
+
+
+class Neighbours:
+    """The data files that a database names, each opened once."""
+
+    def __init__(self, folder: Path) -> None:
+        """Take the database's folder."""
+        self.folder = folder
+        self._files: dict[str, ClosedFile] = {}
+
+    def place(self, name: str, at: int, size: int) -> Stored:
+        """Return some bytes of a file.
+
+        Raises:
+            FormatError: it would not lie in the folder.
+            MissingFile: it is not there.
+            CorruptCheckpoint: it does not have those bytes.
+        """
+        file = self._files.get(name) or self._open(name)
+        self._files[name] = file
+        if at + size > file.size:
+            raise CorruptCheckpoint(
+                f"{file.path}: a value is said to end at byte {at + size}, the file has {file.size}: it is cut off"
+            )
+        return Stored(file, at, size)
+
+    def _open(self, name: str) -> ClosedFile:
+        path = PurePosixPath(name)
+        leads_away = path.is_absolute() or ".." in path.parts or {"\\", "\0", ":"} & set(name) or not path.parts
+        if leads_away or not (self.folder / path).resolve().is_relative_to(self.folder.resolve()):
+            raise FormatError(f"{self.folder}: values are said to be in {name[:80]!r}, which is outside of its folder")
+        if not (self.folder / path).exists():
+            raise MissingFile(f"{self.folder / path} is missing: values of {self.folder.name} are in it")
+        return ClosedFile.of(CheckpointFile(self.folder / path))

@@ -1,0 +1,207 @@
+"""Folders of Zarr: what the zarr package and TensorStore write is read without them, whatever packs its chunks."""
+
+import json
+
+import numpy as np
+import pytest
+import zarr
+from conformance import FormatTests
+from referees import Zarrs
+from zarr.codecs import BloscCodec, Crc32cCodec, GzipCodec, TransposeCodec, ZstdCodec
+
+from ckpttool import checkpoint
+from ckpttool.core.errors import CkptError, CorruptCheckpoint, FormatError
+from ckpttool.core.tensors import DTYPES
+from ckpttool.formats.zarr.format import Zarr
+
+CUBE = np.arange(7 * 5 * 3, dtype=np.float32).reshape(7, 5, 3)
+
+
+class TestZarr(FormatTests):
+    name = "zarr"
+    suffix = ".zarr"
+    refused = tuple(dtype.name for dtype in DTYPES if dtype.name not in Zarr.HOLDS)
+    checksums = False
+
+    def save(self, tensors, path, overwrite):
+        Zarrs().write(path, tensors, compressors=None)
+
+    def files(self, path):
+        return sorted(each for each in path.rglob("*") if each.is_file())
+
+    test_round_trip = None  # the table reads each dtype, as every one that is only read
+    test_the_suffix_decides_what_is_written = test_names_are_not_files = None
+    test_an_existing_output_is_refused_and_kept = test_overwriting_leaves_only_the_new_one = None
+    test_it_can_be_written_over_itself = test_a_failure_while_writing_leaves_the_old_one_and_no_litter = None
+    test_a_tensor_that_gives_too_few_bytes_is_refused = test_resources_are_refused = None
+    test_a_folder_that_is_not_there_is_said = None
+
+
+def saved(path, version, array=CUBE, **options):
+    group = zarr.open_group(path, mode="w", zarr_format=version)
+    group.create_group("net").create_array("w", data=array, **options)
+    return path
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {}, {"chunks": (7, 5, 3)}, {"chunks": (2, 5, 3)}, {"chunks": (3, 2, 2)}, {"chunks": (100, 100, 100)},
+        {"order": "F", "chunks": (3, 2, 2)}, {"compressors": None},
+    ],
+    ids=str,
+)  # fmt: skip
+@pytest.mark.parametrize("version", [2, 3])
+def test_chunks_of_any_shape_are_joined(tmp_path, version, options):
+    if version == 3 and "order" in options:
+        options = {**options, "filters": TransposeCodec(order=(2, 0, 1))}
+        del options["order"]
+    tensor = checkpoint.open(saved(tmp_path / "a.zarr", version, **options))["net/w"]
+    assert np.array_equal(tensor.read(), CUBE)
+    assert b"".join(tensor.pieces()) == CUBE.tobytes()
+
+
+@pytest.mark.parametrize("name", ["zlib", "gzip", "zstd", "blosc"])
+def test_packings_of_version_2_are_unpacked(tmp_path, name):
+    import numcodecs
+
+    packing = numcodecs.get_codec({"id": name})
+    opened = checkpoint.open(saved(tmp_path / "a.zarr", 2, chunks=(3, 2, 2), compressors=packing))
+    assert np.array_equal(opened["net/w"].read(), CUBE)
+
+
+@pytest.mark.parametrize(
+    "packing", [GzipCodec(), ZstdCodec(checksum=True), BloscCodec(), (ZstdCodec(), Crc32cCodec())], ids=range(4)
+)
+@pytest.mark.parametrize("shards", [None, (4, 4, 4)])
+def test_packings_and_shards_of_version_3_are_unpacked(tmp_path, packing, shards):
+    made = saved(tmp_path / "a.zarr", 3, chunks=(2, 2, 2), shards=shards, compressors=packing)
+    assert np.array_equal(checkpoint.open(made)["net/w"].read(), CUBE)
+
+
+@pytest.mark.parametrize("version", [2, 3])
+@pytest.mark.parametrize("fill", [0, 7.5, np.nan, -np.inf])
+def test_missing_chunks_hold_what_the_array_is_filled_with(tmp_path, version, fill):
+    group = zarr.open_group(tmp_path / "a.zarr", mode="w", zarr_format=version)
+    group.create_array("w", shape=(6,), chunks=(2,), dtype="float32", fill_value=fill)[2:4] = [1, 2]
+    np.testing.assert_array_equal(checkpoint.open(tmp_path / "a.zarr")["w"].read(), [fill, fill, 1, 2, fill, fill])
+
+
+def test_an_array_alone_has_the_name_of_its_folder(tmp_path):
+    zarr.save_array(tmp_path / "kernel.zarr", CUBE)
+    assert np.array_equal(checkpoint.open(tmp_path / "kernel.zarr")["kernel"].read(), CUBE)
+    assert list(checkpoint.open(tmp_path / "kernel.zarr" / "zarr.json")) == ["kernel"]
+
+
+def test_big_endian_numbers_are_read_and_texts_left_out(tmp_path):
+    group = zarr.open_group(tmp_path / "a.zarr", mode="w", zarr_format=2)
+    group.create_array("big", data=np.arange(5, dtype=">f8"))
+    group.create_array("complex", data=np.arange(4, dtype=">c8") * 1j)
+    group.create_array("texts", data=np.array(["ab", "c"]))
+    opened = checkpoint.open(tmp_path / "a.zarr")
+    assert opened["big"].read().tolist() == [0, 1, 2, 3, 4]
+    assert opened["complex"].read().tolist() == [0, 1j, 2j, 3j]
+    assert opened.left_out == ("texts (is of dtype <U2: not read)",)
+
+
+def array_json(**other):
+    said = {"zarr_format": 2, "shape": [4], "chunks": [2], "dtype": "<f4", "compressor": None, "fill_value": 0,
+            "filters": None, "order": "C"}  # fmt: skip
+    return {**said, **other}
+
+
+def crafted(tmp_path, said, **chunks):
+    folder = tmp_path / "a.zarr"
+    (folder / "w").mkdir(parents=True)
+    (folder / ".zgroup").write_text('{"zarr_format": 2}')
+    (folder / "w" / ".zarray").write_text(said if isinstance(said, str) else json.dumps(said))
+    for name, data in chunks.items():
+        (folder / "w" / name.removeprefix("_")).write_bytes(data)
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("said", "message"),
+    [
+        (array_json(shape=[1 << 40]), "chunks, at most 1000000"),
+        (array_json(shape=[1 << 61]), "which cannot be"),
+        (array_json(shape=[1 << 40], chunks=[1 << 40]), "said to have 4398046511104 bytes, of which"),
+        (array_json(chunks=[1 << 40]), "w has 16 bytes, in chunks that have 4398046511104 each"),
+        (array_json(chunks=[0]), "its chunks are [0]"),
+        (array_json(chunks=[2, 2]), "its chunks are [2, 2]"),
+        (array_json(shape=[-1]), "a shape is [-1]"),
+        (array_json(shape=[True]), "a shape is [True]"),
+        (array_json(shape=[1] * 33, chunks=[1] * 33), "a shape is"),
+        (array_json(fill_value="a"), "missing chunks hold a, which is no number"),
+        (array_json(dimension_separator="../"), "are parted by"),
+        ("[" * 100_000, "nested too deeply"),
+        ("{", "is damaged"),
+    ],
+    ids=range(13),
+)
+def test_what_cannot_be_is_refused_in_a_line(tmp_path, said, message):
+    with pytest.raises(FormatError) as caught:
+        checkpoint.open(crafted(tmp_path, said))
+    assert message in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        array_json(dtype="|O"), array_json(dtype=[["a", "<f4"]]), array_json(filters=[{"id": "delta"}]),
+        array_json(compressor={"id": "lzma"}), array_json(zarr_format=4), array_json(dtype="<M8[s]"),
+    ],
+    ids=range(6),
+)  # fmt: skip
+def test_what_is_not_read_is_left_out_and_named(tmp_path, said):
+    (left_out,) = checkpoint.open(crafted(tmp_path, said)).left_out
+    assert left_out.startswith("w (")
+
+
+@pytest.mark.parametrize(
+    ("said", "chunk"),
+    [
+        (array_json(), bytes(7)),
+        (array_json(), bytes(9)),
+        (array_json(dtype="|u1", fill_value=300, shape=[2]), None),
+        (array_json(compressor={"id": "zstd"}), b"(\xb5/\xfdnonsense"),
+        (array_json(compressor={"id": "zlib"}), b"nonsense"),
+        (array_json(compressor={"id": "blosc"}), b"nonsense"),
+        (array_json(compressor={"id": "blosc"}), b"\2\1\x21\4" + b"\xff\xff\xff\x7f" * 3),
+        (array_json(dtype="|b1", shape=[2]), b"\0\2"),
+    ],
+    ids=range(8),
+)
+def test_damaged_chunks_are_found_when_they_are_read(tmp_path, said, chunk):
+    folder = crafted(tmp_path, said, **({} if chunk is None else {"_0": chunk}))
+    with pytest.raises(CorruptCheckpoint, match=r"a\.zarr: .*w"):
+        checkpoint.open(folder)["w"].read()
+
+
+def test_a_chunk_that_unpacks_without_end_is_refused(tmp_path):
+    import cramjam
+
+    packed = bytes(cramjam.zstd.compress(bytes(64 << 20)))
+    folder = crafted(tmp_path, array_json(compressor={"id": "zstd"}), _0=packed)
+    with pytest.raises(CorruptCheckpoint, match="does not unpack to 8 bytes"):
+        checkpoint.open(folder)["w"].read()
+
+
+def test_nothing_outside_of_the_folder_is_read(tmp_path):
+    (tmp_path / "secret").write_bytes(bytes(8))
+    folder = crafted(tmp_path, array_json())
+    (folder / "w" / "0").symlink_to(tmp_path / "secret")
+    with pytest.raises(FormatError, match="is a link to another folder"):
+        checkpoint.open(folder)
+
+
+def test_chunks_that_change_are_refused(tmp_path):
+    opened = checkpoint.open(crafted(tmp_path, array_json(), _0=bytes(8), _1=bytes(8)))
+    (tmp_path / "a.zarr" / "w" / "0").write_bytes(bytes(9))
+    with pytest.raises(CorruptCheckpoint, match="changed"):
+        opened["w"].read()
+
+
+def test_nothing_is_written(tmp_path):
+    with pytest.raises(CkptError, match="folders of Zarr are read only; `to` safetensors"):
+        checkpoint.save({"a": np.zeros(1)}, tmp_path / "x.zarr", format="zarr")

@@ -1,0 +1,181 @@
+"""OCDBT: a database that claims what is not there, or what lies elsewhere, is refused behind its checksums."""
+
+import json
+import struct
+
+import cramjam
+import numpy as np
+import pytest
+
+from ckpttool import checkpoint
+from ckpttool.core.errors import CkptError, CorruptCheckpoint, FormatError, MissingFile
+from ckpttool.formats.wire import crc, varint
+from ckpttool.formats.zarr import ocdbt
+from ckpttool.formats.zarr.ocdbt import IS_MANIFEST, IS_NODE, read_database
+
+HUGE = 1 << 62
+
+
+def numbers(*values):
+    return b"".join(map(varint.encode, values))
+
+
+def framed(what, body, packed=False, version=0):
+    body = bytes(cramjam.zstd.compress(body)) if packed else body
+    rest = numbers(version, int(packed)) + body
+    whole = struct.pack(">I", what) + struct.pack("<Q", len(rest) + 16) + rest
+    return whole + struct.pack("<I", crc.extend(0, whole))
+
+
+def table(*files, bases=None):
+    sizes = [len(file) for file in files]
+    shared = [0] * (len(files) - 1)
+    return numbers(len(files), *shared, *sizes, *(bases or [0] * len(files))) + b"".join(files)
+
+
+def leaf(*entries, files=(b"d/x",), height=0, kinds=None):
+    """A node of keys with values that are in it."""
+    count, sizes = len(entries), [len(value) for _, value in entries]
+    head = bytes([height]) + table(*files) + numbers(count, *[0] * (count - 1), *(len(key) for key, _ in entries))
+    keys, values = b"".join(key for key, _ in entries), b"".join(value for _, value in entries)
+    return head + keys + numbers(*sizes, *(kinds or [0] * count)) + values
+
+
+def far(key, size, file=0, at=0, files=(b"d/x",)):
+    """A node of one key with its value in a file."""
+    return b"\0" + table(*files) + numbers(1, len(key)) + key + numbers(size, 1, file, at)
+
+
+def inner(key, size, common=0, height=1, file=0, at=0, files=(b"d/x",)):
+    """A node above a node."""
+    return bytes([height]) + table(*files) + numbers(1, len(key), common) + key + numbers(file, at, size, 1, 1, 1)
+
+
+def manifest(size, at=0, height=0, file=b"d/x", kind=0, versions=1):
+    body = bytes(16) + numbers(kind, 1024, 8 << 20) + b"\4" + numbers(0) + table(file)
+    if versions:
+        body += numbers(1, 1) + bytes([height]) + numbers(0, at, size, 1, 1, 1) + bytes(8)
+    else:
+        body += numbers(0)
+    return body + numbers(0)
+
+
+def database(folder, node, packed=False, **said):
+    (folder / "d").mkdir(parents=True)
+    (folder / "d" / "x").write_bytes(node)
+    body = manifest(len(node), **said)
+    (folder / "manifest.ocdbt").write_bytes(framed(IS_MANIFEST, body, packed))
+    return folder
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_values_in_the_tree_and_beside_it_are_read(tmp_path, packed):
+    node = framed(IS_NODE, leaf((b"a/.zarray", b"{}"), (b"b", b"value")), packed)
+    found = read_database(database(tmp_path / "a", node, packed))
+    assert {key: place.read() for key, place in found.items()} == {"a/.zarray": b"{}", "b": b"value"}
+    node = framed(IS_NODE, far(b"key", 4), packed)
+    assert read_database(database(tmp_path / "b", node, packed))["key"].read() == node[:4]
+
+
+def test_an_empty_database_has_no_values(tmp_path):
+    assert read_database(database(tmp_path / "a", b"", versions=0)) == {}
+
+
+@pytest.mark.parametrize(
+    "name", [b"../secret", b"/etc/passwd", b"d/../../secret", b"c:secret", b"a\\b", b"", b"http://host/x"]
+)
+def test_files_elsewhere_are_refused(tmp_path, name):
+    (tmp_path / "secret").write_bytes(bytes(100))
+    folder = database(tmp_path / "a", framed(IS_NODE, far(b"key", 4, files=(name,))))
+    with pytest.raises(FormatError, match="outside of its folder"):
+        read_database(folder)
+    with pytest.raises(FormatError, match="outside of its folder"):
+        read_database(database(tmp_path / "b", b"x", file=name))
+
+
+def test_a_link_to_a_file_elsewhere_is_refused(tmp_path):
+    (tmp_path / "secret").write_bytes(bytes(100))
+    folder = database(tmp_path / "a", framed(IS_NODE, far(b"key", 4, files=(b"d/y",))))
+    with pytest.raises(MissingFile, match=r"d/y is missing"):
+        read_database(folder)
+    (folder / "d" / "y").symlink_to(tmp_path / "secret")
+    with pytest.raises(FormatError, match="outside of its folder"):
+        read_database(folder)
+
+
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        (leaf((b"a", b"x"), (b"a", b"y")), "the key a is there twice"),
+        (leaf((b"a", b"x"), kinds=[2]), "neither in its node nor in a file"),
+        (leaf((b"a", b"x"), height=1), "has the height 1, expected 0"),
+        (leaf((b"a", b"x")) + b"!", "goes on behind its end"),
+        (far(b"a", HUGE), "a value is said to end"),
+        (far(b"a", 1, at=HUGE), "a value is said to end"),
+        (far(b"a", 1, file=5), "it names file 5 of 1"),
+        (b"\0" + numbers(HUGE), "entries are said to be there"),
+        (b"\0" + table() + numbers(HUGE), "entries are said to be there"),
+        (b"\0" + table() + numbers(1, HUGE), "texts share more than"),
+        (b"\0" + table() + numbers(2, HUGE, 1, 1) + b"ab" + numbers(0, 0, 0, 0), "share more than they have"),
+        (b"\0" + numbers(2, 7, 1, 1, 0, 0) + b"ab" + numbers(0), "share more than they have"),
+        (b"", "bytes are said to be there"),
+        (b"\0" + b"\xff" * 11, "does not end"),
+    ],
+    ids=range(14),
+)
+def test_nodes_that_cannot_be_are_refused(tmp_path, body, message):
+    with pytest.raises(FormatError) as caught:
+        read_database(database(tmp_path / "a", framed(IS_NODE, body)))
+    assert message in str(caught.value)
+
+
+def test_versions_that_are_not_read_are_refused(tmp_path):
+    with pytest.raises(FormatError, match="version 1 of OCDBT"):
+        read_database(database(tmp_path / "a", framed(IS_NODE, leaf(), version=1)))
+    with pytest.raises(FormatError, match="numbered manifests"):
+        read_database(database(tmp_path / "b", framed(IS_NODE, leaf()), kind=1))
+
+
+def test_a_tree_that_leads_round_ends_by_its_heights(tmp_path):
+    node = framed(IS_NODE, inner(b"a", 1, height=200))
+    node = framed(IS_NODE, inner(b"a", len(node), height=200))
+    with pytest.raises(CorruptCheckpoint, match="has the height 200, expected 199"):
+        read_database(database(tmp_path / "a", node, height=200))
+
+
+def test_a_tree_that_is_reached_in_many_ways_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(ocdbt, "MOST_NODES", 1000)
+    chain, at = framed(IS_NODE, leaf()), 0
+    for height in range(1, 12):
+        size = len(chain) - at
+        two = numbers(2, 0, 1, 1, 0, 0) + b"ab" + numbers(0, 0, at, at, size, size, *[1] * 6)
+        at, chain = len(chain), chain + framed(IS_NODE, bytes([height]) + table(b"d/x") + two)
+    folder = database(tmp_path / "a", chain)
+    (folder / "manifest.ocdbt").write_bytes(framed(IS_MANIFEST, manifest(len(chain) - at, at, height=11)))
+    with pytest.raises(FormatError, match="more or larger nodes than are read"):
+        read_database(folder)
+
+
+def test_a_node_that_unpacks_without_end_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(ocdbt, "NODE_LIMIT", 1000)
+    with pytest.raises(CorruptCheckpoint, match="does not unpack to at most 1000 bytes"):
+        read_database(database(tmp_path / "a", framed(IS_NODE, bytes(2000), packed=True)))
+
+
+ARRAY = {"zarr_format": 2, "shape": [2], "chunks": [2], "dtype": "<f4", "compressor": None, "fill_value": 0}
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_every_cut_and_every_flipped_bit_is_found(tmp_path, packed):
+    text = json.dumps({**ARRAY, "filters": None, "order": "C"}).encode()
+    node = framed(IS_NODE, leaf((b"w/.zarray", text), (b"w/0", np.float32([1, 2]).tobytes())), packed)
+    folder = database(tmp_path / "a", node, packed)
+    assert checkpoint.open(folder)["w"].read().tolist() == [1, 2]
+    for file in (folder / "manifest.ocdbt", folder / "d" / "x"):
+        whole = file.read_bytes()
+        flipped = [bytes(whole[:at] + bytes([whole[at] ^ 1 << at % 8]) + whole[at + 1 :]) for at in range(len(whole))]
+        for content in [*flipped, *(whole[:size] for size in range(len(whole)))]:
+            file.write_bytes(content)
+            with pytest.raises(CkptError):
+                checkpoint.open(folder)
+        file.write_bytes(whole)
