@@ -1,5 +1,6 @@
 """A run of training: where it is, what it did, which of its epochs is the best, and when it is over."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -107,8 +108,21 @@ class Run:
 
 
 def best_of(history: Sequence[Epoch]) -> Epoch:
-    """Return the first epoch with the highest validation accuracy, or the lowest validation loss without one."""
-    return max(history, key=lambda epoch: -epoch.valid_loss if epoch.valid_accuracy is None else epoch.valid_accuracy)
+    """Return the epoch with the highest validation accuracy, of equal ones that with the lowest validation loss.
+
+    Without accuracies the loss decides alone; of epochs that are equal in all the first is the best, and a loss that is
+    NaN is worse than any.
+
+    >>> rows = enumerate([(0.9, 0.5), (0.9, 0.3), (0.8, 0.1), (0.9, math.nan)], 1)
+    >>> best_of([Epoch(number, 1.0, loss, accuracy, 0.1) for number, (accuracy, loss) in rows]).epoch
+    2
+    """
+
+    def goodness(epoch: Epoch) -> tuple[float, float]:
+        loss = math.inf if math.isnan(epoch.valid_loss) else epoch.valid_loss
+        return (0.0 if epoch.valid_accuracy is None else epoch.valid_accuracy, -loss)
+
+    return max(history, key=goodness)
 
 
 def is_over(history: Sequence[Epoch], epochs: int, early_stopping: int | None) -> bool:
