@@ -7,7 +7,7 @@ from pathlib import PurePath
 from ckpttool.core.counts import short_count
 from ckpttool.core.names import scopes_above
 from ckpttool.core.pages.drawing import Box, drawing
-from ckpttool.reporting.facts import Facts
+from ckpttool.reporting.facts import Facts, Row
 
 MOST = 40
 """Boxes up to which layers are drawn; of more layers the scopes above them are."""
@@ -27,10 +27,13 @@ def flow(facts: Facts, keys: Mapping[str, str]) -> str:
     names = {layer["name"] for layer in facts.layers}
     every = dict.fromkeys([*(each for pair in facts.links.items() for each in (*pair[1], pair[0])), *names])
     depth = _depth(facts)
+    inside: dict[str, list[Row]] = {}
+    for layer in facts.layers:
+        inside.setdefault(_folded(layer["name"], depth), []).append(layer)
     boxes: dict[str, Box] = {}
     for name in every if facts.links else ():
         is_input = name not in names and not facts.links.get(name)
-        box = Box(name, "input", kind="file") if is_input else _box(facts, _folded(name, depth), depth, keys)
+        box = Box(name, "input", kind="file") if is_input else _box(facts, _folded(name, depth), inside, keys)
         boxes.setdefault(name if is_input else box.text, box)
     lines = [(_folded(one, depth), _folded(name, depth)) for name, sources in facts.links.items() for one in sources]
     known = [(one, other) for one, other in lines if one != other and one in boxes and other in boxes]
@@ -53,8 +56,8 @@ def _folded(name: str, depth: int) -> str:
     return scopes[min(depth, len(scopes)) - 1]
 
 
-def _box(facts: Facts, scope: str, depth: int, keys: Mapping[str, str]) -> Box:
-    inside = [layer for layer in facts.layers if _folded(layer["name"], depth) == scope]
+def _box(facts: Facts, scope: str, layers: Mapping[str, Sequence[Row]], keys: Mapping[str, str]) -> Box:
+    inside = layers.get(scope, ())
     variables = [name for layer in inside for name in layer["variables"]]
     known = {facts.trained[name] for name in variables if name in facts.trained}
     said = "" if len(known) != 1 else "trained" if True in known else "frozen"

@@ -2,6 +2,8 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
+from itertools import accumulate, takewhile
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,8 @@ from ckpttool.training.mistakes import Mistake
 from ckpttool.training.run import Epoch
 
 Row = Mapping[str, Any]
+MOST_TENSORS, MOST_OTHERS = 1500, 500
+"""Tensors of layers, and others, that a page has figures of: one of a thousand is about a megabyte."""
 Commands = Callable[[str, str], Sequence[tuple[str, str]]]
 """What gives labels and command lines for a scope, by its name and the pattern that takes it."""
 
@@ -76,7 +80,23 @@ class Facts:
     commands: Commands = lambda _name, _pattern: ()
     library: str | None = None
 
+    @cached_property
+    def shown(self) -> Sequence[Row]:
+        """The layers that a page has: the first ones, up to `MOST_TENSORS` tensors."""
+        return shown_layers(self.layers)
+
     @property
     def parameters(self) -> int:
         """How many numbers its weights have."""
         return sum(layer["parameters"] for layer in self.layers)
+
+
+def shown_layers(layers: Sequence[Row]) -> Sequence[Row]:
+    """Return the first layers of many, those whose tensors a page has room for, and one at least.
+
+    >>> len(shown_layers([{"variables": ("kernel", "bias")}] * 25_000))
+    750
+    """
+    counts = accumulate(len(layer["variables"]) for layer in layers)
+    fitting = sum(1 for _ in takewhile(lambda count: count <= MOST_TENSORS, counts))
+    return layers[: max(1, fitting)]

@@ -1,15 +1,16 @@
 """A report as a page for a browser: one file that needs nothing else, and no network."""
 
+import shlex
 from collections.abc import Sequence
 
 from ckpttool.core.counts import counted
 from ckpttool.core.pages import page as pages
-from ckpttool.core.pages.elements import cell, figure_cell, name_cell, row, table
+from ckpttool.core.pages.elements import cell, copy_button, figure_cell, name_cell, row, table
 from ckpttool.core.pages.pictures import picture
 from ckpttool.core.pages.plots import curves
 from ckpttool.core.shown_text import as_html
 from ckpttool.reporting.drawings import flow, lineage
-from ckpttool.reporting.facts import Facts, Row
+from ckpttool.reporting.facts import MOST_OTHERS, Facts, Row
 from ckpttool.reporting.judged import judged_section
 from ckpttool.reporting.scopes import Tree
 from ckpttool.surgery.differing.differences import summary
@@ -19,6 +20,8 @@ from ckpttool.training.run import best_of
 
 SHEET = 480
 """Pixels that pictures of filters are wide, at least about so many."""
+MOST_MOVED = 1000
+"""Layers of the table of those that moved."""
 OTHERS = ("name", "shape", "dtype", "kind", "mean", "std")
 
 
@@ -53,8 +56,18 @@ def _section(key: str, title: str, html: str) -> str:
 def _layers(facts: Facts, layers: Tree) -> str:
     if not facts.layers:
         return "<p class=soft>It has no weights.</p>"
+    more = len(facts.layers) - len(facts.shown)
+    path = shlex.quote(str(facts.path))
+    commands = {"list all layers": f"ckpttool layers {path}", "figures of all tensors": f"ckpttool stats {path}"}
+    said = (
+        f"The first {counted(len(facts.shown), 'layer')} are shown, and summed up; {more:,} more are left out. "
+        "Commands to copy:"
+    )
+    buttons = " ".join(copy_button(label, command) for label, command in commands.items())
+    left_out = f"<p class=soft>{said}</p><p class=buttons>{buttons}</p>" if more else ""
     return (
-        '<p class=buttons><input type="search" id="find" placeholder="find a layer" aria-label="find a layer">'
+        left_out
+        + '<p class=buttons><input type="search" id="find" placeholder="find a layer" aria-label="find a layer">'
         '<button type="button" data-fold="open">open all</button> '
         f'<button type="button" data-fold="">close all</button></p><div id="tree">{layers.html()}</div>'
     )
@@ -85,7 +98,9 @@ def _moved(facts: Facts) -> str:
     other = tuple(layer for layer in diff.layers if layer not in still)
     said = f"Tensors: {summary(diff)}. {counted(len(still), 'layer is', 'layers are')} unchanged."
     found = f"<p>{as_html(facts.against.verdict.sentence)}</p><p class=soft>{as_html(said)}</p>"
-    return f"{found}{layer_table(other, facts.against.spectra) if other else ''}"
+    shown, more = other[:MOST_MOVED], len(other) - MOST_MOVED
+    left_out = f"<p class=soft>{more:,} more, which moved less, are left out.</p>" if more > 0 else ""
+    return f"{found}{layer_table(shown, facts.against.spectra) if shown else ''}{left_out}"
 
 
 def _filters(name: str, filters: Filters) -> str:
@@ -107,8 +122,10 @@ def _others(facts: Facts) -> str:
     others = [each for name, each in facts.tensors.items() if name not in inside]
     if not others:
         return ""
-    rows = table("other-tensors", OTHERS, map(_other, others), OTHERS[4:])
-    return f"<details><summary>{counted(len(others), 'tensor')}: {_kinds(others)}</summary>{rows}</details>"
+    rows = table("other-tensors", OTHERS, map(_other, others[:MOST_OTHERS]), OTHERS[4:])
+    more = len(others) - MOST_OTHERS
+    said = f"<p class=soft>{more:,} more are left out.</p>" if more > 0 else ""
+    return f"<details><summary>{counted(len(others), 'tensor')}: {_kinds(others)}</summary>{rows}{said}</details>"
 
 
 def _kinds(others: Sequence[Row]) -> str:

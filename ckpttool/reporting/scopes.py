@@ -62,8 +62,8 @@ class Tree:
 
     def __init__(self, facts: Facts) -> None:
         """Take what is known of the model."""
-        self._facts, self._root = facts, tree(facts.layers)
-        self.keys = {layer["name"]: f"layer-{number}" for number, layer in enumerate(facts.layers)}
+        self._facts, self._root = facts, tree(facts.shown)
+        self.keys = {layer["name"]: f"layer-{number}" for number, layer in enumerate(facts.shown)}
         self._moved = {change.name: change for change in facts.against.diff.layers} if facts.against else {}
         self._changed = {change.name: change for change in facts.against.diff.changed} if facts.against else {}
 

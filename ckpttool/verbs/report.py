@@ -20,7 +20,7 @@ from ckpttool.graph.core import Graph
 from ckpttool.model.as_run import as_run
 from ckpttool.model.model import Model
 from ckpttool.model.resolve import Talk, graph_beside, open_either
-from ckpttool.reporting.facts import Against, Commands, Facts, Judged, Row
+from ckpttool.reporting.facts import MOST_OTHERS, Against, Commands, Facts, Judged, Row, shown_layers
 from ckpttool.reporting.markdown import body
 from ckpttool.reporting.scopes import shape_text
 from ckpttool.surgery.filters import Filters
@@ -31,7 +31,7 @@ from ckpttool.verbs.diff import compare
 from ckpttool.verbs.evaluate import evaluate
 from ckpttool.verbs.layers import rows_and_facts
 from ckpttool.verbs.log import History
-from ckpttool.verbs.show_filters import filters_of
+from ckpttool.verbs.show_filters import first_filters
 from ckpttool.verbs.stats import statistics
 from ckpttool.verbs.vars import variable_rows
 from ckpttool.zoo.card import Said, card_of, card_text
@@ -87,7 +87,7 @@ def report(
     layers = [{**row, **known.get(row["name"], {})} for row in rows]
     tensors = {row["name"]: row for row in variable_rows(path, None, False, False, say)}
     if not isinstance(held, Graph):
-        read = statistics(path, say=say, with_histograms=BINS).tensors
+        read = statistics(path, say=say, with_histograms=BINS, only=_with_figures(layers, tensors)).tensors
         tensors |= {row["name"]: {**tensors[row["name"]], **row} for row in read}
     notes: list[str] = []
     trained, links = _of_graph(path, held, notes)
@@ -166,6 +166,13 @@ def write_card(facts: Facts, path: Path) -> None:
         file.write(card_text(facts.path.name, card).encode("utf-8", "backslashreplace"))
 
 
+def _with_figures(layers: Sequence[Row], tensors: Iterable[str]) -> set[str]:
+    """Return the tensors that a page shows the figures of: of the first layers, and of what is in no layer."""
+    inside = {name for layer in layers for name in layer["variables"]}
+    shown = {name for layer in shown_layers(layers) for name in layer["variables"]}
+    return shown | set([name for name in tensors if name not in inside][:MOST_OTHERS])
+
+
 def _about(path: Path, found: Found, tensors: Mapping[str, Row], layers: Sequence[Row]) -> Iterator[tuple[str, str]]:
     """Yield what a model is, in pairs of words."""
     yield "path", str(path)
@@ -174,7 +181,7 @@ def _about(path: Path, found: Found, tensors: Mapping[str, Row], layers: Sequenc
         yield "format", str(found.held.format)
     size = sum(row["bytes"] or 0 for row in tensors.values())
     dtypes = dict.fromkeys(row["dtype"] for row in tensors.values())
-    yield "tensors", f"{len(tensors)}, {human_size(size)}: {', '.join(dtypes)}"
+    yield "tensors", f"{len(tensors):,}, {human_size(size)}: {', '.join(dtypes)}"
     yield "parameters", f"{sum(layer['parameters'] for layer in layers):,}"
     for key, rows in (("inputs", found.inputs), ("outputs", found.outputs)):
         if rows:
@@ -252,11 +259,9 @@ def _lineage(path: Path, held: Checkpoint | Graph) -> Mapping[str, Any]:
 
 def _first_filters(path: Path, layers: Sequence[Row], tensors: Mapping[str, Row]) -> tuple[str, Filters] | None:
     """Return the pictures of the first layer that can be drawn; None where none can."""
-    for layer in layers[:TRIED]:
-        if any(prod(tensors[name]["shape"]) > LARGEST_KERNEL for name in layer["variables"] if name in tensors):
-            continue
-        try:
-            return filters_of(path, layer["name"], MOST_FILTERS)
-        except PlanError:
-            continue  # it is fed no images
-    return None
+    small = [
+        layer["name"]
+        for layer in layers[:TRIED]
+        if all(prod(tensors[name]["shape"]) <= LARGEST_KERNEL for name in layer["variables"] if name in tensors)
+    ]
+    return first_filters(path, small, MOST_FILTERS)

@@ -1,7 +1,9 @@
 """Show filters: the weights of a layer drawn as pictures, one for each unit or filter."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from functools import cached_property
 from math import isqrt, prod, sqrt
 from pathlib import Path
 from typing import Any
@@ -108,9 +110,16 @@ def draw_filters(
 
 def filters_of(path: Path, name: str, most: int = 100, image_shape: Sequence[int] | None = None) -> tuple[str, Filters]:
     """Return the name of a layer's kernel, and its pictures; the arguments and what is raised are `draw_filters`'s."""
+    return _Source.open(path).drawn(name, most, image_shape)
+
+
+def first_filters(path: Path, names: Iterable[str], most: int = 100) -> tuple[str, Filters] | None:
+    """Return the same of the first of some layers that can be drawn, None where none can; the file is opened once."""
     source = _Source.open(path)
-    tensor = source.kernel(name)
-    return tensor.spec.name, source.filters(tensor, most, image_shape)
+    for name in names:
+        with suppress(PlanError):  # it is fed no images
+            return source.drawn(name, most, None)
+    return None
 
 
 @dataclass(frozen=True)
@@ -127,6 +136,21 @@ class _Source:
         tensors = open_checkpoint(path)
         return cls(path, tensors, Evidence(tensors))
 
+    def drawn(self, name: str, most: int, image_shape: Sequence[int] | None) -> tuple[str, Filters]:
+        """Return the name of a layer's kernel, and its pictures.
+
+        Raises:
+            UnknownName: nothing has that name.
+            PlanError: it has no kernel, or one that is no picture.
+        """
+        tensor = self.kernel(name)
+        return tensor.spec.name, self.filters(tensor, most, image_shape)
+
+    @cached_property
+    def kinds(self) -> Mapping[str, str]:
+        """What each tensor is."""
+        return self.tensors.kinds()
+
     def kernel(self, name: str) -> Tensor:
         """Return the kernel that a name stands for.
 
@@ -134,7 +158,7 @@ class _Source:
             UnknownName: it stands for nothing.
             PlanError: it stands for no kernel, or for several.
         """
-        tensors, kinds = self.tensors, self.tensors.kinds()
+        tensors, kinds = self.tensors, self.kinds
         below = [each for each in tensors if each.startswith((f"{name}/", f"{name}."))]
         if name not in tensors and not below:
             raise UnknownName(f"{self.path}: no layer or tensor named {name}{suggestion(name, tensors)}")
@@ -221,7 +245,7 @@ class _Source:
 
     def _may_feed(self, name: str, inputs: int) -> str | None:
         """Return another kernel of the file that may give what a layer is fed; None where there is none."""
-        kinds = self.tensors.kinds()
+        kinds = self.kinds
         for other in self.tensors:
             shape = self.tensors[other].shape
             if other != name and kinds[other] == "weight" and _is_kernel(self.tensors[other]):

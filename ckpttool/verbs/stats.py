@@ -1,5 +1,6 @@
 """Stats: the numbers of a checkpoint summed up, a row for each tensor and one for all weights."""
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -34,6 +35,7 @@ def statistics(
     slots: bool = False,
     say: Talk = lambda _text: None,
     with_histograms: bool | int = False,
+    only: Collection[str] | None = None,
 ) -> Statistics:
     """Read a checkpoint's tensors of numbers and sum each up.
 
@@ -43,6 +45,7 @@ def statistics(
         slots: Let the pattern take the optimizer's tensors and step counters too.
         say: Takes a sentence for the user.
         with_histograms: Count values by bins too, so many where it is a number, which reads each tensor twice.
+        only: Names that others are left out for, whatever the pattern takes.
 
     Raises:
         UnknownName: the pattern takes nothing.
@@ -52,6 +55,8 @@ def statistics(
     kind = tensors.kinds()
     rows, weights = [], []
     for name in names_taken(pattern, kind, slots):
+        if only is not None and name not in only:
+            continue
         if has_numbers(tensors[name]):
             summary = summarize(tensors[name])
             row: dict[str, Any] = {"name": name, "kind": kind[name], **summary.row()}

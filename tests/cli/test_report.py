@@ -132,6 +132,32 @@ print(re.search(r"VmHWM:\s+(\d+) kB", open("/proc/self/status").read())[1])
     assert int(done.stdout) < 160_000, "kB; the embeddings alone have 94 MB"
 
 
+def test_of_many_layers_the_first_are_shown_with_how_to_see_the_others(
+    shell: Any, tmp_path: Path, opened: Opened, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, most in (("facts.MOST_TENSORS", 5), ("page.MOST_OTHERS", 2), ("page.MOST_MOVED", 3)):
+        monkeypatch.setattr(f"ckpttool.reporting.{name}", most)
+    weights = {f"net/layer_{n}/{own}": np.full((3, n + 1), n + 1.0) for n in range(9) for own in ("kernel", "bias")}
+    slots = {f"net/layer_{n}/kernel/Momentum": np.zeros((3, n + 1)) for n in range(9)}
+    checkpoint.save(weights | slots, tmp_path / "new.ckpt")
+    checkpoint.save({name: value + 1 for name, value in (weights | slots).items()}, tmp_path / "old.ckpt")
+    paths = [tmp_path / name for name in ("page.html", "card.md")]
+    old = ("--against", tmp_path / "old.ckpt")
+    shell.run("report", tmp_path / "new.ckpt", "-o", paths[0], "--card", paths[1], *old)
+    page = opened(paths[0])
+    layers = page.locator("#layers")
+    assert layers.locator("h2").inner_text() == "9 layers"
+    assert layers.locator("details").count() == 3, "a scope and two layers"
+    assert "The first 2 layers are shown, and summed up; 7 more are left out." in layers.inner_text()
+    assert layers.locator("[data-copy]").nth(0).get_attribute("data-copy") == f"ckpttool layers {tmp_path / 'new.ckpt'}"
+    assert page.locator("#moved-layers tbody tr").count() == 3
+    assert "6 more, which moved less, are left out." in page.locator("#moved").inner_text()
+    page.locator("#others summary").click()
+    assert page.locator("#other-tensors tbody tr").count() == 2
+    assert "7 more are left out." in page.locator("#others").inner_text()
+    assert paths[1].read_text().count("\n| net/layer_") == 9
+
+
 def test_a_stranger_s_graph_runs_confined_and_its_page_is_written(tmp_path: Path) -> None:
     for path in [*FIXTURES.glob("my_model_final.ckpt.*"), FIXTURES / "mnist_small.npz"]:
         shutil.copy(path, tmp_path)
