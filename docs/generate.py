@@ -27,7 +27,7 @@ from ckpttool.formats import registry
 from ckpttool.layouts import Layout
 from ckpttool.runtime.activations import INITIALIZERS, Activation
 from ckpttool.runtime.augmentations import Operation
-from ckpttool.runtime.objectives import Loss
+from ckpttool.runtime.losses import Loss
 from ckpttool.runtime.optimizers import Optimizer
 from ckpttool.runtime.schedules import Schedule
 from ckpttool.runtime.spec import Layer

@@ -13,7 +13,8 @@ from ckpttool.graph.roles.logits import Logits, logits_below
 from ckpttool.graph.roles.resolve import find_roles, needed_role
 from ckpttool.graph.roles.served import Result, result_of
 from ckpttool.runtime.build import with_objective
-from ckpttool.runtime.objectives import Loss, Objective
+from ckpttool.runtime.losses import Loss
+from ckpttool.runtime.objectives import Objective
 
 LABELS = ("y", "labels")
 """What the placeholder of new labels is called, the second where there is a first."""

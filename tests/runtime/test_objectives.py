@@ -11,7 +11,8 @@ from ckpttool.core.errors import PlanError
 from ckpttool.graph import files
 from ckpttool.graph.roles.resolve import find_roles
 from ckpttool.model.model import Model
-from ckpttool.runtime.objectives import Loss, Objective, put_objective
+from ckpttool.runtime.losses import Loss
+from ckpttool.runtime.objectives import Objective, put_objective
 from ckpttool.runtime.recipe import Recipe
 from ckpttool.training.options import Options
 from ckpttool.verbs.evaluate import evaluate

@@ -10,7 +10,8 @@ import pytest
 from ckpttool.core.errors import DataError, GraphError
 from ckpttool.model.model import Model
 from ckpttool.runtime import streaming
-from ckpttool.runtime.objectives import Loss, Objective
+from ckpttool.runtime.losses import Loss
+from ckpttool.runtime.objectives import Objective
 from ckpttool.runtime.recipe import Recipe
 from ckpttool.training.callbacks.callback import Callback
 from ckpttool.verbs.evaluate import evaluate

@@ -12,7 +12,8 @@ from ckpttool.core.errors import CkptError, DataError, ExistingOutput, GraphErro
 from ckpttool.data import rows as rows_module
 from ckpttool.model.model import Model
 from ckpttool.runtime import streaming
-from ckpttool.runtime.objectives import Loss, Objective
+from ckpttool.runtime.losses import Loss
+from ckpttool.runtime.objectives import Objective
 from ckpttool.runtime.recipe import Recipe
 from ckpttool.verbs.new import new
 from ckpttool.verbs.predict import predict

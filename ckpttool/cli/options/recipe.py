@@ -3,7 +3,8 @@
 import click
 
 from ckpttool.cli.options.general import Decorator, as_value
-from ckpttool.runtime.objectives import Loss, Objective
+from ckpttool.runtime.losses import Loss
+from ckpttool.runtime.objectives import Objective
 from ckpttool.runtime.optimizers import Optimizer
 from ckpttool.runtime.recipe import Recipe
 from ckpttool.runtime.schedules import Schedule

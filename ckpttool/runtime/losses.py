@@ -1,0 +1,230 @@
+"""Losses of logits and labels, and the accuracy that belongs to each."""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from ckpttool.core.calls import Call
+from ckpttool.core.errors import PlanError
+from ckpttool.runtime.configure import tensorflow
+
+if TYPE_CHECKING:
+    from ckpttool.runtime.objectives import Objective
+
+_SOFTMAX = frozenset({"Softmax", "LogSoftmax"})
+
+
+@dataclass(frozen=True)
+class Loss(Call):
+    """A loss; its labels are a row of numbers for each row, or a class number where they are `numbered`."""
+
+    noun, example = "objective", "softmax"
+    numbered: ClassVar[bool] = False
+    has_classes: ClassVar[bool] = True
+    smooths: ClassVar[bool] = False
+    """Whether labels can be smoothed."""
+    activations: ClassVar[frozenset[str]] = frozenset()
+    """The ops that make probabilities of the logits, which the loss computes itself."""
+
+    def labels(self, logits: Any) -> tuple[str, list[int | None]]:
+        """Return the dtype and shape of the placeholder for the labels.
+
+        Raises:
+            PlanError: the logits are none that the loss compares with labels.
+        """
+        shape, dtype = logits.shape, logits.dtype
+        if not dtype.is_floating:
+            raise PlanError(f"{logits.name} is {dtype.name}, expected floating-point numbers; specify `logits`")
+        if shape.rank is None:
+            raise PlanError(f"{logits.name} has a shape that is not known; `inputs` 'X[?,8]' gives the inputs theirs")
+        if shape.rank == 0:
+            raise PlanError(f"{logits.name} is a single number, expected one for each row; specify `logits`")
+        if not self.numbered:
+            return dtype.name, [None, *shape[1:].as_list()]
+        if shape.rank < 2 or shape[-1] in (None, 1):
+            others = f"`objective` {self.name}; sigmoid is for one that holds or not, mse for numbers"
+            raise PlanError(f"{logits.name} is {shape}, expected an output for each class of {others}")
+        return "int32", [None, *shape[1:-1].as_list()]
+
+    def each(self, objective: "Objective", logits: Any, labels: Any) -> Any:
+        """Return the loss of each row, or of each label."""
+        raise NotImplementedError
+
+    def accuracy(self, logits: Any, labels: Any) -> Any | None:
+        """Return the share of rows, or of labels, that are right; None where there is none."""
+        raise NotImplementedError
+
+
+@dataclass(frozen=True)
+class Softmax(Loss):
+    """The cross entropy of the softmax, with class numbers for labels."""
+
+    name, numbered, smooths = "softmax", True, True
+    activations = _SOFTMAX
+
+    def each(self, objective: "Objective", logits: Any, labels: Any) -> Any:
+        """Return the loss of each row."""
+        tf1 = tensorflow().compat.v1
+        if objective.label_smoothing:
+            rows = _softmax_of_rows(objective, logits, tf1.one_hot(labels, logits.shape[-1], dtype=logits.dtype))
+        else:
+            rows = tf1.nn.sparse_softmax_cross_entropy_with_logits(labels=labels, logits=logits)
+        return _weighted(objective, rows, logits, labels)
+
+    def accuracy(self, logits: Any, labels: Any) -> Any:
+        """Return the share of rows whose class has the largest logit."""
+        return _class_accuracy(logits, labels)
+
+
+@dataclass(frozen=True)
+class SoftmaxDense(Loss):
+    """The cross entropy of the softmax, with a row of probabilities for labels."""
+
+    name, smooths = "softmax_dense", True
+    activations = _SOFTMAX
+
+    def each(self, objective: "Objective", logits: Any, labels: Any) -> Any:
+        """Return the loss of each row."""
+        rows = _softmax_of_rows(objective, logits, labels)
+        return _weighted(objective, rows, logits, tensorflow().argmax(labels, -1, name="classes"))
+
+    def accuracy(self, logits: Any, labels: Any) -> Any:
+        """Return the share of rows whose most probable class has the largest logit."""
+        tf = tensorflow()
+        hits = tf.equal(tf.argmax(logits, -1), tf.argmax(labels, -1))
+        return tf.reduce_mean(tf.cast(hits, "float32"), name="accuracy")
+
+
+@dataclass(frozen=True)
+class Sigmoid(Loss):
+    """A cross entropy per label, which is 0 or 1; weights of classes weigh the labels."""
+
+    name, smooths = "sigmoid", True
+    activations = frozenset({"Sigmoid"})
+
+    def each(self, objective: "Objective", logits: Any, labels: Any) -> Any:
+        """Return the loss of each label."""
+        tf = tensorflow()
+        smoothing, weights = objective.label_smoothing, objective.weights(logits.shape[-1])
+        smoothed = labels * (1 - smoothing) + smoothing / 2 if smoothing else labels
+        each = tf.nn.sigmoid_cross_entropy_with_logits(labels=smoothed, logits=logits)
+        return each if weights is None else each * tf.constant(weights, each.dtype)
+
+    def accuracy(self, logits: Any, labels: Any) -> Any:
+        """Return the share of labels whose logit has the right sign."""
+        tf = tensorflow()
+        return tf.reduce_mean(tf.cast(tf.equal(logits > 0, labels > 0.5), "float32"), name="accuracy")
+
+
+@dataclass(frozen=True)
+class OfNumbers(Loss):
+    """A loss of numbers, by how far outputs are from labels."""
+
+    has_classes = False
+
+    def accuracy(self, logits: Any, labels: Any) -> None:
+        """Put the mean absolute error on the graph."""
+        tf = tensorflow()
+        tf.reduce_mean(tf.abs(logits - labels), name="mean_absolute_error")
+
+
+@dataclass(frozen=True)
+class MeanSquaredError(OfNumbers):
+    """The mean squared error, of numbers."""
+
+    name = "mse"
+
+    def each(self, objective: "Objective", logits: Any, labels: Any) -> Any:
+        """Return the loss of each number."""
+        return tensorflow().math.squared_difference(logits, labels)
+
+
+@dataclass(frozen=True)
+class MeanAbsoluteError(OfNumbers):
+    """The mean absolute error, of numbers."""
+
+    name = "mae"
+
+    def each(self, objective: "Objective", logits: Any, labels: Any) -> Any:
+        """Return the loss of each number."""
+        return tensorflow().abs(logits - labels)
+
+
+@dataclass(frozen=True)
+class MeanAbsolutePercentageError(OfNumbers):
+    """The mean absolute error in percent of the labels, of numbers."""
+
+    name = "mape"
+
+    def each(self, objective: "Objective", logits: Any, labels: Any) -> Any:
+        """Return the loss of each number; labels are taken as 1e-7 at least, as Keras has it."""
+        tf = tensorflow()
+        return 100 * tf.abs((logits - labels) / tf.maximum(tf.abs(labels), 1e-7))
+
+
+@dataclass(frozen=True)
+class Huber(OfNumbers):
+    """The Huber loss, of numbers: half of the square up to an error of 1, then linear."""
+
+    name = "huber"
+
+    def each(self, objective: "Objective", logits: Any, labels: Any) -> Any:
+        """Return the loss of each number."""
+        tf = tensorflow()
+        error = tf.abs(logits - labels)
+        near = tf.minimum(error, 1.0)
+        return near * near / 2 + (error - near)
+
+
+@dataclass(frozen=True)
+class LogCosh(OfNumbers):
+    """The logarithm of the hyperbolic cosine of the error, of numbers."""
+
+    name = "log_cosh"
+
+    def each(self, objective: "Objective", logits: Any, labels: Any) -> Any:
+        """Return the loss of each number, as Keras computes it: without overflow."""
+        tf = tensorflow()
+        error = logits - labels
+        return error + tf.math.softplus(-2.0 * error) - 0.6931471805599453
+
+
+@dataclass(frozen=True)
+class Hinge(Loss):
+    """The multi-class hinge loss (Crammer and Singer 2001), with class numbers for labels."""
+
+    name, numbered = "hinge", True
+    activations = _SOFTMAX
+
+    def each(self, objective: "Objective", logits: Any, labels: Any) -> Any:
+        """Return how far the best other class comes up to the right one, for each row."""
+        tf = tensorflow()
+        right = tf.one_hot(labels, logits.shape[-1], dtype=logits.dtype)
+        positive = tf.reduce_sum(right * logits, -1)
+        negative = tf.reduce_max((1 - right) * logits - right * logits.dtype.max, -1)
+        return _weighted(objective, tf.nn.relu(1 + negative - positive), logits, labels)
+
+    def accuracy(self, logits: Any, labels: Any) -> Any:
+        """Return the share of rows whose class has the largest logit."""
+        return _class_accuracy(logits, labels)
+
+
+def _softmax_of_rows(objective: "Objective", logits: Any, labels: Any) -> Any:
+    tf1 = tensorflow().compat.v1
+    smoothing = objective.label_smoothing
+    if smoothing:
+        labels = labels * (1 - smoothing) + smoothing / int(logits.shape[-1])
+    return tf1.nn.softmax_cross_entropy_with_logits_v2(labels=labels, logits=logits)
+
+
+def _weighted(objective: "Objective", each: Any, logits: Any, classes: Any) -> Any:
+    """Multiply the loss of each row by the weight of its class."""
+    weights = objective.weights(logits.shape[-1])
+    return each if weights is None else each * tensorflow().gather(tensorflow().constant(weights, each.dtype), classes)
+
+
+def _class_accuracy(logits: Any, labels: Any) -> Any:
+    tf = tensorflow()
+    rows = tf.cast(logits, "float32"), labels
+    if logits.shape.rank > 2:  # one class for each step, or place
+        rows = tf.reshape(rows[0], [-1, logits.shape[-1]]), tf.reshape(labels, [-1])
+    return tf.reduce_mean(tf.cast(tf.compat.v1.nn.in_top_k(*rows, 1), "float32"), name="accuracy")
