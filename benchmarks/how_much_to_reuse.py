@@ -118,7 +118,7 @@ def figures(folder: Path) -> dict[str, Any]:
 
 
 def point(found: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what a search says for a number of rows; its accuracy is told by rows that chose nothing, if any did."""
+    """Return what a search says for a number of rows; its accuracy is that on rows not used to select, if any did."""
     rows = [{name: rounded(each[name]) for name in FIELDS} for each in found["configurations"]]
     facts = {name: rounded(found[name]) for name in ("rows", "recommended", "accuracy", "low", "high") if name in found}
     return {**facts, "configurations": rows}

@@ -25,7 +25,7 @@ def tables() -> dict[str, str]:
 
 
 def answers(searches: Searches) -> str:
-    """Return what searches with less and with more rows recommend, with the accuracy on rows that chose nothing."""
+    """Return what searches with less and with more rows recommend, with the accuracy on examples not used to select."""
     lines = ["| labelled rows | recommended | on other rows | from scratch | best frozen | best trained | tied |"]
     lines.append("| ---: | --- | --- | --- | --- | --- | ---: |")
     for each in searches:

@@ -131,7 +131,7 @@ def verdict(place: str, runs: bool, code: int | str, said: str, touched: list[st
         return f"touched: {touched}"
     if isinstance(code, str):
         return f"a traceback: {code}"
-    if "may do more than compute" in said:
+    if "can have side effects" in said:
         return "refused" if found else "refused, and scan finds nothing"
     if code != 0:
         return "refused for another reason"

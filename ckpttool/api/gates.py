@@ -46,7 +46,7 @@ def check(
         callbacks: One callback or several; they are passed the rows and what was done to them.
         verbose: 0 shows nothing; 1 a bar, in a notebook or a terminal.
         ema: Whether the moving averages of the weights are judged.
-        allow_op: Types of ops that may run though they may do more than compute.
+        allow_op: Types of ops that may run though they can have side effects.
 
     Raises:
         WrongKind: an argument is of a kind that does not go.

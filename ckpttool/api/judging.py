@@ -79,7 +79,7 @@ def evaluate(
         seed: The random seed of that draw.
         verbose: 0 shows nothing; 1 a bar, in a notebook or a terminal.
         ema: Whether the moving averages of the weights are taken.
-        allow_op: Types of ops that may run though they may do more than compute.
+        allow_op: Types of ops that may run though they can have side effects.
 
     Raises:
         WrongKind: an argument is of a kind that does not go.
@@ -149,7 +149,7 @@ def predict(
         executor: What computes the rows, if not this process; an output is needed then.
         verbose: 0 shows nothing; 1 a bar, in a notebook or a terminal.
         ema: Whether the moving averages of the weights are taken.
-        allow_op: Types of ops that may run though they may do more than compute.
+        allow_op: Types of ops that may run though they can have side effects.
 
     Raises:
         WrongKind: an argument is of a kind that does not go.
@@ -201,7 +201,7 @@ def diagnose(
         group: The column of rows that were held out together.
         seed: The random seed of that draw.
         verbose: 0 shows nothing; 1 a bar, in a notebook or a terminal.
-        allow_op: Types of ops that may run though they may do more than compute.
+        allow_op: Types of ops that may run though they can have side effects.
 
     Raises:
         WrongKind: an argument is of a kind that does not go.

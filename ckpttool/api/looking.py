@@ -119,7 +119,7 @@ def report(
         callbacks: One callback or several; they are passed the rows and what was done to them.
         verbose: 0 shows nothing; 1 a bar, in a notebook or a terminal.
         ema: Whether the moving averages of the weights are judged.
-        allow_op: Types of ops that may run though they may do more than compute.
+        allow_op: Types of ops that may run though they can have side effects.
 
     Raises:
         WrongKind: an argument is of a kind that does not go.
@@ -203,7 +203,7 @@ def list_formats() -> Rows:
 
 
 def rules(name: str | None = None) -> Rows | str:
-    """Return the ready sets of rules for weights of other frameworks, or the text of one.
+    """Return the included rule sets for weights of other frameworks, or the text of one.
 
     Args:
         name: The set whose text is wanted.
@@ -211,7 +211,7 @@ def rules(name: str | None = None) -> Rows | str:
     Raises:
         UnknownName: there is no such set.
     """
-    return Rows(rules_verb.ready_sets(), "ready sets of rules") if name is None else rules_verb.ready_set(name)
+    return Rows(rules_verb.ready_sets(), "included rule sets") if name is None else rules_verb.ready_set(name)
 
 
 def scan(paths: PathLike | Sequence[PathLike], least: Severity = "low") -> Findings:

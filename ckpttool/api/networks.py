@@ -115,7 +115,7 @@ def reuse(
         preprocess: What is done to rows, if not what the model keeps.
         signature: The signature by which a SavedModel is called.
         ema: Whether the moving averages of the weights are taken.
-        allow_op: Types of ops that may run though they may do more than compute.
+        allow_op: Types of ops that may run though they can have side effects.
         overwrite: Whether what lies at `output` is replaced.
 
     Raises:

@@ -76,7 +76,7 @@ def cache(
         unfreeze: A pattern of layers that the model itself keeps frozen, and that will be trained again.
         executor: What computes the features, if not this process.
         verbose: 0 shows nothing; 1 a bar, in a notebook or a terminal.
-        allow_op: Types of ops that may run though they may do more than compute.
+        allow_op: Types of ops that may run though they can have side effects.
 
     Raises:
         WrongKind: an argument is of a kind that does not go.
@@ -128,7 +128,7 @@ def lr_find(
         steps: How many rates to try.
         callbacks: One callback or several; they are passed the plan and the rows.
         verbose: 0 shows nothing; 1 a bar, in a notebook or a terminal.
-        allow_op: Types of ops that may run though they may do more than compute.
+        allow_op: Types of ops that may run though they can have side effects.
 
     Raises:
         WrongKind: an argument is of a kind that does not go.
@@ -196,7 +196,7 @@ def search(
         interrupt: What ends the search, once it is requested.
         to: The family to write, `ckpt`, `saved-model` or `keras`; else that of the output's path, or of the model.
         write: Whether the model is written at the end.
-        allow_op: Types of ops that may run though they may do more than compute.
+        allow_op: Types of ops that may run though they can have side effects.
 
     Raises:
         WrongKind: an argument is of a kind that does not go.
@@ -242,7 +242,7 @@ def search_quick(
         callbacks: One callback or several; they are passed the rows, notes, and how far the features are.
         rows: How many rows to score at most, each class in its share.
         verbose: 0 shows nothing; 1 a bar, in a notebook or a terminal.
-        allow_op: Types of ops that may run though they may do more than compute.
+        allow_op: Types of ops that may run though they can have side effects.
 
     Raises:
         WrongKind: an argument is of a kind that does not go.

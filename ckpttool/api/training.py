@@ -60,7 +60,7 @@ def finetune(
         recording: What is recorded besides: TensorBoard's events, a plot.
         interrupt: What ends the run early, once it is requested; it is saved then.
         to: The family to write, `ckpt`, `saved-model` or `keras`; else that of the output's path, or of the model.
-        allow_op: Types of ops that may run though they may do more than compute.
+        allow_op: Types of ops that may run though they can have side effects.
 
     Raises:
         WrongKind: an argument is of a kind that does not go.
@@ -124,7 +124,7 @@ def finetune_in_rounds(
         recording: What is recorded besides: TensorBoard's events, a plot.
         interrupt: What ends the run early, once it is requested.
         to: The family to write, `ckpt`, `saved-model` or `keras`; else that of the output's path, or of the model.
-        allow_op: Types of ops that may run though they may do more than compute.
+        allow_op: Types of ops that may run though they can have side effects.
 
     Raises:
         WrongKind: an argument is of a kind that does not go.
@@ -193,7 +193,7 @@ def pretrain(
         recording: What is recorded besides the histories.
         interrupt: What ends the run early, once it is requested.
         to: The family to write, `ckpt`, `saved-model` or `keras`; else that of the output's path.
-        allow_op: Types of ops that may run though they may do more than compute.
+        allow_op: Types of ops that may run though they can have side effects.
 
     Raises:
         WrongKind: an argument is of a kind that does not go.

@@ -51,7 +51,7 @@ def import_weights(
         seed: The random seed of what starts fresh.
         preprocess: What is done to rows, if not as the weights' own graph keeps.
         to: The family to write, `ckpt`, `saved-model` or `keras`; else that of the output's path, or of the graph.
-        allow_op: Types of ops that may run though they may do more than compute.
+        allow_op: Types of ops that may run though they can have side effects.
         overwrite: Whether what lies at `output` is replaced.
 
     Raises:

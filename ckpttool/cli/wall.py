@@ -43,7 +43,7 @@ def behind_wall(command: Command) -> Command:
             if child.asked:
                 raise Interrupted(f"interrupted: the process that ran the graph of {model} {child.why}", child.asked)
             if child.why:
-                raise CkptError(f"{model}: the process that ran its graph {child.why}; `trust` runs it without limits")
+                raise CkptError(f"{model}: the process that ran its graph {child.why}; `trust` removes the limits")
             context.exit(child.code)
         context.meta[_PROGRESSED] = child.progressed
         make_fonts_known()
@@ -91,7 +91,7 @@ def _confinement(context: click.Context) -> Confinement:
     from ckpttool.core.cache_folder import cache_folder
 
     if context.params.get("on") not in (None, HERE, PROCESSES):
-        raise CkptError("`on`: a graph that ckpttool did not write is not confined there; `trust` runs it nevertheless")
+        raise CkptError("`on`: a graph that ckpttool did not write is not confined there; `trust` allows it")
     if "cache_dir" in context.params:
         with contextlib.suppress(OSError):  # whoever needs it says so
             cache_folder().mkdir(parents=True, exist_ok=True)

@@ -22,11 +22,13 @@ def few_rows(rows: int) -> list[str]:
     """Return what is to be said of a number of rows to judge by.
 
     >>> few_rows(20), few_rows(5)
-    ([], ['5 rows to judge by, fewer than 20: one of them is 20% of the accuracy'])
+    ([], ['5 rows in the validation set, fewer than 20: one of them is 20% of the accuracy'])
     """
     if rows >= FEW:
         return []
-    return [f"{counted(rows, 'row')} to judge by, fewer than {FEW}: one of them is {1 / rows:.0%} of the accuracy"]
+    return [
+        f"{counted(rows, 'row')} in the validation set, fewer than {FEW}: one of them is {1 / rows:.0%} of the accuracy"
+    ]
 
 
 def missing_classes(train: Array | None, valid: Array | None) -> list[str]:
@@ -67,13 +69,17 @@ def repeated_rows(train: Iterable[Rows], valid: Iterable[Rows]) -> list[str]:
     """Return how many rows to judge by have the inputs of a row to train on, as far as hashes tell.
 
     >>> repeated_rows([np.array([[1.0, 2.0], [3.0, 4.0]])], [np.array([[3.0, 4.0], [3.0, 5.0]])])
-    ['1 of 2 validation rows is a training row too, by its inputs: they say less of new rows']
+    ['1 of 2 validation rows is a training row too, by its inputs: they are less representative of new data']
     """
     known, judged = (np.sort(sum_of_hashes(list(each))) for each in (train, valid))
     places = np.minimum(np.searchsorted(known, judged), len(known) - 1)
     count = int((known[places] == judged).sum())
     verb = "is a training row too, by its inputs" if count == 1 else "are training rows too, by their inputs"
-    return [f"{count} of {counted(len(judged), 'validation row')} {verb}: they say less of new rows"] if count else []
+    return (
+        [f"{count} of {counted(len(judged), 'validation row')} {verb}: they are less representative of new data"]
+        if count
+        else []
+    )
 
 
 def sum_of_hashes(inputs: list[Rows]) -> NDArray[np.uint64]:

@@ -86,7 +86,7 @@ class Graph:
         self.source = source
         self.provenance = provenance
         self.allowed: frozenset[str] = frozenset()
-        """The types of ops that may run though they may do more than compute (see `gate`)."""
+        """The types of ops that may run though they can have side effects (see `gate`)."""
         self.whole: Graph | None = None
         """The graph that this one was made of by rewrites, whose saver counts where this one has left it behind."""
         self.refs = _Refs()
@@ -147,7 +147,7 @@ class Graph:
         return graph
 
     def allowing(self, op_types: Collection[str]) -> "Graph":
-        """Return the graph with more types of ops allowed to run that may do more than compute."""
+        """Return the graph with more types of ops allowed to run that can have side effects."""
         if self.allowed.issuperset(op_types):
             return self
         graph = self.having()

@@ -83,7 +83,7 @@ def load_every(path: Path) -> list[Graph]:
     named = [meta for meta in metas if _has_ops(meta.graph_def) and all(map(_is_typed, meta.graph_def.node))]
     if not named:
         _meta_graph(data, None, path)  # says why
-        raise FormatError(f"{path}: neither a MetaGraphDef (.meta), a SavedModel nor a GraphDef: no op has a type")
+        raise FormatError(f"{path}: not a MetaGraphDef (.meta), SavedModel or GraphDef: no op has a type")
     return [Graph(meta, str(path)) for meta in named]
 
 
@@ -165,7 +165,7 @@ def find(path: str | Path) -> Path:
         return beside
     if path.suffix == ".meta" and beside.name == f"{path.name}.meta":
         raise MissingFile(f"{path}: no such file")
-    raise MissingFile(f"{path}: no graph there, neither as a file, a SavedModel folder nor {beside.name}")
+    raise MissingFile(f"{path}: no graph found, neither a file, a SavedModel folder nor {beside.name}")
 
 
 def _in_folder(path: Path) -> Path:

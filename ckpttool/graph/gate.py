@@ -69,8 +69,8 @@ def _refuse(graph: Graph, acts: Callable[[NodeDef], bool]) -> None:
     others = sorted({node.op for node, _ in acting} - {first.op})
     more = f" (so may {', '.join(others)})" if others else ""
     raise GraphError(
-        f"{graph.source}: {first.name} ({first.op}){where} may do more than compute, such as write files{more}; "
-        f"`allow_op` {first.op} runs it nevertheless"
+        f"{graph.source}: {first.name} ({first.op}){where} can have side effects, such as writing files{more}; "
+        f"`allow_op` {first.op} allows it"
     )
 
 

@@ -25,7 +25,7 @@ def replayed(chain: Chain) -> Steps:
         FormatError: the steps of a record are none.
     """
     if not chain.records:
-        raise PlanError("nothing is known of how it was made")
+        raise PlanError("no history")
     records = {record.id: record for record in chain.records}
     deeds: dict[str, Deed] = {}
     for number, record in records.items():

@@ -168,12 +168,12 @@ def graph_alongside(tensors: Checkpoint, to: str) -> "tuple[Graph | None, list[s
     """
     meta = graph_path(tensors.path)
     if tensors.format == "keras" and to != "keras":
-        return None, [f"the network of {tensors.path} does not come along: the output is a checkpoint alone"]
+        return None, [f"the network of {tensors.path} is not written: the output is a checkpoint without a graph"]
     if meta is None or to == "saved-model" or meta == tensors.path:
         return None, []
-    behind = f"the graph beside {tensors.path} does not come along"
+    behind = f"the graph of {tensors.path} is not written"
     if to != "bundle" or (meta.suffix != ".meta" and OBJECT_GRAPH in tensors):
-        return None, [f"{behind}: the output is a checkpoint alone"]
+        return None, [f"{behind}: the output is a checkpoint without a graph"]
     from ckpttool.graph import files
     from ckpttool.graph.contents.savers import saved_names
     from ckpttool.graph.contents.stored import stored_tensors

@@ -81,7 +81,7 @@ class Model:
 
         `keras:MobileNetV2(weights='w.h5')` is an architecture of `keras.applications` with the weights of a file. Of a
         run's folder the latest checkpoint is meant. A graph without variables needs no checkpoint. `allow_op` are the
-        types of ops that may run though they may do more than compute. With `ema` the weights are `averaged`.
+        types of ops that may run though they can have side effects. With `ema` the weights are `averaged`.
 
         Raises:
             MissingFile: the graph or the checkpoint is not there.

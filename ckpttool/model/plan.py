@@ -164,7 +164,7 @@ def file_notes(graph: Graph, fresh: Collection[str]) -> list[str]:
     members = [(name, stored.members[0]) for name, stored in stored_tensors(graph).items() if name in fresh]
     files = {name: initialising_file(graph, member) for name, member in members if not RESTORES & graph.allowed}
     things = [f"{name} ({file})" for name, file in files.items() if file is not None]
-    return notes_about("newly initialised by its first initialiser, and not from the file that the graph names", things)
+    return notes_about("newly initialised by its first initialiser, not from the file in the graph", things)
 
 
 def require_coverage(rows: Iterable[PlanRow], percent: float) -> None:

@@ -152,7 +152,7 @@ def described(tensors: checkpoint.Checkpoint, say: Talk, tags: Collection[str] |
             return tensors
         return as_graph_knows(tensors, graph)
     except (FormatError, GraphError) as error:
-        say(f"kinds are told by the names alone: {error}")
+        say(f"kinds are determined only from the names: {error}")
         return tensors
 
 

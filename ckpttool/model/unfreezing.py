@@ -50,8 +50,8 @@ def with_unfrozen(model: Model, layers: str | None, roles: Mapping[str, Any] | N
         model, still = replace(model, graph=graph), _still(graph, pattern)
     if not names:
         return Unfrozen(model, (), (f"`unfreeze` {layers} changes nothing: the model does not keep it frozen",))
-    notes = notes_about("trained again, though the model keeps it frozen", names)
-    notes += [f"averages that nothing moves any more: {listed(still)}"] if still else []
+    notes = notes_about("trained, although frozen in the model", names)
+    notes += [f"moving averages that are no longer updated: {listed(still)}"] if still else []
     return Unfrozen(model, tuple(names), tuple(notes))
 
 

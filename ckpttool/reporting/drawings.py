@@ -37,7 +37,7 @@ def flow(facts: Facts, keys: Mapping[str, str]) -> str:
         boxes.setdefault(name if is_input else box.text, box)
     lines = [(_folded(one, depth), _folded(name, depth)) for name, sources in facts.links.items() for one in sources]
     known = [(one, other) for one, other in lines if one != other and one in boxes and other in boxes]
-    return drawing(boxes, known, "How data flows through the layers") if 1 < len(boxes) <= MOST_AT_ROOT else ""
+    return drawing(boxes, known, "Data flow through the layers") if 1 < len(boxes) <= MOST_AT_ROOT else ""
 
 
 def _depth(facts: Facts) -> int:
@@ -92,7 +92,7 @@ def lineage(facts: Facts) -> str:
     boxes["model"] = Box(facts.path.name, "this model", str(facts.path), "moved")
     led = {one for one, _ in lines}
     lines += [(key, "model") for key in boxes if key.isdigit() and key not in led]
-    return drawing(boxes, lines, "How it came to be")
+    return drawing(boxes, lines, "History")
 
 
 def _written(arguments: Sequence[str]) -> Iterator[str]:

@@ -59,7 +59,7 @@ class Facts:
         history: The epochs of the run that made it.
         filters: The kernel that is drawn, and its pictures.
         against: What it is compared with, and how it differs.
-        judged: What it makes of rows.
+        judged: Evaluation.
         notes: What could not be found out, and why.
         commands: What a user may want to run of a layer.
         library: What the Hub calls the framework that it is of, if it is of one.

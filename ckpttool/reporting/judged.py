@@ -30,7 +30,7 @@ def judged_section(judged: Judged) -> str:
         parts += ["<h3>Confusion</h3>", _confusion(figures["confusion"], class_names(figures))]
     if judged.worst:
         examples = "".join(map(_example, judged.worst))
-        parts += ["<h3>Examples that it is surest of, and wrong</h3>", f"<ul class=worst>{examples}</ul>"]
+        parts += ["<h3>Misclassified examples with the highest confidence</h3>", f"<ul class=worst>{examples}</ul>"]
     if judged.diagnoses:
         parts += ["<h3>Activations and gradients</h3>", _activations(judged.diagnoses)]
     elif judged.no_diagnosis:

@@ -29,11 +29,11 @@ def page(facts: Facts) -> str:
     """Return the page."""
     layers = Tree(facts)
     sections = {
-        "lineage": ("How it came to be", lineage(facts) or "<p class=soft>Nothing is known of how it was made.</p>"),
-        "run": ("The run that made it", _run(facts)),
-        "rows": ("What it makes of rows", judged_section(facts.judged) if facts.judged else ""),
-        "moved": (f"What moved against {facts.against.path.name}" if facts.against else "", _moved(facts)),
-        "flow": ("How data flows", flow(facts, layers.keys)),
+        "lineage": ("History", lineage(facts) or "<p class=soft>No history.</p>"),
+        "run": ("Training run", _run(facts)),
+        "rows": ("Evaluation", judged_section(facts.judged) if facts.judged else ""),
+        "moved": (f"Changes against {facts.against.path.name}" if facts.against else "", _moved(facts)),
+        "flow": ("Data flow", flow(facts, layers.keys)),
         "layers": (counted(len(facts.layers), "layer").capitalize(), _layers(facts, layers)),
         "filters": ("Filters of the first layer", _filters(*facts.filters) if facts.filters else ""),
         "others": ("Other tensors", _others(facts)),

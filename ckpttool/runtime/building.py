@@ -42,7 +42,7 @@ def building_at(site: Site, seed: int) -> Iterator[Building]:
     """Open a TensorFlow 1 graph that holds the part of a site; the names of all other ops are taken.
 
     Raises:
-        GraphError: importing it would run an op that may do more than compute, or TensorFlow refuses it.
+        GraphError: importing it would run an op that can have side effects, or TensorFlow refuses it.
     """
     require_registered(site.graph)
     require_inert(site.graph)

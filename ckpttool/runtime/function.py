@@ -60,7 +60,7 @@ class GraphFunction:
         With a seed, random ops draw numbers that follow from it and from the step, which is then fed as `STEP:0`.
 
         Raises:
-            GraphError: they need a placeholder that nothing feeds, or an op that may do more than compute.
+            GraphError: they need a placeholder that nothing feeds, or an op that can have side effects.
         """
         self.source = graph.source
         self.part = computed_part(graph, wanted, fed, modes, scaled)

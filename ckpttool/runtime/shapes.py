@@ -21,7 +21,7 @@ def inferred_shapes(
 
     Raises:
         UnknownName: there is no such tensor.
-        GraphError: TensorFlow refuses the graph, or it has an op that may do more than compute, which is run next.
+        GraphError: TensorFlow refuses the graph, or it has an op that can have side effects, which is run next.
     """
     part = importable_part(graph, tensors, list(fed or {}))
     require_registered(part)

@@ -80,7 +80,7 @@ def fresh_tensors(
     Without names TensorFlow is not needed.
 
     Raises:
-        GraphError: a variable has no initialiser, it needs an op that may do more than compute, or reads a file.
+        GraphError: a variable has no initialiser, it needs an op that can have side effects, or reads a file.
     """
     wanted = {name: stored for name, stored in stored_tensors(graph).items() if name in names}
     if not wanted:

@@ -22,7 +22,7 @@ def building(seed: int, graph: Graph | None = None) -> Iterator[Any]:
     """Open a TensorFlow 1 graph to build in, holding `graph` already where one is given.
 
     Raises:
-        GraphError: importing it would run an op that may do more than compute.
+        GraphError: importing it would run an op that can have side effects.
     """
     if graph is not None:
         require_registered(graph)

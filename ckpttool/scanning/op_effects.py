@@ -66,7 +66,7 @@ _BY_TYPE: tuple[tuple[re.Pattern[str], Effect], ...] = tuple(
 
 
 def effect_of(node: NodeDef) -> Effect:
-    """Return what an op that may do more than compute does."""
+    """Return what an op that can have side effects does."""
     if node.op == "PrintV2" and "output_stream" in node.attr and node.attr["output_stream"].s.startswith(b"file:"):
         return _WRITES
     if node.op in ("CacheDataset", "CacheDatasetV2") and not node.input[1:]:

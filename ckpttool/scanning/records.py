@@ -114,5 +114,5 @@ def _options(document: Any, path: Path) -> Iterator[Finding]:
             reason = f"a command that is given this file as its options writes its {name} there"
             yield Finding(path, "record/path", name, value[:200], "low", reason, HELP)
         if name == "allow-op" and value:
-            reason = "it asks to run ops that may do more than compute; commands take that from no file"
+            reason = "it asks to run ops that can have side effects; commands take that from no file"
             yield Finding(path, "record/path", name, str(value)[:200], "low", reason, HELP)

@@ -66,7 +66,7 @@ class Block:
 
     @property
     def tells(self) -> bool:
-        """Whether it judges the rows that chose nothing."""
+        """Whether it judges the rows that were not used for the selection."""
         return self.fold < 0
 
 
@@ -177,7 +177,7 @@ class Bounds:
         left = wanted - misfits.keys()
         if not left - {0} and wanted - {0}:
             number = max(wanted & misfits.keys())
-            raise PlanError(f"`keep` leaves no depth that `head` goes on: of depth {number}, {misfits[number]}")
+            raise PlanError(f"`keep` leaves no depth that `head` fits: depth {number}, {misfits[number]}")
         return replace(self, keep=left)
 
     def __contains__(self, configuration: Configuration) -> bool:

@@ -1,4 +1,4 @@
-"""What a search found: outcomes, the recommendation, and what it is worth on rows that chose nothing."""
+"""What a search found: outcomes, the recommendation, and its accuracy on examples not used for the selection."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ from ckpttool.training.options import Options
 
 @dataclass(frozen=True)
 class Told:
-    """An accuracy on so many rows that chose nothing: of the model that is written, or of one trained as trials are."""
+    """An accuracy on examples not used for the selection: of the written model, or of one trained as in the trials."""
 
     accuracy: float
     rows: int
@@ -33,12 +33,13 @@ class Told:
         low, high = wilson(self.accuracy, self.rows)
         what = "what is written" if self.is_written else "trained on the rows that choose, it"
         figures = f"{self.accuracy:.4f} ({low:.4f} to {high:.4f})"
-        return f"{what} has an accuracy of {figures} on {counted(self.rows, 'row')} that chose nothing"
+        return f"{what} has an accuracy of {figures} on {counted(self.rows, 'example')} that were not used for the "
+        "selection"
 
 
 @dataclass(frozen=True, eq=False)
 class Search:
-    """What a search found: all outcomes, the recommendation, and what it is worth on rows that chose nothing.
+    """What a search found: all outcomes, the recommendation, and its accuracy on examples not used for the selection.
 
     `options` are those of trials, with what follows from their rows. `cuts` are those of depths, at 0 that of training
     from scratch. `ended` says why not all was tried, `seconds` are those of the trials. `first` is how many epochs a
@@ -118,12 +119,12 @@ class Search:
     def lines(self) -> list[str]:
         """Return what was found, for a person."""
         found = self.recommendation
-        early = [f"not all was tried: {self.ended}; no model is written, and the same command resumes"]
+        early = [f"incomplete: {self.ended}; no model is written; the same command resumes"]
         early = early if self.ended else []
         if found is None:
-            return ["no configuration was judged", *early]
+            return ["no configuration was evaluated", *early]
         if found.configuration is None:
-            return [f"nothing is recommended, so no model is written: {found.why}", *early]
+            return [f"no recommendation, so no model is written: {found.why}", *early]
         ties = f"; {len(found.tied)} of {len(found.tried)} are tied with it" if found.tied else ""
         lines = [f"recommended: {found.why}{ties}"]
         if self.told is not None:
@@ -153,7 +154,7 @@ class Search:
         }
 
     def on_curve(self) -> dict[str, Any]:
-        """Return what is recommended for so many rows, and its accuracy: on rows that chose nothing, if it was told."""
+        """Return the recommendation for a number of rows, and its accuracy, on other examples if it was estimated."""
         found = self.recommendation
         one = found.configuration or found.best if found else SCRATCH
         estimate = self.estimate(one)

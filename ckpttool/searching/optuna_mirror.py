@@ -89,7 +89,7 @@ class OptunaMirror:
         with self._told():
             chosen = found.configuration if found else None
             self._study.set_user_attr("recommended", "nothing" if chosen is None else str(chosen))
-            self._study.set_user_attr("why", found.why if found else "no configuration was judged")
+            self._study.set_user_attr("why", found.why if found else "no configuration was evaluated")
 
     def close(self) -> None:
         """Close the database."""

@@ -62,7 +62,7 @@ def said(found: Search) -> str:
     recommendation = found.recommendation
     chosen = recommendation.configuration if recommendation else None
     ties = f", {len(recommendation.tied)} tied with it" if chosen and recommendation and recommendation.tied else ""
-    return f"{found.rows.taken:,} rows: {chosen or 'nothing is recommended'}{ties}"
+    return f"{found.rows.taken:,} rows: {chosen or 'no recommendation'}{ties}"
 
 
 def kind(one: Configuration) -> str:

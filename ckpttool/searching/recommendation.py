@@ -3,7 +3,7 @@
 That is the thought of the one-standard-error rule (Hastie, Tibshirani and Friedman, The Elements of Statistical
 Learning, 7.10) with a probability. Which configuration is the best was found on the same rows, so it may only be lucky:
 where another may be better than what would be recommended, by more than the rope, with a probability that is not small,
-nothing is recommended, and how many rows would be enough follows from the standard errors.
+no recommendation, and how many rows would be enough follows from the standard errors.
 """
 
 from collections.abc import Mapping
@@ -168,22 +168,26 @@ def _why(
     """Say why a configuration is recommended."""
     if one != best:
         return (
-            f"{one} trains {_layers(trained[one])}, the best of the rows that chose, {best}, trains "
+            f"{one} trains {_layers(trained[one])}, the best on the selection data, {best}, trains "
             f"{_layers(trained[best])}; it is worse by more than {100 * rope:g} points with a probability of "
             f"{_percent(to_best[one].worse)}"
         )
-    rest = "nothing that trains fewer layers is known to be as good" if trained[one] else "it trains no kept layer"
-    return f"{one} is the best of the rows that chose, and {rest}"
+    rest = (
+        "no configuration with fewer trained layers is known to be as good"
+        if trained[one]
+        else "it trains no kept layer"
+    )
+    return f"{one} is the best on the selection data, and {rest}"
 
 
 def _of_one_seed(rivals: Rivals, design: Design) -> str:
     """Say what the probabilities do not have where each configuration was trained once."""
     is_one = design.kind == "rows" and any(found.seeds == 1 for found in rivals.values())
-    return "; that is of one seed: what others would change is not known" if is_one else ""
+    return "; this is from one random seed: the variation between seeds is not known" if is_one else ""
 
 
 def _why_none(one: Configuration, doubtful: Rivals, rows: int, seeds: int | None) -> str:
-    """Say why nothing is recommended, and what would help."""
+    """Say why no recommendation, and what would help."""
     rival = max(doubtful, key=lambda each: doubtful[each].better)
     pair = doubtful[rival]
     more = f"about {rows:,} judged rows" + (f" and {counted(seeds, 'seed')}" if seeds else "")

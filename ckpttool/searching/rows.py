@@ -98,7 +98,7 @@ class SearchRows:
 
 def said(rows: SearchRows) -> str:
     """Say which rows choose, and which tell."""
-    design, telling = rows.design, f"{rows.telling.rows} others tell what the choice is worth"
+    design, telling = rows.design, f"{rows.telling.rows} others estimate the accuracy of the selection"
     seeds = counted(len(design.seeds), "seed")
     if design.kind == "folds":
         return f"each of {design.rows} rows is judged in {counted(design.folds, 'fold')}, with {seeds}; {telling}"

@@ -51,7 +51,7 @@ class Study:
             overwrite: Whether a study that is there, or another file, is replaced.
 
         Raises:
-            PlanError: another question was asked there.
+            PlanError: it is of a search with other options.
             FormatError: the file is damaged, of a newer version or of another program.
             CkptError: it cannot be written, or another process writes it.
         """
@@ -91,7 +91,8 @@ class Study:
         if (there or has_trials) and not overwrite:
             if different := _different(there, asked):
                 raise PlanError(
-                    f"{self.path}: another question was asked there: {different}. Trials of both cannot be compared: "
+                    f"{self.path}: it is of a search with other options: {different}. Trials of both cannot be "
+                    "compared: "
                     "choose another output, or `overwrite` begins anew"
                 )
             return

@@ -101,7 +101,7 @@ class StudyFile:
 
     def damaged(self, what: str) -> CorruptCheckpoint:
         """Return the error of a file that is not what was written."""
-        return CorruptCheckpoint(f"{self.path}: the study is damaged ({what}); `overwrite` begins anew")
+        return CorruptCheckpoint(f"{self.path}: the study is damaged ({what}); specify `overwrite` to start again")
 
     @contextmanager
     def errors_told(self) -> Iterator[None]:
@@ -168,7 +168,7 @@ def _refuse_others(path: Path) -> None:
     with path.open("rb") if path.exists() else BytesIO() as file:
         header = file.read(_HEADER)
     if header and not header.startswith(b"SQLite format 3\0"):
-        raise FormatError(f"{path}: is no study; choose another output, or `overwrite` replaces it")
+        raise FormatError(f"{path}: not a study; choose another output, or specify `overwrite`")
     if header and header[68:72] != APPLICATION:
         raise FormatError(f"{path}: a database of another program; choose another output")
 

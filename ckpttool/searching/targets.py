@@ -114,7 +114,7 @@ def targets_of(labels: NDArray[Any], where: object, objective: str | None = None
     if kind == "labels" and not np.isin(columns, (0, 1)).all():
         raise DataError(f"{where} has other numbers than 0 and 1: expected labels that hold or do not")
     if (columns == columns[0]).all():
-        raise DataError(f"{where} is the same for all {len(columns)} rows: there is nothing to tell apart")
+        raise DataError(f"{where} is the same for all {len(columns)} rows: there is nothing to learn")
     return Labels(columns) if kind == "labels" else Amounts.of(columns[:, columns.std(axis=0) > 0]), kind
 
 
@@ -152,7 +152,7 @@ def _classes(numbers: NDArray[Any], where: object) -> Classes:
     wide = numbers.shape[1] if numbers.ndim == 2 else len(found)
     if counts.max() < 2 or len(classes) < wide:
         problem = f"{len(classes)} rows of {wide} classes, expected two rows of a class or more"
-        raise DataError(f"{where}: {problem}; `objective` mse takes the labels for amounts")
+        raise DataError(f"{where}: {problem}; `objective` mse interprets the labels as numbers")
     return Classes.of(classes)
 
 
@@ -164,6 +164,6 @@ def doubts(targets: Targets) -> list[str]:
     alone = [f"{name:g}" for name in targets.names[counts == 1].tolist()]
     notes = [f"never right, for they have one row that is left out: the classes {listed(alone)}"] if alone else []
     if len(targets.codes) < FEW_VALUES * len(counts):
-        taken = f"the labels are taken for {len(counts)} classes of {len(targets.codes)} rows"
-        notes.append(f"{taken}; `objective` mse takes them for amounts")
+        taken = f"the labels are interpreted as {len(counts)} classes of {len(targets.codes)} rows"
+        notes.append(f"{taken}; `objective` mse interprets them as numbers")
     return notes

@@ -102,7 +102,7 @@ class Trials:
         self.source = bound.preprocessing(options.preprocess)
         found = depths(self.source.model.graph, self.source.roles.inputs, self.source.given.get("logits"))
         if len(found) < 2:
-            problem = f"{model.path}: no layer lies below the one that gives the outputs"
+            problem = f"{model.path}: there is no layer below the output layer"
             raise GraphError(f"{problem}: there is nothing to reuse, and `ckpttool new` trains from scratch")
         self.models = KeptModels(self.source, found, asked.head, options)
         self.depths = self.models.depths
@@ -148,7 +148,7 @@ class Trials:
         if known is None or known.predicts == "numbers":
             raise PlanError(
                 f"`head` {self.asked.head!r}: its outputs are amounts, which are near or far, and a search compares "
-                "what is right or wrong: `objective` softmax or sigmoid; `quick` scores depths for amounts"
+                "what is right or wrong: `objective` softmax or sigmoid; `quick` scores depths for regression"
             )
         if row is not None:
             labels = np.asarray(bound.splits[0].labels)[:1]
@@ -160,7 +160,7 @@ class Trials:
         bound = replace(self.models.kept(SCRATCH).bound, splits=self.rows.splits(self.rows.design.blocks[0]))
         chosen = settled(self.asked.options, bound)[1]
         left = [
-            f"depth {number} is not kept, as `head` does not go on it: {why}"
+            f"depth {number} is not kept, because `head` does not fit it: {why}"
             for number, why in self.models.misfits.items()
         ]
         row = bound.check_classes()

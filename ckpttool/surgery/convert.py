@@ -72,14 +72,14 @@ def plan_convert(
     for choice in ("like", "shard_bytes"):
         if getattr(how, choice) is not None and choice not in target.OPTIONS:
             others = [name for name in registry.names() if choice in registry.get(name).OPTIONS]
-            raise CkptError(f"`{choice}` means nothing to {target.NAME}, only to {', '.join(others)}")
+            raise CkptError(f"`{choice}` does not apply to {target.NAME}, only to {', '.join(others)}")
     kind = source.kinds()
     chosen = _chosen(source, layers, drop_slots) & set(checkpoint.storable(source, target))
     reasons = {name: target.why_not(source[name]) for name in source if name in chosen}
     homeless = {name: reason for name, reason in reasons.items() if reason}
     if homeless and not lenient:
         first = next(iter(homeless.values()))
-        raise FormatError(f"{to} {target.LIMITS}: {listed(homeless)} ({first}); `lenient` leaves such tensors out")
+        raise FormatError(f"{to} {target.LIMITS}: {listed(homeless)} ({first}); `lenient` omits such tensors")
     fates = dict.fromkeys(source, "not taken") | dict.fromkeys(reasons, "written")
     fates |= dict.fromkeys(homeless, f"left out: {to} cannot hold it")
     rows = tuple(source[name].spec.row() | {"kind": kind[name], "then": fate} for name, fate in fates.items())

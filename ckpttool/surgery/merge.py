@@ -163,7 +163,7 @@ def _method(how: str, given: Mapping[str, Any]) -> Method | None:
         own += ABOUT_TOKENS if "vocab" in given else []
     for name in given:
         if name not in own:
-            raise PlanError(f"`{name}` means nothing to {how}, which takes {', '.join(f'`{each}`' for each in own)}")
+            raise PlanError(f"`{name}` does not apply to {how}, which has {', '.join(f'`{each}`' for each in own)}")
     if kind is None:
         return None
     if kind.needs_base and "base" not in given:

@@ -98,7 +98,7 @@ class Representation:
             return []
         same = f"{self.constant} of {counted(self.features, 'feature')} are the same for all of {self.rows} rows"
         how = same if self.is_constant else f"{self.rows} rows differ in one direction ({self})"
-        return [f"{layer} has collapsed: {how}; what helps: {helps}"]
+        return [f"{layer} has collapsed: {how}; possible remedies: {helps}"]
 
 
 def effective_rank(features: Array, size: float) -> float:

@@ -75,7 +75,7 @@ def with_head_first(options: Options, bound: Bound) -> tuple[Options, Bound]:
     head = head_layers(bound.model.graph, bound.roles.logits)
     if not head:
         raise PlanError(f"{bound.model.path}: `lp_ft`: its head is not known: specify `stages`, '{_EXAMPLE}'")
-    then = "all that is not frozen" if options.train is None else options.train
+    then = "all layers that are not frozen" if options.train is None else options.train
     stages = f"{'|'.join(map(re.escape, head))}={options.lp_ft}, {options.train or '.*'}={options.epochs}"
     epochs = counted(options.lp_ft, "epoch")
     note = f"`lp_ft`: the head ({listed(head)}) is trained alone for {epochs}, then {then}"
@@ -123,7 +123,7 @@ def optimizer_left(bound: Bound, options: Options) -> list[str]:
     new = recipe.optimizer or OPTIMIZER
     if recipe.update_rule.learning_rate is None:
         new += f" at a rate of {recipe.rate:g}"
-    return [f"the optimizer begins anew, as {new}: the file's own, {own}, and its state are not taken over"]
+    return [f"the optimizer starts with a new state, as {new}: the file's own, {own}, and its state are not used"]
 
 
 def has_new_head(model: Model, roles: Roles) -> bool:

@@ -29,12 +29,15 @@ def explain(
     step = since.step + failed - since.batch
     trained = _trained(training)
     first = _first_weights(training, trained) or _first_output(training, trained, since.epoch, failed, step)
-    return _error(f"the loss became {loss} in epoch {since.epoch}, at step {step + 1}", first, good)
+    return _error(f"the loss was {loss} in epoch {since.epoch}, at step {step + 1}", first, good)
 
 
 def explain_score(training: Trainer, position: Position, loss: float, good: str) -> CkptError:
     """Return the error for a validation loss that is not finite after all of an epoch's steps had finite ones."""
-    first = _first_weights(training, _trained(training)) or "the weights are finite, a validation row's loss is not"
+    first = (
+        _first_weights(training, _trained(training))
+        or "the weights are finite, but the loss of a validation example is not"
+    )
     where = f"in epoch {position.epoch}, after step {position.step}"
     return _error(f"the validation loss became {loss} {where}", first, good)
 
@@ -53,7 +56,7 @@ def _first_weights(training: Trainer, trained: list[Layer]) -> str | None:
     for layer in trained:
         for name in layer.variables:
             if not all(np.isfinite(values[member.op]).all() for member in stored[name].members if member.op in values):
-                return f"{name} went first, its values are not finite any more"
+                return f"{name} failed first: its values are not finite"
     return None
 
 
@@ -65,8 +68,8 @@ def _first_output(training: Trainer, trained: list[Layer], epoch: int, batch: in
     arrays = runner(function, training.state, {})({**fed, STEP_NUMBER: np.int64(step)})
     for name, array in zip(outputs, arrays, strict=True):
         if not np.isfinite(array).all():
-            return f"{name} went first, its output is not finite any more"
-    return "the outputs of all layers are finite, the loss itself is not"
+            return f"{name} failed first: its output is not finite"
+    return "the outputs of all layers are finite, but the loss is not"
 
 
 def _is_above(training: Trainer, tensor: str, fed: Mapping[str, Array]) -> bool:

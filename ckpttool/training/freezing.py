@@ -31,7 +31,7 @@ def freeze_for_training(
     Raises:
         GraphError: the graph's loss is not known, or computed without any weight.
         UnknownName: a pattern takes nothing.
-        PlanError: nothing is left to train, or the graph itself keeps frozen what `train` takes.
+        PlanError: no layer is left to train, or the graph itself keeps frozen what `train` takes.
     """
     loss = needed_role(graph, roles, "loss")
     needed = graph.ancestors(TensorRef.parse(loss).op)
@@ -53,7 +53,7 @@ def freeze_for_training(
     if not trained:
         way_out = "" if live or own_training_op else "; `unfreeze` trains what the graph itself keeps frozen"
         count = counted(len(weights), "weight is", "weights are")
-        raise PlanError(f"{graph.source}: nothing is left to train: all {count} frozen{way_out}")
+        raise PlanError(f"{graph.source}: no layer is left to train: all {count} frozen{way_out}")
     scopes = {layer_of(weights[name].own_name) for name in trained}
     # Averages without gamma and beta are a layer by themselves, which the patterns leave alone or not.
     free = chosen.difference(frozen).intersection(_alone(graph, weights)).union(norm.moving)
@@ -144,7 +144,7 @@ def averages(graph: Graph, weights: Mapping[str, Variable], modes: str | None) -
     # Moving averages are what no gradient changes, but some op of the training.
     moving = [name for name, variable in weights.items() if not variable.trainable and variable.op in changed]
     if not moving:
-        raise PlanError(f"{graph.source}: `bn` has nothing to say: no layer has moving averages that training moves")
+        raise PlanError(f"{graph.source}: `bn` has no effect: no layer has moving averages that training updates")
     mode_of = ByPattern.parse(modes, "`bn`", _mode).of(moving)
     return Averages(
         tuple(name for name, mode in mode_of.items() if mode == "freeze"),

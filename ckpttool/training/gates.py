@@ -36,7 +36,7 @@ class Gate:
 
     def line(self) -> str:
         """Return the answer in a line."""
-        return f"{self.name}: {self.state}: {self.found}, asked for {self.asked}"
+        return f"{self.name}: {self.state}: {self.found}, required {self.asked}"
 
 
 @dataclass(frozen=True)
@@ -64,13 +64,13 @@ class Bounds:
             PlanError: one stands without the other.
         """
         if there != (self.max_drop is not None):
-            raise PlanError("`max_drop` is the accuracy that may be lost against a `baseline`: they belong together")
+            raise PlanError("`max_drop` requires a `baseline`, and `baseline` requires `max_drop`")
 
     def gates(self, score: "Score", before: "Score | None" = None, why: str = "") -> Iterator[Gate]:
         """Yield the answer to each question that is asked; `before` is the score of a baseline on the same rows.
 
         Raises:
-            PlanError: an accuracy is asked for, and there is none; `why` says it.
+            PlanError: accuracy required, but there is none; `why` says it.
         """
         if self.min_accuracy is not None:
             found = _accuracy(score, why)
@@ -91,5 +91,5 @@ def _gate(name: str, asked: str, found: str, holds: bool) -> Gate:
 
 def _accuracy(score: "Score", why: str) -> float:
     if score.accuracy is None:
-        raise PlanError(f"an accuracy is asked for, and there is none: {why}")
+        raise PlanError(f"accuracy required, but there is none: {why}")
     return score.accuracy

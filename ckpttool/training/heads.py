@@ -75,7 +75,7 @@ def headed(
     kept, cut = [name for name in restored if name in held], [name for name in restored if name not in held]
     if restored and not kept:
         raise PlanError(
-            f"{model.path}: nothing to restore: {', '.join(cut)} lie above {place.top.name}, where the head is put on"
+            f"{model.path}: nothing to restore: {', '.join(cut)} lie above {place.top.name}, where the head is added"
         )
     notes = (*place.fed.notes, *(still.notes if still else ()), *_about_head(model, place, cut))
     return Headed(graph, tuple(kept), tuple(frozen_names), notes)
@@ -100,7 +100,7 @@ def trunk_of(place: Place) -> Graph:
 
 
 def _with_training_op(graph: Graph, recipe: Recipe, seed: int) -> Graph:
-    """Return a graph with a training op for all that is not frozen, which knows what of that starts at random."""
+    """Return a graph with a training op for all layers that are not frozen, which knows the newly initialised ones."""
     recipe.require_rates()
     trained = [variable.op for variable in variables(graph).values() if variable.trainable]
     new = [variable.op for variable in head_weights(graph, None)]
@@ -113,13 +113,13 @@ def _about_head(model: Model, place: Place, cut: Sequence[str]) -> Iterator[str]
     outputs = {layer.name: layer.output for layer in layers(place.fed.graph)}
     left = [name for name, tensor in outputs.items() if tensor and TensorRef.parse(tensor).op not in below]
     if place.why:
-        yield f"the head is put on {place.output}, {place.why}"
+        yield f"the head is added on {place.output}, {place.why}"
     if cut:
-        yield f"cut off above {place.top.name}, though chosen: {', '.join(cut)}"
+        yield f"removed, because they lie above {place.top.name}, although selected: {', '.join(cut)}"
     if left:
-        yield f"left behind with the old loss, training op and slots: {', '.join(left)}"
+        yield f"removed with the old loss, training op and slots: {', '.join(left)}"
     if signed := list(signatures(model.graph)):
-        yield f"left behind with the old outputs: the signatures {listed(signed)}"
+        yield f"removed with the old outputs: the signatures {listed(signed)}"
 
 
 def restored_variables(model: Model, layers: Pattern) -> list[str]:

@@ -24,7 +24,7 @@ MAY_CHANGE = ("epochs", "early_stopping", "save_every", "keep_checkpoints", "cac
 
 @dataclass(frozen=True)
 class Stage:
-    """Epochs in which the layers of some patterns are trained; without any, all that is not frozen."""
+    """Epochs in which the layers of some patterns are trained; without any, all layers that are not frozen."""
 
     patterns: tuple[str, ...]
     epochs: int

@@ -98,7 +98,7 @@ class Meaning:
             hits = (outputs > self.above) == (labels.reshape(outputs.shape) > 0.5)
         else:
             shapes = f"outputs of {list(outputs.shape[1:])} and labels of {list(labels.shape[1:])} for a row"
-            raise PlanError(f"{shapes} are not right or wrong: expected classes, or labels that hold or not")
+            raise PlanError(f"{shapes} are not comparable: expected classes, or binary labels")
         right: Array = hits.reshape(len(outputs), -1).mean(axis=1)
         return right
 

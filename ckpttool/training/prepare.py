@@ -66,7 +66,7 @@ def prepare(
 
     Raises:
         PlanError: dropout or a loss is asked for, but the graph's own training op knows nothing of them.
-        CkptError: a pattern takes nothing, nothing is left to train, or an option is malformed.
+        CkptError: a pattern takes nothing, no layer is left to train, or an option is malformed.
     """
     roles = find_roles(model.graph, NEEDED, **options.roles)
     frozen = frozen or _freeze(model, roles, options, train)
@@ -80,7 +80,7 @@ def check_options(model: Model, options: Options) -> dict[str | None, Frozen]:
     Returns what is frozen, by what is trained.
 
     Raises:
-        CkptError: a pattern takes nothing, nothing is left to train, or an option is malformed.
+        CkptError: a pattern takes nothing, no layer is left to train, or an option is malformed.
     """
     check_augment(options.augment, options.cache, options.cache_augment)
     roles, frozen = find_roles(model.graph, NEEDED, **options.roles), dict[str | None, Frozen]()

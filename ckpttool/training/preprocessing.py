@@ -69,10 +69,7 @@ def scaled_notes(graph: Graph, splits: Sequence[Split]) -> list[str]:
         if name in splits[0].inputs and column.array.dtype == np.uint8 and (op := bytes_scaled(graph, name))
     ]
     way_out = "`preprocess` specifies what else to do"
-    return [
-        f"bytes for {name} are taken as they are: the graph scales them itself, at {op}; {way_out}"
-        for name, op in found
-    ]
+    return [f"bytes for {name} are not scaled: the graph scales them, at {op}; {way_out}" for name, op in found]
 
 
 def trained_text(split: Split, inputs: Sequence[InputSpec]) -> str | None:
@@ -99,7 +96,7 @@ def unused_notes(graph: Graph) -> list[str]:
         names = [name for name, _ in Preprocessing.parse(text).named] if text else []
         ends = {name.rpartition("/")[2] for name in graph.nodes} if names else set()
         lost = [name for name in names if name not in graph.nodes and name not in ends]
-        return [f"not done, for there is no such input: the preprocessing of {name}" for name in lost]
+        return [f"not applied, because there is no such input: the preprocessing of {name}" for name in lost]
     return []
 
 

@@ -133,7 +133,7 @@ def _classes_of(bound: Bound) -> Meaning:
     means = meaning(graph, roles, roles.logits) if roles.logits else None
     if means is None or means.predicts == "numbers":
         found = "are numbers" if means else "are not known to be such"
-        raise PlanError(f"{bound.model.path}: `pseudo_label` is for outputs that are classes, these {found}")
+        raise PlanError(f"{bound.model.path}: `pseudo_label` is for classification; the outputs {found}")
     return means
 
 
@@ -146,10 +146,10 @@ def _probabilities(means: Meaning, outputs: Array, bound: Bound) -> Array:
     one = outputs.shape[-1] == 1 or outputs.ndim == 1
     if outputs.ndim > 2 or (means.predicts == "labels" and not one):
         found = f"outputs of {list(outputs.shape[1:])} for a row, of which several hold"
-        raise PlanError(f"{bound.model.path}: `pseudo_label` is for one class a row, found {found}")
+        raise PlanError(f"{bound.model.path}: `pseudo_label` is for one class per example, found {found}")
     if not one:
         return (means.probabilities or softmax)(outputs)
     if means.probabilities is None:
-        raise PlanError(f"{bound.model.path}: `pseudo_label` needs probabilities, which its loss makes none of")
+        raise PlanError(f"{bound.model.path}: `pseudo_label` needs probabilities, which its loss does not define")
     holds = means.probabilities(outputs.reshape(-1))
     return np.stack([1 - holds, holds], axis=1)

@@ -103,7 +103,7 @@ class Run:
         which = "the best" if self.kept.epoch == self.best.epoch else f"the last; the best was {self.best.epoch}"
         accuracy = "" if self.kept.valid_accuracy is None else f", accuracy {self.kept.valid_accuracy:.4f}"
         proof = counted(len(self.unchanged), "frozen tensor is", "frozen tensors are")
-        proven = f"{proof} byte-equal" if self.unchanged else "nothing was frozen"
+        proven = f"{proof} byte-equal" if self.unchanged else "no layer was frozen"
         return [f"{output}: epoch {self.kept.epoch} ({which}){accuracy}; {proven}"]
 
 

@@ -87,9 +87,9 @@ class RunReport:
                 raise CorruptCheckpoint(
                     f"{path}: {error}; where that was meant, delete the line that has it"
                 ) from error
-            raise FormatError(f"{path}: not JSON, so no run report: {error}") from error
+            raise FormatError(f"{path}: not a run report (not JSON): {error}") from error
         except (KeyError, TypeError, AttributeError) as error:
-            raise FormatError(f"{path}: no run report, which has model, data and options: {error}") from error
+            raise FormatError(f"{path}: not a run report, which has model, data and options: {error}") from error
 
     @classmethod
     def beside(cls, model: str | Path) -> "RunReport | None":

@@ -20,7 +20,7 @@ MOST_CLASSES = 2000
 class Tally:
     """Counts nothing: the loss is made of the inputs alone. What there is to count, others do."""
 
-    no_accuracy = "the loss is made of the inputs alone: no label says what is right"
+    no_accuracy = "the loss is computed from the inputs only, without labels"
     """Why there is no accuracy of all rows, where the graph computes none."""
 
     @property
@@ -91,7 +91,7 @@ class Confusion(Tally):
 class Labels(Tally):
     """How often each of several labels, which hold or not, was predicted right: where its output is above `above`."""
 
-    no_accuracy = "a row has several labels, each with an accuracy of its own; the graph has none for them together"
+    no_accuracy = "each label has its own accuracy; there is no overall accuracy in the graph"
 
     def __init__(self, labels: int, above: float) -> None:
         """Begin with no rows."""
@@ -126,7 +126,7 @@ class Labels(Tally):
 class Errors(Tally):
     """How far numbers are from those that they should be."""
 
-    no_accuracy = "the loss compares numbers, which are near or far, not right or wrong"
+    no_accuracy = "the loss is for regression"
 
     def __init__(self) -> None:
         """Begin with no rows."""
@@ -151,7 +151,7 @@ class Uncounted(Tally):
     def __init__(self, why: str) -> None:
         """Take the reason."""
         self._why = why
-        self.no_accuracy = f"the graph computes none that is known; `accuracy` names one ({why})"
+        self.no_accuracy = f"no accuracy is known in the graph; specify it with `accuracy` ({why})"
 
     def summary(self) -> dict[str, Any]:
         """Return the reason."""
@@ -164,7 +164,7 @@ def tally_of(bound: Bound, row: tuple[int, ...] | None, labels: tuple[int, ...] 
     if labels is None:
         return Tally()
     if logits is None or row is None:
-        return Uncounted("which tensor the loss compares with the labels is not known; specify `logits`")
+        return Uncounted("the logits of the loss are not known; specify `logits`")
     means = meaning(bound.model.graph, bound.roles, logits)
     if means is None:
         return Uncounted(f"the loss does not tell how {logits} is compared with the labels")

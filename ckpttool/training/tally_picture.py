@@ -30,7 +30,7 @@ def draw_evaluation(picture: Picture, title: str, figures: Mapping[str, Any]) ->
     """
     classes = figures.get("classes") or figures.get("labels")
     if not classes:
-        raise PlanError("`plot` draws classes or labels, and the model's outputs are compared as neither")
+        raise PlanError("`plot` is for classification, but the model's outputs are not classes or labels")
     confusion = figures.get("confusion")
     panels = 2 if confusion else 1
     side = min(MOST, max(LEAST, CELL * len(classes)))
@@ -62,12 +62,12 @@ def _confusion(axis: Any, counts: Any, names: Sequence[str]) -> None:
     axis.set_xticks(places, names, rotation=90 if max(map(len, names)) > 2 else 0, parse_math=False)
     axis.set_yticks(places, names, parse_math=False)
     axis.set(xlabel="predicted class", ylabel="true class")
-    axis.set_title("confusion, by share of the true class", fontsize=10)
+    axis.set_title("confusion matrix, normalised by true class", fontsize=10)
     axis.tick_params(length=0, labelsize=8)
     for row, column in np.argwhere(counts) if len(names) <= COUNTED else ():
         colour = "white" if shares[row, column] > 0.5 else "#1f1f1f"
         axis.text(column, row, f"{counts[row, column]}", ha="center", va="center", fontsize=7, color=colour)
-    axis.figure.colorbar(image, ax=axis, shrink=0.7, label="share of the rows of the class")
+    axis.figure.colorbar(image, ax=axis, shrink=0.7, label="fraction of the class")
 
 
 def _bars(axis: Any, classes: Sequence[Mapping[str, Any]], names: Sequence[str]) -> None:

@@ -71,7 +71,7 @@ class Trainer:
             CkptError: the graph, the data or the options do not fit one another.
         """
         if options.teacher is not None and source.taught is None:
-            raise PlanError("`teacher` is for `finetune`: here nobody asks it")
+            raise PlanError("`teacher` is for `finetune`: it is not used here")
         self.source, self.options, self._callback, self._length = source, options, callback, length
         self._known = frozen or {}
         self._stages = options.all_stages()

@@ -104,7 +104,7 @@ def plan_apply_patch(base: Path, patch: Path, output: Path | None, to: str | Non
     if _same_specs(opened, made):
         return CheckpointPlan.of_combined(JoinedCheckpoints(made, rows), output, notes, to)
     alone = Checkpoint(made, metadata=made.metadata, provenance=made.provenance)
-    notes.append("names, shapes or dtypes are others than those of the base: a graph beside it does not come along")
+    notes.append("names, shapes or dtypes are others than those of the base: its graph is not written")
     return CheckpointPlan.of_combined(JoinedCheckpoints(alone, rows), output, notes, to)
 
 

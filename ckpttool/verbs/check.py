@@ -69,7 +69,7 @@ class Checked:
         """Return the gates as a table in Markdown, for the page of a build."""
         cells = [[*map(_cell, (gate.name, gate.asked, gate.found)), gate.state] for gate in self.gates]
         rows = [f"| {' | '.join(row)} |" for row in cells]
-        head = ["| gate | asked for | found | |", "| --- | --- | --- | --- |"]
+        head = ["| gate | required | found | |", "| --- | --- | --- | --- |"]
         return "\n".join([f"### {_cell(self.summary())}", "", *head, *rows, "", ""])
 
     def _count(self, state: str) -> int:
@@ -100,7 +100,7 @@ def check(
         PlanError: bounds are asked for, and there is nothing to evaluate with, or nothing is asked of what there is.
     """
     if bool(bounds) != (judge is not None):
-        raise PlanError("`min_accuracy`, `max_loss` and `max_drop` ask for figures on `data`: they belong together")
+        raise PlanError("`min_accuracy`, `max_loss` and `max_drop` require `data`, and `data` requires one of them")
     gates = [
         *_timed(_whole(model, tags)),
         *_timed(_harmless(model, severity)),
@@ -149,7 +149,7 @@ def _harmless(model: Path, severity: Severity) -> Iterator[Gate]:
     unread = listed([f"{each.file} cannot be read" for each in found.unread])
     acts = "; ".join(text for text in (told, unread) if text)
     holds = not found.found and not found.unread
-    yield _gate("scan", f"nothing that acts ({severity})", acts or "nothing", holds)
+    yield _gate("scan", f"no findings ({severity})", acts or "nothing", holds)
 
 
 def _same(model: Path, pattern: str, other: Path) -> Iterator[Gate]:
@@ -178,7 +178,7 @@ def _gate(name: str, asked: str, found: str, holds: bool) -> Gate:
 
 
 def _text(gate: Gate) -> str:
-    return visible(f"{gate.found}, asked for {gate.asked}")
+    return visible(f"{gate.found}, required {gate.asked}")
 
 
 def _cell(text: str) -> str:

@@ -66,5 +66,5 @@ def plan_convert(
         converted = surgery.plan_convert(tensors, to, layers, drop_slots, lenient, how)
     notes += converted.notes
     if graph_path(tensors.path) and to != "saved-model":
-        notes.append(f"the graph beside {tensors.path} does not come along: the output is a checkpoint alone")
+        notes.append(f"the graph of {tensors.path} is not written: the output is a checkpoint without a graph")
     return ConvertPlan(converted.tensors, to, converted.rows, notes, converted.how)

@@ -189,7 +189,7 @@ def plan_edited(
         graph = followed.graph
         notes += [f"the graph follows: {meta}", *followed.notes]
     elif meta and to != "saved-model":
-        notes.append(f"the graph beside {source.path} does not come along: the output is a checkpoint alone")
+        notes.append(f"the graph of {source.path} is not written: the output is a checkpoint without a graph")
     rows = tuple(_rows(source, edited, converted))
     return EditPlan(converted.tensors, to, rows, tuple(notes), converted.how, graph)
 

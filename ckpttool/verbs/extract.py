@@ -178,7 +178,7 @@ def _refuse(missing: Sequence[str], others: dict[str, str], lenient: bool) -> No
     if not missing:
         count = counted(len(others), "tensor that moved is no matrix", "tensors that moved are no matrices")
         first = f"{count}: {listed(list(others), 3)}; `whole` stores them whole"
-    raise PlanError(f"{first}; `lenient` leaves such tensors out, and the adapter does not make the tuned model")
+    raise PlanError(f"{first}; `lenient` omits such tensors, and the adapter does not make the tuned model")
 
 
 def _others(others: dict[str, str]) -> str:

@@ -92,7 +92,7 @@ def plan_freeze(
     rows = plan_rows(model.graph, {v.name: v.name for v in described.values()}, frozen.names)
     if not any(row.train for row in rows):
         count = counted(len(rows), "weight")
-        raise PlanError(f"{model.path}: nothing is left to train: {layers!r} freezes all {count}")
+        raise PlanError(f"{model.path}: no layer is left to train: {layers!r} freezes all {count}")
     graph = importable(frozen.applied(method))
     notes = (*prefix_note(pattern, weights), *frozen.notes, *_cut_notes(frozen.part, method))
     changes = _change_notes(model.graph, graph, frozen.names)
@@ -128,13 +128,13 @@ def _cut_notes(part: FrozenPart | None, method: Method) -> list[str]:
 def _change_notes(before: Graph, after: Graph, frozen: Collection[str]) -> list[str]:
     """Say what left the training, what stays without use, and what importing made necessary."""
     dropped = update_ops(before, frozen)
-    notes = [f"taken out of the training: {listed(dropped)}"] if dropped else []
+    notes = [f"removed from the training op: {listed(dropped)}"] if dropped else []
     switches = (*mode_placeholders(before), *constant_switches(before))
     pinned = [name for name in switches if f"{name}/frozen" in after.nodes]
-    notes += [f"False within the frozen layers: {listed(pinned)}"] if pinned else []
+    notes += [f"set to False in the frozen layers: {listed(pinned)}"] if pinned else []
     slots = [v.name for v in variables(after).values() if v.owner in frozen]
     if slots:
-        notes.append(f"kept, though nothing changes them any more: {listed(slots)}")
+        notes.append(f"kept, although they are no longer updated: {listed(slots)}")
     if any(node.device and not node.device.endswith("CPU:0") for node in before.nodes.values()):
-        notes.append("explicit devices are cleared")
+        notes.append("device placements are removed")
     return notes

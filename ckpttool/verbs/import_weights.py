@@ -146,7 +146,7 @@ def plan_import(
         reference: What the source computed, which the output must compute too; where shapes leave a layout open, the
             graph is run on it with each.
         tolerance: How far numbers may be from the reference's, relative to the largest.
-        allow_op: Types of ops that may run though they may do more than compute.
+        allow_op: Types of ops that may run though they can have side effects.
         to: The family to write: `ckpt`, `saved-model`, `keras`; else that of the output's path, or of the graph.
         preprocess: What is done to rows (`scale(1/127.5, -1)`), if not as the weights' own graph keeps.
         output: Where it will be written; a Keras file's network is built if that is of another form.

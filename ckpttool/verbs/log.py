@@ -115,7 +115,7 @@ class History:
         if not self:
             beside = path_beside(prefix)
             stale = f"; {beside} is of what was there before" if is_file(beside) else ""
-            yield f"{self.path}: nothing is known of how it was made{stale}"
+            yield f"{self.path}: no history{stale}"
         if self.chain.left_out:
             yield f"{counted(self.chain.left_out, 'older record was', 'older records were')} left out"
         for record in self.chain.records:
@@ -181,4 +181,4 @@ def _read_report(path: Path) -> Mapping[str, Any] | None:
         report = checked_json.loads(sparse_files.read_bytes(path), is_required=False)
         return {key: report.get(key) for key in ("model", "data", "options", "best_epoch", "versions")}
     except (ValueError, AttributeError, RecursionError) as error:
-        raise FormatError(f"{path}: not JSON, so no run report: {error}") from error
+        raise FormatError(f"{path}: not a run report (not JSON): {error}") from error

@@ -81,14 +81,14 @@ def _growing(options: Options, low: float, high: float) -> Recipe:
     """Return a recipe whose rate grows in the graph, over as many steps as the run has."""
     recipe = options.recipe
     if recipe is None:
-        raise PlanError("`training_op` has a rate of its own: a rate can be looked for with an `optimizer`")
+        raise PlanError("`training_op` has its own rate: specify an `optimizer` instead")
     if recipe.update_rule.learning_rate is not None:
-        raise PlanError(f"`optimizer` {recipe.optimizer!r} has a rate, which is what is looked for: leave it out")
+        raise PlanError(f"`optimizer` {recipe.optimizer!r} has a rate, but this command determines the rate: omit it")
     for name in ("lr", "schedule", "warmup"):
         if getattr(recipe, name) != getattr(Recipe(), name):
-            raise PlanError(f"`{name}` sets a rate, which is what is looked for: leave it out")
+            raise PlanError(f"`{name}` sets a rate, but this command determines the rate: omit it")
     if options.stages is not None:
-        raise PlanError("`stages` trains other layers later: look for the rate of one stage, with `train`")
+        raise PlanError("`stages` trains other layers later: determine the rate of one stage, with `train`")
     return replace(recipe, lr=str(low), schedule=f"exponential({high / low})")
 
 
@@ -118,9 +118,9 @@ def draw_rates(picture: Picture, curve: RateCurve, title: str) -> None:
     if curve.suggestion is not None:
         axis.axvline(curve.suggestion, color="#d9622b", linestyle="--", label=f"suggestion {curve.suggestion:.2g}")
     low, high = curve.span
-    below, beside = "learning rate, growing from step to step", 0.05 * (high - low) or 1.0
-    axis.set(xscale="log", xlabel=below, ylabel="loss of the training rows", ylim=(low - beside, high + beside))
+    below, beside = "learning rate, increasing with each step", 0.05 * (high - low) or 1.0
+    axis.set(xscale="log", xlabel=below, ylabel="training loss", ylim=(low - beside, high + beside))
     axis.legend(frameon=False)
-    found = "no rate is suggested" if curve.suggestion is None else f"learning rate {curve.suggestion:.2g} is suggested"
+    found = "no rate suggested" if curve.suggestion is None else f"learning rate {curve.suggestion:.2g} is suggested"
     figure.suptitle(f"{title}: {found}, {counted(len(rates), 'step')}", fontsize=11, parse_math=False, wrap=True)
     picture.write(figure)

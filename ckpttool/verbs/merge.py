@@ -109,7 +109,7 @@ def plan_merge(
         to: The family to write, if not that which the output says, or that of the last checkpoint.
         data: The rows that judge (soup, and `alpha`).
         alpha: Parts of the way from the first to the second, such as 0:1:0.1, of which the best is taken.
-        allow_op: Types of ops that may run though they may do more than compute (soup, and `alpha`).
+        allow_op: Types of ops that may run though they can have side effects (soup, and `alpha`).
         scale: How far to go along what was learned: a number, or one for the tensors of a pattern (methods of a base).
         vocab: The files with the tokens of each checkpoint in their order, and of the base: rows of the same token are
             merged.
@@ -159,12 +159,12 @@ def _judged(
     """
     asked = f"`alpha` {alpha}" if alpha is not None else f"`how` {SOUP}"
     if data is None:
-        raise PlanError(f"{asked} is decided by rows: specify `data`")
+        raise PlanError(f"{asked} is evaluated on data: specify `data`")
     if alpha is None and how != SOUP:
-        raise PlanError(f"`data` means nothing to {how}; rows decide with `how` {SOUP}, or with `alpha`")
+        raise PlanError(f"`data` does not apply to {how}; it is for `how` {SOUP} and `alpha`")
     if given or (alpha is not None and how not in ("union", SOUP)):
         others = [f"`{name}`" for name in given] or [f"`how` {how}"]
-        raise PlanError(f"{asked} is decided by rows: leave {' and '.join(others)} out")
+        raise PlanError(f"{asked} is evaluated on data: leave {' and '.join(others)} out")
     from ckpttool.model.model import Model  # what runs graphs is imported where rows decide
     from ckpttool.verbs.soup import plan_soup
 

@@ -35,7 +35,7 @@ def plan_modernize(model: Model, to: str | None = None) -> ModernizePlan:
         raise GraphError(f"{model.graph.source}: no reference variable: there is nothing to modernize")
     graph = to_resource(importable(model.graph))
     devices = sorted({node.device for node in model.graph.nodes.values() if node.device})
-    remarks = (f"devices are cleared: {', '.join(devices)}",) if devices else ()
+    remarks = (f"device placements are removed: {', '.join(devices)}",) if devices else ()
     return ModernizePlan(model, graph, {name: name for name in model.checkpoint}, remarks=remarks, to=to)
 
 

@@ -218,7 +218,7 @@ def _line(facts: Mapping[str, Any]) -> str:
     figure = facts["valid_accuracy"]
     judged = f"validation loss {facts['valid_loss']:.4g}" if figure is None else f"accuracy {figure:.4f}"
     if "rows" not in facts:
-        return f"round {facts['round']}: labelled rows alone, {judged}"
+        return f"round {facts['round']}: only labelled rows, {judged}"
     classes = ", ".join(f"{name}: {count}" for name, count in facts["classes"].items())
     labelled = f"{counted(facts['rows'], 'row')} labelled ({classes}), mean probability {facts['probability']:.4f}"
     return f"round {facts['round']}: {labelled}, {judged}"

@@ -71,7 +71,7 @@ def report(
     Args:
         path: The model or checkpoint.
         against: An older one, to see what has moved since.
-        judged: What it makes of rows, if that was computed.
+        judged: Evaluation, if that was computed.
         say: Takes a sentence for the user.
         commands: What gives command lines for a scope, by its name and the pattern that takes it.
 

@@ -145,7 +145,8 @@ def plan_reuse(
         plan = _in_graph(model, restored, kept, frozen, lenient, seed)
     if freeze and not any(row.train for row in plan.rows):
         raise PlanError(
-            f"{model.path}: nothing is left to train: `freeze` {freeze!r} takes all {counted(len(plan.rows), 'weight')}"
+            f"{model.path}: no layer is left to train: `freeze` {freeze!r} takes all "
+            f"{counted(len(plan.rows), 'weight')}"
         )
     require_coverage(plan.rows, require)
     named = with_named_outputs(_without_old_classes(plan), classes)
@@ -167,7 +168,7 @@ def _about_old_classes(graph: Graph, kept: Collection[str]) -> Iterator[str]:
         if len(pattern) > LONGEST and set(Pattern(all_others).select(weights)) == set(below):
             pattern = all_others
         yield (
-            f"{top.name} gives the outputs of the old task, and the head would learn from these alone: "
+            f"{top.name} gives the outputs of the old task, and the head would be trained on these only: "
             f"`layers` '{pattern}' leaves it out"
         )
 
@@ -181,11 +182,11 @@ def _refuse_contradictions(
         PlanError: such was asked for.
     """
     if head and into:
-        raise PlanError("`head` and `into` exclude one another: new layers go on SRC's graph, or TARGET has its own")
+        raise PlanError("`head` and `into` exclude each other: new layers go on SRC's graph, or TARGET has its own")
     if layers is None and not (head and after):
-        raise PlanError("`fresh` restores no layer: specify `head`, and `after` for the layer that it is put on")
+        raise PlanError("`fresh` restores no layer: specify `head`, and `after`, the layer below the head")
     if after and not head:
-        raise PlanError("`after` specifies where a head is put on: specify `head` too")
+        raise PlanError("`after` specifies where the head is added: specify `head` too")
     if head and labels:
         raise PlanError("`labels` are those of the old loss, and `head` has a loss of its own: leave `labels` out")
 
@@ -241,7 +242,7 @@ def _in_graph(
         else:
             sources[variable.name] = source
     if misfits and not lenient:
-        raise PlanError(f"{next(iter(misfits.values()))}; `lenient` leaves such variables fresh")
+        raise PlanError(f"{next(iter(misfits.values()))}; `lenient` newly initialises such variables")
     if not sources:
         raise PlanError(f"nothing to restore: {'; '.join(misfits.values())}")
     frozen_names = chosen_weights(graph, frozen) if frozen else []

@@ -28,7 +28,7 @@ def ready_set(name: str) -> str:
         UnknownName: there is none of that name; the message has the nearest.
     """
     if name not in READY_SETS:
-        raise UnknownName(f"no ready set of rules is named {name}{suggestion(name, READY_SETS)}")
+        raise UnknownName(f"no included rule set is named {name}{suggestion(name, READY_SETS)}")
     return READY_SETS[name].read_text("utf-8")
 
 

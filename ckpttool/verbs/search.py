@@ -103,7 +103,7 @@ def search_reuse(
     """
     options, how, callback = options or Options(), how or SearchOptions(), callback or SearchCallback()
     if how.soup and how.interpolate:
-        raise PlanError("`soup` and `interpolate` exclude one another: each says which weights are averaged")
+        raise PlanError("`soup` and `interpolate` exclude each other: each says which weights are averaged")
     if write:
         checked_writer(model, Path(output), to, overwrite)
     if write and not overwrite:
@@ -221,7 +221,7 @@ def _found(trials: Trials, study: Study, how: SearchOptions, ended: str | None, 
 
 
 def _told(trials: Trials, study: Study, chosen: Configuration) -> Told | None:
-    """Return what a configuration is worth by rows that chose nothing, trained on those that did; None if it fails."""
+    """Return the accuracy of a configuration on examples not used for the selection; None if its training fails."""
     if TOLD not in study.outcomes[chosen]:
         study.add(chosen, TOLD, trials.told(chosen, study.outcomes[chosen]))
     outcome = study.outcomes[chosen][TOLD]

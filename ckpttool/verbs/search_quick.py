@@ -140,7 +140,7 @@ def search_quick(
     numbers = draw(len(labels), count, classes.codes if isinstance(classes, Classes) else None, seed)
     targets, kind = targets_of(labels[numbers], where, objective)
     notes = [*bound.notes, *run.notes, *doubts(targets), *odd_rows(bound)]
-    notes += ["no layer lies below the one that gives the outputs: the input alone is scored"] if len(found) < 2 else []
+    notes += ["there is no layer below the output layer: the input alone is scored"] if len(found) < 2 else []
     notes += [f"{count} of {len(labels)} rows are scored, drawn by the seed {seed}"] if count < len(labels) else []
     callback.on_notes(notes)
     computed = run.over(numbers, callback.on_features)

@@ -43,7 +43,7 @@ def variable_rows(
     if is_remote(path):  # on a server the graph is often larger than the index that is listed
         kinds = tensors.kinds()
         if graph := graph_path(tensors.path):
-            say(f"kinds are told by the names alone: {graph} is not fetched for a list")
+            say(f"kinds are determined only from the names: {graph} is not fetched for a list")
     else:
         kinds = described(tensors, say, tags).kinds()
     for name in names_taken(pattern, kinds, slots):

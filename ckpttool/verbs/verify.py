@@ -76,9 +76,13 @@ class Verdict:
         same = f"; {len(compared.same)} unchanged, {len(compared.changed)} changed" if compared else ""
         entries = counted(len(self.left_out), "entry", "entries")
         left_out = f"; {entries} left out: {listed(self.left_out)}" if self.left_out else ""
-        told = f", and what {self.against} tells of" if self.against and not self.damaged else ""
+        told = f", and the hash in {self.against}" if self.against and not self.damaged else ""
         unsure = not self.checksums and not self.against and self.format != "graph"
-        hint = "; the format has no checksums, so only its structure was: `against` a hash tells more" if unsure else ""
+        hint = (
+            "; the format has no checksums, so only its structure was checked: `against` a hash checks its bytes"
+            if unsure
+            else ""
+        )
         return f"{self.path}: {' and '.join(checked)} checked: {result}{told}{same}{left_out}{hint}"
 
 

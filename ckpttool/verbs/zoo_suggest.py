@@ -77,7 +77,7 @@ def zoo_suggest(
         CkptError: the model cannot be read.
     """
     if (other is None) == (shape is None):
-        raise PlanError("say what entries are to fit: `other`, a model, or `shape`, that of a row, and not both")
+        raise PlanError("specify `other`, a model, or `shape`, that of an example, but not both")
     catalogue, wanted = Catalogue.open(root), None if other is None else _Other.of(other)
 
     def fitting(index: Index) -> list[Fit]:

@@ -75,12 +75,12 @@ def test_it_goes_round(folder: Path, run: Run) -> None:
     assert all(map(np.array_equal, new.get_layer("base").get_weights(), tuned.get_layer("base").get_weights()))
     tuned.save("again.keras")
     said = run("ckpttool finetune again.keras --data data.npz --epochs 1 --lr 0.1 -o more.keras")
-    left = "the file's own, Adam at a rate of 0.01, and its state are not taken over"
-    assert f"the optimizer begins anew, as sgd at a rate of 0.1: {left}" in said
+    left = "the file's own, Adam at a rate of 0.01, and its state are not used"
+    assert f"the optimizer starts with a new state, as sgd at a rate of 0.1: {left}" in said
     refused = run("ckpttool finetune again.keras --data data.npz --train base --epochs 1 -o no.keras", 2)
     assert "--unfreeze base/bn1 trains it again" in refused
     said = run("ckpttool finetune again.keras --data data.npz --unfreeze base --epochs 1 -o thawed.keras")
-    assert "trained again, though the model keeps it frozen: base/conv1/kernel" in said
+    assert "trained, although frozen in the model: base/conv1/kernel" in said
     assert all(each.trainable for each in loaded("thawed.keras").get_layer("base").layers)
     ours = answer(run("ckpttool evaluate again.keras --data data.npz --preprocess 'scale(2)' --json"))
     assert tuned.evaluate(2 * x, y, verbose=0) == pytest.approx([ours["loss"], ours["accuracy"]], rel=1e-5)

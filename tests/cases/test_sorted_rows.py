@@ -143,9 +143,9 @@ def test_what_makes_a_judgement_worth_less_is_said(folder: Path, run: Run) -> No
     np.savez("doubtful.npz", x_train=x[:40], y_train=y[:40], x_valid=x[30:35], y_valid=y[30:35])
     said = run(f"ckpttool finetune net.ckpt --data doubtful.npz {SCRATCH} -o doubtful.ckpt")
     for line in (
-        "5 rows to judge by, fewer than 20: one of them is 20% of the accuracy",
+        "5 rows in the validation set, fewer than 20: one of them is 20% of the accuracy",
         "no validation row has the label 0",
-        "5 of 5 validation rows are training rows too, by their inputs: they say less of new rows",
+        "5 of 5 validation rows are training rows too, by their inputs: they are less representative of new data",
         "no training row has the label 2",
     ):
         assert line in said.splitlines() or f"data: {line}" in said.splitlines()

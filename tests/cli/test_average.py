@@ -134,7 +134,7 @@ def test_what_does_not_agree_is_named(shell: Any, three: list[Path], tmp_path: P
     other = tmp_path / "other"
     checkpoint.save({"fc/kernel": np.zeros((3, 2), np.float32)}, other)
     assert shell.error("average", three[0], other, "-o", tmp_path / "x") == (
-        f"fc/kernel is float32 [2, 3] in {three[0]}, float32 [3, 2] in {other}; --lenient leaves such tensors out"
+        f"fc/kernel is float32 [2, 3] in {three[0]}, float32 [3, 2] in {other}; --lenient omits such tensors"
     )
     assert shell.error("average", three[0], "-o", tmp_path / "x") == "1 checkpoint, expected two or more"
     assert "'1,b' is not a list of numbers" in shell.error("average", *three, "--weights", "1,b", "-o", tmp_path / "x")

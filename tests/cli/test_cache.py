@@ -199,7 +199,7 @@ def test_what_cannot_be_cached_is_refused_with_the_reason(
         f"{random}.meta: the frozen part is random even in inference mode (random_uniform"
     )
     assert refusal(small, "hiden1") == "pattern 'hiden1' matches nothing; nearest: hidden1, hidden2, hidden1/bias"
-    assert refusal(small, ".*") == f"{small}.meta: nothing is left to train: all 6 weights are frozen"
+    assert refusal(small, ".*") == f"{small}.meta: no layer is left to train: all 6 weights are frozen"
     assert "nothing to cache" in refusal(small, "outputs")
 
 

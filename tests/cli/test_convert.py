@@ -16,7 +16,7 @@ def test_the_suffix_says_the_format(shell: Any, model: Path, tmp_path: Path) -> 
     source = checkpoint.open(model)
     assert result.stdout == ""
     assert result.stderr == (
-        f"the graph beside {model} does not come along: the output is a checkpoint alone\n"
+        f"the graph of {model} is not written: the output is a checkpoint without a graph\n"
         f"{tmp_path}/model.safetensors: written and read back as safetensors, 12 tensors "
         f"({sum(tensor.nbytes for tensor in source.values())} bytes)\n"
     )

@@ -59,7 +59,7 @@ DAMAGES = {
     "flip data": "small.ckpt.data-00000-of-00001: hidden2/kernel is damaged",
     "remove data": "small.ckpt.data-00000-of-00001 is missing",
     "cut off meta": "small.ckpt.meta: ",
-    "remove meta": "small.ckpt: no graph there",
+    "remove meta": "small.ckpt: no graph found",
 }
 CASES = [(command, what) for command in COMMANDS for what in DAMAGES]
 CASES.remove(("import", "remove index"))  # weights may be imported into a graph without a checkpoint,

@@ -225,7 +225,7 @@ def test_the_graph_follows_or_is_left_behind(shell: Any, model: Path, tmp_path: 
         f"{tmp_path}/a.ckpt: written and read back as bundle, 12 tensors (1034840 bytes) and the graph",
     ]
     assert "fc1/kernel" in shell.run("ops", tmp_path / "a.ckpt").stdout
-    alone = f"the graph beside {model} does not come along: the output is a checkpoint alone"
+    alone = f"the graph of {model} is not written: the output is a checkpoint without a graph"
     assert alone in shell.run(*edit, "--no-graph", "-o", tmp_path / "b.ckpt").stderr
     assert alone in shell.run(*edit, "-o", tmp_path / "c.npz").stderr
     assert sorted(path.name for path in tmp_path.glob("*.meta")) == ["a.ckpt.meta"]

@@ -35,7 +35,7 @@ def test_finetune_keeps_what_freeze_froze(shell: Any, small: Path, data: Path, t
     [
         (["--layers", "hiden1"], "pattern 'hiden1' matches nothing; nearest: hidden1, hidden2, hidden1/bias"),
         (["--layers", "hidden("], "'hidden(' is not a regular expression: missing ), unterminated subpattern"),
-        (["--layers", ".*"], "{small}: nothing is left to train: '.*' freezes all 6 weights"),
+        (["--layers", ".*"], "{small}: no layer is left to train: '.*' freezes all 6 weights"),
         (["--layers", "hidden1", "--loss", "los"], "{small}.meta: --loss los: no such op or tensor"),
         (["--layers", "hidden1", "--method", "hope"],
          "Invalid value for '--method': 'hope' is not one of 'var-list', 'stop-gradient' (see main freeze --help)"),
@@ -60,4 +60,4 @@ def test_the_model_may_be_overwritten_with_its_own_values(shell: Any, small: Pat
     shell.run("reuse", small, "--layers", ".*", "-o", own)
     shell.run("freeze", own, "--layers", "hidden1", "-o", own, "--overwrite")
     shell.run("verify", own, "--unchanged", ".*", small)
-    assert "taken out of the training" not in shell.run("freeze", own, "--layers", "hidden1", "--plan").stderr
+    assert "removed from the training op" not in shell.run("freeze", own, "--layers", "hidden1", "--plan").stderr

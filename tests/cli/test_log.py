@@ -173,7 +173,7 @@ def test_edits_of_a_script_are_in_it(shell: Any, tiny: Path, tmp_path: Path) -> 
 
 def test_a_checkpoint_of_which_nothing_is_known(shell: Any, model: Path) -> None:
     result = shell.run("log", model, exit_code=1)
-    assert (result.stdout, result.stderr) == (f"{model}: nothing is known of how it was made\n", "")
+    assert (result.stdout, result.stderr) == (f"{model}: no history\n", "")
     assert shell.json("log", model, exit_code=1) == {"records": [], "left_out": 0, "run": None}
 
 
@@ -182,7 +182,7 @@ def test_a_lineage_of_what_was_there_before_does_not_count(shell: Any, tiny: Pat
     shell.run("convert", tiny, "-o", out)
     np.savez(out, w=np.ones(2))
     (line,) = shell.lines("log", out, exit_code=1)
-    assert line == f"{out}: nothing is known of how it was made; {out}.lineage.json is of what was there before"
+    assert line == f"{out}: no history; {out}.lineage.json is of what was there before"
     shell.run("convert", out, "-o", tmp_path / "b.npz")
     assert told(shell, tmp_path / "b.npz") == [("convert", ["a.npz"])]
 
@@ -201,7 +201,7 @@ def test_a_damaged_lineage(shell: Any, tiny: Path, tmp_path: Path, text: str) ->
 
 def test_a_report_that_is_none(shell: Any, tiny: Path) -> None:
     Path(f"{tiny}.run.json").write_text("[")
-    assert "tiny.ckpt.run.json: not JSON" in shell.error("log", tiny)
+    assert "tiny.ckpt.run.json: not a run report (not JSON)" in shell.error("log", tiny)
 
 
 def test_what_is_missing(shell: Any, tmp_path: Path) -> None:

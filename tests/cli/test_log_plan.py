@@ -195,7 +195,7 @@ def test_what_no_step_makes_is_named(shell: Any, base: Path, model: Path) -> Non
     shell.run("edit", "frozen.ckpt", "--drop-slots", "--lenient", "--no-graph", "-o", "weights.npz")
     assert "# made by freeze, which is no step of a plan\na = " in shell.run("log", "weights.npz", "--plan").stdout
     nothing = shell.run("log", model, "--plan", exit_code=1)
-    assert nothing.stderr == f"{model}: nothing is known of how it was made\n"
+    assert nothing.stderr == f"{model}: no history\n"
 
 
 def test_what_python_did_and_no_edit_does_is_named(shell: Any, base: Path) -> None:

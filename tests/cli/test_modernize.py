@@ -68,7 +68,7 @@ def test_tensorflow_2_calls_what_is_exported_of_it(shell: Any, model: Path, new_
 def test_a_plan_writes_nothing(shell: Any, model: Path, tmp_path: Path) -> None:
     plan = shell.json("modernize", model, "--plan")
     assert plan["before"]["variables"] == plan["after"]["variables"] == 12
-    assert plan["notes"] == ["devices are cleared: /device:CPU:0"]
+    assert plan["notes"] == ["device placements are removed: /device:CPU:0"]
     assert not list(tmp_path.iterdir())
 
 

@@ -39,11 +39,11 @@ def test_all_that_is_known_is_on_it(tuned: Path, opened: Opened) -> None:
     page = opened(tuned)
     assert page.title() == page.locator("h1").inner_text() == "tuned.ckpt"
     assert page.locator("nav a").all_inner_texts() == [
-        "How it came to be",
-        "The run that made it",
-        "What it makes of rows",
-        "What moved against my_model_final.ckpt",
-        "How data flows",
+        "History",
+        "Training run",
+        "Evaluation",
+        "Changes against my_model_final.ckpt",
+        "Data flow",
         "6 layers",
         "Filters of the first layer",
         "Other tensors",
@@ -167,7 +167,7 @@ def test_a_stranger_s_graph_runs_confined_and_its_page_is_written(tmp_path: Path
     command = [sys.executable, "-m", "ckpttool", *arguments]
     done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path, env=environment)
     assert done.returncode == 0, done.stderr
-    assert "Examples that it is surest of" in (tmp_path / "out" / "p.html").read_text()
+    assert "Misclassified examples with the highest confidence" in (tmp_path / "out" / "p.html").read_text()
     assert "accuracy" in (tmp_path / "out" / "c.md").read_text()
 
 

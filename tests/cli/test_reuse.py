@@ -29,7 +29,7 @@ def test_the_chapters_reuse(shell: Any, model: Path, tmp_path: Path, new_session
         ("outputs/bias", "[10]", "newly initialised"),
     ]
     assert result.stderr.splitlines() == [
-        "left behind with the old loss, training op and slots: hidden4, hidden5, outputs",
+        "removed with the old loss, training op and slots: hidden4, hidden5, outputs",
         f"{out}: written and read back, 6 tensors restored",
     ]
     session, x = new_session(out, out), np.ones((2, 784), np.float32)
@@ -93,11 +93,11 @@ def test_what_does_not_fit_the_target_is_an_error(shell: Any, small: Path, other
     out = tmp_path / "out.ckpt"
     arguments = ["reuse", small, "--into", f"{other}.meta", "-o", out]
     assert shell.error(*arguments, "--layers", "hidden[12]") == (
-        f"hidden2/kernel is [8, 6] in {small}, [8, 7] in {other}.meta; --lenient leaves such variables fresh"
+        f"hidden2/kernel is [8, 6] in {small}, [8, 7] in {other}.meta; --lenient newly initialises such variables"
     )
     assert shell.error(*arguments, "--layers", "hidden1|outputs") == (
         f"{other}.meta has no variable outputs/kernel; nearest: output/kernel, output, output/bias;"
-        " --lenient leaves such variables fresh"
+        " --lenient newly initialises such variables"
     )
     assert shell.error(*arguments, "--layers", "outputs", "--lenient").startswith("nothing to restore: ")
     assert not list(tmp_path.glob("out*"))
@@ -147,7 +147,7 @@ def test_a_fresh_network_has_the_old_ones_layers_and_none_of_their_values(
 
 def test_after_puts_the_head_where_it_is_said(shell: Any, small: Path, tmp_path: Path) -> None:
     result = shell.run("reuse", small, "--layers", "hidden[12]", "--after", "hidden1", *HEAD, "-o", tmp_path / "out")
-    assert "cut off above hidden1, though chosen: hidden2/kernel, hidden2/bias" in result.stderr
+    assert "removed, because they lie above hidden1, although selected: hidden2/kernel, hidden2/bias" in result.stderr
     assert checkpoint.open(tmp_path / "out")["new/kernel"].shape == (8, 3)
     rows = shell.json("reuse", small, "--layers", "hidden1", "--after", "hidden2", *HEAD, "--plan")
     assert [(row["layer"], row["source"] is not None) for row in rows[::2]] == [
@@ -209,13 +209,13 @@ def test_a_plan_writes_nothing_and_needs_no_output(shell: Any, small: Path, tmp_
         (["--freeze", "outputs"], "pattern 'outputs' matches nothing"),
         (["--freeze", ".*"], "nothing to train: loss/loss:0 has no gradient for any variable that is not frozen"),
         (["--layers", "hidden2", "--after", "hidden1"],
-         "{small}: nothing to restore: hidden2/kernel, hidden2/bias lie above hidden1, where the head is put on"),
+         "{small}: nothing to restore: hidden2/kernel, hidden2/bias lie above hidden1, where the head is added"),
         (["--head", "hidden2 = dense(3)"],
          "{small}.meta: the head names a layer hidden2, which is below the cut; name it otherwise"),
         (["--head", "new = dense(0)"],
          "layers, line 1, column 13, at '0': dense: units must be a whole number from 1 to 2147483647, found 0"),
         (["--into", "{small}.meta"],
-         "--head and --into exclude one another: new layers go on SRC's graph, or TARGET has its own"),
+         "--head and --into exclude each other: new layers go on SRC's graph, or TARGET has its own"),
         (["--require", "lots"],
          "Invalid value for '--require': 'lots' is not a share such as 95% (see main reuse --help)"),
     ],
@@ -231,9 +231,9 @@ def test_what_cannot_be_reused_is_refused(
 
 def test_freezing_everything_is_refused_without_a_head_too(shell: Any, small: Path, tmp_path: Path) -> None:
     message = shell.error("reuse", small, "--layers", "hidden1", "--freeze", ".*", "-o", tmp_path / "out")
-    assert message == f"{small}: nothing is left to train: --freeze '.*' takes all 6 weights"
+    assert message == f"{small}: no layer is left to train: --freeze '.*' takes all 6 weights"
     assert shell.error("reuse", small, "--layers", "hidden1", "--after", "hidden1", "-o", tmp_path / "out") == (
-        "--after specifies where a head is put on: specify --head too"
+        "--after specifies where the head is added: specify --head too"
     )
 
 

@@ -72,7 +72,7 @@ def test_a_graph_that_cannot_be_read_is_said_and_names_tell_the_kinds(shell: Any
     Path(f"{copied}.meta").write_bytes(b"not a graph")
     result = shell.run("vars", copied)
     assert len(result.stdout.splitlines()) == 12
-    assert result.stderr.startswith("kinds are told by the names alone: ")
+    assert result.stderr.startswith("kinds are determined only from the names: ")
 
 
 def test_names_cannot_write_to_the_terminal(shell: Any, tmp_path: Path) -> None:

@@ -37,7 +37,9 @@ def test_what_a_format_without_checksums_cannot_tell(shell: Any, model: Path, tm
     out = tmp_path / "x.safetensors"
     shell.run("convert", model, "-o", out)
     hash_ = hashlib.sha256(out.read_bytes()).hexdigest()
-    assert shell.run("verify", out).stderr.endswith("only its structure was: --against a hash tells more\n")
+    assert shell.run("verify", out).stderr.endswith(
+        "only its structure was checked: --against a hash checks its bytes\n"
+    )
     assert shell.run("verify", out, "--against", hash_).stderr.endswith(f"whole, and what {hash_} tells of\n")
     copy, lineage = tmp_path / "copy.ckpt", tmp_path / "copy.ckpt.lineage.json"
     shell.run("convert", out, "-o", copy)

@@ -100,7 +100,7 @@ def test_an_existing_output_is_refused(graph, tmp_path):
 
 
 def test_nothing_there(tmp_path):
-    with pytest.raises(MissingFile, match=r"none: no graph there, neither as a file, .* nor none\.meta"):
+    with pytest.raises(MissingFile, match=r"none: no graph found, neither a file, .* nor none\.meta"):
         load(tmp_path / "none")
     (tmp_path / "b.meta").touch()
     with pytest.raises(MissingFile, match=r"a folder without saved_model\.pb; it has b\.meta: name one"):

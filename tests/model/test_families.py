@@ -67,7 +67,7 @@ def test_a_saved_model_goes_through_all_of_it_and_stays_one(
     np.testing.assert_allclose(called(head, X=X)["logits"], session.run("dnn/out/BiasAdd:0", {"X:0": X}), rtol=1e-6)
 
     again = plan_reuse(Model.open(head), "hidden1", "other = dense(2)")
-    assert "left behind with the old outputs: the signatures serving_default" in again.notes
+    assert "removed with the old outputs: the signatures serving_default" in again.notes
     again.write(tmp_path / "other")
     assert called(tmp_path / "other", X=X)["logits"].shape == (60, 2)
 

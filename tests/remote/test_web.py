@@ -301,7 +301,7 @@ def test_the_lineage_beside_is_read_from_there_too(web, run):
 def test_a_list_is_made_of_the_index_alone(web, served_model, run):
     said = run("vars", served_model)
     assert run("vars", FIXTURES / MODEL) in said
-    assert f"the names alone: {served_model}.meta is not fetched" in said
+    assert f"only from the names: {served_model}.meta is not fetched" in said
     assert set(web.given) == {f"{MODEL}.index"}
 
 

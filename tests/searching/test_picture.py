@@ -71,7 +71,7 @@ def test_what_was_ended_before_its_first_trial_is_no_picture(tmp_path: Path) -> 
 def test_it_says_what_is_recommended() -> None:
     assert said(found(1000)) == "1,000 rows: keep 1, freeze 0"
     close = {SCRATCH: 0.5, Configuration(1, 0): 0.55, Configuration(2, 1): 0.52}
-    assert said(found(40, close)) == "40 rows: nothing is recommended"
+    assert said(found(40, close)) == "40 rows: no recommendation"
 
 
 def test_another_name_than_a_picture_s_is_refused(tmp_path: Path) -> None:

@@ -33,7 +33,7 @@ TRUE = {SCRATCH: 0.87, FULL: 0.90, HALF: 0.898, FROZEN: 0.88, Configuration(2, 2
 
 
 def answers(design: Design, searches: int) -> tuple[float, float, list[int]]:
-    """In how many searches nothing is recommended, how many of the others are wrong, and the rows that are told."""
+    """In how many searches no recommendation, how many of the others are wrong, and the rows that are told."""
     wrong, given, told = 0, 0, []
     for seed in range(searches):
         found = recommend(searched(np.random.default_rng(seed), TRUE, design), design, depths=4)
@@ -74,7 +74,7 @@ def test_fewer_trained_layers_are_recommended_where_they_are_as_good() -> None:
     assert found is not None
     assert (found.best, found.configuration, found.tied) == (FULL, HALF, (FULL,))
     assert found.why == (
-        "keep 4, freeze 2 trains 2 layers, the best of the rows that chose, keep 4, freeze 0, trains 4 layers; "
+        "keep 4, freeze 2 trains 2 layers, the best on the selection data, keep 4, freeze 0, trains 4 layers; "
         "it is worse by more than 0.5 points with a probability of under 1 %"
     )
     assert found.as_json()["recommended"] == {"keep": 4, "freeze": 2, "why": found.why}
@@ -132,7 +132,7 @@ def test_of_one_seed_it_is_said_that_it_is_one() -> None:
     design = Design.of(labelled=50_000, validation=5_000, seeds=1)
     found = recommend(exactly(5_000, design, a=(FULL, 500), b=(HALF, 900)), design, depths=4)
     assert found is not None
-    assert found.why.endswith("; that is of one seed: what others would change is not known")
+    assert found.why.endswith("; this is from one random seed: the variation between seeds is not known")
 
 
 @pytest.mark.parametrize("known", [{}, {FULL: {}}, {FULL: {Block(0): Outcome(state="failed")}}])
@@ -143,4 +143,4 @@ def test_of_nothing_nothing_is_said(known: Known) -> None:
 def test_a_single_configuration_is_what_is_recommended() -> None:
     found = recommend(exactly(5_000, a=(FROZEN, 10)), ROWS, depths=4)
     assert found is not None
-    assert found.why == "keep 4, freeze 4 is the best of the rows that chose, and it trains no kept layer"
+    assert found.why == "keep 4, freeze 4 is the best on the selection data, and it trains no kept layer"

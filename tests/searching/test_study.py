@@ -167,10 +167,10 @@ def with_bytes_for_a_text(path: Path) -> None:
 @pytest.mark.parametrize(
     ("make", "kind", "told"),
     [
-        (foreign_text, FormatError, "is no study; choose another output, or `overwrite` replaces it"),
+        (foreign_text, FormatError, "not a study; choose another output, or specify `overwrite`"),
         (foreign_database, FormatError, "a database of another program; choose another output"),
         (newer, FormatError, r"a study of a newer ckpttool \(version 9; this one knows 2\): update it"),
-        (truncated, CorruptCheckpoint, r"the study is damaged \(.*\); `overwrite` begins anew"),
+        (truncated, CorruptCheckpoint, r"the study is damaged \(.*\); specify `overwrite` to start again"),
         (flipped, CorruptCheckpoint, r"damaged \(the checksum of keep 2, freeze 1, seed 0, fold 0 does not hold\)"),
         (with_bytes_for_a_statement, CorruptCheckpoint, r"damaged \(its tables are not those of a study\)"),
         (with_bytes_for_a_text, CorruptCheckpoint, r"damaged \(what was asked is no text\)"),
@@ -334,7 +334,7 @@ def test_trials_without_a_question_are_not_taken_for_those_of_any(path: Path) ->
     with sqlite3.connect(path) as database:
         database.execute("DELETE FROM question")
     database.close()
-    with pytest.raises(PlanError, match="another question was asked there: model was not given"):
+    with pytest.raises(PlanError, match="it is of a search with other options: model was not given"):
         Study.open(path, QUESTION)
 
 

@@ -127,7 +127,7 @@ def test_a_head_that_goes_on_some_depths_is_tried_on_these(asked: Asked, tmp_pat
     tensors = ["dnn/conv1/BiasAdd:0", "dnn/conv2/BiasAdd:0", "dnn/full/BiasAdd:0"]
     assert [depth.tensor for depth in trials.depths[1:]] == tensors, "it goes on what is not flattened yet"
     assert (list(trials.models.misfits), trials.models.top) == ([3], 2)
-    assert any("depth 3 is not kept, as `head` does not go on it: pool:" in note for note in trials.notes)
+    assert any("depth 3 is not kept, because `head` does not fit it: pool:" in note for note in trials.notes)
     flat = Trials(trials.source.model, replace(pooled, head="new = dense(2)"))
     assert (list(flat.models.misfits), flat.depths[2].tensor) == ([1], "dnn/flat/Reshape:0")
     trials((Configuration(1, 1), Block(0, 0)))
@@ -140,7 +140,7 @@ def test_a_head_that_goes_on_some_depths_is_tried_on_these(asked: Asked, tmp_pat
 
 def test_a_model_without_a_layer_below_its_head_is_refused(asked: Asked, tmp_path: Path) -> None:
     plan_new([6], "outputs = dense(3)").write(tmp_path / "net.ckpt")
-    with pytest.raises(GraphError, match="no layer lies below the one that gives the outputs: there is nothing"):
+    with pytest.raises(GraphError, match="there is no layer below the output layer: there is nothing"):
         Trials(Model.open(tmp_path / "net.ckpt"), asked)
 
 

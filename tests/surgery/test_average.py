@@ -148,7 +148,7 @@ A = {"fc/kernel": np.zeros((2, 3), np.float32), "fc/bias": np.zeros(3, np.float3
 def test_weights_must_agree(other: Arrays, why: str) -> None:
     merged = {name: array for name, array in (A | other).items() if array is not None}
     pair = [Checkpoint.of(A), Checkpoint.of(merged)]
-    with pytest.raises(PlanError, match=f"{why}; `lenient` leaves such tensors out"):
+    with pytest.raises(PlanError, match=f"{why}; `lenient` omits such tensors"):
         average(pair)
     plan = plan_average(pair, lenient=True)
     (left,) = other

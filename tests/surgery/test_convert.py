@@ -37,7 +37,7 @@ def test_all_comes_along(source, tmp_path):
 
 
 def test_what_the_format_cannot_hold_is_named(source):
-    says = r"safetensors holds numbers only.*: vocabulary \(string\); `lenient` leaves such tensors out"
+    says = r"safetensors holds numbers only.*: vocabulary \(string\); `lenient` omits such tensors"
     with pytest.raises(FormatError, match=says):
         plan_convert(source, "safetensors")
 
@@ -70,7 +70,7 @@ def test_lenient_says_what_it_leaves_out(source, tmp_path):
 def test_a_text_that_would_not_come_back_is_left_out_only_if_told(tmp_path, to, texts, kept):
     source = Checkpoint.of({"w": np.ones(2, np.float32), "text": np.array(texts, object)})
     if not kept:
-        says = r": text \(string with a zero byte that would be lost\); `lenient` leaves such tensors out"
+        says = r": text \(string with a zero byte that would be lost\); `lenient` omits such tensors"
         with pytest.raises(FormatError, match=says):
             plan_convert(source, to)
     plan = plan_convert(source, to, lenient=True)

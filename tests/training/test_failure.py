@@ -48,7 +48,7 @@ def test_the_layer_that_went_first_is_named(fragile: Path, tmp_path: Path) -> No
         finetune(Model.open(fragile), rows(tmp_path), options, tmp_path / "out.ckpt")
     message = str(caught.value)
     assert message.startswith("the loss became nan in epoch 1, at step ")
-    assert " went first, its " in message
+    assert " failed first: its " in message
     assert message.endswith(f"try a lower `lr`, or `clip_norm`. The last good weights are {fragile}")
     assert not (tmp_path / "out.ckpt.index").exists()
 
@@ -74,7 +74,7 @@ def test_the_step_is_that_of_the_bad_row(fragile: Path, tmp_path: Path) -> None:
     with pytest.raises(CkptError) as caught:
         finetune(Model.open(fragile), rows(tmp_path, bad=100, value=1e6), options, tmp_path / "out.ckpt")
     message = str(caught.value)
-    assert "hidden2 went first, its output is not finite any more" in message
+    assert "hidden2 failed first: its output is not finite" in message
     step = int(message.partition("at step ")[2].partition(":")[0])
     good = max(2 * ((step - 1) // 2), 0)
     named = f"{tmp_path}/out.ckpt.saves/step-{good:08d}.ckpt" if good else str(fragile)

@@ -1,4 +1,4 @@
-"""`lp_ft`: the head is trained alone first, then all that is not frozen; stages say the same by pattern."""
+"""`lp_ft`: the head is trained alone first, then all layers that are not frozen; stages say the same by pattern."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -59,7 +59,9 @@ def test_the_head_is_trained_alone_first(headed: Path, data: Path, tmp_path: Pat
     run = tuned(headed, data, tmp_path / f"out{headed.suffix}", said)
     assert said.trained == [{"new", "outputs"}, {"low", "new", "outputs"}]
     assert len(run.history) == 3
-    assert said.notes == ["`lp_ft`: the head (new, outputs) is trained alone for 1 epoch, then all that is not frozen"]
+    assert said.notes == [
+        "`lp_ft`: the head (new, outputs) is trained alone for 1 epoch, then all layers that are not frozen"
+    ]
     tuned(headed, data, tmp_path / f"stages{headed.suffix}", again, lp_ft=None, stages="new|outputs=1, .*=2")
     found, expected = (values(tmp_path / f"{name}{headed.suffix}") for name in ("out", "stages"))
     for name in expected:

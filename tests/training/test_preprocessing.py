@@ -114,7 +114,7 @@ def test_a_run_that_is_repeated_with_other_preprocessing_says_so(model: Model, d
 def test_what_is_kept_for_an_input_that_is_gone_is_said(model: Model, data: Path) -> None:
     kept = with_preprocessing_text(model.graph, "X: scale(2); age: scale(3); y: none")
     bound = Bound.of(replace(model, graph=kept)).with_training_rows(data, HeldOut(50), None)
-    assert bound.notes == ("not done, for there is no such input: the preprocessing of age",)
+    assert bound.notes == ("not applied, because there is no such input: the preprocessing of age",)
     assert str(bound.splits[0].steps["X"][0]) == "scale(2)"
 
 
@@ -128,8 +128,8 @@ def test_bytes_are_left_to_a_network_that_scales_them_itself_and_that_is_said(ne
     np.savez(tmp_path / "d.npz", x=rows, y=np.arange(60) % 3)
     bound = Bound.of(opened).with_training_rows(tmp_path / "d.npz", HeldOut(10), None)
     assert float(np.max(bound.splits[0].inputs["X"][:])) > 200
-    assert bound.notes[-1].startswith("bytes for X are taken as they are: the graph scales them itself, at rescaling;")
+    assert bound.notes[-1].startswith("bytes for X are not scaled: the graph scales them, at rescaling;")
     assert bound.trained_preprocessing == "none"
     asked = Bound.of(opened).preprocessing("scale(1/255)").with_training_rows(tmp_path / "d.npz", HeldOut(10), None)
     assert float(np.max(asked.splits[0].inputs["X"][:])) <= 1
-    assert not any("taken as they are" in note for note in asked.notes)
+    assert not any("are not scaled" in note for note in asked.notes)

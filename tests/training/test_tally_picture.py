@@ -51,7 +51,7 @@ def test_labels_have_bars_alone_and_numbers_nothing(tmp_path: Path) -> None:
     found = {"rows": 1, "loss": 0.1, "accuracy": None, **labels.summary()}
     draw_evaluation(Picture(tmp_path / "labels.svg", False), "model", found)
     assert "predicted class" not in (tmp_path / "labels.svg").read_text()
-    with pytest.raises(PlanError, match="compared as neither"):
+    with pytest.raises(PlanError, match="not classes or labels"):
         draw_evaluation(Picture(tmp_path / "numbers.svg", False), "model", {"rows": 1, "loss": 0.1, "accuracy": None})
     assert not (tmp_path / "numbers.svg").exists()
     with pytest.raises(ExistingOutput):

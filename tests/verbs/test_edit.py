@@ -143,7 +143,7 @@ def test_what_a_graph_cannot_follow_is_refused_before_anything_is_written(
         plan(CHAPTER, edit)
     planned = plan(CHAPTER, edit, with_graph=False)
     assert planned.write(tmp_path / "alone.ckpt") == []
-    assert planned.notes[-1] == f"the graph beside {CHAPTER} does not come along: the output is a checkpoint alone"
+    assert planned.notes[-1] == f"the graph of {CHAPTER} is not written: the output is a checkpoint without a graph"
     assert not (tmp_path / "alone.ckpt.meta").exists()
 
 
@@ -155,7 +155,7 @@ def test_a_dtype_that_tensorflow_does_not_cast_is_refused() -> None:
 def test_other_formats_hold_no_graph() -> None:
     planned = plan(CHAPTER, ("transpose", "outputs/kernel=1,0"), to="safetensors")
     assert planned.graph is None
-    assert planned.notes[-1] == f"the graph beside {CHAPTER} does not come along: the output is a checkpoint alone"
+    assert planned.notes[-1] == f"the graph of {CHAPTER} is not written: the output is a checkpoint without a graph"
 
 
 def test_a_saved_model_keeps_the_graph_that_it_has(tmp_path: Path) -> None:

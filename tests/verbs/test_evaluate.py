@@ -159,7 +159,7 @@ def test_what_was_done_to_the_rows_is_heard(model: Model, tmp_path: Path) -> Non
         "x: [2, 2, 2] reshaped to [2, 4] for X",
         "x: uint8 divided by 255 for the float input X; `preprocess` specifies what else to do",
         "y: float64 cast to int32 for y",
-        "2 rows to judge by, fewer than 20: one of them is 50% of the accuracy",
+        "2 rows in the validation set, fewer than 20: one of them is 50% of the accuracy",
     ]
 
 

@@ -211,7 +211,7 @@ def test_the_last_epoch_is_written_when_asked(model: Model, data: Path, tmp_path
     ("options", "error", "message"),
     [
         ({"freeze": "hidn1"}, UnknownName, "pattern 'hidn1' matches nothing; nearest: hidden1"),
-        ({"freeze": ".*"}, PlanError, "nothing is left to train"),
+        ({"freeze": ".*"}, PlanError, "no layer is left to train"),
         ({"cache": True}, PlanError, "`cache` needs frozen layers"),
         ({"roles": {"loss": "los"}}, UnknownName, "`loss` los"),
         ({"recipe": Recipe(lr="1e38")}, CkptError, "the loss became"),

@@ -188,13 +188,13 @@ def test_the_plan_says_what_is_frozen_and_what_tensorflow_would_have_taken(plain
         "TensorFlow's prefix match would also take: hidden10/kernel, hidden10/bias",
         "the cut: hidden1/Relu:0",
     )
-    assert planned.notes[-1].startswith("kept, though nothing changes them any more: hidden1/kernel/Momentum")
+    assert planned.notes[-1].startswith("kept, although they are no longer updated: hidden1/kernel/Momentum")
 
 
 def test_bad_requests_are_refused_and_nothing_is_written(plain, tmp_path):
     with pytest.raises(UnknownName, match=r"pattern 'hiden1' matches nothing; nearest: hidden1"):
         plan_freeze(Model.open(plain), "hiden1")
-    with pytest.raises(PlanError, match=r"nothing is left to train: '.\*' freezes all 8 weights"):
+    with pytest.raises(PlanError, match=r"no layer is left to train: '.\*' freezes all 8 weights"):
         plan_freeze(Model.open(plain), ".*")
     before = plain.with_suffix(".ckpt.index").read_bytes()
     with pytest.raises(ExistingOutput):

@@ -146,12 +146,12 @@ def test_it_is_public() -> None:
 @pytest.mark.parametrize(
     ("options", "problem"),
     [
-        (Options(recipe=Recipe(lr="0.1")), "`lr` sets a rate, which is what is looked for: leave it out"),
+        (Options(recipe=Recipe(lr="0.1")), "`lr` sets a rate, but this command determines the rate: omit it"),
         (Options(recipe=Recipe("adam(0.1)")), "`optimizer` 'adam(0.1)' has a rate"),
         (Options(recipe=Recipe(schedule="cosine")), "`schedule` sets a rate"),
         (Options(recipe=Recipe(warmup=3)), "`warmup` sets a rate"),
         (Options(stages="outputs=1, .*=1"), "`stages` trains other layers later"),
-        (Options(recipe=None, roles={"training_op": "GradientDescent"}), "`training_op` has a rate of its own"),
+        (Options(recipe=None, roles={"training_op": "GradientDescent"}), "`training_op` has its own rate"),
         (Options(cache=True), "`cache` needs frozen layers"),
     ],
 )

@@ -219,9 +219,7 @@ def test_what_makes_no_sense_is_refused(train: Train, pseudo: dict[str, Any], me
 
 def test_numbers_are_no_classes(train: Train, folder: Path, tmp_path: Path) -> None:
     new([2], "outputs = dense(1)", folder / "mse.ckpt", Recipe(), seed=1, objective=Objective("mse"), overwrite=True)
-    with pytest.raises(
-        PlanError, match=r"mse\.ckpt: `pseudo_label` is for outputs that are classes, these are numbers"
-    ):
+    with pytest.raises(PlanError, match=r"mse\.ckpt: `pseudo_label` is for classification; the outputs are numbers"):
         train(model="mse.ckpt")
     np.savez(tmp_path / "wide.npz", x_train=np.zeros((20, 3), np.float32))
     with pytest.raises(DataError, match=r"wide\.npz: x_train"):

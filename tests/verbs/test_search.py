@@ -125,7 +125,7 @@ def test_another_question_is_refused_and_replaced_where_that_may_be(
 ) -> None:
     few = SearchOptions(seeds=1, folds=2, budget=Budget(trials=1))
     assert search(folder, tmp_path / "best.ckpt", options, few).ended == "its 1 trial is done"
-    with pytest.raises(PlanError, match=r"another question was asked there: .*folds was 2, is 3"):
+    with pytest.raises(PlanError, match=r"it is of a search with other options: .*folds was 2, is 3"):
         search(folder, tmp_path / "best.ckpt", options, SearchOptions(seeds=1, folds=3))
     other = SearchOptions(seeds=1, folds=3, keep="1", freeze="1")
     assert set(search(folder, tmp_path / "best.ckpt", options, other, overwrite=True).outcomes) == {

@@ -183,7 +183,7 @@ def test_a_model_of_one_layer_has_its_input_alone(data: Path, tmp_path: Path) ->
     new([4], "outputs = dense(3)", tmp_path / "one.ckpt", Recipe())
     found = search_quick(Model.open(tmp_path / "one.ckpt"), data)
     assert (numbers(found), found.reuse.layers, found.reuse.input_shape) == ([0], None, (4,))
-    assert any("no layer lies below the one that gives the outputs" in each for each in found.notes)
+    assert any("there is no layer below the output layer" in each for each in found.notes)
 
 
 def test_channels_may_come_first(new_network: type[Any]) -> None:

@@ -79,7 +79,7 @@ def test_between_two_models_the_best_part_of_the_way_is_taken(folder: Path, tmp_
         (["right", "wrong"], {"alpha": "0:1:0"}, "`alpha` '0:1:0': expected"),
         (["right", "wrong"], {"alpha": "nan"}, "`alpha` 'nan': expected"),
         (["right", "wrong"], {"alpha": "1.5"}, "`alpha` '1.5': expected"),
-        (["right", "wrong"], {"how": "slerp"}, "`data` means nothing to slerp"),
+        (["right", "wrong"], {"how": "slerp"}, "`data` does not apply to slerp"),
         (["right", "wrong"], {"how": "soup", "weights": (1.0, 2.0)}, "leave `weights` out"),
         (["right", "wrong"], {"how": "ties", "alpha": "0.5"}, "leave `how` ties out"),
     ],
@@ -90,5 +90,5 @@ def test_what_cannot_be_asked_is_refused(folder: Path, names: list[str], options
 
 
 def test_without_rows_nothing_decides(folder: Path) -> None:
-    with pytest.raises(PlanError, match="`how` soup is decided by rows: specify `data`"):
+    with pytest.raises(PlanError, match="`how` soup is evaluated on data: specify `data`"):
         plan_merge([folder / "right.ckpt", folder / "wrong.ckpt"], None, how="soup")

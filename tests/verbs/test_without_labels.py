@@ -81,7 +81,7 @@ def test_it_is_judged_by_its_loss_alone(autoencoder: Model, unlabelled: Path) ->
     hidden = np.maximum(x @ weights["hidden/kernel"] + weights["hidden/bias"], 0)
     outputs = hidden @ weights["outputs/kernel"] + weights["outputs/bias"]
     assert found.pop("loss") == pytest.approx(np.mean((outputs - x) ** 2), rel=1e-5)
-    reason = "the loss is made of the inputs alone: no label says what is right"
+    reason = "the loss is computed from the inputs only, without labels"
     assert found == {"rows": 100, "accuracy": None, "no_accuracy": reason}
 
 

@@ -148,7 +148,7 @@ def saver_entries(graph: Graph, name: str) -> list[SaverEntry]:
     """
     node, inputs = graph.nodes[name], graph.inputs(name)
     if len(inputs) < (3 if node.op in SLICED_SAVERS else 2):
-        raise GraphError(f"{graph.source}: {name} ({node.op}) names no tensors")
+        raise GraphError(f"{graph.source}: {name} ({node.op}) does not name tensors")
     keys = texts(graph, inputs[1])
     parts = texts(graph, inputs[2]) if node.op in SLICED_SAVERS else [""] * len(keys)
     if node.op in RESTORES:

@@ -1,4 +1,4 @@
-"""Freezing: gradients stopped at a cut, and updates of frozen variables taken out of the training."""
+"""Freezing: gradients stopped at a cut, and updates of frozen variables removed from the training op."""
 
 from collections.abc import Collection, Sequence
 

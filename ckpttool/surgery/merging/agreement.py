@@ -56,7 +56,7 @@ def join(
     last, shared = checkpoints[-1], computable(checkpoints[-1])
     problems = _problems(checkpoints, shared)
     if problems and not lenient:
-        raise PlanError(f"{shortened(list(problems.values()))}; `lenient` leaves such tensors out")
+        raise PlanError(f"{shortened(list(problems.values()))}; `lenient` omits such tensors")
     joined = {name: None for name in shared if name not in problems}
     kept = {name: last[name] for name in last if name not in problems}
     flaws: dict[str, str] = {}

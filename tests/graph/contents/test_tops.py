@@ -153,7 +153,7 @@ def test_a_layer_of_old_classes_below_a_head_is_said_with_what_leaves_it_out(
     saved: Any, make: Any, head: str, layer: str, pattern: str
 ) -> None:
     _, model = saved(make)
-    advice = f"{layer} gives the outputs of {OLD}, and the head would learn from these alone: `layers` '{pattern}'"
+    advice = f"{layer} gives the outputs of {OLD}, and the head would be trained on these only: `layers` '{pattern}'"
     assert f"{advice} leaves it out" in plan_reuse(model, ".*", head=head).notes
     followed = plan_reuse(model, pattern, head=head)
     assert not any(OLD in note for note in followed.notes)
