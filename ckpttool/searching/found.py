@@ -31,10 +31,9 @@ class Told:
     def said(self) -> str:
         """Return it in words, with its interval."""
         low, high = wilson(self.accuracy, self.rows)
-        what = "what is written" if self.is_written else "trained on the rows that choose, it"
+        what = "the written model" if self.is_written else "the model trained on the selection data"
         figures = f"{self.accuracy:.4f} ({low:.4f} to {high:.4f})"
-        return f"{what} has an accuracy of {figures} on {counted(self.rows, 'example')} that were not used for the "
-        "selection"
+        return f"{what} has an accuracy of {figures} on {counted(self.rows, 'example')} not used for the selection"
 
 
 @dataclass(frozen=True, eq=False)

@@ -77,7 +77,7 @@ def test_what_is_recommended_is_told_by_other_rows_and_written(folder: Path, tmp
     assert found.told.accuracy > 0.8
     augmented = replace(found, options=replace(found.options, augment="flip()"))
     assert (found.is_cached(chosen), augmented.is_cached(chosen)) == (True, False)
-    assert f"what is written has an accuracy of {score.accuracy:.4f}" in found.lines()[-1]
+    assert f"the written model has an accuracy of {score.accuracy:.4f}" in found.lines()[-1]
 
 
 def test_rows_are_set_apart_to_tell_the_result_where_the_file_has_none_to_test(
@@ -88,7 +88,7 @@ def test_rows_are_set_apart_to_tell_the_result_where_the_file_has_none_to_test(
     how, model = SearchOptions(seeds=1, folds=2, rope=1.0, keep="1", freeze="0"), Model.open(folder / "net.ckpt")
     found = search_reuse(model, tmp_path / "rows.npz", "new = dense(2)", tmp_path / "best.ckpt", options, how)
     assert (found.told.rows, found.rows.choosing.rows) == (24, 96)
-    assert found.lines()[-1].startswith("trained on the rows that choose, it has an accuracy of")
+    assert found.lines()[-1].startswith("the model trained on the selection data has an accuracy of")
 
 
 def test_a_configuration_that_has_not_what_is_asked_for_fails_and_the_others_go_on(
