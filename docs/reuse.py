@@ -26,7 +26,7 @@ def tables() -> dict[str, str]:
 
 def answers(searches: Searches) -> str:
     """Return what searches with less and with more rows recommend, with the accuracy on examples not used to select."""
-    lines = ["| labelled rows | recommended | on other rows | from scratch | best frozen | best trained | tied |"]
+    lines = ["| labelled examples | recommended | test accuracy | from scratch | best frozen | best trained | tied |"]
     lines.append("| ---: | --- | --- | --- | --- | --- | ---: |")
     for each in searches:
         sure = not each["recommended"].startswith("nothing")
@@ -44,7 +44,7 @@ def by_depth(searches: Searches) -> str:
     keeps = sorted({keep for one in known for keep, _ in one if keep})
     names = {(0, 0): "from scratch", **{(keep, keep): f"{keep} kept, frozen" for keep in keeps}}
     names |= {(keep, 0): f"{keep} kept, trained" for keep in keeps}
-    numbers = [f"{each['rows']:,} rows" for each in searches]
+    numbers = [f"{each['rows']:,} examples" for each in searches]
     lines = [f"| | {' | '.join(numbers)} |", f"| --- |{' --- |' * len(searches)}"]
     for key, name in names.items():
         lines.append(f"| {name} | {' | '.join(marked(one.get(key)) for one in known)} |")
