@@ -27,7 +27,7 @@ def test_a_graph_goes_along_with_all_of_its_variables(small: Path, tmp_path: Pat
 
 def test_a_graph_that_stays_behind_is_said_with_the_reason(small: Path) -> None:
     tensors = checkpoint.open(small)
-    behind = f"the graph beside {small} does not come along"
+    behind = f"the graph of {small} is not written"
     assert graph_alongside(tensors, "npz") == (None, [f"{behind}: the output is a checkpoint without a graph"])
     some = tensors.drop("outputs/kernel")
     assert graph_alongside(some, "bundle") == (None, [f"{behind}: the output lacks its outputs/kernel"])

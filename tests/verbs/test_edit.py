@@ -169,7 +169,7 @@ def test_a_saved_model_keeps_the_graph_that_it_has(tmp_path: Path) -> None:
     assert planned.notes == ()
     planned.write(tmp_path / "edited")
     assert tf.saved_model.load(str(tmp_path / "edited")).weight.numpy().tolist() == [7, 7]
-    assert "does not come along" in plan(tmp_path / "model", ("set", f"{name}=7")).notes[-1]
+    assert "is not written" in plan(tmp_path / "model", ("set", f"{name}=7")).notes[-1]
 
 
 def served(folder: Path, rows: Any) -> Any:
