@@ -273,11 +273,11 @@ def _defaults() -> dict[str, Any]:
 
 
 def _with_arguments(text: str, keywords: Mapping[str, Any], defaults: Mapping[str, Any]) -> str:
-    """Return a docstring with a line for each keyword at the end of its arguments."""
+    """Return a docstring with a line for each keyword at the end of its arguments; dedented, as by Python 3.13."""
     lines = []
     for name, hint in keywords.items():
         default = defaults.get(name)
         told = "" if default is None or default == "" else f" Default: {default!r}."
-        lines.append(f"        {name}: {get_args(hint)[1]}{told}")
-    before, raises, after = text.partition("\n    Raises:")
-    return "\n".join([before.rstrip(), *lines, ""]) + (raises + after if raises else "    ")
+        lines.append(f"    {name}: {get_args(hint)[1]}{told}")
+    before, raises, after = inspect.cleandoc(text).partition("\nRaises:")
+    return "\n".join([before.rstrip(), *lines, ""]) + raises + after

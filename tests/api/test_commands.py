@@ -31,7 +31,7 @@ def test_a_command_is_a_function(command: str) -> None:
 @pytest.mark.parametrize("name", [name for name in IN_API if name.islower()])
 def test_every_argument_is_typed_and_described(name: str) -> None:
     function: Any = getattr(ckpttool, name)
-    described = set(re.findall(r"^        (\w+): \S", inspect.getdoc(function) and function.__doc__, re.MULTILINE))
+    described = set(re.findall(r"^    (\w+): \S", inspect.getdoc(function), re.MULTILINE))
     parameters = inspect.signature(function).parameters
     assert set(parameters) <= described
     assert [each for each, one in parameters.items() if one.annotation is inspect.Parameter.empty] == []
