@@ -97,7 +97,7 @@ def test_what_is_there_is_kept_and_what_means_nothing_refused(shell: Any, model:
     assert "exists already; --overwrite" in shell.error("diff", model, tuned, "--patch", "-o", delta)
     assert "exists already; --overwrite" in shell.error("apply-patch", model, delta, "-o", tuned)
     assert "--patch requires -o OUT" in shell.error("diff", model, tuned, "--patch")
-    assert "add --patch" in shell.error("diff", model, tuned, "-o", delta)
+    assert "-o requires --patch" in shell.error("diff", model, tuned, "-o", delta)
     both = shell.error("diff", model, tuned, "--patch", "-o", delta, "--layers", "outputs")
     assert "--patch contains all differences" in both
     assert "is a folder" in shell.error("diff", model, tuned, "--patch", "-o", tuned.parent)
