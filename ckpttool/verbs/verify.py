@@ -76,7 +76,7 @@ class Verdict:
         same = f"; {len(compared.same)} unchanged, {len(compared.changed)} changed" if compared else ""
         entries = counted(len(self.left_out), "entry", "entries")
         left_out = f"; {entries} left out: {listed(self.left_out)}" if self.left_out else ""
-        told = f", and the hash in {self.against}" if self.against and not self.damaged else ""
+        told = f", and matches {self.against}" if self.against and not self.damaged else ""
         unsure = not self.checksums and not self.against and self.format != "graph"
         hint = (
             "; the format has no checksums, so only its structure was checked: `against` a hash checks its bytes"

@@ -40,7 +40,7 @@ def test_what_a_format_without_checksums_cannot_tell(shell: Any, model: Path, tm
     assert shell.run("verify", out).stderr.endswith(
         "only its structure was checked: --against a hash checks its bytes\n"
     )
-    assert shell.run("verify", out, "--against", hash_).stderr.endswith(f"whole, and what {hash_} tells of\n")
+    assert shell.run("verify", out, "--against", hash_).stderr.endswith(f"whole, and matches {hash_}\n")
     copy, lineage = tmp_path / "copy.ckpt", tmp_path / "copy.ckpt.lineage.json"
     shell.run("convert", out, "-o", copy)
     assert shell.json("verify", out, "--against", lineage)["whole"] is True
@@ -125,9 +125,7 @@ def test_a_graph_alone_is_held_against_what_is_told_of_it(shell: Any, copied: Pa
     shell.run("collections", graph, "--add", "names", "X", "-o", tmp_path / "named.meta")
     told = [hashlib.sha256(graph.read_bytes()).hexdigest(), tmp_path / "named.meta.lineage.json"]
     for each in told:
-        assert shell.run("verify", graph, "--against", each).stderr.endswith(
-            f"checked: whole, and what {each} tells of\n"
-        )
+        assert shell.run("verify", graph, "--against", each).stderr.endswith(f"checked: whole, and matches {each}\n")
     (line,) = shell.lines("verify", graph, "--against", "0" * 64, exit_code=1)
     assert line == f"{graph}\tis sha256:{told[0]}, expected sha256:{'0' * 64} (the hash)"
     assert shell.error("verify", graph, "--unchanged", ".*", copied) == (
