@@ -29,7 +29,7 @@ def explain(
     step = since.step + failed - since.batch
     trained = _trained(training)
     first = _first_weights(training, trained) or _first_output(training, trained, since.epoch, failed, step)
-    return _error(f"the loss was {loss} in epoch {since.epoch}, at step {step + 1}", first, good)
+    return _error(f"the loss became {loss} in epoch {since.epoch}, at step {step + 1}", first, good)
 
 
 def explain_score(training: Trainer, position: Position, loss: float, good: str) -> CkptError:
