@@ -157,7 +157,7 @@ def test_weights_alone_are_not_suggested_and_the_latest_revision_counts(
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        ((), "specify `other`, a model, or `shape`"),
+        ((), "specify --for, a model, or --input"),
         (("--input", "784", "--for", DIGITS), "not both"),
         (("--input", "28xx1"), "is not a shape such as 784 or 28x28x1"),
         (("--for", "missing.ckpt"), "missing.ckpt"),
