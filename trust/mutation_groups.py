@@ -153,7 +153,7 @@ BY_NAME = {
     "import": Group(
         ("verbs/reference.py", "verbs/import_proof.py"),
         (
-            *(f"verbs/test_{name}.py" for name in ("reference_differences", "reference")),
+            *(f"verbs/test_{name}.py" for name in ("reference_differences", "reference", "import_proof")),
             "cli/test_import_proof.py",
             "cases/test_batch_norm_epsilon.py",
         ),

@@ -89,7 +89,7 @@ class ReferenceProof:
         after = run.differences(self.tolerance)
         largest = max(difference.relative for difference in after)
         is_all = all(difference.equal for difference in after)
-        if not is_all and largest > before / 2:
+        if not is_all and not largest < before / 2:  # nor where one is no number
             return None
         why = "which is why" if is_all else "which is a part of it"
         if not epsilons:

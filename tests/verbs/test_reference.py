@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from ckpttool.checkpoint import Checkpoint
+from ckpttool.checkpoint import open as open_checkpoint
 from ckpttool.core.errors import DataError, UnknownName
 from ckpttool.core.tensors import Array
 from ckpttool.graph import files
@@ -109,3 +110,20 @@ def test_rows_too_few_are_told_when_the_graph_has_run(graph: Any, values: Any, r
 def test_numbers_that_are_none_are_not_equal(graph: Any, values: Any, reference: Any, tmp_path: Path) -> None:
     bad = values | {"outputs/bias": np.full(3, np.inf, np.float32)}
     assert not compare(graph, Checkpoint.of(bad), Checkpoint.of(reference))[-1].equal
+
+
+def test_a_mode_of_training_that_no_row_is_given_for_is_off(new_network: Any, new_session: Any, tmp_path: Path) -> None:
+    with new_network().building() as net:
+        x, y, _ = net.inputs()
+        training = net.v1.placeholder(net.tf.bool, [], name="is_training")
+        logits = net.dense(net.batch_norm(net.dense(x, 5, "hidden"), training, "norm"), 3, "out", relu=False)
+        net.classify(logits, y)
+    path = net.save(tmp_path / "model.ckpt")
+    rows = np.random.default_rng(1).normal(size=(6, 4)).astype(np.float32)
+    computed = new_session(path, path).run("out/BiasAdd:0", {"X:0": rows, "is_training:0": False})
+    reference = {"X": rows, "out/BiasAdd": computed}
+    (found,) = compare(files.load(path), open_checkpoint(path), Checkpoint.of(reference))
+    assert found.equal
+    for off in (False, True):
+        given = Checkpoint.of({**reference, "is_training": np.array(off)})
+        assert compare(files.load(path), open_checkpoint(path), given)[0].equal is not off

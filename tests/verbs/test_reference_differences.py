@@ -74,6 +74,8 @@ def graph() -> Graph:
     add("images", "Placeholder", shape=[-1, 4, 5, 2])
     add("relu", "Relu", inputs=("X",), shape=[-1, 3])
     add("scaled", "Mul", inputs=("relu", "rate"), shape=[-1, 3])
+    add("steps", "Placeholder", shape=[-1, 6, 2])
+    add("sequence", "Identity", inputs=("steps",), shape=[-1, 6, 2])
     add("maps", "Identity", inputs=("images",), shape=[-1, 4, 5, 2])
     return Graph(meta, "g.meta")
 
@@ -96,6 +98,8 @@ def test_placeholders_are_fed_and_others_are_compared_in_the_order_of_the_graph(
 def test_channels_of_what_is_compared_may_come_first(graph: Graph) -> None:
     for shape in ((3, 4, 5, 2), (3, 2, 4, 5)):
         assert of(graph, images=(3, 4, 5, 2), maps=shape)[1] == {"maps": "maps:0"}
+    for shape in ((3, 6, 2), (3, 2, 6)):
+        assert of(graph, steps=(3, 6, 2), sequence=shape)[1] == {"sequence": "sequence:0"}
     with pytest.raises(DataError, match=r"the reference's maps is \[3, 5, 2, 4\], maps:0 is \[any, 4, 5, 2\]"):
         of(graph, images=(3, 4, 5, 2), maps=(3, 5, 2, 4))
 
