@@ -12,6 +12,7 @@ import crafted_bundles
 import crafted_graphs
 import crafted_hdf5
 import crafted_kept
+import crafted_names
 import crafted_others
 import crafted_zips
 from crafting import Case, attempt
@@ -19,7 +20,15 @@ from crafting import Case, attempt
 
 def crafted() -> Iterator[Case]:
     """Yield all cases: what is wrong, and what makes the file."""
-    for module in (crafted_bundles, crafted_hdf5, crafted_zips, crafted_others, crafted_graphs, crafted_kept):
+    for module in (
+        crafted_bundles,
+        crafted_hdf5,
+        crafted_zips,
+        crafted_others,
+        crafted_graphs,
+        crafted_kept,
+        crafted_names,
+    ):
         yield from (Case(*case) for case in module.cases())
 
 
@@ -39,7 +48,8 @@ def main() -> None:
         outcome = attempt(make, read)
         tried, bad = tried + 1, bad + outcome.verdict.startswith("bad")
         worst = [max(worst[0], outcome.seconds), max(worst[1], outcome.megabytes)]
-        print(f"{name:60} {outcome.seconds:6.2f} s {outcome.megabytes:7.1f} MB  {outcome.verdict[:150]}", flush=True)
+        said = outcome.verdict[:150].encode("utf-8", "backslashreplace").decode()  # a name may be half a surrogate pair
+        print(f"{name:60} {outcome.seconds:6.2f} s {outcome.megabytes:7.1f} MB  {said}", flush=True)
     note = f"at most {worst[0]:.1f} s and {worst[1]:.0f} MB"
     print(json.dumps({"figure": "crafted files", "tried": tried, "bad": bad, "note": note}))
     sys.exit(bool(bad))

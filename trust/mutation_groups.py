@@ -111,8 +111,8 @@ BY_NAME = {
     ),
     "hdf5": Group(("formats/hdf5",), ("formats/hdf5",), slowest=1.0),
     "keras": Group(
-        tuple(f"formats/keras/{name}.py" for name in ("archive", "copy", "weights", "writing")),
-        tuple(f"formats/keras/test_{name}.py" for name in ("archive", "weights", "writing")),
+        tuple(f"formats/keras/{name}.py" for name in ("archive", "copy", "files", "weights", "writing")),
+        tuple(f"formats/keras/test_{name}.py" for name in ("archive", "copy", "files", "weights", "writing")),
         slowest=15.0,
         imports=TENSORFLOW,
     ),

@@ -7,7 +7,7 @@ import stat
 import time
 from pathlib import Path
 
-from ckpttool.core.errors import FormatError
+from ckpttool.core.errors import FormatError, MissingFile
 
 SETTLED = 2_000_000_000
 """Nanoseconds after which a file that is written to again has another time, on any file system."""
@@ -19,15 +19,27 @@ def is_file(path: Path | str) -> bool:
     return os.path.isfile(path)  # noqa: PTH113 - a path's own method raises then
 
 
+def lies_beside(name: str) -> bool:
+    """Say whether a name that a file has for another means one in its own folder, on any system.
+
+    >>> lies_beside("model-00001-of-00002.safetensors"), lies_beside("../model.safetensors"), lies_beside("..")
+    (True, False, False)
+    """
+    return name not in ("", ".", "..") and not {"/", "\\", "\0"} & set(name)
+
+
 def descriptor_of(path: Path) -> int:
     """Open a file to read, and return its descriptor; nothing waits for a pipe's other end.
 
     Raises:
         FormatError: it is no plain file.
         FileNotFoundError: it is not there.
+        MissingFile: no file can have its name, which has a NUL or half a surrogate pair in it.
     """
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | getattr(os, "O_NONBLOCK", 0))
+    except ValueError as error:
+        raise MissingFile(f"{path} is missing: no file can have such a name") from error
     except OSError as error:
         if error.errno == errno.ENXIO:  # a socket, or a device that is not there
             raise FormatError(f"{path} is no file: {error.strerror}") from error

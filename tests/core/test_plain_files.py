@@ -6,7 +6,7 @@ import socket
 import pytest
 
 from ckpttool import checkpoint
-from ckpttool.core.errors import FormatError
+from ckpttool.core.errors import FormatError, MissingFile
 from ckpttool.core.plain_files import opened
 from ckpttool.core.tensors import Tensor
 from ckpttool.surgery.verify import verify
@@ -30,6 +30,14 @@ def test_what_is_no_file_is_refused(tmp_path):
             checkpoint.open(tmp_path / name)
     with pytest.raises(IsADirectoryError):
         opened(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["a\0b", "a\ud800"])
+def test_a_name_that_no_file_can_have_is_of_none(tmp_path, name):
+    with pytest.raises(MissingFile, match="is missing: no file can have such a name"):
+        opened(tmp_path / name)
+    with pytest.raises(MissingFile):
+        checkpoint.open(tmp_path / name)
 
 
 @pytest.mark.parametrize("is_device", [False, True])

@@ -5,7 +5,7 @@ import os
 import pytest
 
 from ckpttool.core.errors import FormatError
-from ckpttool.formats.writing.files import copy_tree
+from ckpttool.formats.writing.files import copy_tree, replacing_folder
 
 
 @pytest.fixture
@@ -43,3 +43,31 @@ def test_a_pipe_is_refused_and_not_waited_for(model, tmp_path):
     os.mkfifo(model / "assets" / "pipe")
     with pytest.raises(FormatError, match="neither a file nor a folder"):
         copy_tree(model / "assets", tmp_path / "out", model)
+
+
+def test_a_folder_that_replaces_another_has_its_mode_and_its_files_theirs(tmp_path):
+    def write(text):
+        with replacing_folder(tmp_path / "out") as folder:
+            (folder / "inner").mkdir()
+            for name in ("config", "inner/weights", *(["new"] if text == "new" else [])):
+                (folder / name).write_text(text)
+
+    write("old")
+    modes = {"out": 0o700, "out/config": 0o640, "out/inner": 0o750, "out/inner/weights": 0o600}
+    for name, mode in modes.items():
+        (tmp_path / name).chmod(mode)
+    write("new")
+    assert {name: (tmp_path / name).stat().st_mode & 0o777 for name in modes} == modes
+    assert [(tmp_path / "out" / name).read_text() for name in ("config", "inner/weights", "new")] == ["new"] * 3
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+def test_a_link_to_a_folder_is_replaced_and_what_it_leads_to_stays(tmp_path):
+    (tmp_path / "mine").mkdir(mode=0o700)
+    (tmp_path / "mine/letter").write_text("dear")
+    (tmp_path / "out").symlink_to(tmp_path / "mine")
+    with replacing_folder(tmp_path / "out") as folder:
+        (folder / "letter").write_text("new")
+    assert not (tmp_path / "out").is_symlink()
+    assert [(tmp_path / name / "letter").read_text() for name in ("out", "mine")] == ["new", "dear"]
+    assert (tmp_path / "mine").stat().st_mode & 0o777 == 0o700

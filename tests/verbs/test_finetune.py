@@ -2,6 +2,7 @@ import json
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -9,14 +10,17 @@ import pytest
 
 from ckpttool import checkpoint
 from ckpttool.core.errors import CkptError, DataError, ExistingOutput, GraphError, PlanError, UnknownName
+from ckpttool.core.tensors import Tensor
 from ckpttool.model.model import Model
 from ckpttool.model.plan import PlanRow
 from ckpttool.runtime.recipe import Recipe
 from ckpttool.training.callbacks.callback import Callback
 from ckpttool.training.callbacks.recording import Recording
 from ckpttool.training.options import Options
+from ckpttool.training.run import Epoch, report_path
+from ckpttool.training.saves import Kept
 from ckpttool.verbs.evaluate import evaluate
-from ckpttool.verbs.finetune import finetune, plan
+from ckpttool.verbs.finetune import _proved, finetune, plan
 
 OPTIONS = Options(epochs=3, batch_size=20, recipe=Recipe(lr="0.1"), seed=5)
 
@@ -228,6 +232,33 @@ def test_what_cannot_be_done_is_said_and_nothing_is_written(
 def test_an_existing_output_is_refused(model: Model, data: Path, small: Path) -> None:
     with pytest.raises(ExistingOutput, match="`overwrite`"):
         finetune(model, data, OPTIONS, small)
+
+
+def test_a_report_of_another_run_is_not_replaced_unasked(model: Model, data: Path, tmp_path: Path) -> None:
+    report_path(tmp_path / "out.ckpt").write_text("{}")
+    with pytest.raises(ExistingOutput, match=r"out\.ckpt\.run\.json"):
+        finetune(model, data, OPTIONS, tmp_path / "out.ckpt")
+    assert [path.name for path in tmp_path.iterdir()] == ["out.ckpt.run.json"]
+
+
+def test_the_model_that_the_result_is_compared_with_is_not_replaced(model: Model, data: Path) -> None:
+    before = values(model.path)
+    with pytest.raises(PlanError, match="is the model itself, which the result is compared with: write it elsewhere"):
+        finetune(model, data, OPTIONS, model.path, overwrite=True)
+    assert before.keys() == values(model.path).keys()
+
+
+def test_frozen_tensors_are_proved_where_both_sides_have_them(model: Model, tmp_path: Path) -> None:
+    """What the model had no value for, and what the run had none of, is compared with nothing."""
+    tensors = {"a": Tensor.of("a", np.ones(2)), "b": Tensor.of("b", np.ones(2)), "c": Tensor.of("c", np.ones(2))}
+    epoch = Epoch(1, 0.5, 0.5, None, 1.0)
+    kept = Kept(epoch, model.graph, {name: tensors[name] for name in "ab"}, ("a", "b", "c"))
+    before = replace(model, checkpoint=checkpoint.Checkpoint.of({name: tensors[name] for name in "ac"}))
+    loop = SimpleNamespace(training=SimpleNamespace(plan=[], cache=None), history=[epoch])
+    assert _proved(loop, kept, kept.tensors, before, tmp_path / "out").unchanged == ("a",)  # type: ignore[arg-type]
+    changed = {**kept.tensors, "a": Tensor.of("a", np.zeros(2))}
+    with pytest.raises(CkptError, match=r"out: frozen tensors have changed: a$"):
+        _proved(loop, kept, changed, before, tmp_path / "out")  # type: ignore[arg-type]
 
 
 def test_labels_beyond_the_outputs_are_refused(model: Model, tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from ckpttool.formats.flax.kinds import kinds_of
 from ckpttool.formats.flax.tree import CHUNKED, RANK_LIMIT, Stored, Tree, Unread, read_tree
 from ckpttool.formats.format import Format
 from ckpttool.formats.reading.data_file import ByteRange, CheckpointFile, gathered, require_truth
+from ckpttool.formats.reading.path_names import PathNames
 from ckpttool.formats.reading.raw_tensors import RawTensors, TensorLocation
 
 SUFFIX = ".msgpack"
@@ -32,14 +33,16 @@ class FlaxTensors(RawTensors):
 
         Raises:
             CorruptCheckpoint: it is damaged or cut off; `read_tree` says more.
-            FormatError: two arrays have one name.
+            FormatError: two arrays have one name, or names are too long together.
         """
         super().__init__()
         self._file = CheckpointFile(path)
         self._parts: dict[str, Stored] = {}
         texts, left_out = {}, []
         seen: set[str] = set()
+        names = PathNames(path, self._file.size)
         for name, leaf in _leaves(read_tree(self._file)):
+            names.add(name)
             if name in seen:
                 raise FormatError(f"{path}: two values have the path {name}")
             seen.add(name)

@@ -23,6 +23,7 @@ from ckpttool.formats.hdf5.datasets import Place, checked_place
 from ckpttool.formats.hdf5.heaps import require_heaps_that_end
 from ckpttool.formats.hdf5.source import Hdf5Source, bytes_after, is_hdf5, opened
 from ckpttool.formats.hdf5.values import bounded, has_attributes, is_plain, oddity, text_of
+from ckpttool.formats.reading.path_names import PathNames
 from ckpttool.formats.reading.versions import version_of
 
 DEEPEST = 64
@@ -113,6 +114,7 @@ class _Walk:
         self.source = source
         self.root = root
         self.stored, self.steps = 0, 0
+        self.names = PathNames(source.path, source.size)
         self.again: Counter[int] = Counter()
         self.seen: set[int] = set()
         self.placed: dict[int, Place] = {}
@@ -126,6 +128,7 @@ class _Walk:
         self._attributes(group, path)
         for name in group:
             here = f"{path}/{text_of(name)}" if path else text_of(name)
+            self.names.add(here)
             if isinstance(name, bytes):  # which h5py gives where it cannot decode them
                 self.tree.odd[here] = "its name is not UTF-8"
                 continue

@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 
 from ckpttool.core.errors import CorruptCheckpoint, FormatError, MissingFile, PlanError
+from ckpttool.core.plain_files import lies_beside
 from ckpttool.core.tensors import Tensor
 from ckpttool.formats.format import PLAIN, Format, Writing
 from ckpttool.formats.hdf5.source import is_hdf5
@@ -134,7 +135,7 @@ def _shards(path: Path) -> Iterator[str]:
 def _beside(path: Path, name: str) -> Path:
     """Return a file beside the map."""
     shard = path.parent / name
-    if Path(name).name != name or not name.endswith(SHARD) or shard.is_symlink():
+    if not lies_beside(name) or not name.endswith(SHARD) or shard.is_symlink():
         raise FormatError(f"{path}: the map leads to {name}; a file of weights lies beside it and is named *{SHARD}")
     if not sparse_files.is_there(shard):
         raise MissingFile(f"{shard} is missing: {path.name} says that weights are in it")

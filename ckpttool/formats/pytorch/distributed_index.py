@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ckpttool.core.errors import CorruptCheckpoint
+from ckpttool.core.plain_files import lies_beside
 from ckpttool.core.tensors import DType
 from ckpttool.formats.pytorch.archive import interpreted
 from ckpttool.formats.pytorch.makers import DTYPES, RANK_LIMIT, SIZE_LIMIT, is_size, storage
@@ -95,7 +96,7 @@ def _chunks(name: str, chunks: Any, places: dict[tuple[str, Shape | None], Objec
             continue
         place = _attributes(places.get((name, offsets)))
         file, start, length = (place.get(key) for key in ("relative_path", "offset", "length"))
-        if type(file) is not str or Path(file).name != file or not is_size(start) or not is_size(length):
+        if type(file) is not str or not lies_beside(file) or not is_size(start) or not is_size(length):
             raise ValueError(f"the index does not say where a part of {name} is, or it is not in the folder")
         if place.get("transform_descriptors"):
             raise ValueError(f"{name} is packed by an extension of its writer, which is not read")
@@ -117,18 +118,26 @@ def _require_tiled(name: str, shape: Shape, chunks: list[Chunk]) -> None:
             at + size > whole for at, size, whole in zip(chunk.offsets, chunk.sizes, shape, strict=True)
         ):
             raise ValueError(f"a part of {name} is outside of its shape {list(shape)}")
-    compared = 0
-    for number, one in enumerate(chunks):
-        for other in chunks[number + 1 :]:
-            compared += 1
-            if shape and other.offsets[0] >= one.offsets[0] + one.sizes[0]:
-                break
-            if compared > COMPARED_LIMIT:
-                raise ValueError(f"{name} is cut into more parts than are compared")
-            if all(a < b + m and b < a + n for a, n, b, m in zip(*one[:2], *other[:2], strict=True)):
-                raise ValueError(f"two parts of {name} overlap")
+    _require_apart(name, len(shape), chunks)
     if sum(math.prod(chunk.sizes) for chunk in chunks) != math.prod(shape):
         raise ValueError(f"the parts of {name} do not fill its shape {list(shape)}")
+
+
+def _require_apart(name: str, rank: int, chunks: list[Chunk]) -> None:
+    """Check that no two of a tensor's chunks, which are sorted and within it, overlap."""
+    import numpy as np
+
+    starts = np.array([chunk.offsets for chunk in chunks], np.int64).reshape(len(chunks), rank)
+    ends = starts + np.array([chunk.sizes for chunk in chunks], np.int64).reshape(len(chunks), rank)
+    compared = 0
+    for number in range(len(chunks)):
+        stop = int(np.searchsorted(starts[:, 0], ends[number, 0])) if rank else len(chunks)
+        others = slice(number + 1, stop)  # those behind begin after its end
+        compared += max(0, stop - number - 1)
+        if compared > COMPARED_LIMIT:
+            raise ValueError(f"{name} is cut into more parts than are compared")
+        if ((starts[others] < ends[number]) & (starts[number] < ends[others])).all(axis=1).any():
+            raise ValueError(f"two parts of {name} overlap")
 
 
 def _nested(leaves: dict[str, Any], paths: Pairs) -> Pairs:

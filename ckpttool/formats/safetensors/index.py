@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ckpttool.core.errors import CorruptCheckpoint, FormatError
-from ckpttool.core.plain_files import is_file
+from ckpttool.core.plain_files import is_file, lies_beside
 from ckpttool.formats.wire import strict_json
 from ckpttool.remote import sparse_files
 
@@ -112,7 +112,7 @@ def _beside(index: Path, name: str, file: object, suffix: str) -> str:
     """Return the name of a file in the index's folder; nothing in an index leads out of it."""
     if not isinstance(file, str):
         raise CorruptCheckpoint(f"{index}: {name} is said to be in {str(file)[:80]}, expected the name of a file")
-    if Path(file).name != file or "\\" in file or "\0" in file:
+    if not lies_beside(file):
         raise FormatError(f"{index}: {name} is said to be in {file[:80]!r}, which is outside of its folder")
     if not file.endswith(suffix):
         kind = suffix.removeprefix(".")

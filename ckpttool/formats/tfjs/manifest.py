@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ckpttool.core.errors import CorruptCheckpoint, FormatError
+from ckpttool.core.plain_files import lies_beside
 from ckpttool.core.tensors import BY_NAME, STRING, DType, TensorSpec
 from ckpttool.formats.wire import strict_json
 from ckpttool.remote import sparse_files
@@ -106,7 +107,7 @@ def _beside(path: Path, file: Any) -> Path:
     """Return a file in the folder of the model.json; nothing in it leads elsewhere."""
     if not isinstance(file, str) or not file:
         raise CorruptCheckpoint(f"{path}: weights are said to be in {str(file)[:80]}, expected the name of a file")
-    if Path(file).name != file or "\\" in file or "\0" in file:
+    if not lies_beside(file):
         raise FormatError(f"{path}: weights are said to be in {file[:80]!r}, which is outside of its folder")
     return path.with_name(file)
 

@@ -24,10 +24,15 @@ def keep_attributes(stage: Path, folder: Path, names: Sequence[str], old: Sequen
     for name in names:
         new, replaced = stage / name, folder / name
         if new.is_dir():
-            for path in _below(new):
-                copy_attributes(replaced / path.relative_to(new), path)
+            keep_attributes_below(new, replaced)
         elif os.path.lexists(replaced) or main:
             copy_attributes(replaced if os.path.lexists(replaced) or main is None else main, new)
+
+
+def keep_attributes_below(new: Path, replaced: Path) -> None:
+    """Give a folder, and what is in it, the attributes of what has the same names in the one that it replaces."""
+    for path in _below(new):
+        copy_attributes(replaced / path.relative_to(new), path)
 
 
 def copy_attributes(old: Path, new: Path) -> None:

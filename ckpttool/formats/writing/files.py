@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from ckpttool.core.errors import CkptError, ExistingOutput, FormatError, MissingFile
-from ckpttool.formats.writing.attributes import copy_attributes
+from ckpttool.formats.writing.attributes import copy_attributes, keep_attributes_below, stage_mode
 from ckpttool.formats.writing.staging import destination, is_staged, settle
 from ckpttool.formats.writing.system import exchange, sync_folder
 from ckpttool.formats.writing.temporary import sweep, temporary_name
@@ -136,21 +136,23 @@ def refuse_existing_folder(path: Path, overwrite: bool, replaceable: Callable[[P
 def replacing_folder(path: Path) -> Iterator[Path]:
     """Give a new folder that becomes `path` when the block ends well, and vanishes when it does not.
 
-    An old one is exchanged with it, and removed at the end. Where the system cannot exchange folders in one step, the
-    old one is put aside; if the machine stops between the two renames, both are beside the place, the old one under a
-    name that ends in `.old`.
+    An old one is exchanged with it, and removed at the end; its mode stays, and those of what has the same names in
+    both. Where the system cannot exchange folders in one step, the old one is put aside; if the machine stops between
+    the two renames, both are beside the place, the old one under a name that ends in `.old`.
     """
     if not is_staged(path):
         sweep(path.parent)
     new = temporary_name(path)
     old = new.with_suffix(".old")
-    new.mkdir()
+    new.mkdir(stage_mode([path]))
     try:
         yield new
         for root, _, names in os.walk(new):
             for each in (Path(root, name) for name in (*names, ".")):
                 if not each.is_symlink():  # which has no bytes of its own
                     sync_folder(each)
+        if path.is_dir() and not path.is_symlink():
+            keep_attributes_below(new, path)
         if not path.exists():
             new.rename(path)
         elif not exchange(new, path):

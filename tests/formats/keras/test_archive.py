@@ -8,7 +8,7 @@ import zipfile
 import h5py
 import numpy as np
 import pytest
-from conformance import change_on_disk, tensors_of
+from conformance import change_on_disk, save_as, tensors_of
 from keras_files import CONFIG, EditedCopyTests, account, archive, network, weights_file
 
 from ckpttool import checkpoint
@@ -17,6 +17,7 @@ from ckpttool.core.errors import CorruptCheckpoint, FormatError, MissingFile, Pl
 from ckpttool.core.tensors import Tensor
 from ckpttool.formats import registry
 from ckpttool.formats.format import Writing
+from ckpttool.formats.keras import archive as keras_archive
 from ckpttool.formats.keras.archive import KerasArchive
 from ckpttool.formats.reading import archive as archives
 from ckpttool.surgery.convert import plan_convert
@@ -44,6 +45,36 @@ class TestKerasArchive(EditedCopyTests):
         self.save({}, path, False)
         assert list(self.format.open(path)) == []
         assert [item.problem for item in self.format.verify(path)] == [None] * 3
+
+
+def test_a_copy_whose_configuration_the_disk_changed_is_not_kept(tmp_path, monkeypatch):
+    like = archive(tmp_path / "like.keras", weights_file(tmp_path / "w.weights.h5", tensors_of(a=np.zeros(2))))
+    change_on_disk(monkeypatch, b"Sequential", b"Sequentiel")
+    with pytest.raises(CorruptCheckpoint, match=r"config\.json"):
+        save_as(KerasArchive(), tensors_of(a=np.ones(2)), tmp_path / "out.keras", False, Writing(like=like))
+    assert not (tmp_path / "out.keras").exists()
+
+
+def test_members_and_tensors_are_verified_one_by_one(tmp_path):
+    path = archive(tmp_path / "x.keras", weights_file(tmp_path / "w.weights.h5", tensors_of(a=np.zeros(2))))
+    found = {each.name: each.problem for each in KerasArchive().verify(path)}
+    assert found == dict.fromkeys(["metadata.json", "config.json", "model.weights.h5", "a"])
+
+
+def test_a_configuration_that_is_too_large_is_said_to_be(tmp_path, monkeypatch):
+    path = archive(tmp_path / "x.keras", weights_file(tmp_path / "w.weights.h5", tensors_of(a=np.zeros(2))))
+    monkeypatch.setattr(keras_archive, "LARGEST", 20)
+    with pytest.raises(FormatError, match=r"config\.json, which .* has \d+ bytes, at most 20 are read"):
+        checkpoint.open(path)
+
+
+@pytest.mark.parametrize("whole", [True, False])
+def test_what_is_no_archive_is_not_copied_and_a_whole_model_can_become_one(tmp_path, whole):
+    with h5py.File(tmp_path / "like.h5", "w") as file:
+        file.attrs.update({"model_config": "{}"} if whole else {})
+    with pytest.raises(PlanError, match=r"like\.h5 is no \.keras archive") as refused:
+        save_as(KerasArchive(), {}, tmp_path / "out.keras", False, Writing(like=tmp_path / "like.h5"))
+    assert ("an import of it into itself makes one first" in str(refused.value)) is whole
 
 
 @pytest.fixture(scope="module")

@@ -196,9 +196,12 @@ def test_weights_in_several_files(model, shards, tmp_path):
     model.load_weights(tmp_path / "one.weights.h5")
 
 
-@pytest.mark.parametrize("name", ["../s_00000.weights.h5", "/etc/s.weights.h5", "passwd", "sub/s_00000.weights.h5"])
+@pytest.mark.parametrize(
+    "name", ["../s_00000.weights.h5", "/etc/s.weights.h5", "passwd", "sub/s_00000.weights.h5", "other.h5"]
+)
 def test_a_map_that_leads_elsewhere(shards, name):
     shards.write_text(json.dumps({"metadata": {}, "weight_map": {"/vars": [name]}}))
+    (shards.parent / "other.h5").write_bytes((shards.parent / "s_00000.weights.h5").read_bytes())
     with pytest.raises(FormatError, match="the map leads to"):
         checkpoint.open(shards)
 

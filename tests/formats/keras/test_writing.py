@@ -12,6 +12,7 @@ from conformance import change_on_disk
 from ckpttool import checkpoint
 from ckpttool.core.errors import CorruptCheckpoint
 from ckpttool.core.tensors import Tensor, TensorSpec
+from ckpttool.formats.keras import writing
 from ckpttool.formats.keras.writing import KerasWeights, write_archive, write_weights
 
 CONFIG = {"module": "keras", "class_name": "Sequential", "config": {"name": "net", "layers": []}}
@@ -95,3 +96,15 @@ def test_what_the_disk_changed_is_found_and_the_old_one_stays(
         else:
             write_weights(weights, output)
     assert [(each.name, each.read_text()) for each in tmp_path.iterdir()] == [(name, "old")]
+
+
+@pytest.mark.parametrize("name", ["config.json", "metadata.json"])
+def test_a_text_that_is_written_as_another_is_found(
+    weights: KerasWeights, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    """With a checksum that fits: no disk does that, a mistake of ours could."""
+    write = writing._write_zip
+    monkeypatch.setattr(writing, "_write_zip", lambda file, contents: write(file, {**contents, name: [b"{}"]}))
+    with pytest.raises(CorruptCheckpoint, match=rf"{name} reads back otherwise than it was written"):
+        write_archive(CONFIG, {"keras_version": "3.15.1"}, weights, tmp_path / "a.keras")
+    assert not [*tmp_path.iterdir()]

@@ -134,6 +134,7 @@ def changed(field: str, value: object) -> Callable[[meta.Metadata], None]:
     [
         *(("length", 10**9), ("offset", 1 << 63), ("offset", -1), ("length", 3), ("length", None)),
         *(("relative_path", "../elsewhere"), ("relative_path", "/etc/passwd"), ("relative_path", "missing.distcp")),
+        *(("relative_path", name) for name in ("", "..", "a\\b", "a\0b", "a\ud800")),
     ],
 )
 def test_a_part_that_cannot_be_there_is_refused(tmp_path: Path, field: str, value: object) -> None:
@@ -194,3 +195,14 @@ def test_an_index_that_names_what_acts_is_refused_and_nothing_runs(
     with pytest.raises(FormatError, match="system"):
         checkpoint.open(tmp_path / "dcp")
     assert not (tmp_path / "acted").exists()
+
+
+def test_more_parts_side_by_side_than_are_compared_are_refused_in_no_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    columns: list[Box] = [(slice(0, 6), slice(at, at + 1)) for at in range(10)]
+    write(tmp_path / "dcp", WHOLE, columns)
+    assert checkpoint.open(tmp_path / "dcp")["w"].read().tolist() == WHOLE.tolist()
+    monkeypatch.setattr("ckpttool.formats.pytorch.distributed_index.COMPARED_LIMIT", 44)
+    with pytest.raises(CorruptCheckpoint, match="w is cut into more parts than are compared"):
+        checkpoint.open(tmp_path / "dcp")

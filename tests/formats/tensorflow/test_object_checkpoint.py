@@ -333,6 +333,38 @@ def test_a_value_that_the_object_graph_has_and_the_file_has_not_is_damage(tmp_pa
     assert "is in the object graph, but its value is not there" in damage.why
 
 
+def test_a_damaged_value_does_not_hide_one_that_is_not_there(tmp_path):
+    tensors = {OBJECT_GRAPH: graph_tensor(["a", "b"]), f"0{VALUE}": Tensor.of("a", np.full(4, 7.0))}
+    write_bundle(tensors, BundleFiles(str(tmp_path / "x")))
+    data = tmp_path / "x.data-00000-of-00001"
+    data.write_bytes(data.read_bytes().replace(np.full(4, 7.0).tobytes(), np.full(4, 8.0).tobytes()))
+    assert [each.name for each in verify(tmp_path / "x").damaged] == ["a", "b"]
+
+
+def test_an_object_graph_that_is_stored_and_none_is_damage(tmp_path):
+    tensors = {OBJECT_GRAPH: Tensor.of(OBJECT_GRAPH, np.array(b"\xff\xff", object)), "a": Tensor.of("a", np.ones(1))}
+    write_bundle(tensors, BundleFiles(str(tmp_path / "x")))
+    (damage,) = verify(tmp_path / "x").damaged
+    assert damage.name == OBJECT_GRAPH
+    assert "is no object graph" in damage.why
+
+
+@pytest.mark.parametrize("name", ["#", "z"])
+def test_a_value_that_no_object_has_does_not_take_the_name_of_one(tmp_path, name):
+    """Whichever of both keys comes first."""
+    tensors = {
+        OBJECT_GRAPH: graph_tensor([name]),
+        f"0{VALUE}": Tensor.of("a", np.ones(1)),
+        f"{name}{VALUE}": Tensor.of("b", np.zeros(1)),
+    }
+    write_bundle(tensors, BundleFiles(str(tmp_path / "x")))
+    opened = checkpoint.open(tmp_path / "x")
+    assert {each: opened[each].read().tolist() for each in opened if each != OBJECT_GRAPH} == {
+        name: [1.0],
+        f"{name}{VALUE}": [0.0],
+    }
+
+
 @pytest.mark.parametrize("attribute", ["opt", "optimizer", "trainer"])
 def test_slots_and_rates_are_told_by_the_object_graph_whatever_the_optimizer_is_called(tf, tmp_path, attribute):
     from ckpttool.verbs.layers import layer_rows

@@ -12,6 +12,8 @@ from ckpttool.core.tensors import Tensor
 from ckpttool.core.variable_kinds import OBJECT_GRAPH
 from ckpttool.formats.format import Writing
 from ckpttool.formats.tensorflow.bundle import Bundle
+from ckpttool.formats.tensorflow.object_graph import EXPORTED_TWICE
+from ckpttool.formats.tensorflow.saved_model import SavedModel
 from ckpttool.formats.wire.protos.meta_graph_pb2 import SavedModel as Message
 from ckpttool.surgery.verify import verify
 
@@ -123,6 +125,12 @@ def test_what_keras_exports_is_named_by_its_layers(tf, tmp_path):
     assert names <= set(opened)
     edited = {name: doubled(t) if name in names else t for name, t in opened.items()}
     checkpoint.save(edited, tmp_path / "out", how=Writing(like=tmp_path / "model"))
+    copies = [name for name in opened if name.startswith(EXPORTED_TWICE)]
+    values = [sorted(opened[name].read().tobytes() for name in each) for each in (names, copies)]
+    assert values[0] == values[1], "Keras stores what it exports once more"
+    written = checkpoint.open(tmp_path / "out")
+    values = [sorted(written[name].read().tobytes() for name in each) for each in (names, copies)]
+    assert values[0] == values[1]
     again = tf.saved_model.load(str(tmp_path / "out"))
     served = again.serve(np.ones((1, 2), np.float32))
     assert np.allclose(served.numpy(), 2 * model(np.ones((1, 2))).numpy())
@@ -149,6 +157,17 @@ def test_there_must_be_a_model_to_copy(tmp_path):
         checkpoint.save(tensors_of(a=np.ones(1)), tmp_path / "out", format="saved-model")
     with pytest.raises(MissingFile, match="gone is no SavedModel"):
         checkpoint.save(tensors_of(a=np.ones(1)), tmp_path / "out", "saved-model", how=Writing(like=tmp_path / "gone"))
+
+
+def test_a_graph_and_variables_make_it(tmp_path):
+    for name in ("graph", "values", "both"):
+        (tmp_path / name / "variables").mkdir(parents=True)
+        if name != "values":
+            message = Message(saved_model_schema_version=1).SerializeToString()
+            (tmp_path / name / "saved_model.pb").write_bytes(message)
+        if name != "graph":
+            Bundle().save(tensors_of(a=np.ones(1)), tmp_path / name / "variables/variables")
+    assert [path.name for path in tmp_path.iterdir() if SavedModel().recognises(path)] == ["both"]
 
 
 def test_only_a_saved_model_is_replaced(linear, tmp_path):

@@ -115,7 +115,7 @@ def test_a_file_that_is_not_there_is_named(tmp_path):
         checkpoint.open(path)
 
 
-@pytest.mark.parametrize("name", ["../secret.bin", "/etc/passwd", "a\\b", "in/folder.bin"])
+@pytest.mark.parametrize("name", ["../secret.bin", "/etc/passwd", "a\\b", "in/folder.bin", ".."])
 def test_nothing_outside_of_the_folder_is_read(tmp_path, name):
     path = saved(tmp_path / "model.json", [weight("a", [2, 3])], VALUES.tobytes())
     path.write_text(path.read_text().replace("group1-shard1of1.bin", name.replace("\\", "\\\\")))

@@ -1,0 +1,140 @@
+"""Names of files and paths that a reader takes from others: impossible ones, that lead away, long ones above many."""
+
+import json
+import pickle
+import struct
+from collections.abc import Iterator
+from pathlib import Path
+
+from crafting import Case, file
+
+NAMES = {
+    "a NUL": "a\0b",
+    "half a pair": "a\ud800",
+    "nothing": "",
+    "itself": ".",
+    "above": "..",
+    "elsewhere": "../x/one",
+    "a device": "/dev/zero",
+    "300 letters": "a" * 300,
+    "a newline": "a\nb",
+}
+
+
+def safetensors(header: object) -> bytes:
+    """Return a file with a header, and the four bytes of one number."""
+    text = json.dumps(header).encode()
+    return struct.pack("<Q", len(text)) + text + b"\0" * 4
+
+
+def folder(opened: str, **files: object) -> object:
+    """Return what makes a folder of files, with what they say as JSON or bytes, and the one that is opened."""
+
+    def make(place: Path) -> Path:
+        for name, content in files.items():
+            raw = content if isinstance(content, bytes) else json.dumps(content).encode()
+            (place / name.replace("_", ".")).write_bytes(raw)
+        return place / opened
+
+    return make
+
+
+def distributed(named: str) -> object:
+    """Return a folder of torch.distributed.checkpoint whose part is said to be in a file of this name."""
+
+    def make(place: Path) -> Path:
+        import torch
+        import torch.distributed.checkpoint as dcp
+        from torch.distributed.checkpoint.filesystem import _StorageInfo
+
+        dcp.save({"w": torch.ones(2)}, checkpoint_id=str(place / "x"), no_dist=True)
+        index = place / "x" / ".metadata"
+        said = pickle.loads(index.read_bytes())  # noqa: S301 (of our own process)
+        for key, info in said.storage_data.items():
+            said.storage_data[key] = _StorageInfo(named, info.offset, info.length)
+        index.write_bytes(pickle.dumps(said))
+        return place / "x"
+
+    return make
+
+
+def side_by_side(count: int) -> object:
+    """Return a folder of torch.distributed.checkpoint with a tensor that is said to be cut along its second axis."""
+
+    def make(place: Path) -> Path:
+        import torch
+        from torch.distributed.checkpoint import metadata as known
+        from torch.distributed.checkpoint.filesystem import _StorageInfo
+
+        path = place / "x"
+        path.mkdir()
+        (path / "__0_0.distcp").write_bytes(b"x" * 1000)
+        shape, one = torch.Size((2, count)), torch.Size((1, 1))
+        chunks = [known.ChunkStorageMetadata(torch.Size((0, at)), one) for at in range(count)]
+        places = {known.MetadataIndex("w", chunk.offsets): _StorageInfo("__0_0.distcp", 0, 1000) for chunk in chunks}
+        entry = known.TensorStorageMetadata(known.TensorProperties(torch.float32), shape, chunks)
+        (path / ".metadata").write_bytes(pickle.dumps(known.Metadata({"w": entry}, {"w": ("w",)}, places)))
+        return path
+
+    return make
+
+
+def hdf5(above: str, count: int) -> object:
+    """Return a file whose group has a long name, and many small datasets in it."""
+
+    def make(place: Path) -> Path:
+        import h5py
+        import numpy as np
+
+        with h5py.File(place / "x.h5", "w") as out:
+            group = out.create_group(above)
+            for number in range(count):
+                group[str(number)] = np.uint8(1)
+        return place / "x.h5"
+
+    return make
+
+
+def flax(above: int, count: int) -> bytes:
+    """Return a file of Flax with a long name above many arrays of one byte."""
+
+    def text(value: bytes) -> bytes:
+        return b"\xdb" + struct.pack(">I", len(value)) + value
+
+    array = b"\x93\x91\x01\xa5uint8\xc4\x01\x01"
+    leaves = b"".join(text(b"%d" % number) + b"\xc7" + bytes([len(array), 1]) + array for number in range(count))
+    return b"\x81" + text(b"k" * above) + b"\xdf" + struct.pack(">I", count) + leaves
+
+
+def gguf(entries: bytes, count: int) -> bytes:
+    """Return a file of GGUF with these entries of metadata and no tensor."""
+    return b"GGUF" + struct.pack("<IQQ", 3, 0, count) + entries + b"\0" * 64
+
+
+def cases() -> Iterator[Case]:
+    """Yield the cases."""
+    one = {"a": {"dtype": "F32", "shape": [1], "data_offsets": [0, 4]}}
+    for name, named in NAMES.items():
+        index = {"metadata": {}, "weight_map": {"a": named}}
+        yield (
+            f"names: an index of safetensors, {name}",
+            folder("model.safetensors.index.json", model_safetensors_index_json=index, one=safetensors(one)),
+        )  # type: ignore[misc]
+        weights = [{"paths": [named], "weights": [{"name": "a", "shape": [1], "dtype": "float32"}]}]
+        yield f"names: tf.js, {name}", folder("model.json", model_json={"format": "x", "weightsManifest": weights})  # type: ignore[misc]
+        yield (
+            f"names: a map of Keras, {name}",
+            folder("x.weights.json", x_weights_json={"weight_map": {"/vars": [named]}}),
+        )  # type: ignore[misc]
+        yield f"names: torch.distributed, {name}", distributed(named)  # type: ignore[misc]
+    yield "torch.distributed: 4,000 parts side by side", side_by_side(4000)  # type: ignore[misc]
+    yield "names: HDF5, 60,000 letters above 8,000", hdf5("k" * 60_000, 8000)  # type: ignore[misc]
+    yield "names: Flax, 500,000 letters above 20,000", file("x.msgpack", lambda: flax(500_000, 20_000))
+    text = struct.pack("<Q", 1) + b"k"
+    for name, entries, count in (
+        ("arrays in arrays", text + struct.pack("<I", 9) + struct.pack("<IQ", 9, 1) * 20, 1),
+        ("200,000 arrays", text + struct.pack("<IIQ", 9, 9, 200_000) + struct.pack("<IQ", 9, 0) * 200_000, 1),
+        ("an array of 2^60", text + struct.pack("<IIQ", 9, 10, 1 << 60), 1),
+        ("one key a thousand times", (text + struct.pack("<IB", 0, 1)) * 1000, 1000),
+    ):
+        yield f"gguf: {name}", file("x.gguf", lambda raw=entries, number=count: gguf(raw, number))
