@@ -26,22 +26,27 @@ _BY_PATTERN = "One number for all, or {pattern: number}."
 
 
 class HeadKeywords(TypedDict, total=False):
-    """How weights are changed by their gradients, as the training op of a graph does it."""
+    """How gradients update the weights in the training op of a graph."""
 
     optimizer: Annotated[
-        str | None, "`sgd`, `momentum(0.01, momentum=0.9)`, `adam`, ...; sgd, adam for a new head on under 5000 rows."
+        str | None,
+        "`sgd`, `momentum(0.01, momentum=0.9)`, `adam`, ...; default sgd, or adam for a new head on few examples.",
     ]
     lr: Annotated[
-        ByPattern | None, f"The learning rate, if not the optimizer's. {_BY_PATTERN} `auto-rgn`: by gradients."
+        ByPattern | None, f"The learning rate; default: the optimizer's. {_BY_PATTERN} `auto-rgn`: by gradients."
     ]
-    lr_decay_per_layer: Annotated[float | None, "Each layer has so much of the rate of the one above, 0 to 1."]
-    schedule: Annotated[str, "How the rate changes: `cosine(1000)`, `exponential(0.1, steps=1000)`, ..., in steps."]
-    warmup: Annotated[int, "Steps in which the rate grows to where the schedule begins."]
-    l1: Annotated[ByPattern | None, f"Adds so much of the sum of |w| of the kernels to the loss. {_BY_PATTERN}"]
-    l2: Annotated[ByPattern | None, f"Adds so much of the sum of w^2 / 2 of the kernels to the loss. {_BY_PATTERN}"]
-    l2_sp: Annotated[ByPattern | None, f"The same of (w - w0)^2 / 2, w0 as at the start, below the head. {_BY_PATTERN}"]
-    max_norm: Annotated[ByPattern | None, f"The largest norm of a unit's kernel after each step. {_BY_PATTERN}"]
-    clip_value: Annotated[float | None, "Clips each element of a gradient to between minus and plus this."]
+    lr_decay_per_layer: Annotated[float | None, "Factor of the learning rate for each layer down, 0 to 1."]
+    schedule: Annotated[
+        str, "The learning rate schedule, in steps: `cosine(1000)`, `exponential(0.1, steps=1000)`, ..."
+    ]
+    warmup: Annotated[int, "Steps of linear warm-up before the schedule."]
+    l1: Annotated[ByPattern | None, f"L1 penalty: the factor of sum(|w|) of the kernels in the loss. {_BY_PATTERN}"]
+    l2: Annotated[ByPattern | None, f"L2 penalty: the factor of sum(w^2) / 2 of the kernels in the loss. {_BY_PATTERN}"]
+    l2_sp: Annotated[
+        ByPattern | None, f"The factor of sum((w - w0)^2) / 2 below the head, w0 initial values. {_BY_PATTERN}"
+    ]
+    max_norm: Annotated[ByPattern | None, f"The maximum norm of each unit's kernel. {_BY_PATTERN}"]
+    clip_value: Annotated[float | None, "Clips each element of a gradient to [-value, value]."]
     clip_norm: Annotated[float | None, "Clips the norm of each gradient."]
     clip_global_norm: Annotated[float | None, "Clips the norm of all gradients together."]
 
@@ -49,41 +54,40 @@ class HeadKeywords(TypedDict, total=False):
 class RecipeKeywords(HeadKeywords, total=False):
     """The same in a run."""
 
-    ema: Annotated[float | None, "Keeps moving averages of trained weights with this decay per step, 0 to 1."]
+    ema: Annotated[float | None, "Keeps moving averages of the trained weights with this decay, 0 to 1."]
 
 
 class ObjectiveKeywords(TypedDict, total=False):
-    """What is trained for."""
+    """The loss to train for."""
 
     objective: Annotated[
-        str | Objective | None, "The loss: `softmax`, `sigmoid`, `mse`, ...; that of the graph, or softmax for a head."
+        str | Objective | None,
+        "The loss: `softmax`, `sigmoid`, `mse`, ...; default: the graph's, or softmax for a head.",
     ]
     class_weight: Annotated[
-        str | Mapping[int, float] | None, "Weights of classes in the loss, {3: 2.0, 7: 0.5}; the others have 1."
+        str | Mapping[int, float] | None, "Class weights in the loss, {3: 2.0, 7: 0.5}; 1 for other classes."
     ]
-    label_smoothing: Annotated[float, "The share of a label that is given to all classes, 0 to 1."]
+    label_smoothing: Annotated[float, "The label smoothing, 0 to 1."]
 
 
 class RowsKeywords(TypedDict, total=False):
-    """What rows are, and what is done to them."""
+    """The data and its preprocessing."""
 
-    preprocess: Annotated[str | None, "Steps for each row, `resize(96, 96); scale(1/127.5, -1)`; those of the model."]
-    classes: Annotated[
-        Sequence[str] | PathLike[str] | str | None, "Names of the classes by number, or a file that has them."
-    ]
-    features: Annotated[str | None, "What records of a `.tfrecord` hold, where they do not tell."]
+    preprocess: Annotated[str | None, "Preprocessing, `resize(96, 96); scale(1/127.5, -1)`; default: the model's."]
+    classes: Annotated[Sequence[str] | PathLike[str] | str | None, "The class names in order, or a file with them."]
+    features: Annotated[str | None, "The features of `.tfrecord` records, if ambiguous."]
 
 
 class RolesKeywords(TypedDict, total=False):
-    """Which of the graph's tensors are what, where that is not found."""
+    """The roles of the graph's tensors, if not detected."""
 
-    inputs: Annotated[Sequence[str] | str | None, "Where rows are fed; a tensor that is no placeholder becomes one."]
-    labels: Annotated[str | None, "Where labels are fed."]
+    inputs: Annotated[Sequence[str] | str | None, "The inputs; a tensor that is not a placeholder becomes one."]
+    labels: Annotated[str | None, "The placeholder of the labels."]
     logits: Annotated[str | None, "The tensor that the loss compares with the labels."]
-    loss: Annotated[str | None, "The tensor that training makes small."]
+    loss: Annotated[str | None, "The tensor that training minimises."]
     accuracy: Annotated[str | None, "The tensor of the accuracy."]
     training: Annotated[str | None, "The boolean placeholder that is True while training."]
-    signature: Annotated[str | None, "The signature by which a SavedModel is called."]
+    signature: Annotated[str | None, "The signature of a SavedModel."]
 
 
 class JudgedKeywords(RowsKeywords, ObjectiveKeywords, RolesKeywords, total=False):
@@ -91,71 +95,73 @@ class JudgedKeywords(RowsKeywords, ObjectiveKeywords, RolesKeywords, total=False
 
 
 class ImageKeywords(TypedDict, total=False):
-    """How images are changed while they are trained on."""
+    """How images are augmented."""
 
-    augment: Annotated[str | None, "`shift(0.1); rotate(15); flip()`, for each image, anew in each epoch."]
-    image_shape: Annotated[Sequence[int] | None, "Height, width and channels of a row, where nothing tells."]
+    augment: Annotated[str | None, "Random augmentation of images: `shift(0.1); rotate(15); flip()`."]
+    image_shape: Annotated[Sequence[int] | None, "Height, width and channels of flat examples, if not known."]
 
 
 class TrialKeywords(RecipeKeywords, ObjectiveKeywords, RowsKeywords, RolesKeywords, ImageKeywords, total=False):
     """How a trial of a search is trained."""
 
-    epochs: Annotated[int, "Passes over the rows."]
-    batch_size: Annotated[int | None, "Rows per step; 200, for a new head on under 5000 rows an eighth at most."]
-    early_stopping: Annotated[int | None, "Ends after so many epochs without a better one."]
+    epochs: Annotated[int, "The number of epochs."]
+    batch_size: Annotated[int | None, "Examples per step; default 200, less for a new head on few examples."]
+    early_stopping: Annotated[int | None, "Stops after this number of epochs without improvement."]
     bn: Annotated[str | None, "Batch normalisation: `train`, `freeze`, `stats`, or `pattern=mode` pairs."]
-    dropout: Annotated[
-        ByPattern | None, f"Puts dropout of this rate, 0 to 1, behind trained hidden layers. {_BY_PATTERN}"
+    dropout: Annotated[ByPattern | None, f"Dropout rate after trained hidden layers, 0 to 1. {_BY_PATTERN}"]
+    cache_dir: Annotated[
+        PathLike[str] | str | None, "The folder of the feature cache; default: the user's cache folder."
     ]
-    cache_dir: Annotated[PathLike[str] | str | None, "Where features are kept; the user's cache folder."]
-    threads: Annotated[int | None, "Cores of an op; 1 repeats a run to the last bit (`configure_tensorflow` first)."]
+    threads: Annotated[int | None, "Threads of an op; 1: bit-for-bit reproducible (`configure_tensorflow` first)."]
     seed: Annotated[int, "The random seed."]
 
 
 class HeldOutKeywords(TypedDict, total=False):
     """Which training rows are validated on, where the data has no validation rows."""
 
-    valid: Annotated[int | str | None, "Rows held out: 60 or `20%` drawn, `first:5000`, `last:10%`; a tenth is drawn."]
-    group: Annotated[str | None, "The column of which rows with one value stay on one side."]
+    valid: Annotated[int | str | None, "Validation examples: 60 or `20%`, `first:5000`, `last:10%`; default: a tenth."]
+    group: Annotated[str | None, "The column of groups that the validation split must not divide."]
 
 
 class RateKeywords(TrialKeywords, HeldOutKeywords, total=False):
     """What is trained, in a learning rate range test."""
 
     train: Annotated[str | None, "A pattern of the layers to train; all others are frozen."]
-    freeze: Annotated[str | None, "A pattern of the layers that stay as they are."]
-    unfreeze: Annotated[str | None, "A pattern of layers that the model itself keeps frozen, to be trained again."]
-    cache: Annotated[bool, "Whether the frozen layers' outputs are computed once, and kept on disk."]
-    cache_augment: Annotated[int | None, "How many augmented variants of each row are cached."]
+    freeze: Annotated[str | None, "A pattern of the layers to freeze."]
+    unfreeze: Annotated[str | None, "A pattern of frozen layers of the model to make trainable."]
+    cache: Annotated[bool, "Whether to compute the outputs of frozen layers once and store them."]
+    cache_augment: Annotated[int | None, "The number of augmented variants of each example to cache."]
 
 
 class TrainingKeywords(RateKeywords, total=False):
     """How a run goes on."""
 
-    stages: Annotated[str | None, "Unfreezes while it trains: `outputs=3, hidden4=10`, patterns with their epochs."]
-    lp_ft: Annotated[int | None, "Epochs in which the head is trained first, alone."]
-    keep: Annotated[Literal["best", "last"], "Which epoch is written, by the validation rows."]
+    stages: Annotated[str | None, "Gradual unfreezing: patterns with epochs, `outputs=3, hidden4=10`."]
+    lp_ft: Annotated[int | None, "Epochs to train only the head first."]
+    keep: Annotated[Literal["best", "last"], "The epoch to write, by validation loss."]
     save_every: Annotated[str | None, "Saves the run every `500 steps`, `1 epoch` or `10 min`."]
-    keep_checkpoints: Annotated[int, "How many of these saves are kept."]
-    teacher: Annotated[PathLike[str] | str | None, "A model whose logits are learnt too."]
-    temperature: Annotated[float, "By what the logits are divided, both the teacher's and the model's."]
-    teacher_weight: Annotated[float, "The teacher's part of the loss, 0 to 1."]
-    training_op: Annotated[str | None, "The graph's own training op, by which the model is trained as it is."]
+    keep_checkpoints: Annotated[int, "The number of saves to keep."]
+    teacher: Annotated[PathLike[str] | str | None, "A model to distil from."]
+    temperature: Annotated[float, "The temperature of distillation."]
+    teacher_weight: Annotated[float, "The weight of the distillation loss, 0 to 1."]
+    training_op: Annotated[str | None, "An existing training op of the graph to train with."]
 
 
 class PretrainingKeywords(RecipeKeywords, HeldOutKeywords, ImageKeywords, total=False):
     """How a stage of pretraining is trained."""
 
-    preprocess: Annotated[str | None, "Steps for each row, `resize(96, 96); scale(1/127.5, -1)`; those of the model."]
-    features: Annotated[str | None, "What records of a `.tfrecord` hold, where they do not tell."]
-    epochs: Annotated[int, "Passes over the rows."]
-    batch_size: Annotated[int | None, "Rows per step; 200."]
-    early_stopping: Annotated[int | None, "Ends after so many epochs without a better one."]
-    keep: Annotated[Literal["best", "last"], "Which epoch is kept of each stage, by the validation rows."]
-    cache_dir: Annotated[PathLike[str] | str | None, "Where features are kept; the user's cache folder."]
+    preprocess: Annotated[str | None, "Preprocessing, `resize(96, 96); scale(1/127.5, -1)`; default: the model's."]
+    features: Annotated[str | None, "The features of `.tfrecord` records, if ambiguous."]
+    epochs: Annotated[int, "The number of epochs."]
+    batch_size: Annotated[int | None, "Examples per step; default 200."]
+    early_stopping: Annotated[int | None, "Stops after this number of epochs without improvement."]
+    keep: Annotated[Literal["best", "last"], "The epoch of each stage to keep, by validation loss."]
+    cache_dir: Annotated[
+        PathLike[str] | str | None, "The folder of the feature cache; default: the user's cache folder."
+    ]
     save_every: Annotated[str | None, "Saves the run every `500 steps`, `1 epoch` or `10 min`."]
-    keep_checkpoints: Annotated[int, "How many of these saves are kept."]
-    threads: Annotated[int | None, "Cores of an op; 1 repeats a run to the last bit (`configure_tensorflow` first)."]
+    keep_checkpoints: Annotated[int, "The number of saves to keep."]
+    threads: Annotated[int | None, "Threads of an op; 1: bit-for-bit reproducible (`configure_tensorflow` first)."]
     seed: Annotated[int, "The random seed."]
 
 
