@@ -21,8 +21,9 @@ class TensorChange:
     `max_abs` is the largest difference of two elements, `relative` that over the largest absolute value in the first
     checkpoint (infinite where that is 0). A NaN or an infinity against a number differs infinitely. `distance` is the
     L2 norm of the difference, `norm` that of the first checkpoint's tensor, `cosine` the cosine of the angle between
-    the two; these count what is finite in both. `nan`, `inf`, `dead_rows` and `dead_columns` count what only the second
-    has. All are None where `why` says that there are no numbers to compare: other shapes, other strings.
+    the two, `factor` the number by which the first is nearest to the second; these count what is finite in both. `nan`,
+    `inf`, `dead_rows` and `dead_columns` count what only the second has. All are None where `why` says that there are
+    no numbers to compare: other shapes, other strings.
     """
 
     name: str
@@ -36,6 +37,7 @@ class TensorChange:
     inf: int | None = None
     dead_rows: int | None = None
     dead_columns: int | None = None
+    factor: float | None = None
 
     @property
     def relative_l2(self) -> float | None:
@@ -128,7 +130,7 @@ def compare(name: str, a: Tensor, b: Tensor) -> TensorChange | None:
     why = "values" if a.dtype is b.dtype else f"{a.dtype} against {b.dtype}"
     dead = newly_dead(a, b) if could_be_dead(b.shape, movement.zeros) else (0, 0)
     measured = (movement.distance, movement.norm, movement.cosine, movement.nan, movement.inf)
-    return TensorChange(name, movement.max_abs, movement.relative, why, *measured, *dead)
+    return TensorChange(name, movement.max_abs, movement.relative, why, *measured, *dead, movement.factor)
 
 
 def layer_changes(

@@ -12,9 +12,10 @@ from ckpttool.formats.writing.files import refuse_existing, replacing
 from ckpttool.model.resolve import Talk, described, names_taken, open_checkpoint
 from ckpttool.surgery.diff import Diff, diff
 from ckpttool.surgery.differing import differences
+from ckpttool.surgery.differing.evidence import MOST_SPECTRA, spectra
 from ckpttool.surgery.differing.singular_values import SingularValues, singular_values
 from ckpttool.surgery.differing.spectrum import Spectrum
-from ckpttool.surgery.differing.verdict import MOST_SPECTRA, Verdict, spectra, verdict
+from ckpttool.surgery.differing.verdict import Verdict, verdict
 
 
 @dataclass(frozen=True)

@@ -84,6 +84,7 @@ def test_json(shell: Any, tmp_path: Path) -> None:
                 "inf": 0,
                 "dead_rows": 0,
                 "dead_columns": 0,
+                "factor": 1.8,
                 "relative_l2": pytest.approx(2 / 5**0.5),
                 "kind": "weight",
             }

@@ -55,6 +55,12 @@ class Movement:
             return None
         return max(-1.0, min(1.0, (self._squares + self._along) / lengths))
 
+    @property
+    def factor(self) -> float | None:
+        """The number by which the first tensor is nearest to the second; None where it is all zeros."""
+        factor = 1 + self._along / self._squares if self._squares else math.nan
+        return factor if math.isfinite(factor) else None
+
     def _add_finite(self, a: Array, b: Array) -> bool:
         """Compare blocks of finite numbers as float64; say no, and leave everything as it was, where one is not."""
         wide, step = self._a[: len(a)], self._step[: len(a)]

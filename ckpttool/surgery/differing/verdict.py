@@ -1,27 +1,24 @@
 """A verdict: what happened between two checkpoints, in words that a person would say."""
 
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from ckpttool.core.counts import counted
 from ckpttool.core.names import layer_of, listed
-from ckpttool.core.tensors import Tensor
-from ckpttool.surgery.blocks import by_name
 from ckpttool.surgery.diff import Diff, LayerChange, TensorChange
-from ckpttool.surgery.differing.matrices import matrix_shape
-from ckpttool.surgery.differing.spectrum import LARGEST_RANK, Spectrum, spectrum
+from ckpttool.surgery.differing.evidence import ALIKE, Spectra
+from ckpttool.surgery.differing.one_by_one import LEVELS, PRUNED, QUANTISED
+from ckpttool.surgery.differing.spectrum import LARGEST_RANK
 
-MOST_SPECTRA = 12
-"""Matrices whose spectra tell enough, spread over all."""
-ALIKE = 0.1
-"""The cosine below which matrices have nothing in common; of two random ones of n numbers it is about 1/sqrt(n)."""
 ROUNDED = 1 / 128
 """How far numbers are moved by rounding to eight bits, the fewest that a dtype of weights has."""
 MOST = 0.8
 """The share of matrices that speaks for all."""
 SHOWN = 3
+BESIDE = 0.02
+"""The part of a change that may lie beside the direction of the weights, for rounding, where these were scaled."""
 _HEAD = re.compile(r"(^|[/._])(head|heads|classifier|logits|outputs?|predictions?|fc|score|top|lm_head)(_\d+)?$")
 _STATISTICS = re.compile(r"[/._](moving_mean|moving_variance|running_mean|running_var|num_batches_tracked)$")
 Order = Callable[[], Sequence[str]]
@@ -32,8 +29,8 @@ Order = Callable[[], Sequence[str]]
 class Verdict:
     """What happened: `kind` is one word or two of those below, `text` says it, `rank` is that of an adapter.
 
-    Kinds: nothing, optimizer, not finite, statistics, dtype, low rank, another seed, head, upper layers, all, some,
-    other model.
+    Kinds: nothing, optimizer, not finite, statistics, dtype, rounded, quantised, pruned, scaled, low rank, another
+    seed, head, upper layers, all, some, other model.
     """
 
     kind: str
@@ -48,31 +45,6 @@ class Verdict:
     def as_json(self) -> dict[str, Any]:
         """Return the fields for JSON."""
         return asdict(self)
-
-
-@dataclass(frozen=True)
-class Spectra:
-    """What is known of matrices: the names of those that moved, the spectra of some, and how many are the same."""
-
-    matrices: frozenset[str] = frozenset()
-    known: Mapping[str, Spectrum] = field(default_factory=dict)
-    same: int = 0
-
-
-def spectra(a: Mapping[str, Tensor], b: Mapping[str, Tensor], diff: Diff, most: int | None = MOST_SPECTRA) -> Spectra:
-    """Return the spectra of matrices that moved and still have to do with what they were; of `most` of them.
-
-    Raises:
-        CorruptCheckpoint: a tensor's checksum does not match.
-    """
-    moved = [change for change in diff.changed if diff.kinds.get(change.name) == "weight" and change.distance]
-    matrices = [change for change in moved if matrix_shape(b[change.name])]
-    alike = [change.name for change in matrices if (change.cosine or 0.0) > ALIKE]
-    step = 1 if most is None else -(-len(alike) // most) or 1
-    found = by_name(alike[::step], lambda name: spectrum(name, a[name], b[name]), [a, b])
-    known = {name: each for name, each in found.items() if each is not None}
-    same = sum(diff.kinds.get(name) == "weight" and matrix_shape(b[name]) is not None for name in diff.same)
-    return Spectra(frozenset(change.name for change in matrices), known, same)
 
 
 def verdict(diff: Diff, found: Spectra, order: Order = tuple) -> Verdict:
@@ -90,7 +62,7 @@ def verdict(diff: Diff, found: Spectra, order: Order = tuple) -> Verdict:
     others = [layer for layer in diff.layers if layer.difference in ("only in A", "only in B", "not comparable")]
     if not changed and not others:
         return _without_weights(diff)
-    for say in (_broken, _statistics, _dtype, _low_rank, _seed):
+    for say in (_broken, _statistics, _dtype, _one_by_one, _scaled, _low_rank, _seed):
         if not others and (said := say(diff, changed, found)):
             return said
     return _by_layers(diff, others, order)
@@ -123,6 +95,44 @@ def _dtype(diff: Diff, changed: Sequence[TensorChange], _found: Spectra) -> Verd
     return Verdict("dtype", f"the same numbers in another dtype: {listed(whys, SHOWN)}")
 
 
+def _one_by_one(diff: Diff, changed: Sequence[TensorChange], found: Spectra) -> Verdict | None:
+    """Say so where numbers were rounded, quantised or set to zero, and nothing else was done."""
+    if not found.done or any(change.distance is None for change in changed):
+        return None
+    where = _where(diff)
+    if found.done == {PRUNED}:
+        return Verdict("pruned", f"numbers became zero, the others are the same: in {where}")
+    if QUANTISED in found.done:
+        return Verdict("quantised", f"the same numbers, quantised to no more than {LEVELS} levels: in {where}")
+    return Verdict("rounded", f"the same numbers, rounded to {listed(sorted(found.done - {PRUNED}))}: in {where}")
+
+
+def _scaled(diff: Diff, changed: Sequence[TensorChange], found: Spectra) -> Verdict | None:
+    """Say so where each weight that changed is a number times what it was, but for rounding."""
+    if not found.matrices:
+        return None
+    factors: list[float] = []
+    for change in changed:
+        if change.factor is None or change.distance is None or change.norm is None:
+            return None
+        along = abs(change.factor - 1) * change.norm
+        if change.distance**2 - along**2 > (BESIDE * change.distance) ** 2:
+            return None
+        factors.append(change.factor)
+    low, high = (f"{extreme(factors):.4g}" for extreme in (min, max))
+    by = low if low == high else f"{low} to {high}"
+    like = ", as weight decay alone does" if min(factors) > 0.5 and max(factors) < 1 else ""
+    return Verdict("scaled", f"weights were multiplied by {by}{like}: in {_where(diff)}")
+
+
+def _where(diff: Diff) -> str:
+    """Return the layers that moved, in words."""
+    moved = [layer.name for layer in diff.layers if layer.difference == "moved"]
+    if len(moved) == len(diff.layers):
+        return f"all {counted(len(moved), 'layer')}" if len(moved) > 1 else moved[0]
+    return f"{len(moved)} of {counted(len(diff.layers), 'layer')}, {listed(moved, SHOWN)}"
+
+
 def _low_rank(diff: Diff, changed: Sequence[TensorChange], found: Spectra) -> Verdict | None:
     known = found.known
     ranks = [each.rank for each in known.values() if each.rank is not None]
@@ -146,11 +156,12 @@ def _seed(diff: Diff, changed: Sequence[TensorChange], found: Spectra) -> Verdic
 
 def _by_layers(diff: Diff, others: Sequence[LayerChange], order: Order) -> Verdict:
     """Say which layers moved: the head, the upper ones, all, or some."""
-    still = [layer.name for layer in diff.layers if layer.difference == "unchanged"]
-    moved = [layer for layer in diff.layers if layer.difference != "unchanged"]
+    statistics = _only_statistics(diff)
+    still = [layer.name for layer in diff.layers if layer.difference == "unchanged" or layer.name in statistics]
+    moved = [layer for layer in diff.layers if layer.name not in still]
     if not diff.changed and not diff.same:
         return Verdict("other model", "nothing in common: no tensor has a counterpart")
-    names, beside = [layer.name for layer in moved], "; ".join(_others(others))
+    names, beside = [layer.name for layer in moved], "; ".join([*_others(others), *_of_statistics(statistics)])
     if not still:
         text = f"spread over all {counted(len(moved), 'layer')}{_range(moved)}"
         return Verdict("all", "; ".join(filter(None, [text, beside])))
@@ -164,6 +175,20 @@ def _by_layers(diff: Diff, others: Sequence[LayerChange], order: Order) -> Verdi
     else:
         kind, text = "some", f"{len(names)} of {counted(len(diff.layers), 'layer')} moved: {listed(names, SHOWN)}"
     return Verdict(kind, "; ".join(filter(None, [text, beside])))
+
+
+def _only_statistics(diff: Diff) -> set[str]:
+    """Return the layers in which nothing moved but statistics of batch normalisation, as they do in any training."""
+    changes: dict[str, list[bool]] = {}
+    for change in diff.changed:
+        if diff.kinds.get(change.name) == "weight":
+            changes.setdefault(layer_of(change.name), []).append(_STATISTICS.search(change.name) is not None)
+    moved = {layer.name for layer in diff.layers if layer.difference == "moved"}
+    return {layer for layer, are in changes.items() if layer in moved and all(are)}
+
+
+def _of_statistics(layers: Collection[str]) -> list[str]:
+    return [f"statistics of batch normalisation moved in {counted(len(layers), 'layer')}"] if layers else []
 
 
 def _others(others: Sequence[LayerChange]) -> Iterator[str]:

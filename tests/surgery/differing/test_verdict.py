@@ -9,7 +9,8 @@ import pytest
 
 from ckpttool.core.tensors import Tensor
 from ckpttool.surgery.diff import diff
-from ckpttool.surgery.differing.verdict import Verdict, spectra, verdict
+from ckpttool.surgery.differing.evidence import spectra
+from ckpttool.surgery.differing.verdict import Verdict, verdict
 
 LAYERS = ("stem", "block1", "block2", "block3", "head")
 SIZE = 96

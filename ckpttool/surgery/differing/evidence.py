@@ -1,0 +1,59 @@
+"""What a verdict goes by: the matrices that moved, in how many directions, and what was done to numbers one by one."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from ckpttool.core.tensors import Tensor
+from ckpttool.surgery.blocks import by_name
+from ckpttool.surgery.diff import Diff, TensorChange
+from ckpttool.surgery.differing.matrices import matrix_shape
+from ckpttool.surgery.differing.one_by_one import Change, one_by_one
+from ckpttool.surgery.differing.spectrum import Spectrum, spectrum
+
+MOST_SPECTRA = 12
+"""Matrices whose spectra tell enough, spread over all."""
+ALIKE = 0.1
+"""The cosine below which matrices have nothing in common; of two random ones of n numbers it is about 1/sqrt(n)."""
+
+
+@dataclass(frozen=True)
+class Spectra:
+    """What is known of matrices: the names of those that moved, the spectra of some, and how many are the same.
+
+    `done` is what was done to the numbers of weights one by one, where that is all.
+    """
+
+    matrices: frozenset[str] = frozenset()
+    known: Mapping[str, Spectrum] = field(default_factory=dict)
+    same: int = 0
+    done: frozenset[Change] = frozenset()
+
+
+def spectra(a: Mapping[str, Tensor], b: Mapping[str, Tensor], diff: Diff, most: int | None = MOST_SPECTRA) -> Spectra:
+    """Return the spectra of matrices that moved and still have to do with what they were; of `most` of them.
+
+    Raises:
+        CorruptCheckpoint: a tensor's checksum does not match.
+    """
+    moved = [change for change in diff.changed if diff.kinds.get(change.name) == "weight" and change.distance]
+    matrices = [change for change in moved if matrix_shape(b[change.name])]
+    alike = [change.name for change in matrices if (change.cosine or 0.0) > ALIKE]
+    step = 1 if most is None else -(-len(alike) // most) or 1
+    found = by_name(alike[::step], lambda name: spectrum(name, a[name], b[name]), [a, b])
+    known = {name: each for name, each in found.items() if each is not None}
+    done = _done(a, b, [*alike[::step], *(change.name for change in moved if change not in matrices)], moved)
+    same = sum(diff.kinds.get(name) == "weight" and matrix_shape(b[name]) is not None for name in diff.same)
+    return Spectra(frozenset(change.name for change in matrices), known, same, done)
+
+
+def _done(
+    a: Mapping[str, Tensor], b: Mapping[str, Tensor], first: Sequence[str], moved: Sequence[TensorChange]
+) -> frozenset[Change]:
+    """Return what was done one by one to all that moved; nothing where it was not, as some tell before all are read."""
+    found: dict[str, Change] = {}
+    for name in dict.fromkeys([*first, *(change.name for change in moved)]):
+        change = one_by_one(a[name], b[name])
+        if change is None:
+            return frozenset()
+        found[name] = change
+    return frozenset(found.values())

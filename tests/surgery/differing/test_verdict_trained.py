@@ -1,0 +1,136 @@
+"""Verdicts on networks that were really trained: an MLP, a network of convolutions, a transformer."""
+
+import copy
+from typing import Any
+
+import ml_dtypes
+import numpy as np
+import pytest
+import torch
+
+from ckpttool.core.tensors import Tensor
+from ckpttool.surgery.diff import diff
+from ckpttool.surgery.differing.evidence import spectra
+from ckpttool.surgery.differing.verdict import Verdict, verdict
+from tests.surgery.differing.trained_networks import (
+    ConvNet,
+    Mlp,
+    Transformer,
+    decayed,
+    head_tuned,
+    lora_tuned,
+    made,
+    state,
+    train,
+)
+
+KINDS = [Mlp, ConvNet, Transformer]
+DENSE: dict[Any, list[str]] = {Mlp: ["fc1", "fc2", "fc3"], Transformer: ["layers.0.linear1", "layers.1.linear2"]}
+
+
+@pytest.fixture(scope="module", params=KINDS, ids=lambda kind: kind.__name__)
+def network(request: pytest.FixtureRequest) -> Any:
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield made(request.param)
+    torch.set_num_threads(threads)
+
+
+def said(a: Any, b: Any) -> Verdict:
+    one, other = ({name: Tensor.of(name, np.asarray(value)) for name, value in each.items()} for each in (a, b))
+    found = diff(one, other)
+    return verdict(found, spectra(one, other, found))
+
+
+def matrices(network: Any, change: Any) -> Verdict:
+    before = state(network)
+    return said(before, {name: change(array) if array.ndim > 1 else array for name, array in before.items()})
+
+
+def numbers(network: Any, change: Any) -> Verdict:
+    before = state(network)
+    return said(before, {n: change(array) if array.dtype.kind == "f" else array for n, array in before.items()})
+
+
+def test_nothing(network: Any) -> None:
+    assert said(state(network), state(copy.deepcopy(network))).kind == "nothing"
+
+
+def test_the_head_alone_though_statistics_moved_beside_it(network: Any) -> None:
+    found = said(state(network), state(head_tuned(network)))
+    assert (found.kind, found.text.startswith("only the head moved: head, by ")) == ("head", True)
+    moved = "; statistics of batch normalisation moved in 3 layers"
+    assert found.text.endswith(moved) == isinstance(network, ConvNet)
+
+
+@pytest.mark.parametrize(("steps", "rate"), [(5, 1e-4), (40, 3e-3)])
+def test_all_of_it_a_little_or_much(network: Any, steps: int, rate: float) -> None:
+    found = said(state(network), state(train(copy.deepcopy(network), 1, steps=steps, rate=rate)))
+    assert (found.kind, found.text.startswith("spread over all ")) == ("all", True)
+
+
+@pytest.mark.parametrize("rank", [1, 4])
+def test_an_adapter_that_was_merged(network: Any, rank: int) -> None:
+    if type(network) in DENSE:
+        names = DENSE[type(network)]
+        before, after = state(network), state(lora_tuned(network, rank, names))
+        found = said(before, after)
+        layers = len({name.rpartition(".")[0] for name in before})
+        text = f"low rank: looks like an adapter of rank {rank}; {len(names)} of {layers} layers moved"
+        assert (found.kind, found.rank, found.text) == ("low rank", rank, text)
+        rounded = [{n: array.astype(ml_dtypes.bfloat16) for n, array in each.items()} for each in (before, after)]
+        assert (said(*rounded).kind, said(*rounded).rank) == ("low rank", rank)
+
+
+def test_statistics_of_batch_normalisation_alone(network: Any) -> None:
+    other = copy.deepcopy(network)
+    other.train()
+    other(other.rows(2)[0])
+    assert said(state(network), state(other)).kind == ("statistics" if isinstance(network, ConvNet) else "nothing")
+
+
+@pytest.mark.parametrize("steps", [0, 20])
+def test_another_seed(network: Any, steps: int) -> None:
+    other = made(type(network), seed=7, steps=steps)
+    assert said(state(network), state(other)).kind == "another seed"
+
+
+def test_another_dtype_and_numbers_that_were_rounded(network: Any) -> None:
+    assert numbers(network, lambda array: array.astype(np.float16)).kind == "dtype"
+    found = numbers(network, lambda array: array.astype(ml_dtypes.bfloat16).astype(np.float32))
+    assert (found.kind, found.text.startswith("the same numbers, rounded to bfloat16: in all ")) == ("rounded", True)
+
+
+@pytest.mark.parametrize("by_row", [False, True])
+def test_numbers_of_eight_bits(network: Any, by_row: bool) -> None:
+    def quantised(array: Any) -> Any:
+        flat = array.reshape(len(array), -1)
+        step = np.abs(flat).max(1 if by_row else None, keepdims=True) / 127
+        return (np.round(flat / step) * step).astype(np.float32).reshape(array.shape)
+
+    found = matrices(network, quantised)
+    assert (found.kind, "quantised to no more than 256 levels" in found.text) == ("quantised", True)
+
+
+def test_numbers_that_became_zero(network: Any) -> None:
+    found = matrices(network, lambda array: np.where(np.abs(array) < np.median(np.abs(array)), 0, array))
+    assert (found.kind, found.text.startswith("numbers became zero, the others are the same: in ")) == ("pruned", True)
+
+
+@pytest.mark.parametrize("factor", [0.25, -1.0, 3.0])
+def test_weights_that_were_scaled(network: Any, factor: float) -> None:
+    found = matrices(network, lambda array: array * np.float32(factor))
+    assert (found.kind, found.text.startswith(f"weights were multiplied by {factor:g}: in ")) == ("scaled", True)
+
+
+@pytest.mark.parametrize("all_of_them", [False, True])
+def test_weight_decay_alone(network: Any, all_of_them: bool) -> None:
+    found = said(state(network), state(decayed(network, all_of_them)))
+    text = "weights were multiplied by 0.99, as weight decay alone does: in "
+    assert (found.kind, found.text.startswith(text)) == ("scaled", True)
+
+
+def test_noise_is_none_of_these(network: Any) -> None:
+    draw = np.random.default_rng(0)
+    found = matrices(network, lambda array: array + draw.normal(0, 1e-3, array.shape).astype(np.float32))
+    assert found.kind in ("all", "some")
