@@ -12,10 +12,11 @@ from ckpttool.core.tensors import BY_NAME, FLOATS, Array, Tensor
 from ckpttool.surgery.blocks import in_step
 from ckpttool.surgery.differing.matrices import matrix_shape, rows_in_step
 
-NARROW = ("float16", "bfloat16", "float8_e4m3fn", "float8_e5m2")
-"""Dtypes to which numbers are rounded that are kept in a wider one."""
-PRUNED, QUANTISED = "pruned", "quantised"
 Change = Literal["pruned", "quantised", "float16", "bfloat16", "float8_e4m3fn", "float8_e5m2"]
+NARROW: tuple[Change, ...] = ("float16", "bfloat16", "float8_e4m3fn", "float8_e5m2")
+"""Dtypes to which numbers are rounded that are kept in a wider one."""
+PRUNED: Change = "pruned"
+QUANTISED: Change = "quantised"
 LEVELS = 256
 """Levels of a grid at most: those of eight bits."""
 GROUPS = (32, 64, 128)
