@@ -29,6 +29,7 @@ BUILTIN = {
     "torch-distributed": "ckpttool.formats.pytorch.distributed:Distributed",
     "torch": "ckpttool.formats.pytorch.format:PyTorch",
     "npz": "ckpttool.formats.npz.npz:Npz",
+    "torch-zero": "ckpttool.formats.pytorch.zero:Zero",
     "keras": "ckpttool.formats.keras.archive:KerasArchive",
     "keras-weights": "ckpttool.formats.keras.weights:KerasWeights",
     "keras-legacy": "ckpttool.formats.keras.legacy:KerasLegacy",

@@ -347,6 +347,22 @@ class TorchFolders(Referee):
             dcp.save(state, checkpoint_id=path, no_dist=True)
 
 
+class ZeroFolders(Referee):
+    """Buffers, which have any dtype; weights as zero_to_fp32.py reads them are in test_zero.py."""
+
+    suffix = ""
+    dtypes = NUMBERS
+    reads = False
+
+    def write(self, path, tensors):
+        path.mkdir()
+        module = {name: in_torch(tensor.read()) for name, tensor in tensors.items()}
+        said = {"module": module, "buffer_names": list(module), "param_shapes": [{}], "shared_params": {}}
+        torch.save(said, path / "mp_rank_00_model_states.pt")
+        kept = {"zero_stage": 1, "partition_count": 1, "single_partition_of_fp32_groups": [torch.zeros(0)]}
+        torch.save({"optimizer_state_dict": kept}, path / "zero_pp_rank_0_mp_rank_00_optim_states.pt")
+
+
 class Onnx(Referee):
     suffix = ".onnx"
     dtypes = NUMBERS | PACKED | {"string"}
@@ -515,6 +531,7 @@ REFEREES = {
     "safetensors": Safetensors(),
     "torch-distributed": TorchFolders(),
     "torch": Torch(),
+    "torch-zero": ZeroFolders(),
     "npz": NumPys(),
     "npy": NumPyFolders(),
     "keras": KerasArchives(),

@@ -34,15 +34,8 @@ SAVED_MODEL_GRAPHS = ("saved_model.pb", "saved_model.pbtxt")
 """The names of a SavedModel's graph, in a folder of its own."""
 OTHERS = (
     *("*.safetensors*", "*.bin.index.json", "*model.bin", "*.distcp", "**/*.npy", "model.json"),
-    *(
-        "manifest.ocdbt",
-        "_METADATA",
-        "_CHECKPOINT_METADATA",
-        "*/_CHECKPOINT_METADATA",
-        ".zgroup",
-        ".zarray",
-        "zarr.json",
-    ),
+    *("*_optim_states.pt", "*/*_optim_states.pt", ".zgroup", ".zarray", "zarr.json"),
+    *("manifest.ocdbt", "_METADATA", "_CHECKPOINT_METADATA", "*/_CHECKPOINT_METADATA"),
 )
 """What makes a folder a checkpoint of another format."""
 _STEP = re.compile(r"-(\d+)(\.ckpt)?\Z")

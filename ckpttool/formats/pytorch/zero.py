@@ -1,0 +1,221 @@
+"""Folders of DeepSpeed's ZeRO: weights of float32 that lie flat in the files of several processes, joined to tensors.
+
+The layout: deepspeed/utils/zero_to_fp32.py. In stages 1 and 2 the weights of a group follow one another, and are cut
+into as many parts as there are processes; in stage 3 each weight is. Nothing in a pickle is run.
+"""
+
+import math
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple
+
+from ckpttool.core.errors import CorruptCheckpoint, FormatError, MissingFile
+from ckpttool.core.plain_files import is_file
+from ckpttool.core.tensors import Array, DType, Tensor, TensorSpec
+from ckpttool.formats.format import Checked, Format, Tensors
+from ckpttool.formats.pytorch.makers import DTYPES
+from ckpttool.formats.pytorch.records import View
+from ckpttool.formats.pytorch.zero_files import Flat, Part, Saved, Shape, numbers_of, shapes_of
+from ckpttool.formats.reading.archive import RATIO_LIMIT, UNPACKED_LIMIT
+from ckpttool.formats.reading.data_file import gathered
+
+OPTIMIZER, MODEL = "*_optim_states.pt", "*_model_states.pt"
+LATEST = "latest"
+"""What names the folder of the latest step beside it."""
+TEXTS = ("ds_version", "global_steps", "global_samples", "dp_world_size")
+MOST_FILES = 10_000
+_PARALLEL = re.compile(r"mp_rank_(\d+)")
+
+
+class Joined(NamedTuple):
+    """A tensor, and the parts of files that follow one another in it; or one that a file holds as a whole."""
+
+    shape: Shape
+    dtype: DType
+    parts: tuple[Part, ...]
+    whole: tuple[Saved, View] | None = None
+
+
+class ZeroTensors(Tensors):
+    """The weights of a folder, joined as they are read: what is trained in float32, buffers as they were saved."""
+
+    def __init__(self, folder: Path) -> None:
+        """Read the pickles of all files, and find each weight's parts in them.
+
+        Raises:
+            MissingFile: the file of a process is not there, or none of the model.
+            CorruptCheckpoint: a file is damaged, or the parts do not make the weights.
+            FormatError: the model itself is cut over several processes, or a pickle names what could act.
+        """
+        self.folder = folder
+        models = [Saved(path) for path in _files(folder, MODEL)]
+        optimizers = [Saved(path) for path in _files(folder, OPTIMIZER)]
+        if not models:
+            raise MissingFile(f"{folder} has no {MODEL}, which says which weights there are")
+        self._saved = [*models, *optimizers]
+        stage = _stage(optimizers)
+        self._joined: dict[str, Joined] = dict(_buffers(models[0]))
+        self._keep(_frozen(models, stage))
+        self._keep(_trained(models[0], optimizers, stage))
+        ties = {alias: name for alias, name in models[0].ties() if name in self._joined and alias not in self._joined}
+        self._joined |= {alias: self._joined[name] for alias, name in ties.items()}
+        self.metadata = {**models[0].texts(TEXTS), **ties}
+        self.left_out = tuple(f"{each.path.name} (an optimizer's state)" for each in optimizers)
+        self._require_bytes()
+
+    def _keep(self, found: Iterable[tuple[str, Joined]]) -> None:
+        for name, joined in found:
+            if name in self._joined:
+                raise CorruptCheckpoint(f"{self.folder}: two weights are named {name}")
+            self._joined[name] = joined
+
+    def _require_bytes(self) -> None:
+        said = sum(math.prod(each.shape) * each.dtype.itemsize for each in self._joined.values())
+        there = sum(saved.archive.file.size for saved in self._saved)
+        if said > max(UNPACKED_LIMIT, RATIO_LIMIT * there):
+            raise FormatError(f"{self.folder}: its weights are said to have {said} bytes, its files have {there}")
+
+    def __getitem__(self, name: str) -> Tensor:
+        joined = self._joined[name]
+        spec = TensorSpec(name, joined.shape, joined.dtype)
+        if joined.whole is not None:
+            saved, view = joined.whole
+            return Tensor(spec, partial(saved.array, view, name))
+        return Tensor(spec, partial(self._read, spec, joined), partial(_pieces, name, joined))
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._joined)
+
+    def __len__(self) -> int:
+        return len(self._joined)
+
+    def checked(self) -> Iterator[Checked]:
+        """Read every weight and compare checksums, then those of what was left out."""
+        yield from super().checked()
+        for saved in self._saved:
+            yield from saved.archive.rest(saved.held)
+
+    def _read(self, spec: TensorSpec, joined: Joined) -> Array:
+        return gathered(_pieces(spec.name, joined), spec.nbytes).view(spec.dtype.numpy).reshape(spec.shape)
+
+
+class Zero(Format):
+    """The format of DeepSpeed's ZeRO."""
+
+    NAME = "torch-zero"
+    FRAMEWORK = "torch"
+    LIMITS = "is read only, DeepSpeed's folder: `to` safetensors makes one file of the weights in it, without DeepSpeed"
+    WRITES = False
+    INSTEAD = "folders of DeepSpeed's ZeRO are read only; `to` safetensors writes what PyTorch loads too"
+    HOLDS = frozenset(dtype.name for dtype in DTYPES.values())
+
+    def recognises(self, path: Path) -> bool:
+        """Return whether a path is a folder with files of processes, or with such folders and what names the latest."""
+        return path.is_dir() and (any(path.glob(OPTIMIZER)) or _latest(path) is not None)
+
+    def open(self, path: Path) -> ZeroTensors:
+        """Find the weights; `ZeroTensors` says what is raised."""
+        return ZeroTensors(path if any(path.glob(OPTIMIZER)) else _latest(path) or path)
+
+
+def _latest(folder: Path) -> Path | None:
+    """Return the folder of the step that a file names; nothing leads out of this one."""
+    named = folder / LATEST
+    if not is_file(named) or named.stat().st_size > 1000:
+        return None
+    name = named.read_bytes().decode(errors="replace").strip()
+    inside = bool(name) and Path(name).name == name and "\0" not in name and not (folder / name).is_symlink()
+    return folder / name if inside and any((folder / name).glob(OPTIMIZER)) else None
+
+
+def _files(folder: Path, pattern: str) -> list[Path]:
+    """Return the files of processes, by the numbers in their names."""
+    found = sorted(folder.glob(pattern), key=lambda path: [int(n) for n in re.findall(r"\d{1,18}", path.name)])
+    if len(found) > MOST_FILES:
+        raise FormatError(f"{folder} has over {MOST_FILES} files of processes, which are not read")
+    if len({number[1] for path in found if (number := _PARALLEL.search(path.name))}) > 1:
+        raise FormatError(f"{folder}: the model is cut over several processes (mp_rank_01 ...), which is not joined")
+    return found
+
+
+def _stage(optimizers: list[Saved]) -> int:
+    """Return the stage that the files are of, which are as many as they say."""
+    said = optimizers[0].number("zero_stage")
+    count = optimizers[0].number("partition_count")
+    if said not in (1, 2, 3):
+        raise FormatError(f"{optimizers[0].path}: it is of stage {said} of ZeRO, expected 1, 2 or 3")
+    if count != len(optimizers):
+        raise MissingFile(
+            f"{optimizers[0].path.parent}: {len(optimizers)} files named {OPTIMIZER} are there, {count} were written"
+        )
+    return said
+
+
+def _buffers(model: Saved) -> Iterator[tuple[str, Joined]]:
+    for name, view in model.views("module", model.names("buffer_names")):
+        yield name, Joined(view.shape, view.dtype, (), (model, view))
+
+
+def _frozen(models: list[Saved], stage: int) -> Iterator[tuple[str, Joined]]:
+    """Yield the weights that are not trained: whole in the file of the model, in stage 3 in parts, as the others."""
+    shapes = shapes_of(models[0], "frozen_param_shapes")
+    held = [dict(model.views("frozen_param_fragments", shapes)) for model in models]
+    for name, shape in shapes.items():
+        if not all(name in views for views in held):
+            raise CorruptCheckpoint(f"{models[0].path}: {name} is said to be frozen, and is not there")
+        if stage < 3:
+            view = held[0][name]
+            if view.shape != shape:
+                raise CorruptCheckpoint(f"{models[0].path}: {name} is {list(view.shape)}, expected {list(shape)}")
+            yield name, Joined(shape, view.dtype, (), (models[0], view))
+            continue
+        flat = Flat([(model, views[name]) for model, views in zip(models, held, strict=True)])
+        yield name, Joined(shape, flat.dtype, flat.parts(name, 0, math.prod(shape)))
+
+
+def _trained(model: Saved, optimizers: list[Saved], stage: int) -> Iterator[tuple[str, Joined]]:
+    groups = [
+        saved.groups("fp32_flat_groups" if stage == 3 else "single_partition_of_fp32_groups") for saved in optimizers
+    ]
+    shapes = numbers_of(model)
+    if stage == 3:
+        yield from _cut_each({name: shape for group in shapes for name, shape in group.items()}, optimizers, groups)
+        return
+    if {len(group) for group in groups} != {len(shapes)}:
+        raise CorruptCheckpoint(f"{model.path}: it has {len(shapes)} groups of weights, the optimizers' files others")
+    for number, group in enumerate(shapes):
+        flat = Flat([(saved, views[number]) for saved, views in zip(optimizers, groups, strict=True)])
+        at = 0
+        for name, shape in group.items():
+            yield name, Joined(shape, flat.dtype, flat.parts(name, at, math.prod(shape)))
+            at += math.prod(shape)
+        aligned = 2 * len(optimizers)
+        if -(-at // aligned) != -(-flat.size // aligned):
+            raise CorruptCheckpoint(f"{model.path}: group {number} has {at} numbers, in its files are {flat.size}")
+
+
+def _cut_each(
+    shapes: Mapping[str, Shape], optimizers: list[Saved], groups: list[list[View]]
+) -> Iterator[tuple[str, Joined]]:
+    """Yield weights of which each process has a part, of equal size, the last one filled up."""
+    flats = [Flat([(saved, view) for view in views]) for saved, views in zip(optimizers, groups, strict=True)]
+    at = 0
+    for name, shape in shapes.items():
+        count = math.prod(shape)
+        step, left = -(-count // len(flats)), count
+        parts: list[Part] = []
+        for flat in flats:
+            parts += flat.parts(name, at, min(step, left))
+            left -= min(step, left)
+        yield name, Joined(shape, flats[0].dtype, tuple(parts))
+        at += step
+    if any(flat.size != at for flat in flats):
+        sizes = sorted({flat.size for flat in flats})
+        raise CorruptCheckpoint(f"{optimizers[0].path}: the weights take {at} numbers of each file, there are {sizes}")
+
+
+def _pieces(name: str, joined: Joined) -> Iterator[memoryview]:
+    for part in joined.parts:
+        yield from part.saved.pieces(part.view, part.start, part.size, name)
