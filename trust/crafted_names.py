@@ -1,4 +1,4 @@
-"""Names of files and paths that a reader takes from others: impossible ones, that lead away, long ones above many."""
+"""What a reader takes from others: impossible names of files, long ones above many, tokens, parts side by side."""
 
 import json
 import pickle
@@ -6,7 +6,7 @@ import struct
 from collections.abc import Iterator
 from pathlib import Path
 
-from crafting import Case, file
+from crafting import Case, file, refusals
 
 NAMES = {
     "a NUL": "a\0b",
@@ -111,6 +111,27 @@ def gguf(entries: bytes, count: int) -> bytes:
     return b"GGUF" + struct.pack("<IQQ", 3, 0, count) + entries + b"\0" * 64
 
 
+def vocabulary(path: Path) -> object:
+    """Read a file of tokens."""
+    from ckpttool.surgery.merging.vocabulary import Vocabulary
+
+    return Vocabulary.read(path).size
+
+
+def vocabularies() -> Iterator[Case]:
+    """Yield files of tokens, as `merge --vocab` reads them."""
+    added = {"model": {"vocab": {"a": 0}}, "added_tokens": [{"content": ["x"], "id": 1}]}
+    for name, called, make in (
+        ("20 million newlines", "v.txt", lambda: b"\n" * 20_000_000),
+        ("3 million lines", "v.txt", lambda: b"".join(b"%d\n" % number for number in range(3_000_000))),
+        ("a line of 50 MB", "v.txt", lambda: b"a" * 50_000_000),
+        ("an added token that is a list", "tokenizer.json", lambda: json.dumps(added).encode()),
+        ("a number of 5,000 digits", "v.json", lambda: b'{"x":' + b"9" * 5000 + b"}"),
+        ("lists in lists", "v.json", lambda: b"[" * 100_000),
+    ):
+        yield Case(f"tokens: {name}", file(called, make), refusals(vocabulary))
+
+
 def cases() -> Iterator[Case]:
     """Yield the cases."""
     one = {"a": {"dtype": "F32", "shape": [1], "data_offsets": [0, 4]}}
@@ -127,6 +148,7 @@ def cases() -> Iterator[Case]:
             folder("x.weights.json", x_weights_json={"weight_map": {"/vars": [named]}}),
         )  # type: ignore[misc]
         yield f"names: torch.distributed, {name}", distributed(named)  # type: ignore[misc]
+    yield from vocabularies()
     yield "torch.distributed: 4,000 parts side by side", side_by_side(4000)  # type: ignore[misc]
     yield "names: HDF5, 60,000 letters above 8,000", hdf5("k" * 60_000, 8000)  # type: ignore[misc]
     yield "names: Flax, 500,000 letters above 20,000", file("x.msgpack", lambda: flax(500_000, 20_000))

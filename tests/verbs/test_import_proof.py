@@ -55,7 +55,9 @@ def verdict(monkeypatch: pytest.MonkeyPatch) -> Verdict:
 
 
 @pytest.mark.parametrize("given", [{"gaps": (GAP,)}, {"pairs": (PAIR,)}])
-@pytest.mark.parametrize(("after", "why"), [(0.125, "which is why"), (0.25, "which is a part of it"), (0.75, None)])
+@pytest.mark.parametrize(
+    ("after", "why"), [(0.125, "which is why"), (0.45, "which is a part of it"), (0.5, None), (0.75, None)]
+)
 def test_epsilons_are_named_where_others_leave_less_than_half(
     verdict: Verdict, given: Any, after: float, why: str | None
 ) -> None:

@@ -17,6 +17,8 @@ MOST_BYTES = 256 << 20
 """Bytes of a file of tokens at most; those of the largest models have 34 million."""
 MOST_VALUES = 8_000_000
 """Values in its JSON at most: of a quarter of a million tokens, and half a million merges of two."""
+MOST_LINES = 2_000_000
+"""Lines of a file with a token to each: the largest vocabularies have a million."""
 
 
 @dataclass(frozen=True)
@@ -70,6 +72,8 @@ class Vocabulary:
         raw = _content(file)
         if file.suffix == ".json":
             return cls._of_json(raw, str(file))
+        if raw.count(b"\n") > MOST_LINES:
+            raise FormatError(f"{file} is no file of tokens: it has more than {MOST_LINES} lines")
         try:
             lines = raw.decode("utf-8").removesuffix("\n").split("\n")
         except UnicodeDecodeError as error:
@@ -105,6 +109,10 @@ class Vocabulary:
         if not (isinstance(added, list) and all(isinstance(each, dict) for each in added)):
             raise FormatError(f"{source}: expected a list of objects in added_tokens")
         for token, number in ((each.get("content"), each.get("id")) for each in added):
+            if not isinstance(token, str):
+                raise FormatError(
+                    f"{source}: expected a text as the content of an added token, found {str(token)[:80]}"
+                )
             own = _numbered({token: number}, source)
             if numbers.setdefault(str(token), own[str(token)]) != number:
                 raise FormatError(f"{source}: the token {token!r} is there as {numbers[str(token)]} and as {number}")

@@ -93,3 +93,20 @@ def test_what_is_not_there_or_no_text(tmp_path: Path, monkeypatch: pytest.Monkey
     monkeypatch.setattr(vocabulary, "MOST_BYTES", 3)
     with pytest.raises(FormatError, match="more than 3 bytes"):
         Vocabulary.read(written(tmp_path / "long.txt", "abcd"))
+
+
+@pytest.mark.parametrize("content", [["x"], {"x": 1}, None, 7])
+def test_an_added_token_without_a_text_is_refused(tmp_path: Path, content: Any) -> None:
+    file = tmp_path / "tokenizer.json"
+    file.write_text(json.dumps({"model": {"vocab": {"a": 0}}, "added_tokens": [{"content": content, "id": 1}]}))
+    with pytest.raises(FormatError, match=r"tokenizer\.json: expected a text as the content of an added token, found"):
+        Vocabulary.read(file)
+
+
+def test_more_lines_than_any_vocabulary_has_are_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(vocabulary, "MOST_LINES", 2)
+    (tmp_path / "vocab.txt").write_text("a\nb\n")
+    assert Vocabulary.read(tmp_path / "vocab.txt").size == 2
+    (tmp_path / "vocab.txt").write_text("a\nb\nc\n")
+    with pytest.raises(FormatError, match="is no file of tokens: it has more than 2 lines"):
+        Vocabulary.read(tmp_path / "vocab.txt")
