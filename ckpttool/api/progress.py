@@ -130,7 +130,7 @@ class _InNotebook:
         for note in notes:
             console.print(note, markup=False, highlight=False)
         console.print(bars.get_renderable())
-        frame = '<pre style="white-space:pre;line-height:1.3">{code}</pre>'
+        frame = '<pre style="white-space:pre;overflow-x:auto;line-height:1.3">{code}</pre>'
         data = {"text/html": console.export_html(inline_styles=True, code_format=frame), "text/plain": ""}
         if self._handle is None:
             self._handle = self._display(data, raw=True, display_id=True)

@@ -194,7 +194,41 @@ def test_texts_of_strangers_are_inert(own: Path, tmp_path: Path, opened: Opened)
         assert tags == [1, 0, 0, 0, 0]
         assert page.locator("a[href^='javascript' i]").count() == 0
         assert page.locator("script").count() == (2 if name == "index.html" else 1)
-    assert "tabbed \\x1b[31m<b>" in page.locator(".text").inner_text()
+    assert "tabbed \\x1b[31m<b>" in page.locator(".markdown").inner_text()
+
+
+CARD = """# Digits
+
+A *small* network, see [its page](https://example.org/x).
+
+- one
+- two
+
+```sh
+ckpttool layers zoo:digits
+```
+
+| a | b |
+| - | - |
+| 1 | 2 |
+
+![picture](https://example.org/t.png) [bad](javascript:alert(1)) <script>alert(1)</script>
+
+<img src=https://example.org/p.png> &#x202e;
+"""
+
+
+def test_the_markdown_of_a_card_is_read_and_fetches_nothing(own: Path, tmp_path: Path, opened: Opened) -> None:
+    (tmp_path / "card.md").write_text(CARD)
+    zoo_add(FIXTURES / "my_model_final.ckpt", "written", card=tmp_path / "card.md")
+    page = opened(zoo_export(tmp_path / "site").path.parent / "entries/written@1.html")
+    card = page.locator(".markdown")
+    found = {tag: card.locator(tag).all_inner_texts() for tag in ("h3", "em", "li", "pre", "th", "a", "img", "script")}
+    assert found == {
+        **{"h3": ["Digits"], "em": ["small"], "li": ["one", "two"], "pre": ["ckpttool layers zoo:digits\n"]},
+        **{"th": ["a", "b"], "a": ["its page", "picture"], "img": [], "script": []},
+    }
+    assert all(text in card.inner_text() for text in ("[bad](javascript:alert(1)) <script>", "<img src=", "&#x202e;"))
 
 
 def test_damaged_manifests_are_left_out_and_said(own: Path, tmp_path: Path, opened: Opened) -> None:

@@ -8,6 +8,7 @@ from ckpttool.core.counts import counted
 from ckpttool.core.pages import page as pages
 from ckpttool.core.pages.drawing import Box, drawing
 from ckpttool.core.pages.elements import badge, cell, copy_button, figure_cell, name_cell, plain_table, row, table
+from ckpttool.core.pages.markdown import LONGEST, as_page
 from ckpttool.core.shown_text import as_html
 from ckpttool.core.tensors import human_size
 from ckpttool.zoo.ancestry import Ancestry
@@ -156,8 +157,10 @@ def _file(file: Mapping[str, Any]) -> str:
 
 
 def _text(text: Any) -> str:
-    """Return the text of a card as it was written: Markdown of strangers is not made a page."""
+    """Return the text of a card, which is Markdown; a very long one as it was written."""
     if not isinstance(text, str) or not text.strip():
         return ""
+    if len(text) <= LONGEST:
+        return f'<h2>Card</h2><div class="card markdown">{as_page(text)}</div>'
     lines = text[:_LONGEST_TEXT].expandtabs(4).split("\n")
     return f'<h2>Card</h2><div class="card text">{chr(10).join(map(as_html, lines))}</div>'
