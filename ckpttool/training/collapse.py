@@ -90,9 +90,9 @@ class Representation:
         """Return what a user should know: that a layer's features have collapsed, and what helps.
 
         >>> Representation(1000, 300, 299, 0.4).notes("hidden1", "a lower `lr`")
-        ['hidden1 has collapsed: 299 of 300 features are the same for all of 1000 rows; what helps: a lower `lr`']
+        ['hidden1 has collapsed: 299 of 300 features are the same for all of 1000 rows; possible remedies: a lower `lr`']
         >>> Representation(1000, 300, 12, 1.04).notes("fc", "a lower `lr`")
-        ['fc has collapsed: 1000 rows differ in one direction (effective rank 1.0 of 300); what helps: a lower `lr`']
+        ['fc has collapsed: 1000 rows differ in one direction (effective rank 1.0 of 300); possible remedies: a lower `lr`']
         """
         if not self.has_collapsed:
             return []
