@@ -90,15 +90,15 @@ class Representation:
         """Return what a user should know: that a layer's features have collapsed, and what helps.
 
         >>> Representation(1000, 300, 299, 0.4).notes("hidden1", "a lower `lr`")
-        ['hidden1 has collapsed: 299 of 300 features are the same for all of 1000 rows; possible remedies: a lower `lr`']
+        ['hidden1 has collapsed: 299 of 300 features are the same for all of 1000 rows; try a lower `lr`']
         >>> Representation(1000, 300, 12, 1.04).notes("fc", "a lower `lr`")
-        ['fc has collapsed: 1000 rows differ in one direction (effective rank 1.0 of 300); possible remedies: a lower `lr`']
+        ['fc has collapsed: 1000 rows differ in one direction (effective rank 1.0 of 300); try a lower `lr`']
         """
         if not self.has_collapsed:
             return []
         same = f"{self.constant} of {counted(self.features, 'feature')} are the same for all of {self.rows} rows"
         how = same if self.is_constant else f"{self.rows} rows differ in one direction ({self})"
-        return [f"{layer} has collapsed: {how}; possible remedies: {helps}"]
+        return [f"{layer} has collapsed: {how}; try {helps}"]
 
 
 def effective_rank(features: Array, size: float) -> float:

@@ -70,4 +70,4 @@ def test_a_layer_that_gives_nothing_but_zeros_is_told(sparsity: int, collapsed: 
     assert f"effective rank {stage['representation']['effective_rank']:.1f} of 8" in done.lines(tmp_path)[1]
 
 
-_HELPS = "possible remedies: a lower `lr`, another activation (elu), or less sparsity"
+_HELPS = "try a lower `lr`, another activation (elu), or less sparsity"
