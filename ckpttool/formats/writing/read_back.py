@@ -25,7 +25,7 @@ class BackgroundCalls:
 
     >>> calls, seen = BackgroundCalls(most=2), []
     >>> for number in range(5):
-    ...     calls.call(seen.append, number)
+    ...     _ = calls.call(seen.append, number)
     >>> _ = calls.wait()
     >>> seen
     [0, 1, 2, 3, 4]
