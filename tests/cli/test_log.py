@@ -147,12 +147,16 @@ def test_a_run_of_training_and_its_report(shell: Any, small: Path, data: Path, t
     assert told(shell, tmp_path / "tuned.npz")[-1] == ("convert", ["tuned.ckpt"])
 
 
-def test_the_oldest_records_of_a_long_chain_are_left_out(shell: Any, tiny: Path) -> None:
-    for number in range(66):
+@pytest.mark.parametrize("most", [5, pytest.param(64, marks=pytest.mark.slow)])
+def test_the_oldest_records_of_a_long_chain_are_left_out(
+    shell: Any, tiny: Path, monkeypatch: pytest.MonkeyPatch, most: int
+) -> None:
+    monkeypatch.setattr("ckpttool.lineage.records.MOST_RECORDS", most)
+    for number in range(most + 2):
         shell.run("edit", tiny, "--set", f"global_step={number}", "--slots", "-o", tiny, "--overwrite")
     found = shell.json("log", tiny)
-    assert (len(found["records"]), found["left_out"]) == (64, 2)
-    assert found["records"][-1]["arguments"][2] == "global_step=65"
+    assert (len(found["records"]), found["left_out"]) == (most, 2)
+    assert found["records"][-1]["arguments"][2] == f"global_step={most + 1}"
     assert shell.lines("log", tiny)[0] == "2 older records were left out"
 
 
