@@ -132,6 +132,44 @@ def vocabularies() -> Iterator[Case]:
         yield Case(f"tokens: {name}", file(called, make), refusals(vocabulary))
 
 
+def adapter(config: bytes, rank: int = 1) -> object:
+    """Return what makes an adapter with a configuration, and factors of a rank, beside the model that it is for."""
+
+    def make(place: Path) -> Path:
+        import numpy as np
+
+        from ckpttool import checkpoint
+
+        root = "base_model.model.w.lora"
+        factors = {f"{root}_A.weight": np.ones((rank, 2)), f"{root}_B.weight": np.ones((2, rank))}
+        checkpoint.save(factors, place / "adapter_model.safetensors")
+        (place / "adapter_config.json").write_bytes(config)
+        checkpoint.save({"w.weight": np.ones((2, 2))}, place / "base.npz")
+        return place
+
+    return make
+
+
+def folded(path: Path) -> object:
+    """Fold an adapter into the model beside it."""
+    from ckpttool import checkpoint
+
+    tensors = checkpoint.open(path / "base.npz").fold_adapter(str(path))
+    return [tensor.read().tolist() for tensor in tensors.values()]
+
+
+def adapters() -> Iterator[Case]:
+    """Yield adapters whose numbers are none."""
+    known = b'{"peft_type": "LORA", "r": 1, "lora_alpha": %s}'
+    for name, config, rank in (
+        ("alpha of 400 digits", known % (b"1" + b"0" * 400), 1),
+        ("a pattern without end", known[:-1] % b"1" + b', "alpha_pattern": {"(a+)+b": 1}}', 1),
+        ("rank 0", known % b"1", 0),
+        ("lists in lists", b"[" * 100_000, 1),
+    ):
+        yield Case(f"adapter: {name}", adapter(config, rank), refusals(folded))  # type: ignore[arg-type]
+
+
 def cases() -> Iterator[Case]:
     """Yield the cases."""
     one = {"a": {"dtype": "F32", "shape": [1], "data_offsets": [0, 4]}}
@@ -149,6 +187,7 @@ def cases() -> Iterator[Case]:
         )  # type: ignore[misc]
         yield f"names: torch.distributed, {name}", distributed(named)  # type: ignore[misc]
     yield from vocabularies()
+    yield from adapters()
     yield "torch.distributed: 4,000 parts side by side", side_by_side(4000)  # type: ignore[misc]
     yield "names: HDF5, 60,000 letters above 8,000", hdf5("k" * 60_000, 8000)  # type: ignore[misc]
     yield "names: Flax, 500,000 letters above 20,000", file("x.msgpack", lambda: flax(500_000, 20_000))

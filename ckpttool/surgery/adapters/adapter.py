@@ -106,6 +106,7 @@ class Adapter:
         """Yield the weights of a module, and what is done to them."""
         weight = module if module in places.base else places.find(f"{module}.weight")
         if vector := parts.get("ia3_l"):
+            self._require_sizes(module, vector)
             of_inputs = self.config.scales_inputs(module, vector.shape)
             bias = f"{weight.removesuffix('weight')}bias"
             yield weight, Scaled(vector, of_inputs, scale)
@@ -114,12 +115,28 @@ class Adapter:
             return
         embedding = "lora_embedding_A" in parts
         down, up = (self._part(module, parts, f"lora_embedding_{x}" if embedding else f"lora_{x}") for x in "AB")
-        alpha = float(parts["alpha"].read()) if "alpha" in parts else None
+        self._require_sizes(module, down, up)
+        alpha = self._alpha(module, parts["alpha"]) if "alpha" in parts else None
         size = scale * self.config.scale_of(module, down.shape[0], alpha)
         if embedding:
             yield weight, Embedding(up, down, size)
         else:
             yield weight, LowRank(up, down, size, parts.get("lora_magnitude_vector"), self.config.fan_in_fan_out)
+
+    def _require_sizes(self, module: str, *factors: Tensor) -> None:
+        for each in factors:
+            if not each.shape or 0 in each.shape:
+                raise FormatError(
+                    f"{self.tensors.path}: a factor of {module} is {list(each.shape)}, which is no matrix"
+                )
+
+    def _alpha(self, module: str, tensor: Tensor) -> float:
+        """Return the number that lies beside a layer's factors."""
+        try:
+            return float(tensor.read().reshape(()))
+        except (TypeError, ValueError) as error:
+            found = f"{tensor.dtype} {list(tensor.shape)}"
+            raise FormatError(f"{self.tensors.path}: the alpha of {module} is {found}, expected a number") from error
 
     def _part(self, module: str, parts: Mapping[str, Tensor], name: str) -> Tensor:
         if name not in parts:

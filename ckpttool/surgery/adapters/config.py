@@ -55,7 +55,7 @@ class AdapterConfig:
         try:
             document = strict_json.loads(text)
             return cls.of(document, path)
-        except (ValueError, TypeError, AttributeError) as error:
+        except (ValueError, TypeError, AttributeError, OverflowError) as error:
             if isinstance(error, FormatError):
                 raise
             raise FormatError(f"{path} is no configuration of an adapter: {error}") from error
@@ -66,7 +66,7 @@ class AdapterConfig:
 
         Raises:
             FormatError: it is of a kind of adapter that is not known.
-            ValueError, TypeError, AttributeError: a value is of another type.
+            ValueError, TypeError, AttributeError, OverflowError: a value is of another type, or no number holds it.
         """
         kind = document.get("peft_type")
         if kind not in KINDS:

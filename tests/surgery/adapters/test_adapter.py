@@ -153,6 +153,29 @@ def test_layers_that_were_trained_whole_take_the_places_of_the_models(base, tmp_
     assert found["head.weight"].tolist() == [[1] * 6] * 2
 
 
+@pytest.mark.parametrize(("down", "up"), [((0, 4), (6, 0)), ((), (6, 1)), ((1, 4), ()), ((1, 0), (6, 1))])
+def test_factors_without_numbers_are_refused(base, tmp_path, down, up):
+    root = "base_model.model.layers.0.q_proj"
+    tensors = {f"{root}.lora_A.weight": torch.zeros(down), f"{root}.lora_B.weight": torch.zeros(up)}
+    with pytest.raises(FormatError, match=r"a factor of layers.0.q_proj is \[.*\], which is no matrix"):
+        folded(tmp_path, adapter_in(tmp_path / "ad", tensors, bias="none"))
+
+
+@pytest.mark.parametrize("alpha", [torch.ones(7), torch.ones(0), torch.ones(2, 2)])
+def test_an_alpha_that_is_no_number_is_refused(base, tmp_path, alpha):
+    root = "lora_unet_layers_0_q_proj"
+    tensors = {f"{root}.lora_down.weight": torch.ones(2, 4), f"{root}.lora_up.weight": torch.ones(6, 2)}
+    save_file({**tensors, f"{root}.alpha": alpha}, tmp_path / "kohya.safetensors")
+    with pytest.raises(FormatError, match=r"the alpha of .*q_proj is float32 \[.*\], expected a number"):
+        folded(tmp_path, tmp_path / "kohya.safetensors")
+
+
+def test_a_vector_of_ia3_that_is_none_is_refused(base, tmp_path):
+    tensors = {"base_model.model.layers.0.q_proj.ia3_l": torch.tensor(1.0)}
+    with pytest.raises(FormatError, match=r"a factor of layers.0.q_proj is"):
+        folded(tmp_path, adapter_in(tmp_path / "ad", tensors, peft_type="IA3"))
+
+
 def test_kohyas_names_and_alphas(base, tmp_path):
     down, up = torch.randn(RANK, 4), torch.randn(6, RANK)
     root = "lora_unet_layers_0_q_proj"
@@ -229,6 +252,8 @@ def test_what_finds_no_place_is_refused(base, tmp_path, change, error, message):
         ("[1]", "is no configuration of an adapter"),
         ('{"peft_type": "LORA", "lora_alpha": "x"}', "is no configuration of an adapter"),
         ('{"peft_type": "LORA", "alpha_pattern": [1]}', "is no configuration of an adapter"),
+        ('{"peft_type": "LORA", "lora_alpha": 1' + "0" * 400 + "}", "is no configuration of an adapter"),
+        ('{"peft_type": "LORA", "alpha_pattern": {"q": 1' + "0" * 400 + "}}", "is no configuration of an adapter"),
     ],
 )
 def test_configurations_that_are_none(base, tmp_path, text, message):
