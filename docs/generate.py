@@ -23,7 +23,7 @@ from ckpttool.cli import BESIDE, COMMANDS, SHORT, main
 from ckpttool.cli.show.help import LongHelp, all_options
 from ckpttool.core.calls import Call
 from ckpttool.data.preprocessing_steps import Step
-from ckpttool.formats import registry
+from ckpttool.formats import registry, unread
 from ckpttool.layouts import Layout
 from ckpttool.runtime.activations import INITIALIZERS, Activation
 from ckpttool.runtime.augmentations import Operation
@@ -130,6 +130,13 @@ def checkpoint_formats() -> str:
     return "\n".join([*head, *(f"| `{row['name']}` | {' | '.join(list(row.values())[1:])} |" for row in rows)])
 
 
+def unread_files() -> str:
+    """Return the table of files that are not read, with what makes one of them that is."""
+    return "\n".join(
+        ["| file | remedy |", "| --- | --- |", *(f"| {what} | {remedy} |" for what, remedy in unread.rows())]
+    )
+
+
 def demo() -> str:
     """Return the page of the demo: its transcript.
 
@@ -200,7 +207,7 @@ def run(check: bool) -> int:
         DOCS / "chapter11.md": with_blocks(DOCS / "chapter11.md", tables=tables()),
         DOCS / "design.md": with_blocks(DOCS / "design.md", rooms=rooms()),
         DOCS / "few-labels.md": with_blocks(DOCS / "few-labels.md", **few_labels.tables()),
-        DOCS / "formats.md": with_blocks(DOCS / "formats.md", formats=checkpoint_formats()),
+        DOCS / "formats.md": with_blocks(DOCS / "formats.md", formats=checkpoint_formats(), unread=unread_files()),
         DOCS / "how-much-to-reuse.md": with_blocks(DOCS / "how-much-to-reuse.md", **reuse.tables()),
         README: with_blocks(README, trust=attack_figures.tables()["trust"]),
         attack_pages.PAGE: attack_pages.page(),

@@ -213,7 +213,7 @@ def test_wire_protos_are_the_only_generated_code() -> None:
 
 
 OPTION = re.compile(r"(?<![\w-])--[a-z{]")
-ABOUT_THE_SHELL = {"ckpttool/remote/paths.py", "ckpttool/foreign/suggest.py"}
+ABOUT_THE_SHELL = {"ckpttool/remote/paths.py", "ckpttool/foreign/suggest.py", "ckpttool/formats/unread.py"}
 """Files that take command lines apart, or write what is pasted into a shell."""
 
 

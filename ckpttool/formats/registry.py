@@ -16,6 +16,7 @@ from typing import cast
 from ckpttool.core.errors import CkptError, FormatError, MissingDependency, MissingFile
 from ckpttool.formats.format import Format
 from ckpttool.formats.tensorflow.prefix import PART, SAVED_MODEL_GRAPHS, STATE_FILE, prefix_of
+from ckpttool.formats.unread import recognised
 from ckpttool.formats.writing.staging import settle
 from ckpttool.remote import sparse_files
 from ckpttool.remote.paths import refuse_url_input
@@ -179,18 +180,29 @@ def _explain(path: Path) -> CkptError:
     if parts:
         there = ", ".join(part.name for part in parts[:3])
         return MissingFile(f"{prefix}.index is missing: there is {there}, but without an index there is no checkpoint")
-    if path.is_file():
-        with sparse_files.opened(path) as file:
-            pointer = file.read(24) == b"version https://git-lfs."
-        hint = "it is a Git LFS pointer, `git lfs pull` fetches the file" if pointer else "its bytes are none of these"
-        from ckpttool.formats.patch.file import is_patch  # needs NumPy, which most that is asked here does not
-
-        hint = "it is a patch, of which `ckpttool apply-patch` and its base make one" if is_patch(path) else hint
-        hint = f"it names those of {path.parent}, so say that folder" if path.name == STATE_FILE else hint
-        return FormatError(f"{path} is not a checkpoint ({', '.join(names())}): {hint}")
+    if path.is_file() or (path.is_dir() and recognised(path)):
+        return _not_read(path)
     if prefix != path:
         return MissingFile(f"{prefix}.index is missing: {path} stands for the checkpoint {prefix.name}")
     return _missing(path, prefix, [part.name for part in neighbours])
+
+
+def _not_read(path: Path) -> FormatError:
+    """Return what is at a path that no format takes, with what makes of it something that is read."""
+    from ckpttool.formats.patch.file import is_patch  # needs NumPy, which most that is asked here does not
+
+    hint = None
+    if path.name == STATE_FILE:
+        hint = f"it names those of {path.parent}, so say that folder"
+    elif path.is_file() and is_patch(path):
+        hint = "it is a patch, of which `ckpttool apply-patch` and its base make one"
+    elif path.is_file():
+        with sparse_files.opened(path) as file:
+            pointer = file.read(24) == b"version https://git-lfs."
+        hint = "it is a Git LFS pointer, `git lfs pull` fetches the file" if pointer else None
+    if hint is None and (said := recognised(path)):
+        return FormatError(f"{path} {said}")
+    return FormatError(f"{path} is not a checkpoint ({', '.join(names())}): {hint or 'its bytes are none of these'}")
 
 
 def _missing(path: Path, prefix: Path, beside: Sequence[str]) -> MissingFile:

@@ -66,4 +66,4 @@ def test_a_tar_archive_is_none_though_its_first_member_begins_at_512(folder, run
     with h5py.File("inner/w.h5", "w") as file:
         file["kernel"] = FILTERS
     shutil.make_archive("both", "tar", "inner")
-    assert "is not a checkpoint" in run("ckpttool vars both.tar", exit_code=2)
+    assert "is a tar archive, which is not read: `tar -xf both.tar`" in run("ckpttool vars both.tar", exit_code=2)

@@ -36,8 +36,9 @@ OTHERS = (
     *("*.safetensors*", "*.bin.index.json", "*model.bin", "*.distcp", "**/*.npy", "model.json"),
     *("*_optim_states.pt", "*/*_optim_states.pt", ".zgroup", ".zarray", "zarr.json"),
     *("manifest.ocdbt", "_METADATA", "_CHECKPOINT_METADATA", "*/_CHECKPOINT_METADATA"),
+    "Data/com.apple.CoreML",
 )
-"""What makes a folder a checkpoint of another format."""
+"""What makes a folder a checkpoint of another format, or a model that is named for what it is."""
 _STEP = re.compile(r"-(\d+)(\.ckpt)?\Z")
 """How the names of a run's checkpoints end: model.ckpt-1000, ckpt-5, and Keras's cp-0005.ckpt."""
 _ELSEWHERE = re.compile(r"[A-Za-z][\w+.-]*://|[A-Za-z]:[\\/]|\\\\|/")
