@@ -17,7 +17,8 @@ from ckpttool.runtime.recipe import Recipe
 from ckpttool.training.callbacks.callback import Callback
 from ckpttool.training.callbacks.recording import Recording
 from ckpttool.training.options import Options
-from ckpttool.training.run import Epoch, report_path
+from ckpttool.training.run import Epoch
+from ckpttool.training.run_report import report_path
 from ckpttool.training.saves import Kept
 from ckpttool.verbs.evaluate import evaluate
 from ckpttool.verbs.finetune import _proved, finetune, plan
