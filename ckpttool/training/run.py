@@ -125,6 +125,14 @@ def best_of(history: Sequence[Epoch]) -> Epoch:
     return max(history, key=goodness)
 
 
+def _peak(history: Sequence[Epoch]) -> Epoch:
+    """Return the first epoch with the highest validation accuracy, or the lowest validation loss without one.
+
+    A run is not held to go on getting better where its accuracy stays and only its loss falls, which may last for long.
+    """
+    return max(history, key=lambda epoch: -epoch.valid_loss if epoch.valid_accuracy is None else epoch.valid_accuracy)
+
+
 def is_over(history: Sequence[Epoch], epochs: int, early_stopping: int | None) -> bool:
     """Tell whether a run has had its epochs, or `early_stopping` of them without a better one.
 
@@ -134,7 +142,7 @@ def is_over(history: Sequence[Epoch], epochs: int, early_stopping: int | None) -
     """
     if len(history) >= epochs:
         return True
-    return bool(history) and early_stopping is not None and len(history) - best_of(history).epoch >= early_stopping
+    return bool(history) and early_stopping is not None and len(history) - _peak(history).epoch >= early_stopping
 
 
 def reductions(history: Sequence[Epoch], patience: int) -> int:
@@ -147,7 +155,7 @@ def reductions(history: Sequence[Epoch], patience: int) -> int:
     """
     count, since = 0, 1
     for last in range(1, len(history) + 1):
-        since = max(since, best_of(history[:last]).epoch)
+        since = max(since, _peak(history[:last]).epoch)
         if last - since >= patience:
             count, since = count + 1, last
     return count

@@ -81,6 +81,9 @@ def test_a_stage_that_takes_nothing_is_said_before_the_first_begins(small: Path,
 def test_a_run_ends_when_it_gets_no_better(small: Path, data: Path, tmp_path: Path) -> None:
     options = replace(OPTIONS, epochs=50, early_stopping=2, keep="best", recipe=Recipe(lr="0.5"))
     run = finetune(Model.open(small), data, options, tmp_path / "out.ckpt")
-    assert len(run.history) == run.best.epoch + 2 < 50
+    highest = max(epoch.valid_accuracy or 0 for epoch in run.history)
+    equal = [epoch for epoch in run.history if epoch.valid_accuracy == highest]
+    assert len(run.history) == equal[0].epoch + 2 < 50
+    assert run.best == min(equal, key=lambda epoch: epoch.valid_loss)
     assert run.kept.epoch == run.best.epoch
     assert f"epoch {run.best.epoch} (the best)" in run.lines(Path("out.ckpt"))[0]
