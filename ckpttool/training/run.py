@@ -125,12 +125,19 @@ def best_of(history: Sequence[Epoch]) -> Epoch:
     return max(history, key=goodness)
 
 
-def _peak(history: Sequence[Epoch]) -> Epoch:
-    """Return the first epoch with the highest validation accuracy, or the lowest validation loss without one.
+def last_gain(history: Sequence[Epoch]) -> int:
+    """Return the last epoch that was better than all before it: more accurate, or without accuracies of lower loss.
 
-    A run is not held to go on getting better where its accuracy stays and only its loss falls, which may last for long.
+    A loss that falls while the accuracy stays makes no epoch better here: waiting for the accuracy would not end.
+
+    >>> rows = enumerate([(0.8, 0.5), (0.9, 0.4), (0.9, 0.3)], 1)
+    >>> last_gain([Epoch(number, 1.0, loss, accuracy, 0.1) for number, (accuracy, loss) in rows])
+    2
     """
-    return max(history, key=lambda epoch: -epoch.valid_loss if epoch.valid_accuracy is None else epoch.valid_accuracy)
+    best = best_of(history)
+    if best.valid_accuracy is None:
+        return best.epoch
+    return next(epoch.epoch for epoch in history if epoch.valid_accuracy == best.valid_accuracy)
 
 
 def is_over(history: Sequence[Epoch], epochs: int, early_stopping: int | None) -> bool:
@@ -142,7 +149,7 @@ def is_over(history: Sequence[Epoch], epochs: int, early_stopping: int | None) -
     """
     if len(history) >= epochs:
         return True
-    return bool(history) and early_stopping is not None and len(history) - _peak(history).epoch >= early_stopping
+    return bool(history) and early_stopping is not None and len(history) - last_gain(history) >= early_stopping
 
 
 def reductions(history: Sequence[Epoch], patience: int) -> int:
@@ -155,7 +162,7 @@ def reductions(history: Sequence[Epoch], patience: int) -> int:
     """
     count, since = 0, 1
     for last in range(1, len(history) + 1):
-        since = max(since, _peak(history[:last]).epoch)
+        since = max(since, last_gain(history[:last]))
         if last - since >= patience:
             count, since = count + 1, last
     return count

@@ -21,8 +21,8 @@ def loads(raw: bytes | str) -> Any:
         raise ValueError("it is nested too deeply") from error
 
 
-def parse(raw: bytes, most: int = MOST_VALUES) -> Any:
-    """Return what JSON text in UTF-8 says, that has so many values at most.
+def parse(raw: bytes, most: int | None = None) -> Any:
+    """Return what JSON text in UTF-8 says, which has `most` values at most, or `MOST_VALUES`.
 
     >>> parse(b'{"a": [1, 2]}')
     {'a': [1, 2]}
@@ -42,7 +42,8 @@ def parse(raw: bytes, most: int = MOST_VALUES) -> Any:
     return value
 
 
-def _require_few(raw: bytes, most: int = MOST_VALUES) -> None:
+def _require_few(raw: bytes, most: int | None = None) -> None:
+    most = MOST_VALUES if most is None else most
     values = raw.count(b",") + raw.count(b"[") + raw.count(b"{")
     if values > most:
         raise ValueError(f"it has about {values} values, at most {most} are read")
