@@ -208,7 +208,7 @@ def test_rules_that_only_the_order_tells_are_counted(shell: Any, new_network: An
     assert "only the order tells 2 of the rules, which may be wrong" in result.stderr
 
 
-@pytest.mark.parametrize("option", [["--scope", "a"], ["--rename", "a=>b"], ["--check", "sample.npz"]])
+@pytest.mark.parametrize("option", [["--scope", "a"], ["--rename", "a=>b"], ["--check", __file__]])
 def test_a_draft_takes_no_rules(shell: Any, small: Path, weights: Path, tmp_path: Path, option: list[str]) -> None:
     options = ["--into", small, "--suggest", *option, "-o", tmp_path / "rules.toml"]
     assert (

@@ -74,7 +74,7 @@ def test_a_seed_says_what_is_drawn(shell: Any, tmp_path: Path) -> None:
 def test_options_that_do_not_fit(shell: Any, tmp_path: Path) -> None:
     one, two = written(tmp_path / "one", a=2), written(tmp_path / "two", a=4)
     out = ["-o", tmp_path / "x"]
-    assert shell.error("merge", one, two, "--t", "0.5", *out) == "--t means nothing to union, which takes --prefer"
+    assert shell.error("merge", one, two, "--t", "0.5", *out) == "--t does not apply to union, which has --prefer"
     assert "needs --base" in shell.error("merge", one, two, "--how", "ties", *out)
     assert "slerp merges 2 checkpoints, not 3" in shell.error("merge", one, two, one, "--how", "slerp", *out)
     assert sorted(path.name for path in tmp_path.iterdir() if path.name.startswith("x")) == []
@@ -145,7 +145,7 @@ def test_models_of_two_vocabularies(shell: Any, tmp_path: Path) -> None:
 def test_vocabularies_that_do_not_fit(shell: Any, tmp_path: Path) -> None:
     one, two = of_words(tmp_path / "a", ["the", "cat", "sat"], 0), of_words(tmp_path / "b", ["cat", "the"], 10)
     command = ("merge", one, two, "-o", tmp_path / "x", "--vocab", tmp_path / "a")
-    assert shell.error(*command) == "--vocab means nothing to union, which takes --prefer"
+    assert shell.error(*command) == "--vocab does not apply to union, which has --prefer"
     assert shell.error(*command, "--how", "linear") == "--vocab has 1, expected 2: one for each model, in their order"
     assert "--vocab-tensors RE specifies" in shell.error(*command, "--how", "linear", "--vocab", tmp_path / "a")
     assert [path.name for path in tmp_path.iterdir() if path.name.startswith("x")] == []

@@ -52,7 +52,7 @@ def test_the_commands_that_are_printed_run(
 
 
 def test_what_is_wrong_is_one_line(shell: Any, small: Path, data: Path, tmp_path: Path) -> None:
-    assert "specify --head, or --quick" in shell.error("search", small, "--data", data, "-o", tmp_path / "out.ckpt")
+    assert "or --quick, which needs none" in shell.error("search", small, "--data", data, "-o", tmp_path / "out.ckpt")
     with np.load(data) as arrays:
         np.savez(tmp_path / "one.npz", x_train=arrays["x_train"], y_train=np.full(300, 2))
     said = shell.error("search", small, "--data", tmp_path / "one.npz", "--quick")
@@ -67,7 +67,7 @@ def test_an_interrupted_search_prints_what_is_known_and_the_same_command_goes_on
     with monkeypatch.context() as patch:
         patch.setattr(SearchPrinter, "on_trial", lambda *_: os.kill(os.getpid(), signal.SIGINT))
         ended = shell.run(*asked, exit_code=130)
-    assert "not all was tried: interrupted; no model is written" in ended.stderr
+    assert "incomplete: interrupted; no model is written" in ended.stderr
     assert ended.stderr.splitlines()[-1].startswith("Error: interrupted; the study has what is known")
     assert ended.stdout.count("\n") == 1
     assert not (tmp_path / "best.ckpt.meta").exists()

@@ -202,7 +202,7 @@ def test_a_cell_may_have_what_parts_cells(shell: Any, tmp_path: Path) -> None:
 
 
 def test_json_and_another_format_exclude_each_other(shell: Any, formats: Formats) -> None:
-    assert "--format csv is another" in shell.error(*formats.COMMAND, "--json", "--format", "csv")
+    assert "--json and --format csv exclude each other" in shell.error(*formats.COMMAND, "--json", "--format", "csv")
     assert "'yaml' is not one of" in shell.error(*formats.COMMAND, "--format", "yaml")
 
 

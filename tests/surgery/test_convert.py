@@ -128,8 +128,8 @@ def test_what_the_source_itself_leaves_out_is_said():
 @pytest.mark.parametrize("choice", [{"shard_bytes": 9}, {"like": "x.keras"}])
 def test_a_choice_that_means_nothing_is_refused(source, choice):
     option = {
-        "shard_bytes": "`shard_bytes` means nothing to npz, only to object, bundle, safetensors",
-        "like": "`like` means nothing",
+        "shard_bytes": "`shard_bytes` does not apply to npz, only to object, bundle, safetensors",
+        "like": "`like` does not apply",
     }
     with pytest.raises(CkptError, match=option[next(iter(choice))]):
         plan_convert(source, "npz", how=Writing(**choice))

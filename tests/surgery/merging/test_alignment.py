@@ -157,7 +157,7 @@ def test_a_large_tensor_of_memory_is_read_in_pieces_and_held_once_for_each_model
         ([model("abcdef")] * 2, [Vocabulary.of("abcdef")] * 2, {}, "embed/kernel is [6, 6]: axes 0 and 1 both are"),
         (MODELS[:2], VOCABULARIES[:2], {"vocab_tensors": ["fc"]}, "fc/kernel is [6, 6]: axes 0 and 1 both have room"),
         (MODELS[:2], VOCABULARIES[:2], {"vocab_tensors": ["head/kernel, axis=0"]}, "no axis has room for the tokens"),
-        (MODELS[:2], VOCABULARIES[:2], {"how": "union"}, "`vocab` means nothing to union, which takes `prefer`"),
+        (MODELS[:2], VOCABULARIES[:2], {"how": "union"}, "`vocab` does not apply to union, which has `prefer`"),
     ],
 )  # fmt: skip
 def test_what_does_not_fit(models: Any, words: Any, options: dict[str, Any], said: str) -> None:
@@ -170,7 +170,7 @@ def test_what_does_not_fit(models: Any, words: Any, options: dict[str, Any], sai
 def test_patterns_that_take_nothing_and_options_without_vocabularies() -> None:
     with pytest.raises(UnknownName, match="'embedding' matches nothing"):
         merged(MODELS[:2], VOCABULARIES[:2], vocab_tensors=["embedding"])
-    with pytest.raises(PlanError, match="`tokens` means nothing to linear, which takes `weights`, `vocab`"):
+    with pytest.raises(PlanError, match="`tokens` does not apply to linear, which has `weights`, `vocab`"):
         merged(MODELS[:2], [], tokens="last")
 
 

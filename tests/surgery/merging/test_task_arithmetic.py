@@ -84,7 +84,7 @@ def test_what_is_no_scale_is_refused(scale: Any) -> None:
 def test_a_pattern_that_takes_nothing_and_a_method_without_a_base_are_refused() -> None:
     with pytest.raises(UnknownName, match="pattern 'haed' matches nothing"):
         merge([A, B], "task-arithmetic", base=BASE, scale=["haed=1"])
-    with pytest.raises(PlanError, match="`scale` means nothing to linear"):
+    with pytest.raises(PlanError, match="`scale` does not apply to linear"):
         merge([A, B], "linear", scale=0.5)
     with pytest.raises(PlanError, match="task-arithmetic needs `base`"):
         merge([A, B], "task-arithmetic")
