@@ -139,7 +139,7 @@ def test_what_cannot_be_counted_is_said(new_network: Any, tmp_path: Path) -> Non
     path = binary(new_network(), tmp_path, loss_of)
     found = evaluate(Model.open(path), tmp_path / "rows.npz", roles={"labels": "y", "inputs": ["X"]}).as_json()
     assert list(found) == ["rows", "loss", "accuracy", "note", "no_accuracy"]
-    assert found["note"].endswith("is not known; specify `logits`")
+    assert found["note"].endswith("the logits of the loss are not known; specify `logits`")
     roles = {"labels": "y", "logits": "outputs/BiasAdd"}
     with pytest.raises(DataError, match="expected 0 to 0: the model has 1 output"):
         evaluate(Model.open(path), tmp_path / "rows.npz", roles=roles)

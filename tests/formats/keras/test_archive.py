@@ -47,14 +47,6 @@ class TestKerasArchive(EditedCopyTests):
         assert [item.problem for item in self.format.verify(path)] == [None] * 3
 
 
-def test_a_copy_whose_configuration_the_disk_changed_is_not_kept(tmp_path, monkeypatch):
-    like = archive(tmp_path / "like.keras", weights_file(tmp_path / "w.weights.h5", tensors_of(a=np.zeros(2))))
-    change_on_disk(monkeypatch, b"Sequential", b"Sequentiel")
-    with pytest.raises(CorruptCheckpoint, match=r"config\.json"):
-        save_as(KerasArchive(), tensors_of(a=np.ones(2)), tmp_path / "out.keras", False, Writing(like=like))
-    assert not (tmp_path / "out.keras").exists()
-
-
 def test_members_and_tensors_are_verified_one_by_one(tmp_path):
     path = archive(tmp_path / "x.keras", weights_file(tmp_path / "w.weights.h5", tensors_of(a=np.zeros(2))))
     found = {each.name: each.problem for each in KerasArchive().verify(path)}
