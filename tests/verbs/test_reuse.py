@@ -48,7 +48,7 @@ def test_the_head_goes_where_the_last_reused_layer_ends(model: Model) -> None:
 @pytest.mark.parametrize(
     ("activation", "below", "notes"),
     [
-        ("relu", "Relu:0", ("the head is put on Relu:0, the activation of hidden",)),
+        ("relu", "Relu:0", ("the head is added on Relu:0, the activation of hidden",)),
         ("sigmoid", "hidden/BiasAdd:0", ()),  # makes probabilities of logits
     ],
 )
