@@ -5,6 +5,7 @@ no text, is said: it is not clean.
 """
 
 import os
+import re
 import stat
 import zipfile
 from collections.abc import Callable, Iterable, Iterator
@@ -15,12 +16,14 @@ from zipfile import ZipFile, ZipInfo
 
 from ckpttool import checkpoint
 from ckpttool.core.errors import CkptError, CorruptCheckpoint, FormatError, MissingFile
+from ckpttool.formats import registry
 from ckpttool.formats.hdf5.source import Hdf5Source, Unpacked, is_hdf5, stamp_of
 from ckpttool.formats.keras.archive import LARGEST
 from ckpttool.formats.reading.archive import is_zip, member_bytes, opened, refuse_packing
 from ckpttool.formats.tensorflow.prefix import PART, prefix_of
 from ckpttool.formats.wire import strict_json
 from ckpttool.formats.wire.table import is_table
+from ckpttool.formats.zarr.ocdbt import MANIFEST, read_database
 from ckpttool.scanning.arrays import MAGIC, array_findings
 from ckpttool.scanning.finding import Finding, Unread
 from ckpttool.scanning.graphs import graph_findings, hidden_findings
@@ -37,6 +40,10 @@ PICKLES = (".pkl", ".pickle", ".joblib", ".pt", ".pth", ".bin", ".ckpt", ".p")
 DATA = (".npy", ".npz", ".h5", ".hdf5", ".keras", ".safetensors", ".index", *PICKLES)
 TEXTS = (".pbtxt", ".pb.txt", ".prototxt")
 METADATA = "keras_metadata.pb"
+CHUNK = re.compile(r"c|\d+([.]\d+)*|[0-9a-f]{32}")
+"""The names of files of numbers alone: chunks of Zarr, and what Orbax's databases keep."""
+DESCRIBED = (".zarray", "zarr.json", "manifest.ocdbt")
+"""What says in a folder above them what they are."""
 BESIDE = ("fingerprint.pb", "saved_model_config.pb")
 """What lies beside a SavedModel's graph and is none."""
 _FAULTS = (CkptError, OSError, RecursionError, MemoryError, zipfile.BadZipFile)
@@ -176,6 +183,29 @@ def _is_inert(path: Path, start: bytes) -> bool:
     return not start or path.with_name(f"{path.name[: part.start()]}.index").is_file()
 
 
+def _is_chunk(path: Path, start: bytes) -> bool:
+    """Say whether a file has numbers of an array whose description is in a folder above it, and is no program."""
+    if not CHUNK.fullmatch(path.name) or start.startswith((b"#!", b"\x7fELF", b"MZ")):
+        return False
+    for folder in path.parents:
+        if any((folder / name).is_file() for name in DESCRIBED):
+            return True
+        if not (CHUNK.fullmatch(folder.name) or folder.name == "d"):
+            return False
+    return False
+
+
+def _is_tree(path: Path) -> bool:
+    """Say whether a file has arrays, texts and numbers alone: one of Flax, or of llama.cpp."""
+    return any(registry.get(name).recognises(path) for name in ("flax", "gguf"))
+
+
+def _database(path: Path) -> Iterator[Finding]:
+    """Read the index of a database of Orbax: it finds nothing, and fails where it is damaged, or leads elsewhere."""
+    read_database(path.parent)
+    yield from ()
+
+
 def _metadata(path: Path) -> Iterator[Finding]:
     """Yield the code that Keras 2 kept beside a SavedModel."""
     text = path.read_bytes()
@@ -268,5 +298,8 @@ _KINDS: tuple[tuple[Callable[[Path, bytes], bool], Callable[[Path], Iterable[Fin
     (lambda path, start: bool(start) and _is_graph(path, start), graph_findings),
     (_is_inert, lambda _: ()),
     (_is_pickle, _pickle),
+    (lambda path, _: path.name == MANIFEST, _database),
+    (lambda path, _: _is_tree(path), _numbers),
+    (_is_chunk, lambda _: ()),
 )
 """What tells a kind of file, and what scans it; the first counts."""
