@@ -123,6 +123,8 @@ def _dtype(dtype: np.dtype[np.generic]) -> DType:
     if dtype.hasobject or dtype.names or dtype.subdtype:
         raise UnreadArray(f"holds Python objects or structures ({dtype}), which are never read")
     if dtype.kind in "SU":
+        if not dtype.itemsize:  # any number of them would fit into no bytes
+            raise UnreadArray(f"holds strings of no length ({dtype}), which NumPy does not write")
         return STRING
     if dtype.name not in BY_NAME:
         raise UnreadArray(f"is {dtype}, which no checkpoint dtype stands for")

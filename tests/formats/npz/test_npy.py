@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from ckpttool import checkpoint
 from ckpttool.core.errors import FormatError
 from ckpttool.formats.npz.npy import mapped
 
@@ -20,6 +21,16 @@ def test_an_array_of_objects_is_refused(tmp_path: Path) -> None:
     np.save(tmp_path / "a.npy", np.array([{}, None], dtype=object), allow_pickle=True)
     with pytest.raises(FormatError, match=r"a\.npy is no \.npy of numbers: it"):
         mapped(tmp_path / "a.npy")
+
+
+@pytest.mark.parametrize("code", ["|S0", "<U0"])
+def test_any_number_of_strings_of_no_length_is_refused(tmp_path: Path, code: str) -> None:
+    with (tmp_path / "a.npy").open("wb") as file:
+        np.lib.format.write_array_header_1_0(file, {"descr": code, "fortran_order": False, "shape": (1 << 40,)})
+    with pytest.raises(FormatError, match=r"a\.npy is no \.npy of numbers: it holds strings of no length"):
+        mapped(tmp_path / "a.npy")
+    opened = checkpoint.open(tmp_path / "a.npy")
+    assert (list(opened), len(opened.left_out)) == ([], 1)
 
 
 def test_a_file_of_something_else_is_refused(tmp_path: Path) -> None:
