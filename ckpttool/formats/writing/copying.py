@@ -84,7 +84,7 @@ class Copier:
             CkptError: it gives another number of bytes than it should.
             CorruptCheckpoint: its source is damaged, or was changed; or an earlier tensor's was.
         """
-        if tensor.extent and tensor.nbytes:
+        if tensor.extent:
             _require_size(tensor, tensor.extent.nbytes)
             self._copy(tensor.spec, tensor.extent)
         elif tensor.concurrent:
@@ -124,7 +124,10 @@ class Copier:
 
     def _copy(self, spec: TensorSpec, extent: Extent) -> None:
         """Have the system copy a tensor's bytes: those that follow on the bytes that wait join them, up to `STEP`."""
-        origin, target = CopySource(self._open_source(extent), extent), self._reserve(spec)
+        target = self._reserve(spec)
+        if not extent.nbytes:
+            return
+        origin = CopySource(self._open_source(extent), extent)
         for start in range(0, extent.nbytes, STEP):
             offset, nbytes = extent.offset + start, min(STEP, extent.nbytes - start)
             run = self._run
