@@ -11,6 +11,7 @@ import numpy as np
 
 from ckpttool.core import casting
 from ckpttool.core.tensors import BY_NAME, Array, Extent, Tensor
+from ckpttool.executors.machine import cores
 from ckpttool.formats.reading.data_file import ByteRange, CheckpointFile
 from ckpttool.formats.wire import crc
 
@@ -20,8 +21,8 @@ LARGE = 1 << 20
 """Bytes from which on a tensor is worth a file that is opened for it alone."""
 ROW = 1 << 10
 """Elements that a product is taken of at once: from ten thousand on BLAS would start threads of its own for it."""
-READERS = 2
-"""Threads that work on tensors: reading, checksums and arithmetic leave Python to the other one."""
+READERS = max(2, cores())
+"""Threads that work on tensors: reading, checksums and arithmetic leave Python to the others."""
 PORTION, TENSOR_COST = 8 << 20, 8 << 10
 """Bytes that one of them takes on at a time; what a small tensor costs is worth some thousand bytes of a large one."""
 _BOOL = BY_NAME["bool"]
