@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ckpttool.core.errors import FormatError
 from ckpttool.formats.writing.staging import destination
-from ckpttool.lineage.deeds import Deed, Steps
+from ckpttool.lineage.derivation import Derivation, Steps
 from ckpttool.remote.paths import without_secrets
 
 if TYPE_CHECKING:
@@ -153,17 +153,17 @@ class Provenance:
 
     files: tuple[SourceFile, ...] = ()
     edits: tuple[str, ...] = ()
-    deed: Deed | None = None
+    derivation: Derivation | None = None
     """How a plan would make it of the files; None where no steps of a plan do."""
 
     @classmethod
     def of_file(cls, file: SourceFile) -> "Provenance":
         """Return the provenance of what was read from a file, and is what is there."""
-        return cls((file,), deed=Deed(str(file.path)))
+        return cls((file,), derivation=Derivation(str(file.path)))
 
     @classmethod
-    def joined(cls, *parts: "Provenance", made: Deed | None = None) -> "Provenance":
-        """Return the provenance of what is made of several, `made` by a step of a plan with their deeds.
+    def joined(cls, *parts: "Provenance", made: Derivation | None = None) -> "Provenance":
+        """Return the provenance of what is made of several, `made` by a step of a plan with their derivations.
 
         A file that several were read from counts once.
         """
@@ -173,12 +173,12 @@ class Provenance:
         return cls(tuple(files.values()), tuple(edit for part in parts for edit in part.edits), made)
 
     def noting(self, edit: str) -> "Provenance":
-        """Return the provenance with a step's text for people, of what its deed has already."""
+        """Return the provenance with a step's text for people, of what its derivation has already."""
         return replace(self, edits=(*self.edits, edit))
 
     def beside(self, graph: "Provenance") -> "Provenance":
         """Return the provenance of tensors that go with a graph."""
-        return Provenance.joined(graph, self, made=self.deed)
+        return Provenance.joined(graph, self, made=self.derivation)
 
     @property
     def framework(self) -> str | None:
@@ -194,8 +194,8 @@ class Provenance:
 
     def then(self, edit: str, step: Mapping[str, Any] | None = None) -> "Provenance":
         """Return the provenance after one more edit, and the table of the step that makes it, if a plan has such."""
-        made = Deed(table=step, of=self.deed) if step is not None and self.deed else None
-        return replace(self, edits=(*self.edits, edit), deed=made)
+        made = Derivation(table=step, of=self.derivation) if step is not None and self.derivation else None
+        return replace(self, edits=(*self.edits, edit), derivation=made)
 
     def chain(self, command: Command) -> "Chain":
         """Return the lineage of an output: those of the files, then the command that makes it."""
@@ -211,7 +211,7 @@ class Provenance:
 
     def _plan(self) -> dict[str, Any] | None:
         """Return the steps of a plan as a record keeps them, its sources by their places among the files."""
-        steps = Steps.of(self.deed) if self.deed else None
+        steps = Steps.of(self.derivation) if self.derivation else None
         if steps is None:
             return None
         places = {str(file.path): place for place, file in enumerate(self.files)}

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ckpttool.core.errors import FormatError, PlanError
-from ckpttool.lineage.deeds import Deed, Steps
+from ckpttool.lineage.derivation import Derivation, Steps
 from ckpttool.lineage.records import Chain, Record, Source
 
 
@@ -27,28 +27,30 @@ def replayed(chain: Chain) -> Steps:
     if not chain.records:
         raise PlanError("no history")
     records = {record.id: record for record in chain.records}
-    deeds: dict[str, Deed] = {}
+    derivations: dict[str, Derivation] = {}
     for number, record in records.items():
         if record.plan is not None:
-            deeds[number] = _deed(record, record.plan, records, deeds)
+            derivations[number] = _derivation(record, record.plan, records, derivations)
     last = chain.records[-1]
-    if last.id not in deeds:
+    if last.id not in derivations:
         edits = f" ({', '.join(last.steps)})" if last.steps else ""
         raise PlanError(f"it was made by {last.command}{edits}, which is no step of a plan")
-    steps = Steps.of(deeds[last.id])
+    steps = Steps.of(derivations[last.id])
     if steps is None:
         raise PlanError("its steps have no order in which the last one makes it")
     return steps
 
 
-def _deed(record: Record, plan: Mapping[str, Any], records: Mapping[str, Record], deeds: Mapping[str, Deed]) -> Deed:
+def _derivation(
+    record: Record, plan: Mapping[str, Any], records: Mapping[str, Record], derivations: Mapping[str, Derivation]
+) -> Derivation:
     """Return what a record made, of files or of what earlier records made."""
-    files: list[Deed] = []
+    files: list[Derivation] = []
     for place in plan["sources"]:
         maker = (record.makers[place] if place < len(record.makers) else None) or ""
-        command = records[maker].command if maker in records and maker not in deeds else None
-        files.append(deeds[maker] if maker in deeds else Deed(Begin(record.sources[place], command)))
+        command = records[maker].command if maker in records and maker not in derivations else None
+        files.append(derivations[maker] if maker in derivations else Derivation(Begin(record.sources[place], command)))
     try:
-        return Steps(tuple(files), tuple(plan["step"])).deed()
+        return Steps(tuple(files), tuple(plan["step"])).derivation()
     except (KeyError, TypeError, IndexError) as error:
         raise FormatError(f"the steps of {record.command} are none: {error!r}") from error

@@ -17,7 +17,7 @@ from ckpttool.foreign.matching import ORDER
 from ckpttool.foreign.pairing import Pairing, pair_weights, without_copies
 from ckpttool.foreign.suggest import RuleDraft, suggest
 from ckpttool.graph.core import Graph
-from ckpttool.lineage.deeds import Deed
+from ckpttool.lineage.derivation import Derivation
 from ckpttool.lineage.provenance import Provenance
 from ckpttool.model.graphs import graph_to_fill
 
@@ -55,9 +55,9 @@ def across(source: Checkpoint, like: Checkpoint, path: Path, lenient: bool = Fal
         pairing, notes = _paired(source, there, lenient)
         made, froms = pairing.tensors, pairing.sources
     filled = like.holding({name: made.get(name) or tensor for name, tensor in like.items()})
-    deeds = source.provenance.deed, like.provenance.deed
-    step = {"like": deeds[1], **({"lenient": True} if lenient else {})}
-    said = Deed(table=step, of=deeds[0]) if all(deeds) else None
+    derivations = source.provenance.derivation, like.provenance.derivation
+    step = {"like": derivations[1], **({"lenient": True} if lenient else {})}
+    said = Derivation(table=step, of=derivations[0]) if all(derivations) else None
     made_of = Provenance.joined(source.provenance, like.provenance, made=said)
     notes += notes_about(f"as in {path}", [name for name in like if name not in froms])
     return Across(filled.made_of(made_of), froms, tuple(notes))

@@ -10,7 +10,7 @@ from ckpttool.core.counts import counted
 from ckpttool.core.errors import FormatError, PlanError
 from ckpttool.core.names import Pattern, listed, suggestion
 from ckpttool.core.tensors import Tensor
-from ckpttool.lineage.deeds import AS, ON
+from ckpttool.lineage.derivation import AS, ON
 from ckpttool.plans.assertions import Finite, Near, Norm, Watch, require_shape
 from ckpttool.plans.script import Entry
 from ckpttool.plans.step import LIST, NUMBER, TEXT, TRUTH, PlanStep, Stage, Taken, numbers_of
@@ -86,8 +86,8 @@ def _step(entry: Entry, other: Checkpoint | None) -> dict[str, Any] | None:
     """Return the step for the lineage, with the other checkpoint in the place of its name; None where that has none."""
     table = {key: value for key, value in entry.table.items() if key not in (ON, AS)}
     if other is not None:
-        table["equals"] = other.provenance.deed
-    return None if other is not None and other.provenance.deed is None else table
+        table["equals"] = other.provenance.derivation
+    return None if other is not None and other.provenance.derivation is None else table
 
 
 def _bounds(entry: Entry) -> tuple[float, float]:

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import ClassVar
 
 from ckpttool.core.errors import PlanError
-from ckpttool.lineage.deeds import AS, ON
+from ckpttool.lineage.derivation import AS, ON
 from ckpttool.plans.script import Entry
 from ckpttool.plans.step import TEXT, TRUTH, PlanStep, Stage, Taken
 from ckpttool.surgery.edits.steps import Edited

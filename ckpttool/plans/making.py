@@ -6,7 +6,7 @@ from typing import ClassVar
 
 from ckpttool.checkpoint import Checkpoint
 from ckpttool.core.errors import FormatError
-from ckpttool.lineage.deeds import AS, ON
+from ckpttool.lineage.derivation import AS, ON
 from ckpttool.plans.script import Entry
 from ckpttool.plans.step import LIST, NUMBER, TEXT, TRUTH, PlanStep, Stage, Taken, numbers_of, texts_of
 from ckpttool.surgery.average import plan_average

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from ckpttool.checkpoint import Checkpoint
 from ckpttool.core.errors import CkptError
-from ckpttool.lineage.deeds import ON
+from ckpttool.lineage.derivation import ON
 from ckpttool.plans.assertions import Checks
 from ckpttool.plans.kinds import kind_of
 from ckpttool.plans.script import Entry, Script, Value

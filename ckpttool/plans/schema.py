@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from ckpttool.lineage.deeds import AS, ON
+from ckpttool.lineage.derivation import AS, ON
 from ckpttool.plans.kinds import KINDS
 from ckpttool.plans.script import LOOP
 from ckpttool.surgery.edits import EDITS

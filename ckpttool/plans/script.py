@@ -25,7 +25,7 @@ from ckpttool.core import toml_text
 from ckpttool.core.errors import CkptError, FormatError, PlanError, UnknownName
 from ckpttool.core.names import SEPARATOR, suggestion
 from ckpttool.core.pattern_cost import compiled, quick
-from ckpttool.lineage.deeds import letters
+from ckpttool.lineage.derivation import letters
 from ckpttool.remote.paths import is_url, refuse_url_input
 
 Value = str | int | float

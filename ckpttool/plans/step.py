@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 from ckpttool.checkpoint import Checkpoint
 from ckpttool.core.errors import FormatError, UnknownName
 from ckpttool.core.names import listed, suggestion
-from ckpttool.lineage.deeds import AS, ON
+from ckpttool.lineage.derivation import AS, ON
 from ckpttool.plans.assertions import Checks
 from ckpttool.plans.script import PLACE, Entry
 from ckpttool.surgery.edits.steps import Edited

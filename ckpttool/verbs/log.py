@@ -16,7 +16,7 @@ from ckpttool.formats import registry
 from ckpttool.formats.tensorflow.prefix import prefix_of
 from ckpttool.formats.wire import checked_json
 from ckpttool.graph.contents.kept import kept_facts
-from ckpttool.lineage.deeds import Steps, letters
+from ckpttool.lineage.derivation import Steps, letters
 from ckpttool.lineage.output import path_beside
 from ckpttool.lineage.records import GRAPH, Chain, Source
 from ckpttool.lineage.replaying import Begin, replayed

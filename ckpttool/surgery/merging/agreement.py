@@ -11,7 +11,7 @@ from ckpttool.core.counts import counted
 from ckpttool.core.errors import PlanError
 from ckpttool.core.notes import notes_about
 from ckpttool.core.tensors import FLOATS, Array, Tensor, TensorSpec
-from ckpttool.lineage.deeds import Deed
+from ckpttool.lineage.derivation import Derivation
 from ckpttool.lineage.provenance import Provenance
 from ckpttool.surgery.blocks import arrays
 
@@ -81,12 +81,15 @@ def told(
     base: Checkpoint | None = None,
 ) -> JoinedCheckpoints:
     """Return the same, whose lineage has the step of a plan that makes it: `merge` or `average`, and what was said."""
-    deeds = [each.provenance.deed for each in checkpoints]
-    table = {how: deeds, **{name: value for name, value in options.items() if value is not None and value is not False}}
+    derivations = [each.provenance.derivation for each in checkpoints]
+    table = {
+        how: derivations,
+        **{name: value for name, value in options.items() if value is not None and value is not False},
+    }
     if base is not None:
-        deeds, table["base"] = [*deeds, base.provenance.deed], base.provenance.deed
-    made = None if None in deeds else Deed(table=table)
-    return replace(joined, tensors=joined.tensors.made_of(replace(joined.tensors.provenance, deed=made)))
+        derivations, table["base"] = [*derivations, base.provenance.derivation], base.provenance.derivation
+    made = None if None in derivations else Derivation(table=table)
+    return replace(joined, tensors=joined.tensors.made_of(replace(joined.tensors.provenance, derivation=made)))
 
 
 def joinable(checkpoints: Sequence[Checkpoint]) -> list[str]:

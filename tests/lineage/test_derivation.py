@@ -1,22 +1,22 @@
-"""Deeds as the steps of a plan, and back: names that are used on stay, and what is worked on is said where needed."""
+"""Derivations as the steps of a plan, and back: names used again stay, and what is worked on is said where needed."""
 
 import pytest
 
-from ckpttool.lineage.deeds import Deed, Steps
+from ckpttool.lineage.derivation import Derivation, Steps
 
-A, B, C = Deed("a.ckpt"), Deed("b.ckpt"), Deed("c.ckpt")
+A, B, C = Derivation("a.ckpt"), Derivation("b.ckpt"), Derivation("c.ckpt")
 
 
 def edit(of, text="fc"):
-    return Deed(table={"drop": text}, of=of)
+    return Derivation(table={"drop": text}, of=of)
 
 
 def merge(*parts, **more):
-    return Deed(table={"merge": list(parts), **more})
+    return Derivation(table={"merge": list(parts), **more})
 
 
 SHARED = edit(A, "x")
-HELD = Deed(table={"assert": "fc", "equals": B}, of=A)
+HELD = Derivation(table={"assert": "fc", "equals": B}, of=A)
 CASES = {
     "a file": (A, ["a.ckpt"], []),
     "edits": (edit(edit(A, "x"), "y"), ["a.ckpt"], [{"drop": "x"}, {"drop": "y"}]),
@@ -35,7 +35,7 @@ CASES = {
         ["a.ckpt"],
         [{"drop": "x"}, {"drop": "y", "as": "b"}, {"merge": ["a", "b"]}],
     ),
-    "a file twice": (merge(A, Deed("a.ckpt")), ["a.ckpt"], [{"merge": ["a", "a"], "as": "b"}]),
+    "a file twice": (merge(A, Derivation("a.ckpt")), ["a.ckpt"], [{"merge": ["a", "a"], "as": "b"}]),
     "an assertion": (edit(HELD), ["a.ckpt", "b.ckpt"], [{"assert": "fc", "equals": "b"}, {"drop": "fc"}]),
     "an assertion at the end": (HELD, ["a.ckpt", "b.ckpt"], [{"assert": "fc", "equals": "b"}]),
     "an assertion of what is used on": (
@@ -47,25 +47,25 @@ CASES = {
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_deeds_are_listed_and_read_again(case):
-    deed, files, tables = CASES[case]
-    steps = Steps.of(deed)
+def test_derivations_are_listed_and_read_again(case):
+    derivation, files, tables = CASES[case]
+    steps = Steps.of(derivation)
     assert (list(steps.files), list(steps.tables)) == (files, tables)
-    assert Steps.of(steps.deed()) == steps
+    assert Steps.of(steps.derivation()) == steps
 
 
 def test_many_steps_are_no_matter():
-    deed = A
+    derivation = A
     for _ in range(5000):
-        deed = edit(deed)
-    assert len(Steps.of(deed).tables) == 5000
+        derivation = edit(derivation)
+    assert len(Steps.of(derivation).tables) == 5000
 
 
 def test_what_cannot_end_a_list():
-    assert Steps.of(Deed(table={"assert": "fc", "equals": edit(B)}, of=A)) is None
+    assert Steps.of(Derivation(table={"assert": "fc", "equals": edit(B)}, of=A)) is None
 
 
 @pytest.mark.parametrize("tables", [[{"merge": ["q"]}], [{"drop": "x", "on": "q"}], [{"merge": 3}], [{"base": [[]]}]])
 def test_what_is_no_list_of_steps(tables):
     with pytest.raises((KeyError, TypeError, IndexError)):
-        Steps(("a.ckpt",), tuple(tables)).deed()
+        Steps(("a.ckpt",), tuple(tables)).derivation()

@@ -1,4 +1,4 @@
-"""Deeds: the steps of a plan that made a checkpoint, as a tree down to the files that it was made of, and as a list."""
+"""Derivation: the steps of a plan that made a checkpoint, as a tree down to the files it came from, and as a list."""
 
 import itertools
 from collections import Counter
@@ -14,52 +14,53 @@ ON, AS = "on", "as"
 
 
 @dataclass(frozen=True, eq=False)
-class Deed:
+class Derivation:
     """A file that was opened, or a step of a plan that made a checkpoint of others.
 
-    In the step's table deeds stand for the names of checkpoints; `of` is the one that it works on, None where it is of
-    those in the table alone.
+    In the step's table derivations stand for the names of checkpoints; `of` is the one that it works on, None where it
+    is of those in the table alone.
     """
 
     file: Any = None
     table: Mapping[str, Any] = field(default_factory=dict)
-    of: "Deed | None" = None
+    of: "Derivation | None" = None
 
-    def parts(self) -> Iterator["Deed"]:
+    def parts(self) -> Iterator["Derivation"]:
         """Yield what the step is of; what it works on comes last, so that a list of steps goes on with it."""
         for key in NAMING:
             value = self.table.get(key)
-            yield from (value if isinstance(value, list) else [value] if isinstance(value, Deed) else ())
+            yield from (value if isinstance(value, list) else [value] if isinstance(value, Derivation) else ())
         if self.of is not None:
             yield self.of
 
 
 @dataclass(frozen=True)
 class Steps:
-    """Deeds as a plan has them: the files, which it calls a, b, c ... in this order, and the tables of its steps."""
+    """A derivation in a plan: the files, which it calls a, b, c ... in this order, and the tables of its steps."""
 
     files: tuple[Any, ...]
     tables: tuple[dict[str, Any], ...]
 
     @classmethod
-    def of(cls, deed: Deed) -> "Steps | None":
-        """Return the steps that end with a deed; None where a list of steps cannot end so.
+    def of(cls, derivation: Derivation) -> "Steps | None":
+        """Return the steps that end with a derivation; None where a list of steps cannot end so.
 
-        >>> file = Deed("a.ckpt")
-        >>> half = Deed(table={"scale": "fc=0.5"}, of=file)
-        >>> Steps.of(Deed(table={"average": [file, half]})).tables
+        >>> file = Derivation("a.ckpt")
+        >>> half = Derivation(table={"scale": "fc=0.5"}, of=file)
+        >>> Steps.of(Derivation(table={"average": [file, half]})).tables
         ({'scale': 'fc=0.5', 'as': 'b'}, {'average': ['a', 'b']})
         """
-        return _Listing(deed).steps()
+        return _Listing(derivation).steps()
 
-    def deed(self) -> Deed:
-        """Return the deed that these steps end with.
+    def derivation(self) -> Derivation:
+        """Return the derivation that these steps end with.
 
         Raises:
             KeyError, TypeError, IndexError: they are none.
         """
         known = {
-            letters(number): file if isinstance(file, Deed) else Deed(file) for number, file in enumerate(self.files)
+            letters(number): file if isinstance(file, Derivation) else Derivation(file)
+            for number, file in enumerate(self.files)
         }
         current = letters(0)
         for table in self.tables:
@@ -67,23 +68,23 @@ class Steps:
             on, made = named.pop(ON, current), named.pop(AS, None)
             several = next((table[key] for key in SEVERAL if key in table), None)
             result = made or (several[-1] if several else on)
-            known[result] = Deed(table=named, of=None if several else known[on])
+            known[result] = Derivation(table=named, of=None if several else known[on])
             current = on if "assert" in table and on == current else current if "assert" in table else result
         return known[current]
 
 
-def _named(value: Any, known: Mapping[str, Deed]) -> Any:
+def _named(value: Any, known: Mapping[str, Derivation]) -> Any:
     return [known[name] for name in value] if isinstance(value, list) else known[value]
 
 
 class _Listing:
     """A list of steps in the making: which checkpoint has which name, and which one the next step works on."""
 
-    def __init__(self, deed: Deed) -> None:
-        self._order = list(_in_order(deed))
+    def __init__(self, derivation: Derivation) -> None:
+        self._order = list(_in_order(derivation))
         edges = [_same(part) for each in self._order for part in each.parts()]
         self._uses = Counter(edges)
-        first = deed  # a plan begins with the file that its last step goes back to
+        first = derivation  # a plan begins with the file that its last step goes back to
         while first.file is None:
             first = first.of or [*first.parts()][-1]
         files = (each.file for each in self._order if each.file is not None)
@@ -100,35 +101,35 @@ class _Listing:
         ends_so = self._names[_same(self._order[-1])] == self._current
         return Steps(tuple(self._files), tuple(tables)) if ends_so else None
 
-    def _put(self, deed: Deed) -> dict[str, Any]:
+    def _put(self, derivation: Derivation) -> dict[str, Any]:
         """Return the table of a step, and name what it makes: as that of which it is, where nothing else is of that."""
-        table = {key: self._with_names(value) if key in NAMING else value for key, value in deed.table.items()}
-        before = _same(deed.of or [*deed.parts()][-1])
+        table = {key: self._with_names(value) if key in NAMING else value for key, value in derivation.table.items()}
+        before = _same(derivation.of or [*derivation.parts()][-1])
         name = self._names[before]
-        if deed.of is not None and name != self._current:
+        if derivation.of is not None and name != self._current:
             table[ON] = name
         if "assert" in table:
-            self._uses[deed] += self._uses[before] - 1
+            self._uses[derivation] += self._uses[before] - 1
         else:
             if self._uses[before] > 1:
                 table[AS] = name = next(self._fresh)
             self._current = name
-        self._names[deed] = name
+        self._names[derivation] = name
         return table
 
-    def _with_names(self, value: "Deed | list[Deed]") -> str | list[str]:
+    def _with_names(self, value: "Derivation | list[Derivation]") -> str | list[str]:
         return [self._names[_same(each)] for each in value] if isinstance(value, list) else self._names[_same(value)]
 
 
-def _same(deed: Deed) -> Any:
-    """Return what tells a deed from others: a file that was opened twice is one."""
-    return deed if deed.file is None else deed.file
+def _same(derivation: Derivation) -> Any:
+    """Return what tells a derivation from others: a file that was opened twice is one."""
+    return derivation if derivation.file is None else derivation.file
 
 
-def _in_order(deed: Deed) -> Iterator[Deed]:
-    """Yield all that a deed is of, each once and after what it is of itself, and the deed last."""
+def _in_order(derivation: Derivation) -> Iterator[Derivation]:
+    """Yield all that a derivation is of, each once and after what it is of itself, and the derivation last."""
     seen: set[Any] = set()
-    todo = [(deed, deed.parts())]
+    todo = [(derivation, derivation.parts())]
     while todo:
         each, parts = todo[-1]
         part = next(parts, None)
