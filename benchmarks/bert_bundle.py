@@ -6,7 +6,8 @@ from pathlib import Path
 import numpy as np
 
 from ckpttool import checkpoint
-from ckpttool.core.tensors import BY_NAME, PIECE, Tensor, TensorSpec
+from ckpttool.core.dtypes import BY_NAME
+from ckpttool.core.tensors import PIECE, Tensor, TensorSpec
 
 WIDTH, INNER, LAYERS, WORDS, COUNT = 1024, 4096, 24, 28_996, 385
 

@@ -4,10 +4,10 @@ from collections.abc import Callable, Collection, Container, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Self, TypeVar, overload
 
-from ckpttool.core.counts import counted
+from ckpttool.core.counts import counted, human_size
 from ckpttool.core.errors import UnknownName
 from ckpttool.core.names import listed, scopes, suggestion
-from ckpttool.core.tensors import Array, Tensor, TensorSpec, human_size
+from ckpttool.core.tensors import Array, Tensor, TensorSpec
 from ckpttool.core.variable_kinds import OBJECT_GRAPH, TensorKind, base_name, is_average, kinds
 from ckpttool.formats.ties import ties_here
 from ckpttool.lineage.provenance import UNKNOWN, Provenance

@@ -5,8 +5,8 @@ from os import PathLike, fspath
 from typing import Any, Self
 
 from ckpttool.checkpoint.named_tensors import NamedTensors
+from ckpttool.core.dtypes import BY_NAME, FLOATS
 from ckpttool.core.errors import CkptError, PlanError
-from ckpttool.core.tensors import BY_NAME, FLOATS
 
 
 class NumberEdits(NamedTensors):

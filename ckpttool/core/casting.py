@@ -4,14 +4,15 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 
+from ckpttool.core.dtypes import FLOATS, INTEGERS, DType
 from ckpttool.core.errors import CkptError
-from ckpttool.core.tensors import FLOATS, INTEGERS, Array, DType, Tensor, TensorSpec
+from ckpttool.core.tensors import Array, Tensor, TensorSpec
 
 
 def cast_tensor(tensor: Tensor, dtype: DType) -> Tensor:
     """Return a tensor whose numbers are cast as they are read; one that is no number stays as it is.
 
-    >>> from ckpttool.core.tensors import BY_NAME
+    >>> from ckpttool.core.dtypes import BY_NAME
     >>> cast_tensor(Tensor.of("bias", np.array([0.5, 2.0])), BY_NAME["float16"]).read()
     array([0.5, 2. ], dtype=float16)
 
@@ -46,7 +47,7 @@ def cast_array(name: str, array: Array, dtype: DType) -> Array:
 def elementwise(tensor: Tensor, dtype: DType, change: Callable[[Array], Array]) -> Tensor:
     """Return a tensor of the same shape; `change` makes of any elements as many of `dtype`, when they are read.
 
-    >>> from ckpttool.core.tensors import BY_NAME
+    >>> from ckpttool.core.dtypes import BY_NAME
     >>> doubled = elementwise(Tensor.of("bias", np.array([1.0, 2.0])), BY_NAME["float64"], lambda values: 2 * values)
     >>> doubled.read().tolist(), b"".join(doubled.pieces()) == doubled.read().tobytes()
     ([2.0, 4.0], True)

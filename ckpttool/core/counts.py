@@ -1,4 +1,7 @@
-"""Counts in sentences."""
+"""Counts and sizes, as they are said in sentences."""
+
+_COUNTS = ("", "K", "M", "B", "T")
+_SIZES = ("bytes", "kB", "MB", "GB", "TB", "PB")
 
 
 def counted(count: int, noun: str, plural: str = "") -> str:
@@ -17,9 +20,18 @@ def short_count(count: int) -> str:
     ('999', '25.4K', '109M', '1M')
     """
     number, unit = float(count), 0
-    while unit < len(_UNITS) - 1 and float(f"{number:.3g}") >= 1000:
+    while unit < len(_COUNTS) - 1 and float(f"{number:.3g}") >= 1000:
         number, unit = number / 1000, unit + 1
-    return f"{float(f'{number:.3g}'):g}{_UNITS[unit]}"
+    return f"{float(f'{number:.3g}'):g}{_COUNTS[unit]}"
 
 
-_UNITS = ("", "K", "M", "B", "T")
+def human_size(count: float) -> str:
+    """Return a number of bytes as a person would say it, in powers of a thousand.
+
+    >>> human_size(34_320_000), human_size(940_800), human_size(999), human_size(999_960)
+    ('34.3 MB', '941 kB', '999 bytes', '1.0 MB')
+    """
+    unit = 0
+    while unit < len(_SIZES) - 1 and round(count) >= 1000:
+        count, unit = count / 1000, unit + 1
+    return f"{count:.1f} {_SIZES[unit]}" if unit and count < 99.95 else f"{count:.0f} {_SIZES[unit]}"

@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike
 
+from ckpttool.core.dtypes import BY_NAME, DType, dtype_of
 from ckpttool.core.errors import CkptError
-from ckpttool.core.tensors import BY_NAME, PIECE, Array, DType, dtype_of
+from ckpttool.core.tensors import PIECE, Array
 from ckpttool.formats.wire import checked_json, crc
 from ckpttool.formats.writing.files import replacing
 

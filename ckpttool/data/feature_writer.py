@@ -9,8 +9,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from ckpttool.core.counts import human_size
 from ckpttool.core.errors import CkptError
-from ckpttool.core.tensors import Array, human_size
+from ckpttool.core.tensors import Array
 from ckpttool.data.feature_files import Stored, checksum, raw, read_json, write_json
 from ckpttool.formats.wire import crc
 from ckpttool.formats.writing.system import sync_folder

@@ -12,9 +12,10 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
+from ckpttool.core.dtypes import DType
 from ckpttool.core.errors import DataError
 from ckpttool.core.shapes import PartialShape
-from ckpttool.core.tensors import Array, DType
+from ckpttool.core.tensors import Array
 from ckpttool.data.named import KINDS, require_there
 from ckpttool.data.preprocessing import Steps
 from ckpttool.remote.paths import refuse_url_input
@@ -58,7 +59,7 @@ class InputSpec:
 
         A graph that was frozen has no signature that says a caller's name; TensorFlow put it after the signature's own.
 
-        >>> from ckpttool.core.tensors import BY_NAME
+        >>> from ckpttool.core.dtypes import BY_NAME
         >>> InputSpec("serving_default_left", (None, 2), BY_NAME["float32"]).names
         ['serving_default_left', 'left']
         """

@@ -10,8 +10,9 @@ from math import prod
 
 import numpy as np
 
+from ckpttool.core.dtypes import STRING, DType
 from ckpttool.core.errors import DataError
-from ckpttool.core.tensors import PIECE, STRING, Array, DType
+from ckpttool.core.tensors import PIECE, Array
 from ckpttool.data.columns import Column
 from ckpttool.data.files import InputSpec
 from ckpttool.data.fitting_shapes import row_shape
@@ -44,7 +45,7 @@ def fit(column: Column, spec: InputSpec, scale: bool, alone: bool = True) -> Fit
     With `scale`, bytes become floats from 0 to 1 where nothing is said of preprocessing.
 
     >>> from pathlib import Path
-    >>> from ckpttool.core.tensors import BY_NAME
+    >>> from ckpttool.core.dtypes import BY_NAME
     >>> pixels = Column(Path("mnist.npz"), "x_train", np.full((2, 28, 28), 255, np.uint8))
     >>> fitted = fit(pixels, InputSpec("X", (None, 784), BY_NAME["float32"]), scale=True)
     >>> fitted.array.shape, float(fitted.array.max())

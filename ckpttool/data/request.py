@@ -12,8 +12,9 @@ from typing import Self
 import numpy as np
 
 from ckpttool.core.counts import counted
+from ckpttool.core.dtypes import STRING
 from ckpttool.core.errors import DataError
-from ckpttool.core.tensors import STRING, Array
+from ckpttool.core.tensors import Array
 from ckpttool.data.columns import Column, as_text, is_number
 from ckpttool.data.files import GROUP, DataFile, InputSpec, Source, Wanted, open_data
 from ckpttool.data.fitting import INTEGERS, fit, fit_labels

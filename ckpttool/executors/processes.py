@@ -12,8 +12,7 @@ import sys
 from multiprocessing.connection import Connection
 from pathlib import Path
 
-from ckpttool.core.counts import counted
-from ckpttool.core.tensors import human_size
+from ckpttool.core.counts import counted, human_size
 from ckpttool.executors import machine
 from ckpttool.executors.crew import Crew
 from ckpttool.executors.executor import Factory, WorkerLost

@@ -11,8 +11,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple, Self
 
+from ckpttool.core.dtypes import DTYPES, RESOURCE, STRING, VARIANT
 from ckpttool.core.errors import CkptError, FormatError
-from ckpttool.core.tensors import DTYPES, RESOURCE, STRING, VARIANT, Tensor
+from ckpttool.core.tensors import Tensor
 from ckpttool.core.variable_kinds import TensorKind
 from ckpttool.formats.wire.elements import as_bytes
 from ckpttool.formats.writing.files import refuse_existing

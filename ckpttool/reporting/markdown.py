@@ -4,9 +4,8 @@ import re
 from collections.abc import Iterator, Sequence
 from pathlib import PurePath
 
-from ckpttool.core.counts import counted
+from ckpttool.core.counts import counted, human_size
 from ckpttool.core.shown_text import visible
-from ckpttool.core.tensors import human_size
 from ckpttool.reporting.facts import Facts, Judged
 from ckpttool.reporting.judged import class_names
 from ckpttool.reporting.scopes import Scope, tree

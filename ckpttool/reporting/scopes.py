@@ -4,12 +4,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from ckpttool.core.counts import human_size
 from ckpttool.core.names import scopes_above
 from ckpttool.core.pages.elements import badge, copy_button, figure
 from ckpttool.core.pages.plots import histogram
 from ckpttool.core.pattern_text import shortest_pattern
 from ckpttool.core.shown_text import as_html
-from ckpttool.core.tensors import human_size
 from ckpttool.reporting.facts import Facts, Row
 
 OPEN = 24

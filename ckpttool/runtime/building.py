@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from ckpttool.core.tensors import dtype_numbered
+from ckpttool.core.dtypes import dtype_numbered
 from ckpttool.formats.wire.protos.meta_graph_pb2 import MetaGraphDef, SaverDef
 from ckpttool.graph.core import Graph
 from ckpttool.graph.gate import require_inert

@@ -4,8 +4,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from ckpttool import checkpoint
+from ckpttool.core.dtypes import STRING
 from ckpttool.core.errors import CkptError
-from ckpttool.core.tensors import STRING
 from ckpttool.core.variable_kinds import OBJECT_GRAPH
 from ckpttool.scanning.finding import Finding, Unread
 from ckpttool.scanning.graphs import hidden_findings

@@ -10,7 +10,8 @@ from typing import TypeVar
 import numpy as np
 
 from ckpttool.core import casting
-from ckpttool.core.tensors import BY_NAME, Array, Extent, Tensor
+from ckpttool.core.dtypes import BY_NAME
+from ckpttool.core.tensors import Array, Extent, Tensor
 from ckpttool.executors.machine import cores
 from ckpttool.formats.reading.data_file import ByteRange, CheckpointFile
 from ckpttool.formats.wire import crc

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 
 from ckpttool.core.casting import arrays
-from ckpttool.core.tensors import STRING, Array, Tensor
+from ckpttool.core.dtypes import STRING
+from ckpttool.core.tensors import Array, Tensor
 
 BINS = 20
 BARS = " ▁▂▃▄▅▆▇█"

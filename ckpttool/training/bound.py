@@ -7,9 +7,10 @@ from typing import Any, Self
 from ckpttool.checkpoint import Checkpoint
 from ckpttool.core.calls import require_made
 from ckpttool.core.collector import collector_paused
+from ckpttool.core.dtypes import dtype_numbered
 from ckpttool.core.errors import GraphError
 from ckpttool.core.names import listed
-from ckpttool.core.tensors import Array, Tensor, dtype_numbered
+from ckpttool.core.tensors import Array, Tensor
 from ckpttool.data.class_files import Classes, check_count, class_names_of
 from ckpttool.data.dataset import check_class_names, training_splits
 from ckpttool.data.files import InputSpec, Source, Wanted

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any, Self
 
 from ckpttool.checkpoint import Checkpoint
+from ckpttool.core.dtypes import BY_NAME
 from ckpttool.core.errors import DataError, PlanError
-from ckpttool.core.tensors import BY_NAME
 from ckpttool.data.dataset import training_splits
 from ckpttool.data.files import InputSpec, Source
 from ckpttool.model.model import Model

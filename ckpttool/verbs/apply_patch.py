@@ -7,8 +7,7 @@ from typing import Any
 
 from ckpttool import checkpoint
 from ckpttool.checkpoint import Checkpoint
-from ckpttool.core.counts import counted
-from ckpttool.core.tensors import human_size
+from ckpttool.core.counts import counted, human_size
 from ckpttool.formats.patch.file import SAME, PatchFile
 from ckpttool.formats.writing.files import refuse_existing, replacing
 from ckpttool.lineage.provenance import Command, Provenance, SourceFile

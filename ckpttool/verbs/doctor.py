@@ -14,9 +14,8 @@ from ckpttool import __version__
 from ckpttool.catalogue.layout import default_root as catalogue_root
 from ckpttool.confinement import landlock
 from ckpttool.core.cache_folder import cache_folder
-from ckpttool.core.counts import counted
+from ckpttool.core.counts import counted, human_size
 from ckpttool.core.errors import CkptError
-from ckpttool.core.tensors import human_size
 from ckpttool.data.feature_store import FeatureStore
 from ckpttool.remote.paths import is_url
 from ckpttool.runtime.devices import devices

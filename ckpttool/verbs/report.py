@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from ckpttool.checkpoint import Checkpoint
+from ckpttool.core.counts import human_size
 from ckpttool.core.errors import CkptError, FormatError, MissingFile, PlanError
 from ckpttool.core.names import layer_of
-from ckpttool.core.tensors import human_size
 from ckpttool.data.files import Source
 from ckpttool.formats.keras.connections import layers_before
 from ckpttool.formats.keras.files import is_whole_model

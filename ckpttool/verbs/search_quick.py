@@ -9,8 +9,9 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from ckpttool.core.counts import counted
+from ckpttool.core.dtypes import BY_NAME
 from ckpttool.core.errors import DataError, PlanError
-from ckpttool.core.tensors import BY_NAME, Array
+from ckpttool.core.tensors import Array
 from ckpttool.data.dataset import training_rows
 from ckpttool.data.drawing import draw
 from ckpttool.data.files import InputSpec, Source

@@ -7,9 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from ckpttool.catalogue.manifest import Manifest, Row
-from ckpttool.core.counts import counted
+from ckpttool.core.counts import counted, human_size
 from ckpttool.core.names import listed
-from ckpttool.core.tensors import human_size
 from ckpttool.zoo.card import card_lines, readme, with_text
 from ckpttool.zoo.index import asked
 from ckpttool.zoo.kinship import Kinship, kinship

@@ -10,8 +10,9 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
+from ckpttool.core.dtypes import STRING
 from ckpttool.core.errors import CorruptCheckpoint
-from ckpttool.core.tensors import STRING, Extent, Tensor
+from ckpttool.core.tensors import Extent, Tensor
 from ckpttool.formats.wire import crc
 from ckpttool.formats.wire.elements import as_bytes
 

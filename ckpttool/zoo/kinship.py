@@ -13,9 +13,9 @@ from math import prod
 from typing import Any, NamedTuple
 
 from ckpttool.catalogue.manifest import LARGEST, Manifest, Row
+from ckpttool.core.dtypes import BY_NAME, INTEGERS
 from ckpttool.core.errors import CkptError
 from ckpttool.core.names import listed
-from ckpttool.core.tensors import BY_NAME, INTEGERS
 from ckpttool.zoo.index import Holder, Index
 
 FEWEST = 16

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from ckpttool.core.tensors import BY_NAME
+from ckpttool.core.dtypes import BY_NAME
 from ckpttool.data.dataset import training_splits
 from ckpttool.data.files import InputSpec, Wanted
 from ckpttool.data.held_out import HeldOut

@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 
 import ckpttool
+from ckpttool.core.dtypes import BY_NAME
 from ckpttool.core.errors import UnknownName
 from ckpttool.core.notebooks import MOST_BYTES, Rows, curves, histogram, html_table, text_table
-from ckpttool.core.tensors import BY_NAME, Tensor, TensorSpec
+from ckpttool.core.tensors import Tensor, TensorSpec
 from ckpttool.training.run import Epoch, Run
 
 EVIL = "<script>alert(1)</script>/kernel"

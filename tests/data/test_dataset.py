@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from ckpttool.core.dtypes import BY_NAME
 from ckpttool.core.errors import DataError, MissingFile
-from ckpttool.core.tensors import BY_NAME
 from ckpttool.data import dataset
 from ckpttool.data.files import InputSpec, Wanted, open_data
 from ckpttool.data.held_out import HeldOut

@@ -6,7 +6,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from ckpttool.core.tensors import BY_NAME, PIECE, Array
+from ckpttool.core.dtypes import BY_NAME
+from ckpttool.core.tensors import PIECE, Array
 from ckpttool.data import dataset
 from ckpttool.data.files import InputSpec, Wanted
 from ckpttool.data.fingerprint import fingerprint

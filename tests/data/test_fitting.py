@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from ckpttool.core.dtypes import BY_NAME
 from ckpttool.core.errors import DataError
-from ckpttool.core.tensors import BY_NAME
 from ckpttool.data import fitting
 from ckpttool.data import rows as rows_module
 from ckpttool.data.columns import Column

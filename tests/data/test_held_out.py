@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from ckpttool.core.dtypes import BY_NAME
 from ckpttool.core.errors import DataError, PlanError
-from ckpttool.core.tensors import BY_NAME
 from ckpttool.data.dataset import held_out_split, training_splits
 from ckpttool.data.doubts import sum_of_hashes
 from ckpttool.data.drawing import classes_of, draw, draw_groups, shares

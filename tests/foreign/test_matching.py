@@ -3,7 +3,7 @@
 import pytest
 
 from ckpttool.checkpoint import Checkpoint
-from ckpttool.core.tensors import BY_NAME
+from ckpttool.core.dtypes import BY_NAME
 from ckpttool.foreign.evidence import Evidence
 from ckpttool.foreign.matching import NAMES, NUMBERS, Matching
 from ckpttool.foreign.readers import Reading

@@ -10,8 +10,9 @@ from pkgutil import resolve_name
 import numpy as np
 import pytest
 
+from ckpttool.core.dtypes import BY_NAME, DTYPES, STRING
 from ckpttool.core.errors import CkptError, CorruptCheckpoint, ExistingOutput, FormatError, MissingFile
-from ckpttool.core.tensors import BY_NAME, DTYPES, STRING, Tensor, TensorSpec
+from ckpttool.core.tensors import Tensor, TensorSpec
 from ckpttool.formats import registry
 from ckpttool.formats.format import PLAIN
 from ckpttool.lineage.output import staged_output

@@ -12,7 +12,7 @@ from fuzz_checkpoints import npy
 from fuzz_target import ARRAY, Target, one_file, scanned
 from PIL import Image
 
-from ckpttool.core.tensors import BY_NAME
+from ckpttool.core.dtypes import BY_NAME
 from ckpttool.data.files import InputSpec, Wanted, open_data
 from ckpttool.data.sources import csv, parquet, tfrecord
 from ckpttool.data.sources.idx import read_idx

@@ -8,7 +8,8 @@ import h5py
 import numpy as np
 from conformance import FormatTests, ReadBackTests, save_as
 
-from ckpttool.core.tensors import STRING, Tensor
+from ckpttool.core.dtypes import STRING
+from ckpttool.core.tensors import Tensor
 from ckpttool.formats.format import Writing
 from ckpttool.formats.hdf5.writer import write_tree
 

@@ -22,7 +22,8 @@ import zarr
 from onnx import helper, numpy_helper
 
 from ckpttool import checkpoint
-from ckpttool.core.tensors import DTYPES, STRING, Tensor
+from ckpttool.core.dtypes import DTYPES, STRING
+from ckpttool.core.tensors import Tensor
 from ckpttool.formats.format import PLAIN, Writing
 
 QUANTISED = {dtype.name for dtype in DTYPES if dtype.name.startswith("q")}

@@ -12,8 +12,9 @@ import pytest
 from conformance import tensors_of
 
 from ckpttool import checkpoint
+from ckpttool.core.dtypes import BY_NAME
 from ckpttool.core.errors import CkptError, CorruptCheckpoint, MissingFile
-from ckpttool.core.tensors import BY_NAME, Extent, Tensor, TensorSpec
+from ckpttool.core.tensors import Extent, Tensor, TensorSpec
 from ckpttool.formats.tensorflow.bundle import Bundle
 from ckpttool.formats.writing import copying, read_back
 

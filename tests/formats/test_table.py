@@ -8,8 +8,9 @@ from conformance import numbers
 from referees import REFEREES
 
 from ckpttool import checkpoint
+from ckpttool.core.dtypes import BY_NAME, DTYPES
 from ckpttool.core.errors import CkptError
-from ckpttool.core.tensors import BY_NAME, DTYPES, Tensor
+from ckpttool.core.tensors import Tensor
 from ckpttool.formats import registry
 from ckpttool.formats.format import Writing
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import flatbuffers
 import numpy as np
 
-from ckpttool.core.tensors import STRING
+from ckpttool.core.dtypes import STRING
 from ckpttool.formats.tflite.format import TYPES
 
 NUMBERS = {name: number for number, name in TYPES.items()}

@@ -5,8 +5,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from ckpttool.core.dtypes import BY_NAME
 from ckpttool.core.errors import PlanError
-from ckpttool.core.tensors import BY_NAME
 from ckpttool.data.preprocessing import Preprocessing, applied
 from ckpttool.formats.wire.protos.meta_graph_pb2 import MetaGraphDef
 from ckpttool.graph.contents.op_outputs import dtype_of_output, known_shape, shape_of_output

@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from ckpttool.core.dtypes import BY_NAME
 from ckpttool.core.errors import DataError
-from ckpttool.core.tensors import BY_NAME
 from ckpttool.data.dataset import labelled_split
 from ckpttool.data.files import InputSpec, Wanted
 from ckpttool.searching.configurations import Block

@@ -156,7 +156,7 @@ def test_any_format_to_any(tmp_path, start, target):
 
 
 def numpy_dtypes(names):
-    from ckpttool.core.tensors import BY_NAME
+    from ckpttool.core.dtypes import BY_NAME
 
     plain = [BY_NAME[name] for name in names if not name.startswith("q")]
     return [(dtype.name, dtype.numpy) for dtype in plain]

@@ -5,7 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ckpttool.core.tensors import BY_NAME, Tensor, TensorSpec
+from ckpttool.core.dtypes import BY_NAME
+from ckpttool.core.tensors import Tensor, TensorSpec
 from ckpttool.surgery.summary import histogram, summarize
 
 

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from ckpttool.core.dtypes import BY_NAME
 from ckpttool.core.errors import PlanError
-from ckpttool.core.tensors import BY_NAME
 from ckpttool.data.columns import Column
 from ckpttool.data.files import InputSpec
 from ckpttool.data.fitting import fit

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from ckpttool.core.dtypes import BY_NAME
 from ckpttool.core.errors import PlanError
-from ckpttool.core.tensors import BY_NAME
 from ckpttool.data.files import InputSpec
 from ckpttool.data.held_out import HeldOut
 from ckpttool.graph.contents.kept import kept_facts, kept_metadata, with_kept_metadata

@@ -7,8 +7,7 @@ import click
 from ckpttool.cli.options.general import rows_options
 from ckpttool.cli.options.rows import cache_dir_option
 from ckpttool.cli.show.tables import print_rows, say
-from ckpttool.core.counts import counted
-from ckpttool.core.tensors import human_size
+from ckpttool.core.counts import counted, human_size
 
 COLUMNS = ("entry", "state", "rows", "bytes", "written", "tensors")
 LEFT_OUT = ("tensors", "written", "state")

@@ -9,8 +9,7 @@ from ckpttool.cli.options.general import json_option
 from ckpttool.cli.options.rows import cache_dir_option
 from ckpttool.cli.options.writing import size
 from ckpttool.cli.show.tables import print_document, say
-from ckpttool.core.counts import counted
-from ckpttool.core.tensors import human_size
+from ckpttool.core.counts import counted, human_size
 
 
 @click.command("prune")

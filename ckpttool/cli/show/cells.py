@@ -11,8 +11,8 @@ import sys
 from collections.abc import Mapping
 from typing import Any
 
+from ckpttool.core.counts import human_size
 from ckpttool.core.shown_text import shortened, visible
-from ckpttool.core.tensors import human_size
 from ckpttool.remote.paths import with_urls
 
 _UNPRINTED = re.compile(r"[^\x20-\x7e]")

@@ -8,8 +8,9 @@ import struct
 from collections.abc import Iterator
 from typing import NamedTuple
 
+from ckpttool.core.dtypes import BY_NAME, DType
 from ckpttool.core.errors import CorruptCheckpoint, FormatError
-from ckpttool.core.tensors import BY_NAME, DType, TensorSpec
+from ckpttool.core.tensors import TensorSpec
 from ckpttool.formats.reading import wire_fields
 from ckpttool.formats.reading.data_file import CheckpointFile
 from ckpttool.formats.reading.wire_fields import BYTES, FIXED32, VARINT, WireField

@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ckpttool.core.counts import counted
+from ckpttool.core.dtypes import BY_NAME
 from ckpttool.core.errors import CorruptCheckpoint, MissingFile
-from ckpttool.core.tensors import BY_NAME, Array, TensorSpec
+from ckpttool.core.tensors import Array, TensorSpec
 from ckpttool.formats.darknet.layers import StoredArray, read_network
 from ckpttool.formats.format import Format
 from ckpttool.formats.reading.data_file import CheckpointFile

@@ -6,8 +6,9 @@ from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
+from ckpttool.core.dtypes import BY_NAME, DTYPES
 from ckpttool.core.errors import CorruptCheckpoint, FormatError
-from ckpttool.core.tensors import BY_NAME, DTYPES, Array, Tensor, TensorSpec
+from ckpttool.core.tensors import Array, Tensor, TensorSpec
 from ckpttool.formats.flax.kinds import kinds_of
 from ckpttool.formats.flax.tree import CHUNKED, RANK_LIMIT, Stored, Tree, Unread, read_tree
 from ckpttool.formats.format import Format

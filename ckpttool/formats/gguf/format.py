@@ -6,8 +6,9 @@ from pathlib import Path
 
 import numpy as np
 
+from ckpttool.core.dtypes import BY_NAME
 from ckpttool.core.errors import CorruptCheckpoint, FormatError
-from ckpttool.core.tensors import BY_NAME, Array, Tensor, TensorSpec
+from ckpttool.core.tensors import Array, Tensor, TensorSpec
 from ckpttool.formats.format import Format
 from ckpttool.formats.gguf.blocks import PACKED, Packed
 from ckpttool.formats.gguf.header import MAGIC, TensorInfo, read_header

@@ -10,8 +10,9 @@ from math import prod
 from typing import Any, NoReturn, Self, cast
 
 from ckpttool.core.counts import counted
+from ckpttool.core.dtypes import STRING, DType
 from ckpttool.core.errors import CorruptCheckpoint, FormatError
-from ckpttool.core.tensors import STRING, DType, Tensor, TensorSpec
+from ckpttool.core.tensors import Tensor, TensorSpec
 from ckpttool.formats.hdf5.source import Hdf5Source
 from ckpttool.formats.hdf5.values import dtype_in, read_pieces, read_values, stored_type
 from ckpttool.formats.reading.archive import RATIO_LIMIT, UNPACKED_LIMIT

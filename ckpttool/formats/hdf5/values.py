@@ -6,8 +6,9 @@ from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from ckpttool.core.dtypes import BY_NAME, STRING, DType, dtype_of
 from ckpttool.core.errors import CorruptCheckpoint
-from ckpttool.core.tensors import BY_NAME, PIECE, STRING, Array, DType, TensorSpec, dtype_of
+from ckpttool.core.tensors import PIECE, Array, TensorSpec
 from ckpttool.formats.hdf5.source import Hdf5Source, opened
 from ckpttool.formats.reading.data_file import require_truth
 from ckpttool.formats.wire.elements import as_bytes

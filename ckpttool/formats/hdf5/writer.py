@@ -5,8 +5,9 @@ from collections.abc import Iterable, Mapping
 from math import prod
 from typing import Any, BinaryIO
 
+from ckpttool.core.dtypes import STRING
 from ckpttool.core.errors import CorruptCheckpoint, FormatError, PlanError
-from ckpttool.core.tensors import STRING, Tensor
+from ckpttool.core.tensors import Tensor
 from ckpttool.formats.hdf5.tree import Tree
 from ckpttool.formats.hdf5.values import MARK, blocks, stored_type
 from ckpttool.formats.wire import crc

@@ -14,8 +14,9 @@ from typing import IO, Any, Literal, NamedTuple
 import numpy as np
 from numpy.lib import format as npy
 
+from ckpttool.core.dtypes import BY_NAME, DTYPES, STRING, DType
 from ckpttool.core.errors import CorruptCheckpoint, FormatError
-from ckpttool.core.tensors import BY_NAME, DTYPES, STRING, Array, DType, TensorSpec
+from ckpttool.core.tensors import Array, TensorSpec
 from ckpttool.formats.format import Format
 from ckpttool.formats.reading.data_file import ByteRange, CheckpointFile, gathered
 from ckpttool.formats.reading.raw_tensors import ClosedFile, RawTensors, TensorLocation

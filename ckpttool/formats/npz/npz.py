@@ -14,8 +14,9 @@ from typing import IO, BinaryIO, NamedTuple
 import numpy as np
 from numpy.lib import format as npy
 
+from ckpttool.core.dtypes import STRING
 from ckpttool.core.errors import CorruptCheckpoint, FormatError
-from ckpttool.core.tensors import PIECE, STRING, Array, Tensor
+from ckpttool.core.tensors import PIECE, Array, Tensor
 from ckpttool.formats.format import PLAIN, Checked, Format, Tensors, Writing
 from ckpttool.formats.npz.npy import HEADER_LIMIT, HOLDS, SUFFIX, StoredArray, UnreadArray, array_of, read_header
 from ckpttool.formats.reading.archive import BAD_ZIP, is_zip, member_names, opened, refuse_packing, without_checksum

@@ -10,8 +10,9 @@ from typing import NamedTuple
 from google.protobuf.message import DecodeError
 
 from ckpttool.core.counts import counted
+from ckpttool.core.dtypes import STRING
 from ckpttool.core.errors import CorruptCheckpoint, FormatError
-from ckpttool.core.tensors import STRING, TensorSpec
+from ckpttool.core.tensors import TensorSpec
 from ckpttool.formats.onnx.values import DTYPES, LISTS, UNREAD, entries, list_of, stored_bytes
 from ckpttool.formats.reading.data_file import CheckpointFile
 from ckpttool.formats.reading.wire_fields import BYTES, VARINT, WireField, fields

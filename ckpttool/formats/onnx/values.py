@@ -5,7 +5,8 @@ Which list a dtype's numbers are in, and in which form: TensorProto in onnx/onnx
 
 from typing import NamedTuple
 
-from ckpttool.core.tensors import BY_NAME, STRING, Array, DType, TensorSpec
+from ckpttool.core.dtypes import BY_NAME, STRING, DType
+from ckpttool.core.tensors import Array, TensorSpec
 
 NUMBERED = {
     1: "float32",

@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from ckpttool.core.tensors import Array, DType
+from ckpttool.core.dtypes import DType
+from ckpttool.core.tensors import Array
 
 XOR, DIFFERENCE, WHOLE = "xor", "difference", "whole"
 """Bits that differ; the differences of numbers, counted in the steps that their dtype has; no base."""
@@ -24,7 +25,7 @@ LEVEL = 3
 def packed(block: Raw, base: Raw | None, dtype: DType, way: str) -> bytes:
     """Return a block packed; where that gains nothing it is as long as the block.
 
-    >>> from ckpttool.core.tensors import BY_NAME
+    >>> from ckpttool.core.dtypes import BY_NAME
     >>> old, new = np.arange(64, dtype=np.float32), np.arange(64, dtype=np.float32) + 1e-6
     >>> raw = packed(new.tobytes(), old.tobytes(), BY_NAME["float32"], DIFFERENCE)
     >>> len(raw) < 64, unpacked(raw, 256, old.tobytes(), BY_NAME["float32"], DIFFERENCE) == new.tobytes()

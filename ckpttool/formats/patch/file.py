@@ -12,8 +12,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from ckpttool.core.dtypes import BY_NAME
 from ckpttool.core.errors import CorruptCheckpoint, FormatError
-from ckpttool.core.tensors import BY_NAME, TensorSpec
+from ckpttool.core.tensors import TensorSpec
 from ckpttool.formats.patch.coding import BLOCKS, WAYS, WHOLE
 from ckpttool.formats.reading.data_file import CheckpointFile
 from ckpttool.formats.wire import crc, strict_json

@@ -8,9 +8,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from ckpttool.core.dtypes import DType
 from ckpttool.core.errors import CorruptCheckpoint
 from ckpttool.core.plain_files import lies_beside
-from ckpttool.core.tensors import DType
 from ckpttool.formats.pytorch.archive import interpreted
 from ckpttool.formats.pytorch.makers import DTYPES, RANK_LIMIT, SIZE_LIMIT, is_size, storage
 from ckpttool.formats.pytorch.records import Global, Object, Pairs, Storage, Unread, View

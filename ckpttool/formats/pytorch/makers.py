@@ -8,8 +8,8 @@ import re
 from collections.abc import Callable
 from typing import Any
 
+from ckpttool.core.dtypes import BY_NAME, DType
 from ckpttool.core.errors import FormatError
-from ckpttool.core.tensors import BY_NAME, DType
 from ckpttool.formats.pytorch.numpy_arrays import NumpyArray, encoded, from_buffer, numpy_type, reconstructed, scalar
 from ckpttool.formats.pytorch.records import Global, Object, Pairs, Storage, Unread, View
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ckpttool.core.counts import counted
-from ckpttool.core.tensors import BY_NAME, DType
+from ckpttool.core.dtypes import BY_NAME, DType
 
 if TYPE_CHECKING:
     from ckpttool.core.tensors import Array

@@ -3,7 +3,8 @@
 from dataclasses import dataclass, field
 from typing import Any
 
-from ckpttool.core.tensors import Array, DType
+from ckpttool.core.dtypes import DType
+from ckpttool.core.tensors import Array
 
 
 @dataclass(frozen=True, eq=False)

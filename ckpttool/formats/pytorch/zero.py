@@ -11,9 +11,10 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
+from ckpttool.core.dtypes import DType
 from ckpttool.core.errors import CorruptCheckpoint, FormatError, MissingFile
 from ckpttool.core.plain_files import is_file
-from ckpttool.core.tensors import Array, DType, Tensor, TensorSpec
+from ckpttool.core.tensors import Array, Tensor, TensorSpec
 from ckpttool.formats.format import Checked, Format, Tensors
 from ckpttool.formats.pytorch.makers import DTYPES
 from ckpttool.formats.pytorch.records import View

@@ -7,8 +7,9 @@ from itertools import accumulate
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from ckpttool.core.dtypes import DType
 from ckpttool.core.errors import CorruptCheckpoint, FormatError
-from ckpttool.core.tensors import Array, DType, TensorSpec
+from ckpttool.core.tensors import Array, TensorSpec
 from ckpttool.formats.pytorch.archive import TorchArchive
 from ckpttool.formats.pytorch.legacy import OldFile, is_old
 from ckpttool.formats.pytorch.makers import RANK_LIMIT, SIZE_LIMIT, is_size

@@ -6,9 +6,10 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
+from ckpttool.core.dtypes import BY_NAME, DType
 from ckpttool.core.errors import CorruptCheckpoint, MissingFile
 from ckpttool.core.plain_files import descriptor_of, stamp_of
-from ckpttool.core.tensors import BY_NAME, PIECE, Array, DType, TensorSpec
+from ckpttool.core.tensors import PIECE, Array, TensorSpec
 from ckpttool.formats.wire import crc
 from ckpttool.remote import sparse_files
 
@@ -198,7 +199,7 @@ def swapped(raw: Array, dtype: DType) -> Array:
     """Return the bytes of elements in the other order; the parts of a complex number are swapped each for itself.
 
     >>> import numpy as np
-    >>> from ckpttool.core.tensors import BY_NAME
+    >>> from ckpttool.core.dtypes import BY_NAME
     >>> swapped(np.array([1, 2, 3, 4], np.uint8), BY_NAME["int16"]).tolist()
     [2, 1, 4, 3]
     """

@@ -10,8 +10,9 @@ from types import MappingProxyType
 from typing import Any, NamedTuple, NoReturn
 
 from ckpttool.core.counts import counted
+from ckpttool.core.dtypes import BY_NAME, DType
 from ckpttool.core.errors import CorruptCheckpoint, FormatError
-from ckpttool.core.tensors import BY_NAME, DType, TensorSpec
+from ckpttool.core.tensors import TensorSpec
 from ckpttool.formats.reading.data_file import CheckpointFile
 from ckpttool.formats.wire import strict_json
 

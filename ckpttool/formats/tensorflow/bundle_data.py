@@ -8,8 +8,9 @@ from functools import partial
 from pathlib import Path
 from threading import Lock
 
+from ckpttool.core.dtypes import STRING, VARIANT
 from ckpttool.core.errors import CorruptCheckpoint, FormatError, MissingFile
-from ckpttool.core.tensors import STRING, VARIANT, Array, Extent, Tensor, TensorSpec
+from ckpttool.core.tensors import Array, Extent, Tensor, TensorSpec
 from ckpttool.formats.reading.data_file import BOOL, ByteRange, CheckpointFile, gathered, require_truth, swapped
 from ckpttool.formats.tensorflow.bundle_index import BundleEntry, BundleIndex
 from ckpttool.formats.tensorflow.prefix import BundleFiles

@@ -10,8 +10,9 @@ from typing import NamedTuple, NoReturn
 from google.protobuf.message import DecodeError
 
 from ckpttool.core.counts import counted
+from ckpttool.core.dtypes import BY_NUMBER, RESOURCE, STRING, VARIANT
 from ckpttool.core.errors import CorruptCheckpoint, FormatError
-from ckpttool.core.tensors import BY_NUMBER, RESOURCE, STRING, VARIANT, TensorSpec
+from ckpttool.core.tensors import TensorSpec
 from ckpttool.formats.reading.data_file import ByteRange
 from ckpttool.formats.tensorflow.slices import FULL, Box, box_of, decode_key, encode_key, require_cover
 from ckpttool.formats.wire.protos.bundle_pb2 import BundleEntryProto, BundleHeaderProto

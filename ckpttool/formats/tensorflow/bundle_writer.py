@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
 from ckpttool.core.counts import counted
+from ckpttool.core.dtypes import RESOURCE, STRING
 from ckpttool.core.errors import CkptError, CorruptCheckpoint, FormatError
-from ckpttool.core.tensors import RESOURCE, STRING, Tensor, TensorSpec
+from ckpttool.core.tensors import Tensor, TensorSpec
 from ckpttool.formats.reading.data_file import ByteRange
 from ckpttool.formats.tensorflow.bundle_data import BundleData, StoredVariant
 from ckpttool.formats.tensorflow.bundle_index import (

@@ -7,8 +7,9 @@ from pathlib import Path
 from google.protobuf import text_format
 from google.protobuf.message import DecodeError
 
+from ckpttool.core.dtypes import BY_NUMBER
 from ckpttool.core.errors import CorruptCheckpoint
-from ckpttool.core.tensors import BY_NUMBER, Tensor, TensorSpec
+from ckpttool.core.tensors import Tensor, TensorSpec
 from ckpttool.formats.format import Format, Tensors
 from ckpttool.formats.reading.versions import version_of
 from ckpttool.formats.tensorflow.frozen_weights import frozen_weights

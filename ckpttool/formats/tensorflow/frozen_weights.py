@@ -12,7 +12,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import islice
 
-from ckpttool.core.tensors import BY_NUMBER
+from ckpttool.core.dtypes import BY_NUMBER
 from ckpttool.formats.tensorflow.tensor_proto import shape_of
 from ckpttool.formats.wire.protos.graph_pb2 import FunctionDef, NodeDef
 

@@ -4,8 +4,9 @@ import math
 from typing import TYPE_CHECKING
 
 from ckpttool.core.counts import counted
+from ckpttool.core.dtypes import STRING, DType, dtype_numbered
 from ckpttool.core.errors import CorruptCheckpoint, FormatError
-from ckpttool.core.tensors import STRING, Array, DType, TensorSpec, dtype_numbered
+from ckpttool.core.tensors import Array, TensorSpec
 from ckpttool.formats.tensorflow.v1 import PACKED, VARINTS
 
 if TYPE_CHECKING:

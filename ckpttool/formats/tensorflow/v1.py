@@ -15,8 +15,9 @@ from typing import Any, NamedTuple
 from google.protobuf.message import DecodeError
 
 from ckpttool.core.counts import counted
+from ckpttool.core.dtypes import BY_NUMBER, DTYPES, STRING, DType
 from ckpttool.core.errors import CkptError, CorruptCheckpoint, FormatError, MissingFile
-from ckpttool.core.tensors import BY_NUMBER, DTYPES, STRING, Array, DType, Tensor, TensorSpec
+from ckpttool.core.tensors import Array, Tensor, TensorSpec
 from ckpttool.formats.format import Checked, Format, Tensors
 from ckpttool.formats.tensorflow.bundle_index import RANK_LIMIT, SIZE_LIMIT, key_of, text_of
 from ckpttool.formats.tensorflow.prefix import V1_SHARD, prefix_of

@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ckpttool.core.counts import counted
+from ckpttool.core.dtypes import STRING
 from ckpttool.core.errors import CorruptCheckpoint, FormatError
-from ckpttool.core.tensors import STRING, Array, Tensor, TensorSpec
+from ckpttool.core.tensors import Array, Tensor, TensorSpec
 from ckpttool.formats.format import Format, Tensors
 from ckpttool.formats.reading.data_file import ByteRange, CheckpointFile, gathered, require_truth
 from ckpttool.formats.reading.raw_tensors import ClosedFile

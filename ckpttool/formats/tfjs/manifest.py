@@ -9,9 +9,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from ckpttool.core.dtypes import BY_NAME, STRING, DType
 from ckpttool.core.errors import CorruptCheckpoint, FormatError
 from ckpttool.core.plain_files import lies_beside
-from ckpttool.core.tensors import BY_NAME, STRING, DType, TensorSpec
+from ckpttool.core.tensors import TensorSpec
 from ckpttool.formats.wire import strict_json
 from ckpttool.remote import sparse_files
 

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import numpy as np
 
+from ckpttool.core.dtypes import BY_NAME, STRING
 from ckpttool.core.errors import CorruptCheckpoint
-from ckpttool.core.tensors import BY_NAME, STRING, Array, Tensor, TensorSpec
+from ckpttool.core.tensors import Array, Tensor, TensorSpec
 from ckpttool.formats.format import Format
 from ckpttool.formats.reading.data_file import ByteRange, CheckpointFile, gathered
 from ckpttool.formats.reading.raw_tensors import RawTensors, TensorLocation

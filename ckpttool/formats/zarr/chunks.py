@@ -8,8 +8,9 @@ from typing import Any
 
 import numpy as np
 
+from ckpttool.core.dtypes import DType
 from ckpttool.core.errors import MissingDependency
-from ckpttool.core.tensors import Array, DType
+from ckpttool.core.tensors import Array
 from ckpttool.formats.reading.data_file import swapped
 from ckpttool.formats.wire import crc
 from ckpttool.formats.zarr.described import Chunks, Shape

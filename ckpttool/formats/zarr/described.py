@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ckpttool.core.tensors import BY_NAME, DTYPES, DType
+from ckpttool.core.dtypes import BY_NAME, DTYPES, DType
 from ckpttool.formats.wire import strict_json
 
 READ = {each.name: each for each in DTYPES if each.itemsize and not each.name.startswith("q")}

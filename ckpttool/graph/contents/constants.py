@@ -4,8 +4,9 @@ import math
 from collections.abc import Sequence
 from typing import cast
 
+from ckpttool.core.dtypes import STRING, DType
 from ckpttool.core.errors import FormatError
-from ckpttool.core.tensors import STRING, Array, DType
+from ckpttool.core.tensors import Array
 from ckpttool.formats.tensorflow.tensor_proto import FIELDS, dtype_in, shape_of, stored_values
 from ckpttool.formats.wire.protos.graph_pb2 import DataType, NodeDef, TensorProto
 

@@ -3,9 +3,9 @@
 from collections.abc import Mapping
 
 from ckpttool.core.counts import counted
+from ckpttool.core.dtypes import DType, dtype_numbered
 from ckpttool.core.errors import UnknownName
 from ckpttool.core.shapes import PartialShape
-from ckpttool.core.tensors import DType, dtype_numbered
 from ckpttool.formats.wire.protos.graph_pb2 import NodeDef, OpDef, TensorShapeProto
 from ckpttool.graph.core import Graph, TensorRef, cached
 from ckpttool.graph.ops import PLACEHOLDERS

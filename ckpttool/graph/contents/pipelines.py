@@ -2,8 +2,8 @@
 
 from collections.abc import Collection, Iterable, Iterator
 
+from ckpttool.core.dtypes import STRING
 from ckpttool.core.shapes import PartialShape
-from ckpttool.core.tensors import STRING
 from ckpttool.formats.wire.protos.graph_pb2 import NodeDef
 from ckpttool.graph.contents.op_outputs import dtype_of_output, known_shape, shape_of_output
 from ckpttool.graph.core import Graph, TensorRef, cached

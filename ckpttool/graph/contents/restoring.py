@@ -6,8 +6,9 @@ file, where a variable has another shape, and where an op reads files of another
 
 from collections.abc import Iterator, Mapping
 
+from ckpttool.core.dtypes import BY_NUMBER
 from ckpttool.core.errors import PlanError
-from ckpttool.core.tensors import BY_NUMBER, TensorSpec
+from ckpttool.core.tensors import TensorSpec
 from ckpttool.graph.contents.savers import SaverEntry, own_entries, slice_of
 from ckpttool.graph.contents.variable_ops import written_variable
 from ckpttool.graph.contents.variables import variables

@@ -3,10 +3,10 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from ckpttool.core.dtypes import DType, dtype_numbered
 from ckpttool.core.errors import UnknownName
 from ckpttool.core.names import listed, suggestion
 from ckpttool.core.shapes import PartialShape
-from ckpttool.core.tensors import DType, dtype_numbered
 from ckpttool.formats.wire.protos.graph_pb2 import TensorShapeProto
 from ckpttool.formats.wire.protos.meta_graph_pb2 import SignatureDef, TensorInfo
 from ckpttool.graph.contents.op_outputs import known_shape

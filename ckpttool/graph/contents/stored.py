@@ -8,9 +8,10 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 from ckpttool.checkpoint import Checkpoint
+from ckpttool.core.dtypes import DType
 from ckpttool.core.errors import GraphError, UnknownName
 from ckpttool.core.names import Pattern, suggestion
-from ckpttool.core.tensors import Array, DType, Tensor
+from ckpttool.core.tensors import Array, Tensor
 from ckpttool.core.variable_kinds import OBJECT_GRAPH, VariableKind
 from ckpttool.formats.tensorflow.object_graph import EXPORTED_TWICE, graph_of
 from ckpttool.graph.contents.savers import restored_keys

@@ -4,9 +4,9 @@ import re
 from collections.abc import Container, Iterator, Mapping
 from dataclasses import dataclass
 
+from ckpttool.core.dtypes import DType, dtype_numbered
 from ckpttool.core.errors import FormatError, GraphError
 from ckpttool.core.names import Pattern
-from ckpttool.core.tensors import DType, dtype_numbered
 from ckpttool.core.variable_kinds import VariableKind, base_name, is_average, kind_of_name
 from ckpttool.formats.wire.protos.graph_pb2 import NodeDef
 from ckpttool.formats.wire.protos.meta_graph_pb2 import VariableDef

@@ -3,8 +3,8 @@
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 
+from ckpttool.core.dtypes import VARIANT
 from ckpttool.core.errors import GraphError
-from ckpttool.core.tensors import VARIANT
 from ckpttool.graph.contents.batch_norms import batch_norms
 from ckpttool.graph.contents.flow import Flow
 from ckpttool.graph.contents.op_outputs import dtype_of_output

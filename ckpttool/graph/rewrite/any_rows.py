@@ -12,7 +12,7 @@ from math import prod
 import numpy as np
 
 from ckpttool.core.counts import counted
-from ckpttool.core.tensors import dtype_numbered
+from ckpttool.core.dtypes import dtype_numbered
 from ckpttool.formats.tensorflow.tensor_proto import shape_of
 from ckpttool.formats.wire.protos.graph_pb2 import NodeDef, TensorShapeProto
 from ckpttool.graph.contents.constants import constant, numbers, single_number

@@ -7,8 +7,8 @@ from typing import NoReturn
 
 import numpy as np
 
+from ckpttool.core.dtypes import BY_NAME
 from ckpttool.core.errors import GraphError
-from ckpttool.core.tensors import BY_NAME
 from ckpttool.formats.wire.protos.graph_pb2 import NodeDef
 from ckpttool.graph.contents.averages import Average, averages
 from ckpttool.graph.contents.batch_norms import BatchNorm

@@ -4,8 +4,8 @@ from collections.abc import Collection, Iterator, Mapping
 
 import numpy as np
 
+from ckpttool.core.dtypes import BY_NAME
 from ckpttool.core.errors import GraphError
-from ckpttool.core.tensors import BY_NAME
 from ckpttool.formats.wire.protos.graph_pb2 import DT_RESOURCE, FunctionDef, NodeDef
 from ckpttool.graph.contents.constants import constant
 from ckpttool.graph.core import Graph

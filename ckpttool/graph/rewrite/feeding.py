@@ -8,10 +8,10 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from ckpttool.core.dtypes import DType
 from ckpttool.core.errors import GraphError
 from ckpttool.core.names import listed
 from ckpttool.core.shapes import PartialShape, written
-from ckpttool.core.tensors import DType
 from ckpttool.formats.wire.protos.graph_pb2 import NodeDef, TensorShapeProto
 from ckpttool.graph.contents.named import tensor_named
 from ckpttool.graph.contents.op_outputs import dtype_of_output, known_shape

@@ -5,7 +5,7 @@
 
 import numpy as np
 
-from ckpttool.core.tensors import STRING
+from ckpttool.core.dtypes import STRING
 from ckpttool.formats.wire.protos.graph_pb2 import NodeDef
 from ckpttool.formats.wire.protos.meta_graph_pb2 import MetaGraphDef, SaverDef
 from ckpttool.graph.collection_entries import entry_of

@@ -4,7 +4,8 @@ from collections.abc import Collection, Iterable
 
 import numpy as np
 
-from ckpttool.core.tensors import BY_NAME, Array, DType, dtype_numbered
+from ckpttool.core.dtypes import BY_NAME, DType, dtype_numbered
+from ckpttool.core.tensors import Array
 from ckpttool.formats.tensorflow.tensor_proto import shape_of
 from ckpttool.formats.wire.protos.graph_pb2 import NodeDef
 from ckpttool.graph.contents.constants import constant, numbers, single_number, uniform

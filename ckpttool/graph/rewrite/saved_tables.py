@@ -7,7 +7,8 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from ckpttool.core.tensors import STRING, Tensor
+from ckpttool.core.dtypes import STRING
+from ckpttool.core.tensors import Tensor
 from ckpttool.formats.tensorflow.object_graph import path_of
 from ckpttool.formats.wire.protos.graph_pb2 import NodeDef
 from ckpttool.graph.contents.constants import constant

@@ -6,7 +6,7 @@ from functools import partial
 
 import numpy as np
 
-from ckpttool.core.tensors import STRING, DType
+from ckpttool.core.dtypes import STRING, DType
 from ckpttool.formats.wire.protos.graph_pb2 import NodeDef
 from ckpttool.formats.wire.protos.meta_graph_pb2 import SaverDef
 from ckpttool.graph.contents.constants import constant

@@ -12,7 +12,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ckpttool.core.tensors import BY_NAME, Array, DType, dtype_numbered
+from ckpttool.core.dtypes import BY_NAME, DType, dtype_numbered
+from ckpttool.core.tensors import Array
 from ckpttool.formats.tensorflow.tensor_proto import shape_of
 from ckpttool.formats.wire.protos.graph_pb2 import NodeDef
 from ckpttool.graph.contents.averaged_norms import FUSED_EPSILON

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ckpttool.core.dtypes import BY_NAME
 from ckpttool.core.errors import GraphError
-from ckpttool.core.tensors import BY_NAME
 from ckpttool.formats.wire.protos.graph_pb2 import AttrValue, TensorShapeProto
 from ckpttool.graph.contents.constants import constant, numbers
 from ckpttool.graph.contents.op_outputs import known_shape

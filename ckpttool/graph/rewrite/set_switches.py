@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterator, Mapping
 
 import numpy as np
 
-from ckpttool.core.tensors import BY_NAME
+from ckpttool.core.dtypes import BY_NAME
 from ckpttool.graph.contents.constants import constant
 from ckpttool.graph.contents.variable_ops import variable_behind
 from ckpttool.graph.contents.variables import variables

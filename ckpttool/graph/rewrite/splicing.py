@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+from ckpttool.core.dtypes import DType
 from ckpttool.core.errors import GraphError
 from ckpttool.core.shapes import PartialShape
-from ckpttool.core.tensors import DType
 from ckpttool.formats.wire.protos.graph_pb2 import NodeDef
 from ckpttool.formats.wire.protos.meta_graph_pb2 import (
     CollectionDef,

@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 from google.protobuf.message import DecodeError
 
+from ckpttool.core.dtypes import STRING
 from ckpttool.core.errors import GraphError
-from ckpttool.core.tensors import STRING
 from ckpttool.formats.tensorflow.saved_model import ASSETS
 from ckpttool.formats.wire.protos.meta_graph_pb2 import AssetFileDef
 from ckpttool.graph.contents.constants import constant

@@ -13,8 +13,8 @@ from pathlib import Path
 import numpy as np
 
 from ckpttool.core.counts import counted
+from ckpttool.core.dtypes import DType, dtype_numbered
 from ckpttool.core.errors import GraphError
-from ckpttool.core.tensors import DType, dtype_numbered
 from ckpttool.formats.tensorflow.prefix import SAVED_MODEL_GRAPHS
 from ckpttool.formats.tensorflow.saved_model import ASSETS
 from ckpttool.formats.wire.protos.graph_pb2 import NodeDef

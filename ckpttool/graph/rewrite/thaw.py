@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from ckpttool.core.tensors import BY_NAME, DType, dtype_numbered
+from ckpttool.core.dtypes import BY_NAME, DType, dtype_numbered
 from ckpttool.formats.tensorflow.frozen_weights import frozen_weights
 from ckpttool.formats.tensorflow.tensor_proto import FIELDS, shape_of
 from ckpttool.formats.wire.protos.graph_pb2 import NodeDef

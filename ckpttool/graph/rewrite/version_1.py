@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 
 from ckpttool.checkpoint import Checkpoint
-from ckpttool.core.tensors import DType
+from ckpttool.core.dtypes import DType
 from ckpttool.formats.tensorflow.object_graph import EXPORTED_TWICE
 from ckpttool.formats.wire.protos.graph_pb2 import NodeDef
 from ckpttool.formats.wire.protos.meta_graph_pb2 import VariableDef

@@ -5,9 +5,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from ckpttool.core.dtypes import STRING
 from ckpttool.core.errors import GraphError, PlanError
 from ckpttool.core.names import listed
-from ckpttool.core.tensors import STRING
 from ckpttool.graph.contents.named import tensor_named
 from ckpttool.graph.contents.op_outputs import dtype_of_output
 from ckpttool.graph.contents.signatures import (

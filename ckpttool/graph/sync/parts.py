@@ -4,8 +4,8 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
+from ckpttool.core.dtypes import dtype_numbered
 from ckpttool.core.errors import PlanError
-from ckpttool.core.tensors import dtype_numbered
 from ckpttool.graph.contents.constants import constant, numbers, single_number
 from ckpttool.graph.contents.stored import StoredTensor
 from ckpttool.graph.core import Graph

@@ -6,9 +6,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ckpttool.core.dtypes import dtype_numbered
 from ckpttool.core.errors import PlanError
 from ckpttool.core.shapes import written
-from ckpttool.core.tensors import Array, dtype_numbered
+from ckpttool.core.tensors import Array
 from ckpttool.formats.tensorflow.tensor_proto import shape_of
 from ckpttool.formats.wire.protos.graph_pb2 import NodeDef
 from ckpttool.formats.wire.protos.meta_graph_pb2 import MetaGraphDef, VariableDef

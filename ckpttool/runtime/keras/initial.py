@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from ckpttool.core.tensors import BY_NAME
+from ckpttool.core.dtypes import BY_NAME
 from ckpttool.formats.wire.protos.graph_pb2 import GraphDef, NodeDef
 from ckpttool.graph.contents.constants import uniform
 from ckpttool.runtime.configure import keras, tensorflow

@@ -8,7 +8,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ckpttool.core.tensors import BY_NAME, Tensor, TensorSpec
+from ckpttool.core.dtypes import BY_NAME
+from ckpttool.core.tensors import Tensor, TensorSpec
 from ckpttool.runtime.keras.private.building import initializer_of
 from ckpttool.runtime.keras.private.optimizers import slots_of
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from ckpttool.core.tensors import BY_NAME
+from ckpttool.core.dtypes import BY_NAME
 from ckpttool.graph.core import TensorRef
 from ckpttool.graph.rewrite.new_variables import NewVariable
 from ckpttool.runtime.configure import tensorflow

@@ -8,7 +8,8 @@ from typing import Literal
 
 import numpy as np
 
-from ckpttool.core.tensors import BY_NAME, FLOATS, Array, Tensor
+from ckpttool.core.dtypes import BY_NAME, FLOATS
+from ckpttool.core.tensors import Array, Tensor
 from ckpttool.surgery.blocks import in_step
 from ckpttool.surgery.differing.matrices import matrix_shape, rows_in_step
 

@@ -6,14 +6,13 @@ from pathlib import Path
 from typing import Any
 
 from ckpttool.checkpoint import Checkpoint
-from ckpttool.core.counts import counted
+from ckpttool.core.counts import counted, human_size
 from ckpttool.core.names import layer_of
 from ckpttool.core.pages import page as pages
 from ckpttool.core.pages.elements import badge, cell, figure_cell, name_cell, plain_table, row, table
 from ckpttool.core.pages.pictures import picture
 from ckpttool.core.pages.plots import histogram
 from ckpttool.core.shown_text import as_html
-from ckpttool.core.tensors import human_size
 from ckpttool.surgery.diff import Diff, LayerChange
 from ckpttool.surgery.differing.differences import rows, summary
 from ckpttool.surgery.differing.heat import heat, pixels

@@ -9,9 +9,10 @@ from zlib import crc32
 
 from ckpttool.checkpoint import Checkpoint
 from ckpttool.core.calls import Call, not_negative
+from ckpttool.core.dtypes import INTEGERS
 from ckpttool.core.errors import PlanError
 from ckpttool.core.names import layer_of
-from ckpttool.core.tensors import INTEGERS, Array, Tensor
+from ckpttool.core.tensors import Array, Tensor
 from ckpttool.surgery.edits.edit import (
     Edit,
     changed,

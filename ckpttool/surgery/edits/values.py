@@ -8,9 +8,10 @@ from typing import ClassVar, Self
 from ckpttool import checkpoint
 from ckpttool.checkpoint import Checkpoint
 from ckpttool.core.calls import Call
+from ckpttool.core.dtypes import BY_NAME, FLOATS
 from ckpttool.core.errors import CkptError, PlanError, UnknownName
 from ckpttool.core.names import Pattern, suggestion
-from ckpttool.core.tensors import BY_NAME, FLOATS, Array, Tensor
+from ckpttool.core.tensors import Array, Tensor
 from ckpttool.surgery.edits.edit import (
     Edit,
     EditWithoutValue,

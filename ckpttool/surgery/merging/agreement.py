@@ -8,9 +8,10 @@ import numpy as np
 
 from ckpttool.checkpoint import Checkpoint
 from ckpttool.core.counts import counted
+from ckpttool.core.dtypes import FLOATS
 from ckpttool.core.errors import PlanError
 from ckpttool.core.notes import notes_about
-from ckpttool.core.tensors import FLOATS, Array, Tensor, TensorSpec
+from ckpttool.core.tensors import Array, Tensor, TensorSpec
 from ckpttool.lineage.derivation import Derivation
 from ckpttool.lineage.provenance import Provenance
 from ckpttool.surgery.blocks import arrays

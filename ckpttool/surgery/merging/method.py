@@ -10,8 +10,9 @@ import numpy as np
 
 from ckpttool.core.casting import cast_array
 from ckpttool.core.counts import counted
+from ckpttool.core.dtypes import DType
 from ckpttool.core.errors import PlanError
-from ckpttool.core.tensors import Array, DType, Tensor
+from ckpttool.core.tensors import Array, Tensor
 from ckpttool.surgery.blocks import ELEMENTS, in_step
 
 Combine = Callable[[list[Array]], Array]

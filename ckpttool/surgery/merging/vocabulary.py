@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
+from ckpttool.core.counts import human_size
 from ckpttool.core.errors import FormatError, MissingFile
 from ckpttool.core.plain_files import is_file, opened
-from ckpttool.core.tensors import human_size
 from ckpttool.formats.wire import strict_json
 from ckpttool.remote.paths import refuse_url_input
 

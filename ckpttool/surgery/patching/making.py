@@ -8,8 +8,9 @@ from itertools import islice
 from typing import BinaryIO
 
 from ckpttool.checkpoint import Checkpoint
+from ckpttool.core.dtypes import VARIANT
 from ckpttool.core.errors import PlanError
-from ckpttool.core.tensors import PIECE, VARIANT, Tensor, TensorSpec
+from ckpttool.core.tensors import PIECE, Tensor, TensorSpec
 from ckpttool.formats.patch.coding import BLOCKS, DIFFERENCE, WHOLE, XOR, in_blocks, packed
 from ckpttool.formats.patch.file import MAGIC, SAME, BaseTensor, Patch, PatchedTensor, directory, framed
 from ckpttool.surgery.blocks import READERS

@@ -6,11 +6,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from ckpttool.catalogue.manifest import Manifest
-from ckpttool.core.counts import counted
+from ckpttool.core.counts import counted, human_size
 from ckpttool.core.pages import page as pages
 from ckpttool.core.pages.elements import badge, copy_button
 from ckpttool.core.shown_text import as_html
-from ckpttool.core.tensors import human_size
 from ckpttool.zoo.index_file import listed
 from ckpttool.zoo.kinship import Kinship
 

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from ckpttool.core.dtypes import BY_NAME
 from ckpttool.core.errors import DataError, UnknownName, WrongKind
-from ckpttool.core.tensors import BY_NAME
 from ckpttool.data.dataset import evaluation_split, training_splits
 from ckpttool.data.files import InputSpec, Wanted
 from ckpttool.data.fingerprint import fingerprint

@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from ckpttool.core.dtypes import BY_NAME
 from ckpttool.core.errors import CkptError, DataError, MissingFile, PlanError, UnknownName
-from ckpttool.core.tensors import BY_NAME
 from ckpttool.data import dataset
 from ckpttool.data import rows as rows_module
 from ckpttool.data.dataset import evaluation_split

@@ -9,8 +9,8 @@ from caffe_files import blob, messages, net, of_tensors
 from conformance import SHAPES, FormatTests, numbers
 
 from ckpttool import checkpoint
+from ckpttool.core.dtypes import BY_NAME, DTYPES
 from ckpttool.core.errors import CkptError, CorruptCheckpoint, FormatError
-from ckpttool.core.tensors import BY_NAME, DTYPES
 from ckpttool.formats import registry
 from ckpttool.formats.caffe import model
 from ckpttool.formats.caffe.format import Caffe

@@ -13,8 +13,8 @@ from keras import layers
 
 import ckpttool
 from ckpttool import checkpoint
+from ckpttool.core.dtypes import DTYPES
 from ckpttool.core.errors import CorruptCheckpoint, FormatError, MissingFile
-from ckpttool.core.tensors import DTYPES
 from ckpttool.formats import registry
 from ckpttool.formats.darknet.format import Darknet
 

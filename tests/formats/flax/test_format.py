@@ -11,8 +11,8 @@ from conformance import FormatTests
 from referees import FlaxTrees, in_msgpack
 
 from ckpttool import checkpoint
+from ckpttool.core.dtypes import DTYPES
 from ckpttool.core.errors import CkptError, CorruptCheckpoint, FormatError
-from ckpttool.core.tensors import DTYPES
 from ckpttool.formats.flax.format import Flax
 
 FIXTURES = Path(__file__).parents[3] / "fixtures" / "flax"

@@ -6,7 +6,7 @@ import pytest
 from conformance import SHAPES, FormatTests, numbers
 
 from ckpttool import checkpoint
-from ckpttool.core.tensors import BY_NAME, DTYPES
+from ckpttool.core.dtypes import BY_NAME, DTYPES
 from ckpttool.formats.gguf.blocks import PACKED
 from ckpttool.formats.gguf.format import Gguf
 

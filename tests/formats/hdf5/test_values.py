@@ -9,8 +9,9 @@ import h5py
 import numpy as np
 import pytest
 
+from ckpttool.core.dtypes import BY_NAME
 from ckpttool.core.errors import CorruptCheckpoint
-from ckpttool.core.tensors import BY_NAME, TensorSpec
+from ckpttool.core.tensors import TensorSpec
 from ckpttool.formats.hdf5 import values
 from ckpttool.formats.hdf5.source import Hdf5Source
 from ckpttool.formats.hdf5.values import (

@@ -8,8 +8,9 @@ import h5py
 import numpy as np
 import pytest
 
+from ckpttool.core.dtypes import BY_NAME, STRING
 from ckpttool.core.errors import CorruptCheckpoint, FormatError, PlanError
-from ckpttool.core.tensors import BY_NAME, STRING, Tensor, TensorSpec
+from ckpttool.core.tensors import Tensor, TensorSpec
 from ckpttool.formats.hdf5 import values
 from ckpttool.formats.hdf5.tree import read_tree
 from ckpttool.formats.hdf5.writer import check_paths, compare, write_tree

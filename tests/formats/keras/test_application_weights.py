@@ -2,8 +2,9 @@
 
 import pytest
 
+from ckpttool.core.dtypes import BY_NAME
 from ckpttool.core.errors import FormatError
-from ckpttool.core.tensors import BY_NAME, TensorSpec
+from ckpttool.core.tensors import TensorSpec
 from ckpttool.formats.keras.application_weights import paired, told_by
 from ckpttool.formats.keras.applications import MobileNetApplication, MobileNetV3Application, application
 

@@ -8,8 +8,8 @@ import pytest
 from conformance import SHAPES, FormatTests, numbers, tensors_of
 
 from ckpttool import checkpoint
+from ckpttool.core.dtypes import BY_NAME, DTYPES, STRING
 from ckpttool.core.errors import CorruptCheckpoint, FormatError
-from ckpttool.core.tensors import BY_NAME, DTYPES, STRING
 from ckpttool.formats.npz import npy
 from ckpttool.formats.npz.npy import Npy
 

@@ -5,8 +5,9 @@ import numpy as np
 import pytest
 from conformance import FormatTests, ReadBackTests, tensors_of
 
+from ckpttool.core.dtypes import DTYPES
 from ckpttool.core.errors import CorruptCheckpoint, FormatError
-from ckpttool.core.tensors import DTYPES, Tensor
+from ckpttool.core.tensors import Tensor
 from ckpttool.formats.npz.npz import Npz
 from ckpttool.formats.reading import archive as archives
 

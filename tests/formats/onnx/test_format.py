@@ -10,8 +10,8 @@ from conformance import SHAPES, FormatTests, numbers
 from onnx import TensorProto, helper, numpy_helper
 
 from ckpttool import checkpoint
+from ckpttool.core.dtypes import BY_NAME, DTYPES, STRING
 from ckpttool.core.errors import CkptError, CorruptCheckpoint, FormatError, MissingFile
-from ckpttool.core.tensors import BY_NAME, DTYPES, STRING
 from ckpttool.formats.onnx.format import Onnx
 from ckpttool.formats.onnx.values import NUMBERED
 

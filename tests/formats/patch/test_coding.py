@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ckpttool.core.tensors import BY_NAME, DTYPES
+from ckpttool.core.dtypes import BY_NAME, DTYPES
 from ckpttool.formats.patch.coding import BLOCKS, DIFFERENCE, WAYS, WHOLE, XOR, in_blocks, packed, unpacked
 
 NUMBERS = [dtype for dtype in DTYPES if dtype.itemsize]

@@ -19,8 +19,9 @@ from torch.distributed.checkpoint.filesystem import _StorageInfo
 from torch.distributed.checkpoint.format_utils import dcp_to_torch_save
 
 from ckpttool import checkpoint
+from ckpttool.core.dtypes import DTYPES
 from ckpttool.core.errors import CkptError, CorruptCheckpoint, FormatError, MissingFile
-from ckpttool.core.tensors import DTYPES, Tensor
+from ckpttool.core.tensors import Tensor
 from ckpttool.formats.pytorch.distributed import Distributed
 
 HELD = [dtype for dtype in DTYPES if dtype.name in Distributed.HOLDS]

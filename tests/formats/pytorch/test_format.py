@@ -14,8 +14,9 @@ from conformance import SHAPES, FormatTests, numbers, tensors_of
 from referees import in_torch
 
 from ckpttool import checkpoint
+from ckpttool.core.dtypes import DTYPES
 from ckpttool.core.errors import CorruptCheckpoint, FormatError
-from ckpttool.core.tensors import DTYPES, Tensor
+from ckpttool.core.tensors import Tensor
 from ckpttool.formats.pytorch import pickle as torch_pickle
 from ckpttool.formats.pytorch.format import PyTorch
 from ckpttool.formats.pytorch.pickle import interpret

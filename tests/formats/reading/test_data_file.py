@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from ckpttool.core.dtypes import BY_NAME
 from ckpttool.core.errors import CorruptCheckpoint, MissingFile
-from ckpttool.core.tensors import BY_NAME, TensorSpec
+from ckpttool.core.tensors import TensorSpec
 from ckpttool.formats.reading.data_file import ByteRange, CheckpointFile, require_truth, swapped
 from ckpttool.formats.reading.raw_tensors import ClosedFile, RawTensors, TensorLocation
 from ckpttool.formats.wire import crc

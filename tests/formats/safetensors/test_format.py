@@ -13,8 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ckpttool import checkpoint
+from ckpttool.core.dtypes import DTYPES
 from ckpttool.core.errors import CorruptCheckpoint, FormatError, MissingFile
-from ckpttool.core.tensors import DTYPES, Tensor
+from ckpttool.core.tensors import Tensor
 from ckpttool.formats.format import Writing
 from ckpttool.formats.reading.data_file import CheckpointFile
 from ckpttool.formats.safetensors.format import Safetensors

@@ -8,8 +8,9 @@ import safetensors.numpy
 from conformance import change_on_disk, save_as
 
 from ckpttool import checkpoint
+from ckpttool.core.dtypes import BY_NAME
 from ckpttool.core.errors import CkptError, CorruptCheckpoint, ExistingOutput, FormatError, MissingFile
-from ckpttool.core.tensors import BY_NAME, Tensor, TensorSpec
+from ckpttool.core.tensors import Tensor, TensorSpec
 from ckpttool.formats.format import Writing
 from ckpttool.formats.safetensors.format import Safetensors
 

@@ -9,8 +9,9 @@ from conformance import FormatTests, ReadBackTests, change_on_disk, numbers, sav
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ckpttool.core.dtypes import BY_NAME, DTYPES, STRING
 from ckpttool.core.errors import CkptError, CorruptCheckpoint, ExistingOutput, FormatError, MissingFile
-from ckpttool.core.tensors import BY_NAME, DTYPES, STRING, Tensor
+from ckpttool.core.tensors import Tensor
 from ckpttool.formats.tensorflow.bundle import Bundle
 from ckpttool.formats.tensorflow.prefix import BundleFiles
 
@@ -252,7 +253,7 @@ def write_big_endian(folder, arrays, texts):
     """Write a bundle as a big-endian machine would."""
     import struct
 
-    from ckpttool.core.tensors import dtype_of
+    from ckpttool.core.dtypes import dtype_of
     from ckpttool.formats.wire import crc
     from ckpttool.formats.wire.elements import encode_string_lengths, string_lengths_checksum
     from ckpttool.formats.wire.protos.bundle_pb2 import BundleEntryProto

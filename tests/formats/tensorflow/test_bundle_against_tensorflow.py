@@ -6,7 +6,8 @@ import pytest
 from conformance import SHAPES, numbers, tensors_of
 
 from ckpttool import checkpoint
-from ckpttool.core.tensors import BY_NAME, DTYPES, Tensor
+from ckpttool.core.dtypes import BY_NAME, DTYPES
+from ckpttool.core.tensors import Tensor
 from ckpttool.formats.tensorflow.bundle import Bundle
 from ckpttool.formats.tensorflow.prefix import record_checkpoint, recorded_checkpoint
 

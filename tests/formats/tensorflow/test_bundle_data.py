@@ -8,8 +8,8 @@ import pytest
 from conformance import tensors_of
 from crafted import DATA, HEADER, bundle, column, entry, sliced, write
 
+from ckpttool.core.dtypes import BY_NAME
 from ckpttool.core.errors import CorruptCheckpoint, FormatError
-from ckpttool.core.tensors import BY_NAME
 from ckpttool.formats.format import Writing
 from ckpttool.formats.tensorflow import bundle as bundles
 from ckpttool.formats.tensorflow import bundle_data

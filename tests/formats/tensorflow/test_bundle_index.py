@@ -5,8 +5,9 @@ from pathlib import Path
 import pytest
 from crafted import HEADER, bundle, column, entry, sliced, write
 
+from ckpttool.core.dtypes import BY_NAME
 from ckpttool.core.errors import CkptError, CorruptCheckpoint, FormatError
-from ckpttool.core.tensors import BY_NAME, TensorSpec
+from ckpttool.core.tensors import TensorSpec
 from ckpttool.formats.tensorflow import bundle_index
 from ckpttool.formats.tensorflow.bundle_index import BundleIndex, header_of, key_of, least_size, read_index
 from ckpttool.formats.tensorflow.slices import FULL

@@ -5,8 +5,8 @@ import pytest
 from conformance import FormatTests
 
 from ckpttool import checkpoint
+from ckpttool.core.dtypes import BY_NAME, STRING
 from ckpttool.core.errors import CorruptCheckpoint, MissingFile
-from ckpttool.core.tensors import BY_NAME, STRING
 from ckpttool.formats.tensorflow.frozen_weights import frozen_weights
 from ckpttool.formats.wire.protos.graph_pb2 import FunctionDef, GraphDef, NodeDef
 from ckpttool.formats.wire.protos.meta_graph_pb2 import MetaGraphDef, SavedModel

@@ -5,8 +5,9 @@ import pytest
 from conformance import FormatTests, save_as, tensors_of
 
 from ckpttool import checkpoint
+from ckpttool.core.dtypes import BY_NAME
 from ckpttool.core.errors import CorruptCheckpoint, FormatError
-from ckpttool.core.tensors import BY_NAME, Tensor, TensorSpec
+from ckpttool.core.tensors import Tensor, TensorSpec
 from ckpttool.core.variable_kinds import OBJECT_GRAPH, base_name
 from ckpttool.formats.tensorflow.bundle import Bundle
 from ckpttool.formats.tensorflow.bundle_writer import write_bundle

@@ -6,8 +6,9 @@ from conformance import SHAPES, FormatTests, numbers, tensors_of
 from crafted import built, table
 
 from ckpttool import checkpoint
+from ckpttool.core.dtypes import DTYPES, STRING
 from ckpttool.core.errors import CorruptCheckpoint, FormatError, MissingFile
-from ckpttool.core.tensors import DTYPES, STRING, Tensor
+from ckpttool.core.tensors import Tensor
 from ckpttool.formats.tensorflow.prefix import prefix_of
 from ckpttool.formats.tensorflow.slices import FULL, encode_key
 from ckpttool.formats.tensorflow.v1 import V1, files_of_version_1

@@ -9,8 +9,9 @@ from conformance import FormatTests
 from referees import Browsers
 
 from ckpttool import checkpoint
+from ckpttool.core.dtypes import DTYPES
 from ckpttool.core.errors import CkptError, CorruptCheckpoint, FormatError, MissingFile
-from ckpttool.core.tensors import DTYPES, Tensor
+from ckpttool.core.tensors import Tensor
 from ckpttool.formats.tfjs.format import Tfjs
 
 

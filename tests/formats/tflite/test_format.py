@@ -11,8 +11,9 @@ from conformance import SHAPES, FormatTests, numbers
 from tflite_files import buffer, model, of_tensors, packed, schema, tensor
 
 from ckpttool import checkpoint
+from ckpttool.core.dtypes import BY_NAME, DTYPES, STRING
 from ckpttool.core.errors import CorruptCheckpoint
-from ckpttool.core.tensors import BY_NAME, DTYPES, STRING, Tensor
+from ckpttool.core.tensors import Tensor
 from ckpttool.formats.tflite import values
 from ckpttool.formats.tflite.format import Tflite
 

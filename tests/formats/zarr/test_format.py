@@ -10,8 +10,8 @@ from referees import Zarrs
 from zarr.codecs import BloscCodec, Crc32cCodec, GzipCodec, TransposeCodec, ZstdCodec
 
 from ckpttool import checkpoint
+from ckpttool.core.dtypes import DTYPES
 from ckpttool.core.errors import CkptError, CorruptCheckpoint, FormatError
-from ckpttool.core.tensors import DTYPES
 from ckpttool.formats.zarr.format import Zarr
 
 CUBE = np.arange(7 * 5 * 3, dtype=np.float32).reshape(7, 5, 3)

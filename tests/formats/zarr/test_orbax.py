@@ -11,8 +11,9 @@ from conformance import FormatTests
 from referees import Databases
 
 from ckpttool import checkpoint
+from ckpttool.core.dtypes import DTYPES
 from ckpttool.core.errors import CkptError, CorruptCheckpoint, FormatError, MissingFile
-from ckpttool.core.tensors import DTYPES, Tensor
+from ckpttool.core.tensors import Tensor
 from ckpttool.formats.zarr.orbax import Orbax
 
 FIXTURES = Path(__file__).parents[3] / "fixtures" / "orbax"

@@ -1,4 +1,4 @@
-from ckpttool.core.tensors import BY_NAME
+from ckpttool.core.dtypes import BY_NAME
 from ckpttool.graph.contents.signatures import Argument, output_tensors, signatures
 from ckpttool.graph.files import load
 

@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
+from ckpttool.core.dtypes import BY_NAME
 from ckpttool.core.errors import GraphError, UnknownName
-from ckpttool.core.tensors import BY_NAME
 from ckpttool.graph.contents.stored import assignments
 from ckpttool.graph.core import Graph
 

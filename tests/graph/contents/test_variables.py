@@ -1,7 +1,7 @@
 import pytest
 
+from ckpttool.core.dtypes import BY_NAME
 from ckpttool.core.errors import FormatError, GraphError
-from ckpttool.core.tensors import BY_NAME
 from ckpttool.formats.wire.protos.graph_pb2 import DT_FLOAT
 from ckpttool.formats.wire.protos.meta_graph_pb2 import MetaGraphDef
 from ckpttool.graph.contents.variables import Variable, variables

@@ -10,8 +10,9 @@ import pytest
 
 from ckpttool import checkpoint
 from ckpttool.checkpoint import Checkpoint
+from ckpttool.core.dtypes import BY_NAME, DTYPES
 from ckpttool.core.errors import CkptError, CorruptCheckpoint, PlanError
-from ckpttool.core.tensors import BY_NAME, DTYPES, Tensor
+from ckpttool.core.tensors import Tensor
 from ckpttool.formats.patch.file import SAME, PatchFile
 from ckpttool.lineage.provenance import UNKNOWN
 from ckpttool.surgery.patching.applying import patched

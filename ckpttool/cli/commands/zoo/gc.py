@@ -9,8 +9,7 @@ import click
 from ckpttool.cli.options.catalogue import zoo_option
 from ckpttool.cli.options.general import json_option
 from ckpttool.cli.show.tables import print_document
-from ckpttool.core.counts import counted
-from ckpttool.core.tensors import human_size
+from ckpttool.core.counts import counted, human_size
 from ckpttool.verbs.zoo_gc import zoo_gc
 from ckpttool.zoo.collecting import Collected
 

@@ -9,8 +9,7 @@ from ckpttool.cli.options.catalogue import zoo_option
 from ckpttool.cli.options.general import rows_options
 from ckpttool.cli.show.tables import print_rows, say
 from ckpttool.core.collector import collector_paused
-from ckpttool.core.counts import counted
-from ckpttool.core.tensors import human_size
+from ckpttool.core.counts import counted, human_size
 from ckpttool.verbs.zoo_list import zoo_list
 
 COLUMNS = ("entry", "tags", "family", "parameters", "size", "license", "metrics", "created")

@@ -8,8 +8,7 @@ import click
 from ckpttool.cli.options.catalogue import zoo_option
 from ckpttool.cli.options.general import rows_options
 from ckpttool.cli.show.tables import exit_unless, print_report, say
-from ckpttool.core.counts import counted
-from ckpttool.core.tensors import human_size
+from ckpttool.core.counts import counted, human_size
 from ckpttool.verbs.zoo_verify import zoo_verify
 
 COLUMNS = ("entry", "what", "problem")

@@ -4,13 +4,12 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from ckpttool.catalogue.manifest import Manifest, Row
-from ckpttool.core.counts import counted
+from ckpttool.core.counts import counted, human_size
 from ckpttool.core.pages import page as pages
 from ckpttool.core.pages.drawing import Box, drawing
 from ckpttool.core.pages.elements import badge, cell, copy_button, figure_cell, name_cell, plain_table, row, table
 from ckpttool.core.pages.markdown import LONGEST, as_page
 from ckpttool.core.shown_text import as_html
-from ckpttool.core.tensors import human_size
 from ckpttool.zoo.ancestry import Ancestry
 from ckpttool.zoo.card import card_lines
 from ckpttool.zoo.site.page import Listed
