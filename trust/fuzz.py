@@ -1,8 +1,9 @@
 """Fuzzing of each parser for a time, its checksums mended after each change; what was found is kept.
 
-Run as: python trust/fuzz.py [--seconds N] [--seed N] [--atheris] [TARGET ...]. With atheris (the extra `fuzz`) the
-changes are led by what they reach; else they are random, and start from what was reached before. What leads to lines
-that nothing kept has reached, and what goes wrong, is kept in `trust/corpus`: a test reads it again.
+Run as: python trust/fuzz.py [--seconds N] [--seed N] [--atheris [--seeds FOLDER]] [TARGET ...]. With atheris (the extra
+`fuzz`) the changes are led by what they reach, and seconds are the processor's; else they are random, and start from
+what was reached before. What leads to lines that nothing kept has reached, and what goes wrong, is kept in
+`trust/corpus`: a test reads it again. All that led on is in a folder of seeds, from which a later run goes on.
 """
 
 import argparse
@@ -68,11 +69,11 @@ def judged(target: fuzzing.Target, folder: Path, part: bytes) -> str | None:
     return found
 
 
-def led(name: str, seconds: float, folder: Path) -> Fuzzed:
+def led(name: str, seconds: float, folder: Path, seeds: Path) -> Fuzzed:
     """Have atheris lead the changes, in a process of its own; keep what reached most."""
     script = str(Path(__file__).parent / "fuzz_led.py")
     done = subprocess.run(
-        [sys.executable, script, name, str(int(seconds)), str(folder)],
+        [sys.executable, script, name, str(int(seconds)), str(folder), str(seeds)],
         check=False,
         capture_output=True,
         text=True,
@@ -85,7 +86,7 @@ def led(name: str, seconds: float, folder: Path) -> Fuzzed:
         raise SystemExit(f"{name}: atheris did not get to its end")
     for line in re.findall("^bad: .*", done.stderr, re.MULTILINE):
         print(f"  {name} {line}", flush=True)
-    reached(name, [path.read_bytes() for path in sorted((folder / "seeds").iterdir())], folder)
+    reached(name, [path.read_bytes() for path in sorted(seeds.iterdir())], folder)
     edges = re.findall(r" cov: (\d+) ", done.stderr)
     return Fuzzed(int(tries[1]) if tries else 0, bad, int(edges[-1]) if edges else None)
 
@@ -136,13 +137,17 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=60, help="for each target")
     parser.add_argument("--seed", type=int, default=int(time.time()))
     parser.add_argument("--atheris", action="store_true", help="led by coverage, where atheris is installed")
+    parser.add_argument("--seeds", type=Path, help="where what leads on is kept, a folder for each target")
     parser.add_argument("names", nargs="*", default=list(fuzzing.TARGETS))
     asked, all_tries, all_bad = parser.parse_args(), 0, 0
     leads = asked.atheris and find_spec("atheris") is not None
     for name in asked.names:
         with tempfile.TemporaryDirectory(dir=samples.folder()) as folder:
             place = Path(folder)
-            found = led(name, asked.seconds, place) if leads else fuzzed(name, asked.seconds, asked.seed, place)
+            if leads:
+                found = led(name, asked.seconds, place, (asked.seeds or place / "seeds") / name)
+            else:
+                found = fuzzed(name, asked.seconds, asked.seed, place)
         keep(name, [part for part in found.bad if len(part) <= 10 * LONGEST])
         edges = f" {found.edges:6} edges" if found.edges else ""
         print(f"{name:30} {found.tries:8} tried {len(found.bad):4} bad{edges}", flush=True)
