@@ -1,7 +1,7 @@
 """One target of the fuzzing, its changes led by what they reach of ckpttool's code; needs atheris.
 
-Run by `trust/fuzz.py --atheris` as: python trust/fuzz_led.py TARGET SECONDS FOLDER SEEDS. FOLDER/bad has what went wrong,
-one part for each kind of error, and SEEDS what led on.
+Run by `trust/fuzz.py --atheris` as: python trust/fuzz_led.py TARGET SECONDS FOLDER SEEDS. FOLDER/bad has what went
+wrong, one part for each kind of error, and SEEDS what led on.
 """
 
 import os

@@ -127,6 +127,13 @@ def beside_weights(folder: Path, part: bytes) -> Path:
     return place
 
 
+def with_network(folder: Path, part: bytes) -> Path:
+    """Write weights of Darknet beside a network."""
+    place = darknet_files.write(folder)
+    place.write_bytes(part)
+    return place
+
+
 def tflite() -> bytes:
     quantised = tensor("q", (2, 2), 9, 2, (0.5, 2.0), (1, 0))
     text = buffer(b"\1\0\0\0\x0c\0\0\0\x0e\0\0\0ab")
@@ -257,47 +264,6 @@ def orbax_folder(folder: Path, part: bytes) -> Path:
     return place
 
 
-def text(value: str) -> bytes:
-    return b"X" + struct.pack("<I", len(value)) + value.encode()
-
-
-def mapped(**values: bytes) -> bytes:
-    """Return a dict of a pickle."""
-    return b"}(" + b"".join(text(key) + value for key, value in values.items()) + b"u"
-
-
-TENSOR = (
-    b"ctorch._utils\n_rebuild_tensor_v2\n((" + text("storage") + b"ctorch\nFloatStorage\n" + text("0") + text("cpu")
-    + b"K\6tQK\0K\6\x85K\1\x85\x89}tR"
-)  # fmt: skip
-"""A flat tensor of six numbers."""
-SHAPES = b"](" + mapped(w=b"K\2K\2\x86", b=b"K\2\x85") + b"e"
-ZERO_MODEL = b"\x80\2" + mapped(
-    module=mapped(mean=TENSOR), buffer_names=b"](" + text("mean") + b"e", param_shapes=SHAPES,
-    shared_params=mapped(tied=text("w")),
-) + b"."  # fmt: skip
-ZERO_OPTIMIZER = b"\x80\2" + mapped(
-    optimizer_state_dict=mapped(
-        zero_stage=b"K\2", partition_count=b"K\1", single_partition_of_fp32_groups=b"](" + TENSOR + b"e"
-    )
-) + b"."  # fmt: skip
-"""What the files of DeepSpeed's ZeRO hold: the model's, and that of the one process."""
-of_torch = zipped("a/data.pkl", ("a/data/0", ARRAY.tobytes()))
-
-
-def zero(model: bool) -> Callable[[Path, bytes], Path]:
-    """Return what writes a folder of ZeRO, of which one pickle is a part."""
-
-    def make(folder: Path, part: bytes) -> Path:
-        files = {"mp_rank_00_model_states.pt": ZERO_MODEL, "zero_pp_rank_0_mp_rank_00_optim_states.pt": ZERO_OPTIMIZER}
-        changed = list(files)[0 if model else 1]
-        for name, pickle in (files | {changed: part}).items():
-            (folder / name).write_bytes(of_torch(pickle))
-        return folder
-
-    return make
-
-
 def zarr_folder(name: str, *beside: tuple[str, bytes]) -> Callable[[Path, bytes], Path]:
     """Return what writes an array of Zarr of which one file is a part, and others are as they are here."""
 
@@ -404,8 +370,6 @@ TARGETS: dict[str, Target] = {
     ),
     "configuration": Target(CONFIG, one_file("x.keras", zipped("config.json", (WEIGHTS, hdf5()))), read_checkpoint),
     "GGUF": Target(gguf(), one_file("x.gguf"), read_checkpoint),
-    "model of ZeRO": Target(ZERO_MODEL, zero(True), scanned(read_checkpoint)),
-    "process of ZeRO": Target(ZERO_OPTIMIZER, zero(False), scanned(read_checkpoint)),
     "array of Zarr 2": Target(
         ZARRAY,
         zarr_folder(".zarray", ("0.0", CHUNK), ("1.0", zlib.compress(bytes(16)))),
@@ -420,6 +384,9 @@ TARGETS: dict[str, Target] = {
     ),
     "Flax": Target(flax(), one_file("x.msgpack"), scanned(read_checkpoint)),
     "Caffe": Target(caffe(), one_file("x.caffemodel"), read_checkpoint),
+    "weights of Darknet": Target(
+        darknet_files.HEADER + darknet_files.numbers().tobytes(), with_network, read_checkpoint
+    ),
     "cfg of Darknet": Target(darknet_files.CFG.encode(), beside_weights, read_checkpoint),
     "TensorFlow Lite": Target(tflite(), one_file("x.tflite"), read_checkpoint),
     "manifest of TensorFlow.js": Target(BROWSERS, beside_shards, scanned(read_checkpoint)),

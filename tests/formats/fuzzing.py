@@ -12,9 +12,11 @@ import traceback
 from pathlib import Path
 
 import fuzz_checkpoints
+import fuzz_folders
 import fuzz_graphs
 import fuzz_records
 import fuzz_rows
+import fuzz_surgery
 from fuzz_target import Target
 
 from ckpttool.core.errors import CkptError
@@ -22,9 +24,11 @@ from ckpttool.core.errors import CkptError
 KEPT = Path(__file__).parents[2] / "trust" / "corpus"
 TARGETS: dict[str, Target] = {
     **fuzz_checkpoints.TARGETS,
+    **fuzz_folders.TARGETS,
     **fuzz_graphs.TARGETS,
     **fuzz_records.TARGETS,
     **fuzz_rows.TARGETS,
+    **fuzz_surgery.TARGETS,
 }
 INTERESTING = [0, 1, 2, 0x7F, 0x80, 0xFF]
 NUMBERS = [
