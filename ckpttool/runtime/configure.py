@@ -21,6 +21,7 @@ _ONEDNN = "TF_ENABLE_ONEDNN_OPTS"
 _LEVEL = "TF_CPP_MIN_LOG_LEVEL"
 _INTEROP = "TF_NUM_INTEROP_THREADS"
 _BACKEND, _TENSORFLOW = "KERAS_BACKEND", "tensorflow"
+_KERAS_AT_THE_END = "keras.src.optimizers"
 _imported: dict[str, Any] = {}
 """The modules that this process has imported and found fit: both are asked for thousands of times."""
 _ours: dict[str, str] = {}
@@ -40,7 +41,7 @@ def tensorflow() -> Any:
         return _imported["tensorflow"]
     quiet = "tensorflow" not in sys.modules and os.environ.get(_LEVEL, "0") != "0" and os.environ.get(_ONEDNN) != "0"
     try:
-        with _stderr_discarded() if quiet else contextlib.nullcontext(), warnings.catch_warnings():
+        with _stderr_discarded() if quiet else contextlib.nullcontext(), _without_keras(), warnings.catch_warnings():
             warnings.simplefilter("ignore")
             import tensorflow
     except ImportError as error:
@@ -51,6 +52,25 @@ def tensorflow() -> Any:
     log_as_configured()
     _imported["tensorflow"] = tensorflow
     return tensorflow
+
+
+@contextlib.contextmanager
+def _without_keras() -> Iterator[None]:
+    """Have the import of TensorFlow leave out Keras, which few graphs need and which takes nearly as long as the rest.
+
+    TensorFlow imports Keras's optimizers at its end, and goes on where they are not there. Keras 3 is imported by
+    whoever asks for it, as `keras`, `tf.keras` or `tensorflow.keras`; the one before it (TF_USE_LEGACY_KERAS) tells
+    TensorFlow at its import what can be loaded, and is left alone.
+    """
+    if "tensorflow" in sys.modules or "keras" in sys.modules:
+        yield
+        return
+    sys.modules[_KERAS_AT_THE_END] = None  # type: ignore[assignment]  # Python's own sign for what cannot be imported
+    try:
+        yield
+    finally:
+        if sys.modules.get(_KERAS_AT_THE_END, ...) is None:
+            del sys.modules[_KERAS_AT_THE_END]
 
 
 def keras() -> Any:

@@ -51,9 +51,14 @@ from ckpttool.runtime.configure import tensorflow
 before = state(), logging.getLogger("tensorflow").level
 tf = tensorflow()
 inter_op = tf.config.threading.get_inter_op_parallelism_threads()
-print(json.dumps([state() == before[0], inter_op, tf.get_logger().isEnabledFor(logging.WARNING)]))
+keras = [name for name in sys.modules if name.partition(".")[0] == "keras"]
+print(json.dumps([state() == before[0], inter_op, tf.get_logger().isEnabledFor(logging.WARNING), keras]))
+from tensorflow.keras.layers import Dense
+import keras.src.optimizers
+assert Dense is tf.keras.layers.Dense is keras.layers.Dense
+assert tf.keras.optimizers.Adam is keras.src.optimizers.Adam
 """
-    assert run(program)[0] == [True, 0, True]
+    assert run(program)[0] == [True, 0, True, []], "Keras is imported by who asks for it"
 
 
 @pytest.mark.parametrize(
