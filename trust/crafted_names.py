@@ -58,8 +58,8 @@ def distributed(named: str) -> object:
     return make
 
 
-def side_by_side(count: int) -> object:
-    """Return a folder of torch.distributed.checkpoint with a tensor that is said to be cut along its second axis."""
+def cut_along(axis: int, count: int) -> object:
+    """Return a folder of torch.distributed.checkpoint with a tensor in many parts along an axis, all of one place."""
 
     def make(place: Path) -> Path:
         import torch
@@ -69,11 +69,12 @@ def side_by_side(count: int) -> object:
         path = place / "x"
         path.mkdir()
         (path / "__0_0.distcp").write_bytes(b"x" * 1000)
-        shape, one = torch.Size((2, count)), torch.Size((1, 1))
-        chunks = [known.ChunkStorageMetadata(torch.Size((0, at)), one) for at in range(count)]
-        places = {known.MetadataIndex("w", chunk.offsets): _StorageInfo("__0_0.distcp", 0, 1000) for chunk in chunks}
+        shape, one = torch.Size((2, count) if axis else (count, 1)), torch.Size((1, 1))
+        places = [torch.Size((0, at) if axis else (at, 0)) for at in range(count)]
+        chunks = [known.ChunkStorageMetadata(place, one) for place in places]
+        stored = {known.MetadataIndex("w", place): _StorageInfo("__0_0.distcp", 0, 1000) for place in places}
         entry = known.TensorStorageMetadata(known.TensorProperties(torch.float32), shape, chunks)
-        (path / ".metadata").write_bytes(pickle.dumps(known.Metadata({"w": entry}, {"w": ("w",)}, places)))
+        (path / ".metadata").write_bytes(pickle.dumps(known.Metadata({"w": entry}, {"w": ("w",)}, stored)))
         return path
 
     return make
@@ -128,6 +129,7 @@ def vocabularies() -> Iterator[Case]:
         ("an added token that is a list", "tokenizer.json", lambda: json.dumps(added).encode()),
         ("a number of 5,000 digits", "v.json", lambda: b'{"x":' + b"9" * 5000 + b"}"),
         ("lists in lists", "v.json", lambda: b"[" * 100_000),
+        ("3.5 million lists", "v.json", lambda: b"[" + b"[]," * 3_500_000 + b"[]]"),
     ):
         yield Case(f"tokens: {name}", file(called, make), refusals(vocabulary))
 
@@ -188,7 +190,8 @@ def cases() -> Iterator[Case]:
         yield f"names: torch.distributed, {name}", distributed(named)  # type: ignore[misc]
     yield from vocabularies()
     yield from adapters()
-    yield "torch.distributed: 4,000 parts side by side", side_by_side(4000)  # type: ignore[misc]
+    yield "torch.distributed: 4,000 parts side by side", cut_along(1, 4000)  # type: ignore[misc]
+    yield "torch.distributed: 20,000 parts of the same bytes", cut_along(0, 20_000)  # type: ignore[misc]
     yield "names: HDF5, 60,000 letters above 8,000", hdf5("k" * 60_000, 8000)  # type: ignore[misc]
     yield "names: Flax, 500,000 letters above 20,000", file("x.msgpack", lambda: flax(500_000, 20_000))
     text = struct.pack("<Q", 1) + b"k"

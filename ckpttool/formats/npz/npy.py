@@ -3,11 +3,11 @@
 A file is a header, which must match the size of the file, and numbers (numpy/lib/format.py).
 """
 
+import functools
 import io
 import os
 import tokenize
 from collections.abc import Iterable, Iterator
-from functools import partial
 from pathlib import Path
 from typing import IO, Any, Literal, NamedTuple
 
@@ -61,11 +61,14 @@ def read_header(path: Path, name: str, head: bytes, size: int) -> StoredArray:
         CorruptCheckpoint: it is damaged, or does not fit the size.
         UnreadArray: the array is not one of numbers or bytes.
     """
-    file = io.BytesIO(head)
     if head.startswith(npy.magic(3, 0)):
         raise UnreadArray("holds structures, which are never read")
-    shape, fortran, dtype = parsed_header(path, name, file)
-    array = StoredArray(TensorSpec(name, shape, _dtype(dtype)), dtype, fortran, file.tell())
+    start = _header_size(head)
+    try:
+        shape, fortran, dtype = _parsed(head[:start])
+    except _BAD_HEADER as error:
+        raise _damaged(path, name, error) from error
+    array = StoredArray(TensorSpec(name, shape, _dtype(dtype)), dtype, fortran, start)
     if any(length < 0 for length in shape) or array.start + array.nbytes != size:
         held = size - array.start
         raise CorruptCheckpoint(f"{path}: {name} is said to be {dtype} {list(shape)}, but {held} bytes are there")
@@ -79,13 +82,34 @@ def parsed_header(path: Path, name: str, file: IO[bytes]) -> tuple[tuple[int, ..
         CorruptCheckpoint: it is damaged.
     """
     try:
-        version = npy.read_magic(file)
-        if version not in ((1, 0), (2, 0), (3, 0)):
-            raise ValueError(f"version {version} is none that NumPy writes")
-        read = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
-        return read(file)
+        return _read_header(file)
     except _BAD_HEADER as error:
-        raise CorruptCheckpoint(f"{path}: the header of {name} is damaged: {error}") from error
+        raise _damaged(path, name, error) from error
+
+
+def _header_size(head: bytes) -> int:
+    """Return how many bytes a header has by its own account, with the magic and the length before it."""
+    width = 2 if head.startswith(npy.magic(1, 0)) else 4
+    at = len(npy.magic(1, 0))
+    return at + width + int.from_bytes(head[at : at + width], "little")
+
+
+@functools.lru_cache(maxsize=256)
+def _parsed(header: bytes) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
+    """Return what a header says: an archive of many arrays has few that differ, and each is parsed as Python's text."""
+    return _read_header(io.BytesIO(header))
+
+
+def _read_header(file: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
+    version = npy.read_magic(file)
+    if version not in ((1, 0), (2, 0), (3, 0)):
+        raise ValueError(f"version {version} is none that NumPy writes")
+    read = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
+    return read(file)
+
+
+def _damaged(path: Path, name: str, error: Exception) -> CorruptCheckpoint:
+    return CorruptCheckpoint(f"{path}: the header of {name} is damaged: {error}")
 
 
 def mapped(path: Path) -> Array:
@@ -160,7 +184,7 @@ class NpyTensors(RawTensors):
                 continue
             self.locations[name] = TensorLocation(ClosedFile.of(file), array.spec, array.start)
             if not array.plain:
-                self.coded[name] = partial(_read, self.locations[name], array)
+                self.coded[name] = functools.partial(_read, self.locations[name], array)
         self.left_out = tuple(others)
 
 

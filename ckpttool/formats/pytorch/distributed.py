@@ -72,8 +72,8 @@ class DistributedTensors(Tensors):
                     f"{self.folder / chunk.file}: a part of {size} bytes is said to be in the {chunk.length} at "
                     f"{chunk.start}, the file has {files[chunk.file]}: it is cut off, or the index is damaged"
                 )
-        if (said := sum(each.nbytes for each in self._described.values())) > (there := sum(files.values())):
-            raise CorruptCheckpoint(f"{self.folder}: its tensors are said to have {said} bytes, its files {there}")
+        if (said := sum(chunk.length for _, chunk in chunks)) > (there := sum(files.values())):
+            raise CorruptCheckpoint(f"{self.folder}: its parts are said to have {said} bytes, its files have {there}")
 
     def _rows(self, spec: TensorSpec, described: Described) -> Iterator[memoryview]:
         """Yield the bytes of a tensor that is cut along its first axis only: part after part."""

@@ -15,10 +15,10 @@ FILES = ("tokenizer.json", "vocab.json", "vocab.txt")
 """What a folder has its tokens in; the first that is there counts."""
 MOST_BYTES = 256 << 20
 """Bytes of a file of tokens at most; those of the largest models have 34 million."""
-MOST_VALUES = 8_000_000
+MOST_VALUES = 2_500_000
 """Values in its JSON at most: of a quarter of a million tokens, and half a million merges of two."""
-MOST_LINES = 2_000_000
-"""Lines of a file with a token to each: the largest vocabularies have a million."""
+MOST_TOKENS = 1_200_000
+"""Tokens of a file: the largest vocabularies have a million, and each takes twenty times its bytes."""
 
 
 @dataclass(frozen=True)
@@ -72,8 +72,7 @@ class Vocabulary:
         raw = _content(file)
         if file.suffix == ".json":
             return cls._of_json(raw, str(file))
-        if raw.count(b"\n") > MOST_LINES:
-            raise FormatError(f"{file} is no file of tokens: it has more than {MOST_LINES} lines")
+        _require_few(raw.count(b"\n"), str(file))
         try:
             lines = raw.decode("utf-8").removesuffix("\n").split("\n")
         except UnicodeDecodeError as error:
@@ -85,6 +84,7 @@ class Vocabulary:
 
     @classmethod
     def _of_json(cls, raw: bytes, source: str) -> Self:
+        _require_few(raw.count(b":"), source)  # each has one behind it in an object
         try:
             found = strict_json.parse(raw, MOST_VALUES)
         except ValueError as error:
@@ -92,6 +92,7 @@ class Vocabulary:
         if isinstance(found, dict) and "model" in found:
             return cls._of_tokenizer(found, source)
         if isinstance(found, list) and all(isinstance(token, str) for token in found):
+            _require_few(len(found), source)
             return cls.of(found, source)
         return cls._checked(_numbered(found, source), source)
 
@@ -127,11 +128,17 @@ class Vocabulary:
         """
         if not numbers:
             raise FormatError(f"{source} has no tokens")
-        tokens: dict[int, str] = {}
-        for token, number in numbers.items():
-            if tokens.setdefault(number, token) != token:
-                raise FormatError(f"{source}: {tokens[number]!r} and {token!r} both have the number {number}")
+        if len(set(numbers.values())) < len(numbers):
+            tokens: dict[int, str] = {}
+            for token, number in numbers.items():
+                if tokens.setdefault(number, token) != token:
+                    raise FormatError(f"{source}: {tokens[number]!r} and {token!r} both have the number {number}")
         return cls(numbers, source)
+
+
+def _require_few(tokens: int, source: str) -> None:
+    if tokens > MOST_TOKENS:
+        raise FormatError(f"{source} is no file of tokens: it has about {tokens}, at most {MOST_TOKENS} are read")
 
 
 def _content(file: Path) -> bytes:

@@ -8,6 +8,7 @@ from conformance import FormatTests, ReadBackTests, tensors_of
 from ckpttool.core.dtypes import DTYPES
 from ckpttool.core.errors import CorruptCheckpoint, FormatError
 from ckpttool.core.tensors import Tensor
+from ckpttool.formats.npz import npy
 from ckpttool.formats.npz.npz import Npz
 from ckpttool.formats.reading import archive as archives
 
@@ -117,6 +118,14 @@ def test_the_directory_of_many_arrays_is_read_once(tmp_path, monkeypatch):
     opened = Npz().open(tmp_path / "x.npz")
     monkeypatch.setattr(zipfile.ZipFile, "_RealGetContents", lambda archive: pytest.fail("read again"))
     assert [tensor.read().tolist() for tensor in opened.values()] == [[number, number] for number in range(20)]
+
+
+def test_headers_that_are_the_same_are_parsed_once(tmp_path, monkeypatch):
+    np.savez(tmp_path / "x.npz", **{f"layer{number}": np.full(7919, number, "f4") for number in range(20)})
+    parsed, parse = [], npy._read_header
+    monkeypatch.setattr(npy, "_read_header", lambda file: parsed.append(1) or parse(file))
+    assert [tensor.read()[0] for tensor in Npz().open(tmp_path / "x.npz").values()] == list(range(20))
+    assert len(parsed) == 1
 
 
 def test_a_string_that_ends_in_a_zero_byte_would_be_shortened(tmp_path):

@@ -164,6 +164,18 @@ def test_a_shape_beyond_the_files_is_refused(tmp_path: Path) -> None:
         checkpoint.open(tmp_path / "dcp")
 
 
+def test_parts_that_share_their_bytes_are_refused_as_few_bytes_could_be_read_without_end(tmp_path: Path) -> None:
+    columns: list[Box] = [(slice(0, 6), slice(at, at + 1)) for at in range(10)]
+
+    def share(index: meta.Metadata) -> None:
+        first = next(iter(index.storage_data.values()))
+        index.storage_data = dict.fromkeys(index.storage_data, first)
+
+    write(tmp_path / "dcp", torch.ones(6, 10), columns, share)
+    with pytest.raises(CorruptCheckpoint, match=r"its parts are said to have \d+ bytes, its files have \d+"):
+        checkpoint.open(tmp_path / "dcp")
+
+
 def test_a_changed_number_is_found(tmp_path: Path) -> None:
     write(tmp_path / "dcp", WHOLE, GRID)
     file = tmp_path / "dcp" / "__1_0.distcp"

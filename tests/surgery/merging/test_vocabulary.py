@@ -103,10 +103,28 @@ def test_an_added_token_without_a_text_is_refused(tmp_path: Path, content: Any) 
         Vocabulary.read(file)
 
 
-def test_more_lines_than_any_vocabulary_has_are_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(vocabulary, "MOST_LINES", 2)
-    (tmp_path / "vocab.txt").write_text("a\nb\n")
-    assert Vocabulary.read(tmp_path / "vocab.txt").size == 2
-    (tmp_path / "vocab.txt").write_text("a\nb\nc\n")
-    with pytest.raises(FormatError, match="is no file of tokens: it has more than 2 lines"):
-        Vocabulary.read(tmp_path / "vocab.txt")
+@pytest.mark.parametrize(
+    ("name", "two", "three"),
+    [
+        ("vocab.txt", "a\nb\n", "a\nb\nc\n"),
+        ("vocab.json", '{"a": 0, "b": 1}', '{"a": 0, "b": 1, "c": 2}'),
+        ("vocab.json", '["a", "b"]', '["a", "b", "c"]'),
+    ],
+)
+def test_more_tokens_than_any_vocabulary_has_are_not_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, two: str, three: str
+) -> None:
+    monkeypatch.setattr(vocabulary, "MOST_TOKENS", 2)
+    (tmp_path / name).write_text(two)
+    assert Vocabulary.read(tmp_path / name).size == 2
+    (tmp_path / name).write_text(three)
+    with pytest.raises(FormatError, match="is no file of tokens: it has about 3, at most 2 are read"):
+        Vocabulary.read(tmp_path / name)
+
+
+def test_no_more_values_are_read_than_a_large_tokenizer_has(tmp_path: Path) -> None:
+    gemma = 262_144 + 3 * 514_906  # tokens, and merges as pairs
+    assert gemma < vocabulary.MOST_VALUES
+    (tmp_path / "vocab.json").write_text("[" + "[]," * (vocabulary.MOST_VALUES // 2) + "[]]")
+    with pytest.raises(FormatError, match="values, at most 2500000 are read"):
+        Vocabulary.read(tmp_path / "vocab.json")
