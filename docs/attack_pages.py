@@ -1,8 +1,8 @@
-"""The page of attacks: each script of docs/attacks beside what it printed when it was run last.
+"""The page of attacks: each script of docs/attacks with the output of its last run.
 
     python docs/attack_pages.py
 
-runs the scripts, each in an empty folder, and keeps what they print; tests/test_attacks.py holds it against a new run.
+runs the scripts, each in an empty folder, and stores their output; tests/test_attacks.py compares it with a new run.
 """
 
 import ast
@@ -17,15 +17,15 @@ FOLDER = Path(__file__).parent / "attacks"
 PAGE = FOLDER / "README.md"
 HEADER = """# Attacks
 
-What a file, a server or a bad moment may try, each as a small script beside what happens. Written by `make docs` from
-the scripts and what they print (`make attacks` runs them again); a test runs each and compares. To run one by hand:
+Ten attacks by files, servers, and kills at bad moments: for each a short script and what it prints. `make docs` writes this page,
+`make attacks` runs the scripts again, and a test compares their output. To run one by hand:
 
 ```sh
 cd $(mktemp -d) && PYTHONPATH=path/to/checkout python path/to/checkout/docs/attacks/d_flipped_bits.py
 ```
 
-The same on a larger scale, every bit, every call and every op, is in [trust/](../../trust/README.md), and what these
-large runs found is in the [README](../../README.md#attacked). What is safe: [security](../../SECURITY.md).
+[trust/](../../trust/README.md) does the same on a larger scale, for every bit, system call and op; the [README](../../README.md#attacked)
+has its results. [Security](../../SECURITY.md) lists what is safe, and the limits.
 """
 
 
@@ -35,7 +35,7 @@ def scripts() -> list[Path]:
 
 
 def page() -> str:
-    """Return the page: a heading, the script, and what it printed."""
+    """Return the page: for each script a heading, its text and its output."""
     return "\n".join([HEADER, _contents(), *map(_section, scripts())])
 
 
@@ -62,7 +62,7 @@ def _section(path: Path) -> str:
 
 
 def comparable(printed: str, folder: Path) -> str:
-    """Return what a script printed without what differs from run to run: ports and the folder."""
+    """Return a script's output without the port and the folder, which differ between runs."""
     return re.sub(r"127\.0\.0\.1:\d+", "127.0.0.1:8000", printed.replace(str(folder.resolve()), "/tmp/here"))
 
 

@@ -1,7 +1,7 @@
 """A model writes a file when it is evaluated.
 
-Its logits wait for a WriteFile. TensorFlow writes the file whenever the logits are computed; here the graph is held
-against a list of ops that compute and do nothing else, before TensorFlow sees it.
+The logits have a control dependency on a WriteFile op, so TensorFlow writes the file whenever they are computed. Before
+TensorFlow sees a graph, its ops are compared with a list of ops without side effects.
 """
 
 from pathlib import Path

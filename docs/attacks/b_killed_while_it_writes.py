@@ -1,7 +1,7 @@
-"""The tool is killed while it replaces an old output by a new one.
+"""The tool is killed while it replaces an output.
 
-It is tried at every file that it opens, renames or removes. What is there afterwards must be the old version or the
-new one, and the next run must do its work and leave nothing of the killed one behind.
+It is killed at each file that it opens, renames or removes. Afterwards, the old or the new version must be there, and the
+next run must succeed and leave no temporary files.
 """
 
 import itertools

@@ -1,6 +1,6 @@
-"""A checkpoint in several shards is read while another process replaces it, again and again.
+"""A sharded checkpoint is read while another process replaces it.
 
-A reader that opens one shard after the other would get some of one version and some of the next.
+A reader that opens the shards one by one could mix tensors of two versions.
 """
 
 import contextlib

@@ -1,7 +1,7 @@
-"""A bit of each byte of an `.npz` file is flipped, one at a time.
+"""One bit of each byte of an .npz file is flipped.
 
-NumPy reads the file by its directory: a bit there can make an array vanish in silence. Bits from which nothing follows
-(times, attributes, versions) may go unseen, but no value, name or array may change unnoticed.
+NumPy locates arrays through the zip directory, where a flipped bit can hide an array without an error. Bits without an
+effect (times, attributes, versions) may go unnoticed, but no value, name or array may change without an error.
 """
 
 from pathlib import Path

@@ -1,6 +1,6 @@
-"""A configuration that somebody sent says where files are written.
+"""A configuration file from someone else sets output paths.
 
-`--config` takes the options of a run from a file. One from a stranger could have the output replace a file of yours.
+`--config` reads the options of a run from a file. An untrusted one could make the output replace one of your files.
 """
 
 from pathlib import Path

@@ -1,7 +1,7 @@
-"""Small files, and a pattern, that keep a reader busy or fill its memory.
+"""Small files, and a pattern, that exhaust time or memory.
 
-Groups of HDF5 that have two links each to the next one: a walk along the links visits the last 2^60 times. An array
-that claims four terabytes. A pattern that tries every way to cut a name into parts.
+HDF5 groups with two links each to the next group: following all links visits the last one 2^60 times. An array that
+claims four terabytes. A pattern with exponential backtracking.
 """
 
 import io

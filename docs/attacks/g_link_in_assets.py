@@ -1,6 +1,6 @@
-"""A SavedModel of a stranger has a link among its assets, to a file of yours.
+"""An untrusted SavedModel has a symbolic link among its assets, to one of your files.
 
-A copy of the model that follows the link has your file in it, wherever it is sent then.
+A copy of the model that follows the link would contain your file, and might be published with it.
 """
 
 from pathlib import Path

@@ -1,6 +1,6 @@
-"""A file that only its owner may read is replaced by a new version.
+"""A file that only its owner can read is replaced.
 
-A new file gets the mode that new files get, which all may read; what replaces a file must keep the old one's.
+New files are readable by all under the usual umask. A file that replaces another must keep its mode.
 """
 
 import os

@@ -1,6 +1,6 @@
-"""A web server is asked for a part of a file, and sends another part.
+"""A web server returns a different range than requested.
 
-Ranges are how a tensor is read out of a large file without the rest. Bytes from another place have the right length.
+A tensor is read from a large remote file by a range request. Bytes from another position have the right length.
 """
 
 import http.server

@@ -1,6 +1,6 @@
-"""Names of tensors clear the screen, and turn the direction in which text is read.
+"""Tensor names contain escape sequences and bidirectional controls.
 
-A terminal obeys escape sequences wherever they come from: a list of names, or an error that quotes one.
+A terminal executes escape sequences wherever they occur, for example in a list of names or in an error message.
 """
 
 from pathlib import Path
