@@ -17,15 +17,15 @@ FOLDER = Path(__file__).parent / "attacks"
 PAGE = FOLDER / "README.md"
 HEADER = """# Attacks
 
-Ten attacks by files, servers, and kills at bad moments: for each a short script and what it prints. `make docs` writes this page,
-`make attacks` runs the scripts again, and a test compares their output. To run one by hand:
+Ten attacks by files, servers, and kills at bad moments: for each a short script and what it prints. `make docs` writes
+this page, `make attacks` runs the scripts again, and a test compares their output. To run one by hand:
 
 ```sh
 cd $(mktemp -d) && PYTHONPATH=path/to/checkout python path/to/checkout/docs/attacks/d_flipped_bits.py
 ```
 
-[trust/](../../trust/README.md) does the same on a larger scale, for every bit, system call and op; the [README](../../README.md#attacked)
-has its results. [Security](../../SECURITY.md) lists what is safe, and the limits.
+[trust/](../../trust/README.md) does the same on a larger scale, for every bit, system call and op; the
+[README](../../README.md#attacked) has its results. [Security](../../SECURITY.md) lists what is safe, and the limits.
 """
 
 

@@ -1,7 +1,7 @@
 """The tool is killed while it replaces an output.
 
-It is killed at each file that it opens, renames or removes. Afterwards, the old or the new version must be there, and the
-next run must succeed and leave no temporary files.
+It is killed at each file that it opens, renames or removes. Afterwards, the old or the new version must be there, and
+the next run must succeed and leave no temporary files.
 """
 
 import itertools
