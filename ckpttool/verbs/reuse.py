@@ -3,8 +3,7 @@
 Three ways to say what the rest is: a head of new layers on the old graph, another graph, or the same graph.
 """
 
-import re
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -13,13 +12,11 @@ from ckpttool.core.counts import counted
 from ckpttool.core.errors import PlanError
 from ckpttool.core.names import Pattern, Suggestions
 from ckpttool.core.notes import notes_about
-from ckpttool.core.pattern_text import shortest_pattern
 from ckpttool.data.class_files import Classes
 from ckpttool.graph.contents.class_names import with_class_names
 from ckpttool.graph.contents.head import with_fresh_layers
 from ckpttool.graph.contents.signatures import choosing_signature
 from ckpttool.graph.contents.stored import StoredTensor, chosen_weights, stored_tensors
-from ckpttool.graph.contents.tops import class_layer
 from ckpttool.graph.core import Graph
 from ckpttool.graph.rewrite.feeding import Feeding, feeding
 from ckpttool.graph.rewrite.prune import subgraph
@@ -32,13 +29,11 @@ from ckpttool.model.plan import ModelPlan, PlanRow, file_notes, plan_rows, prefi
 from ckpttool.runtime.objectives import Objective
 from ckpttool.runtime.recipe import Recipe
 from ckpttool.runtime.state import fresh_tensors
-from ckpttool.training.heads import headed, place_above, restored_variables
+from ckpttool.training.heads import Headed, Place, headed, place_above, restored_variables
+from ckpttool.training.old_classes import about_old_classes
 from ckpttool.training.outputs import with_named_outputs
 from ckpttool.verbs.freeze import freeze_graph
 from ckpttool.verbs.inputs import with_preprocessed_inputs
-
-LONGEST = 60
-"""Characters of a pattern that names layers; of more the one that names what it leaves out is easier to read."""
 
 
 @dataclass(frozen=True, repr=False)
@@ -134,9 +129,9 @@ def plan_reuse(
     restored = restored_variables(model, chosen) if chosen else []
     if head:
         place = place_above(_called(model.graph) if signature else model.graph, restored, after, inputs)
-        put = headed(model, restored, head, place, frozen, recipe or Recipe(), seed, objective or Objective())
-        notes = (*put.notes, *(() if after else _about_old_classes(model.graph, put.kept)))
-        plan = ReusePlan(model, put.graph, {name: name for name in put.kept}, put.frozen, seed, notes)
+        old = () if after else about_old_classes(model.graph, restored, head, objective or Objective(), inputs)
+        put = _advised(tuple(old), model, restored, head, place, frozen, recipe, seed, objective)
+        plan = ReusePlan(model, put.graph, {name: name for name in put.kept}, put.frozen, seed, put.notes)
     else:
         target = graph_as_run(into).allowing(model.graph.allowed) if into else model.graph
         fed = feeding(target, inputs, labels, as_built=not inputs)
@@ -155,22 +150,28 @@ def plan_reuse(
     return replace(plan, graph=graph, to=to, notes=(*prefix, *plan.notes, *changed))
 
 
-def _about_old_classes(graph: Graph, kept: Collection[str]) -> Iterator[str]:
-    """Say that a head reads the outputs of the old task, and which pattern leaves their layer out."""
-    top = class_layer(graph)
-    if top is None or not set(top.variables) & set(kept):
-        return
-    below = [name for name in kept if name not in top.variables]
-    if below:
-        weights = [name for name, each in stored_tensors(graph).items() if each.kind == "weight"]
-        pattern = shortest_pattern(below, [name for name in weights if name not in below])
-        all_others = f"(?!{re.escape(top.name)}).*"
-        if len(pattern) > LONGEST and set(Pattern(all_others).select(weights)) == set(below):
-            pattern = all_others
-        yield (
-            f"{top.name} gives the outputs of the old task, and the head would be trained on these only: "
-            f"`layers` '{pattern}' leaves it out"
-        )
+def _advised(
+    old: tuple[str, ...],
+    model: Model,
+    restored: Collection[str],
+    head: str,
+    place: Place,
+    frozen: Pattern | None,
+    recipe: Recipe | None,
+    seed: int,
+    objective: Objective | None,
+) -> Headed:
+    """Put a head on a model, and say what is better than a head on old classes, also where it does not go on these.
+
+    Raises:
+        PlanError: the head does not go there.
+    """
+    place = replace(place, why="") if old else place  # other advice on the same
+    try:
+        put = headed(model, restored, head, place, frozen, recipe or Recipe(), seed, objective or Objective())
+    except PlanError as error:
+        raise PlanError("; ".join([str(error), *old])) from error
+    return replace(put, notes=(*put.notes, *old))
 
 
 def _refuse_contradictions(

@@ -55,6 +55,12 @@ def top_of(graph: Graph, restored: Collection[str], after: str | None = None) ->
     return _behind(graph, tops[0] if tops else chosen[-1])
 
 
+def joining(graph: Graph, restored: Collection[str]) -> str | None:
+    """Return what joins the layers with a restored variable that end side by side; None where one is on top of all."""
+    tops = _tops(graph, [layer for layer in layers(graph) if set(layer.variables) & set(restored)])
+    return _join(graph, tops) if len(tops) > 1 else None
+
+
 def class_layer(graph: Graph) -> Layer | None:
     """Return the layer that tells the classes a graph is trained for: the last one below its logits that has weights.
 
