@@ -169,7 +169,15 @@ def _check_fed(graph: Graph, array: Tensor, ref: TensorRef) -> None:
     dtype, shape = dtype_of_output(graph, ref), known_shape(shape_of_output(graph, ref))
     if array.dtype is not dtype or not agrees(array.shape, shape):
         takes = f"{dtype}" if shape is None else f"{dtype} {shown(shape)}"
-        raise DataError(f"the reference's {array.name} is {array.dtype} {list(array.shape)}, {ref} takes {takes}")
+        order = (0, *range(2, len(array.shape)), 1)
+        first = array.dtype is dtype and len(array.shape) > 2 and agrees(_channels_last(array), shape)
+        hint = f"; channels come last in TensorFlow: save {array.name}.transpose{order}" if first else ""
+        raise DataError(f"the reference's {array.name} is {array.dtype} {list(array.shape)}, {ref} takes {takes}{hint}")
+
+
+def _channels_last(array: Tensor) -> tuple[int, ...]:
+    """Return the shape of an array whose channels come first, as it is with these last."""
+    return (*array.shape[:1], *array.shape[2:], *array.shape[1:2]) if len(array.shape) > 2 else array.shape
 
 
 def _check_compared(graph: Graph, array: Tensor, ref: TensorRef) -> None:
@@ -185,6 +193,5 @@ def _check_compared(graph: Graph, array: Tensor, ref: TensorRef) -> None:
         dtype = dtype_of_output(graph, ref)
         if dtype is not array.dtype and not (dtype.is_number and array.dtype.is_number):
             raise DataError(f"the reference's {array.name} is {array.dtype}, {ref} is {dtype}")
-    last = (*array.shape[:1], *array.shape[2:], *array.shape[1:2]) if len(array.shape) > 2 else array.shape
-    if not agrees(array.shape, shape) and not agrees(last, shape):
+    if not agrees(array.shape, shape) and not agrees(_channels_last(array), shape):
         raise DataError(f"the reference's {array.name} is {list(array.shape)}, {ref} is {shown(shape or ())}")

@@ -119,6 +119,12 @@ def test_channels_of_what_is_compared_may_come_first(graph: Graph) -> None:
             r"the reference's X is float32 \[2, 4\], X:0 takes float32 \[any, 3\]",
         ),
         (
+            {"images": (3, 2, 4, 5), "maps": (3, 4, 5, 2)},
+            DataError,
+            r"takes float32 \[any, 4, 5, 2\]; channels come last in TensorFlow: save images.transpose\(0, 2, 3, 1\)$",
+        ),
+        ({"images": (3, 2, 5, 4), "maps": (3, 4, 5, 2)}, DataError, r"images:0 takes float32 \[any, 4, 5, 2\]$"),
+        (
             {"X": np.zeros((2, 3)), "relu": (2, 3)},
             DataError,
             r"the reference's X is float64 \[2, 3\], X:0 takes float32",

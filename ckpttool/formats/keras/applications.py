@@ -98,7 +98,7 @@ class Application(Call):
         if found is None:
             raise MissingFile(
                 f"{SCHEME}{self.name}: no weights: Keras's cache {folder} has no {' and no '.join(names)}; `weights` "
-                f"names a file of them, keras.applications.{self.name}() downloads them into the cache, and {way_out}"
+                f"names a file of them, `zoo pull {SCHEME}{self.name}` downloads them into the cache, and {way_out}"
             )
         return found
 
