@@ -1,4 +1,4 @@
-"""Augmentation of a data set: which input's rows are images, of what shape, and what each is changed by, and when."""
+"""Augmentation of a data set: which input contains images, their shape, and which operations are applied, and when."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -15,18 +15,18 @@ from ckpttool.data.splits import Split
 from ckpttool.runtime.augmenter import Augmenter, Colours
 
 COUNTED = 4
-"""How many 64-bit numbers NumPy's Philox makes at each count."""
+"""Number of 64-bit words that NumPy's Philox generates per counter value."""
 MOST_CHANNELS = 4
 ANY_SIZE = (1 << 30, 1 << 30, 3)
-"""A shape of images that every operation suits, to read operations before the images are."""
+"""An image shape that every operation accepts; used to parse operations before the images are known."""
 
 
 @dataclass(frozen=True, eq=False)
 class Augmentation:
-    """What is done to the rows of one input, by op name, of a run with a seed.
+    """The augmentation of one input (an op name) in a run with a given random seed.
 
-    Without a cache a row is changed by draws that follow from the seed, the step and its place in the batch. With one,
-    each row has as many `variants`, whose draws follow from the seed, the variant and the row's number in the data.
+    Without a cache, the random draws of a row depend on the seed, the step and its position in the batch. With a cache,
+    each row has `variants` versions, whose draws depend on the seed, the variant and the row's index in the data.
     """
 
     input: str
@@ -35,25 +35,25 @@ class Augmentation:
     variants: int | None = None
 
     def facts(self) -> str:
-        """Return all that variants depend on, besides the rows."""
+        """Return everything that variants depend on besides the rows, for the cache key."""
         return f"{self.input}: {self.augmenter} of {self.augmenter.shape}, seed {self.seed}, {self.variants} variants"
 
     def prepare(self, feeds: dict[str, Any], step: Any) -> dict[str, Any]:
-        """Return a batch with its images changed, inside of the training loop; `step` is an int64 scalar."""
+        """Return a batch with augmented images, inside the training loop; `step` is an int64 scalar."""
         name = f"{self.input}:0"
         return {**feeds, name: self.augmenter(feeds[name], (self.seed, step))}
 
     def variant(self, rows: Array, variant: int, numbers: Array) -> Array:
-        """Return a variant of the rows that have these numbers in the data, in ascending order."""
+        """Return a variant of the rows with these indices in the data, which are in ascending order."""
         return self.augmenter.compute(rows, self.draws(variant, numbers))
 
     def draws(self, variant: int, numbers: Array) -> Array:
-        """Return what rows have drawn for a variant: [n, width] numbers from 0 to 1, the same in any company."""
+        """Return the random draws of rows for a variant, [n, width] in [0, 1); each row has its own."""
         runs = np.split(numbers, np.flatnonzero(np.diff(numbers) != 1) + 1)
         return np.concatenate([self._run(variant, int(run[0]), len(run)) for run in runs])
 
     def _run(self, variant: int, first: int, count: int) -> Array:
-        """Draw for rows that follow one another: each row has whole counts of the generator for itself."""
+        """Draw for consecutive rows: each row uses counter values of the generator of its own."""
         counts = -(-self.augmenter.width // COUNTED)
         generator = np.random.Philox(key=[self.seed, variant]).advance(first * counts)
         draws = np.random.Generator(generator).random((count, counts * COUNTED))
@@ -61,10 +61,10 @@ class Augmentation:
 
 
 def check_augment(augment: str | None, cache: bool, variants: int | None) -> None:
-    """Check that `augment`, `cache` and `cache_augment` go together, and that the first can be read.
+    """Check that `augment`, `cache` and `cache_augment` are consistent, and that `augment` can be parsed.
 
     Raises:
-        CkptError: they do not, or it cannot; the message says what to give.
+        CkptError: they are not, or it cannot be parsed; the message says what to specify.
     """
     if augment:
         Augmenter.parse(augment, ANY_SIZE)
@@ -82,10 +82,10 @@ def check_augment(augment: str | None, cache: bool, variants: int | None) -> Non
 def augmentation_of(
     text: str | None, split: Split, shape: Sequence[int] | None, seed: int, variants: int | None = None
 ) -> Augmentation | None:
-    """Return the augmentation that a text and a shape of images ask for, fitted to a data set; None without a text.
+    """Return the augmentation specified by a text and an image shape, for a data set; None without a text.
 
     Raises:
-        PlanError: the text is no augmentation, or the rows are no images that it can be done to.
+        PlanError: the text cannot be parsed, or the rows are not images to which it can be applied.
     """
     if text is None:
         if shape is not None:
@@ -97,13 +97,13 @@ def augmentation_of(
 
 
 def colours_of(split: Split, name: str, channels: int) -> Colours | None:
-    """Return how an input's preprocessing makes its numbers of colours; None where these are from 0 to 1 themselves.
+    """Return how an input's preprocessing maps colours to values; None if colours in [0, 1] are used unchanged.
 
-    All of its steps that change numbers give sums of the channels: they are told by what becomes of black, and of
-    black with all of one channel.
+    All value-changing steps are affine in the channels, so they are determined by the images of black and of each
+    channel at full intensity.
 
     Raises:
-        PlanError: a step is for images with other channels.
+        PlanError: a step requires another number of channels.
     """
     steps = [step for step in split.steps.get(name, ()) if not step.arranges]
     if not steps or split.inputs[name].dtype.kind in "iu" or name not in split.stored:
@@ -119,12 +119,12 @@ def colours_of(split: Split, name: str, channels: int) -> Colours | None:
 
 
 def input_of_images(split: Split, asked: str = "`augment`") -> str:
-    """Return the input whose rows are images: the only one, or the first of which a row has two dimensions or more.
+    """Return the input that contains images: the only input, or the first whose rows have at least two dimensions.
 
-    `asked` is what needs images, for messages.
+    `asked` names the option that needs images, for messages.
 
     Raises:
-        PlanError: there are several, and none of them has.
+        PlanError: there are several inputs, and none has rows of two dimensions or more.
     """
     names = list(split.inputs)
     images = names if len(names) == 1 else [name for name in names if any(len(row) > 1 for row in _shapes(split, name))]
@@ -139,10 +139,10 @@ def image_shape_of(
 ) -> tuple[int, int, int]:
     """Return the height, width and channels of an input's images: as given, as stored, as fed, or a square if flat.
 
-    `asked` is what needs images, for messages.
+    `asked` names the option that needs images, for messages.
 
     Raises:
-        PlanError: they are not known, or what was given does not fit.
+        PlanError: the shape is unknown, or the given shape does not match the rows.
     """
     shapes = _shapes(split, name)
     size = prod(shapes[-1])
@@ -168,7 +168,7 @@ def image_shape_of(
 
 
 def _shapes(split: Split, name: str) -> list[tuple[int, ...]]:
-    """Return the shape of a row of an input: as stored and preprocessed, where that is known, then as fed."""
+    """Return the shapes of an input's row: as stored and preprocessed, if known, then as fed."""
     stored: Mapping[str, Any] = split.stored
     steps = split.steps.get(name, ())
     known = [tuple(shape_after(steps, stored[name].array.shape[1:]))] if name in stored else []

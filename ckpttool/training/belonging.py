@@ -1,4 +1,4 @@
-"""Rows that belong together: labels that tell pairs of them, from groups or places, for losses that compare rows."""
+"""Positive pairs: labels from groups or positions that say which rows belong together, for losses over pairs."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -15,10 +15,10 @@ _TOGETHER = {"label": "have one label", "group": "are of one group", "place": "h
 
 
 def with_pairs(splits: Sequence[Split], asks: BatchLoss) -> tuple[Split, ...]:
-    """Return rows with labels that tell which belong together, where a loss asks for these; others as they are.
+    """Return rows with pair labels if the loss needs them; otherwise return the rows unchanged.
 
     Raises:
-        DataError: no two rows to train on belong together, or all do.
+        DataError: the training rows have no positive pair, or no negative pair.
     """
     if asks.pairs is None:
         return tuple(splits)
@@ -30,9 +30,9 @@ def with_pairs(splits: Sequence[Split], asks: BatchLoss) -> tuple[Split, ...]:
 
 
 def dealt(order: Array, labels: Array, asks: BatchLoss) -> Array:
-    """Return an order of rows in which those that belong together come two and two.
+    """Return an order of rows in which rows that belong together are adjacent, in pairs.
 
-    Near ones are dealt by windows of as many places, which begin elsewhere in each order.
+    For pairs by position, windows of `near + 1` positions are used, with a different offset in each order.
 
     >>> dealt(np.array([3, 0, 2, 1]), np.array([10, 11, 12, 13]), BatchLoss("place", 1)).tolist()
     [3, 0, 2, 1]
@@ -48,7 +48,7 @@ def _with_note(split: Split, lacks: str) -> Split:
 
 
 def _labelled(split: Split, asks: BatchLoss) -> Split:
-    """Return rows with labels by their groups or places: those of two that belong together are at most `near` apart.
+    """Return rows with labels from groups or positions: labels of a positive pair differ by at most `near`.
 
     >>> from ckpttool.data.splits import Split
     >>> rows = Split("train", {}, None, 4, groups=np.array(["b", "a", "b", "a"]))
@@ -66,7 +66,7 @@ def _labelled(split: Split, asks: BatchLoss) -> Split:
 
 
 def _lacks(split: Split, asks: BatchLoss) -> str:
-    """Return which pairs rows have none of, empty where they have both kinds."""
+    """Return the kind of pair that is missing, positive or negative; empty if rows have both."""
     assert split.labels is not None
     ordered = np.sort(split.labels)
     words = _TOGETHER[asks.pairs or "label"].format(near=asks.near)

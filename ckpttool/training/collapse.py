@@ -1,9 +1,8 @@
-"""Collapse: whether a representation still tells rows apart, by its features of some of them.
+"""Collapse: whether a representation still distinguishes rows, judged by the features of some rows.
 
-A network that is trained without labels may give the same for all rows, or go along few directions (Jing et al. 2022).
-How many there are is said by the effective rank: the exponential of the entropy of the singular values of features
-(Roy and Vetterli 2007), here of their differences from the mean. RankMe (Garrido et al. 2023) ranks representations by
-it before there are any labels.
+A network trained without labels may map all rows to one point, or to few directions (Jing et al. 2022). The effective
+rank counts the directions: the exponential of the entropy of the singular values of the centred features (Roy and
+Vetterli 2007). RankMe (Garrido et al. 2023) compares representations by it without labels.
 """
 
 from collections.abc import Mapping
@@ -18,22 +17,22 @@ from ckpttool.model.model import Model
 from ckpttool.training.bound import Bound
 
 ROWS = 1000
-"""Rows whose features are looked at, the first ones."""
+"""Number of rows, from the first, whose features are examined."""
 PLACES = 3
-"""Places in each direction at which features of images and series are looked at."""
+"""Positions per spatial axis at which features of images and series are sampled."""
 CONSTANT = 0.01
-"""The part of its size (the root of its mean square) below whose deviation over rows a feature is the same for all."""
+"""A feature is constant if its standard deviation is below this fraction of its root mean square."""
 NEARLY_ALL = 0.95
-"""The part of the features that are the same for all rows from which on a representation has collapsed."""
+"""A representation has collapsed if at least this fraction of its features is constant."""
 NOTHING = 1e-6
-"""What part of the size of all features a singular value must have to be more than rounding."""
+"""Singular values below this fraction of the features' norm are rounding errors."""
 LEAST_RANK, LEAST_FEATURES = 1.2, 3
-"""The effective rank below which several features go along one direction."""
+"""The effective rank below which the features vary along one direction only."""
 
 
 @dataclass(frozen=True)
 class Representation:
-    """How features tell some rows apart: how many are the same for all, and in how many directions rows differ."""
+    """How well features distinguish rows: the number of constant features, and the effective rank."""
 
     rows: int
     features: int
@@ -42,7 +41,7 @@ class Representation:
 
     @classmethod
     def of(cls, features: Array) -> Self:
-        """Return what features are like, [rows, features].
+        """Return the statistics of features of shape [rows, features].
 
         >>> draw = np.random.default_rng(0)
         >>> Representation.of(np.repeat(draw.normal(size=(1, 8)), 50, axis=0))
@@ -60,26 +59,26 @@ class Representation:
 
     @property
     def is_constant(self) -> bool:
-        """Whether nearly all features are the same for all rows."""
+        """Whether nearly all features are constant over rows."""
         return self.rows > 1 and self.constant >= NEARLY_ALL * self.features
 
     @property
     def has_collapsed(self) -> bool:
-        """Whether that is so, or all features go along one direction."""
+        """Whether the features are constant, or vary along one direction only."""
         is_one = self.rows > 1 and self.features >= LEAST_FEATURES and self.effective_rank < LEAST_RANK
         return self.is_constant or is_one
 
     def as_json(self) -> dict[str, Any]:
-        """Return the figures, and what they say."""
+        """Return the figures and the verdict as JSON values."""
         return {**asdict(self), "collapsed": self.has_collapsed}
 
     @classmethod
     def from_json(cls, figures: Mapping[str, Any]) -> Self:
-        """Return what a report has of a representation."""
+        """Return the representation that a report records."""
         return cls(**{each.name: figures[each.name] for each in fields(cls)})
 
     def __str__(self) -> str:
-        """Say how many directions there are.
+        """Return the effective rank in words.
 
         >>> str(Representation(1000, 300, 12, 41.26))
         'effective rank 41.3 of 300'
@@ -87,7 +86,7 @@ class Representation:
         return f"effective rank {self.effective_rank:.1f} of {self.features}"
 
     def notes(self, layer: str, helps: str) -> list[str]:
-        """Return what a user should know: that a layer's features have collapsed, and what helps.
+        """Return a note if the features of a layer have collapsed, with what `helps`; otherwise none.
 
         >>> Representation(1000, 300, 299, 0.4).notes("hidden1", "a lower `lr`")
         ['hidden1 has collapsed: 299 of 300 features are the same for all of 1000 rows; try a lower `lr`']
@@ -102,7 +101,7 @@ class Representation:
 
 
 def effective_rank(features: Array, size: float) -> float:
-    """Return the exponential of the entropy of singular values; those that are nothing beside `size` do not count.
+    """Return the exponential of the entropy of the singular values; those negligible beside `size` are ignored.
 
     >>> effective_rank(np.eye(4), 1.0), effective_rank(np.ones((4, 4)), 1.0), effective_rank(np.zeros((4, 4)), 1.0)
     (4.0, 1.0, 0.0)
@@ -115,7 +114,7 @@ def effective_rank(features: Array, size: float) -> float:
 
 
 def representation_of(model: Model, tensor: str, bound: Bound) -> Representation:
-    """Return what a tensor's features of rows to validate on are like, the first of them, when nothing is trained."""
+    """Return the statistics of a tensor on the first validation rows, in inference mode."""
     split, feeds = bound.splits[1], bound.feeds(bound.splits[1])
     count = min(split.rows, ROWS)
     stream = Bound.of(model, needed=()).inference([tensor], feeds)
@@ -124,7 +123,7 @@ def representation_of(model: Model, tensor: str, bound: Bound) -> Representation
 
 
 def _vectors(features: Array) -> Array:
-    """Return features as rows of numbers; those of images and series at some places, away from the borders.
+    """Return features as a matrix; those of images and series are sampled at some positions away from the borders.
 
     >>> _vectors(np.arange(2 * 6 * 6 * 4).reshape(2, 6, 6, 4)).shape, _vectors(np.zeros((2, 5))).shape
     ((2, 36), (2, 5))

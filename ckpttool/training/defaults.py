@@ -1,7 +1,7 @@
-"""Defaults: what a run does where its options do not say it: what the run did that it goes on with, else by its rows.
+"""Defaults of a run: options that are not specified come from the run that it resumes, or depend on the data.
 
-A new head on few rows needs more and other steps than a whole network on many: with 200 rows a step and plain gradient
-descent it would hardly have moved when the epochs are over.
+A new head on few rows needs more, and different, steps than a whole network on many rows: with batches of 200 and plain
+gradient descent its weights would hardly change.
 """
 
 import re
@@ -28,23 +28,23 @@ from ckpttool.training.saves import is_before_draws
 
 _EXAMPLE = "outputs=3, .*=20"
 FEW_ROWS = 5000
-"""Training rows of which fewer are few for a new head."""
+"""A new head has few rows if there are fewer training rows than this."""
 PART = 8
-"""A batch has one part in so many of few rows at most."""
+"""With few rows, a batch has at most the number of rows divided by this."""
 FEW_STEPS = 10
-"""Steps an epoch of which fewer are said."""
+"""Fewer steps per epoch than this are reported in a note."""
 OF_FEW_ROWS = "adam"
 
 
 def as_begun(options: Options, asked: Mapping[str, Any] | None) -> tuple[Options, list[str]]:
-    """Return the options of a run that goes on, with what it was begun with where these do not say it, and notes."""
+    """Return the options of a resumed run, completed from those with which it was started, and notes."""
     if asked is None:
         return options, []
     recipe = options.recipe
     if recipe is not None and recipe.optimizer is None and recipe.lr in (None, AUTO_RATES):
         recipe = replace(recipe, optimizer=asked.get("optimizer"))
     if recipe is not None and recipe.lr == AUTO_RATES and "=" in (asked.get("lr") or ""):
-        recipe = replace(recipe, lr=asked["lr"])  # the rates that the run found when it began
+        recipe = replace(recipe, lr=asked["lr"])  # the learning rates that the run determined when it started
     preprocess = asked.get("preprocess") if options.preprocess is None else options.preprocess
     options = replace(
         options, recipe=recipe, batch_size=options.batch_size or asked["batch_size"], preprocess=preprocess
@@ -58,12 +58,12 @@ def as_begun(options: Options, asked: Mapping[str, Any] | None) -> tuple[Options
 
 
 def with_head_first(options: Options, bound: Bound) -> tuple[Options, Bound]:
-    """Return the options with stages that train the head first, where that is asked for (Kumar et al. 2022).
+    """Return the options with stages that train the head first, if requested (Kumar et al. 2022).
 
-    The head is what `reuse` has put on or left fresh, else the layer of the logits; the bound model's notes say which.
+    The head is what `reuse` added or newly initialised, else the layer of the logits; the notes say which.
 
     Raises:
-        PlanError: stages are given too, or it is not known which layers are the head.
+        PlanError: stages are specified too, or it is unknown which layers are the head.
     """
     if options.lp_ft is None:
         return options, bound
@@ -83,7 +83,7 @@ def with_head_first(options: Options, bound: Bound) -> tuple[Options, Bound]:
 
 
 def settled(options: Options, bound: Bound) -> tuple[Options, list[str]]:
-    """Return the options with all that they leave open, and what is to be said of that."""
+    """Return the options with every default filled in, and notes about them."""
     rows = bound.splits[0].rows
     is_open = options.batch_size is None or (options.recipe is not None and options.recipe.optimizer is None)
     few = is_open and rows < FEW_ROWS and has_new_head(bound.model, bound.roles)
@@ -100,7 +100,7 @@ def settled(options: Options, bound: Bound) -> tuple[Options, list[str]]:
 
 
 def few_steps(options: Options, bound: Bound) -> list[str]:
-    """Return what is to be said of the length of a run's epochs: that they have few steps, if so."""
+    """Return a note if the epochs of a run have few steps; otherwise none."""
     steps = max(1, bound.splits[0].rows // (options.batch_size or BATCH_SIZE))
     if steps >= FEW_STEPS:
         return []
@@ -109,13 +109,13 @@ def few_steps(options: Options, bound: Bound) -> list[str]:
 
 
 def constrained(model: Model) -> list[str]:
-    """Return the weights that a Keras model would bring back into bounds after each step, which no run does."""
+    """Return the weights that a Keras model constrains after each step, which no run here does."""
     network = keras_network(model.graph)
     return [name for name in network.constrained if name in model.checkpoint] if network else []
 
 
 def optimizer_left(bound: Bound, options: Options) -> list[str]:
-    """Say that a run has an optimizer of its own, not that which a Keras model was compiled with and trained by."""
+    """Return a note if a run does not use the optimizer with which a Keras model was compiled and trained."""
     recipe, network = options.recipe, keras_network(bound.model.graph)
     own = compiled_optimizer(network.compiled) if network and bound.roles.training_op is None else None
     if recipe is None or own is None or _commands(bound.model)[-1:] not in ([], ["finetune"]):
@@ -127,7 +127,7 @@ def optimizer_left(bound: Bound, options: Options) -> list[str]:
 
 
 def has_new_head(model: Model, roles: Roles) -> bool:
-    """Say whether the layer of the logits was never trained: its biases are zero; without any, by its lineage."""
+    """Return whether the layer of the logits was never trained: by its biases (zero), else by the lineage."""
     top = next((layer for layer in layers(model.graph) if roles.logits and layer.output == roles.logits), None)
     if top is None:
         return False
@@ -139,6 +139,6 @@ def has_new_head(model: Model, roles: Roles) -> bool:
 
 
 def _commands(model: Model) -> list[str]:
-    """Return the commands that gave a model its values, in their order, as its lineage has them."""
+    """Return the commands that produced a model's values, in order, from its lineage."""
     commands = [record.command for record in lineage_of(model.path, model.checkpoint.metadata).records]
     return [command for command in commands if command in ("new", "reuse", "finetune", "import")]

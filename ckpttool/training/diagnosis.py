@@ -1,4 +1,4 @@
-"""The diagnosis of a layer: figures of its activations and gradients, gathered by batch, and what is wrong with it."""
+"""The diagnosis of a layer: statistics of its activations and gradients, accumulated over batches, and a verdict."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -10,23 +10,23 @@ import numpy as np
 from ckpttool.core.tensors import Array
 
 RATIO = 1e3
-"""Gradients vanish or explode where their spread is this many times smaller or larger than at the top."""
+"""Gradients vanish or explode if their standard deviation is this many times smaller or larger than at the top."""
 ENDS: dict[str, tuple[float, float]] = {"Sigmoid": (0.0, 1.0), "Tanh": (-1.0, 1.0), "Softsign": (-1.0, 1.0)}
-"""The ends that an activation saturates at, by the type of its op."""
+"""The limits at which an activation saturates, by op type."""
 NEAR = 0.025
-"""How close to an end is saturated, as a share of the distance between the ends."""
+"""An activation this close to a limit is saturated, as a fraction of the range."""
 DEAD, SATURATED = 0.1, 0.5
-"""The shares of dead units and of saturated activations from which on a verdict names them."""
+"""The verdict mentions fractions of dead units and of saturated activations from these on."""
 
 
 @dataclass(frozen=True)
 class Diagnosis:
-    """The figures of a layer; what is not known is None.
+    """The statistics of a layer; unknown ones are None.
 
-    `mean` and `std` are those of the activations `output`, `gradient_mean` and `gradient_std` those of the gradients of
-    each row's own loss for them. `dead` is the share of units (the last dimension) that are zero in all rows and
-    places, `saturated` that of the activations near an end of sigmoid, tanh or softsign. `gradient_to_weight` is the
-    norm of the loss's gradient for the layer's weights, divided by the norm of these weights.
+    `mean` and `std` are those of the activations `output`; `gradient_mean` and `gradient_std` those of the gradients of
+    each row's own loss with respect to them. `dead` is the fraction of units (the last dimension) that are zero in
+    all rows and positions, `saturated` that of activations near a limit of sigmoid, tanh or softsign.
+    `gradient_to_weight` is the norm of the loss's gradient with respect to the weights, divided by their norm.
     """
 
     layer: str
@@ -42,12 +42,12 @@ class Diagnosis:
     verdict: str = ""
 
     def as_json(self) -> dict[str, Any]:
-        """Return the figures as JSON has them."""
+        """Return the statistics as JSON values."""
         return asdict(self)
 
 
 class Probe:
-    """Looks at one layer's activations, their gradients and those of its weights, batch by batch."""
+    """Accumulates one layer's activations, their gradients and those of its weights, batch by batch."""
 
     def __init__(self, layer: str, output: str, activation: str | None, weights: Sequence[str]) -> None:
         """Take a layer's name, the tensor and the op type of its activation, and the ops of its trained variables."""
@@ -57,10 +57,10 @@ class Probe:
         self._sums: dict[str, Array] = {}
 
     def add(self, values: Array, gradients: Mapping[str, Array], rows: int) -> None:
-        """Take in a batch: the activations, and the gradients of the batch's mean loss by what they are for."""
+        """Add a batch: the activations, and the gradients of the batch's mean loss by op name."""
         self._rows += rows
         self._values.add(values)
-        units = values.reshape(-1, values.shape[-1] if values.ndim > 1 else 1)  # those of the last dimension
+        units = values.reshape(-1, values.shape[-1] if values.ndim > 1 else 1)  # units are along the last dimension
         self._alive = self._alive | (units != 0).any(0)
         if self.activation in ENDS:
             low, high = ENDS[self.activation]
@@ -73,7 +73,7 @@ class Probe:
                 self._sums[name] = self._sums.get(name, 0.0) + gradients[name].astype(np.float64) * rows
 
     def diagnosis(self, weights: Mapping[str, Array]) -> Diagnosis:
-        """Return the figures, given the weights by op; the verdict needs the other layers too."""
+        """Return the statistics, given the weights by op name; the verdict also needs the other layers."""
         known = self._gradients.count > 0
         size = _norm([weights[name] for name in self._sums])
         return Diagnosis(
@@ -91,7 +91,7 @@ class Probe:
 
 
 class Spread:
-    """The mean and the standard deviation of values that come in pieces.
+    """The running mean and standard deviation of values that arrive in pieces.
 
     >>> spread = Spread()
     >>> for piece in ([1.0, 2.0], [3.0]):
@@ -101,11 +101,11 @@ class Spread:
     """
 
     def __init__(self) -> None:
-        """Begin without values, whose mean is not a number."""
+        """Start without values; their mean is NaN."""
         self.count, self._sum, self._squares = 0, 0.0, 0.0
 
     def add(self, values: Array) -> None:
-        """Take values in."""
+        """Add values."""
         with np.errstate(over="ignore", invalid="ignore"):
             self.count += values.size
             self._sum += float(values.sum(dtype=np.float64))
@@ -125,13 +125,13 @@ class Spread:
 
 
 def with_verdicts(layers: Sequence[Diagnosis]) -> list[Diagnosis]:
-    """Return diagnoses, from the lowest layer to the top, each with what it means in a few words."""
+    """Return the diagnoses, from the lowest layer to the top, each with a verdict."""
     spreads = [each.gradient_std for each in layers if each.gradient_std is not None and each.gradient_std > 0]
     return [replace(each, verdict=_verdict(each, spreads[-1] if spreads else nan)) for each in layers]
 
 
 def _verdict(layer: Diagnosis, top: float) -> str:
-    """Return all that is wrong with a layer; `top` is the spread of the gradients at the top."""
+    """Return everything that is wrong with a layer; `top` is the standard deviation of the gradients at the top."""
     if not isfinite(layer.std) or not isfinite(layer.gradient_std or 0.0):
         return "not finite"
     gradient = layer.gradient_std

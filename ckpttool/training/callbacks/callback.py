@@ -1,4 +1,4 @@
-"""Callbacks: what a long verb reports while it works. The command line prints it; a program may ignore it.
+"""Callbacks: what long verbs report while they work. The command line prints it; programs may ignore it.
 
 >>> class Losses(Callback):
 ...     def on_epoch_end(self, epoch):
@@ -27,7 +27,7 @@ R = TypeVar("R")
 
 @dataclass(frozen=True)
 class Progress:
-    """Where an epoch is: steps taken of those that it has, their mean loss, what they took, and the speed."""
+    """The progress of an epoch: steps done and in total, mean loss so far, seconds and speed."""
 
     epoch: int
     epochs: int
@@ -39,7 +39,7 @@ class Progress:
 
     @property
     def seconds_left(self) -> float:
-        """About how long the epoch will still take, at its speed so far.
+        """Estimated seconds until the end of the epoch, at its speed so far.
 
         >>> Progress(epoch=2, epochs=4, step=30, steps=40, loss=0.5, seconds=6.0, rows_per_second=1000.0).seconds_left
         2.0
@@ -48,7 +48,7 @@ class Progress:
 
     @property
     def run_left(self) -> float:
-        """About how long all epochs will still take at this speed; early stopping may end them before.
+        """Estimated seconds until the end of all epochs, at this speed and without early stopping.
 
         >>> Progress(epoch=2, epochs=4, step=30, steps=40, loss=0.5, seconds=6.0, rows_per_second=1000.0).run_left
         18.0
@@ -57,43 +57,43 @@ class Progress:
 
 
 class Callback:
-    """Is called at each event of a run and does nothing; subclasses override the events that they need."""
+    """The base class: it does nothing at each event of a run; subclasses override the events that they need."""
 
     def on_plan(self, plan: Sequence["PlanRow"], notes: Sequence[str]) -> None:
-        """Receive the plan, and what a user should know of it, before the first step."""
+        """Receive the plan and its notes before the first step."""
 
     def on_notes(self, notes: Sequence[str]) -> None:
-        """Receive what a user should know: what was rewritten, how a run differs from the one that it repeats."""
+        """Receive notes for the user, such as what was rewritten, or how a run differs from the one that it repeats."""
 
     def on_data(self, splits: Sequence["Split"]) -> None:
-        """Receive the rows that will be used, and what was done to them."""
+        """Receive the rows that will be used, with their preprocessing."""
 
     def on_cache_estimate(self, estimate: "Estimate") -> None:
-        """Receive what filling a feature cache will cost, before it is filled."""
+        """Receive the estimated cost of a feature cache before it is filled."""
 
     def on_cache_progress(self, done: int, rows: int) -> None:
-        """Receive how many rows of a cache are computed."""
+        """Receive the number of rows computed for a feature cache so far."""
 
     def on_cache_damage(self, damage: Exception) -> None:
-        """Receive what is wrong with the cached features, which will be computed again."""
+        """Receive the damage found in cached features, which will be recomputed."""
 
     def on_cache_ready(self, features: "Features") -> None:
         """Receive the features, read from the cache or computed."""
 
     def on_features(self, done: int, rows: int) -> None:
-        """Receive of how many rows the features are computed that a search scores."""
+        """Receive the number of rows whose features are computed, for the scores of a search."""
 
     def on_graph(self, graph: "Graph") -> None:
-        """Receive the graph that will be trained; a run with stages has one for each."""
+        """Receive the graph that will be trained; a run with stages has one per stage."""
 
     def on_run_begin(self, history: Sequence["Epoch"]) -> None:
-        """Receive the epochs that are done already, some where a run is resumed; the first step is next."""
+        """Receive the epochs done before (in a resumed run), just before the first step."""
 
     def on_progress(self, progress: Progress) -> None:
-        """Receive where an epoch is, about once a second."""
+        """Receive the progress of an epoch, about once a second."""
 
     def on_weights(self, epoch: "Epoch", read: Callable[[], Mapping[str, "Array"]]) -> None:
-        """Receive, when an epoch is done, what reads the variables by op name."""
+        """Receive a function that reads variables by op name, at the end of an epoch."""
 
     def on_epoch_end(self, epoch: "Epoch") -> None:
         """Receive the figures of an epoch."""
@@ -102,12 +102,12 @@ class Callback:
         """Receive the prefix under which the run was saved."""
 
     def on_run_end(self) -> None:
-        """End: the run is over, was stopped, or has failed."""
+        """Receive the end of the run, whether it finished, was stopped or failed."""
 
 
 EVENTS = [name for name in vars(Callback) if name.startswith("on_")]
 Callbacks = Callback | Sequence[Callback]
-"""What verbs take as `callbacks`: one or several."""
+"""The type of the parameter `callbacks` of verbs: one or several."""
 
 
 class CallbackList(Callback):
