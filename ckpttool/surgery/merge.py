@@ -3,7 +3,7 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import fields, replace
-from typing import Any, Literal
+from typing import Any, Literal, TypedDict, Unpack
 
 from ckpttool.checkpoint import Checkpoint
 from ckpttool.core.counts import counted
@@ -14,7 +14,7 @@ from ckpttool.surgery.merging import METHODS
 from ckpttool.surgery.merging.adapters import refuse_adapters
 from ckpttool.surgery.merging.agreement import JoinedCheckpoints, join, label, shortened, told
 from ckpttool.surgery.merging.alignment import Tokens, align
-from ckpttool.surgery.merging.method import Method
+from ckpttool.surgery.merging.method import TaskVectorMethod, WeightMethod
 from ckpttool.surgery.merging.scales import Scale, Scales
 from ckpttool.surgery.merging.vocabulary import Vocabulary
 
@@ -25,6 +25,27 @@ HOWS = (*NAMES, *METHODS)
 """All ways, by name."""
 ABOUT_TOKENS = ("tokens", "vocab_tensors")
 """What means something where vocabularies are given."""
+
+
+class MergeParameters(TypedDict, total=False):
+    """What ways to merge go by beside checkpoints; what is None or empty counts as not given."""
+
+    prefer: Prefer | None
+    """Whose tensor it is that several have (union, intersection)."""
+    weights: tuple[float, ...] | None
+    """How much each checkpoint counts (linear, sum, task-arithmetic, ties, dare)."""
+    t: float | None
+    """How far to go from the first to the second, 0 to 1 (slerp)."""
+    density: float | None
+    """The part of a task vector that is kept, 0 to 1 (ties, dare)."""
+    seed: int | None
+    """The random seed (dare)."""
+    scale: Scale | None
+    """How far to go along task vectors: a number, or one for the tensors of a pattern (methods of a base)."""
+    tokens: Tokens | None
+    """Whose tokens the result has: of `all` vocabularies, the last one's first, or of the `last` alone."""
+    vocab_tensors: Sequence[str]
+    """Patterns of the tensors with a row for each token; else they are found by their size."""
 
 
 def merge(checkpoints: Sequence[Checkpoint], how: str = "union", **options: Any) -> Checkpoint:
@@ -41,17 +62,11 @@ def merge(checkpoints: Sequence[Checkpoint], how: str = "union", **options: Any)
 def plan_merge(
     checkpoints: Sequence[Checkpoint],
     how: str = "union",
-    prefer: Prefer | None = None,
+    *,
     base: Checkpoint | None = None,
-    weights: tuple[float, ...] | None = None,
-    t: float | None = None,
-    density: float | None = None,
-    seed: int | None = None,
-    lenient: bool = False,
-    scale: Scale | None = None,
     vocab: Sequence[Vocabulary] = (),
-    tokens: Tokens | None = None,
-    vocab_tensors: Sequence[str] = (),
+    lenient: bool = False,
+    **parameters: Unpack[MergeParameters],
 ) -> JoinedCheckpoints:
     """Plan what several checkpoints become.
 
@@ -59,73 +74,65 @@ def plan_merge(
         checkpoints: Two or more, in the order in which they count.
         how: `union` has the tensors of all, `intersection` those that all have; the methods of `METHODS` compute
             weights that share names.
-        prefer: Whose tensor it is that several have (union, intersection).
         base: What the models were trained from (task-arithmetic, ties, dare).
-        weights: How much each checkpoint counts (linear, sum, task-arithmetic, ties, dare).
-        t: How far to go from the first to the second, 0 to 1 (slerp).
-        density: The part of a task vector that is kept, 0 to 1 (ties, dare).
-        seed: The random seed (dare).
-        lenient: Leave out weights on which the checkpoints do not agree; join an adapter to a model by their names.
-        scale: How far to go along what was learned: a number, or one for the tensors of a pattern (methods of a base).
         vocab: The vocabularies of the checkpoints in their order, and that of the base: rows of the same token are
             merged (methods that compute weights).
-        tokens: Whose tokens the result has: of `all`, or of the `last` alone.
-        vocab_tensors: Patterns of the tensors with a row for each token; else they are found by their size.
+        lenient: Leave out weights on which the checkpoints do not agree; join an adapter to a model by their names.
+        parameters: Those of the way, each described in `MergeParameters`.
 
     Raises:
         PlanError: a union has a name twice and nothing is preferred, or an adapter; weights do not agree; a parameter
             does not fit.
     """
-    parameters: dict[str, object] = {
-        "prefer": prefer,
-        "base": base,
-        "weights": weights,
-        "t": t,
-        "density": density,
-        "seed": seed,
-    }
-    parameters |= {"scale": None if scale is None else Scales.of(scale)}
-    parameters |= {"vocab": vocab or None, "tokens": tokens, "vocab_tensors": vocab_tensors or None}
-    method = _method(how, {name: value for name, value in parameters.items() if value is not None})
-    joined = _joined(method, checkpoints, how, parameters, lenient)
-    said = {**parameters, "how": None if how == "union" else how, "lenient": lenient, "base": None}
-    said |= {"weights": None if weights is None else list(map(float, weights)), "scale": _as_written(scale)}
-    said |= {
-        "vocab": list(map(str, vocab)) or None,
-        "vocab-tensors": list(vocab_tensors) or None,
-        "vocab_tensors": None,
-    }
-    return told(joined, "merge", checkpoints, said, base)
-
-
-def _as_written(scale: Scale | None) -> float | list[str] | None:
-    """Return a scale as a plan has it."""
-    if isinstance(scale, Mapping):
-        return [f"{pattern}={value}" for pattern, value in scale.items()]
-    return scale if scale is None or isinstance(scale, int | float) else list(scale)
-
-
-def _joined(
-    method: Method | None,
-    checkpoints: Sequence[Checkpoint],
-    how: str,
-    parameters: Mapping[str, Any],
-    lenient: bool,
-) -> JoinedCheckpoints:
-    """Return what the checkpoints become by a method, or by their names where there is none."""
-    base, weights, scale = (parameters[name] for name in ("base", "weights", "scale"))
-    if method is None:
+    given = given_of({"base": base, "vocab": vocab, **parameters})
+    method = _method(how, given)
+    if method is not None:
+        joined = _by_method(method, checkpoints, given, lenient)
+    else:
         if how == "union" and not lenient:
             refuse_adapters(checkpoints)
-        return _by_names(checkpoints, how, parameters["prefer"])
+        joined = _by_names(checkpoints, how, parameters.get("prefer"))
+    return told(joined, "merge", checkpoints, _as_written(how, given, lenient), base)
+
+
+def given_of(parameters: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the parameters that are given.
+
+    >>> given_of({"t": 0.0, "base": None, "vocab": ()})
+    {'t': 0.0}
+    """
+    return {name: value for name, value in parameters.items() if not (value is None or value in ((), []))}
+
+
+def _as_written(how: str, given: Mapping[str, Any], lenient: bool) -> dict[str, Any]:
+    """Return what is given as a step of a plan has it, but for checkpoints."""
+    said = {name.replace("_", "-"): value for name, value in given.items() if name != "base"}
+    for name, written in (("weights", float), ("vocab", str), ("vocab-tensors", str)):
+        if name in said:
+            said[name] = list(map(written, said[name]))
+    if isinstance(scale := said.get("scale"), Mapping):
+        said["scale"] = [f"{pattern}={value}" for pattern, value in scale.items()]
+    elif scale is not None and not isinstance(scale, int | float):
+        said["scale"] = list(scale)
+    return {**said, "how": None if how == "union" else how, "lenient": lenient}
+
+
+def _by_method(
+    method: WeightMethod | TaskVectorMethod,
+    checkpoints: Sequence[Checkpoint],
+    given: Mapping[str, Any],
+    lenient: bool,
+) -> JoinedCheckpoints:
+    """Return what the checkpoints become by a method."""
     if method.sources not in (None, len(checkpoints)):
-        raise PlanError(f"{how} merges {method.sources} checkpoints, not {len(checkpoints)}")
-    notes = _divided(how, weights, method.parts(len(checkpoints)))
-    if scale is not None:
-        scale.require_known(checkpoints[-1])
-    if parameters["vocab"]:
-        tokens: Tokens = parameters["tokens"] or "all"
-        aligned = align(checkpoints, parameters["vocab"], base, tokens, parameters["vocab_tensors"] or ())
+        raise PlanError(f"{method.name} merges {method.sources} checkpoints, not {len(checkpoints)}")
+    notes = _divided(method.name, given.get("weights"), method.parts(len(checkpoints)))
+    base: Checkpoint | None = given.get("base")
+    if isinstance(method, TaskVectorMethod):
+        method.scale.require_known(checkpoints[-1])
+    if "vocab" in given:
+        tokens: Tokens = given.get("tokens", "all")
+        aligned = align(checkpoints, given["vocab"], base, tokens, given.get("vocab_tensors", ()))
         joined = aligned.on(_computed(method, aligned.models, aligned.base, lenient))
     else:
         joined = _computed(method, checkpoints, base, lenient)
@@ -133,10 +140,12 @@ def _joined(
 
 
 def _computed(
-    method: Method, checkpoints: Sequence[Checkpoint], base: Checkpoint | None, lenient: bool
+    method: WeightMethod | TaskVectorMethod, checkpoints: Sequence[Checkpoint], base: Checkpoint | None, lenient: bool
 ) -> JoinedCheckpoints:
-    if base is None:
+    if isinstance(method, WeightMethod):
         return join(checkpoints, method.merge, method.name, lenient)
+    if base is None:
+        raise PlanError(f"{method.name} needs `base`, the checkpoint that the others were trained from")
     return join([base, *checkpoints], lambda tensors: method.merge(tensors[1:], tensors[0]), method.name, lenient)
 
 
@@ -148,7 +157,7 @@ def _divided(how: str, weights: tuple[float, ...] | None, parts: Sequence[float]
     return [f"a mean: the weights {given} are divided by their sum, {total:g}, to {each}; `how` sum does not divide"]
 
 
-def _method(how: str, given: Mapping[str, Any]) -> Method | None:
+def _method(how: str, given: Mapping[str, Any]) -> WeightMethod | TaskVectorMethod | None:
     """Return a method with its parameters, None for a way that goes by names.
 
     Raises:
@@ -159,16 +168,15 @@ def _method(how: str, given: Mapping[str, Any]) -> Method | None:
     kind = METHODS.get(how)
     own = ["prefer"]
     if kind is not None:
-        own = [*["base"] * kind.needs_base, *(field.name for field in fields(kind)), "vocab"]
+        own = [*["base"] * issubclass(kind, TaskVectorMethod), *(field.name for field in fields(kind)), "vocab"]
         own += ABOUT_TOKENS if "vocab" in given else []
     for name in given:
         if name not in own:
             raise PlanError(f"`{name}` does not apply to {how}, which has {', '.join(f'`{each}`' for each in own)}")
     if kind is None:
         return None
-    if kind.needs_base and "base" not in given:
-        raise PlanError(f"{how} needs `base`, the checkpoint that the others were trained from")
-    return kind(**{name: value for name, value in given.items() if name not in ("base", "vocab", *ABOUT_TOKENS)})
+    parameters = {name: value for name, value in given.items() if name not in ("base", "vocab", *ABOUT_TOKENS)}
+    return kind(**parameters | ({"scale": Scales.of(given["scale"])} if "scale" in given else {}))
 
 
 def _by_names(checkpoints: Sequence[Checkpoint], how: str, prefer: Prefer | None) -> JoinedCheckpoints:

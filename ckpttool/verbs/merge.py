@@ -4,7 +4,7 @@ import json
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Unpack
 
 from ckpttool import checkpoint
 from ckpttool.core.errors import PlanError
@@ -15,10 +15,8 @@ from ckpttool.lineage.provenance import Command
 from ckpttool.model.checkpoint_plan import CheckpointPlan
 from ckpttool.model.resolve import described, open_checkpoint
 from ckpttool.surgery import merge as surgery
-from ckpttool.surgery.merge import Prefer
-from ckpttool.surgery.merging.alignment import Tokens
+from ckpttool.surgery.merge import MergeParameters
 from ckpttool.surgery.merging.conflicts import LayerConflict, conflicts
-from ckpttool.surgery.merging.scales import Scale
 from ckpttool.surgery.merging.vocabulary import Vocabulary
 
 if TYPE_CHECKING:
@@ -77,21 +75,15 @@ def plan_merge(
     checkpoints: Sequence[Path],
     output: Path | None,
     how: str = "union",
-    prefer: Prefer | None = None,
+    *,
     base: Path | None = None,
-    weights: tuple[float, ...] | None = None,
-    t: float | None = None,
-    density: float | None = None,
-    seed: int | None = None,
-    lenient: bool = False,
-    to: str | None = None,
+    vocab: Sequence[Path | str] = (),
     data: Source | None = None,
     alpha: str | None = None,
     allow_op: Collection[str] = (),
-    scale: Scale | None = None,
-    vocab: Sequence[Path | str] = (),
-    tokens: Tokens | None = None,
-    vocab_tensors: Sequence[str] = (),
+    lenient: bool = False,
+    to: str | None = None,
+    **parameters: Unpack[MergeParameters],
 ) -> "CheckpointPlan | SoupPlan":
     """Plan what `merge` writes.
 
@@ -99,46 +91,32 @@ def plan_merge(
         checkpoints: Two or more, in the order in which they count.
         output: Where the plan will be written; its suffix says the format. None for a plan that is only shown.
         how: One of `HOWS`: union, intersection, a method that computes weights, or soup, which asks rows.
-        prefer: Whose tensor it is that several have (union, intersection).
         base: What the models were trained from (task-arithmetic, ties, dare).
-        weights: How much each checkpoint counts (linear, sum, task-arithmetic, ties, dare).
-        t: How far to go from the first to the second, 0 to 1 (slerp).
-        density: The part of what was learned that stays, 0 to 1 (ties, dare).
-        seed: What is drawn from (dare).
-        lenient: Leave out weights on which the checkpoints do not agree.
-        to: The family to write, if not that which the output says, or that of the last checkpoint.
+        vocab: The files with the tokens of each checkpoint in their order, and of the base: rows of the same token are
+            merged.
         data: The rows that judge (soup, and `alpha`).
         alpha: Parts of the way from the first to the second, such as 0:1:0.1, of which the best is taken.
         allow_op: Types of ops that may run though they can have side effects (soup, and `alpha`).
-        scale: How far to go along what was learned: a number, or one for the tensors of a pattern (methods of a base).
-        vocab: The files with the tokens of each checkpoint in their order, and of the base: rows of the same token are
-            merged.
-        tokens: Whose tokens the result has: of `all`, those of the last first, or of the `last` alone.
-        vocab_tensors: Patterns of the tensors with a row for each token; else they are found by their size.
+        lenient: Leave out weights on which the checkpoints do not agree.
+        to: The family to write, if not that which the output says, or that of the last checkpoint.
+        parameters: Those of `how`, each described in `MergeParameters`.
 
     Raises:
         PlanError: a union has a name twice and nothing is preferred; weights do not agree; an option does not fit.
         FormatError: a file has no tokens, or one twice.
     """
     if how == SOUP or alpha is not None or data is not None:
-        options: dict[str, object] = {
-            "prefer": prefer,
-            "base": base,
-            "weights": weights,
-            "t": t,
-            "density": density,
-            "seed": seed,
-        }
-        options |= {"scale": scale, "vocab": vocab or None, "tokens": tokens, "vocab_tensors": vocab_tensors or None}
-        return _judged(
-            checkpoints, how, data, alpha, to, [name for name, value in options.items() if value is not None], allow_op
-        )
+        given = surgery.given_of({"base": base, "vocab": vocab, **parameters})
+        return _judged(checkpoints, how, data, alpha, to, [*given], allow_op)
     notes: list[str] = []
-    opened = [described(open_checkpoint(path), notes.append) for path in checkpoints]
-    start = checkpoint.open(base) if base else None
-    words = [Vocabulary.read(Path(path)) for path in vocab]
-    given = (prefer, start, weights, t, density, seed, lenient, scale, words, tokens, vocab_tensors)
-    combined = surgery.plan_merge(opened, how, *given)
+    combined = surgery.plan_merge(
+        [described(open_checkpoint(path), notes.append) for path in checkpoints],
+        how,
+        base=checkpoint.open(base) if base else None,
+        vocab=[Vocabulary.read(Path(path)) for path in vocab],
+        lenient=lenient,
+        **parameters,
+    )
     plan = CheckpointPlan.of_combined(combined, output, notes, to)
     return TokensPlan(**vars(plan), vocabulary=combined.vocabulary) if combined.vocabulary else plan
 

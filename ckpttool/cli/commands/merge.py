@@ -1,12 +1,12 @@
 """`ckpttool merge`."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import get_args
+from typing import Any, get_args
 
 import click
 
-from ckpttool.cli.options.general import MAX_SEED, PATH, lenient_option, plan_option, rows_options
+from ckpttool.cli.options.general import MAX_SEED, PATH, as_arguments, lenient_option, plan_option, rows_options
 from ckpttool.cli.options.reading import SOURCE, allow_op_option, checkpoints_argument, models_first, weights_option
 from ckpttool.cli.options.rows import there_first
 from ckpttool.cli.options.writing import edited_output_options, family_asked
@@ -15,46 +15,63 @@ from ckpttool.cli.show.plans import execute
 from ckpttool.cli.show.tables import print_rows
 from ckpttool.cli.wall import behind_wall
 from ckpttool.model.checkpoint_plan import CheckpointPlan
-from ckpttool.surgery.merge import Prefer
 from ckpttool.surgery.merging.alignment import Tokens
 from ckpttool.surgery.merging.conflicts import COLUMNS as CONFLICT_COLUMNS
 from ckpttool.verbs.merge import HOWS, merge_conflicts, plan_merge
+
+parameter_options = as_arguments(
+    "parameters",
+    click.option(
+        "--prefer",
+        type=click.Choice(["first", "last"]),
+        help="Which tensor to take if several checkpoints have the name.",
+    ),
+    weights_option,
+    click.option(
+        "--t",
+        type=float,
+        metavar="T",
+        help="The interpolation factor from the first to the second (slerp)  [default: 0.5]",
+    ),
+    click.option(
+        "--density",
+        type=float,
+        metavar="D",
+        help="The fraction of each task vector to keep  [default: ties 0.2, dare 0.1]",
+    ),
+    click.option(
+        "--scale", metavar="S|RE=S", multiple=True, help="The factor of the task vectors, for all or some layers."
+    ),
+    click.option(
+        "--vocab",
+        metavar="TOKENS",
+        multiple=True,
+        type=PATH,
+        help="The vocabulary of each model in turn, then of --base: tokenizer.json, vocab.json, vocab.txt or their "
+        "folder.",
+    ),
+    click.option(
+        "--tokens", type=click.Choice(get_args(Tokens)), help="Whose tokens the result has (--vocab)  [default: all]"
+    ),
+    click.option(
+        "--vocab-tensors",
+        metavar="RE[, axis=N]",
+        multiple=True,
+        help="Tensors with a row per token, if not found by size.",
+    ),
+    click.option("--seed", type=click.IntRange(0, MAX_SEED), help="The random seed (dare)  [default: 42]"),
+)
+"""The options that are parameters of a merge method."""
 
 
 @click.command(cls=LongHelp)
 @checkpoints_argument
 @click.option("--how", type=click.Choice(HOWS), default="union", show_default=True, help="The merge method.")
-@click.option(
-    "--prefer", type=click.Choice(["first", "last"]), help="Which tensor to take if several checkpoints have the name."
-)
 @click.option("--base", metavar="CKPT", type=SOURCE, help="The common base model (task-arithmetic, ties, dare).")
 @models_first("base")
 @there_first("data")
-@weights_option
-@click.option(
-    "--t", type=float, metavar="T", help="The interpolation factor from the first to the second (slerp)  [default: 0.5]"
-)
-@click.option(
-    "--density", type=float, metavar="D", help="The fraction of each task vector to keep  [default: ties 0.2, dare 0.1]"
-)
-@click.option(
-    "--scale", metavar="S|RE=S", multiple=True, help="The factor of the task vectors, for all or some layers."
-)
-@click.option(
-    "--vocab",
-    metavar="TOKENS",
-    multiple=True,
-    type=PATH,
-    help="The vocabulary of each model in turn, then of --base: tokenizer.json, vocab.json, vocab.txt or their folder.",
-)
-@click.option(
-    "--tokens", type=click.Choice(get_args(Tokens)), help="Whose tokens the result has (--vocab)  [default: all]"
-)
-@click.option(
-    "--vocab-tensors", metavar="RE[, axis=N]", multiple=True, help="Tensors with a row per token, if not found by size."
-)
+@parameter_options
 @click.option("--conflicts", is_flag=True, help="Show the layers in which the task vectors conflict.")
-@click.option("--seed", type=click.IntRange(0, MAX_SEED), help="The random seed (dare)  [default: 42]")
 @click.option("--data", metavar="DATA", type=PATH, help="Data whose validation set selects the result (soup, --alpha).")
 @click.option(
     "--alpha",
@@ -70,17 +87,9 @@ from ckpttool.verbs.merge import HOWS, merge_conflicts, plan_merge
 def merge(
     checkpoints: tuple[Path, ...],
     how: str,
-    prefer: Prefer | None,
     base: Path | None,
-    weights: tuple[float, ...] | None,
-    t: float | None,
-    density: float | None,
-    scale: tuple[str, ...],
-    vocab: tuple[Path, ...],
-    tokens: Tokens | None,
-    vocab_tensors: tuple[str, ...],
+    parameters: Mapping[str, Any],
     conflicts: bool,
-    seed: int | None,
     data: Path | None,
     alpha: str | None,
     lenient: bool,
@@ -121,8 +130,18 @@ def merge(
     if conflicts:
         _show_conflicts(checkpoints, base, as_json)
         plan_only, as_json, output = False, False, None if plan_only else output
-    given = (how, prefer, base, weights, t, density, seed, lenient, family_asked(None), data, alpha, allow_op)
-    plan = plan_merge(checkpoints, output, *given, scale or None, vocab, tokens, vocab_tensors)
+    plan = plan_merge(
+        checkpoints,
+        output,
+        how,
+        base=base,
+        data=data,
+        alpha=alpha,
+        allow_op=allow_op,
+        lenient=lenient,
+        to=family_asked(None),
+        **parameters,
+    )
     execute(plan, output, overwrite, plan_only, as_json, with_table=not isinstance(plan, CheckpointPlan))
 
 

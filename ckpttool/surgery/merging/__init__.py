@@ -2,12 +2,12 @@
 
 from ckpttool.surgery.merging.dare import Dare
 from ckpttool.surgery.merging.linear import Linear
-from ckpttool.surgery.merging.method import Method
+from ckpttool.surgery.merging.method import TaskVectorMethod, WeightMethod
 from ckpttool.surgery.merging.slerp import Slerp
 from ckpttool.surgery.merging.sum import Sum
 from ckpttool.surgery.merging.task_arithmetic import TaskArithmetic
 from ckpttool.surgery.merging.ties import Ties
 
-_METHODS: tuple[type[Method], ...] = (Linear, Sum, TaskArithmetic, Slerp, Ties, Dare)
+_METHODS: tuple[type[WeightMethod | TaskVectorMethod], ...] = (Linear, Sum, TaskArithmetic, Slerp, Ties, Dare)
 METHODS = {method.name: method for method in _METHODS}
 """The methods by their names."""

@@ -12,12 +12,12 @@ from zlib import crc32
 import numpy as np
 
 from ckpttool.core.tensors import Array, Tensor
-from ckpttool.surgery.merging.method import Combine, Method, combined, require_share, shares
+from ckpttool.surgery.merging.method import Combine, TaskVectorMethod, combined, require_share, shares
 from ckpttool.surgery.merging.scales import UNSCALED, Scales
 
 
 @dataclass(frozen=True)
-class Dare(Method):
+class Dare(TaskVectorMethod):
     """The base moved by the weighted mean of what is left of the task vectors.
 
     `density` is the part that is kept: of large models nine parts in ten can be dropped, the paper says. What is
@@ -30,7 +30,6 @@ class Dare(Method):
     """
 
     name: ClassVar[str] = "dare"
-    needs_base: ClassVar[bool] = True
     weights: tuple[float, ...] | None = None
     density: float = 0.1
     seed: int = 42
@@ -40,9 +39,8 @@ class Dare(Method):
         """Refuse a density that is not above 0 and at most 1."""
         require_share("density", self.density, above_zero=True)
 
-    def merge(self, tensors: Sequence[Tensor], base: Tensor | None = None) -> Tensor:
+    def merge(self, tensors: Sequence[Tensor], base: Tensor) -> Tensor:
         """Return the base moved."""
-        assert base is not None, "`plan_merge` requires it"
         weights = shares(self.weights, len(tensors))
         return combined([base, *tensors], lambda: self._rescaled(base.name, weights))
 

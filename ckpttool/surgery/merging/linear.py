@@ -11,14 +11,14 @@ import numpy as np
 
 from ckpttool.core.errors import PlanError
 from ckpttool.core.tensors import Array, Tensor
-from ckpttool.surgery.merging.method import Method, combined, factors
+from ckpttool.surgery.merging.method import WeightMethod, combined, factors
 
 NO_SUM = 1e-9
 """The part of all weights that their sum has at least, to be divided by."""
 
 
 @dataclass(frozen=True)
-class Linear(Method):
+class Linear(WeightMethod):
     """The mean of tensors of one shape, weighted by `weights`."""
 
     name: ClassVar[str] = "linear"
@@ -36,9 +36,8 @@ class Linear(Method):
             raise PlanError(f"`weights` {listed}: linear divides by their sum, which is 0; `how` sum does not divide")
         return weights
 
-    def merge(self, tensors: Sequence[Tensor], base: Tensor | None = None) -> Tensor:
+    def merge(self, tensors: Sequence[Tensor]) -> Tensor:
         """Return the mean."""
-        del base
         return mean(tensors, self.parts(len(tensors)))
 
 

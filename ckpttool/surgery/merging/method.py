@@ -14,6 +14,7 @@ from ckpttool.core.dtypes import DType
 from ckpttool.core.errors import PlanError
 from ckpttool.core.tensors import Array, Tensor
 from ckpttool.surgery.blocks import ELEMENTS, in_step
+from ckpttool.surgery.merging.scales import Scales
 
 Combine = Callable[[list[Array]], Array]
 """Makes one block of one block of each tensor, all of them flat and of float64, in memory that is used again."""
@@ -24,8 +25,6 @@ class Method(ABC):
     """A way to merge models of one shape; a subclass is a frozen dataclass of its parameters."""
 
     name: ClassVar[str]
-    needs_base: ClassVar[bool] = False
-    """Whether it goes by the checkpoint that the models were trained from."""
     sources: ClassVar[int | None] = None
     """How many models it merges, if not any number."""
 
@@ -37,9 +36,27 @@ class Method(ABC):
         """
         return shares(getattr(self, "weights", None), count)
 
+
+class WeightMethod(Method):
+    """A method that goes by the weights of the models alone."""
+
     @abstractmethod
-    def merge(self, tensors: Sequence[Tensor], base: Tensor | None = None) -> Tensor:
+    def merge(self, tensors: Sequence[Tensor]) -> Tensor:
         """Return a tensor that is made of the models', when it is read.
+
+        Raises:
+            PlanError: the parameters do not fit the number of models.
+        """
+
+
+class TaskVectorMethod(Method):
+    """A method that goes by task vectors: each model's weights less those of the base that all were trained from."""
+
+    scale: Scales
+
+    @abstractmethod
+    def merge(self, tensors: Sequence[Tensor], base: Tensor) -> Tensor:
+        """Return the base's tensor moved by what the models' have learned, when it is read.
 
         Raises:
             PlanError: the parameters do not fit the number of models.

@@ -12,14 +12,14 @@ from typing import ClassVar
 from ckpttool.core.tensors import Tensor
 from ckpttool.surgery.blocks import in_step
 from ckpttool.surgery.differing.movement import Movement
-from ckpttool.surgery.merging.method import Combine, Method, combined, require_share
+from ckpttool.surgery.merging.method import Combine, WeightMethod, combined, require_share
 
 NEARLY_PARALLEL = 1 - 5e-4
 """Cosine from which on the arc is as good as straight, and its formula divides by nearly nothing."""
 
 
 @dataclass(frozen=True)
-class Slerp(Method):
+class Slerp(WeightMethod):
     """What lies between two tensors at `t`: the first at 0, the second at 1.
 
     >>> import numpy as np
@@ -36,9 +36,8 @@ class Slerp(Method):
         """Refuse what is not between the two."""
         require_share("t", self.t)
 
-    def merge(self, tensors: Sequence[Tensor], base: Tensor | None = None) -> Tensor:
+    def merge(self, tensors: Sequence[Tensor]) -> Tensor:
         """Return the point on the arc; where there is none, that on the straight line."""
-        del base
 
         def begin() -> Combine:
             movement = Movement()

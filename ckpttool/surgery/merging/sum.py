@@ -9,11 +9,11 @@ from typing import ClassVar
 
 from ckpttool.core.tensors import Tensor
 from ckpttool.surgery.merging.linear import weighted
-from ckpttool.surgery.merging.method import Method, factors
+from ckpttool.surgery.merging.method import WeightMethod, factors
 
 
 @dataclass(frozen=True)
-class Sum(Method):
+class Sum(WeightMethod):
     """The sum of tensors of one shape, each times its weight: a model and a difference, or the difference of two.
 
     >>> import numpy as np
@@ -29,7 +29,6 @@ class Sum(Method):
         """Return what each is multiplied by."""
         return factors(self.weights, count)
 
-    def merge(self, tensors: Sequence[Tensor], base: Tensor | None = None) -> Tensor:
+    def merge(self, tensors: Sequence[Tensor]) -> Tensor:
         """Return the sum."""
-        del base
         return weighted(tensors, self.parts(len(tensors)), 1.0)

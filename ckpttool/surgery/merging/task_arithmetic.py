@@ -11,12 +11,12 @@ from typing import ClassVar
 import numpy as np
 
 from ckpttool.core.tensors import Array, Tensor
-from ckpttool.surgery.merging.method import Combine, Method, combined, factors
+from ckpttool.surgery.merging.method import Combine, TaskVectorMethod, combined, factors
 from ckpttool.surgery.merging.scales import UNSCALED, Scales
 
 
 @dataclass(frozen=True)
-class TaskArithmetic(Method):
+class TaskArithmetic(TaskVectorMethod):
     """The base moved by the sum of the task vectors, each times its weight, and times the scale of its tensor.
 
     >>> base, a = Tensor.of("x", np.array([1.0, 1.0])), Tensor.of("x", np.array([3.0, 0.0]))
@@ -25,7 +25,6 @@ class TaskArithmetic(Method):
     """
 
     name: ClassVar[str] = "task-arithmetic"
-    needs_base: ClassVar[bool] = True
     weights: tuple[float, ...] | None = None
     scale: Scales = UNSCALED
 
@@ -33,9 +32,8 @@ class TaskArithmetic(Method):
         """Return what each task vector is multiplied by."""
         return factors(self.weights, count)
 
-    def merge(self, tensors: Sequence[Tensor], base: Tensor | None = None) -> Tensor:
+    def merge(self, tensors: Sequence[Tensor], base: Tensor) -> Tensor:
         """Return the base moved."""
-        assert base is not None, "`plan_merge` requires it"
         weights = [weight * self.scale.of_name(base.name) for weight in self.parts(len(tensors))]
         return combined([base, *tensors], lambda: _moved(weights))
 

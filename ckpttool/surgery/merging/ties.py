@@ -13,12 +13,12 @@ import numpy as np
 
 from ckpttool.core.tensors import Array, Tensor
 from ckpttool.surgery.blocks import in_step
-from ckpttool.surgery.merging.method import Combine, Method, combined, require_share, shares, wide
+from ckpttool.surgery.merging.method import Combine, TaskVectorMethod, combined, require_share, shares, wide
 from ckpttool.surgery.merging.scales import UNSCALED, Scales
 
 
 @dataclass(frozen=True)
-class Ties(Method):
+class Ties(TaskVectorMethod):
     """The base moved by the mean of the trimmed task vectors that agree with the elected sign.
 
     `density` is the part of a task vector that is kept, by default that of the paper, `scale` its lambda.
@@ -30,7 +30,6 @@ class Ties(Method):
     """
 
     name: ClassVar[str] = "ties"
-    needs_base: ClassVar[bool] = True
     weights: tuple[float, ...] | None = None
     density: float = 0.2
     scale: Scales = UNSCALED
@@ -39,9 +38,8 @@ class Ties(Method):
         """Refuse a density that is not above 0 and at most 1."""
         require_share("density", self.density, above_zero=True)
 
-    def merge(self, tensors: Sequence[Tensor], base: Tensor | None = None) -> Tensor:
+    def merge(self, tensors: Sequence[Tensor], base: Tensor) -> Tensor:
         """Return the base moved."""
-        assert base is not None, "`plan_merge` requires it"
         weights = shares(self.weights, len(tensors))
         far = self.scale.of_name(base.name)
         return combined([base, *tensors], lambda: _agreed(base, tensors, weights, self.density, far))

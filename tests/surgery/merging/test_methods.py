@@ -15,6 +15,7 @@ from ckpttool.core.tensors import Tensor
 from ckpttool.surgery.merging import METHODS
 from ckpttool.surgery.merging.dare import Dare
 from ckpttool.surgery.merging.linear import Linear
+from ckpttool.surgery.merging.method import TaskVectorMethod
 from ckpttool.surgery.merging.slerp import Slerp
 from ckpttool.surgery.merging.ties import Ties, threshold
 
@@ -144,8 +145,8 @@ def test_dare_draws_the_same_in_many_blocks_and_is_expected_to_stay() -> None:
 @pytest.mark.parametrize("dtype", [np.float16, np.float32, ml_dtypes.bfloat16, np.complex64])
 def test_a_model_merged_with_itself_stays_in_its_dtype(method: str, dtype: Any) -> None:
     array = np.arange(1, 7).reshape(2, 3).astype(dtype)
-    base = of(array) if METHODS[method].needs_base else None
-    found = as_read(METHODS[method]().merge([of(array), of(array)], base))
+    base = [of(array)] * issubclass(METHODS[method], TaskVectorMethod)
+    found = as_read(METHODS[method]().merge([of(array), of(array)], *base))
     expected = array + array if method == "sum" else array
     assert (found.dtype, found.tolist()) == (array.dtype, expected.tolist())
 
@@ -153,7 +154,7 @@ def test_a_model_merged_with_itself_stays_in_its_dtype(method: str, dtype: Any) 
 @pytest.mark.parametrize("method", METHODS)
 def test_nan_stays_nan(method: str) -> None:
     whole, flawed = np.ones(4), np.array([1.0, np.nan, 1.0, np.inf])
-    base = of(np.zeros(4)) if METHODS[method].needs_base else None
+    base = [of(np.zeros(4))] * issubclass(METHODS[method], TaskVectorMethod)
     all_parts = {"density": 1.0} if "density" in METHODS[method].__dataclass_fields__ else {}
-    found = METHODS[method](**all_parts).merge([of(whole), of(flawed)], base).read()
+    found = METHODS[method](**all_parts).merge([of(whole), of(flawed)], *base).read()
     assert np.isfinite(found).tolist() == [True, False, True, False]
