@@ -21,7 +21,7 @@ from ckpttool.model.as_run import as_run
 from ckpttool.model.model import Model
 from ckpttool.model.resolve import Talk, graph_beside, open_either
 from ckpttool.reporting.facts import MOST_OTHERS, Against, Commands, Facts, Judged, Row, shown_layers
-from ckpttool.reporting.markdown import body
+from ckpttool.reporting.model_card import card_body
 from ckpttool.reporting.scopes import shape_text
 from ckpttool.surgery.filters import Filters
 from ckpttool.training.callbacks.callback import Callbacks
@@ -161,7 +161,7 @@ def write_card(facts: Facts, path: Path) -> None:
     datasets = [Path(judged.data).stem] if judged else []
     task = "image-classification" if judged and any(each.image is not None for each in judged.worst) else None
     said = Said(metrics=measured, task=task, datasets=datasets)
-    card = {**card_of(said, library=facts.library), "text": body(facts)}
+    card = {**card_of(said, library=facts.library), "text": card_body(facts)}
     with replacing(path) as file:
         file.write(card_text(facts.path.name, card).encode("utf-8", "backslashreplace"))
 

@@ -8,10 +8,10 @@ from ckpttool.core.counts import counted, human_size
 from ckpttool.core.pages import page as pages
 from ckpttool.core.pages.drawing import Box, drawing
 from ckpttool.core.pages.elements import badge, cell, copy_button, figure_cell, name_cell, plain_table, row, table
-from ckpttool.core.pages.markdown import LONGEST, as_page
 from ckpttool.core.shown_text import as_html
 from ckpttool.zoo.ancestry import Ancestry
 from ckpttool.zoo.card import card_lines
+from ckpttool.zoo.site.entry.card_html import LONGEST, card_html
 from ckpttool.zoo.site.page import Listed
 
 MOST_BOXES = 40
@@ -160,6 +160,6 @@ def _text(text: Any) -> str:
     if not isinstance(text, str) or not text.strip():
         return ""
     if len(text) <= LONGEST:
-        return f'<h2>Card</h2><div class="card markdown">{as_page(text)}</div>'
+        return f'<h2>Card</h2><div class="card markdown">{card_html(text)}</div>'
     lines = text[:_LONGEST_TEXT].expandtabs(4).split("\n")
     return f'<h2>Card</h2><div class="card text">{chr(10).join(map(as_html, lines))}</div>'

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from ckpttool.reporting.facts import Facts
-from ckpttool.reporting.markdown import MOST_LAYERS, body
+from ckpttool.reporting.model_card import MOST_LAYERS, card_body
 
 
 def facts(names: list[str]) -> Facts:
@@ -14,16 +14,16 @@ def facts(names: list[str]) -> Facts:
 
 
 def test_names_break_out_of_nothing() -> None:
-    text = body(facts(["a|b", "<script>", "`c`"]))
+    text = card_body(facts(["a|b", "<script>", "`c`"]))
     assert r"| a\|b | 1 | 1,000 | 4.0 kB | frozen |" in text
     assert r"| \<script\> |" in text and r"| \`c\` |" in text
     assert text.startswith("# a\\|b.ckpt\n")
 
 
 def test_of_many_layers_the_scopes_above_are_listed() -> None:
-    text = body(facts([f"net/block{number}/{layer}" for number in range(MOST_LAYERS - 1) for layer in "ab"]))
+    text = card_body(facts([f"net/block{number}/{layer}" for number in range(MOST_LAYERS - 1) for layer in "ab"]))
     assert "| net/block0 | 2 | 2,000 | 8.0 kB | frozen |" in text
     assert "net/block0/a" not in text
-    flat = body(facts([f"layer{number}" for number in range(MOST_LAYERS + 2)]))
+    flat = card_body(facts([f"layer{number}" for number in range(MOST_LAYERS + 2)]))
     assert flat.count("| layer") == MOST_LAYERS + 1, "with the head"
     assert "2 more are left out." in flat

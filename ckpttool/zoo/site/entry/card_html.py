@@ -1,4 +1,4 @@
-"""Markdown of strangers as HTML that does nothing: no HTML of theirs, no script, no picture that a page would fetch."""
+"""The text of a card, Markdown of strangers, as HTML that does nothing: no HTML of theirs, no script, no fetch."""
 
 from typing import Any
 
@@ -8,16 +8,16 @@ LONGEST = 50_000
 """Characters that are read as Markdown: what is made to take long does not, with so many."""
 
 
-def as_page(text: str) -> str:
+def card_html(text: str) -> str:
     r"""Return Markdown as HTML: headings below those of a page, paragraphs, lists, tables, code, links.
 
     HTML in it is shown as it was written, and so are entities and links that would run a script; pictures are links to
     them, as a page fetches nothing. Control characters, and what turns the direction of writing, are escaped.
 
-    >>> print(as_page("# Digits\n\n*Small* <b>model</b>: [site](https://example.org)"), end="")
+    >>> print(card_html("# Digits\n\n*Small* <b>model</b>: [site](https://example.org)"), end="")
     <h3>Digits</h3>
     <p><em>Small</em> &lt;b&gt;model&lt;/b&gt;: <a href="https://example.org" rel="noopener">site</a></p>
-    >>> as_page("[x](javascript:alert(1)) &lt;").strip()
+    >>> card_html("[x](javascript:alert(1)) &lt;").strip()
     '<p>[x](javascript:alert(1)) &amp;lt;</p>'
     """
     from markdown_it import MarkdownIt  # slow to import, and few pages have Markdown

@@ -27,7 +27,7 @@ def escaped(text: str) -> str:
     return _MARKS.sub(lambda found: f"\\{found[0]}", visible(text))
 
 
-def body(facts: Facts) -> str:
+def card_body(facts: Facts) -> str:
     """Return the text of a card, below its head."""
     parts = [
         f"# {escaped(facts.path.name)}",
