@@ -6,7 +6,7 @@ from typing import Any
 
 from ckpttool.checkpoint.number_edits import NumberEdits
 from ckpttool.core.errors import CkptError
-from ckpttool.core.names import Pattern, renamed
+from ckpttool.core.names import Pattern
 from ckpttool.core.variable_kinds import OBJECT_GRAPH
 
 _log = logging.getLogger(__name__)
@@ -56,7 +56,12 @@ class Checkpoint(NumberEdits):
         Raises:
             UnknownName: it takes none.
         """
-        return self._said_as(self.only({*Pattern(pattern).select(self), OBJECT_GRAPH}), "keep", pattern)
+        selected = self.only({*Pattern(pattern).select(self), OBJECT_GRAPH})
+        try:
+            same = list(self.keep(pattern)) == list(selected)
+        except CkptError:
+            same = False
+        return selected.after(f"keep {pattern}", {"keep": pattern} if same else None)
 
     def keep(self, pattern: str) -> "Checkpoint":
         """Keep the tensors that a pattern takes, with their slots.
@@ -89,17 +94,16 @@ class Checkpoint(NumberEdits):
     def rename(self, rules: Mapping[str, str]) -> "Checkpoint":
         r"""Give tensors new names: each rule's pattern matches whole components from the root, `\1` is its group.
 
-        A name takes the first rule that matches it; what follows the match is kept. `{"hidden(.)": r"layer\1"}` makes
-        `layer1/kernel` of `hidden1/kernel`. An object graph keeps its own name, and is written with the new ones.
+        A name takes the first rule that matches it; what follows the match is kept, and slots follow their variables.
+        `{"hidden(.)": r"layer\1"}` makes `layer1/kernel` of `hidden1/kernel`. An object graph keeps its own name, and
+        is written with the new ones.
 
         Raises:
             UnknownName: a rule matches nothing.
             PlanError: two tensors would have one name; the message has both.
             CkptError: a pattern or a replacement is not a regular expression's.
         """
-        kept = {OBJECT_GRAPH: OBJECT_GRAPH} if OBJECT_GRAPH in self else {}
-        view = self.view(renamed([name for name in self if name not in kept], rules) | kept)
-        return self._said_as(view, "rename", ", ".join(f"{pattern}=>{new}" for pattern, new in rules.items()))
+        return self.edit("rename", "; ".join(f"{pattern}=>{new}" for pattern, new in rules.items()))
 
     def copy(self, pattern: str, new: str) -> "Checkpoint":
         r"""Put a copy beside what a pattern takes, under a new name, in which `\1` is a group of the pattern.
@@ -242,14 +246,6 @@ class Checkpoint(NumberEdits):
         (300, 784)
         """
         return self.edit("layout-back", f"{pattern}={layout}", slots=slots)
-
-    def _said_as(self, made: "Checkpoint", edit: str, text: str) -> "Checkpoint":
-        """Return what was made; its lineage has the edit as the step of a plan, where that gives the same names."""
-        try:
-            same = list(self.edit(edit, text)) == list(made)
-        except CkptError:
-            same = False
-        return made.after(f"{edit} {text}", {edit: text} if same else None)
 
 
 def _listed(numbers: Sequence[int]) -> str:

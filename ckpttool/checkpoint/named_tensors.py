@@ -1,6 +1,6 @@
 """Named tensors: mappings of names to tensors, which are read when asked, with what is known of them, and views."""
 
-from collections.abc import Callable, Collection, Container, Iterator, Mapping
+from collections.abc import Collection, Container, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Self, TypeVar, overload
 
@@ -171,7 +171,7 @@ class NamedTensors(Mapping[str, Tensor]):
 
     def only(self, names: Container[str]) -> Self:
         """Keep the tensors of these names."""
-        return self.view({name: name for name in self if name in names})
+        return self.holding({name: tensor for name, tensor in self.items() if name in names})
 
     def holding(self, tensors: Mapping[str, Tensor], names: Mapping[str, str] | None = None) -> Self:
         """Return a checkpoint of the same file with other tensors; `names` has the names here of those renamed."""
@@ -191,36 +191,9 @@ class NamedTensors(Mapping[str, Tensor]):
         same.provenance = provenance
         return same
 
-    def view(self, names: dict[str, str], change: Callable[[Tensor], Tensor] | None = None) -> Self:
-        """Return some tensors under new names (new -> old), perhaps changed when they are read."""
-        return self.holding(_View(self._tensors, names, change), names)
-
-
-class _View(Mapping[str, Tensor]):
-    """Some tensors of a mapping under names of their own, perhaps changed."""
-
-    def __init__(
-        self, base: Mapping[str, Tensor], names: dict[str, str], change: Callable[[Tensor], Tensor] | None
-    ) -> None:
-        self._base = base
-        self._names = names
-        self._change = change
-
-    def __getitem__(self, name: str) -> Tensor:
-        tensor = self._base[self._names[name]]
-        if tensor.name != name:
-            tensor = tensor.renamed(name)
-        return self._change(tensor) if self._change else tensor
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._names)
-
-    def __len__(self) -> int:
-        return len(self._names)
-
 
 def as_tensors(values: Mapping[str, Any]) -> Mapping[str, Tensor]:
     """Return arrays as tensors, under the names that a mapping has for them."""
-    if isinstance(values, NamedTensors | _View):
+    if isinstance(values, NamedTensors):
         return values
     return {name: v.renamed(name) if isinstance(v, Tensor) else Tensor.of(name, v) for name, v in values.items()}

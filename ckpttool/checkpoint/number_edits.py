@@ -5,8 +5,7 @@ from os import PathLike, fspath
 from typing import Any, Self
 
 from ckpttool.checkpoint.named_tensors import NamedTensors
-from ckpttool.core.dtypes import BY_NAME, FLOATS
-from ckpttool.core.errors import CkptError, PlanError
+from ckpttool.core.errors import PlanError
 
 
 class NumberEdits(NamedTensors):
@@ -16,10 +15,8 @@ class NumberEdits(NamedTensors):
     def edit(self, name: str, text: str = "", **settings: Any) -> Self:
         """Make an edit by its name and its text."""
 
-    def cast(self, dtype: str, pattern: str | None = None) -> Self:
-        """Give every weight and slot of numbers (integers, floats) another dtype, or what a pattern takes.
-
-        Strings, booleans, complex and quantised numbers stay, and so do step counters, which few dtypes could hold.
+    def cast(self, dtype: str, pattern: str | None = None, slots: bool = False) -> Self:
+        """Give the weights that are floats another dtype, or what a pattern takes.
 
         >>> import numpy as np
         >>> from ckpttool import Checkpoint
@@ -29,18 +26,7 @@ class NumberEdits(NamedTensors):
         Raises:
             CkptError: no such dtype; on reading, a number that it cannot hold.
         """
-        from ckpttool.core.casting import cast_tensor
-
-        if pattern is not None:
-            return self.edit("cast", f"{pattern}={dtype}")
-        if dtype not in BY_NAME:
-            raise CkptError(f"no dtype is named {dtype!r}; there are {', '.join(BY_NAME)}")
-        kept = {name for name, kind in self.kinds().items() if kind not in ("weight", "slot")}
-        change = {name: name for name in self}
-        view = self.view(change, lambda t: t if t.name in kept else cast_tensor(t, BY_NAME[dtype]))
-        taken = {name for name in self if name not in kept and self[name].dtype.is_number}
-        floats = {name for name, kind in self.kinds().items() if kind == "weight" and self[name].dtype.name in FLOATS}
-        return view.after(f"cast {dtype}", {"cast": dtype} if taken == floats else None)
+        return self.edit("cast", dtype if pattern is None else f"{pattern}={dtype}", slots=slots)
 
     def scale(self, pattern: str, factor: float, slots: bool = False) -> Self:
         """Multiply by a factor.

@@ -1,5 +1,6 @@
 """Edits of names: which tensors stay, and what they are called. Values are not read, and are copied as they are."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar, Self
 
@@ -99,27 +100,23 @@ class DropSlots(EditWithoutValue):
 class Rename(Edit):
     r"""New names for whole components: 'hidden(\d)=>fc\1'.
 
-    Slots follow their variables, as `Checkpoint.rename` does it. A slot whose name begins otherwise has its variable's
-    name replaced where that occurs in it.
+    Of several rules, 'a=>b; b=>a', a name takes the first that matches it. Slots follow their variables: one whose name
+    begins otherwise has its variable's name replaced where that occurs in it.
 
     >>> import numpy as np
     >>> names = ["hidden1/kernel", "hidden1/kernel/Momentum", "Adam/m/hidden1/kernel"]
-    >>> list(Rename(r"hidden(\d)", r"layer\1").apply(Checkpoint.of(dict.fromkeys(names, np.zeros(2)))))
+    >>> list(Rename.parse(r"hidden(\d)=>layer\1").apply(Checkpoint.of(dict.fromkeys(names, np.zeros(2)))))
     ['layer1/kernel', 'layer1/kernel/Momentum', 'Adam/m/layer1/kernel']
     """
 
     name: ClassVar[str] = "rename"
     notation: ClassVar[str] = "RE=>NEW"
-    pattern: str
-    new: str
+    rules: Mapping[str, str]
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """Read `RE=>NEW`; spaces around the arrow do not count."""
-        old, arrow, new = (part.strip() for part in text.partition("=>"))
-        if not (old and arrow and new) or "=>" in new:
-            raise PlanError("expected 'RE=>NEW'")
-        return cls(old, new)
+        """Read `RE=>NEW`, or several with semicolons between them."""
+        return cls(dict(map(_rule, text.split(";") if text.count("=>") > 1 else [text])))
 
     def apply(self, ckpt: Checkpoint) -> Checkpoint:
         """Return the tensors under their new names.
@@ -128,7 +125,7 @@ class Rename(Edit):
             UnknownName: nothing matches.
             PlanError: two tensors would have one name, or one none.
         """
-        names = {old: new for new, old in renamed(named(ckpt), {self.pattern: self.new}).items()}
+        names = {old: new for new, old in renamed(named(ckpt), self.rules).items()}
         for slot, owner in ckpt.owners().items():
             if names[slot] == slot and names[owner] != owner:
                 before, within, after = f"/{slot}/".rpartition(f"/{owner}/")
@@ -155,8 +152,7 @@ class Copy(Edit):
     @classmethod
     def parse(cls, text: str) -> Self:
         """Read `RE=>NEW`; spaces around the arrow do not count."""
-        rename = Rename.parse(text)
-        return cls(rename.pattern, rename.new)
+        return cls(*_rule(text))
 
     def apply(self, ckpt: Checkpoint) -> Checkpoint:
         """Return the tensors with the copies behind them.
@@ -255,6 +251,14 @@ def _scope(prefix: str) -> tuple[str, str]:
     if not scope:
         raise PlanError("the prefix is empty")
     return scope, prefix[len(scope) :][:1]
+
+
+def _rule(text: str) -> tuple[str, str]:
+    """Read `RE=>NEW`; spaces around the arrow do not count."""
+    old, arrow, new = (part.strip() for part in text.partition("=>"))
+    if not (old and arrow and new) or "=>" in new:
+        raise PlanError("expected 'RE=>NEW'")
+    return old, new
 
 
 def _renamed(ckpt: Checkpoint, names: dict[str, str]) -> Checkpoint:

@@ -26,7 +26,7 @@ def test_slots_stay_and_go_with_their_variables(ckpt: Checkpoint) -> None:
 
 
 def test_slots_are_renamed_with_their_variables(ckpt: Checkpoint) -> None:
-    found = Rename(r"hidden(\d)", r"net/layer\1").apply(ckpt)
+    found = Rename({r"hidden(\d)": r"net/layer\1"}).apply(ckpt)
     assert list(found) == [
         "net/layer1/kernel",
         "net/layer1/kernel/Momentum",
@@ -43,8 +43,22 @@ def test_slots_are_renamed_with_their_variables(ckpt: Checkpoint) -> None:
     }
 
 
+def test_of_several_rules_a_name_takes_the_first_that_matches_it(ckpt: Checkpoint) -> None:
+    found = Rename.parse("hidden1/kernel=>a; hidden10=>hidden1;hidden1=>b").rules
+    assert found == {"hidden1/kernel": "a", "hidden10": "hidden1", "hidden1": "b"}
+    exchanged = Rename.parse("hidden1=>hidden10; hidden10=>hidden1").apply(ckpt)
+    assert list(exchanged)[1:4] == ["hidden10/kernel/Momentum", "hidden1/kernel", "Adam/m/hidden10/kernel"]
+    assert Rename.parse("a;b=>c").rules == {"a;b": "c"}
+
+
+@pytest.mark.parametrize("text", ["a", "a=>", "=>b", "a=>b=>c", "a=>b; c=>d; e", "a=>b; c=>d=>e"])
+def test_what_is_no_rule_is_refused(text: str) -> None:
+    with pytest.raises(PlanError, match="expected 'RE=>NEW'"):
+        Rename.parse(text)
+
+
 def test_a_slot_may_have_a_name_of_its_own(ckpt: Checkpoint) -> None:
-    found = Rename("hidden1", "fc").apply(Rename("hidden1/kernel/Momentum", "memory").apply(ckpt))
+    found = Rename({"hidden1": "fc"}).apply(Rename({"hidden1/kernel/Momentum": "memory"}).apply(ckpt))
     assert list(found)[:2] == ["fc/kernel", "memory"]
 
 
@@ -67,19 +81,19 @@ def test_a_prefix_there_and_back(ckpt: Checkpoint, prefix: str) -> None:
     [
         (Keep("hiden1"), UnknownName, "'hiden1' matches nothing; nearest: hidden1"),
         (Drop("hidden("), CkptError, "is not a regular expression"),
-        (Rename("hiden1", "x"), UnknownName, "'hiden1' matches nothing; nearest: hidden1"),
+        (Rename({"hiden1": "x"}), UnknownName, "'hiden1' matches nothing; nearest: hidden1"),
         (
-            Rename("hidden10?", "x"),
+            Rename({"hidden10?": "x"}),
             PlanError,
             "hidden1/kernel and hidden10/kernel would both be named x/k",
         ),
         (
-            Rename("hidden10", "hidden1"),
+            Rename({"hidden10": "hidden1"}),
             PlanError,
             "hidden1/kernel and hidden10/kernel would both be",
         ),
-        (Rename("hidden10/(.*)", ""), PlanError, "hidden10/kernel would be named ''"),
-        (Rename("hidden1", ""), PlanError, "hidden1/kernel would be named '/kernel'"),
+        (Rename({"hidden10/(.*)": ""}), PlanError, "hidden10/kernel would be named ''"),
+        (Rename({"hidden1": ""}), PlanError, "hidden1/kernel would be named '/kernel'"),
         (AddPrefix("/"), PlanError, "the prefix is empty"),
         (StripPrefix("hiden1"), UnknownName, "no name begins with hiden1/; nearest: hidden1"),
         (
@@ -97,7 +111,7 @@ def test_what_is_refused(ckpt: Checkpoint, edit: Edit, error: type[CkptError], m
 def test_renamed_tensors_are_still_copied_by_the_system(ckpt: Checkpoint, tmp_path: Path) -> None:
     checkpoint.save(ckpt, tmp_path / "a.ckpt")
     source = checkpoint.open(tmp_path / "a.ckpt")
-    found = AddPrefix("net").apply(Rename("hidden1", "fc").apply(Keep("hidden1").apply(source)))
+    found = AddPrefix("net").apply(Rename({"hidden1": "fc"}).apply(Keep("hidden1").apply(source)))
     assert found["net/fc/kernel"].extent == source["hidden1/kernel"].extent is not None
 
 
@@ -113,7 +127,7 @@ def test_an_object_graph_stays_under_its_name_and_follows(tmp_path: Path) -> Non
     found = DropSlots().apply(source)
     assert {tensor.shape for name, tensor in found.items() if name.startswith("net/fc")} == {(2, 3), (3,)}
     assert [name for name, kind in found.kinds().items() if kind == "slot"] == []
-    checkpoint.save(Rename("net/fc", "net/dense").apply(found), tmp_path / "edited")
+    checkpoint.save(Rename({"net/fc": "net/dense"}).apply(found), tmp_path / "edited")
 
     other = tf.keras.Sequential([tf.keras.layers.Input((2,)), tf.keras.layers.Dense(3, name="fc")])
     other.compile("adam", "mse")
