@@ -11,7 +11,7 @@ import platformdirs
 
 from ckpttool.cli.options.general import Written
 from ckpttool.confinement.confinement import Confinement
-from ckpttool.formats.keras.applications import is_application
+from ckpttool.formats.keras.scheme import is_application
 from ckpttool.formats.tensorflow.prefix import STATE_FILE
 from ckpttool.remote.paths import is_url, url_of
 

@@ -8,7 +8,6 @@ Components are separated by `/`, and what follows the last `/` by dots: `state_d
 its own. A dot before a `/` separates nothing: `v1.0/fc/kernel` is in `v1.0`, and in no `v1`.
 """
 
-import difflib
 import re
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -232,8 +231,19 @@ def suggestion(wanted: str, names: Iterable[str]) -> str:
     """
     candidates = dict.fromkeys(scope for name in names for scope in scopes_above(name))
     literal = re.sub(r"[\\^$.|?*+()\[\]{}]", "", wanted)
-    nearest = difflib.get_close_matches(literal, candidates, n=3, cutoff=0.5)
+    nearest = near_names(literal, candidates, 3)
     return f"; nearest: {', '.join(nearest)}" if nearest else ""
+
+
+def near_names(wanted: str, names: Collection[str], most: int) -> list[str]:
+    """Return the names that are most like one that is not there.
+
+    >>> near_names("hiden1", ["hidden1", "outputs"], 3)
+    ['hidden1']
+    """
+    import difflib  # slow to import, and only errors have suggestions
+
+    return difflib.get_close_matches(wanted, names, n=most, cutoff=0.5)
 
 
 def renamed(names: list[str], rules: Mapping[str, str]) -> dict[str, str]:

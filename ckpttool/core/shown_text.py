@@ -6,7 +6,6 @@ direction of writing.
 """
 
 import re
-from html import escape
 
 LONGEST_WORD = 1000
 """Characters of a word that a terminal is shown; of a longer one its beginning and its end."""
@@ -66,6 +65,8 @@ def as_html(text: str) -> str:
     >>> as_html("<b>\x1b")
     '&lt;b&gt;\\x1b'
     """
+    from html import escape  # which pages alone need
+
     return escape(visible(text))
 
 

@@ -5,7 +5,6 @@ class derived from `formats.format.Format`, a line here, a class of conformance 
 theirs under the entry point group `ckpttool.formats`.
 """
 
-import difflib
 import os
 from collections.abc import Iterator, Sequence
 from functools import cache
@@ -14,6 +13,7 @@ from pathlib import Path
 from typing import cast
 
 from ckpttool.core.errors import CkptError, FormatError, MissingDependency, MissingFile
+from ckpttool.core.names import near_names
 from ckpttool.formats.format import Format
 from ckpttool.formats.tensorflow.prefix import PART, SAVED_MODEL_GRAPHS, STATE_FILE, prefix_of
 from ckpttool.formats.unread import recognised
@@ -208,6 +208,6 @@ def _not_read(path: Path) -> FormatError:
 def _missing(path: Path, prefix: Path, beside: Sequence[str]) -> MissingFile:
     """Return that nothing is at a path, with the names beside it that are near."""
     known = sorted({PART.sub("", name) for name in beside} - {""})
-    near = difflib.get_close_matches(prefix.name, known, n=3, cutoff=0.5)
+    near = near_names(prefix.name, known, 3)
     hint = f"; nearest: {', '.join(near)}" if near else ""
     return MissingFile(f"{path} is missing: no such model or checkpoint{hint}")

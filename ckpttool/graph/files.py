@@ -6,7 +6,6 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TypeVar
 
-from google.protobuf import text_format
 from google.protobuf.message import DecodeError, Message
 
 from ckpttool.core.errors import CorruptCheckpoint, FormatError, GraphError, MissingFile
@@ -221,7 +220,7 @@ def _parse(data: bytes, kind: type[_Kind], file: Path) -> _Kind:
         if _is_text(data):
             return text_messages.parsed(data, message)
         message.ParseFromString(data)
-    except (DecodeError, text_format.ParseError, UnicodeDecodeError, RecursionError) as error:
+    except (DecodeError, UnicodeDecodeError, RecursionError) as error:
         reason = " ".join(str(error).split())
         raise FormatError(f"{file}: not a {kind.DESCRIPTOR.name}: {reason}") from error
     return message

@@ -9,8 +9,8 @@ from pathlib import Path
 
 from ckpttool import checkpoint
 from ckpttool.core.errors import CkptError, FormatError, MissingFile
-from ckpttool.formats.keras.applications import is_application
 from ckpttool.formats.keras.files import is_whole_model, opens_with_keras
+from ckpttool.formats.keras.scheme import is_application
 from ckpttool.formats.wire.protos.meta_graph_pb2 import MetaGraphDef
 from ckpttool.graph import files
 from ckpttool.graph.contents.savers import is_version_2

@@ -14,7 +14,8 @@ from ckpttool.data.class_files import class_names_of
 from ckpttool.formats import registry
 from ckpttool.formats.hdf5.tree import Hdf5Tensors
 from ckpttool.formats.keras.application_weights import paired, told_by
-from ckpttool.formats.keras.applications import SCHEME, Application, application, cache_folder, is_application
+from ckpttool.formats.keras.applications import Application, application, cache_folder
+from ckpttool.formats.keras.scheme import SCHEME, is_application
 from ckpttool.graph.contents.class_names import with_class_names
 from ckpttool.graph.contents.keras_network import with_keras_network
 from ckpttool.graph.contents.preprocessing import with_preprocessing_text

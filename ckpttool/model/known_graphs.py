@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ckpttool.core.errors import CkptError
-from ckpttool.formats.keras.applications import is_application
+from ckpttool.formats.keras.scheme import is_application
 from ckpttool.formats.writing.system import sync_folder
 from ckpttool.graph.files import find
 

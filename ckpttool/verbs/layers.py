@@ -8,8 +8,8 @@ from typing import Any
 from ckpttool import checkpoint
 from ckpttool.core.names import scopes_above
 from ckpttool.core.pattern_text import shortest_pattern
-from ckpttool.formats.keras.applications import is_application
 from ckpttool.formats.keras.files import is_keras_file, is_whole_model
+from ckpttool.formats.keras.scheme import is_application
 from ckpttool.graph.contents.kept import kept_facts
 from ckpttool.graph.contents.layers import layers as graph_layers
 from ckpttool.graph.core import Graph

@@ -9,7 +9,8 @@ from typing import Self
 from ckpttool.catalogue.layout import Catalogue
 from ckpttool.catalogue.manifest import Manifest
 from ckpttool.core.errors import CkptError
-from ckpttool.formats.keras.applications import application, is_application
+from ckpttool.formats.keras.applications import application
+from ckpttool.formats.keras.scheme import is_application
 from ckpttool.zoo import hub, pull
 from ckpttool.zoo.archives import stem
 from ckpttool.zoo.catalogues import catalogue_at, copied

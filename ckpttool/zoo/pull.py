@@ -10,7 +10,8 @@ from urllib.parse import unquote, urlsplit
 from ckpttool.catalogue.layout import Catalogue
 from ckpttool.catalogue.manifest import CARD_TEXTS, Manifest, Row, is_hash, safe_path
 from ckpttool.core.errors import CkptError, FormatError, MissingFile
-from ckpttool.formats.keras.applications import CACHED, SCHEME, Application, named_path
+from ckpttool.formats.keras.applications import CACHED, Application, named_path
+from ckpttool.formats.keras.scheme import SCHEME
 from ckpttool.model.families import Contents, writer_for
 from ckpttool.model.model import Model
 from ckpttool.remote import servers, web

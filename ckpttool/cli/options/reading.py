@@ -10,7 +10,7 @@ from ckpttool.cli.options.completions import layer_names, rule_sets
 from ckpttool.cli.options.general import PATH, Decorator, NotedPath, checked_first, together
 from ckpttool.cli.show.tables import say
 from ckpttool.formats import registry
-from ckpttool.formats.keras.applications import application, is_application, named_path
+from ckpttool.formats.keras.scheme import is_application
 from ckpttool.formats.reading.url_files import local
 from ckpttool.remote.paths import is_url
 
@@ -56,6 +56,8 @@ def _with_file(context: click.Context, option: click.Parameter, path: Path | Non
         raise click.BadParameter(
             f"{path} has weights: --weights is only for an architecture, keras:NAME", context, option
         )
+    from ckpttool.formats.keras.applications import application, named_path  # needed where one is named alone
+
     return named_path(application(path).of(file))
 
 
@@ -78,6 +80,8 @@ def models_first(*names: str) -> Decorator:
 def _require_there(path: Path) -> None:
     """Check that something lies at a path, or that there is such an architecture and the file of its weights."""
     if is_application(path):
+        from ckpttool.formats.keras.applications import application
+
         application(path).weights_path()
     else:
         registry.require_there(path)

@@ -17,8 +17,8 @@ from typing import Any, ClassVar, Literal, Self
 from ckpttool.core.call_text import nearest
 from ckpttool.core.calls import Call, above_zero, require
 from ckpttool.core.errors import MissingFile, UnknownName
+from ckpttool.formats.keras.scheme import SCHEME
 
-SCHEME = "keras:"
 PARAMETER = "`keras:`"
 CACHED = "imagenet"
 """What Keras calls the weights that are in its cache, or that it would download."""
@@ -177,11 +177,6 @@ APPLICATIONS: dict[str, type[Application]] = {
     name: type(name, (kind,), {"name": name, **known, "__module__": __name__}) for name, kind, known in _tables()
 }
 """The architectures by the names that `keras.applications` has for them."""
-
-
-def is_application(path: Path | str) -> bool:
-    """Return whether a path is no path, but names an architecture: `keras:MobileNetV2`."""
-    return str(path).startswith(SCHEME)
 
 
 def application(path: Path | str) -> Application:

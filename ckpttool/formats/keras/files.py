@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from ckpttool.formats.hdf5.source import is_hdf5
-from ckpttool.formats.keras.applications import is_application
+from ckpttool.formats.keras.scheme import is_application
 from ckpttool.formats.reading.archive import is_zip, member_names
 
 CONFIG = "config.json"

@@ -17,7 +17,6 @@ from ckpttool.formats.format import ANY, PLAIN, Checked, Format, Tensors, Writin
 from ckpttool.formats.tensorflow import tied_graph
 from ckpttool.formats.tensorflow.bundle_data import BundleData, stored_parts
 from ckpttool.formats.tensorflow.bundle_index import BundleEntry, read_index
-from ckpttool.formats.tensorflow.bundle_writer import write_bundle
 from ckpttool.formats.tensorflow.object_graph import keyed
 from ckpttool.formats.tensorflow.prefix import PART, STATE_FILE, BundleFiles, prefix_of, recorded_checkpoint
 from ckpttool.remote import sparse_files
@@ -80,6 +79,8 @@ class Bundle(Format):
 
     def save(self, tensors: Mapping[str, Tensor], path: Path, how: Writing = PLAIN) -> None:
         """Write a bundle under a prefix, as `write_bundle` says; an object graph among the tensors gives them keys."""
+        from ckpttool.formats.tensorflow.bundle_writer import write_bundle  # which commands that look do not need
+
         prefix = str(path)
         if OBJECT_GRAPH in tensors:
             tensors = keyed(tensors, how.origins, prefix)

@@ -4,7 +4,6 @@ from collections.abc import Hashable, Iterable, Iterator, Sequence
 from functools import lru_cache, partial
 from pathlib import Path
 
-from google.protobuf import text_format
 from google.protobuf.message import DecodeError
 
 from ckpttool.core.dtypes import BY_NUMBER
@@ -122,7 +121,7 @@ def _graphs(path: Path, *kinds: type[GraphDef | MetaGraphDef | SavedModel]) -> I
                 text_messages.parsed(data, message)
             else:
                 message.ParseFromString(data)
-        except (DecodeError, text_format.ParseError, UnicodeDecodeError, RecursionError):
+        except (DecodeError, UnicodeDecodeError, RecursionError):
             continue
         yield _graph_in(message)
 

@@ -12,6 +12,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from google.protobuf.message import DecodeError
+
 from ckpttool.core.errors import CorruptCheckpoint, FormatError, MissingFile
 from ckpttool.core.plain_files import is_file
 from ckpttool.formats.wire import text_messages
@@ -143,14 +145,12 @@ def recorded_checkpoint(directory: Path) -> Path:
         CorruptCheckpoint: it is not a text-format CheckpointState, or names no checkpoint.
         FormatError: it leads out of the folder.
     """
-    from google.protobuf import text_format
-
     path = directory / STATE_FILE
     try:
         state = text_messages.parsed(_first_lines(path), CheckpointState(), allow_unknown=True)
     except FileNotFoundError as error:
         raise MissingFile(f"{path} is missing") from error
-    except (text_format.ParseError, UnicodeDecodeError, RecursionError) as error:
+    except (DecodeError, UnicodeDecodeError, RecursionError) as error:
         why = " ".join(str(error)[:_LONGEST_REASON].split())
         raise CorruptCheckpoint(f"{path} is not a checkpoint state file: {why}") from error
     stored = state.model_checkpoint_path

@@ -4,7 +4,6 @@ It is a field of the header's message that TensorFlow does not know, and skips. 
 that of another model, is found; an index that TensorFlow wrote has no such field, and goes with any graph.
 """
 
-import hashlib
 from pathlib import Path
 
 from ckpttool.core.errors import CkptError, CorruptCheckpoint
@@ -21,6 +20,8 @@ _PIECE = 1 << 20
 
 def hash_of(graph: Path) -> bytes:
     """Return what an index has of a graph's file."""
+    import hashlib  # it loads OpenSSL, and few graphs are compared
+
     total = hashlib.sha256()
     with sparse_files.opened(graph) as file:
         while piece := file.read(_PIECE):

@@ -4,7 +4,7 @@ import re
 from typing import TypeVar
 
 from google.protobuf import text_format
-from google.protobuf.message import Message
+from google.protobuf.message import DecodeError, Message
 
 _Kind = TypeVar("_Kind", bound=Message)
 _TOO_LONG = re.compile(r"(?<!\s)\s{65536}|(?<!\\)\\{1000}")
@@ -16,11 +16,14 @@ def parsed(data: bytes, message: _Kind, allow_unknown: bool = False) -> _Kind:
     """Read a text into a message.
 
     Raises:
-        ParseError: it is none of this kind, or has what would take too long.
+        DecodeError: it is none of this kind, or has what would take too long.
         UnicodeDecodeError: it is no text.
         RecursionError: it has messages within messages without end.
     """
     text = data.decode()
     if found := _TOO_LONG.search(text):
-        raise text_format.ParseError(f"over {len(found[0]) - 1} blanks or backslashes in a row")
-    return text_format.Parse(text, message, allow_unknown_field=allow_unknown)
+        raise DecodeError(f"over {len(found[0]) - 1} blanks or backslashes in a row")
+    try:
+        return text_format.Parse(text, message, allow_unknown_field=allow_unknown)
+    except text_format.ParseError as error:
+        raise DecodeError(str(error)) from error

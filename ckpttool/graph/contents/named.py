@@ -1,9 +1,7 @@
 """Tensors as people name them: `X:0`, the op `X`, the scope that TensorFlow put an op into, a signature's name."""
 
-import difflib
-
 from ckpttool.core.errors import UnknownName
-from ckpttool.core.names import listed, scopes_above
+from ckpttool.core.names import listed, near_names, scopes_above
 from ckpttool.graph.contents.signatures import signature_named
 from ckpttool.graph.core import Graph, TensorRef
 from ckpttool.graph.ops import ASIDE, NO_RESULT
@@ -28,7 +26,7 @@ def tensor_named(graph: Graph, text: str, asked: str = "") -> TensorRef:
     keys = _signature_keys(graph)
     if key := next((each for each in (text, ref.op) if each in keys and not ref.index), None):
         return TensorRef.parse(keys[key])
-    near = results or [*difflib.get_close_matches(text, keys, n=2, cutoff=0.5), *_nearest(graph, ref.op)]
+    near = results or [*near_names(text, keys, 2), *_nearest(graph, ref.op)]
     nearest = f"; nearest: {listed(near, most=4)}" if near else ""
     raise UnknownName(f"{graph.source}: {asked or text}: no such op or tensor{nearest}")
 
@@ -43,7 +41,7 @@ def _signature_keys(graph: Graph) -> dict[str, str]:
 def _nearest(graph: Graph, name: str) -> list[str]:
     """Return the ops, and those that scopes are taken for, of the names that are most like one."""
     names = dict.fromkeys(scope for op in graph.nodes for scope in scopes_above(op))
-    near = difflib.get_close_matches(name, names, n=4, cutoff=0.5)
+    near = near_names(name, names, 4)
     meant = [op for each in near for op in ([each] if each in graph.nodes else scope_results(graph, each)[:1])]
     return list(dict.fromkeys(meant))
 

@@ -16,7 +16,6 @@ from ckpttool.graph.contents.named import tensor_named
 from ckpttool.graph.core import Graph, TensorRef, cached
 from ckpttool.graph.roles import candidates, placeholders
 from ckpttool.graph.roles.comparisons import LossComparison, comparisons
-from ckpttool.graph.roles.compiled import compiled_note
 from ckpttool.graph.roles.towers import first_tower
 from ckpttool.graph.roles.training_ops import training_ops, updaters, with_layers
 
@@ -66,6 +65,8 @@ def needed_role(graph: Graph, roles: Roles, role: str) -> str:
     """
     name: str | None = getattr(roles, role)
     if name is None:
+        from ckpttool.graph.roles.compiled import compiled_note  # all that reads a Keras network, for a message
+
         new = ", or an `objective` that puts a loss on the outputs" if role == "loss" else ""
         own = compiled_note(graph) if role == "loss" else ""
         raise GraphError(

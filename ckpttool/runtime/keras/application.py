@@ -5,8 +5,9 @@ from pathlib import Path
 from typing import Any
 
 from ckpttool.core.errors import CkptError, PlanError
-from ckpttool.formats.keras.applications import SCHEME, Application
+from ckpttool.formats.keras.applications import Application
 from ckpttool.formats.keras.network import network_of
+from ckpttool.formats.keras.scheme import SCHEME
 from ckpttool.remote.paths import without_secrets
 from ckpttool.runtime.configure import keras
 from ckpttool.runtime.keras.build import KerasModel, with_named_variables

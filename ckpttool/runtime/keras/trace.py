@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ckpttool.core.errors import GraphError
-from ckpttool.formats.keras.applications import is_application
+from ckpttool.formats.keras.scheme import is_application
 from ckpttool.formats.wire.protos.meta_graph_pb2 import MetaGraphDef
 from ckpttool.graph.contents.signatures import DEFAULT
 from ckpttool.graph.core import Graph
