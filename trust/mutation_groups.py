@@ -160,5 +160,27 @@ BY_NAME = {
         imports=TENSORFLOW,
         slowest=15.0,
     ),
+    "caffe": Group(("formats/caffe",), ("formats/caffe",), slowest=1.0),
+    "darknet": Group(("formats/darknet",), ("formats/darknet",), slowest=1.0),
+    "flax": Group(("formats/flax",), ("formats/flax",), slowest=1.0),
+    "gguf": Group(("formats/gguf",), ("formats/gguf",), slowest=1.0),
+    "tflite": Group(("formats/tflite",), ("formats/tflite",), slowest=1.0),
+    "zarr": Group(("formats/zarr",), ("formats/zarr",), slowest=1.0),
+    "torch-folders": Group(
+        tuple(f"formats/pytorch/{name}.py" for name in ("distributed", "distributed_index", "zero", "zero_files")),
+        ("formats/pytorch/test_distributed.py", "formats/pytorch/test_zero.py"),
+        imports=("torch",),
+    ),
+    "patches": Group(
+        ("formats/patch", "surgery/patching/applying.py", "surgery/patching/hashes.py"),
+        ("formats/patch", "surgery/patching"),
+    ),
+    "asserting": Group(
+        ("plans/asserting.py", "plans/assertions.py"), ("plans/test_assertions.py", "plans/test_run.py")
+    ),
+    "vocabularies": Group(
+        ("surgery/merging/vocabulary.py", "surgery/merging/vocabulary_tensors.py"),
+        ("surgery/merging/test_vocabulary.py", "cli/test_merge.py"),
+    ),
 }
 """Those that are tried where they are named."""

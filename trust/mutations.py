@@ -1,11 +1,11 @@
 """Mutation testing of the readers' checks and of the proofs: the changes of them that no test notices.
 
-python trust/mutations.py [--every N] [--seconds S] [--only GROUP ...] [--matching TEXT]
+python trust/mutations.py [--every N] [--seconds S] [--only GROUP ...] [--matching TEXT] [--again FILE ...]
 
 A group of modules is tested by the tests that mirror it. These are collected once; then a process is forked for each
 mutant, in which the function is another, and in which those tests run, quick ones first, that reach the changed lines.
 Survivors must be explained in `survivors.txt`. With `--seconds`, groups are tried until so many have passed, each day
-another one first.
+another one first. With `--again`, only those are tried that survived in earlier runs, whose outputs are the files.
 """
 
 import argparse
@@ -19,6 +19,7 @@ import json
 import math
 import os
 import pickle
+import re
 import resource
 import select
 import shutil
@@ -50,6 +51,11 @@ MEMORY = 24 << 30
 """Bytes of addresses that a mutant may take."""
 TOLD = os.dup(2)
 """Where a person is told something while the tests are quiet."""
+
+
+SURVIVED = re.compile(r"  (?:survived|not reached): (?P<file>\S+) (?P<key>.+?) {4}# line \d+$")
+"""What is told of a mutant that no test notices."""
+Named = set[tuple[str, str]]
 
 
 class Reached(NamedTuple):
@@ -122,9 +128,12 @@ def _read(descriptor: int, seconds: float | None) -> bytes:
 class Tester:
     """A plugin of pytest that runs the tests that it has collected once for each mutant."""
 
-    def __init__(self, group: Group, every: int, matching: str) -> None:
-        """Take a group; one of `every` so many mutants is tried, of those that have a text in their names."""
-        self._group, self._every, self._matching = group, every, matching
+    def __init__(self, group: Group, every: int, matching: str, among: Named | None = None) -> None:
+        """Take a group; one of `every` so many mutants is tried, of those that have a text in their names.
+
+        Where some are named, by their file and what they are called, only those `among` them.
+        """
+        self._group, self._every, self._matching, self._among = group, every, matching, among
         self.tried: list[Tried] = []
 
     def pytest_internalerror(self, excrepr: object) -> None:
@@ -155,7 +164,8 @@ class Tester:
             source = Source(path, str(path.relative_to(ROOT / "ckpttool")))
             for number, mutant in enumerate(source.mutants()):
                 in_group = not self._group.functions or mutant.function.startswith(self._group.functions)
-                if in_group and self._matching in f"{source.name} {mutant.key}":
+                among = self._among is None or (source.name, mutant.key) in self._among
+                if in_group and among and self._matching in f"{source.name} {mutant.key}":
                     found.append((source, number, mutant))
         return found[:: self._every]
 
@@ -244,14 +254,14 @@ def _baseline(session: pytest.Session, paths: set[str]) -> Iterator[Reached]:
             yield Reached(place, time.process_time() - begin, lines)
 
 
-def tried(group: Group, every: int, matching: str) -> list[Tried]:
+def tried(group: Group, every: int, matching: str, among: Named | None = None) -> list[Tried]:
     """Try the mutants of a group, or one of so many, of those that have a text in their names."""
     for name in ("ckpttool.cli", *group.imports):
         importlib.import_module(name)
     for path in _paths(group):
         importlib.import_module(".".join(path.relative_to(ROOT).with_suffix("").parts))
     _be_quiet()
-    tester = Tester(group, every, matching)
+    tester = Tester(group, every, matching, among)
     chosen = [*(str(ROOT / "tests" / name) for name in group.tests), *map(str, _paths(group))]
     outcome = pytest.main(["-q", "-s", "-p", "no:cacheprovider", "-p", "no:xdist", *chosen], [tester])
     if outcome not in (pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED):
@@ -272,6 +282,12 @@ def explained() -> dict[tuple[str, str], str]:
         elif line and not line.startswith("#"):
             file = line.strip()
     return reasons
+
+
+def survived(outputs: Iterable[Path]) -> Named:
+    """Return the mutants that outputs of earlier runs tell of, by their file and what they are called."""
+    lines = [SURVIVED.match(line) for path in outputs for line in path.read_text().splitlines()]
+    return {(line["file"], line["key"]) for line in lines if line}
 
 
 def gone(reasons: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
@@ -300,11 +316,13 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, help="begin no other group after so many")
     parser.add_argument("--only", action="append", help=f"groups: {', '.join({**GROUPS, **BY_NAME})}")
     parser.add_argument("--matching", default="", help="those with this text in their names alone")
+    parser.add_argument("--again", type=Path, nargs="+", help="only survivors of earlier runs: their outputs")
     arguments = parser.parse_args()
     reasons, all_tried, names = explained(), [], []
+    chosen = arguments.every, arguments.matching, survived(arguments.again) if arguments.again else None
     for name in in_turn(arguments.only or list(GROUPS), arguments.seconds):
         begin = time.monotonic()
-        group = in_child(lambda name=name: tried({**GROUPS, **BY_NAME}[name], arguments.every, arguments.matching))
+        group = in_child(lambda name=name: tried({**GROUPS, **BY_NAME}[name], *chosen))
         if group is None:
             raise SystemExit(f"{name}: it ended early")
         all_tried += group
@@ -320,6 +338,8 @@ def main() -> None:
         for each in unexplained:
             if each.file == file:
                 print(f"  {each.key}{'' if each.fate == 'survived' else ' NOT REACHED'}    # line {each.line}")
+    for file, key in sorted((chosen[2] or set()) - {(each.file, each.key) for each in all_tried}):
+        print(f"{file}: not tried again, it is no change any more: {key}")
     stale = gone(reasons)
     for file, key in stale:
         print(f"{file}: explained, but no change any more: {key}")
