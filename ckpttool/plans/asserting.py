@@ -13,7 +13,7 @@ from ckpttool.core.tensors import Tensor
 from ckpttool.lineage.derivation import AS, ON
 from ckpttool.plans.assertions import Finite, Near, Norm, Watch, require_shape
 from ckpttool.plans.script import Entry
-from ckpttool.plans.step import LIST, NUMBER, TEXT, TRUTH, PlanStep, Stage, Taken, numbers_of
+from ckpttool.plans.step import LIST, NUMBER, TEXT, TRUTH, PlanStep, Stage, Taken, numbers_of, texts_of
 from ckpttool.surgery.edits.edit import named, taken
 
 
@@ -38,6 +38,8 @@ class AssertStep(PlanStep):
         table, on = entry.table, entry.table.get(ON, stage.current)
         edited = stage.edited(on)
         names = self._names(entry, edited.tensors)
+        if "within" in table and "equals" not in table:
+            raise FormatError(f"{entry.place}: within is how far from `equals`, which is not there")
         tensors = dict(edited.tensors)
         other = stage.edited(table["equals"]).tensors if "equals" in table else None
         for name in names:
@@ -73,7 +75,8 @@ class AssertStep(PlanStep):
             found = f"{counted(len(names), 'tensor')}{f' ({listed(names)})' if names else ''}"
             raise PlanError(f"{entry.place}: {table['assert']!r} takes {found}, expected {table['count']}")
         if "exactly" in table:
-            lacking, more = set(table["exactly"]) - set(names), set(names) - set(table["exactly"])
+            expected = set(texts_of(entry, "exactly"))
+            lacking, more = expected - set(names), set(names) - expected
             parts = [f"{what} {listed(sorted(which))}" for what, which in (("not", lacking), ("also", more)) if which]
             if parts:
                 raise PlanError(f"{entry.place}: {table['assert']!r} takes {' and '.join(parts)}")

@@ -54,7 +54,7 @@ class MergeStep(PlanStep):
         "density": NUMBER,
         "seed": (int,),
         "lenient": TRUTH,
-        "scale": (int, float, list),
+        "scale": (*NUMBER, *LIST),
         "vocab": LIST,
         "tokens": TEXT,
         "vocab-tensors": LIST,
@@ -69,6 +69,8 @@ class MergeStep(PlanStep):
             options["base"] = stage.edited(options["base"]).tensors
         if "weights" in options:
             options["weights"] = numbers_of(entry, "weights")
+        if isinstance(options.get("scale"), list):
+            options["scale"] = texts_of(entry, "scale")
         if "vocab" in options:
             options["vocab"] = [Vocabulary.read(Path(path)) for path in texts_of(entry, "vocab")]
         if "vocab-tensors" in options:

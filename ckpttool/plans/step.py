@@ -15,6 +15,8 @@ from ckpttool.surgery.edits.steps import Edited
 from ckpttool.surgery.merging.agreement import JoinedCheckpoints
 
 NUMBER, TEXT, TRUTH, LIST = (int, float), (str,), (bool,), (list,)
+LARGEST = (1 << 63) - 1
+"""A number of a plan: TOML has none larger, though Python reads them."""
 
 
 @dataclass
@@ -90,6 +92,8 @@ class PlanStep(ABC):
             if type(value) not in known[key] and not (isinstance(value, str) and PLACE.fullmatch(value)):
                 kinds = " or ".join(kind.__name__ for kind in known[key])
                 raise FormatError(f"{entry.place}: {key} is {value!r}, expected {kinds}")
+            if type(value) in NUMBER and not abs(value) <= LARGEST:  # NaN compares with nothing
+                raise FormatError(f"{entry.place}: {key} is {value!r:.40}, expected a finite number of at most 64 bits")
 
     @abstractmethod
     def apply(self, entry: Entry, stage: Stage) -> Taken:
@@ -103,8 +107,8 @@ class PlanStep(ABC):
 def numbers_of(entry: Entry, key: str) -> tuple[float, ...]:
     """Return a list of numbers."""
     values = entry.table[key]
-    if not all(type(value) in NUMBER for value in values):
-        raise FormatError(f"{entry.place}: {key} is {values!r}, expected numbers")
+    if not all(type(value) is float or (type(value) is int and abs(value) <= LARGEST) for value in values):
+        raise FormatError(f"{entry.place}: {key} is {values!r:.80}, expected numbers of at most 64 bits")
     return tuple(values)
 
 

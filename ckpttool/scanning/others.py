@@ -32,7 +32,7 @@ def findings_in(file: IO[bytes], path: Path, name: str, where: str = "") -> Iter
     """Yield what is in a file, or in a member of one (`where` names it then), by its bytes.
 
     Raises:
-        ValueError: a pickle in it is damaged.
+        CorruptCheckpoint: a pickle in it is damaged.
     """
     file.seek(0)
     start = file.read(256)

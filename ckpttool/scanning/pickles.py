@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
 
+from ckpttool.core.errors import CorruptCheckpoint
 from ckpttool.formats.pytorch import makers
 from ckpttool.scanning.finding import Finding
 
@@ -50,18 +51,16 @@ def pickle_findings(data: IO[bytes], path: Path, where: str) -> Iterator[Finding
     """Yield what a pickle, and each that follows it at once, would look up.
 
     Raises:
-        ValueError: it is damaged, or has opcodes without end; what came before has been yielded.
+        CorruptCheckpoint: it is damaged, or has opcodes without end; what came before has been yielded.
     """
     seen: set[str] = set()
-    while True:
-        for name in _names(data):
+    try:
+        for name in _all_names(data):
             if name not in seen and name not in HARMLESS:
                 seen.add(name)
                 yield _finding(name, path, where)
-        start = data.read(2)
-        if start[:1] != b"\x80" or not 2 <= start[1] <= 5:
-            return
-        data.seek(-2, 1)
+    except (ValueError, IndexError, OverflowError, EOFError) as error:
+        raise CorruptCheckpoint(f"{path}: {where or 'the pickle'} cannot be read to its end: {error}") from error
 
 
 def _finding(name: str, path: Path, where: str) -> Finding:
@@ -73,6 +72,16 @@ def _finding(name: str, path: Path, where: str) -> Finding:
         return Finding(path, "pickle/acts", where, name, "high", reason, HELP)
     reason = f"it names {name}, whose code is run when the file is unpickled"
     return Finding(path, "pickle/class", where, name, "medium", reason, HELP)
+
+
+def _all_names(data: IO[bytes]) -> Iterator[str]:
+    """Yield the names that a pickle looks up, and those of each that follows it at once."""
+    while True:
+        yield from _names(data)
+        start = data.read(2)
+        if start[:1] != b"\x80" or not 2 <= start[1] <= 5:
+            return
+        data.seek(-2, 1)
 
 
 def _names(data: IO[bytes]) -> Iterator[str]:

@@ -218,14 +218,7 @@ def _metadata(path: Path) -> Iterator[Finding]:
 
 def _pickle(path: Path) -> Iterator[Finding]:
     with path.open("rb") as file:
-        yield from _read_pickle(cast(IO[bytes], file), path, "")
-
-
-def _read_pickle(file: IO[bytes], path: Path, where: str) -> Iterator[Finding]:
-    try:
-        yield from pickle_findings(file, path, where)
-    except (ValueError, IndexError, UnicodeDecodeError, OverflowError, EOFError) as error:
-        raise CorruptCheckpoint(f"{path}: {where or 'the pickle'} cannot be read to its end: {error}") from error
+        yield from pickle_findings(cast(IO[bytes], file), path, "")
 
 
 def _numbers(path: Path) -> Iterator[Finding]:
@@ -280,7 +273,7 @@ def _member(path: Path, info: ZipInfo, whole: ZipFile) -> Iterator[Finding | Unr
         with Unpacked(pieces).open() as file:
             file.seek(0)
             if name.endswith((".npy", ".pkl", ".pickle")):
-                read = array_findings if name.endswith(".npy") else _read_pickle
+                read = array_findings if name.endswith(".npy") else pickle_findings
                 yield from read(cast(IO[bytes], file), path, name)
             else:
                 yield from findings_in(cast(IO[bytes], file), path, name, name)

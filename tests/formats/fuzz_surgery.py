@@ -81,8 +81,24 @@ rename = "bert/layer_{i}=>block{i}"
 assert = "block.*"
 shape = ["?", "{width}"]
 norm = [0, 100]
+count = 2
+exactly = ["block0/kernel", "block1/kernel"]
+dtype = "float32"
 [[step]]
 cast = "fc/bias=float16"
+[[step]]
+merge = ["a", "b"]
+how = "task-arithmetic"
+base = "a"
+weights = [1, 1]
+scale = ["fc=0.5"]
+lenient = true
+as = "c"
+[[step]]
+average = ["c", "b"]
+decay = 0.5
+lenient = true
+as = "d"
 [[step]]
 on = "a"
 assert = "fc/.*"

@@ -1,5 +1,6 @@
 """Plans carried out: which checkpoint a step works on, what it takes, and what stops a plan."""
 
+import math
 import tomllib
 
 import numpy as np
@@ -123,6 +124,18 @@ def test_slots_are_asserted_where_they_are_asked_for(sources):
         ({"merge": ["base", "tuned"], "how": "magic"}, PlanError, "nothing is merged by 'magic'"),
         ({"average": ["base", "tuned"], "weights": ["a", "b"]}, FormatError, "weights is .*expected numbers"),
         ({}, FormatError, "found nothing"),
+        ({"assert": "layer_.*", "exactly": [["x"]]}, FormatError, "exactly is .*expected a list of names"),
+        ({"assert": "layer_.*", "within": 0.1}, FormatError, "within is how far from `equals`, which is not there"),
+        (
+            {"assert": "layer_.*", "equals": "tuned", "within": math.nan},
+            FormatError,
+            "within is nan, expected a finite",
+        ),
+        ({"assert": "layer_.*", "equals": "tuned", "within": 10**400}, FormatError, "within is 1000.*at most 64 bits"),
+        ({"assert": "layer_.*", "norm": [0, 10**400]}, FormatError, "norm is .*expected numbers of at most 64 bits"),
+        ({"average": ["base", "tuned"], "decay": math.inf}, FormatError, "decay is inf, expected a finite number"),
+        ({"merge": ["base", "tuned"], "how": "sum", "scale": [1, 2]}, FormatError, "scale is .*a list of names"),
+        ({"merge": ["tuned"] * 2, "how": "dare", "base": "base", "seed": -1}, PlanError, "`seed` is -1, expected 0 or"),
     ],
 )
 def test_what_is_no_step_is_refused_with_its_place(sources, step, error, message):

@@ -311,6 +311,25 @@ def test_a_damaged_member_is_unread(tmp_path: Path) -> None:
     assert len(scan([path]).unread) == 1
 
 
+@pytest.mark.parametrize("end", [b"", b"\0", b"\x8c\xff", b"\x8a\xff", b"Ix\n", b"X\xff\xff\xff\xff", b".\x80"])
+@pytest.mark.parametrize("name", ["weights", ".metadata", "x.pt", "x.npy", "in a zip"])
+def test_a_damaged_pickle_is_unread_and_what_it_names_before_is_found(tmp_path: Path, name: str, end: bytes) -> None:
+    raw = b"\x80\4cos\nsystem\n" + end
+    if name == "x.npy":
+        held = io.BytesIO()
+        np.save(held, np.array([None]))
+        raw = held.getvalue()[:128] + raw
+    path = tmp_path / ("x.zip" if name == "in a zip" else name)
+    if name == "in a zip":
+        with zipfile.ZipFile(path, "w") as archive:
+            archive.writestr("data", raw)
+    else:
+        path.write_bytes(raw)
+    result = scan([path])
+    assert [each.what for each in result.found] == ["os.system"]
+    assert ["cannot be read to its end" in each.problem for each in result.unread] == [True]
+
+
 def test_an_archive_of_many_members_is_opened_as_often_as_one_of_few(tmp_path: Path, monkeypatch: Any) -> None:
     openings: list[int] = []
 

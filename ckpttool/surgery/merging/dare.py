@@ -11,6 +11,7 @@ from zlib import crc32
 
 import numpy as np
 
+from ckpttool.core.errors import PlanError
 from ckpttool.core.tensors import Array, Tensor
 from ckpttool.surgery.merging.method import Combine, TaskVectorMethod, combined, require_share, shares
 from ckpttool.surgery.merging.scales import UNSCALED, Scales
@@ -36,8 +37,10 @@ class Dare(TaskVectorMethod):
     scale: Scales = UNSCALED
 
     def __post_init__(self) -> None:
-        """Refuse a density that is not above 0 and at most 1."""
+        """Refuse a density that is not above 0 and at most 1, and a seed below 0, of which NumPy makes no numbers."""
         require_share("density", self.density, above_zero=True)
+        if self.seed < 0:
+            raise PlanError(f"`seed` is {self.seed}, expected 0 or more")
 
     def merge(self, tensors: Sequence[Tensor], base: Tensor) -> Tensor:
         """Return the base moved."""
