@@ -51,16 +51,16 @@ from ckpttool.training.preprocessing import (
 )
 
 _NO_CLASSES = frozenset({"sigmoid", "chances", "hinge", "difference"})
-"""How losses compare outputs with labels that are no numbers of classes."""
+"""How losses compare outputs with labels that are not class indices."""
 
 
 @dataclass(frozen=True)
 class Bound:
     """A model with the roles of its tensors, and the splits of a data set that fit its placeholders.
 
-    `of` finds the roles, before any data is read; `with_training_rows` or `with_evaluation_rows` opens the rows. Where
-    a pipeline brought rows into the graph, `model` has placeholders: `given` are the roles that were specified, as this
-    graph has them, `notes` say what was done. `taught` are the logits of a teacher for the first split's rows.
+    `of` finds the roles before any data is read; `with_training_rows` or `with_evaluation_rows` opens the rows. If the
+    graph has an input pipeline, `model` has placeholders in its place: `given` are the specified roles in this graph,
+    `notes` list the changes. `taught` are the logits of a teacher for the rows of the first split.
     """
 
     model: Model
@@ -83,16 +83,15 @@ class Bound:
     ) -> Self:
         """Find the roles of a model's graph; `roles` names some, those in `needed` must not be ambiguous.
 
-        Its classes get the names in `classes`, where these are given. With an objective a loss is put on its outputs,
-        in the place of the one that it has. The constants of a frozen graph become variables again. The role
-        `signature` names the one by which a SavedModel is called.
+        `classes` names the classes. An objective adds a loss to the outputs, in place of the graph's own. The constants
+        of a frozen graph become variables again. The role `signature` selects the signature of a SavedModel.
 
-        Of several towers the first one is meant, which is fed all rows, unless a training op is given that runs all.
+        Of several towers the first one is used and fed all rows, unless a training op is given that runs all.
 
         Raises:
             UnknownName: a name in `roles` is not in the graph.
-            GraphError: a needed role is ambiguous, or it is not known which outputs the objective is for.
-            PlanError: the objective does not fit the outputs.
+            GraphError: a needed role is ambiguous, or it is unknown which outputs the objective is for.
+            PlanError: the objective does not match the outputs.
         """
         require_made("`objective`", objective, Objective)
         model = model.thawed()
@@ -109,7 +108,7 @@ class Bound:
         return cls(replace(model, graph=graph), found, given=own, notes=notes).naming(class_names_of(classes))
 
     def naming(self, names: Sequence[str]) -> Self:
-        """Return the same with other names of the model's classes; without any, as it is."""
+        """Return a copy with other class names; without `names`, itself."""
         before = class_names(self.model.graph)
         if not names or before == tuple(names):
             return self
@@ -118,7 +117,7 @@ class Bound:
         return replace(self, model=model, notes=(*self.notes, *changed))
 
     def preprocessing(self, given: str | None) -> Self:
-        """Return the same with other preprocessing of the model's rows; without any, as it is."""
+        """Return a copy with other preprocessing of the rows; without a specification, itself."""
         graph, labels = self.model.graph, self.roles.labels
         if given is None:
             return self
@@ -128,7 +127,7 @@ class Bound:
         return replace(self, model=model, notes=(*self.notes, *notes))
 
     def with_training_rows(self, data: Source, held_out: HeldOut, features: str | None) -> Self:
-        """Open the rows to train on and those to validate on; `features` describes records.
+        """Open the training rows and the validation rows; `features` describes records.
 
         Raises:
             GraphError: the graph has no inputs or labels that are known.
@@ -143,7 +142,7 @@ class Bound:
         return replace(self, splits=splits, notes=(*self.notes, *notes))
 
     def with_rows_alone(self, data: Source, held_out: HeldOut, features: str | None) -> Self:
-        """Open the rows to train on and those to validate on without their labels.
+        """Open the training rows and the validation rows without labels.
 
         Raises:
             GraphError: the graph has no inputs that are known.
@@ -153,7 +152,7 @@ class Bound:
         return replace(self, splits=training_splits(data, wanted, held_out))
 
     def with_evaluation_rows(self, data: Source, which: Which, features: str | None, labels: bool = True) -> Self:
-        """Open the rows to judge by, or those that are to be predicted, which need no labels.
+        """Open the rows to evaluate, or rows to predict, which need no labels.
 
         Raises:
             GraphError: the graph has no inputs or labels that are known.
@@ -168,14 +167,14 @@ class Bound:
         return bound
 
     def with_graph(self, graph: Graph, roles: Roles, values: Mapping[str, Tensor]) -> Self:
-        """Return the same rows for another graph of the model, with its roles and the values of its variables."""
+        """Return a copy for another graph of the model with its roles and variable values; the rows stay the same."""
         return replace(self, model=replace(self.model, graph=graph, checkpoint=Checkpoint.of(values)), roles=roles)
 
     def wanted(self, features: str | None = None, labels: bool = True) -> Wanted:
-        """Return what the graph wants of a data set; a loss that is made of the inputs alone wants no labels.
+        """Return which arrays the graph needs from a data set; a loss computed from the inputs alone needs no labels.
 
         Raises:
-            GraphError: no inputs are known, or no labels where they are needed.
+            GraphError: the inputs are unknown, or the labels are unknown and needed.
         """
         graph, roles = self.model.graph, self.roles
         if not roles.inputs:
@@ -194,26 +193,26 @@ class Bound:
 
     @property
     def class_names(self) -> tuple[str, ...]:
-        """The names of the classes in the order of their numbers: those of the data, else the model's, if any."""
+        """The class names by class index: those of the data, else the model's, if any."""
         return next((split.classes for split in self.splits if split.classes), class_names(self.model.graph))
 
     @property
     def trained_preprocessing(self) -> str | None:
-        """The preprocessing that the rows have, as a model that is trained on them keeps it."""
+        """The preprocessing of the rows, in the form that a model trained on them stores."""
         graph = self.model.graph
         inputs = [placeholder_spec(graph, tensor) for tensor in self.roles.inputs]
         return trained_text(self.splits[0], inputs) or preprocessing_text(graph)
 
     def feeds(self, split: Split) -> dict[str, Rows]:
-        """Return the rows of a split by the tensors that they are fed to."""
+        """Return the rows of a split by the name of the tensor that they are fed to."""
         arrays: dict[str, Rows] = {f"{name}:0": array for name, array in split.inputs.items()}
         return arrays if split.labels is None else {**arrays, str(self.roles.labels): split.labels}
 
     def require_batches(self, sizes: Iterable[int]) -> None:
-        """Check that so many rows can be fed at once.
+        """Check that a batch of `rows` rows can be fed.
 
         Raises:
-            GraphError: a placeholder takes another number; the message has what opens it, or what keeps it from that.
+            GraphError: a placeholder has another fixed batch size; the message says what would change that.
         """
         graph, roles = self.model.graph, self.roles
         labelled = any(split.labels is not None for split in self.splits)
@@ -237,9 +236,9 @@ class Bound:
         fed: Iterable[str],
         then: Callable[[list[Any]], list[Any]] | None = None,
     ) -> Stream:
-        """Return what computes tensors of rows, which are `fed` to others, when nothing is trained.
+        """Return a predictor that computes tensors from rows `fed` to others, in inference mode.
 
-        `then` makes other tensors of these while they are computed.
+        `then` computes further tensors from these in the same call.
         """
         constants = mode(self.roles, False)
         function = GraphFunction(
@@ -248,33 +247,33 @@ class Bound:
         return Stream(function, State(function.variables, self.model.checkpoint), constants, then)
 
     def in_inference(self, tensors: Sequence[str], fed: Iterable[str]) -> Inference:
-        """Return the graph in which tensors are computed as when nothing is trained, and what was done to it."""
+        """Return the graph in inference mode for some tensors, and notes about the changes."""
         return in_inference(self.model.graph, tensors, [*fed, *mode(self.roles, False)])
 
     def check_classes(self) -> tuple[int, ...] | None:
         """Check that the model has an output for each label that is a class.
 
-        Returns the shape that the logits of a row have, None where they are not known.
+        Returns the shape of a row's logits; None if unknown.
 
         Raises:
-            DataError: a label has none, or there are not as many names of classes, or too many in the data.
+            DataError: a label has no output, or the number of class names differs, or the data has too many.
         """
         roles = self.roles
-        if roles.logits is None or roles.labels is None or batch_loss(self.model.graph):  # labels are no classes
+        if roles.logits is None or roles.labels is None or batch_loss(self.model.graph):  # labels are not classes
             return None
         shape = self._logits_of_a_row(roles.logits)
         kind = comparison_kind(self.model.graph, roles.loss, roles.logits) if roles.loss else None
         if kind != "difference":
-            # Folders may name the classes of some outputs; who names those of a model names all.
+            # Folders may name the classes of some outputs only; names given for a model must cover all.
             spare = not class_names(self.model.graph)
             check_count(self.class_names, shape[-1], self.model.path, spare)
         for split in self.splits if kind not in _NO_CLASSES else ():
             check_labels(split, shape[-1])
-        # One row of a series has several rows of logits where those of all steps were put together (`reshape(-1, n)`).
+        # One row of a series has several rows of logits if all steps were joined (`reshape(-1, n)`).
         return shape[1:] if shape[0] == 1 or len(shape) < 2 else shape
 
     def _logits_of_a_row(self, logits: str) -> tuple[int, ...]:
-        """Return the shape of the logits of one row, which is run where TensorFlow does not know it otherwise."""
+        """Return the shape of one row's logits; a row is run if TensorFlow cannot infer it."""
         first = {f"{name}:0": array[:1] for name, array in self.splits[0].inputs.items()}
         (known,) = inferred_shapes(self.model.graph, [logits], {name: array.shape for name, array in first.items()})
         if known and None not in known:
@@ -284,7 +283,7 @@ class Bound:
 
 
 def mode(roles: Roles, training: bool) -> dict[str, bool]:
-    """Return the feed of the training switch, where the graph has one."""
+    """Return the feed of the training-mode placeholder; empty if the graph has none."""
     return {roles.training: training} if roles.training else {}
 
 
@@ -305,7 +304,7 @@ def placeholder_spec(graph: Graph, tensor: str) -> InputSpec:
 
 
 def _own_objective(graph: Graph, given: Mapping[str, Any], needed: Collection[str]) -> Objective | None:
-    """Return the objective that a model of Keras was compiled for, whose graph has no loss, for verbs that need one."""
+    """Return the objective that a Keras model was compiled with, for verbs that need a loss its graph does not have."""
     compiled = compiled_objective(graph) if "labels" in needed else None
     if compiled is None or find_roles(graph, (), **given).loss is not None:
         return None

@@ -1,4 +1,4 @@
-"""Rows to judge a model by: those of the file, else those that its run has held out, by the run's report."""
+"""Rows to evaluate a model on: those of a split of the data, else those that its run held out, by the run's report."""
 
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,9 +14,9 @@ from ckpttool.training.run_report import RunReport
 
 @dataclass(frozen=True)
 class Which:
-    """Which rows are asked for: a split, and how validation rows were held out, if not as the model's run says.
+    """The requested rows: a split, and how validation rows are held out, if not as in the model's run.
 
-    Where no split is named, `judge` takes rows that the model was not trained on, as far as there are some.
+    If no split is named, rows that the model was not trained on are used, if there are any.
     """
 
     split: str | None = None
@@ -27,14 +27,14 @@ class Which:
 
     @property
     def says_how(self) -> bool:
-        """Whether it says anything of how rows were held out."""
+        """Whether it specifies how rows are held out."""
         return (self.valid, self.group, self.seed) != (None, None, None)
 
     def rule(self, report: RunReport | None) -> HeldOut | None:
-        """Return how rows are held out: as asked for, else as the run did; None where neither says it.
+        """Return the hold-out rule: the specified one, else the run's; None if there is neither.
 
         Raises:
-            PlanError: it is not asked for as it can be.
+            PlanError: the specification is invalid.
         """
         run = report.held_out if report else None
         if not self.says_how:
@@ -46,17 +46,17 @@ class Which:
 
 
 def evaluation_rows(data: Source, wanted: Wanted, labelled: Wanted, which: Which, model: Path) -> Split:
-    """Return the test rows, else the validation rows, else all; a split that is asked for names others.
+    """Return the test rows, else the validation rows, else all; `which` may name another split.
 
     Args:
         data: The data set.
-        wanted: The placeholders to fit the rows to.
-        labelled: The same with the labels, which a draw by class goes by.
-        which: What is asked for.
+        wanted: The placeholders that the rows must match.
+        labelled: The same with labels, for a stratified hold-out.
+        which: The requested rows.
         model: The model, whose run may have a report beside it.
 
     Raises:
-        DataError: the rows do not fit, there are none, or they are not those that the model's run held out.
+        DataError: the rows do not match, there are none, or they are not those that the model's run held out.
     """
     split = _rows(data, wanted, labelled, which, RunReport.beside(model))
     check_class_names(data, split, wanted)
@@ -80,7 +80,7 @@ def _rows(data: Source, wanted: Wanted, labelled: Wanted, which: Which, report: 
 
 
 def _all_said(split: Split, which: Which) -> Split:
-    """Say it where a model is judged by rows of which some may have trained it."""
+    """Return the split, with a note if the model may have been trained on some of these rows."""
     if not which.judge or which.split or split.name not in ("all", "train"):
         return split
     note = "all rows: there are no test or validation rows, and no run's report says which were held out"

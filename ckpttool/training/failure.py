@@ -1,4 +1,4 @@
-"""Failure: when the loss is not finite any more, which step made it so, and which layer went first."""
+"""Non-finite losses: which step caused it, and which layer was the first with non-finite values."""
 
 from collections.abc import Mapping
 
@@ -17,10 +17,10 @@ from ckpttool.training.trainer import Trainer
 def explain(
     training: Trainer, since: Position, values: Mapping[str, Array], failed: int, loss: float, good: str
 ) -> CkptError:
-    """Return the error for a loss that is not finite in the epoch's batch `failed`.
+    """Return the error for a non-finite loss in batch `failed` of the epoch.
 
-    The steps from `since` (with the variables' `values`) on are taken again up to that batch, on which the layers are
-    then run one after the other. `good` is the prefix of the last good weights.
+    The steps from `since` (with the variables' `values`) are repeated up to that batch, on which the layers are run
+    one by one. `good` is the prefix of the last weights with a finite loss.
     """
     training.state.write(values)
     done = since.batch
@@ -33,7 +33,7 @@ def explain(
 
 
 def explain_score(training: Trainer, position: Position, loss: float, good: str) -> CkptError:
-    """Return the error for a validation loss that is not finite after all of an epoch's steps had finite ones."""
+    """Return the error for a non-finite validation loss after an epoch whose steps all had finite losses."""
     first = (
         _first_weights(training, _trained(training))
         or "the weights are finite, but the loss of a validation example is not"
@@ -51,7 +51,7 @@ def _trained(training: Trainer) -> list[Layer]:
 
 
 def _first_weights(training: Trainer, trained: list[Layer]) -> str | None:
-    """Name the first variable of some layers that holds a non-finite value, if one does."""
+    """Return the first variable of some layers with a non-finite value, in words; None if there is none."""
     stored, values = stored_tensors(training.graph), training.state.read()
     for layer in trained:
         for name in layer.variables:
@@ -61,7 +61,7 @@ def _first_weights(training: Trainer, trained: list[Layer]) -> str | None:
 
 
 def _first_output(training: Trainer, trained: list[Layer], epoch: int, batch: int, step: int) -> str:
-    """Name the first trained layer whose output is not finite for a batch, of those above what is fed."""
+    """Return the first trained layer with a non-finite output for a batch, in words, of those above the fed tensors."""
     fed = training.batch(epoch, batch)
     outputs = {layer.name: layer.output for layer in trained if layer.output and _is_above(training, layer.output, fed)}
     function = GraphFunction(training.graph, list(outputs.values()), [*fed], training.options.seed)
@@ -73,7 +73,7 @@ def _first_output(training: Trainer, trained: list[Layer], epoch: int, batch: in
 
 
 def _is_above(training: Trainer, tensor: str, fed: Mapping[str, Array]) -> bool:
-    """Tell whether a tensor can be computed from what is fed: no placeholder is left without."""
+    """Return whether a tensor can be computed from the fed tensors: it depends on no other placeholder."""
     todo, seen = [TensorRef.parse(tensor)], set[TensorRef]()
     while todo:
         ref = todo.pop()

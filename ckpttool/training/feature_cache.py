@@ -1,7 +1,7 @@
-"""The cache of features: found by a key, computed where it is not there, and checked against the live graph.
+"""The feature cache: entries are found by key, computed if missing, and checked against the live graph.
 
-An entry's key is made of content: the frozen weights, the frozen part of the graph, the data and what was done to it.
-Nothing that could change the features is left out of it, and nothing else is in it.
+The key is a hash of content: the frozen weights, the frozen part of the graph, the data and its preprocessing. It
+covers everything that can change the features, and nothing else.
 """
 
 import shutil
@@ -30,13 +30,13 @@ from ckpttool.training.preprocessing import unusual_steps
 from ckpttool.training.worker_model import part_facts
 
 SAMPLE = 16
-"""Rows that are computed again, from a cache that is whole, to check it against the live graph."""
+"""Number of rows that are recomputed to check an intact entry against the live graph."""
 TOLERANCE = 1e-4
-"""How far a cached feature may lie from the live one, relative to the largest: other batch sizes round otherwise."""
+"""Tolerance between cached and live features, relative to the largest: batch sizes change the rounding."""
 
 
 class FeatureCache:
-    """Fills and finds the features of one frozen part for one data set."""
+    """Finds or computes the features of one frozen part for one data set."""
 
     def __init__(
         self,
@@ -47,14 +47,14 @@ class FeatureCache:
         augmentation: Augmentation | None = None,
         known: Sequence[Features] = (),
     ) -> None:
-        """Take a graph whose frozen part is pinned to inference mode, and the rows to compute it for.
+        """Initialise from a graph whose frozen part is in inference mode, and the rows to compute it for.
 
-        With an augmentation, the first split is computed in as many variants as it has. `known` are features that the
-        same weights give for the same rows: what can be computed from some of these is.
+        With an augmentation, the first split is computed once per variant. `known` are features of the same weights and
+        rows at lower layers: what can be computed from these is.
 
         Raises:
             GraphError: there is nothing to cache, or it is random.
-            PlanError: the augmentation does not say how many variants, or its images go past the frozen part too.
+            PlanError: the augmentation has no number of variants, or the trained part reads its images too.
         """
         self.part, self.splits, self._augmentation = part, list(splits), augmentation
         self._refuse(graph)
@@ -71,7 +71,7 @@ class FeatureCache:
         self.row_bytes = sum(array.nbytes // max(1, len(array)) for array in inputs.values())
 
     def _load(self, graph: Graph, values: Mapping[str, Tensor]) -> None:
-        """Make the function that computes the features of the part."""
+        """Build the function that computes the features."""
         function = GraphFunction(graph, self.part.features, self._fed)
         self._computed, self._weights = function.part, [variable.name for variable in function.variables]
         self._below, ops = nearest_below(graph, self.part.features, self._known)
@@ -81,9 +81,9 @@ class FeatureCache:
         self._call = runner(function, State(function.variables, values), {})
 
     def _cut_by_rows(self, graph: Graph, values: Mapping[str, Tensor]) -> None:
-        """Take the nearest cut below whose tensors have a row for each, as two and three rows show it.
+        """Move the cut down to the nearest tensors with one row per example, determined by running two and three rows.
 
-        What lies between is computed again while training. Where there is none, the cut stays.
+        The ops in between are recomputed while training. If there is no such cut, it stays.
         """
         first = self.part
         while mixed := {name for count in (2, 3) for name in self._mixed(np.arange(min(count, self.rows)))}:
@@ -94,18 +94,18 @@ class FeatureCache:
                 return
 
     def _mixed(self, rows: Array) -> list[str]:
-        """Return the features that do not have a row for each of some rows."""
+        """Return the features whose first dimension is not the number of rows."""
         outputs = self._outputs(rows).items()
         return [name for name, array in outputs if array.ndim == 0 or len(array) != len(rows)]
 
     def _outputs(self, rows: Array) -> dict[str, Array]:
-        """Compute the features of some rows as they are."""
+        """Compute the features of some rows without checks."""
         below = {name: self._known[name][rows] for name in self._below}
         outputs = self._call({**below, **{f"{name}:0": self._input(name, rows) for name in self._needed}})
         return dict(zip(self.part.features, outputs, strict=True))
 
     def _refuse(self, graph: Graph) -> None:
-        """Refuse what can't be cached."""
+        """Raise an error for what cannot be cached."""
         if not self.part.features:
             raise GraphError(
                 f"{graph.source}: no frozen layer lies below the trained ones, so there is nothing to cache"
@@ -126,7 +126,7 @@ class FeatureCache:
 
     @cached_property
     def parts(self) -> dict[str, str]:
-        """What the key is made of, by what it is."""
+        """The hashes that the key is made of, by name."""
         return {
             **self._part_facts,
             "data": " ".join(fingerprint(split) for split in self.splits),
@@ -139,7 +139,7 @@ class FeatureCache:
         return cache_key(self.parts)
 
     def facts(self) -> dict[str, str]:
-        """Return what the features follow from; of the rows how many there are, and their kind, not their content."""
+        """Return what the features depend on, for the manifest: of rows their number and kind, not their content."""
         kinds = [
             f"{name} {array.dtype}{list(array.shape)}" for each in self.splits for name, array in each.inputs.items()
         ]
@@ -153,12 +153,12 @@ class FeatureCache:
         }
 
     def open(self, root: str | Path | None, callback: Callback, elsewhere: Elsewhere | None = None) -> Features:
-        """Return the features, computed now unless the cache below `root` has them; damaged ones are computed again.
+        """Return the features, from the cache below `root` or computed now; damaged entries are recomputed.
 
-        With an address as `root` they are on a server for all machines, and on this one.
+        If `root` is a URL, the entry is stored on that server for all machines, and copied to this one.
 
         Raises:
-            GraphError: a tensor does not have a row per row of data, or differs from the live graph.
+            GraphError: a tensor does not have one row per row of data, or differs from the live graph.
         """
         entry, server = entry_of(root, self.key)
         arrays = None
@@ -179,10 +179,10 @@ class FeatureCache:
         return features
 
     def compute(self, rows: Array) -> dict[str, Array]:
-        """Compute the features of some rows with the live graph, by tensor name; rows are counted through all blocks.
+        """Compute the features of some rows with the live graph, by tensor name; row indices run through all blocks.
 
         Raises:
-            GraphError: a tensor does not have a row for each of them.
+            GraphError: a tensor does not have one row per row of data.
         """
         outputs = self._outputs(rows)
         for tensor, array in outputs.items():
@@ -193,7 +193,7 @@ class FeatureCache:
         return outputs
 
     def _input(self, name: str, rows: Array) -> Array:
-        """Return rows of an input, in ascending order, as the variants of their blocks have them."""
+        """Return rows of an input, in ascending order, augmented as the variants of their blocks."""
         parts, start = [], 0
         for block in self._blocks:
             within = rows[(rows >= start) & (rows < start + block.split.rows)] - start
@@ -207,7 +207,7 @@ class FeatureCache:
         return np.concatenate(parts)
 
     def _check(self, features: Features) -> None:
-        """Compare rows from all over the cache with the live graph; one that was just filled is removed if it differs.
+        """Compare rows spread over the entry with the live graph; an entry just filled is removed if it differs.
 
         Raises:
             GraphError: a tensor differs.
@@ -224,7 +224,7 @@ class FeatureCache:
 
 
 def nearest_below(graph: Graph, tensors: Sequence[str], known: Collection[str]) -> tuple[list[str], set[str]]:
-    """Return those of known tensors that others are computed from, the nearest, and the ops that are left for that."""
+    """Return the nearest known tensors from which others can be computed, and the ops needed for that."""
     others = {TensorRef.parse(name): name for name in known if name not in tensors}
     ops = graph.ancestors(*(TensorRef.parse(name).op for name in tensors), stop=others)
     read = {ref for op in ops for ref in graph.inputs(op)}

@@ -1,7 +1,7 @@
-"""Features: the cut's tensors for every row of a data set, as they lie on disk and are fed to what is trained.
+"""Features: the tensors at the cut for every row of a data set, stored on disk and fed to the trained part.
 
-With augmentation an entry has several variants of the training rows, one after the other; the validation rows come
-last, as they are.
+With augmentation an entry contains several variants of the training rows in sequence, then the validation rows
+without augmentation.
 """
 
 from collections.abc import Mapping, Sequence
@@ -14,11 +14,11 @@ from ckpttool.data.splits import Split
 
 
 class CachedRows(Protocol):
-    """Features that stand for rows: those of training in as many `variants`, which epochs take in turn."""
+    """Features in place of rows: the training rows in `variants` versions, which epochs use in turn."""
 
     @property
     def variants(self) -> int:
-        """How many variants of the training rows there are."""
+        """The number of variants of the training rows."""
 
     @property
     def direct(self) -> tuple[str, ...]:
@@ -28,14 +28,14 @@ class CachedRows(Protocol):
         """Return the features of one of the splits; of the first one, those of a variant, counted from 0."""
 
     def variant_of(self, epoch: int) -> int:
-        """Return the variant that an epoch (counted from 1) is trained on."""
+        """Return the variant that an epoch (counted from 1) trains on."""
 
 
 @dataclass(frozen=True)
 class Features:
-    """The cached tensors for the rows of several splits, one after the other.
+    """The cached tensors for the rows of several splits in sequence.
 
-    The first split, that of training, is there in as many `variants`; `rows` counts all.
+    The first split, for training, is stored in `variants` versions; `rows` counts all of them.
     """
 
     entry: Entry
@@ -48,11 +48,11 @@ class Features:
 
     @property
     def nbytes(self) -> int:
-        """The size on disk."""
+        """The size on disk in bytes."""
         return sum(array.nbytes for array in self.arrays.values())
 
     def summary(self) -> dict[str, Any]:
-        """Return the figures as JSON has them."""
+        """Return the summary as JSON values."""
         facts = {"path": str(self.entry.path), "rows": self.rows, "bytes": self.nbytes, "hit": self.hit}
         return facts | ({"variants": self.variants} if self.variants > 1 else {})
 
@@ -66,19 +66,19 @@ class Features:
         raise ValueError(f"no features for the split {wanted.name}, variant {variant}")
 
     def variant_of(self, epoch: int) -> int:
-        """Return the variant that an epoch (counted from 1) is trained on: one after the other, over and over."""
+        """Return the variant that an epoch (counted from 1) trains on: all in turn, repeatedly."""
         return (epoch - 1) % self.variants
 
 
 @dataclass(frozen=True)
 class Block:
-    """Rows of a cache that follow one another: a split, and which variant of it."""
+    """Consecutive rows of an entry: a split, and the variant of it."""
 
     split: Split
     variant: int
 
 
 def blocks(splits: Sequence[Split], variants: int) -> list[Block]:
-    """Return the blocks of a cache, in order: all variants of the first split, then the other splits."""
+    """Return the blocks of an entry in order: all variants of the first split, then the other splits."""
     train, *others = splits
     return [*(Block(train, variant) for variant in range(variants)), *(Block(split, 0) for split in others)]

@@ -1,6 +1,6 @@
-"""Filling a feature cache: by this process, or by workers that write rows where they belong, in a folder or a bucket.
+"""Filling a feature cache: in this process, or by workers that write their rows in place, in a folder or a bucket.
 
-An entry on a server is there for all machines; what is used of it lies on each of them too, as an entry of its own.
+An entry on a server is shared by all machines; each machine keeps a local copy of what it uses.
 """
 
 import time
@@ -22,18 +22,18 @@ from ckpttool.remote.paths import is_url, whole_url
 from ckpttool.training.callbacks.callback import Callback
 
 BATCH_BYTES = 32 << 20
-"""Bytes of rows that pass through the frozen layers at once."""
+"""Bytes of input rows per batch through the frozen layers."""
 FEW = 8
-"""Rows that are computed before the others, to see what comes of them."""
+"""Number of rows that are computed first, to determine the shapes and the speed."""
 TRIED = 128
-"""Rows that are computed here to say what workers will need."""
+"""Number of rows that are computed locally to estimate what workers will need."""
 TURNS = 4
-"""How often each worker gets rows at least, so that the last ones to finish are not long alone."""
+"""Minimum number of ranges per worker, so that all finish at about the same time."""
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """What a fill will cost: bytes on disk, and seconds as measured on the first rows."""
+    """The estimated cost of a fill: bytes on disk, and seconds extrapolated from the first rows."""
 
     rows: int
     bytes: int
@@ -41,14 +41,14 @@ class Estimate:
 
 
 class Computes(Protocol):
-    """What features are computed by: so many rows, of which each is fed `row_bytes`; `parts` are those of the key."""
+    """Computes features of `rows` rows, each fed `row_bytes` bytes; `parts` are the hashes of the key."""
 
     rows: int
     row_bytes: int
 
     @property
     def parts(self) -> Mapping[str, str]:
-        """What the key is made of."""
+        """The hashes that the key is made of."""
 
     def compute(self, rows: Array) -> dict[str, Array]:
         """Return the features of some rows."""
@@ -56,23 +56,23 @@ class Computes(Protocol):
 
 @dataclass(frozen=True)
 class Elsewhere:
-    """Workers that compute features: `factory` makes the function of a worker, which writes to a destination."""
+    """Workers that compute features: `factory` makes a worker's function, which writes to a destination."""
 
     executor: Executor
     factory: Callable[[Destination], Factory]
 
     def written(self, destination: Destination, ranges: Iterable[Range]) -> Iterator[Part]:
-        """Yield the parts in order as they are written."""
+        """Yield the written parts in order."""
         return self.executor.map_in_order(self.factory(destination), ranges)
 
 
 def writing(features: Computes, destination: Destination) -> Callable[[Range], Part]:
-    """Return what computes rows and writes them."""
+    """Return the function that computes rows and writes them."""
     return lambda rows: destination.write(rows[0], features.compute(np.arange(*rows)))
 
 
 def entry_of(root: str | Path | None, key: str) -> tuple[Entry, ServerParts | None]:
-    """Return where the features of a key lie on this machine, and on which server, if the root is an address."""
+    """Return the local entry of a key, and the server's store if the root is a URL."""
     if root is not None and is_url(root):
         return FeatureStore(cache_folder()).entry(key), ServerParts(f"{whole_url(root).rstrip('/')}/{key}")
     return FeatureStore(Path(root).absolute() if root else cache_folder()).entry(key), None
@@ -81,12 +81,12 @@ def entry_of(root: str | Path | None, key: str) -> tuple[Entry, ServerParts | No
 def fill(
     features: Computes, entry: Entry, server: ServerParts | None, elsewhere: Elsewhere | None, callback: Callback
 ) -> None:
-    """Compute all rows, some at a time; what that will cost is known from the first of them."""
+    """Compute all rows in batches; the cost is estimated from the first ones."""
     workers = elsewhere.executor.workers if elsewhere else 1
     size = min(max(1, BATCH_BYTES // max(1, features.row_bytes)), features.rows)
     if workers > 1:
         size = min(size, -(-features.rows // (TURNS * workers)))
-    few = features.compute(np.arange(min(FEW, features.rows)))  # also traces, which is no measure of the rest
+    few = features.compute(np.arange(min(FEW, features.rows)))  # includes tracing, so it is not representative
     shapes = {name: (array.dtype, array.shape[1:]) for name, array in few.items()}
     with entry.fill(shapes, features.rows, features.parts, versions(), resume=server is None) as writer:
         starts = range(writer.resume_row, features.rows, size)
@@ -97,7 +97,7 @@ def fill(
             seconds = (time.perf_counter() - began) * features.rows / rows / workers
             callback.on_cache_estimate(Estimate(features.rows, feature_bytes(shapes, features.rows), seconds))
 
-        if elsewhere:  # workers have to start, which is no measure of the rest either
+        if elsewhere:  # includes the start of workers, so it is not representative
             features.compute(tried := np.arange(min(TRIED, features.rows)))
             estimate(len(tried))
         for part in _filled(features, writer, ranges, server, elsewhere):
@@ -117,7 +117,7 @@ def _filled(
     server: ServerParts | None,
     elsewhere: Elsewhere | None,
 ) -> Iterator[Part | None]:
-    """Fill an entry, range by range; yield what was written for it besides."""
+    """Fill an entry, range by range; yield each written part, None for rows appended here."""
     if server is None and elsewhere is None:
         for rows in ranges:
             writer.append(features.compute(np.arange(*rows)))
@@ -131,7 +131,7 @@ def _filled(
 
 
 def fetched(entry: Entry, server: ServerParts, callback: Callback) -> bool:
-    """Fetch the features that a server has; say whether it has them, and whole."""
+    """Fetch an entry from a server; return whether the server has it intact."""
     if (found := server.found()) is None:
         return False
     try:
@@ -147,7 +147,7 @@ def fetched(entry: Entry, server: ServerParts, callback: Callback) -> bool:
 
 
 def share(entry: Entry, arrays: Mapping[str, Array], server: ServerParts) -> None:
-    """Write the features of this machine to a server that does not have them."""
+    """Upload a local entry to a server that does not have it."""
     if server.found() is None:
         rows = len(next(iter(arrays.values())))
         size = max(1, BATCH_BYTES * rows // max(1, entry.nbytes))

@@ -1,4 +1,4 @@
-"""What a run of training leaves alone: the weights that its options freeze, and those that the graph itself does."""
+"""What a run does not train: the weights frozen by its options, and those frozen by the graph itself."""
 
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
@@ -26,22 +26,22 @@ def freeze_for_training(
     own_training_op: bool = False,
     bn: str | None = None,
 ) -> Frozen:
-    """Freeze what the patterns say, on top of what the graph itself does not train; `bn` is for moving averages.
+    """Freeze what the patterns match, besides what the graph itself does not train; `bn` is for moving averages.
 
     Raises:
-        GraphError: the graph's loss is not known, or computed without any weight.
-        UnknownName: a pattern takes nothing.
-        PlanError: no layer is left to train, or the graph itself keeps frozen what `train` takes.
+        GraphError: the graph's loss is unknown, or does not depend on any weight.
+        UnknownName: a pattern matches nothing.
+        PlanError: no layer is left to train, or the graph itself keeps frozen what `train` matches.
     """
     loss = needed_role(graph, roles, "loss")
     needed = graph.ancestors(TensorRef.parse(loss).op)
-    # What is normalised by its batch alone has averages all the same, which no op of the loss reads.
+    # Layers that normalise by the batch alone have averages too, which no op of the loss reads.
     needed |= {op for norm in batch_norms(graph) if norm.op in needed for op in norm.averages or ()}
     every = {name: variable for name, variable in variables(graph).items() if variable.kind == "weight"}
     weights = {name: variable for name, variable in every.items() if variable.op in needed}
     if not weights:
         raise GraphError(f"{graph.source}: the loss {loss} is computed without any weight; name another with `loss`")
-    # The graph's own training op may change weights that the loss does not need; a new one knows nothing of these.
+    # The graph's own training op may change weights that the loss does not need; a new one does not.
     others = [name for name in every if name not in weights] if own_training_op else []
     live = _trainable(graph, roles, loss, weights, own_training_op)
     chosen = set(taken_by(train, weights)) if train else set(weights)
@@ -55,7 +55,7 @@ def freeze_for_training(
         count = counted(len(weights), "weight is", "weights are")
         raise PlanError(f"{graph.source}: no layer is left to train: all {count} frozen{way_out}")
     scopes = {layer_of(weights[name].own_name) for name in trained}
-    # Averages without gamma and beta are a layer by themselves, which the patterns leave alone or not.
+    # Averages without gamma and beta are a layer of their own, which the patterns may match.
     free = chosen.difference(frozen).intersection(_alone(graph, weights)).union(norm.moving)
     kept = [name for name, variable in weights.items() if variable.trainable and name not in trained]
     kept += [
@@ -68,7 +68,7 @@ def freeze_for_training(
 
 
 def _alone(graph: Graph, weights: Mapping[str, Variable]) -> Iterator[str]:
-    """Yield the weights that some op of the training moves, no gradient, with no trainable ones in their scope."""
+    """Yield the weights that a training op updates without a gradient, and whose scopes have no trainable weights."""
     scopes, changed = {layer_of(each.own_name) for each in weights.values() if each.trainable}, changed_variables(graph)
     for name, variable in weights.items():
         if not variable.trainable and variable.op in changed and layer_of(variable.own_name) not in scopes:
@@ -76,7 +76,7 @@ def _alone(graph: Graph, weights: Mapping[str, Variable]) -> Iterator[str]:
 
 
 def _scopes(variable: Variable) -> Iterator[str]:
-    """Yield the scopes that a variable is in, the innermost first."""
+    """Yield the scopes of a variable, the innermost first."""
     scope = layer_of(variable.own_name)
     while scope:
         yield scope
@@ -86,7 +86,7 @@ def _scopes(variable: Variable) -> Iterator[str]:
 def _trainable(
     graph: Graph, roles: Roles, loss: str, weights: Mapping[str, Variable], own_training_op: bool
 ) -> set[str]:
-    """Return the weights that training can change: those with a gradient, or those that the graph's own op updates."""
+    """Return the weights that training can change: those with a gradient, and those that the graph's own op updates."""
     if own_training_op:
         updated = updated_variables(graph, str(roles.training_op))
         if not trained_layers(graph, str(roles.training_op)):
@@ -94,7 +94,7 @@ def _trainable(
             known = f"; it has {with_layers(graph, others)}" if others else ", and no op of the graph does"
             raise GraphError(f"{graph.source}: `training_op` {roles.training_op} trains no variable{known}")
         return {name for name, variable in weights.items() if name in updated and variable.trainable}
-    reached: set[str] = set()  # by the gradient of the loss, which no StopGradient lets through
+    reached: set[str] = set()  # by the gradient of the loss, which stops at StopGradient ops
     todo = [TensorRef.parse(loss).op]
     while todo:
         name = todo.pop()
@@ -107,7 +107,7 @@ def _trainable(
 def _refuse_frozen(
     graph: Graph, weights: Mapping[str, Variable], chosen: Collection[str], live: Collection[str], own_training_op: bool
 ) -> None:
-    """Refuse to train a layer that the graph itself keeps frozen, by its collections or a StopGradient op."""
+    """Refuse layers to train that the graph itself keeps frozen, by its collections or a StopGradient op."""
     scopes = {layer_of(weights[name].own_name) for name in live}
     for name in sorted(chosen):
         layer = layer_of(weights[name].own_name)
@@ -120,7 +120,7 @@ def _refuse_frozen(
 
 @dataclass(frozen=True)
 class Averages:
-    """What `bn` asks for: averages that stay (and normalise) or move whatever their layer does; weights that stay."""
+    """What `bn` specifies, whatever the layers do: fixed averages, updated averages, fixed weights."""
 
     still: tuple[str, ...] = ()
     moving: tuple[str, ...] = ()
@@ -128,20 +128,20 @@ class Averages:
 
 
 def averages(graph: Graph, weights: Mapping[str, Variable], modes: str | None) -> Averages:
-    """Read `bn`: one of `MODES` for all layers that have moving averages, or PATTERN=MODE pairs.
+    """Parse `bn`: one of `MODES` for all layers with moving averages, or PATTERN=MODE pairs.
 
-    In `train` a layer normalises by the batch when training, and its averages move; in `freeze` it normalises by its
-    averages, which stay; `stats` is `train` with the layer's own weights (gamma and beta) fixed. A layer that is not
-    mentioned has `freeze` where its weights are frozen, else `train`.
+    In mode `train` a layer normalises by the batch while training, and its averages are updated; in `freeze` it
+    normalises by its averages, which are fixed; `stats` is `train` with the layer's own weights (gamma and beta) fixed.
+    Other layers are in mode `freeze` if their weights are frozen, else `train`.
 
     Raises:
-        PlanError: the graph has no moving averages, or there is no such mode.
-        UnknownName: a pattern takes none of them.
+        PlanError: the graph has no moving averages, or the mode does not exist.
+        UnknownName: a pattern matches none of them.
     """
     if modes is None:
         return Averages()
     changed = changed_variables(graph)
-    # Moving averages are what no gradient changes, but some op of the training.
+    # Moving averages are updated by a training op, not by a gradient.
     moving = [name for name, variable in weights.items() if not variable.trainable and variable.op in changed]
     if not moving:
         raise PlanError(f"{graph.source}: `bn` has no effect: no layer has moving averages that training updates")
@@ -160,7 +160,7 @@ def _mode(text: str) -> str:
 
 
 def _own(average: str, weights: Mapping[str, Variable]) -> list[str]:
-    """Return the trainable weights beside a moving average that have its shape: gamma and beta."""
+    """Return the trainable weights in the scope of a moving average with the same shape: gamma and beta."""
     scope, shape = layer_of(weights[average].own_name), weights[average].shape
     return [
         name

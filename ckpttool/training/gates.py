@@ -1,4 +1,4 @@
-"""Gates: what a model has to be before it goes on, as a script or a server of builds asks for it; yes or no to each."""
+"""Gates: conditions that a model must meet, for scripts and CI jobs; each passes or fails."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -10,13 +10,13 @@ if TYPE_CHECKING:
     from ckpttool.runtime.streaming import Score
 
 ROUNDING = 1e-6
-"""How far a mean may be off: networks compute it in float32."""
+"""Tolerance of a mean score, which networks compute in float32."""
 State = Literal["passed", "failed", "skipped"]
 
 
 @dataclass(frozen=True)
 class Gate:
-    """A question with its answer: what was asked, what was found, and how long that took, in seconds."""
+    """A condition and its result: what was required, what was found, and the seconds it took."""
 
     name: str
     asked: str
@@ -35,18 +35,18 @@ class Gate:
         }
 
     def line(self) -> str:
-        """Return the answer in a line."""
+        """Return the result as one line of text."""
         return f"{self.name}: {self.state}: {self.found}, required {self.asked}"
 
 
 @dataclass(frozen=True)
 class Bounds:
-    """What a model's scores have to be on rows; None is not asked.
+    """The bounds of a model's scores on rows; None is no bound.
 
     Args:
-        min_accuracy: The least accuracy, from 0 to 1.
-        max_loss: The largest loss.
-        max_drop: How much of accuracy may be lost against a baseline on the same rows, from 0 to 1.
+        min_accuracy: The minimum accuracy, from 0 to 1.
+        max_loss: The maximum loss.
+        max_drop: The maximum decrease in accuracy against a baseline on the same rows, from 0 to 1.
     """
 
     min_accuracy: float | None = None
@@ -54,23 +54,23 @@ class Bounds:
     max_drop: float | None = None
 
     def __bool__(self) -> bool:
-        """Return whether anything is asked."""
+        """Return whether there is any bound."""
         return (self.min_accuracy, self.max_loss, self.max_drop) != (None, None, None)
 
     def require_baseline(self, there: bool) -> None:
-        """Check that a baseline is there where a drop is asked for, and that nothing else is.
+        """Check that there is a baseline if, and only if, `max_drop` is specified.
 
         Raises:
-            PlanError: one stands without the other.
+            PlanError: one is specified without the other.
         """
         if there != (self.max_drop is not None):
             raise PlanError("`max_drop` requires a `baseline`, and `baseline` requires `max_drop`")
 
     def gates(self, score: "Score", before: "Score | None" = None, why: str = "") -> Iterator[Gate]:
-        """Yield the answer to each question that is asked; `before` is the score of a baseline on the same rows.
+        """Yield the result for each bound; `before` is the score of a baseline on the same rows.
 
         Raises:
-            PlanError: accuracy required, but there is none; `why` says it.
+            PlanError: a bound on the accuracy, but the model has none; `why` says the reason.
         """
         if self.min_accuracy is not None:
             found = _accuracy(score, why)

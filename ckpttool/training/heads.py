@@ -1,4 +1,4 @@
-"""A head: new layers on a model, above one of its layers; what lies above that is cut off."""
+"""Heads: new layers added above a layer of a model; the layers above it are removed."""
 
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
@@ -27,23 +27,23 @@ from ckpttool.runtime.spec import parse
 from ckpttool.training.preprocessing import without_labels
 
 LOSS = "loss/loss:0"
-"""The loss of a graph with a head of ours."""
+"""The name of the loss in a graph with a head added here."""
 
 
 @dataclass(frozen=True)
 class Place:
-    """Where a head is put on: a layer, its output tensor, and the graph that rows are fed to."""
+    """Where a head is added: a layer, its output tensor, and the graph that rows are fed to."""
 
     top: Layer
     output: str
     fed: Feeding
     why: str = ""
-    """What the output is, for people, where it is not simply the layer's."""
+    """A description of the tensor if it is not the layer's own output."""
 
 
 @dataclass(frozen=True)
 class Headed:
-    """A graph with a head: which of the restored variables it still holds, what is frozen, and what is to be said."""
+    """A graph with a head: the restored variables that it keeps, the frozen ones, and notes."""
 
     graph: Graph
     kept: tuple[str, ...]
@@ -61,10 +61,10 @@ def headed(
     seed: int,
     objective: Objective,
 ) -> Headed:
-    """Put a head on a model; without a recipe its graph gets no training op.
+    """Add a head to a model; without a recipe the graph gets no training op.
 
     Raises:
-        PlanError: none of what is restored lies below the head.
+        PlanError: no restored variable is below the head.
     """
     graph = with_fresh_layers(_on_top(model, head, place, seed, objective), restored)
     frozen_names = chosen_weights(graph, frozen) if frozen else []
@@ -82,7 +82,7 @@ def headed(
 
 
 def _on_top(model: Model, head: str, place: Place, seed: int, objective: Objective) -> Graph:
-    """Return the graph below a place with a head on it, and without the labels of what was cut off."""
+    """Return the graph below a place with a head added, without the labels of the removed part."""
     top, output = place.top, place.output
     trunk = trunk_of(place)
     labels = "y" if "y" not in trunk.nodes else "labels"
@@ -95,12 +95,12 @@ def _on_top(model: Model, head: str, place: Place, seed: int, objective: Objecti
 
 
 def trunk_of(place: Place) -> Graph:
-    """Return the graph below a place, without what trained it."""
+    """Return the graph below a place, without its training ops."""
     return importable(without_training(without_signatures(place.fed.graph), [place.output]))
 
 
 def _with_training_op(graph: Graph, recipe: Recipe, seed: int) -> Graph:
-    """Return a graph with a training op for all layers that are not frozen, which knows the newly initialised ones."""
+    """Return a graph with a training op for all layers that are not frozen; newly initialised ones are marked."""
     recipe.require_rates()
     trained = [variable.op for variable in variables(graph).values() if variable.trainable]
     new = [variable.op for variable in head_weights(graph, None)]
@@ -108,7 +108,7 @@ def _with_training_op(graph: Graph, recipe: Recipe, seed: int) -> Graph:
 
 
 def _about_head(model: Model, place: Place, cut: Sequence[str]) -> Iterator[str]:
-    """Say where a head is put, and what is left behind of the model, with the chosen variables that are cut off."""
+    """Yield notes: where the head is added, what is removed, and which of the matched variables are removed."""
     below = place.fed.graph.ancestors(TensorRef.parse(place.output).op)
     outputs = {layer.name: layer.output for layer in layers(place.fed.graph)}
     left = [name for name, tensor in outputs.items() if tensor and TensorRef.parse(tensor).op not in below]
@@ -123,11 +123,11 @@ def _about_head(model: Model, place: Place, cut: Sequence[str]) -> Iterator[str]
 
 
 def restored_variables(model: Model, layers: Pattern) -> list[str]:
-    """Return what is restored: the weights that a pattern takes, each of which has its value in the checkpoint.
+    """Return the weights that match a pattern, each of which has a value in the checkpoint.
 
     Raises:
-        UnknownName: the pattern takes nothing.
-        PlanError: the checkpoint lacks one.
+        UnknownName: the pattern matches nothing.
+        PlanError: a value is missing in the checkpoint.
     """
     names = chosen_weights(model.graph, layers)
     missing = [name for name in names if name not in model.checkpoint]
@@ -137,11 +137,11 @@ def restored_variables(model: Model, layers: Pattern) -> list[str]:
 
 
 def place_at(graph: Graph, layer: str, tensor: str) -> Place:
-    """Return the place of a head on a tensor, which is the output of a layer."""
+    """Return the place of a head above a tensor, which is the output of a layer."""
     return Place(Layer(layer, (), 0, tensor), tensor, feeding(with_whole_rows(graph, [tensor]), tops=[tensor]))
 
 
 def place_above(graph: Graph, restored: Collection[str], after: str | None, inputs: Sequence[str]) -> Place:
-    """Return where a head is put on (see `top_of`), in the graph whose pipeline placeholders have replaced."""
+    """Return where a head is added (see `top_of`), in the graph with placeholders in place of its input pipeline."""
     top, output, why = top_of(graph, restored, after)
     return Place(top, output, feeding(with_whole_rows(graph, [output]), inputs, tops=[output]), why)

@@ -1,4 +1,4 @@
-"""How a run is asked to end: by whoever owns the process, at any time while it trains."""
+"""Interrupting a run: the program that owns the process can request it at any time during training."""
 
 import signal
 from types import TracebackType
@@ -6,20 +6,20 @@ from typing import Self
 
 
 class Interrupt:
-    """Ends a run after the steps under way, once it is requested; the run saves where it is.
+    """Ends a run after the current steps once requested; the run then saves its state.
 
-    A run enters it while it trains. This class takes over no signals: a program requests it from where it likes.
+    A run enters it as a context while it trains. This class installs no signal handlers; a program calls `request`.
     """
 
     number: int | None = None
-    """The signal that ended the run, None as long as it is to go on."""
+    """The signal that ended the run; None while it continues."""
 
     def request(self, number: int = signal.SIGINT) -> None:
-        """Ask the run to end; `number` is the signal that its `Interrupted` will have."""
+        """Request the end of the run; `number` is the signal number reported by its `Interrupted`."""
         self.number = number
 
     def __enter__(self) -> Self:
-        """Begin the training."""
+        """Start the training."""
         return self
 
     def __exit__(

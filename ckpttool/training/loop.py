@@ -1,4 +1,4 @@
-"""The loop of a run: epochs of steps, a score after each, saves on the way, until it is over or stopped."""
+"""The training loop: epochs of steps, a validation score after each, periodic saves, until the end or an interrupt."""
 
 import time
 from math import isfinite
@@ -13,15 +13,15 @@ from ckpttool.training.saves import Kept, Saves
 from ckpttool.training.trainer import Trainer
 
 FIRST_CALL = 20
-"""Steps in the first call into TensorFlow, before it is known how long a step takes."""
+"""Number of steps in the first call into TensorFlow, before the time of a step is known."""
 CALL_SECONDS = 1.0
-"""About how long a call may take: the progress bar moves, and an interrupt is seen, between calls."""
+"""Target seconds per call: progress is reported and interrupts are handled between calls."""
 SNAPSHOT_SECONDS = 60.0
-"""How long a snapshot of the variables serves, from which steps are repeated to see what went wrong."""
+"""Seconds for which a snapshot of the variables is kept, from which steps are repeated to explain a failure."""
 
 
 class Loop:
-    """Trains from a position on. `kept` is what would be written now, `training` the stage that is under way."""
+    """Trains from a position on. `kept` is what would be written now, `training` the current stage."""
 
     def __init__(
         self,
@@ -32,7 +32,7 @@ class Loop:
         callback: Callback,
         interrupt: Interrupt,
     ) -> None:
-        """Take the start of a run, or where it is to go on."""
+        """Initialise from the start of a run, or from the position where it resumes."""
         self.training, self.position, self.kept = training, position, kept
         self._saves, self._callback, self._interrupt = saves, callback, interrupt
         self._per_second: float | None = None
@@ -43,11 +43,11 @@ class Loop:
         return self.position.history
 
     def run(self) -> Kept:
-        """Train until the epochs are done, or early stopping ends them; return what is to be written.
+        """Train until the epochs are done or early stopping ends them; return the weights to write.
 
         Raises:
-            Interrupted: it was requested; the run is saved.
-            CkptError: the loss is not finite any more.
+            Interrupted: an interrupt was requested; the run is saved.
+            CkptError: the loss became non-finite.
         """
         with self._interrupt:
             while not self._is_over():
@@ -68,15 +68,15 @@ class Loop:
         return is_over(self.history, self.training.epochs, self.training.options.early_stopping)
 
     def _snapshot(self) -> None:
-        """Remember the variables as they are at this position."""
+        """Copy the variables' values at this position."""
         self._since, self._values = self.position.copy(), self.training.state.read()
         self._snapshot_time = time.monotonic()
 
     def _take_steps(self) -> None:
-        """Take the steps of one call, as many as are done in about a second and no more than to the next save.
+        """Run the steps of one call: as many as take about a second, and at most up to the next save.
 
         Raises:
-            CkptError: the loss became non-finite; it names the step, what went first, and which weights are still good.
+            CkptError: the loss became non-finite; it names the step, the first layer, and the last good weights.
         """
         position, training = self.position, self.training
         if time.monotonic() - self._snapshot_time > SNAPSHOT_SECONDS:
@@ -87,7 +87,7 @@ class Loop:
         if taken.failed:
             failed = position.batch + taken.count - 1
             raise explain(training, self._since, self._values, failed, taken.total, self._last_good())
-        # the first call also traced the step, which says nothing of those that follow
+        # the first call includes tracing, so it is not representative
         self._per_second = taken.count / taken.seconds if self._per_second else FIRST_CALL / CALL_SECONDS
         position.batch, position.step = position.batch + taken.count, position.step + taken.count
         position.total, position.seconds = taken.total, position.seconds + taken.seconds
@@ -96,10 +96,10 @@ class Loop:
         self._callback.on_progress(Progress(*where, loss, position.seconds, speed))
 
     def _end_epoch(self) -> None:
-        """Score the model after an epoch's last step, and keep it if it is to be kept.
+        """Validate the model after an epoch's last step, and keep its weights if they are the best or the last.
 
         Raises:
-            CkptError: the validation loss is not finite.
+            CkptError: the validation loss is non-finite.
         """
         position, training = self.position, self.training
         score = training.score()
@@ -115,7 +115,7 @@ class Loop:
         self._callback.on_epoch_end(epoch)
 
     def _save_or_stop(self) -> None:
-        """Save, between two calls, where a save is due; save and end where the run is interrupted."""
+        """Save between two calls if a save is due; if the run is interrupted, save and end it."""
         position = self.position
         number = None if self._is_over() else self._interrupt.number
         if number is None and not self._saves.due(position):
@@ -133,7 +133,7 @@ class Loop:
         return str(prefix)
 
     def _last_good(self) -> str:
-        """Return the prefix of the last weights with a finite loss: a save, which is made where there is none yet."""
+        """Return the prefix of the last weights with a finite loss: the last save, or one made from the snapshot."""
         if self._saves.last is not None:
             return str(self._saves.last)
         return self._save(self._since, self._values) if self._since.step else str(self.training.source.model.path)

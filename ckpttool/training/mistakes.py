@@ -1,4 +1,4 @@
-"""Mistakes: the rows that a model takes for another class, those first of which it is surest; images among them."""
+"""Misclassified rows, ordered by the probability of the wrong class, with thumbnails if the rows are images."""
 
 import heapq
 from collections.abc import Sequence
@@ -14,16 +14,16 @@ from ckpttool.training.outputs import softmax
 from ckpttool.training.tallies import Confusion, Tally
 
 LARGEST = 96
-"""Pixels of a thumbnail's side, at most: of a larger image every second or third pixel is taken."""
+"""Maximum side of a thumbnail in pixels; larger images are subsampled."""
 COLOURS = 3
 
 
 @dataclass(frozen=True)
 class Mistake:
-    """A row that was taken for another class: `probability` is what the model gives that class.
+    """A misclassified row: `probability` is that of the predicted class.
 
-    `row` is its number in the data, `file` the one that it was read from where it has its own. `image` is
-    [height, width, 1 or 3], uint8, where the row is an image.
+    `row` is its index in the data, `file` its file if it has one of its own. `image` is [height, width, 1 or 3], uint8,
+    if the row is an image.
     """
 
     row: int
@@ -35,7 +35,7 @@ class Mistake:
 
 
 class Mistakes(Tally):
-    """Keeps the rows that a model is surest of, and wrong; `most` of them.
+    """Keeps the `most` misclassified rows with the highest probability.
 
     >>> mistakes = Mistakes(1)
     >>> mistakes.add(np.array([[2.0, 1.0], [5.0, 1.0], [0.0, 1.0]]), np.array([1, 1, 1]))
@@ -44,17 +44,17 @@ class Mistakes(Tally):
     """
 
     def __init__(self, most: int) -> None:
-        """Begin with no rows."""
+        """Initialise without rows."""
         self._most, self._rows = most, 0
         self._worst: list[tuple[float, int, int, int]] = []
 
     @property
     def worst(self) -> list[tuple[float, int, int, int]]:
-        """Probability, place among the rows, label and predicted class of each, the surest first."""
+        """Probability, row index, label and predicted class of each, the highest probability first."""
         return sorted(self._worst, reverse=True)
 
     def add(self, outputs: Array, labels: Array) -> None:
-        """Look at rows; labels are as `Confusion` has them. Rows of several steps have no class of their own."""
+        """Add rows; labels are those of `Confusion`. Rows of several time steps are ignored."""
         meant = labels.argmax(axis=-1) if labels.shape == outputs.shape else labels
         start, self._rows = self._rows, self._rows + len(outputs)
         if outputs.ndim != 2 or meant.size != len(outputs):
@@ -69,7 +69,7 @@ class Mistakes(Tally):
                 heapq.heappushpop(self._worst, each)
 
     def read(self, split: Split, names: Sequence[str]) -> tuple[Mistake, ...]:
-        """Return the mistakes, with their images where the rows of the split are some; classes by their names."""
+        """Return the mistakes with class names, and with thumbnails if the rows of the split are images."""
         files, numbers = split.file_names, split.numbers
         said = [
             Mistake(
@@ -82,17 +82,17 @@ class Mistakes(Tally):
 
 
 def mistakes_of(tally: Tally, most: int) -> Mistakes | None:
-    """Return what keeps mistakes where classes are counted; None where nothing is right or wrong."""
+    """Return a collector of mistakes if the outputs are classes; None otherwise."""
     return Mistakes(most) if most and isinstance(tally, Confusion) else None
 
 
 def thumbnail(split: Split, row: int) -> Array | None:
-    """Return a row of a split as pixels; None where it is no image."""
+    """Return a row of a split as pixels; None if it is not an image."""
     try:
         name = input_of_images(split, "a thumbnail")
         height, width, channels = image_shape_of(split, name, None, "a thumbnail")
     except CkptError:
-        return None  # the rows are no images
+        return None  # the rows are not images
     values = np.asarray(split.inputs[name][row : row + 1], np.float32).reshape(height, width, channels)
     step = -(-max(height, width) // LARGEST)
     values = values[::step, ::step, : COLOURS if channels >= COLOURS else 1]
@@ -104,7 +104,7 @@ def thumbnail(split: Split, row: int) -> Array | None:
 
 
 def _probabilities(outputs: Array) -> Array:
-    """Return probabilities, which outputs may be already."""
+    """Return the outputs as probabilities; they may be probabilities already."""
     are = outputs.min() >= 0 and np.allclose(outputs.sum(axis=-1), 1, atol=1e-3)
     return outputs if are else softmax(outputs.astype(np.float64))
 

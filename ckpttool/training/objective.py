@@ -1,4 +1,4 @@
-"""An objective put on a model: a loss on the outputs of a graph that has none, or another one than it has."""
+"""Adding an objective to a model: a loss on the outputs of a graph that has none, or in place of its own."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -17,21 +17,21 @@ from ckpttool.runtime.losses import Loss
 from ckpttool.runtime.objectives import Objective
 
 LABELS = ("y", "labels")
-"""What the placeholder of new labels is called, the second where there is a first."""
+"""Names of the placeholder for new labels; the second if the first is in use."""
 
 
 def put_objective(
     graph: Graph, given: Mapping[str, Any], objective: Objective, seed: int
 ) -> tuple[Graph, dict[str, Any], str]:
-    """Return the graph with an objective on its outputs, the roles that were `given` as they are now, and a note.
+    """Return the graph with an objective on its outputs, the `given` roles in it, and a note.
 
-    A graph with a loss keeps its labels. One without gets some: on the given logits, on those that are named so, else
-    on what a signature gives, or on the tensor that nothing reads. Where a softmax or sigmoid made probabilities
-    of them that the loss computes itself, it goes on what is below. The graph's own training op is left behind.
+    A graph with a loss keeps its labels. Otherwise a labels placeholder is added for the given logits, else for a
+    tensor named logits, an output of a signature, or the tensor that no op reads. If a softmax or sigmoid follows that
+    is part of the loss, the loss reads its input instead. The graph's own training op is removed.
 
     Raises:
-        GraphError: it is not known which outputs are meant; the message lists what could be.
-        PlanError: the outputs or the labels are not of the kind that the objective compares.
+        GraphError: the outputs are unknown; the message lists the candidates.
+        PlanError: the outputs or labels do not have the shape or dtype that the objective compares.
     """
     known = find_roles(graph, () if "logits" in given else ("loss", "logits", "labels"), **given)
     if known.logits or known.loss:
@@ -50,7 +50,7 @@ def put_objective(
 
 
 def _why(graph: Graph, tensor: str) -> str:
-    """Return what a tensor that is known to be compared is called: a signature's output, else the logits."""
+    """Return what the compared tensor is, for messages: an output of a signature, else the logits."""
     signature = signature_named(graph)
     outputs = signature.outputs.items() if signature else ()
     key = next((key for key, argument in outputs if tensor in argument.tensors), None)
@@ -58,17 +58,17 @@ def _why(graph: Graph, tensor: str) -> str:
 
 
 def _said(objective: Objective, result: Result, logits: Logits, loss: str | None) -> str:
-    """Return in a line where the objective is put."""
+    """Return a note that says to which tensors the objective was added."""
     below = f"below the {logits.activation} {result.tensor}, " if logits.tensor != result.tensor else ""
     instead = f", in the place of {loss}" if loss else ""
     return f"`objective` {objective.kind} is put on {logits.tensor}, {below}{result.why}{instead}"
 
 
 def _compared(graph: Graph, output: str, objective: Objective) -> Logits:
-    """Return what an objective compares: an output, or what it is before the activation that the loss has in itself.
+    """Return the tensor that an objective compares: an output, or the input of the activation that the loss includes.
 
     Raises:
-        PlanError: it has the activation of another loss.
+        PlanError: the output has the activation of another loss.
     """
     below = logits_below(graph, output)
     if below.activation in objective.loss.activations:
