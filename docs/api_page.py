@@ -12,8 +12,10 @@ import ckpttool
 
 HEADER = """# API
 
-Written by `make docs` from docstrings; change those, not this page. [From Python](python.md) shows how the names go
-together. Each is imported from `ckpttool`, when it is first used.
+<!-- Written by `make docs` from docstrings: change those, not this page. -->
+
+Every public name of the package `ckpttool`: functions, classes and errors. [From Python](python.md) shows how to use
+them together. Importing `ckpttool` is fast: each name is loaded when it is first used.
 """
 SECTION = re.compile(r"^(Args|Returns|Yields|Raises|Attributes):$", re.MULTILINE)
 LONGEST = 100

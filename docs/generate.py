@@ -8,7 +8,7 @@ of few-labels.md), `make attacks` and `make trust`.
 import ast
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import api_page
@@ -39,15 +39,32 @@ README = DOCS.parent / "README.md"
 TRUST = DOCS.parent / "trust" / "README.md"
 TRANSCRIPT = DOCS / "demo.txt"
 TABLES = DOCS / "chapter11.txt"
-WIDTH = 100
+WIDTH = 80
 SUMMARIES_HEADER = '''"""The first line of each command's help, written by `make docs`; the list of all imports none."""
 '''
-CLI_HEADER = "# Commands\n\nWritten by `make docs` from `--help`; change the commands' own texts, not this page.\n"
+CLI_HEADER = """# Commands
+
+<!-- Written by `make docs` from `--help`: change the commands' own texts, not this page. -->
+
+Every command with all of its options, as `ckpttool COMMAND --help-all` prints them. `ckpttool COMMAND --help` prints
+the most important ones. For examples in order, see the [tour](../README.md#what-it-is-for).
+"""
 CALLS_HEADER = """# Call syntax
 
-Written by `make docs` from docstrings; change those, not this page. Calls have Python's syntax, with positional and
-keyword arguments; parentheses are optional where a single call without arguments is expected. Nothing is evaluated.
+<!-- Written by `make docs` from docstrings: change those, not this page. -->
+
+Values of options such as `--optimizer`, `--augment` and `--layers` are written as calls, for example
+`'momentum(0.05, momentum=0.9)'`. This page lists all calls. They have Python's syntax, with positional and keyword
+arguments; parentheses are optional for a single call without arguments. Nothing is evaluated.
 """
+FAMILIES = {
+    "float8": {"float8_e5m2", "float8_e4m3fn"},
+    "4-bit integers": {"int4", "uint4"},
+    "quantised (qint8 ...)": {"qint8", "quint8", "qint16", "quint16", "qint32"},
+    "complex": {"complex64", "complex128"},
+    "integers": {"uint8", "int8", "uint16", "int16", "int32", "uint32", "int64", "uint64"},
+}
+"""What the table of formats calls dtypes of which a format can store none."""
 CALLS: dict[str, type[Call]] = {
     "Optimizers, `--optimizer`": Optimizer,
     "Schedules of the learning rate, `--schedule`": Schedule,
@@ -125,9 +142,18 @@ def calls() -> str:
 
 def checkpoint_formats() -> str:
     """Return the table of the formats in the registry, as they describe themselves."""
-    rows = map(as_texts, format_rows(registry.BUILTIN))
-    head = ["| format | can | outputs named | cannot hold | limits |", "| --- | --- | --- | --- | --- |"]
+    rows = [as_texts({**row, "cannot_hold": _families(row["cannot_hold"])}) for row in format_rows(registry.BUILTIN)]
+    head = ["| format | can | outputs named | cannot store | limits |", "| --- | --- | --- | --- | --- |"]
     return "\n".join([*head, *(f"| `{row['name']}` | {' | '.join(list(row.values())[1:])} |" for row in rows)])
+
+
+def _families(dtypes: Iterable[str]) -> list[str]:
+    """Return the dtypes with a family that is there as a whole as one, so that the table's columns are narrow."""
+    names = list(dtypes)
+    for family, members in FAMILIES.items():
+        if members <= set(names):
+            names = [name for name in names if name not in members] + [family]
+    return names
 
 
 def unread_files() -> str:

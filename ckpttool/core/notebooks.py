@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 MOST_ROWS = 100
 """Rows that are shown; the rest is counted."""
-WIDTH, HEIGHT, BINS, LETTERS = 64, 16, 32, 10
+WIDTH, HEIGHT, BINS, LETTERS, LABEL = 64, 16, 32, 10, 140
 MOST_BYTES = 64 << 20
 """Bytes of a model whose values are read for its table; of a larger one no histograms are drawn."""
 _TEXT = "text-align:left;padding:2px 8px;white-space:nowrap"
@@ -111,7 +111,7 @@ def curves(lines: Mapping[str, Sequence[float | None]], width: int = 320, height
     drawn, ends = [], list[float]()
     for number, (name, line) in enumerate(lines.items()):
         points = [
-            (4 + place / max(1, places - 1) * (width - 110), 6 + (high - value) / span * (height - 12))
+            (4 + place / max(1, places - 1) * (width - LABEL), 6 + (high - value) / span * (height - 12))
             for place, value in enumerate(line)
             if value is not None and isfinite(value)
         ]
