@@ -46,7 +46,8 @@ def page(
     every = _all_rows(a, b, diff)
     weights = [each for each in every if each["kind"] == "weight"]
     others = [each for each in every if each["kind"] != "weight"]
-    folded = f"<details><summary>{len(others)} slots and step counters</summary>{_table('others', others)}</details>"
+    besides = counted(len(others), "slot or step counter", "slots and step counters")
+    folded = f"<details><summary>{besides}</summary>{_table('others', others)}</details>"
     return pages.page(
         "ckpttool.surgery.differing",
         f"{_name(a)} against {_name(b)}",
@@ -111,10 +112,10 @@ def _maps(
             said = f"where {change.name} moved: {rows} rows, {columns} columns"
             scale = max(1, MAP // max(found.shape))
             far = "was all zeros" if change.relative_l2 == inf else f"{100 * (change.relative_l2 or 0.0):.3g} %"
-            ranked = f", {spectra[change.name]}" if change.name in spectra else ""
+            ranked = f"<span class=soft>directions: {spectra[change.name]}</span>" if change.name in spectra else ""
             yield (
                 f"<li>{picture(pixels(found), said, scale)}<code>{as_html(change.name)}</code>"
-                f"<span class=soft>{rows} x {columns}: {as_html(far + ranked)}</span>"
+                f"<span class=soft>{rows} x {columns}: {far}</span>{ranked}"
                 f"{_bars(values[change.name]) if change.name in values else ''}</li>"
             )
 
