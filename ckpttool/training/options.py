@@ -1,4 +1,4 @@
-"""Options: how a run is asked for, in stages that unfreeze a network from its top down."""
+"""Options of a run, and its stages, which unfreeze a network from the top down."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
@@ -14,34 +14,34 @@ from ckpttool.runtime.objectives import Objective
 from ckpttool.runtime.recipe import Recipe
 
 BATCH_SIZE = 200
-"""Rows per step where nothing else is said."""
+"""The default number of rows per step."""
 _EXAMPLE = "'outputs=3, hidden4=3, .*=10': patterns with a number of epochs each"
 
 
 MAY_CHANGE = ("epochs", "early_stopping", "save_every", "keep_checkpoints", "cache_dir")
-"""Options that a run which goes on may have other values of: they do not change the steps that were taken."""
+"""Options that may differ in a resumed run: they do not change the steps already taken."""
 
 
 @dataclass(frozen=True)
 class Stage:
-    """Epochs in which the layers of some patterns are trained; without any, all layers that are not frozen."""
+    """Epochs that train the layers matched by some patterns; without patterns, all layers that are not frozen."""
 
     patterns: tuple[str, ...]
     epochs: int
 
     @property
     def train(self) -> str | None:
-        """The patterns as one."""
+        """The patterns joined into one."""
         return "|".join(f"(?:{pattern})" for pattern in self.patterns) if len(self.patterns) > 1 else self.last
 
     @property
     def last(self) -> str | None:
-        """The pattern that the stages before it do not have."""
+        """The pattern added by this stage."""
         return self.patterns[-1] if self.patterns else None
 
 
 def parse_stages(text: str | None, train: str | None, epochs: int) -> list[Stage]:
-    """Return the stages of a run; each trains its own layers and those of the stages before it.
+    """Parse the stages of a run; each trains its own layers and those of the earlier stages.
 
     >>> parse_stages("outputs=3, hidden4=10", None, 20)
     [Stage(patterns=('outputs',), epochs=3), Stage(patterns=('outputs', 'hidden4'), epochs=10)]
@@ -49,7 +49,7 @@ def parse_stages(text: str | None, train: str | None, epochs: int) -> list[Stage
     '(?:outputs)|(?:hidden4)'
 
     Raises:
-        PlanError: the text is not made of patterns with a number of epochs, or the trained layers are named twice.
+        PlanError: the text is not a list of PATTERN:EPOCHS, or the trained layers are specified twice.
     """
     if text is None:
         return [Stage((train,) if train else (), epochs)]
@@ -66,7 +66,7 @@ def parse_stages(text: str | None, train: str | None, epochs: int) -> list[Stage
 
 
 def stage_of(stages: list[Stage], epoch: int) -> int:
-    """Return which stage an epoch (counted from 1 through all stages) belongs to; the last one has no end."""
+    """Return the index of the stage of an epoch (counted from 1 through all stages); the last stage has no end."""
     last = 0
     for number, stage in enumerate(stages):
         last += stage.epochs
@@ -77,16 +77,16 @@ def stage_of(stages: list[Stage], epoch: int) -> int:
 
 @dataclass(frozen=True)
 class Options:
-    """How to train, each option as the command line names it.
+    """How to train, with the names of the command line's options.
 
-    A `teacher` is a model whose logits, softened by `temperature`, are `teacher_weight` of what is learnt.
-    `lp_ft` is the number of epochs that the head is trained first, alone.
+    A `teacher` is a model whose logits, softened by `temperature`, have weight `teacher_weight` in the loss.
+    `lp_ft` is the number of epochs in which the head alone is trained first.
     `recipe` None trains with the graph's own training op, `roles["training_op"]`; `objective` None keeps its loss.
-    `valid` says which training rows are held out: a number or `20%` of them are drawn, `first:5000` and `last:10%` are
-    taken by their places; rows with one value of `group` stay on one side. `threads` is what TensorFlow must have been
-    configured to by `configure_tensorflow`; None takes any number. `batch_size` None is 200, or an eighth
-    of few rows at most. `unfreeze` takes layers that the model itself keeps frozen.
-    `preprocess` is what is done to rows, if not what the model keeps: `scale(1/127.5, -1)`.
+    `valid` specifies which training rows are held out: a number or `20%` of them at random, `first:5000` or `last:10%`
+    by position; rows with the same value of `group` stay together. `threads` must be the number that TensorFlow was
+    configured with by `configure_tensorflow`; None allows any. `batch_size` None is 200, or at most an eighth of the
+    rows if they are few. `unfreeze` matches layers to train that the model itself keeps frozen.
+    `preprocess` replaces the preprocessing stored in the model: `scale(1/127.5, -1)`.
     """
 
     train: str | None = None
@@ -122,25 +122,25 @@ class Options:
     roles: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        """Refuse texts where objects are made from them."""
+        """Check that recipe and objective are objects, not texts."""
         require_made("`recipe`", self.recipe, Recipe)
         require_made("`objective`", self.objective, Objective)
 
     @property
     def held_out(self) -> HeldOut:
-        """The rule by which rows are held out, where the data has no validation rows.
+        """The rule for holding out rows if the data has no validation rows.
 
         Raises:
-            PlanError: it is not said as it can be.
+            PlanError: `valid` or `group` is invalid.
         """
         return HeldOut.parse(self.valid, self.group, self.seed)
 
     def all_stages(self) -> list[Stage]:
-        """Return the stages of the run; one where `stages` is not given."""
+        """Return the stages of the run; a single one if `stages` is not specified."""
         return parse_stages(self.stages, self.train, self.epochs)
 
     def flat(self) -> dict[str, Any]:
-        """Return the options by their names on the command line, as a configuration file has them.
+        """Return the options by their command-line names, as in a configuration file.
 
         >>> Options(freeze="hidden[12]").flat()["freeze"], Options().flat()["optimizer"]
         ('hidden[12]', None)
@@ -158,7 +158,7 @@ class Options:
         return {**own, **recipe, **objective, **roles}
 
     def lasting(self) -> dict[str, Any]:
-        """Return the options that a run which goes on must have the same values of: they change the steps it takes.
+        """Return the options that must be the same in a resumed run, because they change its steps.
 
         >>> "freeze" in Options().lasting(), "epochs" in Options().lasting()
         (True, False)
@@ -167,10 +167,10 @@ class Options:
 
 
 def with_training_op(options: Options, training_op: str | None) -> Options:
-    """Return the options of a run that trains with the graph's own op, if that is named.
+    """Return the options of a run that uses the graph's own training op, if one is named.
 
     Raises:
-        PlanError: they say how to train besides.
+        PlanError: they also specify an optimizer or what belongs to it.
     """
     if training_op is None:
         return options
@@ -184,9 +184,9 @@ def with_training_op(options: Options, training_op: str | None) -> Options:
 
 @dataclass(frozen=True)
 class PseudoLabels:
-    """How rows without labels get some: a `share` of those that a model takes for each class, in so many `rounds`.
+    """Pseudo-labelling: in each of `rounds`, a `share` of the rows predicted for each class is labelled.
 
-    The rows come from `unlabelled`; labels that the model gives with a probability below `sure` are left out.
+    The rows come from `unlabelled`; predictions with a probability below `sure` are skipped.
     """
 
     share: float
@@ -201,6 +201,6 @@ class PseudoLabels:
         from_to("`sure`", self.sure, 0, 1)
 
     def flat(self) -> dict[str, Any]:
-        """Return the options by their names on the command line, as a configuration file has them."""
+        """Return the options by their command-line names, as in a configuration file."""
         facts = {each.name: getattr(self, each.name) for each in fields(self)}
         return {"pseudo_label": facts.pop("share"), **facts, "unlabelled": str(self.unlabelled)}

@@ -1,4 +1,4 @@
-"""What the outputs of a graph mean for a row: a class, labels that hold or not, or numbers."""
+"""What the outputs of a graph predict for a row: a class, several labels, or numbers."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -21,15 +21,15 @@ from ckpttool.graph.roles.resolve import Roles, find_roles
 from ckpttool.training.bound import placeholder_spec
 
 _COMPUTES = frozenset({"BiasAdd", "BiasAddV1", "Add", "AddV2", "MatMul", "BatchMatMulV2", "Conv2D"})
-"""What computes logits with a variable, whose last size is their number."""
+"""Op types that compute logits from a variable whose last dimension is their number."""
 _PASSES = PROBABILITIES | {"Identity", "StopGradient", "Squeeze", "Cast", "LogSoftmax"}
-"""What gives as many numbers as it gets."""
+"""Op types whose output has the shape of their input."""
 
 Predicts = Literal["class", "labels", "numbers"]
 
 
 def softmax(logits: Array) -> Array:
-    """Return probabilities that add up to 1 over the last dimension.
+    """Return the softmax over the last dimension.
 
     >>> softmax(np.array([[1000.0, 1000.0]])).tolist()
     [[0.5, 0.5]]
@@ -40,7 +40,7 @@ def softmax(logits: Array) -> Array:
 
 
 def sigmoid(logits: Array) -> Array:
-    """Return a probability for each element.
+    """Return the sigmoid of each element.
 
     >>> sigmoid(np.array([0.0, -1000.0])).tolist()
     [0.5, 0.0]
@@ -56,14 +56,14 @@ def _same(outputs: Array) -> Array:
 
 @dataclass(frozen=True)
 class Meaning:
-    """What outputs predict, how probabilities are made of them, where they can be, and above what a label holds."""
+    """What outputs predict, the function from outputs to probabilities, if any, and the threshold of a label."""
 
     predicts: Predicts
     probabilities: Callable[[Array], Array] | None = None
     above: float = 0.0
 
     def columns(self, outputs: Array) -> dict[str, Array]:
-        """Return what is predicted of some rows: the class or the labels, probabilities, the outputs themselves.
+        """Return the predictions for some rows by column: class or labels, probabilities, and the outputs themselves.
 
         >>> columns = MEANINGS["sigmoid"].columns(np.array([[0.0, 2.0]]))
         >>> {name: array.round(2).tolist() for name, array in columns.items()}
@@ -81,7 +81,7 @@ class Meaning:
         return columns
 
     def right(self, outputs: Array, labels: Array) -> Array:
-        """Return for each of [n] rows how far its prediction is right: 1 or 0, or the share of its labels that are.
+        """Return for each of [n] rows how correct its prediction is: 1 or 0, or the fraction of correct labels.
 
         >>> MEANINGS["softmax"].right(np.array([[0.2, 0.8], [0.9, 0.1]]), np.array([1, 1])).tolist()
         [1.0, 0.0]
@@ -89,7 +89,7 @@ class Meaning:
         [0.5]
 
         Raises:
-            PlanError: outputs and labels are numbers, which are near or far, or not as many.
+            PlanError: outputs and labels are numbers, for which there is no accuracy, or differ in number.
         """
         if self.predicts == "class" and outputs.shape[-1] > 1:
             meant = labels.argmax(axis=-1) if labels.shape == outputs.shape else labels.reshape(outputs.shape[:-1])
@@ -111,15 +111,15 @@ MEANINGS = {
     "hinge": Meaning("labels"),
     "difference": Meaning("numbers"),
 }
-"""By how the loss compares the outputs with labels."""
+"""Meanings by how the loss compares outputs with labels."""
 _ACTIVATIONS = {"Softmax": Meaning("class", _same), "Sigmoid": Meaning("labels", _same, above=0.5)}
-"""By the op that computes the outputs, where no loss compares them."""
+"""Meanings by the op type of the outputs, if there is no loss."""
 
 
 def meaning(graph: Graph, roles: Roles, tensor: str) -> Meaning | None:
-    """Return what a tensor of outputs means; None where the graph does not tell.
+    """Return the meaning of an output tensor; None if the graph does not determine it.
 
-    The loss tells it; else an activation; else logits are classes, if labels are whole numbers, one for a row.
+    It follows from the loss, else from the activation; else logits are classes if there is one integer label per row.
     """
     kind = comparison_kind(graph, roles.loss, tensor) if roles.loss else None
     if kind is not None:
@@ -131,10 +131,10 @@ def meaning(graph: Graph, roles: Roles, tensor: str) -> Meaning | None:
 
 
 def with_named_outputs(graph: Graph, classes: Classes) -> Graph:
-    """Return a graph with names for the classes of its outputs, as far as these can be counted held against them.
+    """Return a graph with class names for its outputs; their number is checked if it can be determined.
 
     Raises:
-        DataError: there are not as many names as outputs, or they cannot be read.
+        DataError: the number of names differs from that of outputs, or the file of names cannot be read.
     """
     if not (names := class_names_of(classes)):
         return graph
@@ -146,7 +146,7 @@ def with_named_outputs(graph: Graph, classes: Classes) -> Graph:
 
 
 def _width(graph: Graph, tensor: str) -> int | None:
-    """Return how many numbers a tensor of logits has for a row, by the variable that computes it; None if unknown."""
+    """Return the number of logits per row, from the variable that computes them; None if unknown."""
     seen: set[TensorRef] = set()
     ref = TensorRef.parse(tensor)
     while ref not in seen:

@@ -1,7 +1,7 @@
-"""Files of predictions, written while these are computed.
+"""Prediction files, written while the predictions are computed.
 
-An `.npz` has an array for each thing predicted. A `.csv` has a header and a line for each row: its number, what was
-predicted, and a column for each probability.
+An `.npz` has an array per column. A `.csv` has a header and a line per row: its index, the prediction, and a column per
+probability.
 """
 
 import csv
@@ -27,15 +27,15 @@ HEADINGS = {
     **{"rows": "row", "files": "file", "classes": "class", "names": "name", "labels": "label"},
     **{"probabilities": "probability", "outputs": "output"},
 }
-"""The columns of a `.csv` by the array that they hold; it leaves out logits, which its probabilities stand for."""
+"""The columns of a `.csv` by array; logits are omitted, since the probabilities are there."""
 
 
 def check_output(path: Path, overwrite: bool) -> None:
     """Check that predictions can be written to a file.
 
     Raises:
-        PlanError: it is named neither `.npz` nor `.csv`.
-        ExistingOutput: it is there already.
+        PlanError: its name ends in neither `.npz` nor `.csv`.
+        ExistingOutput: it exists.
     """
     if path.suffix not in _WRITERS:
         raise PlanError(f"{path}: expected a name that ends in {' or '.join(_WRITERS)}")
@@ -43,20 +43,20 @@ def check_output(path: Path, overwrite: bool) -> None:
 
 
 def write_predictions(path: Path, parts: Iterable[Columns], overwrite: bool, classes: Sequence[str] = ()) -> Shapes:
-    """Write the rows of all parts in their order, and read back what was written; return the shape of each array.
+    """Write the rows of all parts in order, read the file back, and return the shape of each array.
 
-    The columns of a `.csv` that are for a class each bear its name.
+    Columns of a `.csv` that belong to a class have its name.
 
     Raises:
-        PlanError: a `.csv` cannot hold the rows.
-        CorruptCheckpoint: what was read back differs.
+        PlanError: the rows cannot be written to a `.csv`.
+        CorruptCheckpoint: the file differs from what was written.
     """
     check_output(path, overwrite)
     return _WRITERS[path.suffix](path, parts, overwrite, classes)
 
 
 class _Scratch:
-    """Rows on disk in a file without a name, which is gone when this process is: a zip takes its arrays one by one."""
+    """Rows in an unnamed temporary file that vanishes with the process: a zip is written one array at a time."""
 
     def __init__(self, file: IO[bytes], rows: Array) -> None:
         self._file, self._row, self._dtype, self._count = file, rows.shape[1:], rows.dtype, 0
@@ -102,7 +102,7 @@ def _write_csv(path: Path, parts: Iterable[Columns], overwrite: bool, classes: S
 
 
 def _lines(path: Path, columns: Columns, classes: Sequence[str], heading: bool) -> bytes:
-    """Return the text of some rows."""
+    """Return some rows as lines of text."""
     fields: dict[str, Any] = {}
     for name, rows in columns.items():
         if rows.ndim > 2:

@@ -1,4 +1,4 @@
-"""Predictor: what a model's outputs mean for some of the rows of a data set, in this process or in a worker."""
+"""Prediction: a model's outputs for rows of a data set and their meaning, in this process or in a worker."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -30,12 +30,12 @@ from ckpttool.training.outputs import MEANINGS, Meaning, meaning
 from ckpttool.training.worker_model import WorkerModel, part_facts
 
 Columns = Mapping[str, Array]
-"""Arrays of the same rows by what they hold."""
+"""Arrays of the same rows by column name."""
 
 
 @dataclass(frozen=True)
 class Asked:
-    """What is to be predicted, of which rows; it can be asked of a model in any process."""
+    """A request: what to predict, for which rows; it can be sent to any process."""
 
     data: str | InMemory
     which: Which
@@ -46,10 +46,10 @@ class Asked:
     preprocess: str | None
 
     def of(self, model: Model) -> "Predictor":
-        """Find what a model predicts with, and open the rows.
+        """Find the outputs of a model, and open the rows.
 
         Raises:
-            CkptError: as `predict`.
+            CkptError: as for `predict`.
         """
         roles = dict(self.roles)
         graph, asked = called(model.graph, roles)
@@ -70,14 +70,14 @@ class Asked:
 
 @dataclass(frozen=True, eq=False)
 class Predictor:
-    """A model bound to the rows that it predicts, and what its outputs mean."""
+    """A model bound to the rows to predict, and the meaning of its outputs."""
 
     bound: Bound
     result: Result
     means: Meaning
     names: tuple[str, ...]
     named: bool
-    """Whether the names of the classes were given, and not the model's own."""
+    """Whether the class names were specified, rather than the model's own."""
     fed_notes: Sequence[str]
 
     @cached_property
@@ -87,34 +87,34 @@ class Predictor:
 
     @cached_property
     def arrays(self) -> dict[str, Rows]:
-        """What is fed, by tensor."""
+        """The fed arrays by tensor name."""
         return self.bound.feeds(self.rows)
 
     @cached_property
     def files(self) -> Array:
-        """The names of the files that rows are, if they are."""
+        """The file names of the rows, if each row is a file."""
         return np.array(self.rows.file_names)
 
     @cached_property
     def stream(self) -> Stream:
-        """What computes the outputs."""
+        """The function that computes the outputs."""
         return self.bound.inference([self.result.tensor], self.arrays)
 
     @property
     def notes(self) -> list[str]:
-        """What a user should know."""
+        """Notes for the user."""
         inference = self.bound.in_inference([self.result.tensor], self.arrays)
         return [*self.fed_notes, *self.bound.notes, *inference.notes]
 
     def facts(self) -> dict[str, str]:
-        """Return what the predictions follow from; of the rows how many there are, and their kind."""
+        """Return what the predictions depend on; of the rows their number and kind."""
         model, weights = self.bound.model, [variable.name for variable in self.stream.function.variables]
         part = computed_part(model.graph, [self.result.tensor], [*self.arrays])
         rows = " ".join(f"{name}={array.dtype}{list(array.shape)}" for name, array in self.arrays.items())
         return {**part_facts(part, [self.result.tensor], model.checkpoint, weights), "rows": rows}
 
     def columns(self, part: slice) -> Columns:
-        """Return what is predicted for some of the rows."""
+        """Return the predictions for some of the rows by column."""
         (outputs,) = self.stream.of(self.arrays, part)
         numbers = self.rows.numbers[part]
         own = {"files": self.files[part]} if len(self.files) else {}
@@ -126,7 +126,7 @@ class Predictor:
 
 @dataclass(frozen=True)
 class PredictorFactory:
-    """Makes the function of a worker: it predicts some of the rows."""
+    """Makes the function of a worker, which predicts some of the rows."""
 
     model: WorkerModel
     asked: Asked
@@ -135,7 +135,7 @@ class PredictorFactory:
         """Open the model and the rows.
 
         Raises:
-            GraphError: they are others than those of the process that asks.
+            GraphError: they differ from those of the requesting process.
         """
         predictor = self.asked.of(self.model.open())
         self.model.check(predictor.facts())
@@ -143,7 +143,7 @@ class PredictorFactory:
 
 
 def _require_inputs(graph: Graph, result: Result, inputs: Sequence[str]) -> None:
-    """Check that the result depends on an input.
+    """Check that the output depends on an input.
 
     Raises:
         GraphError: it does not.
@@ -155,7 +155,7 @@ def _require_inputs(graph: Graph, result: Result, inputs: Sequence[str]) -> None
 
 
 def _with_names(columns: Columns, classes: Sequence[str]) -> Columns:
-    """Put the names of the classes beside their numbers, where there is a name for each output.
+    """Add a column of class names beside the class indices, if each output has a name.
 
     >>> columns = {"classes": np.array([1, 0]), "probabilities": np.array([[0.2, 0.8], [0.9, 0.1]])}
     >>> _with_names(columns, ["cat", "dog"])["names"].tolist()
@@ -172,7 +172,7 @@ def _with_names(columns: Columns, classes: Sequence[str]) -> Columns:
 
 
 def _result(graph: Graph, logits: str | None, tensor: str | None) -> Result:
-    """Return what is asked for, else the logits, else what the graph is run for."""
+    """Return the requested tensor, else the logits, else the graph's output."""
     if tensor is not None:
         return Result(str(tensor_named(graph, tensor, f"`tensor` {tensor}")), "as asked for")
     if logits is not None:
@@ -181,10 +181,10 @@ def _result(graph: Graph, logits: str | None, tensor: str | None) -> Result:
 
 
 def _numbers(stream: Stream, outputs: Array, rows: int) -> Array:
-    """Return outputs as numbers that NumPy's files hold.
+    """Return outputs as numbers that NumPy can store.
 
     Raises:
-        GraphError: they are none, or not as many as there are rows.
+        GraphError: they are not numbers, or their first dimension is not the number of rows.
     """
     where = f"{stream.function.source}: {stream.function.wanted[0]} is"
     if outputs.shape[:1] != (rows,):

@@ -1,4 +1,4 @@
-"""Preparing to train: from the options of a run to the graph whose own training op trains what they leave to it."""
+"""Preparing a run: from its options to the graph whose training op updates the weights to train."""
 
 from collections.abc import Collection
 from dataclasses import dataclass, replace
@@ -30,12 +30,12 @@ from ckpttool.training.options import Options
 from ckpttool.training.teaching import distillation_of
 
 NEEDED = tuple(role for role in ROLES if role != "training_op")
-"""The roles that training needs: a new training op is put on the graph, or one of its own was named."""
+"""The roles that training needs if a training op is added, or if one of the graph is named."""
 
 
 @dataclass(frozen=True)
 class Prepared:
-    """What a stage of a run trains: what is frozen, the graph with its training op, and the graph's roles."""
+    """What a stage of a run trains: the frozen weights, the graph with its training op, and the roles in it."""
 
     frozen: Frozen
     graph: Graph
@@ -44,7 +44,7 @@ class Prepared:
 
     @property
     def plan(self) -> list[PlanRow]:
-        """What becomes of each weight: it is restored from the model, and trained or frozen."""
+        """The plan of the run: each weight is restored from the model, and trained or frozen."""
         rows = plan_rows(self.graph, {name: name for name in stored_tensors(self.graph)}, self.frozen.names)
         if self.recipe is None or not self.recipe.has_several_rates:
             return rows
@@ -58,15 +58,15 @@ class Prepared:
 def prepare(
     model: Model, options: Options, train: str | None, span: RunSteps, frozen: Frozen | None = None
 ) -> Prepared:
-    """Return what will be frozen, and the graph that will be trained and written, with its roles.
+    """Return the frozen weights, and the graph that will be trained and written, with its roles.
 
-    With a recipe the graph gets a new training op, for the steps of `span`; before that dropout behind its trained
-    hidden layers, where it is asked for. Without one it keeps its own, less the frozen updates. What is `frozen` is
-    not asked again where `check_options` has found it.
+    With a recipe the graph gets dropout after its trained hidden layers, if specified, and then a new training op for
+    the steps of `span`. Without a recipe it keeps its own training op, without the updates of frozen weights. `frozen`
+    is the result of `check_options`, if known.
 
     Raises:
-        PlanError: dropout or a loss is asked for, but the graph's own training op knows nothing of them.
-        CkptError: a pattern takes nothing, no layer is left to train, or an option is malformed.
+        PlanError: dropout or a loss is specified, but the graph's own training op does not include them.
+        CkptError: a pattern matches nothing, no layer is left to train, or an option is malformed.
     """
     roles = find_roles(model.graph, NEEDED, **options.roles)
     frozen = frozen or _freeze(model, roles, options, train)
@@ -75,12 +75,12 @@ def prepare(
 
 @collector_paused()
 def check_options(model: Model, options: Options) -> dict[str | None, Frozen]:
-    """Check what depends on no rows, before any is read: every stage of a run, and what is done to images.
+    """Check everything that does not depend on rows, before any is read: all stages of a run, and the augmentation.
 
-    Returns what is frozen, by what is trained.
+    Returns the frozen weights by the pattern of what is trained.
 
     Raises:
-        CkptError: a pattern takes nothing, no layer is left to train, or an option is malformed.
+        CkptError: a pattern matches nothing, no layer is left to train, or an option is malformed.
     """
     check_augment(options.augment, options.cache, options.cache_augment)
     roles, frozen = find_roles(model.graph, NEEDED, **options.roles), dict[str | None, Frozen]()
@@ -92,7 +92,7 @@ def check_options(model: Model, options: Options) -> dict[str | None, Frozen]:
 
 
 def _depends_on_layers(options: Options) -> bool:
-    """Say whether only the graph that is trained shows if options fit it: values by pattern, dropout."""
+    """Return whether options can be checked only on the graph to train: values by pattern, dropout."""
     recipe = options.recipe
     said = (recipe.lr, recipe.l1, recipe.l2, recipe.l2_sp, recipe.max_norm) if recipe else ()
     return bool(options.dropout or any("=" in str(text) for text in said if text))
@@ -104,7 +104,7 @@ def _freeze(model: Model, roles: Roles, options: Options, train: str | None) -> 
 
 
 def _trainable(frozen: Frozen, roles: Roles, options: Options, span: RunSteps) -> tuple[Graph, Roles]:
-    """Return a graph whose training op leaves the frozen weights alone, and its roles."""
+    """Return a graph whose training op does not update the frozen weights, and its roles."""
     if options.recipe is None:
         given = [f"`{name}`" for name in ("dropout", "objective", "unfreeze", "teacher") if getattr(options, name)]
         if given:
@@ -125,17 +125,17 @@ def _trainable(frozen: Frozen, roles: Roles, options: Options, span: RunSteps) -
 
 
 DROPOUT_SCOPE = "dropout"
-"""What the scope of a layer's dropout is called, beside the op that it is put behind."""
+"""The suffix of the scope of a layer's dropout, beside the op that it follows."""
 
 
 def put_dropout(graph: Graph, roles: Roles, frozen: Collection[str], rates: str, seed: int) -> tuple[Graph, Roles]:
-    """Return the graph with dropout behind its trained hidden layers, by the rates of an option, and its roles.
+    """Return the graph with dropout after its trained hidden layers, with the specified rates, and its roles.
 
-    What read a layer's output reads what dropout leaves of it. It follows the graph's training switch, or a new
-    placeholder `training`.
+    Consumers of a layer's output read the output of its dropout. Dropout is active according to the graph's
+    training-mode placeholder, or a new one named `training`.
 
     Raises:
-        PlanError: there is no trained hidden layer, a rate is not one, or a layer has dropout already.
+        PlanError: there is no trained hidden layer, a rate is invalid, or a layer has dropout already.
     """
     outputs = hidden_outputs(graph, roles, frozen)
     if not outputs:

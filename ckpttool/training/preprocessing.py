@@ -1,6 +1,6 @@
-"""Preprocessing that belongs to a model: read for its inputs, replaced by what is given, as a run trains with it.
+"""The preprocessing stored in a model: read for its inputs, and replaced by what is specified for a run.
 
-A graph keeps it as a text (`graph.contents.preprocessing`); `data.preprocessing` says what that means.
+A graph stores it as text (`graph.contents.preprocessing`); `data.preprocessing` defines its meaning.
 """
 
 from collections.abc import Mapping, Sequence
@@ -21,10 +21,10 @@ from ckpttool.graph.roles.bytes_scaled import bytes_scaled
 
 
 def kept_steps(graph: Graph, inputs: Sequence[InputSpec], labels: str | None) -> dict[str, Steps]:
-    """Return the steps that a graph keeps for inputs and labels, by op name; none for an input that it scales itself.
+    """Return the steps that a graph stores for inputs and labels, by op name; none for an input that it scales itself.
 
     Raises:
-        PlanError: the text that it keeps cannot be read, or does not say which input it is for.
+        PlanError: the stored text cannot be parsed, or it is ambiguous which input it is for.
     """
     text = preprocessing_text(graph)
     if text is None:
@@ -36,10 +36,10 @@ def kept_steps(graph: Graph, inputs: Sequence[InputSpec], labels: str | None) ->
 
 
 def with_preprocessing(graph: Graph, given: str | None, inputs: Sequence[InputSpec], labels: str | None) -> Graph:
-    """Return the graph with the preprocessing that is given, which it keeps; other inputs have what it kept for them.
+    """Return the graph with the specified preprocessing stored in it; other inputs keep theirs.
 
     Raises:
-        PlanError: it cannot be read, names what is no input, or does not say which input it is for.
+        PlanError: it cannot be parsed, names something that is not an input, or is ambiguous.
     """
     if given is None:
         return graph
@@ -54,13 +54,13 @@ def with_preprocessing(graph: Graph, given: str | None, inputs: Sequence[InputSp
 
 
 def written(steps: Mapping[str, Steps], inputs: Sequence[InputSpec]) -> str | None:
-    """Return steps by their inputs as the text that says them; None where there are none."""
+    """Return steps by input as text; None if there are none."""
     alone = inputs[0].name if len(inputs) == 1 else None
     return str(Preprocessing.of_steps(steps, alone)) if steps else None
 
 
 def scaled_notes(graph: Graph, splits: Sequence[Split]) -> list[str]:
-    """Say for which inputs with bytes nothing is done to these, since a graph that keeps no text scales them itself."""
+    """Return notes on uint8 inputs that are not scaled here, because the graph scales them itself."""
     if preprocessing_text(graph) is not None:
         return []
     found = [
@@ -73,12 +73,12 @@ def scaled_notes(graph: Graph, splits: Sequence[Split]) -> list[str]:
 
 
 def trained_text(split: Split, inputs: Sequence[InputSpec]) -> str | None:
-    """Return the preprocessing that a split was given, that by default included, as its model will keep it."""
+    """Return the preprocessing of a split, defaults included, as the text that its model will store."""
     return written(split.steps, inputs)
 
 
 def unusual_steps(splits: Sequence[Split]) -> str:
-    """Return what was done to the inputs of splits besides the default; nothing where it was that, or nothing."""
+    """Return the preprocessing of the inputs of splits that differs from the default; empty if none does."""
     found = []
     for split in splits:
         for name, steps in split.steps.items():
@@ -90,7 +90,7 @@ def unusual_steps(splits: Sequence[Split]) -> str:
 
 
 def unused_notes(graph: Graph) -> list[str]:
-    """Say for which inputs a graph keeps preprocessing that it does not have (any more), by that name."""
+    """Return notes on stored preprocessing of inputs that the graph does not have (any more)."""
     text = preprocessing_text(graph)
     with suppress(PlanError):
         names = [name for name, _ in Preprocessing.parse(text).named] if text else []
@@ -101,7 +101,7 @@ def unused_notes(graph: Graph) -> list[str]:
 
 
 def without_labels(graph: Graph, labels: str | None) -> Graph:
-    """Return a graph with another head, which does not keep the preprocessing of the old labels, a tensor."""
+    """Return a graph without the stored preprocessing of the old labels (a tensor), for a new head."""
     text = preprocessing_text(graph)
     if text is None or labels is None:
         return graph
@@ -113,17 +113,17 @@ def without_labels(graph: Graph, labels: str | None) -> Graph:
 
 
 def changed_note(before: Graph, after: Graph) -> list[str]:
-    """Say that other preprocessing is given than a model kept."""
+    """Return a note if the specified preprocessing differs from the stored one."""
     old, new = preprocessing_text(before), preprocessing_text(after)
     return [f"the preprocessing was {old}, now it is {new}"] if old not in (None, new) else []
 
 
 def _by_ops(asked: Preprocessing, inputs: Sequence[InputSpec]) -> Preprocessing:
-    """Return the same with the names of ops for those that callers of a signature use."""
+    """Return the steps by op name instead of by the input names of a signature."""
     ops = {key: spec.name for spec in inputs for key in spec.keys} | {spec.name: spec.name for spec in inputs}
     return replace(asked, named=tuple((ops.get(name, name), steps) for name, steps in asked.named))
 
 
 def _images(inputs: Sequence[InputSpec]) -> dict[str, bool]:
-    """Say of each input whether its rows are images."""
+    """Return for each input whether its rows are images."""
     return {spec.name: spec.shape is None or len(spec.shape) > 2 for spec in inputs}
