@@ -1,4 +1,4 @@
-"""The stages of pretraining: which layers are trained together, on what, and the graph that each stage trains."""
+"""The stages of pretraining: which layers each trains, on which inputs, and the graph of each stage."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -26,9 +26,9 @@ from ckpttool.training.options import Options
 
 @dataclass(frozen=True)
 class Stage:
-    """Layers that are trained together; `before` are those without weights that lie below them.
+    """Layers that are trained together; `before` are the layers without weights below them.
 
-    The last stage of a layer-wise method may train the layers of all `stages` before it `together`.
+    The last stage of a layer-wise method may train the layers of all earlier `stages` `together`.
     """
 
     before: tuple[LayerSpec, ...]
@@ -37,7 +37,7 @@ class Stage:
 
     @property
     def name(self) -> str:
-        """The name of its first layer with weights, or that is new; without one it is the model's that are trained."""
+        """The name of its first layer that has weights or is new; without one, the model's own layers are trained."""
         weighted = (spec.name for spec in self.layers if spec.layer.has_kernel)
         return next(weighted, self.layers[0].name if self.layers else "all layers")
 
@@ -45,13 +45,13 @@ class Stage:
 def stages_of(
     layers: Sequence[LayerSpec], method: Method, end_to_end: bool
 ) -> tuple[list[Stage], tuple[LayerSpec, ...]]:
-    """Return the stages in which a method trains layers, and the layers on top that have nothing to train.
+    """Return the stages in which a method trains layers, and the layers on top without weights to train.
 
-    A layer-wise method has a stage for each layer with a kernel, with what changes no shape behind it, and one more
-    for all of them where they are trained `end_to_end`.
+    A layer-wise method has a stage for each layer with a kernel, with the following layers that keep its shape, and
+    one more for all of them with `end_to_end`.
 
     Raises:
-        PlanError: no layer has a kernel, or the method has nothing by which all layers could be trained again.
+        PlanError: no layer has a kernel, or the method cannot train all layers at once.
     """
     if end_to_end and not method.decodes:
         why = "has no decoders" if method.layerwise else "trains all layers together already"
@@ -74,10 +74,10 @@ def stages_of(
 
 
 def images_for(method: Method, split: Split, shape: Sequence[int] | None, options: Options) -> Images | None:
-    """Return which rows are images, and what makes views of them; None for a method that does not ask.
+    """Return which rows are images, and the augmentation that makes views of them; None if the method needs none.
 
     Raises:
-        PlanError: the rows are no images that are known, or nothing is said that could be done to them.
+        PlanError: the rows are not known to be images, or no augmentation is specified.
     """
     if not method.on_images:
         return None
@@ -91,9 +91,9 @@ def images_for(method: Method, split: Split, shape: Sequence[int] | None, option
 
 @dataclass(frozen=True)
 class Grown:
-    """Layers that are put on one another so far: their graph, what the top of them gives, and their values.
+    """The layers stacked so far: their graph, the output of the top one, and their values.
 
-    `outputs` has what each new layer gives, `bottom` is what the first of them is put on.
+    `outputs` are the outputs of the new layers, `bottom` is the tensor below the first of them.
     """
 
     graph: Graph
@@ -104,22 +104,22 @@ class Grown:
 
     @property
     def top(self) -> str:
-        """What the layer on top gives."""
+        """The output of the top layer."""
         return list(self.outputs.values())[-1] if self.outputs else self.bottom
 
     @classmethod
     def of_rows(cls, shape: Sequence[int]) -> Self:
-        """Return no layers yet, on rows of a shape."""
+        """Return a graph without layers, for rows of a shape."""
         graph = rows_alone(shape)
         return cls(graph, find_roles(graph, needed=("inputs",)).inputs[0], {})
 
     @classmethod
     def of_model(cls, model: Model, after: str | None, inputs: Sequence[str] = ()) -> Self:
-        """Return the layers of a model up to one of them, all if none is named; what is above is left behind.
+        """Return the layers of a model up to and including one of them; all if none is named.
 
         Raises:
-            UnknownName: there is no such layer.
-            GraphError: what it gives is not known.
+            UnknownName: the layer does not exist.
+            GraphError: its output is unknown.
         """
         model = model.thawed()
         place = place_above(model.graph, restored_variables(model, Pattern(".*")), after, inputs)
@@ -131,7 +131,7 @@ class Grown:
         return cls(trunk, place.output, {name: model.checkpoint[name] for name in held}, tuple(place.fed.notes))
 
     def with_stage(self, layers: Sequence[LayerSpec], seed: int) -> Self:
-        """Return these with more layers on them, which start at random."""
+        """Return a copy with more layers on top, which are newly initialised."""
         if not layers:
             return self
         graph, outputs = with_layers(self.graph, self.top, layers, seed)
@@ -140,18 +140,18 @@ class Grown:
         return replace(self, graph=graph, outputs={**self.outputs, **outputs}, values=values)
 
     def with_values(self, values: Mapping[str, Tensor]) -> Self:
-        """Return these with the values that others have found for their variables."""
+        """Return a copy with the values that were trained for some variables."""
         return replace(self, values={name: values[name] for name in self.values})
 
     def to_train(
         self, method: Method, stage: Stage, seed: int, images: Images | None, known: Mapping[str, Tensor]
     ) -> Model:
-        """Return the model that trains a stage by a method: its layers, what they see, and the method's loss.
+        """Return the model that trains a stage by a method: its layers, their inputs, and the method's loss.
 
-        Of what the method puts on them, variables whose values are `known` begin with these.
+        Variables that the method adds start with the values in `known`, if they are there.
 
         Raises:
-            PlanError: the layers are of no kind that the method is for.
+            PlanError: the method does not support the layers.
         """
         floors = self._floors(stage) if method.layerwise else []
         alone = floors[0].given if floors and not stage.together else self.bottom
@@ -163,7 +163,7 @@ class Grown:
         return Model(Path(stage.name), graph, Checkpoint.of({**self.values, **begun, **fresh}))
 
     def _floors(self, stage: Stage) -> list[Floor]:
-        """Return the layer that a stage trains, or all of them."""
+        """Return the layer that a stage trains, or all layers."""
         if not stage.together:
             return [Floor(stage.name, self._given(stage.name), self.outputs[stage.layers[-1].name])]
         floors = []
@@ -174,7 +174,7 @@ class Grown:
         return floors
 
     def _given(self, layer: str) -> str:
-        """Return what a layer is given: what the one below it gives."""
+        """Return the input of a layer: the output of the one below it."""
         names = list(self.outputs)
         place = names.index(layer)
         return self.outputs[names[place - 1]] if place else self.bottom

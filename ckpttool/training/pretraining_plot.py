@@ -1,4 +1,4 @@
-"""The picture of pretraining: rows beside what is made of them again, and the curves of all stages below."""
+"""The figure of pretraining: rows beside their reconstructions, and the curves of all stages below."""
 
 from collections.abc import Mapping, Sequence
 from math import prod
@@ -16,20 +16,20 @@ from ckpttool.training.callbacks.plot import HEADING, QUIET, TRAIN, VALID, WIDTH
 from ckpttool.training.run import Epoch, best_of
 
 ROWS = 10
-"""Rows that are shown."""
+"""Number of rows shown."""
 ACROSS = 3
-"""Panels beside one another."""
+"""Panels per line."""
 TILE, GAP, LINE = 48, 3, 0.75
-"""Pixels of an image's shorter side, at least, and between two of them; the inches of a line of them."""
+"""Minimum pixels of an image's shorter side, pixels between images, and inches of a line of them."""
 LEAST_PIXELS = 64
-"""Numbers of a flat row of which there must be as many for it to be taken for a square image."""
+"""Minimum size of a flat row that is shown as a square image."""
 PANEL = 2.3
-"""The inches of a panel's height."""
+"""The height of a panel in inches."""
 Images = tuple[int, int, int]
 
 
 def images_of(split: Split, layout: Sequence[int] | None) -> Images | None:
-    """Return the shape of rows that are images (height, width, channels), None where they are not known to be."""
+    """Return the shape of rows that are images (height, width, channels); None if they are not known to be images."""
     try:
         images = image_shape_of(split, next(iter(split.inputs)), layout)
     except PlanError:
@@ -46,15 +46,15 @@ def draw_pretraining(
     rows: Mapping[str, Array],
     images: Images | None,
 ) -> None:
-    """Draw what pretraining did.
+    """Draw the figure.
 
     Args:
-        picture: What the picture is written to.
-        title: What stands above it.
-        method: What the layers were trained for.
+        picture: The file to write.
+        title: The title of the figure.
+        method: The method of pretraining.
         stages: The reports of the stages.
-        rows: Rows as given, and as made again, by what stands beside them; none where nothing makes them again.
-        images: The shape of a row, where it is an image (height, width, channels).
+        rows: Rows and their reconstructions by label; empty if the method reconstructs nothing.
+        images: The shape of a row if it is an image (height, width, channels).
     """
     curves = [panel for stage in stages for panel in _panels(stage, method)]
     lines = -(-len(curves) // ACROSS)
@@ -78,7 +78,7 @@ def draw_pretraining(
 
 
 def _panels(stage: Mapping[str, Any], method: Method) -> list[tuple[str, Panel, list[Epoch]]]:
-    """Return the curves of a stage: the loss, and the figure where the method has one."""
+    """Return the curves of a stage: the loss, and the method's metric if it has one."""
     history = [Epoch(**epoch) for epoch in stage["history"]]
     losses = (("loss", TRAIN, "training"), ("valid_loss", VALID, "validation"))
     panels = [Panel(PANEL, method.measure, losses)]
@@ -88,7 +88,7 @@ def _panels(stage: Mapping[str, Any], method: Method) -> list[tuple[str, Panel, 
 
 
 def _draw_rows(axis: Any, rows: Mapping[str, Array], images: Images | None) -> None:
-    """Draw rows in lines, each line with its name beside it: as images, or as one picture of all numbers."""
+    """Draw rows in labelled lines: as images, or as one heat map."""
     given = next(iter(rows.values()))
     tiles = [_tiles(values, given, images) for values in rows.values()]
     height, width = tiles[0].shape[1:3]
@@ -104,9 +104,9 @@ def _draw_rows(axis: Any, rows: Mapping[str, Array], images: Images | None) -> N
 
 
 def _tiles(values: Array, given: Array, images: Images | None) -> Array:
-    """Return rows as pictures, [rows, height, width, 3], black at the least that was given and white at the most.
+    """Return rows as RGB images, [rows, height, width, 3], from black at the minimum to white at the maximum.
 
-    Those that are no images make one picture, in which each column has a scale of its own.
+    Rows that are not images make one image, in which each column has its own scale.
 
     >>> _tiles(np.array([[0.0, 2.0, 5.0, 1.0]]), np.array([[0.0, 2.0, 1.0, 1.0]]), (2, 2, 1))[0, ..., 0].tolist()
     [[0, 255], [255, 128]]

@@ -1,4 +1,4 @@
-"""What is recorded of pretraining: events of each stage in a folder of its own, one history, and one picture of all."""
+"""Records of pretraining: TensorBoard events in a folder per stage, one history, and one figure of all stages."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -15,19 +15,19 @@ from ckpttool.training.reconstruction import Trained, made_again
 
 @dataclass(frozen=True)
 class PretrainingRecord:
-    """What is recorded besides the histories, checked before the first stage."""
+    """The optional records, checked before the first stage."""
 
     stages: Mapping[str, Recording]
     picture: Picture | None
 
     @classmethod
     def of(cls, recording: Recording | None, stages: Sequence[Stage], overwrite: bool, resume: bool) -> Self:
-        """Check that all may be written.
+        """Check that everything can be written.
 
         Raises:
-            ExistingOutput: a file is there already, of another run.
+            ExistingOutput: a file of another run exists.
             MissingDependency: a package is not installed.
-            CkptError: a path is none that can be written.
+            CkptError: a path cannot be written.
         """
         return cls(*(recording or Recording()).parts([stage.name for stage in stages], overwrite, resume))
 
@@ -40,7 +40,7 @@ class PretrainingRecord:
         bound: Bound,
         layout: Sequence[int] | None,
     ) -> None:
-        """Draw the curves of all stages, and rows beside what the stages make of them again, where they do."""
+        """Draw the curves of all stages, and rows beside their reconstructions, if the stages have decoders."""
         if self.picture is None:
             return
         split = bound.splits[1]

@@ -1,4 +1,4 @@
-"""The task of pretraining: the layers in stages, by a method, bound to the rows that they are trained on."""
+"""The task of pretraining: layers in stages, a method, and the rows that they are trained on."""
 
 import re
 from collections.abc import Sequence
@@ -22,14 +22,14 @@ from ckpttool.training.pretraining import Grown, Stage, images_for, stages_of
 from ckpttool.training.reconstruction import Trained
 
 LAST = "last:10%"
-"""Which rows are held out where the places of rows count, if nothing else is said."""
+"""The default hold-out if the positions of rows matter."""
 OPTIMIZER, BATCH_SIZE = "adam", 100
-"""What trains where nothing else is said, on how many rows a step."""
+"""The default optimizer and batch size."""
 
 
 @dataclass(frozen=True)
 class PretrainingTask:
-    """What is pretrained: the stages by a method, what has nothing to train on top, and what they begin with."""
+    """What is pretrained: the stages of a method, the layers above without weights, and the initial layers."""
 
     method: PretrainingMethod
     options: Options
@@ -52,10 +52,10 @@ class PretrainingTask:
         after: str | None,
         end_to_end: bool,
     ) -> Self:
-        """Find the stages, and bind what they begin with to the rows.
+        """Find the stages, and bind the initial layers to the rows.
 
         Raises:
-            CkptError: something does not fit.
+            CkptError: the layers, the method and the rows are inconsistent.
         """
         if layers is None and model is None:
             raise PlanError("nothing to train: specify `layers`, or a `model` whose layers are trained")
@@ -66,19 +66,19 @@ class PretrainingTask:
 
     @property
     def asked(self) -> dict[str, Any]:
-        """What must be the same for pretraining that goes on, but for what it is given."""
+        """What must be the same when pretraining is resumed, besides its inputs."""
         return {"method": str(self.method), "shape": self.shape, **self.options.lasting()}
 
     @property
     def layout(self) -> Sequence[int] | None:
-        """How rows are laid out as images, where that is said."""
+        """The shape of rows as images, if specified."""
         return self.options.image_shape or (self.shape if self.shape and len(self.shape) > 1 else None)
 
     def stage(self, number: int, grown: Grown, trained: Sequence[Trained]) -> tuple[Model, Grown, Options]:
         """Return the model that trains a stage, the layers up to it, and the options of its run.
 
-        What lies below a layer-wise stage is frozen, and computed once where images are not changed in each epoch.
-        Where all layers are trained together, they go on with the decoders that were `trained` with each.
+        The layers below a layer-wise stage are frozen, and computed once unless images are augmented in each epoch.
+        When all layers are trained together, they start with the decoders that were `trained` with each.
         """
         stage, options, seed = self.stages[number], self.options, self.options.seed
         below = self.start if stage.together else grown
@@ -93,7 +93,7 @@ class PretrainingTask:
 
 
 def with_defaults(options: Options) -> Options:
-    """Return the options with what they leave open: the same for all stages, and for few rows as for many."""
+    """Return the options with defaults filled in: the same for all stages, whatever the number of rows."""
     recipe = options.recipe or Recipe()
     recipe = recipe if recipe.optimizer else replace(recipe, optimizer=OPTIMIZER)
     return replace(options, recipe=recipe, batch_size=options.batch_size or BATCH_SIZE)
@@ -107,12 +107,12 @@ def _begun(
     model: Model | None,
     after: str | None,
 ) -> tuple[Grown, Bound, Options]:
-    """Return the layers that new ones are put on, none without a model, the rows that are fed to them, and options.
+    """Return the layers below the new ones (none without a model), the rows that are fed to them, and the options.
 
-    Where rows are compared by their places the last of them are held out, if nothing else is said.
+    If rows are compared by position, the last ones are held out by default.
     """
     given, options = options, _held_out(method, options)
-    if model is None and shape is None:  # rows have the shape that they are stored in
+    if model is None and shape is None:  # rows keep their stored shape
         rows = Bound.of(Model(Path(INPUTS), rows_alone(), Checkpoint.of({})), needed=("inputs",))
         split = (
             rows.preprocessing(options.preprocess).with_rows_alone(data, options.held_out, options.features).splits[0]
@@ -128,10 +128,10 @@ def _begun(
 
 
 def _held_out(method: PretrainingMethod, options: Options) -> Options:
-    """Return the options with rows held out as a method asks for it.
+    """Return the options with the hold-out that a method needs.
 
     Raises:
-        PlanError: they are to be others.
+        PlanError: the options specify another one.
     """
     told = method.compares.pairs if method.compares else None
     if told == "group" and options.group is None:
@@ -147,7 +147,7 @@ def _held_out(method: PretrainingMethod, options: Options) -> Options:
 
 
 def _require_labels(data: Source, bound: Bound, method: PretrainingMethod, options: Options) -> None:
-    """Check that rows have labels, for a method that learns from them.
+    """Check that rows have labels, for a method that needs them.
 
     Raises:
         DataError: they have none.

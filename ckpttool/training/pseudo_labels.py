@@ -1,4 +1,4 @@
-"""Pseudo-labels (Lee 2013): rows without labels get those that a model is surest of, to be trained on beside others."""
+"""Pseudo-labels (Lee 2013): unlabelled rows get a model's most confident predictions as labels for training."""
 
 import hashlib
 from collections.abc import Mapping, Sequence
@@ -21,19 +21,19 @@ from ckpttool.training.options import PseudoLabels
 from ckpttool.training.outputs import Meaning, meaning, softmax
 
 LISTED = 10_000
-"""Rows of a round of which the report has each number; of more it has a digest."""
+"""Up to this number of rows per round, the report lists their indices; of more it has a digest."""
 
 
 @dataclass(frozen=True, eq=False)
 class LabelledRows:
-    """Rows that a model has labelled, by their numbers in the data, which ascend; fitted as the model's own are."""
+    """Rows labelled by a model, by ascending index in the data, with the model's input shapes and dtypes."""
 
     rows: Split
     classes: Array
     probabilities: Array
 
     def added_to(self, bound: Bound) -> Bound:
-        """Return a model bound to its rows with these beside those that it is trained on.
+        """Return a bound model whose training rows include these.
 
         Raises:
             DataError: they are stored with another shape or dtype.
@@ -48,7 +48,7 @@ class LabelledRows:
         return replace(bound, splits=(joined, *others), notes=(*bound.notes, note))
 
     def facts(self, names: Sequence[str]) -> dict[str, Any]:
-        """Return what a report has of them: how many, how sure, and which rows got which label."""
+        """Return the facts for a report: their number, probabilities, and the label of each row."""
         numbers = self.rows.numbers
         known = {
             names[number] if number < len(names) else str(number): numbers[self.classes == number].tolist()
@@ -67,18 +67,18 @@ class LabelledRows:
 
 @dataclass(frozen=True, eq=False)
 class Unlabelled:
-    """Rows without labels that a model can take, but for those that it is trained on, or judged by, with labels."""
+    """Unlabelled rows that match a model's inputs, except those that it is trained or evaluated on with labels."""
 
     rows: Split
     free: Array
 
     @classmethod
     def of(cls, bound: Bound, pseudo: PseudoLabels, features: str | None, group: str | None) -> "Unlabelled":
-        """Read the rows for a model that is bound to labelled ones.
+        """Open the rows for a model that is bound to labelled rows.
 
         Raises:
-            DataError: they do not fit the model.
-            PlanError: its outputs are no classes.
+            DataError: they do not match the model's inputs.
+            PlanError: its outputs are not classes.
         """
         _classes_of(bound)
         rows = training_rows(pseudo.unlabelled, replace(bound.wanted(features, labels=False), group=group))
@@ -89,13 +89,13 @@ class Unlabelled:
 
     @property
     def note(self) -> str:
-        """How many rows there are, for a person."""
+        """A note with the number of rows."""
         left_out = len(self.free) - int(self.free.sum())
         without = f", {left_out} of them are labelled rows by their inputs, which are left out" if left_out else ""
         return f"{counted(self.rows.rows, 'row')} without labels{without}"
 
     def labelled_by(self, bound: Bound, pseudo: PseudoLabels) -> tuple[LabelledRows | None, float]:
-        """Return the rows that a model is surest of, None where it is of none; and how sure it is of the surest."""
+        """Return the rows with the most confident predictions, None if there are none, and the highest probability."""
         feeds: Mapping[str, Any] = {f"{name}:0": array for name, array in self.rows.inputs.items()}
         stream = bound.inference([str(bound.roles.logits)], feeds)
         outputs = np.concatenate([given for _, (given,) in stream.over(feeds, self.rows.rows)])
@@ -109,7 +109,7 @@ class Unlabelled:
 
 
 def surest(classes: Array, highest: Array, share: float, sure: Array, free: Array) -> Array:
-    """Return the numbers of the rows whose labels are surest: of each class a share of those that have it, if sure.
+    """Return the indices of the most confident rows: a share of those predicted for each class, if sure enough.
 
     >>> classes, highest = np.array([0, 0, 0, 0, 1, 1]), np.array([0.9, 0.6, 0.8, 0.7, 0.6, 0.55])
     >>> surest(classes, highest, 0.5, highest > 0.5, highest > 0).tolist()
@@ -124,10 +124,10 @@ def surest(classes: Array, highest: Array, share: float, sure: Array, free: Arra
 
 
 def _classes_of(bound: Bound) -> Meaning:
-    """Return how the outputs of a model are classes.
+    """Return the meaning of a model's outputs, which must be classes.
 
     Raises:
-        PlanError: they are none.
+        PlanError: they are not classes.
     """
     graph, roles = bound.model.graph, bound.roles
     means = meaning(graph, roles, roles.logits) if roles.logits else None
@@ -138,10 +138,10 @@ def _classes_of(bound: Bound) -> Meaning:
 
 
 def _probabilities(means: Meaning, outputs: Array, bound: Bound) -> Array:
-    """Return a probability of each class for each row, of one output that holds or not both.
+    """Return the probability of each class for each row; of a single binary output, that of both classes.
 
     Raises:
-        PlanError: several labels can hold for a row.
+        PlanError: a row can have several labels.
     """
     one = outputs.shape[-1] == 1 or outputs.ndim == 1
     if outputs.ndim > 2 or (means.predicts == "labels" and not one):

@@ -1,4 +1,4 @@
-"""The curve of a range test: losses by rates that grow, when they have diverged, and which rate they suggest."""
+"""The curve of a learning rate range test: losses at increasing rates, divergence, and the suggested rate."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -11,23 +11,23 @@ import numpy as np
 from ckpttool.core.tensors import Array
 
 DIVERGED = 3.0
-"""A test is over when the loss has risen by so many times the best one: it is four times as large then."""
+"""The test ends when the loss has risen by this many times the best loss, that is, to four times as much."""
 SMALLEST = 0.1
-"""For losses near or below zero: of the descent so far, what counts as the size of the best at least."""
+"""For losses near or below zero: this fraction of the descent so far is the minimum magnitude of the best loss."""
 NOISE = 2.0
-"""How many standard deviations of a batch's loss a descent must be deep; chance alone hardly ever gives 1.6."""
+"""Minimum descent in standard deviations of a batch's loss; chance alone rarely gives 1.6."""
 FLAT = 1e-3
-"""The part of the loss that a descent must be deep, also where all batches have one loss."""
+"""Minimum descent as a fraction of the loss, for the case that all batches have the same loss."""
 SAFETY = 10.0
-"""How many times lower than the minimum's rate the suggestion is."""
+"""The suggestion is the rate at the minimum divided by this."""
 
 
 @dataclass(frozen=True)
 class RateCurve:
-    """The result of a range test: a point for each step, and the rate at which the loss diverged, None if it did not.
+    """The result of a range test: a point per step, and the rate at which the loss diverged, None if it did not.
 
-    The first `window` points are means of few losses, so no rate is chosen among them. The suggestions are None where
-    the loss never fell by more than its noise.
+    The first `window` points are means of few losses, so no rate is chosen among them. The suggestions are None if the
+    loss never fell by more than its noise.
     """
 
     points: Sequence["Point"]
@@ -38,10 +38,9 @@ class RateCurve:
     def suggestion(self) -> float | None:
         """The rate to train with: a tenth of the minimum's, where the loss still falls well and no batch upsets it.
 
-        On digits it was better than an optimizer's default rate more often than the other two were, which depend on
-        where the range begins: a test learns while it goes on, so that a new head may be past its steepest descent
-        long before the best rate. Where the loss falls to the end of the range the minimum is not known, and the
-        valley's rate is the suggestion.
+        On digits it beat an optimizer's default rate more often than the other two, which depend on the start of the
+        range: the network learns during the test, so a new head may be past its steepest descent long before the best
+        rate. If the loss falls to the end of the range, the minimum is unknown, and the valley's rate is suggested.
         """
         if self.still_falling or self.minimum is None:
             return self.valley
@@ -65,7 +64,7 @@ class RateCurve:
 
     @property
     def minimum(self) -> float | None:
-        """The rate at the minimum of the smoothed loss, about the highest that training bears."""
+        """The rate at the minimum of the smoothed loss, about the highest that is still stable."""
         return self.points[self._lowest].rate if self._falls else None
 
     @property
@@ -75,7 +74,7 @@ class RateCurve:
 
     @property
     def span(self) -> tuple[float, float]:
-        """The lowest and the highest smoothed loss, but for the last one, which may be out of all proportion."""
+        """The lowest and the highest smoothed loss, without the last one, which may be far larger."""
         shown = self._smoothed[:-1] if len(self.points) > 1 else self._smoothed
         return float(shown.min(initial=inf)), float(shown.max(initial=-inf))
 
@@ -94,7 +93,7 @@ class RateCurve:
 
     @cached_property
     def _falls(self) -> bool:
-        """Whether the loss fell from where it began by more than the losses of batches differ, and is not flat."""
+        """Whether the loss fell by more than the noise of batch losses, and is not flat."""
         if len(self.points) <= self.window or self._lowest < 2:
             return False
         losses = np.array([point.loss for point in self.points[: self._lowest + 1]])
@@ -105,7 +104,7 @@ class RateCurve:
 
 @dataclass(frozen=True)
 class Point:
-    """A step: its rate, its batch's loss before the weights moved by that rate, and the mean of the losses so far."""
+    """A step: its rate, its batch's loss before the update with that rate, and the moving average of the losses."""
 
     rate: float
     loss: float
@@ -113,15 +112,15 @@ class Point:
 
 
 class Smoother:
-    """An exponential moving average with its bias corrected, as Adam has it (Kingma and Ba 2015)."""
+    """A bias-corrected exponential moving average, as in Adam (Kingma and Ba 2015)."""
 
     def __init__(self, window: float) -> None:
-        """Take how many losses the average is over; 1 or less changes nothing."""
+        """Initialise with the window of the average; 1 or less does not smooth."""
         self._kept = 1 - 1 / max(1.0, window)
         self._average, self._missing = 0.0, 1.0
 
     def add(self, value: float) -> float:
-        """Return the average with one more value.
+        """Add a value and return the average.
 
         >>> halves = Smoother(2)
         >>> halves.add(3.0), halves.add(0.0)
@@ -133,7 +132,7 @@ class Smoother:
 
 
 def bearable(smoothed: Sequence[float]) -> float:
-    """Return the highest loss that does not say yet that the rates are too high, after some smoothed ones.
+    """Return the loss above which the test has diverged, given the smoothed losses so far.
 
     >>> bearable([2.3, 0.5]), bearable([2.0, -1.0])
     (2.0, 2.0)
@@ -143,9 +142,9 @@ def bearable(smoothed: Sequence[float]) -> float:
 
 
 def diverged_at(points: Sequence[Point], bound: float, last: float) -> float:
-    """Return the rate from which on all losses are above a bound, `last` if those are none.
+    """Return the rate from which on all losses are above a bound; `last` if there is none.
 
-    The smoothed loss that ends a test is late by as much as it is smoothed over.
+    The smoothed loss that ends a test lags behind by its window.
     """
     rates = [last]
     for point in reversed(points):
@@ -156,7 +155,7 @@ def diverged_at(points: Sequence[Point], bound: float, last: float) -> float:
 
 
 def longest_descent(values: Array) -> tuple[int, int]:
-    """Return where the longest falling subsequence ends, and how many values it has.
+    """Return the end index of the longest decreasing subsequence, and its length.
 
     >>> longest_descent(np.array([5, 6, 4, 5, 3, 2, 9]))
     (5, 4)

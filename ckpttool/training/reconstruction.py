@@ -1,4 +1,4 @@
-"""Reconstruction: rows as the decoders of a layer-wise method make them again, from deeper and deeper layers."""
+"""Reconstruction: rows decoded from the outputs of each stage of a layer-wise method."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ from ckpttool.training.pretraining import Stage
 
 @dataclass(frozen=True)
 class Trained:
-    """A stage that is trained: its model, with the method on it, and the tensor that its layers give."""
+    """A trained stage: its model including the method, and the output tensor of its layers."""
 
     stage: Stage
     model: Model
@@ -24,27 +24,27 @@ class Trained:
 
     @property
     def leads_back(self) -> bool:
-        """Whether what is made again is what the stage below gave, but for its shape."""
+        """Whether the decoder reconstructs the output of the stage below, up to its shape."""
         return self.decodes and all(isinstance(spec.layer, Flatten) for spec in self.stage.before)
 
     @property
     def decodes(self) -> bool:
-        """Whether something is made again of what its layers give."""
+        """Whether it has a decoder."""
         return MADE_AGAIN.partition(":")[0] in self.model.graph.nodes
 
     def decoder(self) -> dict[str, Tensor]:
-        """Return the values of its decoder by the names that its variables have where all layers are trained."""
+        """Return the values of its decoder by the variable names in the stage that trains all layers."""
         scope = f"{METHOD}/{DECODER}/"
         own = {name: tensor for name, tensor in self.model.checkpoint.items() if name.startswith(scope)}
         return {f"{scope}{self.stage.name}/{name.removeprefix(scope)}": tensor for name, tensor in own.items()}
 
     def encoded(self, rows: Mapping[str, Array]) -> Array:
-        """Return what the layers up to this stage's give for rows."""
+        """Return the outputs of the layers up to this stage's for rows."""
         (found,) = self._stream(self.top, rows).of(rows, slice(None))
         return found
 
     def decoded(self, outputs: Array) -> Array:
-        """Return what this stage was given, made of its outputs again."""
+        """Return the reconstruction of this stage's input from its outputs."""
         (found,) = self._decoder.of({self.top: outputs}, slice(None))
         return found
 
@@ -57,10 +57,10 @@ class Trained:
 
 
 def made_again(stages: Sequence[Trained], rows: Mapping[str, Array]) -> dict[str, Array]:
-    """Return rows as they are made again `from` the outputs of each stage, through all decoders below it.
+    """Return rows as reconstructed `from` the outputs of each stage, through all decoders below it.
 
-    It ends where no decoder leads back: above a pooling, or what is no plain copy of what it was given. Where all
-    layers were trained together they lead back to the rows.
+    It ends where no decoder leads back: above a pooling, or if a target is not a plain copy of the input. If all layers
+    were trained together, their decoders lead back to the rows.
     """
     alone = [each for each in stages if not each.stage.together]
     reached = list(takewhile(lambda each: each.leads_back, alone))

@@ -1,8 +1,8 @@
-"""Rates by relative gradient norms (Lee et al. 2023): the layers that the new rows pull at most are trained most.
+"""Learning rates by relative gradient norms (Lee et al. 2023): layers with larger relative gradients get larger rates.
 
-`auto-rgn` gives each layer its share of the base rate: the norm of the loss's gradient for its weights, divided by the
-norm of these, as `diagnose` shows it, on rows of the training set at the start of a run; the largest share is 1. The
-shares become `lr` by pattern, so that the run, its plan and its report have plain numbers.
+`auto-rgn` scales the base rate for each layer: by the norm of the loss's gradient with respect to its weights, divided
+by the norm of the weights, as in `diagnose`, on training rows at the start of a run; the largest factor is 1. The
+results become `lr` by pattern, so that the run, its plan and its report contain plain numbers.
 """
 
 import re
@@ -28,13 +28,13 @@ from ckpttool.training.options import BATCH_SIZE, Options
 from ckpttool.training.prepare import Prepared, prepare
 
 ROWS = 1000
-"""Rows that the gradients are computed on at most."""
+"""Maximum number of rows for the gradients."""
 LEAST = 1e-6
-"""The least share of the base rate: that of a layer without a gradient."""
+"""The minimum factor of the base rate, for a layer without a gradient."""
 
 
 def with_found_rates(options: Options, notes: list[str], bound: Bound) -> tuple[Options, list[str]]:
-    """Return the options with a rate for each layer that is trained, where they ask for it, which the notes then say.
+    """Return the options with a rate for each trained layer, if requested, and notes with the rates.
 
     Raises:
         PlanError: a gradient is not finite.
@@ -52,12 +52,12 @@ def with_found_rates(options: Options, notes: list[str], bound: Bound) -> tuple[
 
 
 def relative_norms(bound: Bound, prepared: Prepared, options: Options) -> dict[str, float]:
-    """Return the norm of the gradient for each trained layer's weights, divided by that of these, by layer.
+    """Return for each trained layer the norm of the gradient divided by the norm of the weights.
 
-    A layer whose weights are all zero has the largest of the others.
+    A layer whose weights are all zero gets the largest ratio of the others.
 
     Raises:
-        PlanError: a norm is not finite.
+        PlanError: a norm is non-finite.
     """
     layers: dict[str, list[Variable]] = {}
     for name, variable in variables(prepared.graph).items():
@@ -74,7 +74,7 @@ def relative_norms(bound: Bound, prepared: Prepared, options: Options) -> dict[s
 
 
 def _mean_gradients(bound: Bound, prepared: Prepared, options: Options, weights: Sequence[str]) -> Mapping[str, Array]:
-    """Return the mean gradients of the loss for weights, by their ops, as the network is when it is trained."""
+    """Return the mean gradients of the loss with respect to weights, by op name, in training mode."""
     roles, split = prepared.roles, bound.splits[0]
     fed, training = [*roles.inputs, str(roles.labels)], mode(roles, True)
     loss = str(roles.loss)
@@ -93,7 +93,7 @@ def _mean_gradients(bound: Bound, prepared: Prepared, options: Options, weights:
 
 
 def _batches(rows: int, size: int) -> list[Array]:
-    """Return the numbers of rows that lie evenly over all, in whole batches, of at most `ROWS` or of one batch."""
+    """Return evenly spaced row indices in whole batches: at most `ROWS` rows, but at least one batch."""
     size = min(size, rows)
     count = max(1, min(rows, ROWS) // size)
     return list(np.linspace(0, rows - 1, count * size).astype(np.int64).reshape(count, size))
