@@ -1,4 +1,4 @@
-"""A run of training: where it is, what it did, which of its epochs is the best, and when it is over."""
+"""A training run: its position, its history, its best epoch, and when it ends."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -29,10 +29,10 @@ class Epoch:
 
 @dataclass
 class Position:
-    """Where a run is: all that a save holds besides tensors.
+    """The position of a run: everything that a save contains besides tensors.
 
-    `epoch` is the one under way, `batch` how many of its batches are done, `total` the sum of their losses and
-    `seconds` what they took; `step` counts the batches of the whole run.
+    `epoch` is the current epoch, `batch` the number of its batches done, `total` the sum of their losses and `seconds`
+    their time; `step` counts the batches of the whole run.
     """
 
     epoch: int = 1
@@ -43,23 +43,23 @@ class Position:
     history: list[Epoch] = field(default_factory=list)
 
     def end_epoch(self, epoch: Epoch) -> None:
-        """Go to the beginning of the next epoch."""
+        """Move to the start of the next epoch."""
         self.history.append(epoch)
         self.epoch, self.batch, self.total, self.seconds = self.epoch + 1, 0, 0.0, 0.0
 
     def copy(self) -> "Position":
-        """Return the position as it is now, for later."""
+        """Return a copy of the current position."""
         return replace(self, history=list(self.history))
 
     @classmethod
     def from_json(cls, fields: Mapping[str, Any]) -> "Position":
-        """Return the position that `asdict` has made a dictionary of."""
+        """Return the position from the dictionary made by `asdict`."""
         return cls(**{**fields, "history": [Epoch(**epoch) for epoch in fields["history"]]})
 
 
 @dataclass(frozen=True, repr=False)
 class Run:
-    """What a run did: its plan, its history, and the epoch whose weights were written (counted from 1)."""
+    """The result of a run: its plan, its history, and the epoch whose weights were written (counted from 1)."""
 
     plan: list["PlanRow"]
     history: list[Epoch]
@@ -68,7 +68,7 @@ class Run:
     features: "Features | None"
     unchanged: tuple[str, ...]
     output: Path = Path()
-    """What was written: the run goes wherever the path of a model does."""
+    """The path that was written, so that a run is accepted wherever the path of a model is."""
 
     def __fspath__(self) -> str:
         return str(self.output)
@@ -88,7 +88,7 @@ class Run:
         return f"<div>{''.join(drawn)}{html_table(rows, self.lines(self.output)[0])}</div>"
 
     def summary(self) -> dict[str, Any]:
-        """Return the figures as JSON has them."""
+        """Return the summary as JSON values."""
         return {
             "plan": [row.as_json() for row in self.plan],
             "history": [asdict(epoch) for epoch in self.history],
@@ -99,7 +99,7 @@ class Run:
         }
 
     def lines(self, output: Path) -> list[str]:
-        """Return what was written and proved, for a person."""
+        """Return lines of text about what was written and verified."""
         which = "the best" if self.kept.epoch == self.best.epoch else f"the last; the best was {self.best.epoch}"
         accuracy = "" if self.kept.valid_accuracy is None else f", accuracy {self.kept.valid_accuracy:.4f}"
         proof = counted(len(self.unchanged), "frozen tensor is", "frozen tensors are")
@@ -108,10 +108,9 @@ class Run:
 
 
 def best_of(history: Sequence[Epoch]) -> Epoch:
-    """Return the epoch with the highest validation accuracy, of equal ones that with the lowest validation loss.
+    """Return the epoch with the highest validation accuracy; ties are decided by the lowest validation loss.
 
-    Without accuracies the loss decides alone; of epochs that are equal in all the first is the best, and a loss that is
-    NaN is worse than any.
+    Without accuracies the loss alone decides. Of equal epochs the first is the best; NaN is worse than any loss.
 
     >>> rows = enumerate([(0.9, 0.5), (0.9, 0.3), (0.8, 0.1), (0.9, math.nan)], 1)
     >>> best_of([Epoch(number, 1.0, loss, accuracy, 0.1) for number, (accuracy, loss) in rows]).epoch
@@ -126,9 +125,9 @@ def best_of(history: Sequence[Epoch]) -> Epoch:
 
 
 def last_gain(history: Sequence[Epoch]) -> int:
-    """Return the last epoch that was better than all before it: more accurate, or without accuracies of lower loss.
+    """Return the last epoch that improved on all before it: in accuracy, or in loss if there are no accuracies.
 
-    A loss that falls while the accuracy stays makes no epoch better here: waiting for the accuracy would not end.
+    A falling loss with constant accuracy is not an improvement here: early stopping would wait indefinitely.
 
     >>> rows = enumerate([(0.8, 0.5), (0.9, 0.4), (0.9, 0.3)], 1)
     >>> last_gain([Epoch(number, 1.0, loss, accuracy, 0.1) for number, (accuracy, loss) in rows])
@@ -141,7 +140,7 @@ def last_gain(history: Sequence[Epoch]) -> int:
 
 
 def is_over(history: Sequence[Epoch], epochs: int, early_stopping: int | None) -> bool:
-    """Tell whether a run has had its epochs, or `early_stopping` of them without a better one.
+    """Return whether a run has done its epochs, or `early_stopping` epochs without improvement.
 
     >>> history = [Epoch(number, 1.0, 1.0, accuracy, 0.1) for number, accuracy in enumerate([0.5, 0.6, 0.6], 1)]
     >>> is_over(history, 20, 1), is_over(history, 20, 2), is_over(history, 3, None)
@@ -153,9 +152,9 @@ def is_over(history: Sequence[Epoch], epochs: int, early_stopping: int | None) -
 
 
 def reductions(history: Sequence[Epoch], patience: int) -> int:
-    """Return how often a rate that follows the performance has been reduced.
+    """Return how often a performance schedule has reduced the learning rate.
 
-    It is reduced when `patience` epochs went by without a better one, counted from the last reduction.
+    It is reduced after `patience` epochs without improvement, counted from the last reduction.
 
     >>> reductions([Epoch(number, 1.0, 1.0, 0.5, 0.1) for number in range(1, 8)], patience=3)
     2

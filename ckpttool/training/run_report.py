@@ -1,4 +1,4 @@
-"""The report of a run, `OUT.run.json`: enough to run it again, and to know which rows it held out."""
+"""The report of a run, `OUT.run.json`: enough to repeat the run, and to know which rows it held out."""
 
 import logging
 import re
@@ -24,33 +24,33 @@ _log = logging.getLogger(__name__)
 
 
 def report_path(output: str | Path) -> Path:
-    """Return where the report of a model lies: beside it."""
+    """Return the path of a model's report, beside the model."""
     return Path(f"{output}.run.json")
 
 
 def report_beside(model: Path) -> Path:
-    """Return where the report of the run that made a model would lie: beside its prefix, or its SavedModel's folder."""
+    """Return the path of the report of a model's run: beside its prefix, or beside its SavedModel folder."""
     return report_path(model if is_saved_model(model) else prefix_of(model))
 
 
 def write_report(output: str | Path, report: Mapping[str, Any]) -> None:
-    """Write a report beside a model, with the versions of what made it."""
+    """Write a report beside a model, with the versions of the software."""
     with replacing(report_path(output)) as file:
         file.write(checked_json.dumps({**report, "versions": versions()}))
 
 
 def is_report(content: bytes) -> bool:
-    """Tell whether a file's content looks like a report: a JSON object, which is no TOML."""
+    """Return whether a file's content is a report rather than a TOML configuration: a JSON object."""
     return content.lstrip().startswith(b"{")
 
 
 @dataclass(frozen=True)
 class RunReport:
-    """A report that was read: the model and the rows that the run had, and its options as `Options.flat` names them.
+    """A report: the model and the rows of the run, and its options by the names of `Options.flat`.
 
-    `fingerprint` has one for the rows of each split; options that were not given are left out. `held_out` is the rule
-    that validation rows were chosen by, None where the data had their own; `preprocess` is what was done to rows.
-    `history` has the epochs, `trained` says of each weight of the plan whether it was.
+    `fingerprint` has an entry for the rows of each split; `options` has the specified options only. `held_out` is the
+    rule that chose the validation rows, None if the data has its own; `preprocess` is the preprocessing of the rows.
+    `history` has the epochs, `trained` says for each weight of the plan whether it was trained.
     """
 
     path: Path
@@ -65,10 +65,10 @@ class RunReport:
 
     @classmethod
     def parse(cls, content: bytes, path: Path) -> "RunReport":
-        """Read the content of a file that `write_report` has written.
+        """Parse the content of a file written by `write_report`.
 
         Raises:
-            FormatError: it is no report.
+            FormatError: it is not a report.
         """
         try:
             report = checked_json.loads(content, is_required=False)
@@ -93,7 +93,7 @@ class RunReport:
 
     @classmethod
     def beside(cls, model: str | Path) -> "RunReport | None":
-        """Read the report of the run that made a model, where it lies beside it; one that is damaged is left out."""
+        """Read the report beside a model; None if there is none, or if it is damaged."""
         folder = Path(model).is_dir() and not is_saved_model(Path(model))
         settle(Path(model))
         path = Path(model) if folder else report_beside(Path(model))
@@ -106,13 +106,13 @@ class RunReport:
             return None
 
     def has_rows(self, split: "Split") -> bool:
-        """Say whether the run had the rows of a split, in that of the same name."""
+        """Return whether the rows of a split are those of the run's split of the same name."""
         from ckpttool.data.fingerprint import fingerprint
 
         return self.fingerprint.get(split.name) == fingerprint(split)
 
     def differences(self, facts: Mapping[str, Any]) -> list[str]:
-        """Return how the model and the rows of another run, as its own report has them, differ from this one's."""
+        """Return the differences in model and rows between this report and another."""
         notes = []
         if Path(facts["model"]).resolve() != Path(self.model).resolve():
             notes.append(f"{self.path} is of the model {self.model}, this run is of {facts['model']}")
@@ -128,7 +128,7 @@ class RunReport:
 
 
 def _epochs(history: Any) -> tuple[Epoch, ...]:
-    """Return the epochs of a report; none where it has others, as of several stages, or what is no number."""
+    """Return the epochs of a report; empty if its history has another form, or values that are not numbers."""
     names = [each.name for each in fields(Epoch)]
     rows = [each for each in history if isinstance(each, Mapping)] if isinstance(history, list) else []
     known = [{name: each[name] for name in names if isinstance(each.get(name), int | float)} for each in rows]
@@ -137,13 +137,13 @@ def _epochs(history: Any) -> tuple[Epoch, ...]:
 
 
 def _trained(plan: Any) -> dict[str, bool]:
-    """Return which weights of a plan were trained."""
+    """Return for each weight of a plan whether it was trained."""
     rows = [each for each in plan if isinstance(each, Mapping)] if isinstance(plan, list) else []
     return {str(each.get("target")): each["train"] for each in rows if isinstance(each.get("train"), bool)}
 
 
 def rule_before(valid: int | None) -> str:
-    """Return the rule that held out what `valid` meant before rows were drawn: the first ones, or the last tenth.
+    """Return the meaning of `valid` in old versions, which did not draw rows: the first rows, or the last tenth.
 
     >>> rule_before(5000), rule_before(None)
     ('first:5000', 'last:10%')
@@ -152,7 +152,7 @@ def rule_before(valid: int | None) -> str:
 
 
 def _with_rule(options: Mapping[str, Any], data: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Return what an older report has, with the rule that it followed where rows were held out."""
+    """Return the content of an old report, with the hold-out rule that it implied."""
     rule = rule_before(options.get("valid"))
     drawn = any(re.match("validation: the (first|last)", note) for note in data.get("preprocessing", ()))
     valid = rule if drawn or options.get("valid") is not None else None

@@ -1,8 +1,8 @@
-"""Saves: what a run writes on its way, so that it can go on after it was stopped.
+"""Saves: what a run writes periodically, so that it can resume after an interruption.
 
-`OUT.saves/` has `step-00001100.ckpt`, a whole model with its optimizer's state, and `step-00001100.state.json`, which
-says where the run was; a save without the latter was cut short and does not count. Where the best epoch's weights are
-to be kept they are there too, as `best-0007.ckpt`.
+`OUT.saves/` contains `step-00001100.ckpt`, a complete model with the optimizer's state, and `step-00001100.state.json`
+with the position of the run; a save without the latter is incomplete and ignored. If the best epoch is to be kept, its
+weights are there too, as `best-0007.ckpt`.
 """
 
 import json
@@ -38,20 +38,20 @@ MINUTE = 60.0
 
 @dataclass(frozen=True)
 class Every:
-    """How often a run is saved: `count` steps, epochs or minutes."""
+    """The interval between saves: `count` steps, epochs or minutes."""
 
     count: int
     unit: str
 
     @classmethod
     def parse(cls, text: str) -> "Every":
-        """Read `500 steps`, `2 epochs` or `10 min`.
+        """Parse `500 steps`, `2 epochs` or `10 min`.
 
         >>> Every.parse("10 min"), Every.parse("1epoch")
         (Every(count=10, unit='minutes'), Every(count=1, unit='epochs'))
 
         Raises:
-            PlanError: it is none of these.
+            PlanError: the text has another form.
         """
         match = _EVERY.fullmatch(text.strip())
         if match is None or not int(match["count"]):
@@ -60,7 +60,7 @@ class Every:
         return cls(int(match["count"]), units[match["unit"][0]])
 
     def is_due(self, position: Position, seconds: float) -> bool:
-        """Tell whether a save is due at a position, so many seconds after the last one."""
+        """Return whether a save is due at a position, `seconds` after the last one."""
         if self.unit == "minutes":
             return seconds >= self.count * MINUTE
         if self.unit == "epochs":
@@ -68,13 +68,13 @@ class Every:
         return position.step % self.count == 0
 
     def steps_left(self, step: int) -> int | None:
-        """Return how many steps may be taken before the next save; None where steps do not decide."""
+        """Return the number of steps until the next save; None if the interval is not in steps."""
         return self.count - step % self.count if self.unit == "steps" else None
 
 
 @dataclass(frozen=True)
 class Kept:
-    """The weights that will be written at the end: an epoch's, with the graph and the frozen set that it had."""
+    """The weights that will be written at the end: those of an epoch, with its graph and its frozen weights."""
 
     epoch: Epoch
     graph: Graph
@@ -84,7 +84,7 @@ class Kept:
 
 @dataclass(frozen=True)
 class Saved:
-    """A save that is whole: where the run was, its tensors, and what was kept."""
+    """A complete save: the position of the run, its tensors, and the kept weights."""
 
     position: Position
     tensors: Mapping[str, Tensor]
@@ -92,7 +92,7 @@ class Saved:
 
 
 def refuse_saves(output: str | Path) -> None:
-    """Refuse to begin a run where the saves of another are.
+    """Check that there are no saves of another run.
 
     Raises:
         ExistingOutput: there are some.
@@ -102,7 +102,7 @@ def refuse_saves(output: str | Path) -> None:
 
 
 def asked_before(output: str | Path) -> Mapping[str, Any] | None:
-    """Return what the run of the latest save was asked for, None where nothing was saved yet.
+    """Return the options of the run of the latest save; None if there is no save.
 
     Raises:
         CorruptCheckpoint: the save is damaged.
@@ -113,12 +113,12 @@ def asked_before(output: str | Path) -> Mapping[str, Any] | None:
 
 
 def is_before_draws(asked: Mapping[str, Any]) -> bool:
-    """Say whether a run was asked for when rows were not drawn yet."""
+    """Return whether a run was started by a version that did not draw validation rows at random."""
     return "group" not in asked
 
 
 def as_asked_now(asked: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Return what a run was asked for, as it would be asked for now."""
+    """Return the options of an old run in today's form."""
     return {**asked, "valid": rule_before(asked["valid"]), "group": None} if is_before_draws(asked) else asked
 
 
@@ -134,10 +134,10 @@ def _read(path: Path) -> Any:
 
 @contextmanager
 def _damage_told(path: Path) -> Iterator[None]:
-    """Say of a state what it lacks, though its checksum is right.
+    """Check that a state with a valid checksum is complete.
 
     Raises:
-        CorruptCheckpoint: it lacks something.
+        CorruptCheckpoint: a field is missing or invalid.
     """
     try:
         yield
@@ -150,18 +150,18 @@ def _folder(output: str | Path) -> Path:
 
 
 def _states(folder: Path) -> list[Path]:
-    """Return the states of the saves in a folder, the latest last; one whose commit was cut short is made whole."""
+    """Return the states of the saves in a folder, the latest last; an interrupted commit is completed first."""
     settle(folder)
     return sorted(folder.glob(f"*{_STATE}"))
 
 
 class Saves:
-    """The saves of one run in their folder: when one is due, writing, finding, forgetting the old ones."""
+    """The saves of one run in their folder: when one is due, writing, finding, and deleting old ones."""
 
     def __init__(self, output: str | Path, every: Every | None, keep: int, asked: Mapping[str, Any]) -> None:
-        """Take where the run's result will be, and `asked`: what must be the same for a run that goes on.
+        """Initialise with the output of the run, and `asked`: what must be the same in a resumed run.
 
-        `last` is the prefix of the latest save that this run has written or gone on from.
+        `last` is the prefix of the latest save that this run has written or resumed from.
         """
         self.folder = _folder(output)
         self._every, self._keep, self._asked = every, keep, json.loads(json.dumps(asked, default=str))
@@ -180,7 +180,7 @@ class Saves:
             self.folder.rmdir()
 
     def end(self) -> None:
-        """Delete what only a run needs that goes on: all saves, or, where some were asked for, what it began with."""
+        """Delete what is needed for resuming only: all saves, or, if saves were requested, the initial state."""
         self._source = None
         if self._every is None:
             self.clear()
@@ -188,17 +188,17 @@ class Saves:
             self._forget()
 
     def due(self, position: Position) -> bool:
-        """Tell whether a save is due at a position; those of epochs are due at their beginning."""
+        """Return whether a save is due at a position; saves by epoch are due at the start of an epoch."""
         if self._every is None or position.step == self._last_step:
             return False
         return self._every.is_due(position, time.monotonic() - self._last_time)
 
     def steps_left(self, step: int) -> int | None:
-        """Return how many steps may be taken before the next save; None where steps do not decide."""
+        """Return the number of steps until the next save; None if the interval is not in steps."""
         return self._every.steps_left(step) if self._every else None
 
     def write(self, graph: Graph, tensors: Mapping[str, Tensor], position: Position, kept: Kept | None) -> Path:
-        """Write a save, and forget the oldest beyond those that are kept; return its prefix."""
+        """Write a save, delete the oldest beyond those to keep, and return its prefix."""
         self.folder.mkdir(parents=True, exist_ok=True)
         prefix = self.folder / f"step-{position.step:08d}.ckpt"
         state = {"position": asdict(position), "kept": self._write_kept(kept), "asked": self._asked}
@@ -211,10 +211,10 @@ class Saves:
         return prefix
 
     def latest(self) -> Saved | None:
-        """Return the latest save that is whole; None where nothing was saved yet.
+        """Return the latest complete save; None if there is none.
 
         Raises:
-            PlanError: the run that made it was asked for something else: an option, the model or the data differ.
+            PlanError: an option, the model or the data differ from those of the run that made it.
         """
         states = _states(self.folder)
         if not states:
@@ -249,13 +249,13 @@ class Saves:
         prefix = self.folder / Path(state["prefix"]).name
         require_tied(prefix)
         graph, opened = files.load(f"{prefix}.meta"), checkpoint.open(prefix)
-        tensors = {name: opened[name] for name in stored_tensors(graph)}  # as a run that was never stopped has them
+        tensors = {name: opened[name] for name in stored_tensors(graph)}  # as in a run without an interruption
         return Kept(Epoch(**state["epoch"]), graph, tensors, tuple(state["frozen"]))
 
     def _forget(self) -> None:
-        """Delete the saves beyond the latest ones, and the best weights that none of these refers to.
+        """Delete all saves but the latest ones, and the best weights to which none of these refers.
 
-        What a run went on from stays as long as the run may read it.
+        The save from which a run was resumed is kept while the run may read it.
         """
         states = _states(self.folder)
         old = [path for path in states[: -self._keep] if not self._source or path != self._state_path(self._source)]
