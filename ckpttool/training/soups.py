@@ -1,7 +1,7 @@
-"""Soups: means of the weights of models that were trained from one start, chosen by how they do on rows.
+"""Model soups: averages of the weights of models fine-tuned from the same start, selected by their score on rows.
 
-Wortsman et al. 2022, Model soups, arXiv:2203.05482, for the greedy one; Wortsman et al. 2022, Robust fine-tuning of
-zero-shot models (WiSE-FT), arXiv:2109.01903, for the line from a start to what was tuned.
+Greedy soups: Wortsman et al. 2022, Model soups, arXiv:2203.05482. Interpolation between a model and its fine-tuned
+version: Wortsman et al. 2022, Robust fine-tuning of zero-shot models (WiSE-FT), arXiv:2109.01903.
 """
 
 from collections.abc import Mapping, Sequence
@@ -21,13 +21,13 @@ from ckpttool.training.bound import Bound, mode
 
 
 class Judge:
-    """Scores a model's graph with other values of its variables, on rows that stay the same."""
+    """Evaluates a model's graph with other values of its variables, on fixed rows."""
 
     def __init__(self, bound: Bound) -> None:
-        """Take a model that is bound to the rows of one split.
+        """Initialise with a model bound to the rows of one split.
 
         Raises:
-            GraphError: its loss is not known.
+            GraphError: its loss is unknown.
         """
         roles, arrays = bound.roles, bound.feeds(bound.splits[0])
         graph, constants = bound.model.graph, mode(roles, False)
@@ -44,14 +44,14 @@ class Judge:
         """Return the mean loss and accuracy over all rows, with these values.
 
         Raises:
-            PlanError: a variable has none, or one of another shape.
+            PlanError: the value of a variable is missing, or has another shape.
         """
         self._state.write({each.op: initial_value(each, values) for each in self._function.variables})
         return self._evaluator.score(self._arrays, self._rows)
 
 
 def worth(score: Score) -> tuple[float, float]:
-    """Return what is to be large: the accuracy, where the graph computes one, then the loss with the other sign.
+    """Return the key for comparing scores, larger is better: the accuracy, if there is one, then the negative loss.
 
     >>> worth(Score(10, 0.5, 0.9)) > worth(Score(10, 0.6, 0.9)) > worth(Score(10, 0.1, 0.8))
     True
@@ -61,7 +61,7 @@ def worth(score: Score) -> tuple[float, float]:
 
 @dataclass(frozen=True)
 class Soup:
-    """Which of several models are averaged, in the order of being taken; the scores of each and of the mean."""
+    """Which of several models are averaged, in the order of their addition; the scores of each and of the average."""
 
     chosen: tuple[int, ...]
     alone: tuple[Score, ...]
@@ -69,10 +69,10 @@ class Soup:
 
 
 def greedy_soup(judge: Judge, models: Sequence[Checkpoint]) -> Soup:
-    """Take the best of some models, then of the others, the better first, each whose part in the mean does no harm.
+    """Start with the best model, then add the others, best first, if the average does not get worse.
 
     Raises:
-        PlanError: there are fewer than two, or their weights do not agree.
+        PlanError: there are fewer than two models, or their variables differ.
     """
     if len(models) < 2:
         raise PlanError(f"{counted(len(models), 'model')} for a soup, expected two or more")
@@ -87,7 +87,7 @@ def greedy_soup(judge: Judge, models: Sequence[Checkpoint]) -> Soup:
 
 
 def between(start: Checkpoint, tuned: Checkpoint, alpha: float) -> Checkpoint:
-    """Return the weights that lie at a part of the way from a start to what was tuned from it.
+    """Return the weights interpolated between a model and its fine-tuned version.
 
     >>> import numpy as np
     >>> start, tuned = (Checkpoint.of({"fc/bias": np.array([value])}) for value in (0.0, 4.0))
@@ -98,13 +98,13 @@ def between(start: Checkpoint, tuned: Checkpoint, alpha: float) -> Checkpoint:
 
 
 def parse_alphas(text: str) -> list[float]:
-    """Read parts of a way: one, some parted by commas, or `0:1:0.1`, from a first to a last by steps.
+    """Parse interpolation coefficients: one, several separated by commas, or a range START:STOP:STEP such as `0:1:0.1`.
 
     >>> parse_alphas("0:1:0.25"), parse_alphas("0.5,0.7")
     ([0.0, 0.25, 0.5, 0.75, 1.0], [0.5, 0.7])
 
     Raises:
-        PlanError: the text is none of these.
+        PlanError: the text has another form.
     """
     expected = PlanError(f"`alpha` {text!r}: expected numbers from 0 to 1, such as 0.5, 0.3,0.7 or 0:1:0.1")
     try:

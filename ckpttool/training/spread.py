@@ -1,7 +1,7 @@
-"""Spread: whether rows are, at a model's first batch norms, as those were that it was trained on.
+"""Input scaling: whether rows have the statistics of the training data at a model's first batch norms.
 
-A network's moving averages say which mean and variance its author's rows had there. Rows that were scaled in another
-way (bytes, 0..1, -1..1) are far from these, and whatever is computed of them is wrong without any other sign.
+The moving averages record the mean and variance of the training data there. Rows that are scaled in another way
+(bytes, 0..1, -1..1) are far from these, and all outputs for them are wrong without any other sign.
 """
 
 from collections.abc import Collection, Iterator, Sequence
@@ -22,12 +22,12 @@ from ckpttool.runtime.state import State
 from ckpttool.training.bound import Bound, mode, placeholder_spec
 
 ROWS = 64
-"""Rows that are looked at, evenly from all: what a batch norm sees of them needs few layers, once."""
+"""Number of rows examined, evenly spaced; the inputs of the first batch norms are computed once."""
 FEW = 8
-"""Rows of which fewer say too little of a variance."""
+"""Fewer rows than this are too few to estimate a variance."""
 FAR = 0.5
-"""The divergence from which on rows are far, measured at the first batch norm of networks trained on MNIST / 255
-(dense; convolutions before a batch norm, and with a ReLU between), the median over channels, 32 rows:
+"""Rows are far from a divergence of this. Measured at the first batch norm of networks trained on MNIST / 255
+(dense; convolutions before a batch norm, and with a ReLU in between), median over channels, 32 rows:
 
     the same rows                          0.00 to 0.03; 8 rows: to 0.18, 4 rows: to 0.29
     noise, moved by 4 pixels, half as bright, drawn garments in the same scaling     0.01 to 0.40
@@ -37,14 +37,13 @@ FAR = 0.5
     divided by 255 twice                   0.66 to 2.7
     trained on -1..1, fed 0..1 or standardised                                       0.64 to 1.6
 
-Photographs are far for the dense network (0.9) and not for the others (0.4): of what digits never show it knows
-nothing. Colours inverted or in another order can be as near as noise, and so can -1..1 for a few
-small filters behind a ReLU (0.3)."""
+Photographs are far for the dense network (0.9) but not for the others (0.4). Inverted or reordered colours can be as
+near as noise, and so can -1..1 for a few small filters after a ReLU (0.3)."""
 SHARE = 2.0
-"""What is added to that, divided by the rows: means and variances of few rows differ by chance."""
+"""This, divided by the number of rows, is added to the threshold: statistics of few rows vary by chance."""
 
 ALIVE = 0.1
-"""Channels whose deviation is a smaller part of the largest one do not count."""
+"""Channels whose standard deviation is below this fraction of the largest one are ignored."""
 ADVICE = (
     "the model was probably trained on rows that were preprocessed in another way (`preprocess`), or its averages "
     "have not settled"
@@ -53,7 +52,7 @@ ADVICE = (
 
 @dataclass(frozen=True)
 class Spread:
-    """What a batch norm finds and what it expects: the mean and the standard deviation of each channel."""
+    """The mean and standard deviation of each channel: those of the rows, and those of the moving averages."""
 
     found: tuple[Array, Array]
     expected: tuple[Array, Array]
@@ -63,9 +62,9 @@ class Spread:
     def divergence(self) -> float:
         """The Kullback-Leibler divergence of normal distributions, found from expected; the median over channels.
 
-        A mean that is off by d standard deviations gives d^2 / 2; a deviation that is twice as large gives 0.8, half
-        as large 0.3, for rows of less contrast are likelier than rows beyond what training has seen. Few rows show
-        their means alone. Channels that hardly vary (dead units, a picture's margin) say nothing.
+        A mean that is off by d standard deviations gives d^2 / 2; twice the standard deviation gives 0.8, half of it
+        0.3, since rows of lower contrast are more likely than rows outside the training range. For few rows only means
+        are compared. Channels that hardly vary (dead units, image margins) are ignored.
         """
         (mean, deviation), (moving, usual) = self.found, self.expected
         alive = usual >= ALIVE * usual.max()
@@ -76,31 +75,31 @@ class Spread:
 
     @property
     def is_far(self) -> bool:
-        """Whether that is more than other rows of the same scaling give."""
+        """Whether the divergence is larger than for other rows with the same scaling."""
         return self.divergence > FAR + SHARE / self.rows
 
     def __str__(self) -> str:
-        """Say both, over the channels in the middle."""
+        """Return both as text, the median over channels."""
         said = [[f"{np.median(values):.3g}" for values in pair] for pair in (self.found, self.expected)]
         return "mean {} and standard deviation {}, where its averages expect {} and {}".format(*said[0], *said[1])
 
 
 def odd_rows(bound: Bound, frozen: Collection[str] | None = None) -> list[str]:
-    """Return what is to be said of rows that are far from what a model's batch norms expect, a line for each input.
+    """Return notes on rows that are far from the statistics of a model's batch norms, one per input.
 
     Args:
-        bound: The model, and the rows: the first split's are looked at.
-        frozen: The variables that stay as they are; only batch norms whose averages are among them count. All if None.
+        bound: The model, and the rows: those of the first split are examined.
+        frozen: The frozen variables; only batch norms whose averages are among them are used. All if None.
     """
     try:
         spreads = dict(_spreads(bound, frozen))
     except CkptError:
-        return []  # what cannot be computed in inference mode is for those to refuse who need it
+        return []  # what cannot be computed in inference mode is reported by the code that needs it
     return [f"{norm.name}: the rows give it {spread}: {ADVICE}" for norm, spread in spreads.items() if spread.is_far]
 
 
 def _spreads(bound: Bound, frozen: Collection[str] | None) -> Iterator[tuple[AveragedNorm, Spread]]:
-    """Yield, for each input, the first batch norm above it with averages that have moved, and what it finds."""
+    """Yield, for each input, the statistics at the first batch norm above it whose averages were updated."""
     held = [each.name for each in variables(bound.model.graph).values() if not each.trainable and each.kind == "weight"]
     if not held or (frozen is not None and not set(held) & set(frozen)):
         return  # there are no averages
@@ -130,7 +129,7 @@ def _chosen(
 ) -> list[AveragedNorm]:
     """Return the first of the lowest batch norms above each set of inputs.
 
-    They count where their averages stay, and have ever moved from a mean of 0 and a variance of 1.
+    Only those with fixed averages that differ from the initial mean 0 and variance 1 are used.
     """
     names = {variable.op: variable.name for variable in variables(graph).values()}
 
@@ -149,7 +148,7 @@ def _chosen(
 
 
 def _rows(bound: Bound) -> Array:
-    """Return the numbers of the rows to look at: evenly from all, and as many as the graph takes at once."""
+    """Return the indices of the rows to examine: evenly spaced, and a batch that the graph accepts."""
     shapes = [placeholder_spec(bound.model.graph, tensor).shape for tensor in bound.roles.inputs]
     most = next((shape[0] for shape in shapes if shape and shape[0]), None) or ROWS
     count = bound.splits[0].rows
@@ -157,7 +156,7 @@ def _rows(bound: Bound) -> Array:
 
 
 def _spread(norm: AveragedNorm, values: Array, mean: Array, variance: Array, rows: int) -> Spread:
-    """Take the mean and the standard deviation of what is normalised, over all that shares them."""
+    """Return the mean and standard deviation per channel of a batch norm's input."""
     if norm.channels is not None:
         along = [1] * values.ndim
         along[norm.channels] = -1

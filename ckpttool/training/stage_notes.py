@@ -1,4 +1,4 @@
-"""Notes of a stage: what a user should know of a run before it takes its first step."""
+"""Notes of a stage, for the user before its first step."""
 
 from ckpttool.core.names import Pattern, listed
 from ckpttool.core.notes import notes_about
@@ -25,15 +25,15 @@ _JUDGED = (
 def stage_notes(
     source: Bound, bound: Bound, frozen: Frozen, options: Options, trained: str | None, outputs: int
 ) -> list[str]:
-    """Return what TensorFlow's own patterns would take besides, what will not be in the output, what cannot be learnt.
+    """Return notes on what TensorFlow's scope patterns would also match, what the output omits, what can't be learned.
 
     Args:
-        source: The model that a run begins with, and its data.
-        bound: The same data with the graph that is trained.
-        frozen: The part of the source that is not.
-        options: How the run is asked for.
+        source: The initial model of the run, and its data.
+        bound: The same data with the graph to train.
+        frozen: The frozen part of the source.
+        options: The options of the run.
         trained: The pattern of what this stage trains.
-        outputs: How many the model has for a row, 0 where that is not known.
+        outputs: The number of outputs per row, 0 if unknown.
     """
     names = stored_tensors(source.model.graph)
     notes = [note for text in (trained, options.freeze) if text for note in prefix_note(Pattern(text), names)]
@@ -51,12 +51,12 @@ def stage_notes(
 
 
 def left_behind(source: Bound, bound: Bound) -> list[str]:
-    """Return the model's tensors that the trained graph does not hold: an old optimizer's slots, ops beside."""
+    """Return the model's tensors that the trained graph does not contain: an old optimizer's slots, unused ops."""
     return [name for name in source.model.checkpoint if name not in bound.model.checkpoint]
 
 
 def _pulled(bound: Bound, frozen: Frozen, options: Options) -> list[str]:
-    """Say which kernels are pulled towards their start, and that those of the head are not, which is random."""
+    """Return notes on the kernels under `l2_sp`, which excludes the newly initialised ones of the head."""
     scale = options.recipe and options.recipe.l2_sp
     if not scale:
         return []
@@ -72,7 +72,7 @@ def _pulled(bound: Bound, frozen: Frozen, options: Options) -> list[str]:
 
 
 def _augmenting_below(source: Bound, frozen: Frozen) -> list[str]:
-    """Return the layers of a Keras model that would change images at random, and are in the frozen part."""
+    """Return the random augmentation layers of a Keras model that are in the frozen part."""
     network, part = keras_network(source.model.graph), frozen.part
     if network is None or part is None:
         return []

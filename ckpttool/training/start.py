@@ -1,4 +1,4 @@
-"""The start of a stage: the value that each variable of its graph begins with, and the steps that went before."""
+"""The start of a stage: the initial value of each variable of its graph, and the number of earlier steps."""
 
 from collections.abc import Mapping
 
@@ -16,18 +16,18 @@ GLOBAL_STEP = "global_step"
 
 
 def steps_before(model: Model) -> int:
-    """Return how many steps a model says that it was trained for."""
+    """Return the number of training steps recorded in a model."""
     return int(model.checkpoint[GLOBAL_STEP].read()) if GLOBAL_STEP in model.checkpoint else 0
 
 
 def starting_values(model: Model, graph: Graph, present: Mapping[str, Tensor], options: Options) -> dict[str, Tensor]:
-    """Return a value for each variable of a graph: a present one, else the checkpoint's, else a new slot's fresh one.
+    """Return a value for each variable of a graph: the current one, else the checkpoint's, else a new initial value.
 
-    Step counters get the dtype of the graph's, which may be another one than their author chose. The start that weights
-    are pulled towards is that of this run, not of an earlier one whose end the checkpoint is.
+    Step counters are cast to the dtype of the graph's. The reference values of `l2_sp` are the start of this run, not
+    of an earlier run that produced the checkpoint.
 
     Raises:
-        PlanError: the checkpoint lacks a weight.
+        PlanError: a weight is missing in the checkpoint.
     """
     stored = stored_tensors(graph)
     anew = {name for name in stored if options.recipe and is_start(name) and stored[name].kind == "slot"}

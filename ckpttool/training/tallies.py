@@ -1,7 +1,6 @@
-"""Tallies: what the outputs of rows make of their labels, counted while the rows are computed.
+"""Tallies: metrics of outputs against labels, accumulated while the rows are computed.
 
-Of classes it is counted how often each was taken for each; of labels, how often each was right; of numbers, how far off
-they are.
+For classes a confusion matrix, for several labels the correct predictions of each, for numbers the errors.
 """
 
 from math import prod
@@ -14,22 +13,22 @@ from ckpttool.training.bound import Bound
 from ckpttool.training.outputs import Meaning, meaning
 
 MOST_CLASSES = 2000
-"""Classes of which pairs are counted: a count for each pair, 8 bytes."""
+"""Maximum number of classes for a confusion matrix, which has 8 bytes per pair."""
 
 
 class Tally:
-    """Counts nothing: the loss is made of the inputs alone. What there is to count, others do."""
+    """The base class; it counts nothing, as for a loss computed from the inputs alone."""
 
     no_accuracy = "the loss is computed from the inputs only, without labels"
-    """Why there is no accuracy of all rows, where the graph computes none."""
+    """Why there is no accuracy, if the graph computes none."""
 
     @property
     def accuracy(self) -> float | None:
-        """The share of all rows that were right, where they are right or wrong."""
+        """The fraction of correct rows, if rows are correct or wrong."""
         return None
 
     def add(self, outputs: Array, labels: Array) -> None:
-        """Count some rows."""
+        """Add some rows."""
 
     def summary(self) -> dict[str, Any]:
         """Return the figures as JSON has them."""
@@ -37,7 +36,7 @@ class Tally:
 
 
 class Confusion(Tally):
-    """How often each class was taken for each: `counts[true, predicted]`.
+    """The confusion matrix: `counts[true, predicted]`.
 
     >>> confusion = Confusion(2)
     >>> confusion.add(np.array([[2.0, 1.0], [2.0, 1.0], [0.0, 1.0]]), np.array([0, 1, 1]))
@@ -51,7 +50,7 @@ class Confusion(Tally):
 
     @property
     def accuracy(self) -> float | None:
-        """The share of the rows that were recognised."""
+        """The fraction of correct rows."""
         return _share(int(self.counts.diagonal().sum()), int(self.counts.sum()))
 
     def __init__(self, classes: int) -> None:
@@ -59,15 +58,15 @@ class Confusion(Tally):
         self.counts = np.zeros((classes, classes), np.int64)
 
     def add(self, outputs: Array, labels: Array) -> None:
-        """Count rows; labels are class numbers, or as many numbers as there are classes, the largest of them meant."""
+        """Add rows; labels are class indices, or a number per class, of which the largest is the label."""
         meant = labels.argmax(axis=-1) if labels.shape == outputs.shape else labels
         pairs = meant.reshape(-1).astype(np.int64) * len(self.counts) + outputs.argmax(axis=-1).reshape(-1)
         self.counts += np.bincount(pairs, minlength=self.counts.size).reshape(self.counts.shape)
 
     def classes(self) -> list[dict[str, Any]]:
-        """Return for each class its rows, the share of them that was recognised, and of what was taken for it.
+        """Return for each class its number of rows, its recall (as `accuracy`) and its precision.
 
-        `taken_for` is the class that it was most often taken for, None where it was always recognised.
+        `taken_for` is the class that it was most often confused with, None if all its rows were correct.
         """
         rows, taken, hits = self.counts.sum(axis=1), self.counts.sum(axis=0), self.counts.diagonal()
         wrong = self.counts - np.diag(hits)
@@ -84,12 +83,12 @@ class Confusion(Tally):
         ]
 
     def summary(self) -> dict[str, Any]:
-        """Return the classes, and the table of counts with a list for each true class."""
+        """Return the classes, and the confusion matrix with a list per true class."""
         return {"classes": self.classes(), "confusion": self.counts.tolist()}
 
 
 class Labels(Tally):
-    """How often each of several labels, which hold or not, was predicted right: where its output is above `above`."""
+    """The correct predictions of each of several binary labels: a label is predicted if its output is above `above`."""
 
     no_accuracy = "each label has its own accuracy; there is no overall accuracy in the graph"
 
@@ -99,7 +98,7 @@ class Labels(Tally):
         self._holding, self._predicted, self._both = (np.zeros(labels, np.int64) for _ in range(3))
 
     def add(self, outputs: Array, labels: Array) -> None:
-        """Count rows; a label holds where its number is above one half."""
+        """Add rows; a label is true if its number is above one half."""
         width = len(self._both)
         predicted, holding = outputs.reshape(-1, width) > self._above, labels.reshape(-1, width) > 0.5
         self._rows += len(predicted)
@@ -108,7 +107,7 @@ class Labels(Tally):
         self._both += (predicted & holding).sum(axis=0)
 
     def summary(self) -> dict[str, Any]:
-        """Return for each label its rows, and the shares that are right of all, of the predicted and of its own."""
+        """Return for each label its number of rows, and its accuracy, precision and recall."""
         figures = zip(self._holding.tolist(), self._predicted.tolist(), self._both.tolist(), strict=True)
         rows = [
             {
@@ -124,7 +123,7 @@ class Labels(Tally):
 
 
 class Errors(Tally):
-    """How far numbers are from those that they should be."""
+    """The errors of predicted numbers."""
 
     no_accuracy = "the loss is for regression"
 
@@ -140,16 +139,16 @@ class Errors(Tally):
         self._squared += float(np.square(difference).sum())
 
     def summary(self) -> dict[str, Any]:
-        """Return the mean absolute error, and the root of the mean squared one."""
+        """Return the mean absolute error and the root mean squared error."""
         absolute, squared = self._absolute / self._count, self._squared / self._count
         return {"mean_absolute_error": absolute, "root_mean_squared_error": float(np.sqrt(squared))}
 
 
 class Uncounted(Tally):
-    """Counts nothing, for a reason."""
+    """Counts nothing, for a stated reason."""
 
     def __init__(self, why: str) -> None:
-        """Take the reason."""
+        """Initialise with the reason."""
         self._why = why
         self.no_accuracy = f"no accuracy is known in the graph; specify it with `accuracy` ({why})"
 
@@ -159,7 +158,7 @@ class Uncounted(Tally):
 
 
 def tally_of(bound: Bound, row: tuple[int, ...] | None, labels: tuple[int, ...] | None) -> Tally:
-    """Return what counts rows whose logits and labels, where they have some, have these shapes."""
+    """Return the tally for rows with these shapes of logits and labels, if they have labels."""
     logits = bound.roles.logits
     if labels is None:
         return Tally()
@@ -172,7 +171,7 @@ def tally_of(bound: Bound, row: tuple[int, ...] | None, labels: tuple[int, ...] 
 
 
 def tally_by_meaning(meaning: Meaning, row: tuple[int, ...], labels: tuple[int, ...]) -> Tally:
-    """Return what counts rows whose outputs and labels have these shapes.
+    """Return the tally for rows with these shapes of outputs and labels.
 
     >>> from ckpttool.training.outputs import MEANINGS
     >>> tally_by_meaning(MEANINGS["difference"], (3,), ()).summary()["note"]

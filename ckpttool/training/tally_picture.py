@@ -1,4 +1,4 @@
-"""The picture of an evaluation: what each class was taken for, and the recall and precision of each, by Matplotlib."""
+"""The figure of an evaluation: the confusion matrix, and the recall and precision of each class, by Matplotlib."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -10,23 +10,23 @@ from ckpttool.core.shown_text import shortened, visible
 from ckpttool.training.callbacks.plot import TRAIN, VALID, Picture
 
 CELL, BAR = 0.34, 0.3
-"""Inches of a class in the table, and of its two bars."""
+"""Inches per class in the matrix, and of its two bars."""
 LEAST, MOST = 2.8, 12.0
-"""Inches that a panel has, at least and at most."""
+"""Minimum and maximum inches of a panel."""
 HEADING, NAMES = 1.1, 1.2
-"""Inches of what stands above and below the panels, and of the classes' names beside them."""
+"""Inches of the margins above and below the panels, and of the class names beside them."""
 COUNTED = 30
-"""Classes up to which the counts stand in the table."""
+"""Up to this number of classes, the cells of the matrix contain the counts."""
 LONGEST = 24
-"""Characters of a class's name."""
+"""Maximum characters of a class name."""
 
 
 def draw_evaluation(picture: Picture, title: str, figures: Mapping[str, Any]) -> None:
-    """Draw the figures of `evaluate` for each class or label.
+    """Draw the metrics of `evaluate` for each class or label.
 
     Raises:
-        PlanError: there are none, as where numbers are compared.
-        CkptError: the picture cannot be written.
+        PlanError: there are none, as for predicted numbers.
+        CkptError: the figure cannot be written.
     """
     classes = figures.get("classes") or figures.get("labels")
     if not classes:
@@ -55,7 +55,7 @@ def _name(each: Mapping[str, Any]) -> str:
 
 
 def _confusion(axis: Any, counts: Any, names: Sequence[str]) -> None:
-    """Draw a row for each true class, and in it which share of its rows was predicted as each."""
+    """Draw the confusion matrix with a row per true class, as fractions of its rows."""
     shares = counts / np.maximum(1, counts.sum(axis=1, keepdims=True))
     image = axis.imshow(shares, cmap="Blues", vmin=0, vmax=1)
     places = range(len(names))
@@ -71,7 +71,7 @@ def _confusion(axis: Any, counts: Any, names: Sequence[str]) -> None:
 
 
 def _bars(axis: Any, classes: Sequence[Mapping[str, Any]], names: Sequence[str]) -> None:
-    """Draw recall and precision of each class, the first on top."""
+    """Draw the recall and precision of each class, the first at the top."""
     places = np.arange(len(classes))
     recall = "recall" if "recall" in classes[0] else "accuracy"
     for shift, key, label, colour in ((-0.2, recall, "recall", TRAIN), (0.2, "precision", "precision", VALID)):

@@ -1,4 +1,4 @@
-"""A teacher: a model whose logits for the rows to train on are computed once, and fed beside these."""
+"""Distillation: the logits of a teacher model are computed once for the training rows, and fed with them."""
 
 import zlib
 from dataclasses import replace
@@ -22,14 +22,14 @@ from ckpttool.training.bound import Bound
 from ckpttool.training.options import Options
 
 KINDS = ("softmax", "sigmoid")
-"""The losses whose logits say what a teacher's can be compared with."""
+"""The losses with which the logits of a teacher can be compared."""
 
 
 def distillation_of(graph: Graph, roles: Roles, options: Options) -> Distillation | None:
-    """Return what is learnt from a teacher, None where there is none.
+    """Return the distillation loss; None without a teacher.
 
     Raises:
-        PlanError: the loss compares no distributions, or the options' numbers are no such.
+        PlanError: the loss does not compare distributions, or the options' numbers are invalid.
     """
     if options.teacher is None:
         return None
@@ -42,11 +42,11 @@ def distillation_of(graph: Graph, roles: Roles, options: Options) -> Distillatio
 
 
 def with_teacher(bound: Bound, options: Options, data: Source) -> Bound:
-    """Return what is bound to rows with the teacher's logits for those to train on, as it wants the rows itself.
+    """Return a bound model with the teacher's logits for the training rows, computed with the teacher's preprocessing.
 
     Raises:
-        PlanError: the graph's own training op knows of no teacher.
-        DataError: the teacher has another number of outputs, or cannot take the rows.
+        PlanError: the graph's own training op has no distillation loss.
+        DataError: the teacher has another number of outputs, or does not accept the rows.
     """
     if options.teacher is None:
         return bound
@@ -72,7 +72,7 @@ def with_teacher(bound: Bound, options: Options, data: Source) -> Bound:
 
 
 def _check(bound: Bound, taught: Array, teacher: str | Path) -> None:
-    """Check that a teacher has an output for each of the model's."""
+    """Check that a teacher has as many outputs as the model."""
     row = bound.check_classes()
     if row is not None and taught.shape[1:] != tuple(row):
         found, expected = list(taught.shape[1:]), list(row)
@@ -80,5 +80,5 @@ def _check(bound: Bound, taught: Array, teacher: str | Path) -> None:
 
 
 def fingerprint_of(bound: Bound) -> str | None:
-    """Return what tells a teacher's logits from others, None without one."""
+    """Return the fingerprint of a teacher's logits; None without a teacher."""
     return None if bound.taught is None else f"{zlib.crc32(bound.taught.tobytes()):08x}"

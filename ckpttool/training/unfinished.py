@@ -1,4 +1,4 @@
-"""A folder of what a long verb has done of its work, until all of it is: a run that was stopped goes on from there."""
+"""A folder with the partial results of a long verb, from which an interrupted run resumes."""
 
 import json
 import shutil
@@ -12,22 +12,22 @@ from ckpttool.formats.wire import checked_json
 from ckpttool.formats.writing.files import replacing
 
 ASKED = "asked.json"
-"""What the work in a folder was asked for."""
+"""The file with the options of the work in a folder."""
 
 
 @contextmanager
 def unfinished(folder: Path, asked: Mapping[str, Any], resume: bool, overwrite: bool) -> Iterator[Path]:
-    """Give a folder, empty unless a run goes on; it is gone when all is done, or nothing begun.
+    """Provide a folder, empty unless a run is resumed; it is deleted when all is done, or nothing was started.
 
     Args:
         folder: The folder.
-        asked: What the run is asked for; to go on with another it has to be the same.
-        resume: Whether a run that was stopped goes on.
-        overwrite: Whether what such a run has left is deleted.
+        asked: The options of the run, which must be the same to resume.
+        resume: Whether to resume an interrupted run.
+        overwrite: Whether to delete the results of an interrupted run.
 
     Raises:
-        ExistingOutput: it holds what another run has done.
-        PlanError: that run was asked for something else.
+        ExistingOutput: it contains the results of another run.
+        PlanError: the run to resume has other options.
     """
     asked = json.loads(json.dumps(asked, default=str))
     if _is_begun(folder) and not (resume or overwrite):
@@ -49,16 +49,16 @@ def unfinished(folder: Path, asked: Mapping[str, Any], resume: bool, overwrite: 
 
 
 def _is_begun(folder: Path) -> bool:
-    """Say whether a folder has more in it than what it was asked for."""
+    """Return whether a folder contains more than the file with the options."""
     return folder.is_dir() and any(path.name != ASKED for path in folder.iterdir())
 
 
 def _require_same(folder: Path, asked: Mapping[str, Any]) -> None:
-    """Check that a run was asked for what is asked now.
+    """Check that an interrupted run had the same options.
 
     Raises:
-        CorruptCheckpoint: what was asked is damaged.
-        PlanError: it is something else.
+        CorruptCheckpoint: the file with its options is damaged.
+        PlanError: they differ.
     """
     try:
         before = checked_json.loads((folder / ASKED).read_bytes())

@@ -1,4 +1,4 @@
-"""A model in a worker: opened again from its file, held against the one that this process has, run as here."""
+"""A model in a worker: opened from its file, compared with the model of this process, and run in the same way."""
 
 import hashlib
 import os
@@ -18,39 +18,39 @@ from ckpttool.runtime.configure import configure_tensorflow, log_as_configured, 
 
 @dataclass(frozen=True)
 class WorkerModel:
-    """What a worker needs to open a model as this process has it, and to compute with it likewise.
+    """What a worker needs to open a model, and to compute the same results as this process.
 
-    `facts` are those of the part that is computed with (`part_facts`), and whatever else has to be the same there.
+    `facts` are those of the part that is computed (`part_facts`), and whatever else must be the same.
     """
 
     opening: Opening
     facts: tuple[tuple[str, str], ...]
     environment: tuple[tuple[str, str], ...] = field(default_factory=settings)
     least_threads: int = field(default_factory=lambda: min(2, cores()))
-    """An op that computes with one thread rounds otherwise than with several; results are to be one process's."""
+    """The threads per op: their number changes the rounding, and results must equal those of one process."""
 
     @classmethod
     def of(cls, model: Model, facts: Mapping[str, str]) -> Self:
-        """Take a model.
+        """Return what describes a model to a worker.
 
         Raises:
-            PlanError: it is in this process alone.
+            PlanError: the model exists in this process only.
         """
         if model.opening is None:
             raise PlanError(f"{model.path} was made in this process, and other workers need its file; write it first")
         return cls(model.opening, tuple(facts.items()))
 
     def open(self) -> Model:
-        """Open the model in a worker, and configure TensorFlow as the environment says, for the worker's threads."""
+        """Open the model in a worker, with TensorFlow configured by the environment for the worker's threads."""
         os.environ.update(self.environment)
-        log_as_configured()  # a file of Keras is built with TensorFlow as it is opened
+        log_as_configured()  # opening a Keras file builds it with TensorFlow
         model = self.opening.again()
         share = threads()
         configure_tensorflow(convolves(model.graph), share and max(share, self.least_threads))
         return model
 
     def check(self, facts: Mapping[str, str]) -> None:
-        """Check that what was opened here is what was meant.
+        """Check that the opened model is the intended one.
 
         Raises:
             GraphError: it is not.
@@ -63,7 +63,7 @@ class WorkerModel:
 def part_facts(
     part: Graph, tensors: Sequence[str], values: Mapping[str, Tensor], weights: Sequence[str]
 ) -> dict[str, str]:
-    """Return what tensors follow from, by what it is: the part of a graph that is run, and the weights, by content."""
+    """Return the hashes that determine tensors, by name: the part of the graph that is run, and its weights."""
     below = part.meta.graph_def
     return {
         "graph": hashlib.blake2b(below.SerializeToString(deterministic=True)).hexdigest(),
@@ -73,7 +73,7 @@ def part_facts(
 
 
 def as_items(given: Mapping[str, Any]) -> tuple[tuple[str, Any], ...]:
-    """Return a mapping as a value that can be hashed; `dict` makes it one again.
+    """Return a mapping as a hashable value; `dict` converts it back.
 
     >>> as_items({"inputs": ["X", "Z"], "labels": "y"})
     (('inputs', ('X', 'Z')), ('labels', 'y'))
