@@ -42,9 +42,9 @@ from ckpttool.training.stage_notes import left_behind, stage_notes
 from ckpttool.training.start import starting_values, steps_before
 
 RESTART = 1 << 32
-"""Steps between the random numbers of two seeds, on what was built for the first of them."""
+"""Offset in steps between the random number streams of two seeds in the same built graph."""
 BUFFER = IN_MEMORY // 4
-"""Bytes of rows that are shuffled together where not all are in memory."""
+"""Bytes of the shuffle buffer if the rows are not all in memory."""
 
 
 class Trainer:
@@ -61,14 +61,14 @@ class Trainer:
         cached: Callable[[Frozen], CachedRows] | None = None,
         frozen: Mapping[str | None, Frozen] | None = None,
     ) -> None:
-        """Prepare the stage of an epoch, which begins with `values`, or the model's own; check all of it.
+        """Prepare and check the stage of an epoch, which starts with `values`, or with the model's own.
 
-        `length` is the steps of the run, for schedules as long as that, if they are not those of its epochs. `cached`
-        gives the features of a frozen part, where others have them than this trainer's own cache. `frozen` is what
-        `check_options` has found.
+        `length` is the number of steps for schedules that span the run, if it is not that of its epochs. `cached`
+        provides the features of the frozen part in place of this trainer's own cache. `frozen` is the result of
+        `check_options`.
 
         Raises:
-            CkptError: the graph, the data or the options do not fit one another.
+            CkptError: the graph, the data and the options are inconsistent.
         """
         if options.teacher is not None and source.taught is None:
             raise PlanError("`teacher` is for `finetune`: it is not used here")
@@ -92,7 +92,7 @@ class Trainer:
         callback.on_graph(self.graph)
 
     def _prepare(self, present: Mapping[str, Tensor]) -> None:
-        """Put the stage's training op on the graph, and bind it: each of its variables has a value."""
+        """Add the stage's training op to the graph, and bind the data to it; each of its variables has a value."""
         source, options = self.source, self.options
         span = RunSteps(steps_before(source.model), self._length or self.epochs * self.batches)
         train = self._stages[self.stage].train
@@ -105,14 +105,14 @@ class Trainer:
         self.bound = source.with_graph(self.graph, prepared.roles, self.values)
 
     def _name_classes(self) -> int:
-        """Keep the names of the classes with the graph; return how many outputs it has for a row."""
+        """Store the class names in the graph; return its number of outputs per row."""
         row = self.bound.check_classes()
         outputs = row[-1] if row else 0
         self.graph = with_class_names(self.graph, named_outputs(self.source.class_names, outputs))
         return outputs
 
     def _find_features(self, augmentation: Augmentation | None, cached: Callable[[Frozen], CachedRows] | None) -> None:
-        """Have the features of the frozen part, if they are to be cached: those that others have, or our own."""
+        """Set the features of the frozen part if they are cached: those provided, or from the cache."""
         self.cache: Features | None = None
         self.features: CachedRows | None = None
         part, source = self.frozen.part, self.source
@@ -126,7 +126,7 @@ class Trainer:
 
     @collector_paused()
     def _build(self, augment: Callable[..., dict[str, Any]] | None) -> None:
-        """Import the step and the score, on one set of variables."""
+        """Build the training step and the validation, on the same variables."""
         roles, seed = self.bound.roles, self.options.seed
         self._feed()
         training, inference = mode(roles, True), mode(roles, False)
@@ -148,14 +148,14 @@ class Trainer:
         self._rate = runner(GraphFunction(self.graph, [RATE]), self.state, {}) if ours else None
 
     def _averages(self) -> dict[str, str]:
-        """Return the ops of the moving averages that a recipe asks for, by those of the weights: these are judged."""
+        """Return the ops of the recipe's moving averages by the ops of the weights; validation uses the averages."""
         if self.options.recipe is None or self.options.recipe.ema is None:
             return {}
         ops = {variable.op for variable in self._variables}
         return {op: f"{op}/{AVERAGE}" for op in ops if f"{op}/{AVERAGE}" in ops}
 
     def _feed(self) -> None:
-        """Take the rows of the splits, those to train on in as many variants as are cached."""
+        """Set the rows of the splits that will be fed; the training rows in all cached variants."""
         train, valid = self.bound.splits
         taught = {} if self.bound.taught is None else {TAUGHT: self.bound.taught}
         variants = range(self.features.variants if self.features else 1)
@@ -170,9 +170,9 @@ class Trainer:
     def restart(
         self, splits: tuple[Split, Split], seed: int, values: Mapping[str, Tensor], features: CachedRows | None = None
     ) -> None:
-        """Begin again on other rows, as many as before, with another seed and other values; all that was built stays.
+        """Start again with other rows (of the same number), another seed and other values, without building again.
 
-        What starts fresh and has no value in `values`, such as the optimizer's slots, gets a new one.
+        Variables without a value in `values`, such as the optimizer's slots, are newly initialised.
         """
         self.source, self.options = replace(self.source, splits=splits), replace(self.options, seed=seed)
         self.bounds = batch_bounds(splits[0].rows, self.options.batch_size or BATCH_SIZE)
@@ -192,7 +192,7 @@ class Trainer:
         return np.concatenate([given for _, (given,) in self._outputs.over(self._valid, self.bound.splits[1].rows)])
 
     def _feeds(self, split: Split, variant: int = 0) -> dict[str, Rows]:
-        """Return the rows by the tensor that they are fed to: inputs, or the features that stand for them."""
+        """Return the rows by the tensor that they are fed to: inputs, or cached features in their place."""
         live = self.bound.feeds(split)
         if self.features is None or self.frozen.part is None:
             return live
@@ -206,38 +206,38 @@ class Trainer:
         return len(self.bounds) - 1
 
     def at(self, epoch: int) -> "Trainer":
-        """Return what trains an epoch: this, or the next stage, which begins with the present values."""
+        """Return the trainer of an epoch: this one, or that of the next stage, which starts with the current values."""
         if stage_of(self._stages, epoch) == self.stage:
             return self
         present = self.tensors(self.state.read())
         return Trainer(self.source, self.options, self._callback, epoch, present, self._length, frozen=self._known)
 
     def follow(self, history: Sequence[Epoch]) -> None:
-        """Set what depends on how the epochs went: the factor of a rate that follows the performance."""
+        """Set what depends on the history: the factor of a performance schedule."""
         plateau = self.options.recipe.plateau if self.options.recipe else None
         if plateau is not None:
             factor = float(self.values[FACTOR].read()) * plateau.factor ** reductions(history, plateau.patience)
             self.state.write({FACTOR: np.array(factor, np.float32)})
 
     def take(self, epoch: int, first: int, count: int, step: int, total: float = 0.0) -> Steps:
-        """Take up to `count` steps from an epoch's batch `first` on, all of one size; `step` is the first's number.
+        """Run up to `count` steps of equal batch size from an epoch's batch `first` on; `step` is the first's number.
 
-        The order of the rows follows from the seed and the epoch alone. `total` is the epoch's sum of losses so far.
+        The order of the rows depends on the seed and the epoch alone. `total` is the epoch's sum of losses so far.
         """
         rows, order = self._epoch(epoch)
         last, size = even_run(self.bounds, first, count)
         return self._trainer.steps(rows, order[self.bounds[first] : self.bounds[last]], size, self._draws + step, total)
 
     def batch(self, epoch: int, number: int) -> dict[str, Any]:
-        """Return the rows of one batch by the tensors that they are fed to, and the training switch."""
+        """Return the feeds of one batch: the rows, and the training-mode placeholder."""
         rows, order = self._epoch(epoch)
         numbers = order[self.bounds[number] : self.bounds[number + 1]]
         return {**{name: array[numbers] for name, array in rows.items()}, **mode(self.bound.roles, True)}
 
     def _epoch(self, epoch: int) -> tuple[dict[str, Rows], Array]:
-        """Return the rows that an epoch trains on, of cached variants one after the other, and their order.
+        """Return the training rows of an epoch (cached variants in turn), and their order.
 
-        Rows that are not all in memory go through a shuffle buffer.
+        If not all rows are in memory, a shuffle buffer is used.
         """
         rows = self._train[self.features.variant_of(epoch) if self.features else 0]
         count, size = self.bound.splits[0].rows, sum(array.nbytes for array in rows.values())
@@ -245,25 +245,25 @@ class Trainer:
         return rows, self._dealt(epoch_order(count, self.options.seed, epoch, buffer), self.bound.splits[0])
 
     def _dealt(self, order: Array, split: Split) -> Array:
-        """Return an order of rows in which those that need each other are in one batch."""
+        """Return an order of rows in which rows that the loss compares are in the same batch."""
         asks = batch_loss(self.graph)
         return order if asks is None or asks.pairs is None or split.labels is None else dealt(order, split.labels, asks)
 
     def score(self) -> Score:
-        """Score the validation rows; a loss that is not finite is for the caller to explain."""
+        """Return the score of the validation rows; the caller explains non-finite losses."""
         return self._evaluator.score(self._valid, self.bound.splits[1].rows, self._judged_by)
 
     def learning_rate(self) -> float | None:
-        """Return the present base rate of a training op that is ours."""
+        """Return the current base learning rate of a training op that was added here."""
         return float(self._rate({})[0]) if self._rate else None
 
     @property
     def left_behind(self) -> list[str]:
-        """The model's tensors that the trained graph does not hold."""
+        """The model's tensors that the trained graph does not contain."""
         return left_behind(self.source, self.bound)
 
     def tensors(self, weights: Mapping[str, Array]) -> dict[str, Tensor]:
-        """Return what the checkpoint will hold, given the values of the variables that ran, by op name."""
+        """Return the tensors of the checkpoint, given the values of the variables by op name."""
         run = {
             name: Tensor.of(name, stored.joined(weights), stored.dtype)
             for name, stored in stored_tensors(self.graph).items()

@@ -1,4 +1,4 @@
-"""The plot: the curves of a run in one picture, drawn by Matplotlib when it is over or stopped."""
+"""The plot: the curves of a run in one figure, drawn by Matplotlib when the run ends."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,23 +11,23 @@ from ckpttool.training.callbacks.callback import Callback
 from ckpttool.training.run import Epoch, best_of
 
 WIDTH, HEADING = 8.0, 0.8
-"""Inches of the picture, and of what stands above and below its panels."""
+"""Width of the figure, and its margins above and below the panels, in inches."""
 MARKED = 40
-"""Epochs up to which each is a point on its curve."""
+"""Up to this number of epochs, each is marked by a point."""
 TRAIN, VALID, OTHER, QUIET, PARTED = "#2a6fbb", "#d9622b", "#3b8b5d", "#6b6b6b", "#c4c4c4"
 SUFFIXES = (".png", ".pdf", ".svg")
 DOTS_PER_INCH = 150
 
 
 class Picture:
-    """A file that a figure will be written to; no display is needed, and others' settings of Matplotlib stay."""
+    """A file that a figure will be written to; needs no display, and does not change Matplotlib's global settings."""
 
     def __init__(self, path: Path, overwrite: bool, parameter: str = "plot") -> None:
-        """Check that the picture may be written, which `parameter` names, and that Matplotlib is there to draw it.
+        """Check that the file named by `parameter` can be written, and that Matplotlib is installed.
 
         Raises:
-            PlanError: its name ends as no picture's does.
-            ExistingOutput: it is there already.
+            PlanError: its extension is not that of an image.
+            ExistingOutput: it exists.
             MissingDependency: Matplotlib is not installed.
         """
         if path.suffix.lower() not in SUFFIXES:
@@ -41,11 +41,11 @@ class Picture:
         self.path, self._new = path, Figure
 
     def figure(self, width: float, height: float) -> Any:
-        """Return a figure of so many inches to draw on."""
+        """Return a new figure of a size in inches."""
         return self._new((width, height), DOTS_PER_INCH, layout="constrained")
 
     def write(self, figure: Any) -> None:
-        """Write a figure, whole or not at all."""
+        """Write a figure atomically."""
         with replacing(self.path) as file:
             figure.savefig(file, format=self.path.suffix.lower().removeprefix("."))
 
@@ -54,28 +54,28 @@ class Plot(Callback):
     """Draws the curves of a run."""
 
     def __init__(self, path: Path, title: str, overwrite: bool) -> None:
-        """Check that there can be a picture, as `Picture` does."""
+        """Check that the figure can be written, as `Picture` does."""
         self._picture, self._title = Picture(path, overwrite), title
         self._epochs: list[Epoch] = []
 
     def on_run_begin(self, history: Sequence[Epoch]) -> None:
-        """Take the epochs before those of this process."""
+        """Start with the epochs of earlier processes."""
         self._epochs = list(history)
 
     def on_epoch_end(self, epoch: Epoch) -> None:
-        """Take an epoch."""
+        """Add an epoch."""
         self._epochs.append(epoch)
 
     def on_run_end(self) -> None:
-        """Draw what there is."""
+        """Draw the figure."""
         if self._epochs:
             draw_curves(self._picture, self._title, [self._epochs])
 
 
 def draw_curves(picture: Picture, title: str, runs: Sequence[Sequence[Epoch]], best: int = 0) -> None:
-    """Draw the panels that the history has figures for, one below the other; of several runs one after the other.
+    """Draw a panel for each metric in the history, one below the other; several runs follow one another.
 
-    What stands above is of the run whose number is `best`.
+    The title is about the run with index `best`.
     """
     starts = [sum(map(len, runs[:number])) for number in range(len(runs))]
     panels = [panel for panel in PANELS if getattr(runs[0][0], panel.curves[0][0]) is not None]
@@ -104,7 +104,7 @@ def draw_curves(picture: Picture, title: str, runs: Sequence[Sequence[Epoch]], b
 
 @dataclass(frozen=True)
 class Panel:
-    """Curves of a picture, with their height in inches: each a figure of an epoch, its color and its label."""
+    """A panel: its height in inches, and its curves, each a metric of the epochs with its color and label."""
 
     height: float
     label: str
@@ -112,7 +112,7 @@ class Panel:
     may_be_logarithmic: bool = False
 
     def draw(self, axis: Any, epochs: Sequence[Epoch], starts: Sequence[int] = (0,)) -> None:
-        """Draw the curves; where they are few, each epoch is a point on its curve. They are parted where runs start."""
+        """Draw the curves, with points if the epochs are few, and gaps between runs."""
         axis.spines[["top", "right"]].set_visible(False)
         axis.grid(axis="y", color="#e3e3e3", linewidth=0.8)
         axis.set_axisbelow(True)

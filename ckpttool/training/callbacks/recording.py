@@ -1,6 +1,6 @@
-"""What is recorded of a run: its history always, events for TensorBoard and a picture of its curves where asked for.
+"""Records of a run: its history, and on request TensorBoard events and a figure of its curves.
 
-The history, `OUT.history.csv`, has a row per epoch, for whoever draws or compares runs.
+The history, `OUT.history.csv`, has a row per epoch, for plotting and comparing runs.
 """
 
 import csv
@@ -20,23 +20,23 @@ if TYPE_CHECKING:
     from ckpttool.training.callbacks.plot import Picture
 
 SECONDS = 1.0
-"""How long a file serves: an epoch of cached features takes less time than writing it anew."""
+"""Minimum seconds between writes: an epoch on cached features takes less time than writing the file."""
 
 
 @dataclass(frozen=True)
 class Recording:
-    """What is recorded besides the history: nothing of it changes the run."""
+    """The optional records, which do not change the run."""
 
     tensorboard: str | Path | None = None
     plot: str | Path | None = None
 
     def of(self, output: str | Path, overwrite: bool, resume: bool) -> list[Callback]:
-        """Return what records a run with its result under `output`; a run that goes on continues what is there.
+        """Return the callbacks that record a run with this output; a resumed run appends to its records.
 
         Raises:
-            ExistingOutput: a file is there already, of another run.
+            ExistingOutput: a file of another run exists.
             MissingDependency: a package is not installed.
-            CkptError: a path is none that can be written.
+            CkptError: a path cannot be written.
         """
         callbacks: list[Callback] = [HistoryFile(output, overwrite or resume)]
         if self.tensorboard is not None:
@@ -52,10 +52,10 @@ class Recording:
     def parts(
         self, names: Iterable[str], overwrite: bool, resume: bool
     ) -> "tuple[dict[str, Recording], Picture | None]":
-        """Return what records each of several runs that make one, a folder of events each, and the picture of all.
+        """Return the callbacks of several runs that form one, a folder of events for each, and a common figure.
 
         Raises:
-            CkptError: as `of`, before the first of them.
+            CkptError: as for `of`, before the first of them.
         """
         picture = None
         if self.plot is not None:
@@ -73,12 +73,12 @@ class Recording:
 
 
 def history_path(output: str | Path) -> Path:
-    """Return where the history of a model lies: beside it."""
+    """Return the path of a model's history, beside the model."""
     return Path(f"{output}.history.csv")
 
 
 def write_histories(output: str | Path, stages: Mapping[str, Sequence[Mapping[str, Any]]]) -> None:
-    """Write the epochs of several runs, as their reports have them, as one history: `stage` says which run."""
+    """Write the epochs of several runs from their reports as one history; column `stage` is the run."""
     names = ["stage", *(field.name for field in fields(Epoch))]
     text = io.StringIO()
     writer = csv.DictWriter(text, names, lineterminator="\n")
@@ -89,7 +89,7 @@ def write_histories(output: str | Path, stages: Mapping[str, Sequence[Mapping[st
 
 
 def _is_of_no_run(path: Path, output: str | Path) -> bool:
-    """Say whether a history was left by a run that was killed before it wrote its report; another may begin then."""
+    """Return whether a history is from a run that was killed before it wrote its report, so that it may be replaced."""
     heading = ",".join(field.name for field in fields(Epoch))
     try:
         return not report_path(output).exists() and path.read_bytes().startswith(heading.encode())
@@ -98,13 +98,13 @@ def _is_of_no_run(path: Path, output: str | Path) -> bool:
 
 
 class HistoryFile(Callback):
-    """Writes the file anew after an epoch, so that it is always whole; after quick ones about once a second."""
+    """Rewrites the history after each epoch, but at most once per second, so that the file is always complete."""
 
     def __init__(self, output: str | Path, overwrite: bool) -> None:
-        """Check that it may be written.
+        """Check that it can be written.
 
         Raises:
-            ExistingOutput: it is there already.
+            ExistingOutput: it exists.
         """
         self._path = history_path(output)
         refuse_existing([self._path], overwrite or _is_of_no_run(self._path, output))
@@ -113,18 +113,18 @@ class HistoryFile(Callback):
         self._written = -SECONDS
 
     def on_run_begin(self, history: Sequence[Epoch]) -> None:
-        """Take the epochs before those of this process."""
+        """Start with the epochs of earlier processes."""
         self._epochs = list(history)
 
     def on_epoch_end(self, epoch: Epoch) -> None:
-        """Write all epochs; a kill leaves the file whole, a power cut may take it."""
+        """Write all epochs; the file survives a kill, but maybe not a power failure."""
         self._epochs.append(epoch)
         if time.monotonic() - self._written >= SECONDS:
             self._write(durable=False)
             self._written = time.monotonic()
 
     def on_run_end(self) -> None:
-        """Put the file on the disk."""
+        """Write the file and sync it to disk."""
         if self._epochs:
             self._write(durable=True)
 

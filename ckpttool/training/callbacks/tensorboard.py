@@ -1,4 +1,4 @@
-"""TensorBoard: the figures of each epoch, histograms of what is trained, and the graph, as event files in a folder."""
+"""TensorBoard: the metrics of each epoch, histograms of the trained weights, and the graph, as event files."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
@@ -17,13 +17,13 @@ SCALARS = ("loss", "valid_loss", "valid_accuracy", "learning_rate")
 
 
 class TensorBoard(Callback):
-    """Writes events by the step that an epoch ended with; a step that the folder has is not written again."""
+    """Writes events at the last step of each epoch; steps that are in the folder are not written again."""
 
     def __init__(self, folder: Path, overwrite: bool, resume: bool) -> None:
-        """Check that the folder may be written: one run has one folder.
+        """Check that the folder can be written; each run has a folder of its own.
 
         Raises:
-            ExistingOutput: it has the events of another run.
+            ExistingOutput: it contains the events of another run.
             CkptError: it is a file.
         """
         self._folder, self._resume = folder, resume
@@ -34,15 +34,15 @@ class TensorBoard(Callback):
         self._writer: EventWriter | None = None
 
     def on_plan(self, plan: Sequence[PlanRow], notes: Sequence[str]) -> None:
-        """Take which weights have histograms: those that are trained from here on."""
+        """Set the weights with histograms: those trained from here on."""
         self._trained = [row.target for row in plan if row.train]
 
     def on_graph(self, graph: Graph) -> None:
-        """Take the graph; that of a later stage differs in its training op alone."""
+        """Set the graph; the graphs of later stages differ in the training op only."""
         self._graph = graph
 
     def on_run_begin(self, history: Sequence[Epoch]) -> None:
-        """Begin a file: with the graph, and with epochs that were not recorded before the run went on."""
+        """Start a file with the graph, and with earlier epochs that are not in the folder."""
         if not self._resume:
             for path in event_files(self._folder):
                 path.unlink()
@@ -55,7 +55,7 @@ class TensorBoard(Callback):
             self._record(epoch, {})
 
     def on_weights(self, epoch: Epoch, read: Callable[[], Mapping[str, Array]]) -> None:
-        """Write an epoch's figures and histograms."""
+        """Write the metrics and histograms of an epoch."""
         values, stored = read(), stored_tensors(self._graph)
         ran = [stored[name] for name in self._trained if all(part.op in values for part in stored[name].members)]
         self._record(epoch, {tensor.name: tensor.joined(values) for tensor in ran})
