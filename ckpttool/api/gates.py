@@ -12,7 +12,7 @@ from ckpttool.training.callbacks.callback import Callbacks
 from ckpttool.training.gates import Bounds
 from ckpttool.verbs import check as check_verb
 from ckpttool.verbs.check import Checked
-from ckpttool.verbs.evaluate import Evaluation, evaluate, evaluate_against
+from ckpttool.verbs.evaluate import Evaluation, evaluate_against
 
 
 @takes(JudgedKeywords)
@@ -56,12 +56,10 @@ def check(
     told = reporting(callbacks, verbose)
 
     def judge() -> tuple[Evaluation, Evaluation | None]:
-        opened, how = to_run(path, allow_op, ema), {**rows_of(settings), "callbacks": told}
-        how |= {"roles": roles_of(settings), "objective": objective_of(settings)}
-        rows = source or path
-        if baseline is None:
-            return evaluate(opened, rows, **how), None
-        return evaluate_against(opened, to_run(baseline, allow_op, ema), rows, **how)
+        opened = to_run(path, allow_op, ema)
+        before = None if baseline is None else to_run(baseline, allow_op, ema)
+        how = {"roles": roles_of(settings), "objective": objective_of(settings), "callbacks": told, **rows_of(settings)}
+        return evaluate_against(opened, before, source or path, **how)
 
     bounds = Bounds(min_accuracy, max_loss, max_drop)
     same = [(pattern, path_of(other)) for pattern, other in unchanged]

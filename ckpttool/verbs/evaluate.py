@@ -138,13 +138,13 @@ class _Judged(Callback):
 
 
 def evaluate_against(
-    model: Model, baseline: Model, data: Source, callbacks: Callbacks = (), **how: Any
-) -> tuple[Evaluation, Evaluation]:
-    """Return the evaluations of a model and of a baseline, on the same rows.
+    model: Model, baseline: Model | None, data: Source, callbacks: Callbacks = (), **how: Any
+) -> tuple[Evaluation, Evaluation | None]:
+    """Return the evaluations of a model and of a baseline, on the same rows; None for a baseline that is None.
 
     Args:
         model: The model, which is not changed.
-        baseline: The other model, which takes such rows too.
+        baseline: The other model, which takes such rows too, if there is one.
         data: A path, or one of the other sources of rows, with labels.
         callbacks: One callback or several; they are passed the rows, and what was done to them, of the model alone.
         how: What else `evaluate` takes; both are given it.
@@ -154,6 +154,8 @@ def evaluate_against(
     """
     own, other = _Judged(), _Judged()
     found = evaluate(model, data, callbacks=CallbackList([CallbackList(callbacks), own]), **how)
+    if baseline is None:
+        return found, None
     before = evaluate(baseline, data, callbacks=other, **how)
     if not np.array_equal(own.rows.numbers, other.rows.numbers) or own.rows.name != other.rows.name:
         rows = f"{own.rows.name} rows of {model.path} and {other.rows.name} rows of {baseline.path}"

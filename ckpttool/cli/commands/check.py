@@ -99,16 +99,15 @@ def check(
       ckpttool check tuned.ckpt --data mnist.npz --max-drop 0.01 --baseline my_model_final.ckpt --junit gates.xml
     """
     from ckpttool.verbs import check as verb
-    from ckpttool.verbs.evaluate import Evaluation, evaluate, evaluate_against
+    from ckpttool.verbs.evaluate import Evaluation, evaluate_against
 
     bounds, baseline = asked
 
     def judge() -> tuple[Evaluation, Evaluation | None]:
         opened = open_to_run(model, allow_op, ema=ema)
+        before = open_to_run(baseline, allow_op, ema=ema) if baseline else None
         how = {"roles": roles, "objective": objective, "callbacks": ProgressPrinter(as_json), **reading}
-        if baseline is None:
-            return evaluate(opened, str(data), **how), None
-        return evaluate_against(opened, open_to_run(baseline, allow_op, ema=ema), str(data), **how)
+        return evaluate_against(opened, before, str(data), **how)
 
     checked = verb.check(model, same, bounds, judge if data else None, severity, tags)
     if junit:

@@ -84,25 +84,28 @@ def evaluate(
 
     picture = Picture(plot, overwrite) if plot else None
     bounds, baseline = asked
-    opened, before = open_to_run(model, allow_op, ema=ema), None
+    opened = open_to_run(model, allow_op, ema=ema)
+    old = open_to_run(baseline, allow_op, ema=ema) if baseline else None
     how = {"objective": objective, "roles": roles, "callbacks": ProgressPrinter(as_json), **reading}
-    if baseline is None:
-        evaluation = verb.evaluate(opened, data, **how)
-    else:
-        evaluation, before = verb.evaluate_against(opened, open_to_run(baseline, allow_op, ema=ema), data, **how)
+    evaluation, before = verb.evaluate_against(opened, old, data, **how)
     gates = list(bounds.gates(evaluation, before, evaluation.tally.no_accuracy or ""))
-    figures = {**evaluation.as_json(), **({"gates": [gate.as_json() for gate in gates]} if gates else {})}
+    told = {"gates": [gate.as_json() for gate in gates]} if gates else {}
+    _print_figures({**evaluation.as_json(), **told}, as_json)
+    if picture:
+        evaluation.draw(picture, model.name)
+    for gate in gates:
+        say(gate.line())
+    exit_unless(all(gate.state == "passed" for gate in gates))
+
+
+def _print_figures(figures: Mapping[str, Any], as_json: bool) -> None:
+    """Print an evaluation: a document, or a line and the tables."""
     accuracy = "" if figures["accuracy"] is None else f", accuracy {figures['accuracy']:.4f}"
     print_document(figures, [f"{counted(figures['rows'], 'row')}: loss {figures['loss']:.4f}{accuracy}"], as_json)
     if figures["accuracy"] is None:
         say(f"no accuracy: {figures['no_accuracy']}")
     if not as_json:
         _print_tables(figures)
-    if picture:
-        evaluation.draw(picture, model.name)
-    for gate in gates:
-        say(gate.line())
-    exit_unless(all(gate.state == "passed" for gate in gates))
 
 
 def _as_shown(row: Mapping[str, Any], names: Mapping[Any, str]) -> dict[str, Any]:
