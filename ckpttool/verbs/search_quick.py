@@ -1,7 +1,4 @@
-"""Search: how many layers of a model to reuse for other rows, and how many of these to freeze.
-
-The quick answer scores what the frozen layers give, without training anything.
-"""
+"""Quick search: how deep a model is worth reusing for other rows, by scores of frozen layers; nothing is trained."""
 
 import time
 from collections.abc import Sequence

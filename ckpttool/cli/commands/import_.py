@@ -47,16 +47,16 @@ if TYPE_CHECKING:
     type=PATH,
     help="Compare with reference outputs of the source framework.",
 )
-@click.option("--tolerance", type=click.FloatRange(min=0), default=TOLERANCE, show_default=True, help="Of --check.")
 @as_arguments(
     "how",
+    click.option("--tolerance", type=click.FloatRange(min=0), default=TOLERANCE, show_default=True, help="Of --check."),
     lenient_option,
     click.option("--cast", is_flag=True, help="Cast to the dtypes of the graph."),
     click.option("--bake", is_flag=True, help="Also store the values in the .meta, as its initialisers."),
     preprocess_option,
+    allow_op_option,
+    seed_option,
 )
-@allow_op_option
-@seed_option
 @plan_option
 @rows_options
 @model_output_options
@@ -69,10 +69,7 @@ def import_weights(
     scope: str,
     suggest: bool,
     reference: Path | None,
-    tolerance: float,
     how: Mapping[str, Any],
-    allow_op: tuple[str, ...],
-    seed: int,
     plan_only: bool,
     as_json: bool,
     output: Path,
@@ -97,27 +94,13 @@ def import_weights(
       ckpttool import bert.bin --into bert.meta --rules bert-pytorch-tf1 -o imported.ckpt
     """
     if suggest:
-        if rules or rename or reference or scope:
-            raise click.UsageError(
-                "--suggest drafts rules for whole names: not with --rules, --rename, --scope or --check"
-            )
-        _draft_rules(weights, into, output, overwrite, as_json)
+        _draft_rules(weights, into, output, overwrite, as_json, any((rules, rename, scope, reference)))
         return
     from ckpttool.verbs.import_weights import ImportPlan, plan_import
     from ckpttool.verbs.rules import rules_of
 
     plan = plan_import(
-        weights,
-        into,
-        rules=rules_of(rename, rules),
-        seed=seed,
-        scope=scope,
-        reference=reference,
-        tolerance=tolerance,
-        allow_op=allow_op,
-        to=to,
-        output=output,
-        **how,
+        weights, into, rules=rules_of(rename, rules), scope=scope, reference=reference, to=to, output=output, **how
     )
     if reference and isinstance(plan, ImportPlan) and not plan_only:
         _write_proved(plan, output, overwrite, as_json)
@@ -127,8 +110,10 @@ def import_weights(
         say("nothing was checked numerically: --check REFERENCE holds the model against what the source computed")
 
 
-def _draft_rules(weights: Path, into: Path, output: Path, overwrite: bool, as_json: bool) -> None:
+def _draft_rules(weights: Path, into: Path, output: Path, overwrite: bool, as_json: bool, has_rules: bool) -> None:
     """Write a draft of rules, print its rows, and say what is open; the answer is no where something is."""
+    if has_rules:
+        raise click.UsageError("--suggest drafts rules for whole names: not with --rules, --rename, --scope or --check")
     from ckpttool.verbs.rules import draft_rules, guessed_by_order
 
     draft = draft_rules(weights, into, output, overwrite)

@@ -8,10 +8,12 @@ import click
 
 from ckpttool.cli.options.catalogue import zoo_option
 from ckpttool.cli.options.general import PATH, row_shape, rows_options
-from ckpttool.cli.options.reading import SOURCE
+from ckpttool.cli.options.reading import SOURCE, Source
+from ckpttool.cli.process import open_to_run
 from ckpttool.cli.show.tables import print_rows, say
+from ckpttool.cli.wall import behind_wall
 from ckpttool.core.errors import PlanError
-from ckpttool.verbs.zoo_suggest import CLASSES, MOST, Suggestion, zoo_suggest
+from ckpttool.verbs.zoo_suggest import CLASSES, MOST, Suggestion, with_scores, zoo_suggest
 
 COLUMNS = ("entry", "family", "fits", "takes", "why")
 SCORED = ("entry", "family", "score", "logme", "why")
@@ -56,9 +58,7 @@ def suggest(
         raise PlanError("specify `other`, a model, or `shape`, that of an example")
     found = zoo_suggest(other, shape, root, most)
     if data is not None and found:
-        from ckpttool.cli.scored_entries import scored  # TensorFlow runs
-
-        found = scored(trust=trust, data=data, found=found)
+        found = _scored(found, data, trust)
     print_rows(
         [{**each.as_json(), "command": command_of(each)} if as_json else _shown(each) for each in found],
         SCORED if data else COLUMNS,
@@ -66,6 +66,20 @@ def suggest(
     )
     for line in () if as_json else _said(found, data is not None):
         say(line)
+
+
+def _scored(found: list[Suggestion], data: Path, trust: bool) -> list[Suggestion]:
+    """Return suggestions with their scores on rows, in a process that may read the entries and the rows."""
+    context, models = click.get_current_context(), tuple(each.path for each in found)
+    context.meta[Source.NOTED] = [*context.meta.get(Source.NOTED, ()), *models]
+    context.params["models"] = models
+    scored: list[Suggestion] = _scored_behind_wall(trust=trust, data=data, found=found)
+    return scored
+
+
+@behind_wall
+def _scored_behind_wall(found: list[Suggestion], data: Path) -> list[Suggestion]:
+    return with_scores(found, data, open_to_run)
 
 
 def _shown(each: Suggestion) -> dict[str, Any]:
