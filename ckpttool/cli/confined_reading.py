@@ -14,7 +14,8 @@ from typing import Any
 
 import click
 
-from ckpttool.cli.options.general import OWN_PROCESS, Command
+from ckpttool.cli.options.decorators import Command
+from ckpttool.cli.options.general import OWN_PROCESS
 from ckpttool.cli.options.reading import Source
 from ckpttool.core.errors import CkptError
 from ckpttool.formats.hdf5.source import is_hdf5

@@ -14,7 +14,8 @@ from typing import Any
 import click
 
 from ckpttool.cli.given_files import FONTS, confinement_of, make_fonts_known
-from ckpttool.cli.options.general import OWN_PROCESS, Command
+from ckpttool.cli.options.decorators import Command
+from ckpttool.cli.options.general import OWN_PROCESS
 from ckpttool.cli.options.reading import Source
 from ckpttool.cli.own_graphs import TRUSTED, trusts
 from ckpttool.confinement.child import Ended, go_on_confined

@@ -9,7 +9,7 @@ import pytest
 from click.testing import CliRunner
 
 from ckpttool.cli import COMMANDS, main
-from ckpttool.cli.options.general import as_value, together
+from ckpttool.cli.options.decorators import as_value, together
 from ckpttool.cli.options.recipe import reuse_recipe_options
 from ckpttool.cli.options.rows import roles_options
 from ckpttool.cli.options.training import rate_test_options, run_options

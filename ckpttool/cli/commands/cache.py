@@ -7,7 +7,8 @@ from typing import Any
 import click
 
 from ckpttool.cli.options.config import config_option
-from ckpttool.cli.options.general import as_arguments, json_option, seed_option
+from ckpttool.cli.options.decorators import as_arguments
+from ckpttool.cli.options.general import json_option, seed_option
 from ckpttool.cli.options.reading import (
     allow_op_option,
     freeze_option,

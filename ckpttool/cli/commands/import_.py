@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ckpttool.cli.options.general import PATH, as_arguments, lenient_option, plan_option, rows_options, seed_option
+from ckpttool.cli.options.decorators import as_arguments
+from ckpttool.cli.options.general import PATH, lenient_option, plan_option, rows_options, seed_option
 from ckpttool.cli.options.reading import SOURCE, allow_op_option, models_first, rules_option
 from ckpttool.cli.options.rows import preprocess_option
 from ckpttool.cli.options.writing import model_output_options

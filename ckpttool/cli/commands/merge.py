@@ -6,7 +6,8 @@ from typing import Any, get_args
 
 import click
 
-from ckpttool.cli.options.general import MAX_SEED, PATH, as_arguments, lenient_option, plan_option, rows_options
+from ckpttool.cli.options.decorators import as_arguments
+from ckpttool.cli.options.general import MAX_SEED, PATH, lenient_option, plan_option, rows_options
 from ckpttool.cli.options.reading import SOURCE, allow_op_option, checkpoints_argument, models_first, weights_option
 from ckpttool.cli.options.rows import there_first
 from ckpttool.cli.options.writing import edited_output_options, family_asked

@@ -7,7 +7,8 @@ from typing import Any
 import click
 
 from ckpttool.cli.options.completions import layer_names
-from ckpttool.cli.options.general import as_arguments, lenient_option, plan_option, rows_options, seed_option
+from ckpttool.cli.options.decorators import as_arguments
+from ckpttool.cli.options.general import lenient_option, plan_option, rows_options, seed_option
 from ckpttool.cli.options.reading import (
     SOURCE,
     allow_op_option,

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from ckpttool.cli.options.general import together
+from ckpttool.cli.options.decorators import together
 
 zoo_option = click.option(
     "--zoo",

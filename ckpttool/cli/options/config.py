@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import click
 from click.core import ParameterSource
 
-from ckpttool.cli.options.general import PATH, Decorator, ListOrFile
+from ckpttool.cli.options.decorators import Decorator
+from ckpttool.cli.options.general import PATH, ListOrFile
 from ckpttool.cli.show.help import long_name
 from ckpttool.cli.show.tables import say
 from ckpttool.core import toml_text

@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from ckpttool.cli.click_private import given_in_order
-from ckpttool.cli.options.general import Decorator, together
+from ckpttool.cli.options.decorators import Decorator, together
 from ckpttool.cli.show.help import LongHelp
 from ckpttool.surgery.edits import EDITS
 from ckpttool.surgery.edits.steps import Step, read_script

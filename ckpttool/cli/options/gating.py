@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from ckpttool.cli.options.general import as_value, together
+from ckpttool.cli.options.decorators import as_value, together
 from ckpttool.cli.options.reading import SOURCE, models_first
 from ckpttool.training.gates import Bounds
 

@@ -7,7 +7,8 @@ import click
 
 from ckpttool.catalogue.names import is_entry
 from ckpttool.cli.options.completions import layer_names, rule_sets
-from ckpttool.cli.options.general import PATH, Decorator, NotedPath, checked_first, together
+from ckpttool.cli.options.decorators import Decorator, checked_first, together
+from ckpttool.cli.options.general import PATH, NotedPath
 from ckpttool.cli.show.tables import say
 from ckpttool.formats import registry
 from ckpttool.formats.keras.scheme import is_application

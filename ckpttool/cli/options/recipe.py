@@ -2,7 +2,7 @@
 
 import click
 
-from ckpttool.cli.options.general import Decorator, as_value
+from ckpttool.cli.options.decorators import Decorator, as_value
 from ckpttool.runtime.losses import Loss
 from ckpttool.runtime.objectives import Objective
 from ckpttool.runtime.optimizers import Optimizer

@@ -5,18 +5,8 @@ from typing import Any
 
 import click
 
-from ckpttool.cli.options.general import (
-    MAX_SEED,
-    PATH,
-    WRITTEN,
-    Decorator,
-    ListOrFile,
-    as_arguments,
-    as_value,
-    checked_first,
-    sizes_of,
-    together,
-)
+from ckpttool.cli.options.decorators import Decorator, as_arguments, as_value, checked_first, together
+from ckpttool.cli.options.general import MAX_SEED, PATH, WRITTEN, ListOrFile, sizes_of
 from ckpttool.core.errors import PlanError, UnknownName
 from ckpttool.data.held_out import HeldOut
 from ckpttool.data.named import require_data

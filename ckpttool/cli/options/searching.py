@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ckpttool.cli.options.general import as_value, together
+from ckpttool.cli.options.decorators import as_value, together
 from ckpttool.core.errors import PlanError
 
 if TYPE_CHECKING:

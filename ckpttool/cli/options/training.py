@@ -5,7 +5,8 @@ from pathlib import Path
 import click
 
 from ckpttool.cli.options.completions import layer_names
-from ckpttool.cli.options.general import PATH, WRITTEN, as_value, seed_option, together
+from ckpttool.cli.options.decorators import as_value, together
+from ckpttool.cli.options.general import PATH, WRITTEN, seed_option
 from ckpttool.cli.options.reading import PATTERN, SOURCE, freeze_option, models_first, unfreeze_option
 from ckpttool.cli.options.recipe import (
     new_recipe_options,

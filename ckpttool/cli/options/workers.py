@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ckpttool.cli.options.general import as_value
+from ckpttool.cli.options.decorators import as_value
 from ckpttool.executors.executor import Executor
 from ckpttool.executors.registry import PROCESSES, open_executor
 

@@ -7,7 +7,8 @@ from typing import Any
 
 import click
 
-from ckpttool.cli.options.general import WRITTEN, Decorator, Written, as_value, together, verbose_option
+from ckpttool.cli.options.decorators import Decorator, as_value, together
+from ckpttool.cli.options.general import WRITTEN, Written, verbose_option
 from ckpttool.cli.options.reading import ENTRY_OR_PATH
 from ckpttool.core.errors import FormatError
 from ckpttool.formats import registry

@@ -6,7 +6,8 @@ from typing import Any
 import click
 
 from ckpttool.cli.options.catalogue import card_options, zoo_option
-from ckpttool.cli.options.general import as_arguments, json_option
+from ckpttool.cli.options.decorators import as_arguments
+from ckpttool.cli.options.general import json_option
 from ckpttool.cli.options.reading import model_argument
 from ckpttool.cli.show.tables import print_document
 from ckpttool.verbs.zoo_add import zoo_add
