@@ -3,39 +3,28 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ckpttool import checkpoint
 from ckpttool.checkpoint import Checkpoint
 from ckpttool.core.counts import counted
-from ckpttool.core.errors import CkptError, PlanError
+from ckpttool.core.errors import PlanError
 from ckpttool.core.notes import notes_about
 from ckpttool.core.tensors import TensorSpec
-from ckpttool.core.variable_kinds import OBJECT_GRAPH
 from ckpttool.formats.format import PLAIN, Writing
-from ckpttool.formats.tensorflow.prefix import SAVED_MODEL_GRAPHS
 from ckpttool.lineage.provenance import Command
-from ckpttool.model.checkpoint_plan import FORMATS, CheckpointPlan, format_to_write
+from ckpttool.model.checkpoint_plan import CheckpointPlan
 from ckpttool.model.resolve import described, graph_path
 from ckpttool.surgery.convert import Conversion, plan_convert
 from ckpttool.surgery.edits.steps import Edited, Step, apply
-
-if TYPE_CHECKING:
-    from ckpttool.graph.core import Graph
-    from ckpttool.graph.sync.sync import Synced
-
-__all__ = ["EditPlan", "EditRow", "follow_edits", "format_to_write", "plan_edit"]
+from ckpttool.verbs.edit_graph import follow_edits, follows
 
 NAMINGS = ("rename ", "strip-prefix ", "add-prefix ")
 """Edits that leave what a tensor holds."""
-SHAPES = ("transpose", "reshape", "slice", "pad", "resize", "reduce", "layout", "layout-back", "drop", "keep")
-"""Edits after which ops of a saver would compute with other shapes, or with nothing."""
 INTO_OTHERS = ("split-parts ", "fuse-parts ", "fold-", "layout")
 """Edits after which the numbers of a tensor that is gone are in others."""
 NETWORKS = ("keras", "keras-legacy", "keras-weights")
 """Formats of which each tensor has its place in a network of Keras."""
-MOVES = ("transpose", "reshape", "layout", "layout-back")
-"""Edits that put elements where the ops of a graph do not look for them."""
 
 
 @dataclass(frozen=True)
@@ -184,7 +173,7 @@ def plan_edited(
     notes += converted.notes
     graph = None
     meta = graph_path(source.path)
-    if meta and with_graph and _follows(meta, source, edited, to):
+    if meta and with_graph and follows(meta, source, edited, to):
         followed = follow_edits(meta, edited)
         graph = followed.graph
         notes += [f"the graph follows: {meta}", *followed.notes]
@@ -192,22 +181,6 @@ def plan_edited(
         notes.append(f"the graph of {source.path} is not written: the output is a checkpoint without a graph")
     rows = tuple(_rows(source, edited, converted))
     return EditPlan(converted.tensors, to, rows, tuple(notes), converted.how, graph)
-
-
-def _follows(meta: Path, source: Checkpoint, edited: Edited, to: str) -> bool:
-    """Say whether the graph beside a checkpoint is written anew, as it goes with the edited tensors.
-
-    A SavedModel of TensorFlow 2 is not: its graph is a tree of functions. Of one whose tensors are what they were but
-    for their values a copy is written, with all that is in its folder.
-    """
-    if meta.suffix == ".meta":
-        return to in FORMATS.values()
-    if meta.name not in SAVED_MODEL_GRAPHS or OBJECT_GRAPH in source:
-        return False
-    before, after = (
-        {name: (tensor.shape, tensor.dtype) for name, tensor in each.items()} for each in (source, edited.tensors)
-    )
-    return to == "bundle" or (to == "saved-model" and before != after)
 
 
 def _parted(edited: Edited) -> Iterator[str]:
@@ -229,44 +202,3 @@ def _rows(source: Checkpoint, edited: Edited, converted: Conversion) -> Iterator
             yield EditRow(old, None, (*edits, f"left out: {converted.to} cannot hold it"))
     for origin, edits in edited.dropped.items():
         yield EditRow(before.get(origin), None, edits)
-
-
-def follow_edits(meta: Path, edited: Edited) -> "Synced":
-    """Return the graph of a file as it goes with the edited tensors, and what is to be said of it.
-
-    Raises:
-        CkptError: the graph cannot be read, or cannot follow: it could restore a tensor, and would compute something
-            else with it. The message has the reason and the way out.
-    """
-    # These take as long to import as most edits without a graph.
-    from ckpttool.graph import files
-    from ckpttool.graph.contents.stored import stored_tensors
-    from ckpttool.graph.sync.sync import sync_graph
-    from ckpttool.surgery.edits.edit import quantised
-
-    try:
-        graph = files.load(meta)
-        known, tensors = stored_tensors(graph), edited.tensors
-        for name in (name for name in tensors if tensors.origins.get(name, name) in known):
-            moved = next((step for step in edited.done[name] if step.split()[0] in MOVES), None)
-            if moved:
-                raise PlanError(f"{graph.source}: {name} is used by the graph as it was before {moved}")
-        for name in quantised(tensors):
-            if tensors.origins.get(name, name) in known:
-                problem = "is int8 with a scale, which the graph does not multiply it with"
-                raise PlanError(f"{graph.source}: {name} {problem}")
-        _refuse_computed(graph, edited)
-        return sync_graph(graph, tensors)
-    except CkptError as error:
-        raise type(error)(f"{error}; `with_graph=False` writes the checkpoint alone") from error
-
-
-def _refuse_computed(graph: "Graph", edited: Edited) -> None:
-    """Raise where the graph's saver would compute a variable of tensors that have other shapes now, or are gone."""
-    from ckpttool.graph.contents.savers import computed_variables
-
-    tensors = edited.tensors
-    done = {tensors.origins.get(name, name): edits for name, edits in edited.done.items()} | dict(edited.dropped)
-    for variable, keys in computed_variables(graph).items():
-        for key in (key for key in keys if any(step.split()[0] in SHAPES for step in done.get(key, ()))):
-            raise PlanError(f"{graph.source}: the graph's Saver computes {variable} of {key} as it was")
