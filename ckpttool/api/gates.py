@@ -3,9 +3,10 @@
 from collections.abc import Collection, Sequence
 from typing import Unpack
 
-from ckpttool.api.keywords import JudgedKeywords, objective_of, roles_of, rows_of, takes
+from ckpttool.api.keywords import JudgedKeywords, objective_of, roles_of, rows_of
 from ckpttool.api.kinds import CheckpointLike, ModelLike, path_of, to_run
 from ckpttool.api.progress import reporting
+from ckpttool.api.signatures import takes
 from ckpttool.data.memory.source import Data, as_source
 from ckpttool.scanning.finding import Severity
 from ckpttool.training.callbacks.callback import Callbacks

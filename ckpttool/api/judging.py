@@ -3,17 +3,10 @@
 from collections.abc import Collection, Mapping
 from typing import Any, Literal, Unpack, overload
 
-from ckpttool.api.keywords import (
-    JudgedKeywords,
-    RolesKeywords,
-    RowsKeywords,
-    objective_of,
-    roles_of,
-    rows_of,
-    takes,
-)
+from ckpttool.api.keywords import JudgedKeywords, RolesKeywords, RowsKeywords, objective_of, roles_of, rows_of
 from ckpttool.api.kinds import ModelLike, PathLike, as_path, to_run
 from ckpttool.api.progress import reporting
+from ckpttool.api.signatures import takes
 from ckpttool.data.memory.source import Data, as_source
 from ckpttool.executors.executor import Executor
 from ckpttool.training.callbacks.callback import Callbacks, accepts_watch

@@ -1,27 +1,21 @@
 """Keywords: what a run, a head and rows can be told, said once for all functions that take them.
 
-A group is a `TypedDict`: type checkers see its names and types, `takes` puts them with their texts and defaults into a
-function's signature and docstring, and holds what is given against them. Defaults are those of `Options`, `Recipe` and
-`Objective`, where they are said.
+A group is a `TypedDict`: type checkers see its names and types, and `signatures.takes` puts them with their texts and
+defaults into a function's signature and docstring.
 """
 
-import inspect
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import fields, replace
-from functools import wraps
 from os import PathLike
-from typing import Annotated, Any, Literal, TypedDict, TypeVar, get_args, get_type_hints
+from typing import Annotated, Any, Literal, TypedDict
 
-from ckpttool.api.kinds import require_kind
-from ckpttool.core.errors import WrongKind
-from ckpttool.core.names import as_pattern_text, suggestion
+from ckpttool.core.names import as_pattern_text
 from ckpttool.runtime.objectives import Objective
 from ckpttool.runtime.recipe import Recipe
 from ckpttool.training.options import Options, with_training_op
 
 ByPattern = float | str | Mapping[str, float]
 """One number for all, text as the command line takes it, or by pattern: `{"hidden[12]": 1e-4, "outputs": 1e-2}`."""
-Function = TypeVar("Function", bound=Callable[..., Any])
 _BY_PATTERN = "One number for all, or {pattern: number}."
 
 
@@ -234,56 +228,3 @@ def options_of(settings: Mapping[str, Any], options: Options | None = None) -> O
     roles = {**options.roles, **roles_of(settings)}
     made = replace(options, recipe=recipe, objective=objective_of(settings, options.objective), roles=roles, **own)
     return with_training_op(made, settings.get("training_op"))
-
-
-def takes(*groups: Any) -> Callable[[Function], Function]:
-    """Put the keywords of groups into a function's signature and docstring, and check what it is called with.
-
-    The function takes them as `**settings`.
-    """
-    keywords = {name: hint for group in groups for name, hint in get_type_hints(group, include_extras=True).items()}
-    defaults = _defaults()
-
-    def with_keywords(function: Function) -> Function:
-        signature = inspect.signature(function)
-        own = [each for each in signature.parameters.values() if each.kind is not inspect.Parameter.VAR_KEYWORD]
-        more = [
-            inspect.Parameter(
-                name, inspect.Parameter.KEYWORD_ONLY, default=defaults.get(name), annotation=get_args(hint)[0]
-            )
-            for name, hint in keywords.items()
-        ]
-
-        @wraps(function)
-        def call(*arguments: Any, **named: Any) -> Any:
-            known = {parameter.name for parameter in own} | keywords.keys()
-            for name, value in named.items():
-                if name not in known:
-                    raise WrongKind(f"{function.__name__}() has no keyword {name!r}{suggestion(name, known)}")
-                if name in keywords and not (value is None and defaults.get(name) is None):
-                    require_kind(name, value, keywords[name])
-            return function(*arguments, **named)
-
-        call.__signature__ = signature.replace(parameters=[*own, *more])  # type: ignore[attr-defined]
-        call.__doc__ = _with_arguments(function.__doc__ or "", keywords, defaults)
-        return call  # type: ignore[return-value]
-
-    return with_keywords
-
-
-def _defaults() -> dict[str, Any]:
-    """Return the default of each keyword, as the classes have it that keywords become."""
-    options = {each.name: getattr(Options(), each.name) for each in fields(Options)}
-    recipe = {each.name: getattr(Recipe(), each.name) for each in fields(Recipe)}
-    return {**options, **recipe, "objective": None, "class_weight": None, "label_smoothing": Objective.label_smoothing}
-
-
-def _with_arguments(text: str, keywords: Mapping[str, Any], defaults: Mapping[str, Any]) -> str:
-    """Return a docstring with a line for each keyword at the end of its arguments; dedented, as by Python 3.13."""
-    lines = []
-    for name, hint in keywords.items():
-        default = defaults.get(name)
-        told = "" if default is None or default == "" else f" Default: {default!r}."
-        lines.append(f"    {name}: {get_args(hint)[1]}{told}")
-    before, raises, after = inspect.cleandoc(text).partition("\nRaises:")
-    return "\n".join([before.rstrip(), *lines, ""]) + raises + after

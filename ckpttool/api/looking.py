@@ -4,9 +4,10 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Unpack
 
-from ckpttool.api.keywords import JudgedKeywords, objective_of, roles_of, rows_of, takes
+from ckpttool.api.keywords import JudgedKeywords, objective_of, roles_of, rows_of
 from ckpttool.api.kinds import CheckpointLike, ModelLike, PathLike, as_path, path_of, to_run
 from ckpttool.api.progress import reporting
+from ckpttool.api.signatures import takes
 from ckpttool.checkpoint import Checkpoint
 from ckpttool.core.errors import WrongKind
 from ckpttool.core.notebooks import Rows

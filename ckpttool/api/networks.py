@@ -3,15 +3,10 @@
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Literal, Unpack
 
-from ckpttool.api.keywords import (
-    HeadKeywords,
-    ObjectiveKeywords,
-    objective_of,
-    recipe_of,
-    takes,
-)
+from ckpttool.api.keywords import HeadKeywords, ObjectiveKeywords, objective_of, recipe_of
 from ckpttool.api.kinds import ModelLike, Names, PathLike, as_model, as_path, names_of, to_run
 from ckpttool.api.made import Made, make
+from ckpttool.api.signatures import takes
 from ckpttool.core.errors import PlanError
 from ckpttool.data.class_files import Classes
 from ckpttool.lineage.provenance import Command

@@ -15,10 +15,10 @@ from ckpttool.api.keywords import (
     options_of,
     roles_of,
     rows_of,
-    takes,
 )
 from ckpttool.api.kinds import ModelLike, PathLike, as_path, to_run
 from ckpttool.api.progress import reporting
+from ckpttool.api.signatures import takes
 from ckpttool.data.memory.source import Data, as_source
 from ckpttool.executors.executor import Executor
 from ckpttool.searching.found import Search

@@ -4,9 +4,10 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any, Unpack
 
-from ckpttool.api.keywords import PretrainingKeywords, TrainingKeywords, options_of, takes
+from ckpttool.api.keywords import PretrainingKeywords, TrainingKeywords, options_of
 from ckpttool.api.kinds import ModelLike, PathLike, as_path, to_run
 from ckpttool.api.progress import reporting
+from ckpttool.api.signatures import takes
 from ckpttool.core.errors import WrongKind
 from ckpttool.data.memory.source import Data, as_source
 from ckpttool.runtime.configure import configure_by_default
