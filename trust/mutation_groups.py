@@ -176,7 +176,7 @@ BY_NAME = {
         ("formats/patch", "surgery/patching"),
     ),
     "asserting": Group(
-        ("plans/asserting.py", "plans/assertions.py"), ("plans/test_assertions.py", "plans/test_run.py")
+        ("plans/assert_step.py", "plans/assertions.py"), ("plans/test_assertions.py", "plans/test_run.py")
     ),
     "vocabularies": Group(
         ("surgery/merging/vocabulary.py", "surgery/merging/vocabulary_tensors.py"),

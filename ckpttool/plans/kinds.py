@@ -4,9 +4,9 @@ from collections.abc import Mapping
 
 from ckpttool.core.errors import FormatError
 from ckpttool.core.names import listed, suggestion
-from ckpttool.plans.asserting import AssertStep
-from ckpttool.plans.liking import LikeStep
-from ckpttool.plans.making import AverageStep, EditStep, MergeStep, edits_of
+from ckpttool.plans.assert_step import AssertStep
+from ckpttool.plans.checkpoint_steps import AverageStep, EditStep, MergeStep, edits_of
+from ckpttool.plans.like_step import LikeStep
 from ckpttool.plans.script import LOOP, Entry
 from ckpttool.plans.step import PlanStep
 from ckpttool.surgery.edits import EDITS
