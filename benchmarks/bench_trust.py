@@ -2,7 +2,7 @@
 
 Whole processes are timed, imports and all, one checkout after the other in each turn, on small and on large inputs:
 the best and the median of both, and their ratios. Modules are compiled beforehand; caches and states of the user
-are kept apart: a graph of the fixtures is a stranger's, and runs behind the wall.
+are kept apart: a graph of the fixtures is a stranger's, and runs confined.
 
 Run: .venv/bin/python benchmarks/bench_trust.py PEER [--turns N] [--megabytes N] [--processor] [PART OF A NAME ...]
 The peer may be made by: git worktree add PEER COMMIT

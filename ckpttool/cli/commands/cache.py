@@ -6,6 +6,7 @@ from typing import Any
 
 import click
 
+from ckpttool.cli.confined_running import running_confined
 from ckpttool.cli.options.config import config_option
 from ckpttool.cli.options.decorators import as_arguments
 from ckpttool.cli.options.general import json_option, seed_option
@@ -32,7 +33,6 @@ from ckpttool.cli.process import open_to_run
 from ckpttool.cli.show.help import LongHelp
 from ckpttool.cli.show.progress import ProgressPrinter
 from ckpttool.cli.show.tables import print_document
-from ckpttool.cli.wall import behind_wall
 from ckpttool.runtime.objectives import Objective
 
 
@@ -47,7 +47,7 @@ from ckpttool.runtime.objectives import Objective
 @objective_options
 @roles_options
 @allow_op_option
-@behind_wall
+@running_confined
 @workers_options
 @config_option()
 @json_option

@@ -7,6 +7,7 @@ from typing import Any
 import click
 
 from ckpttool.cli.confined_reading import reading_confined
+from ckpttool.cli.confined_running import running_confined
 from ckpttool.cli.options.gating import bounds_options
 from ckpttool.cli.options.general import PATH, WRITTEN, rows_options
 from ckpttool.cli.options.reading import (
@@ -23,7 +24,6 @@ from ckpttool.cli.process import open_to_run
 from ckpttool.cli.show.help import LongHelp
 from ckpttool.cli.show.progress import ProgressPrinter
 from ckpttool.cli.show.tables import exit_unless, print_report, say
-from ckpttool.cli.wall import behind_wall
 from ckpttool.runtime.objectives import Objective
 from ckpttool.scanning.finding import SEVERITIES, Severity
 from ckpttool.training.gates import Bounds
@@ -67,7 +67,7 @@ COLUMNS = ("gate", "state", "found", "asked")
 @roles_options
 @tags_option
 @allow_op_option
-@behind_wall
+@running_confined
 @rows_options
 @reading_confined
 def check(

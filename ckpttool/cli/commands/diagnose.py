@@ -6,6 +6,7 @@ from typing import Any
 
 import click
 
+from ckpttool.cli.confined_running import running_confined
 from ckpttool.cli.options.config import config_option
 from ckpttool.cli.options.general import rows_options
 from ckpttool.cli.options.reading import allow_op_option, model_argument, weights_file_option
@@ -15,7 +16,6 @@ from ckpttool.cli.process import open_to_run
 from ckpttool.cli.show.help import LongHelp
 from ckpttool.cli.show.progress import ProgressPrinter
 from ckpttool.cli.show.tables import print_rows
-from ckpttool.cli.wall import behind_wall
 from ckpttool.runtime.objectives import Objective
 
 COLUMNS = (
@@ -49,7 +49,7 @@ LEFT_OUT = ("gradient_to_weight", "mean", "gradient_mean", "activation", "satura
 @objective_options
 @roles_options
 @allow_op_option
-@behind_wall
+@running_confined
 @config_option("model", *ROLES)
 @rows_options
 def diagnose(

@@ -6,6 +6,7 @@ from typing import Any
 
 import click
 
+from ckpttool.cli.confined_running import running_confined
 from ckpttool.cli.options.config import config_option
 from ckpttool.cli.options.gating import bounds_options
 from ckpttool.cli.options.general import WRITTEN, rows_options
@@ -16,7 +17,6 @@ from ckpttool.cli.process import open_to_run
 from ckpttool.cli.show.help import LongHelp
 from ckpttool.cli.show.progress import ProgressPrinter
 from ckpttool.cli.show.tables import exit_unless, print_document, print_rows, say, shows_tables
-from ckpttool.cli.wall import behind_wall
 from ckpttool.core.counts import counted
 from ckpttool.runtime.objectives import Objective
 from ckpttool.training.gates import Bounds
@@ -40,7 +40,7 @@ MOST_CLASSES = 20
 @objective_options
 @roles_options
 @allow_op_option
-@behind_wall
+@running_confined
 @config_option("model", *ROLES)
 @click.option(
     "--plot", metavar="FILE", type=WRITTEN, help="Plot the confusion matrix, recall and precision: .png, .pdf or .svg."

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from ckpttool.cli.confined_running import running_confined
 from ckpttool.cli.options.config import config_option
 from ckpttool.cli.options.general import plan_option, rows_options
 from ckpttool.cli.options.reading import allow_op_option, model_argument, weights_file_option
@@ -17,7 +18,6 @@ from ckpttool.cli.show.help import LongHelp
 from ckpttool.cli.show.plans import command_line, show_plan
 from ckpttool.cli.show.progress import ProgressPrinter
 from ckpttool.cli.show.tables import print_document
-from ckpttool.cli.wall import behind_wall
 from ckpttool.training.callbacks.recording import Recording
 from ckpttool.training.options import Options, PseudoLabels
 
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 @run_options
 @pseudo_label_options
 @allow_op_option
-@behind_wall
+@running_confined
 @config_option(repeats=True)
 @plan_option
 @rows_options

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from ckpttool.cli.confined_running import running_confined
 from ckpttool.cli.options.decorators import as_arguments
 from ckpttool.cli.options.general import PATH, lenient_option, plan_option, rows_options, seed_option
 from ckpttool.cli.options.reading import SOURCE, allow_op_option, models_first, rules_option
@@ -16,7 +17,6 @@ from ckpttool.cli.process import configure_for
 from ckpttool.cli.show.help import LongHelp
 from ckpttool.cli.show.plans import execute
 from ckpttool.cli.show.tables import exit_unless, print_rows, say
-from ckpttool.cli.wall import behind_wall
 from ckpttool.core.counts import counted
 from ckpttool.core.tensors import TOLERANCE
 
@@ -61,7 +61,7 @@ if TYPE_CHECKING:
 @plan_option
 @rows_options
 @model_output_options
-@behind_wall
+@running_confined
 def import_weights(
     weights: Path,
     into: Path,

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from ckpttool.cli.confined_running import running_confined
 from ckpttool.cli.options.config import config_option
 from ckpttool.cli.options.general import WRITTEN, rows_options
 from ckpttool.cli.options.reading import allow_op_option, model_argument, weights_file_option
@@ -17,7 +18,6 @@ from ckpttool.cli.process import open_to_run
 from ckpttool.cli.show.help import LongHelp
 from ckpttool.cli.show.progress import ProgressPrinter
 from ckpttool.cli.show.tables import exit_unless, print_document, print_report, say, shows_tables
-from ckpttool.cli.wall import behind_wall
 from ckpttool.training.options import Options
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ WIDTH, HEIGHT = 64, 12
 @click.option("--steps", type=click.IntRange(min=20), default=100, show_default=True, help="Number of rates to try.")
 @rate_test_options
 @allow_op_option
-@behind_wall
+@running_confined
 @config_option()
 @click.option("--plot", metavar="FILE", type=WRITTEN, help="Plot the curve: .png, .pdf or .svg.")
 @click.option("--overwrite", is_flag=True, help="Replace the --plot file if it exists.")

@@ -6,6 +6,7 @@ from typing import Any, get_args
 
 import click
 
+from ckpttool.cli.confined_running import running_confined
 from ckpttool.cli.options.decorators import as_arguments
 from ckpttool.cli.options.general import MAX_SEED, PATH, lenient_option, plan_option, rows_options
 from ckpttool.cli.options.reading import SOURCE, allow_op_option, checkpoints_argument, models_first, weights_option
@@ -14,7 +15,6 @@ from ckpttool.cli.options.writing import edited_output_options, family_asked
 from ckpttool.cli.show.help import LongHelp
 from ckpttool.cli.show.plans import execute
 from ckpttool.cli.show.tables import print_rows
-from ckpttool.cli.wall import behind_wall
 from ckpttool.model.checkpoint_plan import CheckpointPlan
 from ckpttool.surgery.merging.alignment import Tokens
 from ckpttool.surgery.merging.conflicts import COLUMNS as CONFLICT_COLUMNS
@@ -84,7 +84,7 @@ parameter_options = as_arguments(
 @rows_options
 @edited_output_options
 @allow_op_option
-@behind_wall
+@running_confined
 def merge(
     checkpoints: tuple[Path, ...],
     how: str,

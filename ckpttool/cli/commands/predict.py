@@ -6,6 +6,7 @@ from typing import Any
 
 import click
 
+from ckpttool.cli.confined_running import running_confined
 from ckpttool.cli.options.config import config_option
 from ckpttool.cli.options.general import json_option
 from ckpttool.cli.options.reading import allow_op_option, ema_option, model_argument, weights_file_option
@@ -16,7 +17,6 @@ from ckpttool.cli.process import open_to_run
 from ckpttool.cli.show.help import LongHelp
 from ckpttool.cli.show.progress import ProgressPrinter
 from ckpttool.cli.show.tables import print_document
-from ckpttool.cli.wall import behind_wall
 from ckpttool.core.counts import counted
 
 
@@ -32,7 +32,7 @@ from ckpttool.core.counts import counted
 @ema_option
 @roles_options
 @allow_op_option
-@behind_wall
+@running_confined
 @workers_options
 @config_option("model", *ROLES)
 @json_option

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import click
 
+from ckpttool.cli.confined_running import running_confined
 from ckpttool.cli.options.config import config_option
 from ckpttool.cli.options.general import json_option, row_shape
 from ckpttool.cli.options.reading import SOURCE, allow_op_option, models_first, spec
@@ -15,7 +16,6 @@ from ckpttool.cli.show.help import LongHelp
 from ckpttool.cli.show.plans import command_line
 from ckpttool.cli.show.progress import ProgressPrinter
 from ckpttool.cli.show.tables import print_document
-from ckpttool.cli.wall import behind_wall
 from ckpttool.runtime.pretraining.methods import PretrainingMethod
 from ckpttool.training.callbacks.recording import Recording
 from ckpttool.training.options import Options
@@ -48,7 +48,7 @@ def _method(_context: click.Context, _option: click.Parameter, value: str) -> st
 )
 @pretraining_options
 @allow_op_option
-@behind_wall
+@running_confined
 @config_option()
 @json_option
 @model_output_options

@@ -7,6 +7,7 @@ from typing import Any
 import click
 
 from ckpttool.cli.confined_reading import reading_confined
+from ckpttool.cli.confined_running import running_confined
 from ckpttool.cli.options.general import PATH, WRITTEN
 from ckpttool.cli.options.reading import (
     SOURCE,
@@ -21,7 +22,6 @@ from ckpttool.cli.options.rows import judged_rows_options, roles_options, there_
 from ckpttool.cli.options.writing import overwrite_option
 from ckpttool.cli.show.layer_commands import layer_commands
 from ckpttool.cli.show.tables import say
-from ckpttool.cli.wall import behind_wall
 from ckpttool.runtime.objectives import Objective
 
 
@@ -42,7 +42,7 @@ from ckpttool.runtime.objectives import Objective
     "--card", metavar="FILE", type=WRITTEN, help="Write a model card, in Markdown with the fields of the Hub."
 )
 @overwrite_option
-@behind_wall
+@running_confined
 @reading_confined
 def report(
     model: Path,

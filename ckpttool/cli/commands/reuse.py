@@ -6,6 +6,7 @@ from typing import Any
 
 import click
 
+from ckpttool.cli.confined_running import running_confined
 from ckpttool.cli.options.completions import layer_names
 from ckpttool.cli.options.decorators import as_arguments
 from ckpttool.cli.options.general import lenient_option, plan_option, rows_options, seed_option
@@ -32,7 +33,6 @@ from ckpttool.cli.options.writing import model_output_options
 from ckpttool.cli.process import open_to_run
 from ckpttool.cli.show.help import LongHelp
 from ckpttool.cli.show.plans import execute
-from ckpttool.cli.wall import behind_wall
 from ckpttool.core.errors import PlanError
 from ckpttool.runtime.objectives import Objective
 from ckpttool.runtime.recipe import Recipe
@@ -77,7 +77,7 @@ def _percent(ctx: click.Context, param: click.Parameter, value: str) -> float:
 @objective_options
 @reuse_recipe_options
 @allow_op_option
-@behind_wall
+@running_confined
 @seed_option
 @plan_option
 @rows_options

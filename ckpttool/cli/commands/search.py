@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from ckpttool.cli.confined_running import running_confined
 from ckpttool.cli.options.config import config_option
 from ckpttool.cli.options.general import WRITTEN, rows_options
 from ckpttool.cli.options.reading import allow_op_option, model_argument, spec, weights_file_option
@@ -17,7 +18,6 @@ from ckpttool.cli.process import SignalInterrupt, open_to_run
 from ckpttool.cli.show.help import LongHelp
 from ckpttool.cli.show.plans import command_line
 from ckpttool.cli.show.progress import ProgressPrinter
-from ckpttool.cli.wall import behind_wall
 from ckpttool.core.errors import PlanError
 from ckpttool.training.options import Options
 
@@ -46,7 +46,7 @@ if TYPE_CHECKING:
 )
 @tracker_option
 @allow_op_option
-@behind_wall
+@running_confined
 @config_option("model", *ROLES)
 @rows_options
 @model_output_options

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 
 import click
 
+from ckpttool.cli.confined_running import progressed
 from ckpttool.cli.options.general import QUIET
 from ckpttool.cli.show.plans import show_notes, show_plan
 from ckpttool.cli.show.tables import rows_alone, say
-from ckpttool.cli.wall import progressed
 from ckpttool.core.counts import counted, human_size
 from ckpttool.training.callbacks.callback import Callback, Progress
 

@@ -6,12 +6,12 @@ from typing import Any
 
 import click
 
+from ckpttool.cli.confined_running import running_confined
 from ckpttool.cli.options.catalogue import zoo_option
 from ckpttool.cli.options.general import PATH, row_shape, rows_options
 from ckpttool.cli.options.reading import SOURCE, Source
 from ckpttool.cli.process import open_to_run
 from ckpttool.cli.show.tables import print_rows, say
-from ckpttool.cli.wall import behind_wall
 from ckpttool.core.errors import PlanError
 from ckpttool.verbs.zoo_suggest import CLASSES, MOST, Suggestion, with_scores, zoo_suggest
 
@@ -73,12 +73,12 @@ def _scored(found: list[Suggestion], data: Path, trust: bool) -> list[Suggestion
     context, models = click.get_current_context(), tuple(each.path for each in found)
     context.meta[Source.NOTED] = [*context.meta.get(Source.NOTED, ()), *models]
     context.params["models"] = models
-    scored: list[Suggestion] = _scored_behind_wall(trust=trust, data=data, found=found)
+    scored: list[Suggestion] = _scored_confined(trust=trust, data=data, found=found)
     return scored
 
 
-@behind_wall
-def _scored_behind_wall(found: list[Suggestion], data: Path) -> list[Suggestion]:
+@running_confined
+def _scored_confined(found: list[Suggestion], data: Path) -> list[Suggestion]:
     return with_scores(found, data, open_to_run)
 
 

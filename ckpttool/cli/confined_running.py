@@ -1,4 +1,4 @@
-"""The wall: a graph that others wrote runs in a confined child, for the kernels that run it may be fooled.
+"""Running in a confined child: a graph that others wrote runs there, for the kernels that run it may be fooled.
 
 The child may read what the command was given, and write where its outputs go; what it prints and its exit code are the
 command's. A graph is known that this user's commands made of nothing but their own or trusted ones.
@@ -28,11 +28,11 @@ _KERAS = Path(os.environ.get("KERAS_HOME", Path.home() / ".keras")) / "keras.jso
 """What Keras reads when it is imported."""
 
 
-def behind_wall(command: Command) -> Command:
+def running_confined(command: Command) -> Command:
     """Return a command with an option `trust`, that without it runs graphs which are not known in a confined child."""
 
     @wraps(command)
-    def walled(*, trust: bool, **given: Any) -> Any:
+    def confined(*, trust: bool, **given: Any) -> Any:
         context = click.get_current_context()
         context.meta[TRUSTED] = trust
         runs = given.get("data", True) is not None  # without rows, a merge runs nothing
@@ -51,7 +51,7 @@ def behind_wall(command: Command) -> Command:
         try:
             return command(**given)
         except (PermissionError, CkptError) as error:
-            if not _is_of_wall(error):
+            if not _is_of_confinement(error):
                 raise
             what = f"{error.filename}: {error.strerror}" if isinstance(error, PermissionError) else str(error)
             why = f"{model}, which ckpttool did not write, runs with what it was given alone; `trust` lifts that"
@@ -61,7 +61,7 @@ def behind_wall(command: Command) -> Command:
         "--trust",
         is_flag=True,
         help="Run the graph as your own, without limits on files, memory, time and networks.",
-    )(walled)
+    )(confined)
 
 
 def progressed() -> None:
@@ -76,8 +76,8 @@ def _is_possible(context: click.Context) -> bool:
     return context.obj is OWN_PROCESS and sys.platform == "linux" and "tensorflow" not in sys.modules
 
 
-def _is_of_wall(error: Exception) -> bool:
-    """Return whether something failed because the wall is in its way: a file that this user can read, or TensorFlow."""
+def _is_of_confinement(error: Exception) -> bool:
+    """Return whether something failed because it is confined: a file that this user can read, or TensorFlow."""
     if isinstance(error, PermissionError):
         return error.filename is not None and os.access(error.filename, os.R_OK)
     return type(error.__cause__).__name__ == "PermissionDeniedError"

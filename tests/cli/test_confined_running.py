@@ -1,4 +1,4 @@
-"""The wall: what others wrote runs confined, with the same result; what this user made of their own runs as it is."""
+"""Running confined: what others wrote gives the same result there; what this user made of their own runs as it is."""
 
 import os
 import subprocess
@@ -85,7 +85,7 @@ def test_a_users_folder_that_cannot_be_written_is_no_reason_to_fail(
 
 
 @pytest.mark.parametrize("name", COMMANDS)
-def test_every_command_that_may_run_ops_of_others_has_the_wall(name: str) -> None:
+def test_every_command_that_may_run_ops_of_others_is_confined(name: str) -> None:
     command = main.get_command(click.Context(main), name)
     assert command is not None
     options = {option.name for option in command.params}
