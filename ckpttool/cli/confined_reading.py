@@ -36,9 +36,7 @@ def _confined(command: Command, at_risk: Callable[[click.Context], Iterable[Path
     @wraps(command)
     def confined(*, in_process: bool, **given: Any) -> Any:
         context = click.get_current_context()
-        runs = (
-            given.get("outputs", False) or given.get("data") is not None
-        )  # which TensorFlow does
+        runs = given.get("outputs", False) or given.get("data") is not None  # which TensorFlow does
         files = [] if in_process or runs or not _is_possible(context) else list(at_risk(context))
         if not files:
             return command(**given)

@@ -13,11 +13,13 @@ from ckpttool.core.notes import notes_about
 from ckpttool.core.tensors import TensorSpec
 from ckpttool.formats.format import PLAIN, Writing
 from ckpttool.lineage.provenance import Command
-from ckpttool.model.checkpoint_plan import CheckpointPlan
+from ckpttool.model.checkpoint_plan import CheckpointPlan, format_to_write
 from ckpttool.model.resolve import described, graph_path
 from ckpttool.surgery.convert import Conversion, plan_convert
 from ckpttool.surgery.edits.steps import Edited, Step, apply
 from ckpttool.verbs.edit_graph import follow_edits, follows
+
+__all__ = ["EditPlan", "EditRow", "format_to_write", "plan_edit"]
 
 NAMINGS = ("rename ", "strip-prefix ", "add-prefix ")
 """Edits that leave what a tensor holds."""

@@ -11,9 +11,8 @@ from ckpttool.cli.options.general import lenient_option, plan_option, rows_optio
 from ckpttool.cli.options.reading import slots_option, source_argument
 from ckpttool.cli.options.writing import edited_output_options, family_asked, format_of, format_options
 from ckpttool.cli.show.plans import execute
-from ckpttool.model.checkpoint_plan import format_to_write
 from ckpttool.surgery.edits.steps import Step
-from ckpttool.verbs.edit import plan_edit
+from ckpttool.verbs.edit import format_to_write, plan_edit
 
 
 @click.command(cls=EditCommand)
