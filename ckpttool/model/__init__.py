@@ -1,1 +1,1 @@
-"""A model: a graph with its checkpoint; what a path means, and the plan of what becomes of it."""
+"""Models: a graph with its checkpoint, the meaning of a path, and plans of what will be written."""

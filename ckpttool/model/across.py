@@ -1,7 +1,7 @@
-"""Across frameworks: the weights of one file in the names, shapes and layouts of another of the same network.
+"""Conversion across frameworks: the weights of one file with the names, shapes and layouts of another file.
 
-The network on one side (a graph, a file of Keras) says how its variables are read, which tells layouts: also those of
-kernels behind a flattened image. The other side needs none. What names, shapes and ops leave open is refused.
+Both contain the same network. The network of one side (a graph, a Keras file) determines the layouts, also those of
+kernels after a flattened image; the other side needs none. What names, shapes and ops leave ambiguous is refused.
 """
 
 from collections.abc import Iterator, Mapping
@@ -22,12 +22,12 @@ from ckpttool.lineage.provenance import Provenance
 from ckpttool.model.graphs import graph_to_fill
 
 Network = tuple[Graph, Checkpoint, bool]
-"""A graph, the values that lie with it, and whether it is one."""
+"""A graph, the values beside it, and whether there is a graph at all."""
 
 
 @dataclass(frozen=True)
 class Across:
-    """The tensors of a file with the values of another, and what each is made of; others are as they were."""
+    """The tensors of a file with values from another, and the source of each; other tensors are unchanged."""
 
     tensors: Checkpoint
     sources: Mapping[str, str]
@@ -35,16 +35,16 @@ class Across:
 
 
 def across(source: Checkpoint, like: Checkpoint, path: Path, lenient: bool = False) -> Across:
-    """Return the weights of a checkpoint as a file of the same network has them.
+    """Return the weights of a checkpoint in the form of another file of the same network.
 
     Args:
-        source: The weights; its own slots and counters stay behind.
-        like: The file whose names, shapes, dtypes and layouts they get, opened.
-        path: Where it is, with its network if it has one.
-        lenient: Leave out tensors without a counterpart; others keep the values of `like`.
+        source: The weights; its slots and counters are not converted.
+        like: The open file whose names, shapes, dtypes and layouts they get.
+        path: The path of `like`, with its network if it has one.
+        lenient: Skip tensors without a counterpart; those of `like` keep their values.
 
     Raises:
-        PlanError: neither side has a network that tells a layout, or something has no counterpart.
+        PlanError: neither side has a network that determines the layouts, or a tensor has no counterpart.
     """
     there = _network(path)
     back = not there[2] and (_network(source.path) if source.path else None)
@@ -64,10 +64,10 @@ def across(source: Checkpoint, like: Checkpoint, path: Path, lenient: bool = Fal
 
 
 def _values(source: Checkpoint, held: Checkpoint, pairing: Pairing) -> Checkpoint:
-    """Return the values of a network's variables: those that lie with it, or what edits have made of them.
+    """Return the values of a network's variables: those beside it, or their edited versions.
 
     Raises:
-        PlanError: edits have left another set of names than the network's.
+        PlanError: the edited tensors have other names than the network's variables.
     """
     if not source.provenance.edits and held:
         return held
@@ -78,7 +78,7 @@ def _values(source: Checkpoint, held: Checkpoint, pairing: Pairing) -> Checkpoin
 
 
 def _network(path: Path) -> Network:
-    """Return the network of a path, built if it can be; a checkpoint alone has none."""
+    """Return the network of a path, built if possible; a checkpoint alone has none."""
     try:
         return graph_to_fill(path, computes=True)
     except (FormatError, MissingDependency):
@@ -86,10 +86,10 @@ def _network(path: Path) -> Network:
 
 
 def _paired(weights: Checkpoint, network: Network, lenient: bool) -> tuple[Pairing, list[str]]:
-    """Return how a file's tensors go with a network's variables, and what a user should know of that.
+    """Return the pairing of a file's tensors with a network's variables, and notes about it.
 
     Raises:
-        PlanError: something is open.
+        PlanError: the pairing is ambiguous.
     """
     graph, held, is_graph = network
     alone = None if is_graph else held
@@ -106,7 +106,7 @@ def _paired(weights: Checkpoint, network: Network, lenient: bool) -> tuple[Pairi
 
 
 def _about(draft: RuleDraft) -> Iterator[str]:
-    """Say what was assumed, and what goes by the order of tensors alone."""
+    """Return notes on assumptions, and on tensors that were paired by order alone."""
     yield from draft.notes
     yield from notes_about("open", draft.open, most=1)
     guessed = [" ".join(pair.sources) for pair in draft.pairs if pair.confidence == ORDER]
@@ -116,7 +116,7 @@ def _about(draft: RuleDraft) -> Iterator[str]:
 
 
 def _cast(pairing: Pairing) -> list[str]:
-    """Say which tensors change their dtype."""
+    """Return a note on the tensors whose dtype changes."""
     pairs = ((name, pair.targets[0]) for pair in pairing.pairs for name in pair.sources[:1])
     changed = [
         f"{name} ({pairing.weights[name].dtype} and {pairing.wanted[target].dtype})"

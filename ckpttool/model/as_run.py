@@ -1,4 +1,4 @@
-"""Graphs as verbs run and rewrite them: without calls of functions, and those of TensorFlow 2 as of TensorFlow 1."""
+"""Graphs in the form that verbs run and rewrite: function calls inlined, TensorFlow 2 variables as in TensorFlow 1."""
 
 from ckpttool import checkpoint
 from ckpttool.graph.contents.savers import is_version_2, restored_tables
@@ -7,15 +7,15 @@ from ckpttool.graph.core import Graph
 
 
 def is_stored(graph: Graph) -> bool:
-    """Say whether a graph has anything that a checkpoint holds."""
+    """Return whether a graph has variables or tables that a checkpoint stores."""
     return bool(stored_tensors(graph) or restored_tables(graph))
 
 
 def without_calls(graph: Graph) -> Graph:
-    """Return a graph with ops for its calls of functions; most of TensorFlow 1 have none, and import nothing for it.
+    """Return a graph with its function calls inlined; for graphs without calls nothing is imported.
 
     Raises:
-        GraphError: a function is missing, calls itself, or would become too many ops.
+        GraphError: a function is missing, is recursive, or would become too many ops.
     """
     if not graph.header.graph_def.library.function:
         return graph
@@ -25,18 +25,18 @@ def without_calls(graph: Graph) -> Graph:
 
 
 def as_run(graph: Graph, values: checkpoint.Checkpoint) -> tuple[Graph, checkpoint.Checkpoint]:
-    """Return a graph as verbs run and rewrite it, and what it takes of the checkpoint that lies with it.
+    """Return a graph in the form that verbs run and rewrite, and the tensors of its checkpoint under the graph's names.
 
-    Calls of functions become ops, and a graph of TensorFlow 2 one of TensorFlow 1.
+    Function calls are inlined, and a graph of TensorFlow 2 becomes one of TensorFlow 1.
 
     Raises:
-        GraphError: a function is missing, calls itself, or would become too many ops.
+        GraphError: a function is missing, is recursive, or would become too many ops.
         CorruptCheckpoint: the checkpoint's object graph is damaged.
     """
     flat = without_calls(named_as_saved(graph, values))
     if not is_version_2(flat) or (is_stored(flat) and not values):
         return flat, values
-    from ckpttool.graph.rewrite.version_1 import as_version_1  # which graphs of TensorFlow 1 do without
+    from ckpttool.graph.rewrite.version_1 import as_version_1  # not needed for graphs of TensorFlow 1
 
     graph = as_version_1(flat, values)
     return graph, values.only(stored_tensors(graph))

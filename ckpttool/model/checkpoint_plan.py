@@ -1,4 +1,4 @@
-"""The plan of a checkpoint: the tensors that will be written, in which format, and the graph that goes along."""
+"""The plan of a checkpoint: the tensors to write, the format, and the graph written with them, if any."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -24,16 +24,16 @@ if TYPE_CHECKING:
 
 
 FORMATS = {"ckpt": "bundle", "saved-model": "saved-model"}
-"""The formats in which models are written, by what their families are called."""
+"""The formats of checkpoints by the family of models."""
 KERAS_SUFFIXES = {"keras": ".keras", "keras-weights": ".weights.h5", "keras-legacy": ".h5"}
-"""The suffixes by which Keras knows what is in a file, by the formats."""
+"""The suffixes that Keras requires, by format."""
 
 
 @dataclass(frozen=True, repr=False)
 class CheckpointPlan(ShownPlan):
-    """A checkpoint that will be written in the format `to`, with a graph where one goes along: a model then.
+    """A checkpoint to be written in the format `to`; with a graph, a model.
 
-    `flaws` fills while the tensors are read: what came out that is no finite number, by name.
+    `flaws` is filled while the tensors are read: notes on non-finite results, by name.
     """
 
     tensors: Checkpoint
@@ -48,9 +48,9 @@ class CheckpointPlan(ShownPlan):
     def of_combined(
         cls, combined: "JoinedCheckpoints", output: Path | None, notes: Sequence[str], to: str | None = None
     ) -> Self:
-        """Plan to write what several checkpoints became; without an `output` the plan is only shown.
+        """Plan to write the combination of several checkpoints; without an `output` the plan is only shown.
 
-        It is of the family of the last, unless the output or `to` says another (`format_to_write`).
+        The format is that of the last one's family, unless the output or `to` specifies another (`format_to_write`).
         """
         tensors = combined.tensors
         if output is None:
@@ -68,25 +68,25 @@ class CheckpointPlan(ShownPlan):
 
     @property
     def nbytes(self) -> int:
-        """The bytes of the tensors that will be written; those of strings are not counted."""
+        """The bytes of the tensors to write, without string tensors."""
         return sum(spec.nbytes for spec in self.tensors.specs())
 
     @property
     def done(self) -> str:
-        """What is true of the output afterwards."""
+        """A statement about the written output."""
         graph = f", with the graph of {self.graph.source}" if self.graph else ""
         return f"written and read back, {counted(len(self.tensors), 'tensor')} ({counted(self.nbytes, 'byte')}){graph}"
 
     def as_json(self) -> list[dict[str, Any]]:
-        """Return the plan as JSON, a row for every tensor."""
+        """Return the plan as JSON, with a row per tensor."""
         return [dict(row) for row in self.rows]
 
     def check(self, output: str | Path, overwrite: bool = False) -> None:
-        """Check that the output may be written; what a format refuses besides, `write` raises before it writes.
+        """Check that the output can be written; `write` raises what a format itself refuses, before it writes.
 
         Raises:
-            ExistingOutput: it is there already.
-            CkptError: it is a folder, and a file or a prefix is written.
+            ExistingOutput: it exists.
+            CkptError: it is a folder, but a file or a prefix would be written.
         """
         if self.to == "saved-model":
             from ckpttool.formats.tensorflow.prefix import is_saved_model
@@ -102,16 +102,16 @@ class CheckpointPlan(ShownPlan):
             refuse_existing([Path(output)], overwrite)
 
     def outputs(self, output: Path) -> list[Path]:
-        """Return the files that an output at a path has or had."""
+        """Return the files that belong to an output path."""
         meta = [Path(f"{str(output).removesuffix('.index')}.meta")] if self.graph and self.to == "bundle" else []
         return [*registry.get(self.to).outputs(output), *meta]
 
     def write(self, output: str | Path, overwrite: bool = False, command: Command | None = None) -> list[str]:
-        """Write the tensors and the graph, whole or not at all; return which of them are not finite.
+        """Write the tensors and the graph atomically; return notes on non-finite values.
 
         Raises:
-            ExistingOutput: the output is there already.
-            CkptError: a value does not fit into its new dtype.
+            ExistingOutput: the output exists.
+            CkptError: a value cannot be represented in its new dtype.
         """
         if self.graph and self.to == "saved-model":
             from ckpttool.model.families import Contents, SavedModelWriter
@@ -132,14 +132,14 @@ class CheckpointPlan(ShownPlan):
 def format_to_write(
     source: Checkpoint, with_graph: bool, output: Path, to: str | None = None, like: Path | None = None
 ) -> str:
-    """Return the format for what a checkpoint became: what `to` says, else the output, else its family's.
+    """Return the format to write: that specified by `to`, else by the output's path, else that of the source's family.
 
-    Of a model the family is that which went in (`model/families.py`), whose names `to` may have, too.
+    The family of a model is that of the source (`model/families.py`); `to` may also name a family.
 
     Raises:
-        CkptError: no format has the name.
-        FormatError: the output's suffix says a format that is not written.
-        PlanError: it would be a file of Keras, whose name does not say so.
+        CkptError: `to` is unknown.
+        FormatError: the output has the suffix of a format that cannot be written.
+        PlanError: the format is Keras's, but the output does not have its suffix.
     """
     found = registry.for_output(output, FORMATS.get(to or "", to), like).NAME
     path = source.path
@@ -148,7 +148,7 @@ def format_to_write(
     meta, suffix = graph_path(path), KERAS_SUFFIXES.get(source.format or "")
     if meta is None and suffix is None:
         return found
-    from ckpttool.model.families import family_of  # it takes as long to import as most edits without a graph
+    from ckpttool.model.families import family_of  # importing it takes as long as most edits without a graph
 
     family = family_of(meta or path.with_suffix(".keras"), output)
     if family == "keras":
@@ -161,10 +161,10 @@ def format_to_write(
 
 
 def graph_alongside(tensors: Checkpoint, to: str) -> "tuple[Graph | None, list[str]]":
-    """Return the graph of the `.meta` beside the checkpoint that tensors are from, where it goes with them.
+    """Return the graph of the `.meta` beside the source checkpoint, if it is written too, and notes.
 
-    It does into a bundle that has all that its saver restores; that of a SavedModel of TensorFlow 1 too. Otherwise the
-    note says that it is left behind.
+    It is written with a bundle that has all that its saver restores; that of a TensorFlow 1 SavedModel too.
+    Otherwise a note says that it is not written.
     """
     meta = graph_path(tensors.path)
     if tensors.format == "keras" and to != "keras":

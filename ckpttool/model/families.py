@@ -1,7 +1,7 @@
-"""Families: in which form a model is written: that of the model that went in, unless the output or `to` says another.
+"""Families of models: the form in which a model is written, that of the source unless the output or `to` differs.
 
-Each family is a `ModelWriter`: it checks an output before anything is read, and writes a graph with the values of its
-variables, whole or not at all, and reads them back.
+Each family is a `ModelWriter`, which checks an output before anything is read, writes a graph with the values of its
+variables atomically, and reads them back.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -37,10 +37,10 @@ from ckpttool.surgery.edits.values import Averages
 
 @dataclass(frozen=True)
 class Contents:
-    """What is written of a model: a graph, the values of its variables, and what the lineage says of them.
+    """What is written of a model: a graph, the values of its variables, and their lineage.
 
-    That is that `command` made them, of the files of the `provenance`: where none is given those of the graph and of
-    the tensors.
+    The lineage records that `command` made them from the files of `provenance`; by default those of the graph and the
+    tensors.
     """
 
     graph: Graph
@@ -51,34 +51,34 @@ class Contents:
 
 @dataclass(frozen=True)
 class Written:
-    """What was written: the values as the output has them, by their names in the graph, and what was noticed."""
+    """What was written: the values read from the output, by their names in the graph, and notes."""
 
     values: Mapping[str, Tensor]
     notes: Sequence[str] = ()
 
 
 class ModelWriter(Protocol):
-    """How models of a family are written."""
+    """Writes the models of a family."""
 
     def check(self, output: Path, overwrite: bool, graph: Graph | None = None) -> None:
-        """Check that the output may be written, and hold what is made of `graph`, before anything is run.
+        """Check that the output can be written and can store what is made from `graph`, before anything is run.
 
         Raises:
-            ExistingOutput: it is there already.
-            PlanError: this family cannot hold what the graph computes.
-            CkptError: what is there is of another kind, or a model of this family cannot be written.
+            ExistingOutput: it exists.
+            PlanError: this family cannot represent what the graph computes.
+            CkptError: the path is occupied by something else, or a model of this family cannot be written.
         """
 
     def outputs(self, output: Path) -> list[Path]:
-        """Return the files that a model at a path has or had, its main one first: a new model replaces them all."""
+        """Return the files of a model at a path, the main one first; a new model replaces all of them."""
 
     def write(self, model: Contents, output: Path, overwrite: bool) -> Written:
         """Write a graph and the values of its variables, and read them back.
 
         Raises:
-            ExistingOutput: the output is there already.
+            ExistingOutput: the output exists.
             PlanError: a variable has no value, or one of another shape or dtype.
-            CorruptCheckpoint: what was read back is not what was meant.
+            CorruptCheckpoint: what was read back differs.
         """
 
 
@@ -89,7 +89,7 @@ class CheckpointWriter:
     source: Path
 
     def check(self, output: Path, overwrite: bool, graph: Graph | None = None) -> None:
-        """Check that the prefix is free, and no folder."""
+        """Check that the prefix is free and not a folder."""
         if output.is_dir():
             other = "`to` saved-model and `overwrite` replace it, else " if is_saved_model(output) else ""
             raise CkptError(f"{output} is a folder; {other}expected a prefix such as {output / 'model.ckpt'}")
@@ -100,7 +100,7 @@ class CheckpointWriter:
         return [*registry.get("bundle").outputs(output), *outputs_of(output)]
 
     def write(self, model: Contents, output: Path, overwrite: bool) -> Written:
-        """Write it, as `write_model` does."""
+        """Write it with `write_model`."""
         made = model.provenance, model.command
         notes = write_model(model.graph, model.tensors, output, overwrite, PLAIN, *made)
         return Written(checkpoint.open(output), notes)
@@ -108,12 +108,12 @@ class CheckpointWriter:
 
 @dataclass(frozen=True)
 class SavedModelWriter:
-    """A SavedModel: a folder with a graph, variables, a signature, and the files that the graph of `source` reads."""
+    """A SavedModel: a folder with a graph, variables, a signature, and the assets of the graph of `source`."""
 
     source: Path
 
     def check(self, output: Path, overwrite: bool, graph: Graph | None = None) -> None:
-        """Check that the folder is free, or a SavedModel that may be replaced."""
+        """Check that the folder is free, or a SavedModel that can be overwritten."""
         refuse_existing_folder(output, overwrite, is_saved_model)
 
     def outputs(self, output: Path) -> list[Path]:
@@ -121,7 +121,7 @@ class SavedModelWriter:
         return [output]
 
     def write(self, model: Contents, output: Path, overwrite: bool) -> Written:
-        """Write the whole graph, so that training can go on with it, and a signature of what it serves."""
+        """Write the whole graph, so that it can be trained further, and a signature for serving."""
         served, notes = served_whole(model.graph)
         write_folder(served, model.tensors, output, overwrite, self.source, model.provenance, model.command)
         return Written(checkpoint.open(output), notes)
@@ -129,12 +129,12 @@ class SavedModelWriter:
 
 @dataclass(frozen=True)
 class KerasWriter:
-    """A file of Keras 3: a `.keras`, or, where the output's name says so, the weights alone."""
+    """A Keras 3 file: a `.keras`, or the weights alone if the output has their suffix."""
 
     source: Path
 
     def check(self, output: Path, overwrite: bool, graph: Graph | None = None) -> None:
-        """Check that the file may be written, and has a name by which Keras knows what it is."""
+        """Check that the file can be written, and that its name has a suffix that Keras accepts."""
         if not output.name.endswith((ARCHIVE, *WEIGHTS_ALONE)):
             named = output.with_name(f"{output.name}{ARCHIVE}")
             raise PlanError(f"{output}: Keras opens a model by its suffix: name it {named}, or specify `to` ckpt")
@@ -147,7 +147,7 @@ class KerasWriter:
         return [output]
 
     def write(self, model: Contents, output: Path, overwrite: bool) -> Written:
-        """Write the network of Keras that the graph says it computes, with what compiles it; or the weights alone."""
+        """Write the Keras network stored in the graph, with its compile configuration; or the weights alone."""
         self.check(output, overwrite)
         whole, numbered = output.name.endswith(ARCHIVE), output.name.endswith(NUMBERED)
         tensors = _averaged(model.graph, model.tensors)
@@ -169,7 +169,7 @@ class KerasWriter:
 
 
 def _averaged(graph: Graph, tensors: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
-    """Return moving averages in the places of the weights, where a graph has some: Keras has one value of each."""
+    """Return moving averages in place of the weights, if a graph has some: Keras stores one value of each weight."""
     if not any(variable.is_average for variable in variables(graph).values()):
         return tensors
     return Averages().apply(as_graph_knows(as_checkpoint(graph, tensors), graph))
@@ -184,10 +184,10 @@ def write_folder(
     provenance: Provenance | None = None,
     command: Command | None = None,
 ) -> None:
-    """Write a graph with signatures and the values of its variables as a SavedModel; `ModelWriter.write` says how.
+    """Write a graph with signatures and the values of its variables as a SavedModel (see `ModelWriter.write`).
 
-    What the graph's tables read, and what lies beside for whoever serves it, is copied from the SavedModel that
-    `source` is, or is the graph of.
+    The assets of the graph's tables and `assets.extra` are copied from the SavedModel `source`, or the one whose graph
+    it is.
     """
     target = registry.get("saved-model")
     with staged_output(output, target, overwrite) as place:
@@ -198,7 +198,7 @@ def write_folder(
 
 
 def _beside(graph: Graph, source: Path) -> list[Path]:
-    """Return the folders of files that go with a graph from a SavedModel: those that its tables read, and the extra."""
+    """Return the folders of files that belong to a graph from a SavedModel: `assets` and `assets.extra`."""
     folder = source if source.is_dir() else source.parent
     if not is_saved_model(folder):
         return []
@@ -211,18 +211,18 @@ FAMILIES: dict[str, Callable[[Path], ModelWriter]] = {
     "saved-model": SavedModelWriter,
     "keras": KerasWriter,
 }
-"""What writes the models of a family, by the name that `to` has for it; each is made with the source."""
+"""The writers by the family's name in `to`; each is constructed with the source."""
 ARCHIVE, WEIGHTS_ALONE, NUMBERED = ".keras", (".h5", ".hdf5"), ".weights.h5"
-"""The suffixes of Keras's files: a whole model, weights alone, and those of the weights that have Keras 3's layout."""
+"""The suffixes of Keras files: whole models, weights alone, and weights in the layout of Keras 3."""
 SUFFIXES = {".ckpt": "ckpt", ".meta": "ckpt", ".index": "ckpt", **dict.fromkeys((ARCHIVE, *WEIGHTS_ALONE), "keras")}
-"""The families that a suffix of the output says."""
+"""The families by the output's suffix."""
 
 
 def family_of(source: str | Path, output: str | Path, to: str | None = None) -> str:
-    """Return the family that a model is written in: what `to` says, else the output's path, else that of the source.
+    """Return the family of a model to write: the one in `to`, else by the output's path, else that of the source.
 
-    `source` is the file of the graph that is written, or of the one that it was made of; an output that ends in a slash
-    is a SavedModel's folder.
+    `source` is the file of the graph to write, or of the graph it was made from; an output that ends in a slash is a
+    SavedModel folder.
 
     >>> family_of("old.ckpt.meta", "new"), family_of("old.ckpt.meta", "new/")
     ('ckpt', 'saved-model')
@@ -247,7 +247,7 @@ def family_of(source: str | Path, output: str | Path, to: str | None = None) -> 
 
 
 def is_model(output: str | Path) -> bool:
-    """Say whether what is written to a path can be opened as a model: not where the path says weights alone.
+    """Return whether an output can be opened as a model, which files of weights alone cannot.
 
     >>> is_model("tuned.keras"), is_model("tuned.h5")
     (True, False)
@@ -256,7 +256,7 @@ def is_model(output: str | Path) -> bool:
 
 
 def writer_for(source: str | Path, output: str | Path, to: str | None = None) -> ModelWriter:
-    """Return what writes a model; `family_of` says which family it is of.
+    """Return the writer of the family that `family_of` returns.
 
     Raises:
         PlanError: there is no such family.

@@ -1,7 +1,7 @@
-"""Filling: a checkpoint without a graph whose tensors get other values, everything else in it as it was.
+"""Filling: a checkpoint without a graph gets new values for its tensors; everything else stays the same.
 
-So weights go into an object checkpoint of TensorFlow 2, a file of Keras or any other: the program that reads it finds
-every tensor where it was, in its shape and dtype.
+This imports weights into an object checkpoint of TensorFlow 2, a Keras file or any other: the program that reads it
+finds every tensor under its name, with its shape and dtype.
 """
 
 from collections.abc import Mapping, Sequence
@@ -24,17 +24,17 @@ from ckpttool.surgery.convert import left_behind
 
 @dataclass(frozen=True)
 class FillRow(PlanRow):
-    """A weight of a checkpoint: whether it gets a value, or keeps its own; what trains it is not known."""
+    """A weight of a checkpoint: whether it gets a new value or keeps its own; whether it is trained is unknown."""
 
     def cells(self) -> dict[str, Any]:
-        """Return the row as people are shown it."""
+        """Return the row as displayed."""
         value = "kept" if self.source is None else f"restored from {self.source}"
         return {"layer": self.layer, "variable": self.target, "shape": self.shape, "value": value}
 
 
 @dataclass(frozen=True, repr=False)
 class FillPlan(ShownPlan):
-    """The tensors of a checkpoint, those that are paired with other values, and a row for each of its weights."""
+    """The tensors of a checkpoint, those paired with new values, and a row for each of its weights."""
 
     tensors: Checkpoint
     rows: tuple[FillRow, ...]
@@ -42,7 +42,7 @@ class FillPlan(ShownPlan):
 
     @classmethod
     def of(cls, pairing: Pairing, held: Checkpoint, notes: Sequence[str]) -> "FillPlan":
-        """Plan to fill a checkpoint with what was paired with its tensors."""
+        """Plan to fill a checkpoint with the values paired with its tensors."""
         made_of = Provenance.joined(pairing.weights.provenance, held.provenance)
         filled: Mapping[str, Any] = {name: pairing.tensors.get(name) or held[name] for name in held}
         rows = tuple(
@@ -54,7 +54,7 @@ class FillPlan(ShownPlan):
 
     @property
     def done(self) -> str:
-        """What is true of the output afterwards."""
+        """A statement about the written output."""
         filled = sum(row.source is not None for row in self.rows)
         return f"written and read back, {filled} of {counted(len(self.rows), 'weight')} imported"
 
@@ -66,19 +66,19 @@ class FillPlan(ShownPlan):
         """Check that the output may be written.
 
         Raises:
-            ExistingOutput: it is there already.
+            ExistingOutput: it exists.
         """
         name = registry.for_output(Path(output), like=self.tensors.path).NAME
         index = Path(f"{str(output).removesuffix('.index')}.index")
         refuse_existing([index if name in ("object", "bundle") else Path(output)], overwrite)
 
     def write(self, output: str | Path, overwrite: bool = False, command: Command | None = None) -> Sequence[str]:
-        """Write a checkpoint of the kind that was filled, unless the output's suffix says another, and read it back.
+        """Write the checkpoint in its own format, unless the output has the suffix of another, and read it back.
 
-        Return what of it does not come along into another kind.
+        Return notes on what another format cannot store.
 
         Raises:
-            ExistingOutput: the output is there already.
+            ExistingOutput: the output exists.
             CkptError: a value cannot be read.
         """
         target = registry.for_output(Path(output), like=self.tensors.path)

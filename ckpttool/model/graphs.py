@@ -1,7 +1,7 @@
-"""The graph that a path stands for, as verbs run, rewrite and fill it.
+"""The graph of a path, in the form that verbs run, rewrite and fill.
 
-It is apart from what a path means: verbs of checkpoints ask that alone, and to import rewrites takes longer than most
-of them.
+It is a module of its own because importing graph rewriting takes longer than most verbs of checkpoints, which need
+`resolve` only.
 """
 
 from collections.abc import Collection
@@ -20,13 +20,13 @@ from ckpttool.model.resolve import checkpoint_beside, graph_beside, graph_path
 
 
 def graph_as_run(path: Path, tags: Collection[str] | None = None) -> Graph:
-    """Return the graph of a path as verbs run and rewrite it; a checkpoint is asked for where only it has the names.
+    """Return the graph of a path in the form that verbs run and rewrite; its checkpoint is read only for missing names.
 
     Raises:
-        CkptError: there is no graph, or the checkpoint of one of TensorFlow 2 cannot be read.
+        CkptError: there is no graph, or the checkpoint of a TensorFlow 2 graph cannot be read.
     """
     if opens_with_keras(path):
-        from ckpttool.model.keras_application import open_with_keras  # which TensorFlow's own files do without
+        from ckpttool.model.keras_application import open_with_keras  # not needed for TensorFlow's own files
 
         return open_with_keras(path).graph
     graph = files.load(path, tags)
@@ -34,16 +34,16 @@ def graph_as_run(path: Path, tags: Collection[str] | None = None) -> Graph:
 
 
 def graph_to_fill(path: Path, computes: bool = False) -> tuple[Graph, checkpoint.Checkpoint, bool]:
-    """Return the graph of a path whose variables are to get values, the values that lie with it, and whether it is one.
+    """Return the graph of a path whose variables get values, the values beside it, and whether it really is a graph.
 
-    Of a checkpoint alone it is a graph without ops. So it is of a Keras file, whose network is built only if something
-    `computes` with it.
+    A checkpoint alone gives a graph without ops. So does a Keras file unless `computes` is set, since building its
+    network is slow.
 
-    The constants of a frozen graph are variables again.
+    The constants of a frozen graph become variables again.
 
     Raises:
-        MissingFile: there is neither.
-        FormatError: the graph cannot be read, or the network not be built.
+        MissingFile: there is neither a graph nor a checkpoint.
+        FormatError: the graph cannot be read, or the network cannot be built.
     """
     if is_application(path) or (path.is_file() and is_whole_model(path)):
         if computes or is_application(path):
@@ -55,7 +55,7 @@ def graph_to_fill(path: Path, computes: bool = False) -> tuple[Graph, checkpoint
     try:
         graph = graph_as_run(path)
         if not is_stored(graph):
-            from ckpttool.graph.rewrite.thaw import thawed  # which a graph that is looked at does without
+            from ckpttool.graph.rewrite.thaw import thawed  # not needed for graphs that are only read
 
             graph = thawed(graph)
         return graph, checkpoint_beside(path), True
@@ -70,11 +70,11 @@ def graph_to_fill(path: Path, computes: bool = False) -> tuple[Graph, checkpoint
 
 
 def graph_as_held(opened: checkpoint.Checkpoint | Graph, tags: Collection[str] | None = None) -> Graph | None:
-    """Return the graph that was opened, or lies with the checkpoint that was, as verbs read it; None where none does.
+    """Return the graph that was opened, or is beside the opened checkpoint; None if there is none.
 
     Raises:
         FormatError: it cannot be read.
-        GraphError: several graphs, and the tags do not say which; or a function of it is missing.
+        GraphError: there are several graphs and the tags do not select one; or one of its functions is missing.
     """
     if isinstance(opened, Graph):
         return without_calls(opened)

@@ -1,4 +1,4 @@
-"""Models that Keras builds: those of its files, and architectures of `keras.applications` with a file's values."""
+"""Models that Keras builds: those of its files, and architectures of `keras.applications` with the values of a file."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -29,9 +29,9 @@ from ckpttool.runtime.keras.trace import traced
 from ckpttool.runtime.state import fresh_tensors
 
 SEED = 42
-"""The seed of random weights: an architecture has the same ones whenever it is opened."""
+"""The random seed of initial weights: an architecture has the same ones each time it is opened."""
 CLASSES = ("imagenet_class_index.json", 1000)
-"""The file in Keras's cache that names the classes of ImageNet, and how many these are."""
+"""The file in Keras's cache with the class names of ImageNet, and their number."""
 
 
 def open_with_keras(path: Path) -> OpenedKeras:
@@ -40,14 +40,14 @@ def open_with_keras(path: Path) -> OpenedKeras:
 
 
 def open_application(path: Path | str) -> OpenedKeras:
-    """Build and trace an architecture, and find its weights in the file that is given, or in Keras's cache.
+    """Build and trace an architecture, and find its weights in the specified file, or in Keras's cache.
 
-    With `weights=None` they are drawn as its initialisers say, and no file is looked for.
+    With `weights=None` they are drawn by its initialisers, and no file is needed.
 
     Raises:
-        UnknownName: there is no such architecture.
-        PlanError: an argument cannot be.
-        MissingFile: there is no file of weights; the message says where it was looked for.
+        UnknownName: the architecture does not exist.
+        PlanError: an argument is invalid.
+        MissingFile: the file of weights is missing; the message says where it was expected.
         FormatError: the file's weights are not those of the architecture.
         MissingDependency: TensorFlow or Keras is not installed.
     """
@@ -69,7 +69,7 @@ def open_application(path: Path | str) -> OpenedKeras:
 
 
 def _with_random_weights(named: Application, path: Path) -> OpenedKeras:
-    """Build an architecture as Keras does without weights: with a top, unless it is said; they are drawn when read."""
+    """Build an architecture with random weights, by default with a top; they are drawn when read."""
     top = named.include_top is not False
     trace = traced(application_built(replace(named, include_top=top), path))
     graph = with_preprocessing_text(trace.graph, str(preprocessing_of(named.name)))
@@ -90,12 +90,12 @@ def _with_random_weights(named: Application, path: Path) -> OpenedKeras:
 def _stored_names(
     model: KerasModel, application: Application, weights: checkpoint.Checkpoint, source: Path, leave: bool
 ) -> Mapping[str, str]:
-    """Return the file's name of each weight, which must have the shape that the architecture has.
+    """Return the name in the file of each weight, whose shape must be that of the architecture.
 
-    A file may have more weights only if it is to `leave` those of a top.
+    With `leave` the file may contain further weights, those of a top.
 
     Raises:
-        FormatError: the weights are others, or have other shapes.
+        FormatError: the weights differ in names or shapes.
     """
     tensors = registry.find(source).open(source)
     if not isinstance(tensors, Hdf5Tensors):
@@ -112,7 +112,7 @@ def _stored_names(
 
 
 def _with_imagenet_classes(graph: Graph, application: Application, source: Path) -> Graph:
-    """Name the classes of what Keras has downloaded, where it has downloaded their names too."""
+    """Return the graph with the class names of ImageNet, if Keras has downloaded them."""
     names, count = cache_folder() / CLASSES[0], CLASSES[1]
     own = application.include_top and application.classes == count and source.name in application.cached_names()
     return with_class_names(graph, class_names_of(names)) if own and names.is_file() else graph

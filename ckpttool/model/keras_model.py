@@ -1,4 +1,4 @@
-"""Models of Keras files: the network that a file describes, traced into a graph, and the file's values for it."""
+"""Models of Keras files: the network described by a file, traced into a graph, and the values from the file."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,9 +20,9 @@ from ckpttool.runtime.keras.unfreezing import unfreeze
 
 @dataclass(frozen=True, eq=False)
 class OpenedKeras:
-    """What opening a Keras file gives: the graph of its network, and its weights under the graph's names.
+    """An opened Keras file: the graph of its network, and its weights under the graph's names.
 
-    `unread` has the tensors that are no weights, as the optimizer's are.
+    `unread` has the tensors that are not weights, such as the optimizer's.
     """
 
     graph: Graph
@@ -32,13 +32,13 @@ class OpenedKeras:
 
 @collector_paused()
 def open_keras(path: Path, unfrozen: Pattern | None = None) -> OpenedKeras:
-    """Read a network, build and trace it, and find its weights in the file by their names.
+    """Read a network, build and trace it, and find its weights in the file by name.
 
-    Layers with weights that the pattern `unfrozen` takes are trained, though the file may freeze them.
+    Layers with weights that match the pattern `unfrozen` are trainable, even if the file freezes them.
 
     Raises:
-        UnknownName: the pattern takes no weight.
-        FormatError: the file has weights only, or its network is not Keras's own, not safe to build, or lacks a weight.
+        UnknownName: the pattern matches no weight.
+        FormatError: the file has weights only, its network is foreign or unsafe to build, or a weight is missing.
         MissingDependency: TensorFlow or Keras is not installed.
     """
     network, stored = read_network(path), checkpoint.open(path)

@@ -1,4 +1,4 @@
-"""Known graphs: those that this user's own commands wrote from nothing but their like, told again by their content."""
+"""Known graphs: those that this user's commands wrote from known graphs only, by a hash of their content."""
 
 import hashlib
 from dataclasses import dataclass
@@ -10,30 +10,30 @@ from ckpttool.formats.writing.system import sync_folder
 from ckpttool.graph.files import find
 
 GRAPHS = (".meta", ".pb", ".pbtxt", ".keras", ".h5", ".hdf5")
-"""How files end that have graphs; of other outputs, such as reports and plots, nothing is noted."""
+"""The suffixes of files with graphs; other outputs, such as reports and plots, are not recorded."""
 
 
 @dataclass(frozen=True)
 class KnownGraphs:
-    """The hashes of graphs, in a file with a line for each."""
+    """The hashes of graphs, in a file with a line each."""
 
     file: Path
 
     def has(self, path: Path) -> bool:
-        """Return whether the graph that a path means is known; that of an architecture, `keras:NAME`, is."""
+        """Return whether the graph of a path is known; that of an architecture, `keras:NAME`, always is."""
         if is_application(path):
             return True
         try:
             known = self.file.read_text().split()
             return _hash_of(path) in known if known else False
         except (OSError, CkptError):
-            return False  # there is none, or whoever opens it says what is wrong
+            return False  # there is none, or opening it will report what is wrong
 
     def add(self, path: Path) -> None:
-        """Note the graph that a path means, if it means one.
+        """Record the graph of a path, if it has one.
 
         Raises:
-            OSError: it cannot be noted.
+            OSError: the file of hashes cannot be written.
         """
         try:
             if find(path).suffix not in GRAPHS:

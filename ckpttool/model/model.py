@@ -1,4 +1,4 @@
-"""A model: a graph with its checkpoint, opened together and written together."""
+"""Models: a graph and its checkpoint, opened together and written together."""
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -34,14 +34,14 @@ from ckpttool.model.resolve import as_graph_knows, resolve
 
 @dataclass(frozen=True)
 class Opening:
-    """How a model was opened, so that another process can open it too."""
+    """How a model was opened, so that another process can open it in the same way."""
 
     path: str
     allow_op: tuple[str, ...] = ()
     ema: bool = False
 
     def again(self) -> "Model":
-        """Open it."""
+        """Open the model."""
         return Model.open(self.path, self.allow_op, self.ema)
 
 
@@ -53,9 +53,9 @@ class Model:
     graph: Graph
     checkpoint: checkpoint.Checkpoint
     unread: Sequence[str] = ()
-    """The tensors of the file that the graph has no place for, such as slots that a program kept by itself."""
+    """The tensors of the file that are not in the graph, such as slots that a program managed itself."""
     opening: Opening | None = None
-    """How it was opened, where it was."""
+    """How it was opened, if it was."""
 
     def __repr__(self) -> str:
         ops = f"{len(self.graph.nodes):,} ops"
@@ -79,17 +79,17 @@ class Model:
     def open(cls, path: str | Path, allow_op: Collection[str] = (), ema: bool = False) -> "Model":
         """Open a prefix with its `.meta`, a SavedModel (its folder or graph), a Keras file, a run's folder, or a URL.
 
-        `keras:MobileNetV2(weights='w.h5')` is an architecture of `keras.applications` with the weights of a file. Of a
-        run's folder the latest checkpoint is meant. A graph without variables needs no checkpoint. `allow_op` are the
-        types of ops that may run though they can have side effects. With `ema` the weights are `averaged`.
+        `keras:MobileNetV2(weights='w.h5')` is an architecture of `keras.applications` with the weights of a file. In
+        the folder of a run the latest checkpoint is opened. A graph without variables needs no checkpoint. `allow_op`
+        are the types of ops that may run although they can have side effects. With `ema` the weights are `averaged`.
 
         Raises:
-            MissingFile: the graph or the checkpoint is not there.
+            MissingFile: the graph or the checkpoint does not exist.
         """
         opening = Opening(str(path), tuple(allow_op), ema)
         path = resolve(path)
         if opens_with_keras(path):
-            from ckpttool.model.keras_application import open_with_keras  # which TensorFlow's own files do without
+            from ckpttool.model.keras_application import open_with_keras  # not needed for TensorFlow's own files
 
             opened = open_with_keras(path)
             graph = opened.graph.allowing(allow_op)
@@ -103,20 +103,20 @@ class Model:
         return model.averaged() if ema else model
 
     def called(self, signature: str | None) -> "Model":
-        """Return the model called by a signature where none is named; as it is where `signature` is None.
+        """Return the model with a signature selected; the model itself if `signature` is None.
 
         Raises:
-            UnknownName: it has no such signature.
+            UnknownName: the signature does not exist.
         """
         return replace(self, graph=choosing_signature(self.graph, signature)) if signature else self
 
     def averaged(self) -> "Model":
-        """Return the model with moving averages in the places of the weights that they are of.
+        """Return the model with the moving averages of weights in place of the weights.
 
         Raises:
-            UnknownName: it has none.
+            UnknownName: it has no moving averages.
         """
-        from ckpttool.surgery.edits.values import Averages  # with all other edits
+        from ckpttool.surgery.edits.values import Averages  # imports all other edits too
 
         try:
             values = Averages().apply(as_graph_knows(self.checkpoint, self.graph))
@@ -125,9 +125,9 @@ class Model:
         return replace(self, checkpoint=values.after("ema"))
 
     def thawed(self) -> "Model":
-        """Return the model of a frozen graph with variables for constants, whose values are its checkpoint.
+        """Return the model of a frozen graph with its constants turned into variables, whose values are its checkpoint.
 
-        A model that has variables, and one without any such constant, is returned as it is.
+        A model that has variables, or no such constants, is returned unchanged.
         """
         functions = self.graph.header.graph_def.library.function
         if stored_tensors(self.graph) or not (values := FrozenTensors(self.path, self.graph.nodes, functions)):
@@ -143,7 +143,7 @@ def _graph_and_values(path: Path) -> tuple[Graph, checkpoint.Checkpoint]:
 
 
 def outputs_of(prefix: str | Path) -> list[Path]:
-    """Return the files that mark a model under a prefix."""
+    """Return the files by which a model under a prefix is recognised."""
     return [Path(f"{prefix}{suffix}") for suffix in (".meta", ".index")]
 
 
@@ -158,17 +158,17 @@ def write_model(
 ) -> list[str]:
     """Write a graph and a checkpoint under a prefix, and read both back.
 
-    The lineage says that `command` made them, of the files of the `provenance`: where none is given those of the graph
-    and of the tensors.
+    The lineage records that `command` made them from the files of `provenance`; by default those of the graph and the
+    tensors.
 
-    The checkpoint must have what the graph's own saver restores, as it asks for it; all variables, where the graph has
-    none. A saver of TensorFlow 0.x, which reads files of version 1 only, is rewritten to read what is written; that is
-    said in what is returned. Every tensor's checksum is compared as it is written; names, shapes and dtypes are
-    compared with what the saver's ops read, and the graph with what was meant.
+    The checkpoint must contain what the graph's saver restores, with its names, shapes and dtypes; all variables, if
+    the graph has no saver. A saver of TensorFlow 0.x, which reads V1 files only, is rewritten to read V2, and a note
+    returned. The checksum of every tensor is compared as it is written; names, shapes and dtypes are compared with what
+    the saver's ops read, and the written graph with the intended one.
 
     Raises:
-        ExistingOutput: the prefix is taken and `overwrite` is not set.
-        PlanError: one of them has no value, or another shape or dtype.
+        ExistingOutput: the prefix exists and `overwrite` is not set.
+        PlanError: a variable has no value, or one of another shape or dtype.
         CorruptCheckpoint: what was read back differs.
     """
     with staged_output(Path(output), registry.get("bundle"), overwrite, [Path(f"{output}.meta")]) as place:
@@ -186,7 +186,7 @@ def write_model(
 def ready_to_write(
     graph: Graph, tensors: Mapping[str, Tensor], output: str | Path, provenance: Provenance | None = None
 ) -> tuple[Graph, checkpoint.Checkpoint]:
-    """Return a graph whose saver reads files of version 2, and the tensors, which are held against what it restores.
+    """Return a graph whose saver reads V2 files, and the tensors, checked against what it restores.
 
     Raises:
         PlanError: a variable has no value, or one of another shape or dtype.
@@ -203,16 +203,16 @@ def ready_to_write(
 def as_checkpoint(
     graph: Graph, tensors: Mapping[str, Tensor], provenance: Provenance | None = None
 ) -> checkpoint.Checkpoint:
-    """Return the values of a graph's variables as a checkpoint, made of the files that they and the graph are from."""
+    """Return the values of a graph's variables as a checkpoint, whose provenance is their files and the graph's."""
     values = tensors if isinstance(tensors, checkpoint.Checkpoint) else checkpoint.Checkpoint.of(tensors)
     return values.made_of(provenance or values.provenance.beside(graph.provenance))
 
 
 def require_as_meant(place: str | Path, written: Path, graph: Graph, values: checkpoint.Checkpoint) -> None:
-    """Read a model back: its tensors, whose bytes were compared as they were written, and the graph in a file.
+    """Read a written model back and compare: the names, shapes and dtypes of its tensors, and its graph.
 
     Raises:
-        CorruptCheckpoint: one of them is not what was meant.
+        CorruptCheckpoint: something differs from what was to be written.
     """
     found = checkpoint.open(place).specs() if values else []
     require_same_tensors(Path(place), {spec.name: spec for spec in found}, {spec.name: spec for spec in values.specs()})

@@ -1,4 +1,4 @@
-"""The plan: what a verb will write, shown before it is written; and the rows of plans that fill a model's weights."""
+"""Plans: what a verb will write, shown before it is written; and the rows of plans of models."""
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -20,54 +20,54 @@ from ckpttool.model.families import ModelWriter, writer_for
 
 
 class Row(Protocol):
-    """A row of a plan that has more to it than what people are shown."""
+    """A row of a plan with more content than is displayed."""
 
     def cells(self) -> Mapping[str, Any]:
-        """Return the row as people are shown it; the keys are the columns."""
+        """Return the row as displayed; the keys are the columns."""
 
     def as_json(self) -> Mapping[str, Any]:
         """Return the row as JSON."""
 
 
 class Plan(Protocol):
-    """What a verb will write. Nothing is written before `write`; all that will be lost is in `notes`.
+    """What a verb will write. Nothing is written before `write`; everything that will be lost is in `notes`.
 
-    Every verb that writes returns one, and the command line's `execute` shows, checks and writes it.
+    Every verb that writes returns a plan, and the command line's `execute` shows, checks and writes it.
     """
 
     @property
     def rows(self) -> Sequence[Row | Mapping[str, Any]]:
-        """What will become of each weight, tensor or measure."""
+        """What will happen to each weight, tensor or measure."""
 
     @property
     def notes(self) -> Sequence[str]:
-        """What is lost or left out, and what else a user should know before anything is written."""
+        """What will be lost or skipped, and other notes for the user before anything is written."""
 
     @property
     def done(self) -> str:
-        """What is true of the output afterwards: `written and read back, 6 tensors restored`."""
+        """A statement about the written output: `written and read back, 6 tensors restored`."""
 
     def as_json(self) -> Any:
         """Return the plan as JSON."""
 
     def check(self, output: str | Path, overwrite: bool = False) -> None:
-        """Raise what can be raised before anything is shown: that the output exists."""
+        """Check what can be checked before anything is shown, such as whether the output exists."""
 
     def write(
         self, output: str | Path, overwrite: bool = False, command: Command | None = None
     ) -> Sequence[str] | None:
-        """Write the output and read it back; return what was noticed on the way, if anything was.
+        """Write the output and read it back; return notes, if any.
 
-        `command` stands in the output's lineage as what made it; by default the verb.
+        `command` is recorded in the output's lineage; by default the verb.
         """
 
 
 @dataclass(frozen=True)
 class PlanRow:
-    """One weight: where its value comes from (None: it starts fresh), and whether it will be trained.
+    """A weight: the source of its value (None: newly initialised), and whether it will be trained.
 
-    What no gradient changes, and other ops do, `moves`: a batch normalisation's averages. A `rate` is there
-    where layers have rates of their own.
+    `moves` marks weights that ops update without a gradient: the moving averages of batch normalisation. `rate` is set
+    if layers have learning rates of their own.
     """
 
     layer: str
@@ -87,7 +87,7 @@ class PlanRow:
         return row
 
     def cells(self) -> dict[str, Any]:
-        """Return the row as people are shown it."""
+        """Return the row as displayed."""
         value = "newly initialised" if self.source is None else f"restored from {self.source}"
         trained = "trained" if self.rate is None else f"trained at {self.rate:g}"
         then = ("moves along" if self.moves else trained) if self.train else "frozen"
@@ -108,9 +108,9 @@ class _OfModel(Protocol):
 
 
 class ModelPlan(ShownPlan):
-    """What the plans have in common that write a model: a `graph`, `rows`, one for each weight, the family `to` write.
+    """The base class of plans that write a model: a `graph`, `rows`, one for each weight, and the family `to` write.
 
-    Without a `to` the output's path and the graph's file say the family (`families.family_of`).
+    Without `to` the family depends on the output's path and the graph's file (`families.family_of`).
     """
 
     def as_json(self: _OfModel) -> list[dict[str, Any]]:
@@ -118,10 +118,10 @@ class ModelPlan(ShownPlan):
         return [dict(row.as_json()) for row in self.rows]
 
     def writer(self: _OfModel, output: str | Path) -> ModelWriter:
-        """Return what writes the output.
+        """Return the writer of the output.
 
         Raises:
-            PlanError: `to` is no family.
+            PlanError: `to` is not a family.
         """
         return writer_for(self.graph.source, output, self.to)
 
@@ -129,20 +129,20 @@ class ModelPlan(ShownPlan):
         """Check that the output may be written.
 
         Raises:
-            ExistingOutput: it is there already.
+            ExistingOutput: it exists.
         """
         self.writer(output).check(Path(output), overwrite, self.graph)
 
 
 def prefix_note(pattern: Pattern, names: Iterable[str]) -> list[str]:
-    """Say which names TensorFlow's own scope selection would take besides, where it would."""
+    """Return a note on the names that TensorFlow's own scope selection would match besides, if any."""
     return notes_about("TensorFlow's prefix match would also take", pattern.prefix_only(names))
 
 
 def plan_rows(graph: Graph, sources: Mapping[str, str], frozen: Collection[str] = ()) -> list[PlanRow]:
-    """Return a row per weight; `sources` has the checkpoint name that a restored one comes from.
+    """Return a row per weight; `sources` has the checkpoint name of each restored one.
 
-    Moving averages, which no gradient changes, count as trained where something updates them.
+    Moving averages count as trained if an op updates them.
     """
     changed = changed_variables(graph)
     return [
@@ -160,7 +160,7 @@ def plan_rows(graph: Graph, sources: Mapping[str, str], frozen: Collection[str] 
 
 
 def file_notes(graph: Graph, fresh: Collection[str]) -> list[str]:
-    """Say which variables start by their first initialisers, since the graph's own would read files."""
+    """Return notes on variables that use their first initialisers, because the graph's own would read files."""
     members = [(name, stored.members[0]) for name, stored in stored_tensors(graph).items() if name in fresh]
     files = {name: initialising_file(graph, member) for name, member in members if not RESTORES & graph.allowed}
     things = [f"{name} ({file})" for name, file in files.items() if file is not None]
@@ -168,10 +168,10 @@ def file_notes(graph: Graph, fresh: Collection[str]) -> list[str]:
 
 
 def require_coverage(rows: Iterable[PlanRow], percent: float) -> None:
-    """Check how much of a model is restored, in parameters.
+    """Check the fraction of a model's parameters that is restored.
 
     Raises:
-        PlanError: less than `percent`; the message names what starts fresh.
+        PlanError: it is less than `percent`; the message names what is newly initialised.
     """
     rows = list(rows)
     total = sum(prod(row.shape) for row in rows)

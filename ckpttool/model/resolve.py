@@ -1,6 +1,6 @@
-"""What a path or a URL stands for: a checkpoint or a graph; the graph beside a checkpoint; which tensors are weights.
+"""The meaning of a path or URL: a checkpoint or a graph; the graph beside a checkpoint; which tensors are weights.
 
-Every verb asks here; what a path means to one format is said by that format.
+All verbs resolve paths here; each format defines which paths it recognises.
 """
 
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -21,34 +21,34 @@ from ckpttool.graph import files
 from ckpttool.graph.core import Graph
 
 Talk = Callable[[str], None]
-"""What takes a sentence for the user."""
+"""A function that receives a note for the user."""
 GRAPH_SUFFIXES = (".meta", ".pb", ".pbtxt")
-"""How the names of files end that are a graph alone."""
+"""The suffixes of files that contain a graph only."""
 
 
 def resolve(path: str | Path) -> Path:
     """Return the local path of a model that a user names.
 
-    The graph of a SavedModel stands for its folder; a URL for the sparse files of what lies there. What names an
-    architecture, `keras:MobileNetV2`, is no path and is left as it is.
+    The graph file of a SavedModel stands for its folder; a URL for local sparse files that are fetched on reading. The
+    name of an architecture, `keras:MobileNetV2`, is not a path and is returned unchanged.
 
     Raises:
-        CkptError: a server refuses, or cannot be reached.
+        CkptError: a server refuses the request, or cannot be reached.
     """
     path = local(path)
     return path.parent if path.name in files.SAVED_MODEL_NAMES else path
 
 
 def open_checkpoint(path: str | Path) -> checkpoint.Checkpoint:
-    """Open a checkpoint in any format; the weights of an architecture, `keras:MobileNetV2`, under its variables' names.
+    """Open a checkpoint in any format; the weights of an architecture, `keras:MobileNetV2`, have its variables' names.
 
     Raises:
-        MissingFile: it is not there.
-        FormatError: it is none.
+        MissingFile: it does not exist.
+        FormatError: it is not a checkpoint.
     """
     if not is_application(path):
         return checkpoint.open(path)
-    from ckpttool.model.keras_application import open_with_keras  # which most checkpoints do without
+    from ckpttool.model.keras_application import open_with_keras  # not needed for most checkpoints
 
     return open_with_keras(Path(path)).weights
 
@@ -57,7 +57,7 @@ def open_either(path: Path, tags: Collection[str] | None = None) -> checkpoint.C
     """Open a checkpoint, or the graph of a path that has no checkpoint.
 
     Raises:
-        MissingFile: neither is there; it says what the checkpoint lacks.
+        MissingFile: there is neither; the message says which file of the checkpoint is missing.
         FormatError: the file is neither.
     """
     try:
@@ -73,10 +73,10 @@ def open_either(path: Path, tags: Collection[str] | None = None) -> checkpoint.C
 
 
 def checkpoint_beside(path: Path) -> checkpoint.Checkpoint:
-    """Return the checkpoint that lies with a graph; an empty one where the path is a graph alone.
+    """Return the checkpoint beside a graph; an empty one if the path is a graph alone.
 
     Raises:
-        CkptError: there is one that cannot be read.
+        CkptError: the checkpoint cannot be read.
     """
     try:
         return checkpoint.open(path)
@@ -89,36 +89,36 @@ def checkpoint_beside(path: Path) -> checkpoint.Checkpoint:
 
 
 def graph_beside(prefix: Path | None, tags: Collection[str] | None = None) -> Graph | None:
-    """Return the graph that lies with a checkpoint, `PREFIX.meta` or the SavedModel around it; None where none does.
+    """Return the graph beside a checkpoint, `PREFIX.meta` or that of its SavedModel; None if there is none.
 
     Raises:
         FormatError: it cannot be read.
-        GraphError: several graphs, and the tags do not say which.
+        GraphError: there are several graphs, and the tags do not select one.
     """
     path = graph_path(prefix)
     return None if path is None else files.load(path, tags)
 
 
 def weight_scopes(tensors: checkpoint.Checkpoint) -> dict[str, list[str]]:
-    """Return the weights of a checkpoint by their scopes, without what Keras 3 lists of an exported model once more."""
+    """Return the weights of a checkpoint by scope, without the duplicates that Keras 3 lists for exported models."""
     return scopes(name for name, kind in tensors.kinds().items() if kind == "weight" and not is_copy(name))
 
 
 def is_copy(name: str) -> bool:
-    """Return whether a name is one under which Keras 3 lists a variable of an exported model once more."""
+    """Return whether a name is a duplicate under which Keras 3 lists a variable of an exported model."""
     return f"{name}/".startswith(EXPORTED_TWICE)
 
 
 def graph_that_keeps(path: Path) -> Graph | None:
-    """Return a graph with what a model keeps of its rows; None where there is nothing that keeps it.
+    """Return a graph with the metadata of a model, such as classes and preprocessing; None if it has none.
 
-    That is the graph beside a checkpoint; of a Keras file, whose network is not built, one with its metadata alone.
+    It is the graph beside a checkpoint; for a Keras file, whose network is not built, a graph with metadata only.
 
     Raises:
         CkptError: it cannot be read.
     """
     if path.is_file() and is_archive(path):
-        # what a network is made of, and all that a graph may keep, takes longer to import than most checkpoints to read
+        # importing these takes longer than reading most checkpoints
         from ckpttool.formats.keras.network import read_metadata
         from ckpttool.graph.contents.kept import with_kept_metadata
 
@@ -127,10 +127,10 @@ def graph_that_keeps(path: Path) -> Graph | None:
 
 
 def graph_path(prefix: Path | None) -> Path | None:
-    """Return the file of the graph that lies with a checkpoint; None where none does."""
+    """Return the file of the graph beside a checkpoint; None if there is none."""
     if prefix is None:
         return None
-    if prefix.suffix in GRAPH_SUFFIXES and prefix.is_file():  # a frozen graph is both
+    if prefix.suffix in GRAPH_SUFFIXES and prefix.is_file():  # a frozen graph is both graph and checkpoint
         return prefix
     paths = [prefix / ".meta" if prefix.is_dir() else Path(f"{prefix}.meta")]
     if prefix.name == "variables" and prefix.parent.name == "variables":
@@ -139,10 +139,10 @@ def graph_path(prefix: Path | None) -> Path | None:
 
 
 def described(tensors: checkpoint.Checkpoint, say: Talk, tags: Collection[str] | None = None) -> checkpoint.Checkpoint:
-    """Return a checkpoint whose kinds and slots' variables are those that the graph beside it says, else the names.
+    """Return a checkpoint with the kind of each tensor and the variable of each slot, from its graph, else from names.
 
-    An object graph knows what the optimizer's are; the graph of a TensorFlow 2 model has only names. `say` is told
-    where the graph cannot be read.
+    Object graphs list the optimizer's slots; the graph of a TensorFlow 2 model has only names. `say` receives a note if
+    the graph cannot be read.
     """
     if OBJECT_GRAPH in tensors:
         return tensors
@@ -157,8 +157,8 @@ def described(tensors: checkpoint.Checkpoint, say: Talk, tags: Collection[str] |
 
 
 def as_graph_knows(tensors: checkpoint.Checkpoint, graph: Graph) -> checkpoint.Checkpoint:
-    """Return a checkpoint with the kinds, slots' variables and averages that its graph says."""
-    from ckpttool.graph.contents.variables import variables  # not needed where there is no graph
+    """Return a checkpoint with the kinds of tensors, variables of slots and averages determined by its graph."""
+    from ckpttool.graph.contents.variables import variables  # not needed without a graph
 
     known = variables(graph).values()
     owners = {variable.name: variable.owner for variable in known if variable.owner is not None}
@@ -167,10 +167,10 @@ def as_graph_knows(tensors: checkpoint.Checkpoint, graph: Graph) -> checkpoint.C
 
 
 def names_taken(pattern: str | None, kind: Mapping[str, str], slots: bool) -> Sequence[str]:
-    """Return the names that a pattern takes: weights, with `slots` of every kind; all names where there is none.
+    """Return the names that a pattern matches: weights, or with `slots` all kinds; without a pattern all names.
 
     Raises:
-        UnknownName: it takes nothing.
+        UnknownName: it matches nothing.
     """
     if pattern is None:
         return list(kind)

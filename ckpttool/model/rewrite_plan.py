@@ -1,4 +1,4 @@
-"""The plan of a rewritten model: another graph with the values of its variables, and how large both become."""
+"""The plan of a rewritten model: another graph with the values of its variables, and the sizes before and after."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -23,7 +23,7 @@ from ckpttool.model.model import Model
 
 @dataclass(frozen=True)
 class Size:
-    """How much a model holds: ops, bytes of its graph, variables, bytes of their values."""
+    """The size of a model: ops, bytes of its graph, variables, bytes of their values."""
 
     ops: int
     graph_bytes: int
@@ -32,17 +32,17 @@ class Size:
 
     @classmethod
     def of(cls, graph: Graph, values: Mapping[str, Tensor]) -> "Size":
-        """Measure a graph and the values of its variables."""
+        """Return the size of a graph and the values of its variables."""
         nbytes = sum(tensor.nbytes for tensor in values.values())
         return cls(len(graph.nodes), graph.meta.ByteSize(), len(values), nbytes)
 
 
 @dataclass(frozen=True, repr=False)
 class RewritePlan(ShownPlan):
-    """A model that will be written; plans whose output is no model check and write it otherwise.
+    """A rewritten model to be written; plans with other outputs override `check` and `write`.
 
-    `keys` has the name in the model's checkpoint of each tensor of the output; `served` says what the graph is run for
-    (None: for anything), `remarks` what a user should know besides, `to` the family to write (`families.family_of`).
+    `keys` has the name in the model's checkpoint of each tensor of the output; `served` are the inputs and outputs for
+    which the graph is run (None: any), `remarks` are further notes, `to` is the family to write (`families.family_of`).
     """
 
     model: Model
@@ -54,28 +54,28 @@ class RewritePlan(ShownPlan):
 
     @cached_property
     def values(self) -> dict[str, Tensor]:
-        """The tensors of the output, read when they are written."""
+        """The tensors of the output, which are read when they are written."""
         return {name: self.model.checkpoint[key].renamed(name) for name, key in self.keys.items()}
 
     @property
     def before(self) -> Size:
-        """What the model holds that is rewritten."""
+        """The size of the source model."""
         return Size.of(self.model.graph, self.model.checkpoint)
 
     @property
     def after(self) -> Size:
-        """What the output will hold."""
+        """The size of the output."""
         return Size.of(self.graph, self.values)
 
     @property
     def rows(self) -> list[dict[str, Any]]:
-        """The measures of the model, a row for each, before and after."""
+        """The sizes before and after, a row for each measure."""
         before, after = vars(self.before), vars(self.after)
         return [{"what": key.replace("_", " "), "before": before[key], "after": after[key]} for key in before]
 
     @property
     def notes(self) -> Sequence[str]:
-        """What is fed and what is asked for, what of the checkpoint is left out, and the remarks."""
+        """The inputs and outputs, the tensors of the checkpoint that are skipped, and the remarks."""
         notes: list[str] = []
         if self.served is not None:
             sides = (self.served.inputs, self.served.outputs)
@@ -94,28 +94,28 @@ class RewritePlan(ShownPlan):
         """Check that the output may be written.
 
         Raises:
-            ExistingOutput: it is there already.
+            ExistingOutput: it exists.
         """
         writer_for(self.graph.source, output, self.to).check(Path(output), overwrite, self.graph)
 
     def write(
         self, output: str | Path, overwrite: bool = False, command: Command | None = None
     ) -> Sequence[str] | None:
-        """Write the graph and the values of its variables, and read both back; return what was noticed.
+        """Write the graph and the values of its variables, and read both back; return notes.
 
         Raises:
-            ExistingOutput: the output is there already.
-            CorruptCheckpoint: what was read back is not what was meant.
+            ExistingOutput: the output exists.
+            CorruptCheckpoint: what was read back differs.
         """
         contents = Contents(self.graph, self.values, self.model.provenance, command)
         return writer_for(self.graph.source, output, self.to).write(contents, Path(output), overwrite).notes
 
 
 def keys_of(model: Model, graph: Graph) -> dict[str, str]:
-    """Return the name in a model's checkpoint of each tensor that the checkpoint of a graph made of it holds.
+    """Return, for each tensor in the checkpoint of a rewritten graph, its name in the source model's checkpoint.
 
     Raises:
-        PlanError: one has no value.
+        PlanError: a tensor has no value.
     """
     held = {variable.op: variable.name for variable in variables(model.graph).values()}
     keys = {}
@@ -127,7 +127,7 @@ def keys_of(model: Model, graph: Graph) -> dict[str, str]:
 
 
 def no_value(graph: Graph, stored: StoredTensor) -> str:
-    """Say that a variable has no value in a checkpoint, and what of there it would have been made of."""
+    """Return the error for a variable without a value in a checkpoint, with the names that it would be read from."""
     parts = computed_variables(graph).get(stored.members[0].op)
     if parts:
         return f"no value for {stored.name}: the graph's Saver computes {stored.own_name} of {listed(parts)}"

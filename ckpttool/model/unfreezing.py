@@ -1,4 +1,4 @@
-"""Unfreezing a model: layers that its graph, or its Keras file, keeps frozen are trained again."""
+"""Unfreezing: layers that the graph, or the Keras file, keeps frozen become trainable again."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -18,7 +18,7 @@ from ckpttool.model.model import Model
 
 
 class Unfrozen(NamedTuple):
-    """A model, the weights that are trainable in it again, and notes on that."""
+    """A model, the weights that became trainable, and notes."""
 
     model: Model
     names: tuple[str, ...] = ()
@@ -26,13 +26,13 @@ class Unfrozen(NamedTuple):
 
 
 def with_unfrozen(model: Model, layers: str | None, roles: Mapping[str, Any] | None = None) -> Unfrozen:
-    """Return the model in which the layers that a pattern takes are trainable, which those are.
+    """Return the model in which the layers that match a pattern are trainable.
 
-    A Keras file is read again, for its layers compute something else in training when they are not frozen: a batch
-    normalisation moves its averages again. In another graph what was frozen stays in inference mode.
+    A Keras file is read again, since unfrozen layers compute something else in training: batch normalisation updates
+    its averages again. In other graphs the frozen layers stay in inference mode.
 
     Raises:
-        UnknownName: the pattern takes no weight.
+        UnknownName: the pattern matches no weight.
     """
     if layers is None:
         return Unfrozen(model)
@@ -60,7 +60,7 @@ def _trainable(graph: Graph) -> list[str]:
 
 
 def _still(graph: Graph, pattern: Pattern) -> list[str]:
-    """Return the averages of the chosen layers that no op of the graph moves."""
+    """Return the averages of the selected layers that no op of the graph updates."""
     weights = {name: each for name, each in variables(graph).items() if each.kind == "weight"}
     changed = changed_variables(graph)
     return [
