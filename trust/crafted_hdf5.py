@@ -8,6 +8,9 @@ import h5py
 import numpy as np
 from crafting import Case
 
+HEAP = b"GCOL\1\0\0\0"
+"""What a global heap begins with, where texts of variable length are."""
+
 
 def made(name: str, fill: Any, file_name: str = "x.h5", **options: Any) -> Case:
     """Return a case whose file is filled by a function."""
@@ -211,6 +214,34 @@ def odd_types(file: Any) -> None:
     file["enum"] = np.zeros(2, h5py.enum_dtype({"a": 0, "b": 1}, "i1"))
 
 
+def with_text(folder: Path) -> tuple[Path, bytearray, int]:
+    """Return a file with an attribute of variable length, its bytes, and where its heap's first object is."""
+    with h5py.File(folder / "x.h5", "w") as file:
+        file["w"] = np.ones(2, np.float32)
+        file.attrs["text"] = "of varying length"
+    data = bytearray((folder / "x.h5").read_bytes())
+    return folder / "x.h5", data, data.index(HEAP) + 16
+
+
+def text_of_size(folder: Path, size: int) -> Path:
+    """Write a file whose heap says of a text that it is so long that the next place is before it."""
+    path, data, first = with_text(folder)
+    data[first + 8 : first + 16] = size.to_bytes(8, "little")
+    path.write_bytes(data)
+    return path
+
+
+def heaps_within(folder: Path, count: int) -> Path:
+    """Write a file with heaps, each in an object of the one before, all of whose objects are the same."""
+    path, data, _ = with_text(folder)
+    large, empty = (bytes([1, *[0] * 7, size, *[0] * 7]) for size in (32, 0))
+    nested = [
+        large + HEAP + max(4096, 48 * (count - number) - 32).to_bytes(8, "little") + empty for number in range(count)
+    ]
+    path.write_bytes(bytes(data) + b"".join(nested) + bytes(4096))
+    return path
+
+
 def cases() -> Iterator[Case]:
     """Yield the cases."""
     for levels in (8, 12, 20, 40, 60):
@@ -229,6 +260,10 @@ def cases() -> Iterator[Case]:
                 f"hdf5: {where} of {elements} times one text of {length}",
                 lambda folder, e=elements, n=length, d=dataset: repeated_text(folder, e, n, d),
             )
+    for count in (1000, 40_000, 300_000):
+        yield f"hdf5: {count} heaps within heaps", lambda folder, n=count: heaps_within(folder, n)  # type: ignore[misc]
+    for size in (0, (1 << 64) - 1, (1 << 64) - 17, (1 << 64) - 4096):
+        yield f"hdf5: a text of {size} bytes in a heap", lambda folder, n=size: text_of_size(folder, n)  # type: ignore[misc]
     for nbytes in (1 << 28, 1 << 30, (1 << 32) - 16):
         yield made(f"four numbers in a chunk of {nbytes}", large_chunk(nbytes))
         yield made(f"four numbers in a packed chunk of {nbytes}", large_chunk(nbytes, compression="gzip"))

@@ -21,6 +21,9 @@ from ckpttool.core.errors import CkptError
 from ckpttool.formats.hdf5.source import is_hdf5
 from ckpttool.formats.reading.archive import is_zip, member_names
 
+MAP = ".weights.json"
+"""What the files are named that say in which files of HDF5 Keras's weights are."""
+
 
 def reading_confined(command: Command) -> Command:
     """Return a command with an option `in_process`, that without it reads HDF5 in a confined child."""
@@ -71,6 +74,8 @@ def _is_possible(context: click.Context) -> bool:
 def _has_hdf5(path: Path) -> bool:
     """Return whether a file is HDF5, or a zip with such a file in it, as Keras's are."""
     try:
+        if path.name.endswith(MAP):
+            return True
         if is_zip(path):
             names = member_names(path)
             return names is None or any(name.endswith((".h5", ".hdf5")) for name in names)

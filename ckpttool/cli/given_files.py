@@ -15,6 +15,8 @@ from ckpttool.formats.keras.scheme import is_application
 from ckpttool.formats.tensorflow.prefix import STATE_FILE
 from ckpttool.remote.paths import is_url, url_of
 
+SPREAD = (".json", ".distcp")
+"""What the files are named that mean others too: indexes, and parts, which have one."""
 FONTS = platformdirs.user_cache_path("matplotlib")
 """What Matplotlib reads when it is imported."""
 
@@ -47,3 +49,7 @@ def _meant(path: Path) -> Iterator[Path]:
     stem = re.sub(r"[*?\[{].*|\.(index|meta|data-\d.*)$", "", path.name)
     if stem and path.parent.is_dir():
         yield from (each for each in path.parent.iterdir() if each.name.startswith(stem) or each.name == STATE_FILE)
+    if path.name.endswith(SPREAD) and path.is_file():
+        from ckpttool.scanning.parts import read_with
+
+        yield from read_with(path)

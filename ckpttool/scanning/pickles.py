@@ -9,8 +9,18 @@ from ckpttool.core.errors import CorruptCheckpoint
 from ckpttool.formats.pytorch import makers
 from ckpttool.scanning.finding import Finding
 
+_OF_INDEXES = "torch.distributed.checkpoint.metadata"
+DISTRIBUTED = {
+    *(f"{_OF_INDEXES}.{name}" for name in ("Metadata", "MetadataIndex", "StorageMeta", "ChunkStorageMetadata")),
+    *(f"{_OF_INDEXES}.{name}" for name in ("TensorStorageMetadata", "BytesStorageMetadata", "TensorProperties")),
+    *(f"{_OF_INDEXES}._MEM_FORMAT_ENCODING", "torch.distributed.checkpoint.filesystem._StorageInfo"),
+    *("torch.distributed._shard.sharded_tensor.metadata.TensorProperties", "pathlib.PosixPath", "pathlib.WindowsPath"),
+    "torch.distributed._shard.sharded_tensor.metadata.MEM_FORMAT_ENCODING",
+}
+"""What the index of torch.distributed.checkpoint is made of: records, enumerations, paths."""
 HARMLESS = frozenset(
     {
+        *DISTRIBUTED,
         *makers.MAKERS,
         *makers.STORAGES,
         *makers.RAW_STORAGES,

@@ -19,7 +19,9 @@ from ckpttool.core.errors import CkptError, CorruptCheckpoint, FormatError, Miss
 from ckpttool.formats import registry
 from ckpttool.formats.hdf5.source import Hdf5Source, Unpacked, is_hdf5, stamp_of
 from ckpttool.formats.keras.archive import LARGEST
-from ckpttool.formats.reading.archive import is_zip, member_bytes, opened, refuse_packing
+from ckpttool.formats.pytorch.archive import DISTRIBUTED
+from ckpttool.formats.reading.archive import is_zip, member_bytes, members, opened, refuse_packing
+from ckpttool.formats.reading.window import Window
 from ckpttool.formats.tensorflow.prefix import PART, prefix_of
 from ckpttool.formats.wire import strict_json
 from ckpttool.formats.wire.table import is_table
@@ -30,6 +32,7 @@ from ckpttool.scanning.graphs import graph_findings, hidden_findings
 from ckpttool.scanning.hdf5_links import configs_in, hdf5_findings
 from ckpttool.scanning.keras_configs import config_findings
 from ckpttool.scanning.others import are_numbers, findings_in, is_text
+from ckpttool.scanning.parts import named_in, parts_in
 from ckpttool.scanning.pickles import pickle_findings
 from ckpttool.scanning.records import is_record, record_findings
 from ckpttool.scanning.variables import variable_findings
@@ -80,6 +83,9 @@ def _files(path: Path, result: Scan) -> Iterator[Path]:
     elif path.exists() or path.is_symlink():
         if _is_regular(path, path.parent, result, named=True):
             yield path
+            files, unread = named_in(path)
+            result.unread += unread
+            yield from (each for each in files if _is_regular(each, path.parent, result, named=True))
     else:
         parts = sorted(
             each for each in path.parent.glob("*") if each.name.startswith(f"{path.name}.") and each.is_file()
@@ -259,10 +265,28 @@ def _zip(path: Path) -> Iterator[Finding | Unread]:
             yield from _member(path, info, whole)
 
 
-def _member(path: Path, info: ZipInfo, whole: ZipFile) -> Iterator[Finding | Unread]:
-    name = info.filename
+def _distributed(path: Path) -> Iterator[Finding | Unread]:
+    """Yield what is in the parts of a file of torch.distributed.checkpoint: archives, one behind the other."""
+    for part in parts_in(path):
+        if isinstance(part, Unread):
+            yield part
+            continue
+        window, where = Window(path, *part), f"byte {part[0]}"
+        if window.piece(min(4, window.size), 0) != b"PK\3\4":
+            yield from findings_in(cast(IO[bytes], window.readable()), path, path.name, where)
+            continue
+        infos = members(path, window)
+        with opened(path, window) as whole:
+            for name, info in infos.items():
+                if not are_numbers(name, frozenset(infos)):
+                    yield from _member(path, info, whole, f"{where}: ")
+
+
+def _member(path: Path, info: ZipInfo, whole: ZipFile, before: str = "") -> Iterator[Finding | Unread]:
+    """Yield what is in a member of an archive; `before` says which archive that is, in a file of several."""
+    name = f"{before}{info.filename}"
     pieces = member_bytes(path, info, name, whole)
-    if name == "config.json":
+    if info.filename == "config.json":
         if info.file_size > LARGEST:
             raise FormatError(f"{path}: {name} has {info.file_size} bytes, and at most {LARGEST} are read")
         yield from _config(b"".join(pieces), path, name)
@@ -281,6 +305,7 @@ def _member(path: Path, info: ZipInfo, whole: ZipFile) -> Iterator[Finding | Unr
 
 _KINDS: tuple[tuple[Callable[[Path, bytes], bool], Callable[[Path], Iterable[Finding | Unread]]], ...] = (
     (lambda path, _: is_record(path), record_findings),
+    (lambda path, _: path.suffix == DISTRIBUTED, _distributed),
     (lambda path, _: is_zip(path), _zip),
     (lambda path, _: is_hdf5(path), lambda path: _hdf5(Hdf5Source.of(path), "")),
     (lambda _, start: start.startswith(MAGIC), _array),

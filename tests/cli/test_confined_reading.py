@@ -1,5 +1,6 @@
 """HDF5 is read in a confined child: what its library does to the process is one line, and no other file is reached."""
 
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -69,6 +70,15 @@ def test_other_formats_need_no_child(weights: Path, tmp_path: Path) -> None:
     forks = "import os\ndef fork(): os._exit(9)\nos.fork = fork\nfrom ckpttool.cli import run; run()"
     assert run(forks, "vars", tmp_path / "x.safetensors").returncode == 0
     assert run(forks, "vars", weights).returncode == 9
+
+
+def test_a_map_of_weights_is_read_in_a_child_with_the_files_that_it_names(weights: Path, tmp_path: Path) -> None:
+    shutil.copy(weights, tmp_path / "one.weights.h5")
+    (tmp_path / "x.weights.json").write_text('{"weight_map": {"/vars": ["one.weights.h5"]}}')
+    forks = "import os\ndef fork(): os._exit(9)\nos.fork = fork\nfrom ckpttool.cli import run; run()"
+    assert run(forks, "vars", tmp_path / "x.weights.json").returncode == 9
+    said = run("from ckpttool.cli import run; run()", "scan", tmp_path / "x.weights.json")
+    assert (said.returncode, "nothing found" in said.stderr) == (0, True), said.stderr
 
 
 def test_a_child_ends_at_once_with_the_exit_code_of_the_command(weights: Path, tmp_path: Path) -> None:

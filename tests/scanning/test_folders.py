@@ -1,12 +1,18 @@
 """Folders of other frameworks are scanned: numbers are clean, and what acts among them is found."""
 
+import io
+import json
 import os
 import pickle
 import shutil
+import warnings
+import zipfile
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+import torch.distributed.checkpoint as dcp
 
 from ckpttool.scanning.walk import scan
 
@@ -47,3 +53,75 @@ def test_a_database_that_is_damaged_is_not_clean(tmp_path: Path) -> None:
     file.write_bytes(file.read_bytes()[:-1] + b"!")
     (unread,) = scan([folder]).unread
     assert (unread.file, "is damaged" in unread.problem) == (file, True)
+
+
+def distributed(folder: Path) -> Path:
+    """Write a tensor and a number as torch.distributed.checkpoint does."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # that it is a single process
+        dcp.save({"w": torch.ones(2, 3), "step": 7}, checkpoint_id=folder, no_dist=True)
+    return folder
+
+
+def test_a_folder_of_torch_distributed_is_clean(tmp_path: Path) -> None:
+    result = scan([distributed(tmp_path / "a"), tmp_path / "a" / "__0_0.distcp"])
+    assert (result.found, result.unread, result.scanned) == ([], [], 3)
+
+
+def test_what_acts_in_a_part_of_a_distributed_checkpoint_is_found(tmp_path: Path) -> None:
+    part = distributed(tmp_path / "a") / "__0_0.distcp"
+    data = part.read_bytes()
+    object_ = pickle.dumps(Acts(), 2)
+    index = part.with_name(".metadata")
+    known = pickle.loads(index.read_bytes())  # noqa: S301 - this test wrote it
+    place = next(place for key, place in known.storage_data.items() if key.fqn == "step")
+    for kind, raw in {"a pickle": object_, "an archive": archive(object_)}.items():
+        place.offset, place.length = len(data), len(raw)
+        index.write_bytes(pickle.dumps(known))
+        part.write_bytes(data + raw)
+        result = scan([tmp_path / "a"])
+        assert [(each.file, each.severity) for each in result.found] == [(part, "high")], kind
+        assert f"byte {len(data)}" in result.found[0].where
+        assert ["are in no part of it" in each.problem for each in result.unread] == [True]
+
+
+def archive(raw: bytes) -> bytes:
+    """Return an archive as `torch.save` writes it, with a pickle of somebody's own."""
+    held = io.BytesIO()
+    with zipfile.ZipFile(held, "w") as out:
+        out.writestr("archive/data.pkl", raw)
+        out.writestr("archive/version", "3")
+    return held.getvalue()
+
+
+def test_parts_without_their_index_are_unread(tmp_path: Path) -> None:
+    part = distributed(tmp_path / "a") / "__0_0.distcp"
+    part.with_name(".metadata").unlink()
+    (unread,) = scan([part]).unread
+    assert "is not beside it" in unread.problem
+
+
+@pytest.mark.parametrize("name", ["pytorch_model.bin.index.json", "x.weights.json", "model.safetensors.index.json"])
+def test_an_index_means_the_files_that_it_names(tmp_path: Path, name: str) -> None:
+    index, shard = tmp_path / name, tmp_path / "one.bin"
+    shard.write_bytes(pickle.dumps(Acts()))
+    for named in ("one.bin", ["one.bin"]):
+        index.write_text(json.dumps({"weight_map": {"w": named, "v": named}}))
+        result = scan([index])
+        assert [(each.file, each.severity) for each in result.found] == [(shard, "high")]
+        assert not result.unread
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ('{"weight_map": {"w": "../two.bin", "v": "three.bin"}}', "leads to 2 files that are not beside it"),
+        ('{"weight_map": {"w": 5}}', "it names 5, which is no file"),
+        ('{"weight_map": [1]}', "is no index of files"),
+        ("[" * 100_000, "is no index of files"),
+    ],
+)
+def test_an_index_that_leads_nowhere_is_not_clean(tmp_path: Path, text: str, said: str) -> None:
+    index = tmp_path / "model.safetensors.index.json"
+    index.write_text(text)
+    assert any(said in each.problem for each in scan([index]).unread)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from ckpttool import checkpoint
-from ckpttool.core.errors import CkptError, CorruptCheckpoint
+from ckpttool.core.errors import CkptError, CorruptCheckpoint, MissingFile
 from ckpttool.formats.format import Writing
 from ckpttool.surgery.salvage import salvage
 
@@ -179,3 +179,9 @@ def test_every_truncation_gives_right_values_or_an_error(tmp_path: Path) -> None
                 require_true(tmp_path / name.removesuffix(".index"))
             except CkptError:
                 continue
+
+
+def test_a_map_of_keras_whose_file_is_gone_is_not_taken_for_hdf5(tmp_path: Path) -> None:
+    (tmp_path / "x.weights.json").write_text('{"weight_map": {"/vars": ["x_00001.weights.h5"]}}')
+    with pytest.raises(MissingFile, match=r"x_00001\.weights\.h5 is missing: x\.weights\.json says"):
+        salvage(tmp_path / "x.weights.json")

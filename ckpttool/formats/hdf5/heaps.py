@@ -1,7 +1,8 @@
 """Global heaps, the texts of an HDF5 file that vary in length: what has its library go round without end is refused.
 
 The layout: https://docs.hdfgroup.org/hdf5/develop/_f_m_t3.html#GlobalHeap. Object 0 is the free space, whose size
-counts its own header; the library steps over it by that size, and never gets on where it is 0 (seen in HDF5 1.14.6).
+counts its own header; the library steps over it by that size, and never gets on where it is 0 (seen in HDF5 1.14.6), or
+where a size is so large that the sum of it and the place is no larger.
 """
 
 from collections.abc import Iterator
@@ -15,6 +16,8 @@ SIGNATURE = b"GCOL\x01\0\0\0"
 """The signature, the version, and bytes that are zero."""
 SMALLEST = 4096
 """Bytes of a collection at least."""
+WORD = 1 << 64
+"""The library's sums of sizes and addresses are of 64 bits, and begin again after the largest."""
 OBJECT = 16
 """Bytes of the header of an object: index, references, padding, size."""
 LARGEST_SEARCHED = 64 << 20
@@ -25,7 +28,7 @@ def require_heaps_that_end(source: Hdf5Source) -> None:
     """Check the global heaps of a file that is not large and lies on this machine.
 
     Raises:
-        CorruptCheckpoint: one has free space of no size.
+        CorruptCheckpoint: after an object the library would be where it was, or before it; or they overlap.
     """
     is_remote = source.unpacked is None and sparse_files.at(source.path)
     if is_remote or source.size > LARGEST_SEARCHED:
@@ -33,9 +36,17 @@ def require_heaps_that_end(source: Hdf5Source) -> None:
     with source.bytes() as place, place.open("rb") if isinstance(place, Path) else place as file:
         data = file.read(source.size)
     lengths = _bytes_of_lengths(data)
+    left = len(data) // OBJECT
     for at in _places(data):
-        if _stands_still(data, at, lengths):
-            raise CorruptCheckpoint(f"{source.path}: the global heap at byte {at} has free space of no size")
+        for size in _steps(data, at, lengths):
+            left -= 1
+            if not 0 < size < WORD // 2:  # one so large leads backwards, as addresses are counted
+                why = "has an object after which none can follow"
+            elif left < 0:
+                why = "has more objects than the file, with those of others before it: they overlap"
+            else:
+                continue
+            raise CorruptCheckpoint(f"{source.path}: the global heap at byte {at} {why}")
 
 
 def _bytes_of_lengths(data: bytes) -> int:
@@ -52,17 +63,16 @@ def _places(data: bytes) -> Iterator[int]:
         at = data.find(SIGNATURE, at + 1)
 
 
-def _stands_still(data: bytes, at: int, lengths: int) -> bool:
-    """Return whether a walk over the objects of a collection comes to one after which it is where it was."""
+def _steps(data: bytes, at: int, lengths: int) -> Iterator[int]:
+    """Yield by how much the library goes on after each object of a collection; who asks ends where that leads back."""
     size = int.from_bytes(data[at + 8 : at + 8 + lengths], "little")
     end = at + size
     if not SMALLEST <= size <= len(data) - at:
-        return False  # the library refuses it
+        return  # the library refuses it
     at += OBJECT
     while end - at >= OBJECT:
         index = int.from_bytes(data[at : at + 2], "little")
         size = int.from_bytes(data[at + 8 : at + 8 + lengths], "little")
-        if index == 0 and size == 0:
-            return True
-        at += size if index == 0 else OBJECT + -(-size // 8) * 8
-    return False
+        step = (size if index == 0 else OBJECT + (size + 7) % WORD // 8 * 8) % WORD
+        yield step
+        at += step

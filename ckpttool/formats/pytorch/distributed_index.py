@@ -51,13 +51,36 @@ def read_index(path: Path) -> tuple[dict[str, Described], Pairs]:
         FormatError: its pickle names what could act.
         CorruptCheckpoint: it is damaged, or chunks do not fill their tensor.
     """
-    if (size := path.stat().st_size) > INDEX_LIMIT:
-        raise CorruptCheckpoint(f"{path} has {size} bytes, at most {INDEX_LIMIT} of an index are read")
-    value = interpreted(path, path.read_bytes(), storage)
+    value = _value(path)
     try:
         return _read(value)
     except ValueError as error:
         raise CorruptCheckpoint(f"{path}: {error}") from error
+
+
+def read_places(path: Path) -> dict[str, list[tuple[int, int]]]:
+    """Return where the parts of tensors, and of other objects, begin in each file, and how many bytes each has.
+
+    Raises:
+        FormatError: its pickle names what could act.
+        CorruptCheckpoint: it is damaged.
+    """
+    value = _value(path)
+    files: dict[str, list[tuple[int, int]]] = {}
+    try:
+        for name, _, info in _places(_pairs(_attributes(value).get("storage_data"))):
+            file, start, length = _stored(name, info)
+            files.setdefault(file, []).append((start, length))
+    except ValueError as error:
+        raise CorruptCheckpoint(f"{path}: {error}") from error
+    return files
+
+
+def _value(path: Path) -> Any:
+    """Return what the pickle of an index holds, as records."""
+    if (size := path.stat().st_size) > INDEX_LIMIT:
+        raise CorruptCheckpoint(f"{path} has {size} bytes, at most {INDEX_LIMIT} of an index are read")
+    return interpreted(path, path.read_bytes(), storage)
 
 
 def _read(value: Any) -> tuple[dict[str, Described], Pairs]:
@@ -94,13 +117,20 @@ def _chunks(name: str, chunks: Any, places: dict[tuple[str, Shape | None], Objec
         offsets, sizes = _shape(fields.get("offsets")), _shape(fields.get("sizes"))
         if 0 in sizes:
             continue
-        place = _attributes(places.get((name, offsets)))
-        file, start, length = (place.get(key) for key in ("relative_path", "offset", "length"))
-        if type(file) is not str or not lies_beside(file) or not is_size(start) or not is_size(length):
-            raise ValueError(f"the index does not say where a part of {name} is, or it is not in the folder")
-        if place.get("transform_descriptors"):
+        place = places.get((name, offsets))
+        file, start, length = _stored(name, place)
+        if _attributes(place).get("transform_descriptors"):
             raise ValueError(f"{name} is packed by an extension of its writer, which is not read")
         yield Chunk(offsets, sizes, file, start, length)
+
+
+def _stored(name: str, place: Object | None) -> tuple[str, int, int]:
+    """Return the file of a part, where it begins in it, and its length."""
+    found = _attributes(place)
+    file, start, length = (found.get(key) for key in ("relative_path", "offset", "length"))
+    if type(file) is not str or not lies_beside(file) or not is_size(start) or not is_size(length):
+        raise ValueError(f"the index does not say where a part of {name} is, or it is not in the folder")
+    return file, start, length
 
 
 def _places(pairs: Pairs) -> Iterator[tuple[str, Shape | None, Object]]:

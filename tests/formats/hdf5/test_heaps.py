@@ -38,8 +38,41 @@ def test_a_file_as_h5py_writes_it_is_read(tmp_path, libver):
 def test_free_space_of_no_size_is_refused_where_it_is(path):
     raw = path.read_bytes()
     path.write_bytes(with_free_space_of_no_size(raw))
-    with pytest.raises(CorruptCheckpoint, match=f"x.h5: the global heap at byte {raw.index(b'GCOL')} has free space"):
+    with pytest.raises(CorruptCheckpoint, match=f"x.h5: the global heap at byte {raw.index(b'GCOL')} has an object"):
         checkpoint.open(path)
+
+
+@pytest.mark.parametrize("size", [2**64 - 1 - 4096, 2**64 - 17, 2**64 - 24, 2**63])
+def test_an_object_so_large_that_its_end_comes_before_it_is_refused(path, size):
+    raw = bytearray(path.read_bytes())
+    first = raw.index(heaps.SIGNATURE) + heaps.OBJECT
+    raw[first + 8 : first + 16] = size.to_bytes(8, "little")
+    path.write_bytes(raw)
+    with pytest.raises(CorruptCheckpoint, match="has an object after which none can follow"):
+        checkpoint.open(path)
+
+
+def test_a_heap_that_goes_on_behind_its_end_is_refused_where_the_library_would_not_get_on(path):
+    raw = bytearray(path.read_bytes())
+    heap = raw.index(heaps.SIGNATURE)
+    raw[heap + 8 : heap + 16] = (4096 + 256).to_bytes(8, "little")
+    raw[heap + 4096 : heap + 4096] = b"TREE" + bytes(4) + b"\xff" * 8 + bytes(240)
+    path.write_bytes(raw)
+    with pytest.raises(CorruptCheckpoint, match="has an object after which none can follow"):
+        checkpoint.open(path)
+
+
+def test_heaps_within_heaps_are_walked_no_more_often_than_the_file_has_objects(path, monkeypatch):
+    raw = path.read_bytes()
+    header = heaps.SIGNATURE + (32_000).to_bytes(8, "little")
+    large, empty = (bytes([1, *[0] * 7, size, *[0] * 7]) for size in (32, 0))
+    path.write_bytes(raw + (large + header + empty) * 4000)
+    walked = []
+    steps = heaps._steps
+    monkeypatch.setattr(heaps, "_steps", lambda *given: (walked.append(1) or step for step in steps(*given)))
+    with pytest.raises(CorruptCheckpoint, match="they overlap"):
+        checkpoint.open(path)
+    assert len(walked) <= path.stat().st_size // heaps.OBJECT + 1
 
 
 def test_so_it_is_in_an_archive_and_behind_a_user_block(path, tmp_path):
