@@ -128,12 +128,13 @@ BY_NAME = {
         functions=("require_as_meant", "ready_to_write", "write_model", "write_folder", "KerasWriter.write"),
     ),
     "training": Group(
-        ("verbs/finetune.py", "training/saves.py", "training/features.py", "training/feature_cache.py"),
+        ("verbs/finetune.py", "training/saves.py", "training/feature_cache.py"),
         (
             "cli/test_proofs.py",
             "verbs/test_finetune.py",
             "verbs/test_cache.py",
             "cli/test_cache.py",
+            "training/test_feature_cache.py",
             "training/test_saves.py",
             "training/test_resume.py",
         ),
