@@ -223,6 +223,17 @@ def test_an_extent_of_another_size_is_refused(loose, tmp_path):
         checkpoint.save({"t": wrong}, tmp_path / "y")
 
 
+def test_an_empty_tensor_between_others_that_lie_in_the_file(tmp_path, loose):
+    empty = tensor_in(tmp_path / "loose", "uint8", 0)
+    checkpoint.save({"a": loose, "b": empty, "c": loose}, tmp_path / "y")
+    opened = checkpoint.open(tmp_path / "y")
+    assert {name: tensor.read().tolist() for name, tensor in opened.items()} == {
+        "a": list(range(16)),
+        "b": [],
+        "c": list(range(16)),
+    }
+
+
 def test_many_sources_are_not_all_open_at_once(tmp_path, monkeypatch):
     monkeypatch.setattr(copying, "OPEN_FILES", 2)
     for number in range(6):
@@ -268,10 +279,13 @@ def test_pieces_that_come_in_the_same_memory(tmp_path):
     assert (opened["t"].read().tolist(), opened["after"].read().tolist()) == (values.tolist(), 7.0)
 
 
-def test_a_tensor_that_gives_too_few_bytes(tmp_path):
-    short = Tensor(TensorSpec("t", (5,), BY_NAME["uint8"]), lambda: np.zeros(5), lambda: iter([memoryview(b"abc")]))
-    with pytest.raises(CkptError, match=r"t gave 3 bytes, uint8 \[5\] has 5"):
-        checkpoint.save({"t": short}, tmp_path / "y")
+@pytest.mark.parametrize("concurrent", [False, True])
+@pytest.mark.parametrize("given", [b"abc", b"abcdef"])
+def test_a_tensor_that_gives_too_few_bytes_or_too_many(tmp_path, given, concurrent):
+    spec = TensorSpec("t", (5,), BY_NAME["uint8"])
+    odd = Tensor(spec, lambda: np.zeros(5), lambda: iter([memoryview(given)]), None, concurrent)
+    with pytest.raises(CkptError, match=rf"t gave {len(given)} bytes, uint8 \[5\] has 5"):
+        checkpoint.save({"t": odd, "after": np.float32(7)}, tmp_path / "y")
     assert not list(tmp_path.glob("y*")) + list(tmp_path.glob(".*"))
 
 
