@@ -52,7 +52,7 @@ def edit(
         seed: The random seed of what `resize` draws.
         with_graph: Whether the graph beside the checkpoint goes along.
         to: The format to write, if not what the output's path says.
-        like: A file whose structure the output gets (Keras's formats).
+        like: A file whose structure the output gets (formats of Keras, TensorFlow.js).
         shard_bytes: The most that a file holds, in bytes, where the format has several.
         lenient: Whether edits that take nothing, and tensors that the format cannot hold, are left out and listed.
         overwrite: Whether the output is replaced.
@@ -90,7 +90,7 @@ def convert(
         to: The format, if not that of the suffix.
         layers: A pattern of the weights to write; all tensors if not given.
         drop_slots: Whether the optimizer's tensors are left out.
-        like: A file whose structure the output gets (Keras's formats).
+        like: A file whose structure the output gets (formats of Keras, TensorFlow.js).
         shard_bytes: The most that a file holds, in bytes, where the format has several.
         lenient: Whether tensors that the format cannot hold are left out and listed.
         overwrite: Whether the output is replaced.

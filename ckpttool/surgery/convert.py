@@ -16,6 +16,7 @@ from ckpttool.core.tensors import Tensor
 from ckpttool.core.variable_kinds import OBJECT_GRAPH
 from ckpttool.formats import registry
 from ckpttool.formats.format import PLAIN, Format, Writing
+from ckpttool.formats.keras.files import is_whole_model
 from ckpttool.lineage.provenance import Command
 
 
@@ -124,9 +125,16 @@ def left_behind(source: Checkpoint, target: Format, how: Writing = PLAIN) -> lis
             "written as a tree of datasets, which Keras does not load: `import` puts it into a model of Keras, "
             "`to` keras-legacy writes an edited copy"
         )
+    if target.NAME == "tfjs" and not how.like and not _has_network(source):
+        notes.append("written as weights alone: `like` takes the network, of a model.json or a whole model of Keras")
     if source.metadata and not target.METADATA:
         notes += notes_about(f"left out, as {target.NAME} keeps no texts", source.metadata)
     return notes
+
+
+def _has_network(source: Checkpoint) -> bool:
+    """Say whether the file of a checkpoint has a network that goes into a model.json."""
+    return source.format == "tfjs" or (source.path is not None and is_whole_model(source.path))
 
 
 def _chosen(source: Checkpoint, layers: str | None, drop_slots: bool) -> set[str]:

@@ -45,8 +45,8 @@ def plan_convert(
         layers: A pattern of weights, which come with their slots; None takes everything.
         drop_slots: Leave out the optimizer's slots.
         lenient: Leave out the tensors that the format cannot hold.
-        like: A file whose structure the output gets (Keras's formats); where it has other names, its names, shapes and
-            layouts, as of the same network in another framework.
+        like: A file whose structure the output gets (of Keras, TensorFlow.js); where it has other names, its names,
+            shapes and layouts, as of the same network in another framework.
         shard_bytes: The most that a file holds, where the format has several.
 
     Raises:

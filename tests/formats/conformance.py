@@ -44,6 +44,8 @@ class FormatTests:
     """Dtypes that the format cannot hold."""
     checksums = True
     """Whether a changed number is found: a format without checksums says so in its limits."""
+    fraction, whole = np.float64, np.int16
+    """The dtypes of the numbers that are written where a test is of no dtype."""
 
     @pytest.fixture
     def path(self, tmp_path):
@@ -53,8 +55,15 @@ class FormatTests:
     def format(self):
         return registry.get(self.name)
 
+    @property
+    def dtype(self):
+        return BY_NAME[np.dtype(self.fraction).name]
+
     def save(self, tensors, path, overwrite):
         save_as(self.format, tensors, path, overwrite)
+
+    def tensors(self, **arrays):
+        return tensors_of(**{name: array.astype(self.fraction) for name, array in arrays.items()})
 
     def files(self, path: Path) -> list[Path]:
         return sorted(path.parent.iterdir())
@@ -82,7 +91,7 @@ class FormatTests:
         assert self.format.HOLDS & dtypes == dtypes - set(self.refused)
 
     def test_bytes_decide_which_format_it_is(self, path):
-        self.save(tensors_of(a=np.zeros(3)), path, False)
+        self.save(self.tensors(a=np.zeros(3)), path, False)
         assert registry.find(path) is self.format
 
     def test_the_suffix_decides_what_is_written(self, path):
@@ -97,7 +106,7 @@ class FormatTests:
 
     def test_names_are_not_files(self, path):
         names = ["../escape", "/absolute", "a b", "ünïcode", "CON", "x" * 300, "a\\b", "a//b", "."]
-        self.save({name: Tensor.of(name, np.ones(1)) for name in names}, path, False)
+        self.save({name: Tensor.of(name, np.ones(1, self.fraction)) for name in names}, path, False)
         assert set(self.format.open(path)) == set(names)
         assert {file.parent for file in self.files(path)} == {path.parent}
 
@@ -106,38 +115,38 @@ class FormatTests:
         assert list(self.format.open(path)) == list(self.format.verify(path)) == []
 
     def test_an_existing_output_is_refused_and_kept(self, path):
-        self.save(tensors_of(a=np.array([1.0])), path, False)
+        self.save(self.tensors(a=np.array([1.0])), path, False)
         with pytest.raises(ExistingOutput, match="`overwrite`"):
-            self.save(tensors_of(a=np.array([2.0])), path, False)
+            self.save(self.tensors(a=np.array([2.0])), path, False)
         assert self.format.open(path)["a"].read().tolist() == [1.0]
 
     def test_overwriting_leaves_only_the_new_one(self, path):
-        self.save(tensors_of(a=np.array([1.0]), old=np.zeros(9)), path, False)
+        self.save(self.tensors(a=np.array([1.0]), old=np.zeros(9)), path, False)
         for value in (2.0, 3.0, 4.0):
-            self.save(tensors_of(a=np.array([value])), path, True)
+            self.save(self.tensors(a=np.array([value])), path, True)
             assert {name: t.read().tolist() for name, t in self.format.open(path).items()} == {"a": [value]}
         assert not [file for file in self.files(path) if file.suffix == ".tmp"]
 
     def test_it_can_be_written_over_itself(self, path):
-        self.save(tensors_of(a=np.arange(9.0)), path, False)
+        self.save(self.tensors(a=np.arange(9.0)), path, False)
         opened = self.format.open(path)
         self.save({"b": opened["a"].renamed("b")}, path, True)
         assert self.format.open(path)["b"].read().tolist() == list(range(9))
 
     def test_a_failure_while_writing_leaves_the_old_one_and_no_litter(self, path):
-        self.save(tensors_of(a=np.array([1.0])), path, False)
+        self.save(self.tensors(a=np.array([1.0])), path, False)
         before = {file: file.read_bytes() for file in self.files(path)}
 
         def fails():
             raise CorruptCheckpoint("the source is damaged")
 
-        broken = Tensor(TensorSpec("b", (2,), BY_NAME["float64"]), fails)
+        broken = Tensor(TensorSpec("b", (2,), self.dtype), fails)
         with pytest.raises(CorruptCheckpoint, match="the source is damaged"):
-            self.save({"a": Tensor.of("a", np.zeros(5)), "b": broken}, path, True)
+            self.save({**self.tensors(a=np.zeros(5)), "b": broken}, path, True)
         assert {file: file.read_bytes() for file in self.files(path)} == before
 
     def test_a_tensor_that_gives_too_few_bytes_is_refused(self, path):
-        short = Tensor(TensorSpec("a", (4,), BY_NAME["float64"]), lambda: np.zeros(3))
+        short = Tensor(TensorSpec("a", (4,), self.dtype), lambda: np.zeros(3, self.fraction))
         with pytest.raises(CkptError, match="a"):
             self.save({"a": short}, path, False)
         assert self.files(path) == []
@@ -149,12 +158,12 @@ class FormatTests:
 
     def test_a_folder_that_is_not_there_is_said(self, tmp_path):
         with pytest.raises(MissingFile, match="nowhere"):
-            self.save(tensors_of(a=np.ones(1)), tmp_path / "nowhere" / f"x{self.suffix}", False)
+            self.save(self.tensors(a=np.ones(1)), tmp_path / "nowhere" / f"x{self.suffix}", False)
 
     @pytest.mark.parametrize("step", [pytest.param(1, marks=pytest.mark.slow), 13], ids=["all", "some"])
     def test_every_cut_is_found(self, path, step):
         texts = {} if "string" in self.refused else {"s": np.array([b"x", b"yz"], object)}
-        self.save(tensors_of(a=np.arange(5, dtype=np.int16), **texts), path, False)
+        self.save(tensors_of(a=np.arange(5, dtype=self.whole), **texts), path, False)
         for file in [file for file in self.files(path) if file.stat().st_size]:
             whole = file.read_bytes()
             for size in [*range(0, len(whole), step), len(whole) - 1]:
@@ -164,9 +173,10 @@ class FormatTests:
         assert self._reads_well(path)
 
     def test_a_damaged_tensor_does_not_hide_the_others(self, path):
-        self.save(tensors_of(a=np.full(8, 7.0), b=np.full(8, 9.0), c=np.full(8, 5.0)), path, False)
-        file = next(file for file in self.files(path) if np.full(8, 9.0).tobytes() in file.read_bytes())
-        file.write_bytes(file.read_bytes().replace(np.full(8, 9.0).tobytes(), np.full(8, 8.0).tobytes()))
+        self.save(self.tensors(a=np.full(8, 7.0), b=np.full(8, 9.0), c=np.full(8, 5.0)), path, False)
+        nines, eights = (np.full(8, number, self.fraction).tobytes() for number in (9, 8))
+        file = next(file for file in self.files(path) if nines in file.read_bytes())
+        file.write_bytes(file.read_bytes().replace(nines, eights))
         problems = {item.name: item.problem for item in self.format.verify(path)}
         assert list(problems) == ["a", "b", "c"]
         if not self.checksums:
@@ -237,16 +247,17 @@ class ReadBackTests:
     @pytest.fixture(params=["fresh", "over an old one"])
     def before(self, request, path):
         if request.param != "fresh":
-            self.save(tensors_of(a=np.array([1.0])), path, False)
+            self.save(self.tensors(a=np.array([1.0])), path, False)
         return {file: file.read_bytes() for file in self.files(path)}
 
     def require_refused(self, path, before, match):
         with pytest.raises(CorruptCheckpoint, match=match):
-            self.save(tensors_of(a=SEVENS, b=NINES), path, True)
+            self.save(self.tensors(a=SEVENS, b=NINES), path, True)
         assert {file: file.read_bytes() for file in self.files(path)} == before
 
     def test_bytes_that_the_disk_changed_are_found(self, path, before, monkeypatch):
-        change_on_disk(monkeypatch, NINES.tobytes(), EIGHTS.tobytes())
+        nines, eights = (array.astype(self.fraction).tobytes() for array in (NINES, EIGHTS))
+        change_on_disk(monkeypatch, nines, eights)
         self.require_refused(path, before, "b")
 
     def test_a_tensor_that_the_writer_loses_is_found(self, path, before, monkeypatch):
@@ -264,3 +275,24 @@ class ReadBackTests:
         real = resolve_name(self.writer)
         monkeypatch.setattr(self.writer, lambda *arguments: real(*map(with_c, arguments)))
         self.require_refused(path, before, self.missed)
+
+
+CALLS = [(os, "open"), (os, "fsync"), (Path, "rename"), (Path, "replace"), (Path, "unlink")]
+
+
+def before_call(monkeypatch, number, act):
+    """Make `act` happen before the call of that number to any function that changes the disk."""
+    seen = 0
+
+    def wrap(function):
+        def wrapped(*args, **kwargs):
+            nonlocal seen
+            seen += 1
+            if seen == number:
+                act()
+            return function(*args, **kwargs)
+
+        return wrapped
+
+    for owner, name in CALLS:
+        monkeypatch.setattr(owner, name, wrap(getattr(owner, name)))

@@ -484,11 +484,10 @@ class Databases(Referee):
 
 
 class Browsers(Referee):
-    """The layout that tfjs-core documents, by NumPy: the package that writes it wants other versions of TensorFlow."""
+    """The layout that tfjs-core documents, by NumPy: tensorflowjs, its package, needs TensorFlow 2.19."""
 
     suffix = ".json"
     dtypes = NUMPYS_OWN & {"float32", "int32", "bool", "complex64"} | {"string"}
-    reads = False
 
     def write(self, path, tensors):
         weights = [
@@ -500,6 +499,26 @@ class Browsers(Referee):
         (path.parent / "group1-shard2of2.bin").write_bytes(raw[half:])
         manifest = [{"paths": [f"group1-shard{n}of2.bin" for n in (1, 2)], "weights": weights}]
         path.write_text(json.dumps({"format": "layers-model", "modelTopology": {}, "weightsManifest": manifest}))
+
+    def read(self, path, tensors):
+        found = {}
+        for group in json.loads(path.read_text())["weightsManifest"]:
+            raw = b"".join((path.parent / file).read_bytes() for file in group["paths"])
+            for weight in group["weights"]:
+                found[weight["name"]], raw = of_browser(raw, weight["shape"], weight["dtype"])
+            assert not raw
+        return found
+
+
+def of_browser(raw, shape, dtype):
+    if dtype == "string":
+        texts = []
+        for _ in range(int(np.prod(shape))):
+            size = int.from_bytes(raw[:4], "little")
+            texts, raw = [*texts, raw[4 : 4 + size]], raw[4 + size :]
+        return np.array(texts, object).reshape(shape), raw
+    size = int(np.prod(shape)) * np.dtype(dtype).itemsize
+    return np.frombuffer(raw[:size], dtype).reshape(shape), raw[size:]
 
 
 def browser_bytes(tensor):

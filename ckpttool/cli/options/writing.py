@@ -123,7 +123,10 @@ format_options = together(
     click.option("--to", metavar="FORMAT", help="The output format, if the suffix of OUT does not determine it."),
     shard_size_option(),
     click.option(
-        "--like", metavar="FILE", type=ENTRY_OR_PATH, help="A file with the structure for OUT (Keras formats)."
+        "--like",
+        metavar="FILE",
+        type=ENTRY_OR_PATH,
+        help="A file with the structure for OUT (Keras formats, TensorFlow.js).",
     ),
 )
 """`--to`, `--shard-size` and `--like`: for commands whose output may be in any format."""

@@ -1,34 +1,36 @@
 """TensorFlow.js: a `model.json` with the layers or the graph of a network, and its weights in files beside it."""
 
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
 from ckpttool.core.counts import counted
 from ckpttool.core.dtypes import STRING
 from ckpttool.core.errors import CorruptCheckpoint, FormatError
+from ckpttool.core.plain_files import is_file
 from ckpttool.core.tensors import Array, Tensor, TensorSpec
-from ckpttool.formats.format import Format, Tensors
+from ckpttool.formats.format import PLAIN, Format, Tensors, Writing
 from ckpttool.formats.reading.data_file import ByteRange, CheckpointFile, gathered, require_truth
 from ckpttool.formats.reading.raw_tensors import ClosedFile
 from ckpttool.formats.tfjs.manifest import (
     DTYPES,
-    LIMIT,
-    MANIFEST,
+    LENGTH,
+    MODEL,
+    SUFFIX,
+    TEXTS_LIMIT,
     Group,
     Quantisation,
     groups_of,
+    is_model,
+    model_of,
     read_document,
     texts_of,
 )
-from ckpttool.remote import sparse_files
+from ckpttool.formats.tfjs.topology import described
+from ckpttool.formats.tfjs.writing import Names, write_model
+from ckpttool.formats.writing.files import refuse_existing
 
-MODEL = "model.json"
-LENGTH = 4
-"""Bytes of the length that stands before each text."""
-TEXTS_LIMIT = 32 << 20
-"""Bytes of a group that has texts in it."""
 FRAMEWORKS = {"layers-model": "keras", "graph-model": "tensorflow"}
 
 
@@ -114,7 +116,7 @@ class TfjsTensors(Tensors):
             CorruptCheckpoint: it is damaged, or the files have other bytes than the weights take.
             FormatError: it names what is not beside it, or uses what is not read.
         """
-        path = _model(path)
+        path = model_of(path)
         document = read_document(path)
         self.metadata = texts_of(document)
         self.places: dict[str, Place] = {}
@@ -139,25 +141,41 @@ class Tfjs(Format):
 
     NAME = "tfjs"
     CHECKSUMS = False
-    LIMITS = "is read only, a model.json with its files: save safetensors, or a bundle; keeps no checksums"
-    WRITES = False
-    INSTEAD = "models of TensorFlow.js are read only; `to` safetensors keeps the same tensors"
+    SUFFIXES = (SUFFIX,)
+    LIMITS = "a model.json, of weights alone or with the network of `like`, and files beside it; keeps no checksums"
     HOLDS = frozenset(DTYPES)
+    OPTIONS = frozenset({"like", "shard_bytes"})
     IN_FOLDER = (MODEL,)
 
     def recognises(self, path: Path) -> bool:
         """Return whether a path is a JSON object that lists weights, or a folder with such a model.json."""
-        path = _model(path)
-        if not path.is_file():
-            return False
-        with sparse_files.opened(path) as file:
-            if file.read(1) != b"{" or path.suffix != ".json":
-                return False
-            return f'"{MANIFEST}"'.encode() in file.read(LIMIT)
+        return is_model(path)
 
     def open(self, path: Path) -> TfjsTensors:
         """List the weights; `TfjsTensors` says what is raised."""
         return TfjsTensors(path)
+
+    def save(self, tensors: Mapping[str, Tensor], path: Path, how: Writing = PLAIN) -> None:
+        """Write a model.json and its files, with the network of `like`, or of the model that the tensors are from.
+
+        Raises:
+            PlanError: the tensors are not the weights of the network.
+            FormatError: a tensor is one that the format cannot hold, or the path is none of a model.json.
+        """
+        for tensor in tensors.values():
+            _require_writable(self, tensor)
+        if path.suffix != SUFFIX:
+            raise FormatError(f"{path} is not named as a model of TensorFlow.js is: {path / MODEL}, in a folder")
+        document, weights = described(tensors, path, how)
+        write_model(weights, document, path, how.shard_bytes)
+
+    def outputs(self, path: Path) -> list[Path]:
+        """Return the model.json, and the files of weights that are named as its own."""
+        return [path, *(shard for shard, *_ in Names(path).shards())] if is_file(path) else [path]
+
+    def check(self, path: Path, overwrite: bool) -> None:
+        """Check that an output may be written; files that no model.json goes with are in the way."""
+        refuse_existing([path, *(shard for shard, *_ in Names(path).shards())], overwrite)
 
     def framework(self, tensors: Tensors) -> str | None:
         """Return Keras for layers, TensorFlow for a graph."""
@@ -172,8 +190,19 @@ class Tfjs(Format):
         return _named(folder / MODEL)
 
 
-def _model(path: Path) -> Path:
-    return path / MODEL if path.is_dir() else path
+def _require_writable(format_: Format, tensor: Tensor) -> None:
+    """Check that a model.json can have a tensor.
+
+    Raises:
+        FormatError: it cannot hold the dtype or the name; the message has the tensor.
+    """
+    if tensor.dtype.name not in format_.HOLDS:
+        helps = "; `cast` changes it" if tensor.dtype.itemsize else ""
+        raise FormatError(f"{tensor.name} is {tensor.dtype}, which no weight of TensorFlow.js is{helps}")
+    try:
+        tensor.name.encode()
+    except UnicodeEncodeError as error:
+        raise FormatError(f"a model.json cannot hold a tensor named {tensor.name!r}: it is not text") from error
 
 
 def _named(path: Path) -> list[Path]:

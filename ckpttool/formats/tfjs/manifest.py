@@ -16,11 +16,16 @@ from ckpttool.core.tensors import TensorSpec
 from ckpttool.formats.wire import strict_json
 from ckpttool.remote import sparse_files
 
+MODEL, SUFFIX = "model.json", ".json"
 MANIFEST = "weightsManifest"
 LIMIT = 100_000_000
 """Bytes of a model.json that is read: the layers or the graph of a network are in it, and none of its numbers."""
 MOST_FILES, MOST_TEXTS = 10_000, 1_000_000
 """Files that a model.json may name, each of which is opened, and texts that its weights may hold."""
+LENGTH = 4
+"""Bytes of the length that stands before each text."""
+TEXTS_LIMIT = 32 << 20
+"""Bytes of a group that has texts in it, which is read as a whole."""
 RANK_LIMIT, SIZE_LIMIT = 32, 1 << 63
 """Dimensions that an array of NumPy may have, and the bytes of one that a machine may address."""
 DTYPES = {name: BY_NAME[name] for name in ("float32", "int32", "bool", "complex64", "string")}
@@ -56,6 +61,20 @@ class Group(NamedTuple):
 
     files: tuple[Path, ...]
     weights: tuple[Weight, ...]
+
+
+def model_of(path: Path) -> Path:
+    """Return the model.json that a path stands for: itself, or the one in a folder."""
+    return path / MODEL if path.is_dir() else path
+
+
+def is_model(path: Path) -> bool:
+    """Return whether a path is a JSON object that lists weights, or a folder with such a model.json."""
+    path = model_of(path)
+    if path.suffix != SUFFIX or not path.is_file():
+        return False
+    with sparse_files.opened(path) as file:
+        return file.read(1) == b"{" and f'"{MANIFEST}"'.encode() in file.read(LIMIT)
 
 
 def read_document(path: Path) -> dict[str, Any]:

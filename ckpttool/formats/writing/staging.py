@@ -31,7 +31,7 @@ COMMITTED = ".ckpttool-commit"
 MANIFEST = ".ckpttool-manifest"
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 """What only writing gives."""
-INDEXES = (".index", ".index.json")
+INDEXES = (".index", ".json")
 """How the names of files end that say which others count; these come last."""
 
 

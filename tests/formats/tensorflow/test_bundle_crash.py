@@ -2,18 +2,16 @@
 
 import errno
 import os
-from pathlib import Path
 
 import numpy as np
 import pytest
-from conformance import save_as, tensors_of
+from conformance import before_call, save_as, tensors_of
 
 from ckpttool import checkpoint
 from ckpttool.core.errors import MissingFile
 from ckpttool.formats.tensorflow.bundle import Bundle
 from ckpttool.formats.tensorflow.prefix import record_checkpoint, recorded_checkpoint
 
-CALLS = [(os, "open"), (os, "fsync"), (Path, "rename"), (Path, "replace"), (Path, "unlink")]
 OLD, NEW = {"a": [1.0] * 4, "gone": [5.0]}, {"a": [2.0] * 4, "text": [b"x"]}
 
 
@@ -28,24 +26,6 @@ def state(prefix):
     except MissingFile:
         return None
     return {name: tensor.read().tolist() for name, tensor in opened.items()}
-
-
-def before_call(monkeypatch, number, act):
-    """Make `act` happen before the call of that number to any function that changes the disk."""
-    seen = 0
-
-    def wrap(function):
-        def wrapped(*args, **kwargs):
-            nonlocal seen
-            seen += 1
-            if seen == number:
-                act()
-            return function(*args, **kwargs)
-
-        return wrapped
-
-    for owner, name in CALLS:
-        monkeypatch.setattr(owner, name, wrap(getattr(owner, name)))
 
 
 @pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")

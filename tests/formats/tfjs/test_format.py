@@ -1,17 +1,18 @@
 """Models of TensorFlow.js: what its documented layout says is read, and nothing beside the model.json is."""
 
 import json
+import os
 import random
 
 import numpy as np
 import pytest
-from conformance import FormatTests
-from referees import Browsers
+from conformance import FormatTests, ReadBackTests, before_call
 
 from ckpttool import checkpoint
 from ckpttool.core.dtypes import DTYPES
-from ckpttool.core.errors import CkptError, CorruptCheckpoint, FormatError, MissingFile
+from ckpttool.core.errors import CkptError, CorruptCheckpoint, ExistingOutput, FormatError, MissingFile, PlanError
 from ckpttool.core.tensors import Tensor
+from ckpttool.formats.format import Writing
 from ckpttool.formats.tfjs.format import Tfjs
 
 
@@ -31,24 +32,14 @@ def quantised(dtype, scale, least):
     return {"quantization": {"dtype": dtype, "scale": scale, "min": least}}
 
 
-class TestTfjs(FormatTests):
+class TestTfjs(FormatTests, ReadBackTests):
     name = "tfjs"
     suffix = ".json"
     refused = tuple(dtype.name for dtype in DTYPES if dtype.name not in Tfjs.HOLDS)
     checksums = False
-
-    def save(self, tensors, path, overwrite):
-        """Write a model of tensors, doubles as floats: a browser has none."""
-        single = {n: Tensor.of(n, np.float32(t.read())) if t.dtype == "float64" else t for n, t in tensors.items()}
-        Browsers().write(path, single)
-
-    test_round_trip = None  # the table reads each dtype, as every one that is only read
-    test_the_suffix_decides_what_is_written = test_a_damaged_tensor_does_not_hide_the_others = None
-    test_every_cut_is_found = None  # below, with its own dtypes
-    test_an_existing_output_is_refused_and_kept = test_overwriting_leaves_only_the_new_one = None
-    test_it_can_be_written_over_itself = test_a_failure_while_writing_leaves_the_old_one_and_no_litter = None
-    test_a_tensor_that_gives_too_few_bytes_is_refused = test_resources_are_refused = None
-    test_a_folder_that_is_not_there_is_said = None
+    fraction, whole = np.float32, np.int32
+    writer = "ckpttool.formats.tfjs.writing._grouped"
+    missed = "b reads back as nothing, expected float32"
 
 
 VALUES = np.arange(6, dtype=np.float32).reshape(2, 3)
@@ -182,6 +173,106 @@ def test_a_file_that_changed_since_is_found(tmp_path):
         opened["a"].read()
 
 
-def test_nothing_is_written(tmp_path):
-    with pytest.raises(FormatError, match=r"models of TensorFlow\.js are read only; `to` safetensors"):
-        checkpoint.save({"a": np.zeros(1)}, tmp_path / "x.json", format="tfjs")
+def layers_model(path, names=("a", "b"), **texts):
+    """Write a model.json with a topology, which is nothing but carried along."""
+    weights = [weight(name, [2, 3]) for name in names]
+    topology = {"modelTopology": {"model_config": {"class_name": "Sequential"}}, "format": "layers-model"}
+    return saved(path, weights, VALUES.tobytes() * len(names), **topology, **texts)
+
+
+def test_a_model_that_is_edited_keeps_its_network(tmp_path):
+    like = layers_model(tmp_path / "model.json", userDefinedMetadata={"by": "me"}, signature={"inputs": {}})
+    (tmp_path / "out").mkdir()
+    source = checkpoint.open(like)
+    checkpoint.save(
+        source.holding({name: Tensor.of(name, VALUES * 2) for name in source}), tmp_path / "out" / "model.json"
+    )
+    document, old = (json.loads((folder / "model.json").read_text()) for folder in (tmp_path / "out", tmp_path))
+    assert {**document, "weightsManifest": 0} == {**old, "weightsManifest": 0}
+    assert checkpoint.open(tmp_path / "out")["b"].read().tolist() == (VALUES * 2).tolist()
+
+
+def test_weights_that_are_not_the_networks_are_refused(tmp_path):
+    like, out = layers_model(tmp_path / "model.json"), tmp_path / "x.json"
+    source = checkpoint.open(like)
+    for tensors, says in (
+        (source.rename({"a": "c"}), "has no weight c, which was a; its network stays as it is"),
+        (source.drop("a"), "nothing for a of"),
+        (source.cast("int32"), r"a is int32 \[2, 3\], expected float32 \[2, 3\] as in"),
+    ):
+        with pytest.raises(PlanError, match=says):
+            checkpoint.save(tensors, out)
+        assert not out.exists()
+    with pytest.raises(PlanError, match="has no network for"):
+        checkpoint.save({"a": VALUES}, tmp_path / "y.json", how=Writing(like=out.with_name("none.npz")))
+
+
+def test_weights_alone_are_a_list_without_a_network(tmp_path):
+    checkpoint.save({"a": VALUES, "t": np.array([b"x", b""], object)}, tmp_path / "model.json")
+    document = json.loads((tmp_path / "model.json").read_text())
+    assert document.keys() == {"weightsManifest"}
+    assert [group["paths"] for group in document["weightsManifest"]] == [
+        ["group1-shard1of1.bin"], ["group2-shard1of1.bin"],
+    ]  # fmt: skip
+    assert (tmp_path / "group2-shard1of1.bin").read_bytes() == b"\1\0\0\0x\0\0\0\0"
+
+
+def test_two_models_in_a_folder_keep_apart_and_no_file_of_another_name_goes(tmp_path):
+    mine = tmp_path / "group1-shard1of1.bin.txt"
+    mine.write_text("mine")
+    for name in ("model.json", "small.json", "model.json"):
+        checkpoint.save({"a": VALUES * len(name)}, tmp_path / name, overwrite=True)
+    for name in ("model.json", "small.json"):
+        assert checkpoint.open(tmp_path / name)["a"].read().tolist() == (VALUES * len(name)).tolist()
+    assert {path.name for path in tmp_path.glob("*.bin*")} == {
+        "group1-shard1of2.bin", "group1-shard2of2.bin", "small-group1-shard1of1.bin", mine.name,
+    }  # fmt: skip
+
+
+def test_files_of_weights_that_belong_to_no_model_are_in_the_way(tmp_path):
+    (tmp_path / "group1-shard1of1.bin").write_bytes(b"?")
+    with pytest.raises(ExistingOutput, match=r"group1-shard1of1\.bin exists already"):
+        checkpoint.save({"a": VALUES}, tmp_path / "model.json")
+
+
+def test_files_have_at_most_the_size_that_browsers_keep(tmp_path):
+    values = {name: np.zeros(1 << 18, "f") for name in "abcdef"}  # 1 MiB each
+    checkpoint.save(values, tmp_path / "model.json")
+    assert sorted(path.stat().st_size for path in tmp_path.glob("*.bin")) == [2 << 20, 4 << 20]
+    checkpoint.save(values, tmp_path / "model.json", overwrite=True, how=Writing(shard_bytes=1 << 20))
+    assert {path.stat().st_size for path in tmp_path.glob("*.bin")} == {1 << 20}
+
+
+def test_names_and_dtypes_that_it_cannot_have_are_said(tmp_path):
+    with pytest.raises(FormatError, match=r"model/model\.json, in a folder"):
+        checkpoint.save({"a": VALUES}, tmp_path / "model", format="tfjs")
+    with pytest.raises(FormatError, match=r"a is float64, which no weight of TensorFlow\.js is; `cast` changes it"):
+        checkpoint.save({"a": np.zeros(2)}, tmp_path / "model.json")
+    with pytest.raises(FormatError, match="it is not text"):
+        checkpoint.save({"\ud800": VALUES}, tmp_path / "model.json")
+
+
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+def test_a_kill_at_any_call_leaves_the_old_one_or_the_new(tmp_path):
+    def write(value, folder):
+        checkpoint.save(
+            {"a": np.full(4, value, "f"), "b": np.full(4, value, "f")}, folder / "model.json", overwrite=True,
+            how=Writing(shard_bytes=16),
+        )  # fmt: skip
+
+    for number in range(1, 120, 2):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        write(1, folder)
+        child = os.fork()
+        if not child:
+            with pytest.MonkeyPatch.context() as patch:
+                before_call(patch, number, lambda: os._exit(9))
+                write(2, folder)
+            os._exit(0)
+        status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+        values = {float(value) for tensor in checkpoint.open(folder).values() for value in tensor.read()}
+        assert values in (({1.0}, {2.0}) if status else ({2.0},)), number
+        if not status:
+            break
+    assert 8 < number < 119

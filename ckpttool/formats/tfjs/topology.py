@@ -1,0 +1,87 @@
+"""The network that goes with weights into a model.json: a copy of another model.json's, or that of a Keras file."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from ckpttool.core.dtypes import BY_NAME
+from ckpttool.core.errors import FormatError, PlanError
+from ckpttool.core.names import listed, suggestion
+from ckpttool.core.plain_files import is_file
+from ckpttool.core.tensors import Tensor, TensorSpec
+from ckpttool.formats.format import Writing
+from ckpttool.formats.keras.files import is_archive, is_whole_model
+from ckpttool.formats.tfjs.manifest import DTYPES, MANIFEST, groups_of, is_model, model_of, read_document
+
+HINT = "its network stays as it is; weights alone are written to another format"
+
+
+class Described(NamedTuple):
+    """What a model.json says beside its weights, and these under the names and in the order that it has them."""
+
+    document: Mapping[str, Any]
+    weights: Mapping[str, Tensor]
+
+
+def described(tensors: Mapping[str, Tensor], path: Path, how: Writing) -> Described:
+    """Return the network for weights, of the file that is named, or that they are from; none where that has none.
+
+    Raises:
+        PlanError: the weights are not those of the network, or `like` has no network for a model.json.
+    """
+    if like := how.like or how.source:
+        if is_model(like):
+            return _copied(tensors, model_of(like), how)
+        if is_file(like) and is_whole_model(like):
+            return _of_keras(tensors, like, how)
+        if how.like:
+            raise PlanError(
+                f"{like} has no network for {path}: `like` is a model.json of TensorFlow.js, or a whole model of Keras"
+            )
+    return Described({}, tensors)
+
+
+def _copied(tensors: Mapping[str, Tensor], like: Path, how: Writing) -> Described:
+    document = read_document(like)
+    places = {weight.spec.name: weight.spec for group in groups_of(like, document) for weight in group.weights}
+    _require_same(tensors, places, like, how)
+    rest = {key: value for key, value in document.items() if key != MANIFEST}
+    return Described(rest, {name: tensors[name] for name in places})
+
+
+def _of_keras(tensors: Mapping[str, Tensor], like: Path, how: Writing) -> Described:
+    from ckpttool.formats.keras.archive import KerasArchive
+    from ckpttool.formats.keras.legacy import KerasLegacy
+    from ckpttool.formats.tfjs.network import keras_document, weight_names  # of Keras, which others do without
+
+    document, network = keras_document(like)
+    places = (KerasArchive() if is_archive(like) else KerasLegacy()).open(like)
+    _require_same(tensors, {name: _held(tensor.spec) for name, tensor in places.items()}, like, how)
+    return Described(document, {new: tensors[name] for name, new in weight_names(network, places).items()})
+
+
+def _held(spec: TensorSpec) -> TensorSpec:
+    """Return a weight as TensorFlow.js has it: a number that is no whole one is a float32."""
+    return spec if spec.dtype.name in DTYPES else TensorSpec(spec.name, spec.shape, BY_NAME["float32"])
+
+
+def _require_same(tensors: Mapping[str, Tensor], places: Mapping[str, TensorSpec], like: Path, how: Writing) -> None:
+    """Check that tensors are just the weights of a network, which cannot follow an edit."""
+    if homeless := [name for name in tensors if name not in places]:
+        renamed = how.origins.get(homeless[0], homeless[0])
+        was = f", which was {renamed}" if renamed in places else suggestion(homeless[0], places)
+        raise PlanError(f"{like} has no weight {listed(homeless, 2)}{was}; {HINT}")
+    if empty := [name for name in places if name not in tensors]:
+        raise PlanError(f"nothing for {listed(empty, 2)} of {like}; {HINT}")
+    for name, place in places.items():
+        given, wanted = f"{tensors[name].dtype} {list(tensors[name].shape)}", f"{place.dtype} {list(place.shape)}"
+        if given != wanted:
+            raise PlanError(f"{name} is {given}, expected {wanted} as in {like}; {HINT}")
+
+
+def has_network(path: Path) -> bool:
+    """Say whether a file is a model.json that has a network."""
+    try:
+        return is_model(path) and "modelTopology" in read_document(model_of(path))
+    except FormatError:
+        return False
