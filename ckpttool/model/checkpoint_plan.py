@@ -1,5 +1,6 @@
 """The plan of a checkpoint: the tensors to write, the format, and the graph written with them, if any."""
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,6 +15,7 @@ from ckpttool.core.variable_kinds import OBJECT_GRAPH
 from ckpttool.formats import registry
 from ckpttool.formats.format import PLAIN, Writing
 from ckpttool.formats.writing.files import refuse_existing, refuse_existing_folder
+from ckpttool.lineage.output import staged_output
 from ckpttool.lineage.provenance import Command
 from ckpttool.model.resolve import graph_path
 from ckpttool.surgery.convert import left_behind, with_texts
@@ -23,6 +25,8 @@ if TYPE_CHECKING:
     from ckpttool.surgery.merging.agreement import JoinedCheckpoints
 
 
+VOCABULARY = ".vocab.json"
+"""How the name of the file ends that has the tokens of an output."""
 FORMATS = {"ckpt": "bundle", "saved-model": "saved-model"}
 """The formats of checkpoints by the family of models."""
 KERAS_SUFFIXES = {"keras": ".keras", "keras-weights": ".weights.h5", "keras-legacy": ".h5"}
@@ -33,7 +37,8 @@ KERAS_SUFFIXES = {"keras": ".keras", "keras-weights": ".weights.h5", "keras-lega
 class CheckpointPlan(ShownPlan):
     """A checkpoint to be written in the format `to`; with a graph, a model.
 
-    `flaws` is filled while the tensors are read: notes on non-finite results, by name.
+    `flaws` is filled while the tensors are read: notes on non-finite results, by name. `vocabulary` has the tokens of
+    rows that were merged token by token; it is written beside the output.
     """
 
     tensors: Checkpoint
@@ -43,6 +48,7 @@ class CheckpointPlan(ShownPlan):
     how: Writing = PLAIN
     graph: "Graph | None" = None
     flaws: Mapping[str, str] = field(default_factory=dict)
+    vocabulary: Mapping[str, int] = field(default_factory=dict)
 
     @classmethod
     def of_combined(
@@ -63,8 +69,9 @@ class CheckpointPlan(ShownPlan):
                 [f"the graph beside {tensors.path} does not come along: its {combined.resized[0]} has another shape"],
             )
         notes = (*notes, *combined.notes, *left_behind(tensors, target), *behind)
-        stored = checkpoint.storable(tensors, target)
-        return cls(stored, target.NAME, combined.rows, notes, with_texts(tensors, target), graph, combined.flaws)
+        stored, how = checkpoint.storable(tensors, target), with_texts(tensors, target)
+        told = (combined.flaws, combined.vocabulary)
+        return cls(stored, target.NAME, combined.rows, notes, how, graph, *told)
 
     @property
     def nbytes(self) -> int:
@@ -75,7 +82,9 @@ class CheckpointPlan(ShownPlan):
     def done(self) -> str:
         """A statement about the written output."""
         graph = f", with the graph of {self.graph.source}" if self.graph else ""
-        return f"written and read back, {counted(len(self.tensors), 'tensor')} ({counted(self.nbytes, 'byte')}){graph}"
+        tokens = f", its tokens beside it ({VOCABULARY})" if self.vocabulary else ""
+        what = f"{counted(len(self.tensors), 'tensor')} ({counted(self.nbytes, 'byte')})"
+        return f"written and read back, {what}{graph}{tokens}"
 
     def as_json(self) -> list[dict[str, Any]]:
         """Return the plan as JSON, with a row per tensor."""
@@ -88,6 +97,7 @@ class CheckpointPlan(ShownPlan):
             ExistingOutput: it exists.
             CkptError: it is a folder, but a file or a prefix would be written.
         """
+        refuse_existing(self._beside(Path(output)), overwrite)
         if self.to == "saved-model":
             from ckpttool.formats.tensorflow.prefix import is_saved_model
 
@@ -104,15 +114,27 @@ class CheckpointPlan(ShownPlan):
     def outputs(self, output: Path) -> list[Path]:
         """Return the files that belong to an output path."""
         meta = [Path(f"{str(output).removesuffix('.index')}.meta")] if self.graph and self.to == "bundle" else []
-        return [*registry.get(self.to).outputs(output), *meta]
+        return [*registry.get(self.to).outputs(output), *meta, *self._beside(output)]
+
+    def _beside(self, output: Path) -> list[Path]:
+        return [vocabulary_beside(output)] if self.vocabulary else []
 
     def write(self, output: str | Path, overwrite: bool = False, command: Command | None = None) -> list[str]:
-        """Write the tensors and the graph atomically; return notes on non-finite values.
+        """Write the tensors, the graph and the tokens atomically; return notes on non-finite values.
 
         Raises:
             ExistingOutput: the output exists.
             CkptError: a value cannot be represented in its new dtype.
         """
+        if not self.vocabulary:
+            return self._write(output, overwrite, command)
+        with staged_output(Path(output), self, overwrite) as place:
+            noticed = self._write(place, False, command)
+            text = json.dumps(self.vocabulary, ensure_ascii=False, indent=0)
+            vocabulary_beside(place).write_text(f"{text}\n", "utf-8")
+        return noticed
+
+    def _write(self, output: str | Path, overwrite: bool, command: Command | None) -> list[str]:
         if self.graph and self.to == "saved-model":
             from ckpttool.model.families import Contents, SavedModelWriter
 
@@ -127,6 +149,15 @@ class CheckpointPlan(ShownPlan):
             return [*noticed, *self.flaws.values()]
         checkpoint.save(self.tensors, output, self.to, overwrite, self.how, command)
         return list(self.flaws.values())
+
+
+def vocabulary_beside(output: Path) -> Path:
+    """Return where the vocabulary of an output lies.
+
+    >>> str(vocabulary_beside(Path("both.safetensors")))
+    'both.safetensors.vocab.json'
+    """
+    return Path(f"{str(output).removesuffix('.index')}{VOCABULARY}")
 
 
 def format_to_write(
@@ -167,7 +198,7 @@ def graph_alongside(tensors: Checkpoint, to: str) -> "tuple[Graph | None, list[s
     Otherwise a note says that it is not written.
     """
     meta = graph_path(tensors.path)
-    if tensors.format == "keras" and to != "keras":
+    if tensors.format == "keras" and to not in ("keras", "tfjs"):
         return None, [f"the network of {tensors.path} is not written: the output is a checkpoint without a graph"]
     if meta is None or to == "saved-model" or meta == tensors.path:
         return None, []

@@ -36,7 +36,7 @@ class EditStep(PlanStep):
         step = Step(key.replace("_", "-"), "" if value is True else value, entry.place)
         before = stage.edited(on)
         after = before.then(step, entry.table)
-        stage.put(entry.table.get(AS, on), after, stage.begun[on])
+        stage.put(entry.table.get(AS, on), after, stage.begun[on], stage.vocabularies.get(on))
         changed = [name for name, tensor in after.tensors.items() if before.tensors.get(name) is not tensor]
         return Taken(str(step), on, (*changed, *(name for name in after.dropped if name not in before.dropped)))
 

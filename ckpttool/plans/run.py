@@ -1,7 +1,7 @@
 """A plan that is carried out: its steps one after the other, on the checkpoints that it is given."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from ckpttool.checkpoint import Checkpoint
 from ckpttool.core.errors import CkptError
@@ -17,7 +17,8 @@ from ckpttool.surgery.edits.steps import Edited
 class Carried:
     """What a plan made: the checkpoint that its last step worked on, the one that this began as, and each step.
 
-    `checks` has the assertions that wait for values, `flaws` fill while these are read.
+    `checks` has the assertions that wait for values, `flaws` fill while these are read. `vocabulary` has the tokens of
+    what was made, where a merge has joined several.
     """
 
     source: Checkpoint
@@ -26,6 +27,7 @@ class Carried:
     checks: Checks
     flaws: tuple[dict[str, str], ...]
     notes: tuple[str, ...]
+    vocabulary: Mapping[str, int] = field(default_factory=dict)
 
 
 def carry_out(script: Script, sources: Mapping[str, Checkpoint], values: Mapping[str, Value] | None = None) -> Carried:
@@ -55,7 +57,8 @@ def carry_out(script: Script, sources: Mapping[str, Checkpoint], values: Mapping
         for each in list(entry.unrolled(_names(entry, stage), variables)):
             done.append(_done(kind, each, stage))
     result, begun = stage.checkpoints[stage.current], stage.begun[stage.current]
-    return Carried(begun, result, tuple(done), stage.checks, tuple(stage.flaws), tuple(stage.notes))
+    told = (tuple(done), stage.checks, tuple(stage.flaws), tuple(stage.notes))
+    return Carried(begun, result, *told, stage.vocabularies.get(stage.current, {}))
 
 
 def _names(entry: Entry, stage: Stage) -> Checkpoint:

@@ -23,7 +23,8 @@ LARGEST = (1 << 63) - 1
 class Stage:
     """The checkpoints of a plan before its next step, and as each began; which was worked on last; what was noticed.
 
-    `flaws` fill while tensors are read, and `checks` wait for that.
+    `flaws` fill while tensors are read, and `checks` wait for that. `vocabularies` has the tokens of checkpoints whose
+    rows were merged token by token.
     """
 
     checkpoints: dict[str, Edited]
@@ -32,6 +33,7 @@ class Stage:
     checks: Checks = field(default_factory=Checks)
     flaws: list[dict[str, str]] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    vocabularies: dict[str, Mapping[str, int]] = field(default_factory=dict)
 
     def edited(self, name: str) -> Edited:
         """Return a checkpoint by its name.
@@ -44,16 +46,17 @@ class Stage:
             raise UnknownName(f"no checkpoint is named {name}{suggestion(name, self.checkpoints)}; there are {known}")
         return self.checkpoints[name]
 
-    def put(self, name: str, edited: Edited, begun: Checkpoint) -> None:
+    def put(self, name: str, edited: Edited, begun: Checkpoint, vocabulary: Mapping[str, int] | None = None) -> None:
         """Give a checkpoint a name; the next step works on it."""
         self.checkpoints[name], self.begun[name], self.current = edited, begun, name
+        self.vocabularies[name] = vocabulary or {}
 
     def join(self, name: str, joined: JoinedCheckpoints, step: str) -> None:
         """Give the checkpoint that several became a name."""
         tensors = joined.tensors.holding(dict(joined.tensors)).made_of(joined.tensors.provenance.noting(step))
         self.flaws.append(joined.flaws)
         self.notes += joined.notes
-        self.put(name, Edited(tensors, dict.fromkeys(tensors, (step,))), tensors)
+        self.put(name, Edited(tensors, dict.fromkeys(tensors, (step,))), tensors, joined.vocabulary)
 
 
 @dataclass(frozen=True)

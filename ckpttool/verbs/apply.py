@@ -101,10 +101,8 @@ def plan_apply(
     target = choose(Path(output), to, like) if output is not None else to or made.format or "bundle"
     how = Writing(like=like, shard_bytes=shard_bytes)
     edited = plan_edited(carried.source, carried.edited, [*notes, *carried.notes], target, with_graph, lenient, how)
-    flaws = ChainMap(*carried.flaws)
-    return ApplyPlan(
-        edited.tensors, edited.to, carried.steps, edited.notes, edited.how, edited.graph, flaws, carried.checks
-    )
+    told = (ChainMap(*carried.flaws), carried.vocabulary, carried.checks)
+    return ApplyPlan(edited.tensors, edited.to, carried.steps, edited.notes, edited.how, edited.graph, *told)
 
 
 def _opened(source: Source) -> Checkpoint:

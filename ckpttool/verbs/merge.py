@@ -1,17 +1,12 @@
 """Merge: checkpoints made one, with the graph of the last where it fits."""
 
-import json
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Unpack
 
 from ckpttool import checkpoint
 from ckpttool.core.errors import PlanError
 from ckpttool.data.files import Source
-from ckpttool.formats.writing.files import refuse_existing
-from ckpttool.lineage.output import staged_output
-from ckpttool.lineage.provenance import Command
 from ckpttool.model.checkpoint_plan import CheckpointPlan
 from ckpttool.model.resolve import described, open_checkpoint
 from ckpttool.surgery import merge as surgery
@@ -26,49 +21,6 @@ SOUP = "soup"
 """The way to merge that runs the models on rows."""
 HOWS = (*surgery.HOWS, SOUP)
 """The ways to merge."""
-
-
-@dataclass(frozen=True, repr=False)
-class TokensPlan(CheckpointPlan):
-    """What models of several vocabularies become, and the vocabulary of that, which is written beside it."""
-
-    vocabulary: Mapping[str, int] = field(default_factory=dict)
-
-    @property
-    def done(self) -> str:
-        """What is true of the output afterwards."""
-        return f"{super().done}; its tokens are beside it (.vocab.json)"
-
-    def check(self, output: str | Path, overwrite: bool = False) -> None:
-        """Check that the output and its vocabulary may be written.
-
-        Raises:
-            ExistingOutput: one of them is there already.
-        """
-        super().check(output, overwrite)
-        refuse_existing([vocabulary_beside(Path(output))], overwrite)
-
-    def write(self, output: str | Path, overwrite: bool = False, command: Command | None = None) -> list[str]:
-        """Write the tensors and the vocabulary, whole or not at all.
-
-        Raises:
-            ExistingOutput: the output is there already.
-            CkptError: a value does not fit into its dtype.
-        """
-        with staged_output(Path(output), self, overwrite, [vocabulary_beside(Path(output))]) as place:
-            noticed = super().write(place, False, command)
-            text = json.dumps(self.vocabulary, ensure_ascii=False, indent=0)
-            vocabulary_beside(place).write_text(f"{text}\n", "utf-8")
-        return noticed
-
-
-def vocabulary_beside(output: Path) -> Path:
-    """Return where the vocabulary of an output lies.
-
-    >>> str(vocabulary_beside(Path("both.safetensors")))
-    'both.safetensors.vocab.json'
-    """
-    return Path(f"{str(output).removesuffix('.index')}.vocab.json")
 
 
 def plan_merge(
@@ -117,8 +69,7 @@ def plan_merge(
         lenient=lenient,
         **parameters,
     )
-    plan = CheckpointPlan.of_combined(combined, output, notes, to)
-    return TokensPlan(**vars(plan), vocabulary=combined.vocabulary) if combined.vocabulary else plan
+    return CheckpointPlan.of_combined(combined, output, notes, to)
 
 
 def _judged(

@@ -128,9 +128,7 @@ def test_models_of_two_vocabularies(shell: Any, tmp_path: Path) -> None:
         "those that have it\n"
     )
     out = tmp_path / "out.safetensors"
-    assert shell.run(*command, "-o", out).stderr.endswith(
-        "2 tensors (96 bytes); its tokens are beside it (.vocab.json)\n"
-    )
+    assert shell.run(*command, "-o", out).stderr.endswith("2 tensors (96 bytes), its tokens beside it (.vocab.json)\n")
     assert values(out)["head/bias"] == [5.5, 5.5, 2.0]
     beside = tmp_path / "out.safetensors.vocab.json"
     assert json.loads(beside.read_text()) == {"cat": 0, "the": 1, "sat": 2}
@@ -140,6 +138,27 @@ def test_models_of_two_vocabularies(shell: Any, tmp_path: Path) -> None:
     assert values(tmp_path / "last.safetensors")["head/bias"] == [7.75, 8.25]
     out.unlink()
     assert "out.safetensors.vocab.json exists" in shell.error(*command, "-o", out)
+
+
+def test_a_plan_with_such_a_merge_writes_the_same_files(shell: Any, tmp_path: Path) -> None:
+    one, two = of_words(tmp_path / "a", ["the", "cat", "sat"], 0), of_words(tmp_path / "b", ["cat", "the"], 10)
+    words = [tmp_path / "a", tmp_path / "b"]
+    shell.run("merge", one, two, "--how", "linear", "--vocab", words[0], "--vocab", words[1], "-o", tmp_path / "x.npz")
+    plan = tmp_path / "plan.toml"
+    plan.write_text(
+        'sources = ["one", "two"]\n[[step]]\nmerge = ["one", "two"]\nhow = "linear"\n'
+        f'vocab = ["{words[0]}", "{words[1]}"]\nas = "both"\n[[step]]\nrename = "head=>out"\n'
+    )
+    command = ("apply", plan, one, two, "-o", tmp_path / "y.npz")
+    assert shell.run(*command).stderr.endswith("2 tensors (96 bytes), its tokens beside it (.vocab.json), 2 steps\n")
+    assert (tmp_path / "y.npz.vocab.json").read_bytes() == (tmp_path / "x.npz.vocab.json").read_bytes()
+    assert values(tmp_path / "y.npz")["out/bias"] == values(tmp_path / "x.npz")["head/bias"]
+    (tmp_path / "y.npz").unlink()
+    assert "y.npz.vocab.json exists" in shell.error(*command)
+    shell.run(*command, "--overwrite")
+    plan.write_text(plan.read_text() + '[[step]]\ndrop = "embed"\non = "one"\n')
+    shell.run(*command[:-1], tmp_path / "z.npz")
+    assert not (tmp_path / "z.npz.vocab.json").exists(), "what is written is not what was merged"
 
 
 def test_vocabularies_that_do_not_fit(shell: Any, tmp_path: Path) -> None:
