@@ -6,7 +6,6 @@ HDF5, Python alone reads them, and no child is needed.
 """
 
 import os
-import sys
 from collections.abc import Callable, Iterable
 from functools import wraps
 from pathlib import Path
@@ -15,7 +14,7 @@ from typing import Any
 import click
 
 from ckpttool.cli.options.decorators import Command
-from ckpttool.cli.options.general import OWN_PROCESS
+from ckpttool.cli.options.general import can_confine
 from ckpttool.cli.options.reading import Source
 from ckpttool.core.errors import CkptError
 from ckpttool.formats.hdf5.source import is_hdf5
@@ -40,10 +39,10 @@ def _confined(command: Command, at_risk: Callable[[click.Context], Iterable[Path
     def confined(*, in_process: bool, **given: Any) -> Any:
         context = click.get_current_context()
         runs = given.get("outputs", False) or given.get("data") is not None  # which TensorFlow does
-        files = [] if in_process or runs or not _is_possible(context) else list(at_risk(context))
+        files = [] if in_process or runs or not can_confine(context) else list(at_risk(context))
         if not files:
             return command(**given)
-        from ckpttool.cli.given_files import FONTS, confinement_of, make_fonts_known
+        from ckpttool.cli.confining import FONTS, confinement_of, make_fonts_known
         from ckpttool.confinement.child import Ended, go_on_confined
 
         child = go_on_confined(confinement_of(context, [FONTS]))
@@ -64,11 +63,6 @@ def _confined(command: Command, at_risk: Callable[[click.Context], Iterable[Path
     return click.option(
         "--in-process", is_flag=True, help="Read HDF5 in this process, not in one without other files and networks."
     )(confined)
-
-
-def _is_possible(context: click.Context) -> bool:
-    """Return whether this system confines, and this process is the command's own."""
-    return context.obj is OWN_PROCESS and sys.platform == "linux"
 
 
 def _has_hdf5(path: Path) -> bool:

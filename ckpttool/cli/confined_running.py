@@ -13,9 +13,9 @@ from typing import Any
 
 import click
 
-from ckpttool.cli.given_files import FONTS, confinement_of, make_fonts_known
+from ckpttool.cli.confining import FONTS, confinement_of, make_fonts_known
 from ckpttool.cli.options.decorators import Command
-from ckpttool.cli.options.general import OWN_PROCESS
+from ckpttool.cli.options.general import can_confine
 from ckpttool.cli.options.reading import Source
 from ckpttool.cli.own_graphs import TRUSTED, trusts
 from ckpttool.confinement.child import Ended, go_on_confined
@@ -36,7 +36,8 @@ def running_confined(command: Command) -> Command:
         context = click.get_current_context()
         context.meta[TRUSTED] = trust
         runs = given.get("data", True) is not None  # without rows, a merge runs nothing
-        if not runs or not _is_possible(context) or trusts(context):
+        has_threads = "tensorflow" in sys.modules  # which a fork would lose
+        if not runs or has_threads or not can_confine(context) or trusts(context):
             return command(**given)
         model = context.meta[Source.NOTED][0]
         child = go_on_confined(_confinement(context))
@@ -69,11 +70,6 @@ def progressed() -> None:
     context = click.get_current_context(silent=True)
     if context and (give := context.meta.get(_PROGRESSED)):
         give()
-
-
-def _is_possible(context: click.Context) -> bool:
-    """Return whether this system confines, and this process is the command's own, without threads yet."""
-    return context.obj is OWN_PROCESS and sys.platform == "linux" and "tensorflow" not in sys.modules
 
 
 def _is_of_confinement(error: Exception) -> bool:

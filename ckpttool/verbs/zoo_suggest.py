@@ -84,8 +84,7 @@ def zoo_suggest(
         stacks = index.stacks()
         return fits_of_rows(stacks, shape or ()) if wanted is None else fits_of_model(stacks, wanted.stack)
 
-    source = _named if root is None else _placed
-    return [_suggestion(catalogue, fit, wanted, source) for fit in asked(catalogue, fitting)[:most]]
+    return [_suggestion(catalogue, fit, wanted, root is None) for fit in asked(catalogue, fitting)[:most]]
 
 
 @dataclass(frozen=True)
@@ -115,17 +114,8 @@ class _Other:
         return _units(self.layers[-1]) or CLASSES
 
 
-def _named(catalogue: Catalogue, manifest: Manifest) -> str:
-    return f"zoo:{manifest.name}"
-
-
-def _placed(catalogue: Catalogue, manifest: Manifest) -> str:
-    return str(placed(catalogue, manifest) / manifest.main)
-
-
-def _suggestion(
-    catalogue: Catalogue, fit: Fit, wanted: _Other | None, source: Callable[[Catalogue, Manifest], str]
-) -> Suggestion:
+def _suggestion(catalogue: Catalogue, fit: Fit, wanted: _Other | None, is_own: bool) -> Suggestion:
+    """Return what is said of an entry that fits: by its name in the user's own catalogue, by its path in another."""
     manifest = catalogue.manifest(fit.name, fit.revision)
     path, why, count = placed(catalogue, manifest) / manifest.main, fit.why, fit.layers
     if wanted is not None and wanted.has(manifest.layers[:count]):
@@ -138,7 +128,8 @@ def _suggestion(
     reuse = {"layers": _pattern(manifest, count), **goes}
     kept = [str(layer.get("name")) for layer in manifest.layers[:count]]
     about = (str(manifest), manifest.family, path, fit.layers, fit.of, fit.takes, why)
-    return Suggestion(*about, source(catalogue, manifest), reuse, OUTPUTS.get(family, "reused.ckpt"), kept)
+    source = f"zoo:{manifest.name}" if is_own else str(path)
+    return Suggestion(*about, source, reuse, OUTPUTS.get(family, "reused.ckpt"), kept)
 
 
 def _pattern(manifest: Manifest, count: int) -> str:

@@ -1,5 +1,6 @@
 """Options of any command, and paths: `--format`, `--json`, `--plan`, `--lenient`, `--seed`."""
 
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,11 @@ PATH = click.Path(path_type=Path)
 
 OWN_PROCESS = object()
 """The object of Click's context where the command line is a process of its own, and no function of another's."""
+
+
+def can_confine(context: click.Context) -> bool:
+    """Return whether this system confines, and this process is the command's own."""
+    return context.obj is OWN_PROCESS and sys.platform == "linux"
 
 
 class NotedPath(click.Path):
