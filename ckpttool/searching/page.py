@@ -8,6 +8,9 @@ from ckpttool.core.pages.elements import badge, bar_cell, cell, copy_button, pla
 from ckpttool.core.shown_text import as_html
 from ckpttool.searching.chart import chart
 
+BADGES = {"recommended": ("recommended", "good"), "tied": ("tied", "good"), "stopped": ("given up", "")}
+"""How a configuration is marked that is so: the badge's text and kind."""
+
 
 def page(facts: Mapping[str, Any]) -> str:
     """Return the page of a search, of what its JSON has."""
@@ -41,7 +44,7 @@ def _key(each: Mapping[str, Any]) -> tuple[int, int]:
 def _rows(configurations: Sequence[Mapping[str, Any]]) -> Iterator[str]:
     """Yield a row for each configuration, the best first, with the commands that make it."""
     for each in sorted(configurations, key=lambda each: -(each["accuracy"] or 0)):
-        badges = [name for name in ("recommended", "tied", "stopped") if each[name]]
+        badges = [name for name in BADGES if each[name]]
         badges = ["recommended"] if each["recommended"] else badges
         interval = "" if each["accuracy"] is None else f"{each['low']:.1%} to {each['high']:.1%}"
         accuracy = "" if each["accuracy"] is None else f"{each['accuracy']:.1%}"
@@ -49,7 +52,7 @@ def _rows(configurations: Sequence[Mapping[str, Any]]) -> Iterator[str]:
         copy = copy_button("copy commands", "\n".join(each["commands"])) if each["commands"] else ""
         kept = str(each["keep"]) if each["keep"] else "scratch"
         numbers = [kept, each["freeze"], each["keep"] - each["freeze"] if each["keep"] else "all", accuracy]
-        marks = "".join(f"{badge(name, 'good')} " for name in badges)
+        marks = "".join(f"{badge(*BADGES[name])} " for name in badges)
         cells = [
             *map(_number, numbers),
             cell(interval),
@@ -66,7 +69,7 @@ def _classes(classes: Sequence[Mapping[str, Any]]) -> str:
     """Return how well each class is recognised: as recommended, and from scratch."""
     if not classes:
         return ""
-    heads = [name for name in classes[0] if name not in ("class", "rows")]
+    heads = [name for name in classes[0] if name not in ("class", "rows") and any(each[name] for each in classes)]
     lines = [
         row(cell(each["class"]), _number(each["rows"]), *(bar_cell(each[name]) for name in heads)) for each in classes
     ]
