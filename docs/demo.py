@@ -13,6 +13,7 @@ import re
 import shlex
 import sys
 import tempfile
+import textwrap
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
@@ -119,9 +120,9 @@ def picture(lines: Iterable[str]) -> str:
 
 
 def folded(line: str) -> list[str]:
-    """Return a line in lines that fit: a command as one would type it, others as a terminal folds them."""
+    """Return a line in lines that fit: a command as one would type it, others broken between words."""
     if not line.startswith("$ "):
-        return [line[begin : begin + WIDTH] for begin in range(0, len(line), WIDTH)] or [""]
+        return [line] if len(line) <= WIDTH else textwrap.wrap(line, WIDTH, break_on_hyphens=False)
     *begun, rest = re.split(r" (?=--(?:head|keep)\b)", line)
     return [*(f"{part} \\" if number == 0 else f"    {part} \\" for number, part in enumerate(begun)), f"    {rest}"]
 
