@@ -1,6 +1,7 @@
 """Small networks made of plain TensorFlow 1 ops, for every test that needs a graph with this or that in it."""
 
 import contextlib
+import gc
 import os
 import shutil
 import signal
@@ -33,6 +34,27 @@ def own_state(tmp_path_factory: pytest.TempPathFactory) -> None:
     """Keep what commands note for their user out of the folder of whoever runs the tests."""
     os.environ["XDG_STATE_HOME"] = str(tmp_path_factory.mktemp("state"))
     os.environ["CKPTTOOL_ZOO"] = str(tmp_path_factory.mktemp("zoo"))
+
+
+@pytest.fixture(autouse=True, scope="session")
+def no_waiting_for_the_disk() -> Iterator[None]:
+    """Leave out the wait for the disk, a quarter of the time of what writes: no test takes the power off.
+
+    That it is called, in which order, and what follows where it fails or is not reached, is tested all the same.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", _synced)
+        yield
+
+
+def pytest_collection_finish() -> None:
+    """Have the collector pass over a million objects of modules and tests, which stay, and forks not copy them."""
+    gc.freeze()
+
+
+def _synced(descriptor: Any) -> None:
+    """What is not open is an error as it would be."""
+    os.fstat(descriptor if isinstance(descriptor, int) else descriptor.fileno())
 
 
 BROWSER = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]

@@ -4,11 +4,20 @@ import gc
 import subprocess
 import sys
 import weakref
+from collections.abc import Iterator
 
 import pytest
 
 from ckpttool.core import collector
 from ckpttool.core.collector import collector_paused
+
+
+@pytest.fixture(autouse=True)
+def thawed() -> Iterator[None]:
+    """As in a program, where nothing was frozen."""
+    gc.unfreeze()
+    yield
+    gc.freeze()
 
 
 @collector_paused()
