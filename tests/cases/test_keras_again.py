@@ -28,6 +28,7 @@ def make(folder: Path) -> None:
     random = np.random.default_rng(0)
     x, y = random.random((60, 8, 8, 3), np.float32), np.arange(60) % 2
     x[y == 1] += 0.3
+    model.run_eagerly = True
     model.fit(x, y, verbose=0)
     model.save(folder / "model.keras")
     np.savez(folder / "data.npz", x_train=x, y_train=y, x_test=x, y_test=y)
@@ -37,7 +38,9 @@ def make(folder: Path) -> None:
 def loaded(path: str) -> Any:
     import keras
 
-    return keras.models.load_model(path)
+    model = keras.models.load_model(path)
+    model.run_eagerly = True
+    return model
 
 
 def rows() -> tuple[Any, Any]:

@@ -37,6 +37,7 @@ def make(folder: Path) -> None:
     keras.utils.set_random_seed(1)
     old, new = net(10), net(4)
     old.compile("adam", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    old.run_eagerly = True
     old.fit(ROWS, np.arange(20) % 10, epochs=1, verbose=0)
     tf.train.Checkpoint(model=old).write(str(folder / "old.ckpt"))
     tf.train.Checkpoint(model=new).write(str(folder / "new.ckpt"))

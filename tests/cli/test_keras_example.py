@@ -46,4 +46,5 @@ def test_a_keras_file_gets_a_head_is_trained_and_served(
     np.testing.assert_allclose(served, expected, atol=1e-5)
     np.testing.assert_array_equal(tuned.get_layer("conv").kernel, base.get_layer("conv").kernel)
     assert [weight.path for weight in tuned.trainable_weights] == ["species/kernel", "species/bias"]
+    tuned.run_eagerly = True
     tuned.fit(images / np.float32(127.5) - 1, np.arange(60) % 3, verbose=0)

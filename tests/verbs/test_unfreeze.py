@@ -86,6 +86,7 @@ def test_a_layer_of_keras_trains_as_keras_trains_it_once_it_is_trainable(tmp_pat
         finetune(Model.open(tmp_path / "frozen.keras"), tmp_path / "data.npz", options, tmp_path / output)
     live.get_layer("base").trainable = True
     live.compile(keras.optimizers.SGD(0.1), "sparse_categorical_crossentropy", jit_compile=False)
+    live.run_eagerly = True
     live.fit(data["x_train"], data["y_train"], batch_size=12, epochs=2, shuffle=False, verbose=0)
     tuned = keras.models.load_model(tmp_path / "tuned.keras")
     for ours, right in zip(tuned.get_weights(), live.get_weights(), strict=True):

@@ -97,6 +97,7 @@ def keras_model(tf, optimizer="adam"):
         name="net",
     )
     model.compile(optimizer, "mse")
+    model.run_eagerly = True  # one step is not worth a graph
     model.train_on_batch(np.ones((4, 2)), np.ones((4, 1)))
     return model
 

@@ -41,6 +41,7 @@ def test_frozen_layers_are_not_trained(session: Callable[..., Any], graph: Graph
     assert {each.name: each.trainable for each in live.layers} == {"hidden": False, "norm": False, "outputs": True}
     assert notes == []
     before = [each.numpy() for each in live.get_layer("norm").weights]
+    live.run_eagerly = True
     live.fit(np.ones((8, 4)), np.zeros(8), verbose=0)
     assert all(map(np.array_equal, before, live.get_layer("norm").get_weights()))
 
@@ -111,6 +112,7 @@ def test_an_optimizer_whose_slots_are_not_in_the_graph_begins_anew(tmp_path: Pat
 
     model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3, name="out")])
     model.compile("adam", "mse", metrics=["mae"])
+    model.run_eagerly = True
     model.fit(np.ones((4, 4)), np.ones((4, 3)), verbose=0)
     model.save(tmp_path / "a.keras")
     opened = Model.open(tmp_path / "a.keras")
