@@ -35,6 +35,7 @@ def case(line: str, output: str, old: str = "", name: str = "") -> Case:
     return Case(name or f"{words[0]} -> {output}", words, output, tuple((old or line.replace(MODEL, OTHER)).split()))
 
 
+VOCABULARIES = "merge tokens.npz others.npz --how linear --vocab tokens.txt --vocab others.txt"
 CASES = [
     case(f"convert {MODEL}", "out.npz"),
     case(f"convert {MODEL}", "out.safetensors"),
@@ -56,6 +57,18 @@ CASES = [
     case(f"export-saved-model {MODEL}", "out"),
     case("edit saved --cast float32", "out", f"export-saved-model {OTHER}", "edit a SavedModel"),
     case("edit keras.weights.h5 --like keras.weights.h5", "out.weights.h5"),
+    case("edit keras_pretraining.h5 --like keras_pretraining.h5 --scale .*=2", "out.h5", name="edit -> Keras 2's .h5"),
+    case(f"salvage {MODEL}", "out.npz"),
+    case(f"salvage {MODEL}", "out.ckpt"),
+    case(f"apply plan.toml {MODEL}", "out.ckpt"),
+    case(f"apply plan.toml {MODEL}", "out.safetensors"),
+    case(f"apply-patch {MODEL} change.patch", "out.ckpt", f"apply-patch {OTHER} back.patch"),
+    case(f"apply-patch {MODEL} change.patch", "out.npz", f"apply-patch {OTHER} back.patch"),
+    case(f"diff {MODEL} {OTHER} --patch", "out.patch", f"diff {OTHER} {MODEL} --patch"),
+    case(f"extract {MODEL} {OTHER} --rank 1 --whole", "out.safetensors", f"extract {OTHER} {MODEL} --rank 1 --whole"),
+    case(f"extract {MODEL} {OTHER} --rank 1 --whole", "adapter", f"extract {OTHER} {MODEL} --rank 1 --whole"),
+    case(VOCABULARIES, "out.npz", f"{VOCABULARIES} --weights 0.9,0.1", "merge --vocab -> out.npz"),
+    case(VOCABULARIES, "out.safetensors", f"{VOCABULARIES} --weights 0.9,0.1", "merge --vocab -> out.safetensors"),
 ]
 
 
@@ -85,6 +98,15 @@ def make_inputs(folder: Path) -> int:
     rows = np.load(FIXTURES / "mnist_small.npz")
     np.savez("rows.npz", **{name: rows[name][:64] for name in rows.files})
     shutil.copy(FIXTURES / "bert" / "hub_backbone.weights.h5", "keras.weights.h5")
+    shutil.copy(FIXTURES / "bert" / "keras_pretraining.h5", "keras_pretraining.h5")
+    Path("plan.toml").write_text('[[step]]\ncast = "float64"\n')
+    for a, b, patch in ((MODEL, OTHER, "change.patch"), (OTHER, MODEL, "back.patch")):
+        _done("diff", a, b, "--patch", "-o", patch)
+    for name, tokens in (("tokens", "abcde"), ("others", "cdefg")):
+        np.savez(
+            f"{name}.npz", embedding=rows["x_train"][:5, :4].astype(np.float32) + len(name), w=np.ones(3, np.float32)
+        )
+        Path(f"{name}.txt").write_text("\n".join(tokens) + "\n")
     return 0
 
 

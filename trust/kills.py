@@ -69,6 +69,10 @@ def state_of(output: str) -> State:
 
     is_graph = output.endswith((".pb", ".meta"))
     reads = {"graph": graph, "lineage": lineage} if is_graph else {"values": values, "lineage": lineage}
+    if output.endswith(".patch"):
+        reads = {"bytes": lambda: hashlib.md5(Path(output).read_bytes()).hexdigest() if Path(output).exists() else None}
+    if (tokens := Path(f"{output}.vocab.json")).exists():
+        reads["tokens"] = tokens.read_text
     if output.endswith(".ckpt") or output == "out":
         reads["graph"] = graph
     state = {name: said(read) for name, read in reads.items()}

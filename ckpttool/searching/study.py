@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from ckpttool.core.errors import CkptError, FormatError, PlanError
 from ckpttool.searching.configurations import Block, Configuration, Outcome
-from ckpttool.searching.study_file import WHOLE_SINCE, StudyFile, checksum
+from ckpttool.searching.study_file import ENDS, WHOLE_SINCE, StudyFile, checksum
 
 _LONGEST = 60
 
@@ -52,7 +52,7 @@ class Study:
 
         Raises:
             PlanError: it is of a search with other options.
-            FormatError: the file is damaged, of a newer version or of another program.
+            FormatError: the file is damaged, of a newer version or of another program, or a link.
             CkptError: it cannot be written, or another process writes it.
         """
         asked = {key: json.loads(json.dumps(value, default=str)) for key, value in question.items()}
@@ -61,7 +61,7 @@ class Study:
         except FormatError:
             if not overwrite:
                 raise
-            for end in ("", "-wal", "-shm", "-journal"):
+            for end in ENDS:
                 path.with_name(f"{path.name}{end}").unlink(missing_ok=True)
             return cls._opened(path, asked, overwrite)
 

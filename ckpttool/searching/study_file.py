@@ -37,6 +37,10 @@ _UNWRITABLE = {
 }
 
 
+ENDS = ("", "-wal", "-shm", "-journal")
+"""What a study's file has behind its name, and those that SQLite keeps beside it."""
+
+
 class StudyFile:
     """An open file with the tables `question`, `blocks` and `trials`."""
 
@@ -44,13 +48,14 @@ class StudyFile:
         """Open and lock a file; one that is not there is made.
 
         Raises:
-            FormatError: it is damaged, of a newer version or of another program.
+            FormatError: it is damaged, of a newer version or of another program, or a link.
             CkptError: it cannot be written, or another process writes it.
         """
         if path.is_dir() or not path.parent.is_dir():
             what = "is a folder" if path.is_dir() else f"the folder {path.parent} does not exist"
             raise CkptError(f"{path}: {what}; a study is a file")
         self.path = path
+        _refuse_links(path)
         with self.errors_told():
             _refuse_others(path)
             self._connection = sqlite3.connect(path, timeout=0, isolation_level=None)
@@ -157,6 +162,13 @@ class StudyFile:
         connection.execute("COMMIT")
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = FULL")
+
+
+def _refuse_links(path: Path) -> None:
+    """Check that neither a study nor what SQLite keeps beside it is a link: SQLite would write to where that leads."""
+    for end in ENDS:
+        if (each := path.with_name(f"{path.name}{end}")).is_symlink():
+            raise FormatError(f"{each} is a symbolic link, which is not followed: name the study itself, or remove it")
 
 
 def _refuse_others(path: Path) -> None:

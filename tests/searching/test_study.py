@@ -354,3 +354,23 @@ def test_scores_of_0_and_1_alone_take_a_byte_each(path: Path) -> None:
     with sqlite3.connect(path) as database:
         assert [len(blob) for (blob,) in database.execute("SELECT correct FROM trials ORDER BY fold")] == [3, 24]
     database.close()
+
+
+@pytest.mark.parametrize("end", ["", "-wal", "-journal"])
+def test_a_link_in_the_place_of_a_study_is_not_followed_and_overwriting_replaces_it(
+    path: Path, tmp_path: Path, end: str
+) -> None:
+    elsewhere = tmp_path / "elsewhere.study"
+    link = path.with_name(f"{path.name}{end}")
+    for leads_to in ("nothing", "a study"):
+        if leads_to == "a study":
+            write(elsewhere, (ONE, Block(0), outcome(1)))
+        before = elsewhere.read_bytes() if elsewhere.exists() else None
+        link.symlink_to(elsewhere)
+        with pytest.raises(FormatError, match=f"{link.name} is a symbolic link, which is not followed"):
+            write(path)
+        with Study.open(path, QUESTION, overwrite=True) as study:
+            study.add(ONE, Block(1), outcome(0))
+        assert not path.is_symlink()
+        assert (elsewhere.read_bytes() if elsewhere.exists() else None) == before
+        path.unlink()
