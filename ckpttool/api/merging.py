@@ -70,12 +70,13 @@ def merge(
 
     Args:
         checkpoints: Paths, checkpoints or models, in the order in which they count.
-        how: `union`, `intersection`, `linear`, `sum`, `task-arithmetic`, `slerp`, `ties`, `dare`; `soup` asks rows.
+        how: `union`, `intersection`, `linear`, `sum`, `task-arithmetic`, `slerp`, `ties`, `dare`,
+            `breadcrumbs`, `model-stock`; `soup` asks rows.
         output: What to write; `soup` and `alpha` need one.
         data: The rows that judge (`soup`, and `alpha`): a path, or in memory.
         overwrite: Whether the output is replaced.
-        options: `prefer`, `base`, `weights`, `t`, `density`, `scale`, `seed`, `lenient`, `vocab` (a file of tokens for
-            each, and for the base), `tokens`, `vocab_tensors`; with an output `alpha`, `to`.
+        options: `prefer`, `base`, `weights`, `t`, `density`, `gamma`, `scale`, `seed`, `lenient`, `vocab` (a file of
+            tokens for each, and for the base), `tokens`, `vocab_tensors`; with an output `alpha`, `to`.
 
     Raises:
         PlanError: they do not agree, or the options do not fit.

@@ -52,6 +52,7 @@ class MergeStep(PlanStep):
         "weights": LIST,
         "t": NUMBER,
         "density": NUMBER,
+        "gamma": NUMBER,
         "seed": (int,),
         "lenient": TRUTH,
         "scale": (*NUMBER, *LIST),

@@ -33,11 +33,13 @@ class MergeParameters(TypedDict, total=False):
     prefer: Prefer | None
     """Whose tensor it is that several have (union, intersection)."""
     weights: tuple[float, ...] | None
-    """How much each checkpoint counts (linear, sum, task-arithmetic, ties, dare)."""
+    """How much each checkpoint counts (linear, sum, task-arithmetic, ties, dare, breadcrumbs)."""
     t: float | None
     """How far to go from the first to the second, 0 to 1 (slerp)."""
     density: float | None
-    """The part of a task vector that is kept, 0 to 1 (ties, dare)."""
+    """The part of a task vector that is kept, 0 to 1 (ties, dare, breadcrumbs)."""
+    gamma: float | None
+    """The part of a task vector that is dropped as outliers, 0 to 1 (breadcrumbs)."""
     seed: int | None
     """The random seed (dare)."""
     scale: Scale | None
@@ -74,7 +76,7 @@ def plan_merge(
         checkpoints: Two or more, in the order in which they count.
         how: `union` has the tensors of all, `intersection` those that all have; the methods of `METHODS` compute
             weights that share names.
-        base: What the models were trained from (task-arithmetic, ties, dare).
+        base: What the models were trained from (task-arithmetic, ties, dare, breadcrumbs, model-stock).
         vocab: The vocabularies of the checkpoints in their order, and that of the base: rows of the same token are
             merged (methods that compute weights).
         lenient: Leave out weights on which the checkpoints do not agree; join an adapter to a model by their names.

@@ -43,7 +43,7 @@ def plan_merge(
         checkpoints: Two or more, in the order in which they count.
         output: Where the plan will be written; its suffix says the format. None for a plan that is only shown.
         how: One of `HOWS`: union, intersection, a method that computes weights, or soup, which asks rows.
-        base: What the models were trained from (task-arithmetic, ties, dare).
+        base: What the models were trained from (task-arithmetic, ties, dare, breadcrumbs, model-stock).
         vocab: The files with the tokens of each checkpoint in their order, and of the base: rows of the same token are
             merged.
         data: The rows that judge (soup, and `alpha`).

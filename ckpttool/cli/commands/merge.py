@@ -38,7 +38,13 @@ parameter_options = as_arguments(
         "--density",
         type=float,
         metavar="D",
-        help="The fraction of each task vector to keep  [default: ties 0.2, dare 0.1]",
+        help="The fraction of each task vector to keep  [default: ties 0.2, dare 0.1, breadcrumbs 0.9]",
+    ),
+    click.option(
+        "--gamma",
+        type=float,
+        metavar="G",
+        help="The fraction of each task vector to drop as outliers (breadcrumbs)  [default: 0.01]",
     ),
     click.option(
         "--scale", metavar="S|RE=S", multiple=True, help="The factor of the task vectors, for all or some layers."
@@ -68,7 +74,7 @@ parameter_options = as_arguments(
 @click.command(cls=LongHelp)
 @checkpoints_argument
 @click.option("--how", type=click.Choice(HOWS), default="union", show_default=True, help="The merge method.")
-@click.option("--base", metavar="CKPT", type=SOURCE, help="The common base model (task-arithmetic, ties, dare).")
+@click.option("--base", metavar="CKPT", type=SOURCE, help="The common base model (for methods with task vectors).")
 @models_first("base")
 @there_first("data")
 @parameter_options
@@ -107,7 +113,8 @@ def merge(
     shapes: linear is the weighted mean (--weights are normalised); sum is the weighted sum, for example of a model and
     a difference (negative --weights subtract); slerp is spherical linear interpolation of two. task-arithmetic, ties
     and dare add task vectors (the differences from --base): all, with weights (a negative one unlearns the task); the
-    largest elements that agree in sign; or a random sample. --scale is the factor of the task vectors. Tensors that are
+    largest elements that agree in sign; or a random sample. breadcrumbs adds them without outliers and small elements,
+    model-stock goes to their mean as far as they agree. --scale is the factor of the task vectors. Tensors that are
     not weights, the graph and the kind of the output are those of the last checkpoint, as for average.
 
     Models with different vocabularies need a --vocab each: embeddings and output layers (the tensors with a dimension

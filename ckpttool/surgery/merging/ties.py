@@ -54,8 +54,8 @@ def _agreed(base: Tensor, tensors: Sequence[Tensor], weights: Sequence[float], d
         moves = np.stack([block - start for block in blocks[1:]])
         moves[np.abs(moves) < least] = 0
         moves *= scale
-        elected = np.sign(moves.sum(0))
-        agree = (np.sign(moves) == elected) & (elected != 0)
+        elected = np.where(moves.sum(0) >= 0, 1, -1)  # of opposites plus, as mergekit and PEFT have it
+        agree = np.sign(moves) == elected
         votes = (scale * agree).sum(0)
         moved: Array = start + far * (moves * agree).sum(0) / np.where(votes > 0, votes, 1)
         return moved
@@ -65,13 +65,19 @@ def _agreed(base: Tensor, tensors: Sequence[Tensor], weights: Sequence[float], d
 
 def threshold(base: Tensor, tensor: Tensor, density: float) -> float:
     """Return the magnitude from which on the parts of a task vector are kept: so many are no smaller."""
-    parts = base.spec.elements * (2 if base.dtype.numpy.kind == "c" else 1)
-    count, magnitudes, at = math.ceil(round(density * parts, 6)), np.empty(parts), 0  # 0.7 of 10 are 7, not 8
-    for start, block in in_step([base, tensor]):
-        move = np.abs(wide(block) - wide(start))
-        magnitudes[at : at + len(move)] = move
-        at += len(move)
+    sizes = magnitudes(base, tensor)
+    count = math.ceil(round(density * len(sizes), 6))  # 0.7 of 10 are 7, not 8
     if not count:
         return math.inf
-    magnitudes.partition(parts - count)
-    return float(magnitudes[parts - count])
+    sizes.partition(len(sizes) - count)
+    return float(sizes[len(sizes) - count])
+
+
+def magnitudes(base: Tensor, tensor: Tensor) -> Array:
+    """Return the magnitudes of a task vector [parts], of a complex number those of both its parts."""
+    found, at = np.empty(base.spec.elements * (2 if base.dtype.numpy.kind == "c" else 1)), 0
+    for start, block in in_step([base, tensor]):
+        move = np.abs(wide(block) - wide(start))
+        found[at : at + len(move)] = move
+        at += len(move)
+    return found

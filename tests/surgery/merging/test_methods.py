@@ -11,11 +11,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
+from ckpttool.core.errors import PlanError
 from ckpttool.core.tensors import Tensor
 from ckpttool.surgery.merging import METHODS
+from ckpttool.surgery.merging.breadcrumbs import Breadcrumbs
 from ckpttool.surgery.merging.dare import Dare
 from ckpttool.surgery.merging.linear import Linear
 from ckpttool.surgery.merging.method import TaskVectorMethod
+from ckpttool.surgery.merging.model_stock import ModelStock
 from ckpttool.surgery.merging.slerp import Slerp
 from ckpttool.surgery.merging.ties import Ties, threshold
 
@@ -84,10 +87,10 @@ def yadav(base: Array, models: list[Array], weights: list[float], density: float
         if move.size:
             move[np.abs(move) < np.sort(np.abs(move))[::-1][kept - 1]] = 0
     scale = np.array(weights)[:, None]
-    elected = np.sign((scale * moves).sum(0))
+    elected = np.where((scale * moves).sum(0) >= 0, 1, -1)  # the paper says nothing of opposites
     merged = np.zeros(moves.shape[1])
     for place, sign in enumerate(elected):
-        agreeing = [n for n in range(len(models)) if sign and np.sign(moves[n, place]) == sign]
+        agreeing = [n for n in range(len(models)) if np.sign(moves[n, place]) == sign]
         if agreeing:
             merged[place] = np.average(moves[agreeing, place], weights=scale[agreeing, 0])
     return base + merged.reshape(base.shape)
@@ -100,6 +103,11 @@ def test_ties_is_the_papers_algorithm(given: list[Array], density: float, data: 
     weights = data.draw(st.lists(st.sampled_from([0.5, 1.0, 2.0]), min_size=len(models), max_size=len(models)))
     found = as_read(Ties(tuple(weights), density).merge([of(array) for array in models], of(base)))
     assert np.allclose(found, yadav(base, models, weights, density), rtol=1e-12, atol=1e-12)
+
+
+def test_ties_takes_the_greater_of_two_opposites_as_mergekit_and_peft_do() -> None:
+    base, a, b = (of(np.array(values)) for values in ([1.0, 1.0, 1.0], [3.0, -1.0, 1.0], [-1.0, 3.0, 1.0]))
+    assert Ties(density=1.0).merge([a, b], base).read().tolist() == [3.0, 3.0, 1.0]
 
 
 def test_ties_trims_whole_tensors_of_many_blocks() -> None:
@@ -158,3 +166,49 @@ def test_nan_stays_nan(method: str) -> None:
     all_parts = {"density": 1.0} if "density" in METHODS[method].__dataclass_fields__ else {}
     found = METHODS[method](**all_parts).merge([of(whole), of(flawed)], *base).read()
     assert np.isfinite(found).tolist() == [True, False, True, False]
+
+
+def davari(base: Array, models: list[Array], weights: list[float], density: float, gamma: float) -> Array:
+    """Mask the largest and the smallest of each task vector, as mergekit counts them, and add what is left."""
+    total = np.zeros(base.size)
+    for model, weight in zip(models, weights, strict=True):
+        move = (model - base).ravel()
+        order, kept, outliers = np.argsort(np.abs(move)), int(density * move.size), int(gamma * move.size)
+        first = max(0, move.size - kept - outliers)
+        mask = np.zeros(move.size)
+        mask[order[first : first + kept] if density < 1 else order] = 1
+        total += weight * move * mask
+    return base + total.reshape(base.shape)
+
+
+@pytest.mark.parametrize(("density", "gamma"), [(0.9, 0.01), (0.5, 0.3), (0.7, 0.9), (1.0, 0.5), (0.001, 0.1)])
+def test_breadcrumbs_are_those_of_the_paper(density: float, gamma: float) -> None:
+    base, *models = np.random.default_rng(5).normal(size=(4, 30, 40))
+    method = Breadcrumbs((1.0, 0.5, -2.0), density, gamma)
+    found = as_read(method.merge([of(array) for array in models], of(base)))
+    assert np.allclose(found, davari(base, models, [1.0, 0.5, -2.0], density, gamma), rtol=1e-12, atol=1e-12)
+
+
+def jang(base: Array, models: list[Array]) -> Array:
+    """Interpolate by the mean cosine of the task vectors, equations 6 and 7 of the paper."""
+    moves, count = [(model - base).ravel() for model in models], len(models)
+    pairs = [(a, b) for number, a in enumerate(moves) for b in moves[number + 1 :]]
+    cosine = np.mean([a @ b / (np.linalg.norm(a) * np.linalg.norm(b)) for a, b in pairs])
+    ratio = count * cosine / (1 + (count - 1) * cosine)
+    return ratio * np.mean(models, 0) + (1 - ratio) * base
+
+
+@pytest.mark.parametrize("count", [2, 3, 5])
+def test_model_stock_goes_as_far_as_models_agree(count: int) -> None:
+    base, shared, *own = np.random.default_rng(count).normal(size=(count + 2, 300, 400))
+    models = [base + shared + each for each in own]
+    found = as_read(ModelStock().merge([of(array) for array in models], of(base)))
+    assert np.allclose(found, jang(base, models), rtol=1e-9, atol=1e-9)
+
+
+def test_model_stock_keeps_the_base_where_models_say_the_opposite_or_nothing() -> None:
+    base = of(np.array([1.0, 1.0]))
+    for one, other in (([3.0, 1.0], [-1.0, 1.0]), ([1.0, 1.0], [1.0, 1.0])):
+        assert ModelStock().merge([of(np.array(one)), of(np.array(other))], base).read().tolist() == [1.0, 1.0]
+    with pytest.raises(PlanError, match="goes by how models agree: expected two or more"):
+        ModelStock().parts(1)

@@ -1,0 +1,80 @@
+"""Model Breadcrumbs: task vectors without their largest outliers and their smallest parts, added to the base.
+
+Davari and Belilovsky 2023, "Model Breadcrumbs: Scaling Multi-Task Model Merging with Sparse Masks", arXiv:2312.06795. A
+task vector is what a model has learned, its weights less those of the base; here each tensor is masked for itself.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from ckpttool.core.tensors import Array, Tensor
+from ckpttool.surgery.merging.method import Combine, TaskVectorMethod, combined, factors, require_share
+from ckpttool.surgery.merging.scales import UNSCALED, Scales
+from ckpttool.surgery.merging.ties import magnitudes
+
+
+@dataclass(frozen=True)
+class Breadcrumbs(TaskVectorMethod):
+    """The base moved by the weighted sum of the masked task vectors.
+
+    `gamma` is the part of the largest that is dropped, `density` the part that is kept below these, or as many as there
+    are.
+
+    >>> base, a = Tensor.of("x", np.zeros(5)), Tensor.of("x", np.array([1.0, -2, 3, -4, 500]))
+    >>> Breadcrumbs(density=0.6, gamma=0.2).merge([a], base).read().tolist()
+    [0.0, -2.0, 3.0, -4.0, 0.0]
+    """
+
+    name: ClassVar[str] = "breadcrumbs"
+    weights: tuple[float, ...] | None = None
+    density: float = 0.9
+    gamma: float = 0.01
+    scale: Scales = UNSCALED
+
+    def __post_init__(self) -> None:
+        """Refuse a density that is not above 0 and at most 1, and another gamma than a part."""
+        require_share("density", self.density, above_zero=True)
+        require_share("gamma", self.gamma)
+
+    def parts(self, count: int) -> tuple[float, ...]:
+        """Return how much each counts; some may count against the others."""
+        return factors(self.weights, count)
+
+    def merge(self, tensors: Sequence[Tensor], base: Tensor) -> Tensor:
+        """Return the base moved."""
+        weights, far = self.parts(len(tensors)), self.scale.of_name(base.name)
+
+        def begin() -> Combine:
+            limits = [self.limits(magnitudes(base, tensor)) for tensor in tensors]
+
+            def combine(blocks: list[Array]) -> Array:
+                start, total = blocks[0], np.zeros(len(blocks[0]))
+                for block, weight, (least, most) in zip(blocks[1:], weights, limits, strict=True):
+                    move = block - start
+                    size = np.abs(move)
+                    total += np.where((size < least) | (size > most), 0, weight * move)  # what is NaN stays so
+                moved: Array = start + far * total
+                return moved
+
+            return combine
+
+        return combined([base, *tensors], begin)
+
+    def limits(self, sizes: Array) -> tuple[float, float]:
+        """Return the magnitudes between which parts are kept.
+
+        >>> Breadcrumbs(density=0.5, gamma=0.25).limits(np.array([4.0, 1.0, 3.0, 2.0]))
+        (2.0, 3.0)
+        """
+        count = len(sizes)
+        kept, outliers = int(self.density * count), int(self.gamma * count)
+        if self.density == 1 or not count:
+            return 0.0, np.inf
+        if not kept:
+            return np.inf, 0.0
+        first = max(0, count - kept - outliers)
+        sizes.partition((first, first + kept - 1))
+        return float(sizes[first]), float(sizes[first + kept - 1])
