@@ -47,9 +47,20 @@ def no_waiting_for_the_disk() -> Iterator[None]:
         yield
 
 
+MANY = 200_000
+"""How many objects a test and those before it may leave until the collector looks at them."""
+
+
 def pytest_collection_finish() -> None:
-    """Have the collector pass over a million objects of modules and tests, which stay, and forks not copy them."""
+    """Have the collector look at what tests make, between tests: the million objects of modules and tests stay."""
     gc.freeze()
+    gc.disable()
+
+
+def pytest_runtest_logfinish() -> None:
+    """Collect what tests have left."""
+    if gc.get_count()[0] > MANY:
+        gc.collect()
 
 
 def _synced(descriptor: Any) -> None:

@@ -13,10 +13,12 @@ from ckpttool.core.collector import collector_paused
 
 
 @pytest.fixture(autouse=True)
-def thawed() -> Iterator[None]:
-    """As in a program, where nothing was frozen."""
+def as_in_a_program() -> Iterator[None]:
+    """The collector works, and nothing is frozen."""
     gc.unfreeze()
+    gc.enable()
     yield
+    gc.disable()
     gc.freeze()
 
 
