@@ -1,7 +1,6 @@
 """Small networks made of plain TensorFlow 1 ops, for every test that needs a graph with this or that in it."""
 
 import contextlib
-import gc
 import os
 import shutil
 import signal
@@ -45,22 +44,6 @@ def no_waiting_for_the_disk() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(os, "fsync", _synced)
         yield
-
-
-MANY = 200_000
-"""How many objects a test and those before it may leave until the collector looks at them."""
-
-
-def pytest_collection_finish() -> None:
-    """Have the collector look at what tests make, between tests: the million objects of modules and tests stay."""
-    gc.freeze()
-    gc.disable()
-
-
-def pytest_runtest_logfinish() -> None:
-    """Collect what tests have left."""
-    if gc.get_count()[0] > MANY:
-        gc.collect()
 
 
 def _synced(descriptor: Any) -> None:

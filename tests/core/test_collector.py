@@ -4,22 +4,11 @@ import gc
 import subprocess
 import sys
 import weakref
-from collections.abc import Iterator
 
 import pytest
 
 from ckpttool.core import collector
 from ckpttool.core.collector import collector_paused
-
-
-@pytest.fixture(autouse=True)
-def as_in_a_program() -> Iterator[None]:
-    """The collector works, and nothing is frozen."""
-    gc.unfreeze()
-    gc.enable()
-    yield
-    gc.disable()
-    gc.freeze()
 
 
 @collector_paused()

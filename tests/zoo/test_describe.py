@@ -116,7 +116,7 @@ MADE: dict[str, tuple[Callable[[], Any], list[str]]] = {
 @pytest.mark.parametrize("name", MADE)
 def test_layers_of_keras_are_called_as_keras_calls_them(name: str, suffix: str, tmp_path: Path) -> None:
     make, expected = MADE[name]
-    keras.backend.clear_session()
+    keras.backend.clear_session(free_memory=False)
     model = make()
     path = tmp_path / f"model{suffix}"
     model.save(path) if suffix else model.export(path, verbose=False)

@@ -84,7 +84,7 @@ def tf():
 
 def keras_model(tf, optimizer="adam"):
     """Return a compiled Keras 3 model after a step of training."""
-    tf.keras.utils.clear_session()
+    tf.keras.utils.clear_session(free_memory=False)
     tf.keras.utils.set_random_seed(1)
     layers = tf.keras.layers
     model = tf.keras.Sequential(
