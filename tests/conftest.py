@@ -94,6 +94,14 @@ def opened(browser: Any) -> Iterator[Callable[[Path], Any]]:
 LAYERS = "hidden1 = dense(8, relu); hidden2 = dense(6, elu); outputs = dense(3)"
 
 
+def as_written(v1: Any) -> Any:
+    """Return what has a session run a graph as it is: to optimise a small one takes ten times as long as to run it."""
+    config = v1.ConfigProto()
+    config.graph_options.rewrite_options.disable_meta_optimizer = True
+    config.graph_options.optimizer_options.opt_level = v1.OptimizerOptions.L0
+    return config
+
+
 class Network:
     """A TensorFlow graph under construction: layers of plain ops, saved, exported and run."""
 
@@ -179,7 +187,7 @@ class Network:
 
     def save(self, prefix: Path) -> Path:
         """Initialise the variables and save the model under a prefix."""
-        with self.graph.as_default(), self.v1.Session() as session:
+        with self.graph.as_default(), self.v1.Session(config=as_written(self.v1)) as session:
             session.run(self.v1.global_variables_initializer())
             self.v1.train.Saver().save(session, str(prefix), write_state=False)
         return prefix
@@ -188,7 +196,8 @@ class Network:
 class Session:
     """A graph of ours in a plain TensorFlow program: imported, restored, run, saved."""
 
-    def __init__(self, graph: Graph | Path, checkpoint: Path | None) -> None:
+    def __init__(self, graph: Graph | Path, checkpoint: Path | None, optimised: bool = False) -> None:
+        """Import and restore; where `optimised`, ops are fused as in a function, to the last bit."""
         import tensorflow as tf
 
         self.v1 = tf.compat.v1
@@ -196,7 +205,7 @@ class Session:
         with self.graph.as_default():
             meta = f"{graph}.meta" if isinstance(graph, Path) else self._message(graph)
             self.saver = self.v1.train.import_meta_graph(meta)
-            self.session = self.v1.Session()
+            self.session = self.v1.Session(config=None if optimised else as_written(self.v1))
             if checkpoint is None:
                 self.session.run(self.v1.global_variables_initializer())
             else:

@@ -102,7 +102,7 @@ def test_a_checkpoint_can_be_split_over_itself(shell: Any, source: Path) -> None
 
 def test_what_has_one_file_only_is_refused(shell: Any, source: Path, tmp_path: Path) -> None:
     assert shell.error("split", source, "--shard-size", "9", "-o", tmp_path / "x.npz") == (
-        "--shard-size does not apply to npz, only to object, bundle, safetensors"
+        "--shard-size does not apply to npz, only to object, bundle, safetensors, tfjs"
     )
     assert "Missing option '--shard-size'" in shell.error("split", source, "-o", tmp_path / "x")
     assert "is not a size" in shell.error("split", source, "--shard-size", "0", "-o", tmp_path / "x")

@@ -32,7 +32,7 @@ def x(tmp_path: Path) -> Any:
 @pytest.fixture
 def logits(small: Path, x: Any, new_session: Any) -> Any:
     """What a plain session makes of the rows."""
-    return new_session(small, small).run(LOGITS, {"X:0": x})
+    return new_session(small, small, optimised=True).run(LOGITS, {"X:0": x})
 
 
 def softmax(logits: Any) -> Any:
