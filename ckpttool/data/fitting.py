@@ -84,13 +84,18 @@ def _fit_texts(column: Column, spec: InputSpec, alone: bool) -> Fitted:
 
 
 def fit_labels(column: Column, spec: InputSpec) -> Fitted:
-    """Give a column of labels the shape and dtype of their placeholder; class numbers become rows where it takes those.
+    """Give a column of labels the shape and dtype of their placeholder.
+
+    Class numbers become rows where it takes those, and rows with one 1 class numbers.
 
     Raises:
         DataError: as `fit`, or a class number that the rows have no place for.
     """
     classes = spec.shape[1] if spec.shape is not None and len(spec.shape) == 2 else None
     numbers = column.array
+    if spec.shape is not None and len(spec.shape) == 1 and spec.dtype.name in INTEGERS and _are_one_hot(column):
+        note = f"{column.name}: rows of {numbers.shape[1]}, one of them 1, as class numbers for {spec.name}"
+        return Fitted(np.argmax(numbers[:], axis=1).astype(spec.dtype.numpy), (note,))
     if spec.steps or classes in (None, 1) or len(numbers.shape) != 1 or numbers.dtype.kind not in "iu":
         return fit(column, spec, scale=False)
     classes_of_rows = np.asarray(numbers[:])
@@ -100,6 +105,15 @@ def fit_labels(column: Column, spec: InputSpec) -> Fitted:
         raise DataError(f"{column} row {row} is {classes_of_rows[wrong[0]]}, expected 0 to {(classes or 0) - 1}")
     rows = (classes_of_rows[:, np.newaxis] == np.arange(classes)).astype(spec.dtype.numpy)
     return Fitted(rows, (f"{column.name}: class numbers as rows of {classes}, one of them 1, for {spec.name}",))
+
+
+def _are_one_hot(column: Column) -> bool:
+    """Say whether each row of labels is a 1 among zeros."""
+    rows = column.array
+    if len(rows.shape) != 2 or rows.shape[1] < 2 or rows.dtype.kind not in "biuf":
+        return False
+    held = np.asarray(rows[:])
+    return bool(((held == 0) | (held == 1)).all() and (held.sum(axis=1) == 1).all())
 
 
 def _are_bytes(column: Column, spec: InputSpec) -> bool:

@@ -105,6 +105,21 @@ def check_labels(split: Split, classes: int) -> None:
     raise DataError(f"{found}, expected 0 to {classes - 1}: the model has {counted(classes, 'output')}")
 
 
+def check_class_numbers(split: Split, classes: int) -> None:
+    """Check that labels are a class number for each row, and not a row with a place for each class.
+
+    Raises:
+        DataError: they are such rows; the message says what makes numbers of them.
+    """
+    labels = split.labels
+    if labels is not None and labels.shape[1:] == (classes,) and classes > 1:
+        column = split.labels_stored
+        name = column.name if column else "labels"
+        raise DataError(
+            f"{column or 'labels'} has rows of [{classes}], expected class numbers: save {name}.argmax(axis=1)"
+        )
+
+
 def empty_classes(split: Split, classes: int) -> list[int]:
     """Return the classes that no row is labelled with, where the labels are classes: these cannot be learnt."""
     labels = split.labels

@@ -16,7 +16,7 @@ from ckpttool.data.dataset import check_class_names, training_splits
 from ckpttool.data.files import InputSpec, Source, Wanted
 from ckpttool.data.held_out import HeldOut
 from ckpttool.data.rows import Rows
-from ckpttool.data.splits import Split, check_labels
+from ckpttool.data.splits import Split, check_class_numbers, check_labels
 from ckpttool.graph.contents.batch_losses import BatchLoss, batch_loss
 from ckpttool.graph.contents.class_names import class_names, with_class_names
 from ckpttool.graph.contents.op_outputs import known_shape
@@ -28,7 +28,7 @@ from ckpttool.graph.rewrite.any_rows import built_for
 from ckpttool.graph.rewrite.feeding import any_rows_place, feeding
 from ckpttool.graph.rewrite.inference import Inference, in_inference
 from ckpttool.graph.rewrite.whole_rows import with_whole_rows
-from ckpttool.graph.roles.comparisons import comparison_kind
+from ckpttool.graph.roles.comparisons import compares_class_numbers, comparison_kind
 from ckpttool.graph.roles.compiled import compiled_objective
 from ckpttool.graph.roles.resolve import ROLES, Roles, find_roles, needs_no_labels
 from ckpttool.graph.roles.served import called
@@ -269,6 +269,13 @@ class Bound:
             check_count(self.class_names, shape[-1], self.model.path, spare)
         for split in self.splits if kind not in _NO_CLASSES else ():
             check_labels(split, shape[-1])
+            if (
+                len(shape) == 2
+                and shape[0] == 1
+                and roles.loss
+                and compares_class_numbers(self.model.graph, roles.loss)
+            ):
+                check_class_numbers(split, shape[-1])
         # One row of a series has several rows of logits if all steps were joined (`reshape(-1, n)`).
         return shape[1:] if shape[0] == 1 or len(shape) < 2 else shape
 

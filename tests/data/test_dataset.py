@@ -13,7 +13,7 @@ from ckpttool.core.errors import DataError, MissingFile
 from ckpttool.data import dataset
 from ckpttool.data.files import InputSpec, Wanted, open_data
 from ckpttool.data.held_out import HeldOut
-from ckpttool.data.splits import Split, check_labels, empty_classes
+from ckpttool.data.splits import Split, check_class_numbers, check_labels, empty_classes
 
 PIXELS = InputSpec("X", (None, 784), BY_NAME["float32"])
 DIGITS = InputSpec("y", None, BY_NAME["int32"])
@@ -244,6 +244,27 @@ def test_labels_must_name_an_output(mnist: Path, tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"labels row 0 is 2"):
         check_labels(Split("made", {}, np.array([2]), 1), 2)
     check_labels(Split("made", {}, np.array([2.5]), 1), 2)
+
+
+def test_rows_with_one_1_become_class_numbers_where_these_are_taken(tmp_path: Path) -> None:
+    numbers, labels = InputSpec("y", (None,), BY_NAME["int32"]), np.eye(3, dtype=np.float32)[[2, 0, 1, 1]]
+    found = evaluation_split(save(tmp_path / "d.npz", x=pairs(4), y=labels), [PAIRS], numbers)
+    assert found.labels is not None
+    assert found.labels.tolist() == [2, 0, 1, 1]
+    assert "y: rows of 3, one of them 1, as class numbers for y" in found.notes
+    for wrong in (labels + labels[::-1], labels * 0.5):
+        path = save(tmp_path / "wrong.npz", x=pairs(4), y=wrong)
+        with pytest.raises(DataError, match=r"y has rows of \[3\], expected rows of \[\] for y"):
+            evaluation_split(path, [PAIRS], numbers)
+
+
+def test_rows_of_classes_are_no_class_numbers(tmp_path: Path) -> None:
+    anything = InputSpec("y", None, BY_NAME["int32"])
+    rows = evaluation_split(save(tmp_path / "d.npz", x=pairs(2), y=np.eye(3, dtype=int)[:2]), [PAIRS], anything)
+    with pytest.raises(DataError, match=r"d.npz: y has rows of \[3\], expected class numbers: save y.argmax\(axis=1\)"):
+        check_class_numbers(rows, 3)
+    check_class_numbers(rows, 2)
+    check_class_numbers(Split("made", {}, np.array([0, 1]), 2), 2)
 
 
 def test_rows_of_inputs_and_labels_must_be_as_many(tmp_path: Path) -> None:

@@ -76,6 +76,12 @@ def comparison_kind(graph: Graph, loss: str, logits: str) -> CompareKind | None:
     return next((pair.kind for pair in pairs if pair.logits == wanted), None)
 
 
+def compares_class_numbers(graph: Graph, loss: str) -> bool:
+    """Say whether a loss tensor is a cross entropy of class numbers, one for each row of logits."""
+    kinds = {graph.nodes[name].op for name in graph.ancestors(TensorRef.parse(loss).op)}
+    return "SparseSoftmaxCrossEntropyWithLogits" in kinds and "SoftmaxCrossEntropyWithLogits" not in kinds
+
+
 def source(graph: Graph, ref: TensorRef) -> TensorRef:
     """Return what a tensor is, followed back through ops that only give it another form."""
     return _behind(graph, ref, FORMS)
