@@ -1,4 +1,4 @@
-"""A checkpoint made of a checkpoint, from Python: edited, converted, in several files or one, salvaged."""
+"""Checkpoints made from a checkpoint: edited, converted, split, joined, salvaged."""
 
 from collections.abc import Mapping, Sequence
 from os import PathLike as OsPath
@@ -20,7 +20,7 @@ from ckpttool.verbs import split as split_verb
 from ckpttool.verbs.salvage import SalvagePlan
 
 Edits = PathLike | Mapping[str, str] | Sequence[Step | tuple[str, str]]
-"""Edits in their order, `[("rename", "hidden=>fc"), ("cast", "bfloat16")]`, or the path of a script of such."""
+"""Edits in order, `[("rename", "hidden=>fc"), ("cast", "bfloat16")]`, or the path of a script."""
 
 
 def edit(
@@ -38,28 +38,28 @@ def edit(
     lenient: bool = False,
     overwrite: bool = False,
 ) -> Made:
-    r"""Write a checkpoint edited, with the graph beside it: edits are applied in their order.
+    r"""Write an edited checkpoint, with the graph beside it; edits are applied in order.
 
     >>> import ckpttool
     >>> ckpttool.edit("old.ckpt", [("rename", r"hidden(\d)=>fc\1")], "new.ckpt")  # doctest: +SKIP
 
     Args:
         source: A checkpoint or its path, a model, or arrays by name.
-        edits: Pairs of an edit's name and its value, as the command line has them, or the path of a script.
-        output: What to write; the suffix says the format.
-        slots: Whether patterns take the optimizer's tensors too.
-        allow_truncate: Whether `resize` may discard what lies beyond a smaller size.
-        seed: The random seed of what `resize` draws.
-        with_graph: Whether the graph beside the checkpoint goes along.
-        to: The format to write, if not what the output's path says.
+        edits: Pairs of an edit's name and value, as on the command line, or the path of a script.
+        output: The output; its suffix determines the format.
+        slots: Whether patterns also match the optimizer's tensors.
+        allow_truncate: Whether `resize` may discard values beyond a smaller size.
+        seed: The random seed of new values in `resize`.
+        with_graph: Whether the graph beside the checkpoint is written too.
+        to: The format to write, if not determined by the output's path.
         like: A file whose structure the output gets (formats of Keras, TensorFlow.js).
-        shard_bytes: The most that a file holds, in bytes, where the format has several.
-        lenient: Whether edits that take nothing, and tensors that the format cannot hold, are left out and listed.
-        overwrite: Whether the output is replaced.
+        shard_bytes: The maximum bytes per file, if the format allows several files.
+        lenient: Whether edits without a match, and tensors that the format cannot store, are skipped and listed.
+        overwrite: Whether an existing output is overwritten.
 
     Raises:
-        UnknownName: no edit has the name, or it takes nothing.
-        CkptError: an edit is refused, or the output is there already.
+        UnknownName: an edit does not exist, or matches nothing.
+        CkptError: an edit is refused, or the output exists.
     """
     opened, place = as_checkpoint(source), as_path(output)
     model = None if like is None else as_path(like)
@@ -82,22 +82,22 @@ def convert(
     lenient: bool = False,
     overwrite: bool = False,
 ) -> Made:
-    """Write a checkpoint in another format: that of the output's suffix, or the one that is named.
+    """Write a checkpoint in another format: that of the output's suffix, or `to`.
 
     Args:
         source: A checkpoint or its path, a model, or arrays by name.
-        output: What to write.
+        output: The output.
         to: The format, if not that of the suffix.
-        layers: A pattern of the weights to write; all tensors if not given.
-        drop_slots: Whether the optimizer's tensors are left out.
+        layers: A pattern of the weights to write; all tensors by default.
+        drop_slots: Whether the optimizer's tensors are dropped.
         like: A file whose structure the output gets (formats of Keras, TensorFlow.js).
-        shard_bytes: The most that a file holds, in bytes, where the format has several.
-        lenient: Whether tensors that the format cannot hold are left out and listed.
-        overwrite: Whether the output is replaced.
+        shard_bytes: The maximum bytes per file, if the format allows several files.
+        lenient: Whether tensors that the format cannot store are skipped and listed.
+        overwrite: Whether an existing output is overwritten.
 
     Raises:
-        FormatError: the format cannot hold a tensor.
-        ExistingOutput: the output is there already.
+        FormatError: the format cannot store a tensor.
+        ExistingOutput: the output exists.
     """
     place, model = as_path(output), None if like is None else as_path(like)
     target = registry.for_output(place, to, model).NAME
@@ -107,16 +107,16 @@ def convert(
 
 
 def split(source: CheckpointLike, shard_bytes: int, output: PathLike, *, overwrite: bool = False) -> Made:
-    """Write a checkpoint in several files, of at most so many bytes of tensors each.
+    """Write a checkpoint as several files, with at most `shard_bytes` of tensors each.
 
     Args:
         source: A checkpoint or its path, a model, or arrays by name.
-        shard_bytes: The most that a file holds, in bytes; a larger tensor has a file to itself.
-        output: What to write: a bundle, or `.safetensors`.
-        overwrite: Whether the output is replaced.
+        shard_bytes: The maximum bytes per file; a larger tensor gets a file of its own.
+        output: The output: a bundle, or `.safetensors`.
+        overwrite: Whether an existing output is overwritten.
 
     Raises:
-        CkptError: the format has one file only, or the output is there already.
+        CkptError: the format does not allow several files, or the output exists.
     """
     given = _as_given(source)
     plan = split_verb.plan_split(given, as_path(output), shard_bytes)
@@ -124,15 +124,15 @@ def split(source: CheckpointLike, shard_bytes: int, output: PathLike, *, overwri
 
 
 def join(source: CheckpointLike, output: PathLike, *, overwrite: bool = False) -> Made:
-    """Write a checkpoint whose tensors are in several files as one.
+    """Write a checkpoint whose tensors are in several files as one file.
 
     Args:
         source: A checkpoint or its path, a model, or arrays by name.
-        output: What to write: a bundle, or the format of the suffix.
-        overwrite: Whether the output is replaced.
+        output: The output: a bundle, or the format of its suffix.
+        overwrite: Whether an existing output is overwritten.
 
     Raises:
-        CkptError: the format cannot hold a tensor, or the output is there already.
+        CkptError: the format cannot store a tensor, or the output exists.
     """
     given = _as_given(source)
     plan = join_verb.plan_join(given, as_path(output))
@@ -142,17 +142,17 @@ def join(source: CheckpointLike, output: PathLike, *, overwrite: bool = False) -
 def salvage(
     source: PathLike, output: PathLike | None = None, *, to: str | None = None, overwrite: bool = False
 ) -> SalvagePlan:
-    """Write what can be read of a damaged checkpoint as a whole one, and return what is lost and why.
+    """Write the readable tensors of a damaged checkpoint, and return what is lost and why.
 
     Args:
         source: The damaged checkpoint.
-        output: What to write; nothing, if not given.
+        output: The output; if not specified, nothing is written.
         to: The format to write, if not that of the output's suffix.
-        overwrite: Whether the output is replaced.
+        overwrite: Whether an existing output is overwritten.
 
     Raises:
-        CorruptCheckpoint: nothing of it can be read.
-        ExistingOutput: the output is there already.
+        CorruptCheckpoint: nothing can be read.
+        ExistingOutput: the output exists.
     """
     place = None if output is None else as_path(output)
     plan = salvage_verb.plan_salvage(as_path(source), place, to)
@@ -162,12 +162,12 @@ def salvage(
 
 
 def _as_given(source: CheckpointLike) -> Path | Checkpoint:
-    """Return a path as it is, and what was made in this process as a checkpoint."""
+    """Return a path unchanged, and an object of this process as a checkpoint."""
     return as_checkpoint(source) if isinstance(source, Mapping) else path_of(source)
 
 
 def _named(source: Path | Checkpoint) -> Path | str:
-    """Return what stands for a source in an output's lineage."""
+    """Return the name of a source in an output's lineage."""
     return source if isinstance(source, Path) else source.path or "arrays"
 
 

@@ -1,4 +1,4 @@
-"""Two checkpoints compared, or one checked, from Python."""
+"""Comparing two checkpoints, and checking one."""
 
 from collections.abc import Mapping
 
@@ -22,10 +22,10 @@ def diff(a: CheckpointLike, b: CheckpointLike, kind: Mapping[str, str] | None = 
     Args:
         a: A path, a checkpoint, a model, or arrays by name.
         b: Likewise.
-        kind: What is a weight, where more than the names is known.
+        kind: The kind of each tensor by name, if known; otherwise names decide.
 
     Raises:
-        MissingFile: one of them is not there.
+        MissingFile: one of them does not exist.
     """
     return diff_surgery.diff(as_checkpoint(a), as_checkpoint(b), kind)
 
@@ -33,23 +33,23 @@ def diff(a: CheckpointLike, b: CheckpointLike, kind: Mapping[str, str] | None = 
 def verify(
     path: CheckpointLike, unchanged: tuple[str, CheckpointLike] | None = None, against: PathLike | None = None
 ) -> Verdict:
-    """Check every checksum and every rule of a checkpoint's format, and the graph beside it.
+    """Verify every checksum and every rule of a checkpoint's format, and the graph beside it.
 
     Args:
         path: A checkpoint or a graph.
-        unchanged: A pattern, and another checkpoint, whose tensors must have the same bytes in this one.
-        against: A SHA-256, or the file of a lineage, that tells which file it is to be.
+        unchanged: A pattern and another checkpoint; the matched tensors must have the same bytes in both.
+        against: A SHA-256 hash, or a lineage file with one, that the file must have.
 
     Raises:
         MissingFile: there is no checkpoint.
-        FormatError: its format is not read.
+        FormatError: its format is unknown.
     """
     same = None if unchanged is None else (unchanged[0], path_of(unchanged[1]))
     return verify_verb.verdict(path_of(path), same, against=None if against is None else str(against))
 
 
 def unchanged(a: CheckpointLike, b: CheckpointLike, pattern: str) -> Unchanged:
-    """Compare the bytes of the tensors of `a` that a pattern takes with those of `b`.
+    """Compare the bytes of the tensors of `a` that match a pattern with those of `b`.
 
     >>> import numpy as np
     >>> unchanged({"hidden1/bias": np.zeros(2)}, {"hidden1/bias": np.zeros(2)}, "hidden1").same
@@ -58,9 +58,9 @@ def unchanged(a: CheckpointLike, b: CheckpointLike, pattern: str) -> Unchanged:
     Args:
         a: A path, a checkpoint, a model, or arrays by name.
         b: Likewise.
-        pattern: Which tensors.
+        pattern: The pattern of the tensors.
 
     Raises:
-        UnknownName: the pattern takes nothing of `a`.
+        UnknownName: the pattern matches nothing in `a`.
     """
     return verify_surgery.unchanged(as_checkpoint(a), as_checkpoint(b), pattern)

@@ -1,4 +1,4 @@
-"""Gates from Python: whether a model is whole, harmless, unchanged where it has to be, and good enough."""
+"""Gates: whether a model is intact, harmless, unchanged where required, and accurate enough."""
 
 from collections.abc import Collection, Sequence
 from typing import Unpack
@@ -33,25 +33,25 @@ def check(
     allow_op: Collection[str] = (),
     **settings: Unpack[JudgedKeywords],
 ) -> Checked:
-    """Ask all gates of a model at once: whole files, nothing that acts, kept layers, and scores in their bounds.
+    """Check all gates of a model: intact files, no side effects, unchanged layers, and scores within bounds.
 
     Args:
         model: A model, a checkpoint, or the path of one.
-        data: Rows with labels, a path or in memory, that it is judged on; it is not run without.
-        unchanged: Patterns, each with another checkpoint, whose tensors must have the same bytes.
-        min_accuracy: The least accuracy, 0 to 1.
-        max_loss: The largest loss.
-        max_drop: How much of accuracy may be lost against the baseline, 0 to 1.
-        baseline: A model that the scores are compared with.
-        severity: The least severity at which what could act is a no.
-        callbacks: One callback or several; they are passed the rows and what was done to them.
-        verbose: 0 shows nothing; 1 a bar, in a notebook or a terminal.
-        ema: Whether the moving averages of the weights are judged.
-        allow_op: Types of ops that may run though they can have side effects.
+        data: Rows with labels, a path or in memory, to evaluate it on; without them it is not run.
+        unchanged: Patterns, each with another checkpoint in which the matched tensors must have the same bytes.
+        min_accuracy: The minimum accuracy, 0 to 1.
+        max_loss: The maximum loss.
+        max_drop: The maximum decrease in accuracy against the baseline, 0 to 1.
+        baseline: A model with which the scores are compared.
+        severity: The minimum severity of a finding of `scan` that fails the gate.
+        callbacks: One callback or several; they receive the rows and their preprocessing.
+        verbose: 0 is silent; 1 shows a progress bar in a notebook or a terminal.
+        ema: Whether the moving averages of the weights are used.
+        allow_op: Types of ops that may run although they can have side effects.
 
     Raises:
-        WrongKind: an argument is of a kind that does not go.
-        CkptError: a file is missing, or the rows do not fit.
+        WrongKind: an argument has the wrong type.
+        CkptError: a file is missing, or the rows do not match the model.
     """
     path, source = path_of(model), None if data is None else as_source(data)
     told = reporting(callbacks, verbose)

@@ -1,4 +1,4 @@
-"""Graphs from Python: cut down, folded, modernised, made a SavedModel; and the collections of one."""
+"""Graphs: stripped, folded, modernised, exported as a SavedModel; and their collections."""
 
 from collections.abc import Sequence
 
@@ -29,16 +29,16 @@ def strip(
 
     Args:
         model: A model or its path, which is not changed.
-        output: The prefix to write, a SavedModel's folder, or a `.keras` file.
-        inputs: What is fed; the placeholders that the outputs need, if not given.
-        outputs: What is asked for; a signature's outputs, else the logits, if not given.
-        signature: The signature that says both.
+        output: The prefix to write, a SavedModel folder, or a `.keras` file.
+        inputs: The inputs; by default the placeholders that the outputs need.
+        outputs: The outputs; by default those of a signature, else the logits.
+        signature: The signature that defines both.
         to: The family to write, `ckpt`, `saved-model` or `keras`; else that of the output's path, or of the model.
-        ema: Whether the moving averages of the weights are taken.
-        overwrite: Whether what lies at `output` is replaced.
+        ema: Whether the moving averages of the weights are used.
+        overwrite: Whether an existing output is overwritten.
 
     Raises:
-        CkptError: a name is not there, or the output is there already.
+        CkptError: a name does not exist, or the output exists.
     """
     opened = as_model(model, ema=ema)
     plan = strip_verb.plan_strip(opened, names_of(inputs), names_of(outputs), to, signature)
@@ -55,19 +55,19 @@ def fold(
     ema: bool = False,
     overwrite: bool = False,
 ) -> Made:
-    """Write what computes the outputs of a model as one frozen GraphDef, a `.pb` without variables.
+    """Write the part of a model that computes its outputs as one frozen GraphDef, a `.pb` without variables.
 
     Args:
         model: A model or its path, which is not changed.
         output: The file to write.
-        inputs: What is fed; the placeholders that the outputs need, if not given.
-        outputs: What is asked for; a signature's outputs, else the logits, if not given.
-        signature: The signature that says both.
-        ema: Whether the moving averages of the weights are taken.
-        overwrite: Whether what lies at `output` is replaced.
+        inputs: The inputs; by default the placeholders that the outputs need.
+        outputs: The outputs; by default those of a signature, else the logits.
+        signature: The signature that defines both.
+        ema: Whether the moving averages of the weights are used.
+        overwrite: Whether an existing output is overwritten.
 
     Raises:
-        CkptError: a name is not there, or the output is there already.
+        CkptError: a name does not exist, or the output exists.
     """
     opened = as_model(model, ema=ema)
     plan = fold_verb.plan_fold(opened, names_of(inputs), names_of(outputs), signature)
@@ -86,21 +86,21 @@ def export_saved_model(
     ema: bool = False,
     overwrite: bool = False,
 ) -> Made:
-    """Write what computes the outputs of a model as a SavedModel, with a signature.
+    """Write the part of a model that computes its outputs as a SavedModel with a signature.
 
     Args:
         model: A model or its path, which is not changed.
         output: The folder to write.
-        inputs: What is fed; the placeholders that the outputs need, if not given.
-        outputs: What is asked for; a signature's outputs, else the logits, if not given.
+        inputs: The inputs; by default the placeholders that the outputs need.
+        outputs: The outputs; by default those of a signature, else the logits.
         signature: The name of the signature.
-        preprocess: What is done to rows, if not what the model keeps.
-        with_preprocessing: Whether the graph takes raw rows.
-        ema: Whether the moving averages of the weights are taken.
-        overwrite: Whether what lies at `output` is replaced.
+        preprocess: The preprocessing of rows, if not the one stored in the model.
+        with_preprocessing: Whether preprocessing becomes part of the graph, which then accepts raw rows.
+        ema: Whether the moving averages of the weights are used.
+        overwrite: Whether an existing output is overwritten.
 
     Raises:
-        CkptError: a name is not there, or the output is there already.
+        CkptError: a name does not exist, or the output exists.
     """
     opened = to_run(model, ema=ema) if with_preprocessing else as_model(model, ema=ema)
     plan = saved_model_verb.plan_saved_model(
@@ -116,10 +116,10 @@ def modernize(model: ModelLike, output: PathLike, *, to: str | None = None, over
         model: A model or its path, which is not changed.
         output: The prefix to write.
         to: The family to write, `ckpt`, `saved-model` or `keras`; else that of the output's path, or of the model.
-        overwrite: Whether what lies at `output` is replaced.
+        overwrite: Whether an existing output is overwritten.
 
     Raises:
-        CkptError: an op needs a reference and has no other form, or the output is there already.
+        CkptError: an op requires a reference variable, or the output exists.
     """
     opened = as_model(model)
     plan = modernize_verb.plan_modernize(opened, to)
@@ -138,14 +138,14 @@ def collections(
 
     Args:
         model: A model or its path.
-        key: The collection to add to; all are returned if not given.
-        names: What to add, ops (`GradientDescent`) and tensors (`X:0`).
+        key: The collection to add to; by default all are returned.
+        names: The names to add, of ops (`GradientDescent`) and tensors (`X:0`).
         output: The `.meta` to write.
-        overwrite: Whether it is replaced.
+        overwrite: Whether an existing file is overwritten.
 
     Raises:
-        UnknownName: the graph has no such op or tensor.
-        ExistingOutput: the output is there already.
+        UnknownName: the graph does not contain an op or tensor.
+        ExistingOutput: the output exists.
     """
     source = path_of(model)
     if key is None:

@@ -1,4 +1,4 @@
-"""Models on rows, from Python: judged, asked for predictions, and looked into."""
+"""Models on rows: evaluated, used for predictions, and diagnosed."""
 
 from collections.abc import Collection, Mapping
 from typing import Any, Literal, Unpack, overload
@@ -19,11 +19,11 @@ from ckpttool.verbs.predict import Predicted, Prediction
 
 
 class PredictedKeywords(RowsKeywords, RolesKeywords, total=False):
-    """What rows are, and where they are fed."""
+    """The rows, and the tensors that they are fed to."""
 
 
 class PredictKeywords(PredictedKeywords, total=False):
-    """All that `predict` takes by name."""
+    """All keywords of `predict`."""
 
     split: "Split | None"
     valid: int | str | None
@@ -59,25 +59,25 @@ def evaluate(
     allow_op: Collection[str] = (),
     **settings: Unpack[JudgedKeywords],
 ) -> Evaluation:
-    """Return loss and accuracy over the test rows, else the validation rows, else all, and a tally by class.
+    """Return loss, accuracy and metrics by class on the test rows, else the validation rows, else all rows.
 
     Args:
         model: A model or its path, which is not changed.
         data: A path or rows in memory, with labels.
-        split: Which rows.
-        valid: Which training rows were held out, 60, `20%`, `first:5000`; what the model's run says if not given.
-        roles: Names of tensors by role, as the keywords `inputs`, `labels` and so on say them.
-        callbacks: One callback or several; they are passed the rows and what was done to them.
-        group: The column of rows that were held out together.
-        seed: The random seed of that draw.
-        verbose: 0 shows nothing; 1 a bar, in a notebook or a terminal.
-        ema: Whether the moving averages of the weights are taken.
-        allow_op: Types of ops that may run though they can have side effects.
+        split: The split of the rows.
+        valid: The training rows that were held out, 60, `20%`, `first:5000`; by default as in the model's run.
+        roles: Names of tensors by role, as an alternative to the keywords `inputs`, `labels`, ...
+        callbacks: One callback or several; they receive the rows and their preprocessing.
+        group: The column by which rows were held out together.
+        seed: The random seed of the hold-out.
+        verbose: 0 is silent; 1 shows a progress bar in a notebook or a terminal.
+        ema: Whether the moving averages of the weights are used.
+        allow_op: Types of ops that may run although they can have side effects.
 
     Raises:
-        WrongKind: an argument is of a kind that does not go.
-        GraphError: the graph has no loss, labels or inputs that are known.
-        DataError: the rows do not fit the graph.
+        WrongKind: an argument has the wrong type.
+        GraphError: the loss, the labels or the inputs of the graph are unknown.
+        DataError: the rows do not match the graph.
     """
     return evaluate_verb.evaluate(
         to_run(model, allow_op, ema),
@@ -122,33 +122,33 @@ def predict(
     allow_op: Collection[str] = (),
     **settings: Unpack[PredictedKeywords],
 ) -> Predicted | Prediction:
-    """Return what a model predicts for rows, which need no labels, as arrays by name, or write it to a file.
+    """Return a model's predictions for rows, which need no labels, as arrays by name, or write them to a file.
 
-    Of classes these are `classes` and `probabilities`, with `names` where the classes have some; of labels those that
-    hold and their probabilities; else `outputs`. `rows` numbers the rows.
+    For classes these are `classes` and `probabilities`, with `names` if the classes have names; for labels the true
+    ones and their probabilities; else `outputs`. `rows` has the row indices.
 
     Args:
         model: A model or its path, which is not changed.
         data: A path or rows in memory.
-        output: A file to write instead, `.npz` or `.csv`; the shapes of its arrays are returned then.
-        split: Which rows; the test rows, else the validation rows, else all, if not given.
-        valid: Which training rows were held out, 60, `20%`, `first:5000`; what the model's run says if not given.
-        tensor: What to predict with instead.
-        roles: Names of tensors by role, as the keywords `inputs`, `labels` and so on say them.
-        callbacks: One callback or several; they are passed the rows and what was done to them.
-        overwrite: Whether an output that exists is replaced.
-        group: The column of rows that were held out together.
-        seed: The random seed of that draw.
-        executor: What computes the rows, if not this process; an output is needed then.
-        verbose: 0 shows nothing; 1 a bar, in a notebook or a terminal.
-        ema: Whether the moving averages of the weights are taken.
-        allow_op: Types of ops that may run though they can have side effects.
+        output: A file to write instead, `.npz` or `.csv`; then the shapes of its arrays are returned.
+        split: The split; by default the test rows, else the validation rows, else all.
+        valid: The training rows that were held out, 60, `20%`, `first:5000`; by default as in the model's run.
+        tensor: The tensor to return instead of predictions.
+        roles: Names of tensors by role, as an alternative to the keywords `inputs`, `labels`, ...
+        callbacks: One callback or several; they receive the rows and their preprocessing.
+        overwrite: Whether an existing output is overwritten.
+        group: The column by which rows were held out together.
+        seed: The random seed of the hold-out.
+        executor: Where the rows are computed, if not in this process; requires an output.
+        verbose: 0 is silent; 1 shows a progress bar in a notebook or a terminal.
+        ema: Whether the moving averages of the weights are used.
+        allow_op: Types of ops that may run although they can have side effects.
 
     Raises:
-        WrongKind: an argument is of a kind that does not go.
-        GraphError: it is not known what to feed or what to predict, or that has no row for each row.
-        DataError: the rows do not fit the graph.
-        ExistingOutput: the output is there already.
+        WrongKind: an argument has the wrong type.
+        GraphError: the inputs or outputs are unknown, or the output does not have a row per row.
+        DataError: the rows do not match the graph.
+        ExistingOutput: the output exists.
     """
     given = {
         "split": split,
@@ -182,23 +182,23 @@ def diagnose(
     allow_op: Collection[str] = (),
     **settings: Unpack[JudgedKeywords],
 ) -> list[Diagnosis]:
-    """Return how activations and gradients are spread over the layers, from the lowest to the top.
+    """Return statistics of activations and gradients by layer, from the lowest to the top.
 
     Args:
         model: A model or its path, which is not changed.
         data: A path or rows in memory, with labels.
-        rows: How many training rows to look at.
-        valid: Which of the training rows were held out; what the model's run says if not given.
-        roles: Names of tensors by role, as the keywords `inputs`, `labels` and so on say them.
-        callbacks: One callback or several; they are passed the rows and what was done to them.
-        group: The column of rows that were held out together.
-        seed: The random seed of that draw.
-        verbose: 0 shows nothing; 1 a bar, in a notebook or a terminal.
-        allow_op: Types of ops that may run though they can have side effects.
+        rows: The number of training rows to use.
+        valid: The training rows that were held out; by default as in the model's run.
+        roles: Names of tensors by role, as an alternative to the keywords `inputs`, `labels`, ...
+        callbacks: One callback or several; they receive the rows and their preprocessing.
+        group: The column by which rows were held out together.
+        seed: The random seed of the hold-out.
+        verbose: 0 is silent; 1 shows a progress bar in a notebook or a terminal.
+        allow_op: Types of ops that may run although they can have side effects.
 
     Raises:
-        WrongKind: an argument is of a kind that does not go.
-        CkptError: the graph and the rows do not fit one another.
+        WrongKind: an argument has the wrong type.
+        CkptError: the rows do not match the graph.
     """
     return diagnose_verb.diagnose(
         to_run(model, allow_op),

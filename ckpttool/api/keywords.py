@@ -1,7 +1,7 @@
-"""Keywords: what a run, a head and rows can be told, said once for all functions that take them.
+"""Keywords of runs, heads and rows, defined once for all functions that accept them.
 
-A group is a `TypedDict`: type checkers see its names and types, and `signatures.takes` puts them with their texts and
-defaults into a function's signature and docstring.
+A group is a `TypedDict`: type checkers see its names and types, and `signatures.takes` adds them with their texts and
+defaults to a function's signature and docstring.
 """
 
 from collections.abc import Mapping, Sequence
@@ -15,7 +15,7 @@ from ckpttool.runtime.recipe import Recipe
 from ckpttool.training.options import Options, with_training_op
 
 ByPattern = float | str | Mapping[str, float]
-"""One number for all, text as the command line takes it, or by pattern: `{"hidden[12]": 1e-4, "outputs": 1e-2}`."""
+"""One number for all, text as on the command line, or by pattern: `{"hidden[12]": 1e-4, "outputs": 1e-2}`."""
 _BY_PATTERN = "One number for all, or {pattern: number}."
 
 
@@ -46,7 +46,7 @@ class HeadKeywords(TypedDict, total=False):
 
 
 class RecipeKeywords(HeadKeywords, total=False):
-    """The same in a run."""
+    """The same, and what applies to a run only."""
 
     ema: Annotated[float | None, "Keeps moving averages of the trained weights with this decay, 0 to 1."]
 
@@ -85,7 +85,7 @@ class RolesKeywords(TypedDict, total=False):
 
 
 class JudgedKeywords(RowsKeywords, ObjectiveKeywords, RolesKeywords, total=False):
-    """What rows are, and what the model is on them."""
+    """The rows, and the roles of the model's tensors."""
 
 
 class ImageKeywords(TypedDict, total=False):
@@ -111,14 +111,14 @@ class TrialKeywords(RecipeKeywords, ObjectiveKeywords, RowsKeywords, RolesKeywor
 
 
 class HeldOutKeywords(TypedDict, total=False):
-    """Which training rows are validated on, where the data has no validation rows."""
+    """The training rows to hold out if the data has no validation rows."""
 
     valid: Annotated[int | str | None, "Validation examples: 60 or `20%`, `first:5000`, `last:10%`; default: a tenth."]
     group: Annotated[str | None, "The column of groups that the validation split must not divide."]
 
 
 class RateKeywords(TrialKeywords, HeldOutKeywords, total=False):
-    """What is trained, in a learning rate range test."""
+    """What a learning rate range test trains."""
 
     train: Annotated[str | None, "A pattern of the layers to train; all others are frozen."]
     freeze: Annotated[str | None, "A pattern of the layers to freeze."]
@@ -128,7 +128,7 @@ class RateKeywords(TrialKeywords, HeldOutKeywords, total=False):
 
 
 class TrainingKeywords(RateKeywords, total=False):
-    """How a run goes on."""
+    """The course of a run."""
 
     stages: Annotated[str | None, "Gradual unfreezing: patterns with epochs, `outputs=3, hidden4=10`."]
     lp_ft: Annotated[int | None, "Epochs to train only the head first."]
@@ -164,13 +164,13 @@ _OBJECTIVE = tuple(ObjectiveKeywords.__annotations__)
 
 
 def recipe_of(settings: Mapping[str, Any], recipe: Recipe | None = None) -> Recipe:
-    """Return the recipe that keywords say, on the basis of another."""
+    """Return the recipe specified by keywords, based on another."""
     own = {each.name: settings[each.name] for each in fields(Recipe) if each.name in settings}
     return replace(recipe or Recipe(), **own)
 
 
 def objective_of(settings: Mapping[str, Any], objective: Objective | None = None) -> Objective | None:
-    """Return the objective that keywords say, on the basis of another; None where nothing is said.
+    """Return the objective specified by keywords, based on another; None if nothing is specified.
 
     >>> objective_of({"class_weight": {3: 2.0}})
     Objective(kind='softmax', class_weight='3=2.0', label_smoothing=0.0)
@@ -188,7 +188,7 @@ def objective_of(settings: Mapping[str, Any], objective: Objective | None = None
 
 
 def roles_of(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the roles that keywords say.
+    """Return the roles specified by keywords.
 
     >>> roles_of({"inputs": "X", "loss": "loss:0", "epochs": 3})
     {'inputs': ('X',), 'loss': 'loss:0'}
@@ -200,7 +200,7 @@ def roles_of(settings: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def rows_of(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what keywords say of rows, as verbs take it.
+    """Return the arguments of verbs about rows, from keywords.
 
     >>> rows_of({"preprocess": "scale(1/255)", "epochs": 3})
     {'preprocess': 'scale(1/255)'}
@@ -209,13 +209,13 @@ def rows_of(settings: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def options_of(settings: Mapping[str, Any], options: Options | None = None) -> Options:
-    """Return the options that keywords say, on the basis of others.
+    """Return the options specified by keywords, based on others.
 
     >>> options_of({"lr": 0.01, "epochs": 3, "freeze": "hidden1"}).recipe.rate
     0.01
 
     Raises:
-        PlanError: a value cannot train, or a training op is named besides.
+        PlanError: a value is invalid, or a training op is named too.
     """
     options = options or Options()
     texts = {name: as_pattern_text(settings[name]) for name in ("dropout",) if name in settings}

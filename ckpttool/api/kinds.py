@@ -1,4 +1,4 @@
-"""Kinds of arguments: values are held against the annotations of a function, and models and checkpoints opened."""
+"""Types of arguments: values are checked against a function's annotations, and models and checkpoints opened."""
 
 import os
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
@@ -18,11 +18,11 @@ from ckpttool.runtime.configure import configure_by_default
 
 PathLike = str | os.PathLike[str]
 ModelLike = Model | PathLike
-"""A model or its path: a prefix, a SavedModel, a file of Keras, a URL, `zoo:NAME`, or what a function has written."""
+"""A model or its path: a prefix, a SavedModel, a Keras file, a URL, `zoo:NAME`, or the result of a function."""
 CheckpointLike = Checkpoint | Model | PathLike | Mapping[str, Tensor | Array]
-"""A checkpoint, the path of one, a model whose weights are meant, or arrays by name."""
+"""A checkpoint, its path, a model (for its weights), or arrays by name."""
 Names = Sequence[str] | str
-"""Names of tensors, also `NAME=TENSOR` and with a shape, `X[?,28,28,1]`; one alone may be text."""
+"""Names of tensors, also `NAME=TENSOR` and with a shape, `X[?,28,28,1]`; a single one may be a string."""
 _NAMES: dict[Any, str] = {
     NoneType: "None",
     str: "text",
@@ -47,7 +47,7 @@ def as_path(path: PathLike) -> Path:
     'model.ckpt'
 
     Raises:
-        WrongKind: it is none.
+        WrongKind: it is not a path.
     """
     if not isinstance(path, (str, os.PathLike)):
         raise WrongKind(f"expected a path, found {_said(path)}")
@@ -64,11 +64,11 @@ def names_of(names: Names) -> Sequence[str]:
 
 
 def as_model(model: ModelLike, allow_op: Collection[str] = (), ema: bool = False) -> Model:
-    """Return a model, opened if it is a path; its moving averages are its weights with `ema`.
+    """Return a model, opened if it is a path; with `ema` its moving averages replace its weights.
 
     Raises:
-        WrongKind: it is neither.
-        MissingFile: the graph or the checkpoint is not there.
+        WrongKind: it is neither a model nor a path.
+        MissingFile: the graph or the checkpoint does not exist.
     """
     if isinstance(model, Model):
         return model.averaged() if ema else model
@@ -82,24 +82,24 @@ def as_model(model: ModelLike, allow_op: Collection[str] = (), ema: bool = False
 
 
 def to_run(model: ModelLike, allow_op: Collection[str] = (), ema: bool = False, threads: int | None = None) -> Model:
-    """Return a model whose graph will run here: TensorFlow is configured for it, where the program has not done that.
+    """Return a model to run here; TensorFlow is configured for it if the program has not done so.
 
     Raises:
         WrongKind: it is neither a model nor a path.
-        MissingFile: the graph or the checkpoint is not there.
+        MissingFile: the graph or the checkpoint does not exist.
     """
-    configure_by_default()  # a file of Keras is built as it is opened
+    configure_by_default()  # opening a Keras file builds its network
     opened = as_model(model, allow_op, ema)
     configure_by_default(convolves(opened.graph), threads)
     return opened
 
 
 def as_checkpoint(ckpt: CheckpointLike) -> Checkpoint:
-    """Return a checkpoint: opened, if it is a path, the weights of a model, or arrays.
+    """Return a checkpoint: opened if it is a path, or the weights of a model, or arrays.
 
     Raises:
         WrongKind: it is none of these.
-        MissingFile: it is not there.
+        MissingFile: it does not exist.
     """
     if isinstance(ckpt, Checkpoint):
         return ckpt
@@ -113,11 +113,11 @@ def as_checkpoint(ckpt: CheckpointLike) -> Checkpoint:
 
 
 def path_of(given: CheckpointLike) -> Path:
-    """Return where a model or a checkpoint is on disk, for what reads its files.
+    """Return the path of a model or checkpoint on disk, for code that reads its files.
 
     Raises:
-        PlanError: it was made in this process.
-        WrongKind: it is neither, and no path.
+        PlanError: it exists in this process only.
+        WrongKind: it is neither, nor a path.
     """
     if isinstance(given, (Model, Checkpoint)):
         path = Path(given.opening.path) if isinstance(given, Model) and given.opening else given.path
@@ -130,7 +130,7 @@ def path_of(given: CheckpointLike) -> Path:
 
 
 def require_kind(name: str, value: Any, annotation: Any) -> None:
-    """Check that an argument is of a kind that its annotation names.
+    """Check that an argument has a type that its annotation allows.
 
     >>> require_kind("epochs", 3, int | None)
     >>> require_kind("epochs", "3", int | None)
@@ -138,7 +138,7 @@ def require_kind(name: str, value: Any, annotation: Any) -> None:
     ckpttool.core.errors.WrongKind: `epochs`: expected a whole number or None, found '3' (str)
 
     Raises:
-        WrongKind: it is of another.
+        WrongKind: it has another type.
     """
     kinds = _alternatives(annotation)
     if not any(_is_of(value, kind) for kind in kinds):

@@ -1,4 +1,4 @@
-"""What is in a model or a checkpoint, from Python: rows as the commands print them, and reports."""
+"""The content of a model or checkpoint: the rows that the commands print, and reports."""
 
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
@@ -36,11 +36,11 @@ def layers(model: ModelLike | CheckpointLike, tags: Collection[str] | None = Non
 
     Args:
         model: A model, a checkpoint, or the path of one.
-        tags: Which graph of a SavedModel that has several.
-        outputs: Whether the network of a Keras file is built, for the outputs of its layers.
+        tags: The tags of the graph in a SavedModel with several.
+        outputs: Whether to build the network of a Keras file, for the outputs of its layers.
 
     Raises:
-        MissingFile: it is not there.
+        MissingFile: it does not exist.
     """
     path = path_of(model)
     return Rows(layers_verb.rows_and_facts(path, tags, outputs)[0], f"layers of {path}")
@@ -57,14 +57,14 @@ def vars(  # noqa: A001 - named as the command is
 
     Args:
         source: A checkpoint, a model, or the path of one.
-        pattern: Which weights; everything if not given.
-        slots: Whether the pattern takes the optimizer's tensors too.
-        stats: Whether values are read and summed up.
-        tags: Which graph of a SavedModel that has several.
+        pattern: A pattern of weights; by default everything.
+        slots: Whether the pattern also matches the optimizer's tensors.
+        stats: Whether to read the values and return statistics.
+        tags: The tags of the graph in a SavedModel with several.
 
     Raises:
-        MissingFile: it is not there.
-        UnknownName: the pattern takes nothing.
+        MissingFile: it does not exist.
+        UnknownName: the pattern matches nothing.
     """
     path = path_of(source)
     return Rows(vars_verb.variable_rows(path, pattern, slots, stats, _quiet, tags), f"tensors of {path}")
@@ -81,10 +81,10 @@ def ops(
 
     Args:
         model: A model or its path.
-        name: A regular expression that names are to contain.
-        op_type: A regular expression for the whole type.
-        tags: Which graph of a SavedModel that has several.
-        main: Whether functions are left out.
+        name: A regular expression to search in names.
+        op_type: A regular expression that matches the whole op type.
+        tags: The tags of the graph in a SavedModel with several.
+        main: Whether to skip functions.
 
     Raises:
         MissingFile: there is no graph.
@@ -108,23 +108,23 @@ def report(
     allow_op: Collection[str] = (),
     **settings: Unpack[JudgedKeywords],
 ) -> Facts:
-    """Return what is known of a model, and write it as a page for a browser, a model card, or both.
+    """Return everything known about a model, and write it as an HTML page, a model card, or both.
 
     Args:
         model: A model, a checkpoint, or the path of one.
-        output: The page to write, `.html`.
-        data: Rows with labels, a path or in memory, that the model is judged on; nothing is run without.
-        against: An older one, to see what has moved since.
+        output: The HTML page to write.
+        data: Rows with labels, a path or in memory, to evaluate the model on; without them nothing is run.
+        against: An older version, to show what has changed since.
         card: The model card to write, Markdown.
-        overwrite: Whether files that exist are replaced.
-        callbacks: One callback or several; they are passed the rows and what was done to them.
-        verbose: 0 shows nothing; 1 a bar, in a notebook or a terminal.
-        ema: Whether the moving averages of the weights are judged.
-        allow_op: Types of ops that may run though they can have side effects.
+        overwrite: Whether existing files are overwritten.
+        callbacks: One callback or several; they receive the rows and their preprocessing.
+        verbose: 0 is silent; 1 shows a progress bar in a notebook or a terminal.
+        ema: Whether the moving averages of the weights are used.
+        allow_op: Types of ops that may run although they can have side effects.
 
     Raises:
-        WrongKind: an argument is of a kind that does not go.
-        CkptError: nothing is there, the rows do not fit, or a file exists.
+        WrongKind: an argument has the wrong type.
+        CkptError: the model does not exist, the rows do not match it, or a file exists.
     """
     path = path_of(model)
     places = [None if each is None else as_path(each) for each in (output, card)]
@@ -149,10 +149,10 @@ def show(source: CheckpointLike, name: str, full: bool = False) -> TensorReport:
     Args:
         source: A checkpoint, a model, or the path of one.
         name: The tensor.
-        full: Whether all of its values are kept, of more than a thousand, too.
+        full: Whether to return all values, even if there are more than a thousand.
 
     Raises:
-        UnknownName: there is no such tensor.
+        UnknownName: the tensor does not exist.
     """
     return show_verb.tensor_report(path_of(source), name, full)
 
@@ -160,16 +160,16 @@ def show(source: CheckpointLike, name: str, full: bool = False) -> TensorReport:
 def stats(
     source: CheckpointLike, pattern: str | None = None, slots: bool = False, with_histograms: bool = False
 ) -> Statistics:
-    """Sum up the values of each tensor, and of all weights together.
+    """Return statistics of the values of each tensor, and of all weights together.
 
     Args:
         source: A checkpoint, a model, or the path of one.
-        pattern: Which weights; everything if not given.
-        slots: Whether the pattern takes the optimizer's tensors too.
-        with_histograms: Whether values are counted by bins, too.
+        pattern: A pattern of weights; by default everything.
+        slots: Whether the pattern also matches the optimizer's tensors.
+        with_histograms: Whether to return histograms too.
 
     Raises:
-        UnknownName: the pattern takes nothing.
+        UnknownName: the pattern matches nothing.
     """
     return stats_verb.statistics(path_of(source), pattern, slots, _quiet, with_histograms)
 
@@ -181,7 +181,7 @@ def log(source: CheckpointLike) -> History:
         source: A checkpoint, a model, or the path of one.
 
     Raises:
-        MissingFile: nothing is there.
+        MissingFile: the path does not exist.
     """
     return History.of(path_of(source))
 
@@ -190,44 +190,44 @@ def latest(folder: PathLike) -> Path:
     """Return the prefix of the latest checkpoint in a folder.
 
     Args:
-        folder: The folder that a program saves its checkpoints in.
+        folder: The folder with the checkpoints of a training program.
 
     Raises:
-        MissingFile: it is no folder, or has no checkpoint.
+        MissingFile: it is not a folder, or contains no checkpoint.
     """
     return latest_verb.latest(as_path(folder), _quiet)
 
 
 def list_formats() -> Rows:
-    """Return the formats of checkpoints: what each can do, how outputs are named, and what it cannot hold."""
+    """Return the checkpoint formats: their abilities, the names of outputs, and what they cannot store."""
     return Rows(formats_verb.format_rows(), "formats")
 
 
 def rules(name: str | None = None) -> Rows | str:
-    """Return the included rule sets for weights of other frameworks, or the text of one.
+    """Return the included rule sets for weights of other frameworks, or the text of one set.
 
     Args:
-        name: The set whose text is wanted.
+        name: The set whose text is returned.
 
     Raises:
-        UnknownName: there is no such set.
+        UnknownName: the set does not exist.
     """
     return Rows(rules_verb.ready_sets(), "included rule sets") if name is None else rules_verb.ready_set(name)
 
 
 def scan(paths: PathLike | Sequence[PathLike], least: Severity = "low") -> Findings:
-    """Say what in files could act when they are opened or run; nothing of them is.
+    """Return findings about what in files could have side effects when opened or run; nothing is run.
 
     Args:
         paths: Files, folders or prefixes of checkpoints: one, or several.
-        least: The severity from which findings are told.
+        least: The minimum severity of the findings to return.
 
     Raises:
-        MissingFile: one is not there.
+        MissingFile: a file does not exist.
     """
     several = paths if isinstance(paths, Sequence) and not isinstance(paths, str) else [paths]
     return scan_verb.scan([as_path(path) for path in several], least)
 
 
 def _quiet(_text: str) -> Any:
-    """Take what is said of a file, which the command line prints."""
+    """Ignore notes about a file, which the command line prints."""

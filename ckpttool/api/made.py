@@ -1,4 +1,4 @@
-"""What a function has written: its path, to be passed on wherever one goes, and what was planned and noticed."""
+"""The result of a function that writes: its path, the plan, and notes."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -12,9 +12,9 @@ from ckpttool.model.plan import Plan
 
 @dataclass(frozen=True, repr=False)
 class Made:
-    """An output that was written and read back: a path, the plan's rows, and what a user should know of it.
+    """An output that was written and read back: its path, the plan's rows, and notes.
 
-    It goes wherever a path does: `finetune(reuse(...), data, "tuned.ckpt")`.
+    It is accepted wherever a path is: `finetune(reuse(...), data, "tuned.ckpt")`.
     """
 
     output: Path
@@ -34,10 +34,10 @@ class Made:
 
 
 def make(plan: Plan, output: Path, overwrite: bool, command: Command) -> Made:
-    """Write what a plan says, and return what was made.
+    """Write what a plan specifies, and return the result.
 
     Raises:
-        ExistingOutput: the output is there already.
+        ExistingOutput: the output exists.
         CorruptCheckpoint: what was read back differs.
     """
     plan.check(output, overwrite)

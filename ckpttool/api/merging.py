@@ -1,4 +1,4 @@
-"""Several checkpoints of one model made one, from Python; and an adapter of what one changed of another."""
+"""Combining several checkpoints of one model, and extracting the difference of two as an adapter."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -31,22 +31,22 @@ def average(
     to: str | None = None,
     overwrite: bool = False,
 ) -> Checkpoint:
-    """Return the average of checkpoints of one model, computed as it is read; an output is written, with its graph.
+    """Return the average of checkpoints of one model, computed lazily; an output is written with its graph.
 
     Args:
-        checkpoints: Paths, checkpoints or models, in the order in which they count.
-        weights: How much each counts; the mean if not given.
-        decay: That of a moving average, 0 to 1, instead.
-        lenient: Whether weights on which they do not agree are left out.
-        output: What to write.
-        last: How many of the checkpoints of most steps to take of the one folder that is named; for an output.
-        latest: Whether the output becomes the latest checkpoint of its folder.
+        checkpoints: Paths, checkpoints or models, in order.
+        weights: The weight of each; by default the mean.
+        decay: The decay of an exponential moving average, 0 to 1, instead.
+        lenient: Whether to skip tensors that they do not have in common.
+        output: The output.
+        last: The number of latest checkpoints to use from the one folder given; requires an output.
+        latest: Whether to record the output as the latest checkpoint of its folder.
         to: The family to write, if not that of the output's path, or of the last checkpoint.
-        overwrite: Whether the output is replaced.
+        overwrite: Whether an existing output is overwritten.
 
     Raises:
-        PlanError: there are too few checkpoints, they do not agree, or the weights do not fit.
-        ExistingOutput: the output is there already.
+        PlanError: there are too few checkpoints, they differ in their tensors, or the weights do not match them.
+        ExistingOutput: the output exists.
     """
     if output is None:
         if last is not None or latest:
@@ -66,21 +66,21 @@ def merge(
     overwrite: bool = False,
     **options: Any,
 ) -> Checkpoint:
-    """Return checkpoints as one, computed as it is read; with an output it is written, with its graph.
+    """Return the merger of checkpoints, computed lazily; an output is written with its graph.
 
     Args:
-        checkpoints: Paths, checkpoints or models, in the order in which they count.
+        checkpoints: Paths, checkpoints or models, in order.
         how: `union`, `intersection`, `linear`, `sum`, `task-arithmetic`, `slerp`, `ties`, `dare`,
             `breadcrumbs`, `model-stock`; `soup` asks rows.
         output: What to write; `soup` and `alpha` need one.
-        data: The rows that judge (`soup`, and `alpha`): a path, or in memory.
-        overwrite: Whether the output is replaced.
+        data: The rows to evaluate on (`soup`, and `alpha`): a path, or in memory.
+        overwrite: Whether an existing output is overwritten.
         options: `prefer`, `base`, `weights`, `t`, `density`, `gamma`, `scale`, `seed`, `lenient`, `vocab` (a file of
             tokens for each, and for the base), `tokens`, `vocab_tensors`; with an output `alpha`, `to`.
 
     Raises:
-        PlanError: they do not agree, or the options do not fit.
-        ExistingOutput: the output is there already.
+        PlanError: the checkpoints differ in their tensors, or the options are inconsistent.
+        ExistingOutput: the output exists.
     """
     if output is None:
         if data is not None:
@@ -110,23 +110,23 @@ def extract(
     lenient: bool = False,
     overwrite: bool = False,
 ) -> Made:
-    """Write a LoRA adapter in PEFT's format: what a tuned model changed of its base, as products of low rank.
+    """Write a LoRA adapter in PEFT's format: the change from base to tuned model as low-rank products.
 
     Args:
-        base: The path of the model that was tuned, or the model.
-        tuned: What became of it.
+        base: The base model, or its path.
+        tuned: The tuned model, or its path.
         output: The folder to write, or a file that ends in `.safetensors`.
-        rank: The rank of each product, at most; if not given, the one that has the share `energy` of its change.
-        energy: The share of a change, in squares, that a rank has which would do; above 0, at most 1.
-        layers: A pattern of the weights that are looked at.
-        whole: Whether what moved and is no matrix is stored whole.
-        fan_in_fan_out: Whether kernels have their inputs first; by default names and biases tell.
-        lenient: Whether what an adapter does not hold is left out and listed.
-        overwrite: Whether the output is replaced.
+        rank: The maximum rank of each product; by default the one with the fraction `energy` of its change.
+        energy: The fraction of the squared change that a sufficient rank represents; above 0, at most 1.
+        layers: A pattern of the weights to compare.
+        whole: Whether to store changed tensors that are not matrices as a whole.
+        fan_in_fan_out: Whether kernels have their inputs first; by default determined by names and biases.
+        lenient: Whether to skip and list changes that an adapter cannot store.
+        overwrite: Whether an existing output is overwritten.
 
     Raises:
-        PlanError: nothing moved, or something that an adapter does not hold.
-        ExistingOutput: the output is there already.
+        PlanError: nothing changed, or something that an adapter cannot store.
+        ExistingOutput: the output exists.
     """
     paths = path_of(base), path_of(tuned)
     plan = extract_verb.plan_extract(*paths, rank, energy, layers, whole, fan_in_fan_out, lenient)

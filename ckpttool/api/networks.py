@@ -1,4 +1,4 @@
-"""Networks from Python: a fresh one, one with layers of another, and one whose lower layers are frozen."""
+"""Networks: a new one, one with layers of another, and one with frozen layers."""
 
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Literal, Unpack
@@ -18,7 +18,7 @@ from ckpttool.verbs import reuse as reuse_verb
 
 
 class MadeKeywords(HeadKeywords, ObjectiveKeywords, total=False):
-    """What a network is trained with, and for."""
+    """The training op and the loss of a network."""
 
 
 @takes(MadeKeywords)
@@ -35,24 +35,24 @@ def new(
     preprocess: str | None = None,
     **settings: Unpack[MadeKeywords],
 ) -> Made:
-    """Write a fresh model: its layers initialised, with loss, accuracy and a training op.
+    """Write a new model: initialised layers with a loss, an accuracy and a training op.
 
     >>> import ckpttool
     >>> ckpttool.new(784, "hidden1 = dense(300, relu); outputs = dense(10)", "fresh.ckpt", lr=0.01)  # doctest: +SKIP
 
     Args:
-        input_shape: The shape of a row, (28, 28, 1), or the size of one of numbers, 784.
+        input_shape: The shape of a row, (28, 28, 1), or the size of a flat row, 784.
         layers: The layers from the input up (SPEC).
-        output: The prefix to write, a SavedModel's folder, or a `.keras` file.
-        recipe: What keywords would say of training, as one value; they come before it.
+        output: The prefix to write, a SavedModel folder, or a `.keras` file.
+        recipe: The training keywords as one object; keywords have precedence.
         seed: The random seed of the initial values.
-        overwrite: Whether what lies at `output` is replaced.
-        classes: Names of the classes, or the file that has them.
+        overwrite: Whether an existing output is overwritten.
+        classes: The class names, or the file that contains them.
         to: The family to write, `ckpt`, `saved-model` or `keras`; else that of the output's path.
-        preprocess: What is done to rows, kept with the model.
+        preprocess: The preprocessing of rows, stored in the model.
 
     Raises:
-        CkptError: the layers do not fit, or the output is there already.
+        CkptError: the layers are inconsistent, or the output exists.
     """
     configure_by_default("conv2d(" in layers)
     shape = (input_shape,) if isinstance(input_shape, int) else input_shape
@@ -86,7 +86,7 @@ def reuse(
     overwrite: bool = False,
     **settings: Unpack[MadeKeywords],
 ) -> Made:
-    """Restore the layers of a model that a pattern takes, and initialise the rest, a new head among it.
+    """Restore the layers of a model that match a pattern, and initialise the rest, including a new head.
 
     >>> import ckpttool
     >>> new = ckpttool.reuse("old.ckpt", "hidden[123]", "outputs = dense(5)", "new.ckpt")  # doctest: +SKIP
@@ -94,27 +94,27 @@ def reuse(
     Args:
         model: A model or its path, which is not changed.
         layers: A pattern of the layers to restore; None restores none.
-        head: New layers (SPEC) to put on above the last restored one; the rest is cut off.
-        output: The prefix to write, a SavedModel's folder, or a `.keras` file.
-        after: The layer to put the head on instead.
+        head: New layers (SPEC) to add above the last restored one; the layers above it are removed.
+        output: The prefix to write, a SavedModel folder, or a `.keras` file.
+        after: The layer above which to add the head instead.
         into: Another graph to restore into.
         freeze: A pattern of the layers that training must not change.
-        lenient: Whether variables that do not fit are left fresh, and listed.
-        require: The least share of the parameters to restore, in percent.
-        recipe: What keywords would say of the head's training, as one value; they come before it.
-        seed: The random seed of what starts fresh.
-        inputs: Where rows are fed.
-        labels: Where labels are fed.
-        classes: Names of the classes of what is written, or the file that has them.
+        lenient: Whether to newly initialise, and list, variables that do not match.
+        require: The minimum percentage of the parameters to restore.
+        recipe: The training keywords of the head as one object; keywords have precedence.
+        seed: The random seed of newly initialised variables.
+        inputs: The tensors that rows are fed to.
+        labels: The tensor that labels are fed to.
+        classes: The class names of the output, or the file that contains them.
         to: The family to write, `ckpt`, `saved-model` or `keras`; else that of the output's path, or of the model.
-        preprocess: What is done to rows, if not what the model keeps.
-        signature: The signature by which a SavedModel is called.
-        ema: Whether the moving averages of the weights are taken.
-        allow_op: Types of ops that may run though they can have side effects.
-        overwrite: Whether what lies at `output` is replaced.
+        preprocess: The preprocessing of rows, if not the one stored in the model.
+        signature: The signature of a SavedModel.
+        ema: Whether the moving averages of the weights are used.
+        allow_op: Types of ops that may run although they can have side effects.
+        overwrite: Whether an existing output is overwritten.
 
     Raises:
-        CkptError: a pattern takes nothing, something does not fit, or the output is there already.
+        CkptError: a pattern matches nothing, the layers are inconsistent, or the output exists.
     """
     if output is None:
         raise PlanError("specify the `output` to write; `plan_reuse` makes a plan alone")
@@ -152,20 +152,20 @@ def freeze(
     to: str | None = None,
     overwrite: bool = False,
 ) -> Made:
-    """Write a model with chosen layers frozen, in the graph itself.
+    """Write a model with some layers frozen in the graph itself.
 
     Args:
         model: A model or its path, which is not changed.
         layers: A pattern of the layers to freeze.
-        output: The prefix to write, a SavedModel's folder, or a `.keras` file.
-        method: How: the training op leaves them out, or no gradient reaches them.
-        unfreeze: A pattern of layers that are frozen, to be trainable again.
-        roles: Names of tensors by role, where they are not found in the graph.
+        output: The prefix to write, a SavedModel folder, or a `.keras` file.
+        method: Whether the training op excludes them, or no gradient reaches them.
+        unfreeze: A pattern of frozen layers that become trainable again.
+        roles: Names of tensors by role, if they are not detected in the graph.
         to: The family to write, `ckpt`, `saved-model` or `keras`; else that of the output's path, or of the model.
-        overwrite: Whether what lies at `output` is replaced.
+        overwrite: Whether an existing output is overwritten.
 
     Raises:
-        CkptError: the layers do not fit the graph, or the output is there already.
+        CkptError: a pattern matches nothing in the graph, or the output exists.
     """
     opened = as_model(model)
     plan = freeze_verb.plan_freeze(opened, layers, method, roles, to, unfreeze)

@@ -1,4 +1,4 @@
-"""What comes before a run, from Python: features of frozen layers, a learning rate, and how much is worth reusing."""
+"""Preparing a run: features of frozen layers, a learning rate, and how much to reuse."""
 
 from collections.abc import Collection, Mapping
 from typing import Any, Unpack
@@ -37,7 +37,7 @@ from ckpttool.verbs.search_quick import ROWS, QuickSearch
 
 
 class CachedKeywords(RowsKeywords, ObjectiveKeywords, RolesKeywords, ImageKeywords, total=False):
-    """What rows are, and how images among them are changed."""
+    """The rows, and the augmentation of images."""
 
 
 @accepts_watch
@@ -60,27 +60,27 @@ def cache(
     allow_op: Collection[str] = (),
     **settings: Unpack[CachedKeywords],
 ) -> Features:
-    """Return what the frozen layers of a model give for the training and validation rows, from disk if it is there.
+    """Return the outputs of a model's frozen layers for the training and validation rows, from the cache or computed.
 
     Args:
         model: A model or its path.
         data: A path or rows in memory.
-        freeze: A pattern that takes the frozen layers.
-        valid: Which of the training rows are held out, as in the training that will use the features.
-        root: The folder of the cache, also s3://BUCKET/FOLDER; None is the user's own.
-        roles: Names of tensors by role, as the keywords `inputs`, `labels` and so on say them.
-        callbacks: One callback or several, which are called while the cache is filled.
-        cache_augment: How many augmented variants of each training row are kept.
-        seed: The random seed of the draw and of the variants.
-        group: The column of rows that are held out together, as in that training.
-        unfreeze: A pattern of layers that the model itself keeps frozen, and that will be trained again.
-        executor: What computes the features, if not this process.
-        verbose: 0 shows nothing; 1 a bar, in a notebook or a terminal.
-        allow_op: Types of ops that may run though they can have side effects.
+        freeze: A pattern of the frozen layers.
+        valid: The training rows to hold out, as in the training run that will use the features.
+        root: The folder of the cache, also s3://BUCKET/FOLDER; None is the user's cache folder.
+        roles: Names of tensors by role, as an alternative to the keywords `inputs`, `labels`, ...
+        callbacks: One callback or several, called while the cache is filled.
+        cache_augment: The number of augmented variants of each training row.
+        seed: The random seed of the hold-out and of the variants.
+        group: The column by which rows are held out together, as in that run.
+        unfreeze: A pattern of layers that the model itself keeps frozen, but that will be trained.
+        executor: Where the features are computed, if not in this process.
+        verbose: 0 is silent; 1 shows a progress bar in a notebook or a terminal.
+        allow_op: Types of ops that may run although they can have side effects.
 
     Raises:
-        WrongKind: an argument is of a kind that does not go.
-        CkptError: the layers, the graph or the data do not fit one another.
+        WrongKind: an argument has the wrong type.
+        CkptError: the layers, the graph and the data are inconsistent.
     """
     given = {name: value for name, value in rows_of(settings).items() if name != "classes"}
     return cache_verb.cache(
@@ -117,22 +117,22 @@ def lr_find(
     allow_op: Collection[str] = (),
     **settings: Unpack[RateKeywords],
 ) -> RateCurve:
-    """Train a copy of a model for some steps with a rate that grows, and suggest a learning rate.
+    """Train a copy of a model for some steps with an increasing rate, and suggest a learning rate.
 
     Args:
         model: A model or its path, which is not changed.
         data: A path or rows in memory, with labels.
-        options: What keywords would say, as one value; they come before it.
+        options: The keywords as one object; keywords have precedence.
         low: The first rate.
         high: The last rate.
-        steps: How many rates to try.
-        callbacks: One callback or several; they are passed the plan and the rows.
-        verbose: 0 shows nothing; 1 a bar, in a notebook or a terminal.
-        allow_op: Types of ops that may run though they can have side effects.
+        steps: The number of rates to try.
+        callbacks: One callback or several; they receive the plan and the rows.
+        verbose: 0 is silent; 1 shows a progress bar in a notebook or a terminal.
+        allow_op: Types of ops that may run although they can have side effects.
 
     Raises:
-        WrongKind: an argument is of a kind that does not go.
-        CkptError: the graph, the options and the rows do not fit one another.
+        WrongKind: an argument has the wrong type.
+        CkptError: the graph, the options and the rows are inconsistent.
     """
     asked, told = options_of(settings, options), reporting(callbacks, verbose)
     opened = to_run(model, allow_op, threads=asked.threads)
@@ -168,39 +168,39 @@ def search(
     allow_op: Collection[str] = (),
     **settings: Unpack[TrialKeywords],
 ) -> Search:
-    """Try how many layers of a model to keep and to freeze below a new head, recommend, and write what is recommended.
+    """Find how many layers of a model to keep and to freeze below a new head, and write the recommended model.
 
     `search_quick` ranks the depths without training anything.
 
     Args:
         model: A model or its path, which is not changed.
         data: A path or rows in memory, with labels.
-        head: The new layers (SPEC), whose last one gives the classes of the data.
-        output: The model that is written; the trials are kept beside it, and a search that was ended goes on.
-        options: What keywords would say of each trial, as one value; they come before it.
-        grid: Whether all ways to keep and to freeze are tried, not those that a walk meets.
-        keep: Depths that may be kept, `1-3,5`.
-        freeze: Depths that may be frozen, `0-2`.
-        rope: The difference of accuracies that is as good as none, 0 to 1.
-        seeds: How often all is repeated, with other splits, initial values and orders of rows.
-        folds: Into how many folds under 2000 labelled rows are divided.
-        rows: How many rows to train on, by class; all if not given.
-        lp_ft: Whether the new head is trained first, alone, where layers that are kept are trained.
-        soup: Whether what is written is averaged with those tied, if that helps.
-        interpolate: Whether the best of the weights between the head's alone and the recommended ones is written.
-        budget: The seconds after which it ends, with what is known.
-        trials: The number of trials after which it ends, likewise.
-        overwrite: Whether an output and its trials are replaced.
-        callback: Is called while trials are run.
-        executor: Where trials are run, if not in this process.
-        interrupt: What ends the search, once it is requested.
+        head: The new layers (SPEC); the last one has an output per class of the data.
+        output: The model to write; trials are stored beside it, and an interrupted search resumes from them.
+        options: The keywords of each trial as one object; keywords have precedence.
+        grid: Whether to try all configurations, instead of a guided walk through them.
+        keep: The depths to keep, `1-3,5`.
+        freeze: The depths to freeze, `0-2`.
+        rope: The difference in accuracy that is practically equal, 0 to 1.
+        seeds: The number of repetitions with other splits, initial values and orders of rows.
+        folds: The number of folds into which fewer than 2000 labelled rows are divided.
+        rows: The number of training rows, stratified by class; by default all.
+        lp_ft: Whether to train the new head alone first, if kept layers are trained too.
+        soup: Whether to average the recommended model with tied ones, if that helps.
+        interpolate: Whether to write the best interpolation between head-only training and the recommended weights.
+        budget: The seconds after which the search ends with its current result.
+        trials: The number of trials after which it ends likewise.
+        overwrite: Whether an existing output and its trials are overwritten.
+        callback: A callback, called during the trials.
+        executor: Where the trials run, if not in this process.
+        interrupt: An interrupt that ends the search once requested.
         to: The family to write, `ckpt`, `saved-model` or `keras`; else that of the output's path, or of the model.
-        write: Whether the model is written at the end.
-        allow_op: Types of ops that may run though they can have side effects.
+        write: Whether to write the model at the end.
+        allow_op: Types of ops that may run although they can have side effects.
 
     Raises:
-        WrongKind: an argument is of a kind that does not go.
-        CkptError: the rows, the head and the model do not fit one another.
+        WrongKind: an argument has the wrong type.
+        CkptError: the rows, the head and the model are inconsistent.
     """
     used = Budget(budget, trials)
     how = SearchOptions(grid, keep, freeze, rope, seeds, folds, rows, lp_ft, soup, interpolate, used)
@@ -233,20 +233,20 @@ def search_quick(
     allow_op: Collection[str] = (),
     **settings: Unpack[JudgedKeywords],
 ) -> QuickSearch:
-    """Return how well a linear head would do on each depth of a model whose layers stay frozen; nothing is trained.
+    """Return the score of a linear head on each depth of a frozen model, without training anything.
 
     Args:
         model: A model or its path, which is not changed.
-        data: A path or rows in memory, with labels, which need not be those of the model.
-        options: What keywords would say, as one value; they come before it.
-        callbacks: One callback or several; they are passed the rows, notes, and how far the features are.
-        rows: How many rows to score at most, each class in its share.
-        verbose: 0 shows nothing; 1 a bar, in a notebook or a terminal.
-        allow_op: Types of ops that may run though they can have side effects.
+        data: A path or rows in memory, with labels, which may differ from the model's.
+        options: The keywords as one object; keywords have precedence.
+        callbacks: One callback or several; they receive the rows, notes and the progress.
+        rows: The maximum number of rows to score, stratified by class.
+        verbose: 0 is silent; 1 shows a progress bar in a notebook or a terminal.
+        allow_op: Types of ops that may run although they can have side effects.
 
     Raises:
-        WrongKind: an argument is of a kind that does not go.
-        CkptError: the rows and the model do not fit one another.
+        WrongKind: an argument has the wrong type.
+        CkptError: the rows do not match the model.
     """
     asked, told = options_of(settings, options), reporting(callbacks, verbose)
     return search_quick_verb.search_quick(to_run(model, allow_op), as_source(data), asked, told, rows)

@@ -1,4 +1,4 @@
-"""Progress: a bar in a notebook or a terminal while a long function works, chosen by `verbose`; elsewhere nothing."""
+"""Progress bars of long functions, in notebooks and terminals, controlled by `verbose`."""
 
 import io
 import os
@@ -15,15 +15,15 @@ if TYPE_CHECKING:
     from rich.progress import Progress as Bars
 
 REDRAWN = 0.1
-"""Seconds for which a bar stays as it was drawn."""
+"""Minimum seconds between two updates of a bar."""
 _COLUMNS = 100
 
 
 def reporting(callbacks: Callbacks, verbose: int) -> list[Callback]:
-    """Return the callbacks of a call: those that were given and, unless it is to be quiet, a bar where one is seen.
+    """Return the callbacks of a call: the given ones and, unless silent, a progress bar if it can be displayed.
 
     Raises:
-        WrongKind: they are no callbacks.
+        WrongKind: they are not callbacks.
     """
     given = [callbacks] if isinstance(callbacks, Callback) else callbacks
     if not isinstance(given, Sequence) or not all(isinstance(each, Callback) for each in given):
@@ -33,37 +33,37 @@ def reporting(callbacks: Callbacks, verbose: int) -> list[Callback]:
 
 
 class ProgressBar(Callback):
-    """A bar of `rich` with what is under way, and notes above it; gone at the end of a run."""
+    """A progress bar of `rich` with notes above it; the bar disappears at the end of a run."""
 
     def __init__(self, draw: Callable[["Bars", Sequence[str]], None]) -> None:
-        """Take what draws bars and the notes above them."""
+        """Initialise with the display of bars and notes."""
         self._draw, self._notes, self._drawn = draw, list[str](), 0.0
         self._label = ""
         self._bars: Bars | None = None
 
     def on_plan(self, plan: Sequence[PlanRow], notes: Sequence[str]) -> None:
-        """Keep the notes of the plan."""
+        """Show the notes of the plan."""
         self.on_notes(notes)
 
     def on_notes(self, notes: Sequence[str]) -> None:
-        """Keep notes, each once."""
+        """Show notes, each once."""
         self._notes += [note for note in dict.fromkeys(notes) if note not in self._notes]
 
     def on_cache_progress(self, done: int, rows: int) -> None:
-        """Move the bar of a cache that is filled."""
+        """Update the bar of a cache."""
         self._move("cache", done, rows, f"{done:,}/{rows:,} rows")
 
     def on_features(self, done: int, rows: int) -> None:
-        """Move the bar of features that are computed."""
+        """Update the bar of features."""
         self._move("features", done, rows, f"{done:,}/{rows:,} rows")
 
     def on_progress(self, progress: Progress) -> None:
-        """Move the bar of an epoch."""
+        """Update the bar of an epoch."""
         facts = f"step {progress.step}/{progress.steps}  loss {progress.loss:.4f}  {progress.run_left:.0f} s left"
         self._move(f"epoch {progress.epoch}/{progress.epochs}", progress.step, progress.steps, facts)
 
     def on_run_end(self) -> None:
-        """Take the bar away; the notes stay."""
+        """Remove the bar; the notes stay."""
         if self._bars is not None:
             self._bars.update(self._bars.task_ids[0], visible=False)
             self._draw(self._bars, self._notes)
@@ -96,7 +96,7 @@ def _bars(label: str) -> "Bars":
 
 
 def _draws() -> Callable[["Bars", Sequence[str]], None] | None:
-    """Return what draws bars where this program is seen: in a notebook, in a terminal, or None."""
+    """Return the display of bars: of a notebook, of a terminal, or None."""
     display = _display()
     if display is not None:
         return _InNotebook(display)
@@ -106,7 +106,7 @@ def _draws() -> Callable[["Bars", Sequence[str]], None] | None:
 
 
 def _display() -> Callable[..., Any] | None:
-    """Return IPython's `display` where this is the kernel of a notebook; nothing is imported to find out."""
+    """Return IPython's `display` in a notebook kernel, else None; does not import IPython."""
     ipython = sys.modules.get("IPython")
     shell = ipython.get_ipython() if ipython else None
     if shell is None or not hasattr(shell, "kernel"):
@@ -118,7 +118,7 @@ def _display() -> Callable[..., Any] | None:
 
 
 class _InNotebook:
-    """Draws into one output of a cell, which is drawn again: no widgets are needed."""
+    """Draws into one output of a cell and updates it; needs no widgets."""
 
     def __init__(self, display: Callable[..., Any]) -> None:
         self._display, self._handle = display, None
@@ -139,7 +139,7 @@ class _InNotebook:
 
 
 class _InTerminal:
-    """Draws at the foot of the terminal, and prints each note once."""
+    """Draws at the bottom of the terminal, and prints each note once."""
 
     def __init__(self) -> None:
         self._said = 0

@@ -1,6 +1,6 @@
-"""Signatures: the keywords of groups in those of functions and in their docstrings, held against what is given.
+"""Adding groups of keywords to functions' signatures and docstrings, and checking arguments against them.
 
-Defaults are those of `Options`, `Recipe` and `Objective`, where they are said.
+Defaults come from `Options`, `Recipe` and `Objective`.
 """
 
 import inspect
@@ -20,9 +20,9 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 
 
 def takes(*groups: Any) -> Callable[[Function], Function]:
-    """Put the keywords of groups into a function's signature and docstring, and check what it is called with.
+    """Decorate a function: add groups of keywords to its signature and docstring, and check its arguments.
 
-    The function takes them as `**settings`.
+    The function receives them as `**settings`.
     """
     keywords = {name: hint for group in groups for name, hint in get_type_hints(group, include_extras=True).items()}
     defaults = _defaults()
@@ -55,14 +55,14 @@ def takes(*groups: Any) -> Callable[[Function], Function]:
 
 
 def _defaults() -> dict[str, Any]:
-    """Return the default of each keyword, as the classes have it that keywords become."""
+    """Return the default of each keyword, from the classes that keywords are converted to."""
     options = {each.name: getattr(Options(), each.name) for each in fields(Options)}
     recipe = {each.name: getattr(Recipe(), each.name) for each in fields(Recipe)}
     return {**options, **recipe, "objective": None, "class_weight": None, "label_smoothing": Objective.label_smoothing}
 
 
 def _with_arguments(text: str, keywords: Mapping[str, Any], defaults: Mapping[str, Any]) -> str:
-    """Return a docstring with a line for each keyword at the end of its arguments; dedented, as by Python 3.13."""
+    """Return a docstring with a line per keyword at the end of its `Args:`; dedented, as in Python 3.13."""
     lines = []
     for name, hint in keywords.items():
         default = defaults.get(name)

@@ -1,4 +1,4 @@
-"""Training from Python: a run, runs in rounds, and layers that are pretrained without labels."""
+"""Training: a run, runs with pseudo-labels, and pretraining without labels."""
 
 from collections.abc import Collection, Sequence
 from pathlib import Path
@@ -42,9 +42,9 @@ def finetune(
     allow_op: Collection[str] = (),
     **settings: Unpack[TrainingKeywords],
 ) -> Run:
-    """Train the layers of a model that are not frozen, write the best epoch, and prove that frozen tensors stayed.
+    """Train the layers of a model that are not frozen, write the best epoch, and prove frozen tensors unchanged.
 
-    The run that is returned is a path, too: it goes wherever a model does.
+    The returned run is accepted wherever the path of a model is.
 
     >>> import ckpttool
     >>> run = ckpttool.finetune("new.ckpt", (X, y), "tuned.ckpt", freeze="hidden[12]", lr=0.01)  # doctest: +SKIP
@@ -52,20 +52,20 @@ def finetune(
     Args:
         model: A model or its path, which is not changed.
         data: A path or rows in memory, with labels: `(X, y)`, a frame, batches, or another form of `Data`.
-        output: The prefix to write, a SavedModel's folder, or a `.keras` file; a report and a history lie beside it.
-        options: What keywords would say, as one value; they come before it.
-        overwrite: Whether what lies at `output` is replaced.
-        resume: Whether a run that was stopped goes on where it was, to the same result.
-        callbacks: One callback or several, which are called while the run goes on.
-        verbose: 0 shows nothing; 1 a bar, in a notebook or a terminal.
-        recording: What is recorded besides: TensorBoard's events, a plot.
-        interrupt: What ends the run early, once it is requested; it is saved then.
+        output: The prefix to write, a SavedModel folder, or a `.keras` file; a report and history are beside it.
+        options: The keywords as one object; keywords have precedence.
+        overwrite: Whether an existing output is overwritten.
+        resume: Whether to resume an interrupted run, which leads to the same result.
+        callbacks: One callback or several, called during the run.
+        verbose: 0 is silent; 1 shows a progress bar in a notebook or a terminal.
+        recording: Further records: TensorBoard events, a plot.
+        interrupt: An interrupt that ends the run once requested; the run is then saved.
         to: The family to write, `ckpt`, `saved-model` or `keras`; else that of the output's path, or of the model.
-        allow_op: Types of ops that may run though they can have side effects.
+        allow_op: Types of ops that may run although they can have side effects.
 
     Raises:
-        WrongKind: an argument is of a kind that does not go.
-        CkptError: something does not fit; nothing is written then.
+        WrongKind: an argument has the wrong type.
+        CkptError: the model, the options and the rows are inconsistent; nothing is written.
     """
     output, options = _in_order(output, options)
     asked, told = options_of(settings, options), reporting(callbacks, verbose)
@@ -106,30 +106,30 @@ def finetune_in_rounds(
     allow_op: Collection[str] = (),
     **settings: Unpack[TrainingKeywords],
 ) -> Rounds:
-    """Train on labelled rows, then in each round on those and on rows that the model has labelled itself.
+    """Train on labelled rows, then in each round also on rows labelled by the model itself.
 
     Args:
         model: A model or its path, which is not changed.
         data: A path or rows in memory, with labels.
-        output: The prefix of the result, the best round's.
-        options: What keywords would say, as one value; they come before it.
-        pseudo: What the next four would say, as one value.
-        pseudo_label: The share of each class that gets labels, the surest first, 0 to 1.
-        unlabelled: The rows without labels: a path, or in memory.
-        rounds: How often rows are labelled anew.
-        sure: The least probability of a label, 0 to 1.
-        overwrite: Whether what lies at `output` is replaced.
-        resume: Whether a run that was stopped goes on where it was, to the same result.
-        callbacks: One callback or several, which are called while the rounds go on.
-        verbose: 0 shows nothing; 1 a bar, in a notebook or a terminal.
-        recording: What is recorded besides: TensorBoard's events, a plot.
-        interrupt: What ends the run early, once it is requested.
+        output: The prefix to write, for the best round.
+        options: The keywords as one object; keywords have precedence.
+        pseudo: The next four parameters as one object.
+        pseudo_label: The fraction of each class to label, the most confident first, 0 to 1.
+        unlabelled: The unlabelled rows: a path, or in memory.
+        rounds: The number of rounds of labelling.
+        sure: The minimum probability of a label, 0 to 1.
+        overwrite: Whether an existing output is overwritten.
+        resume: Whether to resume an interrupted run, which leads to the same result.
+        callbacks: One callback or several, called during the rounds.
+        verbose: 0 is silent; 1 shows a progress bar in a notebook or a terminal.
+        recording: Further records: TensorBoard events, a plot.
+        interrupt: An interrupt that ends the run once requested.
         to: The family to write, `ckpt`, `saved-model` or `keras`; else that of the output's path, or of the model.
-        allow_op: Types of ops that may run though they can have side effects.
+        allow_op: Types of ops that may run although they can have side effects.
 
     Raises:
-        WrongKind: an argument is of a kind that does not go.
-        CkptError: something does not fit; nothing is written then.
+        WrongKind: an argument has the wrong type.
+        CkptError: the model, the options and the rows are inconsistent; nothing is written.
     """
     output, options = _in_order(output, options)
     if pseudo is None:
@@ -175,30 +175,30 @@ def pretrain(
     allow_op: Collection[str] = (),
     **settings: Unpack[PretrainingKeywords],
 ) -> Pretrained:
-    """Train new layers by a method that needs no labels, and write them as a model to be reused.
+    """Train layers by a method that needs no labels, and write them as a model to reuse.
 
     Args:
-        data: A path or rows in memory; labels are used by methods that need some.
-        layers: The layers from the input, or from the model's, up (SPEC); None trains a model's layers as they are.
-        method: What the layers are trained for: `autoencoder(noise=mask(0.3))`, `rbm`, `pairs`, ...
-        output: The prefix of the result.
-        options: What keywords would say, as one value; they come before it.
-        shape: The shape of a row, if not as it is stored: (28, 28, 1).
-        model: A model, or its path, whose layers new ones are put on.
-        after: The layer of the model that is the last to stay.
-        end_to_end: Whether all layers of an autoencoder are trained together once more, when each was trained alone.
-        overwrite: Whether what lies at `output` is replaced.
-        resume: Whether pretraining that was stopped goes on where it was, to the same result.
-        callbacks: One callback or several, which are called while the stages go on.
-        verbose: 0 shows nothing; 1 a bar, in a notebook or a terminal.
-        recording: What is recorded besides the histories.
-        interrupt: What ends the run early, once it is requested.
+        data: A path or rows in memory; labels are used by methods that need them.
+        layers: The new layers from the input or the model's last layer up (SPEC); None trains the model's own layers.
+        method: The method of pretraining: `autoencoder(noise=mask(0.3))`, `rbm`, `pairs`, ...
+        output: The prefix to write.
+        options: The keywords as one object; keywords have precedence.
+        shape: The shape of a row, if not the stored one: (28, 28, 1).
+        model: A model, or its path, above whose layers new ones are added.
+        after: The last layer of the model to keep.
+        end_to_end: Whether to train all layers of an autoencoder together after each was trained alone.
+        overwrite: Whether an existing output is overwritten.
+        resume: Whether to resume interrupted pretraining, which leads to the same result.
+        callbacks: One callback or several, called during the stages.
+        verbose: 0 is silent; 1 shows a progress bar in a notebook or a terminal.
+        recording: Further records besides the histories.
+        interrupt: An interrupt that ends the run once requested.
         to: The family to write, `ckpt`, `saved-model` or `keras`; else that of the output's path.
-        allow_op: Types of ops that may run though they can have side effects.
+        allow_op: Types of ops that may run although they can have side effects.
 
     Raises:
-        WrongKind: an argument is of a kind that does not go.
-        CkptError: something does not fit; nothing is written then.
+        WrongKind: an argument has the wrong type.
+        CkptError: the model, the options and the rows are inconsistent; nothing is written.
     """
     asked, told = options_of(settings, options), reporting(callbacks, verbose)
     configure_by_default("conv2d(" in (layers or ""), asked.threads)
@@ -222,7 +222,7 @@ def pretrain(
 
 
 def _in_order(output: Any, options: Any) -> tuple[Path, Options | None]:
-    """Return output and options, which programs of before pass in the other order."""
+    """Return output and options, which older programs pass in reverse order."""
     if isinstance(output, Options):
         output, options = options, output
     if options is not None and not isinstance(options, Options):

@@ -1,4 +1,4 @@
-"""Weights from Python: another framework's into a graph, and a graph's out to another framework."""
+"""Weights of other frameworks: importing them into a graph, and exporting a graph's."""
 
 from collections.abc import Collection, Mapping, Sequence
 from os import PathLike as OsPath
@@ -34,30 +34,30 @@ def import_weights(
     allow_op: Collection[str] = (),
     overwrite: bool = False,
 ) -> Made:
-    """Write weights of another framework into a graph's variables, as a model with a checkpoint.
+    """Import weights of another framework into a graph's variables, and write the model.
 
     Args:
         weights: A file of PyTorch, a `.safetensors`, HDF5, `.npz`, or a checkpoint.
-        into: The graph to fill, with the checkpoint beside it, if there is one; or a checkpoint without a graph.
-        output: The prefix to write, a SavedModel's folder, or a `.keras` file.
-        rules: A file of rules, a ready set's name, or rules: which tensor becomes which variable.
-        rename: Rules as lines, `RE=>NEW`, before the others.
-        scope: A prefix of the graph's names, below which every tensor is put.
-        reference: What the source computed, a file or arrays by name, which the output must compute too.
-        tolerance: How far numbers may be from the reference's, relative to the largest.
-        lenient: Whether tensors without a variable are left out, and other weights keep the model's values.
-        cast: Whether numbers may change their dtype to the graph's.
-        bake: Whether the values are also written into the graph's initialisers.
-        seed: The random seed of what starts fresh.
-        preprocess: What is done to rows, if not as the weights' own graph keeps.
+        into: The graph to fill, with the checkpoint beside it, if any; or a checkpoint without a graph.
+        output: The prefix to write, a SavedModel folder, or a `.keras` file.
+        rules: A file of rules, the name of an included set, or rules: which tensor becomes which variable.
+        rename: Rules as lines, `RE=>NEW`, applied before the others.
+        scope: The scope in the graph into which all tensors are imported.
+        reference: Inputs and outputs of the source, a file or arrays by name, which the output must reproduce.
+        tolerance: The tolerance against the reference, relative to the largest value.
+        lenient: Whether to skip tensors without a variable, while other weights keep the model's values.
+        cast: Whether to cast values to the graph's dtypes.
+        bake: Whether to write the values into the graph's initialisers too.
+        seed: The random seed of newly initialised variables.
+        preprocess: The preprocessing of rows, if not the one stored in the source's graph.
         to: The family to write, `ckpt`, `saved-model` or `keras`; else that of the output's path, or of the graph.
-        allow_op: Types of ops that may run though they can have side effects.
-        overwrite: Whether what lies at `output` is replaced.
+        allow_op: Types of ops that may run although they can have side effects.
+        overwrite: Whether an existing output is overwritten.
 
     Raises:
-        UnknownName: a rule was used for nothing.
-        PlanError: something does not fit.
-        CkptError: it does not compute what the reference says, and nothing is written; or the output is there already.
+        UnknownName: a rule matches nothing.
+        PlanError: names, shapes or dtypes do not match.
+        CkptError: it does not reproduce the reference, so nothing is written; or the output exists.
     """
     plan = import_verb.plan_import(
         as_path(weights),
@@ -89,20 +89,20 @@ def export(
     cast: bool = False,
     overwrite: bool = False,
 ) -> Made:
-    """Write a model's weights for another framework, by the rules that import them.
+    """Export a model's weights for another framework, by the rules that import them.
 
     Args:
         model: A model or its path.
-        like: A file of the other framework with the same network: names, shapes and dtypes are as there.
+        like: A file of the other framework with the same network, which determines names, shapes and dtypes.
         output: The file to write, `.safetensors`, `.npz` or `.h5`.
-        rules: A file of rules, a ready set's name, or rules.
-        scope: A prefix of the graph's names, below which everything is.
-        lenient: Whether tensors without a variable are left out; they keep the values of `like`.
-        cast: Whether numbers may change their dtype to that of `like`.
-        overwrite: Whether the output is replaced.
+        rules: A file of rules, the name of an included set, or rules.
+        scope: The scope in the graph from which tensors are exported.
+        lenient: Whether to skip tensors without a variable, which keep the values of `like`.
+        cast: Whether to cast values to the dtypes of `like`.
+        overwrite: Whether an existing output is overwritten.
 
     Raises:
-        CkptError: something does not fit, or the output is there already.
+        CkptError: names, shapes or dtypes do not match, or the output exists.
     """
     source = path_of(model)
     plan = export_verb.plan_export(source, as_path(like), _rules(rules, ()), lenient, cast, scope)
@@ -110,12 +110,12 @@ def export(
 
 
 def _as_reference(given: PathLike | Mapping[str, Tensor | Array] | None) -> Path | Checkpoint | None:
-    """Return a reference as the verb takes it."""
+    """Return a reference in the form that the verb accepts."""
     return Checkpoint.of(given) if isinstance(given, Mapping) else None if given is None else as_path(given)
 
 
 def _rules(rules: PathLike | Sequence[Rule] | None, rename: Sequence[str]) -> list[Rule]:
-    """Return rules: lines first, then those that are given, or of a file or a ready set."""
+    """Return rules: lines first, then the given ones, those of a file, or of an included set."""
     if rules is None or isinstance(rules, (str, OsPath)):
         return rules_verb.rules_of(rename, None if rules is None else Path(rules))
     return [*rules_verb.rules_of(rename, None), *rules]
