@@ -31,6 +31,7 @@ from faults import IN_WRITES, KINDS, WRITES, Faults, in_child
 
 from ckpttool import checkpoint
 from ckpttool.core.errors import CkptError, MissingFile
+from ckpttool.formats.patch.file import PatchFile
 from ckpttool.graph import files
 from ckpttool.lineage.storage import lineage_of
 from ckpttool.runtime.configure import configure_tensorflow
@@ -67,10 +68,15 @@ def state_of(output: str) -> State:
             texts = lineage_of(Path(output), {})
         return [[record.command, *record.arguments] for record in texts.records] or None
 
+    def patch() -> list[str]:
+        found = PatchFile(Path(output))
+        found.require_whole()
+        return [found.patch.base_hash, found.patch.hash]
+
     is_graph = output.endswith((".pb", ".meta"))
     reads = {"graph": graph, "lineage": lineage} if is_graph else {"values": values, "lineage": lineage}
     if output.endswith(".patch"):
-        reads = {"bytes": lambda: hashlib.md5(Path(output).read_bytes()).hexdigest() if Path(output).exists() else None}
+        reads = {"patch": patch}
     if (tokens := Path(f"{output}.vocab.json")).exists():
         reads["tokens"] = tokens.read_text
     if output.endswith(".ckpt") or output == "out":

@@ -40,7 +40,7 @@ class Confinement:
             OSError: the system refuses.
         """
         os.environ["TMPDIR"] = tempfile.tempdir = str(temporary)
-        readable, listed, writable = ([path.resolve() for path in paths] for paths in self._paths)
+        readable, listed, writable = ([Path(os.path.realpath(path)) for path in paths] for paths in self._paths)
         free = min((shutil.disk_usage(path).free for path in writable if path.is_dir()), default=None)
         _limit(resource.RLIMIT_CORE, 0)
         if not Path("/dev/nvidiactl").exists():  # whose driver maps the memory of all its devices

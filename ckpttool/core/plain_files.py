@@ -28,6 +28,14 @@ def lies_beside(name: str) -> bool:
     return name not in ("", ".", "..") and not {"/", "\\", "\0"} & set(name)
 
 
+def resolved(path: Path) -> Path:
+    """Return where a path leads, behind all links; one that leads to itself is as it is, which opening it finds.
+
+    Before Python 3.13 a path's own method raises then what is no error of the system.
+    """
+    return Path(os.path.realpath(path))
+
+
 def descriptor_of(path: Path) -> int:
     """Open a file to read, and return its descriptor; nothing waits for a pipe's other end.
 

@@ -20,7 +20,7 @@ from numpy.lib import format as npy
 
 from ckpttool.core.cache_folder import cache_folder
 from ckpttool.core.errors import CorruptCheckpoint
-from ckpttool.core.plain_files import is_settled, stamp_of
+from ckpttool.core.plain_files import is_settled, resolved, stamp_of
 from ckpttool.core.tensors import Array
 from ckpttool.data.feature_files import checksum, read_json, write_json
 from ckpttool.data.feature_store import cache_key
@@ -52,7 +52,7 @@ def staged(
 
     `how` has all that the arrays depend on besides the files. They are made once.
     """
-    files = [file.resolve() for file in files]
+    files = [resolved(file) for file in files]
     facts = {str(file): f"{file.stat().st_size} {file.stat().st_mtime_ns}" for file in files}
     folder = cache_folder() / "rows" / cache_key({**facts, "how": json.dumps(how, sort_keys=True, default=str)})
     if (known := _whole(folder)) is None:

@@ -16,6 +16,7 @@ from zipfile import ZipFile, ZipInfo
 
 from ckpttool import checkpoint
 from ckpttool.core.errors import CkptError, CorruptCheckpoint, FormatError, MissingFile
+from ckpttool.core.plain_files import resolved
 from ckpttool.formats import registry
 from ckpttool.formats.hdf5.source import Hdf5Source, Unpacked, is_hdf5, stamp_of
 from ckpttool.formats.keras.archive import LARGEST
@@ -112,7 +113,7 @@ def _is_regular(path: Path, folder: Path, result: Scan, named: bool = False) -> 
     """Say whether a path is a file of its own; of a link that leads out, and of a device, it is found what it is."""
     if path.is_symlink() and not named:
         target = str(path.readlink())
-        if not path.resolve().is_relative_to(folder.resolve()):
+        if not resolved(path).is_relative_to(resolved(folder)):
             reason = "whoever reads it, or copies what it leads to, takes a file from outside of the folder"
             helps = "replace it by the file, or remove it"
             result.found.append(Finding(path, "file/link", "", target, "medium", reason, helps))

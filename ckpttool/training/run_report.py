@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ckpttool.core.errors import CorruptCheckpoint, FormatError
-from ckpttool.core.plain_files import is_file
+from ckpttool.core.plain_files import is_file, resolved
 from ckpttool.data.held_out import HeldOut
 from ckpttool.formats.tensorflow.prefix import is_saved_model, prefix_of
 from ckpttool.formats.wire import checked_json
@@ -114,7 +114,7 @@ class RunReport:
     def differences(self, facts: Mapping[str, Any]) -> list[str]:
         """Return the differences in model and rows between this report and another."""
         notes = []
-        if Path(facts["model"]).resolve() != Path(self.model).resolve():
+        if resolved(Path(facts["model"])) != resolved(Path(self.model)):
             notes.append(f"{self.path} is of the model {self.model}, this run is of {facts['model']}")
         present = facts["data"]["fingerprint"]
         changed = [split for split in self.fingerprint if present.get(split) != self.fingerprint[split]]

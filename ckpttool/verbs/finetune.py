@@ -8,6 +8,7 @@ from typing import Any
 from ckpttool import checkpoint
 from ckpttool.core.errors import CkptError, PlanError
 from ckpttool.core.notes import notes_about
+from ckpttool.core.plain_files import resolved
 from ckpttool.core.tensors import Tensor
 from ckpttool.data.files import Source
 from ckpttool.data.fingerprint import fingerprint
@@ -188,7 +189,7 @@ def checked_writer(model: Model, output: Path, to: str | None, overwrite: bool) 
     writer = writer_for(model.graph.source, output, to)
     writer.check(output, overwrite, model.graph)
     refuse_existing([report_path(output)], overwrite)
-    if output.resolve() in (model.path.resolve(), checkpoint.prefix_of(model.path).resolve()):
+    if resolved(output) in (resolved(model.path), resolved(checkpoint.prefix_of(model.path))):
         raise PlanError(f"{output} is the model itself, which the result is compared with: write it elsewhere")
     return writer
 

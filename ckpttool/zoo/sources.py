@@ -7,7 +7,7 @@ from pathlib import Path
 from ckpttool import checkpoint
 from ckpttool.catalogue.manifest import Manifest, StoredFile
 from ckpttool.core.errors import CkptError, FormatError, MissingFile
-from ckpttool.core.plain_files import is_file
+from ckpttool.core.plain_files import is_file, resolved
 from ckpttool.formats import registry
 from ckpttool.formats.tensorflow.prefix import V1_SHARD, BundleFiles, prefix_of
 from ckpttool.lineage.output import path_beside
@@ -45,11 +45,11 @@ class ModelFiles:
 
 def _folder(path: Path) -> ModelFiles:
     """Return all files of a folder that is a model as a whole."""
-    root = path.resolve()
+    root = resolved(path)
     main = root.name or "model"
     paths = [each for each in sorted(root.rglob("*")) if not each.is_dir() or each.is_symlink()]
     for each in paths:
-        if each.is_symlink() and not (each.resolve().is_relative_to(root) and each.is_file()):
+        if each.is_symlink() and not (resolved(each).is_relative_to(root) and each.is_file()):
             raise FormatError(f"{each} is a link to {each.readlink()}, which is no file in {path}: it is not followed")
     return ModelFiles(main, {f"{main}/{each.relative_to(root).as_posix()}": each for each in paths})
 

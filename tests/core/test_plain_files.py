@@ -7,7 +7,7 @@ import pytest
 
 from ckpttool import checkpoint
 from ckpttool.core.errors import FormatError, MissingFile
-from ckpttool.core.plain_files import opened
+from ckpttool.core.plain_files import opened, resolved
 from ckpttool.core.tensors import Tensor
 from ckpttool.surgery.verify import verify
 
@@ -55,3 +55,11 @@ def test_a_bundle_whose_data_is_a_pipe(tmp_path, is_device):
         assert not verify(tmp_path / "x.ckpt").whole
     except FormatError as error:
         assert "and no file" in str(error)
+
+
+def test_a_link_that_leads_to_itself_leads_where_it_is(tmp_path):
+    (tmp_path / "round").symlink_to("round")
+    (tmp_path / "file").write_text("")
+    (tmp_path / "link").symlink_to("file")
+    assert resolved(tmp_path / "link") == resolved(tmp_path / "file")
+    assert resolved(tmp_path / "round").parent == resolved(tmp_path)

@@ -215,6 +215,7 @@ def test_links_and_devices(tmp_path: Path) -> None:
     (folder / "assets").mkdir(parents=True)
     (folder / "assets" / "vocab.txt").write_text("a")
     (folder / "inside").symlink_to("assets/vocab.txt")
+    (folder / "round").symlink_to("round")
     assert found(folder) == []
     (folder / "assets" / "secret").symlink_to("/etc/passwd")
     (folder / "elsewhere").symlink_to(tmp_path)

@@ -16,6 +16,7 @@ from numpy.lib import format as npy
 
 from ckpttool.core.dtypes import BY_NAME, DTYPES, STRING, DType
 from ckpttool.core.errors import CorruptCheckpoint, FormatError
+from ckpttool.core.plain_files import resolved
 from ckpttool.core.tensors import Array, TensorSpec
 from ckpttool.formats.format import Format
 from ckpttool.formats.reading.data_file import ByteRange, CheckpointFile, gathered
@@ -216,7 +217,7 @@ def _files(folder: Path) -> Iterator[Path]:
         folders.sort()
         for each in sorted((*folders, *names)):
             path = Path(root, each)
-            if path.is_symlink() and (each in folders or not path.resolve().is_relative_to(folder.resolve())):
+            if path.is_symlink() and (each in folders or not resolved(path).is_relative_to(resolved(folder))):
                 raise FormatError(f"{path} is a link to another folder, which is not followed")
         yield from (Path(root, name) for name in sorted(names))
 

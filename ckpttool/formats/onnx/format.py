@@ -12,6 +12,7 @@ from google.protobuf.message import DecodeError
 
 from ckpttool.core.counts import counted
 from ckpttool.core.errors import CkptError, CorruptCheckpoint, FormatError, MissingFile
+from ckpttool.core.plain_files import resolved
 from ckpttool.core.tensors import Array, TensorSpec
 from ckpttool.formats.format import Arrangement, Format
 from ckpttool.formats.onnx.arrangement import arrangements
@@ -57,7 +58,7 @@ class Neighbours:
     def _open(self, name: str, location: str) -> ClosedFile:
         path, folder = PurePosixPath(location), self._model.parent
         leads_away = path.is_absolute() or ".." in path.parts or {"\\", "\0", ":"} & set(location) or not path.parts
-        inside = not leads_away and (folder / path).resolve().is_relative_to(folder.resolve())
+        inside = not leads_away and resolved(folder / path).is_relative_to(resolved(folder))
         if not inside:
             raise FormatError(
                 f"{self._model}: {name} is said to be in {location[:80]!r}, which is outside of its folder"

@@ -15,7 +15,7 @@ from typing import Any
 from google.protobuf.message import DecodeError
 
 from ckpttool.core.errors import CorruptCheckpoint, FormatError, MissingFile
-from ckpttool.core.plain_files import is_file
+from ckpttool.core.plain_files import is_file, resolved
 from ckpttool.formats.wire import text_messages
 from ckpttool.formats.wire.protos.bundle_pb2 import CheckpointState
 from ckpttool.formats.wire.table import is_table
@@ -190,9 +190,9 @@ def _confined(directory: Path, stored: str) -> Path | None:
     """
     inside, moved = directory / stored, directory / _last_part(stored)
     if inside.is_absolute() and not directory.is_absolute():
-        inside = directory / os.path.relpath(inside, directory.resolve())
+        inside = directory / os.path.relpath(inside, resolved(directory))
     elsewhere = _ELSEWHERE.match(stored) is not None
-    within = inside.parent.resolve().is_relative_to(directory.resolve()) and inside.name not in ("", "..")
+    within = resolved(inside.parent).is_relative_to(resolved(directory)) and inside.name not in ("", "..")
     if within and (not elsewhere or _is_there(inside)):
         return inside if _is_there(inside) or not _is_there(moved) else moved
     if elsewhere:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from ckpttool.core.errors import CkptError, ExistingOutput, FormatError, MissingFile
+from ckpttool.core.plain_files import resolved
 from ckpttool.formats.writing.attributes import copy_attributes, keep_attributes_below, stage_mode
 from ckpttool.formats.writing.staging import destination, is_staged, settle
 from ckpttool.formats.writing.system import exchange, sync_folder
@@ -172,7 +173,7 @@ def copy_tree(source: Path, target: Path, root: Path) -> None:
     Raises:
         FormatError: a link names what is not in there, or a folder; or something is neither a file nor a folder.
     """
-    inside = source.resolve().is_relative_to(root.resolve())
+    inside = resolved(source).is_relative_to(resolved(root))
     if source.is_symlink() and not (inside and source.is_file()):
         raise FormatError(
             f"{source} is a link to {source.readlink()}, which is no file in {root}: links are not followed out of it; "

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from ckpttool.core.plain_files import is_file
+from ckpttool.core.plain_files import is_file, resolved
 from ckpttool.formats.format import Format
 from ckpttool.formats.zarr.arrays import SECOND, THIRD, ZarrTensors
 from ckpttool.formats.zarr.described import READ
@@ -33,7 +33,7 @@ class Zarr(Format):
         """
         folder = _folder(path)
         tensors = ZarrTensors(folder, files_in(folder))
-        tensors.renamed({"": folder.resolve().name.removesuffix(SUFFIX)})
+        tensors.renamed({"": resolved(folder).name.removesuffix(SUFFIX)})
         return tensors
 
 

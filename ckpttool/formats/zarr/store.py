@@ -5,7 +5,7 @@ from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 from ckpttool.core.errors import CorruptCheckpoint, FormatError, MissingFile
-from ckpttool.core.plain_files import stamp_of
+from ckpttool.core.plain_files import resolved, stamp_of
 from ckpttool.formats.reading.data_file import CheckpointFile
 from ckpttool.formats.reading.raw_tensors import ClosedFile
 
@@ -52,7 +52,7 @@ def files_in(folder: Path) -> Store:
         folders.sort()
         for each in (*folders, *sorted(names)):
             path = Path(root, each)
-            if path.is_symlink() and (each in folders or not path.resolve().is_relative_to(folder.resolve())):
+            if path.is_symlink() and (each in folders or not resolved(path).is_relative_to(resolved(folder))):
                 raise FormatError(f"{path} is a link to another folder, which is not followed")
             if each not in folders:
                 status = path.stat()
@@ -90,7 +90,7 @@ class Neighbours:
     def _open(self, name: str) -> ClosedFile:
         path = PurePosixPath(name)
         leads_away = path.is_absolute() or ".." in path.parts or {"\\", "\0", ":"} & set(name) or not path.parts
-        if leads_away or not (self.folder / path).resolve().is_relative_to(self.folder.resolve()):
+        if leads_away or not resolved(self.folder / path).is_relative_to(resolved(self.folder)):
             raise FormatError(f"{self.folder}: values are said to be in {name[:80]!r}, which is outside of its folder")
         if not (self.folder / path).exists():
             raise MissingFile(f"{self.folder / path} is missing: values of {self.folder.name} are in it")
