@@ -22,7 +22,9 @@ class Session:
         self.graph, self.tf1, self.live = graph, tf.compat.v1, tf.Graph()
         with self.live.as_default():
             self.tf1.train.import_meta_graph(self.tf1.MetaGraphDef.FromString(graph.meta.SerializeToString()))
-        self.session = self.tf1.Session(graph=self.live)
+        quick = self.tf1.ConfigProto()
+        quick.graph_options.rewrite_options.disable_meta_optimizer = True
+        self.session = self.tf1.Session(graph=self.live, config=quick)
         with self.live.as_default():
             self.session.run(self.tf1.global_variables_initializer())
             random = np.random.default_rng(5)
