@@ -9,6 +9,7 @@ from typing import TypeVar
 from google.protobuf.message import DecodeError, Message
 
 from ckpttool.core.errors import CorruptCheckpoint, FormatError, GraphError, MissingFile
+from ckpttool.core.names import near_names
 from ckpttool.core.plain_files import is_file
 from ckpttool.formats import registry
 from ckpttool.formats.reading.url_files import local
@@ -27,6 +28,8 @@ from ckpttool.remote import sparse_files
 
 _Kind = TypeVar("_Kind", bound=Message)
 SAVED_MODEL_NAMES = ("saved_model.pb", "saved_model.pbtxt")
+SUFFIXES = (".meta", ".pb", ".keras", ".h5", ".hdf5")
+"""Of files that may have a graph; that of a checkpoint is named without its own."""
 _FOREIGN = (
     (b"\x89HDF\r\n\x1a\n", "an HDF5 file"),
     (b"PK\x03\x04", "a zip archive (.npz, .keras or .pt)"),
@@ -164,7 +167,11 @@ def find(path: str | Path) -> Path:
         return beside
     if path.suffix == ".meta" and beside.name == f"{path.name}.meta":
         raise MissingFile(f"{path}: no such file")
-    raise MissingFile(f"{path}: no graph found, neither a file, a SavedModel folder nor {beside.name}")
+    files = path.parent.iterdir() if path.parent.is_dir() else ()
+    models = sorted(each.name.removesuffix(".meta") for each in files if each.suffix in SUFFIXES)
+    near = near_names(path.name, models, 3)
+    hint = f"; nearest: {', '.join(near)}" if near else ""
+    raise MissingFile(f"{path}: no graph found, neither a file, a SavedModel folder nor {beside.name}{hint}")
 
 
 def _in_folder(path: Path) -> Path:

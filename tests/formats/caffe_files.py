@@ -37,7 +37,8 @@ def messages():
                 made.options.packed = True
     pool = descriptor_pool.DescriptorPool()
     pool.Add(file)
-    made = message_factory.GetMessageClass
+    # Protobuf 4.21, the oldest that is allowed, has the class of a message from a factory alone.
+    made = getattr(message_factory, "GetMessageClass", None) or message_factory.MessageFactory(pool).GetPrototype
     return {name: made(pool.FindMessageTypeByName(f"{file.package}.{name}")) for name in FIELDS}
 
 

@@ -102,6 +102,12 @@ def test_an_existing_output_is_refused(graph, tmp_path):
 def test_nothing_there(tmp_path):
     with pytest.raises(MissingFile, match=r"none: no graph found, neither a file, .* nor none\.meta"):
         load(tmp_path / "none")
+    for name in ("model_final.ckpt.meta", "model_final.keras", "notes.txt"):
+        (tmp_path / name).touch()
+    with pytest.raises(MissingFile, match=r"nor model_final\.meta; nearest: model_final\.ckpt, model_final\.keras$"):
+        load(tmp_path / "model_final")
+    for path in tmp_path.iterdir():
+        path.unlink()
     (tmp_path / "b.meta").touch()
     with pytest.raises(MissingFile, match=r"a folder without saved_model\.pb; it has b\.meta: name one"):
         load(tmp_path)
