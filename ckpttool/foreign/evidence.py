@@ -15,11 +15,15 @@ from ckpttool.formats.format import Arrangement
 from ckpttool.layouts.conv import Conv, Depthwise, Grouped, Transposed
 from ckpttool.layouts.dense import Dense, Flatten, Pointwise, pointwise
 from ckpttool.layouts.layout import Keep, Layout, Shape
+from ckpttool.layouts.lite import LiteConv, LiteDepthwise
 
 Kind = Literal["dense", "conv"]
-FRAMEWORKS = {"torch": True, "caffe": True, "darknet": True, "tensorflow": False, "keras": False, "flax": False}
+FRAMEWORKS = {
+    **dict.fromkeys(("torch", "caffe", "darknet", "tflite"), True),
+    **dict.fromkeys(("tensorflow", "keras", "flax"), False),
+}
 """Whether the kernels of a framework have their outputs first."""
-_WINDOWED = (Conv, Transposed, Depthwise, Grouped)
+_WINDOWED = (Conv, Transposed, Depthwise, Grouped, LiteConv, LiteDepthwise)
 
 
 class Told(NamedTuple):
@@ -68,7 +72,9 @@ class Evidence:
         """
         first, channels_first, *_ = self.said(name)
         asked: list[Layout] = []
-        if not reading.is_known:  # which may be no kernel: its shape alone does not say that it is one
+        if reading.is_known and self.framework == "tflite":
+            asked = [_of_lite(reading)]
+        elif not reading.is_known:  # which may be no kernel: its shape alone does not say that it is one
             asked = [Dense(), Conv(), Keep()] if shape == target and first is not False else [Keep()]
         elif first is None:
             asked = [reading.turning, Keep()]
@@ -94,6 +100,16 @@ class Evidence:
         if self.framework == "onnx" and kind == "conv":
             return True
         return kind == "conv" if other == {kind == "conv"} else None
+
+
+def _of_lite(reading: Reading) -> Layout:
+    """Return how a kernel of TensorFlow Lite becomes what a graph reads: its images have their channels last."""
+    turning = reading.turning
+    if isinstance(turning, Conv | Transposed):
+        return LiteConv(isinstance(turning, Transposed))
+    if isinstance(turning, Depthwise):
+        return LiteDepthwise(turning.multiplier)
+    return Keep() if reading.outputs_first else reading.of_outputs_first(channels_first=False)
 
 
 def told(pairs: Iterable[tuple[Reading, list[Layout]]]) -> Told:

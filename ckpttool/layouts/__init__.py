@@ -4,6 +4,7 @@ from ckpttool.layouts.attention import Attention
 from ckpttool.layouts.conv import Conv, Depthwise, Grouped, Transposed
 from ckpttool.layouts.dense import Dense, Embedding, Flatten, Pointwise
 from ckpttool.layouts.layout import Keep, Layout
+from ckpttool.layouts.lite import LiteConv, LiteDepthwise
 from ckpttool.layouts.norm import BatchNorm, CaffeBatchNorm, LayerNorm
 from ckpttool.layouts.parametrised import Pruned, SpectralNorm, WeightNorm
 from ckpttool.layouts.recurrent import Gru, Lstm
@@ -22,6 +23,8 @@ __all__ = [
     "Keep",
     "LayerNorm",
     "Layout",
+    "LiteConv",
+    "LiteDepthwise",
     "Lstm",
     "Pointwise",
     "Pruned",

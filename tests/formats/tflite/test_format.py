@@ -16,6 +16,7 @@ from ckpttool.core.errors import CorruptCheckpoint
 from ckpttool.core.tensors import Tensor
 from ckpttool.formats.tflite import values
 from ckpttool.formats.tflite.format import Tflite
+from ckpttool.verbs.convert import plan_convert
 
 HELD = [BY_NAME[name] for name in sorted(Tflite.HOLDS)]
 INT8, INT4 = 9, 17
@@ -129,3 +130,35 @@ def test_texts_that_lost_their_places_are_damaged(tmp_path, raw):
     (tmp_path / "a.tflite").write_bytes(packed(model([tensor("t", (1,), 5, 1)], [buffer(raw)])))
     with pytest.raises(CorruptCheckpoint, match=r"t has . texts in"):
         checkpoint.open(tmp_path / "a.tflite")["t"].read()
+
+
+def test_kernels_go_to_keras_as_they_lie_there(tmp_path):
+    from ckpttool.runtime.configure import tensorflow
+
+    tensorflow()
+    import keras
+    from keras import layers
+
+    image = [layers.Conv2D(6, 3, name="conv"), layers.DepthwiseConv2D(3, depth_multiplier=2, name="deep")]
+    ends = [
+        layers.Conv2DTranspose(4, 2, name="up"),
+        layers.Flatten(),
+        *(layers.Dense(25, name=n) for n in ("low", "top")),
+    ]
+    keras.Sequential([keras.Input((8, 8, 3)), *image, *ends]).save(tmp_path / "net.keras")
+    like = checkpoint.open(tmp_path / "net.keras")
+    draw = np.random.default_rng(0).normal
+    arrays = {name: draw(size=tensor.shape).astype("f") for name, tensor in like.items()}
+    lite = {
+        "conv/kernel": arrays["conv/kernel"].transpose(3, 0, 1, 2),
+        "deep/kernel": arrays["deep/kernel"].reshape(1, 3, 3, 12),
+        "up/kernel": arrays["up/kernel"].transpose(2, 0, 1, 3),
+        **{f"{name}/kernel": arrays[f"{name}/kernel"].T for name in ("low", "top")},
+    }
+    lite |= {name: array for name, array in arrays.items() if name.endswith("bias")}
+    tensors = {f"net/{name}": Tensor.of(f"net/{name}", np.ascontiguousarray(array)) for name, array in lite.items()}
+    (tmp_path / "net.tflite").write_bytes(of_tensors(tensors))
+    plan_convert(tmp_path / "net.tflite", "keras", like=tmp_path / "net.keras").write(tmp_path / "out.keras")
+    found = checkpoint.open(tmp_path / "out.keras")
+    for name, array in arrays.items():
+        assert np.array_equal(found[name].read(), array), name
