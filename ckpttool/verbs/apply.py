@@ -38,7 +38,7 @@ class ApplyPlan(CheckpointPlan):
 
     @property
     def done(self) -> str:
-        """What is true of the output afterwards."""
+        """A statement about the written output."""
         asserted = sum(row.step.startswith("assert ") for row in self.rows)
         held = f", {counted(asserted, 'assertion')} held" if asserted else ""
         return f"{super().done}, {counted(len(self.rows), 'step')}{held}"
@@ -51,7 +51,7 @@ class ApplyPlan(CheckpointPlan):
         """Write the tensors and the graph, unless an assertion on values does not hold: nothing is written then.
 
         Raises:
-            ExistingOutput: the output is there already.
+            ExistingOutput: the output exists.
             PlanError: an assertion does not hold; the message has its place, the tensor and the numbers.
         """
         with staged_output(Path(output), self, overwrite) as place:
@@ -144,7 +144,7 @@ def apply(
     ['out/kernel']
 
     Raises:
-        ExistingOutput: the output is there already.
+        ExistingOutput: the output exists.
     """
     planned = plan_apply(plan, sources, output, variables, **options)
     planned.check(output, overwrite)

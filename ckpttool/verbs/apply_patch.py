@@ -65,7 +65,7 @@ def make_patch(
         command: What the patch's lineage says that it was made by, if not this function.
 
     Raises:
-        ExistingOutput: the output is there already.
+        ExistingOutput: the output exists.
         PlanError: B has a variant that A has not.
         CorruptCheckpoint: a tensor's checksum does not match.
     """
@@ -122,7 +122,7 @@ def apply_patch(
     [0.0, 1.0, 2.0]
 
     Raises:
-        ExistingOutput: the output is there already.
+        ExistingOutput: the output exists.
     """
     plan = plan_apply_patch(Path(base), Path(patch), Path(output), to)
     plan.check(output, overwrite)

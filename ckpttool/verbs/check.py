@@ -96,7 +96,7 @@ def check(
 
     Raises:
         MissingFile: there is nothing to check.
-        UnknownName: a pattern takes nothing.
+        UnknownName: a pattern matches nothing.
         PlanError: bounds are asked for, and there is nothing to evaluate with, or nothing is asked of what there is.
     """
     if bool(bounds) != (judge is not None):

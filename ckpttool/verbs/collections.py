@@ -34,7 +34,7 @@ class NamesPlan(ShownPlan):
 
     @property
     def done(self) -> str:
-        """What is true of the output afterwards."""
+        """A statement about the written output."""
         return f"written and read back, {counted(len(self.graph.nodes), 'op')}"
 
     def as_json(self) -> list[dict[str, Any]]:
@@ -45,7 +45,7 @@ class NamesPlan(ShownPlan):
         """Check that the output may be written.
 
         Raises:
-            ExistingOutput: it is there already.
+            ExistingOutput: it exists.
             PlanError: it is to be a Keras file.
         """
         if Path(output).suffix in KerasArchive.SUFFIXES:
@@ -56,7 +56,7 @@ class NamesPlan(ShownPlan):
         """Write the graph as a `.meta`, and read it back.
 
         Raises:
-            ExistingOutput: the output is there already.
+            ExistingOutput: the output exists.
             CorruptCheckpoint: what was read back is not what was written.
         """
         files.save(self.graph, Path(output), overwrite, command)

@@ -23,7 +23,7 @@ class ConvertPlan(CheckpointPlan):
 
     @property
     def done(self) -> str:
-        """What is true of the output afterwards."""
+        """A statement about the written output."""
         what = f"{counted(len(self.tensors), 'tensor')} ({counted(self.nbytes, 'byte')})"
         return f"written and read back as {self.to}, {what}"
 
@@ -51,7 +51,7 @@ def plan_convert(
 
     Raises:
         FormatError: the format is only read, or cannot hold a tensor; the message has their names.
-        UnknownName: the pattern takes nothing.
+        UnknownName: the pattern matches nothing.
         CkptError: no format has the name, or it does not heed a choice that was made.
     """
     notes: list[str] = []

@@ -88,8 +88,8 @@ def compare(
 
     Raises:
         MissingFile: one is not there.
-        UnknownName: the pattern takes nothing of either.
-        ExistingOutput: the page is there already.
+        UnknownName: the pattern matches nothing in either.
+        ExistingOutput: the page exists.
     """
     refuse_existing([html] if html else [], overwrite)
     one, other = (described(open_checkpoint(path), say) for path in (a, b))

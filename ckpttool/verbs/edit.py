@@ -66,7 +66,7 @@ class EditPlan(CheckpointPlan):
 
     @property
     def done(self) -> str:
-        """What is true of the output afterwards."""
+        """A statement about the written output."""
         graph = " and the graph" if self.graph else ""
         what = f"{counted(len(self.tensors), 'tensor')} ({counted(self.nbytes, 'byte')})"
         return f"written and read back as {self.to}, {what}{graph}"
@@ -81,7 +81,7 @@ class EditPlan(CheckpointPlan):
         Return how sparse those are that were pruned, and whether the graph of before is still there.
 
         Raises:
-            ExistingOutput: the output is there already.
+            ExistingOutput: the output exists.
             CkptError: a value does not fit into its new dtype.
         """
         noticed = super().write(output, overwrite, command)
@@ -133,7 +133,7 @@ def plan_edit(
     [('hidden1/kernel', (3, 2)), ('global_step', None)]
 
     Raises:
-        UnknownName: an edit takes nothing.
+        UnknownName: an edit matches nothing.
         PlanError: an edit is refused, nothing would be left, or the graph cannot do with what would be.
         FormatError: the format cannot hold a tensor.
     """

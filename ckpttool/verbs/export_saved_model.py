@@ -33,7 +33,7 @@ class SavedModelPlan(RewritePlan):
 
     @property
     def done(self) -> str:
-        """What is true of the output afterwards."""
+        """A statement about the written output."""
         signature = next(iter(self.graph.header.signature_def))
         return f"written and read back, signature {signature}, {counted(len(self.keys), 'variable')}"
 
@@ -41,7 +41,7 @@ class SavedModelPlan(RewritePlan):
         """Check that the output may be written.
 
         Raises:
-            ExistingOutput: it is there already.
+            ExistingOutput: it exists.
         """
         refuse_existing_folder(Path(output), overwrite, is_saved_model)
 
@@ -49,8 +49,8 @@ class SavedModelPlan(RewritePlan):
         """Write the folder, whole or not at all, and read it back.
 
         Raises:
-            ExistingOutput: the output is there already.
-            CorruptCheckpoint: what was read back is not what was meant.
+            ExistingOutput: the output exists.
+            CorruptCheckpoint: what was read back differs.
         """
         command = command or Command.of_call("export-saved-model", self.model.path, output)
         made_of = self.model.provenance
@@ -77,7 +77,7 @@ def plan_saved_model(
         inputs: The tensors that are fed, also as NAME=TENSOR; one that is no placeholder becomes one.
         outputs: The tensors that are asked for, also as NAME=TENSOR.
         signature: The name of the signature.
-        preprocess: What is done to rows (`scale(1/127.5, -1)`), if not what the model keeps.
+        preprocess: The preprocessing of rows (`scale(1/127.5, -1)`), if not the one stored in the model.
         with_preprocessing: Do it in the graph, so that callers give raw rows.
 
     Raises:

@@ -67,7 +67,7 @@ class ExportPlan(ShownPlan):
 
     @property
     def done(self) -> str:
-        """What is true of the output afterwards."""
+        """A statement about the written output."""
         return f"written and read back, {counted(len(self.tensors), 'tensor')}"
 
     def target(self, output: Path) -> Format:
@@ -80,7 +80,7 @@ class ExportPlan(ShownPlan):
 
         Raises:
             FormatError: its suffix says a format that is only read.
-            ExistingOutput: it is there already.
+            ExistingOutput: it exists.
         """
         target = self.target(Path(output))
         if not target.WRITES:

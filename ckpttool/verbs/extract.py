@@ -69,7 +69,7 @@ class ExtractPlan(ShownPlan):
 
     @property
     def done(self) -> str:
-        """What is true of the output afterwards."""
+        """A statement about the written output."""
         nbytes = sum(spec.nbytes for spec in self.tensors.specs())
         errors = [row.error for row in self.rows if row.error is not None]
         worst = f", errors of at most {max(errors):.2%}" if errors else ""
@@ -83,7 +83,7 @@ class ExtractPlan(ShownPlan):
         """Check that the output may be written: a file of safetensors, else a folder.
 
         Raises:
-            ExistingOutput: it is there already.
+            ExistingOutput: it exists.
         """
         if _is_file(Path(output)):
             refuse_existing([Path(output)], overwrite)
@@ -94,7 +94,7 @@ class ExtractPlan(ShownPlan):
         """Write the adapter, whole or not at all, and read it back; a file has the configuration among its texts.
 
         Raises:
-            ExistingOutput: it is there already.
+            ExistingOutput: it exists.
         """
         self.check(output, overwrite)
         path = Path(output)
@@ -136,7 +136,7 @@ def plan_extract(
         lenient: Leave out what moved and is no matrix, and what is in one of the models only.
 
     Raises:
-        UnknownName: the pattern takes nothing.
+        UnknownName: the pattern matches nothing.
         PlanError: nothing moved, something moved that an adapter does not hold, or is not finite.
     """
     notes: list[str] = []

@@ -1,4 +1,4 @@
-"""Fine-tuning: the layers that are not frozen are trained on a data set, from start to proof."""
+"""Fine-tuning: train the layers that are not frozen on a data set, and verify the result."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -46,7 +46,7 @@ def plan(model: Model, options: Options) -> list[PlanRow]:
     """Return the plan of a run's first stage without running it.
 
     Raises:
-        CkptError: the graph and the options do not fit one another.
+        CkptError: the graph and the options are inconsistent.
     """
     model = with_unfrozen(model, options.unfreeze, options.roles).model
     bound = Bound.of(model, options.roles, needed=("inputs", "labels"), objective=options.objective, seed=options.seed)
@@ -70,29 +70,29 @@ def finetune(
     to: str | None = None,
     beside: LabelledRows | None = None,
 ) -> Run:
-    """Train a model, write the best epoch (or the last) under `output`, and prove that frozen tensors stayed.
+    """Train a model, write the best epoch (or the last) to `output`, and prove that frozen tensors are unchanged.
 
-    The history is written beside the model epoch by epoch, and a report, with which the run can be repeated.
+    The history is written beside the model after each epoch, and finally a report, with which the run can be repeated.
 
     Args:
-        model: The model to begin with, which is not changed.
+        model: The initial model, which is not changed.
         data: A path, or one of the other sources of rows, with labels.
         options: What is trained, how, and for how long.
         output: The prefix of the result.
-        overwrite: Whether what lies there is replaced.
-        callbacks: One callback or several, which are called while the run goes on.
-        resume: Whether a run that was stopped, or that saved on its way, goes on from its latest save, to the same
+        overwrite: Whether an existing output is overwritten.
+        callbacks: One callback or several, called during the run.
+        resume: Whether to resume an interrupted run from its latest save, which leads to the same
             result.
         repeats: The report of an earlier run; how the model and the data differ from those is passed to the callbacks.
-        recording: What is recorded besides the history.
-        command: What stands in the lineage of the output as what made it.
-        interrupt: What ends the run early, once it is requested.
+        recording: Further records besides the history.
+        command: The command to record in the lineage of the output.
+        interrupt: An interrupt that ends the run once requested.
         to: The family to write: `ckpt`, `saved-model`, `keras`; else that of the output's path, or of the model.
-        beside: Rows with pseudo-labels, which are trained on beside those of the data that are not held out.
+        beside: Rows with pseudo-labels to train on besides those of the data that are not held out.
 
     Raises:
-        Interrupted: `interrupt` was requested; where the run was is saved.
-        CkptError: something does not fit; nothing is written then.
+        Interrupted: `interrupt` was requested; the run is saved.
+        CkptError: the model, the options and the rows are inconsistent; nothing is written.
     """
     command = command or Command.of_call("finetune", model.path, output)
     writer, output = checked_writer(model, Path(output), to, overwrite), Path(output)
@@ -124,9 +124,9 @@ def finetune(
 
 @dataclass(frozen=True)
 class _Task:
-    """What a run is to do: a model, bound with rows, and the options as they are settled; and why they are so.
+    """The task of a run: a model bound to rows, the options with all defaults, and notes about them.
 
-    `going_on` is said of options that the run has which this one goes on with, `chosen` of those that rows decide.
+    `going_on` are notes on options of a resumed run, `chosen` on those determined by the rows.
     """
 
     model: Model
@@ -140,7 +140,7 @@ class _Task:
 
     @classmethod
     def of(cls, model: Model, options: Options, asked: Mapping[str, Any] | None) -> "_Task":
-        """Check all that depends on no rows; `asked` is what the run was asked for that this one goes on with."""
+        """Check everything that does not depend on rows; `asked` are the options of the run to resume."""
         options, going_on = as_begun(options, asked)
         model, _, unfrozen = with_unfrozen(model, options.unfreeze, options.roles)
         bound = Bound.of(model, options.roles, ("inputs", "labels"), options.classes, options.objective, options.seed)
@@ -150,7 +150,7 @@ class _Task:
         return cls(model, bound, options, every, frozen, unfrozen, going_on)
 
     def with_rows(self, data: Source, beside: LabelledRows | None) -> "_Task":
-        """Read rows, ask the teacher, and settle what depends on them."""
+        """Read rows, run the teacher, and set the options that depend on them."""
         bound = self.bound.with_training_rows(data, self.options.held_out, self.options.features)
         bound = beside.added_to(bound) if beside else bound
         bound = with_teacher(bound, self.options, data)
@@ -159,13 +159,13 @@ class _Task:
 
     @property
     def notes(self) -> list[str]:
-        """What a user should know before anything is built."""
+        """Notes for the user before anything is built."""
         unbound = notes_about("trained without the constraints that Keras puts on them", constrained(self.model))
         return [*self.unfrozen, *self.bound.notes, *unbound, *self.going_on]
 
 
 def _loop(task: _Task, saves: Saves, resume: bool, callback: Callback, interrupt: Interrupt) -> Loop:
-    """Return the loop of a run, from its latest save on, where it goes on from one, else from the beginning."""
+    """Return the training loop, from the latest save of a resumed run, else from the start."""
     saved = saves.latest() if resume else None
     if resume and saved is None:
         callback.on_notes([f"{saves.folder}: nothing was saved yet: the run starts from the beginning"])
@@ -181,10 +181,10 @@ def _loop(task: _Task, saves: Saves, resume: bool, callback: Callback, interrupt
 
 
 def checked_writer(model: Model, output: Path, to: str | None, overwrite: bool) -> ModelWriter:
-    """Return what writes the result of a run, which lies beside no other report, and not where the model is.
+    """Return the writer of a run's output, which must not be beside another report or at the model's own path.
 
     Raises:
-        CkptError: it does, or a model is there already.
+        CkptError: it is, or the output exists.
     """
     writer = writer_for(model.graph.source, output, to)
     writer.check(output, overwrite, model.graph)
@@ -195,7 +195,7 @@ def checked_writer(model: Model, output: Path, to: str | None, overwrite: bool) 
 
 
 def _asked(options: Options, bound: Bound, facts: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what must be the same for a run that goes on."""
+    """Return what must be the same in a resumed run."""
     return {
         **options.lasting(),
         "preprocess": preprocessing_text(bound.model.graph),
@@ -205,7 +205,7 @@ def _asked(options: Options, bound: Bound, facts: Mapping[str, Any]) -> dict[str
 
 
 def _facts(bound: Bound, data: Source) -> dict[str, Any]:
-    """Return what a report has of the model and the data."""
+    """Return the facts of a report about the model and the data."""
     sides = bound.splits[1].sides
     return {
         "model": str(bound.model.path),
@@ -224,16 +224,16 @@ def _facts(bound: Bound, data: Source) -> dict[str, Any]:
 def _report(
     run: Run, facts: Mapping[str, Any], asked: Mapping[str, Any], notes: list[str], left_behind: list[str]
 ) -> dict[str, Any]:
-    """Return what the report has of a run: with which it can be repeated, and how it went."""
+    """Return the report of a run: what is needed to repeat it, and its history."""
     cache = str(run.features.entry.path) if run.features else None
     return {**facts, **run.summary(), "options": asked, "notes": notes, "cache": cache, "left_behind": left_behind}
 
 
 def _proved(loop: Loop, kept: Kept, written: Mapping[str, Tensor], model: Model, output: Path) -> Run:
-    """Return what a run did, once every frozen tensor is proved to be written with the bytes it had in the model.
+    """Return the result of a run after checking that every frozen tensor was written with its original bytes.
 
     Raises:
-        CkptError: one has changed.
+        CkptError: a frozen tensor has changed.
     """
     frozen = [name for name in kept.frozen if name in model.checkpoint and name in kept.tensors]
     changed = changed_tensors(model.checkpoint, written, frozen)

@@ -50,7 +50,7 @@ class FoldPlan(RewritePlan):
 
     @property
     def done(self) -> str:
-        """What is true of the output afterwards."""
+        """A statement about the written output."""
         return (
             f"written and read back, {counted(len(self.stored), 'variable is a constant', 'variables are constants')}"
         )
@@ -59,7 +59,7 @@ class FoldPlan(RewritePlan):
         """Check that the output may be written.
 
         Raises:
-            ExistingOutput: it is there already.
+            ExistingOutput: it exists.
         """
         refuse_existing([Path(output)], overwrite)
 
@@ -67,8 +67,8 @@ class FoldPlan(RewritePlan):
         """Write the GraphDef, whole or not at all, and read it back.
 
         Raises:
-            ExistingOutput: the output is there already.
-            CorruptCheckpoint: what was read back is not what was meant.
+            ExistingOutput: the output exists.
+            CorruptCheckpoint: what was read back differs.
         """
         command = command or Command.of_call("fold", self.model.path, output)
         self.check(output, overwrite)

@@ -1,4 +1,4 @@
-"""Freezing: chosen layers are kept from changing, and the graph itself says so."""
+"""Freezing: selected layers are excluded from training in the graph itself."""
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -27,7 +27,7 @@ from ckpttool.model.unfreezing import with_unfrozen
 
 @dataclass(frozen=True, repr=False)
 class Freezing(ModelPlan):
-    """What will be written: the model's own values under a graph that leaves the frozen variables alone."""
+    """The plan: the model's own values under a graph that does not train the frozen variables."""
 
     model: Model
     graph: Graph
@@ -39,7 +39,7 @@ class Freezing(ModelPlan):
 
     @property
     def done(self) -> str:
-        """What is true of the output afterwards."""
+        """A statement about the written output."""
         counts = ((len(self.frozen), "frozen"), (len(self.unfrozen), "trained again"))
         changed = ", ".join(f"{counted(count, 'variable')} {how}" for count, how in counts if count)
         return f"written and read back, {changed or 'nothing changed'}"
@@ -48,8 +48,8 @@ class Freezing(ModelPlan):
         """Write the graph, copy the checkpoint, and read both back.
 
         Raises:
-            ExistingOutput: the output is there already.
-            CorruptCheckpoint: what was read back is not what was meant.
+            ExistingOutput: the output exists.
+            CorruptCheckpoint: what was read back differs.
         """
         command = command or Command.of_call("freeze", self.model.path, output)
         contents = Contents(self.graph, self.model.checkpoint, command=command)
@@ -66,15 +66,15 @@ def plan_freeze(
 ) -> Freezing:
     """Plan what `freeze` writes; nothing is written before the plan's `write`. No TensorFlow is needed.
 
-    Both methods take the frozen variables out of the graph's own training op, keep their moving averages as they are
-    and let their layers run in inference mode. `var-list` also takes them out of TRAINABLE_VARIABLES, for optimizers
-    that are put on later; `stop-gradient` puts a StopGradient op at the cut instead, which such optimizers cannot
-    pass. `roles` names the graph's ops where they are not found (`find_roles`), `to` the family to write. What
-    `unfreeze` takes is trainable again, before any layers are frozen.
+    Both methods remove the frozen variables from the graph's own training op, keep their moving averages fixed
+    and run their layers in inference mode. `var-list` also removes them from TRAINABLE_VARIABLES, for optimizers
+    that are added later; `stop-gradient` inserts a StopGradient op at the cut instead, which such optimizers cannot
+    pass. `roles` names the graph's ops if they are not detected (`find_roles`), `to` is the family to write. What
+    `unfreeze` matches becomes trainable again, before layers are frozen.
 
     Raises:
-        UnknownName: a pattern takes nothing.
-        PlanError: nothing would be left to train, or neither pattern is given.
+        UnknownName: a pattern matches nothing.
+        PlanError: nothing would be left to train, or neither pattern is specified.
     """
     if layers is None and unfreeze is None:
         raise PlanError("specify the `layers` to freeze, or those to `unfreeze`")
@@ -100,7 +100,7 @@ def plan_freeze(
 
 
 def freeze_graph(graph: Graph, names: Collection[str], method: Method = "var-list") -> Graph:
-    """Return a graph that leaves the named variables (checkpoint names) alone when it is trained.
+    """Return a graph that does not train the named variables (checkpoint names).
 
     Raises:
         UnknownName: a name is not one of the graph's variables.
@@ -110,12 +110,12 @@ def freeze_graph(graph: Graph, names: Collection[str], method: Method = "var-lis
 
 
 def _targets(graph: Graph, roles: Roles) -> list[str]:
-    """Return what is trained or asked for: the loss and what belongs to it, else what signatures give."""
+    """Return the tensors whose inputs are examined: the loss and its metrics, else the outputs of signatures."""
     return [name for name in (roles.loss, roles.logits, roles.accuracy) if name] or output_tensors(graph)
 
 
 def _cut_notes(part: FrozenPart | None, method: Method) -> list[str]:
-    """Say where the frozen part ends."""
+    """Yield a note on where the frozen part ends."""
     if part is None:
         return ["the graph computes no loss or logits with the frozen variables: only its collections change"]
     notes = [f"the cut: {listed(part.features)}"] if part.features else []
@@ -126,7 +126,7 @@ def _cut_notes(part: FrozenPart | None, method: Method) -> list[str]:
 
 
 def _change_notes(before: Graph, after: Graph, frozen: Collection[str]) -> list[str]:
-    """Say what left the training, what stays without use, and what importing made necessary."""
+    """Yield notes on what is no longer trained, what is unused, and what importing required."""
     dropped = update_ops(before, frozen)
     notes = [f"removed from the training op: {listed(dropped)}"] if dropped else []
     switches = (*mode_placeholders(before), *constant_switches(before))

@@ -76,14 +76,14 @@ class ImportPlan(ModelPlan):
 
     @property
     def done(self) -> str:
-        """What is true of the output afterwards."""
+        """A statement about the written output."""
         return f"written and read back, {counted(len(self.pairing.tensors), 'tensor')} imported"
 
     def check(self, output: str | Path, overwrite: bool = False) -> None:
         """Check what can be checked before anything is read or written.
 
         Raises:
-            ExistingOutput: the output is there already.
+            ExistingOutput: the output exists.
             PlanError: the values do not fit into a graph.
         """
         super().check(output, overwrite)
@@ -141,7 +141,7 @@ def plan_import(
         lenient: Leave out tensors without a variable; other weights keep the model's value, or start fresh.
         cast: Let numbers change their dtype to the graph's.
         bake: Also write the values into the graph's initialisers.
-        seed: The random seed of what starts fresh.
+        seed: The random seed of newly initialised variables.
         scope: A prefix of the graph's names, below which every tensor is put.
         reference: What the source computed, which the output must compute too; where shapes leave a layout open, the
             graph is run on it with each.

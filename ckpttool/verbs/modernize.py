@@ -17,7 +17,7 @@ class ModernizePlan(RewritePlan):
 
     @property
     def done(self) -> str:
-        """What is true of the output afterwards."""
+        """A statement about the written output."""
         return f"written and read back, {_references(self.model.graph)} reference variables are resource variables now"
 
 

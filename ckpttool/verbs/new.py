@@ -37,15 +37,15 @@ class NewPlan(ModelPlan):
 
     @property
     def done(self) -> str:
-        """What is true of the output afterwards."""
+        """A statement about the written output."""
         return f"written and read back, {counted(len(self.rows), 'tensor')} newly initialised"
 
     def write(self, output: str | Path, overwrite: bool = False, command: Command | None = None) -> Sequence[str]:
         """Write the graph and the first values of its variables, and read both back.
 
         Raises:
-            ExistingOutput: the output is there already.
-            CorruptCheckpoint: what was read back is not what was meant.
+            ExistingOutput: the output exists.
+            CorruptCheckpoint: what was read back differs.
         """
         command = command or Command("new", ("-o", str(output)))
         values = fresh_tensors(self.graph, stored_tensors(self.graph), self.seed)
@@ -76,7 +76,7 @@ def plan_new(
 
     Raises:
         PlanError: the layers are not in the language of SPEC, or do not fit one another.
-        DataError: there are not as many names of classes as outputs.
+        DataError: the number of class names differs from that of outputs.
     """
     require_made("`recipe`", recipe, Recipe)
     require_made("`objective`", objective, Objective)

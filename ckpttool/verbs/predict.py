@@ -82,7 +82,7 @@ def predict(
     Raises:
         GraphError: it is not known what to feed or what to predict, or that has no row for each row.
         DataError: the rows do not fit the graph, or there are not as many classes as outputs.
-        ExistingOutput: the output is there already.
+        ExistingOutput: the output exists.
     """
     path = Path(output)
     check_output(path, overwrite)

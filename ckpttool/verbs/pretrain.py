@@ -97,14 +97,14 @@ def pretrain(
         callbacks: One callback or several, which are called while the stages go on.
         resume: Whether pretraining that was stopped goes on where it was, to the same result.
         recording: What is recorded besides the histories.
-        command: What stands in the lineage of the output as what made it.
-        interrupt: What ends the run early, once it is requested.
+        command: The command to record in the lineage of the output.
+        interrupt: An interrupt that ends the run once requested.
         to: The family to write: `ckpt`, `saved-model`, `keras`; else that of the output's path.
         end_to_end: Whether all layers of an autoencoder are trained together once more, when each was trained alone.
 
     Raises:
-        Interrupted: `interrupt` was requested; where the run was is saved.
-        CkptError: something does not fit; nothing is written then.
+        Interrupted: `interrupt` was requested; the run is saved.
+        CkptError: the model, the options and the rows are inconsistent; nothing is written.
     """
     output, command = Path(output), command or Command("pretrain", ("-o", str(output)))
     writer, callback = _checked_writer(model, output, to, overwrite), CallbackList(callbacks)

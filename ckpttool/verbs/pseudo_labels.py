@@ -75,7 +75,7 @@ def finetune_in_rounds(
     until all is.
 
     Args:
-        model: The model to begin with, which is not changed.
+        model: The initial model, which is not changed.
         data: A path, or one of the other sources of rows, with labels.
         options: How each round is trained.
         output: The prefix of the result.
@@ -85,13 +85,13 @@ def finetune_in_rounds(
         resume: Whether a run that was stopped goes on where it was, to the same result.
         repeats: The report of an earlier run, which differences are told from.
         recording: What is recorded besides the histories.
-        command: What stands in the lineage of the output as what made it.
-        interrupt: What ends the run early, once it is requested.
+        command: The command to record in the lineage of the output.
+        interrupt: An interrupt that ends the run once requested.
         to: The family to write: `ckpt`, `saved-model`, `keras`; else that of the output's path, or of the model.
 
     Raises:
-        Interrupted: `interrupt` was requested; where the run was is saved.
-        CkptError: something does not fit; nothing is written then.
+        Interrupted: `interrupt` was requested; the run is saved.
+        CkptError: the model, the options and the rows are inconsistent; nothing is written.
     """
     if options.teacher is not None:
         raise PlanError("`teacher` and `pseudo_label` both say what rows are: leave one of them out")

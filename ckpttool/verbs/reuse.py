@@ -1,6 +1,6 @@
-"""Reuse: chosen layers get their values from a checkpoint, the rest starts fresh.
+"""Reuse: selected layers get their values from a checkpoint, the rest is newly initialised.
 
-Three ways to say what the rest is: a head of new layers on the old graph, another graph, or the same graph.
+The rest is a head of new layers on the old graph, another graph, or the same graph.
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -38,7 +38,7 @@ from ckpttool.verbs.inputs import with_preprocessed_inputs
 
 @dataclass(frozen=True, repr=False)
 class ReusePlan(ModelPlan):
-    """A graph that will be written, and for each restored variable the checkpoint name that its value comes from."""
+    """The graph to write, and the name in the checkpoint of each restored variable."""
 
     model: Model
     graph: Graph
@@ -55,14 +55,14 @@ class ReusePlan(ModelPlan):
 
     @property
     def done(self) -> str:
-        """What is true of the output afterwards."""
+        """A statement about the written output."""
         return f"written and read back, {counted(len(self.sources), 'tensor')} restored"
 
     def write(self, output: str | Path, overwrite: bool = False, command: Command | None = None) -> Sequence[str]:
-        """Run the initialisers of what starts fresh, and write the model; what was restored is compared after it.
+        """Run the initialisers of new variables, write the model, and compare the restored values.
 
         Raises:
-            ExistingOutput: the output is there already.
+            ExistingOutput: the output exists.
         """
         command = command or Command.of_call("reuse", self.model.path, output)
         self.check(output, overwrite)
@@ -96,28 +96,28 @@ def plan_reuse(
     """Plan what `reuse` writes; nothing is written before the plan's `write`.
 
     Args:
-        model: Where the values come from.
-        layers: A pattern of the layers to restore; None restores none: the network starts at random below a new head.
-        head: New layers (SPEC) to put on above the last restored one; the rest is cut off.
-        after: The layer to put the head on instead.
-        into: Another graph to restore into; without `head` and `into` it is a fresh copy of the model's own.
+        model: The source of the values.
+        layers: A pattern of the layers to restore; None restores none, and the layers below a new head are random.
+        head: New layers (SPEC) to add above the last restored one; the layers above it are removed.
+        after: The layer above which to add the head instead.
+        into: Another graph to restore into; without `head` and `into` it is the model's own, newly initialised.
         freeze: A pattern of the layers that training must not change.
-        lenient: Leave variables fresh that do not fit, and list them.
-        require: The least share of the parameters to restore, in percent.
-        recipe: The optimizer and what goes with it, for a head.
-        seed: The random seed of what starts fresh.
-        objective: The loss and the figures of the head.
-        inputs: Where rows are fed, also NAME=TENSOR and with a shape, `X[?,28,28,1]`; else where pipelines end.
-        labels: Where labels are fed, likewise; a head has its own.
-        classes: Names of the classes of what is written, or the file that has them; new outputs have none otherwise.
+        lenient: Newly initialise, and list, variables that do not match.
+        require: The minimum percentage of the parameters to restore.
+        recipe: The optimizer and its settings, for a head.
+        seed: The random seed of newly initialised variables.
+        objective: The loss and metrics of the head.
+        inputs: The tensors that rows are fed to, also NAME=TENSOR and `X[?,28,28,1]`; by default where pipelines end.
+        labels: The tensor that labels are fed to, likewise; a head has its own.
+        classes: The class names of the output, or the file that contains them; new outputs have none by default.
         to: The family to write: `ckpt`, `saved-model`, `keras`; else that of the output's path, or of the graph.
-        preprocess: What is done to rows (`scale(1/127.5, -1)`), if not what the model keeps.
-        signature: The signature by which a SavedModel is called; a head goes on the layers as that computes them.
+        preprocess: The preprocessing of rows (`scale(1/127.5, -1)`), if not the one stored in the model.
+        signature: The signature of a SavedModel; a head is added above the layers that it computes.
 
     Raises:
-        UnknownName: a pattern, a layer or the signature names nothing.
-        DataError: there are not as many names of classes as outputs.
-        PlanError: something does not fit, or less than `require` percent of the parameters would be restored.
+        UnknownName: a pattern, a layer or the signature matches nothing.
+        DataError: the number of class names differs from that of outputs.
+        PlanError: shapes do not match, or less than `require` percent of the parameters would be restored.
     """
     require_made("`recipe`", recipe, Recipe)
     require_made("`objective`", objective, Objective)
@@ -135,7 +135,7 @@ def plan_reuse(
     else:
         target = graph_as_run(into).allowing(model.graph.allowed) if into else model.graph
         fed = feeding(target, inputs, labels, as_built=not inputs)
-        # The gradients of a graph that was built for so many rows hold that number too.
+        # The gradients of a graph with a fixed batch size contain that number too.
         kept = Feeding(target) if fed.rows and not (inputs or labels) else fed
         plan = _in_graph(model, restored, kept, frozen, lenient, seed)
     if freeze and not any(row.train for row in plan.rows):
@@ -161,10 +161,10 @@ def _advised(
     seed: int,
     objective: Objective | None,
 ) -> Headed:
-    """Put a head on a model, and say what is better than a head on old classes, also where it does not go on these.
+    """Add a head to a model, with advice if it is above the old class layer, also in the error if it cannot be.
 
     Raises:
-        PlanError: the head does not go there.
+        PlanError: the head cannot be added there.
     """
     place = replace(place, why="") if old else place  # other advice on the same
     try:
@@ -177,10 +177,10 @@ def _advised(
 def _refuse_contradictions(
     layers: str | None, head: str | None, after: str | None, into: Path | None, labels: str | None
 ) -> None:
-    """Refuse what cannot be asked for together, and what needs something else.
+    """Check that the arguments are consistent.
 
     Raises:
-        PlanError: such was asked for.
+        PlanError: arguments exclude or require each other.
     """
     if head and into:
         raise PlanError("`head` and `into` exclude each other: new layers go on SRC's graph, or TARGET has its own")
@@ -193,21 +193,21 @@ def _refuse_contradictions(
 
 
 def _without_old_classes(plan: ReusePlan) -> Graph:
-    """Return the graph, without names of classes where some weights are fresh: new outputs are for other classes."""
+    """Return the graph, without class names if some weights are new: new outputs are for other classes."""
     weights = {name for name, each in stored_tensors(plan.graph).items() if each.kind == "weight"}
     return with_class_names(plan.graph, ()) if weights - set(plan.sources) else plan.graph
 
 
 def _called(graph: Graph) -> Graph:
-    """Return what the signature that is called computes."""
+    """Return the part of the graph that the selected signature computes."""
     tensors = [*signature_tensors(graph, "inputs"), *signature_tensors(graph, "outputs")]
     return subgraph(graph, tensors, initializers=True)
 
 
 def _counterparts(source: Graph, target: Graph, names: Collection[str]) -> dict[str, StoredTensor | None]:
-    """Return the weight of another graph that stands for each of some weights; None where there is none.
+    """Return the counterpart of each of some weights in another graph; None if there is none.
 
-    First the one that has the same name in its checkpoint, then the one that programs call the same.
+    It is the weight with the same name in its checkpoint, else the one with the same variable name.
     """
     held, given = stored_tensors(target), stored_tensors(source)
     weights = {name: each for name, each in held.items() if each.kind == "weight"}
@@ -223,14 +223,14 @@ def _counterparts(source: Graph, target: Graph, names: Collection[str]) -> dict[
 def _in_graph(
     model: Model, restored: Collection[str], fed: Feeding, frozen: Pattern | None, lenient: bool, seed: int
 ) -> ReusePlan:
-    """Plan the restoring of variables into another graph, or into a fresh copy of the model's own."""
+    """Plan restoring variables into another graph, or into the model's own graph, newly initialised."""
     graph = fed.graph
     wanted = stored_tensors(graph)
     nearest = Suggestions(wanted)
     misfits: dict[str, str] = {}
     sources: dict[str, str] = {}
     for name, variable in _counterparts(model.graph, graph, restored).items():
-        # What the target's own saver would restore there comes first: an average, where it reads averages.
+        # What the target's own saver would restore has precedence: an average, if it reads averages.
         source = variable.name if variable is not None and variable.name in model.checkpoint else name
         tensor = model.checkpoint[source]
         if variable is None:

@@ -46,7 +46,7 @@ def draft_rules(weights: Path, into: Path, output: Path, overwrite: bool) -> "Ru
     """Write a draft of the rules by which a file's weights go into a graph, as `.toml` to read and edit.
 
     Raises:
-        ExistingOutput: the output is there already.
+        ExistingOutput: the output exists.
     """
     from ckpttool.foreign.pairing import without_copies
     from ckpttool.foreign.suggest import suggest, write_draft  # a list of ready sets needs no graph

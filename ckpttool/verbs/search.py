@@ -92,7 +92,7 @@ def search_reuse(
         callback: Is called while trials are run.
         executor: Where trials are run, if not in this process.
         interrupt: What ends the search, with what is known by then.
-        command: What stands in the lineage of the output as what made it.
+        command: The command to record in the lineage of the output.
         to: The family to write: `ckpt`, `saved-model`, `keras`; else that of the output's path, or of the model.
         write: Whether the model is written at the end.
         tracker: Where the search is mirrored while it runs.

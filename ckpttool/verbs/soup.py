@@ -49,7 +49,7 @@ class SoupPlan(ModelPlan):
 
     @property
     def done(self) -> str:
-        """What is true of the output afterwards."""
+        """A statement about the written output."""
         return "written and read back"
 
     @property
@@ -61,7 +61,7 @@ class SoupPlan(ModelPlan):
         """Write the mean as a model.
 
         Raises:
-            ExistingOutput: the output is there already.
+            ExistingOutput: the output exists.
         """
         command = command or Command.of_call("merge", self.graph.source, output)
         self.check(output, overwrite)

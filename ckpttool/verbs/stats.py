@@ -48,7 +48,7 @@ def statistics(
         only: Names that others are left out for, whatever the pattern takes.
 
     Raises:
-        UnknownName: the pattern takes nothing.
+        UnknownName: the pattern matches nothing.
         CorruptCheckpoint: a tensor's checksum does not match.
     """
     tensors = described(open_checkpoint(path), say)

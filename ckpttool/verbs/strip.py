@@ -20,7 +20,7 @@ class StripPlan(RewritePlan):
 
     @property
     def done(self) -> str:
-        """What is true of the output afterwards."""
+        """A statement about the written output."""
         ops = len(self.model.graph.nodes.keys() - self.graph.nodes.keys())
         tensors = len(self.model.checkpoint) + len(self.model.unread) - len(self.keys)
         return f"written and read back, {counted(ops, 'op')} and {counted(tensors, 'tensor')} left out"

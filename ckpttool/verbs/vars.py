@@ -30,7 +30,7 @@ def variable_rows(
         tags: Which graph of a SavedModel that has several.
 
     Raises:
-        UnknownName: the pattern takes nothing.
+        UnknownName: the pattern matches nothing.
     """
     tensors = open_either(path, tags)
     if isinstance(tensors, Graph):

@@ -103,7 +103,7 @@ def verdict(
     Raises:
         MissingFile: there is nothing to check.
         FormatError: what is there is neither a checkpoint nor a graph.
-        UnknownName: the pattern takes nothing.
+        UnknownName: the pattern matches nothing.
         PlanError: tensors are to be compared, and there is a graph alone.
     """
     compared: checkpoints.Unchanged | None = None
