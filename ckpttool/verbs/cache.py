@@ -57,16 +57,16 @@ def cache(
         valid: Which of the training rows are held out, as in the training that will use the features.
         root: The folder of the cache; None is the user's own. An address (s3://bucket/features) is a cache of several
             machines, each of which keeps what it uses in its user's own.
-        roles: Names of tensors by role, where they are not found in the graph.
+        roles: Names of tensors by role, if they are not detected in the graph.
         callbacks: One callback or several, which are called while the cache is filled.
         augment: How images are changed, as in that training, and so are `cache_augment`, `image_shape` and `seed`.
         cache_augment: How many variants of each training row are kept.
         image_shape: Height, width and channels of a row, where the data does not tell.
         seed: The random seed of the draw and of the variants.
-        features: What records hold, where they do not tell.
+        features: The features of records, if ambiguous.
         group: The column of rows that are held out together, as in that training.
-        objective: A loss for the outputs of a graph that has none, or another one than it has.
-        preprocess: What is done to rows first (`scale(1/127.5, -1)`), if not what the model keeps.
+        objective: A loss for the outputs of a graph that has none, or in place of its own.
+        preprocess: The preprocessing of rows (`scale(1/127.5, -1)`), if not the one stored in the model.
         unfreeze: A pattern of layers that the model itself keeps frozen, and that will be trained again.
         executor: What computes the features, if not this process: workers that open model and data themselves, and
             write to the cache.

@@ -61,20 +61,20 @@ def diagnose(
         model: The model.
         data: A path, or one of the other sources of rows, with labels.
         rows: How many rows to look at; they lie evenly over the whole training set.
-        valid: Which of the training rows were held out: 60, 20%, first:5000; what the model's run says if not given.
-        group: The column of rows that were held out together.
-        seed: The random seed of that draw.
-        roles: Names of tensors by role, where they are not found in the graph.
-        callbacks: One callback or several; they are passed the rows and what was done to them.
-        features: What records hold, where they do not tell.
-        classes: Names of the model's classes, or the file that has them; those that it has if not given.
-        objective: A loss for the outputs of a graph that has none, or another one than it has.
-        preprocess: What is done to rows first (`scale(1/127.5, -1)`), if not what the model keeps.
+        valid: The training rows that were held out: 60, 20%, first:5000; by default as in the model's run.
+        group: The column by which rows were held out together.
+        seed: The random seed of the hold-out.
+        roles: Names of tensors by role, if they are not detected in the graph.
+        callbacks: One callback or several; they receive the rows and their preprocessing.
+        features: The features of records, if ambiguous.
+        classes: The class names, or the file that contains them; by default the model's.
+        objective: A loss for the outputs of a graph that has none, or in place of its own.
+        preprocess: The preprocessing of rows (`scale(1/127.5, -1)`), if not the one stored in the model.
 
     Raises:
         PlanError: no rows are asked for.
         GraphError: the loss is not known, or no layer's output is.
-        DataError: the rows do not fit the graph.
+        DataError: the rows do not match the graph.
     """
     if rows < 1:
         raise PlanError(f"`rows` must be 1 or more, found {rows}")

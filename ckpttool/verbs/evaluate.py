@@ -84,21 +84,21 @@ def evaluate(
         model: The model, which is not changed.
         data: A path, or one of the other sources of rows, with labels.
         split: "train", "valid" or "test".
-        valid: Which of the training rows were held out: 60, 20%, first:5000; what the model's run says if not given.
-        group: The column of rows that were held out together.
-        seed: The random seed of that draw.
-        roles: Names of tensors by role, where they are not found in the graph.
-        callbacks: One callback or several; they are passed the rows and what was done to them.
-        features: What records hold, where they do not tell.
-        classes: Names of the model's classes, or the file that has them; those that it has if not given.
-        objective: A loss for the outputs of a graph that has none, or another one than it has.
-        preprocess: What is done to rows first (`scale(1/127.5, -1)`), if not what the model keeps.
-        worst: How many of the rows that were taken for another class are kept, those first of which the model is
-            surest.
+        valid: The training rows that were held out: 60, 20%, first:5000; by default as in the model's run.
+        group: The column by which rows were held out together.
+        seed: The random seed of the hold-out.
+        roles: Names of tensors by role, if they are not detected in the graph.
+        callbacks: One callback or several; they receive the rows and their preprocessing.
+        features: The features of records, if ambiguous.
+        classes: The class names, or the file that contains them; by default the model's.
+        objective: A loss for the outputs of a graph that has none, or in place of its own.
+        preprocess: The preprocessing of rows (`scale(1/127.5, -1)`), if not the one stored in the model.
+        worst: The number of misclassified rows to return, the most confident
+            first.
 
     Raises:
-        GraphError: the graph has no loss, labels or inputs that are known.
-        DataError: the rows do not fit the graph.
+        GraphError: the loss, the labels or the inputs of the graph are unknown.
+        DataError: the rows do not match the graph.
     """
     bound = Bound.of(model, roles, ("inputs", "labels", "loss"), classes, objective).preprocessing(preprocess)
     known = bound.roles
@@ -128,7 +128,7 @@ def evaluate(
 
 
 class _Judged(Callback):
-    """Keeps the rows that a model was judged by."""
+    """A callback that keeps the rows on which a model was evaluated."""
 
     rows: Split
 
@@ -144,13 +144,13 @@ def evaluate_against(
 
     Args:
         model: The model, which is not changed.
-        baseline: The other model, which takes such rows too, if there is one.
+        baseline: The other model, which accepts the same rows, if there is one.
         data: A path, or one of the other sources of rows, with labels.
-        callbacks: One callback or several; they are passed the rows, and what was done to them, of the model alone.
-        how: What else `evaluate` takes; both are given it.
+        callbacks: One callback or several; they receive the rows of the model only, and their preprocessing.
+        how: The other arguments of `evaluate`, used for both.
 
     Raises:
-        DataError: the two would be judged by other rows, as where each has held out its own.
+        DataError: the two would be evaluated on different rows, for instance if each held out its own.
     """
     own, other = _Judged(), _Judged()
     found = evaluate(model, data, callbacks=CallbackList([CallbackList(callbacks), own]), **how)

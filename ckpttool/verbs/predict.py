@@ -1,4 +1,4 @@
-"""Prediction: what a model's outputs mean for each row, written to a file while they are computed, or in memory."""
+"""Prediction: a model's outputs for rows and their meaning, written to a file while they are computed, or in memory."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
@@ -23,7 +23,7 @@ from ckpttool.training.worker_model import WorkerModel, as_items
 
 @dataclass(frozen=True)
 class Prediction:
-    """What was written: of how many rows, from which tensor and why from that, and the shape of each array by name."""
+    """What was written: the number of rows, the tensor and why it was chosen, and the shape of each array by name."""
 
     output: Path
     rows: int
@@ -33,7 +33,7 @@ class Prediction:
     classes: tuple[str, ...] = ()
 
     def as_json(self) -> dict[str, Any]:
-        """Return it as JSON has it."""
+        """Return the fields as JSON values."""
         return {**asdict(self), "output": str(self.output), "classes": list(self.classes)}
 
 
@@ -57,31 +57,31 @@ def predict(
 ) -> Prediction:
     """Write what a model predicts for rows, which need no labels, to an `.npz` or a `.csv`.
 
-    Of classes it is the likeliest and the probabilities, of labels those that hold and their probabilities, else the
-    outputs as they are; `rows` numbers them. Without a loss that tells what the outputs are,
-    they are what the signature gives, or the tensor that no other op reads. Where no split is named, these are the test
-    rows, else the file's validation rows, else all.
+    For classes these are the most likely one and the probabilities, for labels the true ones and their probabilities,
+    else the raw outputs; `rows` has the row indices. If no loss determines the outputs, they are those of the
+    signature, or the tensor that no op reads. By default the rows are the test rows, else the file's validation rows,
+    else all.
 
     Args:
         model: The model, which is not changed.
         data: A path, or one of the other sources of rows.
         output: A file that ends in `.npz` or `.csv`.
         split: "train", "valid" or "test".
-        valid: Which of the training rows were held out: 60, 20%, first:5000; what the model's run says if not given.
-        group: The column of rows that were held out together.
-        seed: The random seed of that draw.
-        tensor: What to predict with instead.
-        roles: Names of tensors by role, where they are not found in the graph.
-        callbacks: One callback or several; they are passed the rows and what was done to them.
-        features: What records hold, where they do not tell.
-        classes: Names of the model's classes, or the file that has them; those that it has if not given.
-        preprocess: What is done to rows first (`scale(1/127.5, -1)`), if not what the model keeps.
-        overwrite: Whether an output that exists is replaced.
-        executor: What computes the rows, if not this process: workers that open the model and the data themselves.
+        valid: The training rows that were held out: 60, 20%, first:5000; by default as in the model's run.
+        group: The column by which rows were held out together.
+        seed: The random seed of the hold-out.
+        tensor: The tensor to return instead of predictions.
+        roles: Names of tensors by role, if they are not detected in the graph.
+        callbacks: One callback or several; they receive the rows and their preprocessing.
+        features: The features of records, if ambiguous.
+        classes: The class names, or the file that contains them; by default the model's.
+        preprocess: The preprocessing of rows (`scale(1/127.5, -1)`), if not the one stored in the model.
+        overwrite: Whether an existing output is overwritten.
+        executor: Where the rows are computed, if not in this process: by workers that open the model and the data.
 
     Raises:
-        GraphError: it is not known what to feed or what to predict, or that has no row for each row.
-        DataError: the rows do not fit the graph, or there are not as many classes as outputs.
+        GraphError: the inputs or outputs are unknown, or the output does not have a row per row.
+        DataError: the rows do not match the graph, or the number of classes differs from that of outputs.
         ExistingOutput: the output exists.
     """
     path = Path(output)
@@ -95,13 +95,13 @@ def predict(
 
 
 class Predicted(Mapping[str, Array]):
-    """What was predicted, as arrays by name: `rows`, `classes`, `probabilities` and so on, of one row after the other.
+    """The predictions as arrays by name: `rows`, `classes`, `probabilities`, ...
 
-    `tensor` is what it was predicted with and `why`; `class_names` are the classes by number, where they have names.
+    `tensor` is the source of the predictions and `why` it was chosen; `class_names` are the class names, if any.
     """
 
     def __init__(self, arrays: Columns, tensor: str, why: str, class_names: tuple[str, ...]) -> None:
-        """Take arrays of the same rows."""
+        """Initialise with arrays of the same rows."""
         self._arrays, self.tensor, self.why, self.class_names = dict(arrays), tensor, why, class_names
 
     def __getitem__(self, name: str) -> Array:
@@ -137,10 +137,10 @@ def predicted(
     preprocess: str | None = None,
     executor: Executor | None = None,
 ) -> Predicted:
-    """Return what `predict` would write, in memory.
+    """Return in memory what `predict` would write.
 
     Raises:
-        CkptError: as `predict`.
+        CkptError: as for `predict`.
     """
     which = Which(split, valid, group, seed, judge=False)
     asked = _asked(data, which, tensor, roles, features, classes, preprocess)
@@ -159,7 +159,7 @@ def _asked(
     classes: Classes,
     preprocess: str | None,
 ) -> Asked:
-    """Return what is asked of a model, here or in a worker."""
+    """Return the request to a model, here or in a worker."""
     source, names = data if isinstance(data, InMemory) else str(data), class_names_of(classes)
     return Asked(source, which, tensor, as_items(roles or {}), features, tuple(names or ()), preprocess)
 
@@ -167,7 +167,7 @@ def _asked(
 def _computed(
     model: Model, asked: Asked, callbacks: Callbacks, executor: Executor | None
 ) -> tuple[Predictor, Iterable[Columns]]:
-    """Return what predicts, and what it predicts of some rows after the other."""
+    """Return the predictor, and its predictions in batches of rows."""
     callback, predictor = CallbackList(callbacks), asked.of(model)
     callback.on_notes([*predictor.notes, *(executor.notes if executor else ())])
     callback.on_data([predictor.rows])

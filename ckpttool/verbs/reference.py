@@ -39,7 +39,7 @@ class Difference:
     equal: bool
 
     def as_json(self) -> dict[str, Any]:
-        """Return it as JSON has it."""
+        """Return the fields as JSON values."""
         return {**asdict(self), "shape": list(self.shape)}
 
 

@@ -116,12 +116,12 @@ def judge(model: Model, data: Source, callbacks: Callbacks = (), **reading: Any)
     Args:
         model: The model, which is not changed.
         data: A path, or one of the other sources of rows, with labels.
-        callbacks: One callback or several; they are passed the rows and what was done to them.
+        callbacks: One callback or several; they receive the rows and their preprocessing.
         reading: What else `evaluate` takes.
 
     Raises:
-        GraphError: the graph has no loss, labels or inputs that are known.
-        DataError: the rows do not fit the graph.
+        GraphError: the loss, the labels or the inputs of the graph are unknown.
+        DataError: the rows do not match the graph.
     """
     found = evaluate(model, data, callbacks=callbacks, worst=WORST, **reading)
     reading.pop("split", None)

@@ -1,4 +1,4 @@
-"""Search: how many layers of a model to reuse for other rows, and how many of these to freeze, by trying it."""
+"""Search: how many layers of a model to reuse for other data, and how many of these to freeze, by trials."""
 
 import time
 from collections.abc import Mapping, Sequence
@@ -34,18 +34,18 @@ from ckpttool.verbs.finetune import checked_writer
 from ckpttool.verbs.search_writing import Means, told_by, write_found
 
 STUDY = ".study"
-"""What the file of a search's trials is called, after the output."""
+"""The suffix of the file with a search's trials."""
 FREE = ("cache_dir", "threads")
-"""Options that another run of the same search may have other values of."""
+"""Options that may differ in a resumed search."""
 
 
 @dataclass(frozen=True)
 class SearchOptions:
-    """What is tried of the model: a walk or the whole grid, within bounds; and how much a search may use.
+    """What a search tries, a walk or the whole grid within bounds, and its budget.
 
-    `rope` is the difference of accuracies that is as good as none, `keep` and `freeze` bound what is tried (`1-3,5`).
-    `soup` averages what is written with those tied that keep the same, as validation rows say; `interpolate` takes the
-    best of the weights between the model whose head alone was trained and the one that is recommended.
+    `rope` is the difference in accuracy that is practically equal, `keep` and `freeze` bound the depths (`1-3,5`).
+    `soup` averages the output with tied configurations that keep the same layers, if validation improves; `interpolate`
+    writes the best interpolation between the model with only the head trained and the recommended one.
     """
 
     grid: bool = False
@@ -77,29 +77,29 @@ def search_reuse(
     write: bool = True,
     tracker: Tracker | None = None,
 ) -> Search:
-    """Try how much of a model to keep and to freeze under a new head, recommend, and write what is recommended.
+    """Find how much of a model to keep and to freeze below a new head, and write the recommended model.
 
-    Trials are kept in `OUT.study` as they are done, and a search that was ended goes on from there.
+    Trials are stored in `OUT.study` when done, and an interrupted search resumes from there.
 
     Args:
         model: The model whose layers are reused, which is not changed.
         data: A path, or one of the other sources of rows, with labels.
-        head: The new layers (SPEC), whose last one gives the classes of the data.
-        output: The model that is written: what is recommended, trained on all rows that may be trained on.
+        head: The new layers (SPEC); the last one has an output per class of the data.
+        output: The model to write: the recommended one, trained on all training rows.
         options: How each trial is trained, as for `finetune`.
-        how: What is tried, and what the search may use.
-        overwrite: Whether an output and a study that are there are replaced.
-        callback: Is called while trials are run.
-        executor: Where trials are run, if not in this process.
-        interrupt: What ends the search, with what is known by then.
+        how: What is tried, and the budget.
+        overwrite: Whether an existing output and study are overwritten.
+        callback: A callback, called during the trials.
+        executor: Where the trials run, if not in this process.
+        interrupt: An interrupt that ends the search with its current result.
         command: The command to record in the lineage of the output.
         to: The family to write: `ckpt`, `saved-model`, `keras`; else that of the output's path, or of the model.
-        write: Whether the model is written at the end.
-        tracker: Where the search is mirrored while it runs.
+        write: Whether to write the model at the end.
+        tracker: A tracker to which the search is mirrored while it runs.
 
     Raises:
-        PlanError: a bound is malformed, the options do not fit, or another question was asked in the study.
-        CkptError: the rows, the head and the model do not fit one another.
+        PlanError: a bound is malformed, the options are inconsistent, or the study is of another search.
+        CkptError: the rows, the head and the model are inconsistent.
     """
     options, how, callback = options or Options(), how or SearchOptions(), callback or SearchCallback()
     if how.soup and how.interpolate:
@@ -146,19 +146,19 @@ def search_curve(
     tracker: str | None = None,
     **given: Any,
 ) -> list[Search]:
-    """Search with less and with more rows, and write what is recommended for the last of these numbers.
+    """Search with several numbers of rows, and write the recommended model for the last of them.
 
     Args:
         model: The model whose layers are reused.
         data: A path, or one of the other sources of rows.
         head: The new layers (SPEC).
-        output: The model that is written; the studies of the other numbers are beside it, `OUT.100.study`.
-        rows: How many rows to train on; None is all of them. Each search has an even part of the budget that is left.
-        tracker: What mirrors all of them while they run: `optuna`, in `OUT.optuna.db`.
+        output: The model to write; the studies of the other numbers are beside it, `OUT.100.study`.
+        rows: The numbers of training rows; None is all. Each search has an equal part of the remaining budget.
+        tracker: The tracker to which all are mirrored while they run: `optuna`, in `OUT.optuna.db`.
         given: The other arguments of `search_reuse`.
 
     Raises:
-        CkptError: as `search_reuse`.
+        CkptError: as for `search_reuse`.
     """
     if tracker is not None:
         with open_tracker(tracker, Path(output)) as mirror:
@@ -169,7 +169,7 @@ def search_curve(
 def _searches(
     model: Model, data: Source, head: str, output: str | Path, rows: Sequence[int | None], **given: Any
 ) -> list[Search]:
-    """Search with each number of rows."""
+    """Run the search for each number of rows."""
     how = given.pop("how", None) or SearchOptions()
     if amounts := [number for number in rows if number is not None and len(rows) > 1]:
         options = given.get("options") or Options()
@@ -187,14 +187,14 @@ def _searches(
 
 
 def _ways(trials: Trials, how: SearchOptions) -> Ways:
-    """Return what may be tried, and where that begins: at the depths that scores of their features expect most of."""
+    """Return the configurations to try, and the first ones: the depths with the best scores of features."""
     deepest = len(trials.depths) - 1
     bounds = Bounds.parse(deepest, how.keep, how.freeze).above(deepest, trials.models.misfits)
     return Ways(Walk(deepest, bounds, [each.features.depth.number for each in trials.ranking.in_order]), how.grid)
 
 
 def _found(trials: Trials, study: Study, how: SearchOptions, ended: str | None, signal: int | None, ran: int) -> Search:
-    """Return what a study says of what was asked."""
+    """Return the result of a study for a search."""
     deepest, asked = len(trials.depths) - 1, trials.asked
     found = recommend(study.outcomes, trials.rows.design, deepest, how.rope)
     if found and ended and len(found.tried) == 1:
@@ -229,7 +229,7 @@ def _told(trials: Trials, study: Study, chosen: Configuration) -> Told | None:
 
 
 def _study(output: str | Path, question: Mapping[str, Any], overwrite: bool) -> Study:
-    """Open the study of an output; one of the same question goes on, another one is replaced where that may be."""
+    """Open the study of an output; one of the same search is resumed, another one overwritten if allowed."""
     path = Path(f"{output}{STUDY}")
     try:
         return Study.open(path, question)
@@ -240,12 +240,12 @@ def _study(output: str | Path, question: Mapping[str, Any], overwrite: bool) -> 
 
 
 def _for_worker(model: Model, trials: Trials) -> WorkerModel:
-    """Return what a worker opens; it computes with its share of the cores, for that of two is no faster."""
+    """Return the model for a worker, which uses its share of the cores."""
     return replace(WorkerModel.of(model, trials.facts()), least_threads=1)
 
 
 def _question(trials: Trials, how: SearchOptions) -> dict[str, Any]:
-    """Return what makes trials comparable: what stands in a study, and is held against what is asked later."""
+    """Return what makes trials comparable, which is stored in a study and compared when it is resumed."""
     asked, rows = trials.asked, trials.rows
     trained = {name: value for name, value in asked.options.flat().items() if name not in FREE}
     divided = {"seeds": how.seeds, "folds": how.folds, "rows": how.rows, "probe": how.probe}

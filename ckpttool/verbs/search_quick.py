@@ -1,4 +1,4 @@
-"""Quick search: how deep a model is worth reusing for other rows, by scores of frozen layers; nothing is trained."""
+"""Quick search: how many layers of a model to reuse for other data, by scores of frozen layers, without training."""
 
 import time
 from collections.abc import Sequence
@@ -26,17 +26,17 @@ from ckpttool.training.preprocessing import scaled_notes
 from ckpttool.training.spread import odd_rows
 
 ROWS = 5000
-"""Rows that are scored at most, where nothing else is said."""
+"""The default maximum number of rows to score."""
 LABELS = InputSpec("y", None, BY_NAME["int64"])
-"""What labels are called for a model that has none."""
+"""The name of the labels for a model that has none."""
 
 
 @dataclass(frozen=True)
 class Reuse:
-    """What `reuse` is told for the best depth: which layers, where the head goes on, and of which layers it is.
+    """The arguments of `reuse` for the best depth: the layers, the place of the head, and the head.
 
-    `layers` is None where nothing of the model is reused: then the input shape and the preprocessing are those of a new
-    model's rows; none of a model of several inputs.
+    `layers` is None if nothing of the model is reused: then the input shape and the preprocessing are those of a new
+    model; there are none for a model with several inputs.
     """
 
     layers: str | None
@@ -49,9 +49,9 @@ class Reuse:
 
 @dataclass(frozen=True, eq=False)
 class QuickSearch:
-    """The quick answer: depths and their scores, of how many of the rows, and what the labels were taken for.
+    """The result of a quick search: depths and their scores, the number of rows, and the kind of labels.
 
-    `reuse` makes a model of the best depth. `seconds` are those of the features, and those of the scores.
+    `reuse` are the arguments for the best depth. `seconds` are those of the features, and those of the scores.
     """
 
     ranking: Ranking
@@ -63,7 +63,7 @@ class QuickSearch:
     seconds: tuple[float, float]
 
     def lines(self) -> list[str]:
-        """Return what the scores say in words, and what they do not."""
+        """Return the result in words, with its limits."""
         best, chosen = self.ranking.best, self.ranking.chosen
         depth = best.features.depth
         place = f"depth {depth.number}, up to {depth.layers[-1]}" if depth.layers else "depth 0, the input alone"
@@ -82,7 +82,7 @@ class QuickSearch:
         ]
 
     def as_json(self) -> dict[str, Any]:
-        """Return it as JSON has it."""
+        """Return the fields as JSON values."""
         return {
             "rows": self.rows,
             "of_rows": self.of_rows,
@@ -103,23 +103,23 @@ def search_quick(
     callbacks: Callbacks = (),
     rows: int = ROWS,
 ) -> QuickSearch:
-    """Return how well a linear head would do on each depth of a model whose layers below it stay frozen.
+    """Return the score of a linear head on each depth of a frozen model.
 
-    Nothing is trained: what the layers give is computed for the training rows, once, and scored in closed form. The
-    labels need not be those of the model, which needs neither labels nor a loss itself.
+    Nothing is trained: the layers' outputs are computed once for the training rows, and scored in closed form. The
+    labels may differ from those of the model, which needs neither labels nor a loss itself.
 
     Args:
         model: The model, which is not changed.
         data: A path, or one of the other sources of rows, with labels.
-        options: Of these, `objective` says what labels are (softmax, sigmoid, mse), `roles` name tensors, `features`
-            say what records hold, and `preprocess` what is done to rows, which are drawn by the `seed`.
-        callbacks: One callback or several; they are passed the rows, notes, and how far the features are.
-        rows: How many rows to score at most; of more some are drawn, each class in its share.
+        options: Of these, `objective` is the kind of labels (softmax, sigmoid, mse), `roles` name tensors, `features`
+            describe records, `preprocess` is the preprocessing, and `seed` draws the rows.
+        callbacks: One callback or several; they receive the rows, notes and the progress.
+        rows: The maximum number of rows to score, drawn stratified by class.
 
     Raises:
-        PlanError: fewer than two rows are asked for.
-        GraphError: no layers or inputs of the graph are known.
-        DataError: the rows do not fit the graph, the labels cannot be learnt, or a feature is no finite number.
+        PlanError: fewer than two rows are requested.
+        GraphError: the layers or inputs of the graph are unknown.
+        DataError: the rows do not match the graph, the labels are unsuitable, or a feature is non-finite.
     """
     if rows < 2:
         raise PlanError(f"`rows` must be 2 or more, found {rows}")
@@ -151,10 +151,10 @@ def search_quick(
 
 
 def _with_rows(bound: Bound, data: Source, features: str | None) -> tuple[Bound, Array]:
-    """Return a model with the training rows of a data set, and the labels of these as the data set has them.
+    """Return a model with the training rows of a data set, and their labels as stored.
 
     Raises:
-        DataError: there are no labels, or the rows do not fit the inputs.
+        DataError: there are no labels, or the rows do not match the inputs.
     """
     labels = bound.roles.labels
     spec = LABELS if labels is None else replace(placeholder_spec(bound.model.graph, labels), steps=None)
@@ -169,7 +169,7 @@ def _with_rows(bound: Bound, data: Source, features: str | None) -> tuple[Bound,
 
 
 def _reuse(bound: Bound, found: Sequence[Depth], best: ScoredDepth, labels: Array, kind: Kind) -> Reuse:
-    """Return what makes a model of the best depth: its layers under a linear head."""
+    """Return the arguments for a model of the best depth: its layers below a linear head."""
     graph, features = bound.model.graph, best.features
     below = [layer for depth in found[: features.depth.number + 1] for layer in depth.layers]
     count = labels.shape[1] if labels.ndim == 2 and labels.shape[1] > 1 else 1

@@ -1,6 +1,6 @@
-"""What a search writes: what it recommends, trained as its trials were, or a mean of several that were.
+"""The output of a search: the recommended model, trained as in its trials, or an average of several.
 
-The rows to train on are divided as `finetune` does it, so that the commands which a search prints make the same.
+The training rows are split as by `finetune`, so that the commands printed by a search reproduce the output.
 """
 
 from dataclasses import dataclass, replace
@@ -18,18 +18,18 @@ from ckpttool.verbs.finetune import finetune
 from ckpttool.verbs.soup import plan_soup
 
 PARTS = "0:1:0.1"
-"""The parts of the way to a tuned model that are judged."""
+"""The interpolation coefficients that are evaluated."""
 
 
 @dataclass(frozen=True)
 class Means:
-    """What what is recommended is averaged with: those tied that keep as much, or the model whose head alone learnt."""
+    """The models to average with the recommended one: tied ones, or the one with only its head trained."""
 
     soup: bool = False
     interpolate: bool = False
 
     def others(self, found: Search, chosen: Configuration) -> list[Configuration]:
-        """Return the configurations that are averaged with the one that is recommended."""
+        """Return the configurations to average with the recommended one."""
         if self.interpolate and chosen.trained and chosen.keep:
             return [Configuration(chosen.keep, chosen.keep)]
         tied = found.recommendation.tied if found.recommendation and self.soup else ()
@@ -46,7 +46,7 @@ def write_found(
     command: Command,
     to: str,
 ) -> None:
-    """Train what is recommended on all rows that may be trained on, and write it, or a mean with others."""
+    """Train the recommended configuration on all training rows, and write it, or an average with others."""
     chosen, data = found.chosen, trials.asked.data
     if chosen is None:
         raise AssertionError("only what is recommended is written")

@@ -82,7 +82,7 @@ def plan_soup(
         models: Models of one graph; with `alpha` two, a start and what was tuned from it.
         data: The rows that judge: the validation rows of the data, else those that the last model's run has held out.
         alpha: Parts of the way to judge, such as 0:1:0.1.
-        roles: Names of tensors by role, where they are not found in the graph.
+        roles: Names of tensors by role, if they are not detected in the graph.
         to: The family to write: `ckpt`, `saved-model`, `keras`; else that of the output's path, or of the model.
 
     Raises:

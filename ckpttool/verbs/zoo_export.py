@@ -32,7 +32,7 @@ class Exported:
     problems: list[str]
 
     def as_json(self) -> dict[str, Any]:
-        """Return it as JSON has it."""
+        """Return the fields as JSON values."""
         return {"path": str(self.path), "entries": self.entries, "revisions": self.revisions, "problems": self.problems}
 
     def line(self) -> str:

@@ -24,7 +24,7 @@ class Pushed:
     files: int
 
     def as_json(self) -> dict[str, Any]:
-        """Return it as JSON has it."""
+        """Return the fields as JSON values."""
         return {"entry": self.entry, "target": self.target, "revision": self.revision, "files": self.files}
 
     def line(self) -> str:

@@ -51,7 +51,7 @@ class Suggestion:
     problem: str | None = None
 
     def as_json(self) -> dict[str, Any]:
-        """Return it as JSON has it."""
+        """Return the fields as JSON values."""
         plain = ("entry", "family", "layers", "of", "takes", "why", "score", "logme", "problem")
         lists = {"kept": list(self.kept), "source": self.source, "reuse": dict(self.reuse), "output": self.output}
         return {**{key: getattr(self, key) for key in plain}, **lists}
