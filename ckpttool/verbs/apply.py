@@ -82,8 +82,8 @@ def plan_apply(
         with_graph: Let the graph beside the checkpoint that the last step worked on come along.
         to: The format to write, if not that which the output says, or that of the model's family.
         lenient: Leave out tensors that the format cannot hold, and list them.
-        like: A file whose structure the output gets (Keras's formats).
-        shard_bytes: The most that a file holds, where the format has several.
+        like: A file whose structure the output gets (Keras formats).
+        shard_bytes: The maximum bytes per file, if the format allows several files.
 
     Raises:
         FormatError: the plan is no TOML, or has what means nothing.

@@ -92,10 +92,10 @@ def check(
         bounds: What its scores have to be.
         judge: What evaluates it, and the baseline; it is called where nothing before has failed.
         severity: The least severity at which what could act is a no.
-        tags: Which graph of a SavedModel that has several.
+        tags: The tags of the graph in a SavedModel with several.
 
     Raises:
-        MissingFile: there is nothing to check.
+        MissingFile: the path does not exist.
         UnknownName: a pattern matches nothing.
         PlanError: bounds are asked for, and there is nothing to evaluate with, or nothing is asked of what there is.
     """

@@ -12,14 +12,14 @@ from ckpttool.surgery import convert as surgery
 
 
 def is_across(source: Checkpoint, like: Path) -> bool:
-    """Say whether a file has other names for weights than a checkpoint: it is of another framework, or program."""
+    """Return whether a file's weights have other names than a checkpoint's, as in another framework."""
     names = open_checkpoint(like)
     return any(kind == "weight" and name not in names for name, kind in source.kinds().items())
 
 
 @dataclass(frozen=True, repr=False)
 class ConvertPlan(CheckpointPlan):
-    """The checkpoint that will be written, in the format that was asked for."""
+    """The plan: the checkpoint to write, in the requested format."""
 
     @property
     def done(self) -> str:
@@ -42,17 +42,17 @@ def plan_convert(
     Args:
         source: The checkpoint.
         to: The name of a format (`ckpttool.formats.names()`).
-        layers: A pattern of weights, which come with their slots; None takes everything.
-        drop_slots: Leave out the optimizer's slots.
-        lenient: Leave out the tensors that the format cannot hold.
-        like: A file whose structure the output gets (of Keras, TensorFlow.js); where it has other names, its names,
-            shapes and layouts, as of the same network in another framework.
-        shard_bytes: The most that a file holds, where the format has several.
+        layers: A pattern of weights, which include their slots; None matches everything.
+        drop_slots: Whether to drop the optimizer's slots.
+        lenient: Whether to skip tensors that the format cannot store.
+        like: A file whose structure the output gets (Keras, TensorFlow.js); if it has other names, its names,
+            shapes and layouts are used, as for the same network in another framework.
+        shard_bytes: The maximum bytes per file, if the format allows several files.
 
     Raises:
-        FormatError: the format is only read, or cannot hold a tensor; the message has their names.
+        FormatError: the format cannot be written, or cannot store a tensor; the message has their names.
         UnknownName: the pattern matches nothing.
-        CkptError: no format has the name, or it does not heed a choice that was made.
+        CkptError: the format does not exist, or does not support an argument.
     """
     notes: list[str] = []
     opened = source if isinstance(source, Checkpoint) else open_checkpoint(source)

@@ -28,7 +28,7 @@ def converted_across(
 
     Raises:
         PlanError: neither side has a network that tells a layout, or something has no counterpart.
-        FormatError: the format cannot hold a tensor.
+        FormatError: the format cannot store a tensor.
     """
     model = open_checkpoint(like)
     filled = across(source, model, like, lenient)

@@ -1,4 +1,4 @@
-"""Diff: two checkpoints compared, with what the graphs beside them say of their tensors."""
+"""Diff: comparing two checkpoints, with kinds and order of tensors from the graphs beside them."""
 
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -20,7 +20,7 @@ from ckpttool.surgery.differing.verdict import Verdict, verdict
 
 @dataclass(frozen=True)
 class Comparison:
-    """Two checkpoints, or what was taken of them, and how they differ."""
+    """Two checkpoints, or selected tensors of them, and their difference."""
 
     a: Checkpoint
     b: Checkpoint
@@ -47,7 +47,7 @@ class Comparison:
         }
 
     def rows(self, by_layer: bool = False) -> tuple[list[dict[str, Any]], Sequence[str]]:
-        """Return a row for each tensor that differs, or for each layer, and the columns of a table of them."""
+        """Return a row for each tensor that differs, or for each layer, and the columns of the table."""
         if by_layer:
             return differences.layer_rows(self.diff), differences.LAYER_COLUMNS
         rows, columns = differences.rows(self.diff), differences.COLUMNS
@@ -59,11 +59,11 @@ class Comparison:
         return rows, (*columns, "effective_rank", "rank_99")
 
     def lines(self) -> list[str]:
-        """Return the counts, the layers that moved most, and the verdict, in a few lines."""
+        """Return a few lines of text: the counts, the layers that changed most, and the verdict."""
         return [differences.summary(self.diff), *differences.ranking(self.diff), f"verdict: {self.verdict.text}"]
 
     def write_page(self, path: Path) -> None:
-        """Write the difference as a page for a browser, whole or not at all."""
+        """Write the difference as an HTML page, atomically."""
         from ckpttool.surgery.differing.page import page
 
         with replacing(path) as file:
@@ -81,13 +81,13 @@ def compare(
     overwrite: bool = False,
     with_values: bool = False,
 ) -> Comparison:
-    """Compare two checkpoints, or the weights in them that a pattern takes; with `slots` it takes other tensors too.
+    """Compare two checkpoints, or the weights that match a pattern; with `slots` it also matches other tensors.
 
-    A page is written to `html` where that is given; then the spectra of all matrices that moved are found, else of a
-    few. `with_values` adds all singular values of what changed in each.
+    An HTML page is written to `html`, if specified; then the spectra of all changed matrices are computed, else of a
+    few. `with_values` adds all singular values of each change.
 
     Raises:
-        MissingFile: one is not there.
+        MissingFile: one of them does not exist.
         UnknownName: the pattern matches nothing in either.
         ExistingOutput: the page exists.
     """
@@ -108,7 +108,7 @@ def compare(
 
 
 def _order(path: Path, found: Diff) -> list[str]:
-    """Return the layers of a difference in data-flow order; none where no graph says it."""
+    """Return the layers of a difference in data-flow order; empty without a graph."""
     from ckpttool.verbs.layers import layer_rows  # most comparisons need no order
 
     with suppress(CkptError):

@@ -1,4 +1,4 @@
-"""Edit: a checkpoint with other names, shapes, dtypes and values, and the graph beside it changed likewise."""
+"""Edit: change names, shapes, dtypes and values of a checkpoint, and the graph beside it accordingly."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -22,23 +22,23 @@ from ckpttool.verbs.edit_graph import follow_edits, follows
 __all__ = ["EditPlan", "EditRow", "format_to_write", "plan_edit"]
 
 NAMINGS = ("rename ", "strip-prefix ", "add-prefix ")
-"""Edits that leave what a tensor holds."""
+"""Edits that do not change values."""
 INTO_OTHERS = ("split-parts ", "fuse-parts ", "fold-", "layout")
-"""Edits after which the numbers of a tensor that is gone are in others."""
+"""Edits that move the values of removed tensors into others."""
 NETWORKS = ("keras", "keras-legacy", "keras-weights")
-"""Formats of which each tensor has its place in a network of Keras."""
+"""Formats in which each tensor belongs to a Keras network."""
 
 
 @dataclass(frozen=True)
 class EditRow:
-    """A tensor before and after: `before` is None where it is new, `after` where it is not written."""
+    """A tensor before and after: `before` is None if it is new, `after` if it is not written."""
 
     before: TensorSpec | None
     after: TensorSpec | None
     edits: tuple[str, ...]
 
     def as_json(self) -> dict[str, Any]:
-        """Return the row as JSON; a tensor that is not written has the shape and dtype that it had."""
+        """Return the row as JSON; a tensor that is not written has its old shape and dtype."""
         spec = self.after or self.before
         return {
             "source": self.before.name if self.before else None,
@@ -49,7 +49,7 @@ class EditRow:
         }
 
     def cells(self) -> dict[str, Any]:
-        """Return the row as people are shown it: a shape or dtype that changes stands before what it becomes."""
+        """Return the row as displayed: old and new shape or dtype if they differ."""
         cells = {**self.as_json(), "edits": ", ".join(self.edits)}
         if self.before and self.after and self.before.shape != self.after.shape:
             cells["shape"] = f"{list(self.before.shape)} -> {list(self.after.shape)}"
@@ -60,7 +60,7 @@ class EditRow:
 
 @dataclass(frozen=True, repr=False)
 class EditPlan(CheckpointPlan):
-    """The edited tensors that will be written, and the graph that goes along; a row for each that was or will be."""
+    """The plan: the edited tensors to write, the graph written with them, and a row per old or new tensor."""
 
     rows: Sequence[EditRow] = ()
 
@@ -76,13 +76,13 @@ class EditPlan(CheckpointPlan):
         return [row.as_json() for row in self.rows]
 
     def write(self, output: str | Path, overwrite: bool = False, command: Command | None = None) -> list[str]:
-        """Write the tensors and the graph, whole or not at all.
+        """Write the tensors and the graph atomically.
 
-        Return how sparse those are that were pruned, and whether the graph of before is still there.
+        Return notes on the sparsity of pruned tensors, and on whether an old graph is still there.
 
         Raises:
             ExistingOutput: the output exists.
-            CkptError: a value does not fit into its new dtype.
+            CkptError: a value cannot be represented in its new dtype.
         """
         noticed = super().write(output, overwrite, command)
         pruned = [row.after.name for row in self.rows if row.after and any(e.startswith("prune ") for e in row.edits)]
@@ -114,16 +114,16 @@ def plan_edit(
     """Plan what `edit` writes: no value is read and nothing is written before the plan's `write`.
 
     Args:
-        source: The checkpoint; the graph beside it says which tensors are slots.
-        steps: The edits, in their order.
-        to: The name of the format to write; `format_to_write` has that of the model's family.
-        slots: Let patterns take the optimizer's tensors too.
-        allow_truncate: Let `resize` discard what lies beyond a smaller size.
-        seed: The random seed of what `resize` draws.
-        with_graph: Let the graph follow into a bundle (as its `.meta`) or a SavedModel; False leaves it behind.
-        lenient: Leave out edits that take nothing and tensors that the format cannot hold, and list them.
-        like: A file whose structure the output gets (Keras's formats).
-        shard_bytes: The most that a file holds, where the format has several.
+        source: The checkpoint; the graph beside it determines which tensors are slots.
+        steps: The edits in order.
+        to: The format to write; `format_to_write` returns that of the model's family.
+        slots: Whether patterns also match the optimizer's tensors.
+        allow_truncate: Whether `resize` may discard values beyond a smaller size.
+        seed: The random seed of new values in `resize`.
+        with_graph: Whether to write the graph too, into a bundle (as its `.meta`) or a SavedModel.
+        lenient: Whether to skip, and list, edits without a match and tensors that the format cannot store.
+        like: A file whose structure the output gets (Keras formats).
+        shard_bytes: The maximum bytes per file, if the format allows several files.
 
     >>> import numpy as np
     >>> ckpt = Checkpoint.of({"hidden1/kernel": np.zeros((2, 3), np.float32), "global_step": np.array(7)})
@@ -134,8 +134,8 @@ def plan_edit(
 
     Raises:
         UnknownName: an edit matches nothing.
-        PlanError: an edit is refused, nothing would be left, or the graph cannot do with what would be.
-        FormatError: the format cannot hold a tensor.
+        PlanError: an edit is refused, no tensor would remain, or the graph cannot use the result.
+        FormatError: the format cannot store a tensor.
     """
     notes: list[str] = []
     settings = {"slots": slots, "allow_truncate": allow_truncate, "seed": seed}
@@ -152,11 +152,11 @@ def plan_edited(
     lenient: bool = False,
     how: Writing = PLAIN,
 ) -> EditPlan:
-    """Plan to write what edits made of a checkpoint, and the graph beside it as it goes with that.
+    """Plan to write an edited checkpoint, and the graph beside it, changed accordingly.
 
     Raises:
-        PlanError: nothing would be left, or the graph cannot do with what would be.
-        FormatError: the format cannot hold a tensor.
+        PlanError: no tensor would remain, or the graph cannot use the result.
+        FormatError: the format cannot store a tensor.
     """
     notes = list(notes)
     if not edited.tensors:
@@ -186,7 +186,7 @@ def plan_edited(
 
 
 def _parted(edited: Edited) -> Iterator[str]:
-    """Yield pairs of tensors that were tied, and of which not the same was made."""
+    """Yield pairs of tensors that were tied, and whose edited values differ."""
     for alias, kept in edited.tensors.ties().items():
         done = [[edit for edit in edited.done[name] if not edit.startswith(NAMINGS)] for name in (alias, kept)]
         if done[0] != done[1]:

@@ -17,7 +17,7 @@ from ckpttool.model.graphs import graph_as_held, graph_as_run
 from ckpttool.model.resolve import graph_that_keeps, is_copy, open_either, weight_scopes
 
 PASTED = 16
-"""Layers that are told apart; of more the scopes above them are."""
+"""The maximum number of layers in patterns; with more, the scopes above them are used."""
 UNBUILT = "which tensors the layers give is known once Keras has built the network, which `outputs` does"
 
 
@@ -29,11 +29,11 @@ def layer_rows(path: Path, tags: Collection[str] | None = None) -> list[dict[str
 def rows_and_facts(
     path: Path, tags: Collection[str] | None = None, outputs: bool = False
 ) -> tuple[list[dict[str, Any]], list[str]]:
-    """Return the layers, and what the model keeps of its rows: their classes and preprocessing.
+    """Return the layers, and the stored facts about rows: classes and preprocessing.
 
-    A checkpoint without a graph has its weights' scopes for layers, in the order of their names, without outputs. What
-    Keras 3 lists of an exported model's variables once more is no layer. The network of a Keras file is built only if
-    its layers' `outputs` are asked for.
+    For a checkpoint without a graph, layers are the scopes of weights, ordered by name, without outputs. The duplicates
+    that Keras 3 lists for an exported model's variables are skipped. The network of a Keras file is built only if the
+    layers' `outputs` are requested.
     """
     builds = is_application(path) or (outputs and is_keras_file(path))
     opened = graph_as_run(path) if builds else open_either(path, tags)
@@ -61,9 +61,9 @@ def _scope_rows(tensors: checkpoint.Checkpoint) -> list[dict[str, Any]]:
 
 
 def layer_patterns(rows: Sequence[dict[str, Any]]) -> list[str]:
-    """Return patterns for the layers of `layer_rows`, ready to paste: all of them, then all but the last.
+    """Return patterns for the layers of `layer_rows`, ready to copy: for all of them, then for all but the last.
 
-    Of many layers the last scope is left away.
+    With many layers the last scope is omitted.
 
     >>> rows = [{"name": name, "variables": (f"{name}/kernel",)} for name in ("hidden1", "hidden2", "outputs")]
     >>> layer_patterns(rows)

@@ -30,7 +30,7 @@ def op_rows(
         path: A graph, or a checkpoint with one beside it.
         name: A pattern of op names.
         op_type: A regular expression that must match the whole type.
-        tags: Which graph of a SavedModel that has several.
+        tags: The tags of the graph in a SavedModel with several.
         main: Only the graph's own ops, none of functions that it still calls.
 
     Raises:

@@ -72,7 +72,7 @@ def report(
         path: The model or checkpoint.
         against: An older one, to see what has moved since.
         judged: Evaluation, if that was computed.
-        say: Takes a sentence for the user.
+        say: A function that receives notes for the user.
         commands: What gives command lines for a scope, by its name and the pattern that takes it.
 
     Raises:

@@ -25,7 +25,7 @@ def ready_set(name: str) -> str:
     """Return the text of a ready set, to copy and edit.
 
     Raises:
-        UnknownName: there is none of that name; the message has the nearest.
+        UnknownName: the tensor does not exist; the message has the nearest name.
     """
     if name not in READY_SETS:
         raise UnknownName(f"no included rule set is named {name}{suggestion(name, READY_SETS)}")

@@ -1,4 +1,4 @@
-"""Show: one tensor, its numbers, their summary and a histogram, for people and for programs."""
+"""Show: one tensor with its values, statistics and a histogram, as text and as JSON."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -15,12 +15,12 @@ from ckpttool.model.resolve import open_checkpoint
 from ckpttool.surgery.summary import Histogram, Summary, has_numbers, histogram, summarize, text_values
 
 MOST = 1000
-"""Elements that are shown in full."""
+"""Up to this number of elements, all are shown."""
 
 
 @dataclass(frozen=True)
 class TensorReport:
-    """A tensor and what is known of it; strings have no summary, and variants not even values."""
+    """A tensor and its statistics; strings have no statistics, and variants no values."""
 
     tensor: Tensor
     values: Array | None
@@ -29,7 +29,7 @@ class TensorReport:
     full: bool
 
     def row(self) -> dict[str, Any]:
-        """Return the fields for JSON; `values` is nested as the tensor is, None where there are too many."""
+        """Return the fields for JSON; `values` has the nesting of the tensor, None if there are too many."""
         few = self.values is not None and (self.full or self.values.size <= MOST)
         return {
             **self.tensor.spec.row(),
@@ -39,7 +39,7 @@ class TensorReport:
         }
 
     def lines(self) -> Iterator[str]:
-        """Yield the lines for people."""
+        """Yield lines of text."""
         spec = self.tensor.spec
         yield f"{spec.name}  {list(spec.shape)}  {spec.dtype}  {counted(spec.nbytes, 'byte')}"
         if self.values is not None:
@@ -55,10 +55,10 @@ class TensorReport:
 
 
 def tensor_report(path: Path, name: str, full: bool = False) -> TensorReport:
-    """Read a tensor of a checkpoint and describe it; `full` keeps all of its values.
+    """Read a tensor of a checkpoint and return its report; `full` keeps all of its values.
 
     Raises:
-        UnknownName: there is none of that name; the message has the nearest.
+        UnknownName: the tensor does not exist; the message has the nearest name.
         CorruptCheckpoint: its checksum does not match.
     """
     tensors = open_checkpoint(path)

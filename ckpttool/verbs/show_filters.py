@@ -39,7 +39,7 @@ class Drawn:
         }
 
     def lines(self) -> Iterator[str]:
-        """Yield the lines for people."""
+        """Yield lines of text."""
         rest = f"; {self.filters.left_out} are left out" if self.filters.left_out else ""
         yield f"{self.path}: {said(self.name, self.filters)}{rest}"
 

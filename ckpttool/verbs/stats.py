@@ -1,4 +1,4 @@
-"""Stats: the numbers of a checkpoint summed up, a row for each tensor and one for all weights."""
+"""Stats: the statistics of a checkpoint's values, a row per tensor and one for all weights."""
 
 from collections.abc import Collection
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from ckpttool.model.resolve import Talk, described, names_taken, open_checkpoint
 from ckpttool.surgery.summary import has_numbers, histogram, summarize, together
 
 SMALL = 12
-"""Bins of a histogram that stands in a line."""
+"""Number of bins of a histogram in one line of text."""
 
 
 @dataclass(frozen=True)
@@ -21,7 +21,7 @@ class Statistics:
 
     @property
     def finite(self) -> bool:
-        """Say whether there is neither NaN nor an infinity."""
+        """Return whether all values are finite."""
         return not any(row["nan"] or row["inf"] for row in self.tensors)
 
     def row(self) -> dict[str, Any]:
@@ -37,15 +37,15 @@ def statistics(
     with_histograms: bool | int = False,
     only: Collection[str] | None = None,
 ) -> Statistics:
-    """Read a checkpoint's tensors of numbers and sum each up.
+    """Read a checkpoint's numeric tensors and return the statistics of each.
 
     Args:
         path: The checkpoint.
-        pattern: Which weights; None takes everything.
-        slots: Let the pattern take the optimizer's tensors and step counters too.
-        say: Takes a sentence for the user.
-        with_histograms: Count values by bins too, so many where it is a number, which reads each tensor twice.
-        only: Names that others are left out for, whatever the pattern takes.
+        pattern: A pattern of weights; None matches everything.
+        slots: Whether the pattern also matches the optimizer's tensors and step counters.
+        say: A function that receives notes for the user.
+        with_histograms: Whether to compute histograms, or the number of bins, which reads each tensor twice.
+        only: Restricts the result to these names.
 
     Raises:
         UnknownName: the pattern matches nothing.

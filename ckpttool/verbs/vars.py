@@ -18,16 +18,16 @@ def variable_rows(
 ) -> Iterator[dict[str, Any]]:
     """Yield `{"name", "shape", "dtype", "bytes", "kind"}` of a checkpoint's tensors, by name.
 
-    A graph without a checkpoint has its variables listed, and no values. `say` is told of that, of what else the file
-    holds, and where a graph lies beside and cannot be read.
+    For a graph without a checkpoint the variables are listed, without values. `say` receives notes on that, on other
+    content of the file, and on a graph beside it that cannot be read.
 
     Args:
         path: A checkpoint, or a graph.
-        pattern: Which weights to list; None lists everything.
-        slots: Let the pattern take the optimizer's tensors and step counters too.
-        statistics: Add those of the values (`STATISTICS`), which are read for it; None for strings and variants.
-        say: Takes a sentence for the user.
-        tags: Which graph of a SavedModel that has several.
+        pattern: A pattern of the weights to list; None lists everything.
+        slots: Whether the pattern also matches the optimizer's tensors and step counters.
+        statistics: Whether to read the values and add `STATISTICS`; None for strings and variants.
+        say: A function that receives notes for the user.
+        tags: The tags of the graph in a SavedModel with several.
 
     Raises:
         UnknownName: the pattern matches nothing.
@@ -58,7 +58,7 @@ def variable_rows(
 
 
 def _graph_rows(graph: Graph, pattern: str | None, slots: bool) -> Iterator[dict[str, Any]]:
-    """Yield the rows of a graph's variables; a shape that it does not say is None."""
+    """Yield the rows of a graph's variables; unknown shapes are None."""
     from ckpttool.graph.contents.variables import variables
 
     described = variables(graph)

@@ -1,4 +1,4 @@
-"""Verify: are a model's files whole? Its checkpoint's checksums and rules are checked, and the graph beside it."""
+"""Verify: check the checksums and format rules of a checkpoint, and the graph beside it."""
 
 from collections.abc import Collection
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ from ckpttool.surgery import verify as checkpoints
 
 @dataclass(frozen=True)
 class Verdict:
-    """What was checked, what is damaged, which tensors have changed (where that was asked), and what is no tensor."""
+    """The result: what was checked, what is damaged, which tensors changed (if compared), and what is not a tensor."""
 
     path: Path
     format: str
@@ -39,12 +39,12 @@ class Verdict:
 
     @property
     def holds(self) -> bool:
-        """Whether everything is as it should be."""
+        """Whether every check passed."""
         return not self.damaged and (self.compared is None or self.compared.holds)
 
     @property
     def rows(self) -> list[dict[str, str]]:
-        """What is wrong, tensor by tensor."""
+        """The faults by tensor."""
         changed = self.compared.changed if self.compared else ()
         return [{"name": item.name, "problem": item.why} for item in (*self.damaged, *changed)]
 
@@ -67,7 +67,7 @@ class Verdict:
         }
 
     def summary(self) -> str:
-        """Return the verdict in a line."""
+        """Return the verdict as one line of text."""
         tensors = f"{counted(self.tensors, 'tensor')} ({counted(self.nbytes, 'byte')})"
         checked = [tensors] if self.format != "graph" else []
         checked += [f"a graph of {counted(self.ops, 'op')}"] if self.ops else []
@@ -96,15 +96,15 @@ def verdict(
 
     Args:
         path: A checkpoint or a graph.
-        same: A pattern, and another checkpoint: its tensors must have the same bytes in this one.
-        tags: Which graph of a SavedModel that has several.
-        against: A SHA-256, the file of a lineage, or `zoo:NAME`, that tells which file it is to be.
+        same: A pattern and another checkpoint; the matched tensors must have the same bytes in both.
+        tags: The tags of the graph in a SavedModel with several.
+        against: A SHA-256 hash, a lineage file, or `zoo:NAME`, whose hash the file must have.
 
     Raises:
-        MissingFile: there is nothing to check.
-        FormatError: what is there is neither a checkpoint nor a graph.
+        MissingFile: the path does not exist.
+        FormatError: the file is neither a checkpoint nor a graph.
         UnknownName: the pattern matches nothing.
-        PlanError: tensors are to be compared, and there is a graph alone.
+        PlanError: tensors should be compared, but there is only a graph.
     """
     compared: checkpoints.Unchanged | None = None
     left_out: tuple[str, ...] = ()
@@ -129,10 +129,10 @@ def verdict(
 
 
 def told_by(against: str) -> str:
-    """Return what a file is to be held against without the catalogue at hand: of `zoo:NAME` the hash of the entry.
+    """Return `against` in a form that needs no catalogue: `zoo:NAME` becomes the hash of the entry.
 
     Raises:
-        UnknownName: there is no such entry.
+        UnknownName: the entry does not exist.
     """
     return hash_of_entry(against) if is_entry(against) else against
 
@@ -148,7 +148,7 @@ def _of_graph(path: Path, graph: Graph, compares: bool, against: str | None) -> 
 
 
 def _check_graph_beside(prefix: Path, tags: Collection[str] | None) -> tuple[int, tuple[checkpoints.Damage, ...]]:
-    """Count the ops of the graph beside a checkpoint, and check it; `tags` say which of several in a SavedModel."""
+    """Check the graph beside a checkpoint and count its ops; `tags` select one of several in a SavedModel."""
     try:
         graph = graph_beside(prefix, tags)
     except FormatError as error:

@@ -13,7 +13,7 @@ def zoo_history(name: str, root: Path | None = None) -> list[dict[str, Any]]:
     """Return a row for each revision of an entry, the latest first; `changed` are the tensors that are not as before.
 
     Raises:
-        UnknownName: there is no such entry.
+        UnknownName: the entry does not exist.
         CorruptCheckpoint: a manifest is damaged.
     """
     catalogue = to_look_at(root)

@@ -10,7 +10,7 @@ def zoo_move(name: str, new: str, root: Path | None = None) -> None:
     """Give an entry another name.
 
     Raises:
-        UnknownName: there is no such entry.
+        UnknownName: the entry does not exist.
         ExistingOutput: there is one of the new name.
         CkptError: it cannot be a name.
     """

@@ -38,7 +38,7 @@ def zoo_push(
     """Put an entry on the hub, or into another catalogue, which is begun where nothing is.
 
     Raises:
-        UnknownName: there is no such entry.
+        UnknownName: the entry does not exist.
         CkptError: the target refuses, cannot be reached, or is something else.
     """
     own = Catalogue.open(root)

@@ -103,7 +103,7 @@ def zoo_show(entry: str, root: Path | None = None) -> Shown:
     """Read what the catalogue knows of an entry.
 
     Raises:
-        UnknownName: there is no such entry.
+        UnknownName: the entry does not exist.
         CorruptCheckpoint: its manifest is damaged.
     """
     catalogue = to_look_at(root)

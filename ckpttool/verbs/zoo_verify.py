@@ -11,7 +11,7 @@ def zoo_verify(entry: str | None = None, root: Path | None = None) -> Checked:
     """Read all of the catalogue, or one entry of it: all revisions of `N`, or that of `N@REVISION` or `N:TAG`.
 
     Raises:
-        UnknownName: there is no such entry.
+        UnknownName: the entry does not exist.
     """
     catalogue = Catalogue.open(root)
     if entry is None:
