@@ -32,10 +32,11 @@ class Gate:
 
     def bias(self, added: float = 0.0) -> Array:
         """Return one bias for all of them, less what the target adds itself; a sum is made in float64."""
-        rest = self.added - added
-        if len(self.biases) == 1 and not rest:
-            return self.biases[0]
-        total = sum((bias.astype(np.float64) for bias in self.biases), np.float64(rest))
+        rest, summed = self.added - added, [bias for bias in self.biases if bias.any()] or [*self.biases[:1]]
+        if len(summed) == 1 and not rest:
+            return summed[0]  # bit by bit: a sum with zeros would make another NaN of a signalling one
+        with np.errstate(invalid="ignore"):
+            total = sum((bias.astype(np.float64) for bias in summed), np.float64(rest))
         return np.asarray(total).astype(self.biases[0].dtype)
 
     def two_biases(self) -> tuple[Array, Array]:

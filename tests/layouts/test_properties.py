@@ -126,6 +126,12 @@ def test_every_layout_is_among_them() -> None:
     assert {text.partition("(")[0] for text in TEXTS} == set(Layout.known())
 
 
+def test_a_bias_that_is_added_to_zeros_keeps_a_signalling_nan() -> None:
+    kernel, bias = np.zeros((2, 4), np.float16), np.array([0x7D01, 0x8000, 0, 0x3C00], np.uint16).view(np.float16)
+    layout = parse_layout("lstm(tf1, torch, forget_bias=0)")
+    assert layout.invert(layout.apply([kernel, bias]))[1].tobytes() == bias.tobytes()
+
+
 @given(st.sampled_from(TEXTS), st.lists(st.lists(st.integers(0, 6), max_size=5).map(tuple), max_size=5))
 def test_whatever_does_not_fit_is_refused(text: str, shapes: list[Shape]) -> None:
     layout = parse_layout(text)
