@@ -118,7 +118,7 @@ class ServerParts:
             ranges = [Part(each["start"], each["stop"], tuple(each["crc32c"])) for each in facts["parts_of_rows"]]
             tensors = [from_facts(each, number) for number, each in enumerate(facts["tensors"])]
             known = OnServer(facts["rows"], tensors, ranges, dict(facts["parts"]), dict(facts["versions"]))
-        except (KeyError, TypeError, ValueError):
+        except (KeyError, TypeError, ValueError, OverflowError):
             return None
         stops = [part.stop for part in ranges]
         return known if [0, *stops] == [*(part.start for part in ranges), known.rows] else None

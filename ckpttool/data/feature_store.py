@@ -171,7 +171,7 @@ def _is_manifest(facts: Mapping[str, Any], key: str) -> bool:
             and min(facts["rows"], *(size for tensor in _tensors(facts) for size in tensor.row_shape), 1 << 62) >= 0
             and all(isinstance(each["crc32c"], int) for each in facts["tensors"])
         )
-    except (KeyError, TypeError, ValueError):
+    except (KeyError, TypeError, ValueError, OverflowError):
         return False
 
 

@@ -130,7 +130,12 @@ class Writer:
         progress = read_json(self.path / PROGRESS)
         if progress is None or progress.get("fill") != self._plan():
             return nothing
-        row, sums = int(progress["row"]), [int(value) for value in progress["crc32c"]]
+        try:
+            row, sums = int(progress["row"]), [int(value) for value in progress["crc32c"]]
+        except (KeyError, TypeError, ValueError, OverflowError):
+            return nothing
+        if not 0 <= row <= self.rows or len(sums) != len(self.tensors):
+            return nothing
         whole = all(self._has(tensor, row, value) for tensor, value in zip(self.tensors, sums, strict=True))
         return (row, sums) if whole else nothing
 

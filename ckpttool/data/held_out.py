@@ -111,7 +111,7 @@ class HeldOut:
         """
         try:
             return cls.parse(facts["rule"], facts["group"], int(facts["seed"]))
-        except (KeyError, TypeError, ValueError, PlanError) as error:
+        except (KeyError, TypeError, ValueError, OverflowError, PlanError) as error:
             raise FormatError(f"no rule for held-out rows: {error}") from error
 
 

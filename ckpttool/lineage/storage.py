@@ -61,5 +61,5 @@ def _parsed(text: str | bytes, place: Path) -> tuple[Chain, Source | None]:
     try:
         document = checked_json.loads(text if isinstance(text, bytes) else text.encode(), is_required=False)
         return Chain.from_json(document), Source.from_json(document["output"]) if "output" in document else None
-    except (KeyError, TypeError, ValueError, RecursionError) as error:
+    except (KeyError, TypeError, ValueError, OverflowError, RecursionError) as error:
         raise FormatError(f"{place}: not a lineage: {error!r}") from error

@@ -2,10 +2,12 @@
 
 import errno
 import json
+import math
 import shutil
 import subprocess
 import sys
 from collections import namedtuple
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +17,7 @@ import pytest
 
 from ckpttool.core.errors import CkptError, CorruptCheckpoint, MissingFile
 from ckpttool.data import feature_writer
-from ckpttool.data.feature_files import write_json
+from ckpttool.data.feature_files import read_json, write_json
 from ckpttool.data.feature_store import Entry, FeatureStore, cache_key, feature_bytes
 
 RELU = "dnn/hidden2/Relu:0"
@@ -163,6 +165,11 @@ def flip(path: Path, place: int) -> None:
     path.write_bytes(content)
 
 
+def tell(folder: Path, **odd: Any) -> None:
+    """Write something else into what a fill says of how far it is, with its checksum."""
+    write_json(folder / "progress.json", {**(read_json(folder / "progress.json") or {}), **odd})
+
+
 @pytest.mark.parametrize(
     "harm",
     [
@@ -172,6 +179,8 @@ def flip(path: Path, place: int) -> None:
         lambda path: flip(path / "progress.json", 30),
         lambda path: (path / "progress.json").write_text("[]"),
         lambda path: (path / "00000.npy").write_bytes(b""),
+        *(partial(tell, row=row) for row in (math.inf, -5, ROWS + 1, None)),
+        *(partial(tell, crc32c=sums) for sums in ([], [0], [math.nan, 0], 3)),
     ],
 )
 def test_a_fill_goes_on_from_whole_rows_only(entry: Entry, harm: Any) -> None:
@@ -242,9 +251,12 @@ def test_a_file_of_another_size_is_noticed_without_reading_it(entry: Entry) -> N
 def test_a_manifest_that_is_not_whole_is_no_entry(entry: Entry, tmp_path: Path) -> None:
     path = fill(entry).path / "manifest.json"
     whole = path.read_bytes()
-    facts = json.loads(whole)
+    facts, said = json.loads(whole), read_json(path) or {}
     for content in (whole.rstrip()[:-1], b"", b"[]", b"[" * 10_000, b"\xff", json.dumps(facts | {"rows": 50}).encode()):
         path.write_bytes(content)
+        assert not entry.is_complete()
+    for odd in (math.inf, -1, "x", None):
+        write_json(path, {**said, "tensors": [{**said["tensors"][0], "row_shape": [odd]}]})
         assert not entry.is_complete()
     path.write_bytes(whole)
     assert_whole(entry)

@@ -1,6 +1,7 @@
 """Held-out rows: how many, of which classes and groups; the same ones wherever they are asked for."""
 
 import hashlib
+import math
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +9,7 @@ import numpy as np
 import pytest
 
 from ckpttool.core.dtypes import BY_NAME
-from ckpttool.core.errors import DataError, PlanError
+from ckpttool.core.errors import DataError, FormatError, PlanError
 from ckpttool.data.dataset import held_out_split, training_splits
 from ckpttool.data.doubts import sum_of_hashes
 from ckpttool.data.drawing import classes_of, draw, draw_groups, shares
@@ -100,6 +101,12 @@ def grouped(folder: Path, kind: str, x: Any, y: Any, patient: Any) -> Path:
         lines = [f"{a},{b},{label},{name}" for (a, b), label, name in zip(x, y, patient, strict=True)]
         path.write_text("\n".join(["a,b,y,patient", *lines]))
     return path
+
+
+@pytest.mark.parametrize("facts", [{"seed": math.inf}, {"seed": None}, {"group": 3.5, "rule": []}, {"rule": "200%"}])
+def test_what_is_no_rule_is_refused(facts: dict[str, Any]) -> None:
+    with pytest.raises(FormatError, match=r"^no rule for held-out rows: "):
+        HeldOut.from_json({"rule": "20%", "group": None, "seed": 1, **facts})
 
 
 @pytest.mark.parametrize("kind", ["npz", "h5", "parquet", "csv"])

@@ -21,17 +21,50 @@ from ckpttool.formats.wire import crc
 from ckpttool.formats.writing.staging import COMMITTED, settle
 from ckpttool.formats.writing.staging import MANIFEST as COMMIT
 from ckpttool.formats.writing.temporary import WriterProcess
+from ckpttool.lineage.records import Record
 from ckpttool.lineage.storage import read_lineage
 from ckpttool.runtime.layers import Layer
 from ckpttool.searching.configurations import Block, Configuration, Outcome
 from ckpttool.searching.study import Study
 from ckpttool.training.run_report import RunReport
 from ckpttool.training.saves import Saves
+from ckpttool.verbs.log import History
 
 LINEAGE = (
     b'{"output":{"path":"x","format":"npz","hash":"sha256:0","files":["x"]},"records":[{"command":"convert","arguments":'
     b'["a"],"sources":[],"steps":[],"versions":{},"date":"2026","framework":null}],"left_out":0}'
 )
+
+SOURCE = {"path": "a.npz", "format": "npz", "hash": "sha256:0", "files": ["a.npz"]}
+TOLD = {"arguments": ["a.npz"], "versions": {"ckpttool": "1"}, "date": "2026", "framework": None}
+
+
+def history() -> bytes:
+    """Return a lineage of two commands that were steps of plans."""
+    edits = [{"rename": "fc=>out", "as": "b"}, {"assert": "out", "shape": ["?", 3], "equals": "a", "on": "b"}]
+    edit = Record.from_json(
+        {"command": "edit", "sources": [SOURCE], "steps": ["x"], **TOLD, "plan": {"sources": [0], "step": edits}}
+    )
+    merge = {"merge": ["a", "b"], "how": "linear", "weights": [1, 0.5]}
+    plan = {"sources": [0, 1], "step": [merge]}
+    merged = {"command": "merge", "sources": [SOURCE, SOURCE], "steps": [], **TOLD, "makers": [edit.id, None]}
+    records = [edit.as_json(), {**merged, "plan": plan}]
+    return json.dumps({"output": {**SOURCE, "path": "x.npz"}, "records": records, "left_out": 1}).encode()
+
+
+def with_output(folder: Path, part: bytes) -> Path:
+    """Write a lineage beside what it is of."""
+    np.savez(folder / "x.npz", w=ARRAY)
+    return one_file("x.lineage.json", checked)(folder, part)
+
+
+def tell(path: Path) -> None:
+    """Tell the history that a lineage has, as `log` does, and the plan of it."""
+    told = History(path.with_name("x.npz"), read_lineage(path)[0], None)
+    list(told.lines())
+    json.dumps(told.as_json())
+    assert told.leaves_graph in (True, False)
+    list(told.plan_lines())
 
 
 def entry_of_cache(folder: Path, part: bytes) -> Path:
@@ -165,6 +198,7 @@ NAMES = ["a/b", "layer_12/attention/query/kernel", "a" * 300, "/".join(["block"]
 STAYS = {"valid": None, "group": None}
 TARGETS: dict[str, Target] = {
     "lineage": Target(LINEAGE, one_file("x.lineage.json", checked), scanned(read_lineage)),
+    "plan of a lineage": Target(history(), with_output, tell),
     "report of a run": Target(
         REPORT, one_file("x.run.json", checked), scanned(lambda path: RunReport.parse(path.read_bytes(), path))
     ),

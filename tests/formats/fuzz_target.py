@@ -61,7 +61,7 @@ def checked(data: bytes) -> bytes:
     try:
         facts = json.loads(data)
         return checked_json.dumps({key: facts[key] for key in facts if key != checked_json.CHECKSUM})
-    except (ValueError, TypeError, RecursionError, UnicodeError):
+    except (ValueError, TypeError, LookupError, RecursionError, UnicodeError):
         return data
 
 

@@ -1,6 +1,7 @@
 """Where lineages are kept: what is read from there, and what is refused."""
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -63,3 +64,13 @@ def test_what_is_missing_is_named(saved: Path, places: tuple[str | int, ...]) ->
     with pytest.raises(FormatError) as caught:
         lineage_of(saved, {})
     assert str(caught.value) == f"{place}: not a lineage: KeyError({places[-1]!r})"
+
+
+@pytest.mark.parametrize(("place", "odd"), [("left_out", math.inf), ("left_out", []), ("records", [3]), ("output", 3)])
+def test_what_is_of_another_kind_is_no_lineage(saved: Path, place: str, odd: Any) -> None:
+    beside = path_beside(saved)
+    facts = {**json.loads(beside.read_text()), place: odd}
+    del facts[checked_json.CHECKSUM]
+    beside.write_text(json.dumps(facts))
+    with pytest.raises(FormatError, match=f"^{beside}: not a lineage: "):
+        lineage_of(saved, {})

@@ -131,7 +131,8 @@ def references(value: Any) -> Iterator[Reference]:
     while todo:
         value = todo.pop()
         if isinstance(value, Mapping) and value.get("class_name") == "__keras_tensor__":
-            todo.append((value.get("config") or {}).get("keras_history"))
+            held = value.get("config")
+            todo.append(held.get("keras_history") if isinstance(held, Mapping) else None)
         elif is_reference(value):
             yield value[0], value[1]
             todo += value[3:]

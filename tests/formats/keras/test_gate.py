@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from ckpttool.core.errors import FormatError
+from ckpttool.formats.keras.connections import references
 from ckpttool.formats.keras.gate import MOST_LAYERS
 from ckpttool.formats.keras.network import read_network
 
@@ -192,6 +193,11 @@ def whole_h5(path, config):
         file.attrs["model_config"] = json.dumps(config)
         file.attrs["keras_version"] = "3.15.0"
     return path
+
+
+@pytest.mark.parametrize("held", [True, None, 3, [], "x", {}, {"keras_history": 3}, {"keras_history": ["x", 0]}])
+def test_a_tensor_that_does_not_say_of_which_call_it_is_refers_to_none(held):
+    assert not [*references({"class_name": "__keras_tensor__", "config": held})]
 
 
 @pytest.mark.parametrize("name", HOSTILE)
