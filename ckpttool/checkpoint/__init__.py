@@ -1,4 +1,4 @@
-"""Checkpoints: named tensors with the verbs of surgery as methods, opened from files and saved to them."""
+"""Checkpoints: named tensors with edits as methods, opened from files and saved to files."""
 
 from ckpttool.checkpoint.checkpoint import Checkpoint
 from ckpttool.checkpoint.files import open, save, storable  # noqa: A004

@@ -1,4 +1,4 @@
-"""Checkpoints: named tensors with the verbs of surgery as methods, each of which gives another checkpoint."""
+"""Checkpoints: named tensors with edits as methods, each of which returns a new checkpoint."""
 
 import logging
 from collections.abc import Mapping, Sequence
@@ -13,11 +13,11 @@ _log = logging.getLogger(__name__)
 
 
 class Checkpoint(NumberEdits):
-    r"""Named tensors, and what surgery makes of them; nothing is read before a tensor is.
+    r"""A lazy mapping of names to tensors, with edits as methods; values are read when a tensor is read.
 
-    Patterns take weights, whole components of names from the root; `slots=True` adds the optimizer's tensors. What an
-    edit does to a variable happens to its slots too. What it cannot do is an error at once, of values when they are
-    read. The methods are the edits of `ckpttool edit`, whose page says more of each.
+    Patterns match weights, by whole name components from the root; `slots=True` adds the optimizer's tensors. The slots
+    of a variable are edited with it. An impossible edit raises an error at once, an impossible value when it is read.
+    The methods are the edits of `ckpttool edit`, and are documented in more detail on its page.
 
     >>> import numpy as np
     >>> ckpt = Checkpoint.of({"hidden1/bias": np.zeros(3, np.float32), "outputs/bias": np.zeros(2, np.float32)})
@@ -26,7 +26,7 @@ class Checkpoint(NumberEdits):
     """
 
     def edit(self, name: str, text: str = "", **settings: Any) -> "Checkpoint":
-        """Make an edit by its name and its text, as the command line and plans have them.
+        """Return the checkpoint after an edit, specified by name and text as on the command line and in plans.
 
         >>> import numpy as np
         >>> Checkpoint.of({"fc/bias": np.ones(2)}).edit("scale", "fc=0.5")["fc/bias"].read().tolist()
@@ -34,27 +34,27 @@ class Checkpoint(NumberEdits):
 
         Args:
             name: The edit's name, such as `fold-adapter`.
-            text: Its value, `RE=0.5`; empty where it takes none.
-            settings: `slots`, `allow_truncate` or `seed`, for edits that have them.
+            text: The edit's value, such as `RE=0.5`; empty if it has none.
+            settings: `slots`, `allow_truncate` or `seed`, for edits that accept them.
 
         Raises:
-            UnknownName: no edit has the name, or it takes nothing.
-            CkptError: the text is not understood, or the edit is refused.
+            UnknownName: the edit does not exist, or matches nothing.
+            CkptError: the text is invalid, or the edit is refused.
         """
-        from ckpttool.surgery.edits.steps import Step  # the methods are surgery's edits, which begin here
+        from ckpttool.surgery.edits.steps import Step  # surgery is a higher floor, which imports this one
 
         edited, remarks = Step(name.replace("_", "-"), text).apply(self, settings)
         for remark in remarks:
             _log.info("%s", remark)
         return edited
 
-    # Which tensors there are, and their names.
+    # Selection and names.
 
     def select(self, pattern: str) -> "Checkpoint":
-        """Keep the tensors that a pattern takes of all kinds, and the object graph that says where they belong.
+        """Keep the tensors of any kind whose own names match a pattern, and the object graph that maps them to objects.
 
         Raises:
-            UnknownName: it takes none.
+            UnknownName: the pattern matches nothing.
         """
         selected = self.only({*Pattern(pattern).select(self), OBJECT_GRAPH})
         try:
@@ -64,7 +64,7 @@ class Checkpoint(NumberEdits):
         return selected.after(f"keep {pattern}", {"keep": pattern} if same else None)
 
     def keep(self, pattern: str) -> "Checkpoint":
-        """Keep the tensors that a pattern takes, with their slots.
+        """Keep the weights that match a pattern, with their slots.
 
         >>> import numpy as np
         >>> names = ["hidden1/kernel", "hidden1/kernel/Momentum", "outputs/kernel"]
@@ -74,7 +74,7 @@ class Checkpoint(NumberEdits):
         return self.edit("keep", pattern)
 
     def drop(self, pattern: str) -> "Checkpoint":
-        """Leave out the tensors that a pattern takes, with their slots.
+        """Drop the weights that match a pattern, with their slots.
 
         >>> import numpy as np
         >>> list(Checkpoint.of({"hidden1/bias": np.zeros(3), "outputs/bias": np.zeros(2)}).drop("hidden."))
@@ -83,7 +83,7 @@ class Checkpoint(NumberEdits):
         return self.edit("drop", pattern)
 
     def drop_slots(self) -> "Checkpoint":
-        """Leave out the optimizer's slots; step counters stay.
+        """Drop the optimizer's slots; step counters are kept.
 
         >>> import numpy as np
         >>> list(Checkpoint.of({"fc/bias": np.zeros(2), "fc/bias/Adam": np.zeros(2)}).drop_slots())
@@ -92,21 +92,21 @@ class Checkpoint(NumberEdits):
         return self.edit("drop-slots")
 
     def rename(self, rules: Mapping[str, str]) -> "Checkpoint":
-        r"""Give tensors new names: each rule's pattern matches whole components from the root, `\1` is its group.
+        r"""Rename tensors by rules `{pattern: replacement}`; patterns match whole name components from the root.
 
-        A name takes the first rule that matches it; what follows the match is kept, and slots follow their variables.
-        `{"hidden(.)": r"layer\1"}` makes `layer1/kernel` of `hidden1/kernel`. An object graph keeps its own name, and
-        is written with the new ones.
+        The first rule that matches a name is applied; the rest of the name is kept, and slots are renamed with their
+        variables. `{"hidden(.)": r"layer\1"}` renames `hidden1/kernel` to `layer1/kernel`. The object graph keeps its
+        own name, and is written with the new names.
 
         Raises:
             UnknownName: a rule matches nothing.
-            PlanError: two tensors would have one name; the message has both.
-            CkptError: a pattern or a replacement is not a regular expression's.
+            PlanError: two tensors would get the same name; the message names both.
+            CkptError: a pattern or a replacement is not valid in a regular expression.
         """
         return self.edit("rename", "; ".join(f"{pattern}=>{new}" for pattern, new in rules.items()))
 
     def copy(self, pattern: str, new: str) -> "Checkpoint":
-        r"""Put a copy beside what a pattern takes, under a new name, in which `\1` is a group of the pattern.
+        r"""Add copies of the weights that match a pattern; in the new name, `\1` is a group of the pattern.
 
         >>> import numpy as np
         >>> list(Checkpoint.of({"hidden1/bias": np.zeros(3)}).copy("hidden1", "hidden2"))
@@ -115,7 +115,7 @@ class Checkpoint(NumberEdits):
         return self.edit("copy", f"{pattern}=>{new}")
 
     def add_prefix(self, scope: str) -> "Checkpoint":
-        """Put a scope before every name.
+        """Add a prefix to every name.
 
         >>> import numpy as np
         >>> list(Checkpoint.of({"hidden1/bias": np.zeros(3)}).add_prefix("model"))
@@ -124,7 +124,7 @@ class Checkpoint(NumberEdits):
         return self.edit("add-prefix", scope)
 
     def strip_prefix(self, scope: str) -> "Checkpoint":
-        """Take a scope off every name.
+        """Remove a prefix from every name.
 
         >>> import numpy as np
         >>> list(Checkpoint.of({"module.fc.bias": np.zeros(3)}).strip_prefix("module"))
@@ -135,7 +135,7 @@ class Checkpoint(NumberEdits):
     # Shapes.
 
     def transpose(self, pattern: str, order: Sequence[int], slots: bool = False) -> "Checkpoint":
-        """Put dimensions into another order, as NumPy's `transpose` takes it.
+        """Transpose dimensions, in the order that NumPy's `transpose` accepts.
 
         >>> import numpy as np
         >>> Checkpoint.of({"fc/kernel": np.zeros((2, 3))}).transpose("fc/kernel", (1, 0))["fc/kernel"].shape
@@ -144,7 +144,7 @@ class Checkpoint(NumberEdits):
         return self.edit("transpose", f"{pattern}={_listed(order)}", slots=slots)
 
     def reshape(self, pattern: str, shape: Sequence[int], slots: bool = False) -> "Checkpoint":
-        """Put the same elements into another shape, of which one size may be -1.
+        """Reshape tensors; one size may be -1.
 
         >>> import numpy as np
         >>> Checkpoint.of({"fc/kernel": np.zeros((2, 3, 4))}).reshape("fc/kernel", (6, -1))["fc/kernel"].shape
@@ -155,7 +155,7 @@ class Checkpoint(NumberEdits):
     def slice(
         self, pattern: str, axis: int, start: int | None = None, stop: int | None = None, slots: bool = False
     ) -> "Checkpoint":
-        """Keep the part along an axis from `start` to before `stop`.
+        """Keep the elements along an axis from `start` up to, but excluding, `stop`.
 
         >>> import numpy as np
         >>> Checkpoint.of({"fc/bias": np.arange(4)}).slice("fc", 0, 1, 3)["fc/bias"].read().tolist()
@@ -167,7 +167,7 @@ class Checkpoint(NumberEdits):
     def pad(
         self, pattern: str, axis: int, before: int = 0, after: int = 0, value: float = 0, slots: bool = False
     ) -> "Checkpoint":
-        """Put a value before and behind the elements along an axis; slots get zeros.
+        """Pad an axis with a value at the start and the end; slots are padded with zeros.
 
         >>> import numpy as np
         >>> Checkpoint.of({"fc/bias": np.arange(2)}).pad("fc", 0, after=2, value=9)["fc/bias"].read().tolist()
@@ -186,7 +186,7 @@ class Checkpoint(NumberEdits):
         seed: int = 42,
         slots: bool = False,
     ) -> "Checkpoint":
-        """Give another size along an axis, biases along; `fill`: `mean`, `zeros`, `normal` (by `seed`), `rows([0, 1])`.
+        """Resize an axis, and biases with it; `fill`: `mean`, `zeros`, `normal` (by `seed`), `rows([0, 1])`.
 
         >>> import numpy as np
         >>> grown = Checkpoint.of({"embeddings": np.array([[1.0], [3.0]])}).resize("embeddings", 3)
@@ -197,7 +197,7 @@ class Checkpoint(NumberEdits):
         return self.edit("resize", text, allow_truncate=allow_truncate, seed=seed, slots=slots)
 
     def reduce(self, pattern: str, how: str, axis: int, keep: bool = True, slots: bool = False) -> "Checkpoint":
-        """Take the `sum` or the `mean` along an axis, of which size 1 is left, or with `keep=False` nothing.
+        """Reduce an axis by `sum` or `mean`; its size becomes 1, or the axis is removed with `keep=False`.
 
         >>> import numpy as np
         >>> colours = Checkpoint.of({"conv1/kernel": np.ones((3, 3, 3, 64), np.float32)})
@@ -209,7 +209,7 @@ class Checkpoint(NumberEdits):
     def split_parts(
         self, pattern: str, parts: Sequence[str], axis: int = 0, heads: int = 1, sizes: Sequence[int] = ()
     ) -> "Checkpoint":
-        """Split tensors along an axis, whole or within each head; the last component taken becomes a part's name.
+        """Split tensors along an axis, or within each head; the last matched component becomes the name of each part.
 
         >>> import numpy as np
         >>> fused = Checkpoint.of({"h.0.c_attn.weight": np.zeros((2, 6))})
@@ -220,7 +220,7 @@ class Checkpoint(NumberEdits):
         return self.edit("split-parts", f"{pattern}={','.join(parts)}, axis={axis}, heads={heads}{own}")
 
     def fuse_parts(self, pattern: str, parts: Sequence[str], new: str, axis: int = 0, heads: int = 1) -> "Checkpoint":
-        """Fuse the parts of each scope that a pattern takes along an axis into one, the way back of `split_parts`.
+        """Concatenate the parts in each scope that matches a pattern along an axis; the inverse of `split_parts`.
 
         >>> import numpy as np
         >>> parts = Checkpoint.of({f"h.0.{part}.weight": np.zeros((2, 2)) for part in "qkv"})
@@ -230,7 +230,7 @@ class Checkpoint(NumberEdits):
         return self.edit("fuse-parts", f"{pattern}={','.join(parts)}=>{new}, axis={axis}, heads={heads}")
 
     def layout(self, pattern: str, layout: str, slots: bool = False) -> "Checkpoint":
-        """Arrange kernels of PyTorch as TensorFlow has them, by any layout of imports: `conv`, `flatten(64)`, ...
+        """Convert kernels from PyTorch's layout to TensorFlow's, by any layout of `import`: `conv`, `flatten(64)`, ...
 
         >>> import numpy as np
         >>> Checkpoint.of({"conv.weight": np.zeros((8, 3, 5, 5))}).layout("conv.weight", "conv")["conv.weight"].shape
@@ -239,7 +239,7 @@ class Checkpoint(NumberEdits):
         return self.edit("layout", f"{pattern}={layout}", slots=slots)
 
     def layout_back(self, pattern: str, layout: str, slots: bool = False) -> "Checkpoint":
-        """Arrange kernels of TensorFlow as PyTorch has them, the way back of `layout`.
+        """Convert kernels from TensorFlow's layout to PyTorch's; the inverse of `layout`.
 
         >>> import numpy as np
         >>> Checkpoint.of({"fc.weight": np.zeros((784, 300))}).layout_back("fc.weight", "dense")["fc.weight"].shape

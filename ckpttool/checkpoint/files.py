@@ -1,4 +1,4 @@
-"""Checkpoints and files: a path is opened as whatever it is, and tensors are saved whole or not at all."""
+"""Opening and saving checkpoints: the format of a file is detected, and outputs are written atomically."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -19,13 +19,13 @@ from ckpttool.remote.paths import refuse_url
 
 
 def open(path: Path | str) -> Checkpoint:  # noqa: A001
-    """Open a checkpoint: a prefix, one of its files, a folder, a SavedModel, an .npz; or the URL of one.
+    """Open a checkpoint: a prefix, one of its files, a folder, a SavedModel, a file of any format, or a URL.
 
     Raises:
-        MissingFile: nothing is there.
-        FormatError: it is not a checkpoint, or one that is not read.
+        MissingFile: the path does not exist.
+        FormatError: it is not a checkpoint, or its format is not supported.
         CorruptCheckpoint: its index is damaged.
-        CkptError: a server refuses, or cannot be reached.
+        CkptError: a server refuses the request, or cannot be reached.
     """
     path = local(path)
     format_, tensors = unmixed(path, lambda: _opened(path))
@@ -48,16 +48,16 @@ def save(
     how: Writing = PLAIN,
     command: Command | None = None,
 ) -> None:
-    """Write tensors or arrays, one at a time, in the format named, or in that of the path's suffix, or as a bundle.
+    """Write tensors or arrays one at a time, in the given format, else that of the path's suffix, else as a bundle.
 
-    `how` has what a format leaves open: metadata, a file whose structure to take (and whose format, where neither name
-    nor suffix says one), the size of shards. At any moment the old output is there whole, or the new one. What is
-    written is read again before it counts. An object graph goes only into a format that has a use for it. The output
-    carries its lineage: the files that the tensors were read from, the edits since, and the `command` that makes it.
+    `how` has options of formats: metadata, a file whose structure is copied (and whose format is used if neither a name
+    nor a suffix determines one), the size of shards. The write is atomic: at any moment either the old or the new
+    output is complete. The new one is read back before it replaces the old. An object graph is only written to formats
+    that use it. The output contains its lineage: the source files, the edits, and the `command`.
 
     Raises:
-        ExistingOutput: there is one already and `overwrite` was not given.
-        FormatError: the format cannot hold a tensor.
+        ExistingOutput: the output exists and `overwrite` is false.
+        FormatError: the format cannot store a tensor.
         CkptError: the path is a URL.
     """
     path = Path(path)
@@ -72,7 +72,7 @@ def save(
 
 
 def storable(tensors: Checkpoint, target: Format) -> Checkpoint:
-    """Return what a format is given of a checkpoint: all but the object graph, if it has no use for one."""
+    """Return the tensors that are written in a format: all, but the object graph only if the format uses it."""
     if target.OBJECT_GRAPH or OBJECT_GRAPH not in tensors:
         return tensors
     return tensors.only(set(tensors) - {OBJECT_GRAPH})

@@ -1,4 +1,4 @@
-"""Named tensors: mappings of names to tensors, which are read when asked, with what is known of them, and views."""
+"""Named tensors: lazy mappings of names to tensors, with their kinds, slots, ties and provenance."""
 
 from collections.abc import Collection, Container, Iterator, Mapping
 from pathlib import Path
@@ -16,7 +16,7 @@ Default = TypeVar("Default")
 
 
 class NamedTensors(Mapping[str, Tensor]):
-    """Named tensors, their kinds, and where they are from; what is made of them has the class that they have.
+    """A lazy mapping of names to tensors, with their kinds and provenance; methods return the same class.
 
     >>> import numpy as np
     >>> tensors = NamedTensors.of({"hidden1/bias": np.zeros(3, np.float32), "global_step": np.array(7)})
@@ -37,11 +37,12 @@ class NamedTensors(Mapping[str, Tensor]):
         owners: Mapping[str, str] | None = None,
         averages: Collection[str] = (),
     ) -> None:
-        """Wrap tensors; the rest says where they are from, under which names if others, and what else is there.
+        """Wrap tensors, with the path and format of their file.
 
-        `stated` has the kinds that the file or a graph beside it says, by the names there, and `owners` the variables
-        of slots, of which some are `averages`; `provenance` the files that they were made of, which views keep and
-        `save` writes.
+        `origins` maps names here to those in the file, where they differ; `left_out` names what the file contains
+        besides. `stated` maps names in the file to kinds that the file or a graph beside it states, and `owners` slots
+        to their variables; `averages` are the slots that are moving averages. `provenance` has the source files and
+        edits, which edited checkpoints keep and `save` writes.
         """
         self._tensors = tensors
         self.path = path
@@ -56,7 +57,7 @@ class NamedTensors(Mapping[str, Tensor]):
 
     @classmethod
     def of(cls, values: Mapping[str, Tensor | Array], provenance: Provenance = UNKNOWN) -> Self:
-        """Make a checkpoint of arrays (or tensors) in memory."""
+        """Return a checkpoint of arrays or tensors in memory."""
         return cls(as_tensors(values), provenance=provenance)
 
     def __getitem__(self, name: str) -> Tensor:
@@ -77,7 +78,7 @@ class NamedTensors(Mapping[str, Tensor]):
     def get(self, name: str, default: Tensor | Default, /) -> Tensor | Default: ...
 
     def get(self, name: str, default: Any = None, /) -> Any:
-        """Return a tensor, or the default; no names are suggested for one that is not there, which would take long."""
+        """Return a tensor, or the default; without the search for similar names that `[]` does for its error."""
         return self._tensors.get(name, default)
 
     def __contains__(self, name: object) -> bool:
@@ -97,7 +98,7 @@ class NamedTensors(Mapping[str, Tensor]):
         return f"<Checkpoint{source}: {counted(len(specs), 'tensor')}, {parameters}, {size}>"
 
     def _repr_html_(self) -> str:
-        """Return the layers as a table, for a notebook: their tensors, sizes, and histograms of their weights."""
+        """Return an HTML table of the layers for notebooks: tensors, sizes, and histograms of the weights."""
         from ckpttool.core.notebooks import html_table, layer_rows
 
         weights = [name for name, kind in self.kinds().items() if kind == "weight" and name != OBJECT_GRAPH]
@@ -107,16 +108,16 @@ class NamedTensors(Mapping[str, Tensor]):
         return html_table(layer_rows(layers), repr(self).strip("<>"), notes)
 
     def specs(self) -> list[TensorSpec]:
-        """Return name, shape and dtype of every tensor, without reading any."""
+        """Return the name, shape and dtype of every tensor, without reading values."""
         return [tensor.spec for tensor in self._tensors.values()]
 
     def kinds(self) -> dict[str, TensorKind]:
-        """Return each tensor's kind: what the file says of it, else what its name does."""
+        """Return each tensor's kind, as stated by the file, else inferred from the name."""
         stated = {name: self._stated.get(self.origins.get(name, name)) for name in self}
         return {name: stated[name] or kind for name, kind in kinds(self).items()}
 
     def owners(self) -> dict[str, str]:
-        """Return the variable of each slot: what a graph says, else what both are named in the file.
+        """Return a mapping of slots to their variables, as stated by a graph, else inferred from the names in the file.
 
         >>> import numpy as np
         >>> names = ["fc/kernel", "Adam/m/fc/kernel", "step"]
@@ -129,7 +130,7 @@ class NamedTensors(Mapping[str, Tensor]):
         return {slot: here[base] for slot, base in bases.items() if base is not None and base in here}
 
     def averages(self) -> dict[str, str]:
-        """Return the slots that are moving averages of their variables' values, each with its variable."""
+        """Return a mapping of the slots that are moving averages to the variables that they average."""
         names = {name: self.origins.get(name, name) for name in self}
         return {
             slot: owner
@@ -140,9 +141,9 @@ class NamedTensors(Mapping[str, Tensor]):
     def described(
         self, kinds: Mapping[str, TensorKind], owners: Mapping[str, str], averages: Collection[str] = ()
     ) -> Self:
-        """Return the same tensors with what is known of them: kinds, slots' variables, which slots are averages.
+        """Return a copy with known kinds, the variables of slots, and the slots that are moving averages.
 
-        All by the names here.
+        Names are those here, not those in the file.
         """
         names = {name: self.origins.get(name, name) for name in self}
         same = self.holding(self._tensors)
@@ -153,7 +154,7 @@ class NamedTensors(Mapping[str, Tensor]):
         return same
 
     def ties(self) -> dict[str, str]:
-        """Return the tensors that are another one again, as PyTorch ties a head to its embedding, each with that one.
+        """Return a mapping of tied tensors to the tensor whose values they share, such as a head to its embedding.
 
         >>> import numpy as np
         >>> both = dict.fromkeys(["embed.weight", "head.weight"], np.zeros((3, 2)))
@@ -166,15 +167,15 @@ class NamedTensors(Mapping[str, Tensor]):
 
     @property
     def framework(self) -> str | None:
-        """The framework that arranged the tensors, as the file or its lineage says; None where nothing does."""
+        """The framework whose layouts the tensors have, as stated by the file or its lineage; None if unknown."""
         return self.provenance.framework
 
     def only(self, names: Container[str]) -> Self:
-        """Keep the tensors of these names."""
+        """Return a checkpoint of the tensors with these names."""
         return self.holding({name: tensor for name, tensor in self.items() if name in names})
 
     def holding(self, tensors: Mapping[str, Tensor], names: Mapping[str, str] | None = None) -> Self:
-        """Return a checkpoint of the same file with other tensors; `names` has the names here of those renamed."""
+        """Return a checkpoint of the same file with other tensors; `names` maps new names to those here, if renamed."""
         here = {new: (names or {}).get(new, new) for new in tensors}
         origins = {new: self.origins.get(old, old) for new, old in here.items()}
         origins = {new: old for new, old in origins.items() if new != old}
@@ -182,18 +183,18 @@ class NamedTensors(Mapping[str, Tensor]):
         return type(self)(tensors, *about, self.provenance, self._owners, self._averages)
 
     def after(self, edit: str, step: Mapping[str, Any] | None = None) -> Self:
-        """Return the same tensors; what is saved of them says that this edit was made, by this step of a plan."""
+        """Return a copy whose lineage has one more edit, made by this step of a plan."""
         return self.made_of(self.provenance.then(edit, step))
 
     def made_of(self, provenance: Provenance) -> Self:
-        """Return the same tensors; what is saved of them says that they were made of this."""
+        """Return a copy with another provenance."""
         same = self.holding(self._tensors)
         same.provenance = provenance
         return same
 
 
 def as_tensors(values: Mapping[str, Any]) -> Mapping[str, Tensor]:
-    """Return arrays as tensors, under the names that a mapping has for them."""
+    """Convert a mapping of arrays to one of tensors with the same names."""
     if isinstance(values, NamedTensors):
         return values
     return {name: v.renamed(name) if isinstance(v, Tensor) else Tensor.of(name, v) for name, v in values.items()}

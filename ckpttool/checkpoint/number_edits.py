@@ -1,4 +1,4 @@
-"""The methods of a checkpoint that compute numbers: casts, factors, bounds, and what is folded into weights."""
+"""The methods of a checkpoint that compute values: cast, scale, clamp, prune, quantise, and folds into weights."""
 
 from abc import abstractmethod
 from os import PathLike, fspath
@@ -9,14 +9,14 @@ from ckpttool.core.errors import PlanError
 
 
 class NumberEdits(NamedTensors):
-    """Named tensors whose numbers can be computed; each method is an edit, of which a `Checkpoint` has more."""
+    """The edits of values of a `Checkpoint`, a method each."""
 
     @abstractmethod
     def edit(self, name: str, text: str = "", **settings: Any) -> Self:
-        """Make an edit by its name and its text."""
+        """Return the checkpoint after an edit, specified by name and text."""
 
     def cast(self, dtype: str, pattern: str | None = None, slots: bool = False) -> Self:
-        """Give the weights that are floats another dtype, or what a pattern takes.
+        """Cast the floating-point weights, or the tensors that match a pattern, to a dtype.
 
         >>> import numpy as np
         >>> from ckpttool import Checkpoint
@@ -24,12 +24,12 @@ class NumberEdits(NamedTensors):
         'float16'
 
         Raises:
-            CkptError: no such dtype; on reading, a number that it cannot hold.
+            CkptError: the dtype does not exist; when a tensor is read, that a value overflows.
         """
         return self.edit("cast", dtype if pattern is None else f"{pattern}={dtype}", slots=slots)
 
     def scale(self, pattern: str, factor: float, slots: bool = False) -> Self:
-        """Multiply by a factor.
+        """Multiply the weights that match a pattern by a factor.
 
         >>> import numpy as np
         >>> from ckpttool import Checkpoint
@@ -39,7 +39,7 @@ class NumberEdits(NamedTensors):
         return self.edit("scale", f"{pattern}={factor}", slots=slots)
 
     def clamp(self, pattern: str, low: float, high: float, slots: bool = False) -> Self:
-        """Keep numbers between two bounds, of which one may be infinite.
+        """Clamp values between two bounds, which may be infinite.
 
         >>> import numpy as np
         >>> from ckpttool import Checkpoint
@@ -51,7 +51,7 @@ class NumberEdits(NamedTensors):
     def prune(
         self, pattern: str, share: float | None = None, *, below: float | None = None, slots: bool = False
     ) -> Self:
-        """Set the smallest magnitudes to zero: a share of each tensor's, 0 to 1, or all `below` a bound.
+        """Set the smallest magnitudes to zero: a fraction of each tensor, 0 to 1, or all `below` a bound.
 
         >>> import numpy as np
         >>> from ckpttool import Checkpoint
@@ -59,14 +59,14 @@ class NumberEdits(NamedTensors):
         [0.0, -3.0]
 
         Raises:
-            PlanError: both are given, or neither.
+            PlanError: both or neither are given.
         """
         if (share is None) == (below is None):
             raise PlanError("`prune` takes a `share` of the elements, or what is `below` a bound")
         return self.edit("prune", f"{pattern}={share if below is None else f'magnitude({below})'}", slots=slots)
 
     def set(self, name: str, value: float | str | PathLike[str], key: str | None = None) -> Self:
-        """Put other numbers into a tensor: one for all elements, those of an `.npy`, or of the tensor `key` of a file.
+        """Replace a tensor's values: by one number, by those of an `.npy`, or by the tensor `key` of a file.
 
         >>> import numpy as np
         >>> from ckpttool import Checkpoint
@@ -77,7 +77,7 @@ class NumberEdits(NamedTensors):
         return self.edit("set", f"{name}={given}" if key is None else f"{name}={given}:{key}")
 
     def ema(self) -> Self:
-        """Put moving averages in the places of the weights that they are of.
+        """Replace weights by their moving averages.
 
         >>> import numpy as np
         >>> from ckpttool import Checkpoint
@@ -88,7 +88,7 @@ class NumberEdits(NamedTensors):
         return self.edit("ema")
 
     def quantise(self, dtype: str, pattern: str | None = None, slots: bool = False) -> Self:
-        """Give floats fewer bits: `float16`, `bfloat16`, or `int8` with a scale, which kernels get.
+        """Quantise floats to `float16`, `bfloat16`, or (kernels) `int8` with a scale.
 
         >>> import numpy as np
         >>> from ckpttool import Checkpoint
@@ -98,7 +98,7 @@ class NumberEdits(NamedTensors):
         return self.edit("quantise", dtype if pattern is None else f"{pattern}={dtype}", slots=slots)
 
     def dequantise(self, dtype: str, pattern: str | None = None) -> Self:
-        """Make floats of what `quantise` made int8.
+        """Convert tensors that `quantise` made int8 back to floats.
 
         >>> import numpy as np
         >>> from ckpttool import Checkpoint
@@ -109,7 +109,7 @@ class NumberEdits(NamedTensors):
         return self.edit("dequantise", dtype if pattern is None else f"{pattern}={dtype}")
 
     def fold_adapter(self, adapter: str | PathLike[str], scale: float = 1.0) -> Self:
-        """Put an adapter (LoRA, DoRA, IA3; of PEFT or kohya) into the weights: its folder or file, and how much of it.
+        """Merge an adapter (LoRA, DoRA, IA3; of PEFT or kohya) into the weights, times `scale`; a folder or a file.
 
         >>> import ckpttool, numpy as np, tempfile
         >>> file, base = f"{tempfile.mkdtemp()}/lora.safetensors", {"fc.weight": np.zeros((2, 3), np.float32)}
@@ -128,7 +128,7 @@ class NumberEdits(NamedTensors):
         epsilon: float | None = None,
         axis: int | None = None,
     ) -> Self:
-        r"""Fold batch normalisations into the layers before them; `layers` and `norms` pair them where names do not.
+        r"""Fold batch normalisations into the layers before them; `layers` and `norms` pair them if names do not.
 
         >>> import numpy as np
         >>> from ckpttool import Checkpoint
@@ -139,7 +139,7 @@ class NumberEdits(NamedTensors):
         ['conv1.weight', 'conv1.bias']
 
         Raises:
-            PlanError: `layers` or `norms` is given alone, or it is not clear which layer a normalisation follows.
+            PlanError: only one of `layers` and `norms` is given, or the layer before a normalisation is ambiguous.
         """
         if (layers is None) != (norms is None):
             raise PlanError("`layers` and `norms` say pairs together")
@@ -149,7 +149,7 @@ class NumberEdits(NamedTensors):
         return self.edit("fold-batch-norm", ", ".join([*pairs, *own]))
 
     def fold_parametrisations(self) -> Self:
-        """Make weights under weight norm, spectral norm or pruning of PyTorch plain: whole, without their parts.
+        """Replace PyTorch's parametrised weights (weight norm, spectral norm, pruning) by the weights they compute.
 
         >>> import numpy as np
         >>> from ckpttool import Checkpoint
