@@ -54,7 +54,7 @@ def test_nothing_is_fetched_from_elsewhere(site: Path) -> None:
 def test_commands_messages_and_names_are_found_by_searching(site: Path) -> None:
     index = json.loads((site / "search" / "search_index.json").read_text(encoding="utf-8"))
     found = {entry["title"] for entry in index["docs"]}
-    assert {"ckpttool finetune", "it is cut off", "finetune", "Coming from mergekit"} <= found
+    assert {"ckpttool finetune", "it is truncated", "finetune", "Coming from mergekit"} <= found
 
 
 def test_every_page_of_the_repository_is_in_the_site(site: Path) -> None:

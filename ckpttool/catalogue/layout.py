@@ -83,7 +83,7 @@ class Catalogue:
         """
         catalogue = cls._in_folder(root)
         if not plain_files.is_file(catalogue.root / HEAD):
-            raise MissingFile(f"{catalogue.root} is no catalogue: `ckpttool zoo add` begins one")
+            raise MissingFile(f"{catalogue.root} is not a catalogue: `ckpttool zoo add` creates one")
         catalogue._require_version()
         return catalogue
 
@@ -100,7 +100,9 @@ class Catalogue:
             catalogue.root.mkdir(parents=True, exist_ok=True)
             others = [each.name for each in catalogue.root.iterdir() if not each.name.startswith(f".{HEAD}.")]
             if others and not plain_files.is_file(catalogue.root / HEAD):
-                raise CkptError(f"{catalogue.root} holds {sorted(others)[0]} and is no catalogue: name an empty folder")
+                raise CkptError(
+                    f"{catalogue.root} contains {sorted(others)[0]} and is not a catalogue: specify an empty folder"
+                )
             with replacing(catalogue.root / HEAD) as file:
                 file.write(checked_json.dumps({"format": FORMAT}))
         catalogue._require_version()
@@ -115,7 +117,7 @@ class Catalogue:
             raise CkptError(
                 f"{catalogue} is on a server, where entries are listed, shown, pulled and pushed: `ckpttool zoo pull "
                 f"{catalogue} N` copies one to a catalogue in a folder, where it can be read and changed; {VARIABLE} "
-                f"says which folder"
+                f"specifies the folder"
             )
         return catalogue
 
@@ -125,7 +127,7 @@ class Catalogue:
         except ValueError as error:
             raise CorruptCheckpoint(f"{self}/{HEAD} is damaged: {error}") from error
         if not isinstance(version, int) or version > FORMAT:
-            raise FormatError(f"{self} has format {version}, this version reads up to {FORMAT}: update ckpttool")
+            raise FormatError(f"{self} has format {version}, this version of ckpttool reads up to {FORMAT}: update it")
 
     def __str__(self) -> str:
         return without_secrets(whole_url(self.root)) if is_url(self.root) else str(self.root)
@@ -166,7 +168,7 @@ class Catalogue:
             if each == self.root:
                 break
             if each.is_symlink():
-                raise CorruptCheckpoint(f"{each} is a link: a catalogue has none, and it is not followed")
+                raise CorruptCheckpoint(f"{each} is a link, which is not followed: a catalogue contains none")
         return path
 
     def names(self) -> list[str]:
@@ -194,7 +196,7 @@ class Catalogue:
             CkptError: there is no higher one.
         """
         if (last := self.last_number(name)) >= MOST_REVISIONS:
-            raise CkptError(f"{name} has the revision {last}, and none is higher: add the model under another name")
+            raise CkptError(f"{name} has the revision {last}, the highest possible: add the model under another name")
         return last + 1
 
     def _numbers(self, name: str) -> Iterator[tuple[int, str]]:
@@ -249,7 +251,7 @@ class Catalogue:
         with plain_files.opened(self.inside(path)) as file:
             text = file.read(MOST_BYTES + 1)
         if len(text) > MOST_BYTES:
-            raise CorruptCheckpoint(f"{path} has more than the {MOST_BYTES} bytes that are read")
+            raise CorruptCheckpoint(f"{path} has more than {MOST_BYTES} bytes, the limit")
         return text
 
     def find(self, which: Selector | str) -> Manifest:

@@ -99,7 +99,7 @@ class Manifest:
                 raise
             raise CorruptCheckpoint(f"the manifest of {name}@{revision} is damaged: {error}") from error
         if manifest.revision != revision:
-            raise CorruptCheckpoint(f"the manifest of {name}@{revision} says that it is revision {manifest.revision}")
+            raise CorruptCheckpoint(f"the manifest of {name}@{revision} declares revision {manifest.revision}")
         return replace(manifest, name=name)
 
     @classmethod
@@ -146,7 +146,7 @@ class _Reading:
     def of(self, key: str, kind: type[Any]) -> Any:
         value = self.document.get(key)
         if not isinstance(value, kind) or isinstance(value, bool):
-            raise CorruptCheckpoint(f"a manifest has {key}: {value!r:.80}, and no {kind.__name__}")
+            raise CorruptCheckpoint(f"a manifest has {key}: {value!r:.80}, not a {kind.__name__}")
         return value
 
     def maybe(self, key: str, kind: type[Any]) -> Any:
@@ -155,19 +155,19 @@ class _Reading:
     def count(self, key: str, most: int) -> int:
         number: int = self.of(key, int)
         if not 0 <= number <= most:
-            raise CorruptCheckpoint(f"a manifest has {key}: {str(number)[:40]}, and 0 to {most} can be")
+            raise CorruptCheckpoint(f"a manifest has {key}: {str(number)[:40]}, expected 0 to {most}")
         return number
 
     def texts(self, key: str) -> list[str] | None:
         texts: list[str] | None = self.maybe(key, list)
         if not all(isinstance(each, str) for each in texts or ()):
-            raise CorruptCheckpoint(f"a manifest has other things than texts in {key}")
+            raise CorruptCheckpoint(f"a manifest has something other than texts in {key}")
         return texts
 
     def rows(self, key: str) -> list[Row]:
         rows: list[Row] = self.of(key, list)
         if not all(isinstance(row, dict) for row in rows):
-            raise CorruptCheckpoint(f"a manifest has other things than objects in {key}")
+            raise CorruptCheckpoint(f"a manifest has something other than objects in {key}")
         return rows
 
 
@@ -184,7 +184,7 @@ def _named(row: Row, key: str) -> Row:
         reading.of("dtype", str)
         is_shape = all(type(size) is int and 0 <= size <= LARGEST for size in shape)
         if not is_shape or not is_hash(reading.of("sha256", str)):
-            raise CorruptCheckpoint(f"a manifest has the tensor {row!r:.200}, which cannot be")
+            raise CorruptCheckpoint(f"a manifest has the tensor {row!r:.200}, which is not valid")
     if key == "layers":
         if row.get("parameters") is not None:
             reading.count("parameters", LARGEST)
@@ -206,13 +206,13 @@ def _card(card: Row) -> Row:
     for row in reading.rows("metrics") if card.get("metrics") is not None else ():
         value = row.get("value", "")  # one that is only named has none, and says so
         if not isinstance(row.get("name"), str) or not (value is None or is_measure(value)):
-            raise CorruptCheckpoint(f"a manifest has the metric {row!r:.200}, which is none")
+            raise CorruptCheckpoint(f"a manifest has the metric {row!r:.200}, which is not valid")
     return card
 
 
 def _files(rows: Sequence[Row], name: str) -> tuple[StoredFile, ...]:
     if len(rows) > MOST_FILES:
-        raise CorruptCheckpoint(f"{name}: its manifest lists {len(rows)} files, at most {MOST_FILES} can be")
+        raise CorruptCheckpoint(f"{name}: its manifest lists {len(rows)} files, at most {MOST_FILES} are allowed")
     readings = map(_Reading, rows)
     files = tuple(
         StoredFile(row.of("path", str), row.of("sha256", str), row.count("bytes", LARGEST)) for row in readings
@@ -252,7 +252,7 @@ def safe_path(path: str, name: str) -> str:
         for part in parts
     ]
     if any(is_bad) or len(path) > _LONGEST_PATH or path.casefold() == KEPT:
-        raise CorruptCheckpoint(f"{name} has the path {path!r:.200}, which is not one in its folder")
+        raise CorruptCheckpoint(f"{name} has the path {path!r:.200}, which is not inside its folder")
     return path
 
 

@@ -47,7 +47,7 @@ def placed(catalogue: Catalogue, manifest: Manifest) -> Path:
             return folder
         with contextlib.suppress(FileNotFoundError):  # a blob was just compacted
             _place(catalogue, manifest, folder)
-    raise CkptError(f"{folder}: other processes keep changing it")
+    raise CkptError(f"{folder}: other processes keep changing it: try again when they are done")
 
 
 def is_placed(catalogue: Catalogue, manifest: Manifest) -> bool:
@@ -102,7 +102,7 @@ def _place(catalogue: Catalogue, manifest: Manifest, folder: Path) -> None:
             elif blob.stat().st_size == file.nbytes:
                 link(blob, target)
             else:
-                raise CorruptCheckpoint(f"{manifest}: {file.path} has {file.nbytes} bytes, {blob} others")
+                raise CorruptCheckpoint(f"{manifest}: {file.path} has {file.nbytes} bytes, {blob} has a different size")
         try:
             link(catalogue.manifest_path(manifest.name, manifest.revision), new / KEPT)
         except FileNotFoundError as error:

@@ -1,4 +1,4 @@
-"""Recipes: a file that was compacted is no blob of its own any more, but others in a row: `HASH.pieces` lists them."""
+"""Recipes: a compacted file is no longer a blob of its own, but others in a row: `HASH.pieces` lists them."""
 
 import hashlib
 import os
@@ -49,7 +49,7 @@ def pieces_of(catalogue: Catalogue, sha256: str) -> list[Piece] | None:
             rows = checked_json.loads(file.read(_MOST))["pieces"]
         pieces = [Piece(row["sha256"], row["bytes"]) for row in rows]
         if not all(is_hash(each.sha256) and isinstance(each.nbytes, int) and each.nbytes >= 0 for each in pieces):
-            raise ValueError("it names what cannot be a blob")
+            raise ValueError("it names something that is not a blob")
     except FileNotFoundError:
         return None
     except (KeyError, TypeError, ValueError) as error:
@@ -90,4 +90,4 @@ def assemble(catalogue: Catalogue, sha256: str, target: Path) -> None:
                     file.write(part)
         os.fchmod(file.fileno(), 0o444)
     if total.hexdigest() != sha256:
-        raise CorruptCheckpoint(f"{target.name}: its pieces have other bytes than were stored")
+        raise CorruptCheckpoint(f"{target.name}: its pieces differ from the bytes that were stored")

@@ -32,7 +32,7 @@ class ServedCatalogue(Catalogue):
         """
         catalogue = cls._listing(root)
         if not catalogue._has_head():
-            raise MissingFile(f"{catalogue} is no catalogue: `ckpttool zoo push` begins one")
+            raise MissingFile(f"{catalogue} is not a catalogue: `ckpttool zoo push` creates one")
         catalogue._require_version()
         return catalogue
 
@@ -47,7 +47,7 @@ class ServedCatalogue(Catalogue):
         catalogue = cls._listing(root)
         if not catalogue._has_head():
             if others := sorted(servers.listing(url_of(catalogue.root))):
-                raise CkptError(f"{catalogue} holds {others[0]} and is no catalogue: name an empty folder")
+                raise CkptError(f"{catalogue} contains {others[0]} and is not a catalogue: specify an empty folder")
             servers.created(url_of(catalogue.root / HEAD), checked_json.dumps({"format": FORMAT}))
         catalogue._require_version()
         return catalogue
@@ -55,7 +55,7 @@ class ServedCatalogue(Catalogue):
     @classmethod
     def _listing(cls, root: Path | None) -> "ServedCatalogue":
         if root is None or not servers.lists(url_of(root)):
-            raise CkptError(f"{url_of(root or Path())} is no catalogue: its server lists no folders")
+            raise CkptError(f"{url_of(root or Path())} is not a catalogue: its server lists no folders")
         return cls(root)
 
     def _has_head(self) -> bool:
@@ -87,5 +87,5 @@ class ServedCatalogue(Catalogue):
         if file is None:
             raise FileNotFoundError(url_of(path))
         if file.size > MOST_BYTES:
-            raise CorruptCheckpoint(f"{url_of(path)} has more than the {MOST_BYTES} bytes that are read")
+            raise CorruptCheckpoint(f"{url_of(path)} has more than {MOST_BYTES} bytes, the limit")
         return servers.read(url_of(path)) or b""

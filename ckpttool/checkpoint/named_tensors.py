@@ -68,7 +68,7 @@ class NamedTensors(Mapping[str, Tensor]):
             below = [each for each in self._tensors if each.startswith((f"{name}/", f"{name}."))]
             if below:
                 layer = f"{name!r} is a layer, whose tensors are {listed(below)}"
-                raise UnknownName(f"{source}{layer}; `select` takes them") from None
+                raise UnknownName(f"{source}{layer}; `select` selects them") from None
             raise UnknownName(f"{source}no tensor named {name}{suggestion(name, self._tensors)}") from None
 
     @overload
@@ -104,7 +104,7 @@ class NamedTensors(Mapping[str, Tensor]):
         weights = [name for name, kind in self.kinds().items() if kind == "weight" and name != OBJECT_GRAPH]
         layers = {layer: [self[name] for name in names] for layer, names in scopes(weights).items()}
         others = len(self) - len(weights)
-        notes = [f"{counted(others, 'tensor')} besides: slots, step counters"] if others else []
+        notes = [f"{counted(others, 'tensor')} more: slots, step counters"] if others else []
         return html_table(layer_rows(layers), repr(self).strip("<>"), notes)
 
     def specs(self) -> list[TensorSpec]:

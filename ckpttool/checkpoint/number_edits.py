@@ -62,7 +62,7 @@ class NumberEdits(NamedTensors):
             PlanError: both or neither are given.
         """
         if (share is None) == (below is None):
-            raise PlanError("`prune` takes a `share` of the elements, or what is `below` a bound")
+            raise PlanError("`prune` requires either `share`, a fraction of the elements, or `below`, a bound")
         return self.edit("prune", f"{pattern}={share if below is None else f'magnitude({below})'}", slots=slots)
 
     def set(self, name: str, value: float | str | PathLike[str], key: str | None = None) -> Self:
@@ -142,7 +142,7 @@ class NumberEdits(NamedTensors):
             PlanError: only one of `layers` and `norms` is given, or the layer before a normalisation is ambiguous.
         """
         if (layers is None) != (norms is None):
-            raise PlanError("`layers` and `norms` say pairs together")
+            raise PlanError("`layers` and `norms` specify pairs together: give both, or neither")
         pairs = [] if layers is None else [f"{layers}={norms}"]
         given = {"epsilon": epsilon, "axis": axis}
         own = [f"{key}={value}" for key, value in given.items() if value is not None]

@@ -10,7 +10,7 @@ from ckpttool.core.tensors import Array, Tensor, TensorSpec
 
 
 def cast_tensor(tensor: Tensor, dtype: DType) -> Tensor:
-    """Return a tensor whose numbers are cast as they are read; one that is no number stays as it is.
+    """Return a tensor whose numbers are cast as they are read; one that is not a number stays as it is.
 
     >>> from ckpttool.core.dtypes import BY_NAME
     >>> cast_tensor(Tensor.of("bias", np.array([0.5, 2.0])), BY_NAME["float16"]).read()
@@ -20,7 +20,7 @@ def cast_tensor(tensor: Tensor, dtype: DType) -> Tensor:
         CkptError: the dtype is not one of numbers.
     """
     if not dtype.is_number:
-        raise CkptError(f"nothing can be cast to {dtype}; there are {', '.join(FLOATS + INTEGERS)}")
+        raise CkptError(f"cannot cast to {dtype}; known: {', '.join(FLOATS + INTEGERS)}")
     if not tensor.dtype.is_number or tensor.dtype is dtype:
         return tensor
     return elementwise(tensor, dtype, lambda values: cast_array(tensor.name, values, dtype))
@@ -40,7 +40,7 @@ def cast_array(name: str, array: Array, dtype: DType) -> Array:
             good = ~np.isfinite(array.astype(np.float64)) | np.isfinite(new.astype(np.float64))
     if not np.all(good):
         worst = array[~good].flat[0]
-        raise CkptError(f"{name}: {worst} does not fit into {dtype}; leave the tensor out, or take a wider dtype")
+        raise CkptError(f"{name}: {worst} does not fit into {dtype}; exclude the tensor, or use a wider dtype")
     return new
 
 

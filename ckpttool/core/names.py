@@ -126,7 +126,7 @@ class ByPattern(Generic[Value]):
             try:
                 pairs.append((Pattern(pattern) if equals else None, read(value)))
             except ValueError as error:
-                raise PlanError(f"{parameter} {part.strip()!r}: {value!r} is no value for it") from error
+                raise PlanError(f"{parameter} {part.strip()!r}: {value!r} is not a valid value") from error
         if len(pairs) > 1 and any(pattern is None for pattern, _ in pairs):
             raise PlanError(f"{parameter} {text!r}: expected one value for all, or PATTERN=VALUE pairs, not both")
         return cls(tuple(pairs))

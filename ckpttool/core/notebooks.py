@@ -27,7 +27,7 @@ class Markup(str):
 
 
 def html_table(rows: Sequence[Mapping[str, Any]], caption: str, notes: Sequence[str] = ()) -> str:
-    """Return rows as a table: what is no markup of ours is escaped.
+    """Return rows as a table: what is not markup of ours is escaped.
 
     >>> "&lt;b&gt;" in html_table([{"name": "<b>", "size": 3}], "layers")
     True

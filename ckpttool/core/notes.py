@@ -8,10 +8,10 @@ class Note(str):
 
     A note is a text, so whoever lists notes need not know of it.
 
-    >>> note = Note.of("left out", ["a", "b", "c"], most=2)
+    >>> note = Note.of("skipped", ["a", "b", "c"], most=2)
     >>> note, note.lines
     ('left out: a, b and 1 more', ('left out: a', 'left out: b', 'left out: c'))
-    >>> Note.of("left out", ["a", "b"], most=2)
+    >>> Note.of("skipped", ["a", "b"], most=2)
     'left out: a, b'
     """
 
@@ -33,7 +33,7 @@ class Note(str):
 def notes_about(what: str, things: Iterable[str], most: int = 8) -> list[str]:
     """Return the note on things, or none where there are no things.
 
-    >>> notes_about("left out", ["a"]), notes_about("left out", [])
+    >>> notes_about("skipped", ["a"]), notes_about("skipped", [])
     (['left out: a'], [])
     """
     things = list(things)

@@ -42,7 +42,7 @@ def compiled(text: str, flags: int = 0) -> re.Pattern[str]:
     True
     >>> compiled(r"(\d+)+")
     Traceback (most recent call last):
-    ckpttool.core.errors.CkptError: '(\\d+)+' could take years: it matches one text in many ways, by repeats in a repeat
+    ckpttool.core.errors.CkptError: '(\\d+)+' could take years: nested repeats match one text in many ways
 
     Raises:
         CkptError: it is none, or one that could take time without end.
@@ -55,14 +55,16 @@ def compiled(text: str, flags: int = 0) -> re.Pattern[str]:
             warnings.simplefilter("error", FutureWarning)
             pattern = re.compile(text, flags)
     except FutureWarning as warning:
-        problem = f"{warning}, which later versions of Python read otherwise"
-        raise CkptError(f"{shown} is not clear: {problem}; put \\ before what means itself") from warning
+        problem = f"{warning}, which later versions of Python interpret differently"
+        raise CkptError(
+            f"{shown} is ambiguous: {problem}; put \\ before characters that are meant literally"
+        ) from warning
     except (re.error, RecursionError, OverflowError) as error:
         raise CkptError(f"{shown} is not a regular expression: {error}") from error
     tree = tree_of(pattern)
     is_doubtful = any(has_choice(repeated) for repeated in repeats(tree))
     if is_doubtful and (len(text) > LARGE or Automaton(tree, pattern.flags).is_endless()):
-        raise CkptError(f"{shown} could take years: it matches one text in many ways, by repeats in a repeat")
+        raise CkptError(f"{shown} could take years: nested repeats match one text in many ways")
     return pattern
 
 
@@ -83,8 +85,9 @@ def quick(pattern: re.Pattern[str], name: str, text: str = "") -> str:
     if min(ways + ends.runs * log(len(name)), in_order) > log(MOST_STEPS):
         shown = (text or pattern.pattern)[:LONGEST]
         raise CkptError(
-            f"{shown!r} could take hours to match a name of {len(name)} characters: repeats in it can end at many "
-            "places; let them take less, such as [^/]* for .*"
+            f"{shown!r} could take hours to match a name of {len(name)} characters: its repeats can end at many "
+            "places; "
+            "use narrower ones, such as [^/]* instead of .*"
         )
     return name
 

@@ -40,17 +40,17 @@ def descriptor_of(path: Path) -> int:
     """Open a file to read, and return its descriptor; nothing waits for a pipe's other end.
 
     Raises:
-        FormatError: it is no plain file.
+        FormatError: it is not a plain file.
         FileNotFoundError: it is not there.
         MissingFile: no file can have its name, which has a NUL or half a surrogate pair in it.
     """
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | getattr(os, "O_NONBLOCK", 0))
     except ValueError as error:
-        raise MissingFile(f"{path} is missing: no file can have such a name") from error
+        raise MissingFile(f"{path} is missing: not a valid file name") from error
     except OSError as error:
         if error.errno == errno.ENXIO:  # a socket, or a device that is not there
-            raise FormatError(f"{path} is no file: {error.strerror}") from error
+            raise FormatError(f"{path} is not a file: {error.strerror}") from error
         raise
     mode = os.fstat(descriptor).st_mode
     if stat.S_ISREG(mode):
@@ -58,7 +58,7 @@ def descriptor_of(path: Path) -> int:
     os.close(descriptor)
     if stat.S_ISDIR(mode):
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
-    raise FormatError(f"{path} is {_KINDS.get(stat.S_IFMT(mode), 'something else')}, and no file")
+    raise FormatError(f"{path} is {_KINDS.get(stat.S_IFMT(mode), 'something else')}, not a file")
 
 
 def opened(path: Path) -> io.BufferedReader:

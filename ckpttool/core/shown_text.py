@@ -41,7 +41,7 @@ def harmless(text: str) -> str:
 def shortened(text: str) -> str:
     """Return a text for a person, in which words without end, and the text itself, lack their middle.
 
-    >>> len(shortened("x is no tensor; nearest: " + "y" * 200_000)) < 1100, shortened("dense/kernel")
+    >>> len(shortened("x is not a tensor; nearest: " + "y" * 200_000)) < 1100, shortened("dense/kernel")
     (True, 'dense/kernel')
     """
     return _without_middle(_LONG_WORD.sub(lambda word: _without_middle(word[0], LONGEST_WORD), text), LONGEST_MESSAGE)

@@ -163,7 +163,7 @@ class Tensor:
             CorruptCheckpoint: after the last piece, when the checksum does not match.
         """
         if not self.dtype.itemsize:
-            raise CkptError(f"{self.name} holds {self.dtype} elements, which have no fixed size")
+            raise CkptError(f"{self.name} has {self.dtype} elements, which have no fixed size")
         if self._pieces is not None:
             yield from self._pieces()
             return

@@ -29,4 +29,4 @@ def loads(text: str | bytes) -> dict[str, Any]:
     try:
         return tomllib.loads(text)
     except RecursionError:
-        raise ValueError("it has too many lists or tables in one another") from None
+        raise ValueError("its lists or tables are nested too deeply") from None

@@ -75,7 +75,7 @@ def kinds(names: Collection[str]) -> dict[str, TensorKind]:
 
 
 def base_name(name: str, all_names: Container[str]) -> str | None:
-    """Return the variable that a slot's name belongs to, or None where it is no slot of any of them.
+    """Return the variable that a slot's name belongs to, or None where it is not a slot of any of them.
 
     Optimizers made inside a scope put it before the variable's own name, so leading components may be left out.
 

@@ -66,10 +66,12 @@ class _Loader(yaml.SafeLoader):
         """Read a node and what is in it."""
         event: Any = self.peek_event()  # type: ignore[no-untyped-call]
         if isinstance(event, yaml.AliasEvent) or event.anchor is not None or getattr(event, "tag", None) is not None:
-            raise yaml.MarkedYAMLError(problem="anchors, tags and aliases are not read", problem_mark=event.start_mark)
+            raise yaml.MarkedYAMLError(
+                problem="anchors, tags and aliases are not supported", problem_mark=event.start_mark
+            )
         self._depth += 1
         if self._depth > DEEPEST:
-            why = f"more than {DEEPEST} lists and keys are in one another"
+            why = f"lists and keys are nested over {DEEPEST} levels deep"
             raise yaml.MarkedYAMLError(problem=why, problem_mark=event.start_mark)
         node = super().compose_node(parent, index)
         self._depth -= 1
@@ -84,9 +86,9 @@ def _value(node: Any) -> Any:
         found: dict[str, Any] = {}
         for key, value in node.value:
             if not isinstance(key, yaml.ScalarNode):
-                raise yaml.MarkedYAMLError(problem="a key is a text", problem_mark=key.start_mark)
+                raise yaml.MarkedYAMLError(problem="a key must be text", problem_mark=key.start_mark)
             if _text(key) in found:
-                raise yaml.MarkedYAMLError(problem=f"{key.value} stands twice", problem_mark=key.start_mark)
+                raise yaml.MarkedYAMLError(problem=f"{key.value} appears twice", problem_mark=key.start_mark)
             found[key.value] = _value(value)
         return found
     text = _text(node)
@@ -103,12 +105,12 @@ def _text(node: yaml.Node) -> str:
     """Return the text of a node; an escape may name half a character."""
     text: str = node.value
     if any("\ud800" <= character <= "\udfff" for character in text):
-        raise yaml.MarkedYAMLError(problem="an escape is no character", problem_mark=node.start_mark)
+        raise yaml.MarkedYAMLError(problem="an escape is not a valid character", problem_mark=node.start_mark)
     return text
 
 
 class _Dumper(yaml.SafeDumper):
-    """A writer that repeats what stands twice, and quotes what some reader would not take for a text."""
+    """A writer that repeats what appears twice, and quotes what some reader would not take for a text."""
 
     def ignore_aliases(self, data: Any) -> bool:
         """Say that nothing is written by reference."""

@@ -37,7 +37,7 @@ def preprocessing_of(architecture: str) -> Preprocessing:
         UnknownName: there is no such architecture.
     """
     if architecture not in MODES:
-        nearest = suggestion(architecture, MODES) or f"; there are {', '.join(MODES)}"
+        nearest = suggestion(architecture, MODES) or f"; known: {', '.join(MODES)}"
         raise UnknownName(f"no architecture {architecture} in keras.applications{nearest}")
     mode = MODES[architecture]
     return Preprocessing((Nothing() if mode is None else KerasMode(mode),))

@@ -97,7 +97,7 @@ def read_class_names(path: Path) -> list[str]:
     with path.open("rb") as file:
         raw = file.read(_LARGEST + 1)
     if len(raw) > _LARGEST:
-        raise DataError(f"{path} has too much in it, expected the name of a class on each line")
+        raise DataError(f"{path} is too large, expected the name of a class on each line")
     return _read(raw, str(path))
 
 
@@ -107,7 +107,7 @@ def _read(content: bytes | str, source: str) -> list[str]:
         text = content if isinstance(content, str) else content.decode("utf-8-sig")
         names = _of_json(strict_json.parse(text.encode())) if text.lstrip()[:1] in ("[", "{") else _of_lines(text)
     except ValueError as error:
-        raise DataError(f"{source}: no names of classes: {error}") from error
+        raise DataError(f"{source}: not a valid file of class names: {error}") from error
     if not names:
         raise DataError(f"{source} has no names, expected the name of a class on each line")
     return names
@@ -143,5 +143,5 @@ def _of_json(value: Any) -> list[str]:
     names = [name[-1] if isinstance(name, list) and name else name for name in value]
     wrong = next((name for name in names if not isinstance(name, str) or not name.strip()), None)
     if wrong is not None:
-        raise ValueError(f"{wrong!r} is no name, expected texts")
+        raise ValueError(f"{wrong!r} is not a name, expected texts")
     return names

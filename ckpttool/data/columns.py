@@ -43,7 +43,7 @@ class Column:
             types = [
                 f"{each.name} has rows {list(each.array.shape[1:])} of {each.array.dtype}" for each in (self, other)
             ]
-            raise DataError(f"{self.path}: {', '.join(types)}; expected one shape and dtype for both")
+            raise DataError(f"{self.path}: {', '.join(types)}; expected the same shape and dtype for both")
         return Column(self.path, f"{self.name}, {other.name}", JoinedRows(self.array, other.array))
 
     def encoded(self) -> Self:

@@ -108,7 +108,7 @@ def _sides(request: Request, columns: Columns, held_out: HeldOut) -> Sides:
     rows = columns.rows
     if rows < 2:
         found = f"{request.file.path}: training rows: {rows}"
-        raise DataError(f"{found}, expected at least 2, one to validate on, or x_valid in the file")
+        raise DataError(f"{found}, expected at least 2, one of them for validation, or x_valid in the file")
     drawn = held_out.place == "drawn"
     classes = classes_of(columns.labels.array[:], request.labels_are_whole) if drawn and columns.labels else None
     try:
@@ -126,7 +126,7 @@ def evaluation_split(path: Source, wanted: Wanted, split: str | None = None) -> 
     """
     request = Request.open(path, wanted)
     if split not in (None, *SPLITS):
-        raise DataError(f"{split!r} is no split, expected one of {', '.join(SPLITS)}")
+        raise DataError(f"{split!r} is not a split, expected one of {', '.join(SPLITS)}")
     for name in (split,) if split else ("test", "valid", None, "train"):
         columns = request.columns(name)
         if columns is not None:
@@ -142,5 +142,5 @@ def check_class_names(data: Source, split: Split, wanted: Wanted) -> None:
     """
     if wanted.labels and wanted.classes and split.classes and split.classes != wanted.classes:
         names = [name for name in split.classes if name not in wanted.classes]
-        found = f"{data}: the classes {listed(names)} are none of the model's: {listed(wanted.classes)}"
-        raise DataError(f"{found}; `classes` gives its outputs other names, and `reuse` with a `head` other outputs")
+        found = f"{data}: the classes {listed(names)} are not among the model's: {listed(wanted.classes)}"
+        raise DataError(f"{found}; `classes` renames its outputs, and `reuse` with a `head` replaces them")

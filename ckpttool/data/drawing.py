@@ -84,7 +84,7 @@ def draw_groups(count: int, classes: Numbers | None, groups: Array, seed: int) -
     _, members = np.unique(groups, return_inverse=True)
     total = int(members.max()) + 1
     if total < 2:
-        raise DataError("all rows are of one group, so none can be held out: expected two groups or more")
+        raise DataError("all rows are in one group, so none can be held out: expected two groups or more")
     codes = np.zeros(len(members), np.int64) if classes is None else np.unique(classes, return_inverse=True)[1]
     lack = np.bincount(codes) * (count / len(members))
     parts = _rows_by_class(members, codes)

@@ -71,14 +71,14 @@ def stored(tensors: Mapping[str, RowType]) -> tuple[Stored, ...]:
         CkptError: there are none, or one has elements that vary in size.
     """
     if not tensors:
-        raise CkptError("no tensors to keep in the feature cache")
+        raise CkptError("no tensors to store in the feature cache")
     numbered = tuple(
         Stored(number, name, _dtype(dtype), tuple(map(int, row_shape)))
         for number, (name, (dtype, row_shape)) in enumerate(tensors.items())
     )
     for tensor in numbered:
         if not tensor.dtype.itemsize:
-            raise CkptError(f"{tensor.name} holds {tensor.dtype} elements, which the feature cache cannot keep")
+            raise CkptError(f"{tensor.name} has {tensor.dtype} elements, which the feature cache cannot store")
     return numbered
 
 
@@ -121,7 +121,7 @@ def write_json(path: Path, facts: dict[str, Any]) -> None:
 
 
 def read_json(path: Path) -> dict[str, Any] | None:
-    """Return the facts of a file, or None where it is absent, is no JSON or does not have its checksum."""
+    """Return the facts of a file, or None where it is absent, is not JSON or does not have its checksum."""
     try:
         return facts_of(path.read_bytes())
     except (FileNotFoundError, NotADirectoryError):

@@ -67,7 +67,7 @@ class FolderParts:
                         view = view[file.write(view) :]
                     os.fsync(file.fileno())
             except OSError as error:
-                seen = "`cache_dir` must be a folder that all workers see, or an address such as s3://bucket/features"
+                seen = "`cache_dir` must be a folder that all workers can access, or an address such as s3://bucket/features"
                 raise CkptError(f"{path}: a worker cannot write there: {error.strerror}; {seen}") from error
         return Part(start, stop, tuple(crc.extend(0, piece) for piece in pieces))
 

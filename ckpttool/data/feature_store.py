@@ -54,7 +54,7 @@ class FeatureStore:
             CkptError: the key cannot be a folder's name.
         """
         if not _KEY.fullmatch(key):
-            raise CkptError(f"{key!r} is no cache key")
+            raise CkptError(f"{key!r} is not a cache key")
         return Entry(self.root / key, key)
 
     def entries(self) -> "list[Entry]":
@@ -122,7 +122,7 @@ class Entry:
         """
         manifest = self.manifest
         if manifest is None:
-            raise MissingFile(f"{self.path} is no complete entry of the feature cache")
+            raise MissingFile(f"{self.path} is not a complete entry of the feature cache")
         with contextlib.suppress(OSError):  # mostly there is none: of a fill that ended as it was complete
             (self.path / PROGRESS).unlink()
         rows, tensors = manifest["rows"], _tensors(manifest)

@@ -149,7 +149,7 @@ class Writer:
         needed = (self.rows - self.resume_row) * sum(tensor.row_bytes for tensor in self.tensors)
         free = shutil.disk_usage(self.path).free
         if needed > free:
-            problem = f"{human_size(needed)} for the feature cache, {human_size(free)} are free"
+            problem = f"{human_size(needed)} for the feature cache, but {human_size(free)} are free"
             raise CkptError(f"{self.path}: {problem}; `cache_dir` names another folder")
 
     def _opened(self, tensor: Stored) -> FileIO:
@@ -217,5 +217,5 @@ def lock_entry(path: Path) -> int:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as error:
         os.close(descriptor)
-        raise EntryBusy(f"{path} is being filled by another process: try again when it is done") from error
+        raise EntryBusy(f"{path} is being filled by another process: try again when it has finished") from error
     return descriptor

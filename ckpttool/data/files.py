@@ -71,9 +71,9 @@ class InputSpec:
 class Wanted:
     """The placeholders of the inputs and of the labels; `features` says what records hold, where they do not say it.
 
-    Where no labels are wanted, `beside` names those that may be there all the same, which are no inputs. `group` names
-    the column of rows that belong together, which is no input either. `classes` are the model's names of its classes,
-    by their numbers: where the data has names too, its labels get the model's numbers.
+    Where no labels are wanted, `beside` names those that may be there all the same, which are not inputs. `group` names
+    the column of rows that belong together, which is not an input either. `classes` are the model's names of its
+    classes, by their numbers: where the data has names too, its labels get the model's numbers.
     """
 
     inputs: tuple[InputSpec, ...] = ()
@@ -165,7 +165,7 @@ def open_data(path: Source, wanted: Wanted | None = None) -> DataFile:
             file: DataFile = source.read(path, replace(wanted or Wanted(), classes=()))
             return file
     require_there(path)
-    raise DataError(f"{path} is no data that is known: data are {KINDS}")
+    raise DataError(f"{path} is not a known kind of data: data are {KINDS}")
 
 
 def by_split(folder: Path, suffixes: tuple[str, ...]) -> dict[str | None, list[Path]]:

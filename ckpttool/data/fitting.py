@@ -51,7 +51,7 @@ def fit(column: Column, spec: InputSpec, scale: bool, alone: bool = True) -> Fit
     >>> fitted.array.shape, float(fitted.array.max())
     ((2, 784), 1.0)
     >>> fitted.notes[1]
-    'x_train: uint8 divided by 255 for the float input X; `preprocess` specifies what else to do'
+    'x_train: uint8 divided by 255 for the float input X; `preprocess` specifies other steps'
 
     Raises:
         DataError: no rows, a shape or dtype that does not fit, a value that the dtype cannot hold, NaN or infinity.
@@ -133,7 +133,7 @@ def _conversion(column: Column, spec: InputSpec, steps: Steps) -> tuple[Callable
         note = f"{name}: {said(done)} for the {kind}input {spec.name}"
         if spec.steps is None:
             divided = f"{name}: uint8 divided by {BYTE_MAXIMUM} for the {kind}input {spec.name}"
-            note = f"{divided}; `preprocess` specifies what else to do"
+            note = f"{divided}; `preprocess` specifies other steps"
         return partial(_preprocessed, steps=done, spec=spec), (note,)
     if dtype == wanted.numpy:
         return _same, ()
@@ -177,7 +177,7 @@ def _as_wanted(made: Array, steps: Steps, spec: InputSpec) -> Array:
         made = whole = np.clip(whole, low, high)
     wrong = (made != whole) | (made < low) | (made > high)
     if wrong.any():
-        problem = f"{said(steps)} makes {made[wrong][0]:g}, and {spec.name} takes {spec.dtype}"
+        problem = f"{said(steps)} gives {made[wrong][0]:g}, but {spec.name} requires {spec.dtype}"
         raise DataError(f"{problem}: whole numbers from {low} to {high}")
     return _cast(whole, spec.dtype)
 
@@ -210,12 +210,12 @@ def _check_kept(column: Column, start: int, stored: Array, fitted: Array) -> Non
     if not kept.all():
         place = int(np.flatnonzero(~kept.reshape(len(kept), -1).all(axis=1))[0])
         value = stored[place].reshape(-1)[int(np.flatnonzero(~kept[place].reshape(-1))[0])]
-        expected = f"a value that {fitted.dtype.name} holds" if np.isfinite(value) else "finite numbers"
-        raise DataError(f"{column} row {column.row(start + place)} holds {value}, expected {expected}")
+        expected = f"a value in the range of {fitted.dtype.name}" if np.isfinite(value) else "finite numbers"
+        raise DataError(f"{column} row {column.row(start + place)} has {value}, expected {expected}")
 
 
 def _check_finite(column: Column, start: int, made: Array) -> None:
     finite = np.isfinite(made).reshape(len(made), -1).all(axis=1)
     if not finite.all():
         row = column.row(start + int(np.argmin(finite)))
-        raise DataError(f"{column} row {row} has no finite numbers after its preprocessing")
+        raise DataError(f"{column} row {row} has NaN or infinities after its preprocessing")

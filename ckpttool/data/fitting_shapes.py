@@ -30,7 +30,7 @@ def row_shape(column: Column, spec: InputSpec, steps: Steps, alone: bool) -> tup
     if wanted == made:
         return wanted, ()
     rows = len(column.array)
-    order = ", as images whose channels come last" if len(made) == 1 and wanted[2:] and wanted[-1] > 1 else ""
+    order = ", as images with channels last" if len(made) == 1 and wanted[2:] and wanted[-1] > 1 else ""
     return wanted, (f"{column.name}: {[rows, *made]} reshaped to {[rows, *wanted]} for {spec.name}{order}",)
 
 
@@ -68,7 +68,7 @@ def _advice(column: Column, spec: InputSpec, steps: Steps, alone: bool) -> str:
     """Return what makes rows fit, if it is their channels or their size, as a message ends."""
     row = column.array.shape[1:]
     if len(row) == 1 and (needed := _numbers_of(spec.shape or ())) is not None:
-        return f"; flat rows are reshaped where they hold {counted(needed, 'number')}"
+        return f"; flat rows are reshaped if they have {counted(needed, 'number')}"
     if not ((len(row) == 3 and {row[0], row[-1]} & {*CHANNELS}) or (len(row) == 2 and column.array.dtype == np.uint8)):
         return ""
     if any(isinstance(step, OneHot) for step in steps):  # its classes may pass for channels

@@ -57,7 +57,8 @@ class HeldOut:
         place: Place = {"first": "first", "last": "last"}.get(match["place"], "drawn")  # type: ignore[assignment]
         if group is not None and place != "drawn":
             raise PlanError(
-                f"`valid` {valid} takes rows by their places, `group` needs them drawn: leave one of them out"
+                f"`valid` {valid} selects rows by position, `group` needs them drawn at random: specify only one of "
+                "them"
             )
         return cls(number / 100 if share else int(number), place, group, seed)
 
@@ -112,7 +113,7 @@ class HeldOut:
         try:
             return cls.parse(facts["rule"], facts["group"], int(facts["seed"]))
         except (KeyError, TypeError, ValueError, OverflowError, PlanError) as error:
-            raise FormatError(f"no rule for held-out rows: {error}") from error
+            raise FormatError(f"not a valid rule for held-out rows: {error}") from error
 
 
 @dataclass(frozen=True, eq=False)

@@ -43,7 +43,7 @@ class Preprocessing:
         """Read steps, such as `scale(1/127.5, -1)`; `parameter` is what has them, for messages.
 
         Raises:
-            PlanError: they are no steps, a value cannot be, or an input is named twice.
+            PlanError: they are not steps, a value cannot be, or an input is named twice.
             UnknownName: there is no such step, or a step has no such parameter.
         """
         names = [(match["name"], match.start(), match.end()) for match in _NAME.finditer(text)]
@@ -74,7 +74,7 @@ class Preprocessing:
         return cls(steps.get(alone or "", ()), tuple((name, own) for name, own in steps.items() if name != alone))
 
     def of_known(self, inputs: Mapping[str, bool], labels: str | None = None) -> dict[str, Steps]:
-        """Return the steps for inputs as `of_inputs`, without those for what is no input any more."""
+        """Return the steps for inputs as `of_inputs`, without those for what is not an input any more."""
         targets = [*inputs, *([labels] if labels else [])]
         named = tuple(each for each in self.named if _targets(each[0], targets))
         return Preprocessing(self.steps, named).of_inputs(inputs, labels)
@@ -97,7 +97,7 @@ class Preprocessing:
         meant = others if len(inputs) == 1 else [name for name in others if inputs[name]]
         if not meant:
             which = f"'{targets[0]}: {said(self.steps)}'"
-            raise PlanError(f"{PARAMETER} {said(self.steps)}: which of {', '.join(inputs)} is meant? {which}")
+            raise PlanError(f"{PARAMETER} {said(self.steps)}: specify the input, one of {', '.join(inputs)}: {which}")
         return {**dict.fromkeys(meant, self.steps), **found}
 
 
@@ -142,7 +142,7 @@ def _target(name: str, targets: list[str]) -> str:
     """Return the op that a name means: in whole, or its last part where that is one's alone."""
     found = _targets(name, targets)
     if len(found) != 1:
-        problem = f"{PARAMETER}: no input {name}{suggestion(name, targets)}; there are {', '.join(targets)}"
+        problem = f"{PARAMETER}: no input {name}{suggestion(name, targets)}; known: {', '.join(targets)}"
         raise PlanError(problem)
     return found[0]
 

@@ -51,4 +51,4 @@ def doubts_of_range(column: Column, steps: Steps) -> list[str]:
 
 def _doubt(column: Column, fact: str, step: Step, meant: str, first: Step, steps: Steps) -> str:
     other = said((first, *steps))
-    return f"{column.name}: no number {fact}, and {step} is for {meant}; `preprocess` '{other}' makes these of them"
+    return f"{column.name}: no number {fact}, but {step} is for {meant}; `preprocess` '{other}' converts them first"

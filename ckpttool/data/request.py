@@ -116,7 +116,7 @@ class Request:
         return self.classes if known and set(known) <= set(self.classes) else known
 
     def _texts(self) -> tuple[str, ...]:
-        """Return the texts that labels are in the file, where they are no numbers."""
+        """Return the texts that labels are in the file, where they are not numbers."""
         if self.labels is None:
             return ()
         names = {self._array_name(self.labels, split) for split in (*SPLITS, None)} - {None}

@@ -41,7 +41,7 @@ AT_ONCE = 64 << 20
 
 
 class ShapedRows:
-    """Rows that are no array: how many there are, of which shape and dtype, is known before they are read."""
+    """Rows that are not an array: how many there are, of which shape and dtype, is known before they are read."""
 
     def __init__(self, shape: tuple[int, ...], dtype: Any) -> None:
         """Take the number of rows with the shape of one behind it, and NumPy's dtype."""

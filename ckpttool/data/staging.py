@@ -59,7 +59,7 @@ def staged(
         _make(folder, write, files)
         known = _whole(folder)
     if known is None:
-        raise CorruptCheckpoint(f"{folder}: the rows that were put there are not what is read back")
+        raise CorruptCheckpoint(f"{folder}: the rows that were written there read back differently")
     return mapped_arrays(folder), known
 
 
@@ -75,7 +75,7 @@ def _whole(folder: Path) -> Facts | None:
     changed = facts is not None and any(_checksum(file) != crc for file, crc in facts.pop("young_crc32c", {}).items())
     if facts is None or changed or facts.pop("files_crc32c", None) != _checksums(folder):
         if folder.exists():
-            _log.warning("%s is damaged, or of other bytes or an older version: its rows are decoded again", folder)
+            _log.warning("%s is damaged, or of different bytes or an older version: its rows are decoded again", folder)
         return None
     try:
         return Facts(**facts)

@@ -65,6 +65,6 @@ def check_size(graph: Graph, values: Mapping[str, Tensor]) -> None:
     size = graph.meta.ByteSize() + sum(tensor.nbytes for tensor in values.values())
     if size > MESSAGE_LIMIT:
         raise PlanError(
-            f"{graph.source}: with the values it would be {size} bytes, and a protobuf message holds at most "
-            f"{MESSAGE_LIMIT}; without `bake` they are in the checkpoint alone"
+            f"{graph.source}: with the values it would have {size} bytes, and a protobuf message has at most "
+            f"{MESSAGE_LIMIT}; without `bake` they are only in the checkpoint"
         )

@@ -74,7 +74,7 @@ class Evidence:
         asked: list[Layout] = []
         if reading.is_known and self.framework == "tflite":
             asked = [_of_lite(reading)]
-        elif not reading.is_known:  # which may be no kernel: its shape alone does not say that it is one
+        elif not reading.is_known:  # which may be not a kernel: its shape alone does not say that it is one
             asked = [Dense(), Conv(), Keep()] if shape == target and first is not False else [Keep()]
         elif first is None:
             asked = [reading.turning, Keep()]

@@ -119,7 +119,7 @@ class Fitting:
             if name not in self.wanted:
                 renamed = "" if old == name else f" ({name})"
                 nearest = self._nearest.of(name)
-                raise PlanError(f"{self._here(old)}{renamed} is no variable of {self.graph_name}{nearest}")
+                raise PlanError(f"{self._here(old)}{renamed} is not a variable of {self.graph_name}{nearest}")
         targets = [self.wanted[name] for name in move.targets]
         layout = self._layout(move, targets)
         self._check_shapes(move, layout, targets)
@@ -135,13 +135,14 @@ class Fitting:
                 added = forget_bias(self.graph, targets[0])
                 if added is not None and added != layout.forget_bias:
                     raise PlanError(
-                        f"{here}: {layout} takes {layout.forget_bias:g} off the forget gates, and {self.graph_name} "
-                        f"adds {added:g} to those of {targets[0].name}: "
+                        f"{here}: {layout} subtracts {layout.forget_bias:g} from the forget gates, but "
+                        f"{self.graph_name} "
+                        f"adds {added:g} to those of {targets[0].name}: specify "
                         f"transform = '{replace(layout, forget_bias=added)}'"
                     )
             return layout
         if len(move.sources) != 1 or len(targets) != 1:
-            raise PlanError(f"{here}: several tensors need a transform in their rule")
+            raise PlanError(f"{here}: a rule with several tensors needs a transform")
         source, target = move.sources[0], targets[0]
         ways, first = self._ways(source, target), self._outputs_first(source, target)
         if move.transform == AUTO:
@@ -169,17 +170,17 @@ class Fitting:
         """Return, as the end of a message, why a tensor's layout is in doubt, and what settles it."""
         shape, named = list(self.weights[source].shape), f"{target.name} in {self.graph_name}"
         others = [f"'{way}'" for way in ways if not isinstance(way, Keep)]
-        reference = ", or a reference tells" if self.held is None else ""
-        settled = f"a rule says transform = {' or '.join(others)}, or 'keep'{reference}"
+        reference = ", or a reference decides it" if self.held is None else ""
+        settled = f"specify transform = {' or '.join(others)}, or 'keep', in a rule{reference}"
         if self._evidence.said(source).outputs_first is not None:
-            return f"is {shape} either way, and by the ops of the file {named} needs it otherwise: {settled}"
+            return f"is {shape} either way, but by the ops of the file {named} needs it differently: {settled}"
         if not self._reading(target).is_known:
-            return f"is {shape} either way, and no op tells how {named} is read: {settled}"
+            return f"is {shape} either way, and no op shows how {named} is read: {settled}"
         if self._evidence.framework == "torch":
             return f"is {shape} either way, and {named} is a kernel, which PyTorch stores transposed: {settled}"
         if self._outputs_first(source, target):
-            return f"is {shape} either way, and the file's other kernels are transposed to {named}: {settled}"
-        return f"is {shape} either way, and nothing tells whether {named} is its transpose: {settled}"
+            return f"is {shape} either way, and the file's other kernels are transposed for {named}: {settled}"
+        return f"is {shape} either way, and nothing shows whether {named} is its transpose: {settled}"
 
     @cached_property
     def _evidence(self) -> Evidence:
@@ -230,7 +231,7 @@ class Fitting:
         except PlanError as error:
             raise PlanError(f"{here}: {error}{_suggested(shapes, targets)}") from error
         if len(made) != len(targets):
-            raise PlanError(f"{here}: {layout} makes {counted(len(made), 'tensor')}, and the rule names {len(targets)}")
+            raise PlanError(f"{here}: {layout} makes {counted(len(made), 'tensor')}, but the rule names {len(targets)}")
         for shape, target in zip(made, targets, strict=True):
             if target.shape not in (None, shape):
                 given = " ".join(str(list(each)) for each in shapes)

@@ -63,7 +63,11 @@ class Together:
     def hint(self, target: str) -> str:
         """Return, as the end of a message, the tensors that likely make a variable; '' where there are none."""
         makers = self._likely(target) or self._makers[self._wanted[target]]
-        return f"; a rule might take {' '.join(makers[0].sources)} by {makers[0].layout}" if makers else ""
+        return (
+            f"; a rule could convert {' '.join(makers[0].sources)} with transform = {makers[0].layout}"
+            if makers
+            else ""
+        )
 
     def sure(self) -> Iterator[Joint]:
         """Yield what is unambiguous: one layer makes all these variables, each the only one of its shape."""

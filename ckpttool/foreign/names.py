@@ -104,7 +104,7 @@ def scope_of(name: str) -> str:
 
 
 def is_counter(name: str) -> bool:
-    """Say whether a name is that of a counter or an index, which is no weight."""
+    """Say whether a name is that of a counter or an index, which is not a weight."""
     return re.split(r"[/.]", name)[-1] in COUNTERS
 
 

@@ -112,7 +112,7 @@ def pair_weights(
         named_targets = {target for move in wanted for target in move.targets}
         _refuse(fitting, left_out, [name for name in unfilled if name not in named_targets], named_targets)
     if not pairs:
-        why = left_out or [f"not read of it: {listed(weights.left_out, 3)}" if weights.left_out else "it is empty"]
+        why = left_out or [f"not read from it: {listed(weights.left_out, 3)}" if weights.left_out else "it is empty"]
         raise PlanError(f"nothing of {fitting.path} fits {graph.source}: {why[0]}")
     skipped = (*(name for move in named if move in dropped for name in move.sources), *weights.left_out)
     copies, _ = fitting.pairs([move for move in named if move.copy])
@@ -138,9 +138,9 @@ def _refuse(fitting: Fitting, left_out: Sequence[str], unfilled: Sequence[str], 
         return
     first = left_out[0] if left_out else ""
     if not left_out:
-        unread = f"; not read of it: {listed(fitting.weights.left_out, 3)}" if fitting.weights.left_out else ""
+        unread = f"; not read from it: {listed(fitting.weights.left_out, 3)}" if fitting.weights.left_out else ""
         missing = f"nothing for {unfilled[0]} of {fitting.graph_name}{suggestion(unfilled[0], candidates)}{unread}"
         first = f"{fitting.path.name}: {missing}"
     more = f" (and {count - 1} more)" if count > 1 else ""
-    rules = "a rule gives another name ('RE=>NEW') or leaves out ('RE=>'), and `suggest` drafts rules"
+    rules = "a rule renames ('RE=>NEW') or excludes ('RE=>'), and `suggest` drafts rules"
     raise PlanError(f"{first}{more}; `lenient` continues without, {rules}")

@@ -1,6 +1,6 @@
 """Parametrised weights in PyTorch's files: the parts of each stand in its place; here it is seen whole again.
 
-A part alone is no weight of the network: nothing is made of one.
+A part alone is not a weight of the network: nothing is made of one.
 """
 
 from collections.abc import Mapping, Sequence
@@ -40,9 +40,9 @@ class Resolved:
         if name not in self.alone:
             return ""
         return (
-            f"{name} is a part of a weight under a parametrisation that is not known here, or whose other parts are "
-            "not there; torch.nn.utils.parametrize.remove_parametrizations before saving (of the older forms "
-            "remove_weight_norm, remove_spectral_norm, prune.remove) gives the weight"
+            f"{name} is a part of a weight under an unknown parametrisation, or whose other parts are missing ; "
+            "torch.nn.utils.parametrize.remove_parametrizations before saving (of the older forms "
+            "remove_weight_norm, remove_spectral_norm, prune.remove) makes it a weight"
         )
 
     def require_whole(self, name: str) -> None:
@@ -91,8 +91,8 @@ def _refuse_part(file: Checkpoint, whole: Parametrised, rules: Sequence[Rule]) -
         parts = [part for part in whole.parts if rule.takes(part)]
         if parts and not rule.takes(whole.name):
             where = f"{file.path.name}: " if file.path else ""
-            alone = f"the rule {rule} takes {parts[0]} alone, which is only a part"
-            raise PlanError(f"{where}{alone}: {whole}; a rule that takes {whole.name} gets the whole")
+            alone = f"the rule {rule} matches {parts[0]} alone, which is only a part"
+            raise PlanError(f"{where}{alone}: {whole}; a rule that matches {whole.name} converts the whole")
 
 
 def is_parametrisation(transform: str | None) -> bool:

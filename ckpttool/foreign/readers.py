@@ -98,7 +98,7 @@ def reading(graph: Graph, target: StoredTensor) -> Reading:
     """Return how a graph reads a variable.
 
     Behind a flattened image a kernel's rows are put in order too. The first op counts, as those of gradients come
-    later. A table whose rows are looked up is no kernel, even where a MatMul reads it too. A vector lies in one way.
+    later. A table whose rows are looked up is not a kernel, even where a MatMul reads it too. A vector lies in one way.
     """
     if target.shape is not None and len(target.shape) < 2:
         return Reading()

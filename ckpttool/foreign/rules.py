@@ -62,7 +62,7 @@ class Rule:
 
     Raises:
         CkptError: a pattern is not a regular expression, a new name has a group that the first pattern lacks, the
-            transform is no layout.
+            transform is not a layout.
     """
 
     pattern: str | tuple[str, ...]
@@ -78,7 +78,7 @@ class Rule:
             for replacement in self._replacements:
                 re.sub(f"(?:{self.patterns[0]})|", replacement, "")
         except (re.error, IndexError, CkptError) as error:
-            raise CkptError(f"the rule {self} is not understood: {error}") from error
+            raise CkptError(f"the rule {self} cannot be parsed: {error}") from error
         if len({pattern.groups for pattern in patterns}) > 1:
             raise CkptError(f"the rule {self}: its patterns have different numbers of groups")
         if self.transform not in (None, AUTO):
@@ -168,7 +168,7 @@ def moves(names: Iterable[str], rules: Sequence[Rule]) -> list[TensorMove]:
     for rule in rules:
         taken = list(rule.moves(left))
         if not taken and not rule.optional:
-            raise UnknownName(f"the rule {rule} was used for nothing{suggestion(rule.patterns[0], place)}")
+            raise UnknownName(f"the rule {rule} matches nothing{suggestion(rule.patterns[0], place)}")
         for name in (name for move in taken for name in move.sources):
             del left[name]
         every += taken
@@ -226,25 +226,25 @@ def _toml_rules(path: Path, document: dict[str, object]) -> list[Rule]:
     if set(document) != {"rename"} or not isinstance(table, dict):
         raise CkptError(f'{path}: rules are tables [[rule]], or a table [rename] with lines "RE" = "NEW"')
     if not all(isinstance(new, str) for new in table.values()):
-        raise CkptError(f"{path}: a new name is not a text")
+        raise CkptError(f"{path}: a new name is not text")
     return [Rule(pattern, new) for pattern, new in table.items()]
 
 
 def _table_rule(where: str, table: object) -> Rule:
     if not isinstance(table, dict):
-        raise CkptError(f"{where}: it is no table")
+        raise CkptError(f"{where}: it is not a table")
     for key, value in table.items():
         if key not in KEYS:
-            raise CkptError(f"{where}: {key} is no key of a rule{suggestion(key, KEYS)}")
+            raise CkptError(f"{where}: {key} is not a key of a rule{suggestion(key, KEYS)}")
         is_list_of_texts = not isinstance(value, list) or all(isinstance(each, str) and each for each in value)
         if not isinstance(value, KEYS[key]) or not is_list_of_texts:
             text = "a text" if key == "transform" else "a text or a list of texts"
             expected = "true or false" if KEYS[key] is bool else text
             raise CkptError(f"{where}: {key} = {value!r}, expected {expected}")
     if not table.get("from") or bool(table.get("to")) == table.get("drop", False):
-        raise CkptError(f"{where}: a rule has from, and either to or drop = true")
+        raise CkptError(f"{where}: a rule needs from, and either to or drop = true")
     if table.get("drop") and {"transform", "copy"} & set(table):
-        raise CkptError(f"{where}: what is dropped has no transform, and is no copy")
+        raise CkptError(f"{where}: a rule with drop = true has neither transform nor copy")
     old, new = (tuple(side) if isinstance(side, list) else side for side in (table["from"], table.get("to", "")))
     try:
         return Rule(old, new, table.get("optional", False), table.get("transform"), table.get("copy", False))

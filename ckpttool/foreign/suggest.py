@@ -37,8 +37,8 @@ WHY = {
     NAMES: "the names end alike",
     SHAPES: "nothing else has these shapes",
     BESIDE: "the rest of its layer is there",
-    NUMBERS: "the numbers of the names agree",
-    ORDER: "only the order tells",
+    NUMBERS: "the numbers in the names agree",
+    ORDER: "only the order decides",
     TOGETHER: "no other layer makes these shapes",
     COPY: "the same numbers again",
 }
@@ -74,7 +74,7 @@ class Suggestion:
 
 @dataclass(frozen=True)
 class RuleDraft:
-    """Pairs in the graph's order, the source's tensors that are no weights, and what is open, each with why.
+    """Pairs in the graph's order, the source's tensors that are not weights, and what is open, each with why.
 
     `notes` say which of the source's weights are computed of which parts, and what was assumed.
     """
@@ -156,8 +156,8 @@ def _with_layouts(matching: Matching) -> tuple[list[Suggestion], list[str]]:
             pairs.append(Suggestion((source,), (target,), chosen[0], confidence))
         else:
             fits = " and as ".join(map(str, fitting))
-            why = "no other kernel tells" if read.is_known else "no op tells how the graph reads it"
-            problems.append(f"{target}: {source} fits as {fits}, and {why}; write a rule")
+            why = "no other kernel shows which" if read.is_known else "no op shows how the graph reads it"
+            problems.append(f"{target}: {source} fits as {fits}, and {why}; specify it in a rule")
     return pairs, problems
 
 
@@ -174,7 +174,7 @@ def _with_epsilons(
         sure = min(pair.confidence for pair in joined)
         by_target[gap.targets[0]] = Suggestion(sources, gap.targets, gap.layout, sure)
         notes.setdefault(gap.layout, []).append(layer_of(gap.variance))
-    said = [f"{layout.difference}, which rules make up for: {listed(layers)}" for layout, layers in notes.items()]
+    said = [f"{layout.difference}, which rules compensate for: {listed(layers)}" for layout, layers in notes.items()]
     return [*(pair for pair in pairs if not isinstance(pair.layout, Keep)), *by_target.values()], said
 
 

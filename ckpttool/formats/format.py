@@ -47,7 +47,7 @@ def pieces_of(tensor: Tensor) -> Iterator[Sized]:
 
 
 class Tensors(Mapping[str, Tensor]):
-    """What a format opens: tensors by name, what else the file says, and what it holds that is no tensor of a model."""
+    """What a format opens: tensors by name, what else the file says, and what else it holds than tensors of a model."""
 
     metadata: Mapping[str, str] = {}
     """Texts that the file keeps beside its tensors."""

@@ -94,7 +94,7 @@ def get(name: str) -> Format:
     """
     location = BUILTIN.get(name) or _added().get(name)
     if location is None:
-        raise CkptError(f"no format is named {name!r}; there are {', '.join(names())}")
+        raise CkptError(f"no format is named {name!r}; known: {', '.join(names())}")
     return _load(location)
 
 
@@ -157,7 +157,7 @@ def for_output(path: Path, name: str | None = None, like: Path | None = None) ->
             for each in every()
             if each.WRITES and (suffixes := [suffix for suffix in each.SUFFIXES if suffix])
         ]
-        raise FormatError(f"{path}: no format writes {path.suffix} files; suffixes say {', '.join(written)}")
+        raise FormatError(f"{path}: no format writes {path.suffix} files; known suffixes: {', '.join(written)}")
     return get("bundle") if like is None else find(like)
 
 
@@ -171,7 +171,7 @@ def _explain(path: Path) -> CkptError:
     """Return why nothing can be opened at a path, with what would help."""
     prefix = prefix_of(path)
     if path.exists() and not path.is_file() and not path.is_dir():
-        return FormatError(f"{path} is a pipe or a device, and no file: put what it gives into a file")
+        return FormatError(f"{path} is a pipe or a device, not a file: write its output to a file first")
     if path.is_dir() and prefix.name in SAVED_MODEL_GRAPHS:
         lacks = f"{path / 'variables' / 'variables'}.index is missing, and no constant of {prefix.name} is a weight"
         return MissingFile(f"{path} is a SavedModel without variables: {lacks}")
@@ -179,11 +179,11 @@ def _explain(path: Path) -> CkptError:
     parts = [part for part in neighbours if PART.sub("", part.name) == prefix.name and part != prefix]
     if parts:
         there = ", ".join(part.name for part in parts[:3])
-        return MissingFile(f"{prefix}.index is missing: there is {there}, but without an index there is no checkpoint")
+        return MissingFile(f"{prefix}.index is missing: there is {there}, but a checkpoint needs its index")
     if path.is_file() or (path.is_dir() and recognised(path)):
         return _not_read(path)
     if prefix != path:
-        return MissingFile(f"{prefix}.index is missing: {path} stands for the checkpoint {prefix.name}")
+        return MissingFile(f"{prefix}.index is missing: {path} refers to the checkpoint {prefix.name}")
     return _missing(path, prefix, [part.name for part in neighbours])
 
 
@@ -193,9 +193,9 @@ def _not_read(path: Path) -> FormatError:
 
     hint = None
     if path.name == STATE_FILE:
-        hint = f"it names those of {path.parent}, so say that folder"
+        hint = f"it refers to those of {path.parent}: specify that folder"
     elif path.is_file() and is_patch(path):
-        hint = "it is a patch, of which `ckpttool apply-patch` and its base make one"
+        hint = "it is a patch, which `ckpttool apply-patch` applies to its base"
     elif path.is_file():
         with sparse_files.opened(path) as file:
             pointer = file.read(24) == b"version https://git-lfs."

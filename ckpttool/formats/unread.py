@@ -14,7 +14,7 @@ HEAD = 4096
 """Bytes at the beginning of a file that tell."""
 PLAIN = re.compile(r"[\w./+-]+")
 """A path that stands in a command as it is."""
-COMPILED = "take the weights from the model that it was made from, of ONNX, PyTorch or TensorFlow"
+COMPILED = "use the model that it was made from, of ONNX, PyTorch or TensorFlow"
 PICKLED = "{k: v for k, v in (m if isinstance(m, dict) else vars(m)).items() if isinstance(v, numpy.ndarray)}"
 
 
@@ -80,7 +80,7 @@ KINDS = (
     Kind("a program of ExecuTorch", COMPILED, names=r"\.pte$", head=rb".{4}ET\d\d"),
     Kind("a model of ncnn", COMPILED, head=rb"7767517\s"),
     Kind("a model that was compiled for a device", COMPILED, names=r"\.(rknn|mnn|hef|tnnmodel|nb|om)$"),
-    Kind("a program of JAX or StableHLO", "save the parameters that it is called with", head=rb".{0,4000}?ML\xefR"),
+    Kind("a program of JAX or StableHLO", "save its parameters instead", head=rb".{0,4000}?ML\xefR"),
     Kind(
         "a model of CNTK",
         _run("import cntk; cntk.Function.load('FILE').save('OUT.onnx', format=cntk.ModelFormat.ONNX)"),
@@ -124,26 +124,30 @@ KINDS = (
 ALONE = (
     Kind(
         "the layers of a Keras network without weights",
-        "its weights are in an .h5, which is read by itself",
+        "specify the .h5 with its weights",
         head=rb'\s*(\{.*?"class_name":|.*?\bclass_name:)\s*"?(Sequential|Model|Functional)\b',
     ),
     Kind(
         "the configuration of a model of Hugging Face",
-        "name its folder, or the file with its weights",
+        "specify its folder, or the file with its weights",
         head=rb'\s*\{.*"(architectures|model_type)"\s*:',
     ),
-    Kind("the layers of a network of Caffe without weights", "those are in a .caffemodel", names=r"\.prototxt$"),
+    Kind(
+        "the layers of a network of Caffe without weights",
+        "specify the .caffemodel with its weights",
+        names=r"\.prototxt$",
+    ),
     Kind(
         "the layers of a network of Darknet without weights",
-        "those are in a .weights",
+        "specify the .weights file",
         head=rb"(\s*[#;][^\n]*\n)*\s*\[net(work)?\]",
     ),
     Kind(
         "a file of a model of TensorFlow.js",
-        "name the model.json beside it, which says what is in it",
+        "specify the model.json beside it",
         names=r"^group\d+-shard\d+of\d+(\.bin)?$",
     ),
-    Kind("a log of TensorBoard", "its figures are no weights: name the checkpoint of the run", names=r"tfevents\."),
+    Kind("a log of TensorBoard", "it has no weights: specify the checkpoint of the run", names=r"tfevents\."),
 )
 """Files that belong to a model, and are not its weights."""
 PACKED = (
@@ -187,7 +191,7 @@ def recognised(path: Path) -> str | None:
     kind = next((each for each in EVERY if each.takes(path.name, head)), None)
     if kind is None:
         return None
-    return f"is {kind.what}, which is not read: {filled_in(kind.remedy, path)}"
+    return f"is {kind.what}, which is not supported: {filled_in(kind.remedy, path)}"
 
 
 def filled_in(remedy: str, path: Path) -> str:

@@ -18,4 +18,6 @@ def entry_of(kind: type[Entry], raw: bytes) -> Entry:
     try:
         return kind.FromString(raw)
     except DecodeError as error:
-        raise GraphError(f"a collection of the graph has an entry that is no {kind.__name__}: it is damaged") from error
+        raise GraphError(
+            f"a collection of the graph has an entry that is not a {kind.__name__}: it is damaged"
+        ) from error

@@ -127,7 +127,7 @@ def require_written(place: Path, meta: MetaGraphDef) -> None:
         CorruptCheckpoint: it is not what was meant.
     """
     if load(place).meta != meta:
-        raise CorruptCheckpoint(f"{destination(place)}: the graph that was read back is not what was written")
+        raise CorruptCheckpoint(f"{destination(place)}: the graph reads back differently than it was written")
 
 
 def staged_graph(path: Path, overwrite: bool) -> AbstractContextManager[Path]:
@@ -171,7 +171,7 @@ def find(path: str | Path) -> Path:
     models = sorted(each.name.removesuffix(".meta") for each in files if each.suffix in SUFFIXES)
     near = near_names(path.name, models, 3)
     hint = f"; nearest: {', '.join(near)}" if near else ""
-    raise MissingFile(f"{path}: no graph found, neither a file, a SavedModel folder nor {beside.name}{hint}")
+    raise MissingFile(f"{path}: no graph found: neither a file, a SavedModel folder nor {beside.name}{hint}")
 
 
 def _in_folder(path: Path) -> Path:
@@ -184,7 +184,7 @@ def _in_folder(path: Path) -> Path:
     if (path / STATE_FILE).is_file() and is_file(latest := Path(f"{prefix_of(path)}.meta")):
         return latest
     metas = sorted(file.name for file in path.glob("*.meta"))
-    hint = f"; it has {', '.join(metas[:5])}: name one" if metas else ""
+    hint = f"; it has {', '.join(metas[:5])}: specify one" if metas else ""
     raise MissingFile(f"{path}: a folder without {SAVED_MODEL_NAMES[0]}{hint}")
 
 
@@ -209,8 +209,9 @@ def _meta_graph(data: bytes, tags: Collection[str] | None, file: Path) -> MetaGr
             return message
     if registry.get("onnx").recognises(file):
         raise FormatError(
-            f"{file}: a model of ONNX, whose ops are not read, expected a graph of TensorFlow: its tensors are for "
-            "vars, layers, stats, show, diff, verify, convert, edit and import"
+            f"{file}: a model of ONNX, whose ops are not supported, expected a graph of TensorFlow: vars, layers, "
+            "stats, show, "
+            "diff, verify, convert, edit and import read its tensors"
         )
     raise FormatError(f"{file}: neither a MetaGraphDef (.meta), a SavedModel nor a GraphDef: {problem}")
 
@@ -259,7 +260,7 @@ def _tagged(model: SavedModel, tags: Collection[str] | None, file: Path) -> Meta
     if not graphs:
         raise FormatError(f"{file}: a SavedModel without a graph")
     if wanted is None:
-        raise GraphError(f"{file}: {len(graphs)} graphs, tagged {listed}; specify which with `tags`")
+        raise GraphError(f"{file}: {len(graphs)} graphs, tagged {listed}; specify one with `tags`")
     raise GraphError(f"{file}: {len(chosen)} graphs tagged {','.join(sorted(wanted))}; it has {listed}")
 
 

@@ -25,8 +25,8 @@ def difference(path: Path, told: str, is_graph: bool = False) -> str | None:
         is_graph: Whether it is a graph.
 
     Raises:
-        PlanError: it is no hash, and no file is there.
-        FormatError: the file is no lineage.
+        PlanError: it is not a hash, nor the path of a file.
+        FormatError: the file is not a lineage.
     """
     told = hash_of_entry(told) if is_entry(told) else told
     found = {Source.of_graph(path).hash} if is_graph else _hashes_of(path)
@@ -52,7 +52,7 @@ def hash_of_entry(entry: str) -> str:
     for name in (manifest.main, f"{manifest.main}.index", f"{manifest.main}/variables/variables.index"):
         if name in hashes:
             return hashes[name]
-    raise PlanError(f"`against` {entry}: it is of {len(hashes)} files: name the SHA-256 of one of them (`zoo show`)")
+    raise PlanError(f"`against` {entry}: it has {len(hashes)} files: specify the SHA-256 of one of them (`zoo show`)")
 
 
 def _hashes_of(path: Path) -> set[str]:
@@ -73,7 +73,7 @@ def _hashes_in(path: Path) -> dict[str, str]:
     try:
         chain, output = read_lineage(path)
     except MissingFile as error:
-        raise PlanError(f"`against` {path}: it is neither a SHA-256 nor the file of a lineage") from error
+        raise PlanError(f"`against` {path}: it is neither a SHA-256 nor a lineage file") from error
     sources = [output] if output else []
     sources += [source for record in reversed(chain.records) for source in record.sources]
     return {source.hash: source.path for source in sources}

@@ -96,7 +96,7 @@ class _Listing:
         self._current = letters(0)
 
     def steps(self) -> Steps | None:
-        """Return the list; None where a step would have to come after the last that is no part of it."""
+        """Return the list; None where a step would have to come after the last that is not part of it."""
         tables = [self._put(each) for each in self._order if each.file is None]
         ends_so = self._names[_same(self._order[-1])] == self._current
         return Steps(tuple(self._files), tuple(tables)) if ends_so else None

@@ -129,7 +129,7 @@ class SourceFile:
         try:
             return lineage_of(self.path, self._metadata)
         except FormatError as error:
-            _log.warning("%s; it is left out of the output's lineage", error)
+            _log.warning("%s; it is excluded from the output's lineage", error)
             return Chain()
 
     @property

@@ -167,7 +167,7 @@ def _plan(document: Any, sources: int) -> Mapping[str, Any] | None:
         return None
     places, tables = [int(place) for place in document["sources"]], [dict(table) for table in document["step"]]
     if not all(0 <= place < sources for place in places):
-        raise ValueError("the plan is of a source that is not there")
+        raise ValueError("the plan refers to a source that is missing")
     return {"sources": places, "step": tables}
 
 

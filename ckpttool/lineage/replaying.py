@@ -11,7 +11,7 @@ from ckpttool.lineage.records import Chain, Record, Source
 
 @dataclass(frozen=True)
 class Begin:
-    """A file that a plan begins with, and the command that made it, where one did that is no step of a plan."""
+    """A file that a plan begins with, and the command that made it, where one did that is not a step of a plan."""
 
     source: Source
     made_by: str | None = None
@@ -21,7 +21,7 @@ def replayed(chain: Chain) -> Steps:
     """Return the steps that make the last output of a chain, and as their files what they begin with.
 
     Raises:
-        PlanError: the last command, or what it was told, is no step of a plan.
+        PlanError: the last command, or what it was told, is not a step of a plan.
         FormatError: the steps of a record are none.
     """
     if not chain.records:
@@ -34,10 +34,10 @@ def replayed(chain: Chain) -> Steps:
     last = chain.records[-1]
     if last.id not in derivations:
         edits = f" ({', '.join(last.steps)})" if last.steps else ""
-        raise PlanError(f"it was made by {last.command}{edits}, which is no step of a plan")
+        raise PlanError(f"it was made by {last.command}{edits}, which is not a step of a plan")
     steps = Steps.of(derivations[last.id])
     if steps is None:
-        raise PlanError("its steps have no order in which the last one makes it")
+        raise PlanError("no order of its steps ends with the one that makes it")
     return steps
 
 
@@ -53,4 +53,4 @@ def _derivation(
     try:
         return Steps(tuple(files), tuple(plan["step"])).derivation()
     except (KeyError, TypeError, IndexError) as error:
-        raise FormatError(f"the steps of {record.command} are none: {error!r}") from error
+        raise FormatError(f"the steps of {record.command} are not valid: {error!r}") from error

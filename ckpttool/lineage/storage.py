@@ -49,7 +49,7 @@ def read_lineage(path: Path) -> tuple[Chain, Source | None]:
 
     Raises:
         MissingFile: it is not there.
-        FormatError: it is no lineage.
+        FormatError: it is not a lineage.
     """
     if not sparse_files.is_there(path):
         raise MissingFile(f"{path} is missing: no such lineage")

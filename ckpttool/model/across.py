@@ -102,7 +102,7 @@ def _paired(weights: Checkpoint, network: Network, lenient: bool) -> tuple[Pairi
             "that settle it, of which `suggest` makes a draft"
         )
     pairing = pair_weights(weights, graph, draft.rules(), "", lenient, cast=True, held=alone)
-    return pairing, [*_about(draft), *notes_about("left out", pairing.left_out, most=1), *_cast(pairing)]
+    return pairing, [*_about(draft), *notes_about("skipped", pairing.left_out, most=1), *_cast(pairing)]
 
 
 def _about(draft: RuleDraft) -> Iterator[str]:

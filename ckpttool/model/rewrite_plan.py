@@ -82,7 +82,9 @@ class RewritePlan(ShownPlan):
             inputs, outputs = (listed([f"{key}={tensor}" for key, tensor in side.items()]) for side in sides)
             notes += [f"inputs: {inputs or 'none'}", f"outputs: {outputs}, {self.served.why}"]
         used = set(self.keys.values())
-        notes += notes_about("left out of the checkpoint", (name for name in self.model.checkpoint if name not in used))
+        notes += notes_about(
+            "removed from the checkpoint", (name for name in self.model.checkpoint if name not in used)
+        )
         return (*notes, *self.remarks)
 
     def as_json(self) -> dict[str, Any]:

@@ -73,7 +73,7 @@ class AssertStep(PlanStep):
         names = [name for name in known if pattern.matches(name)]
         if "count" in table and len(names) != table["count"]:
             found = f"{counted(len(names), 'tensor')}{f' ({listed(names)})' if names else ''}"
-            raise PlanError(f"{entry.place}: {table['assert']!r} takes {found}, expected {table['count']}")
+            raise PlanError(f"{entry.place}: {table['assert']!r} matches {found}, expected {table['count']}")
         if "exactly" in table:
             expected = set(texts_of(entry, "exactly"))
             lacking, more = expected - set(names), set(names) - expected

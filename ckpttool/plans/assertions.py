@@ -88,7 +88,10 @@ class Near(Watch):
         """Return how many are too far, and how far the furthest is."""
         if not self.far:
             return None
-        return f"differs from {self.of} in {self.far} elements by up to {self.furthest:.6g}, allowed is {self.within:g}"
+        return (
+            f"differs from {self.of} in {self.far} elements by up to {self.furthest:.6g}, at most {self.within:g} "
+            "is allowed"
+        )
 
 
 def _of(block: Array) -> type[np.complex128 | np.float64]:
@@ -108,7 +111,7 @@ class Checks:
             PlanError: it has no numbers.
         """
         if not tensor.dtype.is_number and not tensor.dtype.name.startswith(("complex", "bool")):
-            raise PlanError(f"{place}: {tensor.name} holds {tensor.dtype} elements, whose values cannot be asserted")
+            raise PlanError(f"{place}: {tensor.name} has {tensor.dtype} elements, whose values cannot be asserted")
         key, sources = (place, tensor.name), [tensor] if other is None else [tensor, other]
         little = tensor.dtype.numpy.newbyteorder("<")
 

@@ -32,7 +32,7 @@ class EditStep(PlanStep):
         key = next(iter(edits_of(entry)))
         value, on = entry.table[key], entry.table.get(ON, stage.current)
         if value is False:
-            raise FormatError(f"{entry.place}: {key} is false, expected a text, or true where an edit takes no value")
+            raise FormatError(f"{entry.place}: {key} is false, expected text, or true for an edit without a value")
         step = Step(key.replace("_", "-"), "" if value is True else value, entry.place)
         before = stage.edited(on)
         after = before.then(step, entry.table)

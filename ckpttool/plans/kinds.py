@@ -25,7 +25,7 @@ def kind_of(entry: Entry) -> PlanStep:
     """Return the kind of a step, whose keys are checked.
 
     Raises:
-        FormatError: it is no step, or two.
+        FormatError: it is not a step, or two.
         UnknownName: a key has no meaning.
     """
     others = [key for key in entry.table if key in KINDS and key != "edit"]

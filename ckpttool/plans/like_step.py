@@ -20,7 +20,7 @@ class LikeStep(PlanStep):
         on, name = entry.table.get(ON, stage.current), entry.table["like"]
         other = stage.edited(name).tensors
         if other.path is None or other.provenance.edits:
-            raise PlanError(f"`like` {name} is no source as it was opened, whose network could be asked")
+            raise PlanError(f"`like` {name} is not a source as it was opened, with a file whose network could be read")
         from ckpttool.model.across import across  # it needs a graph, which most plans do not
 
         filled = across(stage.edited(on).tensors, other, other.path, entry.table.get("lenient", False))

@@ -10,9 +10,9 @@ from ckpttool.surgery.merge import HOWS
 
 TEXT = {"type": "string"}
 COMMON = {
-    ON: {**TEXT, "description": "The checkpoint that the step works on; else that of the step before."},
-    AS: {**TEXT, "description": "What the result is called; else it takes the place of what it is of."},
-    LOOP: {**TEXT, "description": "A pattern such as layer_{i}: the step is done for each of its matches."},
+    ON: {**TEXT, "description": "The checkpoint that the step works on; without it, the result of the step before."},
+    AS: {**TEXT, "description": "The name of the result; without it, the result replaces the step's input."},
+    LOOP: {**TEXT, "description": "A pattern such as layer_{i}: the step is repeated for each of its matches."},
 }
 """The keys of any step."""
 VARIABLE = r"^\{[A-Za-z_][A-Za-z0-9_]*\}$"
@@ -27,7 +27,7 @@ def schema() -> dict[str, Any]:
     "Leave out the optimizer's slots; step counters stay."
     """
     names: dict[str, Any] = {"type": "array", "items": TEXT}
-    hashed = {**TEXT, "description": "The SHA-256 of the file, where the plan is for that alone."}
+    hashed = {**TEXT, "description": "The SHA-256 of the file, if the plan is for that file only."}
     source = {"type": "object", "properties": {"path": TEXT, "sha256": hashed}, "additionalProperties": False}
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
@@ -44,7 +44,7 @@ def schema() -> dict[str, Any]:
 
 
 def _value(types: tuple[type, ...]) -> dict[str, Any]:
-    """Return the schema of a value of some types; a variable may stand for one that is no text and no list."""
+    """Return the schema of a value of some types; a variable may stand for one that is not a text and no list."""
     named = [_TYPES[each] for each in types]
     return {"type": named} if str in types or list in types else {"type": [*named, "string"], "pattern": VARIABLE}
 

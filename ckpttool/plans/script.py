@@ -82,7 +82,7 @@ class Entry:
 
         Raises:
             UnknownName: `for` matches nothing, or a name in braces has no value.
-            PlanError: `for` is no text with a name in braces, or matches too often.
+            PlanError: `for` is not a text with a name in braces, or matches too often.
         """
         if LOOP not in self.table:
             yield self.filled(variables)
@@ -111,7 +111,7 @@ class Entry:
             raise UnknownName(f"{self.place}: `for` {template!r} matches nothing{suggestion(template, names)}")
         if len(found) > MOST_STEPS:
             raise PlanError(
-                f"{self.place}: `for` {template!r} matches {len(found)} times, at most {MOST_STEPS} are done"
+                f"{self.place}: `for` {template!r} matches {len(found)} times, at most {MOST_STEPS} steps are allowed"
             )
         ordered = sorted(found, key=lambda values: [(not each.isdigit(), len(each), each) for each in values])
         return [dict(zip(groups, values, strict=True)) for values in ordered]
@@ -137,7 +137,7 @@ class Script:
         """Take a plan as a file, as what its TOML holds, or as the TOML itself.
 
         Raises:
-            FormatError: it is no plan.
+            FormatError: it is not a plan.
         """
         if isinstance(plan, Mapping):
             return cls.of(plan)
@@ -148,7 +148,7 @@ class Script:
         """Read the TOML of a plan; paths in it are relative to its folder.
 
         Raises:
-            FormatError: it is no TOML, or has something else than sources, variables and steps.
+            FormatError: it is not TOML, or has something else than sources, variables and steps.
             CkptError: it is a URL, or cannot be read.
         """
         refuse_url_input(path)
@@ -166,12 +166,12 @@ class Script:
         (Entry(table={'drop-slots': True}, place='step 1'),)
 
         Raises:
-            FormatError: it is no TOML, or has something else than sources, variables and steps.
+            FormatError: it is not TOML, or has something else than sources, variables and steps.
         """
         try:
             document = toml_text.loads(text)
         except ValueError as error:
-            raise FormatError(f"{path or 'the plan'}: no TOML: {error}") from error
+            raise FormatError(f"{path or 'the plan'}: not valid TOML: {error}") from error
         return cls.of(document, path, _lines(text))
 
     @classmethod
@@ -187,7 +187,7 @@ class Script:
         where = f"{path}: " if path else ""
         for key in document:
             if key not in _KEYS:
-                raise FormatError(f"{where}{key} has no meaning in a plan, which has {', '.join(_KEYS)}")
+                raise FormatError(f"{where}{key} has no meaning in a plan; known: {', '.join(_KEYS)}")
         steps, variables = document.get("step"), document.get("variables", {})
         if not isinstance(steps, list) or not steps or not all(isinstance(step, dict) for step in steps):
             raise FormatError(f'{where}expected a table for each step: [[step]] and below it rename = "RE=>NEW"')

@@ -43,7 +43,7 @@ class Stage:
         """
         if name not in self.checkpoints:
             known = ", ".join(self.checkpoints)
-            raise UnknownName(f"no checkpoint is named {name}{suggestion(name, self.checkpoints)}; there are {known}")
+            raise UnknownName(f"no checkpoint is named {name}{suggestion(name, self.checkpoints)}; known: {known}")
         return self.checkpoints[name]
 
     def put(self, name: str, edited: Edited, begun: Checkpoint, vocabulary: Mapping[str, int] | None = None) -> None:

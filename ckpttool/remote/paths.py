@@ -29,9 +29,11 @@ def refuse_url(path: Path) -> None:
         CkptError: it is one.
     """
     if str(path).startswith("zoo:"):
-        raise CkptError(f"{path} is an entry of the catalogue: write a file, and store it by `ckpttool zoo add`")
+        raise CkptError(f"{path} is an entry of the catalogue: write a file, then store it with `ckpttool zoo add`")
     if is_url(path):
-        raise CkptError(f"{whole_url(path)} is a URL: nothing is written there; write a file, and upload that")
+        raise CkptError(
+            f"{whole_url(path)} is a URL, and outputs are written to local files only: write a file, then upload it"
+        )
 
 
 def refuse_url_input(path: Path | str) -> None:
@@ -41,7 +43,9 @@ def refuse_url_input(path: Path | str) -> None:
         CkptError: it is one.
     """
     if is_url(path):
-        raise CkptError(f"{whole_url(path)} is a URL: only checkpoints and graphs are read there; download the file")
+        raise CkptError(
+            f"{whole_url(path)} is a URL, from which only checkpoints and graphs are read: download the file"
+        )
 
 
 def path_of(url: Path | str) -> Path:

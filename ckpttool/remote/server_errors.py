@@ -24,7 +24,7 @@ SECONDS = 60
 """How long a web server may be silent."""
 LONGEST_REASON = 300
 """Characters of what a server, or a library of it, says went wrong."""
-_LEAST = "the server sends only the whole of a file"
+_LEAST = "the server sends whole files only"
 
 
 @contextlib.contextmanager
@@ -56,14 +56,17 @@ def waiting(status: int, headers: Mapping[str, str]) -> int | None:
 
 def _reason(error: Exception) -> str:
     if "range requests" in str(error):
-        return f"{_LEAST}, and this one is large: download it, and name the file"
+        return f"{_LEAST}, and this one is large: download it, and give its path"
     if isinstance(error, TimeoutError):
         return f"the server did not answer within {SECONDS} seconds"
     status, message = getattr(error, "status", None), getattr(error, "message", "")
     if isinstance(error, PermissionError) or status in (401, 403):
-        return f"the server refuses it ({status or error}): are there credentials, and may they read it?"
+        return (
+            f"the server refuses access ({status or error}): check that credentials are set, and that they allow "
+            "reading it"
+        )
     if "credentials" in str(error):
-        return f"{error}: set those of the service, or FSSPEC_S3_ANON=true for a public bucket"
+        return f"{error}: set the service's credentials, or FSSPEC_S3_ANON=true for a public bucket"
     wait = waiting(status, getattr(error, "headers", None) or {}) if status in BUSY else None
     later = f": try again in {counted(wait, 'second')}" if wait is not None else ""
     text = f"the server answers {status} {message}{later}" if status else str(error)

@@ -94,7 +94,7 @@ def _listed(system: Any, path: str, flat: bool = False) -> list[dict[str, Any]]:
     else:
         infos = list(system.find(path, detail=True).values()) if flat else system.ls(path, detail=True)
     if len(infos) > MOST_LISTED:
-        raise CorruptCheckpoint(f"{system.unstrip_protocol(path)}: the server lists over {MOST_LISTED} files there")
+        raise CorruptCheckpoint(f"{system.unstrip_protocol(path)}: the server lists over {MOST_LISTED} files")
     return cast(list[dict[str, Any]], infos)
 
 
@@ -237,7 +237,7 @@ def _remote_file(info: dict[str, Any]) -> RemoteFile | None:
         return None
     if info.get("size") is None:
         url = without_secrets(info["name"])
-        raise CkptError(f"{url}: the server does not say how large the file is: download it, and name the file")
+        raise CkptError(f"{url}: the server does not say how large the file is: download it, and give its path")
     size, kind = int(info["size"]), next((key for key in _MARKS if info.get(key)), None)
     if not 0 <= size <= LARGEST:
         raise CkptError(f"{without_secrets(info['name'])}: the server says that the file has {counted(size, 'byte')}")

@@ -79,7 +79,9 @@ class SparseFile:
         try:
             os.truncate(self._descriptor, self.size)
         except OSError as error:
-            raise CkptError(f"{url} is said to have {self.size} bytes, for which there is no place: {error}") from error
+            raise CkptError(
+                f"{url} has {self.size} bytes according to its server, for which there is not enough space: {error}"
+            ) from error
 
     def fileno(self) -> int:
         """Return a descriptor of what is here, to be closed after use; `need` says what must be here first."""

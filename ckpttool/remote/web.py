@@ -130,12 +130,12 @@ def _size(answer: "ClientResponse", url: str) -> int:
     """Return how large a file is.
 
     Raises:
-        CkptError: the server does not say it, or it is no size.
+        CkptError: the server does not say it, or it is not a size.
     """
     is_part = answer.status in (PARTIAL, NOT_SATISFIABLE)
     text = answer.headers.get("Content-Range" if is_part else "Content-Length", "").rpartition("/")[2]
     if not text or text == "*" or (not 200 <= answer.status < 300 and not is_part):
-        raise CkptError(f"{url}: the server does not say how large the file is: download it, and name the file")
+        raise CkptError(f"{url}: the server does not say how large the file is: download it, and give its path")
     if not text.isascii() or not text.isdigit() or len(text) > 20 or int(text) > servers.LARGEST:
         raise CkptError(f"{url}: the server says that the file has {text[:20]} bytes")
     return int(text)
@@ -195,7 +195,7 @@ async def _answered(system: Any, method: str, url: str, headers: dict[str, str])
             await _require_same_network(system.loop, before, place, without_secrets(url))
             headers = {name: value for name, value in headers.items() if name.lower() not in _SECRETS}
             options.pop("auth", None)
-    raise CkptError(f"{without_secrets(url)}: the server leads elsewhere over {MOST_REDIRECTS} times")
+    raise CkptError(f"{without_secrets(url)}: the server redirects over {MOST_REDIRECTS} times")
 
 
 def _place_of(url: "URL", location: str, named: str) -> "URL":
@@ -210,9 +210,11 @@ def _place_of(url: "URL", location: str, named: str) -> "URL":
     except ValueError:
         place = None
     if not location.strip() or place is None or (place.scheme in servers.WEB and not place.host):
-        raise CkptError(f"{named}: the server leads elsewhere, but not to a place ({shown or 'none is named'})")
+        raise CkptError(f"{named}: the server redirects, but not to a valid URL ({shown or 'none is given'})")
     if place.scheme not in servers.WEB or url.scheme == "https" != place.scheme:
-        raise CkptError(f"{named}: the server leads to {shown}, which is not followed: download the file, and name it")
+        raise CkptError(
+            f"{named}: the server redirects to {shown}, which is not followed: download the file, and give its path"
+        )
     return place
 
 
@@ -223,7 +225,9 @@ async def _require_same_network(loop: Any, url: "URL", place: "URL", named: str)
         CkptError: a server does that.
     """
     if not await _is_open(loop, place) and await _is_open(loop, url):
-        raise CkptError(f"{named}: the server leads to {visible(place.host or '')[:200]}, an address of this network")
+        raise CkptError(
+            f"{named}: the server redirects to {visible(place.host or '')[:200]}, an address of the private network"
+        )
 
 
 async def _is_open(loop: Any, url: "URL") -> bool:
@@ -243,7 +247,10 @@ def _packed(answer: "ClientResponse") -> str:
 
 def _require_unpacked(answer: "ClientResponse", url: str) -> None:
     if packed := _packed(answer):
-        raise CkptError(f"{url}: the server packs the file ({packed[:20]}), unasked: download it, and name the file")
+        raise CkptError(
+            f"{url}: the server compresses the file ({packed[:20]}), though not asked to: download it, and give its "
+            "path"
+        )
 
 
 def _require_answer(answer: "ClientResponse", url: str, file: servers.RemoteFile, start: int, stop: int) -> None:

@@ -60,7 +60,7 @@ def _layers(facts: Facts) -> str:
     rows = [_row(scope, facts) for scope in level[:MOST_LAYERS]]
     more = len(level) - len(rows)
     return _table(("layer", ">tensors", ">parameters", ">size", ""), rows) + (
-        f"\n\n{more} more are left out." * (more > 0)
+        f"\n\n{more} more are not shown." * (more > 0)
     )
 
 

@@ -60,7 +60,7 @@ def _layers(facts: Facts, layers: Tree) -> str:
     path = shlex.quote(str(facts.path))
     commands = {"list all layers": f"ckpttool layers {path}", "figures of all tensors": f"ckpttool stats {path}"}
     said = (
-        f"The first {counted(len(facts.shown), 'layer')} are shown, and summed up; {more:,} more are left out. "
+        f"The first {counted(len(facts.shown), 'layer')} are shown, and summed up; {more:,} more are not shown. "
         "Commands to copy:"
     )
     buttons = " ".join(copy_button(label, command) for label, command in commands.items())
@@ -99,7 +99,7 @@ def _moved(facts: Facts) -> str:
     said = f"Tensors: {summary(diff)}. {counted(len(still), 'layer is', 'layers are')} unchanged."
     found = f"<p>{as_html(facts.against.verdict.sentence)}</p><p class=soft>{as_html(said)}</p>"
     shown, more = other[:MOST_MOVED], len(other) - MOST_MOVED
-    left_out = f"<p class=soft>{more:,} more, which moved less, are left out.</p>" if more > 0 else ""
+    left_out = f"<p class=soft>{more:,} more, which moved less, are not shown.</p>" if more > 0 else ""
     return f"{found}{layer_table(shown, facts.against.spectra) if shown else ''}{left_out}"
 
 
@@ -124,7 +124,7 @@ def _others(facts: Facts) -> str:
         return ""
     rows = table("other-tensors", OTHERS, map(_other, others[:MOST_OTHERS]), OTHERS[4:])
     more = len(others) - MOST_OTHERS
-    said = f"<p class=soft>{more:,} more are left out.</p>" if more > 0 else ""
+    said = f"<p class=soft>{more:,} more are not shown.</p>" if more > 0 else ""
     return f"<details><summary>{counted(len(others), 'tensor')}: {_kinds(others)}</summary>{rows}{said}</details>"
 
 

@@ -92,7 +92,7 @@ def raw_of(graph: Graph, name: str, steps: Steps) -> Raw:
     if any(step.arranges for step in steps) and len(row) < 2:
         size = image_size(shape)
         if size is None:
-            raise PlanError(f"{graph.source}: {name} takes rows of {shown(row)}, which are no images")
+            raise PlanError(f"{graph.source}: {name} takes rows of {shown(row)}, which are not images")
         row = size
     like = _known(row)
     for step in reversed(steps):

@@ -17,7 +17,7 @@ from ckpttool.scanning.finding import Finding, Severity
 from ckpttool.scanning.op_effects import effect_of
 
 ALLOWED = "commands that run graphs refuse it, unless their `allow_op` names its type"
-HIDDEN = "nothing here runs it; do not give the value to DatasetFromGraph or a session"
+HIDDEN = "ckpttool never runs it; do not pass the value to DatasetFromGraph or a session"
 DEEPEST = 8
 """Graphs in values of graphs in values."""
 _STRING, _BYTES = 7, (4, 6)
@@ -30,7 +30,7 @@ def graph_findings(path: Path) -> Iterator[Finding]:
     """Yield what could act in each graph of a file.
 
     Raises:
-        FormatError: it is no graph, or damaged.
+        FormatError: it is not a graph, or damaged.
         GraphError: two ops have one name.
     """
     for graph in files.load_every(path):
@@ -43,12 +43,10 @@ def hidden_findings(raw: bytes, path: Path, where: str, depth: int = 0) -> Itera
     if graph is None:
         return
     if depth == DEEPEST:
-        yield Finding(
-            path, "graph/hidden-graph", where, "GraphDef", "high", "graphs lie in one another without end", HIDDEN
-        )
+        yield Finding(path, "graph/hidden-graph", where, "GraphDef", "high", "graphs are nested endlessly", HIDDEN)
         return
     for found in _of_graph(graph, path, depth + 1):
-        reason = f"the value of {where} holds a graph, in which {found.what} {found.reason.removeprefix('it ')}"
+        reason = f"the value of {where} contains a graph, in which {found.what} {found.reason.removeprefix('it ')}"
         place = f"{where}: {found.where}"
         severity: Severity = "low" if found.severity == "low" else "high"  # what acts was hidden for a purpose
         yield Finding(path, "graph/hidden-graph", place, found.what, severity, reason, HIDDEN)
@@ -66,7 +64,7 @@ def _of_graph(graph: Graph, path: Path, depth: int = 0) -> Iterator[Finding]:
             yield from hidden_findings(raw, path, where, depth)
     for asset in asset_files(graph):
         if leads_out(asset.filename):
-            reason = "TensorFlow joins the name with the folder of assets unchecked, and reads what is there"
+            reason = "TensorFlow joins the name with the folder of assets unchecked, and reads the file there"
             where = asset.tensor_info.name
             yield Finding(path, "graph/asset-path", where, asset.filename, "high", reason, "remove the asset")
 

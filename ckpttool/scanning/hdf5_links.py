@@ -9,7 +9,7 @@ from ckpttool.formats.hdf5.source import Hdf5Source, opened
 from ckpttool.formats.hdf5.values import text_of
 from ckpttool.scanning.finding import Finding
 
-HELP = "ckpttool does not follow it; other programs read the file that it names"
+HELP = "ckpttool does not follow it; other programs read the file that it refers to"
 MOST = 1_000_000
 """Objects that are looked at; each once, however many links lead to it."""
 LONGEST = 1 << 26
@@ -60,7 +60,7 @@ def _walk(file: Any, path: Path, where: str) -> Iterator[Finding]:
                 elif isinstance(member, h5py.Dataset):
                     yield from _dataset(member, path, here)
             elif kind == h5py.h5l.TYPE_EXTERNAL:
-                reason = "it is a link to another file, which is opened when this is read"
+                reason = "it is a link to another file, which is opened when this one is read"
                 target = ":".join(map(text_of, group.id.links.get_val(raw)))
                 yield Finding(path, "hdf5/link", here, target, "medium", reason, HELP)
             elif kind != h5py.h5l.TYPE_SOFT:
@@ -70,12 +70,12 @@ def _walk(file: Any, path: Path, where: str) -> Iterator[Finding]:
 def _dataset(dataset: Any, path: Path, here: str) -> Iterator[Finding]:
     if dataset.external:
         files = ", ".join(str(name) for name, *_ in dataset.external)
-        reason = "its values are in another file, which is read in its place"
+        reason = "its values are in another file, which is read instead"
         yield Finding(path, "hdf5/storage", here, files[:200], "medium", reason, HELP)
     if dataset.is_virtual:
         files = ", ".join(sorted({source.file_name for source in dataset.virtual_sources()} - {"."}))
         if files:
-            reason = "it is put together from other files, which are read in its place"
+            reason = "it is composed of other files, which are read instead"
             yield Finding(path, "hdf5/storage", here, files[:200], "medium", reason, HELP)
     properties = dataset.id.get_create_plist()
     for number in range(properties.get_nfilters()):

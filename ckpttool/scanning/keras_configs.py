@@ -18,15 +18,13 @@ from ckpttool.formats.keras.classes import (
 from ckpttool.formats.keras.gate import FILES, LARGEST, WORDS, Place, UnsafeConfig, gated
 from ckpttool.scanning.finding import Finding
 
-HELP = "its weights are read all the same, by `import`; Keras itself runs or looks up what is named here"
+HELP = "its weights are read nevertheless, by `import`; Keras itself runs or looks up what is named here"
 _CODE = (
     *("Lambda", "__lambda__", "TorchModuleWrapper", "JaxLayer", "FlaxLayer"),
     *("TFSMLayer", "TFOpLambda", "SlicingOpLambda", "TensorFlowOpLayer"),
 )
 """Classes that hold code, or call some by name."""
-_REASONS = dict.fromkeys(
-    ("Lambda", "__lambda__"), "it holds Python code, which Keras runs where it is not told to be safe"
-)
+_REASONS = dict.fromkeys(("Lambda", "__lambda__"), "it contains Python code, which Keras runs unless in safe mode")
 _KERAS = ("keras", "tf_keras", "tensorflow.keras", "tensorflow.python.keras", "builtins")
 _LISTED = frozenset(MODELS).union(*CLASSES.values(), OLD, REFUSED, WITHOUT_CODE, ("Policy", "PolicyV1"))
 """Classes of Keras, of this version and of others."""
@@ -75,7 +73,7 @@ def _objects(config: Any, path: Path, where: str) -> Iterator[Finding]:
             yield Finding(path, "keras/path", place, f"{key} = {value[:200]}", "medium", why, HELP)
         elif isinstance(value, int) and abs(value) >= LARGEST and key.endswith(("units", "filters", "dim", "shape")):
             yield Finding(
-                path, "keras/code", place, f"{key} = {value}", "low", "it would take all memory there is", HELP
+                path, "keras/code", place, f"{key} = {value}", "low", "it would use all available memory", HELP
             )
 
 
@@ -90,7 +88,7 @@ def _object(value: Mapping[str, Any], path: Path, place: str) -> Iterator[Findin
         called = value.get("config")
         if not isinstance(called, str) or not any(called in NAMES[each] for each in FUNCTION_MODULES):
             said = f"{module}.{called}" if module else str(called)
-            reason = "it is called by its name, and is none of Keras's activations, losses or metrics"
+            reason = "it is called by its name, and is not one of Keras's activations, losses or metrics"
             yield Finding(path, "keras/code", place, said[:200], "high", reason, HELP)
     elif not own and (registered not in (None, name) or ">" in name or not _is_keras(module) or name not in _LISTED):
         said = str(registered or (f"{module}.{name}" if module else name))

@@ -19,12 +19,14 @@ _CODE = Effect("graph/runs-code", "high", "runs code that is in a value, in a to
 _WRITES = Effect("graph/writes-files", "high", "writes files")
 _REMOVES = Effect("graph/writes-files", "high", "writes files, and removes the folders of those that it joins")
 _READS = Effect("graph/reads-files", "medium", "reads files of the machine that it runs on")
-_NETWORK = Effect("graph/network", "high", "sends data to other processes or machines, or takes it from them")
+_NETWORK = Effect("graph/network", "high", "sends data to other processes or machines, or receives it from them")
 _ENDS = Effect("graph/ends-process", "high", "ends the process that runs it")
-_PRINTS = Effect("graph/prints", "low", "prints what it is given")
-_WAITS = Effect("graph/waits", "low", "is of a pipeline of data: it waits for others, and may wait for ever")
+_PRINTS = Effect("graph/prints", "low", "prints its inputs")
+_WAITS = Effect("graph/waits", "low", "belongs to a data pipeline: it waits for others, and may wait forever")
 _UNKNOWN = Effect(
-    "graph/unknown-op", "medium", "is not among the ops that are known to compute; if it is a plug-in's, so is its code"
+    "graph/unknown-op",
+    "medium",
+    "is not among the ops known to only compute; if it is a plug-in's, it runs the plug-in's code",
 )
 _BY_TYPE: tuple[tuple[re.Pattern[str], Effect], ...] = tuple(
     (re.compile(pattern), effect)

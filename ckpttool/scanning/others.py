@@ -39,7 +39,7 @@ def findings_in(file: IO[bytes], path: Path, name: str, where: str = "") -> Iter
     file.seek(0)
     said = f"{where}: " if where else ""
     if PurePosixPath(name).suffix.lower() in PROGRAMS or start.startswith((b"#!", b"\x7fELF", b"MZ")):
-        yield Unread(path, f"{said}a program, or a part of one: nothing here reads it")
+        yield Unread(path, f"{said}a program, or a part of one: ckpttool does not read it")
     elif _PICKLE.match(start):
         yield from pickle_findings(file, path, where)
     elif start.startswith(MAGIC):
@@ -50,8 +50,8 @@ def findings_in(file: IO[bytes], path: Path, name: str, where: str = "") -> Iter
         found = list(hidden_findings(raw, path, where or name)) if len(raw) <= LARGEST else []
         yield from found
         if not found:
-            what = "a zip within a zip" if where and start.startswith(b"PK\3\4") else "of no kind that is known"
-            yield Unread(path, f"{said}it is {what}, and was not looked into")
+            what = "a zip within a zip" if where and start.startswith(b"PK\3\4") else "of an unknown kind"
+            yield Unread(path, f"{said}it is {what}, which was not scanned")
 
 
 def is_text(file: IO[bytes]) -> bool:

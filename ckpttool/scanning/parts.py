@@ -35,7 +35,7 @@ def named_in(path: Path) -> Named:
             raise ValueError(f"it has more than {LARGEST_INDEX} bytes")
         names = sorted(set(_names(strict_json.loads(raw)["weight_map"])))
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        return Named(unread=(Unread(path, f"it is no index of files: {error}"),))
+        return Named(unread=(Unread(path, f"it is not an index of files: {error}"),))
     there = {name: path.with_name(name) for name in names if lies_beside(name) and is_file(path.with_name(name))}
     missing = [name for name in names if name not in there]
     if not missing:
@@ -54,7 +54,7 @@ def _names(weight_map: dict[str, object]) -> Iterator[str]:
     for value in weight_map.values():
         for name in value if isinstance(value, list) else [value]:
             if not isinstance(name, str):
-                raise ValueError(f"it names {str(name)[:80]}, which is no file")
+                raise ValueError(f"it names {str(name)[:80]}, which is not a file")
             yield name
 
 

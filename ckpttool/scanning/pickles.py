@@ -52,7 +52,7 @@ HARMLESS = frozenset(
 """Names that make tensors, arrays and plain values, and do nothing else when they are called."""
 OPCODES = 5_000_000
 TEXTS = {"UNICODE", "BINUNICODE", "SHORT_BINUNICODE", "BINUNICODE8", "STRING", "BINSTRING", "SHORT_BINSTRING"}
-HELP = "do not unpickle it; weights are read all the same by `import`, or ask for a safetensors file"
+HELP = "do not unpickle it; `import` reads its weights without that, or ask for a safetensors file"
 _MOVED = {"__builtin__": "builtins", "copy_reg": "copyreg", "__main__": "__main__"}
 _MARK = object()
 
@@ -75,12 +75,12 @@ def pickle_findings(data: IO[bytes], path: Path, where: str) -> Iterator[Finding
 
 def _finding(name: str, path: Path, where: str) -> Finding:
     if not name:
-        reason = "it computes the name of what it looks up, which no program that writes weights does"
+        reason = "it computes the name of what it looks up, which programs that write weights never do"
         return Finding(path, "pickle/computed", where, "(computed)", "high", reason, HELP)
     if makers.ACTING.fullmatch(name) or name in ("builtins.getattr", "builtins.setattr", "builtins.globals"):
-        reason = f"it names {name}, which acts when the file is unpickled"
+        reason = f"it refers to {name}, which acts when the file is unpickled"
         return Finding(path, "pickle/acts", where, name, "high", reason, HELP)
-    reason = f"it names {name}, whose code is run when the file is unpickled"
+    reason = f"it refers to {name}, whose code is run when the file is unpickled"
     return Finding(path, "pickle/class", where, name, "medium", reason, HELP)
 
 

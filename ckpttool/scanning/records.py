@@ -22,7 +22,7 @@ _STRING = r"""(?:"(?:[^"\\\n]|\\.)*+"|'(?:[^'\\\n]|\\.)*+')"""
 STATE = re.compile(rf"""#[^\n]*+|({_STRING}(?:(?:\s|\#[^\n]*+\n)*+{_STRING})*+)|[^"'#]++|["'][^\n]*+""", re.DOTALL)
 """What a message as text is made of: comments, strings (one beside another is the same one), all else; the rest of a
 line in which a string has no end."""
-HELP = "look at the path before a command is given this file"
+HELP = "check the path before passing this file to a command"
 
 
 def is_record(path: Path) -> bool:
@@ -44,7 +44,7 @@ def record_findings(path: Path) -> Iterator[Finding]:
     try:
         document = toml_text.loads(text) if path.suffix == ".toml" else json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise FormatError(f"{path}: neither JSON nor TOML, as its name says: {error}") from error
+        raise FormatError(f"{path}: neither JSON nor TOML, despite its name: {error}") from error
     if path.name.endswith(INDEXES):
         return _index(document, path)
     return _lineage(document, path) if path.name.endswith(LINEAGE) else _options(document, path)
@@ -61,7 +61,7 @@ def _state(text: bytes, path: Path) -> Iterator[Finding]:
     strings = (match[1] for match in STATE.finditer(text.decode("utf-8", "replace")) if match[1])
     for name in dict.fromkeys(map(_said, strings)):
         if ".." in Path(name).parts or set(name) & set("*?["):
-            reason = "TensorFlow opens what the path names, and takes it for a pattern of file names"
+            reason = "TensorFlow opens the path, and interprets it as a pattern of file names"
             yield Finding(path, "record/path", "model_checkpoint_path", name[:200], "medium", reason, HELP)
 
 
@@ -80,7 +80,7 @@ def _index(document: Any, path: Path) -> Iterator[Finding]:
     files = document.get("weight_map") if isinstance(document, dict) else None
     for name in dict.fromkeys(str(each) for each in files.values()) if isinstance(files, dict) else ():
         if leads_out(name) or "/" in name:
-            reason = "the index says that tensors are in a file outside of its folder"
+            reason = "the index declares tensors in a file outside of its folder"
             yield Finding(path, "record/path", "weight_map", name[:200], "medium", reason, HELP)
 
 
@@ -111,8 +111,8 @@ def _options(document: Any, path: Path) -> Iterator[Finding]:
     for key, value in options.items() if isinstance(options, dict) else ():
         name = str(key).replace("_", "-")
         if name in WRITTEN and isinstance(value, str) and (leads_out(value) or "://" in value):
-            reason = f"a command that is given this file as its options writes its {name} there"
+            reason = f"a command that reads its options from this file writes its {name} there"
             yield Finding(path, "record/path", name, value[:200], "low", reason, HELP)
         if name == "allow-op" and value:
-            reason = "it asks to run ops that can have side effects; commands take that from no file"
+            reason = "it asks to run ops that can have side effects; commands never accept that from a file"
             yield Finding(path, "record/path", name, str(value)[:200], "low", reason, HELP)

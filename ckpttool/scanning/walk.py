@@ -1,6 +1,6 @@
 """The walk: every file of a path, told by its bytes what it is, and scanned for what such a file can hold.
 
-A folder is walked; links are looked at and not followed. A file that cannot be read, or is of no kind that is known and
+A folder is walked; links are looked at and not followed. A file that cannot be read, or is of an unknown kind and
 no text, is said: it is not clean.
 """
 
@@ -78,7 +78,7 @@ def scan(paths: Iterable[Path]) -> Scan:
 
 
 def _files(path: Path, result: Scan) -> Iterator[Path]:
-    """Yield the files that a path means; of what is no file it is said what it is."""
+    """Yield the files that a path means; of what is not a file it is said what it is."""
     if path.is_dir():
         yield from _in_folder(path, result)
     elif path.exists() or path.is_symlink():
@@ -92,7 +92,7 @@ def _files(path: Path, result: Scan) -> Iterator[Path]:
             each for each in path.parent.glob("*") if each.name.startswith(f"{path.name}.") and each.is_file()
         )
         if not parts:
-            raise MissingFile(f"{path} is missing: no file, no folder, and nothing that begins so")
+            raise MissingFile(f"{path} is missing: no file, folder or checkpoint has that name")
         yield from parts
 
 
@@ -114,8 +114,8 @@ def _is_regular(path: Path, folder: Path, result: Scan, named: bool = False) -> 
     if path.is_symlink() and not named:
         target = str(path.readlink())
         if not resolved(path).is_relative_to(resolved(folder)):
-            reason = "whoever reads it, or copies what it leads to, takes a file from outside of the folder"
-            helps = "replace it by the file, or remove it"
+            reason = "reading or copying it reads a file outside of the folder"
+            helps = "replace it with the file, or remove it"
             result.found.append(Finding(path, "file/link", "", target, "medium", reason, helps))
         return False
     try:
@@ -125,7 +125,7 @@ def _is_regular(path: Path, folder: Path, result: Scan, named: bool = False) -> 
         return False
     if stat.S_ISREG(mode):
         return True
-    reason = "it is no file of bytes: whoever opens it may wait for ever, or make a device act"
+    reason = "it is not a file of bytes: a program that opens it may wait forever, or make a device act"
     result.found.append(Finding(path, "file/special", "", stat.filemode(mode), "medium", reason, "remove it"))
     return False
 
@@ -150,7 +150,7 @@ def _scanner(path: Path, named: bool) -> Iterable[Finding | Unread] | None:
         if is_one(path, start):
             return scanner(path)
     if path.suffix in DATA:
-        raise FormatError(f"{path} is not what its name says, nor anything else that is known")
+        raise FormatError(f"{path} is neither of the kind in its name nor of another known kind")
     return graph_findings(path) if named and not _is_text(path) else None
 
 
@@ -174,7 +174,7 @@ def _is_pickle(path: Path, start: bytes) -> bool:
 
 
 def _is_graph(path: Path, _start: bytes) -> bool:
-    """Say whether a file is named as graphs are, and is no text of something else: a schema, a configuration."""
+    """Say whether a file is named as graphs are, and is not a text of something else: a schema, a configuration."""
     if not path.name.endswith(TEXTS):
         return path.suffix in GRAPHS
     with path.open("rb") as file:
@@ -191,7 +191,7 @@ def _is_inert(path: Path, start: bytes) -> bool:
 
 
 def _is_chunk(path: Path, start: bytes) -> bool:
-    """Say whether a file has numbers of an array whose description is in a folder above it, and is no program."""
+    """Say whether a file has numbers of an array whose description is in a folder above it, and is not a program."""
     if not CHUNK.fullmatch(path.name) or start.startswith((b"#!", b"\x7fELF", b"MZ")):
         return False
     for folder in path.parents:
@@ -218,8 +218,8 @@ def _metadata(path: Path) -> Iterator[Finding]:
     text = path.read_bytes()
     for name in ("Lambda", "TFOpLambda"):
         if f'"class_name": "{name}"'.encode() in text:
-            reason = "Keras 2 makes the layer again from code that is kept in this file"
-            helps = "do not load the folder by Keras; a SavedModel computes the same without the file"
+            reason = "Keras 2 makes the layer again from code in this file"
+            helps = "do not load the folder with Keras; as a SavedModel it computes the same without the file"
             yield Finding(path, "keras/code", "", name, "high", reason, helps)
 
 

@@ -80,7 +80,7 @@ class FeaturePass:
             self._widths[found[0]] = sum(prod(rows.shape[1:]) for rows in self._arrays.values())
             rows = [array.shape[1:] for array in self._arrays.values()]
             self._shapes[found[0]] = (count, *(rows[0] if len(rows) == 1 else (self._widths[found[0]],)))
-        self.notes = [f"depth {depth.number} is left out: {why}" for depth, why in self.left_out.items()]
+        self.notes = [f"depth {depth.number} is skipped: {why}" for depth, why in self.left_out.items()]
         self.depths = [depth for depth in found if depth not in self.left_out]
         if not self.depths:
             raise GraphError(f"{bound.model.graph.source}: {'; '.join(self.left_out.values())}: nothing to score")

@@ -84,9 +84,9 @@ class Study:
         try:
             there = {key: json.loads(value) for key, value in stored.items()}
         except (ValueError, TypeError) as error:
-            raise self._file.damaged(f"what was asked is no JSON: {error}") from error
+            raise self._file.damaged(f"what was asked is not JSON: {error}") from error
         if not all(isinstance(text, str) for row in stored.items() for text in row):
-            raise self._file.damaged("what was asked is no text")
+            raise self._file.damaged("what was asked is not a text")
         has_trials = any(count for (count,) in self._file.read("SELECT count(*) FROM trials"))
         if (there or has_trials) and not overwrite:
             if different := _different(there, asked):

@@ -162,7 +162,7 @@ def doubts(targets: Targets) -> list[str]:
         return []
     counts = np.bincount(targets.codes)
     alone = [f"{name:g}" for name in targets.names[counts == 1].tolist()]
-    notes = [f"never right, for they have one row that is left out: the classes {listed(alone)}"] if alone else []
+    notes = [f"never predicted correctly, as they have only one row: the classes {listed(alone)}"] if alone else []
     if len(targets.codes) < FEW_VALUES * len(counts):
         taken = f"the labels are interpreted as {len(counts)} classes of {len(targets.codes)} rows"
         notes.append(f"{taken}; `objective` mse interprets them as numbers")

@@ -38,7 +38,7 @@ def plan_average(
     """Plan the mean of checkpoints' weights: of all alike, by `weights`, or by a `decay` from each to the next.
 
     With a decay d the average begins with the first checkpoint and becomes d times itself and 1 - d times the next one.
-    Sums are float64, and the dtype stays. What is no weight of floats is the last one's, as `join` says.
+    Sums are float64, and the dtype stays. What is not a weight of floats is the last one's, as `join` says.
 
     Raises:
         PlanError: the checkpoints do not agree, or the numbers are not fit to be weights.
@@ -46,7 +46,7 @@ def plan_average(
     own = None if weights is None else [float(each) for each in weights]
     options = {"weights": own, "decay": decay, "lenient": lenient}
     if weights is not None and decay is not None:
-        raise PlanError("`weights` and `decay` are two ways to say the same: give one of them")
+        raise PlanError("`weights` and `decay` exclude one another: specify one of them")
     if decay is not None:
         weights = _decayed(decay, len(checkpoints))
     parts = shares(weights, len(checkpoints)) if checkpoints else ()

@@ -67,9 +67,7 @@ def plan_convert(
     if not target.WRITES:
         raise FormatError(f"{target.NAME} {target.LIMITS}")
     if not source and source.left_out and not lenient:
-        raise FormatError(
-            f"{source.path} holds no tensor that is read, only what would be left out: {listed(source.left_out, 3)}"
-        )
+        raise FormatError(f"{source.path} contains no tensor that can be read; skipped: {listed(source.left_out, 3)}")
     for choice in ("like", "shard_bytes"):
         if getattr(how, choice) is not None and choice not in target.OPTIONS:
             others = [name for name in registry.names() if choice in registry.get(name).OPTIONS]
@@ -81,13 +79,13 @@ def plan_convert(
     if homeless and not lenient:
         first = next(iter(homeless.values()))
         raise FormatError(f"{to} {target.LIMITS}: {listed(homeless)} ({first}); `lenient` omits such tensors")
-    fates = dict.fromkeys(source, "not taken") | dict.fromkeys(reasons, "written")
-    fates |= dict.fromkeys(homeless, f"left out: {to} cannot hold it")
+    fates = dict.fromkeys(source, "not selected") | dict.fromkeys(reasons, "written")
+    fates |= dict.fromkeys(homeless, f"skipped: {to} cannot store it")
     rows = tuple(source[name].spec.row() | {"kind": kind[name], "then": fate} for name, fate in fates.items())
     kept = {name: source[name] for name, fate in fates.items() if fate == "written"}
     tensors = _told(source, kept, layers, drop_slots)
     lost = notes_about(
-        f"left out, as {to} cannot hold it", (f"{name} ({why})" for name, why in homeless.items()), most=3
+        f"skipped, as {to} cannot store it", (f"{name} ({why})" for name, why in homeless.items()), most=3
     )
     return Conversion(tensors, to, with_texts(source, target, how), rows, (*lost, *left_behind(source, target, how)))
 
@@ -105,7 +103,9 @@ def _told(source: Checkpoint, kept: Mapping[str, Tensor], layers: str | None, dr
     gone = [name for name in view if name not in kept]
     if gone:
         view = view.drop("|".join(map(re.escape, gone)))
-    return tensors.made_of(view.provenance) if set(view) == set(kept) else tensors.after("leave out what was not taken")
+    return (
+        tensors.made_of(view.provenance) if set(view) == set(kept) else tensors.after("leave out what was not selected")
+    )
 
 
 def with_texts(source: Checkpoint, target: Format, how: Writing = PLAIN) -> Writing:
@@ -114,12 +114,12 @@ def with_texts(source: Checkpoint, target: Format, how: Writing = PLAIN) -> Writ
 
 
 def left_behind(source: Checkpoint, target: Format, how: Writing = PLAIN) -> list[str]:
-    """Say what beside tensors does not come along; an edited copy of the source keeps what is no tensor of a model."""
+    """Say what beside tensors does not come along; an edited copy of the source keeps all but tensors of a model."""
     notes: list[str] = []
     if "like" not in target.OPTIONS or how.like:
-        notes += notes_about("left out, as it is no tensor of a model", source.left_out, most=3)
+        notes += notes_about("skipped, as it is not a tensor of a model", source.left_out, most=3)
     if OBJECT_GRAPH in source and not target.OBJECT_GRAPH:
-        notes.append(f"left out, as {target.NAME} has no places for objects: the object graph ({OBJECT_GRAPH})")
+        notes.append(f"skipped, as {target.NAME} cannot store objects: the object graph ({OBJECT_GRAPH})")
     if source.format == "keras-legacy" and target.NAME == "hdf5":
         notes.append(
             "written as a tree of datasets, which Keras does not load: `import` puts it into a model of Keras, "
@@ -128,7 +128,7 @@ def left_behind(source: Checkpoint, target: Format, how: Writing = PLAIN) -> lis
     if target.NAME == "tfjs" and not how.like and not _has_network(source):
         notes.append("written as weights alone: `like` takes the network, of a model.json or a whole model of Keras")
     if source.metadata and not target.METADATA:
-        notes += notes_about(f"left out, as {target.NAME} keeps no texts", source.metadata)
+        notes += notes_about(f"skipped, as {target.NAME} stores no texts", source.metadata)
     return notes
 
 

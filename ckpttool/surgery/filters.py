@@ -73,7 +73,7 @@ def convolution_filters(kernel: Array, depthwise: bool, most: int) -> Filters:
         return Filters(series, outputs, "filters", "channels as rows")
     if depthwise or (outputs == 1 and channels > COLOURS):
         each = kernel.reshape(*window, 1, -1)[..., :most].transpose(3, 0, 1, 2)
-        return Filters(each, channels * outputs, "filters", f"each of one of {channels} channels")
+        return Filters(each, channels * outputs, "filters", f"each for one of {channels} channels")
     return _of_few_channels(kernel[..., :most].transpose(3, 0, 1, 2), outputs, "filters")
 
 

@@ -156,7 +156,9 @@ def _divided(how: str, weights: tuple[float, ...] | None, parts: Sequence[float]
     if weights is None or how != "linear" or math.isclose(total := sum(parts), 1):
         return []
     given, each = (",".join(f"{part / by:.4g}" for part in parts) for by in (1, total))
-    return [f"a mean: the weights {given} are divided by their sum, {total:g}, to {each}; `how` sum does not divide"]
+    return [
+        f"a mean: the weights {given} are divided by their sum {total:g}, which gives {each}; `how` sum does not divide"
+    ]
 
 
 def _method(how: str, given: Mapping[str, Any]) -> WeightMethod | TaskVectorMethod | None:
@@ -166,7 +168,7 @@ def _method(how: str, given: Mapping[str, Any]) -> WeightMethod | TaskVectorMeth
         PlanError: no way has this name, or a parameter means nothing to it or is not valid.
     """
     if how not in HOWS:
-        raise PlanError(f"nothing is merged by {how!r}; there are {', '.join(HOWS)}")
+        raise PlanError(f"unknown method {how!r}; known: {', '.join(HOWS)}")
     kind = METHODS.get(how)
     own = ["prefer"]
     if kind is not None:
@@ -174,7 +176,9 @@ def _method(how: str, given: Mapping[str, Any]) -> WeightMethod | TaskVectorMeth
         own += ABOUT_TOKENS if "vocab" in given else []
     for name in given:
         if name not in own:
-            raise PlanError(f"`{name}` does not apply to {how}, which has {', '.join(f'`{each}`' for each in own)}")
+            raise PlanError(
+                f"`{name}` does not apply to {how}; its parameters are {', '.join(f'`{each}`' for each in own)}"
+            )
     if kind is None:
         return None
     parameters = {name: value for name, value in given.items() if name not in ("base", "vocab", *ABOUT_TOKENS)}
@@ -195,15 +199,15 @@ def _by_names(checkpoints: Sequence[Checkpoint], how: str, prefer: Prefer | None
         twice = {name: numbers for name, numbers in owners.items() if len(numbers) > 1}
         problems = [f"{name} is in {' and '.join(labels[number] for number in at)}" for name, at in twice.items()]
         if problems:
-            raise PlanError(f"{shortened(problems)}; `prefer` specifies whose to take")
+            raise PlanError(f"{shortened(problems)}; `prefer` specifies which to use")
     if how == "intersection":
         owners = {name: numbers for name, numbers in owners.items() if len(numbers) == len(checkpoints)}
     chosen = {name: numbers[-1 if prefer == "last" else 0] for name, numbers in owners.items()}
     kept = {name: checkpoints[number][name] for name, number in chosen.items()}
     if not kept:
-        raise PlanError("no tensor is in all of the checkpoints")
+        raise PlanError("no tensor is in all checkpoints")
     rows = tuple(kept[name].spec.row() | {"then": f"from {labels[number]}"} for name, number in chosen.items())
-    notes = ("left out: the object graphs, which say where the tensors of one checkpoint belong",) if objects else ()
+    notes = ("skipped: the object graphs, as each is of one checkpoint",) if objects else ()
     strongest_last = checkpoints if prefer == "last" else checkpoints[::-1]
     texts = {key: text for source in strongest_last for key, text in source.metadata.items()}
     left_out = dict.fromkeys(name for source in checkpoints for name in source.left_out)

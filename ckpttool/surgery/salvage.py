@@ -64,7 +64,7 @@ def salvage(path: Path) -> Salvaged:
     lost = tuple(Damage(each, why) for each, why in problems.items() if each not in whole)
     if not whole:
         first = f": {lost[0].name}: {lost[0].why}" if lost else ""
-        raise CorruptCheckpoint(f"{path}: no tensor of it can be read{first}")
+        raise CorruptCheckpoint(f"{path}: no tensor in it can be read{first}")
     return Salvaged(_checkpoint(path, name, tensors, whole, len(lost)), lost, name)
 
 

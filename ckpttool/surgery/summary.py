@@ -121,7 +121,7 @@ def numbers(tensor: Tensor) -> Iterator[Array]:
 
 
 def text_values(tensor: Tensor) -> list[str]:
-    """Return the elements of a string tensor as text, bytes that are no UTF-8 as escapes; none of other tensors."""
+    """Return the elements of a string tensor as text, bytes that are not UTF-8 as escapes; none of other tensors."""
     if tensor.dtype != STRING:
         return []
     return [bytes(value).decode("utf-8", "backslashreplace") for value in tensor.read().reshape(-1)]

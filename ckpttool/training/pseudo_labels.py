@@ -91,7 +91,7 @@ class Unlabelled:
     def note(self) -> str:
         """A note with the number of rows."""
         left_out = len(self.free) - int(self.free.sum())
-        without = f", {left_out} of them are labelled rows by their inputs, which are left out" if left_out else ""
+        without = f", {left_out} of them are labelled rows by their inputs, which are excluded" if left_out else ""
         return f"{counted(self.rows.rows, 'row')} without labels{without}"
 
     def labelled_by(self, bound: Bound, pseudo: PseudoLabels) -> tuple[LabelledRows | None, float]:

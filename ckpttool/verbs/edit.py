@@ -201,6 +201,6 @@ def _rows(source: Checkpoint, edited: Edited, converted: Conversion) -> Iterator
         if name in converted.tensors:
             yield EditRow(old, tensor.spec, edits)
         else:
-            yield EditRow(old, None, (*edits, f"left out: {converted.to} cannot hold it"))
+            yield EditRow(old, None, (*edits, f"skipped: {converted.to} cannot hold it"))
     for origin, edits in edited.dropped.items():
         yield EditRow(before.get(origin), None, edits)

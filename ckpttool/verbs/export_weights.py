@@ -60,7 +60,7 @@ class ExportPlan(ShownPlan):
         taken = self.pairing.exported_from()
         kept = [name for name in self.like if name not in taken]
         return [
-            *notes_about("left out", self.pairing.left_out, most=1),
+            *notes_about("skipped", self.pairing.left_out, most=1),
             *notes_about(f"as in {self.like.path}", kept),
             *notes_about(f"of {self.model}, not written", self.pairing.unfilled),
         ]

@@ -158,10 +158,10 @@ def plan_extract(
             made[_module(name)] = each
             rows.append(ExtractRow(name, each.shape, "factors", each.rank, each.error, each.enough, each.of))
     stored = _stored_whole(other, found.others, made) if whole else {}
-    fate = "stored whole" if whole else "left out"
+    fate = "stored whole" if whole else "skipped"
     rows += [ExtractRow(name, other[name].shape, f"{fate}: {why}") for name, why in found.others.items()]
-    notes += notes_about("left out", () if whole else found.others)
-    notes += notes_about("left out", found.missing)
+    notes += notes_about("skipped", () if whole else found.others)
+    notes += notes_about("skipped", found.missing)
     notes += [f"{counted(found.same, 'tensor is', 'tensors are')} the same in both"]
     biases = any(name.endswith(".bias") for name in stored)
     modules = dict.fromkeys(layer_of(name.removeprefix(ROOT)) for name in stored if not name.endswith(".bias"))
@@ -176,7 +176,7 @@ def _refuse(missing: Sequence[str], others: dict[str, str], lenient: bool) -> No
         return
     first = missing[0] if missing else ""
     if not missing:
-        count = counted(len(others), "tensor that moved is no matrix", "tensors that moved are no matrices")
+        count = counted(len(others), "tensor that moved is not a matrix", "tensors that moved are not matrices")
         first = f"{count}: {listed(list(others), 3)}; `whole` stores them whole"
     raise PlanError(f"{first}; `lenient` omits such tensors, and the adapter does not make the tuned model")
 

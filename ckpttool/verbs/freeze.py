@@ -120,7 +120,7 @@ def _cut_notes(part: FrozenPart | None, method: Method) -> list[str]:
         return ["the graph computes no loss or logits with the frozen variables: only its collections change"]
     notes = [f"the cut: {listed(part.features)}"] if part.features else []
     if part.above:
-        how = "; left out of TRAINABLE_VARIABLES, no gradient is stopped" if method == "stop-gradient" else ""
+        how = "; removed from TRAINABLE_VARIABLES, no gradient is stopped" if method == "stop-gradient" else ""
         notes.append(f"frozen above layers that are trained: {listed(part.above)}{how}")
     return notes
 

@@ -216,8 +216,8 @@ def _notes(paired: Pairing, own: Mapping[str, Tensor], model: Path, beyond: list
     return [
         *notes_about("computed", map(str, paired.computed.values()), most=1),
         *notes_about("contradicted", paired.contradicted, most=1),
-        *notes_about("left out", paired.left_out, most=1),
-        *notes_about("not weights, or left out by a rule", paired.dropped),
+        *notes_about("skipped", paired.left_out, most=1),
+        *notes_about("not weights, or excluded by a rule", paired.dropped),
         *notes_about(f"kept from {model}", (name for name in paired.unfilled if name in own)),
         *notes_about("fresh, by their initialisers", (name for name in paired.unfilled if name not in own)),
         *notes_about("not in the graph, so not written", beyond),

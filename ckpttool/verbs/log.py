@@ -117,7 +117,7 @@ class History:
             stale = f"; {beside} is of what was there before" if is_file(beside) else ""
             yield f"{self.path}: no history{stale}"
         if self.chain.left_out:
-            yield f"{counted(self.chain.left_out, 'older record was', 'older records were')} left out"
+            yield f"{counted(self.chain.left_out, 'older record was', 'older records were')} omitted"
         for record in self.chain.records:
             yield f"{record.date}  {shlex.join(['ckpttool', record.command, *record.arguments])}"
             for source in record.sources:
@@ -161,7 +161,7 @@ def _about(begin: Begin, beside: Path) -> Iterator[str]:
     if (now := begin.source.now(beside)) != "unchanged":
         yield f"{now}: {begin.source.path}"
     if begin.made_by:
-        yield f"made by {begin.made_by}, which is no step of a plan"
+        yield f"made by {begin.made_by}, which is not a step of a plan"
 
 
 def _facts(path: Path) -> tuple[str, ...]:

@@ -156,7 +156,7 @@ def _tensor(graph: Graph, name: str) -> TensorRef:
     outputs = {layer.name: layer.output for layer in layers(graph) if layer.output}
     if name not in outputs:
         near = suggestion(name, [*outputs, *graph.nodes])
-        raise UnknownName(f"{graph.source}: the reference's {name} is no placeholder, layer or op{near}")
+        raise UnknownName(f"{graph.source}: the reference's {name} is not a placeholder, layer or op{near}")
     return TensorRef.parse(outputs[name])
 
 

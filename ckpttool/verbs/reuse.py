@@ -249,6 +249,6 @@ def _in_graph(
     frozen_names = chosen_weights(graph, frozen) if frozen else []
     if frozen_names:
         graph = freeze_graph(graph, frozen_names, "var-list")
-    left_out = notes_about("left out", misfits.values(), most=1)
+    left_out = notes_about("skipped", misfits.values(), most=1)
     notes = (*fed.notes, *left_out, *file_notes(graph, wanted.keys() - sources.keys()))
     return ReusePlan(model, with_fresh_layers(graph, sources), sources, frozen_names, seed, notes)

@@ -72,7 +72,7 @@ def draw_filters(
 
     Raises:
         UnknownName: nothing has that name.
-        PlanError: the layer has no kernel, or one that is no picture.
+        PlanError: the layer has no kernel, or one that is not a picture.
     """
     kernel, filters = filters_of(path, name, most, image_shape)
     _draw(picture, said(kernel, filters), filters)

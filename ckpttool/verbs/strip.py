@@ -23,7 +23,7 @@ class StripPlan(RewritePlan):
         """A statement about the written output."""
         ops = len(self.model.graph.nodes.keys() - self.graph.nodes.keys())
         tensors = len(self.model.checkpoint) + len(self.model.unread) - len(self.keys)
-        return f"written and read back, {counted(ops, 'op')} and {counted(tensors, 'tensor')} left out"
+        return f"written and read back, {counted(ops, 'op')} and {counted(tensors, 'tensor')} removed"
 
 
 def plan_strip(

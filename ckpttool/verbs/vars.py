@@ -38,7 +38,7 @@ def variable_rows(
         yield from _graph_rows(tensors, pattern, slots)
         return
     if pattern is None:
-        for note in notes_about("left out, as it is no tensor that is read", tensors.left_out, most=3):
+        for note in notes_about("skipped, as it is not a tensor that is read", tensors.left_out, most=3):
             say(note)
     if is_remote(path):  # on a server the graph is often larger than the index that is listed
         kinds = tensors.kinds()

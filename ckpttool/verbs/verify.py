@@ -75,7 +75,7 @@ class Verdict:
         compared = self.compared
         same = f"; {len(compared.same)} unchanged, {len(compared.changed)} changed" if compared else ""
         entries = counted(len(self.left_out), "entry", "entries")
-        left_out = f"; {entries} left out: {listed(self.left_out)}" if self.left_out else ""
+        left_out = f"; {entries} skipped: {listed(self.left_out)}" if self.left_out else ""
         told = f", and matches {self.against}" if self.against and not self.damaged else ""
         unsure = not self.checksums and not self.against and self.format != "graph"
         hint = (

@@ -80,7 +80,7 @@ def _manifests(catalogue: Catalogue) -> tuple[list[Manifest], list[str]]:
             try:
                 found.append(catalogue.manifest(name, revision))
             except CkptError as error:
-                problems.append(f"{name}@{revision} is left out: {error}")
+                problems.append(f"{name}@{revision} is skipped: {error}")
     return found, problems
 
 

@@ -26,7 +26,7 @@ _ZIPS = (".keras", ".npz", ".pt", ".pth", ".zip")
 
 @dataclass(frozen=True)
 class Origin:
-    """Where a model comes from: a revision `N@2` or what is no entry; why that is known; whether it is recorded."""
+    """Where a model comes from: a revision `N@2` or what is not an entry; why that is known; whether it is recorded."""
 
     source: str
     why: str

@@ -1,6 +1,6 @@
 """Archives in which models are published, .tar.gz and .zip: of their files those of one model are written, as files.
 
-What lies in an archive under a name that leads elsewhere, and what is no plain file, is refused or left out: no link of
+What lies in an archive under a name that leads elsewhere, and what is not a plain file, is refused or left out: no link of
 an archive is ever made.
 """
 
@@ -76,7 +76,7 @@ class _Xz(io.RawIOBase):
                         return 0
                 self._stream = _xz_stream()
             elif self._stream.needs_input and not (rest := self._packed.read(_LONGEST_PIECE)):
-                raise EOFError("the packed bytes end early")
+                raise EOFError("the compressed bytes end early")
             elif not self._stream.needs_input:
                 rest = b""
             piece = self._stream.decompress(rest, len(view))
@@ -86,7 +86,7 @@ class _Xz(io.RawIOBase):
 
     def seek(self, position: int, whence: int = io.SEEK_SET) -> int:
         if whence != io.SEEK_SET:
-            raise io.UnsupportedOperation("its length is not known")
+            raise io.UnsupportedOperation("its length is unknown")
         if position < self._at:
             self._rewind()
         while self._at < position and self.read(min(position - self._at, _LONGEST_PIECE)):
@@ -158,11 +158,11 @@ def unpacked(path: Path, inside: str, where: str, folder: Path) -> tuple[Candida
     except CkptError:
         raise
     except _DAMAGE as error:
-        raise CorruptCheckpoint(f"{where} is no whole archive: {error or type(error).__name__}") from error
+        raise CorruptCheckpoint(f"{where} is damaged or truncated: {error or type(error).__name__}") from error
     except OSError as error:
         if error.errno not in (None, errno.EINVAL):  # the system's own; those are of bz2, and of a seek to nowhere
             raise
-        raise CorruptCheckpoint(f"{where} is no whole archive: {error.strerror or error}") from error
+        raise CorruptCheckpoint(f"{where} is damaged or truncated: {error.strerror or error}") from error
     return candidate, others
 
 
@@ -180,7 +180,7 @@ class _Unpacking(io.RawIOBase):
     def read(self, size: int = -1) -> bytes:
         self._read += size if size >= 0 else _LONGEST_PIECE + 1
         if self._read > _LONGEST_PIECE:
-            raise CorruptCheckpoint(f"{self._where} has a member whose headers are over {_LONGEST_PIECE} bytes long")
+            raise CorruptCheckpoint(f"{self._where} has a member with headers of over {_LONGEST_PIECE} bytes long")
         return self._file.read(size)
 
     def seek(self, position: int, whence: int = io.SEEK_SET) -> int:
@@ -218,7 +218,9 @@ class _Zip:
             if not each.is_dir():
                 self._members[_name(each.filename, where, self._members)] = each
             if each.compress_type not in _OF_ZIPS:
-                raise CorruptCheckpoint(f"{where}: {each.filename!r:.200} is packed in a way that is not read")
+                raise CorruptCheckpoint(
+                    f"{where}: {each.filename!r:.200} is compressed by a method that is not supported"
+                )
         self.sizes = {name: each.file_size for name, each in self._members.items()}
 
     def opened(self, name: str) -> IO[bytes]:
@@ -252,7 +254,7 @@ def _name(name: str, where: str, others: Collection[str]) -> str:
     """
     path = safe_path(name.removeprefix("./"), where)
     if path in others:
-        raise CorruptCheckpoint(f"{where} has {path!r:.200} twice")
+        raise CorruptCheckpoint(f"{where} contains {path!r:.200} twice")
     return path
 
 
@@ -262,14 +264,16 @@ def _require_few(number: int, where: str) -> None:
 
 
 def _too_large(where: str) -> CorruptCheckpoint:
-    return CorruptCheckpoint(f"{where} unpacks to over {LARGEST >> 30} GiB and over {LARGEST_RATIO} times its own size")
+    return CorruptCheckpoint(
+        f"{where} decompresses to over {LARGEST >> 30} GiB and over {LARGEST_RATIO} times its own size"
+    )
 
 
 def _require_place(size: int, path: Path, where: str, folder: Path) -> None:
     if size > _most(path):
         raise _too_large(where)
     if size > (free := shutil.disk_usage(folder).free):
-        raise CkptError(f"{where} unpacks to {counted(size, 'byte')}, and {folder} has place for {free}")
+        raise CkptError(f"{where} decompresses to {counted(size, 'byte')}, but {folder} has space for {free}")
 
 
 def _copied(source: IO[bytes], target: IO[bytes], size: int, where: str) -> None:
@@ -279,4 +283,4 @@ def _copied(source: IO[bytes], target: IO[bytes], size: int, where: str) -> None
         target.write(piece)
         left -= len(piece)
     if left or source.read(1):
-        raise CorruptCheckpoint(f"{where} has another size than the {size} bytes that the archive lists")
+        raise CorruptCheckpoint(f"{where} does not have the {size} bytes that the archive declares")

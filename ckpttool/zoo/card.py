@@ -41,7 +41,7 @@ class Said:
         """Return the fields of a card that this is.
 
         Raises:
-            CkptError: the licence is no expression of SPDX, the Hub knows no such task, or a metric has no number.
+            CkptError: the licence is not an expression of SPDX, the Hub knows no such task, or a metric has no number.
         """
         found = {
             **(licence_fields(self.licence) if self.licence else {}),
@@ -59,12 +59,12 @@ def card_of(said: Said, file: Path | None = None, library: str | None = None) ->
 
     Raises:
         CkptError: something is not as a card has it.
-        FormatError: the file is no text, or its head cannot be read.
+        FormatError: the file is not a text, or its head cannot be read.
     """
     read = parsed(_text(file), str(file)) if file else {}
     for key in CARD_TEXTS:
         if not isinstance(read.get(key, ""), str):
-            raise FormatError(f"{file}: {key} is {read[key]!r:.80}, and no text: write it in quotes")
+            raise FormatError(f"{file}: {key} is {read[key]!r:.80}, which is not text: write it in quotes")
     card = {"library_name": library, **read, **said.fields()}
     for key in ("tags", "datasets"):
         card[key] = list(dict.fromkeys([*read.get(key, ()), *said.fields().get(key, ())]))
@@ -87,7 +87,7 @@ def metric(text: str) -> dict[str, Any]:
     except ValueError:
         value = math.nan
     if not name.strip() or not math.isfinite(value):
-        raise CkptError(f"`metrics`: {text!r} is no metric: specify NAME=NUMBER, such as accuracy=0.97")
+        raise CkptError(f"`metrics`: {text!r} is not a metric: specify NAME=NUMBER, such as accuracy=0.97")
     return {"name": name.strip(), "value": value}
 
 
@@ -104,10 +104,10 @@ def parsed(text: str, where: str) -> dict[str, Any]:
     try:
         fields = yaml_text.loads(head)
         if not isinstance(fields, dict):
-            raise ValueError("it is no list of `key: value`")
+            raise ValueError("it is not a list of `key: value`")
         return {**_fields(fields), **({"text": body} if body.strip() else {})}
     except ValueError as error:
-        raise FormatError(f"{where}: the head between the lines {_FENCE}: {error}") from error
+        raise FormatError(f"{where}: the header between the lines {_FENCE}: {error}") from error
 
 
 def _parts(text: str, where: str) -> tuple[str, str]:
@@ -117,7 +117,7 @@ def _parts(text: str, where: str) -> tuple[str, str]:
     lines = text.split("\n")
     end = next((place for place, line in enumerate(lines[1:], start=1) if line.rstrip() == _FENCE), None)
     if end is None:
-        raise FormatError(f"{where}: its head begins with a line {_FENCE} and has no such line at its end")
+        raise FormatError(f"{where}: its header begins with a line {_FENCE}, but has no such line at its end")
     return "\n".join(lines[1:end]), "\n".join(lines[end + 1 :]).lstrip("\n")
 
 
@@ -181,7 +181,7 @@ def with_text(manifest: Manifest, name: str | None = None, address: str | None =
         *([f"Preprocessing: `{manifest.preprocess}`."] if manifest.preprocess else []),
         *([f"Classes: {', '.join(map(str, manifest.classes))}."] if manifest.classes else []),
         "\n".join(["| layer | kind | parameters |", "| --- | --- | --- |", *rows]),
-        *([f"`ckpttool zoo pull {address}` puts it into a catalogue of your own."] if address else []),
+        *([f"`ckpttool zoo pull {address}` copies it to your own catalogue."] if address else []),
     ]
     return replace(manifest, card={**manifest.card, "text": "\n\n".join(lines)})
 
@@ -226,7 +226,7 @@ def _text(file: Path) -> str:
     with plain_files.opened(file) as opened:
         text = opened.read(LONGEST + 1)
     if len(text) > LONGEST:
-        raise FormatError(f"{file} has more than {LONGEST} bytes: a card is a text for people")
+        raise FormatError(f"{file} has more than {LONGEST} bytes: the limit for a card")
     try:
         return text.decode()
     except UnicodeDecodeError as error:

@@ -66,7 +66,7 @@ def _check_revision(
                 report.files += 1
                 report.nbytes += path.lstat().st_size
             if known[inode] != file.sha256:
-                yield Problem(str(manifest), file.path, f"{path} has other bytes than were stored")
+                yield Problem(str(manifest), file.path, f"{path} differs from the bytes that were stored")
                 return
     yield from () if is_known else _tensors(manifest, hashes)
 
@@ -80,7 +80,7 @@ def _tensors(manifest: Manifest, hashes: TensorHashes) -> Iterator[Problem]:
     found = hashes.digests()
     for row in manifest.tensors:
         if found.get(row.get("name", "")) != row.get("sha256"):
-            yield Problem(str(manifest), str(row.get("name")), "its values have another hash than the manifest says")
+            yield Problem(str(manifest), str(row.get("name")), "its values have a different hash than in the manifest")
 
 
 def _hash(path: Path, follow: Follow | None) -> str:

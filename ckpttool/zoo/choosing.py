@@ -20,7 +20,7 @@ _SHARD = re.compile(r"(?P<stem>.+)-\d{5}-of-\d{5}(?P<suffix>\.\w+)")
 _DATA = re.compile(r"\.data-\d{5}-of-\d{5}$")
 _USUAL = ("model", "pytorch_model", "tf_model", "weights", "variables")
 _STATES = re.compile(r"(optimizer|scheduler|scaler|rng_state|training_args)\b.*")
-"""Files of PyTorch that are no model."""
+"""Files of PyTorch that are not a model."""
 _LISTED = 5
 
 
@@ -73,12 +73,12 @@ def chosen(files: Collection[str], path: str, where: str, mark: str = "/") -> tu
     found = [each for each in candidates(files) if not path or _is_at(each, path)]
     if not found:
         nearest = suggestion(path, files) if path else f"; it has {_listed(sorted(files))}" if files else ""
-        raise MissingFile(f"{where} has no model{f' at {path}' if path else ''} in a format that is read{nearest}")
+        raise MissingFile(f"{where} has no model{f' at {path}' if path else ''} in a supported format{nearest}")
     found.sort(key=lambda each: (each.rank, each.unusual))
     best = found[0]
     equals = [each.main for each in found if (each.rank, each.unusual) == (best.rank, best.unusual)]
     if len(equals) > 1:
-        raise CkptError(f"{where} has several models: {_listed(equals)}; name one of them, as {where}{mark}{equals[0]}")
+        raise CkptError(f"{where} has several models: {_listed(equals)}; specify one, such as {where}{mark}{equals[0]}")
     others = list(dict.fromkeys(each.format for each in found if each.format != best.format))
     beside = tuple(best.folder + name for name in BESIDE if best.folder + name in files)
     return Candidate(best.format, best.main, (*best.files, *beside), best.is_folder), others

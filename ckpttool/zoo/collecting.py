@@ -102,8 +102,8 @@ class _Marked:
                     continue  # removed meanwhile
                 except CkptError as error:
                     raise CorruptCheckpoint(
-                        f"{error}; nothing is removed while it is not known what it names: "
-                        f"`ckpttool zoo remove {name}@{revision}` gives it up"
+                        f"{error}; nothing is removed while the blobs of that manifest are unknown: "
+                        f"`ckpttool zoo remove {name}@{revision}` removes it"
                     ) from error
                 self.hashes.update(file.sha256 for file in files)
                 self._read.add((name, revision, inode))
@@ -199,7 +199,7 @@ def _left_over(catalogue: Catalogue) -> Iterator[tuple[Path, str]]:
         for path in _listed(catalogue.folder(name)):
             with contextlib.suppress(FileNotFoundError):
                 if path.suffix == TAG and path.stem not in tags:
-                    yield path, f"the tag {path.stem} of {name} names a revision that is not there any more"
+                    yield path, f"the tag {path.stem} of {name} refers to a revision that no longer exists"
                 elif path.suffix == REMOVED and path.lstat().st_size:
                     yield path, f"the manifest of {name}@{int(path.stem)}, which was removed"
     for folder in _folders(catalogue.inside(catalogue.root / "by-name")):
@@ -207,7 +207,7 @@ def _left_over(catalogue: Catalogue) -> Iterator[tuple[Path, str]]:
         held = [] if folder.is_symlink() else _listed(folder)
         kept = [each for each in held if _is_of(catalogue, each, revisions)]
         for each in [each for each in held if each not in kept] if kept else [folder]:
-            yield each, "files by their names that are of no revision, or not all of them, or others"
+            yield each, "files by name that belong to no revision, or are incomplete or wrong"
 
 
 def _is_of(catalogue: Catalogue, folder: Path, revisions: list[int]) -> bool:

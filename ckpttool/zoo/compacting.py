@@ -79,7 +79,7 @@ def _manifests(catalogue: Catalogue) -> Iterator[Manifest]:
 
 
 def _bytes(catalogue: Catalogue) -> int:
-    """Return how many bytes all blobs have, and files by their names that are no links to one."""
+    """Return how many bytes all blobs have, and files by their names that are not links to one."""
     inodes = {}
     for folder in ("blobs", "by-name"):
         for place, _, names in os.walk(catalogue.root / folder):
@@ -147,11 +147,15 @@ def _cut(catalogue: Catalogue, sha256: str, tensors: list[Held]) -> None:
                     own.update(part)
                     file.write(part)
                 if expected not in (None, own.hexdigest()):
-                    raise CorruptCheckpoint(f"{blob}: the bytes at {start} have another hash than their manifest says")
+                    raise CorruptCheckpoint(
+                        f"{blob}: the bytes at {start} have a different hash than in their manifest"
+                    )
                 pieces.append(Piece(own.hexdigest(), end - start))
                 keep(catalogue, temporary, file, own.hexdigest())
     if total.hexdigest() != sha256:
-        raise CorruptCheckpoint(f"{blob} has other bytes than were stored: `ckpttool zoo verify` says of which entry")
+        raise CorruptCheckpoint(
+            f"{blob} differs from the bytes that were stored: `ckpttool zoo verify` names the entry"
+        )
     _write_recipe(catalogue, sha256, pieces)
     if all(has_blob(catalogue, each.sha256) for each in pieces):  # else somebody collects; the file stays whole
         blob.unlink()

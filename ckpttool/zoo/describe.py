@@ -69,7 +69,7 @@ def described(path: Path) -> Facts:
     """Find out what a model is.
 
     Raises:
-        CkptError: nothing is there, or it is no model.
+        CkptError: nothing is there, or it is not a model.
     """
     opened = open_either(path)
     held = checkpoint.Checkpoint.of({}) if isinstance(opened, Graph) else opened

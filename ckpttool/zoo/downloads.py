@@ -70,7 +70,7 @@ def require_hash(path: Path, sha256: str, where: str) -> None:
         while piece := file.read(_PIECE):
             total.update(piece)
     if total.hexdigest() != sha256:
-        raise CorruptCheckpoint(f"{where} has the SHA-256 {total.hexdigest()}, and not {sha256}: nothing is stored")
+        raise CorruptCheckpoint(f"{where} has the SHA-256 {total.hexdigest()}, expected {sha256}: nothing is stored")
 
 
 def _folder(name: str) -> Path:
@@ -113,10 +113,10 @@ def _fill(path: Path, where: str, size: int, fetch: Fetch) -> None:
             if at == size:
                 return
             if size - at > (free := shutil.disk_usage(path.parent).free):
-                raise CkptError(f"{where} has {counted(size, 'byte')}, and {path.parent} has place for {free}")
+                raise CkptError(f"{where} has {counted(size, 'byte')}, but {path.parent} has space for {free}")
             try:
                 fetch(at, lambda _, piece: file.write(piece))
             except CkptError:
                 if file.tell() == at:
                     raise
-    raise CkptError(f"{where} broke off {MOST_TRIES} times; the same command resumes where it was")
+    raise CkptError(f"{where} was interrupted {MOST_TRIES} times; the same command resumes it")

@@ -52,7 +52,7 @@ class Filter:
         match = _FILTER.fullmatch(text)
         if match is None or not match["value"]:
             raise CkptError(
-                f"`filters`: {text!r} is no filter: specify FIELD<VALUE, with one of {', '.join(_TESTS)} or !="
+                f"`filters`: {text!r} is not a filter: specify FIELD<VALUE, with one of {', '.join(_TESTS)} or !="
             )
         return cls(match["field"], match["test"], match["value"])
 
@@ -89,7 +89,7 @@ def number(text: str) -> float:
     """
     match = _NUMBER.fullmatch(text)
     if match is None:
-        raise CkptError(f"`filters`: {text!r} is no number: 5M, 1.5GB, 0.97")
+        raise CkptError(f"`filters`: {text!r} is not a number: 5M, 1.5GB, 0.97")
     return float(match[1]) * float((1024 if match[3] else 1000) ** _POWERS[match[2]])
 
 
@@ -118,7 +118,7 @@ def chosen(rows: Iterable[Row], filters: Iterable[str], sort: Sequence[str] = ()
     found = [row for row in found if all(each.passes(row) for each in tests)]
     for field, way in reversed(orders):
         if way not in ("", "asc", "desc"):
-            raise CkptError(f"`sort`: {field}:{way} is no order: {field}, {field}:asc or {field}:desc")
+            raise CkptError(f"`sort`: {field}:{way} is not an order: {field}, {field}:asc or {field}:desc")
         there = [row for row in found if value_of(row, field) not in (None, [])]
         missing = [row for row in found if value_of(row, field) in (None, [])]
         found = [*sorted(there, key=lambda row: value_of(row, field), reverse=way == "desc"), *missing]

@@ -54,7 +54,7 @@ class TensorHashes:
 
 
 def _texts(tensor: Tensor) -> Iterator[bytes]:
-    """Yield the strings of a tensor, each behind its length; what is no string counts as it is shown."""
+    """Yield the strings of a tensor, each behind its length; what is not a string counts as it is shown."""
     elements = tensor.read().ravel().tolist()
     for text in (
         as_bytes(elements, tensor.name) if tensor.dtype is STRING else (repr(each).encode() for each in elements)

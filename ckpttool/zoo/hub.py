@@ -50,7 +50,9 @@ class HubAddress:
         """
         match = _ADDRESS.fullmatch(url)
         if match is None:
-            raise CkptError(f"{visible(without_secrets(url))[:200]} is no model of the hub: hf://ORG/MODEL[@REVISION]")
+            raise CkptError(
+                f"{visible(without_secrets(url))[:200]} is not a model of the hub: hf://ORG/MODEL[@REVISION]"
+            )
         return cls(match["repository"], match["revision"], (match["path"] or "").strip("/"))
 
     @property
@@ -93,12 +95,10 @@ class Repository:
             )
             siblings = info.siblings or []
             if len(siblings) > MOST_FILES:
-                raise CkptError(
-                    f"{address}: the hub lists {len(siblings)} files, at most {MOST_FILES} are looked through"
-                )
+                raise CkptError(f"{address}: the hub lists {len(siblings)} files, at most {MOST_FILES} are searched")
             files = {each.rfilename: _listed(address, each) for each in siblings}
             if not re.fullmatch(r"[0-9a-f]{40}", str(info.sha)):
-                raise CkptError(f"{address}: the hub names no commit")
+                raise CkptError(f"{address}: the hub returns no commit")
         return cls(address, info.sha, files)
 
     def require_place(self, names: Iterable[str]) -> None:
@@ -112,7 +112,7 @@ class Repository:
         cache = next(each for each in (cache, *cache.parents) if each.exists())
         size, free = sum(self.files[name].size for name in names), shutil.disk_usage(cache).free
         if size > free:
-            raise CkptError(f"{self.address}: the hub lists {counted(size, 'byte')}, and {cache} has place for {free}")
+            raise CkptError(f"{self.address}: the hub lists {counted(size, 'byte')}, but {cache} has space for {free}")
 
     def download(self, name: str) -> Path:
         """Return a file in the library's cache, whose bytes are those that the hub lists.
@@ -173,11 +173,11 @@ def _require_listed(found: Path, file: HubFile, where: str) -> None:
     """
     size = found.stat().st_size
     if size != file.size:
-        raise CorruptCheckpoint(f"{where} has {counted(size, 'byte')}, the hub lists {file.size}")
+        raise CorruptCheckpoint(f"{where} has {counted(size, 'byte')}, but the hub lists {file.size}")
     total = hashlib.sha256() if file.sha256 else hashlib.sha1(b"blob %d\0" % size, usedforsecurity=False)
     with found.open("rb") as opened:
         while piece := opened.read(_PIECE):
             total.update(piece)
     expected, kind = (file.sha256, "SHA-256") if file.sha256 else (file.git, "Git hash")
     if total.hexdigest() != expected:
-        raise CorruptCheckpoint(f"{where} has the {kind} {total.hexdigest()}, the hub lists {expected}")
+        raise CorruptCheckpoint(f"{where} has the {kind} {total.hexdigest()}, but the hub lists {expected}")

@@ -52,7 +52,7 @@ def counting(where: str, size: int) -> Any:
         def update(self, n: float | None = 1) -> Any:
             self.came += n or 0
             if self.came > size:
-                raise CorruptCheckpoint(f"{where}: the server gives more than the {size} bytes that the hub lists")
+                raise CorruptCheckpoint(f"{where}: the server sends more than the {size} bytes that the hub lists")
             return super().update(n)
 
     return Counting
@@ -101,15 +101,17 @@ def _said(where: object, raised: Exception) -> CkptError:
         causes.append(cause)
     error = next((each for each in causes if isinstance(each, errors.HfHubHTTPError)), causes[-1])
     if isinstance(error, errors.GatedRepoError):
-        return CkptError(f"{where}: its terms must be accepted on its page first, and `hf auth login` says who you are")
+        return CkptError(f"{where}: accept its terms on its page, and log in with `hf auth login`")
     if isinstance(error, errors.RevisionNotFoundError):
         return MissingFile(f"{where}: the repository has no such revision")
     if isinstance(error, errors.RepositoryNotFoundError):
-        return MissingFile(f"{where} is missing: the hub has no such model, or not for you (`hf auth login`)")
+        return MissingFile(f"{where} is missing: the hub has no such model, or you have no access (`hf auth login`)")
     if isinstance(error, errors.HfHubHTTPError) and error.response is not None:
         status, wait = error.response.status_code, _waiting(error)
         if status in (401, 403):
-            return CkptError(f"{where}: the hub refuses it ({status}): does the token of `hf auth login` allow that?")
+            return CkptError(
+                f"{where}: the hub refuses access ({status}): check that the token of `hf auth login` allows it"
+            )
         later = f": try again in {counted(wait, 'second')}" if wait is not None else ""
         return CkptError(f"{where}: the hub answers {status} {error.response.reason_phrase}{later}")
     text = without_secrets(visible(" ".join(_without_token(str(error)).split())))

@@ -24,7 +24,7 @@ def licence_fields(text: str) -> dict[str, str]:
     ({'license': 'mit'}, {'license': 'openrail'}, {'license': 'other', 'license_name': 'MIT OR GPL-3.0-only'})
 
     Raises:
-        CkptError: it is no expression of SPDX, and no word of the Hub's.
+        CkptError: it is not an expression of SPDX, and no word of the Hub's.
     """
     from packaging.licenses import InvalidLicenseExpression, canonicalize_license_expression
 
@@ -34,5 +34,5 @@ def licence_fields(text: str) -> dict[str, str]:
         return {"license": "other", "license_name": str(canonicalize_license_expression(text))}
     except InvalidLicenseExpression as error:
         near = ", ".join(get_close_matches(text.strip().lower().replace(" ", "-"), sorted(HUB), cutoff=0.5))
-        problem = f"{text!r} is no licence of SPDX, nor one that the Hub has{f'; nearest: {near}' if near else ''}"
-        raise CkptError(f"`licence`: {problem}; LicenseRef-NAME stands for one of your own") from error
+        problem = f"{text!r} is not a licence of SPDX, nor one of the Hub's{f'; nearest: {near}' if near else ''}"
+        raise CkptError(f"`licence`: {problem}; LicenseRef-NAME is for your own") from error

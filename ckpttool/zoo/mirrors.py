@@ -104,7 +104,7 @@ def _fetch(served: ServedCatalogue, mirror: Mirror, files: Mapping[str, servers.
         CkptError: the server refuses, cannot be reached, or has more than there is place for.
     """
     if (size := sum(each.size for each in files.values())) > (free := shutil.disk_usage(mirror.root).free):
-        raise CkptError(f"{served}: its manifests have {size} bytes, and {mirror.root} has place for {free}")
+        raise CkptError(f"{served}: its manifests have {size} bytes, but {mirror.root} has space for {free}")
     part, held = list[str](), 0
     for path, file in [*files.items(), ("", None)]:
         if part and (file is None or held + file.size > _AT_ONCE):

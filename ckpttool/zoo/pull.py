@@ -43,7 +43,7 @@ class Fetched:
         """Store it as the next revision of an entry.
 
         Raises:
-            CkptError: it is no model, or damaged.
+            CkptError: it is not a model, or damaged.
         """
         facts = described(self.path)
         said = {"library_name": facts.library, **self.said}
@@ -116,11 +116,11 @@ def web_name(url: str) -> str:
 def _required_hash(where: str, sha256: str | None) -> str:
     if sha256 is None:
         raise CkptError(
-            f"{where}: specify by `sha256` which bytes are meant, as its publisher tells; or download it, and "
-            f"`ckpttool zoo add` the file"
+            f"{where}: specify `sha256`, the hash that its publisher states; or download it, and `ckpttool zoo add` "
+            f"the file"
         )
     if not is_hash(sha256.lower()):
-        raise CkptError(f"`sha256` is {sha256[:80]!r}, and not a SHA-256 in 64 hexadecimal digits")
+        raise CkptError(f"`sha256` is {sha256[:80]!r}, expected a SHA-256 of 64 hexadecimal digits")
     return sha256.lower()
 
 
@@ -137,7 +137,7 @@ def from_keras(application: Application, folder: Path) -> Fetched:
     """
     if application.weights != CACHED:
         raise CkptError(
-            f"{SCHEME}{application}: only weights that Keras has are pulled; `ckpttool zoo add` takes others"
+            f"{SCHEME}{application}: only weights that Keras provides are pulled; `ckpttool zoo add` adds others"
         )
     try:
         application.weights_path()
@@ -154,7 +154,7 @@ def from_keras(application: Application, folder: Path) -> Fetched:
 def _notes(candidate: Candidate, others: list[str], way: str) -> tuple[str, ...]:
     """Return which model was taken, and how to take another one."""
     took = f"took {candidate.main or 'the whole folder'}, {candidate.format}"
-    more = [f"it is there as {', '.join(others)}, too: {way} takes another one"] if others else []
+    more = [f"it is also available as {', '.join(others)}: {way} selects another one"] if others else []
     return took, *more
 
 
@@ -173,5 +173,5 @@ def _card(repository: Repository) -> tuple[Row, tuple[str, ...]]:
     try:
         fields = card.parsed(text, f"{repository.address}/{README}")
     except FormatError as error:
-        return {"text": text}, (f"{error}; its text is kept, its fields are not",)
+        return {"text": text}, (f"{error}; its text is stored, its fields are not",)
     return {key: value for key, value in fields.items() if key not in CARD_TEXTS or isinstance(value, str)}, ()

@@ -25,7 +25,7 @@ def to_hub(catalogue: Catalogue, entry: str, address: HubAddress, public: bool =
         MissingDependency: the hub's library is missing.
     """
     if address.path:
-        raise CkptError(f"{address}/{address.path}: a model is pushed to a repository of its own, {address}")
+        raise CkptError(f"{address}/{address.path}: a model is pushed to the root of a repository, {address}")
     manifest = catalogue.find(entry)
     folder, files = placed(catalogue, manifest), dict[str, Path | bytes]()
     for file in given_to_others(manifest):

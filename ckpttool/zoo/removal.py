@@ -32,9 +32,9 @@ def move(catalogue: Catalogue, name: str, new: str) -> None:
             raise FileExistsError
         catalogue.folder(name).rename(catalogue.inside(catalogue.folder(new)))
     except FileNotFoundError as error:
-        raise UnknownName(f"{catalogue.root} has no entry {name} any more") from error
+        raise UnknownName(f"{catalogue.root} no longer has an entry {name}") from error
     except OSError as error:
-        raise ExistingOutput(f"there is an entry {new} already: `ckpttool zoo remove {new}` removes it") from error
+        raise ExistingOutput(f"the entry {new} exists already: `ckpttool zoo remove {new}` removes it") from error
     sync_folder(catalogue.manifests)
     clear(catalogue, catalogue.by_name(new))
     with contextlib.suppress(OSError):  # it is made again when it is asked for
@@ -54,7 +54,7 @@ def remove(catalogue: Catalogue, name: str, revision: int | None = None) -> None
         else:
             path.rename(path.with_suffix(REMOVED))
     except FileNotFoundError as error:
-        raise UnknownName(f"{catalogue.root} has no {path.name} of {name} any more") from error
+        raise UnknownName(f"{catalogue.root} no longer has {path.name} of {name}") from error
     sync_folder(path.parent)
     if revision is not None:
         empty(catalogue, path.with_suffix(REMOVED))

@@ -28,18 +28,18 @@ class ModelFiles:
 
         Raises:
             MissingFile: nothing is there.
-            FormatError: it is no model, or something in its folder is a link that leads out of it.
+            FormatError: it is not a model, or something in its folder is a link that leads out of it.
             CkptError: it is a URL.
         """
         if is_url(path):
-            raise CkptError(f"{whole_url(path)} is a URL: `ckpttool zoo pull` takes models from there")
+            raise CkptError(f"{whole_url(path)} is a URL: `ckpttool zoo pull` downloads models from there")
         path = resolve(path)
         if path.is_dir() and prefix_of(path).parent != path:
             return _folder(path)
         prefix = prefix_of(path)
         found = list(_beside(path, prefix))
         if not found:
-            raise MissingFile(f"{path} is missing: there is no such model")
+            raise MissingFile(f"{path} is missing: no such model")
         return cls(_main(prefix, found), {_name(each, prefix.parent): each for each in sorted(set(found))})
 
 
@@ -50,12 +50,14 @@ def _folder(path: Path) -> ModelFiles:
     paths = [each for each in sorted(root.rglob("*")) if not each.is_dir() or each.is_symlink()]
     for each in paths:
         if each.is_symlink() and not (resolved(each).is_relative_to(root) and each.is_file()):
-            raise FormatError(f"{each} is a link to {each.readlink()}, which is no file in {path}: it is not followed")
+            raise FormatError(
+                f"{each} is a link to {each.readlink()}, which is not a file in {path}, and is not followed"
+            )
     return ModelFiles(main, {f"{main}/{each.relative_to(root).as_posix()}": each for each in paths})
 
 
 def _beside(path: Path, prefix: Path) -> Iterable[Path]:
-    """Yield the files of a model that is no folder: graph, index, data, lineage, and what holds its tensors."""
+    """Yield the files of a model that is not a folder: graph, index, data, lineage, and what holds its tensors."""
     bundle = BundleFiles.of(prefix)
     if is_file(bundle.index):
         yield bundle.index
@@ -93,7 +95,7 @@ def _name(file: Path, folder: Path) -> str:
     try:
         return file.absolute().relative_to(folder.absolute()).as_posix()
     except ValueError as error:
-        raise FormatError(f"{file} is not in {folder}: only a model whose files lie together is added") from error
+        raise FormatError(f"{file} is not in {folder}: all files of a model must be in one folder") from error
 
 
 def given_to_others(manifest: Manifest) -> tuple[StoredFile, ...]:

@@ -1,6 +1,6 @@
 """Stacks: the layers of a model from the bottom, as texts that are compared: `conv2d 3x3x1x8 8`, its kind and shapes.
 
-Strangers write manifests: what is no word or no size in one is left open here, and fits nothing by mistake.
+Strangers write manifests: what is not a word or no size in one is left open here, and fits nothing by mistake.
 """
 
 import re

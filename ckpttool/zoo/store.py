@@ -93,8 +93,8 @@ def refuse_twin(catalogue: Catalogue, name: str, but: str = "") -> None:
     for other in catalogue.names():
         if other not in (name, but) and other.casefold() == name.casefold():
             raise CkptError(
-                f"{name} differs from the entry {other} in case alone, which some systems do not tell: "
-                f"name it {other}, or something else"
+                f"{name} differs from the entry {other} only in case, which some file systems do not "
+                f"distinguish: use {other}, or a different name"
             )
 
 

@@ -30,6 +30,6 @@ def require_task(text: str) -> str:
     """
     task = text.strip().lower().replace(" ", "-").replace("_", "-")
     if task not in TASKS:
-        near = suggestion(task, TASKS) or f": it knows {', '.join(sorted(TASKS)[:6])} and {len(TASKS) - 6} more"
-        raise CkptError(f"`task`: the Hub knows no {text!r}{near}")
+        near = suggestion(task, TASKS) or f": it has {', '.join(sorted(TASKS)[:6])} and {len(TASKS) - 6} more"
+        raise CkptError(f"`task`: the Hub has no {text!r}{near}")
     return task

@@ -75,7 +75,7 @@ def test_behind_a_pipeline_a_placeholder_comes_first(folder: Path, run: Any) -> 
     _save(folder, "rgb", brought)
     printed = run(f"ckpttool edit rgb.ckpt {RESIZED} -o four.ckpt", exit_code=2)
     brings = "resnet/conv1/IteratorGetNext"
-    assert f"do not fit what {brings} brings; `strip` with the inputs X={brings}:0 puts a placeholder there" in printed
+    assert f"do not fit the rows of {brings}; `strip` with the inputs X={brings}:0 puts a placeholder there" in printed
     run(f"ckpttool strip rgb.ckpt --inputs X={brings}:0 -o small.ckpt")
     run(f"ckpttool edit small.ckpt {RESIZED} -o four.ckpt")
     run("ckpttool predict four.ckpt --data data.npz -o p.npz")

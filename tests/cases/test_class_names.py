@@ -100,7 +100,7 @@ def test_a_head_for_other_classes_than_the_labels(folder: Path, run: Run) -> Non
 def test_a_head_that_was_trained_for_other_classes(folder: Path, run: Run) -> None:
     run(f"ckpttool finetune net.ckpt --data rows.npz --classes colours.txt {TUNE} -o colours.ckpt")
     refused = run(f"ckpttool finetune colours.ckpt --data pictures {TUNE} -o x.ckpt", 2)
-    assert "pictures: the classes circle, square, star are none of the model's: red, green, blue" in refused
+    assert "pictures: the classes circle, square, star are not among the model's: red, green, blue" in refused
     said = run(f"ckpttool finetune colours.ckpt --data pictures --classes index.json {TUNE} -o shapes.ckpt")
     assert "the classes were red, green, blue, now they are circle, square, star" in said
     again = run("ckpttool finetune --config shapes.ckpt.run.json -o again.ckpt")

@@ -48,7 +48,7 @@ def test_sums_and_means(folder: Path, run: Callable[[str], str], arguments: str,
 
 def test_a_mean_says_that_it_is_one(folder: Path, run: Callable[[str], str]) -> None:
     command = "ckpttool merge base.safetensors delta.safetensors --how linear"
-    said = "a mean: the weights 1,1 are divided by their sum, 2, to 0.5,0.5; --how sum does not divide"
+    said = "a mean: the weights 1,1 are divided by their sum 2, which gives 0.5,0.5; --how sum does not divide"
     assert said in run(f"{command} --weights 1,1 --plan")
     assert said in run(f"{command} --weights 1,1 -o mean.safetensors")
     assert "a mean" not in run(f"{command} --weights 0.5,0.5 --plan")

@@ -28,7 +28,7 @@ def make(folder: Path) -> None:
 def test_a_union_with_an_adapter_is_refused_and_says_what_it_is(folder: Path, run: Callable[..., str]) -> None:
     said = run("ckpttool merge base.safetensors adapter -o x.safetensors", 2)
     assert "adapter is an adapter (LoRA): its 8 tensors" in said
-    assert "`fold-adapter` puts LoRA, DoRA and IA3 into them" in said
+    assert "`fold-adapter` folds LoRA, DoRA and IA3 into the weights" in said
     assert not (folder / "x.safetensors").exists()
     run("ckpttool merge base.safetensors adapter --lenient -o x.safetensors")
     assert len(load_file(folder / "x.safetensors")) == 5 + 8

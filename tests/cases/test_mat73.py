@@ -30,7 +30,7 @@ def make(folder: Path) -> None:
 
 def test_the_arrays_are_read_and_the_cells_are_named_as_left_out(folder, run):
     said = run("ckpttool convert net.mat -o net.npz")
-    assert "left out, as it is no tensor of a model: net/params/value (references to objects)" in said
+    assert "skipped, as it is not a tensor of a model: net/params/value (references to objects)" in said
     with np.load("net.npz") as arrays:
         np.testing.assert_array_equal(arrays["conv1f"], FILTERS)
         np.testing.assert_array_equal(arrays["conv1b"], BIASES)
@@ -66,4 +66,4 @@ def test_a_tar_archive_is_none_though_its_first_member_begins_at_512(folder, run
     with h5py.File("inner/w.h5", "w") as file:
         file["kernel"] = FILTERS
     shutil.make_archive("both", "tar", "inner")
-    assert "is a tar archive, which is not read: `tar -xf both.tar`" in run("ckpttool vars both.tar", exit_code=2)
+    assert "is a tar archive, which is not supported: `tar -xf both.tar`" in run("ckpttool vars both.tar", exit_code=2)

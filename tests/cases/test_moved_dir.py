@@ -53,7 +53,7 @@ def test_one_that_was_not_copied_is_named(folder: Path, run: Any, stored: str) -
     _note(folder, stored)
     printed = run("ckpttool latest run")
     missing = f"run/checkpoint names {stored}, and run has no model.ckpt-300"
-    assert printed == f"{missing}; model.ckpt-200 is the checkpoint of most steps\nrun/model.ckpt-200\n"
+    assert printed == f"{missing}; model.ckpt-200 is the checkpoint with the most steps\nrun/model.ckpt-200\n"
     assert missing in run("ckpttool layers run", exit_code=2)
 
 

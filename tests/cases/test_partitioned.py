@@ -86,7 +86,7 @@ def test_a_shorter_table(folder, run, kind):
     before, _ = looked_up("out.ckpt", list(range(7)))
     np.testing.assert_array_equal(before, checkpoint.open(f"{kind}.ckpt")["emb/table"].read()[:7])
     said = run(f"ckpttool edit {kind}.ckpt --slice 'emb/table=0:0:2' -o none.ckpt", exit_code=2)
-    assert "leaves nothing for its slice" in said
+    assert "leaves no elements for its slice" in said
 
 
 def test_wider_rows_of_any_look_up(folder, run):

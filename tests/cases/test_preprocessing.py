@@ -89,7 +89,7 @@ def test_bytes_are_divided_where_nothing_is_said(folder: Path, run: Run) -> None
     fractions = np.load("bytes.npz")["x"] / np.float32(255)
     np.savez("fractions.npz", x=fractions, y=np.load("bytes.npz")["y"])
     doubted = run("ckpttool evaluate tuned.ckpt --data fractions.npz --split train --valid 20%")
-    assert "x: no number is above 1, and scale(1/255) is for bytes from 0 to 255" in doubted
+    assert "x: no number is above 1, but scale(1/255) is for bytes from 0 to 255" in doubted
     advice = doubted.partition("; --preprocess '")[2].partition("'")[0]
     assert advice == "scale(255); scale(1/255)"
     judge = "ckpttool evaluate tuned.ckpt --split train --valid 20% --json"

@@ -76,7 +76,9 @@ def test_inference_reads_the_ranges_and_does_not_move_them(folder: Path, run: Ru
 
     v1 = tf.compat.v1
     printed = run("ckpttool fold qat.ckpt --outputs logits -o frozen.pb")
-    assert "read as they are, though training moves them first: fc1/weights_quant/min, fc1/weights_quant/max" in printed
+    assert (
+        "read unchanged, although training updates them first: fc1/weights_quant/min, fc1/weights_quant/max" in printed
+    )
     with tf.Graph().as_default(), v1.Session() as session:
         tf.import_graph_def(v1.GraphDef.FromString(Path("frozen.pb").read_bytes()), name="")
         assert np.array_equal(session.run("logits:0", {"X:0": ROWS}), infer("qat.ckpt"))

@@ -84,7 +84,7 @@ def test_the_queue_need_not_be_named(folder: Path, run: Any) -> None:
     said = "any number of rows at a time, where the graph was built for 16 rows"
     fed = "input/shuffle_batch:0 [?,4,4,1] float32, input/shuffle_batch_1:0 [?] int32"
     place = "input/shuffle_batch (QueueDequeueManyV2)"
-    assert f"rows are fed where {place} brought them: {fed}; {said}" in printed.splitlines()
+    assert f"rows are fed in place of {place}: {fed}; {said}" in printed.splitlines()
     logits, labels = np.load("model.npy"), _rows()[1]
     loss = np.log(np.exp(logits).sum(1)) - logits[np.arange(60), labels]
     assert f"60 rows: loss {loss.mean():.4f}" in printed  # a sum of losses is divided by as many rows as there are

@@ -209,7 +209,7 @@ def test_a_folder_that_lacks_a_class_is_numbered_as_the_model_is(folder: Path, r
     assert [row["rows"] for row in judged["classes"]] == [0, 20, 20]
     Path("pictures/star").rename("pictures/sun")
     refused = run("ckpttool evaluate tuned.ckpt --data pictures", 2)
-    assert "the classes sun are none of the model's: circle, square, star" in refused
+    assert "the classes sun are not among the model's: circle, square, star" in refused
 
 
 def test_a_new_head_forgets_the_names(folder: Path, run: Run) -> None:

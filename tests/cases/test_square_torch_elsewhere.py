@@ -55,7 +55,7 @@ def test_a_rule_that_does_not_say_how_a_square_kernel_lies_is_refused_in_every_c
     for container in CONTAINERS + CONVERTED:
         printed = run(f"ckpttool import {container} --into g.ckpt.meta --rules part.toml -o o.ckpt", exit_code=2)
         assert "fc2.weight is [4, 4] either way" in printed
-        assert "a rule says transform = 'dense', or 'keep', or a reference tells" in printed
+        assert "specify transform = 'dense', or 'keep', in a rule, or a reference decides it" in printed
     # what the line says works: the rule, or a reference
     said = RULES.replace("to = 'fc2/kernel'", "to = 'fc2/kernel'\ntransform = 'dense'")
     (folder / "said.toml").write_text(said)
@@ -81,7 +81,7 @@ def test_alone_in_a_file_of_arrays_it_stays_open(folder: Path, run: Callable[...
     assert "open: fc/kernel" in run("ckpttool import alone.npz --into one.ckpt --suggest -o r.toml", exit_code=1)
     rules = r"--rename 'fc\.weight=>fc/kernel' --rename 'fc\.bias=>fc/bias'"
     printed = run(f"ckpttool import alone.npz --into one.ckpt {rules} -o o.ckpt", exit_code=2)
-    assert "nothing tells whether fc/kernel in one.ckpt.meta is its transpose" in printed
+    assert "nothing shows whether fc/kernel in one.ckpt.meta is its transpose" in printed
 
 
 def test_a_variable_under_its_own_name_is_no_riddle(folder: Path, run: Callable[..., str]) -> None:

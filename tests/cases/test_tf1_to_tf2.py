@@ -102,7 +102,7 @@ def test_the_state_of_a_run_stays_as_it_is(folder, run):
 def test_what_has_no_counterpart_is_refused_with_lenient_it_keeps_its_value(folder, run):
     rule = "--rename 'bert/layer_0/(dense|LayerNorm)=>encoder/layer'"
     said = run(f"ckpttool import tf1.ckpt --into tf2.ckpt {rule} -o out.ckpt", exit_code=2)
-    assert "bert/embeddings/word_embeddings is no variable of tf2.ckpt; nearest: encoder/embedding" in said
+    assert "bert/embeddings/word_embeddings is not a variable of tf2.ckpt; nearest: encoder/embedding" in said
     assert not Path("out.ckpt.index").exists()
     said = run(f"ckpttool import tf1.ckpt --into tf2.ckpt {rule} --lenient -o out.ckpt")
     assert "4 of 5 weights imported" in said and "kept from tf2.ckpt: encoder/embedding" in said

@@ -98,7 +98,7 @@ def _one_by_one(v1: Any, dataset: Any) -> Rows:
 def test_the_iterator_need_not_be_named(folder: Path, run: Any) -> None:
     printed = run("ckpttool evaluate oneshot.ckpt --data data.npz")
     fed = "IteratorGetNext:0 [?,8] float32, IteratorGetNext_1:0 [?] int32"
-    assert f"rows are fed where IteratorGetNext brought them: {fed}" in printed.splitlines()
+    assert f"rows are fed in place of IteratorGetNext: {fed}" in printed.splitlines()
     logits, labels = np.load(folder / "oneshot.npy"), _rows()[1]
     loss = np.log(np.exp(logits).sum(1)) - logits[np.arange(60), labels]
     assert f"60 rows: loss {loss.mean():.4f}" in printed
@@ -128,7 +128,7 @@ def test_stripped_it_can_be_trained(folder: Path, run: Any) -> None:
 
 @pytest.mark.parametrize("head", ["", "--head 'more = dense(5, relu); out = dense(3)'"])
 def test_reused_it_can_be_trained(folder: Path, run: Any, head: str) -> None:
-    assert "rows are fed where" in run(f"ckpttool reuse oneshot.ckpt --layers hidden1 {head} -o new.ckpt")
+    assert "rows are fed in place of" in run(f"ckpttool reuse oneshot.ckpt --layers hidden1 {head} -o new.ckpt")
     _is_an_ordinary_model(folder / "new.ckpt")
     run("ckpttool finetune new.ckpt --data data.npz --epochs 1 -o tuned.ckpt")
 

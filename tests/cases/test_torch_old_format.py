@@ -61,7 +61,7 @@ def test_the_weights_are_read(folder: Path, run: Callable[[str], str], file: str
 def test_an_attribute_of_a_program_is_left_out_and_named(
     folder: Path, run: Callable[[str], str], file: str, left_out: str
 ) -> None:
-    assert f"left out, as it is no tensor that is read: {left_out}" in run(f"ckpttool vars {file}")
+    assert f"skipped, as it is not a tensor that is read: {left_out}" in run(f"ckpttool vars {file}")
     assert [entry.partition(" ")[0] for entry in ckpttool.open(file).left_out] == [left_out]
 
 
@@ -86,7 +86,7 @@ def test_two_in_one_file_and_a_cut_one(folder: Path, run: Callable[..., str]) ->
     (folder / "two.pth").write_bytes(whole + whole)
     assert "bytes follow its last storage, such as another checkpoint" in run("ckpttool vars two.pth", 2)
     (folder / "cut.pth").write_bytes(whole[:-4])
-    assert "it is cut off" in run("ckpttool vars cut.pth", 2)
+    assert "it is truncated" in run("ckpttool vars cut.pth", 2)
 
 
 class Pickler(pickle.Pickler):

@@ -66,9 +66,10 @@ def test_a_part_alone_is_refused_with_the_name_of_the_whole(folder: Path, run: C
         command = f"ckpttool import {name}.pt --into g.ckpt.meta --rename '{part}=>conv1/kernel' {rest} --lenient"
         printed = run(f"{command} -o {name}.ckpt", exit_code=2)
         assert (
-            f"takes {part.replace(chr(92), '')} alone, which is only a part: conv1.weight is weight_norm of" in printed
+            f"matches {part.replace(chr(92), '')} alone, which is only a part: conv1.weight is weight_norm of"
+            in printed
         )
-        assert "a rule that takes conv1.weight gets the whole" in printed
+        assert "a rule that matches conv1.weight converts the whole" in printed
 
 
 def test_an_export_gives_pytorch_its_parts_back(folder: Path, run: Callable[..., str]) -> None:
@@ -96,7 +97,7 @@ def test_one_that_is_not_known_is_left_open(folder: Path, run: Callable[..., str
     )
     run("ckpttool new --input 4 --layers 'fc = dense(4)' -o one.ckpt")
     printed = run("ckpttool import orthogonal.pt --into one.ckpt.meta --suggest -o r.toml", exit_code=1)
-    assert "open: fc.parametrizations.weight.original is a part of a weight under a parametrisation" in printed
+    assert "open: fc.parametrizations.weight.original is a part of a weight under an unknown parametrisation" in printed
     rename = r"--rename 'fc\.parametrizations\.weight\.original=>fc/kernel' --rename 'fc\.bias=>fc/bias'"
     printed = run(f"ckpttool import orthogonal.pt --into one.ckpt.meta {rename} -o o.ckpt", exit_code=2)
     assert "remove_parametrizations before saving" in printed

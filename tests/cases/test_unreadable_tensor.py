@@ -68,9 +68,9 @@ def write_onnx(folder: Path) -> None:
     [
         ("quantised.pt", ["a.scale (is quantised)", "b (is sparse)"]),
         ("quantised_old.pt", ["a.scale (is quantised)", "b (is sparse)"]),
-        ("float4.safetensors", ["odd (F4, which is not read)"]),
-        ("objects.npz", ["odd (holds Python objects or structures (object), which are never read)"]),
-        ("arrays", ["odd (holds Python objects or structures (object), which are never read)"]),
+        ("float4.safetensors", ["odd (F4, which is not supported)"]),
+        ("objects.npz", ["odd (contains Python objects or structures (object), which are never read)"]),
+        ("arrays", ["odd (contains Python objects or structures (object), which are never read)"]),
         ("records.h5", ["link", "odd"]),
         (
             "everywhere.onnx",
@@ -86,16 +86,16 @@ def test_the_rest_is_read_and_it_is_named(
     assert len(opened.left_out) == len(left_out)
     for entry, expected in zip(sorted(opened.left_out), sorted(left_out), strict=True):
         assert entry.startswith(expected)
-    count = f"{len(left_out)} entr{'y' if len(left_out) == 1 else 'ies'} left out"
+    count = f"{len(left_out)} entr{'y' if len(left_out) == 1 else 'ies'} skipped"
     assert count in run(f"ckpttool verify {file}")
-    assert "left out" in run(f"ckpttool convert {file} -o out.safetensors")
+    assert "skipped" in run(f"ckpttool convert {file} -o out.safetensors")
     assert list(ckpttool.open("out.safetensors")) == ["w"]
 
 
 def test_a_missing_data_file_is_named_and_the_rest_converted(folder: Path, run: Callable[..., str]) -> None:
     assert "far" in run("ckpttool vars beside.onnx")
     assert "gone.bin is missing" in run("ckpttool verify beside.onnx", 1)
-    assert "gone.bin is missing: far of beside.onnx is in it" in run("ckpttool convert beside.onnx -o all.npz", 2)
+    assert "gone.bin is missing: it contains far of beside.onnx" in run("ckpttool convert beside.onnx -o all.npz", 2)
     run("ckpttool convert beside.onnx --layers w -o rest.npz")
     assert ckpttool.open("rest.npz")["w"].read().tolist() == [1, 1, 1]
 
@@ -105,5 +105,5 @@ def test_data_of_objects_is_still_refused(folder: Path) -> None:
     from ckpttool.data.files import Wanted
     from ckpttool.data.sources import npz
 
-    with pytest.raises(DataError, match="holds Python objects"):
+    with pytest.raises(DataError, match="contains Python objects"):
         npz.read(folder / "objects.npz", Wanted())

@@ -114,9 +114,9 @@ def test_what_is_saved_says_which_methods_made_it(tmp_path):
     [
         (lambda ckpt: ckpt.edit("scael", "fc=1"), UnknownName, "no edit is named scael; nearest: scale"),
         (lambda ckpt: ckpt.scale("nett", 1), UnknownName, "scale nett=1: pattern 'nett' matches nothing; nearest: net"),
-        (lambda ckpt: ckpt.clamp("net", 2, 1), PlanError, "clamp net=2,1: nothing is between 2 and 1"),
-        (lambda ckpt: ckpt.prune("net"), PlanError, "`prune` takes a `share`"),
-        (lambda ckpt: ckpt.fold_batch_norm("conv"), PlanError, "say pairs together"),
+        (lambda ckpt: ckpt.clamp("net", 2, 1), PlanError, "clamp net=2,1: no number is between 2 and 1"),
+        (lambda ckpt: ckpt.prune("net"), PlanError, "`prune` requires either `share`"),
+        (lambda ckpt: ckpt.fold_batch_norm("conv"), PlanError, "specify pairs together"),
         (lambda ckpt: ckpt.resize(KERNELS, 1), PlanError, "would be lost"),
         (lambda ckpt: ckpt.fold_adapter("none"), CkptError, "none"),
         (lambda ckpt: ckpt.reduce(KERNELS, "max", 0), CkptError, "max"),

@@ -75,7 +75,7 @@ def test_a_damaged_patch_or_another_base_writes_nothing(shell: Any, model: Path,
     whole = delta.read_bytes()
     delta.write_bytes(whole[:-1])
     assert shell.error("apply-patch", model, delta, "-o", out) == (
-        f"{delta}: a patch that is cut off: its directory is not at its end"
+        f"{delta}: the patch is truncated: its directory is not at its end"
     )
     delta.write_bytes(whole[:21] + b"\0" + whole[22:])
     code = shell.run("apply-patch", model, delta, "-o", out, exit_code=2)
@@ -86,9 +86,9 @@ def test_a_damaged_patch_or_another_base_writes_nothing(shell: Any, model: Path,
 def test_a_patch_is_no_checkpoint_and_a_checkpoint_no_patch(shell: Any, model: Path, tuned: Path) -> None:
     delta = patch_of(shell, model, tuned)
     for command in ("vars", "verify", "stats", "log"):
-        assert "it is a patch, of which `ckpttool apply-patch` and its base make one" in shell.error(command, delta)
+        assert "it is a patch, which `ckpttool apply-patch` applies to its base" in shell.error(command, delta)
     told = shell.error("apply-patch", model, f"{tuned}.index", "-o", tuned.parent / "x")
-    assert told == f"{tuned}.index is no patch: `ckpttool diff --patch` writes one"
+    assert told == f"{tuned}.index is not a patch: `ckpttool diff --patch` writes one"
     assert "missing" in shell.error("apply-patch", model, tuned.parent / "nothing", "-o", tuned.parent / "x")
 
 

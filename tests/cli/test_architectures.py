@@ -54,5 +54,5 @@ def test_no_weights_are_looked_for_where_none_are_asked_for(
 ) -> None:
     monkeypatch.setenv("KERAS_HOME", str(tmp_path))
     refused = shell.error("layers", "keras:MobileNet(alpha=0.25,input_shape=32, classes=7)")
-    assert "and --weights none starts with random ones" in refused
+    assert "and --weights none initialises them randomly" in refused
     shell.run("layers", *NAMED)

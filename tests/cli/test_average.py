@@ -163,7 +163,7 @@ def test_texts_come_along_and_what_does_not_is_said(shell: Any, tmp_path: Path) 
     with safetensors.safe_open(tmp_path / "mean.safetensors", "np") as read:
         assert read.metadata()["format"] == "pt"
     said = shell.run("average", one, two, "-o", tmp_path / "mean.npz").stderr.splitlines()
-    assert said[0] == "left out, as npz keeps no texts: format"
+    assert said[0] == "skipped, as npz stores no texts: format"
 
 
 @pytest.fixture(scope="module")
@@ -224,7 +224,7 @@ def test_where_it_cannot_be_the_way_out_is_named_and_works(shell: Any, nets: Pat
 
     shell.run("average", nets / "1", nets / "2", "-o", tmp_path / "weights.ckpt")
     refused = shell.error("edit", nets / "1", "--cast", "bfloat16", "-o", tmp_path / "small")
-    assert refused.startswith("net/") and "an output named as x.ckpt has them without it" in refused
+    assert refused.startswith("net/") and "an output named such as x.ckpt stores them without the graph" in refused
     shell.run("edit", nets / "1", "--cast", "bfloat16", "-o", tmp_path / "small.ckpt")
 
 

@@ -63,7 +63,7 @@ def test_a_plan_writes_nothing(shell: Any, tiny: Path, tmp_path: Path) -> None:
     assert [(row["name"], row["kind"], row["then"]) for row in rows] == [
         ("fc/bias", "weight", "written"),
         ("fc/kernel", "weight", "written"),
-        ("fc/kernel/Momentum", "slot", "not taken"),
+        ("fc/kernel/Momentum", "slot", "not selected"),
         ("global_step", "step", "written"),
     ]
     assert sorted(tmp_path.iterdir()) == before
@@ -93,12 +93,12 @@ def test_strings_are_an_error_that_names_them(shell: Any, texts: Path, tmp_path:
 
 def test_nothing_is_left_out_of_what_is_not_written(shell: Any, texts: Path, tmp_path: Path) -> None:
     line = shell.error("convert", texts, "--lenient", "-o", tmp_path / "none" / "x.safetensors")
-    assert "left out" not in line
+    assert "skipped" not in line
 
 
 def test_lenient_goes_on_and_says_it(shell: Any, texts: Path, tmp_path: Path) -> None:
     result = shell.run("convert", texts, "--lenient", "-o", tmp_path / "x.safetensors")
-    assert result.stderr.splitlines()[0] == "left out, as safetensors cannot hold it: vocabulary (string)"
+    assert result.stderr.splitlines()[0] == "skipped, as safetensors cannot hold it: vocabulary (string)"
     assert list(safetensors.numpy.load_file(tmp_path / "x.safetensors")) == ["w"]
 
 
@@ -132,5 +132,5 @@ def test_a_damaged_source_leaves_no_output(shell: Any, copied: Path, flip: Any, 
 
 def test_a_suffix_that_no_format_writes_names_those_that_are(shell: Any, tiny: Path, tmp_path: Path) -> None:
     line = shell.error("convert", tiny, "-o", tmp_path / "tiny.pt")
-    assert "no format writes .pt files; suffixes say bundle (.ckpt, .index), safetensors (.safetensors, " in line
+    assert "no format writes .pt files; known suffixes: bundle (.ckpt, .index), safetensors (.safetensors, " in line
     assert line.endswith("; specify the format with --to")

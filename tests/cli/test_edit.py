@@ -195,7 +195,7 @@ def test_the_seed_decides_what_is_drawn(shell: Any, source: Path, tmp_path: Path
         (["--cast", "hidden1=int8", "--set", "hidden1/bias=300"], "hidden1/bias: 300 does not fit into int8"),
         (["--set", "hidden1/kernel=100000", "--cast", "float16"], "hidden1/kernel: 100000.0 does not fit into float16"),
         (["--drop", ".*"], "nothing would be left of 5 tensors"),
-        (["--transpose", "hidden1=1,0"], "hidden1/bias is [3]: 1,0 is no order of 1 dimension"),
+        (["--transpose", "hidden1=1,0"], "hidden1/bias is [3]: 1,0 is not an order of 1 dimension"),
         (["--to", "keras"], "keras"),
         (["--kep", "x"], "No such option '--kep'"),
         (["--resize", "hidden1 = to(3, fill=mode)"], "no fill mode; known: mean, zeros, normal, rows; nearest: "),
@@ -230,8 +230,8 @@ def test_the_graph_follows_or_is_left_behind(shell: Any, model: Path, tmp_path: 
     assert alone in shell.run(*edit, "-o", tmp_path / "c.npz").stderr
     assert sorted(path.name for path in tmp_path.glob("*.meta")) == ["a.ckpt.meta"]
     assert shell.error("edit", model, "--drop", "outputs", "--plan", "-o", tmp_path / "d.ckpt") == (
-        f"{model}.meta: outputs/kernel cannot be dropped: dnn/outputs/BiasAdd:0, loss/loss:0, eval/accuracy:0 would "
-        "lack it; --no-graph writes the checkpoint alone"
+        f"{model}.meta: outputs/kernel cannot be dropped: it is needed by dnn/outputs/BiasAdd:0, loss/loss:0, "
+        "eval/accuracy:0; --no-graph writes the checkpoint alone"
     )
 
 

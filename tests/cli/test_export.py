@@ -96,7 +96,7 @@ def test_a_tied_kernel_follows_the_one_that_it_is_tied_to(
     rules.write_text(copies + RULES)
     out, back = tmp_path / "again.ckpt", tmp_path / "back.safetensors"
     said = shell.run("import", source, "--into", f"{imported}.meta", "--rules", rules, "-o", out).stderr
-    assert "left out by a rule: steps, head.weight, other" in said
+    assert "excluded by a rule: steps, head.weight, other" in said
     said = shell.run("export", out, "--rules", rules, "--like", source, "-o", back)
     assert "head.weight\t[6, 6]\tfloat32\tfc/weight" in said.stdout
     assert f"as in {source}: steps, other" in said.stderr
@@ -191,7 +191,7 @@ def one_less(like: Path) -> tuple[list[str], str]:
 
 def one_more(like: Path) -> tuple[list[str], str]:
     torch.save(state() | {"net.1.bias": torch.zeros(4)}, like)
-    return ["--like", str(like)], "like.pt: net.1.bias is no variable of imported.ckpt.meta"
+    return ["--like", str(like)], "like.pt: net.1.bias is not a variable of imported.ckpt.meta"
 
 
 @pytest.mark.parametrize("make", [no_like, other_shape, one_less, one_more])
@@ -216,7 +216,9 @@ def test_formats_that_are_only_read(shell: Any, imported: Path, source: Path, ru
     how = ["export", imported, "--rules", rules, "--like", source, "-o"]
     for name in ("back.pt", "back.bin"):
         line = shell.error(*how, tmp_path / name)
-        assert line.startswith(f"{tmp_path}/{name}: no format writes .{name[5:]} files; suffixes say bundle (.ckpt, ")
+        assert line.startswith(
+            f"{tmp_path}/{name}: no format writes .{name[5:]} files; known suffixes: bundle (.ckpt, "
+        )
         assert "safetensors (.safetensors, " in line
         assert "npz (.npz)" in line
         assert "hdf5 (.h5, .hdf5)" in line

@@ -129,7 +129,7 @@ def test_what_a_placeholder_gives_when_it_is_not_fed(shell: Any, new_network: An
     model, out = net.save(tmp_path / "model.ckpt"), tmp_path / "exported"
     message = shell.error("export-saved-model", model, "-o", out, "--outputs", "scores")
     assert message == (
-        f"{model}.meta: the outputs need keep_prob, which no input feeds and no default; "
+        f"{model}.meta: the outputs need keep_prob, which have neither an input nor a default; "
         "specify --inputs with all that is fed, or other --outputs"
     )
     shell.run("export-saved-model", model, "-o", out, "--outputs", "scores", "--inputs", "X,keep=keep_prob")
@@ -153,7 +153,7 @@ def test_a_plan_and_wrong_uses(shell: Any, model: Path, tmp_path: Path) -> None:
         (
             "--outputs",
             "dnn/outputs/BiasAdd:1",
-        ): "dnn/outputs/BiasAdd is a BiasAdd and has 1 output",
+        ): "dnn/outputs/BiasAdd is a BiasAdd, which has 1 output",
         ("--outputs", "a=X,a=y"): "--outputs: two tensors are named a",
         ("--inputs", "loss/loss:0"): "--inputs loss/loss:0: the outputs do not need it",
     }.items():
@@ -165,4 +165,4 @@ def test_a_plan_and_wrong_uses(shell: Any, model: Path, tmp_path: Path) -> None:
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "letter.txt").write_text("mine")
     message = shell.error("export-saved-model", model, "-o", tmp_path / "mine", "--overwrite")
-    assert message == f"{tmp_path}/mine is not a folder of this kind: it is not replaced"
+    assert message == f"{tmp_path}/mine is not a folder of this kind, and is not replaced"

@@ -30,7 +30,7 @@ def test_rows_say_rank_error_and_the_rank_that_would_do(models: list[str], tmp_p
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ([], "1 tensor that moved is no matrix: fc.bias; --whole stores them whole; --lenient omits such tensors"),
+        ([], "1 tensor that moved is not a matrix: fc.bias; --whole stores them whole; --lenient omits such tensors"),
         (["--rank", "0"], "'0' is not a rank, expected a positive number or auto"),
         (["--rank", "few"], "'few' is not a rank"),
         (["--energy", "2"], "2.0 is not in the range"),

@@ -161,11 +161,11 @@ ROWS = {"x_train": np.ones((20, 4), np.float32), "y_train": np.arange(20) % 3}
     ("changed", "message"),
     [
         ({"x_train": np.ones((20, 5), np.float32)}, "x_train has rows of [5], expected rows of [4] for X"),
-        ({"x_train": np.full((20, 4), np.nan)}, "x_train row 0 holds nan, expected finite numbers"),
+        ({"x_train": np.full((20, 4), np.nan)}, "x_train row 0 has nan, expected finite numbers"),
         ({"x_train": np.full((20, 4), "1.0")}, "x_train is text, expected float32 for X"),
-        ({"x_train": np.full((20, 4), 1e300)}, "x_train row 0 holds 1e+300, expected a value that float32 holds"),
+        ({"x_train": np.full((20, 4), 1e300)}, "x_train row 0 holds 1e+300, expected a value in the range of float32"),
         ({"y_train": np.full(20, "1")}, "y_train is text, expected int32 for y"),
-        ({"y_train": np.full(20, 0.5)}, "y_train row 0 holds 0.5, expected a value that int32 holds"),
+        ({"y_train": np.full(20, 0.5)}, "y_train row 0 holds 0.5, expected a value in the range of int32"),
         ({"y_train": np.eye(3)[np.arange(20) % 3]}, "y_train has rows of [3], expected rows of [] for y"),
         ({"y_train": np.arange(19) % 3}, "x_train has 20 rows, y_train has 19 rows; expected as many of each"),
     ],
@@ -192,7 +192,7 @@ def test_files_that_are_no_data_are_refused(shell: Any, small: Path, data: Path,
         "none.npz": ": no such file; data are .npz, .npy, IDX, HDF5, .csv, .parquet, .tfrecord, "
         "folders of these or of images by class, keras:NAME",
         "text.npz": " is not a .npz file of data, expected one as numpy.savez writes it",
-        "half.npz": ": the zip file is damaged or cut off: File is not a zip file",
+        "half.npz": ": the zip file is damaged or truncated: File is not a zip file",
         "nothing.npz": ": no array for X: expected X_train or x_train or X or x, found nothing",
         "no_labels.npz": ": no array for y: expected y_train or Y_train, found x_train [20, 4] float32",
     }
@@ -242,7 +242,7 @@ def test_tensors_that_cannot_be_what_they_are_said_to_be(shell: Any, small: Path
         assert not list(tmp_path.iterdir())
         return str(result.stderr.splitlines()[-1])
 
-    assert f"{small}.meta: loss/loss:5: loss/loss is a Mean and has 1 output" in refusal("--loss", "loss/loss:5")
+    assert f"{small}.meta: loss/loss:5: loss/loss is a Mean, which has 1 output" in refusal("--loss", "loss/loss:5")
     assert "nothing feeds X: no role of --inputs" in refusal("--inputs", "y")
     assert "dnn/outputs/BiasAdd:0 is [30, 3], expected one number" in refusal("--accuracy", "dnn/outputs/BiasAdd")
 

@@ -97,7 +97,7 @@ def test_a_graph_beyond_two_gigabytes_is_refused_before_it_is_made(
     monkeypatch.setattr("ckpttool.verbs.fold.MESSAGE_LIMIT", 1_000_000)
     message = shell.error("fold", model, "-o", tmp_path / "frozen.pb")
     assert re.match(
-        rf"{model}: the frozen graph would be 103\d{{4}} bytes, and a protobuf message holds at most 1000000", message
+        rf"{model}: the frozen graph would be 103\d{{4}} bytes, and a protobuf message has at most 1000000", message
     )
     assert not list(tmp_path.iterdir())
 
@@ -185,7 +185,7 @@ def test_the_signature_says_what_is_folded_and_what_is_stripped(shell: Any, tmp_
         "fold", tmp_path / "net", "--signature", "embeds", "-o", "x"
     )
     assert (
-        "signatures embed, score may give others: --signature" in shell.run("fold", tmp_path / "net", "--plan").stderr
+        "signatures embed, score may have others: --signature" in shell.run("fold", tmp_path / "net", "--plan").stderr
     )
 
 
@@ -196,7 +196,7 @@ def test_a_mask_is_no_training_switch(shell: Any, new_network: Any, feed: Any, t
         tf.where(mask, X * net.variable("scale", [4]), X, name="scores")
     model, out = net.save(tmp_path / "model.ckpt"), tmp_path / "frozen.pb"
     message = shell.error("fold", model, "-o", out)
-    assert "the outputs need mask, which no input feeds and no default; specify --inputs" in message
+    assert "the outputs need mask, which have neither an input nor a default; specify --inputs" in message
     shell.run("fold", model, "--inputs", "X,mask", "-o", out)
     off = {**feed, "mask:0": np.zeros((8, 4), bool)}
     np.testing.assert_array_equal(run(out, "scores:0", off), feed["X:0"])

@@ -89,9 +89,9 @@ def too_large(folder: Path) -> Path:
 LIES: dict[str, tuple[Callable[[Path], Path], str]] = {
     "an external link": (
         h5(lambda file: file.__setitem__(NAME, h5py.ExternalLink("secret.h5", "/x"))),
-        "a link out of the file",
+        "a link to outside of the file",
     ),
-    "a soft link out": (h5(through_a_link), "a link out of the file"),
+    "a soft link out": (h5(through_a_link), "a link to outside of the file"),
     "a virtual dataset": (h5(virtual), "values in another file"),
     "external storage": (
         h5(lambda f: f.create_dataset(NAME, (8,), "f4", external=[("secret.bin", 0, 32)])),
@@ -99,10 +99,10 @@ LIES: dict[str, tuple[Callable[[Path], Path], str]] = {
     ),
     "a shape larger than the file": (
         h5(lambda file: file.create_dataset(NAME, (2**40,), "f4")),
-        "is said to be float32",
+        "is declared as float32",
     ),
-    "a bomb": (h5(bomb), "is said to be float32"),
-    "a header larger than the file": (too_large, "its header says 4398046511201"),
+    "a bomb": (h5(bomb), "is declared as float32"),
+    "a header larger than the file": (too_large, "expected 4398046511201 by its header"),
     "a pickle that calls": (pickled, "posix.system"),
     "a pickle and no zip": (bare_pickle, "weights.pt"),
     "objects in an array": (objects, "object"),

@@ -140,7 +140,7 @@ def test_rules_on_the_command_line_and_in_a_file(shell: Any, graph: Path, tmp_pa
         "--rename", r"fc(\d)\.w=>hidden\1/kernel", "--rules", tmp_path / "rules.txt",
     )  # fmt: skip
     assert "restored from fc1.w" in result.stdout
-    assert "not weights, or left out by a rule: epoch" in result.stderr
+    assert "not weights, or excluded by a rule: epoch" in result.stderr
     assert restored(out) == ANSWER
 
 
@@ -149,7 +149,7 @@ def test_everything_goes_below_a_scope(shell: Any, graph: Path, tmp_path: Path) 
     (tmp_path / "rules.toml").write_text("[[rule]]\nfrom = 'w'\nto = 'kernel'\n")
     weights, out = tmp_path / "layer.npz", tmp_path / "imported.ckpt"
     how = ["--into", graph, "--rules", tmp_path / "rules.toml", "-o", out]
-    assert "w (kernel) is no variable of graph.meta" in shell.error("import", weights, *how)
+    assert "w (kernel) is not a variable of graph.meta" in shell.error("import", weights, *how)
     shell.run("import", weights, *how, "--scope", "hidden1")
     assert restored(out) == ANSWER
 
@@ -187,7 +187,7 @@ def test_lenient_keeps_the_models_values_and_says_so(shell: Any, trained: Path, 
     np.savez(tmp_path / "part.npz", **{"hidden1/kernel": KERNEL, "other": BIAS})
     out = tmp_path / "imported.ckpt"
     result = shell.run("import", tmp_path / "part.npz", "--into", trained, "--lenient", "-o", out)
-    assert "left out: part.npz: other is no variable of model.ckpt.meta" in result.stderr
+    assert "skipped: part.npz: other is not a variable of model.ckpt.meta" in result.stderr
     assert f"kept from {trained}: hidden1/bias" in result.stderr
     assert f"hidden1\thidden1/bias\t[3]\trestored from {trained}:hidden1/bias\ttrained" in result.stdout
     assert checkpoint.open(out)["hidden1/kernel"].read().tolist() == KERNEL.tolist()
@@ -231,7 +231,7 @@ def bad_dtype(path: Path) -> str:
 
 def too_much(path: Path) -> str:
     np.savez(path, **{"hidden1/kernel": KERNEL, "hidden1/bias": BIAS, "hiden1/bias": BIAS})
-    return "weights.npz: hiden1/bias is no variable of graph.meta; nearest: hidden1/bias"
+    return "weights.npz: hiden1/bias is not a variable of graph.meta; nearest: hidden1/bias"
 
 
 def too_little(path: Path) -> str:
@@ -241,7 +241,9 @@ def too_little(path: Path) -> str:
 
 def objects(path: Path) -> str:
     np.savez(path, **{"hidden1/kernel": np.array([{}], object)}, allow_pickle=True)
-    return "weights.npz: nothing for hidden1/kernel of graph.meta; not read of it: hidden1/kernel (holds Python objects"
+    return (
+        "weights.npz: nothing for hidden1/kernel of graph.meta; not read from it: hidden1/kernel (holds Python objects"
+    )
 
 
 def empty(path: Path) -> str:
@@ -268,8 +270,7 @@ def test_names_that_fit_nothing_lead_to_rules_and_a_draft_of_them(shell: Any, gr
     too_much(tmp_path / "weights.npz")
     line = shell.error("import", tmp_path / "weights.npz", "--into", graph, "-o", tmp_path / "o.ckpt")
     assert line.endswith(
-        "--lenient continues without, a rule gives another name ('RE=>NEW') or leaves out ('RE=>'), "
-        "and --suggest drafts rules"
+        "--lenient continues without, a rule renames ('RE=>NEW') or excludes ('RE=>'), and --suggest drafts rules"
     )
 
 
@@ -281,7 +282,7 @@ def test_cast_when_asked(shell: Any, graph: Path, tmp_path: Path) -> None:
 
 def test_rules_that_fail(shell: Any, graph: Path, weights: Path, tmp_path: Path) -> None:
     into = ("import", weights, "--into", graph, "-o", tmp_path / "o.ckpt")
-    assert "was used for nothing" in shell.error(*into, "--rename", "fc=>hidden1")
+    assert "matches nothing" in shell.error(*into, "--rename", "fc=>hidden1")
     assert "is not a rule" in shell.error(*into, "--rename", "fc")
     assert "would both be named" in shell.error(*into, "--rename", "hidden1/.*=>x")
 
@@ -304,7 +305,7 @@ def test_a_graph_that_would_be_too_large(
 ) -> None:
     monkeypatch.setattr("ckpttool.foreign.bake.MESSAGE_LIMIT", 100)
     line = shell.error("import", weights, "--into", graph, "--bake", "-o", tmp_path / "o.ckpt")
-    assert "a protobuf message holds at most 100" in line
+    assert "a protobuf message has at most 100" in line
     assert not list(tmp_path.glob("o.ckpt*"))
 
 

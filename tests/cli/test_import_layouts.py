@@ -97,11 +97,11 @@ def test_a_square_kernel_of_pytorch_needs_a_transform(
         ),
         (
             "from = ['up\\.weight', 'up\\.bias']\nto = 'up/kernel'",
-            "up.weight up.bias: several tensors need a transform in their rule",
+            "up.weight up.bias: a rule with several tensors needs a transform",
         ),
         (
             "from = 'up\\.weight'\nto = ['up/kernel', 'fc/bias']\ntransform = 'conv'",
-            "up.weight: conv makes 1 tensor, and the rule names 2",
+            "up.weight: conv makes 1 tensor, but the rule names 2",
         ),
     ],
 )

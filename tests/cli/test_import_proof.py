@@ -150,7 +150,7 @@ def test_a_dense_layer_behind_a_flattened_image(shell: Any, tmp_path: Path) -> N
 
 
 WRONG_SAMPLES = {
-    "nope is no placeholder, layer or op": {"nope": np.ones(5)},
+    "nope is not a placeholder, layer or op": {"nope": np.ones(5)},
     "outputs is [0, 3]: nothing to compare": {"outputs": np.ones((0, 3))},
     "outputs is text, expected numbers": {"outputs": np.full((5, 3), "a")},
     "outputs is bool, dnn/outputs/BiasAdd:0 is float32": {"outputs": np.ones((5, 3), bool)},
@@ -205,7 +205,7 @@ def test_rules_that_only_the_order_tells_are_counted(shell: Any, new_network: An
     torch.save(torch.nn.Sequential(*linear).state_dict(), tmp_path / "square.pt")
     options = ["--into", tmp_path / "square.meta", "--suggest", "-o", tmp_path / "rules.toml"]
     result = shell.run("import", tmp_path / "square.pt", *options)
-    assert "only the order tells 2 of the rules, which may be wrong" in result.stderr
+    assert "only the order decides 2 of the rules, which may be wrong" in result.stderr
 
 
 @pytest.mark.parametrize("option", [["--scope", "a"], ["--rename", "a=>b"], ["--check", __file__]])

@@ -173,7 +173,7 @@ def test_a_network_of_sequences_by_its_draft(case: str, shell: Any, tmp_path: Pa
     weights, into = source(tmp_path), graph(tmp_path, middle)
     how = ["import", weights, "--into", into]
     draft = shell.run(*how, "--suggest", "-o", tmp_path / "rules.toml", exit_code=int(bool(variables)))
-    hints = re.findall(r"a rule might take (.+) by (.+)", draft.stderr)
+    hints = re.findall(r"a rule could convert (.+) with transform = (.+)", draft.stderr)
     assert len(set(hints)) == int(bool(variables)), draft.stderr
     for names, layout in set(hints):
         with (tmp_path / "rules.toml").open("a") as file:

@@ -35,7 +35,7 @@ def test_it_is_tensorflows(shell: Any, tmp_path: Path) -> None:
 def test_without_a_note_it_is_the_one_of_most_steps(shell: Any, run: Path) -> None:
     result = shell.run("latest", run)
     assert result.stdout == f"{run}/model-10\n"
-    assert result.stderr == f"{run}/checkpoint is missing; model-10 is the checkpoint of most steps\n"
+    assert result.stderr == f"{run}/checkpoint is missing; model-10 is the checkpoint with the most steps\n"
 
 
 def test_all_are_listed_by_step(shell: Any, run: Path) -> None:
@@ -53,7 +53,7 @@ def test_a_note_of_what_is_gone_is_said(shell: Any, run: Path) -> None:
     result = shell.run("latest", run)
     assert result.stdout == f"{run}/model-10\n"
     assert result.stderr == (
-        f"{run}/checkpoint names {run}/model-11, which is not there; model-10 is the checkpoint of most steps\n"
+        f"{run}/checkpoint refers to {run}/model-11, which is missing; model-10 is the checkpoint with the most steps\n"
     )
 
 

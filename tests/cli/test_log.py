@@ -157,7 +157,7 @@ def test_the_oldest_records_of_a_long_chain_are_left_out(
     found = shell.json("log", tiny)
     assert (len(found["records"]), found["left_out"]) == (most, 2)
     assert found["records"][-1]["arguments"][2] == f"global_step={most + 1}"
-    assert shell.lines("log", tiny)[0] == "2 older records were left out"
+    assert shell.lines("log", tiny)[0] == "2 older records were omitted"
 
 
 def test_a_long_lineage_does_not_fit_into_metadata_and_lies_beside(shell: Any, tiny: Path, tmp_path: Path) -> None:

@@ -191,10 +191,10 @@ def test_another_file_in_the_place_of_a_source_is_refused(shell: Any, base: Path
 def test_what_no_step_makes_is_named(shell: Any, base: Path, model: Path) -> None:
     shell.run("freeze", model, "--layers", "hidden1", "-o", "frozen.ckpt")
     result = shell.run("log", "frozen.ckpt", "--plan", exit_code=1)
-    assert result.stderr == "frozen.ckpt: it was made by freeze, which is no step of a plan\n"
+    assert result.stderr == "frozen.ckpt: it was made by freeze, which is not a step of a plan\n"
     assert result.stdout == ""
     shell.run("edit", "frozen.ckpt", "--drop-slots", "--lenient", "--no-graph", "-o", "weights.npz")
-    assert "# made by freeze, which is no step of a plan\na = " in shell.run("log", "weights.npz", "--plan").stdout
+    assert "# made by freeze, which is not a step of a plan\na = " in shell.run("log", "weights.npz", "--plan").stdout
     nothing = shell.run("log", model, "--plan", exit_code=1)
     assert nothing.stderr == f"{model}: no history\n"
 
@@ -202,7 +202,7 @@ def test_what_no_step_makes_is_named(shell: Any, base: Path, model: Path) -> Non
 def test_what_python_did_and_no_edit_does_is_named(shell: Any, base: Path) -> None:
     ckpttool.save(ckpttool.open("base.ckpt").select("hidden1/kernel(?!/)"), "a.npz")
     result = shell.run("log", "a.npz", "--plan", exit_code=1)
-    assert result.stderr == "a.npz: it was made by save (keep hidden1/kernel(?!/)), which is no step of a plan\n"
+    assert result.stderr == "a.npz: it was made by save (keep hidden1/kernel(?!/)), which is not a step of a plan\n"
 
 
 def test_an_object_graph_that_a_format_has_no_place_for(

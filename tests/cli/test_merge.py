@@ -36,7 +36,7 @@ def test_tensorflow_reads_a_union(shell: Any, tmp_path: Path) -> None:
 def test_names_that_both_have_are_refused_or_preferred(shell: Any, tmp_path: Path) -> None:
     one, two = written(tmp_path / "one", a=1, b=2), written(tmp_path / "two", b=3, c=4)
     assert shell.error("merge", one, two, "-o", tmp_path / "x") == (
-        f"b/kernel is in {one} and {two}; --prefer specifies whose to take"
+        f"b/kernel is in {one} and {two}; --prefer specifies which to use"
     )
     assert shell.lines("merge", one, two, "--prefer", "last", "--plan") == [
         f"a/kernel\t[2, 2]\tfloat32\t16\tfrom {one}",
@@ -74,7 +74,9 @@ def test_a_seed_says_what_is_drawn(shell: Any, tmp_path: Path) -> None:
 def test_options_that_do_not_fit(shell: Any, tmp_path: Path) -> None:
     one, two = written(tmp_path / "one", a=2), written(tmp_path / "two", a=4)
     out = ["-o", tmp_path / "x"]
-    assert shell.error("merge", one, two, "--t", "0.5", *out) == "--t does not apply to union, which has --prefer"
+    assert (
+        shell.error("merge", one, two, "--t", "0.5", *out) == "--t does not apply to union; its parameters are --prefer"
+    )
     assert "needs --base" in shell.error("merge", one, two, "--how", "ties", *out)
     assert "slerp merges 2 checkpoints, not 3" in shell.error("merge", one, two, one, "--how", "slerp", *out)
     assert sorted(path.name for path in tmp_path.iterdir() if path.name.startswith("x")) == []
@@ -124,7 +126,7 @@ def test_models_of_two_vocabularies(shell: Any, tmp_path: Path) -> None:
     shown = shell.run(*command, "--plan")
     assert shown.stdout.splitlines()[0] == "embed/kernel\t[3, 7]\tfloat32\t84\tlinear, tokens along axis 0"
     assert shown.stderr == (
-        "3 tokens, 1 of them added to the last one's: 2 in all, 1 in one alone; a row that is lacking is the mean of "
+        "3 tokens, 1 of them added to the last one's: 2 in all, 1 in one alone; a missing row is the mean of "
         "those that have it\n"
     )
     out = tmp_path / "out.safetensors"
@@ -164,7 +166,7 @@ def test_a_plan_with_such_a_merge_writes_the_same_files(shell: Any, tmp_path: Pa
 def test_vocabularies_that_do_not_fit(shell: Any, tmp_path: Path) -> None:
     one, two = of_words(tmp_path / "a", ["the", "cat", "sat"], 0), of_words(tmp_path / "b", ["cat", "the"], 10)
     command = ("merge", one, two, "-o", tmp_path / "x", "--vocab", tmp_path / "a")
-    assert shell.error(*command) == "--vocab does not apply to union, which has --prefer"
+    assert shell.error(*command) == "--vocab does not apply to union; its parameters are --prefer"
     assert shell.error(*command, "--how", "linear") == "--vocab has 1, expected 2: one for each model, in their order"
     assert "--vocab-tensors RE specifies" in shell.error(*command, "--how", "linear", "--vocab", tmp_path / "a")
     assert [path.name for path in tmp_path.iterdir() if path.name.startswith("x")] == []

@@ -152,4 +152,4 @@ def test_layers_have_each_variable_once_in_the_order_of_the_call(
 
 def test_only_what_the_output_lacks_is_said_to_be_left_out(shell: Any, modules: Path, tmp_path: Path) -> None:
     result = shell.run("strip", modules, "-o", tmp_path / "small.ckpt")
-    assert result.stderr.endswith(f"{tmp_path / 'small.ckpt'}: written and read back, 0 ops and 0 tensors left out\n")
+    assert result.stderr.endswith(f"{tmp_path / 'small.ckpt'}: written and read back, 0 ops and 0 tensors removed\n")

@@ -77,7 +77,7 @@ def test_a_model_of_onnx_has_tensors_and_no_ops(shell: Any, tmp_path: Path) -> N
     weight = numpy_helper.from_array(np.ones((2, 3), np.float32), "fc/kernel")
     save(helper.make_model(helper.make_graph([], "graph", [], [], [weight])), tmp_path / "x.onnx")
     line = shell.error("ops", tmp_path / "x.onnx")
-    assert line.startswith(f"{tmp_path}/x.onnx: a model of ONNX, whose ops are not read")
+    assert line.startswith(f"{tmp_path}/x.onnx: a model of ONNX, whose ops are not supported")
     assert "vars, layers, stats, show, diff, verify, convert, edit and import" in line
     assert [row["name"] for row in shell.json("layers", tmp_path / "x.onnx")] == ["fc"]
     assert [row["name"] for row in shell.json("vars", tmp_path / "x.onnx")] == ["fc/kernel"]

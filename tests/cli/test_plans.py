@@ -15,7 +15,7 @@ class Recorder:
     """A plan that leaves something out, and records what is asked of it."""
 
     rows = ({"name": "w", "then": "written"},)
-    notes = ("left out: b",)
+    notes = ("skipped: b",)
     done = "written and read back, 1 tensors"
 
     def __init__(self) -> None:
@@ -45,14 +45,14 @@ def test_a_plan_is_shown_then_written_then_reported(said: list[str], capsys: pyt
     plans.execute(plan, Path("out"))
     assert capsys.readouterr().out == "w\twritten\n"
     assert plan.calls == ["check", "write"]
-    assert said == ["left out: b", "w has NaN", "out: written and read back, 1 tensors"]
+    assert said == ["skipped: b", "w has NaN", "out: written and read back, 1 tensors"]
 
 
 def test_only_the_plan(said: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     plan = Recorder()
     plans.execute(plan, Path("out"), plan_only=True, as_json=True, with_table=False)
     assert capsys.readouterr().out == '[{"name": "w", "then": "written"}]\n'
-    assert (plan.calls, said) == ([], ["left out: b"])
+    assert (plan.calls, said) == ([], ["skipped: b"])
 
 
 @pytest.mark.parametrize(
@@ -65,5 +65,5 @@ def test_texts_that_are_lost_are_said_before_the_output_is(shell: Any, tmp_path:
     name, *options = command
     result = shell.run(name, source, *options, "-o", tmp_path / "out.ckpt")
     lines = result.stderr.splitlines()
-    assert "left out, as bundle keeps no texts: licence" in lines[:-1]
+    assert "skipped, as bundle stores no texts: licence" in lines[:-1]
     assert lines[-1].startswith(f"{tmp_path / 'out.ckpt'}: written and read back")

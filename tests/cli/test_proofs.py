@@ -106,7 +106,7 @@ def test_a_saved_model_that_is_written_as_another(
         write(meta, checkpoint.Checkpoint.of(tensors).drop("outputs/bias"), *rest)
 
     for fault, what in (
-        (without_its_signature, "/saved_model.pb: the graph that was read back is not what was written"),
+        (without_its_signature, "/saved_model.pb: the graph reads back differently than it was written"),
         (without_a_tensor, ": outputs/bias reads back as nothing, expected float32 [10]"),
     ):
         monkeypatch.setattr(families, "write_saved_model", fault)

@@ -148,13 +148,13 @@ def test_of_many_layers_the_first_are_shown_with_how_to_see_the_others(
     layers = page.locator("#layers")
     assert layers.locator("h2").inner_text() == "9 layers"
     assert layers.locator("details").count() == 3, "a scope and two layers"
-    assert "The first 2 layers are shown, and summed up; 7 more are left out." in layers.inner_text()
+    assert "The first 2 layers are shown, and summed up; 7 more are not shown." in layers.inner_text()
     assert layers.locator("[data-copy]").nth(0).get_attribute("data-copy") == f"ckpttool layers {tmp_path / 'new.ckpt'}"
     assert page.locator("#moved-layers tbody tr").count() == 3
-    assert "6 more, which moved less, are left out." in page.locator("#moved").inner_text()
+    assert "6 more, which moved less, are not shown." in page.locator("#moved").inner_text()
     page.locator("#others summary").click()
     assert page.locator("#other-tensors tbody tr").count() == 2
-    assert "7 more are left out." in page.locator("#others").inner_text()
+    assert "7 more are not shown." in page.locator("#others").inner_text()
     assert paths[1].read_text().count("\n| net/layer_") == 9
 
 

@@ -106,14 +106,14 @@ def test_what_does_not_fit_the_target_is_an_error(shell: Any, small: Path, other
 def test_lenient_lists_what_it_leaves_out(shell: Any, small: Path, other: Path, tmp_path: Path) -> None:
     out = tmp_path / "out.ckpt"
     arguments = ("reuse", small, "--into", other, "--layers", ".*", "--lenient", "-o", out)
-    first = f"left out: hidden2/kernel is [8, 6] in {small}, [8, 7] in {other}.meta and 3 more (-v names all 4)"
+    first = f"skipped: hidden2/kernel is [8, 6] in {small}, [8, 7] in {other}.meta and 3 more (-v names all 4)"
     assert shell.run(*arguments).stderr.splitlines() == [first, f"{out}: written and read back, 2 tensors restored"]
     result = shell.run(*arguments, "-v", "--overwrite")
     assert result.stderr.splitlines() == [
-        f"left out: hidden2/kernel is [8, 6] in {small}, [8, 7] in {other}.meta",
-        f"left out: hidden2/bias is [6] in {small}, [7] in {other}.meta",
-        f"left out: {other}.meta has no variable outputs/kernel; nearest: output/kernel, output, output/bias",
-        f"left out: {other}.meta has no variable outputs/bias; nearest: output/bias, output, output/kernel",
+        f"skipped: hidden2/kernel is [8, 6] in {small}, [8, 7] in {other}.meta",
+        f"skipped: hidden2/bias is [6] in {small}, [7] in {other}.meta",
+        f"skipped: {other}.meta has no variable outputs/kernel; nearest: output/kernel, output, output/bias",
+        f"skipped: {other}.meta has no variable outputs/bias; nearest: output/bias, output, output/kernel",
         f"{out}: written and read back, 2 tensors restored",
     ]
 
@@ -255,7 +255,7 @@ def test_a_model_without_a_loss_gets_one_with_a_head(shell: Any, new_network: An
     with new_network().building() as net:
         net.dense(net.dense(net.inputs()[0], 5, "hidden1"), 3, "outputs", relu=False)
     source = net.save(tmp_path / "bare.ckpt")
-    ways = "specify --loss, or an --objective that puts a loss on the outputs, or put on a new head with `reuse`"
+    ways = "specify --loss, or an --objective, which adds a loss on the outputs, or add a new head with `reuse`"
     message = f"{source}.meta: no loss is known; {ways}"
     assert shell.error("evaluate", source, "--data", data) == message
     assert shell.error("finetune", source, "--data", data, "-o", tmp_path / "out") == message

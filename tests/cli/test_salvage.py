@@ -39,7 +39,7 @@ def test_of_a_whole_checkpoint_nothing_is_lost(shell: Any, model: Path, tmp_path
 
 def test_nothing_to_read(shell: Any, copied: Path, tmp_path: Path) -> None:
     Path(f"{copied}.data-00000-of-00001").unlink()
-    assert "no tensor of it can be read" in shell.error("salvage", copied, "-o", tmp_path / "x.npz")
+    assert "no tensor in it can be read" in shell.error("salvage", copied, "-o", tmp_path / "x.npz")
     assert not (tmp_path / "x.npz").exists()
 
 

@@ -107,7 +107,7 @@ def test_what_has_one_file_only_is_refused(shell: Any, source: Path, tmp_path: P
     assert "Missing option '--shard-size'" in shell.error("split", source, "-o", tmp_path / "x")
     assert "is not a size" in shell.error("split", source, "--shard-size", "0", "-o", tmp_path / "x")
     assert "exists already" in shell.error("join", source, "-o", source)
-    assert "holds numbers only" in shell.error("split", source, "--shard-size", "9", "-o", tmp_path / "x.safetensors")
+    assert "stores numbers only" in shell.error("split", source, "--shard-size", "9", "-o", tmp_path / "x.safetensors")
 
 
 def test_a_part_that_is_missing(shell: Any, source: Path, tmp_path: Path) -> None:
@@ -120,6 +120,6 @@ def test_a_part_that_is_missing(shell: Any, source: Path, tmp_path: Path) -> Non
 def test_join_says_what_does_not_come_along(shell: Any, tmp_path: Path) -> None:
     checkpoint.save({"w": np.ones(2)}, tmp_path / "a.safetensors", how=Writing(metadata={"licence": "MIT"}))
     assert shell.run("join", tmp_path / "a.safetensors", "-o", tmp_path / "a.npz").stderr.splitlines() == [
-        "left out, as npz keeps no texts: licence",
+        "skipped, as npz stores no texts: licence",
         f"{tmp_path / 'a.npz'}: written and read back, 1 tensor (16 bytes)",
     ]

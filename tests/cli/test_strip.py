@@ -40,7 +40,7 @@ def test_slots_go_and_the_fresh_saver_restores_and_saves(
     model, out = make_trained(*kind), tmp_path / "small.ckpt"
     notes = shell.run("strip", model, "-o", out).stderr.splitlines()
     names = set(checkpoint.open(out))
-    (left_out,) = (note for note in notes if note.startswith("left out of the checkpoint: "))
+    (left_out,) = (note for note in notes if note.startswith("removed from the checkpoint: "))
     assert "beta1_power" in left_out
     assert names == {name for name in checkpoint.open(model) if "Adam" not in name and "power" not in name}
     assert computed(out, "logits:0", feed).tobytes() == computed(model, "logits:0", feed).tobytes()
@@ -84,7 +84,7 @@ def test_rows_of_an_iterator_are_fed_instead(shell: Any, new_network: Any, new_s
         net.classify(net.dense(X, 3, "out", relu=False), y, v1.train.GradientDescentOptimizer(0.1))
     model, out = net.save(tmp_path / "model.ckpt"), tmp_path / "small.ckpt"
     exported = shell.run("export-saved-model", model, "-o", tmp_path / "exported")
-    assert "rows are fed where IteratorGetNext brought them: IteratorGetNext:0 [?,3] float32" in exported.stderr
+    assert "rows are fed in place of IteratorGetNext: IteratorGetNext:0 [?,3] float32" in exported.stderr
     sides = ["--inputs", "IteratorGetNext:0,IteratorGetNext:1", "--outputs", "loss/loss"]
     result = shell.run("strip", model, *sides, "-o", out)
     assert "IteratorGetNext=IteratorGetNext:0, IteratorGetNext_1=IteratorGetNext_1:0\n" in result.stderr
@@ -101,7 +101,7 @@ def test_an_existing_output_and_what_could_be_meant(shell: Any, model: Path, new
         for name in ("left", "right"):
             net.dense(X, 2, name)
     message = shell.error("strip", net.save(tmp_path / "two.ckpt"), "-o", tmp_path / "out.ckpt")
-    assert message.endswith("several tensors could be meant: left/Relu:0, right/Relu:0; specify --outputs")
+    assert message.endswith("several tensors match: left/Relu:0, right/Relu:0; specify --outputs")
 
 
 def test_the_folder_of_a_run_means_its_latest_model(shell: Any, copied: Path) -> None:

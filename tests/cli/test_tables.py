@@ -89,7 +89,7 @@ def test_no_kept_line_is_wider_than_its_terminal() -> None:
         for block in path.read_text("utf-8").split("\n\n"):
             lines = block.splitlines()
             if re.match(r"\d+ =", lines[0]):
-                notes = ("left out", "--layers", "the graph", "scanned", " same, ", "file")
+                notes = ("skipped", "--layers", "the graph", "scanned", " same, ", "file")
                 table = [line for line in lines if not any(note in line for note in notes)]
                 assert max(map(len, table)) <= int(lines[0].split()[0]), path.name
 
@@ -256,7 +256,7 @@ def test_a_terminal_gets_tables_of_its_own_width(prepared: Path) -> None:
     environment = {**os.environ, "CKPTTOOL_TABLE": "1", "COLUMNS": "44"}
     done = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
     assert max(len(line.rstrip()) for line in done.stdout.splitlines()) <= 44
-    assert done.stderr.startswith("left out, for want of room: ")
+    assert done.stderr.startswith("omitted to fit the width: ")
 
 
 if __name__ == "__main__":

@@ -177,7 +177,7 @@ def test_the_weights_of_an_architecture_may_be_an_entrys(own: Path, tmp_path: Pa
 
     result = CliRunner().invoke(command, ["keras:MobileNetV2", "--weights", "zoo:digits@1"])
     named = place(own, "zoo:digits@1")  # a prefix, and no file of Keras's
-    assert str(result.exception).startswith(f"{named} is missing: the `weights` of keras:MobileNetV2; ")
+    assert str(result.exception).startswith(f"{named} is missing: expected the `weights` of keras:MobileNetV2; ")
 
 
 @pytest.mark.parametrize(

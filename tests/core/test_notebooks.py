@@ -68,7 +68,7 @@ def test_dtypes_are_numpys(name: str) -> None:
 
 
 def test_a_layer_is_no_tensor_and_names_those_below() -> None:
-    problem = "'conv1' is a layer, whose tensors are conv1/kernel, conv1/bias; `select` takes them"
+    problem = "'conv1' is a layer, whose tensors are conv1/kernel, conv1/bias; `select` selects them"
     with pytest.raises(UnknownName, match=re.escape(problem)):
         checkpoint()["conv1"]
     with pytest.raises(UnknownName, match="no tensor named conv; nearest: conv1"):

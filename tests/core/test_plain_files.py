@@ -23,10 +23,10 @@ def test_what_is_no_file_is_refused(tmp_path):
     with socket.socket(socket.AF_UNIX) as listening:
         listening.bind(str(tmp_path / "socket"))
     (tmp_path / "device").symlink_to("/dev/zero")
-    for name, says in (("pipe", "is a pipe, and no file"), ("socket", "is no file"), ("device", "is a device")):
+    for name, says in (("pipe", "is a pipe, not a file"), ("socket", "is not a file"), ("device", "is a device")):
         with pytest.raises(FormatError, match=says):
             opened(tmp_path / name)
-        with pytest.raises(FormatError, match=rf"{name} is a pipe or a device, and no file"):
+        with pytest.raises(FormatError, match=rf"{name} is a pipe or a device, not a file"):
             checkpoint.open(tmp_path / name)
     with pytest.raises(IsADirectoryError):
         opened(tmp_path)
@@ -34,7 +34,7 @@ def test_what_is_no_file_is_refused(tmp_path):
 
 @pytest.mark.parametrize("name", ["a\0b", "a\ud800"])
 def test_a_name_that_no_file_can_have_is_of_none(tmp_path, name):
-    with pytest.raises(MissingFile, match="is missing: no file can have such a name"):
+    with pytest.raises(MissingFile, match="is missing: not a valid file name"):
         opened(tmp_path / name)
     with pytest.raises(MissingFile):
         checkpoint.open(tmp_path / name)
@@ -49,12 +49,12 @@ def test_a_bundle_whose_data_is_a_pipe(tmp_path, is_device):
         data.symlink_to("/dev/zero")
     else:
         os.mkfifo(data)
-    with pytest.raises(FormatError, match="and no file"):
+    with pytest.raises(FormatError, match="not a file"):
         checkpoint.open(tmp_path / "x.ckpt")["w"].read()
     try:
         assert not verify(tmp_path / "x.ckpt").whole
     except FormatError as error:
-        assert "and no file" in str(error)
+        assert "not a file" in str(error)
 
 
 def test_a_link_that_leads_to_itself_leads_where_it_is(tmp_path):

@@ -10,7 +10,7 @@ from ckpttool.core.toml_text import loads
 @pytest.mark.parametrize(
     ("text", "told"),
     [
-        (b"a = " + b"[" * 100_000, "lists or tables in one another"),
+        (b"a = " + b"[" * 100_000, "lists or tables are nested too deeply"),
         (b"a." * 100_000 + b"b = 1", "more than 500 parts"),
         (b'"a" . ' * 100_000 + b"b = 1", "more than 500 parts"),
         (b"[" + b"a." * 100_000 + b"b]", "more than 500 parts"),

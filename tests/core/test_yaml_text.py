@@ -53,10 +53,10 @@ def test_what_versions_of_yaml_read_differently_is_a_text() -> None:
         ("\ta: 1\n", "cannot start any token"),
         ("a: 1\n---\nb: 2\n", "single document|another document"),
         ("- a\nb: 1\n", "line"),
-        ("".join("  " * depth + "- x:\n" for depth in range(60)), "in one another"),
-        ("a: " + "[" * 60, "in one another"),
+        ("".join("  " * depth + "- x:\n" for depth in range(60)), "levels deep"),
+        ("a: " + "[" * 60, "levels deep"),
         ("a: '" + "x" * (1 << 17) + "'", "characters"),
-        ('a: "\\ud800"', "no character"),
+        ('a: "\\ud800"', "not a valid character"),
     ],
 )
 def test_what_is_more_or_none_is_refused_with_its_line(text: str, problem: str) -> None:

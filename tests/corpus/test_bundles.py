@@ -42,7 +42,7 @@ def test_it_opens_lists_and_verifies(path):
     report = verify(path)
     assert report.tensors == len(opened)
     if has_no_data(path):
-        assert all("is missing: a data file that the checkpoint's index names" in item.why for item in report.damaged)
+        assert all("is missing: the checkpoint's index refers to this data file" in item.why for item in report.damaged)
         assert report.damaged
     else:
         assert report.damaged == ()

@@ -28,7 +28,7 @@ FILES = [
     for path in sorted(CORPUS.rglob("*"))
     if path.is_file() and (path.suffix == ".keras" or is_hdf5(path)) and is_whole_model(path)
 ]
-RIGHTLY_REFUSED = r"is of Keras 1\.|is a Lambda: it holds Python code|is a class of somebody's own"
+RIGHTLY_REFUSED = r"is of Keras 1\.|is a Lambda: it contains Python code|is a custom class"
 DTYPES = {1: "float32", 4: "uint8", 17: "uint16"}
 """TensorFlow's numbers of dtypes."""
 ANOTHER_SLOPE = "lstm_functional_tf_keras_2"

@@ -41,10 +41,10 @@ def test_names_from_a_program() -> None:
         ("", "no names"),
         ("[]", "no names"),
         ("cat\n\ndog\n", "line 2 is empty"),
-        ('["cat", 3]', "3 is no name"),
+        ('["cat", 3]', "3 is not a name"),
         ('{"0": "cat", "2": "dog"}', "the class 1 has no name"),
-        ('{"0": "cat", "0": "dog"}', "the key '0' stands twice"),
-        ('["cat", "dog"', "no names of classes"),
+        ('{"0": "cat", "0": "dog"}', "the key '0' appears twice"),
+        ('["cat", "dog"', "not a valid file of class names"),
     ],
 )
 def test_what_has_no_names(tmp_path: Path, text: str, found: str) -> None:
@@ -59,7 +59,7 @@ def test_files_that_are_not_read(tmp_path: Path) -> None:
     with pytest.raises(MissingFile, match="no such file of class names"):
         class_names_of(tmp_path / "none.txt")
     (tmp_path / "image.txt").write_bytes(b"\x89PNG")
-    with pytest.raises(DataError, match="no names of classes"):
+    with pytest.raises(DataError, match="not a valid file of class names"):
         class_names_of(tmp_path / "image.txt")
     with pytest.raises(CkptError, match="is a URL"):
         class_names_of("https://example.com/names.txt")

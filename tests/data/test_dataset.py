@@ -70,7 +70,7 @@ def test_bytes_become_floats_as_the_chapter_makes_them_and_the_first_rows_are_he
     )
     assert train.notes == (
         "x_train: [15, 28, 28] reshaped to [15, 784] for X",
-        "x_train: uint8 divided by 255 for the float input X; `preprocess` specifies what else to do",
+        "x_train: uint8 divided by 255 for the float input X; `preprocess` specifies other steps",
         "y_train: uint8 cast to int32 for y",
     )
     assert valid.notes[0] == "validation: the first 5 of 20 training rows"
@@ -110,7 +110,7 @@ def test_a_split_that_the_file_does_not_have_is_refused(mnist: Path) -> None:
         DataError, match=r"no array for X: expected X_valid or x_valid.*found x_train \[20, 28, 28\] uint8"
     ):
         evaluation_split(mnist, [PIXELS], DIGITS, "valid")
-    with pytest.raises(DataError, match="'tests' is no split, expected one of train, valid, test"):
+    with pytest.raises(DataError, match="'tests' is not a split, expected one of train, valid, test"):
         evaluation_split(mnist, [PIXELS], DIGITS, "tests")
 
 
@@ -160,7 +160,7 @@ def test_rows_take_the_placeholders_shape(tmp_path: Path, stored: Any, wanted: A
             (63,),
             (None, 8, 8, 1),
             "d.npz: x has rows of [63], expected rows of [8, 8, 1] for X; "
-            "flat rows are reshaped where they hold 64 numbers",
+            "flat rows are reshaped if they have 64 numbers",
         ),
         ((2,), (), "d.npz: x has rows of [2], expected a single value for X"),
     ],
@@ -174,7 +174,7 @@ def test_rows_that_do_not_fit_are_refused(tmp_path: Path, stored: Any, wanted: A
     ("stored", "wanted", "note"),
     [
         (64, (None, 8, 8, 1), "x: [3, 64] reshaped to [3, 8, 8, 1] for X"),
-        (192, (None, 8, 8, 3), "x: [3, 192] reshaped to [3, 8, 8, 3] for X, as images whose channels come last"),
+        (192, (None, 8, 8, 3), "x: [3, 192] reshaped to [3, 8, 8, 3] for X, as images with channels last"),
     ],
 )
 def test_flat_rows_that_become_images_are_said(tmp_path: Path, stored: int, wanted: Any, note: str) -> None:
@@ -195,11 +195,11 @@ def test_bytes_are_divided_for_every_float(tmp_path: Path, wanted: str) -> None:
 def test_values_that_a_cast_would_change_are_refused(tmp_path: Path) -> None:
     whole = InputSpec("y", (None,), BY_NAME["int32"])
     path = save(tmp_path / "d.npz", x=pairs(4), y=np.array([0.0, 1.0, 1.5, 2.0]))
-    assert refusal(path, [PAIRS], whole, 1) == "d.npz: y row 2 holds 1.5, expected a value that int32 holds"
+    assert refusal(path, [PAIRS], whole, 1) == "d.npz: y row 2 holds 1.5, expected a value in the range of int32"
     path = save(tmp_path / "d.npz", x=pairs(4), y=np.array([0, 1, 2**40, 2]))
-    assert refusal(path, [PAIRS], whole, 1) == f"d.npz: y row 2 holds {2**40}, expected a value that int32 holds"
+    assert refusal(path, [PAIRS], whole, 1) == f"d.npz: y row 2 holds {2**40}, expected a value in the range of int32"
     path = save(tmp_path / "d.npz", x=np.array([[0, 1], [2, 1e300], [4, 5]]))
-    assert refusal(path, [PAIRS], None, 1) == "d.npz: x row 1 holds 1e+300, expected a value that float32 holds"
+    assert refusal(path, [PAIRS], None, 1) == "d.npz: x row 1 holds 1e+300, expected a value in the range of float32"
     path = save(tmp_path / "d.npz", x=pairs(3), y=np.array([0.0, 1.0, 7.0]))
     labels = evaluation_split(path, [PAIRS], whole).labels
     assert labels is not None and (labels.dtype, labels.tolist()) == (np.int32, [0, 1, 7])
@@ -284,7 +284,9 @@ def test_rows_must_be_left_to_train_on_and_to_validate(tmp_path: Path, valid: in
 @pytest.mark.parametrize("rows", [0, 1])
 def test_one_row_cannot_be_split(tmp_path: Path, rows: int) -> None:
     said = refusal(save(tmp_path / "d.npz", x=pairs(rows)), [PAIRS], None, None)
-    assert said == f"d.npz: training rows: {rows}, expected at least 2, one to validate on, or x_valid in the file"
+    assert (
+        said == f"d.npz: training rows: {rows}, expected at least 2, one of them for validation, or x_valid in the file"
+    )
 
 
 @pytest.mark.parametrize("shape", [(0, 2), ()])
@@ -319,7 +321,7 @@ def test_files_that_are_no_data_are_refused(tmp_path: Path, mnist: Path) -> None
     with pytest.raises(DataError, match=r"not a .npz file"):
         open_data(text)
     (tmp_path / "notes.txt").write_text("nothing")
-    with pytest.raises(DataError, match=r"notes.txt is no data that is known: data are .npz, .npy, IDX"):
+    with pytest.raises(DataError, match=r"notes.txt is not a known kind of data: data are .npz, .npy, IDX"):
         open_data(tmp_path / "notes.txt")
     with pytest.raises(MissingFile, match=r"none.npz: no such file; data are .npz"):
         open_data(tmp_path / "none.npz")

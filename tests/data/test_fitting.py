@@ -98,8 +98,8 @@ def test_the_classes_of_one_hot_are_not_advised_as_channels() -> None:
 @pytest.mark.parametrize(
     ("rows", "steps", "doubt"),
     [
-        (BYTES / 255, "keras(tf)", "no number is above 1, and keras(tf) is for bytes.*'scale(255); keras(tf)'"),
-        (BYTES / 255, "resize(5, 4); mean(123, 116, 103)", "no number is above 1, and mean(123, 116, 103) is for"),
+        (BYTES / 255, "keras(tf)", "no number is above 1, but keras(tf) is for bytes.*'scale(255); keras(tf)'"),
+        (BYTES / 255, "resize(5, 4); mean(123, 116, 103)", "no number is above 1, but mean(123, 116, 103) is for"),
         (BYTES, "standardize([0.5, 0.4, 0.4], 0.2)", "no number is a fraction.*'scale(1/255); standardize"),
         (BYTES, "keras(tf)", None),
         (BYTES / 255, "standardize([0.5, 0.4, 0.4], 0.2)", None),
@@ -108,7 +108,7 @@ def test_the_classes_of_one_hot_are_not_advised_as_channels() -> None:
     ],
 )
 def test_steps_for_other_numbers_are_doubted(rows: Any, steps: str, doubt: str | None) -> None:
-    notes = [note for note in fitted(rows, (None, 5, 4, 3), steps).notes if "makes these of them" in note]
+    notes = [note for note in fitted(rows, (None, 5, 4, 3), steps).notes if "converts them" in note]
     assert len(notes) == (doubt is not None)
     for part in (doubt or "").split(".*") if doubt else ():
         assert part in notes[0]
@@ -117,9 +117,9 @@ def test_steps_for_other_numbers_are_doubted(rows: Any, steps: str, doubt: str |
 def test_what_is_no_number_any_more_is_refused() -> None:
     rows = np.ones((3, 2), np.float32)
     rows[1] = np.nan
-    with pytest.raises(DataError, match="x row 1 has no finite numbers after its preprocessing"):
+    with pytest.raises(DataError, match="x row 1 has NaN or infinities after its preprocessing"):
         fitted(rows, (None, 2), "scale(2)")
-    with pytest.raises(DataError, match=r"scale\(0.5\) makes 0.5, and X takes uint8: whole numbers from 0 to 255"):
+    with pytest.raises(DataError, match=r"scale\(0.5\) gives 0.5, but X requires uint8: whole numbers from 0 to 255"):
         fitted(np.ones((3, 2), np.uint8), (None, 2), "scale(0.5)", "uint8")
     with pytest.raises(DataError, match=r"one_hot.* found 7"):
         fitted(np.array([1, 7]), (None, 3), "one_hot(3)")

@@ -43,7 +43,7 @@ def test_groups_stay_together_and_classes_in_their_shares(seed: int) -> None:
     assert not set(groups[held]) & set(np.delete(groups, held))
     assert abs(len(held) - 60) <= 5 and np.abs(np.bincount(classes[held]) - 20).max() <= 5
     assert said == f"{len(set(groups[held]))} of {len(set(groups))} groups"
-    with pytest.raises(DataError, match="all rows are of one group"):
+    with pytest.raises(DataError, match="all rows are in one group"):
         draw_groups(1, None, np.zeros(5), seed)
 
 
@@ -105,7 +105,7 @@ def grouped(folder: Path, kind: str, x: Any, y: Any, patient: Any) -> Path:
 
 @pytest.mark.parametrize("facts", [{"seed": math.inf}, {"seed": None}, {"group": 3.5, "rule": []}, {"rule": "200%"}])
 def test_what_is_no_rule_is_refused(facts: dict[str, Any]) -> None:
-    with pytest.raises(FormatError, match=r"^no rule for held-out rows: "):
+    with pytest.raises(FormatError, match=r"^not a valid rule for held-out rows: "):
         HeldOut.from_json({"rule": "20%", "group": None, "seed": 1, **facts})
 
 

@@ -125,7 +125,7 @@ def test_gray_and_colour_become_one_another_as_tensorflow_makes_them() -> None:
     np.testing.assert_array_equal(made("rgb()", IMAGES[..., :1]), np.repeat(IMAGES[..., :1], 3, -1))
     np.testing.assert_array_equal(made("rgb()", IMAGES[..., 0]), np.repeat(IMAGES[..., :1], 3, -1))
     np.testing.assert_array_equal(made("rgb()", IMAGES), IMAGES)
-    with pytest.raises(PlanError, match=r"rgb\(\) needs images, and rows are \[9\]"):
+    with pytest.raises(PlanError, match=r"rgb\(\) needs images, but rows are \[9\]"):
         made("rgb()", IMAGES[:, :, 0, 0])
 
 
@@ -170,7 +170,7 @@ def test_steps_go_to_the_inputs_that_are_meant() -> None:
         "in/age": "none",
     }
     assert chosen("y: one_hot(3)", {"X": True}, "y") == {"y": "one_hot(3)"}
-    with pytest.raises(PlanError, match=r"bgr\(\): which of a, b is meant\? 'a: bgr\(\)'"):
+    with pytest.raises(PlanError, match=r"bgr\(\): specify the input, one of a, b: 'a: bgr\(\)'"):
         chosen("bgr()", {"a": False, "b": False})
-    with pytest.raises(PlanError, match=r"no input lef; nearest: left; there are left"):
+    with pytest.raises(PlanError, match=r"no input lef; nearest: left; known: left"):
         chosen("lef: none", {"left": True})

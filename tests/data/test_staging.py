@@ -49,7 +49,7 @@ def test_a_flipped_bit_has_them_decoded_again(made, file, caplog):
         rows, facts, decoded, _ = made()
         np.testing.assert_array_equal(rows, ROWS)
         assert (facts, decoded) == (Facts(["a note"]), times)
-        assert "is damaged, or of other bytes or an older version: its rows are decoded again" in caplog.text
+        assert "is damaged, or of different bytes or an older version: its rows are decoded again" in caplog.text
 
 
 def test_a_file_that_is_written_to_again_within_the_clocks_step_is_decoded_again(made, tmp_path):

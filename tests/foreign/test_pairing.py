@@ -41,7 +41,7 @@ def compared(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 def test_the_nearest_names_are_looked_for_only_where_they_are_said(compared: list[str]) -> None:
     tensors = {f"a/{number}": Tensor.of(f"a/{number}", np.zeros(2, np.float32)) for number in range(100)}
     graph = graph_of([f"b/{number}" for number in range(100)])
-    with pytest.raises(PlanError, match=r"a/0 is no variable of graph.meta \(and 199 more\); `lenient`"):
+    with pytest.raises(PlanError, match=r"a/0 is not a variable of graph.meta \(and 199 more\); `lenient`"):
         pair_weights(Checkpoint(tensors), graph)
     assert compared == [f"a/{number}" for number in range(10)]
 
@@ -50,5 +50,5 @@ def test_what_is_left_out_is_all_named_and_the_first_of_it_with_the_nearest(comp
     names = ["same", *(f"a/{number}" for number in range(100))]
     tensors = {name: Tensor.of(name, np.zeros(2, np.float32)) for name in names}
     paired = pair_weights(Checkpoint(tensors), graph_of(["same"]), lenient=True)
-    assert paired.left_out == tuple(f"the weights: {name} is no variable of graph.meta" for name in names[1:])
+    assert paired.left_out == tuple(f"the weights: {name} is not a variable of graph.meta" for name in names[1:])
     assert compared == names[1:11]

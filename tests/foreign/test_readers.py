@@ -61,7 +61,7 @@ def test_a_rule_that_says_another_is_refused_with_the_right_one(tmp_path: Path) 
     weights = Checkpoint.of({name: np.ones(shape, np.float32) for name, shape in shapes.items()})
     targets = tuple(sorted(stored_tensors(found), reverse=True))
     rule = Rule(tuple(shapes), targets, transform="lstm(keras, tf1)")
-    right = r"takes 1 off the forget gates, .* adds 0 to those of .*: transform = 'lstm\(.*, forget_bias=0\)'"
+    right = r"subtracts 1 from the forget gates, .* adds 0 to those of .*: transform = 'lstm\(.*, forget_bias=0\)'"
     with pytest.raises(PlanError, match=right):
         pair_weights(weights, found, [rule])
     assert (
@@ -120,6 +120,8 @@ def test_a_square_matrix_that_no_op_tells_about_is_not_taken_for_a_table() -> No
         node.attr["shape"].shape.dim.add().size = 4
     found, square = Graph(MetaGraphDef(graph_def=GraphDef(node=[node]))), np.ones((4, 4), np.float32)
     draft = suggest(Checkpoint.of({"w": square}), found)
-    assert draft.open[0] == "w: w fits as dense and as keep, and no op tells how the graph reads it; write a rule"
-    with pytest.raises(PlanError, match="no op tells how w in graph is read: a rule says transform = 'dense'"):
+    assert (
+        draft.open[0] == "w: w fits as dense and as keep, and no op shows how the graph reads it; specify it in a rule"
+    )
+    with pytest.raises(PlanError, match="no op shows how w in graph is read: specify transform = 'dense'"):
         pair_weights(Checkpoint.of({"a.weight": square}), found, [Rule(r"a\.weight", "w")])

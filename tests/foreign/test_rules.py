@@ -32,9 +32,9 @@ def test_an_empty_new_name_leaves_out() -> None:
 
 
 def test_a_rule_that_is_not_used_is_an_error() -> None:
-    with pytest.raises(UnknownName, match="the rule 'fcl' => 'hidden' was used for nothing; nearest: fc1"):
+    with pytest.raises(UnknownName, match="the rule 'fcl' => 'hidden' matches nothing; nearest: fc1"):
         rename(["fc1/kernel"], [Rule("fcl", "hidden")])
-    with pytest.raises(UnknownName, match="used for nothing"):
+    with pytest.raises(UnknownName, match="matches nothing"):
         rename(["fc1/kernel"], [Rule("fc1", "a"), Rule("fc.", "b")])
 
 
@@ -77,7 +77,7 @@ def test_one_tensor_becomes_several() -> None:
 
 
 def test_a_rule_that_takes_tensors_together_needs_all_of_them() -> None:
-    with pytest.raises(UnknownName, match="used for nothing"):
+    with pytest.raises(UnknownName, match="matches nothing"):
         moves(["a.kernel"], [Rule((r"(.)\.kernel", r"(.)\.bias"), r"\1", transform="keep")])
 
 
@@ -122,17 +122,17 @@ def test_tables_of_rules(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("second", "problem"),
     [
-        ("from = 'b'\ntoo = 'c'", "too is no key of a rule; nearest: to"),
+        ("from = 'b'\ntoo = 'c'", "too is not a key of a rule; nearest: to"),
         ("from = 'b'\nto = 3", "to = 3, expected a text or a list of texts"),
-        ("from = 'b'\nto = 'c'\ndrop = true", "a rule has from, and either to or drop = true"),
-        ("from = 'b'", "a rule has from, and either to or drop = true"),
-        ("to = 'b'", "a rule has from, and either to or drop = true"),
+        ("from = 'b'\nto = 'c'\ndrop = true", "a rule needs from, and either to or drop = true"),
+        ("from = 'b'", "a rule needs from, and either to or drop = true"),
+        ("to = 'b'", "a rule needs from, and either to or drop = true"),
         ("from = ['b', 3]\nto = 'c'", "from = ['b', 3], expected a text or a list of texts"),
         ("from = 'b'\nto = 'c'\ntransform = 'turn'", "no layout turn"),
-        ("from = 'b'\ndrop = true\ntransform = 'dense'", "what is dropped has no transform"),
-        ("from = 'b'\ndrop = true\ncopy = true", "what is dropped has no transform, and is no copy"),
+        ("from = 'b'\ndrop = true\ntransform = 'dense'", "a rule with drop = true has neither transform nor copy"),
+        ("from = 'b'\ndrop = true\ncopy = true", "a rule with drop = true has neither transform nor copy"),
         ("from = 'b'\nto = 'c'\noptional = 1", "optional = 1, expected true or false"),
-        ("from = 'b('\nto = 'c'", "is not understood"),
+        ("from = 'b('\nto = 'c'", "cannot be parsed"),
     ],
 )
 def test_a_bad_table_is_named_by_its_number(tmp_path: Path, second: str, problem: str) -> None:

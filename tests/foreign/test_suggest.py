@@ -81,7 +81,9 @@ def test_a_square_kernel_that_nothing_tells_about_is_left_open(new_network: Any)
     draft = suggest(Checkpoint.of({"w": np.ones((3, 3), np.float32), "b": np.ones(3, np.float32)}), net.export())
     assert [pair.targets[0] for pair in draft.pairs] == ["outputs/bias"]
     (problem,) = draft.open
-    assert problem == "outputs/kernel: w fits as dense and as keep, and no other kernel tells; write a rule"
+    assert (
+        problem == "outputs/kernel: w fits as dense and as keep, and no other kernel shows which; specify it in a rule"
+    )
 
 
 def test_tensors_too_many_or_too_few_are_named(graph: Graph) -> None:
@@ -201,7 +203,7 @@ def test_cells_that_could_change_places_are_left_open(new_network: Any, tmp_path
             net.dense(X, 20, f"{name}/lstm_cell")
     draft = suggest(saved(torch.nn.ModuleDict(modules), tmp_path), net.export())
     assert draft.pairs == ()
-    assert draft.open[0].startswith("a/lstm_cell/kernel [10, 20]: no tensor fits; a rule might take ")
+    assert draft.open[0].startswith("a/lstm_cell/kernel [10, 20]: no tensor fits; a rule could convert ")
 
 
 def test_each_cell_of_several_is_the_one_of_its_number(new_network: Any, tmp_path: Any) -> None:
@@ -285,7 +287,7 @@ def test_an_attention_in_two_scopes_is_left_open_with_the_layout_that_fits(
         (problem,) = [each for each in draft.open if each.startswith(f"h{number}/attn/c_attn/w ")]
         rule = " ".join(name for name in names if name.startswith(f"layer.{number}."))
         assert problem.endswith(
-            f"no tensor fits; a rule might take {rule} by attention(source={form}, target=tf1_joined)"
+            f"no tensor fits; a rule could convert {rule} with transform = attention(source={form}, target=tf1_joined)"
         )
 
 
@@ -297,7 +299,10 @@ def test_a_joined_attention_is_shown_with_its_output(new_network: Any) -> None:
     module = torch.nn.ModuleDict({"attn": torch.nn.MultiheadAttention(8, 2, bias=False)})
     arrays = {name: value.numpy() for name, value in module.state_dict().items()}
     draft = suggest(Checkpoint.of({**arrays, "other.weight": np.ones((8, 8), np.float32)}), net.export())
-    rule = "a rule might take attn.in_proj_weight attn.out_proj.weight by attention(source=torch, target=tf1)"
+    rule = (
+        "a rule could convert attn.in_proj_weight attn.out_proj.weight with transform = attention(source=torch, "
+        "target=tf1)"
+    )
     assert [problem.partition("; ")[2] for problem in draft.open[:4]] == [rule] * 4
 
 

@@ -146,7 +146,7 @@ def test_bytes_that_arrive_as_others_are_found(source, tmp_path, monkeypatch):
         return count
 
     monkeypatch.setattr(os, "copy_file_range", flips)
-    with pytest.raises(CorruptCheckpoint, match="a does not read back as it was written"):
+    with pytest.raises(CorruptCheckpoint, match="a reads back differently than it was written"):
         checkpoint.save(checkpoint.open(source).select("a"), tmp_path / "y")
     assert not list(tmp_path.glob("y*"))
 
@@ -213,13 +213,13 @@ def test_a_file_that_changes_while_it_is_copied(loose, tmp_path, monkeypatch):
 
 def test_a_truth_value_that_is_none_is_not_copied(tmp_path):
     (tmp_path / "loose").write_bytes(b"head\0\1\2")
-    with pytest.raises(CorruptCheckpoint, match="loose: t holds a bool that is neither 0 nor 1"):
+    with pytest.raises(CorruptCheckpoint, match="loose: t contains a bool that is neither 0 nor 1"):
         checkpoint.save({"t": tensor_in(tmp_path / "loose", "bool", 3)}, tmp_path / "y")
 
 
 def test_an_extent_of_another_size_is_refused(loose, tmp_path):
     wrong = Tensor(TensorSpec("t", (5,), BY_NAME["uint8"]), lambda: np.zeros(5), extent=loose.extent)
-    with pytest.raises(CkptError, match=r"t gave 16 bytes, uint8 \[5\] has 5"):
+    with pytest.raises(CkptError, match=r"t has 16 bytes, expected 5 for uint8 \[5\]"):
         checkpoint.save({"t": wrong}, tmp_path / "y")
 
 
@@ -284,7 +284,7 @@ def test_pieces_that_come_in_the_same_memory(tmp_path):
 def test_a_tensor_that_gives_too_few_bytes_or_too_many(tmp_path, given, concurrent):
     spec = TensorSpec("t", (5,), BY_NAME["uint8"])
     odd = Tensor(spec, lambda: np.zeros(5), lambda: iter([memoryview(given)]), None, concurrent)
-    with pytest.raises(CkptError, match=rf"t gave {len(given)} bytes, uint8 \[5\] has 5"):
+    with pytest.raises(CkptError, match=rf"t has {len(given)} bytes, expected 5 for uint8 \[5\]"):
         checkpoint.save({"t": odd, "after": np.float32(7)}, tmp_path / "y")
     assert not list(tmp_path.glob("y*")) + list(tmp_path.glob(".*"))
 

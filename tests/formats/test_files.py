@@ -29,7 +29,7 @@ def test_a_link_inside_becomes_a_file(model, tmp_path):
 @pytest.mark.parametrize("target", ["../../secret", "/etc/passwd", "..", ".", "link"], ids=str)
 def test_a_link_out_or_to_a_folder_is_refused(model, tmp_path, target):
     (model / "assets" / "link").symlink_to(target)
-    with pytest.raises(FormatError, match=r"link is a link to .*: links are not followed out of it; `cp -rL"):
+    with pytest.raises(FormatError, match=r"link is a link to .*: links to outside of it are not followed; `cp -rL"):
         copy_tree(model / "assets", tmp_path / "out", model)
 
 

@@ -63,7 +63,7 @@ def test_listing_a_bundle_imports_neither_numpy_nor_tensorflow(pytestconfig):
 
 def test_the_file_that_names_checkpoints_is_told_from_one(tmp_path):
     (tmp_path / "checkpoint").write_text('model_checkpoint_path: "model.ckpt-7"')
-    with pytest.raises(FormatError, match=f"names those of {tmp_path}, so say that folder"):
+    with pytest.raises(FormatError, match=f"refers to those of {tmp_path}: specify that folder"):
         registry.find(tmp_path / "checkpoint")
 
 

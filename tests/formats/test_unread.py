@@ -58,7 +58,7 @@ SAMPLES = {
 def test_each_is_named(tmp_path, what):
     name, content = SAMPLES[what]
     (tmp_path / name).write_bytes(content)
-    with pytest.raises(FormatError, match=f"is .*{what}.*, which is not read: ") as refused:
+    with pytest.raises(FormatError, match=f"is .*{what}.*, which is not supported: ") as refused:
         checkpoint.open(tmp_path / name)
     assert "\n" not in str(refused.value)
 
@@ -74,7 +74,7 @@ def test_yaml_of_keras_and_folders_are_named(tmp_path):
     (tmp_path / "net.yaml").write_text("backend: tensorflow\nclass_name: Sequential\nconfig: []\n")
     assert "layers of a Keras network" in unread.recognised(tmp_path / "net.yaml")
     (tmp_path / "net.mlpackage" / "Data" / "com.apple.CoreML").mkdir(parents=True)
-    with pytest.raises(FormatError, match="is a model of Core ML, which is not read"):
+    with pytest.raises(FormatError, match="is a model of Core ML, which is not supported"):
         checkpoint.open(tmp_path / "net.mlpackage")
 
 

@@ -9,5 +9,5 @@ from ckpttool.graph.collection_entries import entry_of
 
 def test_an_entry_is_read_or_refused():
     assert entry_of(VariableDef, VariableDef(variable_name="x:0").SerializeToString()).variable_name == "x:0"
-    with pytest.raises(GraphError, match="an entry that is no VariableDef: it is damaged"):
+    with pytest.raises(GraphError, match="an entry that is not a VariableDef: it is damaged"):
         entry_of(VariableDef, b"\xff\xff\xff")

@@ -63,7 +63,7 @@ def test_a_saved_model_with_several_graphs_asks_for_tags(graph, tmp_path):
         meta.meta_info_def.tags[:] = tags
     (tmp_path / "saved_model.pb").write_bytes(model.SerializeToString())
 
-    with pytest.raises(GraphError, match="3 graphs, tagged train,serve; serve; serve,gpu; specify which with `tags`"):
+    with pytest.raises(GraphError, match="3 graphs, tagged train,serve; serve; serve,gpu; specify one with `tags`"):
         load(tmp_path)
     assert load(tmp_path, ["serve"]).meta.meta_info_def.tags == ["serve"]
     assert load(tmp_path / "saved_model.pb", ["gpu"]).meta.meta_info_def.tags == ["serve", "gpu"]
@@ -100,7 +100,7 @@ def test_an_existing_output_is_refused(graph, tmp_path):
 
 
 def test_nothing_there(tmp_path):
-    with pytest.raises(MissingFile, match=r"none: no graph found, neither a file, .* nor none\.meta"):
+    with pytest.raises(MissingFile, match=r"none: no graph found: neither a file, .* nor none\.meta"):
         load(tmp_path / "none")
     for name in ("model_final.ckpt.meta", "model_final.keras", "notes.txt"):
         (tmp_path / name).touch()

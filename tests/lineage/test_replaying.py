@@ -26,7 +26,7 @@ def test_what_no_step_makes_is_where_a_plan_begins():
     first = record("finetune", [BASE], None)
     second = record("edit", [MADE], [{"drop": "x"}], [first.id], "2")
     assert replayed(Chain((first, second))).files == (Begin(MADE, "finetune"),)
-    with pytest.raises(PlanError, match="made by finetune, which is no step"):
+    with pytest.raises(PlanError, match="made by finetune, which is not a step"):
         replayed(Chain((first,)))
 
 
@@ -37,7 +37,7 @@ def test_a_record_goes_through_json():
 
 
 def test_steps_that_are_none():
-    with pytest.raises(FormatError, match="the steps of edit are none"):
+    with pytest.raises(FormatError, match="the steps of edit are not valid"):
         replayed(Chain((record("edit", [BASE], [{"drop": "x", "on": "q"}]),)))
     with pytest.raises(PlanError, match="no history"):
         replayed(Chain())

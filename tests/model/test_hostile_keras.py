@@ -88,18 +88,21 @@ SIZES = {
         lambda: network().replace(
             '"layers": [', '"layers": [' + 1_000_000 * '{"class_name": "Dense", "config": {"name": "d"}},'
         ),
-        "bytes, and 16777216 is the limit",
+        "bytes, at most 16777216 are read",
     ),
     "a hundred thousand layers": (
         lambda: network().replace('"layers": [', '"layers": [' + 100_000 * '{"class_name": "Dense", "config": {}},'),
         "more than 10000 layers",
     ),
     "too many calls": (lambda: network(called("d0", *250_000 * ["in"])), "at most 1000000 are read"),
-    "a circle": (lambda: network(called("d0", "d1"), called("d1", "d0")), "connected in a circle, of which d0"),
-    "a layer on itself": (lambda: network(called("d0", "d0")), "connected in a circle, of which d0"),
+    "a circle": (
+        lambda: network(called("d0", "d1"), called("d1", "d0")),
+        "connected in a cycle, which contains or leads to d0",
+    ),
+    "a layer on itself": (lambda: network(called("d0", "d0")), "connected in a cycle, which contains or leads to d0"),
     "a long circle": (
         lambda: network(*(called(f"d{n}", f"d{(n - 1) % 9000}") for n in range(9000))),
-        "connected in a circle",
+        "connected in a cycle",
     ),
     "a deep one": (lambda: 100_000 * '{"class_name":"Sequential","config":{"layers":[' + 100_000 * "]}}", "too deeply"),
 }

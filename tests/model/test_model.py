@@ -53,7 +53,7 @@ def test_what_the_saver_restores_must_have_a_value_of_its_dtype(fixture: Any, tm
     with pytest.raises(PlanError, match=rf"m\.ckpt: no value for {name}$"):
         write_model(graph, {key: values[key] for key in values if key != name}, tmp_path / "m.ckpt", overwrite=False)
     wrong = {**values, name: Tensor.of(name, values[name].read().astype(np.float64))}
-    with pytest.raises(PlanError, match=f"its Saver could not restore this: {name} is float64, and "):
+    with pytest.raises(PlanError, match=f"its Saver cannot restore this: {name} is float64, and "):
         write_model(graph, wrong, tmp_path / "m.ckpt", overwrite=False)
     assert not [*tmp_path.iterdir()]
 
@@ -95,7 +95,7 @@ def test_a_folder_that_is_written_otherwise_than_meant_is_not_there(
     def other_values(message: MetaGraphDef, tensors: Any, *rest: Any) -> None:
         write(message, checkpoint.Checkpoint.of({"v": np.ones(2, np.float32)}), *rest)
 
-    for fault, said in ((other_graph, "the graph that was read back is not what was written"), (other_values, "v")):
+    for fault, said in ((other_graph, "the graph reads back differently than it was written"), (other_values, "v")):
         monkeypatch.setattr(families, "write_saved_model", fault)
         with pytest.raises(CorruptCheckpoint, match=said):
             write_folder(GRAPH, VALUES, tmp_path / "served", False, tmp_path)

@@ -73,7 +73,7 @@ def test_a_conversion_across_is_such_a_step_of_its_lineage(torch_file, tmp_path)
 @pytest.mark.parametrize(
     ("steps", "message"),
     [
-        ([{"on": "model", "scale": "hidden1=2"}, LIKE], "step 2: `like` model is no source as it was opened"),
+        ([{"on": "model", "scale": "hidden1=2"}, LIKE], "step 2: `like` model is not a source as it was opened"),
         ([{"on": "weights", "drop": "hidden4.weight"}, LIKE], r"step 2: .*hidden4/kernel"),
         ([{"on": "model", "rename": "hidden4=>x"}, {"like": "weights"}], r"step 2: .*hidden4/.*edits have renamed"),
         ([{"on": "weights", "like": "modle"}], "step 1: no checkpoint is named modle; nearest: model"),

@@ -84,12 +84,12 @@ def test_assertions_do_not_change_which_checkpoint_is_next(sources):
 @pytest.mark.parametrize(
     ("step", "message"),
     [
-        ({"assert": "layer_.*", "count": 2}, "'layer_.*' takes 3 tensors .*, expected 2"),
+        ({"assert": "layer_.*", "count": 2}, "'layer_.*' matches 3 tensors .*, expected 2"),
         ({"assert": "layer_9"}, "matches nothing; nearest: layer_"),
         ({"assert": "layer_.*", "dtype": "float16"}, "layer_0/kernel is float32, expected float16"),
         ({"assert": "layer_.*", "shape": [2, "{width}"]}, r"has the shape \[2, 3\], expected \[2, 4\]"),
         ({"assert": "layer_.*", "exactly": ["layer_0/kernel", "x"]}, "takes not x and also layer_1/kernel, layer_2"),
-        ({"assert": "layer_.*", "equals": "other"}, "no checkpoint is named other.*there are base, tuned"),
+        ({"assert": "layer_.*", "equals": "other"}, "no checkpoint is named other.*known: base, tuned"),
         ({"assert": "layer_.*", "norm": [1]}, "norm is .*expected the lowest and the highest"),
     ],
 )
@@ -121,7 +121,7 @@ def test_slots_are_asserted_where_they_are_asked_for(sources):
         ({"drop-slots": False}, FormatError, "drop-slots is false"),
         ({"merge": "base"}, FormatError, "merge is 'base', expected list"),
         ({"merge": [1, 2]}, FormatError, "expected a list of names"),
-        ({"merge": ["base", "tuned"], "how": "magic"}, PlanError, "nothing is merged by 'magic'"),
+        ({"merge": ["base", "tuned"], "how": "magic"}, PlanError, "unknown method 'magic'"),
         ({"average": ["base", "tuned"], "weights": ["a", "b"]}, FormatError, "weights is .*expected numbers"),
         ({}, FormatError, "found nothing"),
         ({"assert": "layer_.*", "exactly": [["x"]]}, FormatError, "exactly is .*expected a list of names"),

@@ -78,7 +78,7 @@ def test_a_loop_that_takes_time_without_end_is_refused():
         ("sources=[1]\n[[step]]\ndrop='x'", "expected sources = "),
         ("variables=[1]\n[[step]]\ndrop='x'", r"expected numbers and texts in \[variables\]"),
         ("[variables]\nx=true\n[[step]]\ndrop='x'", r"expected numbers and texts in \[variables\]"),
-        ("[[step", "no TOML"),
+        ("[[step", "not valid TOML"),
     ],
 )
 def test_what_is_no_plan_is_refused(tmp_path, text, message):

@@ -99,7 +99,7 @@ LIES: dict[str, tuple[Answer, str]] = {
     ),
     "packed": (
         lambda h, d, a, b: part(h, d, a, b, gzip.compress(d[a:b]), Content_Encoding="gzip"),
-        r"packs the file \(gzip\)",
+        r"compresses the file \(gzip\)",
     ),
     "fewer bytes": (lambda h, d, a, b: part(h, d, a, b, d[a : b - 1]), "bytes at"),
     "more bytes": (lambda h, d, a, b: part(h, d, a, b, d[a:b] + b"more"), "gave more bytes"),
@@ -167,7 +167,7 @@ OPEN, CLOSED = (
 @pytest.mark.parametrize("closed", CLOSED)
 def test_nobody_is_led_from_the_open_network_into_a_closed_one(closed):
     loop, outside, inside = address(OPEN, closed), URL("https://open/x"), URL("https://closed/x")
-    with pytest.raises(CkptError, match="x: the server leads to closed, an address of this network"):
+    with pytest.raises(CkptError, match="x: the server redirects to closed, an address of the private network"):
         asyncio.run(web._require_same_network(loop, outside, inside, "x"))
     for before, place in ((outside, outside), (inside, outside), (inside, inside)):
         asyncio.run(web._require_same_network(loop, before, place, "x"))
@@ -176,11 +176,11 @@ def test_nobody_is_led_from_the_open_network_into_a_closed_one(closed):
 @pytest.mark.parametrize(
     ("location", "says"),
     [
-        ("http://host/y", "leads to http://host/y, which is not followed"),
-        ("file:///etc/passwd", "leads to file:///etc/passwd, which is not followed"),
-        ("//:1/", "but not to a place"),
-        ("", r"but not to a place \(none is named\)"),
-        ("http://me:secret@host/\x1b[31m?key=secret", r"leads to http://host/\\x1b\[31m, which is not"),
+        ("http://host/y", "redirects to http://host/y, which is not followed"),
+        ("file:///etc/passwd", "redirects to file:///etc/passwd, which is not followed"),
+        ("//:1/", "but not to a valid URL"),
+        ("", r"but not to a valid URL \(none is given\)"),
+        ("http://me:secret@host/\x1b[31m?key=secret", r"redirects to http://host/\\x1b\[31m, which is not"),
     ],
 )
 def test_a_redirect_that_is_not_followed(location, says):

@@ -176,7 +176,7 @@ def test_a_server_that_knows_no_ranges_gives_a_small_file_whole(web, bundle, wei
 def test_and_a_large_one_is_refused(web, bundle, monkeypatch):
     monkeypatch.setattr(sparse_files, "WHOLE", 100_000)
     web.ranges = False
-    with pytest.raises(CkptError, match=r"data-00000-of-00001: the server sends only the whole of a file.*download it"):
+    with pytest.raises(CkptError, match=r"data-00000-of-00001: the server sends whole files only.*download it"):
         checkpoint.open(bundle)["middle"].read()
 
 
@@ -193,7 +193,7 @@ def test_a_data_file_that_is_not_there_is_missing(web, bundle):
 
 @pytest.mark.parametrize(
     ("status", "said"),
-    [(401, "the server refuses it"), (403, "the server refuses it"), (500, "the server answers 500")],
+    [(401, "the server refuses access"), (403, "the server refuses access"), (500, "the server answers 500")],
 )
 def test_a_server_that_refuses_is_an_error_in_one_line(web, bundle, status, said):
     web.status = status
@@ -269,12 +269,15 @@ URL = "https://host/file.toml"
     ids=lambda arguments: arguments[-3] if "-o" in arguments else arguments[-2],
 )
 def test_what_is_no_checkpoint_is_not_read_from_a_url(run, arguments):
-    said = f"Error: {URL} is a URL: only checkpoints and graphs are read there; download the file\n"
+    said = f"Error: {URL} is a URL, from which only checkpoints and graphs are read: download the file\n"
     assert run(*arguments, exit_code=2) == said
 
 
 def test_nothing_is_written_to_a_url(weights):
-    with pytest.raises(CkptError, match=r"s3://bucket/w.safetensors is a URL: nothing is written there; write a file"):
+    with pytest.raises(
+        CkptError,
+        match=r"s3://bucket/w.safetensors is a URL, and outputs are written to local files only: write a file",
+    ):
         checkpoint.save(weights, "s3://bucket/w.safetensors")
 
 
@@ -306,5 +309,7 @@ def test_a_list_is_made_of_the_index_alone(web, served_model, run):
 
 
 def test_a_file_that_is_said_to_be_larger_than_any_is_refused_by_its_url():
-    with pytest.raises(CkptError, match=r"https://host/x\.npz is said to have 9223372036854775807 bytes, for which"):
+    with pytest.raises(
+        CkptError, match=r"https://host/x\.npz has 9223372036854775807 bytes according to its server, for which"
+    ):
         sparse_files.SparseFile("https://host/x.npz", servers.RemoteFile(2**63 - 1, None))

@@ -26,4 +26,4 @@ def test_of_many_layers_the_scopes_above_are_listed() -> None:
     assert "net/block0/a" not in text
     flat = card_body(facts([f"layer{number}" for number in range(MOST_LAYERS + 2)]))
     assert flat.count("| layer") == MOST_LAYERS + 1, "with the head"
-    assert "2 more are left out." in flat
+    assert "2 more are not shown." in flat

@@ -81,7 +81,7 @@ def test_inputs_of_whole_numbers_stay_so() -> None:
 
 def test_what_cannot_be_put_into_a_graph_is_refused() -> None:
     steps = {"in/X": Preprocessing.parse("resize(4)").steps}
-    with pytest.raises(PlanError, match=r"in/X takes rows of \[10\], which are no images"):
+    with pytest.raises(PlanError, match=r"in/X takes rows of \[10\], which are not images"):
         with_preprocessing_ops(identity([None, 10]), steps)
     with pytest.raises(PlanError, match="the shape of in/X is not known"):
         with_preprocessing_ops(identity(None), steps)

@@ -82,7 +82,7 @@ def test_a_saved_model_reads_its_own_files_where_it_lies_now(tmp_path: Path) -> 
     with pytest.raises(GraphError, match=r"fills a table from .*assets/words.txt, which is not there"):
         predicted(model, moved / "rows.npz")
     asset.symlink_to(words)
-    with pytest.raises(GraphError, match="which is a link that leads out of the model"):
+    with pytest.raises(GraphError, match="which is a link to outside of the model"):
         predicted(model, moved / "rows.npz")
 
 

@@ -123,7 +123,7 @@ KERAS = {
     "TorchModuleWrapper": (layer("TorchModuleWrapper", module="x"), "keras/code"),
     "a class of a module": (layer("Evil", "os.path"), "keras/class"),
     "a registered class": ({**layer("Evil"), "registered_name": "mine>Evil"}, "keras/class"),
-    "a name of Keras that is no class": (layer("enable_unsafe_deserialization", "keras.config"), "keras/class"),
+    "a name of Keras that is not a class": (layer("enable_unsafe_deserialization", "keras.config"), "keras/class"),
     "a class that no module has": ({"class_name": "Evil", "config": {"name": "evil"}}, "keras/class"),
     "a vocabulary": (layer("StringLookup", vocabulary="/etc/passwd"), "keras/path"),
     "a server": (layer("Dense", note="https://evil.example"), "keras/path"),

@@ -94,7 +94,7 @@ def test_all_configurations_tell_what_seeds_change() -> None:
     found = Variances.of(study, design)
     assert found is not None
     quiet, loud = (np.mean([found.each[one] for one in list(spreads)[part]]) for part in (slice(10), slice(10, 20)))
-    assert 0.0001 < quiet < 0.5 * loud < 0.01, "what is common to all of a seed is no difference"
+    assert 0.0001 < quiet < 0.5 * loud < 0.01, "what is common to all of a seed is not a difference"
     assert found.degrees == pytest.approx(0.9 + 2 * 0.95)
     between = found.between(Configuration(20, 0), Configuration(20, 19))
     assert between is not None

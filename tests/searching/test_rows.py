@@ -63,7 +63,7 @@ def test_many_rows_are_judged_by_the_validation_rows(tmp_path: Path) -> None:
     assert (given.design.kind, given.design.rows, given.design.blocks) == ("rows", 100, (Block(0), Block(1)))
     train, valid = given.splits(Block(1))
     assert (numbers(train), numbers(valid)) == (list(range(2000)), list(range(2000, 2100)))
-    assert numbers(given.splits(TOLD)[0]) == list(range(2000)), "validation rows are no rows to train on"
+    assert numbers(given.splits(TOLD)[0]) == list(range(2000)), "validation rows are not rows to train on"
     assert (drawn.telling.rows, drawn.design.rows) == (300, 270)
     train, valid = drawn.splits(Block(0))
     assert sorted(numbers(train) + numbers(valid) + numbers(drawn.telling)) == list(range(3000))

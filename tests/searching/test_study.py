@@ -173,7 +173,7 @@ def with_bytes_for_a_text(path: Path) -> None:
         (truncated, CorruptCheckpoint, r"the study is damaged \(.*\); specify `overwrite` to start again"),
         (flipped, CorruptCheckpoint, r"damaged \(the checksum of keep 2, freeze 1, seed 0, fold 0 does not hold\)"),
         (with_bytes_for_a_statement, CorruptCheckpoint, r"damaged \(its tables are not those of a study\)"),
-        (with_bytes_for_a_text, CorruptCheckpoint, r"damaged \(what was asked is no text\)"),
+        (with_bytes_for_a_text, CorruptCheckpoint, r"damaged \(what was asked is not a text\)"),
         (without_tables, CorruptCheckpoint, r"damaged \(its tables are not those of a study\)"),
     ],
 )

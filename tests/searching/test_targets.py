@@ -56,4 +56,4 @@ def test_what_cannot_be_learnt(labels: Any, objective: str | None, problem: str)
 
 def test_classes_with_one_row_are_said() -> None:
     notes = doubts(targets_of(np.array([0] * 20 + [1] * 20 + [7]), "y")[0])
-    assert notes == ["never right, for they have one row that is left out: the classes 7"]
+    assert notes == ["never predicted correctly, as they have only one row: the classes 7"]

@@ -37,21 +37,21 @@ def test_all_comes_along(source, tmp_path):
 
 
 def test_what_the_format_cannot_hold_is_named(source):
-    says = r"safetensors holds numbers only.*: vocabulary \(string\); `lenient` omits such tensors"
+    says = r"safetensors stores numbers only.*: vocabulary \(string\); `lenient` omits such tensors"
     with pytest.raises(FormatError, match=says):
         plan_convert(source, "safetensors")
 
 
 def test_lenient_says_what_it_leaves_out(source, tmp_path):
     plan = plan_convert(source, "safetensors", lenient=True)
-    assert plan.notes == ("left out, as safetensors cannot hold it: vocabulary (string)",)
+    assert plan.notes == ("skipped, as safetensors cannot hold it: vocabulary (string)",)
     assert plan.rows[4] == {
         "name": "vocabulary",
         "shape": [2],
         "dtype": "string",
         "bytes": 0,
         "kind": "weight",
-        "then": "left out: safetensors cannot hold it",
+        "then": "skipped: safetensors cannot hold it",
     }
     plan.write(tmp_path / "x.bin")
     assert sorted(checkpoint.open(tmp_path / "x.bin")) == sorted(VALUES.keys() - {"vocabulary"})
@@ -77,7 +77,7 @@ def test_a_text_that_would_not_come_back_is_left_out_only_if_told(tmp_path, to, 
     plan.write(tmp_path / "x")
     found = {name: tensor.read().tolist() for name, tensor in checkpoint.open(tmp_path / "x").items()}
     assert found == {"w": [1, 1]} | ({"text": texts} if kept else {})
-    note = f"left out, as {to} cannot hold it: text (string with a zero byte that would be lost)"
+    note = f"skipped, as {to} cannot hold it: text (string with a zero byte that would be lost)"
     assert plan.notes == (() if kept else (note,))
 
 
@@ -92,7 +92,7 @@ def test_a_text_that_would_not_come_back_is_left_out_only_if_told(tmp_path, to, 
 def test_what_is_taken(source, how, taken):
     plan = plan_convert(source, "bundle", **how)
     assert list(plan.tensors) == taken
-    assert {row["name"] for row in plan.rows if row["then"] == "not taken"} == VALUES.keys() - set(taken)
+    assert {row["name"] for row in plan.rows if row["then"] == "not selected"} == VALUES.keys() - set(taken)
 
 
 def test_only_what_is_taken_can_be_refused(source):
@@ -115,14 +115,14 @@ def test_texts_come_along_where_there_is_a_place_for_them(tmp_path):
     source = checkpoint.open(tmp_path / "x.safetensors")
     plan_convert(source, "safetensors", how=Writing(metadata={"by": "me"})).write(tmp_path / "y.safetensors")
     assert checkpoint.open(tmp_path / "y.safetensors").metadata == {"format": "pt", "by": "me"}
-    assert plan_convert(source, "bundle").notes == ("left out, as bundle keeps no texts: format",)
+    assert plan_convert(source, "bundle").notes == ("skipped, as bundle stores no texts: format",)
 
 
 def test_what_the_source_itself_leaves_out_is_said():
     source = Checkpoint.of({"w": np.ones(1)})
     source.left_out = ("optimizer/iterations",)
     (note,) = plan_convert(source, "npz").notes
-    assert note == "left out, as it is no tensor of a model: optimizer/iterations"
+    assert note == "skipped, as it is not a tensor of a model: optimizer/iterations"
 
 
 @pytest.mark.parametrize("choice", [{"shard_bytes": 9}, {"like": "x.keras"}])

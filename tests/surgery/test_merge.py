@@ -36,7 +36,7 @@ def test_a_union_is_that_of_dicts(parts: list[set[str]], prefer: Any) -> None:
         union |= arrays
     checkpoints = [Checkpoint.of(arrays) for arrays in models]
     if prefer is None and sum(map(len, parts)) > len(union):
-        with pytest.raises(PlanError, match="; `prefer` specifies whose to take"):
+        with pytest.raises(PlanError, match="; `prefer` specifies which to use"):
             merge(checkpoints)
         return
     assert values(merge(checkpoints, prefer=prefer)) == plain(union)
@@ -48,7 +48,7 @@ def test_an_intersection_is_that_of_dicts(parts: list[set[str]], prefer: Any) ->
     owner = models[-1 if prefer == "last" else 0]
     checkpoints = [Checkpoint.of(arrays) for arrays in models]
     if not common:
-        with pytest.raises(PlanError, match="no tensor is in all of the checkpoints"):
+        with pytest.raises(PlanError, match="no tensor is in all checkpoints"):
             merge(checkpoints, "intersection", prefer=prefer)
         return
     found = merge(checkpoints, "intersection", prefer=prefer)
@@ -59,7 +59,7 @@ def test_a_name_that_two_have_is_said_with_both() -> None:
     one, two = Checkpoint.of({"a": np.zeros(1), "b": np.zeros(1)}), Checkpoint.of({"b": np.ones(1)})
     with pytest.raises(PlanError) as caught:
         merge([one, two])
-    assert str(caught.value) == "b is in checkpoint 1 and checkpoint 2; `prefer` specifies whose to take"
+    assert str(caught.value) == "b is in checkpoint 1 and checkpoint 2; `prefer` specifies which to use"
     assert plan_merge([one, two], prefer="last").rows[1]["then"] == "from checkpoint 2"
 
 
@@ -67,7 +67,7 @@ def test_object_graphs_are_left_out_of_a_union_and_this_is_said() -> None:
     graph = {OBJECT_GRAPH: np.array(b"", object)}
     plan = plan_merge([Checkpoint.of({"a": np.zeros(1)} | graph), Checkpoint.of({"b": np.zeros(1)} | graph)])
     assert list(plan.tensors) == ["a", "b"]
-    assert plan.notes == ("left out: the object graphs, which say where the tensors of one checkpoint belong",)
+    assert plan.notes == ("skipped: the object graphs, as each is of one checkpoint",)
 
 
 def test_what_is_no_weight_is_the_last_ones_and_never_the_bases() -> None:
@@ -95,16 +95,16 @@ MODEL = Checkpoint.of({"w": np.zeros(2)})
 @pytest.mark.parametrize(
     ("how", "options", "why"),
     [
-        ("mean", {}, "nothing is merged by 'mean'; there are union, intersection, linear, sum, task-arithmetic"),
-        ("union", {"t": 0.5}, "`t` does not apply to union, which has `prefer`"),
+        ("mean", {}, "unknown method 'mean'; known: union, intersection, linear, sum, task-arithmetic"),
+        ("union", {"t": 0.5}, "`t` does not apply to union; its parameters are `prefer`"),
         ("union", {"base": MODEL}, "`base` does not apply to union"),
-        ("linear", {"prefer": "first"}, "`prefer` does not apply to linear, which has `weights`"),
-        ("slerp", {"weights": (1.0, 1.0)}, "`weights` does not apply to slerp, which has `t`"),
+        ("linear", {"prefer": "first"}, "`prefer` does not apply to linear; its parameters are `weights`"),
+        ("slerp", {"weights": (1.0, 1.0)}, "`weights` does not apply to slerp; its parameters are `t`"),
         ("slerp", {"t": 1.5}, "`t` 1.5: expected a number from 0 to 1$"),
         ("slerp", {"t": float("nan")}, "`t` nan: expected a number from 0 to 1"),
         ("ties", {}, "ties needs `base`, the checkpoint that the others were trained from"),
         ("ties", {"base": MODEL, "seed": 1}, "`seed` does not apply to ties"),
-        ("dare", {"base": MODEL, "density": 0.0}, "`density` 0: expected .* 0 to 1, and not 0"),
+        ("dare", {"base": MODEL, "density": 0.0}, "`density` 0: expected .* 0 to 1, expected 0"),
         ("ties", {"base": MODEL, "weights": (1.0,)}, "`weights` has 1 number, expected one for each"),
     ],
 )

@@ -79,7 +79,7 @@ def test_blocks_of_an_index_that_are_damaged_or_cut_off(tmp_path: Path) -> None:
     found = salvage(tmp_path / "x.ckpt")
     assert 1_000 < len(found.tensors) < 4_000
     assert all((tensor.read() == values[name]).all() for name, tensor in list(found.tensors.items())[::100])
-    assert any(each.name.startswith("what is named after ") for each in found.lost)
+    assert any(each.name.startswith("the tensors named after ") for each in found.lost)
     index.write_bytes(whole[: len(whole) * 3 // 4])
     cut = salvage(tmp_path / "x.ckpt")
     assert len(cut.tensors) > 1_000 and list(cut.tensors) == list(values)[: len(cut.tensors)]
@@ -96,7 +96,7 @@ def test_the_only_block_of_an_index(tmp_path: Path, place: int) -> None:
     require_true(tmp_path / "x.ckpt", set())
     raw[10] ^= 1
     index.write_bytes(raw)
-    with pytest.raises(CorruptCheckpoint, match="no tensor of it can be read"):
+    with pytest.raises(CorruptCheckpoint, match="no tensor in it can be read"):
         salvage(tmp_path / "x.ckpt")
 
 

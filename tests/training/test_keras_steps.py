@@ -124,7 +124,7 @@ def test_layers_that_augment_below_frozen_ones_are_named(tmp_path: Path) -> None
 
     options = Options(epochs=1, recipe=Recipe("sgd"), freeze="low", objective=Objective("softmax"))
     finetune(opened, tmp_path / "d.npz", options, tmp_path / "out.keras", callbacks=Heard())
-    assert "in inference mode below frozen layers, so they draw nothing in training: aug/flip" in said
+    assert "in inference mode below frozen layers, so they are not random in training: aug/flip" in said
     assert "`augment` changes images, as these do no more: flip" in said
 
 

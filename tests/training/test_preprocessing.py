@@ -36,7 +36,7 @@ def test_what_is_given_takes_the_place_of_what_is_kept_for_an_input(model: Model
     again = with_preprocessing(both, "pictures: none\ny: one_hot(3)", [IMAGES, AGE], "y")
     assert preprocessing_text(again) == "net/images: none; age: scale(0.01); y: one_hot(3)"
     assert {name: str(steps[0]) for name, steps in kept_steps(again, [AGE], None).items()} == {"age": "scale(0.01)"}
-    with pytest.raises(PlanError, match="no input agee; nearest: age; there are net/images, age, y"):
+    with pytest.raises(PlanError, match="no input agee; nearest: age; known: net/images, age, y"):
         with_preprocessing(graph, "agee: none", [IMAGES, AGE], "y")
 
 

@@ -63,7 +63,7 @@ def test_a_plan_is_a_file_a_dictionary_or_text(source, tmp_path):
     for number, plan in enumerate(given):
         apply(plan, [source], tmp_path / f"{number}.npz")
         assert list(ckpttool.open(tmp_path / f"{number}.npz")) == ["out/kernel", "out/bias"]
-    with pytest.raises(FormatError, match="the plan: no TOML: Invalid value"):
+    with pytest.raises(FormatError, match="the plan: not valid TOML: Invalid value"):
         plan_apply("step = [", [source])
     with pytest.raises(UnknownName, match=r"^step 2 \(line 3\): .*nope"):
         plan_apply('[[step]]\nkeep = "fc"\n[[step]]\ndrop = "nope"\n', [source])
@@ -86,7 +86,7 @@ def test_paths_in_a_plan_are_beside_it(source, tmp_path, monkeypatch):
     (tmp_path / "other").mkdir()
     monkeypatch.chdir(tmp_path / "other")
     assert list(plan_apply("../plan.toml").tensors) == ["fc/kernel"]
-    with pytest.raises(FormatError, match="no TOML"):
+    with pytest.raises(FormatError, match="not valid TOML"):
         plan_apply(source, [source])
 
 

@@ -106,7 +106,7 @@ def test_without_slots_another_optimizer_goes_on(new_session: Any, adam: Path, t
     planned, out = plan(adam, ("drop-slots", "")), tmp_path / "weights.ckpt"
     assert planned.notes[1:] == (
         f"the graph follows: {adam}.meta",
-        "the training op goes, with its gradients: train",
+        "the training op is removed, with its gradients: train",
     )
     planned.write(out)
     session, feed = new_session(out, out), batch(adam)
@@ -131,7 +131,7 @@ def test_without_slots_another_optimizer_goes_on(new_session: Any, adam: Path, t
         (("reshape", "outputs/kernel=10,-1"), "outputs/kernel is used by the graph as it was before reshape"),
         (("quantise", "int8"), "hidden1/kernel is int8 with a scale, which the graph does not multiply it with"),
         (("pad", "outputs/bias=0:0,1"), "dnn/outputs/BiasAdd joins .* one would have 11 where the other has 10"),
-        (("rename", "hidden1=>my layer"), "cannot be named 'my layer/.*': TensorFlow takes no such name"),
+        (("rename", "hidden1=>my layer"), "cannot be named 'my layer/.*': TensorFlow does not accept it as the name"),
     ],
 )  # fmt: skip
 def test_what_a_graph_cannot_follow_is_refused_before_anything_is_written(
@@ -310,4 +310,4 @@ def test_a_graph_does_not_follow_parts_and_layouts() -> None:
 def test_a_graph_follows_a_sum_of_its_inputs() -> None:
     reduced = plan(CHAPTER, ("reduce", "hidden1/kernel=sum, axis=0"))
     assert reduced.tensors["hidden1/kernel"].shape == (1, 300)
-    assert "X:0 takes [?,1] now" in reduced.notes
+    assert "X:0 accepts [?,1] now" in reduced.notes

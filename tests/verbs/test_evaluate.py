@@ -157,7 +157,7 @@ def test_what_was_done_to_the_rows_is_heard(model: Model, tmp_path: Path) -> Non
     assert heard == [
         "all rows: there are no test or validation rows, and no run's report says which were held out",
         "x: [2, 2, 2] reshaped to [2, 4] for X",
-        "x: uint8 divided by 255 for the float input X; `preprocess` specifies what else to do",
+        "x: uint8 divided by 255 for the float input X; `preprocess` specifies other steps",
         "y: float64 cast to int32 for y",
         "2 rows in the validation set, fewer than 20: one of them is 50% of the accuracy",
     ]

@@ -114,24 +114,24 @@ def test_kernels_of_tensorflow_go_the_same_way(tmp_path: Path) -> None:
 
 def test_what_an_adapter_does_not_hold_is_refused_or_said(tmp_path: Path, models: tuple) -> None:
     base = tmp_path / "base.safetensors"
-    with pytest.raises(PlanError, match=r"2 tensors that moved are no matrices: norm.weight, q_proj.bias; `who"):
+    with pytest.raises(PlanError, match=r"2 tensors that moved are not matrices: norm.weight, q_proj.bias; `who"):
         plan_extract(base, tmp_path / "tuned.safetensors")
     plan = plan_extract(base, tmp_path / "tuned.safetensors", lenient=True)
-    assert plan.notes[0] == "left out: norm.weight, q_proj.bias"
+    assert plan.notes[0] == "skipped: norm.weight, q_proj.bias"
     tuned = load_file(tmp_path / "matrices.safetensors")
     save_file({**tuned, "more.weight": torch.ones(2, 2)}, tmp_path / "more.safetensors")
     with pytest.raises(PlanError, match=r"more.weight is in the tuned model alone; `lenient` omits"):
         plan_extract(base, tmp_path / "more.safetensors", whole=True)
     assert (
-        "left out: more.weight is in the tuned model alone"
+        "skipped: more.weight is in the tuned model alone"
         in plan_extract(base, tmp_path / "more.safetensors", lenient=True).notes
     )
     save_file({**tuned, "conv.weight": torch.ones(2, 2)}, tmp_path / "shape.safetensors")
-    with pytest.raises(PlanError, match=r"conv.weight is \[10, 8, 3, 3\] in the base, \[2, 2\] in the tuned"):
+    with pytest.raises(PlanError, match=r"conv.weight is \[10, but 8, 3, 3\] in the base, \[2, 2\] in the tuned"):
         plan_extract(base, tmp_path / "shape.safetensors")
     tuned["conv.weight"][0, 0, 0, 0] = torch.nan
     save_file(tuned, tmp_path / "nan.safetensors")
-    with pytest.raises(PlanError, match=r"conv.weight: the change has numbers that are not finite"):
+    with pytest.raises(PlanError, match=r"conv.weight: the change contains NaN or infinities"):
         plan_extract(base, tmp_path / "nan.safetensors")
     with pytest.raises(PlanError, match="no matrix is another one than in"):
         plan_extract(base, base)

@@ -44,11 +44,11 @@ def test_any_seed_will_do(tmp_path: Path, seed: int) -> None:
 def test_nothing_is_built_for_an_output_that_cannot_be_written(tmp_path: Path) -> None:
     (tmp_path / "new.ckpt.index").write_text("mine")
     with pytest.raises(ExistingOutput, match=r"new.ckpt.index exists already; `overwrite` replaces it"):
-        new([4], "this is no SPEC", tmp_path / "new.ckpt", Recipe())
+        new([4], "this is not a SPEC", tmp_path / "new.ckpt", Recipe())
     with pytest.raises(MissingFile, match="is not a folder"):
-        new([4], "this is no SPEC", tmp_path / "none" / "new.ckpt", Recipe())
+        new([4], "this is not a SPEC", tmp_path / "none" / "new.ckpt", Recipe())
     with pytest.raises(CkptError):
-        new([4], "this is no SPEC", tmp_path / "other.ckpt", Recipe())
+        new([4], "this is not a SPEC", tmp_path / "other.ckpt", Recipe())
     assert [path.name for path in tmp_path.iterdir()] == ["new.ckpt.index"]
 
 

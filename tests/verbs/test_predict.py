@@ -230,7 +230,7 @@ def test_a_signature_says_what_is_fed_and_given(
 
 def test_several_outputs_are_listed(new_network: Any, x: Any, tmp_path: Path) -> None:
     folder = saved(new_network(), tmp_path / "saved", {"a": "outputs/BiasAdd:0", "b": "said:0"})
-    with pytest.raises(GraphError, match=r"could be meant: a \(outputs/BiasAdd:0\), b \(said:0\); specify `tensor`"):
+    with pytest.raises(GraphError, match=r"match: a \(outputs/BiasAdd:0\), b \(said:0\); specify `tensor`"):
         predict(Model.open(folder), tmp_path / "rows.npz", tmp_path / "out.npz")
 
 

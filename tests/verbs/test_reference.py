@@ -81,7 +81,7 @@ def test_channels_may_come_first_and_names_may_be_those_of_tensors(graph: Any, v
         "dnn/conv1/Relu": np.moveaxis(reference["conv1"], -1, 1),
         "logits": reference["outputs"],
     }
-    with pytest.raises(UnknownName, match="the reference's logits is no placeholder, layer or op"):
+    with pytest.raises(UnknownName, match="the reference's logits is not a placeholder, layer or op"):
         compare(graph, Checkpoint.of(values), Checkpoint.of(other))
     other["dnn/outputs/BiasAdd:0"] = other.pop("logits")
     found = compare(graph, Checkpoint.of(values), Checkpoint.of(other))

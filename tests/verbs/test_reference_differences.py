@@ -112,7 +112,7 @@ def test_channels_of_what_is_compared_may_come_first(graph: Graph) -> None:
         ({}, DataError, "the reference has nothing: expected rows"),
         ({"X": (2, 3), "relu": (0, 3)}, DataError, r"the reference's relu is \[0, 3\]: nothing to compare"),
         ({"X": (0, 3), "relu": (2, 3)}, DataError, r"the reference's X is \[0, 3\]: nothing to compare"),
-        ({"X": (2, 3), "reluu": (2, 3)}, UnknownName, "the reference's reluu is no placeholder, layer or op.*relu"),
+        ({"X": (2, 3), "reluu": (2, 3)}, UnknownName, "the reference's reluu is not a placeholder, layer or op.*relu"),
         (
             {"X": (2, 4), "relu": (2, 3)},
             DataError,

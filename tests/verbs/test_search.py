@@ -167,7 +167,7 @@ def test_a_mean_is_written_where_it_is_asked_for(
     assert found.recommendation.configuration == Configuration(1, 0)
     assert score.accuracy is not None
     assert score.accuracy > 0.8
-    assert not list(tmp_path.glob(".best*")), "nothing is left behind"
+    assert not list(tmp_path.glob(".best*")), "nothing behind"
 
 
 def test_a_curve_has_a_study_for_each_number_of_rows(folder: Path, tmp_path: Path, options: Options) -> None:

@@ -176,7 +176,7 @@ def test_numbers_of_words_are_no_features(new_network: type[Any], tmp_path: Path
     np.savez(tmp_path / "words.npz", x_train=random.integers(0, 20, (60, 5)), y_train=random.integers(0, 2, 60))
     found = search_quick(Model.open(network.save(tmp_path / "words.ckpt")), tmp_path / "words.npz")
     assert numbers(found) == [1, 2]
-    assert any("depth 0 is left out: X:0 takes numbers that stand for something else" in each for each in found.notes)
+    assert any("depth 0 is skipped: X:0 takes numbers that stand for something else" in each for each in found.notes)
 
 
 def test_a_model_of_one_layer_has_its_input_alone(data: Path, tmp_path: Path) -> None:

@@ -40,7 +40,7 @@ def test_each_unit_of_a_dense_layer_is_what_it_weighs_of_an_image(drawn: Callabl
     done = drawn(WEIGHTS, name, most=3)
     assert done.path.read_bytes().startswith(b"\x89PNG")
     np.testing.assert_array_equal(done.filters.tiles[2, ..., 0], WEIGHTS["hidden1/kernel"][:, 2].reshape(4, 4))
-    assert list(done.lines()) == [f"{done.path}: hidden1/kernel: 3 of 5 units, 4 x 4; 2 are left out"]
+    assert list(done.lines()) == [f"{done.path}: hidden1/kernel: 3 of 5 units, 4 x 4; 2 infinities shown"]
     assert {name: done.row()[name] for name in ("units", "shown", "left_out", "tile")} == {
         "units": 5,
         "shown": 3,
@@ -104,9 +104,9 @@ def test_the_rows_of_a_model_say_what_is_an_image(tmp_path: Path) -> None:
     [
         ("hidden1/bias", r"hidden1/bias has no kernel to draw: found hidden1/bias \[5\]"),
         ("norm", r"norm has no kernel to draw: found norm/gamma \[5\]"),
-        ("flat", r"flat/kernel has 7 inputs, which are no square image; `image_shape` HEIGHT,WIDTH,CHANNELS"),
+        ("flat", r"flat/kernel has 7 inputs, which are not a square image; `image_shape` HEIGHT,WIDTH,CHANNELS"),
         ("upper", r"upper/kernel has 25 inputs, which wide/kernel may give, and no image; `image_shape`"),
-        ("one", r"one/kernel \[1, 1, 4, 4\] is no picture"),
+        ("one", r"one/kernel \[1, 1, 4, 4\] is not a picture"),
         ("lstm", r"lstm has 2 kernels, expected one: lstm/a, lstm/b"),
     ],
 )

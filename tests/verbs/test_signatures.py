@@ -84,7 +84,7 @@ def test_each_is_predicted_with(model: Model, data: Path) -> None:
 def test_one_that_is_not_there_is_refused(model: Model, data: Path) -> None:
     with pytest.raises(UnknownName, match="no signature joint: it has embedded, joined; nearest: joined"):
         evaluate(model, data, roles={"signature": "joint"})
-    with pytest.raises(GraphError, match=r"several tensors could be meant: .*; specify `logits`"):
+    with pytest.raises(GraphError, match=r"several tensors match: .*; specify `logits`"):
         evaluate(model, data, objective=Objective())
 
 

@@ -236,7 +236,7 @@ def test_damaged_manifests_are_left_out_and_said(own: Path, tmp_path: Path, open
     path.chmod(0o644)
     path.write_bytes(path.read_bytes().replace(b"accuracy", b"accurate", 1))
     exported = zoo_export(tmp_path / "site")
-    assert [problem.partition(":")[0] for problem in exported.problems] == ["base@1 is left out"]
+    assert [problem.partition(":")[0] for problem in exported.problems] == ["base@1 is skipped"]
     page = opened(exported.path)
     assert names(page) == ["digits", "tuned"]
     assert "base@1 is damaged" in page.locator(".problem").inner_text()

@@ -57,7 +57,7 @@ def test_an_xz_of_several_streams_and_of_zeros_between_is_one(unpack):
 
 def test_an_xz_that_is_cut_off_is_damage(unpack):
     packed = lzma.compress(member(MODEL, b"model") + END)
-    with pytest.raises(CorruptCheckpoint, match=r"a\.tar is no whole archive"):
+    with pytest.raises(CorruptCheckpoint, match=r"a\.tar is damaged or truncated"):
         unpack(packed[: len(packed) // 2])
 
 
@@ -65,7 +65,7 @@ def test_an_xz_that_asks_for_a_gigabyte_of_memory_is_refused(unpack):
     packed = bytearray(lzma.compress(member(MODEL, b"model") + END))
     packed[16] = 36  # how far what is read may refer back: 1 GiB
     packed[20:24] = struct.pack("<I", zlib.crc32(packed[12:20]))
-    with pytest.raises(CorruptCheckpoint, match=r"a\.tar is no whole archive: Memory usage limit exceeded"):
+    with pytest.raises(CorruptCheckpoint, match=r"a\.tar is damaged or truncated: Memory usage limit exceeded"):
         unpack(bytes(packed))
 
 
@@ -73,14 +73,14 @@ def test_a_zip_packed_by_lzma_is_refused(unpack):
     packed = io.BytesIO()
     with zipfile.ZipFile(packed, "w", zipfile.ZIP_LZMA) as archive:
         archive.writestr(MODEL, b"model")
-    with pytest.raises(CorruptCheckpoint, match=r"'model\.npz' is packed in a way that is not read"):
+    with pytest.raises(CorruptCheckpoint, match=r"'model\.npz' is compressed by a method that is not supported"):
         unpack(packed.getvalue())
 
 
 @pytest.mark.parametrize("kind", [tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.GNUTYPE_LONGNAME])
 def test_a_header_that_unpacks_to_megabytes_is_not_read(unpack, kind):
     packed = bz2.compress(header("x", 1 << 28, kind) + bytes(1 << 22))
-    with pytest.raises(CorruptCheckpoint, match=r"a\.tar has a member whose headers are over 1048576 bytes long"):
+    with pytest.raises(CorruptCheckpoint, match=r"a\.tar has a member with headers of over 1048576 bytes long"):
         unpack(packed)
 
 
@@ -100,7 +100,7 @@ def test_folders_and_links_count_as_files(unpack, monkeypatch):
 
 def test_what_unpacks_to_far_more_than_models_do_is_refused(unpack, monkeypatch):
     monkeypatch.setattr(archives, "LARGEST", 1 << 20)
-    with pytest.raises(CorruptCheckpoint, match=r"unpacks to over .* and over 100 times its own size"):
+    with pytest.raises(CorruptCheckpoint, match=r"decompresses to over .* and over 100 times its own size"):
         unpack(bz2.compress(member(MODEL, b"model") + member("filler", bytes(1 << 22)) + END))
 
 
@@ -110,7 +110,7 @@ def test_a_sparse_member_is_as_large_as_it_says(unpack):
         sparse = tarfile.TarInfo(MODEL)
         sparse.pax_headers = {"GNU.sparse.map": "0,0", "GNU.sparse.size": str(1 << 40)}
         archive.addfile(sparse)
-    with pytest.raises(CorruptCheckpoint, match="unpacks to over 4 GiB"):
+    with pytest.raises(CorruptCheckpoint, match="decompresses to over 4 GiB"):
         unpack(packed.getvalue())
 
 
@@ -120,7 +120,7 @@ def test_numbers_that_are_none_are_damage(unpack):
         sparse = tarfile.TarInfo(MODEL)
         sparse.pax_headers = {"GNU.sparse.map": "a,b"}
         archive.addfile(sparse)
-    with pytest.raises(CorruptCheckpoint, match=r"a\.tar is no whole archive: invalid literal"):
+    with pytest.raises(CorruptCheckpoint, match=r"a\.tar is damaged or truncated: invalid literal"):
         unpack(packed.getvalue())
 
 
@@ -130,5 +130,5 @@ def test_a_name_in_a_zip_is_a_text(unpack, name):
     with zipfile.ZipFile(packed, "w") as archive:
         archive.writestr("é", b"...")
         archive.writestr(MODEL, b"model")
-    with pytest.raises(CorruptCheckpoint, match=r"a\.tar is no whole archive"):
+    with pytest.raises(CorruptCheckpoint, match=r"a\.tar is damaged or truncated"):
         unpack(packed.getvalue().replace("é".encode(), name))

@@ -113,7 +113,7 @@ def test_licences_are_expressions_of_spdx(licence: str, fields: dict[str, str]) 
         (Said("MIT OR"), "no licence of SPDX"),
         (Said("my own"), "LicenseRef-NAME"),
         (Said(task="image-clasification"), "nearest: image-classification"),
-        (Said(task="zzz"), "the Hub knows no 'zzz': it knows any-to-any"),
+        (Said(task="zzz"), "the Hub has no 'zzz': it knows any-to-any"),
         (Said(metrics=["accuracy"]), "NAME=NUMBER"),
         (Said(metrics=["accuracy=nan"]), "NAME=NUMBER"),
     ],
@@ -148,5 +148,5 @@ def test_a_card_without_a_text_says_what_is_known() -> None:
     assert "zoo pull" not in text
     pushed = with_text(manifest, "numbers", "hf://me/numbers").card["text"]
     assert pushed.startswith("# numbers\n")
-    assert pushed.endswith("`ckpttool zoo pull hf://me/numbers` puts it into a catalogue of your own.")
+    assert pushed.endswith("`ckpttool zoo pull hf://me/numbers` copies it to your own catalogue.")
     assert with_text(entry({"text": "mine"})).card == {"text": "mine"}

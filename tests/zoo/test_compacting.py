@@ -101,7 +101,7 @@ def test_a_missing_or_damaged_piece_is_said(own: Path, tuned: Tuned) -> None:
     piece = Catalogue.open(own).blob(row["sha256"])
     piece.chmod(0o644)
     piece.write_bytes(piece.read_bytes()[:-1] + b"x")
-    with pytest.raises(CorruptCheckpoint, match=r"tuned1.safetensors: its pieces have other bytes"):
+    with pytest.raises(CorruptCheckpoint, match=r"tuned1.safetensors: its pieces differ from the bytes"):
         path_of("zoo:tuned1")
     assert {each.entry for each in zoo_verify().problems} == {"tuned1@1", "tuned2@1"}
     piece.unlink()

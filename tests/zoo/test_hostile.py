@@ -66,7 +66,7 @@ PATHS = [
 ]
 CHANGES: dict[str, Callable[[dict[str, Any]], Any]] = {
     **{f"path {path[:12]!r}": lambda own, path=path: own["files"][0].update(path=path) for path in PATHS},  # type: ignore[misc]
-    "a hash that leads out": lambda own: own["files"][0].update(sha256="../../../../outside/file"),
+    "a hash to outside": lambda own: own["files"][0].update(sha256="../../../../outside/file"),
     "a hash in capitals": lambda own: own["files"][0].update(sha256="AB" * 32),
     "half a hash": lambda own: own["files"][0].update(sha256="ab" * 16),
     "a number for a hash": lambda own: own["files"][0].update(sha256=7),
@@ -89,7 +89,7 @@ CHANGES: dict[str, Callable[[dict[str, Any]], Any]] = {
     "a layer of endless parameters": lambda own: own["layers"].append({"name": "x", "parameters": 10**400}),
     "a metric that is a text": lambda own: own["card"].update(metrics=[{"name": "a", "value": "high"}]),
     "a metric that is endless": lambda own: own["card"].update(metrics=[{"name": "a", "value": 10**400}]),
-    "a metric that is no number": lambda own: own["card"].update(metrics=[{"name": "a", "value": float("nan")}]),
+    "a metric that is not a number": lambda own: own["card"].update(metrics=[{"name": "a", "value": float("nan")}]),
     "a metric without a value": lambda own: own["card"].update(metrics=[{"name": "a"}]),
     "a metric without a name": lambda own: own["card"].update(metrics=[{"value": 1}]),
     "tags that are objects": lambda own: own["card"].update(tags=[{"a": 1}]),
@@ -110,7 +110,7 @@ CHANGES: dict[str, Callable[[dict[str, Any]], Any]] = {
     "a name outside": lambda own: own.update(name="../../outside"),
     "an unknown family": lambda own: own.update(family="pickle"),
     "a newer format": lambda own: own.update(format=2),
-    "a format that is a text": lambda own: own.update(format="1"),
+    "a supported format a text": lambda own: own.update(format="1"),
     "tensors that are none": lambda own: own.update(tensors={"x": 1}),
     "a card that is none": lambda own: own.update(card="mit"),
 }

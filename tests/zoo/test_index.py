@@ -50,9 +50,9 @@ def test_what_cannot_be_asked_is_said() -> None:
     with pytest.raises(UnknownName, match="no field or metric acuracy; nearest: accuracy"):
         names(filters=["acuracy>1"])
     for asked, said in (
-        ({"filters": ["parameters"]}, "is no filter"),
-        ({"filters": ["parameters<many"]}, "'many' is no number"),
-        ({"sort": ["name:up"]}, "is no order"),
+        ({"filters": ["parameters"]}, "is not a filter"),
+        ({"filters": ["parameters<many"]}, "'many' is not a number"),
+        ({"sort": ["name:up"]}, "is not an order"),
         ({"exclude": "("}, "is not a regular expression"),
         ({"exclude": "(a+)+"}, "could take years"),
     ):

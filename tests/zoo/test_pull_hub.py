@@ -110,7 +110,7 @@ def test_of_several_formats_one_with_a_graph_is_taken_unless_another_is_named(hu
     assert {file.path for file in manifest.files} == set(own)
     assert notes == [
         "took my_model_final.ckpt, TensorFlow model",
-        "it is there as safetensors, weights in HDF5, too: hf://ORG/MODEL/FILE takes another one",
+        "it is also available as safetensors, weights in HDF5: hf://ORG/MODEL/FILE selects another one",
     ]
     assert len(Model.open("zoo:m").graph.nodes) > 100
     assert pulled("hf://org/m@v1/model.safetensors")[0].main == "model.safetensors"
@@ -147,14 +147,14 @@ def test_a_model_in_several_files_comes_whole(hub: HubServer, tmp_path: Path) ->
 @pytest.mark.parametrize(
     ("url", "said"),
     {
-        "hf://org/none": r"hf://org/none is missing: the hub has no such model, or not for you",
+        "hf://org/none": r"hf://org/none is missing: the hub has no such model, or you have no access",
         "hf://org/m@v9": r"hf://org/m@v9: the repository has no such revision",
-        "hf://org/m/c.keras": r"hf://org/m has no model at c.keras in a format that is read; nearest: ",
-        "hf://org/m": r"hf://org/m has several models: a.keras, b.keras; name one of them, as hf://org/m/a.keras",
-        "hf://org/code": r"hf://org/code has no model in a format that is read; it has run.py",
-        "hf://me:secret@org/m": r"hf://org/m is no model of the hub: hf://ORG/MODEL",
-        "hf://gpt2": r"hf://gpt2 is no model of the hub",
-        "hf://org/../m": r"is no model of the hub|is missing",
+        "hf://org/m/c.keras": r"hf://org/m has no model at c.keras in a supported format; nearest: ",
+        "hf://org/m": r"hf://org/m has several models: a.keras, b.keras; specify one, such as hf://org/m/a.keras",
+        "hf://org/code": r"hf://org/code has no model in a supported format; it has run.py",
+        "hf://me:secret@org/m": r"hf://org/m is not a model of the hub: hf://ORG/MODEL",
+        "hf://gpt2": r"hf://gpt2 is not a model of the hub",
+        "hf://org/../m": r"is not a model of the hub|is missing",
     }.items(),
 )
 def test_what_cannot_be_taken_is_said(hub: HubServer, url: str, said: str) -> None:
@@ -175,7 +175,7 @@ def test_a_download_that_breaks_off_goes_on(hub: HubServer, waits: list[float]) 
 def test_what_came_before_an_error_is_not_fetched_again(hub: HubServer, tmp_path: Path, waits: list[float]) -> None:
     hub.repositories["org/x"] = {"model.safetensors": SAFETENSORS, "config.json": b"{}"}
     hub.gives["config.json"] = b"[]"
-    with pytest.raises(CorruptCheckpoint, match=r"hf://org/x/config.json has the Git hash \w+, the hub lists \w+"):
+    with pytest.raises(CorruptCheckpoint, match=r"hf://org/x/config.json has the Git hash \w+, but the hub lists \w+"):
         pulled("hf://org/x")
     assert entries(tmp_path) == []
     hub.gives.clear()
@@ -187,14 +187,14 @@ def test_other_bytes_than_those_listed_are_refused_and_not_kept(hub: HubServer, 
     hub.repositories["org/x"] = {"model.safetensors": SAFETENSORS}
     hub.gives["model.safetensors"] = SAFETENSORS[:-1] + b"x"
     for _ in range(2):
-        with pytest.raises(CorruptCheckpoint, match=r"x/model.safetensors has the SHA-256 \w+, the hub lists \w+"):
+        with pytest.raises(CorruptCheckpoint, match=r"x/model.safetensors has the SHA-256 \w+, but the hub lists \w+"):
             pulled("hf://org/x")
     assert entries(tmp_path) == []
     hub.gives.clear()
     assert pulled("hf://org/x")[0].revision == 1
 
 
-@pytest.mark.parametrize(("size", "said"), [(100, "gives more than the 100 bytes"), (10_000, "the hub lists 10000")])
+@pytest.mark.parametrize(("size", "said"), [(100, "sends more than the 100 bytes"), (10_000, "the hub lists 10000")])
 def test_a_hub_that_lies_about_sizes(hub: HubServer, tmp_path: Path, size: int, said: str) -> None:
     hub.repositories["org/x"] = {"model.safetensors": SAFETENSORS}
     hub.says["model.safetensors"] = {"size": size}
@@ -206,7 +206,7 @@ def test_a_hub_that_lies_about_sizes(hub: HubServer, tmp_path: Path, size: int, 
 def test_more_bytes_than_there_is_place_for_are_not_fetched(hub: HubServer, tmp_path: Path) -> None:
     hub.repositories["org/x"] = {"model.safetensors": SAFETENSORS}
     hub.says["model.safetensors"] = {"size": 1 << 49}
-    with pytest.raises(CkptError, match=r"^hf://org/x: the hub lists 562949953421312 bytes, and .* has place for \d+$"):
+    with pytest.raises(CkptError, match=r"^hf://org/x: the hub lists 562949953421312 bytes, but .* has space for \d+$"):
         pulled("hf://org/x")
     assert hub.asked["GET model.safetensors"] == 0
     assert entries(tmp_path) == []
@@ -215,7 +215,7 @@ def test_more_bytes_than_there_is_place_for_are_not_fetched(hub: HubServer, tmp_
 def test_more_files_than_are_looked_through_are_refused(hub: HubServer, monkeypatch: pytest.MonkeyPatch) -> None:
     hub.repositories["org/x"] = {f"{number}.safetensors": b"" for number in range(4)}
     monkeypatch.setattr("ckpttool.zoo.hub.MOST_FILES", 3)
-    with pytest.raises(CkptError, match=r"^hf://org/x: the hub lists 4 files, at most 3 are looked through"):
+    with pytest.raises(CkptError, match=r"^hf://org/x: the hub lists 4 files, at most 3 are searched"):
         pulled("hf://org/x")
 
 
@@ -224,7 +224,7 @@ def test_more_files_than_are_looked_through_are_refused(hub: HubServer, monkeypa
 )
 def test_names_that_lead_elsewhere(hub: HubServer, tmp_path: Path, name: str) -> None:
     hub.repositories["org/x"] = {name: SAFETENSORS}
-    with pytest.raises(CorruptCheckpoint, match="which is not one in its folder"):
+    with pytest.raises(CorruptCheckpoint, match="which is not inside its folder"):
         pulled("hf://org/x")
     assert entries(tmp_path) == []
 

@@ -48,7 +48,7 @@ def test_the_weights_are_downloaded_and_kept_as_a_model(home: Path, monkeypatch:
 def test_what_keras_has_not_is_said() -> None:
     with pytest.raises(CkptError, match=r"Keras cannot get the weights: .*shape"):
         zoo_pull(NAME)
-    with pytest.raises(CkptError, match=r"only weights that Keras has are pulled"):
+    with pytest.raises(CkptError, match=r"only weights that Keras provides are pulled"):
         zoo_pull("keras:MobileNet(weights=None)")
     with pytest.raises(CkptError, match=r"keras.applications has no such architecture"):
         zoo_pull("keras:MobilNet")

@@ -69,7 +69,7 @@ def test_where_nobody_said_anything_the_card_says_what_is_known(hub: HubServer, 
 def test_a_refusal_is_one_line_without_the_token(hub: HubServer, tmp_path: Path) -> None:
     np.savez(tmp_path / "a.npz", x=np.ones(3000))
     (file,) = zoo_add(tmp_path / "a.npz", "x").files
-    with pytest.raises(CkptError, match=r"hf://team/x/y: a model is pushed to a repository of its own"):
+    with pytest.raises(CkptError, match=r"hf://team/x/y: a model is pushed to the root of a repository"):
         zoo_push("x", "hf://team/x/y")
     with pytest.raises(CkptError, match=r"leave out `name`"):
         zoo_push("x", "hf://team/x", name="y")
@@ -79,7 +79,7 @@ def test_a_refusal_is_one_line_without_the_token(hub: HubServer, tmp_path: Path)
     with pytest.raises(CkptError, match=r"^hf://team/x: the hub answers 507"):
         zoo_push("x", "hf://team/x")
     hub.full, hub.refuses = False, 403
-    with pytest.raises(CkptError, match=r"^hf://team/x: the hub refuses it \(403\)") as caught:
+    with pytest.raises(CkptError, match=r"^hf://team/x: the hub refuses access \(403\)") as caught:
         zoo_push("x", "hf://team/x")
     assert TOKEN not in str(caught.value)
     blob = Catalogue.open(tmp_path / "zoo").blob(file.sha256)

@@ -91,7 +91,7 @@ def test_a_file_that_was_replaced_is_put_back(own: Path, tmp_path: Path, weights
     assert checkpoint.open("zoo:x")["x"].read().max() == 1
     placed.unlink()
     placed.symlink_to(weights("a.npz", x=3))
-    with pytest.raises(CorruptCheckpoint, match=r"a.npz is a link: a catalogue has none"):
+    with pytest.raises(CorruptCheckpoint, match=r"a.npz is a link, which is not followed: a catalogue contains none"):
         checkpoint.open("zoo:x")
 
 
@@ -133,7 +133,7 @@ def test_lost_bytes_are_said(own: Path, tmp_path: Path, weights: Weights) -> Non
 
 
 def test_what_is_not_there_is_said(own: Path, tmp_path: Path, weights: Weights) -> None:
-    with pytest.raises(MissingFile, match="is no catalogue: `ckpttool zoo add` begins one"):
+    with pytest.raises(MissingFile, match="is not a catalogue: `ckpttool zoo add` creates one"):
         path_of("zoo:x")
     zoo_add(weights("a.npz", x=1), "digits", tags=["best"])
     for text, said in {
@@ -143,7 +143,7 @@ def test_what_is_not_there_is_said(own: Path, tmp_path: Path, weights: Weights) 
     }.items():
         with pytest.raises(UnknownName, match=said):
             path_of(text)
-    with pytest.raises(CkptError, match="differs from the entry digits in case alone"):
+    with pytest.raises(CkptError, match="differs from the entry digits only in case"):
         zoo_add(tmp_path / "a.npz", "Digits")
 
 
@@ -167,13 +167,13 @@ def test_what_a_newer_version_says_besides_survives(tmp_path: Path, weights: Wei
 def test_a_folder_of_something_else_does_not_become_a_catalogue(own: Path, tmp_path: Path, weights: Weights) -> None:
     own.mkdir()
     (own / "thesis.txt").touch()
-    with pytest.raises(CkptError, match=r"holds thesis.txt and is no catalogue"):
+    with pytest.raises(CkptError, match=r"contains thesis.txt and is not a catalogue"):
         zoo_add(weights("a.npz", x=1), "x")
 
 
 def test_nothing_is_written_to_an_entry(weights: Weights) -> None:
     zoo_add(weights("a.npz", x=1), "x")
-    with pytest.raises(CkptError, match=r"zoo:x is an entry of the catalogue: write a file, and store it"):
+    with pytest.raises(CkptError, match=r"zoo:x is an entry of the catalogue: write a file, then store it"):
         checkpoint.save(checkpoint.open("zoo:x"), "zoo:x", overwrite=True)
 
 

@@ -163,7 +163,7 @@ def _print_table(records: Iterable[Row], names: Sequence[str], left_out: Sequenc
         return
     _print_fitted(found, width)
     if found.left_out:
-        say(f"left out, for want of room: {', '.join(found.left_out)} (--format json has all)")
+        say(f"omitted to fit the width: {', '.join(found.left_out)} (--format json has all)")
 
 
 def _print_fitted(found: "Fitted", width: int) -> None:

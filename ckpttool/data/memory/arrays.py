@@ -58,7 +58,9 @@ class Arrays(InMemory):
         weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)
         for name, array in self.arrays.items():
             if array.dtype.hasobject:
-                raise PlanError(f"{self.label}: {name} holds objects, which workers are not sent: write a file of data")
+                raise PlanError(
+                    f"{self.label}: {name} contains objects, which cannot be sent to workers: write a file of data"
+                )
             with RowWriter(array_file(folder, name), array.shape[1:], array.dtype) as writer:
                 for _, piece in pieces(array, _SENT_AT_ONCE):
                     writer.append(piece)
@@ -72,7 +74,9 @@ def received(folder: str, label: str, key: str) -> Arrays:
         DataError: they are not there: that process has ended, or is on another machine.
     """
     if not Path(folder).is_dir():
-        raise DataError(f"{label}: a worker on another machine does not have them: write a file of data for all to see")
+        raise DataError(
+            f"{label}: a worker on another machine cannot read them: write a file of data that all can read"
+        )
     return Arrays(mapped_arrays(Path(folder)), label.removesuffix(" in memory"), key)
 
 
@@ -93,7 +97,7 @@ def rows_of(name: str, value: Any) -> Rows:
     """Return a value as rows; a map of a file and an open data set of HDF5 stay where they are.
 
     Raises:
-        WrongKind: it is no array.
+        WrongKind: it is not an array.
         DataError: rows are of several shapes, or some are masked.
     """
     if type(value).__module__.partition(".")[0] == "h5py" and hasattr(value, "chunks"):
@@ -108,19 +112,19 @@ def as_array(name: str, value: Any) -> Array:
     """Return a value as an array of NumPy, of a tensor its values.
 
     Raises:
-        WrongKind: it is no array.
+        WrongKind: it is not an array.
         DataError: rows are of several shapes, or some are masked.
     """
     if not (is_array_like(value) or isinstance(value, Sequence)) or isinstance(value, (str, bytes)):
         raise WrongKind(f"{name} is of the type {type(value).__name__}, expected {_ARRAYS}")
     if isinstance(value, np.ma.MaskedArray) and np.ma.is_masked(value):
-        raise DataError(f"{name} has masked values: fill them in, or leave their rows out")
+        raise DataError(f"{name} has masked values: fill them in, or remove their rows")
     if hasattr(value, "detach"):
         value = value.detach().cpu()
     try:
         array = value.to_numpy() if hasattr(value, "to_numpy") else np.asarray(value)
     except (ValueError, TypeError) as error:
-        raise DataError(f"{name} cannot be made an array, expected {_ARRAYS}: {error}") from error
+        raise DataError(f"{name} cannot be converted to an array, expected {_ARRAYS}: {error}") from error
     if not isinstance(array, np.ndarray) or (array.dtype.kind == "O" and not array.ndim):
         raise WrongKind(f"{name} is of the type {type(value).__name__}, expected {_ARRAYS}")
     return array
@@ -138,4 +142,4 @@ def as_texts(name: str, array: Array) -> Array:
     if all(isinstance(value, (bool, int, float, np.number)) for value in values):
         return np.array(values).reshape(array.shape)
     other = next(type(value).__name__ for value in values if not isinstance(value, (str, bytes, int, float, np.number)))
-    raise DataError(f"{name} holds Python objects ({other}), expected {_ARRAYS}")
+    raise DataError(f"{name} contains Python objects ({other}), expected {_ARRAYS}")

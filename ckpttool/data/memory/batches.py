@@ -49,7 +49,7 @@ class Batches:
         """Yield the arrays of each batch by name, no more rows than are to be taken.
 
         Raises:
-            WrongKind: a batch is no array, nor made of arrays.
+            WrongKind: a batch is not an array, nor made of arrays.
             DataError: the iterable has no end, and it is not said how many rows to take.
         """
         left = self.rows
@@ -98,7 +98,7 @@ def _written(batches: Batches, folder: Path) -> dict[str, Rows]:
                     writers[name] = files.enter_context(RowWriter(path, array.shape[1:], array.dtype))
                 writers[name].append(array)
     if not first:
-        raise DataError("batches: there are none: the iterable is empty, or was gone through before")
+        raise DataError("batches: there are none: the iterable is empty, or was already consumed")
     mapped = mapped_arrays(folder)
     return {name: np.concatenate(texts[name]) if name in texts else mapped[name] for name in first}
 
@@ -106,7 +106,7 @@ def _written(batches: Batches, folder: Path) -> dict[str, Rows]:
 def _items(batches: Any, whole: bool) -> Iterator[Any]:
     """Yield what an iterable yields; a sequence without an iterator, as of torch, is asked for each of its numbers."""
     if whole and hasattr(batches, "cardinality") and int(batches.cardinality()) == -1:
-        raise DataError("batches: the data set repeats without end: give Batches(dataset, rows=...), or `take` some")
+        raise DataError("batches: the data set repeats indefinitely: give Batches(dataset, rows=...), or `take` some")
     if hasattr(batches, "as_numpy_iterator"):
         yield from batches.as_numpy_iterator()
     elif hasattr(batches, "__len__") and hasattr(batches, "__getitem__") and not isinstance(batches, (list, tuple)):

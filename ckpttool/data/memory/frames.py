@@ -148,7 +148,7 @@ def _values(where: str, column: Any) -> Array:
 def _vectors(where: str, items: list[Any]) -> Array:
     lengths = {-1 if item is None else len(item) for item in items}
     if len(lengths) > 1:
-        raise DataError(f"{where} holds lists of {min(lengths)} to {max(lengths)} values, expected one length")
+        raise DataError(f"{where} contains lists of {min(lengths)} to {max(lengths)} values, expected one length")
     return np.stack([np.asarray(item) for item in items])
 
 

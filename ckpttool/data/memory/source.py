@@ -58,7 +58,7 @@ def _by_split(parts: Mapping[str, Any]) -> InMemory:
             for key, rows in source.arrays.items()  # type: ignore[attr-defined]
         }
         return Arrays(arrays)
-    raise DataError(f"{', '.join(sources)} are of several kinds: expected frames for all of them, or for none")
+    raise DataError(f"{', '.join(sources)} are of different kinds: expected frames for all of them, or for none")
 
 
 def _one(data: Any) -> InMemory:
@@ -77,7 +77,7 @@ def _one(data: Any) -> InMemory:
 def _pair(data: tuple[Any, ...]) -> InMemory:
     """Return inputs, by name where they are several, and labels, which may be the name of a frame's column."""
     if len(data) not in (1, _PAIR):
-        raise WrongKind(f"data are a tuple of {len(data)}, expected inputs and labels: (X, y)")
+        raise WrongKind(f"data are a tuple of length {len(data)}, expected inputs and labels: (X, y)")
     inputs, labels = (*data, None)[:2]
     if is_frame(inputs):
         return Frames.of(inputs, labels)

@@ -172,10 +172,10 @@ def image_axis(step: Step, row: Row) -> int | None:
     """Return the place of the channels of an image; None where it has two dimensions and no channels.
 
     Raises:
-        PlanError: a row is no image.
+        PlanError: a row is not an image.
     """
     if len(row) == 2:
         return None
     if len(row) < 3:
-        raise PlanError(f"{step} needs images, and rows are {list(row)}")
+        raise PlanError(f"{step} needs images, but rows are {list(row)}")
     return 0 if len(row) == 3 and row[0] in CHANNELS and row[-1] not in CHANNELS else len(row) - 1

@@ -84,4 +84,4 @@ def channel_axis(step: Step, row: Row, channels: int) -> int:
         return len(row) - 1 if row[-1] == channels else 0
     grey = len(row) == 2 or (len(row) == 3 and 1 in (row[0], row[-1]))
     how = "; `rgb()` before it makes three of one" if grey and channels == 3 else ""
-    raise PlanError(f"{step} needs {channels} channels, the last dimension or the first, and rows are {list(row)}{how}")
+    raise PlanError(f"{step} needs {channels} channels, the last dimension or the first, but rows are {list(row)}{how}")

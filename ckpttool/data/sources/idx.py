@@ -57,7 +57,7 @@ def read_idx(path: Path) -> Array:
 
     Raises:
         MissingFile: there is no such file.
-        DataError: it is no IDX file, or shorter or longer than its header says.
+        DataError: it is not an IDX file, or shorter or longer than its header says.
     """
     if not path.is_file():
         raise MissingFile(f"{path}: no such file, expected an IDX file")
@@ -65,7 +65,7 @@ def read_idx(path: Path) -> Array:
         try:
             head = file.read(4)
             if len(head) < 4 or head[:2] != b"\0\0" or head[2] not in _TYPES or head[3] > MOST_DIMENSIONS:
-                raise DataError(f"{path} is no IDX file: it begins with {head.hex(' ')}")
+                raise DataError(f"{path} is not an IDX file: it begins with {head.hex(' ')}")
             sizes, dtype = file.read(4 * head[3]), np.dtype(_TYPES[head[2]])
             shape = struct.unpack(f">{len(sizes) // 4}I", sizes[: len(sizes) & ~3])
             values = _at_most(prod(shape) * dtype.itemsize + 1, file)

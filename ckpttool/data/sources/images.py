@@ -56,14 +56,14 @@ def read(path: Path, wanted: Wanted) -> DataFile:
     Raises:
         MissingDependency: Pillow is not installed.
         PlanError: the input does not say the size of an image, and they have several.
-        DataError: a file is no image, a class has none, there are no classes, or the splits have other ones.
+        DataError: a file is not an image, a class has none, there are no classes, or the splits have other ones.
     """
     shape, resize = image_shape(wanted, _images(path)), resize_of(wanted)
     parts: dict[str | None, Path] = {name: path / name for name in _SPLITS if (path / name).is_dir()}
     parts = parts or {None: path}
     classes = _classes(path, parts) or [_NO_CLASS]
     if classes == [_NO_CLASS] and wanted.labels:
-        raise DataError(f"{path} has images, but no folder of them for each class")
+        raise DataError(f"{path} has images, but not in one folder per class")
 
     def write(folder: Path) -> Facts:
         names: dict[str, list[str]] = {}
@@ -162,7 +162,7 @@ def _said_how(shape: tuple[int, int, int], wanted: Wanted) -> str:
     steps = wanted.inputs[0].steps
     others = BYTES if steps is None else [step for step in steps if not isinstance(step, Nothing)]
     step = said((Resize(*shape[:2]), *others))
-    return f"images: `preprocess` '{step}' resizes them as a graph that is served does, and goes with the model"
+    return f"images: `preprocess` '{step}' resizes them as a served graph does, and is stored with the model"
 
 
 def _images(path: Path) -> Iterator[Path]:
@@ -187,13 +187,13 @@ def _groups(path: Path, files: list[Path], pattern: str) -> Array:
     try:
         expression = compiled(pattern)
     except CkptError as error:
-        raise PlanError(f"`group` is for the names of images: {error}") from error
+        raise PlanError(f"`group` must match names of images: {error}") from error
     found = [expression.search(quick(expression, file.name)) for file in files]
     if not any(found):
         found = [expression.search(quick(expression, file.relative_to(path).as_posix())) for file in files]
     if None in found:
         name = files[found.index(None)].relative_to(path)
-        raise DataError(f"{path}: `group` {pattern!r} finds nothing in {name}; it is a regular expression for names")
+        raise DataError(f"{path}: `group` {pattern!r} does not match {name}; it is a regular expression for names")
     return group_keys(np.array([(match[1] if expression.groups else match[0]) or "" for match in found if match]))
 
 
@@ -231,7 +231,7 @@ def pixels(file: Path | IO[bytes], name: str, shape: tuple[int, int, int], resiz
 
     Raises:
         MissingDependency: Pillow is not installed.
-        DataError: it is no image; the message has its `name`.
+        DataError: it is not an image; the message has its `name`.
     """
     with _opened(file, name) as opened:
         from PIL import Image, ImageOps
@@ -260,7 +260,7 @@ def _opened(file: Path | IO[bytes], name: str) -> Iterator["OpenedImage"]:
             _refuse_swollen(opened, file, name)
             yield opened
     except (UnidentifiedImageError, OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise DataError(f"{name} is no image, or damaged: {error}") from error
+        raise DataError(f"{name} is not an image, or damaged: {error}") from error
 
 
 def _size_of(file: IO[bytes]) -> int:
@@ -279,4 +279,6 @@ def _refuse_swollen(image: "OpenedImage", file: Path | IO[bytes], name: str) -> 
     """
     nbytes = file.stat().st_size if isinstance(file, Path) else _size_of(file)
     if image.width * image.height > max(_PIXELS_AT_LEAST, _PIXELS_PER_BYTE * nbytes):
-        raise DataError(f"{name} claims {image.width} x {image.height} pixels in {nbytes} bytes: it is not unpacked")
+        raise DataError(
+            f"{name} declares {image.width} x {image.height} pixels in {nbytes} bytes: it is not decompressed"
+        )

@@ -54,7 +54,10 @@ def read(path: Path, wanted: Wanted) -> DataFile:
     name = str(path).removeprefix("keras:")
     if name not in DATASETS:
         known = ", ".join(DATASETS)
-        raise DataError(f"{path}: there are {known}{suggestion(name, DATASETS)}; save others with numpy.savez")
+        raise DataError(
+            f"{path}: no such data set of Keras{suggestion(name, DATASETS)}; known: {known}; save others with "
+            "numpy.savez"
+        )
     folder = home() / DATASETS[name].folder
     for file, digest in DATASETS[name].files.items():
         if not (folder / file).exists():
@@ -75,7 +78,7 @@ def _fetch(url: str, file: Path, digest: str | None) -> None:
         with urllib.request.urlopen(url, timeout=SECONDS) as answer:
             content = answer.read()
     except (urllib.error.URLError, TimeoutError, OSError) as error:
-        raise MissingFile(f"{file} is not there, and {url} cannot be reached: {error}; put the file there") from error
+        raise MissingFile(f"{file} is missing, and {url} cannot be reached: {error}; download it to there") from error
     found = hashlib.sha256(content).hexdigest()
     if digest is not None and found != digest:
         raise DataError(f"{url}: its SHA-256 is {found}, expected {digest}")

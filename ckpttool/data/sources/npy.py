@@ -22,7 +22,7 @@ def read(path: Path, wanted: Wanted) -> DataFile:
 
     Raises:
         MissingFile: one of them is not there.
-        DataError: one is no array of numbers, or there are more than two.
+        DataError: one is not an array of numbers, or there are more than two.
     """
     if path.is_dir():
         return DataFile(path, {file.stem: _mapped(file) for file in sorted(path.glob("*.npy"))})
@@ -38,4 +38,4 @@ def _mapped(path: Path) -> Rows:
     try:
         return mapped(path)
     except (FormatError, OSError) as error:
-        raise DataError(f"{path} is no array of numbers: {error}") from error
+        raise DataError(f"{path} is not an array of numbers: {error}") from error

@@ -67,7 +67,7 @@ def _telling(path: Path) -> Iterator[None]:
     try:
         yield
     except (pyarrow.ArrowException, OSError, UnicodeDecodeError) as error:  # of names, as they are asked for
-        raise DataError(f"{path} is no Parquet file, or damaged: {error}") from error
+        raise DataError(f"{path} is not a Parquet file, or damaged: {error}") from error
 
 
 def _batches(path: Path) -> Iterator[Batch]:
@@ -107,7 +107,9 @@ def _vectors(path: Path, name: str, values: Any) -> Array:
     """Return lists of numbers as the rows of one array, others as texts."""
     lengths = {len(each) for each in values}
     if len(lengths) > 1 or lengths == {0}:
-        raise DataError(f"{path}: {name} holds lists of {min(lengths)} to {max(lengths)} values, expected one length")
+        raise DataError(
+            f"{path}: {name} contains lists of {min(lengths)} to {max(lengths)} values, expected one length"
+        )
     if all(each.dtype.kind in "biuf" for each in values):
         return np.stack(values) if lengths else values
     return np.array([str(each) for each in values], object)

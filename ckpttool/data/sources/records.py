@@ -35,12 +35,12 @@ def features_of(path: Path, number: int, record: bytes) -> Mapping[str, Feature]
     """Return what a record holds, by name.
 
     Raises:
-        DataError: it is no tf.train.Example.
+        DataError: it is not a tf.train.Example.
     """
     try:
         return Example.FromString(record).features.feature
     except DecodeError as error:
-        raise DataError(f"{path} record {number} is no tf.train.Example: {error}") from error
+        raise DataError(f"{path} record {number} is not a tf.train.Example: {error}") from error
 
 
 def records(path: Path) -> Iterator[bytes]:
@@ -61,15 +61,15 @@ def records(path: Path) -> Iterator[bytes]:
 
 def _record(path: Path, number: int, head: bytes, file: IO[bytes]) -> bytes:
     if len(head) < 12 or mask(extend(0, head[:8])) != struct.unpack("<I", head[8:])[0]:
-        raise DataError(f"{path} record {number}: its length is cut short, or does not have the checksum it says")
+        raise DataError(f"{path} record {number}: its length is truncated, or its checksum does not match")
     (length,) = struct.unpack("<Q", head[:8])
     if length > _LONGEST:
         raise DataError(f"{path} record {number}: {length} bytes, expected at most {_LONGEST}")
     record, tail = file.read(length), file.read(4)
     if len(record) < length or len(tail) < 4:
-        raise DataError(f"{path} record {number} is cut short: {len(record)} of {length} bytes")
+        raise DataError(f"{path} record {number} is truncated: {len(record)} of {length} bytes")
     if mask(extend(0, record)) != struct.unpack("<I", tail)[0]:
-        raise DataError(f"{path} record {number} does not have the checksum that it says")
+        raise DataError(f"{path} record {number} has a checksum that does not match")
     return record
 
 
@@ -140,11 +140,11 @@ def seen_fields(path: Path, wanted: Wanted) -> dict[str, Field]:
     kinds = {name: str(feature.WhichOneof("kind")) for name, feature in features.items()}
     empty = [name for name, feature in features.items() if not _values(feature)]
     if empty or not features:
-        raise DataError(f"{path}: {empty[0] if empty else 'the first record'} holds no values")
+        raise DataError(f"{path}: {empty[0] if empty else 'the first record'} has no values")
     unclear = [name for name, kind in kinds.items() if kind == "bytes_list"]
     if unclear:
         raise DataError(
-            f'{path}: {unclear[0]} is bytes; specify what the records hold: `features` "{_draft(features, wanted)}"'
+            f'{path}: {unclear[0]} is bytes; specify what the records contain: `features` "{_draft(features, wanted)}"'
         )
     labels = _label_feature(features, wanted)
     fields = {}

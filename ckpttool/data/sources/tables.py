@@ -81,7 +81,7 @@ def write_tables(folder: Path, tables: Mapping[str | None, Sequence[Table]], wan
     every = [table for some in tables.values() for table in some]
     for table in every:
         if table.columns != first.columns:
-            raise DataError(f"{table.path} has the columns {', '.join(table.columns)}, {first.path} has other ones")
+            raise DataError(f"{table.path} has the columns {', '.join(table.columns)}, {first.path} has different ones")
     classes = _classes(every, columns.labels)
     for split, some in tables.items():
         _write(folder, f"_{split}" if split else "", some, columns, classes)
@@ -100,7 +100,7 @@ def _said(columns: Sequence[str]) -> str:
     """
     if len(columns) <= _NAMED:
         return f"columns {', '.join(columns)}"
-    return f"{len(columns)} columns, {columns[0]} to {columns[-1]}, as they are"
+    return f"{len(columns)} columns, {columns[0]} to {columns[-1]}, unchanged"
 
 
 def _classes(tables: Sequence[Table], labels: str | None) -> list[str] | None:
@@ -144,7 +144,7 @@ def _require_splits(table: Table, names: Array, row: int) -> None:
     if not known.all():
         wrong = int(np.argmin(known))
         found = f"{table.path} row {row + wrong}: {SPLIT} is {str(names[wrong])!r}"
-        raise DataError(f"{found}, expected {', '.join(SPLITS)}: the row would be in none of these")
+        raise DataError(f"{found}, expected {', '.join(SPLITS)}, so the row belongs to none of them")
 
 
 def _by_split(batch: Batch, array: Array, suffix: str) -> Iterator[tuple[str, Array]]:
@@ -195,7 +195,7 @@ def _numbers(table: Table, batch: Batch, name: str, row: int) -> Array:
     except (ValueError, TypeError):
         wrong = next(place for place, text in enumerate(values.astype(str)) if not is_number(text))
         problem = f"{table.path} row {row + wrong}: {name} is {str(values[wrong])!r}, expected a number"
-        raise DataError(f"{problem}; text can only be labels, or a `group`") from None
+        raise DataError(f"{problem}; text is possible only for labels, or a `group`") from None
 
 
 def _refuse_missing(table: Table, name: str, missing: Array, row: int) -> None:

@@ -67,7 +67,7 @@ def _note(name: str, field: Field, resize: Resize | None) -> str:
     text = f"{name}: {field.kind} {list(field.shape)} of the feature {field.feature}"
     if field.kind != "image":
         return text
-    advice = "" if resize else f"; `preprocess` with `resize{field.shape[:2]}` says another way"
+    advice = "" if resize else f"; `preprocess` with `resize{field.shape[:2]}` specifies another method"
     return f"{text}, those of other sizes resized {resize or PILLOW}{advice}"
 
 
@@ -107,13 +107,15 @@ def _value(path: Path, number: int, features: Mapping[str, Feature], field: Fiel
     feature = features[field.feature]
     wanted = {"float": "float_list", "int64": "int64_list"}.get(field.kind, "bytes_list")
     if field.kind != "group" and feature.WhichOneof("kind") != wanted:
-        raise DataError(f"{path} record {number}: {field.feature} is a {feature.WhichOneof('kind')}, not a {wanted}")
+        raise DataError(
+            f"{path} record {number}: {field.feature} is a {feature.WhichOneof('kind')}, expected a {wanted}"
+        )
     if field.kind == "image":
         return _image(feature, field, path, number, resize)
     try:
         return _READERS[field.kind](feature, field, path, number)
     except ValueError as error:
-        held = f"{path} record {number}: {field.feature} does not hold {field.dtype} {list(field.shape)}"
+        held = f"{path} record {number}: {field.feature} does not contain {field.dtype} {list(field.shape)}"
         raise DataError(f"{held}: {error}") from error
 
 
@@ -151,4 +153,4 @@ _READERS: dict[str, Callable[[Feature, Field, Path, int], Array]] = {
     "bytes": _raw,
     "group": _group,
 }
-"""How a feature that is no image is read, by the kind of its field."""
+"""How a feature that is not an image is read, by the kind of its field."""

@@ -50,7 +50,7 @@ class Caffe(Format):
     HOLDS = frozenset({"float16", "float32", "float64"})
 
     def recognises(self, path: Path) -> bool:
-        """Return whether a file is a network, field by field, or is named as one and is no pointer to it."""
+        """Return whether a file is a network, field by field, or is named as one and is not a pointer to it."""
         if not path.is_file():
             return False
         file = CheckpointFile(path)

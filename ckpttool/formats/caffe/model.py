@@ -121,7 +121,7 @@ class Walk:
         for field in self._between(0, self.file.size):
             if field.kind not in KINDS.get(field.number, ()):
                 raise CorruptCheckpoint(
-                    f"{self.file.path} is no model of Caffe: byte {field.at} begins no field of one"
+                    f"{self.file.path} is not a model of Caffe: no known field begins at byte {field.at}"
                 )
             yield field
 
@@ -141,14 +141,14 @@ class Walk:
         """Return the text of a field."""
         size = field.end - field.start
         if field.kind != BYTES or size > NAME_LIMIT:
-            raise CorruptCheckpoint(f"{self.file.path}: what begins at byte {field.at} should be a name")
+            raise CorruptCheckpoint(f"{self.file.path}: expected a name at byte {field.at}")
         return self.file.piece(size, field.start).decode("utf-8", "backslashreplace")
 
     def integers(self, field: WireField) -> tuple[int, ...]:
         """Return the integer of a field, or those that are packed in it."""
         size = field.end - field.start
         if field.kind not in (VARINT, BYTES) or size > NAME_LIMIT:
-            raise CorruptCheckpoint(f"{self.file.path}: what begins at byte {field.at} should be sizes")
+            raise CorruptCheckpoint(f"{self.file.path}: expected sizes at byte {field.at}")
         raw, at, found = self.file.piece(size, field.start), 0, []
         try:
             while at < len(raw):
@@ -162,7 +162,7 @@ class Walk:
         for field in wire_fields.fields(self.file, start, end):
             self._left -= 1
             if self._left < 0:
-                raise FormatError(f"{self.file.path}: it has more than {FIELD_LIMIT:,} fields, which is not read")
+                raise FormatError(f"{self.file.path}: it has more than {FIELD_LIMIT:,} fields, the limit")
             yield field
 
 
@@ -201,23 +201,22 @@ def _float(walk: Walk, message: WireField, number: int, default: float) -> float
 def _blob(walk: Walk, name: str, message: WireField, kernel: bool) -> Blob | str:
     """Return a blob, or a line on why it is not read."""
     if message.kind != BYTES:
-        raise CorruptCheckpoint(f"{walk.file.path} is damaged: what begins at byte {message.at} should be a blob")
+        raise CorruptCheckpoint(f"{walk.file.path} is damaged: expected a blob at byte {message.at}")
     parts = list(walk.fields(message))
     shape = _shape(walk, parts, kernel)
     if len(shape) > RANK_LIMIT or max(shape, default=0) >= 1 << 63 or math.prod(filter(None, shape)) >= SIZE_LIMIT:
         raise CorruptCheckpoint(f"{walk.file.path}: {name} has the impossible shape {list(shape)[:RANK_LIMIT]}")
     dtype = _dtype(walk, parts)
     if isinstance(dtype, str):
-        return f"{name} ({dtype}: not read)"
+        return f"{name} ({dtype}: not supported)"
     pieces = tuple(part for part in parts if part.number in (DATA, DOUBLES, RAW))
     spec = TensorSpec(name, shape, dtype)
     if any(part.kind != BYTES for part in pieces):
-        return f"{name} (has each number in a field of its own: not read)"
+        return f"{name} (each number in a separate field: not supported)"
     held = sum(part.end - part.start for part in pieces)
     if held != spec.nbytes:
         raise CorruptCheckpoint(
-            f"{walk.file.path}: {name} is said to be {dtype} {list(shape)}, which takes {spec.nbytes} bytes, {held} "
-            "are there"
+            f"{walk.file.path}: {name} is declared as {dtype} {list(shape)}, {spec.nbytes} bytes, but {held} are there "
         )
     return Blob(spec, pieces)
 
@@ -240,7 +239,9 @@ def _dtype(walk: Walk, parts: list[WireField]) -> DType | str:
     """Return the type of a blob's numbers, or a line on why they are not read."""
     lists = {part.number for part in parts if part.number in (DATA, DOUBLES, RAW)}
     if len(lists) > 1:
-        raise CorruptCheckpoint(f"{walk.file.path}: the blob that ends at byte {parts[-1].end} has its numbers twice")
+        raise CorruptCheckpoint(
+            f"{walk.file.path}: the blob that ends at byte {parts[-1].end} contains its numbers twice"
+        )
     if lists != {RAW}:
         return BY_NAME[NUMBERS[lists.pop()] if lists else "float32"]
     types = [number for part in parts if part.number == RAW_TYPE for number in walk.integers(part)]

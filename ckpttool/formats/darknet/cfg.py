@@ -40,17 +40,17 @@ class Section:
         for text in self.options[key].split(",") if self.options.get(key) else ():
             number = _NUMBER.match(text)
             if number is None or len(number[1]) > 11 or abs(int(number[1])) >= LARGEST:
-                raise CorruptCheckpoint(f"{self} says {key}={text.strip()[:40]}, expected a number")
+                raise CorruptCheckpoint(f"{self} has {key}={text.strip()[:40]}, expected a number")
             found.append(int(number[1]))
         if key in self.options and not found:
-            raise CorruptCheckpoint(f"{self} says {key}= and no number")
+            raise CorruptCheckpoint(f"{self} has {key}= without a number")
         return found
 
     def positive(self, key: str, default: int) -> int:
         """Return a number that is more than 0."""
         number = self.integer(key, default)
         if number < 1:
-            raise CorruptCheckpoint(f"{self} says {key}={number}, expected a number from 1 on")
+            raise CorruptCheckpoint(f"{self} has {key}={number}, expected a number of at least 1")
         return number
 
 
@@ -63,7 +63,7 @@ def sections(path: Path) -> Iterator[Section]:
     with sparse_files.opened(path) as file:
         raw = file.read(LIMIT + 1)
     if len(raw) > LIMIT:
-        raise CorruptCheckpoint(f"{path}: a .cfg of more than {LIMIT >> 20} MB is none of Darknet's")
+        raise CorruptCheckpoint(f"{path}: the file is over {LIMIT >> 20} MB, the limit for a .cfg")
     section, count = None, -1
     for line in raw.decode("utf-8", "replace").splitlines():
         text = "".join(line.split())

@@ -61,7 +61,7 @@ class DarknetTensors(RawTensors):
             if at + spec.nbytes > file.size:
                 raise CorruptCheckpoint(
                     f"{path}: {array.name} {list(array.shape)} would end at byte {at + spec.nbytes}, the file has "
-                    f"{file.size}: it is cut off, or of another network than {network.name}"
+                    f"{file.size}: it is truncated, or belongs to another network than {network.name}"
                 )
             self.locations[array.name] = TensorLocation(file, spec, at)
             if array.transposed:
@@ -69,8 +69,9 @@ class DarknetTensors(RawTensors):
             at += spec.nbytes
         if at != file.size:
             raise CorruptCheckpoint(
-                f"{path}: {counted(file.size - at, 'byte')} at its end belong to no layer of {network.name}: is it of "
-                "another network?"
+                f"{path}: {counted(file.size - at, 'byte')} at its end belong to no layer of {network.name}: check "
+                "that both "
+                "are of the same network"
             )
 
 
@@ -86,7 +87,7 @@ class Darknet(Format):
     HOLDS = frozenset({FLOAT32.name})
 
     def recognises(self, path: Path) -> bool:
-        """Return whether a file is named as one, and is no pointer to it; nothing in its bytes tells."""
+        """Return whether a file is named as one, and is not a pointer to it; nothing in its bytes tells."""
         return path.suffix == SUFFIX and path.is_file() and not CheckpointFile(path).is_lfs_pointer
 
     def open(self, path: Path) -> DarknetTensors:
@@ -115,9 +116,7 @@ def network_of(path: Path) -> Path:
     if len(others) == 1:
         return others[0]
     there = f"; {path.parent} has {len(others)} others" if others else ""
-    raise MissingFile(
-        f"{_places(path)[0]} is missing: the network's .cfg says which layers {path.name} holds, put it there{there}"
-    )
+    raise MissingFile(f"{_places(path)[0]} is missing: {path.name} needs the network's .cfg beside it{there}")
 
 
 def _places(path: Path) -> list[Path]:
@@ -129,11 +128,13 @@ def _header(file: CheckpointFile) -> Header:
     """Return the header of a file; how many images were seen has 8 bytes since version 0.2."""
     if file.size < 16:
         raise CorruptCheckpoint(
-            f"{file.path}: it has {counted(file.size, 'byte')}, a header has 16 or 20: it is cut off"
+            f"{file.path}: it has {counted(file.size, 'byte')}, a header has 16 or 20: it is truncated"
         )
     version = struct.unpack("<3i", file.piece(12, 0))
     if min(version) < 0 or max(version) > LATEST + LATEST:
-        raise CorruptCheckpoint(f"{file.path}: its version would be {list(version)}: it is no .weights of Darknet")
+        raise CorruptCheckpoint(
+            f"{file.path}: it is not a .weights file of Darknet: its version would be {list(version)}"
+        )
     long = version[0] * 10 + version[1] >= 2 and file.size >= 20
     (seen,) = struct.unpack("<Q" if long else "<I", file.piece(8 if long else 4, 12))
     return Header(version, seen, 20 if long else 16)

@@ -47,7 +47,7 @@ def read_network(path: Path, transposed: bool) -> list[StoredArray]:
     """
     network, *rest = [*sections(path)] or [Section(path, "", -1)]
     if network.kind not in NETWORKS:
-        raise CorruptCheckpoint(f"{path}: it does not begin with [net]: it is no .cfg of Darknet")
+        raise CorruptCheckpoint(f"{path}: it is not a .cfg file of Darknet: it does not begin with [net]")
     image = Shape(*(network.integer(key, 0) for key in ("channels", "height", "width")))
     given = [image if min(image) > 0 else Shape(network.integer("inputs", 0), 1, 1)]
     arrays: list[StoredArray] = []
@@ -55,7 +55,7 @@ def read_network(path: Path, transposed: bool) -> list[StoredArray]:
         layer = _Layer(section, given, transposed)
         given.append(layer.made())
         if min(given[-1]) < 1 or math.prod(given[-1]) >= SIZE_LIMIT:
-            raise CorruptCheckpoint(f"{section} would give the impossible {list(given[-1])}")
+            raise CorruptCheckpoint(f"{section} would have the invalid output shape {list(given[-1])}")
         arrays += layer.arrays
     return arrays
 
@@ -83,7 +83,7 @@ class _Layer:
             "local": self._local,
         }
         if self.section.kind not in known:
-            raise FormatError(f"{self.section} is of a kind that is not read; its weights cannot be told from the next")
+            raise FormatError(f"{self.section} is of a kind that is not supported; where its weights end is not known")
         return known[self.section.kind]()
 
     def _from(self) -> Shape:
@@ -155,10 +155,10 @@ class _Layer:
         for number in self.section.integers(key):
             at = number if number >= 0 else here + number
             if not 0 <= at < here:
-                raise CorruptCheckpoint(f"{self.section} names layer {number}, which is none before it")
+                raise CorruptCheckpoint(f"{self.section} names layer {number}, which is not a layer before it")
             found.append(self.given[at + 1])
         if not found:
-            raise CorruptCheckpoint(f"{self.section} does not say {key}=")
+            raise CorruptCheckpoint(f"{self.section} lacks {key}=")
         return found
 
     def _route(self) -> Shape:

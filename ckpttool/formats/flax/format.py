@@ -51,7 +51,7 @@ class FlaxTensors(RawTensors):
                 self._add(name, leaf)
             elif isinstance(leaf, Stored | Unread):
                 why = leaf.why if isinstance(leaf, Unread) else f"is of dtype {leaf.dtype[:80]}"
-                left_out.append(f"{name} ({why}: not read)")
+                left_out.append(f"{name} ({why}: not supported)")
             elif leaf is not None:
                 texts[name] = str(leaf)
         self.metadata, self.left_out, self.kinds = texts, tuple(left_out), kinds_of(self.locations)
@@ -62,8 +62,7 @@ class FlaxTensors(RawTensors):
         possible = len(spec.shape) <= RANK_LIMIT and math.prod(filter(None, spec.shape)) < SIZE_LIMIT
         if not possible or spec.nbytes != stored.nbytes:
             raise CorruptCheckpoint(
-                f"{self._file.path}: {name} is {spec.dtype} {list(spec.shape)}, "
-                f"of which {stored.nbytes} bytes are there"
+                f"{self._file.path}: {name} is {spec.dtype} {list(spec.shape)}, but {stored.nbytes} bytes are there"
             )
         self.locations[name] = TensorLocation(self._file, spec, stored.stretches[0][0] if stored.stretches else 0)
         if len(stored.stretches) > 1:

@@ -50,14 +50,14 @@ def read_tree(file: CheckpointFile) -> Tree:
     """Return all that a file holds but the numbers of its arrays.
 
     Raises:
-        CorruptCheckpoint: it is damaged or cut off, is no dict, or has more values, or deeper ones, than are read.
+        CorruptCheckpoint: it is damaged or cut off, is not a dict, or has more values, or deeper ones, than are read.
     """
     reader = _Reader(file)
     tree = reader.value(0)
     if not isinstance(tree, dict):
-        raise CorruptCheckpoint(f"{file.path}: it holds no dict of arrays, but {str(tree)[:80]}")
+        raise CorruptCheckpoint(f"{file.path}: expected a dict of arrays, found {str(tree)[:80]}")
     if reader.left:
-        raise CorruptCheckpoint(f"{file.path}: it goes on behind its end at byte {reader.at}")
+        raise CorruptCheckpoint(f"{file.path}: data follows its end at byte {reader.at}")
     return tree
 
 
@@ -116,7 +116,7 @@ class _Reader(Cursor):
             head = self._head()
             key = self._text(head.size) if head.kind == "text" else str(head.value)
             if head.kind not in ("text", "number") or not isinstance(key, str):
-                raise self._damaged(f"a dict has a key that is no text, or one of over {TEXT_LIMIT} bytes")
+                raise self._damaged(f"a dict has a key that is not text, or one of over {TEXT_LIMIT} bytes")
             if key in values:
                 raise self._damaged(f"a dict has the key {key[:80]!r} twice")
             values[key] = self.value(depth + 1)
@@ -152,12 +152,12 @@ class _Reader(Cursor):
         """Read shape, dtype and place of an array."""
         three, sizes = self._head(), self._head()
         if three != _Head("array", size=3) or sizes.kind != "array" or sizes.size > RANK_LIMIT:
-            raise self._damaged("an array is not said by shape, dtype and bytes")
+            raise self._damaged("an array is not given as shape, dtype and bytes")
         shape, name = tuple(self._head().value for _ in range(sizes.size)), self._head()
         dtype = self._text(name.size) if name.kind in STRETCHES else None
         data = self._head()
         if not all(map(_is_size, shape)) or not isinstance(dtype, str) or data.kind not in STRETCHES:
-            raise self._damaged("an array is not said by shape, dtype and bytes")
+            raise self._damaged("an array is not given as shape, dtype and bytes")
         at = self.at
         self.skip(data.size)
         return Stored(dtype, shape, ((at, data.size),))
@@ -165,13 +165,13 @@ class _Reader(Cursor):
     def _enter(self, least: int, depth: int) -> None:
         """Check that so many values may follow, one level deeper."""
         if depth >= DEPTH_LIMIT:
-            raise self._damaged(f"it is nested over {DEPTH_LIMIT} deep")
+            raise self._damaged(f"it is nested over {DEPTH_LIMIT} levels deep")
         self.require(least)
 
     def _head(self) -> _Head:
         self._values += 1
         if self._values > MOST_VALUES:
-            raise self._damaged(f"it has over {MOST_VALUES} values, which are not read")
+            raise self._damaged(f"it has over {MOST_VALUES} values, the limit")
         first = self.take(1)[0]
         if first in CONSTANTS:
             return _Head("constant", CONSTANTS[first])
@@ -190,7 +190,7 @@ class _Reader(Cursor):
         if first < 0x80 or first >= 0xE0:
             return _Head("number", first if first < 0x80 else first - 256)
         if first == 0xC1:
-            raise self._damaged("the byte c1 begins no value")
+            raise self._damaged("no value begins with the byte c1")
         kind, mask = ("map", 15) if first < 0x90 else ("array", 15) if first < 0xA0 else ("text", 31)
         return _Head(kind, size=first & mask)
 
@@ -200,11 +200,11 @@ class _Reader(Cursor):
     def _text(self, size: int) -> Any:
         if size > TEXT_LIMIT:
             self.skip(size)
-            return Unread(f"is a text of {size} bytes")
+            return Unread(f"is text of {size} bytes")
         return self.take(size).decode("utf-8", "backslashreplace")
 
     def _damaged(self, why: str) -> CorruptCheckpoint:
-        return CorruptCheckpoint(f"{self.file.path}: before byte {self.at} {why}: it is damaged, or not Flax's")
+        return CorruptCheckpoint(f"{self.file.path}: before byte {self.at} {why}: it is damaged, or not a file of Flax")
 
 
 def _listed(values: Any) -> list[Any]:

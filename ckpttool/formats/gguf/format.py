@@ -49,7 +49,9 @@ class GgufTensors(RawTensors):
                 raise FormatError(f"{path}: two tensors are named {info.name}")
             names.add(info.name)
             if info.type not in PLAIN and info.type not in PACKED:
-                left_out.append(f"{info.name} (has type {info.type}, {UNREAD.get(info.type, 'unknown')}: not read)")
+                left_out.append(
+                    f"{info.name} (has type {info.type}, {UNREAD.get(info.type, 'unknown')}: not supported)"
+                )
                 continue
             nbytes, start = self._add(file, info, header.data), header.data + info.offset
             places.append((start, start + nbytes, info.name))
@@ -107,7 +109,7 @@ def _require_apart(file: CheckpointFile, places: list[tuple[int, int, str]]) -> 
     for start, end, name in sorted(places):
         if end > file.size:
             raise CorruptCheckpoint(
-                f"{file.path}: {name} ends at byte {end}, the file has {file.size}: it is damaged or cut off"
+                f"{file.path}: {name} ends at byte {end}, the file has {file.size}: it is damaged or truncated"
             )
         if start < before and start < end:
             raise CorruptCheckpoint(f"{file.path}: {name} begins at byte {start}, within {other}")

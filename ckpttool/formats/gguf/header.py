@@ -47,14 +47,16 @@ def read_header(file: CheckpointFile) -> Header:
     """Read what is before the data; arrays among the metadata (a tokenizer's words) are passed over.
 
     Raises:
-        CorruptCheckpoint: it is damaged or cut off.
+        CorruptCheckpoint: it is damaged or truncated.
         FormatError: it is of a version, or in a byte order, that is not read.
     """
     cursor = Values(file, len(MAGIC))
     version = cursor.number("I")
     if version not in VERSIONS:
         order = " (its byte order is big-endian)" if version & 0xFFFF == 0 else ""
-        raise FormatError(f"{file.path}: GGUF version {version}{order} is not read, expected 2 or 3, little-endian")
+        raise FormatError(
+            f"{file.path}: GGUF version {version}{order} is not supported, expected 2 or 3, little-endian"
+        )
     count, entries = cursor.count(LEAST_TENSOR, "tensors"), cursor.count(LEAST_ENTRY, "entries of metadata")
     metadata: dict[str, str] = {}
     for _ in range(entries):
@@ -66,7 +68,7 @@ def read_header(file: CheckpointFile) -> Header:
     alignment = metadata.get("general.alignment", "32")
     whole = alignment.isascii() and alignment.isdigit() and len(alignment) < 12
     if not (whole and int(alignment) and int(alignment) % 8 == 0):
-        raise CorruptCheckpoint(f"{file.path}: its alignment is said to be {alignment[:40]}, expected a multiple of 8")
+        raise CorruptCheckpoint(f"{file.path}: its alignment is {alignment[:40]}, expected a multiple of 8")
     return Header(metadata, tensors, -(-cursor.at // int(alignment)) * int(alignment))
 
 
@@ -82,14 +84,16 @@ class Values(Cursor):
         """Return a number of things that take at least so many bytes each; raises if they cannot be there."""
         count = self.number("Q")
         if count * least > self.left:
-            raise CorruptCheckpoint(f"{self.file.path}: {count} {what} are said to be there: it is damaged or cut off")
+            raise CorruptCheckpoint(f"{self.file.path}: its header declares {count} {what}: it is damaged or truncated")
         return count
 
     def text(self, limit: int) -> str:
         """Return the next text; raises if it is longer than the limit."""
         size = self.number("Q")
         if size > limit:
-            raise CorruptCheckpoint(f"{self.file.path}: the text at byte {self.at} is said to have {size} bytes")
+            raise CorruptCheckpoint(
+                f"{self.file.path}: the text at byte {self.at} has a declared length of {size} bytes"
+            )
         return self.take(size).decode("utf-8", "backslashreplace")
 
     def value(self, kind: int, depth: int = 0) -> str | None:
@@ -126,7 +130,7 @@ def _tensor(cursor: Values) -> TensorInfo:
     """Read a tensor's entry; its first dimension there is the one that varies fastest, NumPy's last."""
     name, rank = cursor.text(NAME_LIMIT), cursor.number("I")
     if rank > RANK_LIMIT:
-        raise CorruptCheckpoint(f"{cursor.file.path}: {name} is said to have {rank} dimensions")
+        raise CorruptCheckpoint(f"{cursor.file.path}: {name} has {rank} dimensions, which is invalid")
     sizes = struct.unpack(f"<{rank}Q", cursor.take(8 * rank))
     if math.prod(filter(None, sizes)) >= SIZE_LIMIT:
         raise CorruptCheckpoint(f"{cursor.file.path}: {name} has the impossible shape {list(sizes[::-1])}")

@@ -66,7 +66,7 @@ def checked_place(source: Hdf5Source, dataset: Any, path: str) -> Place:
         CorruptCheckpoint: it claims more than is stored.
     """
     if dataset.is_virtual or dataset.external:
-        raise FormatError(f"{source.path}: {path} keeps its values in another file, which is never read")
+        raise FormatError(f"{source.path}: {path} stores its values in another file, which is never read")
     filters = _filters(dataset)
     _check_size(source, dataset, path, bool(filters))
     spec = TensorSpec(path, tuple(dataset.shape), cast(DType, dtype_in(dataset)))
@@ -87,10 +87,12 @@ def _check_size(source: Hdf5Source, dataset: Any, path: str, packed: bool) -> No
     if dataset.nbytes > source.size and dataset.nbytes > stored * (MOST_UNPACKED if packed else 1):
         shape = list(dataset.shape)
         raise CorruptCheckpoint(
-            f"{source.path}: {path} is said to be {dataset.dtype} {shape}, {stored} bytes are stored for it"
+            f"{source.path}: {path} is declared as {dataset.dtype} {shape}, but {stored} bytes are stored for it"
         )
     if dataset.nbytes > max(UNPACKED_LIMIT, RATIO_LIMIT * stored):
-        raise FormatError(f"{source.path}: {path} claims to unpack {counted(stored, 'byte')} to {dataset.nbytes}")
+        raise FormatError(
+            f"{source.path}: {path} is declared to decompress {counted(stored, 'byte')} to {dataset.nbytes}"
+        )
     chunk = prod(dataset.chunks) * dataset.dtype.itemsize if dataset.chunks else 0
     if chunk > max(LARGEST_CHUNK, stored * (RATIO_LIMIT if packed else 1)):
         raise CorruptCheckpoint(
@@ -115,4 +117,4 @@ def _raw_offset(source: Hdf5Source, dataset: Any, spec: TensorSpec) -> int | Non
 
 
 def _refuse_filter(source: Hdf5Source, name: str, number: int) -> NoReturn:
-    raise FormatError(f"{source.path}: {name} is packed with filter {number}, which is not known")
+    raise FormatError(f"{source.path}: {name} is compressed with filter {number}, which is unknown")

@@ -25,7 +25,7 @@ class Hdf5(Format):
     NAME = "hdf5"
     CHECKSUMS = False
     SUFFIXES = (".h5", ".hdf5")
-    LIMITS = "holds every dtype but resources and variants; names are paths of groups; there are no checksums"
+    LIMITS = "stores every dtype but resources and variants; names are paths of groups; there are no checksums"
     METADATA = True
     LOSES = LOSES
 
@@ -69,4 +69,6 @@ def _check(tensors: Mapping[str, Tensor], sums: Mapping[str, int], path: Path) -
     tree = read_tree(path)
     compare(tree, tensors, sums)
     if not _is_plain(tree):
-        raise FormatError("these names would be taken for a file of Keras; rename those with `vars` or `layer_names`")
+        raise FormatError(
+            "with these names it would be read as a file of Keras; rename those with `vars` or `layer_names`"
+        )

@@ -2,7 +2,7 @@
 
 The layout: https://docs.hdfgroup.org/hdf5/develop/_f_m_t3.html#GlobalHeap. Object 0 is the free space, whose size
 counts its own header; the library steps over it by that size, and never gets on where it is 0 (seen in HDF5 1.14.6), or
-where a size is so large that the sum of it and the place is no larger.
+where a size is so large that the sum of it and the place is not a larger.
 """
 
 from collections.abc import Iterator

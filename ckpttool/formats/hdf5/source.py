@@ -144,7 +144,7 @@ def bytes_after(source: Hdf5Source) -> int:
         after = source.size - end
         if file.read(len(MAGIC)) == MAGIC:
             where = f"{source.path}: {counted(after, 'byte follows', 'bytes follow')} its end"
-            raise FormatError(f"{where}, which are another HDF5 file; one file holds one checkpoint")
+            raise FormatError(f"{where}, which are another HDF5 file; a file contains one checkpoint")
     return after
 
 

@@ -102,7 +102,7 @@ def _walked(source: Hdf5Source, version: Hashable) -> Tree:
     with opened(source) as file:
         _Walk(tree, source, file).group(file, "", ())
     if after := bytes_after(source):
-        tree.odd[counted(after, "byte")] = "after the end of what HDF5 knows"
+        tree.odd[counted(after, "byte")] = "after the end that HDF5 records"
     return tree
 
 
@@ -123,7 +123,9 @@ class _Walk:
         """Take in a group: its attributes, its datasets, the groups in it."""
         address = _address(group)
         if address in above or len(above) > DEEPEST:
-            raise FormatError(f"{self.tree.path}: the groups of {few_levels(path)} go round in a circle, or too deep")
+            raise FormatError(
+                f"{self.tree.path}: the groups of {few_levels(path)} form a circle, or are nested too deeply"
+            )
         self._once(address, path, MOST_AGAIN)
         self._attributes(group, path)
         for name in group:
@@ -146,7 +148,7 @@ class _Walk:
         self.again[most] += 1
         if self.again[most] > most:
             raise FormatError(
-                f"{self.tree.path}: over {most} names up to {few_levels(path)} lead to what has another name"
+                f"{self.tree.path}: over {most} names up to {few_levels(path)} are links to objects with another name"
             )
         return False
 
@@ -181,7 +183,7 @@ class _Walk:
         if kind == h5py.h5l.TYPE_HARD:
             return group[name]
         if kind != h5py.h5l.TYPE_SOFT or steps > DEEPEST:
-            raise FormatError(f"{self.tree.path}: {path} is a link out of the file, which is never followed")
+            raise FormatError(f"{self.tree.path}: {path} is a link to outside of the file, which is never followed")
         target = links.get_val(raw).decode(*_ENCODING)
         member = self.root if target.startswith("/") else group
         for part in (part for part in target.split("/") if part not in ("", ".")):
@@ -209,7 +211,7 @@ class _Walk:
         attribute = member.attrs.get_id(key)
         if prod(attribute.shape or ()) * attribute.dtype.itemsize > self.source.size:
             name = f"{path}@{text_of(key)}"
-            raise CorruptCheckpoint(f"{self.tree.path}: the attribute {name} is said to be larger than the file")
+            raise CorruptCheckpoint(f"{self.tree.path}: the attribute {name} is declared larger than the file")
         with bounded(self.source) if attribute.dtype.kind == "O" else nullcontext():
             return member.attrs[key]
 
@@ -219,7 +221,7 @@ class _Walk:
             self.stored += dataset.id.get_storage_size()
         if self.stored > self.source.size:
             raise CorruptCheckpoint(
-                f"{self.tree.path}: the datasets up to {path} are said to take more bytes than the file has"
+                f"{self.tree.path}: the datasets up to {path} are declared with more bytes than the file has"
             )
 
 

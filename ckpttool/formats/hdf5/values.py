@@ -90,7 +90,7 @@ def dtype_in(dataset: Any) -> DType | None:
 
 
 def oddity(dataset: Any) -> str | None:
-    """Return what a dataset holds that is no array of numbers or texts; None for one of these."""
+    """Return what a dataset holds that is not an array of numbers or texts; None for one of these."""
     import h5py
 
     if dataset.shape is None:
@@ -98,7 +98,7 @@ def oddity(dataset: Any) -> str | None:
     try:
         kind = dataset.dtype
     except TypeError:
-        return "elements of a type that NumPy lacks"
+        return "elements of a type unknown to NumPy"
     if dtype_in(dataset) is not None:
         return None
     if h5py.check_ref_dtype(kind) is not None:

@@ -38,7 +38,7 @@ def write_tree(file: BinaryIO, tensors: Mapping[str, Tensor], attributes: Attrib
         sums: dict[str, int] = {}
         for path, tensor in tensors.items():
             if not tensor.dtype.itemsize and tensor.dtype is not STRING:
-                raise FormatError(f"{tensor.name} is {tensor.dtype}, which HDF5 cannot hold")
+                raise FormatError(f"{tensor.name} is {tensor.dtype}, which HDF5 cannot store")
             sums[path] = (_write_texts if tensor.dtype is STRING else _write_numbers)(out, path, tensor)
         for path, values in attributes.items():
             out[path or "/"].attrs.update(values)
@@ -50,9 +50,7 @@ def check_paths(paths: Iterable[str]) -> None:
     paths = set(paths)
     for path in paths:
         if not _encodes(path) or {"", "."} & set(path.split("/")):
-            raise FormatError(
-                f"HDF5 cannot hold a dataset named {path!r}: a name is a path, its parts are group/dataset"
-            )
+            raise FormatError(f"HDF5 cannot store a dataset named {path!r}: names are paths such as group/dataset")
     if above := name_and_scope(paths):
         below = next(path for path in paths if path.startswith(f"{above}/"))
         raise PlanError(f"{above} and {below} cannot be in one HDF5 file: {above} would be a dataset and a group")
@@ -84,7 +82,7 @@ def compare(tree: Tree, tensors: Mapping[str, Tensor], sums: Mapping[str, int]) 
     require_same_tensors(tree.path, found, wanted)
     for path, tensor in tree.tensors.items():
         if checksum(tensor) != sums[path]:
-            raise CorruptCheckpoint(f"{tree.path}: {path} reads back otherwise than it was written")
+            raise CorruptCheckpoint(f"{tree.path}: {path} reads back differently than it was written")
 
 
 def checksum(tensor: Tensor) -> int:
@@ -137,7 +135,7 @@ class _Stream:
         while taken < size:
             piece = bytes(next(self._pieces, b""))
             if not piece:
-                raise CorruptCheckpoint(f"{self._tensor.name} gave fewer bytes than its shape says")
+                raise CorruptCheckpoint(f"{self._tensor.name} has fewer bytes than its shape requires")
             parts.append(piece)
             taken += len(piece)
         joined = b"".join(parts)
@@ -147,7 +145,7 @@ class _Stream:
     def end(self) -> None:
         """Check that nothing is left; the last request lets a tensor compare its checksum."""
         if self._rest or any(len(piece) for piece in self._pieces):
-            raise CorruptCheckpoint(f"{self._tensor.name} gave more bytes than its shape says")
+            raise CorruptCheckpoint(f"{self._tensor.name} has more bytes than its shape requires")
 
 
 def _write_texts(out: Any, path: str, tensor: Tensor) -> int:
@@ -157,10 +155,10 @@ def _write_texts(out: Any, path: str, tensor: Tensor) -> int:
     array = tensor.read()
     texts = as_bytes(array.ravel().tolist(), tensor.name)
     if array.shape != tensor.shape:
-        raise CorruptCheckpoint(f"{tensor.name} gave {list(array.shape)} texts, its shape is {list(tensor.shape)}")
+        raise CorruptCheckpoint(f"{tensor.name} has {list(array.shape)} texts, its shape is {list(tensor.shape)}")
     if any(map(LOSES.search, texts)):
         raise FormatError(
-            f"{tensor.name} has a text with a zero byte in it, where HDF5 would end it; a bundle can hold it"
+            f"{tensor.name} has a text that contains a zero byte, at which HDF5 would end it; a bundle can store it"
         )
     dataset = out.create_dataset(path, tensor.shape, h5py.string_dtype())
     flat = np.empty(len(texts), object)

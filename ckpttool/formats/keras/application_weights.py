@@ -64,10 +64,12 @@ def paired(source: str, places: Mapping[str, str], stored: Mapping[str, str], le
         raise FormatError(f"{source}: two weights of one layer have one name")
     if missing := [name for name, key in wanted.items() if key not in there]:
         near = suggestion(missing[0], stored)
-        raise FormatError(f"{source}: the architecture has weights that the file has not: {listed(missing, 3)}{near}")
+        raise FormatError(
+            f"{source}: the architecture has weights that are missing in the file: {listed(missing, 3)}{near}"
+        )
     keys = set(wanted.values())
     if not leave and (left := [name for key, name in there.items() if key not in keys]):
-        raise FormatError(f"{source} has weights that are of no layer of the architecture: {listed(left, 3)}")
+        raise FormatError(f"{source} has weights that belong to no layer of the architecture: {listed(left, 3)}")
     return {name: there[key] for name, key in wanted.items()}
 
 

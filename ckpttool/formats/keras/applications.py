@@ -87,18 +87,19 @@ class Application(Call):
         """
         if self.weights in (None, RANDOM):
             return None
-        way_out = f"`weights` {RANDOM} starts with random ones"
+        way_out = f"`weights` {RANDOM} initialises them randomly"
         if self.weights != CACHED:
             path = Path(str(self.weights))
             if not path.is_file():
-                raise MissingFile(f"{path} is missing: the `weights` of {SCHEME}{self.name}; {way_out}")
+                raise MissingFile(f"{path} is missing: expected the `weights` of {SCHEME}{self.name}; {way_out}")
             return path
         folder, names = cache_folder(), list(self.cached_names())
         found = next((folder / name for name in names if (folder / name).is_file()), None)
         if found is None:
             raise MissingFile(
-                f"{SCHEME}{self.name}: no weights: Keras's cache {folder} has no {' and no '.join(names)}; `weights` "
-                f"names a file of them, `zoo pull {SCHEME}{self.name}` downloads them into the cache, and {way_out}"
+                f"{SCHEME}{self.name}: no weights: Keras's cache {folder} has neither {' nor '.join(names)}; "
+                "`weights` specifies "
+                f"a file of them, `zoo pull {SCHEME}{self.name}` downloads them into the cache, and {way_out}"
             )
         return found
 

@@ -60,7 +60,7 @@ class KerasArchive(Format):
             whole = is_whole_model(like)
             way_out = "; an import of it into itself makes one first" if whole else ""
             raise PlanError(
-                f"{like} is no .keras archive, and {path} is written as an edited copy of one (`like`){way_out}"
+                f"{like} is not a .keras archive, and {path} is written as an edited copy of one (`like`){way_out}"
             )
         tree = read_archive(like)
         copy = edited(tree, archived_weights(like, tree), tensors, how)
@@ -100,7 +100,9 @@ def read_archive(path: Path) -> Tree:
     stamp = stamp_of(path)  # before all that is read: `walk` finds whether the file is still that one
     names = members(path)
     if WEIGHTS not in names:
-        raise FormatError(f"{path} has no {WEIGHTS}: its weights are in no form that is read ({', '.join(names)})")
+        raise FormatError(
+            f"{path} has no {WEIGHTS}: its weights are in a form that is not supported ({', '.join(names)})"
+        )
     info = names[WEIGHTS]
     if info.compress_type == zipfile.ZIP_STORED:
         member = MemberInPlace(path, info)
@@ -132,7 +134,7 @@ def _config(path: Path) -> bytes:
     if info and info.file_size > LARGEST:
         raise FormatError(
             f"{path}: {CONFIG}, which has the names and the order of the layers, has {info.file_size} bytes, at most "
-            f"{LARGEST} are read; {WEIGHTS} in it is a file of weights by itself"
+            f"{LARGEST} are read; {WEIGHTS} in it can be extracted, and is read by itself"
         )
     return b"".join(member_bytes(path, info, CONFIG)) if info else b""
 

@@ -212,19 +212,19 @@ FUNCTION_MODULES = ("keras.activations", "keras.losses", "keras.metrics")
 """The modules whose functions a config may name."""
 LITERALS = _names("__keras_tensor__ __tuple__ __ellipsis__ __slice__ __tensor__ __numpy__ __bytes__")
 """Values that JSON has no form for; each holds only data."""
-CODE = "it holds Python code, which is never run"
+CODE = "it contains Python code, which is never run"
 ELSEWHERE = "it runs a program that is kept in another file"
 REFUSED = {
     "Lambda": CODE,
     "__lambda__": CODE,
     "TFSMLayer": ELSEWHERE,
-    "TorchModuleWrapper": "it holds a pickled PyTorch module, which could run code",
+    "TorchModuleWrapper": "it contains a pickled PyTorch module, which could run code",
     "JaxLayer": "its computation is code of JAX, which is not in the file",
     "FlaxLayer": "its computation is code of Flax, which is not in the file",
     "TFOpLambda": "it calls a function of TensorFlow by its name, which Keras 3 does not",
     "SlicingOpLambda": "it calls a function of TensorFlow by its name, which Keras 3 does not",
-    "TensorFlowOpLayer": "it holds an op of a TensorFlow graph, which Keras 3 does not build",
-    "FeatureSpace": "it is no layer but a pipeline of data",
+    "TensorFlowOpLayer": "it contains an op of a TensorFlow graph, which Keras 3 does not build",
+    "FeatureSpace": "it is not a layer but a pipeline of data",
     "Layer": "it computes nothing of its own",
     "Wrapper": "it computes nothing of its own",
 }

@@ -51,7 +51,7 @@ OF_OUTPUTS = {"loss", "loss_weights", "metrics", "weighted_metrics"}
 
 @lru_cache(maxsize=1)
 def parsed(config: bytes) -> Any:
-    """Return what a configuration holds, for whoever leaves it as it is; None where it is no JSON."""
+    """Return what a configuration holds, for whoever leaves it as it is; None where it is not JSON."""
     try:
         return strict_json.loads(config)
     except (ValueError, RecursionError):

@@ -61,7 +61,7 @@ def require_layers(config: Config, place: Place) -> None:
             for name, _ in references(layer["inbound_nodes"]):
                 if name not in known:
                     near = suggestion(name, names)
-                    raise CorruptCheckpoint(f"{here}: {layer['name']} is called on {name}, which is no layer{near}")
+                    raise CorruptCheckpoint(f"{here}: {layer['name']} is called on {name}, which is not a layer{near}")
 
 
 def _name(layer: Any, functional: bool, place: Place) -> str:
@@ -113,7 +113,7 @@ def _require_order(own: Config, place: Place) -> None:
                 ready.append(user)
     if len(ready) < len(calls):
         name = next(call[0] for call, count in missing.items() if count)
-        raise CorruptCheckpoint(f"{place}: its layers are connected in a circle, of which {name} is a part or follows")
+        raise CorruptCheckpoint(f"{place}: its layers are connected in a cycle, which contains or leads to {name}")
 
 
 def _require_outputs(own: Config, calls: Mapping[Reference, Any], place: Place) -> None:
@@ -122,7 +122,7 @@ def _require_outputs(own: Config, calls: Mapping[Reference, Any], place: Place) 
     for key in ("input_layers", "output_layers"):
         for name, number in references(own[key]):
             if (name, number - (name in nested)) not in calls:
-                raise CorruptCheckpoint(f"{place}: its {key} name {name}, and no such call of a layer is made")
+                raise CorruptCheckpoint(f"{place}: its {key} refer to {name}, a call of a layer that is not made")
 
 
 def references(value: Any) -> Iterator[Reference]:

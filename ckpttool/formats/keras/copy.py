@@ -38,7 +38,7 @@ def like_of(path: Path, how: Writing) -> Path:
         raise MissingFile(f"{how.like} is missing: no such file to copy")
     like = how.like or how.source
     if like is None:
-        raise PlanError(f"{path} is written as an edited copy of such a file, and none is named (`like`)")
+        raise PlanError(f"{path} is written as an edited copy of such a file: specify it as `like`")
     return like
 
 
@@ -73,13 +73,13 @@ def placed(tree: Tree, paths: Mapping[str, str], tensors: Mapping[str, Tensor], 
         FormatError: the file has an attribute or a dataset that cannot be copied.
     """
     if tree.opaque:
-        raise FormatError(f"{tree.path}: {tree.opaque[0]} is an attribute that holds neither numbers nor texts")
+        raise FormatError(f"{tree.path}: {tree.opaque[0]} is an attribute that contains neither numbers nor texts")
     for path, what in tree.odd.items():
-        raise FormatError(f"{tree.path}: {path} holds {what}, which cannot be copied")
+        raise FormatError(f"{tree.path}: {path} contains {what}, which cannot be copied")
     origins = how.origins if tree.path == how.source else {}
     names = {origins.get(name, name): name for name in tensors}
     if homeless := [name for old, name in names.items() if old not in paths]:
-        raise PlanError(f"{tree.path} has no place for {listed(homeless, 2)}{suggestion(homeless[0], paths)}")
+        raise PlanError(f"{tree.path} has no counterpart of {listed(homeless, 2)}{suggestion(homeless[0], paths)}")
     if empty := [name for name in paths if name not in names]:
         raise PlanError(f"nothing for {listed(empty, 2)} of {tree.path}{suggestion(empty[0], names)}")
     for old, name in names.items():
@@ -113,7 +113,7 @@ def _layer_names(tree: Tree, names: Mapping[Weight, str]) -> dict[str, str]:
                     f"{layers[scope.group]}: rename all of a layer's weights, or none"
                 )
             if part != scope.name and "name" not in tree.attributes[scope.group]:
-                raise PlanError(f"{tree.path} keeps no name of the layer {scope.name} that could be {part}")
+                raise PlanError(f"{tree.path} stores no name of the layer {scope.name} that could become {part}")
     return layers
 
 
@@ -127,4 +127,4 @@ def check_copy(
     """
     compare(read.tree, written, sums)
     if set(read) != set(names):
-        raise CorruptCheckpoint(f"{path}: its weights have other names when they are read back")
+        raise CorruptCheckpoint(f"{path}: its weights read back under other names")

@@ -143,7 +143,9 @@ def _cut_within(nested: Config, inner: Sequence[Call], calls: int) -> Cut:
     if nested["class_name"] == "Functional":
         before, after = (len([*_ends(each["config"]["input_layers"])]) for each in (nested, cut.model))
         if before != after:
-            raise FormatError(f"{name} is a model of {before} inputs, of which {_names(inner)} in it needs {after}")
+            raise FormatError(
+                f"{name} is a model with {before} inputs, and {_names(inner)} in it needs {after} of them"
+            )
     return cut
 
 

@@ -45,14 +45,14 @@ KINDS = {
 }
 """What a key of a layer's config is about, by how it ends, and the module whose names its value may be."""
 FREE_NUMBERS = ("seed", "shared_object_id", "value", "salt", "vocabulary", "args", "kwargs")
-"""Keys whose numbers are no sizes."""
+"""Keys whose numbers are not sizes."""
 WORDS = ("vocabulary",)
 """Keys whose lists are data: words, which may look like anything."""
 FILES = ("vocabulary", "idf_weights", "filename", "file", "filepath", "path", "url", "origin", "checkpoint")
 """Keys whose value would be a file's name if it were a text."""
 HELP = (
-    "its weights are read all the same (the commands vars and import); the whole is read from a SavedModel, which "
-    "model.export(folder) writes in the program that has the code"
+    "its weights are read all the same (the commands vars and import); the whole model is read from a SavedModel, "
+    "which model.export(folder) writes in the program that has the code"
 )
 
 
@@ -101,14 +101,14 @@ def gated(config: Any, place: Place) -> Any:
         return _object(config, place) if "class_name" in config else _members(config, place)
     if isinstance(config, list):
         if place.key.endswith("shape") and prod(size for size in config if isinstance(size, int)) >= LARGEST:
-            raise UnsafeConfig(f"{place} has {place.key} = {config}, and {LARGEST} elements are the limit")
+            raise UnsafeConfig(f"{place} has {place.key} = {config}, at most {LARGEST} elements are allowed")
         if place.key in WORDS and all(isinstance(word, (str, int, float)) for word in config):
             return config
         return [gated(value, place.below(place.key)) for value in config]
     if isinstance(config, str):
         return _text(config, place)
     if isinstance(config, int) and abs(config) >= LARGEST and place.key not in FREE_NUMBERS:
-        raise UnsafeConfig(f"{place} has {place.key} = {config}, and {LARGEST} is the limit")
+        raise UnsafeConfig(f"{place} has {place.key} = {config}, at most {LARGEST} is allowed")
     return config
 
 
@@ -147,7 +147,7 @@ def compile_gated(config: Mapping[str, Any], place: Place) -> dict[str, Any]:
             if not any(
                 name in NAMES[module] or name in CLASSES[module] for module in ("keras.losses", "keras.metrics")
             ):
-                _refuse(name, f"compiled with a {key} of somebody's own", place)
+                _refuse(name, f"compiled with a custom {key}", place)
     return config
 
 
@@ -161,7 +161,7 @@ def _texts(value: Any) -> Iterator[str]:
 
 
 def _members(config: Mapping[str, Any], place: Place) -> dict[str, Any]:
-    free = place.key == "kwargs"  # of a call: what an operation computes with is no size of a layer
+    free = place.key == "kwargs"  # of a call: what an operation computes with is not a size of a layer
     return {key: gated(value, place.below("kwargs" if free else key)) for key, value in config.items()}
 
 
@@ -169,7 +169,7 @@ def _object(config: Mapping[str, Any], place: Place) -> Any:
     """Return an object's config with the module that Keras has its class in."""
     name, inner = config["class_name"], config.get("config")
     if not isinstance(name, str):
-        raise FormatError(f"{place} has a class that is no name: {str(name)[:80]!r}")
+        raise FormatError(f"{place} has a class that is not a name: {str(name)[:80]!r}")
     if name in LITERALS:
         return _literal(config, place)
     if name == "Sequential" and isinstance(inner, list):  # of Keras 2
@@ -185,7 +185,7 @@ def _object(config: Mapping[str, Any], place: Place) -> Any:
         config, name = {**config, "registered_name": None}, own
     module = _module(config, name, place)
     if not isinstance(inner, Mapping | list | None):
-        raise FormatError(f"{place} has a config that is no object: {str(inner)[:80]!r}")
+        raise FormatError(f"{place} has a config that is not an object: {str(inner)[:80]!r}")
     name = "Functional" if name == "Model" else name
     rest = {key: value for key, value in config.items() if key not in ("module", "class_name", "registered_name")}
     return {"module": module, "class_name": name, "registered_name": None, **_members(rest, place)}
@@ -208,19 +208,19 @@ def _module(config: Mapping[str, Any], name: str, place: Place) -> str:
         raise UnsafeConfig(f"{place} is a {name}: {REFUSED[name]}; {HELP}")
     said, registered = config.get("module"), config.get("registered_name")
     if registered not in (None, name) or ">" in name:
-        _refuse(str(registered or name), "a class of somebody's own", place)
+        _refuse(str(registered or name), "a custom class", place)
     if said is not None and not _is_keras(said):
         _refuse(f"{said}.{name}", "not one of Keras's own classes", place)
     if name in MODELS and (_is_layer(place) or place.key.endswith("activation")):
         return MODELS[name] if _is_layered(config) else _refuse(name, "a subclassed model", place)
     if name in WITHOUT_CODE:
-        raise UnsafeConfig(f"{place} is the operation {name}: the function that it takes is not in a config; {HELP}")
+        raise UnsafeConfig(f"{place} is the operation {name}: the function that it applies is not in a config; {HELP}")
     if found := _known(name, said, config.get("config"), place):
         return found
     if place.depth == 0:
         _refuse(name, "a subclassed model", place)
     if name in OLD:
-        raise FormatError(f"{place} is a {name}, a layer that Keras 3 has not kept; {HELP}")
+        raise FormatError(f"{place} is a {name}, a layer that Keras 3 has removed; {HELP}")
     return _refuse(name, "not one of Keras's own classes", place)
 
 
@@ -281,12 +281,18 @@ def _function(config: Mapping[str, Any], place: Place) -> dict[str, Any]:
 
 
 def _text(text: str, place: Place) -> str:
-    """Check that a text is no function of somebody's own, and leads to no file."""
+    """Check that a text is not a custom function, and leads to no file."""
     if place.key in FILES:
-        raise UnsafeConfig(f"{place} would read its {place.key} from {text!r}; only what the file itself holds is read")
+        raise UnsafeConfig(
+            f"{place} would read its {place.key} from {text!r}; only what the file itself contains is read"
+        )
     if "://" in text or (text.startswith(("/", "\\\\", "~/")) and place.key != "name"):
-        raise UnsafeConfig(f"{place} has {place.key} = {text[:80]!r}, which leads to a file or a server; none is read")
+        raise UnsafeConfig(
+            f"{place} has {place.key} = {text[:80]!r}, the path of a file or a server, which is never read"
+        )
     for ending, module in KINDS.items():
         if place.key.endswith(ending) and text not in NAMES[module] and text not in CLASSES.get(module, ()):
-            _refuse(text, f"no {ending} of Keras", place)
+            raise FormatError(
+                f"{place} has the {ending} {text}, not one of Keras's: its code is not in the file; {HELP}"
+            )
     return text

@@ -48,19 +48,19 @@ class KerasLegacy(Format):
         """Write a copy of a file with other values, and read it again.
 
         Raises:
-            PlanError: it is no file of Keras 1 or 2, a tensor has no place in it, or another name than there.
+            PlanError: it is not a file of Keras 1 or 2, a tensor has no place in it, or another name than there.
             FormatError: the file has an attribute or a dataset that cannot be copied.
         """
         like = like_of(path, how)
         if not self.recognises(like):
-            raise PlanError(f"{like} is no file of Keras 1 or 2: the output is an edited copy of one (`like`)")
+            raise PlanError(f"{like} is not a file of Keras 1 or 2: the output is an edited copy of one (`like`)")
         tree = read_tree(like)
         paths = _paths(tree)
         names = placed(tree, paths, tensors, how)
         if moved := [(old, name) for old, name in names.items() if old != name]:
             old, name = moved[0]
             raise PlanError(
-                f"{old} cannot be named {name} in a copy of {like}: Keras finds weights there by their order"
+                f"{old} cannot be named {name} in a copy of {like}: Keras identifies weights there by their order"
             )
         copy = {**tree.tensors, **{paths[name]: tensors[name] for name in names}}
         sums: dict[str, int] = {}
@@ -96,7 +96,7 @@ def _listed(tree: Tree, root: str) -> Iterator[tuple[str, str]]:
         for weight in weights:
             path = f"{group}/{weight}"
             if path not in tree.tensors:
-                raise CorruptCheckpoint(f"{tree.path}: {group} lists {weight}, and no such dataset is there")
+                raise CorruptCheckpoint(f"{tree.path}: {group} lists {weight}, which is missing")
             yield path, names[weight]
 
 

@@ -75,10 +75,10 @@ def read_network(path: Path) -> Network:
         raise MissingFile(f"{path} is missing: no such file")
     config, training, metadata = _archived(path) if is_archive(path) else _attributes(path)
     if not isinstance(config, dict):
-        raise FormatError(f"{path}: its config is no object, and says nothing of a network")
+        raise FormatError(f"{path}: its config is not an object, and describes no network")
     version = str(metadata.get("keras_version"))
     if version[:2] in ("0.", "1."):
-        raise FormatError(f"{path}: its network is of Keras {version}, whose layers Keras 3 does not know; {HELP}")
+        raise FormatError(f"{path}: its network is of Keras {version}, whose layers Keras 3 does not have; {HELP}")
     architecture = gated({key: value for key, value in config.items() if key != "compile_config"}, Place(path))
     require_layers(architecture, Place(path))
     architecture = computed_from_file(architecture, Place(path))
@@ -131,7 +131,7 @@ def _archived(path: Path) -> tuple[Any, Any, Mapping[str, Any]]:
 def _member(path: Path, name: str) -> Any:
     info = members(path)[name]
     if info.file_size > LARGEST:
-        raise UnsafeConfig(f"{path}: {name} has {counted(info.file_size, 'byte')}, and {LARGEST} is the limit")
+        raise UnsafeConfig(f"{path}: {name} has {counted(info.file_size, 'byte')}, at most {LARGEST} is allowed")
     return _parsed(b"".join(member_bytes(path, info, name)), f"{path}: {name}")
 
 
@@ -145,7 +145,7 @@ def _attributes(path: Path) -> tuple[Any, Any, Mapping[str, Any]]:
     own = tree.attributes[""]
     if MODEL_CONFIG not in own:
         what = "weights only, and no network" if _has_weights(tree) else "no network of Keras"
-        raise FormatError(f"{path} has {what}: what it has is put into a model that has one by `import(into)`")
+        raise FormatError(f"{path} has {what}: `import(into)` puts its weights into a model that has one")
     texts = {key: text_of(own[key]) for key in (MODEL_CONFIG, TRAINING, *ABOUT) if key in own}
     config, training = (
         _parsed(texts[key].encode(), f"{path}: {key}") if key in texts else None for key in (MODEL_CONFIG, TRAINING)
@@ -159,7 +159,7 @@ def _has_weights(tree: Tree) -> bool:
 
 def _parsed(text: bytes, what: str) -> Any:
     if len(text) > LARGEST:
-        raise UnsafeConfig(f"{what} has {counted(len(text), 'byte')}, and {LARGEST} is the limit")
+        raise UnsafeConfig(f"{what} has {counted(len(text), 'byte')}, at most {LARGEST} is allowed")
     try:
         return strict_json.parse(text)
     except ValueError as error:

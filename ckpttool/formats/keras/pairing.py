@@ -46,9 +46,11 @@ def stored_names(
             left.pop(fitting[0], None)
     if missing := [told for name, told in sought.items() if name not in found]:
         near = suggestion(missing[0], left)
-        raise FormatError(f"{network.path}: its network has weights that the file has not: {listed(missing, 3)}{near}")
+        raise FormatError(
+            f"{network.path}: its network has weights that are missing in the file: {listed(missing, 3)}{near}"
+        )
     if left:
-        raise FormatError(f"{network.path} has weights that are of no layer of its network: {listed(list(left), 3)}")
+        raise FormatError(f"{network.path} has weights that belong to no layer of its network: {listed(list(left), 3)}")
     return {name: found[name] for name in sought}
 
 

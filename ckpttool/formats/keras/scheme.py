@@ -6,7 +6,7 @@ SCHEME = "keras:"
 
 
 def is_application(path: Path | str) -> bool:
-    """Return whether a path is no path, but names an architecture.
+    """Return whether a path is not a path, but names an architecture.
 
     >>> is_application("keras:MobileNetV2"), is_application(Path("model.keras"))
     (True, False)

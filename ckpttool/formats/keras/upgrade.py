@@ -84,7 +84,7 @@ def computed_from_file(config: Any, place: Place) -> Any:
     place = place.within(own.get("name")) if isinstance(own, Mapping) and "module" in config else place
     if config.get("stateful") is True:
         raise FormatError(
-            f"{place} is stateful, so what it gives depends on the rows before: set its stateful to False in Keras, "
+            f"{place} is stateful, so its output depends on the rows before: set its stateful to False in Keras, "
             "and save the model again"
         )
     return {key: computed_from_file(value, place) for key, value in config.items() if not key.startswith("lora_")}

@@ -84,7 +84,7 @@ def _model(path: Path) -> tuple[Tree, dict[str, Weight]]:
     if _is_weights(path):
         tree = _read(path)
         return tree, weights_in(tree)
-    raise PlanError(f"{path} is no file of Keras 3: the output is an edited copy of one (`like`)")
+    raise PlanError(f"{path} is not a file of Keras 3: the output is an edited copy of one (`like`)")
 
 
 def is_map(path: Path) -> bool:
@@ -107,7 +107,7 @@ def read_shards(path: Path) -> Tree:
     for name in sorted(set(_shards(path))):
         shard = read_tree(_beside(path, name))
         if twice := next((each for each in shard.tensors if each in tree.tensors), None):
-            raise FormatError(f"{path}: {twice} is in {name} and in another file")
+            raise FormatError(f"{path}: {twice} is both in {name} and in another file")
         tree.tensors.update(shard.tensors)
         tree.opaque += shard.opaque
         for group, attributes in shard.attributes.items():
@@ -122,13 +122,13 @@ def _shards(path: Path) -> Iterator[str]:
     try:
         weight_map = strict_json.loads(text)["weight_map"]
     except (ValueError, KeyError, TypeError, RecursionError) as error:
-        raise CorruptCheckpoint(f"{path}: it is no map of weights: {error}") from error
+        raise CorruptCheckpoint(f"{path}: it is not a map of weights: {error}") from error
     if not isinstance(weight_map, dict):
-        raise CorruptCheckpoint(f"{path}: its weight_map is no map")
+        raise CorruptCheckpoint(f"{path}: its weight_map is not a map")
     for names in weight_map.values():
         for name in names if isinstance(names, list) else [names]:
             if not isinstance(name, str):
-                raise CorruptCheckpoint(f"{path}: the map names {name!r}, which is no file")
+                raise CorruptCheckpoint(f"{path}: the map names {name!r}, which is not a file")
             yield name
 
 
@@ -136,7 +136,7 @@ def _beside(path: Path, name: str) -> Path:
     """Return a file beside the map."""
     shard = path.parent / name
     if not lies_beside(name) or not name.endswith(SHARD) or shard.is_symlink():
-        raise FormatError(f"{path}: the map leads to {name}; a file of weights lies beside it and is named *{SHARD}")
+        raise FormatError(f"{path}: the map refers to {name}; expected a file beside it named *{SHARD}")
     if not sparse_files.is_there(shard):
-        raise MissingFile(f"{shard} is missing: {path.name} says that weights are in it")
+        raise MissingFile(f"{shard} is missing: weights are in it according to {path.name}")
     return shard

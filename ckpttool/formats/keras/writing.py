@@ -85,7 +85,7 @@ def _check(texts: Mapping[str, bytes], weights: KerasWeights, sums: Mapping[str,
     found = members(path)
     for name, text in texts.items():
         if b"".join(member_bytes(path, found[name], name)) != text:
-            raise CorruptCheckpoint(f"{path}: {name} reads back otherwise than it was written")
+            raise CorruptCheckpoint(f"{path}: {name} reads back differently than it was written")
     for _ in member_bytes(path, found[WEIGHTS], WEIGHTS):
         pass  # its checksum is compared
     compare(read_archive(path), weights.tensors, sums)

@@ -63,7 +63,7 @@ def read_header(path: Path, name: str, head: bytes, size: int) -> StoredArray:
         UnreadArray: the array is not one of numbers or bytes.
     """
     if head.startswith(npy.magic(3, 0)):
-        raise UnreadArray("holds structures, which are never read")
+        raise UnreadArray("contains structures, which are never read")
     start = _header_size(head)
     try:
         shape, fortran, dtype = _parsed(head[:start])
@@ -72,7 +72,7 @@ def read_header(path: Path, name: str, head: bytes, size: int) -> StoredArray:
     array = StoredArray(TensorSpec(name, shape, _dtype(dtype)), dtype, fortran, start)
     if any(length < 0 for length in shape) or array.start + array.nbytes != size:
         held = size - array.start
-        raise CorruptCheckpoint(f"{path}: {name} is said to be {dtype} {list(shape)}, but {held} bytes are there")
+        raise CorruptCheckpoint(f"{path}: {name} is declared as {dtype} {list(shape)}, but {held} bytes are there")
     return array
 
 
@@ -104,7 +104,7 @@ def _parsed(header: bytes) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
 def _read_header(file: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
     version = npy.read_magic(file)
     if version not in ((1, 0), (2, 0), (3, 0)):
-        raise ValueError(f"version {version} is none that NumPy writes")
+        raise ValueError(f"version {version} is not one that NumPy writes")
     read = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
     return read(file)
 
@@ -123,11 +123,11 @@ def mapped(path: Path) -> Array:
     with path.open("rb") as file:
         head = file.read(HEADER_LIMIT)
     if not head.startswith(npy.MAGIC_PREFIX):
-        raise FormatError(f"{path} is no .npy of numbers: it begins with {head[:6].hex(' ') or 'nothing'}")
+        raise FormatError(f"{path} is not an .npy file of numbers: it begins with {head[:6].hex(' ') or 'nothing'}")
     try:
         stored = read_header(path, path.name, head, path.stat().st_size)
     except UnreadArray as why:
-        raise FormatError(f"{path} is no .npy of numbers: it {why}") from why
+        raise FormatError(f"{path} is not an .npy file of numbers: it {why}") from why
     order: Literal["F", "C"] = "F" if stored.fortran else "C"
     if not stored.nbytes:
         return np.empty(stored.spec.shape, stored.numpy, order)
@@ -147,13 +147,13 @@ def array_of(stored: StoredArray, pieces: Iterable[bytes]) -> Array:
 
 def _dtype(dtype: np.dtype[np.generic]) -> DType:
     if dtype.hasobject or dtype.names or dtype.subdtype:
-        raise UnreadArray(f"holds Python objects or structures ({dtype}), which are never read")
+        raise UnreadArray(f"contains Python objects or structures ({dtype}), which are never read")
     if dtype.kind in "SU":
         if not dtype.itemsize:  # any number of them would fit into no bytes
-            raise UnreadArray(f"holds strings of no length ({dtype}), which NumPy does not write")
+            raise UnreadArray(f"contains strings of length 0 ({dtype}), which NumPy does not write")
         return STRING
     if dtype.name not in BY_NAME:
-        raise UnreadArray(f"is {dtype}, which no checkpoint dtype stands for")
+        raise UnreadArray(f"is {dtype}, which has no corresponding checkpoint dtype")
     return BY_NAME[dtype.name]
 
 
@@ -194,7 +194,7 @@ class Npy(Format):
 
     NAME = "npy"
     CHECKSUMS = False
-    LIMITS = "is read only, one .npy file or a folder of them, whose names they have: save an .npz; keeps no checksums"
+    LIMITS = "is read only, one .npy file or a folder of them, named as those: save an .npz; keeps no checksums"
     WRITES = False
     INSTEAD = ".npy files are read only; `to` npz writes the same arrays in one file"
     HOLDS = HOLDS

@@ -96,7 +96,7 @@ class Npz(Format):
 
     NAME = "npz"
     SUFFIXES = (".npz",)
-    LIMITS = "holds NumPy's own dtypes: no bfloat16, int4, float8 or quantised ones, no variants"
+    LIMITS = "stores NumPy's own dtypes: no bfloat16, int4, float8 or quantised ones, no variants"
     HOLDS = HOLDS
     LOSES = LOSES
 
@@ -133,7 +133,7 @@ def read_member(path: Path, archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> 
     """Read a member's header and check it against the member's size; the array after it may be damaged."""
     name = info.filename.removesuffix(SUFFIX)
     if name == info.filename:
-        raise UnreadArray(f"is no array: its name does not end in {SUFFIX}")
+        raise UnreadArray(f"is not an array: its name does not end in {SUFFIX}")
     refuse_packing(path, info, name)
     try:
         with archive.open(without_checksum(info)) as file:
@@ -144,7 +144,7 @@ def read_member(path: Path, archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> 
 
 
 def _require_whole(path: Path, archive: zipfile.ZipFile, info: zipfile.ZipInfo, name: str) -> None:
-    """Check that a member which is left out is as it was written: a damaged array would seem to be no array.
+    """Check that a member which is left out is as it was written: a damaged array would seem to be not an array.
 
     Raises:
         CorruptCheckpoint: its checksum differs.
@@ -176,7 +176,7 @@ def _member_name(name: str) -> str:
             return name + SUFFIX
     except UnicodeEncodeError:
         pass
-    raise FormatError(f"an .npz cannot hold an array named {name!r}")
+    raise FormatError(f"an .npz cannot store an array named {name!r}")
 
 
 def _write_array(member: IO[bytes], tensor: Tensor) -> None:
@@ -184,13 +184,13 @@ def _write_array(member: IO[bytes], tensor: Tensor) -> None:
         elements = as_bytes(tensor.read().ravel().tolist(), tensor.name)
         if any(map(LOSES.search, elements)):
             raise FormatError(
-                f"{tensor.name} has a string that ends in a zero byte, which an .npz cannot hold and a bundle can"
+                f"{tensor.name} has a string that ends in a zero byte, which an .npz cannot store, but a bundle can"
             )
         npy.write_array(member, np.array(elements, "S").reshape(tensor.shape), (1, 0), allow_pickle=False)
         return
     own = tensor.dtype.numpy_name == tensor.dtype.name  # quantised numbers would be taken for plain ones
     if not tensor.dtype.itemsize or not own:
-        raise FormatError(f"{tensor.name} is {tensor.dtype}, which an .npz cannot hold; `cast` changes it")
+        raise FormatError(f"{tensor.name} is {tensor.dtype}, which an .npz cannot store; `cast` changes it")
     dtype = tensor.dtype.numpy.newbyteorder("<")
     header = {"descr": npy.dtype_to_descr(dtype), "fortran_order": False, "shape": tensor.shape}
     npy.write_array_header_1_0(member, header)

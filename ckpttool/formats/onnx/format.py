@@ -40,7 +40,7 @@ class Neighbours:
         Raises:
             FormatError: the path is not in the model's folder, or not a file.
             MissingFile: it is not there.
-            CorruptCheckpoint: it does not have those bytes, or offset and length are no numbers.
+            CorruptCheckpoint: it does not have those bytes, or offset and length are not numbers.
         """
         location = entry.get("location", "")
         file = self._files.get(location) or self._open(name, location)
@@ -48,10 +48,12 @@ class Neighbours:
         offset = self._number(name, entry.get("offset", "0"))
         length = self._number(name, entry.get("length", str(file.size - offset)))
         if length != nbytes:
-            raise CorruptCheckpoint(f"{self._model}: {name} has {nbytes} bytes, {length} are said to be in {location}")
+            raise CorruptCheckpoint(
+                f"{self._model}: {name} has {nbytes} bytes, but {length} are declared in {location}"
+            )
         if offset + length > file.size:
             raise CorruptCheckpoint(
-                f"{file.path}: {name} ends at byte {offset + length}, the file has {file.size}: it is cut off"
+                f"{file.path}: {name} ends at byte {offset + length}, the file has {file.size}: it is truncated"
             )
         return file, offset
 
@@ -61,19 +63,17 @@ class Neighbours:
         inside = not leads_away and resolved(folder / path).is_relative_to(resolved(folder))
         if not inside:
             raise FormatError(
-                f"{self._model}: {name} is said to be in {location[:80]!r}, which is outside of its folder"
+                f"{self._model}: {name} is declared to be in {location[:80]!r}, which is outside of its folder"
             )
         if not (folder / path).exists():
-            raise MissingFile(f"{folder / path} is missing: {name} of {self._model.name} is in it")
+            raise MissingFile(f"{folder / path} is missing: it contains {name} of {self._model.name}")
         if not (folder / path).is_file():
-            raise FormatError(f"{folder / path} is not a file: {name} of {self._model.name} is said to be in it")
+            raise FormatError(f"{folder / path} is not a file, and should contain {name} of {self._model.name}")
         return ClosedFile.of(CheckpointFile(folder / path))
 
     def _number(self, name: str, text: str) -> int:
         if not (text.isascii() and text.isdigit() and len(text) < 20):
-            raise CorruptCheckpoint(
-                f"{self._model}: {name} is said to lie at {text[:40]!r}, expected a number of bytes"
-            )
+            raise CorruptCheckpoint(f"{self._model}: {name} has the offset {text[:40]!r}, expected a number of bytes")
         return int(text)
 
 
@@ -119,7 +119,7 @@ class Onnx(Format):
     HOLDS = frozenset(NUMBERED.values())
 
     def recognises(self, path: Path) -> bool:
-        """Return whether a file is a model, field by field, or is named as one and is no pointer to it."""
+        """Return whether a file is a model, field by field, or is named as one and is not a pointer to it."""
         if not path.is_file():
             return False
         file = CheckpointFile(path)
@@ -149,7 +149,7 @@ def _listed(file: CheckpointFile, spec: TensorSpec, message: WireField) -> Array
         file.require_unchanged()
         if len(numbers) != count:
             raise ValueError(
-                f"{counted(len(numbers), 'number is', 'numbers are')} there, its shape {list(spec.shape)} takes {count}"
+                f"{counted(len(numbers), 'number is', 'numbers are')} there, its shape {list(spec.shape)} needs {count}"
             )
         return array_of(np.fromiter(numbers, listed.numpy, count), spec)
     except (DecodeError, ValueError) as error:

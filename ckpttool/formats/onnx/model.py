@@ -48,7 +48,7 @@ class Initialiser(NamedTuple):
 
 
 class OnnxModel(NamedTuple):
-    """What a file holds: tensors by name, texts, and what is in it and is no initialiser."""
+    """What a file holds: tensors by name, texts, and what is in it and is not an initialiser."""
 
     initialisers: dict[str, Initialiser]
     metadata: dict[str, str]
@@ -76,7 +76,7 @@ def read_model(file: CheckpointFile) -> OnnxModel:
     if len(graphs) != 1:
         raise CorruptCheckpoint(f"{file.path}: the model has {counted(len(graphs), 'graph')}, expected one")
     if not any(field.number == OPSETS for field in top):
-        raise CorruptCheckpoint(f"{file.path}: the model does not say which operators it uses: it is cut off")
+        raise CorruptCheckpoint(f"{file.path}: the model lacks its list of operator sets: it is truncated")
     initialisers: dict[str, Initialiser] = {}
     unread: list[str] = []
     for field in fields(file, graphs[0].start, graphs[0].end):
@@ -109,13 +109,13 @@ def _sparse_name(file: CheckpointFile, message: WireField) -> str:
 def _known_fields(file: CheckpointFile) -> Iterator[WireField]:
     for field in fields(file, 0, file.size):
         if KINDS.get(field.number) != field.kind:
-            raise CorruptCheckpoint(f"{file.path} is not a model of ONNX: byte {field.at} begins no field of one")
+            raise CorruptCheckpoint(f"{file.path} is not a model of ONNX: no known field begins at byte {field.at}")
         yield field
 
 
 def _message(file: CheckpointFile, field: WireField) -> WireField:
     if field.kind != BYTES:
-        raise CorruptCheckpoint(f"{file.path} is damaged: what begins at byte {field.at} should be a message")
+        raise CorruptCheckpoint(f"{file.path} is damaged: expected a message at byte {field.at}")
     return field
 
 
@@ -131,15 +131,17 @@ def _initialiser(file: CheckpointFile, message: WireField) -> Initialiser | str:
         raise CorruptCheckpoint(f"{file.path}: {head.name} has the impossible shape {list(sizes)}")
     if head.data_type not in DTYPES:
         named = UNREAD.get(head.data_type, "unknown")
-        return f"{head.name} (has dtype number {head.data_type}, {named}, which is not read)"
+        return f"{head.name} (has dtype number {head.data_type}, {named}, which is not supported)"
     spec = TensorSpec(head.name, sizes, DTYPES[head.data_type])
     raw = [part for part in parts if part.number == RAW]
     held = {part.number for part in parts if part.number in LISTS} | {part.number for part in raw}
     external = head.data_location == TensorProto.EXTERNAL
     if len(held) + external > 1 or len(raw) > 1:
-        raise CorruptCheckpoint(f"{file.path}: {head.name} has its numbers in several places")
+        raise CorruptCheckpoint(f"{file.path}: {head.name} stores its numbers in several fields")
     if (raw or external) and spec.dtype is STRING:
-        raise CorruptCheckpoint(f"{file.path}: {head.name} has strings as raw bytes, which do not say where one ends")
+        raise CorruptCheckpoint(
+            f"{file.path}: {head.name} stores strings as raw bytes, which do not mark where each ends"
+        )
     if external:
         return Initialiser(spec, message, None, {entry.key: entry.value for entry in head.external_data})
     if raw:
@@ -154,21 +156,25 @@ def _initialiser(file: CheckpointFile, message: WireField) -> Initialiser | str:
 def _header(file: CheckpointFile, message: WireField, parts: list[WireField]) -> TensorProto:
     described = [part for part in parts if part.number in HEADER]
     if sum(part.end - part.at for part in described) > HEADER_LIMIT:
-        raise CorruptCheckpoint(f"{file.path}: the tensor at byte {message.start} has a name or a shape beyond measure")
+        raise CorruptCheckpoint(
+            f"{file.path}: the tensor at byte {message.start} has a name or a shape that is too long"
+        )
     try:
         head = TensorProto.FromString(b"".join(file.piece(part.end - part.at, part.at) for part in described))
     except DecodeError as error:
         raise CorruptCheckpoint(f"{file.path}: the tensor at byte {message.start} is damaged") from error
     if not head.name or head.HasField("segment"):
-        raise CorruptCheckpoint(f"{file.path}: the tensor at byte {message.start} has no name, or is a part of one")
+        raise CorruptCheckpoint(
+            f"{file.path}: the tensor at byte {message.start} has no name, or is a segment of a tensor"
+        )
     return head
 
 
 def _require(file: CheckpointFile, spec: TensorSpec, size: int, wanted: int, exact: bool) -> None:
     if size < wanted or (exact and size != wanted):
         raise CorruptCheckpoint(
-            f"{file.path}: {spec.name} is said to be {spec.dtype} {list(spec.shape)}, which takes {wanted} bytes, "
-            f"{size} are there"
+            f"{file.path}: {spec.name} is declared as {spec.dtype} {list(spec.shape)}, {wanted} bytes, but {size} are "
+            f"there"
         )
 
 
@@ -178,7 +184,9 @@ def _metadata(file: CheckpointFile, top: list[WireField]) -> dict[str, str]:
     for field in top:
         if field.number == METADATA:
             if field.end - field.start > TEXT_LIMIT:
-                raise CorruptCheckpoint(f"{file.path}: a text of its metadata has {field.end - field.start} bytes")
+                raise CorruptCheckpoint(
+                    f"{file.path}: a text of its metadata has {field.end - field.start} bytes, which is too long"
+                )
             try:
                 entry = StringStringEntryProto.FromString(file.piece(field.end - field.start, field.start))
             except DecodeError as error:

@@ -113,5 +113,5 @@ def _within(numbers: Array, dtype: str) -> Array:
     converted = numbers.astype(dtype)
     if (converted != numbers).any():
         wrong = numbers[converted != numbers][0]
-        raise ValueError(f"the number {wrong} is none of {dtype}")
+        raise ValueError(f"the number {wrong} is out of range for {dtype}")
     return converted

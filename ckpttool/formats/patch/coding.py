@@ -86,9 +86,9 @@ def _expanded(raw: bytes, nbytes: int) -> Array:
     try:
         count = cramjam.zstd.decompress_into(raw, memory.data)
     except (cramjam.DecompressionError, OSError) as error:
-        raise ValueError(f"a block of {len(raw)} bytes does not unpack to {nbytes}") from error
+        raise ValueError(f"a block of {len(raw)} bytes does not decompress to {nbytes}") from error
     if count != nbytes:
-        raise ValueError(f"a block of {len(raw)} bytes unpacks to {count}, expected {nbytes}")
+        raise ValueError(f"a block of {len(raw)} bytes decompresses to {count}, expected {nbytes}")
     return memory
 
 

@@ -103,7 +103,7 @@ class Patch:
         texts = {str(key): str(text) for key, text in document["metadata"].items()}
         named = {each.spec.name: each for each in base}, {each.spec.name: each for each in made}
         if len(named[0]) != len(base) or len(named[1]) != len(made):
-            raise ValueError("a name stands twice")
+            raise ValueError("a name appears twice")
         return cls(*named, str(document["base_hash"]), str(document["hash"]), texts, str(document["lineage"]))
 
 
@@ -135,7 +135,7 @@ class PatchFile:
 
         Raises:
             MissingFile: it is not there.
-            FormatError: it is no patch, or one of a later version.
+            FormatError: it is not a patch, or one of a later version.
             CorruptCheckpoint: it is cut off or damaged, or says what cannot be.
         """
         self.path = path
@@ -184,22 +184,24 @@ class PatchFile:
         size = self._file.size
         start = self._file.piece(min(len(MAGIC), size), 0)
         if start[:-1] == MAGIC[:-1] and start != MAGIC:
-            raise FormatError(f"{self.path}: a patch of version {start[-1]}, which a later ckpttool reads")
+            raise FormatError(
+                f"{self.path}: the patch has version {start[-1]}, which needs a later version of ckpttool"
+            )
         if start != MAGIC:
-            raise FormatError(f"{self.path} is no patch: `diff(patch)` writes one")
+            raise FormatError(f"{self.path} is not a patch: `diff(patch)` writes one")
         if size < len(MAGIC) + TAIL.size:
-            raise CorruptCheckpoint(f"{self.path}: a patch that is cut off, at byte {size}")
+            raise CorruptCheckpoint(f"{self.path}: the patch is truncated, at byte {size}")
         packed, unpacked, checksum, magic = TAIL.unpack(self._file.piece(TAIL.size, size - TAIL.size))
         begin = size - TAIL.size - packed
         if magic != MAGIC or begin < len(MAGIC) or max(packed, unpacked) > DIRECTORY_LIMIT:
-            raise CorruptCheckpoint(f"{self.path}: a patch that is cut off: its directory is not at its end")
+            raise CorruptCheckpoint(f"{self.path}: the patch is truncated: its directory is not at its end")
         raw = self._file.piece(packed, begin)
         if crc.extend(0, raw) != checksum:
             raise CorruptCheckpoint(f"{self.path}: the directory of the patch is damaged: its checksum does not match")
         try:
             return Patch.from_json(strict_json.parse(_expanded(raw, unpacked))), begin
         except (KeyError, TypeError, ValueError, AttributeError) as error:
-            raise CorruptCheckpoint(f"{self.path}: the directory of the patch is none: {error}") from error
+            raise CorruptCheckpoint(f"{self.path}: the directory of the patch is not valid: {error}") from error
 
     def _require_sense(self, end: int) -> None:
         """Check that blocks fill the file, and that nothing unpacks to more than its blocks can hold."""
@@ -216,13 +218,13 @@ def _problem(tensor: PatchedTensor, base: Mapping[str, BaseTensor], at: int) -> 
     """Say what of a tensor cannot be; None where all can."""
     spec, start = tensor.spec, base.get(tensor.of or "") if tensor.of is not None else None
     if tensor.how not in (SAME, *WAYS):
-        return f"is made by {tensor.how!r}, which means nothing"
+        return f"is made by {tensor.how!r}, which is unknown"
     if (tensor.how == WHOLE) != (tensor.of is None) or (tensor.of is not None and start is None):
-        return f"is made by {tensor.how} of {tensor.of}, which is no tensor of the base"
+        return f"is made by {tensor.how} of {tensor.of}, which is not a tensor of the base"
     if start and (start.spec.shape, start.spec.dtype) != (spec.shape, spec.dtype):
-        return f"is {spec.dtype} {list(spec.shape)}, and made of {tensor.of}, which is not"
+        return f"is {spec.dtype} {list(spec.shape)}, but made of {tensor.of}, which is not"
     if tensor.how == SAME:
-        return None if not tensor.stored else "is one of the base, and has blocks"
+        return None if not tensor.stored else "is a tensor of the base, but has blocks"
     blocks = math.ceil(tensor.nbytes / BLOCKS[tensor.how])
     fits = tensor.at == at and blocks * LEAST <= tensor.stored + LEAST
     expected = spec.nbytes == tensor.nbytes if spec.dtype.itemsize else spec.elements <= tensor.nbytes
@@ -236,9 +238,9 @@ def _expanded(raw: bytes, nbytes: int) -> bytes:
     try:
         count = cramjam.zstd.decompress_into(raw, memory)
     except (cramjam.DecompressionError, OSError) as error:
-        raise ValueError("it does not unpack") from error
+        raise ValueError("it cannot be decompressed") from error
     if count != nbytes:
-        raise ValueError(f"it unpacks to {count} bytes, expected {nbytes}")
+        raise ValueError(f"it decompresses to {count} bytes, expected {nbytes}")
     return bytes(memory)
 
 
@@ -254,5 +256,5 @@ def _spec(name: Any, dtype: Any, shape: Any) -> TensorSpec:
 
 def _size(value: Any) -> int:
     if type(value) is not int or not 0 <= value < 1 << 63:
-        raise ValueError(f"{value!r} is no size")
+        raise ValueError(f"{value!r} is not a size")
     return value

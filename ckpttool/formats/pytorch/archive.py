@@ -53,7 +53,7 @@ class TorchArchive:
         self.path = path
         infos = members(path, part)
         if not (pickles := _pickles(infos)):
-            raise FormatError(f"{path} is not a file of torch.save: it has no data.pkl, or several")
+            raise FormatError(f"{path} is not a file of torch.save: it has no data.pkl, or more than one")
         folder = pickles[0].removesuffix("data.pkl")
         self.members = {name.removeprefix(folder): info for name, info in infos.items()}
         order = self.record("byteorder") if "byteorder" in self.members else b"little"
@@ -73,7 +73,7 @@ class TorchArchive:
             return value
         constants = interpreted(self.path, self.record(PROGRAM), _constant)
         if not isinstance(constants, tuple):
-            raise CorruptCheckpoint(f"{self.path}: its constants are no tuple")
+            raise CorruptCheckpoint(f"{self.path}: its constants are not a tuple")
         return Pairs([("model", value), ("constants", Constants(constants))]) if constants else value
 
     def classes(self) -> Classes:
@@ -108,10 +108,11 @@ class TorchArchive:
         """
         info = self.members.get(_member(storage))
         if info is None:
-            raise CorruptCheckpoint(f"{self.path}: its pickle names the storage {storage.key}, which is not there")
+            raise CorruptCheckpoint(f"{self.path}: its pickle refers to the storage {storage.key}, which is missing")
         if info.file_size != storage.nbytes:
             raise CorruptCheckpoint(
-                f"{self.path}: storage {storage.key} has {info.file_size} bytes, its pickle says {storage.nbytes}"
+                f"{self.path}: storage {storage.key} has {info.file_size} bytes, but {storage.nbytes} according to "
+                "its pickle"
             )
 
     def stream(self, member: str, name: str) -> Iterator[bytes]:
@@ -181,7 +182,7 @@ def refuse_distributed(path: Path) -> None:
         return
     raise FormatError(
         f"{path} is {'a' if path.is_dir() else 'a part of a'} folder of torch.distributed.checkpoint, whose index "
-        f"{INDEX}, which says where their tensors are, is missing: copy the whole folder"
+        f"{INDEX} of its tensors is missing: copy the whole folder"
     )
 
 
@@ -196,8 +197,8 @@ def interpreted(path: Path, data: bytes | IO[bytes], persistent: Callable[[Any],
         return interpret(data if isinstance(data, bytes) else _Bounded(data), persistent)
     except ForbiddenName as error:
         raise FormatError(
-            f"{path}: its pickle names {error}, which is never imported or run here and could act where PyTorch loads "
-            f"this file: no weights need it, so it is not read"
+            f"{path}: its pickle refers to {error}, which is never imported or run here, but could run code where "
+            f"PyTorch loads this file: weights do not need it, so the file is not read"
         ) from error
     except ValueError as error:
         raise CorruptCheckpoint(f"{path}: its pickle is damaged: {error}") from error
@@ -212,7 +213,7 @@ class _Bounded:
 
     def read(self, size: int) -> bytes:
         if size > PICKLE_LIMIT:
-            raise ValueError(f"it has a text of {counted(size, 'byte')}, at most {PICKLE_LIMIT} are read")
+            raise ValueError(f"it contains a text of {counted(size, 'byte')}, at most {PICKLE_LIMIT} are read")
         return self._file.read(size)
 
     def readline(self) -> bytes:

@@ -69,8 +69,9 @@ class DistributedTensors(Tensors):
             size = math.prod(chunk.sizes) * described.dtype.itemsize
             if chunk.start + chunk.length > files[chunk.file] or chunk.length < size:
                 raise CorruptCheckpoint(
-                    f"{self.folder / chunk.file}: a part of {size} bytes is said to be in the {chunk.length} at "
-                    f"{chunk.start}, the file has {files[chunk.file]}: it is cut off, or the index is damaged"
+                    f"{self.folder / chunk.file}: a part of {size} bytes is declared within the {chunk.length} at "
+                    f"{chunk.start}, the "
+                    f"file has {files[chunk.file]}: it is truncated, or the index is damaged"
                 )
         if (said := sum(chunk.length for _, chunk in chunks)) > (there := sum(files.values())):
             raise CorruptCheckpoint(f"{self.folder}: its parts are said to have {said} bytes, its files have {there}")
@@ -97,7 +98,7 @@ class DistributedTensors(Tensors):
         view = interpreted(path, archive.record("data.pkl"), storage)
         if not isinstance(view, View) or (view.shape, view.dtype) != (chunk.sizes, spec.dtype):
             raise CorruptCheckpoint(
-                f"{path}: the part at byte {chunk.start} is not the one of {spec.name} it should be"
+                f"{path}: the part at byte {chunk.start} does not match what the index declares of {spec.name}"
             )
         archive.require(view.storage)
         if math.prod(view.shape) * view.dtype.itemsize > view.storage.nbytes:

@@ -99,7 +99,7 @@ def _read(value: Any) -> tuple[dict[str, Described], Pairs]:
 def _leaf(name: str, entry: Any, places: dict[tuple[str, Shape | None], Object], into: dict[str, Described]) -> Any:
     """Return what stands for a value in the state dict, and note a tensor."""
     if isinstance(entry, Object) and entry.name.endswith(".BytesStorageMetadata"):
-        return Unread("is no tensor, but an object of Python")
+        return Unread("is not a tensor, but an object of Python")
     fields = _attributes(entry)
     dtype, shape = _dtype(fields.get("properties")), _shape(fields.get("size"))
     if not isinstance(dtype, DType):
@@ -120,7 +120,7 @@ def _chunks(name: str, chunks: Any, places: dict[tuple[str, Shape | None], Objec
         place = places.get((name, offsets))
         file, start, length = _stored(name, place)
         if _attributes(place).get("transform_descriptors"):
-            raise ValueError(f"{name} is packed by an extension of its writer, which is not read")
+            raise ValueError(f"{name} is compressed by an extension of its writer, which is not supported")
         yield Chunk(offsets, sizes, file, start, length)
 
 
@@ -129,7 +129,7 @@ def _stored(name: str, place: Object | None) -> tuple[str, int, int]:
     found = _attributes(place)
     file, start, length = (found.get(key) for key in ("relative_path", "offset", "length"))
     if type(file) is not str or not lies_beside(file) or not is_size(start) or not is_size(length):
-        raise ValueError(f"the index does not say where a part of {name} is, or it is not in the folder")
+        raise ValueError(f"the index lacks the place of a part of {name}, or it is outside of the folder")
     return file, start, length
 
 
@@ -137,7 +137,7 @@ def _places(pairs: Pairs) -> Iterator[tuple[str, Shape | None, Object]]:
     for key, info in pairs:
         fields = _attributes(key)
         if type(name := fields.get("fqn")) is not str or not isinstance(info, Object):
-            raise ValueError("the index says of a part neither what it is of, nor where it is")
+            raise ValueError("the index has a part without its tensor and its place")
         yield name, None if (offsets := fields.get("offset")) is None else _shape(offsets), info
 
 
@@ -165,7 +165,7 @@ def _require_apart(name: str, rank: int, chunks: list[Chunk]) -> None:
         others = slice(number + 1, stop)  # those behind begin after its end
         compared += max(0, stop - number - 1)
         if compared > COMPARED_LIMIT:
-            raise ValueError(f"{name} is cut into more parts than are compared")
+            raise ValueError(f"{name} is split into more parts than are supported")
         if ((starts[others] < ends[number]) & (starts[number] < ends[others])).all(axis=1).any():
             raise ValueError(f"two parts of {name} overlap")
 
@@ -197,15 +197,15 @@ def _dtype(properties: Any) -> DType | Unread:
     state = properties.state if isinstance(properties, Object) else None
     kind = state[0] if isinstance(state, tuple) and state else _attributes(properties).get("dtype")
     if not isinstance(kind, Global):
-        raise ValueError("the index says no dtype of a tensor")
+        raise ValueError("the index has a tensor without a dtype")
     return DTYPES.get(kind.name) or Unread(f"is {kind.name}")
 
 
 def _shape(value: Any) -> Shape:
     if not isinstance(value, (tuple, list)) or len(value) > RANK_LIMIT or not all(map(is_size, value)):
-        raise ValueError("the index has a shape that cannot be")
+        raise ValueError("the index has an invalid shape")
     if math.prod(max(1, size) for size in value) >= SIZE_LIMIT:
-        raise ValueError("the index has a shape of too many elements")
+        raise ValueError("the index has a shape with too many elements")
     return tuple(value)
 
 
@@ -215,5 +215,5 @@ def _attributes(value: Any) -> Pairs:
 
 def _pairs(value: Any) -> Pairs:
     if not isinstance(value, Pairs):
-        raise ValueError("it is no index of torch.distributed.checkpoint")
+        raise ValueError("it is not an index of torch.distributed.checkpoint")
     return value

@@ -74,7 +74,7 @@ class TorchTensors(Tensors):
         for name, view in self.views.items():
             self.archive.require(view.storage)
             if kinds.setdefault(view.storage.key, view.storage.dtype) is not view.storage.dtype:
-                raise CorruptCheckpoint(f"{self.archive.path}: storage {view.storage.key} is said to be of two dtypes")
+                raise CorruptCheckpoint(f"{self.archive.path}: storage {view.storage.key} is declared with two dtypes")
             nbytes = self[name].nbytes
             total += nbytes
             if nbytes > view.storage.nbytes + REPEATED_LIMIT:
@@ -142,7 +142,9 @@ class ShardedTorch(Tensors):
         for name, wanted in index.files.items():
             file = TorchTensors(path.with_name(name))
             if missing := sorted(wanted - file.keys()):
-                raise CorruptCheckpoint(f"{path}: {missing[0]} is said to be in {name}, which does not hold it")
+                raise CorruptCheckpoint(
+                    f"{path}: {missing[0]} should be in {name} according to the index, which does not contain it"
+                )
             left_out += [f"{name}: {other}" for other in (*(file.keys() - wanted), *file.left_out)]
             self._files.append(file)
             self._owners |= {key: file for key in file if key in wanted}
@@ -204,7 +206,7 @@ def locate(path: Path) -> Path | None:
         candidates = sorted(path.glob(f"*{INDEX_SUFFIX}")) or sorted(path.glob(SINGLE))
         if len(candidates) > 1:
             names = ", ".join(file.name for file in candidates[:5])
-            raise FormatError(f"{path} holds several checkpoints of PyTorch, name one: {names}")
+            raise FormatError(f"{path} contains several checkpoints of PyTorch, specify one: {names}")
         return candidates[0] if candidates else None
     if path.is_file():
         return path

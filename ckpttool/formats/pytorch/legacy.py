@@ -1,4 +1,4 @@
-"""Files of PyTorch before 1.6, which are no zips: pickles one after another, then the bytes of the storages.
+"""Files of PyTorch before 1.6, which are not zips: pickles one after another, then the bytes of the storages.
 
 From 0.2 on a magic number, a protocol, a system's description, the value and the keys of its storages are a pickle
 each. Before that it was a tar of `storages`, `tensors` and a `pickle` that names tensors by number (torch/serialization
@@ -77,10 +77,11 @@ class OldFile:
         """
         place = self.places.get(storage.key)
         if place is None:
-            raise CorruptCheckpoint(f"{self.path}: its pickle names the storage {storage.key}, which is not there")
+            raise CorruptCheckpoint(f"{self.path}: its pickle refers to the storage {storage.key}, which is missing")
         if place.size != storage.nbytes:
             raise CorruptCheckpoint(
-                f"{self.path}: storage {storage.key} has {place.size} bytes, its pickle says {storage.nbytes}"
+                f"{self.path}: storage {storage.key} has {place.size} bytes, but {storage.nbytes} according to its "
+                "pickle"
             )
 
     def storage(self, storage: Storage, name: str) -> Iterator[bytes]:
@@ -117,13 +118,13 @@ class OldFile:
 
         _, _, _, value, keys = (interpreted(self.path, file, persistent) for _ in range(5))
         if not isinstance(keys, list) or not all(type(key) is str and key in named for key in keys):
-            raise CorruptCheckpoint(f"{self.path}: its list of storages names what its pickle does not")
+            raise CorruptCheckpoint(f"{self.path}: its list of storages does not match those of its pickle")
         for key in keys:
             self._place(file, key, named[key])
         if file.tell() != self.file.size:
             raise FormatError(
                 f"{self.path}: {self.file.size - file.tell()} bytes follow its last storage, such as another "
-                f"checkpoint; one file holds one checkpoint"
+                f"checkpoint; a file contains one checkpoint"
             )
         return value
 
@@ -131,10 +132,10 @@ class OldFile:
         """Note where the bytes of a storage are, and go on after them."""
         elements = COUNT.unpack(self._read(file, COUNT.size))[0]
         if isinstance(held, Unread) and not held.itemsize:
-            raise FormatError(f"{self.path}: storage {key} {held.why}, of unknown size: what follows it is not found")
+            raise FormatError(f"{self.path}: storage {key} {held.why}, of unknown size: where it ends is not known")
         size = elements * (held.itemsize if isinstance(held, Unread) else held.dtype.itemsize if held.dtype else 1)
         if elements < 0 or file.tell() + size > self.file.size:
-            raise CorruptCheckpoint(f"{self.path}: storage {key} of {size} bytes ends after the file: it is cut off")
+            raise CorruptCheckpoint(f"{self.path}: storage {key} of {size} bytes ends after the file: it is truncated")
         self.places[key] = ByteRange(file.tell(), size)
         file.seek(size, 1)
 
@@ -168,7 +169,7 @@ class OldFile:
             with tarfile.open(fileobj=file, mode="r:") as tar:
                 found = {info.name.removeprefix("./"): info.offset_data for info in tar if info.isreg()}
         except (tarfile.TarError, EOFError) as error:
-            raise CorruptCheckpoint(f"{self.path}: the tar file is damaged or cut off: {error}") from error
+            raise CorruptCheckpoint(f"{self.path}: the tar file is damaged or truncated: {error}") from error
         if missing := [name for name in MEMBERS if name not in found]:
             raise CorruptCheckpoint(f"{self.path}: its tar file has no {missing[0]}")
         return found
@@ -216,7 +217,7 @@ class OldFile:
     def _count(self, file: IO[bytes]) -> int:
         count = self._pickle(file)
         if type(count) is not int or not 0 <= count <= COUNT_LIMIT:
-            raise CorruptCheckpoint(f"{self.path}: its tar file has no number of storages or tensors that can be")
+            raise CorruptCheckpoint(f"{self.path}: its tar file has no valid number of storages or tensors")
         return count
 
     def _pickle(self, file: IO[bytes]) -> Any:
@@ -225,7 +226,7 @@ class OldFile:
     def _read(self, file: IO[bytes], size: int) -> bytes:
         data = file.read(size)
         if len(data) < size:
-            raise CorruptCheckpoint(f"{self.path} is cut off: it ends within the head of a storage")
+            raise CorruptCheckpoint(f"{self.path} is truncated: it ends within the header of a storage")
         return data
 
 
@@ -241,4 +242,4 @@ def _part(held: Storage | Unread, view: Any) -> Storage | Unread:
                 return held
             if offset + elements <= held.elements:
                 return Storage(held.key, held.dtype, held.elements, held.start + offset)
-    raise ValueError("a storage is a part of another that it does not fit into")
+    raise ValueError("a storage is a view of another that it does not fit into")

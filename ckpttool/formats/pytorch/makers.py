@@ -89,7 +89,7 @@ def make(name: str, arguments: Any) -> Any:
     if name in UNREAD:
         return Unread(UNREAD[name])
     if not isinstance(arguments, tuple):
-        raise ValueError(f"{name} is called with what is no tuple")
+        raise ValueError(f"{name} is called with something else than a tuple")
     return MAKERS[name](arguments) if name in MAKERS else Object(name, arguments)
 
 
@@ -130,7 +130,7 @@ def tensor_of(held: Storage, offset: Any, shape: Any, strides: Any, dtype: DType
     if not isinstance(held, Storage) or not (dtype := dtype or held.dtype):
         raise ValueError("a tensor has no storage")
     if not isinstance(shape, tuple) or not isinstance(strides, tuple) or not len(shape) == len(strides) <= RANK_LIMIT:
-        raise ValueError("a tensor has a shape or strides that cannot be")
+        raise ValueError("a tensor has an invalid shape or strides")
     if not all(map(is_size, (offset, *shape, *strides))) or math.prod(max(1, size) for size in shape) >= SIZE_LIMIT:
         raise ValueError(f"a tensor has the impossible shape {list(shape)} or strides {list(strides)}")
     view = View(held, dtype, held.start + offset, shape, strides)
@@ -147,7 +147,7 @@ def _tensor(arguments: tuple[Any, ...], dtype: DType | None = None) -> View | Un
 def _tensor_2(arguments: tuple[Any, ...]) -> View | Unread:
     for key, value in arguments[6] if len(arguments) > 6 and isinstance(arguments[6], Pairs) else ():
         if value is True and key in ("conj", "neg"):
-            return Unread(f"is kept as one that is still to be changed; resolve_{key}() changes it")
+            return Unread(f"has a pending {key}; resolve_{key}() before saving applies it")
     return _tensor(arguments)
 
 
@@ -161,7 +161,7 @@ def _tensor_3(arguments: tuple[Any, ...]) -> View | Unread:
 def _subclass(arguments: tuple[Any, ...]) -> Any:
     function, _, inner, _ = arguments
     if not isinstance(function, Global) or function.name not in TENSOR_MAKERS:
-        raise ValueError("a tensor is made by what makes none")
+        raise ValueError("a tensor is made by something that makes none")
     return make(function.name, inner)
 
 
@@ -192,7 +192,7 @@ def _attribute(arguments: tuple[Any, ...]) -> Object:
 def _copied(arguments: tuple[Any, ...]) -> Any:
     """Return the tensor or the array that one of another device was copied to."""
     copied = arguments[0] if arguments else None
-    return copied if isinstance(copied, (View, NumpyArray)) else Unread("is of a device that is not known")
+    return copied if isinstance(copied, (View, NumpyArray)) else Unread("is of an unknown device")
 
 
 def _first(arguments: tuple[Any, ...]) -> Any:

@@ -34,10 +34,10 @@ class NumpyType:
         """Take the byte order from a state.
 
         Raises:
-            ValueError: it is no state of a dtype.
+            ValueError: it is not a state of a dtype.
         """
         if not isinstance(state, tuple) or len(state) < 2:
-            raise ValueError("a dtype of NumPy has a state that cannot be")
+            raise ValueError("a dtype of NumPy has an invalid state")
         self.big = state[1] == ">"
 
 
@@ -55,14 +55,14 @@ class NumpyArray:
         """Take shape, dtype, order and bytes from a state.
 
         Raises:
-            ValueError: it is no state of an array, or its bytes are not as many as its shape says.
+            ValueError: it is not a state of an array, or its bytes are not as many as its shape says.
         """
         if not isinstance(state, tuple) or len(state) != 5 or not isinstance(state[2], NumpyType):
-            raise ValueError("an array of NumPy has a state that cannot be")
+            raise ValueError("an array of NumPy has an invalid state")
         _, shape, kind, fortran, raw = state
         sizes_fit = isinstance(shape, tuple) and len(shape) <= RANK_LIMIT
         if not sizes_fit or not all(type(size) is int and size >= 0 for size in shape):
-            raise ValueError("an array of NumPy has a shape that cannot be")
+            raise ValueError("an array of NumPy has an invalid shape")
         raw = raw.encode("latin-1") if isinstance(raw, str) else raw  # as Python 2 has its bytes
         self.dtype = kind.dtype if isinstance(raw, bytes) else None
         self.shape, self.big, self.fortran = shape, kind.big, fortran is True

@@ -36,7 +36,7 @@ def interpret(data: Any, persistent: Callable[[Any], Any] = makers.storage) -> A
             machine.step(opcode.name, argument)
         (value,) = machine.stack
     except (IndexError, KeyError) as error:
-        raise ValueError(f"what an opcode needs is not there ({error})") from error
+        raise ValueError(f"the operand of an opcode is missing ({error})") from error
     return value
 
 
@@ -61,7 +61,7 @@ class _Machine:
     def pop(self) -> Any:
         """Pop the value on top, which must be above the last mark."""
         if self.marks and len(self.stack) <= self.marks[-1]:
-            raise ValueError("a mark is where a value should be")
+            raise ValueError("there is a mark in place of a value")
         return self.stack.pop()
 
     def pop_marked(self) -> list[Any]:
@@ -74,7 +74,7 @@ class _Machine:
     def top(self, *kinds: type) -> Any:
         """Return the value on top, which is to be changed: of one of some kinds, or an object, which takes anything."""
         if type(self.stack[-1]) not in kinds:
-            raise ValueError(f"{type(self.stack[-1]).__name__} is where {kinds[0].__name__} should be")
+            raise ValueError(f"expected {kinds[0].__name__}, found {type(self.stack[-1]).__name__}")
         return self.stack[-1]
 
 
@@ -149,14 +149,14 @@ def _global(machine: _Machine, name: str) -> None:
 def _stack_global(machine: _Machine, _: Any) -> None:
     name, module = machine.pop(), machine.pop()
     if not isinstance(name, str) or not isinstance(module, str):
-        raise ValueError("a name is no text")
+        raise ValueError("a name is not text")
     _global(machine, f"{module} {name}")
 
 
 def _reduce(machine: _Machine, _: Any) -> None:
     arguments, called = machine.pop(), machine.pop()
     if not isinstance(called, (Global, Object)):
-        raise ValueError("what is called is no name")
+        raise ValueError("something is called that is not a name")
     made = makers.make(called.name, arguments) if isinstance(called, Global) else Object(called.name)
     machine.stack.append(made)
 

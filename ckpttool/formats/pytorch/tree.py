@@ -99,7 +99,7 @@ class _Walk:
         """Yield the tensors in a value, with their names."""
         self.visits += 1 + len(name) // NAME_SHARE
         if depth > DEPTH_LIMIT or self.visits > VISITS_LIMIT:
-            raise ValueError("its lists and dicts are nested without end")
+            raise ValueError("its lists and dicts are nested endlessly")
         if isinstance(value, View) or (isinstance(value, NumpyArray) and value.dtype and self.takes_arrays):
             yield name or TENSOR, value
         elif isinstance(value, NumpyArray):
@@ -115,7 +115,7 @@ class _Walk:
             for key, part in _texts(value):
                 yield from self.tensors(part, f"{name}/{key}" if name else key, depth + 1)
         elif self.takes_arrays and _is_plain(value):
-            self.unknown.append(f"{name or TENSOR} (is no tensor, but {_shown(value)})")
+            self.unknown.append(f"{name or TENSOR} (is not a tensor, but {_shown(value)})")
         elif isinstance(value, (list, tuple)):
             for number, part in enumerate(value):
                 yield from self.tensors(part, f"{name}/{number}" if name else str(number), depth + 1)
@@ -126,11 +126,11 @@ class _Walk:
             path = f"{name}{between}{member.name}"
             if member.value is not None and not member.saved:
                 self.unread = True
-                self.unknown.append(f"{path} (is neither parameter nor buffer of its module)")
+                self.unknown.append(f"{path} (is neither a parameter nor a buffer of its module)")
             elif is_module(member.value):
                 self.visits += 1
                 if depth > DEPTH_LIMIT:
-                    raise ValueError("its modules are nested without end")
+                    raise ValueError("its modules are nested endlessly")
                 yield from self._module(member.value, path, ".", depth + 1)
             else:
                 yield from self.tensors(member.value, path, depth + 1)

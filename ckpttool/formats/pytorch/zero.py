@@ -54,7 +54,7 @@ class ZeroTensors(Tensors):
         models = [Saved(path) for path in _files(folder, MODEL)]
         optimizers = [Saved(path) for path in _files(folder, OPTIMIZER)]
         if not models:
-            raise MissingFile(f"{folder} has no {MODEL}, which says which weights there are")
+            raise MissingFile(f"{folder} has no {MODEL}, which lists the weights")
         self._saved = [*models, *optimizers]
         stage = _stage(optimizers)
         self._joined: dict[str, Joined] = dict(_buffers(models[0]))
@@ -76,7 +76,7 @@ class ZeroTensors(Tensors):
         said = sum(math.prod(each.shape) * each.dtype.itemsize for each in self._joined.values())
         there = sum(saved.archive.file.size for saved in self._saved)
         if said > max(UNPACKED_LIMIT, RATIO_LIMIT * there):
-            raise FormatError(f"{self.folder}: its weights are said to have {said} bytes, its files have {there}")
+            raise FormatError(f"{self.folder}: its weights are declared with {said} bytes, its files have {there}")
 
     def __getitem__(self, name: str) -> Tensor:
         joined = self._joined[name]
@@ -135,9 +135,11 @@ def _files(folder: Path, pattern: str) -> list[Path]:
     """Return the files of processes, by the numbers in their names."""
     found = sorted(folder.glob(pattern), key=lambda path: [int(n) for n in re.findall(r"\d{1,18}", path.name)])
     if len(found) > MOST_FILES:
-        raise FormatError(f"{folder} has over {MOST_FILES} files of processes, which are not read")
+        raise FormatError(f"{folder} has over {MOST_FILES} files of processes, the limit")
     if len({number[1] for path in found if (number := _PARALLEL.search(path.name))}) > 1:
-        raise FormatError(f"{folder}: the model is cut over several processes (mp_rank_01 ...), which is not joined")
+        raise FormatError(
+            f"{folder}: the model is split over several processes (mp_rank_01 ...), which is not supported"
+        )
     return found
 
 
@@ -146,10 +148,11 @@ def _stage(optimizers: list[Saved]) -> int:
     said = optimizers[0].number("zero_stage")
     count = optimizers[0].number("partition_count")
     if said not in (1, 2, 3):
-        raise FormatError(f"{optimizers[0].path}: it is of stage {said} of ZeRO, expected 1, 2 or 3")
+        raise FormatError(f"{optimizers[0].path}: it has stage {said} of ZeRO, expected 1, 2 or 3")
     if count != len(optimizers):
         raise MissingFile(
-            f"{optimizers[0].path.parent}: {len(optimizers)} files named {OPTIMIZER} are there, {count} were written"
+            f"{optimizers[0].path.parent}: {len(optimizers)} files named {OPTIMIZER} are there, but {count} were "
+            "written"
         )
     return said
 
@@ -165,7 +168,7 @@ def _frozen(models: list[Saved], stage: int) -> Iterator[tuple[str, Joined]]:
     held = [dict(model.views("frozen_param_fragments", shapes)) for model in models]
     for name, shape in shapes.items():
         if not all(name in views for views in held):
-            raise CorruptCheckpoint(f"{models[0].path}: {name} is said to be frozen, and is not there")
+            raise CorruptCheckpoint(f"{models[0].path}: {name} is declared as frozen, but is missing")
         if stage < 3:
             view = held[0][name]
             if view.shape != shape:
@@ -185,7 +188,9 @@ def _trained(model: Saved, optimizers: list[Saved], stage: int) -> Iterator[tupl
         yield from _cut_each({name: shape for group in shapes for name, shape in group.items()}, optimizers, groups)
         return
     if {len(group) for group in groups} != {len(shapes)}:
-        raise CorruptCheckpoint(f"{model.path}: it has {len(shapes)} groups of weights, the optimizers' files others")
+        raise CorruptCheckpoint(
+            f"{model.path}: it has {len(shapes)} groups of weights, the optimizers' files have a different number"
+        )
     for number, group in enumerate(shapes):
         flat = Flat([(saved, views[number]) for saved, views in zip(optimizers, groups, strict=True)])
         at = 0
@@ -194,7 +199,7 @@ def _trained(model: Saved, optimizers: list[Saved], stage: int) -> Iterator[tupl
             at += math.prod(shape)
         aligned = 2 * len(optimizers)
         if -(-at // aligned) != -(-flat.size // aligned):
-            raise CorruptCheckpoint(f"{model.path}: group {number} has {at} numbers, in its files are {flat.size}")
+            raise CorruptCheckpoint(f"{model.path}: group {number} has {at} numbers, but its files have {flat.size}")
 
 
 def _cut_each(
@@ -214,7 +219,9 @@ def _cut_each(
         at += step
     if any(flat.size != at for flat in flats):
         sizes = sorted({flat.size for flat in flats})
-        raise CorruptCheckpoint(f"{optimizers[0].path}: the weights take {at} numbers of each file, there are {sizes}")
+        raise CorruptCheckpoint(
+            f"{optimizers[0].path}: the weights need {at} numbers of each file, but there are {sizes}"
+        )
 
 
 def _pieces(name: str, joined: Joined) -> Iterator[memoryview]:

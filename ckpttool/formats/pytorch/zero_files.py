@@ -36,9 +36,9 @@ class Saved:
         self.archive = OldFile(path) if is_old(path) else TorchArchive(path)
         value = self.archive.value()
         if not isinstance(value, Pairs):
-            raise CorruptCheckpoint(f"{path}: it holds no dict, as a file of DeepSpeed does")
+            raise CorruptCheckpoint(f"{path}: expected a dict, as in files of DeepSpeed")
         if self.archive.big:
-            raise FormatError(f"{path}: it is of a machine that is big-endian, which is not read")
+            raise FormatError(f"{path}: it was written on a big-endian machine, which is not supported")
         inner = value.get(OF_OPTIMIZER)
         self._value = inner if isinstance(inner, Pairs) else value
         self._checked: set[str] = set()
@@ -77,7 +77,7 @@ class Saved:
         """Return a list; raises CorruptCheckpoint if it is none."""
         value = self._value.get(key)
         if not isinstance(value, (list, tuple)) or isinstance(value, Pairs):
-            raise CorruptCheckpoint(f"{self.path}: it has no list {key}, as a file of ZeRO does")
+            raise CorruptCheckpoint(f"{self.path}: expected a list {key}, as in files of ZeRO")
         return list(value)
 
     def views(self, key: str, names: Collection[str]) -> Iterator[tuple[str, View]]:
@@ -90,7 +90,7 @@ class Saved:
         """Return a list of tensors; raises CorruptCheckpoint if there is something else in it."""
         views = self.lists(key)
         if not views or not all(isinstance(view, View) for view in views):
-            raise CorruptCheckpoint(f"{self.path}: {key} is no list of tensors")
+            raise CorruptCheckpoint(f"{self.path}: {key} is not a list of tensors")
         return [self.kept(view) for view in views]
 
     def kept(self, view: View) -> View:
@@ -156,7 +156,7 @@ class Flat:
             CorruptCheckpoint: there are not so many.
         """
         if at + count > self.size:
-            raise CorruptCheckpoint(f"{self._where}: {name} ends at number {at + count}, there are {self.size}")
+            raise CorruptCheckpoint(f"{self._where}: {name} ends at number {at + count}, but there are {self.size}")
         found = []
         number = bisect_right(self._starts, at) - 1
         while count:
@@ -177,7 +177,7 @@ def numbers_of(saved: Saved) -> list[dict[str, Shape]]:
     """Return the shapes of the weights of each group, in the order in which they lie."""
     groups = saved.lists("param_shapes")
     if not all(isinstance(group, Pairs) for group in groups):
-        raise CorruptCheckpoint(f"{saved.path}: param_shapes is no list of dicts")
+        raise CorruptCheckpoint(f"{saved.path}: param_shapes is not a list of dicts")
     return [_shapes(saved.path, group) for group in groups]
 
 
@@ -186,7 +186,7 @@ def _shapes(path: Path, pairs: Pairs) -> dict[str, Shape]:
     for name, shape in pairs:
         possible = isinstance(shape, (tuple, list)) and len(shape) <= RANK_LIMIT and all(map(is_size, shape))
         if type(name) is not str or name in found or not possible:
-            raise CorruptCheckpoint(f"{path}: a weight is said by {str(name)[:80]!r} and {str(shape)[:80]}")
+            raise CorruptCheckpoint(f"{path}: a weight is declared by {str(name)[:80]!r} and {str(shape)[:80]}")
         if math.prod(max(1, size) for size in shape) >= SIZE_LIMIT:
             raise CorruptCheckpoint(f"{path}: {name[:80]} has the impossible shape {str(shape)[:80]}")
         found[name] = tuple(shape)

@@ -59,7 +59,7 @@ def opened(path: Path, part: Window | None = None) -> zipfile.ZipFile:
     try:
         archive = zipfile.ZipFile(part.readable() if part else sparse_files.readable(path))
     except BAD_ZIP as error:
-        raise CorruptCheckpoint(f"{path}: the zip file is damaged or cut off: {error}") from error
+        raise CorruptCheckpoint(f"{path}: the zip file is damaged or truncated: {error}") from error
     try:
         file = part or CheckpointFile(path)
         if part or (path, file.stamp) not in _checked:
@@ -101,7 +101,7 @@ def members(path: Path, part: Window | None = None) -> dict[str, zipfile.ZipInfo
 
 
 def refuse_name(path: Path, info: zipfile.ZipInfo) -> None:
-    """Check that a member is no link, and has a name within the archive.
+    """Check that a member is not a link, and has a name within the archive.
 
     Raises:
         FormatError: it is one, or its name leads elsewhere.
@@ -109,7 +109,7 @@ def refuse_name(path: Path, info: zipfile.ZipInfo) -> None:
     name = info.orig_filename
     leads_away = ".." in PurePosixPath(name).parts or name.startswith("/") or {"\\", "\0", ":"} & set(name)
     if leads_away or stat.S_ISLNK(info.external_attr >> 16):
-        raise FormatError(f"{path}: the member {name!r} is a link, or its name leads out of the archive")
+        raise FormatError(f"{path}: the member {name!r} is a link, or has a name outside of the archive")
 
 
 def refuse_packing(path: Path, info: zipfile.ZipInfo, name: str) -> None:
@@ -119,9 +119,11 @@ def refuse_packing(path: Path, info: zipfile.ZipInfo, name: str) -> None:
         FormatError: it is not.
     """
     if info.flag_bits & 1 or info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-        raise FormatError(f"{path}: {name} is encrypted, or compressed in a way that is not read")
+        raise FormatError(f"{path}: {name} is encrypted, or compressed by a method that is not supported")
     if info.file_size > max(UNPACKED_LIMIT, RATIO_LIMIT * info.compress_size):
-        raise FormatError(f"{path}: {name} claims to unpack {counted(info.compress_size, 'byte')} to {info.file_size}")
+        raise FormatError(
+            f"{path}: {name} is declared to decompress {counted(info.compress_size, 'byte')} to {info.file_size}"
+        )
 
 
 def member_bytes(path: Path, info: zipfile.ZipInfo, name: str, whole: zipfile.ZipFile | None = None) -> Iterator[bytes]:

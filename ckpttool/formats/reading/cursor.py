@@ -42,6 +42,6 @@ class Cursor:
         """
         if size > self.left:
             raise CorruptCheckpoint(
-                f"{self.file.path}: {size} bytes are said to be at byte {self.at}, the file has {self.file.size}: "
-                "it is damaged or cut off"
+                f"{self.file.path}: {size} bytes are declared at byte {self.at}, the file has {self.file.size}: "
+                "it is damaged or truncated"
             )

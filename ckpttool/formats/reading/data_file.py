@@ -44,7 +44,7 @@ class CheckpointFile:
             self._remote = sparse_files.at(path)
             self._descriptor = self._remote.fileno() if self._remote else descriptor_of(path)
         except FileNotFoundError as error:
-            raise MissingFile(f"{path} is missing: a data file that the checkpoint's index names") from error
+            raise MissingFile(f"{path} is missing: the checkpoint's index refers to this data file") from error
         weakref.finalize(self, os.close, self._descriptor)
         self.path = path
         self.stamp = self._stamp()
@@ -108,7 +108,7 @@ class CheckpointFile:
             more = os.pread(self._descriptor, size - len(piece), at + len(piece))
             if not more:
                 raise CorruptCheckpoint(
-                    f"{self.path}: it ends at byte {at + len(piece)}: cut off, or cut while it was read"
+                    f"{self.path}: it ends at byte {at + len(piece)}: truncated, before or while it was read"
                 )
             piece += more
         return piece
@@ -163,14 +163,16 @@ class CheckpointFile:
             count = os.preadv(self._descriptor, [piece[filled:].data], at + filled)
             if not count:
                 raise CorruptCheckpoint(
-                    f"{self.path}: it ends at byte {at + filled}: cut off, or cut while it was read"
+                    f"{self.path}: it ends at byte {at + filled}: truncated, before or while it was read"
                 )
             filled += count
 
     def _require_room(self, name: str, stored: ByteRange) -> None:
         end = stored.offset + stored.size
         if end > self.size:
-            raise CorruptCheckpoint(f"{self.path}: {name} ends at byte {end}, the file has {self.size}: it is cut off")
+            raise CorruptCheckpoint(
+                f"{self.path}: {name} ends at byte {end}, the file has {self.size}: it is truncated"
+            )
         self.need(stored.offset, stored.size)
 
     def _compare_checksum(self, name: str, stored: ByteRange, running: int) -> None:
@@ -191,7 +193,7 @@ def require_truth(spec: TensorSpec, piece: Piece, path: Path) -> Piece:
         CorruptCheckpoint: one is neither 0 nor 1.
     """
     if spec.dtype is BOOL and bytes(piece).translate(None, b"\0\1"):
-        raise CorruptCheckpoint(f"{path}: {spec.name} holds a bool that is neither 0 nor 1")
+        raise CorruptCheckpoint(f"{path}: {spec.name} contains a bool that is neither 0 nor 1")
     return piece
 
 

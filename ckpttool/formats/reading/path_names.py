@@ -23,4 +23,4 @@ class PathNames:
         """
         self._left -= len(name)
         if self._left < 0:
-            raise FormatError(f"{self._path}: the names in it, with all that is above each, are too long together")
+            raise FormatError(f"{self._path}: the names in it, with their parents, are too long in total")

@@ -21,7 +21,8 @@ class Window(CheckpointFile):
         super().__init__(path)
         if start + size > self.size:
             raise CorruptCheckpoint(
-                f"{path}: a part of it is said to end at byte {start + size}, the file has {self.size}: it is cut off"
+                f"{path}: a part of it is declared to end at byte {start + size}, the file has {self.size}: it is "
+                "truncated"
             )
         self.start, self.size = start, size
 
@@ -32,7 +33,7 @@ class Window(CheckpointFile):
             CorruptCheckpoint: they are not within the part.
         """
         if size < 0 or at < 0 or at + size > self.size:
-            raise CorruptCheckpoint(f"{self.path}: what a part of it says is outside of that part")
+            raise CorruptCheckpoint(f"{self.path}: a part of it refers to bytes outside of that part")
         return super().piece(size, self.start + at)
 
     def readable(self) -> io.BufferedReader:

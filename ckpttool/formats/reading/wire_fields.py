@@ -40,7 +40,7 @@ def fields(file: CheckpointFile, start: int, end: int) -> Iterator[WireField]:
             raise CorruptCheckpoint(f"{file.path} is damaged at byte {at}: {error}") from error
         if field.end > end:
             raise CorruptCheckpoint(
-                f"{file.path} is damaged or cut off: what begins at byte {at} would end at {field.end}, not by {end}"
+                f"{file.path} is damaged or truncated: the field at byte {at} would end at {field.end}, not by {end}"
             )
         yield field
         at = field.end

@@ -40,17 +40,15 @@ def require_layout(file: CheckpointFile, archive: zipfile.ZipFile) -> None:
     infos = sorted(archive.infolist(), key=lambda info: info.header_offset)
     starts = [*(info.header_offset for info in infos), archive.start_dir]
     if gap := starts[0]:
-        raise FormatError(
-            f"{file.path}: {counted(gap, 'byte stands', 'bytes stand')} in front of its zip archive{_ONE}"
-        )
+        raise FormatError(f"{file.path}: {counted(gap, 'byte precedes', 'bytes precede')} its zip archive{_ONE}")
     for info, (start, following) in zip(infos, pairwise(starts), strict=True):
         if info.volume or following <= start:
-            raise CorruptCheckpoint(f"{file.path}: the zip file's directory says of {info.filename} what cannot be")
+            raise CorruptCheckpoint(f"{file.path}: the zip file's directory has an invalid entry for {info.filename}")
         if not file.is_remote:
             _require_end_of(file, info, following)
 
 
-_ONE = ", such as another archive; one file holds one checkpoint"
+_ONE = ", such as another archive; a file contains one checkpoint"
 
 
 def _require_end(file: CheckpointFile, archive: zipfile.ZipFile) -> None:
@@ -64,14 +62,14 @@ def _require_end(file: CheckpointFile, archive: zipfile.ZipFile) -> None:
         end, *more, here, count, size, start = large
         disks += more
     if end - size == archive.start_dir > start:
-        raise FormatError(f"{file.path}: {archive.start_dir - start} bytes stand in front of its zip archive{_ONE}")
+        raise FormatError(f"{file.path}: {archive.start_dir - start} bytes precede its zip archive{_ONE}")
     numbers = (here, count, size, start)
     fits = all(one in (number, _MOST_SHORT, _MOST) for one, number in zip(short, numbers, strict=True))
     if not fits or any(disks) or here != count or comment != len(archive.comment):
-        raise CorruptCheckpoint(f"{file.path}: the zip file's end is damaged: its numbers do not fit one another")
+        raise CorruptCheckpoint(f"{file.path}: the zip file's end is damaged: its numbers contradict one another")
     if count != len(entries):
         said = counted(count, "member")
-        raise CorruptCheckpoint(f"{file.path}: the zip file says that it has {said}, {len(entries)} are there")
+        raise CorruptCheckpoint(f"{file.path}: the zip file declares {said}, but {len(entries)} are there")
     if start != archive.start_dir or start + size != end or not _fills(file, start, size, entries):
         raise CorruptCheckpoint(f"{file.path}: the zip file's end does not fit its directory: one of them is damaged")
 
@@ -97,11 +95,9 @@ def _large_end(file: CheckpointFile, at: int) -> tuple[int, ...] | None:
     begin = at - _LOCATOR.size - _LARGE_END.size
     mark, size, _, _, *numbers = _LARGE_END.unpack(file.piece(_LARGE_END.size, begin))
     if disk or disks != 1 or mark != _LARGE_END_MARK or size + 12 != _LARGE_END.size:
-        raise CorruptCheckpoint(f"{file.path}: the zip file's end leads to byte {start}, where no end record is")
+        raise CorruptCheckpoint(f"{file.path}: the zip file's end refers to byte {start}, where there is no end record")
     if gap := begin - start:
-        raise FormatError(
-            f"{file.path}: {counted(gap, 'byte stands', 'bytes stand')} in front of its zip archive{_ONE}"
-        )
+        raise FormatError(f"{file.path}: {counted(gap, 'byte precedes', 'bytes precede')} its zip archive{_ONE}")
     return begin, *numbers
 
 
@@ -121,7 +117,7 @@ def member_start(file: CheckpointFile, info: zipfile.ZipInfo) -> int:
     mark, _, flags, packing, time, date, checksum, packed, unpacked, length, extra = _HEADER.unpack_from(header)
     start: int = at + _HEADER.size + length + extra
     if mark != _HEADER_MARK or length != len(name) or header[_HEADER.size :] != name:
-        raise CorruptCheckpoint(f"{file.path}: {info.filename} is not where the zip file's directory says")
+        raise CorruptCheckpoint(f"{file.path}: {info.filename} is not at the place in the zip file's directory")
     if _MOST in (packed, unpacked):
         packed, unpacked = _large_sizes(file.piece(extra, start - extra), packed, unpacked)
     known = (info.CRC, info.compress_size, info.file_size)
@@ -130,10 +126,10 @@ def member_start(file: CheckpointFile, info: zipfile.ZipInfo) -> int:
     if not same or (checksum, packed, unpacked) not in possible:
         raise CorruptCheckpoint(f"{file.path}: {info.filename} has a header that differs from the zip file's directory")
     if start + info.compress_size > file.size:
-        raise CorruptCheckpoint(f"{file.path} is cut off: {info.filename} would end after it")
+        raise CorruptCheckpoint(f"{file.path} is truncated: {info.filename} would end after it")
     if info.compress_type == zipfile.ZIP_STORED and info.file_size != info.compress_size:
         raise CorruptCheckpoint(
-            f"{file.path}: {info.filename} is said to be {info.file_size} bytes, {info.compress_size} are there"
+            f"{file.path}: {info.filename} is declared with {info.file_size} bytes, but {info.compress_size} are there"
         )
     return start
 
@@ -162,7 +158,7 @@ def _require_end_of(file: CheckpointFile, info: zipfile.ZipInfo, following: int)
     if not info.flag_bits & _SIZES_FOLLOW or between not in (*sizes, *(b"PK\7\10" + each for each in sizes)):
         raise FormatError(
             f"{file.path}: {info.filename} ends at byte {end}, what follows it in the zip file begins at {following}: "
-            f"it is damaged, or something is hidden in between"
+            f"it is damaged, or data is hidden in between"
         )
 
 

@@ -83,7 +83,9 @@ class SafetensorsTensors(RawTensors):
             file = CheckpointFile(path.with_name(name))
             header = read_header(file)
             if missing := sorted(wanted - header.locations.keys() - header.unread.keys()):
-                raise CorruptCheckpoint(f"{path}: {missing[0]} is said to be in {name}, which does not hold it")
+                raise CorruptCheckpoint(
+                    f"{path}: {missing[0]} should be in {name} according to the index, which does not contain it"
+                )
             left_out += [f"{name}: {other}" for other in header.locations if other not in wanted]
             left_out += _named(header.unread)
             self._take(file, Header({key: header.locations[key] for key in header.locations if key in wanted}, {}))
@@ -93,7 +95,7 @@ class SafetensorsTensors(RawTensors):
 
 def _named(unread: Mapping[str, str]) -> list[str]:
     """Return what is said of tensors whose dtype is not read."""
-    return [f"{name} ({dtype}, which is not read)" for name, dtype in unread.items()]
+    return [f"{name} ({dtype}, which is not supported)" for name, dtype in unread.items()]
 
 
 class Safetensors(Format):
@@ -102,7 +104,7 @@ class Safetensors(Format):
     NAME = "safetensors"
     CHECKSUMS = False
     SUFFIXES = (SUFFIX, INDEX_SUFFIX)
-    LIMITS = "holds numbers only: no strings, variants, int4, complex128 or quantised ones; keeps no checksums"
+    LIMITS = "stores numbers only: no strings, variants, int4, complex128 or quantised ones; keeps no checksums"
     METADATA = True
     EXPECTED_METADATA: ClassVar[Mapping[str, str]] = {"format": "pt"}
     """transformers 4 refuses a file whose metadata has no format (`modeling_utils.load_state_dict`)."""
@@ -183,7 +185,7 @@ def _write_several(shards: list[dict[str, Tensor]], names: Names, metadata: Mapp
 def _check_index(files: Mapping[Path, Mapping[str, Tensor]], index: Path) -> None:
     wanted = {path.name: set(tensors) for path, tensors in files.items() if tensors}
     if read_index(index).files != wanted:
-        raise CorruptCheckpoint(f"{index}: the index that was written does not read back as it should")
+        raise CorruptCheckpoint(f"{index}: the index that was written does not read back correctly")
 
 
 def _write_file(tensors: Mapping[str, Tensor], path: Path, metadata: Mapping[str, str]) -> None:
@@ -198,7 +200,7 @@ def _write_file(tensors: Mapping[str, Tensor], path: Path, metadata: Mapping[str
         finish(file)
         wanted = Header({item.spec.name: (item.spec, item.offset) for item in copied}, dict(metadata))
         if read_header(CheckpointFile(temporary)) != wanted:
-            raise CorruptCheckpoint(f"{path}: the header that was written does not read back as it should")
+            raise CorruptCheckpoint(f"{path}: the header that was written does not read back correctly")
         temporary.replace(path)
         sync_names(path)
 

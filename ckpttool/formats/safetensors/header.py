@@ -79,7 +79,7 @@ def read_header(file: CheckpointFile) -> Header:
     header, start = _parsed(file)
     metadata = header.pop(METADATA, {})
     if not isinstance(metadata, dict) or not all(isinstance(text, str) for text in metadata.values()):
-        raise CorruptCheckpoint(f"{file.path}: {METADATA} is {str(metadata)[:80]}, expected texts under names")
+        raise CorruptCheckpoint(f"{file.path}: {METADATA} is {str(metadata)[:80]}, expected an object of texts")
     reader = _Reader(file, start)
     places = reader.locations({name: reader.tensor(name, description) for name, description in header.items()})
     unread = {name: place for name, place in places.items() if isinstance(place, str)}
@@ -105,9 +105,9 @@ def readable_header(file: CheckpointFile) -> tuple[Header, dict[str, str]]:
             lost[name] = str(error).removeprefix(f"{file.path}: ")
             continue
         if isinstance(spec, str):
-            lost[name] = f"it is {spec}, which is not read"
+            lost[name] = f"it is {spec}, which is not supported"
         elif start + end > file.size:
-            lost[name] = f"it ends at byte {start + end}, and {file.path.name} has {file.size}: it is cut off"
+            lost[name] = f"it ends at byte {start + end}, and {file.path.name} has {file.size}: it is truncated"
         else:
             found[name] = (spec, start + begin)
     return Header(found, texts), lost
@@ -141,13 +141,15 @@ def require_writable(spec: TensorSpec) -> None:
     """
     if spec.dtype not in TEXTS:
         helps = "; `cast` changes it" if spec.dtype.itemsize else ""
-        raise FormatError(f"{spec.name} is {spec.dtype}, which a safetensors file cannot hold{helps}")
+        raise FormatError(f"{spec.name} is {spec.dtype}, which a safetensors file cannot store{helps}")
     try:
         spec.name.encode()
     except UnicodeEncodeError as error:
-        raise FormatError(f"a safetensors file cannot hold a tensor named {spec.name!r}: it is not text") from error
+        raise FormatError(
+            f"a safetensors file cannot store a tensor named {spec.name!r}: it is not valid text"
+        ) from error
     if spec.name == METADATA:
-        raise FormatError(f"a safetensors file cannot hold a tensor named {METADATA}: the name has another meaning")
+        raise FormatError(f"a safetensors file cannot store a tensor named {METADATA}: the name is reserved")
 
 
 def _parsed(file: CheckpointFile) -> tuple[dict[str, Any], int]:
@@ -156,17 +158,19 @@ def _parsed(file: CheckpointFile) -> tuple[dict[str, Any], int]:
     try:
         header = strict_json.parse(raw)
     except ValueError as error:
-        raise CorruptCheckpoint(f"{file.path}: the header is not JSON in UTF-8 as it should be: {error}") from error
+        raise CorruptCheckpoint(f"{file.path}: the header is not valid JSON in UTF-8: {error}") from error
     return header, LENGTH + len(raw)
 
 
 def _raw(file: CheckpointFile) -> bytes:
     if file.size < LENGTH:
-        raise CorruptCheckpoint(f"{file.path} has {file.size} bytes, fewer than the length of a header: it is cut off")
+        raise CorruptCheckpoint(
+            f"{file.path} has {file.size} bytes, fewer than the length of a header: it is truncated"
+        )
     size = int.from_bytes(file.piece(LENGTH, 0), "little")
     if size > HEADER_LIMIT:
         raise CorruptCheckpoint(
-            f"{file.path}: the header is said to have {counted(size, 'byte')}, at most {HEADER_LIMIT} are read"
+            f"{file.path}: the header has a declared length of {counted(size, 'byte')}, at most {HEADER_LIMIT} are read"
         )
     if LENGTH + size > file.size:
         raise CorruptCheckpoint(f"{file.path}: the header ends at byte {LENGTH + size}, the file has {file.size}")
@@ -186,7 +190,7 @@ class _Reader:
     def tensor(self, name: str, description: Any) -> tuple[TensorSpec | str, int, int]:
         """Return a tensor, or the dtype that is not read, with the first and the last offset of its bytes."""
         if not isinstance(description, dict) or description.keys() != FIELDS:
-            self._fail(name, f"is described by {str(description)[:80]}, expected {', '.join(sorted(FIELDS))}")
+            self._fail(name, f"is declared as {str(description)[:80]}, expected {', '.join(sorted(FIELDS))}")
         shape, dtype = self._shape(name, description["shape"]), self._dtype(name, description["dtype"])
         offsets = description["data_offsets"]
         if not _are_sizes(offsets) or len(offsets) != 2:
@@ -197,7 +201,7 @@ class _Reader:
             self._fail(name, f"has the impossible shape {list(shape)}")
         nbytes = math.prod(shape) * bits // 8
         if end - start != nbytes:
-            self._fail(name, f"is said to have {counted(end - start, 'byte')}, {dtype} {list(shape)} has {nbytes}")
+            self._fail(name, f"is declared with {counted(end - start, 'byte')}, but {dtype} {list(shape)} has {nbytes}")
         return dtype if isinstance(dtype, str) else TensorSpec(name, shape, dtype), start, end
 
     def locations(
@@ -208,19 +212,23 @@ class _Reader:
         reached = 0
         for name, (spec, start, end) in sorted(tensors.items(), key=lambda item: item[1][1:]):
             if start != reached:
-                self._fail(name, f"begins at byte {start} of the data, where {reached} is next: a gap, or an overlap")
+                self._fail(
+                    name, f"begins at byte {start} of the data, expected {reached}: there is a gap, or an overlap"
+                )
             locations[name] = spec if isinstance(spec, str) else (spec, self._start + start)
             reached = end
         if self._start + reached != self._file.size:
             wanted, size = self._start + reached, self._file.size
-            raise CorruptCheckpoint(f"{self._file.path} has {size} bytes, its header says {wanted}: it is damaged")
+            raise CorruptCheckpoint(
+                f"{self._file.path} has {size} bytes, expected {wanted} by its header: it is damaged"
+            )
         return locations
 
     def _shape(self, name: str, shape: Any) -> tuple[int, ...]:
         if not _are_sizes(shape):
             self._fail(name, f"has the shape {str(shape)[:80]}, expected a list of sizes")
         if len(shape) > RANK_LIMIT:
-            self._fail(name, f"has {counted(len(shape), 'dimension')}, at most {RANK_LIMIT} are possible")
+            self._fail(name, f"has {counted(len(shape), 'dimension')}, at most {RANK_LIMIT} are supported")
         return tuple(shape)
 
     def _dtype(self, name: str, dtype: Any) -> DType | str:

@@ -69,7 +69,7 @@ def locate(path: Path) -> Path | None:
         candidates = sorted(path.glob(f"*{INDEX_SUFFIX}")) or sorted(path.glob(f"*{SUFFIX}"))
         if len(candidates) > 1:
             names = ", ".join(file.name for file in candidates[:5])
-            raise FormatError(f"{path} holds several safetensors checkpoints, name one: {names}")
+            raise FormatError(f"{path} contains several safetensors checkpoints, specify one: {names}")
         return candidates[0] if candidates else None
     if path.is_file():
         return path
@@ -85,14 +85,14 @@ def read_index(path: Path, suffix: str = SUFFIX) -> ShardIndex:
         FormatError: it names a file that is not beside it, or one of another format.
     """
     if sparse_files.size_of(path) > INDEX_LIMIT:
-        raise CorruptCheckpoint(f"{path} has more than {INDEX_LIMIT} bytes, which no index needs")
+        raise CorruptCheckpoint(f"{path} has more than {INDEX_LIMIT} bytes, the limit for an index")
     try:
         document = strict_json.parse(sparse_files.read_bytes(path))
     except ValueError as error:
-        raise CorruptCheckpoint(f"{path} is not JSON in UTF-8 as it should be: {error}") from error
+        raise CorruptCheckpoint(f"{path} is not valid JSON in UTF-8: {error}") from error
     weights = document.get("weight_map") if isinstance(document, dict) else None
     if not isinstance(weights, dict):
-        raise CorruptCheckpoint(f"{path} has no weight_map, which says which tensor is in which file")
+        raise CorruptCheckpoint(f"{path} has no weight_map of tensors to files")
     files: dict[str, set[str]] = {}
     for name, file in weights.items():
         files.setdefault(_beside(path, name, file, suffix), set()).add(name)
@@ -111,10 +111,10 @@ def encode_index(files: Mapping[str, Iterable[str]], nbytes: int) -> bytes:
 def _beside(index: Path, name: str, file: object, suffix: str) -> str:
     """Return the name of a file in the index's folder; nothing in an index leads out of it."""
     if not isinstance(file, str):
-        raise CorruptCheckpoint(f"{index}: {name} is said to be in {str(file)[:80]}, expected the name of a file")
+        raise CorruptCheckpoint(f"{index}: {name} has the file {str(file)[:80]}, expected a file name")
     if not lies_beside(file):
-        raise FormatError(f"{index}: {name} is said to be in {file[:80]!r}, which is outside of its folder")
+        raise FormatError(f"{index}: {name} has the file {file[:80]!r}, which is outside of its folder")
     if not file.endswith(suffix):
         kind = suffix.removeprefix(".")
-        raise FormatError(f"{index}: {name} is said to be in {file[:80]!r}, which is not a {kind} file")
+        raise FormatError(f"{index}: {name} has the file {file[:80]!r}, which is not a {kind} file")
     return file

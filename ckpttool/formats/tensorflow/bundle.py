@@ -56,7 +56,7 @@ class Bundle(Format):
     NAME = "bundle"
     FRAMEWORK = "tensorflow"
     SUFFIXES = (".ckpt", ".index", "")
-    LIMITS = "holds every dtype but resources; a variant can be copied from another bundle, not made"
+    LIMITS = "stores every dtype but resources; a variant can be copied from another bundle, not made"
     HOLDS = ANY
     OBJECT_GRAPH = True
     OPTIONS = frozenset({"shard_bytes"})
@@ -157,7 +157,8 @@ def _require_data(files: BundleFiles) -> None:
     data = sum(sparse_files.size_of(path) for path, _, _ in files.shards())
     if size > (LARGEST_UNSEEN if sparse_files.at(files.index) else data):
         raise CorruptCheckpoint(
-            f"{files.index} has {counted(size, 'byte')}, and its data files {data}: that is no model"
+            f"{files.index} has {counted(size, 'byte')}, but its data files have {data}: it is not a checkpoint of a "
+            "model"
         )
 
 

@@ -52,7 +52,7 @@ class BundleData:
         """Compare the checksum of a tensor's bytes, which are not kept, and return how many there are.
 
         Raises:
-            CorruptCheckpoint: a checksum differs, a file is cut off, or a value is impossible.
+            CorruptCheckpoint: a checksum differs, a file is truncated, or a value is impossible.
             MissingFile: a data file is not there.
         """
         if not entry.spec.dtype.itemsize:
@@ -149,7 +149,7 @@ class BundleData:
 
     def _variant(self, entry: BundleEntry) -> bytes:
         if self._index.big_endian:
-            raise FormatError(f"{self._files.index}: {entry.spec.name} is a big-endian variant, which is not read")
+            raise FormatError(f"{self._files.index}: {entry.spec.name} is a big-endian variant, which is not supported")
         raw = self._raw(entry)
         try:
             if variant_checksum(raw, entry.spec.elements) != entry.stored.crc:
@@ -178,7 +178,7 @@ class StoredVariant(Tensor):
         return StoredVariant(TensorSpec(name, self.shape, self.dtype), self.stored_bytes)
 
     def _refuse(self) -> Array:
-        raise FormatError(f"{self.name} is a variant: it can be listed and copied, but not read")
+        raise FormatError(f"{self.name} is a variant: it can be listed and copied, but has no readable values")
 
 
 def stored_parts(entry: BundleEntry) -> list[ByteRange]:

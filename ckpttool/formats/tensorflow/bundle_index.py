@@ -64,7 +64,7 @@ def key_of(name: str) -> bytes:
     try:
         return name.encode("utf-8", "surrogateescape")
     except UnicodeEncodeError as error:
-        raise FormatError(f"{name!r} cannot be written as bytes") from error
+        raise FormatError(f"{name!r} cannot be encoded as bytes") from error
 
 
 def read_index(path: Path) -> BundleIndex:
@@ -102,7 +102,7 @@ def header_of(path: Path, value: bytes) -> BundleHeaderProto:
     if header.ByteSize() != size:
         raise CorruptCheckpoint(f"{path}: the header is not a bundle's, or is damaged")
     if header.num_shards < 1:
-        raise CorruptCheckpoint(f"{path}: the header claims {header.num_shards} shards")
+        raise CorruptCheckpoint(f"{path}: the header declares {header.num_shards} shards")
     if header.endianness not in (BundleHeaderProto.LITTLE, BundleHeaderProto.BIG):
         raise CorruptCheckpoint(f"{path}: the header has byte order {header.endianness}, expected 0 or 1")
     if len(header.graph_sha256) not in (0, 32):
@@ -133,14 +133,14 @@ class Entries:
         """
         for key, proto in self._protos.items():
             if len(proto.slices) > len(self._protos):
-                self._fail(text_of(key), f"is in {len(proto.slices)} slices, there are {len(self._protos)} entries")
+                self._fail(text_of(key), f"is in {len(proto.slices)} slices, but there are {len(self._protos)} entries")
             if proto.slices:
                 self._used.update(encode_key(key, extents) for extents in _extents(proto))
         entries = {text_of(key): self.entry(key, p) for key, p in self._protos.items() if key not in self._used}
         has_slices = next(iter(self._protos), b"").startswith(b"\0")  # keys of slices come first
         for key in self._protos.keys() - self._used if has_slices else ():
             if is_slice_key(key):
-                self._fail(text_of(key), "is a slice of a tensor that is not there")
+                self._fail(text_of(key), "is a slice of a tensor that is missing")
         return entries
 
     def _fail(self, name: str, what: str) -> NoReturn:
@@ -157,7 +157,7 @@ class Entries:
         shape, dtype = self._shape(name, proto), BY_NUMBER.get(number)
         if dtype is None or dtype is RESOURCE:
             what = "a reference type" if number - 100 in BY_NUMBER else dtype or "unknown"
-            raise FormatError(f"{self._path}: {name} has dtype number {number} ({what}), which no checkpoint can hold")
+            raise FormatError(f"{self._path}: {name} has dtype number {number} ({what}), which no checkpoint can store")
         spec = TensorSpec(name, shape, dtype)
         if proto.slices:
             return BundleEntry(spec, ByteRange(0, 0), self._slices(key, spec, proto))
@@ -168,7 +168,7 @@ class Entries:
         if proto.shape.unknown_rank:
             self._fail(name, "has a shape of unknown rank")
         if len(dims) > RANK_LIMIT:
-            self._fail(name, f"has {counted(len(dims), 'dimension')}, at most {RANK_LIMIT} are possible")
+            self._fail(name, f"has {counted(len(dims), 'dimension')}, at most {RANK_LIMIT} are supported")
         shape = tuple([dim.size for dim in dims])
         if shape and (min(shape) < 0 or math.prod(shape) >= SIZE_LIMIT):
             self._fail(name, f"has the impossible shape {list(shape)}")
@@ -177,15 +177,15 @@ class Entries:
     def _stored(self, spec: TensorSpec, proto: BundleEntryProto) -> ByteRange:
         stored = ByteRange(proto.offset, proto.size, proto.crc32c, proto.shard_id)
         if not 0 <= stored.shard < self._shards:
-            self._fail(spec.name, f"is said to be in shard {stored.shard} of {self._shards}")
+            self._fail(spec.name, f"is declared in shard {stored.shard} of {self._shards}")
         if stored.offset < 0 or stored.size < 0 or stored.offset + stored.size >= SIZE_LIMIT:
-            self._fail(spec.name, f"is said to be {counted(stored.size, 'byte')} at {stored.offset}")
+            self._fail(spec.name, f"is declared with {counted(stored.size, 'byte')} at {stored.offset}")
         if spec.dtype.itemsize:
             if stored.size != spec.nbytes:
                 shape = f"{spec.dtype} {list(spec.shape)}"
-                self._fail(spec.name, f"is said to have {counted(stored.size, 'byte')}, {shape} has {spec.nbytes}")
+                self._fail(spec.name, f"is declared with {counted(stored.size, 'byte')}, but {shape} has {spec.nbytes}")
         elif stored.size < least_size(spec):
-            self._fail(spec.name, f"is said to hold {spec.elements} elements in {stored.size} bytes")
+            self._fail(spec.name, f"is declared with {spec.elements} elements in {stored.size} bytes")
         return stored
 
     def _slices(self, key: bytes, spec: TensorSpec, proto: BundleEntryProto) -> tuple[StoredSlice, ...]:
@@ -208,7 +208,9 @@ class Entries:
             self._fail(spec.name, f"lacks its slice from {list(box.start)} of shape {list(box.shape)}")
         part = TensorSpec(spec.name, box.shape, spec.dtype)
         if proto.slices or proto.dtype != spec.dtype.number or self._shape(spec.name, proto) != box.shape:
-            self._fail(spec.name, f"has a slice from {list(box.start)} whose dtype or shape differs from what it says")
+            self._fail(
+                spec.name, f"has a slice from {list(box.start)} whose dtype or shape differs from the tensor's entry"
+            )
         return StoredSlice(box, self._stored(part, proto))
 
 

@@ -127,7 +127,7 @@ def _read_back(
     found = {name: entry.spec for name, entry in index.entries.items()}
     require_same_tensors(files.index, found, {name: tensor.spec for name, tensor in tensors.items()})
     if index.entries != {item.spec.name: BundleEntry(item.spec, item.stored, ()) for item in written}:
-        raise CorruptCheckpoint(f"{files.index}: the index that was written does not read back as it should")
+        raise CorruptCheckpoint(f"{files.index}: the index that was written does not read back correctly")
     for entry in index.entries.values():
         if not entry.spec.dtype.itemsize:
             data.verify_checksum(entry)
@@ -156,18 +156,18 @@ def _write_tensors(file: BinaryIO, path: Path, tensors: Mapping[str, Tensor], sh
 def _require_writable(spec: TensorSpec) -> None:
     key = key_of(spec.name)
     if key == HEADER_KEY or is_slice_key(key):
-        raise FormatError(f"a bundle cannot hold a tensor named {spec.name!r}: the name has a meaning of its own")
+        raise FormatError(f"a bundle cannot store a tensor named {spec.name!r}: the name is reserved")
     if len(spec.shape) > RANK_LIMIT:
-        raise FormatError(f"{spec.name} has {len(spec.shape)} dimensions, a bundle holds at most {RANK_LIMIT}")
+        raise FormatError(f"{spec.name} has {len(spec.shape)} dimensions, a bundle stores at most {RANK_LIMIT}")
     if spec.dtype is RESOURCE:
-        raise FormatError(f"{spec.name} is a resource, which no checkpoint can hold")
+        raise FormatError(f"{spec.name} is a resource, which no checkpoint can store")
 
 
 def _write_strings(file: BinaryIO, tensor: Tensor) -> int:
     elements = as_bytes(tensor.read().ravel().tolist(), tensor.name)
     if len(elements) != tensor.spec.elements:
         gave = counted(len(elements), "string")
-        raise CkptError(f"{tensor.name} gave {gave}, its shape {list(tensor.shape)} has others")
+        raise CkptError(f"{tensor.name} has {gave}, expected as many as its shape {list(tensor.shape)} has")
     head, running = encode_string_lengths(elements)
     file.write(head)
     for element in elements:

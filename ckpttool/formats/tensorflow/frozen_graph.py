@@ -22,7 +22,7 @@ from ckpttool.remote import sparse_files
 SUFFIXES = (".pb", ".pbtxt", ".meta")
 """How the names of files with graphs end."""
 LARGE = 64
-"""Elements from which a constant of floats that is no weight is named as left out."""
+"""Elements from which a constant of floats that is not a weight is named as left out."""
 
 
 class FrozenTensors(Tensors):
@@ -45,7 +45,7 @@ class FrozenTensors(Tensors):
         tensor = self._nodes[op].attr["value"].tensor
         dtype = BY_NUMBER.get(tensor.dtype)
         if dtype is None or min(shape_of(tensor), default=0) < 0:
-            raise CorruptCheckpoint(f"{self._path}: the constant {op} has no dtype that is known, or no shape")
+            raise CorruptCheckpoint(f"{self._path}: the constant {op} has no known dtype, or no shape")
         return TensorSpec(name, shape_of(tensor), dtype)
 
     def __getitem__(self, name: str) -> Tensor:
@@ -93,7 +93,7 @@ def _graph_file(path: Path) -> Path:
 
 @lru_cache(maxsize=1)
 def _ops(path: Path, version: Hashable) -> tuple[dict[str, NodeDef], Sequence[FunctionDef]]:
-    """Return the ops and functions of a graph's file; none where it is no graph, or where two ops have one name."""
+    """Return the ops and functions of a graph's file; none where it is not a graph, or where two ops have one name."""
     for graph in _graphs(path, GraphDef, MetaGraphDef, SavedModel):
         named = {node.name: node for node in graph.node}
         if named and len(named) == len(graph.node) and all(node.name and node.op for node in graph.node):

@@ -63,7 +63,7 @@ _FUNCTIONS = re.compile(r"/(batchnorm|separable_conv2d|Tensordot|convolution|emb
 def frozen_weights(nodes: Mapping[str, NodeDef], functions: Iterable[FunctionDef] = ()) -> dict[str, str]:
     """Return the names of a frozen graph's variables, each with its constant; none of a graph that still has variables.
 
-    A constant counts that is read as variables are; else one of floats that is no scalar and goes into a product, a
+    A constant counts that is read as variables are; else one of floats that is not a scalar and goes into a product, a
     convolution, a normalisation, a look-up, or what is added to one of these or multiplied with it; or into a loop that
     never changes it, as the bodies of loops among the `functions` say.
     """

@@ -52,7 +52,7 @@ class ObjectCheckpoint(Format):
 
     NAME = "object"
     FRAMEWORK = "tensorflow"
-    LIMITS = "is a bundle with an object graph: written where there is one, read again by TensorFlow 2 by path"
+    LIMITS = "is a bundle with an object graph: written where there is one, read by TensorFlow 2 by path"
     HOLDS = ANY
     OBJECT_GRAPH = True
     OPTIONS = frozenset({"shard_bytes"})
@@ -76,7 +76,7 @@ class ObjectCheckpoint(Format):
             FormatError: there is no object graph, or a tensor has no place in it.
         """
         if OBJECT_GRAPH not in tensors:
-            raise FormatError(f"{path}: an object checkpoint needs the object graph of one; `to` bundle does without")
+            raise FormatError(f"{path}: an object checkpoint needs the object graph of one; `to` bundle needs none")
         Bundle().save(tensors, path, how)
 
     def outputs(self, path: Path) -> list[Path]:
@@ -103,4 +103,4 @@ def _inconsistent(opened: ObjectTensors, source: str) -> Iterator[Checked]:
     stored = list(opened.stored_as.values())
     for name, key in named.items():
         if name not in opened and not any(other.startswith(key) for other in stored):
-            yield Checked(name, 0, f"{source}: {name} is in the object graph, but its value is not there ({key})")
+            yield Checked(name, 0, f"{source}: {name} is in the object graph, but its value is missing ({key})")

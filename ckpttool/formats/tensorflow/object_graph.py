@@ -49,7 +49,7 @@ class ObjectGraph:
         try:
             self._graph = TrackableObjectGraph.FromString(raw)
         except DecodeError as error:
-            raise CorruptCheckpoint(f"{source}: {OBJECT_GRAPH} is no object graph: {error}") from error
+            raise CorruptCheckpoint(f"{source}: {OBJECT_GRAPH} is not an object graph: {error}") from error
 
     def names(self) -> dict[str, str]:
         """Return the key of each name.
@@ -92,7 +92,9 @@ class ObjectGraph:
         while wrong := {key: wanted[key] for name, key in edited.names().items() if name != wanted[key]}:
             if not edited._set_names(wrong):
                 name, key = next((name, key) for key, name in wrong.items())
-                raise FormatError(f"{self._source}: {key} cannot be named {name}: it would be taken for another's name")
+                raise FormatError(
+                    f"{self._source}: {key} cannot be named {name}: it would be read as another variable's name"
+                )
         return ObjectGraph(edited._graph.SerializeToString(deterministic=True), self._source)
 
     def tensor(self) -> Tensor:
@@ -197,10 +199,10 @@ class _Places:
         if key is None:
             raise FormatError(
                 f"{self._source}: {name} has no place in the object graph{suggestion(origin, self._known)}; without "
-                f"{OBJECT_GRAPH} the same tensors are a checkpoint of names"
+                f"{OBJECT_GRAPH} the same tensors are a checkpoint by names"
             )
         if name != origin:
-            raise FormatError(f"{self._source}: {origin} cannot be named {name}: only a variable has a name of its own")
+            raise FormatError(f"{self._source}: {origin} cannot be named {name}: only variables have names")
         return key
 
     def names(self, keys: Mapping[str, str]) -> dict[str, str]:

@@ -128,7 +128,7 @@ def _in_folder(folder: Path) -> Path:
     if len(prefixes) == 1:
         return folder / prefixes[0]
     if prefixes:
-        raise MissingFile(f"{folder} holds several checkpoints, name one: {', '.join(prefixes[:5])}")
+        raise MissingFile(f"{folder} contains several checkpoints, specify one: {', '.join(prefixes[:5])}")
     if any(any(folder.glob(pattern)) for pattern in OTHERS):
         return folder
     raise MissingFile(f"{folder} is a folder without a checkpoint: no file named checkpoint, no .index, no variables")
@@ -142,7 +142,7 @@ def recorded_checkpoint(directory: Path) -> Path:
 
     Raises:
         MissingFile: the folder has no such file, or not the checkpoint that it names.
-        CorruptCheckpoint: it is not a text-format CheckpointState, or names no checkpoint.
+        CorruptCheckpoint: it is not a text-format CheckpointState, or refers to no checkpoint.
         FormatError: it leads out of the folder.
     """
     path = directory / STATE_FILE
@@ -155,13 +155,13 @@ def recorded_checkpoint(directory: Path) -> Path:
         raise CorruptCheckpoint(f"{path} is not a checkpoint state file: {why}") from error
     stored = state.model_checkpoint_path
     if not stored:
-        raise CorruptCheckpoint(f"{path} names no checkpoint")
+        raise CorruptCheckpoint(f"{path} refers to no checkpoint")
     try:
         inside = _confined(directory, stored)
     except (ValueError, OSError) as error:
-        raise FormatError(f"{path} names the checkpoint {stored!r}, which {error}") from error
+        raise FormatError(f"{path} refers to the checkpoint {stored!r}, which {error}") from error
     if inside is None:
-        raise MissingFile(f"{path} names {stored}, and {directory} has no {_last_part(stored)}")
+        raise MissingFile(f"{path} refers to {stored}, but {directory} has no {_last_part(stored)}")
     return inside
 
 
@@ -235,7 +235,7 @@ def checkpoints_in(folder: Path) -> list[FolderCheckpoint]:
     """Return TensorFlow's checkpoints in a folder by their steps, then by time; those without a step come first.
 
     Raises:
-        MissingFile: it is no folder, or has none.
+        MissingFile: it is not a folder, or has none.
     """
     _require_folder(folder)
     checkpoints: dict[Path, FolderCheckpoint] = {}
@@ -266,7 +266,7 @@ def latest_checkpoint(folder: Path, say: Callable[[str], None]) -> Path:
     `say` is called with the reason where the file does not help.
 
     Raises:
-        MissingFile: it is no folder, or has no checkpoint.
+        MissingFile: it is not a folder, or has no checkpoint.
         FormatError: the file is damaged, or leads out of the folder.
     """
     _require_folder(folder)
@@ -274,10 +274,10 @@ def latest_checkpoint(folder: Path, say: Callable[[str], None]) -> Path:
         prefix = recorded_checkpoint(folder)
         if _is_there(prefix):
             return prefix.with_name(V1_SHARD.sub("", prefix.name))
-        raise MissingFile(f"{folder / STATE_FILE} names {prefix}, which is not there")
+        raise MissingFile(f"{folder / STATE_FILE} refers to {prefix}, which is missing")
     except MissingFile as error:
         prefix = checkpoints_in(folder)[-1].prefix
-        say(f"{error}; {prefix.name} is the checkpoint of most steps")
+        say(f"{error}; {prefix.name} is the checkpoint with the most steps")
         return prefix
 
 

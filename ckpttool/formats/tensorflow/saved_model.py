@@ -96,11 +96,13 @@ def _like(path: Path, how: Writing) -> Path:
     """Return the folder that is copied."""
     if how.like is not None:
         if not SavedModel().recognises(how.like):
-            raise MissingFile(f"{how.like} is no SavedModel with variables, of which {path} could be a copy")
+            raise MissingFile(
+                f"{how.like} is not a SavedModel with variables, needed to write {path} as an edited copy"
+            )
         return how.like
     source = how.source.parent.parent if how.source else None
     if source is None or _prefix(source) != how.source or not is_saved_model(source):
-        raise PlanError(f"{path} is written as an edited copy of a SavedModel, and none is named (`like`)")
+        raise PlanError(f"{path} is written as an edited copy of a SavedModel: specify it as `like`")
     return source
 
 
@@ -116,7 +118,10 @@ def _require_same(
     tensors: Mapping[str, Tensor], model: Mapping[str, Tensor], copies: Mapping[str, str], like: Path
 ) -> None:
     """Check that tensors are just those of a graph, which cannot follow an edit; `copies` have others' values."""
-    hint = "a SavedModel's graph keeps its variables as they are; an output named as x.ckpt has them without it"
+    hint = (
+        "a SavedModel's graph keeps its variables as they are; an output named such as x.ckpt stores them without "
+        "the graph"
+    )
     for name in tensors:
         if name not in model and name != OBJECT_GRAPH:
             raise PlanError(f"{like} has no variable {name}{suggestion(name, set(model) - set(copies))}; {hint}")

@@ -45,7 +45,7 @@ def box_of(extents: tuple[Extent, ...], shape: tuple[int, ...]) -> Box:
     sizes = tuple(n if extent == FULL else extent[1] for extent, n in zip(extents, shape, strict=True))
     for (start, _), size, whole in zip(extents, sizes, shape, strict=True):
         if start < 0 or size < 0 or start + size > whole:
-            raise ValueError(f"a slice from {start} of length {size} leaves a dimension of {whole}")
+            raise ValueError(f"a slice from {start} of length {size} exceeds a dimension of {whole}")
     return Box(tuple(start for start, _ in extents), sizes)
 
 
@@ -57,9 +57,9 @@ def require_cover(boxes: list[Box], shape: tuple[int, ...]) -> None:
     """
     held, wanted = sum(math.prod(box.shape) for box in boxes), math.prod(shape)
     if held < wanted:
-        raise ValueError(f"its slices hold {held} of {counted(wanted, 'element')}")
+        raise ValueError(f"its slices contain {held} of {counted(wanted, 'element')}")
     if held > wanted or _overlap([box for box in boxes if math.prod(box.shape)]):
-        raise ValueError("its slices lie on one another")
+        raise ValueError("its slices overlap")
 
 
 def _overlap(boxes: list[Box]) -> bool:
@@ -125,14 +125,14 @@ def _encode_signed(value: int) -> bytes:
 
 def _decode_signed(data: bytes, at: int) -> tuple[int, int]:
     if at >= len(data):
-        raise ValueError("a slice's key is cut off")
+        raise ValueError("a slice's key is truncated")
     negative = data[at] < 0x80
     first = int.from_bytes(data[at : at + 2].ljust(2, b"\0"), "big") ^ (0xFFFF if negative else 0)
     size = next((length for length in range(1, 11) if not first & (0x8000 >> length)), 10)
     header = ((1 << size) - 1) << (16 - size)
     raw = bytearray(data[at : at + size])
     if len(raw) < size:
-        raise ValueError("a slice's key is cut off")
+        raise ValueError("a slice's key is truncated")
     bits = header.to_bytes(2, "big").ljust(size, b"\0")
     plain = bytes(byte ^ flip for byte, flip in zip(raw, bits, strict=False))
     value = int.from_bytes(plain, "big")

@@ -48,7 +48,7 @@ def problem(files: BundleFiles) -> str | None:
         return None
     return (
         f"{graph} is not the graph that {files.index} was written with: its SHA-256 is {found.hex()}, expected "
-        f"{expected.hex()}: it was damaged or replaced. A copy of the checkpoint (`convert`) goes with any graph"
+        f"{expected.hex()}: it was damaged or replaced; a copy of the checkpoint (`convert`) is not bound to a graph"
     )
 
 

@@ -79,7 +79,7 @@ class Shard:
         except CorruptCheckpoint as error:
             raise CorruptCheckpoint(f"{error}: {spec.name} is damaged") from error
         if value is None:
-            raise CorruptCheckpoint(f"{self.path}: {spec.name} is listed, but a slice of it is not there")
+            raise CorruptCheckpoint(f"{self.path}: {spec.name} is listed, but a slice of it is missing")
         try:
             return _array(spec, self._parse(value, spec.name).data.data)
         except ValueError as error:
@@ -133,7 +133,7 @@ def _array(spec: TensorSpec, values: SliceValues) -> Array:
 
 def _require_count(spec: TensorSpec, count: float) -> None:
     if count != spec.elements:
-        raise ValueError(f"{count:g} elements are there, {list(spec.shape)} has {spec.elements}")
+        raise ValueError(f"{count:g} elements are there, but {list(spec.shape)} has {spec.elements}")
 
 
 class V1Slice(NamedTuple):
@@ -243,7 +243,7 @@ class V1(Format):
             try:
                 for name, extents in shard.stored():
                     if (name, extents) not in listed:
-                        why = f"{shard.path}: {name} has a slice that the list of tensors does not have"
+                        why = f"{shard.path}: {name} has a slice that is not in the list of tensors"
                         yield Checked(name, 0, why)
             except CorruptCheckpoint as error:
                 yield Checked(str(shard.path), 0, str(error))
@@ -278,7 +278,9 @@ def _shards(prefix: Path, count: int) -> list[Path]:
 def _spec(path: Path, listed: SavedSliceMeta) -> TensorSpec:
     name, dtype = listed.name, BY_NUMBER.get(listed.type)
     if dtype is None or not holds(dtype):
-        raise FormatError(f"{path}: {name} has dtype number {listed.type} ({dtype or 'unknown'}), which is not read")
+        raise FormatError(
+            f"{path}: {name} has dtype number {listed.type} ({dtype or 'unknown'}), which is not supported"
+        )
     sizes = tuple(dim.size for dim in listed.shape.dim)
     unknown = listed.shape.unknown_rank
     if unknown or len(sizes) > RANK_LIMIT or min(sizes, default=0) < 0 or math.prod(sizes) >= SIZE_LIMIT:

@@ -225,7 +225,8 @@ def _places(path: Path, group: Group) -> Iterator[Place]:
             nbytes = _length_of_texts(path, raw, weight.spec, at)
         if at + nbytes > size:
             raise CorruptCheckpoint(
-                f"{path}: {weight.spec.name} ends at byte {at + nbytes} of its files, which have {size}: one is cut off"
+                f"{path}: {weight.spec.name} ends at byte {at + nbytes} of its files, which have {size}: one is "
+                "truncated"
             )
         yield Place(stretch, weight.spec, at, nbytes, weight.quantised)
         at += nbytes
@@ -236,7 +237,9 @@ def _places(path: Path, group: Group) -> Iterator[Place]:
 def _whole(stretch: Stretch, name: str) -> bytes:
     """Return all bytes of a group with texts: only by reading them is it known where they end."""
     if stretch.size > TEXTS_LIMIT:
-        raise FormatError(f"{stretch.path}: {name} holds texts in files of over {TEXTS_LIMIT} bytes, which is not read")
+        raise FormatError(
+            f"{stretch.path}: {name} stores texts in files of over {TEXTS_LIMIT} bytes, which is not supported"
+        )
     return stretch.piece(name, 0, stretch.size)
 
 
@@ -244,12 +247,12 @@ def _length_of_texts(path: Path, raw: bytes, spec: TensorSpec, offset: int) -> i
     """Return how many bytes texts take that begin at an offset of a group's bytes, each with its length before it."""
     if offset + spec.elements * LENGTH > len(raw):
         raise CorruptCheckpoint(
-            f"{path}: {spec.name} has {counted(spec.elements, 'text')}, more than its files can hold"
+            f"{path}: {spec.name} has {counted(spec.elements, 'text')}, more than its files can contain"
         )
     at = offset
     for _ in range(spec.elements):
         if at + LENGTH > len(raw):
-            raise CorruptCheckpoint(f"{path}: {spec.name} is cut off, or the lengths of its texts are wrong")
+            raise CorruptCheckpoint(f"{path}: {spec.name} is truncated, or the lengths of its texts are wrong")
         at += LENGTH + int.from_bytes(raw[at : at + LENGTH], "little")
     return at - offset
 

@@ -84,13 +84,13 @@ def read_document(path: Path) -> dict[str, Any]:
         CorruptCheckpoint: it is too large, no JSON, or has no list of weights.
     """
     if sparse_files.size_of(path) > LIMIT:
-        raise CorruptCheckpoint(f"{path} has more than {LIMIT} bytes, which no model.json needs")
+        raise CorruptCheckpoint(f"{path} has more than {LIMIT} bytes, the limit for a model.json")
     try:
         document = strict_json.loads(sparse_files.read_bytes(path))
     except ValueError as error:
-        raise CorruptCheckpoint(f"{path} is not JSON as it should be: {error}") from error
+        raise CorruptCheckpoint(f"{path} is not valid JSON: {error}") from error
     if not isinstance(document, dict) or not isinstance(document.get(MANIFEST), list):
-        raise CorruptCheckpoint(f"{path} has no {MANIFEST}, which says which weights are in which file")
+        raise CorruptCheckpoint(f"{path} has no {MANIFEST} of weights to files")
     return document
 
 
@@ -112,23 +112,23 @@ def groups_of(path: Path, document: dict[str, Any]) -> Iterator[Group]:
         if not isinstance(files, list) or not isinstance(weights, list):
             raise CorruptCheckpoint(f"{path}: a group of weights is {str(group)[:80]}, expected paths and weights")
         if len({str(file) for file in files}) < len(files):
-            raise CorruptCheckpoint(f"{path}: a group of weights names a file twice")
+            raise CorruptCheckpoint(f"{path}: a group of weights lists a file twice")
         files_named += len(files)
         if files_named > MOST_FILES:
-            raise FormatError(f"{path}: it names over {MOST_FILES} files of weights, which are not read")
+            raise FormatError(f"{path}: it lists over {MOST_FILES} files of weights, the limit")
         found = Group(tuple(_beside(path, file) for file in files), tuple(_weight(path, each) for each in weights))
         texts += sum(weight.spec.elements for weight in found.weights if weight.spec.dtype is STRING)
         if texts > MOST_TEXTS:
-            raise FormatError(f"{path}: its weights hold {texts} texts, at most {MOST_TEXTS} are read")
+            raise FormatError(f"{path}: its weights contain {texts} texts, at most {MOST_TEXTS} are read")
         yield found
 
 
 def _beside(path: Path, file: Any) -> Path:
     """Return a file in the folder of the model.json; nothing in it leads elsewhere."""
     if not isinstance(file, str) or not file:
-        raise CorruptCheckpoint(f"{path}: weights are said to be in {str(file)[:80]}, expected the name of a file")
+        raise CorruptCheckpoint(f"{path}: weights have the file {str(file)[:80]}, expected a file name")
     if not lies_beside(file):
-        raise FormatError(f"{path}: weights are said to be in {file[:80]!r}, which is outside of its folder")
+        raise FormatError(f"{path}: weights have the file {file[:80]!r}, which is outside of its folder")
     return path.with_name(file)
 
 
@@ -138,7 +138,7 @@ def _weight(path: Path, described: Any) -> Weight:
         raise CorruptCheckpoint(f"{path}: a weight is {str(described)[:80]}, expected a name, a shape and a dtype")
     dtype, shape = DTYPES.get(str(described.get("dtype"))), described.get("shape")
     if dtype is None:
-        raise FormatError(f"{path}: {name} has the dtype {str(described.get('dtype'))[:80]}, which is not read")
+        raise FormatError(f"{path}: {name} has the dtype {str(described.get('dtype'))[:80]}, which is not supported")
     if not isinstance(shape, list) or not all(type(size) is int and 0 <= size < SIZE_LIMIT for size in shape):
         raise CorruptCheckpoint(f"{path}: {name} has the shape {str(shape)[:80]}, expected a list of sizes")
     if len(shape) > RANK_LIMIT or math.prod(size for size in shape if size) * (dtype.itemsize or 1) >= SIZE_LIMIT:
@@ -152,7 +152,7 @@ def _weight(path: Path, described: Any) -> Weight:
 def _quantised(path: Path, name: str, dtype: DType, described: Any) -> Quantisation:
     code = CODES.get(str(described.get("dtype"))) if isinstance(described, dict) else None
     if code is None or dtype.name not in ("float32", "int32") or (code == CODES["float16"] and dtype.name == "int32"):
-        raise FormatError(f"{path}: {name} is {dtype} quantised by {str(described)[:80]}, which is not read")
+        raise FormatError(f"{path}: {name} is {dtype} quantised by {str(described)[:80]}, which is not supported")
     if code == CODES["float16"]:
         return Quantisation(code, 1.0, 0.0)
     scale, least = described.get("scale"), described.get("min")

@@ -45,7 +45,7 @@ class Flatbuffer:
         self.require(size, at)
         self._left -= size
         if self._left < 0:
-            raise CorruptCheckpoint(f"{self.file.path}: its tables point to the same bytes over and over")
+            raise CorruptCheckpoint(f"{self.file.path}: its tables refer to the same bytes too often")
         if size > PAGE:
             return self.file.piece(size, at)
         start = at - at % PAGE
@@ -71,8 +71,8 @@ class Flatbuffer:
         """Check that bytes are in the file."""
         if at < 0 or at + size > self.file.size:
             raise CorruptCheckpoint(
-                f"{self.file.path}: {size} bytes are said to be at byte {at}, the file has {self.file.size}: "
-                "it is damaged or cut off"
+                f"{self.file.path}: {size} bytes are declared at byte {at}, the file has {self.file.size}: "
+                "it is damaged or truncated"
             )
 
 
@@ -127,6 +127,8 @@ class Table(NamedTuple):
         """Yield the tables that a vector points to; raises FormatError where there are more than a limit."""
         found = self.vector(field, 4) or Vector(0, 0)
         if found.length > limit:
-            raise FormatError(f"{self.buffer.file.path}: a list in it has {found.length} entries, {limit} are read")
+            raise FormatError(
+                f"{self.buffer.file.path}: a list in it has {found.length} entries, at most {limit} are read"
+            )
         for at in range(found.at, found.at + 4 * found.length, 4):
             yield Table(self.buffer, self.buffer.pointed(at))

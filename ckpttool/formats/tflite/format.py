@@ -34,7 +34,7 @@ class TfliteTensors(RawTensors):
         """Read the tables of a model.
 
         Raises:
-            CorruptCheckpoint: it is damaged or cut off, or a tensor has other bytes than its shape takes.
+            CorruptCheckpoint: it is damaged or truncated, or a tensor has other bytes than its shape takes.
             FormatError: see `read_model`.
         """
         super().__init__()
@@ -51,7 +51,7 @@ class TfliteTensors(RawTensors):
             name = self._free(entry.name or f"tensor{number}")
             why = entry.unread or (None if entry.type in TYPES else f"has type {entry.type}, {_named(entry.type)}")
             if why:
-                left_out.append(f"{name} ({why}: not read)")
+                left_out.append(f"{name} ({why}: not supported)")
             else:
                 self._add(name, entry, entry.where)
         _require_apart(self._file, self._seen)
@@ -70,8 +70,9 @@ class TfliteTensors(RawTensors):
         dtype, nbytes = stored.spec.dtype, stored.taken(stored.spec.elements)
         if dtype is not STRING and where.size != nbytes:
             raise CorruptCheckpoint(
-                f"{self._file.path}: {name} is said to be {dtype} {list(entry.shape)}, which takes {nbytes} bytes, "
-                f"{where.size} are there"
+                f"{self._file.path}: {name} is declared as {dtype} {list(entry.shape)}, {nbytes} bytes, but "
+                f"{where.size} are "
+                f"there"
             )
         codes = entry.codes if dtype.name in QUANTISED else None
         spec = TensorSpec(name, entry.shape, FLOAT32) if codes else stored.spec

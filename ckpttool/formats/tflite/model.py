@@ -16,7 +16,7 @@ MODEL_VERSION, SUBGRAPHS, DESCRIPTION, BUFFERS, METADATA = 0, 2, 3, 4, 6
 SUBGRAPH_TENSORS, SUBGRAPH_NAME = 0, 4
 SHAPE, TYPE, BUFFER, NAME, QUANTISATION, SPARSITY = 0, 1, 2, 3, 4, 6
 SCALE, ZERO_POINT, DETAILS, AXIS = 2, 3, 4, 6
-WAYS = {1: "is quantised in a way of its own", 2: "is quantised by blocks"}
+WAYS = {1: "is quantised by a custom method", 2: "is quantised by blocks"}
 """What is not read, by the type of its details."""
 DATA, OFFSET, SIZE = 0, 1, 2
 TEXT_NAME, TEXT_BUFFER = 0, 1
@@ -56,12 +56,14 @@ def read_model(file: CheckpointFile) -> Model:
     """Read the tables of a model.
 
     Raises:
-        CorruptCheckpoint: it is damaged or cut off.
+        CorruptCheckpoint: it is damaged or truncated.
         FormatError: it is of a version that is not read, or has more tensors than are read.
     """
     root = Flatbuffer(file).root()
     if (version := root.number(MODEL_VERSION, "I")) != VERSION:
-        raise FormatError(f"{file.path}: version {version} of TensorFlow Lite's files is not read, expected {VERSION}")
+        raise FormatError(
+            f"{file.path}: version {version} of TensorFlow Lite's files is not supported, expected {VERSION}"
+        )
     buffers = list(root.tables(BUFFERS, BUFFER_LIMIT))
     places: dict[int, ByteRange | None] = {}
     tensors: list[TensorEntry] = []
@@ -78,7 +80,7 @@ def read_model(file: CheckpointFile) -> Model:
 def _bytes_of(file: CheckpointFile, buffers: list[Table], number: int) -> ByteRange | None:
     """Return where the bytes of a buffer are, None of one that has none; they may lie behind the tables."""
     if number >= len(buffers):
-        raise CorruptCheckpoint(f"{file.path}: a tensor has its numbers in buffer {number}, there are {len(buffers)}")
+        raise CorruptCheckpoint(f"{file.path}: a tensor refers to buffer {number}, but there are {len(buffers)}")
     if not number:
         return None  # the buffer of all that is computed
     offset, size = buffers[number].number(OFFSET, "Q"), buffers[number].number(SIZE, "Q")

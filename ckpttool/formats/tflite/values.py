@@ -82,7 +82,9 @@ def read_texts(file: CheckpointFile, spec: TensorSpec, where: ByteRange) -> Arra
     raw = b"".join(file.stream(spec.name, where))
     file.require_unchanged()
     count = int.from_bytes(raw[:4], "little") if raw else 0
-    wrong = CorruptCheckpoint(f"{file.path}: {spec.name} has {count} texts in {len(raw)} bytes, or lost their places")
+    wrong = CorruptCheckpoint(
+        f"{file.path}: {spec.name} has {count} texts in {len(raw)} bytes, or wrong places of them"
+    )
     if count != spec.elements or (raw and 4 * (count + 2) > len(raw)):
         raise wrong
     places = struct.unpack_from(f"<{count + 1}i", raw, 4) if raw else (0,)

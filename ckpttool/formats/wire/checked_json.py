@@ -24,15 +24,15 @@ def loads(data: bytes, is_required: bool = True) -> dict[str, Any]:
     """Return the facts of JSON; those without a checksum, as older versions wrote them, where it is not required.
 
     Raises:
-        ValueError: it is no JSON, no object, lacks its checksum, or has another one.
+        ValueError: it is not JSON, no object, lacks its checksum, or has another one.
     """
     facts = strict_json.loads(data)
     if not isinstance(facts, dict):
-        raise ValueError("it is no object")
+        raise ValueError("it is not an object")
     if CHECKSUM not in facts and (is_required or any(map(_is_nearly, facts))):
         raise ValueError(f"it has no {CHECKSUM}")
     if (expected := facts.pop(CHECKSUM, None)) is not None and expected != _checksum(facts):
-        raise ValueError(f"it has changed since it was written: its {CHECKSUM} is that of other facts")
+        raise ValueError(f"it has changed since it was written: its {CHECKSUM} does not match")
     return facts
 
 

@@ -46,7 +46,7 @@ def decode_strings(data: bytes, count: int, stored_crc: int, big_endian: bool = 
         ValueError: lengths do not fit the bytes, or a checksum does not match.
     """
     if count + CHECKSUM > len(data):
-        raise ValueError(f"{counted(count, 'string')} cannot be in {counted(len(data), 'byte')}")
+        raise ValueError(f"{counted(count, 'string')} do not fit into {counted(len(data), 'byte')}")
     lengths, at = _lengths(data, count)
     running = string_lengths_checksum(lengths, big_endian)
     (stored,) = struct.unpack_from(">I" if big_endian else "<I", data, at)
@@ -68,7 +68,9 @@ def _lengths(data: bytes, count: int) -> tuple[list[int], int]:
         length, at = varint.decode(data, at, len(data))
         lengths.append(length)
     if at + CHECKSUM + sum(lengths) != len(data):
-        raise ValueError(f"the string lengths add up to {sum(lengths)} bytes, {len(data) - at - CHECKSUM} are there")
+        raise ValueError(
+            f"the string lengths add up to {sum(lengths)} bytes, but {len(data) - at - CHECKSUM} are there"
+        )
     return lengths, at
 
 
@@ -85,7 +87,7 @@ def as_bytes(elements: Iterable[object], name: str) -> list[bytes]:
         elif isinstance(element, bytes):
             out.append(bytes(element))
         else:
-            raise CkptError(f"{name} holds a {type(element).__name__}, a string tensor holds bytes or text")
+            raise CkptError(f"{name} contains a {type(element).__name__}, a string tensor contains bytes or text")
     return out
 
 

@@ -146,14 +146,14 @@ class SortedTable:
         if not footer.endswith(MAGIC):
             pointer = self._read(0, 24) == b"version https://git-lfs."
             hint = "it is a Git LFS pointer, `git lfs pull` fetches the file" if pointer else "or its end is missing"
-            self._fail(max(0, self._end + 40), f"this is not a sorted table, {hint}: its magic number is not there")
+            self._fail(max(0, self._end + 40), f"this is not a sorted table, {hint}: its magic number is missing")
         try:
             metaindex, at = _read_handle(footer, 0, 40)
             index, at = _read_handle(footer, at, 40)
         except ValueError as error:
             self._fail(self._end, f"the footer is damaged: {error}")
         if (metaindex.encode() + index.encode()).ljust(40, b"\0") != footer[:40]:
-            self._fail(self._end, "the footer is damaged: it is not what its own numbers encode to")
+            self._fail(self._end, "the footer is damaged: it is not encoded as its numbers are")
         return metaindex, index
 
     def _handle(self, value: bytes, offset: int) -> Handle:
@@ -162,14 +162,14 @@ class SortedTable:
         except ValueError as error:
             self._fail(offset, f"a block's place is damaged: {error}")
         if at != len(value):
-            self._fail(offset, "a block's place has bytes left over")
+            self._fail(offset, "a block's place has trailing bytes")
         return handle
 
     def _require_tiling(self, handles: list[Handle]) -> None:
         at = 0
         for handle in sorted(handles):
             if handle.offset != at:
-                self._fail(at, f"a block should start here, the next one is said to start at {handle.offset}")
+                self._fail(at, f"a block should start here, but the next one is declared to start at {handle.offset}")
             at = handle.end
         if at != self._end:
             self._fail(at, f"the blocks should end at {self._end}, where the footer starts")
@@ -212,11 +212,11 @@ def unpack_snappy(packed: bytes) -> bytes:
 
     claimed, _ = varint.decode(packed, 0, len(packed))
     if claimed > BLOCK_LIMIT:
-        raise ValueError(f"it claims to unpack to {claimed} bytes, the limit is {BLOCK_LIMIT}")
+        raise ValueError(f"it declares to decompress to {claimed} bytes, the limit is {BLOCK_LIMIT}")
     try:
         unpacked = bytes(cramjam.snappy.decompress_raw(packed))
     except cramjam.DecompressionError as error:
-        raise ValueError(f"its snappy data cannot be unpacked: {error}") from error
+        raise ValueError(f"its snappy data cannot be decompressed: {error}") from error
     return unpacked
 
 
@@ -235,7 +235,7 @@ def decode_block(block: bytes) -> Entries:
     at, key, first, repeated = 0, b"", True, 0
     while at < limit:
         if at + 3 > limit:
-            raise ValueError(f"the entry at byte {at} is cut off")
+            raise ValueError(f"the entry at byte {at} is truncated")
         start, shared, rest, length = at, block[at], block[at + 1], block[at + 2]
         if (shared | rest | length) < 0x80:
             at += 3
@@ -243,7 +243,9 @@ def decode_block(block: bytes) -> Entries:
             shared, at = varint.decode(block, at, limit)
             repeated += shared
             if repeated > SHARED_LIMIT * len(block) + FEW:
-                raise ValueError(f"its keys take over {SHARED_LIMIT} times its {len(block)} bytes, by what they share")
+                raise ValueError(
+                    f"its keys, with their shared prefixes, have over {SHARED_LIMIT} times its {len(block)} bytes"
+                )
             rest, at = varint.decode(block, at, limit)
             length, at = varint.decode(block, at, limit)
         middle = at + rest
@@ -268,5 +270,5 @@ def _restarts(block: bytes) -> tuple[int, ...]:
         raise ValueError(f"it has {counted(len(block), 'byte')}, fewer than its last number")
     (count,) = struct.unpack_from("<I", block, len(block) - 4)
     if count > (len(block) - 4) // 4:
-        raise ValueError(f"it claims {count} restart points in {counted(len(block), 'byte')}")
+        raise ValueError(f"it declares {count} restart points in {counted(len(block), 'byte')}")
     return struct.unpack_from(f"<{count}I", block, len(block) - 4 - 4 * count)

@@ -17,7 +17,7 @@ def parsed(data: bytes, message: _Kind, allow_unknown: bool = False) -> _Kind:
 
     Raises:
         DecodeError: it is none of this kind, or has what would take too long.
-        UnicodeDecodeError: it is no text.
+        UnicodeDecodeError: it is not a text.
         RecursionError: it has messages within messages without end.
     """
     text = data.decode()

@@ -181,7 +181,7 @@ class Copier:
         return WrittenRange(spec, 0, spec.nbytes, offset, checksum)
 
     def _follow(self, answers: Iterable[WrittenRange | None]) -> None:
-        """Have what was written read back; a piece alone is no answer, and an empty tensor has nothing to read."""
+        """Have what was written read back; a piece alone is not an answer, and an empty tensor has nothing to read."""
         for written in answers:
             if written and written.nbytes and self._read_back.follow(written):
                 self._read_back.start()
@@ -208,7 +208,9 @@ class Copier:
 
 def _require_size(tensor: Tensor, size: int) -> None:
     if size != tensor.nbytes:
-        raise CkptError(f"{tensor.name} gave {size} bytes, {tensor.dtype} {list(tensor.shape)} has {tensor.nbytes}")
+        raise CkptError(
+            f"{tensor.name} has {size} bytes, expected {tensor.nbytes} for {tensor.dtype} {list(tensor.shape)}"
+        )
 
 
 def copy_bytes(source: CheckpointFile, offset: int, nbytes: int, target: int, target_offset: int) -> None:

@@ -130,7 +130,7 @@ def refuse_existing_folder(path: Path, overwrite: bool, replaceable: Callable[[P
     if not overwrite:
         raise ExistingOutput(f"{path} exists already; `overwrite` replaces it")
     if path.is_symlink() or not path.is_dir() or (any(path.iterdir()) and not replaceable(path)):
-        raise CkptError(f"{path} is not a folder of this kind: it is not replaced")
+        raise CkptError(f"{path} is not a folder of this kind, and is not replaced")
 
 
 @contextlib.contextmanager
@@ -176,8 +176,8 @@ def copy_tree(source: Path, target: Path, root: Path) -> None:
     inside = resolved(source).is_relative_to(resolved(root))
     if source.is_symlink() and not (inside and source.is_file()):
         raise FormatError(
-            f"{source} is a link to {source.readlink()}, which is no file in {root}: links are not followed out of it; "
-            f"`cp -rL {root} COPY` makes files of them where that is meant"
+            f"{source} is a link to {source.readlink()}, which is not a file in {root}: links to outside of it "
+            "are not followed; `cp -rL {root} COPY` copies such files"
         )
     if source.is_dir():
         target.mkdir()

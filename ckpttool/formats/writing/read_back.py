@@ -164,7 +164,9 @@ class ReadBack:
             if written.origin:  # raises what is wrong with the source, if it is the source
                 file, extent = written.origin
                 file.verify_checksum(written.spec.name, ByteRange(extent.offset, extent.nbytes, crc.mask(wanted)))
-            raise CorruptCheckpoint(f"{self._target.path}: {written.spec.name} does not read back as it was written")
+            raise CorruptCheckpoint(
+                f"{self._target.path}: {written.spec.name} reads back differently than it was written"
+            )
         self.checksums[written.spec.name] = self._checksum
 
 

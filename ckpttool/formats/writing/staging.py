@@ -108,8 +108,8 @@ def _settle_folder(folder: Path) -> None:
             _finish(folder)
     except OSError as error:
         raise CorruptCheckpoint(
-            f"{folder}: an output was written whose files could not be moved out of {COMMITTED} yet: {error.strerror}; "
-            "who may write there moves them with any command"
+            f"{folder}: an output was written, but its files could not be moved out of {COMMITTED} yet: "
+            "{error.strerror}; any command of a user who may write there moves them"
         ) from error
 
 
@@ -220,7 +220,7 @@ class _Manifest(NamedTuple):
             files, gone = ({str(name): int(inode) for name, inode in facts[key].items()} for key in ("files", "gone"))
         except FileNotFoundError:
             if os.path.lexists(committed):
-                raise CorruptCheckpoint(f"{committed} has no {MANIFEST}: it is no output of ckpttool") from None
+                raise CorruptCheckpoint(f"{committed} has no {MANIFEST}: it is not an output of ckpttool") from None
             return None
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise CorruptCheckpoint(f"{committed / MANIFEST} is damaged: {error!r}") from error
@@ -228,8 +228,9 @@ class _Manifest(NamedTuple):
         ours = facts.get("host") == WriterProcess.current().host and os.lstat(committed).st_uid == os.geteuid()
         if not (named and ours):
             raise CorruptCheckpoint(
-                f"{committed} was left by another machine or user, and its files are not moved into {committed.parent} "
-                "from here: do that there, or delete it"
+                f"{committed} was left by another machine or user, which alone can move its files into "
+                f"{committed.parent}: "
+                "run any command there, or delete it"
             )
         return cls(files, gone)
 

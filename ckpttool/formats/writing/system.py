@@ -32,7 +32,9 @@ def folder_lock(folder: Path) -> Iterator[None]:
         end = time.monotonic() + PATIENCE
         while not _locked(descriptor):
             if time.monotonic() > end:
-                raise CkptError(f"{folder}: another process has been renaming files there for {PATIENCE:.0f} s")
+                raise CkptError(
+                    f"{folder}: another process has been renaming files there for {PATIENCE:.0f} s: try again later"
+                )
             time.sleep(0.005)
         yield
     finally:

@@ -22,7 +22,7 @@ from typing import NamedTuple, Self
 
 PROC, MACHINE_ID = Path("/proc"), Path("/etc/machine-id")
 INITIAL_NAMESPACE = "pid:[4026531836]"
-"""What Linux calls the process namespace that is no container's (`PROC_PID_INIT_INO`)."""
+"""What Linux calls the process namespace that is not a container's (`PROC_PID_INIT_INO`)."""
 UNKNOWN = "0"
 LONGEST = 140
 """Bytes of the output's own name that are kept: names have at most 255."""

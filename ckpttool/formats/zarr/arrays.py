@@ -38,7 +38,7 @@ class ZarrTensors(Tensors):
             try:
                 array = described(store[text].read()) if store[text].size <= TEXT_LIMIT else None
             except NotReadError as why:
-                left_out.append(f"{folder} ({why}: not read)")
+                left_out.append(f"{folder} ({why}: not supported)")
                 self.unread.add(folder)
                 continue
             except ValueError as error:
@@ -51,14 +51,14 @@ class ZarrTensors(Tensors):
     def _add(self, folder: str, array: Described) -> None:
         step = TensorSpec("", array.chunks.shape, array.dtype).nbytes
         if step > array.nbytes + CHUNK_SLACK:
-            raise FormatError(f"{self.place}: {folder} has {array.nbytes} bytes, in chunks that have {step} each")
+            raise FormatError(f"{self.place}: {folder} has {array.nbytes} bytes, but its chunks have {step} each")
         self.arrays[folder] = folder, array
 
     def _require_room(self) -> None:
         said = sum(array.nbytes for _, array in self.arrays.values())
         there = sum({(place.file.path, place.at): place.size for place in self._store.values()}.values())
         if said > max(UNPACKED_LIMIT, RATIO_LIMIT * there):
-            raise FormatError(f"{self.place}: its arrays are said to have {said} bytes, of which {there} lie there")
+            raise FormatError(f"{self.place}: its arrays are declared with {said} bytes, but {there} are stored")
 
     def renamed(self, names: Mapping[str, str]) -> None:
         """Give arrays other names.
@@ -68,7 +68,7 @@ class ZarrTensors(Tensors):
         """
         made = {names.get(name, name): where for name, where in self.arrays.items()}
         if len(made) < len(self.arrays):
-            raise FormatError(f"{self.place}: two of its arrays would have one name")
+            raise FormatError(f"{self.place}: two of its arrays would have the same name")
         self.arrays = made
 
     def __getitem__(self, name: str) -> Tensor:

@@ -46,11 +46,11 @@ def unpacked(raw: bytes, packings: tuple[str, ...], size: int | None) -> bytes:
     for number, name in enumerate(reversed(packings)):
         if name == "crc32c":
             if len(raw) < 4 or crc.extend(0, raw[:-4]) != int.from_bytes(raw[-4:], "little"):
-                raise ValueError("a chunk is damaged: its checksum is wrong")
+                raise ValueError("a chunk is damaged: its checksum does not match")
             raw = raw[:-4]
             continue
         if size is None:
-            raise ValueError("a shard is packed as a whole, which is not read")
+            raise ValueError("a shard is compressed as a whole, which is not supported")
         raw = _UNPACKERS[name](raw, size + 4 * (len(packings) - number - 1))
     return raw
 
@@ -68,7 +68,7 @@ def _shard(raw: bytes, how: Chunks, inner: Chunks, index: Chunks, dtype: DType, 
         if (at, size) == (MISSING, MISSING):
             continue
         if at + size > len(raw):
-            raise ValueError(f"a chunk is said to end at byte {at + size} of a shard of {len(raw)}")
+            raise ValueError(f"a chunk is declared to end at byte {at + size} of a shard of {len(raw)}")
         box = tuple(slice(each * step, (each + 1) * step) for each, step in zip(number, inner.shape, strict=True))
         whole[box] = numbers(raw[at : at + size], inner, dtype, fill)
     return whole
@@ -85,7 +85,7 @@ def filled(shape: Shape, fill: Any, dtype: DType) -> Array:
     try:
         return np.full(shape, fill, dtype.numpy)
     except (OverflowError, TypeError) as error:
-        raise ValueError(f"missing chunks hold {str(fill)[:40]}, which is no {dtype}") from error
+        raise ValueError(f"missing chunks have the value {str(fill)[:40]}, which is not a {dtype}") from error
 
 
 def boxes(shape: Shape, steps: Shape) -> Iterator[tuple[Shape, tuple[slice, ...]]]:
@@ -123,9 +123,9 @@ def _inflated(raw: bytes, size: int, window: int) -> bytes:
     try:
         data = inflater.decompress(raw, size + 1)
     except zlib.error as error:
-        raise ValueError(f"a chunk does not unpack: {error}") from error
+        raise ValueError(f"a chunk cannot be decompressed: {error}") from error
     if len(data) > size or not inflater.eof:
-        raise ValueError(f"a chunk unpacks to more than {size} bytes, or is cut off")
+        raise ValueError(f"a chunk decompresses to more than {size} bytes, or is truncated")
     return data
 
 
@@ -133,14 +133,14 @@ def _blosc(raw: bytes, size: int) -> bytes:
     try:
         from numcodecs import blosc
     except ImportError as error:
-        raise MissingDependency("chunks packed by Blosc need numcodecs: pip install 'ckpttool[zarr]'") from error
+        raise MissingDependency("chunks compressed by Blosc need numcodecs: pip install 'ckpttool[zarr]'") from error
     said, packed = (int.from_bytes(raw[at : at + 4], "little") for at in (4, 12))
     if len(raw) < BLOSC_HEAD or said > size or packed != len(raw):
-        raise ValueError(f"a chunk says that it unpacks to {said} bytes, expected {size}, of {packed}, not {len(raw)}")
+        raise ValueError(f"a chunk is declared with {said} bytes in {packed}, expected {size} in {len(raw)}")
     try:
         return bytes(blosc.decompress(raw))
     except (RuntimeError, ValueError) as error:
-        raise ValueError(f"a chunk does not unpack: {error}") from error
+        raise ValueError(f"a chunk cannot be decompressed: {error}") from error
 
 
 def _into(unpack: Callable[[bytes, Any], int], raw: bytes, size: int) -> bytes:
@@ -150,7 +150,7 @@ def _into(unpack: Callable[[bytes, Any], int], raw: bytes, size: int) -> bytes:
     try:
         count = unpack(raw, memory.data)
     except (cramjam.DecompressionError, OSError) as error:
-        raise ValueError(f"a chunk does not unpack to {size} bytes") from error
+        raise ValueError(f"a chunk does not decompress to {size} bytes") from error
     return memory[:count].tobytes()
 
 

@@ -84,9 +84,9 @@ def described(raw: bytes) -> Described | None:
         raise NotReadError(f"is of version {str(version)[:20]} of Zarr")
     found = _second(said) if version == 2 else _third(said)
     if len(found.shape) != len(found.chunks.shape) or 0 in found.chunks.shape:
-        raise ValueError(f"its chunks are {list(found.chunks.shape)}, its shape is {list(found.shape)}")
+        raise ValueError(f"its chunks are {list(found.chunks.shape)}, but its shape is {list(found.shape)}")
     if math.prod(found.grid) > MOST_CHUNKS:
-        raise ValueError(f"it is cut into {math.prod(found.grid)} chunks, at most {MOST_CHUNKS} are read")
+        raise ValueError(f"it is split into {math.prod(found.grid)} chunks, at most {MOST_CHUNKS} are read")
     return found
 
 
@@ -124,15 +124,15 @@ def _third(said: Mapping[str, Any]) -> Described:
 def _chunks(codecs: Any, shape: Shape, deep: bool = False) -> Chunks:
     """Return how chunks of a shape are stored by a list of codecs: one of arrays, of bytes, then packings."""
     if not isinstance(codecs, list) or not all(isinstance(each, dict) for each in codecs):
-        raise ValueError("its codecs are no list of objects")
+        raise ValueError("its codecs are not a list of objects")
     rest, axes = list(codecs), None
     while rest and rest[0].get("name") == "transpose":
         order = _shape(_configuration(rest.pop(0)).get("order"))
         if axes is not None or sorted(order) != list(range(len(shape))):
-            raise NotReadError("has its axes in an order that is not read")
+            raise NotReadError("has its axes in an order that is not supported")
         axes = order
     if not rest:
-        raise ValueError("its codecs make no bytes")
+        raise ValueError("its codecs lack one that makes bytes")
     first, packings = rest[0], tuple(_packing(each.get("name")) for each in rest[1:])
     how = _configuration(first)
     if first.get("name") == "bytes":
@@ -145,14 +145,14 @@ def _chunks(codecs: Any, shape: Shape, deep: bool = False) -> Chunks:
     parts = _within(shape, inner.shape)
     index = _chunks(how.get("index_codecs"), (*parts, 2), deep=True)
     if set(index.packings) - {"crc32c"} or index.axes or math.prod(parts) > MOST_CHUNKS:
-        raise NotReadError("has an index of shards that is not read")
+        raise NotReadError("has an index of shards that is not supported")
     return Chunks(shape, packings, None, False, inner, index, how.get("index_location") == "start")
 
 
 def _within(shape: Shape, inner: Shape) -> Shape:
     """Return how many chunks of a shard there are along each axis."""
     if len(shape) != len(inner) or any(step == 0 or size % step for size, step in zip(shape, inner, strict=True)):
-        raise ValueError(f"its shards {list(shape)} are not made of chunks {list(inner)}")
+        raise ValueError(f"its shards {list(shape)} are not multiples of its chunks {list(inner)}")
     return tuple(size // step for size, step in zip(shape, inner, strict=True))
 
 
@@ -170,7 +170,7 @@ def _typestr(text: Any) -> tuple[DType, bool]:
 
 def _packing(name: Any) -> str:
     if name not in PACKINGS:
-        raise NotReadError(f"is packed by {str(name)[:60]}")
+        raise NotReadError(f"is compressed by {str(name)[:60]}")
     return str(name)
 
 
@@ -179,13 +179,13 @@ def _shape(value: Any) -> Shape:
     if not listed or not all(type(size) is int and 0 <= size < SIZE_LIMIT for size in value):
         raise ValueError(f"a shape is {str(value)[:60]}")
     if math.prod(filter(None, value)) >= SIZE_LIMIT >> 4:
-        raise ValueError(f"a shape is {str(value)[:60]}, which cannot be")
+        raise ValueError(f"a shape is {str(value)[:60]}, which is not valid")
     return tuple(value)
 
 
 def _separator(value: Any) -> str:
     if value not in (".", "/"):
-        raise ValueError(f"the numbers of its chunks are parted by {str(value)[:20]!r}")
+        raise ValueError(f"the numbers of its chunks are separated by {str(value)[:20]!r}")
     return str(value)
 
 
@@ -218,4 +218,4 @@ def _number(value: Any, dtype: DType) -> Any:
         return value
     if type(value) in (float, bool) or (type(value) is int and abs(value) < 1 << 64):
         return value
-    raise ValueError(f"missing chunks hold {str(value)[:40]}, which is no number")
+    raise ValueError(f"missing chunks have the value {str(value)[:40]}, which is not a number")

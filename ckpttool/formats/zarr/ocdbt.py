@@ -62,14 +62,14 @@ class _Database:
 
     def _latest(self) -> Root | None:
         """Return the root of the latest version; None where it is empty."""
-        self._files.place(MANIFEST, 0, 0)  # which is no link to one elsewhere
+        self._files.place(MANIFEST, 0, 0)  # which is not a link to one elsewhere
         file = CheckpointFile(self.path)
         if file.size > MANIFEST_LIMIT:
             raise CorruptCheckpoint(f"{self.path} has {file.size} bytes, at most {MANIFEST_LIMIT} are read")
         fields = self._unframed(file.piece(file.size, 0), IS_MANIFEST, self.path)
         fields.take(16)
         if fields.number():
-            raise FormatError(f"{self.path}: its versions are in numbered manifests, which are not read")
+            raise FormatError(f"{self.path}: its versions are in numbered manifests, which are not supported")
         fields.number(), fields.number(), fields.take(1)
         if fields.number():
             fields.take(4)
@@ -89,7 +89,7 @@ class _Database:
         """Read a node of the tree, and those below it."""
         self._nodes += 1
         if node.place.size > NODE_LIMIT or self._nodes > MOST_NODES:
-            raise FormatError(f"{self.path}: it has more or larger nodes than are read")
+            raise FormatError(f"{self.path}: it has too many or too large nodes")
         fields = self._unframed(node.place.read(), IS_NODE, node.place.file.path)
         height = fields.take(1)[0]
         if height != node.height:
@@ -100,7 +100,7 @@ class _Database:
         else:
             self._leaf(node, fields, files, count)
         if fields.left:
-            raise fields.damaged("a node goes on behind its end")
+            raise fields.damaged("data follows the end of a node")
 
     def _go_down(self, node: Root, fields: "_Fields", files: "_Files", count: int) -> None:
         keys, common = _keys(fields, count, inner=True)
@@ -114,7 +114,7 @@ class _Database:
         keys, _ = _keys(fields, count, inner=False)
         sizes, kinds = fields.numbers(count), fields.numbers(count)
         if set(kinds) - {0, 1}:
-            raise fields.damaged("a value lies neither in its node nor in a file")
+            raise fields.damaged("a value is neither in its node nor in a file")
         ids, offsets = fields.numbers(sum(kinds)), fields.numbers(sum(kinds))
         places = zip(ids, offsets, strict=True)
         for key, size, kind in zip(keys, sizes, kinds, strict=True):
@@ -127,15 +127,15 @@ class _Database:
 
     def _keep(self, key: str, place: Stored) -> None:
         if key in self._found:
-            raise CorruptCheckpoint(f"{self.path}: the key {key[:200]} is there twice")
+            raise CorruptCheckpoint(f"{self.path}: the key {key[:200]} appears twice")
         if len(self._found) == MOST_KEYS:
-            raise FormatError(f"{self.path}: it has over {MOST_KEYS} keys, which are not read")
+            raise FormatError(f"{self.path}: it has over {MOST_KEYS} keys, the limit")
         self._found[key] = place
 
     def _unframed(self, raw: bytes, what: int, path: Path) -> "_Fields":
         """Return what a manifest or a node holds, after its checksum was compared."""
         if len(raw) < FRAME.size + 6:
-            raise CorruptCheckpoint(f"{path}: a manifest or a node of {len(raw)} bytes is cut off")
+            raise CorruptCheckpoint(f"{path}: a manifest or a node of {len(raw)} bytes is truncated")
         magic, _ = FRAME.unpack_from(raw)
         size, check = int.from_bytes(raw[4:12], "little"), int.from_bytes(raw[-4:], "little")
         if (magic, size) != (what, len(raw)) or crc.extend(0, raw[:-4]) != check:
@@ -143,12 +143,12 @@ class _Database:
         fields = _Fields(path, raw[:-4], FRAME.size)
         version, packing = fields.number(), fields.number()
         if version or packing > 1:
-            raise FormatError(f"{path}: version {version} of OCDBT, packed by method {packing}, is not read")
+            raise FormatError(f"{path}: version {version} of OCDBT, compressed by method {packing}, is not supported")
         body = raw[fields.at : -4]
         body = unpacked(body, path) if packing else body
         self._bytes += len(body)
         if self._bytes > MOST_NODE_BYTES:
-            raise FormatError(f"{self.path}: its nodes unpack to over {MOST_NODE_BYTES} bytes, which are not read")
+            raise FormatError(f"{self.path}: its nodes decompress to over {MOST_NODE_BYTES} bytes, the limit")
         return _Fields(path, body)
 
 
@@ -161,7 +161,7 @@ def unpacked(raw: bytes, path: Path) -> bytes:
     try:
         count = cramjam.zstd.decompress_into(raw, memory.data)
     except (cramjam.DecompressionError, OSError) as error:
-        what = f"a manifest or a node does not unpack to at most {NODE_LIMIT} bytes"
+        what = f"a manifest or a node does not decompress to at most {NODE_LIMIT} bytes"
         raise CorruptCheckpoint(f"{path}: {what}") from error
     return memory[:count].tobytes()
 
@@ -182,7 +182,7 @@ class _Fields:
 
     def take(self, size: int) -> bytes:
         if size > self.left:
-            raise self.damaged(f"{size} bytes are said to be there, of which {self.left} are")
+            raise self.damaged(f"{size} bytes are declared, but {self.left} are there")
         self.at += size
         return self.data[self.at - size : self.at]
 
@@ -197,7 +197,7 @@ class _Fields:
         """Return a number of things of at least so many bytes each, which can be there."""
         count = self.number()
         if count * least > self.left:
-            raise self.damaged(f"{count} entries are said to be there")
+            raise self.damaged(f"{count} entries are declared, more than there is room for")
         return count
 
     def numbers(self, count: int) -> list[int]:
@@ -205,7 +205,7 @@ class _Fields:
 
     def of(self, files: _Files, number: int) -> tuple[str, str]:
         if number >= len(files):
-            raise self.damaged(f"it names file {number} of {len(files)}")
+            raise self.damaged(f"it refers to file {number} of {len(files)}")
         return files[number]
 
     def damaged(self, why: str) -> CorruptCheckpoint:
@@ -220,7 +220,7 @@ def _strings(fields: _Fields, shared: list[int], sizes: list[int]) -> list[bytes
         before = texts[-1] if texts else b""
         total += common + size
         if common > len(before) or total > NODE_LIMIT:
-            raise fields.damaged("texts share more than they have")
+            raise fields.damaged("texts share more bytes than they have")
         texts.append(before[:common] + fields.take(size))
     return texts
 

@@ -40,7 +40,7 @@ class OrbaxTensors(Tensors):
         """
         items = list(_items(folder))
         if not items:
-            raise MissingFile(f"{folder} holds no arrays of Orbax: neither {TREE} nor {MANIFEST} is in it")
+            raise MissingFile(f"{folder} contains no arrays of Orbax: neither {TREE} nor {MANIFEST} is in it")
         self._owners: dict[str, tuple[ZarrTensors, str]] = {}
         left_out: list[str] = []
         texts: dict[str, str] = {}
@@ -130,7 +130,7 @@ def _opened(folder: Path) -> tuple[ZarrTensors, Mapping[str, str]]:
     paths = _paths(folder) if is_file(folder / TREE) else {}
     known = tensors.arrays.keys() | tensors.unread
     if missing := [path for key, (path, is_array) in paths.items() if is_array and key not in known]:
-        raise MissingFile(f"{folder}: {missing[0]} is said to be in it, and is not")
+        raise MissingFile(f"{folder}: {missing[0]} should be in it, but is missing")
     tensors.renamed({key: path for key, (path, _) in paths.items()})
     return tensors, _texts(folder)
 
@@ -146,7 +146,7 @@ def _paths(folder: Path) -> dict[str, tuple[str, bool]]:
         keys, about = parts.get("key_metadata"), parts.get("value_metadata")
         names = [each.get("key") for each in keys if isinstance(each, dict)] if isinstance(keys, list) else []
         if not names or not isinstance(about, dict) or not all(isinstance(name, (str, int)) for name in names):
-            raise CorruptCheckpoint(f"{folder / TREE}: a value is said by {str(value)[:80]}")
+            raise CorruptCheckpoint(f"{folder / TREE}: a value is declared by {str(value)[:80]}")
         is_array = not about.get("skip_deserialize") and about.get("value_type") not in ("None", "string")
         found[".".join(map(str, names))] = "/".join(map(str, names)), is_array
     return found
@@ -161,11 +161,11 @@ def _texts(folder: Path) -> dict[str, str]:
 
 def _json(path: Path) -> Mapping[str, Any]:
     if path.stat().st_size > TEXT_LIMIT:
-        raise CorruptCheckpoint(f"{path} has more than {TEXT_LIMIT} bytes, which are not read")
+        raise CorruptCheckpoint(f"{path} has more than {TEXT_LIMIT} bytes, the limit")
     try:
         said = strict_json.loads(path.read_bytes())
     except ValueError as error:
-        raise CorruptCheckpoint(f"{path} is not JSON as it should be: {error}") from error
+        raise CorruptCheckpoint(f"{path} is not valid JSON: {error}") from error
     if not isinstance(said, dict):
-        raise CorruptCheckpoint(f"{path} is no object of JSON")
+        raise CorruptCheckpoint(f"{path} is not an object in JSON")
     return said

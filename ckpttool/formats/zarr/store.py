@@ -59,7 +59,7 @@ def files_in(folder: Path) -> Store:
                 closed = ClosedFile(path, stamp_of(status), status.st_size)
                 found[path.relative_to(folder).as_posix()] = Stored(closed, 0, status.st_size)
         if len(found) > MOST_FILES:
-            raise FormatError(f"{folder} has over {MOST_FILES} files, which are not listed")
+            raise FormatError(f"{folder} has over {MOST_FILES} files, the limit")
     return found
 
 
@@ -83,7 +83,8 @@ class Neighbours:
         self._files[name] = file
         if at + size > file.size:
             raise CorruptCheckpoint(
-                f"{file.path}: a value is said to end at byte {at + size}, the file has {file.size}: it is cut off"
+                f"{file.path}: a value is declared to end at byte {at + size}, the file has {file.size}: it is "
+                "truncated"
             )
         return Stored(file, at, size)
 
@@ -91,7 +92,7 @@ class Neighbours:
         path = PurePosixPath(name)
         leads_away = path.is_absolute() or ".." in path.parts or {"\\", "\0", ":"} & set(name) or not path.parts
         if leads_away or not resolved(self.folder / path).is_relative_to(resolved(self.folder)):
-            raise FormatError(f"{self.folder}: values are said to be in {name[:80]!r}, which is outside of its folder")
+            raise FormatError(f"{self.folder}: values have the file {name[:80]!r}, which is outside of its folder")
         if not (self.folder / path).exists():
-            raise MissingFile(f"{self.folder / path} is missing: values of {self.folder.name} are in it")
+            raise MissingFile(f"{self.folder / path} is missing: it contains values of {self.folder.name}")
         return ClosedFile.of(CheckpointFile(self.folder / path))

@@ -38,7 +38,7 @@ def batch_loss(graph: Graph) -> BatchLoss | None:
         return BatchLoss()
     known = next((each for each in get_args(Tells) if each == tells), None)
     if kind != "pairs" or known is None or not near.isdecimal():
-        raise FormatError(f"{graph.source}: collection {KEY} has {list(texts)}, which no loss of batches is")
+        raise FormatError(f"{graph.source}: collection {KEY} has {list(texts)}, which is not a loss of batches")
     return BatchLoss(known, int(near))
 
 

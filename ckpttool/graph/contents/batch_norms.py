@@ -173,7 +173,7 @@ class _Search:
         if renorm:
             return f"it is a batch renormalisation ({renorm[0]})"
         if len(set(found)) > 2:
-            return f"{', '.join(dict.fromkeys(found))} are all averages of what it computes"
+            return f"{', '.join(dict.fromkeys(found))} are all averages of its statistics"
         return None
 
     def _named_averages(self, scope: str) -> tuple[str, str] | None:
@@ -189,4 +189,4 @@ class _Search:
             if variable.kind == "weight" and not variable.trainable and layer_of(variable.own_name) == scope
         ]
         beside = [name for name in beside if name != scale.own_name]
-        return f"no op says of what {', '.join(beside)} are averages" if beside else None
+        return f"no op shows what {', '.join(beside)} are averages of" if beside else None

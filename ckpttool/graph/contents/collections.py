@@ -65,7 +65,7 @@ def entries(graph: Graph, key: str) -> list[str | int | float]:
     Bytes that are none of these are given by their size.
 
     Raises:
-        FormatError: a variables' collection has an entry that is no variable.
+        FormatError: a variables' collection has an entry that is not a variable.
     """
     collection = graph.header.collection_def[key]
     kind = collection.WhichOneof("kind")

@@ -84,7 +84,7 @@ def _compared(graph: Graph, ref: TensorRef, drawn: frozenset[str]) -> Iterator[t
 
 
 def _placeholders_of(graph: Graph, ref: TensorRef, drawn: Collection[str] = ()) -> frozenset[str] | None:
-    """Return the placeholders that a setting is computed of, None where it is no setting but depends on more."""
+    """Return the placeholders that a setting is computed of, None where it is not a setting but depends on more."""
     found, todo, seen = set[str](), [ref.op], set[str]()
     while todo:
         name = todo.pop()
@@ -120,7 +120,7 @@ def _alpha(graph: Graph, name: str, kept: TensorRef, filled: Collection[str]) ->
     for kinds in (ADDS, SCALES, ADDS):
         readers = [each for each in graph.readers.get(output, []) if "_grad/" not in each]
         if len(readers) != 1 or graph.nodes[readers[0]].op not in kinds:
-            return Dropout(name, output, output, problem="what it puts in the place of what it drops is not known")
+            return Dropout(name, output, output, problem="what it replaces dropped values with is unknown")
         output = TensorRef(readers[0], 0)
     return Dropout(name, output, kept)
 

@@ -25,8 +25,8 @@ def initial_value_of(graph: Graph, variable: Variable) -> str | None:
         if not any(graph.nodes[op].op in RESTORES | PLACEHOLDERS for op in below):
             return value
     raise GraphError(
-        f"{graph.source}: {variable.name} has no initialiser but one that reads the file {file}, so it cannot start "
-        f"fresh: restore it too"
+        f"{graph.source}: {variable.name} has no initialiser but one that reads the file {file}, so it cannot be "
+        f"newly initialised: restore it too"
     )
 
 

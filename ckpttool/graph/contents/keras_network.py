@@ -45,7 +45,9 @@ class KerasNetwork:
     def cut_after(self, tensor: str) -> "KerasNetwork":
         """Return the network up to a tensor, without a loss and an optimizer; it is lost where Keras cannot be cut."""
         if tensor not in self.calls:
-            return replace(self, lost=self.lost or f"it was cut after {tensor}, which no layer of Keras gives")
+            return replace(
+                self, lost=self.lost or f"it was cut after {tensor}, which is not the output of a layer of Keras"
+            )
         try:
             cut = cut_after(self.architecture, self.calls[tensor])
         except FormatError as error:

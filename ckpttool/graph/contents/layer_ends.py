@@ -144,7 +144,7 @@ class LayerEnds:
         return frozenset(self.scopes.values())
 
     def _is_aside(self, op: str, looping: bool) -> bool:
-        """Say whether an op leads away from the layer: to mere shapes, or into a loop that it is no part of."""
+        """Say whether an op leads away from the layer: to mere shapes, or into a loop that it is not part of."""
         kind = self.graph.nodes[op].op
         return kind in SHAPED_LIKE or (not looping and (kind.startswith("TensorArray") or self.uses.in_loop(op)))
 

@@ -11,7 +11,7 @@ from ckpttool.graph.core import Graph, TensorRef, cached
 from ckpttool.graph.ops import REQUIRED_PLACEHOLDERS
 
 MOST = 200
-"""Layers that lead to one at most: more are no picture, and all of them at each op could fill memory."""
+"""Layers that lead to one at most: more are not a picture, and all of them at each op could fill memory."""
 Links = Mapping[str, tuple[str, ...]]
 """What leads to each layer: names of layers and of placeholders."""
 

@@ -53,7 +53,7 @@ class LayerTails:
                     break
                 end = segment[-1]
             elif not kinds.isdisjoint(NONLINEAR):
-                last_kind = self.graph.nodes[segment[-1]].op  # `x * sigmoid(x)` is no probability
+                last_kind = self.graph.nodes[segment[-1]].op  # `x * sigmoid(x)` is not a probability
                 if last_kind in PROBABILITIES and not self.uses.leads_to_weights(segment[-1]):
                     break
                 end, is_bent, is_clipped = segment[-1], True, "Relu6" in kinds

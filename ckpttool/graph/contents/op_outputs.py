@@ -36,7 +36,7 @@ def dtype_of_output(graph: Graph, ref: TensorRef) -> DType:
             return dtype_numbered(single if listed is None else listed[position])
         position -= max(count, 0)
     raise UnknownName(
-        f"{graph.source}: {ref}: {ref.op} is a {node.op} and has {counted(ref.index - position, 'output')}"
+        f"{graph.source}: {ref}: {ref.op} is a {node.op}, which has {counted(ref.index - position, 'output')}"
     )
 
 

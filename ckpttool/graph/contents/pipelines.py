@@ -56,7 +56,7 @@ def stream_of(graph: Graph, tensors: Iterable[str]) -> str | None:
 def is_stream(graph: Graph, name: str) -> bool:
     """Say whether an op brings rows without being fed; a conditional whose branches do, too.
 
-    What runs a graph out of a value is no pipeline that could be cut off: it stays, for the gate to refuse.
+    What runs a graph out of a value is not a pipeline that could be cut off: it stays, for the gate to refuse.
     """
     node, streaming = graph.nodes[name], _streaming_functions(graph)
     if name in _of_hidden_graphs(graph):
@@ -68,7 +68,7 @@ def is_stream(graph: Graph, name: str) -> bool:
 
 
 def _brings_rows(node: NodeDef) -> bool:
-    """Say whether an op brings rows; one number of a data set is no row."""
+    """Say whether an op brings rows; one number of a data set is not a row."""
     if node.op == "DatasetToSingleElement" and "output_shapes" in node.attr:
         return [known_shape(shape) for shape in node.attr["output_shapes"].list.shape[:1]] != [()]
     return node.op in STREAMS

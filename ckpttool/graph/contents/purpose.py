@@ -1,4 +1,4 @@
-"""Purpose: what the ops of a graph compute for; what nothing needs is no part of the network.
+"""Purpose: what the ops of a graph compute for; what nothing needs is not part of the network.
 
 A graph is for its loss, its logits, its accuracy and what its signatures give. Where it has none of these, it is for
 what depends on the most layers: a loop that Keras makes of a cell is preceded by one more of the cell's steps, whose

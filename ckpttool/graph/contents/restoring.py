@@ -23,7 +23,7 @@ def require_restorable(graph: Graph, specs: Mapping[str, TensorSpec]) -> None:
         PlanError: it would not; the message has the first reason.
     """
     for problem in restore_problems(graph, specs):
-        raise PlanError(f"{graph.source}: its Saver could not restore this: {problem}")
+        raise PlanError(f"{graph.source}: its Saver cannot restore this: {problem}")
 
 
 def restore_problems(graph: Graph, specs: Mapping[str, TensorSpec]) -> Iterator[str]:
@@ -40,17 +40,17 @@ def restore_problems(graph: Graph, specs: Mapping[str, TensorSpec]) -> Iterator[
             continue
         asked = BY_NUMBER.get(_dtype_number(graph, op, entry.position))
         if asked != spec.dtype:
-            yield f"{entry.key} is {spec.dtype}, and {op} reads {asked}"
+            yield f"{entry.key} is {spec.dtype}, but {op} reads {asked}"
         shape: tuple[int, ...] | None = spec.shape
         if entry.part:
             read = slice_of(entry.part)
             if read is None or read[0] != spec.shape or not _lies_in(*read):
-                yield f"{entry.key} is {list(spec.shape)}, and {op} reads the slice {entry.part!r}"
+                yield f"{entry.key} is {list(spec.shape)}, but {op} reads the slice {entry.part!r}"
             shape = read and read[2]
         if shape is not None and _assigns_as_it_is(graph, op, entry) and shapes.get(str(entry.variable)) is not None:
             held = shapes[str(entry.variable)] or ()
             if held != shape:
-                yield f"{entry.key} is {list(shape)}, and {entry.variable} is {list(held)}"
+                yield f"{entry.key} is {list(shape)}, but {entry.variable} is {list(held)}"
 
 
 def _dtype_number(graph: Graph, op: str, position: int) -> int:

@@ -148,7 +148,7 @@ def saver_entries(graph: Graph, name: str) -> list[SaverEntry]:
     """
     node, inputs = graph.nodes[name], graph.inputs(name)
     if len(inputs) < (3 if node.op in SLICED_SAVERS else 2):
-        raise GraphError(f"{graph.source}: {name} ({node.op}) does not name tensors")
+        raise GraphError(f"{graph.source}: {name} ({node.op}) does not list tensors")
     keys = texts(graph, inputs[1])
     parts = texts(graph, inputs[2]) if node.op in SLICED_SAVERS else [""] * len(keys)
     if node.op in RESTORES:
@@ -167,7 +167,7 @@ def texts(graph: Graph, ref: TensorRef) -> list[str]:
     """
     node = graph.op(ref.op)
     if node.op != "Const":
-        raise GraphError(f"{graph.source}: {ref.op} is a {node.op}, expected a Const with the names that a saver uses")
+        raise GraphError(f"{graph.source}: {ref.op} is a {node.op}, expected a Const with the names of a saver")
     tensor = node.attr["value"].tensor
     strings = [raw.decode("utf-8", "replace") for raw in tensor.string_val]
     count = tensor.tensor_shape.dim[0].size if tensor.tensor_shape.dim else 1

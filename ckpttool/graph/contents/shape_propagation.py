@@ -203,7 +203,9 @@ def _reshape(graph: Graph, node: NodeDef, changes: _Changes) -> ShapeChange | No
     shape = _constant(graph, graph.inputs(node.name)[1])
     for _, size in _all_sizes(changes):
         if shape is not None and any(value > 1 and value % size[0] == 0 for value in shape if size[0] > 1):
-            raise _Clash(f"{node.name} makes it {[int(value) for value in shape]}, which has the old {size[0]} in it")
+            raise _Clash(
+                f"{node.name} makes it {[int(value) for value in shape]}, which contains the old size {size[0]}"
+            )
     raise _Unclear
 
 

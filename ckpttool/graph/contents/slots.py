@@ -78,7 +78,7 @@ def averages(graph: Graph, owners: Mapping[str, str | None], initial: Collection
 
 
 def _is_made_of(graph: Graph, update: str, slot: str, owner: str | None) -> bool:
-    """Say whether an update's value is made of a variable, the slot itself and numbers that are no variables' own."""
+    """Say whether an update's value is made of a variable, the slot itself and numbers that are not variables' own."""
     seen: set[str] = set()
     todo = [ref.op for ref in graph.inputs(update)[1:]]
     while todo:

@@ -103,7 +103,7 @@ def stored_tensor(name: str, members: list[Variable]) -> StoredTensor:
 
 
 def window(variable: Variable) -> tuple[slice, ...]:
-    """Return where a slice lies in the whole tensor; for a variable that is no slice, all of it."""
+    """Return where a slice lies in the whole tensor; for a variable that is not a slice, all of it."""
     ends = zip(variable.slice_offset or (), variable.shape or (), strict=True) if variable.slice_offset else ()
     return tuple(slice(start, start + size) for start, size in ends)
 
@@ -128,7 +128,7 @@ def assignments(graph: Graph, names: Collection[str] | None = None) -> dict[str,
     Feeding an assign's input and running it is how weights of another framework get into a graph (chapter 11.2.2).
 
     Raises:
-        UnknownName: a name is no variable of the graph.
+        UnknownName: a name is not a variable of the graph.
         GraphError: a variable that was named has no initialiser that assigns a tensor to it.
     """
     known = variables(graph)

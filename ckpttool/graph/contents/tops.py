@@ -125,13 +125,15 @@ def _behind(graph: Graph, layer: Layer) -> Top:
         GraphError: its output is not known.
     """
     if layer.output is None:
-        raise GraphError(f"{graph.source}: the output of the layer {layer.name} is not known; `after` names another")
+        raise GraphError(
+            f"{graph.source}: the output of the layer {layer.name} is unknown; `after` specifies another layer"
+        )
     tensor, activation = activated(graph, layer.output, graph.nodes)
     if activation is None:
         tensor = activation_behind(graph, layer)
     tensor = layer.output if activation in PROBABILITIES else tensor
     if _makes_probabilities(graph, TensorRef.parse(tensor).op):
-        return Top(layer, tensor, f"the probabilities of {layer.name}: `after` names what lies below them")
+        return Top(layer, tensor, f"the probabilities of {layer.name}: `after` specifies a layer below them")
     return Top(layer, tensor, "" if tensor == layer.output else f"the activation of {layer.name}")
 
 
@@ -173,7 +175,7 @@ def _beside(graph: Graph, tops: Sequence[Layer]) -> str:
     names = listed([layer.name for layer in tops])
     joined = _join(graph, tops)
     joins = f"; {joined} joins them" if joined else ""
-    return f"{names} end side by side{joins}: `after` specifies which of them the head goes on"
+    return f"{names} are parallel outputs{joins}: `after` specifies the one below the head"
 
 
 def _join(graph: Graph, tops: Sequence[Layer]) -> str | None:

@@ -84,7 +84,7 @@ class _Closure:
         self.frozen_ops = self._here(self.described[key].op for key in self.frozen)
         if not self.frozen_ops:
             names = ", ".join(self.frozen[:5])
-            raise GraphError(f"{graph.source}: {', '.join(targets)} depend on none of the frozen variables {names}")
+            raise GraphError(f"{graph.source}: {', '.join(targets)} do not depend on the frozen variables {names}")
         frozen_ops = {self.described[key].op for key in self.frozen}
         self.live_ops = self._here(v.op for v in self.described.values() if v.op not in frozen_ops)
         self.modes = [*mode_placeholders(graph, training), *constant_switches(graph)]

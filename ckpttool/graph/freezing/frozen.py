@@ -20,7 +20,7 @@ from ckpttool.graph.rewrite.prune import without_training
 Method = Literal["var-list", "stop-gradient"]
 """How optimizers that are put on later are kept from frozen variables."""
 
-QUIET = "in inference mode below frozen layers, so they draw nothing in training"
+QUIET = "in inference mode below frozen layers, so they are not random in training"
 """What is said of dropouts, noise and augmentations that a mode switches."""
 
 
@@ -66,7 +66,7 @@ class Frozen:
         quiet = switched_randomness(inference.graph, part.pinned) if part else []
         notes = [
             *inference.notes,
-            *notes_about("in inference mode below frozen layers, so they draw nothing in training", quiet),
+            *notes_about("in inference mode below frozen layers, so they are not random in training", quiet),
         ]
         return cls(pinned, names, part, tuple(targets), tuple(moving), tuple(notes))
 

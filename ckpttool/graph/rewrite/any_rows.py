@@ -97,18 +97,18 @@ class _Rewriting:
         for name in (name for name in self.graph.nodes if name in self.below):
             node = self.graph.nodes[name]
             if node.op == "Unpack" and node.attr["num"].i == self.rows > 1 and not node.attr["axis"].i:
-                yield f"{name} parts them into {counted(self.rows, 'tensor')}"
+                yield f"{name} splits them into {counted(self.rows, 'tensor')}"
             elif node.op == "Squeeze" and self.rows == 1 and self._squeezes_rows(node):
-                yield f"{name} takes the dimension of the rows away"
+                yield f"{name} removes the dimension of the rows"
             elif node.op == "StridedSlice" and self._has_rows(name) and not self._takes_all(name):
-                yield f"{name} takes some of them"
+                yield f"{name} selects some of them"
             elif node.op == "Reshape" and self._of_rows(name) is None:
                 yield f"{name} makes them {self._wanted(name)}"
         for name in (name for name in self.graph.nodes if name in self.beside):
             if self.graph.nodes[name].op.startswith("TensorArrayV") and self.rows > 1:
                 size = numbers(self.graph.nodes[self.graph.inputs(name)[0].op])
                 if size is not None and size.size == 1 and int(size.reshape(-1)[0]) == self.rows:
-                    yield f"{name} has a place for each of {self.rows}"
+                    yield f"{name} depends on their number {self.rows}"
 
     def _squeezes_rows(self, node: NodeDef) -> bool:
         axes = list(node.attr["squeeze_dims"].list.i) if "squeeze_dims" in node.attr else []

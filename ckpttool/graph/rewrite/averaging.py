@@ -23,8 +23,8 @@ from ckpttool.graph.rewrite.draft import Draft, control_inputs, input_text, type
 _RESHAPES = frozenset({"Reshape", "Squeeze", "ExpandDims"})
 
 WAY_OUT = (
-    "build the graph for inference in its own program, and put the values into it with `reuse` (`into`), "
-    "or let `strip` cut the part off (`inputs`, `outputs`)"
+    "build the graph for inference in its own program, and restore the values with `reuse` (`into`), or remove "
+    "the part with `strip` (`inputs`, `outputs`)"
 )
 """What to do where a graph does not say what it computes in inference mode."""
 
@@ -59,7 +59,7 @@ class _Averaging:
                     f"{self.graph.source}: {norm.op} normalises by its batch, and {norm.problem}; {WAY_OUT}"
                 )
             if self.regions.get(norm.op, "").startswith("loop "):
-                raise GraphError(f"{self.graph.source}: {norm.op} normalises by its batch inside of a loop; {WAY_OUT}")
+                raise GraphError(f"{self.graph.source}: {norm.op} normalises by its batch inside a loop; {WAY_OUT}")
             statistics = zip((norm.mean, norm.variance), norm.averages, strict=True)
             values = [self._value(norm, ref, self.by_op[op]) for ref, op in statistics]
             if norm.is_fused:
@@ -143,7 +143,7 @@ class _Averaging:
             return None if sizes == own else sizes
         axes = numbers(self.graph.nodes[self.graph.inputs(ref.op)[1].op]) if node.op == "Mean" else None
         if own is None or axes is None:
-            self._refuse(norm, f"and the shape of {ref} cannot be told")
+            self._refuse(norm, f"and the shape of {ref} is unknown")
         if not ("keep_dims" in node.attr and node.attr["keep_dims"].b):
             return None if len(own) == 1 else (-1,)
         rank, left = axes.size + len(own), iter(own)

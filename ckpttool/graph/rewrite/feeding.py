@@ -215,7 +215,7 @@ def _any_rows(
     alike = list(dict.fromkeys([*counts, *(op for op in _batches_of(graph, rows) if op not in named)]))
     result, holders = with_any_rows(graph, alike, rows)
     if holders and opened:
-        raise GraphError(f"{graph.source}: {alike[0]} takes batches of {rows} and no others: {holders[0]}")
+        raise GraphError(f"{graph.source}: {alike[0]} accepts only batches of {rows}: {holders[0]}")
     count = "one row" if rows == 1 else f"{rows} rows"
     if holders:
         return graph, [f"{count} at a time, for {holders[0]}"], rows
@@ -239,7 +239,7 @@ def _asked(before: Graph, made: Mapping[TensorRef, TensorRef], places: Sequence[
 def _fixed(graph: Graph, made: Mapping[TensorRef, TensorRef], asked: _Asked) -> tuple[dict[str, int], dict[str, int]]:
     """Return the fixed numbers of rows by the placeholders that will take any; those that were asked to apart."""
     fresh = {ref.op: _sizes(graph, Place(ref)) for ref in made.values() if ref.op not in asked}
-    if any(shape == () for shape in fresh.values()):  # rows come one by one: a first size is no number of rows
+    if any(shape == () for shape in fresh.values()):  # rows come one by one: a first size is not a number of rows
         fresh = {}
     built = built_for(graph, [*fresh, *(op for op, (_, new) in asked.items() if new[0] is None)])
     before = {op: (old[0] if old else None) or (None if new[0] else built) for op, (old, new) in asked.items()}
@@ -273,7 +273,7 @@ def _said(before: Graph, graph: Graph, made: Mapping[TensorRef, TensorRef]) -> s
     fed = [f"{ref} {_shown(sizes[ref])} {dtype_of_output(graph, ref)}" for ref in made.values()]
     ops = {op: before.nodes[op].op if op in before.nodes else "" for op in dict.fromkeys(ref.op for ref in made)}
     places = listed([f"{op} ({kind})" if kind != op else op for op, kind in ops.items()])
-    return f"rows are fed where {places} brought them: {listed(fed)}"
+    return f"rows are fed in place of {places}: {listed(fed)}"
 
 
 def _shown(shape: PartialShape | None) -> str:

@@ -48,8 +48,9 @@ def flattened(graph: Graph) -> Graph:
             return graph
         graph = decided
     raise GraphError(
-        f"{graph.source}: conditions that constants decide lie in one another more than {DEPTH_LIMIT} deep; perhaps "
-        "their branches call themselves without end"
+        f"{graph.source}: conditions that constants decide are nested over {DEPTH_LIMIT} levels deep; perhaps their "
+        "branches "
+        "call themselves endlessly"
     )
 
 

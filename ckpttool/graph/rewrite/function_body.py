@@ -81,7 +81,7 @@ class Body:
             raise self._error(f"reads {text}, which is not in it")
         argument, _, index = place.partition(":")
         if index and not index.isdigit():
-            raise self._error(f"reads {text}, which is no output")
+            raise self._error(f"reads {text}, which is not an output")
         first, count = self._outputs(self.nodes[name], argument)
         places = [first + int(index)] if index else range(first, first + count)
         return [output_text(self.names[name], position) for position in places]
@@ -95,7 +95,7 @@ class Body:
         given = [text for each in list(inner.input)[:1] for text in self.texts(each)]
         if len(given) != 1 or given[0].startswith("^"):
             raise self._error(
-                f"has the op {inner.name} ({inner.op}), which is given {counted(len(given), 'tensor')} instead of one"
+                f"has the op {inner.name} ({inner.op}), which receives {counted(len(given), 'tensor')} instead of one"
             )
         return given[0]
 
@@ -135,7 +135,7 @@ class Body:
 
     def _returned(self, argument: OpDef.ArgDef) -> Sequence[str]:
         if argument.name not in self.function.ret:
-            raise self._error(f"does not say what its output {argument.name} is")
+            raise self._error(f"does not define its output {argument.name}")
         return self.texts(self.function.ret[argument.name])
 
     def _arguments(self) -> Iterator[tuple[str, Sequence[str]]]:
@@ -144,8 +144,8 @@ class Body:
         sizes = [self._size(argument) for argument in signature.input_arg]
         if sum(sizes) != len(self.call.inputs):
             raise GraphError(
-                f"{self.source}: {self.call.name} gives {counted(len(self.call.inputs), 'tensor')} to the function "
-                f"{signature.name}, which takes {sum(sizes)}"
+                f"{self.source}: {self.call.name} passes {counted(len(self.call.inputs), 'tensor')} to the function "
+                f"{signature.name}, which has {sum(sizes)} arguments"
             )
         for argument, size in zip(signature.input_arg, sizes, strict=True):
             if argument.name in self.nodes:
@@ -174,14 +174,16 @@ class Body:
             if name == argument or len(arguments) == 1:
                 return position, count
             position += count
-        raise self._error(f"reads the output {argument} of {node.name} ({node.op}), which has none of that name")
+        raise self._error(f"reads the output {argument} of {node.name} ({node.op}), which has no such output")
 
     def _fill(self, attrs: Mapping[str, AttrValue]) -> None:
         """Put what the call gives into the places that attributes hold for it, in place; and into their functions'."""
         for attr in attrs.values():
             if attr.WhichOneof("value") == "placeholder":
                 if attr.placeholder not in self.attrs:
-                    raise self._error(f"needs the attribute {attr.placeholder}, which {self.call.name} does not give")
+                    raise self._error(
+                        f"needs the attribute {attr.placeholder}, which {self.call.name} does not specify"
+                    )
                 attr.CopyFrom(self.attrs[attr.placeholder])
             else:
                 for function in functions_in(attr):

@@ -22,7 +22,7 @@ def importable(graph: Graph) -> Graph:
       reference variables and their updates together, without the locations whose op is gone: these are refused.
       `_lower_using_switch_merge` stays: it decides how conditionals run.
     - Devices are cleared: `/gpu:0` or a parameter server is not there.
-    - A `tensorflow_version` such as `0.12.head` is no version to a parser, and is dropped.
+    - A `tensorflow_version` such as `0.12.head` is not a version to a parser, and is dropped.
 
     Attributes that the importing version does not know are left: it drops those that have their default value.
     """

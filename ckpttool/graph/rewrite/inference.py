@@ -55,13 +55,13 @@ class Inference:
         """What was done, in a line; and what still uses its batch, for want of averages."""
         notes = _said(self.batch_norms, self.dropouts, "rewritten to inference")
         if self.switches:
-            notes.append(f"off, though the graph sets it: {listed(self.switches)}")
+            notes.append(f"off, although the graph sets it: {listed(self.switches)}")
         if self.still:
-            notes.append(f"read as they are, though training moves them first: {listed(self.still)}")
+            notes.append(f"read unchanged, although training updates them first: {listed(self.still)}")
         if self.random:
-            notes.append(f"random even so: {listed(self.random)}")
+            notes.append(f"still random: {listed(self.random)}")
         if self.by_batch:
-            notes.append(f"normalised by the batch even so, for want of moving averages: {listed(self.by_batch)}")
+            notes.append(f"still normalised by the batch, as they have no moving averages: {listed(self.by_batch)}")
         return notes
 
 
@@ -107,7 +107,7 @@ def left_for_training(graph: Graph, wanted: Iterable[str]) -> list[str]:
     """Return what a user should know of a graph that goes on being trained: what computes as in training for good."""
     norms, off = built_for_training(graph, wanted)
     names = _names(norm.name for norm in norms), _names(dropout.name for dropout in off)
-    return _said(*names, "left so (fold, export-saved-model and predict rewrite them to inference)")
+    return _said(*names, "unchanged (fold, export-saved-model and predict rewrite them to inference)")
 
 
 def without_dropouts(graph: Graph, off: Collection[Dropout]) -> Graph:

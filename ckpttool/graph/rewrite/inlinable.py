@@ -79,8 +79,9 @@ class Library:
         if ops + beside > OPS_LIMIT or nbytes > MESSAGE_LIMIT:
             found = f"{ops} ops and {nbytes} bytes" if ops < 10**12 else "more than 10 ** 12 ops"
             raise GraphError(
-                f"{self.source}: the functions that it calls would be {found} in the places of their calls; at most "
-                f"{OPS_LIMIT} ops and {MESSAGE_LIMIT} bytes are put there"
+                f"{self.source}: the functions that it calls would be {found} when inlined; at most {OPS_LIMIT} ops "
+                f"and {MESSAGE_LIMIT} "
+                f"bytes are allowed"
             )
 
     def _measure(self, name: str, sizes: dict[str, tuple[int, int]]) -> None:
@@ -91,7 +92,7 @@ class Library:
             missing = next((each for each in path[last] if each not in sizes), None)
             if missing in path:
                 circle = list(path)[list(path).index(str(missing)) :]
-                raise GraphError(f"{self.source}: functions that call themselves without end: {listed(circle)}")
+                raise GraphError(f"{self.source}: functions that call themselves endlessly: {listed(circle)}")
             if missing is not None:
                 path[missing] = self._callees(missing)
                 continue
@@ -113,7 +114,7 @@ class Library:
     def _facts_of(self, function: FunctionDef) -> Facts:
         nodes = {node.name: node for node in function.node_def}
         if len(nodes) != len(function.node_def):
-            raise GraphError(f"{self.source}: the function {function.signature.name} has two ops of one name")
+            raise GraphError(f"{self.source}: the function {function.signature.name} has two ops of the same name")
         acting = {name for name, node in nodes.items() if self._acts(node)}
         finals = list(function.control_ret.values()) or [name for name in nodes if name in acting]
         effects = acting.intersection(finals)

@@ -45,7 +45,7 @@ def serving_part(
 ) -> Serving:
     """Return what outputs need from inputs (as `served` finds them), with the variables' initialisers.
 
-    Where a pipeline brings rows, placeholders take its place, and an input that was no placeholder becomes one
+    Where a pipeline brings rows, placeholders take its place, and an input that was not a placeholder becomes one
     (`feeding`); what computed it goes. The part runs in inference mode, unless `training` goes on with it: then it
     keeps what moves the moving averages of what it computes.
 
@@ -82,9 +82,9 @@ def _fixed_batches(graph: Graph, inputs: Collection[str]) -> list[str]:
     for ref in map(TensorRef.parse, inputs):
         shape = known_shape(graph.nodes[ref.op].attr["shape"].shape) if "shape" in graph.nodes[ref.op].attr else None
         if shape and len(shape) > 1 and shape[0] is not None and lets_any_rows(graph, ref.op, shape[0]):
-            fixed.append(f"{ref} takes batches of {shape[0]}")
+            fixed.append(f"{ref} accepts only batches of {shape[0]}")
     places = ", ".join(any_rows_place(graph, tensor) for tensor in inputs)
-    return [f"{'; '.join(fixed)}; `inputs` '{places}' lets it take any number"] if fixed else []
+    return [f"{'; '.join(fixed)}; `inputs` '{places}' makes it accept any number"] if fixed else []
 
 
 def switched_off(graph: Graph, fed: Collection[str]) -> Graph:

@@ -79,8 +79,8 @@ def require_fed(graph: Graph, served: Served) -> None:
     unfed = [name for name, node in graph.nodes.items() if node.op in REQUIRED_PLACEHOLDERS and name not in fed]
     if unfed:
         raise PlanError(
-            f"{graph.source}: the outputs need {listed(unfed)}, which no input feeds and no default; "
-            f"specify `inputs` with all that is fed, or other `outputs`"
+            f"{graph.source}: the outputs need {listed(unfed)}, which have neither an input nor a "
+            f"default; specify all `inputs`, or other `outputs`"
         )
 
 

@@ -228,8 +228,8 @@ def _saved(graph: Graph) -> Graph:
         other = owners.setdefault(variable.name, variable.own_name)
         if other != variable.own_name:
             raise GraphError(
-                f"{graph.source}: the Saver keeps {other} as {variable.name}, and {variable.own_name} would have that "
-                f"name too; name a layer of the head otherwise, or leave the variable out (`strip` does)"
+                f"{graph.source}: the Saver stores {other} as {variable.name}, which would be the name "
+                f"of {variable.own_name} too; rename the layer of the head, or remove the variable (`strip`)"
             )
     saved = with_saver(graph)
     return Graph(saved.bare_header, graph.source, [*saved.nodes.values()]).allowing(graph.allowed)

@@ -33,7 +33,7 @@ class StandIns:
         """Return an op's inputs as they are now, each op that is waited for once.
 
         Raises:
-            GraphError: one stands for itself, or is no output of a call.
+            GraphError: one stands for itself, or is not an output of a call.
         """
         data = [self.value(text) for text in texts if not text.startswith("^")]
         control = [self.awaited(text[1:]) for text in texts if text.startswith("^")]
@@ -43,17 +43,17 @@ class StandIns:
         """Return the tensor that stands for one that may be gone.
 
         Raises:
-            GraphError: it stands for itself, or is no output of a call.
+            GraphError: it stands for itself, or is not an output of a call.
         """
         path: dict[str, None] = {}
         found = text.removesuffix(":0")
         while found in self.values:
             if found in path:
-                raise GraphError(f"{self.source}: {text} is what functions give one another without end")
+                raise GraphError(f"{self.source}: {text} is passed among functions endlessly")
             path[found] = None
             found = self.values[found]
         if op_of(found) in self.waits:
-            raise GraphError(f"{self.source}: an op reads {found}, which is no output of the function called there")
+            raise GraphError(f"{self.source}: an op reads {found}, which is not an output of the function called there")
         self.values.update(dict.fromkeys(path, found))
         return found if path else text
 
@@ -73,7 +73,7 @@ class StandIns:
             if not inner:
                 self._stands[last] = self._gathering(last, self._stands)
             elif last in opened:
-                raise GraphError(f"{self.source}: {last} is an op of a function that waits for itself")
+                raise GraphError(f"{self.source}: {last} is an op of a function that depends on itself")
             else:
                 opened.add(last)
                 todo += inner

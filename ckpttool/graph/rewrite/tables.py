@@ -39,7 +39,9 @@ def table_fills(graph: Graph, filled: Collection[str]) -> list[str]:
         ops = [name for name in graph.consumers.get(table, ()) if graph.nodes[name].op in TABLE_FILLERS]
         own = [name for name in ops if all(graph.nodes[op].op != "RestoreV2" for op in graph.ancestors(name))]
         if not own:
-            how = "is filled from a checkpoint, which is not done here" if ops else "is filled by no op of the graph"
+            how = (
+                "is filled from a checkpoint, which is not supported" if ops else "is not filled by an op of the graph"
+            )
             raise GraphError(f"{graph.source}: the look-up table {table} {how}: it would be empty")
         fills += own
     return fills

@@ -116,9 +116,9 @@ class _TextTable:
 
     def _pairs(self) -> Iterator[tuple[object, object]]:
         if not self.file.is_file():
-            raise GraphError(f"{self.problem} is not there")
+            raise GraphError(f"{self.problem} is missing")
         if not resolved(self.file).is_relative_to(resolved(self.file.parent)):
-            raise GraphError(f"{self.problem} is a link that leads out of the model")
+            raise GraphError(f"{self.problem} is a link to outside of the model")
         with self.file.open("rb") as lines:
             for number, line in enumerate(lines):
                 text = line.removesuffix(b"\n").replace(b"\r", b"")
@@ -128,7 +128,7 @@ class _TextTable:
                 try:
                     key, value = (self._value(side, number, text, parts) for side in (0, 1))
                 except (ValueError, KeyError, IndexError) as error:
-                    lacks = f"does not have what it needs in line {number + 1}: {error}"
+                    lacks = f"lacks the fields that it needs in line {number + 1}: {error}"
                     raise GraphError(f"{self.problem} {lacks}") from error
                 yield key, value
 
@@ -142,5 +142,5 @@ class _TextTable:
 def _plain(text: bytes) -> str:
     """Return a number's text, without what Python's numbers have beyond those of C."""
     if not re.fullmatch(rb"\s*[-+.\w]+\s*", text) or b"_" in text:
-        raise ValueError(f"{text!r} is no number")
+        raise ValueError(f"{text!r} is not a number")
     return text.decode("ascii")

@@ -22,15 +22,17 @@ def compiled_objective(graph: Graph) -> CompiledLoss | None:
 
 
 def compiled_note(graph: Graph) -> str:
-    """Return what a message says of a loss that a network was compiled with and that is no objective; else nothing."""
+    """Return what a message says of a network's compiled loss that is not an objective; else nothing."""
     network, outputs = keras_network(graph), list(dict.fromkeys(output_tensors(graph)))
     text = compiled_text(network.compiled) if network else None
     if network is None or text is None:
         return ""
     if len(outputs) > 1:
-        return f" (it was compiled with {text}: `logits` specifies which of {listed(outputs)} an `objective` is put on)"
+        return f" (it was compiled with {text}: `logits` specifies which of {listed(outputs)} an `objective` is for)"
     if compiled_loss(network.compiled) is None:
-        return f" (it was compiled with {text}, which no objective is)"
+        return f" (it was compiled with {text}, which is not a supported objective)"
     if network.masked:
-        return f" (it was compiled with {text}, and its output is masked: an `objective` counts the masked steps too)"
-    return f" (it was compiled with {text} of other values than {listed(outputs)} gives)"
+        return (
+            f" (it was compiled with {text}, and its output is masked: an `objective` would count the masked steps too)"
+        )
+    return f" (it was compiled with {text} of other tensors than {listed(outputs)})"

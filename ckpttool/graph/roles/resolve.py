@@ -67,10 +67,10 @@ def needed_role(graph: Graph, roles: Roles, role: str) -> str:
     if name is None:
         from ckpttool.graph.roles.compiled import compiled_note  # all that reads a Keras network, for a message
 
-        new = ", or an `objective` that puts a loss on the outputs" if role == "loss" else ""
+        new = ", or an `objective`, which adds a loss on the outputs" if role == "loss" else ""
         own = compiled_note(graph) if role == "loss" else ""
         raise GraphError(
-            f"{graph.source}: no {role} is known{own}; specify `{role}`{new}, or put on a new head with `reuse`"
+            f"{graph.source}: no {role} is known{own}; specify `{role}`{new}, or add a new head with `reuse`"
         )
     return name
 

@@ -84,10 +84,10 @@ def _outputs(graph: Graph, given: Sequence[str], signed: Signature | None) -> tu
     if len(logits) == 1:
         return {"logits": logits[0]}, "the logits of the first tower" if has_towers(graph) else "the logits"
     if logits:
-        return _named(logits), "what the loss compares with labels"
+        return _named(logits), "the input of the loss beside the labels"
     result = result_of(graph, "outputs")
     names = listed(signature_names(graph))
-    others = f"; the signatures {names} may give others: `signature` takes one" if names else ""
+    others = f"; the signatures {names} may have others: `signature` selects one" if names else ""
     return _named([result.tensor]), f"{result.why}{others}"
 
 
@@ -191,7 +191,7 @@ def _chosen(graph: Graph, tensors: Mapping[str, str], parameter: str) -> str:
     if key := next((key for key in _KEYS if key in tensors), None):
         return key
     found = listed([key if key == each else f"{key} ({each})" for key, each in tensors.items()], most=6)
-    problem = f"several tensors could be meant: {found}" if tensors else "no tensor needs to be fed"
+    problem = f"several tensors match: {found}" if tensors else "no tensor needs to be fed"
     named = [] if signature_named(graph) else signature_names(graph)
     other = f", or `signature` as one of {listed(named)}" if named else ""
     raise GraphError(f"{graph.source}: {problem}; specify `{parameter}`{other}")
@@ -210,6 +210,6 @@ def _ends(graph: Graph, parameter: str) -> list[str]:
         loss = TensorRef.parse(roles.loss).op
         if not set(found) - graph.ancestors(loss) - graph.descendants([loss]):
             near = listed([str(ref) for ref in beside_rows(graph, loss)], most=4)
-            problem = f"it is not known which outputs the loss {roles.loss} compares with labels"
+            problem = f"it is unknown which outputs the loss {roles.loss} compares with labels"
             raise GraphError(f"{graph.source}: {problem}{f': {near}' if near else ''}; specify `{parameter}`")
     return [f"{name}:0" for name in found]

@@ -91,7 +91,7 @@ def _refuse_needed(graph: Graph, gone: dict[str, Variable]) -> None:
             ]
         if lacking:
             listed = ", ".join(lacking[:4]) + (", ..." if len(lacking) > 4 else "")
-            raise PlanError(f"{graph.source}: {variable.name} cannot be dropped: {listed} would lack it")
+            raise PlanError(f"{graph.source}: {variable.name} cannot be dropped: it is needed by {listed}")
 
 
 def _computes_forward(graph: Graph, name: str) -> bool:

@@ -88,7 +88,7 @@ def _count_rows(draft: Draft, stored: StoredTensor, lookups: Sequence[str], tota
         if graph.nodes[partitions].op in ("FloorMod", "Mod"):
             raise PlanError(
                 f"{graph.source}: {stored.name} is looked up in its {len(stored.members)} parts in turn "
-                f"({partitions}, partition_strategy mod), so that no id means a row that is put at the end"
+                f"({partitions}, partition_strategy mod), so that no id refers to a row appended at the end"
             )
         below = graph.ancestors(partitions)
         divided = [graph.inputs(name)[0].op for name in below if graph.nodes[name].op in _DIVISIONS]

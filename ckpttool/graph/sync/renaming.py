@@ -50,5 +50,7 @@ def _refuse_clashes(graph: Graph, renamed: Renamed) -> None:
         if new in owners:
             raise PlanError(f"{graph.source}: the ops {owners[new]} and {name} would both be named {new}")
         if new != name and not VALID.fullmatch(new):
-            raise PlanError(f"{graph.source}: {name} cannot be named {new!r}: TensorFlow takes no such name for an op")
+            raise PlanError(
+                f"{graph.source}: {name} cannot be named {new!r}: TensorFlow does not accept it as the name of an op"
+            )
         owners[new] = name

@@ -83,7 +83,7 @@ def resize_variables(graph: Graph, shapes: Mapping[str, Shape]) -> tuple[Graph, 
     _describe(draft.header, resizes, zeroed)
     folded = _refold(draft, changes)
     after = draft.sealed()
-    notes = [f"{op}:0 takes {_shape_text(after.nodes[op])} now" for op in placeholders]
+    notes = [f"{op}:0 accepts {_shape_text(after.nodes[op])} now" for op in placeholders]
     notes += _doubts(changes, zeroed, folded)
     return without_ops(after, folded) if folded else after, tuple(notes)
 
@@ -98,8 +98,8 @@ def _followed(graph: Graph, resizes: Mapping[str, _Resize]) -> tuple[dict[str, S
     resized = {op: resize.change for op, resize in resizes.items()}
     fed = first_inputs(graph, resized)
     if brought := next((ref for ref in fed if graph.nodes[ref.op].op not in PLACEHOLDERS), None):
-        way = f"`strip` with the inputs X={brought} puts a placeholder there, which follows"
-        raise PlanError(f"{graph.source}: the new shapes do not fit what {brought.op} brings; {way}")
+        way = f"`strip` with the inputs X={brought} puts a placeholder there, which adapts to the new shapes"
+        raise PlanError(f"{graph.source}: the new shapes do not fit the rows of {brought.op}; {way}")
     placeholders = {ref.op: change for ref, change in fed.items()}
     changes = propagate_shapes(graph, resized | placeholders, forward)
     if changes.clashes:
@@ -111,9 +111,9 @@ def _doubts(changes: Propagation, zeroed: Mapping[str, str], folded: Sequence[st
     """Say what is not known of the graph with the new shapes, and what is not as it was."""
     if changes.unclear:
         listed = ", ".join(changes.unclear[:5])
-        yield f"what the new shapes do beyond these ops only running them tells: {listed}"
+        yield f"the effect of the new shapes beyond these ops shows only when they run: {listed}"
     if zeroed:
-        yield f"initialised with 0 now, since a value of the old shape was in the graph: {', '.join(zeroed)}"
+        yield f"now initialised with 0, as the graph had a value of the old shape: {', '.join(zeroed)}"
     if folded:
         yield f"the old sizes are in constants of the gradients: {', '.join(folded[:3])}"
 
@@ -139,7 +139,7 @@ def _resizes(graph: Graph, shapes: Mapping[str, Shape]) -> Iterator[_Resize]:
             raise PlanError(f"{graph.source}: {name} is {list(old)}; it cannot become {list(whole)}")
         for member, (new, offset) in zip(stored[name].members, new_parts(stored[name], whole), strict=True):
             if min(new, default=1) <= 0:
-                raise PlanError(f"{graph.source}: {name} of {list(whole)} leaves nothing for its slice {member.op}")
+                raise PlanError(f"{graph.source}: {name} of {list(whole)} leaves no elements for its slice {member.op}")
             yield _Resize(member, member.shape or (), new, offset, whole)
 
 

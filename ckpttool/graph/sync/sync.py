@@ -68,10 +68,10 @@ def sync_graph(graph: Graph, edited: Checkpoint) -> Synced:
         names[own] = names[base].join(own.rsplit(base, 1))
     after = rename_variables(after, names)
     if lost:
-        notes += (f"the training op goes, with its gradients: {', '.join(lost[:5])}",)
+        notes += (f"the training op is removed, with its gradients: {', '.join(lost[:5])}",)
     strange = [new for old, new in origins.items() if old not in known and old not in saved]
     if strange:
-        notes += (f"in the checkpoint alone, no variable of the graph: {', '.join(strange[:5])}",)
+        notes += (f"only in the checkpoint, not variables of the graph: {', '.join(strange[:5])}",)
     require_restorable(with_savers_of_version_2(after), {spec.name: spec for spec in edited.specs()})
     return Synced(after, notes)
 
@@ -95,13 +95,11 @@ def _refuse_cast(graph: Graph, known: Mapping[str, StoredTensor], edited: Checkp
     for old, new in kept.items():
         disk, held = edited[new].dtype, known[old].dtype
         if disk != held and not has_saver:
-            raise PlanError(
-                f"{graph.source}: {new} is {disk}, {held} in the graph, and the graph has no Saver to cast it"
-            )
+            raise PlanError(f"{graph.source}: {new} is {disk}, but {held} in the graph, which has no Saver to cast it")
         if disk != held and disk.name in _NEVER_CAST:
             raise PlanError(f"{graph.source}: {new} is {disk}, which TensorFlow does not cast to {held}")
         if disk != held and len(known[old].members) > 1 and "float" in disk.name and disk.itemsize < 4:
-            raise PlanError(f"{graph.source}: {new} is read in slices, which TensorFlow does not do of {disk}")
+            raise PlanError(f"{graph.source}: {new} is read in slices, which TensorFlow does not support for {disk}")
 
 
 def _origins(edited: Checkpoint) -> dict[str, str]:
@@ -114,6 +112,6 @@ def _origins(edited: Checkpoint) -> dict[str, str]:
     for name in edited:
         old = edited.origins.get(name, name)
         if old in names:
-            raise PlanError(f"{names[old]} and {name} are both {old}: the graph has one variable for it")
+            raise PlanError(f"{names[old]} and {name} are both {old}, for which the graph has one variable")
         names[old] = name
     return names

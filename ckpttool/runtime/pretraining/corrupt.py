@@ -80,7 +80,7 @@ class Patches(Corruption):
         """
         tf = tensorflow()
         if place.images is None:
-            raise PlanError(f"{self}: rows are no images that are known; specify their `image_shape`")
+            raise PlanError(f"{self}: rows are not images that are known; specify their `image_shape`")
         height, width, channels = place.images
         if self.size > height or 2 * self.size > width:
             raise PlanError(f"{self}: images of [{height}, {width}] have no room for two such patches")

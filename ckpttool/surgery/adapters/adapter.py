@@ -77,7 +77,7 @@ class Adapter:
             modules.setdefault(match["module"], {})[_PARTS.get(match["part"], match["part"])] = tensor
         if not modules:
             raise FormatError(
-                f"{tensors.path}: no tensor is named as a part of LoRA, DoRA or IA3 is: {listed(list(tensors), 3)}"
+                f"{tensors.path}: no tensor is named like a part of LoRA, DoRA or IA3:  {listed(list(tensors), 3)}"
             )
         return cls(tensors, modules, whole, config or AdapterConfig(), flat)
 
@@ -127,7 +127,7 @@ class Adapter:
         for each in factors:
             if not each.shape or 0 in each.shape:
                 raise FormatError(
-                    f"{self.tensors.path}: a factor of {module} is {list(each.shape)}, which is no matrix"
+                    f"{self.tensors.path}: a factor of {module} is {list(each.shape)}, which is not a matrix"
                 )
 
     def _alpha(self, module: str, tensor: Tensor) -> float:
@@ -140,7 +140,7 @@ class Adapter:
 
     def _part(self, module: str, parts: Mapping[str, Tensor], name: str) -> Tensor:
         if name not in parts:
-            raise PlanError(f"{self.tensors.path}: {module} has {listed(sorted(parts))}, and no {name}")
+            raise PlanError(f"{self.tensors.path}: {module} has {listed(sorted(parts))}, but no {name}")
         return parts[name]
 
 
@@ -174,10 +174,10 @@ class _Places:
             if key.endswith(f"{sign}{wanted}") or ("." in key and wanted.endswith(f"{sign}{key}"))
         ]
         if len(ends) > 1:
-            raise PlanError(f"{self.base.path}: the adapter's {name} may be any of {listed(ends)}")
+            raise PlanError(f"{self.base.path}: the adapter's {name} matches several tensors: {listed(ends)}")
         if not ends:
             near = suggestion(name, self.base)
-            raise UnknownName(f"{self.base.path}: no tensor is the adapter's {name}{near}")
+            raise UnknownName(f"{self.base.path}: no tensor matches the adapter's {name}{near}")
         return ends[0]
 
 

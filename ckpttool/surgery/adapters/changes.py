@@ -32,7 +32,7 @@ class Change(ABC):
             PlanError: it has another shape, or holds no floats.
         """
         if tensor.dtype.numpy.kind not in "fV":
-            raise PlanError(f"{tensor.name} holds {tensor.dtype} elements, which an adapter does not change")
+            raise PlanError(f"{tensor.name} has {tensor.dtype} elements, which an adapter does not change")
         self.require_fits(tensor)
         return Tensor(tensor.spec, lambda: cast_array(tensor.name, self.compute(widened(tensor)), tensor.dtype))
 

@@ -58,7 +58,7 @@ class AdapterConfig:
         except (ValueError, TypeError, AttributeError, OverflowError) as error:
             if isinstance(error, FormatError):
                 raise
-            raise FormatError(f"{path} is no configuration of an adapter: {error}") from error
+            raise FormatError(f"{path} is not a configuration of an adapter: {error}") from error
 
     @classmethod
     def of(cls, document: Mapping[str, Any], path: Path) -> "AdapterConfig":
@@ -70,7 +70,7 @@ class AdapterConfig:
         """
         kind = document.get("peft_type")
         if kind not in KINDS:
-            raise FormatError(f"{path}: peft_type is {kind!r}, known are {', '.join(KINDS)}")
+            raise FormatError(f"{path}: peft_type is {kind!r}; known:  {', '.join(KINDS)}")
         alphas = {str(key): float(value) for key, value in (document.get("alpha_pattern") or {}).items()}
         return cls(
             kind,

@@ -72,13 +72,13 @@ def moved(base: Checkpoint, tuned: Checkpoint) -> Moved:
     for name in (name for name, kind in kinds.items() if kind == "weight"):
         a, b = base.get(name), tuned.get(name)
         if a is None or b is None:
-            missing.append(f"{name} is in {'the base' if b is None else 'the tuned model'} alone")
+            missing.append(f"{name} is only in {'the base' if b is None else 'the tuned model'}")
         elif a.shape != b.shape:
             missing.append(f"{name} is {list(a.shape)} in the base, {list(b.shape)} in the tuned model")
         elif a.dtype is b.dtype and same_bytes(a, b):
             same += 1
         elif len(a.shape) < 2 or min(a.shape) < 1:
-            others[name] = "no matrix"
+            others[name] = "not a matrix"
         elif a.dtype.numpy.kind not in "fV" or b.dtype.numpy.kind not in "fV":
             others[name] = f"{b.dtype} elements"
         else:
@@ -104,10 +104,11 @@ def factors(base: Tensor, tuned: Tensor, rank: int | None, energy: float, inputs
     matrix = change.reshape(shape[0], -1)
     if min(matrix.shape) > WIDEST:
         raise PlanError(
-            f"{base.name} is {list(base.shape)}: the smaller side of what is decomposed is at most {WIDEST}"
+            f"{base.name} is {list(base.shape)}: at most {WIDEST} are supported for the smaller dimension of a "
+            "matrix to decompose"
         )
     if not np.isfinite(matrix).all():
-        raise PlanError(f"{base.name}: the change has numbers that are not finite")
+        raise PlanError(f"{base.name}: the change contains NaN or infinities")
     total = sum(float(np.square(block).sum()) for block in _blocks(matrix))
     if not total:
         return None

@@ -13,7 +13,7 @@ SHADES = 8
 
 
 def heat(a: Tensor, b: Tensor, cells: int = CELLS) -> Array | None:
-    """Return the root of the mean square of the change in each cell of a map; None where the tensors are no matrices.
+    """Return the root of the mean square of the change in each cell of a map; None where the tensors are not matrices.
 
     >>> one, other = np.zeros((4, 6)), np.zeros((4, 6))
     >>> other[3, 5] = 2.0

@@ -75,7 +75,7 @@ class SingularValues:
 def singular_values(name: str, a: Tensor, b: Tensor) -> SingularValues | None:
     """Return the singular values of what changed between two tensors of one shape.
 
-    None where they are no matrices, too large, or where nothing changed that is finite.
+    None where they are not matrices, too large, or where nothing changed that is finite.
 
     >>> one = np.zeros((3, 2))
     >>> other = np.array([[3.0, 0.0], [0.0, 4.0], [0.0, 0.0]])

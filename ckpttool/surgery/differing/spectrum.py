@@ -43,7 +43,7 @@ class Spectrum:
 
 
 def spectrum(name: str, a: Tensor, b: Tensor) -> Spectrum | None:
-    """Return the spectrum of what changed between two tensors of one shape; None where they are no matrices.
+    """Return the spectrum of what changed between two tensors of one shape; None where they are not matrices.
 
     A kernel of a convolution is the matrix that is nearest to a square.
 

@@ -78,7 +78,7 @@ def _broken(_diff: Diff, changed: Sequence[TensorChange], _found: Spectra) -> Ve
     broken = [change.name for change in changed if change.nan or change.inf]
     if not broken:
         return None
-    return Verdict("not finite", f"B has NaN or infinities that A has not, in {listed(broken, SHOWN)}")
+    return Verdict("not finite", f"B has NaN or infinities that A does not have, in {listed(broken, SHOWN)}")
 
 
 def _statistics(_diff: Diff, changed: Sequence[TensorChange], _found: Spectra) -> Verdict | None:
@@ -92,7 +92,7 @@ def _dtype(diff: Diff, changed: Sequence[TensorChange], _found: Spectra) -> Verd
     whys = list(dict.fromkeys(change.why for change in changed))
     if not all(change.why != "values" and (change.relative_l2 or 0.0) < ROUNDED for change in changed):
         return None
-    return Verdict("dtype", f"the same numbers in another dtype: {listed(whys, SHOWN)}")
+    return Verdict("dtype", f"the same numbers in a different dtype: {listed(whys, SHOWN)}")
 
 
 def _one_by_one(diff: Diff, changed: Sequence[TensorChange], found: Spectra) -> Verdict | None:
@@ -101,7 +101,7 @@ def _one_by_one(diff: Diff, changed: Sequence[TensorChange], found: Spectra) -> 
         return None
     where = _where(diff)
     if found.done == {PRUNED}:
-        return Verdict("pruned", f"numbers became zero, the others are the same: in {where}")
+        return Verdict("pruned", f"numbers became zero, the others are unchanged: in {where}")
     if QUANTISED in found.done:
         return Verdict("quantised", f"the same numbers, quantised to no more than {LEVELS} levels: in {where}")
     return Verdict("rounded", f"the same numbers, rounded to {listed(sorted(found.done - {PRUNED}))}: in {where}")
@@ -151,7 +151,7 @@ def _seed(diff: Diff, changed: Sequence[TensorChange], found: Spectra) -> Verdic
     apart, of = sum(square for is_apart, square in squares if is_apart), sum(square for _, square in squares)
     if not of or apart < MOST * of or len(told) < MOST * (len(told) + found.same):
         return None
-    return Verdict("another seed", "nothing is left of A: looks like a training from another random seed")
+    return Verdict("another seed", "nothing of A remains: looks like training from a different random seed")
 
 
 def _by_layers(diff: Diff, others: Sequence[LayerChange], order: Order) -> Verdict:
@@ -160,7 +160,7 @@ def _by_layers(diff: Diff, others: Sequence[LayerChange], order: Order) -> Verdi
     still = [layer.name for layer in diff.layers if layer.difference == "unchanged" or layer.name in statistics]
     moved = [layer for layer in diff.layers if layer.name not in still]
     if not diff.changed and not diff.same:
-        return Verdict("other model", "nothing in common: no tensor has a counterpart")
+        return Verdict("other model", "nothing in common: no tensor is in both")
     names, beside = [layer.name for layer in moved], "; ".join([*_others(others), *_of_statistics(statistics)])
     if not still:
         text = f"spread over all {counted(len(moved), 'layer')}{_range(moved)}"
@@ -171,7 +171,7 @@ def _by_layers(diff: Diff, others: Sequence[LayerChange], order: Order) -> Verdi
     if (is_top and len(names) == 1) or (not flow and len(names) == 1 and _HEAD.search(names[0])):
         kind, text = "head", f"only the head moved: {names[0]}{_range(moved)}"
     elif is_top:
-        kind, text = "upper layers", f"only the upper {len(names)} of {len(flow)} layers moved, from {above[0]} on"
+        kind, text = "upper layers", f"only the upper {len(names)} of {len(flow)} layers moved, from {above[0]} upwards"
     else:
         kind, text = "some", f"{len(names)} of {counted(len(diff.layers), 'layer')} moved: {listed(names, SHOWN)}"
     return Verdict(kind, "; ".join(filter(None, [text, beside])))

@@ -73,7 +73,7 @@ class Scale(_OfEachNumber):
     def __post_init__(self) -> None:
         """Refuse a factor that makes no numbers."""
         if not abs(self.factor) < inf:
-            raise PlanError(f"{self.factor} is no factor, expected a finite number")
+            raise PlanError(f"{self.factor} is not a factor, expected a finite number")
 
     def of(self, values: Array) -> Array:
         """Return products."""
@@ -112,7 +112,7 @@ class Clamp(_OfEachNumber):
     def __post_init__(self) -> None:
         """Refuse bounds that have nothing between them."""
         if isnan(self.low) or isnan(self.high) or self.low > self.high:
-            raise PlanError(f"nothing is between {self.low:g} and {self.high:g}")
+            raise PlanError(f"no number is between {self.low:g} and {self.high:g}")
 
     def of(self, values: Array) -> Array:
         """Return what is between the bounds."""

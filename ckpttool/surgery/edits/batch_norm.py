@@ -49,7 +49,7 @@ class FoldBatchNorm(Edit):
         layers, equals, norms = (each.strip() for each in text.partition("="))
         epsilon, axis = given.get("epsilon"), given.get("axis")
         if (text and not (layers and equals and norms)) or (axis is not None and not isinstance(axis, int)):
-            raise PlanError("expected nothing, or 'CONV=BN, epsilon=1e-3'")
+            raise PlanError("expected no value, or 'CONV=BN, epsilon=1e-3'")
         if epsilon is not None and not epsilon >= 0:
             raise PlanError(f"epsilon is {epsilon:g}, expected a number not below 0")
         return cls(layers or None, norms or None, epsilon, axis if axis is None else int(axis))
@@ -78,11 +78,11 @@ class FoldBatchNorm(Edit):
         pairs = self._pairs(ckpt)
         shown = listed([f"{pair.kernel} with {pair.norm.layer}" for pair in pairs], 3)
         by_names = self.layers is None and not any(pair.kind for pair in pairs)
-        how = ", paired by their names: as if nothing were computed in between" if by_names else ""
+        how = ", paired by their names, assuming that nothing is computed in between" if by_names else ""
         said = [f"{counted(len(pairs), 'batch normalisation')} folded{how}: {shown}"]
         if self.epsilon is None and any(pair.norm.epsilon is None for pair in pairs):
             assumed = _epsilon(next(pair for pair in pairs if pair.norm.epsilon is None))
-            said.append(f"epsilon {assumed:g} is assumed, the default, as the file does not say it; `epsilon` gives it")
+            said.append(f"epsilon {assumed:g} is assumed, the default, as the file does not specify it; `epsilon` does")
         return said
 
     def _pairs(self, ckpt: Checkpoint) -> list[NormPair]:
@@ -107,7 +107,9 @@ def _folded(ckpt: Checkpoint, pair: NormPair, axis: int | None) -> tuple[Tensor,
     wrong = [each for each in vectors if each.shape != channels or len(channels) != 1]
     if wrong:
         other = f"{parts['variance'].name}, which is {list(channels)}"
-        raise PlanError(f"{wrong[0].name} is {list(wrong[0].shape)}, and does not fit {other}: both are vectors")
+        raise PlanError(
+            f"{wrong[0].name} is {list(wrong[0].shape)}, which does not fit {other}: expected vectors of one length"
+        )
 
     def scaled() -> tuple[Array, dict[str, Array]]:
         import numpy as np
@@ -115,7 +117,10 @@ def _folded(ckpt: Checkpoint, pair: NormPair, axis: int | None) -> tuple[Tensor,
         wide = {part: each.read().astype(np.float64) for part, each in parts.items() if part != "counter"}
         inner = wide["variance"] + _epsilon(pair)
         if not (inner > 0).all():
-            raise PlanError(f"{parts['variance'].name}: {float(inner.min()):g} with epsilon has no root to divide by")
+            raise PlanError(
+                f"{parts['variance'].name}: {float(inner.min()):g} plus epsilon is not positive, so it has no square "
+                "root to divide by"
+            )
         return wide.get("gamma", np.ones(channels)) / np.sqrt(inner), wide
 
     def read_kernel() -> Array:
@@ -153,7 +158,7 @@ def _outputs(kernel: Tensor, pair: NormPair, channels: int, axis: int | None) ->
         tried = [(-2, -1)]
     elif pair.norm.is_torch and rank > 2 and shape[0] == shape[1] and axis is None and transposed:
         raise PlanError(
-            f"{kernel.name} is {list(shape)}, and may be of a transposed convolution: `axis=1` says that it is, "
+            f"{kernel.name} is {list(shape)}, and may be of a transposed convolution: `axis=1` specifies that it is, "
             "`axis=0` that it is not"
         )
     if axis is not None:
@@ -164,4 +169,4 @@ def _outputs(kernel: Tensor, pair: NormPair, channels: int, axis: int | None) ->
         if sizes[0] * (sizes[1] if len(sizes) > 1 else 1) == channels and len(own) == len(axes):
             return tuple(size if place in own else 1 for place, size in enumerate(shape))
     given = f"{kernel.name} is {list(shape)}"
-    raise PlanError(f"{given}: no axis of its outputs has the {counted(channels, 'channel')} of {pair.norm.layer}")
+    raise PlanError(f"{given}: no axis has the {counted(channels, 'channel')} of {pair.norm.layer}")

@@ -69,7 +69,7 @@ class EditWithoutValue(Edit):
     def parse(cls, text: str) -> Self:
         """Refuse a text."""
         if text:
-            raise PlanError("it takes no value")
+            raise PlanError("it accepts no value")
         return cls()
 
 
@@ -123,11 +123,11 @@ def number(text: str) -> int | float:
             return read(text)
         except ValueError:
             continue
-    raise PlanError(f"{text!r} is no number")
+    raise PlanError(f"{text!r} is not a number")
 
 
 def named(ckpt: Checkpoint) -> list[str]:
-    """Return the names of all tensors but an object graph, which says where they belong and is no value."""
+    """Return the names of all tensors but an object graph, which says where they belong and is not a value."""
     return [name for name in ckpt if name != OBJECT_GRAPH]
 
 
@@ -145,7 +145,7 @@ def quantised(ckpt: Checkpoint) -> list[str]:
 def taken(ckpt: Checkpoint, pattern: str | None, slots: bool = False) -> list[str]:
     """Return the weights that a pattern takes, all without one; with `slots` slots and step counters too.
 
-    The scale of integers is no weight of its own.
+    The scale of integers is not a weight of its own.
 
     Raises:
         UnknownName: the pattern takes none.
@@ -166,8 +166,8 @@ def slots_in_shape(ckpt: Checkpoint, names: Iterable[str]) -> dict[str, str]:
     for slot, owner in slots.items():
         if ckpt[slot].shape != ckpt[owner].shape:
             raise PlanError(
-                f"{slot} is {list(ckpt[slot].shape)} and cannot go along with {owner}, which is "
-                f"{list(ckpt[owner].shape)}; `drop_slots` before this leaves it out"
+                f"{slot} is {list(ckpt[slot].shape)} and cannot be changed together with {owner}, which is "
+                f"{list(ckpt[owner].shape)}; `drop_slots` before this edit removes it"
             )
     return slots
 
@@ -193,4 +193,4 @@ def require_numbers(tensor: Tensor, what: str) -> None:
         PlanError: it does not; `what` cannot be done with it.
     """
     if not tensor.dtype.is_number:
-        raise PlanError(f"{tensor.name} holds {tensor.dtype} elements, which cannot be {what}")
+        raise PlanError(f"{tensor.name} has {tensor.dtype} elements, which cannot be {what}")

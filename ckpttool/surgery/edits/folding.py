@@ -84,10 +84,12 @@ class FoldParametrisations(EditWithoutValue):
         alone = [name for name in ckpt if name not in parts and is_part(name)]
         if alone:
             raise PlanError(
-                f"{listed(alone, 3)}: of a parametrisation that is not known here, or without its other parts; "
-                "torch.nn.utils.parametrize.remove_parametrizations before saving gives the weight"
+                f"{listed(alone, 3)}: of an unknown parametrisation, or without its other parts; "
+                "torch.nn.utils.parametrize.remove_parametrizations before saving makes it a weight"
             )
         if not wholes:
-            raise UnknownName("no weight is under weight norm, spectral norm or pruning, as PyTorch names their parts")
+            raise UnknownName(
+                "no weight has weight norm, spectral norm or pruning, by the names that PyTorch gives to their parts"
+            )
         refuse_slots(ckpt, parts, "folded")
         return with_wholes(ckpt, wholes)

@@ -50,7 +50,7 @@ class LayOut(Edit):
         old, arrow, new = match["names"].partition("\0")
         patterns, names = tuple(old.split()), tuple(new.split())
         if not patterns or bool(arrow) != bool(names) or (len(patterns) > 1 and not names):
-            raise PlanError("expected 'RE=LAYOUT', or as many patterns as the layout takes: 'RE RE=>NEW=LAYOUT'")
+            raise PlanError("expected 'RE=LAYOUT', or as many patterns as the layout has inputs: 'RE RE=>NEW=LAYOUT'")
         from ckpttool.layouts import parse_layout  # it needs NumPy, which most edits do not
 
         parse_layout(match["layout"])
@@ -78,7 +78,7 @@ class LayOut(Edit):
         try:
             made = len(layout.source_shapes(shapes) if self.back else layout.shapes(shapes))
             if made != len(names):
-                raise PlanError(f"{layout} makes {made} tensors, and there are {len(names)} names for them")
+                raise PlanError(f"{layout} makes {made} tensors, but there are {len(names)} names for them")
             return (layout.inverted if self.back else layout.applied)(tensors, names)
         except PlanError as error:
             raise PlanError(f"{listed([tensor.name for tensor in tensors], 4)}: {error}") from error
@@ -91,16 +91,16 @@ class LayOut(Edit):
             for place, (expression, pattern) in enumerate(zip(expressions, self.patterns, strict=True)):
                 if match := expression.fullmatch(quick(expression, name, pattern)):
                     if place in (group := groups.setdefault(match.groups(), {})):
-                        raise PlanError(f"{pattern!r} takes {group[place][0]} and {name}, whose groups are the same")
+                        raise PlanError(f"{pattern!r} matches {group[place][0]} and {name} with the same groups")
                     group[place] = match
                     break
         if not groups:
-            raise UnknownName(f"nothing is taken by {' '.join(self.patterns)}")
+            raise UnknownName(f"nothing matches {' '.join(self.patterns)}")
         new: dict[str, list[Tensor]] = {}
         for found in groups.values():
             if missing := [pattern for place, pattern in enumerate(self.patterns) if place not in found]:
                 there = listed([match[0] for match in found.values()])
-                raise PlanError(f"{missing[0]!r} takes nothing that belongs to {there}")
+                raise PlanError(f"{missing[0]!r} matches nothing that belongs to {there}")
             names = [found[place][0] for place in range(len(self.patterns))]
             try:
                 targets = [found[0].expand(each) for each in self.new]

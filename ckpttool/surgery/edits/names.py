@@ -164,7 +164,7 @@ class Copy(Edit):
         names = renamed(taken(ckpt, self.pattern), {self.pattern: self.new})
         for new, old in names.items():
             if new in ckpt or new in ckpt.origins.values():
-                raise PlanError(f"{new}, the copy of {old}, would have the name of another tensor")
+                raise PlanError(f"{new}, the copy of {old}, is already the name of another tensor")
         return ckpt.holding({**ckpt, **{new: ckpt[old].renamed(new) for new, old in names.items()}})
 
 
@@ -240,7 +240,7 @@ class StripPrefix(Edit):
             raise PlanError(
                 f"{counted(len(without), 'name does', 'names do')} not begin with {scope}{between or sign}, "
                 f"{without[0]} among them; "
-                f"`rename` '{scope}{sign}(.*)=>\\1' renames the others"
+                f"`rename` '{scope}{sign}(.*)=>\\1' renames only those that do"
             )
         return _renamed(ckpt, {name: name[len(scope) + 1 :] for name in names})
 
@@ -268,7 +268,7 @@ def _renamed(ckpt: Checkpoint, names: dict[str, str]) -> Checkpoint:
     for name, tensor in ckpt.items():
         new = names.get(name, name)
         if not new.strip("/") or new != new.strip("/"):
-            raise PlanError(f"{name} would be named {new!r}: a name begins and ends with a component")
+            raise PlanError(f"{name} would be named {new!r}: a name must begin and end with a component")
         if new in olds:
             raise PlanError(f"{olds[new]} and {name} would both be named {new}")
         tensors[new], olds[new] = (tensor if new == name else tensor.renamed(new)), name

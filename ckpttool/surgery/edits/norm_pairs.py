@@ -69,7 +69,7 @@ def norms(ckpt: Checkpoint) -> dict[str, Norm]:
         if "variance" not in parts:
             continue
         if "mean" not in parts:
-            raise PlanError(f"{layer} has {parts['variance']} and no mean beside it")
+            raise PlanError(f"{layer} has {parts['variance']}, but no mean beside it")
         found[layer] = Norm(layer, parts, said.get(ckpt.origins.get(parts["variance"], parts["variance"])))
     return found
 
@@ -103,7 +103,7 @@ def given_pairs(ckpt: Checkpoint, pattern: str, template: str) -> list[NormPair]
             raise UnknownName(f"{layer}: no batch normalisation is named {name}{suggestion(name, known)}")
         pairs.append(_pair(ckpt, layer, layers[layer], known[name]))
     if not pairs:
-        raise UnknownName(f"{pattern!r} takes no layer that has a kernel{suggestion(pattern, layers)}")
+        raise UnknownName(f"{pattern!r} matches no layer with a kernel{suggestion(pattern, layers)}")
     return pairs
 
 
@@ -129,8 +129,8 @@ def found_pairs(ckpt: Checkpoint) -> list[NormPair]:
     if open_:
         by = "the network does" if network else "the names do"
         raise PlanError(
-            f"{by} not say which layer's outputs are normalised, as they are, by {listed(open_, 3)}; "
-            f"pairs say it: '(.*)conv=\\1bn', or of one: 'CONV={open_[0]}'"
+            f"{by} not determine which layer's outputs are normalised directly by {listed(open_, 3)}; specify pairs: "
+            f"'(.*)conv=\\1bn', or one: 'CONV={open_[0]}'"
         )
     return pairs
 
@@ -181,7 +181,7 @@ def _by_names(ckpt: Checkpoint, norm: Norm, layers: Mapping[str, str]) -> str | 
 
 
 def _follows(layer: str, norm: str) -> bool:
-    """Say whether nothing stands between two entries of a Sequential; names that are no numbers do not tell."""
+    """Say whether nothing stands between two entries of a Sequential; names that are not numbers do not tell."""
     return not (layer.isdecimal() and norm.isdecimal()) or int(layer) + 1 == int(norm)
 
 
@@ -209,7 +209,7 @@ def _network(ckpt: Checkpoint) -> list[tuple[str | None, str, float]]:
     try:
         architecture = read_network(ckpt.path).architecture
     except CkptError as error:
-        raise PlanError(f"{error}; pairs 'CONV=BN, epsilon=1e-3' say what is folded") from error
+        raise PlanError(f"{error}; pairs 'CONV=BN, epsilon=1e-3' specify what is folded") from error
     told = dict(_normalised(architecture))
     by_end: dict[str, list[str]] = {}
     for layer in _layers(ckpt):

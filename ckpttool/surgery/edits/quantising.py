@@ -44,14 +44,14 @@ class Quantise(EditToDtype):
             CkptError: on reading, a value is not finite, or does not fit.
         """
         if self.dtype not in QUANTISED:
-            raise UnknownName(f"nothing is quantised to {self.dtype!r}; there are {', '.join(QUANTISED)}")
+            raise UnknownName(f"cannot quantise to {self.dtype!r}; known: {', '.join(QUANTISED)}")
         if self.dtype != "int8":
             return Cast(self.dtype, self.pattern, self.slots).apply(ckpt)
         if self.pattern is None:
             names = {name for name in floats(ckpt, self.slots) if len(ckpt[name].shape) > 1}
             if not names:
                 raise UnknownName(
-                    "there are no weights of floats with two or more dimensions; PATTERN=int8 takes others"
+                    "there are no floating-point weights with two or more dimensions; PATTERN=int8 selects others"
                 )
         else:
             names = set(taken(ckpt, self.pattern, self.slots))
@@ -89,8 +89,8 @@ class Dequantise(EditToDtype):
         known = set(quantised(ckpt))
         names = [name for name in taken(ckpt, self.pattern, slots=True) if name in known]
         if not names:
-            which = f" that {self.pattern!r} takes" if self.pattern else ""
-            raise UnknownName(f"no tensor{which} is an int8 with a scale")
+            which = f" that {self.pattern!r} matches" if self.pattern else ""
+            raise UnknownName(f"no tensor{which} is int8 with a scale")
         gone = {scale_of(name) for name in names}
         new = {name: cast_tensor(_floats(ckpt[name], ckpt[scale_of(name)]), BY_NAME[self.dtype]) for name in names}
         return ckpt.holding({name: new.get(name) or tensor for name, tensor in ckpt.items() if name not in gone})
@@ -105,7 +105,7 @@ def _quantised(ckpt: Checkpoint, tensor: Tensor) -> dict[str, Tensor]:
     require_numbers(tensor, "quantised")
     name = scale_of(tensor.name)
     if name in ckpt or name in ckpt.origins.values():
-        raise PlanError(f"{tensor.name} needs a scale, and there is a tensor named {name}")
+        raise PlanError(f"{tensor.name} needs a scale, but there is already a tensor named {name}")
     scale = cache(lambda: _scale(tensor))
 
     def integers(values: Array) -> Array:
@@ -131,7 +131,7 @@ def _scale(tensor: Tensor) -> float:
 
     largest = np.max([np.abs(values.astype(np.float64)).max(initial=0) for values in arrays(tensor)], initial=0)
     if not largest <= MOST:
-        raise CkptError(f"{tensor.name} has values that are not finite, or too large: it has no scale as int8")
+        raise CkptError(f"{tensor.name} contains values that are not finite, or too large: no int8 scale exists")
     scale = np.float32(largest / LARGEST)
     if float(scale) * LARGEST > MOST:  # rounded up, it would give back an infinity
         scale = np.nextafter(scale, np.float32(0))

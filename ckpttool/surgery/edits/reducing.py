@@ -99,7 +99,9 @@ class Reduce(Edit):
         require_numbers(tensor, "reduced")
         axis = axis_of(tensor, way.axis)
         if not tensor.shape[axis]:
-            raise PlanError(f"{tensor.name} is {list(tensor.shape)}: there is nothing along axis {way.axis} to reduce")
+            raise PlanError(
+                f"{tensor.name} is {list(tensor.shape)}: it has no elements along axis {way.axis} to reduce"
+            )
         whole = resized_shape(tensor.shape, axis, 1)
         shape = whole if way.keep else [*whole[:axis], *whole[axis + 1 :]]
 

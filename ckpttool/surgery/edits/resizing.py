@@ -186,9 +186,11 @@ class Resize(Edit):
         if new_size == size:
             return tensor
         if new_size < size and not self.allow_truncate:
-            raise PlanError(f"{here}: {size - new_size} of {size} along axis {axis} would be lost (`allow_truncate`)")
+            raise PlanError(
+                f"{here}: {size - new_size} of {size} along axis {axis} would be lost; `allow_truncate` allows that"
+            )
         if new_size > size and not size and fill.needs_rows:
-            raise PlanError(f"{here}: there is nothing along axis {axis} that new ones could be made of; fill=zeros")
+            raise PlanError(f"{here}: it has no elements along axis {axis} to make new ones of; fill=zeros needs none")
         rows = fill.rows if isinstance(fill, RowsFill) else ()
         if wrong := [row for row in rows if not 0 <= row < size]:
             raise PlanError(f"{here}: there is no {wrong[0]} along axis {axis} to copy")

@@ -62,7 +62,7 @@ class Transpose(Edit):
         if sorted(self.order) != list(range(rank)):
             axes = ",".join(map(str, self.order))
             raise PlanError(
-                f"{tensor.name} is {list(tensor.shape)}: {axes} is no order of {counted(rank, 'dimension')}"
+                f"{tensor.name} is {list(tensor.shape)}: {axes} is not an order of {counted(rank, 'dimension')}"
             )
         return reshaped(tensor, [tensor.shape[axis] for axis in self.order], lambda array: array.transpose(self.order))
 
@@ -108,7 +108,7 @@ class Reshape(Edit):
             shape = tuple(elements // known if size == -1 else size for size in shape)
         if min(shape, default=0) < 0 or math.prod(shape) != elements:
             here = f"{tensor.name} is {list(tensor.shape)}"
-            raise PlanError(f"{here}, {counted(elements, 'element')}: they do not make {list(shape)}")
+            raise PlanError(f"{here}, {counted(elements, 'element')}: they cannot be reshaped to {list(shape)}")
         new = TensorSpec(tensor.name, shape, tensor.dtype)
         return Tensor(new, lambda: tensor.read().reshape(shape), tensor.pieces, tensor.extent)
 
@@ -141,7 +141,7 @@ class Slice(Edit):
         pattern, value = split_value(text, "RE=axis:start:stop")
         match = re.fullmatch(r"(-?\d+):(-?\d+)?:(-?\d+)?", value)
         if not match:
-            raise PlanError(f"{value!r} is no part of a tensor, expected axis:start:stop such as 0:0:100")
+            raise PlanError(f"{value!r} is not part of a tensor, expected axis:start:stop such as 0:0:100")
         start, stop = (None if each is None else int(each) for each in match.groups()[1:])
         return cls(pattern, int(match[1]), start, stop)
 
@@ -161,7 +161,9 @@ class Slice(Edit):
         first, end, _ = slice(self.start, self.stop).indices(size)
         if max(abs(self.start or 0), abs(self.stop or 0)) > size or end <= first:
             given = f"{'' if self.start is None else self.start}:{'' if self.stop is None else self.stop}"
-            raise PlanError(f"{tensor.name} is {list(tensor.shape)}: {given} takes nothing, or more than is there")
+            raise PlanError(
+                f"{tensor.name} is {list(tensor.shape)}: {given} selects nothing, or more than the axis has"
+            )
         part = (slice(None),) * axis + (slice(first, end),)
         return reshaped(tensor, resized_shape(tensor.shape, axis, end - first), lambda array: array[part])
 
@@ -196,7 +198,7 @@ class Pad(Edit):
         match = re.fullmatch(r"(-?\d+):(\d+),(\d+)(?::(.+))?", value)
         if not match:
             expected = "expected axis:before,after or axis:before,after:value such as 0:0,2"
-            raise PlanError(f"{value!r} is no padding, {expected}")
+            raise PlanError(f"{value!r} is not a padding, {expected}")
         axis, before, after = (int(each) for each in match.groups()[:3])
         return cls(pattern, axis, before, after, number(match[4] or "0"))
 

@@ -44,10 +44,10 @@ class Parts:
             else:
                 raise PlanError(f"{word!r} has no meaning here{suggestion(key, ['axis', 'heads', 'sizes'])}: {example}")
         if not all(names) or len({*names}) != len(names) or (given and min(map(len, given.values())) < 1):
-            raise PlanError(f"expected names of parts that differ, and axis, heads or sizes: {example}")
+            raise PlanError(f"expected distinct names of parts, and axis, heads or sizes: {example}")
         single = {key: value[0] for key, value in given.items() if key != "sizes" and len(value) == 1}
         if len(single) != len(given.keys() - {"sizes"}) or single.get("heads", 1) < 1:
-            raise PlanError(f"axis and heads are one number each, heads one above 0: {example}")
+            raise PlanError(f"axis and heads are one number each, heads above 0: {example}")
         return cls(tuple(names), single.get("axis", 0), single.get("heads", 1), given.get("sizes", ()))
 
     def sizes_of(self, tensor: Tensor) -> tuple[int, ...]:
@@ -63,12 +63,13 @@ class Parts:
             if len(self.sizes) != count or min(self.sizes) < 1 or sum(self.sizes) * self.heads != tensor.shape[axis]:
                 each = f" for each of {self.heads} heads" if self.heads > 1 else ""
                 sizes = ":".join(map(str, self.sizes))
-                raise PlanError(f"{here}: sizes {sizes}{each} are not those of {count} parts of axis {self.axis}")
+                raise PlanError(f"{here}: sizes {sizes}{each} do not divide axis {self.axis} into {count} parts")
             return self.sizes
         if rest or within % count or not within:
             heads = f" in each of {self.heads} heads" if self.heads > 1 else ""
             raise PlanError(
-                f"{here}: axis {self.axis} has no {count} equal parts{heads}; `sizes=4:1:1` gives the size of each"
+                f"{here}: axis {self.axis} does not divide into {count} equal parts{heads}; `sizes=4:1:1` specifies "
+                "the size of each"
             )
         return (within // count,) * count
 
@@ -193,13 +194,13 @@ class FuseParts(Edit):
                     rest = below[len(sign) + len(part) :]
                     groups.setdefault(f"{scope}{sign}{self.new}{rest}", {})[part] = name
         if not groups:
-            raise UnknownName(f"no scope that {self.pattern!r} takes has {listed(self.parts.names)}")
+            raise UnknownName(f"no scope that {self.pattern!r} matches has {listed(self.parts.names)}")
         for new, found in groups.items():
             missing = [part for part in self.parts.names if part not in found]
             if missing:
                 there = listed(list(found.values()))
                 raise PlanError(
-                    f"{new} needs {listed(missing)}, and there is only {there}; a pattern may leave these out"
+                    f"{new} needs {listed(missing)}, but there is only {there}; a narrower pattern can exclude these"
                 )
         return {new: [found[part] for part in self.parts.names] for new, found in groups.items()}
 
@@ -233,7 +234,7 @@ def replaced(ckpt: Checkpoint, new: dict[str, list[Tensor]]) -> Checkpoint:
     for name, tensor in ckpt.items():
         for each in new.get(name, [tensor]):
             if each.name in tensors or (each.name != name and each.name in ckpt and each.name not in new):
-                raise PlanError(f"{each.name} would be there twice: {name} cannot become it")
+                raise PlanError(f"{each.name} would be there twice: {name} cannot be renamed to it")
             tensors[each.name] = each
     return ckpt.holding(tensors)
 
@@ -247,7 +248,8 @@ def refuse_slots(ckpt: Checkpoint, names: Sequence[str], what: str) -> None:
     slots = [slot for slot, owner in ckpt.owners().items() if owner in {*names} and slot not in names]
     if slots:
         raise PlanError(
-            f"{slots[0]} is a slot of what is {what}, and cannot go along; `drop-slots` before this leaves slots out"
+            f"{slots[0]} is a slot of what is {what}, and cannot be changed with it; `drop-slots` before this edit "
+            "removes slots"
         )
 
 

@@ -120,7 +120,7 @@ def read_script(path: Path) -> list[Step]:
     try:
         script = toml_text.loads(path.read_bytes())
     except (ValueError, RecursionError) as error:
-        raise FormatError(f"{path}: no TOML: {error}") from error
+        raise FormatError(f"{path}: not valid TOML: {error}") from error
     entries = script.get("edit")
     if set(script) != {"edit"} or not isinstance(entries, list):
         raise FormatError(f'{path}: expected a table for each edit: [[edit]] and below it rename = "RE=>NEW"')
@@ -131,9 +131,9 @@ def _step(path: Path, number: int, entry: Any) -> Step:
     place = f"{path}, edit {number}"
     if not isinstance(entry, dict) or len(entry) != 1:
         given = ", ".join(entry) if isinstance(entry, dict) else repr(entry)
-        raise FormatError(f"{place}: expected one edit, found {given or 'none'}; each has its own [[edit]]")
+        raise FormatError(f"{place}: expected one edit, found {given or 'none'}; each needs its own [[edit]]")
     ((key, value),) = entry.items()
     if not isinstance(value, str) and value is not True:
-        raise FormatError(f"{place}: {key} is {value!r}, expected a text (true where an edit takes no value)")
+        raise FormatError(f"{place}: {key} is {value!r}, expected a text (true where an edit accepts no value)")
     name, text = key.replace("_", "-"), "" if value is True else value
     return Step(name, text, f"{place}, {name} {text!r}" if text else f"{place}, {name}")

@@ -48,7 +48,9 @@ class Averages(EditWithoutValue):
         """
         averages = {owner: slot for slot, owner in ckpt.averages().items()}
         if not averages:
-            raise UnknownName("there are no moving averages of weights; where a Saver reads them, they are the weights")
+            raise UnknownName(
+                "there are no moving averages of weights; where a Saver reads them, they are stored as the weights"
+            )
         for owner, slot in averages.items():
             mine, other = ckpt[owner].spec, ckpt[slot].spec
             if (mine.shape, mine.dtype) != (other.shape, other.dtype):
@@ -94,7 +96,7 @@ class Cast(EditToDtype):
 
         Raises:
             UnknownName: nothing is taken.
-            PlanError: the pattern takes what is no number.
+            PlanError: the pattern takes what is not a number.
             CkptError: nothing can be cast to the dtype.
         """
         from ckpttool.core.casting import cast_tensor
@@ -115,7 +117,7 @@ def floats(ckpt: Checkpoint, slots: bool = False) -> list[str]:
     """
     names = [name for name in taken(ckpt, None, slots) if ckpt[name].dtype.name in FLOATS]
     if not names:
-        raise UnknownName("there are no weights of floats")
+        raise UnknownName("there are no floating-point weights")
     return names
 
 
@@ -134,7 +136,7 @@ class Prune(Edit):
     """Set the smallest to zero: a share, or magnitude(BOUND).
 
     A share of each tensor's elements, or all whose magnitudes are below a bound. Of equal magnitudes the first ones go.
-    NaN is no magnitude, and stays.
+    NaN is not a magnitude, and stays.
 
     >>> import numpy as np
     >>> before = Checkpoint.of({"fc/kernel": np.array([0.1, -3.0, 0.5, -0.2])})
@@ -165,7 +167,7 @@ class Prune(Edit):
     def __post_init__(self) -> None:
         """Refuse a share outside 0 to 1."""
         if self.share is not None and not 0 <= self.share <= 1:
-            raise PlanError(f"{self.share:g} is no share of elements, expected a number from 0 to 1")
+            raise PlanError(f"{self.share:g} is not a fraction of elements, expected a number from 0 to 1")
 
     def apply(self, ckpt: Checkpoint) -> Checkpoint:
         """Return the tensors pruned.
@@ -248,7 +250,7 @@ class SetValue(Edit):
             return cls(name, number(what))
         file, colon, key = what.partition(":")
         if not colon and not file.endswith(".npy"):
-            raise PlanError(f"{what!r} is no number, no FILE.npy and no FILE:KEY")
+            raise PlanError(f"{what!r} is neither a number nor FILE.npy nor FILE:KEY")
         return cls(name, Path(file), key or None)
 
     def apply(self, ckpt: Checkpoint) -> Checkpoint:
@@ -270,9 +272,9 @@ class SetValue(Edit):
         else:
             filling = cast_array(tensor.name, np.asarray(self.value), tensor.dtype)
             new = Tensor(tensor.spec, lambda: np.full(tensor.shape, filling))
-        require_numbers(new, "taken for another tensor")
+        require_numbers(new, "selected for another tensor")
         if new.shape != tensor.shape:
-            given = f"what {self.value} has for it is {list(new.shape)}"
+            given = f"the value from {self.value} is {list(new.shape)}"
             raise PlanError(f"{self.tensor} is {list(tensor.shape)}, {given}")
         return changed(ckpt, [self.tensor], lambda old: cast_tensor(new, old.dtype).renamed(self.tensor))
 

@@ -23,7 +23,7 @@ SHARE = 0.5
 
 
 def adapter_kind(names: Collection[str]) -> str | None:
-    """Return which kind of adapter names are those of, None where they are no adapter's.
+    """Return which kind of adapter names are those of, None where they are not an adapter's.
 
     >>> adapter_kind(["base_model.model.q_proj.lora_A.weight", "base_model.model.q_proj.lora_B.weight"])
     'LoRA'
@@ -46,11 +46,15 @@ def refuse_adapters(checkpoints: Sequence[Checkpoint]) -> None:
         return
     number, kind = next((number, kind) for number, kind in enumerate(kinds) if kind)
     adapter, model = checkpoints[number], checkpoints[kinds.index(None)]
-    into = "the edit `fold-adapter` puts LoRA, DoRA and IA3 into them"
+    into = "the edit `fold-adapter` folds LoRA, DoRA and IA3 into the weights"
     if kind in ("LoHa", "LoKr"):
-        into = f"{kind} is put into them by PEFT's `merge_and_unload()`, which the edit `fold-adapter` does not know"
+        into = (
+            f"PEFT's `merge_and_unload()` merges {kind} into the weights, which the edit `fold-adapter` does not "
+            "support"
+        )
     raise PlanError(
         f"{label(adapter, number)} is an adapter ({kind}): its {len(adapter)} tensors ({listed(list(adapter), 1)}) are "
-        f"factors of changes to the weights of {label(model, kinds.index(None))}, which a union leaves as they are; "
-        f"{into}; `lenient` writes the union all the same"
+        f"factors of changes to the weights of {label(model, kinds.index(None))}, which a union leaves unchanged; "
+        f"{into}; `lenient` "
+        f"writes the union nevertheless"
     )

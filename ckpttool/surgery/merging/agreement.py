@@ -24,7 +24,7 @@ SHOWN = 5
 class JoinedCheckpoints:
     """The checkpoint that several become; a row for every tensor of theirs, and notes.
 
-    `flaws` fills while the tensors are read: what came out that is no finite number, by name. `vocabulary` has the
+    `flaws` fills while the tensors are read: what came out that is not a finite number, by name. `vocabulary` has the
     tokens with their numbers where rows of several vocabularies were merged, `resized` the tensors that have more rows
     than those of the last checkpoint.
     """
@@ -63,13 +63,13 @@ def join(
     flaws: dict[str, str] = {}
     kept |= {name: _combined(name, checkpoints, combine, flaws) for name in joined}
     fates = {name: what if name in joined else "from the last" for name in kept}
-    fates |= {name: f"left out: {why}" for name, why in problems.items()}
+    fates |= {name: f"skipped: {why}" for name, why in problems.items()}
     specs = {name: tensor.spec for source in checkpoints for name, tensor in source.items() if name in fates}
     rows = [specs[name].row() | {"then": fate} for name, fate in fates.items()]
     return JoinedCheckpoints(
         last.holding(kept).made_of(Provenance.joined(*(source.provenance for source in checkpoints))),
         tuple(rows),
-        tuple(notes_about("left out", problems.values(), most=1)),
+        tuple(notes_about("skipped", problems.values(), most=1)),
         flaws,
     )
 
@@ -128,7 +128,7 @@ def label(tensors: Checkpoint, number: int) -> str:
 def _combined(
     name: str, checkpoints: Sequence[Checkpoint], combine: Callable[[list[Tensor]], Tensor], flaws: dict[str, str]
 ) -> Tensor:
-    """Return a tensor that is combined when it is read, and notes then where it is no finite number."""
+    """Return a tensor that is combined when it is read, and notes then where it is not a finite number."""
     tensors = [source[name] for source in checkpoints]
 
     def note() -> None:

@@ -124,7 +124,7 @@ def _note(vocabularies: Sequence[Vocabulary], merged: Vocabulary, last: int, wit
     added = len(merged.numbers) - len(vocabularies[last].numbers)
     lacking = "the mean of those that have it" if not with_base else "the base's, else the mean of those that have it"
     tokens = f"{counted(len(having), 'token')}, {added or 'none'} of them added to the last one's"
-    return f"{tokens}: {shown}; a row that is lacking is {lacking}"
+    return f"{tokens}: {shown}; a missing row is {lacking}"
 
 
 class _Aligned:
@@ -206,7 +206,7 @@ class _Aligned:
                 sums = np.zeros((rows.shape[0], len(wanted), rows.shape[2]), kind)
             sums[:, there] += rows
             counts[there] += 1
-        assert sums is not None, "each token is one of some vocabulary"
+        assert sums is not None, "each token is in at least one vocabulary"
         means: Array = sums / counts[:, None]
         return means
 

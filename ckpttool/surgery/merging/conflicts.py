@@ -55,7 +55,7 @@ def conflicts(base: Checkpoint, models: Sequence[Checkpoint]) -> list[LayerConfl
         PlanError: there are fewer than two models, or weights do not agree.
     """
     if len(models) < 2:
-        raise PlanError("conflicts are between two models or more")
+        raise PlanError("expected two models or more to compare")
     names = joinable([base, *models])
     found = by_name(names, lambda name: _gathered([each[name] for each in (base, *models)]), [base, *models])
     rows = [_row(layer, [found[name] for name in of]) for layer, of in scopes(names).items()]

@@ -28,7 +28,7 @@ class Scales:
         """Take a scale in any of its forms.
 
         Raises:
-            PlanError: something in it is no finite number.
+            PlanError: something in it is not a finite number.
         """
         if scale is None:
             return cls()

@@ -64,7 +64,7 @@ def _agreed(base: Tensor, tensors: Sequence[Tensor], weights: Sequence[float], d
 
 
 def threshold(base: Tensor, tensor: Tensor, density: float) -> float:
-    """Return the magnitude from which on the parts of a task vector are kept: so many are no smaller."""
+    """Return the magnitude from which on the parts of a task vector are kept: so many are not a smaller."""
     sizes = magnitudes(base, tensor)
     count = math.ceil(round(density * len(sizes), 6))  # 0.7 of 10 are 7, not 8
     if not count:

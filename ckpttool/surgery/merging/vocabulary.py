@@ -51,7 +51,7 @@ class Vocabulary:
         numbers: dict[str, int] = {}
         for number, token in enumerate(tokens):
             if numbers.setdefault(token, number) != number:
-                raise FormatError(f"{source}: the token {token!r} is there twice, as {numbers[token]} and as {number}")
+                raise FormatError(f"{source}: the token {token!r} appears twice, as {numbers[token]} and as {number}")
         return cls._checked(numbers, source)
 
     @classmethod
@@ -76,8 +76,8 @@ class Vocabulary:
         try:
             lines = raw.decode("utf-8").removesuffix("\n").split("\n")
         except UnicodeDecodeError as error:
-            remedy = "a model of SentencePiece is saved as tokenizer.json by `save_pretrained` of transformers"
-            raise FormatError(f"{file} is no text in UTF-8, expected a token to a line; {remedy}") from error
+            remedy = "`save_pretrained` of transformers saves a model of SentencePiece as tokenizer.json"
+            raise FormatError(f"{file} is not a text in UTF-8, expected one token per line; {remedy}") from error
         lines = [line.removesuffix("\r") for line in lines] if raw else []
         tabbed = file.suffix == ".vocab" and all("\t" in line for line in lines)
         return cls.of((line.rpartition("\t")[0] for line in lines) if tabbed else lines, str(file))
@@ -88,7 +88,7 @@ class Vocabulary:
         try:
             found = strict_json.parse(raw, MOST_VALUES)
         except ValueError as error:
-            raise FormatError(f"{source}: no JSON of tokens: {error}") from error
+            raise FormatError(f"{source}: not valid JSON of tokens: {error}") from error
         if isinstance(found, dict) and "model" in found:
             return cls._of_tokenizer(found, source)
         if isinstance(found, list) and all(isinstance(token, str) for token in found):
@@ -111,12 +111,10 @@ class Vocabulary:
             raise FormatError(f"{source}: expected a list of objects in added_tokens")
         for token, number in ((each.get("content"), each.get("id")) for each in added):
             if not isinstance(token, str):
-                raise FormatError(
-                    f"{source}: expected a text as the content of an added token, found {str(token)[:80]}"
-                )
+                raise FormatError(f"{source}: expected text as the content of an added token, found {str(token)[:80]}")
             own = _numbered({token: number}, source)
             if numbers.setdefault(str(token), own[str(token)]) != number:
-                raise FormatError(f"{source}: the token {token!r} is there as {numbers[str(token)]} and as {number}")
+                raise FormatError(f"{source}: the token {token!r} appears as {numbers[str(token)]} and as {number}")
         return cls._checked(numbers, source)
 
     @classmethod
@@ -138,7 +136,7 @@ class Vocabulary:
 
 def _require_few(tokens: int, source: str) -> None:
     if tokens > MOST_TOKENS:
-        raise FormatError(f"{source} is no file of tokens: it has about {tokens}, at most {MOST_TOKENS} are read")
+        raise FormatError(f"{source} is not a file of tokens: it has about {tokens}, at most {MOST_TOKENS} are read")
 
 
 def _content(file: Path) -> bytes:
@@ -147,9 +145,9 @@ def _content(file: Path) -> bytes:
         with opened(file) as stream:
             raw = stream.read(MOST_BYTES + 1)
     except FileNotFoundError as error:
-        raise MissingFile(f"{file} is not there") from error
+        raise MissingFile(f"{file} is missing") from error
     if len(raw) > MOST_BYTES:
-        raise FormatError(f"{file} is no file of tokens: it has more than {human_size(MOST_BYTES)}")
+        raise FormatError(f"{file} is not a file of tokens: it has more than {human_size(MOST_BYTES)}")
     return raw
 
 

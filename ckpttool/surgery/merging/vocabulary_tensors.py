@@ -51,8 +51,8 @@ class VocabularyTensors:
         for name, axes in found.items():
             if len(axes) > 1:
                 raise PlanError(
-                    f"{self._shapes(name)}: axes {axes[0]} and {axes[1]} both are as long as the vocabulary; "
-                    "`vocab_tensors` RE, axis=0 specifies which tensors have a row for each token"
+                    f"{self._shapes(name)}: axes {axes[0]} and {axes[1]} are both as long as the vocabulary; "
+                    "`vocab_tensors` RE, axis=0 specifies the axis of the tokens"
                 )
         return {name: axes[0] for name, axes in found.items()}
 
@@ -91,10 +91,12 @@ class VocabularyTensors:
             return axes[0]
         sizes = ", ".join(f"{each.size} for {each}" for each in self.vocabularies)
         if not axes:
-            raise PlanError(f"{self._shapes(name)}: no axis has room for the tokens, and is all that differs: {sizes}")
+            raise PlanError(
+                f"{self._shapes(name)}: no axis is long enough for the tokens and the only one that differs: {sizes}"
+            )
         raise PlanError(
-            f"{self._shapes(name)}: axes {axes[0]} and {axes[1]} both have room for the tokens ({sizes}); "
-            "`vocab_tensors` RE, axis=0 specifies which"
+            f"{self._shapes(name)}: axes {axes[0]} and {axes[1]} are both long enough for the tokens "
+            "({sizes}); `vocab_tensors` RE, axis=0 specifies which"
         )
 
     def _shapes(self, name: str) -> str:

@@ -38,7 +38,7 @@ def patched(base: Checkpoint, file: PatchFile, provenance: Provenance) -> Checkp
 
 
 def _moved(file: PatchFile) -> Iterator[tuple[str, str]]:
-    """Yield the new and the old names of tensors that have another, and are no copies of what is still there."""
+    """Yield the new and the old names of tensors that have another, and are not copies of what is still there."""
     tensors = file.patch.tensors
     for name, tensor in tensors.items():
         if tensor.of is not None and name not in file.patch.base and tensor.of not in tensors:
@@ -59,11 +59,11 @@ def _require_base(base: Checkpoint, file: PatchFile) -> None:
         if (base[name].shape, base[name].dtype) != (spec.shape, spec.dtype):
             refuse(name, f"is {base[name].dtype} {list(base[name].shape)}, expected {spec.dtype} {list(spec.shape)}")
     if more := next((name for name in base if name not in patch.base), None):
-        refuse(more, "is one tensor more")
+        refuse(more, "is an additional tensor")
     for name, found in hashes(base).items():
         if found != patch.base[name].hash:
             made = patch.tensors.get(name)
-            hint = ", and is what the patch makes: it was applied already" if made and made.hash == found else ""
+            hint = ", which is the result of the patch: it was applied already" if made and made.hash == found else ""
             refuse(name, f"has other values (SHA-256 {found[:16]}..., expected {patch.base[name].hash[:16]}...){hint}")
 
 
@@ -107,7 +107,9 @@ def _checked(file: PatchFile, tensor: PatchedTensor, base: Tensor | None) -> Ite
         total.update(block)
         yield block
     if total.hexdigest() != tensor.hash:
-        raise CorruptCheckpoint(f"{file.path}: {tensor.spec.name} comes out with another hash than the patch says")
+        raise CorruptCheckpoint(
+            f"{file.path}: {tensor.spec.name} has a different hash after the patch than the patch declares"
+        )
 
 
 def _strings(file: PatchFile, tensor: PatchedTensor) -> Array:
@@ -122,7 +124,7 @@ def _strings(file: PatchFile, tensor: PatchedTensor) -> Array:
             texts[number] = data[at : at + length]
             at += length
         if at != len(data):
-            raise ValueError(f"{len(data) - at} bytes are left over")
+            raise ValueError(f"{len(data) - at} bytes are trailing")
     except ValueError as error:
-        raise CorruptCheckpoint(f"{file.path}: {spec.name} holds no such strings: {error}") from error
+        raise CorruptCheckpoint(f"{file.path}: {spec.name} does not contain such strings: {error}") from error
     return texts.reshape(spec.shape)

@@ -102,7 +102,7 @@ def delta(base: Checkpoint, tuned: Checkpoint) -> Delta:
         if same is not None:
             tensors[name] = PatchedTensor(spec, SAME, hash_, same)
         elif spec.dtype is VARIANT:
-            raise PlanError(f"{name} holds variants that the base has not: a patch cannot make them")
+            raise PlanError(f"{name} contains variants that the base does not have: a patch cannot store them")
         else:
             differs = alike and spec.dtype.itemsize
             tensors[name] = PatchedTensor(spec, DIFFERENCE if differs else WHOLE, hash_, name if differs else None)

@@ -49,9 +49,7 @@ class DamagedHdf5(Tensors):
             end = end_address(file.read(64))
         if end is None or end <= self._size:
             return path
-        self._problems["the end of the file"] = (
-            f"{path.name} has {self._size} bytes, and should have {end}: it is cut off"
-        )
+        self._problems["the end of the file"] = f"{path.name} has {self._size} bytes, expected {end}: it is truncated"
         folder = TemporaryFolder.new("salvage")
         weakref.finalize(self, folder.remove)
         copy = Path(shutil.copyfile(path, folder.path / path.name))
@@ -86,9 +84,11 @@ class DamagedHdf5(Tensors):
 
     def _take(self, dataset: Any, path: str) -> None:
         if dataset.is_virtual or dataset.external or oddity(dataset):
-            self._problems[path] = "it is no array of this file"
+            self._problems[path] = "it is not an array of this file"
         elif _end_of(dataset) > self._size:
-            self._problems[path] = f"its bytes end at {_end_of(dataset)}, and the file has {self._size}: it is cut off"
+            self._problems[path] = (
+                f"its bytes end at {_end_of(dataset)}, but the file has {self._size} bytes: it is truncated"
+            )
         else:
             spec = TensorSpec(path, tuple(dataset.shape), cast(Any, dtype_in(dataset)))
             self._tensors[path] = Tensor(spec, partial(read_values, self._source, str(dataset.name), spec))

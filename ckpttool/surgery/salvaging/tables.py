@@ -51,7 +51,7 @@ class DamagedTable(SortedTable):
                 yield from self._data_block(place)
             except CorruptCheckpoint as error:
                 before = text_of(self._index[place - 1][0]) if place else ""
-                between = f"what is named after {before!r} and up to {text_of(self._index[place][0])!r}"
+                between = f"the tensors named after {before!r} and up to {text_of(self._index[place][0])!r}"
                 self.problems[between] = str(error).removeprefix(f"{self.path}: ")
 
 
@@ -157,5 +157,5 @@ class DamagedV1(V1Tensors):
             try:
                 require_cover([part.box for part in self.parts[name]], spec.shape)
             except ValueError as error:
-                problems[name] = f"a part of it is in a file that is lost: {error}"
+                problems[name] = f"a part of it is in a lost file: {error}"
                 del self.specs[name], self.parts[name]

@@ -176,7 +176,7 @@ def test_vectors_in_a_column() -> None:
     frame = pytest.importorskip("pandas").DataFrame({"X": list(X), "y": Y})
     np.testing.assert_array_equal(read(frame).inputs["X"][:], X)
     frame.at[3, "X"] = np.zeros(3, np.float32)
-    with pytest.raises(DataError, match=r"^frame in memory: X holds lists of 2 to 3 values, expected one length$"):
+    with pytest.raises(DataError, match=r"^frame in memory: X contains lists of 2 to 3 values, expected one length$"):
         read(frame)
 
 
@@ -189,23 +189,23 @@ def frame_with(**columns: Any) -> Any:
     [
         ((X, Y[:4]), "arrays in memory: x has 10 rows, y has 4 rows; expected as many of each"),
         ((X[:, :1], Y), "arrays in memory: x has rows of [1], expected rows of [2] for X"),
-        ((X * np.nan, Y), "arrays in memory: x row 0 holds nan, expected finite numbers"),
+        ((X * np.nan, Y), "arrays in memory: x row 0 has nan, expected finite numbers"),
         ((X, Y.astype(complex)), "arrays in memory: y is complex128, expected int64 for y"),
         ({"X": X}, "arrays in memory: no array for y: expected y_train or Y_train or y or Y, found X [10, 2] float32"),
         ({}, "arrays in memory: no array for X: expected X_train or x_train or X or x, found nothing"),
-        ((np.ma.masked_array(X, X > 3), Y), "x has masked values: fill them in, or leave their rows out"),
-        (([[1, 2], [3]], [0, 1]), "x cannot be made an array"),
-        ((X, [object()] * 10), "y holds Python objects (object), expected a NumPy array"),
-        (iter([]), "batches: there are none: the iterable is empty, or was gone through before"),
+        ((np.ma.masked_array(X, X > 3), Y), "x has masked values: fill them in, or remove their rows"),
+        (([[1, 2], [3]], [0, 1]), "x cannot be converted to an array"),
+        ((X, [object()] * 10), "y contains Python objects (object), expected a NumPy array"),
+        (iter([]), "batches: there are none: the iterable is empty, or was already consumed"),
         (iter([(X, Y), (X, Y[:3])]), "batches: number 1: x has 10 rows, y has 3 rows; expected as many of each"),
         (iter([(X, Y), (X[:, :1], Y)]), "batches: number 1 has x with rows [1] of float32"),
         (iter([np.float32(3)]), "batches: x of a batch is a single number, expected rows"),
-        ({"train": (X, Y), "test": pandas_frame}, "train, test are of several kinds"),
-        (lambda: tensorflow_dataset().repeat(), "batches: the data set repeats without end: give Batches(dataset"),
+        ({"train": (X, Y), "test": pandas_frame}, "train, test are of different kinds"),
+        (lambda: tensorflow_dataset().repeat(), "batches: the data set repeats indefinitely: give Batches(dataset"),
         (lambda: pandas_frame().drop(columns="label"), "frame in memory: no column of labels, expected one named y, Y"),
         (lambda: frame_with(label=[*NAMES[:9], None]), "frame in memory row 9: label has no value"),
         (lambda: frame_with(a=NAMES), "frame in memory row 0: a is 'cat', expected a number"),
-        (lambda: frame_with(a=[np.nan] * 10), "frame in memory: x row 0 holds nan, expected finite numbers"),
+        (lambda: frame_with(a=[np.nan] * 10), "frame in memory: x row 0 has nan, expected finite numbers"),
         (lambda: (pandas_frame(), Y[:4]), "frame in memory: labels [4], expected one for each of 10 rows"),
     ],
 )
@@ -242,7 +242,7 @@ def test_workers_map_what_is_written_once(cache: Path) -> None:
     del source, received
     gc.collect()
     assert [*cache.iterdir()] == []
-    with pytest.raises(DataError, match="a worker on another machine does not have them"):
+    with pytest.raises(DataError, match="a worker on another machine cannot read them"):
         pickle.loads(sent)  # noqa: S301 - our own
 
 

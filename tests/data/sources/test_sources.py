@@ -171,7 +171,7 @@ def test_classes_by_name_and_splits_by_column(tmp_path: Path) -> None:
         (lambda lines: [*lines[:3], "1,2,3", *lines[3:]], r"row 2 has 3 values, its header 5"),
         (
             lambda lines: [*lines[:4], "1,2,x,4,0"],
-            r"row 3: c is 'x', expected a number; text can only be labels, or a `group`",
+            r"row 3: c is 'x', expected a number; text is possible only for labels, or a `group`",
         ),
         (lambda lines: [*lines[:4], "1,,3,4,0"], r"row 3: b has no value"),
         (lambda lines: [*lines[:4], "1,2,3,4,"], r"row 3: label has no value"),
@@ -186,7 +186,7 @@ def test_classes_by_name_and_splits_by_column(tmp_path: Path) -> None:
             lambda lines: [f"{lines[0]},split", *(f"{line},train" for line in lines[1:3]), "1,2,3,4,0,Train"],
             r"row 2: split is 'Train', expected train, valid, test",
         ),
-        (lambda lines: [*lines[:4], "1,2,inf,4,0"], r"x row 3 holds inf, expected finite numbers"),
+        (lambda lines: [*lines[:4], "1,2,inf,4,0"], r"x row 3 has inf, expected finite numbers"),
     ],
 )
 def test_what_is_wrong_in_a_csv_is_told_with_its_row(
@@ -208,7 +208,7 @@ def test_what_is_wrong_in_a_csv_is_told_with_its_row(
         ([["b", "c"]] * 2, r"row 0: a is .*'b'.*, expected a number"),
         ([[[1.0], [2.0]]] * 2, r"row 0: a is .*, expected a number"),
         ([b"b\xff"] * 2, r"row 0: a is 'b.*xff', expected a number"),
-        ([[1.0], [1.0, 2.0]], r"a holds lists of 1 to 2 values, expected one length"),
+        ([[1.0], [1.0, 2.0]], r"a contains lists of 1 to 2 values, expected one length"),
     ],
 )
 def test_columns_that_are_no_numbers_are_refused_where_they_are_wanted(
@@ -233,7 +233,7 @@ def test_a_null_in_parquet_is_told_with_its_row(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"rows.parquet row 1: a has no value"):
         training_splits(tmp_path / "rows.parquet", WANTED, None)
     (tmp_path / "text.parquet").write_text("no Parquet")
-    with pytest.raises(DataError, match="is no Parquet file, or damaged"):
+    with pytest.raises(DataError, match="is not a Parquet file, or damaged"):
         training_splits(tmp_path / "text.parquet", WANTED, None)
 
 
@@ -244,7 +244,7 @@ def test_names_in_parquet_that_are_no_text(tmp_path: Path) -> None:
     pq.write_table(pa.table({"name": [1.0], "y": [0]}), tmp_path / "rows.parquet", store_schema=False)
     raw = (tmp_path / "rows.parquet").read_bytes()
     (tmp_path / "rows.parquet").write_bytes(raw.replace(b"name", b"na\xffe"))
-    with pytest.raises(DataError, match=r"is no Parquet file, or damaged: .*can't decode byte 0xff"):
+    with pytest.raises(DataError, match=r"is not a Parquet file, or damaged: .*can't decode byte 0xff"):
         training_splits(tmp_path / "rows.parquet", WANTED, None)
 
 
@@ -268,7 +268,7 @@ def test_images_are_resized_and_classes_numbered_by_name(tmp_path: Path) -> None
     np.testing.assert_allclose(train.inputs["X"][7], np.broadcast_to([1.0, 0, 0], (4, 4, 3)))
     assert "images: resized to 4 x 4 x 3, by Pillow: bilinear, antialias, rounded to bytes" in train.notes
     advice = "resize(4, 4); scale(1/255)"
-    assert any(f"`preprocess` '{advice}' resizes them as a graph that is served does" in note for note in train.notes)
+    assert any(f"`preprocess` '{advice}' resizes them as a served graph does" in note for note in train.notes)
     told = replace(IMAGES.inputs[0], steps=Preprocessing.parse(advice).steps)
     np.testing.assert_allclose(
         training_splits(tmp_path / "data", replace(IMAGES, inputs=(told,)), None)[0].inputs["X"],
@@ -324,7 +324,7 @@ def test_an_input_of_any_size_takes_images_of_one_size_as_they_are(tmp_path: Pat
     split = evaluation_split(tmp_path, Wanted((InputSpec("X", (None, None, None, 3), BY_NAME["uint8"]),)))
     np.testing.assert_array_equal(split.inputs["X"], [pixels, pixels])
     (tmp_path / "c.png").write_bytes(b"no image")
-    with pytest.raises(DataError, match=r"c\.png is no image"):
+    with pytest.raises(DataError, match=r"c\.png is not an image"):
         evaluation_split(tmp_path, Wanted((InputSpec("X", (None, None, None, 3), BY_NAME["uint8"]),)))
 
 
@@ -335,7 +335,7 @@ def test_images_without_labels_lie_in_the_folder_itself(tmp_path: Path) -> None:
     assert split.inputs["X"][:, 0, 0].tolist() == [[1, 0, 0], [0, 1, 0]]
     assert split.labels is None
     assert "images: in the order of their names" in split.notes
-    with pytest.raises(DataError, match="has images, but no folder of them for each class"):
+    with pytest.raises(DataError, match="has images, but not in one folder per class"):
         evaluation_split(tmp_path / "flat", IMAGES)
 
 
@@ -359,7 +359,7 @@ def test_images_in_records_are_resized_as_those_of_a_folder(tmp_path: Path, step
 def test_what_is_wrong_with_images_is_told(tmp_path: Path) -> None:
     write_image(tmp_path / "data" / "red" / "0.png", (255, 0, 0))
     (tmp_path / "data" / "red" / "1.png").write_text("no image")
-    with pytest.raises(DataError, match=r"red/1.png is no image, or damaged"):
+    with pytest.raises(DataError, match=r"red/1.png is not an image, or damaged"):
         training_splits(tmp_path / "data", IMAGES, None)
     (tmp_path / "data" / "red" / "1.png").unlink()
     (tmp_path / "data" / "blue").mkdir()
@@ -376,7 +376,7 @@ def test_an_image_that_claims_more_pixels_than_its_file_may_hold_is_not_unpacked
     (tmp_path / "data").mkdir()
     Image.new("L", (9000, 9000)).save(tmp_path / "data" / "a.png")
     blank = Wanted((InputSpec("X", (None, 28, 28, 1), BY_NAME["uint8"]),))
-    with pytest.raises(DataError, match=r"a\.png claims 9000 x 9000 pixels in \d+ bytes: it is not unpacked"):
+    with pytest.raises(DataError, match=r"a\.png claims 9000 x 9000 pixels in \d+ bytes: it is not decompressed"):
         evaluation_split(tmp_path / "data", blank)
     Image.new("L", (1900, 2000)).save(tmp_path / "data" / "a.png")
     assert evaluation_split(tmp_path / "data", blank).rows == 1
@@ -385,7 +385,7 @@ def test_an_image_that_claims_more_pixels_than_its_file_may_hold_is_not_unpacked
 @pytest.mark.parametrize(("row", "what"), [({}, "the first record"), ({"X": []}, "X")])
 def test_records_that_hold_nothing_are_told(tmp_path: Path, row: dict[str, Any], what: str) -> None:
     path = examples(tmp_path / "rows.tfrecord", [row])
-    with pytest.raises(DataError, match=f"rows.tfrecord: {what} holds no values"):
+    with pytest.raises(DataError, match=f"rows.tfrecord: {what} has no values"):
         open_data(path)
 
 
@@ -422,7 +422,7 @@ def test_bytes_in_records_are_what_is_said_of_them(tmp_path: Path) -> None:
     with pytest.raises(DataError) as caught:
         training_splits(path, WANTED, 2)
     draft = "y = int64('image/class'); X = bytes('image/raw', uint8, 4)"
-    assert str(caught.value).endswith(f'image/raw is bytes; specify what the records hold: `features` "{draft}"')
+    assert str(caught.value).endswith(f'image/raw is bytes; specify what the records contain: `features` "{draft}"')
     said = Wanted(WANTED.inputs, WANTED.labels, "X = bytes('image/raw', uint8, 4); y = int64('image/class')")
     train, _ = training_splits(path, said, 2)
     np.testing.assert_allclose(train.inputs["X"][:], pixels[2:] / 255, rtol=1e-6)
@@ -439,7 +439,7 @@ def test_bytes_in_records_are_what_is_said_of_them(tmp_path: Path) -> None:
         ("X = raw(4)", UnknownName, r"`features`, line 1, column 5, at 'raw\(4\)': no kind 'raw'"),
         ("float(4)", PlanError, r"expected a name before it"),
         ("X = bytes('image/raw', text, 4)", PlanError, r"expected one of uint8"),
-        ("X = image('image/raw', 4, 4, 3)", DataError, r"record 0: image/raw is no image"),
+        ("X = image('image/raw', 4, 4, 3)", DataError, r"record 0: image/raw is not an image"),
     ],
 )
 def test_what_records_do_not_hold_is_told(tmp_path: Path, features: str, error: type[CkptError], problem: str) -> None:
@@ -475,7 +475,7 @@ def test_a_record_that_is_cut_short_is_found(tmp_path: Path) -> None:
     raw = path.read_bytes()
     for length in (len(raw) - 1, len(raw) - 6, len(raw) // 2 + 5):
         path.write_bytes(raw[:length])
-        with pytest.raises(DataError, match=r"record 1.* cut short"):
+        with pytest.raises(DataError, match=r"record 1.* truncated"):
             training_splits(path, WANTED, 1)
 
 
@@ -513,7 +513,7 @@ def test_keras_data_come_from_where_keras_has_them(tmp_path: Path, monkeypatch: 
     monkeypatch.setattr("ckpttool.data.sources.keras._SITE", (tmp_path / "site").as_uri())
     place = tmp_path / "datasets" / "mnist.npz"
     with pytest.raises(
-        MissingFile, match=rf"{place} is not there, and file://.* cannot be reached.* put the file there"
+        MissingFile, match=rf"{place} is missing, and file://.* cannot be reached.* download it to there"
     ):
         open_data("keras:mnist")
     (tmp_path / "site").mkdir()

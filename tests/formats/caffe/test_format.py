@@ -142,11 +142,11 @@ def test_what_is_cut_off_is_refused_or_has_fewer_layers(tmp_path):
 @pytest.mark.parametrize(
     "change, message",
     [
-        (lambda made: made.shape.dim.append(2), r"a/0 is said to be float32 \[2, 2\], which takes 16 bytes, 8 are"),
+        (lambda made: made.shape.dim.append(2), r"a/0 is declared as float32 \[2, 2\], 16 bytes, but 8 are"),
         (lambda made: made.shape.dim.append(-2), "a/0 has the impossible shape"),
         (lambda made: made.shape.dim.extend([1 << 40] * 3), "a/0 has the impossible shape"),
         (lambda made: made.shape.dim.extend([0] * 40), "a/0 has the impossible shape"),
-        (lambda made: made.double_data.append(1), "has its numbers twice"),
+        (lambda made: made.double_data.append(1), "contains its numbers twice"),
     ],
 )
 def test_what_cannot_be_is_refused(tmp_path, change, message):
@@ -170,9 +170,9 @@ def test_what_is_not_read_is_left_out_and_named(tmp_path):
     made.layer[0].blobs[0].ClearField("data")
     made.layer[0].blobs[0].raw_type, made.layer[0].blobs[0].raw_data = 3, bytes(8)
     ckpt = opened(tmp_path, made)
-    assert (list(ckpt), ckpt.left_out) == (["a/1"], ("a/0 (has raw numbers of type 3: not read)",))
+    assert (list(ckpt), ckpt.left_out) == (["a/1"], ("a/0 (has raw numbers of type 3: not supported)",))
     ckpt = opened(tmp_path, layer(b"a", b"\x2d" + bytes(4)))
-    assert ckpt.left_out == ("a/0 (has each number in a field of its own: not read)",)
+    assert ckpt.left_out == ("a/0 (each number in a separate field: not supported)",)
 
 
 def test_a_file_of_countless_fields_is_refused_soon(tmp_path, monkeypatch):

@@ -92,7 +92,9 @@ def test_the_only_network_of_a_folder_is_taken_and_none_is_missed(tmp_path):
     (tmp_path / "net.cfg").rename(tmp_path / "yolo.cfg")
     assert len(checkpoint.open(tmp_path / "net.weights")) == 9
     (tmp_path / "other.cfg").write_text("")
-    with pytest.raises(MissingFile, match=r"net\.cfg is missing: .* which layers net\.weights holds.* has 2 others"):
+    with pytest.raises(
+        MissingFile, match=r"net\.cfg is missing: net\.weights needs the network's \.cfg beside it.* has 2 others"
+    ):
         checkpoint.open(tmp_path / "net.weights")
     assert Darknet().files_beside(tmp_path / "net_final.weights") == [tmp_path / "net_final.cfg", tmp_path / "net.cfg"]
 
@@ -101,7 +103,9 @@ def test_sizes_that_do_not_fit_are_named(tmp_path):
     message = (
         rf"convolutional_4/weight \[5, 2, 3, 3\] would end at byte {20 + 4 * COUNT}, the file has {16 + 4 * COUNT}"
     )
-    with pytest.raises(CorruptCheckpoint, match=rf"net\.weights: {message}: .* of another network than net\.cfg"):
+    with pytest.raises(
+        CorruptCheckpoint, match=rf"net\.weights: {message}: .* belongs to another network than net\.cfg"
+    ):
         checkpoint.open(write(tmp_path, values=numbers(COUNT - 1)))
     with pytest.raises(CorruptCheckpoint, match=r"4 bytes at its end belong to no layer of net\.cfg"):
         checkpoint.open(write(tmp_path, values=numbers(COUNT + 1)))

@@ -95,4 +95,4 @@ def test_a_type_that_is_not_read_is_left_out_and_named(tmp_path):
     kind = gguf.GGMLQuantizationType.Q2_K
     raw = np.zeros((1, gguf.GGML_QUANT_SIZES[kind][1]), np.uint8)
     opened = Gguf().open(saved(tmp_path / "a.gguf", {"w": raw, "b": np.ones(3, np.float32)}, {"w": kind}))
-    assert (list(opened), opened.left_out) == (["b"], ("w (has type 10, Q2_K: not read)",))
+    assert (list(opened), opened.left_out) == (["b"], ("w (has type 10, Q2_K: not supported)",))

@@ -50,8 +50,8 @@ def test_what_is_cut_off_anywhere_is_refused(tmp_path):
 @pytest.mark.parametrize(
     "content, message",
     [
-        (file(entry(), tensors=HUGE), "tensors are said to be there"),
-        (file(entry(), count=HUGE), "entries of metadata are said to be there"),
+        (file(entry(), tensors=HUGE), r"declares \d+ tensors"),
+        (file(entry(), count=HUGE), r"declares \d+ entries of metadata"),
         (file(entry(shape=(HUGE, HUGE))), "impossible shape"),
         (file(entry(shape=(1 << 40,))), "w ends at byte"),
         (file(entry(offset=HUGE)), "w ends at byte"),
@@ -59,10 +59,10 @@ def test_what_is_cut_off_anywhere_is_refused(tmp_path):
         (file(entry(shape=(33,), kind=8)), "rows of Q8_0 are multiples of 32"),
         (file(entry(shape=(), kind=8)), "rows of Q8_0"),
         (file(text(b"w") + struct.pack("<I", 1 << 31)), "dimensions"),
-        (file(struct.pack("<Q", HUGE) + bytes(30)), "is said to have 9223372036854775808 bytes"),
-        (file(entry(), metadata=(text(b"k") + struct.pack("<IIQ", 9, 8, HUGE),)), "damaged or cut off"),
-        (file(entry(), metadata=(text(b"k") + struct.pack("<IIQ", 9, 12, HUGE),)), "damaged or cut off"),
-        (file(entry(), metadata=(text(b"k") + struct.pack("<IQ", 8, HUGE),)), "damaged or cut off"),
+        (file(struct.pack("<Q", HUGE) + bytes(30)), "has a declared length of 9223372036854775808 bytes"),
+        (file(entry(), metadata=(text(b"k") + struct.pack("<IIQ", 9, 8, HUGE),)), "damaged or truncated"),
+        (file(entry(), metadata=(text(b"k") + struct.pack("<IIQ", 9, 12, HUGE),)), "damaged or truncated"),
+        (file(entry(), metadata=(text(b"k") + struct.pack("<IQ", 8, HUGE),)), "damaged or truncated"),
         (file(entry(), metadata=(text(b"k") + struct.pack("<I", 77),)), "unknown type 77"),
         (file(entry(), metadata=(text(b"k") + struct.pack("<I", 9) + struct.pack("<IQ", 9, 1) * 99,)), "type 9"),
         (file(entry(), metadata=(text(b"general.alignment") + struct.pack("<II", 4, 0),)), "alignment"),
@@ -76,7 +76,7 @@ def test_what_claims_too_much_is_damaged(tmp_path, content, message):
 
 
 def test_other_versions_and_byte_orders_are_refused(tmp_path):
-    with pytest.raises(FormatError, match="GGUF version 1 is not read"):
+    with pytest.raises(FormatError, match="GGUF version 1 is not supported"):
         opened(tmp_path, file(entry(), version=1))
     with pytest.raises(FormatError, match="big-endian"):
         opened(tmp_path, file(entry(), version=3 << 24))

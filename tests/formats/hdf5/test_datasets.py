@@ -62,5 +62,5 @@ def test_a_filter_that_is_not_known_is_told_to_whoever_reads(tmp_path: Path) -> 
     assert place.tensor(source).read().tolist() == [0, 1, 2]
     unknown = place.__class__(place.spec, place.dataset, None, 32015).tensor(source)
     for reads in (unknown.read, lambda: list(unknown.pieces())):
-        with pytest.raises(FormatError, match="w is packed with filter 32015, which is not known"):
+        with pytest.raises(FormatError, match="w is compressed with filter 32015, which is unknown"):
             reads()

@@ -80,7 +80,7 @@ def test_the_same_tensors_give_the_same_bytes(tmp_path):
 
 @pytest.mark.parametrize("name", ["", ".", "/absolute", "a//b", "a/", "a/./b", "a\0b", "\ud800"])
 def test_names_that_are_no_path(tmp_path, name):
-    with pytest.raises(FormatError, match="HDF5 cannot hold a dataset named"):
+    with pytest.raises(FormatError, match="HDF5 cannot store a dataset named"):
         Hdf5().save({name: Tensor.of(name, np.ones(1))}, tmp_path / "w.h5")
     assert list(tmp_path.iterdir()) == []
 
@@ -100,15 +100,15 @@ def test_a_name_that_is_a_dataset_and_a_group_all_the_same(tmp_path):
 
 
 def test_names_that_would_make_it_a_file_of_keras(tmp_path):
-    with pytest.raises(FormatError, match="taken for a file of Keras"):
+    with pytest.raises(FormatError, match="read as a file of Keras"):
         Hdf5().save(tensors_of(**{"dense/vars/0": np.ones(1)}), tmp_path / "w.h5")
-    with pytest.raises(FormatError, match="taken for a file of Keras"):
+    with pytest.raises(FormatError, match="read as a file of Keras"):
         Hdf5().save({}, tmp_path / "w.h5", Writing(metadata={"layer_names": "x"}))
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_text_with_a_zero_byte_would_be_cut(tmp_path):
-    with pytest.raises(FormatError, match="s has a text with a zero byte"):
+    with pytest.raises(FormatError, match="s has a text that contains a zero byte"):
         Hdf5().save({"s": Tensor.of("s", np.array([b"a\0b"], object))}, tmp_path / "w.h5")
 
 
@@ -119,7 +119,7 @@ def test_a_truth_value_that_is_neither(tmp_path):
     raw = bytearray((tmp_path / "w.h5").read_bytes())
     raw[offset] = 7
     (tmp_path / "w.h5").write_bytes(raw)
-    with pytest.raises(CorruptCheckpoint, match="b holds a bool that is neither 0 nor 1"):
+    with pytest.raises(CorruptCheckpoint, match="b contains a bool that is neither 0 nor 1"):
         checkpoint.open(tmp_path / "w.h5")["b"].read()
 
 

@@ -142,16 +142,16 @@ def null(file: Any) -> None:
 @pytest.mark.parametrize(
     ("fill", "says"),
     [
-        (external_link, "w is a link out of the file"),
-        (external_group, "layer is a link out of the file"),
-        (soft_link_through_an_external_one, "group/away is a link out of the file"),
+        (external_link, "w is a link to outside of the file"),
+        (external_group, "layer is a link to outside of the file"),
+        (soft_link_through_an_external_one, "group/away is a link to outside of the file"),
         (soft_link_to_nothing, "w is a link to /nowhere, which is not in the file"),
         (soft_link_into_a_dataset, "w is a link to x/kernel, which is not in the file"),
-        (soft_link_to_itself, "w is a link out of the file"),
-        (external_storage, "w keeps its values in another file"),
-        (virtual, "w keeps its values in another file"),
-        (circle, "the groups of a/b/up go round in a circle"),
-        (deep, r"the groups of (a/){8}\[\.\.\. \d\d levels \.\.\.\](/a){8} go round in a circle, or too deep"),
+        (soft_link_to_itself, "w is a link to outside of the file"),
+        (external_storage, "w stores its values in another file"),
+        (virtual, "w stores its values in another file"),
+        (circle, "the groups of a/b/up form a circle"),
+        (deep, r"the groups of (a/){8}\[\.\.\. \d\d levels \.\.\.\](/a){8} form a circle, or are nested too deeply"),
     ],
 )
 def test_what_is_refused(
@@ -193,7 +193,7 @@ def test_what_comes_after_the_end_is_left_out_and_said(tmp_path: Path) -> None:
     path = write(tmp_path / "w.h5", lambda file: file.create_dataset("kernel", data=KERNEL))
     assert open_checkpoint(path).left_out == ()
     path.write_bytes(path.read_bytes() + b"hello")
-    assert open_checkpoint(path).left_out == ("5 bytes (after the end of what HDF5 knows)",)
+    assert open_checkpoint(path).left_out == ("5 bytes (after the end that HDF5 records)",)
 
 
 def test_attributes_are_read_that_are_numbers_or_texts_and_references_are_named(tmp_path: Path) -> None:
@@ -214,7 +214,7 @@ def test_attributes_are_read_that_are_numbers_or_texts_and_references_are_named(
 def test_an_attribute_that_says_it_is_larger_than_the_file(tmp_path: Path) -> None:
     path = write(tmp_path / "w.h5", lambda file: file.attrs.create("x", np.zeros(12345, np.float32)))
     path.write_bytes(path.read_bytes().replace((12345).to_bytes(8, "little"), (1 << 40).to_bytes(8, "little")))
-    with pytest.raises(CorruptCheckpoint, match=r"the attribute @x is said to be larger|ran off end"):
+    with pytest.raises(CorruptCheckpoint, match=r"the attribute @x is declared larger|ran off end"):
         read_tree(path)
 
 
@@ -239,14 +239,14 @@ def test_a_dataset_that_cannot_be_unpacked_is_listed_and_the_others_are_read(tmp
     path.write_bytes(whole[: place - 8] + unknown + whole[place - 6 :])
     opened = open_checkpoint(path)
     np.testing.assert_array_equal(opened["kernel"].read(), KERNEL)
-    with pytest.raises(FormatError, match="w is packed with filter 32015, which is not known"):
+    with pytest.raises(FormatError, match="w is compressed with filter 32015, which is unknown"):
         opened["w"].read()
 
 
 @pytest.mark.parametrize("chunks", [None, (1 << 20,)])
 def test_a_shape_without_bytes_behind_it(tmp_path: Path, chunks: tuple[int] | None) -> None:
     path = write(tmp_path / "w.h5", lambda file: file.create_dataset("w", (1 << 40,), "f4", chunks=chunks))
-    with pytest.raises(CorruptCheckpoint, match=r"w is said to be float32 \[1099511627776\], 0 bytes are stored"):
+    with pytest.raises(CorruptCheckpoint, match=r"w is declared as float32 \[1099511627776\], but 0 bytes are stored"):
         open_checkpoint(path)
 
 
@@ -301,7 +301,7 @@ def test_datasets_that_share_their_bytes_to_seem_more(tmp_path: Path) -> None:
         address = file["first"].id.get_offset()
     size = (4096).to_bytes(8, "little")
     path.write_bytes(path.read_bytes().replace(b"\xff" * 8 + size, address.to_bytes(8, "little") + size))
-    with pytest.raises(CorruptCheckpoint, match="said to take more bytes than the file has"):
+    with pytest.raises(CorruptCheckpoint, match="declared with more bytes than the file has"):
         open_checkpoint(path)
 
 
@@ -328,7 +328,7 @@ def test_what_is_packed_to_excess(tmp_path: Path) -> None:
         for number in range(80):
             bomb.id.write_direct_chunk((number * chunk,), packed)
 
-    with pytest.raises(FormatError, match=r"w claims to unpack \d+ bytes to 5368709120"):
+    with pytest.raises(FormatError, match=r"w is declared to decompress \d+ bytes to 5368709120"):
         open_checkpoint(write(tmp_path / "w.h5", fill))
 
 

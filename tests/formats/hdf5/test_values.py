@@ -80,7 +80,7 @@ def test_the_type_of_elements_is_its_mark_where_that_fits(path: Path, fill: Call
 def test_what_numpy_has_no_type_for(path: Path) -> None:
     with h5py.File(path, "w") as file:
         h5py.h5d.create(file.id, b"w", h5py.h5t.UNIX_D32LE, h5py.h5s.create_simple((2,)))
-        assert oddity(file["w"]) == "elements of a type that NumPy lacks"
+        assert oddity(file["w"]) == "elements of a type unknown to NumPy"
         file["v"] = TWO_BYTES
         assert oddity(file["v"]) == "elements of |V2"
 

@@ -38,19 +38,19 @@ def test_pieces_of_any_size(monkeypatch: pytest.MonkeyPatch, pieces: tuple[bytes
 
 @pytest.mark.parametrize("pieces", [(), (b"abc",), (b"ab", b"")])
 def test_fewer_bytes(pieces: tuple[bytes, ...]) -> None:
-    with pytest.raises(CorruptCheckpoint, match="w gave fewer bytes than its shape says"):
+    with pytest.raises(CorruptCheckpoint, match="w has fewer bytes than its shape requires"):
         write_tree(io.BytesIO(), {"w": giving(*pieces)}, {})
 
 
 @pytest.mark.parametrize("pieces", [(b"abcde",), (b"abcd", b"e"), (b"abcd", b"", b"e")])
 def test_more_bytes(pieces: tuple[bytes, ...]) -> None:
-    with pytest.raises(CorruptCheckpoint, match="w gave more bytes than its shape says"):
+    with pytest.raises(CorruptCheckpoint, match="w has more bytes than its shape requires"):
         write_tree(io.BytesIO(), {"w": giving(*pieces)}, {})
 
 
 def test_texts_of_another_shape() -> None:
     texts = Tensor(TensorSpec("w", (3,), STRING), lambda: np.array([b"a", b"b"], object))
-    with pytest.raises(CorruptCheckpoint, match=r"w gave \[2\] texts, its shape is \[3\]"):
+    with pytest.raises(CorruptCheckpoint, match=r"w has \[2\] texts, its shape is \[3\]"):
         write_tree(io.BytesIO(), {"w": texts}, {})
 
 
@@ -66,10 +66,10 @@ def test_groups_and_attributes(tmp_path: Path) -> None:
 
 def test_what_hdf5_cannot_hold() -> None:
     resource = Tensor(TensorSpec("r", (), BY_NAME["resource"]), lambda: np.zeros(()))
-    with pytest.raises(FormatError, match="r is resource, which HDF5 cannot hold"):
+    with pytest.raises(FormatError, match="r is resource, which HDF5 cannot store"):
         write_tree(io.BytesIO(), {"r": resource}, {})
     for name in ("", "a//b", "a/.", "a\0b", "\ud800"):
-        with pytest.raises(FormatError, match="HDF5 cannot hold a dataset named"):
+        with pytest.raises(FormatError, match="HDF5 cannot store a dataset named"):
             check_paths([name])
     check_paths(["a", "ab", "a b/c", ".../..d"])
     with pytest.raises(PlanError, match="a/b and a/b/c/d cannot be in one HDF5 file"):
@@ -85,7 +85,7 @@ def test_what_was_written_is_compared(tmp_path: Path) -> None:
         sums = write_tree(file, tensors, {})
     compare(read_tree(path), tensors, sums)
     for name in tensors:
-        with pytest.raises(CorruptCheckpoint, match=f"{name} reads back otherwise than it was written"):
+        with pytest.raises(CorruptCheckpoint, match=f"{name} reads back differently than it was written"):
             compare(read_tree(path), tensors, {**sums, name: 1})
     with pytest.raises(CorruptCheckpoint, match="w"):
         compare(read_tree(path), {**tensors, "w": Tensor.of("w", np.arange(4))}, sums)

@@ -33,9 +33,11 @@ def test_names_of_keras_1_and_names_with_slashes_are_known() -> None:
 
 
 def test_what_is_missing_and_what_is_left_is_said() -> None:
-    with pytest.raises(FormatError, match=r"w\.h5: the architecture has weights that the file has not: fc/kernel"):
+    with pytest.raises(
+        FormatError, match=r"w\.h5: the architecture has weights that are missing in the file: fc/kernel"
+    ):
         pairs("conv1/kernel fc/kernel", "conv1/kernel")
-    with pytest.raises(FormatError, match=r"w\.h5 has weights that are of no layer of the architecture: fc/kernel"):
+    with pytest.raises(FormatError, match=r"w\.h5 has weights that belong to no layer of the architecture: fc/kernel"):
         pairs("conv1/kernel", "conv1/kernel fc/kernel")
     with pytest.raises(FormatError, match=r"w\.h5: two weights of one layer have one name"):
         pairs("conv1/kernel", "conv1/kernel conv1/W_1")

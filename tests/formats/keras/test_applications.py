@@ -69,7 +69,9 @@ def test_what_is_wrong_is_said_with_the_nearest_names(wrong: str, message: str) 
 def test_weights_are_looked_for_in_the_cache_and_nowhere_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("KERAS_HOME", str(tmp_path))
 
-    with pytest.raises(MissingFile, match=rf"cache {tmp_path}/models has no vgg16_\S+kernels.h5 and no \S+_notop.h5; "):
+    with pytest.raises(
+        MissingFile, match=rf"cache {tmp_path}/models has neither vgg16_\S+kernels.h5 nor \S+_notop.h5;  "
+    ):
         application("keras:VGG16").weights_path()
 
     (tmp_path / "models").mkdir()
@@ -77,5 +79,5 @@ def test_weights_are_looked_for_in_the_cache_and_nowhere_else(tmp_path: Path, mo
     assert str(application("keras:VGG16").weights_path()).endswith("_notop.h5")
     for random in ("keras:VGG16(weights=None)", "keras:VGG16(weights=none)"):
         assert application(random).weights_path() is None
-    with pytest.raises(MissingFile, match=r"absent.h5 is missing: the `weights` of keras:VGG16"):
+    with pytest.raises(MissingFile, match=r"absent.h5 is missing: expected the `weights` of keras:VGG16"):
         application("keras:VGG16(weights='absent.h5')").weights_path()

@@ -56,6 +56,6 @@ def test_what_is_no_array_cannot_be_copied(like: Path, tmp_path: Path) -> None:
     with h5py.File(like, "a") as file:
         file["kind"] = np.dtype("f4")
     values = {"fc/0": Tensor(TensorSpec("fc/0", (2,), checkpoint.open(like)["fc/0"].dtype), lambda: np.ones(2, "f4"))}
-    with pytest.raises(FormatError, match="kind holds a type of elements, which cannot be copied"):
+    with pytest.raises(FormatError, match="kind contains a type of elements, which cannot be copied"):
         checkpoint.save(values, tmp_path / "new.weights.h5", how=Writing(like=like))
     assert not (tmp_path / "new.weights.h5").exists()

@@ -59,7 +59,7 @@ for number in range(80):
     DEEP = sequential(DEEP, name=f"n{number}")
 
 HOSTILE = {
-    "lambda": (sequential(LAMBDA), "the layer net/l is a Lambda: it holds Python code"),
+    "lambda": (sequential(LAMBDA), "the layer net/l is a Lambda: it contains Python code"),
     "lambda without bytecode": (sequential(obj("Lambda", name="l", function=function("tanh"))), "net/l is a Lambda"),
     "nested lambda": (sequential(sequential(LAMBDA, name="inner")), "the layer net/inner/l is a Lambda"),
     "in TimeDistributed": (sequential(obj("TimeDistributed", name="t", layer=LAMBDA)), "the layer net/t/l is a Lambda"),
@@ -87,11 +87,11 @@ HOSTILE = {
     ),
     "registered": (
         sequential({**obj("Block", None, name="b"), "registered_name": "Custom>Block"}),
-        "net/b is a class of somebody's own, Custom>Block: its code is not in the file; its weights are read",
+        "net/b is a custom class, Custom>Block: its code is not in the file; its weights are read",
     ),
     "registered under a name of Keras": (
         sequential({**DENSE, "registered_name": "pkg>Dense"}),
-        "net/d is a class of somebody's own, pkg>Dense",
+        "net/d is a custom class, pkg>Dense",
     ),
     "module that looks like Keras": (sequential(obj("Dense", "keras_evil.layers", name="d")), "not one of Keras's"),
     "get_file as a class": (
@@ -111,8 +111,11 @@ HOSTILE = {
         "calls keras.config.enable_unsafe_deserialization",
     ),
     "builtins": (dense(activation=function("eval")), "calls builtins.eval"),
-    "an activation by name": (dense(activation="my_activation"), "net/d is no activation of Keras, my_activation"),
-    "an initializer by name": (dense(kernel_initializer="mine"), "net/d is no initializer of Keras, mine"),
+    "an activation by name": (
+        dense(activation="my_activation"),
+        "net/d has the activation my_activation, not one of Keras's",
+    ),
+    "an initializer by name": (dense(kernel_initializer="mine"), "net/d has the initializer mine, not one of Keras's"),
     "TFSMLayer": (sequential(obj("TFSMLayer", "keras.export", name="t", filepath="/tmp/x")), "net/t is a TFSMLayer"),
     "TorchModuleWrapper": (sequential(obj("TorchModuleWrapper", name="t", module="gAN=")), "pickled PyTorch module"),
     "JaxLayer": (sequential(obj("JaxLayer", name="j")), "net/j is a JaxLayer"),
@@ -142,7 +145,7 @@ HOSTILE = {
     "Model without layers": (obj("Model", "keras", name="m"), "a subclassed model, Model"),
     "many units": (
         sequential(obj("Dense", name="d", units=10**12)),
-        "net/d has units = 1000000000000, and 2147483648 is",
+        "net/d has units = 1000000000000, at most 2147483648 is",
     ),
     "a large shape": (
         obj("Sequential", "keras", name="net", layers=[obj("InputLayer", name="x", batch_shape=[None, 2**20, 2**20])]),
@@ -156,10 +159,10 @@ HOSTILE = {
     "deep": (DEEP, r"n79/n78/.*/\[\.\.\. \d+ levels \.\.\.\]/.* is nested more than 200 levels deep"),
     "a circle": (
         functional(called(obj("Add", name="d"), "x", "e"), called({**DENSE, "config": {"name": "e"}}, "d")),
-        "the layer net: its layers are connected in a circle, of which [de] is",
+        "the layer net: its layers are connected in a cycle, which contains or leads to [de]",
     ),
-    "a layer on itself": (functional(called(DENSE, "d")), "connected in a circle, of which d"),
-    "a missing layer": (functional(called(DENSE, "y")), "d is called on y, which is no layer"),
+    "a layer on itself": (functional(called(DENSE, "d")), "connected in a cycle, which contains or leads to d"),
+    "a missing layer": (functional(called(DENSE, "y")), "d is called on y, which is not a layer"),
     "a missing output": (functional(called(DENSE, "x"), outputs="z"), "output_layers name z"),
     "a call that is not made": (
         functional({**called(DENSE, "x"), "inbound_nodes": [{"args": [tensor("x", 7)], "kwargs": {}}]}),
@@ -169,9 +172,9 @@ HOSTILE = {
     "two names of one": (functional({**called(DENSE, "x"), "name": "e"}), "named 'e' and 'd'"),
     "no nodes": (functional({**DENSE, "name": "d"}), "d has no inbound_nodes"),
     "a layer that is none": (sequential("d"), "has a layer without a name"),
-    "a class without a name": (sequential({**DENSE, "class_name": ["Dense"]}), "a class that is no name"),
-    "a config that is none": (sequential({**DENSE, "config": "units"}), "a config that is no object"),
-    "no object": ([1, 2], "its config is no object"),
+    "a class without a name": (sequential({**DENSE, "class_name": ["Dense"]}), "a class that is not a name"),
+    "a config that is none": (sequential({**DENSE, "config": "units"}), "a config that is not an object"),
+    "no object": ([1, 2], "its config is not an object"),
 }
 
 
@@ -220,7 +223,7 @@ def test_what_a_model_was_compiled_with_is_held_against_the_lists(tmp_path):
     named = read_network(
         archive(tmp_path / "n.keras", {**config, "compile_config": {"loss": ["mine"], "optimizer": "adam"}})
     )
-    assert "compiled with a loss of somebody's own, mine" in named.not_compiled
+    assert "compiled with a custom loss, mine" in named.not_compiled
     with pytest.raises(FormatError, match="__lambda__"):
         read_network(archive(tmp_path / "o.keras", {**config, "compile_config": {"loss": CODE}}))
 
@@ -229,7 +232,7 @@ def test_texts_of_two_meanings_are_refused(tmp_path):
     twice = json.dumps(sequential(DENSE)).replace(
         '"class_name": "Dense"', '"class_name": "Lambda", "class_name": "Dense"'
     )
-    with pytest.raises(FormatError, match=r"config\.json is damaged: the key 'class_name' stands twice"):
+    with pytest.raises(FormatError, match=r"config\.json is damaged: the key 'class_name' appears twice"):
         read_network(archive(tmp_path / "m.keras", twice))
     with pytest.raises(FormatError, match="nested too deeply"):
         read_network(archive(tmp_path / "n.keras", '{"a":' * 100_000))
@@ -238,7 +241,7 @@ def test_texts_of_two_meanings_are_refused(tmp_path):
 
 
 def test_a_config_that_unpacks_to_gigabytes_is_not_unpacked(tmp_path):
-    with pytest.raises(FormatError, match=r"config\.json has 100000000 bytes, and 16777216 is the limit"):
+    with pytest.raises(FormatError, match=r"config\.json has 100000000 bytes, at most 16777216 are read"):
         read_network(archive(tmp_path / "m.keras", b"[" + b" " * (10**8 - 1)))
 
 

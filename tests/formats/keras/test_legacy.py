@@ -48,7 +48,7 @@ class TestKerasLegacy(FormatTests):
             self.format.open(path)["layer/b"].read()
 
     def test_nothing_to_copy_is_said(self, path):
-        with pytest.raises(PlanError, match=r"written as an edited copy of such a file, and none is named \(`like`\)"):
+        with pytest.raises(PlanError, match=r"written as an edited copy of such a file: specify it as `like`"):
             checkpoint.save(tensors_of(a=np.zeros(3)), path, format="keras-legacy")
         assert not path.exists()
 
@@ -121,18 +121,18 @@ def test_what_does_not_fit_is_refused_and_nothing_is_written(tmp_path, saved):
     without = {name: tensor for name, tensor in opened.items() if name != "hidden1/bias"}
     for tensors, why in (
         (without, "nothing for hidden1/bias of .*model.h5"),
-        ({**opened, "hidden2/bias": np.ones(3)}, "has no place for hidden2/bias"),
+        ({**opened, "hidden2/bias": np.ones(3)}, "has no counterpart of hidden2/bias"),
         ({**opened, "hidden1/bias": np.ones(4)}, r"hidden1/bias is \[4\], its place in .* is \[3\]"),
     ):
         with pytest.raises(PlanError, match=why):
             checkpoint.save(tensors, out, how=like(saved))
     renamed = checkpoint.open(saved).rename({"hidden1/(.*)": r"first/\1"})
     with pytest.raises(
-        PlanError, match=r"hidden1/.* cannot be named first/.*: Keras finds weights there by their order"
+        PlanError, match=r"hidden1/.* cannot be named first/.*: Keras identifies weights there by their order"
     ):
         checkpoint.save(renamed, out, how=like(saved))
     checkpoint.save({"a": np.ones(1)}, tmp_path / "tree.h5")
-    with pytest.raises(PlanError, match="is no file of Keras 1 or 2"):
+    with pytest.raises(PlanError, match="is not a file of Keras 1 or 2"):
         checkpoint.save(opened, out, "keras-legacy", how=like(tmp_path / "tree.h5"))
     assert not out.exists()
 

@@ -34,8 +34,8 @@ def test_layers_that_are_named_otherwise_in_the_file():
 @pytest.mark.parametrize(
     ("built", "stored", "message"),
     [
-        (["a/kernel", "a/bias"], ["a/kernel"], "weights that the file has not: a/bias"),
-        (["a/kernel"], ["a/kernel", "b/kernel"], "weights that are of no layer of its network: b/kernel"),
+        (["a/kernel", "a/bias"], ["a/kernel"], "weights that are missing in the file: a/bias"),
+        (["a/kernel"], ["a/kernel", "b/kernel"], "weights that belong to no layer of its network: b/kernel"),
         (["a/x/kernel", "a/y/kernel"], ["a/kernel"], "a/x/kernel, a/y/kernel"),
         (["a/x/kernel"], ["b/kernel"], "a/x/kernel; nearest: b/kernel"),
     ],

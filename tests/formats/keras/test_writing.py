@@ -80,8 +80,8 @@ ONES, TWOS = np.full(3, 1, np.float32).tobytes(), np.full(3, 2, np.float32).toby
     [
         ("a.keras", b"Sequential", b"Sequentiel", "config.json"),
         ("a.keras", b"3.15.1", b"3.15.2", "metadata.json"),
-        ("a.keras", ONES, TWOS, "layers/dense/vars/1 reads back otherwise"),
-        ("a.weights.h5", ONES, TWOS, "layers/dense/vars/1 reads back otherwise"),
+        ("a.keras", ONES, TWOS, "layers/dense/vars/1 reads back differently"),
+        ("a.weights.h5", ONES, TWOS, "layers/dense/vars/1 reads back differently"),
     ],
 )
 def test_what_the_disk_changed_is_found_and_the_old_one_stays(
@@ -105,6 +105,6 @@ def test_a_text_that_is_written_as_another_is_found(
     """With a checksum that fits: no disk does that, a mistake of ours could."""
     write = writing._write_zip
     monkeypatch.setattr(writing, "_write_zip", lambda file, contents: write(file, {**contents, name: [b"{}"]}))
-    with pytest.raises(CorruptCheckpoint, match=rf"{name} reads back otherwise than it was written"):
+    with pytest.raises(CorruptCheckpoint, match=rf"{name} reads back differently than it was written"):
         write_archive(CONFIG, {"keras_version": "3.15.1"}, weights, tmp_path / "a.keras")
     assert not [*tmp_path.iterdir()]

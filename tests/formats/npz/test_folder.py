@@ -136,7 +136,7 @@ def test_pickled_objects_are_left_out(folder):
     np.save(folder / "objects.npy", np.array([{}], object), allow_pickle=True)
     opened = checkpoint.open(folder)
     assert "objects" not in opened
-    assert "objects (holds Python objects or structures (object), which are never read)" in opened.left_out
+    assert "objects (contains Python objects or structures (object), which are never read)" in opened.left_out
 
 
 def test_a_file_that_changed_since_is_found(folder):

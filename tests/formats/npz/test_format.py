@@ -63,11 +63,11 @@ def archive(path, *members):
 @pytest.mark.parametrize(
     ("array", "why"),
     [
-        (np.array([{}], object), "holds Python objects"),
+        (np.array([{}], object), "contains Python objects"),
         (np.zeros(2, [("x", "f4"), ("y", "i4")]), "structures"),
         (np.zeros(2, [("\u03b1", "f4")]), "structures"),
-        (np.array(["2020-01-01"], "datetime64[D]"), "is datetime64[D], which no checkpoint dtype stands for"),
-        (np.zeros(1, np.longdouble), "which no checkpoint dtype stands for"),
+        (np.array(["2020-01-01"], "datetime64[D]"), "is datetime64[D], which has no corresponding checkpoint dtype"),
+        (np.zeros(1, np.longdouble), "which has no corresponding checkpoint dtype"),
     ],
 )
 @pytest.mark.filterwarnings("ignore:Stored array in format 3.0")
@@ -90,7 +90,7 @@ def test_two_members_of_one_name_are_refused(tmp_path):
 def test_a_header_that_does_not_fit_its_member_is_refused_before_reading(tmp_path, shape):
     header = {"descr": "<f4", "fortran_order": False, "shape": shape}
     path = archive(tmp_path / "x.npz", ("a.npy", member(bytes(8), header)))
-    with pytest.raises(CorruptCheckpoint, match="a is said to be float32"):
+    with pytest.raises(CorruptCheckpoint, match="a is declared as float32"):
         Npz().open(path)
 
 
@@ -110,7 +110,7 @@ def test_a_header_that_is_none_is_refused(tmp_path, content):
 def test_a_member_that_is_no_array_is_not_dropped_in_silence(tmp_path):
     path = archive(tmp_path / "x.npz", ("a.npy", member(bytes(8))), ("notes.txt", b"hello"))
     opened = Npz().open(path)
-    assert (list(opened), opened.left_out) == (["a"], ("notes.txt (is no array: its name does not end in .npy)",))
+    assert (list(opened), opened.left_out) == (["a"], ("notes.txt (is not an array: its name does not end in .npy)",))
 
 
 def test_the_directory_of_many_arrays_is_read_once(tmp_path, monkeypatch):
@@ -159,7 +159,7 @@ def test_a_damaged_member_is_found_where_its_first_bytes_are_read(tmp_path, name
 def test_a_member_that_unpacks_to_far_more_is_refused(tmp_path, monkeypatch):
     monkeypatch.setattr(archives, "UNPACKED_LIMIT", 1 << 20)
     np.savez_compressed(tmp_path / "x.npz", a=np.zeros(1 << 18))
-    with pytest.raises(FormatError, match=r"a claims to unpack \d+ bytes to 2097280"):
+    with pytest.raises(FormatError, match=r"a is declared to decompress \d+ bytes to 2097280"):
         Npz().open(tmp_path / "x.npz")
 
 
@@ -170,12 +170,12 @@ def test_the_longest_name_that_a_zip_can_hold(tmp_path):
             Npz().save(values, tmp_path / "x.npz")
             assert list(Npz().open(tmp_path / "x.npz")) == list(values)
             continue
-        with pytest.raises(FormatError, match="cannot hold an array named"):
+        with pytest.raises(FormatError, match="cannot store an array named"):
             Npz().save(values, tmp_path / "y.npz")
 
 
 @pytest.mark.parametrize("name", ["", "a\0b", "\ud800"])
 def test_names_that_a_zip_cannot_hold(tmp_path, name):
-    with pytest.raises(FormatError, match="cannot hold an array named"):
+    with pytest.raises(FormatError, match="cannot store an array named"):
         Npz().save({name: Tensor.of(name, np.ones(1))}, tmp_path / "x.npz")
     assert not list(tmp_path.iterdir())

@@ -19,7 +19,7 @@ def test_an_array_is_mapped_as_numpy_wrote_it(tmp_path: Path, order: str) -> Non
 
 def test_an_array_of_objects_is_refused(tmp_path: Path) -> None:
     np.save(tmp_path / "a.npy", np.array([{}, None], dtype=object), allow_pickle=True)
-    with pytest.raises(FormatError, match=r"a\.npy is no \.npy of numbers: it"):
+    with pytest.raises(FormatError, match=r"a\.npy is not an .npy file of numbers: it"):
         mapped(tmp_path / "a.npy")
 
 
@@ -27,7 +27,7 @@ def test_an_array_of_objects_is_refused(tmp_path: Path) -> None:
 def test_any_number_of_strings_of_no_length_is_refused(tmp_path: Path, code: str) -> None:
     with (tmp_path / "a.npy").open("wb") as file:
         np.lib.format.write_array_header_1_0(file, {"descr": code, "fortran_order": False, "shape": (1 << 40,)})
-    with pytest.raises(FormatError, match=r"a\.npy is no \.npy of numbers: it holds strings of no length"):
+    with pytest.raises(FormatError, match=r"a\.npy is not an .npy file of numbers: it contains strings of length 0"):
         mapped(tmp_path / "a.npy")
     opened = checkpoint.open(tmp_path / "a.npy")
     assert (list(opened), len(opened.left_out)) == ([], 1)

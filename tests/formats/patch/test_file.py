@@ -65,10 +65,10 @@ def test_bytes_behind_or_before_the_directory_are_refused(written: Path) -> None
 
 def test_a_later_version_and_another_file_are_named(written: Path) -> None:
     written.write_bytes(MAGIC[:-1] + b"\x02" + written.read_bytes()[len(MAGIC) :])
-    with pytest.raises(FormatError, match="a patch of version 2, which a later ckpttool reads"):
+    with pytest.raises(FormatError, match="the patch has version 2, which needs a later version of ckpttool"):
         PatchFile(written)
     written.write_bytes(b"PK\x03\x04" * 20)
-    with pytest.raises(FormatError, match=r"is no patch: `diff\(patch\)` writes one"):
+    with pytest.raises(FormatError, match=r"is not a patch: `diff\(patch\)` writes one"):
         PatchFile(written)
 
 
@@ -93,16 +93,16 @@ def crafted(path: Path, change: Callable[[dict[str, Any]], None], blocks: bytes 
     ("row", "value", "why"),
     [
         ((1, 1), "float63", "is 'float63'"),
-        ((1, 2), [1 << 62, 1 << 62], "top/bias is float32 .* and made of top/bias, which is not"),
-        ((1, 2), [-40], "-40 is no size"),
-        ((1, 2), [True], "True is no size"),
-        ((1, 3), "import os", "top/bias is made by 'import os', which means nothing"),
-        ((1, 5), "nowhere", "top/bias is made by .* of nowhere, which is no tensor of the base"),
-        ((1, 5), ["top/bias"], "which is no tensor of the base"),
+        ((1, 2), [1 << 62, 1 << 62], "top/bias is float32 .* but made of top/bias, which is not"),
+        ((1, 2), [-40], "-40 is not a size"),
+        ((1, 2), [True], "True is not a size"),
+        ((1, 3), "import os", "top/bias is made by 'import os', which is unknown"),
+        ((1, 5), "nowhere", "top/bias is made by .* of nowhere, which is not a tensor of the base"),
+        ((1, 5), ["top/bias"], "which is not a tensor of the base"),
         ((1, 6), [0, 20, 160], "top/bias does not fit its blocks"),
         ((1, 6), [12, 1 << 40, 160], "does not fit its blocks"),
-        ((2, 6), "xyz", "the directory of the patch is none"),
-        ((2, 0), "top/bias", "a name stands twice"),
+        ((2, 6), "xyz", "the directory of the patch is not valid"),
+        ((2, 0), "top/bias", "a name appears twice"),
         ((2, 2), [1 << 40], "text does not fit its blocks"),
         ((3, 2), [1 << 40], "new does not fit its blocks"),
     ],
@@ -128,7 +128,9 @@ def test_a_hash_that_lies_is_found_when_the_tensor_is_read(tmp_path: Path) -> No
         document["tensors"][1][4] = "0" * 64
 
     made = patched(Checkpoint.of(BASE), PatchFile(crafted(tmp_path / "delta", change)), UNKNOWN)
-    with pytest.raises(CorruptCheckpoint, match="top/bias comes out with another hash than the patch says"):
+    with pytest.raises(
+        CorruptCheckpoint, match="top/bias has a different hash after the patch than the patch declares"
+    ):
         made["top/bias"].read()
 
 

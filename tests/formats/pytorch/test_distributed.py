@@ -217,5 +217,5 @@ def test_more_parts_side_by_side_than_are_compared_are_refused_in_no_time(
     write(tmp_path / "dcp", WHOLE, columns)
     assert checkpoint.open(tmp_path / "dcp")["w"].read().tolist() == WHOLE.tolist()
     monkeypatch.setattr("ckpttool.formats.pytorch.distributed_index.COMPARED_LIMIT", 44)
-    with pytest.raises(CorruptCheckpoint, match="w is cut into more parts than are compared"):
+    with pytest.raises(CorruptCheckpoint, match="w is split into more parts than are supported"):
         checkpoint.open(tmp_path / "dcp")

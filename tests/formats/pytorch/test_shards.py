@@ -61,7 +61,7 @@ def test_of_both_safetensors_is_taken(folder):
 def test_a_folder_with_several_checkpoints(tmp_path):
     for name in ("pytorch_model.bin", "adapter_model.bin"):
         torch.save({"w": torch.ones(2)}, tmp_path / name)
-    with pytest.raises(FormatError, match=r"name one: adapter_model\.bin, pytorch_model\.bin"):
+    with pytest.raises(FormatError, match=r"specify one: adapter_model\.bin, pytorch_model\.bin"):
         checkpoint.open(tmp_path)
 
 
@@ -73,7 +73,8 @@ def test_what_a_file_holds_beside_is_named(folder):
 
 def test_a_tensor_that_is_not_where_it_is_said_to_be(folder):
     with pytest.raises(
-        CorruptCheckpoint, match=r"w is said to be in pytorch_model-00001-of-00002\.bin, which does not"
+        CorruptCheckpoint,
+        match=r"w should be in pytorch_model-00001-of-00002\.bin according to the index, which does not",
     ):
         checkpoint.open(index(folder, WEIGHTS | {"w": "pytorch_model-00001-of-00002.bin"}))
 

@@ -136,17 +136,17 @@ def test_stages_that_are_enumerations_and_counts_that_are_lists_are_read(tmp_pat
 def test_the_file_of_a_process_that_is_not_there_is_said(tmp_path: Path) -> None:
     folder = saved(tmp_path / "a", world=3)
     (folder / "zero_pp_rank_1_mp_rank_00_optim_states.pt").unlink()
-    with pytest.raises(MissingFile, match=r"2 files named .* are there, 3 were written"):
+    with pytest.raises(MissingFile, match=r"2 files named .* are there, but 3 were written"):
         checkpoint.open(folder)
     (folder / "mp_rank_00_model_states.pt").unlink()
-    with pytest.raises(MissingFile, match="says which weights there are"):
+    with pytest.raises(MissingFile, match="lists the weights"):
         checkpoint.open(folder)
 
 
 def test_models_cut_over_processes_are_refused(tmp_path: Path) -> None:
     folder = saved(tmp_path / "a")
     (folder / "mp_rank_01_model_states.pt").write_bytes((folder / "mp_rank_00_model_states.pt").read_bytes())
-    with pytest.raises(FormatError, match="the model is cut over several processes"):
+    with pytest.raises(FormatError, match="the model is split over several processes"):
         checkpoint.open(folder)
 
 

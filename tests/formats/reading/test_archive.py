@@ -24,7 +24,7 @@ def packed(save: object, *values: object) -> list[bytes]:
 def test_two_files_of_torch_in_one(tmp_path: Path) -> None:
     first, second = packed(torch.save, {"a": torch.ones(3)}, {"b": torch.zeros(2)})
     (tmp_path / "two.pt").write_bytes(first + second)
-    with pytest.raises(FormatError, match=rf"two\.pt: {len(first)} bytes stand in front of its zip archive"):
+    with pytest.raises(FormatError, match=rf"two\.pt: {len(first)} bytes precede its zip archive"):
         checkpoint.open(tmp_path / "two.pt")
     (tmp_path / "one.pt").write_bytes(second)
     assert list(checkpoint.open(tmp_path / "one.pt")) == ["b"]
@@ -33,7 +33,7 @@ def test_two_files_of_torch_in_one(tmp_path: Path) -> None:
 def test_two_archives_of_numpy_in_one(tmp_path: Path) -> None:
     parts = packed(lambda value, file: np.savez(file, **value), {"a": np.ones(3)}, {"b": np.zeros(2)})
     (tmp_path / "two.npz").write_bytes(b"".join(parts))
-    with pytest.raises(FormatError, match="one file holds one checkpoint"):
+    with pytest.raises(FormatError, match="a file contains one checkpoint"):
         checkpoint.open(tmp_path / "two.npz")
 
 

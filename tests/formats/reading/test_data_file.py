@@ -66,7 +66,7 @@ def test_what_ends_after_the_file_is_not_read(path: Path) -> None:
     file = CheckpointFile(path)
     assert list(file.stream("w", ByteRange(90, 10))) == [DATA[90:]]
     for reads in (lambda: next(file.stream("w", ByteRange(90, 11))), lambda: lent(file, ByteRange(90, 11))):
-        with pytest.raises(CorruptCheckpoint, match="w ends at byte 101, the file has 100: it is cut off"):
+        with pytest.raises(CorruptCheckpoint, match="w ends at byte 101, the file has 100: it is truncated"):
             reads()
 
 
@@ -74,7 +74,7 @@ def test_a_file_that_is_cut_while_it_is_read(path: Path) -> None:
     file = CheckpointFile(path)
     path.write_bytes(DATA[:40])
     for reads in (lambda: list(file.stream("w", STORED, 20)), lambda: lent(file, STORED)):
-        with pytest.raises(CorruptCheckpoint, match="it ends at byte 40: cut off, or cut while it was read"):
+        with pytest.raises(CorruptCheckpoint, match="it ends at byte 40: truncated, before or while it was read"):
             reads()
     with pytest.raises(CorruptCheckpoint, match="changed while it was read"):
         file.require_unchanged()
@@ -88,7 +88,7 @@ def test_a_file_is_open_as_long_as_something_refers_to_it(path: Path) -> None:
     del file
     with pytest.raises(OSError, match="Bad file descriptor"):
         os.fstat(descriptor)
-    with pytest.raises(MissingFile, match="a data file that the checkpoint's index names"):
+    with pytest.raises(MissingFile, match="the checkpoint's index refers to this data file"):
         CheckpointFile(path)
 
 
@@ -130,7 +130,7 @@ def test_truth_values_are_0_or_1_and_other_bytes_may_be_any(path: Path) -> None:
     spec = TensorSpec("b", (3,), BY_NAME["bool"])
     assert require_truth(spec, b"\0\1\1", path) == b"\0\1\1"
     assert require_truth(TensorSpec("b", (3,), BY_NAME["uint8"]), b"\0\1\2", path) == b"\0\1\2"
-    with pytest.raises(CorruptCheckpoint, match="b holds a bool that is neither 0 nor 1"):
+    with pytest.raises(CorruptCheckpoint, match="b contains a bool that is neither 0 nor 1"):
         require_truth(spec, b"\0\1\2", path)
 
 
@@ -160,7 +160,7 @@ def test_numbers_are_little_endian_bools_are_0_or_1_and_the_file_stays_what_it_w
     file = CheckpointFile(path)
     assert TensorLocation(file, TensorSpec("w", (2,), BY_NAME["uint16"]), 4).read().tolist() == [0x504, 0x706]
     flags = TensorLocation(file, TensorSpec("b", (3,), BY_NAME["bool"]), 0)
-    with pytest.raises(CorruptCheckpoint, match="b holds a bool that is neither 0 nor 1"):
+    with pytest.raises(CorruptCheckpoint, match="b contains a bool that is neither 0 nor 1"):
         flags.read()
     pieces = TensorLocation(file, TensorSpec("w", (2,), BY_NAME["uint8"]), 0).pieces()
     assert bytes(next(pieces)) == DATA[:2]
@@ -182,4 +182,4 @@ def test_what_is_stored_in_another_form_is_checked_in_the_form_that_it_is_read_i
     with pytest.raises(CorruptCheckpoint, match="no such code"):
         tensors["coded"].read()
     path.write_bytes(DATA[:1])
-    assert "cut off" in str({each.name: each.problem for each in tensors.checked()}["raw"])
+    assert "truncated" in str({each.name: each.problem for each in tensors.checked()}["raw"])

@@ -18,7 +18,7 @@ def test_names_may_be_as_long_as_the_file_and_some_more(monkeypatch: pytest.Monk
     names = PathNames(Path("x.h5"), 5)
     for name in ("a" * 12, "b" * 8, ""):
         names.add(name)
-    with pytest.raises(FormatError, match=r"x\.h5: the names in it, with all that is above each, are too long"):
+    with pytest.raises(FormatError, match=r"x\.h5: the names in it, with their parents, are too long"):
         names.add("c")
 
 
@@ -48,5 +48,5 @@ def test_one_long_name_above_many_is_refused(
     monkeypatch.setattr(path_names, "MOST_CHARACTERS", 0)
     monkeypatch.setattr(path_names, "RATIO", 1)
     write(tmp_path / f"other_{name}", "k" * 5000, 20)
-    with pytest.raises(FormatError, match="the names in it, with all that is above each, are too long together"):
+    with pytest.raises(FormatError, match="the names in it, with their parents, are too long in total"):
         checkpoint.open(tmp_path / f"other_{name}")

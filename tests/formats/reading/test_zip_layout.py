@@ -107,16 +107,16 @@ def test_a_member_that_the_directory_does_not_name_is_not_lost_in_silence(tmp_pa
     npz(tmp_path / "x.npz")
     data = (tmp_path / "x.npz").read_bytes()
     (tmp_path / "x.npz").write_bytes(without_entries(data, 1))
-    with pytest.raises(FormatError, match="214 bytes stand in front of its zip archive"):
+    with pytest.raises(FormatError, match="214 bytes precede its zip archive"):
         checkpoint.open(tmp_path / "x.npz")
 
 
 @pytest.mark.parametrize(
     ("field", "value", "says"),
     [
-        (8, 1, "do not fit one another"),
-        (12, 55, "damaged|bytes stand"),
-        (16, 9, "bytes stand|damaged"),
+        (8, 1, "contradict one another"),
+        (12, 55, "damaged|bytes precede"),
+        (16, 9, "bytes precede|damaged"),
     ],
 )
 def test_an_end_record_that_says_something_else(tmp_path, field, value, says):
@@ -134,7 +134,7 @@ def test_fewer_members_than_the_end_record_says(tmp_path):
     end = data.rindex(b"PK\5\6")
     data[end + 8] = data[end + 10] = 3
     (tmp_path / "x.npz").write_bytes(data)
-    with pytest.raises(CorruptCheckpoint, match="says that it has 3 members, 2 are there"):
+    with pytest.raises(CorruptCheckpoint, match="declares 3 members, but 2 are there"):
         checkpoint.open(tmp_path / "x.npz")
 
 

@@ -170,7 +170,7 @@ def outside(tmp_path):
 
 @pytest.mark.parametrize("up", ["../secret.safetensors", "./x.safetensors", "a/../../secret.safetensors", "..", ""])
 def test_an_index_does_not_lead_out_of_its_folder(outside, up):
-    with pytest.raises(FormatError, match=r"secret is said to be in .*(outside of its folder|not a safetensors)"):
+    with pytest.raises(FormatError, match=r"secret has the file .*(outside of its folder|not a safetensors)"):
         checkpoint.open(indexed(outside, {"secret": up}))
 
 
@@ -181,21 +181,19 @@ def test_nor_to_an_absolute_path(outside, file):
 
 
 def test_an_index_of_another_formats_files(tmp_path):
-    with pytest.raises(
-        FormatError, match=r"w is said to be in 'pytorch_model-1\.bin', which is not a safetensors file"
-    ):
+    with pytest.raises(FormatError, match=r"w has the file 'pytorch_model-1\.bin', which is not a safetensors file"):
         checkpoint.open(indexed(tmp_path, {"w": "pytorch_model-1.bin"}))
 
 
 @pytest.mark.parametrize(
     ("text", "says"),
     [
-        ("{", "not JSON"),
+        ("{", "not valid JSON"),
         ("[]", "no weight_map"),
         ("{}", "no weight_map"),
         ('{"weight_map": ["w"]}', "no weight_map"),
-        ('{"weight_map": {"w": 1}}', "w is said to be in 1"),
-        ('{"weight_map": {"w": "a.safetensors", "w": "b.safetensors"}}', "'w' stands twice"),
+        ('{"weight_map": {"w": 1}}', "w has the file 1"),
+        ('{"weight_map": {"w": "a.safetensors", "w": "b.safetensors"}}', "'w' appears twice"),
     ],
 )
 def test_damaged_indexes(tmp_path, text, says):
@@ -209,7 +207,9 @@ def test_files_that_are_missing_or_lack_a_tensor_are_named(tmp_path):
     safetensors.numpy.save_file({"a": np.ones(1)}, tmp_path / "one.safetensors")
     with pytest.raises(MissingFile, match=r"two\.safetensors is missing"):
         checkpoint.open(indexed(tmp_path, {"a": "one.safetensors", "b": "two.safetensors"}))
-    with pytest.raises(CorruptCheckpoint, match=r"b is said to be in one\.safetensors, which does not hold it"):
+    with pytest.raises(
+        CorruptCheckpoint, match=r"b should be in one\.safetensors according to the index, which does not contain it"
+    ):
         checkpoint.open(indexed(tmp_path, {"a": "one.safetensors", "b": "one.safetensors"}))
 
 
@@ -232,7 +232,7 @@ def test_an_index_that_the_disk_changed_is_found_and_the_old_one_stays(tmp_path,
     write(tmp_path / "model.safetensors", {"a": np.ones(2)})
     before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
     change_on_disk(monkeypatch, b'"d": ', b'"e": ')
-    with pytest.raises(CorruptCheckpoint, match="the index that was written does not read back as it should"):
+    with pytest.raises(CorruptCheckpoint, match="the index that was written does not read back correctly"):
         write(tmp_path / "model.safetensors", overwrite=True)
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
 
@@ -245,7 +245,7 @@ def test_two_files_are_several(tmp_path):
 def test_files_that_a_failure_leaves_are_none(tmp_path):
     broken = Tensor(TensorSpec("z", (2,), BY_NAME["float64"]), lambda: np.ones(3))
     values = {**{name: Tensor.of(name, array) for name, array in VALUES.items()}, "z": broken}
-    with pytest.raises(CkptError, match="z gave"):
+    with pytest.raises(CkptError, match="z has 24 bytes"):
         save_as(Safetensors(), values, tmp_path / "model.safetensors", how=Writing(shard_bytes=40))
     assert listing(tmp_path) == []
 
@@ -262,5 +262,5 @@ def test_an_index_above_all_bounds(tmp_path, monkeypatch):
     monkeypatch.setattr("ckpttool.formats.safetensors.index.INDEX_LIMIT", index.stat().st_size)
     assert read(index) == whole()
     monkeypatch.setattr("ckpttool.formats.safetensors.index.INDEX_LIMIT", index.stat().st_size - 1)
-    with pytest.raises(CorruptCheckpoint, match="bytes, which no index needs"):
+    with pytest.raises(CorruptCheckpoint, match="bytes, the limit for an index"):
         checkpoint.open(index)

@@ -137,7 +137,7 @@ def test_a_file_that_shrinks_while_it_is_read(tmp_path):
     next(pieces)
     with (tmp_path / "x.data-00000-of-00001").open("r+b") as file:
         file.truncate(4 << 20)
-    with pytest.raises(CorruptCheckpoint, match="cut while it was read"):
+    with pytest.raises(CorruptCheckpoint, match="truncated, before or while it was read"):
         list(pieces)
 
 
@@ -173,7 +173,7 @@ def test_a_hundred_thousand_slices_are_checked_quickly(tmp_path):
 
     boxes = [Box((i % 300, i // 300), (1, 1)) for i in range(90_000)]
     require_cover(boxes, (300, 300))
-    with pytest.raises(ValueError, match="lie on one another"):
+    with pytest.raises(ValueError, match="overlap"):
         require_cover([*boxes[:-1], boxes[0]], (300, 300))
 
 

@@ -48,16 +48,16 @@ def test_what_can_be(tmp_path: Path, given: dict[str, int], stored: tuple[int, i
 @pytest.mark.parametrize(
     ("given", "says"),
     [
-        ({"shape": (1,) * 255, "size": 4}, "a has 255 dimensions, at most 254 are possible"),
+        ({"shape": (1,) * 255, "size": 4}, "a has 255 dimensions, at most 254 are supported"),
         ({"dtype": 4, "shape": (HALF, 2), "size": 0}, "a has the impossible shape"),
         ({"shape": (3, -1), "size": 0}, "a has the impossible shape"),
-        ({"dtype": 4, "shape": (HALF,), "size": HALF, "offset": HALF}, f"is said to be {HALF} bytes at {HALF}"),
-        ({"offset": -1}, "a is said to be 20 bytes at -1"),
-        ({"dtype": 7, "shape": (0,), "size": -1}, "a is said to be -1 bytes at 0"),
-        ({"dtype": 7, "shape": (2,), "size": 5}, "a is said to hold 2 elements in 5 bytes"),
-        ({"dtype": 21, "shape": (2,), "size": 9}, "a is said to hold 2 elements in 9 bytes"),
-        ({"shard": 2}, "a is said to be in shard 2 of 2"),
-        ({"shard": -1}, "a is said to be in shard -1 of 2"),
+        ({"dtype": 4, "shape": (HALF,), "size": HALF, "offset": HALF}, f"is declared with {HALF} bytes at {HALF}"),
+        ({"offset": -1}, "a is declared with 20 bytes at -1"),
+        ({"dtype": 7, "shape": (0,), "size": -1}, "a is declared with -1 bytes at 0"),
+        ({"dtype": 7, "shape": (2,), "size": 5}, "a is declared with 2 elements in 5 bytes"),
+        ({"dtype": 21, "shape": (2,), "size": 9}, "a is declared with 2 elements in 9 bytes"),
+        ({"shard": 2}, "a is declared in shard 2 of 2"),
+        ({"shard": -1}, "a is declared in shard -1 of 2"),
         ({"dtype": 20}, r"a has dtype number 20 \(resource\)"),
         ({"dtype": 120}, r"a has dtype number 120 \(a reference type\)"),
         ({"dtype": 99}, r"a has dtype number 99 \(unknown\)"),
@@ -84,8 +84,8 @@ def test_a_long_entry(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         ({"num_shards": 1, "graph_sha256": bytes(32)}, None),
         ({"num_shards": 1, "endianness": 1}, None),
         ({"num_shards": 1, "version": {"min_consumer": 1, "bad_consumers": [2, 0]}}, None),
-        ({}, "the header claims 0 shards"),
-        ({"num_shards": -1}, "the header claims -1 shards"),
+        ({}, "the header declares 0 shards"),
+        ({"num_shards": -1}, "the header declares -1 shards"),
         ({"num_shards": 1, "graph_sha256": bytes(31)}, "the header has 31 bytes for the SHA-256 of a graph"),
         ({"num_shards": 1, "endianness": 2}, "the header has byte order 2, expected 0 or 1"),
         ({"num_shards": 1, "version": {"min_consumer": 2}}, "written for readers of version 2 and above"),
@@ -124,13 +124,13 @@ def test_slices_of_a_tensor(tmp_path: Path) -> None:
 
 def test_slices_of_nothing_are_not_looked_for_without_end(tmp_path: Path) -> None:
     many = [(FULL, (place, 0)) for place in range(3)]
-    with pytest.raises(CorruptCheckpoint, match="w is in 3 slices, there are 1 entries"):
+    with pytest.raises(CorruptCheckpoint, match="w is in 3 slices, but there are 1 entries"):
         read_sliced(tmp_path, sliced(listed=many))
 
 
 def test_names_are_bytes_and_back() -> None:
     assert key_of("ä\udcff") == "ä".encode() + b"\xff"
-    with pytest.raises(FormatError, match="cannot be written as bytes"):
+    with pytest.raises(FormatError, match="cannot be encoded as bytes"):
         key_of("\ud800")
 
 

@@ -281,7 +281,7 @@ def test_tables_and_texts_are_kept(tf, tmp_path):
     opened = checkpoint.open(path)
     assert opened["state"].read().item() == b"text"
     assert sorted(opened["module/table/table-keys"].read().tolist()) == [b"a", b"b"]
-    with pytest.raises(FormatError, match=r"module/table/table-keys cannot be named z/.*: only a variable has a name"):
+    with pytest.raises(FormatError, match=r"module/table/table-keys cannot be named z/.*: only variables have names"):
         checkpoint.save(opened.rename({"module": "z"}), tmp_path / "y")
     checkpoint.save(opened.rename({"state": "text"}), tmp_path / "y")
     assert verify(tmp_path / "y").whole
@@ -332,7 +332,7 @@ def test_a_value_that_the_object_graph_has_and_the_file_has_not_is_damage(tmp_pa
     assert sorted(checkpoint.open(tmp_path / "x")) == [OBJECT_GRAPH, "a"]
     (damage,) = verify(tmp_path / "x").damaged
     assert damage.name == "b"
-    assert "is in the object graph, but its value is not there" in damage.why
+    assert "is in the object graph, but its value is missing" in damage.why
 
 
 def test_a_damaged_value_does_not_hide_one_that_is_not_there(tmp_path):
@@ -348,7 +348,7 @@ def test_an_object_graph_that_is_stored_and_none_is_damage(tmp_path):
     write_bundle(tensors, BundleFiles(str(tmp_path / "x")))
     (damage,) = verify(tmp_path / "x").damaged
     assert damage.name == OBJECT_GRAPH
-    assert "is no object graph" in damage.why
+    assert "is not an object graph" in damage.why
 
 
 @pytest.mark.parametrize("name", ["#", "z"])

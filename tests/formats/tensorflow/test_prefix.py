@@ -98,8 +98,8 @@ def test_what_a_path_stands_for(there: tuple[str, ...], given: str, prefix: str)
 @pytest.mark.parametrize(
     ("there", "says"),
     [
-        (("f/a.index", "f/b.index"), "f holds several checkpoints, name one: a, b"),
-        (("f/a.index", "f/b.index", "f/x.safetensors"), "f holds several checkpoints"),
+        (("f/a.index", "f/b.index"), "f contains several checkpoints, specify one: a, b"),
+        (("f/a.index", "f/b.index", "f/x.safetensors"), "f contains several checkpoints"),
         (("f/a.txt",), "f is a folder without a checkpoint: no file named checkpoint"),
     ],
 )
@@ -157,11 +157,11 @@ def test_a_path_of_here_that_is_noted_whole(here: Path, absolute: bool) -> None:
         (
             'model_checkpoint_path: "../out"',
             FormatError,
-            "names the checkpoint '../out', which is outside of its folder",
+            "refers to the checkpoint '../out', which is outside of its folder",
         ),
         ('model_checkpoint_path: "sub/.."', FormatError, "is outside of its folder"),
-        ('model_checkpoint_path: ""', CorruptCheckpoint, "f/checkpoint names no checkpoint"),
-        ("", CorruptCheckpoint, "f/checkpoint names no checkpoint"),
+        ('model_checkpoint_path: ""', CorruptCheckpoint, "f/checkpoint refers to no checkpoint"),
+        ("", CorruptCheckpoint, "f/checkpoint refers to no checkpoint"),
         ("hello", CorruptCheckpoint, "f/checkpoint is not a checkpoint state file"),
         ('model_checkpoint_path: "/elsewhere/b"', MissingFile, "names /elsewhere/b, and f has no b"),
         ('model_checkpoint_path: "/"', MissingFile, "names /, and f has no "),
@@ -181,7 +181,7 @@ def test_what_is_noted_of_another_place_does_not_lead_to_the_folder_above() -> N
     saved("f/a")
     made(".index")
     noted("/elsewhere/..", Path("f"))
-    with pytest.raises(MissingFile, match=r"names /elsewhere/\.\., and f has no \.\."):
+    with pytest.raises(MissingFile, match=r"refers to /elsewhere/\.\., but f has no \.\."):
         recorded_checkpoint(Path("f"))
 
 
@@ -266,8 +266,8 @@ def test_the_latest_is_what_is_noted_or_the_one_of_most_steps() -> None:
     noted("m-3", Path("f"))
     assert latest_checkpoint(Path("f"), said.append) == Path("f/m-2")
     assert said == [
-        "f/checkpoint is missing; m-2 is the checkpoint of most steps",
-        "f/checkpoint names f/m-3, which is not there; m-2 is the checkpoint of most steps",
+        "f/checkpoint is missing; m-2 is the checkpoint with the most steps",
+        "f/checkpoint refers to f/m-3, which is missing; m-2 is the checkpoint with the most steps",
     ]
     made("f/x-00000-of-00002")
     noted("x-?????-of-00002", Path("f"))

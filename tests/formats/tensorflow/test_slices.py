@@ -26,11 +26,11 @@ def test_a_slice_is_in_its_tensor(extents: tuple[Extent, ...], box: Box) -> None
     [
         ((FULL,), "a slice has 1 dimension, the tensor 2"),
         ((FULL, FULL, FULL), "a slice has 3 dimensions, the tensor 2"),
-        (((-1, 3), FULL), "a slice from -1 of length 3 leaves a dimension of 4"),
-        (((0, -2), FULL), "a slice from 0 of length -2 leaves a dimension of 4"),
-        (((1, -1), FULL), "a slice from 1 of length -1 leaves a dimension of 4"),
-        ((FULL, (1, 6)), "a slice from 1 of length 6 leaves a dimension of 6"),
-        ((FULL, (7, 0)), "a slice from 7 of length 0 leaves a dimension of 6"),
+        (((-1, 3), FULL), "a slice from -1 of length 3 exceeds a dimension of 4"),
+        (((0, -2), FULL), "a slice from 0 of length -2 exceeds a dimension of 4"),
+        (((1, -1), FULL), "a slice from 1 of length -1 exceeds a dimension of 4"),
+        ((FULL, (1, 6)), "a slice from 1 of length 6 exceeds a dimension of 6"),
+        ((FULL, (7, 0)), "a slice from 7 of length 0 exceeds a dimension of 6"),
     ],
 )
 def test_a_slice_that_leaves_its_tensor(extents: tuple[Extent, ...], says: str) -> None:
@@ -61,14 +61,14 @@ def test_slices_side_by_side_are_the_whole(boxes: list[Box], shape: tuple[int, .
 @pytest.mark.parametrize(
     ("boxes", "shape", "says"),
     [
-        (CORNERS[1:], (4, 6), "its slices hold 18 of 24 elements"),
-        ([], (4, 6), "its slices hold 0 of 24 elements"),
-        ([*CORNERS, CORNERS[0]], (4, 6), "its slices lie on one another"),
-        ([*CORNERS[1:], CORNERS[1]], (4, 6), "its slices lie on one another"),
-        ([*CORNERS[1:], Box((0, 1), (2, 3))], (4, 6), "its slices lie on one another"),
-        ([*CORNERS[1:], Box((1, 0), (2, 3))], (4, 6), "its slices lie on one another"),
-        ([Box((0,), (2,)), Box((1,), (2,))], (4,), "its slices lie on one another"),
-        ([Box((), ()), Box((), ())], (), "its slices lie on one another"),
+        (CORNERS[1:], (4, 6), "its slices contain 18 of 24 elements"),
+        ([], (4, 6), "its slices contain 0 of 24 elements"),
+        ([*CORNERS, CORNERS[0]], (4, 6), "its slices overlap"),
+        ([*CORNERS[1:], CORNERS[1]], (4, 6), "its slices overlap"),
+        ([*CORNERS[1:], Box((0, 1), (2, 3))], (4, 6), "its slices overlap"),
+        ([*CORNERS[1:], Box((1, 0), (2, 3))], (4, 6), "its slices overlap"),
+        ([Box((0,), (2,)), Box((1,), (2,))], (4,), "its slices overlap"),
+        ([Box((), ()), Box((), ())], (), "its slices overlap"),
     ],
 )
 def test_slices_that_are_not_the_whole(boxes: list[Box], shape: tuple[int, ...], says: str) -> None:
@@ -94,9 +94,9 @@ KEY = encode_key(b"w", ((2, 1 << 20),))
         (b"\0w\0\1", "a slice's key has bytes left over, or not enough"),
         (b"\0w\0\1\1", "a slice's key has bytes left over, or not enough"),
         (b"\0w\0\1\2\0\1" + KEY[6:], "a slice's key has bytes left over, or not enough"),
-        (b"\0w\0\1\1\1", "a slice's key is cut off"),
-        (KEY[:-1], "a slice's key is cut off"),
-        (KEY[:-4], "a slice's key is cut off"),
+        (b"\0w\0\1\1\1", "a slice's key is truncated"),
+        (KEY[:-1], "a slice's key is truncated"),
+        (KEY[:-4], "a slice's key is truncated"),
         (b"\0w", "a slice's key has a name that does not end"),
         (b"\0w\0\2", "a slice's key has a name that does not end"),
         (b"\0w\xff\1\0\1\0", "a slice's key has a name that does not end"),

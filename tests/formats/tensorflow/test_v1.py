@@ -204,14 +204,18 @@ def add_slice(start, length):
 @pytest.mark.parametrize(
     ("change", "error", "words"),
     [
-        (set_dtype(20), FormatError, "w has dtype number 20 .resource., which is not read"),
+        (set_dtype(20), FormatError, "w has dtype number 20 .resource., which is not supported"),
         (set_dtype(99), FormatError, "w has dtype number 99 .unknown."),
         (set_size(-1), CorruptCheckpoint, "w has the impossible shape"),
         (set_size(1 << 62), CorruptCheckpoint, "w has the impossible shape"),
         (lambda meta: setattr(meta.tensor[0].shape, "unknown_rank", True), CorruptCheckpoint, "impossible shape"),
-        (lambda meta: meta.tensor[0].slice.add(), CorruptCheckpoint, "w cannot be joined: its slices lie on one"),
-        (lambda meta: meta.tensor[0].ClearField("slice"), CorruptCheckpoint, "w cannot be joined: its slices hold 0"),
-        (add_slice(1, 2), CorruptCheckpoint, "w cannot be joined: a slice from 1 of length 2 leaves"),
+        (lambda meta: meta.tensor[0].slice.add(), CorruptCheckpoint, "w cannot be joined: its slices overlap"),
+        (
+            lambda meta: meta.tensor[0].ClearField("slice"),
+            CorruptCheckpoint,
+            "w cannot be joined: its slices contain 0",
+        ),
+        (add_slice(1, 2), CorruptCheckpoint, "w cannot be joined: a slice from 1 of length 2 exceeds"),
         (lambda meta: setattr(meta.versions, "min_consumer", 2), FormatError, "version 2 and above, this one is 1"),
     ],
 )
@@ -228,7 +232,7 @@ def test_a_list_that_cannot_be(tmp_path, change, error, words):
         ({"data": b""}, "0 elements are there"),
         ({"change": set_dtype(3)}, "0 elements are there"),
         ({"change": set_dtype(7)}, "0 elements are there"),
-        ({"change": add_slice(0, 2)}, "a slice of it is not there"),
+        ({"change": add_slice(0, 2)}, "a slice of it is missing"),
     ],
 )
 def test_values_that_do_not_fit_are_refused_before_memory_is_taken(tmp_path, options, words):
@@ -252,7 +256,7 @@ def test_numbers_too_large_for_their_dtype_are_refused(tmp_path):
 def test_what_the_list_leaves_out_is_found(tmp_path):
     path = crafted(tmp_path, lambda meta: meta.ClearField("tensor"))
     assert [checked.problem for checked in V1().verify(path)] == [
-        f"{path}: w has a slice that the list of tensors does not have"
+        f"{path}: w has a slice that is not in the list of tensors"
     ]
 
 
@@ -326,7 +330,7 @@ def test_files_that_do_not_fit_one_another(tmp_path):
         V1().open(shards(tmp_path, lambda meta: None, set_size(3)))
     with pytest.raises(CorruptCheckpoint, match="w has another shape or dtype than in another file"):
         V1().open(shards(tmp_path, lambda meta: None, set_dtype(3)))
-    with pytest.raises(CorruptCheckpoint, match="w cannot be joined: its slices lie on one another"):
+    with pytest.raises(CorruptCheckpoint, match="w cannot be joined: its slices overlap"):
         V1().open(shards(tmp_path, lambda meta: None, lambda meta: None))
 
 

@@ -118,9 +118,9 @@ def test_what_is_not_read_is_left_out_and_named(tmp_path):
     assert (list(opened), opened.left_out) == (
         [],
         (
-            "s (is sparse: not read)",
-            "b (is quantised in a way of its own: not read)",
-            "t (has type 19, INT2: not read)",
+            "s (is sparse: not supported)",
+            "b (is quantised by a custom method: not supported)",
+            "t (has type 19, INT2: not supported)",
         ),
     )
 

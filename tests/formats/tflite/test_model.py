@@ -39,8 +39,8 @@ def test_what_is_cut_off_within_what_is_read_is_refused(tmp_path):
 @pytest.mark.parametrize(
     "tensors, buffers, message",
     [
-        ([tensor("w", (3,), 0, 9)], [DATA], "in buffer 9, there are 2"),
-        ([tensor("w", (4,), 0, 1)], [DATA], r"w is said to be float32 \[4\], which takes 16 bytes, 12 are there"),
+        ([tensor("w", (3,), 0, 9)], [DATA], "to buffer 9, but there are 2"),
+        ([tensor("w", (4,), 0, 1)], [DATA], r"w is declared as float32 \[4\], 16 bytes, but 12 are there"),
         ([tensor("w", (-3,), 0, 1)], [DATA], "impossible shape"),
         ([tensor("w", (2**31 - 1,) * 3, 0, 1)], [DATA], "impossible shape"),
         ([tensor("w", (0,) * 40, 0, 1)], [b""], "impossible shape"),
@@ -56,7 +56,7 @@ def test_what_cannot_be_is_refused(tmp_path, tensors, buffers, message):
 
 
 def test_another_version_is_refused(tmp_path):
-    with pytest.raises(FormatError, match="version 4 of TensorFlow Lite's files is not read, expected 3"):
+    with pytest.raises(FormatError, match="version 4 of TensorFlow Lite's files is not supported, expected 3"):
         opened(tmp_path, packed(model([], [], version=4)))
 
 
@@ -85,7 +85,7 @@ def test_numbers_behind_the_tables_are_read_and_must_be_in_the_file(tmp_path):
     behind.offset, behind.size = 1024, 12
     content = packed(model([tensor("w", (3,), 0, 1)], [behind])).ljust(1024, b"\0") + DATA
     assert opened(tmp_path, content)["w"].read().tolist() == [0, 1, 2]
-    with pytest.raises(CorruptCheckpoint, match="12 bytes are said to be at byte 1024, the file has 1035"):
+    with pytest.raises(CorruptCheckpoint, match="12 bytes are declared at byte 1024, the file has 1035"):
         opened(tmp_path, content[:-1])
 
 
@@ -115,6 +115,6 @@ def test_parts_that_share_their_lists_end(tmp_path, monkeypatch):
     content = packed(model([tensor("w", (3,), 0, 1), *(tensor("x", (3,), 0, 0) for _ in range(500))], [buffer(DATA)]))
     assert list(opened(tmp_path, with_parts(content, 1))) == ["w"]
     begun = time.monotonic()
-    with pytest.raises(CorruptCheckpoint, match="point to the same bytes over and over"):
+    with pytest.raises(CorruptCheckpoint, match="refer to the same bytes too often"):
         opened(tmp_path, with_parts(content, 5000))
     assert time.monotonic() - begun < 5

@@ -49,11 +49,11 @@ def test_what_a_block_holds(made: bytes, entries: list[tuple[bytes, bytes]]) -> 
     ("made", "says"),
     [
         (b"abc", "it has 3 bytes, fewer than its last number"),
-        (struct.pack("<2I", 0, 2), "it claims 2 restart points in 8 bytes"),
-        (bytes(3) + struct.pack("<I", 1), "it claims 1 restart points in 7 bytes"),
-        (bytes(6) + struct.pack("<I", 2), "it claims 2 restart points in 10 bytes"),
-        (block(more=b"\0\0"), "the entry at byte 0 is cut off"),
-        (block((0, b"a", b"1"), more=b"\0\0"), "the entry at byte 5 is cut off"),
+        (struct.pack("<2I", 0, 2), "it declares 2 restart points in 8 bytes"),
+        (bytes(3) + struct.pack("<I", 1), "it declares 1 restart points in 7 bytes"),
+        (bytes(6) + struct.pack("<I", 2), "it declares 2 restart points in 10 bytes"),
+        (block(more=b"\0\0"), "the entry at byte 0 is truncated"),
+        (block((0, b"a", b"1"), more=b"\0\0"), "the entry at byte 5 is truncated"),
         (block(more=b"\0\2\0a"), "the lengths of the entry at byte 0 do not fit"),
         (block(more=b"\0\0\2a"), "the lengths of the entry at byte 0 do not fit"),
         (block((1, b"a", b"")), "the lengths of the entry at byte 0 do not fit"),
@@ -77,7 +77,9 @@ def test_keys_that_are_long_by_what_they_share(monkeypatch: pytest.MonkeyPatch) 
     assert len(decode_block(made)) == 5
     monkeypatch.setattr(table, "FEW", 0)
     monkeypatch.setattr(table, "SHARED_LIMIT", 2)
-    with pytest.raises(ValueError, match=f"its keys take over 2 times its {len(made)} bytes, by what they share"):
+    with pytest.raises(
+        ValueError, match=f"its keys, with their shared prefixes, have over 2 times its {len(made)} bytes"
+    ):
         decode_block(made)
 
 
@@ -85,10 +87,10 @@ def test_a_packed_block(monkeypatch: pytest.MonkeyPatch) -> None:
     packed = bytes(cramjam.snappy.compress_raw(bytes(1000)))
     monkeypatch.setattr(table, "BLOCK_LIMIT", 1000)
     assert unpack_snappy(packed) == bytes(1000)
-    with pytest.raises(ValueError, match="its snappy data cannot be unpacked"):
+    with pytest.raises(ValueError, match="its snappy data cannot be decompressed"):
         unpack_snappy(packed[:-1])
     monkeypatch.setattr(table, "BLOCK_LIMIT", 999)
-    with pytest.raises(ValueError, match="it claims to unpack to 1000 bytes, the limit is 999"):
+    with pytest.raises(ValueError, match="it declares to decompress to 1000 bytes, the limit is 999"):
         unpack_snappy(packed)
 
 
@@ -174,16 +176,24 @@ def test_what_the_parts_say_fits(path: Path) -> None:
     whole = with_index(Handle(0, 13).encode())
     assert list(opened(path, whole)) == [(b"a", b"1")]
     refused(path, whole[:47], "the file has 47 bytes, a table has at least 48")
-    refused(path, whole[:-1] + b"x", "this is not a sorted table, or its end is missing: its magic number is not there")
+    refused(path, whole[:-1] + b"x", "this is not a sorted table, or its end is missing: its magic number is missing")
     assert not is_table(path)
     refused(path, b"version https://git-lfs.github.com/spec/v1\noid sha256:0", "it is a Git LFS pointer")
     refused(path, with_index(b"\x80"), r"a block's place is damaged: the number at byte 0 does not end \(at byte 31\)")
-    refused(path, with_index(Handle(0, 13).encode() + b"x"), "a block's place has bytes left over")
-    refused(path, with_index(Handle(0, 12).encode()), "a block should start here, the next one is said to start at")
-    refused(path, with_index(Handle(1, 12).encode()), "a block should start here, the next one is said to start at 1")
+    refused(path, with_index(Handle(0, 13).encode() + b"x"), "a block's place has trailing bytes")
+    refused(
+        path, with_index(Handle(0, 12).encode()), "a block should start here, but the next one is declared to start at"
+    )
+    refused(
+        path,
+        with_index(Handle(1, 12).encode()),
+        "a block should start here, but the next one is declared to start at 1",
+    )
     made = Blocks()
     made.add(block())
-    refused(path, made.end(block()), r"a block should start here, the next one is said to start at 13 \(at byte 0\)")
+    refused(
+        path, made.end(block()), r"a block should start here, but the next one is declared to start at 13 \(at byte 0\)"
+    )
     broken = bytearray(whole)
     broken[0] ^= 1
     refused(path, broken, "the checksum of a block of 13 bytes does not match")
@@ -200,7 +210,7 @@ def test_the_metaindex_may_name_blocks_that_are_not_read(path: Path) -> None:
 def test_a_footer_is_what_a_writer_writes(path: Path) -> None:
     whole = Blocks().end(block())
     assert list(opened(path, whole)) == []
-    refused(path, Blocks().end(block(), more=b"x"), "the footer is damaged: it is not what its own numbers encode to")
+    refused(path, Blocks().end(block(), more=b"x"), "the footer is damaged: it is not encoded as its numbers are")
     refused(path, whole[:-48] + b"\xff" * 40 + MAGIC, "the footer is damaged: the number at byte 0")
     far = Handle(0, 8).encode() + Handle(13, 9).encode()
     refused(path, whole[:-48] + far.ljust(40, b"\0") + MAGIC, "a block of 9 bytes does not fit")
@@ -214,7 +224,7 @@ def test_blocks_are_plain_or_packed_with_snappy(path: Path) -> None:
     packed = bytes(cramjam.snappy.compress_raw(block()))
     assert list(opened(path, Blocks().end(packed, kind=1))) == []
     refused(path, Blocks().end(packed, kind=2), "a block has compression 2, only none")
-    refused(path, Blocks().end(packed[:-1], kind=1), "a block is damaged: its snappy data cannot be unpacked")
+    refused(path, Blocks().end(packed[:-1], kind=1), "a block is damaged: its snappy data cannot be decompressed")
 
 
 def test_a_table_that_is_cut_while_it_is_read_and_one_that_comes_in_parts(

@@ -8,9 +8,9 @@ from ckpttool.formats.wire import strict_json
 @pytest.mark.parametrize(
     ("text", "says"),
     [
-        (b'{"a": 1, "b": 2, "a": 3}', "the key 'a' stands twice in an object"),
-        (b'{"a": NaN}', "NaN is not a number of JSON"),
-        (b'{"a": -Infinity}', "-Infinity is not a number of JSON"),
+        (b'{"a": 1, "b": 2, "a": 3}', "the key 'a' appears twice in an object"),
+        (b'{"a": NaN}', "NaN is not a valid number in JSON"),
+        (b'{"a": -Infinity}', "-Infinity is not a valid number in JSON"),
         (b'{"a": "\\ud800"}', "surrogates not allowed"),
         (b"[" * 100_000 + b"]" * 100_000, "it is nested too deeply"),
         (b"\xff", "invalid start byte"),

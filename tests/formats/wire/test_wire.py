@@ -109,7 +109,7 @@ def test_strings_come_back_and_a_wrong_checksum_does_not():
     assert decode_strings(data, 3, stored) == texts
     with pytest.raises(ValueError, match="the checksum does not match"):
         decode_strings(data, 3, stored ^ 1)
-    with pytest.raises(ValueError, match="add up to 305 bytes, 306 are there"):
+    with pytest.raises(ValueError, match="add up to 305 bytes, but 306 are there"):
         decode_strings(data + b"!", 3, stored)
 
 
@@ -121,7 +121,7 @@ def test_strings_of_any_order_and_number():
     assert decode_strings(data, 2, crc.mask(crc.extend(running, stored + b"abb")), big_endian=True) == [b"a", b"bb"]
     nothing, running = encode_string_lengths([])
     assert decode_strings(nothing, 0, crc.mask(running)) == []
-    with pytest.raises(ValueError, match="1 string cannot be in 4 bytes"):
+    with pytest.raises(ValueError, match="1 string do not fit into 4 bytes"):
         decode_strings(nothing, 1, crc.mask(running))
     head, running = encode_string_lengths([b"", b""])
     assert decode_strings(head, 2, crc.mask(running)) == [b"", b""]
@@ -131,7 +131,7 @@ def test_strings_of_any_order_and_number():
 
 def test_what_strings_are_made_of():
     assert as_bytes(["ä", b"b", "\udcff"], "w") == ["ä".encode(), b"b", b"\xff"]
-    with pytest.raises(CkptError, match="w holds a int, a string tensor holds bytes or text"):
+    with pytest.raises(CkptError, match="w contains a int, a string tensor contains bytes or text"):
         as_bytes([b"a", 3], "w")
 
 

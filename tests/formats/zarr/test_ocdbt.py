@@ -106,19 +106,19 @@ def test_a_link_to_a_file_elsewhere_is_refused(tmp_path):
 @pytest.mark.parametrize(
     ("body", "message"),
     [
-        (leaf((b"a", b"x"), (b"a", b"y")), "the key a is there twice"),
+        (leaf((b"a", b"x"), (b"a", b"y")), "the key a appears twice"),
         (leaf((b"a", b"x"), kinds=[2]), "neither in its node nor in a file"),
         (leaf((b"a", b"x"), height=1), "has the height 1, expected 0"),
-        (leaf((b"a", b"x")) + b"!", "goes on behind its end"),
-        (far(b"a", HUGE), "a value is said to end"),
-        (far(b"a", 1, at=HUGE), "a value is said to end"),
-        (far(b"a", 1, file=5), "it names file 5 of 1"),
-        (b"\0" + numbers(HUGE), "entries are said to be there"),
-        (b"\0" + table() + numbers(HUGE), "entries are said to be there"),
-        (b"\0" + table() + numbers(1, HUGE), "texts share more than"),
-        (b"\0" + table() + numbers(2, HUGE, 1, 1) + b"ab" + numbers(0, 0, 0, 0), "share more than they have"),
-        (b"\0" + numbers(2, 7, 1, 1, 0, 0) + b"ab" + numbers(0), "share more than they have"),
-        (b"", "bytes are said to be there"),
+        (leaf((b"a", b"x")) + b"!", "data follows the end of a node"),
+        (far(b"a", HUGE), "a value is declared to end"),
+        (far(b"a", 1, at=HUGE), "a value is declared to end"),
+        (far(b"a", 1, file=5), "it refers to file 5 of 1"),
+        (b"\0" + numbers(HUGE), "entries are declared, more than there is room for"),
+        (b"\0" + table() + numbers(HUGE), "entries are declared, more than there is room for"),
+        (b"\0" + table() + numbers(1, HUGE), "texts share more bytes than"),
+        (b"\0" + table() + numbers(2, HUGE, 1, 1) + b"ab" + numbers(0, 0, 0, 0), "share more bytes than they have"),
+        (b"\0" + numbers(2, 7, 1, 1, 0, 0) + b"ab" + numbers(0), "share more bytes than they have"),
+        (b"", "bytes are declared"),
         (b"\0" + b"\xff" * 11, "does not end"),
     ],
     ids=range(14),
@@ -152,13 +152,13 @@ def test_a_tree_that_is_reached_in_many_ways_is_refused(tmp_path, monkeypatch):
         at, chain = len(chain), chain + framed(IS_NODE, bytes([height]) + table(b"d/x") + two)
     folder = database(tmp_path / "a", chain)
     (folder / "manifest.ocdbt").write_bytes(framed(IS_MANIFEST, manifest(len(chain) - at, at, height=11)))
-    with pytest.raises(FormatError, match="more or larger nodes than are read"):
+    with pytest.raises(FormatError, match="too many or too large nodes"):
         read_database(folder)
 
 
 def test_a_node_that_unpacks_without_end_is_refused(tmp_path, monkeypatch):
     monkeypatch.setattr(ocdbt, "NODE_LIMIT", 1000)
-    with pytest.raises(CorruptCheckpoint, match="does not unpack to at most 1000 bytes"):
+    with pytest.raises(CorruptCheckpoint, match="does not decompress to at most 1000 bytes"):
         read_database(database(tmp_path / "a", framed(IS_NODE, bytes(2000), packed=True)))
 
 

@@ -93,7 +93,7 @@ def test_items_are_told_apart_where_there_are_several(tmp_path):
 def test_a_step_without_arrays_is_said(tmp_path):
     folder = manager(tmp_path / "run", "1")
     shutil.rmtree(folder / "1" / "state")
-    with pytest.raises(MissingFile, match="holds no arrays of Orbax"):
+    with pytest.raises(MissingFile, match="contains no arrays of Orbax"):
         checkpoint.open(folder)
 
 
@@ -135,12 +135,13 @@ def entry(*keys, **about):
 def test_an_array_that_should_be_there_is_named(tmp_path):
     folder = shutil.copytree(FIXTURES / "folders", tmp_path / "a")
     shutil.rmtree(folder / "params.Dense_0.kernel")
-    with pytest.raises(MissingFile, match="params/Dense_0/kernel is said to be in it, and is not"):
+    with pytest.raises(MissingFile, match="params/Dense_0/kernel should be in it, but is missing"):
         checkpoint.open(folder)
 
 
 @pytest.mark.parametrize(
-    ("value", "error"), [(7, "a value is said by 7"), (entry(), "a value is said by"), (entry(None), "is said by")]
+    ("value", "error"),
+    [(7, "a value is declared by 7"), (entry(), "a value is declared by"), (entry(None), "is declared by")],
 )
 def test_a_tree_that_is_none_is_refused(tmp_path, value, error):
     folder = shutil.copytree(FIXTURES / "folders", tmp_path / "a")
@@ -157,7 +158,7 @@ def test_two_arrays_of_one_path_are_refused(tmp_path):
     assert "params.Dense_0" in names
     changed(folder, x=entry("params/Dense_0/kernel"))
     shutil.copytree(folder / "step", folder / "params" / "Dense_0" / "kernel")
-    with pytest.raises(FormatError, match="two of its arrays would have one name"):
+    with pytest.raises(FormatError, match="two of its arrays would have the same name"):
         checkpoint.open(folder)
 
 

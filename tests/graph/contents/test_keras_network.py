@@ -38,7 +38,7 @@ def test_a_cut_leaves_what_it_was_compiled_with() -> None:
 
 def test_a_network_is_lost_where_no_layer_gives_what_it_is_cut_after() -> None:
     cut = NETWORK.cut_after("a/MatMul:0")
-    assert cut.lost == "it was cut after a/MatMul:0, which no layer of Keras gives"
+    assert cut.lost == "it was cut after a/MatMul:0, which is not the output of a layer of Keras"
     assert cut.having_layers({"c": [layer("Dense", "c", units=2)]}, {"c": "c:0"}) == cut
     assert cut.cut_after("c:0").lost == cut.lost
 

@@ -81,7 +81,7 @@ def test_layers_that_end_side_by_side_are_named_with_what_joins_them(saved: Any)
     live, model = saved(joined)
     low = [each.name for each in live.layers if each.name.startswith("dense")]
     chosen = [f"{name}/kernel" for name in low]
-    with pytest.raises(PlanError, match="end side by side; join joins them: `after` specifies which"):
+    with pytest.raises(PlanError, match="are parallel outputs; join joins them: `after` specifies the"):
         top_of(model.graph, chosen)
     assert top_of(model.graph, chosen, after=low[0]).layer.name == low[0]
     assert top_of(model.graph, chosen, after="join").tensor == "join/concat:0"
@@ -107,7 +107,7 @@ def test_a_layer_of_keras_that_joins_the_layers_in_it_can_be_named(saved: Any, t
 def test_a_head_on_probabilities_is_said(saved: Any) -> None:
     _, model = saved(sequence)
     plan = plan_reuse(model, ".*", head="outputs = dense(3)")
-    assert any("the probabilities of shares: `after` names what lies below them" in note for note in plan.notes)
+    assert any("the probabilities of shares: `after` specifies a layer below them" in note for note in plan.notes)
 
 
 def squeezed() -> Any:

@@ -78,7 +78,7 @@ def test_dropouts_that_draw_nothing_below_frozen_layers_are_named_once(new_netwo
         for number in (1, 2):
             h = net.dropout(net.dense(h, 4, f"hidden{number}"), training, f"drop{number}")
         net.classify(net.dense(h, 3, "outputs", relu=False), y)
-    quiet = "in inference mode below frozen layers, so they draw nothing in training"
+    quiet = "in inference mode below frozen layers, so they are not random in training"
     hidden1, hidden2 = (["hidden1/kernel", "hidden1/bias"], ["hidden2/kernel", "hidden2/bias"])
     assert Frozen.of(net.export(), hidden1, ["loss/loss"]).notes == ()
     assert Frozen.of(net.export(), hidden1 + hidden2, ["loss/loss"]).notes == (f"{quiet}: drop1",)

@@ -187,15 +187,15 @@ def function(name: str, *nodes: NodeDef, returns: str = "x") -> FunctionDef:
 
 
 HOSTILE = {
-    "functions that call themselves without end: f, g": library(
+    "functions that call themselves endlessly: f, g": library(
         function("f", called("inner", "g", "x")), function("g", called("inner", "f", "x"))
     ),
     "call calls the function 'f', which is not in the graph": library(function("g")),
-    "call gives 2 tensors to the function f, which takes 1": library(
+    "call passes 2 tensors to the function f, which has 1": library(
         function("f"), calls=[called("call", "f", "x", "x")]
     ),
     "the function f reads z:0, which is not in it": library(function("f", returns="z:0")),
-    "the function f has two ops of one name": library(
+    "the function f has two ops of the same name": library(
         function("f", NodeDef(name="a", op="Relu", input=["x"]), NodeDef(name="a", op="Relu"))
     ),
     "more than 10 ** 12 ops": library(
@@ -203,7 +203,7 @@ HOSTILE = {
         function("f60"),
         calls=[called("call", "f0", "x")],
     ),
-    "conditions that constants decide lie in one another more than 100 deep": None,
+    "conditions that constants decide are nested over 100 levels deep": None,
 }
 
 

@@ -126,7 +126,7 @@ def test_what_passes_a_dropout_that_scales_nothing_cannot_be_told() -> None:
 def test_other_randomness_is_no_dropout(build: Build) -> None:
     graph = built(build)
     assert dropouts(graph) == []
-    assert in_inference(graph, ["logits:0"]).notes == ["random even so: random_uniform/RandomUniform"]
+    assert in_inference(graph, ["logits:0"]).notes == ["still random: random_uniform/RandomUniform"]
 
 
 def test_what_a_function_does_as_in_training_is_said() -> None:
@@ -135,7 +135,7 @@ def test_what_a_function_does_as_in_training_is_said() -> None:
         return function(x)
 
     (note,) = in_inference(built(called), ["logits:0"]).notes
-    assert note.startswith("random even so: ")
+    assert note.startswith("still random: ")
     assert note.endswith("Call/dropout/random_uniform/RandomUniform")
 
 
@@ -172,7 +172,7 @@ def test_a_second_tower_has_the_averages_that_the_first_one_moves() -> None:
 @pytest.mark.parametrize(
     ("averages", "reason"),
     [
-        (["sums"], "and no op says of what bn/sums are averages; build the graph for inference in its own program"),
+        (["sums"], "and no op shows what bn/sums are averages; build the graph for inference in its own program"),
         (["moving_mean", "moving_variance", "renorm_mean"], r"and it is a batch renormalisation \(bn/renorm_mean\)"),
     ],
 )
@@ -184,7 +184,7 @@ def test_averages_that_cannot_be_told_are_refused_with_the_op_and_the_way_out(av
 
 def test_where_there_are_no_averages_at_all_that_is_said() -> None:
     inference = in_inference(built(lambda tf, x: fused(tf, x, "bn")), ["logits:0"])
-    assert inference.notes == ["normalised by the batch even so, for want of moving averages: bn"]
+    assert inference.notes == ["still normalised by the batch, as they have no moving averages: bn"]
 
 
 def test_layer_normalisation_by_a_fused_op_is_of_each_row() -> None:
@@ -223,7 +223,7 @@ def switched(kind: str) -> Graph:
 @pytest.mark.parametrize("kind", SWITCHES)
 def test_a_training_switch_that_the_graph_sets_is_off(kind: str) -> None:
     inference = in_inference(switched(kind), ["logits:0"])
-    assert inference.notes == ["off, though the graph sets it: is_training"]
+    assert inference.notes == ["off, although the graph sets it: is_training"]
     np.testing.assert_array_equal(run(inference.graph), ROWS)
 
 

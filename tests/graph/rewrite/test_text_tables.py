@@ -61,8 +61,8 @@ def test_tables_hold_what_tensorflow_reads(tmp_path: Path, kind: str) -> None:
 @pytest.mark.parametrize(
     ("kind", "text", "problem"),
     [
-        ("columns", b"1\tant\n", "does not have what it needs in line 1"),
-        ("columns", b"1\tant\t0.5\nx\tant\t0.5\n", "does not have what it needs in line 2"),
+        ("columns", b"1\tant\n", "lacks the fields that it needs in line 1"),
+        ("columns", b"1\tant\t0.5\nx\tant\t0.5\n", "lacks the fields that it needs in line 2"),
         ("the first lines", b"ant\n", "has 1 line, not 2"),
         ("words", b"ant\n\nbee\n", "has an empty line: 2"),
     ],

@@ -128,7 +128,9 @@ def test_names_that_two_ops_would_have_are_refused() -> None:
     graph, ckpt = open_model(CHAPTER)
     with pytest.raises(PlanError, match="the ops hidden1/kernel and dnn/hidden1/MatMul would both be named dnn/hid"):
         sync_graph(graph, ckpt.rename({"hidden1/kernel": "dnn/hidden1/MatMul"}))
-    with pytest.raises(PlanError, match=r"cannot be named 'first layer/bias.*': TensorFlow takes no such name"):
+    with pytest.raises(
+        PlanError, match=r"cannot be named 'first layer/bias.*': TensorFlow does not accept it as the name"
+    ):
         sync_graph(graph, ckpt.rename({"hidden1/bias": "first layer/bias"}))
 
 
@@ -147,7 +149,7 @@ def test_dropped_slots_take_the_training_with_them(
     graph, ckpt = open_model(path)
     edited = ckpt.drop("(.*/)?(Adam(_1)?|beta[12]_power)")
     followed = sync_graph(graph, edited)
-    assert followed.notes == ("the training op goes, with its gradients: train",)
+    assert followed.notes == ("the training op is removed, with its gradients: train",)
     assert not [name for name in followed.graph.nodes if name.startswith(("gradients", "train/", "beta"))]
     session = opened(followed, edited)
     wanted = ["loss/loss:0", "eval/accuracy:0", "outputs/BiasAdd:0"]
@@ -160,7 +162,7 @@ def test_dropped_slots_take_the_training_with_them(
 def test_a_counter_that_the_training_counts_with_takes_it_along(trained: Any) -> None:
     graph, ckpt = open_model(trained())
     followed = sync_graph(graph, ckpt.drop("global_step"))
-    assert followed.notes == ("the training op goes, with its gradients: train",)
+    assert followed.notes == ("the training op is removed, with its gradients: train",)
     assert "global_step" not in stored_tensors(followed.graph)
     assert "outputs/bias/Adam" in stored_tensors(followed.graph)
 
@@ -201,7 +203,7 @@ def test_a_cast_needs_a_saver(new_network: Any) -> None:
         X, y, _ = network.inputs()
         network.classify(network.dense(X, 3, "outputs", relu=False), y)
     edited = Checkpoint.of({"outputs/kernel": np.zeros((4, 3), np.float16), "outputs/bias": np.zeros(3, np.float32)})
-    with pytest.raises(PlanError, match="outputs/kernel is float16, float32 in the graph, and the graph has no Saver"):
+    with pytest.raises(PlanError, match="outputs/kernel is float16, but float32 in the graph, which has no Saver"):
         sync_graph(network.export(), edited)
 
 
@@ -264,7 +266,7 @@ def test_sizes_folded_into_gradients_are_changed_or_take_the_training_along(
     assert any(
         note.startswith("the old sizes are in constants of the gradients: gradients/") for note in followed.notes
     )
-    assert followed.notes[-1] == "the training op goes, with its gradients: train"
+    assert followed.notes[-1] == "the training op is removed, with its gradients: train"
     assert np.isfinite(opened(followed, edited).run("total_loss:0", feed))
 
 
@@ -304,7 +306,7 @@ def test_initial_values_that_are_data_become_zero(opened: Any, new_network: Any,
     graph, ckpt = open_model(network.save(tmp_path / "table.ckpt"))
     edited = Checkpoint.of({"table": np.vstack([ckpt["table"].read(), np.ones((2, 3), np.float32)])})
     followed = sync_graph(graph, edited)
-    assert followed.notes == ("initialised with 0 now, since a value of the old shape was in the graph: table",)
+    assert followed.notes == ("now initialised with 0, as the graph had a value of the old shape: table",)
     session = opened(followed, edited)
     assert session.run("found/Identity:0", {"ids:0": [1, 5]}).tolist() == [[3, 4, 5], [1, 1, 1]]
     with session.graph.as_default():
@@ -332,12 +334,14 @@ def test_slices_follow_their_tensor(graph: Any, opened: Any, name: str, dtype: s
 def test_slices_are_not_cast_to_what_tensorflow_does_not_slice(graph: Any) -> None:
     known = graph("partitioned")
     values = {name: np.zeros(tensor.shape, np.float32) for name, tensor in stored_tensors(known).items()}
-    with pytest.raises(PlanError, match="hidden1/kernel is read in slices, which TensorFlow does not do of float16"):
+    with pytest.raises(
+        PlanError, match="hidden1/kernel is read in slices, which TensorFlow does not support for float16"
+    ):
         sync_graph(known, Checkpoint.of(values).cast("float16"))
 
 
 def test_what_no_variable_of_the_graph_is_stays_in_the_checkpoint_alone() -> None:
     graph, ckpt = open_model(CHAPTER)
     followed = sync_graph(graph, Checkpoint.of(dict(ckpt) | {"extra": np.zeros(2, np.float32)}))
-    assert followed.notes == ("in the checkpoint alone, no variable of the graph: extra",)
+    assert followed.notes == ("only in the checkpoint, not variables of the graph: extra",)
     assert followed.graph.meta == graph.meta

@@ -60,7 +60,7 @@ def test_what_cannot_be_written_is_refused_before_anything_is_run(graph: Graph, 
     lost = with_keras_network(graph, network.cut_after("dnn/hidden/MatMul:0"))
     for wrong, reason in (
         (Graph(MetaGraphDef(), "old.ckpt.meta"), "old.ckpt.meta was not made of a network of Keras"),
-        (lost, "it was cut after dnn/hidden/MatMul:0, which no layer of Keras gives"),
+        (lost, "it was cut after dnn/hidden/MatMul:0, which is not the output of a layer of Keras"),
     ):
         with pytest.raises(PlanError, match=reason):
             KerasWriter(Path()).check(tmp_path / "a.keras", False, wrong)

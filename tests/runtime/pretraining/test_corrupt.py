@@ -84,7 +84,7 @@ def test_the_loss_is_the_margin_that_is_missed(judged: Callable[..., Any]) -> No
             r"patches\(size=5\): images of \[6, 8\] have no room for two such patches",
         ),
         ("corrupt(how=patches(7))", (6, 16, 1), r"images of \[6, 16\] have no room"),
-        ("corrupt(how=patches(2))", None, "rows are no images that are known; specify their `image_shape`"),
+        ("corrupt(how=patches(2))", None, "rows are not images that are known; specify their `image_shape`"),
         ("corrupt(how=patches(0))", None, "size must be a whole number above 0, found 0"),
         ("corrupt(how=shuffle(0))", None, "share must be a number above 0, found 0"),
         ("corrupt(margin=0)", None, "margin must be a number above 0, found 0"),

@@ -157,7 +157,7 @@ def test_layers_that_were_trained_whole_take_the_places_of_the_models(base, tmp_
 def test_factors_without_numbers_are_refused(base, tmp_path, down, up):
     root = "base_model.model.layers.0.q_proj"
     tensors = {f"{root}.lora_A.weight": torch.zeros(down), f"{root}.lora_B.weight": torch.zeros(up)}
-    with pytest.raises(FormatError, match=r"a factor of layers.0.q_proj is \[.*\], which is no matrix"):
+    with pytest.raises(FormatError, match=r"a factor of layers.0.q_proj is \[.*\], which is not a matrix"):
         folded(tmp_path, adapter_in(tmp_path / "ad", tensors, bias="none"))
 
 
@@ -222,7 +222,7 @@ def test_the_lineage_names_the_adapter(base, tmp_path):
             UnknownName,
             "the adapter's nothing.weight",
         ),
-        (lambda t: dict(list(t.items())[:1]), PlanError, r"layers.0.q_proj has lora_A, and no lora_B"),
+        (lambda t: dict(list(t.items())[:1]), PlanError, r"layers.0.q_proj has lora_A, but no lora_B"),
         (
             lambda t: {name: torch.zeros(2, 2) for name in t},
             PlanError,
@@ -230,11 +230,11 @@ def test_the_lineage_names_the_adapter(base, tmp_path):
         ),
         (lambda t: {**t, "base_model.model.other.weight": torch.zeros(2)}, UnknownName, "the adapter's other.weight"),
         (lambda t: {**t, "base_model.model.head.weight": torch.zeros(2)}, PlanError, r"is \[2\], head.weight \[2, 6\]"),
-        (lambda t: {"x": torch.zeros(2)}, FormatError, "no tensor is named as a part of LoRA, DoRA or IA3 is: x"),
+        (lambda t: {"x": torch.zeros(2)}, FormatError, "no tensor is named like a part of LoRA, DoRA or IA3:  x"),
         (
             lambda t: {n.replace("layers.0.", ""): v for n, v in t.items()},
             PlanError,
-            r"may be any of layers.0.q_proj.weight, ",
+            r"matches several tensors: layers.0.q_proj.weight, ",
         ),
     ],
 )
@@ -247,13 +247,13 @@ def test_what_finds_no_place_is_refused(base, tmp_path, change, error, message):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ('{"peft_type": "LOHA"}', r"peft_type is 'LOHA', known are LORA, IA3"),
-        ("{", "is no configuration of an adapter"),
-        ("[1]", "is no configuration of an adapter"),
-        ('{"peft_type": "LORA", "lora_alpha": "x"}', "is no configuration of an adapter"),
-        ('{"peft_type": "LORA", "alpha_pattern": [1]}', "is no configuration of an adapter"),
-        ('{"peft_type": "LORA", "lora_alpha": 1' + "0" * 400 + "}", "is no configuration of an adapter"),
-        ('{"peft_type": "LORA", "alpha_pattern": {"q": 1' + "0" * 400 + "}}", "is no configuration of an adapter"),
+        ('{"peft_type": "LOHA"}', r"peft_type is 'LOHA'; known:  LORA, IA3"),
+        ("{", "is not a configuration of an adapter"),
+        ("[1]", "is not a configuration of an adapter"),
+        ('{"peft_type": "LORA", "lora_alpha": "x"}', "is not a configuration of an adapter"),
+        ('{"peft_type": "LORA", "alpha_pattern": [1]}', "is not a configuration of an adapter"),
+        ('{"peft_type": "LORA", "lora_alpha": 1' + "0" * 400 + "}", "is not a configuration of an adapter"),
+        ('{"peft_type": "LORA", "alpha_pattern": {"q": 1' + "0" * 400 + "}}", "is not a configuration of an adapter"),
     ],
 )
 def test_configurations_that_are_none(base, tmp_path, text, message):
@@ -278,5 +278,5 @@ def test_a_folder_without_an_adapter(base, tmp_path):
 def test_integers_are_not_changed(tmp_path):
     save_file({"q.weight": torch.zeros(6, 4, dtype=torch.int8)}, tmp_path / "base.safetensors")
     tensors, _ = factors("q")
-    with pytest.raises(PlanError, match=r"q.weight holds int8 elements, which an adapter does not change"):
+    with pytest.raises(PlanError, match=r"q.weight has int8 elements, which an adapter does not change"):
         folded(tmp_path, adapter_in(tmp_path / "ad", tensors, bias="none"))

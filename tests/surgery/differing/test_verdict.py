@@ -99,7 +99,7 @@ def test_one_layer_that_is_initialised_anew_is_no_other_seed() -> None:
 
 def test_another_dtype() -> None:
     found = said(changed(lambda name, array: array.astype(np.float16)))
-    assert found == Verdict("dtype", "the same numbers in another dtype: float32 against float16")
+    assert found == Verdict("dtype", "the same numbers in a different dtype: float32 against float16")
     tuned = said(changed(lambda name, array: noise(array, 0.02).astype(np.float16)))
     assert tuned.kind == "all"
 
@@ -108,7 +108,7 @@ def test_what_is_not_finite_comes_first() -> None:
     def broken(name: str, array: Any) -> Any:
         return np.full_like(array, np.nan) if name == "head/bias" else noise(array)
 
-    assert said(changed(broken)) == Verdict("not finite", "B has NaN or infinities that A has not, in head/bias")
+    assert said(changed(broken)) == Verdict("not finite", "B has NaN or infinities that A does not have, in head/bias")
 
 
 def test_layers_that_are_only_here_or_there() -> None:

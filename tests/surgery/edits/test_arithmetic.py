@@ -52,12 +52,12 @@ def test_bounds_may_be_open_and_nan_stays() -> None:
     ("edit", "text", "error"),
     [
         (Scale, "w", "expected 'RE=0.5'"),
-        (Scale, "w=big", "'big' is no number"),
+        (Scale, "w=big", "'big' is not a number"),
         (Scale, "w=inf", "expected a finite number"),
         (Scale, "w=nan", "expected a finite number"),
         (Clamp, "w=1", "expected 'RE=-1,1'"),
-        (Clamp, "w=1,-1", "nothing is between 1 and -1"),
-        (Clamp, "w=nan,1", "nothing is between nan and 1"),
+        (Clamp, "w=1,-1", "no number is between 1 and -1"),
+        (Clamp, "w=nan,1", "no number is between nan and 1"),
     ],
 )
 def test_what_is_no_factor_and_no_bounds(edit: type[Scale] | type[Clamp], text: str, error: str) -> None:
@@ -67,7 +67,7 @@ def test_what_is_no_factor_and_no_bounds(edit: type[Scale] | type[Clamp], text: 
 
 def test_what_cannot_be_computed_with_and_what_is_not_there() -> None:
     ckpt = Checkpoint.of({"flag": np.array([True]), "w": np.ones(1)})
-    with pytest.raises(PlanError, match="flag holds bool elements, which cannot be clamped"):
+    with pytest.raises(PlanError, match="flag has bool elements, which cannot be clamped"):
         Clamp("flag", 0, 1).apply(ckpt)
     with pytest.raises(UnknownName, match="nothing"):
         Scale("absent", 2).apply(ckpt)

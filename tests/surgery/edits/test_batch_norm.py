@@ -60,8 +60,10 @@ def test_layers_of_pytorch_are_paired_by_their_names(tmp_path: Path, suffix: str
     assert {*edited.tensors} == {*expected}
     for name, tensor in expected.items():
         np.testing.assert_allclose(edited.tensors[name].read(), tensor.detach().numpy(), rtol=2e-6, atol=1e-6)
-    assert edited.remarks[0].startswith("3 batch normalisations folded, paired by their names: as if nothing were ")
-    assert edited.remarks[1] == "epsilon 1e-05 is assumed, the default, as the file does not say it; `epsilon` gives it"
+    assert edited.remarks[0].startswith(
+        "3 batch normalisations folded, paired by their names, assuming that nothing is "
+    )
+    assert edited.remarks[1] == "epsilon 1e-05 is assumed, the default, as the file does not specify it; `epsilon` does"
 
 
 def test_pairs_and_an_epsilon_are_given(tmp_path: Path) -> None:
@@ -130,7 +132,7 @@ def test_a_network_of_keras_says_what_stands_before_each_and_its_epsilon(tmp_pat
 
 def test_an_activation_in_between_is_no_pair(tmp_path: Path) -> None:
     keras_network("relu").save(tmp_path / "net.keras")
-    with pytest.raises(PlanError, match=r"the network does not say which .* by third;"):
+    with pytest.raises(PlanError, match=r"the network does not determine which .* by third;"):
         FoldBatchNorm().apply(checkpoint.open(tmp_path / "net.keras"))
     # of a file of weights alone nobody knows
     keras_network("relu").save_weights(tmp_path / "net.weights.h5")
@@ -155,14 +157,14 @@ CONV = state(conv1=(4, 2, 1, 1), bn1=(4,))
     [
         (state(conv1=(4, 2, 1, 1)), "", UnknownName, "there is no batch normalisation"),
         # a normalisation that stands before its convolution has other channels, or no partner
-        (state(conv1=(8, 4, 1, 1), bn1=(4,)), "", PlanError, "the names do not say which layer's outputs .* by bn1"),
-        (state(conv1=(4, 4, 1, 1), bn1=(4,), bn_last=(4,)), "", PlanError, "by bn_last; pairs say it"),
+        (state(conv1=(8, 4, 1, 1), bn1=(4,)), "", PlanError, "the names do not determine which layer.* by bn1"),
+        (state(conv1=(4, 4, 1, 1), bn1=(4,), bn_last=(4,)), "", PlanError, "by bn_last; specify pairs"),
         (state(conv_dw=(4, 1, 3, 3), conv_pw=(4, 4, 1, 1), bn1=(4,)), "", PlanError, "by bn1"),
         (CONV, "conv1=bn2", UnknownName, "no batch normalisation is named bn2; nearest: bn1"),
         (CONV, r"conv1=bn\1", PlanError, "has a group that 'conv1' lacks"),
-        (CONV, "conv2=bn1", UnknownName, "takes no layer that has a kernel.*conv1"),
+        (CONV, "conv2=bn1", UnknownName, "matches no layer with a kernel.*conv1"),
         (state(conv1=(6, 2, 1, 1), bn1=(4,)), "conv1=bn1", PlanError, r"\[6, 2, 1, 1\]: no axis .* 4 channels of bn1"),
-        (CONV, "conv1=bn1, axis=7", PlanError, "no axis of its outputs"),
+        (CONV, "conv1=bn1, axis=7", PlanError, "no axis "),
         (state(upconv=(4, 4, 1, 1), bn1=(4,)), "upconv=bn1", PlanError, "may be of a transposed convolution: `axis=1`"),
     ],
 )  # fmt: skip
@@ -179,7 +181,9 @@ def test_other_texts_are_refused(text: str) -> None:
 
 def test_a_variance_without_a_root_is_an_error_when_it_is_read() -> None:
     bad = Checkpoint.of({**CONV, "bn1.running_var": np.full(4, -1, np.float32)})
-    with pytest.raises(PlanError, match=r"bn1.running_var: -0.99999 with epsilon has no root"):
+    with pytest.raises(
+        PlanError, match=r"bn1.running_var: -0.99999 plus epsilon is not positive, so it has no square root"
+    ):
         FoldBatchNorm().apply(bad)["conv1.weight"].read()
 
 

@@ -141,7 +141,7 @@ def test_copies_lie_beside_what_they_are_of_without_slots() -> None:
     copied = Copy.parse(r"([ab]) => copy/\1").apply(ckpt)
     assert list(copied) == ["a/kernel", "a/kernel/Momentum", "b/kernel", "copy/a/kernel", "copy/b/kernel"]
     assert copied["copy/a/kernel"].read().tolist() == [1.0, 1.0]
-    with pytest.raises(PlanError, match="b/kernel, the copy of a/kernel, would have the name of another tensor"):
+    with pytest.raises(PlanError, match="b/kernel, the copy of a/kernel, is already the name of another tensor"):
         Copy("a", "b").apply(ckpt)
     with pytest.raises(UnknownName, match="matches nothing"):
         Copy("absent", "b").apply(ckpt)

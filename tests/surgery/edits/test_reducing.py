@@ -44,8 +44,8 @@ def test_slots_go_along_as_their_mean_and_averages_as_the_variable() -> None:
     [
         ("v=sum", UnknownName, "matches nothing"),
         ("w=sum, axis=2", PlanError, r"w is \[2, 0\]: it has no axis 2"),
-        ("w=sum, axis=1", PlanError, r"w is \[2, 0\]: there is nothing along axis 1"),
-        ("words=sum", PlanError, "words holds string elements, which cannot be reduced"),
+        ("w=sum, axis=1", PlanError, r"w is \[2, 0\]: it has no elements along axis 1"),
+        ("words=sum", PlanError, "words has string elements, which cannot be reduced"),
         ("bytes=sum, axis=0", CkptError, "bytes: 400 does not fit into uint8"),
         ("w=max, axis=0", UnknownName, "no reduction max; known: sum, mean"),
         ("w=sum, axes=0", UnknownName, "axes"),

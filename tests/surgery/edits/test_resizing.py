@@ -107,9 +107,9 @@ def test_what_is_refused(ckpt: Checkpoint, how: dict[str, Any], message: str) ->
 
 def test_of_nothing_only_zeros_are_made() -> None:
     none = Checkpoint.of({"x": np.zeros((0, 2)), "words": np.array([b"a"], object)})
-    with pytest.raises(PlanError, match="nothing along axis 0 that new ones could be made of; fill=zeros"):
+    with pytest.raises(PlanError, match="no elements along axis 0 to make new ones of; fill=zeros"):
         resize(none, "x", 1)
     assert resize(none, "x", 1, fill=Zeros())["x"].read().tolist() == [[0, 0]]
-    with pytest.raises(PlanError, match="words holds string elements, which cannot be filled with mean"):
+    with pytest.raises(PlanError, match="words has string elements, which cannot be filled with mean"):
         resize(none, "words", 2)
     assert resize(none, "words", 2, fill=RowsFill())["words"].read().tolist() == [b"a", b"a"]

@@ -56,18 +56,18 @@ def test_narrow_numbers_are_padded_as_others_are(dtype: type) -> None:
 @pytest.mark.parametrize(
     ("edit", "message"),
     [
-        (Transpose("fc", (1, 0)), r"fc/bias is \[3\]: 1,0 is no order of 1 dimension"),
-        (Transpose("fc/kernel", (0, 0)), "0,0 is no order of 2 dimensions"),
+        (Transpose("fc", (1, 0)), r"fc/bias is \[3\]: 1,0 is not an order of 1 dimension"),
+        (Transpose("fc/kernel", (0, 0)), "0,0 is not an order of 2 dimensions"),
         (
             Reshape("fc/kernel", (4, -1)),
-            r"fc/kernel is \[2, 3\], 6 elements: they do not make \[4, -1\]",
+            r"fc/kernel is \[2, 3\], 6 elements: they cannot be reshaped to \[4, -1\]",
         ),
-        (Reshape("fc/kernel", (-1, -1)), r"do not make \[-1, -1\]"),
-        (Reshape("fc/kernel", (-2, -3)), r"do not make \[-2, -3\]"),
+        (Reshape("fc/kernel", (-1, -1)), r"cannot be reshaped to \[-1, -1\]"),
+        (Reshape("fc/kernel", (-2, -3)), r"cannot be reshaped to \[-2, -3\]"),
         (Slice("fc/kernel", 2, 0, 1), r"fc/kernel is \[2, 3\]: it has no axis 2"),
-        (Slice("fc/kernel", 1, 0, 4), "0:4 takes nothing, or more than is there"),
+        (Slice("fc/kernel", 1, 0, 4), "0:4 selects nothing, or more than the axis has"),
         (Slice("fc/kernel", 1, 2, 2), "2:2 takes nothing"),
-        (Pad("words", 0, 1, 1), "words holds string elements, which cannot be padded"),
+        (Pad("words", 0, 1, 1), "words has string elements, which cannot be padded"),
         (Pad("fc/kernel", 1, 1, 1, value=1e39), "fc/kernel: 1e\\+39 does not fit into float32"),
     ],
 )
@@ -78,5 +78,7 @@ def test_what_is_refused(ckpt: Checkpoint, edit: Edit, message: str) -> None:
 
 def test_a_slot_of_another_shape_cannot_go_along(ckpt: Checkpoint) -> None:
     odd = Checkpoint.of({**{name: t.read() for name, t in ckpt.items()}, "fc/kernel/Ftrl": np.zeros(2)})
-    with pytest.raises(PlanError, match=r"fc/kernel/Ftrl is \[2\] and cannot go along with fc/kernel, .*`drop_slots`"):
+    with pytest.raises(
+        PlanError, match=r"fc/kernel/Ftrl is \[2\] and cannot be changed together with fc/kernel, .*`drop_slots`"
+    ):
         Transpose("fc/kernel", (1, 0)).apply(odd)

@@ -81,15 +81,16 @@ QKV = Checkpoint.of({"a.qkv.weight": np.zeros((6, 2)), "a.q.bias": np.zeros(2), 
     ("edit", "error", "message"),
     [
         (SplitParts.parse("b=q,k,v"), UnknownName, "pattern 'b' matches nothing"),
-        (SplitParts.parse(".*qkv=x,y,z,w"), PlanError, r"a.qkv.weight is \[6, 2\]: axis 0 has no 4 equal parts"),
-        (SplitParts.parse(".*qkv=x,y,z,heads=4"), PlanError, "no 3 equal parts in each of 4 heads"),
+        (SplitParts.parse(".*qkv=x,y,z,w"), PlanError, r"a.qkv.weight is \[6, 2\]: axis 0 does not divide into 4 "
+        "equal parts"),
+        (SplitParts.parse(".*qkv=x,y,z,heads=4"), PlanError, "not divide into 3 equal parts in each of 4 heads"),
         (SplitParts.parse(".*qkv=x,y,axis=2"), PlanError, "has no axis 2"),
-        (SplitParts.parse(".*qkv=x,y,sizes=4:1"), PlanError, "sizes 4:1 are not those of 2 parts of axis 0"),
+        (SplitParts.parse(".*qkv=x,y,sizes=4:1"), PlanError, "sizes 4:1 do not divide axis  into 2 parts0"),
         (SplitParts.parse(".*qkv=x,y,sizes=2:2:2"), PlanError, "sizes 2:2:2 are not those of 2 parts"),
         (SplitParts.parse("a.q=k,y"), PlanError, "a.k.bias would be there twice"),
-        (FuseParts.parse(".*=q,k,v=>qkv"), PlanError, "a.qkv.bias needs v, and there is only a.q.bias, a.k.bias"),
+        (FuseParts.parse(".*=q,k,v=>qkv"), PlanError, "a.qkv.bias needs v, but there is only a.q.bias, a.k.bias"),
         (FuseParts.parse(".*=q,k=>qkv"), PlanError, r"float64 \[2\], a.k.bias float32 \[3\] cannot be fused"),
-        (FuseParts.parse("b=q,k,v=>qkv"), UnknownName, "no scope that 'b' takes has q, k, v"),
+        (FuseParts.parse("b=q,k,v=>qkv"), UnknownName, "no scope that 'b' matches has q, k, v"),
     ],
 )  # fmt: skip
 def test_what_does_not_fit_is_refused(edit: SplitParts | FuseParts, error: type[CkptError], message: str) -> None:

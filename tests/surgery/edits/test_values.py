@@ -57,23 +57,23 @@ def test_what_does_not_fit_is_said_with_the_name(ckpt: Checkpoint) -> None:
     ("edit", "message"),
     [
         (lambda c: Cast("float15").apply(c), "no dtype is named 'float15'; nearest: float1"),
-        (lambda c: Cast("float16", "words").apply(c), "words holds string elements, which cannot be cast to float16"),
-        (lambda c: Cast("string").apply(c), "nothing can be cast to string"),
-        (lambda c: Cast("float16").apply(Checkpoint.of({"ids": np.array([1])})), "there are no weights of floats"),
-        (lambda c: Prune("fc", share=1.5).apply(c), "1.5 is no share of elements"),
-        (lambda c: Prune("words", share=0.5).apply(c), "words holds string elements, which cannot be pruned"),
-        (lambda c: Quantise("int4").apply(c), "nothing is quantised to 'int4'; there are float16, bfloat16, int8"),
-        (lambda c: Dequantise("float32").apply(c), "no tensor is an int8 with a scale"),
+        (lambda c: Cast("float16", "words").apply(c), "words has string elements, which cannot be cast to float16"),
+        (lambda c: Cast("string").apply(c), "cannot cast to string"),
+        (lambda c: Cast("float16").apply(Checkpoint.of({"ids": np.array([1])})), "there are no floating-point weights"),
+        (lambda c: Prune("fc", share=1.5).apply(c), "1.5 is not a fraction of elements"),
+        (lambda c: Prune("words", share=0.5).apply(c), "words has string elements, which cannot be pruned"),
+        (lambda c: Quantise("int4").apply(c), "cannot quantise to 'int4'; known: float16, bfloat16, int8"),
+        (lambda c: Dequantise("float32").apply(c), "no tensor is int8 with a scale"),
         (
             lambda c: Dequantise("float32", "ids").apply(Quantise("int8").apply(c)),
-            "no tensor that 'ids' takes is an int8",
+            "no tensor that 'ids' takes is int8",
         ),
         (
             lambda c: Quantise("int8", "fc/kernel").apply(Quantise("int8").apply(c)),
             "there is a tensor named fc/kernel/scale",
         ),
         (lambda c: SetValue("fc/kernal", 1).apply(c), "no tensor named fc/kernal; nearest: fc/kernel"),
-        (lambda c: SetValue("words", 1).apply(c), "words holds string elements, which cannot be set"),
+        (lambda c: SetValue("words", 1).apply(c), "words has string elements, which cannot be set"),
         (lambda c: SetValue("ids", 0.5).apply(c), "ids: 0.5 does not fit into int64"),
     ],
 )
@@ -128,7 +128,7 @@ def test_int8_takes_kernels_and_floats_of_16_bits_take_all(ckpt: Checkpoint) -> 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, 1e39])
 def test_what_has_no_scale(bad: float) -> None:
     found = Quantise("int8").apply(Checkpoint.of({"x": np.array([[1.0, bad, 2.0]])}))
-    with pytest.raises(CkptError, match="x has values that are not finite, or too large: it has no scale as int8"):
+    with pytest.raises(CkptError, match="x contains values that are not finite, or too large: no int8 scale exists"):
         found["x"].read()
 
 
@@ -144,7 +144,7 @@ def test_values_from_files(ckpt: Checkpoint, tmp_path: Path) -> None:
     assert SetValue("fc/bias", tmp_path / "b.npy").apply(ckpt)["fc/bias"].read().tolist() == [1, 2]
     found = SetValue("fc/bias", tmp_path / "b.npz", "b").apply(ckpt)["fc/bias"]
     assert (found.name, str(found.dtype), found.read().tolist()) == ("fc/bias", "float32", [3, 4])
-    with pytest.raises(PlanError, match=r"fc/kernel is \[2, 2\], what .*b.npz has for it is \[3, 2\]"):
+    with pytest.raises(PlanError, match=r"fc/kernel is \[2, 2\], the value from .*b.npz is \[3, 2\]"):
         SetValue("fc/kernel", tmp_path / "b.npz", "kernel").apply(ckpt)
     with pytest.raises(UnknownName, match="no tensor named c"):
         SetValue("fc/kernel", tmp_path / "b.npz", "c").apply(ckpt)
@@ -155,8 +155,8 @@ def test_values_from_files(ckpt: Checkpoint, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "problem"),
     [
-        (b"", "is no .npy of numbers"),
-        (b"hello", "is no .npy of numbers: it begins with 68 65"),
+        (b"", "is not an .npy file of numbers"),
+        (b"hello", "is not an .npy file of numbers: it begins with 68 65"),
         (b"\x93NUMPY\x01\x00", ": the header of x.npy is damaged"),
         (b"\x93NUMPY\x01\x00\x18\x00{'descr': '<f4', 'a'(\n", ": the header of x.npy is damaged"),
     ],
@@ -169,5 +169,5 @@ def test_files_that_are_no_arrays(ckpt: Checkpoint, tmp_path: Path, content: byt
 
 def test_objects_are_never_unpickled(ckpt: Checkpoint, tmp_path: Path) -> None:
     np.save(tmp_path / "x.npy", np.array([{}, []], object), allow_pickle=True)
-    with pytest.raises(CkptError, match=r"x.npy is no .npy of numbers"):
+    with pytest.raises(CkptError, match=r"x.npy is not an .npy file of numbers"):
         SetValue("fc/bias", tmp_path / "x.npy").apply(ckpt)

@@ -90,7 +90,7 @@ def test_the_base_s_row_stands_for_one_that_a_model_lacks_so_that_it_has_learned
 def test_a_report_says_what_was_shared_and_added() -> None:
     joined = merged(MODELS, VOCABULARIES)
     assert joined.notes == (
-        "7 tokens, 2 of them added to the last one's: 1 in all, 3 in some, 3 in one alone; a row that is lacking is "
+        "7 tokens, 2 of them added to the last one's: 1 in all, 3 in some, 3 in one alone; a missing row is "
         "the mean of those that have it",
     )
     assert {row["name"]: (row["shape"], row["then"]) for row in joined.rows} == {
@@ -154,10 +154,10 @@ def test_a_large_tensor_of_memory_is_read_in_pieces_and_held_once_for_each_model
         (MODELS[:2], VOCABULARIES[:1], {}, "`vocab` has 1, expected 2: one for each model, in their order"),
         (MODELS[:2], VOCABULARIES[1:], {}, "and no weight of checkpoint 1 has a dimension of 3, the next longer is"),
         ([{"e": np.ones((6, 2))}, {"e": np.ones((3, 4))}], [Vocabulary.of("abcdef"), VOCABULARIES[0]], {}, "no weight"),
-        ([model("abcdef")] * 2, [Vocabulary.of("abcdef")] * 2, {}, "embed/kernel is [6, 6]: axes 0 and 1 both are"),
-        (MODELS[:2], VOCABULARIES[:2], {"vocab_tensors": ["fc"]}, "fc/kernel is [6, 6]: axes 0 and 1 both have room"),
-        (MODELS[:2], VOCABULARIES[:2], {"vocab_tensors": ["head/kernel, axis=0"]}, "no axis has room for the tokens"),
-        (MODELS[:2], VOCABULARIES[:2], {"how": "union"}, "`vocab` does not apply to union, which has `prefer`"),
+        ([model("abcdef")] * 2, [Vocabulary.of("abcdef")] * 2, {}, "embed/kernel is [6, 6]: axes 0 and 1 are both"),
+        (MODELS[:2], VOCABULARIES[:2], {"vocab_tensors": ["fc"]}, "fc/kernel is [6, 6]: axes 0 and 1 are both long"),
+        (MODELS[:2], VOCABULARIES[:2], {"vocab_tensors": ["head/kernel, axis=0"]}, "no axis is long enough"),
+        (MODELS[:2], VOCABULARIES[:2], {"how": "union"}, "`vocab` does not apply to union; its parameters"),
     ],
 )  # fmt: skip
 def test_what_does_not_fit(models: Any, words: Any, options: dict[str, Any], said: str) -> None:
@@ -170,7 +170,7 @@ def test_what_does_not_fit(models: Any, words: Any, options: dict[str, Any], sai
 def test_patterns_that_take_nothing_and_options_without_vocabularies() -> None:
     with pytest.raises(UnknownName, match="'embedding' matches nothing"):
         merged(MODELS[:2], VOCABULARIES[:2], vocab_tensors=["embedding"])
-    with pytest.raises(PlanError, match="`tokens` does not apply to linear, which has `weights`, `vocab`"):
+    with pytest.raises(PlanError, match="`tokens` does not apply to linear; its parameters are `weights`, `vocab`"):
         merged(MODELS[:2], [], tokens="last")
 
 

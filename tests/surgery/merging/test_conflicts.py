@@ -63,7 +63,7 @@ def test_layers_that_nobody_moved_are_left_out_and_the_worst_comes_first() -> No
 
 def test_one_model_and_models_of_other_shapes_are_refused() -> None:
     base = Checkpoint.of(model(0))
-    with pytest.raises(PlanError, match="between two models or more"):
+    with pytest.raises(PlanError, match="expected two models or more"):
         conflicts(base, [base])
     with pytest.raises(PlanError, match="head/kernel is missing in checkpoint 1"):
         conflicts(Checkpoint.of({"low/kernel": np.ones(3)}), [base, base])

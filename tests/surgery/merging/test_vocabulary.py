@@ -56,15 +56,15 @@ def test_a_tokenizer_has_its_model_s_tokens_and_added_ones(tmp_path: Path) -> No
 @pytest.mark.parametrize(
     ("name", "content", "said"),
     [
-        ("a.txt", "x\ny\nx\n", "the token 'x' is there twice, as 0 and as 2"),
+        ("a.txt", "x\ny\nx\n", "the token 'x' appears twice, as 0 and as 2"),
         ("a.txt", "", "has no tokens"),
-        ("a.json", '{"x": 0, "x": 1}', "no JSON of tokens: the key 'x' stands twice in an object"),
+        ("a.json", '{"x": 0, "x": 1}', "not valid JSON of tokens: the key 'x' appears twice in an object"),
         ("a.json", '{"x": 0, "y": 0}', "'x' and 'y' both have the number 0"),
         ("a.json", '{"x": true}', 'expected tokens and their numbers, such as {"the": 0}, or a tokenizer.json'),
         ("a.json", '{"x": -1}', "expected tokens and their numbers"),
-        ("a.json", '{"x"', "no JSON of tokens"),
-        ("a.json", "[" * 100_000, "no JSON of tokens: it is nested too deeply"),
-        ("a.json", '["x", "x"]', "the token 'x' is there twice"),
+        ("a.json", '{"x"', "not valid JSON of tokens"),
+        ("a.json", "[" * 100_000, "not valid JSON of tokens: it is nested too deeply"),
+        ("a.json", '["x", "x"]', "the token 'x' appears twice"),
         ("a.json", '["x", 3]', "expected tokens and their numbers"),
         ("a.json", '{"model": 7}', "expected tokens and their numbers"),
         ("a.json", '{"model": {"vocab": [["x"], 3]}}', "expected pairs of a token and its score"),
@@ -99,7 +99,7 @@ def test_what_is_not_there_or_no_text(tmp_path: Path, monkeypatch: pytest.Monkey
 def test_an_added_token_without_a_text_is_refused(tmp_path: Path, content: Any) -> None:
     file = tmp_path / "tokenizer.json"
     file.write_text(json.dumps({"model": {"vocab": {"a": 0}}, "added_tokens": [{"content": content, "id": 1}]}))
-    with pytest.raises(FormatError, match=r"tokenizer\.json: expected a text as the content of an added token, found"):
+    with pytest.raises(FormatError, match=r"tokenizer\.json: expected text as the content of an added token, found"):
         Vocabulary.read(file)
 
 
@@ -118,7 +118,7 @@ def test_more_tokens_than_any_vocabulary_has_are_not_read(
     (tmp_path / name).write_text(two)
     assert Vocabulary.read(tmp_path / name).size == 2
     (tmp_path / name).write_text(three)
-    with pytest.raises(FormatError, match="is no file of tokens: it has about 3, at most 2 are read"):
+    with pytest.raises(FormatError, match="is not a file of tokens: it has about 3, at most 2 are read"):
         Vocabulary.read(tmp_path / name)
 
 

@@ -95,9 +95,9 @@ def test_the_base_may_lie_in_another_format(tmp_path: Path) -> None:
         ({"low": np.ones(4), "top": np.ones(3)}, "low is float64 [4], expected float64 [3]"),
         ({"low": np.ones(3, np.float32), "top": np.ones(3)}, "low is float32 [3], expected float64 [3]"),
         ({"top": np.ones(3)}, "low is missing"),
-        ({"low": np.ones(3), "top": np.ones(3), "more": np.ones(1)}, "more is one tensor more"),
+        ({"low": np.ones(3), "top": np.ones(3), "more": np.ones(1)}, "more is an additional tensor"),
         ({"low": np.full(3, 5.0), "top": np.ones(3)}, "low has other values (SHA-256 "),
-        ({"low": np.ones(3), "top": np.full(3, 2.0)}, "and is what the patch makes: it was applied already"),
+        ({"low": np.ones(3), "top": np.full(3, 2.0)}, "which is the result of the patch: it was applied already"),
     ],
 )
 def test_another_base_is_refused_by_its_first_tensor(tmp_path: Path, change: dict[str, Any], why: str) -> None:
@@ -125,7 +125,7 @@ def test_a_block_that_is_damaged_is_found_when_it_is_read(tmp_path: Path) -> Non
 def test_a_bool_that_is_none_is_refused(tmp_path: Path) -> None:
     odd = Tensor.of("flag", np.array([2, 1], np.uint8).view(np.bool_), BY_NAME["bool"])
     made = applied(tmp_path, Checkpoint.of({"flag": np.array([True, True])}), Checkpoint({"flag": odd}))
-    with pytest.raises(CkptError, match="holds a bool that is neither 0 nor 1"):
+    with pytest.raises(CkptError, match="contains a bool that is neither 0 nor 1"):
         made["flag"].read()
 
 

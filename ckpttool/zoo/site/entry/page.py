@@ -83,7 +83,7 @@ def _lineage(entry: Listed, ancestry: Ancestry, known: Mapping[str, Manifest]) -
     lines = [f"{each.source}: {each.why}" for each in ancestry.origins.get(own, ()) if each.recorded]
     lines += list(entry.kinship.lines())
     if not lines:
-        return "<p>Nothing is known of where it comes from, and no other revision has layers of it.</p>"
+        return "<p>Its origin is unknown, and no other revision shares layers with it.</p>"
     near = ancestry.around(own, MOST_BOXES)
     origins = [(each, name) for name in near for each in ancestry.origins.get(name, ()) if each.source in near]
     drawn = drawing(
