@@ -128,7 +128,7 @@ def plan_fold(
     plan = FoldPlan(model, graph, keys_of(model, bare), serving, remarks, stored=stored_tensors(bare))
     if plan.nbytes > MESSAGE_LIMIT:
         raise PlanError(
-            f"{model.path}: the frozen graph would be {plan.nbytes} bytes, and a protobuf message holds at most "
+            f"{model.path}: the frozen graph would be {plan.nbytes} bytes, and a protobuf message has at most "
             f"{MESSAGE_LIMIT}; export-saved-model keeps the variables in files of their own"
         )
     return plan

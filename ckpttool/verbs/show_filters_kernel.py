@@ -50,7 +50,7 @@ class KernelSource:
 
         Raises:
             UnknownName: nothing has that name.
-            PlanError: it has no kernel, or one that is no picture.
+            PlanError: it has no kernel, or one that is not a picture.
         """
         tensor = self.kernel(name)
         return tensor.spec.name, self.filters(tensor, most, image_shape)
@@ -85,7 +85,7 @@ class KernelSource:
         """Return the pictures of a kernel.
 
         Raises:
-            PlanError: it is no picture.
+            PlanError: it is not a picture.
         """
         name, shape = tensor.spec.name, list(tensor.shape)
         first = self._has_outputs_first(name)
@@ -95,7 +95,7 @@ class KernelSource:
             return dense_filters(_numbers(tensor).transpose(order), image, first or channels_first, most)
         if len(shape) not in (STEPS, IMAGES) or prod(shape[axis] for axis in order[:-2]) <= 1:
             expected = "expected a matrix, or a window of more than one place in one or two dimensions"
-            raise PlanError(f"{self.path}: {name} {shape} is no picture: {expected}")
+            raise PlanError(f"{self.path}: {name} {shape} is not a picture: {expected}")
         return convolution_filters(_numbers(tensor).transpose(order), "depthwise" in name, most)
 
     def _has_outputs_first(self, name: str) -> bool:
@@ -129,7 +129,7 @@ class KernelSource:
             side = isqrt(inputs // channels)
             if side > 1 and side * side * channels == inputs:
                 return (side, side, channels), False
-        raise PlanError(f"{what}, which are no square image; {_HELP}")
+        raise PlanError(f"{what}, which are not a square image; {_HELP}")
 
     def _rows(self) -> list[tuple[int, ...]]:
         """Return the shapes of what the model is fed, as far as its network says them without being built."""

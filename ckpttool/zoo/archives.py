@@ -1,7 +1,7 @@
 """Archives in which models are published, .tar.gz and .zip: of their files those of one model are written, as files.
 
-What lies in an archive under a name that leads elsewhere, and what is not a plain file, is refused or left out: no link of
-an archive is ever made.
+What lies in an archive under a name that leads elsewhere, and anything but a plain file, is refused or skipped: no
+link of an archive is ever made.
 """
 
 import bz2
@@ -180,7 +180,7 @@ class _Unpacking(io.RawIOBase):
     def read(self, size: int = -1) -> bytes:
         self._read += size if size >= 0 else _LONGEST_PIECE + 1
         if self._read > _LONGEST_PIECE:
-            raise CorruptCheckpoint(f"{self._where} has a member with headers of over {_LONGEST_PIECE} bytes long")
+            raise CorruptCheckpoint(f"{self._where} has a member with headers of over {_LONGEST_PIECE} bytes")
         return self._file.read(size)
 
     def seek(self, position: int, whence: int = io.SEEK_SET) -> int:

@@ -48,7 +48,7 @@ def _padded(X: Any) -> Any:
 @pytest.mark.parametrize("prepared", [lambda X: X, _padded])
 def test_the_placeholder_follows(folder: Path, run: Any, prepared: Callable[[Any], Any]) -> None:
     _save(folder, "rgb", prepared)
-    assert "X:0 takes [?,6,6,4] now" in run(f"ckpttool edit rgb.ckpt {RESIZED} -o four.ckpt")
+    assert "X:0 accepts [?,6,6,4] now" in run(f"ckpttool edit rgb.ckpt {RESIZED} -o four.ckpt")
     run("ckpttool predict four.ckpt --data data.npz -o p.npz")
     assert np.allclose(np.load("p.npz")["logits"], np.load("rgb.npy"), atol=1e-5)  # the new channel counts nothing yet
     run("ckpttool finetune four.ckpt --data data.npz --epochs 1 --batch-size 20 -o tuned.ckpt")

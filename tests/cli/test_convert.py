@@ -98,7 +98,7 @@ def test_nothing_is_left_out_of_what_is_not_written(shell: Any, texts: Path, tmp
 
 def test_lenient_goes_on_and_says_it(shell: Any, texts: Path, tmp_path: Path) -> None:
     result = shell.run("convert", texts, "--lenient", "-o", tmp_path / "x.safetensors")
-    assert result.stderr.splitlines()[0] == "skipped, as safetensors cannot hold it: vocabulary (string)"
+    assert result.stderr.splitlines()[0] == "skipped, as safetensors cannot store it: vocabulary (string)"
     assert list(safetensors.numpy.load_file(tmp_path / "x.safetensors")) == ["w"]
 
 

@@ -129,8 +129,8 @@ def test_what_a_placeholder_gives_when_it_is_not_fed(shell: Any, new_network: An
     model, out = net.save(tmp_path / "model.ckpt"), tmp_path / "exported"
     message = shell.error("export-saved-model", model, "-o", out, "--outputs", "scores")
     assert message == (
-        f"{model}.meta: the outputs need keep_prob, which have neither an input nor a default; "
-        "specify --inputs with all that is fed, or other --outputs"
+        f"{model}.meta: the outputs need keep_prob, fed by neither an input nor a default; "
+        "specify all --inputs, or other --outputs"
     )
     shell.run("export-saved-model", model, "-o", out, "--outputs", "scores", "--inputs", "X,keep=keep_prob")
     x = feed["X:0"]

@@ -163,9 +163,9 @@ ROWS = {"x_train": np.ones((20, 4), np.float32), "y_train": np.arange(20) % 3}
         ({"x_train": np.ones((20, 5), np.float32)}, "x_train has rows of [5], expected rows of [4] for X"),
         ({"x_train": np.full((20, 4), np.nan)}, "x_train row 0 has nan, expected finite numbers"),
         ({"x_train": np.full((20, 4), "1.0")}, "x_train is text, expected float32 for X"),
-        ({"x_train": np.full((20, 4), 1e300)}, "x_train row 0 holds 1e+300, expected a value in the range of float32"),
+        ({"x_train": np.full((20, 4), 1e300)}, "x_train row 0 has 1e+300, expected a value in the range of float32"),
         ({"y_train": np.full(20, "1")}, "y_train is text, expected int32 for y"),
-        ({"y_train": np.full(20, 0.5)}, "y_train row 0 holds 0.5, expected a value in the range of int32"),
+        ({"y_train": np.full(20, 0.5)}, "y_train row 0 has 0.5, expected a value in the range of int32"),
         ({"y_train": np.eye(3)[np.arange(20) % 3]}, "y_train has rows of [3], expected rows of [] for y"),
         ({"y_train": np.arange(19) % 3}, "x_train has 20 rows, y_train has 19 rows; expected as many of each"),
     ],
@@ -177,7 +177,7 @@ def test_data_that_do_not_fit_are_refused(
     np.savez(path, **(ROWS | changed))
     more = {"finetune": ["-o", tmp_path / "o"], "cache": ["--freeze", "hidden1", "--cache-dir", tmp_path / "c"]}
     found = shell.error(command, small, "--data", path, *more.get(command, []))
-    assert re.sub(r"row \d+ holds", "row 0 holds", found) == f"{path}: {message}"
+    assert re.sub(r"row \d+ has", "row 0 has", found) == f"{path}: {message}"
     assert list(tmp_path.iterdir()) == [path]
 
 

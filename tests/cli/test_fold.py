@@ -196,7 +196,7 @@ def test_a_mask_is_no_training_switch(shell: Any, new_network: Any, feed: Any, t
         tf.where(mask, X * net.variable("scale", [4]), X, name="scores")
     model, out = net.save(tmp_path / "model.ckpt"), tmp_path / "frozen.pb"
     message = shell.error("fold", model, "-o", out)
-    assert "the outputs need mask, which have neither an input nor a default; specify --inputs" in message
+    assert "the outputs need mask, fed by neither an input nor a default; specify all --inputs" in message
     shell.run("fold", model, "--inputs", "X,mask", "-o", out)
     off = {**feed, "mask:0": np.zeros((8, 4), bool)}
     np.testing.assert_array_equal(run(out, "scores:0", off), feed["X:0"])

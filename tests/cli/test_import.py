@@ -242,7 +242,8 @@ def too_little(path: Path) -> str:
 def objects(path: Path) -> str:
     np.savez(path, **{"hidden1/kernel": np.array([{}], object)}, allow_pickle=True)
     return (
-        "weights.npz: nothing for hidden1/kernel of graph.meta; not read from it: hidden1/kernel (holds Python objects"
+        "weights.npz: nothing for hidden1/kernel of graph.meta; not read from it: hidden1/kernel (contains Python "
+        "objects"
     )
 
 

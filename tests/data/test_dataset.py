@@ -195,7 +195,7 @@ def test_bytes_are_divided_for_every_float(tmp_path: Path, wanted: str) -> None:
 def test_values_that_a_cast_would_change_are_refused(tmp_path: Path) -> None:
     whole = InputSpec("y", (None,), BY_NAME["int32"])
     path = save(tmp_path / "d.npz", x=pairs(4), y=np.array([0.0, 1.0, 1.5, 2.0]))
-    assert refusal(path, [PAIRS], whole, 1) == "d.npz: y row 2 holds 1.5, expected a value in the range of int32"
+    assert refusal(path, [PAIRS], whole, 1) == "d.npz: y row 2 has 1.5, expected a value in the range of int32"
     path = save(tmp_path / "d.npz", x=pairs(4), y=np.array([0, 1, 2**40, 2]))
     assert refusal(path, [PAIRS], whole, 1) == f"d.npz: y row 2 holds {2**40}, expected a value in the range of int32"
     path = save(tmp_path / "d.npz", x=np.array([[0, 1], [2, 1e300], [4, 5]]))

@@ -61,7 +61,9 @@ def test_a_rule_that_says_another_is_refused_with_the_right_one(tmp_path: Path) 
     weights = Checkpoint.of({name: np.ones(shape, np.float32) for name, shape in shapes.items()})
     targets = tuple(sorted(stored_tensors(found), reverse=True))
     rule = Rule(tuple(shapes), targets, transform="lstm(keras, tf1)")
-    right = r"subtracts 1 from the forget gates, .* adds 0 to those of .*: transform = 'lstm\(.*, forget_bias=0\)'"
+    right = (
+        r"subtracts 1 from the forget gates, .* adds 0 to those of .*: specify transform = 'lstm\(.*, forget_bias=0\)'"
+    )
     with pytest.raises(PlanError, match=right):
         pair_weights(weights, found, [rule])
     assert (

@@ -109,7 +109,7 @@ def test_nothing_there(tmp_path):
     for path in tmp_path.iterdir():
         path.unlink()
     (tmp_path / "b.meta").touch()
-    with pytest.raises(MissingFile, match=r"a folder without saved_model\.pb; it has b\.meta: name one"):
+    with pytest.raises(MissingFile, match=r"a folder without saved_model\.pb; it has b\.meta: specify one"):
         load(tmp_path)
 
 

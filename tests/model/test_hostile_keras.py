@@ -88,7 +88,7 @@ SIZES = {
         lambda: network().replace(
             '"layers": [', '"layers": [' + 1_000_000 * '{"class_name": "Dense", "config": {"name": "d"}},'
         ),
-        "bytes, at most 16777216 are read",
+        "bytes, at most 16777216 is allowed",
     ),
     "a hundred thousand layers": (
         lambda: network().replace('"layers": [', '"layers": [' + 100_000 * '{"class_name": "Dense", "config": {}},'),

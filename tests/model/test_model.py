@@ -53,7 +53,7 @@ def test_what_the_saver_restores_must_have_a_value_of_its_dtype(fixture: Any, tm
     with pytest.raises(PlanError, match=rf"m\.ckpt: no value for {name}$"):
         write_model(graph, {key: values[key] for key in values if key != name}, tmp_path / "m.ckpt", overwrite=False)
     wrong = {**values, name: Tensor.of(name, values[name].read().astype(np.float64))}
-    with pytest.raises(PlanError, match=f"its Saver cannot restore this: {name} is float64, and "):
+    with pytest.raises(PlanError, match=f"its Saver cannot restore this: {name} is float64, but "):
         write_model(graph, wrong, tmp_path / "m.ckpt", overwrite=False)
     assert not [*tmp_path.iterdir()]
 

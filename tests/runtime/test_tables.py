@@ -79,7 +79,7 @@ def test_a_saved_model_reads_its_own_files_where_it_lies_now(tmp_path: Path) -> 
     np.testing.assert_allclose(predicted(model, moved / "rows.npz"), expected, rtol=1e-5)
     words.write_bytes(asset.read_bytes())
     asset.unlink()
-    with pytest.raises(GraphError, match=r"fills a table from .*assets/words.txt, which is not there"):
+    with pytest.raises(GraphError, match=r"fills a table from .*assets/words.txt, which is missing"):
         predicted(model, moved / "rows.npz")
     asset.symlink_to(words)
     with pytest.raises(GraphError, match="which is a link to outside of the model"):

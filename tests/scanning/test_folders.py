@@ -116,9 +116,9 @@ def test_an_index_means_the_files_that_it_names(tmp_path: Path, name: str) -> No
     ("text", "said"),
     [
         ('{"weight_map": {"w": "../two.bin", "v": "three.bin"}}', "leads to 2 files that are not beside it"),
-        ('{"weight_map": {"w": 5}}', "it names 5, which is no file"),
-        ('{"weight_map": [1]}', "is no index of files"),
-        ("[" * 100_000, "is no index of files"),
+        ('{"weight_map": {"w": 5}}', "it names 5, which is not a file"),
+        ('{"weight_map": [1]}', "is not an index of files"),
+        ("[" * 100_000, "is not an index of files"),
     ],
 )
 def test_an_index_that_leads_nowhere_is_not_clean(tmp_path: Path, text: str, said: str) -> None:

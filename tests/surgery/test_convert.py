@@ -44,14 +44,14 @@ def test_what_the_format_cannot_hold_is_named(source):
 
 def test_lenient_says_what_it_leaves_out(source, tmp_path):
     plan = plan_convert(source, "safetensors", lenient=True)
-    assert plan.notes == ("skipped, as safetensors cannot hold it: vocabulary (string)",)
+    assert plan.notes == ("skipped, as safetensors cannot store it: vocabulary (string)",)
     assert plan.rows[4] == {
         "name": "vocabulary",
         "shape": [2],
         "dtype": "string",
         "bytes": 0,
         "kind": "weight",
-        "then": "skipped: safetensors cannot hold it",
+        "then": "skipped: safetensors cannot store it",
     }
     plan.write(tmp_path / "x.bin")
     assert sorted(checkpoint.open(tmp_path / "x.bin")) == sorted(VALUES.keys() - {"vocabulary"})
@@ -77,7 +77,7 @@ def test_a_text_that_would_not_come_back_is_left_out_only_if_told(tmp_path, to, 
     plan.write(tmp_path / "x")
     found = {name: tensor.read().tolist() for name, tensor in checkpoint.open(tmp_path / "x").items()}
     assert found == {"w": [1, 1]} | ({"text": texts} if kept else {})
-    note = f"skipped, as {to} cannot hold it: text (string with a zero byte that would be lost)"
+    note = f"skipped, as {to} cannot store it: text (string with a zero byte that would be lost)"
     assert plan.notes == (() if kept else (note,))
 
 

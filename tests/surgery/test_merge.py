@@ -104,7 +104,7 @@ MODEL = Checkpoint.of({"w": np.zeros(2)})
         ("slerp", {"t": float("nan")}, "`t` nan: expected a number from 0 to 1"),
         ("ties", {}, "ties needs `base`, the checkpoint that the others were trained from"),
         ("ties", {"base": MODEL, "seed": 1}, "`seed` does not apply to ties"),
-        ("dare", {"base": MODEL, "density": 0.0}, "`density` 0: expected .* 0 to 1, expected 0"),
+        ("dare", {"base": MODEL, "density": 0.0}, "`density` 0: expected .* 0 to 1, and not 0"),
         ("ties", {"base": MODEL, "weights": (1.0,)}, "`weights` has 1 number, expected one for each"),
     ],
 )

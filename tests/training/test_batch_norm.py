@@ -144,7 +144,7 @@ def test_the_output_trains_on_in_plain_tensorflow(
 
 
 def test_what_cannot_be_said_is_refused(ours: Path, small: Path, data: Path, tmp_path: Path) -> None:
-    for bn, problem in (("on", "`bn` 'on'"), ("norm1=off", "'off' is not a value")):
+    for bn, problem in (("on", "`bn` 'on'"), ("norm1=off", "'off' is not a valid value")):
         with pytest.raises(PlanError, match=problem):
             finetune(Model.open(ours), data, replace(OPTIONS, bn=bn), tmp_path / "out.ckpt")
     with pytest.raises(UnknownName, match="nrm"):

@@ -73,7 +73,8 @@ def test_a_foreign_graph_keeps_its_own_switch(foreign: Any, data: Path, tmp_path
 
 
 @pytest.mark.parametrize(
-    ("rates", "problem"), [("1", "`dropout` '1'"), ("-0.1", "no value"), ("half", "'half' is not a value for it")]
+    ("rates", "problem"),
+    [("1", "`dropout` '1'"), ("-0.1", "not a valid value"), ("half", "'half' is not a valid value")],
 )
 def test_rates_lie_from_0_to_below_1(small: Path, data: Path, tmp_path: Path, rates: str, problem: str) -> None:
     with pytest.raises(PlanError, match=problem):

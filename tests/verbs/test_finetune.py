@@ -283,7 +283,7 @@ def test_nan_in_the_data_is_refused(model: Model, tmp_path: Path) -> None:
         ({"recipe": Recipe(lr="hidden1=0.1, hidn2=0.1")}, "hidn2"),
         ({"recipe": Recipe(l2="hidn2=0.1")}, "hidn2"),
         ({"stages": "outputs=1, .*=1", "dropout": "hidn2=0.5"}, "no trained hidden layer"),
-        ({"dropout": "2"}, "'2' is not a value for it"),
+        ({"dropout": "2"}, "'2' is not a valid value"),
         ({"augment": "shft(0.1)"}, "shft"),
         ({"save_every": "3 moons"}, "3 moons"),
         ({"recording": Recording(plot=Path("curves.bmp"))}, "curves.bmp"),

@@ -40,7 +40,7 @@ def test_each_unit_of_a_dense_layer_is_what_it_weighs_of_an_image(drawn: Callabl
     done = drawn(WEIGHTS, name, most=3)
     assert done.path.read_bytes().startswith(b"\x89PNG")
     np.testing.assert_array_equal(done.filters.tiles[2, ..., 0], WEIGHTS["hidden1/kernel"][:, 2].reshape(4, 4))
-    assert list(done.lines()) == [f"{done.path}: hidden1/kernel: 3 of 5 units, 4 x 4; 2 infinities shown"]
+    assert list(done.lines()) == [f"{done.path}: hidden1/kernel: 3 of 5 units, 4 x 4; 2 are not shown"]
     assert {name: done.row()[name] for name in ("units", "shown", "left_out", "tile")} == {
         "units": 5,
         "shown": 3,

@@ -110,10 +110,10 @@ def test_licences_are_expressions_of_spdx(licence: str, fields: dict[str, str]) 
     ("said", "problem"),
     [
         (Said("apache 2"), r"apache 2.*nearest: apache-2.0"),
-        (Said("MIT OR"), "no licence of SPDX"),
+        (Said("MIT OR"), "not a licence of SPDX"),
         (Said("my own"), "LicenseRef-NAME"),
         (Said(task="image-clasification"), "nearest: image-classification"),
-        (Said(task="zzz"), "the Hub has no 'zzz': it knows any-to-any"),
+        (Said(task="zzz"), "the Hub has no 'zzz': it has any-to-any"),
         (Said(metrics=["accuracy"]), "NAME=NUMBER"),
         (Said(metrics=["accuracy=nan"]), "NAME=NUMBER"),
     ],

@@ -122,7 +122,7 @@ def _draft_rules(weights: Path, into: Path, output: Path, overwrite: bool, as_js
     for problem in draft.open:
         say(f"open: {problem}")
     if guessed := guessed_by_order(draft):
-        why = "only the order tells"
+        why = "only the order decides"
         say(f"{why} {guessed} of the rules, which may be wrong: --check the import into a graph with a reference")
     left_out = f"{counted(len(draft.dropped), 'tensor')} dropped, {len(draft.open)} open"
     say(f"{output}: {counted(len(draft.pairs), 'rule')}, {left_out}; edit it")

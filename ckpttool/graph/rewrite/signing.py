@@ -79,7 +79,7 @@ def require_fed(graph: Graph, served: Served) -> None:
     unfed = [name for name, node in graph.nodes.items() if node.op in REQUIRED_PLACEHOLDERS and name not in fed]
     if unfed:
         raise PlanError(
-            f"{graph.source}: the outputs need {listed(unfed)}, which have neither an input nor a "
+            f"{graph.source}: the outputs need {listed(unfed)}, fed by neither an input nor a "
             f"default; specify all `inputs`, or other `outputs`"
         )
 

@@ -1,7 +1,7 @@
 """Ends: the tensors that a graph could be there for, where neither a loss nor a signature says which.
 
-These are what no other op of the forward part reads. Gradients, updates, savers, summaries and initialisers are not part
-of it, nor is what depends on labels: nobody wants to have those served.
+These are what no other op of the forward part reads. Gradients, updates, savers, summaries and initialisers do not
+belong to it, nor does what depends on labels: nobody wants to have those served.
 """
 
 import re

@@ -70,7 +70,7 @@ def test_weights_are_looked_for_in_the_cache_and_nowhere_else(tmp_path: Path, mo
     monkeypatch.setenv("KERAS_HOME", str(tmp_path))
 
     with pytest.raises(
-        MissingFile, match=rf"cache {tmp_path}/models has neither vgg16_\S+kernels.h5 nor \S+_notop.h5;  "
+        MissingFile, match=rf"cache {tmp_path}/models has neither vgg16_\S+kernels.h5 nor \S+_notop.h5; "
     ):
         application("keras:VGG16").weights_path()
 

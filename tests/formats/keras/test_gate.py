@@ -136,7 +136,7 @@ HOSTILE = {
         sequential(obj("Rescaling", name="r", scale="http://example.com/x")),
         "scale = 'http://example.com/x'",
     ),
-    "a file": (sequential(obj("Rescaling", name="r", scale="file:///etc/passwd")), "leads to a file or a server"),
+    "a file": (sequential(obj("Rescaling", name="r", scale="file:///etc/passwd")), "the path of a file or a server"),
     "a type of TensorFlow's": (
         dense(dtype={"class_name": "__typespec__", "module": "os", "spec_name": "x", "config": []}),
         "net/d is not one of Keras's own classes, os.__typespec__",
@@ -163,7 +163,7 @@ HOSTILE = {
     ),
     "a layer on itself": (functional(called(DENSE, "d")), "connected in a cycle, which contains or leads to d"),
     "a missing layer": (functional(called(DENSE, "y")), "d is called on y, which is not a layer"),
-    "a missing output": (functional(called(DENSE, "x"), outputs="z"), "output_layers name z"),
+    "a missing output": (functional(called(DENSE, "x"), outputs="z"), "output_layers refer to z"),
     "a call that is not made": (
         functional({**called(DENSE, "x"), "inbound_nodes": [{"args": [tensor("x", 7)], "kwargs": {}}]}),
         "d is called on a call of x that is not made",
@@ -236,12 +236,12 @@ def test_texts_of_two_meanings_are_refused(tmp_path):
         read_network(archive(tmp_path / "m.keras", twice))
     with pytest.raises(FormatError, match="nested too deeply"):
         read_network(archive(tmp_path / "n.keras", '{"a":' * 100_000))
-    with pytest.raises(FormatError, match="NaN is not a number"):
+    with pytest.raises(FormatError, match="NaN is not a valid number"):
         read_network(archive(tmp_path / "o.keras", '{"class_name": "Dense", "config": {"units": NaN}}'))
 
 
 def test_a_config_that_unpacks_to_gigabytes_is_not_unpacked(tmp_path):
-    with pytest.raises(FormatError, match=r"config\.json has 100000000 bytes, at most 16777216 are read"):
+    with pytest.raises(FormatError, match=r"config\.json has 100000000 bytes, at most 16777216 is allowed"):
         read_network(archive(tmp_path / "m.keras", b"[" + b" " * (10**8 - 1)))
 
 

@@ -26,7 +26,7 @@ def test_keys_that_share_very_much(tmp_path):
 def test_an_index_that_is_larger_than_its_data(tmp_path, monkeypatch):
     monkeypatch.setattr(bundles, "SMALL_INDEX", 300)
     checkpoint.save({f"{number:03}": Tensor.of("", [0.0]) for number in range(20)}, tmp_path / "x.ckpt")
-    with pytest.raises(CorruptCheckpoint, match=r"x\.ckpt\.index has \d+ bytes, but its data files 160"):
+    with pytest.raises(CorruptCheckpoint, match=r"x\.ckpt\.index has \d+ bytes, but its data files have 160"):
         checkpoint.open(tmp_path / "x.ckpt")
     checkpoint.save({f"{number:03}": Tensor.of("", [0.0] * 9) for number in range(20)}, tmp_path / "y.ckpt")
     assert len(checkpoint.open(tmp_path / "y.ckpt")) == 20

@@ -163,8 +163,8 @@ def test_a_path_of_here_that_is_noted_whole(here: Path, absolute: bool) -> None:
         ('model_checkpoint_path: ""', CorruptCheckpoint, "f/checkpoint refers to no checkpoint"),
         ("", CorruptCheckpoint, "f/checkpoint refers to no checkpoint"),
         ("hello", CorruptCheckpoint, "f/checkpoint is not a checkpoint state file"),
-        ('model_checkpoint_path: "/elsewhere/b"', MissingFile, "names /elsewhere/b, and f has no b"),
-        ('model_checkpoint_path: "/"', MissingFile, "names /, and f has no "),
+        ('model_checkpoint_path: "/elsewhere/b"', MissingFile, "refers to /elsewhere/b, but f has no b"),
+        ('model_checkpoint_path: "/"', MissingFile, "refers to /, but f has no "),
     ],
 )
 def test_what_is_noted_and_cannot_be(text: str, error: type[CkptError], says: str) -> None:

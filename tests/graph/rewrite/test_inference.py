@@ -172,7 +172,7 @@ def test_a_second_tower_has_the_averages_that_the_first_one_moves() -> None:
 @pytest.mark.parametrize(
     ("averages", "reason"),
     [
-        (["sums"], "and no op shows what bn/sums are averages; build the graph for inference in its own program"),
+        (["sums"], "and no op shows what bn/sums are averages of; build the graph for inference in its own program"),
         (["moving_mean", "moving_variance", "renorm_mean"], r"and it is a batch renormalisation \(bn/renorm_mean\)"),
     ],
 )

@@ -136,7 +136,7 @@ def test_an_activation_in_between_is_no_pair(tmp_path: Path) -> None:
         FoldBatchNorm().apply(checkpoint.open(tmp_path / "net.keras"))
     # of a file of weights alone nobody knows
     keras_network("relu").save_weights(tmp_path / "net.weights.h5")
-    with pytest.raises(PlanError, match="the names do not say"):
+    with pytest.raises(PlanError, match="the names do not determine"):
         FoldBatchNorm().apply(checkpoint.open(tmp_path / "net.weights.h5"))
 
 

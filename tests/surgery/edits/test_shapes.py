@@ -66,7 +66,7 @@ def test_narrow_numbers_are_padded_as_others_are(dtype: type) -> None:
         (Reshape("fc/kernel", (-2, -3)), r"cannot be reshaped to \[-2, -3\]"),
         (Slice("fc/kernel", 2, 0, 1), r"fc/kernel is \[2, 3\]: it has no axis 2"),
         (Slice("fc/kernel", 1, 0, 4), "0:4 selects nothing, or more than the axis has"),
-        (Slice("fc/kernel", 1, 2, 2), "2:2 takes nothing"),
+        (Slice("fc/kernel", 1, 2, 2), "2:2 selects nothing"),
         (Pad("words", 0, 1, 1), "words has string elements, which cannot be padded"),
         (Pad("fc/kernel", 1, 1, 1, value=1e39), "fc/kernel: 1e\\+39 does not fit into float32"),
     ],

@@ -66,11 +66,11 @@ def test_what_does_not_fit_is_said_with_the_name(ckpt: Checkpoint) -> None:
         (lambda c: Dequantise("float32").apply(c), "no tensor is int8 with a scale"),
         (
             lambda c: Dequantise("float32", "ids").apply(Quantise("int8").apply(c)),
-            "no tensor that 'ids' takes is int8",
+            "no tensor that 'ids' matches is int8",
         ),
         (
             lambda c: Quantise("int8", "fc/kernel").apply(Quantise("int8").apply(c)),
-            "there is a tensor named fc/kernel/scale",
+            "there is already a tensor named fc/kernel/scale",
         ),
         (lambda c: SetValue("fc/kernal", 1).apply(c), "no tensor named fc/kernal; nearest: fc/kernel"),
         (lambda c: SetValue("words", 1).apply(c), "words has string elements, which cannot be set"),
