@@ -40,7 +40,7 @@ class Drawn:
 
     def lines(self) -> Iterator[str]:
         """Yield lines of text."""
-        rest = f"; {self.filters.left_out} are left out" if self.filters.left_out else ""
+        rest = f"; {self.filters.left_out} are not shown" if self.filters.left_out else ""
         yield f"{self.path}: {said(self.name, self.filters)}{rest}"
 
 
