@@ -1,1 +1,1 @@
-"""Plans that people write: several checkpoints loaded, edited, merged, held against assertions, in the order given."""
+"""Plans written by users: steps that edit, merge and check several checkpoints in order."""

@@ -1,4 +1,4 @@
-"""The step of a plan that changes nothing: what must be true of tensors."""
+"""The `assert` step of a plan, which changes nothing: conditions on names, shapes, dtypes and values."""
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
@@ -18,7 +18,7 @@ from ckpttool.surgery.edits.edit import named, taken
 
 
 class AssertStep(PlanStep):
-    """What must be true of the weights that a pattern takes; values are checked while they are written."""
+    """Conditions on the weights that match a pattern; values are checked while they are written."""
 
     keys: ClassVar[Mapping[str, tuple[type, ...]]] = {
         "assert": TEXT,
@@ -34,7 +34,7 @@ class AssertStep(PlanStep):
     }
 
     def apply(self, entry: Entry, stage: Stage) -> Taken:
-        """Check what is known without values, and have the rest checked."""
+        """Check names, shapes and dtypes at once, and attach checks of values to the tensors."""
         table, on = entry.table, entry.table.get(ON, stage.current)
         edited = stage.edited(on)
         names = self._names(entry, edited.tensors)
@@ -56,7 +56,7 @@ class AssertStep(PlanStep):
     def _watches(
         self, entry: Entry, tensor: Tensor, other: Checkpoint | None
     ) -> Iterator[tuple[str, Callable[[], Watch], Tensor | None]]:
-        """Yield what is asserted of a tensor's values, what finds that out, and the tensor to compare it with."""
+        """Yield the conditions on values: the name, a factory of its watch, and the tensor to compare with, or None."""
         if entry.table.get("finite"):
             yield "finite", Finite, None
         if "norm" in entry.table:
@@ -66,7 +66,7 @@ class AssertStep(PlanStep):
             yield "equals", near, _peer(entry, tensor, other)
 
     def _names(self, entry: Entry, tensors: Checkpoint) -> list[str]:
-        """Return the names that are taken, held against their count and their list."""
+        """Return the names that match, after comparing them with the expected count and list."""
         table = entry.table
         known = named(tensors) if table.get("slots") else taken(tensors, None)
         pattern = Pattern(table["assert"])
@@ -81,12 +81,12 @@ class AssertStep(PlanStep):
             if parts:
                 raise PlanError(f"{entry.place}: {table['assert']!r} takes {' and '.join(parts)}")
         if not names and table.get("count") != 0:
-            pattern.select(known)  # which raises with the nearest names
+            pattern.select(known)  # raises an error with the nearest names
         return names
 
 
 def _step(entry: Entry, other: Checkpoint | None) -> dict[str, Any] | None:
-    """Return the step for the lineage, with the other checkpoint in the place of its name; None where that has none."""
+    """Return the step for the lineage, with the derivation of the other checkpoint; None if that has none."""
     table = {key: value for key, value in entry.table.items() if key not in (ON, AS)}
     if other is not None:
         table["equals"] = other.provenance.derivation

@@ -1,4 +1,4 @@
-"""Assertions of a plan: what must be true of tensors, seen at once or while their values pass by."""
+"""Assertions of a plan: conditions on shapes, checked at once, and on values, checked while tensors are read."""
 
 import math
 from abc import ABC, abstractmethod
@@ -14,15 +14,15 @@ from ckpttool.surgery.merging.method import wide
 
 
 class Watch(ABC):
-    """What is found out about a tensor while its blocks pass by; each reading begins with a new one."""
+    """Checks one condition on a tensor's values, block by block; each reading of the tensor creates a new one."""
 
     @abstractmethod
     def see(self, block: Array, other: Array | None) -> None:
-        """Take in a block, and the block of the tensor that it is compared with."""
+        """Process a block, and the corresponding block of the tensor to compare with."""
 
     @abstractmethod
     def problem(self) -> str | None:
-        """Return what is wrong with the whole, or None."""
+        """Return what is wrong with the tensor, or None."""
 
 
 @dataclass
@@ -32,29 +32,29 @@ class Finite(Watch):
     bad: int = 0
 
     def see(self, block: Array, other: Array | None) -> None:
-        """Count what is not finite."""
+        """Count the elements that are not finite."""
         self.bad += len(block) - int(np.isfinite(block).sum())
 
     def problem(self) -> str | None:
-        """Return how many are not."""
+        """Return the number of elements that are not finite, or None."""
         return f"has {self.bad} elements that are NaN or infinite" if self.bad else None
 
 
 @dataclass
 class Norm(Watch):
-    """A Euclidean norm between two bounds."""
+    """The Euclidean norm lies between two bounds."""
 
     low: float
     high: float
     squares: float = 0.0
 
     def see(self, block: Array, other: Array | None) -> None:
-        """Add squares."""
+        """Add the squares of a block."""
         values = wide(block)
         self.squares += scalar_product(values, values)
 
     def problem(self) -> str | None:
-        """Return the norm, where it is out of bounds or no number."""
+        """Return the norm if it is out of bounds or NaN, else None."""
         norm = math.sqrt(self.squares)
         within = self.low <= norm <= self.high
         return None if within else f"has the norm {norm:.6g}, expected {self.low:g} to {self.high:g}"
@@ -62,7 +62,7 @@ class Norm(Watch):
 
 @dataclass
 class Near(Watch):
-    """No element further from another tensor's than `within`, which is 0 for the same values; NaN equals NaN."""
+    """No element differs from another tensor's by more than `within`, 0 for equal values; NaN equals NaN."""
 
     within: float
     of: str
@@ -70,7 +70,7 @@ class Near(Watch):
     furthest: float = 0.0
 
     def see(self, block: Array, other: Array | None) -> None:
-        """Compare."""
+        """Compare two blocks."""
         if other is None:
             return
         mine, theirs = block.astype(_of(block)), other.astype(_of(other))
@@ -78,14 +78,14 @@ class Near(Watch):
             distance = np.abs(mine - theirs)
         same = (block == other) | (np.isnan(mine) & np.isnan(theirs))
         distance[same] = 0
-        if block.dtype.kind in "iu":  # of which float64 does not tell all apart
+        if block.dtype.kind in "iu":  # not all distinguishable in float64
             np.maximum(distance, 1, out=distance, where=~same)
         distance[np.isnan(distance)] = math.inf
         self.far += int((distance > self.within).sum())
         self.furthest = max(self.furthest, float(distance.max(initial=0)))
 
     def problem(self) -> str | None:
-        """Return how many are too far, and how far the furthest is."""
+        """Return the number of elements that differ too much, and the largest difference, or None."""
         if not self.far:
             return None
         return (
@@ -100,15 +100,15 @@ def _of(block: Array) -> type[np.complex128 | np.float64]:
 
 @dataclass
 class Checks:
-    """Assertions that wait for values: each tensor is checked whenever it is read, and the rest by `finish`."""
+    """Pending assertions on values: a tensor is checked whenever it is read, and `finish` reads the remaining ones."""
 
     waiting: dict[tuple[str, str], Tensor] = field(default_factory=dict)
 
     def on(self, tensor: Tensor, begin: Callable[[], Watch], place: str, other: Tensor | None = None) -> Tensor:
-        """Return the same tensor, of which a reading raises where a watch that is begun for it finds a problem.
+        """Return a tensor that raises a PlanError when it is read, if its watch finds a problem.
 
         Raises:
-            PlanError: it has no numbers.
+            PlanError: the tensor is not numeric.
         """
         if not tensor.dtype.is_number and not tensor.dtype.name.startswith(("complex", "bool")):
             raise PlanError(f"{place}: {tensor.name} has {tensor.dtype} elements, whose values cannot be asserted")
@@ -138,7 +138,7 @@ class Checks:
         return checked
 
     def finish(self) -> None:
-        """Read what nobody has read.
+        """Read the tensors that have not been read yet, so that they are checked.
 
         Raises:
             PlanError: an assertion does not hold.
@@ -149,10 +149,10 @@ class Checks:
 
 
 def require_shape(tensor: Tensor, expected: Sequence[object], place: str) -> None:
-    """Check a shape, in which "?" stands for any size.
+    """Check a tensor's shape; "?" stands for any size.
 
     Raises:
-        PlanError: it is another.
+        PlanError: the shape differs.
     """
     fits = len(expected) == len(tensor.shape) and all(
         want in ("?", size) for want, size in zip(expected, tensor.shape, strict=True)

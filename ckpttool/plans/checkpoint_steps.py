@@ -1,4 +1,4 @@
-"""Steps of a plan that make another checkpoint: edits, merges and averages."""
+"""The steps of a plan that create a checkpoint: edits, merges and averages."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -17,7 +17,7 @@ from ckpttool.surgery.merging.vocabulary import Vocabulary
 
 
 class EditStep(PlanStep):
-    """An edit of a checkpoint, by its name in `EDITS`; underscores may stand for hyphens."""
+    """An edit of a checkpoint, by its name in `EDITS`, with hyphens or underscores."""
 
     keys: ClassVar[Mapping[str, tuple[type, ...]]] = {
         **dict.fromkeys(EDITS, (str, bool)),
@@ -28,7 +28,7 @@ class EditStep(PlanStep):
     }
 
     def apply(self, entry: Entry, stage: Stage) -> Taken:
-        """Edit it."""
+        """Edit the checkpoint that `on` names, else the current one."""
         key = next(iter(edits_of(entry)))
         value, on = entry.table[key], entry.table.get(ON, stage.current)
         if value is False:
@@ -62,7 +62,7 @@ class MergeStep(PlanStep):
     }
 
     def apply(self, entry: Entry, stage: Stage) -> Taken:
-        """Merge them; the result has the name of the last unless `as` gives another."""
+        """Merge checkpoints; the result replaces the last one, unless `as` names it."""
         sources = _named_sources(entry, "merge", stage)
         options = {key: value for key, value in entry.table.items() if key not in ("merge", ON, AS)}
         shown = " ".join(f"{key}={value}" for key, value in options.items())
@@ -94,7 +94,7 @@ class AverageStep(PlanStep):
     }
 
     def apply(self, entry: Entry, stage: Stage) -> Taken:
-        """Average them; the result has the name of the last unless `as` gives another."""
+        """Average checkpoints; the result replaces the last one, unless `as` names it."""
         sources = _named_sources(entry, "average", stage)
         options = {key: value for key, value in entry.table.items() if key not in ("average", ON, AS)}
         if "weights" in options:
@@ -106,10 +106,10 @@ class AverageStep(PlanStep):
 
 
 def _named_sources(entry: Entry, key: str, stage: Stage) -> list[Checkpoint]:
-    """Return the checkpoints that a list names, in its order."""
+    """Return the checkpoints named in a list, in order."""
     return [stage.edited(name).tensors for name in texts_of(entry, key)]
 
 
 def edits_of(entry: Entry) -> list[str]:
-    """Return the keys of a step that are edits."""
+    """Return the keys of a step that are names of edits."""
     return [key for key in entry.table if key.replace("_", "-") in EDITS]

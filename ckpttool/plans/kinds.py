@@ -1,4 +1,4 @@
-"""The kinds of steps that a plan may have."""
+"""The table of the kinds of steps."""
 
 from collections.abc import Mapping
 
@@ -18,18 +18,18 @@ KINDS: Mapping[str, PlanStep] = {
     "assert": AssertStep(),
     "like": LikeStep(),
 }
-"""The kinds of steps by their key; an edit has its own name in the place of `edit`."""
+"""The kinds of steps by the key that identifies them; an edit is identified by its own name instead of `edit`."""
 
 
 def kind_of(entry: Entry) -> PlanStep:
-    """Return the kind of a step, whose keys are checked.
+    """Return the kind of a step, after checking its keys.
 
     Raises:
-        FormatError: it is not a step, or two.
-        UnknownName: a key has no meaning.
+        FormatError: the table is not a step, or specifies several.
+        UnknownName: a key is unknown.
     """
     others = [key for key in entry.table if key in KINDS and key != "edit"]
-    own = {key for other in others for key in KINDS[other].keys}  # `scale` is an edit, and says how far a merge goes
+    own = {key for other in others for key in KINDS[other].keys}  # `scale` is an edit, and a parameter of merges
     keys = [*(key for key in edits_of(entry) if key not in own), *others]
     if len(keys) != 1:
         given = " and ".join(keys) or listed(list(entry.table)) or "nothing"

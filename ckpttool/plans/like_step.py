@@ -1,4 +1,4 @@
-"""The step of a plan that puts a checkpoint into the names, shapes and layouts of another framework."""
+"""The `like` step of a plan: converts a checkpoint to the names, shapes and layouts of another framework."""
 
 from collections.abc import Mapping
 from typing import ClassVar
@@ -11,17 +11,17 @@ from ckpttool.surgery.edits.steps import Edited
 
 
 class LikeStep(PlanStep):
-    """The weights of a checkpoint as another of the same network has them, as `convert` does it with `like`."""
+    """Conversion to the names and layouts of another checkpoint of the same network, as `convert --like` does it."""
 
     keys: ClassVar[Mapping[str, tuple[type, ...]]] = {"like": TEXT, "lenient": TRUTH}
 
     def apply(self, entry: Entry, stage: Stage) -> Taken:
-        """Pair them; the result has the name of what it is made of, unless `as` gives another."""
+        """Convert the checkpoint; the result replaces it, unless `as` names it."""
         on, name = entry.table.get(ON, stage.current), entry.table["like"]
         other = stage.edited(name).tensors
         if other.path is None or other.provenance.edits:
             raise PlanError(f"`like` {name} is not a source as it was opened, with a file whose network could be read")
-        from ckpttool.model.across import across  # it needs a graph, which most plans do not
+        from ckpttool.model.across import across  # imports graphs, which most plans do not need
 
         filled = across(stage.edited(on).tensors, other, other.path, entry.table.get("lenient", False))
         tensors = filled.tensors.holding(dict(filled.tensors))

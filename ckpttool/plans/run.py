@@ -1,4 +1,4 @@
-"""A plan that is carried out: its steps one after the other, on the checkpoints that it is given."""
+"""Execution of a plan: its steps are applied in order to checkpoints."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -15,10 +15,10 @@ from ckpttool.surgery.edits.steps import Edited
 
 @dataclass(frozen=True)
 class Carried:
-    """What a plan made: the checkpoint that its last step worked on, the one that this began as, and each step.
+    """The result of a plan: the edited checkpoint of its last step, the source that it started from, and all steps.
 
-    `checks` has the assertions that wait for values, `flaws` fill while these are read. `vocabulary` has the tokens of
-    what was made, where a merge has joined several.
+    `checks` has the pending assertions on values; `flaws` is filled while values are read. `vocabulary` maps the
+    tokens of the result to their rows, if a merge aligned vocabularies.
     """
 
     source: Checkpoint
@@ -31,12 +31,12 @@ class Carried:
 
 
 def carry_out(script: Script, sources: Mapping[str, Checkpoint], values: Mapping[str, Value] | None = None) -> Carried:
-    """Carry out a plan: no value is read before what it made is.
+    """Execute a plan; values are read only when the result is read.
 
     Args:
         script: The plan.
-        sources: The checkpoints by the names that its steps have for them; the first step works on the first.
-        values: Variables in the places of those that the plan has.
+        sources: The checkpoints by their names in the plan; the first step applies to the first.
+        values: Values of variables, which override those in the plan.
 
     >>> import numpy as np
     >>> steps = [{"rename": "fc=>out"}, {"assert": "out", "shape": ["?", "{width}"]}]
@@ -46,7 +46,7 @@ def carry_out(script: Script, sources: Mapping[str, Checkpoint], values: Mapping
     [('rename fc=>out', ('out/kernel',)), ('assert out', ('out/kernel',))]
 
     Raises:
-        CkptError: a step takes nothing, is refused, or an assertion does not hold; the message has its place.
+        CkptError: a step matches nothing or is refused, or an assertion fails; the message names the step.
     """
     edited = {name: Edited(ckpt.holding(dict(ckpt)), dict.fromkeys(ckpt, ())) for name, ckpt in sources.items()}
     stage = Stage(edited, dict(sources), next(iter(edited)))
@@ -62,14 +62,14 @@ def carry_out(script: Script, sources: Mapping[str, Checkpoint], values: Mapping
 
 
 def _names(entry: Entry, stage: Stage) -> Checkpoint:
-    """Return the names over which a loop goes."""
+    """Return the tensor names that a loop iterates over."""
     return stage.edited(str(entry.table.get(ON, stage.current))).tensors
 
 
 def _done(kind: PlanStep, entry: Entry, stage: Stage) -> Taken:
-    """Do a step; its errors begin with its place."""
+    """Execute a step; its errors start with its place in the plan."""
     try:
-        kind.check(entry)  # once more, now that variables have their values
+        kind.check(entry)  # again, now that variables have values
         return kind.apply(entry, stage)
     except CkptError as error:
         if str(error).startswith(entry.place):

@@ -1,4 +1,4 @@
-"""The JSON Schema of plans, by which editors of TOML complete and check them."""
+"""The JSON Schema of plans, for completion and validation in TOML editors."""
 
 from typing import Any
 
@@ -44,13 +44,13 @@ def schema() -> dict[str, Any]:
 
 
 def _value(types: tuple[type, ...]) -> dict[str, Any]:
-    """Return the schema of a value of some types; a variable may stand for one that is not a text and no list."""
+    """Return the schema of a value; a value that is neither text nor list may also be a variable in braces."""
     named = [_TYPES[each] for each in types]
     return {"type": named} if str in types or list in types else {"type": [*named, "string"], "pattern": VARIABLE}
 
 
 def _step(name: str) -> dict[str, Any]:
-    """Return the schema of a kind of step: one with its key, and of edits with one of theirs."""
+    """Return the schema of a kind of step: a table with its key, or with exactly one key of an edit."""
     kind = KINDS[name]
     properties = {key: _value(types) for key, types in kind.keys.items()}
     chosen: dict[str, Any] = {"required": [name]}

@@ -1,4 +1,4 @@
-r"""The text of a plan: TOML with the names of its sources, variables, and a table for each step.
+r"""The TOML of a plan: names of sources, variables, and a table for each step.
 
 sources = ["base", "tuned"]
 
@@ -31,20 +31,20 @@ from ckpttool.remote.paths import is_url, refuse_url_input
 Value = str | int | float
 Given = TypeVar("Given")
 LOOP = "for"
-"""The key of a step that is done again for each match."""
+"""The key of a loop: the step is repeated for each match of its pattern."""
 PLACE = re.compile(r"\{([A-Za-z_]\w*)\}")
-"""A name in braces; `{2,3}` of a regular expression is none."""
+"""A name in braces, which `{2,3}` in a regular expression is not."""
 _KEYS = ("sources", "variables", "step")
 _HEADER = re.compile(r"\s*\[\[\s*step\s*\]\]")
 _IS_TEXT = re.compile(r"^\s*(\[\[\s*step\s*\]\]|step\s*=)", re.MULTILINE)
-"""What the TOML of a plan has, and no path."""
+"""Distinguishes the TOML of a plan from a path."""
 MOST_STEPS = 100_000
-"""Steps that a plan may have once its loops are unrolled."""
+"""The maximum number of steps after unrolling loops."""
 
 
 @dataclass(frozen=True)
 class Entry:
-    """A step as it is written, and where.
+    """The table of a step as written, and its place in the plan for messages.
 
     >>> Entry({"rename": "layer_{i}=>block{i}"}, "plan.toml, step 1").filled({"i": "3"}).table
     {'rename': 'layer_3=>block3'}
@@ -54,10 +54,10 @@ class Entry:
     place: str = ""
 
     def filled(self, values: Mapping[str, Value]) -> "Entry":
-        """Return the step with values in the places of their names; text that is one name alone has its value's type.
+        """Return the step with variables substituted; a text that is a single variable gets the type of its value.
 
         Raises:
-            UnknownName: a name in braces has no value.
+            UnknownName: a variable has no value.
         """
 
         def fill(value: Any) -> Any:
@@ -78,11 +78,11 @@ class Entry:
         return Entry({key: fill(value) for key, value in self.table.items()}, self.place)
 
     def unrolled(self, names: Iterable[str], variables: Mapping[str, Value]) -> Iterator["Entry"]:
-        """Yield the step once, or where it has `for` once for each of its matches among names.
+        """Yield the step with variables substituted: once, or with `for`, once for each of its matches in `names`.
 
         Raises:
-            UnknownName: `for` matches nothing, or a name in braces has no value.
-            PlanError: `for` is not a text with a name in braces, or matches too often.
+            UnknownName: `for` matches nothing, or a variable has no value.
+            PlanError: `for` is not a text with a new name in braces, or matches too often.
         """
         if LOOP not in self.table:
             yield self.filled(variables)
@@ -92,7 +92,7 @@ class Entry:
             yield rest.filled({**variables, **values})
 
     def _matches(self, names: Iterable[str], variables: Mapping[str, Value]) -> list[dict[str, Value]]:
-        """Return what stands in the places of `for`, each choice once, numbers in their order."""
+        """Return the distinct values of the names in `for`, sorted, with numbers in numeric order."""
         template = self.table[LOOP]
         groups = [name for name in dict.fromkeys(PLACE.findall(str(template))) if name not in variables]
         if not groups:
@@ -101,7 +101,7 @@ class Entry:
             )
         known = Entry({LOOP: template}, self.place).filled({**{name: f"{{{name}}}" for name in groups}, **variables})
         text = known.table[LOOP]
-        for name in groups:  # the first time it is a group, after that the same again
+        for name in groups:  # first a group, then back-references
             text = text.replace(f"{{{name}}}", f"(?P<{name}>[^/.]+)", 1).replace(f"{{{name}}}", f"(?P={name})")
         compiled(text)
         expression, names = re.compile(rf"(?:{text})(?={SEPARATOR}|\Z)", re.DOTALL), list(names)
@@ -123,18 +123,18 @@ def _is_text(value: object) -> bool:
 
 @dataclass(frozen=True)
 class Script:
-    """A plan as it is written: its steps, and its sources in order, with the paths that it has for them."""
+    """A parsed plan: its steps, its sources in order with their paths (None if not in the plan), and its variables."""
 
     steps: tuple[Entry, ...]
     sources: Mapping[str, Path | None] = field(default_factory=dict)
     variables: Mapping[str, Value] = field(default_factory=dict)
     path: Path | None = None
     hashes: Mapping[str, str] = field(default_factory=dict)
-    """The SHA-256 of sources, where the plan is for these files alone."""
+    """The expected SHA-256 of sources, if the plan states them."""
 
     @classmethod
     def given_as(cls, plan: "str | Path | Mapping[str, Any]") -> "Script":
-        """Take a plan as a file, as what its TOML holds, or as the TOML itself.
+        """Parse a plan, given as the path of a file, as parsed TOML, or as TOML text.
 
         Raises:
             FormatError: it is not a plan.
@@ -145,11 +145,11 @@ class Script:
 
     @classmethod
     def read(cls, path: Path) -> "Script":
-        """Read the TOML of a plan; paths in it are relative to its folder.
+        """Read a plan from a file; paths in it are relative to its folder.
 
         Raises:
-            FormatError: it is not TOML, or has something else than sources, variables and steps.
-            CkptError: it is a URL, or cannot be read.
+            FormatError: it is not TOML, or contains other keys than sources, variables and steps.
+            CkptError: the path is a URL, or cannot be read.
         """
         refuse_url_input(path)
         try:
@@ -160,7 +160,7 @@ class Script:
 
     @classmethod
     def of_text(cls, text: str | bytes, path: Path | None = None) -> "Script":
-        """Take the TOML of a plan.
+        """Parse the TOML of a plan.
 
         >>> Script.of_text('step = [{drop-slots = true}]').steps
         (Entry(table={'drop-slots': True}, place='step 1'),)
@@ -176,13 +176,13 @@ class Script:
 
     @classmethod
     def of(cls, document: Mapping[str, Any], path: Path | None = None, lines: Sequence[int] = ()) -> "Script":
-        """Take what a plan's TOML holds; `lines` has the line of each step, where that is known.
+        """Parse a plan from its TOML document; `lines` has the line numbers of the steps, if known.
 
         >>> Script.of({"sources": ["base"], "step": [{"drop-slots": True}]}).steps
         (Entry(table={'drop-slots': True}, place='step 1'),)
 
         Raises:
-            FormatError: something in it has no meaning.
+            FormatError: a key or value is invalid.
         """
         where = f"{path}: " if path else ""
         for key in document:
@@ -201,12 +201,12 @@ class Script:
         return cls(entries, paths, variables, path, hashes)
 
     def given(self, paths: Iterable[Given]) -> dict[str, Given | Path]:
-        """Return the path of each source, or what else is given: in order, before the paths that the plan has.
+        """Return a mapping of source names to what is given, in order, which overrides the paths in the plan.
 
-        Without names of its own a plan calls its sources a, b, c ...
+        The sources of a plan without names are called a, b, c ...
 
         Raises:
-            PlanError: a source has no path, or there are more paths than sources.
+            PlanError: a source has no path, or more paths are given than the plan has sources.
         """
         paths = list(paths)
         names = list(self.sources) or [letters(number) for number in range(len(paths))]
@@ -224,7 +224,7 @@ class Script:
 
 
 def _lines(text: str | bytes) -> list[int]:
-    r"""Return the lines on which `[[step]]` stands.
+    r"""Return the line numbers of `[[step]]`.
 
     >>> _lines('[[step]]\nkeep = "a"\n\n[[ step ]]\ndrop = "b"')
     [1, 4]
@@ -234,7 +234,7 @@ def _lines(text: str | bytes) -> list[int]:
 
 
 def _sources(found: Any, path: Path | None, where: str) -> tuple[dict[str, Path | None], dict[str, str]]:
-    """Read `["base", "tuned"]`, names of what is given, or `{base = "base.ckpt"}`, with hashes where there are some.
+    """Parse the sources, `["base", "tuned"]` or `{base = "base.ckpt"}`, into paths and hashes by name.
 
     A source with a hash is `{path = "base.ckpt", sha256 = "..."}`.
     """

@@ -1,4 +1,4 @@
-"""What a step of a plan is: its table of TOML, what it works on, and what it took."""
+"""The base class of steps, the state that they change, and the record of what each step matched."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
@@ -16,15 +16,15 @@ from ckpttool.surgery.merging.agreement import JoinedCheckpoints
 
 NUMBER, TEXT, TRUTH, LIST = (int, float), (str,), (bool,), (list,)
 LARGEST = (1 << 63) - 1
-"""A number of a plan: TOML has none larger, though Python reads them."""
+"""The largest integer of a plan: TOML has 64 bits, although Python parses larger ones."""
 
 
 @dataclass
 class Stage:
-    """The checkpoints of a plan before its next step, and as each began; which was worked on last; what was noticed.
+    """The state of a plan between steps: checkpoints by name, the sources they started from, the current one, notes.
 
-    `flaws` fill while tensors are read, and `checks` wait for that. `vocabularies` has the tokens of checkpoints whose
-    rows were merged token by token.
+    `flaws` are filled while tensors are read, `checks` are pending until then. `vocabularies` has the tokens of
+    checkpoints whose vocabularies were aligned by a merge.
     """
 
     checkpoints: dict[str, Edited]
@@ -39,7 +39,7 @@ class Stage:
         """Return a checkpoint by its name.
 
         Raises:
-            UnknownName: there is none.
+            UnknownName: no checkpoint has the name.
         """
         if name not in self.checkpoints:
             known = ", ".join(self.checkpoints)
@@ -47,12 +47,12 @@ class Stage:
         return self.checkpoints[name]
 
     def put(self, name: str, edited: Edited, begun: Checkpoint, vocabulary: Mapping[str, int] | None = None) -> None:
-        """Give a checkpoint a name; the next step works on it."""
+        """Store a checkpoint under a name, and make it the current one."""
         self.checkpoints[name], self.begun[name], self.current = edited, begun, name
         self.vocabularies[name] = vocabulary or {}
 
     def join(self, name: str, joined: JoinedCheckpoints, step: str) -> None:
-        """Give the checkpoint that several became a name."""
+        """Store the result of a merge or an average under a name, and make it the current one."""
         tensors = joined.tensors.holding(dict(joined.tensors)).made_of(joined.tensors.provenance.noting(step))
         self.flaws.append(joined.flaws)
         self.notes += joined.notes
@@ -61,32 +61,32 @@ class Stage:
 
 @dataclass(frozen=True)
 class Taken:
-    """A step that was done, on which checkpoint, and the names of the tensors that it took."""
+    """An executed step: its text, the checkpoint that it was applied to, and the tensors that it matched."""
 
     step: str
     on: str
     names: tuple[str, ...]
 
     def as_json(self) -> dict[str, Any]:
-        """Return it as JSON."""
+        """Return the fields for JSON."""
         return {"step": self.step, "on": self.on, "takes": len(self.names), "tensors": list(self.names)}
 
     def cells(self) -> dict[str, Any]:
-        """Return it as people are shown it."""
+        """Return the cells of its row in a table."""
         return {"step": self.step, "on": self.on, "takes": len(self.names), "tensors": listed(self.names, 3)}
 
 
 class PlanStep(ABC):
-    """A kind of step: the keys that its table may have beside `on`, `as` and `for`, and the types of their values."""
+    """A kind of step; `keys` are those of its table besides `on`, `as` and `for`, with the types of their values."""
 
     keys: ClassVar[Mapping[str, tuple[type, ...]]]
 
     def check(self, entry: Entry) -> None:
-        """Check the keys of a table, and the types of values; a name in braces stands for a variable of any.
+        """Check the keys of a table and the types of its values; a variable in braces may have any type.
 
         Raises:
-            UnknownName: one has no meaning to the step.
-            FormatError: a value is of another type.
+            UnknownName: a key is unknown.
+            FormatError: a value has another type.
         """
         known = {**self.keys, ON: TEXT, AS: TEXT}
         for key, value in entry.table.items():
@@ -100,15 +100,15 @@ class PlanStep(ABC):
 
     @abstractmethod
     def apply(self, entry: Entry, stage: Stage) -> Taken:
-        """Do it.
+        """Execute the step, and return what it matched.
 
         Raises:
-            CkptError: it takes nothing, is refused, or an assertion does not hold.
+            CkptError: it matches nothing or is refused, or an assertion fails.
         """
 
 
 def numbers_of(entry: Entry, key: str) -> tuple[float, ...]:
-    """Return a list of numbers."""
+    """Return a list of numbers from a step's table, or raise a FormatError."""
     values = entry.table[key]
     if not all(type(value) is float or (type(value) is int and abs(value) <= LARGEST) for value in values):
         raise FormatError(f"{entry.place}: {key} is {values!r:.80}, expected numbers of at most 64 bits")
@@ -116,7 +116,7 @@ def numbers_of(entry: Entry, key: str) -> tuple[float, ...]:
 
 
 def texts_of(entry: Entry, key: str) -> tuple[str, ...]:
-    """Return a list of texts."""
+    """Return a list of texts from a step's table, or raise a FormatError."""
     values = entry.table[key]
     if not all(isinstance(value, str) for value in values):
         raise FormatError(f"{entry.place}: {key} is {values!r}, expected a list of names")

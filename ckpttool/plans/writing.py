@@ -1,4 +1,4 @@
-"""Plans written as TOML, such that `Script.of_text` reads them again."""
+"""Plans written as TOML, which `Script.of_text` parses again."""
 
 import json
 import re
@@ -8,11 +8,11 @@ from typing import Any
 _BARE = re.compile(r"[A-Za-z0-9_-]+")
 _NUMBERS = {"Infinity": "inf", "-Infinity": "-inf", "NaN": "nan"}
 _STEERING = re.compile(r"[\x7f-\x9f]")
-"""What TOML or a terminal does not take as it is, and JSON does not escape."""
+"""Control characters that TOML or a terminal needs escaped, and JSON does not escape."""
 
 
 def written(document: Mapping[str, Any], notes: Mapping[str, Sequence[str]] | None = None) -> Iterator[str]:
-    """Yield the lines of a plan; `notes` has comments to put before the table of a source, and those of "" come first.
+    """Yield the lines of a plan; `notes` maps sources to comments above their lines, "" to those at the top.
 
     >>> for line in written({"sources": {"a": {"path": "x.npz"}}, "step": [{"drop-slots": True}]}, {"a": ["gone"]}):
     ...     print(line)
@@ -54,7 +54,7 @@ def _value(value: Any) -> str:
 
 
 def _text(text: str) -> str:
-    """Return a text in quotes; one with backslashes, as patterns have them, literally where that can be."""
+    """Return a quoted text; one with backslashes, such as a pattern, as a literal string if possible."""
     if "\\" in text and "'" not in text and text.isprintable():
         return f"'{text}'"
     return _STEERING.sub(lambda match: f"\\u{ord(match[0]):04x}", json.dumps(text, ensure_ascii=False))
