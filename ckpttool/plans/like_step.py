@@ -11,7 +11,7 @@ from ckpttool.surgery.edits.steps import Edited
 
 
 class LikeStep(PlanStep):
-    """Conversion to the names and layouts of another checkpoint of the same network, as `convert --like` does it."""
+    """Conversion to the names and layouts of a checkpoint of the same network, as by `convert` with `like`."""
 
     keys: ClassVar[Mapping[str, tuple[type, ...]]] = {"like": TEXT, "lenient": TRUTH}
 
