@@ -197,9 +197,9 @@ def test_values_that_a_cast_would_change_are_refused(tmp_path: Path) -> None:
     path = save(tmp_path / "d.npz", x=pairs(4), y=np.array([0.0, 1.0, 1.5, 2.0]))
     assert refusal(path, [PAIRS], whole, 1) == "d.npz: y row 2 has 1.5, expected a value in the range of int32"
     path = save(tmp_path / "d.npz", x=pairs(4), y=np.array([0, 1, 2**40, 2]))
-    assert refusal(path, [PAIRS], whole, 1) == f"d.npz: y row 2 holds {2**40}, expected a value in the range of int32"
+    assert refusal(path, [PAIRS], whole, 1) == f"d.npz: y row 2 has {2**40}, expected a value in the range of int32"
     path = save(tmp_path / "d.npz", x=np.array([[0, 1], [2, 1e300], [4, 5]]))
-    assert refusal(path, [PAIRS], None, 1) == "d.npz: x row 1 holds 1e+300, expected a value in the range of float32"
+    assert refusal(path, [PAIRS], None, 1) == "d.npz: x row 1 has 1e+300, expected a value in the range of float32"
     path = save(tmp_path / "d.npz", x=pairs(3), y=np.array([0.0, 1.0, 7.0]))
     labels = evaluation_split(path, [PAIRS], whole).labels
     assert labels is not None and (labels.dtype, labels.tolist()) == (np.int32, [0, 1, 7])

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from ckpttool.core.errors import PlanError
+from ckpttool.graph.contents.stored import stored_tensors
 from ckpttool.graph.contents.tops import top_of
 from ckpttool.model.model import Model
 from ckpttool.verbs.reuse import plan_reuse
@@ -106,8 +107,11 @@ def test_a_layer_of_keras_that_joins_the_layers_in_it_can_be_named(saved: Any, t
 
 def test_a_head_on_probabilities_is_said(saved: Any) -> None:
     _, model = saved(sequence)
+    assert top_of(model.graph, stored_tensors(model.graph)).why == (
+        "the probabilities of shares: `after` specifies a layer below them"
+    )
     plan = plan_reuse(model, ".*", head="outputs = dense(3)")
-    assert any("the probabilities of shares: `after` specifies a layer below them" in note for note in plan.notes)
+    assert any("shares gives the outputs of the old task" in note for note in plan.notes)
 
 
 def squeezed() -> Any:
