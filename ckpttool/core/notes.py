@@ -10,9 +10,9 @@ class Note(str):
 
     >>> note = Note.of("skipped", ["a", "b", "c"], most=2)
     >>> note, note.lines
-    ('left out: a, b and 1 more', ('left out: a', 'left out: b', 'left out: c'))
+    ('skipped: a, b and 1 more', ('skipped: a', 'skipped: b', 'skipped: c'))
     >>> Note.of("skipped", ["a", "b"], most=2)
-    'left out: a, b'
+    'skipped: a, b'
     """
 
     lines: Sequence[str] = ()
@@ -34,7 +34,7 @@ def notes_about(what: str, things: Iterable[str], most: int = 8) -> list[str]:
     """Return the note on things, or none where there are no things.
 
     >>> notes_about("skipped", ["a"]), notes_about("skipped", [])
-    (['left out: a'], [])
+    (['skipped: a'], [])
     """
     things = list(things)
     return [Note.of(what, things, most)] if things else []

@@ -43,7 +43,7 @@ class Together:
     >>> cell = {"rnn/kernel": (3, 20), "rnn/recurrent_kernel": (5, 20), "rnn/bias": (20,)}
     >>> together = Together(cell, {"lstm_cell/kernel": (8, 20), "lstm_cell/bias": (20,)})
     >>> together.hint("lstm_cell/kernel")
-    '; a rule might take rnn/kernel rnn/recurrent_kernel rnn/bias by lstm(source=keras, target=tf1)'
+    '; a rule could convert rnn/kernel rnn/recurrent_kernel rnn/bias with transform = lstm(source=keras, target=tf1)'
     >>> [joint.targets for joint in together.sure()]
     [('lstm_cell/kernel', 'lstm_cell/bias')]
     """

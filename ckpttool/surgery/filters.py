@@ -63,7 +63,7 @@ def convolution_filters(kernel: Array, depthwise: bool, most: int) -> Filters:
     >>> convolution_filters(np.zeros((3, 3, 32, 1)), False, 10).left_out
     22
     >>> convolution_filters(np.zeros((3, 3, 32, 4)), True, 10).how
-    'each of one of 32 channels'
+    'each for one of 32 channels'
     >>> convolution_filters(np.zeros((3, 3, 32, 4)), False, 10).how
     'mean of 32 channels'
     """

@@ -84,7 +84,7 @@ class FoldPlan(RewritePlan):
             files.write(whole, place)
             carry_graph(self.model.provenance, command, place)
             if files.load(place).meta.graph_def != whole:
-                raise CorruptCheckpoint(f"{output}: what was read back is not what was written")
+                raise CorruptCheckpoint(f"{output}: the graph reads back differently than it was written")
 
 
 def plan_fold(

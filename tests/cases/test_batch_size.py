@@ -95,7 +95,7 @@ def _halves(v1: Any, X: Any) -> Any:
 
 
 def test_a_line_says_how_to_feed_more_rows(folder: Path, run: Any) -> None:
-    asked = "X:0 takes batches of 1, and 24 rows would be fed; --inputs 'X[?,4,4,2]' makes it accept any number"
+    asked = "X:0 takes batches of 1, and 24 rows would be fed; --inputs 'X[?,4,4,2]' lets it take any number"
     assert asked in run("ckpttool evaluate model.ckpt --data data.npz", exit_code=2)
     looked_at = run("ckpttool diagnose model.ckpt --data data.npz", exit_code=2)
     assert asked.replace("24 rows", "22 rows") in looked_at  # two are held out
@@ -108,7 +108,7 @@ def test_a_line_says_how_to_feed_more_rows(folder: Path, run: Any) -> None:
 
 def test_what_is_written_takes_any_number(folder: Path, run: Any) -> None:
     printed = run("ckpttool fold model.ckpt -o one.pb")
-    assert "X:0 accepts only batches of 1;  --inputs 'X[?,4,4,2]' makes it accept any number" in printed
+    assert "X:0 accepts only batches of 1; --inputs 'X[?,4,4,2]' makes it accept any number" in printed
     run("ckpttool fold model.ckpt --inputs 'X[?,4,4,2]' --outputs logits -o model.pb")
     run("ckpttool predict model.pb --tensor logits --data data.npz -o folded.npz")
     assert np.allclose(np.load("folded.npz")["outputs"], np.load("model.npy"), atol=1e-5)
@@ -131,7 +131,7 @@ def test_a_placeholder_for_any_number_before_a_reshape_to_one(folder: Path, run:
     import tensorflow as tf
 
     _save(folder, "other", lambda v1, X: _dense(v1, tf.reshape(X, [4, 32]), 3, "outputs"), batch=4, placeholder=None)
-    asked = "X:0 takes batches of 4, and 24 rows would be fed; --inputs 'X[?,4,4,2]' makes it accept any number"
+    asked = "X:0 takes batches of 4, and 24 rows would be fed; --inputs 'X[?,4,4,2]' lets it take any number"
     assert asked in run("ckpttool predict other.ckpt --data data.npz -o p.npz", exit_code=2)
     run("ckpttool predict other.ckpt --inputs 'X[?,4,4,2]' --data data.npz -o p.npz")
     assert np.allclose(np.load("p.npz")["logits"], np.load("other.npy"), atol=1e-5)

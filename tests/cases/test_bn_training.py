@@ -283,7 +283,7 @@ def test_a_stripped_model_and_one_with_a_new_head_keep_averages_and_what_moves_t
 ) -> None:
     write(tmp_path, form)
     printed = run(f"ckpttool strip {tmp_path}/train.ckpt -o {tmp_path}/bare.ckpt")
-    assert "2 batch norms and 1 dropout, built for training, left so" in printed
+    assert "2 batch norms and 1 dropout, built for training, unchanged" in printed
     run(
         f"ckpttool reuse {tmp_path}/train.ckpt --layers 'conv1|bn[12]|fc' --head 'out = dense(5)' "
         f"-o {tmp_path}/headed.ckpt"

@@ -58,4 +58,4 @@ def test_a_distributed_checkpoint_is_read_by_its_folder_or_a_file_in_it(folder: 
 
 def test_one_without_its_index_is_refused(folder: Path, run: Callable[..., str]) -> None:
     (folder / "dcp" / ".metadata").unlink()
-    assert ".metadata, of its tensors is missing" in run("ckpttool vars dcp", 2)
+    assert ".metadata of its tensors is missing" in run("ckpttool vars dcp", 2)

@@ -52,7 +52,7 @@ def test_the_checkpoint_of_that_name_is_taken(folder: Path, run: Any, stored: st
 def test_one_that_was_not_copied_is_named(folder: Path, run: Any, stored: str) -> None:
     _note(folder, stored)
     printed = run("ckpttool latest run")
-    missing = f"run/checkpoint names {stored}, and run has no model.ckpt-300"
+    missing = f"run/checkpoint refers to {stored}, but run has no model.ckpt-300"
     assert printed == f"{missing}; model.ckpt-200 is the checkpoint with the most steps\nrun/model.ckpt-200\n"
     assert missing in run("ckpttool layers run", exit_code=2)
 

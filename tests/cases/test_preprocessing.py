@@ -83,7 +83,7 @@ def test_what_a_run_trains_with_is_found_again(folder: Path, run: Run) -> None:
 def test_bytes_are_divided_where_nothing_is_said(folder: Path, run: Run) -> None:
     run(f"ckpttool new --input 8,8,3 --layers '{LAYERS}' -o net.ckpt")
     said = run(f"ckpttool finetune net.ckpt --data bytes.npz {TUNE} -o tuned.ckpt")
-    assert "x: uint8 divided by 255 for the float input X; --preprocess specifies what else to do" in said
+    assert "x: uint8 divided by 255 for the float input X; --preprocess specifies other steps" in said
     assert "preprocessing" not in run("ckpttool layers net.ckpt")
     assert "preprocessing: scale(1/255)" in run("ckpttool layers tuned.ckpt")
     fractions = np.load("bytes.npz")["x"] / np.float32(255)

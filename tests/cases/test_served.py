@@ -97,7 +97,7 @@ def figures(printed: str) -> dict[str, Any]:
 
 @pytest.mark.parametrize("model", ["exported", "saved"])
 def test_loss_and_accuracy_are_those_of_keras(folder: Path, run: Run, model: str) -> None:
-    assert "an --objective which adds a loss on the outputs" in run(
+    assert "an --objective, which adds a loss on the outputs" in run(
         f"ckpttool evaluate {model} --data data.npz", exit_code=2
     )
     found = figures(run(f"ckpttool evaluate {model} --data data.npz --objective softmax --json"))
@@ -162,7 +162,7 @@ def test_it_is_called_by_the_signature_that_is_named(folder: Path, run: Run) -> 
 def test_one_that_takes_a_single_row_takes_more_when_it_is_told_to(folder: Path, run: Run) -> None:
     refusal = run("ckpttool evaluate module --data rows.npz --objective softmax", exit_code=2)
     told = "--inputs 'serving_default_row[?,8]'"
-    assert f"takes batches of 1, and 40 rows would be fed; {told} makes it accept any number" in refusal
+    assert f"takes batches of 1, and 40 rows would be fed; {told} lets it take any number" in refusal
     run(f"ckpttool evaluate module --data rows.npz --objective softmax {told}")
     run(f"ckpttool finetune module --data rows.npz --objective softmax {told} --epochs 1 -o tuned")
     assert served("tuned", row=LEFT).shape == (40, 3)

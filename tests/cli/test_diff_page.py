@@ -32,7 +32,7 @@ def test_frozen_layers_are_shown_unchanged_below_those_that_moved(tuned: Path, o
     assert page.title() == "my_model_final.ckpt against tuned.ckpt"
     rows = page.eval_on_selector("#moved-layers", TABLE)
     moved, still = rows[:-2], rows[-2:]
-    assert page.locator(".verdict").inner_text() == "Only the upper 4 of 6 layers moved, from hidden3 on."
+    assert page.locator(".verdict").inner_text() == "Only the upper 4 of 6 layers moved, from hidden3 upwards."
     assert [[rank, name, said, changed] for rank, name, _, said, _, changed in still] == [
         ["", "hidden1", "unchanged", "0 of 2"],
         ["", "hidden2", "unchanged", "0 of 2"],

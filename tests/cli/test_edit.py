@@ -174,7 +174,9 @@ def test_slots_count_where_they_are_asked_for(shell: Any, source: Path, tmp_path
 
 def test_rows_are_lost_only_when_asked(shell: Any, source: Path, tmp_path: Path) -> None:
     edit = ["edit", source, "--resize", "outputs/kernel = to(2)", "-o", tmp_path / "o"]
-    assert "outputs/kernel is [3, 2]: 1 of 3 along axis 0 would be lost (--allow-truncate)" in shell.error(*edit)
+    assert "outputs/kernel is [3, 2]: 1 of 3 along axis 0 would be lost; --allow-truncate allows that" in shell.error(
+        *edit
+    )
     shell.run(*edit, "--allow-truncate")
     assert checkpoint.open(tmp_path / "o")["outputs/kernel"].shape == (2, 2)
 

@@ -23,7 +23,7 @@ def test_rows_say_rank_error_and_the_rank_that_would_do(models: list[str], tmp_p
     result = CliRunner().invoke(main, ["extract", *models, "--rank", "2", "--whole", "-o", str(tmp_path / "adapter")])
     assert result.exit_code == 0, result.output
     assert "fc.weight\t[4, 3]\t2\t0.00%\t1 of 3\tfactors" in result.output
-    assert "fc.bias\t[4]\t\t\t\tstored whole: no matrix" in result.output
+    assert "fc.bias\t[4]\t\t\t\tstored whole: not a matrix" in result.output
     assert (tmp_path / "adapter" / "adapter_config.json").is_file()
 
 

@@ -48,7 +48,7 @@ def test_what_was_done_to_the_rows_is_said_once_for_all_stages(shell: Any, small
     run = ["finetune", small, "--data", tmp_path / "bytes.npz", "--stages", "outputs=1, .*=1"]
     said = shell.run(*run, "-o", tmp_path / "out.ckpt").stderr.splitlines()
     assert [line for line in said if "divided by 255" in line] == [
-        "data: x_train: uint8 divided by 255 for the float input X; --preprocess specifies what else to do"
+        "data: x_train: uint8 divided by 255 for the float input X; --preprocess specifies other steps"
     ]
 
 
@@ -166,7 +166,7 @@ ROWS = {"x_train": np.ones((20, 4), np.float32), "y_train": np.arange(20) % 3}
         ({"x_train": np.full((20, 4), 1e300)}, "x_train row 0 has 1e+300, expected a value in the range of float32"),
         ({"y_train": np.full(20, "1")}, "y_train is text, expected int32 for y"),
         ({"y_train": np.full(20, 0.5)}, "y_train row 0 has 0.5, expected a value in the range of int32"),
-        ({"y_train": np.eye(3)[np.arange(20) % 3]}, "y_train has rows of [3], expected rows of [] for y"),
+        ({"y_train": np.eye(3)[np.arange(20) % 3] / 2}, "y_train has rows of [3], expected rows of [] for y"),
         ({"y_train": np.arange(19) % 3}, "x_train has 20 rows, y_train has 19 rows; expected as many of each"),
     ],
 )

@@ -85,7 +85,7 @@ def test_a_graph_that_is_written_as_another(
     monkeypatch.setattr(files, "write", without_an_op)
     said = shell.run(*run, "--overwrite", exit_code=2).stderr.splitlines()[-1]
     assert said.startswith(f"Error: {output}")
-    assert said.endswith("read back is not what was written")
+    assert said.endswith("the graph reads back differently than it was written")
     assert left("out") == old
 
 

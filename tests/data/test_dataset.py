@@ -211,7 +211,7 @@ def test_a_value_that_is_not_finite_is_named_by_its_row_in_the_file(tmp_path: Pa
     rows = np.zeros((40, 2), dtype)
     rows[17, 1] = value
     path = save(tmp_path / "d.npz", x_train=rows)
-    assert refusal(path, [PAIRS], None, 5) == f"d.npz: x_train row 17 holds {value}, expected finite numbers"
+    assert refusal(path, [PAIRS], None, 5) == f"d.npz: x_train row 17 has {value}, expected finite numbers"
 
 
 def test_bytes_for_labels_are_not_divided(tmp_path: Path) -> None:

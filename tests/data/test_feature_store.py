@@ -281,7 +281,7 @@ def test_two_cannot_fill_one_entry_at_once(entry: Entry) -> None:
 def test_the_disk_must_have_room(entry: Entry, monkeypatch: pytest.MonkeyPatch) -> None:
     usage = namedtuple("usage", "free")
     monkeypatch.setattr(feature_writer.shutil, "disk_usage", lambda path: usage(2000))
-    with pytest.raises(CkptError, match=r"2\.1 kB for the feature cache, 2\.0 kB are free; `cache_dir`"):
+    with pytest.raises(CkptError, match=r"2\.1 kB for the feature cache, but 2\.0 kB are free; `cache_dir`"):
         entry.fill(TENSORS, ROWS)
     monkeypatch.undo()
     assert_whole(fill(entry))

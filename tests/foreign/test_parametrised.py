@@ -101,7 +101,7 @@ def test_a_rule_may_take_all_parts_itself() -> None:
     file = Checkpoint.of({"fc.weight_g": magnitude[:, None], "fc.weight_v": direction})
     rule = Rule((r"fc\.weight_g", r"fc\.weight_v"), "fc/kernel", transform="weight_norm(dense)")
     assert {*resolved(file, [rule]).weights} == {*file}
-    with pytest.raises(PlanError, match=r"the rule .* takes fc.weight_v alone"):
+    with pytest.raises(PlanError, match=r"the rule .* matches fc.weight_v alone"):
         resolved(file, [Rule(r"fc\.weight_v", "fc/kernel")])
 
 

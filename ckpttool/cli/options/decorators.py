@@ -47,6 +47,7 @@ def as_value(name: str, build: Callable[..., object], *options: Decorator, but: 
     `name` in their place. Options that stand before this in the help may be among them; those in `but`, which mean
     something else to the command, are not.
 
+    >>> import click
     >>> @click.command()
     ... @as_value("size", lambda height, width: height * width, *(click.option(f"--{each}") for each in ("h", "w")))
     ... def draw(size): ...
@@ -69,6 +70,7 @@ def as_value(name: str, build: Callable[..., object], *options: Decorator, but: 
 def as_arguments(name: str, *options: Decorator) -> Decorator:
     """Return a decorator for options that a command is passed as one mapping `name`, to give on to its verb as it is.
 
+    >>> import click
     >>> @click.command()
     ... @as_arguments("rows", click.option("--valid"), click.option("--group"))
     ... def judge(rows): ...

@@ -96,7 +96,7 @@ def _said(columns: Sequence[str]) -> str:
     """Name columns; of many the first and the last.
 
     >>> _said(["a", "b"]), _said([f"p{number}" for number in range(784)])
-    ('columns a, b', '784 columns, p0 to p783, as they are')
+    ('columns a, b', '784 columns, p0 to p783, unchanged')
     """
     if len(columns) <= _NAMED:
         return f"columns {', '.join(columns)}"

@@ -76,7 +76,7 @@ def test_a_whole_model_is_told_by_what_is_in_it(model, tmp_path):
     assert is_whole_model(lying)
     assert read_network(lying).architecture["class_name"] == "Functional"
     assert not is_whole_model(tmp_path / "net.weights.h5")
-    with pytest.raises(ckpttool.FormatError, match=r"weights only, and no network.*by `import"):
+    with pytest.raises(ckpttool.FormatError, match=r"weights only, and no network: `import"):
         read_network(tmp_path / "net.weights.h5")
 
 

@@ -215,7 +215,7 @@ def test_a_file_that_the_map_names_and_is_gone(shards):
 def test_two_files_with_one_dataset(shards):
     shards.write_text(json.dumps({"weight_map": {"/vars": ["s_00000.weights.h5", "t.weights.h5"]}}))
     (shards.parent / "t.weights.h5").write_bytes((shards.parent / "s_00000.weights.h5").read_bytes())
-    with pytest.raises(FormatError, match=r"is in t\.weights\.h5 and in another file"):
+    with pytest.raises(FormatError, match=r"is both in t\.weights\.h5 and in another file"):
         checkpoint.open(shards)
 
 

@@ -226,7 +226,7 @@ def test_a_name_without_bytes_is_refused(tmp_path):
 
 
 def test_an_object_that_is_no_string_is_refused(tmp_path):
-    with pytest.raises(CkptError, match="s holds a int"):
+    with pytest.raises(CkptError, match="s contains a int"):
         Bundle().save({"s": Tensor.of("s", np.array([1], object))}, tmp_path / "x")
 
 

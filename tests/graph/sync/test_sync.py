@@ -169,7 +169,9 @@ def test_a_counter_that_the_training_counts_with_takes_it_along(trained: Any) ->
 
 def test_a_weight_that_the_outputs_need_is_not_dropped(trained: Any) -> None:
     graph, ckpt = open_model(trained())
-    with pytest.raises(PlanError, match=r"hidden1/kernel cannot be dropped: outputs/BiasAdd:0, loss/loss:0, eval/acc"):
+    with pytest.raises(
+        PlanError, match=r"hidden1/kernel cannot be dropped: it is needed by outputs/BiasAdd:0, loss/loss:0, eval/acc"
+    ):
         sync_graph(graph, ckpt.drop("hidden1/kernel"))
 
 

@@ -57,7 +57,7 @@ def test_the_head_the_upper_layers_and_some() -> None:
     assert head.text.startswith("only the head moved: head, by ")
     assert said(changed(lambda name, array: noise(array) if name.startswith("head") else array), False).kind == "head"
     upper = changed(lambda name, array: noise(array) if name.startswith(("head", "block3")) else array)
-    assert said(upper).text == "only the upper 2 of 5 layers moved, from block3 on"
+    assert said(upper).text == "only the upper 2 of 5 layers moved, from block3 upwards"
     assert said(upper, ordered=False).kind == "some"
     assert said(changed(lambda name, array: noise(array) if name.startswith("block2") else array)) == Verdict(
         "some", "1 of 5 layers moved: block2"

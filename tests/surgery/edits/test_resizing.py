@@ -80,9 +80,7 @@ def test_integers_get_whole_numbers(ckpt: Checkpoint) -> None:
 
 
 def test_nothing_is_lost_unasked(ckpt: Checkpoint) -> None:
-    with pytest.raises(
-        PlanError, match=r"embeddings is \[2, 2\]: 1 of 2 along axis 0 would be lost \(`allow_truncate`"
-    ):
+    with pytest.raises(PlanError, match=r"embeddings is \[2, 2\]: 1 of 2 along axis 0 would be lost; `allow_truncate`"):
         resize(ckpt, "embeddings", 1)
     assert grown(ckpt, "embeddings", 1, allow_truncate=True)["embeddings"] == [[1, 2]]
 

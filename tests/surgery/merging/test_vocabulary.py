@@ -81,7 +81,7 @@ def test_what_is_no_vocabulary(tmp_path: Path, name: str, content: str, said: st
 
 
 def test_what_is_not_there_or_no_text(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(MissingFile, match="not there"):
+    with pytest.raises(MissingFile, match="is missing"):
         Vocabulary.read(tmp_path / "none.txt")
     with pytest.raises(MissingFile, match=r"expected tokenizer\.json, vocab\.json or vocab\.txt"):
         Vocabulary.read(tmp_path)
