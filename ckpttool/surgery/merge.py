@@ -1,4 +1,4 @@
-"""Checkpoints merged into one: all of their tensors, those that they share, or something between their weights."""
+"""Merge checkpoints into one: the union or the intersection of their tensors, or a combination of their weights."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -20,38 +20,38 @@ from ckpttool.surgery.merging.vocabulary import Vocabulary
 
 Prefer = Literal["first", "last"]
 NAMES = ("union", "intersection")
-"""Ways to merge that choose tensors by their names, and compute nothing."""
+"""The merge methods that select tensors by name and compute nothing."""
 HOWS = (*NAMES, *METHODS)
-"""All ways, by name."""
+"""The names of all merge methods."""
 ABOUT_TOKENS = ("tokens", "vocab_tensors")
-"""What means something where vocabularies are given."""
+"""The parameters that apply only with vocabularies."""
 
 
 class MergeParameters(TypedDict, total=False):
-    """What ways to merge go by beside checkpoints; what is None or empty counts as not given."""
+    """The parameters of merge methods; None or empty means not given."""
 
     prefer: Prefer | None
-    """Whose tensor it is that several have (union, intersection)."""
+    """Which checkpoint's tensor to take if several have the name (union, intersection)."""
     weights: tuple[float, ...] | None
-    """How much each checkpoint counts (linear, sum, task-arithmetic, ties, dare, breadcrumbs)."""
+    """The weight of each checkpoint (linear, sum, task-arithmetic, ties, dare, breadcrumbs)."""
     t: float | None
-    """How far to go from the first to the second, 0 to 1 (slerp)."""
+    """The interpolation factor from the first to the second, 0 to 1 (slerp)."""
     density: float | None
-    """The part of a task vector that is kept, 0 to 1 (ties, dare, breadcrumbs)."""
+    """The fraction of each task vector to keep, 0 to 1 (ties, dare, breadcrumbs)."""
     gamma: float | None
-    """The part of a task vector that is dropped as outliers, 0 to 1 (breadcrumbs)."""
+    """The fraction of each task vector to drop as outliers, 0 to 1 (breadcrumbs)."""
     seed: int | None
     """The random seed (dare)."""
     scale: Scale | None
-    """How far to go along task vectors: a number, or one for the tensors of a pattern (methods of a base)."""
+    """The factor of the task vectors: one number, or one per pattern of tensors (methods with a base)."""
     tokens: Tokens | None
-    """Whose tokens the result has: of `all` vocabularies, the last one's first, or of the `last` alone."""
+    """Which tokens the result has: those of `all` vocabularies, the last one's first, or only the `last` one's."""
     vocab_tensors: Sequence[str]
-    """Patterns of the tensors with a row for each token; else they are found by their size."""
+    """Patterns of the tensors with a row per token; by default they are found by size."""
 
 
 def merge(checkpoints: Sequence[Checkpoint], how: str = "union", **options: Any) -> Checkpoint:
-    """Return several checkpoints as one, computed as it is read; `plan_merge` has the options, and what is raised.
+    """Return the merged checkpoint, computed lazily; see `plan_merge` for the options and errors.
 
     >>> import numpy as np
     >>> low, top = Checkpoint.of({"hidden1/bias": np.zeros(3)}), Checkpoint.of({"outputs/bias": np.zeros(2)})
@@ -70,21 +70,21 @@ def plan_merge(
     lenient: bool = False,
     **parameters: Unpack[MergeParameters],
 ) -> JoinedCheckpoints:
-    """Plan what several checkpoints become.
+    """Plan the merge of several checkpoints.
 
     Args:
-        checkpoints: Two or more, in the order in which they count.
-        how: `union` has the tensors of all, `intersection` those that all have; the methods of `METHODS` compute
-            weights that share names.
-        base: What the models were trained from (task-arithmetic, ties, dare, breadcrumbs, model-stock).
-        vocab: The vocabularies of the checkpoints in their order, and that of the base: rows of the same token are
-            merged (methods that compute weights).
-        lenient: Leave out weights on which the checkpoints do not agree; join an adapter to a model by their names.
-        parameters: Those of the way, each described in `MergeParameters`.
+        checkpoints: Two or more; the order matters to `prefer`, `weights` and what is taken from the last.
+        how: `union` has the tensors of all, `intersection` the names common to all; the methods of `METHODS` combine
+            weights of the same name.
+        base: The common base model (task-arithmetic, ties, dare, breadcrumbs, model-stock).
+        vocab: The vocabulary of each checkpoint in order, then of the base: rows of the same token are merged (methods
+            that combine weights).
+        lenient: Skip weights whose shape or dtype differs; allow a union of an adapter with a model.
+        parameters: The parameters of the method, described in `MergeParameters`.
 
     Raises:
-        PlanError: a union has a name twice and nothing is preferred, or an adapter; weights do not agree; a parameter
-            does not fit.
+        PlanError: a union has a duplicate name without `prefer`, or an adapter; weights differ in shape or dtype; a
+            parameter is invalid or does not apply.
     """
     given = given_of({"base": base, "vocab": vocab, **parameters})
     method = _method(how, given)
@@ -98,7 +98,7 @@ def plan_merge(
 
 
 def given_of(parameters: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the parameters that are given.
+    """Return the parameters that are neither None nor empty.
 
     >>> given_of({"t": 0.0, "base": None, "vocab": ()})
     {'t': 0.0}
@@ -107,7 +107,7 @@ def given_of(parameters: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _as_written(how: str, given: Mapping[str, Any], lenient: bool) -> dict[str, Any]:
-    """Return what is given as a step of a plan has it, but for checkpoints."""
+    """Return the parameters as the table of a plan's merge step, without the checkpoints."""
     said = {name.replace("_", "-"): value for name, value in given.items() if name != "base"}
     for name, written in (("weights", float), ("vocab", str), ("vocab-tensors", str)):
         if name in said:
@@ -125,7 +125,7 @@ def _by_method(
     given: Mapping[str, Any],
     lenient: bool,
 ) -> JoinedCheckpoints:
-    """Return what the checkpoints become by a method."""
+    """Return the checkpoints merged by a method."""
     if method.sources not in (None, len(checkpoints)):
         raise PlanError(f"{method.name} merges {method.sources} checkpoints, not {len(checkpoints)}")
     notes = _divided(method.name, given.get("weights"), method.parts(len(checkpoints)))
@@ -152,7 +152,7 @@ def _computed(
 
 
 def _divided(how: str, weights: tuple[float, ...] | None, parts: Sequence[float]) -> list[str]:
-    """Say that weights which were given are divided by their sum, and what adds them as they are."""
+    """Return a note if `linear` normalises the given weights; it names the method that does not."""
     if weights is None or how != "linear" or math.isclose(total := sum(parts), 1):
         return []
     given, each = (",".join(f"{part / by:.4g}" for part in parts) for by in (1, total))
@@ -162,10 +162,10 @@ def _divided(how: str, weights: tuple[float, ...] | None, parts: Sequence[float]
 
 
 def _method(how: str, given: Mapping[str, Any]) -> WeightMethod | TaskVectorMethod | None:
-    """Return a method with its parameters, None for a way that goes by names.
+    """Return the method with its parameters, or None for `union` and `intersection`.
 
     Raises:
-        PlanError: no way has this name, or a parameter means nothing to it or is not valid.
+        PlanError: no method has the name, or a parameter does not apply or is invalid.
     """
     if how not in HOWS:
         raise PlanError(f"unknown method {how!r}; known: {', '.join(HOWS)}")
@@ -186,7 +186,7 @@ def _method(how: str, given: Mapping[str, Any]) -> WeightMethod | TaskVectorMeth
 
 
 def _by_names(checkpoints: Sequence[Checkpoint], how: str, prefer: Prefer | None) -> JoinedCheckpoints:
-    """Choose tensors by their names; an object graph, which has places for one checkpoint's alone, is left out."""
+    """Select tensors by name; object graphs are skipped, since each fits only its own checkpoint."""
     if len(checkpoints) < 2:
         raise PlanError(f"{counted(len(checkpoints), 'checkpoint')}, expected two or more")
     labels = [label(source, number) for number, source in enumerate(checkpoints)]

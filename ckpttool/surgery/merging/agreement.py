@@ -1,4 +1,4 @@
-"""What several checkpoints of one model share: the weights that can be computed with, and where they do not agree."""
+"""The weights that several checkpoints of one model share, and differences in their shapes, dtypes or names."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -17,16 +17,15 @@ from ckpttool.lineage.provenance import Provenance
 from ckpttool.surgery.blocks import arrays
 
 SHOWN = 5
-"""Tensors that an error names at most."""
+"""The maximum number of tensors named in an error."""
 
 
 @dataclass(frozen=True)
 class JoinedCheckpoints:
-    """The checkpoint that several become; a row for every tensor of theirs, and notes.
+    """The merged checkpoint, with a row for every source tensor, and notes.
 
-    `flaws` fills while the tensors are read: what came out that is not a finite number, by name. `vocabulary` has the
-    tokens with their numbers where rows of several vocabularies were merged, `resized` the tensors that have more rows
-    than those of the last checkpoint.
+    `flaws` is filled while the tensors are read: notes on non-finite results, by name. `vocabulary` maps tokens to rows
+    if several vocabularies were merged; `resized` lists the tensors with more rows than in the last checkpoint.
     """
 
     tensors: Checkpoint
@@ -45,12 +44,12 @@ def join(
 ) -> JoinedCheckpoints:
     """Combine the weights of several checkpoints of one model, and take everything else from the last.
 
-    Weights are combined where they are floats or complex numbers; integers, strings, step counters, optimizer slots and
-    an object graph are the last one's. `what` says in the rows what was done; `lenient` leaves out weights on which the
-    checkpoints do not agree.
+    Only float and complex weights are combined; integers, strings, step counters, optimizer slots and the object graph
+    are those of the last checkpoint. `what` is the entry of combined tensors in the rows; `lenient` skips weights that
+    differ in shape or dtype, or that a checkpoint lacks.
 
     Raises:
-        PlanError: there are fewer than two checkpoints, or they do not agree; the message says on what.
+        PlanError: there are fewer than two checkpoints, or weights differ; the message names them.
     """
     if len(checkpoints) < 2:
         raise PlanError(f"{counted(len(checkpoints), 'checkpoint')}, expected two or more")
@@ -63,13 +62,13 @@ def join(
     flaws: dict[str, str] = {}
     kept |= {name: _combined(name, checkpoints, combine, flaws) for name in joined}
     fates = {name: what if name in joined else "from the last" for name in kept}
-    fates |= {name: f"skipped: {why}" for name, why in problems.items()}
+    fates |= {name: f"left out: {why}" for name, why in problems.items()}
     specs = {name: tensor.spec for source in checkpoints for name, tensor in source.items() if name in fates}
     rows = [specs[name].row() | {"then": fate} for name, fate in fates.items()]
     return JoinedCheckpoints(
         last.holding(kept).made_of(Provenance.joined(*(source.provenance for source in checkpoints))),
         tuple(rows),
-        tuple(notes_about("skipped", problems.values(), most=1)),
+        tuple(notes_about("left out", problems.values(), most=1)),
         flaws,
     )
 
@@ -81,7 +80,7 @@ def told(
     options: Mapping[str, Any],
     base: Checkpoint | None = None,
 ) -> JoinedCheckpoints:
-    """Return the same, whose lineage has the step of a plan that makes it: `merge` or `average`, and what was said."""
+    """Return a copy whose lineage has the plan step (`merge` or `average`, with its options) that reproduces it."""
     derivations = [each.provenance.derivation for each in checkpoints]
     table = {
         how: derivations,
@@ -94,10 +93,10 @@ def told(
 
 
 def joinable(checkpoints: Sequence[Checkpoint]) -> list[str]:
-    """Return the weights that several checkpoints of one model share, and that can be computed with.
+    """Return the names of the float and complex weights, which all checkpoints of one model share.
 
     Raises:
-        PlanError: the checkpoints do not agree; the message says on what.
+        PlanError: weights differ; the message names them.
     """
     shared = computable(checkpoints[-1])
     if problems := _problems(checkpoints, shared):
@@ -106,13 +105,13 @@ def joinable(checkpoints: Sequence[Checkpoint]) -> list[str]:
 
 
 def computable(tensors: Checkpoint) -> list[str]:
-    """Return the weights that are floats or complex numbers."""
+    """Return the names of the float and complex weights."""
     dtypes = {name: tensors[name].dtype.name for name, of in tensors.kinds().items() if of == "weight"}
     return [name for name, dtype in dtypes.items() if dtype in FLOATS or dtype.startswith("complex")]
 
 
 def _problems(checkpoints: Sequence[Checkpoint], shared: Sequence[str]) -> dict[str, str]:
-    """Return the weights on which checkpoints do not agree, with what differs."""
+    """Return the weights that differ in shape or dtype, or are missing somewhere, with the difference."""
     last = checkpoints[-1]
     lost = [
         name for other in checkpoints[:-1] for name, of in other.kinds().items() if of == "weight" and name not in last
@@ -121,14 +120,14 @@ def _problems(checkpoints: Sequence[Checkpoint], shared: Sequence[str]) -> dict[
 
 
 def label(tensors: Checkpoint, number: int) -> str:
-    """Return what a checkpoint is called in a message: its path, or its place."""
+    """Return a checkpoint's name for messages: its path, or its number, counted from 1."""
     return str(tensors.path) if tensors.path else f"checkpoint {number + 1}"
 
 
 def _combined(
     name: str, checkpoints: Sequence[Checkpoint], combine: Callable[[list[Tensor]], Tensor], flaws: dict[str, str]
 ) -> Tensor:
-    """Return a tensor that is combined when it is read, and notes then where it is not a finite number."""
+    """Return the lazily combined tensor; reading it adds a note to `flaws` if a result is not finite."""
     tensors = [source[name] for source in checkpoints]
 
     def note() -> None:
@@ -140,7 +139,7 @@ def _combined(
 
 
 def _disagreement(name: str, checkpoints: Sequence[Checkpoint]) -> str | None:
-    """Say how checkpoints do not agree on a tensor, or return None."""
+    """Return how a tensor differs between checkpoints, or None if it does not."""
 
     def described(spec: TensorSpec | None) -> str:
         return f"{spec.dtype} {list(spec.shape)}" if spec else "missing"
@@ -154,13 +153,13 @@ def _disagreement(name: str, checkpoints: Sequence[Checkpoint]) -> str | None:
 
 
 def shortened(problems: Sequence[str]) -> str:
-    """Return problems for a message, the first ones where there are many."""
+    """Return problems joined for a message: the first `SHOWN`, and the number of the rest."""
     more = f"; and {len(problems) - SHOWN} more" if len(problems) > SHOWN else ""
     return f"{'; '.join(problems[:SHOWN])}{more}"
 
 
 def watched(tensor: Tensor, note: Callable[[], None]) -> Tensor:
-    """Return the same tensor; once it was read, and has NaN or infinities, `note` has been called.
+    """Return the tensor; reading it calls `note` if it has NaN or infinities.
 
     >>> flawed = []
     >>> watched(Tensor.of("x", np.array([1.0, np.nan])), lambda: flawed.append("x")).read().tolist(), flawed
@@ -186,7 +185,7 @@ def watched(tensor: Tensor, note: Callable[[], None]) -> Tensor:
 
 
 def is_finite(tensor: Tensor) -> bool:
-    """Say whether all numbers of a tensor are finite.
+    """Return whether all numbers of a tensor are finite.
 
     >>> is_finite(Tensor.of("x", np.array([1.0, np.inf])))
     False

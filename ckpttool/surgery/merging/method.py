@@ -1,4 +1,4 @@
-"""What a method of merging is: one tensor made of several, in float64, a block at a time, when it is read."""
+"""Base classes of merge methods: one tensor computed from several, lazily, in float64 and in blocks."""
 
 import math
 from abc import ABC, abstractmethod
@@ -17,32 +17,32 @@ from ckpttool.surgery.blocks import ELEMENTS, in_step
 from ckpttool.surgery.merging.scales import Scales
 
 Combine = Callable[[list[Array]], Array]
-"""Makes one block of one block of each tensor, all of them flat and of float64, in memory that is used again."""
+"""Combines one block of each tensor to one block; all are flat float64 arrays, in memory that is reused."""
 
 
 @dataclass(frozen=True)
 class Method(ABC):
-    """A way to merge models of one shape; a subclass is a frozen dataclass of its parameters."""
+    """A method to merge models of equal shapes; a subclass is a frozen dataclass of its parameters."""
 
     name: ClassVar[str]
     sources: ClassVar[int | None] = None
-    """How many models it merges, if not any number."""
+    """The number of models that it merges; None for any number."""
 
     def parts(self, count: int) -> tuple[float, ...]:
-        """Return how much each of so many models counts.
+        """Return the weight of each of `count` models.
 
         Raises:
-            PlanError: the weights that were given are not such.
+            PlanError: the given weights are invalid.
         """
         return shares(getattr(self, "weights", None), count)
 
 
 class WeightMethod(Method):
-    """A method that goes by the weights of the models alone."""
+    """A method that needs only the models' weights."""
 
     @abstractmethod
     def merge(self, tensors: Sequence[Tensor]) -> Tensor:
-        """Return a tensor that is made of the models', when it is read.
+        """Return the merged tensor, computed when it is read.
 
         Raises:
             PlanError: the parameters do not fit the number of models.
@@ -50,13 +50,13 @@ class WeightMethod(Method):
 
 
 class TaskVectorMethod(Method):
-    """A method that goes by task vectors: each model's weights less those of the base that all were trained from."""
+    """A method on task vectors: each model's weights minus those of the common base."""
 
     scale: Scales
 
     @abstractmethod
     def merge(self, tensors: Sequence[Tensor], base: Tensor) -> Tensor:
-        """Return the base's tensor moved by what the models' have learned, when it is read.
+        """Return the base's tensor plus the combined task vectors, computed when it is read.
 
         Raises:
             PlanError: the parameters do not fit the number of models.
@@ -64,10 +64,10 @@ class TaskVectorMethod(Method):
 
 
 def shares(weights: Sequence[float] | None, count: int) -> tuple[float, ...]:
-    """Return the weights of so many checkpoints: those given, or equal ones.
+    """Return non-negative weights of `count` checkpoints: the given ones, or ones.
 
     Raises:
-        PlanError: they are not as many, or no weights.
+        PlanError: their number differs, one is negative or not finite, or all are 0.
     """
     weights = factors(weights, count)
     if not all(weight >= 0 and math.isfinite(weight) for weight in weights) or not sum(weights):
@@ -77,10 +77,10 @@ def shares(weights: Sequence[float] | None, count: int) -> tuple[float, ...]:
 
 
 def factors(weights: Sequence[float] | None, count: int) -> tuple[float, ...]:
-    """Return a number for each of so many checkpoints, which may be negative: those given, or ones.
+    """Return weights of `count` checkpoints, which may be negative: the given ones, or ones.
 
     Raises:
-        PlanError: they are not as many, or one is not finite.
+        PlanError: their number differs, or one is not finite.
     """
     weights = tuple(weights) if weights else (1.0,) * count
     if len(weights) != count:
@@ -102,10 +102,10 @@ def require_share(parameter: str, value: float, above_zero: bool = False) -> Non
 
 
 def combined(tensors: Sequence[Tensor], begin: Callable[[], Combine]) -> Tensor:
-    """Return a tensor that is like the last one, and made of all of them.
+    """Return a lazy combination of tensors, with the shape and dtype of the last.
 
-    `begin` is called before each reading, and gives what combines the blocks in their order. Complex numbers are passed
-    to it as pairs.
+    `begin` is called before each read and returns the function that combines the blocks, in order. Complex numbers are
+    passed to it as pairs.
 
     >>> a, b = Tensor.of("a", np.array([1.0, 2.0], np.float32)), Tensor.of("b", np.array([3.0, 5.0], np.float32))
     >>> combined([a, b], lambda: lambda blocks: blocks[0] + blocks[1]).read()
@@ -114,11 +114,11 @@ def combined(tensors: Sequence[Tensor], begin: Callable[[], Combine]) -> Tensor:
     like = tensors[-1]
 
     def arrays() -> Iterator[Array]:
-        # to make room for a block anew each time takes longer than to compute with it
+        # allocating new memory per block takes longer than the computation
         combine, memory = begin(), [np.empty(2 * min(ELEMENTS, tensor.spec.elements)) for tensor in tensors]
         for blocks in in_step(tensors):
             widened = [wide(block, own) for block, own in zip(blocks, memory, strict=True)]
-            with np.errstate(over="ignore", invalid="ignore"):  # what is not finite stays so, and is reported elsewhere
+            with np.errstate(over="ignore", invalid="ignore"):  # non-finite values are kept, and reported elsewhere
                 block = combine(widened)
             yield narrow(like.name, block, like.dtype)
 
@@ -138,7 +138,7 @@ def combined(tensors: Sequence[Tensor], begin: Callable[[], Combine]) -> Tensor:
 
 
 def wide(block: Array, memory: Array | None = None) -> Array:
-    """Return a block's numbers as float64, complex ones as pairs, in a new array or at the start of a given one.
+    """Return a block as float64, complex numbers as pairs, in a new array or at the start of `memory`.
 
     >>> wide(np.array([1 + 2j])).tolist()
     [1.0, 2.0]
@@ -152,10 +152,10 @@ def wide(block: Array, memory: Array | None = None) -> Array:
 
 
 def narrow(name: str, values: Array, dtype: DType) -> Array:
-    """Return numbers that were widened in the dtype that they had.
+    """Return widened numbers in their original dtype.
 
     Raises:
-        CkptError: a finite number does not fit into it.
+        CkptError: a finite number overflows it.
     """
     own = values.view(np.complex128) if dtype.numpy.kind == "c" else values
     with np.errstate(over="ignore"):
