@@ -1,7 +1,7 @@
-"""Model Breadcrumbs: task vectors without their largest outliers and their smallest parts, added to the base.
+"""Model Breadcrumbs: add task vectors to the base, without their largest and smallest elements.
 
 Davari and Belilovsky 2023, "Model Breadcrumbs: Scaling Multi-Task Model Merging with Sparse Masks", arXiv:2312.06795. A
-task vector is what a model has learned, its weights less those of the base; here each tensor is masked for itself.
+task vector is a model's weights minus those of the base; each tensor is masked separately.
 """
 
 from collections.abc import Sequence
@@ -18,10 +18,10 @@ from ckpttool.surgery.merging.ties import magnitudes
 
 @dataclass(frozen=True)
 class Breadcrumbs(TaskVectorMethod):
-    """The base moved by the weighted sum of the masked task vectors.
+    """The base plus the weighted sum of the masked task vectors.
 
-    `gamma` is the part of the largest that is dropped, `density` the part that is kept below these, or as many as there
-    are.
+    `gamma` is the fraction of the largest elements to drop, `density` the fraction to keep of those below; fewer are
+    dropped as outliers if not enough would be left.
 
     >>> base, a = Tensor.of("x", np.zeros(5)), Tensor.of("x", np.array([1.0, -2, 3, -4, 500]))
     >>> Breadcrumbs(density=0.6, gamma=0.2).merge([a], base).read().tolist()
@@ -35,16 +35,16 @@ class Breadcrumbs(TaskVectorMethod):
     scale: Scales = UNSCALED
 
     def __post_init__(self) -> None:
-        """Refuse a density that is not above 0 and at most 1, and another gamma than a part."""
+        """Check that the density is above 0 and at most 1, and gamma between 0 and 1."""
         require_share("density", self.density, above_zero=True)
         require_share("gamma", self.gamma)
 
     def parts(self, count: int) -> tuple[float, ...]:
-        """Return how much each counts; some may count against the others."""
+        """Return the weights, which may be negative."""
         return factors(self.weights, count)
 
     def merge(self, tensors: Sequence[Tensor], base: Tensor) -> Tensor:
-        """Return the base moved."""
+        """Return the merged tensor, computed when it is read."""
         weights, far = self.parts(len(tensors)), self.scale.of_name(base.name)
 
         def begin() -> Combine:
@@ -55,7 +55,7 @@ class Breadcrumbs(TaskVectorMethod):
                 for block, weight, (least, most) in zip(blocks[1:], weights, limits, strict=True):
                     move = block - start
                     size = np.abs(move)
-                    total += np.where((size < least) | (size > most), 0, weight * move)  # what is NaN stays so
+                    total += np.where((size < least) | (size > most), 0, weight * move)  # NaN is kept
                 moved: Array = start + far * total
                 return moved
 
@@ -64,7 +64,7 @@ class Breadcrumbs(TaskVectorMethod):
         return combined([base, *tensors], begin)
 
     def limits(self, sizes: Array) -> tuple[float, float]:
-        """Return the magnitudes between which parts are kept.
+        """Return the smallest and the largest magnitude that is kept; `sizes` is reordered.
 
         >>> Breadcrumbs(density=0.5, gamma=0.25).limits(np.array([4.0, 1.0, 3.0, 2.0]))
         (2.0, 3.0)

@@ -1,7 +1,7 @@
-"""DARE: drop parts of task vectors at random, and rescale the rest so that their sum is expected to stay.
+"""DARE: drop random elements of task vectors, and rescale the rest to keep the expected sum.
 
 Yu et al. 2023, "Language Models are Super Mario: Absorbing Abilities from Homologous Models as a Free Lunch",
-arXiv:2311.03099. A task vector is what a model has learned, its weights less those of the base.
+arXiv:2311.03099. A task vector is a model's weights minus those of the base.
 """
 
 from collections.abc import Sequence
@@ -19,10 +19,10 @@ from ckpttool.surgery.merging.scales import UNSCALED, Scales
 
 @dataclass(frozen=True)
 class Dare(TaskVectorMethod):
-    """The base moved by the weighted mean of what is left of the task vectors.
+    """The base plus the weighted mean of the sparsified task vectors.
 
-    `density` is the part that is kept: of large models nine parts in ten can be dropped, the paper says. What is
-    dropped follows from the random seed, the tensor's name and the model's place alone.
+    `density` is the fraction to keep; according to the paper, 90 % can be dropped in large models. The dropped elements
+    depend only on the random seed, the tensor's name and the model's position.
 
     >>> base, a = Tensor.of("x", np.zeros(1000)), Tensor.of("x", np.ones(1000))
     >>> values, counts = np.unique(Dare(density=0.25).merge([a], base).read(), return_counts=True)
@@ -37,13 +37,13 @@ class Dare(TaskVectorMethod):
     scale: Scales = UNSCALED
 
     def __post_init__(self) -> None:
-        """Refuse a density that is not above 0 and at most 1, and a seed below 0, of which NumPy makes no numbers."""
+        """Check that the density is above 0 and at most 1, and that the seed is not negative, as NumPy requires."""
         require_share("density", self.density, above_zero=True)
         if self.seed < 0:
             raise PlanError(f"`seed` is {self.seed}, expected 0 or more")
 
     def merge(self, tensors: Sequence[Tensor], base: Tensor) -> Tensor:
-        """Return the base moved."""
+        """Return the merged tensor, computed when it is read."""
         weights = shares(self.weights, len(tensors))
         return combined([base, *tensors], lambda: self._rescaled(base.name, weights))
 

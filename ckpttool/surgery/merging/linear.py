@@ -1,6 +1,6 @@
-"""Weighted sums of weights, divided by the weights' sum.
+"""The weighted mean of models (model soups, Wortsman et al. 2022, arXiv:2203.05482).
 
-They are a mean (model soups, Wortsman et al. 2022, arXiv:2203.05482), or a point beyond one where a weight is negative.
+A negative weight extrapolates away from its model.
 """
 
 from collections.abc import Sequence
@@ -14,21 +14,21 @@ from ckpttool.core.tensors import Array, Tensor
 from ckpttool.surgery.merging.method import WeightMethod, combined, factors
 
 NO_SUM = 1e-9
-"""The part of all weights that their sum has at least, to be divided by."""
+"""The smallest sum of the weights, relative to the sum of their magnitudes, that is divided by."""
 
 
 @dataclass(frozen=True)
 class Linear(WeightMethod):
-    """The mean of tensors of one shape, weighted by `weights`."""
+    """The mean of tensors of equal shapes, weighted by `weights`."""
 
     name: ClassVar[str] = "linear"
     weights: tuple[float, ...] | None = None
 
     def parts(self, count: int) -> tuple[float, ...]:
-        """Return how much each counts; some may count against the others.
+        """Return the weights, which may be negative.
 
         Raises:
-            PlanError: there is no sum to divide by.
+            PlanError: their sum is 0.
         """
         weights = factors(self.weights, count)
         if abs(sum(weights)) <= NO_SUM * sum(map(abs, weights)):
@@ -37,7 +37,7 @@ class Linear(WeightMethod):
         return weights
 
     def merge(self, tensors: Sequence[Tensor]) -> Tensor:
-        """Return the mean."""
+        """Return the mean, computed when it is read."""
         return mean(tensors, self.parts(len(tensors)))
 
 
@@ -52,7 +52,7 @@ def mean(tensors: Sequence[Tensor], weights: Sequence[float]) -> Tensor:
 
 
 def weighted(tensors: Sequence[Tensor], weights: Sequence[float], divisor: float) -> Tensor:
-    """Return the sum of tensors, each times its weight, divided by a number; a tensor of weight 0 is not read."""
+    """Return the weighted sum of tensors, divided by `divisor`; a tensor of weight 0 is not read."""
     counted = [weight for weight in weights if weight] or [0.0]
     taken = [tensor for tensor, weight in zip(tensors, weights, strict=True) if weight] or tensors[-1:]
 

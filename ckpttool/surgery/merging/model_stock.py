@@ -1,7 +1,7 @@
-"""Model Stock: from the base towards the mean of the models, the farther the better their task vectors agree.
+"""Model Stock: interpolate from the base to the mean of the models, by the cosine between their task vectors.
 
-Jang et al. 2024, "Model Stock: All we need is just a few fine-tuned models", arXiv:2403.19522. A task vector is what a
-model has learned, its weights less those of the base. Each tensor has a ratio of its own.
+Jang et al. 2024, "Model Stock: All we need is just a few fine-tuned models", arXiv:2403.19522. A task vector is a
+model's weights minus those of the base. The ratio is computed for each tensor.
 """
 
 from collections.abc import Sequence
@@ -18,12 +18,12 @@ from ckpttool.surgery.merging.method import Combine, TaskVectorMethod, combined,
 from ckpttool.surgery.merging.scales import UNSCALED, Scales
 
 LEAST = 1e-6
-"""The product of two norms from which on their cosine is what it is, as mergekit has it."""
+"""The lower bound of the denominator of a cosine, and of the ratio's: mergekit's constant."""
 
 
 @dataclass(frozen=True)
 class ModelStock(TaskVectorMethod):
-    """The base moved along the mean task vector, by n cos / (1 + (n - 1) cos) of n models with the mean cosine cos.
+    """The base plus the mean of n task vectors times n cos / (1 + (n - 1) cos), where cos is their mean cosine.
 
     >>> base = Tensor.of("x", np.zeros(2))
     >>> a, b = Tensor.of("x", np.array([2.0, 0.0])), Tensor.of("x", np.array([0.0, 2.0]))
@@ -35,17 +35,17 @@ class ModelStock(TaskVectorMethod):
     scale: Scales = UNSCALED
 
     def parts(self, count: int) -> tuple[float, ...]:
-        """Return how much each counts: all the same.
+        """Return equal weights.
 
         Raises:
-            PlanError: there is one alone, which agrees with nothing.
+            PlanError: there is only one model.
         """
         if count < 2:
             raise PlanError(f"{self.name} goes by how models agree: expected two or more")
         return super().parts(count)
 
     def merge(self, tensors: Sequence[Tensor], base: Tensor) -> Tensor:
-        """Return the base moved."""
+        """Return the merged tensor, computed when it is read."""
         far = self.scale.of_name(base.name)
 
         def begin() -> Combine:
@@ -56,9 +56,9 @@ class ModelStock(TaskVectorMethod):
 
 
 def interpolation(tensors: Sequence[Tensor], base: Tensor) -> float:
-    """Return how far to go from the base to the mean of the models; 0 where opposites leave nothing to go by.
+    """Return the interpolation ratio from the base to the mean of the models; 0 if its denominator is nearly 0.
 
-    Where a number is not finite it is all of the way, for there is no cosine.
+    It is 1 if a tensor has non-finite numbers, so that only these are non-finite in the result.
 
     >>> one = [Tensor.of("x", np.array(x)) for x in ([1.0, 0.0], [1.0, 1.0])]
     >>> round(interpolation(one, Tensor.of("x", np.zeros(2))), 4)
@@ -77,7 +77,7 @@ def interpolation(tensors: Sequence[Tensor], base: Tensor) -> float:
         products[one, other] / max(norms[one] * norms[other], LEAST) for one, other in combinations(range(count), 2)
     ]
     if not np.isfinite(cosines).all():
-        return 1.0  # so that the numbers beside one that is not finite stay some
+        return 1.0  # a ratio of NaN would make every element NaN
     cosine = float(np.clip(cosines, -1, 1).mean())
     divisor = 1 + (count - 1) * cosine
     return 0.0 if abs(divisor) < LEAST else count * cosine / divisor

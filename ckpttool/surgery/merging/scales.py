@@ -1,4 +1,4 @@
-"""How far a model is moved along its task vectors: one number, or others for the tensors that patterns take."""
+"""Factors of task vectors: one number, or different ones for tensors that patterns match."""
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
@@ -8,13 +8,13 @@ from ckpttool.core.errors import PlanError
 from ckpttool.core.names import Pattern
 
 Scale = float | Sequence[str] | Mapping[str, float]
-"""A number, texts such as `0.3` and `RE=0.3`, or numbers by patterns; the last that takes a tensor counts."""
+"""A number, texts such as `0.3` and `RE=0.3`, or numbers by pattern; the last pattern that matches a tensor counts."""
 _EVERYTHING = ""
 
 
 @dataclass(frozen=True)
 class Scales:
-    """Numbers by patterns, in their order; an empty pattern takes all tensors.
+    """Ordered numbers by pattern; an empty pattern matches all tensors.
 
     >>> scales = Scales.of(["0.3", "head=1"])
     >>> scales.of_name("low/kernel"), scales.of_name("head/kernel"), Scales().of_name("low/kernel")
@@ -25,10 +25,10 @@ class Scales:
 
     @classmethod
     def of(cls, scale: Scale | None) -> "Scales":
-        """Take a scale in any of its forms.
+        """Parse a scale in any of its forms.
 
         Raises:
-            PlanError: something in it is not a finite number.
+            PlanError: a value is not a finite number.
         """
         if scale is None:
             return cls()
@@ -40,15 +40,15 @@ class Scales:
         return cls(tuple((pattern.strip(), _number(value, text)) for text, pattern, value in parts))
 
     def of_name(self, name: str) -> float:
-        """Return the number for a tensor, 1 where none is given for it."""
+        """Return a tensor's factor; 1 if no pattern matches."""
         taken = [value for pattern, value in self.given if not pattern or Pattern(pattern).matches(name)]
         return taken[-1] if taken else 1.0
 
     def require_known(self, names: Iterable[str]) -> None:
-        """Check that each pattern takes something.
+        """Check that every pattern matches a tensor.
 
         Raises:
-            UnknownName: one takes nothing.
+            UnknownName: a pattern matches nothing.
         """
         names = list(names)
         for pattern, _ in self.given:
@@ -67,4 +67,4 @@ def _number(value: object, text: str) -> float:
 
 
 UNSCALED = Scales()
-"""All the way."""
+"""The factor 1 for all tensors."""

@@ -1,7 +1,6 @@
-"""SLERP: the way from one model's weights to another's along the arc between them, tensor by tensor.
+"""SLERP: spherical linear interpolation between two models, tensor by tensor.
 
-The spherical linear interpolation of Shoemake (1985, "Animating rotation with quaternion curves"), for each tensor as
-one long vector.
+Shoemake 1985, "Animating rotation with quaternion curves"; each tensor is flattened to one vector.
 """
 
 import math
@@ -15,12 +14,12 @@ from ckpttool.surgery.differing.movement import Movement
 from ckpttool.surgery.merging.method import Combine, WeightMethod, combined, require_share
 
 NEARLY_PARALLEL = 1 - 5e-4
-"""Cosine from which on the arc is as good as straight, and its formula divides by nearly nothing."""
+"""The cosine above which linear interpolation is used: the sine in the denominator would be nearly 0."""
 
 
 @dataclass(frozen=True)
 class Slerp(WeightMethod):
-    """What lies between two tensors at `t`: the first at 0, the second at 1.
+    """The interpolation of two tensors at `t`: 0 is the first, 1 the second.
 
     >>> import numpy as np
     >>> a, b = Tensor.of("x", np.array([1.0, 0.0])), Tensor.of("x", np.array([0.0, 1.0]))
@@ -33,11 +32,11 @@ class Slerp(WeightMethod):
     t: float = 0.5
 
     def __post_init__(self) -> None:
-        """Refuse what is not between the two."""
+        """Check that `t` is between 0 and 1."""
         require_share("t", self.t)
 
     def merge(self, tensors: Sequence[Tensor]) -> Tensor:
-        """Return the point on the arc; where there is none, that on the straight line."""
+        """Return the point on the arc, or on the line if the tensors are nearly parallel or one is zero."""
 
         def begin() -> Combine:
             movement = Movement()

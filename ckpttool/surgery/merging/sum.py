@@ -1,6 +1,6 @@
-"""Sum: weights added, each times a number of any sign, such as a difference to a model.
+"""The weighted sum of models, for example of a model and a difference; weights may be negative.
 
-Task arithmetic, Ilharco et al. 2023, arXiv:2212.04089, where differences are files of their own.
+This is task arithmetic (Ilharco et al. 2023, arXiv:2212.04089) with task vectors in files.
 """
 
 from collections.abc import Sequence
@@ -14,7 +14,7 @@ from ckpttool.surgery.merging.method import WeightMethod, factors
 
 @dataclass(frozen=True)
 class Sum(WeightMethod):
-    """The sum of tensors of one shape, each times its weight: a model and a difference, or the difference of two.
+    """The weighted sum of tensors of equal shapes: a model plus a difference, or the difference of two models.
 
     >>> import numpy as np
     >>> tuned, base = Tensor.of("x", np.array([3.0, 5.0])), Tensor.of("x", np.array([1.0, 2.0]))
@@ -26,9 +26,9 @@ class Sum(WeightMethod):
     weights: tuple[float, ...] | None = None
 
     def parts(self, count: int) -> tuple[float, ...]:
-        """Return what each is multiplied by."""
+        """Return the factor of each model."""
         return factors(self.weights, count)
 
     def merge(self, tensors: Sequence[Tensor]) -> Tensor:
-        """Return the sum."""
+        """Return the sum, computed when it is read."""
         return weighted(tensors, self.parts(len(tensors)), 1.0)

@@ -1,7 +1,7 @@
-"""Task arithmetic: a base moved by what models have learned, each times its weight, and by a scale for each layer.
+"""Task arithmetic: the base plus a weighted sum of task vectors, with a scale per layer.
 
-Ilharco et al. 2023, "Editing Models with Task Arithmetic", arXiv:2212.04089. A task vector is what a model has learned,
-its weights less those of the base; a negative weight unlearns it.
+Ilharco et al. 2023, "Editing Models with Task Arithmetic", arXiv:2212.04089. A task vector is a model's weights minus
+those of the base; a negative weight unlearns the task.
 """
 
 from collections.abc import Sequence
@@ -17,7 +17,7 @@ from ckpttool.surgery.merging.scales import UNSCALED, Scales
 
 @dataclass(frozen=True)
 class TaskArithmetic(TaskVectorMethod):
-    """The base moved by the sum of the task vectors, each times its weight, and times the scale of its tensor.
+    """The base plus the weighted sum of the task vectors, times the tensor's scale.
 
     >>> base, a = Tensor.of("x", np.array([1.0, 1.0])), Tensor.of("x", np.array([3.0, 0.0]))
     >>> TaskArithmetic(scale=Scales.of(0.5)).merge([a], base).read().tolist()
@@ -29,11 +29,11 @@ class TaskArithmetic(TaskVectorMethod):
     scale: Scales = UNSCALED
 
     def parts(self, count: int) -> tuple[float, ...]:
-        """Return what each task vector is multiplied by."""
+        """Return the factor of each task vector."""
         return factors(self.weights, count)
 
     def merge(self, tensors: Sequence[Tensor], base: Tensor) -> Tensor:
-        """Return the base moved."""
+        """Return the merged tensor, computed when it is read."""
         weights = [weight * self.scale.of_name(base.name) for weight in self.parts(len(tensors))]
         return combined([base, *tensors], lambda: _moved(weights))
 
