@@ -1,6 +1,6 @@
-"""Convolutions: PyTorch and Caffe have the channels before the window, Keras and TensorFlow after it.
+"""Convolution kernels: in PyTorch and Caffe the channels come before the window, in Keras and TensorFlow after it.
 
-All of them correlate, none flips its kernel, so only dimensions move.
+All of them compute cross-correlations, without flipping the kernel, so only axes are moved.
 """
 
 from dataclasses import dataclass
@@ -14,12 +14,12 @@ from ckpttool.core.tensors import Array
 from ckpttool.layouts.layout import ChannelsLast, OneToOne, Shape, channels_last
 
 WINDOWS = (3, 4, 5)
-"""The ranks of kernels with windows of one, two and three dimensions."""
+"""The ranks of convolution kernels in one, two and three dimensions."""
 
 
 @dataclass(frozen=True)
 class Conv(ChannelsLast):
-    """The kernel of a convolution in one, two or three dimensions; groups are kept, as Keras and Conv2D have them too.
+    """The kernel of a convolution in one, two or three dimensions; groups are kept, as in Keras and TensorFlow's Conv2D.
 
     >>> Conv().shapes([(32, 3, 5, 5)])
     [(5, 5, 3, 32)]
@@ -59,17 +59,17 @@ class Depthwise(OneToOne):
     multiplier: int = 1
 
     def __post_init__(self) -> None:
-        """Refuse a multiplier below 1."""
+        """Check that the multiplier is at least 1."""
         above_zero("multiplier", self.multiplier)
 
     def shape(self, shape: Shape) -> Shape | None:
-        """Part the outputs by their channel."""
+        """Return the graph's shape, with the outputs split by channel."""
         if len(shape) not in WINDOWS or shape[1] != 1 or shape[0] % self.multiplier:
             return None
         return (*shape[2:], shape[0] // self.multiplier, self.multiplier)
 
     def source_shape(self, shape: Shape) -> Shape | None:
-        """Join the outputs of all channels."""
+        """Return the source's shape, with the outputs of all channels joined."""
         if len(shape) not in WINDOWS or shape[-1] != self.multiplier:
             return None
         return (shape[-2] * self.multiplier, 1, *shape[:-2])
@@ -80,15 +80,15 @@ class Depthwise(OneToOne):
         return np.moveaxis(array.reshape(outputs // self.multiplier, self.multiplier, *window), (0, 1), (-2, -1))
 
     def turn_back(self, array: Array) -> Array:
-        """Return a view where the multiplier is 1, else a copy."""
+        """Return a view if the multiplier is 1, else a copy."""
         return np.moveaxis(array, (-2, -1), (0, 1)).reshape(self.source_shapes([array.shape])[0])
 
 
 @dataclass(frozen=True)
 class Grouped(OneToOne):
-    """The kernel of a convolution in groups, expanded into a full one with zeros, for graphs whose op has no groups.
+    """The kernel of a grouped convolution, expanded with zeros for graphs whose op has no groups.
 
-    The way back refuses a kernel with weights between the groups: training has joined them.
+    `invert` refuses a kernel with non-zero weights between the groups, as further training makes them.
 
     >>> Grouped(groups=4).shapes([(32, 2, 3, 3)])
     [(3, 3, 8, 32)]
@@ -100,7 +100,7 @@ class Grouped(OneToOne):
     groups: int
 
     def __post_init__(self) -> None:
-        """Refuse less than one group."""
+        """Check that there is at least one group."""
         above_zero("groups", self.groups)
 
     def shape(self, shape: Shape) -> Shape | None:
@@ -110,7 +110,7 @@ class Grouped(OneToOne):
         return (*shape[2:], shape[1] * self.groups, shape[0])
 
     def source_shape(self, shape: Shape) -> Shape | None:
-        """Return the shape of the kernel in groups."""
+        """Return the shape of the grouped kernel."""
         if len(shape) not in WINDOWS or shape[-1] % self.groups or shape[-2] % self.groups:
             return None
         return (shape[-1], shape[-2] // self.groups, *shape[:-2])
@@ -123,14 +123,14 @@ class Grouped(OneToOne):
         return full
 
     def turn_back(self, array: Array) -> Array:
-        """Return the kernel in groups."""
+        """Return the grouped kernel."""
         blocks = self._blocks(array)
         if np.count_nonzero(array) != sum(np.count_nonzero(block) for block in blocks):
             raise PlanError(f"{self}: the kernel {list(array.shape)} has weights between the groups, expected zeros")
         return np.moveaxis(np.concatenate(blocks, -1), (-1, -2), (0, 1))
 
     def _blocks(self, full: Array) -> list[Array]:
-        """Return views of the parts that join a group's inputs with its outputs."""
+        """Return views of the diagonal blocks, each from a group's inputs to its outputs."""
         inputs, outputs = full.shape[-2] // self.groups, full.shape[-1] // self.groups
         starts = [(group * inputs, group * outputs) for group in range(self.groups)]
         return [full[..., row : row + inputs, column : column + outputs] for row, column in starts]

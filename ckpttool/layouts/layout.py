@@ -1,4 +1,4 @@
-"""What a layout is: how a layer's weights are arranged in a source's arrays, and how in those of the graph."""
+"""Layouts: how a layer's weights are arranged in the source's arrays and in the graph's variables."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
@@ -13,14 +13,14 @@ from ckpttool.core.tensors import PIECE, Array, Tensor, TensorSpec
 
 Shape = tuple[int, ...]
 COLUMNS = 32
-"""Columns of a transposed array that are copied at a time, which the processor's cache likes better."""
+"""Columns of a transposed array that are copied at a time, to fit the processor's cache."""
 
 
 class Layout(Call, ABC):
-    """A way from a source's arrays to a graph's, and back; a subclass is a frozen dataclass of its options.
+    """A conversion from a source's arrays to a graph's and back; a subclass is a frozen dataclass of its options.
 
-    `apply` and `invert` keep the dtype and give views where they can, so that nothing large is copied twice. All four
-    methods refuse what does not fit with a PlanError.
+    `apply` and `invert` keep the dtype and return views if possible, so that nothing large is copied twice. All four
+    methods raise PlanError for shapes that do not fit.
     """
 
     noun: ClassVar[str] = "layout"
@@ -28,31 +28,31 @@ class Layout(Call, ABC):
 
     @abstractmethod
     def shapes(self, shapes: Sequence[Shape]) -> list[Shape]:
-        """Return the shapes of what `apply` gives for source arrays of these shapes."""
+        """Return the shapes that `apply` returns for source arrays of these shapes."""
 
     @abstractmethod
     def source_shapes(self, shapes: Sequence[Shape]) -> list[Shape]:
-        """Return the shapes of what `invert` gives for the graph's arrays of these shapes."""
+        """Return the shapes that `invert` returns for graph arrays of these shapes."""
 
     @abstractmethod
     def apply(self, arrays: Sequence[Array]) -> list[Array]:
-        """Return the graph's arrays for the source's, both in the order in which a rule lists them."""
+        """Return the graph's arrays for the source's, both in the order of a rule."""
 
     @abstractmethod
     def invert(self, arrays: Sequence[Array]) -> list[Array]:
         """Return the source's arrays for the graph's."""
 
     def fitted(self, shapes: Sequence[Shape]) -> Self:
-        """Return the layout with the options that a source's shapes say where none are given; by default, itself."""
+        """Return the layout with missing options inferred from the source's shapes; by default, itself."""
         del shapes
         return self
 
     def applied(self, tensors: Sequence[Tensor], names: Sequence[str]) -> list[Tensor]:
-        """Return the variables, under their names, that the layout makes of a source's tensors when they are read."""
+        """Return the named variables as lazy tensors, converted from the source's tensors when they are read."""
         return self._lazily(self.apply, tensors, names, self.shapes([tensor.shape for tensor in tensors]))
 
     def inverted(self, tensors: Sequence[Tensor], names: Sequence[str]) -> list[Tensor]:
-        """Return the source's tensors, under their names, that the layout made the variables of."""
+        """Return the source's named tensors as lazy tensors, converted from the variables when they are read."""
         return self._lazily(self.invert, tensors, names, self.source_shapes([tensor.shape for tensor in tensors]))
 
     def _lazily(
@@ -72,20 +72,20 @@ class Layout(Call, ABC):
         return [lazy(place) for place in range(len(names))]
 
     def made_of(self, shapes: Sequence[Shape]) -> list[Shape]:
-        """Return `shapes`, and none where the layout does not fit."""
+        """Return `shapes`, or an empty list if the layout does not fit."""
         try:
             return self.shapes(shapes)
         except PlanError:
             return []
 
     def wrong(self, shapes: Sequence[Shape], expected: str) -> PlanError:
-        """Return an error that says which shapes were found."""
+        """Return an error with the shapes found and expected."""
         found = " ".join(str(list(shape)) for shape in shapes) or "nothing"
         return PlanError(f"{self}: found {found}, expected {expected}")
 
 
 class OneToOne(Layout):
-    """A layout of one array, such as a kernel; a subclass says what becomes of a shape and of an array."""
+    """A layout of one array, such as a kernel; a subclass converts a shape and an array."""
 
     source: ClassVar[str]
     """The source's shape, in words."""
@@ -94,19 +94,19 @@ class OneToOne(Layout):
 
     @abstractmethod
     def shape(self, shape: Shape) -> Shape | None:
-        """Return the shape that the graph has; None where this one does not fit."""
+        """Return the graph's shape, or None if the source's does not fit."""
 
     @abstractmethod
     def source_shape(self, shape: Shape) -> Shape | None:
-        """Return the shape that the source has; None where this one does not fit."""
+        """Return the source's shape, or None if the graph's does not fit."""
 
     @abstractmethod
     def turn(self, array: Array) -> Array:
-        """Return an array that fits as the graph has it."""
+        """Return the graph's array for a source array that fits."""
 
     @abstractmethod
     def turn_back(self, array: Array) -> Array:
-        """Return an array that fits as the source has it."""
+        """Return the source's array for a graph array that fits."""
 
     def shapes(self, shapes: Sequence[Shape]) -> list[Shape]:
         """Return the one shape."""
@@ -135,7 +135,7 @@ class OneToOne(Layout):
 
 @dataclass(frozen=True)
 class Keep(OneToOne):
-    """The array as it is: whatever Keras and TensorFlow share, and every bias.
+    """The unchanged array: every bias, and most layers of Keras in TensorFlow.
 
     >>> Keep().shapes([(784, 300)])
     [(784, 300)]
@@ -174,16 +174,16 @@ class Keep(OneToOne):
 
 
 class ChannelsLast(OneToOne):
-    """A layout that moves a kernel's window first and swaps the other two dimensions; both ways are views."""
+    """A layout that moves a kernel's window to the front and swaps the other two axes; both directions are views."""
 
     ranks: ClassVar[Sequence[int]]
 
     def shape(self, shape: Shape) -> Shape | None:
-        """Return the sizes in the graph's order."""
+        """Return the graph's shape."""
         return tuple(shape[axis] for axis in channels_last(len(shape))) if len(shape) in self.ranks else None
 
     def source_shape(self, shape: Shape) -> Shape | None:
-        """Return the sizes in the source's order."""
+        """Return the source's shape."""
         return (shape[-1], shape[-2], *shape[:-2]) if len(shape) in self.ranks else None
 
     def turn(self, array: Array) -> Array:
@@ -196,7 +196,7 @@ class ChannelsLast(OneToOne):
 
 
 def channels_last(rank: int) -> tuple[int, ...]:
-    """Return the order from `[outputs, inputs, window ...]` to `[window ..., inputs, outputs]`.
+    """Return the permutation from `[outputs, inputs, window ...]` to `[window ..., inputs, outputs]`.
 
     >>> channels_last(2), channels_last(4)
     ((1, 0), (2, 3, 1, 0))
@@ -205,7 +205,7 @@ def channels_last(rank: int) -> tuple[int, ...]:
 
 
 def _pieces(array: Array) -> Iterator[memoryview]:
-    """Yield an array's little-endian bytes in C order, a piece at a time, whatever its memory layout."""
+    """Yield an array's little-endian bytes in C order in pieces, for any memory layout."""
     little = array.dtype.newbyteorder("<")
     rows = max(1, PIECE // max(1, array[0].nbytes)) if array.size else 1
     for start in range(0, len(array), rows):
@@ -214,7 +214,7 @@ def _pieces(array: Array) -> Iterator[memoryview]:
 
 
 def _in_c_order(array: Array) -> Array:
-    """Return an array in C order, without a second copy where it is so already."""
+    """Return an array in C order; an array that is already in C order is not copied."""
     if array.flags.c_contiguous:
         return array
     ordered = np.empty(array.shape, array.dtype)

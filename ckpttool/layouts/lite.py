@@ -1,4 +1,4 @@
-"""Kernels of TensorFlow Lite: a convolution's outputs come first, its inputs last, the window between them."""
+"""Kernels of TensorFlow Lite, whose layout is [outputs, window, inputs]."""
 
 from dataclasses import dataclass
 from typing import ClassVar
@@ -10,12 +10,12 @@ from ckpttool.core.tensors import Array
 from ckpttool.layouts.layout import OneToOne, Shape
 
 WINDOWS = (4, 5)
-"""The ranks of kernels with windows of two and three dimensions."""
+"""The ranks of convolution kernels in two and three dimensions."""
 
 
 @dataclass(frozen=True)
 class LiteConv(OneToOne):
-    """The kernel of a convolution; `transposed` is that of a transposed one, whose outputs stay before the inputs.
+    """The kernel of a convolution, or of a transposed one, whose target is [window, outputs, inputs].
 
     >>> LiteConv().shapes([(32, 5, 5, 3)]), LiteConv(transposed=True).shapes([(8, 3, 3, 16)])
     ([(5, 5, 3, 32)], [(3, 3, 8, 16)])
@@ -31,14 +31,14 @@ class LiteConv(OneToOne):
         return -2 if self.transposed else -1
 
     def shape(self, shape: Shape) -> Shape | None:
-        """Return the sizes with the outputs behind the window."""
+        """Return the target's shape."""
         if len(shape) not in WINDOWS:
             return None
         outputs, *window, inputs = shape
         return (*window, outputs, inputs) if self.transposed else (*window, inputs, outputs)
 
     def source_shape(self, shape: Shape) -> Shape | None:
-        """Return the sizes with the outputs first."""
+        """Return the source's shape."""
         if len(shape) not in WINDOWS:
             return None
         *window, inputs, outputs = shape
@@ -67,17 +67,17 @@ class LiteDepthwise(OneToOne):
     multiplier: int = 1
 
     def __post_init__(self) -> None:
-        """Refuse a multiplier below 1."""
+        """Check that the multiplier is at least 1."""
         above_zero("multiplier", self.multiplier)
 
     def shape(self, shape: Shape) -> Shape | None:
-        """Part the outputs by their channel."""
+        """Return the target's shape, with the outputs split by channel."""
         if len(shape) != 4 or shape[0] != 1 or shape[3] % self.multiplier:
             return None
         return (*shape[1:3], shape[3] // self.multiplier, self.multiplier)
 
     def source_shape(self, shape: Shape) -> Shape | None:
-        """Join the outputs of all channels."""
+        """Return the source's shape, with the outputs of all channels joined."""
         if len(shape) != 4 or shape[3] != self.multiplier:
             return None
         return (1, *shape[:2], shape[2] * self.multiplier)

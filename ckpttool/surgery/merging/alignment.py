@@ -1,7 +1,7 @@
-"""Models of different vocabularies made alike: each token has one row in all of them, before they are merged.
+"""Align models of different vocabularies before a merge, so that each token has the same row in all of them.
 
-The rules are those of mergekit's `tokenizer_source`: a token that a model lacks has the row of the base where there is
-one that has it, else the mean of the rows of those that do.
+The rules are those of mergekit's `tokenizer_source`: a token that a model lacks gets the base's row or, if the base
+lacks it too, the mean of the rows of the models that have it.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -23,17 +23,17 @@ from ckpttool.surgery.merging.vocabulary import Vocabulary
 from ckpttool.surgery.merging.vocabulary_tensors import VocabularyTensors
 
 Tokens = Literal["all", "last"]
-"""Whose tokens a merged model has: those of all, the last one's first, or those of the last alone."""
+"""Which tokens a merged model has: those of all models, the last one's first, or only the last one's."""
 NONE = -1
-"""The number of a row that a model does not have."""
+"""The row number of a token that a model lacks."""
 
 
 @dataclass(frozen=True)
 class Alignment:
-    """Models, and their base where they have one, whose rows stand for the same tokens.
+    """Aligned models, with their base if any: a row number means the same token in all of them.
 
-    `vocabulary` has these, `axes` where the rows of each aligned tensor are, `resized` those that have more rows than
-    the last model's had, `note` in how many vocabularies the tokens are.
+    `vocabulary` has the tokens, `axes` the axis of the rows of each aligned tensor, `resized` the tensors with more
+    rows than in the last model; `note` counts the tokens by the number of vocabularies that have them.
     """
 
     models: tuple[Checkpoint, ...]
@@ -44,7 +44,7 @@ class Alignment:
     note: str
 
     def on(self, joined: JoinedCheckpoints) -> JoinedCheckpoints:
-        """Return what the models became, with what is to be said of their vocabularies."""
+        """Return the merge result with the vocabulary, the axes in the rows, and the note."""
         along = {name: f", tokens along axis {axis}" for name, axis in self.axes.items()}
         rows = tuple({**row, "then": f"{row['then']}{along.get(row['name'], '')}"} for row in joined.rows)
         notes = (*joined.notes, self.note)
@@ -58,14 +58,14 @@ def align(
     tokens: Tokens = "all",
     tensors: Sequence[str] = (),
 ) -> Alignment:
-    """Return models, and behind them their base where they have one, with a row for the same tokens in each.
+    """Return the models, and the base if any, with the rows of all tensors in the order of one vocabulary.
 
     Args:
         models: The models; the last one's tokens keep their numbers.
-        vocabularies: Those of the models in their order, and that of the base.
-        base: What the models were trained from.
-        tokens: Whose tokens count.
-        tensors: Patterns of the tensors with a row for each token; else they are found by their size.
+        vocabularies: The vocabularies of the models in order, then of the base.
+        base: The common base model.
+        tokens: Which tokens the result has.
+        tensors: Patterns of the tensors with a row per token; by default they are found by size.
 
     >>> a, b = ({"embed": np.array(rows)} for rows in ([[1.0], [2.0]], [[4.0], [5.0], [6.0]]))
     >>> words = [Vocabulary.of(["the", "cat"]), Vocabulary.of(["a", "cat", "sat"])]
@@ -76,7 +76,8 @@ def align(
     [[4.0, 2.0, 6.0, 1.0], [4.0, 5.0, 6.0, 1.0]]
 
     Raises:
-        PlanError: the vocabularies are not as many, or do not fit the tensors; slots would not fit any more.
+        PlanError: the number of vocabularies differs, they do not fit the tensors, or optimizer slots would no longer
+            fit.
     """
     checkpoints = [*models, *([] if base is None else [base])]
     if len(vocabularies) != len(checkpoints):
@@ -96,7 +97,7 @@ def align(
     for name, axis in axes.items():
         numbers = np.full((len(checkpoints), sizes[name]), NONE)
         numbers[last, : models[last][name].shape[axis]] = np.arange(models[last][name].shape[axis])
-        numbers[:, at] = found  # what has no token stays as the last model has it
+        numbers[:, at] = found  # rows without a token are those of the last model
         together = _Aligned([each[name] for each in checkpoints], axis, numbers, base is not None)
         for place in range(len(checkpoints)):
             new[place][name] = together.tensor(place)
@@ -106,7 +107,7 @@ def align(
 
 
 def _merged(vocabularies: Sequence[Vocabulary], last: int, tokens: Tokens) -> Vocabulary:
-    """Return the tokens that count: the last one's, and behind them those of the others in their order."""
+    """Return the vocabulary of the result: the last model's tokens, then the new ones of the others in order."""
     numbers, at = dict(vocabularies[last].numbers), vocabularies[last].size
     others = [each for place, each in enumerate(vocabularies) if place != last and tokens == "all"]
     for token in (token for each in others for token in sorted(each.numbers, key=each.numbers.__getitem__)):
@@ -116,7 +117,7 @@ def _merged(vocabularies: Sequence[Vocabulary], last: int, tokens: Tokens) -> Vo
 
 
 def _note(vocabularies: Sequence[Vocabulary], merged: Vocabulary, last: int, with_base: bool) -> str:
-    """Say in how many vocabularies tokens are, and what those get that lack one."""
+    """Return a note with the number of tokens by vocabularies, and where missing rows come from."""
     having = [sum(token in each.numbers for each in vocabularies) for token in merged.numbers]
     every, alone = having.count(len(vocabularies)), having.count(1)
     counts = {"in all": every, "in some": len(having) - every - alone, "in one alone": alone}
@@ -128,7 +129,7 @@ def _note(vocabularies: Sequence[Vocabulary], merged: Vocabulary, last: int, wit
 
 
 class _Aligned:
-    """The tensors of one name, in all checkpoints, whose rows along an axis get other places."""
+    """The tensors of one name in all checkpoints, whose rows along an axis are reordered."""
 
     def __init__(self, tensors: Sequence[Tensor], axis: int, numbers: Array, with_base: bool) -> None:
         self._tensors, self._axis, self._numbers = tensors, axis, numbers
@@ -138,7 +139,7 @@ class _Aligned:
         self._open: WeakValueDictionary[int, Rows] = WeakValueDictionary()
 
     def tensor(self, place: int) -> Tensor:
-        """Return the tensor of one checkpoint aligned, which is made when it is read."""
+        """Return the aligned tensor of one checkpoint, computed when it is read."""
         spec, size = self._tensors[place].spec, self._numbers.shape[1]
         shape = (*spec.shape[: self._axis], size, *spec.shape[self._axis + 1 :])
 

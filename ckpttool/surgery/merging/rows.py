@@ -1,4 +1,4 @@
-"""The rows of a tensor by their numbers, as aligned vocabularies ask for them: from its file, or from memory."""
+"""Random access to the rows of a tensor, in its file or in memory."""
 
 from collections.abc import Iterator
 from math import prod
@@ -18,11 +18,11 @@ class Rows(Protocol):
         """Return some rows [count, columns], in the tensor's dtype."""
 
     def finish(self) -> None:
-        """Check that what was taken is what the file had when it was opened."""
+        """Check that the file has not changed since it was opened."""
 
 
 def rows_of(tensor: Tensor) -> Rows:
-    """Return the rows of a tensor: those of one that lies in a file are read there when they are asked for.
+    """Return access to the rows of a tensor; rows of a tensor stored uncompressed in a file are read on demand.
 
     >>> rows_of(Tensor.of("w", np.array([[1.0, 2.0], [3.0, 4.0]]))).take(np.array([1, 1, 0])).tolist()
     [[3.0, 4.0], [3.0, 4.0], [1.0, 2.0]]
@@ -50,14 +50,14 @@ class _RowsInMemory:
 class _RowsInFile:
     def __init__(self, tensor: Tensor, extent: Extent) -> None:
         if extent.crc is not None or extent.require_whole is not None:
-            for _ in arrays(tensor):  # a checksum is one of all rows: it is compared before some are believed
+            for _ in arrays(tensor):  # the checksum covers all rows, so all are read once to verify it
                 pass
         self._file = CheckpointFile(extent.path)
         self._extent, self._dtype = extent, tensor.dtype.numpy
         self._columns = prod(tensor.shape[1:])
 
     def take(self, numbers: Array) -> Array:
-        """Read rows that follow one another at once, in the order of the file."""
+        """Read runs of consecutive rows with one read each, in file order."""
         ordered = np.unique(numbers)
         size = self._columns * self._dtype.itemsize
         breaks = np.flatnonzero(np.diff(ordered) != 1) + 1
@@ -75,7 +75,7 @@ class _RowsInFile:
 
 
 def slabs(tensor: Tensor, axis: int) -> Iterator[Array]:
-    """Yield a tensor as [count, rows, columns] for what lies before, along and behind an axis, some at a time.
+    """Yield a tensor in blocks of shape [count, rows, columns]: the axes before, at and after `axis`.
 
     >>> [part.shape for part in slabs(Tensor.of("w", np.zeros((4, 5, 2))), 1)]
     [(4, 5, 2)]
