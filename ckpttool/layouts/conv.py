@@ -19,7 +19,7 @@ WINDOWS = (3, 4, 5)
 
 @dataclass(frozen=True)
 class Conv(ChannelsLast):
-    """The kernel of a convolution in one, two or three dimensions; groups are kept, as in Keras and TensorFlow's Conv2D.
+    """The kernel of a convolution in one, two or three dimensions; groups are kept, as in Keras and Conv2D.
 
     >>> Conv().shapes([(32, 3, 5, 5)])
     [(5, 5, 3, 32)]
