@@ -62,13 +62,13 @@ def join(
     flaws: dict[str, str] = {}
     kept |= {name: _combined(name, checkpoints, combine, flaws) for name in joined}
     fates = {name: what if name in joined else "from the last" for name in kept}
-    fates |= {name: f"left out: {why}" for name, why in problems.items()}
+    fates |= {name: f"skipped: {why}" for name, why in problems.items()}
     specs = {name: tensor.spec for source in checkpoints for name, tensor in source.items() if name in fates}
     rows = [specs[name].row() | {"then": fate} for name, fate in fates.items()]
     return JoinedCheckpoints(
         last.holding(kept).made_of(Provenance.joined(*(source.provenance for source in checkpoints))),
         tuple(rows),
-        tuple(notes_about("left out", problems.values(), most=1)),
+        tuple(notes_about("skipped", problems.values(), most=1)),
         flaws,
     )
 
