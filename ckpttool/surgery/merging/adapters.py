@@ -1,4 +1,4 @@
-"""Adapters: checkpoints of small factors that change the weights of another, told by their names.
+"""Adapters: checkpoints of low-rank or scaling factors for another model's weights, recognised by tensor names.
 
 The names are those of PEFT, diffusers and kohya's scripts: LoRA (Hu et al. 2021, arXiv:2106.09685), LoHa, LoKr, IA3.
 """
@@ -19,11 +19,11 @@ _KINDS = {
 }
 _NAMES = {kind: re.compile(rf"(^|.*[./_])({parts})([._/].*|$)", re.DOTALL) for kind, parts in _KINDS.items()}
 SHARE = 0.5
-"""The part of its names that makes a checkpoint an adapter; the rest are alphas, or layers that were trained whole."""
+"""The fraction of adapter names that makes a checkpoint an adapter; the others are alphas or fully trained layers."""
 
 
 def adapter_kind(names: Collection[str]) -> str | None:
-    """Return which kind of adapter names are those of, None where they are not an adapter's.
+    """Return the kind of adapter that has these tensor names, or None.
 
     >>> adapter_kind(["base_model.model.q_proj.lora_A.weight", "base_model.model.q_proj.lora_B.weight"])
     'LoRA'
@@ -36,10 +36,10 @@ def adapter_kind(names: Collection[str]) -> str | None:
 
 
 def refuse_adapters(checkpoints: Sequence[Checkpoint]) -> None:
-    """Check that no adapter is to be joined by names to a model, which would stay as it is.
+    """Check that adapters are not merged by name with a model, which would leave its weights unchanged.
 
     Raises:
-        PlanError: one is.
+        PlanError: some of the checkpoints are adapters and others are not.
     """
     kinds = [adapter_kind(source) for source in checkpoints]
     if all(kinds) or not any(kinds):

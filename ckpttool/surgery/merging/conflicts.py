@@ -1,7 +1,7 @@
-"""Where models that were tuned from one base disagree: signs against each other, and the angles of their task vectors.
+"""Conflicts between models tuned from one base: opposite signs and angles of their task vectors, by layer.
 
-A merge is good where task vectors agree or have nothing to do with each other, and bad where they pull apart: see TIES,
-arXiv:2306.01708. It is seen before anything is merged.
+Merging works where task vectors agree or are unrelated, and fails where they oppose each other: see TIES,
+arXiv:2306.01708. The conflicts are computed before anything is merged.
 """
 
 import math
@@ -25,11 +25,11 @@ COLUMNS = ("name", "moved", "conflicts", "cosine", "distances")
 
 @dataclass(frozen=True)
 class LayerConflict:
-    """A layer in which models disagree.
+    """The conflicts in a layer.
 
-    `moved` is the share of its numbers that any model has changed, `conflicts` the share of those that two models have
-    changed in opposite directions. `cosine` is the mean of the cosines of the angles between task vectors, each model
-    with each; None where one has not moved. `distances` are the L2 norms of the task vectors over that of the base.
+    `moved` is the fraction of elements that any model has changed, `conflicts` the fraction of these that two models
+    have changed in opposite directions. `cosine` is the mean cosine over all pairs of task vectors; None if a model has
+    not changed the layer. `distances` are the L2 norms of the task vectors relative to that of the base.
     """
 
     name: str
@@ -44,7 +44,7 @@ class LayerConflict:
 
 
 def conflicts(base: Checkpoint, models: Sequence[Checkpoint]) -> list[LayerConflict]:
-    """Return a row for each layer in which any model has moved, the one of most conflicts first, and one for all.
+    """Return a row for each changed layer, sorted by conflicts, most first, and a last row for all layers.
 
     >>> base, up, down = ({"fc/kernel": np.array(values)} for values in ([1.0, 1], [2.0, 2], [0.0, 1]))
     >>> rows = conflicts(Checkpoint.of(base), [Checkpoint.of(up), Checkpoint.of(down)])
@@ -65,7 +65,10 @@ def conflicts(base: Checkpoint, models: Sequence[Checkpoint]) -> list[LayerConfl
 
 @dataclass
 class _Sums:
-    """What is gathered of a tensor: elements, those that moved and that conflict, and the products of task vectors."""
+    """Sums over a tensor: elements, changed ones, conflicting ones, and scalar products of the task vectors.
+
+    `products` has shape [models, models]; `squares` is the squared norm of the base.
+    """
 
     elements: int
     moved: int

@@ -1,4 +1,4 @@
-"""Vocabularies: which token each row of an embedding stands for, as tokenizers' files say it."""
+"""Vocabularies: the token of each embedding row, read from tokenizer files."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -12,18 +12,18 @@ from ckpttool.formats.wire import strict_json
 from ckpttool.remote.paths import refuse_url_input
 
 FILES = ("tokenizer.json", "vocab.json", "vocab.txt")
-"""What a folder has its tokens in; the first that is there counts."""
+"""The files that are looked for in a folder; the first one found is read."""
 MOST_BYTES = 256 << 20
-"""Bytes of a file of tokens at most; those of the largest models have 34 million."""
+"""The maximum size of a token file in bytes; those of the largest models have 34 million."""
 MOST_VALUES = 2_500_000
-"""Values in its JSON at most: of a quarter of a million tokens, and half a million merges of two."""
+"""The maximum number of JSON values: enough for 250,000 tokens and 500,000 merges of two."""
 MOST_TOKENS = 1_200_000
-"""Tokens of a file: the largest vocabularies have a million, and each takes twenty times its bytes."""
+"""The maximum number of tokens: the largest vocabularies have a million, and each takes 20 times its bytes in memory."""
 
 
 @dataclass(frozen=True)
 class Vocabulary:
-    """Tokens with their numbers, which are those of rows; a row may have no token.
+    """A mapping of tokens to row numbers; a row may have no token.
 
     >>> vocabulary = Vocabulary({"the": 0, "cat": 1, "<pad>": 7}, "vocab.txt")
     >>> vocabulary.size, str(vocabulary)
@@ -35,7 +35,7 @@ class Vocabulary:
 
     @property
     def size(self) -> int:
-        """The rows that it needs: one more than the largest number."""
+        """The number of rows that it needs: one more than the largest row number."""
         return 1 + max(self.numbers.values(), default=-1)
 
     def __str__(self) -> str:
@@ -43,10 +43,10 @@ class Vocabulary:
 
     @classmethod
     def of(cls, tokens: Iterable[str], source: str = "the vocabulary") -> Self:
-        """Return the vocabulary of tokens that are numbered in their order.
+        """Return the vocabulary of tokens numbered in order.
 
         Raises:
-            FormatError: there are none, or one is there twice.
+            FormatError: there are none, or one is duplicate.
         """
         numbers: dict[str, int] = {}
         for number, token in enumerate(tokens):
@@ -56,14 +56,14 @@ class Vocabulary:
 
     @classmethod
     def read(cls, path: Path) -> Self:
-        """Read the tokens of a file, or of the first of `FILES` that a folder has.
+        """Read a token file, or the first of `FILES` in a folder.
 
-        A `.json` is the `tokenizer.json` of Hugging Face, an object of tokens with their numbers, or a list of tokens;
-        a `.vocab` is SentencePiece's, with a tab behind each token; any other file has a token to a line.
+        A `.json` file is Hugging Face's `tokenizer.json`, an object that maps tokens to numbers, or a list of tokens; a
+        `.vocab` file is SentencePiece's, with a tab after each token; any other file has one token per line.
 
         Raises:
-            MissingFile: it is not there.
-            FormatError: it is something else, or larger than any vocabulary.
+            MissingFile: the file does not exist.
+            FormatError: it is not such a file, or exceeds a limit.
         """
         refuse_url_input(path)
         file = next((each for name in FILES if is_file(each := path / name)), path) if path.is_dir() else path
@@ -84,7 +84,7 @@ class Vocabulary:
 
     @classmethod
     def _of_json(cls, raw: bytes, source: str) -> Self:
-        _require_few(raw.count(b":"), source)  # each has one behind it in an object
+        _require_few(raw.count(b":"), source)  # one per token in an object
         try:
             found = strict_json.parse(raw, MOST_VALUES)
         except ValueError as error:
@@ -98,7 +98,7 @@ class Vocabulary:
 
     @classmethod
     def _of_tokenizer(cls, document: dict[str, Any], source: str) -> Self:
-        """Take what a `tokenizer.json` has: the tokens of its model, and those that were added to them."""
+        """Return the tokens of a `tokenizer.json`: the model's and the added ones."""
         model, added = document["model"], document.get("added_tokens") or []
         found = model.get("vocab") if isinstance(model, dict) else None
         if isinstance(found, list):  # of Unigram: pairs of a piece and its score
@@ -119,10 +119,10 @@ class Vocabulary:
 
     @classmethod
     def _checked(cls, numbers: Mapping[str, int], source: str) -> Self:
-        """Return the vocabulary.
+        """Return the vocabulary, if it is valid.
 
         Raises:
-            FormatError: it is empty, or two tokens have one number.
+            FormatError: it is empty, or two tokens have the same number.
         """
         if not numbers:
             raise FormatError(f"{source} has no tokens")
