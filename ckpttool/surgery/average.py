@@ -19,7 +19,7 @@ def average(
     decay: float | None = None,
     lenient: bool = False,
 ) -> Checkpoint:
-    """Return the average of checkpoints, computed as it is read; `plan_average` says how, and what is raised.
+    """Return the average of checkpoints, computed lazily; see `plan_average` for the options and errors.
 
     >>> import numpy as np
     >>> a, b = (Checkpoint.of({"fc/bias": np.array([n, 2.0]), "global_step": np.array(n)}) for n in (1, 3))
@@ -35,13 +35,13 @@ def plan_average(
     decay: float | None = None,
     lenient: bool = False,
 ) -> JoinedCheckpoints:
-    """Plan the mean of checkpoints' weights: of all alike, by `weights`, or by a `decay` from each to the next.
+    """Plan the mean of checkpoints' weights: equal, weighted by `weights`, or exponential with a `decay`.
 
-    With a decay d the average begins with the first checkpoint and becomes d times itself and 1 - d times the next one.
-    Sums are float64, and the dtype stays. What is not a weight of floats is the last one's, as `join` says.
+    With a decay d, the average starts as the first checkpoint, and each next one updates it to d * average +
+    (1 - d) * next. Sums are computed in float64; the dtype is kept. Other tensors are the last checkpoint's (`join`).
 
     Raises:
-        PlanError: the checkpoints do not agree, or the numbers are not fit to be weights.
+        PlanError: weights differ in shape or dtype, or `weights` or `decay` is invalid.
     """
     own = None if weights is None else [float(each) for each in weights]
     options = {"weights": own, "decay": decay, "lenient": lenient}
@@ -55,7 +55,7 @@ def plan_average(
 
 
 def _decayed(decay: float, count: int) -> tuple[float, ...]:
-    """Return the weights that a moving average ends with.
+    """Return the final weights of `count` checkpoints in an exponential moving average.
 
     >>> _decayed(0.5, 3)
     (0.25, 0.25, 0.5)

@@ -1,6 +1,6 @@
-"""Tensors as flat arrays of a few thousand elements, one alone or several in step.
+"""Iterate over one or several tensors in flat blocks of `ELEMENTS` elements.
 
-A block stays in the processor's cache while it is read, checked and computed with.
+A block stays in the processor's cache while it is read, checked and used.
 """
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -17,24 +17,24 @@ from ckpttool.formats.reading.data_file import ByteRange, CheckpointFile
 from ckpttool.formats.wire import crc
 
 ELEMENTS = 64 << 10
-"""Elements of a block."""
+"""The maximum number of elements in a block."""
 LARGE = 1 << 20
-"""Bytes from which on a tensor is worth a file that is opened for it alone."""
+"""The size in bytes above which a tensor is read through a file handle of its own."""
 ROW = 1 << 10
-"""Elements that a product is taken of at once: from ten thousand on BLAS would start threads of its own for it."""
+"""Elements per scalar product: above ten thousand, BLAS would start threads of its own."""
 READERS = max(2, cores())
-"""Threads that work on tensors: reading, checksums and arithmetic leave Python to the others."""
+"""The number of threads that process tensors: reading, checksums and arithmetic release Python's lock."""
 PORTION, TENSOR_COST = 8 << 20, 8 << 10
-"""Bytes that one of them takes on at a time; what a small tensor costs is worth some thousand bytes of a large one."""
+"""Bytes that a thread is given at a time, and the overhead of a tensor, in bytes of the same cost."""
 _BOOL = BY_NAME["bool"]
 _Answer = TypeVar("_Answer")
 
 
 def arrays(tensor: Tensor) -> Iterator[Array]:
-    """Yield the elements of a tensor in their order, in flat blocks; each holds until the next one is asked for.
+    """Yield a tensor's elements in order as flat blocks; a block is valid until the next one is requested.
 
     Raises:
-        CkptError: it holds strings or variants.
+        CkptError: the tensor contains strings or variants.
         CorruptCheckpoint: its checksum does not match.
     """
     lies_in_file = tensor.extent is not None and tensor.nbytes >= LARGE and tensor.dtype is not _BOOL
@@ -44,7 +44,7 @@ def arrays(tensor: Tensor) -> Iterator[Array]:
 
 
 def in_step(tensors: Sequence[Tensor]) -> Iterator[list[Array]]:
-    """Yield blocks of tensors of one shape; the blocks of one step hold the same elements of each.
+    """Yield lists of blocks of tensors of equal shapes; the blocks of a list contain the same elements of each tensor.
 
     >>> a, b = Tensor.of("a", np.array([1.0, 2.0])), Tensor.of("b", np.array([3, 4]))
     >>> [[block.tolist() for block in blocks] for blocks in in_step([a, b])]
@@ -62,7 +62,7 @@ def in_step(tensors: Sequence[Tensor]) -> Iterator[list[Array]]:
 
 
 def same_bytes(a: Tensor, b: Tensor) -> bool:
-    """Say whether two tensors of one dtype and shape hold the same bytes; variants are compared as they are stored.
+    """Return whether two tensors of equal dtype and shape have the same bytes; variants are compared as stored.
 
     >>> same_bytes(Tensor.of("a", np.array([0.0, np.nan])), Tensor.of("b", np.array([0.0, np.nan])))
     True
@@ -76,7 +76,7 @@ def same_bytes(a: Tensor, b: Tensor) -> bool:
 
 
 def scalar_product(a: Array, b: Array) -> float:
-    """Return the scalar product of two flat arrays, computed by this thread alone.
+    """Return the scalar product of two flat arrays, computed in this thread only.
 
     >>> scalar_product(np.arange(3.0), np.ones(3))
     3.0
@@ -89,10 +89,10 @@ def scalar_product(a: Array, b: Array) -> float:
 def by_name(
     names: Collection[str], act: Callable[[str], _Answer], sources: Sequence[Mapping[str, Tensor]]
 ) -> dict[str, _Answer]:
-    """Return what `act` answers to each name; tensors that lie in files are taken by several threads.
+    """Return `act(name)` for each name; in several threads if all tensors are stored in files.
 
     Raises:
-        KeyError: a source does not have one of the names.
+        KeyError: a source lacks one of the names.
     """
     lie_in_files = all(source[name].extent or not source[name].nbytes for source in sources for name in names)
     if not lie_in_files:
@@ -105,7 +105,7 @@ def by_name(
 
 
 def _portions(names: Collection[str], source: Mapping[str, Tensor]) -> Iterator[list[str]]:
-    """Yield names in portions of some megabytes: much for one thread, little to keep the other waiting."""
+    """Yield names in portions of about `PORTION` bytes: enough for a thread, and few enough to balance the threads."""
     portion: list[str] = []
     nbytes = 0
     for name in names:
@@ -118,10 +118,10 @@ def _portions(names: Collection[str], source: Mapping[str, Tensor]) -> Iterator[
 
 
 def _from_file(tensor: Tensor, extent: Extent) -> Iterator[Array]:
-    """Yield a tensor from where it lies, in memory that is used again.
+    """Yield a tensor from its place in a file, in memory that is reused.
 
     Raises:
-        CorruptCheckpoint: the checksum differs, or the file changed since it was opened.
+        CorruptCheckpoint: the checksum differs, or the file changed after it was opened.
     """
     file = CheckpointFile(extent.path)
     if extent.require_whole:

@@ -1,4 +1,4 @@
-"""Converting a checkpoint: what of it goes into another format, and what that cannot hold."""
+"""Convert a checkpoint to another format; tensors that the format cannot store are errors, or skipped."""
 
 import re
 from collections.abc import Mapping
@@ -22,7 +22,7 @@ from ckpttool.lineage.provenance import Command
 
 @dataclass(frozen=True, repr=False)
 class Conversion(ShownPlan):
-    """The tensors that will be written, in which format and how; a row for every tensor of the source, and notes."""
+    """The tensors to write, the format and its options, with a row for every tensor of the source, and notes."""
 
     tensors: Checkpoint
     to: str
@@ -32,11 +32,11 @@ class Conversion(ShownPlan):
 
     @property
     def nbytes(self) -> int:
-        """The bytes of the tensors that will be written; those of strings are not counted."""
+        """The size in bytes of the tensors to write, without strings."""
         return sum(spec.nbytes for spec in self.tensors.specs())
 
     def write(self, output: Path | str, overwrite: bool = False, command: Command | None = None) -> None:
-        """Write them, whole or not at all; `checkpoint.save` says what is raised."""
+        """Write the tensors atomically; see `checkpoint.save` for the errors."""
         checkpoint.save(self.tensors, output, self.to, overwrite, self.how, command)
 
 
@@ -48,10 +48,10 @@ def plan_convert(
     lenient: bool = False,
     how: Writing = PLAIN,
 ) -> Conversion:
-    """Say what of a checkpoint goes into the format named `to`.
+    """Plan the conversion of a checkpoint to the format named `to`.
 
-    `layers` takes weights, and their slots come along unless `drop_slots`; without it all is taken. `lenient` leaves
-    out what the format cannot hold.
+    `layers` selects weights, with their optimizer slots unless `drop_slots`; by default everything is selected.
+    `lenient` skips tensors that the format cannot store.
 
     >>> import numpy as np
     >>> values = {"fc/kernel": np.zeros((2, 3)), "fc/kernel/Momentum": np.zeros((2, 3)), "global_step": np.array(7)}
@@ -91,7 +91,7 @@ def plan_convert(
 
 
 def _told(source: Checkpoint, kept: Mapping[str, Tensor], layers: str | None, drop_slots: bool) -> Checkpoint:
-    """Return the tensors that are kept; their lineage has the edits that leave them, where some do."""
+    """Return the kept tensors, with the edits that select them in the lineage, if edits can."""
     tensors = source.holding(kept)
     if len(kept) == len(source):
         return tensors
@@ -109,12 +109,12 @@ def _told(source: Checkpoint, kept: Mapping[str, Tensor], layers: str | None, dr
 
 
 def with_texts(source: Checkpoint, target: Format, how: Writing = PLAIN) -> Writing:
-    """Return how to write, with the source's texts where the format has a place for them."""
+    """Return the options of writing, with the source's metadata if the format can store it."""
     return replace(how, metadata={**source.metadata, **how.metadata}) if target.METADATA else how
 
 
 def left_behind(source: Checkpoint, target: Format, how: Writing = PLAIN) -> list[str]:
-    """Say what beside tensors does not come along; an edited copy of the source keeps all but tensors of a model."""
+    """Return notes about what is not written besides tensors; an edited copy of the source keeps everything else."""
     notes: list[str] = []
     if "like" not in target.OPTIONS or how.like:
         notes += notes_about("skipped, as it is not a tensor of a model", source.left_out, most=3)
@@ -133,12 +133,12 @@ def left_behind(source: Checkpoint, target: Format, how: Writing = PLAIN) -> lis
 
 
 def _has_network(source: Checkpoint) -> bool:
-    """Say whether the file of a checkpoint has a network that goes into a model.json."""
+    """Return whether a checkpoint's file has a network that a model.json can contain."""
     return source.format == "tfjs" or (source.path is not None and is_whole_model(source.path))
 
 
 def _chosen(source: Checkpoint, layers: str | None, drop_slots: bool) -> set[str]:
-    """Return the names that were asked for."""
+    """Return the selected names."""
     kind = source.kinds()
     kept = [name for name, of in kind.items() if of != "slot" or not drop_slots]
     if layers is None:

@@ -11,19 +11,19 @@ from ckpttool.surgery.blocks import by_name, in_step, same_bytes
 from ckpttool.surgery.differing.movement import Movement, could_be_dead, newly_dead, norm, ratio
 
 Travel = Mapping[str, tuple[float, float] | None]
-"""Of each tensor that changed the L2 norms of its difference and of what it was; None where they are not known."""
+"""The L2 norms of the difference and of the first tensor by name; None if they are unknown."""
 
 
 @dataclass(frozen=True)
 class TensorChange:
     """A tensor that differs.
 
-    `max_abs` is the largest difference of two elements, `relative` that over the largest absolute value in the first
-    checkpoint (infinite where that is 0). A NaN or an infinity against a number differs infinitely. `distance` is the
-    L2 norm of the difference, `norm` that of the first checkpoint's tensor, `cosine` the cosine of the angle between
-    the two, `factor` the number by which the first is nearest to the second; these count what is finite in both. `nan`,
-    `inf`, `dead_rows` and `dead_columns` count what only the second has. All are None where `why` says that there are
-    no numbers to compare: other shapes, other strings.
+    `max_abs` is the largest absolute difference of two elements, `relative` the same divided by the largest absolute
+    value in the first checkpoint (infinite if that is 0). A NaN or an infinity against a number differs infinitely.
+    `distance` is the L2 norm of the difference, `norm` that of the first checkpoint's tensor, `cosine` the cosine of
+    the angle between the two, `factor` the scalar multiple of the first that is nearest to the second; these use only
+    elements that are finite in both. `nan`, `inf`, `dead_rows` and `dead_columns` count those that only the second has.
+    All are None if `why` gives a reason why no numbers were compared: different shapes, or strings.
     """
 
     name: str
@@ -41,7 +41,7 @@ class TensorChange:
 
     @property
     def relative_l2(self) -> float | None:
-        """How far the tensor has moved, as a part of its own length."""
+        """The L2 norm of the difference relative to that of the first tensor."""
         return None if self.distance is None or self.norm is None else ratio(self.distance, self.norm)
 
 
@@ -49,9 +49,9 @@ class TensorChange:
 class LayerChange:
     """A layer in two checkpoints.
 
-    `difference` is one of moved, unchanged, not comparable, only in A, only in B. `relative_l2` is the L2 norm of what
-    changed in all of its weights over that of the weights in the first checkpoint; None where some have no counterpart
-    of their shape.
+    `difference` is one of moved, unchanged, not comparable, only in A, only in B. `relative_l2` is the L2 norm of the
+    difference of all its weights relative to that of the weights in the first checkpoint; None if a weight has no
+    counterpart of its shape.
     """
 
     name: str
@@ -63,10 +63,9 @@ class LayerChange:
 
 @dataclass(frozen=True)
 class Diff:
-    """What differs between two checkpoints, by name, in the first one's order.
+    """The differences between two checkpoints, by name, in the order of the first.
 
-    `kinds` has the kind of every tensor of both, `layers` what became of the weights of each scope, those that moved
-    most first.
+    `kinds` has the kind of every tensor in either, `layers` the changes by scope, the largest first.
     """
 
     only_a: tuple[str, ...]
@@ -78,14 +77,14 @@ class Diff:
 
     @property
     def equal(self) -> bool:
-        """Whether nothing differs."""
+        """Whether the checkpoints are equal."""
         return not (self.only_a or self.only_b or self.changed)
 
 
 def diff(a: Mapping[str, Tensor], b: Mapping[str, Tensor], kind: Mapping[str, str] | None = None) -> Diff:
     """Compare two checkpoints tensor by tensor, by value: NaN equals NaN.
 
-    `kind` says what is a weight, where more than the names is known.
+    `kind` has the kinds of tensors, if they are known from more than the names.
 
     >>> import numpy as np
     >>> one = {"fc/bias": Tensor.of("fc/bias", np.array([1.0, 2.0]))}
@@ -113,7 +112,7 @@ def diff(a: Mapping[str, Tensor], b: Mapping[str, Tensor], kind: Mapping[str, st
 
 
 def compare(name: str, a: Tensor, b: Tensor) -> TensorChange | None:
-    """Return how two tensors differ, or None. Numbers of two dtypes are compared by value and differ in any case."""
+    """Return how two tensors differ, or None; tensors of different dtypes always differ, and are compared by value."""
     if a.shape != b.shape:
         return TensorChange(name, None, None, f"shape {list(a.shape)} against {list(b.shape)}")
     if not (a.dtype.itemsize and b.dtype.itemsize):  # strings, and variants where they can be, are compared as wholes
@@ -136,9 +135,9 @@ def compare(name: str, a: Tensor, b: Tensor) -> TensorChange | None:
 def layer_changes(
     a: Mapping[str, Tensor], b: Mapping[str, Tensor], travel: Travel, kind: Mapping[str, str]
 ) -> tuple[LayerChange, ...]:
-    """Return the layers of two checkpoints: those that moved, the farthest first, and then the others.
+    """Return the layers of two checkpoints: the changed ones, the largest change first, then the others.
 
-    A layer is a scope; slots and step counters do not count.
+    A layer is a scope; optimizer slots and step counters are excluded.
     """
     weights = [name for name in [*a, *(name for name in b if name not in a)] if kind[name] == "weight"]
     changes = [_layer_change(scope, names, a, b, travel) for scope, names in scopes(weights).items()]

@@ -1,4 +1,4 @@
-"""Proofs about checkpoints: that one is whole, and that tensors are unchanged from one to another."""
+"""Checks of checkpoints: that one is undamaged, and that tensors are equal in two."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ from ckpttool.formats.tensorflow.prefix import prefix_of
 
 @dataclass(frozen=True)
 class Damage:
-    """A tensor, or a file, that is not what it should be."""
+    """A damaged tensor or file."""
 
     name: str
     why: str
@@ -22,7 +22,7 @@ class Damage:
 
 @dataclass(frozen=True)
 class Report:
-    """What was checked, and what is damaged; `checksums` says whether the format has any of values."""
+    """The result of a check; `checksums` is whether the format has checksums of values."""
 
     path: Path
     format: str
@@ -39,7 +39,7 @@ class Report:
 
 @dataclass(frozen=True)
 class Unchanged:
-    """Which tensors have equal bytes in two checkpoints, and which do not."""
+    """The tensors with equal bytes in two checkpoints, and the others."""
 
     same: tuple[str, ...]
     changed: tuple[Damage, ...]
@@ -51,13 +51,13 @@ class Unchanged:
 
 
 def verify(path: Path | str) -> Report:
-    """Check every checksum and every rule of the format; a damaged tensor does not hide the next.
+    """Check every checksum and the structure of a checkpoint; the check continues after a damaged tensor.
 
-    An index that is damaged is reported as one damaged file.
+    A damaged index is reported as one damaged file.
 
     Raises:
-        MissingFile: there is no checkpoint.
-        FormatError: its format is not read.
+        MissingFile: the checkpoint does not exist.
+        FormatError: its format is not supported.
     """
     path = local(path)
     reader = registry.find(path)
@@ -71,7 +71,7 @@ def verify(path: Path | str) -> Report:
 
 
 def unchanged(a: Mapping[str, Tensor], b: Mapping[str, Tensor], pattern: str) -> Unchanged:
-    """Compare the bytes of the tensors of `a` that a pattern takes with those of `b`.
+    """Compare the bytes of the tensors of `a` that a pattern matches with those of `b`.
 
     >>> import numpy as np
     >>> one = {"hidden1/bias": Tensor.of("hidden1/bias", np.zeros(2)), "loss": Tensor.of("loss", np.ones(1))}
@@ -79,7 +79,7 @@ def unchanged(a: Mapping[str, Tensor], b: Mapping[str, Tensor], pattern: str) ->
     ('hidden1/bias',)
 
     Raises:
-        UnknownName: the pattern takes nothing of `a`.
+        UnknownName: the pattern matches nothing in `a`.
     """
     names = Pattern(pattern).select(a)
     why = {name: _difference(a[name], b.get(name)) for name in names}
@@ -90,7 +90,7 @@ def unchanged(a: Mapping[str, Tensor], b: Mapping[str, Tensor], pattern: str) ->
 
 
 def changed_tensors(a: Mapping[str, Tensor], b: Mapping[str, Tensor], names: Iterable[str]) -> list[str]:
-    """Return the names, of those given, whose dtype, shape or bytes differ between two checkpoints.
+    """Return those of the given names whose dtype, shape or bytes differ between two checkpoints.
 
     Raises:
         UnknownName: `a` does not have one of them.
@@ -103,7 +103,7 @@ def changed_tensors(a: Mapping[str, Tensor], b: Mapping[str, Tensor], names: Ite
 
 
 def _difference(a: Tensor, b: Tensor | None) -> str | None:
-    """Say how two tensors differ, or return None."""
+    """Return how two tensors differ, or None."""
     if b is None:
         return "is missing"
     if (a.shape, a.dtype) != (b.shape, b.dtype):

@@ -1,11 +1,11 @@
-"""The network that goes with weights into a model.json: a copy of another model.json's, or that of a Keras file."""
+"""The network of a model.json that is written: copied from another model.json, or converted from a Keras file."""
 
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from ckpttool.core.dtypes import BY_NAME
-from ckpttool.core.errors import FormatError, PlanError
+from ckpttool.core.errors import PlanError
 from ckpttool.core.names import listed, suggestion
 from ckpttool.core.plain_files import is_file
 from ckpttool.core.tensors import Tensor, TensorSpec
@@ -17,17 +17,17 @@ HINT = "its network stays as it is; weights alone are written to another format"
 
 
 class Described(NamedTuple):
-    """What a model.json says beside its weights, and these under the names and in the order that it has them."""
+    """The entries of a model.json besides its weights, and the weights with its names, in its order."""
 
     document: Mapping[str, Any]
     weights: Mapping[str, Tensor]
 
 
 def described(tensors: Mapping[str, Tensor], path: Path, how: Writing) -> Described:
-    """Return the network for weights, of the file that is named, or that they are from; none where that has none.
+    """Return the network of `like`, or of the file that the weights were read from; an empty document if it has none.
 
     Raises:
-        PlanError: the weights are not those of the network, or `like` has no network for a model.json.
+        PlanError: the weights differ from the network's in names, shapes or dtypes, or `like` has no network.
     """
     if like := how.like or how.source:
         if is_model(like):
@@ -61,12 +61,16 @@ def _of_keras(tensors: Mapping[str, Tensor], like: Path, how: Writing) -> Descri
 
 
 def _held(spec: TensorSpec) -> TensorSpec:
-    """Return a weight as TensorFlow.js has it: a number that is no whole one is a float32."""
+    """Return a weight's spec with a dtype of TensorFlow.js: float32 for floats of other sizes."""
     return spec if spec.dtype.name in DTYPES else TensorSpec(spec.name, spec.shape, BY_NAME["float32"])
 
 
 def _require_same(tensors: Mapping[str, Tensor], places: Mapping[str, TensorSpec], like: Path, how: Writing) -> None:
-    """Check that tensors are just the weights of a network, which cannot follow an edit."""
+    """Check that tensors have the names, shapes and dtypes of a network's weights.
+
+    Raises:
+        PlanError: they differ; the network is not edited.
+    """
     if homeless := [name for name in tensors if name not in places]:
         renamed = how.origins.get(homeless[0], homeless[0])
         was = f", which was {renamed}" if renamed in places else suggestion(homeless[0], places)
@@ -77,11 +81,3 @@ def _require_same(tensors: Mapping[str, Tensor], places: Mapping[str, TensorSpec
         given, wanted = f"{tensors[name].dtype} {list(tensors[name].shape)}", f"{place.dtype} {list(place.shape)}"
         if given != wanted:
             raise PlanError(f"{name} is {given}, expected {wanted} as in {like}; {HINT}")
-
-
-def has_network(path: Path) -> bool:
-    """Say whether a file is a model.json that has a network."""
-    try:
-        return is_model(path) and "modelTopology" in read_document(model_of(path))
-    except FormatError:
-        return False

@@ -18,7 +18,7 @@ MOST_BYTES = 256 << 20
 MOST_VALUES = 2_500_000
 """The maximum number of JSON values: enough for 250,000 tokens and 500,000 merges of two."""
 MOST_TOKENS = 1_200_000
-"""The maximum number of tokens: the largest vocabularies have a million, and each takes 20 times its bytes in memory."""
+"""The maximum number of tokens: the largest vocabularies have a million; in memory a token takes 20 times its bytes."""
 
 
 @dataclass(frozen=True)

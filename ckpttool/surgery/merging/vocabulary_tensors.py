@@ -1,4 +1,4 @@
-"""Which tensors have a row for each token, and along which axis: told by their sizes, or by patterns."""
+"""Find the tensors with a row per token, and the axis of the rows, by size or by pattern."""
 
 import re
 from collections.abc import Iterator, Sequence
@@ -15,21 +15,21 @@ _WITH_AXIS = re.compile(r"(.*?)(?:,\s*axis\s*=\s*(-?\d+)\s*)?", re.DOTALL)
 
 @dataclass(frozen=True)
 class VocabularyTensors:
-    """The checkpoints with their vocabularies, and which of them is the last model."""
+    """The checkpoints with their vocabularies; `last` is the index of the last model, which the base may follow."""
 
     checkpoints: Sequence[Checkpoint]
     vocabularies: Sequence[Vocabulary]
     last: int
 
     def axes(self, patterns: Sequence[str] = ()) -> dict[str, int]:
-        """Return the axis along which each tensor with a row for each token has them.
+        """Return the axis of the token rows by tensor name.
 
         Args:
-            patterns: `RE` or `RE, axis=1` for each; these may have more rows than there are tokens.
+            patterns: `RE` or `RE, axis=1`; tensors that they match may have more rows than there are tokens.
 
         Raises:
-            UnknownName: a pattern takes nothing.
-            PlanError: no tensor fits, or one in two ways.
+            UnknownName: a pattern matches nothing.
+            PlanError: no tensor fits, or a tensor fits along two axes.
         """
         if not patterns:
             return self._found()
@@ -57,7 +57,7 @@ class VocabularyTensors:
         return {name: axes[0] for name, axes in found.items()}
 
     def _comparable(self) -> list[str]:
-        """Return the weights that all have, in as many dimensions."""
+        """Return the names of the non-empty weights that all checkpoints have, with the same rank."""
         everywhere = [
             name for name in computable(self.checkpoints[self.last]) if all(name in each for each in self.checkpoints)
         ]
@@ -69,7 +69,10 @@ class VocabularyTensors:
         ]
 
     def _axes_of(self, name: str, exact: bool = True) -> list[int]:
-        """Return the axes along which a tensor is as long as the vocabularies are, or longer, and else alike."""
+        """Return the axes whose lengths equal the vocabulary sizes (or exceed them, unless `exact`).
+
+        The other axes must be equal in all checkpoints.
+        """
         shapes = [each[name].shape for each in self.checkpoints]
         sizes = [each.size for each in self.vocabularies]
 
@@ -82,7 +85,11 @@ class VocabularyTensors:
         return [axis for axis in range(len(shapes[0])) if fits(axis)]
 
     def _only_axis(self, name: str, given: int | None) -> int:
-        """Return the axis of a tensor that was specified."""
+        """Return the axis of the token rows in a tensor that a pattern matches.
+
+        Raises:
+            PlanError: no axis fits, or two do and none is given.
+        """
         rank = len(self.checkpoints[self.last][name].shape)
         axes = self._axes_of(name) or self._axes_of(name, exact=False)
         if given is not None:
@@ -96,7 +103,7 @@ class VocabularyTensors:
             )
         raise PlanError(
             f"{self._shapes(name)}: axes {axes[0]} and {axes[1]} are both long enough for the tokens "
-            "({sizes}); `vocab_tensors` RE, axis=0 specifies which"
+            f"({sizes}); `vocab_tensors` RE, axis=0 specifies which"
         )
 
     def _shapes(self, name: str) -> str:
@@ -106,7 +113,7 @@ class VocabularyTensors:
         return f"{name} is {list(self.checkpoints[self.last][name].shape)}{each}"
 
     def _why_none(self) -> str:
-        """Say of the first vocabulary that is as long as nothing is that it is, and what comes near."""
+        """Return the message for no fitting tensor: a vocabulary without such a dimension, and the next size."""
         remedy = "`vocab_tensors` RE specifies tensors that have more rows than there are tokens"
         for number, (ckpt, vocabulary) in enumerate(zip(self.checkpoints, self.vocabularies, strict=True)):
             lengths = {length: name for name, length in self._lengths(ckpt)}
