@@ -1,4 +1,4 @@
-"""Layouts: how a layer's weights are arranged in another framework, by the kind of layer; each is written as a call."""
+"""Layouts: how a layer's weights are arranged in other frameworks, by kind of layer; each is written as a call."""
 
 from ckpttool.layouts.attention import Attention
 from ckpttool.layouts.conv import Conv, Depthwise, Grouped, Transposed
@@ -36,13 +36,13 @@ __all__ = [
 
 
 def parse_layout(text: str) -> Layout:
-    """Read `flatten(channels=64)`, `lstm(torch, tf1)` or a plain `dense`.
+    """Parse a layout such as `flatten(channels=64)`, `lstm(torch, tf1)` or `dense`.
 
     >>> parse_layout("lstm(source=torch, target=tf1, forget_bias=0)")
     Lstm(source='torch', target='tf1', forget_bias=0.0)
 
     Raises:
-        PlanError: it is no call, or an option is missing or not valid.
-        UnknownName: there is no such layout, or it has no such option.
+        PlanError: the text is not a call, or an option is missing or invalid.
+        UnknownName: the layout or an option does not exist.
     """
     return Layout.read(text, "layout")

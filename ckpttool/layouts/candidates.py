@@ -1,4 +1,4 @@
-"""Which layouts could make a variable of a source's arrays, by the shapes and by the kind of op that reads it."""
+"""The layouts that can convert a source's arrays to a variable, by the shapes and the op that reads the variable."""
 
 from collections.abc import Iterator, Mapping, Sequence
 
@@ -27,7 +27,7 @@ OPS: Mapping[str, tuple[str, ...]] = {
     "GatherV2": (),
     "ResourceGather": (),
 }
-"""Which kinds of layout an op may want for the variable that it reads, beside `keep`; any op else may want all."""
+"""The kinds of layout, besides `keep`, that apply to the variable that an op reads; for other ops, all kinds do."""
 
 ALL = (*_MATRIX, "conv", "grouped", "depthwise", "transposed")
 
@@ -58,11 +58,11 @@ ATTENTIONS: tuple[Layout, ...] = (
 def candidates(
     source_shapes: Sequence[Shape], target_shape: Shape, op_kind: str | None = None, channels: int = 0
 ) -> list[Layout]:
-    """Return the layouts that make an array of the variable's shape of the sources, likeliest first.
+    """Return the layouts that convert the sources to the variable's shape, the most likely first.
 
-    `channels`, those of an image that is flattened before the op, let `flatten` be among them. Where an array fits
-    both transposed and as it is, such as a square matrix, what moves something comes first, as PyTorch's files want
-    it, and `keep`, as Keras's want it, last; what the other tensors of the file need decides.
+    `channels`, the number of channels of an image that is flattened before the op, includes `flatten`. If an array fits
+    both transposed and unchanged, as a square matrix does, the transposition comes first (PyTorch's layout) and `keep`
+    last (Keras's); the other tensors of the file decide.
 
     >>> [str(layout) for layout in candidates([(300, 300)], (300, 300), "MatMul")]
     ['dense', 'keep']
@@ -75,7 +75,7 @@ def candidates(
 
 
 def _of_kind(kind: str, sources: Sequence[Shape], target: Shape, channels: int) -> Iterator[Layout]:
-    """Yield the layouts of a kind, with the options that the two shapes suggest."""
+    """Yield the layouts of a kind, with options inferred from the two shapes."""
     windows = len(target) in WINDOWS and 0 not in target
     match kind:
         case "flatten" if channels > 0:

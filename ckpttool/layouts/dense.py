@@ -1,4 +1,4 @@
-"""Matrices: dense layers, also behind a flattened image or computed as convolutions, and embeddings.
+"""Matrices: dense layers, including those after a flattened image or computed as convolutions, and embeddings.
 
 A dense layer's kernel is `[outputs, inputs]` in PyTorch and Caffe, `[inputs, outputs]` in Keras and TensorFlow.
 """
@@ -39,9 +39,9 @@ class Flatten(OneToOne):
     """The kernel of a dense layer that follows a flattened image.
 
     PyTorch and Caffe flatten `[channels, height, width]`, TensorFlow `[height, width, channels]`: the kernel
-    `[outputs, channels * height * width]` becomes `[height * width * channels, outputs]`. The channels alone say how
-    the inputs are put in order; a height and a width, where they are given, must fit. With the form `keras` the source
-    has its inputs first too, as a MatMul of ONNX or Keras on Theano, and only their order changes.
+    `[outputs, channels * height * width]` becomes `[height * width * channels, outputs]`. The number of channels
+    determines the permutation of the inputs; a given height and width are only checked. With the form `keras`, the
+    source has its inputs first too, as in a MatMul of ONNX or in Keras on Theano, and only their order changes.
 
     >>> Flatten(channels=64).shapes([(128, 3136)]), Flatten(64, form="keras").shapes([(3136, 128)])
     ([(3136, 128)], [(3136, 128)])
@@ -56,7 +56,7 @@ class Flatten(OneToOne):
     form: DenseForm = "torch"
 
     def __post_init__(self) -> None:
-        """Refuse sizes that no image has."""
+        """Check that the sizes are those of an image."""
         if self.channels < 1 or min(self.height, self.width) < 0 or bool(self.height) != bool(self.width):
             raise PlanError("expected sizes above 0 such as flatten(64) or flatten(64, 7, 7)")
 
@@ -66,7 +66,7 @@ class Flatten(OneToOne):
         return shape if len(shape) == 2 and self._fits(shape[0]) else None
 
     def source_shape(self, shape: Shape) -> Shape | None:
-        """Return the shape as the form has it."""
+        """Return the source's shape, by the form."""
         if len(shape) != 2 or not self._fits(shape[0]):
             return None
         return shape[::-1] if self.form == "torch" else shape
@@ -93,10 +93,10 @@ class Flatten(OneToOne):
 
 @dataclass(frozen=True)
 class Pointwise(OneToOne):
-    """The kernel of a dense layer, `[outputs, inputs]` of PyTorch or `[inputs, outputs]` of Keras, as a convolution's.
+    """The kernel of a dense layer, `[outputs, inputs]` (PyTorch) or `[inputs, outputs]` (Keras), as a convolution's.
 
-    Its window has two `dimensions`, as an image has, and is 1 in each, by default. A larger one is the whole
-    image, which the dense layer reads flattened, in PyTorch with the channels first.
+    By default, the window has two `dimensions` of size 1. A larger window covers the whole image, which the dense layer
+    reads flattened; in PyTorch, with the channels first.
 
     >>> Pointwise().shapes([(1000, 2048)]), Pointwise("keras", dimensions=1).shapes([(768, 2304)])
     ([(1, 1, 2048, 1000)], [(1, 768, 2304)])
@@ -112,7 +112,7 @@ class Pointwise(OneToOne):
     window: int = 1
 
     def __post_init__(self) -> None:
-        """Refuse impossible windows."""
+        """Check that the window and its number of dimensions are possible."""
         require("dimensions", self.dimensions, self.dimensions in DIMENSIONS, "1, 2 or 3")
         above_zero("window", self.window)
 
@@ -137,7 +137,7 @@ class Pointwise(OneToOne):
         return array.reshape(outputs, channels, *self._window).transpose(channels_last(self.dimensions + 2))
 
     def turn_back(self, array: Array) -> Array:
-        """Return a view where the window is 1, else a copy."""
+        """Return a view if the window is 1, else a copy."""
         channels, outputs = array.shape[-2:]
         if self.form == "keras":
             return array.reshape(prod(array.shape[:-1]), outputs)
@@ -153,7 +153,7 @@ class Pointwise(OneToOne):
 
 
 def pointwise(source: Shape, target: Shape) -> Iterator[Pointwise]:
-    """Yield the ways in which a matrix becomes a convolution's kernel, PyTorch's first.
+    """Yield the layouts that convert a matrix to a convolution's kernel, PyTorch's first.
 
     >>> [str(layout) for layout in pointwise((8, 8), (1, 1, 8, 8))]
     ['pointwise', 'pointwise(form=keras)']
@@ -168,7 +168,7 @@ def pointwise(source: Shape, target: Shape) -> Iterator[Pointwise]:
 
 @dataclass(frozen=True)
 class Embedding(Keep):
-    """The rows of a vocabulary, `[tokens, width]` everywhere: a dense layer's transpose would be another table."""
+    """An embedding table, `[tokens, width]` in every framework; unlike a dense kernel, it is not transposed."""
 
     name: ClassVar[str] = "embedding"
     source: ClassVar[str] = "[tokens, width]"

@@ -1,4 +1,4 @@
-"""Layers that each framework stores in a form of its own: a layout reads one form and writes another."""
+"""Layers that every framework stores in a form of its own: a layout reads one form and writes another."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
@@ -15,13 +15,13 @@ Weights = TypeVar("Weights")
 
 
 class Form(ABC, Generic[Sizes, Weights]):
-    """How one framework stores a layer, of some sizes, in a list of arrays; `words` say it in messages."""
+    """The form in which a framework stores a layer as a list of arrays; `words` describe it in messages."""
 
     words: ClassVar[str]
 
     @abstractmethod
     def sizes(self, shapes: Sequence[Shape]) -> Sizes | None:
-        """Return the layer's sizes; None where these are not the shapes of this form."""
+        """Return the layer's sizes, or None if the shapes are not those of this form."""
 
     @abstractmethod
     def shapes(self, sizes: Sizes) -> list[Shape]:
@@ -29,7 +29,7 @@ class Form(ABC, Generic[Sizes, Weights]):
 
     @abstractmethod
     def read(self, arrays: Sequence[Array]) -> Weights:
-        """Return the weights in the form that all share, as views."""
+        """Return the weights in the common form, as views."""
 
     @abstractmethod
     def write(self, weights: Weights) -> list[Array]:
@@ -38,14 +38,14 @@ class Form(ABC, Generic[Sizes, Weights]):
 
 @dataclass(frozen=True)
 class Between(Layout):
-    """A layout from the form of one framework to that of another."""
+    """A layout that converts the form of one framework to that of another."""
 
     forms: ClassVar[tuple[str, ...]]
     source: str
     target: str
 
     def __post_init__(self) -> None:
-        """Refuse a form that is not known."""
+        """Check that both forms exist."""
         for parameter, name in {"source": self.source, "target": self.target}.items():
             if name not in self.forms:
                 raise WrongValue(parameter, f"no form {name}{nearest(name, self.forms)}")

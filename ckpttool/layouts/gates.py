@@ -31,7 +31,7 @@ class Gate:
     added: float = 0.0
 
     def bias(self, added: float = 0.0) -> Array:
-        """Return one bias for all of them, less what the target adds itself; a sum is made in float64."""
+        """Return the sum of the biases and the constant, minus what the target adds itself, computed in float64."""
         rest, summed = self.added - added, [bias for bias in self.biases if bias.any()] or [*self.biases[:1]]
         if len(summed) == 1 and not rest:
             return summed[0]  # bit by bit: a sum with zeros would make another NaN of a signalling one
