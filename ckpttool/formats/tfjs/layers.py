@@ -1,7 +1,7 @@
-"""The layers that TensorFlow.js has, in the terms of its layers API, which are those of Keras 2: from Keras 3's config.
+"""Convert Keras 3 layer configs to those of TensorFlow.js's layers API, which are Keras 2's.
 
-What a layer of TensorFlow.js does not heed must have the value that it computes with: each entry of `LAYERS` was held
-against Keras by running both. Layers that are not here, and values that mean something else there, are refused by name.
+An option that TensorFlow.js ignores must have the value that it computes with; each entry of `LAYERS` was compared with
+Keras by running both. Other layers, and values that TensorFlow.js computes differently, are errors that name them.
 """
 
 from collections.abc import Iterator, Mapping
@@ -13,7 +13,7 @@ from ckpttool.formats.keras.gate import Place
 
 Config = Mapping[str, Any]
 ANY = object()
-"""A value of which TensorFlow.js makes what Keras does."""
+"""Any value: TensorFlow.js computes the same as Keras."""
 ONE = (1, [1], [1, 1], [1, 1, 1])
 NOT = (None, False)
 COMMON: Config = {"name": ANY, "trainable": ANY, "dtype": ANY, "activity_regularizer": NOT}
@@ -72,7 +72,7 @@ LAYERS: Mapping[str, Config] = {
     "TimeDistributed": {"layer": ANY},
     "Rescaling": {"scale": ANY, "offset": ANY},
 }
-"""The options of each layer, and the values that they may have, or what says of one whether it may be."""
+"""The options of each layer with the allowed values, `ANY`, or a predicate of the value."""
 ACTIVATIONS = {
     **{name: name for name in ("linear", "relu", "relu6", "sigmoid", "tanh", "softmax", "elu", "selu", "softplus")},
     **{
@@ -85,14 +85,14 @@ ACTIVATIONS = {
 }
 RENAMED = {"LeakyReLU": {"negative_slope": "alpha"}, "InputLayer": {"batch_shape": "batch_input_shape"}}
 UNSAID = ("seed", "quantization_config", "use_cudnn", "synchronized", "zero_output_for_mask", "backward_layer")
-"""Options that TensorFlow.js does not know, where they say nothing of what is computed."""
+"""Options that do not affect the results, and are not written."""
 
 
 def layer_config(layer: Config, place: Place) -> dict[str, Any]:
-    """Return a layer's own config in the terms of TensorFlow.js.
+    """Return a layer's config for TensorFlow.js.
 
     Raises:
-        FormatError: it has no such layer, or its layer does something else.
+        FormatError: TensorFlow.js lacks the layer, or computes it differently.
     """
     kind, own = layer["class_name"], _last_axis(layer)
     place = place.within(own.get("name"))
@@ -104,7 +104,7 @@ def layer_config(layer: Config, place: Place) -> dict[str, Any]:
 
 
 def _last_axis(layer: Config) -> Config:
-    """Return a layer's config, in which an axis that is its input's last is -1."""
+    """Return a layer's config with the axis -1 if it is the last axis of the input."""
     own, built = layer["config"], layer.get("build_config") or {}
     shape = built.get("input_shape") if isinstance(built, Mapping) else None
     is_last = isinstance(shape, list) and own.get("axis") == len(shape) - 1
@@ -112,7 +112,7 @@ def _last_axis(layer: Config) -> Config:
 
 
 def _are_alike(one: Config, other: Config | None) -> bool:
-    """Say whether one of two recurrent layers is the other in reverse."""
+    """Return whether two recurrent layers differ only in direction and name."""
     if other is None:
         return True
     own, there = ({k: v for k, v in each["config"].items() if not _is_unsaid(k)} for each in (one, other))
@@ -125,7 +125,7 @@ def _is_unsaid(key: str) -> bool:
 
 
 def _kept(kind: str, own: Config, place: Place) -> Iterator[tuple[str, Any]]:
-    """Yield what of a layer's config TensorFlow.js reads; its values come from the weights, and no initialiser."""
+    """Yield the options that TensorFlow.js reads; initializers are omitted, since all weights are loaded."""
     allowed = {**COMMON, **LAYERS[kind]}
     for key, value in own.items():
         if key.endswith(("_regularizer", "_constraint")) and value is not None:
@@ -147,7 +147,7 @@ def _value(key: str, value: Any, place: Place) -> Any:
 
 
 def _dtype(value: Any, place: Place) -> str:
-    """Return a layer's dtype: what a policy keeps variables in."""
+    """Return a layer's dtype; for a mixed precision policy, that of its variables."""
     name = (value.get("config") or {}).get("name") if isinstance(value, Mapping) else value
     if name in (None, "mixed_float16", "mixed_bfloat16"):
         return "float32"
@@ -158,7 +158,7 @@ def _dtype(value: Any, place: Place) -> str:
 
 def _activation(value: Any, place: Place) -> str:
     name = value
-    if isinstance(value, Mapping):  # what the upgrade makes of Keras 2's
+    if isinstance(value, Mapping):  # as the upgrade from Keras 2 writes it
         own = value.get("config") or {}
         name = f"{own.get('name')} (Keras 2)" if value.get("class_name") == "Sequential" else value.get("class_name")
     if name not in ACTIVATIONS:
@@ -170,7 +170,7 @@ def _activation(value: Any, place: Place) -> str:
 
 
 def _penalty(value: Config) -> dict[str, Any]:
-    """Return a regulariser or a constraint: those of one norm are one class there."""
+    """Return the config of a regularizer or a constraint; L1 and L2 become L1L2."""
     kind, own = value["class_name"], {k: v for k, v in value["config"].items() if k != "dtype"}
     if kind in ("L1", "L2"):
         return {"class_name": "L1L2", "config": {"l1": 0.0, "l2": 0.0, **own}}

@@ -1,7 +1,7 @@
-"""A network of Keras as a `modelTopology` of TensorFlow.js, and the names that its weights have there.
+"""Convert a Keras network to a `modelTopology` of TensorFlow.js, and its weight names.
 
-The layers API reads configs of Keras 2: calls of layers as lists, numbered from 1 where a layer is a model. Weights
-bear the names of their layers, without those of the models around them.
+The layers API reads Keras 2 configs: calls are lists, and those of a nested model are numbered from 1. Weight names
+contain the names of their layers, but not those of enclosing models.
 """
 
 from collections.abc import Mapping
@@ -20,10 +20,10 @@ DEPTHWISE = "DepthwiseConv2D"
 
 
 def keras_document(path: Path) -> tuple[dict[str, Any], Network]:
-    """Return what a model.json says of the network of a Keras file, and that network.
+    """Return the entries of a model.json for the network of a Keras file, and the network.
 
     Raises:
-        FormatError: the file has no network, or one with a layer that TensorFlow.js has not.
+        FormatError: the file has no network, or a layer that TensorFlow.js does not support.
     """
     network = read_network(path)
     version = network.metadata.get("keras_version")
@@ -37,10 +37,10 @@ def keras_document(path: Path) -> tuple[dict[str, Any], Network]:
 
 
 def weight_names(network: Network, names: Mapping[str, Any]) -> dict[str, str]:
-    """Return the names that weights of a Keras file have in TensorFlow.js, by those that they have here.
+    """Return the names in TensorFlow.js of a Keras file's weights, by their names here.
 
     Raises:
-        FormatError: two of them would have one name.
+        FormatError: two weights would have the same name.
     """
     found = {name: _weight_name(network, name) for name in names}
     taken: dict[str, str] = {}
@@ -68,7 +68,7 @@ def _layers(model: Config) -> dict[str, Config]:
 
 
 def _model(model: Config, place: Place) -> dict[str, Any]:
-    """Return a model in Keras 2's terms."""
+    """Return the Keras 2 config of a model."""
     own, kind = model["config"], model["class_name"]
     place = place.within(own.get("name"))
     if kind == "Sequential":
@@ -89,21 +89,21 @@ def _model(model: Config, place: Place) -> dict[str, Any]:
 
 
 def _layer(layer: Config, place: Place) -> dict[str, Any]:
-    """Return a layer, a model among layers, or what wraps a layer."""
+    """Return the config of a layer, a nested model or a wrapper."""
     kind = layer["class_name"]
     if kind in MODELS:
         return _model(layer, place)
     own = layer_config(layer, place)
     if isinstance(inner := own.get("layer"), Mapping):
-        prefix = "forward_" if kind == "Bidirectional" else ""  # which TensorFlow.js adds
+        prefix = "forward_" if kind == "Bidirectional" else ""  # TensorFlow.js adds it again
         name = inner["config"]["name"].removeprefix(prefix)
         inner = {**inner, "config": {**inner["config"], "name": name}}
-        own["layer"] = {"module": "keras.layers", **_layer(inner, place.within(own.get("name")))}  # for Keras's readers
+        own["layer"] = {"module": "keras.layers", **_layer(inner, place.within(own.get("name")))}  # for Keras
     return {"class_name": kind, "config": own}
 
 
 def _ends(value: Any, place: Place) -> list[Any]:
-    """Return the inputs or the outputs of a model, one or several."""
+    """Return the inputs or outputs of a model as a list of references."""
     ends = [value] if is_reference(value) else value
     if not isinstance(ends, list) or not all(is_reference(each) for each in ends):
         raise FormatError(f"{place} takes or gives tensors by names, which a model of TensorFlow.js does not")
@@ -115,7 +115,7 @@ def _end(reference: list[Any], late: set[str]) -> list[Any]:
 
 
 def _calls(layer: Config, late: Mapping[str, str], place: Place) -> list[Any]:
-    """Return the calls of a layer, each a list of the tensors that it takes."""
+    """Return the calls of a layer, each a list of its input tensors."""
     calls = []
     for call in layer["inbound_nodes"]:
         tensors = _tensors(call, place.within(layer["config"]["name"]))
@@ -124,10 +124,10 @@ def _calls(layer: Config, late: Mapping[str, str], place: Place) -> list[Any]:
 
 
 def _tensors(call: Any, place: Place) -> list[list[Any]]:
-    """Return the tensors of a call as Keras 2 writes them: it may have them so already.
+    """Return the input tensors of a call as [layer, call, tensor]; the call may have this form already.
 
     Raises:
-        FormatError: the call has options, or another input than tensors.
+        FormatError: the call has keyword arguments, or inputs that are not tensors.
     """
     if isinstance(call, list) and all(is_reference(each) and not any(each[3:]) for each in call):
         return [each[:3] for each in call]

@@ -1,7 +1,7 @@
-"""Writing a model of TensorFlow.js: the files of its weights, and last the model.json that says what is in them.
+"""Write a model of TensorFlow.js: its weight files, and last the model.json that describes them.
 
-The weights lie in groups, of numbers and of texts, whose lengths are told by reading them alone. A weight is never
-divided between files, as it may be: one that is larger than the limit has a file to itself.
+Numbers and texts are in separate groups, since a group with texts must be read whole to find where they end. A weight
+is never split between files, though the format allows it: one larger than the limit gets a file of its own.
 """
 
 import json
@@ -33,12 +33,12 @@ from ckpttool.formats.writing.read_back import require_same_tensors
 from ckpttool.formats.writing.staging import reserved
 
 SHARD_BYTES = 4 << 20
-"""The most that a file of weights has where nobody says another size: what browsers keep in their caches."""
+"""The default maximum size of a weight file, which browsers cache; TensorFlow's converter uses the same."""
 
 
 @dataclass(frozen=True)
 class Names:
-    """The names that the files of a model have: those of TensorFlow's converter beside a model.json.
+    """The names of a model's files: for a model.json, those of TensorFlow's converter.
 
     >>> Names(Path("web/model.json")).shard(1, 0, 2).name, Names(Path("web/net.json")).shard(1, 0, 2).name
     ('group1-shard1of2.bin', 'net-group1-shard1of2.bin')
@@ -48,15 +48,15 @@ class Names:
 
     @property
     def prefix(self) -> str:
-        """What the names of the weights' files begin with: two models may lie in one folder."""
+        """The prefix of the weight files' names, so that a folder can contain several models."""
         return "" if self.document.name == MODEL else f"{self.document.name.removesuffix(SUFFIX)}-"
 
     def shard(self, group: int, number: int, count: int) -> Path:
-        """Return the name of one of a group's files; in names they are counted from 1."""
+        """Return the path of one of a group's files; `number` starts at 0, the number in the name at 1."""
         return self.document.with_name(f"{self.prefix}group{group}-shard{number + 1}of{count}.bin")
 
     def shards(self) -> Iterator[tuple[Path, int, int]]:
-        """Yield each file of weights that is there under such a name, with its group and the count in its name."""
+        """Yield the existing weight files with such names, each with its group and the number of files in its name."""
         pattern, folder = re.compile(re.escape(self.prefix) + r"group(\d+)-shard\d+of(\d+)\.bin"), self.document.parent
         for path in sorted(folder.iterdir()) if folder.is_dir() else ():
             if match := pattern.fullmatch(path.name):
@@ -64,7 +64,7 @@ class Names:
 
 
 class _Group(NamedTuple):
-    """What a group of weights holds: files of bytes, and what the weights are."""
+    """A group of weights: the tensors of bytes in each of its files, and the specs of the weights."""
 
     files: dict[Path, dict[str, Tensor]]
     specs: list[TensorSpec]
@@ -75,11 +75,11 @@ class _Group(NamedTuple):
 
 
 def write_model(tensors: Mapping[str, Tensor], document: Mapping[str, Any], path: Path, limit: int | None) -> None:
-    """Write tensors, which the format holds, and a model.json that has the entries of a `document` beside them.
+    """Write tensors, and a model.json with their list and the entries of `document`.
 
     Raises:
-        FormatError: there are more files or texts than are read.
-        CorruptCheckpoint: what was written does not read back.
+        FormatError: there are more files or texts than the reader's limits.
+        CorruptCheckpoint: the written files do not read back as expected.
     """
     groups = _grouped(tensors, path, limit or SHARD_BYTES)
     for group in groups:
@@ -91,7 +91,7 @@ def write_model(tensors: Mapping[str, Tensor], document: Mapping[str, Any], path
 
 
 def _grouped(tensors: Mapping[str, Tensor], path: Path, limit: int) -> list[_Group]:
-    """Put weights into the files of groups: numbers into the first, texts into another."""
+    """Distribute weights over groups and their files: numbers in the first group, texts in the second."""
     texts = {name: tensor for name, tensor in tensors.items() if tensor.dtype is STRING}
     numbers = {name: tensor for name, tensor in tensors.items() if name not in texts}
     held = [(numbers, split_by_size(numbers, limit)), (texts, [_coded(path, texts)])]
@@ -101,7 +101,7 @@ def _grouped(tensors: Mapping[str, Tensor], path: Path, limit: int) -> list[_Gro
 
 
 def _placed(files: list[dict[str, Tensor]], tensors: Mapping[str, Tensor], path: Path, group: int) -> _Group:
-    """Give a group's files names that no older file has: those beyond what is needed hold nothing."""
+    """Name a group's files so that no name is in use; files beyond those that are needed are empty."""
     names = Names(path)
     count = reserved(path, partial(_counts, group), len(files), lambda count: names.shard(group, 0, count))
     held = {names.shard(group, n, count): files[n] if n < len(files) else {} for n in range(count)}
@@ -109,15 +109,15 @@ def _placed(files: list[dict[str, Tensor]], tensors: Mapping[str, Tensor], path:
 
 
 def _counts(group: int, path: Path) -> Iterator[int]:
-    """Yield the counts of files that are in the names of a group's files."""
+    """Yield the numbers of files in the names of a group's existing files."""
     yield from (count for _, number, count in Names(path).shards() if number == group)
 
 
 def _coded(path: Path, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Return the bytes of texts, each behind its length.
+    """Return texts as byte tensors, each text preceded by its length.
 
     Raises:
-        FormatError: there are more of them than are read.
+        FormatError: they exceed the reader's limits.
     """
     import numpy as np
 
@@ -135,7 +135,7 @@ def _coded(path: Path, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def _write_file(tensors: Mapping[str, Tensor], path: Path) -> None:
-    """Write a file of weights, one after the other, read it back, and give it its name."""
+    """Write a file of weights, read it back, and rename it to its final name."""
     with writing(path) as (temporary, file):
         with Copier(file, temporary) as copier:
             for name, tensor in tensors.items():
@@ -147,7 +147,7 @@ def _write_file(tensors: Mapping[str, Tensor], path: Path) -> None:
 
 
 def _check(groups: list[_Group], tensors: Mapping[str, Tensor], path: Path) -> None:
-    """Check that a model.json reads back as what was to be written, in files of as many bytes as were given."""
+    """Check that a written model.json lists the tensors, and that its files have the expected names and sizes."""
     read = list(groups_of(path, read_document(path)))
     found = {weight.spec.name: weight.spec for group in read for weight in group.weights}
     require_same_tensors(path, found, {name: tensor.spec for name, tensor in tensors.items()})
