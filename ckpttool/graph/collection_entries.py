@@ -1,4 +1,4 @@
-"""Entries of a graph's collections: messages as bytes, which whoever wrote the graph may have damaged."""
+"""Entries of a graph's collections: serialised messages, which may be damaged."""
 
 from typing import TypeVar
 
@@ -10,10 +10,10 @@ Entry = TypeVar("Entry", bound=Message)
 
 
 def entry_of(kind: type[Entry], raw: bytes) -> Entry:
-    """Return the message that an entry is.
+    """Return an entry, parsed as a message.
 
     Raises:
-        GraphError: it is none.
+        GraphError: the bytes are not a message of this type.
     """
     try:
         return kind.FromString(raw)

@@ -1,9 +1,9 @@
-"""The ops that compute and do nothing else: the list that `gate` holds a graph against before TensorFlow runs it.
+"""The ops without side effects: the list with which `gate` compares a graph before TensorFlow runs it.
 
-Taken from the registry of TensorFlow 2.21 (`tensorflow/core/ops/*.cc`). Left out, although some uses are harmless: what
-reads or writes files, also by an attribute (ReadFile, RestoreV2, ImmutableConst, InitializeTableFromTextFile,
-DecodeProtoV2); what prints (Print, PrintV2); what turns data into code (PyFunc, DatasetFromGraph, XlaCallModule); data
-sets, readers and queues, which wait for others; what talks to other devices and processes; debugging and test ops.
+Taken from the registry of TensorFlow 2.21 (`tensorflow/core/ops/*.cc`). Excluded, although some uses are harmless: ops
+that read or write files, also through an attribute (ReadFile, RestoreV2, ImmutableConst, InitializeTableFromTextFile,
+DecodeProtoV2); that print (Print, PrintV2); that turn data into code (PyFunc, DatasetFromGraph, XlaCallModule); data
+sets, readers and queues, which wait for others; ops that contact devices and processes; debugging and test ops.
 """
 
 from collections.abc import Mapping
@@ -178,7 +178,7 @@ STATELESS: Mapping[str, frozenset[str]] = {
         """
     ),
 }
-"""Those that TensorFlow itself takes to have no state and no effect, by what they are about."""
+"""The ops that TensorFlow registers as stateless, by subject."""
 
 STATEFUL: Mapping[str, frozenset[str]] = {
     "Variables": _types(
@@ -236,16 +236,16 @@ STATEFUL: Mapping[str, frozenset[str]] = {
         """
     ),
 }
-"""Those with state that lives in the process alone, reviewed one by one."""
+"""Ops whose state is only within the process, reviewed one by one."""
 
 OF_OTHERS = _types("CompareAndBitpack")
-"""Those of other versions of TensorFlow, which this one would not import."""
+"""Ops of other versions of TensorFlow, which TensorFlow 2.21 cannot import."""
 
 COMPUTING = OF_OTHERS.union(*STATELESS.values(), *STATEFUL.values())
-"""All ops that compute and do nothing else."""
+"""All ops without side effects."""
 
 FILE_ATTRIBUTES = {"FixedUnigramCandidateSampler": "vocab_file"}
-"""Ops that compute, unless an attribute names a file that they read."""
+"""Ops without side effects, unless this attribute names a file that they read."""
 
 EVALUATED_AT_IMPORT = _types(
     """
@@ -255,5 +255,5 @@ EVALUATED_AT_IMPORT = _types(
     XlaCustomCallV2 XlaLaunchV2
     """
 )
-"""Ops without state in TensorFlow's eyes that do more than compute. It may run these as it imports a graph, where a
-shape depends on them; of the ops with state it runs none then."""
+"""Ops with side effects that TensorFlow registers as stateless. It may run these while it imports a graph, if a shape
+depends on them; it never runs stateful ops then."""

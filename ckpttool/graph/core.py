@@ -1,4 +1,4 @@
-"""Graph: a MetaGraphDef with the look-ups that every other module of this floor needs."""
+"""The class `Graph`: a MetaGraphDef, with lookups of ops, edges and collections."""
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator
@@ -49,7 +49,7 @@ def op_of(text: str) -> str:
 
 
 class _Refs(dict[str, TensorRef]):
-    """Tensors by what nodes write in their inputs, each read once: an op's output is read by many."""
+    """Parsed tensors by their text in node inputs; each text is parsed once, since many ops read the same tensor."""
 
     def __missing__(self, text: str) -> TensorRef:
         self[text] = ref = TensorRef.parse(text)
@@ -57,14 +57,14 @@ class _Refs(dict[str, TensorRef]):
 
 
 _EDGES = frozenset({"sources", "consumers", "readers", "users"})
-"""What a graph knows of its ops alone, once it was asked."""
+"""The cached properties that depend only on the ops, and so are shared with a graph that has another header."""
 
 
 class Graph:
-    """A graph and its collections, saver and signatures; it is never changed in place.
+    """A graph and its collections, saver and signatures; it is immutable.
 
-    A rewrite gives another graph (`having`, or a `Draft` of it), which shares with this one all that it does not
-    change. So ask `header` for collections and the like, and `meta` only where the whole message is needed.
+    A rewrite returns another graph (by `having` or a `Draft`), which shares everything unchanged with this one. So read
+    collections and the like from `header`, and use `meta` only if the whole message is needed.
     """
 
     def __init__(
@@ -74,23 +74,23 @@ class Graph:
         nodes: Collection[NodeDef] | None = None,
         provenance: Provenance = UNKNOWN,
     ) -> None:
-        """Wrap a message; `source` is the path that errors name, `nodes` are the ops if the message has none itself.
+        """Wrap a message; `source` is the path that errors name, `nodes` are the ops if the message contains none.
 
-        `provenance` has the files that the graph was made of.
+        `provenance` lists the files from which the graph was made.
 
         Raises:
             GraphError: two ops have one name.
         """
         self.header = meta
-        """The message of which everything but its ops counts: collections, functions, saver, signatures, versions."""
+        """The message with collections, functions, saver, signatures and versions; read ops from `nodes` instead."""
         self.source = source
         self.provenance = provenance
         self.allowed: frozenset[str] = frozenset()
-        """The types of ops that may run though they can have side effects (see `gate`)."""
+        """The types of ops that may run although they can have side effects (see `gate`)."""
         self.whole: Graph | None = None
-        """The graph that this one was made of by rewrites, whose saver counts where this one has left it behind."""
+        """The graph from which this one was rewritten; its saver is used if this one no longer has a saver."""
         self.refs = _Refs()
-        """Tensors by what ops write in their inputs."""
+        """Parsed tensors by their text in node inputs."""
         self._reads: dict[str, list[TensorRef]] = {}
         self._waits: dict[str, list[TensorRef]] = {}
         self._is_whole = nodes is None
@@ -103,7 +103,7 @@ class Graph:
 
     @cached_property
     def meta(self) -> MetaGraphDef:
-        """The whole message; of a rewritten graph it is put together when it is first asked for."""
+        """The whole message; that of a rewritten graph is assembled on first use."""
         if self._is_whole:
             return self.header
         meta = MetaGraphDef()
@@ -113,7 +113,7 @@ class Graph:
 
     @cached_property
     def bare_header(self) -> MetaGraphDef:
-        """The header without ops; copied whole once, so that fields which are unknown here stay."""
+        """The header without ops, made by copying the whole message once, which preserves unknown fields."""
         if not self._is_whole:
             return self.header
         bare = MetaGraphDef()
@@ -122,13 +122,13 @@ class Graph:
         return bare
 
     def header_copy(self) -> MetaGraphDef:
-        """Return the header without ops, the caller's to change."""
+        """Return a copy of the header without ops, which the caller may change."""
         header = MetaGraphDef()
         header.CopyFrom(self.bare_header)
         return header
 
     def having(self, nodes: Iterable[NodeDef] | None = None, header: MetaGraphDef | None = None) -> "Graph":
-        """Return a graph with other ops or another header (one without ops); what is not given is shared.
+        """Return a graph with other ops or another header (one without ops); omitted arguments are shared.
 
         Raises:
             GraphError: two ops have one name.
@@ -147,7 +147,7 @@ class Graph:
         return graph
 
     def allowing(self, op_types: Collection[str]) -> "Graph":
-        """Return the graph with more types of ops allowed to run that can have side effects."""
+        """Return the graph with additional op types that may run although they can have side effects."""
         if self.allowed.issuperset(op_types):
             return self
         graph = self.having()
@@ -155,7 +155,7 @@ class Graph:
         return graph
 
     def apart(self) -> "Graph":
-        """Return the graph as one that was read: what it is made of has a saver of other names."""
+        """Return the graph without its link to the original, whose saver uses other names."""
         graph = self.having()
         graph.whole = None
         return graph
@@ -167,7 +167,7 @@ class Graph:
         """Return an op by its name.
 
         Raises:
-            UnknownName: the graph has none; the message suggests the nearest.
+            UnknownName: the graph has no such op; the message suggests the nearest name.
         """
         if name not in self.nodes:
             raise UnknownName(f"{self.source}: no op named {name}{suggestion(name, self.nodes)}")
@@ -176,7 +176,7 @@ class Graph:
     def inputs(self, name: str, control: bool = False) -> list[TensorRef]:
         """Return the tensors that an op reads; with `control`, also the ops that it only waits for (index -1).
 
-        The list is kept for who asks next, so nobody may change it.
+        The list is cached and shared, so callers must not change it.
         """
         found = (self._waits if control else self._reads).get(name)
         if found is None:
@@ -187,12 +187,12 @@ class Graph:
 
     @cached_property
     def sources(self) -> dict[str, list[str]]:
-        """For each op the ops whose outputs it reads, one for each of its inputs."""
+        """For each op, the ops whose outputs it reads, one per input."""
         return {name: [ref.op for ref in self.inputs(name)] for name in self.nodes}
 
     @cached_property
     def consumers(self) -> dict[str, list[str]]:
-        """For each op the ops that read one of its outputs, in graph order; control inputs do not count."""
+        """For each op, the ops that read one of its outputs, in graph order, without control inputs."""
         readers: dict[str, list[str]] = defaultdict(list)
         for name, sources in self.sources.items():
             for source in dict.fromkeys(sources):
@@ -201,7 +201,7 @@ class Graph:
 
     @cached_property
     def readers(self) -> dict[TensorRef, list[str]]:
-        """For each tensor the ops that read it, in graph order."""
+        """For each tensor, the ops that read it, in graph order."""
         readers: dict[TensorRef, list[str]] = defaultdict(list)
         for name in self.nodes:
             for ref in dict.fromkeys(self.inputs(name)):
@@ -210,7 +210,7 @@ class Graph:
 
     @cached_property
     def users(self) -> dict[str, set[str]]:
-        """For each op those that read it or wait for it."""
+        """For each op, the ops that read it or have a control dependency on it."""
         users: dict[str, set[str]] = defaultdict(set)
         for name in self.nodes:
             for ref in self.inputs(name, control=True):
@@ -218,9 +218,9 @@ class Graph:
         return users
 
     def descendants(self, names: Iterable[str], control: bool = False, but: Collection[str] = ()) -> set[str]:
-        """Return the ops whose values need those of the named ops, themselves included: the inverse of `ancestors`.
+        """Return the ops whose values depend on the named ops, including these: the inverse of `ancestors`.
 
-        Ops of the types in `but` are left out, with what needs the named ops through these alone.
+        Ops of the types in `but` are excluded, and so are ops that depend on the named ops only through them.
         """
         edges = self.users if control else self.consumers
         reached: set[str] = set()
@@ -235,13 +235,13 @@ class Graph:
     def ancestors(
         self, *names: str, control: bool = False, stop: Collection[TensorRef] = (), known: Collection[str] = ()
     ) -> set[str]:
-        """Return the ops whose values the named ops need, themselves included.
+        """Return the ops on whose values the named ops depend, including these.
 
-        Tensors of `stop` are not followed to the ops that make them, nor are control inputs from these ops. To what is
-        `known`, with all that it needs, is added what else they need.
+        Tensors in `stop` are not followed to the ops that make them, nor are control inputs from these ops. `known` is
+        a result of this method, to which the missing ops are added.
 
         Raises:
-            GraphError: an op reads one that is not in the graph.
+            GraphError: an op reads an op that is not in the graph.
         """
         stopped = stop and {*stop, *(TensorRef(ref.op, -1) for ref in stop)}
         reached, todo = set(known), list(names)
@@ -257,7 +257,7 @@ class Graph:
         return reached
 
     def problems(self) -> Iterator[tuple[str, str]]:
-        """Yield the name of each op that reads what is not there, or has no type, with what is wrong."""
+        """Yield the name and the problem of each op without a type, or with an input that is not in the graph."""
         for name, node in self.nodes.items():
             if not node.op:
                 yield name, "has no type"
@@ -266,15 +266,15 @@ class Graph:
                     yield name, f"reads {text}, which is not in the graph"
 
     def collection(self, key: str) -> list[str]:
-        """Return a node-list collection's names, empty where there is none."""
+        """Return the names in a node-list collection; empty if there is no such collection."""
         return list(self.header.collection_def[key].node_list.value) if key in self.header.collection_def else []
 
 
 def cached(function: Callable[[Graph], Answer]) -> Callable[[Graph], Answer]:
-    """Cache a function of a graph on the graph: graphs never change, and many modules ask the same.
+    """Cache a function's result for each graph, which is possible because graphs are immutable.
 
-    What the function returns is shared, so nobody may change it; and it may not hold the graph, which would then never
-    be freed.
+    The result is shared, so callers must not change it. It must not refer to the graph, which would then never be
+    freed.
     """
     answers: WeakKeyDictionary[Graph, Answer] = WeakKeyDictionary()
 

@@ -1,4 +1,4 @@
-"""Graph files: `.meta`, `saved_model.pb` and bare GraphDefs, binary or text, told apart by what is in them."""
+"""Graph files: `.meta`, `saved_model.pb` and bare GraphDefs, binary or text, recognised by their contents."""
 
 import re
 from collections.abc import Collection
@@ -29,7 +29,7 @@ from ckpttool.remote import sparse_files
 _Kind = TypeVar("_Kind", bound=Message)
 SAVED_MODEL_NAMES = ("saved_model.pb", "saved_model.pbtxt")
 SUFFIXES = (".meta", ".pb", ".keras", ".h5", ".hdf5")
-"""Of files that may have a graph; that of a checkpoint is named without its own."""
+"""Suffixes of files that may contain a graph; `.meta` may be omitted."""
 _FOREIGN = (
     (b"\x89HDF\r\n\x1a\n", "an HDF5 file"),
     (b"PK\x03\x04", "a zip archive (.npz, .keras or .pt)"),
@@ -39,15 +39,15 @@ _FOREIGN = (
 
 
 def load(path: str | Path, tags: Collection[str] | None = None) -> Graph:
-    """Read the graph that a path means (see `find`).
+    """Read the graph that a path refers to (see `find`).
 
-    A SavedModel may hold several graphs: `tags` says which. Fields of a binary file that are unknown here are kept; a
-    text with such a field is refused, because a text cannot keep them.
+    If a SavedModel contains several graphs, `tags` selects one. Unknown fields of a binary file are preserved; a text
+    file with such a field is refused, because it cannot be preserved.
 
     Raises:
         MissingFile: there is no graph at the path.
-        FormatError: what is there is not a graph, or damaged.
-        GraphError: several graphs, and the tags choose none or more than one; the message lists them.
+        FormatError: the file is not a graph, or is damaged.
+        GraphError: there are several graphs, and the tags select none or more than one; the message lists them.
     """
     path = local(path)
     settle(path)
@@ -64,12 +64,12 @@ def load(path: str | Path, tags: Collection[str] | None = None) -> Graph:
 
 
 def load_every(path: Path) -> list[Graph]:
-    """Read all graphs of a file: those of a SavedModel, and of bytes that can be read as several messages each reading.
+    """Read all graphs of a file: all in a SavedModel, and for bytes that parse as several message types each result.
 
     Raises:
         MissingFile: there is no graph at the path.
-        FormatError: what is there is not a graph, or damaged.
-        GraphError: two ops of one have one name.
+        FormatError: the file is not a graph, or is damaged.
+        GraphError: two ops of a graph have the same name.
     """
     data = sparse_files.read_bytes(path)
     _refuse_foreign(data, path)
@@ -90,7 +90,7 @@ def load_every(path: Path) -> list[Graph]:
 
 
 def _is_typed(node: NodeDef) -> bool:
-    """Say whether an op's type is a name: another message that is read as a graph has texts of all kinds there."""
+    """Return whether an op's type is an identifier; another message parsed as a graph may have any string there."""
     return re.fullmatch(r"[A-Za-z_][\w.>-]*", node.op) is not None
 
 
@@ -103,13 +103,13 @@ def _metas_of(message: Message) -> list[MetaGraphDef]:
 
 
 def save(graph: Graph, path: str | Path, overwrite: bool = False, command: Command | None = None) -> None:
-    """Write a graph as a `.meta`, whole or not at all, and read it back; its lineage lies beside.
+    """Write a graph as a `.meta` with its lineage file, completely or not at all, and read it back.
 
-    A checkpoint under the same prefix that is tied to the graph before is tied to this one.
+    If a checkpoint under the same prefix stores the hash of the old graph, the hash is updated.
 
     Raises:
-        ExistingOutput: the file is there and `overwrite` is not given.
-        CorruptCheckpoint: what was read back is not what was written; an old file is as it was.
+        ExistingOutput: the file exists, and `overwrite` is False.
+        CorruptCheckpoint: the graph read back differs from the one written; an existing file is unchanged.
     """
     output = Path(path)
     with staged_graph(output, overwrite) as place:
@@ -121,38 +121,38 @@ def save(graph: Graph, path: str | Path, overwrite: bool = False, command: Comma
 
 
 def require_written(place: Path, meta: MetaGraphDef) -> None:
-    """Read a graph back.
+    """Read a written graph back.
 
     Raises:
-        CorruptCheckpoint: it is not what was meant.
+        CorruptCheckpoint: it differs from `meta`.
     """
     if load(place).meta != meta:
         raise CorruptCheckpoint(f"{destination(place)}: the graph reads back differently than it was written")
 
 
 def staged_graph(path: Path, overwrite: bool) -> AbstractContextManager[Path]:
-    """Give the place to write a graph at that lies alone, and its lineage: one commit for both.
+    """Return a context with the path at which to write a graph without a checkpoint; its lineage is committed with it.
 
     Raises:
-        ExistingOutput: the file is there and `overwrite` is not given.
+        ExistingOutput: the file exists, and `overwrite` is False.
     """
     return staged(path, lambda: refuse_existing([path], overwrite), lambda: [path, path_beside(path)])
 
 
 def write(message: Message, path: Path) -> None:
-    """Write the message of a graph into a file, whole or not at all."""
+    """Write the message of a graph to a file, completely or not at all."""
     with replacing(path) as file:
         file.write(message.SerializeToString(deterministic=True))
 
 
 def find(path: str | Path) -> Path:
-    """Return the file of the graph that a path means.
+    """Return the file of the graph that a path refers to.
 
-    The path is the file itself, a checkpoint's prefix (then `PREFIX.meta`; the checkpoint's files mean it too), a
-    SavedModel's folder, or that of a run, whose `checkpoint` file names the latest.
+    The path is the file itself, a checkpoint's prefix or one of its files (then `PREFIX.meta`), a SavedModel's folder,
+    or a run's folder, whose `checkpoint` file names the latest checkpoint.
 
     Raises:
-        MissingFile: there is none; the message says what was looked for.
+        MissingFile: there is no graph; the message says what was expected.
     """
     path = Path(path)
     if path.is_dir():
@@ -175,7 +175,7 @@ def find(path: str | Path) -> Path:
 
 
 def _in_folder(path: Path) -> Path:
-    """Return the graph of a folder: a SavedModel's, that of the prefix that ends in a slash, or a run's latest."""
+    """Return the graph file of a folder: a SavedModel's, that of a prefix with a final slash, or a run's latest."""
     for name in (*SAVED_MODEL_NAMES, ".meta"):
         if (path / name).is_file():
             return path / name
@@ -189,9 +189,9 @@ def _in_folder(path: Path) -> Path:
 
 
 def _meta_graph(data: bytes, tags: Collection[str] | None, file: Path) -> MetaGraphDef:
-    """Read a MetaGraphDef, a SavedModel or a GraphDef, whichever the bytes are.
+    """Read a MetaGraphDef, a SavedModel or a GraphDef.
 
-    The binary forms have no mark that tells them apart, so a reading counts when it finds ops with names and types.
+    The binary formats have no signature, so the first one with ops that have names and types is used.
     """
     kinds = [_text_kind(data)] if _is_text(data) else [MetaGraphDef, GraphDef, SavedModel]
     problem = "no op found in it"
@@ -217,7 +217,7 @@ def _meta_graph(data: bytes, tags: Collection[str] | None, file: Path) -> MetaGr
 
 
 def _has_ops(graph_def: GraphDef) -> bool:
-    """Say whether there are ops and every one has a name and a type."""
+    """Return whether there are ops, and all have a name and a type."""
     return bool(graph_def.node) and all(node.name and node.op for node in graph_def.node)
 
 
@@ -235,13 +235,13 @@ def _parse(data: bytes, kind: type[_Kind], file: Path) -> _Kind:
 
 
 def _is_text(data: bytes) -> bool:
-    """Say whether the bytes are text; a binary message begins with a small field number and a length."""
+    """Return whether the bytes are text; a binary message begins with a small field number and a length."""
     start = data[:512]
     return bool(start.strip()) and all(byte >= 32 or byte in b"\t\n\r" for byte in start)
 
 
 def _text_kind(data: bytes) -> type[Message]:
-    """Tell from the first field which message a text is."""
+    """Return the message type of a text, from its first field."""
     first = re.search(rb"^\s*(\w+)", data, re.MULTILINE)
     word = first[1].decode() if first else ""
     kinds: tuple[type[Message], ...] = (GraphDef, SavedModel)
@@ -249,7 +249,7 @@ def _text_kind(data: bytes) -> type[Message]:
 
 
 def _tagged(model: SavedModel, tags: Collection[str] | None, file: Path) -> MetaGraphDef:
-    """Choose the graph that has the tags: all of them exactly, else the only one that has them and more."""
+    """Return the graph with exactly these tags, else the only one whose tags include them."""
     graphs = list(model.meta_graphs)
     wanted = None if tags is None else set(tags)
     exact = [meta for meta in graphs if wanted is None or set(meta.meta_info_def.tags) == wanted]
@@ -265,10 +265,10 @@ def _tagged(model: SavedModel, tags: Collection[str] | None, file: Path) -> Meta
 
 
 def _refuse_foreign(data: bytes, file: Path) -> None:
-    """Refuse what is plainly another kind of file, by name.
+    """Check that the file is not of another known kind.
 
     Raises:
-        FormatError: it is.
+        FormatError: it is; the message names the kind.
     """
     if not data:
         raise FormatError(f"{file}: an empty file, not a graph")

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 
 
 class FreeNames:
-    """Names that no op has, each given once; the numbers that are taken are not counted through again.
+    """Generates unused op names, each once; it does not try the same numbers repeatedly.
 
     >>> names = FreeNames({"save"})
     >>> [names.free("save"), names.free("save"), names.free("load")]
@@ -12,12 +12,12 @@ class FreeNames:
     """
 
     def __init__(self, taken: Iterable[str]) -> None:
-        """Begin with the names that ops have."""
+        """Store the existing names."""
         self._taken = set(taken)
         self._counts: dict[str, int] = {}
 
     def free(self, wanted: str) -> str:
-        """Return the name, numbered as TensorFlow does where it is taken; it is taken then."""
+        """Return the wanted name, with a number as TensorFlow appends it if the name is taken, and reserve it."""
         name, count = wanted, self._counts.get(wanted, 0)
         while name in self._taken:
             count += 1

@@ -1,10 +1,10 @@
-"""The gate: a graph is a program, and its author may be a stranger; what TensorFlow imports is checked here first.
+"""The gate: checks an untrusted graph, which is a program, before TensorFlow imports it.
 
-The ops of a part that would run, and those of all functions that go with it (calls, branches, bodies of loops, of maps,
-gradients), are held against the list of ops that compute. Others are refused by name, unless the graph says that they
-are allowed (`Graph.allowing`). A part's library holds no function that nothing in it calls, so none is overlooked.
-Savers are cut from what runs, and what tables read is put into the graph: so neither is found in a whole graph, unless
-it opens files of its own; in a part that would run, each is.
+The ops of the part that would run, and those of all functions in it (calls, branches, bodies of loops and maps,
+gradients), are compared with the list of ops without side effects. Others are refused by name, unless the graph allows
+them (`Graph.allowing`). A part's library contains all functions that it calls, so none is overlooked.
+Savers are removed before a graph runs, and the files of tables are read into the graph. So in a whole graph, savers and
+tables are reported only if they open other files; in a part that would run, all of them are.
 """
 
 from collections.abc import Callable, Collection, Iterator
@@ -17,30 +17,30 @@ from ckpttool.graph.core import Graph
 
 
 def require_computing(graph: Graph) -> None:
-    """Check, before a graph is run, that its ops compute and do nothing else.
+    """Check, before a graph is run, that its ops have no side effects.
 
     Raises:
-        GraphError: one may do more; the message names it, its type, the function that it is in, and how to allow it.
+        GraphError: an op may have side effects; the message names it, its type, its function, and how to allow it.
     """
     functions = {function.signature.name for function in graph.header.graph_def.library.function}
     _refuse(graph, lambda node: not _only_computes(node, functions))
 
 
 def require_inert(graph: Graph) -> None:
-    """Check, before a graph is imported but not run, that the import runs nothing that does more than compute.
+    """Check, before a graph is imported but not run, that the import itself has no side effects.
 
-    TensorFlow evaluates ops without state as it imports them, where a shape depends on their value.
+    During import, TensorFlow evaluates stateless ops on whose values a shape depends.
 
     Raises:
-        GraphError: it may; the message is that of `require_computing`.
+        GraphError: it may have side effects; the message is that of `require_computing`.
     """
     _refuse(graph, lambda node: node.op in EVALUATED_AT_IMPORT)
 
 
 def acting_ops(graph: Graph) -> Iterator[tuple[NodeDef, str]]:
-    """Yield the ops for which commands would refuse a whole graph, each with its function (or an empty name).
+    """Yield the ops because of which commands would refuse a whole graph, each with its function (or an empty name).
 
-    These are those that `require_computing` refuses, but for savers and tables that open no files of their own.
+    These are the ops that `require_computing` refuses, except savers and tables that open no other files.
     """
     functions = {function.signature.name for function in graph.header.graph_def.library.function}
     named = NamedFiles(graph)
@@ -50,17 +50,17 @@ def acting_ops(graph: Graph) -> Iterator[tuple[NodeDef, str]]:
 
 
 def _only_computes(node: NodeDef, functions: Collection[str]) -> bool:
-    """Say whether an op computes, or calls a function of the graph, which is looked at itself."""
+    """Return whether an op has no side effects, or calls a function of the graph, which is checked separately."""
     attribute = FILE_ATTRIBUTES.get(node.op, "")
-    if attribute in node.attr:  # asking for one that is not there would put it there
+    if attribute in node.attr:  # reading a missing attribute would add it
         named = node.attr[attribute]
-        if named.s or named.placeholder:  # whoever calls the function says what is in the place
+        if named.s or named.placeholder:  # the caller of the function defines the value
             return False
     return node.op in COMPUTING or node.op in functions
 
 
 def _refuse(graph: Graph, acts: Callable[[NodeDef], bool]) -> None:
-    """Raise where an op acts that is not allowed: the first is named, and the other types."""
+    """Raise if an op acts and is not allowed; the message has the first op's name, and the types of the others."""
     acting = [(node, function) for node, function in _nodes(graph) if node.op not in graph.allowed and acts(node)]
     if not acting:
         return
@@ -75,7 +75,7 @@ def _refuse(graph: Graph, acts: Callable[[NodeDef], bool]) -> None:
 
 
 def _nodes(graph: Graph) -> Iterator[tuple[NodeDef, str]]:
-    """Yield the ops of a graph and of its functions, with the function that each is in."""
+    """Yield the ops of a graph and of its functions, each with the name of its function (empty in the main graph)."""
     for node in graph.nodes.values():
         yield node, ""
     for function in graph.header.graph_def.library.function:

@@ -1,10 +1,10 @@
-"""What ops are: one table of traits, each a set of op types. Every module that asks what an op does asks here.
+"""Traits of op types: sets of ops with a common property, used by all modules.
 
     if node.op in PLACEHOLDERS: ...
 
-A trait is a set of names, or a `Family` where the names follow a rule; a dict where the trait has a value. Which ops
-compute and do nothing else, so that they may run, is a table of its own, `computing_ops`.
-After tensorflow/core/ops/*.cc.
+A trait is a set of names, a `Family` if the names follow a rule, or a dict if the trait has a value. The ops without
+side effects, which may run, are listed in `computing_ops`.
+From tensorflow/core/ops/*.cc.
 """
 
 import re
@@ -20,7 +20,7 @@ class Family(Container[str]):
     """
 
     def __init__(self, rule: str) -> None:
-        """Take a regular expression that a whole type must match; each type is matched once."""
+        """Define the family by a regular expression for whole op types; results are cached by type."""
         self._rule = re.compile(rule)
         self._known: dict[object, bool] = {}
 
@@ -33,12 +33,12 @@ class Family(Container[str]):
 # Variables
 
 REFERENCE_VARIABLES = frozenset({"Variable", "VariableV2"})
-"""TensorFlow 1's variables, which hand out a reference to their buffer."""
+"""TensorFlow 1's variables, whose output is a reference to their buffer."""
 VARIABLES = REFERENCE_VARIABLES | {"VarHandleOp", "AutoReloadVariable"}
 READS = frozenset({"Identity", "ReadVariableOp"})
-"""What gives a variable's value, unchanged."""
+"""Ops that return a variable's value unchanged."""
 LOOKS = READS | {"DisableCopyOnRead", "VarIsInitializedOp", "IsVariableInitialized"}
-"""What reads a variable or asks about it, and computes nothing with it."""
+"""Ops that read or query a variable without computing with it."""
 ASSIGNS = frozenset({"Assign", "AssignVariableOp"})
 
 APPLY = re.compile(r"(?:Resource)?(?:Sparse)?Apply(?P<optimizer>[A-Z]\w*)")
@@ -63,13 +63,13 @@ SLOTS = {
     "CenteredRMSProp": 3,
     "AdamWithAmsgrad": 3,
 }
-"""How many slots an optimizer's op changes along with the variable, which it takes first."""
+"""The number of slots that an optimizer's op changes, which follow the variable among its inputs."""
 POWERS = {"Adam": 2, "AdamWithAmsgrad": 2, "AdaMax": 1}
-"""How many powers of its betas an optimizer's op reads behind these; they are slots too, which another op changes."""
+"""The number of powers of betas that follow the slots among the inputs; they are slots too, changed by another op."""
 
 
 class Update(NamedTuple):
-    """An op on references: its resource form, how many of its first inputs are references, what changes besides."""
+    """An op on references: its resource form, its number of leading reference inputs, and the changed attributes."""
 
     resource: str
     references: int = 1
@@ -97,9 +97,9 @@ UPDATES = {
     "StridedSliceAssign": Update("ResourceStridedSliceAssign"),
     "CountUpTo": Update("ResourceCountUpTo", returns_reference=False),
 }
-"""The ops that change reference variables in place, by their type."""
+"""The ops that change reference variables in place, by type."""
 RESOURCE_UPDATES = {update.resource: update for update in UPDATES.values()}
-"""The ops that change resource variables in place, by their type."""
+"""The ops that change resource variables in place, by type."""
 
 TABLE_FILLERS = frozenset(
     {
@@ -107,7 +107,7 @@ TABLE_FILLERS = frozenset(
         *("LookupTableImport", "LookupTableImportV2"),
     }
 )
-"""What puts all of its content into a table."""
+"""Ops that set a table's whole contents."""
 CHANGES = (
     UPDATES.keys()
     | RESOURCE_UPDATES.keys()
@@ -117,20 +117,20 @@ CHANGES = (
         *("ResourceApplyKerasMomentum", "DestroyResourceOp", "DestroyTemporaryVariable", "Assert"),
     }
 )
-"""What changes a variable, a table or a generator, or stops a run: whoever leaves it out computes something else."""
+"""Ops that change a variable, a table or a random generator, or abort a run: removing one changes the results."""
 
 # Savers
 
 SAVES = {"SaveV2": 3, "SaveSlices": 3, "Save": 2}
-"""The ops that write tensors, and how many inputs come before these: file, names and, but for the last, slices."""
+"""The ops that write tensors, with the number of inputs before these: file, names and (except for `Save`) slices."""
 RESTORES = frozenset({"Restore", "RestoreSlice", "RestoreV2"})
-"""The ops that read tensors of a checkpoint: one output for each name."""
+"""The ops that read tensors of a checkpoint, with one output per name."""
 SLICED_SAVERS = frozenset({"SaveV2", "SaveSlices", "RestoreV2", "RestoreSlice"})
-"""Savers that name slices beside tensors."""
+"""Saver ops with an input for slices."""
 SAVER_DTYPES = {"SaveV2": "dtypes", "SaveSlices": "T", "Save": "T", "RestoreV2": "dtypes"}
-"""The attribute of savers that lists the dtypes of their tensors."""
+"""The attribute of saver ops that lists the dtypes of their tensors."""
 COPIES = frozenset({"Identity", "ReadVariableOp", "Cast", "Reshape"})
-"""What stands between a variable and a saver without making another value of it."""
+"""Ops between a variable and a saver that keep the value, apart from dtype and shape."""
 
 # What is fed, and what is chosen
 
@@ -140,9 +140,9 @@ STREAMS = Family(
     r"(MultiDevice)?IteratorGetNext\w*|DatasetToSingleElement|Queue\w*Dequeue\w*|BarrierTakeMany"
     r"|Reader(Read|ReadUpTo)(V2)?|RecordInput|Unstage|InfeedDequeue(Tuple)?"
 )
-"""Where rows come into a graph that nobody feeds."""
+"""Ops through which an input pipeline supplies rows to a graph."""
 TEXT_PARSERS = Family(r"Parse(Single)?(Sequence)?Example(V2)?|ParseTensor|Decode\w+|StringToNumber|Substr")
-"""What makes numbers of texts, or texts of texts: serialised records, images, lines."""
+"""Ops that parse strings: serialised records, images, lines."""
 SELECTS = frozenset({"Select", "SelectV2"})
 CONDITIONALS = frozenset({"If", "StatelessIf"})
 CASES = frozenset({"Case", "StatelessCase"})
@@ -157,20 +157,20 @@ ENTERS = frozenset({"Enter", "RefEnter"})
 EXITS = frozenset({"Exit", "RefExit"})
 NEXT_ITERATIONS = frozenset({"NextIteration", "RefNextIteration"})
 REFERENCE_FLOW = {f"Ref{name}": name for name in ("Switch", "Merge", "Enter", "Exit", "Identity", "NextIteration")}
-"""What passes references on, and what passes handles on in its place."""
+"""Control flow ops on references, with their counterparts on values and handles."""
 FLOW = frozenset(REFERENCE_FLOW.values())
 
 # What passes values on
 
 FORMS = frozenset({"Identity", "StopGradient", "Reshape", "Squeeze", "ExpandDims"})
-"""What gives the same values, in another form at most."""
+"""Ops that keep the values, possibly in another shape."""
 PICKS = FORMS | {"Transpose", "MaxPool", "Switch", "Merge"}
-"""What only picks, moves or joins values: an activation before it is still one behind it."""
+"""Ops that only select, move or merge values, and so keep the property of being an activation's output."""
 WEIGHT_PASSES = READS | ENTERS | SWITCHES | {"RefIdentity", "Cast", "StopGradient"}
-"""What stands between a weight and the op that computes with it."""
+"""Ops between a weight and the op that computes with it."""
 JOINS = frozenset({"Concat", "ConcatV2"})
 SHAPES = frozenset({"Shape", "ShapeN", "Size", "Rank", "VariableShape"})
-"""What gives the shape of a tensor and nothing of its values."""
+"""Ops that depend on the shape of a tensor but not on its values."""
 SHAPED_LIKE = SHAPES | {"ZerosLike", "OnesLike"}
 
 # What computes
@@ -179,29 +179,29 @@ ACTIVATIONS = frozenset(
     {"Relu", "Relu6", "LeakyRelu", "Elu", "Selu", "Sigmoid", "Tanh", "Softplus", "Softsign", "Softmax"}
 )
 PROBABILITIES = frozenset({"Softmax", "Sigmoid", "Softplus"})
-"""Activations that stand above logits rather than between layers."""
+"""Activations that are applied to logits rather than between layers."""
 CONVOLUTIONS = frozenset({"Conv2D", "Conv3D", "DepthwiseConv2dNative", "Conv2DBackpropInput", "Conv3DBackpropInputV2"})
 SAME_SHAPE = frozenset(
     {"Identity", "ReadVariableOp", "StopGradient", "Cast", "PlaceholderWithDefault", "CheckNumerics"}
 )
-"""What gives its first input, perhaps as another dtype."""
+"""Ops that return their first input, possibly with another dtype."""
 ELEMENTWISE = SAME_SHAPE | {
     *("Relu", "Relu6", "Elu", "Selu", "LeakyRelu", "Tanh", "Sigmoid", "Softplus", "Softsign", "Softmax", "LogSoftmax"),
     *("Square", "Sqrt", "Rsqrt", "Exp", "Log", "Neg", "Abs", "Sign", "Floor", "LRN", "MaxPool", "AvgPool"),
     *("ZerosLike", "OnesLike", "Pow", "Reciprocal"),
 }
-"""What has the shape of its first input in the dimensions that weights have a part in."""
+"""Ops whose output has the first input's shape in the dimensions that depend on weights."""
 BROADCASTING = frozenset(
     {
         *("Add", "AddV2", "Sub", "Mul", "RealDiv", "Div", "DivNoNan", "Maximum", "Minimum", "SquaredDifference"),
         *("Greater", "GreaterEqual", "Less", "LessEqual", "Equal", "LogicalAnd"),
     }
 )
-"""What computes with two tensors element by element."""
+"""Binary ops that compute element by element."""
 ADDS = frozenset({"Add", "AddV2", "AddN", "Sub", "Neg"})
-"""What adds terms up, with their signs."""
+"""Ops that add signed terms."""
 SCALES = frozenset({"Mul", "RealDiv", "Div"})
-"""What multiplies, or divides."""
+"""Ops that multiply or divide."""
 NONLINEAR = ACTIVATIONS | {
     "LogSoftmax",
     "Erf",
@@ -213,49 +213,49 @@ NONLINEAR = ACTIVATIONS | {
     "SelectV2",
     "ClipByValue",
 }
-"""What activations are made of."""
+"""Nonlinear ops, of which activations consist."""
 ELEMENT_BY_ELEMENT = (
     (ELEMENTWISE | BROADCASTING | SELECTS | NONLINEAR | {"IdentityN", "Log1p", "Softplus"})
     - PLACEHOLDERS
     - {"LRN", "MaxPool", "AvgPool", "ZerosLike", "OnesLike"}
 )
-"""What computes each element of its result from the same elements of what it reads."""
+"""Ops that compute each element of the output from the same elements of the inputs."""
 MOMENTS = frozenset({"Mean", "Sum", "Squeeze", "Reshape"})
-"""What the mean and the variance of a row are made by, besides what computes element by element."""
+"""Ops that compute the mean and variance of a row, besides those in `ELEMENT_BY_ELEMENT`."""
 UNDOES = {"Squeeze": "ExpandDims", "Reshape": "Reshape", "Transpose": "Transpose", "BatchToSpaceND": "SpaceToBatchND"}
-"""What gives a tensor the form back that another op has changed."""
+"""Ops by the op whose change of shape they undo."""
 LOOP_RESULTS = FORMS | frozenset(
     {
         *("TensorListStack", "TensorListGetItem", "TensorListConcatV2", "TensorArrayGatherV3", "TensorArrayReadV3"),
         *("Transpose", "StridedSlice", "Slice", "ReverseV2", "ReverseSequence", "Cast"),
     }
 )
-"""What picks and orders what a loop has gathered."""
+"""Ops that select and order the results of a loop."""
 
 RANDOM = Family(
     r"(Stateless)?(Parameterized)?(Random|TruncatedNormal|Multinomial)\w*"
     r"|Stateful(Uniform|StandardNormal|TruncatedNormal|Random)\w*|RngReadAndSkip|\w*CandidateSampler|Fractional\w+Pool"
 )
-"""What draws random numbers."""
+"""Ops that draw random numbers."""
 STATEFUL = Family(
     r"(Resource)?(Sparse)?Apply\w+|Assign\w*|(Resource)?Scatter(Nd)?(Update|Add|Sub|Mul|Div|Min|Max)|CountUpTo"
     r"|\w*Queue\w*|Iterator\w*|\w*Reader\w*|(Eager)?PyFunc\w*|Barrier\w*|Stage|Unstage|Print\w*"
     r"|TensorArray(V\d)?|Stack(V\d)?"
 )
-"""What has to do with more than values: assigns, queues, Python functions, an array under way."""
+"""Ops with state: assigns, queues, Python functions, unfinished tensor arrays."""
 
 # What training and evaluating are made of
 
 CompareKind = Literal["softmax", "sigmoid", "hits", "chances", "hinge", "difference"]
-"""How a loss compares: a cross entropy of classes or of each output by itself, the best class, probabilities of labels,
-which side of a margin an output is on, or numbers."""
+"""How a loss compares outputs with labels: cross entropy over classes (`softmax`) or of each output (`sigmoid`), the
+best class (`hits`), the probabilities of labels (`chances`), a margin (`hinge`), or numbers (`difference`)."""
 COMPARISONS: dict[str, CompareKind] = {
     "SparseSoftmaxCrossEntropyWithLogits": "softmax",
     "SoftmaxCrossEntropyWithLogits": "softmax",
     "InTopK": "hits",
     "InTopKV2": "hits",
 }
-"""What reads logits and labels, in this order."""
+"""Ops that read logits and labels, in this order."""
 DIFFERENCES = frozenset({"Sub", "SquaredDifference"})
 HITS = frozenset({"InTopK", "InTopKV2"})
 REDUCTIONS = CALLS | frozenset(
@@ -273,11 +273,11 @@ REDUCTIONS = CALLS | frozenset(
         ),
     }
 )
-"""What could end in a loss or an accuracy."""
+"""Ops that can follow a comparison up to a loss or an accuracy."""
 NO_RESULT = frozenset({"NoOp", "Assert", "SaveV2", "Save", "MergeV2Checkpoints", "PrintV2", "WriteFile"})
-"""What gives nothing, or nothing of a row."""
+"""Ops without an output, or whose output does not depend on a row."""
 ASIDE = Family(
     r"(Resource|Sparse)*Apply[A-Z].*|Assign.*|Scatter(Add|Sub|Update)|Save(V2|Slices)?|Restore(V2|Slice)?|.*Summary(V2)?"
     r"|IsVariableInitialized|VarIsInitializedOp|NoOp|Assert|Print|L2Loss"
 )
-"""What trains, saves, initialises or reports, beside what a network computes."""
+"""Ops that train, save, initialise or report, and are not part of a network's computation."""

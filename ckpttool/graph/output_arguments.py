@@ -1,7 +1,7 @@
-"""Output arguments: which ops have several, for those who count outputs as functions do, by argument and place in it.
+"""Ops with several output arguments, by which functions number outputs: argument, and position in it.
 
-In a function the second output of a `TopKV2` is `top:indices:0`, in a graph `top:1`. Taken from the registry of
-TensorFlow 2.21 (`tensorflow/core/ops/*.cc`); a graph that was saved brings the definitions of its ops along.
+The second output of a `TopKV2` is `top:indices:0` in a function, and `top:1` in a graph. Taken from the registry of
+TensorFlow 2.21 (`tensorflow/core/ops/*.cc`); a saved graph contains the definitions of its ops.
 """
 
 from collections.abc import Iterable, Mapping
@@ -9,11 +9,11 @@ from collections.abc import Iterable, Mapping
 from ckpttool.formats.wire.protos.graph_pb2 import NodeDef, OpDef
 
 Arguments = tuple[tuple[str, str], ...]
-"""The output arguments of an op, each with the attribute that says how many tensors it stands for, if one does."""
+"""The output arguments of an op, each with the attribute that specifies its number of tensors, or an empty string."""
 
 
 def arguments_in(definitions: Iterable[OpDef]) -> dict[str, Arguments]:
-    """Return the output arguments of ops by their type, from their definitions."""
+    """Return the output arguments of ops by type, from the ops' definitions."""
     return {
         each.name: tuple(
             (argument.name, argument.number_attr or argument.type_list_attr) for argument in each.output_arg
@@ -23,7 +23,7 @@ def arguments_in(definitions: Iterable[OpDef]) -> dict[str, Arguments]:
 
 
 def tensors_of(node: NodeDef, attribute: str) -> int:
-    """Return how many tensors an argument of an op stands for, by its attribute: a number, or a list of types."""
+    """Return the number of tensors in an op's argument, from its attribute: a number, or a list of types."""
     if not attribute:
         return 1
     if attribute not in node.attr:
@@ -32,7 +32,7 @@ def tensors_of(node: NodeDef, attribute: str) -> int:
 
 
 def _parsed(text: str) -> Mapping[str, Arguments]:
-    """Read lines of `Type Type: argument argument*attribute`; a line that is indented goes on with the one before."""
+    """Parse lines of `Type Type: argument argument*attribute`; an indented line continues the previous one."""
     arguments: dict[str, Arguments] = {}
     for line in text.replace("\n        ", " ").splitlines():
         types, _, outputs = line.partition(":")
@@ -178,4 +178,4 @@ SEVERAL = _parsed(
     UniqueWithCounts UniqueWithCountsV2: y idx count
     """
 )
-"""The output arguments of the ops that have several; all others have one."""
+"""The output arguments of ops that have several; all other ops have one."""

@@ -1,6 +1,6 @@
-"""Applied: the optimizers' own ops of a graph (`ApplyAdam`) and the variables that each takes, in its functions too.
+"""Optimizers' own ops (`ApplyAdam`) with their variables, in the graph and in its functions.
 
-TensorFlow 2's conditionals and calls have their ops in functions, to which variables are handed as arguments.
+In TensorFlow 2, conditionals and calls have their ops in functions, to which variables are passed as arguments.
 """
 
 from collections.abc import Iterator
@@ -13,14 +13,14 @@ from ckpttool.graph.ops import APPLY, UPDATES, VARIABLES, WEIGHT_PASSES
 from ckpttool.graph.rewrite.functions import functions_in
 
 _PASSES = WEIGHT_PASSES | UPDATES.keys() | {"Pow"}
-"""What hands on a variable, or a power of it, as Keras computes that of its beta."""
+"""Ops that pass on a variable, or a power of it, as Keras computes for its betas."""
 DEEPEST = 150
-"""Levels of functions that call one another."""
+"""The maximum depth of nested calls."""
 
 
 @dataclass(frozen=True)
 class Applied:
-    """An optimizer's op: what op of the graph runs it, the optimizer, the variable op of each input that is one's."""
+    """An optimizer's op: the graph's op that runs it, the optimizer, and the variable op of each input (or None)."""
 
     op: str
     optimizer: str
@@ -43,7 +43,7 @@ def applied(graph: Graph) -> tuple[Applied, ...]:
 
 
 def variable_of(graph: Graph, ref: TensorRef) -> str | None:
-    """Return the variable op that a tensor is the reference, handle or value of, also after an update of it."""
+    """Return the variable op whose reference, handle or (possibly updated) value a tensor is, or None."""
     seen: set[str] = set()
     while ref.op in graph.nodes and ref.op not in seen:
         seen.add(ref.op)
@@ -61,7 +61,7 @@ _Found = tuple[str, _Values]
 
 
 class _Functions:
-    """What functions apply, by the variables that they are given: each is looked into once for the same ones."""
+    """The optimizers' ops in functions by their arguments; each function is searched once for the same arguments."""
 
     def __init__(self, graph: Graph) -> None:
         self.by_name = {function.signature.name: function for function in graph.header.graph_def.library.function}
@@ -69,9 +69,9 @@ class _Functions:
         self._known: dict[tuple[str, _Values], tuple[_Found, ...]] = {}
 
     def called(self, node: NodeDef, values: _Values) -> Iterator[_Found]:
-        """Yield what the functions that an op calls apply.
+        """Yield the optimizers' ops in the functions that an op calls.
 
-        Conditionals take what they decide by before the arguments.
+        A conditional has its condition as an input before the arguments.
         """
         names = [node.op, *(each.name for attr in node.attr.values() for each in functions_in(attr))]
         for name in dict.fromkeys(name for name in names if name in self.by_name):
@@ -80,10 +80,10 @@ class _Functions:
                 yield from self._applied(name, values[len(values) - arguments :])
 
     def _applied(self, name: str, given: _Values) -> tuple[_Found, ...]:
-        """Return what a function applies, each once; nothing while it is being looked into, for it calls itself.
+        """Return the optimizers' ops in a function, without duplicates; none while it is being searched (recursion).
 
         Raises:
-            GraphError: it calls others that call others, and so on, deeper than any program does.
+            GraphError: calls are nested more deeply than in any program.
         """
         if (name, given) not in self._known:
             self._known[name, given] = ()

@@ -1,9 +1,9 @@
-"""Averages: which variables are moving averages of what a network computes for each batch, by the ops that move them.
+"""Moving averages: the variables that average a tensor over batches, identified by their update ops.
 
     moving_mean.assign_sub((moving_mean - batch_mean) * (1 - decay))
 
-is the moving average of `batch_mean`; so are `assign(m, m * decay + batch_mean * (1 - decay))`, the bias-corrected form
-of `assign_moving_average(zero_debias=True)`, and the average that a fused batch normalisation gives itself.
+makes `moving_mean` the moving average of `batch_mean`. Other forms are `assign(m, m * decay + batch_mean * (1 -
+decay))`, the bias-corrected `assign_moving_average(zero_debias=True)`, and the output of a fused batch normalisation.
 """
 
 from collections.abc import Sequence
@@ -17,17 +17,17 @@ from ckpttool.graph.ops import ADDS, ASSIGNS, FORMS, PLACEHOLDERS, READS, RESTOR
 
 _FORM = FORMS | READS | {"Cast"}
 _DEEPEST = 10
-"""How far an update's arithmetic is followed; the deepest that TensorFlow writes has seven ops."""
+"""The number of ops through which an update is followed; TensorFlow's longest has seven."""
 _FACTORS = 2
-"""How many factors a statistic has on its way to the update: the average's share, and one that corrects a variance."""
+"""The maximum number of factors between a statistic and its update: 1 - decay, and the correction of a variance."""
 
 
 @dataclass(frozen=True)
 class Average:
-    """A variable (its op), the tensors that it is the moving average of, the ops that move it, what helps them.
+    """A moving average: its variable op, the averaged tensor, the update ops, and helper variables.
 
-    The `statistic` is one tensor in several forms: what the update reads, then what that is a cast, a copy, another
-    shape or a multiple of, down to where it is computed. `helpers` are the variables of the bias correction.
+    `statistic` begins with the tensor that the update reads, followed by the tensors of which it is a cast, a copy, a
+    reshape or a multiple, down to the op that computes it. `helpers` are the variables of the bias correction.
     """
 
     variable: str
@@ -38,18 +38,18 @@ class Average:
 
 @cached
 def averages(graph: Graph) -> Sequence[Average]:
-    """Return the moving averages of a graph, in the order of the ops that move them; one variable may have several."""
+    """Return the moving averages of a graph, in the order of their update ops; one variable may have several."""
     return _Reader(graph).read() if is_sound(graph) else []
 
 
 @cached
 def is_sound(graph: Graph) -> bool:
-    """Say whether all that the ops of a graph read is there."""
+    """Return whether all inputs of a graph's ops exist."""
     return not any(True for _ in graph.problems())
 
 
 def forms(graph: Graph, ref: TensorRef) -> list[TensorRef]:
-    """Return a tensor and what it is a cast, a copy or another shape of, down to where it is computed."""
+    """Return a tensor, and the tensors of which it is a cast, a copy or a reshape, down to the op that computes it."""
     found = [ref]
     while graph.nodes[found[-1].op].op in _FORM and (inputs := graph.inputs(found[-1].op)):
         found.append(inputs[0])
@@ -57,7 +57,7 @@ def forms(graph: Graph, ref: TensorRef) -> list[TensorRef]:
 
 
 class _Reader:
-    """One reading of a graph: its update ops, and what each of them mixes with the variable."""
+    """Reads a graph's update ops, and the tensor that each combines with its variable."""
 
     def __init__(self, graph: Graph) -> None:
         self.graph = graph
@@ -69,7 +69,7 @@ class _Reader:
         self.writers = {name: op for name, op in written.items() if op not in trained}
 
     def read(self) -> list[Average]:
-        """Return the averages; a bias-corrected one is that of what its `biased` variable averages."""
+        """Return the averages; a bias-corrected variable averages the same tensor as its `biased` variable."""
         found: dict[tuple[str, tuple[TensorRef, ...]], list[str]] = {}
         for name, op in self.writers.items():
             if statistic := self._statistic(name, op):
@@ -77,7 +77,7 @@ class _Reader:
         return [self._corrected(op, statistic, updates) for (op, statistic), updates in found.items()]
 
     def _statistic(self, name: str, variable: str) -> tuple[TensorRef, ...]:
-        """Return what an update mixes with the variable; nothing where that is not one tensor, of each batch."""
+        """Return the tensor that an update combines with the variable; empty if it is not a single data tensor."""
         inputs = self.graph.inputs(name)
         if len(inputs) != 2 or self.graph.nodes[inputs[1].op].op in RESTORES:
             return ()
@@ -91,7 +91,7 @@ class _Reader:
         return statistic if mixes or self._averages_itself(statistic[-1], variable) else ()
 
     def _mixes(self, ref: TensorRef, variable: str, depth: int = 0) -> bool:
-        """Say whether an update's value is computed with the variable's."""
+        """Return whether an update's value is computed from the variable's."""
         if variable_behind(self.graph, ref) == variable:
             return True
         if depth == _DEEPEST or self.graph.nodes[ref.op].op not in _FORM | ADDS | SCALES:
@@ -99,7 +99,7 @@ class _Reader:
         return any(self._mixes(each, variable, depth + 1) for each in self.graph.inputs(ref.op))
 
     def _terms(self, ref: TensorRef, variable: str) -> list[TensorRef]:
-        """Return the terms of an update's value beside the variable itself, without the factors of the average."""
+        """Return the terms of an update's value other than the variable, without the factors of the average."""
         if variable_behind(self.graph, ref) == variable:
             return []
         inputs, kind = self.graph.inputs(ref.op), self.graph.nodes[ref.op].op
@@ -111,7 +111,7 @@ class _Reader:
         return [ref]
 
     def _scaled_forms(self, ref: TensorRef) -> tuple[TensorRef, ...]:
-        """Return a tensor and what it is another form or a multiple of."""
+        """Return a tensor, and the tensors of which it is another form or a multiple."""
         found = forms(self.graph, ref)
         for _ in range(_FACTORS):
             inputs = self.graph.inputs(found[-1].op) if self.graph.nodes[found[-1].op].op in SCALES else []
@@ -121,13 +121,13 @@ class _Reader:
         return tuple(found)
 
     def _averages_itself(self, statistic: TensorRef, variable: str) -> bool:
-        """Say whether a fused batch normalisation gives the new average, for which it reads the old one."""
+        """Return whether a fused batch normalisation computes the new average, for which it reads the old one."""
         fused = self.graph.nodes[statistic.op].op.startswith("FusedBatchNorm")
         reads = self.graph.inputs(statistic.op)[3:5] if fused else []
         return any(variable_behind(self.graph, each) == variable for ref in reads for each in forms(self.graph, ref))
 
     def _corrected(self, variable: str, statistic: tuple[TensorRef, ...], updates: list[str]) -> Average:
-        """Return an average; that of the corrected variable where this is its `biased` one, as TensorFlow calls it."""
+        """Return an average; for the `biased` variable of a bias correction, that of the corrected variable."""
         scope, _, own = variable.rpartition("/")
         owners = [op for op in self.known if scope == op or scope.endswith(f"/{op}")]
         if own != "biased" or not owners:
@@ -142,7 +142,7 @@ class _Reader:
 
 @cached
 def of_rows(graph: Graph) -> frozenset[str]:
-    """Return the ops whose values, and not only shapes, depend on the rows that a graph gets."""
+    """Return the ops whose values, and not only shapes, depend on the graph's input rows."""
     rows = [name for name, node in graph.nodes.items() if node.op in PLACEHOLDERS or node.op in STREAMS]
     rows = [name for name in rows if not _is_scalar(graph, name)]
     shapes = {name for name, node in graph.nodes.items() if node.op in SHAPES}

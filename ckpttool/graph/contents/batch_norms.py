@@ -1,7 +1,7 @@
-"""Batch normalisations built for training: what normalises by the batch it sees, and the averages that stand for it.
+"""Batch normalisations in training mode: those that always normalise by the batch, and their moving averages.
 
-They are so for good, in the structure of the graph: a fused op with `is_training`, or `tf.nn.moments` whose variance
-goes through `rsqrt(variance + epsilon)`. What a placeholder switches is none of them.
+The mode is built into the graph: a fused op with `is_training`, or `tf.nn.moments` whose variance is the input of
+`rsqrt(variance + epsilon)`. Batch normalisations that a placeholder switches are not included.
 """
 
 from collections import defaultdict
@@ -19,20 +19,20 @@ from ckpttool.graph.ops import ADDS, FORMS, SCALES
 
 _ROOTS = frozenset({"Rsqrt", "Sqrt", "Pow"})
 _STANDARD = (("moving_mean", "moving_variance"), ("moving_mean", "moving_var"), ("running_mean", "running_var"))
-"""What averages are called where no op says of what they are."""
+"""The usual names of moving averages, for averages without an update op."""
 _MOMENTS = FORMS | ADDS | SCALES | {"Mean", "Sum", "Square", "SquaredDifference", "Pow", "Cast"}
-"""What a variance is computed with, from the mean on."""
+"""Ops between the mean and the variance."""
 _NEAR = 64
-"""How many ops of a variance are looked through for its mean; TensorFlow's have three."""
+"""The number of ops that are searched for the mean of a variance; TensorFlow's code has three."""
 
 
 @dataclass(frozen=True)
 class BatchNorm:
-    """A batch normalisation that always uses its batch.
+    """A batch normalisation that always normalises by the batch.
 
-    `op` is the fused op, else the root that it divides by; `mean` and `variance` are the batch's, and `averages` the
-    variables (ops) that stand for them, None where there are none. `updates` move these. A `problem` says why it
-    cannot be told which variables they are.
+    `op` is the fused op, or the square root by which it divides. `mean` and `variance` are those of the batch,
+    `averages` the ops of their moving averages, or None; `updates` are the ops that update these. `problem` is the
+    reason why the averages cannot be identified.
     """
 
     name: str
@@ -45,21 +45,21 @@ class BatchNorm:
 
     @property
     def is_fused(self) -> bool:
-        """Whether one op normalises, and gives the mean and the variance too."""
+        """Whether a single op normalises, and returns the mean and the variance."""
         return self.mean.op == self.op
 
 
 @cached
 def batch_norms(graph: Graph) -> Sequence[BatchNorm]:
-    """Return the batch normalisations of a graph that are built for training, in graph order."""
+    """Return the batch normalisations of a graph that are always in training mode, in graph order."""
     return list(_Search(graph).found()) if is_sound(graph) else []
 
 
 def mixes_rows(node: NodeDef, nodes: Mapping[str, NodeDef]) -> bool:
-    """Say whether an op normalises by the batch that it sees; `nodes` are those of its graph or function.
+    """Return whether an op normalises by the batch; `nodes` are those of its graph or function.
 
-    TensorFlow's default for `is_training` is True. Keras computes layer normalisation by such an op, too: the rows are
-    channels then.
+    TensorFlow's default for `is_training` is True. Keras also computes layer normalisation by such an op, with rows as
+    channels, which does not count.
     """
     trains = node.attr["is_training"].b if "is_training" in node.attr else True
     if not node.op.startswith("FusedBatchNorm") or node.op.startswith("FusedBatchNormGrad") or not trains:
@@ -77,12 +77,12 @@ def mixes_rows(node: NodeDef, nodes: Mapping[str, NodeDef]) -> bool:
 
 
 def _op(text: str) -> str:
-    """Return the op that an input's text names, in a graph (`op:1`) or in a function (`op:output:0`)."""
+    """Return the op of an input, in a graph (`op:1`) or in a function (`op:output:0`)."""
     return text.partition(":")[0]
 
 
 class _Search:
-    """One search: candidates by their ops, and the variables that stand for what each of them computes."""
+    """Searches a graph for candidates by op type, and for the moving averages of their statistics."""
 
     def __init__(self, graph: Graph) -> None:
         self.graph = graph
@@ -91,7 +91,7 @@ class _Search:
         self.shared: dict[str, tuple[str, str]] = {}
 
     def found(self) -> Iterator[BatchNorm]:
-        """Yield the normalisations; one without updates has the averages of another that shares its gamma or beta."""
+        """Yield the normalisations; one without updates has the averages of another with the same gamma or beta."""
         nodes = self.graph.nodes
         fused = [name for name, node in nodes.items() if mixes_rows(node, nodes)]
         roots = [name for name, node in nodes.items() if node.op in _ROOTS]
@@ -111,7 +111,7 @@ class _Search:
             yield self._norm(name, *moments, scales[name])
 
     def _scale(self, name: str) -> Variable | None:
-        """Return gamma or beta: a trainable variable among what a normalisation scales and shifts by."""
+        """Return gamma or beta, the first trainable variable by which a normalisation scales or shifts; or None."""
         factors = self.graph.inputs(name)[1:3]
         if self.graph.nodes[name].op in _ROOTS:
             factors = [ref for each in self.graph.consumers[name] for ref in self.graph.inputs(each)]
@@ -120,7 +120,7 @@ class _Search:
         return next((variable for variable in known if variable.trainable), None)
 
     def _moments(self, root: str) -> tuple[TensorRef, TensorRef] | None:
-        """Return the mean and the variance of a batch that a root is taken of, once an epsilon is added."""
+        """Return the batch's mean and variance for the root of a variance plus an epsilon, or None."""
         below = next(iter(self.graph.inputs(root)), TensorRef(root, 0))
         terms = self.graph.inputs(below.op) if self.graph.nodes[below.op].op in {"Add", "AddV2"} else [below]
         for term in terms:
@@ -131,7 +131,7 @@ class _Search:
         return None
 
     def _mean_below(self, variance: TensorRef) -> TensorRef | None:
-        """Return the nearest tensor that has an average too among those that a variance is computed with."""
+        """Return the nearest tensor with a moving average from which a variance is computed, or None."""
         todo = list(self.graph.inputs(variance.op))
         for ref in todo:
             if ref in self.averaged:
@@ -141,7 +141,7 @@ class _Search:
         return None
 
     def _mean_of_moments(self, variance: TensorRef) -> TensorRef | None:
-        """Return the mean where a variance is that of `tf.nn.moments`, over the rows of a batch."""
+        """Return the mean of a variance by `tf.nn.moments` over the rows of a batch, or None."""
         squares = self.graph.inputs(variance.op)[0] if self._is_over_rows(variance.op) else None
         if squares is None or self.graph.nodes[squares.op].op != "SquaredDifference":
             return None
@@ -155,7 +155,7 @@ class _Search:
         return axes is not None and 0 in axes
 
     def _norm(self, op: str, mean: TensorRef, variance: TensorRef, scale: Variable | None) -> BatchNorm:
-        """Join a normalisation with its averages: those that are updated by it, else those of the usual names."""
+        """Return a normalisation with its averages: those that it updates, else those with the usual names."""
         found = [self.averaged.get(ref, []) for ref in (mean, variance)]
         if all(found):
             name = layer_of(self.by_op[found[0][0].variable].own_name)
@@ -182,7 +182,7 @@ class _Search:
         return next(((mean, variance) for mean, variance in pairs if mean and variance), None)
 
     def _open(self, scope: str, scale: Variable) -> str | None:
-        """Return what is open where variables could be the averages, but no op says which is which."""
+        """Return the problem if variables could be the averages, but no op tells which is which; else None."""
         beside = [
             variable.own_name
             for variable in self.by_op.values()

@@ -1,4 +1,4 @@
-"""Collections: the lists of ops, variables and contexts that a graph keeps under keys."""
+"""Collections: a graph's named lists of ops, variables and contexts."""
 
 from collections.abc import Sequence
 
@@ -10,20 +10,20 @@ from ckpttool.formats.wire.protos.meta_graph_pb2 import CollectionDef, CondConte
 from ckpttool.graph.core import Graph
 
 GLOBAL_VARIABLES = ("variables", "trainable_variables", "model_variables", "moving_average_variables", "global_step")
-"""The collections whose variables a checkpoint holds; TensorFlow's own keys for them."""
+"""TensorFlow's collections of variables that are saved in checkpoints."""
 LOCAL_VARIABLES = ("local_variables", "metric_variables")
-"""The collections of variables that no checkpoint holds."""
+"""TensorFlow's collections of variables that are not saved."""
 
 Context = CondContextDef | WhileContextDef
 CONTEXTS: dict[str, type[Context]] = {"cond_context": CondContextDef, "while_context": WhileContextDef}
-"""The collections of the contexts of conditionals and loops, by which `import_meta_graph` tells what is inside."""
+"""The collections of conditional and loop contexts, from which `import_meta_graph` restores the nesting of ops."""
 
 OWN = "ckpttool/"
-"""What the keys of our own collections begin with, whose bytes are texts."""
+"""The prefix of our own collections' keys; their values are strings."""
 
 
 def variable_defs(graph: Graph, key: str) -> list[VariableDef]:
-    """Return the variables of a collection, in its order; one that lists names only gives those.
+    """Return the variables of a collection, in its order; from a node list, with names only.
 
     Raises:
         FormatError: an entry is not a VariableDef.
@@ -40,14 +40,14 @@ def variable_defs(graph: Graph, key: str) -> list[VariableDef]:
 
 
 def own_texts(graph: Graph, key: str) -> tuple[str, ...]:
-    """Return the texts of a collection of our own, none where it is not there."""
+    """Return the strings in one of our own collections; empty if it does not exist."""
     if key not in graph.header.collection_def:
         return ()
     return tuple(raw.decode("utf-8", "replace") for raw in graph.header.collection_def[key].bytes_list.value)
 
 
 def with_own_texts(graph: Graph, key: str, texts: Sequence[str]) -> Graph:
-    """Return the graph with other texts in a collection of our own; with none the collection is gone."""
+    """Return the graph with other strings in one of our own collections; without strings, the collection is removed."""
     if tuple(texts) == own_texts(graph, key):
         return graph
     header = graph.header_copy()
@@ -60,12 +60,12 @@ def with_own_texts(graph: Graph, key: str, texts: Sequence[str]) -> Graph:
 
 
 def entries(graph: Graph, key: str) -> list[str | int | float]:
-    """Return what a collection holds: names, numbers, names of variables or contexts, types of messages.
+    """Return a collection's entries: names, numbers, names of variables or contexts, types of messages.
 
-    Bytes that are none of these are given by their size.
+    Other bytes are described by their size.
 
     Raises:
-        FormatError: a variables' collection has an entry that is not a variable.
+        FormatError: a collection of variables has an entry that is not a variable.
     """
     collection = graph.header.collection_def[key]
     kind = collection.WhichOneof("kind")
@@ -81,7 +81,7 @@ def entries(graph: Graph, key: str) -> list[str | int | float]:
 
 
 def _bytes_entry(key: str, value: bytes) -> str:
-    """Return the name of a context of a conditional or loop, else the size."""
+    """Return the name of a conditional's or loop's context, else the size of the bytes."""
     if key not in CONTEXTS:
         return counted(len(value), "byte")
     try:

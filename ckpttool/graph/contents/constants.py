@@ -1,4 +1,4 @@
-"""Constants: the tensors that lie in a graph's Const ops (tensorflow/core/framework/tensor.proto)."""
+"""Constants: reading and making Const ops (tensorflow/core/framework/tensor.proto)."""
 
 import math
 from collections.abc import Sequence
@@ -19,7 +19,7 @@ def constant(name: str, value: Array, dtype: DType) -> NodeDef:
     if dtype == STRING:
         tensor.string_val.extend(bytes(item) for item in value.reshape(-1))
     else:
-        import numpy as np  # as in the others here: what asks for no constant starts without it
+        import numpy as np  # imported here so that commands that need no constants start without it
 
         little = np.ascontiguousarray(value).astype(value.dtype.newbyteorder("<"), copy=False)
         tensor.tensor_content = little.tobytes()
@@ -27,10 +27,10 @@ def constant(name: str, value: Array, dtype: DType) -> NodeDef:
 
 
 def uniform(name: str, shape: Sequence[int], value: float, dtype: DType) -> NodeDef:
-    """Return a Const op with one number everywhere, which is kept once.
+    """Return a Const op with the same number in all elements, which is stored once.
 
     Raises:
-        FormatError: a constant of that dtype cannot be.
+        FormatError: there are no constants of that dtype.
     """
     node, tensor = _empty(name, shape, dtype)
     if dtype.name not in FIELDS:
@@ -44,7 +44,7 @@ def uniform(name: str, shape: Sequence[int], value: float, dtype: DType) -> Node
 
 
 def numbers(node: NodeDef) -> Array | None:
-    """Return what a Const op of a few numbers holds; None where it is none, or holds many, or other than numbers."""
+    """Return the value of a Const op of at most 64 real numbers; None for any other op."""
     if node.op != "Const":
         return None
     tensor = node.attr["value"].tensor
@@ -62,7 +62,7 @@ def numbers(node: NodeDef) -> Array | None:
 
 
 def single_number(node: NodeDef) -> float | None:
-    """Return the number that a Const op holds in every place, None where it is no such constant."""
+    """Return the number that all elements of a Const op have, or None if it is not such a constant."""
     tensor = node.attr["value"].tensor if node.op == "Const" else TensorProto()
     dtype = dtype_in(tensor)
     if dtype is None or dtype.itemsize == 0 or dtype.name not in FIELDS or "complex" in dtype.name:
@@ -72,7 +72,7 @@ def single_number(node: NodeDef) -> float | None:
 
 
 def _empty(name: str, shape: Sequence[int], dtype: DType) -> tuple[NodeDef, TensorProto]:
-    """Return a Const op, and its tensor to be filled."""
+    """Return a Const op, and its tensor without values."""
     node = NodeDef(name=name, op="Const")
     number = cast("DataType", dtype.number)
     node.attr["dtype"].type = number

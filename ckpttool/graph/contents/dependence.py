@@ -1,4 +1,4 @@
-"""Dependence: which of some variables each op's value is made of, in one pass over a graph."""
+"""Dependence: on which of some variables each op's value depends, computed in one pass over a graph."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -14,7 +14,7 @@ _GRADIENTS = re.compile(r"_grad/|(^|/)gradients(_\d+)?/|(^|/)gradient_tape/")
 
 
 def is_gradient(name: str) -> bool:
-    """Say whether an op is named as `tf.gradients` names what it makes."""
+    """Return whether an op has a name as `tf.gradients` creates it."""
     return _GRADIENTS.search(name) is not None
 
 
@@ -32,23 +32,23 @@ def differentiated_ops(graph: Graph) -> set[str]:
 
 @dataclass(frozen=True)
 class Dependence:
-    """For each op which of some variables its value depends on, a bit for each, and whether on what is fed."""
+    """The variables on which each op's value depends, as a bit set, with a bit for fed inputs."""
 
     graph: Graph
     bits: Mapping[str, int]
     own: Mapping[str, int]
     computing: frozenset[str]
-    """The variables that are computed with together with what is fed, but where something is updated."""
+    """The variables that are combined with fed inputs, other than in updates."""
 
     differentiated: frozenset[str]
-    """The variables that something with a gradient is computed with."""
+    """The variables on which an op with a gradient depends."""
 
     fed: ClassVar[int] = 1
-    """The bit of what is fed."""
+    """The bit of fed inputs."""
 
     @classmethod
     def of(cls, graph: Graph, variables: Sequence[str]) -> "Dependence":
-        """Look at all ops; what was read from a checkpoint depends on nothing."""
+        """Compute the dependence of all ops; restored tensors depend on nothing."""
         own = {op: 2 << place for place, op in enumerate(variables)}
         bits: dict[str, int] = {}
         forward, mixed, followed = differentiated_ops(graph), 0, 0
@@ -69,12 +69,12 @@ class Dependence:
 
     @staticmethod
     def _is_fed(graph: Graph, name: str) -> int:
-        """Return the bit of what is fed for what rows come in by: a placeholder, or an iterator or queue's op."""
+        """Return 1 for an op through which rows enter (a placeholder, an iterator, a queue), else 0."""
         op = graph.nodes[name].op
         return int(op in PLACEHOLDERS or not (graph.inputs(name) or op in VARIABLES or op in {"Const", "NoOp"}))
 
     def values(self, updates: Sequence[str]) -> int:
-        """Return what the values depend on that some ops change a variable by."""
+        """Return the dependence of the values that some update ops assign."""
         mark = 0
         for name in updates:
             for ref in self.graph.inputs(name)[1:]:
@@ -82,5 +82,5 @@ class Dependence:
         return mark
 
     def has(self, mark: int, variable: str) -> bool:
-        """Say whether a variable is among what is marked."""
+        """Return whether a bit set contains a variable."""
         return bool(mark & self.own[variable])

@@ -1,7 +1,7 @@
-"""Dropouts that are always on: where a random mask leaves values out, and what passes where none is left out.
+"""Dropouts that are always on: ops that drop values by a random mask, and their inputs.
 
-A mask is a comparison of uniform numbers, `floor(keep + uniform)` or `uniform >= rate`, in whatever shape (whole
-channels, rows, layers); it multiplies what is scaled up by as much as is left out, or selects it, else zeros.
+A mask is a comparison of uniform random numbers, `floor(keep + uniform)` or `uniform >= rate`, of any shape (whole
+channels, rows, layers). It multiplies the scaled values, or selects between them and zeros.
 """
 
 from collections.abc import Collection, Iterator, Sequence
@@ -16,16 +16,16 @@ from ckpttool.graph.ops import ADDS, ENTERS, FORMS, PLACEHOLDERS, RANDOM, SCALES
 _COMPARES = frozenset({"Floor", "Less", "LessEqual", "Greater", "GreaterEqual"})
 _TO_MASK = FORMS | ENTERS | {"Cast", "LogicalNot"}
 _DRAWN = FORMS | ENTERS | ADDS | SCALES | {"Cast"}
-"""What stands between uniform numbers and their comparison."""
+"""Ops between uniform random numbers and their comparison."""
 _SETTING = FORMS | ENTERS | ADDS | SCALES | {"Cast", "Const", "Reciprocal", "Minimum", "Maximum"}
-"""What the rate of a dropout, and the factor that goes with it, are computed with."""
+"""Ops from which the rate of a dropout, and the corresponding scale, are computed."""
 
 
 @dataclass(frozen=True)
 class Dropout:
-    """A dropout: the tensor that it gives, and the one that passes in inference mode; a `problem` where there is none.
+    """A dropout: its output, and the tensor `passes` that replaces it in inference mode; `problem` if that is unknown.
 
-    `setting` are the placeholders that its rate is computed of.
+    `setting` are the placeholders from which its rate is computed.
     """
 
     name: str
@@ -46,20 +46,20 @@ def dropouts(graph: Graph) -> Sequence[Dropout]:
 
 
 def _scope(dropout: Dropout, draw: str) -> str:
-    """Return what a dropout is called: the scope in which its numbers are drawn too, else its own op."""
+    """Return a dropout's name: the scope that also contains the random op, else its own op."""
     scope = dropout.name.rpartition("/")[0]
     return scope if scope and draw.startswith(f"{scope}/") else dropout.name
 
 
 def _of_draw(graph: Graph, draw: str) -> Iterator[Dropout]:
-    """Yield what is left out by a mask that is drawn by an op."""
+    """Yield the dropouts whose mask is drawn by an op."""
     for compare, setting in _compared(graph, TensorRef(draw, 0), frozenset({draw})):
         masks = [TensorRef(compare, 0)]
-        for mask in masks:  # which grows by its other forms
+        for mask in masks:  # grows by the mask's other forms
             readers = graph.readers.get(mask, [])
             masks += [TensorRef(name, 0) for name in readers if graph.nodes[name].op in _TO_MASK]
         readers_of = [(mask, name) for mask in masks for name in graph.readers.get(mask, []) if "_grad/" not in name]
-        filled = {name for _, name in readers_of if graph.nodes[name].op == "Sub"}  # `1 - mask` fills what is left out
+        filled = {name for _, name in readers_of if graph.nodes[name].op == "Sub"}  # `1 - mask` fills dropped values
         for mask, name in readers_of:
             others = [ref for ref in graph.inputs(name) if ref != mask]
             if graph.nodes[name].op == "Mul" and len(others) == 1 and others[0].op not in filled:
@@ -69,7 +69,7 @@ def _of_draw(graph: Graph, draw: str) -> Iterator[Dropout]:
 
 
 def _compared(graph: Graph, ref: TensorRef, drawn: frozenset[str]) -> Iterator[tuple[str, frozenset[str]]]:
-    """Yield the ops that compare uniform numbers with a setting, and the placeholders that this is computed of."""
+    """Yield the ops that compare random numbers with a setting, and the placeholders on which the setting depends."""
     for reader in graph.readers.get(ref, []):
         kind = graph.nodes[reader].op
         others = [other for other in graph.inputs(reader) if other != ref]
@@ -84,7 +84,7 @@ def _compared(graph: Graph, ref: TensorRef, drawn: frozenset[str]) -> Iterator[t
 
 
 def _placeholders_of(graph: Graph, ref: TensorRef, drawn: Collection[str] = ()) -> frozenset[str] | None:
-    """Return the placeholders that a setting is computed of, None where it is not a setting but depends on more."""
+    """Return the placeholders on which a setting depends, or None if the tensor is not a setting."""
     found, todo, seen = set[str](), [ref.op], set[str]()
     while todo:
         name = todo.pop()
@@ -104,7 +104,7 @@ def _placeholders_of(graph: Graph, ref: TensorRef, drawn: Collection[str] = ()) 
 
 
 def _dropout(graph: Graph, name: str, kept: TensorRef, setting: frozenset[str]) -> Dropout:
-    """Return the dropout that an op is, which multiplies what is kept by a mask or selects it."""
+    """Return the dropout of an op that multiplies `kept` by a mask, or selects it."""
     output = TensorRef(name, 0)
     passes = _unscaled(graph, kept)
     if passes is None and (after := _scaled_after(graph, output)) is not None:
@@ -115,7 +115,7 @@ def _dropout(graph: Graph, name: str, kept: TensorRef, setting: frozenset[str]) 
 
 
 def _alpha(graph: Graph, name: str, kept: TensorRef, filled: Collection[str]) -> Dropout:
-    """Return a dropout that fills what it drops, then scales all: `a * (x * mask + alpha * (1 - mask)) + b`."""
+    """Return a dropout that replaces dropped values, and scales: `a * (x * mask + alpha * (1 - mask)) + b`."""
     output = TensorRef(name, 0)
     for kinds in (ADDS, SCALES, ADDS):
         readers = [each for each in graph.readers.get(output, []) if "_grad/" not in each]
@@ -126,7 +126,7 @@ def _alpha(graph: Graph, name: str, kept: TensorRef, filled: Collection[str]) ->
 
 
 def _selected(graph: Graph, branches: Sequence[TensorRef]) -> TensorRef | None:
-    """Return the branch of a Select that is not zeros."""
+    """Return the branch of a Select that is not zeros, or None if it is not exactly one."""
     zeros = [ref for ref in branches if _is_zeros(graph, ref)]
     return next((ref for ref in branches if ref not in zeros), None) if len(zeros) == 1 else None
 
@@ -139,7 +139,7 @@ def _is_zeros(graph: Graph, ref: TensorRef) -> bool:
 
 
 def _unscaled(graph: Graph, ref: TensorRef) -> TensorRef | None:
-    """Return what a tensor is a multiple of, by a setting; None where it is none."""
+    """Return the tensor of which another is a multiple by a setting, or None."""
     if graph.nodes[ref.op].op not in SCALES or len(graph.inputs(ref.op)) != 2:
         return None
     first, second = graph.inputs(ref.op)
@@ -149,7 +149,7 @@ def _unscaled(graph: Graph, ref: TensorRef) -> TensorRef | None:
 
 
 def _scaled_after(graph: Graph, ref: TensorRef) -> TensorRef | None:
-    """Return the only multiple of a masked tensor that is read, where it is scaled after the mask."""
+    """Return the scaled tensor if a masked tensor is only read for scaling it, or None."""
     readers = [name for name in graph.readers.get(ref, []) if graph.nodes[name].op not in SHAPED_LIKE]
     forward = [name for name in readers if "_grad/" not in name]
     if len(forward) != 1:

@@ -1,4 +1,4 @@
-"""Flow: how values run through a graph, with TensorFlow 1's conditionals and loops as units, and in which order."""
+"""Data flow of a graph, with TensorFlow 1's conditionals and loops as units, and the order of its ops."""
 
 import heapq
 import re
@@ -12,29 +12,29 @@ from ckpttool.graph.ops import ASIDE, ENTERS, EXITS, MERGES, NEXT_ITERATIONS, SW
 
 
 class Flow:
-    """The ops of a graph (or some of them) with the edges that carry values.
+    """The ops of a graph (or some of them), with the edges on which values depend.
 
-    Besides an op's data inputs these are its control inputs from the pivots of conditionals and loops: a constant
-    inside of a branch exists only where the branch is taken.
+    Besides an op's data inputs, these are its control inputs from the pivots of conditionals and loops: a constant
+    inside a branch has a value only if the branch is taken.
     """
 
     def __init__(self, nodes: Mapping[str, NodeDef], reads: Mapping[str, list[TensorRef]], ops: Iterable[str]) -> None:
-        """Take all ops of a graph, with what each of them reads, pivots (index -1) among it, and those that count."""
+        """Store a graph's nodes, the inputs of each op including pivots (index -1), and the ops of the flow."""
         self.nodes, self.reads = nodes, reads
         self.inputs: dict[str, list[str]] = {name: [ref.op for ref in reads[name]] for name in ops}
 
     @staticmethod
     def of(graph: Graph) -> "Flow":
-        """Return the flow of all of a graph, which is looked at once."""
+        """Return the flow of a whole graph, computed once."""
         return _whole_flow(graph)
 
     def within(self, ops: Container[str]) -> "Flow":
-        """Return the flow of some of the ops alone."""
+        """Return the flow of some of the ops."""
         return Flow(self.nodes, self.reads, (name for name in self.inputs if name in ops))
 
     @cached_property
     def consumers(self) -> dict[str, list[str]]:
-        """For each op the ops that its value goes into."""
+        """For each op, the ops that depend directly on its value."""
         readers: dict[str, list[str]] = {name: [] for name in self.inputs}
         for name, inputs in self.inputs.items():
             for source in dict.fromkeys(inputs):
@@ -43,16 +43,16 @@ class Flow:
         return readers
 
     def ancestors(self, names: Iterable[str]) -> set[str]:
-        """Return the ops whose values the named ops need, themselves included."""
+        """Return the ops on whose values the named ops depend, including these."""
         return _reach(names, self.inputs)
 
     def descendants(self, names: Iterable[str], stop: Container[str] = ()) -> set[str]:
-        """Return the ops that the named ops' values go into, themselves included, but not into or through `stop`."""
+        """Return the ops that depend on the named ops, including these, without `stop` and paths through it."""
         return _reach((name for name in names if name not in stop), self.consumers, stop)
 
     @cached_property
     def order(self) -> list[str]:
-        """The ops, each after those whose values it reads; a loop's way back does not count."""
+        """The ops, each after its inputs; the back edges of loops are ignored."""
         forward = {name: self._forward_inputs(name) for name in self.inputs}
         waiting = {name: len(sources) for name, sources in forward.items()}
         ready = deque(name for name, count in waiting.items() if count == 0)
@@ -69,15 +69,15 @@ class Flow:
 
     @cached_property
     def regions(self) -> dict[str, str]:
-        """For each op inside of a conditional or a loop the outermost one's mark: ops with one mark belong together.
+        """For each op inside a conditional or loop, the mark of the outermost one, which is shared by its region.
 
-        What leaves a region (Merge, Exit) is outside of it. Where only one branch of two runs, an op inside of a region
-        may have no value at all; and inside of a loop it has many.
+        The ops that leave a region (Merge, Exit) are outside of it. An op in a conditional may have no value, if its
+        branch does not run; an op in a loop has many.
         """
         return _Regions(self).marks
 
     def is_loop_merge(self, name: str) -> bool:
-        """Say whether a Merge begins a loop's round, rather than ends a conditional."""
+        """Return whether a Merge begins a loop's iteration, rather than ends a conditional."""
         return any(self.nodes[source].op in NEXT_ITERATIONS for source in self.inputs[name] if source in self.nodes)
 
     def _forward_inputs(self, name: str) -> set[str]:
@@ -90,7 +90,7 @@ class Flow:
 @cached
 def _whole_flow(graph: Graph) -> Flow:
     def of_value(name: str) -> list[TensorRef]:
-        """Return the tensors that an op's value depends on; a pivot that it waits for counts (index -1)."""
+        """Return the tensors on which an op's value depends, including pivots as control inputs (index -1)."""
         data, every = graph.inputs(name), graph.inputs(name, control=True)
         if len(data) == len(every):
             return data
@@ -100,7 +100,7 @@ def _whole_flow(graph: Graph) -> Flow:
 
 
 def is_pivot(graph: Graph, name: str) -> bool:
-    """Say whether an op stands for "this branch is taken": a switch, or the identity of one's output."""
+    """Return whether an op is a pivot, which runs only if a branch is taken: a switch, or an identity of its output."""
     node = graph.nodes.get(name)
     if node is None or node.op in SWITCHES:
         return node is not None
@@ -120,7 +120,7 @@ def _reach(names: Iterable[str], edges: dict[str, list[str]], stop: Container[st
 
 
 class _Regions:
-    """For each op the conditionals and loops that it is in, outermost first; marks of one conditional are joined."""
+    """For each op, the conditionals and loops that contain it, outermost first; marks of one conditional are joined."""
 
     def __init__(self, flow: Flow) -> None:
         self.flow = flow
@@ -131,7 +131,7 @@ class _Regions:
         self.marks = {name: self._find(stack[0]) for name, stack in self.stacks.items() if stack}
 
     def _stack(self, name: str) -> tuple[str, ...]:
-        """Return an op's marks: what it reads is in the same regions, unless it enters or leaves one."""
+        """Return an op's marks: those of its inputs, unless it enters or leaves a region."""
         flow, node = self.flow, self.flow.nodes[name]
         inputs = [self.stacks[source] for source in self.flow.inputs[name] if source in self.stacks]
         stack = max(inputs, key=len, default=())
@@ -146,7 +146,7 @@ class _Regions:
         return _without_loop(stack) if node.op in EXITS else stack
 
     def _ends_round(self, name: str) -> bool:
-        """Say whether a switch is a loop's own: it leaves the loop or begins the next round."""
+        """Return whether a switch is a loop's own: it leaves the loop or begins the next iteration."""
         inputs = self.flow.inputs[name]
         return len(inputs) > 1 and inputs[1] in self.stacks and self.flow.nodes[inputs[1]].op == "LoopCond"
 
@@ -163,7 +163,7 @@ class _Regions:
 
 
 def _without_loop(stack: tuple[str, ...]) -> tuple[str, ...]:
-    """Leave the innermost loop."""
+    """Return the marks without the innermost loop and the regions inside it."""
     for depth in range(len(stack) - 1, -1, -1):
         if stack[depth].startswith("loop "):
             return stack[:depth]
@@ -176,9 +176,9 @@ _SIDE_SCOPE = re.compile(
 
 
 def ranks(graph: Graph) -> dict[str, int]:
-    """Give each op a number above those of its inputs, as near to the file's order as that allows.
+    """Return a number for each op, higher than those of its inputs, and otherwise in the order of the file.
 
-    The edges that close loops do not count.
+    The back edges of loops are ignored.
     """
     place = {name: position for position, name in enumerate(graph.nodes)}
     turns = {name for name, node in graph.nodes.items() if node.op in NEXT_ITERATIONS}
@@ -204,7 +204,7 @@ def ranks(graph: Graph) -> dict[str, int]:
 
 
 def is_forward(graph: Graph, name: str) -> bool:
-    """Say whether an op computes, and is not part of gradients, updates, savers, initialisers or summaries."""
+    """Return whether an op computes forward, outside gradients, updates, savers, initialisers and summaries."""
     if graph.nodes[name].op in ASIDE:
         return False
     return not any(_SIDE_SCOPE.fullmatch(part) for part in name.split("/"))

@@ -1,9 +1,9 @@
-"""The ends of layers: which tensor is the last that a layer computes before another one takes over.
+"""The ends of layers: the last tensor that a layer computes before the next layer.
 
-Names help: where ops that use a layer's weights are in a scope of its name, the layer ends where the scope does, and
-what follows outside of it belongs to no layer (`bn1_act = tf.nn.elu(bn1)`). Where they are not, the data decides: a
-layer ends behind the last of its weights, with what only adjusts its form, and the activation that alone reads it. A
-layer inside of a loop or of a conditional ends behind it.
+If the ops that use a layer's weights are in a scope of its name, the layer ends where the scope does, and later ops
+outside of it belong to no layer (`bn1_act = tf.nn.elu(bn1)`). Otherwise the data flow determines the end: after the
+last use of its weights, including ops that only change the shape, and the activation that is the only reader. A layer
+inside a loop or a conditional ends after it.
 """
 
 import re
@@ -23,10 +23,10 @@ _NUMBER = re.compile(r"(_\d+)?")
 
 
 class LayerEnds:
-    """Where the layers of a graph end."""
+    """The output tensors of a graph's layers."""
 
     def __init__(self, uses: WeightUses) -> None:
-        """Find the last uses and the scope of each layer."""
+        """Determine the last uses of weights, and the scope, of each layer."""
         self.uses = uses
         self.graph = uses.graph
         self.rank = uses.rank
@@ -36,7 +36,7 @@ class LayerEnds:
         self.tails = LayerTails(uses, self._is_foreign)
 
     def output(self, layer: str) -> TensorRef | None:
-        """Return the tensor in which a layer ends; None where nothing is known to compute with its weights."""
+        """Return a layer's output tensor, or None if no op is known to compute with its weights."""
         scope, last = self.scopes[layer], self.last[layer]
         if conditional := next((op for op in last if self._holds_layers(op)), None):
             index = output_of_branches(self.graph, conditional, layer, self.uses.taken(conditional))
@@ -51,25 +51,25 @@ class LayerEnds:
         return self.tails.end(layer, last)
 
     def _holds_layers(self, op: str) -> bool:
-        """Say whether an op is a conditional in whose branches several layers are."""
+        """Return whether an op is a conditional whose branches contain several layers."""
         return self.graph.nodes[op].op in CONDITIONALS | CASES and len(self.uses.owners.get(op, ())) > 1
 
     def _joined(self, layer: str, end: TensorRef | None) -> TensorRef | None:
-        """Return what joins the branches of a conditional where a layer ends inside of one that holds no more of it."""
+        """Return the output of the conditional if a layer ends in a branch that contains nothing else, else `end`."""
         if end is None or not self.last_uses.in_branch(end.op) or not self.last[layer]:
             return end
         return self.tails.joined(layer, [*self.last[layer], end.op]) or end
 
     def _of_factors(self, layer: str) -> TensorRef | None:
-        """Return what uses the last of weights that do not meet the rows."""
+        """Return the last first use of weights that are never combined with the rows, or None."""
         users = [self.uses.users[weight.op][:1] for weight in self.uses.members[layer]]
         last = max((op for each in users for op in each), key=self.rank.__getitem__, default=None)
         return None if last is None or self._is_aside(last, looping=False) else TensorRef(last, 0)
 
     def _scope(self, layer: str) -> str | None:
-        """Return the name scope in which a layer's ops are: the part of the last ones' names up to the layer's own.
+        """Return the name scope of a layer's ops: the names of the last ones up to the layer's own name, or None.
 
-        It ends before the first loop; a loop may have only the name of what is around the layer, as a cell's has.
+        It ends before the first loop. A loop may contain only the name of a surrounding scope, as of a recurrent cell.
         """
         weights = [weight.op for weight in self.uses.members[layer]]
         users = [self.uses.users[weight] for weight in weights]
@@ -82,9 +82,9 @@ class LayerEnds:
         return next((scope for scope in scopes if scope is not None), None)
 
     def _in_scope(self, layer: str, scope: str) -> TensorRef | None:
-        """Find the last tensor that leaves what the layer computes in its scope.
+        """Return the last tensor that leaves the layer's ops in its scope, or None.
 
-        Where another layer's scope is around this one's, that is meant: a convolution's, around its normalisation.
+        If another layer's scope contains this one, that scope is used: a convolution's, around its normalisation.
         """
         parts = scope.split("/")
         around = ("/".join(parts[:length]) for length in range(1, len(parts)))
@@ -92,7 +92,7 @@ class LayerEnds:
         return self._last_of(region)
 
     def _region(self, layer: str, scope: str) -> set[str]:
-        """Return the ops in a scope that compute on from the layer's variables, up to those that use other layers'."""
+        """Return the ops in a scope that depend on the layer's variables, up to those that use other layers'."""
         users = (op for weight in self.uses.members[layer] for op in self.uses.users[weight.op])
         starts = [op for op in users if _is_in(op, scope)]
         looping = any(self.uses.in_loop(op) for op in starts)
@@ -106,7 +106,7 @@ class LayerEnds:
         return region
 
     def _last_of(self, region: Collection[str]) -> TensorRef | None:
-        """Return the last tensor that leaves a region: of an op's outputs the first that is read outside."""
+        """Return the last tensor that leaves a region (of an op's outputs, the first that is read outside), or None."""
         leaving = [op for op in region if self._leaves(op, region)]
         op = max(leaving, key=self.rank.__getitem__, default=None)
         if op is None:
@@ -116,7 +116,7 @@ class LayerEnds:
         return TensorRef(op, min(read, default=0))
 
     def _leaves(self, op: str, region: Collection[str]) -> bool:
-        """Say whether an op's value is read outside of the region, or by nothing; a loop's inside cannot be."""
+        """Return whether an op's value is read outside of the region, or by no op; never for ops inside a loop."""
         if self.uses.in_loop(op) and self.graph.nodes[op].op not in EXITS:
             return False
         readers = self.uses.readers(op)
@@ -124,7 +124,7 @@ class LayerEnds:
         return is_read or op in self.uses.ends or not self.graph.consumers.get(op)
 
     def _is_foreign(self, op: str, layer: str) -> bool:
-        """Say whether an op computes with another layer's variables, or is in another's scope inside of this one's."""
+        """Return whether an op uses another layer's variables, or is in another layer's scope inside this one's."""
         if self.uses.owners.get(op, set()) - {layer}:
             return True
         narrowest = self._narrowest_scope(op)
@@ -133,7 +133,7 @@ class LayerEnds:
         return bool(narrowest) and not _is_in(anchor, narrowest)
 
     def _narrowest_scope(self, op: str) -> str:
-        """Return the narrowest scope of a layer that an op is in; an empty text where it is in none."""
+        """Return the innermost layer scope that contains an op, or an empty string."""
         scope = op.rpartition("/")[0]
         while scope and scope not in self._known_scopes:
             scope = scope.rpartition("/")[0]
@@ -144,19 +144,19 @@ class LayerEnds:
         return frozenset(self.scopes.values())
 
     def _is_aside(self, op: str, looping: bool) -> bool:
-        """Say whether an op leads away from the layer: to mere shapes, or into a loop that it is not part of."""
+        """Return whether an op is not part of the layer: it reads only shapes, or is in a loop without the layer."""
         kind = self.graph.nodes[op].op
         return kind in SHAPED_LIKE or (not looping and (kind.startswith("TensorArray") or self.uses.in_loop(op)))
 
     def _loops(self, op: str) -> bool:
-        """Say whether an op is a loop, or inside of one."""
+        """Return whether an op is a loop, or inside one."""
         return self.graph.nodes[op].op in LOOPS or self.uses.in_loop(op)
 
 
 def _scope_named(parts: list[str], name: str, whole: bool) -> str | None:
-    """Return the innermost scope of a name among an op's; of scopes of the name within one another the `whole`.
+    """Return the innermost of an op's scopes with a name; with `whole`, the outermost of directly nested ones.
 
-    A cell that takes several steps is in one scope, and each step in a numbered one inside of it.
+    The steps of an unrolled cell are in numbered scopes inside the cell's scope.
 
     >>> _scope_named(["rnn", "cell", "cell_27", "add"], "cell", whole=True)
     'rnn/cell'
@@ -168,7 +168,7 @@ def _scope_named(parts: list[str], name: str, whole: bool) -> str | None:
 
 
 def _is_numbered(part: str, name: str) -> bool:
-    """Say whether a scope is named so, perhaps with the number that TensorFlow puts behind a name that was taken.
+    """Return whether a scope has a name, possibly with the number that TensorFlow appends to make it unique.
 
     >>> _is_numbered("dense_1", "dense"), _is_numbered("dense1", "dense")
     (True, False)

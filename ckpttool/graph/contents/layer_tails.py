@@ -1,8 +1,8 @@
-"""Tails of layers: what follows the last use of a layer's weights and is still the layer's own, told by the data alone.
+"""Tails of layers: the ops after the last use of a layer's weights that belong to the layer, found by data flow alone.
 
-Behind its last weight a layer may still adjust the form of what it gives (squeeze what it expanded), join the branches
-of a conditional, leave a loop, and apply an activation, of one op or of several (`x * sigmoid(x)`). All of that reads
-nothing but the layer and constants, and no other op reads what lies between.
+After its last weight, a layer may change the shape of its result (squeeze what it expanded), merge the branches of a
+conditional, leave a loop, and apply an activation of one or several ops (`x * sigmoid(x)`). These ops read only the
+layer and constants, and no other op reads the tensors between them.
 """
 
 import heapq
@@ -28,21 +28,21 @@ from ckpttool.graph.ops import (
 )
 
 _NEAR = 32
-"""How many ops a shape is looked through for what it is the shape of."""
+"""The number of ops that are searched for the tensor of a shape."""
 
 
 class LayerTails:
-    """What follows the last uses of layers' weights; `is_foreign` says whether an op is another layer's."""
+    """The tails of a graph's layers; `is_foreign` is whether an op belongs to another layer than the given one."""
 
     def __init__(self, uses: WeightUses, is_foreign: Callable[[str, str], bool]) -> None:
-        """Take how weights are used, and what tells the ops of other layers."""
+        """Store how weights are used, and the test for ops of other layers."""
         self.uses = uses
         self.graph = uses.graph
         self.rank = uses.rank
         self.is_foreign = is_foreign
 
     def end(self, layer: str, last: list[str]) -> TensorRef:
-        """Return the last tensor of a layer whose last uses are given: behind its activation, where it has its own."""
+        """Return the last tensor of a layer with these last uses of weights: after its activation, if it has one."""
         segments = self._segments(layer, last)
         end = next(segments)[-1]
         is_bent = is_clipped = False
@@ -62,14 +62,14 @@ class LayerTails:
         return TensorRef(end, self._read_output(end))
 
     def joined(self, layer: str, last: list[str]) -> TensorRef | None:
-        """Return what joins the branches of a conditional that hold the layer; None where they hold more than it."""
+        """Return the merge of the conditional whose branches contain the layer; None if they contain other layers."""
         ends = (segment[-1] for segment in self._segments(layer, last))
         return next((TensorRef(op, 0) for op in ends if self.graph.nodes[op].op in MERGES), None)
 
     def behind_loop(self, layer: str, last: list[str]) -> set[str]:
-        """Return the ops of a loop that computes with the layer, and those behind it that gather what it gives.
+        """Return the exits of a loop that contains the layer, and the ops after it that gather its results.
 
-        What is turned once more than the loop's result needs is what comes next: another loop's rows.
+        A second transposition is not included: it prepares the rows of another loop.
         """
         region, todo = set(last), list(last)
         behind = {op for op in last if self.graph.nodes[op].op in LOOPS}
@@ -90,9 +90,9 @@ class LayerTails:
         return region & behind
 
     def _segments(self, layer: str, last: list[str]) -> Iterator[list[str]]:
-        """Yield the layer's ops and those that follow, in pieces of which only the last op is read by what comes later.
+        """Yield the layer's ops and those of its tail in segments, of which only the last op is read by later ops.
 
-        The first piece ends where all of the layer's weights have been used, and its own row for the last time.
+        The first segment ends after the last use of the layer's weights and of its input row.
         """
         core = self._core(layer, last)
         included = self._with_tail(layer, core)
@@ -111,7 +111,7 @@ class LayerTails:
             yield [end]
 
     def _core(self, layer: str, last: list[str]) -> set[str]:
-        """Return the last uses of a layer's weights, and what lies between them."""
+        """Return the last uses of a layer's weights, and the ops between them."""
         top = self.rank[last[-1]]
         near, todo = set(last), list(last)
         while todo:
@@ -126,7 +126,7 @@ class LayerTails:
         return core
 
     def _with_tail(self, layer: str, core: set[str]) -> set[str]:
-        """Return the core with the ops behind it that read nothing else, element by element or to undo a form."""
+        """Return the core with the later ops that read nothing else, and are elementwise or undo a change of shape."""
         entered = {self.graph.nodes[each].op for op in core for each in self.graph.sources[op] if each in self.rank}
         own, stem = set(core), self._stem(core)
         todo = [(self.rank[reader], reader) for op in core for reader in self._readers(op) if reader not in core]
@@ -140,7 +140,7 @@ class LayerTails:
         return own
 
     def _goes_on(self, op: str, own: Collection[str], entered: Collection[str], stem: Collection[str]) -> bool:
-        """Say whether an op belongs to what it reads: `entered` are the kinds of ops that lead into the layer."""
+        """Return whether an op belongs to the layer that it reads; `entered` are the op types of the layer's inputs."""
         kind, inputs = self.graph.nodes[op].op, self.graph.sources[op]
         if kind in UNDOES:
             is_undoing = UNDOES[kind] in entered and inputs[0] in own
@@ -152,17 +152,17 @@ class LayerTails:
         )
 
     def _from_elsewhere(self, op: str, own: Collection[str]) -> list[str]:
-        """Return what an op reads besides a layer's own ops and constants."""
+        """Return the inputs of an op other than a layer's own ops and constants."""
         return [each for each in self.graph.sources[op] if each not in own and not self._is_constant(each)]
 
     def _is_constant(self, op: str) -> bool:
         return self.uses.is_fixed(op) and not self.uses.made_of(op)
 
     def _is_own_row(self, op: str, kind: str, stem: Collection[str]) -> bool:
-        """Say whether an element of the row that a layer scales is read once more to make the layer's result.
+        """Return whether an op passes an elementwise layer's input row, which the layer may read repeatedly.
 
-        The row itself is multiplied or chosen from (`x * scale`, `where(x > 0, x, alpha * x)`), for where it is added
-        it goes past the layer; what an activation has made of it may be added (`relu(x) - alpha * relu(-x)`).
+        The row itself may be multiplied or selected (`x * scale`, `where(x > 0, x, alpha * x)`); if it is added, it
+        bypasses the layer. An activation of the row may also be added (`relu(x) - alpha * relu(-x)`).
         """
         if op in stem:
             return kind in SCALES | SELECTS | NONLINEAR
@@ -172,9 +172,9 @@ class LayerTails:
         return is_simple and bool(own) and all(each in own or self._is_constant(each) for each in inputs)
 
     def _stem(self, core: Collection[str]) -> set[str]:
-        """Return what a layer that computes element by element reads of the rows, back to where the rows come from.
+        """Return the ops from which an elementwise layer reads its rows, back to the previous layer.
 
-        Empty where a layer does more than that: what it reads besides its input is another layer's.
+        Empty for other layers, for which any other input belongs to another layer.
         """
         if any(self.graph.nodes[op].op not in ELEMENT_BY_ELEMENT for op in core):
             return set()
@@ -189,7 +189,7 @@ class LayerTails:
         return stem
 
     def _is_shape_from_outside(self, shape: str, own: Collection[str]) -> bool:
-        """Say whether a shape is computed from that of what goes into the layer, and not of what it gives."""
+        """Return whether a shape is computed from that of the layer's input, rather than of its own ops."""
         seen, todo = {shape}, [shape]
         for op in todo:
             inputs = self.graph.sources[op]
@@ -203,7 +203,7 @@ class LayerTails:
         return [reader for reader in self.uses.readers(op) if self.graph.nodes[reader].op not in SHAPED_LIKE]
 
     def _read_output(self, op: str) -> int:
-        """Return which of an op's outputs is read, of several the first."""
+        """Return the index of the op's output that is read; of several, the first."""
         return min(
             (ref.index for reader in self._readers(op) for ref in self.graph.inputs(reader) if ref.op == op), default=0
         )

@@ -1,9 +1,9 @@
-"""Layers: the variables that share a scope, in the order in which data flows through them, and what they compute.
+"""Layers: the variables that share a scope, in data-flow order, and their output tensors.
 
-A layer's output is the last tensor that it computes before another layer takes over: `dnn/hidden1/Relu:0` for the
-variables `hidden1/kernel` and `hidden1/bias`. Data says which that is: who reads the variables, and what follows (see
-`layer_ends`). Where the ops are in a scope of the layer's name, what follows outside of it belongs to no layer: where
-an activation has been applied at the root (`bn1_act = tf.nn.elu(bn1)`), the output of `bn1` is what goes into it.
+A layer's output is the last tensor that it computes before the next layer: `dnn/hidden1/Relu:0` for the variables
+`hidden1/kernel` and `hidden1/bias`. It is found by data flow, from the ops that read the variables and those that
+follow (see `layer_ends`). If the ops are in a scope of the layer's name, later ops outside of it belong to no layer: if
+an activation is applied at the root (`bn1_act = tf.nn.elu(bn1)`), the output of `bn1` is the activation's input.
 """
 
 import math
@@ -22,7 +22,7 @@ from ckpttool.graph.ops import ACTIVATIONS, CONVOLUTIONS, PICKS, SHAPES
 
 @dataclass(frozen=True)
 class Layer:
-    """A layer: `name` is the scope, `variables` their names in the checkpoint, `output` a tensor or None.
+    """A layer: `name` is the scope, `variables` has their names in the checkpoint, `output` is a tensor or None.
 
     `parameters` counts the elements of the variables whose shapes are known.
     """
@@ -35,10 +35,10 @@ class Layer:
 
 @cached
 def layers(graph: Graph) -> Sequence[Layer]:
-    """Return the layers in data-flow order; those that nothing computes with come last.
+    """Return the layers in data-flow order; those whose variables no op computes with come last.
 
-    A variable outside of any scope is a layer of its own. A frozen graph's layers come from the constants that stand
-    for variables.
+    A variable outside of any scope is a layer by itself. The layers of a frozen graph are found from the constants that
+    were variables.
     """
     uses = weight_uses(graph)
     ends = LayerEnds(uses)
@@ -52,7 +52,7 @@ def layers(graph: Graph) -> Sequence[Layer]:
 
 
 def weight_uses(graph: Graph) -> WeightUses:
-    """Return how the ops of a graph use its weights; of a frozen one the constants that stand for variables."""
+    """Return how the ops of a graph use its weights; in a frozen graph, the constants that were variables."""
     return WeightUses(graph, _weights(graph) or _frozen_weights(graph))
 
 
@@ -72,9 +72,9 @@ def _frozen_weights(graph: Graph) -> list[Weight]:
 
 
 def _place(uses: WeightUses, layer: str) -> tuple[float, float, int]:
-    """Return what orders layers: their first use, their place among what a function takes, that in the graph.
+    """Return the sort key of a layer: its first use, its position among the arguments of calls, that in the graph.
 
-    Functions take variables in the order in which they use them.
+    Functions have variables as arguments in the order in which they use them.
     """
     members = [weight.op for weight in uses.members[layer]]
     used = [uses.rank[op] for weight in members for op in uses.users[weight]]
@@ -82,10 +82,10 @@ def _place(uses: WeightUses, layer: str) -> tuple[float, float, int]:
 
 
 def activated(graph: Graph, tensor: str, needed: Collection[str]) -> tuple[str, str | None]:
-    """Return the tensor of a layer's activation, and the type of its op; None where the layer has none that is known.
+    """Return the tensor of a layer's activation, and its op type; `tensor` and None without a known activation.
 
-    The activation makes the tensor, or is the only one of the `needed` ops that reads it: a graph may apply it outside
-    of the layer's scope.
+    The activation is the op that makes the tensor, or the only one of the `needed` ops that reads it, since a graph may
+    apply it outside of the layer's scope.
     """
     ref = TensorRef.parse(tensor)
     kind = _made_by(graph, ref.op)
@@ -97,7 +97,7 @@ def activated(graph: Graph, tensor: str, needed: Collection[str]) -> tuple[str, 
 
 
 def activation_behind(graph: Graph, layer: Layer) -> str:
-    """Return the tensor of an activation of several ops (`x * sigmoid(x)`) behind a layer, else the layer's output."""
+    """Return the tensor of an activation of several ops (`x * sigmoid(x)`) after a layer, else the layer's output."""
     output = TensorRef.parse(str(layer.output))
     if not graph.consumers.get(output.op):
         return str(output)
@@ -106,7 +106,7 @@ def activation_behind(graph: Graph, layer: Layer) -> str:
 
 
 def scope_output(graph: Graph, scope: str) -> str | None:
-    """Return the tensor that leaves the ops of a scope, or of one op; None where there is none, or more than one."""
+    """Return the only tensor that leaves a scope, or an op; None if there is none, or more than one."""
     inside = [name for name in graph.nodes if name == scope or name.startswith(f"{scope}/")]
     own, read = set(inside), {ref for name in inside for ref in graph.inputs(name)}
     leaving = [
@@ -127,6 +127,6 @@ def _made_by(graph: Graph, op: str) -> str | None:
 
 
 def convolves(graph: Graph) -> bool:
-    """Say whether a graph, or a function of it, has a convolution."""
+    """Return whether a graph, or a function in it, contains a convolution."""
     bodies = (function.node_def for function in graph.header.graph_def.library.function)
     return any(node.op in CONVOLUTIONS for nodes in (graph.nodes.values(), *bodies) for node in nodes)

@@ -1,4 +1,4 @@
-"""Pipelines: where the rows that iterators, queues and readers bring come into a network, and what they are like."""
+"""Input pipelines: the tensors by which rows of iterators, queues and readers enter a network, and their shapes."""
 
 from collections.abc import Collection, Iterable, Iterator
 
@@ -30,12 +30,13 @@ _STRINGS_STAY = FORMS | {"IdentityN"}
 def pipeline_ends(
     graph: Graph, needed: Collection[str] | None = None, stop: Collection[TensorRef] = ()
 ) -> list[TensorRef]:
-    """Return the tensors in which the pipelines end that bring rows to the `needed` ops; else to variables.
+    """Return the end tensors of the pipelines that supply rows to the `needed` ops; without these, to variables.
 
-    The tensors of `stop` bring rows too: others of the same ops are then among these only if they are needed.
+    The tensors of `stop` supply rows already: other outputs of the same ops are then included only if needed ops read
+    them.
 
-    Where a conditional takes the rows of one of several pipelines, its outcome is the end of them all. Serialised
-    records and coded images belong to the pipeline: it ends where they have become numbers.
+    If a conditional selects one of several pipelines, its output is the end of all. Parsing serialised records and
+    encoded images is part of the pipeline, which ends with numbers.
     """
     sources = _sources(graph, needed)
     tensors = [ref for ref in graph.readers if ref.op in sources and ref not in stop]
@@ -48,15 +49,15 @@ def pipeline_ends(
 
 
 def stream_of(graph: Graph, tensors: Iterable[str]) -> str | None:
-    """Return the op that brings rows out of a queue or from an iterator to what computes tensors."""
+    """Return an op of a queue or iterator on whose rows some tensors depend, or None."""
     needed = graph.ancestors(*(TensorRef.parse(name).op for name in tensors))
     return min((name for name in needed if is_stream(graph, name)), default=None)
 
 
 def is_stream(graph: Graph, name: str) -> bool:
-    """Say whether an op brings rows without being fed; a conditional whose branches do, too.
+    """Return whether an op, or a conditional by its branches, supplies rows without being fed.
 
-    What runs a graph out of a value is not a pipeline that could be cut off: it stays, for the gate to refuse.
+    Ops that run a graph stored in a value are excluded, so that they are not cut off but refused by the gate.
     """
     node, streaming = graph.nodes[name], _streaming_functions(graph)
     if name in _of_hidden_graphs(graph):
@@ -68,7 +69,7 @@ def is_stream(graph: Graph, name: str) -> bool:
 
 
 def _brings_rows(node: NodeDef) -> bool:
-    """Say whether an op brings rows; one number of a data set is not a row."""
+    """Return whether an op supplies rows; a scalar element of a data set is not a row."""
     if node.op == "DatasetToSingleElement" and "output_shapes" in node.attr:
         return [known_shape(shape) for shape in node.attr["output_shapes"].list.shape[:1]] != [()]
     return node.op in STREAMS
@@ -76,14 +77,14 @@ def _brings_rows(node: NodeDef) -> bool:
 
 @cached
 def _streaming_functions(graph: Graph) -> frozenset[str]:
-    """Return the names of the functions that bring rows themselves."""
+    """Return the names of the functions that contain an op that supplies rows."""
     functions = graph.header.graph_def.library.function
     return frozenset(each.signature.name for each in functions if any(map(_brings_rows, each.node_def)))
 
 
 @cached
 def _of_hidden_graphs(graph: Graph) -> frozenset[str]:
-    """Return the ops that wait for one that runs a graph out of a value, also in a function; mostly there is none."""
+    """Return the ops that run a graph stored in a value, also in a function, and those that depend on them."""
     library = graph.header.graph_def.library
     hiding = {each.signature.name for each in library.function if any(map(_runs_a_value, each.node_def))}
     begin = [
@@ -99,7 +100,7 @@ def _runs_a_value(node: NodeDef) -> bool:
 
 
 def streamed_shape(graph: Graph, ref: TensorRef) -> PartialShape | None:
-    """Return the shape of a tensor that a pipeline brings, as far as the graph tells it."""
+    """Return the shape of a pipeline's tensor, as far as the graph specifies it, or None."""
     noted = known_shape(shape_of_output(graph, ref))
     if noted is not None:
         return noted
@@ -114,7 +115,7 @@ def streamed_shape(graph: Graph, ref: TensorRef) -> PartialShape | None:
 
 
 def _sources(graph: Graph, needed: Collection[str] | None) -> set[str]:
-    """Return the ops that bring the rows; where it is not known what needs them, those whose rows meet variables."""
+    """Return the ops that supply rows to needed ops; if these are unknown, to ops that depend on variables."""
     streams = [name for name in graph.nodes if (needed is None or name in needed) and is_stream(graph, name)]
     if needed is not None or not streams:
         return {*streams}
@@ -123,7 +124,7 @@ def _sources(graph: Graph, needed: Collection[str] | None) -> set[str]:
 
 
 def _joined(graph: Graph, tensors: set[TensorRef]) -> set[TensorRef]:
-    """Put the outcome of a conditional in the place of the pipelines that it chooses from."""
+    """Replace pipelines by the output of a conditional that selects one of them."""
     for name, node in graph.nodes.items() if tensors else ():
         if node.op not in MERGES and node.op not in SELECTS:
             continue
@@ -137,7 +138,7 @@ def _joined(graph: Graph, tensors: set[TensorRef]) -> set[TensorRef]:
 
 
 def _defaults(graph: Graph, tensors: set[TensorRef]) -> set[TensorRef]:
-    """Put a placeholder whose default a pipeline brings in that one's place."""
+    """Replace a pipeline by the placeholder whose default it is."""
     ends: set[TensorRef] = set()
     for ref in tensors:
         readers = graph.readers[ref]
@@ -149,7 +150,7 @@ def _defaults(graph: Graph, tensors: set[TensorRef]) -> set[TensorRef]:
 
 
 def _passed(graph: Graph, ref: TensorRef) -> Iterator[TensorRef]:
-    """Yield a tensor, and what it was before it was passed on into and out of branches."""
+    """Yield a tensor, and the tensors from which it was passed on through switches and identities."""
     yield ref
     while graph.nodes[ref.op].op in SWITCHES | {"Identity"}:
         ref = graph.inputs(ref.op)[0]
@@ -157,7 +158,7 @@ def _passed(graph: Graph, ref: TensorRef) -> Iterator[TensorRef]:
 
 
 def _as_batches(graph: Graph, tensors: set[TensorRef]) -> set[TensorRef]:
-    """Put the batches of one in the places of rows that come one by one: one of these is then a single number."""
+    """Replace single rows by batches of one, if the graph makes them; single rows are known by a scalar among them."""
     if all(streamed_shape(graph, ref) != () for ref in tensors):
         return tensors
     batches = {ref: _batch_of_one(graph, ref) for ref in tensors}
@@ -166,7 +167,7 @@ def _as_batches(graph: Graph, tensors: set[TensorRef]) -> set[TensorRef]:
 
 
 def _batch_of_one(graph: Graph, ref: TensorRef) -> TensorRef | None:
-    """Return what gives a tensor a first dimension of 1, behind ops that leave its shape alone at most."""
+    """Return the tensor in which a first dimension of 1 is added, possibly after ops that keep the shape; or None."""
     shape, todo, seen = streamed_shape(graph, ref), [ref], {ref}
     for each in todo if shape is not None else ():
         for reader in graph.readers.get(each, ()):
@@ -180,7 +181,7 @@ def _batch_of_one(graph: Graph, ref: TensorRef) -> TensorRef | None:
 
 
 def _as_numbers(graph: Graph, ref: TensorRef) -> list[TensorRef]:
-    """Return the numbers that parsers make of a text; the text itself where not only parsers read it."""
+    """Return the tensors that parsers make from a string tensor; the tensor itself if other ops read it too."""
     if dtype_of_output(graph, ref) is not STRING:
         return [ref]
     ends: list[TensorRef] = []

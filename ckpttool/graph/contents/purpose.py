@@ -1,8 +1,8 @@
-"""Purpose: what the ops of a graph compute for; what nothing needs is not part of the network.
+"""Purpose: the results of a graph, and the ops on which they depend; other ops are not part of the network.
 
-A graph is for its loss, its logits, its accuracy and what its signatures give. Where it has none of these, it is for
-what depends on the most layers: a loop that Keras makes of a cell is preceded by one more of the cell's steps, whose
-result nothing reads.
+The results are the loss, the logits, the accuracy and the signatures' outputs. Without these, they are the ops that
+depend on the most layers: for example, Keras computes one step of a cell before the loop of the cell, whose result no
+op reads.
 """
 
 from collections.abc import Mapping
@@ -15,35 +15,35 @@ from ckpttool.graph.ops import NEXT_ITERATIONS, NO_RESULT
 from ckpttool.graph.roles.resolve import certain_roles
 
 _MOST_WIDEST, _MOST_LAYERS = 256, 4096
-"""Ops beside one another that are held against each other, and layers that are told apart for that: no network has more
-results of which none includes another, and time and memory are bounded."""
+"""The maximum number of last ops that are compared pairwise, and of layers that are distinguished for this: bounds on
+time and memory that no real network exceeds."""
 
 
 class Purpose:
-    """What the ops of a graph are for: `rank` gives their order, `layers` the layer of each weight's op."""
+    """The results of a graph, and their readers; `rank` orders the ops, `layers` has the layer of each weight's op."""
 
     def __init__(self, graph: Graph, rank: Mapping[str, int], layers: Mapping[str, str]) -> None:
-        """Take a graph; what it is for is found when it is first asked for."""
+        """Store a graph; its results are determined on first use."""
         self.graph = graph
         self.order = sorted(graph.nodes, key=rank.__getitem__)
         self.layers = layers
 
     @cached_property
     def ends(self) -> frozenset[str]:
-        """The ops that computing is for."""
+        """The ops of the results."""
         roles = certain_roles(self.graph)
         tensors = [roles.loss, roles.logits, roles.accuracy, *output_tensors(self.graph)]
         named = {TensorRef.parse(name).op for name in tensors if name is not None}
         return frozenset(named & self.graph.nodes.keys()) or self._widest
 
     def readers(self, op: str) -> list[str]:
-        """Return the forward ops that read an op's outputs: the needed ones where it is needed itself."""
+        """Return the forward ops that read an op's outputs; if the results depend on the op, only such readers."""
         if op in self._needed:
             return [name for name in self.forward_readers(op) if name in self._needed]
         return [name for name in self.forward_readers(op) if name in self._useful]
 
     def forward_readers(self, op: str) -> list[str]:
-        """Return the ops that read an op's outputs to compute with them, be it for nothing."""
+        """Return the forward ops that read an op's outputs, also those on which no result depends."""
         return [name for name in self.graph.consumers.get(op, []) if name in self._forward]
 
     @cached_property
@@ -56,7 +56,7 @@ class Purpose:
 
     @cached_property
     def _useful(self) -> frozenset[str]:
-        """The forward ops whose values end in something else than an update, a check or a report."""
+        """The forward ops that lead to something other than an update, a check or a report."""
         useful: set[str] = set()
         for name in reversed(self.order):
             if name in self._forward:
@@ -66,15 +66,15 @@ class Purpose:
         return frozenset(useful)
 
     def _is_last(self, name: str) -> bool:
-        """Say whether an op gives a result: nothing reads it, and no other op waits for it as for a check."""
+        """Return whether an op is a result: no op reads it, or has a control dependency on it as on a check."""
         kind = self.graph.nodes[name].op
         return kind in NEXT_ITERATIONS or not (kind in NO_RESULT or self.graph.users.get(name))
 
     @cached_property
     def _widest(self) -> frozenset[str]:
-        """The last ops that depend on layers of which no other depends on all and on more, and on no update.
+        """The last ops that depend on no update, and whose layers are not a proper subset of another last op's.
 
-        Where very many stand beside one another they are all last ops: each is held against each.
+        If there are too many to compare them pairwise, all last ops are returned.
         """
         reach = self._reach()
         last = [name for name in self._forward if reach[name] > 1 and not reach[name] & 1 and self._is_last(name)]
@@ -88,7 +88,7 @@ class Purpose:
         return frozenset(name for name in last if reach[name] in chosen)
 
     def _reach(self) -> dict[str, int]:
-        """For each op the layers that it depends on, as the bits of a number; the lowest is for updates."""
+        """For each op, the layers on which it depends, as a bit set; the lowest bit is for updates."""
         layers = dict.fromkeys(self.layers.values())
         bits = {layer: 2 << (number if len(layers) <= _MOST_LAYERS else 0) for number, layer in enumerate(layers)}
         reach = {name: 0 if name in self._forward else 1 for name in self.graph.nodes}

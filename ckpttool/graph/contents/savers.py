@@ -1,6 +1,6 @@
-"""Savers: what a graph writes to its checkpoint and reads from it, under which keys.
+"""Savers: which tensors a graph writes to its checkpoint and reads from it, and their keys.
 
-A saver of TensorFlow 1 is made of ops that write and read tensors by their names; one of TensorFlow 2 is a function.
+A TensorFlow 1 saver consists of ops that write and read tensors by name; a TensorFlow 2 saver is a function.
 """
 
 from collections import defaultdict
@@ -19,10 +19,10 @@ from ckpttool.graph.ops import CALLS, COPIES, PLACEHOLDERS, RESTORES, SAVES, SLI
 
 @dataclass(frozen=True)
 class SaverEntry:
-    """A tensor that an op of a saver writes or reads: its key in the checkpoint, and the variable op that it is of.
+    """A tensor that a saver's op writes or reads: its key in the checkpoint, and the op of its variable.
 
-    `variable` is None where ops that compute stand between the two. `part` says which part of the tensor it is, as
-    savers write it; it is empty for the whole.
+    `variable` is None if the value is computed between the two. `part` is the slice of the tensor in the savers'
+    notation; it is empty for the whole.
     """
 
     position: int
@@ -32,7 +32,7 @@ class SaverEntry:
 
 
 def is_version_2(graph: Graph) -> bool:
-    """Say whether a graph is one of TensorFlow 2: its saver is a function that is called."""
+    """Return whether a graph is from TensorFlow 2, where the saver is a call of a function."""
     restore = graph.nodes.get(TensorRef.parse(graph.header.saver_def.restore_op_name).op)
     return restore is not None and restore.op in CALLS
 
@@ -40,7 +40,7 @@ def is_version_2(graph: Graph) -> bool:
 def saver_ops(graph: Graph) -> list[str]:
     """Return the ops of the graph's savers that write or read tensors, in graph order.
 
-    A `RestoreV2` that initialises variables from another checkpoint is none: its file is not the saver's.
+    A `RestoreV2` that initialises variables from another checkpoint is excluded: its file is not the saver's.
 
     Raises:
         FormatError: the collection of savers is malformed.
@@ -48,7 +48,7 @@ def saver_ops(graph: Graph) -> list[str]:
     files = {TensorRef.parse(saver.filename_tensor_name).op for saver in savers(graph)}
 
     def is_of_saver(name: str) -> bool:
-        """Say whether the file of an op is a saver's; where the graph names no saver, whether it can be fed."""
+        """Return whether an op's file name is a saver's; without a saver in the graph, whether it can be fed."""
         inputs = graph.inputs(name)
         below = graph.ancestors(inputs[0].op) if inputs else set()
         return bool(below & files) if files else any(graph.nodes[op].op in PLACEHOLDERS for op in below)
@@ -58,7 +58,7 @@ def saver_ops(graph: Graph) -> list[str]:
 
 
 def savers(graph: Graph) -> list[SaverDef]:
-    """Return the graph's savers: its own, and those in the collection of them."""
+    """Return the graph's savers: its own, and those in its collection `savers`."""
     own = [graph.header.saver_def] if graph.header.HasField("saver_def") else []
     collections = graph.header.collection_def
     listed = collections["savers"].bytes_list.value if "savers" in collections else ()
@@ -70,9 +70,9 @@ def savers(graph: Graph) -> list[SaverDef]:
 
 @cached
 def own_saver_ops(graph: Graph) -> Sequence[str]:
-    """Return the ops with which the graph's own saver writes and reads: that of the checkpoint beside the graph.
+    """Return the write and read ops of the graph's own saver, that of the checkpoint next to the graph.
 
-    It is the one that `import_meta_graph` returns. A graph that names none has those of its collection, or any.
+    `import_meta_graph` returns this saver. Without it, the ops are those of the first saver in the collection, or all.
     """
     ops = saver_ops(graph)
     known = savers(graph)
@@ -85,7 +85,7 @@ def own_saver_ops(graph: Graph) -> Sequence[str]:
 
 @cached
 def own_entries(graph: Graph) -> Sequence[tuple[str, SaverEntry]]:
-    """Return what the graph's own saver reads and then what it writes, each with the op that does it.
+    """Return the entries that the graph's own saver reads, then those that it writes, each with its op.
 
     Raises:
         GraphError: the names are computed.
@@ -98,14 +98,14 @@ def own_entries(graph: Graph) -> Sequence[tuple[str, SaverEntry]]:
 
 @cached
 def saver_keys(graph: Graph) -> Mapping[str, SaverEntry]:
-    """Return which tensor of its checkpoint each variable op gets: what the graph's own saver restores there.
+    """Return the checkpoint entry that the graph's own saver restores into each variable op.
 
-    That is not always the variable's name: an average may be read in the place of what it is of, and a saver may be
-    given names of its own. A part of a graph that has left its saver behind keeps the keys of the whole.
+    Its key may differ from the variable's name: a saver may restore an average into its variable, or be given other
+    names. A part of a graph without the saver has the keys of the whole graph.
     """
     try:
         entries = own_entries(graph)
-    except GraphError:  # names that are computed: the variables' own have to do
+    except GraphError:  # computed names: use the variables' own
         entries = ()
     if not entries:
         return saver_keys(graph.whole) if graph.whole is not None else {}
@@ -120,15 +120,15 @@ def saver_keys(graph: Graph) -> Mapping[str, SaverEntry]:
 
 
 def saved_names(graph: Graph) -> set[str]:
-    """Return the keys under which the graph's own saver writes tensors and reads them."""
+    """Return the keys under which the graph's own saver writes and reads tensors."""
     return {entry.key for _, entry in own_entries(graph)}
 
 
 @cached
 def computed_variables(graph: Graph) -> Mapping[str, Sequence[str]]:
-    """Return the variable ops that the graph's own saver computes of what it reads, with the keys of that.
+    """Return the variable ops whose values the graph's own saver computes from several tensors, with the keys of these.
 
-    A recurrent layer for graphics processors is kept so: many tensors in the checkpoint, one opaque variable.
+    Recurrent layers for GPUs are stored in this way: many tensors in the checkpoint, one opaque variable.
     """
     keys: dict[str, list[str]] = {}
     for op, entry in own_entries(graph):
@@ -141,7 +141,7 @@ def computed_variables(graph: Graph) -> Mapping[str, Sequence[str]]:
 
 
 def saver_entries(graph: Graph, name: str) -> list[SaverEntry]:
-    """Return what an op of a saver writes or reads.
+    """Return the entries that a saver's op writes or reads.
 
     Raises:
         GraphError: the names are computed, or missing.
@@ -171,11 +171,11 @@ def texts(graph: Graph, ref: TensorRef) -> list[str]:
     tensor = node.attr["value"].tensor
     strings = [raw.decode("utf-8", "replace") for raw in tensor.string_val]
     count = tensor.tensor_shape.dim[0].size if tensor.tensor_shape.dim else 1
-    return strings + strings[-1:] * (count - len(strings))  # what repeats at the end may be left out
+    return strings + strings[-1:] * (count - len(strings))  # repeated values at the end may be omitted
 
 
 def slice_text(whole: Sequence[int], offset: Sequence[int], sizes: Sequence[int]) -> str:
-    """Return a slice of a tensor as savers write it (TensorSlice::ParseShapeAndSlice in TensorFlow).
+    """Return a slice of a tensor in the savers' notation (TensorSlice::ParseShapeAndSlice in TensorFlow).
 
     >>> slice_text((10, 4), (0, 0), (5, 4))
     '10 4 0,5:0,4'
@@ -185,7 +185,7 @@ def slice_text(whole: Sequence[int], offset: Sequence[int], sizes: Sequence[int]
 
 
 def slice_of(text: str) -> tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]] | None:
-    """Return the whole tensor's shape, where a slice begins, and its shape; None where the text is no such slice.
+    """Return the whole tensor's shape, a slice's offset and its shape; None if the text is not in this notation.
 
     >>> slice_of("10 4 0,5:-")
     ((10, 4), (0, 0), (5, 4))
@@ -202,7 +202,7 @@ def slice_of(text: str) -> tuple[tuple[int, ...], tuple[int, ...], tuple[int, ..
 
 
 def _saved(graph: Graph, saved: TensorRef) -> str | None:
-    """Return the variable op whose value is written, through reads, copies and casts."""
+    """Return the variable op whose value is written, possibly through reads, copies and casts; None if computed."""
     ref: TensorRef | None = saved
     seen: set[str] = set()
     while ref is not None and ref.op not in seen:
@@ -214,7 +214,7 @@ def _saved(graph: Graph, saved: TensorRef) -> str | None:
 
 
 def _restored(graph: Graph, ref: TensorRef) -> list[str]:
-    """Return the variable ops that a tensor that was read is assigned to, through copies and casts."""
+    """Return the variable ops to which a restored tensor is assigned, possibly through copies and casts."""
     return _assigned(graph, _readers_of_restored(graph).get(ref, ()))
 
 
@@ -231,7 +231,7 @@ def _assigned(graph: Graph, readers: Iterable[str]) -> list[str]:
 
 @cached
 def _readers_of_restored(graph: Graph) -> Mapping[TensorRef, Sequence[str]]:
-    """Return the ops that read each tensor that was read from a checkpoint: of all tensors these are few."""
+    """Return the readers of each restored tensor, without building the much larger map of all tensors' readers."""
     readers: dict[TensorRef, list[str]] = defaultdict(list)
     for name, node in graph.nodes.items():
         for reader in graph.consumers.get(name, ()) if node.op in RESTORES else ():
@@ -242,22 +242,22 @@ def _readers_of_restored(graph: Graph) -> Mapping[TensorRef, Sequence[str]]:
 
 
 def restored_keys(graph: Graph) -> dict[str, str]:
-    """Return the key of each variable op that the graph's saver restores, where the saver is a function; else none.
+    """Return the key of each variable op that the saver restores, if the saver is a function; otherwise nothing.
 
-    So it is in TensorFlow 2: the function takes handles, reads keys of the object checkpoint and assigns. Variables
-    that it does not know are not stored.
+    This is the case in TensorFlow 2: the function's arguments are handles, to which it assigns tensors of the object
+    checkpoint. Variables that are not among its arguments are not stored.
     """
     return {op: keys[0] for op, keys in _restored_by(graph, "AssignVariableOp").items() if keys}
 
 
 def restored_tables(graph: Graph) -> dict[str, tuple[str, str]]:
-    """Return the keys of what each table of TensorFlow 2 is restored from: of its own keys, and of their values."""
+    """Return the checkpoint keys from which each TensorFlow 2 table is restored: of its keys, and of its values."""
     restored = _restored_by(graph, "LookupTableImportV2")
     return {op: (keys[0], keys[1]) for op, keys in restored.items() if len(keys) == 2}
 
 
 def _restored_by(graph: Graph, op_type: str) -> dict[str, list[str]]:
-    """Return the keys of what ops of a type put into each handle, in the function that is the graph's saver."""
+    """Return the checkpoint keys of the tensors that ops of a type write to each handle in the saver's function."""
     call = graph.nodes.get(TensorRef.parse(graph.header.saver_def.restore_op_name).op)
     name = call.attr["f"].func.name if call is not None and "f" in call.attr else None
     functions = {function.signature.name: function for function in graph.header.graph_def.library.function}
@@ -273,7 +273,7 @@ def _restored_by(graph: Graph, op_type: str) -> dict[str, list[str]]:
 
 
 def _restored_key(nodes: Mapping[str, NodeDef], value: str) -> str | None:
-    """Return the key that a value is read from; in functions outputs are named `op:output:place`."""
+    """Return the key from which a value is restored, or None; in functions, outputs are named `op:output:index`."""
     op, _, place = value.partition(":")
     seen: set[str] = set()
     while op in nodes and nodes[op].op in COPIES and nodes[op].input and op not in seen:

@@ -1,4 +1,4 @@
-"""Signatures: the named inputs and outputs that a SavedModel offers to its callers."""
+"""Signatures: the named inputs and outputs of a SavedModel."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -17,12 +17,12 @@ DEFAULT = "serving_default"
 _CHOSEN = "ckpttool/signature"
 """The collection with the name of the signature that was chosen instead."""
 _INPUTS = "ckpttool/input_names"
-"""The collection with what callers name the inputs of a graph whose signatures are gone: `images=X:0`."""
+"""The collection with the signature's names of inputs, for a graph whose signatures were removed: `images=X:0`."""
 
 
 @dataclass(frozen=True)
 class Argument:
-    """An input or output of a signature: its tensors (three where it is sparse), dtype, and shape with None unknown."""
+    """An input or output of a signature: its tensors (three if it is sparse), dtype, and shape (None if unknown)."""
 
     tensors: tuple[str, ...]
     dtype: DType
@@ -40,7 +40,7 @@ class Signature:
 
 
 def signatures(graph: Graph) -> dict[str, Signature]:
-    """Return the graph's signatures by name; TensorFlow's own marker `__saved_model_init_op` is none.
+    """Return the graph's signatures by name, without TensorFlow's own marker `__saved_model_init_op`.
 
     Raises:
         FormatError: a dtype's number is unknown.
@@ -55,7 +55,7 @@ def signature_names(graph: Graph) -> list[str]:
 
 
 def called_name(graph: Graph, name: str = DEFAULT) -> str | None:
-    """Return the name if a signature has it, else that of the chosen one, the default, or the only one; else None."""
+    """Return the first existing signature of: `name` (unless it is the default), the chosen, the default, the only."""
     named, chosen = signature_names(graph), _texts(graph, _CHOSEN)
     first = [name] if name != DEFAULT else []
     only = named if len(named) == 1 else []
@@ -63,16 +63,16 @@ def called_name(graph: Graph, name: str = DEFAULT) -> str | None:
 
 
 def signature_named(graph: Graph, name: str = DEFAULT) -> Signature | None:
-    """Return the signature that `called_name` says; None where there are several others, or none."""
+    """Return the signature that `called_name` selects, or None."""
     found = called_name(graph, name)
     return _signature(found, graph.header.signature_def[found]) if found else None
 
 
 def choosing_signature(graph: Graph, name: str) -> Graph:
-    """Return the graph that is called by a signature, where none is named.
+    """Return the graph with a signature chosen, to be called if no other is named.
 
     Raises:
-        UnknownName: it has no such signature.
+        UnknownName: the graph has no such signature.
     """
     named = signature_names(graph)
     if name not in named:
@@ -84,7 +84,7 @@ def choosing_signature(graph: Graph, name: str) -> Graph:
 
 
 def with_input_shapes(graph: Graph, shapes: Mapping[str, PartialShape | None]) -> Graph:
-    """Return the graph whose signatures take tensors of other shapes; rows that these leave open are so in outputs."""
+    """Return the graph with other input shapes in its signatures, and an open row count of an input also in outputs."""
     header = graph.header_copy()
     for signature in header.signature_def.values():
         for info in signature.inputs.values():
@@ -100,13 +100,13 @@ def with_input_shapes(graph: Graph, shapes: Mapping[str, PartialShape | None]) -
 
 
 def output_tensors(graph: Graph) -> list[str]:
-    """Return the tensors that the signatures give, each once."""
+    """Return the output tensors of all signatures, without duplicates."""
     arguments = [argument for signature in signatures(graph).values() for argument in signature.outputs.values()]
     return list(dict.fromkeys(tensor for argument in arguments for tensor in argument.tensors))
 
 
 def input_keys(graph: Graph, tensor: str) -> list[str]:
-    """Return the names under which callers give a tensor, those of the signature that is called first."""
+    """Return the input names of a tensor in the signatures, beginning with the signature that is called."""
     called = signature_named(graph)
     every = [*([called] if called else []), *signatures(graph).values()]
     keys = [key for each in every for key, given in each.inputs.items() if tensor in given.tensors]
@@ -115,7 +115,7 @@ def input_keys(graph: Graph, tensor: str) -> list[str]:
 
 
 def without_signatures(graph: Graph) -> Graph:
-    """Return the graph without signatures, as what it is run for is another tensor now; its inputs keep their names."""
+    """Return the graph without signatures, because its output has changed; a collection keeps the inputs' names."""
     signature, header = signature_named(graph), graph.header_copy()
     header.ClearField("signature_def")
     header.collection_def.pop(_CHOSEN, None)
@@ -126,14 +126,14 @@ def without_signatures(graph: Graph) -> Graph:
 
 
 def _texts(graph: Graph, key: str) -> list[str]:
-    """Return the texts in a collection."""
+    """Return the strings in a collection."""
     if key not in graph.header.collection_def:
         return []
     return [each.decode("utf-8", "replace") for each in graph.header.collection_def[key].bytes_list.value]
 
 
 def input_arguments(graph: Graph) -> dict[str, Argument]:
-    """Return what the signatures take, by tensor: placeholders, or what is computed of one when it is not fed."""
+    """Return the signatures' inputs by tensor: placeholders, or tensors that are computed if they are not fed."""
     arguments = [argument for signature in signatures(graph).values() for argument in signature.inputs.values()]
     return {tensor: argument for argument in arguments if len(argument.tensors) == 1 for tensor in argument.tensors}
 

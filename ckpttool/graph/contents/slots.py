@@ -1,7 +1,7 @@
-"""Slots: the variables that optimizers keep beside those that they train, by what the graph does with them.
+"""Slots: the variables with optimizer state, identified by the ops that use them.
 
-What an optimizer is called, and what it calls its slots, does not count: `AdamOptimizer(name="Adam2")` has the slots
-`kernel/Adam2` and `kernel/Adam2_1`, BERT's optimizer has `kernel/adam_m`.
+Their names and that of the optimizer are not used: `AdamOptimizer(name="Adam2")` has the slots `kernel/Adam2` and
+`kernel/Adam2_1`, BERT's optimizer has `kernel/adam_m`.
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -25,13 +25,13 @@ _ARITHMETIC = VARIABLES | frozenset(
         *("Minimum", "Maximum", "Select", "SelectV2", "Less", "Greater"),
     }
 )
-"""What an average is made of its variable with."""
+"""Ops from which the update of an average is computed."""
 
 
 def applied_slots(graph: Graph) -> dict[str, str | None]:
-    """Return the variable ops that optimizers' own ops (`ApplyAdam`) change or read beside the one that they train.
+    """Return the slots of optimizers' own ops (`ApplyAdam`), as variable ops with the op of the trained variable.
 
-    Each has the op of that one; None belongs to what serves all, such as the powers of Adam's betas.
+    That op is None for variables shared by all, such as the powers of Adam's betas.
     """
     owners: dict[str, str | None] = {}
     for update in applied(graph):
@@ -45,12 +45,12 @@ def applied_slots(graph: Graph) -> dict[str, str | None]:
 def assigned_slots(
     graph: Graph, trained: Collection[str], others: Collection[str], initial: Collection[str]
 ) -> dict[str, str]:
-    """Return those of `others` (variable ops) that an optimizer made of plain ops keeps, with whose each one is.
+    """Return which of `others` (variable ops) are slots of an optimizer made of plain ops, with their variables.
 
-    So are BERT's Adam, LAMB, and Adam's updates of an embedding. A slot is read where just one of the `trained` is
-    updated, its own update depends on that one, and nothing that has a gradient is computed with it. A moving average
-    of a weight is one too: it follows a single weight, and nothing that is fed is computed with it. `initial` are the
-    ops that give first values.
+    Such optimizers are BERT's Adam, LAMB, and Adam's updates of an embedding. A slot is read in the update of exactly
+    one of the `trained` variables, its own update depends on that variable, and nothing that has a gradient is computed
+    from it. A moving average of a weight is a slot too: its update depends on that weight alone and on no input, and no
+    other value is computed from it. `initial` are the ops that initialise variables.
     """
     writers = _writers(graph, {*trained, *others}, initial)
     candidates = [op for op in others if op in writers]
@@ -72,13 +72,13 @@ def assigned_slots(
 
 
 def averages(graph: Graph, owners: Mapping[str, str | None], initial: Collection[str]) -> set[str]:
-    """Return those slots that are averages of their variables' values: plain arithmetic makes them of these alone."""
+    """Return the slots that are averages of their variables: computed from these alone, by plain arithmetic."""
     writers = _writers(graph, [slot for slot, owner in owners.items() if owner is not None], initial)
     return {slot for slot, ops in writers.items() if any(_is_made_of(graph, op, slot, owners[slot]) for op in ops)}
 
 
 def _is_made_of(graph: Graph, update: str, slot: str, owner: str | None) -> bool:
-    """Say whether an update's value is made of a variable, the slot itself and numbers that are not variables' own."""
+    """Return whether an update's value depends on the slot, its variable and scalars only."""
     seen: set[str] = set()
     todo = [ref.op for ref in graph.inputs(update)[1:]]
     while todo:
@@ -98,7 +98,7 @@ def _sizes(graph: Graph, variable: str) -> list[int]:
 
 
 def _writers(graph: Graph, wanted: Collection[str], initial: Collection[str]) -> Mapping[str, Sequence[str]]:
-    """Return the ops that change each of some variable ops, but for those that give first values or restore them."""
+    """Return the ops that change each of the `wanted` variable ops, except those that initialise or restore them."""
     writers: dict[str, list[str]] = {}
     for name, node in graph.nodes.items():
         if (node.op in UPDATES or node.op in RESOURCE_UPDATES) and name not in initial and graph.inputs(name):
@@ -109,11 +109,11 @@ def _writers(graph: Graph, wanted: Collection[str], initial: Collection[str]) ->
 
 
 def _fits(graph: Graph, slot: str, owner: str) -> bool:
-    """Say whether a slot has the sizes of its variable, or some of them: of a factor, or of a number for all of it."""
+    """Return whether a slot's sizes are among those of its variable, or 1, as for factored or scalar state."""
     sizes = [{dim.size for dim in graph.nodes[op].attr["shape"].shape.dim} for op in (slot, owner)]
     return sizes[0] <= {*sizes[1], 1}
 
 
 def _is_average(marks: "Dependence", slot: str, values: int) -> bool:
-    """Say whether a variable follows weights alone, and whether no more is done with it than that."""
+    """Return whether a variable's update depends on no input, and no other value is computed from the variable."""
     return not values & marks.fed and slot not in marks.computing

@@ -1,7 +1,7 @@
-"""Stored tensors: what a graph's checkpoint holds, what gives them their first values, and the savers that name them.
+"""Stored tensors: the contents of a graph's checkpoint, their initialisers, and their names.
 
-The slices of a partitioned variable are one tensor. A saver of TensorFlow 1 is made of ops that write and read tensors
-by their names; one of TensorFlow 2 is a function, and an object graph beside the values says which name a key has.
+The slices of a partitioned variable are one tensor. A TensorFlow 1 saver consists of ops that write and read tensors by
+name; a TensorFlow 2 saver is a function, and the checkpoint's object graph defines the names of its keys.
 """
 
 from collections.abc import Collection, Mapping
@@ -24,9 +24,9 @@ from ckpttool.graph.rewrite.draft import Draft
 
 @dataclass(frozen=True)
 class StoredTensor:
-    """A tensor of a graph's checkpoint and the variables that it becomes: one, or the slices of one.
+    """A tensor of a graph's checkpoint, and the variables that it is restored into: one, or the slices of one.
 
-    `shape` is that of the whole tensor, None where the graph does not say it.
+    `shape` is that of the whole tensor, or None if the graph does not specify it.
     """
 
     name: str
@@ -36,7 +36,7 @@ class StoredTensor:
 
     @property
     def own_name(self) -> str:
-        """What programs call the variable; a saver may have given the tensor another name."""
+        """The variable's name in programs; a saver may store the tensor under another name."""
         return self.members[0].own_name
 
     @property
@@ -46,7 +46,7 @@ class StoredTensor:
 
     @property
     def owner(self) -> str | None:
-        """The name of the variable whose slot it is."""
+        """For a slot, the name of its variable."""
         return self.members[0].owner
 
     @property
@@ -55,7 +55,7 @@ class StoredTensor:
         return any(member.trainable for member in self.members)
 
     def joined(self, values: Mapping[str, Array]) -> Array:
-        """Return the whole tensor from the values of its variables, by the names of their ops."""
+        """Return the whole tensor from the values of its variables, given by the names of their ops."""
         import numpy as np
 
         first = self.members[0]
@@ -69,7 +69,7 @@ class StoredTensor:
 
 @cached
 def stored_tensors(graph: Graph) -> Mapping[str, StoredTensor]:
-    """Return what a graph's checkpoint holds, by name, in graph order."""
+    """Return the tensors in a graph's checkpoint, by name, in graph order."""
     members: dict[str, list[Variable]] = {}
     for variable in variables(graph).values():
         members.setdefault(variable.name, []).append(variable)
@@ -77,17 +77,17 @@ def stored_tensors(graph: Graph) -> Mapping[str, StoredTensor]:
 
 
 def chosen_weights(graph: Graph, pattern: Pattern) -> list[str]:
-    """Return the weights of a graph that a pattern takes, as its checkpoint names them.
+    """Return the weights of a graph that a pattern matches, by their names in the checkpoint.
 
     Raises:
-        UnknownName: it takes none.
+        UnknownName: the pattern matches none.
     """
     firsts = {name: each.members[0] for name, each in stored_tensors(graph).items() if each.kind == "weight"}
     return taken_by(pattern, firsts)
 
 
 def stored_alone(held: Checkpoint) -> Mapping[str, StoredTensor]:
-    """Return what a checkpoint without a graph holds, as if variables of these names did that no op reads."""
+    """Return the tensors of a checkpoint without a graph, each with a variable of its name that no op reads."""
     return {
         name: stored_tensor(name, [Variable(name, name, name, spec.shape, spec.dtype, kind, kind == "weight")])
         for name, kind in held.kinds().items()
@@ -96,23 +96,23 @@ def stored_alone(held: Checkpoint) -> Mapping[str, StoredTensor]:
 
 
 def stored_tensor(name: str, members: list[Variable]) -> StoredTensor:
-    """Join the variables that share a name in the checkpoint."""
+    """Return the tensor of the variables that share a name in the checkpoint."""
     first = members[0]
     shape = first.shape if first.slice_offset is None else first.full_shape
     return StoredTensor(name, shape, first.dtype, tuple(members))
 
 
 def window(variable: Variable) -> tuple[slice, ...]:
-    """Return where a slice lies in the whole tensor; for a variable that is not a slice, all of it."""
+    """Return the index of a slice in the whole tensor; for a variable that is not a slice, that of everything."""
     ends = zip(variable.slice_offset or (), variable.shape or (), strict=True) if variable.slice_offset else ()
     return tuple(slice(start, start + size) for start, size in ends)
 
 
 @dataclass(frozen=True)
 class Assignment:
-    """The initialiser of a variable: run `op` with `value` fed, and the variable (or its slice) has that value.
+    """The initialiser of a variable: running `op` with `value` fed sets the variable (or slice) to that value.
 
-    `shape` is None where the graph does not say it.
+    `shape` is None if the graph does not specify it.
     """
 
     variable: str
@@ -123,13 +123,13 @@ class Assignment:
 
 
 def assignments(graph: Graph, names: Collection[str] | None = None) -> dict[str, Assignment]:
-    """Return the assign nodes of variables (all that have one, without `names`), by the keys of `variables`.
+    """Return the assign ops of variables (without `names`, of all that have one), by the keys of `variables`.
 
-    Feeding an assign's input and running it is how weights of another framework get into a graph (chapter 11.2.2).
+    Weights of another framework are loaded by feeding the inputs of these ops and running them (chapter 11.2.2).
 
     Raises:
-        UnknownName: a name is not a variable of the graph.
-        GraphError: a variable that was named has no initialiser that assigns a tensor to it.
+        UnknownName: a name is not that of a variable.
+        GraphError: a named variable has no initialiser that assigns a tensor to it.
     """
     known = variables(graph)
     made = {}
@@ -146,9 +146,9 @@ def assignments(graph: Graph, names: Collection[str] | None = None) -> dict[str,
 
 
 def named_as_saved(graph: Graph, tensors: Mapping[str, Tensor]) -> Graph:
-    """Return the graph with its variables under the names that they have in an object checkpoint (`shared_name`).
+    """Return the graph with `shared_name` of its variables set to their names in an object checkpoint.
 
-    Of a value that Keras 3 stores twice, the variable has the name that the graph's functions read.
+    If Keras 3 stores a value twice, its variable has the name of the copy that the graph's functions read.
 
     Raises:
         CorruptCheckpoint: the checkpoint's object graph is damaged.
@@ -171,9 +171,9 @@ def named_as_saved(graph: Graph, tensors: Mapping[str, Tensor]) -> Graph:
 
 
 def _copied(graph: Graph, op: str) -> str | None:
-    """Return the variable op whose value a variable starts with.
+    """Return the variable op from which a variable is initialised, or None.
 
-    Where TensorFlow saves a model of Keras 3, it reads one op, and stores and restores a copy of it.
+    In SavedModels of Keras 3, the functions read one variable, and the saver stores and restores a copy of it.
     """
     starts = [graph.inputs(name)[1].op for name in graph.consumers.get(op, []) if _is_assign_of(graph, name, op)]
     held = [name for name in starts if name in graph.nodes and graph.nodes[name].op in READS]

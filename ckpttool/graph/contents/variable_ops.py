@@ -1,4 +1,4 @@
-"""Ops that hold variables, those that read one and those that change one."""
+"""Ops that hold, read or change variables."""
 
 from ckpttool.formats.wire.protos.graph_pb2 import NodeDef
 from ckpttool.graph.core import Graph, TensorRef
@@ -6,12 +6,12 @@ from ckpttool.graph.ops import COPIES, READS, RESOURCE_UPDATES, RESTORES, UPDATE
 
 
 def is_variable(node: NodeDef) -> bool:
-    """Say whether an op holds a variable."""
+    """Return whether an op holds a variable."""
     return node.op in VARIABLES
 
 
 def variable_behind(graph: Graph, ref: TensorRef) -> str | None:
-    """Return the variable op that a tensor is the plain value of, through reads and identities, or None."""
+    """Return the variable op of whose value a tensor is an unchanged read, or None."""
     seen: set[str] = set()
     while ref.op in graph.nodes and ref.op not in seen:
         seen.add(ref.op)
@@ -24,9 +24,9 @@ def variable_behind(graph: Graph, ref: TensorRef) -> str | None:
 
 
 def written_variable(graph: Graph, name: str) -> str | None:
-    """Return the variable op that an op changes, or None where it changes none.
+    """Return the variable op that an op changes, or None.
 
-    A reference or handle may reach it through other updates, and into conditionals and loops.
+    The reference or handle may pass through other updates, and into conditionals and loops.
     """
     node = graph.nodes[name]
     if node.op not in UPDATES and node.op not in RESOURCE_UPDATES:
@@ -44,7 +44,7 @@ def written_variable(graph: Graph, name: str) -> str | None:
 
 
 def is_restored(graph: Graph, update: str) -> bool:
-    """Say whether an op puts into a variable what a saver has read, directly or through copies."""
+    """Return whether an op assigns a restored value to a variable, directly or through copies."""
     seen: set[str] = set()
     inputs = graph.inputs(update)
     while inputs and inputs[-1].op in graph.nodes and inputs[-1].op not in seen:

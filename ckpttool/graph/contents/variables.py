@@ -1,4 +1,4 @@
-"""Variables: what a graph keeps in its checkpoint, under which name, of which kind, and how it is initialised."""
+"""Variables of a graph: their names in the checkpoint, their kinds, and their initialisers."""
 
 import re
 from collections.abc import Container, Iterator, Mapping
@@ -24,12 +24,11 @@ _MOVING = re.compile(r"/moving_(mean|variance)$")
 class Variable:
     """A variable of a graph.
 
-    `name` is its name in the checkpoint, which the graph's saver may have chosen, `own_name` that which programs know;
-    `op` is the node that holds it (`hidden1/kernel/part_0` where partitioned);
-    `shape` is None where the graph does not say it; `assign` the initialiser op, `initial_value` the tensor that it
-    assigns, `read` the tensor of the value. A slice of a larger tensor has the `full_shape` and its `slice_offset`.
-    `owner` is the name of the variable whose slot it is, where the graph's updates or its own name tell; `is_average`
-    says that it is a moving average of that one.
+    `name` is its name in the checkpoint, which the graph's saver may define; `own_name` is its name in programs; `op`
+    is its node (`hidden1/kernel/part_0` if partitioned). `shape` is None if the graph does not specify it. `assign` is
+    the initialiser op, `initial_value` the tensor that it assigns, `read` the tensor of the value. A slice of a larger
+    tensor has `full_shape` and `slice_offset`. For a slot, `owner` is the name of its variable, if the graph's updates
+    or the slot's name determine it; `is_average` is whether the slot is a moving average of that variable.
     """
 
     name: str
@@ -51,10 +50,10 @@ class Variable:
 
 @cached
 def variables(graph: Graph) -> Mapping[str, Variable]:
-    """Return the variables that the graph's checkpoint holds, by their names there, in graph order.
+    """Return the variables in the graph's checkpoint, by their names there, in graph order.
 
-    The slices of a partitioned variable share a name there: each is listed under the name of its op. A frozen graph
-    has none. Graphs without collections are read by their ops; then whatever is a float weight counts as trainable.
+    The slices of a partitioned variable share a name there, so each is listed under the name of its op. A frozen graph
+    has no variables. In graphs without collections, they are found by their ops, and all float weights are trainable.
 
     Raises:
         FormatError: a collection or an attribute is malformed.
@@ -64,12 +63,12 @@ def variables(graph: Graph) -> Mapping[str, Variable]:
 
 
 def taken_by(pattern: Pattern, held: Mapping[str, Variable]) -> list[str]:
-    """Return the variables that a pattern takes by their names in the checkpoint, or by their own.
+    """Return the variables that a pattern matches, by their names in the checkpoint or by their own names.
 
-    An own name that is another variable's name in the checkpoint means that one.
+    An own name that is also another variable's name in the checkpoint refers to the latter.
 
     Raises:
-        UnknownName: it takes none.
+        UnknownName: the pattern matches none.
     """
     own = {variable.own_name: name for name, variable in held.items() if variable.own_name not in held}
     taken = set(pattern.select([*held, *own]))
@@ -77,7 +76,7 @@ def taken_by(pattern: Pattern, held: Mapping[str, Variable]) -> list[str]:
 
 
 class _Reader:
-    """One reading of a graph's variables: what its collections say, and what only its ops can."""
+    """Reads a graph's variables once, from its collections and its ops."""
 
     def __init__(self, graph: Graph) -> None:
         self.graph = graph
@@ -94,7 +93,7 @@ class _Reader:
         self.averages = averages(graph, self.slots, self._initial())
 
     def read(self) -> Iterator[tuple[str, Variable]]:
-        """Yield each variable under a key of its own, in graph order."""
+        """Yield each variable under a unique key, in graph order."""
         known = frozenset(self.own_names.values())
         taken: set[str] = set()
         for op in (name for name in self.graph.nodes if name in self.names):
@@ -104,7 +103,7 @@ class _Reader:
             yield key, variable
 
     def _slots(self) -> dict[str, str | None]:
-        """Return the variables that optimizers keep, and whose each one is: by their own ops, else by plain ones."""
+        """Return the slots with the ops of their variables: by optimizers' ops, else by updates made of plain ops."""
         slots = applied_slots(self.graph)
         trained = self.trainable or set()
         others = [op for op in self.names if op not in slots and op not in trained and op not in self.steps]
@@ -113,11 +112,11 @@ class _Reader:
         return slots | assigned_slots(self.graph, trained & self.names.keys(), others, initial)
 
     def _initial(self) -> set[str]:
-        """Return the ops that give first values."""
+        """Return the ops that initialise variables."""
         return {f"{op}/Assign" for op in self.names} | {_op(entry.initializer_name) for entry in self.defs.values()}
 
     def _defs(self) -> dict[str, VariableDef]:
-        """Return what the collections say of each variable's op; the fullest entry wins."""
+        """Return the collection entry of each variable's op, preferring one with an initialiser."""
         defs: dict[str, VariableDef] = {}
         for key in GLOBAL_VARIABLES:
             for entry in variable_defs(self.graph, key):
@@ -129,14 +128,14 @@ class _Reader:
         return defs
 
     def _ops(self) -> list[str]:
-        """Return the variables' ops where no collection lists them, without those that are local or not restored."""
+        """Return the variables' ops if no collection lists them, without local ones and those that are not restored."""
         local = {_op(entry.variable_name) for key in LOCAL_VARIABLES for entry in variable_defs(self.graph, key)}
         ops = [name for name, node in self.graph.nodes.items() if is_variable(node) and name not in local]
         restored = restored_keys(self.graph)
         return [name for name in ops if name in restored] if restored else ops
 
     def _own_name(self, op: str) -> str:
-        """Return a variable's name, which is also the one in the checkpoint where no saver says otherwise."""
+        """Return a variable's own name, which is also that in the checkpoint unless a saver defines another."""
         entry = self.defs.get(op)
         if entry is not None:
             return entry.save_slice_info_def.full_name or op
@@ -144,7 +143,7 @@ class _Reader:
         return node.attr["shared_name"].s.decode("utf-8", "replace") or op if node.op == "VarHandleOp" else op
 
     def _variable(self, op: str, known: Container[str]) -> Variable:
-        """Join what is known of one variable."""
+        """Return the variable of an op; `known` has the own names of all variables."""
         node, entry = self.graph.nodes[op], self.defs.get(op, VariableDef())
         own_name, dtype = self.own_names[op], _dtype(node, self.graph.source)
         kind = self._kind(op, own_name, known)
@@ -171,7 +170,7 @@ class _Reader:
         )
 
     def _kind(self, op: str, name: str, known: Container[str]) -> VariableKind:
-        """Ask the graph first (the global step, trainable, a slot), then the name; a step's name is enough."""
+        """Return the kind by the graph (the global step, trainable, a slot), else by the name; a step by either."""
         by_name = kind_of_name(name, known)
         if op in self.steps or by_name == "step":
             return "step"
@@ -182,7 +181,7 @@ class _Reader:
         return "weight" if by_name == "object-graph" else by_name
 
     def _owner(self, op: str, name: str, known: Container[str]) -> str | None:
-        """Return the name of a slot's variable: the graph says it, else the slot's own name does."""
+        """Return the name of a slot's variable, by the graph, else by the slot's own name; None if unknown."""
         owner = self.slots.get(op)
         base = base_name(name, known)
         return self.names[owner] if owner in self.names else self.called.get(str(base))
@@ -200,20 +199,20 @@ class _Reader:
         return [name for name in readers if self.graph.nodes[name].op in ops and self.graph.inputs(name)[0].op == op]
 
     def _assign(self, op: str) -> str | None:
-        """Find the initialiser among the assigns: the one named after the variable, else one that restores nothing."""
+        """Return the initialiser: the assign op named after the variable, else one that does not restore; or None."""
         assigns = self._consumers(op, ASSIGNS)
         own = [name for name in assigns if name == f"{op}/Assign"]
         return next(iter(own or [name for name in assigns if not is_restored(self.graph, name)]), None)
 
     def _initial_value(self, assign: str | None, entry: VariableDef) -> str | None:
-        """Return the tensor that the initialiser assigns; what the collection calls it, where there is no assign."""
+        """Return the tensor that the initialiser assigns, or without an assign op the one that the collection names."""
         if assign in self.graph.nodes and self.graph.nodes[assign].op in ASSIGNS:
             inputs = self.graph.inputs(assign)
             return str(inputs[1]) if len(inputs) > 1 else None
         return entry.initial_value_name or None
 
     def _read(self, op: str) -> str | None:
-        """Find the tensor of the value: the read op named after the variable, else the first."""
+        """Return the tensor of the value: that of the read op named after the variable, else of the first; or None."""
         reads = self._consumers(op, READS)
         own = [name for name in reads if name in (f"{op}/read", f"{op}/Read/ReadVariableOp")]
         return next((f"{name}:0" for name in own or reads), None)
@@ -233,16 +232,16 @@ def _dtype(node: NodeDef, source: str) -> DType:
 
 
 def _shape(node: NodeDef) -> tuple[int, ...] | None:
-    """Return a variable's shape, None where a dimension or the rank is unknown."""
+    """Return a variable's shape, or None if a dimension or the rank is unknown."""
     shape = node.attr["shape"].shape
     sizes = tuple(dim.size for dim in shape.dim)
     return None if shape.unknown_rank or min(sizes, default=0) < 0 else sizes
 
 
 def _slice(entry: VariableDef, part: str) -> tuple[tuple[int, ...] | None, tuple[int, ...] | None]:
-    """Return where a slice begins and the whole tensor's shape; neither where the slice is the whole tensor.
+    """Return a slice's offset and the whole tensor's shape; both are None if the slice is the whole tensor.
 
-    A graph without collections has the part that its saver reads.
+    In a graph without collections, the slice is the `part` that its saver reads.
     """
     info = entry.save_slice_info_def
     if info.full_name and list(info.full_shape) != list(info.var_shape):

@@ -1,7 +1,7 @@
-"""Uses of weights: which ops compute with each variable, and where its value meets that of the rows.
+"""Uses of weights: the ops that compute with each variable, and those that combine it with the rows.
 
-What is made of weights and constants alone (a normalisation's factor, a reshaped bias) is still a weight: it is used
-where it meets what depends on what is fed. Gradients, updates, savers and reports use nothing.
+A tensor that depends only on weights and constants (a normalisation's factor, a reshaped bias) still counts as a
+weight: it is used where it is combined with fed inputs. Gradients, updates, savers and reports do not count as uses.
 """
 
 import re
@@ -32,12 +32,12 @@ from ckpttool.graph.ops import (
 )
 
 _MOST = 8
-"""Of how many weights a factor is made at most: what is made of more is a penalty on all of them."""
+"""The maximum number of weights in a factor; a tensor that depends on more is a penalty on all weights."""
 
 
 @dataclass(frozen=True)
 class Weight:
-    """A variable, or the constant that freezing made of one: its layer, name, op, and how many elements it has."""
+    """A variable, or the constant that replaced it in a frozen graph: its layer, name, op and number of elements."""
 
     layer: str
     name: str
@@ -48,8 +48,8 @@ class Weight:
 class WeightUses:
     """How the ops of a graph use its weights.
 
-    `users` are the ops that compute with each weight's op, `owners` the layers whose weights an op computes with;
-    `rank` gives the ops an order in which each comes behind its inputs.
+    `users` are the ops that compute with each weight's op, `owners` the layers with whose weights an op computes;
+    `rank` numbers the ops so that each has a higher number than its inputs.
     """
 
     def __init__(self, graph: Graph, weights: Sequence[Weight]) -> None:
@@ -69,19 +69,19 @@ class WeightUses:
 
     @property
     def ends(self) -> Collection[str]:
-        """The ops that computing is for."""
+        """The ops of the graph's results."""
         return self.purpose.ends
 
     def readers(self, op: str) -> list[str]:
-        """Return the forward ops that read an op's outputs: the needed ones where it is needed itself."""
+        """Return the forward ops that read an op's outputs; for an op that the results need, only such readers."""
         return self.purpose.readers(op)
 
     def ordered(self, ops: Iterable[str]) -> list[str]:
-        """Return ops, each behind those that it reads."""
+        """Return ops in an order in which each follows its inputs."""
         return sorted(ops, key=self.rank.__getitem__)
 
     def places_in_calls(self, weights: Iterable[str]) -> list[int]:
-        """Return the places that weights have among what calls of functions take, those of conditions and loops too."""
+        """Return the positions of weights among the inputs of calls, conditionals and loops."""
         places = []
         kinds = CALLS | CONDITIONALS | CASES | LOOPS
         for weight in weights:
@@ -90,7 +90,7 @@ class WeightUses:
         return places
 
     def taken(self, op: str) -> dict[int, str]:
-        """Return, by the places of an op's inputs, the layers whose weights these are."""
+        """Return the layers of the weights among an op's inputs, by the inputs' positions."""
         found: dict[int, str] = {}
         for place, source in enumerate(self.graph.sources[op]):
             passed = source
@@ -101,33 +101,33 @@ class WeightUses:
         return found
 
     def in_loop(self, op: str) -> bool:
-        """Say whether an op is inside of a loop of TensorFlow 1."""
+        """Return whether an op is inside a TensorFlow 1 loop."""
         return op in self._looping
 
     def made_of(self, op: str) -> Collection[str]:
-        """Return the weights that an op's value is made of alone, with constants; none where it depends on the rows."""
+        """Return the weights on which an op's value depends; empty if it also depends on the rows."""
         return self._factors.get(op, ())
 
     def is_fixed(self, op: str) -> bool:
-        """Say whether an op gives the same whatever rows are fed, or a shape."""
+        """Return whether an op's value is independent of the values of the fed rows."""
         return op in self._factors
 
     def leads_to_weights(self, op: str) -> bool:
-        """Say whether another layer computes with what an op gives."""
+        """Return whether another layer depends on an op's output."""
         return op in self._below_weights
 
     def meetings(self, weight: str) -> list[str]:
-        """Return the ops at which a weight meets the rows, those that take the weight itself where there are any."""
+        """Return the ops that combine a weight with the rows; preferably those that read the weight itself."""
         direct = [op for op in self.users[weight] if not self.is_fixed(op)]
         return direct or self.ordered(self._joined.get(weight, ()))
 
     def _users(self, weight: Weight) -> list[str]:
-        """Return the ops that compute with a weight's value, for nothing only where none does for something."""
+        """Return the ops that compute with a weight's value: those that the results need, or else others."""
         readers = self.purpose.readers, self.purpose.forward_readers
         return next(filter(None, (self._users_among(weight.op, each) for each in readers)), [])
 
     def _users_among(self, weight: str, readers: Callable[[str], list[str]]) -> list[str]:
-        """Return the readers of a weight, past reads, loop entries, switches and joined slices."""
+        """Return the readers of a weight, through reads, loop entries, switches and concatenated slices."""
         whole = re.sub(r"/part_\d+$", "", weight)
         found: dict[str, None] = {}
         seen, todo = {weight}, [weight]
@@ -144,7 +144,7 @@ class WeightUses:
 
     @cached_property
     def _looping(self) -> frozenset[str]:
-        """The ops inside of loops, those that leave them included."""
+        """The ops inside loops, without the exits."""
         inside: set[str] = set()
         todo = [name for name, node in self.graph.nodes.items() if node.op in ENTERS]
         while todo:
@@ -157,7 +157,7 @@ class WeightUses:
 
     @cached_property
     def _factors(self) -> dict[str, frozenset[str]]:
-        """The ops that give the same whatever is fed, each with the weights that its value is made of."""
+        """The ops whose values do not depend on fed values, each with the weights on which it depends."""
         factors: dict[str, frozenset[str]] = {}
         for name in self.ordered(self.graph.nodes):
             kind, inputs = self.graph.nodes[name].op, self.graph.sources[name]
@@ -173,12 +173,12 @@ class WeightUses:
         return factors
 
     def _varies(self, kind: str) -> bool:
-        """Say whether an op may give another value each time though its inputs are the same."""
+        """Return whether ops of a type may return different values for the same inputs."""
         return kind in RANDOM or kind in MERGES or kind in PLACEHOLDERS or kind in STREAMS
 
     @cached_property
     def _joined(self) -> dict[str, set[str]]:
-        """For each weight the ops at which it meets the rows, alone or as part of a factor."""
+        """For each weight, the ops that combine it, or a factor that depends on it, with the rows."""
         joined: dict[str, set[str]] = defaultdict(set)
         for name, made in self._factors.items():
             for op in self.readers(name) if made else ():
@@ -189,7 +189,7 @@ class WeightUses:
 
     @cached_property
     def _below_weights(self) -> set[str]:
-        """The ops that some use of a weight depends on, itself not included."""
+        """The ops on which a use of a weight depends."""
         uses = {op for weight in self.weights for op in self.meetings(weight)}
         below: set[str] = set()
         todo = [source for op in uses for source in self.graph.sources[op]]

@@ -1,4 +1,4 @@
-"""The frozen closure: what does not change while only the layers above are trained, and the cut where it ends."""
+"""The frozen closure: the ops whose values do not change while the layers above are trained, and the cut above them."""
 
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
@@ -18,17 +18,17 @@ from ckpttool.graph.roles.placeholders import constant_switches, mode_placeholde
 
 @dataclass(frozen=True)
 class FrozenPart:
-    """The part of a graph that stays as it is, and the tensors that lead out of it.
+    """The part of a graph whose values do not change in training, and the tensors that leave it.
 
-    `variables` are the frozen variables (checkpoint names) below the cut; `above` those whose layers read what trained
-    layers compute: no cut spares their computation, they only get no updates. `ops` is the closure. The cut is the
-    tensors that the rest of the targets' graph reads: `features` are computed by the closure, and a feature cache
-    stores them; `direct` come from outside (labels, inputs that skip the closure). `constants` leave the closure too,
-    but depend on no input, so that the rest computes them again. All in graph order.
+    `variables` are the frozen variables (checkpoint names) below the cut. `above` are those whose layers read outputs
+    of trained layers: these are still computed, and only their updates are removed. `ops` is the closure. The cut is
+    the set of tensors that the rest of the targets' graph reads: `features` are computed by the closure, and stored by
+    a feature cache; `direct` come from outside (labels, inputs that bypass the closure). `constants` leave the closure
+    too, but depend on no input, so the rest computes them again. All are in graph order.
 
-    `training` are the mode placeholders, False within the closure; `pinned` the ops of frozen layers, also of those
-    above, that must see them so. `random_ops` and `batch_ops` make the features differ from run to run, or with the
-    rows that share a batch, even then: such features cannot be cached.
+    `training` are the mode placeholders, False within the closure; `pinned` are the ops of frozen layers, including
+    those above, that must read them as False. `random_ops` and `batch_ops` still make the features differ between runs,
+    or with the other rows of a batch: such features cannot be cached.
     """
 
     variables: tuple[str, ...]
@@ -44,7 +44,7 @@ class FrozenPart:
 
     @property
     def cut(self) -> tuple[str, ...]:
-        """The tensors that stand in for everything below: what is computed, then what comes from outside."""
+        """The tensors that replace everything below: computed ones, then those from outside."""
         return self.features + self.direct
 
 
@@ -55,12 +55,12 @@ def frozen_part(
     training: str | Collection[str] | None = None,
     moving: Collection[str] = (),
 ) -> FrozenPart:
-    """Find what stays the same while all weights but the `frozen` ones (checkpoint names) are trained.
+    """Return the part that does not change while all weights except the `frozen` ones (checkpoint names) are trained.
 
-    Only what `targets` (the loss, the logits) need counts, so gradients, savers and optimizers do not. `training`
-    names the mode placeholders; by default every placeholder of a single bool is one. Moving averages and other weights
-    that are not trainable share the fate of their layer, but for those named in `moving`. Where nothing is frozen
-    below what is trained, the features are empty.
+    Only ops on which `targets` (the loss, the logits) depend count, not gradients, savers and optimizers. `training`
+    names the mode placeholders; by default, these are all placeholders of a single bool. Moving averages and other
+    untrainable weights are frozen with their layer, except those named in `moving`. If no frozen layer is below the
+    trained ones, the features are empty.
 
     Raises:
         UnknownName: a frozen variable, a target or a placeholder is not in the graph.
@@ -70,7 +70,7 @@ def frozen_part(
 
 
 class _Closure:
-    """One search: the sets of ops by what they depend on, each from the one before."""
+    """Computes the sets of ops by what they depend on, each from the previous ones."""
 
     def __init__(
         self, graph: Graph, frozen: Collection[str], targets: Sequence[str], training: str | Collection[str] | None
@@ -96,7 +96,7 @@ class _Closure:
         return [op for op in ops if op in self.flow.inputs]
 
     def _sort(self) -> None:
-        """Find what depends on trained variables, on data, on the mode; then the trunk, then the closure."""
+        """Compute the ops that depend on trained variables, on data and on the mode, then the trunk and the closure."""
         flow = self.flow
         self.live = self._whole_regions(flow.descendants(self.live_ops))
         kinds = {name: self.graph.nodes[name].op for name in flow.inputs}
@@ -111,7 +111,7 @@ class _Closure:
         marks = self._marks(self.trunk)
         shared = {op for op in self.mode_only if flow.regions.get(op) not in marks}
         self.core = self.trunk - self.sources - shared
-        restless = {  # what gives another value each time, or calls a function that does; and with each batch
+        restless = {  # values that differ in each run, also through called functions, or in each batch
             name
             for name in flow.inputs
             if self.graph.nodes[name].op in STATEFUL
@@ -127,11 +127,11 @@ class _Closure:
         self.by_shape = self.data - flow.descendants(self.sources, stop=shapes)
 
     def _marks(self, ops: Iterable[str]) -> set[str | None]:
-        """Return the marks of the regions that any of the ops (but not constants of the mode alone) is in."""
+        """Return the marks of the regions of ops, ignoring constants that depend only on the mode."""
         return {self.flow.regions.get(op) for op in ops if op not in self.mode_only} - {None}
 
     def _whole_regions(self, ops: set[str]) -> set[str]:
-        """Add to ops the rest of every conditional or loop that they reach into, and all that depends on that."""
+        """Return ops with the rest of every conditional or loop that they are in, and all ops that depend on these."""
         while True:
             marks = {self.flow.regions[op] for op in ops if op in self.flow.regions}
             added = {op for op, mark in self.flow.regions.items() if mark in marks} - ops - self.core
@@ -140,7 +140,7 @@ class _Closure:
             ops = ops | self.flow.descendants(added, stop=self.core)
 
     def _trunk(self) -> set[str]:
-        """Return the ops that compute with frozen variables and data, all they need, and all of their conditionals."""
+        """Return the ops that compute with frozen variables and data, their ancestors, and their whole conditionals."""
         consumers = {
             op for op in self.data - self.live if any(source in self.weights for source in self.flow.inputs[op])
         }
@@ -153,7 +153,7 @@ class _Closure:
             trunk = grown
 
     def part(self) -> FrozenPart:
-        """Sort what leaves the closure, and say what disturbs it."""
+        """Return the frozen part: the tensors that leave the closure by kind, and the ops that prevent caching."""
         order = {name: position for position, name in enumerate(self.graph.nodes)}
         outgoing = sorted(self._outgoing(), key=lambda ref: (order[ref.op], ref.index))
         computed = [ref for ref in outgoing if ref.op not in self.sources]
@@ -175,9 +175,9 @@ class _Closure:
         )
 
     def _outgoing(self) -> set[TensorRef]:
-        """Return the tensors that the rest reads of the closure and of the sources.
+        """Return the tensors of the closure and of the sources that the rest reads.
 
-        Shapes are taken again instead, and so are lists of tensors, which no cache holds.
+        Shapes, and lists of tensors (which a cache cannot store), are replaced by the tensors from which they are made.
         """
         readers = [name for name in self.flow.inputs if name not in self.closure]
         todo = [ref for name in readers for ref in self.graph.inputs(name)] + self.targets
@@ -198,14 +198,14 @@ class _Closure:
         return ref.op in self.data and dtype_of_output(self.graph, ref) is VARIANT
 
     def _pinned(self) -> set[str]:
-        """Return the ops that must see the mode as False: frozen conditionals as a whole, with their gradients."""
+        """Return the ops that must read the mode as False: whole frozen conditionals, with their gradients."""
         regions = self.whole.regions
         frozen = self.core | self._frozen_above()
         marks = {regions[op] for op in frozen if op in regions}
         return frozen | {op for op, mark in regions.items() if mark in marks}
 
     def _frozen_above(self) -> set[str]:
-        """Return the ops above trained layers that choose by the mode and use frozen weights, and no trained ones."""
+        """Return the ops above trained layers that depend on the mode and use only frozen weights."""
         trained = self.flow.descendants(self.live_ops) - self.data
         weights = self.flow.descendants(self.frozen_ops) - self.data - trained
         spoiled = {mark for op in trained if (mark := self.flow.regions.get(op))}

@@ -1,4 +1,4 @@
-"""Frozen: what stays as it is while the rest of a graph is trained, and the graph that keeps it so."""
+"""The class `Frozen`: the frozen part of a graph, and the graph in which training does not change it."""
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
@@ -18,20 +18,20 @@ from ckpttool.graph.rewrite.inference import Inference, built_for_training, with
 from ckpttool.graph.rewrite.prune import without_training
 
 Method = Literal["var-list", "stop-gradient"]
-"""How optimizers that are put on later are kept from frozen variables."""
+"""How optimizers that are added later are prevented from training frozen variables."""
 
 QUIET = "in inference mode below frozen layers, so they are not random in training"
-"""What is said of dropouts, noise and augmentations that a mode switches."""
+"""The note on dropouts, noise and augmentations that depend on the mode."""
 
 
 @dataclass(frozen=True)
 class Frozen:
-    """What stays as it is while the rest of a graph is trained.
+    """The frozen variables and part of a graph.
 
-    `names` are the frozen variables as a checkpoint has them: those chosen, and the moving averages of layers that are
-    frozen whole, but for those in `moving`. `part` is what computes the `targets` with them, and the cut where it ends;
-    None where the targets need no frozen variable. In `graph` that part runs in inference mode; `notes` say what was
-    rewritten for that, where no switch does it.
+    `names` are the frozen variables (checkpoint names): the chosen ones, and the moving averages of completely frozen
+    layers, except those in `moving`. `part` is the frozen part of the computation of the `targets`, with its cut, or
+    None if the targets depend on no frozen variable. In `graph`, that part runs in inference mode; `notes` report what
+    was rewritten for this if the graph has no switch.
     """
 
     graph: Graph
@@ -50,13 +50,13 @@ class Frozen:
         training: str | None = None,
         moving: Collection[str] = (),
     ) -> "Frozen":
-        """Find what stays with the chosen variables (names in the checkpoint) where `targets` are trained or asked for.
+        """Freeze the chosen variables (names in the checkpoint) in the computation of `targets`.
 
-        `training` names the mode placeholder; by default every placeholder of a single bool is one.
+        `training` names the mode placeholder; by default, all placeholders of a single bool are mode placeholders.
 
         Raises:
             UnknownName: a variable, a target or the placeholder is not in the graph.
-            GraphError: what a frozen layer computes in inference mode cannot be told.
+            GraphError: the inference mode of a frozen layer cannot be determined.
         """
         described, keys = variables(graph), with_moving_averages(graph, chosen, moving)
         names = tuple(dict.fromkeys(described[key].name for key in keys))
@@ -71,12 +71,12 @@ class Frozen:
         return cls(pinned, names, part, tuple(targets), tuple(moving), tuple(notes))
 
     def applied(self, method: Method | Literal["updates"] = "var-list", forward: Sequence[str] = ()) -> Graph:
-        """Return the graph whose training leaves what is frozen alone.
+        """Return the graph in which training does not change the frozen variables.
 
-        Frozen layers run in inference mode, and nothing updates their variables any more: that is all with `updates`.
-        Optimizers that are put on later do not find the variables in TRAINABLE_VARIABLES with `var-list`; with
-        `stop-gradient` they cannot pass the cut. With `forward` (tensors) only the part that computes these is left,
-        without any training op.
+        Frozen layers run in inference mode, and the updates of their variables are removed. `updates` does nothing
+        else; `var-list` also removes the variables from TRAINABLE_VARIABLES, for optimizers that are added later;
+        `stop-gradient` stops gradients at the cut. With `forward` (tensors), only the part that computes these is kept,
+        without a training op.
 
         Raises:
             UnknownName: one of `forward` is not in the graph.
@@ -84,7 +84,7 @@ class Frozen:
         graph, left_out = self.graph, self.names
         if method == "stop-gradient" and self.part is not None:
             graph = stop_at_cut(graph, self.part, self.targets)
-            # No gradient can be stopped below a frozen variable that trained layers feed: the list alone protects it.
+            # For a frozen variable above trained layers, gradients cannot be stopped: only the list protects it.
             left_out = self.part.above
         if forward:
             graph = without_training(graph, forward)
@@ -96,7 +96,7 @@ class Frozen:
 def _part(
     graph: Graph, keys: Sequence[str], targets: Sequence[str], training: str | None, moving: Collection[str]
 ) -> FrozenPart | None:
-    """Return the part of a graph that computes with frozen variables (keys of `variables`), None where none does."""
+    """Return the part of a graph that computes with frozen variables (keys of `variables`), or None."""
     described, needed = variables(graph), graph.ancestors(*(TensorRef.parse(text).op for text in targets))
     used = [key for key in keys if described[key].op in needed]
     return frozen_part(graph, used, targets, training, moving) if used else None
@@ -105,12 +105,12 @@ def _part(
 def _in_inference(
     graph: Graph, keys: Sequence[str], targets: Sequence[str], training: str | None, moving: Collection[str]
 ) -> Inference:
-    """Rewrite what is built for training, without a switch, in the frozen part.
+    """Rewrite training behaviour without a switch to inference mode in the frozen part.
 
-    Batch normalisations whose averages are frozen use them, and dropouts between frozen layers let all pass.
+    Batch normalisations with frozen averages use these, and dropouts between frozen layers are removed.
 
     Raises:
-        GraphError: what that is in inference mode cannot be told.
+        GraphError: the inference mode of an op cannot be determined.
     """
     norms, off = built_for_training(graph, targets)
     if not norms and not off:

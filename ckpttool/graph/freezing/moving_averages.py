@@ -1,6 +1,6 @@
-"""Moving averages of frozen layers are frozen too: which those are, and which variables any training changes.
+"""Moving averages of frozen layers, which are frozen too, and the variables that training changes.
 
-`frozen.py` keeps them still: their updates are dropped (`updates.py`), and their layer runs in inference mode.
+`frozen.py` removes their updates (`updates.py`), and runs their layer in inference mode.
 """
 
 from collections import defaultdict
@@ -14,13 +14,11 @@ from ckpttool.graph.core import Graph, cached
 from ckpttool.graph.ops import COPIES, RESTORES
 
 _GIVEN = RESTORES | {"Placeholder"}
-"""What an assign that is not training puts in: a saver's tensors, or the user's."""
+"""The sources of values in assigns that are not part of training: savers, or the user."""
 
 
 def with_moving_averages(graph: Graph, frozen: Collection[str], moving: Collection[str] = ()) -> list[str]:
-    """Return the frozen weights with those that share their fate: the moving averages of layers all frozen.
-
-    Those named in `moving` do not share it.
+    """Return the frozen weights and the moving averages of completely frozen layers, except those in `moving`.
 
     Raises:
         UnknownName: a name is not one of the graph's variables.
@@ -32,7 +30,7 @@ def with_moving_averages(graph: Graph, frozen: Collection[str], moving: Collecti
     if unknown:
         raise UnknownName(f"{graph.source}: no variable {unknown[0]}{suggestion(unknown[0], described)}")
     chosen = {key for key, variable in described.items() if key in wanted or variable.name in wanted}
-    trained: dict[str, list[str]] = defaultdict(list)  # by the scopes that these variables lie in
+    trained: dict[str, list[str]] = defaultdict(list)  # by scope
     for key, variable in described.items():
         scope = variable.own_name.rpartition("/")[0] if variable.trainable else ""
         while scope:
@@ -50,10 +48,10 @@ def with_moving_averages(graph: Graph, frozen: Collection[str], moving: Collecti
 def _follows(
     variable: Variable, trained: Mapping[str, list[str]], chosen: Collection[str], changed: Collection[str]
 ) -> bool:
-    """Say whether a weight that no optimizer trains is frozen with its layer, or never changes at all.
+    """Return whether an untrainable weight is frozen with its layer, or never changes.
 
-    The layer is the nearest scope that has trainable weights. Nothing changes what an earlier freezing has frozen; only
-    where a trained weight stands right beside it is it taken for a moving average of that layer nevertheless.
+    The layer is the nearest scope with trainable weights. A weight frozen earlier never changes; only if a trainable
+    weight is in the same scope, it is treated as a moving average of that layer.
     """
     if variable.trainable:
         return False
@@ -68,14 +66,14 @@ def _follows(
 
 @cached
 def changed_variables(graph: Graph) -> Collection[str]:
-    """Return the ops of the variables that some op changes which is neither an initialiser nor restores nor is fed."""
+    """Return the ops of the variables that are changed by an op other than initialisers, restores and fed assigns."""
     initial = {variable.assign for variable in variables(graph).values()}
     written = {name: op for name in graph.nodes if name not in initial and (op := written_variable(graph, name))}
     return {op for name, op in written.items() if not _is_given(graph, graph.inputs(name)[-1].op)}
 
 
 def _is_given(graph: Graph, op: str) -> bool:
-    """Say whether a value comes from a saver or from the user, straight or through copies."""
+    """Return whether a value comes from a saver or from the user, directly or through copies."""
     seen: set[str] = set()
     while op not in seen and graph.nodes[op].op in COPIES and graph.inputs(op):
         seen.add(op)

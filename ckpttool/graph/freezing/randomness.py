@@ -1,4 +1,4 @@
-"""Randomness: what makes tensors differ from run to run, or with the rows that share a batch."""
+"""Ops that make tensors differ between runs, or with the other rows of a batch."""
 
 import re
 from collections.abc import Collection, Iterable, Mapping
@@ -12,20 +12,20 @@ from ckpttool.graph.rewrite.functions import functions_in
 from ckpttool.graph.roles.placeholders import dead_ops, known_truths
 
 _INNER = re.compile(r"(cond|If|Switch|random_\w+|stateless_\w+)(_\d+)?", re.IGNORECASE)
-"""What the scopes and ops are called that TensorFlow makes for a conditional and for drawing."""
+"""TensorFlow's names of scopes and ops of conditionals and random numbers."""
 
 
 class CalledFunctions:
-    """The functions of a graph, to look into what calls them."""
+    """The functions of a graph, with the ops that a call runs."""
 
     def __init__(self, graph: Graph) -> None:
-        """Take the graph's library."""
+        """Read the graph's library."""
         self.bodies: dict[str, FunctionDef] = {
             function.signature.name: function for function in graph.header.graph_def.library.function
         }
 
     def bodies_of(self, node: NodeDef, truth: bool | None = None) -> list[Mapping[str, NodeDef]]:
-        """Return the nodes of each function that a node calls, by name; of a conditional only the branch of `truth`."""
+        """Return the nodes, by name, of each function that a node calls; of a conditional, only the branch `truth`."""
         bodies, seen = list[Mapping[str, NodeDef]](), set[str]()
         todo = self._called(node) if self.bodies else []
         if node.op in CONDITIONALS and truth is not None:
@@ -49,10 +49,10 @@ class CalledFunctions:
 def disturbances(
     graph: Graph, flow: Flow, tensors: Iterable[str], pinned: Iterable[str]
 ) -> tuple[list[str], list[str]]:
-    """Return what tensors depend on when `pinned` placeholders are False: random ops, and ops that mix rows.
+    """Return the random ops and the ops that mix rows on which tensors depend if `pinned` placeholders are False.
 
-    Conditionals (Switch and Merge, If, Select) whose predicate follows from that are followed in their taken branch.
-    Only ops of the flow count. An op of a function is named `call/op`.
+    Of conditionals (Switch and Merge, If, Select) whose predicate is then known, only the taken branch counts. Only ops
+    of the flow are returned. An op in a function is named `call/op`.
     """
     needed = live_ops(flow, tensors, pinned)
     functions, random, mixing = CalledFunctions(graph), list[str](), list[str]()
@@ -67,7 +67,7 @@ def disturbances(
 
 
 def switched_randomness(graph: Graph, ops: Collection[str]) -> list[str]:
-    """Return what among some ops draws numbers in a conditional, as a dropout does that a mode switches, by its scope.
+    """Return the scopes of those ops that draw random numbers in a conditional, such as dropouts with a mode switch.
 
     >>> _scope("tower/drop1/cond/stateless_dropout/Shape")
     'tower/drop1'
@@ -87,16 +87,16 @@ def _draws(functions: CalledFunctions, node: NodeDef) -> bool:
 
 
 def _scope(op: str) -> str:
-    """Return the part of an op's name before its conditional and what draws in it."""
+    """Return the part of an op's name before the components of the conditional and the random op."""
     parts = op.split("/")
     inner = next((place for place, part in enumerate(parts) if _INNER.fullmatch(part)), len(parts) - 1)
     return "/".join(parts[: inner or 1])
 
 
 def live_ops(flow: Flow, tensors: Iterable[str], pinned: Iterable[str]) -> dict[str, bool | None]:
-    """Return the ops that tensors need when `pinned` placeholders are False, in whatever order.
+    """Return the ops on which tensors depend if `pinned` placeholders are False, in any order.
 
-    With each conditional comes what decides it, where that is known.
+    The value is the known condition of a conditional, otherwise None.
     """
     truths = known_truths(flow, dict.fromkeys(pinned, False))
     dead, lost = dead_ops(flow, truths)

@@ -1,4 +1,4 @@
-"""A cut with one row for each: where tensors behind it are regrouped (`reshape(-1, n)`), it is made below that."""
+"""A cut with one row per example: if a feature's rows are regrouped (`reshape(-1, n)`), the cut is moved below that."""
 
 from collections.abc import Collection, Sequence
 from dataclasses import replace
@@ -18,18 +18,18 @@ _BY_ROWS = (
     | {"MatMul", "BiasAdd", "BiasAddV1", "Transpose", "Pack"}
     | {"ReverseV2", "Tile"}
 )
-"""What may stand between a tensor with a row for each and one without: all of it is cheap to compute again."""
+"""Ops below which the cut may be moved: all are cheap to compute again."""
 
 
 def regroups_rows(graph: Graph, part: FrozenPart) -> bool:
-    """Say whether something in a frozen part may make other rows of the rows, as far as shapes tell."""
+    """Return whether an op in a frozen part may regroup rows, as far as shapes are known."""
     return any(_regroups(graph, name) for name in part.ops)
 
 
 def cut_below(graph: Graph, part: FrozenPart, tensors: Collection[str]) -> FrozenPart | None:
-    """Return a part whose cut has, in the place of some of its features, what these are computed from.
+    """Return the part with some features (`tensors`) in its cut replaced by the inputs of their ops.
 
-    None where one of them is computed by an op below which no cut is sought.
+    None if one of the ops is not in `_BY_ROWS`.
     """
     order = {name: place for place, name in enumerate(graph.nodes)}
     inputs = [TensorRef.parse(text).op for text in _inputs(graph, part)]
@@ -51,7 +51,7 @@ def cut_below(graph: Graph, part: FrozenPart, tensors: Collection[str]) -> Froze
 
 
 def _measured(graph: Graph, refs: Sequence[TensorRef], inputs: Sequence[str]) -> list[TensorRef]:
-    """Return tensors, and for those that depend on rows by their shape alone what that is the shape of."""
+    """Return tensors, with those that depend on rows only by their shape replaced by the tensors of these shapes."""
     values = graph.descendants(inputs, but=SHAPES)
     found: dict[TensorRef, None] = {}
     behind, seen = list(refs), set[TensorRef]()
@@ -66,13 +66,13 @@ def _measured(graph: Graph, refs: Sequence[TensorRef], inputs: Sequence[str]) ->
 
 
 def _is_made_of(graph: Graph, ref: TensorRef, others: Collection[TensorRef], data: Collection[str]) -> bool:
-    """Say whether a tensor is another one in another form, which is cheap to make again."""
+    """Return whether a tensor is another form of `others`, which is cheap to compute again."""
     sources = [source for source in graph.inputs(ref.op) if source.op in data]
     return graph.nodes[ref.op].op in FORMS | {"Transpose"} and bool(sources) and all(s in others for s in sources)
 
 
 def _inputs(graph: Graph, part: FrozenPart) -> list[str]:
-    """Return what the frozen part reads from outside that depends on no weight: the rows."""
+    """Return the placeholders on which the frozen part's features depend: the rows."""
     needed = graph.ancestors(*(TensorRef.parse(text).op for text in part.features))
     return [f"{name}:0" for name in needed if graph.nodes[name].op.startswith("Placeholder")]
 

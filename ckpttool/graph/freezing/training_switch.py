@@ -1,4 +1,4 @@
-"""Pinning: some ops see the `training` placeholder as False for good, others go on reading what is fed."""
+"""Pinning: some ops always read the `training` placeholder as False, the others continue to read the fed value."""
 
 from collections.abc import Collection
 
@@ -19,23 +19,23 @@ _FALSE = {
     9: TensorProto(int64_val=[0]),
     1: TensorProto(float_val=[0.0]),
 }
-"""What "not training" is in the dtypes that mode placeholders have: bool, int32, int64, float32."""
+"""The value of "not training" in the dtypes of mode placeholders: bool, int32, int64, float32."""
 
 
 def pin_training(graph: Graph, part: FrozenPart) -> Graph:
     """Return the graph with the frozen part's ops (`part.pinned`) reading its `training` placeholders as False.
 
-    A constant `<placeholder>/frozen` stands in. Ops that pass the mode on to pinned ops alone are changed where they
-    are; those that live ops read too are doubled under `<name>/frozen`. Gradients of pinned ops see the same.
+    They read a constant `<placeholder>/frozen` instead. Ops that pass the mode to pinned ops only are changed in place;
+    those that other ops read too are duplicated as `<name>/frozen`. Gradients of pinned ops read the same values.
 
     Raises:
-        GraphError: a placeholder has a dtype that has no False.
+        GraphError: a placeholder has a dtype without a value for False.
     """
     return _Pinning(graph, part.pinned, part.training).rewritten() if part.training else graph
 
 
 class _Pinning:
-    """One rewriting: which ops pass a mode on, which readers see it pinned, and the ops that stand in."""
+    """Rewrites a graph once: finds the ops that pass on a mode, the pinned readers, and the duplicated ops."""
 
     def __init__(self, graph: Graph, pinned: Collection[str], modes: Collection[str]) -> None:
         self.graph = graph
@@ -45,7 +45,7 @@ class _Pinning:
         # TensorFlow makes gradients of an op as `gradients/<op>_grad/...`.
         gradients = {name for name in graph.nodes if "_grad/" in name and _is_gradient_of(name, pinned)}
         self.readers = {*pinned, *gradients} - set(modes)
-        for name in reversed(self.flow.order):  # what passes the mode on to readers alone needs no double
+        for name in reversed(self.flow.order):  # an op that passes the mode to readers only needs no duplicate
             users = graph.users.get(name)
             if name in self.passing and name not in modes and users and users <= self.readers:
                 self.readers.add(name)
@@ -66,7 +66,7 @@ class _Pinning:
         return self.draft.sealed()
 
     def _standin(self, name: str) -> str:
-        """Return the op that gives, pinned, what `name` gives live; made when it is first asked for."""
+        """Return the pinned duplicate of an op, created on first use."""
         if name not in self.standins:
             node = copy_of(self.graph.nodes[name])
             node.name = self.names.free(f"{name}/frozen")
@@ -91,7 +91,7 @@ class _Pinning:
         node.attr["value"].tensor.tensor_shape.SetInParent()
 
     def _pin_contexts(self, meta: MetaGraphDef) -> None:
-        """Let the contexts of pinned conditionals name the pinned predicate: new gradients will ask them for it."""
+        """Set the pinned predicate in the contexts of pinned conditionals, from which new gradients read it."""
         entries = meta.collection_def["cond_context"].bytes_list.value
         for position, raw in enumerate(entries):
             context = entry_of(CondContextDef, raw)
@@ -102,7 +102,7 @@ class _Pinning:
 
 
 def _mode_only(flow: Flow, modes: Collection[str]) -> set[str]:
-    """Return the modes and what depends on nothing else but constants."""
+    """Return the modes, and the ops that depend on modes and constants only."""
     nodes = flow.nodes
     others = {
         name
@@ -115,7 +115,7 @@ def _mode_only(flow: Flow, modes: Collection[str]) -> set[str]:
 
 
 def _is_gradient_of(name: str, pinned: Collection[str]) -> bool:
-    """Say whether a gradient's name holds the name of a pinned op, under whatever scopes.
+    """Return whether a gradient's name contains the name of a pinned op, under any scopes.
 
     >>> _is_gradient_of("train/gradients/dnn/bn1/If_grad/If", {"dnn/bn1/If"})
     True

@@ -1,6 +1,6 @@
-"""Unfreezing: weights that a graph keeps frozen are trainable again, by its collections and past its StopGradients.
+"""Unfreezing: makes frozen weights trainable again, in the collections and by removing StopGradient ops.
 
-What freezing pinned to inference mode stays so, and averages whose updates it took out move no more.
+Layers that were pinned to inference mode stay pinned, and removed updates of moving averages are not restored.
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -17,17 +17,17 @@ from ckpttool.graph.rewrite.draft import Draft
 STATISTICS = frozenset(
     {"moving_mean", "moving_variance", "moving_var", "running_mean", "running_var", "mean", "variance"}
 )
-"""What weights are called that no gradient trains, frozen or not."""
+"""Names of weights that gradients never train, frozen or not."""
 
 
 def unfrozen(graph: Graph, pattern: Pattern, targets: Sequence[str]) -> tuple[Graph, list[str]]:
-    """Return the graph in which the weights that a pattern takes are trainable, and which were not so before.
+    """Return the graph in which the weights that a pattern matches are trainable, and which of these were not before.
 
-    A StopGradient between them and the `targets` (the loss, or what the graph gives) goes; what lies below it and is
-    not chosen is left out of TRAINABLE_VARIABLES instead.
+    A StopGradient between them and the `targets` (the loss, or the graph's outputs) is removed; other weights below it
+    are removed from TRAINABLE_VARIABLES instead.
 
     Raises:
-        UnknownName: the pattern takes no weight.
+        UnknownName: the pattern matches no weight.
     """
     weights = {name: each for name, each in variables(graph).items() if each.kind == "weight"}
     chosen = {name for name in taken_by(pattern, weights) if _can_be_trained(weights[name])}
@@ -46,7 +46,7 @@ def _can_be_trained(weight: Variable) -> bool:
 
 
 def _reached(graph: Graph, targets: Sequence[str]) -> set[str]:
-    """Return the ops that the gradients of the targets reach, which no StopGradient lets through."""
+    """Return the ops that gradients of the targets reach without passing a StopGradient."""
     reached: set[str] = set()
     todo = [TensorRef.parse(text).op for text in targets]
     while todo:
@@ -58,9 +58,9 @@ def _reached(graph: Graph, targets: Sequence[str]) -> set[str]:
 
 
 def _without_stops(graph: Graph, weights: set[str], targets: Sequence[str]) -> Graph:
-    """Return the graph without the StopGradients that alone keep gradients from some variables (ops).
+    """Return the graph without the StopGradients that prevent gradients from reaching some variables (ops).
 
-    One that stops what gets a gradient by another way too, as `tf.nn.moments` does with the mean, stays.
+    A StopGradient whose input gets a gradient on another path too, as the mean in `tf.nn.moments`, is kept.
     """
     needed = graph.ancestors(*(TensorRef.parse(text).op for text in targets)) if targets else set[str]()
     while True:
@@ -80,7 +80,7 @@ def _without_stops(graph: Graph, weights: set[str], targets: Sequence[str]) -> G
 
 
 def _trainable(graph: Graph, weights: Sequence[Variable]) -> Graph:
-    """Return the graph with weights in TRAINABLE_VARIABLES, in the order of all variables, and marked as trainable."""
+    """Return the graph with weights added to TRAINABLE_VARIABLES, in the order of variables, and marked trainable."""
     header, ops = graph.header_copy(), {weight.op for weight in weights}
     entries = _entries(graph)
     for key in header.collection_def:
@@ -94,7 +94,7 @@ def _trainable(graph: Graph, weights: Sequence[Variable]) -> Graph:
 
 
 def _entries(graph: Graph) -> Mapping[str, VariableDef]:
-    """Return an entry for each variable by its op: that of a collection, else one made of what the ops say."""
+    """Return an entry for each variable's op: that of a collection, else one made from the ops."""
     found = {
         each.op: VariableDef(
             variable_name=f"{each.op}:0",

@@ -25,8 +25,8 @@ TRAINABLE_VARIABLES = "trainable_variables"
 def stop_gradient(graph: Graph, tensors: Collection[str], readers: Collection[str] | None = None) -> Graph:
     """Return the graph with a StopGradient op at each tensor, `<op>/stop_gradient`, which its readers read instead.
 
-    `readers` (all ops by default) are the ops to redirect: the rest of the forward graph, so that gradients that are
-    there already still find what they read.
+    `readers` (all ops by default) are the ops to redirect: usually the rest of the forward graph, so that existing
+    gradient ops still read the original tensors.
 
     Raises:
         UnknownName: a tensor's op is not in the graph.
@@ -43,10 +43,10 @@ def stop_gradient(graph: Graph, tensors: Collection[str], readers: Collection[st
 
 
 def stop_at_cut(graph: Graph, part: FrozenPart, targets: Collection[str]) -> Graph:
-    """Return the graph in which no gradient of the targets gets into the frozen part.
+    """Return the graph in which no gradient of the targets enters the frozen part.
 
-    It is stopped at the features, and at what else leaves of the variables: a penalty on a frozen kernel reads the
-    kernel itself. Where it reads it by its handle, its own read is stopped.
+    Gradients are stopped at the features, and at other tensors of frozen variables: a penalty on a frozen kernel reads
+    the kernel itself. If a penalty reads it by its handle, the gradient is stopped at that read.
     """
     readers = graph.ancestors(*(TensorRef.parse(name).op for name in targets)) - part.ops
     held = {variables(graph)[key].op for key in part.variables}
@@ -65,13 +65,12 @@ def stop_at_cut(graph: Graph, part: FrozenPart, targets: Collection[str]) -> Gra
 def drop_updates(
     graph: Graph, names: Collection[str], moving: Collection[str] = (), targets: Sequence[str] = ()
 ) -> Graph:
-    """Return the graph without the ops that change the named variables (checkpoint names) when it is trained.
+    """Return the graph without the ops that change the named variables (checkpoint names) in training.
 
-    These are the optimizer's update ops, and the assigns (moving averages) that the training, UPDATE_OPS or the
-    computing of `targets` runs. They leave the groups that waited for them, and the collections; what read their result
-    reads the variable. Moving averages of layers that are frozen as a whole are meant too (but not those named in
-    `moving`), and the slots of frozen variables. Initialisers and savers stay, and so do the slots, which merely change
-    no more: a saver names them all.
+    These are the optimizer's update ops, and the assigns (moving averages) that training, UPDATE_OPS or the computation
+    of `targets` runs. They are removed from control dependencies and collections; ops that read their result read the
+    variable. Moving averages of completely frozen layers (except those in `moving`) and slots of frozen variables are
+    included. Initialisers and savers are kept, and so are the slots themselves, because the saver names them.
 
     Raises:
         UnknownName: a name is not one of the graph's variables.
@@ -87,7 +86,7 @@ def drop_updates(
 def update_ops(graph: Graph, names: Collection[str] | None = None, targets: Sequence[str] = ()) -> list[str]:
     """Return the ops that change the named variables (all by default) when the graph is trained, in graph order.
 
-    Those are meant too that already run where `targets` (the loss) are computed.
+    Ops that run already when `targets` (the loss) are computed are included.
     """
     described = variables(graph)
     chosen = set(described if names is None else names)
@@ -100,7 +99,7 @@ def update_ops(graph: Graph, names: Collection[str] | None = None, targets: Sequ
 
 
 def updated_variables(graph: Graph, training_op: str) -> set[str]:
-    """Return the variables (keys of `variables`) that running an op trains or assigns to, optimizer's slots aside.
+    """Return the variables (keys of `variables`) that running an op changes, except slots of optimizers' own ops.
 
     Raises:
         UnknownName: the op is not in the graph.
@@ -111,7 +110,7 @@ def updated_variables(graph: Graph, training_op: str) -> set[str]:
 
 
 def _training_ops(graph: Graph) -> set[str]:
-    """Return all that a training step runs: what waits for an optimizer's updates, UPDATE_OPS, and what they need."""
+    """Return the ops of a training step: optimizers' updates, ops that wait for these, UPDATE_OPS, their ancestors."""
     updates = weight_updates(graph)
     roots = set(updates)
     for name in graph.collection(TRAIN_OP) + graph.collection(UPDATE_OPS):
@@ -125,7 +124,7 @@ def _training_ops(graph: Graph) -> set[str]:
 
 
 def untrainable(graph: Graph, names: Collection[str]) -> Graph:
-    """Return the graph with TRAINABLE_VARIABLES leaving out the named variables (checkpoint names)."""
+    """Return the graph with the named variables (checkpoint names) removed from TRAINABLE_VARIABLES."""
     chosen = set(names)
     ops = {v.op for key, v in variables(graph).items() if key in chosen or v.name in chosen}
     header = graph.header_copy()
@@ -144,7 +143,7 @@ def untrainable(graph: Graph, names: Collection[str]) -> Graph:
 
 
 def _marked(raw: bytes, frozen: Collection[str], drop: bool) -> bytes | None:
-    """Return an entry with a frozen variable marked as not trainable, or None where such entries are dropped."""
+    """Return an entry, marked as not trainable if its variable is frozen; None for such an entry with `drop`."""
     entry = entry_of(VariableDef, raw)
     if TensorRef.parse(entry.variable_name).op not in frozen:
         return raw

@@ -1,4 +1,4 @@
-"""Averaging: batch normalisations that are built for training made to use their moving averages."""
+"""Averaging: makes batch normalisations that are always in training mode use their moving averages."""
 
 from collections import defaultdict
 from collections.abc import Collection, Sequence
@@ -26,20 +26,20 @@ WAY_OUT = (
     "build the graph for inference in its own program, and restore the values with `reuse` (`into`), or remove "
     "the part with `strip` (`inputs`, `outputs`)"
 )
-"""What to do where a graph does not say what it computes in inference mode."""
+"""The remedy if a graph does not determine its inference mode."""
 
 
 def with_averages(graph: Graph, norms: Collection[BatchNorm]) -> Graph:
-    """Return the graph in which batch normalisations use their moving averages; those without any stay as they are.
+    """Return the graph in which batch normalisations use their moving averages; those without any are unchanged.
 
     Raises:
-        GraphError: which averages they are cannot be told.
+        GraphError: the averages cannot be determined.
     """
     return _Averaging(graph).rewritten([norm for norm in norms if norm.averages or norm.problem]) if norms else graph
 
 
 class _Averaging:
-    """One rewriting: what normalises by its batch reads the averages, and so do gradients that are there already."""
+    """Rewrites a graph once: normalisations, and existing gradients of them, read the averages."""
 
     def __init__(self, graph: Graph) -> None:
         self.graph = graph
@@ -71,7 +71,7 @@ class _Averaging:
         return self.draft.sealed()
 
     def _fuse(self, name: str, values: Sequence[TensorRef]) -> None:
-        """Let a fused op, and its gradient, normalise by given values."""
+        """Make a fused op and its gradient normalise by given values."""
         readers = [
             each for each in self.graph.consumers[name] if self.graph.nodes[each].op.startswith("FusedBatchNormGrad")
         ]
@@ -81,7 +81,7 @@ class _Averaging:
             node.attr["is_training"].b = False
 
     def _stop_gradients(self, statistics: Collection[TensorRef]) -> None:
-        """Let gradients that are there already find constants in the batch's statistics: nothing comes out of them."""
+        """Make existing gradients treat the batch's statistics as constants: their gradients become zero."""
         forward = self.graph.ancestors(*(ref.op for ref in statistics))
         for name in self.graph.nodes if statistics else ():
             scope, is_gradient, _ = name.rpartition("_grad/")
@@ -116,7 +116,7 @@ class _Averaging:
         return self._added(reshape, value)
 
     def _read(self, variable: Variable) -> TensorRef:
-        """Return a variable's value: what reads it already and waits for nothing, else a read of its own."""
+        """Return a variable's value: an existing read without control inputs, else a new one."""
         known = TensorRef.parse(variable.read or "")
         node = self.graph.nodes.get(known.op)
         if node is not None and known.op not in self.regions and not control_inputs(node):
@@ -127,10 +127,10 @@ class _Averaging:
         return self._added(read, TensorRef(variable.op, 0))
 
     def _sizes(self, norm: BatchNorm, ref: TensorRef, variable: Variable) -> Sequence[int] | None:
-        """Return the shape of a statistic that has another one than its average, such as [1, 1, 1, 8] for [8].
+        """Return a statistic's shape if it differs from its average's, such as [1, 1, 1, 8] for [8], else None.
 
         Raises:
-            GraphError: it cannot be told.
+            GraphError: the shape cannot be determined.
         """
         node, own = self.graph.nodes[ref.op], variable.shape
         for average in self.averages[variable.op]:
@@ -139,7 +139,7 @@ class _Averaging:
                 return None
         noted = known_shape(shape_of_output(self.graph, ref))
         if own is not None and noted is not None and prod(size or 1 for size in noted) == prod(own):
-            sizes = tuple(size or 1 for size in noted)  # of virtual batches there are as many as there may be
+            sizes = tuple(size or 1 for size in noted)  # the number of virtual batches is open
             return None if sizes == own else sizes
         axes = numbers(self.graph.nodes[self.graph.inputs(ref.op)[1].op]) if node.op == "Mean" else None
         if own is None or axes is None:

@@ -1,4 +1,4 @@
-"""Collections, signatures and savers of a graph that has lost ops: what still holds is kept, the rest goes."""
+"""Collections, signatures and savers of a graph from which ops were removed: only valid entries are kept."""
 
 import contextlib
 from collections.abc import Callable, Container
@@ -33,20 +33,20 @@ VARIABLE_COLLECTIONS = frozenset(
         "trainable_resource_variables",
     }
 )
-"""The collections that hold VariableDefs."""
+"""The collections of VariableDefs."""
 
 
 ASSETS = "saved_model_assets"
-"""The collection of the files that a graph reads, each with the tensor that says where it is."""
+"""The collection of the files that a graph reads, each with the tensor of its path."""
 
 
 def is_there(tensor: str, ops: Container[str]) -> bool:
-    """Say whether a tensor's or op's name (also `^op`) stands for an op of a graph."""
+    """Return whether the op of a tensor's or op's name (also `^op`) is among `ops`."""
     return op_of(tensor) in ops
 
 
 def keep_what_holds(meta: MetaGraphDef, ops: Container[str]) -> None:
-    """Drop from collections, signatures, assets and savers, in place, what names ops that are gone."""
+    """Remove, in place, the entries of collections, signatures, assets and savers that name removed ops."""
     for key in list(meta.collection_def):
         if not _filter(key, meta.collection_def[key], ops):
             del meta.collection_def[key]
@@ -63,14 +63,14 @@ def keep_what_holds(meta: MetaGraphDef, ops: Container[str]) -> None:
 
 
 def _tensors(info: TensorInfo) -> list[str]:
-    """Return the tensors of one entry of a signature: three where it is sparse."""
+    """Return the tensors of one entry of a signature; three if it is sparse."""
     sparse = info.coo_sparse
     names = [info.name, sparse.values_tensor_name, sparse.indices_tensor_name, sparse.dense_shape_tensor_name]
     return [name for name in names if name]
 
 
 def _filter(key: str, collection: CollectionDef, ops: Container[str]) -> bool:
-    """Filter a collection in place; say whether anything is left."""
+    """Filter a collection in place, and return whether entries remain."""
     kind = collection.WhichOneof("kind")
     if kind == "node_list":
         names = [name for name in collection.node_list.value if is_there(name, ops)]
@@ -83,7 +83,7 @@ def _filter(key: str, collection: CollectionDef, ops: Container[str]) -> bool:
             try:
                 entry = message.FromString(raw)
             except DecodeError:
-                kept.append(raw)  # not the message that the key promises: left as it is
+                kept.append(raw)  # not the expected message: kept unchanged
                 continue
             if holds(entry, ops):
                 kept.append(entry.SerializeToString())
@@ -119,7 +119,7 @@ def _queue_runner_holds(runner: QueueRunnerDef, ops: Container[str]) -> bool:
 
 
 def _context_holds(context: Context, ops: Container[str]) -> bool:
-    """Filter the context of a conditional or loop in place, with those inside of it; it needs its own tensors."""
+    """Filter a conditional's or loop's context and its inner ones in place, and return whether its pivots remain."""
     values = context.values_def
     values.values[:] = [name for name in values.values if is_there(name, ops)]
     for name, outside in list(values.external_values.items()):
@@ -135,24 +135,24 @@ def _context_holds(context: Context, ops: Container[str]) -> bool:
 
 
 def _own_pivots(context: Context) -> list[str]:
-    """Return what a context cannot be without: the predicate and pivot of a conditional, the pivots of a loop."""
+    """Return the tensors that a context requires: the predicate and pivot of a conditional, the pivots of a loop."""
     if isinstance(context, CondContextDef):
         return [context.pred_name, context.pivot_name]
     return [context.pivot_name, context.pivot_for_pred_name, context.pivot_for_body_name]
 
 
 def inner_of(nested: ControlFlowContextDef) -> Context:
-    """Return the context that lies inside of another one."""
+    """Return the message of a nested context."""
     return nested.cond_ctxt if nested.WhichOneof("ctxt") == "cond_ctxt" else nested.while_ctxt
 
 
 def pivots(meta: MetaGraphDef, ops: Container[str]) -> list[str]:
-    """Return what the contexts of conditionals and loops that have some of these ops need to stay: their pivots."""
+    """Return the pivots of the conditionals and loops that contain some of these ops, which their contexts require."""
     return [name for context in _contexts(meta) for name in _pivots(context, ops)]
 
 
 def units_of_control(meta: MetaGraphDef) -> list[frozenset[str]]:
-    """Return the ops of each conditional and loop that has a context, those of the ones inside of it among them."""
+    """Return the ops of each conditional and loop with a context, including those of nested ones."""
     return [frozenset(TensorRef.parse(name).op for name in _inside(context)) for context in _contexts(meta)]
 
 
@@ -186,4 +186,4 @@ _ENTRIES: dict[str, tuple[type[Message], Callable[[Any, Container[str]], bool]]]
     "cond_context": (CondContextDef, _context_holds),
     "while_context": (WhileContextDef, _context_holds),
 }
-"""The collections of messages: of which type, and whether one holds still; some are filtered on the way."""
+"""The collections of messages by key: their type, and the function that filters an entry and returns if it is valid."""

@@ -1,4 +1,4 @@
-"""What every rewrite needs: a draft of the new graph, names that are free, inputs that are redirected."""
+"""Tools for rewrites: a draft of the new graph, unused names, redirected inputs."""
 
 from collections.abc import Container, Iterable, Mapping
 
@@ -8,9 +8,9 @@ from ckpttool.graph.core import Graph, TensorRef
 
 
 class Draft:
-    """A graph on its way to another one: an op or the header is copied when it is changed, all else is shared.
+    """A graph in the course of a rewrite: an op or the header is copied when it is changed, all else is shared.
 
-    `graph` stays as it was and answers questions, for ops are changed by the answers to them:
+    `graph` is the unchanged original, which can be queried while ops are changed:
 
         draft = Draft(graph)
         for name in graph.consumers["X"]:
@@ -19,15 +19,15 @@ class Draft:
     """
 
     def __init__(self, graph: Graph) -> None:
-        """Begin with all that a graph has."""
+        """Begin with a graph's ops and header."""
         self.graph = graph
         self.nodes: dict[str, NodeDef] = dict(graph.nodes)
-        """The ops as they are now, in the order in which the new graph has them; `op` gives one to change."""
+        """The current ops, in the order of the new graph; to change one, get it by `op`."""
         self._behind: dict[str, list[NodeDef]] = {}
         self._header: MetaGraphDef | None = None
 
     def op(self, name: str) -> NodeDef:
-        """Return an op to be changed in place, but for its name."""
+        """Return an op, which may be changed in place, except for its name."""
         node = self.nodes[name]
         if node is self.graph.nodes.get(name):
             self.nodes[name] = copy_of(node)
@@ -35,27 +35,27 @@ class Draft:
 
     @property
     def header(self) -> MetaGraphDef:
-        """The collections, functions, saver and signatures, to be changed in place; it has no ops."""
+        """The collections, functions, saver and signatures, which may be changed in place; it has no ops."""
         if self._header is None:
             self._header = self.graph.header_copy()
         return self._header
 
     def add(self, *nodes: NodeDef, behind: str | None = None) -> None:
-        """Put ops behind another one, or last."""
+        """Add ops after the op `behind`, or at the end."""
         if behind is None:
             self.nodes |= {node.name: node for node in nodes}
         else:
             self._behind.setdefault(behind, []).extend(nodes)
 
     def redirect(self, replacements: Mapping[TensorRef, TensorRef], readers: Container[str] | None = None) -> None:
-        """Let ops (all, or those named by `readers`) read other tensors in the places of some."""
+        """Replace inputs of ops (all, or those in `readers`)."""
         refs = self.graph.refs
         for name, node in list(self.nodes.items()) if replacements else ():
             if (readers is None or name in readers) and any(refs[text] in replacements for text in node.input):
                 redirect(self.op(name), replacements)
 
     def sealed(self) -> Graph:
-        """Return the new graph; the old one where nothing has changed.
+        """Return the new graph, or the original if nothing has changed.
 
         Raises:
             GraphError: two ops have one name.
@@ -71,14 +71,14 @@ class Draft:
 
 
 def copy_of(node: NodeDef) -> NodeDef:
-    """Return an op like another one, to be changed."""
+    """Return a copy of an op."""
     copy = NodeDef()
     copy.CopyFrom(node)
     return copy
 
 
 def free_name(wanted: str, taken: Container[str]) -> str:
-    """Return a name that no op has, numbered as TensorFlow does where the wanted one is taken.
+    """Return the wanted name, with a number as TensorFlow appends it if the name is taken.
 
     >>> free_name("relu/stop_gradient", {"relu/stop_gradient"})
     'relu/stop_gradient_1'
@@ -91,7 +91,7 @@ def free_name(wanted: str, taken: Container[str]) -> str:
 
 
 def input_text(ref: TensorRef) -> str:
-    """Return a tensor as nodes write it in their inputs: output 0 goes without its number.
+    """Return a tensor in the notation of node inputs, in which index 0 is omitted.
 
     >>> input_text(TensorRef("split", 0)), input_text(TensorRef("split", 1)), input_text(TensorRef("init", -1))
     ('split', 'split:1', '^init')
@@ -102,7 +102,7 @@ def input_text(ref: TensorRef) -> str:
 
 
 def redirect(node: NodeDef, replacements: Mapping[TensorRef, TensorRef]) -> None:
-    """Let a node read other tensors in the places of some of its inputs."""
+    """Replace inputs of a node."""
     for position, text in enumerate(node.input):
         replacement = replacements.get(TensorRef.parse(text))
         if replacement is not None:
@@ -110,14 +110,14 @@ def redirect(node: NodeDef, replacements: Mapping[TensorRef, TensorRef]) -> None
 
 
 def set_inputs(node: NodeDef, data: Iterable[TensorRef], control: Iterable[str] = ()) -> None:
-    """Give a node its inputs anew: tensors first, then the ops that it waits for, each once."""
+    """Set the inputs of a node: tensors, then control inputs without duplicates."""
     texts = [input_text(ref) for ref in data] + [f"^{op}" for op in dict.fromkeys(control)]
     del node.input[:]
     node.input.extend(texts)
 
 
 def make_identity(node: NodeDef, ref: TensorRef) -> None:
-    """Let an op that somebody may ask for by its name give another tensor, of its own dtype, unchanged."""
+    """Turn an op into an `Identity` of another tensor of the same dtype, so that its name can still be used."""
     dtype, waited = node.attr["T"].type, control_inputs(node)
     node.op = "Identity"
     node.ClearField("attr")
@@ -126,17 +126,17 @@ def make_identity(node: NodeDef, ref: TensorRef) -> None:
 
 
 def control_inputs(node: NodeDef) -> list[str]:
-    """Return the ops that a node only waits for."""
+    """Return the ops of a node's control inputs."""
     return [text[1:] for text in node.input if text.startswith("^")]
 
 
 def type_attr(number: int) -> AttrValue:
-    """Return an attribute that holds a dtype; a reference type becomes its base type."""
+    """Return an attribute with a dtype; a reference type becomes its base type."""
     return AttrValue(type=number - 100 if number > 100 else number)  # type: ignore[arg-type]
 
 
 def last_of(ref: TensorRef, replacements: Mapping[TensorRef, TensorRef]) -> TensorRef:
-    """Return the tensor at the end of a row of replacements, each of which may itself be replaced."""
+    """Return the tensor at the end of a chain of replacements."""
     while ref in replacements:
         ref = replacements[ref]
     return ref

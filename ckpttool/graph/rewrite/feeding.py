@@ -1,7 +1,7 @@
-"""Feeding: placeholders where rows come into a graph, at the end of a pipeline or at tensors that are named.
+"""Feeding: replaces the ends of input pipelines, or named tensors, by placeholders.
 
-A placeholder has the name of the op that it stands for, so that what was `IteratorGetNext:0` still is; a second output
-of that op is `IteratorGetNext_1:0`. With a name of its own (`X=IteratorGetNext:0`) it is called that.
+A placeholder has the name of the op that it replaces, so `IteratorGetNext:0` keeps its name; the second output of that
+op becomes `IteratorGetNext_1:0`. `X=IteratorGetNext:0` specifies another name.
 """
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -29,29 +29,29 @@ from ckpttool.graph.roles.resolve import certain_roles
 
 @dataclass(frozen=True)
 class Feeding:
-    """A graph that rows are fed to, the tensors that were named as they are called in it, and what was done."""
+    """A graph with placeholders for its rows, the new names of the specified tensors, and notes."""
 
     graph: Graph
     places: tuple[Place, ...] = ()
     labels: str | None = None
     notes: tuple[str, ...] = ()
     made: Mapping[TensorRef, TensorRef] = field(default_factory=dict)
-    """The new placeholders by the tensors that they stand for."""
+    """The new placeholders, by the tensors that they replace."""
     rows: int | None = None
-    """How many rows a new placeholder takes at a time, None for any number."""
+    """The batch size of the new placeholders, or None for any number of rows."""
 
     @property
     def inputs(self) -> tuple[str, ...]:
-        """The tensors that were given as inputs."""
+        """The tensors that were specified as inputs."""
         return tuple(str(place.tensor) for place in self.places)
 
     @property
     def named_inputs(self) -> list[str]:
-        """The same, with the names that callers use for them."""
+        """The tensors that were specified as inputs, with the names by which callers feed them."""
         return [f"{place.name}={place.tensor}" if place.name else str(place.tensor) for place in self.places]
 
     def roles(self, roles: Mapping[str, Any] | None) -> dict[str, Any]:
-        """Return roles that were given for the graph as it was, as this graph has them."""
+        """Return roles that were specified for the original graph, with the tensors of this graph."""
         own = {"inputs": self.inputs, "labels": self.labels}
         return {**(roles or {}), **{role: value for role, value in own.items() if value}}
 
@@ -63,15 +63,15 @@ def feeding(
     tops: Iterable[str] = (),
     as_built: bool = False,
 ) -> Feeding:
-    """Put placeholders where a graph's rows come from: at `inputs` and `labels`, and where pipelines end.
+    """Replace the tensors `inputs` and `labels`, and the ends of input pipelines, by placeholders.
 
-    The pipelines are those that `tops` (tensors) need; without any, the loss, the logits and the accuracy. A tensor may
-    be given with the name and the shape of its placeholder: `X=IteratorGetNext:0[?,28,28,1]`. Where a batch had a fixed
-    number of rows, any number of rows is let through, unless the graph is to stay `as_built`.
+    The pipelines are those on which `tops` (tensors) depend; without these, the loss, the logits and the accuracy. The
+    name and shape of a placeholder may be specified: `X=IteratorGetNext:0[?,28,28,1]`. A graph with a fixed batch size
+    is rewritten for any number of rows, unless `as_built`.
 
     Raises:
         UnknownName: there is no such tensor.
-        GraphError: something in the graph needs the fixed number of rows that a given shape leaves open.
+        GraphError: an op requires a fixed batch size, but the specified shape leaves it open.
     """
     texts = parted([inputs] if isinstance(inputs, str) else inputs)
     places = [_place(graph, text, "inputs") for text in texts]
@@ -97,7 +97,7 @@ def feeding(
 
 
 def _place(graph: Graph, text: str, parameter: str) -> Place:
-    """Read a place, which must be in the graph."""
+    """Parse a place, and check that its tensor is in the graph."""
     place = Place.parse(text, parameter)
     ref = tensor_named(graph, str(place.tensor), f"`{parameter}` {text}")
     dtype_of_output(graph, ref)
@@ -105,12 +105,12 @@ def _place(graph: Graph, text: str, parameter: str) -> Place:
 
 
 def _is_new(graph: Graph, place: Place) -> bool:
-    """Say whether a place needs a placeholder: it has none, and no signature takes rows there."""
+    """Return whether a place needs a new placeholder: it is neither a placeholder nor an input of a signature."""
     return graph.nodes[place.tensor.op].op not in PLACEHOLDERS and str(place.tensor) not in input_arguments(graph)
 
 
 def _needed(graph: Graph, tops: Iterable[str], stop: Collection[TensorRef]) -> set[str] | None:
-    """Return the ops that the given tensors need, else those of the loss, logits and accuracy."""
+    """Return the ops on which the given tensors depend, else the loss, logits and accuracy; None without any."""
     roles = certain_roles(graph)
     names = [*tops] or [name for name in (roles.loss, roles.logits, roles.accuracy) if name]
     ops = [op for op in (TensorRef.parse(name).op for name in names) if op in graph.nodes]
@@ -118,16 +118,16 @@ def _needed(graph: Graph, tops: Iterable[str], stop: Collection[TensorRef]) -> s
 
 
 def any_rows_place(graph: Graph, tensor: str) -> str:
-    """Return how `inputs` says that a tensor takes any number of rows; its op alone where its shape is not known."""
+    """Return the value of `inputs` that allows any number of rows of a tensor; without a known shape, its op."""
     ref = TensorRef.parse(tensor)
     shape = _sizes(graph, Place(ref))
     return f"{ref.op}{written((None, *shape[1:]))}" if shape else ref.op
 
 
 def with_placeholders(graph: Graph, places: Sequence[Place]) -> tuple[Graph, dict[TensorRef, TensorRef]]:
-    """Put placeholders in the places of tensors, and return these by the tensors that they stand for.
+    """Replace tensors by placeholders, and return the graph and the placeholders by the tensors that they replace.
 
-    An op of which all that is read is fed goes; what was its first output keeps its name.
+    An op whose outputs are all replaced is removed; the placeholder of its first output has its name.
     """
     if not places:
         return graph, {}
@@ -155,21 +155,21 @@ def with_placeholders(graph: Graph, places: Sequence[Place]) -> tuple[Graph, dic
 
 
 def _copy(placeholder: NodeDef, name: str) -> NodeDef:
-    """Return an op that gives what a placeholder does, under a name that has been in use."""
+    """Return an identity of a placeholder, under the name of the op that it replaces."""
     node = NodeDef(name=name, op="Identity", input=[placeholder.name])
     node.attr["T"].CopyFrom(placeholder.attr["dtype"])
     return node
 
 
 def _without(graph: Graph, gone: set[str]) -> Graph:
-    """Return the graph without ops that nothing reads."""
+    """Return the graph without some ops, which no other op reads."""
     draft = Draft(graph)
     prune(draft, graph.nodes.keys() - gone) if gone else None
     return draft.sealed()
 
 
 def placeholder(name: str, dtype: DType, shape: PartialShape | None) -> NodeDef:
-    """Return a placeholder of a dtype and, as far as it is known, of a shape."""
+    """Return a placeholder with a dtype and a shape, or an unknown shape."""
     node = NodeDef(name=name, op="Placeholder")
     node.attr["dtype"].CopyFrom(type_attr(dtype.number))
     node.attr["shape"].shape.CopyFrom(shape_message(shape))
@@ -177,7 +177,7 @@ def placeholder(name: str, dtype: DType, shape: PartialShape | None) -> NodeDef:
 
 
 def shape_message(shape: PartialShape | None) -> TensorShapeProto:
-    """Return a shape as graphs have it."""
+    """Return a shape as a protobuf message."""
     if shape is None:
         return TensorShapeProto(unknown_rank=True)
     message = TensorShapeProto()
@@ -188,7 +188,7 @@ def shape_message(shape: PartialShape | None) -> TensorShapeProto:
 
 
 def _shaped(graph: Graph, places: Sequence[Place]) -> Graph:
-    """Return the graph with other shapes of placeholders."""
+    """Return the graph with the specified shapes of placeholders."""
     draft = Draft(graph)
     asked = [place for place in places if place.shape is not None]
     for place in asked:
@@ -202,10 +202,10 @@ def _shaped(graph: Graph, places: Sequence[Place]) -> Graph:
 def _any_rows(
     graph: Graph, before: Graph, made: Mapping[TensorRef, TensorRef], places: Sequence[Place], as_built: bool
 ) -> tuple[Graph, list[str], int | None]:
-    """Return the graph that takes any number of rows where it took a fixed one, notes on that, a number that stays.
+    """Return the graph for any number of rows instead of a fixed one, notes, and the batch size if it remains fixed.
 
     Raises:
-        GraphError: something holds a number that was asked to be left open.
+        GraphError: an op requires a fixed batch size, but the specified shape leaves it open.
     """
     counts, opened = _fixed(graph, made, _asked(before, made, places))
     rows = next(iter(counts.values()), None)
@@ -223,11 +223,11 @@ def _any_rows(
 
 
 _Asked = Mapping[str, tuple[PartialShape | None, PartialShape]]
-"""By a placeholder's op the shape that it had, and the one that was asked for."""
+"""The original and the specified shape of placeholders, by their ops."""
 
 
 def _asked(before: Graph, made: Mapping[TensorRef, TensorRef], places: Sequence[Place]) -> _Asked:
-    """Return the shapes that were asked for, beside those of the graph as it was."""
+    """Return the original and the specified shapes of placeholders."""
     stood = {new: ref for ref, new in made.items()}
     return {
         place.tensor.op: (_size_before(before, stood.get(place.tensor, place.tensor)), place.shape)
@@ -237,9 +237,9 @@ def _asked(before: Graph, made: Mapping[TensorRef, TensorRef], places: Sequence[
 
 
 def _fixed(graph: Graph, made: Mapping[TensorRef, TensorRef], asked: _Asked) -> tuple[dict[str, int], dict[str, int]]:
-    """Return the fixed numbers of rows by the placeholders that will take any; those that were asked to apart."""
+    """Return the fixed batch sizes of placeholders that are to accept any, and those that were specified so."""
     fresh = {ref.op: _sizes(graph, Place(ref)) for ref in made.values() if ref.op not in asked}
-    if any(shape == () for shape in fresh.values()):  # rows come one by one: a first size is not a number of rows
+    if any(shape == () for shape in fresh.values()):  # single rows: the first dimension is not a batch size
         fresh = {}
     built = built_for(graph, [*fresh, *(op for op, (_, new) in asked.items() if new[0] is None)])
     before = {op: (old[0] if old else None) or (None if new[0] else built) for op, (old, new) in asked.items()}
@@ -249,26 +249,26 @@ def _fixed(graph: Graph, made: Mapping[TensorRef, TensorRef], asked: _Asked) -> 
 
 
 def _size_before(graph: Graph, ref: TensorRef) -> PartialShape | None:
-    """Return the shape that a tensor had, as far as that is known."""
+    """Return the original shape of a tensor, or None if it is unknown."""
     is_placeholder = graph.nodes[ref.op].op in PLACEHOLDERS
     return _sizes(graph, Place(ref)) if is_placeholder else streamed_shape(graph, ref)
 
 
 def _sizes(graph: Graph, place: Place) -> PartialShape | None:
-    """Return the shape of a placeholder, None where there is none of that name."""
+    """Return the shape of a placeholder, or None if the op is not one."""
     node = graph.nodes.get(place.tensor.op)
     known = node is not None and node.op in PLACEHOLDERS and "shape" in node.attr
     return known_shape(node.attr["shape"].shape) if node is not None and known else None
 
 
 def _batches_of(graph: Graph, rows: int) -> list[str]:
-    """Return the placeholders that take so many rows, or whose rows are reshaped to be as many."""
+    """Return the placeholders with a batch size, also those whose rows are reshaped to that number."""
     sizes = {name: _sizes(graph, Place(TensorRef(name, 0))) for name in graph.nodes}
     return [name for name, shape in sizes.items() if shape and rows == (shape[0] or built_for(graph, [name]))]
 
 
 def _said(before: Graph, graph: Graph, made: Mapping[TensorRef, TensorRef]) -> str:
-    """Return in a line what is fed now."""
+    """Return the note on the new placeholders."""
     sizes = {ref: _sizes(graph, Place(ref)) for ref in made.values()}
     fed = [f"{ref} {_shown(sizes[ref])} {dtype_of_output(graph, ref)}" for ref in made.values()]
     ops = {op: before.nodes[op].op if op in before.nodes else "" for op in dict.fromkeys(ref.op for ref in made)}
@@ -277,5 +277,5 @@ def _said(before: Graph, graph: Graph, made: Mapping[TensorRef, TensorRef]) -> s
 
 
 def _shown(shape: PartialShape | None) -> str:
-    """Return a shape as `inputs` takes it."""
+    """Return a shape in the notation of `inputs`."""
     return "of any shape" if shape is None else written(shape)

@@ -1,7 +1,7 @@
-"""Inference: a graph that is built for training for good, made to compute what it would when nothing is trained.
+"""Inference: rewrites a graph that is always in training mode to inference mode.
 
-Batch normalisations use their moving averages, dropouts let all pass, and averages are read but not moved.
-What a placeholder switches is left to the switch.
+Batch normalisations use their moving averages, dropouts are removed, and averages are read but not updated.
+Ops with a placeholder as a switch are not rewritten.
 """
 
 from collections.abc import Collection, Iterable, Sequence
@@ -26,7 +26,7 @@ from ckpttool.graph.roles.placeholders import mode_placeholders
 
 @dataclass(frozen=True)
 class Inference:
-    """A graph in inference mode, and what became of what was built for training in it, by name."""
+    """A graph in inference mode, and the names of its rewritten and remaining training ops."""
 
     graph: Graph
     batch_norms: tuple[str, ...] = ()
@@ -40,7 +40,7 @@ class Inference:
     def of(
         cls, graph: Graph, norms: Collection[BatchNorm], off: Collection[Dropout], still: Iterable[str] = ()
     ) -> "Inference":
-        """Name what was rewritten in a graph, what could not be for want of averages, and what moves no more."""
+        """Return the result, with names of rewritten ops, norms without averages, and variables that stay constant."""
         own = {op for norm in norms for op in norm.averages or ()}
         return cls(
             graph,
@@ -52,7 +52,7 @@ class Inference:
 
     @property
     def notes(self) -> list[str]:
-        """What was done, in a line; and what still uses its batch, for want of averages."""
+        """A note on each kind of rewrite, and on ops that still are random or normalise by the batch."""
         notes = _said(self.batch_norms, self.dropouts, "rewritten to inference")
         if self.switches:
             notes.append(f"off, although the graph sets it: {listed(self.switches)}")
@@ -66,10 +66,10 @@ class Inference:
 
 
 def in_inference(graph: Graph, wanted: Iterable[str], fed: Iterable[str] = ()) -> Inference:
-    """Return a graph in which the `wanted` tensors are computed as in inference mode, given those that are `fed`.
+    """Return a graph in which the `wanted` tensors are computed in inference mode if the tensors `fed` are fed.
 
     Raises:
-        GraphError: which averages stand for a batch's statistics cannot be told, nor what a dropout lets pass.
+        GraphError: the averages of a batch normalisation, or the input of a dropout, cannot be determined.
     """
     wanted, stop = list(wanted), {TensorRef.parse(text) for text in fed}
     given = {ref.op for ref in stop}
@@ -92,7 +92,7 @@ def in_inference(graph: Graph, wanted: Iterable[str], fed: Iterable[str] = ()) -
 def built_for_training(
     graph: Graph, wanted: Iterable[str], stop: Collection[TensorRef] = ()
 ) -> tuple[list[BatchNorm], list[Dropout]]:
-    """Return what always computes as in training among the ops that `wanted` tensors need, whatever a mode says."""
+    """Return the norms and dropouts on which `wanted` tensors depend that are always in training mode."""
     if not (norms := batch_norms(graph)) and not dropouts(graph):
         return [], []
     wanted = list(wanted)
@@ -104,17 +104,17 @@ def built_for_training(
 
 
 def left_for_training(graph: Graph, wanted: Iterable[str]) -> list[str]:
-    """Return what a user should know of a graph that goes on being trained: what computes as in training for good."""
+    """Return notes on the ops of a graph for further training that are always in training mode."""
     norms, off = built_for_training(graph, wanted)
     names = _names(norm.name for norm in norms), _names(dropout.name for dropout in off)
     return _said(*names, "unchanged (fold, export-saved-model and predict rewrite them to inference)")
 
 
 def without_dropouts(graph: Graph, off: Collection[Dropout]) -> Graph:
-    """Return the graph in which dropouts let all pass.
+    """Return the graph without dropouts.
 
     Raises:
-        GraphError: what passes cannot be told.
+        GraphError: the input of a dropout cannot be determined.
     """
     for dropout in off:
         if dropout.problem:
@@ -126,7 +126,7 @@ def without_dropouts(graph: Graph, off: Collection[Dropout]) -> Graph:
 
 
 def _ranges(graph: Graph) -> set[str]:
-    """Return the ops that move the ranges of fake quantisations, which these read as they move them."""
+    """Return the ops that update the ranges of fake quantisations, which read the updated values."""
     found = set[str]()
     for name, node in graph.nodes.items():
         if node.op.startswith("FakeQuantWithMinMaxVars") and not node.op.endswith("Gradient"):

@@ -1,4 +1,4 @@
-"""Cutting a part out of a graph: the ops that some targets need, and what the collections say of them."""
+"""Extracting a part of a graph: the ops on which some targets depend, and their entries in the collections."""
 
 from collections.abc import Collection, Container, Iterable, Sequence
 
@@ -20,11 +20,11 @@ TABLE_INITIALIZERS = "table_initializer"
 
 
 def subgraph(graph: Graph, targets: Sequence[str], boundary: Collection[str] = (), initializers: bool = False) -> Graph:
-    """Return the part that `targets` (tensors or ops) need, control inputs included, down to the `boundary` tensors.
+    """Return the part on which `targets` (tensors or ops) depend, with control inputs, down to the `boundary` tensors.
 
-    The boundary's tensors are still read but no longer made: `import_graph_def(input_map=...)` supplies them. Nodes
-    that wait for an op which is left out no longer do. With `initializers` the kept variables keep what
-    `import_meta_graph` asks for: the assign op, the initial value, the snapshot; and kept tables their initialisers.
+    The boundary's tensors are read but not computed: `import_graph_def(input_map=...)` supplies them. Control inputs
+    from removed ops are removed. With `initializers`, variables keep the ops that `import_meta_graph` requires (the
+    assign op, the initial value, the snapshot), and tables their initialisers.
 
     Raises:
         UnknownName: a target is not in the graph.
@@ -36,7 +36,7 @@ def subgraph(graph: Graph, targets: Sequence[str], boundary: Collection[str] = (
 def part_ops(
     graph: Graph, targets: Sequence[str], boundary: Collection[str] = (), initializers: bool = False
 ) -> set[str]:
-    """Return the ops of the part that `subgraph` cuts out."""
+    """Return the ops of the part that `subgraph` extracts."""
     stop = {TensorRef.parse(text) for text in boundary}
     for target in targets:
         graph.op(TensorRef.parse(target).op)
@@ -47,9 +47,9 @@ def part_ops(
 def needed(
     graph: Graph, targets: Iterable[str], stop: Collection[TensorRef] = (), known: Collection[str] = ()
 ) -> set[str]:
-    """Return the ops that targets need, walking back through data and control inputs but not through `stop`.
+    """Return the ops on which targets depend through data and control inputs, not followed beyond `stop`.
 
-    What is `known` to be needed, with all that it needs, is among them.
+    `known` is a result of this function, which is included.
 
     Raises:
         GraphError: an op reads one that is not in the graph.
@@ -59,9 +59,9 @@ def needed(
 
 
 def keep(graph: Graph, ops: Container[str]) -> Graph:
-    """Return a graph with these ops only; functions, collections, signatures and savers follow.
+    """Return a graph with these ops only, and the functions, collections, signatures and savers that they need.
 
-    Control inputs from, and colocations with, ops that are left out are dropped.
+    Control inputs from removed ops, and colocations with them, are removed.
     """
     draft = Draft(graph)
     prune(draft, ops)
@@ -69,7 +69,7 @@ def keep(graph: Graph, ops: Container[str]) -> Graph:
 
 
 def prune(draft: Draft, ops: Container[str]) -> None:
-    """Do to a draft what `keep` does to a graph."""
+    """Apply `keep` to a draft."""
     draft.nodes = {name: node for name, node in draft.nodes.items() if name in ops}
     for name, node in list(draft.nodes.items()):
         inputs = [text for text in node.input if not text.startswith("^") or text[1:] in ops]
@@ -87,9 +87,9 @@ def prune(draft: Draft, ops: Container[str]) -> None:
 
 
 def without_updates(graph: Graph, updates: Collection[str]) -> Graph:
-    """Return the graph without ops that change variables; what read their result reads the variable.
+    """Return the graph without some ops that change variables; readers of their result read the variable.
 
-    They leave the groups that waited for them, and the collections.
+    They are also removed from control inputs and collections.
     """
     if not updates:
         return graph
@@ -103,10 +103,10 @@ def without_updates(graph: Graph, updates: Collection[str]) -> Graph:
 
 
 def without_training(graph: Graph, targets: Sequence[str]) -> Graph:
-    """Return the forward part that `targets` (logits, loss, accuracy, inputs) need, ready for a new training op.
+    """Return the forward part on which `targets` (logits, loss, accuracy, inputs) depend, for a new training op.
 
-    Gradients, optimizer ops, slots, savers and summaries are left behind. Variables keep their initialisers, and moving
-    averages of what is kept their updates. REGULARIZATION_LOSSES keeps the penalties on kept variables.
+    Gradients, optimizer ops, slots, savers and summaries are removed. Variables keep their initialisers, and moving
+    averages of kept tensors their updates. REGULARIZATION_LOSSES keeps the penalties on kept variables.
 
     Raises:
         UnknownName: a target is not in the graph.
@@ -119,9 +119,9 @@ def without_training(graph: Graph, targets: Sequence[str]) -> Graph:
 
 
 def _unread(graph: Graph, kept: Container[str]) -> list[str]:
-    """Return the variables of a Keras network that nothing reads, of layers that are kept: its file has their values.
+    """Return the unread variables of kept layers in a Keras network, whose values are in the Keras file.
 
-    A normalisation counts the rows that it was adapted to, and a renormalisation has deviations that are never asked.
+    Examples are the row count of an adapted normalisation, and the deviations of a renormalisation.
     """
     if keras_network(graph) is None:
         return []
@@ -131,10 +131,10 @@ def _unread(graph: Graph, kept: Container[str]) -> list[str]:
 
 
 def with_updates(graph: Graph, targets: Sequence[str], boundary: Collection[str] = ()) -> Graph:
-    """Return the part that `subgraph` cuts out, with initialisers, and with what moves the moving averages on it.
+    """Return the part that `subgraph` extracts, with initialisers, and with the updates of its moving averages.
 
-    UPDATE_OPS lists the ops that do, so that whoever trains the part finds them; also those that only an old training
-    op waited for.
+    The updates are listed in UPDATE_OPS, so that training runs them, including those that were only control inputs of
+    an old training op.
 
     Raises:
         UnknownName: a target is not in the graph.
@@ -150,9 +150,9 @@ def with_updates(graph: Graph, targets: Sequence[str], boundary: Collection[str]
 
 
 def _updates(graph: Graph, kept: Collection[str]) -> tuple[list[str], list[str]]:
-    """Return the ops of UPDATE_OPS that need nothing that is left behind, and what else moves averages of what is kept.
+    """Return the ops of UPDATE_OPS that depend on no removed variable, and other updates of kept tensors' averages.
 
-    An average itself may not be needed: where normalisation is built for training, only its update reads it.
+    The average itself may be unneeded: if a normalisation is always in training mode, only the update reads it.
     """
     held = [average for average in averages(graph) if average.statistic[-1].op in kept]
     moved = {op for average in held for op in (average.variable, *average.helpers)}
@@ -169,10 +169,10 @@ def _updates(graph: Graph, kept: Collection[str]) -> tuple[list[str], list[str]]
 
 
 def _with_initializers(graph: Graph, kept: set[str], stop: set[TensorRef]) -> set[str]:
-    """Add what initialises the kept variables and tables, the variables that this needs in turn, and loops' own ops.
+    """Add the initialisers of kept variables and tables, the variables on which these depend, and exits of kept loops.
 
-    Nothing that is computed needs a table's initialiser, and all look-ups do. The exits of kept loops stay, also of
-    those values that nothing reads: their gradients start there, at zero.
+    No op depends on a table's initialiser, but lookups need it. Exits are kept even for values that no op reads,
+    because the gradients of these values start there, at zero.
     """
     tables = [name for name in graph.collection(TABLE_INITIALIZERS) if name in graph.nodes]
     tables = [name for name in tables if graph.inputs(name)]

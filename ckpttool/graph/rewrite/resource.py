@@ -1,7 +1,7 @@
-"""Reference variables made resource variables, on the protobuf.
+"""Conversion of reference variables to resource variables, in the protobuf.
 
-TensorFlow 1's `VariableV2` hands out a reference that any op may read and `Assign` or `Apply...` may write. Inside a
-`tf.function` only resource variables work: a handle (`VarHandleOp`), explicit reads, updates through the handle.
+The output of TensorFlow 1's `VariableV2` is a reference, which any op can read and `Assign` or `Apply...` can write. A
+`tf.function` supports only resource variables: a handle (`VarHandleOp`), explicit reads, and updates of the handle.
 """
 
 from typing import NamedTuple
@@ -18,20 +18,20 @@ from ckpttool.graph.rewrite.draft import control_inputs, copy_of, set_inputs, ty
 
 
 class _Handle(NamedTuple):
-    """Where a reference's handle comes from, and the update op that it came through (None: straight)."""
+    """The tensor of a reference's handle, and the update op whose output the reference was (or None)."""
 
     ref: TensorRef
     after: str | None
 
 
 def to_resource(graph: Graph) -> Graph:
-    """Return the graph with its reference variables rewritten to resource variables; others are left as they are.
+    """Return the graph with its reference variables converted to resource variables.
 
-    Variables keep their names, and so do reads, assigns and update ops. Where an op read a reference itself a
-    `ReadVariableOp` comes between; where it read what an update returned, one that waits for the update.
+    Variables, reads, assigns and update ops keep their names. For an op that reads a reference directly, a
+    `ReadVariableOp` is added; if it reads the output of an update, the `ReadVariableOp` waits for the update.
 
     Raises:
-        GraphError: an op needs a reference and has no resource form; the message names it.
+        GraphError: an op requires a reference and has no resource form; the message names it.
     """
     if not any(node.op in REFERENCE_VARIABLES for node in graph.nodes.values()):
         return graph
@@ -42,15 +42,15 @@ def to_resource(graph: Graph) -> Graph:
             node = copy_of(old)
             rewriter.rewrite(node)
         if node.op != old.op:
-            node.attr.pop("_output_shapes", None)  # true of the reference, and the import would compare it
-        rewriter.new[name] = node  # behind the reads that it now needs
+            node.attr.pop("_output_shapes", None)  # describes the reference, and would fail the import's check
+        rewriter.new[name] = node  # after the reads that it now requires
     header = graph.header_copy()
     rewriter.rewrite_header(header)
     return graph.having(rewriter.new.values(), header)
 
 
 class _Rewriter:
-    """One rewriting: what each old tensor was a reference to, and the new nodes."""
+    """Converts a graph once: finds the variable of each reference, and collects the new nodes."""
 
     def __init__(self, graph: Graph) -> None:
         self.graph = graph
@@ -59,7 +59,7 @@ class _Rewriter:
         self.operators = {op.name: op for op in graph.header.meta_info_def.stripped_op_list.op}
 
     def handle(self, ref: TensorRef, seen: frozenset[str] = frozenset()) -> _Handle | None:
-        """Return the handle that a tensor was a reference to, or None where it is a plain value."""
+        """Return the handle for a tensor that was a reference, or None for a plain value."""
         node = self.graph.nodes.get(ref.op)
         if node is None or ref.index < 0 or ref.op in seen:
             return None
@@ -92,11 +92,11 @@ class _Rewriter:
                     del node.attr[old]
             for name in form.dropped_attrs:
                 node.attr.pop(name, None)
-        elif is_reference and node.op in REFERENCE_FLOW:  # the handle goes through the conditional or loop instead
+        elif is_reference and node.op in REFERENCE_FLOW:  # passes the handle instead
             self._take_handles(node, len(self.graph.inputs(node.name)) if node.op == "RefMerge" else 1)
             node.op = REFERENCE_FLOW[node.op]
             node.attr["T"].CopyFrom(type_attr(DT_RESOURCE))
-        elif is_reference and node.op == "Identity":  # becomes the read itself, under the same name
+        elif is_reference and node.op == "Identity":  # becomes the read, with the same name
             dtype = node.attr["T"].type
             self._take_handles(node, 1)
             node.op = "ReadVariableOp"
@@ -111,7 +111,7 @@ class _Rewriter:
             self._take_handles(node, 0)
 
     def _take_handles(self, node: NodeDef, count: int) -> None:
-        """Let the first `count` inputs be handles and read all other references before the node."""
+        """Replace the first `count` inputs by handles, and all other references by reads."""
         waited = control_inputs(node)
         control, data = list(waited), []
         for position, ref in enumerate(self.graph.inputs(node.name)):
@@ -126,7 +126,7 @@ class _Rewriter:
         set_inputs(node, data, control)
 
     def _read(self, reader: str, handle: _Handle, control: list[str]) -> TensorRef:
-        """Add a read of a variable for one reader, which waits for what the reader waits for."""
+        """Add a read of a variable for one reader, with the reader's control inputs."""
         name = self.names.free(f"{reader}/ReadVariableOp")
         node = NodeDef(name=name, op="ReadVariableOp")
         set_inputs(node, [handle.ref], control + ([handle.after] if handle.after else []))
@@ -135,7 +135,7 @@ class _Rewriter:
         return TensorRef(name, 0)
 
     def _dtype(self, ref: TensorRef) -> int:
-        """Return the dtype's number of the variable behind a handle, which may come through a conditional."""
+        """Return the number of the dtype of a handle's variable; the handle may pass through conditionals."""
         node = self.graph.nodes[ref.op]
         while node.op not in REFERENCE_VARIABLES:
             behind = next(
@@ -145,7 +145,7 @@ class _Rewriter:
         return int(node.attr["dtype"].type)
 
     def _refuse_references(self, node: NodeDef) -> None:
-        """Raise where an op that we have no resource form for takes a reference as such."""
+        """Raise an error if an op without a resource form requires a reference."""
         definition = self.operators.get(node.op)
         if definition is None or node.op in UPDATES:
             return
@@ -156,7 +156,7 @@ class _Rewriter:
             )
 
     def rewrite_header(self, header: MetaGraphDef) -> None:
-        """Let collections and signatures name the reads of what were references, and resource variables."""
+        """Replace references in collections and signatures by reads, and mark variables as resources."""
         infos = [
             info
             for signature in header.signature_def.values()

@@ -1,7 +1,7 @@
-"""Splicing: new ops are built beside the part of a graph that they look into, and put on the whole of it.
+"""Splicing: builds new ops in a small part of a graph, and adds them to the whole graph.
 
-What is built in TensorFlow costs an object in Python for each op. Ops that are put on a network of thousands look into
-few: those that a gradient goes through. All else that they read is there as placeholders of the same names.
+TensorFlow creates a Python object for every op of a graph in which new ops are built. New ops need only a few of a
+network's thousands: those through which gradients pass. Other tensors are replaced by placeholders of the same names.
 """
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
@@ -31,12 +31,12 @@ from ckpttool.graph.rewrite.prune import part_ops, prune
 from ckpttool.graph.rewrite.savers import with_saver
 
 Output = tuple[DType, PartialShape | None]
-"""The dtype and the shape of what comes out of an op."""
+"""The dtype and the shape of an op's output."""
 
 
 @dataclass(frozen=True)
 class Site:
-    """A graph, and the ops of it that new ops look into; tensors of other ops that they read stand for themselves."""
+    """A graph, and its ops that are needed to build new ones; tensors of other ops are replaced by placeholders."""
 
     graph: Graph
     ops: frozenset[str]
@@ -44,10 +44,10 @@ class Site:
 
     @classmethod
     def of(cls, graph: Graph, ops: Iterable[str] = (), read: Iterable[str] = (), held: Collection[str] = ()) -> "Site":
-        """Take the ops that gradients go through, the tensors that are read, and the variables (their ops).
+        """Return the site for ops through which gradients pass, tensors that are read, and variables (their ops).
 
-        What numbers and handles are made of comes along, for shapes and axes are looked up in there; so does all of a
-        conditional or loop. Without that the same ops would be built in another way.
+        Ops that compute integers and handles are included, because TensorFlow reads shapes and axes from them, and so
+        are whole conditionals and loops. Otherwise different ops would be built.
         """
         known = [variable for variable in variables(graph).values() if variable.op in held]
         initial = [name for each in known for name in (each.op, each.assign, each.initial_value, each.read) if name]
@@ -58,12 +58,12 @@ class Site:
 
     @cached_property
     def outside(self) -> list[str]:
-        """The ops whose tensors are read, in graph order, that are not there themselves."""
+        """The ops outside of the site whose tensors are read, in graph order."""
         read = {ref.op for ref in self.read} | {ref.op for name in self.ops for ref in self.graph.inputs(name)}
         return [name for name in self.graph.nodes if name in read and name not in self.ops]
 
     def part(self, outputs: Mapping[str, Sequence[Output]]) -> Graph:
-        """Return the graph to build in, where ops outside are placeholders for what they give, by their `outputs`."""
+        """Return the graph in which to build; ops outside are placeholders with the dtypes and shapes of `outputs`."""
         draft, names = Draft(self.graph), FreeNames(self.graph.nodes)
         prune(draft, self.ops.union(self.outside))
         for name in self.outside:
@@ -76,10 +76,10 @@ class Site:
         return draft.sealed()
 
     def spliced(self, part: Graph, exported: MetaGraphDef) -> Graph:
-        """Return the graph with the ops that `exported` has more than the part, and with a saver of all variables.
+        """Return the graph with the ops in `exported` that the part does not have, and with a saver of all variables.
 
         Raises:
-            GraphError: two variables would have one name in the checkpoint.
+            GraphError: two variables would have the same name in the checkpoint.
         """
         draft = Draft(self.graph)
         for node in exported.graph_def.node:
@@ -92,14 +92,14 @@ class Site:
 
 
 class _Closure:
-    """What has to be there itself with some ops."""
+    """The ops that must be included with some ops."""
 
     def __init__(self, graph: Graph) -> None:
         self.graph = graph
         self.units = units_of_control(graph.header)
 
     def of(self, ops: Collection[str]) -> set[str]:
-        """Return the ops with what their numbers and handles are made of, and with all of their conditionals."""
+        """Return the ops with those that compute their integers and handles, and with whole conditionals and loops."""
         reached: set[str] = set()
         todo = list(ops)
         while todo:
@@ -114,7 +114,7 @@ class _Closure:
 
 
 def _makers(graph: Graph, tensors: Iterable[TensorRef]) -> Iterator[str]:
-    """Yield the ops of those tensors for which no placeholder can stand."""
+    """Yield the ops of the tensors that a placeholder cannot replace."""
     for ref in tensors:
         node = graph.nodes[ref.op]
         is_source = not graph.inputs(ref.op)
@@ -124,14 +124,14 @@ def _makers(graph: Graph, tensors: Iterable[TensorRef]) -> Iterator[str]:
 
 
 def _joined(name: str, nodes: Sequence[NodeDef]) -> NodeDef:
-    """Return an op of a name that gives what several placeholders do."""
+    """Return an op that has several placeholders as its outputs."""
     node = NodeDef(name=name, op="IdentityN", input=[each.name for each in nodes])
     node.attr["T"].list.type.extend(each.attr["dtype"].type for each in nodes)
     return node
 
 
 def _keep_built(collection: CollectionDef, ops: Collection[str]) -> None:
-    """Keep, in place, the variables that are there with their initialisers: others cannot be built."""
+    """Keep, in place, only the variables that exist with their initialisers: others cannot be built."""
     entries = [(raw, VariableDef.FromString(raw)) for raw in collection.bytes_list.value]
     collection.bytes_list.value[:] = [
         raw
@@ -145,7 +145,7 @@ def _keep_built(collection: CollectionDef, ops: Collection[str]) -> None:
 
 
 def _take_over(draft: Draft, before: NodeDef, after: NodeDef) -> None:
-    """Change an op as it was changed by the building: gradients of loops let these give more than they did."""
+    """Apply the change of an existing op by the building: gradients of loops add outputs to the loops."""
     data = [text for text in after.input if not text.startswith("^")]
     waits = {*control_inputs(after)} - {*control_inputs(before)}
     changed = {key for key in before.attr if key != "_class" and before.attr[key] != after.attr[key]}
@@ -159,7 +159,7 @@ def _take_over(draft: Draft, before: NodeDef, after: NodeDef) -> None:
 
 
 def _merge_headers(header: MetaGraphDef, before: MetaGraphDef, after: MetaGraphDef) -> None:
-    """Change collections, functions and definitions of ops, in place, as the building has changed those of the part."""
+    """Apply, in place, the building's changes of the part's collections, functions and op definitions."""
     for key in {*before.collection_def, *after.collection_def}:
         _merge(key, header, *(each.collection_def.get(key, CollectionDef()) for each in (before, after)))
     library = header.graph_def.library
@@ -177,7 +177,7 @@ def _merge_headers(header: MetaGraphDef, before: MetaGraphDef, after: MetaGraphD
 
 
 def _merge(key: str, header: MetaGraphDef, before: CollectionDef, after: CollectionDef) -> None:
-    """Take over, in place, what was added to a collection of the part, what was taken away, and changed contexts."""
+    """Apply, in place, the entries added to and removed from a collection of the part, and changed contexts."""
     kind = after.WhichOneof("kind") or before.WhichOneof("kind")
     collection = header.collection_def[key]
     if kind in ("node_list", "bytes_list"):
@@ -196,21 +196,21 @@ def _merge(key: str, header: MetaGraphDef, before: CollectionDef, after: Collect
 
 
 def _identity(key: str, raw: Any) -> object:
-    """Return what tells an entry of a collection from another one."""
+    """Return the key of an entry of a collection."""
     if key in VARIABLE_COLLECTIONS and isinstance(raw, bytes):
         return VariableDef.FromString(raw).variable_name
     return CONTEXTS[key].FromString(raw).context_name if key in CONTEXTS else raw
 
 
 def _whole_context(key: str, *versions: bytes) -> bytes:
-    """Return a context as it was built, with what it has of ops that the part was without."""
+    """Return the built context, with the values of ops that were not in the part."""
     own, part, built = (CONTEXTS[key].FromString(raw) for raw in versions)
     _give_back(own, part, built)
     return built.SerializeToString()
 
 
 def _give_back(own: Context, part: Context, built: Context) -> None:
-    """Let a context, and those inside of it, have again what the part's was without."""
+    """Restore the values in a context and its nested ones that were not in the part."""
     values, without = own.values_def, part.values_def
     built.values_def.values.extend(name for name in values.values if name not in without.values)
     for name in values.external_values.keys() - without.external_values.keys():
@@ -222,7 +222,7 @@ def _give_back(own: Context, part: Context, built: Context) -> None:
 
 
 def _saved(graph: Graph) -> Graph:
-    """Return the graph with a saver of all its variables, by the names that they have in the checkpoint."""
+    """Return the graph with a saver of all its variables, by their names in the checkpoint."""
     owners: dict[str, str] = {}
     for variable in variables(graph).values():
         other = owners.setdefault(variable.name, variable.own_name)

@@ -1,7 +1,7 @@
-"""Candidates: the ops and tensors of a graph that could be its loss, logits, labels and accuracy.
+"""Candidates for the loss, logits, labels and accuracy of a graph.
 
-They are found by what the graph computes (the loss is where the training op's gradients start, the logits and labels
-are what the loss compares), then by names. Each function returns all that could be meant; `resolve.py` decides.
+They are found by the graph's computation (the training op's gradients start at the loss, which compares logits with
+labels), then by names. Each function returns all candidates; `resolve.py` selects one.
 """
 
 import re
@@ -22,10 +22,10 @@ _ACCURACY = re.compile(r"(.*_)?acc(uracy)?(_\d+)?", re.IGNORECASE)
 
 
 def losses(graph: Graph, training_op: str | None, updating: Sequence[str]) -> list[str]:
-    """Return what the gradients of the training op, else of any updating op, start from, else what is named a loss.
+    """Return the tensors at which the gradients of the training op, else of any update op, start; else losses by name.
 
-    A signature's outputs are asked for such a name before the ops are. Of ops that are named as losses these are the
-    topmost that fit the strictest rule; without any, the collected ones.
+    A signature's outputs with such a name are preferred. Of ops named as losses, the topmost that match the strictest
+    rule are returned; without any, those in the collection `losses`.
     """
     trained = loss_of_gradients(graph, training_op) if training_op is not None else []
     others = (name for name in updating if name != training_op)
@@ -43,7 +43,7 @@ def losses(graph: Graph, training_op: str | None, updating: Sequence[str]) -> li
 
 
 def _signed(graph: Graph, rule: re.Pattern[str]) -> list[str]:
-    """Return the outputs of the signature that is called whose names there fit a rule, and that are one number each."""
+    """Return the scalar outputs of the called signature whose names match a rule."""
     called = called_name(graph)
     infos = graph.header.signature_def[called].outputs if called else {}
     return [
@@ -64,7 +64,7 @@ def named_logits(graph: Graph) -> list[str]:
 
 
 def signature_tensors(graph: Graph, side: str) -> tuple[str, ...]:
-    """Return the tensors of the `inputs` or `outputs` of the signature that is called, which are in the graph."""
+    """Return the existing tensors among the `inputs` or `outputs` of the called signature."""
     called = called_name(graph)
     infos = getattr(graph.header.signature_def[called], side) if called else {}
     names = [infos[key].name for key in sorted(infos)]
@@ -74,14 +74,14 @@ def signature_tensors(graph: Graph, side: str) -> tuple[str, ...]:
 def compared_labels(
     graph: Graph, loss: str, logits: str, pairs: Iterable[LossComparison], fed: Container[str]
 ) -> list[str]:
-    """Return the placeholders that the loss's comparisons hold the logits against; `fed` are those of the logits."""
+    """Return the placeholders with which the loss compares the logits; `fed` are those of the logits."""
     sides = [str(pair.labels) for pair in pairs if str(pair.logits) == logits] or [loss]
     needed = [name for side in sides for name in placeholders_of(graph, side) if name not in fed]
     return [f"{name}:0" for name in needed if not is_switch(graph, name)]
 
 
 def accuracies(graph: Graph, logits: str | None) -> list[str]:
-    """Return what a signature gives as such, else the means that are named so and need the logits.
+    """Return accuracies: the signature's outputs named so, else means named so that depend on the logits.
 
     Without such names, means of comparisons.
     """
@@ -97,7 +97,7 @@ def accuracies(graph: Graph, logits: str | None) -> list[str]:
 
 
 def _counts_hits(graph: Graph, name: str) -> bool:
-    """Say whether an op is a mean of a cast of a comparison."""
+    """Return whether an op is a mean of a cast of a comparison."""
 
     def first_input(of: str, op_type: str) -> str:
         inputs = graph.inputs(of) if _type(graph, of) == op_type else []
@@ -110,7 +110,7 @@ def _counts_hits(graph: Graph, name: str) -> bool:
 
 
 def _type(graph: Graph, name: str) -> str:
-    """Return the type of an op; nothing where it is not in the graph."""
+    """Return the type of an op, or an empty string if it is not in the graph."""
     return graph.nodes[name].op if name in graph.nodes else ""
 
 
@@ -120,14 +120,14 @@ def _reductions(graph: Graph) -> list[str]:
 
 
 def _topmost(names: Sequence[str], below: Callable[[str], set[str]]) -> list[str]:
-    """Leave out the ops that another of them is computed from (is `below`): a total loss stands for its parts."""
+    """Return the ops on which no other of them depends (by `below`): a total loss, but not its terms."""
     return [name for name in names if not any(name in below(other) for other in names if other != name)]
 
 
 def loss_of_gradients(graph: Graph, training_op: str) -> list[str]:
-    """Return the tensors that a training op's gradients start from, in graph order.
+    """Return the tensors at which a training op's gradients start, in graph order.
 
-    TensorFlow names the gradient of an op after it: what reads the seed `gradients/grad_ys_0` (`gradients/Fill` in
+    TensorFlow names an op's gradient after the op: the reader of the seed `gradients/grad_ys_0` (`gradients/Fill` in
     older graphs) is `gradients/loss/loss_grad/...`, so the loss is `loss/loss`.
     """
     needed = graph.ancestors(training_op, control=True)
@@ -142,7 +142,7 @@ def loss_of_gradients(graph: Graph, training_op: str) -> list[str]:
 
 
 def _differentiated(graph: Graph, scope: str, reader: str) -> str | None:
-    """Return the op whose gradient a `SCOPE/OP_grad/...` op is part of, or None where it is none."""
+    """Return the op to whose gradient a `SCOPE/OP_grad/...` op belongs, or None for other ops."""
     if not reader.startswith(f"{scope}/"):
         return None
     parts = reader.removeprefix(f"{scope}/").split("_grad/")

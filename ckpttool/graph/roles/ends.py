@@ -1,7 +1,7 @@
-"""Ends: the tensors that a graph could be there for, where neither a loss nor a signature says which.
+"""Ends: the possible outputs of a graph without a loss and a signature.
 
-These are what no other op of the forward part reads. Gradients, updates, savers, summaries and initialisers do not
-belong to it, nor does what depends on labels: nobody wants to have those served.
+These are the tensors that no other op of the forward part reads. Gradients, updates, savers, summaries and initialisers
+are not part of it, nor are ops that depend on labels, since these are not available when a model is served.
 """
 
 import re
@@ -19,14 +19,14 @@ _NAMED = re.compile(
     r"(_\d+)?",
     re.IGNORECASE,
 )
-"""What people call their outputs."""
+"""Common names of outputs."""
 _SUMMARIES = re.compile(r".*Summary(V2)?")
 
 
 def ends(graph: Graph, beside: Collection[str] = ()) -> list[str]:
-    """Return the ops that a graph could be there for, the likeliest first; `beside` are those of a loss and labels.
+    """Return the possible output ops of a graph, the likeliest first; `beside` are the ops of a loss and of labels.
 
-    What needs none of the labels comes alone where there is any; so does what depends on variables, where some are.
+    Ops that depend on labels are returned only if there are no others, and so are ops that depend on no variable.
     """
     forward = _forward(graph)
     labels = {TensorRef.parse(name).op for name in named_labels(placeholders_of(graph, None))}
@@ -39,7 +39,7 @@ def ends(graph: Graph, beside: Collection[str] = ()) -> list[str]:
 
 
 def _forward(graph: Graph) -> set[str]:
-    """Return the ops that compute something of what is fed, and serve neither training nor saving nor reports."""
+    """Return the ops that depend on fed rows, without those for training, saving and reports."""
     places = (TensorRef.parse(saver.filename_tensor_name).op for saver in savers(graph))
     files = graph.ancestors(*(op for op in places if op in graph.nodes))
     fed = [name for name, node in graph.nodes.items() if node.op in PLACEHOLDERS and name not in files]
@@ -56,9 +56,9 @@ def _is_aside(graph: Graph, name: str) -> bool:
 
 
 def _unread(graph: Graph, names: Collection[str]) -> list[str]:
-    """Return those of some ops that none of them reads.
+    """Return the ops that no other of them reads.
 
-    What summaries alone read is left out where there are others, and so is what is inside of a conditional or a loop.
+    Ops that only summaries read, and ops inside a conditional or loop, are returned only if there are no others.
     """
     known, inner = set(names), Flow.of(graph).regions
     found = [name for name in names if known.isdisjoint(graph.consumers.get(name, ()))]
@@ -66,6 +66,6 @@ def _unread(graph: Graph, names: Collection[str]) -> list[str]:
 
 
 def _is_report(graph: Graph, name: str) -> bool:
-    """Say whether summaries read a value, and nothing else does."""
+    """Return whether a value is read by summaries only."""
     readers = graph.consumers.get(name, [])
     return bool(readers) and all(_SUMMARIES.fullmatch(graph.nodes[reader].op) for reader in readers)

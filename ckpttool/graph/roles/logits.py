@@ -1,4 +1,4 @@
-"""Logits: what an output of a graph is before the activation that makes probabilities of it."""
+"""Logits: the tensor below the softmax or sigmoid of an output."""
 
 from dataclasses import dataclass
 
@@ -10,9 +10,9 @@ _RESHAPES = FORMS - {"Identity", "StopGradient"}
 
 @dataclass(frozen=True)
 class Logits:
-    """A tensor that becomes an output by an `activation`, an op's type, if by any.
+    """A tensor of logits, and the op type of the activation of the output, or None.
 
-    The output is `shaped_as`, where it has another form than the tensor.
+    `shaped_as` is the output if its shape differs from that of the logits, else None.
     """
 
     tensor: str
@@ -21,9 +21,9 @@ class Logits:
 
 
 def logits_below(graph: Graph, output: str) -> Logits:
-    """Return what an output is before its softmax or sigmoid; the output itself where it has neither.
+    """Return the tensor below the softmax or sigmoid of an output; without either, the output itself.
 
-    A softmax may be written out, as older versions of Keras do it for more than two dimensions.
+    A softmax may consist of several ops, as in older versions of Keras for more than two dimensions.
     """
     ref, reshaped = TensorRef.parse(output), False
     seen: set[str] = set()
@@ -39,7 +39,7 @@ def logits_below(graph: Graph, output: str) -> Logits:
 
 
 def _powers(graph: Graph, ref: TensorRef) -> TensorRef | None:
-    """Return what a softmax that is written out is of: powers that are divided by their sum."""
+    """Return the input of a softmax that consists of several ops (exponentials divided by their sum), or None."""
     if graph.op(ref.op).op not in {"RealDiv", "Div"}:
         return None
     numerator, denominator = graph.inputs(ref.op)

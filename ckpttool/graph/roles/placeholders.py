@@ -1,4 +1,4 @@
-"""Placeholders: what a tensor needs to be fed; inputs, labels, settings; and modes, which decide what is computed."""
+"""Placeholders: those on which a tensor depends, by role: inputs, labels, settings, and modes (training switches)."""
 
 import re
 from collections.abc import Collection, Iterable, Mapping
@@ -16,31 +16,31 @@ _SWITCHES = re.compile(
 _SETTINGS = re.compile(r"(keep_?prob|dropout|drop_?rate|rate|learning_?rate|lr|batch_?size|momentum)\w*", re.IGNORECASE)
 _LABELS = re.compile(r"y(_true|_?train)?|(y_|true_)?(labels?|targets?)", re.IGNORECASE)
 _EMPTY_MEANS_SCALAR = 24
-"""The GraphDef version from which an empty placeholder shape is a scalar's and not an unknown one."""
+"""The GraphDef version from which an empty placeholder shape means a scalar rather than an unknown shape."""
 
 
 def placeholders_of(graph: Graph, tensor: str | None) -> list[str]:
-    """Return the placeholders that a tensor needs, all of the graph's without one, in graph order."""
+    """Return the placeholders on which a tensor depends (without a tensor, all of the graph), in graph order."""
     needed = graph.nodes if tensor is None else graph.ancestors(TensorRef.parse(tensor).op)
     return [name for name, node in graph.nodes.items() if name in needed and node.op in PLACEHOLDERS]
 
 
 def inputs(graph: Graph, fed: Iterable[str], labels: str | None) -> list[str]:
-    """Return the placeholders beside labels, switches and scalar settings; only settings where there are no others."""
+    """Return the placeholders other than labels, switches and scalar settings; if there are none, the settings."""
     others = [name for name in fed if not is_switch(graph, name) and f"{name}:0" != labels]
     plain = [name for name in others if not _is_setting(graph, name)]
     return [f"{name}:0" for name in plain or others]
 
 
 def switches(graph: Graph, fed: Iterable[str]) -> list[str]:
-    """Return the boolean ones among placeholders; where some are named as a training switch, these."""
+    """Return the boolean placeholders; if some are named as a training switch, only these."""
     boolean = [name for name in fed if is_switch(graph, name)]
     named = [name for name in boolean if _SWITCHES.fullmatch(last_part(name))]
     return [f"{name}:0" for name in named or boolean]
 
 
 def is_named_switch(name: str) -> bool:
-    """Say whether an op is named as a training switch.
+    """Return whether an op is named as a training switch.
 
     >>> is_named_switch("net/is_training_1"), is_named_switch("training/Adam")
     (True, False)
@@ -54,13 +54,13 @@ def named_labels(fed: Iterable[str]) -> list[str]:
 
 
 def is_switch(graph: Graph, name: str) -> bool:
-    """Say whether an op is a boolean placeholder."""
+    """Return whether an op is a boolean placeholder."""
     node = graph.nodes[name]
     return node.op in PLACEHOLDERS and node.attr["dtype"].type == DT_BOOL
 
 
 def _is_setting(graph: Graph, name: str) -> bool:
-    """Say whether a placeholder is a scalar setting such as `keep_prob` or a learning rate."""
+    """Return whether a placeholder is a scalar setting such as `keep_prob` or a learning rate."""
     if _SETTINGS.fullmatch(last_part(name)):
         return True
     node = graph.nodes[name]
@@ -75,17 +75,17 @@ def last_part(name: str) -> str:
 
 
 def mode_placeholders(graph: Graph, given: str | Collection[str] | None = None) -> list[str]:
-    """Return the ops of the given tensors (or one), else every placeholder that holds one boolean.
+    """Return the ops of the given tensors (or tensor), else all placeholders of a single boolean.
 
     Raises:
-        UnknownName: a given one is not in the graph.
+        UnknownName: a given tensor is not in the graph.
     """
     if given:
         given = [given] if isinstance(given, str) else given
         return [tensor_named(graph, name).op for name in given]
     fed = ((name, node.attr) for name, node in graph.nodes.items() if is_switch(graph, name))
     shapes = ((name, attr["shape"].shape) for name, attr in fed)
-    return [name for name, shape in shapes if shape.unknown_rank or not shape.dim]  # old graphs leave the rank open
+    return [name for name, shape in shapes if shape.unknown_rank or not shape.dim]  # old graphs have an unknown rank
 
 
 def constant_switches(graph: Graph) -> list[str]:
@@ -95,13 +95,13 @@ def constant_switches(graph: Graph) -> list[str]:
 
 
 def is_true(node: NodeDef) -> bool:
-    """Say whether an op is the constant True, a single one."""
+    """Return whether an op is a scalar constant True."""
     value = numbers(node)
     return value is not None and value.dtype == bool and value.tolist() is True
 
 
 def known_truths(flow: Flow, modes: Mapping[str, bool]) -> dict[str, bool]:
-    """Return the booleans that follow from those of the mode placeholders, by the op that gives them."""
+    """Return the booleans that follow from the values of the mode placeholders, by op."""
     truths = dict(modes)
     for name in flow.order if modes else ():
         node = flow.nodes[name]
@@ -122,7 +122,7 @@ def known_truths(flow: Flow, modes: Mapping[str, bool]) -> dict[str, bool]:
 
 
 def dead_ops(flow: Flow, truths: Mapping[str, bool]) -> tuple[set[str], set[TensorRef]]:
-    """Return the ops that never run because their branch is not taken, and the switches' outputs that never come."""
+    """Return the ops that never run because their branch is not taken, and the outputs of switches that are dead."""
     dead: set[str] = set()
     outputs: set[TensorRef] = set()
     for name in flow.order if truths else ():

@@ -1,8 +1,8 @@
-"""Roles: which tensors of a graph are its inputs, labels, logits, loss, accuracy and training switch, which op trains.
+"""Roles: a graph's inputs, labels, logits, loss, accuracy, training op and training switch.
 
-Each is looked for in this order: what the caller specifies; a collection named for it, such as `ckpttool/loss`; what
-the graph computes, then names (`candidates.py`, `placeholders.py`). Where two answers are left and a collection such as
-the chapter's `my_important_ops` names one of them, that is it; else it is an error that lists them.
+Each is determined by the first of these: the caller's argument; a collection of its name, such as `ckpttool/loss`; what
+the graph computes; names (`candidates.py`, `placeholders.py`). Of several candidates, one that a collection such as the
+chapter's `my_important_ops` names is chosen; otherwise the ambiguity is an error that lists them.
 """
 
 from collections.abc import Callable, Collection, Iterable, Sequence
@@ -26,12 +26,12 @@ ROLE_KEYS = {role: f"ckpttool/{role}" for role in ROLES}
 _STANDARD_KEYS = frozenset({"train_op", "losses", "regularization_losses", "summaries", "summary_op", "update_ops"})
 _STANDARD_KEYS |= {"init_op", "local_init_op", "ready_op", "ready_for_local_init_op", "saved_model_main_op"}
 _STANDARD_KEYS |= {"activations", "table_initializer"}
-"""The collections that TensorFlow fills itself; any other one says what its author held to be important."""
+"""The collections that TensorFlow itself fills; others list ops that the graph's author considers important."""
 
 
 @dataclass(frozen=True)
 class Roles:
-    """Names of a graph's tensors (`X:0`) and of its training op (`GradientDescent`); None where it has none."""
+    """The names of a graph's tensors (`X:0`) and of its training op (`GradientDescent`); None if there is none."""
 
     inputs: tuple[str, ...] = ()
     labels: str | None = None
@@ -43,13 +43,13 @@ class Roles:
 
 
 def find_roles(graph: Graph, needed: Collection[str] = ROLES, **overrides: str | Sequence[str] | None) -> Roles:
-    """Find the roles in a graph; an override says one by the name of an op or a tensor (`loss="new_loss/loss"`).
+    """Return the roles in a graph; an override specifies one by an op's or a tensor's name (`loss="new_loss/loss"`).
 
-    A role outside `needed` is None where it is ambiguous.
+    A role that is not in `needed` is None if it is ambiguous.
 
     Raises:
-        UnknownName: an override names nothing; the message has the nearest names.
-        GraphError: a needed role is ambiguous; the message lists the candidates and the parameter that says it.
+        UnknownName: the name in an override does not exist; the message has the nearest names.
+        GraphError: a needed role is ambiguous; the message lists the candidates and the parameter that specifies it.
     """
     unknown = set(overrides) - set(ROLES)
     if unknown:
@@ -58,14 +58,14 @@ def find_roles(graph: Graph, needed: Collection[str] = ROLES, **overrides: str |
 
 
 def needed_role(graph: Graph, roles: Roles, role: str) -> str:
-    """Return the name that plays a role.
+    """Return the name of a role's tensor or op.
 
     Raises:
         GraphError: the graph has none.
     """
     name: str | None = getattr(roles, role)
     if name is None:
-        from ckpttool.graph.roles.compiled import compiled_note  # all that reads a Keras network, for a message
+        from ckpttool.graph.roles.compiled import compiled_note  # slow, only for the message
 
         new = ", or an `objective`, which adds a loss on the outputs" if role == "loss" else ""
         own = compiled_note(graph) if role == "loss" else ""
@@ -76,7 +76,7 @@ def needed_role(graph: Graph, roles: Roles, role: str) -> str:
 
 
 def needs_no_labels(graph: Graph, roles: Roles) -> bool:
-    """Say whether the loss of a graph is made of its inputs alone, as that of an autoencoder is."""
+    """Return whether a graph's loss depends on its inputs only, as in an autoencoder."""
     if roles.labels is not None or roles.loss is None:
         return False
     fed = placeholders.inputs(graph, placeholders.placeholders_of(graph, roles.loss), None)
@@ -89,26 +89,26 @@ def needs_no_labels(graph: Graph, roles: Roles) -> bool:
 
 @cached
 def certain_roles(graph: Graph) -> Roles:
-    """Return the roles that are not ambiguous, as `find_roles` finds them where none is needed."""
+    """Return the roles that are not ambiguous, by `find_roles` with none needed."""
     return find_roles(graph, needed=())
 
 
 @cached
 def compared_logits(graph: Graph) -> list[str]:
-    """Return the logits; where a graph has several, all that its losses compare with labels, of towers the first."""
+    """Return the logits; if they are ambiguous, all that the losses compare with labels (of towers, the first)."""
     roles = certain_roles(graph)
     return [roles.logits] if roles.logits else first_tower(graph, _Resolver(graph, (), {}).compared)
 
 
 @cached
 def has_towers(graph: Graph) -> bool:
-    """Say whether a graph's losses compare the same tensor of several towers."""
+    """Return whether a graph's losses compare the corresponding tensors of several towers."""
     compared = _Resolver(graph, (), {}).compared
     return len(first_tower(graph, compared)) < len(compared)
 
 
 class _Resolver:
-    """One search: each role is found once, and the others may lean on it."""
+    """Determines each role once; some depend on others."""
 
     def __init__(self, graph: Graph, needed: Collection[str], overrides: dict[str, str | Sequence[str]]) -> None:
         self.graph = graph
@@ -117,7 +117,7 @@ class _Resolver:
         collected = {role: _collected(graph, role) for role in ROLES if role not in given}
         self.given = {role: names for role, names in (collected | given).items() if names}
         self.important = _important(graph)
-        # Inputs, labels and switches ask for the placeholders of the same few tensors.
+        # Inputs, labels and switches need the placeholders of the same few tensors.
         self.fed = cache(partial(placeholders.placeholders_of, graph))
 
     def roles(self) -> Roles:
@@ -125,9 +125,9 @@ class _Resolver:
 
     @cached_property
     def inputs(self) -> tuple[str, ...]:
-        """The placeholders that the logits, else the loss, need beside labels and scalar settings; all without either.
+        """The placeholders, without labels and scalar settings, on which the logits depend, or else the loss.
 
-        A graph that only infers has a signature's inputs, or any placeholder.
+        In a graph with neither, the signature's inputs, or all placeholders.
         """
         if "inputs" in self.given:
             return tuple(self.given["inputs"])
@@ -159,7 +159,7 @@ class _Resolver:
 
     @cached_property
     def training(self) -> str | None:
-        """The boolean placeholder that the logits, or else the loss, need."""
+        """The boolean placeholder on which the logits, or else the loss, depend."""
         return self._one("training", lambda: placeholders.switches(self.graph, self.fed(self.logits or self.loss)))
 
     def _one(self, role: str, find: Callable[[], Iterable[str]]) -> str | None:
@@ -190,13 +190,13 @@ class _Resolver:
         return training_ops(self.graph, of_loss)
 
     def _logits(self) -> list[str]:
-        """Return what the loss (else the accuracy that was given) compares with labels; without either, by name."""
+        """Return the tensors that the loss (else a given accuracy) compares with labels; without either, by name."""
         if self.loss or "accuracy" in self.given:
             return [str(pair.logits) for pair in self._comparisons]
         return candidates.named_logits(self.graph)
 
     def _labels(self) -> list[str]:
-        """Return the placeholders that the loss compares the logits with; without logits, those named as labels."""
+        """Return the placeholders with which the loss compares the logits; without logits, those named as labels."""
         if self.loss is None:
             return []
         if self.logits is None:
@@ -210,7 +210,7 @@ class _Resolver:
 
     @property
     def compared(self) -> list[str]:
-        """What each of the losses compares with labels."""
+        """The tensors that the losses compare with labels."""
         losses = [self.loss] if "loss" in self.given and self.loss else self._losses
         pairs = (pair for loss in losses for pair in comparisons(self.graph, TensorRef.parse(loss).op))
         return list(dict.fromkeys(str(pair.logits) for pair in pairs))
@@ -220,7 +220,7 @@ class _Resolver:
 
 
 def with_roles(graph: Graph, roles: Roles) -> Graph:
-    """Return the graph with a collection for each tensor that plays a role, so that it need not be specified again."""
+    """Return the graph with a collection for each role's tensors, so that they need not be specified again."""
     header = graph.header_copy()
     for role in ROLES:
         value = getattr(roles, role)
@@ -233,7 +233,7 @@ def with_roles(graph: Graph, roles: Roles) -> Graph:
 
 
 def _checked(graph: Graph, role: str, value: str | Sequence[str]) -> list[str]:
-    """Return the names of an override, checked."""
+    """Return the names in an override after checking that they exist and have a suitable op."""
     names = [value] if isinstance(value, str) else list(value)
     for name in names:
         if role == "training_op" and name.removesuffix(":0") not in graph.nodes and updaters(graph):
@@ -247,7 +247,7 @@ def _checked(graph: Graph, role: str, value: str | Sequence[str]) -> list[str]:
 
 
 def _collected(graph: Graph, role: str) -> list[str]:
-    """Return what the collection named for a role has; nothing where the graph has none."""
+    """Return the names in a role's collection; empty if there is no such collection."""
     names = graph.collection(ROLE_KEYS[role])
     for name in names:
         if TensorRef.parse(name).op not in graph.nodes:
@@ -256,12 +256,12 @@ def _collected(graph: Graph, role: str) -> list[str]:
 
 
 def _indexed(role: str, names: Iterable[str]) -> list[str]:
-    """Give tensors their index; the training op has none."""
+    """Return tensors with their index, and the training op without."""
     refs = [TensorRef.parse(name) for name in names]
     return [ref.op if role == "training_op" else str(ref) for ref in refs]
 
 
 def _important(graph: Graph) -> set[str]:
-    """Return the ops that collections of the graph's author name."""
+    """Return the ops in collections of the graph's author."""
     keys = [key for key in graph.header.collection_def if key not in _STANDARD_KEYS]
     return {TensorRef.parse(name).op for key in keys for name in graph.collection(key)}

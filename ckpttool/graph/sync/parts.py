@@ -1,4 +1,4 @@
-"""Parts of a partitioned variable, cut anew where the whole tensor has another size, and what looks rows up in them."""
+"""Parts of a partitioned variable whose whole tensor is resized, and lookups of rows in them."""
 
 from collections.abc import Iterator, Sequence
 
@@ -16,11 +16,11 @@ Shape = tuple[int, ...]
 _LOOKS_UP = frozenset({"Gather", "GatherV2", "ResourceGather"})
 _PASSES = READS | {"Cast", "Reshape"}
 _DIVISIONS = frozenset({"FloorDiv", "FloorMod", "Div", "Mod"})
-"""What a look-up finds part and row of an id with."""
+"""Ops by which a lookup computes the part and row of an id."""
 
 
 def even_sizes(total: int, count: int) -> list[int]:
-    """Return the sizes of even parts, as TensorFlow's partitioners cut them: the first ones have one more.
+    """Return the sizes of even parts as by TensorFlow's partitioners: the first ones have one more.
 
     >>> even_sizes(13, 3), even_sizes(9, 3)
     ([5, 4, 4], [3, 3, 3])
@@ -29,9 +29,9 @@ def even_sizes(total: int, count: int) -> list[int]:
 
 
 def new_parts(stored: StoredTensor, whole: Shape) -> Iterator[tuple[Shape, Shape]]:
-    """Yield the new shape and the offset of each of a tensor's parts, in the order of its variables.
+    """Yield the new shape and offset of each of a tensor's parts, in the order of its variables.
 
-    Even parts stay even. Others stay as they are, but those that reach to the end of a dimension.
+    Even parts remain even. Of other parts, only those at the end of a dimension change.
     """
     old, members = stored.shape or (), stored.members
     offsets = [member.slice_offset or (0,) * len(old) for member in members]
@@ -54,13 +54,13 @@ def new_parts(stored: StoredTensor, whole: Shape) -> Iterator[tuple[Shape, Shape
 
 
 def follow_lookups(draft: Draft, stored: StoredTensor, whole: Shape) -> None:
-    """Let look-ups in a tensor's parts count on another number of rows, or on other rows, in place.
+    """Change, in place, the number or shape of rows in lookups in a tensor's parts.
 
-    `embedding_lookup` finds the part of an id by a division of the number of rows, and gives what it found the shape of
-    a row: both are constants in the graph.
+    `embedding_lookup` computes an id's part from the number of rows, and reshapes the result to rows: both are
+    constants in the graph.
 
     Raises:
-        PlanError: ids go to the parts in turn (the strategy `mod`): rows that are put at the end have no ids.
+        PlanError: ids are assigned to parts in turn (the strategy `mod`), so rows added at the end have no ids.
     """
     graph, old = draft.graph, stored.shape or whole
     lookups = list(_lookups(graph, [member.op for member in stored.members]))
@@ -101,7 +101,7 @@ def _count_rows(draft: Draft, stored: StoredTensor, lookups: Sequence[str], tota
 
 
 def _lookups(graph: Graph, parts: Sequence[str]) -> Iterator[str]:
-    """Yield the ops that look rows up in some parts."""
+    """Yield the ops that look up rows in some parts."""
     todo = list(parts)
     while todo:
         for reader in graph.consumers.get(todo.pop(), []):
@@ -112,7 +112,7 @@ def _lookups(graph: Graph, parts: Sequence[str]) -> Iterator[str]:
 
 
 def _partitions(graph: Graph, lookups: Sequence[str]) -> Iterator[str]:
-    """Yield the ops that say which part each id is in."""
+    """Yield the ops that compute the part of each id."""
     for name in (name for name in lookups if graph.nodes[name].op in _LOOKS_UP and len(graph.inputs(name)) > 1):
         chooser = _source(graph, graph.inputs(name)[1].op)
         if graph.nodes[chooser].op == "DynamicPartition":
@@ -120,7 +120,7 @@ def _partitions(graph: Graph, lookups: Sequence[str]) -> Iterator[str]:
 
 
 def _source(graph: Graph, op: str) -> str:
-    """Return the op whose value another gives in another form."""
+    """Return the op whose value an op passes on, possibly cast or reshaped."""
     seen: set[str] = set()
     while graph.nodes[op].op in _PASSES and graph.inputs(op) and op not in seen:
         seen.add(op)

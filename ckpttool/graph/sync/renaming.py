@@ -1,4 +1,4 @@
-"""Renaming variables, with all ops below their scopes, wherever a graph names them."""
+"""Renaming variables, with all ops below their scopes, and all references to them."""
 
 from collections.abc import Mapping
 
@@ -9,14 +9,14 @@ from ckpttool.graph.rewrite.op_names import VALID, Renamed, with_ops_renamed
 
 
 def rename_variables(graph: Graph, names: Mapping[str, str]) -> Graph:
-    """Return the graph with variables under other names: `names` has the new one by the variable's own.
+    """Return the graph with renamed variables: `names` maps own names to new names.
 
-    A variable's op is renamed with all that lies below its scope (`/Assign`, `/read`, `/Initializer/...`, slices), but
-    not its slots: these are variables, and have names of their own. Inputs, colocations, shared names, collections,
-    signatures and contexts of conditionals and loops follow; the savers' constants do not.
+    A variable's op and the ops below its scope are renamed (`/Assign`, `/read`, `/Initializer/...`, slices), but not
+    its slots, which are variables themselves. References in inputs, colocations, shared names, collections, signatures
+    and contexts of conditionals and loops are changed; the savers' constants are not.
 
     Raises:
-        PlanError: two ops would have one name, or TensorFlow takes no op of that name.
+        PlanError: two ops would have the same name, or a name is not valid in TensorFlow.
     """
     if all(old == new for old, new in names.items()):
         return graph
@@ -26,7 +26,7 @@ def rename_variables(graph: Graph, names: Mapping[str, str]) -> Graph:
 
 
 def _renaming(graph: Graph, names: Mapping[str, str]) -> Renamed:
-    """Return what gives each op's or scope's name its new one: that of the innermost variable which it lies below."""
+    """Return the function that renames an op or scope according to the innermost variable that contains it."""
     scopes = {}
     for variable in variables(graph).values():
         own = variable.own_name

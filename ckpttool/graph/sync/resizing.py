@@ -1,4 +1,4 @@
-"""Variables of other sizes: their shapes, their initialisers, and the constants that hold the old size."""
+"""Resizing variables in a graph: their shapes, their initialisers, and constants that contain the old size."""
 
 import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -36,7 +36,7 @@ _SHAPE = re.compile(r"Shape(?:_(\d+))?")
 
 @dataclass(frozen=True)
 class _Resize:
-    """What becomes of one variable, which may be a slice of a larger tensor."""
+    """The resize of one variable, which may be a slice of a larger tensor."""
 
     variable: Variable
     old: Shape
@@ -46,22 +46,22 @@ class _Resize:
 
     @property
     def change(self) -> ShapeChange:
-        """Which dimensions have another size, counted from the last."""
+        """The dimensions whose size changes, counted from the last."""
         rank = len(self.old)
         pairs = enumerate(zip(self.old, self.new, strict=True))
         return ShapeChange(rank, {axis - rank: sizes for axis, sizes in pairs if sizes[0] != sizes[1]})
 
 
 def resize_variables(graph: Graph, shapes: Mapping[str, Shape]) -> tuple[Graph, tuple[str, ...]]:
-    """Return the graph with variables (names in the checkpoint) of other shapes, and notes on what that led to.
+    """Return the graph with other shapes of variables (names in the checkpoint), and notes on the consequences.
 
-    Initialisers make the new shape; where one is data, or serves others too, a zero takes its place. Limits of random
-    initialisers stay as they are. `_output_shapes` attributes go. Gradients have constants in which TensorFlow folded
-    the shapes that it knew: those of an op's inputs (`.../X_grad/Shape`) get the new size; where another one could be
-    made of an old size (the factor of a mean over a kernel), the training op goes, with all that serves it.
+    Initialisers produce the new shape; one that is data, or that other ops use, is replaced by zeros. Limits of random
+    initialisers are unchanged. `_output_shapes` attributes are removed. Gradients contain constants into which
+    TensorFlow folded known shapes: those of an op's inputs (`.../X_grad/Shape`) are changed. If another constant may
+    depend on an old size (the factor of a mean over a kernel), the training op is removed, with its gradients.
 
     Raises:
-        PlanError: the number of dimensions differs; slices cannot be cut so; an op joins an old size with a new one.
+        PlanError: the number of dimensions differs, a slice would be empty, or an op combines an old and a new size.
     """
     if not shapes:
         return graph, ()
@@ -89,10 +89,10 @@ def resize_variables(graph: Graph, shapes: Mapping[str, Shape]) -> tuple[Graph, 
 
 
 def _followed(graph: Graph, resizes: Mapping[str, _Resize]) -> tuple[dict[str, ShapeChange], Propagation]:
-    """Return which placeholders take other rows for resized variables, and what follows for all ops.
+    """Return the placeholders whose shape changes with resized variables, and the resulting shapes of all ops.
 
     Raises:
-        PlanError: rows are brought by what cannot bring others; an op joins an old size with a new one.
+        PlanError: the rows come from an op other than a placeholder, or an op combines an old and a new size.
     """
     forward = graph.ancestors(*(TensorRef.parse(name).op for name in outputs(graph)))
     resized = {op: resize.change for op, resize in resizes.items()}
@@ -108,7 +108,7 @@ def _followed(graph: Graph, resizes: Mapping[str, _Resize]) -> tuple[dict[str, S
 
 
 def _doubts(changes: Propagation, zeroed: Mapping[str, str], folded: Sequence[str]) -> Iterator[str]:
-    """Say what is not known of the graph with the new shapes, and what is not as it was."""
+    """Yield notes on ops whose shapes are unknown, on replaced initialisers, and on constants in gradients."""
     if changes.unclear:
         listed = ", ".join(changes.unclear[:5])
         yield f"the effect of the new shapes beyond these ops shows only when they run: {listed}"
@@ -119,7 +119,7 @@ def _doubts(changes: Propagation, zeroed: Mapping[str, str], folded: Sequence[st
 
 
 def _resize_placeholder(node: NodeDef, change: ShapeChange) -> None:
-    """Give a placeholder the new sizes where it says the old ones."""
+    """Replace old sizes in a placeholder's shape by new ones."""
     dims = node.attr["shape"].shape.dim if "shape" in node.attr else []
     for axis, (old, new) in change.sizes.items():
         if -axis <= len(dims) and dims[axis].size == old:
@@ -144,7 +144,7 @@ def _resizes(graph: Graph, shapes: Mapping[str, Shape]) -> Iterator[_Resize]:
 
 
 def _resize(draft: Draft, resize: _Resize) -> str | None:
-    """Give a variable and its initialiser the new shape; return the zero that stands in for an initialiser of data."""
+    """Resize a variable and its initialiser; return the zeros that replace an initialiser of data, or None."""
     variable = resize.variable
     shape = draft.op(variable.op).attr["shape"].shape
     for dim, size in zip(shape.dim, resize.new, strict=True):
@@ -160,7 +160,7 @@ def _resize(draft: Draft, resize: _Resize) -> str | None:
 
 
 def _resize_initial(draft: Draft, resize: _Resize) -> bool:
-    """Change the constants of an initialiser, in place; say whether it makes the new shape now."""
+    """Change the constants of an initialiser in place, and return whether it now produces the new shape."""
     graph, variable = draft.graph, resize.variable
     ops = graph.ancestors(TensorRef.parse(variable.initial_value or "").op)
     own = {*ops, variable.assign}
@@ -177,7 +177,7 @@ def _resize_initial(draft: Draft, resize: _Resize) -> bool:
 
 
 def _resized(node: NodeDef, resize: _Resize) -> NodeDef | None:
-    """Return a constant for the new shape, of one that is the old shape, or has it; None for others."""
+    """Return a constant for the new shape if the node is the old shape, or has it and a single value; else None."""
     if node.op != "Const":
         return None
     dtype = dtype_numbered(node.attr["dtype"].type)
@@ -190,7 +190,7 @@ def _resized(node: NodeDef, resize: _Resize) -> NodeDef | None:
 
 
 def _reslice(draft: Draft, resizes: Mapping[str, _Resize]) -> None:
-    """Let savers ask for the new slices of partitioned variables."""
+    """Change the slices of partitioned variables in savers."""
     graph = draft.graph
     for name in saver_ops(graph):
         if graph.nodes[name].op not in SLICED_SAVERS:
@@ -205,7 +205,7 @@ def _reslice(draft: Draft, resizes: Mapping[str, _Resize]) -> None:
 
 
 def _reform(draft: Draft, resizes: Mapping[str, _Resize]) -> None:
-    """Let a saver that gives what it reads a variable's shape give it the new one."""
+    """Change the shapes to which savers reshape restored tensors."""
     graph = draft.graph
     restores = [name for name in saver_ops(graph) if graph.nodes[name].op in RESTORES]
     read = [(name, entry) for name in restores for entry in saver_entries(graph, name) if entry.variable in resizes]
@@ -218,7 +218,7 @@ def _reform(draft: Draft, resizes: Mapping[str, _Resize]) -> None:
 
 
 def _describe(meta: MetaGraphDef, resizes: Mapping[str, _Resize], zeroed: Mapping[str, str]) -> None:
-    """Write slices and new initial values into the collections of variables, in place."""
+    """Change slices and initial values in the collections of variables, in place."""
     for key in VARIABLE_COLLECTIONS & meta.collection_def.keys():
         definitions = meta.collection_def[key].bytes_list.value
         for place, raw in enumerate(definitions):
@@ -234,10 +234,10 @@ def _describe(meta: MetaGraphDef, resizes: Mapping[str, _Resize], zeroed: Mappin
 
 
 def _refold(draft: Draft, spread_of: Propagation) -> list[str]:
-    """Put new sizes into the constants of gradients, in place; return those of which it is not known what they hold.
+    """Change sizes in the constants of gradients in place; return the constants that may depend on an old size.
 
-    TensorFlow names the gradient of an op after it, and in it the shape of the op's input 1 `Shape_1`: that is known.
-    Any other number that is a multiple of an old size may be made of it.
+    TensorFlow names an op's gradient after the op, and in it the shape of the op's input 1 `Shape_1`: these are known.
+    Any other number that is a multiple of an old size may depend on it.
     """
     graph, unknown = draft.graph, []
     for name, node in graph.nodes.items():
@@ -263,7 +263,7 @@ def _refold(draft: Draft, spread_of: Propagation) -> list[str]:
 
 
 def _refolded(node: NodeDef, inputs: Sequence[ShapeChange | None]) -> Array | None:
-    """Return the shape of an op's input with the new sizes, None where a constant is no such shape, or stays."""
+    """Return the new shape of an op's input, or None if a constant is not such a shape, or does not change."""
     last = _SHAPE.fullmatch(node.name.rpartition("/")[2])
     values = numbers(node)
     if last is None or values is None or values.ndim != 1:
@@ -279,7 +279,7 @@ def _refolded(node: NodeDef, inputs: Sequence[ShapeChange | None]) -> Array | No
 
 
 def may_hold(values: Array, sizes: Collection[int]) -> bool:
-    """Say whether some numbers could be made of sizes.
+    """Return whether a number among `values` is a multiple of one of the sizes.
 
     >>> may_hold(np.array([-1, 3136]), {64}), may_hold(np.array([0.5, 1.0]), {64})
     (True, False)

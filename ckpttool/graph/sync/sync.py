@@ -1,4 +1,4 @@
-"""A graph that follows surgery: what was done to a model's checkpoint, done to the graph that goes with it."""
+"""Applies the edits of a model's checkpoint to its graph."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -16,35 +16,35 @@ from ckpttool.graph.sync.renaming import rename_variables
 from ckpttool.graph.sync.resizing import resize_variables
 
 _NEVER_CAST = frozenset({"int4", "uint4"})
-"""The dtypes that TensorFlow's Cast takes on no processor (tensorflow/core/kernels/cast_op.cc)."""
+"""The dtypes that TensorFlow's Cast supports on no device (tensorflow/core/kernels/cast_op.cc)."""
 
 
 @dataclass(frozen=True)
 class Synced:
-    """The graph that goes with an edited checkpoint, and what a user should know of the way there."""
+    """The graph of an edited checkpoint, with notes for the user."""
 
     graph: Graph
     notes: tuple[str, ...]
 
 
 def sync_graph(graph: Graph, edited: Checkpoint) -> Synced:
-    """Return a model's graph changed as its checkpoint was: tensors renamed, dropped, resized, cast.
+    """Return a model's graph with the changes of its checkpoint: tensors renamed, dropped, resized, cast.
 
-    What was done is seen in the names (`edited.origins`), shapes and dtypes; no tensor is read. A plain TensorFlow
-    program that imports the graph restores the edited checkpoint and goes on training.
+    The changes are determined from names (`edited.origins`), shapes and dtypes, without reading tensors. A plain
+    TensorFlow program that imports the graph can restore the edited checkpoint and continue training.
 
-    - A renamed variable's op has the new name, with all below its scope; not where a saver has names of its own.
-    - Where an optimizer's slot or a step counter is dropped, the training op that needs it goes, with its gradients.
-    - Slots that the Saver does not save have names and shapes as their variables do.
-    - A resized variable has the new shape, a new initialiser where the old one was data, and constants of gradients
-      that held the old size; where those cannot be known, the training goes (`resize_variables`).
-    - A cast is one of the file alone: the graph computes in the dtype that it was made for, its Saver casts what it
-      reads and writes. So training needs nothing else, and checkpoints stay small.
+    - A renamed variable's op and all ops below its scope are renamed, unless the saver defines its own names.
+    - If an optimizer's slot or a step counter is dropped, the training op that needs it is removed, with its gradients.
+    - Slots that the Saver does not save are renamed and resized with their variables.
+    - A resized variable has the new shape, and a new initialiser if the old one was data. Constants in gradients with
+      the old size are changed; if they cannot be identified, the training op is removed (`resize_variables`).
+    - A cast changes the file only: the graph computes in its original dtype, and its Saver casts when it reads and
+      writes. So training is unaffected, and checkpoints stay small.
 
     Raises:
-        PlanError: the graph cannot do without a dropped tensor, with a new shape or under a new name, or its saver
-            could not restore what is written.
-        GraphError: what the savers save cannot be told.
+        PlanError: the graph needs a dropped tensor, does not support a new shape or name, or its saver could not
+            restore the output.
+        GraphError: the tensors of the savers cannot be determined.
     """
     known, origins = stored_tensors(graph), _origins(edited)
     kept = {old: new for old, new in origins.items() if old in known}
@@ -55,7 +55,7 @@ def sync_graph(graph: Graph, edited: Checkpoint) -> Synced:
     _refuse_cast(graph, known, edited, kept)
     shapes = {old: edited[new].shape for old, new in kept.items()}
     shapes |= {slot: shapes[owner] for slot, owner in slots.items() if known[slot].shape == known[owner].shape}
-    # What has no shape in the graph takes any.
+    # A variable without a shape in the graph accepts any.
     resized = {old: shape for old, shape in shapes.items() if known[old].shape not in (None, shape)}
     after, notes = resize_variables(drop_variables(graph, dropped), resized)
     lost = lost_training(graph, after)
@@ -77,10 +77,10 @@ def sync_graph(graph: Graph, edited: Checkpoint) -> Synced:
 
 
 def _own_name(stored: StoredTensor, key: str) -> str:
-    """Return the name of a variable whose tensor gets another key: the key, where that is its name.
+    """Return the new own name of a variable whose tensor gets another key: the key, if the two were equal.
 
-    Where a saver keeps the variable under a name that goes on from its own, as an average's does, so does the new key.
-    Where the saver was told a name that has nothing to do with it, that one alone changes.
+    If the old key was the own name with a suffix, as for an average, the suffix is removed from the new key. If the
+    saver defines an unrelated key, only the key changes.
     """
     own = stored.own_name
     more = stored.name.removeprefix(own)
@@ -90,7 +90,7 @@ def _own_name(stored: StoredTensor, key: str) -> str:
 
 
 def _refuse_cast(graph: Graph, known: Mapping[str, StoredTensor], edited: Checkpoint, kept: Mapping[str, str]) -> None:
-    """Raise where TensorFlow could not read a tensor's dtype: without a saver that casts, in slices, or at all."""
+    """Raise an error if TensorFlow could not read a tensor's dtype: without a saver, in slices, or at all."""
     has_saver = bool(saved_names(graph))
     for old, new in kept.items():
         disk, held = edited[new].dtype, known[old].dtype
@@ -103,10 +103,10 @@ def _refuse_cast(graph: Graph, known: Mapping[str, StoredTensor], edited: Checkp
 
 
 def _origins(edited: Checkpoint) -> dict[str, str]:
-    """Return the name of each tensor by the one that it had.
+    """Return the new name of each tensor by its old name.
 
     Raises:
-        PlanError: one tensor has become two: a graph has one variable for it.
+        PlanError: a tensor was copied: the graph has only one variable for it.
     """
     names: dict[str, str] = {}
     for name in edited:
