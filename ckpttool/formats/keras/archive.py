@@ -1,7 +1,7 @@
-"""Keras's `.keras`: a zip of a model's configuration, which is copied, and its weights in HDF5.
+"""Keras's `.keras`: a zip with a model's configuration, which is copied, and its weights in HDF5.
 
-The weights are read in place, from inside of the archive; the configuration says the order of its layers, and in
-Keras 2 their names.
+The weights are read in place, inside the archive; the configuration defines the order of the layers, and in Keras 2
+their names.
 """
 
 import zipfile
@@ -25,9 +25,9 @@ from ckpttool.formats.writing.files import replacing, writing
 
 WEIGHTS = "model.weights.h5"
 SMALL = 4 << 20
-"""Bytes of weights whose checksum is compared when they are listed: it takes a millisecond."""
+"""Bytes of weights up to which their checksum is verified when they are listed: it takes a millisecond."""
 LARGEST = 1 << 24
-"""Bytes of a configuration that is read; one of a thousand layers has about a twentieth."""
+"""Maximum size in bytes of a configuration; one of a thousand layers has about a twentieth of it."""
 
 
 class KerasArchive(Format):
@@ -44,16 +44,16 @@ class KerasArchive(Format):
         return is_archive(path)
 
     def open(self, path: Path) -> Hdf5Tensors:
-        """List the weights by their logical names; `read_archive` and `weights_in` say what is raised."""
+        """List the weights by their logical names; raises as `read_archive` and `weights_in` do."""
         tree = read_archive(path)
         weights = in_order(archived_weights(path, tree), _config(path))
         return Hdf5Tensors(tree, {name: weight.path for name, weight in weights.items()})
 
     def save(self, tensors: Mapping[str, Tensor], path: Path, how: Writing = PLAIN) -> None:
-        """Write an edited copy of an archive, and read it again.
+        """Write an edited copy of an archive, and read it back.
 
         Raises:
-            PlanError: `edited` finds something, or the configuration cannot have a layer's new name.
+            PlanError: as by `edited`, or the configuration does not allow a layer's new name.
         """
         like = like_of(path, how)
         if not is_archive(like):
@@ -72,7 +72,7 @@ class KerasArchive(Format):
                 _copy_archive(like, file, weights, config)
 
     def verify(self, path: Path) -> Iterator[Checked]:
-        """Compare the zip's checksum of each member, and read every dataset where none is damaged."""
+        """Verify the zip's checksum of each member, and read every dataset if no member is damaged."""
         damaged = False
         infos = members(path).values()
         with opened(path) as whole:
@@ -91,10 +91,10 @@ class KerasArchive(Format):
 
 
 def read_archive(path: Path) -> Tree:
-    """List the datasets of an archive's weights: read in place, or unpacked to a temporary file where they are packed.
+    """List the datasets of an archive's weights, read in place, or from a temporary file if they are compressed.
 
     Raises:
-        FormatError: it has none, or a member is unsafe.
+        FormatError: the archive has no weights, or an unsafe member.
         CorruptCheckpoint: it is damaged.
     """
     stamp = stamp_of(path)  # before all that is read: `walk` finds whether the file is still that one
@@ -114,7 +114,7 @@ def read_archive(path: Path) -> Tree:
 
 
 def archived_weights(path: Path, tree: Tree) -> dict[str, Weight]:
-    """Return the weights of an archive by their logical names, those of its layers where the weights have none.
+    """Return the weights of an archive by their logical names; the configuration names layers that the weights do not.
 
     Raises:
         FormatError: two weights have one name.
@@ -124,7 +124,7 @@ def archived_weights(path: Path, tree: Tree) -> dict[str, Weight]:
 
 
 def _config(path: Path) -> bytes:
-    """Return the model's configuration, or nothing if it is missing.
+    """Return the bytes of the model's configuration, none if it is missing.
 
     Raises:
         FormatError: it is too large.
@@ -140,7 +140,7 @@ def _config(path: Path) -> bytes:
 
 
 def _copy_archive(like: Path, file: BinaryIO, weights: BinaryIO, config: bytes) -> None:
-    """Write the members of an archive in their order, with other weights and another configuration."""
+    """Write the members of an archive in their order, with new weights and a new configuration."""
     with zipfile.ZipFile(file, "w") as out, opened(like) as whole:
         for name, info in members(like).items():
             new = zipfile.ZipInfo(name, info.date_time)

@@ -1,8 +1,8 @@
-"""The gate: a Keras config held against the lists of Keras's own classes, before Keras sees any of it.
+"""The gate: a Keras config is checked against the lists of Keras's own classes, before Keras sees any of it.
 
-A config names classes, functions and modules, and Keras looks each up and calls it. What comes out of the gate names
-only what is in `classes.py`, each class with the one module that Keras has it in: a module that the file named is never
-imported, a name that it registered is never looked up. No text in it leads to a file or a server.
+A config names classes, functions and modules, which Keras looks up and calls. A config that passed the gate names only
+entries of `classes.py`, each class with the module that Keras defines it in: a module named by the file is never
+imported, a registered name is never looked up. No text in it refers to a file or a server.
 """
 
 import re
@@ -28,28 +28,28 @@ from ckpttool.formats.keras.classes import (
 )
 
 DEEPEST = 200
-"""Objects and lists within one another; a network within a network adds four."""
+"""Maximum nesting depth of objects and lists; a network in a network adds four."""
 MOST_LAYERS = 10_000
-"""Layers of a network and of those nested in it; the largest of `keras.applications` has about a thousand."""
+"""Maximum number of layers, nested ones included; the largest of `keras.applications` has about a thousand."""
 MOST_VALUES = 1_000_000
-"""Values in the lists and objects of a config, but for lists of words; the largest architectures have about 60,000."""
+"""Maximum number of values in a config, lists of words excluded; the largest architectures have about 60,000."""
 LARGEST = 1 << 31
-"""A whole number in a config, other than a seed or a value, is smaller; so is the product of a shape."""
+"""Bound of integers in a config, seeds and values excepted, and of the product of a shape."""
 LAYER_KEYS = ("layer", "layers", "forward_layer", "backward_layer", "cell", "cells")
-"""Keys in a config below which there are layers."""
+"""Keys of a config that contain layers."""
 KINDS = {
     "activation": "keras.activations",
     "initializer": "keras.initializers",
     "regularizer": "keras.regularizers",
     "constraint": "keras.constraints",
 }
-"""What a key of a layer's config is about, by how it ends, and the module whose names its value may be."""
+"""The endings of keys in a layer's config, with the modules whose names their values may be."""
 FREE_NUMBERS = ("seed", "shared_object_id", "value", "salt", "vocabulary", "args", "kwargs")
 """Keys whose numbers are not sizes."""
 WORDS = ("vocabulary",)
-"""Keys whose lists are data: words, which may look like anything."""
+"""Keys whose lists are data: words of any form."""
 FILES = ("vocabulary", "idf_weights", "filename", "file", "filepath", "path", "url", "origin", "checkpoint")
-"""Keys whose value would be a file's name if it were a text."""
+"""Keys whose value, if it is text, would be the name of a file."""
 HELP = (
     "its weights are read all the same (the commands vars and import); the whole model is read from a SavedModel, "
     "which model.export(folder) writes in the program that has the code"
@@ -57,12 +57,12 @@ HELP = (
 
 
 class UnsafeConfig(FormatError):
-    """A config asks for what is never done: code that runs, a file that is read, memory without end."""
+    """A config asks for something that is never done: running code, reading a file, unbounded memory."""
 
 
 @dataclass(frozen=True)
 class Place:
-    """Where a value stands in a config: the file, the layers around it, the key that it has, and how deep it is."""
+    """The place of a value in a config: the file, the enclosing layers, its key and its depth."""
 
     path: Path
     layers: tuple[str, ...] = ()
@@ -74,7 +74,7 @@ class Place:
         return Place(self.path, self.layers, key, self.depth + 1)
 
     def within(self, name: Any) -> "Place":
-        """Return the place of what is in a layer of a name."""
+        """Return the place of a value in the layer of this name."""
         return replace(self, layers=(*self.layers, name)) if isinstance(name, str) else self
 
     def __str__(self) -> str:
@@ -82,16 +82,16 @@ class Place:
 
     @property
     def what(self) -> str:
-        """Return the layer, as a message names it."""
+        """The layer, as it is named in messages."""
         return f"the layer {few_levels('/'.join(self.layers))}" if self.layers else "the config"
 
 
 def gated(config: Any, place: Place) -> Any:
-    """Return a config in which every class is one of Keras's own and has the module that Keras finds it in.
+    """Return a config in which every class is one of Keras's own, with the module that Keras defines it in.
 
     Raises:
-        UnsafeConfig: it holds code, the name of a file or a server, or sizes without end.
-        FormatError: it names what is not Keras's own.
+        UnsafeConfig: it contains code, the name of a file or a server, or sizes beyond the limits.
+        FormatError: it refers to something that is not Keras's own.
     """
     if place.depth == 0:
         _require_size(config, place)
@@ -113,7 +113,7 @@ def gated(config: Any, place: Place) -> Any:
 
 
 def _require_size(config: Any, place: Place) -> None:
-    """Check that a config has no more in it than a network can have, before any of it is looked at more closely.
+    """Check the number of layers and values in a config, before any of it is examined further.
 
     Raises:
         UnsafeConfig: it has more layers, or more values.
@@ -139,7 +139,7 @@ def _require_size(config: Any, place: Place) -> None:
 
 
 def compile_gated(config: Mapping[str, Any], place: Place) -> dict[str, Any]:
-    """Return what a model was compiled with, held against the lists as a network is; `gated` says what is raised."""
+    """Return a model's compile config, checked against the lists as a network is; raises as `gated` does."""
     _require_size(config, place)
     config = _members(config, place)
     for key in ("loss", "metrics", "weighted_metrics"):
@@ -166,7 +166,7 @@ def _members(config: Mapping[str, Any], place: Place) -> dict[str, Any]:
 
 
 def _object(config: Mapping[str, Any], place: Place) -> Any:
-    """Return an object's config with the module that Keras has its class in."""
+    """Return an object's config with the module that defines its class in Keras."""
     name, inner = config["class_name"], config.get("config")
     if not isinstance(name, str):
         raise FormatError(f"{place} has a class that is not a name: {str(name)[:80]!r}")
@@ -192,7 +192,7 @@ def _object(config: Mapping[str, Any], place: Place) -> Any:
 
 
 def _optimizer_of(config: Mapping[str, Any]) -> str | None:
-    """Return the name of one of Keras's own optimizers, which Keras 2.11 and later have registered: `Custom>Adam`."""
+    """Return the name of one of Keras's own optimizers, which Keras 2.11 and later register as `Custom>Adam`."""
     name = str(config.get("registered_name") or config["class_name"])
     own = name.removeprefix("Custom>")
     return own if own in CLASSES["keras.optimizers"] else None
@@ -203,7 +203,7 @@ def _is_layer(place: Place) -> bool:
 
 
 def _module(config: Mapping[str, Any], name: str, place: Place) -> str:
-    """Return the module that Keras has a class in; the one that the config names only chooses among equal names."""
+    """Return the module that defines a class in Keras; the one in the config only chooses among equal names."""
     if name in REFUSED:
         raise UnsafeConfig(f"{place} is a {name}: {REFUSED[name]}; {HELP}")
     said, registered = config.get("module"), config.get("registered_name")
@@ -225,9 +225,9 @@ def _module(config: Mapping[str, Any], name: str, place: Place) -> str:
 
 
 def _known(name: str, said: str | None, inner: Any, place: Place) -> str | None:
-    """Return the module of a class that is listed: the one that is said, or else the likeliest at its place.
+    """Return the module of a listed class: the one in the config, else the most likely one at its place.
 
-    An `.h5` says no modules; there an operation, unlike a layer of its name, has nothing that could be trained.
+    An `.h5` has no modules; there an operation, unlike a layer of the same name, has no weights.
     """
     modules = [module for module, names in CLASSES.items() if name in names]
     if said in modules:
@@ -248,7 +248,7 @@ def _fits(module: str, key: str) -> bool:
 
 
 def _is_keras(module: Any) -> bool:
-    """Return whether a module is a part of Keras, as any version names it."""
+    """Return whether a module belongs to Keras, under the name of any version."""
     return re.match(r"(keras|tf_keras|tensorflow\.keras|tensorflow\.python\.keras)(\.|$)", str(module)) is not None
 
 
@@ -263,7 +263,7 @@ def _refuse(name: str, what: str, place: Place) -> NoReturn:
 
 
 def _literal(config: Mapping[str, Any], place: Place) -> Any:
-    """Return a value that JSON has no form for; a tuple of Keras 2 as the list that Keras 3 writes for it."""
+    """Return a value for which JSON has no type; a tuple of Keras 2 as the list that Keras 3 writes for it."""
     if config["class_name"] == "__tuple__":
         return gated(config.get("items"), place.below(place.key))
     key = "tensor" if config["class_name"] == "__keras_tensor__" else "value"
@@ -271,7 +271,7 @@ def _literal(config: Mapping[str, Any], place: Place) -> Any:
 
 
 def _function(config: Mapping[str, Any], place: Place) -> dict[str, Any]:
-    """Return a function's config: only activations, losses and metrics of Keras."""
+    """Return the config of a function, which must be an activation, loss or metric of Keras."""
     name, module = config.get("config"), config.get("module")
     known = isinstance(name, str) and any(name in NAMES[each] for each in FUNCTION_MODULES)
     if not known or not (module == "builtins" or module is None or _is_keras(module)):
@@ -281,7 +281,7 @@ def _function(config: Mapping[str, Any], place: Place) -> dict[str, Any]:
 
 
 def _text(text: str, place: Place) -> str:
-    """Check that a text is not a custom function, and leads to no file."""
+    """Check that a text is neither a custom function nor the path of a file or a server."""
     if place.key in FILES:
         raise UnsafeConfig(
             f"{place} would read its {place.key} from {text!r}; only what the file itself contains is read"

@@ -1,6 +1,6 @@
 """Keras 3's weights: `.weights.h5`, or several with a `.weights.json` that maps groups to files (ShardedH5IOStore).
 
-Layers are known by their names, never by their order.
+Layers are identified by their names, never by their order.
 """
 
 from collections.abc import Iterator, Mapping
@@ -26,7 +26,7 @@ from ckpttool.remote import sparse_files
 SUFFIX = ".weights.json"
 SHARD = ".weights.h5"
 LIMIT = 64 << 20
-"""Bytes of a map that are read; one with a million groups has fewer."""
+"""Maximum size of a map in bytes; one with a million groups is smaller."""
 
 
 class KerasWeights(Format):
@@ -44,12 +44,12 @@ class KerasWeights(Format):
         return _is_weights(path)
 
     def open(self, path: Path) -> Hdf5Tensors:
-        """List the weights by their logical names; `read_tree` and `weights_in` say what is raised."""
+        """List the weights by their logical names; raises as `read_tree` and `weights_in` do."""
         tree = _read(path)
         return Hdf5Tensors(tree, {name: weight.path for name, weight in weights_in(tree).items()})
 
     def save(self, tensors: Mapping[str, Tensor], path: Path, how: Writing = PLAIN) -> None:
-        """Write an edited copy of a file of weights or an archive, and read it again; `edited` says what is raised."""
+        """Write an edited copy of a file of weights or an archive, and read it back; raises as `edited` does."""
         copy = edited(*_model(like_of(path, how)), tensors, how)
         sums: dict[str, int] = {}
         with replacing(path, partial(self._check, tensors, copy.tensors, sums)) as file:
@@ -73,7 +73,7 @@ def _read(path: Path) -> Tree:
 
 
 def _model(path: Path) -> tuple[Tree, dict[str, Weight]]:
-    """Return what a file holds that is to be copied, and the weights among it.
+    """Return the tree of a file that is to be copied, and its weights.
 
     Raises:
         PlanError: it is not a file of Keras 3.
@@ -96,11 +96,11 @@ def is_map(path: Path) -> bool:
 
 
 def read_shards(path: Path) -> Tree:
-    """Return what the files of a map hold, as if it were one.
+    """Return the contents of all files of a map as one tree.
 
     Raises:
-        MissingFile: a file is not there.
-        FormatError: a file would be elsewhere, or two hold one dataset.
+        MissingFile: a file is missing.
+        FormatError: a file is outside the folder, or two files contain the same dataset.
         CorruptCheckpoint: the map or a file is damaged.
     """
     tree = Tree(path)
@@ -116,7 +116,7 @@ def read_shards(path: Path) -> Tree:
 
 
 def _shards(path: Path) -> Iterator[str]:
-    """Yield the names of the files, as often as they are named."""
+    """Yield the names of the files, repeated if the map repeats them."""
     with sparse_files.opened(path) as file:
         text = file.read(LIMIT)
     try:
