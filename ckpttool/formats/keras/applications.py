@@ -4,8 +4,8 @@
     keras:MobileNetV2(alpha=0.5, input_shape=(96, 96, 3), weights='mobile.weights.h5')
     keras:MobileNetV2(classes=5, weights=None)
 
-The parameters are those of Keras's own functions; `weights=None`, or the word none, are random ones. A test holds the
-names of files against what Keras would download.
+The parameters are those of Keras's own functions; `weights=None`, or the word none, means random weights. A test
+compares the names of files with those that Keras would download.
 """
 
 import os
@@ -21,25 +21,25 @@ from ckpttool.formats.keras.scheme import SCHEME
 
 PARAMETER = "`keras:`"
 CACHED = "imagenet"
-"""What Keras calls the weights that are in its cache, or that it would download."""
+"""Keras's name for the weights in its cache, or that it would download."""
 RANDOM = "none"
-"""What is said for weights that are not read from any file."""
+"""The value of `weights` for random weights."""
 SIZE = 224
-"""The edge of the images that the weights of MobileNets are for, if not another of `edges`."""
+"""The default image size in pixels of the weights of MobileNets, unless it is another one of `edges`."""
 
 
 @dataclass(frozen=True)
 class Application(Call):
-    """An architecture, its weights, and the arguments that are given; what is not follows from the weights."""
+    """An architecture, its weights, and the given arguments; others are inferred from the weights."""
 
     noun: ClassVar[str] = "architecture"
     example: ClassVar[str] = "MobileNetV2(input_shape=(96, 96, 3))"
     cached: ClassVar[str] = ""
-    """What the file of its weights is called in Keras's cache; `{top}` is empty where they include the top."""
+    """The name of the weights' file in Keras's cache; `{top}` is empty if they include the top."""
     without_top: ClassVar[str] = "_notop"
-    """What `{top}` is where they do not."""
+    """The value of `{top}` if they do not."""
     top: ClassVar[str] = "predictions"
-    """The layer that tells classes."""
+    """The layer with an output for each class."""
     input_shape: int | tuple[int, ...] | None = None
     weights: str | None = CACHED
     include_top: bool | None = None
@@ -62,7 +62,7 @@ class Application(Call):
 
     @property
     def shape(self) -> tuple[int, ...] | None:
-        """The shape of an image, with its channels; None where it is not given."""
+        """The shape of an image with its channels; None if it is not given."""
         if self.input_shape is None:
             return None
         sizes = self.input_shape if isinstance(self.input_shape, tuple) else (self.input_shape,) * 2
@@ -80,10 +80,10 @@ class Application(Call):
         return replace(self, weights=str(weights))
 
     def weights_path(self) -> Path | None:
-        """Return the file of the weights: the one that is given, else the one in Keras's cache; None for random ones.
+        """Return the file of the weights: the given one, else the one in Keras's cache; None for random weights.
 
         Raises:
-            MissingFile: it is not there; the message says where it was looked for.
+            MissingFile: the file does not exist; the message contains the searched folder.
         """
         if self.weights in (None, RANDOM):
             return None
@@ -104,7 +104,7 @@ class Application(Call):
         return found
 
     def cached_names(self) -> Iterator[str]:
-        """Yield what the files of the weights are called in Keras's cache, the one to be preferred first."""
+        """Yield the possible names of the weights' file in Keras's cache, in order of preference."""
         for top in (True, False) if self.include_top is None else (self.include_top,):
             yield self.cached.format(top="" if top else self.without_top, **self._sizes())
 
@@ -114,12 +114,12 @@ class Application(Call):
 
 @dataclass(frozen=True)
 class MobileNetApplication(Application):
-    """A MobileNet, whose layers may all be narrower; how much follows from the weights."""
+    """A MobileNet, whose layers may be narrower by a factor `alpha`, which is inferred from the weights."""
 
     widest: ClassVar[tuple[str, int]]
-    """A layer, and its channels where `alpha` is 1."""
+    """A layer, and its number of channels for `alpha` 1."""
     edges: ClassVar[tuple[int, ...]] = (SIZE,)
-    """The edges of square images for which there are weights."""
+    """The sizes in pixels of square images for which Keras provides weights."""
     alpha: float | None = None
 
     def __post_init__(self) -> None:
@@ -177,7 +177,7 @@ def _tables() -> Iterator[tuple[str, type[Application], dict[str, Any]]]:
 APPLICATIONS: dict[str, type[Application]] = {
     name: type(name, (kind,), {"name": name, **known, "__module__": __name__}) for name, kind, known in _tables()
 }
-"""The architectures by the names that `keras.applications` has for them."""
+"""The architectures, by their names in `keras.applications`."""
 
 
 def application(path: Path | str) -> Application:

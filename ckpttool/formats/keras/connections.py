@@ -1,7 +1,7 @@
-"""How the layers of a network are connected: every name once, every reference to what is there, and no circle.
+"""Checks of the connections of layers: unique names, references to existing calls, and no cycle.
 
-Keras finds out while it builds, by trying again for as long as some layer gets further, which takes the square of a
-network's size.
+Keras finds mistakes only while it builds, by retrying as long as any layer makes progress, which takes time quadratic
+in a network's size.
 """
 
 from collections import Counter, defaultdict
@@ -17,9 +17,9 @@ Config = Mapping[str, Any]
 LAYERED = ("Functional", "Sequential")
 """The models that are made of layers, as the gate names them."""
 _NESTING = (dict, list, Mapping)
-"""What a config may hold a model in; `dict` comes first, of which it is told in no time."""
+"""Containers in a config that may contain a model; `dict` comes first, as its check is the fastest."""
 Reference = tuple[str, int]
-"""A layer, and which of its calls."""
+"""A layer, and the number of its call."""
 
 
 def models_within(config: Any, place: Place | None = None) -> Iterator[tuple[Config, Place]]:
@@ -38,11 +38,11 @@ def models_within(config: Any, place: Place | None = None) -> Iterator[tuple[Con
 
 
 def require_layers(config: Config, place: Place) -> None:
-    """Check that all models in a config have layers, each with a name of its own, and what else makes a model.
+    """Check that all models in a config are complete: layers with unique names, and the other keys of a model.
 
     Raises:
-        FormatError: the config is not of a model that is made of layers.
-        CorruptCheckpoint: something is missing, or there twice.
+        FormatError: the config is not that of a model made of layers.
+        CorruptCheckpoint: something is missing or duplicated.
     """
     if (kind := config.get("class_name")) not in LAYERED:
         raise FormatError(f"{place} is of {kind or 'no class'}, expected a {' or a '.join(LAYERED)} model; {HELP}")
@@ -65,7 +65,7 @@ def require_layers(config: Config, place: Place) -> None:
 
 
 def _name(layer: Any, functional: bool, place: Place) -> str:
-    """Return a layer's name; in a Functional model it stands twice."""
+    """Return a layer's name, which a Functional model contains twice."""
     own = layer.get("config") if isinstance(layer, Mapping) else None
     name = own.get("name") if isinstance(own, Mapping) else None
     if not isinstance(name, str) or "class_name" not in layer:
@@ -80,10 +80,10 @@ def _name(layer: Any, functional: bool, place: Place) -> str:
 
 
 def require_order(config: Config, place: Place) -> None:
-    """Check that the calls of all layers can be made one after the other, each on what is there by then.
+    """Check that the calls of all layers can be made in some order, each on outputs of earlier ones.
 
     The nodes are counted as Keras 3 does. Raises:
-        CorruptCheckpoint: they cannot.
+        CorruptCheckpoint: there is no such order.
     """
     for model, here in models_within(config, place):
         if model["class_name"] == "Functional":
@@ -117,7 +117,7 @@ def _require_order(own: Config, place: Place) -> None:
 
 
 def _require_outputs(own: Config, calls: Mapping[Reference, Any], place: Place) -> None:
-    """Check that the inputs and outputs are there; a Functional model among the outputs is counted from 1."""
+    """Check that the inputs and outputs exist; calls of a Functional model among the outputs are counted from 1."""
     nested = {layer["name"] for layer in own["layers"] if layer["class_name"] == "Functional"}
     for key in ("input_layers", "output_layers"):
         for name, number in references(own[key]):
@@ -149,7 +149,7 @@ def is_reference(value: Any) -> bool:
 
 
 def layers_before(config: Config) -> dict[str, tuple[str, ...]]:
-    """Return for each layer of a model's config those that it is called on, or that stands before it in a Sequential.
+    """Return for each layer of a model's config those that it is called on, or the preceding one in a Sequential.
 
     The config has passed `require_layers`.
 

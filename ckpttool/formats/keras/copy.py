@@ -17,9 +17,9 @@ from ckpttool.formats.keras.names import Weight
 
 @dataclass(frozen=True)
 class EditedCopy:
-    """What a copy holds, by path: the tensors, those of a training state among them, and the attributes.
+    """The contents of a copy, by path: the tensors, including a training state, and the attributes.
 
-    `renamed` has the layers that get another name: the old one and the new one.
+    `renamed` maps the old names of layers to new ones.
     """
 
     tensors: Mapping[str, Tensor]
@@ -28,10 +28,10 @@ class EditedCopy:
 
 
 def like_of(path: Path, how: Writing) -> Path:
-    """Return the file whose copy is to be written: the one that is named, else the one that the tensors are from.
+    """Return the file to copy: the one in `how.like`, else the one that the tensors were read from.
 
     Raises:
-        MissingFile: it is not there.
+        MissingFile: the file does not exist.
         PlanError: neither is known.
     """
     if how.like and not how.like.is_file():
@@ -43,10 +43,10 @@ def like_of(path: Path, how: Writing) -> Path:
 
 
 def edited(tree: Tree, weights: Mapping[str, Weight], tensors: Mapping[str, Tensor], how: Writing) -> EditedCopy:
-    """Put tensors into the places of the weights of a Keras 3 file that have their names.
+    """Return a copy of a Keras 3 file with tensors in place of the weights of the same names.
 
-    An optimizer's state and a random generator's stay as they are in it. Where tensors were renamed since they were
-    read from it, its layers are renamed.
+    The states of optimizers and random generators are kept. If tensors were renamed after they were read from the file,
+    its layers are renamed.
 
     Raises:
         PlanError: a tensor has no place, a place no tensor, a shape differs, or weights of one layer were renamed
@@ -66,7 +66,7 @@ def edited(tree: Tree, weights: Mapping[str, Weight], tensors: Mapping[str, Tens
 
 
 def placed(tree: Tree, paths: Mapping[str, str], tensors: Mapping[str, Tensor], how: Writing) -> dict[str, str]:
-    """Return the tensor that comes into the place of each weight of a file, by their names; `paths` has the places.
+    """Return the name of the tensor that replaces each weight of a file, by the weight's name; `paths` has the places.
 
     Raises:
         PlanError: a tensor has no place, a place no tensor, or a shape differs.
@@ -90,7 +90,7 @@ def placed(tree: Tree, paths: Mapping[str, str], tensors: Mapping[str, Tensor], 
 
 
 def attributes_of_copy(tree: Tree) -> dict[str, Mapping[str, Any]]:
-    """Return the attributes of a file, without those that belong to values (the dtypes that HDF5 lacks)."""
+    """Return the attributes of a file, without those that describe values (dtypes that HDF5 lacks)."""
     return {
         path: {key: value for key, value in own.items() if key != MARK or path not in tree.tensors}
         for path, own in tree.attributes.items()
@@ -98,7 +98,7 @@ def attributes_of_copy(tree: Tree) -> dict[str, Mapping[str, Any]]:
 
 
 def _layer_names(tree: Tree, names: Mapping[Weight, str]) -> dict[str, str]:
-    """Return the name of each layer, by the group of its own weights: all weights in it must agree."""
+    """Return the new name of each layer, by the group of its own weights, on which all its weights must agree."""
     layers: dict[str, str] = {}
     for weight, name in names.items():
         parts = name.split("/") if name != weight.name else [*(scope.name for scope in weight.scopes), weight.own]
@@ -120,10 +120,10 @@ def _layer_names(tree: Tree, names: Mapping[Weight, str]) -> dict[str, str]:
 def check_copy(
     read: Hdf5Tensors, names: Collection[str], written: Mapping[str, Tensor], sums: Mapping[str, int], path: Path
 ) -> None:
-    """Check that a copy, as it is read back, has the weights that were written, under the same names.
+    """Check that a copy, when read back, has the weights that were written, under the same names.
 
     Raises:
-        CorruptCheckpoint: it has others.
+        CorruptCheckpoint: the names differ.
     """
     compare(read.tree, written, sums)
     if set(read) != set(names):

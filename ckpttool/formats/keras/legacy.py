@@ -1,6 +1,6 @@
 """Files of Keras 1 and 2: layers and weights are listed in attributes (legacy_h5_format.py in Keras 3).
 
-Keras gives a layer its weights by their order in the list. So what is written is a copy in which values alone differ.
+Keras assigns weights to a layer by their order in the list, so the output is a copy in which only values differ.
 """
 
 import re
@@ -20,7 +20,7 @@ from ckpttool.formats.writing.files import replacing
 
 
 class KerasLegacy(Format):
-    """Weights or whole models of Keras 1 and 2, and of Keras 3 where it is asked for the old layout."""
+    """Weights or whole models of Keras 1 and 2, and of Keras 3 if it was asked for the old layout."""
 
     NAME = "keras-legacy"
     CHECKSUMS = False
@@ -35,17 +35,17 @@ class KerasLegacy(Format):
         return is_hdf5(path) and legacy_root(read_tree(path)) is not None
 
     def open(self, path: Path) -> Hdf5Tensors:
-        """List the weights by their logical names; `read_tree` says what is raised.
+        """List the weights by their logical names; raises as `read_tree` does, too.
 
         Raises:
-            FormatError: two weights have one name.
-            CorruptCheckpoint: an attribute names a weight that is not there.
+            FormatError: two weights have the same name.
+            CorruptCheckpoint: an attribute lists a weight that is missing.
         """
         tree = read_tree(path)
         return Hdf5Tensors(tree, _paths(tree))
 
     def save(self, tensors: Mapping[str, Tensor], path: Path, how: Writing = PLAIN) -> None:
-        """Write a copy of a file with other values, and read it again.
+        """Write a copy of a file with new values, and read it back.
 
         Raises:
             PlanError: it is not a file of Keras 1 or 2, a tensor has no place in it, or another name than there.
@@ -79,7 +79,7 @@ def legacy_root(tree: Tree) -> str | None:
 
 
 def _paths(tree: Tree) -> dict[str, str]:
-    """Return the path of each weight by its logical name."""
+    """Return the path of each weight, by its logical name."""
     paths: dict[str, str] = {}
     for dataset, name in _listed(tree, legacy_root(tree) or ""):
         if paths.setdefault(name, dataset) != dataset:
@@ -104,8 +104,8 @@ def _layer_names(layer: str, weights: list[str]) -> Mapping[str, str]:
     """Return the logical names of a layer's weights.
 
     TensorFlow makes scopes unique by a number (`dense_1_2/kernel:0` in the layer `dense_1`), Keras 1 joins with an
-    underscore (`dense_1_W`), Keras 3 may put the model's name before (`sequential/dense_1/kernel`). Where taking those
-    away would give two weights one name, they stay.
+    underscore (`dense_1_W`), Keras 3 may prefix the model's name (`sequential/dense_1/kernel`). These are removed,
+    unless that would give two weights the same name.
 
     >>> _layer_names("dense_1", ["dense_1_2/kernel:0", "dense_1_2/bias:0"])
     {'dense_1_2/kernel:0': 'dense_1/kernel', 'dense_1_2/bias:0': 'dense_1/bias'}

@@ -1,9 +1,9 @@
 """Keras 3's numbered weights under the names that Keras itself gives them: `hidden1/kernel`.
 
 Keras 3 (saving_lib.py) numbers a layer's weights below a group `vars`, whose attribute `name` is the layer's own, and
-puts layers within a layer in groups beside it. Which weight has which number follows from the layer's class. That is
-in the key of a layer that is in a list (`layers/dense_1`), and in the name, if Keras chose it, of one that is an
-attribute (`my_block/proj` with the name `dense_2`). Keras 2.13 to 2.15 wrote the same without names.
+puts layers within a layer in groups beside it. The number of a weight depends on the layer's class. The key contains
+the class if the layer is in a list (`layers/dense_1`); if it is an attribute, its name does, provided that Keras chose
+it (`my_block/proj` with the name `dense_2`). Keras 2.13 to 2.15 wrote the same layout without names.
 """
 
 import re
@@ -16,7 +16,7 @@ from ckpttool.formats.hdf5.tree import Tree
 from ckpttool.formats.hdf5.values import text_of
 
 HOLDER = "vars"
-"""The group of a layer's own weights."""
+"""The group that contains a layer's own weights."""
 ORDER = {
     "dense": ("kernel", "bias"),
     "conv1d": ("kernel", "bias"),
@@ -58,16 +58,16 @@ WHOLE: dict[str, dict[int, tuple[str, ...]]] = {
     "layer_normalization": {2: ("gamma", "beta")},
     "group_normalization": {2: ("gamma", "beta")},
 }
-"""Layers whose weights are told by how many there are; which of them are absent, only a configuration says."""
+"""Layers whose weights are identified by their number; only a configuration tells which of them are absent."""
 TRAINING_STATE = ("optimizer", "seed_generator")
-"""Groups that hold no weights: an optimizer's slots, a random generator's state."""
+"""Groups without weights: an optimizer's slots, a random generator's state."""
 ROOT_STATE = ("metrics",)
 """The same, where they are the model's own."""
 
 
 @dataclass(frozen=True)
 class Scope:
-    """A layer on the way to a weight: the group of its own weights, and its name."""
+    """A layer on the path of a weight: the group of its own weights, and its name."""
 
     group: str
     name: str
@@ -75,7 +75,7 @@ class Scope:
 
 @dataclass(frozen=True)
 class Weight:
-    """A weight in a file of Keras 3: its path, the layers it is in, and what it is called in the last."""
+    """A weight in a file of Keras 3: its path, the layers that contain it, and its name in the innermost one."""
 
     path: str
     scopes: tuple[Scope, ...]
@@ -101,11 +101,11 @@ def weights_in(
 ) -> dict[str, Weight]:
     """Return the weights of a Keras 3 file by their logical names; the rest of its datasets are training state.
 
-    `names` has those of layers, by the groups of their own weights, that the file itself does not name, and `orders`
-    what a configuration says of the weights of layers, by the layers' names.
+    `names` has the names of layers that the file itself does not name, by the groups of their own weights; `orders`
+    has the names of layers' weights in the order of a configuration, by the layers' names.
 
     Raises:
-        FormatError: two weights have one name.
+        FormatError: two weights have the same name.
     """
     names = names or {}
     counts = Counter(path.rpartition("/")[0] for path in tree.tensors)
@@ -127,12 +127,12 @@ def weights_in(
 
 
 def counted(path: str) -> list[tuple[int, str]]:
-    """Return a key that sorts the layers of a class as they were made: `layers/dense_2` before `layers/dense_10`."""
+    """Return a key that sorts the layers of a class in order of creation: `layers/dense_2` before `layers/dense_10`."""
     return [(int(part) if part.isdecimal() else -1, part) for part in re.split(r"(\d+)", path)]
 
 
 def _scopes(tree: Tree, groups: list[str], names: Mapping[str, str]) -> Iterator[Scope]:
-    """Yield the layers on the way to a weight; groups that only hold layers are none."""
+    """Yield the layers on the path of a weight; groups that only contain layers are skipped."""
     for depth in range(1, len(groups) + 1):
         group = _holder(groups[:depth])
         if group in tree.attributes:
@@ -141,15 +141,15 @@ def _scopes(tree: Tree, groups: list[str], names: Mapping[str, str]) -> Iterator
 
 
 def _layer_name(tree: Tree, group: str, names: Mapping[str, str]) -> str | None:
-    """Return the name of the layer whose own weights are in a group; None where nothing says it."""
+    """Return the name of the layer whose own weights are in a group; None if it is unknown."""
     own = tree.attributes[group].get("name")
     return names.get(group) if own is None else text_of(own)
 
 
 def _own_name(tree: Tree, groups: list[str], number: str, counts: Counter[str], names: Mapping[str, str]) -> str:
-    """Return what a numbered weight is called in its layer's class; the number where the class is not known.
+    """Return the name of a numbered weight in its layer's class; the number if the class is unknown.
 
-    The class is in the layer's key and, where it is an attribute of another layer, in its name.
+    The class is in the layer's key and, if the layer is an attribute of another one, in its name.
     """
     count = counts[_holder(groups)]
     kinds = [unnumbered(groups[-1]).lstrip("_")] if groups else []

@@ -4,9 +4,9 @@
     model = keras.saving.deserialize_keras_object(network.architecture)
 
 `architecture` is in Keras 3's form, whichever version wrote the file, and has passed the gate: it names Keras's own
-classes only. The values of the weights are read by `ckpttool.open(path)`; `weight_places(path)` says where in the file
-each is. A weight's name is made of the names of the layers on the way to it and of its own, `inner/in/kernel`; the
-path of a variable that Keras builds may lack the former, so variables are found by their layers.
+classes only. The values of the weights are read by `ckpttool.open(path)`; `weight_places(path)` returns the place of
+each in the file. A weight's name joins the names of the layers on its path and its own, `inner/in/kernel`; the path of
+a variable that Keras builds may lack the layers, so variables are found by their layers.
 """
 
 from collections.abc import Mapping
@@ -29,9 +29,9 @@ from ckpttool.formats.wire import strict_json
 
 METADATA = "metadata.json"
 TRAINING = "training_config"
-"""The attribute of a whole model's `.h5` that says how it was trained."""
+"""The attribute of a whole model's `.h5` with its compile config."""
 ABOUT = ("keras_version", "backend")
-"""The attributes of an `.h5` that say what wrote it."""
+"""The attributes of an `.h5` with the version of Keras and the backend that wrote it."""
 
 
 @dataclass(frozen=True)
@@ -39,11 +39,11 @@ class Network:
     """A network as its file describes it.
 
     `architecture` is what `keras.saving.deserialize_keras_object` takes: `{"module", "class_name", "config", ...}`, of
-    a Functional or a Sequential model, without a compile config. `compiled` has what the model was compiled with, in
-    the form of `model.get_compile_config()`: `optimizer`, `loss`, `metrics`; None where it was not, or where that is of
-    no use, and then `not_compiled` says why. `metadata` is what the file says of itself: `keras_version`, `backend`,
-    and in a `.keras` whatever else its `metadata.json` has. `renamed` has the layers that are named otherwise in the
-    file, as names with slashes are, which Keras 3 does not take: the new names, and those of the file.
+    a Functional or a Sequential model, without a compile config. `compiled` is the compile config, in the form of
+    `model.get_compile_config()`: `optimizer`, `loss`, `metrics`; None if the model was not compiled or its compile
+    config cannot be used, and then `not_compiled` has the reason. `metadata` is the file's own: `keras_version`,
+    `backend`, and in a `.keras` all of its `metadata.json`. `renamed` maps new names of layers to those in the file,
+    which differ for names with slashes, as Keras 3 does not accept them.
     """
 
     path: Path
@@ -54,21 +54,21 @@ class Network:
     renamed: Mapping[str, str] = field(default_factory=dict)
 
     def compiled_with(self, compiled: Mapping[str, Any] | None, path: Path) -> "Network":
-        """Return the network with another compile config, held against the lists: `path` is what holds it.
+        """Return a copy with another compile config, checked against the lists; `path` is the file that contains it.
 
         Raises:
-            FormatError: it is not of Keras's own.
+            FormatError: it refers to something that is not Keras's own.
         """
         held = compile_gated(compiled, Place(path)) if compiled else None
         return replace(self, path=path, compiled=held, not_compiled=None)
 
 
 def read_network(path: Path) -> Network:
-    """Read what a file says of its network, and hold it against the lists of Keras's own classes.
+    """Read a file's network, and check it against the lists of Keras's own classes.
 
     Raises:
-        MissingFile: the file is not there.
-        FormatError: it has weights only, or its network is not Keras's own or not safe to build.
+        MissingFile: the file does not exist.
+        FormatError: it has weights only, or its network is not made of Keras's own classes or not safe to build.
         CorruptCheckpoint: it is damaged.
     """
     if not path.is_file():
@@ -91,9 +91,9 @@ def read_network(path: Path) -> Network:
 
 
 def network_of(architecture: Mapping[str, Any], compiled: Mapping[str, Any] | None, path: Path) -> Network:
-    """Return a network whose config, in Keras 3's form, is not in a file of Keras: `path` is what holds it.
+    """Return the network of a config in Keras 3's form, found in a file `path` that is not Keras's.
 
-    It is held against the lists as one in a file is; `read_network` says what is raised.
+    It is checked against the lists as one in a file is; raises as `read_network` does.
     """
     place = Place(path)
     held = gated(architecture, place)
@@ -103,19 +103,19 @@ def network_of(architecture: Mapping[str, Any], compiled: Mapping[str, Any] | No
 
 
 def weight_places(path: Path) -> Mapping[str, str]:
-    """Return where in a file's HDF5 each weight is, by its logical name, in the file's order.
+    """Return the path of each weight in a file's HDF5, by its logical name, in the file's order.
 
-    That is `layers/conv2d/vars/0` in a `.keras`, below the groups that Keras 3 makes of the layers, and
-    `model_weights/conv1/conv1/kernel:0` in an `.h5`, the layer's group and the name that Keras gave the weight.
+    In a `.keras` that is `layers/conv2d/vars/0`, below the groups that Keras 3 makes of the layers; in an `.h5`
+    `model_weights/conv1/conv1/kernel:0`, the layer's group and Keras's name of the weight.
     """
     return (KerasArchive() if is_archive(path) else KerasLegacy()).open(path).locations
 
 
 def read_metadata(path: Path) -> Mapping[str, Any]:
-    """Return what a `.keras` says of itself in its `metadata.json`; nothing of a file that is none.
+    """Return the `metadata.json` of a `.keras`; an empty mapping for any other file.
 
     Raises:
-        FormatError: it cannot be read.
+        FormatError: the metadata cannot be read.
     """
     metadata = _member(path, METADATA) if is_archive(path) and METADATA in members(path) else {}
     return metadata if isinstance(metadata, dict) else {}
@@ -167,7 +167,7 @@ def _parsed(text: bytes, what: str) -> Any:
 
 
 def _compiled(training: Any, path: Path, old: bool) -> tuple[Mapping[str, Any] | None, str | None]:
-    """Return what a model was compiled with, or why that is of no use: somebody's own losses do not stop a model."""
+    """Return the compile config, or why it cannot be used: custom losses do not prevent reading a model."""
     if not training or not isinstance(training, dict):
         return None, None
     config = {key: value for key, value in training.items() if key != "optimizer_config"}
