@@ -1,6 +1,6 @@
-"""Datasets of HDF5 files: held against the bytes that are stored for them, and where their values are then found.
+"""Datasets of HDF5 files: checked against the bytes that are stored for them, and the places of their values.
 
-HDF5 can claim shapes that no bytes stand for, and can keep values in other files (external storage, virtual datasets);
+HDF5 can declare shapes without stored bytes, and can store values in other files (external storage, virtual datasets);
 both are refused before anything is read.
 """
 
@@ -20,19 +20,19 @@ from ckpttool.formats.reading.raw_tensors import ClosedFile, TensorLocation
 from ckpttool.remote import sparse_files
 
 LARGEST_CHUNK = 64 << 20
-"""Bytes of a chunk that HDF5 unpacks as one, whatever is stored of it."""
+"""Maximum size in bytes of a chunk, which HDF5 decompresses as a whole, whatever is stored of it."""
 MOST_UNPACKED = 1100
-"""How many bytes one stored byte may become: deflate's limit is 1,032."""
+"""Maximum compression ratio; deflate's limit is 1,032."""
 FILTERS = {1: "gzip", 2: "shuffle", 3: "fletcher32", 4: "szip", 5: "nbit", 6: "scaleoffset", 32000: "lzf"}
-"""The filters that h5py brings along; any other would be a plug-in found on the machine."""
+"""The filters included in h5py; any other would be a plug-in found on the machine."""
 
 
 @dataclass(frozen=True)
 class Place:
     """Where the values of a dataset are, in a source that has become another file too.
 
-    They are at `offset` as they are; where that is None, HDF5 reads the dataset `dataset`, unless it is packed with a
-    filter that is not known.
+    They are stored raw at `offset`; if that is None, HDF5 reads the dataset `dataset`, unless it is compressed with an
+    unknown filter.
     """
 
     spec: TensorSpec
@@ -41,11 +41,11 @@ class Place:
     unknown_filter: int | None = None
 
     def renamed(self, path: str) -> Self:
-        """Return the place of the same dataset by another of its names."""
+        """Return the place of the same dataset under another of its names."""
         return replace(self, spec=replace(self.spec, name=path))
 
     def tensor(self, source: Hdf5Source) -> Tensor:
-        """Return the tensor, which opens the file to be read."""
+        """Return the tensor, which opens the file when it is read."""
         if self.unknown_filter is not None:  # it is listed, and whoever reads it is told
             refuse = partial(_refuse_filter, source, self.spec.name, self.unknown_filter)
             return Tensor(self.spec, refuse, refuse)
@@ -59,11 +59,11 @@ class Place:
 
 
 def checked_place(source: Hdf5Source, dataset: Any, path: str) -> Place:
-    """Hold a dataset against the file, and return where its values are.
+    """Check a dataset against the file, and return the place of its values.
 
     Raises:
-        FormatError: it keeps its values in another file, or claims to unpack to very much.
-        CorruptCheckpoint: it claims more than is stored.
+        FormatError: its values are in another file, or would decompress to too many bytes.
+        CorruptCheckpoint: it declares more bytes than are stored.
     """
     if dataset.is_virtual or dataset.external:
         raise FormatError(f"{source.path}: {path} stores its values in another file, which is never read")
@@ -76,13 +76,13 @@ def checked_place(source: Hdf5Source, dataset: Any, path: str) -> Place:
 
 
 def _filters(dataset: Any) -> list[int]:
-    """Return the numbers of the filters that a dataset is packed with."""
+    """Return the numbers of the filters that a dataset is compressed with."""
     properties = dataset.id.get_create_plist()
     return [properties.get_filter(place)[0] for place in range(properties.get_nfilters())]
 
 
 def _check_size(source: Hdf5Source, dataset: Any, path: str, packed: bool) -> None:
-    """Hold the shape against the bytes that are stored."""
+    """Check the shape against the stored bytes."""
     stored = dataset.id.get_storage_size()
     if dataset.nbytes > source.size and dataset.nbytes > stored * (MOST_UNPACKED if packed else 1):
         shape = list(dataset.shape)
@@ -101,9 +101,9 @@ def _check_size(source: Hdf5Source, dataset: Any, path: str, packed: bool) -> No
 
 
 def _raw_offset(source: Hdf5Source, dataset: Any, spec: TensorSpec) -> int | None:
-    """Return where a dataset's bytes begin in its source, if they are stored raw: they are read there, without HDF5.
+    """Return the offset of a dataset's bytes in its source, if they are stored raw and can be read without HDF5.
 
-    Those of a file on a server are not, whose other blocks HDF5 has fetched.
+    On a server they are not, as HDF5 has fetched other blocks of the file already.
     """
     import h5py
 

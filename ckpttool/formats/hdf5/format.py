@@ -16,11 +16,11 @@ from ckpttool.formats.keras.names import is_numbered
 from ckpttool.formats.writing.files import replacing
 
 SUFFIX = ":0"
-"""What TensorFlow 1 and Keras 2 put after a variable's name; in a checkpoint it is not there."""
+"""The suffix of variables' names in TensorFlow 1 and Keras 2, which checkpoints do not have."""
 
 
 class Hdf5(Format):
-    """HDF5 of anyone's making."""
+    """HDF5 files of any program."""
 
     NAME = "hdf5"
     CHECKSUMS = False
@@ -34,7 +34,7 @@ class Hdf5(Format):
         return is_hdf5(path) and _is_plain(read_tree(path))
 
     def open(self, path: Path) -> Hdf5Tensors:
-        """List the datasets by their paths, without `:0` at the end; attributes that are one text each are metadata."""
+        """List the datasets by their paths, without a final `:0`; attributes that are single texts become metadata."""
         tree = read_tree(path)
         paths: dict[str, str] = {}
         for dataset in tree.tensors:
@@ -46,13 +46,13 @@ class Hdf5(Format):
         return Hdf5Tensors(tree, paths, texts)
 
     def save(self, tensors: Mapping[str, Tensor], path: Path, how: Writing = PLAIN) -> None:
-        """Write a dataset per tensor and an attribute of the file per text of the metadata, and read all again.
+        """Write a dataset for each tensor and a file attribute for each text of the metadata, and read all back.
 
-        Where a name is also a scope of others, as a variable's is of its slots, or ends with `:0`, all are written as
-        TensorFlow writes tensors' names, with `:0` at the end.
+        If a name is also a scope of others, as a variable's is of its slots, or ends with `:0`, all names are written
+        as TensorFlow names tensors, with `:0` at the end.
 
         Raises:
-            FormatError: HDF5 cannot hold a tensor or a name, or Keras would take the file for its own.
+            FormatError: HDF5 cannot store a tensor or a name, or the file would be read as one of Keras.
         """
         if name_and_scope(tensors) or any(name.endswith(SUFFIX) for name in tensors):
             tensors = {f"{name}{SUFFIX}": tensor for name, tensor in tensors.items()}

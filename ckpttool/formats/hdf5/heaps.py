@@ -1,4 +1,4 @@
-"""Global heaps, the texts of an HDF5 file that vary in length: what has its library go round without end is refused.
+"""Global heaps, which contain texts of variable length: those that would make the HDF5 library loop are refused.
 
 The layout: https://docs.hdfgroup.org/hdf5/develop/_f_m_t3.html#GlobalHeap. Object 0 is the free space, whose size
 counts its own header; the library steps over it by that size, and never gets on where it is 0 (seen in HDF5 1.14.6), or
@@ -13,19 +13,19 @@ from ckpttool.formats.hdf5.source import MAGIC, Hdf5Source
 from ckpttool.remote import sparse_files
 
 SIGNATURE = b"GCOL\x01\0\0\0"
-"""The signature, the version, and bytes that are zero."""
+"""The signature, the version, and zero bytes."""
 SMALLEST = 4096
-"""Bytes of a collection at least."""
+"""Minimum size of a collection in bytes."""
 WORD = 1 << 64
-"""The library's sums of sizes and addresses are of 64 bits, and begin again after the largest."""
+"""The library adds sizes and addresses in 64 bits, with wrap-around."""
 OBJECT = 16
-"""Bytes of the header of an object: index, references, padding, size."""
+"""Size in bytes of an object's header: index, references, padding, size."""
 LARGEST_SEARCHED = 64 << 20
-"""Bytes of a file that is searched: to read a larger one for this would take longer than what is read of it."""
+"""Maximum size in bytes of a searched file: the search would take longer than reading the values of a larger one."""
 
 
 def require_heaps_that_end(source: Hdf5Source) -> None:
-    """Check the global heaps of a file that is not large and lies on this machine.
+    """Check the global heaps of a local file of at most `LARGEST_SEARCHED` bytes.
 
     Raises:
         CorruptCheckpoint: after an object the library would be where it was, or before it; or they overlap.
@@ -50,7 +50,7 @@ def require_heaps_that_end(source: Hdf5Source) -> None:
 
 
 def _bytes_of_lengths(data: bytes) -> int:
-    """Return in how many bytes the file has lengths, as its superblock says."""
+    """Return the size in bytes of lengths in the file, from its superblock."""
     start = max(data.find(MAGIC), 0)
     superblock = data[start : start + 16].ljust(16, b"\0")
     return superblock[14 if superblock[8] < 2 else 10]
