@@ -1,4 +1,4 @@
-"""Where an HDF5 file's bytes are - a file of its own, or a member of an archive - and the opening of it."""
+"""The source of an HDF5 file's bytes, a file or a member of an archive, and how it is opened."""
 
 import contextlib
 import os
@@ -18,22 +18,22 @@ from ckpttool.formats.reading.archive import MemberInPlace
 from ckpttool.remote import sparse_files
 
 BLOCK = 64 << 10
-"""Bytes of a file on a server that are fetched at once: HDF5 reads many small pieces."""
+"""Bytes of a file on a server that are fetched at a time, as HDF5 reads many small pieces."""
 MAGIC = b"\x89HDF\r\n\x1a\n"
 USER_BLOCK = 512
-"""The least bytes that another program may have put before the signature; there are twice as many, or four times ..."""
+"""Minimum size in bytes of a user block before the signature; others are this times a power of two."""
 TAR = (257, b"ustar")
-"""Where a tar archive has its mark; its first member begins at 512 too, and would hide the others."""
+"""Offset and mark of a tar archive, whose first member begins at 512 too, and would hide the others."""
 _FAULTS = (OSError, MemoryError, RuntimeError, KeyError, ValueError, TypeError, UnicodeDecodeError)
 
 
 @dataclass(frozen=True)
 class Hdf5Source:
-    """An HDF5 file: `size` bytes from `start` of a file, or in `unpacked`; `path` is what messages name.
+    """An HDF5 file: `size` bytes from `start` of a file, or in `unpacked`; messages name `path`.
 
-    `stamp` says which file it was when it was found: a read of another one would mix two. `member` is what an archive
-    has it as, whose checksum is compared before a value is used. Two sources are equal that are one file, though it was
-    moved in between.
+    `stamp` identifies the file as it was when it was listed, so that a replaced one is not mixed with it. `member` is
+    the archive's member that contains it, whose checksum is verified before a value is used. Two sources are equal if
+    they are the same file, even if it was moved in between.
     """
 
     path: Path = field(compare=False)
@@ -49,7 +49,7 @@ class Hdf5Source:
         return cls(path, sparse_files.size_of(path), 0, stamp_of(path))
 
     def bytes(self) -> AbstractContextManager[Any]:
-        """Return what h5py opens, to be closed after it."""
+        """Return a context with the path or the stream that h5py opens."""
         if self.unpacked is not None:
             return self.unpacked.open()
         whole = self.start == 0 and self.size == sparse_files.size_of(self.path)
@@ -59,7 +59,7 @@ class Hdf5Source:
         return self._stretch()
 
     def _stretch(self) -> StreamAt:
-        """Return the part of a file that an archive has it in."""
+        """Return a stream of the archive's part that contains the file."""
         file = sparse_files.opened(self.path, BLOCK)
 
         def read_at(buffer: memoryview, place: int) -> int:
@@ -70,14 +70,14 @@ class Hdf5Source:
 
 
 def stamp_of(path: Path) -> tuple[int, ...]:
-    """Return what changes when a file is replaced or written to."""
+    """Return numbers that change when a file is replaced or modified."""
     return plain_files.stamp_of(path.stat())
 
 
 def is_hdf5(path: Path) -> bool:
     """Return whether a file has HDF5's signature, also behind a user block (as MATLAB 7.3 has one); suffixes can lie.
 
-    Of a file on a server the first bytes are looked at, and no long user block is found.
+    Of a file on a server only the first bytes are examined, so a long user block is not found.
     """
     if not path.is_file():
         return False
@@ -100,10 +100,10 @@ def is_hdf5(path: Path) -> bool:
 
 @contextlib.contextmanager
 def opened(source: Hdf5Source, name: str | None = None) -> Iterator[Any]:
-    """Open a file to read, all of it or the dataset of a name; what the library reports of damage becomes one line.
+    """Open a file to read, or one of its datasets by name; the library's errors become one line.
 
     Raises:
-        CorruptCheckpoint: it is damaged, or another file than was listed.
+        CorruptCheckpoint: the file is damaged, or not the one that was listed.
     """
     import h5py
 
@@ -127,12 +127,12 @@ def _require_same(source: Hdf5Source) -> None:
 
 
 def bytes_after(source: Hdf5Source) -> int:
-    """Return how many bytes follow what HDF5 takes for the end of its file.
+    """Return the number of bytes that follow the end of the HDF5 file by its superblock.
 
-    On a server the end is not fetched for that, and behind a user block it is not known.
+    It is 0 if unknown: on a server the end is not fetched for that, nor is it known behind a user block.
 
     Raises:
-        FormatError: they are another HDF5 file, of which nothing would be seen.
+        FormatError: they are another HDF5 file, which would be ignored.
     """
     if source.start == 0 and source.unpacked is None and sparse_files.at(source.path):
         return 0
@@ -149,7 +149,7 @@ def bytes_after(source: Hdf5Source) -> int:
 
 
 def end_address(superblock: bytes) -> int | None:
-    """Return where a file says that it ends; None where that is not told.
+    """Return the end of a file in bytes by its superblock; None if it has no version that declares one.
 
     The superblock: https://docs.hdfgroup.org/hdf5/develop/_f_m_t3.html#Superblock.
     """
@@ -161,7 +161,7 @@ def end_address(superblock: bytes) -> int | None:
 
 
 class Unpacked:
-    """Bytes that were packed in an archive, in a file without a name that goes when this does."""
+    """Decompressed bytes of an archive's member, in an unnamed temporary file that is deleted with this object."""
 
     def __init__(self, pieces: Iterable[bytes]) -> None:
         """Write the bytes."""
@@ -172,5 +172,5 @@ class Unpacked:
         weakref.finalize(self, os.close, self._descriptor)
 
     def open(self) -> StreamAt:
-        """Return a stream of them from the first on, whoever else reads them."""
+        """Return a stream from the first byte, independent of other streams."""
         return StreamAt(self._size, lambda buffer, place: os.preadv(self._descriptor, [buffer], place))

@@ -1,6 +1,6 @@
-"""HDF5 files: every dataset of a file, found without following anything out of it, and read when asked.
+"""HDF5 files: every dataset of a file, found without following links out of it, and read on access.
 
-HDF5 can point elsewhere (external links), which is refused before anything is read, each part of a path on its own.
+External links are refused before anything is read; soft links are followed one part of the path at a time.
 """
 
 from collections import Counter
@@ -27,22 +27,22 @@ from ckpttool.formats.reading.path_names import PathNames
 from ckpttool.formats.reading.versions import version_of
 
 DEEPEST = 64
-"""Groups within groups; more is a loop or an attack."""
+"""Maximum nesting depth of groups; deeper ones are a loop or an attack."""
 MOST_AGAIN, MOST_LINKS = 1024, 50_000
-"""Names that may lead to groups which have another name (groups with two names each, in one another, double with each
-level), and to datasets."""
+"""Maximum number of names of objects that have another name too: of groups (nested groups with two names each double at
+each level), and of datasets."""
 MOST_STEPS = 50_000
-"""Parts of soft links that are followed in a file: soft links may be made of soft links."""
+"""Maximum number of parts of soft links that are followed in a file, as they may contain other soft links."""
 _ENCODING = ("utf-8", "surrogateescape")
-"""How h5py reads names, which may be any bytes."""
+"""The error handler by which h5py decodes names, which may be any bytes."""
 
 
 @dataclass
 class Tree:
-    """What an HDF5 file holds: its datasets as tensors by path, and the attributes of groups and datasets by path.
+    """The contents of an HDF5 file: datasets as tensors by path, and the attributes of groups and datasets by path.
 
-    `odd` has the datasets that hold neither numbers nor texts, with what they hold; `opaque` names such attributes.
-    `places` has where the values of each dataset are in the source.
+    `odd` has datasets with neither numbers nor texts, and describes their contents; `opaque` lists such attributes.
+    `places` has the place of each dataset's values in the source.
     """
 
     path: Path
@@ -53,17 +53,17 @@ class Tree:
     places: dict[str, Place] = field(default_factory=dict)
 
     def of(self, source: Hdf5Source) -> "Tree":
-        """Return the same of a source that has become the file's."""
+        """Return a copy for another source of the same file."""
         tensors = {path: place.tensor(source) for path, place in self.places.items()}
         return replace(self, path=source.path, tensors=tensors)
 
     @property
     def groups(self) -> Iterator[str]:
-        """The paths of the groups; the file's own is empty."""
+        """The paths of the groups; that of the root is empty."""
         return (path for path in self.attributes if path not in self.tensors)
 
     def texts(self, group: str, key: str) -> list[str] | None:
-        """Return an attribute that lists names, bytes or text; Keras splits long ones into key0, key1, ..."""
+        """Return an attribute that lists names, as bytes or text; Keras splits long ones into key0, key1, ..."""
         attributes = self.attributes.get(group, {})
         parts = [attributes[key]] if key in attributes else []
         while not parts or f"{key}{len(parts)}" in attributes:
@@ -78,7 +78,7 @@ def read_tree(path: Path) -> Tree:
 
     Raises:
         MissingFile: the file does not exist.
-        FormatError: it is not HDF5, it points out of itself, or claims more than it holds.
+        FormatError: it is not HDF5, has links to other files, or declares more bytes than it contains.
         CorruptCheckpoint: it is damaged.
     """
     if not path.is_file():
@@ -89,14 +89,14 @@ def read_tree(path: Path) -> Tree:
 
 
 def walk(source: Hdf5Source) -> Tree:
-    """List what is in a source; a file that was written and checked is not walked again where it was moved to."""
+    """List the contents of a source; a file that was written and checked is not walked again after it was moved."""
     tree = _walked(source, None if source.unpacked else version_of(source.path))
     return tree if tree.path == source.path else tree.of(source)
 
 
 @lru_cache(maxsize=1)
 def _walked(source: Hdf5Source, version: Hashable) -> Tree:
-    """List what is in a source; each format that asks whether it is its own gets the same walk."""
+    """List the contents of a source; formats that check the same file share the walk."""
     tree = Tree(source.path)
     require_heaps_that_end(source)
     with opened(source) as file:
@@ -107,7 +107,7 @@ def _walked(source: Hdf5Source, version: Hashable) -> Tree:
 
 
 class _Walk:
-    """One walk through a file: every link is looked at before it is followed."""
+    """A walk through a file in which every link is examined before it is followed."""
 
     def __init__(self, tree: Tree, source: Hdf5Source, root: Any) -> None:
         self.tree = tree
@@ -120,7 +120,7 @@ class _Walk:
         self.placed: dict[int, Place] = {}
 
     def group(self, group: Any, path: str, above: tuple[int, ...]) -> None:
-        """Take in a group: its attributes, its datasets, the groups in it."""
+        """Add a group: its attributes, its datasets and its groups."""
         address = _address(group)
         if address in above or len(above) > DEEPEST:
             raise FormatError(
