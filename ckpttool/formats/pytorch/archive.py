@@ -1,4 +1,4 @@
-"""The zip file that `torch.save` and `torch.jit.save` write: a pickle, and a member to each storage, as its bytes are.
+"""The zip file that `torch.save` and `torch.jit.save` write: a pickle, and a member with the raw bytes of each storage.
 
 The layout: torch/serialization.py, caffe2/serialize/inline_container.cc.
 """
@@ -25,26 +25,26 @@ from ckpttool.formats.reading.zip_layout import member_start
 
 PICKLE = re.compile(r"[^/]+/data\.pkl")
 PICKLE_LIMIT = 2 << 30
-"""Bytes of a pickle that is read: arrays of NumPy are in it as a whole."""
+"""Maximum size of a pickle in bytes; it contains arrays of NumPy as a whole."""
 PROGRAM, CODE = "constants.pkl", re.compile(r"code/__torch__[/.]?(.*)[.]py")
-"""What TorchScript's files have beside: constants of a program, and its code, of which only lists of names are read."""
+"""Other parts of TorchScript's files: a program's constants, and its code, of which only lists of names are read."""
 PACKED = "code/"
 """Where members are compressed."""
 DISTRIBUTED = ".distcp"
 INDEX = ".metadata"
-"""What such a folder has beside its files of parts, which end in this suffix."""
+"""The index in such a folder, and the suffix of its files of parts."""
 DATA, CONSTANTS = "data/", "constants/"
 """Folders of storages."""
 
 
 class TorchArchive:
-    """An open file: what its pickle holds, and where the bytes of each storage are."""
+    """An open file: the value of its pickle, and the places of its storages."""
 
     def __init__(self, path: Path, part: Window | None = None) -> None:
-        """Read the zip's directory: of a file, or of the part of one that holds a tensor of a distributed checkpoint.
+        """Read the zip's directory, of a file or of the part of one that contains a tensor of a distributed checkpoint.
 
         Raises:
-            FormatError: it is a part of a distributed checkpoint and none is named, or has members that are not read.
+            FormatError: it is a part of a distributed checkpoint and none is specified, or has unsupported members.
             CorruptCheckpoint: it is damaged.
         """
         if part is None:
@@ -62,10 +62,10 @@ class TorchArchive:
         self.big = order == b"big"
 
     def value(self) -> Any:
-        """Return what the pickle holds, as records; of a program the constants too, as a dict of both.
+        """Return the pickle's value as records; for a program a dict with this and the constants.
 
         Raises:
-            FormatError: it names what could act.
+            FormatError: the pickle refers to a function that could act.
             CorruptCheckpoint: it is damaged.
         """
         value = interpreted(self.path, self.record("data.pkl"), storage)
@@ -90,10 +90,10 @@ class TorchArchive:
         return listed
 
     def record(self, name: str) -> bytes:
-        """Return a small member's bytes, checked.
+        """Return the bytes of a small member, after checking them.
 
         Raises:
-            CorruptCheckpoint: it is damaged, or too large to be what its name says.
+            CorruptCheckpoint: it is damaged, or too large for its kind.
         """
         info = self.members[name]
         if info.file_size > PICKLE_LIMIT:
@@ -101,10 +101,10 @@ class TorchArchive:
         return b"".join(self.stream(name, name))
 
     def require(self, storage: Storage) -> None:
-        """Check that the bytes of a storage are there, as many as the pickle says.
+        """Check that a storage exists, with the number of bytes that the pickle declares.
 
         Raises:
-            CorruptCheckpoint: they are not.
+            CorruptCheckpoint: it is missing, or its size differs.
         """
         info = self.members.get(_member(storage))
         if info is None:
@@ -116,7 +116,7 @@ class TorchArchive:
             )
 
     def stream(self, member: str, name: str) -> Iterator[bytes]:
-        """Yield the bytes of a member, read for what has a name; after the last the zip's checksum is compared.
+        """Yield the bytes of a member, read for the tensor `name`; after the last ones the zip's checksum is verified.
 
         Raises:
             CorruptCheckpoint: it is damaged, or the file changed.
@@ -136,11 +136,11 @@ class TorchArchive:
         self.file.require_unchanged()
 
     def storage(self, storage: Storage, name: str) -> Iterator[bytes]:
-        """Yield the bytes of a storage, read for what has a name; `stream` says what is raised."""
+        """Yield the bytes of a storage, read for the tensor `name`; raises as `stream` does."""
         yield from self.stream(_member(storage), name)
 
     def rest(self, held: Iterable[Storage]) -> Iterator[Checked]:
-        """Check the members that hold no tensor's bytes: storages of what was left out, and what else is damaged."""
+        """Check the members without a tensor's bytes: storages of skipped values, and all others."""
         used = set(map(_member, held))
         for member in (member for member in self.members if member not in used):
             checked = Checked.of(member, self.stream(member, member))
@@ -148,7 +148,7 @@ class TorchArchive:
                 yield checked
 
     def part(self, storage: Storage, name: str, offset: int, size: int) -> Iterator[bytes]:
-        """Yield some bytes of a storage, which was checked before."""
+        """Yield a range of bytes of a storage, which was checked before."""
         stored = self._stored(self.members[_member(storage)])
         yield from self.file.stream(name, ByteRange(stored.offset + offset, size))
         self.file.require_unchanged()
@@ -160,7 +160,7 @@ class TorchArchive:
 
 
 def is_archive(path: Path) -> bool:
-    """Return whether a file is a zip of PyTorch's."""
+    """Return whether a file is a zip file of PyTorch."""
     if not is_zip(path):
         return False
     names = member_names(path)
@@ -173,7 +173,7 @@ def is_distributed(path: Path) -> bool:
 
 
 def refuse_distributed(path: Path) -> None:
-    """Refuse what torch.distributed.checkpoint writes without its index: files of an archive for each part of a tensor.
+    """Refuse a folder of torch.distributed.checkpoint without its index: files with an archive for each part of a tensor.
 
     Raises:
         FormatError: it is such a folder, or a part of one.
@@ -187,10 +187,10 @@ def refuse_distributed(path: Path) -> None:
 
 
 def interpreted(path: Path, data: bytes | IO[bytes], persistent: Callable[[Any], Any]) -> Any:
-    """Return what a pickle of a file holds, as records; `interpret` has the parameters.
+    """Return the value of a file's pickle as records; the parameters are those of `interpret`.
 
     Raises:
-        FormatError: it names what could act.
+        FormatError: the pickle refers to a function that could act.
         CorruptCheckpoint: it is damaged.
     """
     try:
@@ -205,7 +205,7 @@ def interpreted(path: Path, data: bytes | IO[bytes], persistent: Callable[[Any],
 
 
 class _Bounded:
-    """A file in which nothing that is read at once is longer than a pickle may be."""
+    """A file that refuses single reads of more bytes than a pickle may have."""
 
     def __init__(self, file: IO[bytes]) -> None:
         self._file = file
@@ -225,7 +225,7 @@ def _member(storage: Storage) -> str:
 
 
 def _constant(description: Any) -> Storage | Unread:
-    """Return the storage that a program's constants mean by an id."""
+    """Return the storage for a persistent id in a program's constants."""
     held = storage(description)
     return replace(held, key=f"{CONSTANTS}{held.key}") if isinstance(held, Storage) else held
 
