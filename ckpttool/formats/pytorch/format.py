@@ -1,7 +1,7 @@
 """PyTorch's `.pt`, `.pth` and `.bin`: tensors are views of storages, read without PyTorch and without running a pickle.
 
-A checkpoint is one file, or several with an index that makes them one (`pytorch_model.bin.index.json` with a
-`weight_map`, which Transformers writes); nothing in an index leads out of its folder.
+A checkpoint is one file, or several with an index (`pytorch_model.bin.index.json` with a `weight_map`, which
+Transformers writes); an index cannot refer to files outside of its folder.
 """
 
 from collections.abc import Iterator
@@ -23,7 +23,7 @@ from ckpttool.formats.reading.data_file import gathered, require_truth, swapped
 from ckpttool.formats.safetensors.index import read_index
 
 REPEATED_LIMIT = 64 << 20
-"""Bytes that a tensor may have beyond those of its storage: it repeats them (`Tensor.expand`)."""
+"""Maximum size in bytes of a tensor that is larger than its storage, which it repeats (`Tensor.expand`)."""
 SUFFIX, INDEX_SUFFIX = ".bin", ".bin.index.json"
 SINGLE = "*model.bin"
 """The names of weights in one file: pytorch_model.bin, adapter_model.bin; training_args.bin holds none."""
@@ -33,10 +33,10 @@ class TorchTensors(Tensors):
     """The tensors of a file by the names of its state dict; `metadata` has numbers, texts and ties (alias: name)."""
 
     def __init__(self, path: Path) -> None:
-        """Interpret the pickle, and hold what it says against the members of the zip file.
+        """Interpret the pickle, and check it against the members of the zip file.
 
         Raises:
-            FormatError: it names what could act where PyTorch loads it, or has members that are not read.
+            FormatError: it refers to a function that could act where PyTorch loads it, or has unsupported members.
             CorruptCheckpoint: it is damaged.
         """
         self.archive = OldFile(path) if is_old(path) else TorchArchive(path)
@@ -68,7 +68,7 @@ class TorchTensors(Tensors):
         return len(self._names)
 
     def _require_bytes(self) -> None:
-        """Check storages, each of one dtype, and that tensors do not repeat their bytes to seem much larger."""
+        """Check that each storage has one dtype, and that tensors do not repeat the bytes of storages too often."""
         kinds: dict[str, object] = {}
         total = 0
         for name, view in self.views.items():
@@ -83,7 +83,7 @@ class TorchTensors(Tensors):
             raise FormatError(f"{self.archive.path}: its tensors repeat {self.archive.file.size} bytes to {total}")
 
     def _raw(self, name: str) -> Iterator[bytes]:
-        """Yield the bytes from a tensor's first element to its last, of a storage whose checksum is right."""
+        """Yield the bytes from a tensor's first element to its last, after the checksum of the storage is verified."""
         view = self.views[name]
         size, offset = view.span * view.dtype.itemsize, view.offset * view.dtype.itemsize
         if size == view.storage.nbytes:
@@ -93,7 +93,7 @@ class TorchTensors(Tensors):
         yield from self.archive.part(view.storage, name, offset, size)
 
     def check(self, name: str) -> None:
-        """Compare the checksum of a tensor's storage, once.
+        """Verify the checksum of a tensor's storage, once.
 
         Raises:
             CorruptCheckpoint: it is damaged.
@@ -105,7 +105,7 @@ class TorchTensors(Tensors):
             self._checked.add(storage.key)
 
     def checked(self) -> Iterator[Checked]:
-        """Read every tensor's storage and compare its checksum, then what holds no tensor's bytes."""
+        """Read every tensor's storage and verify its checksum, then the members without a tensor's bytes."""
         for name in self:
             yield Checked.of(name, self[name].pieces())
         yield from self.archive.rest(view.storage for view in self.views.values())
@@ -125,15 +125,15 @@ class TorchTensors(Tensors):
 
 
 class ShardedTorch(Tensors):
-    """The tensors that an index names, file after file."""
+    """The tensors of all files of an index, file by file."""
 
     def __init__(self, path: Path) -> None:
-        """Open each file that an index names.
+        """Open each file of an index.
 
         Raises:
-            MissingFile: one is not there.
-            CorruptCheckpoint: the index is damaged, or a file does not hold what it is said to.
-            FormatError: the index names what is not beside it; what `TorchTensors` refuses.
+            MissingFile: a file is missing.
+            CorruptCheckpoint: the index is damaged, or a file lacks a tensor that the index declares in it.
+            FormatError: the index refers to a file outside of its folder; or as by `TorchTensors`.
         """
         index = read_index(path, SUFFIX)
         self._files: list[TorchTensors] = []
@@ -177,7 +177,7 @@ class PyTorch(Format):
     HOLDS = frozenset(dtype.name for dtype in DTYPES.values())
 
     def recognises(self, path: Path) -> bool:
-        """Return whether there is a file of `torch.save`, new or old, or an index of some, at the path or in it."""
+        """Return whether the path is, or is a folder with, a file of `torch.save`, new or old, or an index of such files."""
         if path.is_dir():
             return any(path.glob(f"*{INDEX_SUFFIX}")) or any(path.glob(SINGLE)) or is_distributed(path)
         file_or_index = locate(path)
@@ -186,7 +186,7 @@ class PyTorch(Format):
         )
 
     def open(self, path: Path) -> TorchTensors | ShardedTorch:
-        """List the tensors; `TorchTensors` and `ShardedTorch` say what is raised.
+        """List the tensors; raises as `TorchTensors` and `ShardedTorch` do, too.
 
         Raises:
             FormatError: it is a folder of torch.distributed.checkpoint.
@@ -197,10 +197,10 @@ class PyTorch(Format):
 
 
 def locate(path: Path) -> Path | None:
-    """Return the file or the index that a path stands for: itself, an index beside its name, or the one in a folder.
+    """Return the file or the index that a path refers to: itself, an index beside it, or the one in a folder.
 
     Raises:
-        FormatError: the folder holds several.
+        FormatError: the folder contains several.
     """
     if path.is_dir():
         candidates = sorted(path.glob(f"*{INDEX_SUFFIX}")) or sorted(path.glob(SINGLE))

@@ -1,9 +1,9 @@
 """Files of PyTorch before 1.6, which are not zips: pickles one after another, then the bytes of the storages.
 
-From 0.2 on a magic number, a protocol, a system's description, the value and the keys of its storages are a pickle
-each. Before that it was a tar of `storages`, `tensors` and a `pickle` that names tensors by number (torch/serialization
-.py, `_legacy_load`). Bytes are little-endian after a count of elements (torch/csrc/serialization.cpp). There are no
-checksums.
+Since 0.2 a magic number, a protocol version, a description of the system, the value and the keys of its storages are a
+pickle each. Before, the file was a tar of `storages`, `tensors` and a `pickle` that refers to tensors by number
+(torch/serialization.py, `_legacy_load`). Bytes are little-endian, after the number of elements
+(torch/csrc/serialization.cpp). There are no checksums.
 """
 
 import re
@@ -24,13 +24,13 @@ from ckpttool.formats.reading.data_file import ByteRange, CheckpointFile
 from ckpttool.remote import sparse_files
 
 MAGIC = re.compile(rb"\x80[\2-\5](\x95.{8})?\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19", re.DOTALL)
-"""A pickle of a magic number."""
+"""The pickled magic number."""
 TAR = re.compile(rb"(\./)?(sys_info|pickle|storages|tensors)\0.{245,251}ustar", re.DOTALL)
 MEMBERS = ("storages", "tensors", "pickle")
 COUNT = struct.Struct("<q")
 RANK_LIMIT = 64
 COUNT_LIMIT = 1_000_000
-"""Storages and tensors of a tar."""
+"""The members of a tar with storages and tensors."""
 
 
 def is_old(path: Path) -> bool:
@@ -43,7 +43,7 @@ def is_old(path: Path) -> bool:
 
 
 class OldFile:
-    """An open file: what its pickle holds, and where the bytes of each storage are."""
+    """An open file: the value of its pickle, and the places of its storages."""
 
     big = False
 
@@ -54,11 +54,11 @@ class OldFile:
         self.places: dict[str, ByteRange] = {}
 
     def value(self) -> Any:
-        """Return what the pickle holds, as records, and find the bytes of the storages.
+        """Return the pickle's value as records, and find the bytes of the storages.
 
         Raises:
-            FormatError: it names what could act, or more follows, such as another checkpoint.
-            CorruptCheckpoint: it is damaged, or cut off.
+            FormatError: the pickle refers to a function that could act, or data follows, such as another checkpoint.
+            CorruptCheckpoint: it is damaged or truncated.
         """
         with sparse_files.opened(self.path) as file:
             is_tar = TAR.match(file.read(512)) is not None
@@ -66,14 +66,14 @@ class OldFile:
             return self._of_tar(file) if is_tar else self._of_pickles(file)
 
     def classes(self) -> Classes:
-        """Return nothing: programs have files of their own."""
+        """Return an empty mapping, as these files contain no programs."""
         return {}
 
     def require(self, storage: Storage) -> None:
-        """Check that the bytes of a storage are there, as many as the pickle says.
+        """Check that a storage exists, with the number of bytes that the pickle declares.
 
         Raises:
-            CorruptCheckpoint: they are not.
+            CorruptCheckpoint: it is missing, or its size differs.
         """
         place = self.places.get(storage.key)
         if place is None:
@@ -85,7 +85,7 @@ class OldFile:
             )
 
     def storage(self, storage: Storage, name: str) -> Iterator[bytes]:
-        """Yield the bytes of a storage, read for what has a name.
+        """Yield the bytes of a storage, read for the tensor `name`.
 
         Raises:
             CorruptCheckpoint: the file changed.
@@ -93,12 +93,12 @@ class OldFile:
         yield from self.part(storage, name, 0, self.places[storage.key].size)
 
     def part(self, storage: Storage, name: str, offset: int, size: int) -> Iterator[bytes]:
-        """Yield some bytes of a storage."""
+        """Yield a range of bytes of a storage."""
         yield from self.file.stream(name, ByteRange(self.places[storage.key].offset + offset, size))
         self.file.require_unchanged()
 
     def rest(self, held: Iterable[Storage]) -> Iterator[Checked]:
-        """Read the storages of what was left out."""
+        """Read the storages of skipped values."""
         used = {storage.key for storage in held}
         for key, place in self.places.items():
             if key not in used:
@@ -129,7 +129,7 @@ class OldFile:
         return value
 
     def _place(self, file: IO[bytes], key: str, held: Storage | Unread) -> None:
-        """Note where the bytes of a storage are, and go on after them."""
+        """Store the place of a storage's bytes, and seek to their end."""
         elements = COUNT.unpack(self._read(file, COUNT.size))[0]
         if isinstance(held, Unread) and not held.itemsize:
             raise FormatError(f"{self.path}: storage {key} {held.why}, of unknown size: where it ends is not known")
@@ -160,10 +160,10 @@ class OldFile:
         return interpreted(self.path, file, persistent)
 
     def _parts(self, file: IO[bytes]) -> dict[str, int]:
-        """Return where the members begin.
+        """Return the offsets of the members.
 
         Raises:
-            CorruptCheckpoint: one is not there.
+            CorruptCheckpoint: a member is missing.
         """
         try:
             with tarfile.open(fileobj=file, mode="r:") as tar:
@@ -231,10 +231,10 @@ class OldFile:
 
 
 def _part(held: Storage | Unread, view: Any) -> Storage | Unread:
-    """Return a part of a storage, which in these files has a key, an offset and a number of elements of its own.
+    """Return a part of a storage, which in these files has its own key, offset and number of elements.
 
     Raises:
-        ValueError: it cannot be.
+        ValueError: the part is not valid.
     """
     match view:
         case (_, offset, elements) if is_size(offset) and is_size(elements):
