@@ -23,7 +23,7 @@ from ckpttool.formats.reading.data_file import gathered, require_truth, swapped
 from ckpttool.formats.safetensors.index import read_index
 
 REPEATED_LIMIT = 64 << 20
-"""Maximum size in bytes of a tensor that is larger than its storage, which it repeats (`Tensor.expand`)."""
+"""Maximum number of bytes of a tensor beyond those of its storage, which it repeats (`Tensor.expand`)."""
 SUFFIX, INDEX_SUFFIX = ".bin", ".bin.index.json"
 SINGLE = "*model.bin"
 """The names of weights in one file: pytorch_model.bin, adapter_model.bin; training_args.bin holds none."""
@@ -177,7 +177,7 @@ class PyTorch(Format):
     HOLDS = frozenset(dtype.name for dtype in DTYPES.values())
 
     def recognises(self, path: Path) -> bool:
-        """Return whether the path is, or is a folder with, a file of `torch.save`, new or old, or an index of such files."""
+        """Return whether the path is a file of `torch.save`, new or old, an index of such files, or a folder with one."""
         if path.is_dir():
             return any(path.glob(f"*{INDEX_SUFFIX}")) or any(path.glob(SINGLE)) or is_distributed(path)
         file_or_index = locate(path)

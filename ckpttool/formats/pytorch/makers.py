@@ -1,6 +1,6 @@
-"""What the names in PyTorch's pickles make: records of tensors, of arrays, and of objects of any other class.
+"""Records made for the names in PyTorch's pickles: of tensors, arrays, and objects of any other class.
 
-What those that are known do in PyTorch: torch/_utils.py, torch/serialization.py. No name is looked up or called.
+The functions are in torch/_utils.py and torch/serialization.py. No name is ever looked up or called.
 """
 
 import math
@@ -29,14 +29,14 @@ STORAGES = {
     "torch.ComplexFloatStorage": "complex64",
     "torch.ComplexDoubleStorage": "complex128",
 }
-"""The classes of storages, which say what their elements are."""
+"""The classes of storages, with the dtypes of their elements."""
 RAW_STORAGES = {"torch.storage.UntypedStorage", "torch.storage._UntypedStorage"}
-"""Those of bytes: the tensor says what they are."""
+"""Storages of untyped bytes, whose dtype is the tensor's."""
 QUANTISED_STORAGES = {
     **{f"torch.{name}Storage": 1 for name in ("QInt8", "QUInt8", "QUInt4x2", "QUInt2x4")},
     "torch.QInt32Storage": 4,
 }
-"""Those that are not read, with the size of their elements."""
+"""Unsupported storages, with the size of their elements in bytes."""
 DTYPES = {
     f"torch.{name}": BY_NAME[name]
     for name in (*STORAGES.values(), "uint16", "uint32", "uint64", "float8_e5m2", "float8_e4m3fn")
@@ -47,7 +47,7 @@ UNREAD = {
     "torch._utils._rebuild_nested_tensor": "is nested",
     "torch._utils._rebuild_meta_tensor_no_storage": "is a meta tensor, which has no numbers",
 }
-"""Tensors of PyTorch that no checkpoint of TensorFlow has."""
+"""Tensors of PyTorch that have no counterpart in checkpoints of TensorFlow."""
 _ACTING_MODULES = (
     "os|posix|nt|sys|subprocess|_posixsubprocess|shutil|socket|ssl|pty|runpy|importlib|imp|pkgutil|pdb|bdb|code|codeop"
     "|commands|popen2|webbrowser|ctypes|_ctypes|cffi|multiprocessing|concurrent|asyncio|signal|http|urllib|urllib2|httplib"
@@ -59,32 +59,32 @@ ACTING = re.compile(
     rf"({_ACTING_MODULES})([.].*)?|builtins[.](eval|exec|execfile|compile|open|input|breakpoint|__import__|reload)"
     r"|(torch|torch[.]serialization|torch[.]jit|numpy|joblib)[.]load|torch[.]ops[.]load_library"
 )
-"""Names that no weights need, and that could act where PyTorch loads the file: one who reads it is to be told."""
+"""Names that weights do not need and that could act where PyTorch loads the file, so that they are reported."""
 NAME = re.compile(r"[\w.<>]*\w[\w.<>]*[.][\w.<>]+")
 
 
 class ForbiddenName(FormatError):
-    """A pickle names a function that could act where PyTorch loads it."""
+    """A pickle refers to a function that could act where PyTorch loads it."""
 
 
 def require_harmless(name: str) -> None:
-    """Check that a name is not one of those that act.
+    """Check that a name is not one that could act.
 
     >>> require_harmless("models.yolo.Detect")
 
     Raises:
-        ForbiddenName: it is, or is none at all.
+        ForbiddenName: it could act, or is not a name.
     """
     if ACTING.fullmatch(name) or not NAME.fullmatch(name):
         raise ForbiddenName(name)
 
 
 def make(name: str, arguments: Any) -> Any:
-    """Return what a call of a name makes: of a name that is not known an object, which is inert.
+    """Return the record for a call of a name; for an unknown name an inert object.
 
     Raises:
-        ValueError: the arguments are not such that PyTorch writes.
-        ForbiddenName: it could act.
+        ValueError: PyTorch does not write such arguments.
+        ForbiddenName: the name could act.
     """
     if name in UNREAD:
         return Unread(UNREAD[name])
@@ -94,10 +94,10 @@ def make(name: str, arguments: Any) -> Any:
 
 
 def storage(description: Any) -> Storage | Unread:
-    """Return the storage that a persistent id means: a word, its class, its key, a device, a number of elements.
+    """Return the storage for a persistent id: a word, its class, its key, a device, and the number of elements.
 
     Raises:
-        ValueError: it is not a storage.
+        ValueError: the id is not that of a storage.
     """
     if (
         not isinstance(description, tuple)
@@ -125,7 +125,7 @@ def tensor_of(held: Storage, offset: Any, shape: Any, strides: Any, dtype: DType
     """Return the tensor that is a view of a storage.
 
     Raises:
-        ValueError: its shape or its place cannot be.
+        ValueError: its shape or its place is not valid.
     """
     if not isinstance(held, Storage) or not (dtype := dtype or held.dtype):
         raise ValueError("a tensor has no storage")
@@ -166,7 +166,7 @@ def _subclass(arguments: tuple[Any, ...]) -> Any:
 
 
 def _ordered(arguments: tuple[Any, ...]) -> Pairs:
-    """Return a dict; Python 2 gives an ordered one its items as lists of two."""
+    """Return a dict; Python 2 stores the items of an ordered one as lists of two."""
     items = arguments[0] if arguments and isinstance(arguments[0], list) else []
     return Pairs((item[0], item[1]) for item in items if isinstance(item, (list, tuple)) and len(item) == 2)
 
@@ -178,10 +178,10 @@ def _instance(arguments: tuple[Any, ...]) -> Object:
 
 
 def _attribute(arguments: tuple[Any, ...]) -> Object:
-    """Return what `getattr` would of a class: a member of an enumeration, or a method.
+    """Return the record for `getattr` of a class: a member of an enumeration, or a method.
 
     Raises:
-        ForbiddenName: it is called otherwise.
+        ForbiddenName: the arguments are others.
     """
     match arguments:
         case (Global(name) | Object(name), str(attribute)):
@@ -190,7 +190,7 @@ def _attribute(arguments: tuple[Any, ...]) -> Object:
 
 
 def _copied(arguments: tuple[Any, ...]) -> Any:
-    """Return the tensor or the array that one of another device was copied to."""
+    """Return the tensor or the array that was copied from another device."""
     copied = arguments[0] if arguments else None
     return copied if isinstance(copied, (View, NumpyArray)) else Unread("is of an unknown device")
 
@@ -200,7 +200,7 @@ def _first(arguments: tuple[Any, ...]) -> Any:
 
 
 def is_size(value: Any) -> bool:
-    """Say whether a value is a number of elements."""
+    """Return whether a value is a valid number of elements."""
     return type(value) is int and 0 <= value < SIZE_LIMIT
 
 
@@ -239,4 +239,4 @@ MAKERS: dict[str, Callable[[tuple[Any, ...]], Any]] = {
     "numpy.dtype": numpy_type,
     **{f"numpy.{core}.{name}": make for core in ("core", "_core") for name, make in _NUMPY.items()},
 }
-"""What a call of a name makes of its arguments."""
+"""The functions that make records of a call's arguments, by name."""
