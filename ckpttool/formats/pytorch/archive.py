@@ -173,7 +173,7 @@ def is_distributed(path: Path) -> bool:
 
 
 def refuse_distributed(path: Path) -> None:
-    """Refuse a folder of torch.distributed.checkpoint without its index; its files have an archive per part of a tensor.
+    """Refuse a folder of torch.distributed.checkpoint without index; its files have an archive per part of a tensor.
 
     Raises:
         FormatError: it is such a folder, or a part of one.
