@@ -177,7 +177,7 @@ class PyTorch(Format):
     HOLDS = frozenset(dtype.name for dtype in DTYPES.values())
 
     def recognises(self, path: Path) -> bool:
-        """Return whether the path is a file of `torch.save`, new or old, an index of some, or a folder with one of these."""
+        """Return whether the path is a file of `torch.save`, new or old, an index of some, or a folder with either."""
         if path.is_dir():
             return any(path.glob(f"*{INDEX_SUFFIX}")) or any(path.glob(SINGLE)) or is_distributed(path)
         file_or_index = locate(path)

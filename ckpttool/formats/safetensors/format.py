@@ -2,9 +2,9 @@
 
 The format: https://github.com/huggingface/safetensors#format. It has no checksums: a changed number is not detected.
 
-An index is written last and makes several files a checkpoint. An existing one is replaced by one rename of its index.
-Its files keep their names until then, so the new ones must have others: their count, a part of every name, is one that
-is not in use. Files beyond those that are needed hold nothing.
+An index is written last and makes several files a checkpoint. An existing checkpoint is replaced by renaming its index.
+Its files keep their names until then, so the new ones need others: the count of files, which is in every name, is one
+that is not in use. Files beyond those that are needed are empty.
 
 Of tied weights one is written, as `safetensors.torch.save_model` does it: `formats.ties`.
 """
@@ -38,20 +38,20 @@ from ckpttool.formats.writing.staging import reserved
 from ckpttool.remote import sparse_files
 
 FRAMEWORKS = {"pt": "torch", "tf": "tensorflow", "flax": "flax"}
-"""What the entry `format` of the metadata calls frameworks."""
+"""The frameworks by their names in the entry `format` of the metadata."""
 ALIGNMENT = {dtype: place for place, dtype in enumerate(TEXTS)}
 
 
 class SafetensorsTensors(RawTensors):
-    """The tensors of a checkpoint by name, file after file in the order of their bytes."""
+    """The tensors of a checkpoint by name, file by file, in the order of their bytes."""
 
     def __init__(self, path: Path) -> None:
-        """Read the headers of a file, or of each file that an index names.
+        """Read the headers of a file, or of each file of an index.
 
         Raises:
             MissingFile: the file, or one of several, does not exist.
-            CorruptCheckpoint: a header or the index breaks a rule of the format, or a file is cut off.
-            FormatError: a tensor has a dtype that the format has not, or the index names what is not beside it.
+            CorruptCheckpoint: a header or the index breaks a rule of the format, or a file is truncated.
+            FormatError: a tensor has a dtype unknown to the format, or the index refers to a file that is not beside it.
         """
         super().__init__()
         file_or_index = locate(path)
@@ -75,7 +75,7 @@ class SafetensorsTensors(RawTensors):
         )
 
     def _take_indexed(self, path: Path) -> None:
-        """Take the tensors that an index names; what a file holds beside them is left out, and named."""
+        """Add the tensors of an index; other tensors of its files are skipped, and listed."""
         index = read_index(path)
         texts: dict[str, str] = {}
         left_out: list[str] = []
@@ -94,7 +94,7 @@ class SafetensorsTensors(RawTensors):
 
 
 def _named(unread: Mapping[str, str]) -> list[str]:
-    """Return what is said of tensors whose dtype is not read."""
+    """Return descriptions of tensors whose dtype is not supported."""
     return [f"{name} ({dtype}, which is not supported)" for name, dtype in unread.items()]
 
 
@@ -113,7 +113,7 @@ class Safetensors(Format):
     IN_FOLDER = ("model" + INDEX_SUFFIX, "model" + SUFFIX)
 
     def recognises(self, path: Path) -> bool:
-        """Return whether there is a file with such a header, or an index of some: at the path, beside it, or in it."""
+        """Return whether a file with such a header, or an index of some, is at the path, beside it, or in its folder."""
         if path.is_dir():
             return any(path.glob(f"*{SUFFIX}")) or any(path.glob(f"*{INDEX_SUFFIX}"))
         file_or_index = locate(path)
@@ -124,42 +124,42 @@ class Safetensors(Format):
         return is_safetensors(start) or (file_or_index.name.endswith(self.SUFFIXES) and start[:LENGTH] != LFS_POINTER)
 
     def framework(self, tensors: Tensors) -> str | None:
-        """Return what the entry `format` says, which Hugging Face's libraries write."""
+        """Return the framework in the entry `format`, which Hugging Face's libraries write."""
         return FRAMEWORKS.get(tensors.metadata.get("format", ""))
 
     def open(self, path: Path) -> SafetensorsTensors:
-        """Read the headers; `SafetensorsTensors` says what is raised."""
+        """Read the headers; raises as `SafetensorsTensors` does."""
         return SafetensorsTensors(path)
 
     def save(self, tensors: Mapping[str, Tensor], path: Path, how: Writing = PLAIN) -> None:
-        """Write one file, or several and an index; `write_safetensors` says how."""
+        """Write one file, or several and an index, as `write_safetensors` does."""
         write_safetensors(tensors, path, how)
 
     def outputs(self, path: Path) -> list[Path]:
-        """Return the one file, the index and the files that it may name."""
+        """Return the single file, the index, and the files that the index may list."""
         names = Names.of(path)
         shards = [shard for shard, _ in names.shards()] if is_file(names.index) else []
         return [names.single, names.index, *shards]
 
     def check(self, path: Path, overwrite: bool) -> None:
-        """Check that an output may be written; files that no index names are not replaced, but in the way."""
+        """Check that an output may be written; existing files that no index lists are never replaced."""
         refuse_existing([*self.outputs(path), *(shard for shard, _ in Names.of(path).shards())], overwrite)
 
     def stem(self, name: str) -> str:
-        """Return what the names of several files and their index begin with."""
+        """Return the common beginning of the names of several files and their index."""
         return name.removesuffix(INDEX_SUFFIX).removesuffix(SUFFIX)
 
     def files_beside(self, path: Path) -> list[Path]:
-        """Return the index beside a name that several files may be meant by."""
+        """Return the index beside a name that may refer to several files."""
         return [Names.of(path).index] if path.name.endswith(SUFFIX) else []
 
 
 def write_safetensors(tensors: Mapping[str, Tensor], path: Path, how: Writing) -> None:
-    """Write tensors into one file, or into several where `how` has a limit that they exceed or the path is an index's.
+    """Write tensors into one file, or into several if they exceed a limit in `how` or the path is that of an index.
 
     Raises:
-        FormatError: a tensor is one that the format cannot hold.
-        CorruptCheckpoint: what was written does not read back.
+        FormatError: the format cannot store a tensor.
+        CorruptCheckpoint: the output does not read back correctly.
     """
     named = {name: tensor.renamed(name) for name, tensor in tensors.items()}
     for tensor in named.values():
@@ -189,7 +189,7 @@ def _check_index(files: Mapping[Path, Mapping[str, Tensor]], index: Path) -> Non
 
 
 def _write_file(tensors: Mapping[str, Tensor], path: Path, metadata: Mapping[str, str]) -> None:
-    """Write one file in the order of the safetensors package, read it back, and give it its name."""
+    """Write one file in the order of the safetensors package, read it back, and rename it to its final name."""
     ordered = sorted(tensors.values(), key=lambda tensor: (-ALIGNMENT[tensor.dtype], tensor.name))
     with writing(path) as (temporary, file):
         file.write(encode([tensor.spec for tensor in ordered], metadata))
@@ -206,14 +206,14 @@ def _write_file(tensors: Mapping[str, Tensor], path: Path, metadata: Mapping[str
 
 
 def _counts(index: Path) -> Iterator[int]:
-    """Yield the counts of files that are in the names of those that are there, or that the index names."""
+    """Yield the counts of files in the names of existing files, or of those in the index."""
     names = Names.of(index)
     yield from (count for _, count in names.shards())
     yield from (int(match[2]) for name in _named_by(names.index) if (match := SHARD.search(name)))
 
 
 def _named_by(index: Path) -> set[str]:
-    """Return the files that an index names; one that is damaged, or not there, names none."""
+    """Return the files that an index lists; none if it is damaged or missing."""
     try:
         return set(read_index(index).files)
     except (FormatError, FileNotFoundError):
