@@ -51,7 +51,7 @@ class SafetensorsTensors(RawTensors):
         Raises:
             MissingFile: the file, or one of several, does not exist.
             CorruptCheckpoint: a header or the index breaks a rule of the format, or a file is truncated.
-            FormatError: a tensor has a dtype unknown to the format, or the index refers to a file that is not beside it.
+            FormatError: a tensor has a dtype unknown to the format, or the index refers to a file outside its folder.
         """
         super().__init__()
         file_or_index = locate(path)
@@ -113,7 +113,7 @@ class Safetensors(Format):
     IN_FOLDER = ("model" + INDEX_SUFFIX, "model" + SUFFIX)
 
     def recognises(self, path: Path) -> bool:
-        """Return whether a file with such a header, or an index of some, is at the path, beside it, or in its folder."""
+        """Return whether a file with such a header, or an index of some, is at the path, beside it, or in the folder."""
         if path.is_dir():
             return any(path.glob(f"*{SUFFIX}")) or any(path.glob(f"*{INDEX_SUFFIX}"))
         file_or_index = locate(path)
@@ -142,7 +142,7 @@ class Safetensors(Format):
         return [names.single, names.index, *shards]
 
     def check(self, path: Path, overwrite: bool) -> None:
-        """Check that an output may be written; existing files that no index lists are never replaced."""
+        """Check that an output may be written: existing files, also those that no index lists, need `overwrite`."""
         refuse_existing([*self.outputs(path), *(shard for shard, _ in Names.of(path).shards())], overwrite)
 
     def stem(self, name: str) -> str:

@@ -1,6 +1,6 @@
-"""The header of a safetensors file: the tensors and their offsets, every number checked before it is used.
+"""The header of a safetensors file: the tensors and their offsets, with every number checked before it is used.
 
-The rules are those of https://github.com/huggingface/safetensors#format, which its own reader keeps only in part.
+The rules are those of https://github.com/huggingface/safetensors#format, which its own reader checks only in part.
 """
 
 import json
@@ -17,10 +17,10 @@ from ckpttool.formats.reading.data_file import CheckpointFile
 from ckpttool.formats.wire import strict_json
 
 LENGTH = 8
-"""Bytes of the header's length, a little-endian number; a header is padded to a multiple of them."""
+"""Size in bytes of the header's length, a little-endian number; a header is padded to a multiple of it."""
 HEADER_LIMIT = 100_000_000
 RANK_LIMIT = 64
-"""Dimensions that NumPy's arrays have at most."""
+"""Maximum number of dimensions of NumPy's arrays."""
 SIZE_LIMIT = 1 << 63
 METADATA = "__metadata__"
 FIELDS = {"dtype", "shape", "data_offsets"}
@@ -42,17 +42,17 @@ NAMES = {
     "I64": "int64",
     "U64": "uint64",
 }
-"""The format's names of dtypes, in its order of alignment: tensors of the last come first in a file."""
+"""The format's names of dtypes, in its order of alignment: tensors of the last ones come first in a file."""
 DTYPES = {text: BY_NAME[name] for text, name in NAMES.items()}
 TEXTS = {dtype: text for text, dtype in DTYPES.items()}
 UNREAD = {"F4": 4, "F6_E2M3": 6, "F6_E3M2": 6, "F8_E8M0": 8, "F8_E4M3FNUZ": 8, "F8_E5M2FNUZ": 8}
-"""Dtypes of the format that no checkpoint of TensorFlow has, and the bits of an element."""
+"""Dtypes of the format without a counterpart in TensorFlow's checkpoints, and the bits of an element."""
 
 
 class Header(NamedTuple):
-    """Tensors with the place of their first byte in the file, in the order of their bytes, and the texts beside.
+    """Tensors with the offset of their first byte in the file, in the order of their bytes, and the metadata's texts.
 
-    `unread` has those whose dtype is not read, with its name.
+    `unread` maps the names of tensors with unsupported dtypes to these.
     """
 
     locations: dict[str, tuple[TensorSpec, int]]
@@ -73,8 +73,8 @@ def read_header(file: CheckpointFile) -> Header:
     """Read a header and check it against the file's size.
 
     Raises:
-        CorruptCheckpoint: it breaks a rule of the format, or the file is cut off.
-        FormatError: a tensor has a dtype that the format has not.
+        CorruptCheckpoint: it breaks a rule of the format, or the file is truncated.
+        FormatError: a tensor has a dtype unknown to the format.
     """
     header, start = _parsed(file)
     metadata = header.pop(METADATA, {})
@@ -87,7 +87,7 @@ def read_header(file: CheckpointFile) -> Header:
 
 
 def readable_header(file: CheckpointFile) -> tuple[Header, dict[str, str]]:
-    """Read a header of a file that is cut off: the tensors whose bytes are there, and why the others are lost.
+    """Read the header of a truncated file: the tensors whose bytes are there, and why the others are lost.
 
     Raises:
         CorruptCheckpoint: the header itself cannot be read.
@@ -114,12 +114,12 @@ def readable_header(file: CheckpointFile) -> tuple[Header, dict[str, str]]:
 
 
 def encode(specs: Iterable[TensorSpec], metadata: Mapping[str, str]) -> bytes:
-    """Return the first bytes of a file that holds tensors in this order, as the safetensors package writes them.
+    """Return the header of a file with tensors in this order, as the safetensors package writes it.
 
-    Each is one that `require_writable` lets pass.
+    The tensors have passed `require_writable`.
 
     Raises:
-        FormatError: there are too many.
+        FormatError: the header would be too large.
     """
     header: dict[str, Any] = {METADATA: dict(metadata)} if metadata else {}
     end = 0
@@ -134,10 +134,10 @@ def encode(specs: Iterable[TensorSpec], metadata: Mapping[str, str]) -> bytes:
 
 
 def require_writable(spec: TensorSpec) -> None:
-    """Check that a safetensors file can hold a tensor.
+    """Check that a safetensors file can store a tensor.
 
     Raises:
-        FormatError: it cannot hold the dtype or the name; the message has the tensor.
+        FormatError: it cannot store the dtype or the name; the message names the tensor.
     """
     if spec.dtype not in TEXTS:
         helps = "; `cast` changes it" if spec.dtype.itemsize else ""
@@ -153,7 +153,7 @@ def require_writable(spec: TensorSpec) -> None:
 
 
 def _parsed(file: CheckpointFile) -> tuple[dict[str, Any], int]:
-    """Return what a file's header says, and where the bytes of its tensors begin."""
+    """Return the contents of a file's header, and the offset of the tensors' bytes."""
     raw = _raw(file)
     try:
         header = strict_json.parse(raw)
@@ -181,14 +181,14 @@ def _raw(file: CheckpointFile) -> bytes:
 
 
 class _Reader:
-    """Turns what a header says into checked tensors."""
+    """Converts the contents of a header to checked tensors."""
 
     def __init__(self, file: CheckpointFile, start: int) -> None:
         self._file = file
         self._start = start
 
     def tensor(self, name: str, description: Any) -> tuple[TensorSpec | str, int, int]:
-        """Return a tensor, or the dtype that is not read, with the first and the last offset of its bytes."""
+        """Return a tensor, or its unsupported dtype, with the first and the last offset of its bytes."""
         if not isinstance(description, dict) or description.keys() != FIELDS:
             self._fail(name, f"is declared as {str(description)[:80]}, expected {', '.join(sorted(FIELDS))}")
         shape, dtype = self._shape(name, description["shape"]), self._dtype(name, description["dtype"])

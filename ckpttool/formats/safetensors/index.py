@@ -1,4 +1,4 @@
-"""The index of a safetensors checkpoint of several files: which tensor is in which, each beside the index.
+"""The index of a safetensors checkpoint of several files, which maps tensors to files in the index's folder.
 
 Transformers and huggingface_hub write it: `model.safetensors.index.json` with a `weight_map`.
 """
@@ -21,7 +21,7 @@ SHARD = re.compile(r"-(\d{5,})-of-(\d{5,})\.safetensors")
 
 
 class ShardIndex(NamedTuple):
-    """The files by name, each with the tensors that it is said to hold, and the texts beside."""
+    """The files by name, each with its tensors according to the index, and the metadata's texts."""
 
     files: dict[str, set[str]]
     metadata: dict[str, str]
@@ -29,7 +29,7 @@ class ShardIndex(NamedTuple):
 
 @dataclass(frozen=True)
 class Names:
-    """The names that the files of a checkpoint have.
+    """The names of the files of a checkpoint.
 
     >>> Names.of(Path("model.safetensors.index.json")).shard(0, 3).name
     'model-00001-of-00003.safetensors'
@@ -51,7 +51,7 @@ class Names:
         return self.index.with_name(f"{base}-{number + 1:05d}-of-{count:05d}{SUFFIX}")
 
     def shards(self) -> Iterable[tuple[Path, int]]:
-        """Yield each of several files that is there, with the count in its name."""
+        """Yield each existing file of several, with the count in its name."""
         base, folder = self.index.name.removesuffix(INDEX_SUFFIX), self.index.parent
         for path in sorted(folder.iterdir()) if folder.is_dir() else ():
             match = SHARD.fullmatch(path.name.removeprefix(base)) if path.name.startswith(base) else None
@@ -60,10 +60,10 @@ class Names:
 
 
 def locate(path: Path) -> Path | None:
-    """Return the file or the index that a path stands for: itself, an index beside its name, or the one in a folder.
+    """Return the file or the index that a path refers to: itself, an index beside it, or the one in a folder.
 
     Raises:
-        FormatError: the folder holds several.
+        FormatError: the folder contains several.
     """
     if path.is_dir():
         candidates = sorted(path.glob(f"*{INDEX_SUFFIX}")) or sorted(path.glob(f"*{SUFFIX}"))
@@ -78,11 +78,11 @@ def locate(path: Path) -> Path | None:
 
 
 def read_index(path: Path, suffix: str = SUFFIX) -> ShardIndex:
-    """Read and check an index of files with a suffix; they need not be there.
+    """Read and check an index of files with a suffix; the files themselves may be missing.
 
     Raises:
         CorruptCheckpoint: it is damaged.
-        FormatError: it names a file that is not beside it, or one of another format.
+        FormatError: it refers to a file that is not beside it, or one of another format.
     """
     if sparse_files.size_of(path) > INDEX_LIMIT:
         raise CorruptCheckpoint(f"{path} has more than {INDEX_LIMIT} bytes, the limit for an index")
@@ -102,14 +102,14 @@ def read_index(path: Path, suffix: str = SUFFIX) -> ShardIndex:
 
 
 def encode_index(files: Mapping[str, Iterable[str]], nbytes: int) -> bytes:
-    """Return the bytes of an index: the names of the tensors in each file, and how many bytes they have together."""
+    """Return the bytes of an index: the names of the tensors in each file, and their total size in bytes."""
     weights = {name: file for file, names in files.items() for name in names}
     document = {"metadata": {"total_size": nbytes}, "weight_map": weights}
     return (json.dumps(document, ensure_ascii=False, indent=2, sort_keys=True) + "\n").encode()
 
 
 def _beside(index: Path, name: str, file: object, suffix: str) -> str:
-    """Return the name of a file in the index's folder; nothing in an index leads out of it."""
+    """Return the name of a file in the index's folder, which an index cannot leave."""
     if not isinstance(file, str):
         raise CorruptCheckpoint(f"{index}: {name} has the file {str(file)[:80]}, expected a file name")
     if not lies_beside(file):
