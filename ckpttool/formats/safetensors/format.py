@@ -113,7 +113,7 @@ class Safetensors(Format):
     IN_FOLDER = ("model" + INDEX_SUFFIX, "model" + SUFFIX)
 
     def recognises(self, path: Path) -> bool:
-        """Return whether a file with such a header, or an index of some, is at the path, beside it, or in the folder."""
+        """Return whether a file with such a header, or an index of some, is at the path, beside it, or in it."""
         if path.is_dir():
             return any(path.glob(f"*{SUFFIX}")) or any(path.glob(f"*{INDEX_SUFFIX}"))
         file_or_index = locate(path)
