@@ -1,7 +1,7 @@
 """The pickle in a file of PyTorch, interpreted without running anything: opcodes on a small stack of inert records.
 
-The opcodes: Lib/pickletools.py. Those that Python writes at protocols 2 to 5 are taken, and any name that could not
-act where PyTorch loads the file; nothing is imported, looked up or called for one.
+The opcodes: Lib/pickletools.py. Those that Python writes at protocols 2 to 5 are accepted, and any name that could not
+act where PyTorch loads the file; nothing is imported, looked up or called for a name.
 """
 
 import pickletools
@@ -15,18 +15,18 @@ from ckpttool.formats.pytorch.records import Global, Object, Pairs, Unread, View
 
 OPCODE_LIMIT = 2_500_000
 _MOVED = {"__builtin__": "builtins", "copy_reg": "copyreg"}
-"""Modules that protocol 2 calls as Python 2 did."""
+"""Modules under their names in Python 2, which protocol 2 uses."""
 
 
 def interpret(data: Any, persistent: Callable[[Any], Any] = makers.storage) -> Any:
-    """Return what a pickle holds: numbers, texts, lists, tuples, and the records of `records.py`.
+    """Return the value of a pickle: numbers, texts, lists, tuples, and the records of `records.py`.
 
-    `data` is bytes or a file, of which what follows the pickle is not read. `persistent` returns what an id means that
-    leads out of the pickle.
+    `data` is bytes or a file, which is read up to the pickle's end. `persistent` returns the value for a persistent id,
+    such as a storage.
 
     Raises:
         ValueError: it is damaged, or has an opcode that PyTorch does not write.
-        ForbiddenName: it names what could act.
+        ForbiddenName: it refers to a function that could act.
     """
     machine = _Machine(persistent)
     try:
@@ -41,7 +41,7 @@ def interpret(data: Any, persistent: Callable[[Any], Any] = makers.storage) -> A
 
 
 class _Machine:
-    """A stack, the places of marks on it, and what was put aside."""
+    """A stack, the positions of marks on it, and the memo."""
 
     def __init__(self, persistent: Callable[[Any], Any]) -> None:
         self.persistent = persistent
@@ -50,7 +50,7 @@ class _Machine:
         self.memo: dict[int, Any] = {}
 
     def step(self, name: str, argument: Any) -> None:
-        """Do what an opcode says."""
+        """Execute an opcode."""
         if name in VALUES:
             self.stack.append(argument)
         elif name in STEPS:
@@ -72,7 +72,7 @@ class _Machine:
         return values
 
     def top(self, *kinds: type) -> Any:
-        """Return the value on top, which is to be changed: of one of some kinds, or an object, which takes anything."""
+        """Return the value on top, to be changed: of one of the given kinds, or an object, which accepts anything."""
         if type(self.stack[-1]) not in kinds:
             raise ValueError(f"expected {kinds[0].__name__}, found {type(self.stack[-1]).__name__}")
         return self.stack[-1]
@@ -162,13 +162,13 @@ def _reduce(machine: _Machine, _: Any) -> None:
 
 
 def _new_with_names(machine: _Machine, _: Any) -> None:
-    """Make an object of a class that takes arguments by name, which do not matter."""
+    """Make an object of a class with keyword arguments, which are ignored."""
     machine.pop()
     _reduce(machine, None)
 
 
 def _build(machine: _Machine, _: Any) -> None:
-    """Give an array of NumPy or an object its state; that of others does not matter (`_metadata` of a state dict)."""
+    """Set the state of an array of NumPy or an object; that of others is ignored (`_metadata` of a state dict)."""
     state = machine.pop()
     built = machine.top(Object, Pairs, NumpyArray, NumpyType, View, Unread, list)
     if isinstance(built, (NumpyArray, NumpyType)):
@@ -190,7 +190,7 @@ VALUES = {
     *("BINBYTES", "SHORT_BINBYTES", "BINBYTES8", "BYTEARRAY8"),
     *("BINSTRING", "SHORT_BINSTRING"),  # texts of Python 2, which are bytes, as latin-1
 }
-"""Opcodes whose argument is a value."""
+"""Opcodes that push their argument."""
 STEPS: dict[str, Callable[[_Machine, Any], None]] = {
     **dict.fromkeys(("PROTO", "FRAME", "STOP"), _nothing),
     "NONE": partial(_push, None),
@@ -221,4 +221,4 @@ STEPS: dict[str, Callable[[_Machine, Any], None]] = {
     "NEWOBJ_EX": _new_with_names,
     "BINPERSID": _persistent,
 }
-"""What each other opcode does."""
+"""The effects of all other opcodes."""

@@ -1,4 +1,4 @@
-"""The tensors in a checkpoint of PyTorch, under names: what is a model's state dict, what else is there."""
+"""The tensors in a checkpoint of PyTorch and their names: those of a model's state dict, and others."""
 
 import re
 from collections.abc import Iterator
@@ -9,25 +9,25 @@ from ckpttool.formats.pytorch.numpy_arrays import NumpyArray
 from ckpttool.formats.pytorch.records import Object, Pairs, Unread, View
 
 Leaf = View | NumpyArray
-"""What is a tensor in a tree."""
+"""The types of tensors in a tree."""
 
 MODELS = ("state_dict", "model_state_dict", "model_state", "model", "module", "net", "network", "weights", "ema")
-"""Keys under which programs keep a model, or its state dict; the first of them that is there keeps its names."""
+"""Keys under which programs store a model or its state dict; the first existing one keeps its names unprefixed."""
 TRAINING = re.compile(r"(\w+_)?(optim(izers?)?|schedulers?|scaler|rng)(_\w+)?")
-"""Keys under which they keep what training needs: the states of optimizers and random generators."""
+"""Keys under which programs store the state of training, of optimizers and random generators."""
 OPTIMIZERS = "torch.optim."
 DEPTH_LIMIT = 100
 VISITS_LIMIT = 1_000_000
-"""Values that are looked at; for a few bytes a file can have one list a million times in another."""
+"""Maximum number of examined values: in a few bytes a file can repeat a list a million times in another."""
 NAME_SHARE = 100
-"""Characters of a name that count as a value more."""
+"""Number of characters of a name that count as another value."""
 TEXT_LIMIT = 1000
 TENSOR = "tensor"
-"""The name of a file's tensor that has no other."""
+"""The name of a tensor that is a file's whole value."""
 
 
 class FoundTensors(NamedTuple):
-    """Tensors by name, texts beside them, and the paths of what was left out."""
+    """Tensors by name, texts of the metadata, and the paths of skipped values."""
 
     tensors: dict[str, Leaf]
     metadata: dict[str, str]
@@ -35,12 +35,12 @@ class FoundTensors(NamedTuple):
 
 
 def find(value: Any, classes: Classes) -> FoundTensors:
-    """Name the tensors of a checkpoint: a state dict's own names, paths joined by slashes for others.
+    """Find and name the tensors of a checkpoint: a state dict's own names, for others paths joined by slashes.
 
-    Of a module the names are those of its state dict. `classes` has what a program's code says of its modules.
+    A module's names are those of its state dict. `classes` has the parameters and buffers of a program's modules.
 
     Raises:
-        ValueError: it is nested without end, or two tensors have one name.
+        ValueError: it is nested endlessly, or two tensors have the same name.
     """
     walk = _Walk(classes)
     if not _is_dict(value):
@@ -70,7 +70,7 @@ def find(value: Any, classes: Classes) -> FoundTensors:
 
 
 def ties(tensors: dict[str, Leaf]) -> dict[str, str]:
-    """Return the names of tensors that are an earlier one again, each with that one's."""
+    """Return the names of tensors that repeat an earlier one, mapped to that one's name."""
     first: dict[Any, str] = {}
     tied = {}
     for name, view in tensors.items():
@@ -83,16 +83,16 @@ def ties(tensors: dict[str, Leaf]) -> dict[str, str]:
 
 
 class _Walk:
-    """Looks through lists, dicts and objects, counts what it looks at, and notes what it does not understand."""
+    """Searches lists, dicts and objects, counts the examined values, and lists those that it does not understand."""
 
     def __init__(self, classes: Classes) -> None:
         self.classes = classes
         self.visits = 0
         self.unknown: list[str] = []
         self.unread = False
-        """Whether there is a tensor among what it noted."""
+        """Whether a tensor is among the listed values."""
         self.takes_arrays = True
-        """Whether what it looks at is a model: arrays in it are weights, and numbers are named."""
+        """Whether the examined value is a model, in which arrays are weights, and numbers are listed."""
         self.seen: set[int] = set()
 
     def tensors(self, value: Any, name: str, depth: int = 0) -> Iterator[tuple[str, Leaf]]:
@@ -121,7 +121,7 @@ class _Walk:
                 yield from self.tensors(part, f"{name}/{number}" if name else str(number), depth + 1)
 
     def _module(self, module: Object, name: str, between: str, depth: int) -> Iterator[tuple[str, Leaf]]:
-        """Yield what a module's state dict would hold, dots between modules; `between` comes after its own name."""
+        """Yield the entries of a module's state dict, with dots between modules; `between` follows its own name."""
         for member in members(module, self.classes):
             path = f"{name}{between}{member.name}"
             if member.value is not None and not member.saved:
@@ -136,7 +136,7 @@ class _Walk:
                 yield from self.tensors(member.value, path, depth + 1)
 
     def _object(self, value: Object, name: str, depth: int) -> Iterator[tuple[str, Leaf]]:
-        """Yield the tensors in an object, which are looked for once; one without any is named as it is."""
+        """Yield the tensors in an object, which is searched once; one without any is listed as a whole."""
         if id(value) in self.seen:
             return
         self.seen.add(id(value))
@@ -150,7 +150,7 @@ class _Walk:
 
 
 def _texts(pairs: Any) -> Iterator[tuple[str, Any]]:
-    """Yield keys as texts: numbers and tuples are as they are read, what else a key may be is numbered."""
+    """Yield keys as texts: numbers and tuples as Python writes them, all others by their position."""
     for number, (key, value) in enumerate(pairs if isinstance(pairs, Pairs) else pairs.pairs or pairs.attributes):
         yield _key(key) or f"?{number}", value
 
@@ -162,14 +162,14 @@ def _key(key: Any) -> str | None:
 
 
 def _text(value: Any) -> str | None:
-    """Return a number or a short text as one."""
+    """Return a number or a short text as text."""
     if isinstance(value, (bool, float, str)) or (isinstance(value, int) and value.bit_length() <= 64):
         return str(value) if len(str(value)) <= TEXT_LIMIT else None
     return None
 
 
 def _is_plain(value: Any) -> bool:
-    """Say whether a value is a number or a text, or a list of such."""
+    """Return whether a value is a number, a text, or a list of these."""
     if isinstance(value, (list, tuple)):
         return bool(value) and all(isinstance(each, (int, float, complex, str, bytes)) for each in value)
     return isinstance(value, (int, float, complex, str, bytes))
@@ -183,12 +183,12 @@ def _shown(value: Any) -> str:
 
 
 def _is_dict(value: Any) -> bool:
-    """Say whether a value has keys: a dict, or an object of a class of dicts, or of any other but a module's."""
+    """Return whether a value has keys: a dict, or an object of any class but a module's."""
     return isinstance(value, Pairs) or (isinstance(value, Object) and not is_module(value))
 
 
 def _is_model(value: Any) -> bool:
-    """Say whether a value is a module or a state dict: a dict with tensors in it, not below."""
+    """Return whether a value is a module or a state dict, which is a dict that contains tensors directly."""
     return is_module(value) or (_is_dict(value) and any(isinstance(part, TENSORS) for _, part in _texts(value)))
 
 
