@@ -1,8 +1,8 @@
 """The registry of formats: a line for each, imported when it is first used.
 
-Bytes decide before suffixes do: a file is what it holds. Formats are asked in the order of the table. To add one: a
-class derived from `formats.format.Format`, a line here, a class of conformance tests and a fixture. Other packages add
-theirs under the entry point group `ckpttool.formats`.
+The format is detected by a file's bytes first, then by its suffix. Formats are tried in the order of the table. To add
+one: a class derived from `formats.format.Format`, a line here, a class of conformance tests and a fixture. Other
+packages add theirs under the entry point group `ckpttool.formats`.
 """
 
 import os
@@ -51,7 +51,7 @@ FOREIGN_SUFFIXES = (
     *(".bin", ".json", ".pt", ".pth", ".npy", ".npz", ".pb", ".onnx", ".gguf", ".msgpack", ".meta"),
     *(".tflite", ".caffemodel", ".weights"),
 )
-"""Suffixes that say a format: an output named so is that, or refused, and never a bundle with an odd prefix."""
+"""Suffixes of formats: an output with one is of that format, or refused, and never a bundle with an odd prefix."""
 
 
 @cache
@@ -80,17 +80,17 @@ def names() -> list[str]:
 
 
 def every() -> Iterator[Format]:
-    """Yield all formats; packages are only asked for theirs when ours are not enough."""
+    """Yield all formats; those of other packages are loaded only after ours."""
     yield from map(get, BUILTIN)
     yield from (get(name) for name in _added() if name not in BUILTIN)
 
 
 def get(name: str) -> Format:
-    """Return the format of a name.
+    """Return the format with a name.
 
     Raises:
         CkptError: no format has the name.
-        MissingDependency: another package adds it, and cannot be loaded.
+        MissingDependency: it belongs to another package, which cannot be loaded.
     """
     location = BUILTIN.get(name) or _added().get(name)
     if location is None:
@@ -99,10 +99,10 @@ def get(name: str) -> Format:
 
 
 def find(path: Path) -> Format:
-    """Return the format of what is at a path.
+    """Return the format of the checkpoint at a path.
 
     Raises:
-        MissingFile: nothing is there, or a folder without a checkpoint; the message has what is near.
+        MissingFile: the path does not exist, or is a folder without a checkpoint; the message has the nearest names.
         FormatError: it is not a checkpoint in any format.
     """
     require_there(path)
@@ -113,10 +113,10 @@ def find(path: Path) -> Format:
 
 
 def require_there(path: Path) -> None:
-    """Check that something lies at a path, or begins as its name does: no format is asked, for a mistyped name.
+    """Check that a path, or one that begins with its name, exists, so that no format is loaded for a mistyped name.
 
     Raises:
-        MissingFile: nothing does; the message has what is near.
+        MissingFile: it does not; the message has the nearest names.
     """
     settle(path)
     if os.path.lexists(path):
@@ -133,16 +133,16 @@ def require_there(path: Path) -> None:
 
 
 def for_output(path: Path, name: str | None = None, like: Path | None = None) -> Format:
-    """Return the format to write: the one named, else that of the suffix, else that of `like`, else a bundle.
+    """Return the format to write: the named one, else that of the suffix, else that of `like`, else a bundle.
 
-    A suffix of several formats (`.h5`) means that of `like` where it is one of these.
+    A suffix of several formats (`.h5`) means that of `like` if it is one of these.
 
     >>> for_output(Path("weights.npz")).NAME, for_output(Path("model-1000")).NAME
     ('npz', 'bundle')
 
     Raises:
         CkptError: no format has the name, or `like` is a URL.
-        FormatError: the suffix says a format that is not written.
+        FormatError: the suffix is that of a read-only format.
     """
     if like is not None:
         refuse_url_input(like)
@@ -162,13 +162,13 @@ def for_output(path: Path, name: str | None = None, like: Path | None = None) ->
 
 
 def _alike(suffix: str, like: Path) -> Format | None:
-    """Return the format of `like` where an output with this suffix may be a copy of such a file."""
+    """Return the format of `like` if an output with this suffix may be a copy of such a file."""
     copied = (each for each in every() if suffix in each.LIKE_SUFFIXES)
     return next((each for each in copied if each.recognises(like)), None)
 
 
 def _explain(path: Path) -> CkptError:
-    """Return why nothing can be opened at a path, with what would help."""
+    """Return the error for a path at which nothing can be opened, with the remedy."""
     prefix = prefix_of(path)
     if path.exists() and not path.is_file() and not path.is_dir():
         return FormatError(f"{path} is a pipe or a device, not a file: write its output to a file first")
@@ -188,7 +188,7 @@ def _explain(path: Path) -> CkptError:
 
 
 def _not_read(path: Path) -> FormatError:
-    """Return what is at a path that no format takes, with what makes of it something that is read."""
+    """Return what a file in no supported format is, with the command that converts it to a supported one."""
     from ckpttool.formats.patch.file import is_patch  # needs NumPy, which most that is asked here does not
 
     hint = None
@@ -206,7 +206,7 @@ def _not_read(path: Path) -> FormatError:
 
 
 def _missing(path: Path, prefix: Path, beside: Sequence[str]) -> MissingFile:
-    """Return that nothing is at a path, with the names beside it that are near."""
+    """Return the error for a path that does not exist, with the nearest names beside it."""
     known = sorted({PART.sub("", name) for name in beside} - {""})
     near = near_names(prefix.name, known, 3)
     hint = f"; nearest: {', '.join(near)}" if near else ""

@@ -22,18 +22,18 @@ from ckpttool.formats.tensorflow.prefix import PART, STATE_FILE, BundleFiles, pr
 from ckpttool.remote import sparse_files
 
 READERS = 2
-"""Threads that check a bundle: reading and taking checksums leave Python to the other one."""
+"""Number of threads that check a bundle: both reading and computing checksums release Python's lock."""
 SMALL_INDEX, LARGEST_UNSEEN = 2 << 20, 64 << 20
-"""Bytes of an index that is read whatever its data, and of one whose data files are on a server that lists none."""
+"""Maximum sizes in bytes of an index that is read whatever its data, and of one whose data a server does not list."""
 PORTION, ENTRY_COST = 8 << 20, 8 << 10
-"""Bytes that one of them takes on at a time; what a small tensor costs is worth some thousand bytes of a large one."""
+"""Bytes that a thread checks at a time, and the overhead of each tensor, expressed in bytes."""
 
 
 class BundleTensors(Tensors):
     """The tensors of a bundle by name, in the order of its keys."""
 
     def __init__(self, files: BundleFiles) -> None:
-        """Read the index; data files are opened now where there are few of them, else when a tensor is read."""
+        """Read the index; data files are opened now if they are few, else when a tensor is read."""
         _require_data(files)
         index = read_index(files.index)
         self.entries = index.entries
@@ -64,7 +64,7 @@ class Bundle(Format):
     IN_FOLDER = (STATE_FILE,)
 
     def recognises(self, path: Path) -> bool:
-        """Return whether there is an index at a path: of its prefix, or its folder."""
+        """Return whether the prefix, or the folder, that a path refers to has an index."""
         return is_file(BundleFiles.of(prefix_of(path)).index)
 
     def open(self, path: Path) -> BundleTensors:
@@ -73,12 +73,12 @@ class Bundle(Format):
         Raises:
             MissingFile: there is no index.
             CorruptCheckpoint: the index is damaged, or larger than the data.
-            FormatError: it uses what is not read.
+            FormatError: it uses an unsupported feature.
         """
         return BundleTensors(files_of(path))
 
     def save(self, tensors: Mapping[str, Tensor], path: Path, how: Writing = PLAIN) -> None:
-        """Write a bundle under a prefix, as `write_bundle` says; an object graph among the tensors gives them keys."""
+        """Write a bundle under a prefix, as `write_bundle` does; an object graph among the tensors defines their keys."""
         from ckpttool.formats.tensorflow.bundle_writer import write_bundle  # which commands that look do not need
 
         prefix = str(path)
@@ -92,14 +92,14 @@ class Bundle(Format):
         return [files.index, *(shard for shard, _, _ in files.shards())]
 
     def verify(self, path: Path) -> Iterator[Checked]:
-        """Check every byte of every tensor, that no two overlap, and the graph where the index is tied to it."""
+        """Check every byte of every tensor, that no two overlap, and the graph if the index is bound to one."""
         yield from verify_tensors(self.open(path))
         files = files_of(path)
         if why := tied_graph.problem(files):
             yield Checked(str(tied_graph.graph_of(files)), 0, why)
 
     def stem(self, name: str) -> str:
-        """Return the last part of the prefix that a file's name begins with."""
+        """Return the last component of the prefix that a file's name begins with."""
         return PART.sub("", name)
 
     def files_beside(self, path: Path) -> list[Path]:
@@ -133,7 +133,7 @@ def verify_tensors(bundle: BundleTensors) -> Iterator[Checked]:
 
 
 def files_of(path: Path) -> BundleFiles:
-    """Return the files of the bundle that a path stands for.
+    """Return the files of the bundle that a path refers to.
 
     Raises:
         MissingFile: there is no index.
@@ -146,10 +146,10 @@ def files_of(path: Path) -> BundleFiles:
 
 
 def _require_data(files: BundleFiles) -> None:
-    """Hold the size of an index against that of the data: it takes some hundred times its bytes in memory.
+    """Compare the size of an index with that of the data, as it takes some hundred times its bytes in memory.
 
     Raises:
-        CorruptCheckpoint: it is larger than all data, which no model's is.
+        CorruptCheckpoint: it is larger than all data, unlike that of any model.
     """
     size = sparse_files.size_of(files.index)
     if size <= SMALL_INDEX:
@@ -163,7 +163,7 @@ def _require_data(files: BundleFiles) -> None:
 
 
 def _portions(entries: Mapping[str, BundleEntry]) -> Iterator[list[tuple[str, BundleEntry]]]:
-    """Yield the entries in portions of some megabytes: much for one reader, little to keep the other waiting."""
+    """Yield the entries in batches of some megabytes: enough for one reader, and little delay for the other."""
     portion: list[tuple[str, BundleEntry]] = []
     nbytes = 0
     for item in entries.items():
@@ -176,7 +176,7 @@ def _portions(entries: Mapping[str, BundleEntry]) -> Iterator[list[tuple[str, Bu
 
 
 def _overlaps(bundle: BundleTensors) -> Iterator[Checked]:
-    """Yield the tensors that share bytes with another: no writer makes such, and a change of one would change both."""
+    """Yield the tensors that share bytes with another, which no writer produces: changing one would change both."""
     places = sorted(
         (stored.shard, stored.offset, stored.offset + stored.size, name)
         for name, entry in bundle.entries.items()

@@ -1,4 +1,4 @@
-"""The index of a bundle: its header, and an entry for each tensor, every number checked before it is used.
+"""The index of a bundle: its header, and an entry for each tensor, with every number checked before it is used.
 
 The messages are BundleHeaderProto and BundleEntryProto (tensorflow/core/protobuf/tensor_bundle.proto).
 """
@@ -20,22 +20,22 @@ from ckpttool.formats.wire.table import SortedTable
 
 HEADER_KEY = b""
 VERSION = 1
-"""The version of the format that is read and written."""
+"""The supported version of the format."""
 RANK_LIMIT = 254
 SIZE_LIMIT = 1 << 63
 LARGEST_ENTRY = 1 << 20
-"""Bytes of an entry: one of a tensor in ten thousand slices has half of that."""
+"""Maximum size of an entry in bytes: that of a tensor in ten thousand slices has half of it."""
 
 
 class StoredSlice(NamedTuple):
-    """A part of a partitioned tensor, and where its bytes are."""
+    """A part of a partitioned tensor, and the place of its bytes."""
 
     box: Box
     stored: ByteRange
 
 
 class BundleEntry(NamedTuple):
-    """A tensor: what it is, and where it is stored, whole or in slices."""
+    """A tensor's spec, and the places of its bytes, whole or in slices."""
 
     spec: TensorSpec
     stored: ByteRange
@@ -43,7 +43,7 @@ class BundleEntry(NamedTuple):
 
 
 class BundleIndex(NamedTuple):
-    """What an index file says."""
+    """The contents of an index file."""
 
     shards: int
     big_endian: bool
@@ -51,7 +51,7 @@ class BundleIndex(NamedTuple):
 
 
 def text_of(key: bytes) -> str:
-    """Return a key as text; bytes that are not UTF-8 survive the way there and back."""
+    """Return a key as text; bytes that are not UTF-8 are preserved by `key_of`."""
     return key.decode("utf-8", "surrogateescape")
 
 
@@ -59,7 +59,7 @@ def key_of(name: str) -> bytes:
     """Return the key of a name.
 
     Raises:
-        FormatError: it holds half of a surrogate pair, which has no bytes.
+        FormatError: it contains half of a surrogate pair, which has no encoding.
     """
     try:
         return name.encode("utf-8", "surrogateescape")
@@ -68,11 +68,11 @@ def key_of(name: str) -> bytes:
 
 
 def read_index(path: Path) -> BundleIndex:
-    """Read and check an index file; the data files need not be there.
+    """Read and check an index file; the data files may be missing.
 
     Raises:
-        CorruptCheckpoint: it is damaged, or says what cannot be.
-        FormatError: it says what is not read: a version, a resource, a dtype without a number here.
+        CorruptCheckpoint: it is damaged, or contradicts itself.
+        FormatError: it has an unsupported version, a resource, or an unknown dtype.
     """
     rows = iter(SortedTable(path))
     key, value = next(rows, (None, b""))
@@ -92,7 +92,7 @@ def read_index(path: Path) -> BundleIndex:
 
 
 def header_of(path: Path, value: bytes) -> BundleHeaderProto:
-    """Return the header of an index, checked; `read_index` says what is raised."""
+    """Return the checked header of an index; raises as `read_index` does."""
     try:
         header = BundleHeaderProto.FromString(value)
     except DecodeError as error:
@@ -116,17 +116,17 @@ def header_of(path: Path, value: bytes) -> BundleHeaderProto:
 
 
 class Entries:
-    """Turns the messages of an index into checked entries."""
+    """Converts the messages of an index to checked entries."""
 
     def __init__(self, path: Path, shards: int, protos: dict[bytes, BundleEntryProto]) -> None:
-        """Take the messages by their keys, those of slices too."""
+        """Store the messages by their keys, including those of slices."""
         self._path = path
         self._shards = shards
         self._protos = protos
         self._used: set[bytes] = set()
 
     def all(self) -> dict[str, BundleEntry]:
-        """Return every tensor; slices are part of theirs.
+        """Return the entries of all tensors, each with its slices.
 
         Raises:
             CorruptCheckpoint: an entry is wrong, or a slice belongs to no tensor.
@@ -150,8 +150,8 @@ class Entries:
         """Return the tensor of a key.
 
         Raises:
-            CorruptCheckpoint: its entry says what cannot be.
-            FormatError: it is of a dtype that no checkpoint can hold.
+            CorruptCheckpoint: its entry is not valid.
+            FormatError: it has a dtype that no checkpoint can store.
         """
         name, number = text_of(key), proto.dtype
         shape, dtype = self._shape(name, proto), BY_NUMBER.get(number)
@@ -215,9 +215,9 @@ class Entries:
 
 
 def least_size(spec: TensorSpec) -> int:
-    """Return the fewest bytes that elements of varying size can take; an empty tensor may have none.
+    """Return the minimum size in bytes of elements of variable size; it is 0 for an empty tensor.
 
-    A string takes a byte of length, and the tensor a checksum; a variant takes a length and a checksum of its own.
+    A string needs a byte for its length, and the tensor a checksum; a variant needs a length and its own checksum.
     """
     if spec.dtype is STRING and spec.elements:
         return spec.elements + 4
@@ -225,7 +225,7 @@ def least_size(spec: TensorSpec) -> int:
 
 
 def _extents(proto: BundleEntryProto) -> list[tuple[tuple[int, int], ...]]:
-    """Return each slice's start and length by dimension; a length that is not given means all of it."""
+    """Return each slice's start and length by dimension; a missing length means the whole dimension."""
     return [
         tuple((extent.start, extent.length) if extent.HasField("length") else FULL for extent in part.extent)
         for part in proto.slices
@@ -233,7 +233,7 @@ def _extents(proto: BundleEntryProto) -> list[tuple[tuple[int, int], ...]]:
 
 
 def is_slice_key(key: bytes) -> bool:
-    """Return whether a key is one that stands for a slice of a partitioned tensor."""
+    """Return whether a key is that of a slice of a partitioned tensor."""
     try:
         decode_key(key)
     except ValueError:

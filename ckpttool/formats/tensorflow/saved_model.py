@@ -1,8 +1,8 @@
 """SavedModels: a folder with a graph, its assets, and its variables in a bundle (python/saved_model/constants.py).
 
-The variables are read and verified as what they are, a bundle or an object checkpoint. What is written is an edited
-copy: the graph is not touched, so each of its variables must get a value of its own shape and dtype. What Keras 3
-stores twice is written twice: TensorFlow 2 reads the one, TensorFlow 1 and TensorFlow Serving the other.
+The variables are read and verified as the bundle or object checkpoint that they are. The output is an edited copy: the
+graph is not changed, so each of its variables must get a value of the same shape and dtype. Variables that Keras 3
+stores twice are written twice: TensorFlow 2 reads one copy, TensorFlow 1 and TensorFlow Serving the other.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -23,7 +23,7 @@ from ckpttool.formats.wire.protos.meta_graph_pb2 import SavedModel as SavedModel
 from ckpttool.formats.writing.files import copy_tree, refuse_existing_folder, replacing_folder
 
 FINGERPRINT = "fingerprint.pb"
-"""Hashes of the parts, the variables among them: a copy with other values has no use for it, and TensorFlow no need."""
+"""Hashes of the parts, including the variables, which a copy with new values changes; TensorFlow does not need them."""
 
 
 class SavedModel(Format):
@@ -42,9 +42,9 @@ class SavedModel(Format):
         return is_saved_model(path) and Path(f"{_prefix(path)}.index").is_file()
 
     def open(self, path: Path) -> BundleTensors:
-        """List the variables; where there are none, constants of functions are named as left out.
+        """List the variables; constants of functions are listed as skipped if there are none.
 
-        `Bundle.open` says what is raised.
+        Raises as `Bundle.open` does.
         """
         tensors = _inner(path).open(_prefix(path))
         if set(tensors) <= {OBJECT_GRAPH}:
@@ -53,12 +53,12 @@ class SavedModel(Format):
         return tensors
 
     def save(self, tensors: Mapping[str, Tensor], path: Path, how: Writing = PLAIN) -> None:
-        """Write a copy of a SavedModel that has other values: of the one that is named, or the tensors are from.
+        """Write a copy of a SavedModel with new values: of the one in `how.like`, else the one that the tensors are from.
 
         Raises:
-            ExistingOutput: there is one already and `overwrite` was not given.
-            MissingFile: there is no SavedModel to copy.
-            PlanError: none is named, or the tensors are not those of its graph.
+            ExistingOutput: the output exists and `overwrite` was not given.
+            MissingFile: the SavedModel to copy does not exist.
+            PlanError: none is specified, or the tensors are not those of its graph.
         """
         like = _like(path, how)
         model = self.open(like)
@@ -71,7 +71,7 @@ class SavedModel(Format):
             Bundle().save({name: kept.get(name) or tensors[name] for name in model}, _prefix(folder))
 
     def check(self, path: Path, overwrite: bool) -> None:
-        """Check that a folder may be written at a path: nothing is there, or a SavedModel that may be replaced."""
+        """Check that a folder may be written at a path: it does not exist, or is a SavedModel that may be replaced."""
         refuse_existing_folder(path, overwrite, is_saved_model)
 
     def verify(self, path: Path) -> Iterator[Checked]:
@@ -93,7 +93,7 @@ def _inner(folder: Path) -> ObjectCheckpoint | Bundle:
 
 
 def _like(path: Path, how: Writing) -> Path:
-    """Return the folder that is copied."""
+    """Return the folder to copy."""
     if how.like is not None:
         if not SavedModel().recognises(how.like):
             raise MissingFile(
@@ -117,7 +117,7 @@ def _copy_rest(like: Path, folder: Path) -> None:
 def _require_same(
     tensors: Mapping[str, Tensor], model: Mapping[str, Tensor], copies: Mapping[str, str], like: Path
 ) -> None:
-    """Check that tensors are just those of a graph, which cannot follow an edit; `copies` have others' values."""
+    """Check that tensors are exactly those of the unchanged graph; `copies` repeat the values of others."""
     hint = (
         "a SavedModel's graph keeps its variables as they are; an output named such as x.ckpt stores them without "
         "the graph"
@@ -136,11 +136,11 @@ def _require_same(
 
 SCHEMA_VERSION = 1
 ASSETS = "assets"
-"""The folder of files that a graph reads."""
+"""The folder of assets that a graph reads."""
 
 
 EXTRA_ASSETS = "assets.extra"
-"""The folder of files that no graph reads: whoever serves it does, such as requests to warm up with."""
+"""The folder of assets for serving, such as requests to warm up with, which graphs do not read."""
 
 
 def write_saved_model(
