@@ -78,7 +78,7 @@ class Bundle(Format):
         return BundleTensors(files_of(path))
 
     def save(self, tensors: Mapping[str, Tensor], path: Path, how: Writing = PLAIN) -> None:
-        """Write a bundle under a prefix, as `write_bundle` does; an object graph among the tensors defines their keys."""
+        """Write a bundle under a prefix, as `write_bundle` does; an object graph among the tensors has their keys."""
         from ckpttool.formats.tensorflow.bundle_writer import write_bundle  # which commands that look do not need
 
         prefix = str(path)

@@ -53,7 +53,7 @@ class SavedModel(Format):
         return tensors
 
     def save(self, tensors: Mapping[str, Tensor], path: Path, how: Writing = PLAIN) -> None:
-        """Write a copy of a SavedModel with new values: of the one in `how.like`, else the one that the tensors are from.
+        """Write a copy of a SavedModel with new values: of the one in `how.like`, else the tensors' own.
 
         Raises:
             ExistingOutput: the output exists and `overwrite` was not given.
