@@ -1,4 +1,4 @@
-"""Which checkpoint a path means: prefixes and their files, folders, and the file named `checkpoint`.
+"""The checkpoint that a path refers to: prefixes and their files, folders, and the file named `checkpoint`.
 
 A prefix is not a file, and it may end in a slash (TensorFlow's tensor_bundle/naming.cc). In the file named `checkpoint`
 TensorFlow records the latest checkpoint of a folder (checkpoint_state.proto).
@@ -26,25 +26,25 @@ from ckpttool.remote.paths import is_remote
 
 _SHARD = re.compile(r"\.data-(\d{5,})-of-(\d{5,})")
 V1_SHARD = re.compile(r"-(\d{5}|\?{5})-of-(\d{5})\Z")
-"""How the name of a file of a checkpoint of version 1 ends that has several; TensorFlow writes for all `?????`."""
+"""The end of the name of one of several files of a checkpoint of version 1; TensorFlow writes `?????` for all."""
 PART = re.compile(rf"(\.index|\.meta|\.data-\d{{5,}}-of-\d{{5,}}|{V1_SHARD.pattern})\Z")
-"""How the name of a part of a model ends."""
+"""The end of the name of a file of a model."""
 STATE_FILE = "checkpoint"
 _STATE_READ, _LONGEST_REASON = 64 << 10, 300
-"""Bytes of a state file that are read, and characters of what its parser says of it that are shown."""
+"""Maximum size of a state file in bytes, and number of characters shown of its parser's error."""
 SAVED_MODEL_GRAPHS = ("saved_model.pb", "saved_model.pbtxt")
-"""The names of a SavedModel's graph, in a folder of its own."""
+"""The names of the graph in a SavedModel's folder."""
 OTHERS = (
     *("*.safetensors*", "*.bin.index.json", "*model.bin", "*.distcp", "**/*.npy", "model.json"),
     *("*_optim_states.pt", "*/*_optim_states.pt", ".zgroup", ".zarray", "zarr.json"),
     *("manifest.ocdbt", "_METADATA", "_CHECKPOINT_METADATA", "*/_CHECKPOINT_METADATA"),
     "Data/com.apple.CoreML",
 )
-"""What makes a folder a checkpoint of another format, or a model that is named for what it is."""
+"""Files that identify a folder as a checkpoint of another format, or as a model that is reported by its kind."""
 _STEP = re.compile(r"-(\d+)(\.ckpt)?\Z")
-"""How the names of a run's checkpoints end: model.ckpt-1000, ckpt-5, and Keras's cp-0005.ckpt."""
+"""The end of the names of a run's checkpoints: model.ckpt-1000, ckpt-5, and Keras's cp-0005.ckpt."""
 _ELSEWHERE = re.compile(r"[A-Za-z][\w+.-]*://|[A-Za-z]:[\\/]|\\\\|/")
-"""How a path begins that is of a whole file system: a bucket's, one of Windows, or of this one."""
+"""The beginning of an absolute path: of a bucket, on Windows, or on this system."""
 
 
 @dataclass(frozen=True)
@@ -59,14 +59,14 @@ class BundleFiles:
 
     @classmethod
     def of(cls, prefix: Path) -> "BundleFiles":
-        """Return the names for a prefix; a folder that holds a file named `.index` is a prefix that ends in a slash."""
+        """Return the names for a prefix; a folder with a file named `.index` is a prefix that ends in a slash."""
         whole = cls(str(prefix))
         inside = cls(f"{prefix}/")
         return inside if not is_file(whole.index) and is_file(inside.index) else whole
 
     @property
     def index(self) -> Path:
-        """The file that says which tensors there are: where it is, there is a checkpoint."""
+        """The file that lists the tensors; a checkpoint exists if this file does."""
         return Path(self.prefix + ".index")
 
     def shard(self, number: int, count: int) -> Path:
@@ -74,7 +74,7 @@ class BundleFiles:
         return Path(f"{self.prefix}.data-{number:05d}-of-{count:05d}")
 
     def shards(self) -> Iterator[tuple[Path, int, int]]:
-        """Yield each data file that is there, with its number and the count in its name."""
+        """Yield each existing data file, with its number and the count in its name."""
         start = Path(self.prefix + ".index").name.removesuffix(".index")
         folder = self.index.parent
         for path in sorted(folder.iterdir()) if folder.is_dir() else ():
@@ -84,19 +84,19 @@ class BundleFiles:
 
 
 def prefix_of(path: Path | str) -> Path:
-    """Return the prefix that a path stands for; a path that stands for none is returned as it is.
+    """Return the prefix that a path refers to; any other path is returned unchanged.
 
-    `x.index`, `x.meta`, `x.data-00000-of-00001` and `x-00000-of-00001` stand for `x`; a folder with a `checkpoint` file
-    for the latest checkpoint in it; a SavedModel's folder for its `variables/variables`, or for its graph where
-    it has none: its weights may be constants. A folder that holds files named `.index` and `.data-...` is a prefix
-    itself: one that ends in a slash. A folder with a checkpoint of another format stands for itself.
+    `x.index`, `x.meta`, `x.data-00000-of-00001` and `x-00000-of-00001` refer to `x`; a folder with a `checkpoint` file
+    to the latest checkpoint in it; a SavedModel's folder to its `variables/variables`, or to its graph if it has no
+    variables, as its weights may be constants. A folder with files named `.index` and `.data-...` is itself a prefix
+    that ends in a slash. A folder with a checkpoint of another format refers to itself.
 
     >>> str(prefix_of("models/my_model.ckpt.data-00000-of-00001"))
     'models/my_model.ckpt'
 
     Raises:
         MissingFile: it is a folder without a checkpoint.
-        FormatError: the folder's `checkpoint` file leads out of it.
+        FormatError: the folder's `checkpoint` file refers to a path outside of it.
     """
     path = Path(path)
     if is_file(f"{path}.index"):
@@ -137,13 +137,13 @@ def _in_folder(folder: Path) -> Path:
 def recorded_checkpoint(directory: Path) -> Path:
     """Return the prefix of a folder's latest checkpoint.
 
-    The path in the file counts only inside the folder. One of the place where the folder was made (in a bucket, on
-    Windows, an absolute one) is looked for by its last part, so that a folder can be moved.
+    The path in the file is valid only inside the folder. A path from where the folder was created (in a bucket, on
+    Windows, an absolute one) is looked up by its last component, so that a folder can be moved.
 
     Raises:
-        MissingFile: the folder has no such file, or not the checkpoint that it names.
+        MissingFile: the folder has no such file, or lacks the checkpoint in it.
         CorruptCheckpoint: it is not a text-format CheckpointState, or refers to no checkpoint.
-        FormatError: it leads out of the folder.
+        FormatError: it refers to a path outside of the folder.
     """
     path = directory / STATE_FILE
     try:
@@ -166,7 +166,7 @@ def recorded_checkpoint(directory: Path) -> Path:
 
 
 def _first_lines(path: Path) -> bytes:
-    """Return the first lines of a state file: the first of all names the latest, the others all that there are."""
+    """Return the first lines of a state file, of which the first one refers to the latest checkpoint, the others to all."""
     with sparse_files.opened(path) as file:
         text: bytes = file.read(_STATE_READ)
     return text if len(text) < _STATE_READ else text[: text.rfind(b"\n") + 1]
@@ -183,10 +183,10 @@ def record_checkpoint(directory: Path, prefix: Path) -> None:
 
 
 def _confined(directory: Path, stored: str) -> Path | None:
-    """Return a stored path inside the folder; None where it is of another place, and nothing of its name is here.
+    """Return a stored path inside the folder; None if it is from another place, and the folder has no file of its name.
 
     Raises:
-        ValueError: it leads out of the folder.
+        ValueError: it refers to a path outside of the folder.
     """
     inside, moved = directory / stored, directory / _last_part(stored)
     if inside.is_absolute() and not directory.is_absolute():
@@ -205,7 +205,7 @@ def _last_part(stored: str) -> str:
 
 
 def _is_there(prefix: Path) -> bool:
-    """Say whether a prefix has a checkpoint: a bundle's index, a file of version 1, or the first of several."""
+    """Return whether a prefix has a checkpoint: a bundle's index, a file of version 1, or the first of several."""
     if prefix.name in ("", ".."):
         return False
     shards = V1_SHARD.search(prefix.name)
@@ -215,9 +215,9 @@ def _is_there(prefix: Path) -> bool:
 
 @dataclass(frozen=True)
 class FolderCheckpoint:
-    """A checkpoint of a folder: its prefix, the step in its name, and when its index was written, in seconds.
+    """A checkpoint in a folder: its prefix, the step in its name, and the modification time of its index in seconds.
 
-    Of one at a URL that is not known.
+    The time is None for one at a URL.
     """
 
     prefix: Path
@@ -232,10 +232,10 @@ class FolderCheckpoint:
 
 
 def checkpoints_in(folder: Path) -> list[FolderCheckpoint]:
-    """Return TensorFlow's checkpoints in a folder by their steps, then by time; those without a step come first.
+    """Return TensorFlow's checkpoints in a folder, sorted by step, then by time; those without a step come first.
 
     Raises:
-        MissingFile: it is not a folder, or has none.
+        MissingFile: it is not a folder, or has no checkpoints.
     """
     _require_folder(folder)
     checkpoints: dict[Path, FolderCheckpoint] = {}
@@ -252,7 +252,7 @@ def checkpoints_in(folder: Path) -> list[FolderCheckpoint]:
 
 
 def _begun_by(file: Path) -> Path | None:
-    """Return the prefix of the checkpoint that has a file as its index, or as a file of version 1; None for others."""
+    """Return the prefix of the checkpoint of which a file is the index, or a file of version 1; None for others."""
     if file.name.endswith(".index"):
         return file.with_name(file.name.removesuffix(".index")) if file.is_file() else None
     prefix = file.with_name(V1_SHARD.sub("", file.name))
@@ -261,13 +261,13 @@ def _begun_by(file: Path) -> Path | None:
 
 
 def latest_checkpoint(folder: Path, say: Callable[[str], None]) -> Path:
-    """Return the prefix of the checkpoint that a folder's `checkpoint` file names, else that of most steps.
+    """Return the prefix of the checkpoint in a folder's `checkpoint` file, else of the one with the most steps.
 
-    `say` is called with the reason where the file does not help.
+    `say` is called with the reason if the file cannot be used.
 
     Raises:
         MissingFile: it is not a folder, or has no checkpoint.
-        FormatError: the file is damaged, or leads out of the folder.
+        FormatError: the file is damaged, or refers to a path outside of the folder.
     """
     _require_folder(folder)
     try:
