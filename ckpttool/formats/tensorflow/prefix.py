@@ -166,7 +166,7 @@ def recorded_checkpoint(directory: Path) -> Path:
 
 
 def _first_lines(path: Path) -> bytes:
-    """Return the first lines of a state file, of which the first one refers to the latest checkpoint, the others to all."""
+    """Return the first lines of a state file: the first refers to the latest checkpoint, the others to all."""
     with sparse_files.opened(path) as file:
         text: bytes = file.read(_STATE_READ)
     return text if len(text) < _STATE_READ else text[: text.rfind(b"\n") + 1]
