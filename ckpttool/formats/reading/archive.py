@@ -1,4 +1,4 @@
-"""Zip archives: what every reader of one refuses, and the bytes of its members."""
+"""Zip archives: the checks that every reader makes, and the bytes of members."""
 
 import contextlib
 import copy
@@ -21,19 +21,19 @@ from ckpttool.remote import sparse_files
 
 UNPACKED_LIMIT = 4 << 30
 RATIO_LIMIT = 100
-"""A compressed member over both limits is refused: it is a bomb rather than weights."""
+"""A compressed member over both limits is refused as a decompression bomb."""
 BAD_ZIP = (
     *(zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, UnicodeDecodeError),
     *(struct.error, RuntimeError, OverflowError),
 )
-"""What `zipfile` raises for an archive that is damaged."""
+"""The errors that `zipfile` raises for a damaged archive."""
 _checked: deque[tuple[Path, tuple[int, ...]]] = deque(maxlen=8)
 _whole: deque[tuple[Path, tuple[int, ...], int]] = deque(maxlen=8)
-"""The archives whose layout, and the members whose checksum, was found right last: readers open one in a row."""
+"""The archives and members last checked successfully, as readers open the same one repeatedly."""
 
 
 def is_zip(path: Path) -> bool:
-    """Return whether a file begins as a zip does."""
+    """Return whether a file begins like a zip file."""
     if not path.is_file():
         return False
     with sparse_files.opened(path) as file:
@@ -41,7 +41,7 @@ def is_zip(path: Path) -> bool:
 
 
 def member_names(path: Path) -> list[str] | None:
-    """Return the names of the members of an archive, or None of one that is damaged."""
+    """Return the names of an archive's members, None if it is damaged."""
     try:
         with zipfile.ZipFile(sparse_files.readable(path)) as archive:
             return archive.namelist()
@@ -50,11 +50,11 @@ def member_names(path: Path) -> list[str] | None:
 
 
 def opened(path: Path, part: Window | None = None) -> zipfile.ZipFile:
-    """Open an archive, which is a whole file or a part of one.
+    """Open an archive, which is a file or a part of one.
 
     Raises:
         CorruptCheckpoint: it is damaged.
-        FormatError: `require_layout` finds what would not be seen, such as another archive.
+        FormatError: `require_layout` finds data that would be ignored, such as another archive.
     """
     try:
         archive = zipfile.ZipFile(part.readable() if part else sparse_files.readable(path))
@@ -73,7 +73,7 @@ def opened(path: Path, part: Window | None = None) -> zipfile.ZipFile:
 
 
 def directory_of(path: Path) -> int:
-    """Return where the directory of an archive begins, which has a checksum of every member.
+    """Return the offset of an archive's directory, which has a checksum of every member.
 
     Raises:
         CorruptCheckpoint: it is damaged.
@@ -83,10 +83,10 @@ def directory_of(path: Path) -> int:
 
 
 def members(path: Path, part: Window | None = None) -> dict[str, zipfile.ZipInfo]:
-    """Return the members of an archive by name; `part` is where it is in a file that holds more.
+    """Return the members of an archive by name; `part` is its place in a larger file.
 
     Raises:
-        FormatError: a name leads elsewhere or is there twice, a member is a link, or packed to excess.
+        FormatError: a name is outside of the archive or duplicated, a member is a link or a decompression bomb.
         CorruptCheckpoint: it is damaged.
     """
     infos: dict[str, zipfile.ZipInfo] = {}
@@ -101,10 +101,10 @@ def members(path: Path, part: Window | None = None) -> dict[str, zipfile.ZipInfo
 
 
 def refuse_name(path: Path, info: zipfile.ZipInfo) -> None:
-    """Check that a member is not a link, and has a name within the archive.
+    """Check that a member is not a link, and has a name inside the archive.
 
     Raises:
-        FormatError: it is one, or its name leads elsewhere.
+        FormatError: it is a link, or its name is outside of the archive.
     """
     name = info.orig_filename
     leads_away = ".." in PurePosixPath(name).parts or name.startswith("/") or {"\\", "\0", ":"} & set(name)
@@ -113,10 +113,10 @@ def refuse_name(path: Path, info: zipfile.ZipInfo) -> None:
 
 
 def refuse_packing(path: Path, info: zipfile.ZipInfo, name: str) -> None:
-    """Check that a member is packed in a way that is read, and not to excess.
+    """Check that a member is compressed by a supported method, and is not a decompression bomb.
 
     Raises:
-        FormatError: it is not.
+        FormatError: the method is not supported, or the ratio exceeds the limits.
     """
     if info.flag_bits & 1 or info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
         raise FormatError(f"{path}: {name} is encrypted, or compressed by a method that is not supported")
@@ -127,9 +127,9 @@ def refuse_packing(path: Path, info: zipfile.ZipInfo, name: str) -> None:
 
 
 def member_bytes(path: Path, info: zipfile.ZipInfo, name: str, whole: zipfile.ZipFile | None = None) -> Iterator[bytes]:
-    """Yield the bytes of a member; the zip's checksum is compared at the end.
+    """Yield the bytes of a member; the zip's checksum is verified at the end.
 
-    Who reads many gives the archive, opened; else it is opened for this one, which takes as long as it has members.
+    Pass the opened archive to read many members: opening it takes time in proportion to the number of its members.
 
     Raises:
         CorruptCheckpoint: it is damaged.
@@ -143,10 +143,10 @@ def member_bytes(path: Path, info: zipfile.ZipInfo, name: str, whole: zipfile.Zi
 
 
 class MemberInPlace:
-    """A member that is read where it lies: its bytes are held against the zip's checksum before the first is used."""
+    """A member that is read in place, after its bytes were verified by the zip's checksum."""
 
     def __init__(self, path: Path, info: zipfile.ZipInfo) -> None:
-        """Take the archive and the member, which is not packed."""
+        """Store the archive and the member, which is not compressed."""
         self._path, self._info, file = path, info, CheckpointFile(path)
         self.start, self._stamp = member_start(file, info), file.stamp
         self._whole_at: tuple[int, ...] | None = None
@@ -175,7 +175,7 @@ class MemberInPlace:
 
 
 def without_checksum(info: zipfile.ZipInfo) -> zipfile.ZipInfo:
-    """Return a member whose checksum `zipfile` does not compare, for a read of first bytes before damaged ones."""
+    """Return a copy of a member whose checksum `zipfile` does not verify, to read bytes before damaged ones."""
     info = copy.copy(info)
     del info.CRC
     return info

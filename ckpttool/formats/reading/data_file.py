@@ -1,4 +1,4 @@
-"""A data file of a checkpoint: bytes that are read in pieces, at stated offsets, and checked."""
+"""A data file of a checkpoint: bytes at given offsets, read in pieces and checked."""
 
 import os
 import weakref
@@ -16,13 +16,13 @@ from ckpttool.remote import sparse_files
 BOOL = BY_NAME["bool"]
 Piece = TypeVar("Piece", bytes, Any)
 SCAN = 512 << 10
-"""Bytes read at once where they are only checked; they stay in the processor's cache until their checksum is taken."""
+"""Bytes read at a time if they are only checked, few enough to stay in the processor's cache for their checksum."""
 LFS_POINTER = b"version "
-"""What the stand-in of a file that Git LFS has not fetched begins with."""
+"""The beginning of a Git LFS pointer, which stands for a file that was not fetched."""
 
 
 class ByteRange(NamedTuple):
-    """Where bytes are in a file, their masked CRC-32C where it is known, and in which of a bundle's files they are."""
+    """The place of bytes in a file, their masked CRC-32C if it is known, and the number of a bundle's data file."""
 
     offset: int
     size: int
@@ -37,7 +37,7 @@ class CheckpointFile:
         """Open the file.
 
         Raises:
-            MissingFile: it is not there.
+            MissingFile: it does not exist.
             FormatError: it is a pipe or a device.
         """
         try:
@@ -52,11 +52,11 @@ class CheckpointFile:
 
     @property
     def is_lfs_pointer(self) -> bool:
-        """Whether it is the stand-in of a file that Git LFS has not fetched."""
+        """Whether it is a Git LFS pointer to a file that was not fetched."""
         return self.piece(min(self.size, len(LFS_POINTER)), 0) == LFS_POINTER
 
     def fileno(self) -> int:
-        """Return the descriptor, for what only the system does with bytes that were needed."""
+        """Return the descriptor, for system calls on bytes that were fetched by `need`."""
         return self._descriptor
 
     @property
@@ -65,15 +65,15 @@ class CheckpointFile:
         return self._remote is not None
 
     def need(self, at: int, size: int) -> None:
-        """Have bytes on this machine: of a file on a server they are fetched."""
+        """Make bytes available on this machine; those of a file on a server are fetched."""
         if self._remote:
             self._remote.need(at, size)
 
     def require_unchanged(self, stamp: tuple[int, ...] | None = None) -> None:
-        """Check that the file is what it was when it was opened, or when a stamp of it was taken.
+        """Check that the file is unchanged since it was opened, or since a stamp of it was taken.
 
         Raises:
-            CorruptCheckpoint: something else has written to it, or it is another file.
+            CorruptCheckpoint: the file was modified or replaced.
         """
         if self._stamp() != (stamp or self.stamp):
             raise CorruptCheckpoint(f"{self.path} changed while it was read")
@@ -84,7 +84,7 @@ class CheckpointFile:
         return stamp_of(os.fstat(self._descriptor))
 
     def stream(self, name: str, stored: ByteRange, step: int = PIECE) -> Iterator[bytes]:
-        """Yield a tensor's bytes in pieces; nothing is read when they cannot be there.
+        """Yield a tensor's bytes in pieces; nothing is read if the file is too short.
 
         Raises:
             CorruptCheckpoint: the file ends before them.
@@ -97,7 +97,7 @@ class CheckpointFile:
             yield piece
 
     def piece(self, size: int, at: int) -> bytes:
-        """Read so many bytes, however the system divides them.
+        """Read `size` bytes, repeating reads that return fewer.
 
         Raises:
             CorruptCheckpoint: the file ends before them.
@@ -114,7 +114,7 @@ class CheckpointFile:
         return piece
 
     def checked(self, name: str, stored: ByteRange) -> Iterator[bytes]:
-        """Yield a tensor's bytes in pieces, and after the last compare the checksum.
+        """Yield a tensor's bytes in pieces, and verify the checksum after the last one.
 
         Raises:
             CorruptCheckpoint: the file is cut off, or the checksum differs.
