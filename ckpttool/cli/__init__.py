@@ -1,4 +1,4 @@
-"""The command line: one module per command, imported when it is used; errors are shown here and nowhere else."""
+"""The command line: a module per command, imported on use; errors are shown here and nowhere else."""
 
 import importlib
 import io
@@ -60,13 +60,13 @@ COMMANDS = {
     "zoo": ("Keep", "zoo:zoo"),
     "doctor": ("Keep", "doctor:doctor"),
 }
-"""The commands in the order in which help lists them: the heading of each, and its function in `commands/`."""
+"""The commands in the order of the help, with their headings and their functions in `commands/`."""
 SHORT = 200
-"""Characters of a command's summary in the list of all."""
+"""Maximum characters of a summary in the list of commands."""
 BESIDE = {"cache": {"list": "cache_list:cache_list", "prune": "cache_prune:cache_prune"}}
-"""What follows a command that is one itself: `cache list`, beside `cache MODEL`."""
+"""Subcommands of commands that also run alone: `cache list` beside `cache MODEL`."""
 ABOUT_ITSELF = {"help": "help:show_help", "completion": "completion:completion"}
-"""What is about the command line itself, and has no verb."""
+"""Commands about the command line itself, which have no verb."""
 ALIASES = {
     "checkpoint-average": "average",
     "compare": "diff",
@@ -80,18 +80,18 @@ ALIASES = {
     "modernise": "modernize",
     "summary": "layers",
 }
-"""Names that users of other tools, and of other spellings, have for commands; help does not list them."""
+"""Aliases: names in other tools, and other spellings; not listed in the help."""
 
 
 class Tool(click.Group):
-    """The group of all commands: loads a command when it is named, and shows its error once, in one line."""
+    """The group of all commands: imports a command when it is used, and shows its error in one line."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        """Return the commands' names in the order of the table."""
+        """Return the names of the commands in the order of the table."""
         return [*COMMANDS, *ABOUT_ITSELF]
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """Import the module of a command; None where there is no such command."""
+        """Return a command, whose module is imported; None if it does not exist."""
         group, _, beside = cmd_name.partition(" ")
         if place := BESIDE.get(group, {}).get(beside):
             return _loaded(place)
@@ -102,10 +102,10 @@ class Tool(click.Group):
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        """Keep the command line as it was given, before it is taken apart: outputs carry it in their lineage.
+        """Store the unparsed command line, for the lineage of outputs, and resolve the command.
 
         Raises:
-            UsageError: there is no such command; with the nearest names.
+            UsageError: the command does not exist; the message has the nearest names.
         """
         from ckpttool.lineage.provenance import Command
 
@@ -132,9 +132,9 @@ class Tool(click.Group):
         return command.get_short_help_str(SHORT) if command else ""
 
     def main(self, *args: Any, standalone_mode: bool = True, **extra: Any) -> Any:
-        """Run a command and end the process with the exit code that docs/design.md gives its outcome."""
+        """Run a command and exit with the code that docs/design.md defines for its outcome."""
         if isinstance(sys.stdout, io.TextIOWrapper):
-            sys.stdout.reconfigure(errors="backslashreplace")  # as standard error has it: no name stops a command
+            sys.stdout.reconfigure(errors="backslashreplace")  # as stderr does: no name may stop a command
         try:
             code = super().main(*args, **(extra | {"standalone_mode": False}))
             sys.stdout.flush()
@@ -143,7 +143,7 @@ class Tool(click.Group):
         sys.exit(code if isinstance(code, int) else 0)
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Run the command; its errors are shown here, where the command is known, and not left to Click."""
+        """Run the command; errors are shown here instead of by Click, because the command is known here."""
         try:
             result = super().invoke(ctx)
             sys.stdout.flush()
@@ -158,17 +158,17 @@ class Tool(click.Group):
 
 
 def _loaded(place: str) -> click.Command:
-    """Import the module of a command."""
+    """Import the module of a command, and return the command."""
     module, _, function = place.partition(":")
     command: click.Command = getattr(importlib.import_module(f"ckpttool.cli.commands.{module}"), function)
     return command
 
 
 def require_command(ctx: click.Context, name: str) -> None:
-    """Check that there is a command of a name.
+    """Check that a command exists.
 
     Raises:
-        UsageError: there is none; with the nearest names.
+        UsageError: it does not exist; the message has the nearest names.
     """
     if name not in COMMANDS and name not in ABOUT_ITSELF:
         from ckpttool.core.names import suggestion
@@ -196,8 +196,8 @@ def main() -> None:
 
 
 def run() -> None:
-    """Run the command line as a process of its own, in which a graph of others is confined."""
-    if sys.argv[1:] in (["--version"], ["-V"]):  # which needs nothing that is imported below
+    """Run the command line as its own process, in which untrusted graphs can be confined."""
+    if sys.argv[1:] in (["--version"], ["-V"]):  # needs no imports of commands
         click.echo(f"ckpttool, version {__version__}")
         return
     escape_logs()
@@ -205,6 +205,6 @@ def run() -> None:
     try:
         main(prog_name="ckpttool", obj=OWN_PROCESS)
     except SystemExit as end:
-        if os.getpid() != process:  # a confined child: to clear memory that it shares would have all of it copied
+        if os.getpid() != process:  # a confined child: clearing memory at exit would copy all shared pages
             os._exit(end.code if isinstance(end.code, int) else 1)
         raise

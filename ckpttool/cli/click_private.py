@@ -1,4 +1,4 @@
-"""What the command line needs of Click beyond its documented interface, in one place; each has a test of its own."""
+"""Uses of Click beyond its documented interface, in one place; each has a test."""
 
 from typing import Any
 
@@ -8,9 +8,9 @@ import click
 def given_in_order(
     command: click.Command, ctx: click.Context, args: list[str], kind: type[click.Option]
 ) -> list[tuple[click.Option, Any]]:
-    """Return the repeatable options of a kind with a value for each time that they were given, in that order.
+    """Return the occurrences of all options of a class with their values, in the order of the command line.
 
-    Click keeps the order of an option's values, but not that of one option to the next; its parser has it.
+    Click keeps the order of the values of one option, but not between options; its parser does.
     """
     given, _, order = command.make_parser(ctx).parse_args(list(args))
     options = [option for option in order if isinstance(option, kind)]
@@ -19,5 +19,5 @@ def given_in_order(
 
 
 def is_help(error: click.ClickException) -> bool:
-    """Say whether an error is the help text itself, which Click raises where a group is given nothing."""
+    """Return whether an error is the help text, which Click raises for a group without arguments."""
     return isinstance(error, click.exceptions.NoArgsIsHelpError)

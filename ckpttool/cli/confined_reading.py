@@ -1,8 +1,8 @@
-"""Reading in a confined child: the HDF5 library is written in C, and a file may be made to fool it.
+"""Reading in a sandbox: the HDF5 library is written in C, and a crafted file may exploit it.
 
-A command that only looks at files goes on in a child of this process, which the kernel keeps from other files, from
-networks and from memory without end; what it prints and its exit code are the command's. Where none of the files is
-HDF5, Python alone reads them, and no child is needed.
+A command that only reads files continues in a forked child, which the kernel restricts to the given files, without
+network and with limited memory; its output and exit code are the command's. If no file is HDF5, everything is read by
+Python code, and no child is needed.
 """
 
 import os
@@ -21,16 +21,16 @@ from ckpttool.formats.hdf5.source import is_hdf5
 from ckpttool.formats.reading.archive import is_zip, member_names
 
 MAP = ".weights.json"
-"""What the files are named that say in which files of HDF5 Keras's weights are."""
+"""The suffix of the files that list the HDF5 files of a sharded Keras model."""
 
 
 def reading_confined(command: Command) -> Command:
-    """Return a command with an option `in_process`, that without it reads HDF5 in a confined child."""
+    """Return a command that reads HDF5 in a sandboxed child, unless its new option `in_process` is given."""
     return _confined(command, lambda context: [*filter(_has_hdf5, context.meta.get(Source.NOTED, ()))])
 
 
 def reading_confined_always(command: Command) -> Command:
-    """Return the same of a command that looks into folders, and knows only then what is there."""
+    """Return a command that always reads in a sandboxed child, because it searches folders whose files are unknown."""
     return _confined(command, lambda context: context.params["paths"])
 
 
@@ -38,7 +38,7 @@ def _confined(command: Command, at_risk: Callable[[click.Context], Iterable[Path
     @wraps(command)
     def confined(*, in_process: bool, **given: Any) -> Any:
         context = click.get_current_context()
-        runs = given.get("outputs", False) or given.get("data") is not None  # which TensorFlow does
+        runs = given.get("outputs", False) or given.get("data") is not None  # runs TensorFlow
         files = [] if in_process or runs or not can_confine(context) else list(at_risk(context))
         if not files:
             return command(**given)
@@ -66,7 +66,7 @@ def _confined(command: Command, at_risk: Callable[[click.Context], Iterable[Path
 
 
 def _has_hdf5(path: Path) -> bool:
-    """Return whether a file is HDF5, or a zip with such a file in it, as Keras's are."""
+    """Return whether a file is HDF5, or a zip that contains HDF5, as Keras's files do."""
     try:
         if path.name.endswith(MAP):
             return True
@@ -75,4 +75,4 @@ def _has_hdf5(path: Path) -> bool:
             return names is None or any(name.endswith((".h5", ".hdf5")) for name in names)
         return is_hdf5(path)
     except (OSError, ValueError, CkptError):
-        return False  # whoever opens it says what is wrong
+        return False  # the error is reported when it is opened

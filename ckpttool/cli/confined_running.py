@@ -1,7 +1,7 @@
-"""Running in a confined child: a graph that others wrote runs there, for the kernels that run it may be fooled.
+"""Running in a sandbox: an untrusted graph runs in a confined child, because kernels may be exploited by its values.
 
-The child may read what the command was given, and write where its outputs go; what it prints and its exit code are the
-command's. A graph is known that this user's commands made of nothing but their own or trusted ones.
+The child may read the files given to the command, and write its outputs; its output and exit code are the command's. A
+graph is trusted if commands of this user made it from trusted graphs only.
 """
 
 import contextlib
@@ -25,18 +25,18 @@ from ckpttool.executors.registry import HERE, PROCESSES
 
 _PROGRESSED = "ckpttool.progressed"
 _KERAS = Path(os.environ.get("KERAS_HOME", Path.home() / ".keras")) / "keras.json"
-"""What Keras reads when it is imported."""
+"""The file that Keras reads when it is imported."""
 
 
 def running_confined(command: Command) -> Command:
-    """Return a command with an option `trust`, that without it runs graphs which are not known in a confined child."""
+    """Return a command that runs untrusted graphs in a sandboxed child, unless its new option `trust` is given."""
 
     @wraps(command)
     def confined(*, trust: bool, **given: Any) -> Any:
         context = click.get_current_context()
         context.meta[TRUSTED] = trust
-        runs = given.get("data", True) is not None  # without rows, a merge runs nothing
-        has_threads = "tensorflow" in sys.modules  # which a fork would lose
+        runs = given.get("data", True) is not None  # a merge without data runs no graph
+        has_threads = "tensorflow" in sys.modules  # threads do not survive a fork
         if not runs or has_threads or not can_confine(context) or trusts(context):
             return command(**given)
         model = context.meta[Source.NOTED][0]
@@ -66,30 +66,30 @@ def running_confined(command: Command) -> Command:
 
 
 def progressed() -> None:
-    """Give a sign of progress, where a child is waited for."""
+    """Signal progress to a parent process that waits for this one."""
     context = click.get_current_context(silent=True)
     if context and (give := context.meta.get(_PROGRESSED)):
         give()
 
 
 def _is_of_confinement(error: Exception) -> bool:
-    """Return whether something failed because it is confined: a file that this user can read, or TensorFlow."""
+    """Return whether an error is caused by the sandbox: permission is denied for a file that the user can read."""
     if isinstance(error, PermissionError):
         return error.filename is not None and os.access(error.filename, os.R_OK)
     return type(error.__cause__).__name__ == "PermissionDeniedError"
 
 
 def _confinement(context: click.Context) -> Confinement:
-    """Return what a command may use: what it was given.
+    """Return the confinement of a command: the files that it was given, Keras's settings and the caches.
 
     Raises:
-        CkptError: it computes where nothing confines it.
+        CkptError: the command computes elsewhere, where nothing confines it.
     """
     from ckpttool.core.cache_folder import cache_folder
 
     if context.params.get("on") not in (None, HERE, PROCESSES):
         raise CkptError("`on`: a graph that ckpttool did not write is not confined there; `trust` allows it")
     if "cache_dir" in context.params:
-        with contextlib.suppress(OSError):  # whoever needs it says so
+        with contextlib.suppress(OSError):  # reported when it is needed
             cache_folder().mkdir(parents=True, exist_ok=True)
     return confinement_of(context, [_KERAS, FONTS], [cache_folder()])

@@ -1,4 +1,4 @@
-"""What a confined command may use: the files and folders that it was given, and those where its outputs go."""
+"""The files and folders that a confined command may use: those that it was given, and those of its outputs."""
 
 import os
 import re
@@ -16,19 +16,19 @@ from ckpttool.formats.tensorflow.prefix import STATE_FILE
 from ckpttool.remote.paths import is_url, url_of
 
 SPREAD = (".json", ".distcp")
-"""What the files are named that mean others too: indexes, and parts, which have one."""
+"""Suffixes of files that belong to several: indexes, and parts with an index."""
 FONTS = platformdirs.user_cache_path("matplotlib")
-"""What Matplotlib reads when it is imported."""
+"""The folder that Matplotlib reads when it is imported."""
 
 
 def make_fonts_known() -> None:
-    """Let Matplotlib list the fonts anew in a confined process, where nothing has listed them for all."""
+    """Let Matplotlib build its font cache in the temporary folder of a confined process, if the user has none yet."""
     if not FONTS.exists():
         os.environ.setdefault("MPLCONFIGDIR", tempfile.gettempdir())
 
 
 def confinement_of(context: click.Context, readable: Iterable[Path] = (), writable: Iterable[Path] = ()) -> Confinement:
-    """Return what a command may use: what it was given, where it writes, and what is named besides."""
+    """Return the confinement of a command: its inputs, its outputs, and the given readable and writable paths."""
     values = [each for value in context.params.values() for each in (value if isinstance(value, tuple) else (value,))]
     named = [Path(each) if isinstance(each, str) and os.path.isfile(each) else each for each in values]  # noqa: PTH113
     given = [value for value in named if isinstance(value, Path) and not is_application(value)]
@@ -43,7 +43,7 @@ def confinement_of(context: click.Context, readable: Iterable[Path] = (), writab
 
 
 def _meant(path: Path) -> Iterator[Path]:
-    """Yield what a path means: itself, and the files whose names begin as its own, as those of a prefix do."""
+    """Yield the files that a path stands for: itself, and files whose names start with it, as those of a prefix."""
     if path.exists():
         yield path
     stem = re.sub(r"[*?\[{].*|\.(index|meta|data-\d.*)$", "", path.name)

@@ -1,4 +1,4 @@
-"""Which graphs are this user's own: those that commands wrote of nothing but their like, or of what was trusted."""
+"""The user's own graphs: those that commands wrote from own or trusted graphs only."""
 
 import contextlib
 from typing import TYPE_CHECKING
@@ -17,15 +17,15 @@ TRUSTED = "ckpttool.trusted"
 
 
 def note_outputs(context: click.Context) -> None:
-    """Note the graphs that a command wrote, if all that it read are known or trusted."""
+    """Record the graphs that a command wrote as own, if all graphs that it read are own or trusted."""
     if trusts(context):
         for path in context.meta.get(Written.NOTED, ()):
-            with contextlib.suppress(OSError):  # the user's folder may be read only
+            with contextlib.suppress(OSError):  # the user's folder may be read-only
                 _known().add(path)
 
 
 def trusts(context: click.Context) -> bool:
-    """Return whether a command may run its graphs as the user's own."""
+    """Return whether the graphs that a command reads are own or trusted, and so run without a sandbox."""
     trusted: bool = context.meta.get(TRUSTED, False)
     return trusted or all(map(_known().has, context.meta.get(Source.NOTED, ())))
 

@@ -1,4 +1,4 @@
-"""What the command line owns of its process: how TensorFlow is configured, and what a signal does to a run."""
+"""Process-wide state of the command line: the configuration of TensorFlow, and the handling of signals."""
 
 import signal
 import threading
@@ -18,10 +18,10 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 def configure_for(graph: "Graph", threads: int | None = None) -> None:
-    """Configure TensorFlow for a graph before it is imported; without `threads` it chooses how many ops compute on.
+    """Configure TensorFlow for a graph before it is imported; `threads` per op, chosen by TensorFlow if None.
 
     Raises:
-        PlanError: TensorFlow runs already, with another number of threads.
+        PlanError: TensorFlow is already running with another number of threads.
     """
     from ckpttool.graph.contents.layers import convolves
 
@@ -29,7 +29,7 @@ def configure_for(graph: "Graph", threads: int | None = None) -> None:
 
 
 def configure_for_layers(layers: str | None, threads: int | None = None, model: "Model | None" = None) -> None:
-    """Configure TensorFlow for a network that will be built of the layers of a SPEC, on those of a model."""
+    """Configure TensorFlow for a network that will be built from the layers of a SPEC, on top of a model."""
     from ckpttool.graph.contents.layers import convolves
     from ckpttool.runtime.layers import Conv2D
     from ckpttool.runtime.spec import parse
@@ -41,7 +41,7 @@ def configure_for_layers(layers: str | None, threads: int | None = None, model: 
 def open_to_run(
     path: str | Path, allow_op: Collection[str] = (), threads: int | None = None, ema: bool = False
 ) -> "Model":
-    """Open a model whose graph will run in this process, which is configured for it; the rest is as in `Model.open`."""
+    """Open a model as `Model.open` does, and configure TensorFlow to run its graph in this process."""
     from ckpttool.model.model import Model
 
     model = Model.open(path, allow_op, ema)
@@ -50,17 +50,17 @@ def open_to_run(
 
 
 class SignalInterrupt(Interrupt):
-    """Takes Ctrl-C and SIGTERM over while a run trains: the first ends it in good order, a second one as usual.
+    """Handles SIGINT and SIGTERM during training: the first requests a clean stop, the second acts as usual.
 
-    Outside of the main thread, where Python takes no signals, it takes none over.
+    Outside the main thread, where Python handles no signals, it does nothing.
     """
 
     def __init__(self) -> None:
-        """Take nothing over yet."""
+        """Create it without installing handlers."""
         self._before: dict[signal.Signals, Any] = {}
 
     def __enter__(self) -> Self:
-        """Take the signals over."""
+        """Install the handlers."""
         if threading.current_thread() is threading.main_thread():
             self._before = {each: signal.signal(each, self._note) for each in SIGNALS}
         return self
@@ -68,7 +68,7 @@ class SignalInterrupt(Interrupt):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        """Give the signals back."""
+        """Restore the previous handlers."""
         self._release()
 
     def _note(self, number: int, frame: FrameType | None) -> None:

@@ -1,4 +1,4 @@
-"""The catalogue: which one a command means, and which of its entries."""
+"""Options of the catalogue and its entries."""
 
 from pathlib import Path
 
@@ -16,7 +16,7 @@ zoo_option = click.option(
 )
 
 entry_argument = click.argument("entry", metavar="N")
-"""An entry: `N`, its revision `N@3`, or what a tag names, `N:TAG`."""
+"""An entry: `N`, a revision `N@3`, or a tag `N:TAG`."""
 
 card_options = together(
     click.option("--licence", "--license", "licence", metavar="SPDX", help="The licence: mit, apache-2.0."),

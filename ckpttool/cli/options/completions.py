@@ -1,6 +1,6 @@
-"""What a shell is offered while a word is typed: names of tensors and layers of the file that is named, rule sets.
+"""Shell completion: names of tensors and layers of the file on the command line, and rule sets.
 
-Nothing here fails: what cannot be read offers nothing.
+Completion never fails: a file that cannot be read has no completions.
 """
 
 import os
@@ -14,9 +14,9 @@ from click.shell_completion import CompletionItem, split_arg_string
 from ckpttool.core.errors import CkptError
 
 MODELS = ("model", "source", "checkpoint", "checkpoints", "a", "into")
-"""Parameters that may name the file, by how likely they do."""
+"""Parameters that may name the file, the likeliest first."""
 MOST = 200
-"""Names that are offered at most."""
+"""The maximum number of completions."""
 Completer = Callable[[click.Context, click.Parameter, str], list[CompletionItem]]
 
 
@@ -35,12 +35,12 @@ def _completer(names_in: Callable[[Path], Iterable[str]]) -> Completer:
 
 
 def _file(params: dict[str, Any]) -> Path | None:
-    """Return the file that a command line names so far."""
+    """Return the file that an incomplete command line names, or None."""
     for name in MODELS:
         value = params.get(name)
         if found := value[0] if isinstance(value, tuple) and value else value:
             return Path(found)
-    # An option without its value, which is what is typed, has Click take no arguments.
+    # Click parses no arguments while the last option has no value yet, so the words are searched.
     words = split_arg_string(os.environ.get("COMP_WORDS", ""))[2:]
     there = [Path(word) for word in words if any(map(os.path.exists, (word, f"{word}.index", f"{word}.meta")))]
     return there[0] if there else None

@@ -1,4 +1,4 @@
-"""`--config FILE`: a command's options from a file of TOML, or from the report of an earlier run."""
+"""`--config FILE`: options from a TOML file, or from the report of an earlier run."""
 
 import json
 from collections.abc import Callable, Mapping
@@ -39,19 +39,19 @@ OWN = {
     "tensorboard",
     "plot",
 }
-"""Where a run writes, what it prints and what it allows are never taken from its report: another run has its own."""
+"""Options never taken from a report: where a run writes, what it prints, what it allows."""
 WRITES = {"output", "overwrite", "tensorboard", "plot", "report", "cache-dir"}
-"""Options that say where something is written, and over what: a file that another has sent does not, unasked."""
+"""Options of outputs: a file from someone else must not choose where to write unless the user agrees."""
 LONGEST = 80
-"""Characters of a value that are shown."""
+"""Maximum characters of a value in messages."""
 ALLOWS = {"allow-op", "trust"}
-"""Options that let a graph act: a file never gives them."""
+"""Options that allow a graph to have side effects: never taken from a file."""
 _FILE, _PATHS = "ckpttool.config", "ckpttool.config_paths"
-"""Where a context keeps a file that was read, and whether it may say where to write."""
+"""The keys in Click's context of the parsed file, and of whether it may choose outputs."""
 
 
 class _File(NamedTuple):
-    """What a file has for the options of a command."""
+    """The options of a command in a file."""
 
     path: Path
     values: Mapping[str, Any]
@@ -59,10 +59,10 @@ class _File(NamedTuple):
 
 
 def config_option(*leave: str, repeats: bool = False) -> Decorator:
-    """Return the option; the file's values are as if given on the command line, where that does not give them.
+    """Return the option `--config`; values in the file act as if given on the command line, which takes precedence.
 
-    Of a report, names in `leave` and those that the command has not are left out. A command that `repeats` runs takes
-    all of a report, and is passed it under that name; None where the file is TOML, or there is none.
+    Names in `leave`, and options that the command does not have, are skipped in a report. A command that `repeats` runs
+    uses all of a report, and is passed it under that name, or None for a TOML file or without one.
     """
 
     def read(context: click.Context, option: click.Parameter, path: Path | None) -> "RunReport | None":
@@ -99,10 +99,12 @@ def config_option(*leave: str, repeats: bool = False) -> Decorator:
 
 
 def _settle(context: click.Context) -> None:
-    """Take what the file has for defaults, once it is known whether it may say where to write.
+    """Use the values of the file as defaults, now that it is known whether it may choose outputs.
+
+    Outputs in a report are those of its own run; they are skipped and listed.
 
     Raises:
-        PlanError: it does, and may not. Of a report, which has such for its own run, they are left out, and named.
+        PlanError: a TOML file chooses outputs without permission.
     """
     file: _File | None = context.meta.get(_FILE)
     if file is None or _PATHS not in context.meta:
@@ -119,7 +121,7 @@ def _settle(context: click.Context) -> None:
 
 
 def _tell(context: click.Context) -> None:
-    """Say what a file has changed, of the options that the command line does not give."""
+    """Print the options that the file sets and the command line does not."""
     file: _File | None = context.meta.get(_FILE)
     if file is None:
         return
@@ -137,8 +139,8 @@ def _parameters(context: click.Context) -> dict[str, click.Parameter]:
 
 
 def _read(path: Path) -> "tuple[RunReport | None, Mapping[str, Any]]":
-    """Return the report that a file is, if it is one, and the options in it."""
-    from ckpttool.training.run_report import RunReport, is_report  # which most commands are run without
+    """Return the report, or None if the file is TOML, and its options."""
+    from ckpttool.training.run_report import RunReport, is_report  # imported late, as most commands run without it
 
     refuse_url_input(path)
     content = path.read_bytes()
@@ -162,9 +164,9 @@ def _dashed(key: str) -> str:
 def _defaults(
     context: click.Context, parameters: Mapping[str, click.Parameter], values: Mapping[str, Any], path: Path
 ) -> dict[str, Any]:
-    """Return the values by the names that Click has for them, as the texts that a shell would pass.
+    """Return the values by Click's parameter names, as the texts that a shell would pass.
 
-    Each is read as Click will read it, so that what is wrong with it is reported with its place in the file.
+    Each is parsed as Click will parse it, so that errors are reported with their place in the file.
     """
     defaults: dict[str, Any] = {}
     for key, value in values.items():
@@ -188,7 +190,7 @@ def _defaults(
 
 
 def _text(value: Any) -> str:
-    """Return a value as it is typed in a shell: a table as PATTERN=VALUE pairs, a list with commas.
+    """Return a value as typed in a shell: a table as PATTERN=VALUE pairs, a list with commas.
 
     >>> _text({"hidden[12]": 1e-4, "outputs": 0.01}), _text([28, 28, 1])
     ('hidden[12]=0.0001,outputs=0.01', '28,28,1')

@@ -1,4 +1,4 @@
-"""What options are made of: several in one decorator, checked first, or passed on as one value or one mapping."""
+"""Decorators of commands: groups of options, checks before a command runs, and options passed as one argument."""
 
 from collections.abc import Callable, Collection
 from functools import wraps
@@ -11,7 +11,7 @@ Decorator = Callable[[Command], Command]
 
 
 def together(*options: Decorator) -> Decorator:
-    """Return one decorator for several options, which the help lists in this order."""
+    """Combine the decorators of several options into one; the help lists the options in this order."""
 
     def decorate(command: Command) -> Command:
         for option in reversed(options):
@@ -22,9 +22,9 @@ def together(*options: Decorator) -> Decorator:
 
 
 def checked_first(check: Callable[[Path], None], *names: str) -> Decorator:
-    """Return a decorator that has a command check some of its parameters before all that takes its time.
+    """Return a decorator that checks path parameters before the command runs; parameters without a value are skipped.
 
-    It is done where the command begins, when it is known what was given: a file of options may have other paths.
+    The check runs at the start of the command, when all values are known, since `--config` may provide paths.
     """
 
     def decorate(command: Command) -> Command:
@@ -41,11 +41,10 @@ def checked_first(check: Callable[[Path], None], *names: str) -> Decorator:
 
 
 def as_value(name: str, build: Callable[..., object], *options: Decorator, but: Collection[str] = ()) -> Decorator:
-    """Return a decorator for options that a command is passed as one value.
+    """Return a decorator that passes options to the command as one value `name`, built from them.
 
-    `build` makes the value of those options of the command that its own parameters name; the command is passed it as
-    `name` in their place. Options that stand before this in the help may be among them; those in `but`, which mean
-    something else to the command, are not.
+    `build` is called with the options that its parameters name, and the command gets the result instead. The options
+    include those decorated elsewhere on the command, except those in `but`, which have another meaning there.
 
     >>> import click
     >>> @click.command()
@@ -68,7 +67,7 @@ def as_value(name: str, build: Callable[..., object], *options: Decorator, but: 
 
 
 def as_arguments(name: str, *options: Decorator) -> Decorator:
-    """Return a decorator for options that a command is passed as one mapping `name`, to give on to its verb as it is.
+    """Return a decorator that passes options to the command as one mapping `name`, for the keywords of its verb.
 
     >>> import click
     >>> @click.command()

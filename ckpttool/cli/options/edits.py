@@ -1,4 +1,4 @@
-"""Edits: options whose order on the command line counts; the command is passed them as `steps`, in the order given."""
+"""Edits: options whose order matters; the command gets them as `steps`, in the order of the command line."""
 
 import itertools
 from collections.abc import Iterator
@@ -17,14 +17,14 @@ SCRIPT = "script"
 
 
 class EditOption(click.Option):
-    """An option that stands for an edit, and may be given again and again."""
+    """A repeatable option that specifies an edit."""
 
 
 class EditCommand(LongHelp):
-    """A command that is passed `steps`: the edits that were given, and those of the scripts among them."""
+    """A command that gets `steps`: the edits of its options, and those of its scripts, in order."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Parse as ever, and then once more for the order of the edits."""
+        """Parse the command line, and parse it again for the order of the edits."""
         args = list(_with_values(args))
         given = list(args)
         rest = super().parse_args(ctx, args)
@@ -41,7 +41,7 @@ class EditCommand(LongHelp):
 
 
 def _with_values(args: list[str]) -> Iterator[str]:
-    """Yield arguments; an option whose value may be missing takes the next one only if that can be its value.
+    """Yield arguments, with an empty value for an option with an optional value if the next argument cannot be it.
 
     >>> list(_with_values(["--fold-batch-norm", "net.pt", "--fold-batch-norm", "conv=bn"]))
     ['--fold-batch-norm=', 'net.pt', '--fold-batch-norm', 'conv=bn']

@@ -1,4 +1,4 @@
-"""Gates: what a model's figures on rows have to be, and the model that they are held against."""
+"""Options of gates: bounds on a model's metrics, and the baseline to compare with."""
 
 from pathlib import Path
 
@@ -32,4 +32,4 @@ _bounds_options = as_value(
     click.option("--baseline", metavar="OLD", type=SOURCE, help="The model to compare with for --max-drop."),
 )
 bounds_options = together(models_first("baseline"), _bounds_options)
-"""What is asked of a model's figures, passed on as `asked`: the bounds, and the baseline, None where there is none."""
+"""The bounds on metrics and the baseline (None without one), passed as one pair `asked`."""

@@ -9,32 +9,32 @@ import click
 from ckpttool.cli.options.decorators import together
 
 PATH = click.Path(path_type=Path)
-"""A path that need not exist: a checkpoint's prefix is not a file, so Click must not ask for one."""
+"""A path that need not exist: the prefix of a checkpoint is not a file, so Click must not require one."""
 
 
 OWN_PROCESS = object()
-"""The object of Click's context where the command line is a process of its own, and no function of another's."""
+"""The object of Click's context if the command line is its own process, rather than called from another program."""
 
 
 def can_confine(context: click.Context) -> bool:
-    """Return whether this system confines, and this process is the command's own."""
+    """Return whether a command can be confined: on Linux, in its own process."""
     return context.obj is OWN_PROCESS and sys.platform == "linux"
 
 
 class NotedPath(click.Path):
-    """A path that is noted in Click's context, under the `NOTED` of its class: what a command was given."""
+    """A path that is recorded in Click's context, under the key `NOTED` of its class."""
 
     NOTED = ""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        """Return a path, and note it."""
+        """Return the path of a text, after recording it."""
         path = self.path_of(value, param, ctx)
         if ctx is not None:
             ctx.meta.setdefault(self.NOTED, []).append(path)
         return path
 
     def path_of(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        """Return the path that a text means."""
+        """Return the path of a text."""
         return super().convert(value, param, ctx)
 
 
@@ -48,12 +48,12 @@ WRITTEN = Written(path_type=Path)
 
 
 class ListOrFile(click.types.StringParamType):
-    """A file, or what it would hold: a JSON list, as which a list in a configuration is read."""
+    """The path of a file, or its contents as a JSON list, as which a list in a configuration is passed."""
 
 
 FORMATS = ("table", "tsv", "csv", "json", "jsonl", "markdown")
 FORMAT, HEADER = "ckpttool.format", "ckpttool.header"
-"""The keys under which a format, and whether it has a header, are kept in Click's context, for whoever prints."""
+"""The keys of the output format, and of whether it has a header, in Click's context."""
 
 
 def _keep_format(context: click.Context, _option: click.Parameter, value: str | None) -> None:
@@ -65,10 +65,10 @@ def _keep_header(context: click.Context, _option: click.Parameter, value: bool |
 
 
 def _or_format(context: click.Context, option: click.Parameter, value: bool) -> bool:
-    """Take `--format json` and `--format jsonl` for `--json`.
+    """Treat `--format json` and `--format jsonl` as `--json`.
 
     Raises:
-        BadParameter: another format is asked for besides.
+        BadParameter: another format is specified besides `--json`.
     """
     asked = context.meta.get(FORMAT)
     if value and asked not in (None, "json"):
@@ -77,7 +77,7 @@ def _or_format(context: click.Context, option: click.Parameter, value: bool) -> 
 
 
 QUIET = "ckpttool.quiet"
-"""The key under which `--quiet` is kept in Click's context, for whoever says what is no answer."""
+"""The key of `--quiet` in Click's context, which suppresses everything but results and errors."""
 
 
 def _keep_quiet(context: click.Context, _option: click.Parameter, value: bool) -> None:
@@ -93,7 +93,7 @@ quiet_option = click.option(
     callback=_keep_quiet,
     help="Print only the result and errors.",
 )
-"""`--quiet`, before a command or behind it."""
+"""`--quiet`, before or after the name of a command."""
 
 json_option = together(
     click.option("--json", "as_json", is_flag=True, help="Print JSON instead of text."), quiet_option
@@ -122,7 +122,7 @@ rows_options = together(
     click.option("--json", "as_json", is_flag=True, callback=_or_format, help="Short for --format json."),
     quiet_option,
 )
-"""`--format`, `--header` and `--json` of a command that prints rows; the last is passed on, also for jsonl."""
+"""`--format`, `--header` and `--json` of a command that prints rows; it is passed `as_json`, also true for jsonl."""
 
 plan_option = click.option(
     "--plan", "--dry-run", "plan_only", is_flag=True, is_eager=True, help="Show what would be done, and stop."
@@ -133,7 +133,7 @@ lenient_option = click.option(
 )
 
 VERBOSE = "ckpttool.verbose"
-"""The key under which `--verbose` is kept in Click's context: it is for whoever prints notes, not for commands."""
+"""The key of `--verbose` in Click's context, for the printing of notes; commands do not get it."""
 
 
 def _keep_verbose(context: click.Context, _option: click.Parameter, value: bool) -> None:
@@ -150,10 +150,10 @@ verbose_option = click.option(
 )
 
 GIVEN = "ckpttool.command"
-"""The key under which the command line is kept in Click's context."""
+"""The key of the unparsed command line in Click's context."""
 
 MAX_SEED = 2**31 - 1
-"""The largest seed that TensorFlow tells from others."""
+"""The largest seed that TensorFlow distinguishes from others."""
 
 seed_option = click.option(
     "--seed",
@@ -165,12 +165,12 @@ seed_option = click.option(
 
 
 def sizes_of(shape: str) -> list[str]:
-    """Return the sizes of a shape, as tables print it or with commas."""
+    """Split a shape, written with `x` or commas, into its sizes."""
     return shape.lower().replace("x", ",").split(",")
 
 
 def row_shape(_context: click.Context, _option: click.Parameter, value: str | None) -> tuple[int, ...] | None:
-    """Read `784`, `28,28,1` or `28x28x1`."""
+    """Parse a shape: `784`, `28,28,1` or `28x28x1`."""
     sizes = [text.strip() for text in sizes_of(value)] if value is not None else ["1"]
     if not all(text.isdecimal() and int(text) > 0 for text in sizes):
         raise click.BadParameter(f"{value!r} is not a shape such as 784 or 28x28x1")

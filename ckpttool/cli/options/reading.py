@@ -1,4 +1,4 @@
-"""What a command reads: models and checkpoints, from a path or a URL, and which part of them it takes."""
+"""Options of inputs: models and checkpoints, by path or URL, and selections of layers."""
 
 from pathlib import Path
 from typing import Any
@@ -17,21 +17,21 @@ from ckpttool.remote.paths import is_url
 
 
 class Source(NotedPath):
-    """A path to read from; of a URL, the one where its files stand in; of `zoo:NAME` the entry's."""
+    """A path to read from; a URL becomes the local path that stands for it, `zoo:NAME` the path of the entry."""
 
     NOTED = "ckpttool.read"
 
     def path_of(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        """Return a path; a `Path` made of a URL would lose one of its slashes."""
+        """Return the path of a text; a URL must not become a `Path` first, which would lose a slash."""
         return local(value) if is_url(value) or is_entry(value) else super().path_of(value, param, ctx)
 
 
 SOURCE = Source(path_type=Path)
-"""A checkpoint or a graph that is read: a path or a URL."""
+"""A checkpoint or a graph to read: a path or a URL."""
 
 
 class EntryOrPath(click.Path):
-    """A path to read from, of `zoo:NAME` the entry's; URLs are left to the command."""
+    """A path to read from; `zoo:NAME` becomes the path of the entry, and URLs are handled by the command."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         """Return a path."""
@@ -39,7 +39,7 @@ class EntryOrPath(click.Path):
 
 
 ENTRY_OR_PATH = EntryOrPath(path_type=Path)
-"""Files of a model that are read as they are: `scan`, `--like`."""
+"""Files that are read unchanged: by `scan` and `--like`."""
 
 _FILE = "ckpttool.weights"
 
@@ -49,7 +49,7 @@ def _keep_file(context: click.Context, _option: click.Parameter, file: str | Non
 
 
 def _with_file(context: click.Context, option: click.Parameter, path: Path | None) -> Path | None:
-    """Return an architecture with the weights that are given for it; another model as it is."""
+    """Return an architecture with the weights specified for it, and other models unchanged."""
     file = context.meta.get(_FILE)
     if file is None or path is None:
         return path
@@ -57,7 +57,7 @@ def _with_file(context: click.Context, option: click.Parameter, path: Path | Non
         raise click.BadParameter(
             f"{path} has weights: --weights is only for an architecture, keras:NAME", context, option
         )
-    from ckpttool.formats.keras.applications import application, named_path  # needed where one is named alone
+    from ckpttool.formats.keras.applications import application, named_path  # slow, and rarely needed
 
     return named_path(application(path).of(file))
 
@@ -70,16 +70,16 @@ weights_file_option = click.option(
     callback=_keep_file,
     help="The weights of an architecture, keras:NAME; 'none' for random ones. Default: those in Keras's cache.",
 )
-"""The file of the weights of what the model argument names; it becomes part of that argument."""
+"""The file with the weights of an architecture; it becomes part of the model argument."""
 
 
 def models_first(*names: str) -> Decorator:
-    """Return a decorator that has a command check first that models and checkpoints are there."""
+    """Return a decorator that checks that models and checkpoints exist before the command runs."""
     return checked_first(_require_there, *names)
 
 
 def _require_there(path: Path) -> None:
-    """Check that something lies at a path, or that there is such an architecture and the file of its weights."""
+    """Check that a path exists, or that an architecture and the file of its weights do."""
     if is_application(path):
         from ckpttool.formats.keras.applications import application
 
@@ -96,7 +96,7 @@ model_argument = together(
 source_argument = together(
     click.argument("source", metavar="SRC", type=SOURCE, callback=_with_file), models_first("source")
 )
-"""The model or checkpoint that a command takes from."""
+"""The source model or checkpoint of a command."""
 
 checkpoint_argument = together(
     click.argument("checkpoint", metavar="CKPT", type=SOURCE, callback=_with_file), models_first("checkpoint")
@@ -110,7 +110,7 @@ checkpoints_argument = together(
 
 
 def _numbers(_ctx: click.Context, _param: click.Parameter, value: str | None) -> tuple[float, ...] | None:
-    """Read numbers that commas divide."""
+    """Parse comma-separated numbers."""
     try:
         return None if value is None else tuple(float(part) for part in value.split(","))
     except ValueError as error:
@@ -118,7 +118,7 @@ def _numbers(_ctx: click.Context, _param: click.Parameter, value: str | None) ->
 
 
 def _say_allowed(context: click.Context, option: click.Parameter, op_types: tuple[str, ...]) -> tuple[str, ...]:
-    """Say which ops are allowed to run."""
+    """Print the types of ops that are allowed to run."""
     if op_types:
         say(f"allowed to run, although they can have side effects: {', '.join(op_types)}")
     return op_types
@@ -131,7 +131,7 @@ allow_op_option = click.option(
     callback=_say_allowed,
     help="Allow ops of this type, such as PyFunc, although they can have side effects; may be repeated.",
 )
-"""The consent to run ops that a graph of a stranger might use to read and write files."""
+"""The user's consent to ops that an untrusted graph could use to read and write files."""
 
 weights_option = click.option(
     "--weights", metavar="N,N,...", callback=_numbers, help="The weight of each checkpoint, in order."
@@ -154,13 +154,13 @@ slots_option = click.option("--slots", is_flag=True, help="Patterns also select 
 
 
 def layers_option(help_text: str, required: bool = False) -> Decorator:
-    """Return the option that chooses layers by a pattern."""
+    """Return the option that selects layers by a pattern."""
     text = f"{help_text} {PATTERN}"
     return click.option("--layers", metavar="RE", required=required, shell_complete=layer_names, help=text)
 
 
 def freeze_option(required: bool = False) -> Decorator:
-    """Return the option that chooses the layers which training must not change."""
+    """Return the option that selects the layers to freeze."""
     return click.option(
         "--freeze",
         metavar="RE",
@@ -171,10 +171,10 @@ def freeze_option(required: bool = False) -> Decorator:
 
 
 def spec(_context: click.Context, _option: click.Parameter, value: str | None) -> str | None:
-    """Check a SPEC of layers, which is read again where they are built.
+    """Check the syntax of a SPEC of layers, which is parsed again when they are built.
 
     Raises:
-        PlanError: it is none; the message has the line, the column and what was found there.
+        PlanError: it is invalid; the message has the line, the column and what was found there.
     """
     if value is not None:
         from ckpttool.runtime.spec import parse

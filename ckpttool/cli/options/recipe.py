@@ -1,4 +1,4 @@
-"""What a graph is given to be trained with: the recipe of its training op, and the objective of its loss."""
+"""Options of training: the recipe of the training op, and the objective."""
 
 import click
 
@@ -63,21 +63,21 @@ RECIPE = {
         "uses the averages, and they are written with the weights, for evaluate --ema and predict --ema.",
     ),
 }
-"""The options by the fields of a recipe."""
+"""The options by the fields of `Recipe`."""
 
 
 def _recipe_options(*absent: str) -> Decorator:
-    """Return the options of the training op but for some, passed on as one `recipe`."""
+    """Return the options of the training op, except some, passed as one `recipe`."""
     return as_value("recipe", Recipe, *(option for name, option in RECIPE.items() if name not in absent), but=absent)
 
 
 recipe_options = _recipe_options()
 reuse_recipe_options = _recipe_options("ema")
-"""Those of a head: there, --ema takes the averages that a model has."""
+"""The options for a new head, where --ema selects the moving averages of the model instead."""
 new_recipe_options = _recipe_options("l2_sp", "ema")
-"""Those of a network that starts at random."""
+"""The options for a randomly initialised network."""
 rate_test_recipe_options = _recipe_options("lr", "schedule", "warmup", "ema")
-"""Those where the rate is what is looked for."""
+"""The options for a learning rate range test."""
 
 
 def _objective(objective: str | None, class_weight: str | None, label_smoothing: float) -> Objective | None:
@@ -97,4 +97,4 @@ objective_options = as_value(
     click.option("--class-weight", metavar="N=W,...", help="Class weights in the loss: '3=2.0, 7=0.5'."),
     click.option("--label-smoothing", metavar="S", type=float, default=0.0, help="The label smoothing, 0 to 1."),
 )
-"""What a network is trained for, passed on as one `objective`; None where nothing is given."""
+"""The options of the loss, passed as one `objective`; None if none is given."""

@@ -1,4 +1,4 @@
-"""Rows of data: which are read, what in a graph they are fed to, and how images among them are changed."""
+"""Options of data: which rows are read, which tensors they are fed to, preprocessing and augmentation."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -16,7 +16,7 @@ from ckpttool.runtime.augmentations import Operation
 
 
 def there_first(*names: str) -> Decorator:
-    """Return a decorator that has a command check first that its data are there."""
+    """Return a decorator that checks that data exist before the command runs."""
     return checked_first(require_data, *names)
 
 
@@ -38,7 +38,7 @@ features_option = click.option(
 
 
 def _preprocess(context: click.Context, option: click.Parameter, value: tuple[str, ...]) -> str | None:
-    """Check what `--preprocess` says: steps, parted by semicolons, or an option for each input."""
+    """Check the syntax of `--preprocess`: steps separated by semicolons, or a value for each input."""
     if not value:
         return None
     try:
@@ -65,7 +65,7 @@ preprocess_option = click.option(
 
 
 def _held_out(context: click.Context, option: click.Parameter, value: str | None) -> str | None:
-    """Check what `--valid` says."""
+    """Check the value of `--valid`."""
     try:
         HeldOut.parse(value)
     except PlanError as error:
@@ -99,7 +99,7 @@ held_out_options = together(
         "--seed", type=click.IntRange(0, MAX_SEED), help=f"The random seed of the validation split, {_known}."
     ),
 )
-"""How rows were held out: `--valid`, `--group` and `--seed`."""
+"""How the validation set was held out: `--valid`, `--group` and `--seed`."""
 
 _split = click.option(
     "--split",
@@ -109,9 +109,9 @@ _split = click.option(
 judged_rows_options = as_arguments(
     "reading", features_option, classes_option, preprocess_option, _split, held_out_options
 )
-"""What the rows of `--data` are and which of them a command takes, passed on as `reading`, for its verb."""
+"""The format, split and preprocessing of `--data`, passed as a mapping `reading` for the verb."""
 trained_rows_options = as_arguments("reading", features_option, classes_option, preprocess_option, held_out_options)
-"""The same where they are rows to train on."""
+"""The same for training data."""
 
 cache_dir_option = click.option(
     "--cache-dir",
@@ -134,7 +134,7 @@ signature_option = click.option(
 )
 
 ROLES = ("inputs", "labels", "logits", "loss", "accuracy", "training", "signature")
-"""What an op can be to a graph, and the signature that says it, each with an option."""
+"""The roles of tensors in a graph, and the signature that defines them, each with an option."""
 
 
 def _roles(
@@ -146,7 +146,7 @@ def _roles(
     training: str | None,
     signature: str | None,
 ) -> Mapping[str, Any]:
-    """Return the roles that were given."""
+    """Return the given roles as a mapping."""
     given = zip(ROLES, (inputs, labels, logits, loss, accuracy, training, signature), strict=True)
     return {role: name for role, name in given if name}
 
@@ -162,11 +162,11 @@ roles_options = as_value(
     click.option("--training", metavar="NAME", help="The boolean placeholder that is True while training."),
     signature_option,
 )
-"""An option for each role, passed on as one mapping `roles` of those that were given."""
+"""An option for each role, passed as one mapping `roles` of the given ones."""
 
 
 def _sizes(_context: click.Context, _option: click.Parameter, value: str | None) -> tuple[int, ...] | None:
-    """Read `28,28,1` or `28x28x1`."""
+    """Parse the shape of an image: `28,28,1` or `28x28x1`."""
     if value is None:
         return None
     sizes = sizes_of(value)
@@ -176,7 +176,7 @@ def _sizes(_context: click.Context, _option: click.Parameter, value: str | None)
 
 
 def _operations(_context: click.Context, _option: click.Parameter, value: str | None) -> str | None:
-    """Check what `--augment` calls, which is read again where the size of the images is known."""
+    """Check the syntax of `--augment`, which is parsed again when the size of the images is known."""
     if value is not None:
         Operation.read_all(value, "`augment`")
     return value

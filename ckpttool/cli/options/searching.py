@@ -1,4 +1,4 @@
-"""What a search tries of a model, and how much it may use."""
+"""Options of a search: which configurations are tried, and its budget."""
 
 import re
 from typing import TYPE_CHECKING
@@ -16,13 +16,13 @@ _SECONDS = {None: 1, "s": 1, "sec": 1, "m": 60, "min": 60, "h": 3600}
 
 
 def seconds(text: str) -> float:
-    """Return the seconds of `90s`, `10m` or `1h`.
+    """Parse a duration, `90s`, `10m` or `1h`, into seconds.
 
     >>> seconds("90"), seconds("10m"), seconds("1.5 h")
     (90.0, 600.0, 5400.0)
 
     Raises:
-        PlanError: the text is no time.
+        PlanError: the text is not a duration.
     """
     match = _TIME.fullmatch(text.strip())
     if match is None or not float(match[1]):
@@ -31,13 +31,13 @@ def seconds(text: str) -> float:
 
 
 def numbers(text: str | None) -> list[int | None]:
-    """Return numbers of rows; None is all of them.
+    """Parse comma-separated numbers of rows; None means all.
 
     >>> numbers("100,300,all"), numbers(None)
     ([100, 300, None], [None])
 
     Raises:
-        PlanError: the text has something else.
+        PlanError: the text contains something else.
     """
     parts = [part.strip() for part in (text or "all").split(",")]
     if not all(part == "all" or (part.isdecimal() and int(part)) for part in parts):
@@ -128,11 +128,11 @@ search_options = as_value(
         click.option("--trials", metavar="N", type=click.IntRange(min=1), help="Stop after N trials."),
     ),
 )
-"""What is tried, passed on as `how`."""
+"""The options of a search, passed as one `how`."""
 
 
 def _known_tracker(context: click.Context, option: click.Parameter, value: str | None) -> str | None:
-    """Check the name of a tracker."""
+    """Check that a tracker exists."""
     if value is not None:
         from ckpttool.searching.trackers import TRACKERS
 

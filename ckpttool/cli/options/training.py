@@ -1,4 +1,4 @@
-"""How a model is trained: all options of a run, and those that trials, range tests and pretraining have of them."""
+"""Options of training runs, and the subsets of them for trials, range tests and pretraining."""
 
 from pathlib import Path
 
@@ -97,7 +97,7 @@ pseudo_label_options = as_value(
     click.option("--rounds", metavar="N", type=int, help="The number of rounds of pseudo-labelling. Default: 1."),
     click.option("--sure", metavar="P", type=float, help="Assign no label with a probability below P."),
 )
-"""Rows that a model labels itself, passed on as `pseudo`; None where nothing is given."""
+"""Options of pseudo-labels, passed as one `pseudo`; None if none is given."""
 
 _train_op = click.option(
     "--train-op",
@@ -204,7 +204,7 @@ run_options = together(
     as_value("options", Options),
     as_value("options", with_training_op),
 )
-"""All that can be said of a run: passed on as `options`, with `resume` and `recording` beside them."""
+"""All options of a training run, passed as `options`, `resume` and `recording`."""
 
 trial_options = together(
     _changed,
@@ -223,7 +223,7 @@ trial_options = together(
     seed_option,
     as_value("options", Options),
 )
-"""What the trials of a search have of these: what is trained and on which rows is the search's, passed as `options`."""
+"""The options of the trials of a search, which itself selects layers and rows; passed as `options`."""
 
 rate_test_options = together(
     freeze_option(),
@@ -244,7 +244,7 @@ rate_test_options = together(
     seed_option,
     as_value("options", Options),
 )
-"""What a learning rate range test has of these: one optimizer, all in one stage, passed on as `options`."""
+"""The options of a learning rate range test, with one optimizer and one stage; passed as `options`."""
 
 pretraining_options = together(
     new_recipe_options,
@@ -261,4 +261,4 @@ pretraining_options = together(
     seed_option,
     as_value("options", Options),
 )
-"""What a stage of pretraining has of these, passed on as `options`, with `resume` and `recording` beside them."""
+"""The options of pretraining, passed as `options`, `resume` and `recording`."""

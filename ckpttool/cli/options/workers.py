@@ -1,4 +1,4 @@
-"""Workers: where the rows of a long job, or its trials, are computed, and by how many."""
+"""Options of workers: where a long job computes, and the number of workers."""
 
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
@@ -14,24 +14,24 @@ if TYPE_CHECKING:
     from ckpttool.model.model import Model
 
 MODEL_COPIES = 3
-"""How often a worker has a model's weights in memory at most: as read, as variables, and in the graph that runs."""
+"""The maximum number of copies of the weights in a worker: as read, as variables, and in the running graph."""
 
 
 @dataclass(frozen=True)
 class Place:
-    """Where a job is computed, as asked for: nothing said is this process."""
+    """Where a job is computed; this process by default."""
 
     on: str | None
     workers: int | None
 
     def executor(self, model: "Model") -> AbstractContextManager[Executor | None]:
-        """Return the executor for a model, to be left when the job is done; None is this process."""
+        """Return a context manager with the executor for a model, or None for this process."""
         if self.on is None and self.workers in (None, 1):
             return nullcontext()
         return self.always(model)
 
     def always(self, model: "Model") -> Executor:
-        """Return the executor for a model; where nothing was said, processes."""
+        """Return the executor for a model; processes of this machine by default."""
         nbytes = sum(spec.nbytes or 0 for spec in model.checkpoint.specs())
         return open_executor(self.on or PROCESSES, self.workers, MODEL_COPIES * nbytes)
 

@@ -1,4 +1,4 @@
-"""What a command writes: where, whether it replaces what exists, in which format, and what a rewritten graph is for."""
+"""Options of outputs: the path, whether it is overwritten, the format, and the inputs and outputs of a graph."""
 
 import re
 from collections.abc import Callable
@@ -16,14 +16,14 @@ from ckpttool.graph.roles.places import parted
 
 
 def needed_to_write(context: click.Context, option: click.Parameter, value: Path | None) -> Path | None:
-    """Ask for the output, unless nothing is to be written: of a plan, or a quick answer."""
+    """Require the output, except for a plan or a quick search, which write nothing."""
     if value is None and not (context.params.get("plan_only") or context.params.get("quick")):
         raise click.MissingParameter(ctx=context, param=option)
     return value
 
 
 def _no_folder(context: click.Context, option: click.Parameter, value: Path | None) -> Path | None:
-    """Ask for the output, which is no folder."""
+    """Require the output, which must not be a folder."""
     value = needed_to_write(context, option, value)
     if value is not None and value.is_dir():
         raise click.BadParameter(f"{value} is a folder, expected a prefix such as {value / 'model.ckpt'}")
@@ -39,14 +39,14 @@ output_options = together(
     overwrite_option,
     verbose_option,
 )
-"""`--output` and `--overwrite`, which belong together."""
+"""`--output` and `--overwrite` of a command that writes a prefix or a file."""
 
 
 class _ModelPath(Written):
-    """A model to write; of a folder's name it is remembered that it ends in a slash, which a path loses."""
+    """The path of a model to write; a slash at the end, which a `Path` loses, is recorded in Click's context."""
 
     def path_of(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        """Return a path."""
+        """Return the path of a text."""
         if ctx is not None:
             ctx.meta[_FOLDER] = str(value).endswith("/")
         return super().path_of(value, param, ctx)
@@ -56,7 +56,7 @@ _FOLDER = "ckpttool.folder"
 
 
 def family_asked(to: str | None) -> str | None:
-    """Return the family that is asked for: that of `--to`, or of an output that ends in a slash."""
+    """Return the requested family: that of `--to`, else `saved-model` for an output that ends in a slash, else None."""
     is_folder = click.get_current_context().meta.get(_FOLDER)
     return to or ("saved-model" if is_folder else None)
 
@@ -71,7 +71,7 @@ _model_path_option = click.option(
 )
 
 edited_output_options = together(_model_path_option, overwrite_option, verbose_option)
-"""`--output` and `--overwrite` of a command that writes a checkpoint in any format, or the model that it is of."""
+"""`--output` and `--overwrite` of a command that writes a checkpoint of any format, or a model."""
 
 model_output_options = together(
     _model_path_option,
@@ -88,7 +88,7 @@ model_output_options = together(
     overwrite_option,
     verbose_option,
 )
-"""`--output`, `--to` and `--overwrite` of a command that writes a model, passed on under these names."""
+"""`--output`, `--to` and `--overwrite` of a command that writes a model."""
 
 folder_options = together(
     click.option(
@@ -97,14 +97,14 @@ folder_options = together(
     overwrite_option,
     verbose_option,
 )
-"""The same, where the output is a folder."""
+"""`--output` and `--overwrite` of a command that writes a folder."""
 
 
 UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "KI": 2**10, "MI": 2**20, "GI": 2**30}
 
 
 def size(_ctx: click.Context, _param: click.Parameter, value: str | None) -> int | None:
-    """Read `2GB`, `500MB`, `1GiB` or a number of bytes."""
+    """Parse a size, `2GB`, `500MB`, `1GiB` or a number, into bytes."""
     if value is None:
         return None
     size = re.fullmatch(r"(\d+)\s*([KMG]?I?)B?", value.strip().upper())
@@ -114,7 +114,7 @@ def size(_ctx: click.Context, _param: click.Parameter, value: str | None) -> int
 
 
 def shard_size_option(required: bool = False) -> Decorator:
-    """Return the option that says how large a file may become."""
+    """Return the option for the maximum size of a file in bytes."""
     text = "The maximum size of a file, 2GB or 500MB; larger checkpoints are split."
     return click.option("--shard-size", "shard_bytes", metavar="SIZE", callback=size, required=required, help=text)
 
@@ -129,11 +129,11 @@ format_options = together(
         help="A file with the structure for OUT (Keras formats, TensorFlow.js).",
     ),
 )
-"""`--to`, `--shard-size` and `--like`: for commands whose output may be in any format."""
+"""`--to`, `--shard-size` and `--like` of commands whose output may have any format."""
 
 
 Chooser = Callable[[Path, str | None, Path | None], str]
-"""What gives the format for an output, the name in `--to`, and the file in `--like`."""
+"""A function that returns the format for an output, the name in `--to`, and the file in `--like`."""
 
 
 def _by_name(path: Path, to: str | None, like: Path | None) -> str:
@@ -141,11 +141,11 @@ def _by_name(path: Path, to: str | None, like: Path | None) -> str:
 
 
 def format_of(path: Path | None, to: str | None, like: Path | None = None, choose: Chooser = _by_name) -> str:
-    """Return the format that is to be written.
+    """Return the name of the format to write.
 
     Raises:
-        UsageError: neither an output nor a name says it.
-        FormatError: the output's suffix says a format that is not written.
+        UsageError: neither an output nor a name determines it.
+        FormatError: the suffix of the output is that of a format that is not written.
     """
     if path is None and to is None:
         raise click.UsageError("the plan depends on the format: specify --to or -o", click.get_current_context())
@@ -157,7 +157,7 @@ def format_of(path: Path | None, to: str | None, like: Path | None = None, choos
 
 
 def _names(_context: click.Context, _option: click.Parameter, value: str | None) -> tuple[str, ...]:
-    """Read names that commas divide, but for those within a shape."""
+    """Parse comma-separated names, which may have shapes with commas."""
     return tuple(parted([value or ""]))
 
 
@@ -176,4 +176,4 @@ inputs_outputs_options = together(
         help="The output tensors, also as NAME=TENSOR.",
     ),
 )
-"""`--inputs` and `--outputs` of a graph that is rewritten for them."""
+"""`--inputs` and `--outputs` of a graph that is rewritten."""
