@@ -1,1 +1,1 @@
-"""A file per command: its options, one verb, one output."""
+"""A file per command: its options, the call of its verb, its output."""

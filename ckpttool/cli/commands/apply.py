@@ -117,7 +117,7 @@ def apply(
 def _for_each(
     plan: Callable[..., ApplyPlan], show: Callable[..., None], outputs: dict[Path, Path], overwrite: bool | None
 ) -> None:
-    """Carry out a plan on each source: all are planned before one is written; one that fails then stops no other."""
+    """Apply a plan to each source: all are planned before the first is written; then a failure does not stop others."""
     for source, place in outputs.items():
         try:
             planned = plan([source], place)

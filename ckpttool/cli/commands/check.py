@@ -1,4 +1,4 @@
-"""`ckpttool check`: all gates of a model in one."""
+"""`ckpttool check`: all quality gates of a model."""
 
 from collections.abc import Mapping
 from pathlib import Path

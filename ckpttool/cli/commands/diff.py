@@ -74,7 +74,7 @@ def diff(
 
 
 def _require_patch_alone(patch: bool, output: Path | None, others: object) -> None:
-    """Check that a patch has its output, and that nothing else is asked for with it."""
+    """Check that a patch has an output, and is not combined with other options."""
     context = click.get_current_context()
     if not patch:
         raise click.UsageError("-o requires --patch", context)
@@ -89,7 +89,7 @@ def _require_patch_alone(patch: bool, output: Path | None, others: object) -> No
 def _write(a: Path, b: Path, output: Path | None, overwrite: bool, as_json: bool) -> None:
     """Write a patch, and show what it changes."""
     assert output is not None, "`_require_patch_alone` requires it"
-    from ckpttool.verbs.apply_patch import make_patch  # which a comparison does without
+    from ckpttool.verbs.apply_patch import make_patch  # not needed to compare
 
     written = make_patch(a, b, output, overwrite, command_line())
     print_report(written.as_json(), written.rows, ("name", "difference", "packed"), as_json)

@@ -1,4 +1,4 @@
-"""`ckpttool evaluate`: loss and accuracy of a model, and which classes it confuses."""
+"""`ckpttool evaluate`: loss, accuracy and confusion matrix of a model."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -99,7 +99,7 @@ def evaluate(
 
 
 def _print_figures(figures: Mapping[str, Any], as_json: bool) -> None:
-    """Print an evaluation: a document, or a line and the tables."""
+    """Print an evaluation: a document in JSON, else a line and tables."""
     accuracy = "" if figures["accuracy"] is None else f", accuracy {figures['accuracy']:.4f}"
     print_document(figures, [f"{counted(figures['rows'], 'row')}: loss {figures['loss']:.4f}{accuracy}"], as_json)
     if figures["accuracy"] is None:
@@ -109,13 +109,13 @@ def _print_figures(figures: Mapping[str, Any], as_json: bool) -> None:
 
 
 def _as_shown(row: Mapping[str, Any], names: Mapping[Any, str]) -> dict[str, Any]:
-    """Return the figures of a class under the words of its table: of one class, accuracy is recall."""
+    """Return the metrics of a class under the names in its table; the accuracy of one class is its recall."""
     other = row.get("taken_for")
     return {**row, "recall": row["accuracy"], "confused_with": names.get(other, other)}
 
 
 def _print_tables(figures: Mapping[str, Any]) -> None:
-    """Print the figures besides loss and accuracy: of each class or label, errors, the confusion table."""
+    """Print the other metrics: of each class or label, errors of regression, the confusion matrix."""
     for name, columns in COLUMNS.items():
         if name in figures:
             names = {row[columns[0]]: row["name"] for row in figures[name] if "name" in row}

@@ -13,7 +13,7 @@ from ckpttool.verbs.rules import rules_of
 
 
 def _needed(context: click.Context, option: click.Parameter, value: Path | None) -> Path:
-    """Ask for a file to be like: rules lead from its names to the graph's, and not back."""
+    """Require `--like`: rules map the names of its file to those of the graph, and cannot be inverted."""
     if value is None:
         reason = "It says the names, shapes and dtypes of OUT, to which rules do not lead back"
         raise click.MissingParameter(reason, context, option)

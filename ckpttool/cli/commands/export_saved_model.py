@@ -1,4 +1,4 @@
-"""`ckpttool export-saved-model`: a model as TensorFlow 2 and servers load it."""
+"""`ckpttool export-saved-model`: a SavedModel for TensorFlow 2 and TensorFlow Serving."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""`ckpttool extract`: an adapter out of what a tuned model changed."""
+"""`ckpttool extract`: an adapter of the changes of a fine-tuned model."""
 
 from pathlib import Path
 
@@ -12,7 +12,7 @@ from ckpttool.verbs.extract import ENERGY, plan_extract
 
 
 def _rank(_context: click.Context, _option: click.Parameter, value: str) -> int | None:
-    """Read a number above 0, or `auto`."""
+    """Parse a rank: a number above 0, or `auto`."""
     if value == "auto":
         return None
     if not value.isdecimal() or not int(value):

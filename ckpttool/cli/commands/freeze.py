@@ -1,4 +1,4 @@
-"""`ckpttool freeze`: chosen layers kept from changing, in the graph itself."""
+"""`ckpttool freeze`: layers frozen in the graph itself."""
 
 from collections.abc import Mapping
 from pathlib import Path

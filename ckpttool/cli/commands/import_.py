@@ -1,4 +1,4 @@
-"""`ckpttool import`: weights of another framework, a draft of rules for them, and a check of the result."""
+"""`ckpttool import`: weights of another framework, draft rules for them, and the check against a reference."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -112,7 +112,7 @@ def import_weights(
 
 
 def _draft_rules(weights: Path, into: Path, output: Path, overwrite: bool, as_json: bool, has_rules: bool) -> None:
-    """Write a draft of rules, print its rows, and say what is open; the answer is no where something is."""
+    """Write draft rules, print them, and list what is undecided; the exit code is 1 if anything is."""
     if has_rules:
         raise click.UsageError("--suggest drafts rules for whole names: not with --rules, --rename, --scope or --check")
     from ckpttool.verbs.rules import draft_rules, guessed_by_order
@@ -130,7 +130,7 @@ def _draft_rules(weights: Path, into: Path, output: Path, overwrite: bool, as_js
 
 
 def _write_proved(plan: "ImportPlan", output: Path, overwrite: bool, as_json: bool) -> None:
-    """Write, and print how far each layer is from the reference; where one differs nothing is written: that is a no."""
+    """Write the model and print each layer's difference from the reference; if one is too large, exit with 1."""
     from ckpttool.verbs.import_proof import ReferenceDiffers
 
     def show(differences: "Sequence[Difference]") -> None:

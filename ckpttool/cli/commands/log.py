@@ -58,7 +58,7 @@ def log(checkpoint: Path, as_plan: bool, as_json: bool) -> None:
 
 
 def _again(history: History) -> str:
-    """Return the command that carries out the plan, with what the last one was told of the output."""
+    """Return the command that executes the plan, with the output options of the last command."""
     arguments = history.chain.records[-1].arguments
     given = zip(arguments, [*arguments[1:], ""], strict=True)
     how = [word for option, value in given if option in HOW for word in (option, value)]

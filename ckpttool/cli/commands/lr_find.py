@@ -1,4 +1,4 @@
-"""`ckpttool lr-find`: which learning rate to train with."""
+"""`ckpttool lr-find`: a learning rate range test."""
 
 from collections.abc import Iterator
 from dataclasses import asdict
@@ -71,7 +71,7 @@ def lr_find(
     from ckpttool.verbs.lr_find import draw_rates, find_learning_rate
 
     picture = Picture(plot, overwrite) if plot else None
-    callbacks = ProgressPrinter(as_json=True)  # stdout is for the curve alone
+    callbacks = ProgressPrinter(as_json=True)  # stdout contains only the curve
     curve = find_learning_rate(
         open_to_run(model, allow_op, options.threads), data, options, low, high, steps, callbacks
     )
@@ -82,7 +82,7 @@ def lr_find(
 
 
 def _show(curve: "RateCurve", as_json: bool) -> None:
-    """Print the curve, and what to paste."""
+    """Print the curve, and the option to paste."""
     if as_json or not shows_tables():
         print_report(curve.as_json(), map(asdict, curve.points), ("rate", "loss", "smoothed"), as_json)
     else:

@@ -154,7 +154,7 @@ def merge(
 
 
 def _show_conflicts(checkpoints: Sequence[Path], base: Path | None, as_json: bool) -> None:
-    """Print where the models disagree."""
+    """Print the layers in which the task vectors conflict."""
     if base is None:
         raise click.UsageError("--conflicts are of what was learned since --base", click.get_current_context())
     rows = [row.as_json() for row in merge_conflicts(checkpoints, base)]

@@ -1,4 +1,4 @@
-"""`ckpttool predict`: what a model says of each row."""
+"""`ckpttool predict`: the outputs of a model for each row."""
 
 from collections.abc import Mapping
 from pathlib import Path

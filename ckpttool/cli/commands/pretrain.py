@@ -1,4 +1,4 @@
-"""`ckpttool pretrain`: layers without labels."""
+"""`ckpttool pretrain`: layers trained on unlabelled data."""
 
 from pathlib import Path
 
@@ -22,7 +22,7 @@ from ckpttool.training.options import Options
 
 
 def _method(_context: click.Context, _option: click.Parameter, value: str) -> str:
-    """Check what `--method` calls, before the data are looked at."""
+    """Check the syntax of `--method`, before data are read."""
     PretrainingMethod.read(value, "`method`")
     return value
 

@@ -1,4 +1,4 @@
-"""`ckpttool report`: what is known of a model, on a page."""
+"""`ckpttool report`: an HTML page about a model."""
 
 from collections.abc import Mapping
 from pathlib import Path

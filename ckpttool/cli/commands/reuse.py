@@ -1,4 +1,4 @@
-"""`ckpttool reuse`: chosen layers restored, the rest new."""
+"""`ckpttool reuse`: selected layers restored, the others initialised."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -39,7 +39,7 @@ from ckpttool.runtime.recipe import Recipe
 
 
 def _percent(ctx: click.Context, param: click.Parameter, value: str) -> float:
-    """Read a number from 0 to 100, with or without its sign."""
+    """Parse a percentage from 0 to 100, with or without a sign."""
     try:
         share = float(value.removesuffix("%"))
     except ValueError:

@@ -1,4 +1,4 @@
-"""`ckpttool salvage`: what can be read of a damaged checkpoint."""
+"""`ckpttool salvage`: the readable tensors of a damaged checkpoint."""
 
 from pathlib import Path
 

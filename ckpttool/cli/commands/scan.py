@@ -1,4 +1,4 @@
-"""`ckpttool scan`: what in files could act."""
+"""`ckpttool scan`: code and ops with side effects in files."""
 
 from pathlib import Path
 

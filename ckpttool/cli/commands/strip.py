@@ -1,4 +1,4 @@
-"""`ckpttool strip`: a model without what only its training needed."""
+"""`ckpttool strip`: a model without its training ops."""
 
 from pathlib import Path
 

@@ -1,1 +1,1 @@
-"""What a terminal shows: tables, plans, progress, errors."""
+"""Output to the terminal: tables, plans, progress, errors."""

@@ -1,4 +1,4 @@
-"""What is shown of an entry of the catalogue besides its facts: the commands that use it, ready to paste."""
+"""Commands that use an entry of the catalogue, ready to paste."""
 
 import shlex
 from collections.abc import Iterator
@@ -7,12 +7,12 @@ from ckpttool.catalogue.manifest import Manifest
 from ckpttool.core.pattern_text import shortest_pattern
 
 WITH_GRAPH = ("ckpt", "saved-model", "keras")
-"""Families that layers are reused of in a network of one's own."""
+"""Families of models whose layers `reuse` can restore."""
 HEAD = shlex.quote("logits = dense(10)")
 
 
 def entry_commands(manifest: Manifest) -> Iterator[str]:
-    """Yield commands that use a revision."""
+    """Yield command lines that use a revision."""
     entry = f"zoo:{manifest}"
     yield f"ckpttool layers {entry}"
     if manifest.family in WITH_GRAPH and (pattern := lower_layers(manifest)):
@@ -25,7 +25,7 @@ def entry_commands(manifest: Manifest) -> Iterator[str]:
 
 
 def lower_layers(manifest: Manifest) -> str:
-    """Return a pattern for all layers but the last; none where there are fewer than two, or names that are not."""
+    """Return a pattern for all layers with parameters except the last; empty for fewer than two, or without names."""
     names = [list(map(str, each.get("variables") or ())) for each in manifest.layers if each.get("parameters")]
     *lower, top = names or [[]]
     return shortest_pattern([each for some in lower for each in some], top) if lower else ""

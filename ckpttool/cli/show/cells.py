@@ -1,7 +1,7 @@
-"""Fields as text: six digits where a program may read them, four in a table for people, and all of them in JSON.
+"""Fields as text: six significant digits in formats for programs, four in tables, and all in JSON.
 
-Names come from files that others made, so `core.shown_text` escapes them before a terminal sees them, in JSON as JSON
-does; words without end lack their middle in tables, and are whole everywhere else.
+Names come from untrusted files, so `core.shown_text` escapes them for terminals, and JSON as JSON does. Very long words
+are shortened in the middle in tables, and complete in other formats.
 """
 
 import json
@@ -16,9 +16,9 @@ from ckpttool.core.shown_text import shortened, visible
 from ckpttool.remote.paths import with_urls
 
 _UNPRINTED = re.compile(r"[^\x20-\x7e]")
-"""Characters that may not be printed: all but those of ASCII that are."""
+"""Characters that may need an escape: all except printable ASCII."""
 _WHOLE = 1e4, 1e7
-"""From where on a number has more than four digits before its point, and to where they are all shown."""
+"""Numbers between these have more than four digits before the point, and are shown as integers."""
 
 
 def cell(value: Any) -> str:
@@ -40,7 +40,7 @@ def cell(value: Any) -> str:
 
 
 def shown_cell(value: Any, column: str = "") -> str:
-    """Return the text of a field for a person: numbers with four digits, those of a column `bytes` as sizes.
+    """Return the text of a field in a table: numbers with four significant digits, those in a column `bytes` as sizes.
 
     >>> shown_cell(0.123456), shown_cell(12345.678), shown_cell(1.5e-7), shown_cell(940_800, "bytes"), shown_cell(60000)
     ('0.1235', '12346', '1.5e-07', '941 kB', '60000')
@@ -53,7 +53,7 @@ def shown_cell(value: Any, column: str = "") -> str:
 
 
 def plain(value: Any) -> Any:
-    """Return a value as JSON can hold it: numbers that are not finite become the texts NaN, Infinity, -Infinity.
+    """Return a value that JSON can represent: non-finite numbers become the texts NaN, Infinity, -Infinity.
 
     >>> plain((1.5, float("-inf"), b"ab"))
     [1.5, '-Infinity', 'ab']
@@ -70,7 +70,7 @@ def plain(value: Any) -> Any:
 
 
 def dumps(value: Any) -> str:
-    """Return JSON in which a terminal is steered by nothing; one that has no UTF-8 gets ASCII."""
+    """Return JSON without terminal control sequences; in ASCII if the encoding of stdout is not UTF-8."""
     text = json.dumps(plain(value), ensure_ascii=not _takes_any_character(), allow_nan=False)
     return text if text.isprintable() else _UNPRINTED.sub(_json_escape, text)
 

@@ -1,6 +1,6 @@
-"""Errors, shown once and in one line, with parameters spelled as the options of the command that runs.
+"""Errors, shown in one line, with parameters spelled as options of the running command.
 
-Below the command line an error names a parameter as Python does, in backticks: "`overwrite` replaces it".
+Errors raised below the command line name parameters as in Python, in backticks: "`overwrite` replaces it".
 """
 
 import os
@@ -16,25 +16,25 @@ from ckpttool.core.shown_text import shortened, visible
 from ckpttool.remote.paths import with_urls
 
 SHOWN = (click.ClickException, click.Abort, KeyboardInterrupt, OSError, CkptError)
-"""The errors of users and of their systems; any other is a fault of the program, and keeps its traceback."""
+"""Errors of users and their systems; all others are bugs, which are shown with a traceback."""
 
 INTERRUPTED = 130
-"""What a shell says of a program that was stopped by Ctrl-C: 128 + SIGINT."""
+"""The exit code of a program stopped by Ctrl-C: 128 + SIGINT."""
 PIPE_CLOSED = 141
-"""What a shell says of a program whose reader went away: 128 + SIGPIPE."""
+"""The exit code of a program whose reader closed the pipe: 128 + SIGPIPE."""
 
 _PARAMETER = re.compile(r"`([a-z_][a-z0-9_]*)(?:=(True|False))?`")
 _ELSEWHERE = re.compile(r"`([a-z-]+)\(([a-z_]+)\)`")
 
 
 def show(error: BaseException, command: click.Command | None = None) -> int:
-    """Print the one line of an error, and return the exit code for it; `command` is the one that was running."""
+    """Print an error in one line, and return its exit code; `command` is the one that was running."""
     match error:
         case click.ClickException() if is_help(error):
             click.echo(error.format_message(), err=True)
             return error.exit_code
         case BrokenPipeError():
-            # The closed standard output gets a place to be flushed to at exit, so that Python stays quiet too.
+            # Python flushes stdout at exit, which would report the closed pipe again.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             return PIPE_CLOSED
         case click.Abort() | KeyboardInterrupt():
@@ -54,15 +54,15 @@ def show(error: BaseException, command: click.Command | None = None) -> int:
 
 
 def for_terminal(text: str) -> str:
-    """Return a message as a terminal may see it, whoever wrote the names in it."""
+    """Return a message escaped and shortened for a terminal, as its names may be from untrusted files."""
     return shortened(visible(with_urls(text)))
 
 
 def spelled(text: str, command: click.Command | None) -> str:
-    """Return a text with each parameter of a command spelled as its option: `` `batch_size` `` as `--batch-size`.
+    """Return a text with parameters of a command spelled as options: `` `batch_size` `` as `--batch-size`.
 
-    An argument is spelled as its metavar, and `` `graph=False` `` as the flag that says so; `` `import(into)` `` is the
-    parameter of another command. Whatever else stands in backticks is left as it is.
+    Arguments are spelled as their metavar, `` `graph=False` `` as its flag, and `` `import(into)` `` as the option of
+    another command. Other texts in backticks are unchanged.
 
     >>> cut = click.Command("cut", params=[click.Option(["-n", "--lines", "count"]), click.Argument(["file"])])
     >>> spelled("`count` 3: `file` has 2 lines, `tail` has them all", cut)
@@ -88,15 +88,15 @@ def spelled(text: str, command: click.Command | None) -> str:
 
 
 def _of_another(match: re.Match[str]) -> str:
-    """Spell the parameter of another command, `` `import(into)` `` as `` `ckpttool import --into` ``."""
-    from ckpttool.cli import COMMANDS  # which imports this module
+    """Spell a parameter of another command: `` `import(into)` `` as `` `ckpttool import --into` ``."""
+    from ckpttool.cli import COMMANDS  # imports this module
 
     name, parameter = match.groups()
     return f"`ckpttool {name} --{parameter.replace('_', '-')}`" if name in COMMANDS else match[0]
 
 
 def _flagged(parameter: click.Parameter) -> str | None:
-    """Return the value that a flag stands for; None of what is no flag."""
+    """Return the text of the value of a flag, None for other parameters."""
     if not getattr(parameter, "is_flag", False):
         return None
     return str(getattr(parameter, "flag_value", None) is not False)

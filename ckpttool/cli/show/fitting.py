@@ -1,8 +1,8 @@
-"""What of a table fits into so many characters: nothing is broken inside a number, a header or a word.
+"""Fitting tables to the width of a terminal, without breaking numbers, headers or words.
 
-A table that is too wide has texts wrapped at spaces. If that is not enough, columns without a text go, names lack their
-middle, and columns are left out, in an order that is theirs; at last names become shorter still. What does not fit then
-is no table: each row becomes a record, with a field to a line.
+Texts are wrapped at spaces first. If a table is still too wide, empty columns are omitted, names are shortened in the
+middle, columns are omitted in a given order, and names are shortened further. If nothing fits, each row is printed as
+a record, with a field per line.
 """
 
 import re
@@ -11,19 +11,19 @@ from dataclasses import dataclass, replace
 from typing import Self
 
 GAP = 2
-"""Spaces between two columns."""
+"""Spaces between columns."""
 ROOM = 24
-"""Characters that a text which is wrapped has at least, where it is so long."""
+"""Minimum width of a wrapped text, if it is as long."""
 SHORT_NAME = 20
-"""Characters that are left of a name at least."""
+"""Minimum characters of a shortened name."""
 KEPT = 2
-"""Columns from the left that are never left out, where a table has no order of its own for that."""
+"""Columns from the left that are never omitted, unless the table defines an order."""
 _WORD = re.compile(r"\S+")
 
 
 @dataclass(frozen=True)
 class Column:
-    """A column: its header, its cells, whether these are numbers, and whether they may be wrapped at their spaces."""
+    """A column: the header, the cells, whether these are numbers, and whether they may be wrapped at spaces."""
 
     name: str
     cells: tuple[str, ...]
@@ -32,19 +32,19 @@ class Column:
 
     @property
     def widest(self) -> int:
-        """How wide it is with each cell in one line."""
+        """Its width with each cell in one line."""
         return max(map(_length, (self.name, *self.cells)))
 
     @property
     def least(self) -> int:
-        """How wide it has to be."""
+        """Its minimum width."""
         if not self.wraps:
             return self.widest
         words = max((_length(word) for text in (self.name, *self.cells) for word in text.split()), default=0)
         return max(words, min(self.widest, ROOM))
 
     def with_names_of(self, most: int) -> Self:
-        """Return the column with words of so many characters at most; a number stays as it is."""
+        """Return the column with words shortened to a number of characters; numbers are unchanged."""
         if self.is_number:
             return self
         return replace(self, cells=tuple(_WORD.sub(lambda word: shortened(word[0], most), text) for text in self.cells))
@@ -52,7 +52,7 @@ class Column:
 
 @dataclass(frozen=True)
 class Fitted:
-    """Columns that fit, how wide each is, and the names of those that are left out."""
+    """Columns that fit, their widths in characters, and the names of omitted columns."""
 
     columns: Sequence[Column]
     widths: Sequence[int]
@@ -60,13 +60,12 @@ class Fitted:
 
 
 def fitted(columns: Sequence[Column], width: int, order: Sequence[str] | None = None) -> Fitted | None:
-    """Return what fits into `width` characters; None where no table does.
+    """Return the columns that fit into `width` characters, or None if no table fits.
 
     Args:
-        columns: All that there is to show.
-        width: Characters of a line.
-        order: The columns that may be left out, the first to go first. Without it those from the right, but the two
-            on the left.
+        columns: All columns.
+        width: Characters per line.
+        order: The columns that may be omitted, in this order; by default from the right, except the two on the left.
 
     >>> names = Column("name", ("bert/encoder/layer_11/attention/self/query/kernel",))
     >>> found = fitted([names, Column("shape", ("[768, 768]",)), Column("kind", ("weight",))], 44)
@@ -89,7 +88,7 @@ def fitted(columns: Sequence[Column], width: int, order: Sequence[str] | None = 
 
 
 def records(columns: Sequence[Column], width: int) -> Iterator[list[tuple[str, str]]]:
-    """Yield each row as headers and cells, of which no word is longer than what is left beside the headers."""
+    """Yield each row as pairs of header and cell, with words shortened to the space beside the headers."""
     room = max(SHORT_NAME, width - GAP - max((_length(column.name) for column in columns), default=0))
     shorter = [column.with_names_of(room) for column in columns]
     for texts in zip(*(column.cells for column in shorter), strict=True):
@@ -97,7 +96,7 @@ def records(columns: Sequence[Column], width: int) -> Iterator[list[tuple[str, s
 
 
 def shortened(word: str, most: int) -> str:
-    """Return a word without its middle where it is longer than `most` characters.
+    """Return a word, shortened in the middle if it is longer than `most` characters.
 
     >>> shortened("bert/embeddings/word_embeddings", 20), shortened("fc/kernel", 20)
     ('bert/embe...beddings', 'fc/kernel')
@@ -109,7 +108,7 @@ def shortened(word: str, most: int) -> str:
 
 
 def _with_widths(columns: Sequence[Column], width: int) -> Fitted | None:
-    """Return the columns with widths, if they fit as they are; what is left over goes to those that are wrapped."""
+    """Return the columns with widths, if they fit, else None; spare width is given to wrapped columns."""
     widths = [column.least for column in columns]
     left = width - sum(widths) - GAP * (len(columns) - 1)
     if left < 0:
@@ -122,7 +121,7 @@ def _with_widths(columns: Sequence[Column], width: int) -> Fitted | None:
 
 
 def _length(text: str) -> int:
-    """Return how many places of a terminal a text takes."""
+    """Return the width of a text on a terminal, in cells."""
     if text.isascii():
         return len(text)
     from rich.cells import cell_len
@@ -131,7 +130,7 @@ def _length(text: str) -> int:
 
 
 def columns_of(names: Sequence[str], rows: Iterable[Sequence[object]], texts: Iterable[Sequence[str]]) -> list[Column]:
-    """Return columns with the cells `texts`; the values of rows say which are numbers, and which may be wrapped."""
+    """Return columns of the cells `texts`; the values in `rows` tell which are numbers, and which may be wrapped."""
     values, shown = list(zip(*rows, strict=True)), list(zip(*texts, strict=True))
     found = []
     for place, name in enumerate(names):

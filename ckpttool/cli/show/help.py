@@ -1,4 +1,4 @@
-"""Help: the options that matter first, the others by their groups; all of them with `--help-all`."""
+"""Help: `--help` shows the important options of a command, `--help-all` all options in groups."""
 
 from collections.abc import Mapping, Sequence
 from textwrap import fill
@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 MOST = 12
-"""Options that a command's help shows as they are; of more, it shows those that matter first."""
+"""Maximum options that `--help` shows in full; commands with more show the important ones."""
 FIRST = {
     "finetune": "data freeze train epochs optimizer lr batch-size cache early-stopping output",
     "pretrain": "data layers method input from epochs optimizer lr batch-size output",
@@ -24,7 +24,7 @@ FIRST = {
     "merge": "how prefer base weights data alpha plan output overwrite",
     "edit": "keep drop drop-slots rename cast resize set plan output to",
 }
-"""The options that matter first, by commands."""
+"""The important options by command."""
 GROUPS = {
     "Data": "data unlabelled features classes preprocess valid group split rows input image-shape augment "
     "cache-augment inputs labels signature",
@@ -39,22 +39,22 @@ GROUPS = {
     "Output": "output to overwrite plan format header json quiet verbose tensorboard plot report junit summary tracker "
     "shard-size like",
 }
-"""Where an option stands in a long help; one that is not named stands among the command's own."""
+"""The groups of options in a long help; other options are the command's own."""
 GAP = 2
-"""Spaces that Click has between the columns of a list."""
+"""Spaces between the columns of Click's lists."""
 OWN = "Options of its own"
 
 
 class LongHelp(click.Command):
-    """A command with many options: `--help` shows those that matter first, `--help-all` each in its group."""
+    """A command with many options: `--help` shows the important ones, `--help-all` all of them in groups."""
 
     def get_params(self, ctx: click.Context) -> list[click.Parameter]:
-        """Return the parameters, with `--help-all` before the last of them, which is `--help`."""
+        """Return the parameters, with `--help-all` before `--help`, the last one."""
         *params, last = super().get_params(ctx)
         return [*params, _help_all(), last]
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Write the options."""
+        """Write the important options, or all in groups for `--help-all`."""
         first = FIRST.get(self.name or "", "").split()
         shown = [each for each in super().get_params(ctx) if isinstance(each, click.Option) and not each.hidden]
         if ctx.meta.get(_ALL) or len(shown) <= MOST:
@@ -85,13 +85,13 @@ def _help_all() -> click.Option:
 
 
 def all_options(command: click.Command, ctx: click.Context) -> str:
-    """Return the help of a command with all of its options."""
+    """Return the help of a command with all options."""
     ctx.meta[_ALL] = True
     return command.get_help(ctx)
 
 
 def grouped(options: Sequence[click.Parameter]) -> dict[str, list[click.Parameter]]:
-    """Return options by the headings of their groups, in the order of the headings; a command's own come first."""
+    """Return options by the heading of their group, in the order of the headings, with the command's own first."""
     places = {name: heading for heading, names in GROUPS.items() for name in names.split()}
     found: dict[str, list[click.Parameter]] = {heading: [] for heading in (OWN, *GROUPS)}
     for each in options:
@@ -101,7 +101,7 @@ def grouped(options: Sequence[click.Parameter]) -> dict[str, list[click.Paramete
 
 
 def long_name(parameter: click.Parameter) -> str:
-    """Return the first long name of an option, without its dashes; an argument's own name.
+    """Return the first long name of an option without dashes, or the name of an argument.
 
     >>> long_name(click.Option(["-o", "--output"])), long_name(click.Option(["--plan", "--dry-run", "plan_only"]))
     ('output', 'plan')
@@ -110,12 +110,12 @@ def long_name(parameter: click.Parameter) -> str:
 
 
 def option_name(parameter: click.Parameter) -> str:
-    """Return the first long name of an option, as it is typed; that of an argument, or a short one, if it has none."""
+    """Return the first long name of an option as typed, else its short name, or the name of an argument."""
     return next((each for each in parameter.opts if each.startswith("--")), parameter.opts[0])
 
 
 def _write_names(formatter: click.HelpFormatter, names: Mapping[str, Sequence[str]]) -> None:
-    """Write the names of options by their groups; none is broken at its dashes."""
+    """Write the names of options in groups, without breaking lines at dashes."""
     with formatter.section("Others, which --help-all explains"):
         width = formatter.width - formatter.current_indent - max(map(len, names)) - GAP
         filled = [(heading, fill(", ".join(some), width, break_on_hyphens=False)) for heading, some in names.items()]

@@ -8,7 +8,7 @@ Commands = Callable[[str, str], Sequence[tuple[str, str]]]
 
 
 def layer_commands(model: Path) -> Commands:
-    """Return what gives labels and command lines for a scope of a model, by its name and the pattern that takes it.
+    """Return a function from a scope's name and its pattern to labels with command lines.
 
     >>> layer_commands(Path("a b.ckpt"))("fc", "fc")[1]
     ('values', "ckpttool vars 'a b.ckpt' --layers fc --stats")

@@ -1,4 +1,4 @@
-"""What is logged and warned of while a command runs: it names files and tensors of strangers, so it is escaped too."""
+"""Logs and warnings of a command, escaped for terminals, as they name untrusted files and tensors."""
 
 import logging
 import warnings
@@ -10,7 +10,7 @@ from ckpttool.cli.show.errors import for_terminal
 
 
 class _Escaping(logging.Handler):
-    """Prints what nobody else handles, as Python does, but in escapes."""
+    """The handler of last resort, as Python's, but with escaped messages."""
 
     def emit(self, record: logging.LogRecord) -> None:
         """Print the message of a record."""
@@ -18,7 +18,7 @@ class _Escaping(logging.Handler):
 
 
 def escape_logs() -> None:
-    """Have whatever this process logs and warns of pass the escape that tables and errors pass."""
+    """Escape all logs and warnings of this process, as tables and errors are."""
     logging.lastResort = _Escaping(logging.WARNING)
     warnings.formatwarning = _formatted
 

@@ -1,4 +1,4 @@
-"""Plans: shown before anything is written, then written, and what was written is said."""
+"""Plans: shown, then executed, with a message about what was written."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from ckpttool.model.plan import Plan, PlanRow, Row
 
 LEFT_OUT = ("dtype", "shape", "layer", "edits")
-"""What the table of a plan lacks where it is too wide, the first to go first: what becomes of a variable stays."""
+"""Columns that a table which is too wide omits, in this order; what happens to a variable is always shown."""
 
 
 def execute(
@@ -26,10 +26,10 @@ def execute(
     as_json: bool = False,
     with_table: bool = True,
 ) -> None:
-    """Show a plan and, unless that is all that was asked for, write what it says and say that it was done.
+    """Show a plan, and unless only the plan is requested, write its output and report it.
 
-    What will be lost is said before anything is written. Without `with_table` the rows are printed only where the plan
-    or JSON was asked for.
+    Notes on what will be lost are printed before anything is written. Without `with_table`, rows are only printed for
+    `--plan` and `--json`.
     """
     destination = None if plan_only else output
     if destination is not None:
@@ -44,7 +44,7 @@ def execute(
 
 
 def show_notes(notes: Sequence[str]) -> None:
-    """Print notes, a line each; all that one stands for where the command is to be verbose."""
+    """Print notes, a line each; with `--verbose` all the lines that a note summarises."""
     context = click.get_current_context(silent=True)
     verbose = context.meta.get(VERBOSE) if context else None
     for note in notes:
@@ -58,7 +58,7 @@ def show_notes(notes: Sequence[str]) -> None:
 
 
 def command_line() -> "Command | None":
-    """Return the command that runs, as it was given, for the lineage of what it writes."""
+    """Return the running command as it was typed, for the lineage of its output."""
     given: Command | None = click.get_current_context().find_root().meta.get(GIVEN)
     return given
 
@@ -69,7 +69,7 @@ def show_plan(plan: Sequence["PlanRow"], as_json: bool = False) -> None:
 
 
 def _show(records: Any, as_json: bool) -> None:
-    """Print rows, whose keys are the columns of the table; in JSON also a document."""
+    """Print rows, whose keys are the columns of the table, or a document in JSON."""
     if isinstance(records, Mapping):
         print_report(records, (), (), as_json)
     elif as_json or records:

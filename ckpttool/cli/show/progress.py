@@ -1,4 +1,4 @@
-"""What a terminal shows while a long verb works: plan, notes, epochs, and a bar at its foot."""
+"""Output of long commands: plan, notes, epochs, and a progress bar at the bottom of the terminal."""
 
 import contextlib
 import os
@@ -27,23 +27,23 @@ if TYPE_CHECKING:
     from ckpttool.training.run import Epoch
 
 REDRAWN = 0.1
-"""Seconds for which a bar stays as it was drawn: an epoch may take less, and must not wait for its picture."""
+"""Seconds between redraws of a bar: an epoch may be shorter, and must not wait for drawing."""
 MIN_COLUMNS = 10
-"""Columns that the bar itself has at least; the text beside it is cut off before."""
+"""Minimum width of the bar in columns; the text beside it is cut off first."""
 
 
 class Bar:
-    """A bar of `rich` on standard error where that is a terminal; elsewhere nothing, and `rich` is not imported."""
+    """A progress bar of `rich` on stderr if that is a terminal; otherwise nothing, without importing `rich`."""
 
     def __init__(self) -> None:
-        """Draw nothing yet."""
+        """Create it without drawing."""
         quiet = (context := click.get_current_context(silent=True)) and context.meta.get(QUIET)
         self._terminal = not quiet and sys.stderr.isatty() and os.environ.get("TERM") not in ("dumb", "unknown")
         self._drawn = 0.0
         self._progress: rich.progress.Progress | None = None
 
     def move(self, label: str, done: int, total: int, facts: str) -> None:
-        """Show what is under way, how far it is, and what else is known of it."""
+        """Show a label, the progress, and facts beside it."""
         progressed()
         if not self._terminal:
             return
@@ -59,14 +59,14 @@ class Bar:
             self._drawn = time.monotonic()
 
     def clear(self) -> None:
-        """Take the bar away."""
+        """Remove the bar."""
         if self._progress:
             self._progress.stop()
         self._progress = None
 
     @contextlib.contextmanager
     def aside(self) -> Iterator[None]:
-        """Leave the foot of the terminal to what is printed in the block, to standard output too."""
+        """Return a context manager in which the bar is removed, so that lines can be printed."""
         if self._progress:
             self._progress.stop()
         yield
@@ -75,7 +75,7 @@ class Bar:
 
 
 def _progress(label: str) -> "rich.progress.Progress":
-    """Return a line of label, bar and facts, which is gone when it is stopped."""
+    """Return a transient line of label, bar and facts."""
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn
     from rich.table import Column
@@ -99,10 +99,10 @@ def _progress(label: str) -> "rich.progress.Progress":
 
 
 class ProgressPrinter(Callback):
-    """Prints the plan and the epochs, to stderr where stdout is kept for JSON; a bar says how far a run is."""
+    """Prints the plan and the epochs, to stderr if stdout is reserved for JSON, and shows a progress bar."""
 
     def __init__(self, as_json: bool) -> None:
-        """Take whether stdout is kept for JSON."""
+        """Store whether stdout is reserved for JSON."""
         self._as_json = as_json
         self._bar = Bar()
         self._noted: set[str] = set()
@@ -122,11 +122,11 @@ class ProgressPrinter(Callback):
             show_notes(notes)
 
     def on_notes(self, notes: Sequence[str]) -> None:
-        """Say what was rewritten, what is unlike the run that is repeated, that there is nothing to resume."""
+        """Print notes: rewrites of the graph, differences from a repeated run, nothing to resume."""
         self._say(*notes)
 
     def on_data(self, splits: "Sequence[Split]") -> None:
-        """Say what was done to the data, once: a later stage has the same rows."""
+        """Print how the data were preprocessed, once, since later stages use the same rows."""
         from ckpttool.data.splits import notes_of
 
         notes = [note for note in notes_of(splits) if note not in self._noted]
@@ -134,21 +134,21 @@ class ProgressPrinter(Callback):
         self._say(*(f"data: {note}" for note in notes))
 
     def on_cache_estimate(self, estimate: "Estimate") -> None:
-        """Say the cost before a fill."""
+        """Print the estimated size and time before the cache is filled."""
         cost = f"{human_size(estimate.bytes)}, about {estimate.seconds:.1f} s"
         self._say(f"cache: {counted(estimate.rows, 'row')} to compute, {cost}")
         self._fill_began = None
 
     def on_cache_progress(self, done: int, rows: int) -> None:
-        """Move the bar on."""
+        """Update the bar."""
         self._move("cache", done, rows)
 
     def on_features(self, done: int, rows: int) -> None:
-        """Move the bar on."""
+        """Update the bar."""
         self._move("features", done, rows)
 
     def _move(self, label: str, done: int, rows: int) -> None:
-        """Move a bar of rows on, at the speed since the first ones."""
+        """Update a bar of rows, with the speed since the first ones."""
         began, first = self._fill_began = self._fill_began or (time.monotonic(), done)
         speed = (done - first) / max(time.monotonic() - began, 1e-9)
         left = f"  {speed:,.0f} rows/s  {clock((rows - done) / speed)} left" if speed else ""
@@ -158,17 +158,17 @@ class ProgressPrinter(Callback):
             self._fill_began = None
 
     def on_cache_damage(self, damage: Exception) -> None:
-        """Say what was wrong with the cached features."""
+        """Print what was wrong with cached features."""
         self._say(f"cache: {damage}; it is filled again")
 
     def on_cache_ready(self, features: "Features") -> None:
-        """Say whether the cache had the features."""
+        """Print whether the cache already contained the features."""
         state = "hit" if features.hit else "filled"
         size = f"{counted(features.rows, 'row')}, {human_size(features.nbytes)}"
         self._say(f"cache: {state}, {size}, {features.entry.path}")
 
     def on_progress(self, progress: Progress) -> None:
-        """Move the bar on."""
+        """Update the bar."""
         facts = (
             f"step {progress.step}/{progress.steps}  {progress.rows_per_second:,.0f} rows/s  loss {progress.loss:.4f}"
             f"  {clock(progress.seconds_left)} left, run {clock(progress.run_left)}"
@@ -181,16 +181,16 @@ class ProgressPrinter(Callback):
             click.echo(epoch_line(epoch), err=self._as_json or rows_alone())
 
     def on_save(self, path: Path) -> None:
-        """Say where the run is saved."""
+        """Print where the run is saved."""
         self._say(f"saved as {path}")
 
     def on_run_end(self) -> None:
-        """Take the bar away."""
+        """Remove the bar."""
         self._bar.clear()
 
 
 def epoch_line(epoch: "Epoch") -> str:
-    """Return the line that is printed when an epoch is done."""
+    """Return the line that is printed after an epoch."""
     accuracy = "" if epoch.valid_accuracy is None else f"  accuracy {epoch.valid_accuracy:.4f}"
     return (
         f"epoch {epoch.epoch:3d}  loss {epoch.loss:.4f}  validation loss {epoch.valid_loss:.4f}{accuracy}"
@@ -199,7 +199,7 @@ def epoch_line(epoch: "Epoch") -> str:
 
 
 def clock(seconds: float) -> str:
-    """Return a time as a clock shows it.
+    """Return a duration in seconds as hours, minutes and seconds.
 
     >>> clock(7.2), clock(75), clock(3 * 3600 + 61)
     ('0:07', '1:15', '3:01:01')

@@ -1,4 +1,4 @@
-"""What is shown of a search: tables, the commands that make what it found, and how far it is."""
+"""Output of a search: progress, tables, and the commands that create the models it found."""
 
 import shlex
 from collections.abc import Container, Mapping, Sequence
@@ -33,20 +33,20 @@ MADE = {
     *("objective", "class_weight", "label_smoothing", "preprocess", "inputs", "signature", "classes", "seed"),
     "allow_op",
 }
-"""Options that go to the command that makes the model."""
+"""Options that are repeated in the command that creates the model."""
 TRAINED = {
     *(*RECIPE, "bn", "dropout", "epochs", "batch_size", "early_stopping", "augment", "image_shape"),
     *("features", "threads", "seed", "allow_op"),
 }
-"""Options that go to the command that trains it."""
+"""Options that are repeated in the command that trains it."""
 COLUMNS = ("keep", "freeze", "accuracy", "from", "to", "behind", "blocks", "seconds", "what")
 
 
 class SearchPrinter(SearchCallback):
-    """Prints notes and what is given up, to stderr; a bar says how far the search is, and what is best so far."""
+    """Prints notes and abandoned configurations to stderr, and shows a bar with the best configuration so far."""
 
     def __init__(self) -> None:
-        """Begin without a trial."""
+        """Create it without results."""
         self._bar = Bar()
         self._known: dict[Configuration, list[float]] = {}
         click.get_current_context().call_on_close(self._bar.clear)
@@ -58,7 +58,7 @@ class SearchPrinter(SearchCallback):
                 say(note)
 
     def on_trial(self, configuration: Configuration, block: Block, outcome: Outcome) -> None:
-        """Remember how a configuration does; say which one failed, and whose frozen layers are computed each time."""
+        """Store the accuracy of a configuration; print failures, and configurations whose features are not cached."""
         what = "failed" if outcome.state == "failed" else "not cached"
         if outcome.reason and (outcome.state == "failed" or configuration not in self._known):
             with self._bar.aside():
@@ -67,12 +67,12 @@ class SearchPrinter(SearchCallback):
             self._known.setdefault(configuration, []).append(outcome.accuracy)
 
     def on_stopped(self, configuration: Configuration, reason: str) -> None:
-        """Say which configuration is given up."""
+        """Print which configuration is abandoned."""
         with self._bar.aside():
             say(f"given up: {configuration}: {reason}")
 
     def on_progress(self, progress: Progress) -> None:
-        """Move the bar on."""
+        """Update the bar."""
         left = "" if progress.seconds_left is None else f"  {clock(progress.seconds_left)} left"
         best = max(self._known, key=lambda each: fmean(self._known[each]), default=None)
         so_far = "" if best is None else f"  best: {best} {fmean(self._known[best]):.3f}"
@@ -85,10 +85,10 @@ class SearchPrinter(SearchCallback):
 def print_search(
     searches: Sequence[Search], model: Path, data: Path, as_json: bool, report: Path | None, picture: Picture | None
 ) -> None:
-    """Print what was tried as a table or JSON, what it says, and the commands that make what is recommended.
+    """Print the configurations as a table or JSON, the recommendation, and the commands that create its model.
 
     Raises:
-        Interrupted: the search was interrupted; its study has what is known.
+        Interrupted: the search was interrupted; its study contains the results so far.
     """
     found = searches[-1]
     facts, several = facts_of(found, model, data), searches if len(searches) > 1 else []
@@ -111,7 +111,7 @@ def print_search(
 
 
 def given(names: Container[str]) -> list[str]:
-    """Return the options of the command that runs which have these names, as they were given to it, or by a file."""
+    """Return those options of the running command with these names that were given on the command line or in a file."""
     context, words = click.get_current_context(), list[str]()
     for parameter in context.command.params:
         name = str(parameter.name)
@@ -124,7 +124,7 @@ def given(names: Container[str]) -> list[str]:
 
 
 def print_quick(found: QuickSearch, model: Path, data: Path, as_json: bool) -> None:
-    """Print the scores of depths as a table or JSON, what they say, and the commands for the best depth."""
+    """Print the scores of depths as a table or JSON, the conclusion, and the commands for the best depth."""
     lines = quick_commands(found, model, data)
     document = {**found.as_json(), "commands": lines}
     print_report(document, map(quick_row, found.ranking.depths), QUICK_COLUMNS, as_json)
@@ -133,7 +133,7 @@ def print_quick(found: QuickSearch, model: Path, data: Path, as_json: bool) -> N
 
 
 def facts_of(found: Search, model: Path, data: Path) -> list[dict[str, Any]]:
-    """Return what there is to say of each configuration, the best first."""
+    """Return the results of each configuration, the best first."""
     recommended = found.recommendation.configuration if found.recommendation else None
     tied = found.recommendation.tied if found.recommendation else ()
     facts = []
@@ -161,7 +161,7 @@ def facts_of(found: Search, model: Path, data: Path) -> list[dict[str, Any]]:
 
 
 def row(facts: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a row of the table."""
+    """Return the row of a configuration in the table."""
     rounded = {name: None if facts[key] is None else round(facts[key], 4) for name, key in _FIGURES.items()}
     what = facts["what"] or {"stopped": "given up", "failed": "failed"}.get(facts["state"], "")
     kept = {"keep": facts["keep"] or "scratch", "freeze": facts["freeze"], "blocks": facts["blocks"]}
@@ -172,7 +172,7 @@ _FIGURES = {"accuracy": "accuracy", "from": "low", "to": "high", "behind": "behi
 
 
 def commands(found: Search, configuration: Configuration, model: Path, data: Path) -> list[str]:
-    """Return what makes the model of a configuration, and what trains it as its trials were."""
+    """Return the commands that create the model of a configuration, and train it as its trials were trained."""
     cut, frozen = found.cuts[configuration.keep], found.cuts[configuration.freeze].layers
     first = ["--lp-ft", str(found.first)] if found.first and configuration.trained else []
     is_cached = frozen is not None and found.is_cached(configuration)
@@ -182,7 +182,7 @@ def commands(found: Search, configuration: Configuration, model: Path, data: Pat
 
 
 def _settled(options: Options) -> list[str]:
-    """Return what was not given, and follows from the number of rows, of which a run may have others than trials."""
+    """Return options that were not given and depend on the number of rows, which may differ between run and trials."""
     optimizer = options.recipe.optimizer if options.recipe else None
     words = [] if given({"optimizer"}) else _option("--optimizer", optimizer)
     return words + ([] if given({"batch_size"}) else _option("--batch-size", str(options.batch_size)))
@@ -191,7 +191,7 @@ def _settled(options: Options) -> list[str]:
 def _reuse_and_train(
     model: Path, data: Path, head: str, cut: Cut, frozen: str | None, made: Sequence[str], trained: Sequence[str]
 ) -> list[str]:
-    """Return the command that puts a head on a cut, and the one that trains it."""
+    """Return the command that adds a head to a cut, and the one that trains it."""
     suffix = ".keras" if model.suffix in (".keras", ".h5", ".hdf5") else ".ckpt"
     kept = ["--fresh"] if cut.layers is None else ["--layers", cut.layers]
     first = ["reuse", str(model), *kept, *_option("--after", cut.after), "--head", head, *made]
@@ -201,7 +201,7 @@ def _reuse_and_train(
 
 
 def quick_row(each: ScoredDepth) -> dict[str, Any]:
-    """Return a row of the table of scores."""
+    """Return the row of a depth in the table of scores."""
     depth, features = each.features.depth, each.features
     shape = "x".join(map(str, features.shape))
     ways = [*(["mean"] if features.pooled else []), *(["folded"] if features.folded else [])]
@@ -220,7 +220,7 @@ def quick_row(each: ScoredDepth) -> dict[str, Any]:
 
 
 def quick_commands(found: QuickSearch, model: Path, data: Path) -> list[str]:
-    """Return what makes the model of the best depth, and what trains its new layer."""
+    """Return the commands that create the model of the best depth, and train its new layer."""
     reuse = found.reuse
     made = [*_option("--objective", reuse.objective), *given(MADE - {"objective"})]
     made += [] if "--preprocess" in made else _option("--preprocess", reuse.preprocess)

@@ -1,6 +1,6 @@
-"""What commands print: a table on a terminal, TSV in a pipe, another format where it is asked for; notes go to stderr.
+"""Output of rows: a table on a terminal, TSV in a pipe, or the requested format; notes are printed to stderr.
 
-Where CKPTTOOL_TABLE is set, a pipe gets tables too: for logs that people read.
+With CKPTTOOL_TABLE in the environment pipes get tables too, for logs that people read.
 """
 
 import csv
@@ -25,22 +25,21 @@ if TYPE_CHECKING:
 
 Row = Mapping[str, Any]
 FOR_PROGRAMS = ("tsv", "csv", "jsonl", "markdown")
-"""Formats of which standard output has rows and nothing else, where they are asked for."""
+"""Formats for programs: if requested, stdout contains only rows."""
 _TOGETHER = 1000
-"""Lines that are printed as one text: each print is a call of the system."""
+"""Lines per write, to save system calls."""
 
 
 def print_rows(
     records: Iterable[Row], columns: Sequence[str], as_json: bool = False, left_out: Sequence[str] | None = None
 ) -> None:
-    """Print rows: every field in JSON, a row to a line; the named columns in any other format.
+    """Print rows: all fields in JSON, a row per line; the given columns in other formats.
 
     Args:
         records: The rows.
-        columns: What is shown of them, in this order.
-        as_json: Whether JSON is asked for.
-        left_out: The columns that a table lacks where it is too wide, the first to go first; without it those from the
-            right.
+        columns: The columns to print, in order.
+        as_json: Whether JSON is requested.
+        left_out: The columns that a table which is too wide omits, in this order; by default from the right.
     """
     asked = _asked()
     if asked == "jsonl":
@@ -60,7 +59,7 @@ def print_report(
     as_json: bool = False,
     left_out: Sequence[str] | None = None,
 ) -> None:
-    """Print an answer that is a document in JSON and rows elsewhere; no rows, no output."""
+    """Print a result that is a document in JSON and rows in other formats; without rows nothing is printed."""
     if as_json and (_asked() != "jsonl" or not columns):
         click.echo(dumps(value))
     elif listed := list(records):
@@ -68,7 +67,7 @@ def print_report(
 
 
 def print_document(value: Row, lines: Iterable[str], as_json: bool = False) -> None:
-    """Print an answer that is not a table: its fields in JSON, else its lines, to stderr where rows are asked for."""
+    """Print a result that is not a table: its fields in JSON, else its lines, to stderr if rows are requested."""
     if as_json:
         click.echo(dumps(value))
         return
@@ -78,12 +77,12 @@ def print_document(value: Row, lines: Iterable[str], as_json: bool = False) -> N
 
 
 def print_text(text: str) -> None:
-    """Print a text as it is, but for what steers a terminal."""
+    """Print a text, with control characters escaped."""
     click.echo(harmless(text), nl=False)
 
 
 def say(text: str) -> None:
-    """Tell the user something that is not data; parameters that it names are spelled as the command's options."""
+    """Print a message to stderr; parameters in it are spelled as the command's options."""
     context = click.get_current_context(silent=True)
     if context and context.meta.get(QUIET):
         return
@@ -91,13 +90,13 @@ def say(text: str) -> None:
 
 
 def exit_unless(holds: bool) -> None:
-    """End a command whose answer is "no" (damage, a difference) with exit code 1."""
+    """Exit with code 1 if the answer of a command is "no": damage, a difference."""
     if not holds:
         click.get_current_context().exit(1)
 
 
 def shows_tables() -> bool:
-    """Say whether tables are printed: where they are asked for, else to a terminal."""
+    """Return whether rows are printed as tables: if requested, else on a terminal."""
     asked = _asked()
     if asked is not None:
         return asked == "table"
@@ -105,12 +104,12 @@ def shows_tables() -> bool:
 
 
 def rows_alone() -> bool:
-    """Say whether standard output is for rows and nothing else: where a format for programs is asked for."""
+    """Return whether stdout must contain only rows, because a format for programs is requested."""
     return _asked() in FOR_PROGRAMS
 
 
 def _asked() -> str | None:
-    """Return the format that is asked for."""
+    """Return the requested format, or None."""
     asked: str | None = _option(FORMAT)
     return asked
 
@@ -121,14 +120,14 @@ def _option(key: str) -> Any:
 
 
 def _print_lines(lines: Iterable[str], records: Iterable[Row]) -> None:
-    """Print lines, many at once where all rows are known already."""
+    """Print lines, many per write if all rows are known in advance."""
     several = iter(lines)
     while some := list(islice(several, _TOGETHER if isinstance(records, list) else 1)):
         click.echo("\n".join(some))
 
 
 def _lines(records: Iterable[Row], columns: Sequence[str], asked: str | None) -> Iterator[str]:
-    """Yield the lines of rows in a format for programs: TSV, if none is asked for."""
+    """Yield the lines of rows in the requested format for programs, by default TSV."""
     header = _option(HEADER)
     has_header = asked in ("csv", "markdown") if header is None else header
     rows = ([cell(row.get(column)) for column in columns] for row in records)
@@ -151,7 +150,7 @@ def _as_csv(row: Sequence[str]) -> str:
 
 
 def _print_table(records: Iterable[Row], names: Sequence[str], left_out: Sequence[str] | None) -> None:
-    """Print a table that fits the terminal; else each row as a record. What is left out is said."""
+    """Print a table that fits the terminal, else each row as a record; omitted columns are listed in a note."""
     from ckpttool.cli.show.fitting import columns_of, fitted
 
     rows = [[row.get(name) for name in names] for row in records]
@@ -181,7 +180,7 @@ def _print_fitted(found: "Fitted", width: int) -> None:
 
 
 def _print_records(columns: "Sequence[Column]", width: int) -> None:
-    """Print each row as a record, a field to a line, with an empty line behind it."""
+    """Print each row as a record, a field per line, followed by an empty line."""
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text

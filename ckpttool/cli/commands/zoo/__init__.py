@@ -28,14 +28,14 @@ SUBCOMMANDS = {
 
 
 class Zoo(click.Group):
-    """The group of what is done with a catalogue: its errors are shown here, where the subcommand is known."""
+    """The group of the subcommands of a catalogue; errors are shown here, because the subcommand is known here."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        """Return the subcommands' names in the order of the table."""
+        """Return the names of the subcommands in the order of the table."""
         return list(SUBCOMMANDS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """Import the module of a subcommand; None where there is no such one."""
+        """Return a subcommand, whose module is imported; None if it does not exist."""
         if cmd_name not in SUBCOMMANDS:
             return None
         module, _, function = SUBCOMMANDS[cmd_name].partition(":")
@@ -45,7 +45,7 @@ class Zoo(click.Group):
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        """Say of a subcommand that is not there which ones are near.
+        """Resolve a subcommand, with the nearest names in the error if it does not exist.
 
         Raises:
             UsageError: there is no such subcommand.

@@ -36,7 +36,7 @@ def gc(dry_run: bool, root: Path | None, as_json: bool) -> None:
 
 
 def _lines(found: Collected, dry_run: bool) -> Iterator[str]:
-    """Yield what was removed as people read it."""
+    """Yield the lines of what was removed."""
     does = "would remove" if dry_run else "removed"
     yield f"{does} {counted(len(found.blobs), 'blob')}, {human_size(found.nbytes)}"
     for each in found.others[:MOST_LINES]:

@@ -30,7 +30,7 @@ def history(name: str, root: Path | None, as_json: bool) -> None:
 
 
 def _shown(row: dict[str, Any]) -> dict[str, Any]:
-    """Return a row as people read it."""
+    """Return the cells of a row for the table."""
     metrics = [f"{name} {value:.6g}" for name, value in row["metrics"].items()]
     changed, gone = row["changed"], row["gone"]
     same = "the first" if changed is None else "the same tensors"

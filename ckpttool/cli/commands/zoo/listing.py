@@ -57,7 +57,7 @@ def list_entries(
 
 
 def _shown(row: dict[str, Any]) -> dict[str, Any]:
-    """Return a row as people read it."""
+    """Return the cells of a row for the table."""
     tags = dict.fromkeys([*row.get("named", ()), *row.get("tags", ())])
     metrics = [f"{name} {value:.6g}" for name, value in row.get("metrics", {}).items()]
     size = human_size(row["bytes"]) if "bytes" in row else None

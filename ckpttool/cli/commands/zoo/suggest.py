@@ -69,7 +69,7 @@ def suggest(
 
 
 def _scored(found: list[Suggestion], data: Path, trust: bool) -> list[Suggestion]:
-    """Return suggestions with their scores on rows, in a process that may read the entries and the rows."""
+    """Return suggestions with scores on data, computed in a sandbox that may read the entries and the data."""
     context, models = click.get_current_context(), tuple(each.path for each in found)
     context.meta[Source.NOTED] = [*context.meta.get(Source.NOTED, ()), *models]
     context.params["models"] = models
@@ -83,12 +83,12 @@ def _scored_confined(found: list[Suggestion], data: Path) -> list[Suggestion]:
 
 
 def _shown(each: Suggestion) -> dict[str, Any]:
-    """Return a suggestion as people read it."""
+    """Return the cells of a suggestion for the table."""
     return {**each.as_json(), "fits": f"{each.layers} of {each.of}", "why": each.problem or each.why}
 
 
 def _said(found: list[Suggestion], has_rows: bool) -> list[str]:
-    """Return what is said below the table: the commands."""
+    """Return the lines below the table: the commands."""
     if not found:
         return ["no entry fits; `ckpttool zoo list` lists all entries"]
     stands = not has_rows and any(f"dense({CLASSES})" in each.reuse.get("head", "") for each in found)
@@ -97,6 +97,6 @@ def _said(found: list[Suggestion], has_rows: bool) -> list[str]:
 
 
 def command_of(each: Suggestion) -> list[str]:
-    """Return the words of the command that reuses an entry."""
+    """Return the command that reuses an entry, as a list of arguments."""
     options = [word for key, value in each.reuse.items() for word in (f"--{key}", value)]
     return ["ckpttool", "reuse", each.source, *options, "-o", each.output]
