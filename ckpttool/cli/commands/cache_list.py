@@ -11,7 +11,7 @@ from ckpttool.core.counts import counted, human_size
 
 COLUMNS = ("entry", "state", "rows", "bytes", "written", "tensors")
 LEFT_OUT = ("tensors", "written", "state")
-"""What a narrow table lacks, the first to go first."""
+"""The columns that a narrow table omits, in this order."""
 
 
 @click.command("list")

@@ -31,7 +31,7 @@ COLUMNS = (
     "verdict",
 )
 LEFT_OUT = ("gradient_to_weight", "mean", "gradient_mean", "activation", "saturated")
-"""What a narrow table lacks, the first to go first; the verdict stays."""
+"""The columns that a narrow table omits, in this order; the verdict is always shown."""
 
 
 @click.command(cls=LongHelp)

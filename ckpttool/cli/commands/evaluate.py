@@ -27,7 +27,7 @@ COLUMNS = {
 }
 ERRORS = ("mean_absolute_error", "root_mean_squared_error")
 MOST_CLASSES = 20
-"""Classes of which a terminal has room for the confusion table."""
+"""Maximum classes of a confusion matrix on a terminal."""
 
 
 @click.command(cls=LongHelp)

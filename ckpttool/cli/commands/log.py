@@ -13,7 +13,7 @@ from ckpttool.core.errors import PlanError
 from ckpttool.verbs.log import History
 
 HOW = ("--to", "--shard-size", "--like")
-"""Options that say how an output is written, which no step of a plan does."""
+"""Options of outputs, which are not part of a plan."""
 
 
 @click.command()

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from ckpttool.training.rate_curve import RateCurve
 
 WIDTH, HEIGHT = 64, 12
-"""Columns and rows of the chart itself; with the losses before it a line has less than 80."""
+"""Columns and rows of the chart; with the losses before it, a line has fewer than 80 columns."""
 
 
 @click.command(cls=LongHelp)

@@ -15,7 +15,7 @@ from ckpttool.verbs.scan import write_sarif
 
 COLUMNS = ("severity", "file", "where", "what", "reason", "helps")
 LEFT_OUT = ("helps",)
-"""What a narrow table lacks: without the rest a finding says nothing."""
+"""The column that a narrow table omits; the others are always shown."""
 
 
 @click.command()

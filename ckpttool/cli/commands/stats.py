@@ -12,7 +12,7 @@ from ckpttool.verbs.stats import statistics
 
 COLUMNS = ("count", "mean", "std", "min", "max", "zeros", "nan", "inf", "norm")
 LEFT_OUT = ("zeros", "norm", "count", "histogram", "inf", "nan", "max", "min", "std", "mean")
-"""What a narrow table lacks, the first to go first."""
+"""The columns that a narrow table omits, in this order."""
 
 
 @click.command()

@@ -18,7 +18,7 @@ from ckpttool.verbs.vars import STATISTICS, variable_rows
 
 COLUMNS = ("name", "shape", "dtype", "bytes", "kind")
 LEFT_OUT = ("norm", "zeros", "kind", "dtype", "bytes", "inf", "nan", "max", "min", "std", "mean", "shape")
-"""What a narrow table lacks, the first to go first."""
+"""The columns that a narrow table omits, in this order."""
 
 
 @click.command("vars")

@@ -33,4 +33,4 @@ card_options = together(
         help="A model card: Markdown, with or without YAML metadata as on the Hub.",
     ),
 )
-"""What a user says of a model: fields of a card of Hugging Face."""
+"""Fields of a model card, as of the Hugging Face Hub."""

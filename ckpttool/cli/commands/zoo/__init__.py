@@ -24,7 +24,7 @@ SUBCOMMANDS = {
     "push": "push:push",
     "export": "export:export",
 }
-"""The subcommands in the order in which help lists them, and the function of each in this folder."""
+"""The subcommands in the order of the help, with their functions in this folder."""
 
 
 class Zoo(click.Group):

@@ -14,7 +14,7 @@ from ckpttool.verbs.zoo_gc import zoo_gc
 from ckpttool.zoo.collecting import Collected
 
 MOST_LINES = 20
-"""Things other than blobs that are named."""
+"""Maximum number of removed things, other than blobs, that are listed."""
 
 
 @click.command()
