@@ -15,6 +15,7 @@ import numpy as np
 import samples
 
 from ckpttool.core.errors import CkptError
+from ckpttool.core.tensors import Tensor
 from ckpttool.data.feature_files import write_json
 from ckpttool.data.feature_store import FeatureStore
 from ckpttool.searching.configurations import Block, Configuration, Outcome
@@ -101,7 +102,7 @@ def _model(folder: Path) -> None:
     from ckpttool.model.model import write_model
 
     source = fuzz_graphs.MetaGraphDef.FromString(fuzz_graphs.meta())
-    write_model(Graph(source, "x"), {"w": samples.checkpoint.Tensor.of("w", ROWS[0, :2])}, folder / "m.ckpt", False)
+    write_model(Graph(source, "x"), {"w": Tensor.of("w", ROWS[0, :2])}, folder / "m.ckpt", False)
 
 
 def _opened(folder: Path) -> object:
@@ -173,7 +174,7 @@ def _save(folder: Path) -> None:
     from ckpttool.training.saves import Kept as KeptEpoch
 
     graph = Graph(fuzz_graphs.MetaGraphDef.FromString(fuzz_graphs.meta()), "x")
-    tensors = {"w": samples.checkpoint.Tensor.of("w", ROWS[0, :2])}
+    tensors = {"w": Tensor.of("w", ROWS[0, :2])}
     epoch = Epoch(1, 0.5, 0.25, 0.75, 0.1, 2, 1e-5)
     position = Position(2, 1, 3, 0.5, 0.125, [epoch])
     _saves(folder).write(graph, tensors, position, KeptEpoch(epoch, graph, tensors, ("w",)))
