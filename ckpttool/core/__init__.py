@@ -1,1 +1,1 @@
-"""What every floor needs: errors, tensors and shapes, names and patterns, the notation of calls, casting."""
+"""The base that all packages use: errors, tensors and shapes, names and patterns, the call notation, casting."""

@@ -1,4 +1,4 @@
-"""The user's cache folder: features, staged rows, downloads; all that is made again where it is removed."""
+"""The user's cache folder: features, staged rows, downloads; all of it is made again if it is removed."""
 
 import os
 from pathlib import Path

@@ -1,7 +1,7 @@
-"""Python's call syntax as a text to read: parsed by `ast`, taken apart here, and never evaluated.
+"""Texts in Python's call syntax, which are parsed by `ast` and never evaluated.
 
-What is not a call, a name, a number, a fraction of two, a list of numbers, a string, True, False or None is refused,
-with its place and text. `calls.py` makes instances of classes of it.
+A call has names, numbers, fractions of two numbers, lists of numbers, strings, True, False, None and other calls as
+arguments; anything else is refused, with its position and text. `calls.py` makes instances of classes from calls.
 """
 
 import ast
@@ -15,12 +15,12 @@ from ckpttool.core.errors import PlanError, UnknownName
 from ckpttool.core.names import suggestion
 
 LONGEST = 100_000
-"""The most characters of a text, so that the parser's memory stays bounded."""
+"""The maximum length of a text in characters, so that the parser's memory stays bounded."""
 
 
 @dataclass(frozen=True)
 class ParsedCall:
-    """A call taken apart: the function's name, and the arguments as they were written."""
+    """A parsed call: the function's name, and the arguments as `ast` nodes."""
 
     name: str
     arguments: tuple[ast.expr, ...] = ()
@@ -28,12 +28,12 @@ class ParsedCall:
 
 
 class CallText:
-    """A text of calls, named or not, one per line or parted by semicolons."""
+    """A text of calls, named or not, one per line or separated by semicolons."""
 
     def __init__(self, text: str, what: str, example: str) -> None:
-        """Keep the lines without their indentation, which a shell's quoting may have put there.
+        """Store the lines without their indentation, which may come from quoting in a shell.
 
-        `what` the text is, and an `example` of what is expected, are for messages.
+        `what` describes the text in messages, and `example` is what they say was expected.
         """
         self.what, self._example = what, example
         lines = text.splitlines()
@@ -63,7 +63,11 @@ class CallText:
         return error(f"{self.what}, {self._place(line, column)}, at {_shorten(segment)!r}: {problem}")
 
     def call(self, node: ast.expr) -> ParsedCall:
-        """Take the call of a plain name apart."""
+        """Return the parsed call of a plain name.
+
+        Raises:
+            PlanError: the node is something else.
+        """
         match node:
             case ast.Call(func=ast.Name(id=name)):
                 return ParsedCall(name, tuple(node.args), tuple(node.keywords))
@@ -71,7 +75,7 @@ class CallText:
         raise self.wrong(node, f"expected a call such as {example}")
 
     def bound(self, node: ast.expr, call: ParsedCall, names: list[str]) -> dict[str, ast.expr]:
-        """Give every argument its parameter's name, as Python would."""
+        """Return the arguments by parameter name, bound as Python does."""
         if len(call.arguments) > len(names):
             problem = f"{call.name} takes at most {counted(len(names), 'argument')}, found {len(call.arguments)}"
             raise self.wrong(node, problem)
@@ -86,7 +90,7 @@ class CallText:
         return given
 
     def number(self, node: ast.expr) -> int | float:
-        """Return a finite number, with its sign; also a fraction of two such as 1/127.5."""
+        """Return a finite number, which may be written with a sign, or as a fraction such as 1/127.5."""
         match node:
             case ast.BinOp(left=ast.Constant() | ast.UnaryOp() as above, op=ast.Div(), right=ast.Constant() as below):
                 divisor = self.number(below)
@@ -104,14 +108,14 @@ class CallText:
         return value
 
     def whole(self, node: ast.expr) -> int:
-        """Return a whole number."""
+        """Return an integer."""
         value = self.number(node)
         if not isinstance(value, int):
             raise self.wrong(node, "expected a whole number")
         return value
 
     def word(self, node: ast.expr) -> str:
-        """Return a name, plain or as a string; None is the name `None`."""
+        """Return a name, written plainly or as a string; None is the name `None`."""
         match node:
             case ast.Name(id=name) | ast.Constant(value=str() as name):
                 return name
@@ -146,7 +150,7 @@ class CallText:
 
 
 def nearest(wanted: str, names: Iterable[str]) -> str:
-    """Return the names nearest to one that is not there, or else all of them, as the end of a message.
+    """Return the end of a message about an unknown name: the nearest names, or all if none is near.
 
     >>> nearest("rleu", ["relu", "tanh"]), nearest("softmax", ["relu", "tanh"])
     ('; nearest: relu', '; there are relu, tanh')

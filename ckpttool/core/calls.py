@@ -1,9 +1,10 @@
-"""The one notation for what is chosen by name and has parameters: Python's call syntax, `momentum(0.01)`.
+"""The notation for everything that is chosen by name and has parameters: Python's call syntax, `momentum(0.01)`.
 
     hidden4 = dense(20, leaky_relu(0.2)); outputs = dense(10)
 
-What can be called is a class: a frozen dataclass below a family of `Call`, whose fields are the parameters and whose
-`__post_init__` checks them. To add an optimizer, a schedule, a layer is to write its class. Texts are never evaluated.
+Each callable is a frozen dataclass, a subclass of its family, which is a subclass of `Call`. Its fields are the
+parameters, and its `__post_init__` checks them. An optimizer, a schedule or a layer is added by writing its class.
+Texts are never evaluated.
 """
 
 import ast
@@ -18,17 +19,17 @@ from ckpttool.core.errors import PlanError, UnknownName
 from ckpttool.core.names import suggestion
 
 LONG_NUMBER = 12
-"""Characters of a number of which one with more is written as a fraction, if it is one."""
+"""Numbers with more characters than this are written as a fraction if they are one."""
 
 
 @dataclass(frozen=True)
 class Call:
-    """A call that was read. A family sets `noun` and `example`, and each class of it `name`.
+    """The base class of calls. A family sets `noun` and `example`, and each class of the family `name`.
 
-    How a value is written follows from its field's type: int, float, bool, str (a word), `Literal` or
+    A field's type determines the syntax of its value: int, float, bool, str (a word), `Literal` or
     `Annotated[str, names]` (one of some words), `tuple[float, ...]` (`[1, 0.5]`), `tuple[int, int]` (`(3, 2)`, or 3 for
-    both), another family (a call or a word), and any of these `| None`. `float | tuple[float, ...]` takes a number or a
-    list. Where a class is `variadic`, its one parameter, a tuple, takes all of the arguments: `mean(1, 2, 3)`.
+    both), another family (a call or a word), and any of these `| None`. `float | tuple[float, ...]` accepts a number or
+    a list. The only parameter of a `variadic` class is a tuple of all arguments: `mean(1, 2, 3)`.
 
     >>> @dataclass(frozen=True)
     ... class Pet(Call):
@@ -46,24 +47,24 @@ class Call:
 
     name: ClassVar[str]
     noun: ClassVar[str]
-    """What one of the family is called in messages."""
+    """The noun for a member of the family in messages."""
     example: ClassVar[str]
-    """A call of the family, for messages."""
+    """An example call of the family for messages."""
     variadic: ClassVar[bool] = False
-    """Whether the arguments are the elements of the one parameter."""
+    """Whether the arguments are the elements of the only parameter."""
 
     @classmethod
     def known(cls) -> dict[str, type[Self]]:
-        """Return the classes of the family by name, in the order in which they are defined."""
+        """Return the classes of the family by name, in the order of their definition."""
         own = {cls.name: cls} if "name" in vars(cls) else {}
         return own | {name: each for below in cls.__subclasses__() for name, each in below.known().items()}
 
     @classmethod
     def read(cls, text: str, parameter: str) -> Self:
-        """Read a text that is one call; a name alone is a call without arguments. `parameter` is for messages.
+        """Parse a text of one call; a name alone is a call without arguments. `parameter` names the text in messages.
 
         Raises:
-            PlanError: it is none, or there are several, or a value is not valid.
+            PlanError: the text is not one call, or a value is invalid.
             UnknownName: the family has no such class, or the class no such parameter.
         """
         whole = CallText(text if "(" in text else f"{text}()", parameter, f"one {cls.noun} such as {cls.example}")
@@ -75,12 +76,12 @@ class Call:
 
     @classmethod
     def read_all(cls, text: str, parameter: str, words: bool = False) -> list[tuple[str | None, Self]]:
-        """Read a text of calls, each with the name that stands before it, if one does.
+        """Parse a text of calls, each with the name that is assigned to it, if any.
 
-        With `words` a name alone is a call without arguments.
+        With `words`, a name alone is a call without arguments.
 
         Raises:
-            PlanError: it is none, two have one name, or a value is not valid.
+            PlanError: the text is something else, two calls have the same name, or a value is invalid.
             UnknownName: the family has no such class, or a class no such parameter.
         """
         article = "an" if cls.noun[0] in "aeiou" else "a"
@@ -102,7 +103,7 @@ class Call:
 
     @classmethod
     def problem_of_name(cls, name: str) -> str | None:
-        """Return why a call may not have a name before it; None where it may."""
+        """Return why a call may not be assigned to this name; None if it may."""
         del name
         return None
 
@@ -119,7 +120,7 @@ class Call:
         return f"{cls.name}({', '.join(written)})", summary
 
     def __str__(self) -> str:
-        """Return the call as it is written, without the parameters that have their defaults."""
+        """Return the call in its notation, without the parameters that have their default values."""
         if self.variadic:
             return f"{self.name}({', '.join(map(written_value, getattr(self, fields(self)[0].name)))})"
         given = [field for field in fields(self) if getattr(self, field.name) != field.default]
@@ -128,7 +129,7 @@ class Call:
 
 
 def written_value(value: Any, kind: Any = None) -> str:
-    """Return a parameter's value as a call has it; `kind` is its type.
+    """Return the notation of a parameter's value; `kind` is its type.
 
     >>> written_value(0.5), written_value(1.0), written_value((1.0, 2.0), tuple[float, ...]), written_value((3, 2))
     ('0.5', '1', '[1, 2]', '(3, 2)')
@@ -143,37 +144,37 @@ def written_value(value: Any, kind: Any = None) -> str:
 
 
 def _written_number(value: float) -> str:
-    """Return a number, as a fraction where that says the same in far fewer digits."""
+    """Return the notation of a number: a fraction if that is the same number in far fewer digits."""
     whole = str(value).removesuffix(".0")
     divisor = f"{1 / value:.7g}" if len(whole) > LONG_NUMBER else ""
     return f"1/{divisor}" if divisor and len(divisor) < LONG_NUMBER and 1 / float(divisor) == value else whole
 
 
 class WrongValue(PlanError):
-    """A parameter's value is not valid; `parameter` is its name, so that a reader can point to it."""
+    """A parameter's value is invalid; `parameter` is its name, so that the parser can report its position."""
 
     def __init__(self, parameter: str, problem: str) -> None:
-        """Take the parameter's name and the whole message."""
+        """Store the parameter's name and the whole message."""
         super().__init__(problem)
         self.parameter = parameter
 
 
 def require(parameter: str, value: Any, valid: bool, expected: str) -> None:
-    """Check a parameter; None, where a parameter may be left out, is always valid.
+    """Check a parameter; None, the value of an omitted optional parameter, is always valid.
 
     >>> require("rate", 2.0, False, "a number from 0 to 1")
     Traceback (most recent call last):
     ckpttool.core.calls.WrongValue: rate must be a number from 0 to 1, found 2
 
     Raises:
-        WrongValue: it is not valid.
+        WrongValue: the value is invalid.
     """
     if value is not None and not valid:
         raise WrongValue(parameter, f"{parameter} must be {expected}, found {written_value(value)}")
 
 
 def require_made(parameter: str, value: Any, kind: type) -> None:
-    """Check that a parameter is an object of a class, and not the text that one is made from.
+    """Check that a parameter is an instance of a class, and not the text that such an object is made from.
 
     >>> require_made("`objective`", "softmax", Call)
     Traceback (most recent call last):
@@ -199,7 +200,7 @@ def below_one(parameter: str, value: float | None) -> None:
 
 
 def from_to(parameter: str, value: float | None, low: float, high: float, what: str = "a number") -> None:
-    """Check that a parameter lies in a range."""
+    """Check that a parameter is in a closed range."""
     within = value is not None and low <= value <= high
     require(parameter, value, within, f"{what} from {written_value(low)} to {written_value(high)}")
 
@@ -208,9 +209,9 @@ Family = TypeVar("Family", bound=Call)
 
 
 def _instance(text: CallText, node: ast.expr, call: ParsedCall, family: type[Family], alone: bool = False) -> Family:
-    """Return what a call makes: one of a family, with the values that are given.
+    """Return the instance of a family that a call describes.
 
-    Where the call is `alone` in the text messages have its name, else the line and the column.
+    If the call is `alone` in the text, messages have its name, else the line and the column.
     """
     known = family.known()
     if call.name not in known:
@@ -232,14 +233,14 @@ def _instance(text: CallText, node: ast.expr, call: ParsedCall, family: type[Fam
 
 
 def _gathered(node: ast.expr, call: ParsedCall) -> ParsedCall:
-    """Return a call whose arguments are one list, where they are not yet."""
+    """Return the call with its arguments as one list, if they are not one already."""
     if not call.arguments or isinstance(call.arguments[0], ast.List | ast.Tuple):
         return call
     return replace(call, arguments=(ast.copy_location(ast.List(list(call.arguments)), node),))
 
 
 def _value(text: CallText, node: ast.expr, kind: Any, parameter: str) -> Any:
-    """Return a parameter's value, read according to its type."""
+    """Return a parameter's value, parsed according to its type."""
     origin, arguments = get_origin(kind), get_args(kind)
     if origin in (Union, UnionType):
         if isinstance(node, ast.Constant) and node.value is None:
@@ -263,7 +264,7 @@ def _value(text: CallText, node: ast.expr, kind: Any, parameter: str) -> Any:
 
 
 def _tuple(text: CallText, node: ast.expr, types: tuple[Any, ...], parameter: str) -> tuple[Any, ...]:
-    """Read `[1, 0.5]`, of any length, or `(3, 2)` of a fixed one, where one value alone stands for all."""
+    """Parse `[1, 0.5]`, of any length, or `(3, 2)`, of a fixed length, for which one value stands for all elements."""
     if Ellipsis in types:
         if not isinstance(node, ast.List | ast.Tuple) or not node.elts:
             raise text.wrong(node, "expected a list of numbers such as [1, 0.5]")

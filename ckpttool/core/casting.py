@@ -1,4 +1,4 @@
-"""Numbers changed while they are read, piece by piece; casts are checked: rounding is allowed, overflow is an error."""
+"""Elementwise changes of tensors while they are read; casts are checked: rounding is allowed, overflow is an error."""
 
 from collections.abc import Callable, Iterator
 
@@ -10,14 +10,14 @@ from ckpttool.core.tensors import Array, Tensor, TensorSpec
 
 
 def cast_tensor(tensor: Tensor, dtype: DType) -> Tensor:
-    """Return a tensor whose numbers are cast as they are read; one that is not a number stays as it is.
+    """Return a tensor whose numbers are cast while they are read; strings and other non-numbers are not changed.
 
     >>> from ckpttool.core.dtypes import BY_NAME
     >>> cast_tensor(Tensor.of("bias", np.array([0.5, 2.0])), BY_NAME["float16"]).read()
     array([0.5, 2. ], dtype=float16)
 
     Raises:
-        CkptError: the dtype is not one of numbers.
+        CkptError: the dtype is not a number type.
     """
     if not dtype.is_number:
         raise CkptError(f"cannot cast to {dtype}; known: {', '.join(FLOATS + INTEGERS)}")
@@ -27,10 +27,10 @@ def cast_tensor(tensor: Tensor, dtype: DType) -> Tensor:
 
 
 def cast_array(name: str, array: Array, dtype: DType) -> Array:
-    """Return numbers in another dtype: rounded to the nearest where floats go to floats or integers to floats.
+    """Return numbers in another dtype; casts to floats round to the nearest.
 
     Raises:
-        CkptError: a finite number would become infinite or NaN, or an integer would not be what it was.
+        CkptError: a finite number would become infinite or NaN, or a cast to integers would change a value.
     """
     with np.errstate(over="ignore", invalid="ignore"):
         new = array.astype(dtype.numpy)
@@ -45,7 +45,7 @@ def cast_array(name: str, array: Array, dtype: DType) -> Array:
 
 
 def elementwise(tensor: Tensor, dtype: DType, change: Callable[[Array], Array]) -> Tensor:
-    """Return a tensor of the same shape; `change` makes of any elements as many of `dtype`, when they are read.
+    """Return a tensor of the same shape and of `dtype`; `change` maps any array of its elements when they are read.
 
     >>> from ckpttool.core.dtypes import BY_NAME
     >>> doubled = elementwise(Tensor.of("bias", np.array([1.0, 2.0])), BY_NAME["float64"], lambda values: 2 * values)
@@ -63,7 +63,7 @@ def elementwise(tensor: Tensor, dtype: DType, change: Callable[[Array], Array]) 
 
 
 def arrays(tensor: Tensor) -> Iterator[Array]:
-    """Yield a tensor's elements in their order, in flat arrays of bounded size."""
+    """Yield a tensor's elements in C order, in flat arrays of bounded size."""
     little = tensor.dtype.numpy.newbyteorder("<")
     rest = b""
     for piece in tensor.pieces():

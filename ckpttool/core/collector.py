@@ -1,4 +1,4 @@
-"""Python's collector of unreachable cycles, which looks at all that a process holds."""
+"""Python's garbage collector of unreachable cycles, which traverses all objects of a process."""
 
 import gc
 from collections.abc import Iterator
@@ -6,14 +6,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 GROWTH = 1.25
-"""How many times as much may be held as after the last look at all of it, which is Python's own rule."""
+"""Growth of the number of objects since the last full collection that leads to the next; Python has the same rule."""
 
 
 @dataclass
 class _Oldest:
-    """How many objects were held after the last look at all of them, and at most how many came since.
+    """The number of objects after the last full collection, and an upper bound of those that were added since.
 
-    `held` is None before the first.
+    `held` is None before the first collection.
     """
 
     held: int | None = None
@@ -25,11 +25,12 @@ _oldest = _Oldest()
 
 @contextmanager
 def collector_paused() -> Iterator[None]:
-    """Leave what is in memory alone while a graph is made, as a context or a decorator.
+    """Pause the garbage collector while a graph is made, as a context or a decorator.
 
-    Most of what is made meanwhile stays, and a look at all that TensorFlow and Keras hold takes a tenth of a second. So
-    what was made is old at the end, and brings no such look about: what is thawed goes to the oldest generation. Python
-    does not count that, so it is counted here: graphs that nobody needs any more would be held for good.
+    Most of the objects that are made meanwhile stay, and a full collection of the objects of TensorFlow and Keras takes
+    a tenth of a second. At the end all objects are moved to the oldest generation (by freezing and unfreezing), so that
+    they cause no full collection. Python does not count objects that were moved like this, so they are counted here:
+    otherwise graphs that are no longer used would never be freed.
     """
     was_enabled = gc.isenabled()
     gc.disable()
@@ -43,9 +44,9 @@ def collector_paused() -> Iterator[None]:
 
 
 def _age() -> None:
-    """Put all that is held into the oldest generation, and look at all of it where that is much more than it was.
+    """Move all objects to the oldest generation, and run a full collection if they have become many more.
 
-    To count what is held takes as long as a look at it, so it is done when enough may have come since.
+    Counting the objects takes time too, so it is done only if enough may have been added.
     """
     _oldest.come += _young()
     if _oldest.held is None:
@@ -61,9 +62,9 @@ def _age() -> None:
 
 
 def _young() -> int:
-    """Return at most how many objects came since all were put into the oldest generation.
+    """Return an upper bound of the objects that were added since all were moved to the oldest generation.
 
-    Python counts the youngest, and how often these became older.
+    Python counts the objects of the youngest generation, and how often each generation was collected.
     """
     youngest, once, twice = gc.get_count()
     size, often = gc.get_threshold()[:2]
@@ -71,7 +72,7 @@ def _young() -> int:
 
 
 def _aged() -> int:
-    """Put all that is held into the oldest generation, and return how many objects that has."""
+    """Move all objects to the oldest generation, and return their number."""
     gc.freeze()
     held = gc.get_freeze_count()
     gc.unfreeze()

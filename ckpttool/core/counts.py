@@ -1,11 +1,11 @@
-"""Counts and sizes, as they are said in sentences."""
+"""Counts and sizes as text for people."""
 
 _COUNTS = ("", "K", "M", "B", "T")
 _SIZES = ("bytes", "kB", "MB", "GB", "TB", "PB")
 
 
 def counted(count: int, noun: str, plural: str = "") -> str:
-    """Return a count with its noun in the number that goes with it; the `plural` is given where more than an s changes.
+    """Return a count with its noun in the singular or plural; `plural` is needed if it is not the noun with an s.
 
     >>> counted(1, "tensor"), counted(0, "tensor"), counted(2, "class", "classes"), counted(1, "row is", "rows are")
     ('1 tensor', '0 tensors', '2 classes', '1 row is')
@@ -14,7 +14,7 @@ def counted(count: int, noun: str, plural: str = "") -> str:
 
 
 def short_count(count: int) -> str:
-    """Return a count in three digits.
+    """Return a count with three significant digits.
 
     >>> short_count(999), short_count(25_450), short_count(109_482_240), short_count(999_999)
     ('999', '25.4K', '109M', '1M')
@@ -26,7 +26,7 @@ def short_count(count: int) -> str:
 
 
 def human_size(count: float) -> str:
-    """Return a number of bytes as a person would say it, in powers of a thousand.
+    """Return a number of bytes as text, in powers of a thousand.
 
     >>> human_size(34_320_000), human_size(940_800), human_size(999), human_size(999_960)
     ('34.3 MB', '941 kB', '999 bytes', '1.0 MB')

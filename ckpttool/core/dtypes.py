@@ -1,4 +1,4 @@
-"""Dtypes: the one table of element types, by TensorFlow's names and numbers.
+"""Dtypes: the table of element types, with TensorFlow's names and numbers.
 
 The numbers are those of TensorFlow's `DataType` (tensorflow/core/framework/types.proto).
 """
@@ -16,10 +16,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class DType:
-    """An element type: TensorFlow's name and number, and its size and NumPy type where it has them.
+    """An element type: TensorFlow's name and number, and its size and NumPy type if it has them.
 
-    `itemsize` counts bytes per element on disk; it is 0 for strings and variants, whose elements vary in size. It
-    equals NumPy's type of the same name, and that name.
+    `itemsize` is the bytes per element on disk; 0 for strings and variants, whose elements vary in size. A dtype
+    compares equal to NumPy's type of the same name, and to that name.
 
     >>> import numpy as np
     >>> BY_NAME["float32"] == np.float32, BY_NAME["float32"] == "float32", np.dtype("int8") == BY_NAME["qint8"]
@@ -33,7 +33,7 @@ class DType:
 
     @property
     def numpy(self) -> "np.dtype[Any]":
-        """The NumPy type of an array that is read; bfloat16, int4 and float8 are those of `ml_dtypes`."""
+        """The NumPy type of the arrays; bfloat16, int4 and float8 are types of `ml_dtypes`."""
         import numpy as np
 
         if self.numpy_name.startswith("ml_dtypes."):
@@ -45,7 +45,7 @@ class DType:
 
     @property
     def is_number(self) -> bool:
-        """Whether its elements are real numbers; such dtypes can be cast to one another."""
+        """Whether its elements are real numbers; such dtypes can be cast to each other."""
         return self.name in FLOATS or self.name in INTEGERS
 
     def __eq__(self, other: object) -> bool:
@@ -64,7 +64,7 @@ class DType:
 
 
 _NUMPY_TYPES = {"numpy", "builtins", "ml_dtypes"}
-"""The modules of NumPy's dtypes, and of the classes that stand for them (`numpy.float32` is a `type`)."""
+"""The modules of NumPy's dtypes, and of the scalar classes that stand for them (`numpy.float32` is a `type`)."""
 
 
 DTYPES = (
@@ -105,10 +105,10 @@ STRING, VARIANT, RESOURCE = BY_NAME["string"], BY_NAME["variant"], BY_NAME["reso
 
 
 def dtype_numbered(number: int) -> DType:
-    """Return the dtype of a number of types.proto; a reference type (100 more) has its base's.
+    """Return the dtype with a number of types.proto; a reference type (the number plus 100) has its base's dtype.
 
     Raises:
-        FormatError: no such number.
+        FormatError: there is no dtype with this number.
     """
     dtype = BY_NUMBER.get(number - 100 if number > 100 else number)
     if dtype is None:
@@ -124,7 +124,7 @@ def dtype_of(array: "NDArray[Any]") -> DType:
     'float16'
 
     Raises:
-        CkptError: no checkpoint has a dtype for it.
+        CkptError: checkpoints have no dtype for it.
     """
     if array.dtype.kind in "OSU":
         return STRING

@@ -1,31 +1,31 @@
-"""The error family: every mistake that a user can make or meet is one of these.
+"""The exception hierarchy: every error that a user can cause or encounter is one of these classes.
 
-An error is raised where the facts are known and says them: file, tensor, found, expected, and the parameter that
-helps, by its Python name in backticks: "`overwrite` replaces it". The command line shows it once, in one line, with the
-parameter spelled as its option, and exits with 2.
+An error is raised where the facts are known, and its message states them: file, tensor, found, expected, and the
+parameter that helps, by its Python name in backticks: "`overwrite` replaces it". The command line prints it once, on
+one line, with the parameter spelled as its option, and exits with 2.
 """
 
 from typing import Any
 
 
 class CkptError(Exception):
-    """Anything that ckpttool refuses or cannot do; its text is one line for the user."""
+    """The base class of what ckpttool refuses or cannot do; its message is one line for the user."""
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Return what makes it again, whole, in another process."""
+        """Return what `pickle` needs to rebuild it, with all attributes, in another process."""
         return _sent, (type(self), self.args), self.__dict__
 
 
 class FormatError(CkptError, ValueError):
-    """A file is not in the format that it should be in, or uses what ckpttool does not read."""
+    """A file is not in the expected format, or uses a feature that ckpttool does not read."""
 
 
 class CorruptCheckpoint(FormatError):
-    """A file is damaged: truncated, a checksum or a rule of its format does not hold."""
+    """A file is damaged: truncated, or a checksum or a rule of its format is violated."""
 
 
 class MissingFile(CkptError, FileNotFoundError):
-    """A file, or a part of a checkpoint, does not exist."""
+    """A file, or one of a checkpoint's files, does not exist."""
 
 
 class ExistingOutput(CkptError, FileExistsError):
@@ -33,19 +33,19 @@ class ExistingOutput(CkptError, FileExistsError):
 
 
 class UnknownName(CkptError, KeyError):
-    """A tensor, op, layer or pattern names nothing; the message suggests the nearest names."""
+    """No tensor, op or layer has this name or matches this pattern; the message suggests the nearest names."""
 
     def __str__(self) -> str:
-        """Return the message as it was given (`KeyError` would quote it)."""
+        """Return the message unchanged (`KeyError` would quote it)."""
         return str(self.args[0])
 
 
 class PlanError(CkptError, ValueError):
-    """What was asked does not fit: shapes, dtypes, coverage, or two tensors that want one name."""
+    """A request is inconsistent: shapes, dtypes or coverage do not fit, or two tensors would get the same name."""
 
 
 class GraphError(CkptError, ValueError):
-    """A graph lacks what a command needs, or has it twice."""
+    """A graph lacks what a command needs, or has more than one candidate for it."""
 
 
 class DataError(CkptError, ValueError):
@@ -53,22 +53,22 @@ class DataError(CkptError, ValueError):
 
 
 class WrongKind(CkptError, TypeError):
-    """An argument of a function is of a type that does not go; the message names those that do."""
+    """An argument has an unsupported type; the message names the supported ones."""
 
 
 class MissingDependency(CkptError, ImportError):
-    """A package that only some commands need is not installed."""
+    """An optional package that this operation needs is not installed."""
 
 
 class Interrupted(CkptError):
-    """A signal has ended a run, which has saved where it was; `number` is the signal's."""
+    """A signal ended a run, which has saved its state; `number` is the signal number."""
 
     def __init__(self, message: str, number: int) -> None:
-        """Take the line for the user and the signal."""
+        """Store the message for the user and the signal number."""
         super().__init__(message)
         self.number = number
 
 
 def _sent(kind: type[CkptError], arguments: tuple[Any, ...]) -> CkptError:
-    """Make an error again in another process, without its constructor, which may take other arguments."""
+    """Rebuild an error in another process without calling its constructor, whose arguments may differ."""
     return kind.__new__(kind, *arguments)

@@ -1,11 +1,11 @@
 """Patterns: regular expressions that match whole path components from the root; values by pattern.
 
-`hidden[123]` takes `hidden1` and everything below it, `hidden1/kernel`; it does not take `hidden10/kernel`, nor
-`hidden3_aux/kernel`, which TensorFlow's own scope selection (`re.match`, a prefix match) would.
+`hidden[123]` matches `hidden1` and everything below it, such as `hidden1/kernel`; it does not match `hidden10/kernel`
+or `hidden3_aux/kernel`, which TensorFlow's own scope selection (`re.match`, a prefix match) would.
 
-Components are separated by `/`, and what follows the last `/` by dots: `state_dict_ema/features.0.weight` is in
-`state_dict_ema`, `state_dict_ema/features` and `state_dict_ema/features.0`, for a state dict of PyTorch has a tree of
-its own. A dot before a `/` separates nothing: `v1.0/fc/kernel` is in `v1.0`, and in no `v1`.
+Components are separated by `/`, and after the last `/` also by dots: `state_dict_ema/features.0.weight` is in the
+scopes `state_dict_ema`, `state_dict_ema/features` and `state_dict_ema/features.0`, because a state dict of PyTorch is a
+tree of its own. A dot before a `/` separates nothing: `v1.0/fc/kernel` is in `v1.0`, and not in `v1`.
 """
 
 import re
@@ -17,21 +17,21 @@ from ckpttool.core.errors import CkptError, PlanError, UnknownName
 from ckpttool.core.pattern_cost import compiled, longest, quick
 
 SEPARATOR = r"(?:/|(?<=[^/])\.(?=[^/]*\Z))"
-"""What ends a component: a `/`, and a dot where no `/` follows."""
+"""The end of a component: a `/`, or a dot that no `/` follows."""
 MOST_SUGGESTED = 10
-"""How many of the names that are not there, of one list, get the nearest ones said."""
+"""The number of unknown names in a list for which the nearest names are suggested."""
 
 
 @dataclass(frozen=True)
 class Pattern:
-    """A selection of names.
+    """A pattern that selects names.
 
     >>> hidden = Pattern("hidden[123]")
     >>> hidden.matches("hidden1/kernel"), hidden.matches("hidden10/kernel")
     (True, False)
 
     Raises:
-        CkptError: the text is not a regular expression, or one that could take time without end.
+        CkptError: the text is not a regular expression, or matching it could take unbounded time.
     """
 
     text: str
@@ -40,7 +40,7 @@ class Pattern:
     _longest: int = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        """Compile both readings of the text, whole components and TensorFlow's prefix, to refuse a bad one."""
+        """Compile the text as whole components and as TensorFlow's prefix, so that an invalid one is refused."""
         object.__setattr__(self, "_prefix", compiled(self.text))
         try:
             object.__setattr__(self, "_whole", re.compile(f"(?:{self.text})(?:{SEPARATOR}.*)?", re.DOTALL))
@@ -49,23 +49,23 @@ class Pattern:
         object.__setattr__(self, "_longest", longest(self._whole))
 
     def matches(self, name: str) -> bool:
-        """Say whether the pattern takes a name, or a scope above it.
+        """Return whether the pattern matches a name, or a scope that contains it.
 
         Raises:
-            CkptError: the name is so long that it could take hours to say.
+            CkptError: the name is so long that matching could take hours.
         """
         if len(name) > self._longest:
             quick(self._whole, name, self.text)
         return self._whole.fullmatch(name) is not None
 
     def select(self, names: Iterable[str]) -> list[str]:
-        """Return the names that the pattern takes, in their order.
+        """Return the names that the pattern matches, in their order.
 
         >>> Pattern("features[.][02]").select(["features.0.weight", "features.0.bias", "features.3.weight"])
         ['features.0.weight', 'features.0.bias']
 
         Raises:
-            UnknownName: it takes none; the message has the nearest names.
+            UnknownName: it matches none; the message suggests the nearest names.
         """
         names = list(names)
         chosen = [name for name in names if self.matches(name)]
@@ -74,7 +74,7 @@ class Pattern:
         return chosen
 
     def prefix_only(self, names: Iterable[str]) -> list[str]:
-        """Return the names that TensorFlow's prefix match would take and this pattern does not.
+        """Return the names that TensorFlow's prefix match selects and this pattern does not.
 
         >>> Pattern("hidden[123]").prefix_only(["hidden1/kernel", "hidden10/kernel"])
         ['hidden10/kernel']
@@ -84,11 +84,11 @@ class Pattern:
 
 Value = TypeVar("Value")
 _BETWEEN_PAIRS = re.compile(r",(?![^\[({]*[\])}])")
-"""A comma that stands in no brackets of a regular expression."""
+"""A comma outside the brackets of a regular expression."""
 
 
 def as_pattern_text(values: float | str | Mapping[str, float] | None) -> str | None:
-    """Return numbers by pattern, or one for all, as the text that `ByPattern` reads.
+    """Return numbers by pattern, or one number for all names, as the text that `ByPattern` parses.
 
     >>> as_pattern_text({"hidden[12]": 1e-4, "outputs": 0.01}), as_pattern_text(0.5), as_pattern_text("auto-rgn")
     ('hidden[12]=0.0001, outputs=0.01', '0.5', 'auto-rgn')
@@ -102,7 +102,7 @@ def as_pattern_text(values: float | str | Mapping[str, float] | None) -> str | N
 
 @dataclass(frozen=True)
 class ByPattern(Generic[Value]):
-    """Values for names: the value of the first pattern that takes a name, or one value for every name.
+    """Values for names: the value of the first pattern that matches a name, or one value for all names.
 
     >>> rates = ByPattern.parse("hidden[12]=1e-4, outputs=0.01", "`lr`", float)
     >>> rates.of(["hidden1/kernel", "hidden3/kernel", "outputs/bias"])
@@ -115,10 +115,10 @@ class ByPattern(Generic[Value]):
 
     @classmethod
     def parse(cls, text: str, parameter: str, read: Callable[[str], Value]) -> "ByPattern[Value]":
-        """Read one value, or pairs `PATTERN=VALUE`; `read` makes a value of its text, or raises a ValueError.
+        """Parse one value, or pairs `PATTERN=VALUE`; `read` converts the text of a value, or raises a ValueError.
 
         Raises:
-            PlanError: a value cannot be read, or pairs and a value for all are mixed.
+            PlanError: a value is invalid, or pairs are mixed with a value for all names.
         """
         pairs: list[tuple[Pattern | None, Value]] = []
         for part in _BETWEEN_PAIRS.split(text):
@@ -135,7 +135,7 @@ class ByPattern(Generic[Value]):
         """Return the value of each name that has one, in the names' order.
 
         Raises:
-            UnknownName: a pattern takes none of the names.
+            UnknownName: a pattern matches none of the names.
         """
         names = list(names)
         values: dict[str, Value] = {}
@@ -146,7 +146,7 @@ class ByPattern(Generic[Value]):
 
 
 def scopes_above(name: str) -> list[str]:
-    """Return the scopes that a name is in, from the root, and itself.
+    """Return the scopes that contain a name, from the root, and the name itself.
 
     >>> scopes_above("ema/features.0.weight"), scopes_above("v1.0/fc")
     (['ema', 'ema/features', 'ema/features.0', 'ema/features.0.weight'], ['v1.0', 'v1.0/fc'])
@@ -155,7 +155,7 @@ def scopes_above(name: str) -> list[str]:
 
 
 def components(name: str) -> list[str]:
-    """Return the components of a name, all but the first with what separates them from the one before.
+    """Return the components of a name, all but the first with the separator before them.
 
     >>> components("ema/features.0.weight")
     ['ema', '/features', '.0', '.weight']
@@ -170,7 +170,7 @@ def _ends(name: str) -> list[int]:
 
 
 def layer_of(name: str) -> str:
-    """Return the layer of a variable: its scope, or its own name where it has none.
+    """Return the layer of a variable: its scope, or its own name if it is in none.
 
     >>> layer_of("dnn/hidden1/kernel"), layer_of("features.0.weight"), layer_of("W")
     ('dnn/hidden1', 'features.0', 'W')
@@ -181,7 +181,7 @@ def layer_of(name: str) -> str:
 
 
 def scopes(names: Iterable[str]) -> dict[str, list[str]]:
-    """Return names by the layer that they are of, in their order.
+    """Group names by their layer, in their order.
 
     >>> scopes(["features.0.weight", "features.0.bias", "scale"])
     {'features.0': ['features.0.weight', 'features.0.bias'], 'scale': ['scale']}
@@ -193,7 +193,7 @@ def scopes(names: Iterable[str]) -> dict[str, list[str]]:
 
 
 def listed(names: Collection[str], most: int = 8) -> str:
-    """Return names for a sentence, the first ones where there are many.
+    """Return names as a phrase; of many, the first ones and the number of others.
 
     >>> listed(["a", "b", "c"], most=2)
     'a, b and 1 more'
@@ -202,10 +202,10 @@ def listed(names: Collection[str], most: int = 8) -> str:
 
 
 class Suggestions:
-    """The nearest names for each of several that are not there.
+    """Suggestions of the nearest names for several unknown names.
 
-    Only the first few get one: each is held against all names, which would take hours where two files of thousands of
-    tensors have no name in common.
+    Only the first few get one: each is compared with all known names, which would take hours for two files of thousands
+    of tensors without a common name.
 
     >>> nearest = Suggestions(["hidden1/kernel"], most=1)
     >>> nearest.of("hiden1"), nearest.of("hiden1")
@@ -213,18 +213,18 @@ class Suggestions:
     """
 
     def __init__(self, names: Iterable[str], most: int = MOST_SUGGESTED) -> None:
-        """Take the names that are there, and how many suggestions will be made."""
+        """Store the known names, and the number of suggestions to make."""
         self._names = names
         self._left = most
 
     def of(self, wanted: str) -> str:
-        """Return what `suggestion` does, or an empty text once enough have been made."""
+        """Return `suggestion` of a name, or an empty string once enough have been made."""
         self._left -= 1
         return suggestion(wanted, self._names) if self._left >= 0 else ""
 
 
 def suggestion(wanted: str, names: Iterable[str]) -> str:
-    """Return `; nearest: a, b` for a name that is not there, or an empty text when nothing is near.
+    """Return `; nearest: a, b` for an unknown name, or an empty string if no name is near.
 
     >>> suggestion("hiden1", ["hidden1/kernel", "outputs/bias"])
     '; nearest: hidden1, hidden1/kernel'
@@ -236,7 +236,7 @@ def suggestion(wanted: str, names: Iterable[str]) -> str:
 
 
 def near_names(wanted: str, names: Collection[str], most: int) -> list[str]:
-    """Return the names that are most like one that is not there.
+    """Return the names most similar to an unknown name.
 
     >>> near_names("hiden1", ["hidden1", "outputs"], 3)
     ['hidden1']
@@ -247,7 +247,7 @@ def near_names(wanted: str, names: Collection[str], most: int) -> list[str]:
 
 
 def renamed(names: list[str], rules: Mapping[str, str]) -> dict[str, str]:
-    r"""Return the old name of each new one; a name takes the first rule that matches it, and keeps what follows.
+    r"""Return the old name for each new name; the first rule that matches a name applies, and what follows is kept.
 
     >>> renamed(["bert/encoder/w", "bert/pooler/w"], {"bert/encoder": "encoder"})
     {'encoder/w': 'bert/encoder/w', 'bert/pooler/w': 'bert/pooler/w'}
@@ -256,8 +256,8 @@ def renamed(names: list[str], rules: Mapping[str, str]) -> dict[str, str]:
 
     Raises:
         UnknownName: a rule matches nothing.
-        PlanError: two names would become one.
-        CkptError: a pattern or a replacement is not a regular expression's.
+        PlanError: two names would become the same.
+        CkptError: a pattern or a replacement is invalid.
     """
     expressions = [(_compiled(pattern), pattern, replacement) for pattern, replacement in rules.items()]
     unused = set(rules)

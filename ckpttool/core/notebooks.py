@@ -1,4 +1,4 @@
-"""What a notebook shows of an object: tables, small histograms and curves, as HTML without scripts or style sheets."""
+"""Representations of objects in notebooks: tables, small histograms and curves, in HTML without scripts or styles."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from html import escape
@@ -12,22 +12,22 @@ if TYPE_CHECKING:
     from ckpttool.core.tensors import Tensor
 
 MOST_ROWS = 100
-"""Rows that are shown; the rest is counted."""
+"""Maximum number of rows that are shown; the others are counted."""
 WIDTH, HEIGHT, BINS, LETTERS, LABEL = 64, 16, 32, 10, 140
 MOST_BYTES = 64 << 20
-"""Bytes of a model whose values are read for its table; of a larger one no histograms are drawn."""
+"""Maximum size in bytes of a model for which histograms are drawn, as all values are read for them."""
 _TEXT = "text-align:left;padding:2px 8px;white-space:nowrap"
 _NUMBER = "text-align:right;padding:2px 8px;white-space:nowrap"
 
 
 class Markup(str):
-    """Text that is HTML already: a picture that was made here."""
+    """A string that is HTML already, such as a picture that was made here."""
 
     __slots__ = ()
 
 
 def html_table(rows: Sequence[Mapping[str, Any]], caption: str, notes: Sequence[str] = ()) -> str:
-    """Return rows as a table: what is not markup of ours is escaped.
+    """Return rows as an HTML table; cells are escaped unless they are `Markup`.
 
     >>> "&lt;b&gt;" in html_table([{"name": "<b>", "size": 3}], "layers")
     True
@@ -42,7 +42,7 @@ def html_table(rows: Sequence[Mapping[str, Any]], caption: str, notes: Sequence[
 
 
 def text_table(rows: Iterable[Mapping[str, Any]], most: int = 12) -> Iterator[str]:
-    """Yield the lines of a small table; of more rows than so many the first ones, and how many are left out.
+    """Yield the lines of a small text table; of many rows the first ones, and the number of those omitted.
 
     >>> list(text_table([{"name": "hidden1", "shape": (2, 3)}, {"name": "outputs", "shape": ()}]))
     ['  name     shape', '  hidden1  2 × 3', '  outputs']
@@ -58,9 +58,9 @@ def text_table(rows: Iterable[Mapping[str, Any]], most: int = 12) -> Iterator[st
 
 
 def layer_rows(layers: Mapping[str, Sequence["Tensor"]], values: bool = True) -> list[dict[str, Any]]:
-    """Return a row for each layer: what it has, how much, and with `values` a histogram of its numbers.
+    """Return a row for each layer: its tensors, its size, and with `values` a histogram of its numbers.
 
-    Of more than `MOST_BYTES` in all no value is read.
+    Histograms are omitted if the tensors have more than `MOST_BYTES` in total.
     """
     reads = values and sum(tensor.nbytes for tensors in layers.values() for tensor in tensors) <= MOST_BYTES
     rows = []
@@ -76,12 +76,12 @@ def _below(name: str, layer: str) -> str:
 
 
 def _drawn(tensors: Sequence["Tensor"]) -> Markup | None:
-    """Return the histogram of all finite numbers of some tensors, from the smallest to the largest."""
+    """Return the histogram of all finite numbers of the tensors, from the smallest to the largest."""
     import numpy as np
 
     try:
         read = [np.asarray(tensor.read()).reshape(-1) for tensor in tensors if tensor.dtype.is_number]
-    except CkptError:  # damaged: a table of names is shown all the same
+    except CkptError:  # damaged: the table is shown without it
         return None
     numbers = np.concatenate([each.astype(np.float32) for each in read]) if read else np.zeros(0, np.float32)
     numbers = numbers[np.isfinite(numbers)]
@@ -92,7 +92,7 @@ def _drawn(tensors: Sequence["Tensor"]) -> Markup | None:
 
 
 def histogram(counts: Sequence[int], title: str) -> Markup:
-    """Return counts as bars, from the lowest bin to the highest; the colour is that of the text around."""
+    """Return counts as bars, from the lowest bin to the highest, in the colour of the surrounding text."""
     most, width = max(counts, default=0) or 1, WIDTH / max(1, len(counts))
     bars = "".join(
         f'<rect x="{place * width:.1f}" y="{HEIGHT - count / most * HEIGHT:.1f}" width="{max(width - 0.5, 0.5):.1f}" '
@@ -104,7 +104,7 @@ def histogram(counts: Sequence[int], title: str) -> Markup:
 
 
 def curves(lines: Mapping[str, Sequence[float | None]], width: int = 320, height: int = 120) -> Markup:
-    """Return lines over the same places, each with its name at its end; values that are not finite are left out."""
+    """Return line plots over common positions, each labelled at its end; non-finite values are omitted."""
     known = [value for line in lines.values() for value in line if value is not None and isfinite(value)]
     low, high = min(known, default=0.0), max(known, default=1.0)
     span, places = (high - low) or 1.0, max((len(line) for line in lines.values()), default=1)
@@ -131,7 +131,7 @@ def curves(lines: Mapping[str, Sequence[float | None]], width: int = 320, height
 
 
 def _last(line: Sequence[float | None]) -> float:
-    """Return the last value that is drawn."""
+    """Return the last finite value."""
     return next(value for value in reversed(line) if value is not None and isfinite(value))
 
 
@@ -166,7 +166,7 @@ class _WithRows(Protocol):
 
 
 class ShownPlan:
-    """What plans show of themselves in an interactive shell: what they are, and their first rows as a table."""
+    """The representation of plans in interactive shells: a title, and the first rows as a table."""
 
     def __repr__(self: _WithRows) -> str:
         rows = list(self.rows)
@@ -178,20 +178,20 @@ class ShownPlan:
 
 
 def cells_of(row: Any) -> Mapping[str, Any]:
-    """Return a row of a plan as people are shown it."""
+    """Return a row of a plan as it is shown to people."""
     cells: Mapping[str, Any] = row if isinstance(row, Mapping) else row.cells() if hasattr(row, "cells") else vars(row)
     return cells
 
 
 class Rows(list[dict[str, Any]]):
-    """Rows that a function returns, which a notebook shows as a table.
+    """A list of rows that notebooks show as a table.
 
     >>> Rows([{"name": "hidden1", "parameters": 300}], "layers")
     [{'name': 'hidden1', 'parameters': 300}]
     """
 
     def __init__(self, rows: Iterable[Mapping[str, Any]], caption: str) -> None:
-        """Take rows, and what stands above them."""
+        """Store the rows and the table's title."""
         super().__init__(dict(row) for row in rows)
         self.caption = caption
 

@@ -1,12 +1,12 @@
-"""Notes of one line that stand for many things: what was left out, kept or started fresh."""
+"""One-line notes about many things, such as the tensors that were skipped, kept or newly initialised."""
 
 from collections.abc import Iterable, Sequence
 
 
 class Note(str):
-    """One line for a user that names the first of many things; `lines` has a line for each.
+    """A line for the user that names the first of many things; `lines` has a line for each of them.
 
-    A note is a text, so whoever lists notes need not know of it.
+    A note is a string, so code that prints notes need not know this class.
 
     >>> note = Note.of("skipped", ["a", "b", "c"], most=2)
     >>> note, note.lines
@@ -20,7 +20,7 @@ class Note(str):
 
     @classmethod
     def of(cls, what: str, things: Iterable[str], most: int = 8) -> "Note":
-        """Return the note on what became of things, of which the first ones are named: at most `most`."""
+        """Return the note about things, of which the first `most` are named."""
         things = list(things)
         more = len(things) - most
         shown = ", ".join(things[:most])
@@ -31,7 +31,7 @@ class Note(str):
 
 
 def notes_about(what: str, things: Iterable[str], most: int = 8) -> list[str]:
-    """Return the note on things, or none where there are no things.
+    """Return a list with the note about things, empty if there are none.
 
     >>> notes_about("skipped", ["a"]), notes_about("skipped", [])
     (['skipped: a'], [])

@@ -1,6 +1,6 @@
-"""A pattern as an automaton: the places where it takes a character, and which place can follow which (Glushkov's).
+"""A pattern as a Glushkov automaton: its positions, each of which matches a character, and which can follow which.
 
-It is made of the tree that `re` parses; that tree is private to `re`, and known in this file alone.
+It is made from the parse tree of `re`, which is private to `re` and used in this file alone.
 """
 
 import re
@@ -11,25 +11,25 @@ from re import _parser  # type: ignore[attr-defined]
 from typing import Any, NamedTuple
 
 COPIES = 3
-"""A part that is repeated at most so often is unfolded; one that is repeated more often counts as without end."""
+"""Subpatterns with at most this many repetitions are unrolled; more repetitions count as unbounded."""
 MOST_PLACES = 300
-"""Places where a character is taken, in a pattern with repeats in repeats: no pattern of names has more."""
+"""Maximum number of positions of a pattern with nested repeats; no pattern for names needs more."""
 MOST_PAIRS = 1_000_000
-"""Pairs of places that two ways through a pattern are followed over: a second, and a thousand times what names need."""
+"""Maximum number of pairs of positions that are searched, which takes a second; names need a thousandth."""
 _LETTERS = [chr(code) for code in range(256)] + ["\u0416"]
-"""One character for each that patterns tell apart; the last stands for all others."""
+"""The alphabet: one character for each that patterns distinguish; the last stands for all others."""
 ALL_LETTERS = (1 << len(_LETTERS)) - 1
-"""A set of letters is a number, with a bit for each."""
+"""The set of all letters; sets are integers with a bit for each letter."""
 _REPEATS = (sre.MAX_REPEAT, sre.MIN_REPEAT, sre.POSSESSIVE_REPEAT)
 
 
 def tree_of(pattern: re.Pattern[str]) -> Any:
-    """Return what `re` parses a pattern into: pairs of an op and its argument, in which there are trees again."""
+    """Return the parse tree of a pattern: pairs of an op and its argument, which can contain trees."""
     return _parser.parse(pattern.pattern, pattern.flags & ~re.UNICODE)
 
 
 def repeats(tree: Any) -> Iterator[Any]:
-    """Yield what is repeated many times in a pattern."""
+    """Yield the subtrees of a pattern that are repeated more than `COPIES` times."""
     for op, argument in tree:
         if op in _REPEATS and argument[1] > COPIES:
             yield argument[2]
@@ -38,12 +38,12 @@ def repeats(tree: Any) -> Iterator[Any]:
 
 
 def has_choice(tree: Any) -> bool:
-    """Say whether there is a repeat, or a choice, in a part of a pattern."""
+    """Return whether a subtree contains a repeat or an alternative."""
     return any(op in (*_REPEATS, sre.BRANCH) or any(map(has_choice, _parts(op, argument))) for op, argument in tree)
 
 
 def repeats_in_a_row(tree: Any) -> int:
-    """Return how many repeats follow one another, or lie in one another, on one way through a pattern."""
+    """Return the largest number of repeats, consecutive or nested, on one path through a pattern."""
     return sum(
         max(map(repeats_in_a_row, _parts(op, argument)), default=0) + (op in _REPEATS and argument[1] > COPIES)
         for op, argument in tree
@@ -51,7 +51,7 @@ def repeats_in_a_row(tree: Any) -> int:
 
 
 def _parts(op: Any, argument: Any) -> list[Any]:
-    """Return the parts that an op of the tree is made of."""
+    """Return the subtrees of an op."""
     if op in (*_REPEATS, sre.SUBPATTERN, sre.ASSERT, sre.ASSERT_NOT):
         return [argument[-1]]
     if op in (sre.BRANCH, sre.GROUPREF_EXISTS):
@@ -60,11 +60,11 @@ def _parts(op: Any, argument: Any) -> list[Any]:
 
 
 class Ends(NamedTuple):
-    """Where the repeats of a pattern can end, for each place where a character is taken.
+    """Where the repeats of a pattern can end, for each of its positions.
 
-    `letters` are those with which a repeat that ends there can go on or end, none where none does; `after` the places
-    that follow, and `runs` how often a name is run over for each way to choose the ends: by the last repeat, and for
-    what is looked for ahead.
+    `letters` are those with which a repeat that ends at the position can either continue or end, 0 if no repeat ends
+    there. `after` are the positions that follow. `runs` is how often a name is scanned for each combination of ends:
+    once by the last repeat, and once for each lookahead with a repeat.
     """
 
     letters: list[int]
@@ -73,11 +73,11 @@ class Ends(NamedTuple):
 
     @classmethod
     def everywhere(cls, repeats: int) -> "Ends":
-        """Return those of repeats that follow one another, if each can end anywhere."""
+        """Return the ends of consecutive repeats, each of which can end anywhere."""
         return cls([ALL_LETTERS] * repeats, [[place + 1] for place in range(repeats - 1)] + [[]], 1)
 
     def most(self, weigh: Callable[[int], float]) -> float:
-        """Return the largest sum, over the ways through the pattern, of what its repeats weigh, by their letters."""
+        """Return the largest sum of the repeats' weights, by their letters, over all paths through the pattern."""
         best = [0.0] * len(self.letters)
         for place in range(len(best) - 1, -1, -1):
             onward = max((best[each] for each in self.after[place]), default=0.0)
@@ -86,7 +86,7 @@ class Ends(NamedTuple):
 
 
 class _Part(NamedTuple):
-    """A part of a pattern: whether it may be empty, and the places that it begins and ends with."""
+    """A subpattern: whether it can match the empty text, and its first and last positions."""
 
     empty: bool
     first: frozenset[int]
@@ -97,10 +97,10 @@ _EMPTY = _Part(True, frozenset(), frozenset())
 
 
 class Automaton:
-    """The places of a pattern where a character is taken, which characters, and which place can follow which."""
+    """The positions of a pattern, the characters that each matches, and which position can follow which."""
 
     def __init__(self, tree: Any, flags: int) -> None:
-        """Take the tree of a pattern apart, that has these flags."""
+        """Build the automaton of a pattern's tree; `flags` are the pattern's."""
         self._flags = flags
         self._taken: list[int] = []
         self._following: list[set[int]] = []
@@ -110,9 +110,9 @@ class Automaton:
         self._sequence(tree)
 
     def is_endless(self) -> bool:
-        """Say whether two ways lead from a place back to it by one text, or one that takes nothing.
+        """Return whether a position has two paths back to itself with the same text, or one with the empty text.
 
-        Two ways are followed at once (Weber and Seidl 1991).
+        Two paths are followed at once (Weber and Seidl 1991).
         """
         if self._is_ambiguous or len(self._taken) > MOST_PLACES:
             return True
@@ -122,7 +122,7 @@ class Automaton:
         return any(self._comes_back(place, within, pairs) for place, loop in enumerate(loops) if loop is not None)
 
     def ends(self) -> Ends:
-        """Return where repeats can end."""
+        """Return where the repeats can end."""
         loops = self._loops()
         letters = [0] * len(self._taken)
         for number, following in enumerate(self._following):
@@ -134,7 +134,7 @@ class Automaton:
         return Ends(letters, after, 1 + (ahead if any(letters) else 0))
 
     def _loops(self) -> list[int | None]:
-        """Return for each place the first one of the repeat that it is in; None where it is in none."""
+        """Return for each position the first position of the repeat that contains it; None if none does."""
         loops: list[int | None] = [None] * len(self._taken)
         for last, following in enumerate(self._following):
             first = min(following, default=last + 1)
@@ -143,7 +143,7 @@ class Automaton:
         return loops
 
     def _either(self, loops: list[int | None], loop: int | None) -> int:
-        """Return the letters with which a repeat can both go on and end."""
+        """Return the letters with which a repeat can both continue and end."""
         letters = 0
         for place, of in enumerate(loops):
             if of == loop:
@@ -157,9 +157,9 @@ class Automaton:
         return letters
 
     def _comes_back(self, place: int, within: list[list[int]], pairs: Iterator[int]) -> bool:
-        """Follow two ways from a place at once, `within` its loop; look for one back to it after they parted.
+        """Follow two paths from a position at once, `within` its loop; return whether both come back after diverging.
 
-        Where no `pairs` are left it is taken for one that does.
+        If `pairs` runs out, the answer is True.
         """
         start = (place, place, False)
         seen, left = {start}, [start]
@@ -242,12 +242,12 @@ class Automaton:
 
 
 def count_in(letters: int, name: str) -> int:
-    """Return how many characters of a name are in a set of letters."""
+    """Return the number of a name's characters that are in a set of letters."""
     return sum(letters >> min(ord(sign), 256) & 1 for sign in name)
 
 
 def _letters(op: Any, argument: Any, flags: int) -> int:
-    """Return which of the letters an op of one character takes, as bits."""
+    """Return the set of letters that an op of one character matches."""
     if op is sre.LITERAL:
         return _literal(argument, flags)
     if op is sre.NOT_LITERAL:
@@ -261,7 +261,7 @@ def _letters(op: Any, argument: Any, flags: int) -> int:
 
 
 def _class(kind: Any, value: Any, flags: int) -> int:
-    """Return the letters of one part of a class in brackets."""
+    """Return the letters of one element of a character class."""
     if kind is sre.LITERAL:
         return _literal(value, flags)
     if kind is sre.RANGE:
@@ -281,7 +281,7 @@ def _literal(code: int, flags: int) -> int:
 
 @cache
 def _category(name: str) -> int:
-    """Return the letters of a category: CATEGORY_NOT_DIGIT is what `re` has for a capital D; the last is in each."""
+    """Return the letters of a category, such as CATEGORY_NOT_DIGIT (a capital D in patterns); the last is in each."""
     tests: dict[str, Callable[[str], bool]] = {"DIGIT": str.isdigit, "SPACE": str.isspace, "WORD": _is_word}
     test = tests[name.rpartition("_")[2]]
     taken = sum(1 << at for at, letter in enumerate(_LETTERS[:256]) if test(letter))

@@ -1,9 +1,9 @@
-r"""Patterns that take too long: one text can be matched in ways whose number doubles with each character.
+r"""The cost of matching a pattern: patterns with catastrophic backtracking are refused.
 
-`re` tries all ways to match before it says no: `(a+)+b` needs a second for 25 characters and a year for 50. A pattern
-is such a one if it can go from a place back to that place by one text on two ways: its automaton tells. Others take as
-long as a power of a name's length, `a*a*a*b` the fourth: each repeat can end at many places of the name, and all ways
-to choose these are tried. How many there are at most is known before a name is matched.
+`re` tries all ways to match before it fails: `(a+)+b` needs a second for 25 characters and a year for 50. The time is
+exponential if the pattern's automaton has two paths from a state back to itself with the same text. Otherwise it is a
+power of the name's length, the fourth for `a*a*a*b`: each repeat can end at many positions of the name, and all
+combinations are tried. An upper bound of their number is known before a name is matched.
 """
 
 import re
@@ -25,13 +25,13 @@ from ckpttool.core.pattern_automaton import (
 )
 
 MOST_CHARACTERS = 200_000
-"""Characters of a pattern; compiling them takes half a second, and memory of two hundred times as many bytes."""
+"""Maximum length of a pattern in characters; compiling that takes half a second, and 200 bytes of memory for each."""
 LARGE = 10_000
-"""Characters of a pattern that is not looked at closely."""
+"""Patterns of more characters than this are not analysed, and refused if in doubt."""
 LONGEST = 200
-"""Characters of a pattern that an error has."""
+"""Maximum number of a pattern's characters in an error message."""
 MOST_STEPS = 200_000_000
-"""Steps that matching one name may take: some seconds."""
+"""Maximum number of steps of matching one name, which take some seconds."""
 
 
 @lru_cache(maxsize=1024)
@@ -45,7 +45,7 @@ def compiled(text: str, flags: int = 0) -> re.Pattern[str]:
     ckpttool.core.errors.CkptError: '(\\d+)+' could take years: nested repeats match one text in many ways
 
     Raises:
-        CkptError: it is none, or one that could take time without end.
+        CkptError: the text is not a regular expression, or matching it could take exponential time.
     """
     shown = repr(text if len(text) <= LONGEST else f"{text[:LONGEST]} ...")
     if len(text) > MOST_CHARACTERS:
@@ -69,13 +69,13 @@ def compiled(text: str, flags: int = 0) -> re.Pattern[str]:
 
 
 def quick(pattern: re.Pattern[str], name: str, text: str = "") -> str:
-    """Return a name that a pattern is to be matched with, if that does not take long; `text` is what the user wrote.
+    """Return the name, if matching it with the pattern does not take long; `text` is the pattern as the user wrote it.
 
     >>> quick(re.compile("(.*)/conv(.*)/kernel"), "a/conv/kernel" * 20) is not None
     True
 
     Raises:
-        CkptError: it could.
+        CkptError: matching could take long.
     """
     if len(name) <= longest(pattern):
         return name
@@ -94,20 +94,20 @@ def quick(pattern: re.Pattern[str], name: str, text: str = "") -> str:
 
 @lru_cache(maxsize=1024)
 def longest(pattern: re.Pattern[str]) -> int:
-    """Return how long a name may be, whatever it is, for a pattern to match it quickly; longer ones are looked at."""
+    """Return the length up to which any name is matched quickly; for longer ones `quick` examines the name."""
     ends = _ends(pattern)
     degree = int(ends.most(lambda letters: 1)) + ends.runs
     return max(0, int(exp((log(MOST_STEPS) + lgamma(degree + 1)) / degree)) - degree) if degree > 1 else sys.maxsize
 
 
 def _log_of_choices(length: int, repeats: int) -> float:
-    """Return in how many ways repeats that follow one another can end in a name, as a logarithm."""
+    """Return the logarithm of the number of combinations of positions where consecutive repeats can end in a name."""
     return lgamma(length + repeats + 1) - lgamma(length + 1) - lgamma(repeats + 1)
 
 
 @lru_cache(maxsize=1024)
 def _ends(pattern: re.Pattern[str]) -> Ends:
-    """Return where the repeats of a pattern can end; of a large one, that each can everywhere."""
+    """Return where the repeats of a pattern can end; in a large pattern, anywhere."""
     tree = tree_of(pattern)
     count = sum(1 for _ in repeats(tree))
     if not count or count > MOST_PLACES or len(pattern.pattern) > LARGE:

@@ -1,4 +1,4 @@
-"""The text of a pattern for some names: as short as it can easily be made, and it takes no others."""
+"""Short patterns that match given names and no others."""
 
 from collections.abc import Iterable, Sequence
 from itertools import groupby
@@ -6,15 +6,15 @@ from itertools import groupby
 from ckpttool.core.names import components
 
 Spelling = tuple[frozenset[str], ...]
-"""Names of one length: the characters that may stand at each position."""
+"""Names of equal length: the possible characters at each position."""
 Components = Sequence[str]
-"""Of a name; all but the first begin with what separates them from the one before."""
+"""The components of a name; all but the first start with the separator before them."""
 
 
 def shortest_pattern(names: Iterable[str], others: Iterable[str] = ()) -> str:
-    """Return a pattern that takes names and none of the others.
+    """Return a short pattern that matches names and none of the others.
 
-    A scope of which everything is wanted stands for what is in it; names that differ in one character share a class.
+    A scope whose names are all wanted stands for them; names that differ in one character share a character class.
 
     >>> shortest_pattern(["hidden1/kernel", "hidden1/bias", "hidden2/kernel", "outputs/kernel"])
     'hidden[12]|outputs'
@@ -28,7 +28,7 @@ def shortest_pattern(names: Iterable[str], others: Iterable[str] = ()) -> str:
 
 
 def _alternatives(wanted: Iterable[Components], unwanted: Iterable[Components]) -> list[str]:
-    """Return the patterns for what is wanted of one scope: scopes that are wanted whole, then parts of the others."""
+    """Return the patterns for the wanted names of one scope: subscopes that are wanted whole, then parts of others."""
     chosen, left = _by_first(wanted), _by_first(unwanted)
     texts = _folded([scope for scope in chosen if scope not in left])
     parts: dict[str, list[str]] = {}
@@ -37,13 +37,13 @@ def _alternatives(wanted: Iterable[Components], unwanted: Iterable[Components]) 
         for sign in sorted(separators | {rest[0][0] for rest in chosen[scope] if rest}):
             if inside := _alternatives(_after(sign, chosen[scope]), _after(sign, left[scope])):
                 parts.setdefault(f"{_class(frozenset(sign))}{_one_of(inside)}", []).append(scope)
-        if [] in chosen[scope]:  # the name of a tensor, and of a scope that is not wanted
+        if [] in chosen[scope]:  # the name of both a tensor and a scope that is not wanted
             parts.setdefault(f"(?!{_class(frozenset(separators))})", []).append(scope)
     return texts + [f"{_one_of(_folded(sorted(scopes)))}{inside}" for inside, scopes in sorted(parts.items())]
 
 
 def _after(separator: str, names: Iterable[Components]) -> list[Components]:
-    """Return the components of names whose first begins with a separator, without it."""
+    """Return names whose first component starts with a separator, without that separator."""
     return [(name[0][1:], *name[1:]) for name in names if name and name[0][0] == separator]
 
 
@@ -59,7 +59,7 @@ def _one_of(alternatives: Sequence[str]) -> str:
 
 
 def _folded(names: Iterable[str]) -> list[str]:
-    """Return patterns for names without components: `dense`, `dense_1` and `dense_2` are `dense(_[12])?`."""
+    """Return patterns for single components: `dense`, `dense_1` and `dense_2` become `dense(_[12])?`."""
     spellings: list[Spelling] = [tuple(frozenset(character) for character in name) for name in names]
     while (fewer := _with_classes(spellings)) != spellings:
         spellings = fewer
@@ -71,7 +71,7 @@ def _folded(names: Iterable[str]) -> list[str]:
 
 
 def _with_classes(spellings: list[Spelling]) -> list[Spelling]:
-    """Join, from the last position to the first, those that differ in one letter or digit alone."""
+    """Merge, from the last position to the first, names that differ in a single letter or digit."""
     for position in reversed(range(max(map(len, spellings), default=0))):
         alike: dict[tuple[object, ...], Spelling] = {}
         for spelling in spellings:
@@ -86,7 +86,7 @@ def _with_classes(spellings: list[Spelling]) -> list[Spelling]:
 
 
 def _class(characters: frozenset[str]) -> str:
-    """Return one character, escaped where it means something, or a class; four in a row or more are a range.
+    """Return one character, escaped if it is special, or a class; four or more consecutive ones are a range.
 
     >>> _class(frozenset("12357")), _class(frozenset("abcde")), _class(frozenset("."))
     ('[12357]', '[a-e]', '[.]')

@@ -1,4 +1,4 @@
-"""Shapes that are known in part: None stands for a size that is left open."""
+"""Partially known shapes: None stands for an unknown size."""
 
 from collections.abc import Sequence
 
@@ -6,7 +6,7 @@ PartialShape = tuple[int | None, ...]
 
 
 def agrees(shape: Sequence[int], wanted: Sequence[int | None] | None) -> bool:
-    """Say whether a shape is one of those that are wanted; where nothing is known of them, any is.
+    """Return whether a shape matches a partially known one; any shape matches if nothing is known.
 
     >>> agrees((2, 4), (None, 4)), agrees((2, 5), (None, 4)), agrees((4,), (None, 4))
     (True, False, False)
@@ -17,7 +17,7 @@ def agrees(shape: Sequence[int], wanted: Sequence[int | None] | None) -> bool:
 
 
 def written(shape: Sequence[int | None]) -> str:
-    """Return a shape as options take it.
+    """Return a shape in the notation of options.
 
     >>> written((None, 28, 28))
     '[?,28,28]'
@@ -26,7 +26,7 @@ def written(shape: Sequence[int | None]) -> str:
 
 
 def shown(shape: Sequence[int | None]) -> str:
-    """Return a shape as messages have it.
+    """Return a shape in the notation of messages.
 
     >>> shown((None, 4))
     '[any, 4]'

@@ -1,25 +1,25 @@
-r"""Text as it may be shown: what would steer a terminal, a page or an eye is escaped, for strangers write names.
+r"""Text that is safe to show: names come from untrusted files, so characters that control a terminal are escaped.
 
-All that a terminal or a page sees of a file passes here: control characters, and those that TensorFlow's files hold as
-bytes of no text, become escapes such as `\x1b`; so do characters without a picture, among them the ones that turn the
-direction of writing.
+All text of a file that a terminal or a page shows passes through here. Control characters, and bytes of TensorFlow's
+files that are not valid text, become escapes such as `\x1b`; so do invisible characters, including those that change
+the direction of writing.
 """
 
 import re
 
 LONGEST_WORD = 1000
-"""Characters of a word that a terminal is shown; of a longer one its beginning and its end."""
+"""The length of the longest word that is shown whole; the middle of longer ones is cut out."""
 LONGEST_MESSAGE = 8000
-"""Characters of a message, likewise."""
+"""The length of the longest message that is shown whole, likewise."""
 MOST_LEVELS = 16
-"""Levels of a path that a message is about for its depth, or for how many lead there."""
+"""Levels of a path that are shown in messages about paths of extreme depth."""
 _HARMLESS = frozenset("\n\t\u00a0\u200c\u200d\ufeff\u2009\u202f\u3000")
-"""Characters without a picture that texts of people have: lines, spaces, and what joins letters."""
+"""Invisible characters that ordinary text has: line breaks, spaces, and joiners of letters."""
 _LONG_WORD = re.compile(rf"\S{{{LONGEST_WORD + 1},}}")
 
 
 def visible(text: str) -> str:
-    r"""Return a text in which every character that is not printed is replaced by its escape; line breaks too.
+    r"""Return the text with every unprintable character, including line breaks, replaced by its escape.
 
     >>> visible("a\tb\x1b[31m\u202e"), visible("größer")
     ('a\\tb\\x1b[31m\\u202e', 'größer')
@@ -30,7 +30,7 @@ def visible(text: str) -> str:
 
 
 def harmless(text: str) -> str:
-    r"""Return a text of many lines in which what steers a terminal, or turns the direction of writing, is escaped.
+    r"""Return a text of many lines in which characters that control a terminal or the direction of writing are escaped.
 
     >>> harmless("a\tb\n\x1b[31mc\u202e\u200d\u00a0d") == "a\tb\n\\x1b[31mc\\u202e\u200d\u00a0d"
     True
@@ -39,7 +39,7 @@ def harmless(text: str) -> str:
 
 
 def shortened(text: str) -> str:
-    """Return a text for a person, in which words without end, and the text itself, lack their middle.
+    """Return a text for people: the middle of very long words, and of a very long text, is cut out.
 
     >>> len(shortened("x is not a tensor; nearest: " + "y" * 200_000)) < 1100, shortened("dense/kernel")
     (True, 'dense/kernel')
@@ -48,7 +48,7 @@ def shortened(text: str) -> str:
 
 
 def few_levels(path: str, most: int = MOST_LEVELS) -> str:
-    """Return a path within a file for a sentence; one of very many levels lacks those in the middle.
+    """Return a path within a file for a message; of very many levels the middle ones are cut out.
 
     >>> few_levels("a/b/c/d/e/f/g", most=4), few_levels("dense/kernel", most=4)
     ('a/b/[... 3 levels ...]/f/g', 'dense/kernel')
@@ -60,12 +60,12 @@ def few_levels(path: str, most: int = MOST_LEVELS) -> str:
 
 
 def as_html(text: str) -> str:
-    r"""Return a text as it stands in a page.
+    r"""Return a text for HTML, with unsafe characters escaped.
 
     >>> as_html("<b>\x1b")
     '&lt;b&gt;\\x1b'
     """
-    from html import escape  # which pages alone need
+    from html import escape  # needed by pages alone
 
     return escape(visible(text))
 

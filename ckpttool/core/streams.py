@@ -1,4 +1,4 @@
-"""Streams over what can be read at any place: each has a place of its own, which copies of a descriptor share."""
+"""Streams over data with random access; each has its own position, whereas copies of a descriptor share one."""
 
 import io
 from collections.abc import Callable
@@ -6,7 +6,7 @@ from typing import Any
 
 
 class StreamAt(io.RawIOBase):
-    """A stream of `size` bytes that `read_at` puts into a buffer, beginning at a place; it says how many it put there.
+    """A stream of `size` bytes; `read_at` reads into a buffer from a position on, and returns the number of bytes.
 
     >>> data = b"some bytes"
     >>> def read_at(buffer: memoryview, place: int) -> int:
@@ -21,24 +21,24 @@ class StreamAt(io.RawIOBase):
     def __init__(
         self, size: int, read_at: Callable[[memoryview, int], int], close: Callable[[], object] = lambda: None
     ) -> None:
-        """Begin at the first byte; `close` is called once, when the stream is closed."""
+        """Start at the first byte; `close` is called once, when the stream is closed."""
         self._size, self._read_at, self._close, self._at = size, read_at, close, 0
 
     def readable(self) -> bool:
-        """Say that it can be read."""
+        """Return True."""
         return True
 
     def seekable(self) -> bool:
-        """Say that it has places."""
+        """Return True, as every position can be read."""
         return True
 
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        """Go to a place, and return it."""
+        """Change the position, and return it."""
         self._at = offset + (0, self._at, self._size)[whence]
         return self._at
 
     def readinto(self, buffer: Any) -> int:
-        """Fill a buffer as far as there are bytes: libraries do not ask twice."""
+        """Fill the buffer completely, unless the stream ends before: some libraries do not read again."""
         view = memoryview(buffer).cast("B")[: max(self._size - self._at, 0)]
         filled = 0
         while filled < len(view) and (more := self._read_at(view[filled:], self._at + filled)):
@@ -47,7 +47,7 @@ class StreamAt(io.RawIOBase):
         return filled
 
     def close(self) -> None:
-        """Close what is read from."""
+        """Close the stream and the data that it reads."""
         if not self.closed:
             self._close()
         super().close()

@@ -1,4 +1,4 @@
-"""Folders for temporary files, each locked while a process that uses it lives: so those of killed ones are known."""
+"""Temporary folders, which are locked while a process uses them, so that those of killed processes are recognised."""
 
 import contextlib
 import fcntl
@@ -11,30 +11,30 @@ from dataclasses import dataclass
 from pathlib import Path
 
 PREFIX = "ckpttool-tmp-"
-"""How the names of these folders begin."""
+"""The prefix of the folders' names."""
 YOUNG = 60.0
-"""Seconds after which a folder that nobody has locked is of a process that was killed: it is locked once it is made."""
+"""Age in seconds from which an unlocked folder belongs to a killed process: new ones are locked right away."""
 _PRIVATE = 0o700
 
 
 @dataclass(frozen=True)
 class TemporaryFolder:
-    """A new folder that only its user reads, in the place for temporary files."""
+    """A new folder in the system's folder for temporary files, which only its user can read."""
 
     path: Path
     _lock: int
 
     @classmethod
     def new(cls, what_for: str) -> "TemporaryFolder":
-        """Make one, and remove those that killed processes of this user have left."""
+        """Create a folder, and remove those that killed processes of this user left behind."""
         for path in Path(tempfile.gettempdir()).glob(f"{PREFIX}*"):
-            with contextlib.suppress(OSError):  # it is in use, or gone
+            with contextlib.suppress(OSError):  # in use, or already removed
                 _remove_if_left(path)
         folder = Path(tempfile.mkdtemp(prefix=f"{PREFIX}{what_for}-")).resolve()
         return cls(folder, _locked(folder))
 
     def remove(self) -> None:
-        """Remove it with all that is in it."""
+        """Remove it with its contents."""
         shutil.rmtree(self.path, ignore_errors=True)
         os.close(self._lock)
 
@@ -49,10 +49,10 @@ def _remove_if_left(path: Path) -> None:
 
 
 def _locked(folder: Path) -> int:
-    """Lock a folder for as long as the descriptor that is returned is open, here or in a child.
+    """Lock a folder for as long as the returned descriptor is open, here or in a child process.
 
     Raises:
-        OSError: it is locked, or no folder.
+        OSError: it is locked already, or no folder.
     """
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
     try:

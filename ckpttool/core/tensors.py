@@ -1,4 +1,4 @@
-"""Tensors: what a checkpoint says of a tensor before it is read, and the tensor that is read when asked."""
+"""Tensors: the specification that a checkpoint gives of a tensor, and the tensor whose values are read on demand."""
 
 import math
 from collections.abc import Callable, Iterator
@@ -18,14 +18,14 @@ else:
     Array = Any
 
 PIECE = 4 << 20
-"""Bytes that are read, checked and written at once: memory stays bounded, whatever a tensor's size."""
+"""Bytes that are read, checked and written at a time, so that memory stays bounded for tensors of any size."""
 TOLERANCE = 1e-4
-"""How far numbers may be apart, relative to the largest: float32 rounds on the way through many layers."""
+"""Tolerance between numbers, relative to the largest: float32 rounding errors add up over many layers."""
 
 
 @dataclass(frozen=True)
 class TensorSpec:
-    """What a checkpoint says of a tensor without reading it."""
+    """The name, shape and dtype of a tensor, which are known without reading its values."""
 
     name: str
     shape: tuple[int, ...]
@@ -38,20 +38,20 @@ class TensorSpec:
 
     @property
     def nbytes(self) -> int:
-        """The bytes of its elements; 0 where they vary in size."""
+        """The size of its elements in bytes; 0 if they vary in size."""
         return self.elements * self.dtype.itemsize
 
     def row(self) -> dict[str, Any]:
-        """Return the fields for output."""
+        """Return the fields as a row of output."""
         return {"name": self.name, "shape": list(self.shape), "dtype": str(self.dtype), "bytes": self.nbytes}
 
 
 @dataclass(frozen=True)
 class Extent:
-    """Where a tensor's bytes lie in a file just as `Tensor.pieces` gives them, and their CRC-32C where it is known.
+    """The range of a file with a tensor's bytes, exactly as `Tensor.pieces` yields them, and their CRC-32C if known.
 
-    Where it is not, `stamp` tells the file as it was from one that has changed since: device, inode, size, and the
-    time of its last change in nanoseconds. `require_whole` checks the container that they are in, before they are used.
+    If the CRC is unknown, `stamp` identifies the state of the file: device, inode, size, and the time of its last
+    change in nanoseconds. `require_whole` checks the file that contains the bytes before they are used.
     """
 
     path: Path
@@ -63,7 +63,7 @@ class Extent:
 
 
 class Tensor:
-    """A named array that is read when asked, and can be streamed without being held.
+    """A named array that is read on demand, and can be streamed without keeping it in memory.
 
     >>> import numpy as np
     >>> tensor = Tensor.of("hidden1/bias", np.array([7.0, 8.0, 9.0], np.float32))
@@ -79,10 +79,10 @@ class Tensor:
         extent: Extent | None = None,
         concurrent: bool = False,
     ) -> None:
-        """Join a spec with the function that reads the array, and one that streams its bytes where there is one.
+        """Store the spec, the function that reads the array, and optionally one that streams its bytes.
 
-        A tensor with an `extent` can be copied by the system, without its bytes passing through Python. One that is
-        `concurrent` may be read by a thread while others read other tensors; one with an extent always may.
+        A tensor with an `extent` can be copied by the operating system, without its bytes passing through Python. A
+        `concurrent` tensor may be read while other threads read others; one with an extent always may.
         """
         self.spec = spec
         self.extent = extent
@@ -92,14 +92,14 @@ class Tensor:
 
     @classmethod
     def of(cls, name: str, array: Array, dtype: DType | None = None) -> "Tensor":
-        """Make a tensor of an array in memory; `dtype` says what NumPy cannot (qint8 is int8 to it)."""
+        """Return a tensor of an array in memory; `dtype` is for types that NumPy lacks (qint8 is an int8 array)."""
         import numpy as np
 
         array = np.asarray(array)
         return cls(TensorSpec(name, array.shape, dtype or dtype_of(array)), lambda: array, concurrent=True)
 
     def renamed(self, name: str) -> "Tensor":
-        """Return the same tensor under another name."""
+        """Return the tensor under another name."""
         spec = TensorSpec(name, self.shape, self.dtype)
         return Tensor(spec, self._read, self._pieces, self.extent, self.concurrent)
 
@@ -120,11 +120,11 @@ class Tensor:
 
     @property
     def nbytes(self) -> int:
-        """The bytes of its elements; 0 for strings and variants."""
+        """The size of its elements in bytes; 0 for strings and variants."""
         return self.spec.nbytes
 
     def read(self) -> Array:
-        """Return the array, in C order, checked; strings are an object array of bytes."""
+        """Read the array, check it and return it in C order; strings are an object array of bytes."""
         return self._read()
 
     def numpy(self) -> Array:
@@ -132,16 +132,16 @@ class Tensor:
         return self._read()
 
     def __getitem__(self, index: Any) -> Array:
-        """Return a part of the array, which is read and checked as a whole: `tensor[0:10]`."""
+        """Return a slice of the array, such as `tensor[0:10]`; the whole array is read and checked."""
         part: Array = self.read()[index]
         return part
 
     def __iter__(self) -> Iterator[Any]:
-        """Go through the array's first dimension."""
+        """Iterate over the array's first dimension."""
         return iter(self.read())
 
     def _repr_html_(self) -> str:
-        """Return what it is, and a histogram of its numbers, for a notebook."""
+        """Return the spec and a histogram of the numbers as HTML, for a notebook."""
         from ckpttool.core.notebooks import html_table, layer_rows
 
         row = layer_rows({self.name: [self]})[0]
@@ -154,13 +154,13 @@ class Tensor:
         return np.asarray(self.read(), dtype=dtype)
 
     def pieces(self) -> Iterator[memoryview]:
-        """Yield the tensor's little-endian bytes in C order, a bounded piece at a time.
+        """Yield the tensor's little-endian bytes in C order, in pieces of bounded size.
 
-        A piece holds until the next one is asked for; one that is read-only holds for good.
+        A piece is valid until the next one is requested; a read-only piece stays valid.
 
         Raises:
-            CkptError: the elements vary in size (strings, variants): there is no such form.
-            CorruptCheckpoint: after the last piece, when the checksum does not match.
+            CkptError: the elements vary in size (strings, variants), so they have no such form.
+            CorruptCheckpoint: after the last piece, if the checksum does not match.
         """
         if not self.dtype.itemsize:
             raise CkptError(f"{self.name} has {self.dtype} elements, which have no fixed size")

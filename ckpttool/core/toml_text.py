@@ -1,25 +1,25 @@
-"""TOML of others: read in bounded time, and what is wrong with it is one kind of error."""
+"""TOML from untrusted files: parsed in bounded time, with one type of error."""
 
 import re
 import tomllib
 from typing import Any
 
 MOST_PARTS = 500
-"""Parts of a dotted key: what `tomllib` needs for one grows with their square."""
+"""Maximum number of parts of a dotted key: the time of `tomllib` grows with its square."""
 LARGEST = 1 << 24
-"""Bytes of a text that is read."""
+"""Maximum size of a text in bytes."""
 _DOTTED = re.compile(r"""(?<![A-Za-z0-9_"'-])(?:[A-Za-z0-9_"'-]++[ \t]*+\.[ \t]*+)++""")
-"""A key but for its last part. Each character is looked at once: it begins where a word does and gives nothing back."""
+"""A dotted key without its last part. It starts at a word and does not backtrack, so each character is read once."""
 
 
 def loads(text: str | bytes) -> dict[str, Any]:
-    """Return what a text of TOML holds; a byte order mark does not count.
+    """Parse a TOML text; a byte order mark is ignored.
 
     >>> loads(b'freeze = "hidden[12]"')
     {'freeze': 'hidden[12]'}
 
     Raises:
-        ValueError: it is none, or one that would take long to read.
+        ValueError: it is invalid, or would take long to parse.
     """
     if len(text) > LARGEST:
         raise ValueError(f"it has {len(text)} bytes, at most {LARGEST} are read")

@@ -1,6 +1,6 @@
 """Kinds of a checkpoint's tensors by their names alone: weights, optimizer slots, step counters.
 
-A graph knows more than names do (`graph/contents/variables.py` asks it first); this is for checkpoints without one.
+A graph gives more reliable answers (`graph/contents/variables.py` asks it first); this is for checkpoints without one.
 """
 
 import re
@@ -12,16 +12,16 @@ TensorKind = VariableKind | Literal["object-graph"]
 
 OBJECT_GRAPH = "_CHECKPOINTABLE_OBJECT_GRAPH"
 OBJECT_VALUE = "/.ATTRIBUTES/"
-"""What follows an object's path in the keys of an object checkpoint (`tf.train.Checkpoint`)."""
+"""The suffix after an object's path in the keys of an object checkpoint (`tf.train.Checkpoint`)."""
 
 AVERAGE = "ExponentialMovingAverage"
-"""The last component of the name of a weight's moving average, as TensorFlow 1 has it."""
+"""The last component of the name of a weight's moving average in TensorFlow 1."""
 
 START = "Start"
-"""The last component of the name of the values that a weight had at a run's start, which `l2_sp` pulls it towards."""
+"""The last component of the name of a weight's values at the start of a run, which `l2_sp` pulls it towards."""
 
 RATE_FACTOR = "learning_rate/factor"
-"""What a learning rate that follows the performance of a run of ours was multiplied with so far."""
+"""The name of the factor by which a performance schedule of ckpttool has reduced the learning rate so far."""
 
 _STEPS = re.compile(r"(global_step|step|save_counter|iter|iterations?|_iterations)(_\d+)?")
 _POWERS = re.compile(r"beta[12]_power(_\d+)?")
@@ -47,10 +47,10 @@ _PARTITION = re.compile(r"/part_\d+$")
 
 
 def kind_of_name(name: str, all_names: Container[str]) -> TensorKind:
-    """Return the kind of a tensor; a slot by its name is one only if the variable it names is there too.
+    """Return the kind of a tensor; a slot name counts as one only if its variable is in the checkpoint too.
 
-    `all_names` holds the names of the whole checkpoint; a set answers at once. TensorFlow 2's list of objects is
-    neither of the three, and has a kind of its own.
+    `all_names` are the names of the whole checkpoint, best as a set. TensorFlow 2's object graph has a kind of its
+    own.
 
     >>> names = {"hidden1/kernel", "train/hidden1/kernel/Adam_1", "beta1_power", "global_step", "memory/Momentum"}
     >>> [kind_of_name(name, names) for name in sorted(names)]
@@ -69,15 +69,15 @@ def kind_of_name(name: str, all_names: Container[str]) -> TensorKind:
 
 
 def kinds(names: Collection[str]) -> dict[str, TensorKind]:
-    """Return the kind of each name of a checkpoint."""
+    """Return the kinds of all names of a checkpoint."""
     known = frozenset(names)
     return {name: kind_of_name(name, known) for name in names}
 
 
 def base_name(name: str, all_names: Container[str]) -> str | None:
-    """Return the variable that a slot's name belongs to, or None where it is not a slot of any of them.
+    """Return the variable that a slot name belongs to, or None if it is a slot of none of them.
 
-    Optimizers made inside a scope put it before the variable's own name, so leading components may be left out.
+    Optimizers made inside a scope prepend it to the variable's name, so leading components may be omitted.
 
     >>> base_name("dnn/train/hidden1/kernel/Adam", {"hidden1/kernel"})
     'hidden1/kernel'
@@ -98,7 +98,7 @@ def base_name(name: str, all_names: Container[str]) -> str | None:
 
 
 def is_average(slot: str) -> bool:
-    """Say whether a slot's name says that it holds averages of its variable's values.
+    """Return whether a slot name is that of the moving averages of its variable.
 
     >>> is_average("fc/kernel/ExponentialMovingAverage"), is_average("fc/kernel/Momentum")
     (True, False)
@@ -107,7 +107,7 @@ def is_average(slot: str) -> bool:
 
 
 def is_start(name: str) -> bool:
-    """Say whether a slot's name says that it holds the values that its variable had at the start of a run.
+    """Return whether a slot name is that of its variable's values at the start of a run.
 
     >>> is_start("fc/kernel/Start"), is_start("Start")
     (True, False)
@@ -116,12 +116,12 @@ def is_start(name: str) -> bool:
 
 
 def _kind_of_object(path: list[str]) -> TensorKind:
-    """Return the kind of an object checkpoint's value by the path of attributes that leads to it."""
+    """Return the kind of a value in an object checkpoint by its path of attributes."""
     if ".OPTIMIZER_SLOT" in path:
         return "slot"
     if _STEPS.fullmatch(path[-1]):
         return "step"
-    # Keras 3 optimizers also hold the model's own weights, and those may be stored under no other path.
+    # Keras 3 optimizers also refer to the model's weights, which may be stored under no other path.
     if "_trainable_variables" in path or not any(_OPTIMIZER.fullmatch(part) for part in path[:-1]):
         return "weight"
     return "slot"

@@ -1,7 +1,7 @@
-"""YAML at the head of a card, by PyYAML: what may build an object or grow is refused, and bounds come before work.
+"""YAML at the head of a model card, parsed by PyYAML: tags and references are refused, and sizes are checked first.
 
-Where versions of YAML differ, `no` and `on` are texts, as YAML 1.2 and the Hub have it: `language: no` is Norwegian.
-Dates are texts, and so are numbers with colons or in other bases.
+Where the versions of YAML differ, `no` and `on` are strings, as in YAML 1.2 and on the Hub: `language: no` is
+Norwegian. Dates are strings, and so are numbers with colons or in other bases.
 """
 
 import re
@@ -11,9 +11,9 @@ from typing import Any
 import yaml
 
 LARGEST = 1 << 17
-"""Characters of a text that is read."""
+"""Maximum length of a text in characters."""
 DEEPEST = 20
-"""How many lists and keys may be in one another."""
+"""Maximum nesting depth of lists and mappings."""
 _NUMBER = re.compile(r"[-+]?(?:\d{1,18}|(?:\d{1,18}\.\d{0,40}|\.\d{1,40})(?:[eE][-+]?\d{1,3})?)", re.ASCII)
 _WORDS = {"": None, "~": None, "null": None, "Null": None, "NULL": None} | dict.fromkeys(("true", "True", "TRUE"), True)
 _WORDS |= dict.fromkeys(("false", "False", "FALSE"), False)
@@ -23,13 +23,13 @@ _TEXT = "tag:yaml.org,2002:str"
 
 
 def loads(text: str) -> Any:
-    r"""Return what a text holds.
+    r"""Parse a YAML text.
 
     >>> loads("license: mit\ntags: [a, 'b c']\nmodel-index:\n- name: digits\n  results:\n  - value: 0.97\n")
     {'license': 'mit', 'tags': ['a', 'b c'], 'model-index': [{'name': 'digits', 'results': [{'value': 0.97}]}]}
 
     Raises:
-        ValueError: it is none, or more than is read here; the message says where.
+        ValueError: it is invalid, or uses more than is read here; the message has the position.
     """
     if len(text) > LARGEST:
         raise ValueError(f"it has {len(text)} characters, at most {LARGEST} are read")
@@ -44,7 +44,7 @@ def loads(text: str) -> Any:
 
 
 def dumps(value: Mapping[str, Any]) -> str:
-    """Return a text that `loads` and any reader of YAML takes for the same.
+    """Return a YAML text that `loads` and every other YAML parser read as this value.
 
     >>> print(dumps({"license": "mit", "tags": ["a: b"], "model-index": [{"name": "no", "results": []}]}), end="")
     license: mit
@@ -58,12 +58,12 @@ def dumps(value: Mapping[str, Any]) -> str:
 
 
 class _Loader(yaml.SafeLoader):
-    """A reader of nodes that refuses what is more than keys, lists and texts, before it is read."""
+    """A loader that refuses everything but mappings, lists and scalars before it is composed."""
 
     _depth = 0
 
     def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
-        """Read a node and what is in it."""
+        """Compose a node and its children."""
         event: Any = self.peek_event()  # type: ignore[no-untyped-call]
         if isinstance(event, yaml.AliasEvent) or event.anchor is not None or getattr(event, "tag", None) is not None:
             raise yaml.MarkedYAMLError(
@@ -79,7 +79,7 @@ class _Loader(yaml.SafeLoader):
 
 
 def _value(node: Any) -> Any:
-    """Return what a node holds; keys are texts."""
+    """Return the value of a node; keys are strings."""
     if isinstance(node, yaml.SequenceNode):
         return [_value(each) for each in node.value]
     if isinstance(node, yaml.MappingNode):
@@ -92,7 +92,7 @@ def _value(node: Any) -> Any:
             found[key.value] = _value(value)
         return found
     text = _text(node)
-    if node.style is not None:  # in quotes, or a block
+    if node.style is not None:  # quoted, or a block
         return text
     if text in _WORDS:
         return _WORDS[text]
@@ -102,7 +102,7 @@ def _value(node: Any) -> Any:
 
 
 def _text(node: yaml.Node) -> str:
-    """Return the text of a node; an escape may name half a character."""
+    """Return the text of a node; an escape may be half of a surrogate pair, which is refused."""
     text: str = node.value
     if any("\ud800" <= character <= "\udfff" for character in text):
         raise yaml.MarkedYAMLError(problem="an escape is not a valid character", problem_mark=node.start_mark)
@@ -110,10 +110,10 @@ def _text(node: yaml.Node) -> str:
 
 
 class _Dumper(yaml.SafeDumper):
-    """A writer that repeats what appears twice, and quotes what some reader would not take for a text."""
+    """A dumper that writes no references, and quotes strings that a parser could read as another type."""
 
     def ignore_aliases(self, data: Any) -> bool:
-        """Say that nothing is written by reference."""
+        """Return True: nothing is written by reference."""
         return True
 
 

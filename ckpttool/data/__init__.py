@@ -1,1 +1,1 @@
-"""Data sets from files: arrays by role, checked before the first step, and features kept on disk."""
+"""Data sets: arrays by role, checked before the first step, and features cached on disk."""

@@ -1,7 +1,7 @@
-"""The preprocessing that the weights of `keras.applications` were trained with, by the architecture's name there.
+"""The preprocessing that the weights of `keras.applications` were trained with, by the name of the architecture.
 
-A test holds the table against each module's own `preprocess_input`. Where the mode is None the network does it itself,
-in a layer of its own, and takes bytes from 0 to 255 as they are.
+A test compares the table with each module's own `preprocess_input`. If the mode is None, the network contains its
+preprocessing as layers, and takes bytes from 0 to 255.
 """
 
 from typing import Literal
@@ -24,7 +24,7 @@ _NAMES: dict[Mode | None, str] = {
     "MobileNetV3Small MobileNetV3Large",
 }
 MODES: dict[str, Mode | None] = {name: mode for mode, names in _NAMES.items() for name in names.split()}
-"""The mode of each architecture; None where it has its preprocessing inside."""
+"""The mode of each architecture; None if the network contains its preprocessing."""
 
 
 def preprocessing_of(architecture: str) -> Preprocessing:
@@ -34,7 +34,7 @@ def preprocessing_of(architecture: str) -> Preprocessing:
     ('keras(caffe)', 'none')
 
     Raises:
-        UnknownName: there is no such architecture.
+        UnknownName: there is no architecture of this name.
     """
     if architecture not in MODES:
         nearest = suggestion(architecture, MODES) or f"; known: {', '.join(MODES)}"

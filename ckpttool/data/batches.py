@@ -1,4 +1,4 @@
-"""Batches: the order of rows in an epoch and where its batches end, the same for cached and uncached training."""
+"""Batches: the order of rows in an epoch and the bounds of its batches, the same for cached and uncached training."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -6,14 +6,14 @@ from numpy.typing import NDArray
 from ckpttool.core.errors import CkptError
 
 BLOCK = 256
-"""Rows that stay together until a buffer takes them, where not all rows are in memory."""
+"""Number of consecutive rows that are read together into the shuffle buffer, if not all rows are in memory."""
 
 
 def epoch_order(rows: int, seed: int, epoch: int, buffer: int | None = None) -> NDArray[np.int64]:
-    """Return the rows' order in an epoch: a permutation that follows from the seed and the epoch alone.
+    """Return the order of `rows` rows in an epoch: a permutation that depends on the seed and the epoch alone.
 
-    With a buffer, blocks of rows come in random order, and are shuffled `buffer` rows at a time, so that what is read
-    next to one another lies on disk near one another.
+    With a shuffle buffer of `buffer` rows, blocks of `BLOCK` rows come in random order, and are shuffled within the
+    buffer, so that rows that are read consecutively are close to each other on disk.
 
     >>> epoch_order(5, seed=42, epoch=0).tolist() == epoch_order(5, seed=42, epoch=0).tolist()
     True
@@ -34,7 +34,7 @@ def epoch_order(rows: int, seed: int, epoch: int, buffer: int | None = None) -> 
 
 
 def by_twos(order: NDArray[np.int64], labels: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Return an order of rows in which each is followed by the next one of its label, two and two.
+    """Return the order with rows paired by label: each first row of a pair is followed by the next row of its label.
 
     >>> by_twos(np.array([3, 0, 4, 1, 2]), np.array([7, 8, 7, 8, 7])).tolist()
     [3, 1, 0, 4, 2]
@@ -48,9 +48,9 @@ def by_twos(order: NDArray[np.int64], labels: NDArray[np.int64]) -> NDArray[np.i
 
 
 def batch_bounds(rows: int, batch_size: int) -> NDArray[np.int64]:
-    """Return where batches begin and end: batch i has the rows from bounds[i] to bounds[i + 1] of the order.
+    """Return the bounds of the batches: batch i has the rows from bounds[i] to bounds[i + 1] of the order.
 
-    There are rows // batch_size batches (at least one), as even as `np.array_split` makes them, so none is small.
+    There are rows // batch_size batches (at least one), of equal size up to one row, as in `np.array_split`.
 
     >>> batch_bounds(11, 3).tolist()
     [0, 4, 8, 11]
@@ -67,7 +67,7 @@ def batch_bounds(rows: int, batch_size: int) -> NDArray[np.int64]:
 
 
 def even_run(bounds: NDArray[np.int64], first: int, count: int) -> tuple[int, int]:
-    """Return where batches of the same size as batch `first` end, at most `count` of them, and that size.
+    """Return the end of the run of equally sized batches from `first` on, at most `count` of them, and their size.
 
     >>> even_run(np.array([0, 4, 8, 11, 14]), first=0, count=9), even_run(np.array([0, 4, 8, 11, 14]), first=2, count=1)
     ((2, 4), (3, 3))

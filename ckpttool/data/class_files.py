@@ -1,8 +1,8 @@
-"""Files of class names: a name on each line, a JSON list, or Keras's `imagenet_class_index.json` and its like.
+"""Files of class names: one name per line, a JSON list, or a JSON object such as Keras's `imagenet_class_index.json`.
 
-In JSON an object has the names by their numbers (`{"0": "cat"}`, `{"0": ["n02123045", "tabby"]}`), or the numbers by
-their names (`{"cat": 0}`, as Keras's `class_indices` and PyTorch's `class_to_idx` are). Lines may begin with their
-numbers, as those of TensorFlow's `labels.txt` do (`0:cat`).
+A JSON object has the names by number (`{"0": "cat"}`, `{"0": ["n02123045", "tabby"]}`), or the numbers by name
+(`{"cat": 0}`, as in Keras's `class_indices` and PyTorch's `class_to_idx`). Lines may start with their numbers, as in
+TensorFlow's `labels.txt` (`0:cat`).
 """
 
 import re
@@ -18,17 +18,17 @@ from ckpttool.formats.wire import strict_json
 from ckpttool.remote.paths import refuse_url_input
 
 Classes = str | Path | Sequence[str] | None
-"""Names of classes in the order of their numbers, also as a JSON list, or the file that has them; None: not said."""
+"""Class names in the order of their numbers, as a sequence, a JSON list or the path of a file; None: not specified."""
 
 _NUMBERED = re.compile(r"(\d+)\s*:\s*(.+)")
 _LARGEST = 16 << 20
-"""Bytes of a file of names: a hundred thousand names have two million."""
+"""Maximum size of a file of names in bytes; a hundred thousand names have two million."""
 
 
 def class_names_of(classes: Classes) -> tuple[str, ...]:
-    """Return names of classes that are given, or that a file has; none where nothing is given.
+    """Return the class names that are given or that a file contains; an empty tuple for None.
 
-    Names that stand for several classes (ImageNet has two of `crane`) get their numbers.
+    Names of several classes (ImageNet has `crane` twice) get their numbers appended.
 
     >>> class_names_of(["crane", "tench", "crane"])
     ('crane (0)', 'tench', 'crane (2)')
@@ -36,8 +36,8 @@ def class_names_of(classes: Classes) -> tuple[str, ...]:
     ('cat, wild', 'dog')
 
     Raises:
-        MissingFile: there is no such file.
-        DataError: it has no names, or they cannot be read.
+        MissingFile: the file does not exist.
+        DataError: it contains no names, or is invalid.
     """
     if classes is None:
         return ()
@@ -50,10 +50,10 @@ def class_names_of(classes: Classes) -> tuple[str, ...]:
 
 
 def check_count(names: Sequence[str], outputs: int, what: str | Path, spare: bool = False) -> None:
-    """Check that there is a name for each output of `what`, where one tells two classes apart.
+    """Check that there is one name per output of `what`; a single output can stand for two classes.
 
     Raises:
-        DataError: there are more, or fewer; with `spare` there may be fewer.
+        DataError: there are more or fewer names; with `spare` there may be fewer.
     """
     if names and len(names) != outputs and (len(names), outputs) != (2, 1) and not (spare and len(names) < outputs):
         found = f"{what} has {counted(outputs, 'output')}"
@@ -63,7 +63,7 @@ def check_count(names: Sequence[str], outputs: int, what: str | Path, spare: boo
 
 
 def spare_outputs(names: Sequence[str], outputs: int) -> list[str]:
-    """Return what is to be said of outputs that stand for none of the classes that have names.
+    """Return a note about outputs that have no class name, as a list that is empty if all have one.
 
     >>> spare_outputs(["cat", "dog"], 4), spare_outputs(["cat", "dog"], 1)
     (['4 outputs and 2 classes: cat, dog: the last 2 stand for none; `classes` names them'], [])
@@ -76,7 +76,7 @@ def spare_outputs(names: Sequence[str], outputs: int) -> list[str]:
 
 
 def named_outputs(names: Sequence[str], outputs: int) -> tuple[str, ...]:
-    """Return a name for each output, where there are some: those that stand for no class have their numbers.
+    """Return a name for each output: those without a class name are numbered; no names if there are no class names.
 
     >>> named_outputs(["cat", "dog"], 3), named_outputs([], 3)
     (('cat', 'dog', 'output 2'), ())
@@ -85,11 +85,11 @@ def named_outputs(names: Sequence[str], outputs: int) -> tuple[str, ...]:
 
 
 def read_class_names(path: Path) -> list[str]:
-    """Return the names that a file has.
+    """Return the class names of a file.
 
     Raises:
-        MissingFile: there is no such file.
-        DataError: it has no names, or they cannot be read.
+        MissingFile: it does not exist.
+        DataError: it contains no names, or is invalid.
     """
     refuse_url_input(path)
     if not path.is_file():
@@ -102,7 +102,7 @@ def read_class_names(path: Path) -> list[str]:
 
 
 def _read(content: bytes | str, source: str) -> list[str]:
-    """Return the names in a text, of lines or of JSON."""
+    """Return the names in a text of lines or of JSON."""
     try:
         text = content if isinstance(content, str) else content.decode("utf-8-sig")
         names = _of_json(strict_json.parse(text.encode())) if text.lstrip()[:1] in ("[", "{") else _of_lines(text)
@@ -114,7 +114,7 @@ def _read(content: bytes | str, source: str) -> list[str]:
 
 
 def _of_lines(text: str) -> list[str]:
-    r"""Return the lines, without their numbers where each has its own.
+    r"""Return the names of lines, sorted by their numbers, which are removed, if all lines are numbered from 0.
 
     >>> _of_lines("tabby cat\npug\n"), _of_lines("0:tabby cat\n1:pug\n")
     (['tabby cat', 'pug'], ['tabby cat', 'pug'])
@@ -128,7 +128,7 @@ def _of_lines(text: str) -> list[str]:
 
 
 def _of_json(value: Any) -> list[str]:
-    """Return the names in a list, or in an object that has names or numbers for its keys.
+    """Return the names of a list, or of an object of names by number or of numbers by name.
 
     >>> _of_json({"1": ["n02", "pug"], "0": ["n01", "tabby"]}), _of_json({"pug": 1, "tabby": 0})
     (['tabby', 'pug'], ['tabby', 'pug'])

@@ -1,4 +1,4 @@
-"""Columns: arrays of a data file by their names, and some of their rows."""
+"""Columns: named arrays of a data file, and selections of their rows."""
 
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,7 +13,7 @@ from ckpttool.data.rows import JoinedRows, Rows, chosen
 
 @dataclass(frozen=True, eq=False)
 class Column:
-    """A stored array, or the rows of some `numbers`: where it came from, for messages, and what it holds."""
+    """A stored array, or its rows with the given `numbers`; the path and the name are for messages."""
 
     path: Path
     name: str
@@ -29,15 +29,15 @@ class Column:
         return len(self.array) if self.array.shape else 0
 
     def rows(self, numbers: Array) -> "Column":
-        """Return the rows of some numbers, which ascend; they are read when they are asked for."""
+        """Return the rows with the given ascending numbers, which are read on demand."""
         own = numbers if self.numbers is None else self.numbers[numbers]
         return replace(self, array=chosen(self.array, numbers), numbers=own)
 
     def followed_by(self, other: "Column") -> "Column":
-        """Return the rows of both; they are read when they are asked for.
+        """Return the rows of both columns, which are read on demand.
 
         Raises:
-            DataError: the other's have another shape or dtype.
+            DataError: the shapes or dtypes of their rows differ.
         """
         if (self.array.shape[1:], self.array.dtype) != (other.array.shape[1:], other.array.dtype):
             types = [
@@ -47,17 +47,17 @@ class Column:
         return Column(self.path, f"{self.name}, {other.name}", JoinedRows(self.array, other.array))
 
     def encoded(self) -> Self:
-        """Return texts as bytes of one length, in UTF-8."""
+        """Return a column of text as UTF-8 bytes of fixed length."""
         texts = np.asarray(self.array[:])
         return replace(self, array=np.char.encode(as_text(texts.reshape(-1)), "utf-8").reshape(texts.shape))
 
     def row(self, place: int) -> int:
-        """Return the number that a row has in the stored array."""
+        """Return the number of a row in the stored array."""
         return place if self.numbers is None else int(self.numbers[place])
 
 
 def as_text(values: Array) -> Array:
-    """Return bytes and texts as texts.
+    """Return an array of bytes or strings as strings.
 
     >>> as_text(np.array([b"cat", "dog"], object)).tolist()
     ['cat', 'dog']
@@ -68,9 +68,9 @@ def as_text(values: Array) -> Array:
 
 
 def is_number(text: str) -> bool:
-    """Say whether a text is a number, or none at all."""
+    """Return whether a text is a number or empty."""
     try:
         float(text)
     except ValueError:
-        return not text  # a missing value is told where it is read
+        return not text  # a missing value is reported where it is read
     return True

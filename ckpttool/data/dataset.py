@@ -1,4 +1,4 @@
-"""Data sets: rows for training, validation and evaluation, taken from a file, fitted to a graph and checked."""
+"""Data sets: rows for training, validation and evaluation, read from a file, fitted to a graph and checked."""
 
 from dataclasses import replace
 
@@ -17,13 +17,13 @@ A_TENTH = HeldOut()
 
 
 def training_splits(path: Source, wanted: Wanted, held_out: HeldOut = A_TENTH) -> tuple[Split, Split]:
-    """Return the rows to train on and those to validate on, fitted to the placeholders.
+    """Return the training and the validation split, fitted to the placeholders.
 
-    Validation rows are `x_valid` where the file has it, else training rows that are held out by the rule; those that
-    are drawn are so by class, where the labels are classes.
+    The validation rows are `x_valid` of the file if it has them, else training rows that the rule holds out; if these
+    are drawn and the labels are classes, the draw is stratified.
 
     Raises:
-        MissingFile: no such file.
+        MissingFile: the file does not exist.
         DataError: an array is missing, damaged, empty or does not fit; a value is not finite; too few rows.
     """
     request = Request.open(path, wanted)
@@ -39,11 +39,11 @@ def training_splits(path: Source, wanted: Wanted, held_out: HeldOut = A_TENTH) -
 
 
 def labelled_split(path: Source, wanted: Wanted) -> tuple[Split, dict[str, int]]:
-    """Return all rows of a file as one split: those to train on, to validate on and to test on; and how many each are.
+    """Return the training, validation and test rows of a file as one split, and their numbers by name.
 
     Raises:
-        MissingFile: no such file.
-        DataError: as `training_splits`, or rows are of another kind than those to train on.
+        MissingFile: the file does not exist.
+        DataError: as `training_splits`, or rows differ in shape or dtype from the training rows.
     """
     request = Request.open(path, wanted)
     columns = request.training_columns()
@@ -57,12 +57,12 @@ def labelled_split(path: Source, wanted: Wanted) -> tuple[Split, dict[str, int]]
 
 
 def training_rows(path: Source, wanted: Wanted) -> Split:
-    """Return the rows to train on, fitted to the inputs, with their labels as the file has them.
+    """Return the training rows, fitted to the inputs, with their labels unchanged.
 
-    For who asks what a new head could learn of them: they need not fit the labels that the model was trained on.
+    This is for estimates of what a new head could learn: the labels need not fit the model's own labels.
 
     Raises:
-        MissingFile: no such file.
+        MissingFile: the file does not exist.
         DataError: as `training_splits`.
     """
     request = Request.open(path, wanted)
@@ -73,12 +73,12 @@ def training_rows(path: Source, wanted: Wanted) -> Split:
 
 
 def held_out_split(path: Source, wanted: Wanted, held_out: HeldOut, split: str | None = None) -> Split | None:
-    """Return the training rows that a rule holds out, or leaves ("train"); None where the file's own rows come first.
+    """Return the training rows that a rule holds out, or with `split` "train" the others; None if the file has its own.
 
-    Those are its validation rows and, where no split is named, its test rows.
+    The file's own rows are its validation rows and, if no split is named, its test rows.
 
     Raises:
-        MissingFile: no such file.
+        MissingFile: the file does not exist.
         DataError: as `training_splits`.
     """
     request = Request.open(path, wanted)
@@ -97,7 +97,7 @@ def _held_out(request: Request, columns: Columns, held_out: HeldOut) -> tuple[Sp
 
 
 def _with_doubts(train: Split, valid: Split) -> tuple[Split, Split]:
-    """Say of the rows to judge by what makes their judgement worth less."""
+    """Add notes to the validation split about what makes its scores less reliable."""
     stored = ([each.stored[name].array for name in train.inputs] for each in (train, valid))
     doubts = [*few_rows(valid.rows), *missing_classes(train.labels, valid.labels), *repeated_rows(*stored)]
     return train, replace(valid, notes=(*valid.notes, *doubts))
@@ -118,11 +118,11 @@ def _sides(request: Request, columns: Columns, held_out: HeldOut) -> Sides:
 
 
 def evaluation_split(path: Source, wanted: Wanted, split: str | None = None) -> Split:
-    """Return the test rows, else the validation rows, else all; `split` (train, valid or test) names others.
+    """Return the named split (train, valid or test); by default the test rows, else the validation rows, else all.
 
     Raises:
-        MissingFile: no such file.
-        DataError: as `training_splits`, or the file has no such rows.
+        MissingFile: the file does not exist.
+        DataError: as `training_splits`, or the file does not have this split.
     """
     request = Request.open(path, wanted)
     if split not in (None, *SPLITS):
@@ -135,10 +135,10 @@ def evaluation_split(path: Source, wanted: Wanted, split: str | None = None) -> 
 
 
 def check_class_names(data: Source, split: Split, wanted: Wanted) -> None:
-    """Check that the labels of a split name no classes but the model's, where it has names for its own.
+    """Check that the class names of a split are those of the model, if both have names.
 
     Raises:
-        DataError: some are others.
+        DataError: the model does not have some of them.
     """
     if wanted.labels and wanted.classes and split.classes and split.classes != wanted.classes:
         names = [name for name in split.classes if name not in wanted.classes]

@@ -1,4 +1,4 @@
-"""Doubts: why rows that a model is judged by may say little of new ones."""
+"""Notes about validation rows whose scores may say little about new data."""
 
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
@@ -13,13 +13,13 @@ from ckpttool.data.drawing import classes_of
 from ckpttool.data.rows import Rows, batched, pieces
 
 FEW = 20
-"""Rows to judge by of which fewer are said."""
+"""A smaller number of validation rows is reported."""
 _AT_ONCE = 8
-"""Pieces in memory at a time."""
+"""Number of pieces of rows that are in memory at a time."""
 
 
 def few_rows(rows: int) -> list[str]:
-    """Return what is to be said of a number of rows to judge by.
+    """Return a note about the number of validation rows, if it is small.
 
     >>> few_rows(20), few_rows(5)
     ([], ['5 rows in the validation set, fewer than 20: one of them is 20% of the accuracy'])
@@ -32,7 +32,7 @@ def few_rows(rows: int) -> list[str]:
 
 
 def missing_classes(train: Array | None, valid: Array | None) -> list[str]:
-    """Return which classes have rows to train on and none to judge by.
+    """Return a note about classes that have training rows and no validation rows.
 
     >>> missing_classes(np.array([0, 1, 2, 2]), np.array([0, 2]))
     ['no validation row has the label 1']
@@ -44,7 +44,7 @@ def missing_classes(train: Array | None, valid: Array | None) -> list[str]:
 
 
 def shared_groups(train: Array, valid: Array, name: str) -> list[str]:
-    """Return how many groups have rows on both sides.
+    """Return a note about groups that have both training and validation rows.
 
     >>> shared_groups(np.array(["a", "b"]), np.array(["b", "c"]), "patient")
     ['1 of 2 groups by patient has training rows too']
@@ -55,7 +55,7 @@ def shared_groups(train: Array, valid: Array, name: str) -> list[str]:
 
 
 def present(labels: Array) -> set[int]:
-    """Return the labels that some row has: class numbers, or places of which some hold.
+    """Return the labels that occur: class numbers, or the indices of multi-hot labels.
 
     >>> present(np.array([[0, 0, 1], [1, 0, 0]])), present(np.array([3, 3]))
     ({0, 2}, {3})
@@ -66,7 +66,7 @@ def present(labels: Array) -> set[int]:
 
 
 def repeated_rows(train: Iterable[Rows], valid: Iterable[Rows]) -> list[str]:
-    """Return how many rows to judge by have the inputs of a row to train on, as far as hashes tell.
+    """Return a note about validation rows with the same inputs as a training row, compared by hash.
 
     >>> repeated_rows([np.array([[1.0, 2.0], [3.0, 4.0]])], [np.array([[3.0, 4.0], [3.0, 5.0]])])
     ['1 of 2 validation rows is a training row too, by its inputs: they are less representative of new data']
@@ -83,7 +83,7 @@ def repeated_rows(train: Iterable[Rows], valid: Iterable[Rows]) -> list[str]:
 
 
 def sum_of_hashes(inputs: list[Rows]) -> NDArray[np.uint64]:
-    """Return a hash of each row of several inputs together."""
+    """Return one hash per row over all inputs."""
     total = np.zeros(len(inputs[0]), np.uint64)
     for place, rows in enumerate(inputs):
         with ThreadPoolExecutor() as pool:
@@ -94,7 +94,7 @@ def sum_of_hashes(inputs: list[Rows]) -> NDArray[np.uint64]:
 
 
 def _hashes(rows: Array, place: int) -> NDArray[np.uint64]:
-    """Return a sum of each row's words, each multiplied by a number of its own (multilinear hashing, Carter 1979)."""
+    """Return for each row the sum of its words times random factors (multilinear hashing, Carter 1979)."""
     raw = np.ascontiguousarray(rows).reshape(len(rows), -1).view(np.uint8)
     padded = raw if raw.shape[1] % 4 == 0 else np.pad(raw, ((0, 0), (0, -raw.shape[1] % 4)))
     words = np.ascontiguousarray(padded).view(np.uint32)

@@ -1,4 +1,4 @@
-"""Drawing: some of many rows by chance, with each class in its share, and with groups of rows kept together."""
+"""Random draws of rows: stratified by class, and with groups of rows kept together."""
 
 import hashlib
 from typing import Any
@@ -11,16 +11,16 @@ from ckpttool.core.errors import DataError
 from ckpttool.core.tensors import Array
 
 _DRAW = 0x68656C64
-"""Sets the draw's random numbers apart from those of an epoch's order, which follow from the same seed."""
+"""Separates the random stream of draws from that of the order of epochs, which uses the same seed."""
 _ROUNDING = 1e-6
 FEW_VALUES = 5
-"""Rows for each value that whole numbers have at least, on average, where they may be classes or something counted."""
+"""Minimum average number of rows per value for which integers of unknown meaning count as classes, not amounts."""
 
 Numbers = NDArray[np.int64]
 
 
 def shuffled(count: int, seed: int) -> Numbers:
-    """Return the numbers below `count` in an order that follows from the seed alone, under any version of NumPy.
+    """Return the numbers below `count` in a random order that depends on the seed alone, for any version of NumPy.
 
     >>> shuffled(5, 42).tolist() == shuffled(5, 42).tolist()
     True
@@ -30,9 +30,9 @@ def shuffled(count: int, seed: int) -> Numbers:
 
 
 def draw(rows: int, count: int, classes: Numbers | None, seed: int) -> Numbers:
-    """Return the numbers of `count` of the rows, ascending; with classes, each has its share of them.
+    """Return the ascending numbers of `count` randomly drawn rows; with classes, the draw is stratified.
 
-    A class of two rows or more is on both sides where the count allows it.
+    Of a class of two rows or more some are drawn and some are not, if the count allows it.
 
     >>> draw(10, 2, np.array([0] * 5 + [1] * 5), 42).tolist()
     [1, 5]
@@ -49,7 +49,7 @@ def draw(rows: int, count: int, classes: Numbers | None, seed: int) -> Numbers:
 
 
 def shares(sizes: Numbers, count: int, seed: int) -> Numbers:
-    """Return how many of `count` each class gets: in proportion to its size, and none or all only where it must be.
+    """Return how many of `count` rows each class gets: in proportion to its size, and none or all only if necessary.
 
     >>> shares(np.array([90, 9, 1]), 10, 42).tolist()
     [9, 1, 0]
@@ -69,17 +69,17 @@ def shares(sizes: Numbers, count: int, seed: int) -> Numbers:
 
 
 def draw_groups(count: int, classes: Numbers | None, groups: Array, seed: int) -> tuple[Numbers, str]:
-    """Return the numbers of about `count` rows that are whole groups, ascending, and how many of the groups these are.
+    """Return the ascending numbers of about `count` rows that are whole groups, and a text with the number of groups.
 
-    Groups are taken in a random order: first those that bring both the rows and those of each class nearer to their
-    shares, then, where rows are still missing, those that bring them nearer taken together.
+    Groups are taken in random order: first those that bring both the classes and the total closer to their targets,
+    then those that reduce the sum of both distances.
 
     >>> held, said = draw_groups(2, None, np.array(["a", "a", "b", "b", "c", "c"]), 42)
     >>> len(held), said
     (2, '1 of 3 groups')
 
     Raises:
-        DataError: all rows are of one group.
+        DataError: all rows are in one group.
     """
     _, members = np.unique(groups, return_inverse=True)
     total = int(members.max()) + 1
@@ -102,14 +102,14 @@ def draw_groups(count: int, classes: Numbers | None, groups: Array, seed: int) -
 
 
 def _nearer(group: tuple[Numbers, Numbers], lack: Array) -> tuple[float, float]:
-    """Return how much nearer a group brings the rows of each class, and all rows, to what they lack, squared."""
+    """Return by how much a group reduces the squared distances of each class, and of the total, from their targets."""
     classes, rows = group
     size = int(rows.sum())
     return float((rows * (2 * lack[classes] - rows)).sum()), size * (2 * float(lack.sum()) - size)
 
 
 def _rows_by_class(members: Numbers, codes: Numbers) -> list[tuple[Numbers, Numbers]]:
-    """Return for each group the classes of its rows, and how many rows it has of each."""
+    """Return for each group the classes of its rows, and the number of rows of each class."""
     classes = int(codes.max()) + 1
     pairs, rows = np.unique(members * classes + codes, return_counts=True)
     groups, of_classes = np.divmod(pairs, classes)
@@ -118,7 +118,7 @@ def _rows_by_class(members: Numbers, codes: Numbers) -> list[tuple[Numbers, Numb
 
 
 def group_keys(values: Array) -> Numbers:
-    """Return a whole number for each value, a text or a number, the same wherever it is met.
+    """Return an integer key for each value, a string or a number; equal values have equal keys in all arrays.
 
     >>> bool(group_keys(np.array(["a", "b", "a"]))[2] == group_keys(np.array(["a"]))[0])
     True
@@ -130,9 +130,9 @@ def group_keys(values: Array) -> Numbers:
 
 
 def classes_of(labels: Any, whole: bool) -> Numbers | None:
-    """Return a class for each row, by which a draw can go: its label, or the rarest of several; None for amounts.
+    """Return a class per row for stratified draws: its label, or the rarest of several; None if labels are amounts.
 
-    Whole numbers are classes where they are known to be (`whole`), or where each comes often enough.
+    Integers are classes if they are known to be (`whole`), or if each value is frequent enough.
 
     >>> classes_of(np.array([[0, 1], [1, 0]]), False).tolist(), classes_of(np.array([0.5, 1.5]), False)
     ([1, 0], None)
@@ -152,7 +152,7 @@ def classes_of(labels: Any, whole: bool) -> Numbers | None:
 
 
 def _of_several(labels: Array) -> Numbers | None:
-    """Return the likeliest of each row's shares, or the rarest of the labels that hold, -1 where none does."""
+    """Return for each row the class of the highest probability, or the rarest of its labels, -1 if it has none."""
     numbers = labels.astype(np.float64)
     likeliest: Numbers = numbers.argmax(axis=1)
     if numbers.min() >= 0 and np.allclose(numbers.sum(axis=1), 1, atol=1e-3):

@@ -1,4 +1,4 @@
-"""The files of a feature cache entry: one `.npy` file per tensor, numbered, and JSON beside them that is checked."""
+"""The files of a feature cache entry: a numbered `.npy` file per tensor, and JSON files with checksums."""
 
 import io
 import math
@@ -17,12 +17,12 @@ from ckpttool.formats.wire import checked_json, crc
 from ckpttool.formats.writing.files import replacing
 
 RowType = tuple["DType | DTypeLike", tuple[int, ...]]
-"""A tensor's dtype and the shape of one row."""
+"""The dtype of a tensor, and the shape of one of its rows."""
 
 
 @dataclass(frozen=True)
 class Stored:
-    """A tensor of an entry: its file is known by its number, so no name becomes a path."""
+    """A tensor of an entry; its file is named by its number, so that tensor names never become paths."""
 
     number: int
     name: str
@@ -36,11 +36,11 @@ class Stored:
 
     @property
     def row_bytes(self) -> int:
-        """The bytes of one row."""
+        """The size of a row in bytes."""
         return math.prod(self.row_shape) * self.dtype.itemsize
 
     def header(self, rows: int) -> bytes:
-        """Return the start of a `.npy` file of so many rows; its length follows from dtype and shape."""
+        """Return the header of a `.npy` file of `rows` rows; its length depends on the dtype and the shape."""
         file = io.BytesIO()
         descr = np.lib.format.dtype_to_descr(self.dtype.numpy)
         facts = {"descr": descr, "fortran_order": False, "shape": (rows, *self.row_shape)}
@@ -48,18 +48,18 @@ class Stored:
         return file.getvalue()
 
     def has_header(self, path: Path, rows: int) -> bool:
-        """Say whether a file starts as this tensor's does."""
+        """Return whether a file has this tensor's header."""
         header = self.header(rows)
         with path.open("rb") as file:
             return file.read(len(header)) == header
 
     def map(self, folder: Path, rows: int) -> "np.memmap[Any, Any]":
-        """Return the rows as a read-only view of the file."""
+        """Return the rows as a read-only memory map of the file."""
         start, shape = len(self.header(rows)), (rows, *self.row_shape)
         return np.memmap(folder / self.file, self.dtype.numpy, "r", start, shape)
 
     def facts(self) -> dict[str, Any]:
-        """Return what the JSON files say of the tensor."""
+        """Return the tensor's entry in the JSON files."""
         facts = {"name": self.name, "file": self.file, "dtype": self.dtype.name, "row_shape": list(self.row_shape)}
         return facts | {"row_bytes": self.row_bytes}
 
@@ -68,7 +68,7 @@ def stored(tensors: Mapping[str, RowType]) -> tuple[Stored, ...]:
     """Return the tensors, numbered in their order.
 
     Raises:
-        CkptError: there are none, or one has elements that vary in size.
+        CkptError: there are none, or the elements of one vary in size.
     """
     if not tensors:
         raise CkptError("no tensors to store in the feature cache")
@@ -83,7 +83,7 @@ def stored(tensors: Mapping[str, RowType]) -> tuple[Stored, ...]:
 
 
 def feature_bytes(tensors: Mapping[str, RowType], rows: int) -> int:
-    """Return the bytes that rows of these tensors take.
+    """Return the size in bytes of `rows` rows of these tensors.
 
     >>> feature_bytes({"dnn/hidden2/Relu:0": (np.float32, (50,))}, 60_000)
     12000000
@@ -92,7 +92,7 @@ def feature_bytes(tensors: Mapping[str, RowType], rows: int) -> int:
 
 
 def checksum(path: Path, start: int, stop: int) -> int:
-    """Return the CRC-32C of a part of a file, read a bounded piece at a time."""
+    """Return the CRC-32C of a range of a file, which is read in pieces of bounded size."""
     value, buffer = 0, np.empty(PIECE, np.uint8)
     with path.open("rb", buffering=0) as file:
         file.seek(start)
@@ -102,12 +102,12 @@ def checksum(path: Path, start: int, stop: int) -> int:
 
 
 def raw(array: Array) -> Array:
-    """Return an array's bytes in C order, without a copy where it is in C order already."""
+    """Return an array's bytes in C order, without copying if it is in C order already."""
     return np.ascontiguousarray(array).reshape(-1).view(np.uint8)
 
 
 def facts_of(data: bytes) -> dict[str, Any] | None:
-    """Return the facts of JSON, or None where it is none or does not have its checksum."""
+    """Parse the facts of JSON; None if it is invalid or does not match its checksum."""
     try:
         return checked_json.loads(data)
     except ValueError:
@@ -115,13 +115,13 @@ def facts_of(data: bytes) -> dict[str, Any] | None:
 
 
 def write_json(path: Path, facts: dict[str, Any]) -> None:
-    """Write facts and their checksum, whole or not at all."""
+    """Write facts and their checksum atomically."""
     with replacing(path) as file:
         file.write(checked_json.dumps(facts))
 
 
 def read_json(path: Path) -> dict[str, Any] | None:
-    """Return the facts of a file, or None where it is absent, is not JSON or does not have its checksum."""
+    """Return the facts of a file; None if it is missing, is no JSON or does not match its checksum."""
     try:
         return facts_of(path.read_bytes())
     except (FileNotFoundError, NotADirectoryError):
@@ -135,5 +135,5 @@ def _dtype(given: DType | DTypeLike) -> DType:
 
 
 def from_facts(facts: dict[str, Any], number: int) -> Stored:
-    """Return a tensor of what the JSON files say of it."""
+    """Return the tensor of an entry in the JSON files."""
     return Stored(number, str(facts["name"]), BY_NAME[facts["dtype"]], tuple(map(int, facts["row_shape"])))

@@ -1,7 +1,7 @@
-"""Parts of features: rows that a worker computed, written where they belong by the worker itself.
+"""Parts of features: rows that workers compute and write to their destination themselves.
 
-A part is named by the entry's key and its range of rows, so one that is written twice is the same. What counts is what
-the process that fills the entry collects, in order; it writes the manifest last.
+A part is identified by the entry's key and its range of rows, so writing it twice gives the same files. The process
+that fills the entry collects the parts in order, which makes them count, and writes the manifest last.
 """
 
 import os
@@ -20,12 +20,12 @@ from ckpttool.formats.wire import checked_json, crc
 from ckpttool.remote import servers
 
 Range = tuple[int, int]
-"""The first of some rows that follow one another, and the first after them."""
+"""The first row of a range, and the first row after it."""
 
 
 @dataclass(frozen=True)
 class Part:
-    """Rows that were written: which, and the checksum of each tensor's."""
+    """A range of rows that was written, and the checksum of each tensor's bytes."""
 
     start: int
     stop: int
@@ -33,29 +33,29 @@ class Part:
 
 
 class Destination(Protocol):
-    """Where workers write rows; a value that can be sent to them."""
+    """The destination to which workers write rows; it can be pickled."""
 
     def write(self, start: int, arrays: Mapping[str, Array]) -> Part:
-        """Write rows, in a worker.
+        """Write rows; this runs in a worker.
 
         Raises:
-            CkptError: they cannot be written there.
+            CkptError: they cannot be written.
         """
 
     def collect(self, part: Part, writer: Writer) -> None:
-        """Make the next rows part of the entry, in the process that fills it."""
+        """Add the next rows to the entry; this runs in the process that fills it."""
 
 
 @dataclass(frozen=True)
 class FolderParts:
-    """Rows in their places in the files of an entry, in a folder that all workers see."""
+    """Rows at their positions in the files of an entry, in a folder that all workers share."""
 
     folder: str
     tensors: tuple[Stored, ...]
     rows: int
 
     def write(self, start: int, arrays: Mapping[str, Array]) -> Part:
-        """Write rows into the files, which the process that fills the entry has made, and put them on the disk."""
+        """Write rows into the files, which the process that fills the entry has created, and sync them to disk."""
         pieces, stop = [raw(arrays[tensor.name]) for tensor in self.tensors], start
         for tensor, piece in zip(self.tensors, pieces, strict=True):
             path, stop = Path(self.folder, tensor.file), start + len(arrays[tensor.name])
@@ -72,18 +72,18 @@ class FolderParts:
         return Part(start, stop, tuple(crc.extend(0, piece) for piece in pieces))
 
     def collect(self, part: Part, writer: Writer) -> None:
-        """Count the rows as written."""
+        """Record the rows as written."""
         writer.take(part.start, part.stop, part.checksums)
 
 
 @dataclass(frozen=True)
 class ServerParts:
-    """Rows in files of their own on a server, below the address of an entry: `00000/000000000000-000000008192.npy`."""
+    """Parts as separate files on a server, below the URL of an entry: `00000/000000000000-000000008192.npy`."""
 
     url: str
 
     def write(self, start: int, arrays: Mapping[str, Array]) -> Part:
-        """Write a file for each tensor."""
+        """Write a file per tensor."""
         stop = start + len(next(iter(arrays.values())))
         pieces = [raw(array) for array in arrays.values()]
         tensors = stored({name: (array.dtype, array.shape[1:]) for name, array in arrays.items()})
@@ -92,10 +92,10 @@ class ServerParts:
         return Part(start, stop, tuple(crc.extend(0, piece) for piece in pieces))
 
     def collect(self, part: Part, writer: Writer) -> None:
-        """Fetch the rows into the entry of this machine.
+        """Download the rows into the entry on this machine.
 
         Raises:
-            CorruptCheckpoint: a file is missing, or not what was written.
+            CorruptCheckpoint: a file is missing, or differs from what was written.
         """
         arrays, rows = {}, part.stop - part.start
         for tensor, checksum in zip(writer.tensors, part.checksums, strict=True):
@@ -107,12 +107,12 @@ class ServerParts:
         writer.append(arrays)
 
     def finish(self, facts: Mapping[str, Any], parts: list[Part]) -> None:
-        """Write the manifest, which makes the entry complete: what it holds, and in which parts."""
+        """Write the manifest, which lists the tensors and the parts, and makes the entry complete."""
         ranges = [{"start": part.start, "stop": part.stop, "crc32c": list(part.checksums)} for part in parts]
         servers.write(f"{self.url}/{MANIFEST}", checked_json.dumps({**facts, "parts_of_rows": ranges}))
 
     def found(self) -> "OnServer | None":
-        """Return what the manifest says; None where the entry is not complete, or the manifest is none."""
+        """Return the contents of the manifest; None if the entry is incomplete or the manifest invalid."""
         facts = facts_of(servers.read(f"{self.url}/{MANIFEST}") or b"") or {}
         try:
             ranges = [Part(each["start"], each["stop"], tuple(each["crc32c"])) for each in facts["parts_of_rows"]]
@@ -129,7 +129,7 @@ class ServerParts:
 
 @dataclass(frozen=True)
 class OnServer:
-    """An entry on a server, as its manifest has it."""
+    """An entry on a server, as described by its manifest."""
 
     rows: int
     tensors: list[Stored]
@@ -139,5 +139,5 @@ class OnServer:
 
     @property
     def shapes(self) -> dict[str, RowType]:
-        """The dtype of each tensor and the shape of a row, as a fill takes them."""
+        """The dtype and row shape of each tensor, by name, as `fill` expects them."""
         return {tensor.name: (tensor.dtype, tensor.row_shape) for tensor in self.tensors}

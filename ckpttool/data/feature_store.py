@@ -1,7 +1,7 @@
-"""The feature cache: tensors for every row of a data set, computed once and kept on disk.
+"""The feature cache: tensors for every row of a data set, computed once and stored on disk.
 
-One folder per entry, named by its key, which says all that the features depend on. A manifest is written last: an
-entry without one is not there. The folder is the user's own; the `.npy` files in it can be read by NumPy.
+Each entry is a folder, named by its key, a hash of everything that the features depend on. The manifest is written
+last: an entry without one is incomplete. The folder belongs to the user; NumPy can read the `.npy` files in it.
 """
 
 import contextlib
@@ -26,14 +26,14 @@ __all__ = ["Entry", "FeatureStore", "Writer", "cache_key", "feature_bytes"]
 
 FORMAT = 1
 MOST_DIMENSIONS = 32
-"""Of an array; NumPy 1 has no more."""
+"""Maximum number of dimensions of an array, which is NumPy 1's limit."""
 _KEY = re.compile(r"[0-9A-Za-z_-]{1,128}")
 _OWN = (MANIFEST, PROGRESS)
-"""Files of which an entry has one at least; another folder is not ours."""
+"""Files of which every entry has at least one; other folders are not entries."""
 
 
 def cache_key(parts: Mapping[str, str]) -> str:
-    """Return the key of what features depend on: 32 hex digits that follow from the parts, in any order.
+    """Return the cache key, 32 hex digits: a hash of the parts that features depend on, independent of their order.
 
     >>> cache_key({"data": "88036c", "weights": "1f"}) == cache_key({"weights": "1f", "data": "88036c"})
     True
@@ -48,17 +48,17 @@ class FeatureStore:
     root: Path
 
     def entry(self, key: str) -> "Entry":
-        """Return the entry of a key, which may or may not be there.
+        """Return the entry of a key, whether or not it exists.
 
         Raises:
-            CkptError: the key cannot be a folder's name.
+            CkptError: the key is not a valid folder name.
         """
         if not _KEY.fullmatch(key):
             raise CkptError(f"{key!r} is not a cache key")
         return Entry(self.root / key, key)
 
     def entries(self) -> "list[Entry]":
-        """Return all entries that are there, finished or not, in the order of their keys."""
+        """Return all existing entries, complete or not, sorted by key."""
         if not self.root.is_dir():
             return []
         folders = sorted(each for each in self.root.iterdir() if _KEY.fullmatch(each.name) and each.is_dir())
@@ -74,56 +74,56 @@ class Entry:
 
     @property
     def manifest(self) -> dict[str, Any] | None:
-        """What the entry holds (key, parts, versions, rows, tensors), or None where it is not there."""
+        """The manifest (key, parts, versions, rows, tensors), or None if the entry is incomplete."""
         facts = read_json(self.path / MANIFEST)
         return facts if facts and facts.get("format") == FORMAT and _is_manifest(facts, self.key) else None
 
     @property
     def nbytes(self) -> int:
-        """The bytes of its features; 0 where it is not there."""
+        """The size of its features in bytes; 0 if the entry is incomplete."""
         manifest = self.manifest
         return sum(tensor.row_bytes for tensor in _tensors(manifest)) * manifest["rows"] if manifest else 0
 
     def is_complete(self) -> bool:
-        """Say whether a fill was finished; `open` says whether what it wrote is still whole."""
+        """Return whether the entry was filled completely; `open` checks that its files are still intact."""
         return self.manifest is not None
 
     @property
     def on_disk(self) -> int:
-        """The bytes of all its files, finished or not."""
+        """The size of all its files in bytes, whether or not it is complete."""
         return sum(each.stat().st_size for each in self.path.iterdir() if each.is_file())
 
     @property
     def written(self) -> float:
-        """When it was written last, in seconds since 1970."""
+        """The time of the last write, in seconds since 1970."""
         return max((each.stat().st_mtime for each in self.path.iterdir()), default=0.0)
 
     def remove(self) -> bool:
-        """Remove the entry; False where a process is filling it just now."""
+        """Remove the entry and return True; False if a process is filling it."""
         try:
             lock = lock_entry(self.path)
         except EntryBusy:
             return False
         try:
-            (self.path / MANIFEST).unlink(missing_ok=True)  # first: without it the entry is not there
+            (self.path / MANIFEST).unlink(missing_ok=True)  # first: without it the entry does not count
             shutil.rmtree(self.path, ignore_errors=True)
         finally:
             os.close(lock)
         return True
 
     def open(self, verify: bool = True) -> dict[str, "np.memmap[Any, Any]"]:
-        """Return the features by tensor name, read from the disk as they are used.
+        """Return the features by tensor name, as read-only memory maps.
 
-        `verify` reads all of them once, to compare checksums.
+        `verify` reads all of them once, to compare their checksums.
 
         Raises:
-            MissingFile: the entry is not complete.
-            CorruptCheckpoint: a file is missing, has another size, or another checksum: fill the entry again.
+            MissingFile: the entry is incomplete.
+            CorruptCheckpoint: a file is missing, or its size or checksum differs: the entry must be filled again.
         """
         manifest = self.manifest
         if manifest is None:
             raise MissingFile(f"{self.path} is not a complete entry of the feature cache")
-        with contextlib.suppress(OSError):  # mostly there is none: of a fill that ended as it was complete
+        with contextlib.suppress(OSError):  # left by a fill that ended right after it was complete
             (self.path / PROGRESS).unlink()
         rows, tensors = manifest["rows"], _tensors(manifest)
         for tensor, facts in zip(tensors, manifest["tensors"], strict=True):
@@ -139,13 +139,13 @@ class Entry:
         durable_every: int = DURABLE_EVERY,
         resume: bool = True,
     ) -> Writer:
-        """Return a writer that takes rows from its `resume_row` on; an entry that is there is dropped first.
+        """Return a writer for the rows from its `resume_row` on; a complete entry is dropped first.
 
-        `parts` and `versions` are kept in the manifest for people. `durable_every` counts bytes. Without `resume` all
-        rows are taken.
+        `parts` and `versions` are stored in the manifest for information. Progress is recorded every `durable_every`
+        bytes. Without `resume`, the writer starts at the first row.
 
         Raises:
-            CkptError: no rows or tensors, no room on the disk, or another process is filling the entry.
+            CkptError: no rows or tensors, no space on the disk, or another process is filling the entry.
         """
         if rows < 1:
             raise CkptError(f"{self.path}: {counted(rows, 'row')} for the feature cache, expected 1 or more")
@@ -163,7 +163,7 @@ class Entry:
 
 
 def _is_manifest(facts: Mapping[str, Any], key: str) -> bool:
-    """Say whether facts are those of a complete entry; other programs may have written any."""
+    """Return whether facts are a valid manifest; other programs may have written anything."""
     try:
         return (
             facts["key"] == key

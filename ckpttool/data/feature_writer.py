@@ -1,4 +1,4 @@
-"""Filling an entry of the feature cache: rows are appended, and an interrupted fill goes on where it was durable."""
+"""Filling an entry of the feature cache: rows are appended, and an interrupted fill resumes from the last sync."""
 
 import fcntl
 import os
@@ -18,18 +18,18 @@ from ckpttool.formats.writing.system import sync_folder
 
 MANIFEST, PROGRESS, LOCK = "manifest.json", "progress.json", "lock"
 DURABLE_EVERY = 64 << 20
-"""Bytes after which what was appended is put on the disk and the progress is recorded."""
+"""Bytes after which appended rows are synced to disk and the progress is recorded."""
 
 
 class EntryBusy(CkptError):
-    """Another process fills an entry of the feature cache."""
+    """Another process is filling an entry of the feature cache."""
 
 
 class Writer:
-    """Rows on their way into an entry; leaving its `with` block before `finish` keeps what was appended.
+    """The writer of an entry's rows; leaving its `with` block before `finish` keeps what was appended.
 
-    `resume_row` is the first row that is still to be appended; earlier ones were written by an interrupted fill and
-    have the checksums that were recorded for them.
+    `resume_row` is the first row that is still to be appended; earlier rows were written by an interrupted fill and
+    match their recorded checksums.
     """
 
     def __init__(
@@ -41,10 +41,10 @@ class Writer:
         durable_every: int,
         resume: bool = True,
     ) -> None:
-        """Lock the entry, look for rows to go on from, check the disk's space and open the files.
+        """Lock the entry, find the row to resume from, check the free disk space and open the files.
 
         Raises:
-            CkptError: another process fills the entry, or the disk has no room for it.
+            CkptError: another process is filling the entry, or the disk has no space for it.
         """
         self.path, self.rows = path, rows
         self.tensors, self._facts, self._durable_every = tuple(tensors), facts, durable_every
@@ -65,7 +65,8 @@ class Writer:
         """Append the same number of rows of every tensor.
 
         Raises:
-            CkptError: a tensor is missing or unknown, a dtype or shape is not that of `fill`, or rows are too many.
+            CkptError: a tensor is missing or unknown, a dtype or shape differs from that of `fill`, or there are too
+                many rows.
         """
         count = self._checked_count(arrays)
         pieces = [raw(arrays[tensor.name]) for tensor in self.tensors]
@@ -74,10 +75,10 @@ class Writer:
         self._advance(count, [crc.extend(value, piece) for value, piece in zip(self._checksums, pieces, strict=True)])
 
     def take(self, start: int, stop: int, checksums: Sequence[int]) -> None:
-        """Count rows that another process has written in their places in the files, where they are the next ones.
+        """Record rows that another process has written at their positions in the files; they must be the next ones.
 
         Raises:
-            CkptError: they are others.
+            CkptError: they are not.
         """
         if start != self.row or not start < stop <= self.rows:
             raise CkptError(f"{self.path}: rows {start} to {stop} after {self.row}, expected {self.rows} in all")
@@ -87,7 +88,7 @@ class Writer:
         )
 
     def finish(self) -> None:
-        """Put everything on the disk and write the manifest, which makes the entry complete.
+        """Sync all files to disk and write the manifest, which makes the entry complete.
 
         Raises:
             CkptError: rows are missing.
@@ -102,7 +103,7 @@ class Writer:
         self._release()
 
     def close(self) -> None:
-        """Stop; what was appended stays for a later fill to go on from, if the entry is not complete."""
+        """Close the files; if the entry is incomplete, a later fill can resume from what was appended."""
         if self._lock is not None:
             try:
                 if not (self.path / MANIFEST).exists():
@@ -125,7 +126,7 @@ class Writer:
             self._record()
 
     def _durable(self) -> tuple[int, list[int]]:
-        """Return the row to go on from, and the checksums of the rows before it."""
+        """Return the row to resume from, and the checksums of the rows before it."""
         nothing = 0, [0] * len(self.tensors)
         progress = read_json(self.path / PROGRESS)
         if progress is None or progress.get("fill") != self._plan():
@@ -159,7 +160,7 @@ class Writer:
             file.truncate(len(header) + self.resume_row * tensor.row_bytes)
             file.seek(0, os.SEEK_END)
             return file
-        path.unlink(missing_ok=True)  # rather than truncate it: a reader may have the old one mapped
+        path.unlink(missing_ok=True)  # rather than truncating it: a reader may have mapped the old one
         file = FileIO(path, "x")
         _write(file, memoryview(header))
         return file
@@ -207,7 +208,7 @@ def _write(file: FileIO, view: memoryview) -> None:
 
 
 def lock_entry(path: Path) -> int:
-    """Return an open lock file, which its process's end unlocks."""
+    """Return an open lock file, which is unlocked when the process ends."""
     try:
         path.mkdir(parents=True, exist_ok=True, mode=0o700)
         descriptor = os.open(path / LOCK, os.O_RDWR | os.O_CREAT, 0o600)

@@ -1,8 +1,8 @@
-"""Files of data: which source reads what `data` names, and the arrays that it gives, each read when asked.
+"""Data files: the sources that read what `data` names, and the arrays that they return, which are read on demand.
 
-A source is a module of `sources/`, one per kind of data, with two functions: `recognises(path)` looks at names and
-first bytes, and `read(path, wanted)` gives a DataFile. To add one, write the module and its row in `SOURCES`; what is
-no array of rows on disk (text, records, images) is staged, `staging.py`.
+A source is a module of `sources/`, one per kind of data, with two functions: `recognises(path)` examines the name and
+the first bytes, and `read(path, wanted)` returns a DataFile. To add one, write the module and its row in `SOURCES`.
+Data that are not arrays of rows on disk (text, records, images) are staged first (`staging.py`).
 """
 
 from abc import ABC, abstractmethod
@@ -35,16 +35,16 @@ SOURCES = {
     "tfrecord": "a .tfrecord, or a folder of such",
     "images": "a folder with a folder of images for each class",
 }
-"""The kinds of data by the modules of `sources` that read them, in the order in which they are asked."""
+"""The kinds of data by the modules of `sources` that read them, in the order in which the modules are tried."""
 GROUP = "(group)"
-"""The array of the groups of rows, as a whole number for each, where a source makes arrays itself."""
+"""The name of the array with the rows' groups, as integers, in sources that make arrays themselves."""
 
 
 @dataclass(frozen=True)
 class InputSpec:
-    """What a graph's placeholder says of itself: op name, shape (None: unknown) and dtype.
+    """A placeholder of a graph: op name, shape (None: unknown) and dtype.
 
-    `steps` are its preprocessing, None where nothing is said of that, `keys` what callers name it.
+    `steps` are its preprocessing, None if unspecified, and `keys` the names that callers use for it.
     """
 
     name: str
@@ -55,9 +55,9 @@ class InputSpec:
 
     @property
     def names(self) -> list[str]:
-        """The names that data may have for it, the likeliest first.
+        """The names that it may have in data, the likeliest first.
 
-        A graph that was frozen has no signature that says a caller's name; TensorFlow put it after the signature's own.
+        A frozen graph has no signature with the caller's name; TensorFlow appended that to the signature's name.
 
         >>> from ckpttool.core.dtypes import BY_NAME
         >>> InputSpec("serving_default_left", (None, 2), BY_NAME["float32"]).names
@@ -69,11 +69,12 @@ class InputSpec:
 
 @dataclass(frozen=True)
 class Wanted:
-    """The placeholders of the inputs and of the labels; `features` says what records hold, where they do not say it.
+    """The placeholders of the inputs and the labels, and how to read the data for them.
 
-    Where no labels are wanted, `beside` names those that may be there all the same, which are not inputs. `group` names
-    the column of rows that belong together, which is not an input either. `classes` are the model's names of its
-    classes, by their numbers: where the data has names too, its labels get the model's numbers.
+    `features` describes the contents of records that do not describe themselves. If no labels are wanted, `beside`
+    names columns of labels that the data may contain anyway, which are not inputs. `group` names the column of the
+    rows' groups, which is not an input either. `classes` are the model's class names in the order of their numbers: if
+    the data has class names too, its labels get the model's numbers.
     """
 
     inputs: tuple[InputSpec, ...] = ()
@@ -84,7 +85,7 @@ class Wanted:
     classes: tuple[str, ...] = ()
 
     def label_names(self) -> list[str]:
-        """Return the names that a column of labels may have, the likeliest first."""
+        """Return the possible names of the column of labels, the likeliest first."""
         names = [self.labels.name] if self.labels else [name.removesuffix(":0") for name in self.beside]
         own = [each for name in names for each in (name, name.rpartition("/")[2])]
         return list(dict.fromkeys([*own, "y", "Y", "label", "labels", "class", "target"]))
@@ -92,9 +93,9 @@ class Wanted:
 
 @dataclass(frozen=True)
 class DataFile:
-    """What was found: arrays of rows by name, and what a user should know of how they were made.
+    """The contents of a data file: arrays of rows by name, and notes for the user about how they were made.
 
-    `classes` are the names that labels stand for, and `files` the rows' own files, by split ("" for none).
+    `classes` are the class names of the labels, and `files` the file of each row, by split ("" for none).
     """
 
     path: Path
@@ -105,33 +106,33 @@ class DataFile:
 
     @classmethod
     def of_staged(cls, path: Path, staged: "tuple[dict[str, Array], Facts]") -> Self:
-        """Return what was staged."""
+        """Return the contents of staged data."""
         arrays, facts = staged
         return cls(path, arrays, tuple(facts.notes), tuple(facts.classes), facts.files)
 
     def contents(self) -> str:
-        """Return the names, shapes and types of the arrays, as an error message shows them."""
+        """Return the names, shapes and dtypes of the arrays, for error messages."""
         arrays = [f"{name} {list(array.shape)} {array.dtype}" for name, array in self.arrays.items()]
         return ", ".join(arrays) or "nothing"
 
 
 class InMemory(ABC):
-    """Rows that a program has in memory, which are read as those of a file are; `data/memory/` has its kinds.
+    """Rows in a program's memory, which are read like those of a file; the subclasses are in `data/memory/`.
 
-    `label` is what messages call them. `key` tells one object from others, in other processes too.
+    `label` describes them in messages. `key` identifies the object, in other processes too.
     """
 
     def __init__(self, label: str, key: str) -> None:
-        """Take what it is called and known by."""
+        """Store the label and the key."""
         self.label, self.key = label, key
 
     @abstractmethod
     def read(self, wanted: Wanted) -> DataFile:
-        """Return the arrays; what they depend on of `wanted` is as for files."""
+        """Return the arrays, which depend on `wanted` as those of files do."""
 
     @abstractmethod
     def contents(self) -> str:
-        """Return what there is, as a report says it."""
+        """Return a description of the rows for reports."""
 
     def __str__(self) -> str:
         return f"{self.label}: {self.contents()}"
@@ -144,15 +145,15 @@ class InMemory(ABC):
 
 
 Source = str | Path | InMemory
-"""Where rows are: a path, or in memory."""
+"""A source of rows: a path, or rows in memory."""
 
 
 def open_data(path: Source, wanted: Wanted | None = None) -> DataFile:
-    """Open what `data` names, without reading the rows of what can be mapped.
+    """Open the data that `data` names, without reading the rows of files that can be mapped.
 
     Raises:
-        MissingFile: there is no such file.
-        DataError: it is of no kind that is known, or is not what it should be.
+        MissingFile: the file does not exist.
+        DataError: the kind of data is unknown, or the file is invalid.
         CkptError: it is a URL.
     """
     if isinstance(path, InMemory):
@@ -169,7 +170,7 @@ def open_data(path: Source, wanted: Wanted | None = None) -> DataFile:
 
 
 def by_split(folder: Path, suffixes: tuple[str, ...]) -> dict[str | None, list[Path]]:
-    """Return a folder's files of some suffixes by the split that their names begin with; None for other names."""
+    """Return a folder's files with the suffixes by the split that their names start with, None for other names."""
     files: dict[str | None, list[Path]] = {}
     for file in sorted(each for each in folder.iterdir() if each.name.lower().endswith(suffixes)):
         split = next((name for name in ("train", "valid", "test") if file.name.lower().startswith(name)), None)

@@ -1,4 +1,4 @@
-"""Fingerprints: the content of a data set as a short text, for cache keys and run reports."""
+"""Fingerprints: hashes of the contents of data sets, for cache keys and run reports."""
 
 import hashlib
 from concurrent.futures import ThreadPoolExecutor
@@ -10,14 +10,14 @@ from ckpttool.data.rows import Rows, batched, pieces
 from ckpttool.data.splits import Split
 
 AT_ONCE = 16
-"""Pieces in memory at a time."""
+"""Number of pieces that are in memory at a time."""
 
 
 def fingerprint(split: Split) -> str:
     """Return a hash of a split's arrays: names, dtypes, shapes and bytes (BLAKE2b, 32 hex digits).
 
-    Where the stored array is known it is hashed instead of the one made of it (bytes are a quarter of floats), with
-    the dtype and shape that it was given: together they say what was made of it.
+    If the stored array is known, it is hashed instead of the array made from it (bytes are a quarter of floats),
+    together with the dtype and shape of the latter: they determine it.
     """
     digest = hashlib.blake2b(digest_size=16)
     for name, array in sorted(split.inputs.items()):
@@ -35,9 +35,9 @@ def _add(digest: "hashlib.blake2b", name: str, array: Rows, stored: Rows) -> Non
 
 
 def _content(rows: Rows) -> bytes:
-    """Hash pieces of rows on all processors (hashlib lets go of the interpreter); the pieces depend on the rows alone.
+    """Hash pieces of rows on all processors (hashlib releases the GIL); the pieces depend on the rows alone.
 
-    No more than some pieces are in memory at a time.
+    At most `AT_ONCE` pieces are in memory at a time.
     """
     with ThreadPoolExecutor() as pool:
         parts = batched((piece for _, piece in pieces(rows, PIECE)), AT_ONCE)

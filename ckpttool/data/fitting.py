@@ -1,6 +1,6 @@
-"""Fitting: columns get the preprocessing, the shape and the dtype of the placeholders that take them, and it is said.
+"""Fitting of columns to placeholders: preprocessing, shape and dtype, with notes about what was done.
 
-Rows are made when they are asked for, some at a time, but for what is small enough to be held in memory.
+Rows are converted on demand, some at a time, unless all of them are small enough to be kept in memory.
 """
 
 from collections.abc import Callable
@@ -24,14 +24,14 @@ from ckpttool.data.rows import IN_MEMORY, LazyRows, Rows, pieces
 FLOATS = ("float16", "bfloat16", "float32", "float64")
 INTEGERS = ("bool", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64")
 AT_ONCE = 64 << 20
-"""Bytes of rows that are preprocessed at once."""
+"""Bytes of rows that are preprocessed at a time."""
 
 
 @dataclass(frozen=True, eq=False)
 class Fitted:
-    """Rows as a placeholder takes them, what was done to them, and the steps that say it.
+    """Rows fitted to a placeholder, notes about what was done, and the preprocessing steps.
 
-    `steps` are those that were given, or done by default; None where rows are as they were.
+    `steps` are those that were specified or applied by default; None if there were none.
     """
 
     array: Rows
@@ -40,9 +40,9 @@ class Fitted:
 
 
 def fit(column: Column, spec: InputSpec, scale: bool, alone: bool = True) -> Fitted:
-    """Give a column the preprocessing, shape and dtype of a placeholder, which is the only input where it is `alone`.
+    """Fit a column to a placeholder: apply its preprocessing, shape and dtype; `alone`: it is the graph's only input.
 
-    With `scale`, bytes become floats from 0 to 1 where nothing is said of preprocessing.
+    With `scale`, bytes become floats from 0 to 1 if no preprocessing is specified.
 
     >>> from pathlib import Path
     >>> from ckpttool.core.dtypes import BY_NAME
@@ -76,7 +76,7 @@ def fit(column: Column, spec: InputSpec, scale: bool, alone: bool = True) -> Fit
 
 
 def _fit_texts(column: Column, spec: InputSpec, alone: bool) -> Fitted:
-    """Give a column of texts, as bytes, the shape of a placeholder that takes texts."""
+    """Fit a column of text, as bytes, to the shape of a string placeholder."""
     if column.array.dtype.kind != "S":
         raise DataError(f"{column} is {column.array.dtype.name}, expected text for {spec.name}")
     row, reshaped = row_shape(column, spec, (), alone)
@@ -84,12 +84,12 @@ def _fit_texts(column: Column, spec: InputSpec, alone: bool) -> Fitted:
 
 
 def fit_labels(column: Column, spec: InputSpec) -> Fitted:
-    """Give a column of labels the shape and dtype of their placeholder.
+    """Fit a column of labels to the shape and dtype of their placeholder.
 
-    Class numbers become rows where it takes those, and rows with one 1 class numbers.
+    Class numbers become one-hot rows, or one-hot rows class numbers, if the placeholder expects them.
 
     Raises:
-        DataError: as `fit`, or a class number that the rows have no place for.
+        DataError: as `fit`, or a class number is outside the one-hot rows.
     """
     classes = spec.shape[1] if spec.shape is not None and len(spec.shape) == 2 else None
     numbers = column.array
@@ -108,7 +108,7 @@ def fit_labels(column: Column, spec: InputSpec) -> Fitted:
 
 
 def _are_one_hot(column: Column) -> bool:
-    """Say whether each row of labels is a 1 among zeros."""
+    """Return whether the labels are one-hot rows."""
     rows = column.array
     if len(rows.shape) != 2 or rows.shape[1] < 2 or rows.dtype.kind not in "biuf":
         return False
@@ -117,12 +117,12 @@ def _are_one_hot(column: Column) -> bool:
 
 
 def _are_bytes(column: Column, spec: InputSpec) -> bool:
-    """Say whether rows are bytes that become floats."""
+    """Return whether the rows are bytes for a float placeholder."""
     return column.array.dtype == np.uint8 and spec.dtype.name in FLOATS
 
 
 def _conversion(column: Column, spec: InputSpec, steps: Steps) -> tuple[Callable[[Array], Array], tuple[str, ...]]:
-    """Return what gives rows the values and dtype for a placeholder, and what is to be said of that."""
+    """Return the function that converts rows to a placeholder's values and dtype, and notes about the conversion."""
     dtype, name, wanted = column.array.dtype, column.name, spec.dtype
     if wanted.name not in FLOATS + INTEGERS or dtype.kind not in "biuf":
         kind = "text" if dtype.kind in "OSU" else dtype.name
@@ -150,7 +150,7 @@ def _cast(array: Array, wanted: DType) -> Array:
 
 
 def _preprocessed(array: Array, steps: Steps, spec: InputSpec) -> Array:
-    """Return rows with all steps done, some at a time, in the precision that their numbers need."""
+    """Return rows after all steps, applied to some rows at a time, in the precision that their numbers need."""
     long = array.dtype.itemsize >= (4 if array.dtype.kind in "iu" else 8) or spec.dtype.name == "float64"
     precision = np.dtype(np.float64 if long else np.float32)
     count = max(1, AT_ONCE // max(1, prod(array.shape[1:]) * precision.itemsize))
@@ -162,10 +162,10 @@ def _preprocessed(array: Array, steps: Steps, spec: InputSpec) -> Array:
 
 
 def _as_wanted(made: Array, steps: Steps, spec: InputSpec) -> Array:
-    """Return numbers in the dtype of a placeholder; whole ones where it takes these, of images that were resized.
+    """Return numbers in the dtype of a placeholder; for an integer dtype, resized images are rounded and clipped.
 
     Raises:
-        DataError: it takes whole numbers in a range, and there are others.
+        DataError: the dtype is an integer type, and a number is not an integer in its range.
     """
     if spec.dtype.name in FLOATS:
         return _cast(made, spec.dtype)
@@ -183,9 +183,9 @@ def _as_wanted(made: Array, steps: Steps, spec: InputSpec) -> Array:
 
 
 def _checked(column: Column, rows: LazyRows, preprocessed: bool) -> Rows:
-    """Refuse rows that are not finite or that lose by a cast; hold them in memory where they are few enough.
+    """Refuse rows that are not finite or that a cast changes; keep them in memory if they are small enough.
 
-    The stored array itself is returned where nothing has to be done to it.
+    If the stored array needs no conversion, it is returned itself.
     """
     stored = column.array
     keep = rows.nbytes <= IN_MEMORY

@@ -1,4 +1,4 @@
-"""Shapes of rows, fitted to those of placeholders, and the steps that make rows fit which do not."""
+"""Shapes of rows: how they fit the shapes of placeholders, and which preprocessing makes others fit."""
 
 from math import isqrt, prod
 
@@ -15,7 +15,7 @@ from ckpttool.data.preprocessing_steps.images import CHANNELS
 
 
 def row_shape(column: Column, spec: InputSpec, steps: Steps, alone: bool) -> tuple[Row, tuple[str, ...]]:
-    """Return the shape that a row takes, and what is to be said of that."""
+    """Return the shape of a row for a placeholder, and notes about a change."""
     stored = column.array.shape[1:]
     try:
         made = shape_after(steps, stored)
@@ -35,10 +35,10 @@ def row_shape(column: Column, spec: InputSpec, steps: Steps, alone: bool) -> tup
 
 
 def fitting_shape(row: Row, wanted: PartialShape | None) -> Row | None:
-    """Return the shape that a row takes for a placeholder, or None when it does not fit.
+    """Return the shape to which a row is reshaped for a placeholder, or None if it does not fit.
 
-    Rows fit as they are, flattened, or with a last dimension of 1 put on or taken off. Flat rows of as many numbers as
-    the placeholder takes become images, or what else it takes.
+    Rows fit unchanged, flattened, or with a last dimension of 1 added or removed. Flat rows with as many numbers as the
+    placeholder's rows are reshaped to those.
 
     >>> fitting_shape((28, 28), (None, 784)), fitting_shape((28, 28), (None, 28, 28, 1)), fitting_shape((8,), (None, 9))
     ((784,), (28, 28, 1), None)
@@ -55,7 +55,7 @@ def fitting_shape(row: Row, wanted: PartialShape | None) -> Row | None:
 
 
 def _numbers_of(wanted: PartialShape) -> int | None:
-    """Return how many numbers a row of several dimensions holds that a placeholder takes; None where that is not known.
+    """Return the number of elements in a placeholder's rows of two dimensions or more; None if it is unknown.
 
     >>> _numbers_of((None, 8, 8, 1)), _numbers_of((None, 8)), _numbers_of((None, 8, None))
     (64, None, None)
@@ -65,13 +65,13 @@ def _numbers_of(wanted: PartialShape) -> int | None:
 
 
 def _advice(column: Column, spec: InputSpec, steps: Steps, alone: bool) -> str:
-    """Return what makes rows fit, if it is their channels or their size, as a message ends."""
+    """Return the end of an error message: preprocessing of channels or size that makes rows fit, if there is any."""
     row = column.array.shape[1:]
     if len(row) == 1 and (needed := _numbers_of(spec.shape or ())) is not None:
         return f"; flat rows are reshaped if they have {counted(needed, 'number')}"
     if not ((len(row) == 3 and {row[0], row[-1]} & {*CHANNELS}) or (len(row) == 2 and column.array.dtype == np.uint8)):
         return ""
-    if any(isinstance(step, OneHot) for step in steps):  # its classes may pass for channels
+    if any(isinstance(step, OneHot) for step in steps):  # its classes could be taken for channels
         return ""
     numbers = [step for step in steps if not (step.arranges or isinstance(step, Nothing))]
     size = image_size(spec.shape)
@@ -88,7 +88,7 @@ def _advice(column: Column, spec: InputSpec, steps: Steps, alone: bool) -> str:
 
 
 def image_size(shape: PartialShape | None) -> tuple[int, int] | None:
-    """Return the height and width of images that a placeholder takes; flat rows may be a grey square.
+    """Return the height and width of a placeholder's images; flat rows can be square grey images. None if neither.
 
     >>> image_size((None, 96, 64, 3)), image_size((None, 784)), image_size((None, 10)), image_size((None, None, 3))
     ((96, 64), (28, 28), None, None)

@@ -1,7 +1,7 @@
-"""Held-out rows: which of the training rows are kept back to judge by, as `valid`, `group` and a seed say it.
+"""Held-out rows: the training rows that are used for validation, as specified by `valid`, `group` and a seed.
 
-A draw follows from the seed, the labels and the groups alone, so the rows are found again wherever these are the same;
-a run's report has the rule, and a digest of the row numbers that it gave.
+A draw depends on the seed, the labels and the groups alone, so that it can be repeated anywhere. A run's report
+contains the rule, and a digest of the row numbers.
 """
 
 import hashlib
@@ -27,9 +27,9 @@ _VALID = re.compile(r"(?:(?P<place>first|last):)?(?P<number>\d+(?:\.\d+)?)(?P<pe
 
 @dataclass(frozen=True)
 class HeldOut:
-    """A rule: how many rows, or which share of them, drawn or at one end, and what a draw follows from.
+    """A rule for held-out rows: their number or fraction, whether they are drawn or at one end, and the seed.
 
-    `group` names a column of which all rows with one value stay on one side.
+    `group` names a column; all rows with the same value of it stay on the same side.
 
     >>> str(HeldOut()), str(HeldOut.parse("first:5000")), HeldOut.parse("12.5%").count(300)
     ('10%', 'first:5000', 37)
@@ -42,10 +42,10 @@ class HeldOut:
 
     @classmethod
     def parse(cls, valid: int | str | None, group: str | None = None, seed: int = SEED) -> Self:
-        """Read a number, a share `20%`, either with `first:` or `last:` before it; None is a tenth.
+        """Parse a number or a percentage such as `20%`, optionally after `first:` or `last:`; None is a tenth.
 
         Raises:
-            PlanError: it is none of these, or groups are named for rows that are not drawn.
+            PlanError: it is none of these, or a group is given for rows that are not drawn.
         """
         match = _VALID.fullmatch("10%" if valid is None else str(valid).replace(" ", ""))
         number = Fraction(Decimal(match["number"])) if match else Fraction(0)
@@ -63,19 +63,19 @@ class HeldOut:
         return cls(number / 100 if share else int(number), place, group, seed)
 
     def __str__(self) -> str:
-        """Return what `parse` reads."""
+        """Return the text that `parse` reads."""
         text = str(self.part) if isinstance(self.part, int) else f"{float(self.part * 100)!r}%".replace(".0%", "%")
         return text if self.place == "drawn" else f"{self.place}:{text}"
 
     def count(self, rows: int) -> int:
-        """Return how many of so many rows are held out."""
+        """Return the number of held-out rows among `rows` rows."""
         return self.part if isinstance(self.part, int) else max(1, int(rows * self.part))
 
     def sides(self, rows: int, classes: "Numbers | None", groups: "Array | None") -> "Sides":
-        """Choose rows, by their classes and groups where there are some.
+        """Choose the held-out rows, stratified by class and in whole groups if these are given.
 
         Raises:
-            DataError: none would be left on one side.
+            DataError: one side would have no rows.
         """
         import numpy as np
 
@@ -96,19 +96,19 @@ class HeldOut:
         return Sides(self, held, rows, text)
 
     def asks(self) -> list[str]:
-        """Return the parameters that ask for other rows than a tenth by chance."""
+        """Return the parameters that differ from the default, a random tenth, for messages."""
         return [f"`valid` {self}"] if (self.part, self.place) != (TENTH, "drawn") else []
 
     def as_json(self) -> dict[str, Any]:
-        """Return what `from_json` reads."""
+        """Return the rule as JSON for `from_json`."""
         return {"rule": str(self), "group": self.group, "seed": self.seed}
 
     @classmethod
     def from_json(cls, facts: Mapping[str, Any]) -> Self:
-        """Read what a report has of a rule.
+        """Return the rule of a report's JSON.
 
         Raises:
-            FormatError: it is none.
+            FormatError: it is invalid.
         """
         try:
             return cls.parse(facts["rule"], facts["group"], int(facts["seed"]))
@@ -118,7 +118,7 @@ class HeldOut:
 
 @dataclass(frozen=True, eq=False)
 class Sides:
-    """The rows that a rule has chosen of so many, by number and in their order, and how that is said."""
+    """The ascending numbers of the rows that a rule holds out of `rows` rows, and a text that describes the choice."""
 
     rule: HeldOut
     held: "Numbers"
@@ -127,7 +127,7 @@ class Sides:
 
     @property
     def kept(self) -> "Numbers":
-        """The rows that are left to train on."""
+        """The numbers of the other rows, which are trained on."""
         import numpy as np
 
         kept = np.ones(self.rows, bool)
@@ -136,11 +136,11 @@ class Sides:
 
     @property
     def note(self) -> str:
-        """How the rows were chosen, for a person."""
+        """A note for the user on how the rows were chosen."""
         seed = f" with seed {self.rule.seed}" if self.rule.place == "drawn" else ""
         return f"validation: {self.said}{seed}"
 
     def as_json(self) -> dict[str, Any]:
-        """Return the rule and what it gave: enough to get the same rows again, and to see that they are the same."""
+        """Return the rule, the number of rows and their digest: enough to choose the rows again and to verify them."""
         digest = hashlib.blake2b(self.held.astype("<i8").tobytes(), digest_size=16).hexdigest()
         return {**self.rule.as_json(), "rows": len(self.held), "of": self.rows, "digest": digest}

@@ -1,4 +1,4 @@
-"""What `data` may name, as far as a look at its path tells: that something is there, before anything is opened."""
+"""Paths of data: whether what `data` names exists, which is checked before anything is opened."""
 
 from pathlib import Path
 
@@ -10,7 +10,7 @@ _KERAS = "keras:"
 
 
 def paths_of(path: Path) -> list[Path]:
-    """Return the paths of a comma-separated list; a path that is there may have a comma in it.
+    """Return the paths of a comma-separated list; an existing path may contain a comma.
 
     >>> [str(each) for each in paths_of(Path("x.npy,y.npy"))]
     ['x.npy', 'y.npy']
@@ -19,10 +19,10 @@ def paths_of(path: Path) -> list[Path]:
 
 
 def require_data(path: Path) -> None:
-    """Check that what `data` names is there.
+    """Check that the data that `data` names exist.
 
     Raises:
-        MissingFile: it is not.
+        MissingFile: a file does not exist.
         CkptError: it is a URL.
     """
     refuse_url_input(path)
@@ -31,10 +31,10 @@ def require_data(path: Path) -> None:
 
 
 def require_there(path: Path) -> None:
-    """Check that files of data are there, all of a list.
+    """Check that data files exist, all of a comma-separated list.
 
     Raises:
-        MissingFile: one is not.
+        MissingFile: one does not.
     """
     if missing := [each for each in paths_of(path) if not each.exists()]:
         named = path if len(missing) == len(paths_of(path)) else missing[0]

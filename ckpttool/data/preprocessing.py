@@ -1,11 +1,12 @@
-"""Preprocessing: what is done to rows before a network sees them, as a value that is kept with the model as text.
+"""Preprocessing: what is done to rows before they are fed to a network, a value that is stored with the model as text.
 
     scale(1/127.5, -1)
     mean(123.68, 116.779, 103.939); bgr()
     resize(96, 96); keras('tf'); age: standardize(mean=40, std=12)
 
-Steps are done in their order. Those behind `NAME:` are for the input of that name, up to the next name; those before
-any name are for the only input, else for those whose rows are images. Text and value are one: `parse` and `str`.
+Steps are applied in their order. Those after `NAME:`, up to the next name, are for the input of that name; those before
+any name are for the only input, or for the inputs of images if there are several. `parse` and `str` convert between
+text and value.
 """
 
 import re
@@ -27,7 +28,7 @@ _NAME = re.compile(r"(?:^|(?<=[;\n]))[ \t]*(?P<name>[^\s:;(),='\"\[\]]+)[ \t]*:"
 
 @dataclass(frozen=True)
 class Preprocessing:
-    """The steps for inputs that are not named, and those for others by their names.
+    """The steps for inputs without a name, and those for named inputs.
 
     >>> Preprocessing.parse("mean(123.68, 116.779, 103.939); bgr()").steps
     (Mean(values=(123.68, 116.779, 103.939)), Bgr())
@@ -40,11 +41,11 @@ class Preprocessing:
 
     @classmethod
     def parse(cls, text: str, parameter: str = PARAMETER) -> "Preprocessing":
-        """Read steps, such as `scale(1/127.5, -1)`; `parameter` is what has them, for messages.
+        """Parse steps, such as `scale(1/127.5, -1)`; `parameter` names their source in messages.
 
         Raises:
-            PlanError: they are not steps, a value cannot be, or an input is named twice.
-            UnknownName: there is no such step, or a step has no such parameter.
+            PlanError: the text is invalid, a value is invalid, or an input is named twice.
+            UnknownName: there is no step of this name, or a step has no parameter of this name.
         """
         names = [(match["name"], match.start(), match.end()) for match in _NAME.finditer(text)]
         if names and len({name for name, *_ in names}) < len(names):
@@ -52,7 +53,7 @@ class Preprocessing:
         ends = [*(start for _, start, _ in names), len(text)]
         first = text[: ends[0]]
         steps = _read(first, parameter) if first.strip(" \t\n;") or not names else ()
-        blank = re.compile(r"[^\n]")  # so that messages have the places of the whole text
+        blank = re.compile(r"[^\n]")  # so that messages have positions in the whole text
         named = (
             (name, _read(blank.sub(" ", text[:begin]) + text[begin:end], f"{parameter} {name}"))
             for (name, _, begin), end in zip(names, ends[1:], strict=True)
@@ -60,13 +61,13 @@ class Preprocessing:
         return cls(steps, tuple(named))
 
     def __str__(self) -> str:
-        """Return the text that `parse` reads as the same value."""
+        """Return the text that `parse` reads as an equal value."""
         parts = [said(self.steps)] if self.steps else []
         return "; ".join([*parts, *(f"{name}: {said(steps)}" for name, steps in self.named)])
 
     @classmethod
     def of_steps(cls, steps: Mapping[str, Steps], alone: str | None = None) -> "Preprocessing":
-        """Return what says these steps of inputs; those of the one that is `alone` go without its name.
+        """Return the preprocessing with these steps by input; those of the only input, `alone`, get no name.
 
         >>> str(Preprocessing.of_steps({"X": (Bgr(),), "y": (Nothing(),)}, alone="X"))
         'bgr(); y: none'
@@ -74,20 +75,20 @@ class Preprocessing:
         return cls(steps.get(alone or "", ()), tuple((name, own) for name, own in steps.items() if name != alone))
 
     def of_known(self, inputs: Mapping[str, bool], labels: str | None = None) -> dict[str, Steps]:
-        """Return the steps for inputs as `of_inputs`, without those for what is not an input any more."""
+        """Return the steps by input as `of_inputs` does, ignoring those for inputs that no longer exist."""
         targets = [*inputs, *([labels] if labels else [])]
         named = tuple(each for each in self.named if _targets(each[0], targets))
         return Preprocessing(self.steps, named).of_inputs(inputs, labels)
 
     def of_inputs(self, inputs: Mapping[str, bool], labels: str | None = None) -> dict[str, Steps]:
-        """Return the steps for each of some inputs, by its name; inputs for which there are none are left out.
+        """Return the steps by input; inputs without steps are omitted.
 
         Args:
-            inputs: For the name of each input, whether its rows are images.
-            labels: The placeholder of the labels, which may be named as an input is.
+            inputs: Whether the rows of each input, by its name, are images.
+            labels: The placeholder of the labels, which can be named like an input.
 
         Raises:
-            PlanError: a name is that of no input, or it is not said which are meant.
+            PlanError: there is no input of a name, or the input of steps without a name is ambiguous.
         """
         targets = [*inputs, *([labels] if labels else [])]
         found = {_target(name, targets): steps for name, steps in self.named}
@@ -102,29 +103,29 @@ class Preprocessing:
 
 
 def shape_after(steps: Iterable[Step], row: Row) -> Row:
-    """Return the shape that steps give rows of a shape.
+    """Return the shape of a row after steps, given the shape before.
 
     Raises:
-        PlanError: one can't be done to such rows.
+        PlanError: a step does not apply to such rows.
     """
     return reduce(lambda shape, step: step.shape(shape), steps, row)
 
 
 def applied(steps: Iterable[Step], rows: Array) -> Array:
-    """Return what steps make of stacked rows of floats, which may be overwritten.
+    """Apply steps to stacked rows of floats, which may be overwritten, and return the result.
 
     >>> import numpy as np
     >>> applied(Preprocessing.parse("scale(1/127.5, -1)").steps, np.array([[0.0, 255.0]])).tolist()
     [[-1.0, 1.0]]
 
     Raises:
-        DataError: a value is none that a step takes.
+        DataError: a step does not accept a value.
     """
     return reduce(lambda made, step: step.apply(made), steps, rows)
 
 
 def made_for(steps: Iterable[Step]) -> tuple[Step, Range] | None:
-    """Return the first step that changes numbers, and those that it is made for; None where it does not show."""
+    """Return the first step that changes numbers, and the range that it expects; None if that is not known."""
     first = next((step for step in steps if not (step.arranges or isinstance(step, Bgr | Nothing))), None)
     return (first, first.made_for) if first is not None and first.made_for else None
 
@@ -134,12 +135,12 @@ def _read(text: str, parameter: str) -> Steps:
 
 
 def said(steps: Iterable[Call]) -> str:
-    """Return steps as they are written."""
+    """Return the notation of steps."""
     return "; ".join(map(str, steps))
 
 
 def _target(name: str, targets: list[str]) -> str:
-    """Return the op that a name means: in whole, or its last part where that is one's alone."""
+    """Return the op with this name: its whole name, or its last component if that is unique."""
     found = _targets(name, targets)
     if len(found) != 1:
         problem = f"{PARAMETER}: no input {name}{suggestion(name, targets)}; known: {', '.join(targets)}"

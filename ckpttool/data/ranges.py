@@ -1,4 +1,4 @@
-"""Ranges: what the first rows show of the numbers in a column, and whether preprocessing is for such numbers."""
+"""Ranges of the numbers in columns, judged by their first rows, and whether the preprocessing expects such numbers."""
 
 import numpy as np
 
@@ -9,33 +9,33 @@ from ckpttool.data.preprocessing_steps import Scale, Step
 
 BYTE_MAXIMUM = 255
 BYTES: Steps = (Scale(1 / BYTE_MAXIMUM),)
-"""What is done to bytes for a float input where nothing is said."""
+"""The default preprocessing of bytes for a float input."""
 _MOST_OF_FRACTIONS = 2
-"""What floats are not above that are meant to be fractions; resizing may make some larger than 1."""
+"""Floats up to this count as fractions; resizing may make some larger than 1."""
 LOOKED_AT, AT_ONCE = 1000, 64 << 20
-"""Rows at most of which the range is looked at, and bytes."""
+"""Maximum number of rows, and of bytes, that are read to find a range."""
 
 
 def _sample(column: Column) -> Array:
-    """Return the first rows, as many as are worth a look."""
+    """Return the first rows, within these limits."""
     each = max(1, column.array.nbytes // len(column.array))
     return np.asarray(column.array[: max(1, min(LOOKED_AT, AT_ONCE // each))])
 
 
 def could_be_bytes(column: Column) -> bool:
-    """Say whether numbers of another dtype look like bytes: what is fed then was not divided."""
+    """Return whether numbers of any dtype look like bytes, which have not been divided."""
     sample = _sample(column)
     return sample.dtype.kind in "iuf" and bool(sample.min() >= 0 and 1 < sample.max() <= BYTE_MAXIMUM)
 
 
 def range_of(column: Column) -> int:
-    """Return the number that white has in images, as far as the first of them show it."""
+    """Return the value of white in images, 255 or 1, judged by the first of them."""
     whole = column.array.dtype.kind in "iu"
     return BYTE_MAXIMUM if whole or float(_sample(column).max()) > 1 else 1
 
 
 def doubts_of_range(column: Column, steps: Steps) -> list[str]:
-    """Return why steps that were given may be for other numbers."""
+    """Return notes if the specified steps expect another range of numbers."""
     found = made_for(steps)
     image = len(column.array.shape) > 2
     if found is None or not (image or isinstance(found[0], Scale)):

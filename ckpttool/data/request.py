@@ -1,7 +1,7 @@
-"""Requests: the columns of a data file that a graph wants, found by the names of arrays, and fitted to placeholders.
+"""Requests: the columns of a data file that a graph needs, found by the names of arrays, and fitted to placeholders.
 
-Arrays are named as in Keras's `mnist.npz` (`x_train`, `y_train`, `x_valid`, `y_valid`, `x_test`, `y_test`), or by the
-placeholders that take them (`X`, `y`, `X_train` ...); several inputs go by their placeholders' names.
+Arrays are named as in Keras's `mnist.npz` (`x_train`, `y_train`, `x_valid`, `y_valid`, `x_test`, `y_test`), or like the
+placeholders (`X`, `y`, `X_train` ...); if there are several inputs, their arrays are named like the placeholders.
 """
 
 from collections.abc import Sequence
@@ -25,7 +25,7 @@ SPLITS = ("train", "valid", "test")
 
 @dataclass(frozen=True, eq=False)
 class Columns:
-    """The columns of one split: an input's by its placeholder's op name, the labels', and the rows' groups."""
+    """The columns of one split: those of the inputs by placeholder name, that of the labels, and the rows' groups."""
 
     inputs: dict[str, Column]
     labels: Column | None
@@ -38,7 +38,7 @@ class Columns:
         return next(iter(self.inputs.values())).count
 
     def require_even(self) -> None:
-        """Check that all columns have as many rows.
+        """Check that all columns have the same number of rows.
 
         Raises:
             DataError: they do not.
@@ -53,14 +53,14 @@ class Columns:
         """Return the rows of both.
 
         Raises:
-            DataError: a column of the other has another shape or dtype.
+            DataError: the shapes or dtypes of a column's rows differ.
         """
         inputs = {name: column.followed_by(other.inputs[name]) for name, column in self.inputs.items()}
         labels = self.labels.followed_by(other.labels) if self.labels and other.labels else None
         return Columns(inputs, labels, (*self.files, *other.files))
 
     def part(self, numbers: Array) -> "Columns":
-        """Return the rows of some numbers, which ascend."""
+        """Return the rows with the given ascending numbers."""
         inputs = {name: column.rows(numbers) for name, column in self.inputs.items()}
         groups = None if self.groups is None else self.groups[numbers]
         return Columns(inputs, self.labels and self.labels.rows(numbers), self.files, groups)
@@ -68,7 +68,7 @@ class Columns:
 
 @dataclass(frozen=True)
 class Request:
-    """A file and what is wanted of it."""
+    """A data file, and the placeholders that it is read for."""
 
     file: DataFile
     inputs: tuple[InputSpec, ...]
@@ -80,15 +80,15 @@ class Request:
         """Open a data file.
 
         Raises:
-            MissingFile: no such file.
-            DataError: it holds no rows that can be read, or the graph has no input.
+            MissingFile: the file does not exist.
+            DataError: it contains no readable rows, or the graph has no input.
         """
         if not wanted.inputs:
             raise DataError(f"{path}: the model has no input to feed")
         return cls(open_data(path, wanted), wanted.inputs, wanted.labels, wanted.classes)
 
     def columns(self, split: str | None) -> Columns | None:
-        """Read the columns of a split (None: those without a split in their names), or None when there are none."""
+        """Return the columns of a split (None: columns without a split in their names), or None if there are none."""
         array_names = {spec.name: self._array_name(spec, split) for spec in self.inputs}
         if not any(array_names.values()):
             return None
@@ -101,7 +101,7 @@ class Request:
         return Columns(inputs, self._numbered(self._column(labels)) if labels else None, files)
 
     def _numbered(self, labels: Column) -> Column:
-        """Give labels that are names the numbers of their classes, and those that stand for names the model's."""
+        """Convert labels that are names to class numbers, and numbers with names of the data to the model's numbers."""
         if labels.array.dtype.kind in "OSU" and self.names:
             return replace(labels, array=np.searchsorted(self.names, as_text(labels.array[:])).astype(np.int64))
         if not self.file.classes or self.names == self.file.classes:
@@ -111,12 +111,12 @@ class Request:
 
     @cached_property
     def names(self) -> tuple[str, ...]:
-        """The names of the classes in the order of their numbers: the model's, where it has all of the data's."""
+        """The class names in the order of their numbers: the model's, unless the data has others, else the data's."""
         known = self.file.classes or self._texts()
         return self.classes if known and set(known) <= set(self.classes) else known
 
     def _texts(self) -> tuple[str, ...]:
-        """Return the texts that labels are in the file, where they are not numbers."""
+        """Return the sorted names that occur as labels in the file; none if the labels are numbers."""
         if self.labels is None:
             return ()
         names = {self._array_name(self.labels, split) for split in (*SPLITS, None)} - {None}
@@ -125,11 +125,11 @@ class Request:
         return () if all(is_number(text) for text in texts) else tuple(sorted(texts))
 
     def has(self, split: str) -> bool:
-        """Say whether there are rows of a split."""
+        """Return whether there are rows of a split."""
         return any(self._array_name(spec, split) for spec in self.inputs)
 
     def training_columns(self) -> Columns:
-        """Read the columns of the rows to train on, those that a rule may hold out among them."""
+        """Return the columns of the training rows, including those that a rule may hold out."""
         train = self.columns("train") or self.columns(None)
         if train is None:
             raise self.missing(self.inputs[0], None)
@@ -137,13 +137,13 @@ class Request:
 
     @property
     def labels_are_whole(self) -> bool:
-        """Whether the labels' placeholder takes whole numbers alone, as those of classes do, or a place for each."""
+        """Whether the labels' placeholder has an integer dtype, as for class numbers, or a column for each class."""
         shape = self.labels.shape if self.labels else None
         places = shape[1] if shape is not None and len(shape) == 2 else None
         return self.labels is not None and (self.labels.dtype.name in INTEGERS or places not in (None, 1))
 
     def grouped(self, columns: Columns, name: str | None, split: str = "train") -> Columns:
-        """Return the columns of a split with the groups of their rows, where groups are named."""
+        """Return the columns of a split, with the groups of their rows if a column of groups is named."""
         return columns if name is None else replace(columns, groups=self._groups(name, columns.rows, split))
 
     def _groups(self, name: str, rows: int, split: str) -> Array:
@@ -163,14 +163,14 @@ class Request:
         return groups
 
     def missing(self, spec: InputSpec, split: str | None) -> DataError:
-        """Return the error for an array that is not there."""
+        """Return the error for a missing array."""
         names = [name for each in ([split] if split else ["train", None]) for name in self._possible_names(spec, each)]
         expected, contents = " or ".join(names), self.file.contents()
         held_out = "; `valid` specifies which rows were held out" if split == "valid" else ""
         return DataError(f"{self.file.path}: no array for {spec.name}: expected {expected}, found {contents}{held_out}")
 
     def split(self, name: str, columns: Columns, *notes: str) -> Split:
-        """Fit the columns to their placeholders."""
+        """Fit the columns to their placeholders, and return the split."""
         columns.require_even()
         alone = len(self.inputs) == 1
         fitted = {spec.name: fit(columns.inputs[spec.name], spec, scale=True, alone=alone) for spec in self.inputs}
@@ -205,6 +205,6 @@ class Request:
         return Column(self.file.path, name, self.file.arrays[name])
 
     def _input(self, spec: InputSpec, name: str) -> Column:
-        """Return a column for a placeholder: of texts as bytes, where it takes these."""
+        """Return the column of a placeholder; text is encoded as bytes for a string placeholder."""
         column = self._column(name)
         return column.encoded() if spec.dtype is STRING and column.array.dtype.kind in "OU" else column

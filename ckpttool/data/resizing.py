@@ -1,8 +1,8 @@
-"""Resizing images as `tf.image.resize` does: a matrix of weights for the rows of pixels and one for their columns.
+"""Resizing of images as in `tf.image.resize`: by a weight matrix for the rows of pixels and one for the columns.
 
-A pixel's middle lies at a half (0.5, 1.5 ...), as in Pillow, TensorFlow 2 and Keras. `tf.image.resize` and with it
-`keras.utils.image_dataset_from_directory`, `smart_resize` and the layer Resizing do not blur before they make an image
-smaller; Pillow, and with it `keras.utils.load_img`, does: that is `antialias`.
+Pixel centres are at half-integers (0.5, 1.5 ...), as in Pillow, TensorFlow 2 and Keras. `tf.image.resize`, and
+therefore `keras.utils.image_dataset_from_directory`, `smart_resize` and the layer Resizing, do not blur images before
+they make them smaller; Pillow, and therefore `keras.utils.load_img`, does: that is `antialias`.
 """
 
 from collections.abc import Callable
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from ckpttool.core.tensors import Array
 
 Weights = NDArray[np.float32]
-"""What each of the new places takes of the old ones, [new, old]."""
+"""The weights of the old pixels in the new ones, [new, old]."""
 
 
 def _triangle(distance: Array) -> Array:
@@ -23,7 +23,7 @@ def _triangle(distance: Array) -> Array:
 
 
 def _cubic(distance: Array) -> Array:
-    """Keys's cubic with a = -0.5 (Keys 1981)."""
+    """Return Keys's cubic kernel with a = -0.5 (Keys 1981)."""
     x = np.abs(distance)
     near, far = (1.5 * x - 2.5) * x * x + 1.0, ((-0.5 * x + 2.5) * x - 4.0) * x + 2.0
     return np.where(x < 1.0, near, np.where(x < 2.0, far, 0.0))
@@ -38,13 +38,13 @@ KERNELS: dict[str, tuple[Callable[[Array], Array], float]] = {
     "bicubic": (_cubic, 2.0),
     "lanczos3": (_lanczos, 3.0),
 }
-"""What a pixel counts at a distance, and how far that reaches, by the method; `nearest` and `area` have none."""
+"""The kernel (weight by distance) and its radius for each method; `nearest` and `area` have none."""
 TABLE = 1024
-"""Places between two pixels that TensorFlow's table of the cubic kernel has."""
+"""The number of positions between two pixels in TensorFlow's table of the cubic kernel."""
 
 
 def resized(images: Array, height: int, width: int, axes: tuple[int, int], method: str, antialias: bool) -> Array:
-    """Return images of another size; `axes` are those of the height and of the width, which follow one another.
+    """Return images of another size; `axes` are the consecutive axes of the height and the width.
 
     >>> resized(np.arange(4.0, dtype=np.float32).reshape(1, 2, 2), 1, 2, (1, 2), "bilinear", False).tolist()
     [[[1.0, 2.0]]]
@@ -64,7 +64,7 @@ def _nearest(old: int, new: int) -> NDArray[np.int64]:
 
 @lru_cache(64)
 def weights(old: int, new: int, method: str, antialias: bool) -> Weights:
-    """Return what each of `new` places takes of the `old` ones.
+    """Return the weights of `old` pixels in `new` ones, [new, old].
 
     >>> weights(4, 2, "bilinear", False).tolist()
     [[0.5, 0.5, 0.0, 0.0], [0.0, 0.0, 0.5, 0.5]]
@@ -81,7 +81,7 @@ def weights(old: int, new: int, method: str, antialias: bool) -> Weights:
         middles = (np.arange(new) + 0.5) * scale - 0.5
         if method == "bilinear" and not antialias:
             middles = np.clip(middles, 0, old - 1)
-        if method == "bicubic" and not antialias:  # TensorFlow has a table of this kernel
+        if method == "bicubic" and not antialias:  # TensorFlow uses a table of this kernel
             middles = np.floor(middles) + np.round((middles % 1.0) * TABLE) / TABLE
         distances = (places - middles[:, None]) / blur
         found = np.where(np.abs(distances) < reach, kernel(distances), 0.0)

@@ -1,4 +1,4 @@
-"""Rows: what arrays, mapped files and HDF5 have in common, so that a data set may be larger than memory."""
+"""Rows: the common interface of arrays, mapped files and HDF5, so that data sets can be larger than memory."""
 
 from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
@@ -10,46 +10,45 @@ import numpy as np
 from ckpttool.core.tensors import Array
 
 IN_MEMORY = 1 << 30
-"""Bytes of an input that are held in memory once they are fitted to a placeholder; of a larger one rows are fitted as
-they are asked for."""
+"""Maximum size in bytes of an input that is kept in memory after fitting; rows of a larger one are fitted on demand."""
 
 
 class Rows(Protocol):
-    """Rows of one shape and dtype, read when asked; NumPy's arrays and memory maps are such."""
+    """Rows of one shape and dtype, which are read on demand; NumPy's arrays and memory maps have this interface."""
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """The number of rows, then the shape of one."""
+        """The number of rows, followed by the shape of a row."""
 
     @property
     def dtype(self) -> np.dtype[Any]:
-        """NumPy's dtype."""
+        """The NumPy dtype."""
 
     @property
     def nbytes(self) -> int:
-        """The bytes that all rows have."""
+        """The size of all rows in bytes."""
 
     def __len__(self) -> int:
         """Return the number of rows."""
 
     def __getitem__(self, rows: Any) -> Array:
-        """Return the rows of a slice, or of an array of row numbers, in its order."""
+        """Return the rows of a slice, or of an array of row numbers in its order."""
 
 
 AT_ONCE = 64 << 20
-"""Bytes of stored rows of which others are made at once."""
+"""Bytes of stored rows that are converted at a time."""
 
 
 class ShapedRows:
-    """Rows that are not an array: how many there are, of which shape and dtype, is known before they are read."""
+    """The base class of rows that are not an array; their number, shape and dtype are known before they are read."""
 
     def __init__(self, shape: tuple[int, ...], dtype: Any) -> None:
-        """Take the number of rows with the shape of one behind it, and NumPy's dtype."""
+        """Store the shape (the number of rows, followed by the shape of a row) and the NumPy dtype."""
         self.shape, self.dtype = shape, np.dtype(dtype)
 
     @property
     def nbytes(self) -> int:
-        """The bytes that all rows have."""
+        """The size of all rows in bytes."""
         return prod(self.shape) * int(self.dtype.itemsize)
 
     def __len__(self) -> int:
@@ -57,10 +56,10 @@ class ShapedRows:
 
 
 class LazyRows(ShapedRows):
-    """Rows that are made of other rows when they are asked for, of so many at once as memory is for."""
+    """Rows that are made from other rows on demand, `AT_ONCE` bytes of these at a time."""
 
     def __init__(self, source: Rows, row: tuple[int, ...], dtype: Any, make: Callable[[Array], Array]) -> None:
-        """Take the source, and `make`, which gives a stack of its rows the row shape and dtype that are said."""
+        """Store the source, and `make`, which converts stacked rows of it to rows of this shape and dtype."""
         self._source, self._make = source, make
         super().__init__((len(source), *row), dtype)
 
@@ -77,10 +76,10 @@ class LazyRows(ShapedRows):
 
 
 class RowRange(ShapedRows):
-    """Some rows that follow one another."""
+    """Consecutive rows of a source."""
 
     def __init__(self, source: Rows, start: int, stop: int) -> None:
-        """Take the rows from `start` to before `stop`."""
+        """Select the rows from `start` to before `stop`."""
         self._source, self._start = source, start
         super().__init__((stop - start, *source.shape[1:]), source.dtype)
 
@@ -92,10 +91,10 @@ class RowRange(ShapedRows):
 
 
 class ChosenRows(ShapedRows):
-    """Some rows, by their numbers in the source."""
+    """Rows selected by their numbers in the source."""
 
     def __init__(self, source: Rows, numbers: Array) -> None:
-        """Take the numbers, in the order of the rows."""
+        """Store the source and the numbers, in the order of the rows."""
         self._source, self._numbers = source, numbers
         super().__init__((len(numbers), *source.shape[1:]), source.dtype)
 
@@ -104,10 +103,10 @@ class ChosenRows(ShapedRows):
 
 
 class JoinedRows(ShapedRows):
-    """Rows of several sources, of one shape and dtype, one source after the other."""
+    """The concatenated rows of several sources of the same shape and dtype."""
 
     def __init__(self, *sources: Rows) -> None:
-        """Take the sources in their order."""
+        """Store the sources in their order."""
         self._sources, self._ends = sources, np.cumsum([len(source) for source in sources])
         super().__init__((int(self._ends[-1]), *sources[0].shape[1:]), sources[0].dtype)
 
@@ -122,7 +121,7 @@ class JoinedRows(ShapedRows):
 
 
 def chosen(source: Rows, numbers: Array) -> Rows:
-    """Return some rows, whose numbers ascend: of an array a view, where they follow one another."""
+    """Return the rows with ascending numbers; consecutive rows of an array are a view."""
     start, stop = (int(numbers[0]), int(numbers[-1]) + 1) if len(numbers) else (0, 0)
     if stop - start != len(numbers):
         return ChosenRows(source, numbers)
@@ -130,14 +129,14 @@ def chosen(source: Rows, numbers: Array) -> Rows:
 
 
 def joined(first: Rows, second: Rows) -> Rows:
-    """Return the rows of both, which have one shape and dtype: of arrays as one."""
+    """Concatenate rows of the same shape and dtype; two arrays give an array."""
     if isinstance(first, np.ndarray) and isinstance(second, np.ndarray):
         return np.concatenate([first, second])
     return JoinedRows(first, second)
 
 
 def pieces(rows: Rows, piece: int, made_of: Rows | None = None) -> Any:
-    """Yield the first row's number and the rows of each piece, about `piece` bytes each, or of what makes them."""
+    """Yield the first row's number and the rows of each piece of about `piece` bytes, of them or of their source."""
     nbytes = max(rows.nbytes, made_of.nbytes if made_of is not None else 0)
     count = max(1, piece // max(1, nbytes // max(1, len(rows))))
     for start in range(0, len(rows), count):
@@ -145,7 +144,7 @@ def pieces(rows: Rows, piece: int, made_of: Rows | None = None) -> Any:
 
 
 def batched(items: Iterable[Array], count: int) -> Iterator[list[Array]]:
-    """Yield lists of so many items, the last one shorter."""
+    """Yield lists of `count` items; the last may be shorter."""
     iterator = iter(items)
     while group := list(islice(iterator, count)):
         yield group

@@ -1,4 +1,4 @@
-"""Splits: rows for one purpose, fitted to the placeholders of a graph, and what is asked of their labels."""
+"""Splits: rows for training, validation or testing, fitted to a graph's placeholders, and checks of their labels."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -19,13 +19,13 @@ from ckpttool.data.rows import Rows, chosen, joined
 
 @dataclass(frozen=True, eq=False)
 class Split:
-    """Rows for one purpose: an array per input placeholder (by op name), their labels, and what was done to them.
+    """The rows of one split: an array per input placeholder (by op name), the labels, and notes about their fitting.
 
-    `stored` has the columns as the file holds them, by op name; those of the labels under `labels_stored`. `sides` says
-    how rows were held out, None where the file itself has validation rows, or all were taken. `classes` are the
-    names of the classes, `files` those of the files that rows were read from, by the numbers of the rows. `groups` has
-    those of the rows, numbers or texts, where rows are held out by them. `steps` are the preprocessing of inputs and
-    labels, by op name, that was given or is done by default.
+    `stored` are the unconverted columns by op name, `labels_stored` that of the labels. `sides` describes how rows were
+    held out; None if the file has its own validation rows, or all rows are used. `classes` are the class names, `files`
+    the names of the files that the rows were read from, by row number. `groups` are the groups of the rows, numbers or
+    strings, if rows are held out by group. `steps` are the preprocessing steps of inputs and labels, by op name, that
+    were specified or are applied by default.
     """
 
     name: str
@@ -43,17 +43,17 @@ class Split:
 
     @property
     def file_names(self) -> list[str]:
-        """The names of the files that the rows were read from, where each had its own."""
+        """The names of the files that the rows were read from; empty if the rows have no files of their own."""
         return [self.files[number] for number in self.numbers] if self.files else []
 
     @property
     def numbers(self) -> Array:
-        """The numbers that the rows have in the file."""
+        """The numbers of the rows in the file."""
         numbers = next((column.numbers for column in self.stored.values()), None)
         return np.arange(self.rows) if numbers is None else numbers
 
     def part(self, name: str, numbers: Array) -> Self:
-        """Return the rows of some numbers among these, which ascend, for another purpose."""
+        """Return the split `name` of the rows with these ascending numbers within this split."""
         return replace(
             self,
             name=name,
@@ -66,10 +66,10 @@ class Split:
         )
 
     def followed_by(self, other: Self, labels: Array | None) -> Self:
-        """Return these rows and others, which have these labels.
+        """Return these rows followed by those of another split, which get these labels.
 
         Raises:
-            DataError: the others are stored with another shape or dtype.
+            DataError: the stored shapes or dtypes differ.
         """
         both = None if self.labels is None or labels is None else np.concatenate([self.labels, labels])
         return replace(
@@ -85,15 +85,15 @@ class Split:
 
 
 def notes_of(splits: Sequence[Split]) -> list[str]:
-    """Return what was done to the rows of splits, each note once."""
+    """Return the notes of splits without duplicates."""
     return list(dict.fromkeys(note for split in splits for note in split.notes))
 
 
 def check_labels(split: Split, classes: int) -> None:
-    """Check that whole-numbered labels name one of `classes` outputs, 0 to `classes - 1`.
+    """Check that integer labels are in the range 0 to `classes - 1` of the outputs.
 
     Raises:
-        DataError: one does not; the message has the file, the array, the row and the value.
+        DataError: one is not; the message has the file, the array, the row and the value.
     """
     labels = split.labels
     if labels is None or labels.dtype.kind not in "iu" or (labels.min() >= 0 and labels.max() < classes):
@@ -106,10 +106,10 @@ def check_labels(split: Split, classes: int) -> None:
 
 
 def check_class_numbers(split: Split, classes: int) -> None:
-    """Check that labels are a class number for each row, and not a row with a place for each class.
+    """Check that labels are class numbers, and not one-hot rows.
 
     Raises:
-        DataError: they are such rows; the message says what makes numbers of them.
+        DataError: they are one-hot rows; the message says how to convert them.
     """
     labels = split.labels
     if labels is not None and labels.shape[1:] == (classes,) and classes > 1:
@@ -121,7 +121,7 @@ def check_class_numbers(split: Split, classes: int) -> None:
 
 
 def empty_classes(split: Split, classes: int) -> list[int]:
-    """Return the classes that no row is labelled with, where the labels are classes: these cannot be learnt."""
+    """Return the classes without any labelled row, which cannot be learned; none if the labels are not classes."""
     labels = split.labels
     if labels is None or classes_of(labels, labels.dtype.kind in "iu") is None:
         return []

@@ -1,8 +1,8 @@
-"""Staging: rows that have no place of their own on disk (text, records, images) are decoded once into mapped arrays.
+"""Staging: rows that cannot be mapped from their files (text, records, images) are decoded once into mapped arrays.
 
-A folder per data set in the user's cache, named by what it was made of: the files' names, sizes and times, and how they
-were to be read. It is written beside and renamed, so that it is whole or absent; what was damaged since is made
-again, and so is what was made of a file that had just been written, and was written to again.
+Each data set has a folder in the user's cache, named by a hash of the files' names, sizes and times, and of how they
+are read. It is written under a temporary name and renamed, so that it is whole or absent. It is made again if it is
+damaged, or if a file that had just been written when it was read has changed since.
 """
 
 import json
@@ -29,14 +29,14 @@ from ckpttool.formats.writing.files import temporary_folder
 _FACTS = "facts.json"
 _log = logging.getLogger(__name__)
 _HEADER = 128
-"""Bytes before the rows of an array, enough for any header of ours; NumPy lets a header be padded."""
+"""Bytes before the rows of an array, enough for any header that is written here; NumPy allows padded headers."""
 
 
 @dataclass(frozen=True)
 class Facts:
-    """What is known of staged rows: notes for the user, the names of classes, the rows' own files by their split.
+    """Facts about staged rows: notes for the user, the class names, and the files of the rows by split.
 
-    `resized` says whether images were.
+    `resized` is whether images were resized.
     """
 
     notes: list[str]
@@ -48,9 +48,9 @@ class Facts:
 def staged(
     files: Iterable[Path], how: Mapping[str, Any], write: Callable[[Path], Facts]
 ) -> tuple[dict[str, Array], Facts]:
-    """Return arrays that `write` makes in a folder, `NAME.npy` each, mapped, and the facts that it returns.
+    """Return memory maps of the arrays that `write` makes in a folder as `NAME.npy`, and the facts that it returns.
 
-    `how` has all that the arrays depend on besides the files. They are made once.
+    `how` contains everything but the files that the arrays depend on. They are made once.
     """
     files = [resolved(file) for file in files]
     facts = {str(file): f"{file.stat().st_size} {file.stat().st_mtime_ns}" for file in files}
@@ -64,13 +64,13 @@ def staged(
 
 
 def mapped_arrays(folder: Path) -> dict[str, Array]:
-    """Return the arrays of a folder by name, mapped; where the folder is removed, they stay until they are let go."""
+    """Return memory maps of a folder's arrays by name; they stay valid if the folder is removed."""
     whole = sorted(folder.glob("*.npy"))
     return {unquote(file.stem): np.load(file, mmap_mode="r", allow_pickle=False) for file in whole}
 
 
 def _whole(folder: Path) -> Facts | None:
-    """Return the facts of staged rows that are whole, by the checksums of all files; None where they are not."""
+    """Return the facts of staged rows if the checksums of all files match, else None."""
     facts = read_json(folder / _FACTS)
     changed = facts is not None and any(_checksum(file) != crc for file, crc in facts.pop("young_crc32c", {}).items())
     if facts is None or changed or facts.pop("files_crc32c", None) != _checksums(folder):
@@ -79,7 +79,7 @@ def _whole(folder: Path) -> Facts | None:
         return None
     try:
         return Facts(**facts)
-    except TypeError:  # of another version
+    except TypeError:  # written by another version
         return None
 
 
@@ -93,7 +93,7 @@ def _checksum(file: Path | str) -> int:
 
 
 def _make(folder: Path, write: Callable[[Path], Facts], files: Iterable[Path]) -> None:
-    """Write rows; of files that may be written to again without a change of their times the checksums are noted."""
+    """Write the rows; for source files that are too new for their times to be reliable, checksums are recorded."""
     folder.parent.mkdir(parents=True, exist_ok=True)
     with temporary_folder(folder) as beside:
         young = {str(file): _checksum(file) for file in files if not is_settled(stamp_of(file.stat()))}
@@ -104,7 +104,7 @@ def _make(folder: Path, write: Callable[[Path], Facts], files: Iterable[Path]) -
 
 
 def array_file(folder: Path, name: str) -> Path:
-    """Return the file of an array in a folder of staged rows: a name that a file's author chose leads nowhere else.
+    """Return the file of an array in a folder of staged rows; names from untrusted files cannot lead out of the folder.
 
     >>> array_file(Path("rows"), "image/height").name, array_file(Path("rows"), "../../x").name
     ('image%2Fheight.npy', '..%2F..%2Fx.npy')
@@ -113,16 +113,16 @@ def array_file(folder: Path, name: str) -> Path:
 
 
 class RowWriter:
-    """Writes rows of one shape and dtype to a `.npy`, whose length is known when the last one is written."""
+    """A writer of rows of one shape and dtype to a `.npy` file, whose number of rows is known only at the end."""
 
     def __init__(self, path: Path, row: tuple[int, ...], dtype: Any) -> None:
-        """Begin a file."""
+        """Create the file."""
         self._row, self._dtype, self.count = row, np.dtype(dtype), 0
         self._file = path.open("wb")
         self._file.write(bytes(_HEADER))
 
     def append(self, rows: Array) -> None:
-        """Write some rows; they are cast to the file's dtype."""
+        """Append rows, which are cast to the file's dtype."""
         array = np.ascontiguousarray(rows, self._dtype).reshape(len(rows), *self._row)
         self._file.write(array.data)
         self.count += len(array)

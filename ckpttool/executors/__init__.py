@@ -1,1 +1,1 @@
-"""Executors: where the items of a long job are computed: in this process, in processes beside it, on a cluster."""
+"""Executors compute the items of a long job: in this process, in other processes, or on a cluster."""

@@ -1,8 +1,8 @@
-"""The executor on a Ray cluster: one that runs, or one of this machine that is started for it.
+"""The executor on a Ray cluster: a running one, or one that is started on this machine for the job.
 
-An actor is a worker of one core; it is never restarted by Ray, since where its node is gone it would wait for room for
-ever, and the driver with it. One that is lost is noticed by its error, and its item goes to those that live; another is
-asked for, which begins when there is room. Model and data must lie where the nodes see them too.
+An actor is a worker with one core. Ray never restarts it: if its node is gone, it would wait for free cores forever,
+and so would the driver. The loss of an actor shows as an error; its item is computed by another worker, and a new actor
+is requested, which starts once there are free cores. The nodes must see the model and the data under the same paths.
 """
 
 import logging
@@ -22,18 +22,18 @@ from ckpttool.executors.executor import Factory, WorkerLost
 from ckpttool.executors.worker import Functions, Reply, share_cores
 
 WATCH = 0.5
-"""Seconds to wait at a time for an actor to begin."""
+"""Seconds of one wait for an actor to start."""
 
 
 def open_ray(place: str, workers: int | None, _model_bytes: int) -> Crew:
-    """Return a crew of actors, as many as asked for, else as the cluster has cores.
+    """Return a crew of actors: the requested number, by default one per core of the cluster.
 
-    `ray` is the cluster that RAY_ADDRESS names, or one that is started on this machine; `ray://host:10001` is a
+    The place `ray` is the cluster at RAY_ADDRESS, or one that is started on this machine; `ray://host:10001` is a
     running one.
 
     Raises:
         MissingDependency: Ray is not installed, or lacks what an address needs.
-        CkptError: no cluster answers, or its nodes have another ckpttool, or none.
+        CkptError: no cluster answers, or ckpttool is missing on its nodes or has another version.
     """
     ray = _ray()
     connected = _connect(ray, place)
@@ -46,16 +46,16 @@ def open_ray(place: str, workers: int | None, _model_bytes: int) -> Crew:
 
 
 class RayCrew(Crew):
-    """A crew of actors; it lets go of the cluster if it connected to it, and ends one that was started for it."""
+    """A crew of actors; if it connected to the cluster, closing disconnects, and ends one that was started for it."""
 
     def __init__(self, ray: Any, place: str, workers: int, note: str, connected: bool) -> None:
-        """Take the module, and whether it was connected to the cluster for this crew."""
+        """Store the `ray` module, and whether it was connected to the cluster for this crew."""
         self._ray, self._connected = ray, connected
         actor_class = ray.remote(num_cpus=1, max_restarts=0, max_task_retries=0)(_Actor)
         super().__init__(place, partial(ActorWorker, ray, actor_class), workers, (note,))
 
     def close(self) -> None:
-        """End the actors, and what was begun for them."""
+        """End the actors, and the connection or cluster that was started for them."""
         super().close()
         if self._connected:
             self._ray.shutdown()
@@ -63,7 +63,7 @@ class RayCrew(Crew):
 
 
 class _Actor:
-    """What runs in an actor's process."""
+    """The class that runs in an actor's process."""
 
     def __init__(self, folder: str) -> None:
         share_cores(1)
@@ -82,17 +82,17 @@ class ActorWorker:
     """An actor that computes one item at a time."""
 
     def __init__(self, ray: Any, actor_class: Any) -> None:
-        """Ask for an actor, which begins where and when there is room for it."""
+        """Request an actor; Ray starts it once a node has a free core."""
         self._ray, self._actor = ray, actor_class.remote(str(Path.cwd()))
         self._begun = self._actor.version.remote()
         self._ready = False
 
     def ready(self) -> bool:
-        """Wait for a moment until it has begun; say whether it has.
+        """Wait briefly for the actor to start; return whether it has.
 
         Raises:
             WorkerLost: its node is gone.
-            MissingDependency: its node has another ckpttool, or none.
+            MissingDependency: ckpttool is missing on its node, or has another version.
         """
         if not self._ready and self._ray.wait([self._begun], timeout=WATCH)[0]:
             self._check(self._get(self._begun))
@@ -100,7 +100,7 @@ class ActorWorker:
         return self._ready
 
     def compute(self, factory: Factory, item: object) -> Reply:
-        """Return what became of an item.
+        """Return the result of an item, or its exception.
 
         Raises:
             WorkerLost: the actor, or its node, is gone.
@@ -109,12 +109,12 @@ class ActorWorker:
         return reply
 
     def stop(self) -> None:
-        """End its process, where that and the cluster are still there."""
+        """End its process, if it and the cluster still exist."""
         with suppress(self._ray.exceptions.RayError, ConnectionError, RuntimeError, ValueError):
             self._ray.kill(self._actor)
 
     def join(self) -> None:
-        """Nothing is left to wait for."""
+        """Return at once: Ray cleans up."""
 
     def _check(self, version: str) -> None:
         if version != __version__:
@@ -133,17 +133,17 @@ class ActorWorker:
 
 
 def _in_short(error: Exception) -> str:
-    """Return the first sentence of the last line of a message, in which Ray says what it was."""
+    """Return the first sentence of the last line of a message, where Ray states the cause."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return lines[-1].split(". ")[0].removesuffix(".") if lines else type(error).__name__
 
 
 def _connect(ray: Any, place: str) -> bool:
-    """Connect this process to the cluster that is meant, unless the program has done so; say whether it was done here.
+    """Connect this process to the cluster, unless the program has done so; return whether it was done here.
 
     Raises:
         CkptError: no cluster answers.
-        MissingDependency: Ray lacks what an address needs.
+        MissingDependency: Ray's client, which an address needs, is not installed.
     """
     if ray.is_initialized():
         return False
@@ -164,7 +164,7 @@ def _connect(ray: Any, place: str) -> bool:
 
 
 def _ray() -> Any:
-    """Return the `ray` module, which reports no use to anybody unless the user's environment says so."""
+    """Return the `ray` module, with its usage statistics off unless the user's environment turns them on."""
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     try:

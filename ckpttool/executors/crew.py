@@ -1,7 +1,7 @@
-"""A crew: workers that each compute one item at a time, whoever they are; one that is lost is replaced.
+"""A crew: workers of any kind that each compute one item at a time; a lost worker is replaced.
 
-For each worker there is a thread that deals items to it, once it is ready. An item whose worker was lost goes to the
-next that is free, and is given up after it has ended two. While none is ready for long, there is no room for any.
+Each worker has a thread that deals items to it once it is ready. An item whose worker was lost goes to the next free
+one, and fails after it has ended two workers. If no worker is ready for long, there is no room for any.
 """
 
 import threading
@@ -16,41 +16,41 @@ from ckpttool.executors.executor import Executor, Factory, WorkerLost
 from ckpttool.executors.worker import Reply
 
 MOST_LOST = 2
-"""How many workers an item may end before it is given up."""
+"""The number of workers that an item may end before it fails."""
 ROOM = 60.0
-"""Seconds that all workers may take to be ready, before it is said that there is no room for them."""
+"""Seconds without a ready worker after which the crew reports that there is no room for any."""
 NEAR, FREE, FAR, KEPT = range(4)
-"""How far an item is from a worker: near to what it had, to nothing yet, to another's, to an idle one's."""
+"""Distance of an item from a worker: its `near` is this worker's, nobody's, a busy worker's, or an idle worker's."""
 
 
 class Worker(Protocol):
     """Computes one item at a time."""
 
     def ready(self) -> bool:
-        """Wait for a moment until it can compute; say whether it can.
+        """Wait briefly until it can compute; return whether it can.
 
         Raises:
-            WorkerLost: the worker is no more.
+            WorkerLost: the worker has ended.
             CkptError: it can never compute for this program.
         """
 
     def compute(self, factory: Factory, item: object) -> Reply:
-        """Return what became of an item.
+        """Return the result of an item, or its exception.
 
         Raises:
-            WorkerLost: the worker is no more.
+            WorkerLost: the worker has ended.
         """
 
     def stop(self) -> None:
-        """Have it end, from any thread, also while it computes: `compute` raises WorkerLost then."""
+        """End it, from any thread, even while it computes: `compute` then raises WorkerLost."""
 
     def join(self) -> None:
-        """Wait until it has ended."""
+        """Wait for it to end."""
 
 
 @dataclass(eq=False)
 class Task:
-    """An item under way, the function that it is for, and the workers that it has ended."""
+    """A submitted item, the factory of its function, and how the workers that it was lost with ended."""
 
     factory: Factory
     item: object
@@ -59,27 +59,27 @@ class Task:
     ended: list[str] = field(default_factory=list)
 
     def begin(self) -> bool:
-        """Say whether it is still wanted; from then on it cannot be taken back."""
+        """Return whether it is still wanted; from then on it cannot be cancelled."""
         return bool(self.ended) or self.future.set_running_or_notify_cancel()
 
     def finish(self, reply: Reply) -> None:
-        """Set the result, or the exception."""
+        """Set the future's result or exception."""
         done, value = reply
         (self.future.set_result if done else self.future.set_exception)(value)
 
     def drop(self, error: Exception | None = None) -> None:
-        """Fail with an error; without one, be cancelled."""
+        """Fail with the error, or cancel the future if there is none."""
         if error is not None and self.begin():
             self.finish((False, error))
-        elif not self.future.cancel():  # it was begun, by a worker that was lost
+        elif not self.future.cancel():  # it was started, by a worker that was lost
             self.finish((False, CancelledError()))
 
 
 class Crew(Executor):
-    """Deals items to workers, which are started when there are items for them."""
+    """Deals items to workers, which are started as items are submitted."""
 
     def __init__(self, name: str, start: Callable[[], Worker], workers: int, notes: tuple[str, ...] = ()) -> None:
-        """Take what starts a worker, and how many are wanted."""
+        """Store the function that starts a worker, and the number of workers."""
         self.name, self.workers, self.notes = name, workers, notes
         self._start, self._threads = start, list[threading.Thread]()
         self._waiting, self._changed, self._closed = list[Task](), threading.Condition(), False
@@ -90,7 +90,7 @@ class Crew(Executor):
         self._homes: dict[Hashable, int] = {}
 
     def submit(self, factory: Factory, item: object, near: Hashable = None) -> "Future[Any]":
-        """Have an item computed by a worker that is free, of those the one that had others with the same `near`."""
+        """Queue an item for a free worker, preferably the one that computed others with the same `near`."""
         task = Task(factory, item, near)
         with self._changed:
             if self._closed:
@@ -105,7 +105,7 @@ class Crew(Executor):
         return task.future
 
     def close(self) -> None:
-        """End all workers, also those that compute."""
+        """End all workers, including busy ones."""
         self._end(None)
         for worker in list(self._crew.values()):
             worker.stop()
@@ -113,7 +113,7 @@ class Crew(Executor):
             thread.join()
 
     def _end(self, error: CkptError | None) -> None:
-        """Take no items any more; those that wait fail with an error, or are cancelled."""
+        """Accept no more items; waiting ones fail with the error, or are cancelled if there is none."""
         with self._changed:
             self._closed, self._reason = True, self._reason or error
             for task in self._waiting:
@@ -122,7 +122,7 @@ class Crew(Executor):
             self._changed.notify_all()
 
     def _deal(self, place: int) -> None:
-        """Deal items to the worker at a place, and start another there when it is lost."""
+        """Deal items to the worker at a place (its index), and start a new one there if it is lost."""
         while (worker := self._ready(place)) and (task := self._next(place)):
             try:
                 task.finish(worker.compute(task.factory, task.item))
@@ -134,7 +134,7 @@ class Crew(Executor):
         self._lose(place)
 
     def _ready(self, place: int) -> Worker | None:
-        """Return the worker of a place when it can compute; None where the crew is closed before."""
+        """Return the worker of a place once it can compute; None if the crew is closed before that."""
         while not self._closed:
             try:
                 worker = self._crew.get(place) or self._started(place)
@@ -162,7 +162,7 @@ class Crew(Executor):
         return worker
 
     def _lose(self, place: int) -> None:
-        """Let go of the worker of a place, which is lost, or not needed any more."""
+        """Stop and forget the worker of a place, which is lost or no longer needed."""
         if worker := self._crew.pop(place, None):
             worker.stop()
             worker.join()
@@ -173,7 +173,7 @@ class Crew(Executor):
             self._able.discard(place)
 
     def _again(self, task: Task, how: str) -> None:
-        """Have an item whose worker was lost computed by another, unless it has ended two."""
+        """Queue an item again whose worker was lost, unless it has ended two workers."""
         with self._changed:
             task.ended.append(how)
             if self._closed:
@@ -186,7 +186,7 @@ class Crew(Executor):
                 task.finish((False, WorkerLost(f"{reason}; if memory is short, fewer `workers` need less")))
 
     def _next(self, place: int) -> Task | None:
-        """Wait for an item for a worker: one near to what it had, else one that is near to no other, else any."""
+        """Wait for the next item of a worker: the nearest by `_distance`, but none whose `near` is an idle worker's."""
         with self._changed:
             while not self._closed:
                 while task := min(self._waiting, key=lambda task: self._distance(place, task), default=None):
@@ -203,7 +203,7 @@ class Crew(Executor):
         return None
 
     def _distance(self, place: int, task: Task) -> int:
-        """Return how far an item is from a worker; of several that are equally far the first one is dealt."""
+        """Return how far an item is from a worker; among equally distant items the first is dealt."""
         home = self._homes.get(task.near)
         if home == place:
             return NEAR

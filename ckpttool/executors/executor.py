@@ -1,4 +1,4 @@
-"""What an executor is: it computes items elsewhere, or here, and gives their results as they are done."""
+"""The interface of executors: they compute items elsewhere or here, and return the results as they are done."""
 
 from abc import ABC, abstractmethod
 from collections import deque
@@ -12,56 +12,56 @@ from ckpttool.core.errors import CkptError
 B = TypeVar("B")
 
 Function = Callable[[Any], Any]
-"""What items are passed to; it may be slow to make and large, as a model that is opened."""
+"""The function that computes items; it may be large and slow to make, such as an open model."""
 
 
 class Factory(Protocol):
-    """Makes the function, once in each worker that needs it: a value that can be pickled, compared and hashed.
+    """Makes the function, once in each worker that needs it; it can be pickled, compared and hashed.
 
-    A frozen dataclass with `__call__` is one. Equal factories stand for the same function.
+    A frozen dataclass with `__call__` will do. Equal factories stand for the same function.
     """
 
     def __call__(self) -> Function:
-        """Return the function that items are passed to."""
+        """Return the function that computes items."""
 
 
 class WorkerLost(CkptError):
-    """A worker ended while it computed; its item may be computed by another."""
+    """A worker ended while it computed; another may compute its item."""
 
 
 class Executor(ABC):
-    """Computes items with the function that a factory makes; leaving its `with` block ends it.
+    """Computes items with the function that a factory makes; leaving its `with` block closes it.
 
-    A subclass has `submit` and `close`.
+    Subclasses implement `submit` and `close`.
     """
 
     name = ""
     workers = 1
     ahead = 1
-    """How many more items a worker is given while it computes one, so that it need not wait for the next."""
+    """The number of items queued per busy worker, so that it need not wait for the next."""
     notes: tuple[str, ...] = ()
-    """What a user should know: how many workers there are, and why not more."""
+    """Notes for the user: the number of workers, and what limits it."""
 
     @abstractmethod
     def submit(self, factory: Factory, item: object, near: Hashable = None) -> "Future[Any]":
-        """Have an item computed; items that share `near` go to one worker where that can be.
+        """Queue an item and return its future; items that share `near` go to the same worker if possible.
 
-        An exception of the function is the future's. An item that ended two workers is given up (`WorkerLost`).
+        The future has the function's result or exception; an item that has ended two workers fails with `WorkerLost`.
         """
 
     @abstractmethod
     def close(self) -> None:
-        """End all workers; what they compute is dropped, and futures that are not done are cancelled."""
+        """End all workers; what they are computing is lost, and unfinished futures are cancelled."""
 
     def cancel(self, future: "Future[Any]") -> bool:
-        """Take an item back that no worker has begun; say whether that was so."""
+        """Cancel an item that no worker has started; return whether it was cancelled."""
         return future.cancel()
 
     def map_blocks(self, factory: Factory, blocks: Iterable[B]) -> Iterator[tuple[B, Any]]:
-        """Yield each block and its result as they are done, in any order; blocks are taken from the iterable as needed.
+        """Yield each block with its result as they are done, in any order; the iterable is read as needed.
 
         Raises:
-            Exception: the first one of the function; blocks that have not begun are taken back.
+            Exception: the first exception of the function; blocks that were not started are cancelled.
         """
         coming, flying = iter(blocks), dict[Future[Any], B]()
         try:
@@ -76,10 +76,10 @@ class Executor(ABC):
                 self.cancel(future)
 
     def map_in_order(self, factory: Factory, blocks: Iterable[B]) -> Iterator[Any]:
-        """Yield the results in the order of the blocks, of which only a few are computed ahead.
+        """Yield the results in the order of the blocks; only a few are computed ahead.
 
         Raises:
-            Exception: that of the function; blocks that have not begun are taken back.
+            Exception: the exception of the function; blocks that were not started are cancelled.
         """
         coming, flying = iter(blocks), deque[Future[Any]]()
         try:
@@ -93,7 +93,7 @@ class Executor(ABC):
                 self.cancel(future)
 
     def _launched(self, factory: Factory, blocks: Iterator[B], flying: int) -> Iterator[tuple["Future[Any]", B]]:
-        """Submit blocks until as many are under way as the workers need."""
+        """Submit blocks until all workers are busy and each has `ahead` more; yield each future with its block."""
         room = self.workers * (1 + self.ahead) - flying
         for _, block in zip(range(room), blocks, strict=False):
             yield self.submit(factory, block), block

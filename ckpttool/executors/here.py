@@ -10,17 +10,17 @@ from ckpttool.executors.worker import Functions
 
 
 class Here(Executor):
-    """Computes each item at once, in the thread that submits it; Ctrl-C is that thread's."""
+    """Computes each item immediately, in the thread that submits it, which Ctrl-C interrupts."""
 
     name = "here"
     ahead = 0
 
     def __init__(self) -> None:
-        """Begin without any function."""
+        """Start without any function."""
         self._functions = Functions()
 
     def submit(self, factory: Factory, item: object, near: Hashable = None) -> "Future[Any]":
-        """Compute an item; the future that is returned is done."""
+        """Compute an item and return its finished future."""
         future: Future[Any] = Future()
         future.set_running_or_notify_cancel()
         try:
@@ -30,7 +30,7 @@ class Here(Executor):
         return future
 
     def close(self) -> None:
-        """Let go of the functions."""
+        """Release the functions."""
         self._functions = Functions()
 
 
@@ -38,7 +38,7 @@ def open_here(place: str, workers: int | None, _model_bytes: int) -> Here:
     """Return the executor in this process.
 
     Raises:
-        PlanError: more workers were asked for.
+        PlanError: more than one worker was requested.
     """
     if workers not in (None, 1):
         raise PlanError(f"`workers` {workers}: {place} is this process alone; `on` processes has more")

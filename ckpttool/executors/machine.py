@@ -1,4 +1,4 @@
-"""What this machine has for workers: cores and memory, as far as this process may use them."""
+"""The machine's cores and memory that this process may use."""
 
 import os
 from pathlib import Path
@@ -8,7 +8,7 @@ MEMINFO = Path("/proc/meminfo")
 
 
 def cores() -> int:
-    """Return how many cores this process may use: by its affinity, and by the quota of its container."""
+    """Return the number of cores that this process may use, by its affinity and its container's quota."""
     own = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     quota = _words(CGROUP / "cpu.max")
     if len(quota) == 2 and all(map(str.isdigit, quota)):
@@ -17,7 +17,7 @@ def cores() -> int:
 
 
 def free_memory() -> int | None:
-    """Return the bytes that processes may still take, on the machine and in its container; None if it does not tell."""
+    """Return the bytes of free memory on the machine and in its container; None if they cannot be determined."""
     lines = [line.split() for line in _text(MEMINFO).splitlines()]
     known = [int(line[1]) << 10 for line in lines if line[:1] == ["MemAvailable:"]]
     most, used = _words(CGROUP / "memory.max"), _words(CGROUP / "memory.current")

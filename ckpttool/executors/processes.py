@@ -1,7 +1,7 @@
-"""The executor of processes beside this one, as many as cores and memory allow.
+"""The executor of worker processes on this machine, as many as its cores and memory allow.
 
-A process is started afresh with this one's import path, and runs `worker.serve` on its end of a socket: nothing is
-forked, and no program of the user's is imported again, so a script needs no `if __name__ == "__main__"`.
+Each process is a new interpreter with this one's import path, and runs `worker.serve` on its end of a socket. Nothing
+is forked, and the user's program is not imported again, so a script needs no `if __name__ == "__main__"`.
 """
 
 import os
@@ -19,17 +19,17 @@ from ckpttool.executors.executor import Factory, WorkerLost
 from ckpttool.executors.worker import GRACE, Reply
 
 WORKER_BYTES = 600 << 20
-"""What a process with TensorFlow takes, without a model."""
+"""Bytes of memory of a process with TensorFlow, without a model."""
 SPARED = 512 << 20
-"""Bytes of free memory that are left to everything else."""
+"""Bytes of free memory left for everything else."""
 _THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
-"""What libraries of linear algebra start as many threads as."""
+"""Environment variables with the number of threads of linear algebra libraries."""
 
 
 def processes(workers: int | None = None, model_bytes: int = 0) -> Crew:
-    """Return a crew of processes: as many as asked for, else as many as there are cores and memory for.
+    """Return a crew of processes: the requested number, by default as many as cores and memory allow.
 
-    `model_bytes` is what a worker needs besides TensorFlow.
+    `model_bytes` is the memory that each worker needs besides TensorFlow.
     """
     cores, memory = machine.cores(), machine.free_memory()
     each = WORKER_BYTES + model_bytes
@@ -52,10 +52,10 @@ class ProcessWorker:
     """A process that computes one item at a time."""
 
     def __init__(self, cores: int) -> None:
-        """Start it; it may compute with as many threads."""
+        """Start the process, which computes with `cores` threads."""
         ours, theirs = socket.socketpair()
         with theirs:
-            self._process = subprocess.Popen(  # of a group of its own: Ctrl-C of the terminal is not for it
+            self._process = subprocess.Popen(  # in its own process group, which the terminal's Ctrl-C does not reach
                 [sys.executable, "-P", "-c", _program(theirs.fileno(), cores)],
                 stdin=subprocess.DEVNULL,
                 pass_fds=[theirs.fileno()],
@@ -65,11 +65,11 @@ class ProcessWorker:
         self._connection = Connection(ours.detach())
 
     def ready(self) -> bool:
-        """Say that it can compute; what it is sent while it starts waits for it."""
+        """Return True: items that are sent while it starts wait in its socket."""
         return True
 
     def compute(self, factory: Factory, item: object) -> Reply:
-        """Return what became of an item.
+        """Return the result of an item, or its exception.
 
         Raises:
             WorkerLost: the process has ended.
@@ -82,11 +82,11 @@ class ProcessWorker:
         return reply
 
     def stop(self) -> None:
-        """Have it end."""
+        """End the process."""
         self._process.terminate()
 
     def join(self) -> None:
-        """Wait until it has ended, and end it by force where it does not."""
+        """Wait for it to end, and kill it if it does not."""
         self._connection.close()
         try:
             self._process.wait(GRACE)
@@ -95,7 +95,7 @@ class ProcessWorker:
             self._process.wait()
 
     def _ending(self) -> str:
-        """Return how it ended; its connection closes just before."""
+        """Return a description of how it ended; its connection closes just before that."""
         try:
             code = self._process.wait(GRACE)
         except subprocess.TimeoutExpired:

@@ -1,8 +1,8 @@
-"""The executors by the places that they are asked for by: ours, and those that packages add.
+"""The registry of executors by place: the built-in ones, and those that other packages add.
 
-A place is a name or an address whose scheme is one: `ray`, `ray://head:10001`. A package adds one in the entry point
-group `ckpttool.executors`: a function of the place, the number of workers that was asked for (or None), and the bytes
-that a model takes in each; it returns an `Executor`.
+A place is a name, or an address whose scheme is a name: `ray`, `ray://head:10001`. A package adds one in the entry
+point group `ckpttool.executors`: a function that takes the place, the requested number of workers (or None), and the
+bytes that a model takes in each, and returns an `Executor`.
 """
 
 from collections.abc import Callable
@@ -23,17 +23,17 @@ GROUP = "ckpttool.executors"
 
 
 def open_executor(place: str, workers: int | None = None, model_bytes: int = 0) -> Executor:
-    """Return the executor of a place, with as many workers as asked for, else as many as it has room for.
+    """Return the executor of a place, with the requested number of workers, by default as many as it has room for.
 
-    `model_bytes` is what a model takes in each of them.
+    `model_bytes` is the memory that a model takes in each worker.
 
     >>> with open_executor("here") as executor:
     ...     executor.workers
     1
 
     Raises:
-        UnknownName: there is none of this name.
-        MissingDependency: the package that it needs is not installed.
+        UnknownName: no executor has this name.
+        MissingDependency: a package that the executor needs is not installed.
     """
     known = BUILTIN | _added()
     scheme = place.partition("://")[0]
@@ -43,7 +43,7 @@ def open_executor(place: str, workers: int | None = None, model_bytes: int = 0) 
 
 
 def _added() -> dict[str, str]:
-    from importlib.metadata import entry_points  # slow to import, and seldom needed
+    from importlib.metadata import entry_points  # slow to import, and rarely needed
 
     return {entry.name: entry.value for entry in entry_points(group=GROUP) if entry.name not in BUILTIN}
 

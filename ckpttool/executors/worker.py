@@ -1,7 +1,7 @@
-"""What runs in a worker: functions are made once each, items come in, results or exceptions go out.
+"""The code that runs in a worker: it makes each function once, receives items, and sends results or exceptions.
 
-A process of a pool runs `serve`. It ends when the pool's process does, however that ended: their connection is closed
-then, which a thread notices while an item is computed. Ctrl-C is for the pool's process alone.
+A worker process runs `serve`. It ends when its parent does, however that ended: the connection is then closed, which a
+thread notices even while an item is computed. Only the parent handles Ctrl-C.
 """
 
 import copy
@@ -23,18 +23,18 @@ GRACE = 5
 """Seconds that a worker has to leave its `with` blocks, which remove unfinished files."""
 
 Reply = tuple[bool, Any]
-"""Whether an item was computed, and the result; else the exception."""
+"""True and the result of an item, or False and its exception."""
 
 _share: list[int] = []
 
 
 def threads() -> int | None:
-    """Return how many threads a worker may compute with; None outside of workers, where it is not shared."""
+    """Return the number of threads that this worker may compute with; None in a process that is no worker."""
     return _share[-1] if _share else None
 
 
 def share_cores(count: int) -> None:
-    """Say how many threads this process, which is a worker, may compute with."""
+    """Set the number of threads that this worker process may compute with."""
     _share[:] = [count]
 
 
@@ -42,33 +42,33 @@ class Functions:
     """The functions of a worker by the factories that made them."""
 
     def __init__(self) -> None:
-        """Begin without any."""
+        """Start without any."""
         self._made: dict[Factory, Function] = {}
 
     def of(self, factory: Factory) -> Function:
-        """Return the function of a factory, made at the first call."""
+        """Return the function of a factory, which is made at the first call."""
         if factory not in self._made:
             self._made[factory] = factory()
         return self._made[factory]
 
     def reply(self, factory: Factory, item: object) -> Reply:
-        """Compute an item; an exception is returned as one that can be pickled."""
+        """Compute an item; an exception is returned in a form that can be pickled."""
         try:
             return True, self.of(factory)(item)
-        except Exception as error:  # noqa: BLE001 - it belongs to the item, and the worker goes on
+        except Exception as error:  # noqa: BLE001 - it belongs to the item, and the worker continues
             return False, portable(error)
 
     def reply_to(self, message: bytes) -> Reply:
-        """Compute the item of a message, which the pool's process has pickled with its factory."""
+        """Compute the item of a message, which the parent process has pickled with its factory."""
         try:
             factory, item = ForkingPickler.loads(message)
-        except Exception as error:  # noqa: BLE001 - of an item that cannot be made again here
+        except Exception as error:  # noqa: BLE001 - the item cannot be unpickled here
             return False, portable(error)
         return self.reply(factory, item)
 
 
 def portable(error: Exception) -> Exception:
-    """Return an exception that can be made again from its arguments; with what was where, if it is no user's mistake.
+    """Return an exception that can be rebuilt from its arguments; unless a `CkptError`, it has the traceback as a note.
 
     >>> class Odd(Exception):
     ...     def __init__(self, one, two):
@@ -78,7 +78,7 @@ def portable(error: Exception) -> Exception:
     """
     try:
         copy.copy(error)
-    except Exception:  # noqa: BLE001 - whatever its constructor makes of other arguments
+    except Exception:  # noqa: BLE001 - its constructor may raise anything for these arguments
         error = RuntimeError(f"{type(error).__name__}: {error}").with_traceback(error.__traceback__)
     if not isinstance(error, CkptError):
         error.add_note("In a worker:\n" + "".join(traceback.format_tb(error.__traceback__)))
@@ -90,7 +90,7 @@ def serve(descriptor: int, cores: int) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, _end)
     os.set_inheritable(descriptor, False)
-    os.dup2(2, 1)  # standard output is for the data of the pool's process
+    os.dup2(2, 1)  # standard output is for the parent process's data
     share_cores(cores)
     connection, items, functions = Connection(descriptor), SimpleQueue[bytes](), Functions()
     threading.Thread(target=_receive, args=(connection, items), daemon=True).start()
@@ -100,12 +100,12 @@ def serve(descriptor: int, cores: int) -> None:
             connection.send(reply)
         except OSError:
             _end()
-        except Exception as error:  # noqa: BLE001 - what was returned, or raised, cannot be pickled
+        except Exception as error:  # noqa: BLE001 - the result or exception cannot be pickled
             connection.send((False, RuntimeError(f"{reply[1]!r:.200} cannot be sent from a worker: {error}")))
 
 
 def _receive(connection: Connection, items: "SimpleQueue[bytes]") -> None:
-    """Pass items on; when the other end is closed, end this process, by force where it does not end by itself."""
+    """Put received items into the queue; when the other end is closed, end this process, by SIGALRM if need be."""
     try:
         while True:
             items.put(connection.recv_bytes())

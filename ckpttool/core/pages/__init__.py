@@ -1,1 +1,1 @@
-"""Pages for a browser: their frame, style and script, and what tables and plots on them are made of."""
+"""HTML pages: their frame, style and script, and the elements of tables and plots on them."""

@@ -1,4 +1,4 @@
-"""Graphs on pages, as SVG: boxes in rows, each below what leads to it, and lines between them."""
+"""Drawings of graphs as SVG: boxes in rows, each below its predecessors, and lines between them."""
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -6,18 +6,18 @@ from dataclasses import dataclass
 from ckpttool.core.shown_text import as_html
 
 BOX, HIGH, ASIDE, BELOW = 176, 38, 18, 30
-"""Pixels: a box, what is free beside it, and below it for lines."""
+"""Sizes in pixels: of a box, the gap beside it, and the gap below it for lines."""
 LETTERS = 24
-"""Characters of a line in a box; of a longer one the middle is left out."""
+"""Maximum length of a text line in a box; the middle of longer ones is cut out."""
 ROUNDS = 4
-"""How often rows are put in the order of their neighbours."""
+"""Number of passes in which rows are sorted by the positions of their neighbours."""
 
 
 @dataclass(frozen=True)
 class Box:
-    """A box: two lines of text, what is said of it where it is pointed at, its kind, and where it leads.
+    """A box: two lines of text, a tooltip, its kind (a CSS class), and a link.
 
-    That is a place on the page, `target`, or on the other one whose file is `page`.
+    The link leads to the element `target` on this page, or on the page in the file `page`.
     """
 
     text: str
@@ -34,9 +34,9 @@ def drawing(
     label: str,
     dashed: Collection[tuple[str, str]] = (),
 ) -> str:
-    """Return boxes, by their keys, and lines from one to another, some of them dashed; `label` says what of.
+    """Return the drawing of boxes, given by key, and of lines between them, some dashed; `label` describes it.
 
-    Lines that lead back to an earlier box, as loops have them, do not move boxes.
+    Lines back to an earlier box, as in loops, do not affect the rows.
 
     >>> drawing({"a": Box("first"), "b": Box("<second>")}, [("a", "b")], "two").count("<rect")
     2
@@ -61,15 +61,15 @@ def drawing(
 
 
 def _rows(keys: Sequence[str], lines: Sequence[tuple[str, str]]) -> list[list[str]]:
-    """Return the keys in rows: each as far down as the longest way to it, near those that it is joined with."""
+    """Return the keys in rows: the row of a key is the length of the longest path to it; neighbours are kept close."""
     before: dict[str, list[str]] = {key: [] for key in keys}
     for one, other in lines:
         before[other].append(one)
     level: dict[str, int] = {}
-    for key in keys:  # a line leads from an earlier one to a later one
+    for key in keys:  # lines lead from earlier keys to later ones
         level[key] = max((level[other] + 1 for other in before[key]), default=0)
     after = {key: [other for one, other in lines if one == key] for key in keys}
-    for key in reversed(keys):  # what nothing leads to stands right above what it leads to
+    for key in reversed(keys):  # boxes without predecessors are placed right above their successors
         if not before[key] and after[key]:
             level[key] = min(level[other] for other in after[key]) - 1
     rows: list[list[str]] = [[] for _ in range(max(level.values(), default=-1) + 1)]
@@ -88,7 +88,7 @@ def _mean(places: Sequence[float], own: float) -> float:
 
 
 def _line(start: tuple[int, int], end: tuple[int, int], dashed: bool) -> str:
-    """Return a line from below one box to above another."""
+    """Return a line from the bottom of one box to the top of another."""
     (x, y), (to_x, to_y) = (start[0] + BOX // 2, start[1] + HIGH), (end[0] + BOX // 2, end[1])
     kind = ' class="dashed"' if dashed else ""
     return f'<path{kind} d="M{x} {y}C{x} {y + BELOW} {to_x} {to_y - BELOW} {to_x} {to_y}"/>'

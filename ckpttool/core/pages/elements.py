@@ -1,4 +1,4 @@
-"""What pages are made of: cells and rows of tables, badges, buttons that copy. Texts go in, escaped HTML comes out."""
+"""Elements of pages: cells and rows of tables, badges, copy buttons. They take texts and return escaped HTML."""
 
 from collections.abc import Iterable, Sequence
 from math import isfinite
@@ -7,7 +7,7 @@ from ckpttool.core.shown_text import as_html
 
 
 def cell(value: object, kind: str = "") -> str:
-    """Return a cell with a text; `kind` is its class.
+    """Return a cell with a text; `kind` is its CSS class.
 
     >>> cell("<b>"), cell(12, "number")
     ('<td>&lt;b&gt;</td>', '<td class="number">12</td>')
@@ -21,19 +21,19 @@ def name_cell(name: str, beside: str = "") -> str:
 
 
 def figure_cell(value: float | None, shown: str | None = None) -> str:
-    """Return a cell with a number as people read it, and as it is sorted by.
+    """Return a cell with a formatted number, and the exact number for sorting.
 
     >>> figure_cell(0.123456789), figure_cell(None)
     ('<td class="number" data-value="0.123456789">0.1235</td>', '<td class="number"></td>')
     """
     if value is None:
         return '<td class="number"></td>'
-    exact = repr(value).replace("inf", "Infinity")  # as JavaScript reads it
+    exact = repr(value).replace("inf", "Infinity")  # in JavaScript's notation
     return f'<td class="number" data-value="{exact}">{as_html(figure(value) if shown is None else shown)}</td>'
 
 
 def figure(value: float) -> str:
-    """Return a number in four digits.
+    """Return a number with four significant digits.
 
     >>> figure(0.00012345), figure(25450), figure(float("inf")), figure(1234567.8)
     ('0.0001234', '25450', '∞', '1.235e+06')
@@ -44,18 +44,18 @@ def figure(value: float) -> str:
 
 
 def row(*cells: str, kind: str = "", key: str = "") -> str:
-    """Return a row of cells; `key` is its identity on the page."""
+    """Return a row of cells; `key` is its id on the page."""
     return f"<tr{f' id={_quoted(key)}' if key else ''}{_class(kind)}>{''.join(cells)}</tr>"
 
 
 def table(identity: str, heads: Sequence[str], rows: Iterable[str], numbers: Iterable[str] = ()) -> str:
-    """Return a table that is sorted by a click on a head, with a field to find names in it.
+    """Return a table that is sorted by a click on a column head, with a field to search for names.
 
     Args:
-        identity: What it is called on the page.
-        heads: A head for each column; the first column has the names.
-        rows: The rows, HTML.
-        numbers: The heads whose columns are numbers.
+        identity: Its id on the page.
+        heads: The head of each column; the first column has the names.
+        rows: The rows as HTML.
+        numbers: The heads of columns of numbers.
     """
     right = set(numbers)
     titles = "".join(
@@ -70,7 +70,7 @@ def table(identity: str, heads: Sequence[str], rows: Iterable[str], numbers: Ite
 
 
 def plain_table(heads: Sequence[str], rows: Iterable[str], numbers: Iterable[str] = (), identity: str = "") -> str:
-    """Return a table that stays as it is."""
+    """Return a static table."""
     right = set(numbers)
     titles = "".join(f"<th{_class('number' * (head in right))}>{as_html(head)}</th>" for head in heads)
     own, body = f" id={_quoted(identity)}" if identity else "", "\n".join(rows)
@@ -78,7 +78,7 @@ def plain_table(heads: Sequence[str], rows: Iterable[str], numbers: Iterable[str
 
 
 def bar_cell(share: float | None) -> str:
-    """Return a cell with a share, and a bar as long.
+    """Return a cell with a fraction as a percentage and a bar.
 
     >>> bar_cell(0.5)
     '<td class="bar"><i style="width:50.0%"></i><span>50.0%</span></td>'
@@ -89,12 +89,12 @@ def bar_cell(share: float | None) -> str:
 
 
 def badge(text: str, kind: str = "") -> str:
-    """Return a word that stands out; `kind` is one of still, moved, bad, good."""
+    """Return a highlighted word; `kind` is one of still, moved, bad, good."""
     return f'<span class="badge{f" {kind}" if kind else ""}">{as_html(text)}</span>'
 
 
 def copy_button(label: str, copied: str) -> str:
-    r"""Return a button that copies a text; lines of it stay lines.
+    r"""Return a button that copies a text, including its line breaks.
 
     >>> copy_button("copy", "a\n'b'")
     '<button type="button" data-copy="a\n&#x27;b&#x27;">copy</button>'

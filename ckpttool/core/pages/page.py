@@ -1,6 +1,6 @@
-"""Pages for a browser: one file each that needs nothing else, and no network, in a frame that all of them share.
+"""HTML pages: each is one self-contained file that works offline, in a frame that all of them share.
 
-A package has a `page.html`, the body, with `page.css` and `page.js` beside it, where it needs more than the frame has.
+A package has the body in `page.html`, and `page.css` and `page.js` beside it if it needs more than the frame has.
 """
 
 import base64
@@ -14,9 +14,9 @@ FRAME = "ckpttool.core.pages"
 
 
 def page(package: str, title: str, **parts: str) -> str:
-    """Return the page that the templates of a package are of parts, which are HTML; the title is text.
+    """Return the page of a package's templates, filled with parts, which are HTML; the title is plain text.
 
-    A browser runs no script but those of the frame and of the package, whatever a part may hold.
+    A browser runs only the scripts of the frame and the package, whatever the parts contain.
     """
     title, scripts = as_html(title), [_text(FRAME, "page.js"), _text(package, "page.js")]
     return Template(_text(FRAME, "frame.html")).substitute(
@@ -29,7 +29,7 @@ def page(package: str, title: str, **parts: str) -> str:
 
 
 def _text(package: str, name: str) -> str:
-    """Return a file of a package, nothing where it has none of that name."""
+    """Return the text of a package's file, empty if it does not exist."""
     file = resources.files(package).joinpath(name)
     return file.read_text("utf-8") if file.is_file() else ""
 

@@ -1,4 +1,4 @@
-"""Pictures on pages: pixels as PNG in the page itself (RFC 2083, 2397)."""
+"""Pictures on pages: pixels as PNG, embedded in the page (RFC 2083, 2397)."""
 
 import base64
 import struct
@@ -10,11 +10,11 @@ from ckpttool.core.shown_text import as_html
 from ckpttool.core.tensors import Array
 
 _COLOUR_TYPES = {1: 0, 3: 2, 4: 6}
-"""PNG's numbers for grey, colours, and colours of which some let through what is behind."""
+"""PNG's colour types by the number of channels: grey, RGB and RGBA."""
 
 
 def picture(pixels: Array, text: str, scale: int = 1) -> str:
-    """Return a picture of pixels `[height, width, 1, 3 or 4]`, uint8; `text` is read where it is not seen.
+    """Return an image of pixels `[height, width, 1, 3 or 4]`, uint8; `text` is its alternative text.
 
     >>> picture(np.zeros((2, 3, 1), np.uint8), "nothing", scale=4)[:30]
     '<img width="12" height="8" alt'
@@ -32,7 +32,7 @@ def png(pixels: Array) -> bytes:
     b'\x89PNG'
     """
     height, width, channels = pixels.shape
-    rows = np.zeros((height, 1 + width * channels), np.uint8)  # each begins with the filter, none
+    rows = np.zeros((height, 1 + width * channels), np.uint8)  # each row starts with its filter type, none
     rows[:, 1:] = pixels.reshape(height, -1)
     head = struct.pack(">IIBBBBB", width, height, 8, _COLOUR_TYPES[channels], 0, 0, 0)
     chunks = ((b"IHDR", head), (b"IDAT", zlib.compress(rows.tobytes(), 9)), (b"IEND", b""))

@@ -1,4 +1,4 @@
-"""Plots on pages, as SVG in the page's own colours: histograms, curves, counts as heat."""
+"""Plots on pages, as SVG in the page's colours: histograms, curves, heat maps of counts."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -11,16 +11,16 @@ from ckpttool.core.shown_text import as_html
 WIDTH, HEIGHT = 560, 200
 LEFT, RIGHT, TOP, BOTTOM = 56, 12, 10, 40
 COLOURS = ("blue", "orange", "green", "violet")
-"""Of the curves of a plot, in their order."""
+"""The styles of a plot's curves, in their order."""
 BARS_WIDE, BARS_HIGH, BELOW = 240, 48, 16
-"""A histogram's bars, and the room for the ends of its range."""
+"""Heights in pixels: of a histogram's bars, and of the labels of its range."""
 LINES = 4
-"""Lines of the grid across a plot, beside the lowest."""
+"""Number of grid lines across a plot, without the lowest."""
 Values = Sequence[float | None]
 
 
 def histogram(edges: Sequence[float], counts: Sequence[int], label: str) -> str:
-    """Return bars for counts between edges, with the ends of the range below; `label` says what of.
+    """Return the histogram of counts between edges, with its range below; `label` describes it.
 
     >>> histogram([0.0, 0.5, 1.0], [1, 3], "a")[-80:]
     '<text x="0" y="62">0</text><text x="240" y="62" text-anchor="end">1</text></svg>'
@@ -41,13 +41,13 @@ def histogram(edges: Sequence[float], counts: Sequence[int], label: str) -> str:
 
 
 def curves(series: Mapping[str, Values], across: str, upright: str, marked: int | None = None) -> str:
-    """Return curves over 1, 2, 3 ..., with a legend of several; what is not finite leaves a gap.
+    """Return curves over 1, 2, 3 ..., with a legend if there are several; non-finite values leave a gap.
 
     Args:
         series: The values of each curve by its name.
-        across: What the numbers count.
-        upright: What the values are.
-        marked: The number at which a line stands, if one does.
+        across: The label of the horizontal axis.
+        upright: The label of the vertical axis.
+        marked: The number at which a vertical line is drawn, if any.
     """
     axes = _Axes.of(list(series.values()))
     if axes is None:
@@ -66,7 +66,7 @@ def curves(series: Mapping[str, Values], across: str, upright: str, marked: int 
 
 @dataclass(frozen=True)
 class _Axes:
-    """Where values lie on a plot."""
+    """The mapping of values to positions on a plot."""
 
     count: int
     low: float
@@ -74,7 +74,7 @@ class _Axes:
 
     @classmethod
     def of(cls, series: Sequence[Values]) -> "_Axes | None":
-        """Return axes that hold all finite values; None where there are none."""
+        """Return axes that cover all finite values; None if there are none."""
         values = [value for each in series for value in each if _is_there(value) and value is not None]
         if not values:
             return None
@@ -83,15 +83,15 @@ class _Axes:
         return cls(max(map(len, series)), low - beside, high + beside)
 
     def x(self, number: float) -> float:
-        """Return the place of a number from 1 on."""
+        """Return the horizontal position of a number, counted from 1."""
         return LEFT + (number - 1) / max(1, self.count - 1) * (WIDTH - LEFT - RIGHT)
 
     def y(self, value: float) -> float:
-        """Return the place of a value."""
+        """Return the vertical position of a value."""
         return HEIGHT - BOTTOM - (value - self.low) / (self.high - self.low) * (HEIGHT - TOP - BOTTOM)
 
     def grid(self, across: str) -> Iterator[str]:
-        """Yield lines with their values, the ends of the numbers, and what these count."""
+        """Yield grid lines with their values, the first and last number, and the axis labels."""
         for part in range(LINES + 1):
             value = self.low + (self.high - self.low) * part / LINES
             y = self.y(value)
@@ -102,7 +102,7 @@ class _Axes:
         yield f'<text x="{(LEFT + WIDTH) / 2:.0f}" y="{HEIGHT - 4}" text-anchor="middle">{as_html(across)}</text>'
 
     def lines(self, values: Values, colour: str) -> Iterator[str]:
-        """Yield the lines of a curve; a value without neighbours is a point."""
+        """Yield the lines of a curve; an isolated value is a point."""
         for is_there, run in groupby(enumerate(values, start=1), key=lambda pair: _is_there(pair[1])):
             places = [(self.x(number), self.y(value or 0.0)) for number, value in run] if is_there else []
             if len(places) > 1:
@@ -112,13 +112,13 @@ class _Axes:
             )
 
     def mark(self, number: int) -> str:
-        """Return a line at a number."""
+        """Return a vertical line at a number."""
         x = f"{self.x(number):.1f}"
         return f'<line class="mark" x1="{x}" x2="{x}" y1="{TOP}" y2="{HEIGHT - BOTTOM}"/>'
 
 
 def heat_cell(count: int, of: int) -> str:
-    """Return a cell of a table of counts, the warmer the larger its share `of` a whole is.
+    """Return a cell of a table of counts, coloured by its fraction `of` a total.
 
     >>> heat_cell(3, 4)
     '<td class="heat hot"><i style="opacity:0.75"></i><span>3</span></td>'

@@ -1,1 +1,1 @@
-"""Data in memory: arrays, data frames and batches, read, checked and fingerprinted as files of data are."""
+"""Data in memory: arrays, data frames and batches, which are read, checked and fingerprinted like data files."""

@@ -1,4 +1,4 @@
-"""Arrays in memory: NumPy's, maps of files, tensors of any framework, sequences, and what HDF5 has open."""
+"""Arrays in memory: NumPy arrays and memory maps, tensors of any framework, sequences, and open HDF5 data sets."""
 
 import shutil
 import uuid
@@ -24,10 +24,10 @@ _ARRAYS = "a NumPy array, a tensor, or numbers in lists of one length"
 
 
 class Arrays(InMemory):
-    """Arrays by name: `x`, `y_train`, or placeholders' names."""
+    """Arrays by name: `x`, `y_train`, or the names of placeholders."""
 
     def __init__(self, arrays: Mapping[str, Rows], kind: str = "arrays", key: str | None = None) -> None:
-        """Take arrays, which are not to change while they are used, and what they are called in messages."""
+        """Store arrays, which must not change while they are used, and the label for messages."""
         super().__init__(f"{kind} in memory", key or uuid.uuid4().hex)
         self.arrays = arrays
 
@@ -36,19 +36,19 @@ class Arrays(InMemory):
         return DataFile(Path(self.label), self.arrays)
 
     def contents(self) -> str:
-        """Return the names, shapes and types of the arrays."""
+        """Return the names, shapes and dtypes of the arrays."""
         return DataFile(Path(self.label), self.arrays).contents()
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Send another process on this machine where the arrays are: written once, and removed at the end."""
+        """Pickle the path of files with the arrays for another process on this machine; they are written once."""
         return received, (str(self._sent), self.label, self.key)
 
     @cached_property
     def _sent(self) -> Path:
-        """The folder that other processes map the arrays from, while this object is there.
+        """The folder from which other processes map the arrays; it is removed with this object.
 
         Raises:
-            PlanError: they are Python objects.
+            PlanError: the arrays are Python objects.
         """
         place = cache_folder() / "rows" / self.key
         place.parent.mkdir(parents=True, exist_ok=True)
@@ -71,7 +71,7 @@ def received(folder: str, label: str, key: str) -> Arrays:
     """Map the arrays that another process has written.
 
     Raises:
-        DataError: they are not there: that process has ended, or is on another machine.
+        DataError: they do not exist: that process has ended, or is on another machine.
     """
     if not Path(folder).is_dir():
         raise DataError(
@@ -81,7 +81,7 @@ def received(folder: str, label: str, key: str) -> Arrays:
 
 
 def is_array_like(value: Any) -> bool:
-    """Say whether a value is one array: of NumPy, a tensor, a series, or a sequence of numbers or of sequences.
+    """Return whether a value is one array: a NumPy array, a tensor, a series, or a sequence of numbers or of sequences.
 
     >>> is_array_like([[1, 2], [3, 4]]), is_array_like([(np.zeros(2), np.zeros(2))]), is_array_like(3)
     (True, False, False)
@@ -94,11 +94,11 @@ def is_array_like(value: Any) -> bool:
 
 
 def rows_of(name: str, value: Any) -> Rows:
-    """Return a value as rows; a map of a file and an open data set of HDF5 stay where they are.
+    """Return a value as rows; memory maps and open HDF5 data sets are not read.
 
     Raises:
         WrongKind: it is not an array.
-        DataError: rows are of several shapes, or some are masked.
+        DataError: its rows differ in shape, or some are masked.
     """
     if type(value).__module__.partition(".")[0] == "h5py" and hasattr(value, "chunks"):
         from ckpttool.data.sources.hdf5 import Hdf5Rows
@@ -109,11 +109,11 @@ def rows_of(name: str, value: Any) -> Rows:
 
 
 def as_array(name: str, value: Any) -> Array:
-    """Return a value as an array of NumPy, of a tensor its values.
+    """Convert a value, such as a tensor, to a NumPy array.
 
     Raises:
         WrongKind: it is not an array.
-        DataError: rows are of several shapes, or some are masked.
+        DataError: its rows differ in shape, or some are masked.
     """
     if not (is_array_like(value) or isinstance(value, Sequence)) or isinstance(value, (str, bytes)):
         raise WrongKind(f"{name} is of the type {type(value).__name__}, expected {_ARRAYS}")
@@ -131,10 +131,10 @@ def as_array(name: str, value: Any) -> Array:
 
 
 def as_texts(name: str, array: Array) -> Array:
-    """Return an array of Python objects as texts, if it holds texts, or as numbers.
+    """Convert an array of Python objects to strings if it contains strings, else to numbers.
 
     Raises:
-        DataError: it holds others.
+        DataError: it contains other objects.
     """
     values = array.reshape(-1).tolist()
     if all(isinstance(value, (str, bytes)) for value in values):

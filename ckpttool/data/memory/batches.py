@@ -1,6 +1,7 @@
-"""Batches: what an iterable yields, taken once to disk in bounded memory, so that it can be read in any order.
+"""Batches of an iterable, which is consumed once and written to disk in bounded memory for random access.
 
-The files have no names once all of it is there: what they hold is gone when it is used no more, or the process ends.
+The files are unlinked once they are complete, so that their space is freed when they are no longer used, or when the
+process ends.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -25,10 +26,10 @@ _BATCHES = "(x, y), arrays by name, or one array of rows"
 
 
 class Batches:
-    """Batches of rows, and how many rows to take of them: an iterable that never ends needs that.
+    """Batches of rows, and the number of rows to take, which an endless iterable needs.
 
-    Each batch is `(x, y)`, arrays by name, or one array; a label that is a single number makes it a single row. A
-    `tf.data.Dataset`, a `DataLoader` of torch and a generator are such iterables.
+    Each batch is `(x, y)`, arrays by name, or one array; if its label is a single number, it is a single row. A
+    `tf.data.Dataset`, a `DataLoader` of PyTorch and a generator are such iterables.
 
     >>> import numpy as np
     >>> endless = iter(lambda: (np.zeros((4, 2)), np.zeros(4)), None)
@@ -37,20 +38,20 @@ class Batches:
     """
 
     def __init__(self, batches: Iterable[Any], rows: int | None = None) -> None:
-        """Take an iterable.
+        """Store the iterable.
 
         Args:
-            batches: What yields batches.
-            rows: How many rows to take; all of them if not given.
+            batches: The iterable of batches.
+            rows: The number of rows to take; all of them by default.
         """
         self.batches, self.rows = batches, rows
 
     def __iter__(self) -> Iterator[Mapping[str, Array]]:
-        """Yield the arrays of each batch by name, no more rows than are to be taken.
+        """Yield the arrays of each batch by name, up to the number of rows to take.
 
         Raises:
-            WrongKind: a batch is not an array, nor made of arrays.
-            DataError: the iterable has no end, and it is not said how many rows to take.
+            WrongKind: a batch is neither an array nor made of arrays.
+            DataError: the iterable is endless, and the number of rows is not specified.
         """
         left = self.rows
         for batch in _items(self.batches, self.rows is None):
@@ -64,10 +65,10 @@ class Batches:
 
 
 def arrays_of(batches: Batches) -> dict[str, Rows]:
-    """Return all rows of batches, mapped from files that nobody else has.
+    """Return all rows of batches, mapped from unlinked files.
 
     Raises:
-        DataError: there are none, or a batch has other arrays, shapes or dtypes than the first.
+        DataError: there are none, or the arrays, shapes or dtypes of a batch differ from those of the first.
     """
     place = cache_folder() / "rows" / "batches"
     place.parent.mkdir(parents=True, exist_ok=True)
@@ -104,7 +105,7 @@ def _written(batches: Batches, folder: Path) -> dict[str, Rows]:
 
 
 def _items(batches: Any, whole: bool) -> Iterator[Any]:
-    """Yield what an iterable yields; a sequence without an iterator, as of torch, is asked for each of its numbers."""
+    """Iterate over batches; a sequence without an iterator, as in PyTorch, is indexed by number."""
     if whole and hasattr(batches, "cardinality") and int(batches.cardinality()) == -1:
         raise DataError("batches: the data set repeats indefinitely: give Batches(dataset, rows=...), or `take` some")
     if hasattr(batches, "as_numpy_iterator"):
@@ -116,12 +117,12 @@ def _items(batches: Any, whole: bool) -> Iterator[Any]:
 
 
 def _by_number(batches: Any) -> bool:
-    """Say whether batches are asked for by their numbers alone, or go on for ever when they are gone through."""
+    """Return whether batches can only be indexed by number, or their iterator is endless."""
     return not hasattr(batches, "__iter__") or any(each.__name__ == "PyDataset" for each in type(batches).__mro__)
 
 
 def _named(batch: Any) -> dict[str, Array]:
-    """Return the arrays of a batch by name: `x` and `y`, or as it names them."""
+    """Return the arrays of a batch by name: `x` and `y`, or the batch's own names."""
     pair = isinstance(batch, (tuple, list)) and len(batch) == _PAIR and not _is_number(batch[0])
     if isinstance(batch, (tuple, list)) and not pair and (isinstance(batch, tuple) or _nested(batch)):
         if len(batch) != 1:
@@ -143,7 +144,7 @@ def _named(batch: Any) -> dict[str, Array]:
 
 
 def _is_number(value: Any) -> bool:
-    """Say whether a value is one number or text, and no rows of such."""
+    """Return whether a value is a single number or string."""
     return isinstance(value, (bool, int, float, str, bytes, np.generic)) or getattr(value, "shape", None) == ()
 
 

@@ -1,6 +1,6 @@
-"""Data frames: tables of pandas, polars or Arrow, read by what they have in common, so that none of these is needed.
+"""Data frames: tables of pandas, polars or Arrow, read through their common interface, so that none of them is needed.
 
-A frame has named columns, and parts of it can be taken by place; the column of labels is told by its name, or given.
+A frame has named columns and can be sliced by position; the column of labels is found by its name, or specified.
 """
 
 import uuid
@@ -25,13 +25,13 @@ from ckpttool.data.staging import Facts, mapped_arrays
 from ckpttool.formats.writing.files import temporary_folder
 
 BATCH = 20_000
-"""Rows that are taken at once."""
+"""Number of rows that are converted at a time."""
 LABELS = "y"
-"""What labels are called that are given beside a frame, and have no name."""
+"""The name of unnamed labels that are passed with a frame."""
 
 
 def is_frame(value: Any) -> bool:
-    """Say whether a value is a data frame: of pandas, of polars, lazy too, or a table of Arrow."""
+    """Return whether a value is a data frame of pandas or polars (lazy or not), or an Arrow table."""
     if hasattr(value, "collect") and hasattr(value, "collect_schema"):
         return True
     named = hasattr(value, "columns") or hasattr(value, "column_names")
@@ -40,17 +40,17 @@ def is_frame(value: Any) -> bool:
 
 @dataclass(frozen=True)
 class Frame:
-    """A frame and its labels: the name of a column, or others beside it; None where they are found by name."""
+    """A frame and its labels: the name of a column, or separate values; None if the column is found by its name."""
 
     frame: Any
     labels: Any = None
 
     def table(self, label: str) -> Table:
-        """Return it as a table.
+        """Return the frame as a table.
 
         Raises:
-            DataError: two columns share a name, or there is not a label for each row.
-            UnknownName: no column has the name of the labels.
+            DataError: two columns have the same name, or the number of labels differs from that of rows.
+            UnknownName: the column of the labels does not exist.
         """
         names = self._names()
         if len(set(names)) != len(names):
@@ -71,7 +71,7 @@ class Frame:
         return tuple(map(str, names))
 
     def _batches(self, label: str, beside: Mapping[str, Array]) -> Iterator[Batch]:
-        """Yield some rows after the others, as arrays by the columns' names."""
+        """Yield the rows in batches, as arrays by column name."""
         names, frame = self._names(), self.frame
         for start in range(0, len(frame), BATCH):
             if hasattr(frame, "iloc"):
@@ -87,10 +87,10 @@ class Frame:
 
 
 class Frames(InMemory):
-    """Data frames by split, None where no split is said."""
+    """Data frames by split, None if no split is specified."""
 
     def __init__(self, frames: Mapping[str | None, Frame], key: str | None = None) -> None:
-        """Take frames, which are not to change while they are used."""
+        """Store frames, which must not change while they are used."""
         super().__init__("frame in memory", key or uuid.uuid4().hex)
         self.frames = frames
         self._tables = {split: frame.table(self.label) for split, frame in frames.items()}
@@ -98,14 +98,14 @@ class Frames(InMemory):
 
     @classmethod
     def of(cls, frame: Any, labels: Any = None) -> Self:
-        """Take one frame; a lazy one is computed."""
+        """Return the source of one frame; a lazy one is computed."""
         return cls({None: Frame(frame.collect() if hasattr(frame, "collect") else frame, labels)})
 
     def read(self, wanted: Wanted) -> DataFile:
-        """Make inputs and labels of the columns: on disk, in files without a name.
+        """Return inputs and labels made from the columns, mapped from unlinked files.
 
         Raises:
-            DataError: a value is missing or of no number, or there is no column of labels.
+            DataError: a value is missing or not a number, or there is no column of labels.
         """
         known = str(wanted)
         if known not in self._read:
@@ -117,22 +117,22 @@ class Frames(InMemory):
         return DataFile.of_staged(Path(self.label), self._read[known])
 
     def contents(self) -> str:
-        """Return how many rows and columns there are."""
+        """Return the numbers of rows and columns as text."""
         sizes = (
             f"{len(each.frame)} rows, {len(self._tables[name].columns)} columns" for name, each in self.frames.items()
         )
         return "; ".join(sizes)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Send the frames themselves to another process."""
+        """Pickle the frames themselves for another process."""
         return Frames, (self.frames, self.key)
 
 
 def _values(where: str, column: Any) -> Array:
-    """Return a column as numbers, as texts, of which one that is missing is empty, or as vectors of one length.
+    """Return a column as numbers, as strings (missing ones are empty), or as vectors of equal length.
 
     Raises:
-        DataError: vectors have several lengths.
+        DataError: the lengths of vectors differ.
     """
     values = np.asarray(column.to_numpy() if hasattr(column, "to_numpy") else column)
     if values.dtype.kind != "O":
@@ -153,7 +153,7 @@ def _vectors(where: str, items: list[Any]) -> Array:
 
 
 def _is_missing(value: Any) -> bool:
-    """Say whether a value is none: None, NaN, and what pandas has for it."""
+    """Return whether a value is missing: None, NaN, or pandas's NA or NaT."""
     return value is None or type(value).__name__ in {"NAType", "NaTType"} or (isinstance(value, float) and isnan(value))
 
 

@@ -1,4 +1,4 @@
-"""What a program may give as data: a path, or rows in memory in one of their usual forms, told apart here."""
+"""Conversion of what a program may pass as data to sources: a path, or rows in memory in one of the common forms."""
 
 from collections.abc import Iterable, Mapping
 from os import PathLike
@@ -23,7 +23,7 @@ _PAIR = 2
 
 
 def as_source(data: Data) -> Source:
-    """Return data as it can be read again and again; batches are taken to disk, where nothing of them stays.
+    """Return data as a source that can be read repeatedly; batches are written to disk, in files that are unlinked.
 
     >>> str(as_source("mnist.npz"))
     'mnist.npz'
@@ -32,8 +32,8 @@ def as_source(data: Data) -> Source:
     'arrays in memory: x [3, 2] float32, y [3] int64'
 
     Raises:
-        WrongKind: it is none of the kinds that go; the message names them.
-        DataError: an array has no rows of one shape, or batches are unlike one another.
+        WrongKind: the type of the data is not supported; the message names those that are.
+        DataError: the rows of an array differ in shape, or batches differ in their arrays.
     """
     if isinstance(data, (str, PathLike)):
         return Path(data)
@@ -47,7 +47,7 @@ def as_source(data: Data) -> Source:
 
 
 def _by_split(parts: Mapping[str, Any]) -> InMemory:
-    """Return what is given for each split as one."""
+    """Return data that are given for each split as one source."""
     sources = {name: _one(part) for name, part in parts.items()}
     if all(isinstance(source, Frames) for source in sources.values()):
         return Frames({name: frame for name, source in sources.items() for frame in source.frames.values()})  # type: ignore[attr-defined]
@@ -62,7 +62,7 @@ def _by_split(parts: Mapping[str, Any]) -> InMemory:
 
 
 def _one(data: Any) -> InMemory:
-    """Return rows that are of no split, or of one that is named elsewhere."""
+    """Return the source of data that are not divided into splits."""
     if is_frame(data):
         return Frames.of(data)
     if isinstance(data, tuple):
@@ -75,7 +75,7 @@ def _one(data: Any) -> InMemory:
 
 
 def _pair(data: tuple[Any, ...]) -> InMemory:
-    """Return inputs, by name where they are several, and labels, which may be the name of a frame's column."""
+    """Return the source of inputs, by name if there are several, and labels, or the name of a frame's label column."""
     if len(data) not in (1, _PAIR):
         raise WrongKind(f"data are a tuple of length {len(data)}, expected inputs and labels: (X, y)")
     inputs, labels = (*data, None)[:2]
@@ -93,10 +93,10 @@ def _is_pair(data: Any) -> bool:
 
 
 def _checked(data: Any) -> Any:
-    """Refuse what holds no rows.
+    """Refuse values that contain no rows.
 
     Raises:
-        WrongKind: it is a number, text, or what cannot be gone through.
+        WrongKind: it is a number, a string, or not iterable.
     """
     known = is_frame(data) or isinstance(data, (Mapping, Batches)) or is_array_like(data)
     if isinstance(data, (str, bytes, PathLike)) or not (known or hasattr(data, "__iter__") or _has_items(data)):

@@ -1,6 +1,6 @@
-"""Steps of preprocessing, all of them: what a text may call is known once its module is imported. Pure NumPy.
+"""All preprocessing steps, in pure NumPy; importing this package makes them known to the parser.
 
-It is imported where rows are changed: an option that names a step starts without it.
+It is imported where rows are changed, so that options that name a step start without it.
 
 >>> str(Scale(1 / 127.5, -1.0)), str(Scale(offset=-1.0)), str(Resize(96, 96, "bicubic")), str(Bgr())
 ('scale(1/127.5, -1)', 'scale(offset=-1)', 'resize(96, 96, method=bicubic)', 'bgr()')

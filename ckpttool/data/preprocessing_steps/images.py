@@ -10,11 +10,11 @@ from ckpttool.data.preprocessing_steps.numbers import Mean, Standardize
 from ckpttool.data.preprocessing_steps.step import Range, Row, Step, channel_axis
 
 CHANNELS = (1, 3, 4)
-"""How many channels images have: grey, red with green and blue, and these with alpha."""
+"""Possible numbers of channels: grey, RGB and RGBA."""
 IMAGENET_BGR = (103.939, 116.779, 123.68)
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 GREY = (0.2989, 0.5870, 0.1140)
-"""What red, green and blue weigh in grey, as in `tf.image.rgb_to_grayscale`."""
+"""The weights of red, green and blue in grey, as in `tf.image.rgb_to_grayscale`."""
 
 
 @dataclass(frozen=True)
@@ -24,12 +24,12 @@ class Bgr(Step):
     name = "bgr"
 
     def shape(self, row: Row) -> Row:
-        """Return the shape, where there are three channels."""
+        """Return the same shape, which must have three channels."""
         channel_axis(self, row, 3)
         return row
 
     def apply(self, rows: Array) -> Array:
-        """Return the rows with their channels the other way round."""
+        """Return the rows with their channels reversed."""
         import numpy as np
 
         return np.flip(rows, channel_axis(self, rows.shape[1:], 3) + 1)
@@ -48,13 +48,13 @@ class KerasMode(Step):
         return "bytes"
 
     def shape(self, row: Row) -> Row:
-        """Return the shape, where there are as many channels as the mode has numbers."""
+        """Return the same shape, which must have as many channels as the mode has means."""
         if self.mode != "tf":
             channel_axis(self, row, 3)
         return row
 
     def apply(self, rows: Array) -> Array:
-        """Return the rows in the same arithmetic as Keras."""
+        """Return the preprocessed rows, computed in the same order as in Keras."""
         if self.mode == "tf":
             rows /= 127.5
             rows -= 1.0
@@ -139,7 +139,7 @@ class Resize(Step):
         return (*row[:start], *self.size, *row[start + 2 :])
 
     def apply(self, rows: Array) -> Array:
-        """Return images of the size."""
+        """Return the resized images."""
         import numpy as np
 
         from ckpttool.data.resizing import resized
@@ -152,13 +152,13 @@ class Resize(Step):
         return resized(rows, *self.size, (start, start + 1), self.method, self.antialias)
 
     def _axis(self, row: Row) -> int:
-        """Return the place of the height, which the width follows."""
+        """Return the axis of the height; that of the width is the next."""
         axis = image_axis(self, row)
         return len(row) - 2 if axis is None or axis == 0 else axis - 2
 
 
 def center(old: tuple[int, ...], new: tuple[int, int]) -> tuple[tuple[int, int], tuple[int, int]]:
-    """Return the first row and column of the middle of an image with the proportions of another, and its size.
+    """Return the first row and column, and the size, of the central part of an image with the proportions of another.
 
     >>> center((100, 200), (50, 50))
     ((0, 50), (100, 100))
@@ -169,10 +169,10 @@ def center(old: tuple[int, ...], new: tuple[int, int]) -> tuple[tuple[int, int],
 
 
 def image_axis(step: Step, row: Row) -> int | None:
-    """Return the place of the channels of an image; None where it has two dimensions and no channels.
+    """Return the axis of an image's channels; None if it has two dimensions and no channels.
 
     Raises:
-        PlanError: a row is not an image.
+        PlanError: the shape is not that of an image.
     """
     if len(row) == 2:
         return None

@@ -9,9 +9,9 @@ from ckpttool.core.tensors import Array
 from ckpttool.data.preprocessing_steps.step import Range, Row, Step, channel_axis
 
 Numbers = float | tuple[float, ...]
-"""A number, or one for each channel."""
+"""A number, or one per channel."""
 OF_BYTES = (1 / 256, 1 / 50)
-"""Factors that make small numbers of bytes: 1/255, 1/127.5 and their like."""
+"""The range of factors that map bytes to small numbers, such as 1/255 and 1/127.5."""
 
 
 @dataclass(frozen=True)
@@ -28,27 +28,27 @@ class Scale(Step):
         _finite("offset", self.offset)
 
     def shape(self, row: Row) -> Row:
-        """Return the shape, where there is a channel for each number."""
+        """Return the same shape, which must have a channel for each number."""
         along(self, self.factor, row)
         along(self, self.offset, row)
         return row
 
     @property
     def made_for(self) -> Range | None:
-        """Bytes, where they become small numbers."""
+        """Bytes, if the factor maps them to small numbers."""
         low, high = OF_BYTES
         return "bytes" if all(low <= abs(factor) <= high for factor in _each(self.factor)) else None
 
     @property
     def divisor(self) -> float | None:
-        """The number that the factor divides by, where that is a short one: 127.5 for 1/127.5."""
+        """The reciprocal of the factor if it is a short number: 127.5 for 1/127.5."""
         if isinstance(self.factor, tuple) or abs(self.factor) >= 1:
             return None
         divisor = float(f"{1 / self.factor:.7g}")
         return divisor if 1 / divisor == self.factor else None
 
     def apply(self, rows: Array) -> Array:
-        """Return the rows scaled."""
+        """Return the scaled rows."""
         if self.divisor is not None:
             rows /= self.divisor
         else:
@@ -71,16 +71,16 @@ class Mean(Step):
 
     @property
     def made_for(self) -> Range | None:
-        """What has such a mean."""
+        """The range of images with such a mean, if it is one that is known."""
         return _range_of(self.values)
 
     def shape(self, row: Row) -> Row:
-        """Return the shape, where there is a channel for each number."""
+        """Return the same shape, which must have a channel for each number."""
         along(self, self.values, row)
         return row
 
     def apply(self, rows: Array) -> Array:
-        """Return the rows less the mean."""
+        """Return the rows minus the mean."""
         rows -= along(self, self.values, rows.shape[1:]).astype(rows.dtype)
         return rows
 
@@ -101,17 +101,17 @@ class Standardize(Step):
 
     @property
     def made_for(self) -> Range | None:
-        """What has such a mean."""
+        """The range of images with such a mean, if it is one that is known."""
         return _range_of(self.mean)
 
     def shape(self, row: Row) -> Row:
-        """Return the shape, where there is a channel for each number."""
+        """Return the same shape, which must have a channel for each number."""
         along(self, self.mean, row)
         along(self, self.std, row)
         return row
 
     def apply(self, rows: Array) -> Array:
-        """Return the rows standardised."""
+        """Return the standardised rows."""
         rows -= along(self, self.mean, rows.shape[1:]).astype(rows.dtype)
         rows /= along(self, self.std, rows.shape[1:]).astype(rows.dtype)
         return rows
@@ -129,11 +129,11 @@ class OneHot(Step):
         above_zero("classes", self.classes, "a number of classes")
 
     def shape(self, row: Row) -> Row:
-        """Return the shape with a dimension more, or in place of a last one of 1."""
+        """Return the shape with an additional dimension, or with the last one replaced if it is 1."""
         return (*(row[:-1] if row[-1:] == (1,) else row), self.classes)
 
     def apply(self, rows: Array) -> Array:
-        """Return the rows of zeros and ones."""
+        """Return the one-hot rows."""
         import numpy as np
 
         numbers = rows.reshape(len(rows), *self.shape(rows.shape[1:])[:-1], 1)
@@ -150,17 +150,17 @@ def _each(numbers: Numbers) -> tuple[float, ...]:
 
 
 def _range_of(mean: Numbers) -> Range | None:
-    """Return what images have a mean."""
+    """Return the range of images with such a mean."""
     if min(_each(mean)) <= 0:
         return None
     return "fractions" if max(_each(mean)) < 1 else "bytes"
 
 
 def along(step: Step, numbers: Numbers, row: Row) -> Array:
-    """Return numbers in a shape that goes with stacked rows: alone, or along their channels.
+    """Return numbers in a shape that broadcasts to stacked rows: a single number, or one per channel.
 
     Raises:
-        PlanError: there are not as many channels.
+        PlanError: the number of channels differs.
     """
     import numpy as np
 

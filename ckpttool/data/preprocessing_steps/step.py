@@ -1,7 +1,7 @@
-"""What a step of preprocessing is: a call that says what it makes of the shape of a row, and of rows.
+"""The base class of preprocessing steps: calls that map the shape of a row, and rows.
 
 Rows are stacked, [n, ...], in float32 or float64, and belong to the step, which may overwrite them. Channels are the
-last dimension of a row, or its first where only that has as many.
+last dimension of a row, or the first if only that has the right size.
 """
 
 from dataclasses import dataclass, fields
@@ -12,9 +12,9 @@ from ckpttool.core.errors import PlanError
 from ckpttool.core.tensors import Array
 
 Row = tuple[int, ...]
-"""The shape of one row."""
+"""The shape of a row."""
 Range = Literal["bytes", "fractions"]
-"""What numbers a step is made for: those from 0 to 255, or from 0 to 1."""
+"""The range of numbers that a step expects: from 0 to 255, or from 0 to 1."""
 
 
 @dataclass(frozen=True)

@@ -1,1 +1,1 @@
-"""Sources: a module for each kind of data."""
+"""Sources of data: a module for each kind of file."""

@@ -1,4 +1,4 @@
-"""CSV files with a header, gzipped or not; or a folder of `train.csv`, `valid.csv`, `test.csv`."""
+"""CSV files with a header, gzipped or not, or a folder of `train.csv`, `valid.csv`, `test.csv`."""
 
 import csv
 import gzip
@@ -19,23 +19,23 @@ from ckpttool.data.staging import Facts, staged
 
 SUFFIXES = (".csv", ".csv.gz")
 _FAULTS = (UnicodeDecodeError, csv.Error, EOFError, OSError, zlib.error)
-"""What reading text, columns or gzip raises where they are damaged."""
+"""The exceptions that reading damaged text, columns or gzip raises."""
 BATCH = 20_000
-"""Rows that are read at once."""
+"""Number of rows that are read at a time."""
 
 
 def recognises(path: Path) -> bool:
-    """Say whether a file is named so, or a folder has such files."""
+    """Return whether a file has such a name, or a folder contains such files."""
     if path.is_dir():
         return any(file.name.lower().endswith(SUFFIXES) for file in path.iterdir())
     return path.is_file() and path.name.lower().endswith(SUFFIXES)
 
 
 def read(path: Path, wanted: Wanted) -> DataFile:
-    """Stage the rows; they are numbered from 0 below the header.
+    """Stage the rows, which are numbered from 0 after the header.
 
     Raises:
-        DataError: a value is missing or no number, or a row has more or fewer values than the header.
+        DataError: a value is missing or not a number, or a row has more or fewer values than the header.
     """
     files = by_split(path, SUFFIXES) if path.is_dir() else {None: [path]}
     every = [file for some in files.values() for file in some]

@@ -1,4 +1,4 @@
-"""HDF5 files: data sets of rows by name, `x_train` or the placeholders' own, also those in groups by their paths."""
+"""HDF5 files: data sets of rows by name (`x_train`, or names of placeholders); those in groups by their paths."""
 
 from pathlib import Path
 from typing import Any
@@ -13,19 +13,19 @@ from ckpttool.formats.hdf5.source import is_hdf5
 from ckpttool.formats.hdf5.tree import read_tree
 
 _DENSE = 4
-"""Rows that lie within so many times their number are read at once, the others one by one: HDF5 is slow at that."""
+"""Rows within a range of at most this many times their number are read as one range: HDF5 is slow at single rows."""
 
 
 def recognises(path: Path) -> bool:
-    """Say whether a file begins as HDF5 does."""
+    """Return whether a file has HDF5's signature."""
     return is_hdf5(path)
 
 
 def read(path: Path, wanted: Wanted) -> DataFile:
-    """List the data sets, of which none may lie outside of the file.
+    """Return the data sets, none of which may be outside the file.
 
     Raises:
-        DataError: the file is damaged, or points out of itself.
+        DataError: the file is damaged, or refers to other files.
     """
     try:
         names = list(read_tree(path).tensors)
@@ -36,10 +36,10 @@ def read(path: Path, wanted: Wanted) -> DataFile:
 
 
 class Hdf5Rows:
-    """The rows of a data set, read when asked; in the order that is asked for."""
+    """The rows of a data set, which are read on demand, in any order."""
 
     def __init__(self, path: Path, dataset: Any) -> None:
-        """Take a data set of an open file."""
+        """Store a data set of an open file."""
         self._path, self._dataset = path, dataset
         self.shape: tuple[int, ...] = dataset.shape
         self.dtype, self.nbytes = dataset.dtype, int(dataset.nbytes)
@@ -58,7 +58,7 @@ class Hdf5Rows:
         return array
 
     def _chosen(self, rows: Array) -> Array:
-        """Read rows in any order; HDF5 itself takes them only sorted, and each once."""
+        """Read rows in any order; HDF5 itself accepts only sorted numbers without duplicates."""
         if not len(rows):
             return self._slice(slice(0, 0))
         first, last = int(rows.min()), int(rows.max())

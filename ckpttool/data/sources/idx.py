@@ -1,7 +1,7 @@
-"""IDX files, as MNIST is published: a big-endian header, then the values (http://yann.lecun.com/exdb/mnist/).
+"""IDX files, the format of MNIST: a big-endian header, then the values (http://yann.lecun.com/exdb/mnist/).
 
-A folder holds `train-images-idx3-ubyte`, `train-labels-idx1-ubyte`, `t10k-images-idx3-ubyte` and
-`t10k-labels-idx1-ubyte`, each gzipped or not; two files parted by a comma are inputs and labels.
+A folder contains `train-images-idx3-ubyte`, `train-labels-idx1-ubyte`, `t10k-images-idx3-ubyte` and
+`t10k-labels-idx1-ubyte`, each gzipped or not; two files separated by a comma are inputs and labels.
 """
 
 import gzip
@@ -24,22 +24,22 @@ _ANY = re.compile(r".*idx\d(-\w+)?(\.gz)?")
 _TYPES = {8: ">u1", 9: ">i1", 11: ">i2", 12: ">i4", 13: ">f4", 14: ">f8"}
 _SPLITS = {"t10k": "test"}
 MOST_DIMENSIONS = 32
-"""Of an array; NumPy 1 has no more."""
+"""Maximum number of dimensions of an array, which is NumPy 1's limit."""
 _PIECE = 1 << 20
 
 
 def recognises(path: Path) -> bool:
-    """Say whether a folder has MNIST's files, or all paths are named as such."""
+    """Return whether a folder contains MNIST's files, or all paths have such names."""
     if path.is_dir():
         return any(_NAME.fullmatch(file.name) for file in path.iterdir())
     return all(_ANY.fullmatch(each.name) for each in paths_of(path))
 
 
 def read(path: Path, wanted: Wanted) -> DataFile:
-    """Read the files whole: `x_train`, `y_train`, `x_test`, `y_test` of a folder, `x` and `y` of a pair.
+    """Read all files into memory: `x_train`, `y_train`, `x_test`, `y_test` of a folder, `x` and `y` of a pair.
 
     Raises:
-        MissingFile: one of a pair is not there.
+        MissingFile: a file of a pair does not exist.
         DataError: a file is damaged.
     """
     if not path.is_dir():
@@ -56,8 +56,8 @@ def read_idx(path: Path) -> Array:
     """Return the array of a file.
 
     Raises:
-        MissingFile: there is no such file.
-        DataError: it is not an IDX file, or shorter or longer than its header says.
+        MissingFile: the file does not exist.
+        DataError: it is not an IDX file, or its size differs from that in its header.
     """
     if not path.is_file():
         raise MissingFile(f"{path}: no such file, expected an IDX file")
@@ -85,7 +85,7 @@ def _opened(path: Path) -> IO[bytes]:
 
 
 def _at_most(size: int, file: IO[bytes]) -> bytearray:
-    """Read so many bytes, or as many as there are: a header may say any number, and gzip hide as many."""
+    """Read at most this many bytes, in pieces, as the header may claim any number and gzip may expand to any number."""
     values = bytearray()
     while len(values) < size and (piece := file.read(min(size - len(values), _PIECE))):
         values += piece

@@ -1,9 +1,9 @@
-"""A folder of images: a folder for each class, or `train/CLASS`, `valid/CLASS`, `test/CLASS`; any size, resized.
+"""Folders of images of any size: a folder per class, or `train/CLASS`, `valid/CLASS`, `test/CLASS`.
 
-A `resize` among the input's steps of preprocessing says the size and the method, and gives floats; without one images
-get the size of the input, as Pillow resizes them to bytes. An input of any size takes images as they are, if all have
-one. Where no labels are wanted, the images may lie in the folder itself. Images have no columns: their groups are told
-by what a regular expression finds in their names, so that `p[0-9]+` takes `p07_left.png` and `p07_right.png` as of one.
+A `resize` among the input's preprocessing steps determines the size and the method, and gives floats; without one,
+Pillow resizes images to the size of the input, and gives bytes. For an input of any size, images are not resized, and
+must all have the same size. If no labels are wanted, the images may be in the folder itself. The groups of images are
+found by a regular expression in their names: by `p[0-9]+`, `p07_left.png` and `p07_right.png` are in the same group.
 """
 
 import os
@@ -33,30 +33,30 @@ if TYPE_CHECKING:
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff")
 _SPLITS = ("train", "valid", "test")
 _NO_CLASS = ""
-"""Stands for the folder itself."""
+"""The class name that stands for the folder itself."""
 _ORIENTATION, _ON_ITS_SIDE = 0x0112, (5, 6, 7, 8)
-"""EXIF's tag for how an image was held, and those of its values that exchange height and width."""
+"""EXIF's tag for the orientation, and its values that swap height and width."""
 _PIXELS_AT_LEAST, _PIXELS_PER_BYTE = 4_000_000, 400
-"""So many pixels an image may have, or, of a larger file, so many for each of its bytes."""
+"""Limits of an image's pixels: this many, or if that is more, this many per byte of its file."""
 PILLOW = "by Pillow: bilinear, antialias, rounded to bytes"
-"""How images are resized where no step says it."""
+"""How images are resized if no step is specified."""
 _MODES = {1: "L", 3: "RGB", 4: "RGBA"}
 
 
 def recognises(path: Path) -> bool:
-    """Say whether a folder, its folders, or their folders hold images."""
+    """Return whether a folder contains images, directly or up to two levels below."""
     return path.is_dir() and any(_images(path))
 
 
 def read(path: Path, wanted: Wanted) -> DataFile:
     """Stage the images in the input's shape; classes are numbered in the order of their folders' names.
 
-    They are bytes, but for floats where a step resizes one: as a graph resizes that has the step in front.
+    They are bytes, or floats if a step resizes them, as in a graph that starts with that step.
 
     Raises:
         MissingDependency: Pillow is not installed.
-        PlanError: the input does not say the size of an image, and they have several.
-        DataError: a file is not an image, a class has none, there are no classes, or the splits have other ones.
+        PlanError: the input has no fixed size, and the images differ in size.
+        DataError: a file is not an image, a class is empty, there are no classes, or the splits' classes differ.
     """
     shape, resize = image_shape(wanted, _images(path)), resize_of(wanted)
     parts: dict[str | None, Path] = {name: path / name for name in _SPLITS if (path / name).is_dir()}
@@ -88,13 +88,13 @@ def read(path: Path, wanted: Wanted) -> DataFile:
 
 
 def image_shape(wanted: Wanted, files: Iterable[Path] = ()) -> tuple[int, int, int]:
-    """Return the height, width and channels of images as they are read.
+    """Return the height, width and channels in which images are read.
 
-    These are the input's, of which a flat one is a grey square; but for what its preprocessing makes of others, and for
-    an input of any size, which takes that of the files.
+    These are the input's (a flat input is a square grey image), unless its preprocessing changes them; for an input of
+    any size they are those of the files.
 
     Raises:
-        PlanError: it does not say.
+        PlanError: they cannot be determined.
     """
     spec, resize = wanted.inputs[0] if len(wanted.inputs) == 1 else None, resize_of(wanted)
     row = spec.shape[1:] if spec and spec.shape else ()
@@ -112,10 +112,10 @@ def image_shape(wanted: Wanted, files: Iterable[Path] = ()) -> tuple[int, int, i
 
 
 def _common_size(files: Iterable[Path]) -> tuple[int, int] | None:
-    """Return the height and width that all images have; None where there are none.
+    """Return the height and width of all images; None if there are none.
 
     Raises:
-        PlanError: they have several.
+        PlanError: they differ.
         MissingDependency, DataError: as `pixels`.
     """
     listed = list(files)
@@ -131,7 +131,7 @@ def _common_size(files: Iterable[Path]) -> tuple[int, int] | None:
 
 
 def _sizes(files: Iterable[Path]) -> Iterator[tuple[int, int]]:
-    """Yield the height and width of each image as it is meant to be seen, by what its first bytes say.
+    """Yield the height and width of each image in its right orientation, read from its header.
 
     Raises:
         MissingDependency, DataError: as `pixels`.
@@ -143,9 +143,9 @@ def _sizes(files: Iterable[Path]) -> Iterator[tuple[int, int]]:
 
 
 def resize_of(wanted: Wanted, name: str | None = None) -> Resize | None:
-    """Return the first step of an input's preprocessing that resizes images; what is of its size it leaves alone.
+    """Return the first step of an input's preprocessing that resizes images; it does not change images of its size.
 
-    Without a `name` it is that of the only input.
+    Without a `name`, the only input is meant.
     """
     meant = [spec for spec in wanted.inputs if name in spec.names] if name else wanted.inputs
     steps = meant[0].steps if len(meant) == 1 else None
@@ -153,12 +153,12 @@ def resize_of(wanted: Wanted, name: str | None = None) -> Resize | None:
 
 
 def resized_dtype(resize: Resize | None) -> "np.dtype[Any]":
-    """Return the dtype of images that are resized: floats, but for what Pillow makes and what is taken as it is."""
+    """Return the dtype of resized images: floats, or bytes if Pillow resizes them or the method is `nearest`."""
     return np.dtype(np.uint8 if resize is None or resize.method == "nearest" else np.float32)
 
 
 def _said_how(shape: tuple[int, int, int], wanted: Wanted) -> str:
-    """Say what resizes images in a way that goes with the model, besides what is done to them anyway."""
+    """Return a note with a `preprocess` that resizes images, is stored with the model, and has the current steps."""
     steps = wanted.inputs[0].steps
     others = BYTES if steps is None else [step for step in steps if not isinstance(step, Nothing)]
     step = said((Resize(*shape[:2]), *others))
@@ -180,9 +180,9 @@ def _classes(path: Path, parts: dict[Any, Path]) -> list[str]:
 
 
 def _groups(path: Path, files: list[Path], pattern: str) -> Array:
-    """Return the group of each image: what the pattern finds in its name, or its first parenthesis there.
+    """Return the group of each image: the pattern's match in its name, or the match of its first parentheses.
 
-    A pattern that finds nothing in names is for paths, as `([^/]+)/` is, which finds the folder.
+    A pattern that matches no names is used for paths, such as `([^/]+)/`, which matches the folder.
     """
     try:
         expression = compiled(pattern)
@@ -206,7 +206,7 @@ def _write(
     dtype: "np.dtype[Any]",
     resize: Resize | None,
 ) -> list[Path]:
-    """Write the images and labels of a split; return the images' paths in their order."""
+    """Write the images and labels of a split, and return the images' paths in their order."""
     every: list[Path] = []
     with (
         RowWriter(folder / f"x{suffix}.npy", shape, dtype) as images,
@@ -224,10 +224,10 @@ def _write(
 
 
 def pixels(file: Path | IO[bytes], name: str, shape: tuple[int, int, int], resize: Resize | None = None) -> Array:
-    """Return an image as it is meant to be seen, on white where it is transparent, in a shape.
+    """Return the pixels of an image in its right orientation and in this shape; transparency becomes white.
 
-    With `resize` its numbers are floats. Without it they are bytes, and Pillow resizes it: bilinear, blurred before it
-    is made smaller.
+    With `resize` they are floats. Without it they are bytes, and Pillow resizes the image by bilinear interpolation,
+    with antialiasing.
 
     Raises:
         MissingDependency: Pillow is not installed.
@@ -250,7 +250,7 @@ def pixels(file: Path | IO[bytes], name: str, shape: tuple[int, int, int], resiz
 
 @contextmanager
 def _opened(file: Path | IO[bytes], name: str) -> Iterator["OpenedImage"]:
-    """Open an image with Pillow; what it raises while it reads is told by the image's name."""
+    """Open an image with Pillow; exceptions while reading become errors that name the image."""
     try:
         from PIL import Image, UnidentifiedImageError
     except ImportError as error:
@@ -264,7 +264,7 @@ def _opened(file: Path | IO[bytes], name: str) -> Iterator["OpenedImage"]:
 
 
 def _size_of(file: IO[bytes]) -> int:
-    """Return the bytes of an open file, which stays where it is."""
+    """Return the size of an open file in bytes, without changing its position."""
     place = file.tell()
     size = file.seek(0, os.SEEK_END)
     file.seek(place)
@@ -272,7 +272,7 @@ def _size_of(file: IO[bytes]) -> int:
 
 
 def _refuse_swollen(image: "OpenedImage", file: Path | IO[bytes], name: str) -> None:
-    """Check that an image claims no more pixels than its file can be meant to hold, before any is unpacked.
+    """Check that an image does not claim more pixels than its file can plausibly contain, before it is decompressed.
 
     Raises:
         DataError: it does.

@@ -1,4 +1,4 @@
-"""`keras:NAME`: Keras's data sets, from where Keras keeps them (`~/.keras/datasets`), else from where it gets them."""
+"""`keras:NAME`: Keras's data sets, from Keras's own cache (`~/.keras/datasets`), else downloaded from its source."""
 
 import hashlib
 import os
@@ -21,7 +21,7 @@ SECONDS = 60
 
 @dataclass(frozen=True)
 class KerasData:
-    """A data set: the files below Keras's folder, and the SHA-256 of each, as Keras's own loader has it (or None)."""
+    """A data set: the files in Keras's folder, and the SHA-256 of each from Keras's own loader (or None)."""
 
     folder: str
     files: dict[str, str | None]
@@ -36,20 +36,20 @@ DATASETS = {
         ),
     ),
 }
-"""The data sets that are arrays; Keras's others are pickles, which are not read."""
+"""Keras's data sets of arrays; the others are pickles, which are not read."""
 
 
 def recognises(path: Path) -> bool:
-    """Say whether it is `keras:NAME`."""
+    """Return whether the path is `keras:NAME`."""
     return _NAME.fullmatch(str(path)) is not None and not path.exists()
 
 
 def read(path: Path, wanted: Wanted) -> DataFile:
-    """Read a data set, fetched if it is not there.
+    """Read a data set, which is downloaded if it is missing.
 
     Raises:
-        DataError: there is no such data set, or a file is not what it should be.
-        MissingFile: it is not there and cannot be fetched; the message says where to put it.
+        DataError: there is no data set of this name, or a file is damaged.
+        MissingFile: it is missing and cannot be downloaded; the message says where to put it.
     """
     name = str(path).removeprefix("keras:")
     if name not in DATASETS:
@@ -69,7 +69,7 @@ def read(path: Path, wanted: Wanted) -> DataFile:
 
 
 def home() -> Path:
-    """Return where Keras keeps its data sets."""
+    """Return the folder of Keras's data sets."""
     return Path(os.environ.get("KERAS_HOME") or Path.home() / ".keras") / "datasets"
 
 

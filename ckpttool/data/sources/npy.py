@@ -1,4 +1,4 @@
-"""`.npy` files, mapped: two of them, inputs and labels, or a folder of `x_train.npy`, `y_train.npy` and so on."""
+"""Memory-mapped `.npy` files: two of them, inputs and labels, or a folder of `x_train.npy`, `y_train.npy` and so on."""
 
 from pathlib import Path
 
@@ -11,18 +11,18 @@ from ckpttool.formats.npz.npy import mapped
 
 
 def recognises(path: Path) -> bool:
-    """Say whether all of it is named `.npy`."""
+    """Return whether all paths end in `.npy`."""
     if path.is_dir():
         return any(path.glob("*.npy"))
     return all(each.suffix == ".npy" for each in paths_of(path))
 
 
 def read(path: Path, wanted: Wanted) -> DataFile:
-    """Map the arrays; a pair of files is `x` and `y`, those of a folder have their names.
+    """Map the arrays: `x` and `y` of a pair of files, or by file name in a folder.
 
     Raises:
-        MissingFile: one of them is not there.
-        DataError: one is not an array of numbers, or there are more than two.
+        MissingFile: a file does not exist.
+        DataError: a file is not an array of numbers, or there are more than two.
     """
     if path.is_dir():
         return DataFile(path, {file.stem: _mapped(file) for file in sorted(path.glob("*.npy"))})

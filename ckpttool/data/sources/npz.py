@@ -1,4 +1,4 @@
-"""`.npz` files, as numpy.savez writes them; the arrays are read when they are asked for."""
+"""`.npz` files of `numpy.savez`; the arrays are read on demand."""
 
 from functools import cached_property
 from pathlib import Path
@@ -12,15 +12,15 @@ from ckpttool.formats.npz.npz import Npz
 
 
 def recognises(path: Path) -> bool:
-    """Say whether a file begins as a zip archive does, or is named as one of arrays."""
+    """Return whether a file has a zip archive's signature, or a name that ends in `.npz`."""
     return path.is_file() and (Npz().recognises(path) or path.suffix == ".npz")
 
 
 def read(path: Path, wanted: Wanted) -> DataFile:
-    """Hold the headers of the arrays against their sizes, without reading the arrays.
+    """Return the arrays, after checking their headers against their sizes without reading them.
 
     Raises:
-        DataError: it is cut short, holds Python objects, or one name twice.
+        DataError: the file is truncated, contains Python objects, or has two arrays of the same name.
     """
     if not Npz().recognises(path):
         raise DataError(f"{path} is not a .npz file of data, expected one as numpy.savez writes it")
@@ -34,10 +34,10 @@ def read(path: Path, wanted: Wanted) -> DataFile:
 
 
 class WholeArray(ShapedRows):
-    """The rows of an array that is read as a whole when they are asked for, its checksum checked, and kept."""
+    """The rows of an array that is read as a whole on first use, with its checksum checked, and kept in memory."""
 
     def __init__(self, tensor: Tensor) -> None:
-        """Take the file's tensor."""
+        """Store the file's tensor."""
         super().__init__(tensor.shape, tensor.dtype.numpy)
         self._tensor = tensor
 

@@ -1,4 +1,4 @@
-"""Parquet files, or a folder of `train.parquet` and so on; columns of lists of one length are vectors."""
+"""Parquet files, or a folder of `train.parquet` and so on; columns of lists of equal length are vectors."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,11 +16,11 @@ from ckpttool.data.staging import Facts, staged
 
 SUFFIXES = (".parquet",)
 BATCH = 20_000
-"""Rows that are read at once."""
+"""Number of rows that are read at a time."""
 
 
 def recognises(path: Path) -> bool:
-    """Say whether a file is named so, or a folder has such files."""
+    """Return whether a file has such a name, or a folder contains such files."""
     if path.is_dir():
         return any(file.suffix.lower() in SUFFIXES for file in path.iterdir())
     return path.is_file() and path.suffix.lower() in SUFFIXES
@@ -31,7 +31,7 @@ def read(path: Path, wanted: Wanted) -> DataFile:
 
     Raises:
         MissingDependency: pyarrow is not installed.
-        DataError: a value is missing or of no number, or the file is damaged.
+        DataError: a value is missing or not a number, or the file is damaged.
     """
     files = by_split(path, SUFFIXES) if path.is_dir() else {None: [path]}
     every = [file for some in files.values() for file in some]
@@ -61,7 +61,7 @@ def _parquet() -> Any:
 
 @contextmanager
 def _telling(path: Path) -> Iterator[None]:
-    """Have what pyarrow raises told by the file's name."""
+    """Turn exceptions of pyarrow into errors that name the file."""
     import pyarrow
 
     try:
@@ -80,10 +80,10 @@ def _batches(path: Path) -> Iterator[Batch]:
 
 
 def _array(path: Path, name: str, column: Any, row: int) -> Array:
-    """Return a column of numbers, of texts or of vectors; one of others as Arrow gives it, for it may not be wanted.
+    """Return a column of numbers, strings or vectors; other types unchanged, as the column may not be needed.
 
     Raises:
-        DataError: a value is missing, or vectors have several lengths.
+        DataError: a value is missing, or the lengths of vectors differ.
     """
     from pyarrow import float64, list_, types
 
@@ -104,7 +104,7 @@ def _array(path: Path, name: str, column: Any, row: int) -> Array:
 
 
 def _vectors(path: Path, name: str, values: Any) -> Array:
-    """Return lists of numbers as the rows of one array, others as texts."""
+    """Return lists of numbers as the rows of one array, other lists as strings."""
     lengths = {len(each) for each in values}
     if len(lengths) > 1 or lengths == {0}:
         raise DataError(

@@ -1,7 +1,7 @@
-"""Records of a TFRecord file: read, their checksums checked, and what they hold.
+"""Records of TFRecord files, which are read with their checksums checked, and their features.
 
-Length, its masked CRC-32C, the record, its masked CRC-32C (tensorflow/core/lib/io/record_writer.cc); a file may be
-gzipped as a whole. What a record holds is described by the user (`features`), seen in the first record, or drafted.
+The format is: length, its masked CRC-32C, the record, its masked CRC-32C (tensorflow/core/lib/io/record_writer.cc); the
+whole file may be gzipped. The features are described by the user (`features`), taken from the first record, or drafted.
 """
 
 import ast
@@ -23,16 +23,16 @@ from ckpttool.formats.wire.protos.example_pb2 import Example, Feature
 
 _LONGEST = 1 << 31
 _KINDS = ("float", "int64", "bytes", "image")
-"""How a feature is read, as `features` names it."""
+"""The kinds of features in the notation of `features`."""
 _EXAMPLE = "X = float(784); y = int64()"
 _RAW = ("uint8", "int8", "int16", "int32", "int64", "float16", "float32", "float64")
-"""What bytes may be."""
+"""The dtypes that byte features may have."""
 _PICTURES = (b"\x89PNG", b"\xff\xd8\xff", b"GIF8", b"BM", b"RIFF")
-"""How files of images begin."""
+"""The signatures of image files."""
 
 
 def features_of(path: Path, number: int, record: bytes) -> Mapping[str, Feature]:
-    """Return what a record holds, by name.
+    """Return the features of a record by name.
 
     Raises:
         DataError: it is not a tf.train.Example.
@@ -44,10 +44,10 @@ def features_of(path: Path, number: int, record: bytes) -> Mapping[str, Feature]
 
 
 def records(path: Path) -> Iterator[bytes]:
-    """Yield the records of a file, their checksums checked.
+    """Yield the records of a file after checking their checksums.
 
     Raises:
-        DataError: one is cut short or damaged.
+        DataError: a record is truncated or damaged.
     """
     with _opened(path) as file:
         number = 0
@@ -81,7 +81,7 @@ def _opened(path: Path) -> IO[bytes]:
 
 @dataclass(frozen=True)
 class Field:
-    """An array that records hold: the feature it is in, its kind, the shape of a row and the dtype."""
+    """An array in records: its feature, the feature's kind, the shape of a row and the dtype."""
 
     feature: str
     kind: str
@@ -90,13 +90,13 @@ class Field:
 
 
 def parse_fields(text: str) -> dict[str, Field]:
-    """Return what `features` says: arrays by the names of the placeholders that take them.
+    """Parse `features`: the arrays by the names of their placeholders.
 
     >>> parse_fields("X = bytes('pixels', uint8, 28, 28); y = int64()")["X"]
     Field(feature='pixels', kind='bytes', shape=(28, 28), dtype='uint8')
 
     Raises:
-        PlanError: it is no such description.
+        PlanError: the description is invalid.
     """
     source = CallText(text, "`features`", _EXAMPLE)
     fields = {}
@@ -127,10 +127,10 @@ def _field(source: CallText, name: str, node: ast.expr) -> Field:
 
 
 def seen_fields(path: Path, wanted: Wanted) -> dict[str, Field]:
-    """Return what the first record holds, where that are numbers.
+    """Return the arrays of the first record's features, if these are numbers.
 
     Raises:
-        DataError: there is none, or it holds bytes, or nothing; the message says what to write.
+        DataError: there is no record, or a feature has bytes or no values; the message suggests a description.
     """
     first = next(records(path), None)
     if first is None:
@@ -157,20 +157,20 @@ def seen_fields(path: Path, wanted: Wanted) -> dict[str, Field]:
 
 
 def _values(feature: Feature) -> Sequence[Any]:
-    """Return the values of a feature of any kind, none of one that has none."""
+    """Return the values of a feature of any kind; an empty sequence if it has none."""
     kind = feature.WhichOneof("kind")
     values: Sequence[Any] = getattr(feature, kind).value if kind else ()
     return values
 
 
 def _label_feature(features: Mapping[str, Feature], wanted: Wanted) -> str | None:
-    """Return the feature that is named as labels are, by its last component: `image/class/label`."""
+    """Return the feature whose last component is a usual name of labels, such as `image/class/label`."""
     ends = {name.rpartition("/")[2]: name for name in features}
     return next((ends[name] for name in wanted.label_names() if name in ends), None)
 
 
 def _draft(features: Mapping[str, Feature], wanted: Wanted) -> str:
-    """Return a description of a record to be edited: each feature under the name of the placeholder it may be for."""
+    """Return a draft of a description for editing: each feature with the name of the placeholder that it may be for."""
     labels = _label_feature(features, wanted)
     alone = len(features) - (labels is not None) == 1 and len(wanted.inputs) == 1
     inputs = {name: wanted.inputs[0].name if alone else _plain(name) for name in features}

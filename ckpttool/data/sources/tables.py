@@ -1,7 +1,7 @@
-"""Tables: rows of named columns, as CSV and Parquet hold them, made into inputs and labels.
+"""Tables: rows of named columns, as in CSV and Parquet files, which are converted to inputs and labels.
 
-Columns that bear placeholders' names are theirs. Where the model has one input that no column is named for, it takes
-all columns but those of the labels, of groups and of `split`, in their order.
+Columns with the names of placeholders are for them. If the model has one input and no column has its name, the input
+consists of all columns but those of the labels, of groups and of `split`, in their order.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -20,17 +20,17 @@ from ckpttool.data.request import SPLITS
 from ckpttool.data.staging import Facts, RowWriter, array_file
 
 Batch = Mapping[str, Array]
-"""Some rows: an array per column, of text or of numbers."""
+"""A batch of rows: an array of strings or numbers per column."""
 SPLIT = "split"
 _NAMED = 12
-"""Columns that are named one by one."""
+"""Maximum number of columns that are listed by name."""
 
 
 @dataclass(frozen=True)
 class Table:
-    """A file of a table: the names of its columns, and its rows, which can be gone through again and again.
+    """A file with a table: the names of its columns, and its rows, which can be iterated over repeatedly.
 
-    `labels` is the column of the labels, where that is said; else it is found by its name.
+    `labels` is the column of the labels if specified; else it is found by its name.
     """
 
     path: Path
@@ -41,7 +41,7 @@ class Table:
 
 @dataclass(frozen=True)
 class Columns:
-    """Which columns go where: those of each input by the array's name, that of the labels, and that of groups."""
+    """The roles of columns: those of each input by the array's name, that of the labels, and that of the groups."""
 
     inputs: Mapping[str, Sequence[str]]
     labels: str | None
@@ -49,10 +49,10 @@ class Columns:
 
 
 def chosen_columns(table: Table, wanted: Wanted) -> Columns:
-    """Choose the columns of the inputs and, where they are wanted, the labels.
+    """Choose the columns of the inputs and, if they are wanted, the labels.
 
     Raises:
-        DataError: there is none for the labels, or for an input.
+        DataError: there is no column for the labels, or for an input.
     """
     labels = table.labels or next((name for name in wanted.label_names() if name in table.columns), None)
     if labels is None and wanted.labels is not None:
@@ -71,10 +71,10 @@ def chosen_columns(table: Table, wanted: Wanted) -> Columns:
 
 
 def write_tables(folder: Path, tables: Mapping[str | None, Sequence[Table]], wanted: Wanted) -> Facts:
-    """Write the arrays of tables by split (None: no split is said) into a folder; return what is known of them.
+    """Write the arrays of tables by split (None: unspecified) into a folder, and return facts about them.
 
     Raises:
-        DataError: files have other columns than the first, or a value is missing or no number.
+        DataError: the columns of a file differ from those of the first, or a value is missing or not a number.
     """
     first = next(iter(tables.values()))[0]
     columns = chosen_columns(first, wanted)
@@ -93,7 +93,7 @@ def write_tables(folder: Path, tables: Mapping[str | None, Sequence[Table]], wan
 
 
 def _said(columns: Sequence[str]) -> str:
-    """Name columns; of many the first and the last.
+    """Return the names of columns as a phrase; of many, their number, the first and the last.
 
     >>> _said(["a", "b"]), _said([f"p{number}" for number in range(784)])
     ('columns a, b', '784 columns, p0 to p783, unchanged')
@@ -104,7 +104,7 @@ def _said(columns: Sequence[str]) -> str:
 
 
 def _classes(tables: Sequence[Table], labels: str | None) -> list[str] | None:
-    """Return the names of classes in their order; None where the labels are numbers."""
+    """Return the sorted class names; None if the labels are numbers."""
     if labels is None:
         return None
     labels_seen: set[str] = set()
@@ -115,7 +115,7 @@ def _classes(tables: Sequence[Table], labels: str | None) -> list[str] | None:
 
 
 def _write(folder: Path, suffix: str, tables: Sequence[Table], columns: Columns, classes: list[str] | None) -> None:
-    """Write the arrays of one split; rows that name their split themselves go to that one."""
+    """Write the arrays of one split; rows with a value in the column `split` go to that split."""
     writers: dict[str, RowWriter] = {}
     try:
         for table in tables:
@@ -167,7 +167,7 @@ def _arrays(table: Table, batch: Batch, columns: Columns, classes: list[str] | N
 
 
 def _joined(table: Table, batch: Batch, names: Sequence[str], row: int) -> Array:
-    """Return columns as one array [rows, columns]; a single column of vectors stays as it is."""
+    """Return columns as one array [rows, columns]; a single column of vectors is not changed."""
     arrays = [_numbers(table, batch, name, row) for name in names]
     if len(arrays) == 1:
         return arrays[0]

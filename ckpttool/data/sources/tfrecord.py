@@ -1,4 +1,4 @@
-"""TFRecord files: the arrays that their tf.train.Example records hold, staged."""
+"""TFRecord files: the arrays of their tf.train.Example records, which are staged."""
 
 import io
 from collections.abc import Callable, Mapping
@@ -22,11 +22,11 @@ from ckpttool.formats.wire.protos.example_pb2 import Feature
 
 _MARK = ".tfrecord"
 _ROWS = 512
-"""Rows that are written at once."""
+"""Number of rows that are written at a time."""
 
 
 def recognises(path: Path) -> bool:
-    """Say whether a file's name has `.tfrecord` in it, or a folder has such files."""
+    """Return whether a file's name contains `.tfrecord`, or a folder contains such files."""
     if path.is_dir():
         return any(_MARK in file.name for file in path.iterdir())
     return path.is_file() and _MARK in path.name
@@ -36,8 +36,8 @@ def read(path: Path, wanted: Wanted) -> DataFile:
     """Stage the records.
 
     Raises:
-        DataError: a record is damaged, or does not hold what is said; the message has the record's number.
-        PlanError: the description is none.
+        DataError: a record is damaged, or does not match the description; the message has the record's number.
+        PlanError: the description is invalid.
     """
     files = by_split(path, ("",)) if path.is_dir() else {None: [path]}
     files = {split: [file for file in some if _MARK in file.name] for split, some in files.items()}
@@ -58,7 +58,7 @@ def read(path: Path, wanted: Wanted) -> DataFile:
 
 
 def _resize(wanted: Wanted, name: str, field: Field) -> Resize | None:
-    """Return the step that resizes the images of a field, if it makes them of the field's size."""
+    """Return the step that resizes the images of a field, if it gives them the field's size."""
     found = resize_of(wanted, name)
     return found if found is not None and found.size == field.shape[:2] else None
 
@@ -101,7 +101,7 @@ def _flush(writers: Mapping[str, RowWriter], waiting: Mapping[str, list[Array]])
 
 
 def _value(path: Path, number: int, features: Mapping[str, Feature], field: Field, resize: Resize | None) -> Array:
-    """Return the array that a record has for a field."""
+    """Return the array of a field in a record."""
     if field.feature not in features:
         raise DataError(f"{path} record {number} has no feature {field.feature}{nearest(field.feature, features)}")
     feature = features[field.feature]
@@ -153,4 +153,4 @@ _READERS: dict[str, Callable[[Feature, Field, Path, int], Array]] = {
     "bytes": _raw,
     "group": _group,
 }
-"""How a feature that is not an image is read, by the kind of its field."""
+"""The function that reads a feature that is not an image, by the kind of its field."""
