@@ -1,7 +1,7 @@
-"""The base class of formats: name, suffixes, limits; open, save, verify; and what `registry` and the command line show.
+"""The base class of checkpoint formats: name, suffixes, limits; open, save, verify; and the row in tables of formats.
 
-All that is particular to a format is declared in its class: how it is recognised, what it can hold, how its outputs are
-named, and which of its files a path may stand for.
+A format's class declares everything specific to it: how it is recognised, which dtypes it can store, how its output
+files are named, and which of its files a path may refer to.
 """
 
 import re
@@ -19,14 +19,14 @@ from ckpttool.formats.wire.elements import as_bytes
 from ckpttool.formats.writing.files import refuse_existing
 
 ANY = frozenset(dtype.name for dtype in DTYPES if dtype is not RESOURCE)
-"""What a checkpoint of TensorFlow can hold."""
+"""The dtypes that a TensorFlow checkpoint can store."""
 PLAIN_DTYPES = ANY - {VARIANT.name}
-"""The same without what only such a checkpoint can hold."""
+"""The same, without the dtype that only TensorFlow checkpoints can store."""
 
 
 @dataclass(frozen=True)
 class Checked:
-    """A tensor (or a file) whose bytes were checked: how many, and what is wrong with it, or None."""
+    """The result of checking a tensor or a file: its size in bytes, and the problem found, if any."""
 
     name: str
     nbytes: int
@@ -34,7 +34,7 @@ class Checked:
 
     @classmethod
     def of(cls, name: str, pieces: Iterable[Sized]) -> Self:
-        """Read all pieces of a tensor; what reading them raises is the problem."""
+        """Read all pieces of a tensor; an error raised while reading becomes the problem."""
         try:
             return cls(name, sum(map(len, pieces)))
         except CkptError as error:
@@ -42,32 +42,32 @@ class Checked:
 
 
 def pieces_of(tensor: Tensor) -> Iterator[Sized]:
-    """Yield a tensor's bytes in pieces, or its strings."""
+    """Yield a tensor's bytes in pieces; for string tensors, its strings."""
     yield from tensor.pieces() if tensor.dtype.itemsize else tensor.read().ravel().tolist()
 
 
 class Tensors(Mapping[str, Tensor]):
-    """What a format opens: tensors by name, what else the file says, and what else it holds than tensors of a model."""
+    """An opened checkpoint: tensors by name, metadata, and the names of contents that were skipped."""
 
     metadata: Mapping[str, str] = {}
-    """Texts that the file keeps beside its tensors."""
+    """Text metadata stored in the file."""
     left_out: tuple[str, ...] = ()
-    """What is in the file and not in the mapping: an optimizer's state, a random generator's."""
+    """Contents of the file that are not in the mapping, such as the state of an optimizer or a random generator."""
     kinds: Mapping[str, TensorKind] = {}
-    """The kinds of tensors where the file itself says them; names tell those of the others."""
+    """The kinds of tensors that the file declares; other kinds are inferred from names."""
 
     def checked(self) -> Iterator[Checked]:
-        """Read every byte of each tensor; a damaged tensor does not hide the next."""
+        """Read every byte of each tensor; checking continues after a damaged tensor."""
         return (Checked.of(name, pieces_of(self[name])) for name in self)
 
 
 class Arrangement(NamedTuple):
-    """What the ops in a file say of a tensor that they read.
+    """The memory layout of a tensor, as implied by the ops in the file that read it.
 
-    `outputs_first` is whether a kernel's outputs come before its inputs, as PyTorch has them, `channels_first` whether
-    the rows of a kernel behind a flattened image are in the order of one with its channels first, `epsilon` that of the
-    normalisation whose tensor it is; each is None where it is not known, or means nothing. `cell` has the tensors of
-    the recurrent cell that it is of, kernels before the bias.
+    `outputs_first`: the output axis of a kernel precedes the input axis, as in PyTorch. `channels_first`: the rows of a
+    kernel that follows a flattened image are in channels-first order. `epsilon`: that of the normalisation to which the
+    tensor belongs. Each is None if unknown or not applicable. `cell` lists the tensors of the recurrent cell to which
+    the tensor belongs, kernels before the bias.
     """
 
     outputs_first: bool | None = None
@@ -78,12 +78,12 @@ class Arrangement(NamedTuple):
 
 @dataclass(frozen=True)
 class Writing:
-    """How to write, where a format leaves a choice.
+    """Options for writing a checkpoint.
 
-    `metadata` is kept by formats that have a place for it (`METADATA`); `like` is a file whose structure the output
-    gets; `shard_bytes` is the most that a file holds, where a checkpoint may have several. `source` is the file that
-    the tensors are from, if from one, and `origins` has the names there of those that were renamed. `graph` is the file
-    of the graph that is written with them, to which a bundle is tied.
+    `metadata` is stored by formats that support it (`METADATA`). `like` is a file whose structure the output copies.
+    `shard_bytes` is the maximum size of a file, in formats that can split a checkpoint. `source` is the file that the
+    tensors were read from, if there is exactly one, and `origins` maps renamed tensors to their names in it. `graph` is
+    the graph file written together with a bundle, which records its hash.
     """
 
     metadata: Mapping[str, str] = field(default_factory=dict)
@@ -101,98 +101,98 @@ class Format(ABC):
     """A format of checkpoints."""
 
     NAME: ClassVar[str]
-    """The name that `to` takes."""
+    """The name accepted by `to`."""
     LIMITS: ClassVar[str]
-    """What it cannot hold, in a sentence for the user."""
+    """A sentence for users about what the format cannot store."""
     SUFFIXES: ClassVar[tuple[str, ...]] = ()
-    """How the names of outputs in this format end; one that is empty takes any name that no other format takes."""
+    """The file name suffixes of outputs; an empty one matches any name that no other format claims."""
     LIKE_SUFFIXES: ClassVar[tuple[str, ...]] = ()
-    """How the names of outputs end that are in this format where `like` is a file of it, whatever else they mean."""
+    """Further suffixes that select this format if `like` is a file in it; otherwise they may mean another format."""
     HOLDS: ClassVar[frozenset[str]] = PLAIN_DTYPES
-    """The names of the dtypes that it can hold."""
+    """The names of the dtypes that it can store."""
     LOSES: ClassVar[re.Pattern[bytes] | None] = None
-    """What of a string it would not give back."""
+    """A pattern for bytes at which a stored string would be changed when it is read back."""
     FRAMEWORK: ClassVar[str | None] = None
-    """The framework that arranges the tensors of such files (`torch`, `keras` ...), where it is always the same."""
+    """The framework whose tensor layout the files have (`torch`, `keras` ...), if it is always the same."""
     CHECKSUMS: ClassVar[bool] = True
-    """Whether it has checksums of values: without them a changed number is one, and only the structure is checked."""
+    """Whether values have checksums; without them, `verify` checks the structure but cannot detect changed values."""
     METADATA: ClassVar[bool] = False
-    """Whether it keeps texts beside its tensors."""
+    """Whether it stores text metadata."""
     OBJECT_GRAPH: ClassVar[bool] = False
-    """Whether it has a use for TensorFlow 2's object graph, which says where the tensors of a checkpoint belong."""
+    """Whether it stores TensorFlow 2's object graph, which maps the tensors of a checkpoint to objects."""
     EXPECTED_METADATA: ClassVar[Mapping[str, str]] = {}
-    """Texts without which other readers refuse a file that has any, and what they are where nobody gives others."""
+    """Default values of metadata that other readers require in any file that has metadata."""
     OPTIONS: ClassVar[frozenset[str]] = frozenset()
-    """Which choices of `Writing` mean something to it: `like`, `shard_bytes`."""
+    """The fields of `Writing` that it supports: `like`, `shard_bytes`."""
     WRITES: ClassVar[bool] = True
     """Whether it can be written."""
     INSTEAD: ClassVar[str] = "is read only"
-    """What to write instead of a format that is read only."""
+    """For a read-only format, what to write instead."""
     IN_FOLDER: ClassVar[tuple[str, ...]] = ()
-    """Files that make a folder one of this format; a web server, which does not list its folders, is asked for each."""
+    """Files that identify a folder in this format; a web server, which lists no folders, is queried for each."""
 
     @abstractmethod
     def recognises(self, path: Path) -> bool:
-        """Return whether a path holds this format, by its bytes."""
+        """Return whether a path is in this format, judging by its content."""
 
     @abstractmethod
     def open(self, path: Path) -> Tensors:
-        """Return the tensors of a checkpoint, read when asked.
+        """Return the tensors of a checkpoint; values are read on access.
 
         Raises:
             CorruptCheckpoint: it is damaged.
-            FormatError: it uses what is not read.
+            FormatError: it uses an unsupported feature.
         """
 
     def framework(self, tensors: Tensors) -> str | None:
-        """Return the framework that arranged the tensors of a file, None where the file does not say it."""
+        """Return the framework whose layout the tensors of a file have, or None if the file does not tell."""
         del tensors
         return self.FRAMEWORK
 
     def arrangements(self, path: Path) -> Mapping[str, Arrangement]:
-        """Return what the ops in a file say of the tensors that they read; most files hold no ops."""
+        """Return the layouts of tensors implied by the ops in a file; most formats contain no ops."""
         del path
         return {}
 
     def save(self, tensors: Mapping[str, Tensor], path: Path, how: Writing = PLAIN) -> None:
-        """Write tensors where no output is, and read them back: at a place that `staged_output` gives.
+        """Write tensors to a path where nothing exists, provided by `staged_output`, and verify them by reading back.
 
         Raises:
-            FormatError: a tensor is one that the format cannot hold, or the format is read only.
+            FormatError: the format cannot store a tensor, or is read only.
         """
         raise FormatError(f"{path}: {self.INSTEAD}")
 
     def outputs(self, path: Path) -> list[Path]:
-        """Return the files that an output at a path has or had, its main one first: a new output replaces them all."""
+        """Return all files that an output at a path may consist of, the main one first; a new output replaces them."""
         return [path]
 
     def check(self, path: Path, overwrite: bool) -> None:
         """Check that an output may be written at a path.
 
         Raises:
-            ExistingOutput: there is one already, and `overwrite` is false.
-            MissingFile: its folder is not there.
+            ExistingOutput: it exists, and `overwrite` is false.
+            MissingFile: its folder does not exist.
         """
         refuse_existing(self.outputs(path), overwrite)
 
     def verify(self, path: Path) -> Iterator[Checked]:
-        """Check every byte, tensor after tensor; a damaged tensor does not hide the next."""
+        """Check every byte, tensor by tensor; checking continues after a damaged tensor."""
         return self.open(path).checked()
 
     def stem(self, name: str) -> str:
-        """Return what the names of a checkpoint's files begin with, from the name of one of them."""
+        """Return the common prefix of the names of a checkpoint's files, given one of them."""
         return name
 
     def files_beside(self, path: Path) -> list[Path]:
-        """Return the other files that a path may stand for; a web server is asked for each."""
+        """Return the other files that a path may refer to; a web server is queried for each."""
         return []
 
     def files_named_in(self, folder: Path) -> list[Path]:
-        """Return what the files of `IN_FOLDER` that are there name; a web server is asked for each."""
+        """Return the files referenced by the existing files of `IN_FOLDER`; a web server is queried for each."""
         return []
 
     def why_not(self, tensor: Tensor) -> str | None:
-        """Return what of a tensor it cannot hold: its dtype, or what is in its strings; None where it can hold it."""
+        """Return why a tensor cannot be stored (its dtype, or bytes in its strings), or None if it can."""
         if tensor.dtype.name not in self.HOLDS:
             return str(tensor.dtype)
         if tensor.dtype is not STRING or self.LOSES is None:
@@ -201,7 +201,7 @@ class Format(ABC):
         return "string with a zero byte that would be lost" if lost else None
 
     def describe(self) -> dict[str, Any]:
-        """Return what it can do, for a table: a row."""
+        """Return the format's row in tables of formats."""
         missing = [dtype.name for dtype in DTYPES if dtype.name in ANY - self.HOLDS]
         return {
             "name": self.NAME,

@@ -1,1 +1,1 @@
-"""Caffe: the blobs of a .caffemodel."""
+"""Caffe: the blobs in a `.caffemodel`."""

@@ -1,4 +1,4 @@
-"""Caffe's `.caffemodel`, without Caffe: the blobs of each layer, named as in the HDF5 that Caffe writes (`conv1/0`)."""
+"""Read Caffe's `.caffemodel` without Caffe: the blobs of each layer, named as in Caffe's HDF5 files (`conv1/0`)."""
 
 from collections.abc import Iterator, Mapping
 from functools import partial
@@ -14,10 +14,10 @@ SUFFIX = ".caffemodel"
 
 
 class CaffeTensors(RawTensors):
-    """The blobs of a network by layer and number; those that are not read are left out, and named."""
+    """The blobs of a network by layer and index; unsupported ones are skipped, and listed in `left_out`."""
 
     def __init__(self, path: Path) -> None:
-        """Walk the layers; `read_model` says what is raised."""
+        """Find the blobs of all layers; for errors see `read_model`."""
         super().__init__()
         file = CheckpointFile(path)
         model = read_model(file)
@@ -50,18 +50,18 @@ class Caffe(Format):
     HOLDS = frozenset({"float16", "float32", "float64"})
 
     def recognises(self, path: Path) -> bool:
-        """Return whether a file is a network, field by field, or is named as one and is not a pointer to it."""
+        """Return whether a file parses as a network, or has its suffix and is not a Git LFS pointer."""
         if not path.is_file():
             return False
         file = CheckpointFile(path)
         return not file.is_lfs_pointer if path.suffix == SUFFIX else is_model(file)
 
     def open(self, path: Path) -> CaffeTensors:
-        """List the blobs; `CaffeTensors` says what is raised."""
+        """Return the blobs; for errors see `CaffeTensors`."""
         return CaffeTensors(path)
 
     def arrangements(self, path: Path) -> Mapping[str, Arrangement]:
-        """Return what layers say of their blobs: a normalisation's epsilon, a matrix with its inputs first."""
+        """Return the epsilons of normalisations, and which matrices are stored with the input axis first."""
         return {
             blob.spec.name: Arrangement(False if layer.transposed else None, epsilon=layer.epsilon)
             for layer in read_model(CheckpointFile(path)).layers.values()

@@ -1,6 +1,6 @@
-"""A `.caffemodel` as far as it says which blobs its layers have (NetParameter in caffe.proto), of all three versions.
+"""Parse the layers and blobs of a `.caffemodel` (NetParameter in caffe.proto), in all three versions of the schema.
 
-It is one message whose fields are walked; the numbers of a blob are read when they are asked for.
+The file is one Protocol Buffers message, whose fields are iterated; the values of a blob are read on access.
 """
 
 import math
@@ -23,7 +23,7 @@ KINDS = {
 }
 """The fields of a NetParameter, with their wire types."""
 V0_LAYER = 1
-"""The layer within a V1LayerParameter of the oldest files."""
+"""The field of a V1LayerParameter that contains the layer, in the oldest files."""
 BATCH_NORM, EPSILON, DEFAULT_EPSILON = 139, 3, 1e-5
 INNER_PRODUCT, TRANSPOSED = 117, 6
 LEGACY_SIZES, DATA, SHAPE, DOUBLES, RAW_TYPE, RAW = (1, 2, 3, 4), 5, 7, 8, 10, 12
@@ -32,12 +32,12 @@ NUMBERS = {DATA: "float32", DOUBLES: "float64"}
 RAW_TYPES = {0: "float64", 1: "float32", 2: "float16"}
 V1_CONVOLUTIONS = (4, 39)
 FIELD_LIMIT = 1 << 20
-"""Fields that are walked; a network has some for each layer."""
+"""The maximum number of fields that are read; a network has a few per layer."""
 NAME_LIMIT, RANK_LIMIT, SIZE_LIMIT = 64 << 10, 32, 1 << 62
 
 
 class Dialect(NamedTuple):
-    """The numbers of the fields of a layer's message."""
+    """The field numbers of a layer message."""
 
     name: int
     type: int
@@ -48,14 +48,14 @@ V0, V1, V2 = Dialect(1, 2, 50), Dialect(4, 5, 6), Dialect(1, 2, 7)
 
 
 class Blob(NamedTuple):
-    """A blob, and where its numbers are; they lie in several pieces where several are listed."""
+    """A blob, and the byte ranges of its values, which may be stored in several fields."""
 
     spec: TensorSpec
     pieces: tuple[WireField, ...]
 
 
 class Layer(NamedTuple):
-    """A layer with blobs: what its normalisation adds to variances, and whether its matrix has its inputs first."""
+    """A layer with blobs, its normalisation's epsilon, and whether its matrix has the input axis first."""
 
     blobs: list[Blob]
     epsilon: float | None
@@ -63,7 +63,7 @@ class Layer(NamedTuple):
 
 
 class Model(NamedTuple):
-    """The name of a network, its layers with blobs by name, and the blobs that are not read."""
+    """The name of a network, its layers with blobs by name, and descriptions of blobs that are not supported."""
 
     name: str
     layers: dict[str, Layer]
@@ -71,7 +71,7 @@ class Model(NamedTuple):
 
 
 def is_model(file: CheckpointFile) -> bool:
-    """Return whether a file is, field by field, a NetParameter, as far as to the first numbers of a layer."""
+    """Return whether a file parses as a NetParameter up to the first blob with values."""
     walk, names = Walk(file), 0
     try:
         for field in walk.top():
@@ -91,8 +91,8 @@ def read_model(file: CheckpointFile) -> Model:
     """Find the blobs of all layers.
 
     Raises:
-        CorruptCheckpoint: the file is damaged or cut off, or a blob has other numbers than its shape takes.
-        FormatError: two layers with blobs have one name, or it has more fields than are walked.
+        CorruptCheckpoint: the file is damaged or truncated, or the size of a blob does not match its shape.
+        FormatError: two layers with blobs have the same name, or there are more than `FIELD_LIMIT` fields.
     """
     if not file.size:
         raise CorruptCheckpoint(f"{file.path} is empty")
@@ -110,10 +110,10 @@ def read_model(file: CheckpointFile) -> Model:
 
 
 class Walk:
-    """The fields of a file's messages, of which no more are walked than a network has."""
+    """An iterator over the fields of a file's messages, limited to `FIELD_LIMIT` fields in total."""
 
     def __init__(self, file: CheckpointFile) -> None:
-        """Take the file."""
+        """Begin without having read any field."""
         self.file, self._left = file, FIELD_LIMIT
 
     def top(self) -> Iterator[WireField]:
@@ -126,7 +126,7 @@ class Walk:
             yield field
 
     def layers(self, field: WireField) -> Iterator[tuple[Dialect, WireField]]:
-        """Yield the layer that a field of the network is, if it is one, with the numbers of its fields."""
+        """Yield the layers that a field of the network contains, if any, with the field numbers of their schema."""
         if field.number == LAYER:
             yield V2, field
         elif field.number == V1_LAYER:
@@ -145,7 +145,7 @@ class Walk:
         return self.file.piece(size, field.start).decode("utf-8", "backslashreplace")
 
     def integers(self, field: WireField) -> tuple[int, ...]:
-        """Return the integer of a field, or those that are packed in it."""
+        """Return the integers of a field, which may be packed."""
         size = field.end - field.start
         if field.kind not in (VARINT, BYTES) or size > NAME_LIMIT:
             raise CorruptCheckpoint(f"{self.file.path}: expected sizes at byte {field.at}")
@@ -199,7 +199,7 @@ def _float(walk: Walk, message: WireField, number: int, default: float) -> float
 
 
 def _blob(walk: Walk, name: str, message: WireField, kernel: bool) -> Blob | str:
-    """Return a blob, or a line on why it is not read."""
+    """Return a blob, or a line that says why it is not supported."""
     if message.kind != BYTES:
         raise CorruptCheckpoint(f"{walk.file.path} is damaged: expected a blob at byte {message.at}")
     parts = list(walk.fields(message))
@@ -222,7 +222,7 @@ def _blob(walk: Walk, name: str, message: WireField, kernel: bool) -> Blob | str
 
 
 def _shape(walk: Walk, parts: list[WireField], kernel: bool) -> tuple[int, ...]:
-    """Return the shape of a blob; the four sizes of old files lose those of 1 before the first that means something."""
+    """Return the shape of a blob; the four sizes of old files lose leading 1s, except for convolution kernels."""
     said = [part for part in parts if part.number == SHAPE]
     if said:
         sizes = [each for part in said for each in walk.fields(part) if each.number == 1]
@@ -236,7 +236,7 @@ def _shape(walk: Walk, parts: list[WireField], kernel: bool) -> tuple[int, ...]:
 
 
 def _dtype(walk: Walk, parts: list[WireField]) -> DType | str:
-    """Return the type of a blob's numbers, or a line on why they are not read."""
+    """Return the dtype of a blob, or a line that says why it is not supported."""
     lists = {part.number for part in parts if part.number in (DATA, DOUBLES, RAW)}
     if len(lists) > 1:
         raise CorruptCheckpoint(

@@ -1,1 +1,1 @@
-"""Darknet: the weights of a network that a .cfg describes."""
+"""Darknet: the weights of a network described by a `.cfg`."""

@@ -1,4 +1,4 @@
-"""Darknet's `.cfg`: sections with options, of which each but the first is a layer (darknet/src/parser.c)."""
+"""Darknet's `.cfg`: sections of options, one per layer after the first (darknet/src/parser.c)."""
 
 import re
 from collections.abc import Iterator
@@ -9,16 +9,16 @@ from ckpttool.core.errors import CorruptCheckpoint
 from ckpttool.remote import sparse_files
 
 LIMIT = 1 << 20
-"""Bytes of a .cfg that is read."""
+"""The maximum size of a `.cfg` in bytes."""
 LARGEST = 1 << 31
-"""The largest number that means something there."""
+"""Numbers of this magnitude or more are rejected."""
 SHORT = {"conv": "convolutional", "conn": "connected", "max": "maxpool", "avg": "avgpool"}
 _NUMBER = re.compile(r"\s*([+-]?\d+)")
 
 
 @dataclass
 class Section:
-    """A section of the file, which is a layer but for the first; its number is that which Darknet prints."""
+    """A section of the file: a layer, except for the first; `number` is the layer's index as Darknet prints it."""
 
     path: Path
     kind: str
@@ -29,13 +29,17 @@ class Section:
         return f"{self.path}: layer {self.number}, [{self.kind}],"
 
     def integer(self, key: str, default: int) -> int:
-        """Return a number; raises CorruptCheckpoint where it is none, or beyond measure."""
+        """Return an option as an integer.
+
+        Raises:
+            CorruptCheckpoint: it is no number, or too large.
+        """
         if key not in self.options:
             return default
         return self.integers(key)[0]
 
     def integers(self, key: str) -> list[int]:
-        """Return a list of numbers, none where it is missing; `integer` says what is raised."""
+        """Return an option as a list of integers, empty if the option is missing; for errors see `integer`."""
         found = []
         for text in self.options[key].split(",") if self.options.get(key) else ():
             number = _NUMBER.match(text)
@@ -47,7 +51,7 @@ class Section:
         return found
 
     def positive(self, key: str, default: int) -> int:
-        """Return a number that is more than 0."""
+        """Return an option as a positive integer; for errors see `integer`."""
         number = self.integer(key, default)
         if number < 1:
             raise CorruptCheckpoint(f"{self} has {key}={number}, expected a number of at least 1")
@@ -58,7 +62,7 @@ def sections(path: Path) -> Iterator[Section]:
     """Yield the sections of a file.
 
     Raises:
-        CorruptCheckpoint: it is too large for one.
+        CorruptCheckpoint: it is larger than `LIMIT`.
     """
     with sparse_files.opened(path) as file:
         raw = file.read(LIMIT + 1)

@@ -1,6 +1,6 @@
-"""Darknet's `.weights` and the `.cfg` beside it, without Darknet: YOLO's networks, and those of its time.
+"""Read Darknet's `.weights` with the `.cfg` beside it, without Darknet: YOLO and its contemporaries.
 
-A file is a version, how many images were seen, and the numbers of all layers as float32: what they are says the `.cfg`.
+A file contains a version, the number of images seen, and the float32 values of all layers; the `.cfg` gives the layers.
 """
 
 import re
@@ -20,14 +20,14 @@ from ckpttool.formats.reading.raw_tensors import RawTensors, TensorLocation
 
 SUFFIX, NETWORK_SUFFIX = ".weights", ".cfg"
 STAGE = re.compile(r"_(final|last|best|\d+)\Z")
-"""What Darknet puts behind the name of a network while it trains it."""
+"""Suffixes that Darknet appends to the name of a network during training."""
 FLOAT32 = BY_NAME["float32"]
 LATEST = 1000
-"""No version has a number beyond it: where one is added, matrices lie transposed."""
+"""Version numbers are below this; files with transposed matrices have it added to theirs."""
 
 
 class Header(NamedTuple):
-    """What is before the numbers, and how long it is."""
+    """The file header, and its size in bytes."""
 
     version: tuple[int, int, int]
     seen: int
@@ -35,7 +35,7 @@ class Header(NamedTuple):
 
     @property
     def transposed(self) -> bool:
-        """Whether matrices have their inputs first."""
+        """Whether matrices have the input axis first."""
         return max(self.version[:2]) > LATEST
 
 
@@ -43,12 +43,12 @@ class DarknetTensors(RawTensors):
     """The arrays of a network by layer: `convolutional_0/weight`, `convolutional_0/bn/running_mean`."""
 
     def __init__(self, path: Path) -> None:
-        """Read the header and the `.cfg`, and hold the arrays against the size of the file.
+        """Read the header and the `.cfg`, and compare the arrays with the size of the file.
 
         Raises:
             MissingFile: there is no `.cfg`.
-            CorruptCheckpoint: one of both is damaged, or the file has other numbers than the layers take.
-            FormatError: a layer is of a kind that is not read.
+            CorruptCheckpoint: either file is damaged, or the size does not match the layers.
+            FormatError: a layer type is not supported.
         """
         super().__init__()
         file = CheckpointFile(path)
@@ -87,11 +87,11 @@ class Darknet(Format):
     HOLDS = frozenset({FLOAT32.name})
 
     def recognises(self, path: Path) -> bool:
-        """Return whether a file is named as one, and is not a pointer to it; nothing in its bytes tells."""
+        """Return whether a file has the suffix and is not a Git LFS pointer; the format has no magic number."""
         return path.suffix == SUFFIX and path.is_file() and not CheckpointFile(path).is_lfs_pointer
 
     def open(self, path: Path) -> DarknetTensors:
-        """List the arrays; `DarknetTensors` says what is raised."""
+        """Return the arrays; for errors see `DarknetTensors`."""
         return DarknetTensors(path)
 
     def stem(self, name: str) -> str:
@@ -99,15 +99,15 @@ class Darknet(Format):
         return name.removesuffix(SUFFIX)
 
     def files_beside(self, path: Path) -> list[Path]:
-        """Return the places where the `.cfg` may be."""
+        """Return the paths where the `.cfg` may be."""
         return _places(path) if path.suffix == SUFFIX else []
 
 
 def network_of(path: Path) -> Path:
-    """Return the `.cfg` that says what is in a `.weights`: that of its name, else the only one in its folder.
+    """Return the `.cfg` that describes a `.weights`: the one with its name, or else the only one in its folder.
 
     Raises:
-        MissingFile: there is none, or there are several.
+        MissingFile: there is none, or there are several candidates.
     """
     for place in _places(path):
         if place.is_file():
@@ -125,7 +125,7 @@ def _places(path: Path) -> list[Path]:
 
 
 def _header(file: CheckpointFile) -> Header:
-    """Return the header of a file; how many images were seen has 8 bytes since version 0.2."""
+    """Return the header of a file; the number of images seen has 8 bytes since version 0.2, 4 before."""
     if file.size < 16:
         raise CorruptCheckpoint(
             f"{file.path}: it has {counted(file.size, 'byte')}, a header has 16 or 20: it is truncated"
@@ -141,7 +141,7 @@ def _header(file: CheckpointFile) -> Header:
 
 
 def _turned(place: TensorLocation, array: StoredArray) -> Array:
-    """Return an array that lies transposed in the file."""
+    """Return an array whose matrix is stored transposed."""
     import numpy as np
 
     return np.ascontiguousarray(place.read().reshape(array.transposed).T).reshape(array.shape)

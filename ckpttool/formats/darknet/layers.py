@@ -1,6 +1,6 @@
-"""Which arrays the layers of a network of Darknet have, in the order in which a `.weights` holds them.
+"""The arrays of a Darknet network's layers, in the order in which a `.weights` stores them.
 
-The layers follow one another from the size of the images on, as darknet/src/parser.c has it.
+Shapes are propagated from the image size through the layers, as in darknet/src/parser.c.
 """
 
 import math
@@ -16,14 +16,14 @@ SAME = (
     *("dropout", "softmax", "soft", "cost", "activation", "normalization", "lrn", "l2norm", "logistic", "logxent"),
     *("empty", "yolo", "region", "detection", "iseg", "Gaussian_yolo", "silence", "noise"),
 )
-"""Sections that leave the shape of what they are given, and have no weights."""
+"""Sections without weights whose output has the shape of their input."""
 STATISTICS = ("weight", "running_mean", "running_var")
-"""What a normalisation has behind its bias."""
+"""The arrays of a batch normalisation after its bias."""
 SIZE_LIMIT = 1 << 62
 
 
 class Shape(NamedTuple):
-    """What a layer gives: channels, height and width."""
+    """The shape of a layer's output: channels, height and width."""
 
     channels: int
     height: int
@@ -31,7 +31,7 @@ class Shape(NamedTuple):
 
 
 class StoredArray(NamedTuple):
-    """An array as the file has it: its name, its shape, and of which shape the matrix is that lies transposed."""
+    """An array in the file: its name, its shape, and the stored shape of its matrix if that is transposed."""
 
     name: str
     shape: tuple[int, ...]
@@ -39,11 +39,11 @@ class StoredArray(NamedTuple):
 
 
 def read_network(path: Path, transposed: bool) -> list[StoredArray]:
-    """Return the arrays of all layers; `transposed` is what old files say of their matrices.
+    """Return the arrays of all layers; `transposed` is whether the file stores matrices transposed, as old ones do.
 
     Raises:
-        CorruptCheckpoint: it is damaged, or too large.
-        FormatError: it has a layer that is not read.
+        CorruptCheckpoint: the `.cfg` is damaged, or too large.
+        FormatError: a layer type is not supported.
     """
     network, *rest = [*sections(path)] or [Section(path, "", -1)]
     if network.kind not in NETWORKS:
@@ -61,14 +61,14 @@ def read_network(path: Path, transposed: bool) -> list[StoredArray]:
 
 
 class _Layer:
-    """A layer, the shapes that those before it give, the image first, and the arrays that it turns out to have."""
+    """A layer, the output shapes of the image and of all layers before it, and the arrays found so far."""
 
     def __init__(self, section: Section, given: list[Shape], transposed: bool) -> None:
         self.section, self.given, self.transposed = section, given, transposed
         self.arrays: list[StoredArray] = []
 
     def made(self) -> Shape:
-        """Return the shape that the layer gives, and note its arrays."""
+        """Return the shape of the layer's output, and record its arrays."""
         if self.section.kind in SAME:
             return self._from()
         known: dict[str, Callable[[], Shape]] = {
@@ -96,7 +96,7 @@ class _Layer:
         self.arrays.append(StoredArray(name, shape, transposed))
 
     def _add_biases(self, count: int) -> bool:
-        """Note a layer's biases, which are those of its normalisation where it has one; say whether it has."""
+        """Record a layer's biases, which belong to its normalisation if it has one; return whether it has."""
         normalised = bool(self.section.integer("batch_normalize", 0))
         self._add("bn/bias" if normalised else "bias", (count,))
         return normalised
@@ -150,7 +150,7 @@ class _Layer:
         return Shape(before.channels, *sides)
 
     def _others(self, key: str) -> list[Shape]:
-        """Return what the layers give that an option names, by their numbers, or counted back from here."""
+        """Return the output shapes of the layers that an option lists by absolute or negative relative index."""
         here, found = self.section.number, []
         for number in self.section.integers(key):
             at = number if number >= 0 else here + number

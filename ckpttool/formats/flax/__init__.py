@@ -1,1 +1,1 @@
-"""Flax: trees of arrays in MessagePack."""
+"""Flax: nested dicts of arrays in MessagePack."""

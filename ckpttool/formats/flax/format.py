@@ -1,4 +1,4 @@
-"""Flax's files: a tree of arrays in MessagePack (`flax.serialization.to_bytes`), read without Flax and without JAX."""
+"""Read Flax's files without Flax or JAX: nested dicts of arrays in MessagePack (`flax.serialization.to_bytes`)."""
 
 import math
 import re
@@ -18,23 +18,23 @@ from ckpttool.formats.reading.raw_tensors import RawTensors, TensorLocation
 
 SUFFIX = ".msgpack"
 READ = {each.name: each for each in DTYPES if each.itemsize and not each.name.startswith("q")}
-"""The dtypes of arrays that are read: NumPy's and ml_dtypes' names are ours."""
+"""The supported dtypes by name; names are those of NumPy and ml_dtypes."""
 SIZE_LIMIT = 1 << 62
 BEGINNING = 64 << 10
-"""The bytes of a file in which its first array is looked for, where its name does not say what it is."""
+"""How many bytes are searched for an array in a file without the suffix."""
 A_DICT = re.compile(rb"[\x81-\x8f][\xa1-\xbf\xd9-\xdb]|[\xde\xdf].{2,4}[\xa1-\xbf\xd9-\xdb]", re.DOTALL)
 AN_ARRAY = re.compile(rb"[\x01\x03]\x93[\x90-\x9f\xdc]|" + CHUNKED.encode())
 
 
 class FlaxTensors(RawTensors):
-    """The arrays of a file by their paths, joined by `/`; numbers and texts of Python are its metadata."""
+    """The arrays of a file by their paths, joined by `/`; Python numbers and strings become metadata."""
 
     def __init__(self, path: Path) -> None:
-        """Read what is between the arrays.
+        """Read everything except the values of arrays.
 
         Raises:
-            CorruptCheckpoint: it is damaged or cut off; `read_tree` says more.
-            FormatError: two arrays have one name, or names are too long together.
+            CorruptCheckpoint: it is damaged or truncated; see `read_tree`.
+            FormatError: two values have the same path, or the total length of the paths is too large.
         """
         super().__init__()
         self._file = CheckpointFile(path)
@@ -57,7 +57,7 @@ class FlaxTensors(RawTensors):
         self.metadata, self.left_out, self.kinds = texts, tuple(left_out), kinds_of(self.locations)
 
     def _add(self, name: str, stored: Stored) -> None:
-        """List an array whose bytes are as many as its shape takes."""
+        """Add an array, after checking that its size in bytes matches its shape."""
         spec = TensorSpec(name, stored.shape, BY_NAME[stored.dtype])
         possible = len(spec.shape) <= RANK_LIMIT and math.prod(filter(None, spec.shape)) < SIZE_LIMIT
         if not possible or spec.nbytes != stored.nbytes:
@@ -75,7 +75,7 @@ class FlaxTensors(RawTensors):
         return Tensor(self.locations[name].spec, self.coded[name], partial(self._pieces, name))
 
     def _pieces(self, name: str) -> Iterator[memoryview]:
-        """Yield the bytes of an array's chunks."""
+        """Yield the bytes of an array that is stored in chunks."""
         spec = self.locations[name].spec
         for at, size in self._parts[name].stretches:
             for piece in self._file.stream(name, ByteRange(at, size)):
@@ -99,7 +99,7 @@ class Flax(Format):
     HOLDS = frozenset(READ)
 
     def recognises(self, path: Path) -> bool:
-        """Return whether a file begins as a dict of MessagePack, and is named so or soon has an array of Flax's."""
+        """Return whether a file starts with a MessagePack dict, and has the suffix or an array near its start."""
         if not path.is_file():
             return False
         file = CheckpointFile(path)
@@ -109,12 +109,12 @@ class Flax(Format):
         return A_DICT.match(start) is not None and bool(AN_ARRAY.search(file.piece(min(file.size, BEGINNING), 0)))
 
     def open(self, path: Path) -> FlaxTensors:
-        """List the arrays; `FlaxTensors` says what is raised."""
+        """Return the arrays; for errors see `FlaxTensors`."""
         return FlaxTensors(path)
 
 
 def _leaves(tree: Tree, above: str = "") -> Iterator[tuple[str, object]]:
-    """Yield what lies in a tree by its path."""
+    """Yield the leaves of a tree with their paths."""
     for key, value in tree.items():
         if isinstance(value, dict):
             yield from _leaves(value, f"{above}{key}/")

@@ -1,4 +1,4 @@
-"""Kinds of tensors by their names in a train state of Flax, Optax and Orbax: an optimizer's state lies apart."""
+"""Kinds of tensors inferred from their paths in a train state of Flax, Optax or Orbax."""
 
 import re
 from collections.abc import Iterable, Mapping
@@ -10,7 +10,7 @@ STEP = re.compile(r"(.*/)?(step|state/step)")
 
 
 def kinds_of(names: Iterable[str]) -> Mapping[str, TensorKind]:
-    """Return which tensors are an optimizer's, and which count steps.
+    """Return which tensors are optimizer slots and which are step counters, by name.
 
     >>> kinds_of(["params/Dense_0/kernel", "opt_state/0/mu/Dense_0/kernel", "step"])
     {'opt_state/0/mu/Dense_0/kernel': 'slot', 'step': 'step'}

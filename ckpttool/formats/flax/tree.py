@@ -1,7 +1,7 @@
-"""The tree in a file of `flax.serialization`: dicts of MessagePack, whose arrays stay where they are in the file.
+"""Parse the nested MessagePack dicts of `flax.serialization` without reading the values of arrays.
 
 The layout: flax/serialization.py, https://github.com/msgpack/msgpack/blob/master/spec.md. An array is an extension
-that holds (shape, name of a dtype, bytes); one of over a gibibyte is a dict of flat chunks.
+that contains (shape, dtype name, bytes); one over a gibibyte is a dict of flat chunks.
 """
 
 import struct
@@ -12,19 +12,19 @@ from ckpttool.formats.reading.cursor import Cursor
 from ckpttool.formats.reading.data_file import CheckpointFile
 
 NDARRAY, COMPLEX, SCALAR = 1, 2, 3
-"""The types of Flax's extensions: an array, a complex number of Python, a scalar of NumPy."""
+"""Flax's extension types: an array, a Python complex number, a NumPy scalar."""
 TEXT_LIMIT = 1 << 20
-"""Bytes of a text that is kept, and of a key."""
+"""The maximum size of a string or key in bytes."""
 DEPTH_LIMIT = 100
-"""How deep dicts lie in dicts."""
+"""The maximum nesting depth."""
 MOST_VALUES = 1_000_000
-"""Values of a file that are read: arrays, and what is between them."""
+"""The maximum number of values in a file, including keys and parts of arrays."""
 RANK_LIMIT = 32
 CHUNKED = "__msgpack_chunked_array__"
 
 
 class Stored(NamedTuple):
-    """An array: the name of its dtype, its shape, and the stretches of the file that its bytes are in."""
+    """An array: the name of its dtype, its shape, and the (offset, size) ranges of its bytes in the file."""
 
     dtype: str
     shape: tuple[int, ...]
@@ -32,25 +32,25 @@ class Stored(NamedTuple):
 
     @property
     def nbytes(self) -> int:
-        """The bytes that are there."""
+        """The total size of the ranges in bytes."""
         return sum(size for _, size in self.stretches)
 
 
 class Unread(NamedTuple):
-    """A value that is not read; `why` goes on from its name."""
+    """An unsupported value; `why` continues a sentence that starts with its name."""
 
     why: str
 
 
 Tree = dict[str, Any]
-"""Names to trees, arrays (`Stored`), numbers, texts, None, and what is not read (`Unread`)."""
+"""A nested dict whose leaves are arrays (`Stored`), numbers, strings, None, and unsupported values (`Unread`)."""
 
 
 def read_tree(file: CheckpointFile) -> Tree:
-    """Return all that a file holds but the numbers of its arrays.
+    """Return the content of a file except the values of arrays.
 
     Raises:
-        CorruptCheckpoint: it is damaged or cut off, is not a dict, or has more values, or deeper ones, than are read.
+        CorruptCheckpoint: it is damaged or truncated, is no dict, or exceeds the limits of count and depth.
     """
     reader = _Reader(file)
     tree = reader.value(0)
@@ -62,7 +62,7 @@ def read_tree(file: CheckpointFile) -> Tree:
 
 
 class _Head(NamedTuple):
-    """How a value begins: its kind; a number or a constant; a count or a size; the type of an extension."""
+    """The head of a value: its kind; a number or constant; a count or size; the type of an extension."""
 
     kind: str
     value: Any = None
@@ -79,20 +79,20 @@ SIZED = {
     **{0xDC: ("array", "H"), 0xDD: ("array", "I"), 0xDE: ("map", "H"), 0xDF: ("map", "I")},
 }
 STRETCHES = ("text", "bytes")
-"""Kinds of values that are so many bytes."""
+"""Kinds of values that consist of `size` bytes."""
 FIXED = {0xD4: 1, 0xD5: 2, 0xD6: 4, 0xD7: 8, 0xD8: 16}
-"""The sizes of extensions that are said by the first byte."""
+"""The sizes of extensions encoded in the first byte."""
 
 
 class _Reader(Cursor):
-    """Reads values, one after the other."""
+    """A reader of consecutive values."""
 
     def __init__(self, file: CheckpointFile) -> None:
         super().__init__(file)
         self._values = 0
 
     def value(self, depth: int) -> Any:
-        """Return the next value; of bytes and of arrays where they are."""
+        """Return the next value; arrays as their place in the file, byte strings as unsupported."""
         head = self._head()
         match head.kind:
             case "map":
@@ -123,7 +123,7 @@ class _Reader(Cursor):
         return self._joined(values) if CHUNKED in values else values
 
     def _joined(self, values: Tree) -> Stored:
-        """Return the array that a dict of chunks is."""
+        """Return the array stored as a dict of chunks."""
         shape, chunks = (_listed(values.get(key)) for key in ("shape", "chunks"))
         kinds = {each.dtype for each in chunks if isinstance(each, Stored)}
         if len(kinds) != 1 or not all(isinstance(each, Stored) for each in chunks) or not all(map(_is_size, shape)):
@@ -149,7 +149,7 @@ class _Reader(Cursor):
         return value
 
     def _array(self) -> Stored:
-        """Read shape, dtype and place of an array."""
+        """Read the shape, dtype and byte range of an array."""
         three, sizes = self._head(), self._head()
         if three != _Head("array", size=3) or sizes.kind != "array" or sizes.size > RANK_LIMIT:
             raise self._damaged("an array is not given as shape, dtype and bytes")
@@ -163,7 +163,7 @@ class _Reader(Cursor):
         return Stored(dtype, shape, ((at, data.size),))
 
     def _enter(self, least: int, depth: int) -> None:
-        """Check that so many values may follow, one level deeper."""
+        """Check that `least` bytes remain, and that another nesting level is allowed."""
         if depth >= DEPTH_LIMIT:
             raise self._damaged(f"it is nested over {DEPTH_LIMIT} levels deep")
         self.require(least)
@@ -186,7 +186,7 @@ class _Reader(Cursor):
         return self._short(first)
 
     def _short(self, first: int) -> _Head:
-        """Return what a byte says that is a value, or a size, itself."""
+        """Return the head encoded in a single byte."""
         if first < 0x80 or first >= 0xE0:
             return _Head("number", first if first < 0x80 else first - 256)
         if first == 0xC1:
@@ -208,7 +208,7 @@ class _Reader(Cursor):
 
 
 def _listed(values: Any) -> list[Any]:
-    """Return the values of a dict of the keys 0, 1 and so on, as Flax makes of a tuple."""
+    """Return the values of a dict with the keys "0", "1", ..., which is how Flax stores a tuple."""
     if not isinstance(values, dict) or list(values) != [str(number) for number in range(len(values))]:
         return []
     return list(values.values())

@@ -1,1 +1,1 @@
-"""GGUF: the tensors of a model of llama.cpp."""
+"""GGUF: the tensors of llama.cpp's models."""

@@ -1,6 +1,6 @@
-"""Numbers that GGUF packs in blocks: what each kind of block takes, and its numbers as float32.
+"""GGUF's block quantisation: the size of each type of block, and its dequantisation to float32.
 
-A block has the numbers that share a scale (ggml/src/ggml-common.h); those of `K` have scales of parts, in 4 or 8 bits.
+The values of a block share a scale (ggml/src/ggml-common.h); `K` blocks have quantised scales for groups of values.
 """
 
 from collections.abc import Callable
@@ -12,7 +12,7 @@ from ckpttool.core.tensors import Array
 
 
 class Packed(NamedTuple):
-    """A kind of block: its name, how many numbers it holds in how many bytes, and what unpacks blocks."""
+    """A type of block: its name, its number of values and of bytes, and the function that dequantises it."""
 
     name: str
     numbers: int
@@ -21,17 +21,17 @@ class Packed(NamedTuple):
 
 
 def _half(blocks: Array, at: int) -> Array:
-    """Return the number of 16 bits at a place of each block, as a column of float32."""
+    """Return the float16 at a byte offset of each block, as a float32 column."""
     return np.ascontiguousarray(blocks[:, at : at + 2]).view("<f2").astype(np.float32)
 
 
 def _nibbles(packed: Array) -> Array:
-    """Return the lower halves of all bytes of each row, then the upper."""
+    """Return the low nibbles of all bytes of each row, followed by the high nibbles."""
     return np.concatenate([packed & 15, packed >> 4], axis=-1)
 
 
 def _fifth_bits(packed: Array) -> Array:
-    """Return the bits of each row, the lowest of a byte first, each worth 16."""
+    """Return the bits of each row, lowest bit first, each shifted to the value 16."""
     return np.unpackbits(packed, axis=-1, bitorder="little") << 4
 
 
@@ -58,7 +58,7 @@ def _q8_0(blocks: Array) -> Array:
 
 
 def _q4_k(blocks: Array) -> Array:
-    """Eight parts of 32 numbers, each with a scale and an offset of 6 bits, packed in 12 bytes."""
+    """Dequantise eight groups of 32 values; each has a 6-bit scale and a 6-bit offset, packed in 12 bytes."""
     packed = blocks[:, 4:16].reshape(-1, 3, 4)
     first, second, rest = packed[:, 0], packed[:, 1], packed[:, 2]
     scales = np.concatenate([first & 63, (rest & 15) | ((first >> 6) << 4)], axis=-1)
@@ -71,7 +71,7 @@ def _q4_k(blocks: Array) -> Array:
 
 
 def _q6_k(blocks: Array) -> Array:
-    """Sixteen parts of 16 numbers: four bits of each, two more of each, a scale of 8 bits to a part."""
+    """Dequantise sixteen groups of 16 values with 8-bit scales; the low 4 and high 2 bits are stored apart."""
     low = _nibbles(blocks[:, :128].reshape(-1, 2, 64)).reshape(-1, 2, 4, 32)
     pairs = blocks[:, 128:192].reshape(-1, 2, 1, 32) >> np.array([0, 2, 4, 6], np.uint8).reshape(1, 1, 4, 1)
     numbers = (low | ((pairs & 3) << 4)).reshape(-1, 16, 16).astype(np.float32) - 32
@@ -89,4 +89,4 @@ PACKED = {
     12: Packed("Q4_K", 256, 144, _q4_k),
     14: Packed("Q6_K", 256, 210, _q6_k),
 }
-"""The kinds that are read, by their numbers (ggml_type)."""
+"""The supported types of blocks by number (ggml_type)."""

@@ -1,4 +1,4 @@
-"""GGUF, the files of llama.cpp, without the gguf package; packed numbers are read as float32."""
+"""Read GGUF, the files of llama.cpp, without the gguf package; quantised tensors become float32."""
 
 from collections.abc import Iterator
 from functools import partial
@@ -20,22 +20,22 @@ PLAIN = {
     **{0: "float32", 1: "float16", 24: "int8", 25: "int16", 26: "int32", 27: "int64", 28: "float64"},
     30: "bfloat16",
 }
-"""The types whose numbers lie as such, by their numbers (ggml_type)."""
+"""The types that are not quantised, by number (ggml_type)."""
 UNREAD = {9: "Q8_1", 10: "Q2_K", 11: "Q3_K", 13: "Q5_K", 15: "Q8_K", 20: "IQ4_NL", 23: "IQ4_XS", 39: "MXFP4"}
-"""The names of some kinds of blocks that are not read."""
+"""The names of some unsupported types of blocks, for messages."""
 STEP = 1 << 20
-"""Numbers that are unpacked at once."""
+"""The number of values that are dequantised at a time."""
 
 
 class GgufTensors(RawTensors):
-    """The tensors of a file by name; those of a type that is not read are left out, and named."""
+    """The tensors of a file by name; those of an unsupported type are skipped, and listed in `left_out`."""
 
     def __init__(self, path: Path) -> None:
-        """Read what is before the data.
+        """Read everything before the data.
 
         Raises:
-            CorruptCheckpoint: the file is damaged or cut off.
-            FormatError: two tensors have one name; or see `read_header`.
+            CorruptCheckpoint: the file is damaged or truncated.
+            FormatError: two tensors have the same name; or see `read_header`.
         """
         super().__init__()
         file = CheckpointFile(path)
@@ -59,7 +59,7 @@ class GgufTensors(RawTensors):
         self.left_out = tuple(left_out)
 
     def _add(self, file: CheckpointFile, info: TensorInfo, data: int) -> int:
-        """List a tensor, and return how many bytes it has in the file."""
+        """Add a tensor, and return its size in the file in bytes."""
         packed = PACKED.get(info.type)
         spec = TensorSpec(info.name, info.shape, FLOAT32 if packed else BY_NAME[PLAIN[info.type]])
         self.locations[info.name] = TensorLocation(file, spec, data + info.offset)
@@ -92,19 +92,19 @@ class Gguf(Format):
     HOLDS = frozenset(PLAIN.values())
 
     def recognises(self, path: Path) -> bool:
-        """Return whether a file begins as one."""
+        """Return whether a file starts with the magic number."""
         if not path.is_file():
             return False
         file = CheckpointFile(path)
         return file.size > len(MAGIC) and file.piece(len(MAGIC), 0) == MAGIC
 
     def open(self, path: Path) -> GgufTensors:
-        """List the tensors; `GgufTensors` says what is raised."""
+        """Return the tensors; for errors see `GgufTensors`."""
         return GgufTensors(path)
 
 
 def _require_apart(file: CheckpointFile, places: list[tuple[int, int, str]]) -> None:
-    """Check that all tensors are within the file, and none in another."""
+    """Check that all tensors are within the file and do not overlap."""
     before, other = 0, ""
     for start, end, name in sorted(places):
         if end > file.size:
@@ -117,7 +117,7 @@ def _require_apart(file: CheckpointFile, places: list[tuple[int, int, str]]) -> 
 
 
 def _pieces(place: TensorLocation, packed: Packed) -> Iterator[memoryview]:
-    """Yield a tensor's numbers as bytes of float32, little-endian, some blocks at a time."""
+    """Yield a tensor's values as little-endian float32 bytes, `STEP` values at a time."""
     file, spec = place.opened(), place.spec
     stored = ByteRange(place.offset, spec.elements // packed.numbers * packed.nbytes)
     for raw in file.stream(spec.name, stored, STEP // packed.numbers * packed.nbytes):

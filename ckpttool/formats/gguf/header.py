@@ -1,6 +1,6 @@
-"""What a GGUF file says before its data: texts and numbers by key, and each tensor's name, shape, type and place.
+"""The header of a GGUF file: metadata by key, and each tensor's name, shape, type and offset.
 
-The layout: https://github.com/ggml-org/ggml/blob/master/docs/gguf.md. Counts are held against the bytes that are there.
+The layout: https://github.com/ggml-org/ggml/blob/master/docs/gguf.md. Counts are compared with the remaining bytes.
 """
 
 import math
@@ -14,20 +14,20 @@ from ckpttool.formats.reading.data_file import CheckpointFile
 MAGIC = b"GGUF"
 VERSIONS = (2, 3)
 NUMBERS = {0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 6: "f", 7: "?", 10: "Q", 11: "q", 12: "d"}
-"""How values of each type are stored."""
+"""The `struct` format of each numeric type."""
 TEXT, ARRAY = 8, 9
 TEXT_LIMIT = 1 << 20
-"""Bytes of the longest text that is kept; a chat template has some thousand."""
+"""Longer strings, in bytes, are skipped; a chat template has a few thousand."""
 NAME_LIMIT = 64 << 10
 RANK_LIMIT = 254
 SIZE_LIMIT = 1 << 62
 DEPTH_LIMIT = 8
-"""How deep arrays lie in arrays."""
+"""The maximum nesting depth of arrays."""
 LEAST_ENTRY, LEAST_TENSOR = 13, 24
 
 
 class TensorInfo(NamedTuple):
-    """A tensor as the file says it: its shape in NumPy's order, the number of its type, its place in the data."""
+    """A tensor's entry: its name, its shape in NumPy's order, its type number, its offset in the data in bytes."""
 
     name: str
     shape: tuple[int, ...]
@@ -36,7 +36,7 @@ class TensorInfo(NamedTuple):
 
 
 class Header(NamedTuple):
-    """All that a file says before its data, and where that begins."""
+    """The metadata and tensor entries of a file, and the offset of its data in bytes."""
 
     metadata: dict[str, str]
     tensors: list[TensorInfo]
@@ -44,11 +44,11 @@ class Header(NamedTuple):
 
 
 def read_header(file: CheckpointFile) -> Header:
-    """Read what is before the data; arrays among the metadata (a tokenizer's words) are passed over.
+    """Read everything before the data; arrays in the metadata (a tokenizer's vocabulary) are skipped.
 
     Raises:
         CorruptCheckpoint: it is damaged or truncated.
-        FormatError: it is of a version, or in a byte order, that is not read.
+        FormatError: its version or byte order is not supported.
     """
     cursor = Values(file, len(MAGIC))
     version = cursor.number("I")
@@ -73,22 +73,30 @@ def read_header(file: CheckpointFile) -> Header:
 
 
 class Values(Cursor):
-    """Reads the values of GGUF."""
+    """A reader of GGUF values."""
 
     def number(self, form: str) -> int:
-        """Return the next whole number."""
+        """Return the next integer; `form` is its `struct` format."""
         (value,) = struct.unpack("<" + form, self.take(struct.calcsize("<" + form)))
         return int(value)
 
     def count(self, least: int, what: str) -> int:
-        """Return a number of things that take at least so many bytes each; raises if they cannot be there."""
+        """Return a count of items of at least `least` bytes each.
+
+        Raises:
+            CorruptCheckpoint: so many do not fit into the remaining bytes.
+        """
         count = self.number("Q")
         if count * least > self.left:
             raise CorruptCheckpoint(f"{self.file.path}: its header declares {count} {what}: it is damaged or truncated")
         return count
 
     def text(self, limit: int) -> str:
-        """Return the next text; raises if it is longer than the limit."""
+        """Return the next string.
+
+        Raises:
+            CorruptCheckpoint: it has more than `limit` bytes.
+        """
         size = self.number("Q")
         if size > limit:
             raise CorruptCheckpoint(
@@ -97,7 +105,7 @@ class Values(Cursor):
         return self.take(size).decode("utf-8", "backslashreplace")
 
     def value(self, kind: int, depth: int = 0) -> str | None:
-        """Return the next value as a text, None for what is not kept: an array, or a text beyond the limit."""
+        """Return the next value as a string, or None for an array or an overlong string, which are skipped."""
         if kind in NUMBERS:
             form = "<" + ("B" if NUMBERS[kind] == "?" else NUMBERS[kind])
             (number,) = struct.unpack(form, self.take(struct.calcsize(form)))
@@ -127,7 +135,7 @@ class Values(Cursor):
 
 
 def _tensor(cursor: Values) -> TensorInfo:
-    """Read a tensor's entry; its first dimension there is the one that varies fastest, NumPy's last."""
+    """Read a tensor's entry; the dimension stored first varies fastest, which is NumPy's last."""
     name, rank = cursor.text(NAME_LIMIT), cursor.number("I")
     if rank > RANK_LIMIT:
         raise CorruptCheckpoint(f"{cursor.file.path}: {name} has {rank} dimensions, which is invalid")
