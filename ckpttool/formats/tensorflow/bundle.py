@@ -1,7 +1,7 @@
-"""TensorBundle, TensorFlow's checkpoint: an index and data files that share a prefix.
+"""TensorBundle, TensorFlow's checkpoint format: an index and data files with a common prefix.
 
-The format: tensorflow/core/util/tensor_bundle/tensor_bundle.h; TensorFlow's `Saver`, `tf.train.Checkpoint` and
-SavedModels write it.
+The format: tensorflow/core/util/tensor_bundle/tensor_bundle.h. It is written by TensorFlow's `Saver`,
+`tf.train.Checkpoint` and SavedModels.
 """
 
 from collections.abc import Iterator, Mapping
@@ -22,18 +22,18 @@ from ckpttool.formats.tensorflow.prefix import PART, STATE_FILE, BundleFiles, pr
 from ckpttool.remote import sparse_files
 
 READERS = 2
-"""Number of threads that check a bundle: both reading and computing checksums release Python's lock."""
+"""The number of threads that check a bundle; reading and computing checksums release the GIL."""
 SMALL_INDEX, LARGEST_UNSEEN = 2 << 20, 64 << 20
-"""Maximum sizes in bytes of an index that is read whatever its data, and of one whose data a server does not list."""
+"""Index sizes in bytes: up to the first it is always read, up to the second on a server, whose files are not listed."""
 PORTION, ENTRY_COST = 8 << 20, 8 << 10
-"""Bytes that a thread checks at a time, and the overhead of each tensor, expressed in bytes."""
+"""The bytes that a thread checks at a time, and the overhead of a tensor expressed in bytes."""
 
 
 class BundleTensors(Tensors):
     """The tensors of a bundle by name, in the order of its keys."""
 
     def __init__(self, files: BundleFiles) -> None:
-        """Read the index; data files are opened now if they are few, else when a tensor is read."""
+        """Read the index; data files are opened now if there are few, else when a tensor is read."""
         _require_data(files)
         index = read_index(files.index)
         self.entries = index.entries
@@ -51,7 +51,7 @@ class BundleTensors(Tensors):
 
 
 class Bundle(Format):
-    """TensorFlow's checkpoints, version 2."""
+    """TensorFlow's checkpoints of version 2."""
 
     NAME = "bundle"
     FRAMEWORK = "tensorflow"
@@ -64,7 +64,7 @@ class Bundle(Format):
     IN_FOLDER = (STATE_FILE,)
 
     def recognises(self, path: Path) -> bool:
-        """Return whether the prefix, or the folder, that a path refers to has an index."""
+        """Return whether the index of a path's prefix or folder exists."""
         return is_file(BundleFiles.of(prefix_of(path)).index)
 
     def open(self, path: Path) -> BundleTensors:
@@ -78,8 +78,8 @@ class Bundle(Format):
         return BundleTensors(files_of(path))
 
     def save(self, tensors: Mapping[str, Tensor], path: Path, how: Writing = PLAIN) -> None:
-        """Write a bundle under a prefix, as `write_bundle` does; an object graph among the tensors has their keys."""
-        from ckpttool.formats.tensorflow.bundle_writer import write_bundle  # which commands that look do not need
+        """Write a bundle with `write_bundle`; an object graph among the tensors determines their keys."""
+        from ckpttool.formats.tensorflow.bundle_writer import write_bundle  # read-only commands do not need it
 
         prefix = str(path)
         if OBJECT_GRAPH in tensors:
@@ -92,23 +92,23 @@ class Bundle(Format):
         return [files.index, *(shard for shard, _, _ in files.shards())]
 
     def verify(self, path: Path) -> Iterator[Checked]:
-        """Check every byte of every tensor, that no two overlap, and the graph if the index is bound to one."""
+        """Check every byte of every tensor, that no two overlap, and the hash of the graph if the index records it."""
         yield from verify_tensors(self.open(path))
         files = files_of(path)
         if why := tied_graph.problem(files):
             yield Checked(str(tied_graph.graph_of(files)), 0, why)
 
     def stem(self, name: str) -> str:
-        """Return the last component of the prefix that a file's name begins with."""
+        """Return the last component of the prefix, given the name of one of its files."""
         return PART.sub("", name)
 
     def files_beside(self, path: Path) -> list[Path]:
-        """Return the index and the graph of a prefix, or of one of its files."""
+        """Return the index and the graph file, given a prefix or one of its files."""
         prefix = path.with_name(self.stem(path.name))
         return [Path(f"{prefix}.index"), Path(f"{prefix}.meta")]
 
     def files_named_in(self, folder: Path) -> list[Path]:
-        """Return the files of the latest checkpoint that a folder's `checkpoint` file names."""
+        """Return the files of the latest checkpoint according to a folder's `checkpoint` file."""
         latest = recorded_checkpoint(folder)
         return [latest, *self.files_beside(latest)]
 
@@ -146,10 +146,10 @@ def files_of(path: Path) -> BundleFiles:
 
 
 def _require_data(files: BundleFiles) -> None:
-    """Compare the size of an index with that of the data, as it takes some hundred times its bytes in memory.
+    """Compare the size of an index with that of the data, since parsing takes about a hundred times its size in memory.
 
     Raises:
-        CorruptCheckpoint: it is larger than all data, unlike that of any model.
+        CorruptCheckpoint: it is larger than all data, which no real model's is.
     """
     size = sparse_files.size_of(files.index)
     if size <= SMALL_INDEX:
@@ -163,7 +163,7 @@ def _require_data(files: BundleFiles) -> None:
 
 
 def _portions(entries: Mapping[str, BundleEntry]) -> Iterator[list[tuple[str, BundleEntry]]]:
-    """Yield the entries in batches of some megabytes: enough for one reader, and little delay for the other."""
+    """Yield the entries in portions of a few megabytes, so that the threads finish at about the same time."""
     portion: list[tuple[str, BundleEntry]] = []
     nbytes = 0
     for item in entries.items():
@@ -176,7 +176,7 @@ def _portions(entries: Mapping[str, BundleEntry]) -> Iterator[list[tuple[str, Bu
 
 
 def _overlaps(bundle: BundleTensors) -> Iterator[Checked]:
-    """Yield the tensors that share bytes with another, which no writer produces: changing one would change both."""
+    """Yield the tensors that share bytes with another; no writer produces them, and editing one would change both."""
     places = sorted(
         (stored.shard, stored.offset, stored.offset + stored.size, name)
         for name, entry in bundle.entries.items()

@@ -1,4 +1,4 @@
-"""Reading the tensors of a bundle: from data files, in pieces, always checked."""
+"""Read the tensors of a bundle from its data files, in pieces, with all checksums verified."""
 
 import contextlib
 import sys
@@ -19,16 +19,16 @@ from ckpttool.formats.wire.elements import decode_strings, variant_checksum
 from ckpttool.remote.sparse_files import is_there
 
 OPEN_FILES = 64
-"""Data files that are kept open at once."""
+"""The maximum number of open data files."""
 HELD_FILES = 8
-"""Data files that are opened together with the index."""
+"""Up to this number, all data files are opened together with the index."""
 
 
 class BundleData:
-    """Reads and checks the tensors of a bundle whose index was read."""
+    """A reader of a bundle's tensors, which verifies their checksums."""
 
     def __init__(self, files: BundleFiles, index: BundleIndex) -> None:
-        """Join an index with the names of its data files, which are opened when a tensor is read."""
+        """Combine an index with the names of its data files, which are opened when a tensor is read."""
         self._files = files
         self._index = index
         self._open: OrderedDict[int, CheckpointFile] = OrderedDict()
@@ -36,24 +36,24 @@ class BundleData:
         self._paths: dict[int, Path] = {}
 
     def hold(self) -> None:
-        """Open the data files now, if they are few: they can be read to the end when others replace them meanwhile."""
+        """Open the data files now if they are few, so that they stay readable if they are replaced meanwhile."""
         for number in range(self._index.shards if self._index.shards <= HELD_FILES else 0):
-            with contextlib.suppress(MissingFile, FormatError, OSError):  # who reads a tensor is told
+            with contextlib.suppress(MissingFile, FormatError, OSError):  # reported when a tensor is read
                 self._file(number)
 
     def tensor(self, entry: BundleEntry) -> Tensor:
-        """Return the tensor of an entry; it is read when asked."""
+        """Return the tensor of an entry; its values are read on access."""
         if entry.spec.dtype is VARIANT:
             return StoredVariant(entry.spec, partial(self._variant, entry))
         pieces = partial(self._pieces, entry) if entry.spec.dtype.itemsize else None
         return Tensor(entry.spec, partial(self._read, entry), pieces, self._extent(entry))
 
     def verify_checksum(self, entry: BundleEntry) -> int:
-        """Compare the checksum of a tensor's bytes, which are not kept, and return how many there are.
+        """Verify the checksum of a tensor without keeping its bytes, and return its size in bytes.
 
         Raises:
-            CorruptCheckpoint: a checksum differs, a file is truncated, or a value is impossible.
-            MissingFile: a data file is not there.
+            CorruptCheckpoint: a checksum differs, a file is truncated, or a value is invalid.
+            MissingFile: a data file is missing.
         """
         if not entry.spec.dtype.itemsize:
             (self._variant if entry.spec.dtype is VARIANT else self._strings)(entry)
@@ -65,10 +65,10 @@ class BundleData:
         return entry.spec.nbytes
 
     def shard_path(self, number: int) -> Path:
-        """Return the name of a data file.
+        """Return the path of a data file.
 
         A merge of empty shards counts them in the header but not in the names (MergeBundles in tensor_bundle.cc), so
-        where the header's count names no file, the count of shards that hold something is tried.
+        if there is no file with the header's count in its name, the number of shards with data is tried.
         """
         path = self._files.shard(number, self._index.shards)
         if not is_there(path):
@@ -78,7 +78,7 @@ class BundleData:
         return path
 
     def _extent(self, entry: BundleEntry) -> Extent | None:
-        """Return where a tensor's bytes are stored, if in one place and in the order in which they are read."""
+        """Return where a tensor's bytes are stored, or None if they are in slices or big-endian."""
         if not entry.spec.nbytes or entry.slices or self._index.big_endian:
             return None
         stored = entry.stored
@@ -89,7 +89,7 @@ class BundleData:
         return Extent(self._paths[stored.shard], stored.offset, stored.size, crc.unmask(stored.crc), stamp)
 
     def _file(self, number: int) -> CheckpointFile:
-        """Return an open data file; the ones used longest ago are closed."""
+        """Return an open data file; the least recently used ones are closed."""
         with self._opening:
             if number not in self._open:
                 self._open[number] = CheckpointFile(self.shard_path(number))
@@ -126,7 +126,7 @@ class BundleData:
         return array
 
     def _require_room(self, entry: BundleEntry, stored: ByteRange) -> None:
-        """Refuse bytes beyond the end of their file, before memory is set aside for them."""
+        """Reject bytes beyond the end of their file before memory is allocated for them."""
         next(self._file(stored.shard).stream(entry.spec.name, stored, 1), None)
 
     def _whole(self, entry: BundleEntry, stored: ByteRange, shape: tuple[int, ...]) -> Array:
@@ -174,7 +174,7 @@ class StoredVariant(Tensor):
         self.stored_bytes = stored_bytes
 
     def renamed(self, name: str) -> "StoredVariant":
-        """Return the same tensor under another name."""
+        """Return a copy with another name."""
         return StoredVariant(TensorSpec(name, self.shape, self.dtype), self.stored_bytes)
 
     def _refuse(self) -> Array:
@@ -182,5 +182,5 @@ class StoredVariant(Tensor):
 
 
 def stored_parts(entry: BundleEntry) -> list[ByteRange]:
-    """Return where the bytes of a tensor are: one place, or one for each slice."""
+    """Return the byte ranges of a tensor: a single one, or one for each slice."""
     return [part.stored for part in entry.slices] or [entry.stored]

@@ -1,4 +1,4 @@
-"""The index of a bundle: its header, and an entry for each tensor, with every number checked before it is used.
+"""The index of a bundle: a header and an entry for each tensor; all numbers are validated before use.
 
 The messages are BundleHeaderProto and BundleEntryProto (tensorflow/core/protobuf/tensor_bundle.proto).
 """
@@ -20,22 +20,22 @@ from ckpttool.formats.wire.table import SortedTable
 
 HEADER_KEY = b""
 VERSION = 1
-"""The supported version of the format."""
+"""The version of the format."""
 RANK_LIMIT = 254
 SIZE_LIMIT = 1 << 63
 LARGEST_ENTRY = 1 << 20
-"""Maximum size of an entry in bytes: that of a tensor in ten thousand slices has half of it."""
+"""The maximum size of an entry in bytes; a tensor in ten thousand slices needs half of that."""
 
 
 class StoredSlice(NamedTuple):
-    """A part of a partitioned tensor, and the place of its bytes."""
+    """A slice of a partitioned tensor, and the byte range of its values."""
 
     box: Box
     stored: ByteRange
 
 
 class BundleEntry(NamedTuple):
-    """A tensor's spec, and the places of its bytes, whole or in slices."""
+    """A tensor's spec, and its byte range if it is stored whole, or its slices."""
 
     spec: TensorSpec
     stored: ByteRange
@@ -43,7 +43,7 @@ class BundleEntry(NamedTuple):
 
 
 class BundleIndex(NamedTuple):
-    """The contents of an index file."""
+    """The content of an index file."""
 
     shards: int
     big_endian: bool
@@ -51,7 +51,7 @@ class BundleIndex(NamedTuple):
 
 
 def text_of(key: bytes) -> str:
-    """Return a key as text; bytes that are not UTF-8 are preserved by `key_of`."""
+    """Return a key as text; bytes that are not UTF-8 become surrogates, which `key_of` reverses."""
     return key.decode("utf-8", "surrogateescape")
 
 
@@ -59,7 +59,7 @@ def key_of(name: str) -> bytes:
     """Return the key of a name.
 
     Raises:
-        FormatError: it contains half of a surrogate pair, which has no encoding.
+        FormatError: it contains a lone surrogate that stands for no byte.
     """
     try:
         return name.encode("utf-8", "surrogateescape")
@@ -68,11 +68,11 @@ def key_of(name: str) -> bytes:
 
 
 def read_index(path: Path) -> BundleIndex:
-    """Read and check an index file; the data files may be missing.
+    """Read and validate an index file; the data files need not exist.
 
     Raises:
-        CorruptCheckpoint: it is damaged, or contradicts itself.
-        FormatError: it has an unsupported version, a resource, or an unknown dtype.
+        CorruptCheckpoint: it is damaged, or contains impossible values.
+        FormatError: its version or a dtype is not supported.
     """
     rows = iter(SortedTable(path))
     key, value = next(rows, (None, b""))
@@ -92,7 +92,7 @@ def read_index(path: Path) -> BundleIndex:
 
 
 def header_of(path: Path, value: bytes) -> BundleHeaderProto:
-    """Return the checked header of an index; raises as `read_index` does."""
+    """Return the validated header of an index; for errors see `read_index`."""
     try:
         header = BundleHeaderProto.FromString(value)
     except DecodeError as error:
@@ -116,20 +116,20 @@ def header_of(path: Path, value: bytes) -> BundleHeaderProto:
 
 
 class Entries:
-    """Converts the messages of an index to checked entries."""
+    """A converter of an index's messages to validated entries."""
 
     def __init__(self, path: Path, shards: int, protos: dict[bytes, BundleEntryProto]) -> None:
-        """Store the messages by their keys, including those of slices."""
+        """Take the messages by key, including those of slices."""
         self._path = path
         self._shards = shards
         self._protos = protos
         self._used: set[bytes] = set()
 
     def all(self) -> dict[str, BundleEntry]:
-        """Return the entries of all tensors, each with its slices.
+        """Return the entries of all tensors by name; slices are included in the entry of their tensor.
 
         Raises:
-            CorruptCheckpoint: an entry is wrong, or a slice belongs to no tensor.
+            CorruptCheckpoint: an entry is invalid, or a slice belongs to no tensor.
         """
         for key, proto in self._protos.items():
             if len(proto.slices) > len(self._protos):
@@ -137,7 +137,7 @@ class Entries:
             if proto.slices:
                 self._used.update(encode_key(key, extents) for extents in _extents(proto))
         entries = {text_of(key): self.entry(key, p) for key, p in self._protos.items() if key not in self._used}
-        has_slices = next(iter(self._protos), b"").startswith(b"\0")  # keys of slices come first
+        has_slices = next(iter(self._protos), b"").startswith(b"\0")  # keys of slices sort first
         for key in self._protos.keys() - self._used if has_slices else ():
             if is_slice_key(key):
                 self._fail(text_of(key), "is a slice of a tensor that is missing")
@@ -147,11 +147,11 @@ class Entries:
         raise CorruptCheckpoint(f"{self._path}: {name} {what}")
 
     def entry(self, key: bytes, proto: BundleEntryProto) -> BundleEntry:
-        """Return the tensor of a key.
+        """Return the entry of a key.
 
         Raises:
-            CorruptCheckpoint: its entry is not valid.
-            FormatError: it has a dtype that no checkpoint can store.
+            CorruptCheckpoint: it contains impossible values.
+            FormatError: its dtype cannot be stored in a checkpoint.
         """
         name, number = text_of(key), proto.dtype
         shape, dtype = self._shape(name, proto), BY_NUMBER.get(number)
@@ -215,9 +215,9 @@ class Entries:
 
 
 def least_size(spec: TensorSpec) -> int:
-    """Return the minimum size in bytes of elements of variable size; it is 0 for an empty tensor.
+    """Return the minimum size in bytes of a tensor of strings or variants; an empty one may have none.
 
-    A string needs a byte for its length, and the tensor a checksum; a variant needs a length and its own checksum.
+    A string takes at least a length of one byte, and the tensor a checksum; each variant takes a length and a checksum.
     """
     if spec.dtype is STRING and spec.elements:
         return spec.elements + 4
@@ -225,7 +225,7 @@ def least_size(spec: TensorSpec) -> int:
 
 
 def _extents(proto: BundleEntryProto) -> list[tuple[tuple[int, int], ...]]:
-    """Return each slice's start and length by dimension; a missing length means the whole dimension."""
+    """Return the start and length of each slice by dimension; a missing length means the whole dimension."""
     return [
         tuple((extent.start, extent.length) if extent.HasField("length") else FULL for extent in part.extent)
         for part in proto.slices

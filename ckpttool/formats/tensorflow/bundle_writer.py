@@ -1,7 +1,7 @@
-"""Writing a bundle: tensors stream one at a time, and the index, written last, makes it a checkpoint.
+"""Write a bundle: tensors are streamed one at a time; the index is written last, which makes the bundle visible.
 
-A bundle that replaces another has data files of other names than that has, for readers of the old one may be about:
-the count of shards, a part of every name, is one that is not in use. Shards beyond those that are needed are empty.
+A bundle that replaces another gets new names for its data files, because the old one may still be read: the number of
+shards, which is part of every name, is one that is not in use. Shards beyond those needed are empty.
 """
 
 from collections.abc import Mapping
@@ -37,7 +37,7 @@ from ckpttool.formats.writing.staging import reserved
 
 
 class WrittenTensor(NamedTuple):
-    """A tensor that is in the data file."""
+    """A tensor that was written to a data file, with its byte range."""
 
     spec: TensorSpec
     stored: ByteRange
@@ -49,14 +49,14 @@ def write_bundle(
     shard_bytes: int | None = None,
     graph: Path | None = None,
 ) -> None:
-    """Write tensors as a bundle, read it again, and then make it visible.
+    """Write tensors as a bundle, verify it by reading it back, and then make it visible.
 
-    `shard_bytes` is the most that a data file holds, unless it holds one tensor alone. Data is in the mapping's order,
-    as TensorFlow writes it in the order of `Add`; the index is in the order of keys, and tied to a `graph`.
+    `shard_bytes` is the maximum size of a data file, except if a single tensor is larger. Data is in the order of the
+    mapping, the index in the order of keys; it records the hash of `graph`.
 
     Raises:
-        FormatError: a tensor is one that no bundle holds.
-        CorruptCheckpoint: what was written does not read back.
+        FormatError: a bundle cannot store a tensor.
+        CorruptCheckpoint: the bundle reads back differently.
     """
     parts = split_by_size(tensors, shard_bytes)
     count = reserved(Path(files.prefix), _counts, len(parts), lambda count: files.shard(0, count))
@@ -66,7 +66,7 @@ def write_bundle(
 
 
 def _counts(prefix: Path) -> set[int]:
-    """Return the counts of shards that are in use: in the names of those that are there, and in an index."""
+    """Return the numbers of shards in use: in the names of existing data files, and in the index."""
     files = BundleFiles(str(prefix))
     return {_shards_named_by(files.index) or 0, *(count for _, _, count in files.shards())}
 
@@ -80,7 +80,7 @@ def _shards_named_by(index: Path) -> int | None:
 
 
 def _write_data(parts: list[dict[str, Tensor]], shards: list[Path]) -> list[WrittenTensor]:
-    """Write shards, those without a part empty; their names appear when they are on the disk."""
+    """Write shards, empty ones if there are fewer parts; their names appear when they are on the disk."""
     written: list[WrittenTensor] = []
     for number, shard in enumerate(shards):
         with writing(shard) as (temporary, file):
@@ -94,7 +94,7 @@ def _write_data(parts: list[dict[str, Tensor]], shards: list[Path]) -> list[Writ
 def _write_index(
     files: BundleFiles, written: list[WrittenTensor], count: int, tensors: Mapping[str, Tensor], graph: bytes
 ) -> None:
-    """Write the index, read everything through it, and give it its name: from then on the bundle is there."""
+    """Write the index under a temporary name, verify it, and rename it, which makes the bundle visible."""
     with writing(files.index) as (temporary, file):
         table = TableWriter(file)
         header = BundleHeaderProto(num_shards=count, version=VersionDef(producer=VERSION), graph_sha256=graph)
@@ -117,10 +117,10 @@ def _write_index(
 def _read_back(
     index_path: Path, files: BundleFiles, written: list[WrittenTensor], tensors: Mapping[str, Tensor]
 ) -> None:
-    """Check that the index says what was written, and what only it has the checksums of: strings and variants.
+    """Check that the index matches what was written, and verify strings and variants, whose checksums it contains.
 
     Raises:
-        CorruptCheckpoint: it does not, or a tensor was not written at all.
+        CorruptCheckpoint: it does not match, or a tensor was not written.
     """
     index = read_index(index_path)
     data = BundleData(files, index)
@@ -134,7 +134,7 @@ def _read_back(
 
 
 def _write_tensors(file: BinaryIO, path: Path, tensors: Mapping[str, Tensor], shard: int) -> list[WrittenTensor]:
-    """Write a shard's tensors, those of numbers read back as they are; strings and variants the index checks later."""
+    """Write the tensors of a shard; numbers are verified at once, strings and variants later with the index."""
     written = []
     with Copier(file, path) as copier:
         for name, tensor in tensors.items():

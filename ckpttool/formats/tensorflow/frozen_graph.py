@@ -1,4 +1,4 @@
-"""Frozen graphs as checkpoints: a GraphDef, MetaGraphDef or SavedModel whose weights are constants. Read only."""
+"""Read frozen graphs as checkpoints: a GraphDef, MetaGraphDef or SavedModel whose weights are constants."""
 
 from collections.abc import Hashable, Iterable, Iterator, Sequence
 from functools import lru_cache, partial
@@ -20,16 +20,16 @@ from ckpttool.formats.wire.protos.meta_graph_pb2 import MetaGraphDef, SavedModel
 from ckpttool.remote import sparse_files
 
 SUFFIXES = (".pb", ".pbtxt", ".meta")
-"""How the names of files with graphs end."""
+"""The suffixes of graph files."""
 LARGE = 64
-"""Elements from which a constant of floats that is not a weight is named as left out."""
+"""Float constants that are not weights are reported as skipped if they have at least this number of elements."""
 
 
 class FrozenTensors(Tensors):
-    """The constants that were variables, under the names of these."""
+    """The constants that replaced variables, under the variables' names."""
 
     def __init__(self, path: Path, nodes: dict[str, NodeDef], functions: Iterable[FunctionDef] = ()) -> None:
-        """Find them among the ops of a graph, with its functions."""
+        """Find them among the ops and functions of a graph."""
         self._path, self._nodes = path, nodes
         self._ops = frozen_weights(nodes, functions)
         weights = set(self._ops.values())
@@ -70,30 +70,30 @@ class FrozenGraph(Format):
     INSTEAD = "a frozen graph is read, not written; `fold` makes one of a model"
 
     def recognises(self, path: Path) -> bool:
-        """Return whether a file, or a SavedModel's folder, is a graph without variables that has such constants."""
+        """Return whether a file, or a SavedModel's folder, contains a graph with frozen weights and no variables."""
         path = _graph_file(path)
         if path.suffix not in SUFFIXES or not path.is_file():
             return False
         return bool(frozen_weights(*_ops(path, version_of(path))))
 
     def open(self, path: Path) -> FrozenTensors:
-        """Find the constants; their values are made when a tensor is read.
+        """Find the constants; their arrays are created when a tensor is read.
 
         Raises:
-            CorruptCheckpoint: one has no dtype or shape, or other numbers than these say.
+            CorruptCheckpoint: one has no valid dtype or shape.
         """
         path = _graph_file(path)
         return FrozenTensors(path, *_ops(path, version_of(path)))
 
 
 def _graph_file(path: Path) -> Path:
-    """Return the file that a path means: of a SavedModel's folder that of its graph."""
+    """Return the graph file of a SavedModel's folder; other paths are returned unchanged."""
     return next((path / name for name in SAVED_MODEL_GRAPHS if (path / name).is_file()), path)
 
 
 @lru_cache(maxsize=1)
 def _ops(path: Path, version: Hashable) -> tuple[dict[str, NodeDef], Sequence[FunctionDef]]:
-    """Return the ops and functions of a graph's file; none where it is not a graph, or where two ops have one name."""
+    """Return the ops and functions of a graph file, empty if it is no graph or two ops have the same name."""
     for graph in _graphs(path, GraphDef, MetaGraphDef, SavedModel):
         named = {node.name: node for node in graph.node}
         if named and len(named) == len(graph.node) and all(node.name and node.op for node in graph.node):
@@ -102,7 +102,7 @@ def _ops(path: Path, version: Hashable) -> tuple[dict[str, NodeDef], Sequence[Fu
 
 
 def weights_in_functions(folder: Path) -> dict[str, str]:
-    """Return the weights that are constants of a SavedModel's functions, each with the first function that has it."""
+    """Return the names of weights that are constants in a SavedModel's functions, with the first such function."""
     found: dict[str, str] = {}
     for graph in _graphs(_graph_file(folder), SavedModel):
         for function in graph.library.function:
@@ -112,7 +112,7 @@ def weights_in_functions(folder: Path) -> dict[str, str]:
 
 
 def _graphs(path: Path, *kinds: type[GraphDef | MetaGraphDef | SavedModel]) -> Iterator[GraphDef]:
-    """Yield the graph that a file has, read as each kind of message in turn."""
+    """Yield the graph of a file parsed as each type of message, if that succeeds."""
     data = sparse_files.read_bytes(path)
     for kind in kinds:
         message = kind()
@@ -127,7 +127,7 @@ def _graphs(path: Path, *kinds: type[GraphDef | MetaGraphDef | SavedModel]) -> I
 
 
 def _graph_in(message: GraphDef | MetaGraphDef | SavedModel) -> GraphDef:
-    """Return the graph of a message; of a SavedModel that has several, the one that serves."""
+    """Return the graph of a message; of several graphs in a SavedModel, the one tagged "serve"."""
     if isinstance(message, GraphDef):
         return message
     if isinstance(message, MetaGraphDef):

@@ -1,9 +1,8 @@
-"""Frozen graphs: which constants were variables, and what those were named.
+"""Find the constants of a frozen graph that were variables, and the variables' names.
 
-Freezing puts a Const in a variable's place: under its name in TensorFlow 1, in TensorFlow 2 under that of the op that
-read it (`fc/MatMul/ReadVariableOp/resource`). Its read stays, an Identity. What makes graphs smaller afterwards takes
-the reads away, and a constant goes straight into the op that computes with it. Constants of shapes, axes and numbers
-that were always there are none of these.
+Freezing replaces a variable by a Const: under its name in TensorFlow 1, in TensorFlow 2 under the name of the op that
+read it (`fc/MatMul/ReadVariableOp/resource`). The read remains as an Identity, unless an optimizer removed it; then the
+constant is a direct input of the op that computes with it. Shapes, axes and other original constants are not weights.
 """
 
 import math
@@ -19,7 +18,7 @@ from ckpttool.formats.wire.protos.graph_pb2 import FunctionDef, NodeDef
 _VARIABLE = re.compile(r"Variable(V2)?|VarHandleOp|TemporaryVariable|AutoReloadVariable")
 _READ = re.compile(r"(.*/)?(read|ReadVariableOp\w*)")
 _READER = re.compile(r"/(ReadVariableOp(_\d+)?(/resource)?|merged_input|\d+)$")
-"""How the name of a constant ends that is named after what read the variable, or after several that became one."""
+"""Suffixes of constants named after the op that read the variable, or merged from several."""
 _PASSES = frozenset(
     {"Identity", "Enter", "Switch", "Cast", "StopGradient", "Reshape", "Transpose", "ExpandDims", "Squeeze"}
 )
@@ -28,7 +27,7 @@ _COMPUTES = re.compile(
     r"|(?P<normalises>FusedBatchNorm\w*)|(?P<loops>(Stateless)?While)"
     r"|(?P<recurs>BlockLSTM\w*|LSTMBlockCell|GRUBlockCell|CudnnRNN\w*)"
 )
-"""What computes with weights, and which of its inputs these are: any, those behind the first, the first."""
+"""Ops that compute with weights; the group determines which of their inputs are weights."""
 _ELEMENTWISE = frozenset({"Add", "AddV2", "Sub", "Mul", "RealDiv"})
 _ACTIVATIONS = frozenset(
     {
@@ -48,24 +47,24 @@ _ACTIVATIONS = frozenset(
     }
 )
 _STATISTICS = frozenset({"Square", "SquaredDifference", "Sum", "Neg", "Rsqrt", "TensorListStack", "StridedSlice"})
-"""What the normalisation of a row is made of besides, and what picks the results of a loop."""
+"""Further ops in layer normalisation, and those that select the results of a loop."""
 _FACTORS = frozenset({"Rsqrt", "Sqrt", "Neg", "Reciprocal", "Concat", "ConcatV2"})
 _PRODUCTS = ("multiplies", "convolves", "normalises", "looks_up", "loops", "recurs")
-"""The kinds of ops behind which a layer's other weights are added or multiplied."""
+"""The groups of ops whose results other weights of the layer are added to or multiplied with."""
 _ALWAYS_CONSTANT = re.compile(r"(.*/)?Const(_\d+)?")
 _ROLES = {"normalises": {1: "gamma", 2: "beta", 3: "moving_mean", 4: "moving_variance"}, "looks_up": {0: "embeddings"}}
 _BATCH_NORM = {"add": "moving_variance", "mul": "gamma", "mul_2": "moving_mean", "Neg": "moving_mean", "sub": "beta"}
-"""The ops of `tf.nn.batch_normalization`, and which of its arguments each takes."""
+"""The ops of `tf.nn.batch_normalization`, and the argument that is an input of each."""
 _FUNCTIONS = re.compile(r"/(batchnorm|separable_conv2d|Tensordot|convolution|embedding_lookup)$")
-"""Scopes that TensorFlow's own functions open within a layer's."""
+"""Scopes that TensorFlow's functions open within that of a layer."""
 
 
 def frozen_weights(nodes: Mapping[str, NodeDef], functions: Iterable[FunctionDef] = ()) -> dict[str, str]:
-    """Return the names of a frozen graph's variables, each with its constant; none of a graph that still has variables.
+    """Return the names of a frozen graph's variables with their constants, empty if the graph still has variables.
 
-    A constant counts that is read as variables are; else one of floats that is not a scalar and goes into a product, a
-    convolution, a normalisation, a look-up, or what is added to one of these or multiplied with it; or into a loop that
-    never changes it, as the bodies of loops among the `functions` say.
+    A constant is a weight if it is read as variables are. A float constant that is no scalar is also one if it is an
+    input of a product, a convolution, a normalisation or a lookup, is added to or multiplied with a result of these, or
+    is a loop variable that the loop's body, one of the `functions`, never changes.
     """
     if any(_VARIABLE.fullmatch(node.op) for node in nodes.values()):
         return {}
@@ -82,7 +81,7 @@ def frozen_weights(nodes: Mapping[str, NodeDef], functions: Iterable[FunctionDef
 
 
 class _Flow:
-    """What reads a graph's constants."""
+    """The data flow from a graph's constants to the ops that read them."""
 
     def __init__(self, nodes: Mapping[str, NodeDef], functions: Iterable[FunctionDef]) -> None:
         self._nodes = nodes
@@ -90,18 +89,18 @@ class _Flow:
         self._readers: dict[str, list[tuple[str, int]]] = defaultdict(list)
         for name, node in nodes.items():
             for place, text in enumerate(node.input):
-                self._readers[text.partition(":")[0]].append((name, place))  # `^op` is another key: it reads nothing
+                self._readers[text.partition(":")[0]].append((name, place))  # `^op` is a separate key: it passes no data
         products = [name for name, node in nodes.items() if _kind(node) in _PRODUCTS]
         self._products = self._behind(products)
         self._fixed = self._of_constants()
 
     def is_read(self, constant: str) -> bool:
-        """Say whether a constant is read as variables are."""
+        """Return whether a constant is read by an op that is named like the read of a variable."""
         readers = self._readers[constant]
         return any(self._nodes[name].op == "Identity" and _READ.fullmatch(name) for name, _ in readers)
 
     def is_computed_with(self, constant: str) -> bool:
-        """Say whether a constant of floats goes into an op as a layer's weights do."""
+        """Return whether a constant is a float tensor that an op takes as a weight."""
         tensor = self._nodes[constant].attr["value"].tensor if "value" in self._nodes[constant].attr else None
         dtype = BY_NUMBER.get(tensor.dtype) if tensor is not None else None
         if tensor is None or dtype is None or "float" not in dtype.name:
@@ -110,7 +109,7 @@ class _Flow:
         return bool(shape) and math.prod(shape) > 0 and any(self._takes(*use) for use in self._uses(constant))
 
     def names(self, constant: str) -> Iterator[str]:
-        """Yield what the variable of a constant may have been named and no op is, the best first."""
+        """Yield possible names of a constant's variable, most likely first, without names of ops."""
         own = constant.removesuffix("/read")
         base = _READER.sub("", own)
         if base == own:
@@ -123,9 +122,9 @@ class _Flow:
         yield from (name for name in (base, f"{base}/variable") if name not in self._nodes)
 
     def _uses(self, constant: str) -> Iterator[tuple[str, int]]:
-        """Yield the ops that compute with a constant, and the place of the input.
+        """Yield the ops that compute with a constant, and the input's index.
 
-        They come after what passes it on, and after those that compute with constants alone.
+        Ops that pass it on, or compute with constants only, are followed to their readers.
         """
         seen, todo = {constant}, [constant]
         while todo:
@@ -138,7 +137,7 @@ class _Flow:
                     todo.append(name)
 
     def _takes(self, name: str, place: int) -> bool:
-        """Say whether an op takes weights at a place of its inputs."""
+        """Return whether the input of an op at an index is a weight."""
         node, kind = self._nodes[name], _kind(self._nodes[name])
         if node.op in _ELEMENTWISE and place < 2 <= len(node.input):
             return node.input[1 - place].partition(":")[0] in self._products
@@ -149,7 +148,7 @@ class _Flow:
         return kind == "multiplies" or (kind is not None and place > 0)
 
     def _is_kept(self, loop: NodeDef, place: int) -> bool:
-        """Say whether a loop hands on what it takes at a place of its inputs unchanged from turn to turn."""
+        """Return whether a loop passes the input at an index unchanged to its next iteration."""
         body = self._functions.get(loop.attr["body"].func.name) if "body" in loop.attr else None
         if body is None or place >= min(len(body.signature.input_arg), len(body.signature.output_arg)):
             return False
@@ -159,7 +158,7 @@ class _Flow:
         return taken in (given, passes.get(given.partition(":")[0]))
 
     def _behind(self, starts: list[str]) -> set[str]:
-        """Return ops and those that only pass on, activate, add to or multiply what they give."""
+        """Return ops, and all that only pass on, activate, add to or multiply their results."""
         reached, todo = set(starts), list(starts)
         while todo:
             for name, _ in self._readers[todo.pop()]:
@@ -169,7 +168,7 @@ class _Flow:
         return reached
 
     def _of_constants(self) -> set[str]:
-        """Return constants, and what is made of these alone: factors of a normalisation, the whole of several parts."""
+        """Return constants and ops computed from them only, such as factors of a normalisation or joined parts."""
         fixed = {name for name, node in self._nodes.items() if node.op == "Const"}
         todo = list(fixed)
         while todo:
@@ -182,7 +181,7 @@ class _Flow:
         return fixed
 
     def _role(self, name: str, place: int) -> str | None:
-        """Return what a layer calls the weight that an op takes at a place of its inputs, where that can be told."""
+        """Return the usual name of the weight at an input index of an op, such as "kernel", or None if unknown."""
         node, (scope, _, own) = self._nodes[name], name.rpartition("/")
         if scope.endswith("batchnorm"):
             return _BATCH_NORM.get(own)
