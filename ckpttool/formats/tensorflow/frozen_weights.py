@@ -89,7 +89,7 @@ class _Flow:
         self._readers: dict[str, list[tuple[str, int]]] = defaultdict(list)
         for name, node in nodes.items():
             for place, text in enumerate(node.input):
-                self._readers[text.partition(":")[0]].append((name, place))  # `^op` is a separate key: it passes no data
+                self._readers[text.partition(":")[0]].append((name, place))  # `^op` is another key: it passes no data
         products = [name for name, node in nodes.items() if _kind(node) in _PRODUCTS]
         self._products = self._behind(products)
         self._fixed = self._of_constants()

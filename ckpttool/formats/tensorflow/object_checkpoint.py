@@ -1,7 +1,7 @@
-"""TensorFlow 2's object checkpoints: a bundle with an object graph, its tensors under the names of the variables.
+"""TensorFlow 2's object checkpoints: a bundle with an object graph; tensors have the names of the variables.
 
-The object graph is a tensor of the mapping too. When it is saved it is made to fit what else is there: renamed values
-get their new names in it, and those that are gone are taken out (`object_graph.keyed`).
+The object graph is also a tensor of the mapping. It is updated when it is saved: renamed values get their new names,
+and removed ones are deleted from it (`object_graph.keyed`).
 """
 
 from collections.abc import Iterator, Mapping
@@ -22,7 +22,7 @@ class ObjectTensors(BundleTensors):
     """The tensors of an object checkpoint, in the order of their names."""
 
     def __init__(self, files: BundleFiles) -> None:
-        """Read the object graph; where that fails, tensors are named by their paths and can be inspected."""
+        """Read the object graph; if that fails, tensors are named by their paths and can still be inspected."""
         super().__init__(files)
         try:
             objects = graph_of(self, files.prefix)
@@ -33,7 +33,7 @@ class ObjectTensors(BundleTensors):
         entries, self.entries = self.entries, {}
         named = {key: name for name, key in known.items()}
         keys: dict[str, str] = {}
-        for key in entries:  # what the object graph does not name has its path, or its key where that is taken
+        for key in entries:  # without a name in the object graph: the path, or the key if that is taken
             path = path_of(key)
             keys[named.get(key) or (key if path in known or path in keys else path)] = key
         self.stored_as = dict(sorted(keys.items()))
@@ -63,17 +63,17 @@ class ObjectCheckpoint(Format):
         try:
             return is_file(index) and SortedTable(index).get(OBJECT_GRAPH.encode()) is not None
         except CkptError:
-            return False  # the bundle's own reader says what is wrong
+            return False  # the reader of bundles reports the error
 
     def open(self, path: Path) -> ObjectTensors:
-        """Read the index and the object graph; `Bundle.open` says what is raised."""
+        """Read the index and the object graph; for errors see `Bundle.open`."""
         return ObjectTensors(files_of(path))
 
     def save(self, tensors: Mapping[str, Tensor], path: Path, how: Writing = PLAIN) -> None:
-        """Write a bundle whose object graph says where each tensor belongs.
+        """Write a bundle whose object graph maps each tensor to an object.
 
         Raises:
-            FormatError: there is no object graph, or a tensor has no place in it.
+            FormatError: there is no object graph, or it does not contain a tensor.
         """
         if OBJECT_GRAPH not in tensors:
             raise FormatError(f"{path}: an object checkpoint needs the object graph of one; `to` bundle needs none")
@@ -84,7 +84,7 @@ class ObjectCheckpoint(Format):
         return Bundle().outputs(path)
 
     def verify(self, path: Path) -> Iterator[Checked]:
-        """Check the bundle, and that every value of the object graph is there."""
+        """Check the bundle, and that it contains every value of the object graph."""
         opened, readable = self.open(path), True
         for checked in verify_tensors(opened):
             readable = readable and not (checked.name == OBJECT_GRAPH and checked.problem)
@@ -94,7 +94,7 @@ class ObjectCheckpoint(Format):
 
 
 def _inconsistent(opened: ObjectTensors, source: str) -> Iterator[Checked]:
-    """Yield the values that the object graph names and the bundle lacks, or the graph where it cannot be parsed."""
+    """Yield the values of the object graph that are missing in the bundle, or the graph if it cannot be parsed."""
     try:
         named = graph_of(opened, source).names()
     except CorruptCheckpoint as error:

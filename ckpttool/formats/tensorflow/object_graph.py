@@ -1,12 +1,12 @@
-"""The object graph of a TensorFlow 2 checkpoint: where each object's values are stored, and what they are named.
+"""The object graph of a TensorFlow 2 checkpoint, which maps each object's values to keys and names.
 
-`tf.train.Checkpoint` and SavedModels write a bundle whose keys are paths of attributes from the saved object to a value
-(`model/layer/kernel/.ATTRIBUTES/VARIABLE_VALUE`), and beside them a TrackableObjectGraph
-(tensorflow/core/protobuf/trackable_object_graph.proto). Values are restored by path. Here they have the names of the
-variables, as in any other checkpoint.
+`tf.train.Checkpoint` and SavedModels write a bundle whose keys are attribute paths from the saved object to a value
+(`model/layer/kernel/.ATTRIBUTES/VARIABLE_VALUE`), and a TrackableObjectGraph
+(tensorflow/core/protobuf/trackable_object_graph.proto). TensorFlow restores values by path. Here they are listed under
+the names of the variables, as in other checkpoints.
 
-An optimizer's slots are named as in TensorFlow 1: the variable's name, then the slot's. TensorFlow and Keras have put
-the two together in three ways: `SGD/dense/kernel/momentum`, `Adam/m/dense/kernel` (Keras 2 since TensorFlow 2.11) and
+An optimizer's slots are named as in TensorFlow 1: the variable's name, then the slot's. TensorFlow and Keras have
+combined the two in three ways: `SGD/dense/kernel/momentum`, `Adam/m/dense/kernel` (Keras 2 since TensorFlow 2.11) and
 `adam/dense_kernel_momentum` (Keras 3).
 """
 
@@ -25,21 +25,21 @@ from ckpttool.formats.wire.elements import as_bytes
 from ckpttool.formats.wire.protos.bundle_pb2 import TrackableObjectGraph
 
 VALUE = "VARIABLE_VALUE"
-"""The attribute that holds a variable's value; a table or an iterator has attributes of other names."""
+"""The attribute that contains a variable's value; tables and iterators have other attributes."""
 EXPORTED_TWICE = "_all_variables/"
-"""Where Keras 3 stores an exported model's variables once more: TensorFlow 1 reads these, TensorFlow 2 the others."""
+"""Keras 3 stores the variables of an exported model a second time here, where TensorFlow 1 reads them."""
 BESIDE_VALUES = (OBJECT_GRAPH, EXPORTED_TWICE)
-"""How the names begin of what an object checkpoint has beside its values; a graph does not miss it."""
+"""Prefixes of names in an object checkpoint that a graph does not need."""
 _UNNAMED = re.compile(r"Variable(_\d+)?")
-"""What TensorFlow calls a variable that was given no name."""
+"""TensorFlow's name of a variable that was created without one."""
 _Attribute = TrackableObjectGraph.TrackableObject.SerializedTensor
 
 
 class ObjectGraph:
-    """The values of an object graph under their names."""
+    """The values of an object graph by name."""
 
     def __init__(self, raw: bytes, source: str) -> None:
-        """Read the message.
+        """Parse the message.
 
         Raises:
             CorruptCheckpoint: it is not an object graph.
@@ -52,37 +52,37 @@ class ObjectGraph:
             raise CorruptCheckpoint(f"{source}: {OBJECT_GRAPH} is not an object graph: {error}") from error
 
     def names(self) -> dict[str, str]:
-        """Return the key of each name.
+        """Return the key of each value by name.
 
-        A value is named by the first of these that no other value has: the name of a slot after its variable's, its own
-        full name, its path, its key.
+        The name is the first unique one of: for a slot, its variable's name with the slot's; the full name; the path;
+        the key.
         """
         candidates = {key: list(_candidates(key, names)) for key, names in self._full_names().items()}
         counts = Counter(name for names in candidates.values() for name in dict.fromkeys(names))
         return {next((n for n in names if counts[n] == 1), key): key for key, names in candidates.items()}
 
     def state_keys(self) -> set[str]:
-        """Return the keys of what belongs to optimizers, whatever the program calls these: slots, rates, counters."""
+        """Return the keys of values that belong to optimizers, under any attribute name: slots, rates, counters."""
         state = slot_nodes(self._graph) | optimizer_values(self._graph)
         return {attribute.checkpoint_key for node, attribute in self._attributes() if node in state}
 
     def numbers(self) -> dict[str, int]:
-        """Return the number of the object that each name's value is of."""
+        """Return the number of the object (node) to which each value belongs, by name."""
         objects = {attribute.checkpoint_key: number for number, attribute in self._attributes()}
         return {name: objects[key] for name, key in self.names().items()}
 
     def copies(self) -> dict[str, str]:
-        """Return the names of what Keras 3 stores once more, each with that of the value that it is a copy of."""
+        """Return the names of the duplicates that Keras 3 stores, each with the name of the original value."""
         known, full = self.names(), self._full_names()
         return {name: full[key][0] for name, key in known.items() if _is_copy(key) and full[key][0] in known}
 
     def keeping(self, names: Mapping[str, str]) -> "ObjectGraph":
-        """Return the graph with the values of these keys, under these names (name -> key), and no others.
+        """Return the graph restricted to the given values (name -> key), renamed where names differ.
 
-        Objects stay when their values go, so that everything else is still found by its path.
+        Objects whose values are removed remain, so that the paths of others do not change.
 
         Raises:
-            FormatError: a name is taken for another's, and cannot be given.
+            FormatError: a name would be mistaken for that of another value.
         """
         if names == self.names():
             return self
@@ -98,7 +98,7 @@ class ObjectGraph:
         return ObjectGraph(edited._graph.SerializeToString(deterministic=True), self._source)
 
     def tensor(self) -> Tensor:
-        """Return the tensor that a checkpoint holds it in."""
+        """Return the graph as the string tensor that is stored in a checkpoint."""
         import numpy as np
 
         return Tensor.of(OBJECT_GRAPH, np.array(self.raw, object))
@@ -109,7 +109,7 @@ class ObjectGraph:
                 yield number, attribute
 
     def _full_names(self) -> dict[str, list[str]]:
-        """Return what each key's value is named, a slot by its better name first."""
+        """Return the names of each key's value; for a slot, the conventional name comes first."""
         slots = slot_nodes(self._graph)
         named = [(node, a.checkpoint_key, a.full_name.removesuffix(":0")) for node, a in self._attributes()]
         variables = embedded(name for node, _, name in named if name and node not in slots)
@@ -126,7 +126,7 @@ class ObjectGraph:
                     del node.attributes[place]
 
     def _set_names(self, names: Mapping[str, str]) -> bool:
-        """Set full names by key; return whether that changed any."""
+        """Set full names by key, and return whether any has changed."""
         changed = False
         for _, attribute in self._attributes():
             name = names.get(attribute.checkpoint_key, attribute.full_name)
@@ -136,7 +136,7 @@ class ObjectGraph:
 
 
 def path_of(key: str) -> str:
-    """Return the path to a value, which names it where it has no better name.
+    """Return the path to a value, which is its name if it has no other.
 
     >>> path_of("model/kernel/.ATTRIBUTES/VARIABLE_VALUE"), path_of("table/.ATTRIBUTES/table-keys")
     ('model/kernel', 'table/table-keys')
@@ -146,7 +146,7 @@ def path_of(key: str) -> str:
 
 
 def _candidates(key: str, names: list[str]) -> Iterator[str]:
-    """Yield what a value could be named, the best first."""
+    """Yield the possible names of a value, in order of preference."""
     if not _is_copy(key):
         yield from (name for name in names if name and not _UNNAMED.fullmatch(name))
     yield from (path_of(key), key)
@@ -169,12 +169,12 @@ def graph_of(tensors: Mapping[str, Tensor], source: str) -> ObjectGraph:
 
 
 def keyed(tensors: Mapping[str, Tensor], origins: Mapping[str, str], source: str) -> dict[str, Tensor]:
-    """Return an object checkpoint's tensors under their keys, with an object graph of just these.
+    """Return an object checkpoint's tensors by key, with the object graph restricted to them.
 
-    `origins` has the names that renamed ones have in the object graph. A key may stand for itself.
+    `origins` maps renamed tensors to their names in the object graph. A name may also be a key.
 
     Raises:
-        FormatError: a tensor has no place in the object graph, or cannot be renamed.
+        FormatError: a tensor is not in the object graph, or cannot be renamed.
     """
     graph = graph_of(tensors, source)
     places = _Places(graph.names(), source)
@@ -184,7 +184,7 @@ def keyed(tensors: Mapping[str, Tensor], origins: Mapping[str, str], source: str
 
 
 class _Places:
-    """Finds where tensors belong in an object graph, by the names that its values have there."""
+    """A lookup from tensors' names to their keys in an object graph."""
 
     def __init__(self, known: Mapping[str, str], source: str) -> None:
         self._known = known
@@ -192,7 +192,7 @@ class _Places:
         self._source = source
 
     def key(self, name: str, origin: str) -> str:
-        """Return a tensor's key."""
+        """Return the key of a tensor, given its name and its name in the object graph."""
         if origin in self._known:
             return self._known[origin]
         key = origin if OBJECT_VALUE in origin else self._part(origin)
@@ -206,7 +206,7 @@ class _Places:
         return key
 
     def names(self, keys: Mapping[str, str]) -> dict[str, str]:
-        """Return name -> key of the object graph's values that tensors, named with their keys, belong to."""
+        """Return name -> key of the object graph's values to which the given tensors (name -> key) belong."""
         of_variables = {
             self._names[key] if key == name else name: key for name, key in keys.items() if key in self._names
         }
@@ -215,13 +215,13 @@ class _Places:
         return of_variables | of_parts
 
     def _part(self, name: str) -> str | None:
-        """Return the key of what is one of several tensors of a value: a table's keys, an iterator's state."""
+        """Return the key of a tensor that is one of several of a value, such as a table's keys."""
         owners = [own for own, key in self._known.items() if own == path_of(key) and name.startswith(own)]
         return self._known[max(owners, key=len)] + name[len(max(owners, key=len)) :] if owners else None
 
 
 def slot_nodes(graph: TrackableObjectGraph) -> set[int]:
-    """Return the nodes of variables that belong to optimizers: those they list, but for the model's own in Keras 3."""
+    """Return the nodes of optimizers' variables, without the model's own variables, which Keras 3 lists too."""
     slots = {slot.slot_variable_node_id for node in graph.nodes for slot in node.slot_variables}
     for children in _optimizers(graph):
         own = _members(graph, children.get("_variables"))
@@ -235,7 +235,7 @@ def optimizer_values(graph: TrackableObjectGraph) -> set[int]:
 
 
 def _optimizers(graph: TrackableObjectGraph) -> Iterator[dict[str, int]]:
-    """Yield the children of each optimizer by name: of what lists slots, or variables and a counter."""
+    """Yield the children of each optimizer by name: of nodes with slots, or with variables and a counter."""
     for node in graph.nodes:
         children = {child.local_name: child.node_id for child in node.children}
         counts = "_variables" in children and not children.keys().isdisjoint(("_iterations", "iterations"))
@@ -244,9 +244,9 @@ def _optimizers(graph: TrackableObjectGraph) -> Iterator[dict[str, int]]:
 
 
 def slot_name(name: str, variables: Mapping[str, str]) -> str | None:
-    """Return the name of a slot after its variable's, or None where it is that already, or of none of them.
+    """Return the name of a slot as its variable's name with the slot's, or None if it has it or matches no variable.
 
-    `variables` has the names of the variables by what becomes of them inside of a slot's name (see `embedded`).
+    `variables` maps the forms of variables' names within slots' names to these names (see `embedded`).
 
     >>> known = embedded(["fc/kernel"])
     >>> [slot_name(name, known) for name in ("SGD/fc/kernel/momentum", "Adam/m/fc/kernel", "adam/fc_kernel_velocity")]
@@ -270,7 +270,7 @@ def slot_name(name: str, variables: Mapping[str, str]) -> str | None:
 
 
 def embedded(names: Iterable[str]) -> dict[str, str]:
-    """Return variables' names by themselves, and by the one word that Keras 3 makes of each."""
+    """Return variables' names by themselves, and by the form with underscores that Keras 3 uses in slots' names."""
     return {form: name for name in names for form in (name.replace("/", "_"), name)}
 
 
