@@ -1,4 +1,4 @@
-"""The checkpoint that a path refers to: prefixes and their files, folders, and the file named `checkpoint`.
+"""Resolve a path to a checkpoint: prefixes and their files, folders, and the state file named `checkpoint`.
 
 A prefix is not a file, and it may end in a slash (TensorFlow's tensor_bundle/naming.cc). In the file named `checkpoint`
 TensorFlow records the latest checkpoint of a folder (checkpoint_state.proto).
@@ -26,25 +26,25 @@ from ckpttool.remote.paths import is_remote
 
 _SHARD = re.compile(r"\.data-(\d{5,})-of-(\d{5,})")
 V1_SHARD = re.compile(r"-(\d{5}|\?{5})-of-(\d{5})\Z")
-"""The end of the name of one of several files of a checkpoint of version 1; TensorFlow writes `?????` for all."""
+"""The suffix of the files of a sharded version 1 checkpoint; TensorFlow writes `?????` for all of them."""
 PART = re.compile(rf"(\.index|\.meta|\.data-\d{{5,}}-of-\d{{5,}}|{V1_SHARD.pattern})\Z")
-"""The end of the name of a file of a model."""
+"""The suffixes of a checkpoint's files."""
 STATE_FILE = "checkpoint"
 _STATE_READ, _LONGEST_REASON = 64 << 10, 300
-"""Maximum size of a state file in bytes, and number of characters shown of its parser's error."""
+"""The number of bytes that are read of a state file, and the maximum length of a parser's message in an error."""
 SAVED_MODEL_GRAPHS = ("saved_model.pb", "saved_model.pbtxt")
-"""The names of the graph in a SavedModel's folder."""
+"""The names of a SavedModel's graph file."""
 OTHERS = (
     *("*.safetensors*", "*.bin.index.json", "*model.bin", "*.distcp", "**/*.npy", "model.json"),
     *("*_optim_states.pt", "*/*_optim_states.pt", ".zgroup", ".zarray", "zarr.json"),
     *("manifest.ocdbt", "_METADATA", "_CHECKPOINT_METADATA", "*/_CHECKPOINT_METADATA"),
     "Data/com.apple.CoreML",
 )
-"""Files that identify a folder as a checkpoint of another format, or as a model that is reported by its kind."""
+"""Files that identify a folder as a checkpoint in another format, or as a model that is recognised but not read."""
 _STEP = re.compile(r"-(\d+)(\.ckpt)?\Z")
-"""The end of the names of a run's checkpoints: model.ckpt-1000, ckpt-5, and Keras's cp-0005.ckpt."""
+"""The step in the names of a run's checkpoints: model.ckpt-1000, ckpt-5, and Keras's cp-0005.ckpt."""
 _ELSEWHERE = re.compile(r"[A-Za-z][\w+.-]*://|[A-Za-z]:[\\/]|\\\\|/")
-"""The beginning of an absolute path: of a bucket, on Windows, or on this system."""
+"""The start of an absolute path: in a bucket, on Windows, or on POSIX."""
 
 
 @dataclass(frozen=True)
@@ -66,15 +66,15 @@ class BundleFiles:
 
     @property
     def index(self) -> Path:
-        """The file that lists the tensors; a checkpoint exists if this file does."""
+        """The index file, which lists the tensors; a checkpoint exists if this file does."""
         return Path(self.prefix + ".index")
 
     def shard(self, number: int, count: int) -> Path:
-        """Return the name of the file with the bytes of one shard's tensors."""
+        """Return the path of the data file of a shard."""
         return Path(f"{self.prefix}.data-{number:05d}-of-{count:05d}")
 
     def shards(self) -> Iterator[tuple[Path, int, int]]:
-        """Yield each existing data file, with its number and the count in its name."""
+        """Yield each existing data file with its number and the number of shards in its name."""
         start = Path(self.prefix + ".index").name.removesuffix(".index")
         folder = self.index.parent
         for path in sorted(folder.iterdir()) if folder.is_dir() else ():
@@ -84,19 +84,19 @@ class BundleFiles:
 
 
 def prefix_of(path: Path | str) -> Path:
-    """Return the prefix that a path refers to; any other path is returned unchanged.
+    """Return the prefix that a path refers to; other paths are returned unchanged.
 
     `x.index`, `x.meta`, `x.data-00000-of-00001` and `x-00000-of-00001` refer to `x`; a folder with a `checkpoint` file
-    to the latest checkpoint in it; a SavedModel's folder to its `variables/variables`, or to its graph if it has no
-    variables, as its weights may be constants. A folder with files named `.index` and `.data-...` is itself a prefix
-    that ends in a slash. A folder with a checkpoint of another format refers to itself.
+    to the latest checkpoint in it; a SavedModel's folder to its `variables/variables`, or without variables to its
+    graph, whose constants may be weights. A folder with files named `.index` and `.data-...` is itself a prefix, which
+    ends in a slash. A folder with a checkpoint in another format is returned unchanged.
 
     >>> str(prefix_of("models/my_model.ckpt.data-00000-of-00001"))
     'models/my_model.ckpt'
 
     Raises:
         MissingFile: it is a folder without a checkpoint.
-        FormatError: the folder's `checkpoint` file refers to a path outside of it.
+        FormatError: the folder's `checkpoint` file names a path outside of it.
     """
     path = Path(path)
     if is_file(f"{path}.index"):
@@ -137,13 +137,13 @@ def _in_folder(folder: Path) -> Path:
 def recorded_checkpoint(directory: Path) -> Path:
     """Return the prefix of a folder's latest checkpoint.
 
-    The path in the file is valid only inside the folder. A path from where the folder was created (in a bucket, on
-    Windows, an absolute one) is looked up by its last component, so that a folder can be moved.
+    The path in the file must be inside the folder. Of an absolute path, which names the place where the folder was
+    created (in a bucket, on Windows), only the last component is used, so that folders can be moved.
 
     Raises:
-        MissingFile: the folder has no such file, or lacks the checkpoint in it.
-        CorruptCheckpoint: it is not a text-format CheckpointState, or refers to no checkpoint.
-        FormatError: it refers to a path outside of the folder.
+        MissingFile: the folder has no such file, or the checkpoint that it names does not exist.
+        CorruptCheckpoint: it is not a text-format CheckpointState, or names no checkpoint.
+        FormatError: it names a path outside of the folder.
     """
     path = directory / STATE_FILE
     try:
@@ -166,14 +166,14 @@ def recorded_checkpoint(directory: Path) -> Path:
 
 
 def _first_lines(path: Path) -> bytes:
-    """Return the first lines of a state file: the first refers to the latest checkpoint, the others to all."""
+    """Return the first lines of a state file; the very first names the latest checkpoint, the others all of them."""
     with sparse_files.opened(path) as file:
         text: bytes = file.read(_STATE_READ)
     return text if len(text) < _STATE_READ else text[: text.rfind(b"\n") + 1]
 
 
 def record_checkpoint(directory: Path, prefix: Path) -> None:
-    """Record a checkpoint in a folder as its latest and only one; TensorFlow's `latest_checkpoint` will return it."""
+    """Record a checkpoint as the latest and only one of a folder, for TensorFlow's `latest_checkpoint`."""
     from google.protobuf import text_format
 
     relative = os.path.relpath(prefix, directory)
@@ -183,10 +183,10 @@ def record_checkpoint(directory: Path, prefix: Path) -> None:
 
 
 def _confined(directory: Path, stored: str) -> Path | None:
-    """Return a stored path inside the folder; None if it is from another place, and the folder has no file of its name.
+    """Return a stored path inside the folder, or None if it is absolute and the folder has nothing of that name.
 
     Raises:
-        ValueError: it refers to a path outside of the folder.
+        ValueError: it is outside of the folder.
     """
     inside, moved = directory / stored, directory / _last_part(stored)
     if inside.is_absolute() and not directory.is_absolute():
@@ -205,7 +205,7 @@ def _last_part(stored: str) -> str:
 
 
 def _is_there(prefix: Path) -> bool:
-    """Return whether a prefix has a checkpoint: a bundle's index, a file of version 1, or the first of several."""
+    """Return whether a prefix has a checkpoint: a bundle's index, or the (first) file of version 1."""
     if prefix.name in ("", ".."):
         return False
     shards = V1_SHARD.search(prefix.name)
@@ -215,9 +215,9 @@ def _is_there(prefix: Path) -> bool:
 
 @dataclass(frozen=True)
 class FolderCheckpoint:
-    """A checkpoint in a folder: its prefix, the step in its name, and the modification time of its index in seconds.
+    """A checkpoint of a folder: its prefix, the step in its name, and the time its index was written, in Unix seconds.
 
-    The time is None for one at a URL.
+    The time is None for a checkpoint at a URL.
     """
 
     prefix: Path
@@ -225,7 +225,7 @@ class FolderCheckpoint:
     time: float | None
 
     def row(self) -> dict[str, Any]:
-        """Return the fields for output, the time in UTC."""
+        """Return the columns of a table; the time is in UTC."""
         time = None if self.time is None else datetime.fromtimestamp(self.time, UTC)
         written = time and time.isoformat(" ", "seconds")
         return {"prefix": str(self.prefix), "step": self.step, "written": written}
@@ -235,7 +235,7 @@ def checkpoints_in(folder: Path) -> list[FolderCheckpoint]:
     """Return TensorFlow's checkpoints in a folder, sorted by step, then by time; those without a step come first.
 
     Raises:
-        MissingFile: it is not a folder, or has no checkpoints.
+        MissingFile: it is no folder, or contains none.
     """
     _require_folder(folder)
     checkpoints: dict[Path, FolderCheckpoint] = {}
@@ -252,7 +252,7 @@ def checkpoints_in(folder: Path) -> list[FolderCheckpoint]:
 
 
 def _begun_by(file: Path) -> Path | None:
-    """Return the prefix of the checkpoint of which a file is the index, or a file of version 1; None for others."""
+    """Return the prefix of a checkpoint, given its index or a file of version 1; None for other files."""
     if file.name.endswith(".index"):
         return file.with_name(file.name.removesuffix(".index")) if file.is_file() else None
     prefix = file.with_name(V1_SHARD.sub("", file.name))
@@ -261,13 +261,13 @@ def _begun_by(file: Path) -> Path | None:
 
 
 def latest_checkpoint(folder: Path, say: Callable[[str], None]) -> Path:
-    """Return the prefix of the checkpoint in a folder's `checkpoint` file, else of the one with the most steps.
+    """Return the prefix of the latest checkpoint according to a folder's `checkpoint` file, or else by the step.
 
     `say` is called with the reason if the file cannot be used.
 
     Raises:
-        MissingFile: it is not a folder, or has no checkpoint.
-        FormatError: the file is damaged, or refers to a path outside of the folder.
+        MissingFile: it is no folder, or contains no checkpoint.
+        FormatError: the file is damaged, or names a path outside of the folder.
     """
     _require_folder(folder)
     try:
