@@ -1,8 +1,8 @@
 """SavedModels: a folder with a graph, its assets, and its variables in a bundle (python/saved_model/constants.py).
 
-The variables are read and verified as the bundle or object checkpoint that they are. The output is an edited copy: the
-graph is not changed, so each of its variables must get a value of the same shape and dtype. Variables that Keras 3
-stores twice are written twice: TensorFlow 2 reads one copy, TensorFlow 1 and TensorFlow Serving the other.
+The variables are read and verified as a bundle or an object checkpoint. Writing creates an edited copy of a SavedModel:
+the graph is unchanged, so each variable needs a value of its shape and dtype. Variables that Keras 3 stores twice are
+written twice: TensorFlow 2 reads the first, TensorFlow 1 and TensorFlow Serving the second.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -23,7 +23,7 @@ from ckpttool.formats.wire.protos.meta_graph_pb2 import SavedModel as SavedModel
 from ckpttool.formats.writing.files import copy_tree, refuse_existing_folder, replacing_folder
 
 FINGERPRINT = "fingerprint.pb"
-"""Hashes of the parts, including the variables, which a copy with new values changes; TensorFlow does not need them."""
+"""Hashes of the folder's content, wrong for a copy with other values; TensorFlow does not require the file."""
 
 
 class SavedModel(Format):
@@ -42,9 +42,9 @@ class SavedModel(Format):
         return is_saved_model(path) and Path(f"{_prefix(path)}.index").is_file()
 
     def open(self, path: Path) -> BundleTensors:
-        """List the variables; constants of functions are listed as skipped if there are none.
+        """Return the variables; if there are none, weights that are constants of functions are listed as skipped.
 
-        Raises as `Bundle.open` does.
+        For errors see `Bundle.open`.
         """
         tensors = _inner(path).open(_prefix(path))
         if set(tensors) <= {OBJECT_GRAPH}:
@@ -53,12 +53,11 @@ class SavedModel(Format):
         return tensors
 
     def save(self, tensors: Mapping[str, Tensor], path: Path, how: Writing = PLAIN) -> None:
-        """Write a copy of a SavedModel with new values: of the one in `how.like`, else the tensors' own.
+        """Write a copy of a SavedModel with other values: of `how.like`, or of the one that the tensors were read from.
 
         Raises:
-            ExistingOutput: the output exists and `overwrite` was not given.
-            MissingFile: the SavedModel to copy does not exist.
-            PlanError: none is specified, or the tensors are not those of its graph.
+            MissingFile: `how.like` is no SavedModel with variables.
+            PlanError: there is no SavedModel to copy, or the tensors do not match its variables.
         """
         like = _like(path, how)
         model = self.open(like)
@@ -71,7 +70,7 @@ class SavedModel(Format):
             Bundle().save({name: kept.get(name) or tensors[name] for name in model}, _prefix(folder))
 
     def check(self, path: Path, overwrite: bool) -> None:
-        """Check that a folder may be written at a path: it does not exist, or is a SavedModel that may be replaced."""
+        """Check that a folder may be written: the path does not exist, or is a SavedModel that may be replaced."""
         refuse_existing_folder(path, overwrite, is_saved_model)
 
     def verify(self, path: Path) -> Iterator[Checked]:
@@ -107,7 +106,7 @@ def _like(path: Path, how: Writing) -> Path:
 
 
 def _copy_rest(like: Path, folder: Path) -> None:
-    """Copy all but the variables."""
+    """Copy everything except the variables."""
     for entry in like.iterdir():
         if entry.name not in ("variables", FINGERPRINT):
             copy_tree(entry, folder / entry.name, like)
@@ -117,11 +116,8 @@ def _copy_rest(like: Path, folder: Path) -> None:
 def _require_same(
     tensors: Mapping[str, Tensor], model: Mapping[str, Tensor], copies: Mapping[str, str], like: Path
 ) -> None:
-    """Check that tensors are exactly those of the unchanged graph; `copies` repeat the values of others."""
-    hint = (
-        "a SavedModel's graph keeps its variables as they are; an output named such as x.ckpt stores them without "
-        "the graph"
-    )
+    """Check that tensors match a graph's variables in names, shapes and dtypes; `copies` are duplicates of others."""
+    hint = "a SavedModel's graph keeps its variables as they are; an output named as x.ckpt has them without it"
     for name in tensors:
         if name not in model and name != OBJECT_GRAPH:
             raise PlanError(f"{like} has no variable {name}{suggestion(name, set(model) - set(copies))}; {hint}")
@@ -136,17 +132,17 @@ def _require_same(
 
 SCHEMA_VERSION = 1
 ASSETS = "assets"
-"""The folder of assets that a graph reads."""
+"""The folder of files that the graph reads, such as vocabularies."""
 
 
 EXTRA_ASSETS = "assets.extra"
-"""The folder of assets for serving, such as requests to warm up with, which graphs do not read."""
+"""The folder of files for serving that the graph does not read, such as warm-up requests."""
 
 
 def write_saved_model(
     meta: MetaGraphDef, tensors: Mapping[str, Tensor], path: Path, beside: Sequence[Path] = ()
 ) -> None:
-    """Write a folder with a graph, its variables and copies of the folders `beside` it, whole or not at all."""
+    """Write a graph, its variables and copies of the folders `beside` as a SavedModel, atomically."""
     with replacing_folder(path) as folder:
         (folder / "variables").mkdir()
         model = SavedModelProto(saved_model_schema_version=SCHEMA_VERSION, meta_graphs=[meta])

@@ -1,6 +1,6 @@
-"""Slices of partitioned variables: where they are in the whole tensor, that together they cover it, and their keys.
+"""Slices of partitioned variables: their regions, the check that they cover the tensor, and their keys.
 
-A key is OrderedCode, whose bytes sort as the values do: the number 0, the escaped name, the rank, and a start and a
+A key is in OrderedCode, whose bytes sort like the values: the number 0, the escaped name, the rank, and a start and a
 length for each dimension; a length of -1 with a start of 0 is the whole dimension
 (tensorflow/core/util/saved_tensor_slice_util.cc, core/lib/strings/ordered_code.cc).
 """
@@ -16,7 +16,7 @@ _ESCAPES = {0x00: b"\x00\xff", 0xFF: b"\xff\x00"}
 
 
 class Box(NamedTuple):
-    """The part of a tensor that a slice holds: its first index and its size in each dimension.
+    """The region of a tensor in a slice: its start and its size in each dimension.
 
     >>> Box((0, 3), (4, 3)).region
     (slice(0, 4, None), slice(3, 6, None))
@@ -27,18 +27,18 @@ class Box(NamedTuple):
 
     @property
     def region(self) -> tuple[slice, ...]:
-        """The same as NumPy's index."""
+        """The region as a NumPy index."""
         return tuple(slice(a, a + n) for a, n in zip(self.start, self.shape, strict=True))
 
 
 def box_of(extents: tuple[Extent, ...], shape: tuple[int, ...]) -> Box:
-    """Return the part of a tensor that a slice holds.
+    """Return the region of a slice in a tensor of a shape.
 
     >>> box_of((FULL, (3, 3)), (4, 6))
     Box(start=(0, 3), shape=(4, 3))
 
     Raises:
-        ValueError: it has another rank, or leaves the tensor.
+        ValueError: its rank differs, or it exceeds the tensor.
     """
     if len(extents) != len(shape):
         raise ValueError(f"a slice has {counted(len(extents), 'dimension')}, the tensor {len(shape)}")
@@ -50,7 +50,7 @@ def box_of(extents: tuple[Extent, ...], shape: tuple[int, ...]) -> Box:
 
 
 def require_cover(boxes: list[Box], shape: tuple[int, ...]) -> None:
-    """Check that boxes inside a shape cover it and do not overlap (TensorFlow refuses that too).
+    """Check that boxes inside a shape cover it without overlaps, as TensorFlow requires.
 
     Raises:
         ValueError: there is a gap or an overlap.
@@ -63,7 +63,7 @@ def require_cover(boxes: list[Box], shape: tuple[int, ...]) -> None:
 
 
 def _overlap(boxes: list[Box]) -> bool:
-    """Return whether two boxes share an element: sorted along the most divided axis, few can touch."""
+    """Return whether two boxes overlap; sorted along the axis with most divisions, few need to be compared."""
     if len(boxes) < 2 or not boxes[0].shape:
         return len(boxes) > 1
     import numpy as np
@@ -116,7 +116,7 @@ def decode_key(key: bytes) -> tuple[bytes, tuple[Extent, ...]]:
 
 
 def _encode_signed(value: int) -> bytes:
-    """Write a number in as few bytes as hold its bits, a sign and the length in unary."""
+    """Encode an integer in the fewest bytes that hold its bits, its sign, and the length in unary."""
     size = (value if value >= 0 else ~value).bit_length() // 7 + 1
     plain = (value & ((1 << 80) - 1)).to_bytes(10, "big")[-size:]
     header = (((1 << size) - 1) << (16 - size)).to_bytes(2, "big")
@@ -140,7 +140,7 @@ def _decode_signed(data: bytes, at: int) -> tuple[int, int]:
 
 
 def _decode_string(data: bytes, at: int) -> tuple[bytes, int]:
-    """Read an escaped string up to its end mark, 00 01."""
+    """Decode an escaped string up to its end marker, 00 01."""
     out = bytearray()
     while at + 1 < len(data):
         byte, following = data[at], data[at + 1]

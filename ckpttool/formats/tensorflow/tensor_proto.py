@@ -1,4 +1,4 @@
-"""The tensors that lie in messages: in the Const ops of a graph (tensorflow/core/framework/tensor.proto)."""
+"""Decode TensorProto messages, such as those in the Const ops of a graph (tensorflow/core/framework/tensor.proto)."""
 
 import math
 from typing import TYPE_CHECKING
@@ -18,9 +18,9 @@ FIELDS = {
     "uint32": "uint32_val",
     "uint64": "uint64_val",
 }
-"""The fields with the numbers of each dtype, where they are not bytes."""
+"""The field with the values of each dtype, if they are not in `tensor_content`."""
 MESSAGE_LIMIT = (2 << 30) - 1
-"""The most bytes that a protobuf message can have."""
+"""The maximum size of a Protocol Buffers message in bytes."""
 
 
 def shape_of(tensor: "TensorProto") -> tuple[int, ...]:
@@ -29,7 +29,7 @@ def shape_of(tensor: "TensorProto") -> tuple[int, ...]:
 
 
 def dtype_in(tensor: "TensorProto") -> DType | None:
-    """Return the dtype of a message's tensor, None where it is none that is known."""
+    """Return the dtype of a message's tensor, or None if it is unknown."""
     try:
         return dtype_numbered(tensor.dtype)
     except FormatError:
@@ -37,7 +37,7 @@ def dtype_in(tensor: "TensorProto") -> DType | None:
 
 
 def stored_values(tensor: "TensorProto", dtype: DType) -> Array:
-    """Return the numbers that are there, in a row: those at the end that repeat the last may not be."""
+    """Return the stored values as a flat array; trailing repetitions of the last value may be omitted."""
     import numpy as np
 
     if tensor.tensor_content:
@@ -49,16 +49,16 @@ def stored_values(tensor: "TensorProto", dtype: DType) -> Array:
     values = list(getattr(tensor, field)) if field else []
     if field == "half_val":
         return np.array(values, np.uint16).view(dtype.numpy)
-    if dtype.numpy.kind == "c":  # real and imaginary parts, one after the other
+    if dtype.numpy.kind == "c":  # real and imaginary parts alternate
         return np.array(values, f"f{dtype.itemsize // 2}").view(dtype.numpy)
     return np.array(values, dtype.numpy)
 
 
 def array_of(tensor: "TensorProto", spec: TensorSpec, source: str) -> Array:
-    """Return the whole tensor of a message: what is left out at its end repeats the last number, or is zero.
+    """Return the tensor of a message; omitted trailing values repeat the last value, or are zero.
 
     Raises:
-        CorruptCheckpoint: there are more numbers than the shape has, or it claims more than a message holds.
+        CorruptCheckpoint: there are more values than elements, or the tensor exceeds the size of a message.
     """
     import numpy as np
 

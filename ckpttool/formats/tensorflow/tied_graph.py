@@ -1,7 +1,7 @@
-"""The tie of a bundle to its graph: the index has the SHA-256 of the file of the graph that was written with it.
+"""The link from a bundle to its graph: the index records the SHA-256 of the graph file that was written with it.
 
-It is a field of the header's message that TensorFlow does not know, and skips. By it a graph that was damaged, or is
-that of another model, is found; an index that TensorFlow wrote has no such field, and goes with any graph.
+It is stored in a field of the header that TensorFlow skips as unknown. It reveals that a graph was damaged or replaced;
+an index written by TensorFlow has no such field, and is accepted with any graph.
 """
 
 from pathlib import Path
@@ -19,8 +19,8 @@ _PIECE = 1 << 20
 
 
 def hash_of(graph: Path) -> bytes:
-    """Return what an index has of a graph's file."""
-    import hashlib  # it loads OpenSSL, and few graphs are compared
+    """Return the SHA-256 of a graph file, as an index records it."""
+    import hashlib  # loads OpenSSL, which is rarely needed
 
     total = hashlib.sha256()
     with sparse_files.opened(graph) as file:
@@ -30,7 +30,7 @@ def hash_of(graph: Path) -> bytes:
 
 
 def graph_of(files: BundleFiles) -> Path | None:
-    """Return the file of the graph that goes with a bundle, where it is there."""
+    """Return the graph file that belongs to a bundle, if it exists."""
     folder = files.index.parent
     model = folder.parent if (folder.name, files.index.name) == ("variables", "variables.index") else None
     places = [Path(f"{files.prefix}.meta"), *(model / name for name in SAVED_MODEL_GRAPHS if model)]
@@ -38,7 +38,7 @@ def graph_of(files: BundleFiles) -> Path | None:
 
 
 def problem(files: BundleFiles) -> str | None:
-    """Say how the graph of a bundle is not the one that its index is tied to; None where it is, or there is no tie."""
+    """Return how the graph of a bundle differs from the recorded one; None if it does not, or none is recorded."""
     if not sparse_files.is_there(files.index):
         return None
     _, header = next(iter(SortedTable(files.index)), (b"", b""))
@@ -53,10 +53,10 @@ def problem(files: BundleFiles) -> str | None:
 
 
 def require_tied(path: Path) -> None:
-    """Check that a graph at a path is the one that its bundle was written with, where there is one.
+    """Check that the graph at a path is the one that its bundle records, if any.
 
     Raises:
-        CorruptCheckpoint: it is another, or the index is damaged.
+        CorruptCheckpoint: it is not, or the index is damaged.
     """
     try:
         files = BundleFiles.of(prefix_of(path))
@@ -67,7 +67,7 @@ def require_tied(path: Path) -> None:
 
 
 def is_tied(index: Path) -> bool:
-    """Say whether an index is there that is tied to a graph."""
+    """Return whether an index exists and records the hash of a graph."""
     if not is_file(index):
         return False
     try:
@@ -78,7 +78,7 @@ def is_tied(index: Path) -> bool:
 
 
 def retie(index: Path, graph: Path, output: Path) -> None:
-    """Write a copy of an index that is tied to another graph.
+    """Write a copy of an index that records the hash of another graph.
 
     Raises:
         CorruptCheckpoint: the index is damaged.

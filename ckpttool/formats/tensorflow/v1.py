@@ -1,8 +1,8 @@
-"""TensorFlow's checkpoints of version 1: a file, or one for each shard, without an index; Savers wrote them until 1.0.
+"""TensorFlow's checkpoints of version 1: one file per shard, without an index, written by Savers until TensorFlow 1.0.
 
-A file is a sorted table of slices, the first entry of which lists them. The messages are SavedTensorSlices
-(tensorflow/core/util/saved_tensor_slice.proto), the files those of tensor_slice_{writer,reader}.cc there. It has no
-checksums of tensors, only of blocks.
+A file is a sorted table of slices, whose first entry lists them. The messages are SavedTensorSlices
+(tensorflow/core/util/saved_tensor_slice.proto); the files are those of tensor_slice_{writer,reader}.cc there. Blocks
+have checksums, tensors have none.
 """
 
 import math
@@ -27,14 +27,14 @@ from ckpttool.formats.wire.table import SortedTable, is_table
 
 LIST_KEY = b""
 VERSION = 1
-"""The version of the format that is read; files of before TensorFlow 0.6 do not say theirs."""
+"""The version of the format; files from before TensorFlow 0.6 do not record it."""
 PACKED = {
     "float32": "float_val",
     "float64": "double_val",
     "complex64": "scomplex_val",
     "complex128": "dcomplex_val",
 }
-"""Fields with the numbers as they lie in memory."""
+"""Fields that store values in their memory layout."""
 VARINTS = {
     **dict.fromkeys(("int32", "int16", "int8", "uint8", "uint16", "qint8", "quint8", "qint32"), "int_val"),
     "int64": "int64_val",
@@ -42,25 +42,25 @@ VARINTS = {
     "float16": "half_val",
     "bfloat16": "half_val",
 }
-"""Fields with a number for each element; that of a half is its bits."""
+"""Fields that store an integer per element; for a half it is the bit pattern."""
 
 
 class Shard:
-    """One file, and the slices that it lists."""
+    """A file, and the slices that it lists."""
 
     def __init__(self, path: Path, table: SortedTable | None = None) -> None:
-        """Read the list of a file, of which a `table` may be open; slices are read when a tensor is.
+        """Read the list of a file, whose `table` may be open already; slices are read when a tensor is.
 
         Raises:
             CorruptCheckpoint: the table or the list is damaged.
-            FormatError: it is a bundle's index, or of a version that is not read.
+            FormatError: it is a bundle's index, or its version is not supported.
         """
         self.path = path
         self._table = table or SortedTable(path)
         key, value = next(iter(self._table), (None, b""))
         if key != LIST_KEY:
             raise CorruptCheckpoint(f"{path}: the list of tensors is missing: the first key is {key!r}")
-        if value[:1] == b"\x08":  # where a bundle's header has its number of shards
+        if value[:1] == b"\x08":  # the number of shards in a bundle's header
             raise FormatError(f"{path} is a bundle's index under a name that does not end in .index: rename it")
         listed = self._parse(value, "the list of tensors").meta
         needs = listed.versions.min_consumer
@@ -69,10 +69,10 @@ class Shard:
         self.listed: list[SavedSliceMeta] = list(listed.tensor)
 
     def read(self, spec: TensorSpec, extents: tuple[Extent, ...]) -> Array:
-        """Return a slice's values; `spec` has the slice's own shape.
+        """Return a slice's values; `spec` has the shape of the slice.
 
         Raises:
-            CorruptCheckpoint: its block is damaged, it is not there, or holds other than the list says.
+            CorruptCheckpoint: its block is damaged, it is missing, or its values do not match the spec.
         """
         try:
             value = self._table.get(encode_key(key_of(spec.name), extents))
@@ -86,7 +86,7 @@ class Shard:
             raise CorruptCheckpoint(f"{self.path}: {spec.name} is damaged: {error}") from error
 
     def stored(self) -> Iterator[tuple[str, tuple[Extent, ...]]]:
-        """Yield the name and the place of every slice that is there; every block is checked on the way."""
+        """Yield the name and extents of every stored slice; this verifies every block."""
         for key, _ in self._table:
             if key != LIST_KEY:
                 try:
@@ -103,12 +103,12 @@ class Shard:
 
 
 def holds(dtype: DType) -> bool:
-    """Return whether such files have values of a dtype."""
+    """Return whether version 1 can store values of a dtype."""
     return dtype is STRING or dtype.name in PACKED or dtype.name in VARINTS
 
 
 def _array(spec: TensorSpec, values: SliceValues) -> Array:
-    """Return values in their shape; memory is taken for those that are there, never for those that are claimed."""
+    """Return values in their shape; memory is allocated for stored values only, whatever size the file claims."""
     import numpy as np
 
     if spec.dtype is STRING:
@@ -123,7 +123,7 @@ def _array(spec: TensorSpec, values: SliceValues) -> Array:
         varints = getattr(values, VARINTS[spec.dtype.name])
         _require_count(spec, len(varints))
         numbers = np.fromiter(varints, np.int64, len(varints))
-        own: Any = "u2" if "float" in spec.dtype.name else spec.dtype.numpy  # of a half or a bfloat16 they are the bits
+        own: Any = "u2" if "float" in spec.dtype.name else spec.dtype.numpy  # bit patterns of a half or bfloat16
         narrow = numbers.astype(own)
         if (narrow != numbers).any():
             raise ValueError(f"a number is too large for {spec.dtype}")
@@ -137,7 +137,7 @@ def _require_count(spec: TensorSpec, count: float) -> None:
 
 
 class V1Slice(NamedTuple):
-    """A slice of a tensor: which part of it, under which key, in which file."""
+    """A slice of a tensor: its region, its extents as in the key, and its file."""
 
     box: Box
     extents: tuple[Extent, ...]
@@ -145,14 +145,14 @@ class V1Slice(NamedTuple):
 
 
 class V1Tensors(Tensors):
-    """The tensors of one or more files; a tensor's slices may be in several of them."""
+    """The tensors of one or more files; the slices of a tensor may be in different files."""
 
     def __init__(self, paths: list[Path]) -> None:
         """Read the lists of all files.
 
         Raises:
-            CorruptCheckpoint: a file is damaged, or they do not fit together.
-            FormatError: a tensor is one that such files cannot hold.
+            CorruptCheckpoint: a file is damaged, or the files are inconsistent.
+            FormatError: a tensor's dtype is not supported.
         """
         self.shards = [Shard(path) for path in paths]
         self.specs: dict[str, TensorSpec] = {}
@@ -190,7 +190,7 @@ class V1Tensors(Tensors):
             parts.append(V1Slice(box, extents, shard))
 
     def _read(self, name: str) -> Array:
-        """Read the slices, and only then take memory for the whole."""
+        """Read the slices before memory is allocated for the whole tensor."""
         import numpy as np
 
         spec, parts = self.specs[name], self.parts[name]
@@ -204,7 +204,7 @@ class V1Tensors(Tensors):
 
 
 class V1(Format):
-    """TensorFlow's checkpoints, version 1."""
+    """TensorFlow's checkpoints of version 1."""
 
     NAME = "v1"
     FRAMEWORK = "tensorflow"
@@ -214,16 +214,16 @@ class V1(Format):
     HOLDS = frozenset(dtype.name for dtype in DTYPES if holds(dtype))
 
     def recognises(self, path: Path) -> bool:
-        """Return whether a path is a table that is not a bundle's index, or a prefix of such."""
+        """Return whether a path is a table that is no bundle's index, or the prefix of such tables."""
         return bool(files_of_version_1(path))
 
     def open(self, path: Path) -> V1Tensors:
-        """Read the lists of the files, given by one of them or by what their names begin with.
+        """Read the lists of all files, given one of them or their prefix.
 
         Raises:
-            MissingFile: a file of several is not there.
+            MissingFile: one of several files is missing.
             CorruptCheckpoint: a file is damaged.
-            FormatError: it is something else, or uses what is not read.
+            FormatError: it is something else, or uses an unsupported feature.
         """
         files = files_of_version_1(path)
         for file in files:
@@ -233,7 +233,7 @@ class V1(Format):
         return V1Tensors(files)
 
     def verify(self, path: Path) -> Iterator[Checked]:
-        """Read every slice of every tensor, then check that every block is whole and holds nothing else."""
+        """Read every slice of every tensor, then check that all blocks are intact and contain nothing else."""
         tensors, whole = self.open(path), True
         for checked in tensors.checked():
             whole = whole and checked.problem is None
@@ -250,7 +250,7 @@ class V1(Format):
 
 
 def files_of_version_1(path: Path) -> list[Path]:
-    """Return the files of a checkpoint: as many as a shard's name counts, whether they exist or not."""
+    """Return the files of a checkpoint according to the number of shards in a file's name, even if some are missing."""
     if path.is_dir():
         try:
             path = prefix_of(path)
@@ -267,7 +267,7 @@ def files_of_version_1(path: Path) -> list[Path]:
 
 
 def _is_file(path: Path) -> bool:
-    """Return whether a path is a file of such a checkpoint; an index is a table too."""
+    """Return whether a path is a file of version 1; bundle indexes, which are tables too, are excluded by suffix."""
     return not path.name.endswith((".meta", ".index")) and path.is_file() and is_table(path)
 
 
