@@ -181,7 +181,7 @@ BY_NAME = {
     ),
     "vocabularies": Group(
         ("surgery/merging/vocabulary.py", "surgery/merging/vocabulary_tensors.py"),
-        ("surgery/merging/test_vocabulary.py", "cli/test_merge.py"),
+        ("surgery/merging/test_vocabulary.py", "surgery/merging/test_alignment.py", "cli/test_merge.py"),
     ),
 }
 """Those that are tried where they are named."""

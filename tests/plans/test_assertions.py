@@ -50,6 +50,11 @@ def test_nearness():
             watched([one], lambda: Near(1e30, "base"), [other]).read()
 
 
+def test_imaginary_parts_are_compared_too():
+    with pytest.raises(PlanError, match="differs from base in 1 elements by up to 2"):
+        watched(np.array([1 + 2j, 3]), lambda: Near(0, "base"), np.array([1, 3], complex)).read()
+
+
 def test_integers_are_compared_exactly():
     large = 2**53
     with pytest.raises(PlanError, match="differs from base in 1 elements"):

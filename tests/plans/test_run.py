@@ -106,6 +106,14 @@ def test_assertions_on_values_stop_it_when_they_are_read(sources):
         result.checks.finish()
 
 
+def test_finite_values_are_asserted_only_if_that_is_asked_for():
+    flawed = {"a": Checkpoint.of({"w": np.array([1.0, np.nan])})}
+    with pytest.raises(PlanError, match="step 1, finite: w has 1 elements that are NaN or infinite"):
+        carried(flawed, {"assert": "w", "finite": True}).checks.finish()
+    for step in ({"assert": "w"}, {"assert": "w", "finite": False}):
+        carried(flawed, step).checks.finish()
+
+
 def test_slots_are_asserted_where_they_are_asked_for(sources):
     assert carried(sources, {"assert": "global_step", "slots": True, "count": 1}).steps[0].names == ("global_step",)
     assert carried(sources, {"assert": "global_step", "count": 0}).steps[0].names == ()

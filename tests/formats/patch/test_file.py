@@ -1,5 +1,6 @@
 """The file of a patch: cut off anywhere, with any byte flipped, or written to fool a reader, it is refused."""
 
+import hashlib
 import io
 from collections.abc import Callable
 from dataclasses import replace
@@ -10,7 +11,7 @@ import numpy as np
 import pytest
 
 from ckpttool.checkpoint import Checkpoint
-from ckpttool.core.errors import CkptError, CorruptCheckpoint, FormatError
+from ckpttool.core.errors import CorruptCheckpoint, FormatError
 from ckpttool.formats.patch.file import MAGIC, Patch, PatchFile, directory, framed, is_patch
 from ckpttool.lineage.provenance import UNKNOWN
 from ckpttool.surgery.patching.applying import patched
@@ -93,12 +94,14 @@ def crafted(path: Path, change: Callable[[dict[str, Any]], None], blocks: bytes 
     ("row", "value", "why"),
     [
         ((1, 1), "float63", "is 'float63'"),
-        ((1, 2), [1 << 62, 1 << 62], "top/bias is float32 .* but made of top/bias, which is not"),
-        ((1, 2), [-40], "-40 is not a size"),
-        ((1, 2), [True], "True is not a size"),
-        ((1, 3), "import os", "top/bias is made by 'import os', which is unknown"),
-        ((1, 5), "nowhere", "top/bias is made by .* of nowhere, which is not a tensor of the base"),
-        ((1, 5), ["top/bias"], "which is not a tensor of the base"),
+        ((1, 2), [1 << 62, 1 << 62], "top/bias is float32 .* and made of top/bias, which is not"),
+        ((1, 2), [-40], "-40 is no size"),
+        ((1, 2), [True], "True is no size"),
+        ((1, 2), [-1], "-1 is no size"),
+        ((1, 2), [1 << 63], "9223372036854775808 is no size"),
+        ((1, 3), "import os", "top/bias is made by 'import os', which means nothing"),
+        ((1, 5), "nowhere", "top/bias is made by .* of nowhere, which is no tensor of the base"),
+        ((1, 5), ["top/bias"], "which is no tensor of the base"),
         ((1, 6), [0, 20, 160], "top/bias does not fit its blocks"),
         ((1, 6), [12, 1 << 40, 160], "does not fit its blocks"),
         ((2, 6), "xyz", "the directory of the patch is not valid"),
@@ -134,13 +137,42 @@ def test_a_hash_that_lies_is_found_when_the_tensor_is_read(tmp_path: Path) -> No
         made["top/bias"].read()
 
 
-def test_strings_that_do_not_fit_are_refused(tmp_path: Path) -> None:
-    base = Checkpoint.of({})
-    for shape, payload in (((3,), b"\x01a"), ((1,), b"\x05a"), ((1,), b"\x01ab"), ((1,), b"\xff" * 12)):
-        made = delta(base, Checkpoint.of({"text": np.array([b"word"] * shape[0])})).patch
-        block = framed(payload)
-        text = replace(made.tensors["text"], at=len(MAGIC), stored=len(block), nbytes=len(payload))
-        path = tmp_path / "delta"
-        path.write_bytes(MAGIC + block + directory(replace(made, tensors={"text": text})))
-        with pytest.raises(CkptError, match="text"):
-            patched(base, PatchFile(path), UNKNOWN)["text"].read()
+def of_one(path: Path, whole: Any, blocks: bytes, stored: int, **said: Any) -> Path:
+    """A patch of one tensor of no base, whose blocks are these bytes."""
+    made = delta(Checkpoint.of({}), Checkpoint.of({"w": whole})).patch
+    tensor = replace(made.tensors["w"], at=len(MAGIC), stored=stored, **said)
+    path.write_bytes(MAGIC + blocks + directory(replace(made, tensors={"w": tensor})))
+    return path
+
+
+@pytest.mark.parametrize(
+    ("shape", "payload", "why"),
+    [
+        (3, b"\x01a", "w does not fit its blocks"),
+        (1, b"\x05a", "w holds no such strings: string 0 ends at byte 6 of 2"),
+        (1, b"\x01ab", "w holds no such strings: 1 bytes are left over"),
+        (1, b"\xff" * 12, "w holds no such strings: the number at byte 0"),
+    ],
+)
+def test_strings_that_do_not_fit_are_refused(tmp_path: Path, shape: int, payload: bytes, why: str) -> None:
+    block, said = framed(payload), {"nbytes": len(payload), "hash": hashlib.sha256(payload).hexdigest()}
+    path = of_one(tmp_path / "delta", np.array([b"word"] * shape), block, len(block), **said)
+    with pytest.raises(CorruptCheckpoint, match=why):
+        patched(Checkpoint.of({}), PatchFile(path), UNKNOWN)["w"].read()
+
+
+@pytest.mark.parametrize(
+    ("payload", "before", "more", "why"),
+    [
+        (b"no frame of zstd", 0, b"", "w cannot be unpacked: a block of 16 bytes does not unpack to 48"),
+        (b"more than the tensor" * 3, 0, b"", "the blocks of w do not fit their places"),
+        (bytes(48), 4, b"", "the blocks of w do not fit their places"),
+        (bytes(48), 0, b"more", "4 bytes follow the blocks of w"),
+    ],
+)
+def test_blocks_that_do_not_fit_are_refused(tmp_path: Path, payload: bytes, before: int, more: bytes, why: str) -> None:
+    block = framed(payload)
+    block = block[: len(block) - before] + more
+    path = of_one(tmp_path / "delta", np.zeros(6), block, len(block), nbytes=48)
+    with pytest.raises(CorruptCheckpoint, match=why):
+        patched(Checkpoint.of({}), PatchFile(path), UNKNOWN)["w"].read()

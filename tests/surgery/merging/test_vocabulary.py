@@ -80,6 +80,20 @@ def test_what_is_no_vocabulary(tmp_path: Path, name: str, content: str, said: st
     assert "\n" not in str(error.value)
 
 
+@pytest.mark.parametrize(
+    ("name", "content", "tokens"),
+    [
+        ("a.vocab", "x\t-1\ny\t-2\n", ["x", "y"]),
+        ("a.vocab", "x\ny\t-2\n", ["x", "y\t-2"]),
+        ("a.txt", "x\t-1\ny\t-2\n", ["x\t-1", "y\t-2"]),
+    ],
+)
+def test_scores_are_cut_off_in_a_vocab_file_that_has_them_alone(
+    tmp_path: Path, name: str, content: str, tokens: list[str]
+) -> None:
+    assert list(Vocabulary.read(written(tmp_path / name, content)).numbers) == tokens
+
+
 def test_what_is_not_there_or_no_text(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(MissingFile, match="is missing"):
         Vocabulary.read(tmp_path / "none.txt")

@@ -67,11 +67,19 @@ def test_names_come_and_go_and_shapes_and_dtypes_change(tmp_path: Path) -> None:
     made = applied(tmp_path, base, tuned)
     assert bits(made) == bits(tuned)
     assert list(made) == list(tuned)
+    assert made.origins == {"layer1/kernel": "hidden1/kernel"}
     rows = {str(row["name"]): row for row in delta(base, tuned).rows()}
     assert rows["layer1/kernel"]["difference"] == "is hidden1/kernel"
     assert rows["old"]["difference"] == "dropped"
     assert rows["step"]["difference"] == "shape or dtype"
     assert rows["new"]["difference"] == "new"
+
+
+def test_a_copy_of_what_is_still_there_is_of_no_other_name(tmp_path: Path) -> None:
+    values = RANDOM.normal(size=50)
+    base, tuned = Checkpoint.of({"a": values}), Checkpoint.of({"a": values, "b": values})
+    made = applied(tmp_path, base, tuned)
+    assert (bits(made), made.origins) == (bits(tuned), {})
 
 
 def test_texts_of_the_file_come_along(tmp_path: Path) -> None:
