@@ -117,7 +117,10 @@ def _require_same(
     tensors: Mapping[str, Tensor], model: Mapping[str, Tensor], copies: Mapping[str, str], like: Path
 ) -> None:
     """Check that tensors match a graph's variables in names, shapes and dtypes; `copies` are duplicates of others."""
-    hint = "a SavedModel's graph keeps its variables as they are; an output named as x.ckpt has them without it"
+    hint = (
+        "a SavedModel's graph keeps its variables as they are; an output named such as x.ckpt stores them without "
+        "the graph"
+    )
     for name in tensors:
         if name not in model and name != OBJECT_GRAPH:
             raise PlanError(f"{like} has no variable {name}{suggestion(name, set(model) - set(copies))}; {hint}")

@@ -221,20 +221,6 @@ def test_more_parts_side_by_side_than_are_compared_are_refused_in_no_time(
         checkpoint.open(tmp_path / "dcp")
 
 
-def test_two_tensors_of_one_name_are_refused(tmp_path: Path) -> None:
-    def twice(index: meta.Metadata) -> None:
-        entry, places = index.state_dict_metadata["w"], index.storage_data.items()
-        index.state_dict_metadata = {"x": entry, "y": entry}
-        index.planner_data = {"x": ("a", "b"), "y": ("a.b",)}
-        index.storage_data = {
-            meta.MetadataIndex(name, key.offset, key.index): info for key, info in places for name in "xy"
-        }
-
-    write(tmp_path / "dcp", WHOLE, ROWS, twice)
-    with pytest.raises(CorruptCheckpoint, match=r"\.metadata: two tensors are named a\.b"):
-        checkpoint.open(tmp_path / "dcp")
-
-
 def test_what_is_left_out_of_an_optimizer_is_verified_too(tmp_path: Path) -> None:
     write(tmp_path / "dcp", WHOLE, GRID, lambda index: setattr(index, "planner_data", {"w": ("optim", "momentum")}))
     assert not list(checkpoint.open(tmp_path / "dcp"))
