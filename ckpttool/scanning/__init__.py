@@ -1,1 +1,1 @@
-"""Scanning: what in a file could act when it is opened or run, told by reading it; a file per kind of finding."""
+"""Scanning: static detection of what could act when a file is opened or run; one module per kind of finding."""

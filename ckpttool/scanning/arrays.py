@@ -1,4 +1,4 @@
-"""Arrays of NumPy that hold objects: behind their header is a pickle."""
+"""NumPy object arrays, which contain a pickle after their header."""
 
 import io
 from collections.abc import Iterator
@@ -13,7 +13,7 @@ MAGIC = b"\x93NUMPY"
 
 
 def array_findings(data: IO[bytes], path: Path, where: str) -> Iterator[Finding]:
-    """Yield what the pickle in an array of objects would look up; an array of numbers has none.
+    """Yield findings for the names that the pickle of an object array would import; none for a numeric array.
 
     Raises:
         CorruptCheckpoint: its header, or the pickle, is damaged.

@@ -1,4 +1,4 @@
-"""What a scan finds: a place in a file that could act when a program opens or runs it, how bad, why, and what helps."""
+"""Findings of a scan: where a file could act when it is opened or run, the severity, the reason, and the remedy."""
 
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -6,8 +6,8 @@ from typing import Any, Literal, get_args
 
 Severity = Literal["high", "medium", "low"]
 SEVERITIES: tuple[Severity, ...] = get_args(Severity)
-"""High: code runs, files are written, others are reached. Medium: files are read, code that nobody here knows. Low: it
-waits, prints, or names a path."""
+"""High: code is run, files are written, other machines are contacted. Medium: files are read, or unknown code is run.
+Low: it waits, prints, or names a path."""
 RULES = {
     "graph/runs-code": "An op of a graph runs code outside of the graph",
     "graph/writes-files": "An op of a graph writes or removes files",
@@ -34,12 +34,12 @@ RULES = {
     "file/special": "A FIFO, socket or device in place of a file",
     "record/path": "A record refers to files elsewhere",
 }
-"""What each kind of finding is, in a few words."""
+"""A short description of each kind of finding."""
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One finding. `where` is the place in the file, `what` is what is there, both as the file has them."""
+    """One finding; `where` is the location in the file and `what` its content there, both unescaped."""
 
     file: Path
     kind: str
@@ -50,13 +50,13 @@ class Finding:
     helps: str
 
     def as_json(self) -> dict[str, Any]:
-        """Return the fields for JSON, which are the columns of the table too."""
+        """Return the fields for JSON, which are also the columns of the table."""
         return asdict(self) | {"file": str(self.file)}
 
 
 @dataclass(frozen=True)
 class Unread:
-    """A file that could not be read to its end, and why: it is not clean."""
+    """A file that could not be read completely, and the reason; such a file does not count as clean."""
 
     file: Path
     problem: str

@@ -1,4 +1,4 @@
-"""Graphs: the ops that the gate would refuse, wherever in a file they are, and graphs that are hidden in values."""
+"""Graphs: ops that the gate would refuse, anywhere in a file, and graphs hidden in constants or variables."""
 
 import re
 from collections.abc import Iterator
@@ -19,18 +19,18 @@ from ckpttool.scanning.op_effects import effect_of
 ALLOWED = "commands that run graphs refuse it, unless their `allow_op` names its type"
 HIDDEN = "ckpttool never runs it; do not pass the value to DatasetFromGraph or a session"
 DEEPEST = 8
-"""Graphs in values of graphs in values."""
+"""The maximum nesting depth of graphs within values of graphs."""
 _STRING, _BYTES = 7, (4, 6)
 _TYPE = re.compile(r"[A-Za-z_][\w>]*")
 _LEAST = 8
-"""Bytes of the smallest graph that could act."""
+"""The size in bytes of the smallest graph that could act."""
 
 
 def graph_findings(path: Path) -> Iterator[Finding]:
-    """Yield what could act in each graph of a file.
+    """Yield the ops that could act in each graph of a file.
 
     Raises:
-        FormatError: it is not a graph, or damaged.
+        FormatError: the file is not a graph, or is damaged.
         GraphError: two ops have one name.
     """
     for graph in files.load_every(path):
@@ -38,7 +38,7 @@ def graph_findings(path: Path) -> Iterator[Finding]:
 
 
 def hidden_findings(raw: bytes, path: Path, where: str, depth: int = 0) -> Iterator[Finding]:
-    """Yield what could act in the graph that a value holds, if it holds one: a text in a constant, or in a variable."""
+    """Yield the ops that could act if a value, the string of a constant or variable, is itself a serialised graph."""
     graph = _as_graph(raw)
     if graph is None:
         return
@@ -48,7 +48,7 @@ def hidden_findings(raw: bytes, path: Path, where: str, depth: int = 0) -> Itera
     for found in _of_graph(graph, path, depth + 1):
         reason = f"the value of {where} contains a graph, in which {found.what} {found.reason.removeprefix('it ')}"
         place = f"{where}: {found.where}"
-        severity: Severity = "low" if found.severity == "low" else "high"  # what acts was hidden for a purpose
+        severity: Severity = "low" if found.severity == "low" else "high"  # it was hidden deliberately
         yield Finding(path, "graph/hidden-graph", place, found.what, severity, reason, HIDDEN)
 
 
@@ -70,7 +70,7 @@ def _of_graph(graph: Graph, path: Path, depth: int = 0) -> Iterator[Finding]:
 
 
 def leads_out(name: str) -> bool:
-    """Say whether a name that should be of a file in a folder leads elsewhere.
+    """Return whether a path that should stay within a folder leads out of it.
 
     >>> leads_out("vocab.txt"), leads_out("../../etc/passwd"), leads_out("/etc/passwd")
     (False, True, True)
@@ -85,7 +85,7 @@ def _every_node(graph: Graph) -> Iterator[tuple[NodeDef, str]]:
 
 
 def _texts(node: NodeDef) -> Iterator[bytes]:
-    """Yield the values of an op that could hold a message: texts, and the bytes of whole numbers."""
+    """Yield the attribute values of an op that could contain a message: strings, and the bytes of integer tensors."""
     for attr in node.attr.values():
         if attr.WhichOneof("value") == "tensor":
             yield from attr.tensor.string_val
@@ -98,7 +98,7 @@ def _texts(node: NodeDef) -> Iterator[bytes]:
 
 
 def _as_graph(raw: bytes) -> Graph | None:
-    """Return the graph that bytes are the message of: one in which ops have names, and types that can be."""
+    """Return the graph that bytes encode, or None unless its ops have plausible names and types."""
     if len(raw) < _LEAST:
         return None
     for message in (GraphDef(), MetaGraphDef()):
@@ -118,7 +118,7 @@ def _as_graph(raw: bytes) -> Graph | None:
 
 
 def _when(graph: Graph, node: NodeDef, function: str) -> str:
-    """Say of an op that something special runs it: loading, initialising, or training."""
+    """Return a note if an op is run by loading, initialising or training rather than by the main path."""
     if function:
         return ", where the function is called"
     for key, what in (
