@@ -1,4 +1,4 @@
-"""HDF5 files: links and datasets that lead to other files, and filters that are plug-ins; nothing is followed."""
+"""HDF5 files: links and datasets that refer to other files, and filters that need plug-ins; nothing is followed."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,24 +11,24 @@ from ckpttool.scanning.finding import Finding
 
 HELP = "ckpttool does not follow it; other programs read the file that it refers to"
 MOST = 1_000_000
-"""Objects that are looked at; each once, however many links lead to it."""
+"""The maximum number of objects that are examined; each only once, however many links refer to it."""
 LONGEST = 1 << 26
-"""Bytes of a config in an attribute that is read."""
+"""The maximum size in bytes of a config in an attribute."""
 CONFIGS = ("model_config", "training_config")
 
 
 def hdf5_findings(source: Hdf5Source, where: str = "") -> Iterator[Finding]:
-    """Yield what leads out of a file.
+    """Yield findings for references to other files, and for filters of plug-ins.
 
     Raises:
-        CorruptCheckpoint: HDF5 cannot read it.
+        CorruptCheckpoint: HDF5 cannot read the file.
     """
     with opened(source) as file:
         yield from _walk(file, source.path, where)
 
 
 def configs_in(source: Hdf5Source) -> dict[str, bytes]:
-    """Return the texts of the attributes in which Keras keeps a network and what it was compiled with."""
+    """Return the JSON of the attributes in which Keras stores a network and its compile config, by attribute name."""
     with opened(source) as file:
         found = {}
         for name in CONFIGS:
@@ -51,7 +51,7 @@ def _walk(file: Any, path: Path, where: str) -> Iterator[Finding]:
         seen.add(address)
         for name in group:
             here = f"{place}/{text_of(name)}" if place else text_of(name)
-            raw = name if isinstance(name, bytes) else name.encode("utf-8", "surrogateescape")  # not UTF-8: it is bytes
+            raw = name if isinstance(name, bytes) else name.encode("utf-8", "surrogateescape")  # bytes if not UTF-8
             kind = group.id.links.get_info(raw).type
             if kind == h5py.h5l.TYPE_HARD:
                 member = group[name]

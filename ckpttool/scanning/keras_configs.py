@@ -1,4 +1,4 @@
-"""Keras configs: code, classes that are not Keras's own, and texts that lead to files; with the gate as the referee."""
+"""Keras configs: code, classes that are not Keras's own, and strings that refer to files; checked with the gate."""
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -23,17 +23,17 @@ _CODE = (
     *("Lambda", "__lambda__", "TorchModuleWrapper", "JaxLayer", "FlaxLayer"),
     *("TFSMLayer", "TFOpLambda", "SlicingOpLambda", "TensorFlowOpLayer"),
 )
-"""Classes that hold code, or call some by name."""
+"""Classes that contain code, or call code by name."""
 _REASONS = dict.fromkeys(("Lambda", "__lambda__"), "it contains Python code, which Keras runs unless in safe mode")
 _KERAS = ("keras", "tf_keras", "tensorflow.keras", "tensorflow.python.keras", "builtins")
 _LISTED = frozenset(MODELS).union(*CLASSES.values(), OLD, REFUSED, WITHOUT_CODE, ("Policy", "PolicyV1"))
-"""Classes of Keras, of this version and of others."""
+"""Keras's own classes, of this and other versions."""
 MOST = 1_000_000
-"""Values of a config that are looked at."""
+"""The maximum number of values of a config that are examined."""
 
 
 def config_findings(config: Any, path: Path, where: str) -> Iterator[Finding]:
-    """Yield what in a network's config, or in what it was compiled with, Keras would run, look up or open."""
+    """Yield what Keras would run, look up or open in the config of a network, including its compile config."""
     found = list(_objects(config, path, where))
     yield from found
     if found:
@@ -47,11 +47,11 @@ def config_findings(config: Any, path: Path, where: str) -> Iterator[Finding]:
         reason = str(error).removeprefix(f"{path}: ")
         yield Finding(path, "keras/code", where, "config", "medium", reason, HELP)
     except (FormatError, KeyError, TypeError, AttributeError):
-        pass  # what cannot be built does not act
+        pass  # a network that cannot be built cannot act
 
 
 def _objects(config: Any, path: Path, where: str) -> Iterator[Finding]:
-    """Yield what is found in the objects of a config, each by its class, its module and its texts."""
+    """Yield findings for each object of a config, by its class, its module and its strings."""
     todo: list[tuple[Any, str, str]] = [(config, where, "")]
     count = 0
     while todo:
@@ -97,7 +97,7 @@ def _object(value: Mapping[str, Any], path: Path, place: str) -> Iterator[Findin
 
 
 def _leads(text: str, key: str) -> str | None:
-    """Say where a text leads; None where it leads nowhere."""
+    """Return the reason if a string refers to a file or server, else None."""
     if key in FILES:
         return f"Keras would read its {key} from there"
     if "://" in text:

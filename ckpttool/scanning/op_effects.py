@@ -1,4 +1,4 @@
-"""What ops do besides computing, by their types: the reason that a scan gives for each op which the gate refuses."""
+"""The side effects of ops by type: the reason that a scan reports for each op that the gate refuses."""
 
 import re
 from typing import NamedTuple
@@ -8,7 +8,7 @@ from ckpttool.scanning.finding import Severity
 
 
 class Effect(NamedTuple):
-    """A kind of finding, how bad it is, and what such an op does, to go on from its name."""
+    """A kind of finding, its severity, and a description of the effect that continues a sentence begun with the op."""
 
     kind: str
     severity: Severity
@@ -64,11 +64,11 @@ _BY_TYPE: tuple[tuple[re.Pattern[str], Effect], ...] = tuple(
         (r"(Un)?[Bb]atch(Grad|Function)?|Sleep\w*Op|Mutex\w+|ConsumeMutexLock|ThreadPoolHandle", _WAITS),
     )
 )
-"""The first that matches a whole type counts."""
+"""The first pattern that matches the whole op type applies."""
 
 
 def effect_of(node: NodeDef) -> Effect:
-    """Return what an op that can have side effects does."""
+    """Return the effect of an op that can have side effects."""
     if node.op == "PrintV2" and "output_stream" in node.attr and node.attr["output_stream"].s.startswith(b"file:"):
         return _WRITES
     if node.op in ("CacheDataset", "CacheDatasetV2") and not node.input[1:]:

@@ -1,4 +1,4 @@
-"""Bytes whose kind no name tells: texts act on nobody, pickles and graphs are what they are, the rest was not read."""
+"""Files of unknown kind: text is harmless, pickles and graphs are recognised by content, anything else is unread."""
 
 import codecs
 import re
@@ -15,24 +15,24 @@ PROGRAMS = (
     *(".py", ".pyc", ".pyd", ".ipynb", ".sh", ".bash", ".bat", ".cmd", ".ps1", ".js", ".jar", ".lua", ".r"),
     *(".so", ".dll", ".dylib", ".exe", ".pl", ".rb"),
 )
-"""Suffixes of what is run."""
+"""Suffixes of programs."""
 LARGEST = 1 << 28
-"""Bytes in which a graph is looked for."""
+"""The maximum size in bytes of a file that is searched for a graph."""
 _PIECE = 1 << 20
 _NO_TEXT = re.compile(r"[\x00-\x08\x0e-\x1a\x1c-\x1f]")
 _PICKLE = re.compile(rb"\x80[\2-\5]|[(\])}]*c[\w.]+\n[\w.]+\n")
-"""The first bytes of one, also of the oldest protocol, which is text: there the first thing is a name."""
+"""The start of a pickle; one of protocol 0, which is text, is recognised if it starts with a global name."""
 _NUMBERS = re.compile(
     r"(.*/)?(data/\d+|\.data/serialization_id|\.(format_version|storage_alignment)|byteorder|version)"
 )
-"""Members of PyTorch's archives that are numbers, which a pickle beside them gives shapes."""
+"""Members of PyTorch archives that are raw numbers; the pickle beside them has their shapes."""
 
 
 def findings_in(file: IO[bytes], path: Path, name: str, where: str = "") -> Iterator[Finding | Unread]:
-    """Yield what is in a file, or in a member of one (`where` names it then), by its bytes.
+    """Yield findings for a file, or for a member of one (named by `where`), whose kind follows from its content.
 
     Raises:
-        CorruptCheckpoint: a pickle in it is damaged.
+        CorruptCheckpoint: a pickle is damaged.
     """
     file.seek(0)
     start = file.read(256)
@@ -55,7 +55,7 @@ def findings_in(file: IO[bytes], path: Path, name: str, where: str = "") -> Iter
 
 
 def is_text(file: IO[bytes]) -> bool:
-    """Say whether all of a file is text, or nothing at all."""
+    """Return whether a file is empty or UTF-8 text without control characters."""
     decoder = codecs.getincrementaldecoder("utf-8")()
     file.seek(0)
     try:
@@ -69,6 +69,6 @@ def is_text(file: IO[bytes]) -> bool:
 
 
 def are_numbers(name: str, names: frozenset[str]) -> bool:
-    """Say whether a member of an archive of PyTorch, which has these members, is numbers."""
+    """Return whether a member is raw numbers, given the names of all members of its archive."""
     root, slash, _ = name.partition("/")
     return _NUMBERS.fullmatch(name) is not None and f"{root}{slash}data.pkl" in names
