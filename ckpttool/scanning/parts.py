@@ -1,4 +1,4 @@
-"""Checkpoints of several files: those that an index names, and the parts that lie in a file one behind the other."""
+"""Checkpoints of several files: shards listed in an index, and parts stored one after the other in a file."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,19 +13,19 @@ from ckpttool.formats.wire import strict_json
 from ckpttool.scanning.finding import Unread
 
 INDEXES = (".safetensors.index.json", ".bin.index.json", ".weights.json")
-"""What files are named that say in which others tensors are."""
+"""Suffixes of index files, which list the shards that contain the tensors."""
 LARGEST_INDEX = 100_000_000
 
 
 class Named(NamedTuple):
-    """The files that an index names, and what is said where it names others, or none."""
+    """The existing shards that an index lists, and an entry for shards that are missing or outside of its folder."""
 
     files: tuple[Path, ...] = ()
     unread: tuple[Unread, ...] = ()
 
 
 def named_in(path: Path) -> Named:
-    """Return the files that lie beside an index and are named in it; of another file there are none."""
+    """Return the shards that an index file lists; nothing if the path is not an index."""
     if not path.name.endswith(INDEXES):
         return Named()
     with opened(path) as file:
@@ -45,7 +45,7 @@ def named_in(path: Path) -> Named:
 
 
 def read_with(path: Path) -> tuple[Path, ...]:
-    """Return the files without which a file is not read: those that an index names, or the index of a part."""
+    """Return the files needed to read a path: the shards listed in an index, or the index of a `.distcp` file."""
     index = path.with_name(INDEX)
     return (index,) if path.suffix == DISTRIBUTED and is_file(index) else named_in(path).files
 
@@ -59,11 +59,11 @@ def _names(weight_map: dict[str, object]) -> Iterator[str]:
 
 
 def parts_in(path: Path) -> Iterator[tuple[int, int] | Unread]:
-    """Yield where each part of a file of torch.distributed.checkpoint begins and how long it is, and what is in none.
+    """Yield the start and length in bytes of each part of a `.distcp` file, and an `Unread` for bytes of no part.
 
     Raises:
-        FormatError: its index is not there, or names what could act.
-        CorruptCheckpoint: the index is damaged, or a part is not in the file.
+        FormatError: the index is missing, or its pickle names a function that could act.
+        CorruptCheckpoint: the index is damaged, or a part extends beyond the file.
     """
     index = path.with_name(INDEX)
     if not is_file(index):

@@ -1,4 +1,4 @@
-"""Pickles: the names that one would look up and call, read from its opcodes as data; known ones are on a list."""
+"""Pickles: the globals that unpickling would import, read from the opcodes; harmless ones are on an allowlist."""
 
 import pickletools
 from collections.abc import Iterator
@@ -17,7 +17,7 @@ DISTRIBUTED = {
     *("torch.distributed._shard.sharded_tensor.metadata.TensorProperties", "pathlib.PosixPath", "pathlib.WindowsPath"),
     "torch.distributed._shard.sharded_tensor.metadata.MEM_FORMAT_ENCODING",
 }
-"""What the index of torch.distributed.checkpoint is made of: records, enumerations, paths."""
+"""Classes in the index of torch.distributed.checkpoint: records, enumerations, paths."""
 HARMLESS = frozenset(
     {
         *DISTRIBUTED,
@@ -49,7 +49,7 @@ HARMLESS = frozenset(
         ),
     }
 ) - {"builtins.getattr", "torch.storage._load_from_bytes"}
-"""Names that make tensors, arrays and plain values, and do nothing else when they are called."""
+"""Callables that create tensors, arrays and plain values, and have no other effect."""
 OPCODES = 5_000_000
 TEXTS = {"UNICODE", "BINUNICODE", "SHORT_BINUNICODE", "BINUNICODE8", "STRING", "BINSTRING", "SHORT_BINSTRING"}
 HELP = "do not unpickle it; `import` reads its weights without that, or ask for a safetensors file"
@@ -58,10 +58,10 @@ _MARK = object()
 
 
 def pickle_findings(data: IO[bytes], path: Path, where: str) -> Iterator[Finding]:
-    """Yield what a pickle, and each that follows it at once, would look up.
+    """Yield a finding for each global, not on the allowlist, that a pickle and those directly after it would import.
 
     Raises:
-        CorruptCheckpoint: it is damaged, or has opcodes without end; what came before has been yielded.
+        CorruptCheckpoint: it is damaged or has too many opcodes; findings from before that point have been yielded.
     """
     seen: set[str] = set()
     try:
@@ -85,7 +85,7 @@ def _finding(name: str, path: Path, where: str) -> Finding:
 
 
 def _all_names(data: IO[bytes]) -> Iterator[str]:
-    """Yield the names that a pickle looks up, and those of each that follows it at once."""
+    """Yield the globals of a pickle and of those that directly follow it."""
     while True:
         yield from _names(data)
         start = data.read(2)
@@ -95,7 +95,7 @@ def _all_names(data: IO[bytes]) -> Iterator[str]:
 
 
 def _names(data: IO[bytes]) -> Iterator[str]:
-    """Yield the names that one pickle looks up; an empty one where it is computed."""
+    """Yield the dotted name of each global that one pickle imports; an empty string if the name is computed."""
     stack: list[Any] = []
     memo: dict[int, Any] = {}
     for count, (opcode, argument, _) in enumerate(pickletools.genops(data)):
@@ -120,7 +120,7 @@ def _names(data: IO[bytes]) -> Iterator[str]:
 
 
 def _move(stack: list[Any], opcode: pickletools.OpcodeInfo, text: Any) -> None:
-    """Take from the stack what an opcode takes, and put there what it puts: a text, or what is not known."""
+    """Apply an opcode's effect to the simulated stack: pop its inputs, push a string or None for unknown values."""
     if opcode.name in ("MARK", "POP", "DUP"):
         if opcode.name == "MARK":
             stack.append(_MARK)

@@ -1,4 +1,4 @@
-"""Records beside models: lineages, reports of runs, options, indexes, `checkpoint` files that lead elsewhere."""
+"""Records beside models (lineages, run reports, options, indexes, `checkpoint` files) that refer to other places."""
 
 import json
 import re
@@ -15,26 +15,26 @@ from ckpttool.scanning.graphs import leads_out
 INDEXES = (".safetensors.index.json", ".bin.index.json")
 REPORT = ".run.json"
 WRITTEN = ("output", "cache-dir", "tensorboard", "plot", "html", "save-to", "study")
-"""Options that say where files are written."""
+"""Options that name output locations."""
 LARGEST = 1 << 28
 LARGEST_STATE = 1 << 22
 _STRING = r"""(?:"(?:[^"\\\n]|\\.)*+"|'(?:[^'\\\n]|\\.)*+')"""
 STATE = re.compile(rf"""#[^\n]*+|({_STRING}(?:(?:\s|\#[^\n]*+\n)*+{_STRING})*+)|[^"'#]++|["'][^\n]*+""", re.DOTALL)
-"""What a message as text is made of: comments, strings (one beside another is the same one), all else; the rest of a
-line in which a string has no end."""
+"""Tokens of a protobuf text message: comments, strings (adjacent ones are concatenated), anything else, and the rest of
+a line with an unterminated string."""
 HELP = "check the path before passing this file to a command"
 
 
 def is_record(path: Path) -> bool:
-    """Say whether a file is one of these, by its name."""
+    """Return whether a file is a record, by its name."""
     return path.name.endswith((LINEAGE, REPORT, *INDEXES, ".toml")) or path.name == "checkpoint"
 
 
 def record_findings(path: Path) -> Iterator[Finding]:
-    """Yield the paths in a record that lead elsewhere.
+    """Yield the paths in a record that refer to other places.
 
     Raises:
-        FormatError: it cannot be read.
+        FormatError: the record is too large, or neither JSON nor TOML.
     """
     if path.stat().st_size > LARGEST:
         raise FormatError(f"{path} has {path.stat().st_size} bytes, at most {LARGEST} are read")
@@ -51,10 +51,10 @@ def record_findings(path: Path) -> Iterator[Finding]:
 
 
 def _state(text: bytes, path: Path) -> Iterator[Finding]:
-    """Yield the paths in a `checkpoint` file, all of whose strings are paths, wherever they stand and however written.
+    """Yield the suspicious paths of a `checkpoint` file, all of whose strings are paths.
 
     Raises:
-        FormatError: it is larger than any is.
+        FormatError: it is larger than any real one.
     """
     if len(text) > LARGEST_STATE:
         raise FormatError(f"{path} has {len(text)} bytes, at most {LARGEST_STATE} are read")
@@ -66,7 +66,7 @@ def _state(text: bytes, path: Path) -> Iterator[Finding]:
 
 
 def _said(strings: str) -> str:
-    """Return what strings beside one another say, without their quotes and escapes."""
+    """Return the concatenation of adjacent string literals, unescaped."""
     from google.protobuf.text_encoding import CUnescape
 
     parts = [each[1:-1] for each in re.findall(f"#[^\n]*+|{_STRING}", strings) if each[0] != "#"]
@@ -85,7 +85,7 @@ def _index(document: Any, path: Path) -> Iterator[Finding]:
 
 
 def _lineage(document: Any, path: Path) -> Iterator[Finding]:
-    """Yield files of a lineage's sources that are not beside their path: `log` hashes what is there."""
+    """Yield source files of a lineage outside the folder of their path, which `log` would hash."""
     for source in _sources(document):
         for name in source.get("files", ()) if isinstance(source.get("files"), list) else ():
             if leads_out(str(name)):
@@ -106,7 +106,7 @@ def _sources(document: Any) -> Iterator[dict[str, Any]]:
 
 
 def _options(document: Any, path: Path) -> Iterator[Finding]:
-    """Yield options of a report, or of a file of options, that write somewhere, or allow ops."""
+    """Yield options of a run report or an options file that set output locations or allow ops."""
     options = document.get("options", document) if isinstance(document, dict) else {}
     for key, value in options.items() if isinstance(options, dict) else ():
         name = str(key).replace("_", "-")
