@@ -1,4 +1,4 @@
-"""SARIF 2.1.0, the form in which code hosts show what a scanner found (docs.oasis-open.org/sarif/sarif/v2.1.0)."""
+"""SARIF 2.1.0, the format in which code hosts display scanner results (docs.oasis-open.org/sarif/sarif/v2.1.0)."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -13,7 +13,7 @@ _LEVELS = {"high": "error", "medium": "warning", "low": "note"}
 
 
 def sarif(found: Sequence[Finding], unread: Sequence[Unread]) -> dict[str, Any]:
-    """Return a log of one run: a rule for each kind of finding, a result for each finding."""
+    """Return a SARIF log with one run: a rule per kind of finding, and a result per finding."""
     kinds = sorted({each.kind for each in found})
     return {
         "$schema": SCHEMA,

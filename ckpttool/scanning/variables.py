@@ -1,4 +1,4 @@
-"""Variables: texts and bytes of a checkpoint that are graphs, which a graph could run by DatasetFromGraph."""
+"""Variables: serialised graphs in the strings and bytes of a checkpoint, which DatasetFromGraph could run."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,12 +11,12 @@ from ckpttool.scanning.finding import Finding, Unread
 from ckpttool.scanning.graphs import hidden_findings
 
 LARGEST = 1 << 28
-"""Bytes of a tensor that is looked into."""
+"""The maximum size in bytes of a tensor that is searched."""
 BYTES = ("uint8", "int8")
 
 
 def variable_findings(path: Path) -> Iterator[Finding | Unread]:
-    """Yield the graphs that act among the values of a checkpoint; a tensor that cannot be read is said.
+    """Yield findings for graphs in the values of a checkpoint, and an `Unread` for each tensor that cannot be read.
 
     Raises:
         CkptError: the checkpoint cannot be opened.

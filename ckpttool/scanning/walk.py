@@ -1,7 +1,7 @@
-"""The walk: every file of a path, told by its bytes what it is, and scanned for what such a file can hold.
+"""The scan of a path: the kind of each file follows from its content, and determines what is searched for.
 
-A folder is walked; links are looked at and not followed. A file that cannot be read, or is of an unknown kind and
-no text, is said: it is not clean.
+Folders are scanned recursively; links are reported and not followed. A file that cannot be read, or is neither text nor
+of a known kind, is reported as unread, and the result is then not clean.
 """
 
 import os
@@ -45,17 +45,17 @@ DATA = (".npy", ".npz", ".h5", ".hdf5", ".keras", ".safetensors", ".index", *PIC
 TEXTS = (".pbtxt", ".pb.txt", ".prototxt")
 METADATA = "keras_metadata.pb"
 CHUNK = re.compile(r"c|\d+([.]\d+)*|[0-9a-f]{32}")
-"""The names of files of numbers alone: chunks of Zarr, and what Orbax's databases keep."""
+"""Names of files that contain only numbers: chunks of Zarr, and data files of Orbax's databases."""
 DESCRIBED = (".zarray", "zarr.json", "manifest.ocdbt")
-"""What says in a folder above them what they are."""
+"""Files in a parent folder that describe them."""
 BESIDE = ("fingerprint.pb", "saved_model_config.pb")
-"""What lies beside a SavedModel's graph and is none."""
+"""Protobuf files beside a SavedModel's graph that are not graphs."""
 _FAULTS = (CkptError, OSError, RecursionError, MemoryError, zipfile.BadZipFile)
 
 
 @dataclass
 class Scan:
-    """What was found, what was not read, how many files were looked into, and how many are of no known kind."""
+    """The findings, what could not be read, and the number of files that were scanned and of those of unknown kind."""
 
     found: list[Finding] = field(default_factory=list)
     unread: list[Unread] = field(default_factory=list)
@@ -64,10 +64,10 @@ class Scan:
 
 
 def scan(paths: Iterable[Path]) -> Scan:
-    """Scan files, folders, and the files of prefixes.
+    """Scan files, folders, and the files of checkpoint prefixes; an index stands for its shards, too.
 
     Raises:
-        MissingFile: nothing is at one of the paths.
+        MissingFile: nothing exists at one of the paths.
     """
     result = Scan()
     for path in paths:
@@ -78,7 +78,7 @@ def scan(paths: Iterable[Path]) -> Scan:
 
 
 def _files(path: Path, result: Scan) -> Iterator[Path]:
-    """Yield the files that a path means; of what is not a file it is said what it is."""
+    """Yield the files that a path stands for; special files and links out of the folder are added to the result."""
     if path.is_dir():
         yield from _in_folder(path, result)
     elif path.exists() or path.is_symlink():
@@ -110,7 +110,7 @@ def _in_folder(folder: Path, result: Scan) -> Iterator[Path]:
 
 
 def _is_regular(path: Path, folder: Path, result: Scan, named: bool = False) -> bool:
-    """Say whether a path is a file of its own; of a link that leads out, and of a device, it is found what it is."""
+    """Return whether a path is a regular file; report links out of the folder, FIFOs, sockets and devices."""
     if path.is_symlink() and not named:
         target = str(path.readlink())
         if not resolved(path).is_relative_to(resolved(folder)):
@@ -143,7 +143,7 @@ def _scan_file(path: Path, named: bool, result: Scan) -> None:
 
 
 def _scanner(path: Path, named: bool) -> Iterable[Finding | Unread] | None:
-    """Return what scans a file; None for one that neither its name nor its first bytes tell."""
+    """Return the results of the scanner for a file, or None if neither its name nor its first bytes reveal its kind."""
     with path.open("rb") as file:
         start = file.read(8)
     for is_one, scanner in _KINDS:
@@ -155,7 +155,7 @@ def _scanner(path: Path, named: bool) -> Iterable[Finding | Unread] | None:
 
 
 def _beside(path: Path) -> Iterator[Finding]:
-    """Yield what is in a file of a SavedModel that should be numbers, and is a graph."""
+    """Yield the ops that could act if a file beside a SavedModel's graph is a graph itself."""
     yield from hidden_findings(path.read_bytes(), path, path.name)
 
 
@@ -174,7 +174,7 @@ def _is_pickle(path: Path, start: bytes) -> bool:
 
 
 def _is_graph(path: Path, _start: bytes) -> bool:
-    """Say whether a file is named as graphs are, and is not a text of something else: a schema, a configuration."""
+    """Return whether a file has the suffix of a graph; a text must also contain fields of one."""
     if not path.name.endswith(TEXTS):
         return path.suffix in GRAPHS
     with path.open("rb") as file:
@@ -183,7 +183,7 @@ def _is_graph(path: Path, _start: bytes) -> bool:
 
 
 def _is_inert(path: Path, start: bytes) -> bool:
-    """Say whether a file has nothing, or numbers whose index is beside it: in neither anything acts."""
+    """Return whether a file is empty, or a data file with its index beside it; neither can act."""
     part = PART.search(path.name)
     if part is None or path.suffix in (".index", ".meta"):
         return not start
@@ -191,7 +191,7 @@ def _is_inert(path: Path, start: bytes) -> bool:
 
 
 def _is_chunk(path: Path, start: bytes) -> bool:
-    """Say whether a file has numbers of an array whose description is in a folder above it, and is not a program."""
+    """Return whether a file is a chunk of an array that a parent folder describes, and is not a program."""
     if not CHUNK.fullmatch(path.name) or start.startswith((b"#!", b"\x7fELF", b"MZ")):
         return False
     for folder in path.parents:
@@ -203,18 +203,18 @@ def _is_chunk(path: Path, start: bytes) -> bool:
 
 
 def _is_tree(path: Path) -> bool:
-    """Say whether a file has arrays, texts and numbers alone: one of Flax, or of llama.cpp."""
+    """Return whether a file is of Flax or llama.cpp, which contain only arrays, strings and numbers."""
     return any(registry.get(name).recognises(path) for name in ("flax", "gguf"))
 
 
 def _database(path: Path) -> Iterator[Finding]:
-    """Read the index of a database of Orbax: it finds nothing, and fails where it is damaged, or leads elsewhere."""
+    """Read the index of an Orbax database: yields nothing, and raises if it is damaged or refers to other folders."""
     read_database(path.parent)
     yield from ()
 
 
 def _metadata(path: Path) -> Iterator[Finding]:
-    """Yield the code that Keras 2 kept beside a SavedModel."""
+    """Yield findings for code that Keras 2 stored beside a SavedModel."""
     text = path.read_bytes()
     for name in ("Lambda", "TFOpLambda"):
         if f'"class_name": "{name}"'.encode() in text:
@@ -229,7 +229,7 @@ def _pickle(path: Path) -> Iterator[Finding]:
 
 
 def _numbers(path: Path) -> Iterator[Finding]:
-    """Read the header of a file that has numbers alone: it finds nothing, and fails where that is not so."""
+    """Read the header of a file that contains only numbers: yields nothing, and raises if it is damaged."""
     checkpoint.open(path)
     yield from ()
 
@@ -254,7 +254,7 @@ def _config(text: bytes, path: Path, where: str) -> Iterator[Finding]:
 
 
 def _zip(path: Path) -> Iterator[Finding | Unread]:
-    """Yield what is in an archive, and in those of its members that can act."""
+    """Yield findings for an archive and for the members that can act."""
     infos = infos_of(path)
     names = frozenset(info.filename for info in infos)
     yield from zip_findings(path, infos)
@@ -267,7 +267,7 @@ def _zip(path: Path) -> Iterator[Finding | Unread]:
 
 
 def _distributed(path: Path) -> Iterator[Finding | Unread]:
-    """Yield what is in the parts of a file of torch.distributed.checkpoint: archives, one behind the other."""
+    """Yield findings for the parts of a `.distcp` file: archives of torch.save, one after the other."""
     for part in parts_in(path):
         if isinstance(part, Unread):
             yield part
@@ -284,7 +284,7 @@ def _distributed(path: Path) -> Iterator[Finding | Unread]:
 
 
 def _member(path: Path, info: ZipInfo, whole: ZipFile, before: str = "") -> Iterator[Finding | Unread]:
-    """Yield what is in a member of an archive; `before` says which archive that is, in a file of several."""
+    """Yield findings for a member of an archive; `before` identifies the archive if the file contains several."""
     name = f"{before}{info.filename}"
     pieces = member_bytes(path, info, name, whole)
     if info.filename == "config.json":
@@ -321,4 +321,4 @@ _KINDS: tuple[tuple[Callable[[Path, bytes], bool], Callable[[Path], Iterable[Fin
     (lambda path, _: _is_tree(path), _numbers),
     (_is_chunk, lambda _: ()),
 )
-"""What tells a kind of file, and what scans it; the first counts."""
+"""Predicates on the path and the first bytes of a file, each with its scanner; the first match applies."""

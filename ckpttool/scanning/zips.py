@@ -1,4 +1,4 @@
-"""Zip archives: members that lead out of them, links, names that are there twice, bombs, bytes that nobody lists."""
+"""Zip archives: path traversal, links, duplicate names, decompression bombs, and bytes outside of all members."""
 
 import zipfile
 from collections import Counter
@@ -15,10 +15,10 @@ HELP = "ckpttool does not read it; do not extract it"
 
 
 def infos_of(path: Path) -> list[zipfile.ZipInfo]:
-    """Return the members of an archive, as its directory has them.
+    """Return the members of an archive as listed in its directory.
 
     Raises:
-        CorruptCheckpoint: it is damaged.
+        CorruptCheckpoint: the archive is damaged.
     """
     try:
         with zipfile.ZipFile(sparse_files.readable(path)) as opened:
@@ -28,7 +28,7 @@ def infos_of(path: Path) -> list[zipfile.ZipInfo]:
 
 
 def zip_findings(path: Path, infos: list[zipfile.ZipInfo]) -> Iterator[Finding]:
-    """Yield what is wrong with the members of an archive."""
+    """Yield findings for the members and the layout of an archive."""
     for name, count in Counter(info.filename for info in infos).items():
         if count > 1:
             reason = f"{count} members have this name, and programs differ in which they read"
