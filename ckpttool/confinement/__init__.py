@@ -1,1 +1,1 @@
-"""Confinement: a child process that may use so much, and read and write what it was given; Linux has it."""
+"""Confinement: a child process with limits on resources and on the files it may access; Linux only."""

@@ -1,4 +1,4 @@
-"""A confined child: a copy of this process that goes on in its place, while this one waits for how it ends."""
+"""A confined child: a fork that continues the work, while the parent forwards signals and waits for its end."""
 
 import contextlib
 import ctypes
@@ -16,20 +16,20 @@ from ckpttool.confinement.confinement import Confinement
 from ckpttool.core.temporary_folders import TemporaryFolder
 
 _DEATH_SIGNAL = 1
-"""`PR_SET_PDEATHSIG`: what a process is sent when its parent ends."""
+"""`PR_SET_PDEATHSIG`: the prctl that sets the signal a process receives when its parent ends."""
 PASSED_ON = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
-"""What the child is sent when this process is: it has a process group of its own, which a terminal does not know."""
+"""Signals forwarded to the child, which is in a process group of its own and gets none from the terminal."""
 ASKED_TO_END = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 PATIENCE_WHEN_ASKED = (60.0, 5.0)
-"""Seconds that a child may go on without a sign of progress when it was asked to end: once, and again. Python takes
-no signal while TensorFlow computes, as it does without end in an endless loop."""
+"""Seconds that a child may continue without progress after the first and the second request to end. Python handles no
+signals while TensorFlow computes, which never stops in an endless loop."""
 
 
 @dataclass(frozen=True)
 class Ended:
-    """How a child ended: the exit code, as a shell has it, and `why` where it did not end by itself.
+    """How a child ended: its exit code (128 plus the signal, as in a shell), and `why` if it did not exit by itself.
 
-    `asked` is the signal that asked it to end, where it had to be killed for that.
+    `asked` is the signal that requested the end if the child ignored it and was killed; else 0.
     """
 
     code: int
@@ -39,37 +39,37 @@ class Ended:
 
 @dataclass(frozen=True)
 class Confined:
-    """What a confined child has of its parent."""
+    """The child's connection to its parent: `signs` is the pipe for signs of progress."""
 
     signs: int
 
     def progressed(self) -> None:
-        """Give a sign of progress."""
-        with contextlib.suppress(BlockingIOError):  # there are enough of them
+        """Report progress to the parent."""
+        with contextlib.suppress(BlockingIOError):  # the pipe is full of them
             os.write(self.signs, b".")
 
 
 def go_on_confined(confinement: Confinement) -> Ended | Confined:
-    """Return twice: in a confined child, which goes on, and here, once that has ended.
+    """Fork, and return twice: `Confined` in the child at once, and `Ended` in the parent once the child has ended.
 
-    Threads do not come along: no library that starts some may have been imported.
+    Threads do not survive a fork: no library that starts any may have been imported.
 
     Raises:
-        OSError: the system refuses to confine; raised in the child.
+        OSError: the system refuses to confine the process; raised in the child.
     """
     temporary = TemporaryFolder.new("wall")
     reading, writing = os.pipe()
     sys.stdout.flush()
     sys.stderr.flush()
-    signal.pthread_sigmask(signal.SIG_BLOCK, PASSED_ON)  # until it is known whom they are for
-    gc.freeze()  # a collection that looked at what both have would have it copied
+    signal.pthread_sigmask(signal.SIG_BLOCK, PASSED_ON)  # until the handlers are in place
+    gc.freeze()  # a garbage collection would copy shared pages
     parent, child = os.getpid(), os.fork()
     if child == 0:
         os.close(reading)
         os.set_blocking(writing, False)
         os.setpgid(0, 0)
         ctypes.CDLL(None).prctl(_DEATH_SIGNAL, signal.SIGKILL, 0, 0, 0)
-        if os.getppid() != parent:  # which ended before the line above
+        if os.getppid() != parent:  # it ended before prctl took effect
             os._exit(1)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, PASSED_ON)
         confinement.enter(temporary.path)
@@ -82,7 +82,7 @@ def go_on_confined(confinement: Confinement) -> Ended | Confined:
 
 
 class _Watch:
-    """Waits for a child, and passes signals on to it."""
+    """Waits for a child, and forwards signals to it."""
 
     def __init__(self, child: int, signs: int, patience: float) -> None:
         self._child, self._signs, self._patience = child, signs, patience
@@ -90,7 +90,7 @@ class _Watch:
         self._asked = 0
 
     def ended(self) -> Ended:
-        """Return how the child ended, by itself or for want of progress."""
+        """Wait for the child to end, kill it if it stalls, and return how it ended."""
         for number in PASSED_ON:
             signal.signal(number, self._pass_on)
         signal.signal(signal.SIGTSTP, self._stop)
@@ -98,9 +98,9 @@ class _Watch:
         is_stalled = False
         while not is_stalled:
             left = self._last + self._patience - time.monotonic()
-            ready, _, _ = select.select([self._signs], [], [], min(1.0, max(0.0, left)))  # patience may change
+            ready, _, _ = select.select([self._signs], [], [], min(1.0, max(0.0, left)))  # a signal may lower it
             if ready and not os.read(self._signs, 4096):
-                break  # the child has closed its end
+                break  # the child has closed its end, by exiting
             is_over = not ready and self._last + self._patience <= time.monotonic()
             before, self._seen = self._seen, self._moved() if is_over else self._seen
             is_stalled = is_over and self._seen == before
@@ -118,7 +118,7 @@ class _Watch:
         return Ended(code)
 
     def _moved(self) -> str:
-        """Return how much the child has read and written, which is progress too: a graph without end does neither."""
+        """Return the child's I/O counters, which also show progress: an endless graph neither reads nor writes."""
         try:
             return "".join(Path(f"/proc/{self._child}/io").read_text().splitlines(keepends=True)[:2])
         except OSError:
@@ -131,7 +131,7 @@ class _Watch:
             self._last, self._seen, self._asked = time.monotonic(), self._moved(), number
 
     def _stop(self, number: int, frame: FrameType | None) -> None:
-        """Stop the child and this process, as a terminal's Ctrl-Z asks; both go on together."""
+        """Suspend the child and this process on Ctrl-Z; both resume together."""
         os.killpg(self._child, signal.SIGSTOP)
         signal.signal(number, signal.SIG_DFL)
         os.kill(os.getpid(), number)

@@ -1,7 +1,7 @@
-"""Landlock: what a process of Linux gives up of the file system and the network, for good; its children with it.
+"""Landlock: irrevocable restriction of a Linux process and its children to parts of the file system and network.
 
-Source: Linux's `Documentation/userspace-api/landlock.rst` and `include/uapi/linux/landlock.h`. What a kernel does not
-know yet stays as it was: all of it before 5.13, networks before 6.7, signals to other processes before 6.12.
+Source: Linux's `Documentation/userspace-api/landlock.rst` and `include/uapi/linux/landlock.h`. Restrictions that a
+kernel does not support are not applied: it needs 5.13 for files, 6.7 for networks, 6.12 for signals to other processes.
 """
 
 import ctypes
@@ -11,14 +11,14 @@ from collections.abc import Iterable
 from pathlib import Path
 
 _CREATE_RULESET, _ADD_RULE, _RESTRICT_SELF = 444, 445, 446
-"""Numbers of the system calls, the same on all machines."""
+"""System call numbers, the same on all architectures."""
 _GET_VERSION, _PATH_BENEATH, _NO_NEW_PRIVILEGES = 1, 1, 38
 _EXECUTE, _WRITE_FILE, _READ_FILE, _READ_DIR = 1 << 0, 1 << 1, 1 << 2, 1 << 3
 _IOCTL = 1 << 15
 _FILE_RIGHTS = _EXECUTE | _WRITE_FILE | _READ_FILE | 1 << 14 | _IOCTL
-"""Rights that a file can have; the others are those of a folder."""
+"""Access rights that apply to files; the others apply to folders."""
 _KNOWN = {1: 13, 2: 14, 3: 15, 4: 15, 5: 16}
-"""How many rights on files and folders a version of the interface knows; later ones know as many as 5."""
+"""The number of file system rights by ABI version; later versions have as many as 5."""
 _TCP, _SIGNALS_AND_SOCKETS = 0b11, 0b11
 
 
@@ -32,7 +32,7 @@ class _Beneath(ctypes.Structure):
 
 
 def version() -> int:
-    """Return the version of the interface that the kernel has; 0 without one."""
+    """Return the kernel's Landlock ABI version, or 0 without Landlock."""
     if sys.platform != "linux":
         return 0
     found: int = _libc().syscall(_CREATE_RULESET, None, 0, _GET_VERSION)
@@ -40,10 +40,9 @@ def version() -> int:
 
 
 def restrict(readable: Iterable[Path], listed: Iterable[Path], writable: Iterable[Path], network: bool = False) -> None:
-    """Keep this process from all files but those at and below some paths, and from connections; it cannot be undone.
+    """Restrict this process to files at and below the given paths, and forbid connections; this cannot be undone.
 
-    What lies in folders that are `listed` may be named, not read. Paths that are not there are left out. Files that are
-    open stay so.
+    Folders in `listed` may be listed, but their files not read. Missing paths are skipped. Open files stay usable.
 
     Raises:
         OSError: the kernel refuses, or has no Landlock.
@@ -69,10 +68,10 @@ def restrict(readable: Iterable[Path], listed: Iterable[Path], writable: Iterabl
 
 
 def _allow(rules: int, path: Path, rights: int) -> None:
-    """Allow what is at a path, and below it."""
+    """Allow access to a path and everything below it."""
     try:
         place = os.open(path, os.O_PATH | os.O_CLOEXEC)
-    except OSError:  # it is not there, or another user's
+    except OSError:  # missing, or not accessible to this user
         return
     try:
         allowed = rights if path.is_dir() else rights & _FILE_RIGHTS
