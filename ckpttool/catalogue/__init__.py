@@ -1,1 +1,1 @@
-"""The catalogue of models as it lies on disk: names of entries, manifests, and what `zoo:NAME` means as a path."""
+"""The catalogue of models on disk: names of entries, manifests, and the resolution of `zoo:NAME` to a path."""

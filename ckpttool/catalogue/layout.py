@@ -1,11 +1,11 @@
-"""Where things lie in a catalogue, and what is read of it: an entry is there when its manifest is.
+"""The layout of a catalogue, and reading from it: an entry exists if its manifest does.
 
 zoo.json                            the version of the layout
-blobs/sha256/ab/abcdef...           files of models by their hash, read only; .pieces: which others make it
-manifests/NAME/000001.json          a revision; 000001.removed once it was removed: no number is given twice
-manifests/NAME/TAG.tag              the number of the revision that a tag names
+blobs/sha256/ab/abcdef...           files of models by hash, read-only; .pieces: the blobs that a file consists of
+manifests/NAME/000001.json          a revision; renamed to 000001.removed on removal: numbers are never reused
+manifests/NAME/TAG.tag              the number of the revision that a tag refers to
 by-name/NAME/1/...                  links to blobs under the files' own names, for people and readers
-condemned/, tmp/, index.sqlite      what is being removed, what is being written, and a cache of the manifests
+condemned/, tmp/, index.sqlite      files being removed, files being written, and a cache of the manifests
 """
 
 import contextlib
@@ -27,22 +27,22 @@ from ckpttool.formats.writing.files import replacing
 from ckpttool.remote.paths import is_url, whole_url, without_secrets
 
 VARIABLE = "CKPTTOOL_ZOO"
-"""The environment's variable that says where the catalogue is."""
+"""The environment variable with the location of the catalogue."""
 HEAD = "zoo.json"
-"""The file by which a folder is a catalogue."""
+"""The file that marks a folder as a catalogue."""
 MOST_BYTES = 256 << 20
-"""Bytes of a manifest that are read."""
+"""The maximum size of a manifest in bytes."""
 REMOVED = ".removed"
-"""How the file is named that is left of a removed revision."""
+"""The suffix of the file that remains of a removed revision."""
 TAG = ".tag"
-"""How the file of a tag is named."""
+"""The suffix of a tag's file."""
 _LONGEST_TAG = 32
 _FILE_URL = re.compile(r"file:/*(/[^/].*)", re.DOTALL)
 _REVISION = re.compile(r"(\d{6,9})\.(json|removed)", re.ASCII)
 
 
 def is_record(name: str) -> bool:
-    """Return whether a file in an entry's folder is a manifest, what is left of one, or a tag, by its name.
+    """Return whether a file name in an entry's folder is that of a manifest, a removed manifest, or a tag.
 
     >>> is_record("000001.json"), is_record("best.tag"), is_record("../000001.json"), is_record(".tag")
     (True, True, False, False)
@@ -51,13 +51,13 @@ def is_record(name: str) -> bool:
 
 
 def default_root() -> Path:
-    """Return where the user's own catalogue is: the folder or the URL in `CKPTTOOL_ZOO`, else among the user's data."""
+    """Return the location of the user's catalogue: `CKPTTOOL_ZOO` if set, else `zoo` in the user data folder."""
     named = os.environ.get(VARIABLE)
     return Path(named) if named else platformdirs.user_data_path("ckpttool", appauthor=False) / "zoo"
 
 
 def place_of(root: Path | str | None) -> Path:
-    """Return where a catalogue is that a user names: the folder of a URL file:///..., the user's own without a name.
+    """Return the location of a catalogue, with file:/// URLs converted to paths; the user's own catalogue if None.
 
     >>> place_of("file:///srv/zoo"), place_of(Path("s3://bucket/zoo")), place_of("zoo")
     (PosixPath('/srv/zoo'), PosixPath('s3:/bucket/zoo'), PosixPath('zoo'))
@@ -74,12 +74,12 @@ class Catalogue:
 
     @classmethod
     def open(cls, root: Path | None = None) -> "Catalogue":
-        """Open a catalogue to read.
+        """Open a catalogue for reading.
 
         Raises:
-            MissingFile: there is none.
-            CkptError: it is named by a URL.
-            FormatError: a newer version wrote it.
+            MissingFile: the folder is not a catalogue.
+            CkptError: the location is a URL.
+            FormatError: it was written by a newer version.
         """
         catalogue = cls._in_folder(root)
         if not plain_files.is_file(catalogue.root / HEAD):
@@ -89,11 +89,11 @@ class Catalogue:
 
     @classmethod
     def begun(cls, root: Path | None = None) -> "Catalogue":
-        """Open a catalogue to write; begin one where nothing is.
+        """Open a catalogue for writing, and create it in an empty or new folder.
 
         Raises:
-            CkptError: the folder holds something else, or is named by a URL.
-            FormatError: a newer version wrote it.
+            CkptError: the folder contains something else, or the location is a URL.
+            FormatError: it was written by a newer version.
         """
         catalogue = cls._in_folder(root)
         if not plain_files.is_file(catalogue.root / HEAD):
@@ -138,31 +138,31 @@ class Catalogue:
     index = property(lambda self: self.root / "index.sqlite")
 
     def blob(self, sha256: str) -> Path:
-        """Return where the bytes of a hash are."""
+        """Return the path of the blob with a hash."""
         return Path(self.root, "blobs", "sha256", sha256[:2], sha256)
 
     def folder(self, name: str) -> Path:
-        """Return where the manifests and tags of an entry are."""
+        """Return the folder of an entry's manifests and tags."""
         return Path(self.manifests, name)
 
     def manifest_path(self, name: str, revision: int) -> Path:
-        """Return where the manifest of a revision is."""
+        """Return the path of a revision's manifest."""
         return self.folder(name) / f"{revision:06d}.json"
 
     def tag_path(self, name: str, tag: str) -> Path:
-        """Return where it lies which revision a tag names."""
+        """Return the path of a tag's file."""
         return self.folder(name) / f"{tag}{TAG}"
 
     def by_name(self, name: str, revision: int | None = None) -> Path:
-        """Return where the files of an entry, or of one revision, are under their own names."""
+        """Return the folder with the files of an entry, or of one revision, under their own names."""
         folder = self.root / "by-name" / name
         return folder if revision is None else folder / str(revision)
 
     def inside(self, path: Path) -> Path:
-        """Return a path of the catalogue.
+        """Return a path within the catalogue unchanged, after checking it for symbolic links.
 
         Raises:
-            CorruptCheckpoint: a link lies on the way, which may lead out of the catalogue.
+            CorruptCheckpoint: a component is a link, which may lead out of the catalogue.
         """
         for each in (path, *path.parents):
             if each == self.root:
@@ -182,18 +182,18 @@ class Catalogue:
                 yield from (each for each in found if is_name(each.name) and each.is_dir(follow_symlinks=False))
 
     def revisions(self, name: str) -> list[int]:
-        """Return the numbers of the revisions of an entry, the latest last."""
+        """Return the revision numbers of an entry in ascending order."""
         return sorted(number for number, kind in self._numbers(name) if kind == "json")
 
     def last_number(self, name: str) -> int:
-        """Return the highest number that a revision has, or had before it was removed; 0 where there was none."""
+        """Return the highest revision number ever used, including removed revisions; 0 if there is none."""
         return max((number for number, _ in self._numbers(name)), default=0)
 
     def next_number(self, name: str) -> int:
-        """Return the number of a revision that comes next.
+        """Return the number for a new revision.
 
         Raises:
-            CkptError: there is no higher one.
+            CkptError: the highest possible number is in use.
         """
         if (last := self.last_number(name)) >= MOST_REVISIONS:
             raise CkptError(f"{name} has the revision {last}, the highest possible: add the model under another name")
@@ -205,7 +205,7 @@ class Catalogue:
                 yield int(match[1]), match[2]
 
     def tags(self, name: str) -> dict[str, int]:
-        """Return the tags of an entry, each with the revision that it names; of a removed one it names nothing."""
+        """Return the revision number of each tag of an entry, without tags of removed revisions."""
         revisions = set(self.revisions(name))
         named = [each.removesuffix(TAG) for each in self._files(name) if each.endswith(TAG)]
         found = {tag: self._tagged(name, tag) for tag in sorted(named) if is_name(tag)}
@@ -229,8 +229,8 @@ class Catalogue:
         """Read the manifest of a revision.
 
         Raises:
-            MissingFile: there is none.
-            CorruptCheckpoint: it is damaged.
+            MissingFile: the revision does not exist.
+            CorruptCheckpoint: the manifest is damaged.
         """
         try:
             return Manifest.loads(self._read(self.manifest_path(name, revision)), name, revision)
@@ -238,10 +238,10 @@ class Catalogue:
             raise MissingFile(f"{self} has no {name}@{revision}") from error
 
     def rescued(self, sha256: str) -> bool:
-        """Have a blob back that was set aside to be removed, while that is not decided; say whether it is back."""
+        """Restore a blob that was set aside for removal but is not yet deleted; return whether it was restored."""
         blob = self.inside(self.blob(sha256))
         for path in self.condemned.glob(f"{sha256}.{'?' * 12}"):
-            with contextlib.suppress(OSError):  # decided meanwhile
+            with contextlib.suppress(OSError):  # deleted meanwhile
                 blob.parent.mkdir(parents=True, exist_ok=True)
                 path.rename(blob)
                 return True
@@ -255,21 +255,21 @@ class Catalogue:
         return text
 
     def find(self, which: Selector | str) -> Manifest:
-        """Read the manifest of what is selected.
+        """Read the manifest of the selected revision.
 
         Raises:
-            UnknownName: no entry has the name, or the entry not the revision or the tag.
-            CorruptCheckpoint: its manifest is damaged.
+            UnknownName: there is no such entry, revision or tag.
+            CorruptCheckpoint: the manifest is damaged.
         """
         chosen = selector(which) if isinstance(which, str) else which
         return self.manifest(chosen.name, self.revision_of(chosen))
 
     def require_entry(self, name: str) -> list[int]:
-        """Return the numbers of the revisions of an entry.
+        """Return the revision numbers of an existing entry.
 
         Raises:
-            UnknownName: there is none of this name.
-            CkptError: it cannot be a name.
+            UnknownName: there is no such entry.
+            CkptError: the name is invalid.
         """
         if not (revisions := self.revisions(require_name(name))):
             near = suggestion(name, self.names())
@@ -277,10 +277,10 @@ class Catalogue:
         return revisions
 
     def revision_of(self, chosen: Selector) -> int:
-        """Return the number of the revision that is selected.
+        """Return the number of the selected revision.
 
         Raises:
-            UnknownName: there is none.
+            UnknownName: there is no such entry, revision or tag.
         """
         name, revisions = chosen.name, self.require_entry(chosen.name)
         if chosen.tag is not None:

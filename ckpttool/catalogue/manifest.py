@@ -1,6 +1,6 @@
-"""Manifests: what a catalogue knows of one revision of an entry. A manifest never changes once it is written.
+"""Manifests: a catalogue's description of one revision of an entry, which never changes once it is written.
 
-Strangers write them too: what is read is held against the rules before anything follows a path or a hash in it.
+Manifests may come from untrusted sources: they are validated before any path or hash in them is used.
 """
 
 import re
@@ -14,38 +14,38 @@ from ckpttool.core.errors import CorruptCheckpoint, FormatError
 from ckpttool.formats.wire import checked_json
 
 FORMAT = 1
-"""The version of the layout of catalogues and manifests."""
+"""The version of the format of catalogues and manifests."""
 FAMILIES = ("ckpt", "saved-model", "keras", "frozen-graph", "graph", "weights")
 Row = Mapping[str, Any]
 _HASH = re.compile(r"[0-9a-f]{64}")
 _LONGEST_PART, _LONGEST_PATH = 255, 1000
 _ROWS = ("tensors", "layers", "inputs", "outputs")
 MOST_FILES, MOST_REVISIONS, LARGEST = 100_000, 999_999_999, 1 << 50
-"""Files of a model, revisions of an entry, and bytes of a file, that are believed."""
+"""The accepted maxima: files of a model, revisions of an entry, and bytes of a file."""
 CARD_TEXTS = ("license", "license_name", "license_link", "library_name", "pipeline_tag", "text")
 CARD_LISTS = ("tags", "datasets", "language")
-"""Fields of a card that are texts, and lists of texts."""
+"""Fields of a model card that are strings, and lists of strings."""
 
 
 @dataclass(frozen=True)
 class StoredFile:
-    """A file of a model: its path in the entry's folder, and the hash and the size of its bytes."""
+    """A file of a model: its path in the entry's folder, its SHA-256, and its size in bytes."""
 
     path: str
     sha256: str
     nbytes: int
 
     def as_json(self) -> dict[str, Any]:
-        """Return it as a manifest has it."""
+        """Return the JSON object for a manifest."""
         return {"path": self.path, "sha256": self.sha256, "bytes": self.nbytes}
 
 
 @dataclass(frozen=True)
 class Manifest:
-    """One revision of an entry: its files, and what was found out about the model when it was added.
+    """One revision of an entry: its files, and the description of the model from when it was added.
 
-    `main` is the path in the entry's folder that stands for the model. `tensors`, `layers`, `inputs` and `outputs` are
-    rows; `card` has the fields of a card of Hugging Face; `extra` the keys that this version does not know.
+    `main` is the path of the model in the entry's folder. `tensors`, `layers`, `inputs` and `outputs` are rows of
+    tables, `card` the fields of a Hugging Face model card, and `extra` the keys that this version does not know.
     """
 
     name: str
@@ -71,26 +71,26 @@ class Manifest:
 
     @property
     def nbytes(self) -> int:
-        """The bytes of all files."""
+        """The total size of the files in bytes."""
         return sum(file.nbytes for file in self.files)
 
     def as_json(self) -> dict[str, Any]:
-        """Return it as JSON holds it."""
+        """Return the JSON object of the manifest."""
         plain = {each.name: getattr(self, each.name) for each in fields(self) if each.name not in ("files", "extra")}
         plain |= {key: list(plain[key]) for key in _ROWS}
         return {"format": FORMAT, **plain, "files": [file.as_json() for file in self.files], **self.extra}
 
     def dumps(self) -> bytes:
-        """Return its text, with a checksum."""
+        """Return the manifest as JSON with a checksum."""
         return checked_json.dumps(self.as_json(), indent=None)
 
     @classmethod
     def loads(cls, text: bytes, name: str, revision: int) -> "Manifest":
-        """Read the manifest of a revision; its entry may have had another name when it was added.
+        """Parse the manifest of a revision, under its current name and number, which may differ from those in the text.
 
         Raises:
-            CorruptCheckpoint: it is damaged, or says what cannot be.
-            FormatError: a newer version wrote it.
+            CorruptCheckpoint: it is damaged or invalid.
+            FormatError: it was written by a newer version.
         """
         try:
             manifest = cls.from_json(checked_json.loads(text))
@@ -104,11 +104,11 @@ class Manifest:
 
     @classmethod
     def from_json(cls, document: Row) -> "Manifest":
-        """Read what `as_json` gave.
+        """Parse the result of `as_json`.
 
         Raises:
-            CorruptCheckpoint: a field is missing, of another kind, or leads out of the entry's folder.
-            FormatError: a newer version wrote it.
+            CorruptCheckpoint: a field is missing, has the wrong type, or is a path outside of the entry's folder.
+            FormatError: it was written by a newer version.
         """
         reading = _Reading(document)
         if (version := reading.of("format", int)) > FORMAT:
@@ -139,7 +139,7 @@ class Manifest:
 
 @dataclass(frozen=True)
 class _Reading:
-    """A document of a stranger, whose fields must be of the kinds that they are read as."""
+    """An untrusted document with type-checked access to its fields."""
 
     document: Row
 
@@ -172,10 +172,10 @@ class _Reading:
 
 
 def _named(row: Row, key: str) -> Row:
-    """Return a row that has what every reader takes for granted: a name, and of tensors a hash and a shape.
+    """Return a row unchanged after checking the fields that readers rely on: a name, and for tensors shape and hash.
 
     Raises:
-        CorruptCheckpoint: it lacks one of them, or it cannot be.
+        CorruptCheckpoint: a field is missing or invalid.
     """
     reading = _Reading(row)
     reading.of("name", str)
@@ -193,10 +193,10 @@ def _named(row: Row, key: str) -> Row:
 
 
 def _card(card: Row) -> Row:
-    """Return a card whose fields are of the kinds that they are listed, filtered and pushed as.
+    """Return a model card unchanged after checking the types of its fields.
 
     Raises:
-        CorruptCheckpoint: one is not.
+        CorruptCheckpoint: a field has the wrong type.
     """
     reading = _Reading(card)
     for key in CARD_TEXTS:
@@ -204,7 +204,7 @@ def _card(card: Row) -> Row:
     for key in CARD_LISTS:
         reading.texts(key)
     for row in reading.rows("metrics") if card.get("metrics") is not None else ():
-        value = row.get("value", "")  # one that is only named has none, and says so
+        value = row.get("value", "")  # a metric without the key is invalid; null is not
         if not isinstance(row.get("name"), str) or not (value is None or is_measure(value)):
             raise CorruptCheckpoint(f"a manifest has the metric {row!r:.200}, which is not valid")
     return card
@@ -229,7 +229,7 @@ def _files(rows: Sequence[Row], name: str) -> tuple[StoredFile, ...]:
 
 
 def is_measure(value: object) -> bool:
-    """Return whether something can be the value of a metric: a finite number.
+    """Return whether an object is a valid value of a metric: a finite number.
 
     >>> is_measure(0.97), is_measure(True), is_measure(float("nan")), is_measure(10**400)
     (True, False, False, False)
@@ -238,12 +238,16 @@ def is_measure(value: object) -> bool:
 
 
 def is_hash(text: str) -> bool:
-    """Return whether a text is a SHA-256 in hexadecimal digits."""
+    """Return whether a string is a SHA-256 in lower-case hexadecimal digits."""
     return _HASH.fullmatch(text) is not None
 
 
 def safe_path(path: str, name: str) -> str:
-    """Return a path that stays in the entry's folder, on any system, and is not what a catalogue itself keeps there."""
+    """Return a path unchanged if it stays within the entry's folder on any system, and is not the catalogue's own file.
+
+    Raises:
+        CorruptCheckpoint: it does not, or is.
+    """
     parts = path.split("/")
     is_bad = [
         part in ("", ".", "..")
@@ -257,4 +261,4 @@ def safe_path(path: str, name: str) -> str:
 
 
 KEPT = ".manifest.json"
-"""The manifest among the files of an entry, which tells of which revision they are."""
+"""The manifest among the files of an entry, which identifies their revision."""

@@ -1,4 +1,4 @@
-"""Names of entries: `digits`, its revision `digits@3`, and what a tag of it names, `digits:best`."""
+"""Names of entries: `digits`, its revision `digits@3`, and the revision with a tag, `digits:best`."""
 
 import re
 from dataclasses import dataclass
@@ -7,7 +7,7 @@ from pathlib import Path
 from ckpttool.core.errors import CkptError
 
 SCHEME = "zoo:"
-"""How an entry begins where a path is expected."""
+"""The prefix of an entry where a path is expected."""
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,99}")
 _SELECTOR = re.compile(
     rf"(?P<name>{_NAME.pattern})(?:@(?P<revision>[1-9]\d{{0,8}})|:(?P<tag>{_NAME.pattern}))?", re.ASCII
@@ -17,7 +17,7 @@ _RULE = "letters, digits, '.', '_' and '-', up to 100 of them, and neither '.' n
 
 @dataclass(frozen=True)
 class Selector:
-    """Which revision of an entry is meant: one by its number or its tag, else the latest."""
+    """The selection of an entry's revision: by number or tag, or the latest if both are None."""
 
     name: str
     revision: int | None = None
@@ -39,7 +39,7 @@ def is_entry(path: Path | str) -> bool:
 
 
 def is_name(text: str) -> bool:
-    """Return whether a text can be the name of an entry, or a tag.
+    """Return whether a string is a valid name of an entry or tag.
 
     >>> is_name("resnet-50.v2"), is_name(".."), is_name("a/b"), is_name("a" * 101)
     (True, False, False, False)
@@ -48,10 +48,10 @@ def is_name(text: str) -> bool:
 
 
 def require_name(text: str, what: str = "name") -> str:
-    """Return a text that can be a name or a tag.
+    """Return a valid name or tag unchanged.
 
     Raises:
-        CkptError: it cannot.
+        CkptError: it is invalid.
     """
     if not is_name(text):
         raise CkptError(f"{text!r} cannot be the {what} of an entry: it has {_RULE}")
@@ -59,13 +59,13 @@ def require_name(text: str, what: str = "name") -> str:
 
 
 def selector(text: Path | str) -> Selector:
-    """Return what a text selects; `zoo:` before it may be there.
+    """Parse a selector, with or without the prefix `zoo:`.
 
     >>> selector("zoo:digits@2"), str(selector("digits:best"))
     (Selector(name='digits', revision=2, tag=None), 'digits:best')
 
     Raises:
-        CkptError: it selects nothing.
+        CkptError: it has another form.
     """
     match = _SELECTOR.fullmatch(str(text).removeprefix(SCHEME))
     if match is None:

@@ -1,4 +1,4 @@
-"""The files of an entry under their own names, `by-name/NAME/3/...`: links to blobs, made again whenever they lack."""
+"""The files of an entry under their own names, `by-name/NAME/3/...`: links to blobs, recreated if missing."""
 
 import contextlib
 import errno
@@ -15,19 +15,19 @@ from ckpttool.core.errors import CkptError, CorruptCheckpoint, UnknownName
 from ckpttool.formats.writing.temporary import sweep, temporary_name
 
 WRITABLE = 0o222
-"""The bits of a mode by which somebody may write."""
+"""The write permission bits of a file mode."""
 TRIES = 20
-"""How often a folder is made that others remove at once."""
+"""The number of attempts to create a folder that other processes keep removing."""
 NO_LINKS = (errno.EPERM, errno.EXDEV, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK)
-"""What systems answer that have no hard links, or not so many to one file."""
+"""Error numbers of systems without hard links, or with too few per file."""
 
 
 def path_of(entry: Path | str) -> Path:
-    """Return the local path of what `zoo:NAME` selects, in the user's own catalogue.
+    """Return the local path of the model that `zoo:NAME` selects in the user's catalogue.
 
     Raises:
         MissingFile: there is no catalogue.
-        UnknownName: it has no such entry.
+        UnknownName: there is no such entry, revision or tag.
         CorruptCheckpoint: the entry is damaged.
     """
     catalogue = Catalogue.open()
@@ -36,10 +36,11 @@ def path_of(entry: Path | str) -> Path:
 
 
 def placed(catalogue: Catalogue, manifest: Manifest) -> Path:
-    """Return the folder with the files of a revision, after making it if it is not there whole.
+    """Return the folder with the files of a revision, and create it if it is missing or incomplete.
 
     Raises:
-        CorruptCheckpoint: the bytes of a file are missing.
+        CorruptCheckpoint: a blob is missing or has the wrong size.
+        CkptError: other processes keep changing the folder.
     """
     folder = catalogue.inside(catalogue.by_name(manifest.name, manifest.revision))
     for _ in range(TRIES):
@@ -51,7 +52,7 @@ def placed(catalogue: Catalogue, manifest: Manifest) -> Path:
 
 
 def is_placed(catalogue: Catalogue, manifest: Manifest) -> bool:
-    """Say whether all files of a revision are in its folder, and of this one, not of an earlier entry."""
+    """Return whether the folder of a revision is complete, and belongs to it rather than to an earlier entry."""
     folder = catalogue.by_name(manifest.name, manifest.revision)
     try:
         kept, own = os.lstat(folder / KEPT), os.lstat(catalogue.manifest_path(manifest.name, manifest.revision))
@@ -63,9 +64,10 @@ def is_placed(catalogue: Catalogue, manifest: Manifest) -> bool:
 
 
 def _is_kept(catalogue: Catalogue, path: Path, file: StoredFile, writable: int) -> bool:
-    """Say whether a file is the blob, or was put together or copied here: such a one is read only, as the manifest is.
+    """Return whether a file is a link to its blob, or was assembled or copied here, and is then read-only.
 
-    Who replaces a file makes one that can be written to, as a rule; where the system has no modes, all can be.
+    A file that someone replaced is usually writable. On systems without file modes all files are writable, which
+    `writable`, the write bits of the manifest's mode, shows.
     """
     there = os.lstat(catalogue.inside(path))
     if not stat.S_ISREG(there.st_mode) or there.st_size != file.nbytes:
@@ -74,17 +76,17 @@ def _is_kept(catalogue: Catalogue, path: Path, file: StoredFile, writable: int) 
         if os.path.samestat(there, os.lstat(catalogue.blob(file.sha256))):
             return True
     except FileNotFoundError:
-        pass  # it was compacted
+        pass  # the blob was compacted
     return not there.st_mode & WRITABLE & ~writable
 
 
 def _is_copy(kept: Path, manifest: Manifest) -> bool:
-    """Say whether a file is a copy of a manifest, where there are no links."""
+    """Return whether a file is a copy of a manifest, on systems without links."""
     return stat.S_ISREG(kept.lstat().st_mode) and kept.read_bytes() == manifest.dumps()
 
 
 def _place(catalogue: Catalogue, manifest: Manifest, folder: Path) -> None:
-    """Make the folder beside, and have it take its place; what is there already goes away."""
+    """Create the folder under a temporary name, and rename it into place; an existing one is removed."""
     with contextlib.suppress(FileExistsError, FileNotFoundError):
         folder.parent.mkdir(parents=True, exist_ok=True)
     sweep(catalogue.temporary)
@@ -107,7 +109,7 @@ def _place(catalogue: Catalogue, manifest: Manifest, folder: Path) -> None:
             link(catalogue.manifest_path(manifest.name, manifest.revision), new / KEPT)
         except FileNotFoundError as error:
             raise UnknownName(f"{manifest} was removed by another process") from error
-        with contextlib.suppress(OSError):  # another process was quicker, or removes what it takes for left over
+        with contextlib.suppress(OSError):  # another process was faster, or is cleaning up
             with contextlib.suppress(FileNotFoundError):
                 folder.rename(old)
             new.rename(folder)
@@ -117,7 +119,7 @@ def _place(catalogue: Catalogue, manifest: Manifest, folder: Path) -> None:
 
 
 def link(source: Path, target: Path) -> None:
-    """Give a file a second name; a copy of it where the system has no hard links."""
+    """Create a hard link to a file, or a read-only copy if the system does not support hard links."""
     try:
         os.link(source, target, follow_symlinks=False)
     except OSError as error:

@@ -1,4 +1,4 @@
-"""Recipes: a compacted file is no longer a blob of its own, but others in a row: `HASH.pieces` lists them."""
+"""Recipes: a compacted file is not a blob of its own, but a concatenation of blobs, listed in `HASH.pieces`."""
 
 import hashlib
 import os
@@ -14,7 +14,7 @@ from ckpttool.formats.wire import checked_json
 
 SUFFIX = ".pieces"
 _STEP, _MOST = 4 << 20, 64 << 20
-"""Bytes that are copied at once, and bytes of a recipe that are read."""
+"""Bytes that are copied at once, and the maximum size of a recipe in bytes."""
 
 
 class Piece(NamedTuple):
@@ -25,23 +25,23 @@ class Piece(NamedTuple):
 
 
 def recipe_path(catalogue: Catalogue, sha256: str) -> Path:
-    """Return where the recipe of a file is, if it was compacted."""
+    """Return the path of a file's recipe, which exists if the file was compacted."""
     blob = catalogue.blob(sha256)
     return blob.with_name(f"{blob.name}{SUFFIX}")
 
 
 def dumps(pieces: Sequence[Piece]) -> bytes:
-    """Return the text of a recipe."""
+    """Return a recipe as JSON with a checksum."""
     return checked_json.dumps(
         {"pieces": [{"sha256": each.sha256, "bytes": each.nbytes} for each in pieces]}, indent=None
     )
 
 
 def pieces_of(catalogue: Catalogue, sha256: str) -> list[Piece] | None:
-    """Return the blobs that a file is made of; None where it was not compacted.
+    """Return the blobs that a compacted file consists of, in order; None if it was not compacted.
 
     Raises:
-        CorruptCheckpoint: its recipe is damaged.
+        CorruptCheckpoint: the recipe is damaged.
     """
     path = catalogue.inside(recipe_path(catalogue, sha256))
     try:
@@ -58,7 +58,7 @@ def pieces_of(catalogue: Catalogue, sha256: str) -> list[Piece] | None:
 
 
 def is_stored(catalogue: Catalogue, sha256: str) -> bool:
-    """Say whether the bytes of a hash are there, in one blob or in several."""
+    """Return whether the content with a hash is stored, as one blob or as pieces."""
     if has_blob(catalogue, sha256):
         return True
     pieces = pieces_of(catalogue, sha256)
@@ -68,15 +68,15 @@ def is_stored(catalogue: Catalogue, sha256: str) -> bool:
 
 
 def has_blob(catalogue: Catalogue, sha256: str) -> bool:
-    """Say whether there is a blob of a hash; one that was set aside to be removed comes back."""
+    """Return whether a blob exists; one that was set aside for removal is restored."""
     return plain_files.is_file(catalogue.inside(catalogue.blob(sha256))) or catalogue.rescued(sha256)
 
 
 def assemble(catalogue: Catalogue, sha256: str, target: Path) -> None:
-    """Write a file that was compacted from its pieces.
+    """Write a compacted file by concatenating its pieces.
 
     Raises:
-        CorruptCheckpoint: a piece is missing, or they do not make the file.
+        CorruptCheckpoint: a piece is missing, or the result has another hash.
     """
     total = hashlib.sha256()
     with target.open("xb") as file:

@@ -1,4 +1,4 @@
-"""Catalogues on servers that list folders, such as s3://bucket/zoo: laid out as in a folder, but for by-name."""
+"""Catalogues on servers that can list folders, such as s3://bucket/zoo: the same layout without by-name."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +13,7 @@ from ckpttool.remote.paths import whole_url
 
 
 def url_of(path: Path) -> str:
-    """Return the URL of a path in a catalogue on a server."""
+    """Return the URL of a path within a catalogue on a server."""
     return whole_url(path)
 
 
@@ -23,12 +23,12 @@ class ServedCatalogue(Catalogue):
 
     @classmethod
     def open(cls, root: Path | None = None) -> "ServedCatalogue":
-        """Open a catalogue to read.
+        """Open a catalogue for reading.
 
         Raises:
-            MissingFile: there is none.
-            FormatError: a newer version wrote it.
-            CkptError: the server refuses, cannot be reached, or lists no folders.
+            MissingFile: the folder is not a catalogue.
+            FormatError: it was written by a newer version.
+            CkptError: the server refuses, cannot be reached, or cannot list folders.
         """
         catalogue = cls._listing(root)
         if not catalogue._has_head():
@@ -38,11 +38,11 @@ class ServedCatalogue(Catalogue):
 
     @classmethod
     def begun(cls, root: Path | None = None) -> "ServedCatalogue":
-        """Open a catalogue to write; begin one where nothing is.
+        """Open a catalogue for writing, and create it in an empty folder.
 
         Raises:
-            CkptError: something else is there; or the server refuses, cannot be reached, or lists no folders.
-            FormatError: a newer version wrote it.
+            CkptError: the folder is not empty, or the server refuses, cannot be reached, or cannot list folders.
+            FormatError: it was written by a newer version.
         """
         catalogue = cls._listing(root)
         if not catalogue._has_head():
@@ -65,16 +65,16 @@ class ServedCatalogue(Catalogue):
     __str__ = Catalogue.__str__
 
     def inside(self, path: Path) -> Path:
-        """Return a path of the catalogue; servers have no links."""
+        """Return the path unchanged; servers have no links."""
         return path
 
     def names(self) -> list[str]:
-        """Return the names of all entries."""
+        """Return the sorted names of all entries."""
         found = servers.listing(url_of(self.manifests))
         return sorted(name for name, file in found.items() if file is None and is_name(name))
 
     def has_blob(self, sha256: str, nbytes: int) -> bool:
-        """Say whether the bytes of a hash are there, all of them."""
+        """Return whether a blob exists in full."""
         blob = self.blob(sha256)
         file = servers.listing(url_of(blob.parent)).get(blob.name)
         return file is not None and file.size == nbytes
