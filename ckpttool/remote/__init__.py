@@ -1,11 +1,10 @@
-"""Checkpoints at URLs, through fsspec, without a format knowing of it.
+"""Checkpoints at URLs, through fsspec, transparently for formats.
 
-Formats ask paths whether a file exists, which files are beside it, and for ranges of bytes. So a URL becomes a
-path in a temporary folder, where an empty file takes the place of each that the server has;
-`formats/reading/url_files.py` knows which to ask for. Whoever opens a file asks `sparse_files` first, which has the
-bytes in a file without a name and fetches those that are not there yet. A reader that did not ask would find an empty
-file, and refuse it: zeros that were never fetched cannot pass for weights. What was fetched is kept until the process
-ends, so that a second look costs nothing.
+Formats check paths for existence, list files beside them, and read ranges of bytes. A URL is therefore mapped to a
+path in a temporary folder, with an empty file in place of each file on the server; `formats/reading/url_files.py`
+determines which. Readers open files through `sparse_files`, which stores the content in an unnamed file and fetches
+missing ranges. A reader that bypassed it would find an empty file and reject it: zeros that were never fetched cannot
+be mistaken for weights. Fetched ranges are kept until the process ends, so that each is transferred once.
 
-`paths` turns URLs into paths and back, `servers` is what speaks to fsspec.
+`paths` converts URLs to paths and back, `servers` wraps fsspec, and `web` implements HTTP with stricter checks.
 """

@@ -1,4 +1,4 @@
-"""Local paths for URLs: `https://host/a/model.ckpt` is FOLDER/https/host/a/model.ckpt, in a temporary folder."""
+"""Local paths for URLs: `https://host/a/model.ckpt` maps to FOLDER/https/host/a/model.ckpt in a temporary folder."""
 
 import atexit
 import re
@@ -13,7 +13,7 @@ _queries: dict[Path, str] = {}
 
 
 def is_url(path: Path | str) -> bool:
-    """Return whether a path is a URL; as a `Path` it has lost a slash.
+    """Return whether a path is a URL, also one that has lost a slash as a `Path`.
 
     >>> is_url("s3://bucket/model.ckpt"), is_url(Path("s3://bucket/model.ckpt")), is_url("s3:/bucket"), is_url("a/b:c")
     (True, True, False, False)
@@ -23,10 +23,10 @@ def is_url(path: Path | str) -> bool:
 
 
 def refuse_url(path: Path) -> None:
-    """Refuse to write to a URL, and to an entry of the catalogue.
+    """Refuse an output that is a URL or an entry of the catalogue.
 
     Raises:
-        CkptError: it is one.
+        CkptError: the output is one.
     """
     if str(path).startswith("zoo:"):
         raise CkptError(f"{path} is an entry of the catalogue: write a file, then store it with `ckpttool zoo add`")
@@ -37,10 +37,10 @@ def refuse_url(path: Path) -> None:
 
 
 def refuse_url_input(path: Path | str) -> None:
-    """Refuse a URL as an input other than a checkpoint or a graph.
+    """Refuse a URL for inputs other than checkpoints and graphs.
 
     Raises:
-        CkptError: it is one.
+        CkptError: the path is a URL.
     """
     if is_url(path):
         raise CkptError(
@@ -49,10 +49,10 @@ def refuse_url_input(path: Path | str) -> None:
 
 
 def path_of(url: Path | str) -> Path:
-    """Return the local path of a URL; a query, which may be a secret signature, is not part of it.
+    """Return the local path of a URL, without the query, which may contain a secret signature.
 
     Raises:
-        CkptError: it leads out of itself.
+        CkptError: the URL is invalid, or contains `..`.
     """
     match = _URL.fullmatch(str(url))
     if match is None or ".." in match[2].split("/"):
@@ -61,12 +61,12 @@ def path_of(url: Path | str) -> Path:
     path = _root() / match[1] / rest
     _queries[path] = mark + query
     if query:
-        _queries[path.parent] = mark + query  # for the files beside it that it stands for
+        _queries[path.parent] = mark + query  # which also applies to the files beside it
     return path
 
 
 def url_of(path: Path) -> str | None:
-    """Return the URL of a local path, or None for a path that has none."""
+    """Return the URL that a local path stands for, or None."""
     if not _root.cache_info().currsize or not path.is_relative_to(_root()):
         return None
     scheme, *rest = path.relative_to(_root()).parts
@@ -74,19 +74,19 @@ def url_of(path: Path) -> str | None:
 
 
 def is_remote(path: Path | str) -> bool:
-    """Return whether a path is a URL, or the local path of one."""
+    """Return whether a path is a URL, or stands for one."""
     return is_url(path) or url_of(Path(path)) is not None
 
 
 def with_urls(text: str) -> str:
-    """Return a text for the user, with URLs in place of their local paths."""
+    """Return a text in which local paths that stand for URLs are replaced by the URLs."""
     if not _root.cache_info().currsize:
         return text
     return re.sub(rf"{re.escape(str(_root()))}/([^/\s]+)/", r"\1://", text)
 
 
 def without_secrets(text: str) -> str:
-    """Return a text whose URLs have no query and no credentials: a signature, a password.
+    """Return a text in which URLs lack their query and credentials, such as signatures and passwords.
 
     >>> without_secrets("--into=https://me:key@host/model.ckpt?X-Amz-Signature=1")
     '--into=https://host/model.ckpt'
@@ -95,7 +95,7 @@ def without_secrets(text: str) -> str:
 
 
 def whole_url(url: Path | str) -> str:
-    """Return a URL with the slash that it lost as a `Path`.
+    """Return a URL with the slash restored that it lost as a `Path`.
 
     >>> whole_url(Path("s3://bucket/features"))
     's3://bucket/features'

@@ -1,4 +1,4 @@
-"""What goes wrong with a server, in one line: what it answers, what is to be done, and no secret of the URL."""
+"""Errors of servers as one-line messages: the answer, the remedy, and no secrets of the URL."""
 
 import contextlib
 import re
@@ -17,22 +17,22 @@ PACKAGES = {
     "gcs": "gcsfs",
     "hf": "huggingface_hub",
 }
-"""What fsspec needs for a scheme."""
+"""The packages that fsspec requires, by scheme."""
 BUSY = (429, 503)
-"""Answers of a server that may say when it is to be asked again."""
+"""HTTP status codes whose answers may have a Retry-After header."""
 SECONDS = 60
-"""How long a web server may be silent."""
+"""The timeout in seconds for a silent web server."""
 LONGEST_REASON = 300
-"""Characters of what a server, or a library of it, says went wrong."""
+"""The maximum length in characters of an error text from a server or its library."""
 _LEAST = "the server sends whole files only"
 
 
 @contextlib.contextmanager
 def one_line_errors(url: str) -> Iterator[None]:
-    """Turn whatever goes wrong with a server into an error of one line.
+    """Convert any error of a server into one line.
 
     Raises:
-        CkptError: something did.
+        CkptError: the server failed.
         MissingDependency: a package is missing.
     """
     bare = without_secrets(url)
@@ -44,12 +44,12 @@ def one_line_errors(url: str) -> Iterator[None]:
         scheme = scheme_of(url)
         package = "ckpttool[remote]" if str(error.name).startswith("fsspec") else PACKAGES.get(scheme, error.name)
         raise MissingDependency(f"{bare}: reading {scheme}:// needs a package: pip install '{package}'") from error
-    except Exception as error:  # every backend of fsspec has a family of errors of its own
+    except Exception as error:  # every backend of fsspec has its own exception classes
         raise CkptError(f"{bare}: {without_secrets(_reason(error))}") from error
 
 
 def waiting(status: int, headers: Mapping[str, str]) -> int | None:
-    """Return how many seconds a server asks to wait because it has too many requests, if that is what it answers."""
+    """Return the Retry-After seconds of an answer that reports too many requests, else None."""
     text = headers.get("Retry-After", "")
     return int(text) if status in BUSY and re.fullmatch(r"\d{1,6}", text, re.ASCII) else None
 
@@ -74,5 +74,5 @@ def _reason(error: Exception) -> str:
 
 
 def scheme_of(url: str) -> str:
-    """Return what a URL begins with: `s3` of `s3://bucket/model`."""
+    """Return the scheme of a URL: `s3` of `s3://bucket/model`."""
     return url.partition(":")[0]
