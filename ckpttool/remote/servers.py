@@ -1,4 +1,4 @@
-"""Servers through fsspec: metadata of a file, listing of a folder, a file to read or to write."""
+"""Servers through fsspec: metadata of files, listings of folders, reading and writing."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -10,19 +10,19 @@ from ckpttool.remote import server_errors
 from ckpttool.remote.paths import without_secrets
 
 WEB = ("http", "https")
-"""Schemes whose servers do not list folders."""
+"""Schemes of servers that cannot list folders."""
 GONE = (404, 410)
 LARGEST = 1 << 50
-"""Bytes of a file; no file system holds one of more."""
+"""The maximum size of a file in bytes; no file system supports more."""
 MOST_LISTED = 1_000_000
-"""Files of a folder that are listed."""
+"""The maximum number of files in a listing."""
 STEP = 4 << 20
-"""Bytes that are asked for at once of a file that is fetched whole."""
+"""The size in bytes of one request for a file that is downloaded whole."""
 _MARKS = ("ETag", "etag", "blob_id", "md5Hash", "LastModified")
 
 
 class RemoteFile(NamedTuple):
-    """A file on a server: its size, a mark that changes with its bytes, where the server gives one, and which it is."""
+    """A file on a server: its size in bytes, and a mark of its version with the mark's kind, if the server has one."""
 
     size: int
     mark: str | None
@@ -30,12 +30,12 @@ class RemoteFile(NamedTuple):
 
 
 def lists(url: str) -> bool:
-    """Return whether a server can list a folder."""
+    """Return whether the server of a URL can list folders."""
     return server_errors.scheme_of(url) not in WEB
 
 
 def metadata(url: str) -> RemoteFile | None:
-    """Return the metadata of a file, or None if it does not exist; of a web server, `web` has it.
+    """Return the metadata of a file, or None if it does not exist; for web servers use `web.metadata`.
 
     Raises:
         CkptError: the server refuses, or cannot be reached.
@@ -54,10 +54,10 @@ def metadata(url: str) -> RemoteFile | None:
 
 
 def listing(url: str) -> dict[str, RemoteFile | None]:
-    """Return the files of a folder by name, with None for folders; nothing if the folder does not exist.
+    """Return the entries of a folder by name, None for subfolders; an empty dict if the folder does not exist.
 
     Raises:
-        CkptError: the server refuses, cannot be reached, or lists more than any folder has.
+        CkptError: the server refuses, cannot be reached, or lists more than `MOST_LISTED` entries.
         MissingDependency: a package is missing.
     """
     with server_errors.one_line_errors(url):
@@ -72,10 +72,10 @@ def listing(url: str) -> dict[str, RemoteFile | None]:
 
 
 def beneath(url: str) -> dict[str, RemoteFile]:
-    """Return the files in a folder and in the folders in it, by their paths from there.
+    """Return the files below a folder, recursively, by their relative paths.
 
     Raises:
-        CkptError: the server refuses, cannot be reached, or lists more than any folder has.
+        CkptError: the server refuses, cannot be reached, or lists more than `MOST_LISTED` files.
     """
     with server_errors.one_line_errors(url):
         system, path = file_system(url)
@@ -86,7 +86,7 @@ def beneath(url: str) -> dict[str, RemoteFile]:
 
 
 def _listed(system: Any, path: str, flat: bool = False) -> list[dict[str, Any]]:
-    """Return what is in a folder; of S3, which may list without end, no more is asked for than is believed."""
+    """Return the entries of a folder; an endless listing from S3 is cut off just beyond the maximum."""
     if hasattr(system, "_iterdir"):
         import fsspec.asyn
 
@@ -99,7 +99,7 @@ def _listed(system: Any, path: str, flat: bool = False) -> list[dict[str, Any]]:
 
 
 async def _some(system: Any, path: str, flat: bool) -> list[dict[str, Any]]:
-    """Return what S3 lists until it is too much."""
+    """Return S3's listing, up to one entry beyond the maximum."""
     from s3fs.errors import translate_boto_error
 
     bucket, key, _ = system.split_path(path)
@@ -111,13 +111,13 @@ async def _some(system: Any, path: str, flat: bool) -> list[dict[str, Any]]:
             found.append(info)
             if len(found) > MOST_LISTED:
                 break
-    except Exception as error:  # botocore's, of many kinds
+    except Exception as error:  # botocore has many exception classes
         raise translate_boto_error(error) from error
     return found
 
 
 def read_all(urls: Sequence[str]) -> list[bytes | None]:
-    """Return the bytes of several files of one server, asked for at once; None for those that are gone.
+    """Return the contents of several files of one server, requested concurrently; None for missing ones.
 
     Raises:
         CkptError: the server refuses, or cannot be reached.
@@ -134,14 +134,14 @@ def read_all(urls: Sequence[str]) -> list[bytes | None]:
 
 
 def opened(url: str, size: int) -> Any:
-    """Return fsspec's file, which fetches just what is read."""
+    """Return fsspec's file object without read-ahead."""
     with server_errors.one_line_errors(url):
         system, path = file_system(url)
         return system.open(path, "rb", cache_type="none", size=size)
 
 
 def read(url: str) -> bytes | None:
-    """Return the bytes of a file, or None if it does not exist.
+    """Return the content of a file, or None if it does not exist.
 
     Raises:
         CkptError: the server refuses, or cannot be reached.
@@ -156,7 +156,7 @@ def read(url: str) -> bytes | None:
 
 
 def created(url: str, data: bytes) -> bool:
-    """Write a file where none is, and return whether none was.
+    """Create a file unless one exists; return whether it was created.
 
     Raises:
         CkptError: the server refuses, or cannot be reached.
@@ -171,7 +171,7 @@ def created(url: str, data: bytes) -> bool:
 
 
 def upload(file: Path, url: str) -> None:
-    """Write a file from the disk, whole or not at all.
+    """Upload a local file atomically.
 
     Raises:
         CkptError: the server refuses, or cannot be reached.
@@ -182,11 +182,11 @@ def upload(file: Path, url: str) -> None:
 
 
 def download(url: str, size: int, at: int, take: Callable[[int, bytes], object]) -> None:
-    """Give the bytes of a file from one on as they come, and no more than it is to have.
+    """Pass the bytes of a file from offset `at` up to `size` to `take(offset, piece)` as they arrive.
 
     Raises:
         CkptError: the server refuses, or cannot be reached.
-        CorruptCheckpoint: it gives fewer.
+        CorruptCheckpoint: the file ends before `size`.
     """
     with server_errors.one_line_errors(url), opened(url, size) as file:
         file.seek(at)
@@ -198,7 +198,7 @@ def download(url: str, size: int, at: int, take: Callable[[int, bytes], object])
 
 
 def write(url: str, data: Any) -> None:
-    """Write a file, whole or not at all, in the place of one that is there.
+    """Write a file atomically, replacing an existing one.
 
     Raises:
         CkptError: the server refuses, or cannot be reached.
@@ -209,7 +209,7 @@ def write(url: str, data: Any) -> None:
 
 
 def file_system(url: str) -> tuple[Any, str]:
-    """Return fsspec's file system for a URL, and its name there."""
+    """Return fsspec's file system for a URL, and the path of the URL on it."""
     import fsspec.core
 
     system, path = fsspec.core.url_to_fs(url, **(_web_options() if server_errors.scheme_of(url) in WEB else {}))
@@ -217,7 +217,7 @@ def file_system(url: str) -> tuple[Any, str]:
 
 
 def _web_options() -> dict[str, Any]:
-    """Return how to speak to web servers: bytes as they are, and an end to what does not come."""
+    """Return fsspec's options for web servers: no compression, and timeouts."""
     import aiohttp
 
     timeout = aiohttp.ClientTimeout(
@@ -228,10 +228,10 @@ def _web_options() -> dict[str, Any]:
 
 
 def _remote_file(info: dict[str, Any]) -> RemoteFile | None:
-    """Return the file that an answer of fsspec is about.
+    """Return the file that fsspec's metadata describes, or None for a folder.
 
     Raises:
-        CkptError: the server does not say how large it is.
+        CkptError: the size is missing or impossible.
     """
     if info.get("type") == "directory":
         return None

@@ -1,4 +1,4 @@
-"""Sparse copies of remote files: each range is fetched once, when it is needed, into a file without a name."""
+"""Sparse copies of remote files: ranges are fetched on demand, each once, into an unnamed temporary file."""
 
 import io
 import os
@@ -17,16 +17,16 @@ from ckpttool.remote import server_errors, servers, web
 from ckpttool.remote.paths import url_of, without_secrets
 
 BLOCK = 8 << 10
-"""Bytes that are fetched at least where a file is read in small pieces: the directory of a zip file, a first mark."""
+"""The minimum bytes per request for files read in small pieces, such as zip directories and signatures."""
 AHEAD = 4 << 20
-"""Bytes that are fetched at most beyond those asked for, where a file is read from front to back."""
+"""The maximum read-ahead in bytes for sequential reads."""
 STEP = 16 << 20
-"""Bytes that are held in memory on their way to the disk."""
+"""The size in bytes of the pieces that pass through memory."""
 READ_LIMIT = 2 << 30
-"""Bytes of a file on a server that is read as a whole: a graph has fewer, as a protobuf message."""
+"""The maximum size in bytes of a remote file that is read whole: graphs, as protobuf messages, are smaller."""
 WHOLE = 64 << 20
-"""The size of a file that is fetched whole from a server that names no versions, or knows no ranges: there a larger one
-is refused."""
+"""The maximum size in bytes of a file that is fetched in one request because its server reports no version of it, or
+ignores range requests; larger ones are then fetched in ranges, or refused."""
 
 _known: dict[Path, "SparseFile"] = {}
 
