@@ -32,7 +32,7 @@ _known: dict[Path, "SparseFile"] = {}
 
 
 class Ranges:
-    """Which bytes of a file are here: ascending ranges that neither touch nor overlap.
+    """The byte ranges of a file that were fetched: ascending, disjoint and not adjacent.
 
     >>> there = Ranges()
     >>> there.add(0, 10), there.add(20, 30), there.missing(5, 25), there.behind(30)
@@ -40,18 +40,18 @@ class Ranges:
     """
 
     def __init__(self) -> None:
-        """Begin with none."""
+        """Start without ranges."""
         self._ranges: list[tuple[int, int]] = []
 
     def add(self, start: int, stop: int) -> None:
-        """Add a range, and join it with those that it touches."""
+        """Add a range, and merge it with adjacent and overlapping ones."""
         touched = [each for each in self._ranges if each[0] <= stop and each[1] >= start]
         self._ranges = [each for each in self._ranges if each not in touched]
         joined = min(start, *(each[0] for each in touched), start), max(stop, *(each[1] for each in touched), stop)
         self._ranges.insert(bisect_left(self._ranges, joined), joined)
 
     def missing(self, start: int, stop: int) -> list[tuple[int, int]]:
-        """Return the ranges from `start` to `stop` that are not there."""
+        """Return the missing ranges between `start` and `stop`."""
         gaps = []
         for begin, end in self._ranges:
             if end > start and begin < stop:
@@ -61,15 +61,19 @@ class Ranges:
         return [*gaps, (start, stop)] if start < stop else gaps
 
     def behind(self, at: int) -> int:
-        """Return how many bytes are there that end just before a byte."""
+        """Return the length of the range that ends at an offset, or 0."""
         return next((stop - start for start, stop in self._ranges if stop == at), 0)
 
 
 class SparseFile:
-    """A remote file of which some ranges are here."""
+    """A remote file with a local sparse copy."""
 
     def __init__(self, url: str, remote: servers.RemoteFile) -> None:
-        """Take what the server says of the file; nothing is fetched yet."""
+        """Create an empty sparse copy of a file with this metadata; nothing is fetched yet.
+
+        Raises:
+            CkptError: the file is too large for the disk.
+        """
         self.url, self.size, self.mark, self._remote = url, remote.size, remote.mark, remote
         self._is_web = not servers.lists(url)
         self._ranges, self._lock, self._source = Ranges(), RLock(), None
@@ -84,11 +88,11 @@ class SparseFile:
             ) from error
 
     def fileno(self) -> int:
-        """Return a descriptor of what is here, to be closed after use; `need` says what must be here first."""
+        """Return a duplicated descriptor of the sparse copy; call `need` for a range before reading it."""
         return os.dup(self._descriptor)
 
     def stream(self) -> StreamAt:
-        """Return a stream that fetches what is read from it."""
+        """Return a stream that fetches ranges as they are read."""
         descriptor = self.fileno()
 
         def read_at(buffer: memoryview, place: int) -> int:
@@ -98,11 +102,11 @@ class SparseFile:
         return StreamAt(self.size, read_at, lambda: os.close(descriptor))
 
     def need(self, start: int, size: int) -> None:
-        """Fetch what is not here yet of some bytes.
+        """Fetch the missing parts of a range, with read-ahead for sequential reads.
 
         Raises:
-            CkptError: the server does not give them.
-            CorruptCheckpoint: it gives fewer.
+            CkptError: the server does not send them.
+            CorruptCheckpoint: it sends fewer.
         """
         stop = min(start + size, self.size)
         with self._lock:
@@ -112,9 +116,9 @@ class SparseFile:
                     self._fetch(*gap)
 
     def _fetch(self, start: int, stop: int) -> None:
-        """Fetch a range, or all of a file that is small enough, where the server ignores ranges or names no version."""
+        """Fetch a range, or a small file whole if the server ignores range requests or reports no version."""
         if self._is_web and self.mark is None and self.size <= WHOLE:
-            start, stop = 0, self.size  # parts of different answers could be of different files
+            start, stop = 0, self.size  # ranges from separate answers could be of different versions
         try:
             self._take(start, stop)
         except CkptError as error:
@@ -124,7 +128,7 @@ class SparseFile:
             self._take(0, self.size)
 
     def _take(self, start: int, stop: int) -> None:
-        """Ask a web server for just these bytes, else fsspec's file for them."""
+        """Fetch a range from a web server by `web`, or from others by fsspec's file object."""
         if self._is_web:
             web.fetch(self.url, self._remote, start, stop, self._put)
             self._ranges.add(start, stop)
@@ -154,7 +158,7 @@ class SparseFile:
 
 
 def put(path: Path, remote: servers.RemoteFile) -> SparseFile:
-    """Put a sparse file at the path of a remote one; bytes already fetched stay if it has not changed."""
+    """Register a sparse file for a path; one with the same size and version is kept with its fetched ranges."""
     known, url = _known.get(path), url_of(path)
     if known and known.url == url and known.mark and (known.size, known.mark) == (remote.size, remote.mark):
         return known
@@ -165,7 +169,7 @@ def put(path: Path, remote: servers.RemoteFile) -> SparseFile:
 
 
 def at(path: Path) -> SparseFile | None:
-    """Return the sparse file at a path, or None for a local one; the server is asked where need be.
+    """Return the sparse file of a path, after a request to the server if it is new; None for a local or missing file.
 
     Raises:
         CkptError: the server refuses, or cannot be reached.
@@ -177,7 +181,7 @@ def at(path: Path) -> SparseFile | None:
 
 
 def refreshed(path: Path) -> SparseFile | None:
-    """Ask the server for a file again; one that is gone there is removed here."""
+    """Request the metadata of a file again; return its sparse file, or None if it no longer exists."""
     url = str(url_of(path))
     remote = servers.metadata(url) if servers.lists(url) else web.metadata(url)
     if remote is None:
@@ -187,21 +191,21 @@ def refreshed(path: Path) -> SparseFile | None:
 
 
 def is_there(path: Path) -> bool:
-    """Return whether a file exists, here or on a server."""
+    """Return whether a file exists, locally or on a server."""
     return plain_files.is_file(path) or at(path) is not None
 
 
 def opened(path: Path, block: int = BLOCK) -> io.BufferedReader:
-    """Open a file to read."""
+    """Open a local or remote file for reading, with a buffer of `block` bytes for remote ones."""
     sparse = at(path)
     return io.BufferedReader(sparse.stream(), block) if sparse else plain_files.opened(path)
 
 
 def read_bytes(path: Path) -> bytes:
-    """Return all bytes of a file.
+    """Return the content of a local or remote file.
 
     Raises:
-        CkptError: a server says that it has more than are read at once.
+        CkptError: a remote file has more than `READ_LIMIT` bytes.
     """
     if sparse := at(path):
         if sparse.size > READ_LIMIT:
@@ -212,11 +216,11 @@ def read_bytes(path: Path) -> bytes:
 
 
 def readable(path: Path, block: int = BLOCK) -> Path | io.BufferedReader:
-    """Return what a library that takes paths and files can read: a local path as it is."""
+    """Return the path of a local file unchanged, or an open file for a remote one, for libraries that accept both."""
     return opened(path, block) if at(path) else path
 
 
 def size_of(path: Path) -> int:
-    """Return the size of a file."""
+    """Return the size of a local or remote file in bytes."""
     sparse = at(path)
     return sparse.size if sparse else path.stat().st_size

@@ -1,7 +1,7 @@
-"""Files on web servers: an answer is held against what was asked for, and against the file as it was.
+"""Files on web servers: every answer is checked against the request, and against the version of the file.
 
-A server may give another part than the one asked for, a file that has changed since, a packed one, more bytes than it
-says, or a byte a minute; it may lead elsewhere. None of that passes for the weights.
+A server may send another range than requested, a changed or compressed file, more bytes than announced, or one byte
+per minute; it may redirect. None of that may be mistaken for the weights.
 """
 
 import contextlib
@@ -21,9 +21,9 @@ if TYPE_CHECKING:
     from yarl import URL
 
 SLOWEST = 32 << 10
-"""Bytes a second, beyond the seconds that a server may be silent: a file that comes more slowly is given up."""
+"""The minimum transfer rate in bytes per second, apart from the timeout; a slower download is aborted."""
 EACH = 1.0
-"""Seconds that an answer may take without using up what its server has."""
+"""Seconds allowed for each answer before it consumes the server's time budget."""
 MOST_REDIRECTS = 10
 PARTIAL, NOT_SATISFIABLE = 206, 416
 STEP = 1 << 20
@@ -31,11 +31,11 @@ _MARKS = ("ETag", "Last-Modified")
 _REDIRECTS = (301, 302, 303, 307, 308)
 _SECRETS = ("authorization", "cookie")
 Take = Callable[[int, bytes], object]
-"""What is called with bytes, and where in the file they are."""
+"""A callback for fetched bytes: the offset in the file, and the bytes."""
 
 
 def metadata(url: str) -> servers.RemoteFile | None:
-    """Return the metadata of a file, or None if it does not exist, or is a page.
+    """Return the metadata of a file, or None if it does not exist or the answer is an HTML page.
 
     Raises:
         CkptError: the server refuses, or cannot be reached.
@@ -45,11 +45,11 @@ def metadata(url: str) -> servers.RemoteFile | None:
 
 
 def fetch(url: str, file: servers.RemoteFile, start: int, stop: int, take: Take) -> None:
-    """Give bytes of a file to `take` as they come, of one answer.
+    """Fetch the bytes from `start` to `stop` in one request, and pass them to `take` as they arrive.
 
     Raises:
-        CkptError: the server does not give them, or not in time.
-        CorruptCheckpoint: it gives others, more, fewer, or those of another file.
+        CkptError: the server does not send them, or not in time.
+        CorruptCheckpoint: it sends another range, more or fewer bytes, or another version of the file.
     """
     _run(url, stop - start, lambda system, path: _fetch(system, path, file, start, stop, take))
 
