@@ -55,18 +55,18 @@ def fetch(url: str, file: servers.RemoteFile, start: int, stop: int, take: Take)
 
 
 class Patience:
-    """How long a server is waited for in all: each answer may take a moment, and `SECONDS` are beyond that.
+    """The time budget of a server: `SECONDS` in addition to the time that each request is allowed by its size.
 
-    What was used up comes back while nothing is asked.
+    The budget refills while no request is running.
     """
 
     def __init__(self) -> None:
-        """Begin with all of it."""
+        """Start with the full budget."""
         self._left, self._since = float(server_errors.SECONDS), time.monotonic()
 
     @contextlib.contextmanager
     def during(self, size: int) -> Iterator[float]:
-        """Take the time of a request for so many bytes, which may have the seconds that are given."""
+        """Time a request for `size` bytes, and yield the seconds that it may take."""
         start, due = time.monotonic(), EACH + size / SLOWEST
         self._left = min(float(server_errors.SECONDS), self._left + start - self._since)
         try:
@@ -80,7 +80,7 @@ _patience: dict[str, Patience] = {}
 
 
 def _run(url: str, size: int, ask: Callable[[Any, str], Any]) -> Any:
-    """Ask a server, in time."""
+    """Run a request within the server's time budget, and return its result."""
     with server_errors.one_line_errors(url):
         import asyncio
 
@@ -97,7 +97,7 @@ def _run(url: str, size: int, ask: Callable[[Any, str], Any]) -> Any:
 
 
 async def _metadata(system: Any, url: str) -> servers.RemoteFile | None:
-    """Ask for the headers of a file; a server that gives none of these, no size or no mark, for its first byte."""
+    """Request a file's headers by HEAD, or its first byte if HEAD fails or yields no size or version."""
     answer = head = await _asked(system, "HEAD", url, {})
     answer.close()
     if answer.status in servers.GONE:
@@ -107,7 +107,7 @@ async def _metadata(system: Any, url: str) -> servers.RemoteFile | None:
         answer.close()
     if answer.status in servers.GONE:
         return None
-    if answer.status != NOT_SATISFIABLE:  # which an empty file is
+    if answer.status != NOT_SATISFIABLE:  # the answer for an empty file
         answer.raise_for_status()
     if "html" in answer.headers.get("Content-Type", ""):
         return None
@@ -117,20 +117,20 @@ async def _metadata(system: Any, url: str) -> servers.RemoteFile | None:
 
 
 def _says_size(answer: "ClientResponse") -> bool:
-    """Return whether an answer is that of a server which tells of files what is asked."""
+    """Return whether an answer to HEAD succeeded and has the uncompressed size."""
     return answer.ok and "Content-Length" in answer.headers and not _packed(answer)
 
 
 def _mark(answer: "ClientResponse") -> str | None:
-    """Return which header tells the version of a file, if any does."""
+    """Return the name of the header with the file's version, or None."""
     return next((name for name in _MARKS if answer.headers.get(name, "").strip()), None)
 
 
 def _size(answer: "ClientResponse", url: str) -> int:
-    """Return how large a file is.
+    """Return the size of a file in bytes.
 
     Raises:
-        CkptError: the server does not say it, or it is not a size.
+        CkptError: the size is missing or impossible.
     """
     is_part = answer.status in (PARTIAL, NOT_SATISFIABLE)
     text = answer.headers.get("Content-Range" if is_part else "Content-Length", "").rpartition("/")[2]
@@ -142,10 +142,10 @@ def _size(answer: "ClientResponse", url: str) -> int:
 
 
 async def _fetch(system: Any, url: str, file: servers.RemoteFile, start: int, stop: int, take: Take) -> None:
-    """Ask for a range of the file as it was, and take no more than that."""
+    """Request a range of the known version of a file, and read no more than that."""
     headers = {"Range": f"bytes={start}-{stop - 1}"}
     if file.mark_kind == "ETag" and str(file.mark).startswith('"'):
-        headers["If-Range"] = str(file.mark)  # a server whose file has changed gives all of it
+        headers["If-Range"] = str(file.mark)  # if the file has changed, the server sends all of it
     answer = await _asked(system, "GET", url, headers)
     try:
         if answer.status == NOT_SATISFIABLE:
@@ -158,7 +158,7 @@ async def _fetch(system: Any, url: str, file: servers.RemoteFile, start: int, st
 
 
 async def _asked(system: Any, method: str, url: str, headers: dict[str, str]) -> "ClientResponse":
-    """Return a server's answer; one that has too many requests is asked again after the time that it asks for."""
+    """Return a server's answer; if it reports too many requests, retry after the time it requests."""
     import asyncio
 
     waited = 0
@@ -173,10 +173,10 @@ async def _asked(system: Any, method: str, url: str, headers: dict[str, str]) ->
 
 
 async def _answered(system: Any, method: str, url: str, headers: dict[str, str]) -> "ClientResponse":
-    """Return a server's answer, of the place to which it leads where it leads elsewhere.
+    """Return a server's answer after following redirects.
 
     Raises:
-        CkptError: it leads nowhere, or where nothing is fetched from.
+        CkptError: a redirect is invalid or not allowed, or there are too many.
     """
     import aiohttp
 
@@ -199,10 +199,10 @@ async def _answered(system: Any, method: str, url: str, headers: dict[str, str])
 
 
 def _place_of(url: "URL", location: str, named: str) -> "URL":
-    """Return the URL that an answer leads to.
+    """Return the target of a redirect.
 
     Raises:
-        CkptError: it is none, or not on a web server, or not as safe as that which leads there.
+        CkptError: it is not a URL, not HTTP, or downgrades from HTTPS.
     """
     shown = visible(without_secrets(location)[:200])
     try:
@@ -219,10 +219,10 @@ def _place_of(url: "URL", location: str, named: str) -> "URL":
 
 
 async def _require_same_network(loop: Any, url: "URL", place: "URL", named: str) -> None:
-    """Refuse to be led from the open network into a closed one, which its own users alone reach.
+    """Refuse a redirect from a public address to a private network.
 
     Raises:
-        CkptError: a server does that.
+        CkptError: the target is private.
     """
     if not await _is_open(loop, place) and await _is_open(loop, url):
         raise CkptError(
@@ -231,7 +231,7 @@ async def _require_same_network(loop: Any, url: "URL", place: "URL", named: str)
 
 
 async def _is_open(loop: Any, url: "URL") -> bool:
-    """Return whether all addresses of a URL's host are open to everyone."""
+    """Return whether all addresses of a URL's host are public."""
     import ipaddress
     import socket
 
@@ -240,7 +240,7 @@ async def _is_open(loop: Any, url: "URL") -> bool:
 
 
 def _packed(answer: "ClientResponse") -> str:
-    """Return how an answer's body is packed; an empty text for one that is not."""
+    """Return the compression of an answer's body; an empty string if there is none."""
     packed = answer.headers.get("Content-Encoding", "").strip().lower()
     return "" if packed == "identity" else packed
 
@@ -254,12 +254,12 @@ def _require_unpacked(answer: "ClientResponse", url: str) -> None:
 
 
 def _require_answer(answer: "ClientResponse", url: str, file: servers.RemoteFile, start: int, stop: int) -> None:
-    """Hold an answer's headers against what was asked for.
+    """Check an answer's headers against the request.
 
     Raises:
-        CorruptCheckpoint: it is of another file, or another part.
-        CkptError: it is packed.
-        ValueError: the server ignores ranges.
+        CorruptCheckpoint: it is another version of the file, or another range.
+        CkptError: the body is compressed.
+        ValueError: the server ignores range requests.
     """
     headers = answer.headers
     _require_unpacked(answer, url)
@@ -278,10 +278,10 @@ def _require_answer(answer: "ClientResponse", url: str, file: servers.RemoteFile
 
 
 async def _take_body(answer: "ClientResponse", url: str, start: int, stop: int, take: Take) -> None:
-    """Take the first bytes of an answer, and of a part all that there are.
+    """Read the requested bytes of an answer; a partial answer must end there.
 
     Raises:
-        CorruptCheckpoint: there are fewer, or a part has more.
+        CorruptCheckpoint: it has fewer bytes, or a partial answer has more.
     """
     at = start
     while at < stop and (piece := await answer.content.read(min(STEP, stop - at))):
