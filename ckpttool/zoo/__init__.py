@@ -1,1 +1,1 @@
-"""The catalogue's keeper: what models are found to be, how they are stored, and what becomes of them."""
+"""Management of the catalogue: describing models, storing, comparing, transferring and removing them."""

@@ -1,7 +1,7 @@
-"""Where the models of a catalogue come from: by what their lineage records, by their cards, and by what they hold.
+"""The ancestry of models in a catalogue, from their lineage records, their cards, and their tensors.
 
-A recorded source is told by its hash, so it is found under whatever name it was added; what is in no entry is named as
-the record has it. Layers that are an older revision's byte for byte tell the rest.
+A recorded source is identified by its hash, and therefore found under any name; a source that is not in the catalogue
+is shown under its recorded name. Other ancestors follow from layers that are identical to those of older revisions.
 """
 
 from collections import defaultdict
@@ -20,13 +20,13 @@ from ckpttool.lineage.records import hash_of
 from ckpttool.zoo.kinship import Kinship
 
 MOST_OUTSIDE = 4
-"""Sources of one model that are in no entry, and are named."""
+"""The maximum number of sources outside of the catalogue that are shown per model."""
 _ZIPS = (".keras", ".npz", ".pt", ".pth", ".zip")
 
 
 @dataclass(frozen=True)
 class Origin:
-    """Where a model comes from: a revision `N@2` or what is not an entry; why that is known; whether it is recorded."""
+    """An ancestor of a model: a revision `N@2` or another name, the evidence, and whether it is recorded."""
 
     source: str
     why: str
@@ -36,13 +36,13 @@ class Origin:
 
 @dataclass(frozen=True)
 class Ancestry:
-    """The origins of each revision of a catalogue by its name `N@2`, the oldest revisions first."""
+    """The origins of each revision of a catalogue, by its name `N@2`, oldest revisions first."""
 
     origins: Mapping[str, Sequence[Origin]] = field(default_factory=dict)
 
     @classmethod
     def of(cls, catalogue: Catalogue, revisions: Sequence[tuple[Manifest, Kinship]]) -> "Ancestry":
-        """Find out where revisions come from."""
+        """Determine the origins of revisions."""
         every = sorted(revisions, key=lambda each: (each[0].created, each[0].name, each[0].revision))
         places = _Places.of(catalogue, [manifest for manifest, _ in every])
         found = {str(manifest): list(_recorded(manifest, places)) for manifest, _ in every}
@@ -60,7 +60,7 @@ class Ancestry:
         return cls(found)
 
     def around(self, entry: str, most: int) -> list[str]:
-        """Return what a revision comes from and what comes from it, however far, the nearest of it; oldest first."""
+        """Return the ancestors and descendants of a revision, the nearest ones if there are many; oldest first."""
         after = defaultdict[str, list[str]](list)
         for name, origins in self.origins.items():
             for each in origins:
@@ -78,26 +78,26 @@ class Ancestry:
 
 @dataclass(frozen=True)
 class _Places:
-    """The revisions that hold the files of a hash, and the latest revision of each entry."""
+    """Lookup tables: the revisions by the hash of their files, and the latest revision of each entry."""
 
     by_hash: Mapping[str, Sequence[str]]
     latest: Mapping[str, int]
 
     @classmethod
     def of(cls, catalogue: Catalogue, manifests: Iterable[Manifest]) -> "_Places":
-        """Hash nothing again but the directories of zips, by which these are told."""
+        """Build the tables; only the directories of zip files, which identify them, are hashed anew."""
         by_hash, latest = defaultdict[str, list[str]](list), dict[str, int]()
         for manifest in manifests:
             latest[manifest.name] = max(manifest.revision, latest.get(manifest.name, 0))
             for file in manifest.files:
                 by_hash[f"sha256:{file.sha256}"].append(str(manifest))
                 if PurePath(file.path).suffix in _ZIPS:
-                    with suppress(CkptError, OSError):  # compacted, or damaged: it is told by its layers
+                    with suppress(CkptError, OSError):  # compacted or damaged: identified by its layers
                         by_hash[hash_of([catalogue.blob(file.sha256)])].append(str(manifest))
         return cls(by_hash, latest)
 
     def named(self, text: str) -> str | None:
-        """Return the revision that a card names; None where it names none here."""
+        """Return the revision that a card refers to, or None if it is not in this catalogue."""
         with suppress(CkptError):
             chosen = selector(text)
             if chosen.name in self.latest and chosen.tag is None:
@@ -106,7 +106,7 @@ class _Places:
 
 
 def _recorded(manifest: Manifest, places: _Places) -> Iterator[Origin]:
-    """Yield what a revision's lineage and card say that it comes from."""
+    """Yield the origins that a revision's lineage and card record."""
     own, seen = str(manifest), {str(manifest)}
     outside = dict[str, str]()
     for number, record in enumerate(_rows(manifest.lineage.get("records"))[::-1]):

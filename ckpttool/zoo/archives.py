@@ -1,7 +1,7 @@
-"""Archives in which models are published, .tar.gz and .zip: of their files those of one model are written, as files.
+"""Archives of published models, .tar.gz and .zip: extraction of the files of one model.
 
-What lies in an archive under a name that leads elsewhere, and anything but a plain file, is refused or skipped: no
-link of an archive is ever made.
+Members with paths outside of the archive are refused, and anything but regular files is skipped: links are never
+created.
 """
 
 import bz2
@@ -26,15 +26,15 @@ from ckpttool.zoo.choosing import Candidate, chosen
 
 _SUFFIX = re.compile(r"(\.tar|\.tar\.(gz|bz2|xz)|\.tgz|\.zip)$", re.IGNORECASE)
 MOST_FILES = 100_000
-"""Files, folders and links that an archive may list."""
+"""The maximum number of members of an archive."""
 LARGEST, LARGEST_RATIO = 4 << 30, 100
-"""An archive is refused that unpacks to more bytes than the first, and to more times its own size than the second."""
+"""An archive is refused if its content exceeds both this size in bytes and this multiple of the archive's size."""
 _LONGEST_PIECE = 1 << 20
-"""Bytes that are read at once: the headers of a member of a .tar are no longer, nor is a piece of it that is copied."""
+"""The size in bytes of pieces that are copied, and the maximum size of a tar member's headers."""
 _MOST_MEMORY = 160 << 20
-"""Bytes of memory to unpack an .xz in: the file itself says how much of what came before it refers to, up to 4 GiB.
+"""The memory limit in bytes for .xz: the file itself declares its dictionary size, up to 4 GiB.
 
-`xz -9` asks for 65 MiB.
+`xz -9` needs 65 MiB.
 """
 _DAMAGE = (
     tarfile.TarError,
@@ -43,14 +43,14 @@ _DAMAGE = (
     gzip.BadGzipFile,
     lzma.LZMAError,
     EOFError,
-    RuntimeError,  # of zipfile: a password is asked for, or it is packed in a way that is not known
-    ValueError,  # of both, for numbers that are none and texts that are not UTF-8
-    IndexError,  # of zipfile, for a member without a name
+    RuntimeError,  # zipfile: encrypted, or an unknown compression
+    ValueError,  # both: invalid numbers, or text that is not UTF-8
+    IndexError,  # zipfile: a member without a name
 )
 
 
 class _Xz(io.RawIOBase):
-    """What an .xz unpacks to, in bounded memory; `lzma.open` takes what the file asks for."""
+    """Decompression of .xz in bounded memory; `lzma.open` has no limit."""
 
     def __init__(self, file: IO[bytes]) -> None:
         self._packed = file
@@ -106,22 +106,22 @@ def _xz(file: IO[bytes]) -> IO[bytes]:
 
 
 _PACKED: dict[bytes, Callable[[IO[bytes]], Any]] = {b"\x1f\x8b": gzip.open, b"BZh": bz2.open, b"\xfd7zXZ": _xz}
-"""What the files begin with that hold a packed .tar, and what unpacks them."""
+"""Signatures of compressed tar files, with the functions that open them."""
 _OF_ZIPS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2)
-"""How the members of a zip may be packed: LZMA takes what memory it asks for here, too."""
+"""The accepted compression methods of zip members; LZMA, whose memory is not bounded, is not among them."""
 
 
 class Archive(Protocol):
-    """The plain files of an archive by their names."""
+    """The regular files of an archive by path."""
 
     sizes: dict[str, int]
 
     def opened(self, name: str) -> IO[bytes]:
-        """Open one of them."""
+        """Open a file of the archive."""
 
 
 def is_archive(name: str) -> bool:
-    """Say whether a file is an archive, by its name.
+    """Return whether a file name is that of an archive.
 
     >>> is_archive("mobilenet_v1.tgz"), is_archive("model.keras")
     (True, False)
@@ -130,7 +130,7 @@ def is_archive(name: str) -> bool:
 
 
 def stem(name: str) -> str:
-    """Return the name of a file without the suffix of an archive, or its last one.
+    """Return a file name without the suffix of an archive, or without its last suffix.
 
     >>> stem("mobilenet_v1.0.tar.gz"), stem("model.v2.h5")
     ('mobilenet_v1.0', 'model.v2')
@@ -139,18 +139,18 @@ def stem(name: str) -> str:
 
 
 def unpacked(path: Path, inside: str, where: str, folder: Path) -> tuple[Candidate, list[str]]:
-    """Write the files of a model in an archive into a folder; `inside` names it where it has several.
+    """Extract the files of one model into a folder; `inside` selects it if the archive contains several.
 
     Raises:
-        MissingFile: there is no model in it.
-        CorruptCheckpoint: the archive is damaged, or a name in it leads elsewhere.
+        MissingFile: the archive contains no model.
+        CorruptCheckpoint: the archive is damaged, or the path of a member leads out of it.
     """
     try:
         with _opened(path, where) as archive:
             candidate, others = chosen(archive.sizes, inside, where, mark="#")
             _require_place(sum(archive.sizes[name] for name in candidate.files), path, where, folder)
             wanted = set(candidate.files)
-            for name in filter(wanted.__contains__, archive.sizes):  # in the order in which they lie there
+            for name in filter(wanted.__contains__, archive.sizes):  # in the order of the archive
                 target = folder / name
                 target.parent.mkdir(parents=True, exist_ok=True)
                 with archive.opened(name) as source, target.open("xb") as file:
@@ -160,21 +160,21 @@ def unpacked(path: Path, inside: str, where: str, folder: Path) -> tuple[Candida
     except _DAMAGE as error:
         raise CorruptCheckpoint(f"{where} is damaged or truncated: {error or type(error).__name__}") from error
     except OSError as error:
-        if error.errno not in (None, errno.EINVAL):  # the system's own; those are of bz2, and of a seek to nowhere
+        if error.errno not in (None, errno.EINVAL):  # a system error; the others are of bz2 or invalid seeks
             raise
         raise CorruptCheckpoint(f"{where} is damaged or truncated: {error.strerror or error}") from error
     return candidate, others
 
 
 class _Unpacking(io.RawIOBase):
-    """What a .tar unpacks to, of which no more is read, at once and in all, than archives of models need."""
+    """The decompressed stream of a tar file, with limits on its total size and on the size of headers."""
 
     def __init__(self, file: IO[bytes], most: int, where: str) -> None:
         self._file, self._most, self._where = file, most, where
         self._read = 0
 
     def begin(self) -> None:
-        """Begin with the next member."""
+        """Start the next member."""
         self._read = 0
 
     def read(self, size: int = -1) -> bytes:
@@ -200,13 +200,13 @@ class _Tar:
             _require_few(number, where)
             if each.isreg():
                 self._members[_name(each.name, where, self._members)] = each
-            each.pax_headers = {}  # which each member has of all others
+            each.pax_headers = {}  # every member repeats the global headers
             unpacking.begin()
         self.sizes = {name: each.size for name, each in self._members.items()}
 
     def opened(self, name: str) -> IO[bytes]:
         found = self._file.extractfile(self._members[name])
-        assert found is not None  # a regular file
+        assert found is not None  # since it is a regular file
         return found
 
 
@@ -247,10 +247,10 @@ def _most(path: Path) -> int:
 
 
 def _name(name: str, where: str, others: Collection[str]) -> str:
-    """Return the path of a member, which stays in the archive's folder and is there once.
+    """Return the normalised path of a member.
 
     Raises:
-        CorruptCheckpoint: it is another.
+        CorruptCheckpoint: it leads out of the archive, or is there twice.
     """
     path = safe_path(name.removeprefix("./"), where)
     if path in others:
@@ -277,7 +277,11 @@ def _require_place(size: int, path: Path, where: str, folder: Path) -> None:
 
 
 def _copied(source: IO[bytes], target: IO[bytes], size: int, where: str) -> None:
-    """Copy a member, which has the bytes that it is said to have."""
+    """Copy a member of the declared size.
+
+    Raises:
+        CorruptCheckpoint: it has another size.
+    """
     left = size
     while left and (piece := source.read(min(left, 1 << 20))):
         target.write(piece)

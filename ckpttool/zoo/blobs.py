@@ -1,4 +1,4 @@
-"""Blobs: files of models, named by the hash of their bytes, read only, each once whatever the number of entries."""
+"""Blobs: the files of models, named by their hash, read-only, and stored once for any number of entries."""
 
 import hashlib
 import os
@@ -19,16 +19,16 @@ from ckpttool.formats.writing.temporary import sweep, temporary_name
 from ckpttool.zoo.hashing import Follow
 
 PIECE = 4 << 20
-"""Bytes that are read, hashed and written at once."""
+"""The size in bytes of pieces that are read, hashed and written."""
 ADDING = "adding"
-"""What the file is named after that is in `tmp/` while something is added."""
+"""The base name of the file in `tmp/` that marks an addition in progress."""
 AHEAD = 4
-"""Pieces that may wait to be hashed."""
+"""The maximum number of pieces waiting to be hashed."""
 
 
 @contextmanager
 def temporary_file(catalogue: Catalogue, name: str) -> Iterator[tuple[Path, BinaryIO]]:
-    """Give a new file in the catalogue; it is removed at the end unless it was renamed."""
+    """Yield a new temporary file in the catalogue, removed at the end unless it was renamed."""
     temporary = temporary_name(catalogue.temporary / name)
     descriptor = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666)
     try:
@@ -40,17 +40,17 @@ def temporary_file(catalogue: Catalogue, name: str) -> Iterator[tuple[Path, Bina
 
 @contextmanager
 def at_work(catalogue: Catalogue) -> Iterator[None]:
-    """Let it be seen that something is being added: blobs that are newer than this are not collected."""
+    """Mark an addition in progress: newer blobs are not collected."""
     sweep(catalogue.temporary)
     with temporary_file(catalogue, ADDING):
         yield
 
 
 def put(catalogue: Catalogue, source: Path, follow: Follow | None = None) -> tuple[str, int]:
-    """Store the bytes of a file, and return their hash and how many they are; `follow` sees them as they pass.
+    """Store a file as a blob, and return its hash and size in bytes; `follow` is called with each piece.
 
     Raises:
-        CorruptCheckpoint: the file was changed while it was read.
+        CorruptCheckpoint: the file changed while it was read.
     """
     with temporary_file(catalogue, "blob") as (temporary, file):
         with plain_files.opened(source) as reading:
@@ -63,7 +63,7 @@ def put(catalogue: Catalogue, source: Path, follow: Follow | None = None) -> tup
 
 
 def keep(catalogue: Catalogue, temporary: Path, file: BinaryIO, sha256: str) -> None:
-    """Give what was written the name of its hash, unless the same bytes are there already."""
+    """Rename a written file to its hash, unless that blob exists already."""
     blob = catalogue.inside(catalogue.blob(sha256))
     if is_stored(catalogue, sha256):
         for each in (blob, recipe_path(catalogue, sha256)):
@@ -81,15 +81,15 @@ def keep(catalogue: Catalogue, temporary: Path, file: BinaryIO, sha256: str) -> 
 
 
 def touch(blob: Path) -> None:
-    """Have a blob count as new, so that nobody collects it who does not yet see what it is for."""
+    """Update a blob's time, so that it is not collected before its manifest exists."""
     try:
         os.utime(blob)
     except OSError:
-        return  # somebody else's file, or gone: whoever stores an entry looks again once its manifest is there
+        return  # another user's, or gone: storing an entry checks its blobs again after writing the manifest
 
 
 def _copied(reading: BinaryIO, writing: BinaryIO, follow: Follow | None) -> tuple[str, int]:
-    """Copy a file while two threads take the hashes of it, and of what is in it."""
+    """Copy a file while two threads hash it and its tensors."""
     total, at = hashlib.sha256(), 0
     waiting = deque[Future[None]]()
     with ThreadPoolExecutor(1) as whole, ThreadPoolExecutor(1) as parts:
