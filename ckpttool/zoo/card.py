@@ -1,7 +1,7 @@
-"""The card of a model: what its user says of it, in the fields that a card of Hugging Face has, so both are one.
+"""Model cards, with the same fields as those of Hugging Face.
 
-A card is a text in Markdown with a head in YAML between two lines of `---`. There the values of metrics stand in
-`model-index`; here they are rows, `{"name", "value"}`, and the text is the field `text`.
+A card is Markdown with YAML front matter between two lines of `---`. In a file, metrics are in `model-index`; in a
+manifest they are rows, `{"name", "value"}`, and the Markdown is the field `text`.
 """
 
 import math
@@ -19,16 +19,16 @@ from ckpttool.zoo.licences import licence_fields
 from ckpttool.zoo.tasks import require_task
 
 LONGEST = 1 << 20
-"""Bytes of a card."""
+"""The maximum size of a card in bytes."""
 _FENCE = "---"
 _OWN = ("metrics", "text", "model-index")
 _UNKNOWN = "unknown"
-"""What stands in a result where nobody said of which data it is: the Hub wants a name."""
+"""The dataset name of metrics without one, since the Hub requires a name."""
 
 
 @dataclass(frozen=True)
 class Said:
-    """What is said of a model beside its card's file; where both say something, this counts."""
+    """Information about a model given as options; it takes precedence over the card's file."""
 
     licence: str | None = None
     metrics: Sequence[str] = ()
@@ -38,10 +38,10 @@ class Said:
     base_model: str | None = None
 
     def fields(self) -> dict[str, Any]:
-        """Return the fields of a card that this is.
+        """Return the fields of a card.
 
         Raises:
-            CkptError: the licence is not an expression of SPDX, the Hub knows no such task, or a metric has no number.
+            CkptError: the licence is not an SPDX expression, the Hub has no such task, or a metric is not a number.
         """
         found = {
             **(licence_fields(self.licence) if self.licence else {}),
@@ -55,11 +55,11 @@ class Said:
 
 
 def card_of(said: Said, file: Path | None = None, library: str | None = None) -> dict[str, Any]:
-    """Return a model's card: what its file says, and over that what is said besides.
+    """Return a model's card: the fields of its file, overridden by the options.
 
     Raises:
-        CkptError: something is not as a card has it.
-        FormatError: the file is not a text, or its head cannot be read.
+        CkptError: a value is invalid.
+        FormatError: the file is not text, or its front matter cannot be parsed.
     """
     read = parsed(_text(file), str(file)) if file else {}
     for key in CARD_TEXTS:
@@ -73,13 +73,13 @@ def card_of(said: Said, file: Path | None = None, library: str | None = None) ->
 
 
 def metric(text: str) -> dict[str, Any]:
-    """Return a metric of its text.
+    """Parse a metric.
 
     >>> metric("accuracy=0.97")
     {'name': 'accuracy', 'value': 0.97}
 
     Raises:
-        CkptError: it is none.
+        CkptError: it has another form, or the value is not finite.
     """
     name, _, number = text.partition("=")
     try:
@@ -92,13 +92,13 @@ def metric(text: str) -> dict[str, Any]:
 
 
 def parsed(text: str, where: str) -> dict[str, Any]:
-    r"""Read a card: the fields of its head, and the text below it.
+    r"""Parse a card into the fields of its front matter and the Markdown below.
 
     >>> parsed("---\nlicense: mit\n---\n# Digits\n", "card.md")
     {'license': 'mit', 'text': '# Digits\n'}
 
     Raises:
-        FormatError: its head has no end, or is more than the part of YAML that is read; it says where.
+        FormatError: the front matter does not end, or uses YAML features beyond the supported subset.
     """
     head, body = _parts(text.removeprefix("\ufeff").replace("\r\n", "\n"), where)
     try:
@@ -111,7 +111,7 @@ def parsed(text: str, where: str) -> dict[str, Any]:
 
 
 def _parts(text: str, where: str) -> tuple[str, str]:
-    """Return a card's head and the text below it."""
+    """Return the front matter of a card and the Markdown below."""
     if text.split("\n", 1)[0].rstrip() != _FENCE:
         return "", text
     lines = text.split("\n")
@@ -122,9 +122,9 @@ def _parts(text: str, where: str) -> tuple[str, str]:
 
 
 def _fields(head: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the fields of a head as they are kept here."""
+    """Return the fields of the front matter in the form of a manifest."""
     kept = {key: value for key, value in head.items() if key not in _OWN and value not in (None, [], {})}
-    for key in CARD_LISTS:  # where one text stands for a list of one
+    for key in CARD_LISTS:  # a string may stand for a list of one
         if key in kept:
             kept[key] = list(map(str, kept[key] if isinstance(kept[key], list) else [kept[key]]))
     metrics = {str(name): {"name": str(name), "value": None} for name in _rows(head.get("metrics"))}
@@ -137,7 +137,7 @@ def _fields(head: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _measured(index: Any) -> Iterator[dict[str, Any]]:
-    """Yield the metrics of a `model-index` that are numbers."""
+    """Yield the numeric metrics of a `model-index`."""
     for model in _rows(index):
         for result in _rows(model.get("results") if isinstance(model, Mapping) else None):
             for each in _rows(result.get("metrics") if isinstance(result, Mapping) else None):
@@ -150,12 +150,12 @@ def _rows(value: Any) -> list[Any]:
 
 
 def readme(manifest: Manifest) -> str:
-    """Return the card of an entry as the Hub has it: `README.md`."""
+    """Return the card of an entry as the `README.md` of the Hub."""
     return card_text(manifest.name, manifest.card)
 
 
 def card_text(name: str, card: Row) -> str:
-    """Return the card of a model of some name as the Hub has it; its `text` stands below the head."""
+    """Return a model's card as Markdown with front matter, as on the Hub."""
     head = {key: value for key, value in card.items() if key not in _OWN and value not in (None, [], {})}
     names = [each["name"] for each in card.get("metrics") or ()]
     head |= {"metrics": names} if names else {}
@@ -165,9 +165,9 @@ def card_text(name: str, card: Row) -> str:
 
 
 def with_text(manifest: Manifest, name: str | None = None, address: str | None = None) -> Manifest:
-    """Return a manifest whose card has a text: what is known of the model, where its user said nothing.
+    """Return a manifest whose card has a text, generated from the manifest if the user gave none.
 
-    `name` is what the model is called where the card will be, `address` where that is.
+    `name` and `address` are the model's name and location at the card's destination.
     """
     if manifest.card.get("text"):
         return manifest
@@ -187,12 +187,12 @@ def with_text(manifest: Manifest, name: str | None = None, address: str | None =
 
 
 def _cell(value: Any) -> str:
-    """Return a text in a table of Markdown, which has no lines and no bars of its own."""
+    """Return a string escaped for a cell of a Markdown table."""
     return visible(str(value or "")).replace("|", "\\|")
 
 
 def _index(name: str, card: Row) -> Iterator[dict[str, Any]]:
-    """Yield what `model-index` holds: what the card's file had, and a result for the metrics that it lacks."""
+    """Yield the entries of `model-index`: those of the card's file, and a result with the other metrics."""
     read = _rows(card.get("model-index"))
     had = {each["name"]: each["value"] for each in _measured(read)}
     yield from read
@@ -206,7 +206,7 @@ def _index(name: str, card: Row) -> Iterator[dict[str, Any]]:
 
 
 def card_lines(card: Row) -> Iterable[str]:
-    """Yield what a card says for people, its text aside."""
+    """Yield lines for display with the fields of a card other than its text."""
     for key, value in card.items():
         if key == "license_name" or value in (None, [], {}) or key in ("text", "model-index"):
             continue

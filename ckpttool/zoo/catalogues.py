@@ -1,6 +1,6 @@
-"""From one catalogue to another, in a folder or on a server: the bytes that are missing there, then the manifest.
+"""Copying entries between catalogues, in folders or on servers: first the missing blobs, then the manifest.
 
-The bytes of a server come through `downloads`: all are here and have their hashes before any is stored.
+Blobs of a server pass through `downloads`: all are downloaded and verified before any is stored.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -25,18 +25,18 @@ from ckpttool.zoo.sources import given_to_others
 from ckpttool.zoo.store import published, refuse_twin, same_as_latest, set_tag
 
 Local = Callable[[StoredFile], AbstractContextManager[Path]]
-"""What gives a file of a manifest on this machine, with the bytes that it is to have."""
+"""A function that yields a local copy of a manifest's file with verified content."""
 
 
 def copied(
     source: Catalogue, target: Catalogue, entry: str, name: str | None = None, tags: Iterable[str] = ()
 ) -> tuple[Manifest, int]:
-    """Store an entry of one catalogue in another; return what is there then, and how many files had to be brought.
+    """Copy an entry to another catalogue; return the stored manifest, and the number of files that were transferred.
 
     Raises:
         UnknownName: there is no such entry.
-        CorruptCheckpoint: the bytes of a file are not those of its hash; nothing is stored then.
-        CkptError: the name cannot be one there; or a server refuses, or cannot be reached.
+        CorruptCheckpoint: a file differs from its hash; nothing is stored.
+        CkptError: the name is invalid, or a server refuses or cannot be reached.
     """
     found = source.find(entry)
     own = found.source or {"url": _place(source), "revision": str(found)}
@@ -58,11 +58,11 @@ def copied(
 
 
 def catalogue_at(place: str | Path, begin: bool = False) -> Catalogue:
-    """Open a catalogue, to write to where one is to `begin`.
+    """Open a catalogue in a folder or on a server; with `begin` for writing, and created if necessary.
 
     Raises:
-        MissingFile: there is none.
-        CkptError: something else is there.
+        MissingFile: there is no catalogue.
+        CkptError: the folder contains something else.
     """
     place = place_of(place)
     kind = ServedCatalogue if is_url(place) else Catalogue
@@ -70,7 +70,7 @@ def catalogue_at(place: str | Path, begin: bool = False) -> Catalogue:
 
 
 def _place(catalogue: Catalogue) -> str:
-    """Return what a manifest calls a catalogue: folders of people are not in it."""
+    """Return a catalogue's name for a manifest, which does not reveal local folders."""
     return str(catalogue) if isinstance(catalogue, ServedCatalogue) else catalogue.root.name
 
 
@@ -82,10 +82,10 @@ def _has(catalogue: Catalogue, file: StoredFile) -> bool:
 
 @contextmanager
 def _bytes_of(catalogue: Catalogue, manifest: Manifest, file: StoredFile) -> Iterator[Path]:
-    """Give a file of an entry.
+    """Yield a file of an entry with verified content.
 
     Raises:
-        CorruptCheckpoint: its bytes are missing, or others.
+        CorruptCheckpoint: the content is missing, or has another hash.
     """
     where = f"{catalogue}: {file.path} of {manifest}"
     if isinstance(catalogue, ServedCatalogue):
@@ -102,7 +102,7 @@ def _bytes_of(catalogue: Catalogue, manifest: Manifest, file: StoredFile) -> Ite
 
 
 def _stored_in_folder(target: Catalogue, manifest: Manifest, missing: Iterable[StoredFile], local: Local) -> Manifest:
-    """Store a manifest and the bytes that it lacks; some may be collected meanwhile, and are looked for."""
+    """Store missing blobs and the manifest; blobs collected concurrently are restored."""
     with at_work(target):
         with ExitStack() as stack:
             for path in [stack.enter_context(local(file)) for file in missing]:
@@ -118,7 +118,7 @@ def _stored_in_folder(target: Catalogue, manifest: Manifest, missing: Iterable[S
 def _stored_on_server(
     target: ServedCatalogue, manifest: Manifest, missing: Iterable[StoredFile], local: Local
 ) -> Manifest:
-    """Store a manifest under the next number that nobody else has taken, once all its bytes are there."""
+    """Upload missing blobs, then the manifest under the next free revision number."""
     for file in missing:
         with local(file) as path:
             servers.upload(path, url_of(target.blob(file.sha256)))
