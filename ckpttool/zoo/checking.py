@@ -1,4 +1,4 @@
-"""Checking a catalogue: every byte of every file is read, and so are the tensors in them."""
+"""Verification of a catalogue: every file and every tensor is read and hashed."""
 
 import hashlib
 from collections.abc import Iterable, Iterator
@@ -17,7 +17,7 @@ from ckpttool.zoo.hashing import Follow, TensorHashes
 
 @dataclass(frozen=True)
 class Problem:
-    """What is wrong with an entry: with one of its files or tensors, or with its manifest."""
+    """A problem of an entry: in a file, a tensor or the manifest."""
 
     entry: str
     what: str
@@ -26,7 +26,7 @@ class Problem:
 
 @dataclass
 class Checked:
-    """What was read, and what is wrong with it."""
+    """The result of a verification: how much was read, and the problems."""
 
     entries: int = 0
     files: int = 0
@@ -35,7 +35,7 @@ class Checked:
 
 
 def check(catalogue: Catalogue, revisions: Iterable[tuple[str, int]]) -> Checked:
-    """Check some revisions: their manifests, every byte of their files, and the hashes of their tensors."""
+    """Verify revisions: their manifests, the content of their files, and the hashes of their tensors."""
     report, known = Checked(), dict[tuple[int, int], str]()
     for name, revision in revisions:
         report.entries += 1
@@ -49,7 +49,7 @@ def check(catalogue: Catalogue, revisions: Iterable[tuple[str, int]]) -> Checked
 def _check_revision(
     catalogue: Catalogue, manifest: Manifest, report: Checked, known: dict[tuple[int, int], str]
 ) -> Iterator[Problem]:
-    """Yield what is wrong with a revision; `known` has the hashes of files that others have, too, by their inodes."""
+    """Yield the problems of a revision; `known` caches the hashes of shared files by inode."""
     folder = placed(catalogue, manifest)
     is_known = all(_inode(folder / file.path) in known for file in manifest.files)
     try:

@@ -1,7 +1,7 @@
-"""Which model of many files is taken: those of a repository, or of an archive, by their names alone.
+"""Selection of one model among the files of a repository or archive, by their names alone.
 
-A repository often has one model in several formats, with tokenizers, logs and code beside. Taken is one model in one
-format: one with its graph before weights alone, what needs no unpickling before what does. Nothing that is code.
+A repository often contains a model in several formats, beside tokenizers, logs and code. One model in one format is
+selected: models with a graph are preferred to weights alone, and other formats to pickles. Code is never selected.
 """
 
 import re
@@ -13,20 +13,20 @@ from ckpttool.core.errors import CkptError, MissingFile
 from ckpttool.core.names import suggestion
 
 BESIDE = ("config.json", "preprocessor_config.json", "metadata.json")
-"""What is taken along from a model's folder."""
+"""Other files that are included from a model's folder."""
 _GRAPHS = ("saved_model.pb", "saved_model.pbtxt")
 _OF_FOLDER = re.compile(r"saved_model\.pb(txt)?|keras_metadata\.pb|fingerprint\.pb|(variables|assets(\.extra)?)/.+")
 _SHARD = re.compile(r"(?P<stem>.+)-\d{5}-of-\d{5}(?P<suffix>\.\w+)")
 _DATA = re.compile(r"\.data-\d{5}-of-\d{5}$")
 _USUAL = ("model", "pytorch_model", "tf_model", "weights", "variables")
 _STATES = re.compile(r"(optimizer|scheduler|scaler|rng_state|training_args)\b.*")
-"""Files of PyTorch that are not a model."""
+"""PyTorch files that are not models."""
 _LISTED = 5
 
 
 @dataclass(frozen=True)
 class Candidate:
-    """A model among files: its format, the path that stands for it, and the files that it is made of."""
+    """A model among files: its format, its main path, and its files."""
 
     format: str
     main: str
@@ -35,21 +35,21 @@ class Candidate:
 
     @property
     def folder(self) -> str:
-        """The folder in which it lies, with a slash at the end; empty for the root."""
+        """The folder of the model, with a trailing slash; empty for the root."""
         return _folder_of(self.main)
 
     @property
     def rank(self) -> int:
-        """How much later than others it is taken."""
+        """The sort key of preference; lower is preferred."""
         return FORMATS.index(self.format)
 
     @property
     def unusual(self) -> tuple[int, bool]:
-        """How far it is from where the one model of a repository lies, and how that is called."""
+        """How much the model's location and name differ from those usual for the only model of a repository."""
         return self.main.count("/"), PurePosixPath(self.main).name.partition(".")[0] not in _USUAL
 
     def names(self, name: str) -> tuple[str, dict[str, str]]:
-        """Return what stands for it in an entry, and the paths there of its files; `name` for the root as a folder."""
+        """Return the main path in an entry, and the entry's path of each file; `name` replaces the root folder."""
         if not self.is_folder:
             return self.main[len(self.folder) :], {file: file[len(self.folder) :] for file in self.files}
         main = PurePosixPath(self.main).name or name
@@ -62,13 +62,13 @@ class Candidate:
 
 
 def chosen(files: Collection[str], path: str, where: str, mark: str = "/") -> tuple[Candidate, list[str]]:
-    """Choose a model among files, and tell what else could have been: that of `path`, if it is not empty.
+    """Select the model at `path`, or the most suitable one if `path` is empty; return it and the alternatives.
 
-    `where` is what a message calls all of them, and behind it and the `mark` stands the path of one.
+    Messages call the files `where`, and one of them `where`, `mark` and its path.
 
     Raises:
-        MissingFile: there is none, or nothing at the path.
-        CkptError: there are several, and none is the obvious one.
+        MissingFile: there is no model, or none at the path.
+        CkptError: there are several, and none is preferred.
     """
     found = [each for each in candidates(files) if not path or _is_at(each, path)]
     if not found:
@@ -85,7 +85,7 @@ def chosen(files: Collection[str], path: str, where: str, mark: str = "/") -> tu
 
 
 def candidates(files: Collection[str]) -> Iterator[Candidate]:
-    """Yield the models among files, in every format.
+    """Yield the models among files in all formats.
 
     >>> [each.format for each in candidates(["a.safetensors", "b.py", "tf_model.h5", "c.npz"])]
     ['weights in HDF5', 'safetensors', 'NumPy']
@@ -118,7 +118,7 @@ FORMATS = (
     "ONNX",
     "PyTorch",
 )
-"""The formats, the one to be preferred first."""
+"""The formats in order of preference."""
 
 
 def _saved_models(files: Collection[str]) -> Iterator[Candidate]:
@@ -148,7 +148,7 @@ def _plain(files: Iterable[str], pattern: str, name: str, beside: tuple[str, ...
 
 
 def _sharded(files: Iterable[str], pattern: str, name: str) -> Iterator[Candidate]:
-    """Yield files of a kind, and of those that are parts of one model all with the index that lists them."""
+    """Yield the models of a format: single files, and the shards of a model with their index."""
     shards, there = dict[str, list[str]](), dict.fromkeys(files)
     for each in there:
         if not re.fullmatch(pattern, each):
@@ -163,7 +163,7 @@ def _sharded(files: Iterable[str], pattern: str, name: str) -> Iterator[Candidat
 
 
 def _is_weights(file: str) -> bool:
-    """Say whether a file in HDF5 has no network, by how Keras and Transformers call it."""
+    """Return whether an HDF5 file contains only weights, judging by the file names of Keras and Transformers."""
     return _last(file) == "tf_model.h5" or file.endswith(".weights.h5")
 
 

@@ -1,8 +1,8 @@
-"""Collecting blobs that no manifest names, and whatever else interrupted runs have left in a catalogue.
+"""Garbage collection of blobs that no manifest refers to, and of other leftovers of interrupted runs.
 
-Nothing is counted: what is used follows from all manifests each time. A blob that nothing names is set aside
-first, then the manifests are read once more: one that was named meanwhile comes back. Whoever stores an entry looks for
-its blobs again once its manifest is there, so of the two one always sees the other, and no lock is needed.
+There are no reference counts: usage is determined from all manifests each time. An unused blob is first set aside, then
+the manifests are read again, and a blob that is referenced by now is restored. Whoever stores an entry checks its blobs
+again after writing the manifest, so one of the two always sees the other, and no lock is needed.
 """
 
 import contextlib
@@ -24,13 +24,13 @@ from ckpttool.zoo.blobs import ADDING
 from ckpttool.zoo.removal import clear, empty
 
 LONGEST_WORK = 7 * 24 * 3600.0
-"""Seconds after which somebody who adds on another machine is taken to have ended."""
+"""Seconds after which an addition by another machine is assumed to have ended."""
 SLACK = 2.0
-"""Seconds by which the times of two files may be in the wrong order."""
+"""The tolerance in seconds when file times are compared."""
 
 
 class LeftOver(NamedTuple):
-    """What else is removed: where it lies in the catalogue, and what it is."""
+    """A leftover other than a blob: its path in the catalogue, and a description."""
 
     path: str
     what: str
@@ -38,20 +38,20 @@ class LeftOver(NamedTuple):
 
 @dataclass
 class Collected:
-    """What was removed, or would be: blobs and their bytes, and other things that were left over."""
+    """The removed (or, in a dry run, removable) blobs with their size in bytes, and other leftovers."""
 
     blobs: list[str] = field(default_factory=list)
     nbytes: int = 0
     others: list[LeftOver] = field(default_factory=list)
     kept: int = 0
-    """Blobs that no manifest names yet, and that are newer than what somebody is adding."""
+    """The number of unreferenced blobs that were kept because they are newer than an addition in progress."""
 
 
 def collect(catalogue: Catalogue, dry_run: bool = False) -> Collected:
-    """Remove what nothing names; with `dry_run` only say what.
+    """Remove everything unreferenced; with `dry_run` only report it.
 
     Raises:
-        CorruptCheckpoint: a manifest cannot be read, so it is not known what it names.
+        CorruptCheckpoint: a manifest cannot be read, so that its references are unknown.
     """
     found = Collected()
     if not dry_run:
@@ -83,14 +83,14 @@ def collect(catalogue: Catalogue, dry_run: bool = False) -> Collected:
 
 
 class _Marked:
-    """The hashes that manifests name: all of those that were there when they were last read."""
+    """The hashes referenced by the manifests that existed at the last read."""
 
     def __init__(self, catalogue: Catalogue) -> None:
         self.catalogue, self.hashes = catalogue, set[str]()
         self._read = set[tuple[str, int, int]]()
 
     def read(self) -> None:
-        """Read the manifests that are there now and were not read before; a manifest never changes."""
+        """Read new manifests; those read before need no second look, as they never change."""
         for name in self.catalogue.names():
             for revision in self.catalogue.revisions(name):
                 try:
@@ -99,7 +99,7 @@ class _Marked:
                         continue
                     files = self.catalogue.manifest(name, revision).files
                 except FileNotFoundError:
-                    continue  # removed meanwhile
+                    continue  # removed concurrently
                 except CkptError as error:
                     raise CorruptCheckpoint(
                         f"{error}; nothing is removed while the blobs of that manifest are unknown: "
@@ -110,7 +110,7 @@ class _Marked:
         self.follow()
 
     def follow(self) -> None:
-        """Mark what the files are made of that were compacted."""
+        """Mark the pieces of compacted files."""
         for sha256 in list(self.hashes):
             if f"{sha256}{SUFFIX}" not in self.hashes and (pieces := pieces_of(self.catalogue, sha256)) is not None:
                 self.hashes.add(f"{sha256}{SUFFIX}")
@@ -125,7 +125,7 @@ def _blobs(catalogue: Catalogue) -> Iterator[Path]:
 
 
 def _added_since(catalogue: Catalogue) -> float:
-    """Return when the longest addition that is going on began; a time to come where there is none."""
+    """Return the start time of the oldest addition in progress, or a time in the future if there is none."""
     begun = []
     for path in catalogue.temporary.iterdir():
         if path.name.startswith(f".{ADDING}.") and path.name.endswith(".tmp"):
@@ -140,7 +140,7 @@ def _condemned(catalogue: Catalogue) -> list[Path]:
 
 
 def _remove(catalogue: Catalogue, unused: list[Path], marked: _Marked) -> None:
-    """Set blobs aside, under names that no other process has, and judge them by the manifests that are there then."""
+    """Set blobs aside under unique names, then read the manifests again and remove or restore them."""
     catalogue.inside(catalogue.condemned).mkdir(exist_ok=True)
     aside = []
     for path in unused:
@@ -151,8 +151,8 @@ def _remove(catalogue: Catalogue, unused: list[Path], marked: _Marked) -> None:
 
 
 def _judge(catalogue: Catalogue, aside: list[Path], marked: _Marked) -> None:
-    """Remove what was set aside before the manifests were read; what one of them names comes back."""
-    for path in sorted(aside, key=lambda each: SUFFIX not in each.name):  # recipes say what pieces are for
+    """Delete blobs that were set aside before the manifests were read, and restore those that are referenced."""
+    for path in sorted(aside, key=lambda each: SUFFIX not in each.name):  # recipes first, as they refer to pieces
         name = path.name.rpartition(".")[0]
         sha256 = name.removesuffix(SUFFIX)
         if not is_hash(sha256) or sha256 not in marked.hashes:
@@ -166,7 +166,7 @@ def _judge(catalogue: Catalogue, aside: list[Path], marked: _Marked) -> None:
 
 
 def _tidy(catalogue: Catalogue, found: Collected, dry_run: bool) -> None:
-    """Remove what is left of entries that are gone: files by their names, tags, manifests, empty folders."""
+    """Remove leftovers of removed entries: by-name folders, tags, manifests, empty folders."""
     for path, what in _left_over(catalogue):
         found.others.append(LeftOver(path.relative_to(catalogue.root).as_posix(), what))
         if dry_run:
@@ -176,12 +176,12 @@ def _tidy(catalogue: Catalogue, found: Collected, dry_run: bool) -> None:
         else:
             clear(catalogue, path)
     for folder in [] if dry_run else _folders(catalogue.manifests):
-        with contextlib.suppress(OSError):  # not empty, or no folder
+        with contextlib.suppress(OSError):  # not empty, or not a folder
             folder.rmdir()
 
 
 def _listed(folder: Path) -> list[Path]:
-    """Return what is in a folder; nothing where another process has removed it."""
+    """Return the content of a folder; nothing if it was removed concurrently."""
     try:
         return sorted(folder.iterdir())
     except FileNotFoundError:
@@ -193,7 +193,7 @@ def _folders(folder: Path) -> list[Path]:
 
 
 def _left_over(catalogue: Catalogue) -> Iterator[tuple[Path, str]]:
-    """Yield what is left of entries and revisions that are gone, and what it is."""
+    """Yield the leftovers of removed entries and revisions."""
     for name in catalogue.names():
         tags = catalogue.tags(name)
         for path in _listed(catalogue.folder(name)):
@@ -211,7 +211,7 @@ def _left_over(catalogue: Catalogue) -> Iterator[tuple[Path, str]]:
 
 
 def _is_of(catalogue: Catalogue, folder: Path, revisions: list[int]) -> bool:
-    """Say whether a folder has the files of a revision by their names, all of them and of this one."""
+    """Return whether a by-name folder is complete, and belongs to the revision."""
     if not folder.name.isdecimal() or int(folder.name) not in revisions:
         return False
     with contextlib.suppress(CkptError, OSError):
