@@ -1,7 +1,7 @@
-"""Compacting: tensors that several files hold byte for byte are kept once, and those files become pieces in a row.
+"""Compaction: tensors that are identical in several files are stored once, and the files become lists of pieces.
 
-A tuned model shares its frozen layers with its base. A file is cut at such tensors; its pieces are written first, then
-the recipe by which it is put together, and only then the file goes. A manifest does not change by it.
+A tuned model shares its frozen layers with its base. A file is split at such tensors: its pieces are written first,
+then the recipe that assembles it, and only then is the file removed. Manifests do not change.
 """
 
 import contextlib
@@ -25,12 +25,12 @@ from ckpttool.zoo.blobs import PIECE, at_work, keep, temporary_file, touch
 from ckpttool.zoo.removal import clear
 
 SMALLEST = 4096
-"""Bytes of a tensor from which on it is worth a file of its own."""
+"""The minimum size in bytes of a tensor that is stored as a separate blob."""
 
 
 @dataclass(frozen=True)
 class Held:
-    """A tensor in a file: where its bytes lie, and their hash."""
+    """A tensor in a file: its offset, size in bytes, and hash."""
 
     offset: int
     nbytes: int
@@ -39,7 +39,7 @@ class Held:
 
 @dataclass
 class Compacted:
-    """How many files were cut, and the bytes of all files of the catalogue before and after."""
+    """The number of files that were split, and the catalogue's size in bytes before and after."""
 
     files: int = 0
     before: int = 0
@@ -47,7 +47,7 @@ class Compacted:
 
 
 def compact(catalogue: Catalogue) -> Compacted:
-    """Keep tensors once that several files hold.
+    """Store tensors that several files share only once.
 
     Raises:
         CorruptCheckpoint: a manifest cannot be read, or a file is damaged.
@@ -60,7 +60,7 @@ def compact(catalogue: Catalogue) -> Compacted:
         for sha256, tensors in files.items():
             shared = [each for each in tensors if places[each.sha256] > 1 or has_blob(catalogue, each.sha256)]
             if shared:
-                with contextlib.suppress(FileNotFoundError):  # another process has cut it, or collected it
+                with contextlib.suppress(FileNotFoundError):  # split or collected by another process
                     _cut(catalogue, sha256, shared)
                     found.files += 1
         for manifest in manifests:
@@ -71,7 +71,7 @@ def compact(catalogue: Catalogue) -> Compacted:
 
 
 def _manifests(catalogue: Catalogue) -> Iterator[Manifest]:
-    """Yield all manifests; those that another process removes meanwhile are none."""
+    """Yield all manifests, except those that are removed concurrently."""
     for name in catalogue.names():
         for revision in catalogue.revisions(name):
             with contextlib.suppress(MissingFile):
@@ -79,7 +79,7 @@ def _manifests(catalogue: Catalogue) -> Iterator[Manifest]:
 
 
 def _bytes(catalogue: Catalogue) -> int:
-    """Return how many bytes all blobs have, and files by their names that are not links to one."""
+    """Return the total size in bytes of blobs and by-name files, counting linked files once."""
     inodes = {}
     for folder in ("blobs", "by-name"):
         for place, _, names in os.walk(catalogue.root / folder):
@@ -91,21 +91,21 @@ def _bytes(catalogue: Catalogue) -> int:
 
 
 def _tensors_by_file(catalogue: Catalogue, manifests: list[Manifest]) -> dict[str, list[Held]]:
-    """Return the tensors in each file that is not compacted yet, by its hash, as far as they lie there as they are."""
+    """Return the contiguous, unencoded tensors of each uncompacted file, by the file's hash and in order of offset."""
     files = dict[str, list[Held]]()
     for manifest in manifests:
         others = [each for each in manifest.files if each.sha256 not in files]
         new = [each for each in others if pieces_of(catalogue, each.sha256) is None]
         if not (manifest.tensors and new):
             continue
-        with contextlib.suppress(FileNotFoundError, UnknownName):  # another process removes the entry
+        with contextlib.suppress(FileNotFoundError, UnknownName):  # the entry is being removed
             for sha256, held in _tensors_of(placed(catalogue, manifest), manifest, new):
                 files.setdefault(sha256, []).append(held)
     return {sha256: sorted(tensors, key=lambda each: each.offset) for sha256, tensors in files.items()}
 
 
 def _tensors_of(folder: Path, manifest: Manifest, files: list[StoredFile]) -> Iterator[tuple[str, Held]]:
-    """Yield the tensors that lie in some files of a revision as they are, each with the hash of the file."""
+    """Yield the contiguous, unencoded tensors in files of a revision, each with the hash of its file."""
     known = {row["name"]: row["sha256"] for row in manifest.tensors}
     hashes = {os.path.realpath(folder / each.path): each.sha256 for each in files}
     for name, tensor in checkpoint.open(folder / manifest.main).items():
@@ -115,11 +115,11 @@ def _tensors_of(folder: Path, manifest: Manifest, files: list[StoredFile]) -> It
 
 
 def _ranges(tensors: list[Held], size: int) -> Iterator[tuple[int, int, str | None]]:
-    """Yield where each piece of a file begins and ends, and its hash where it is a tensor's."""
+    """Yield start and end of each piece of a file, and its hash if it is a tensor's, else None."""
     at = 0
     for held in tensors:
         if held.offset < at:
-            continue  # the same bytes once more, or some of them
+            continue  # overlaps the previous tensor
         if held.offset > at:
             yield at, held.offset, None
         yield held.offset, held.offset + held.nbytes, held.sha256
@@ -132,7 +132,7 @@ def _cut(catalogue: Catalogue, sha256: str, tensors: list[Held]) -> None:
     """Write the pieces of a file and its recipe, then remove the file.
 
     Raises:
-        CorruptCheckpoint: the file is damaged, or is not what its manifest says of its tensors.
+        CorruptCheckpoint: the file is damaged, or differs from the hashes in its manifest.
     """
     blob = catalogue.inside(catalogue.blob(sha256))
     total, pieces = hashlib.sha256(), list[Piece]()
@@ -157,7 +157,7 @@ def _cut(catalogue: Catalogue, sha256: str, tensors: list[Held]) -> None:
             f"{blob} differs from the bytes that were stored: `ckpttool zoo verify` names the entry"
         )
     _write_recipe(catalogue, sha256, pieces)
-    if all(has_blob(catalogue, each.sha256) for each in pieces):  # else somebody collects; the file stays whole
+    if all(has_blob(catalogue, each.sha256) for each in pieces):  # else a piece was collected; the file is kept
         blob.unlink()
         sync_folder(blob.parent)
 

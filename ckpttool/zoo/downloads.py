@@ -1,7 +1,7 @@
-"""Downloads by the hash that they must have: what came before one broke off is kept for whoever wants the same bytes.
+"""Resumable downloads with a known hash: the bytes of an interrupted one are kept for the next attempt.
 
-It lies among the user's cached files, not in a catalogue. Who goes on with it gives it a name of its own first, so that
-two never write into one; of a process that was killed it is known by that name.
+Partial files are in the user's cache, not in a catalogue. A process renames one to a unique name before it resumes it,
+so that two never write to the same file; the name also identifies files of killed processes.
 """
 
 import contextlib
@@ -19,20 +19,20 @@ from ckpttool.formats.writing.temporary import left_behind, output_of, sweep, te
 
 Take = Callable[[int, bytes], object]
 Fetch = Callable[[int, Take], None]
-"""What gives the bytes of a file from one on, as they come."""
+"""A function that passes the bytes of a file from an offset on to a callback."""
 MOST_TRIES = 10
-"""How often a download that breaks off goes on; once that brings nothing, it is given up."""
+"""The maximum number of attempts; a download also fails if an attempt yields nothing."""
 _SUFFIX, _KEPT_DAYS = ".part", 30
 _PIECE = 1 << 20
 
 
 @contextlib.contextmanager
 def downloaded(where: str, sha256: str, size: int, fetch: Fetch) -> Iterator[Path]:
-    """Give a file with the bytes of a hash, fetched as far as they are not here yet; it is removed at the end.
+    """Yield a downloaded file with the expected hash, resuming an earlier download; it is removed at the end.
 
     Raises:
-        CorruptCheckpoint: the bytes that come have another hash; none of them is kept.
-        CkptError: they do not all come; what came is kept.
+        CorruptCheckpoint: the content has another hash; nothing is kept.
+        CkptError: the download is incomplete; the partial file is kept.
     """
     path = _claimed(_folder("partial"), sha256)
     try:
@@ -49,7 +49,7 @@ def downloaded(where: str, sha256: str, size: int, fetch: Fetch) -> Iterator[Pat
 
 @contextlib.contextmanager
 def staging_folder() -> Iterator[Path]:
-    """Give a new folder beside the downloads, so that they can be moved there; it is removed at the end."""
+    """Yield a new folder on the file system of the downloads, so that they can be moved there; removed at the end."""
     sweep(_folder("staged"))
     folder = temporary_name(_folder("staged") / "model")
     folder.mkdir()
@@ -60,10 +60,10 @@ def staging_folder() -> Iterator[Path]:
 
 
 def require_hash(path: Path, sha256: str, where: str) -> None:
-    """Hold the bytes of a file against their hash.
+    """Compare a file with its expected hash.
 
     Raises:
-        CorruptCheckpoint: they are others.
+        CorruptCheckpoint: the hash differs.
     """
     total = hashlib.sha256()
     with path.open("rb") as file:
@@ -84,11 +84,11 @@ def _name(sha256: str) -> str:
 
 
 def _claimed(folder: Path, sha256: str) -> Path:
-    """Return a file of this process's own, with what an earlier download has left."""
+    """Return a partial file owned by this process, with the bytes of an earlier download if there are any."""
     _remove_old(folder)
     own = temporary_name(folder / _name(sha256))
     for path in [folder / _name(sha256), *left_behind(folder / _name(sha256))]:
-        with contextlib.suppress(FileNotFoundError):  # there is none, or another was quicker
+        with contextlib.suppress(FileNotFoundError):  # missing, or claimed by another process
             path.rename(own)
             return own
     own.touch()
@@ -96,7 +96,7 @@ def _claimed(folder: Path, sha256: str) -> Path:
 
 
 def _remove_old(folder: Path) -> None:
-    """Remove what nobody has gone on with for long, that of processes which were killed too."""
+    """Remove partial files that were not resumed for a long time, including those of killed processes."""
     for path in folder.iterdir():
         with contextlib.suppress(FileNotFoundError):
             if output_of(path).suffix == _SUFFIX and time.time() - path.stat().st_mtime > _KEPT_DAYS * 86400:
@@ -104,7 +104,11 @@ def _remove_old(folder: Path) -> None:
 
 
 def _fill(path: Path, where: str, size: int, fetch: Fetch) -> None:
-    """Fetch what is missing of a file, and go on as long as that brings something."""
+    """Fetch the missing bytes of a file, retrying as long as attempts make progress.
+
+    Raises:
+        CkptError: it remains incomplete, or the disk is full.
+    """
     with path.open("r+b") as file:
         if file.seek(0, os.SEEK_END) > size:
             file.truncate(0)

@@ -1,4 +1,4 @@
-"""Which entries are listed, and in which order: `parameters<5M`, `tag=image`, `license!=mit`, `accuracy>0.9`."""
+"""Filters and sort orders for listing entries: `parameters<5M`, `tag=image`, `license!=mit`, `accuracy>0.9`."""
 
 import fnmatch
 import re
@@ -18,7 +18,7 @@ FIELDS = {
     **{"size": "bytes", "bytes": "bytes", "license": "license", "licence": "license", "task": "task"},
     **{"pipeline_tag": "task", "tag": "tags", "tags": "tags", "dataset": "datasets", "datasets": "datasets"},
 }
-"""The fields that can be asked for, and their keys in a row; besides them there are the names of metrics."""
+"""The fields that can be used, with their keys in a row; metrics can be used by name, too."""
 _FILTER = re.compile(r"\s*(?P<field>[^<>=!\s]+)\s*(?P<test><=|>=|!=|<|>|=)\s*(?P<value>.*?)\s*", re.DOTALL)
 _NUMBER = re.compile(r"([+-]?\d+(?:\.\d*)?(?:[eE][+-]?\d+)?)\s*([kKMGBT]?)(i?)(?:[bB])?")
 _POWERS = {"": 0, "k": 1, "K": 1, "M": 2, "G": 3, "B": 3, "T": 4}
@@ -33,7 +33,7 @@ _TESTS: dict[str, Callable[[Any, Any], bool]] = {
 
 @dataclass(frozen=True)
 class Filter:
-    """A test of one field."""
+    """A condition on one field."""
 
     field: str
     test: str
@@ -41,7 +41,7 @@ class Filter:
 
     @classmethod
     def parse(cls, text: str) -> "Filter":
-        """Read a filter.
+        """Parse a filter.
 
         >>> Filter.parse("parameters<5M")
         Filter(field='parameters', test='<', value='5M')
