@@ -47,7 +47,7 @@ class Filter:
         Filter(field='parameters', test='<', value='5M')
 
         Raises:
-            CkptError: it is none.
+            CkptError: it has another form.
         """
         match = _FILTER.fullmatch(text)
         if match is None or not match["value"]:
@@ -57,7 +57,7 @@ class Filter:
         return cls(match["field"], match["test"], match["value"])
 
     def passes(self, row: Row) -> bool:
-        """Say whether a row passes; one that has no such field does only what is not to be something.
+        """Return whether a row satisfies the condition; a row without the field satisfies only `!=`.
 
         >>> row = {"parameters": 258710, "tags": ["image"], "license": "mit", "metrics": {"accuracy": 0.97}}
         >>> [Filter.parse(text).passes(row) for text in ("parameters<5M", "tag=im*", "license!=MIT", "accuracy>=0.97")]
@@ -79,13 +79,13 @@ class Filter:
 
 
 def number(text: str) -> float:
-    """Return a number as people write it.
+    """Parse a number with an optional unit prefix: decimal, or binary as in KiB.
 
     >>> number("5M"), number("1.5GB"), number("2KiB"), number("0.97")
     (5000000.0, 1500000000.0, 2048.0, 0.97)
 
     Raises:
-        CkptError: it is none.
+        CkptError: it is not a number.
     """
     match = _NUMBER.fullmatch(text)
     if match is None:
@@ -94,7 +94,7 @@ def number(text: str) -> float:
 
 
 def value_of(row: Row, field: str) -> Any:
-    """Return a field of a row, or a metric of that name; None where it has neither. Tags are those of card and name."""
+    """Return a field or metric of a row, or None if it has neither; `tag` combines the tags of card and revision."""
     key = FIELDS.get(field)
     if key == "tags":
         return [*row.get("tags", ()), *row.get("named", ())]
@@ -102,13 +102,13 @@ def value_of(row: Row, field: str) -> Any:
 
 
 def chosen(rows: Iterable[Row], filters: Iterable[str], sort: Sequence[str] = ()) -> list[Row]:
-    """Return the rows that pass all filters, in the order of some fields: `parameters`, `accuracy:desc`.
+    """Return the rows that satisfy all filters, sorted by fields such as `parameters` or `accuracy:desc`.
 
-    What has no such field comes last.
+    Rows without the field come last.
 
     Raises:
-        CkptError: a filter or an order is none.
-        UnknownName: no row has the field.
+        CkptError: a filter or sort order is invalid.
+        UnknownName: there is no such field, and no row has such a metric.
     """
     found = list(rows)
     tests = [Filter.parse(text) for text in filters]

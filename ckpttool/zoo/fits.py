@@ -1,4 +1,4 @@
-"""Fits: how many layers of an entry, from the bottom, are of use for another network or for rows of a shape."""
+"""Fits: how many bottom layers of an entry can be reused for another network, or for rows of a given shape."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -9,14 +9,14 @@ from ckpttool.core.shapes import PartialShape, agrees
 from ckpttool.zoo.stacks import common, free_of_size, shape_of, stacked
 
 SAME, RESHAPED, RESIZED = "same", "reshaped", "resized"
-"""How rows come into a network: as they are, in another form of as many numbers, or images of another size."""
+"""How rows match a network's input: unchanged, reshaped to as many numbers, or resized as images."""
 
 
 @dataclass(frozen=True)
 class Stack:
-    """The layers of an entry's latest revision as the index has them.
+    """The layers of an entry's latest revision, from the index.
 
-    `takes` is the shape of a row where it is known, `below` how many layers are below those that give the outputs.
+    `takes` is the shape of an input row if it is known, `below` the number of layers below the output layers.
     """
 
     name: str
@@ -29,9 +29,9 @@ class Stack:
 
 @dataclass(frozen=True)
 class Fit:
-    """How many layers of an entry fit, of how many, and why; `rows` says how rows come in.
+    """The number of layers of an entry that fit, out of `of`, and the reason; `rows` is how rows match the input.
 
-    A head goes on `below` of them at most: on no layer that gives outputs.
+    A head can be added on at most `below` layers, as it cannot be on output layers.
     """
 
     name: str
@@ -45,7 +45,7 @@ class Fit:
 
 
 def fits_of_model(stacks: Iterable[Stack], other: Sequence[str]) -> list[Fit]:
-    """Return the entries that have layers at the bottom as another network has, those with most first."""
+    """Return the entries whose bottom layers match another network's, sorted by descending number of layers."""
     found = []
     for own in stacks:
         if layers := common(stacked(own.text), other):
@@ -57,7 +57,7 @@ def fits_of_model(stacks: Iterable[Stack], other: Sequence[str]) -> list[Fit]:
 
 
 def fits_of_rows(stacks: Iterable[Stack], shape: Sequence[int]) -> list[Fit]:
-    """Return the entries that take rows of a shape, those with most layers below their last one first."""
+    """Return the entries that accept rows of a shape, sorted by descending number of reusable layers."""
     ways = {SAME: 0, RESHAPED: 1, RESIZED: 2}
     taken: dict[str, str | None] = {}
     found = []
@@ -77,7 +77,7 @@ def fits_of_rows(stacks: Iterable[Stack], shape: Sequence[int]) -> list[Fit]:
 
 
 def way_in(shape: Sequence[int], takes: PartialShape) -> str | None:
-    """Return how rows of a shape come into a network that takes others; None where they do not.
+    """Return how rows of a shape match the input of a network, or None if they do not.
 
     >>> way_in((28, 28, 1), (None, None, 1)), way_in((28, 28, 1), (784,)), way_in((28, 28, 1), (32, 32, 1))
     ('same', 'reshaped', 'resized')

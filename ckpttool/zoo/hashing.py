@@ -1,7 +1,7 @@
-"""Hashes of tensors' values, taken from the bytes of a file as it is copied, else by reading them once more.
+"""Hashes of tensors, computed from the bytes of a file while it is copied, or else by reading the tensors.
 
-A hash is the SHA-256 of the values, little endian, in C order: the same in every format, so that a layer is known again
-wherever it is stored. Strings count with their lengths before them.
+A hash is the SHA-256 of the values, little-endian and in C order. It is the same in every format, so that layers are
+recognised wherever they are stored. Strings are prefixed by their lengths.
 """
 
 import hashlib
@@ -17,14 +17,14 @@ from ckpttool.formats.wire import crc
 from ckpttool.formats.wire.elements import as_bytes
 
 Follow = Callable[[int, memoryview], None]
-"""What is given the bytes of a file in their order, each piece with the place where it begins."""
+"""A function that is called with consecutive pieces of a file: the offset, and the bytes."""
 
 
 class TensorHashes:
-    """The hashes of some tensors by name, as far as their bytes have passed."""
+    """The hashes of tensors by name, computed as far as their bytes were seen."""
 
     def __init__(self, tensors: Mapping[str, Tensor]) -> None:
-        """Find out where the tensors' bytes lie."""
+        """Collect the extents of the tensors in their files."""
         self._tensors = tensors
         self._found: dict[Extent, str] = {}
         self._extents = defaultdict[str, list[Extent]](list)
@@ -32,12 +32,12 @@ class TensorHashes:
             self._extents[os.path.realpath(extent.path)].append(extent)
 
     def follow(self, file: Path) -> Follow | None:
-        """Return what takes the hashes of all tensors in a file from its bytes; None where none lies in it plainly."""
+        """Return a function that hashes a file's contiguous tensors from its bytes; None if there are none."""
         extents = sorted(self._extents.get(os.path.realpath(file), ()), key=lambda each: (each.offset, each.nbytes))
         return _Following(extents, self._found).take if extents else None
 
     def digests(self) -> dict[str, str]:
-        """Return the hash of every tensor; those whose bytes did not pass are read.
+        """Return the hash of every tensor; those not hashed by `follow` are read.
 
         Raises:
             CorruptCheckpoint: a tensor is damaged.
@@ -54,7 +54,7 @@ class TensorHashes:
 
 
 def _texts(tensor: Tensor) -> Iterator[bytes]:
-    """Yield the strings of a tensor, each behind its length; what is not a string counts as it is shown."""
+    """Yield the elements of a tensor of strings, each after its length; other objects are represented by `repr`."""
     elements = tensor.read().ravel().tolist()
     for text in (
         as_bytes(elements, tensor.name) if tensor.dtype is STRING else (repr(each).encode() for each in elements)
@@ -64,7 +64,7 @@ def _texts(tensor: Tensor) -> Iterator[bytes]:
 
 
 class _Following:
-    """The tensors in one file, as its bytes pass from the first to the last."""
+    """The hashing of the tensors in one file from its bytes in order."""
 
     def __init__(self, extents: list[Extent], found: dict[Extent, str]) -> None:
         self._waiting, self._found = extents[::-1], found

@@ -1,7 +1,7 @@
-"""Hugging Face's hub, through its own library: addresses, what a repository has, downloads into its cache, commits.
+"""The Hugging Face Hub through its own library: addresses, file lists, downloads into its cache, commits.
 
-The library resumes a download that breaks off, and keeps finished files in its cache, but believes what comes: here the
-sizes and hashes that the hub lists are held against the bytes, and a file that has others is removed from the cache.
+The library resumes interrupted downloads and caches finished files, but does not verify their content. Here files are
+compared with the sizes and hashes that the Hub lists, and removed from the cache if they differ.
 """
 
 import hashlib
@@ -26,13 +26,13 @@ _ADDRESS = re.compile(
     re.ASCII,
 )
 MOST_FILES = 100_000
-"""Files of a repository that are looked through."""
+"""The maximum number of files of a repository."""
 _PIECE = 1 << 20
 
 
 @dataclass(frozen=True)
 class HubAddress:
-    """A model on the hub: its repository, a revision, and where in there it is; empty for the obvious one."""
+    """The address of a model on the Hub: repository, revision, and path in it; an empty path selects automatically."""
 
     repository: str
     revision: str | None = None
@@ -40,13 +40,13 @@ class HubAddress:
 
     @classmethod
     def of(cls, url: str) -> Self:
-        """Read an address.
+        """Parse an address.
 
         >>> HubAddress.of("hf://org/model@v1/tf/model.h5")
         HubAddress(repository='org/model', revision='v1', path='tf/model.h5')
 
         Raises:
-            CkptError: it is none.
+            CkptError: it has another form.
         """
         match = _ADDRESS.fullmatch(url)
         if match is None:
@@ -57,7 +57,7 @@ class HubAddress:
 
     @property
     def name(self) -> str:
-        """The model's own name."""
+        """The name of the model without its organisation."""
         return self.repository.partition("/")[2]
 
     def __str__(self) -> str:
@@ -66,7 +66,7 @@ class HubAddress:
 
 @dataclass(frozen=True)
 class HubFile:
-    """What the hub says of a file: its size, and the hash of its bytes, or that under which Git has it."""
+    """A file as listed by the Hub: its size, and its SHA-256 or Git blob hash."""
 
     size: int
     sha256: str | None
@@ -83,11 +83,11 @@ class Repository:
 
     @classmethod
     def at(cls, address: HubAddress) -> Self:
-        """Ask the hub what is there.
+        """Request the file list of a repository.
 
         Raises:
-            MissingFile: nothing is, or nothing that may be read.
-            CkptError: the hub refuses, cannot be reached, or answers what cannot be.
+            MissingFile: the repository or revision does not exist, or is not accessible.
+            CkptError: the Hub refuses, cannot be reached, or sends an invalid answer.
         """
         with one_line(address):
             info: Any = patiently(
@@ -102,10 +102,10 @@ class Repository:
         return cls(address, info.sha, files)
 
     def require_place(self, names: Iterable[str]) -> None:
-        """Refuse files that have more bytes in all, as the hub lists them, than the library's cache has place for.
+        """Check that the disk of the library's cache has space for files of the listed sizes.
 
         Raises:
-            CkptError: they have.
+            CkptError: it does not.
         """
         with one_line(self.address):
             cache = Path(library().constants.HF_HUB_CACHE)
@@ -115,11 +115,11 @@ class Repository:
             raise CkptError(f"{self.address}: the hub lists {counted(size, 'byte')}, but {cache} has space for {free}")
 
     def download(self, name: str) -> Path:
-        """Return a file in the library's cache, whose bytes are those that the hub lists.
+        """Return the path of a verified file in the library's cache, after downloading it if necessary.
 
         Raises:
-            CorruptCheckpoint: they are others; the cache has them no more.
-            CkptError: the hub refuses, or cannot be reached.
+            CorruptCheckpoint: it differs from the listed size or hash, and was removed from the cache.
+            CkptError: the Hub refuses, or cannot be reached.
         """
         file, where = self.files[name], f"{self.address}/{name}"
         with one_line(where):
@@ -138,10 +138,10 @@ class Repository:
 
 
 def commit(address: HubAddress, files: Mapping[str, Path | bytes], message: str, public: bool) -> str:
-    """Put files into a repository, which is made if it is not there, as one commit; return that.
+    """Upload files to a repository in one commit, and create it if necessary; return the commit.
 
     Raises:
-        CkptError: the hub refuses, or cannot be reached.
+        CkptError: the Hub refuses, or cannot be reached.
     """
     with one_line(address):
         hub = api()
@@ -153,10 +153,10 @@ def commit(address: HubAddress, files: Mapping[str, Path | bytes], message: str,
 
 
 def _listed(address: HubAddress, sibling: Any) -> HubFile:
-    """Return what the hub says of a file, whose name must be one in the repository.
+    """Return a file from the Hub's answer.
 
     Raises:
-        CkptError: it says what cannot be.
+        CkptError: its path or size is invalid.
     """
     safe_path(sibling.rfilename, str(address))
     size, sha256 = sibling.size, sibling.lfs.sha256 if sibling.lfs else None
@@ -166,10 +166,10 @@ def _listed(address: HubAddress, sibling: Any) -> HubFile:
 
 
 def _require_listed(found: Path, file: HubFile, where: str) -> None:
-    """Hold a file against what the hub lists.
+    """Compare a file with the size and hash that the Hub lists.
 
     Raises:
-        CorruptCheckpoint: it is another.
+        CorruptCheckpoint: they differ.
     """
     size = found.stat().st_size
     if size != file.size:
