@@ -1,7 +1,7 @@
 """The index: a cache of the manifests in SQLite, so that ten thousand are listed as quickly as one.
 
-It is never the truth. Before each use the folders of entries are held against what it knows of them; what differs is
-read again, and an index that is missing or damaged is made anew. Where it cannot be written it is made in memory.
+The manifests are authoritative. Before each use the index is compared with the folders of entries, and changed ones are
+read again. A missing or damaged index is rebuilt, in memory if it cannot be written.
 """
 
 import contextlib
@@ -20,7 +20,7 @@ Answer = TypeVar("Answer")
 
 
 class Holder(NamedTuple):
-    """A revision that may hold some tensors, when it was added, and how many of them it may hold."""
+    """A revision that may contain some of the requested tensors: its creation time, and how many it may contain."""
 
     name: str
     revision: int
@@ -29,13 +29,13 @@ class Holder(NamedTuple):
 
     @property
     def age(self) -> tuple[str, str, int]:
-        """By what revisions are sorted, the oldest first."""
+        """The sort key by age, oldest first."""
         return self.created, self.name, self.revision
 
 
 @dataclass(frozen=True)
 class Index:
-    """The index of a catalogue, as it is now."""
+    """An up-to-date index of a catalogue."""
 
     catalogue: Catalogue
     database: sqlite3.Connection
@@ -43,7 +43,7 @@ class Index:
     @classmethod
     @contextlib.contextmanager
     def of(cls, catalogue: Catalogue) -> Iterator["Index"]:
-        """Give the index, after reading what has changed since it was last used."""
+        """Yield the index after updating it, and close it at the end."""
         database = current(catalogue)
         try:
             yield cls(catalogue, database)
@@ -51,14 +51,14 @@ class Index:
             database.close()
 
     def rows(self, latest: bool = True) -> list[Row]:
-        """Return what is listed of entries, by their names: the latest revision of each, or all of them."""
+        """Return the rows of the latest revision of each entry, or of all revisions, sorted by name."""
         found = self.database.execute("SELECT name, revision, row FROM entries ORDER BY name, revision")
         texts = {(name, latest or revision): row for name, revision, row in found}
-        rows: list[Row] = json.loads(f"[{','.join(texts.values())}]")  # at once: ten thousand calls take longer
+        rows: list[Row] = json.loads(f"[{','.join(texts.values())}]")  # in one call, which is faster than ten thousand
         return rows
 
     def stacks(self) -> Iterator[Stack]:
-        """Yield the stacks of layers of all entries that have a network and values, the latest revision of each.
+        """Yield the layers of the latest revision of each entry that has a network with weights.
 
         Raises:
             ValueError: the index is damaged.
@@ -73,7 +73,7 @@ class Index:
             yield Stack(name, revision, *stack)
 
     def holding(self, sha256: Iterable[str]) -> list[Holder]:
-        """Return the revisions that may hold tensors of these hashes: those that hold most first, then the oldest."""
+        """Return the revisions that may contain tensors with these hashes, sorted by descending number, then by age."""
         keys = list({key(each) for each in sha256})
         counts, rows = dict[int, int](), dict[int, str]()
         for start in range(0, len(keys), 500):
@@ -90,7 +90,7 @@ class Index:
         return sorted(found, key=lambda each: (-each.shared, each.age))
 
     def shared(self, sha256: Iterable[str]) -> set[str]:
-        """Return those of some hashes that several revisions may hold."""
+        """Return the hashes that may occur in several revisions."""
         whole = {key(each): each for each in sha256}
         keys, found = list(whole), set[str]()
         for start in range(0, len(keys), 500):
@@ -101,7 +101,7 @@ class Index:
 
 
 def asked(catalogue: Catalogue, question: Callable[[Index], Answer]) -> Answer:
-    """Return what the index of a catalogue answers; one that turns out to be damaged meanwhile is made anew."""
+    """Return the result of a query on the index of a catalogue, which is rebuilt if it proves damaged."""
     with contextlib.suppress(sqlite3.DatabaseError, ValueError), Index.of(catalogue) as index:
         return question(index)
     catalogue.inside(catalogue.index).unlink(missing_ok=True)

@@ -1,4 +1,4 @@
-"""The file of the index: its tables, what of a manifest is in them, and how they follow the folders of entries."""
+"""The index file: its tables, the fields of manifests that they contain, and their update from the entries' folders."""
 
 import contextlib
 import json
@@ -17,7 +17,7 @@ from ckpttool.formats.writing.temporary import sweep, temporary_name
 from ckpttool.zoo.stacks import input_text, stack_text
 
 VERSION = 3
-"""The version of the tables; another one is made anew."""
+"""The version of the tables; an index of another version is rebuilt."""
 _TABLES = f"""
 CREATE TABLE folders (name TEXT PRIMARY KEY, stamp TEXT) WITHOUT ROWID;
 CREATE TABLE entries (id INTEGER PRIMARY KEY, name TEXT, revision INTEGER, stamp TEXT, row TEXT, checksum INTEGER);
@@ -27,25 +27,25 @@ CREATE INDEX entries_by_name ON entries (name, revision);
 PRAGMA user_version = {VERSION};
 """
 WITHOUT_NETWORK = ("weights", "graph")
-"""The families of which there is no network with its values to reuse."""
+"""The families without a reusable network: no layers, or no weights."""
 _PATIENCE = 5.0
-"""Seconds that another process is waited for that writes the index."""
+"""The timeout in seconds while another process writes the index."""
 Row = dict[str, Any]
-"""What is listed of a revision."""
+"""The fields of a manifest in a row of the index."""
 
 
 def joined(values: Iterable[object]) -> bytes:
-    """Return what the checksum of some values is of."""
+    """Return the bytes over which the checksum of a row's values is computed."""
     return " ".join(map(str, values)).encode()
 
 
 def key(sha256: str) -> int:
-    """Return the part of a hash by which it is looked for: what is found is held against the whole one."""
+    """Return the first 60 bits of a hash, which are indexed; matches must be compared in full."""
     return int(sha256[:15], 16)
 
 
 def current(catalogue: Catalogue) -> sqlite3.Connection:
-    """Open the index and bring it up to date; make it anew where that fails, in memory where nothing can be written."""
+    """Open and update the index; rebuild it if that fails, in memory if it cannot be written."""
     for attempt in (_opened, _made):
         with contextlib.suppress(sqlite3.Error, OSError, ValueError):
             return _brought_up_to_date(attempt(catalogue), catalogue)
@@ -64,7 +64,7 @@ def _opened(catalogue: Catalogue) -> sqlite3.Connection:
 
 
 def _made(catalogue: Catalogue) -> sqlite3.Connection:
-    """Make the index beside, and have it take the place of what is there."""
+    """Build the index in a temporary file, and rename it into place."""
     sweep(catalogue.temporary)
     temporary = temporary_name(catalogue.temporary / "index")
     try:
@@ -86,7 +86,7 @@ def _with_tables(place: Path | str) -> sqlite3.Connection:
 
 
 def _brought_up_to_date(database: sqlite3.Connection, catalogue: Catalogue) -> sqlite3.Connection:
-    """Read what has changed of the folders of entries.
+    """Update the index from the changed folders of entries.
 
     Raises:
         sqlite3.Error, ValueError: the index is damaged.
@@ -110,7 +110,7 @@ def _brought_up_to_date(database: sqlite3.Connection, catalogue: Catalogue) -> s
 
 
 def _stamps(catalogue: Catalogue) -> dict[str, str]:
-    """Return what tells each entry's folder from what it was; of one that was written to just now nothing does."""
+    """Return a stamp of each entry's folder that changes with it; an empty string if it was modified just now."""
     now, stamps = time.time_ns(), {}
     for folder in catalogue.folders():
         try:
@@ -129,7 +129,7 @@ def _require_whole(database: sqlite3.Connection) -> None:
 
 
 def _read(database: sqlite3.Connection, catalogue: Catalogue, name: str) -> None:
-    """Read an entry's tags, and those of its manifests that are not known yet."""
+    """Read an entry's tags, and its manifests that are not in the index yet."""
     tags = catalogue.tags(name)
     there = {}
     for revision in catalogue.revisions(name):
@@ -149,7 +149,7 @@ def _read(database: sqlite3.Connection, catalogue: Catalogue, name: str) -> None
 
 
 def _forget(database: sqlite3.Connection, name: str, kept: Mapping[int, str]) -> None:
-    """Forget the revisions of an entry whose manifests are gone, or others than they were."""
+    """Delete the revisions of an entry whose manifests are missing or were replaced."""
     for number, revision, stamp in database.execute(
         "SELECT id, revision, stamp FROM entries WHERE name = ?", [name]
     ).fetchall():
@@ -184,7 +184,7 @@ def _insert(
 
 
 def listed(manifest: Manifest) -> Row:
-    """Return what is listed of a revision: the facts by which it is filtered and sorted."""
+    """Return the row of a revision: the fields for filters and sort orders."""
     card = manifest.card
     return {
         "family": manifest.family,

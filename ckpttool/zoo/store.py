@@ -1,7 +1,8 @@
-"""Storing a revision: blobs first, then the manifest, by which it is there; then what can be made again of these.
+"""Storing a revision: first blobs, then the manifest, which publishes it, then files that can be recreated from these.
 
-No lock is asked for, and no count kept: of two who store at once each gets a number, for a manifest is a link that
-replaces nothing. Whoever collects meanwhile may take a blob that no manifest names yet; so who stores looks again.
+There are no locks and no reference counts: concurrent writers get different numbers, since a manifest is created by a
+link that never replaces a file. A concurrent garbage collection may remove a blob that is not referenced yet, so blobs
+are checked again after the manifest is written.
 """
 
 import contextlib
@@ -34,13 +35,13 @@ def add(
     tags: Iterable[str] = (),
     source: Row | None = None,
 ) -> Manifest:
-    """Store a model as the next revision of an entry, and have tags name it; return what was stored.
+    """Store a model as the next revision of an entry, set its tags, and return the manifest.
 
-    What is the latest revision already, byte for byte and card for card, is not stored again.
+    If the latest revision has the same files and card, it is returned instead.
 
     Raises:
-        CkptError: the name cannot be one, or differs from another entry's in case alone.
-        CorruptCheckpoint: the model is damaged, or was changed meanwhile.
+        CkptError: the name is invalid, or differs from another entry's only in case.
+        CorruptCheckpoint: the model is damaged, or changed while it was read.
     """
     refuse_twin(catalogue, name)
     tags = [require_name(tag, "tag") for tag in tags]
@@ -73,21 +74,21 @@ def add(
     for tag in tags:
         with contextlib.suppress(FileNotFoundError):
             set_tag(catalogue, manifest.name, tag, manifest.revision)
-    with contextlib.suppress(UnknownName):  # another process removes it already
+    with contextlib.suppress(UnknownName):  # already removed by another process
         placed(catalogue, manifest)
     return manifest
 
 
 def now() -> str:
-    """Return the time as a manifest has it."""
+    """Return the current UTC time in the format of manifests."""
     return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def refuse_twin(catalogue: Catalogue, name: str, but: str = "") -> None:
-    """Refuse a name that is none, or that another entry, `but` for one, has in another case.
+    """Refuse an invalid name, and one that differs from another entry's (except `but`) only in case.
 
     Raises:
-        CkptError: it is such a name.
+        CkptError: the name is refused.
     """
     require_name(name)
     for other in catalogue.names():
@@ -99,7 +100,7 @@ def refuse_twin(catalogue: Catalogue, name: str, but: str = "") -> None:
 
 
 def same_as_latest(catalogue: Catalogue, manifest: Manifest) -> Manifest | None:
-    """Return the latest revision of an entry if it is what would be stored."""
+    """Return the latest revision of an entry if it equals the manifest to be stored, else None."""
     for revision in catalogue.revisions(manifest.name)[-1:]:
         latest = catalogue.manifest(manifest.name, revision)
         if _meaning(latest) == _meaning(manifest):
@@ -108,12 +109,12 @@ def same_as_latest(catalogue: Catalogue, manifest: Manifest) -> Manifest | None:
 
 
 def _meaning(manifest: Manifest) -> tuple[object, ...]:
-    """Return what makes a revision another one; tags can be given later, too."""
+    """Return the parts of a manifest that distinguish revisions; tags do not, as they can be added later."""
     return manifest.main, set(manifest.files), {**manifest.card, "tags": []}
 
 
 def published(catalogue: Catalogue, manifest: Manifest) -> Manifest:
-    """Write a manifest under the next number of its entry; from then on the revision is there."""
+    """Write a manifest under the entry's next revision number, which publishes the revision."""
     folder = catalogue.inside(catalogue.folder(manifest.name))
     while True:
         numbered = replace(manifest, revision=catalogue.next_number(manifest.name))
@@ -127,13 +128,13 @@ def published(catalogue: Catalogue, manifest: Manifest) -> Manifest:
             try:
                 give(temporary, catalogue.manifest_path(numbered.name, numbered.revision))
                 sync_folder(folder)
-            except (FileExistsError, FileNotFoundError):  # another was quicker, or removes the entry
+            except (FileExistsError, FileNotFoundError):  # the number is taken, or the entry is being removed
                 continue
         return numbered
 
 
 def give(temporary: Path, path: Path) -> None:
-    """Give a file a name that it replaces nothing under, in one step where the system has hard links.
+    """Rename a file without replacing an existing one, atomically if the system has hard links.
 
     Raises:
         FileExistsError: the name is taken.
@@ -149,7 +150,7 @@ def give(temporary: Path, path: Path) -> None:
 
 
 def set_tag(catalogue: Catalogue, name: str, tag: str, revision: int) -> None:
-    """Have a tag name a revision of an entry; it names one."""
+    """Set a tag of an entry to a revision, replacing its earlier one."""
     with temporary_file(catalogue, "tag") as (temporary, file):
         file.write(b"%d\n" % revision)
         finish(file)
