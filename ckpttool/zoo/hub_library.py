@@ -1,4 +1,4 @@
-"""The library of the hub, as commands use it: quiet, patient, and with errors of one line that have no secrets."""
+"""The Hub's library for commands: without warnings, with retries, and with one-line errors that contain no secrets."""
 
 import contextlib
 import logging
@@ -15,14 +15,14 @@ from ckpttool.remote import server_errors
 from ckpttool.remote.paths import without_secrets
 
 LONGEST_WAIT, MOST_TRIES = 60, 5
-"""Seconds that a hub may ask to wait after too many requests, and how often it is asked."""
+"""The maximum wait in seconds that is accepted after too many requests, and the maximum number of attempts."""
 _T = TypeVar("_T")
 
 
 def library() -> Any:
-    """Return the library; its warnings have no signatures in their URLs, and its bars are drawn on terminals only."""
+    """Return the library, with signatures removed from URLs in its warnings, and progress bars on terminals only."""
     import huggingface_hub
-    import huggingface_hub.constants  # none of the three is there before it is asked for
+    import huggingface_hub.constants  # these attributes are created on first access
     import huggingface_hub.errors
     import huggingface_hub.utils
 
@@ -39,12 +39,12 @@ def _without_secrets(record: logging.LogRecord) -> bool:
 
 
 def api() -> Any:
-    """Return the library's client, of the hub that the environment names now."""
+    """Return the library's client for the Hub that the environment currently specifies."""
     return library().HfApi(endpoint=os.environ.get("HF_ENDPOINT"), library_name="ckpttool")
 
 
 def counting(where: str, size: int) -> Any:
-    """Return what the library reports its progress to, which ends a download that has more bytes than are listed."""
+    """Return a progress bar class for the library that aborts a download with more bytes than listed."""
 
     class Counting(library().utils.tqdm):  # type: ignore[misc]
         came: float = 0
@@ -59,7 +59,7 @@ def counting(where: str, size: int) -> Any:
 
 
 def patiently(ask: Callable[[], _T]) -> _T:
-    """Ask again after the time that a hub asks for, if it has had too many requests."""
+    """Call a function, and retry after the requested time if the Hub reports too many requests."""
     for _ in range(MOST_TRIES - 1):
         try:
             return ask()
@@ -72,16 +72,16 @@ def patiently(ask: Callable[[], _T]) -> _T:
 
 
 def _waiting(error: Any) -> int | None:
-    """Return how many seconds a hub asks to wait, if it does."""
+    """Return the seconds that the Hub asks to wait, or None."""
     return server_errors.waiting(error.response.status_code, error.response.headers)
 
 
 @contextlib.contextmanager
 def one_line(where: object) -> Iterator[None]:
-    """Turn what the library raises into an error of one line, in which neither a token nor a signed URL is.
+    """Convert the library's exceptions into one-line errors without tokens or signed URLs.
 
     Raises:
-        CkptError: something went wrong.
+        CkptError: the library failed.
         MissingDependency: the library is missing.
     """
     try:
@@ -90,12 +90,12 @@ def one_line(where: object) -> Iterator[None]:
         raise
     except ImportError as error:
         raise MissingDependency(f"{where}: reading hf:// needs a package: pip install 'ckpttool[hub]'") from error
-    except Exception as error:  # the library raises those of its HTTP client, of the system, and its own
+    except Exception as error:  # the library raises exceptions of its own, its HTTP client, and the system
         raise _said(where, error) from error
 
 
 def _said(where: object, raised: Exception) -> CkptError:
-    """Return an error as it is shown: what the hub answers, else what the library says was the cause."""
+    """Return the message for an error: the Hub's answer, or else the cause that the library reports."""
     errors, causes = library().errors, [raised]
     while isinstance(cause := causes[-1].__cause__, Exception):
         causes.append(cause)
@@ -119,7 +119,7 @@ def _said(where: object, raised: Exception) -> CkptError:
 
 
 def _without_token(text: str) -> str:
-    """Return a text in which the user's token is not, as it is or as Python spells its bytes; most users have none."""
+    """Return a text without the user's token, in plain form or as Python's representation of bytes."""
     token: str | None = library().get_token()
     for spelled in (token, repr(token.encode())[2:-1]) if token else ():
         text = text.replace(spelled, "TOKEN")

@@ -1,9 +1,9 @@
-"""Kinship by content: which layers of a revision are byte for byte in which others, whatever either is called.
+"""Kinship by content: layers of a revision that are identical to layers of others, regardless of names.
 
-A tuned model holds the frozen layers of its base, and these have the same hashes in every format and under every name.
-A layer is another's if one layer there has all of its tensors. What models have in common that have nothing to do with
-one another, a few numbers, zeros, ones, and numbers that count up, tells nothing: layers of such tensors alone are
-kindred only where others of the two models are.
+A tuned model contains the frozen layers of its base, which have the same hashes in every format and under every name.
+A layer matches if one layer of the other model has all of its tensors. Content that unrelated models share, such as a
+few numbers, zeros, ones, or ascending integers, is no evidence: layers of only such tensors match only if other layers
+of the two models do.
 """
 
 import hashlib
@@ -19,24 +19,24 @@ from ckpttool.core.names import listed
 from ckpttool.zoo.index import Holder, Index
 
 FEWEST = 16
-"""Numbers of a tensor that tells something: fewer are in many models by chance."""
+"""The minimum number of elements of a tensor that counts as evidence; smaller ones coincide by chance."""
 MOST_READ = 20
-"""Older revisions, and younger ones, that are looked into: those that hold most."""
+"""The maximum number of older, and of younger, revisions that are examined, best candidates first."""
 MOST_NAMED = 6
-"""Layers that are named in a sentence."""
+"""The maximum number of layers named in a sentence."""
 _LARGEST, _COUNTED = 64 << 20, 1 << 16
-"""Bytes of a tensor up to which it is known whether it holds one number alone; numbers, whether it counts up."""
+"""The maximum bytes of a tensor tested for being constant, and the maximum elements tested for ascending integers."""
 _MOST_AXES = 254
 _PIECE = 1 << 20
 _ONE = {
     **{f"{sign}int{8 * size}": (1).to_bytes(size, "little") for sign in ("", "u") for size in (1, 2, 4, 8)},
     **{"float16": b"\0\x3c", "bfloat16": b"\x80\x3f", "float32": b"\0\0\x80\x3f", "float64": b"\0\0\0\0\0\0\xf0\x3f"},
 }
-"""The number one in each dtype, little endian."""
+"""The number one in each dtype, little-endian."""
 
 
 class Value(NamedTuple):
-    """What a tensor holds: the hash of its bytes, and what these mean."""
+    """The content of a tensor: its hash, shape and dtype."""
 
     sha256: str
     shape: tuple[int, ...]
@@ -44,22 +44,22 @@ class Value(NamedTuple):
 
     @property
     def elements(self) -> int:
-        """How many numbers it holds."""
+        """The number of elements."""
         return prod(self.shape)
 
     @property
     def nbytes(self) -> int:
-        """How many bytes these are; 0 where they vary."""
+        """The size in bytes; 0 for elements of variable length."""
         return self.elements * (BY_NAME[self.dtype].itemsize if self.dtype in BY_NAME else 0)
 
 
 Layers = Mapping[str, frozenset[Value]]
-"""What each layer of a model holds."""
+"""The contents of each layer of a model, by layer name."""
 
 
 @dataclass(frozen=True)
 class Kin:
-    """Another revision, whether it is older, and layers of one that are in it, each with its name there."""
+    """A related revision, whether it is older, and the shared layers with their names in it."""
 
     name: str
     revision: int
@@ -71,21 +71,21 @@ class Kin:
         return f"{self.name}@{self.revision}"
 
     def as_json(self) -> dict[str, Any]:
-        """Return it as JSON has it."""
+        """Return the fields for JSON."""
         names = {"layers": list(self.layers), "there": list(self.layers.values())}
         return {"entry": str(self), "older": self.older, **names, "parameters": self.parameters}
 
 
 @dataclass(frozen=True)
 class Kinship:
-    """The revisions that explain the layers of one, the best explanation first, and how many others share tensors."""
+    """Revisions that share layers with one, largest share first, and the number of others that share tensors."""
 
     layers: Sequence[str] = ()
     kin: Sequence[Kin] = ()
     others: int = 0
 
     def lines(self) -> Iterator[str]:
-        """Yield it for people."""
+        """Yield sentences that describe the result."""
         for each in self.kin:
             own, there = list(each.layers), list(each.layers.values())
             be, that = ("is", "that") if len(own) == 1 else ("are", "those")
@@ -96,7 +96,7 @@ class Kinship:
             yield f"{self.others} {'more ' if self.kin else ''}{has} tensors with it"
 
     def _named(self, names: Sequence[str]) -> str:
-        """Return layers for a sentence: all but a few, where they are nearly all."""
+        """Return a phrase for layers; 'all but' the missing ones if few are missing."""
         missing = [name for name in self.layers if name not in names]
         if not missing and len(names) > 1:
             return f"all {len(names)} layers"
@@ -106,10 +106,10 @@ class Kinship:
 
 
 def kinship(manifest: Manifest, index: Index, read: Callable[[str, int], Manifest]) -> Kinship:
-    """Find the revisions that hold layers of one; what the index says is held against the manifests that are `read`.
+    """Find the revisions that share layers with one; candidates of the index are verified with their manifests.
 
-    Older revisions explain what they can, the one that explains most first: a layer is of where it came from. Younger
-    ones explain what is left.
+    Layers are attributed to older revisions first, beginning with the one that shares most, as these are their origin.
+    The remaining layers are attributed to younger revisions. `read` returns the manifest of a name and revision.
     """
     own = layers_of(manifest)
     telling = _telling(own, index)
@@ -126,7 +126,7 @@ def kinship(manifest: Manifest, index: Index, read: Callable[[str, int], Manifes
 
 
 def layers_of(manifest: Manifest) -> Layers:
-    """Return what each layer of a revision holds; a layer of which the manifest does not say it is left out."""
+    """Return the contents of each layer of a revision; layers with unknown tensors are skipped."""
     values = {row["name"]: _value(row) for row in manifest.tensors}
     found = dict[str, frozenset[Value]]()
     for row in manifest.layers:
@@ -137,7 +137,7 @@ def layers_of(manifest: Manifest) -> Layers:
 
 
 def _value(row: Row) -> Value | None:
-    """Return what a tensor holds; None where it has more numbers than any has."""
+    """Return the content of a tensor, or None if its shape is implausible."""
     shape = tuple(row["shape"])
     if len(shape) > _MOST_AXES or prod(shape) > LARGEST:
         return None
@@ -147,12 +147,12 @@ def _value(row: Row) -> Value | None:
 def _read_layers(holder: Holder, read: Callable[[str, int], Manifest]) -> Layers:
     try:
         return layers_of(read(holder.name, holder.revision))
-    except (CkptError, OSError):  # damaged, or removed meanwhile
+    except (CkptError, OSError):  # damaged, or removed concurrently
         return {}
 
 
 def _best(left: Layers, telling: frozenset[Value], held: Mapping[Holder, Layers], older: bool) -> Kin | None:
-    """Return the revision that holds most of the layers that are left, if one holds any that tells something."""
+    """Return the revision that shares most parameters of the remaining layers, or None if none has evidence."""
     best: Kin | None = None
     for holder, theirs in held.items():
         layers = _common(left, telling, theirs)
@@ -163,7 +163,7 @@ def _best(left: Layers, telling: frozenset[Value], held: Mapping[Holder, Layers]
 
 
 def _common(own: Layers, telling: frozenset[Value], theirs: Layers) -> dict[str, str]:
-    """Return the layers of one model that are in another, with their names there; none where no layer tells it."""
+    """Return the layers that two models share, with their names in the other; nothing without evidence."""
     places: dict[Value, list[str]] = {}
     for name, values in theirs.items():
         for value in values:
@@ -179,7 +179,7 @@ def _common(own: Layers, telling: frozenset[Value], theirs: Layers) -> dict[str,
 
 
 def _telling(own: Layers, index: Index) -> frozenset[Value]:
-    """Return what a model holds that others do, and that is in no two models by chance."""
+    """Return the tensors of a model that count as evidence: shared with others, and not by chance."""
     every = {value for values in own.values() for value in values if value.elements >= FEWEST}
     shared = index.shared(value.sha256 for value in every)
     some = [value for value in every if value.sha256 in shared]
@@ -188,7 +188,7 @@ def _telling(own: Layers, index: Index) -> frozenset[Value]:
 
 
 def _plain_hashes(values: Iterable[Value]) -> set[str]:
-    """Return the hashes that values would have which are zeros, ones, or count up from zero."""
+    """Return the hashes of zeros, ones and ascending integers, for the sizes and dtypes of these tensors."""
     some = [value for value in values if 0 < value.nbytes <= _LARGEST]
     found = _repeated(b"\0", {value.nbytes for value in some})
     for dtype in {value.dtype for value in some} & _ONE.keys():
@@ -202,7 +202,7 @@ def _plain_hashes(values: Iterable[Value]) -> set[str]:
 
 
 def _repeated(unit: bytes, sizes: Iterable[int]) -> set[str]:
-    """Return the hash of a unit that is repeated up to each of some sizes; each begins with the one before."""
+    """Return the hashes of a repeated unit for each size, computed incrementally."""
     piece = unit * (_PIECE // len(unit))
     total, at, found = hashlib.sha256(), 0, set()
     for size in sorted(sizes):
