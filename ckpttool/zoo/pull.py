@@ -1,4 +1,4 @@
-"""Pulling from a repository: what is fetched of a model, and that it becomes an entry like any other."""
+"""Pulling models from the Hub, web servers and Keras into the catalogue."""
 
 from collections.abc import Iterable, Mapping
 from contextlib import ExitStack
@@ -26,12 +26,12 @@ from ckpttool.zoo.sources import ModelFiles
 from ckpttool.zoo.store import add
 
 README = "README.md"
-"""The file of a repository that is its card."""
+"""The file name of a repository's model card."""
 
 
 @dataclass(frozen=True)
 class Fetched:
-    """A model that was fetched: where it lies, what is stored of it, and what its publisher says of it."""
+    """A downloaded model: its path, the files to store, and its publisher's card."""
 
     path: Path
     model: ModelFiles
@@ -40,10 +40,10 @@ class Fetched:
     notes: tuple[str, ...] = ()
 
     def added(self, catalogue: Catalogue, name: str, tags: Iterable[str] = ()) -> Manifest:
-        """Store it as the next revision of an entry.
+        """Store the model as the next revision of an entry.
 
         Raises:
-            CkptError: it is not a model, or damaged.
+            CkptError: it is not a model, or is damaged.
         """
         facts = described(self.path)
         said = {"library_name": facts.library, **self.said}
@@ -51,12 +51,12 @@ class Fetched:
 
 
 def from_hub(address: HubAddress) -> Fetched:
-    """Fetch a model from the hub: its weights, its graph, its configuration, and its card.
+    """Download a model from the Hub: weights, graph, configuration and card.
 
     Raises:
-        MissingFile: there is none.
-        CkptError: the hub refuses, or cannot be reached.
-        CorruptCheckpoint: what comes is not what the hub lists.
+        MissingFile: the repository does not exist, or contains no model.
+        CkptError: the Hub refuses, or cannot be reached.
+        CorruptCheckpoint: a file differs from what the Hub lists.
     """
     repository = Repository.at(address)
     candidate, others = chosen(repository.files, address.path, str(address))
@@ -76,12 +76,12 @@ def from_hub(address: HubAddress) -> Fetched:
 
 
 def from_web(url: str, sha256: str | None, stack: ExitStack, folder: Path) -> Fetched:
-    """Fetch a file, or a model in an archive, from a web server; what is behind `#` is the model's path in there.
+    """Download a file or an archive from a web server; a path after `#` selects a model in the archive.
 
     Raises:
-        MissingFile: there is none.
-        CkptError: the server refuses, cannot be reached or breaks off; or nobody said which hash it is to have.
-        CorruptCheckpoint: it has another hash.
+        MissingFile: the file does not exist, or the archive contains no model.
+        CkptError: the server fails or cannot be reached, or no expected hash is given.
+        CorruptCheckpoint: the file has another hash.
     """
     url, _, inside = url.partition("#")
     where = without_secrets(url)
@@ -105,7 +105,7 @@ def from_web(url: str, sha256: str | None, stack: ExitStack, folder: Path) -> Fe
 
 
 def web_name(url: str) -> str:
-    """Return the name of the file that a URL leads to.
+    """Return the file name in a URL.
 
     >>> web_name("https://host/models/my%20model.h5?X-Amz-Signature=1")
     'my model.h5'
@@ -129,10 +129,10 @@ def _fetch(url: str, remote: servers.RemoteFile, at: int, take: web.Take) -> Non
 
 
 def from_keras(application: Application, folder: Path) -> Fetched:
-    """Make a Keras file of an architecture with the weights that Keras has for it, and downloads where need be.
+    """Create a Keras file of an architecture with Keras's pretrained weights, which are downloaded if necessary.
 
     Raises:
-        CkptError: it has none, or they cannot be downloaded.
+        CkptError: Keras has no such weights, or they cannot be downloaded.
         MissingDependency: TensorFlow or Keras is not installed.
     """
     if application.weights != CACHED:
@@ -152,20 +152,20 @@ def from_keras(application: Application, folder: Path) -> Fetched:
 
 
 def _notes(candidate: Candidate, others: list[str], way: str) -> tuple[str, ...]:
-    """Return which model was taken, and how to take another one."""
+    """Return notes about the selected model, and how to select another one."""
     took = f"took {candidate.main or 'the whole folder'}, {candidate.format}"
     more = [f"it is also available as {', '.join(others)}: {way} selects another one"] if others else []
     return took, *more
 
 
 def _root_of(paths: Mapping[str, Path]) -> Path:
-    """Return the folder from which the paths of files in a repository lead to where they are."""
+    """Return the local folder that corresponds to the root of a repository."""
     name, path = next(iter(paths.items()))
     return path.parents[name.count("/")]
 
 
 def _card(repository: Repository) -> tuple[Row, tuple[str, ...]]:
-    """Return the card that is a repository's README, and what is wrong with it."""
+    """Return the card from a repository's README, and notes about errors in it."""
     file = repository.files.get(README)
     if file is None or file.size > card.LONGEST:
         return {}, ()

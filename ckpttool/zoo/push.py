@@ -1,4 +1,4 @@
-"""Pushing to the hub: an entry's files and its card, as one commit."""
+"""Pushing to the Hub: an entry's files and its card, in one commit."""
 
 from pathlib import Path
 
@@ -14,15 +14,15 @@ from ckpttool.zoo.sources import given_to_others
 
 
 def to_hub(catalogue: Catalogue, entry: str, address: HubAddress, public: bool = False) -> tuple[Manifest, str]:
-    """Put an entry on the hub; return what was put there, and the commit.
+    """Upload an entry to the Hub; return its manifest, and the commit.
 
-    A repository that is not there yet is made, for its owner alone unless it is to be `public`.
+    A new repository is private unless `public`.
 
     Raises:
         UnknownName: there is no such entry.
-        CorruptCheckpoint: the bytes of a file are missing, or others.
-        CkptError: the hub refuses, or cannot be reached.
-        MissingDependency: the hub's library is missing.
+        CorruptCheckpoint: a file is missing, or has another hash.
+        CkptError: the Hub refuses, or cannot be reached.
+        MissingDependency: the Hub's library is missing.
     """
     if address.path:
         raise CkptError(f"{address}/{address.path}: a model is pushed to the root of a repository, {address}")
@@ -36,5 +36,5 @@ def to_hub(catalogue: Catalogue, entry: str, address: HubAddress, public: bool =
 
 
 def _place(manifest: Manifest, path: str) -> str:
-    """Return where a file lies in a repository: what is in the folder that is a model, in the repository itself."""
+    """Return the path of a file in the repository; files of a model folder are placed at the root."""
     return path.removeprefix(f"{manifest.main}/")

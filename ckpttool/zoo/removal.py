@@ -1,7 +1,7 @@
-"""Moving and removing: each is one rename, after which it is done; what is left over is cleared away by whoever comes.
+"""Renaming and removing: each takes effect by one rename; leftovers are removed by any later command.
 
-A removed entry's folder goes to `tmp/` as a whole; a removed revision leaves a file without content, for no number is
-given twice. Blobs stay until they are collected.
+A removed entry's folder is moved to `tmp/` as a whole. A removed revision leaves an empty file, as numbers are never
+reused. Blobs stay until they are collected.
 """
 
 import contextlib
@@ -18,12 +18,12 @@ from ckpttool.zoo.store import refuse_twin
 
 
 def move(catalogue: Catalogue, name: str, new: str) -> None:
-    """Give an entry another name, with all of its revisions and tags.
+    """Rename an entry with all of its revisions and tags.
 
     Raises:
         UnknownName: there is no such entry.
-        ExistingOutput: there is one of the new name.
-        CkptError: it cannot be a name.
+        ExistingOutput: an entry with the new name exists.
+        CkptError: the new name is invalid.
     """
     catalogue.require_entry(name)
     refuse_twin(catalogue, new, but=name)
@@ -37,7 +37,7 @@ def move(catalogue: Catalogue, name: str, new: str) -> None:
         raise ExistingOutput(f"the entry {new} exists already: `ckpttool zoo remove {new}` removes it") from error
     sync_folder(catalogue.manifests)
     clear(catalogue, catalogue.by_name(new))
-    with contextlib.suppress(OSError):  # it is made again when it is asked for
+    with contextlib.suppress(OSError):  # it is recreated on demand
         catalogue.by_name(name).rename(catalogue.by_name(new))
 
 
@@ -62,7 +62,7 @@ def remove(catalogue: Catalogue, name: str, revision: int | None = None) -> None
 
 
 def empty(catalogue: Catalogue, path: Path) -> None:
-    """Leave nothing of a file but its name."""
+    """Replace a file by an empty one."""
     with temporary_file(catalogue, "removed") as (temporary, file):
         os.fchmod(file.fileno(), 0o444)
         file.close()
@@ -70,7 +70,7 @@ def empty(catalogue: Catalogue, path: Path) -> None:
 
 
 def clear(catalogue: Catalogue, path: Path, lenient: bool = True) -> None:
-    """Remove a file or a folder in one step; with `lenient` what is not there, or cannot be removed, is left."""
+    """Remove a file or folder atomically; with `lenient`, missing or undeletable ones are ignored."""
     aside = temporary_name(catalogue.temporary / "removed")
     with contextlib.suppress(*((OSError,) if lenient else ())):
         path.rename(aside)

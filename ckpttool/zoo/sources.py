@@ -1,4 +1,4 @@
-"""Which files a model is made of, wherever it lies, and what they are called in the catalogue."""
+"""The files of a model to store, with their paths in the catalogue."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ from ckpttool.remote.paths import is_url, whole_url
 
 @dataclass(frozen=True)
 class ModelFiles:
-    """The files of a model by their paths in its entry, and the path there that stands for the model."""
+    """The files of a model by path in its entry, and the main path, which stands for the model."""
 
     main: str
     files: Mapping[str, Path]
@@ -27,8 +27,8 @@ class ModelFiles:
         """Find the files of a model.
 
         Raises:
-            MissingFile: nothing is there.
-            FormatError: it is not a model, or something in its folder is a link that leads out of it.
+            MissingFile: nothing exists at the path.
+            FormatError: it is not a model, or its folder contains a link that leads out of it.
             CkptError: it is a URL.
         """
         if is_url(path):
@@ -44,7 +44,7 @@ class ModelFiles:
 
 
 def _folder(path: Path) -> ModelFiles:
-    """Return all files of a folder that is a model as a whole."""
+    """Return all files of a model folder, such as a SavedModel."""
     root = resolved(path)
     main = root.name or "model"
     paths = [each for each in sorted(root.rglob("*")) if not each.is_dir() or each.is_symlink()]
@@ -57,7 +57,7 @@ def _folder(path: Path) -> ModelFiles:
 
 
 def _beside(path: Path, prefix: Path) -> Iterable[Path]:
-    """Yield the files of a model that is not a folder: graph, index, data, lineage, and what holds its tensors."""
+    """Yield the files of a model outside of a folder of its own: graph, index, data, lineage, weights."""
     bundle = BundleFiles.of(prefix)
     if is_file(bundle.index):
         yield bundle.index
@@ -82,15 +82,15 @@ def _opened(path: Path) -> checkpoint.Checkpoint | None:
 
 
 def _main(prefix: Path, files: list[Path]) -> str:
-    """Return the name that stands for all: a file's own, or a prefix that several have."""
+    """Return the main path: the name of a single file, or the prefix of several."""
     return files[0].name if len(files) == 1 and not is_file(prefix) and files[0].suffix != ".meta" else prefix.name
 
 
 def _name(file: Path, folder: Path) -> str:
-    """Return the path of a file from a model's folder.
+    """Return the path of a file relative to a model's folder.
 
     Raises:
-        FormatError: it is not in there.
+        FormatError: it is outside of the folder.
     """
     try:
         return file.absolute().relative_to(folder.absolute()).as_posix()
@@ -99,8 +99,8 @@ def _name(file: Path, folder: Path) -> str:
 
 
 def given_to_others(manifest: Manifest) -> tuple[StoredFile, ...]:
-    """Return the files that leave a catalogue: not the lineage beside them, in which folders of its user are named.
+    """Return the files that may leave a catalogue: all but the lineage file, which contains local folder names.
 
-    What made the model is in the manifest, too, without these.
+    The manifest contains the lineage without these.
     """
     return tuple(file for file in manifest.files if file.path != str(path_beside(Path(manifest.main))))
