@@ -1,7 +1,7 @@
-"""What a model is found to be: its layers, inputs, outputs, tensors, and what it keeps of its rows.
+"""The description of a model for the catalogue: layers, inputs, outputs, tensors, preprocessing and classes.
 
-Nothing is run and no framework imported: a graph's ops say what its layers are, a Keras file's config what Keras would
-build, and of weights alone there are names and shapes.
+Nothing is run and no framework is imported: layers follow from a graph's ops, from the config of a Keras file, or from
+the names and shapes of weights.
 """
 
 from collections.abc import Mapping, Sequence
@@ -33,15 +33,15 @@ from ckpttool.model.graphs import graph_as_held
 from ckpttool.model.resolve import as_graph_knows, graph_path, graph_that_keeps, is_copy, open_either, weight_scopes
 
 LIBRARIES = {"keras": "keras", "ckpt": "tensorflow", "saved-model": "tensorflow", "frozen-graph": "tensorflow"}
-"""What a card of Hugging Face calls the library of a family."""
+"""The `library_name` of each family on a Hugging Face card."""
 
 _SHAPES_KEPT = ACTIVATIONS | {"LogSoftmax", "Identity"}
-"""What stands between a layer and an output of its shape."""
+"""Ops that preserve the shape between a layer and an output."""
 
 
 @dataclass(frozen=True)
 class Structure:
-    """The layers of a model from the bottom, and what it takes and gives: rows as a manifest has them."""
+    """The layers of a model from the bottom, its inputs and its outputs, as rows of a manifest."""
 
     layers: Sequence[Row] = ()
     inputs: Sequence[Row] = ()
@@ -50,7 +50,7 @@ class Structure:
 
 @dataclass(frozen=True)
 class Facts:
-    """What is known of a model without running it; `held` has the tensors whose values are hashed."""
+    """The facts about a model that are known without running it; `held` are the tensors to be hashed."""
 
     family: str
     held: checkpoint.Checkpoint
@@ -66,10 +66,10 @@ class Facts:
 
 
 def described(path: Path) -> Facts:
-    """Find out what a model is.
+    """Describe a model.
 
     Raises:
-        CkptError: nothing is there, or it is not a model.
+        CkptError: nothing exists at the path, or it is not a model.
     """
     opened = open_either(path)
     held = checkpoint.Checkpoint.of({}) if isinstance(opened, Graph) else opened
@@ -95,7 +95,7 @@ def described(path: Path) -> Facts:
 
 
 def structure_of(path: Path, held: checkpoint.Checkpoint, graph: Graph | None) -> Structure:
-    """Return the layers, inputs and outputs of what was opened; where no network can be read, its weights' scopes."""
+    """Return the layers, inputs and outputs of a model, or the scopes of its weights if it has no readable network."""
     with suppress(CkptError):
         if graph is not None:
             return _of_graph(graph)
@@ -105,7 +105,7 @@ def structure_of(path: Path, held: checkpoint.Checkpoint, graph: Graph | None) -
 
 
 def _graph(opened: checkpoint.Checkpoint | Graph) -> Graph | None:
-    with suppress(CkptError):  # a graph that cannot be run is a model to keep, too
+    with suppress(CkptError):  # a model whose graph cannot be run can be stored, too
         return graph_as_held(opened)
     return None
 
@@ -116,7 +116,7 @@ def _of_graph(graph: Graph) -> Structure:
         return Structure(layers, _signed(signature.inputs), _signed(signature.outputs))
     outputs = compared_logits(graph)
     if not outputs:
-        with suppress(CkptError):  # several could be meant, and none is said
+        with suppress(CkptError):  # there are several candidates
             outputs = [result_of(graph).tensor]
     shapes = {layer["output"]: layer["output_shape"] for layer in layers}
     sides = certain_roles(graph).inputs, outputs
@@ -140,7 +140,7 @@ def _tensor_row(graph: Graph, name: str, shapes: Mapping[str, list[int | None] |
 
 
 def _of_network(network: NetworkFacts, held: checkpoint.Checkpoint) -> Structure:
-    """Return the structure of a Keras file: its weights by their layers, in the order that the network has them in."""
+    """Return the structure of a Keras file: the layers with their weights, in the order of the network."""
     order = {layer: number for number, layer in enumerate(network.layers)}
     rows = []
     for scope, names in weight_scopes(held).items():
@@ -157,7 +157,7 @@ def _keras_row(tensor: KerasTensor) -> Row:
 
 
 def _scope_row(held: checkpoint.Checkpoint, name: str, own: Sequence[str]) -> dict[str, Any]:
-    """Return a layer of which only the weights are known."""
+    """Return the row of a layer of which only the weights are known."""
     return {
         "name": name,
         "kind": None,
@@ -190,7 +190,7 @@ def _family(path: Path, held: checkpoint.Checkpoint) -> str:
 
 
 def _lineage(path: Path, held: checkpoint.Checkpoint) -> Row:
-    """Return what made a model, without the folders of whoever did it."""
+    """Return the lineage of a model without arguments and local folders."""
     chain = lineage_of(held.path or path, held.metadata).as_json()
     for record in chain["records"]:
         del record["arguments"]

@@ -1,4 +1,4 @@
-"""Licences: expressions of SPDX, and what the Hub has for them."""
+"""Licences: SPDX expressions, and the Hub's identifiers."""
 
 from difflib import get_close_matches
 
@@ -14,17 +14,17 @@ _WORDS = (
     "ofl-1.1 openrail openrail++ osl-3.0 other pddl postgresql unknown unlicense wtfpl zlib"
 )
 HUB = frozenset(_WORDS.split())
-"""What the Hub takes for a licence: most are SPDX's in small letters, some families and licences of models its own."""
+"""The Hub's licence identifiers: mostly SPDX's in lower case, and some of its own for model licences and families."""
 
 
 def licence_fields(text: str) -> dict[str, str]:
-    """Return the fields of a card that say a licence; one that the Hub has no word for is an `other` with its name.
+    """Return the card's fields for a licence; one without an identifier on the Hub becomes `other` with a name.
 
     >>> licence_fields("MIT"), licence_fields("openrail"), licence_fields("mit or gpl-3.0-only")
     ({'license': 'mit'}, {'license': 'openrail'}, {'license': 'other', 'license_name': 'MIT OR GPL-3.0-only'})
 
     Raises:
-        CkptError: it is not an expression of SPDX, and no word of the Hub's.
+        CkptError: it is neither an SPDX expression nor an identifier of the Hub.
     """
     from packaging.licenses import InvalidLicenseExpression, canonicalize_license_expression
 

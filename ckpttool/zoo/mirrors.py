@@ -1,7 +1,7 @@
-"""Catalogues on servers, to look at: their manifests and tags are copied among the user's cached files, and read there.
+"""Read-only mirrors of catalogues on servers: their manifests and tags are copied to the user's cache.
 
-A manifest never changes: what is here already, by the mark that the server gives of it, is not fetched again. So what
-is asked of a catalogue in a folder, through its index too, can be asked of one on a server.
+Files whose version on the server is unchanged are not fetched again. All queries on a catalogue in a folder, including
+those through its index, therefore work for catalogues on servers.
 """
 
 import hashlib
@@ -22,14 +22,14 @@ from ckpttool.remote import servers
 from ckpttool.remote.paths import is_url
 
 _MARKS = "marks.json"
-"""The file of what the server says of each manifest and tag that is here."""
+"""The file with the server's version of each mirrored manifest and tag."""
 _AT_ONCE = 64 << 20
-"""Bytes that are fetched at once."""
+"""The maximum bytes per batch of requests."""
 
 
 @dataclass(frozen=True)
 class Mirror(Catalogue):
-    """The manifests and tags of a catalogue on a server, in a folder, without the bytes of models."""
+    """A local mirror of the manifests and tags of a catalogue on a server, without blobs."""
 
     shown: str = ""
 
@@ -38,19 +38,19 @@ class Mirror(Catalogue):
 
 
 def to_look_at(root: Path | None = None) -> Catalogue:
-    """Open a catalogue to look at its manifests, in a folder or on a server.
+    """Open a catalogue in a folder or on a server for reading its manifests.
 
     Raises:
-        MissingFile: there is none.
-        FormatError: a newer version wrote it.
-        CkptError: the server refuses, cannot be reached, or lists no folders.
+        MissingFile: the folder is not a catalogue.
+        FormatError: it was written by a newer version.
+        CkptError: the server refuses, cannot be reached, or cannot list folders.
     """
     place = place_of(root)
     return _mirrored(ServedCatalogue.open(place)) if is_url(place) else Catalogue.open(place)
 
 
 def _mirrored(served: ServedCatalogue) -> Mirror:
-    """Bring what is here of a catalogue on a server up to date."""
+    """Update the mirror of a catalogue on a server."""
     key = hashlib.sha256(url_of(served.root).encode()).hexdigest()[:32]
     mirror = Mirror(cache_folder() / "catalogues" / key, str(served))
     for folder in (mirror.manifests, mirror.root / "tmp"):
@@ -70,7 +70,7 @@ def _mirrored(served: ServedCatalogue) -> Mirror:
 
 
 def _listed(served: ServedCatalogue) -> dict[str, servers.RemoteFile]:
-    """Return the manifests and tags of a catalogue, by their paths; whatever else is there is no part of it."""
+    """Return the manifests and tags of a catalogue by path; other files are ignored."""
     found = servers.beneath(url_of(served.manifests))
     paths = {path: path.split("/") for path in found}
     return {path: found[path] for path, (name, *rest) in paths.items() if is_name(name) and rest and _is_record(rest)}
@@ -85,7 +85,7 @@ def _mark(file: servers.RemoteFile) -> str:
 
 
 def _known(mirror: Mirror) -> Mapping[str, str]:
-    """Return the marks of what is here; nothing where that is damaged."""
+    """Return the versions of the mirrored files; nothing if the record is damaged."""
     try:
         marks = checked_json.loads((mirror.root / _MARKS).read_bytes())
     except (OSError, ValueError):
@@ -98,10 +98,10 @@ def _size(path: Path) -> int | None:
 
 
 def _fetch(served: ServedCatalogue, mirror: Mirror, files: Mapping[str, servers.RemoteFile]) -> None:
-    """Fetch manifests and tags.
+    """Fetch manifests and tags in batches.
 
     Raises:
-        CkptError: the server refuses, cannot be reached, or has more than there is place for.
+        CkptError: the server refuses or cannot be reached, or the disk has too little space.
     """
     if (size := sum(each.size for each in files.values())) > (free := shutil.disk_usage(mirror.root).free):
         raise CkptError(f"{served}: its manifests have {size} bytes, but {mirror.root} has space for {free}")

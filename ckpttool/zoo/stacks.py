@@ -1,6 +1,6 @@
-"""Stacks: the layers of a model from the bottom, as texts that are compared: `conv2d 3x3x1x8 8`, its kind and shapes.
+"""Stacks: the layers of a model from the bottom, as comparable strings of kind and shapes: `conv2d 3x3x1x8 8`.
 
-Strangers write manifests: what is not a word or no size in one is left open here, and fits nothing by mistake.
+Manifests are untrusted: invalid kinds and sizes are treated as unknown, and do not match by accident.
 """
 
 import re
@@ -12,15 +12,15 @@ from ckpttool.core.shapes import PartialShape
 
 Row = Mapping[str, Any]
 UNKNOWN = "?"
-"""What stands for a kind or a size that is not known."""
+"""The placeholder for an unknown kind or size."""
 _KIND = re.compile(r"[a-z0-9_]{1,40}")
 _BETWEEN = ";"
 _FREE_OF_SIZE = re.compile(r"(depthwise_|separable_)?conv[123]d(_transpose)?|\w*_normalization|bias")
-"""Kinds of layers whose weights are the same whatever the height and the width of what they take."""
+"""Kinds of layers whose weights do not depend on the height and width of their input."""
 
 
 def stack_text(layers: Iterable[Row], tensors: Iterable[Row] = ()) -> str:
-    """Return the layers of a manifest, with the shapes that its tensors have.
+    """Return the stack of a manifest's layers as one string, with the shapes of their tensors.
 
     >>> stack_text([{"kind": "dense", "variables": ["a/kernel", "a/bias"], "shapes": [[784, 300], [300]]}])
     'dense 784x300 300'
@@ -38,12 +38,12 @@ def _layer_text(layer: Row, shapes: Mapping[Any, Any]) -> str:
 
 
 def stacked(text: str) -> list[str]:
-    """Return the layers in a stack's text."""
+    """Split the string of a stack into its layers."""
     return text.split(_BETWEEN) if text else []
 
 
 def size_text(shape: Any) -> str:
-    """Return a shape as one word.
+    """Return a shape as a string.
 
     >>> size_text([28, 28, 1]), size_text([None, 3]), size_text(None)
     ('28x28x1', '?x3', '?')
@@ -54,18 +54,18 @@ def size_text(shape: Any) -> str:
 
 
 def shape_of(text: str) -> PartialShape:
-    """Return the shape that a word stands for."""
+    """Parse the string of a shape; unknown sizes are None."""
     return tuple(int(size) if size.isdecimal() else None for size in text.split("x"))
 
 
 def input_text(inputs: Sequence[Row]) -> str | None:
-    """Return the shape of a row that a model takes; None where it takes several, or the shape is not known."""
+    """Return the shape of an input row as a string; None if the model has several inputs or the shape is unknown."""
     shape = inputs[0].get("shape") if len(inputs) == 1 else None
     return size_text(shape[1:]) if isinstance(shape, list | tuple) and len(shape) > 1 else None
 
 
 def common(stack: Sequence[str], other: Sequence[str]) -> int:
-    """Return how many layers two stacks have in common from the bottom; of a kind that is not known shapes decide.
+    """Return the number of bottom layers that two stacks share; if a kind is unknown, shapes suffice.
 
     >>> common(["dense 4x3 3", "dense 3x2 2"], ["dense 4x3 3", "dense 3x5 5"])
     1
@@ -80,5 +80,5 @@ def _is_alike(one: str, other: str) -> bool:
 
 
 def free_of_size(stack: Iterable[str]) -> Iterator[str]:
-    """Yield the layers from the bottom whose weights do not depend on the height and the width of images."""
+    """Yield the bottom layers whose weights do not depend on the height and width of images."""
     return takewhile(lambda layer: _FREE_OF_SIZE.fullmatch(layer.partition(" ")[0]) is not None, stack)

@@ -1,4 +1,4 @@
-"""Tasks: what a model is for, in the words of the Hub's `pipeline_tag`."""
+"""Tasks of models: the values of the Hub's `pipeline_tag`."""
 
 from ckpttool.core.errors import CkptError
 from ckpttool.core.names import suggestion
@@ -16,17 +16,17 @@ _WORDS = (
     "zero-shot-classification zero-shot-image-classification zero-shot-object-detection"
 )
 TASKS = frozenset(_WORDS.split())
-"""The tasks that the Hub knows, in its order of the alphabet (huggingface.js, packages/tasks/src/pipelines.ts)."""
+"""The Hub's tasks in alphabetical order (huggingface.js, packages/tasks/src/pipelines.ts)."""
 
 
 def require_task(text: str) -> str:
-    """Return a task that the Hub knows.
+    """Return a valid task unchanged.
 
     >>> require_task("image-classification")
     'image-classification'
 
     Raises:
-        CkptError: it knows none of that name; the message has the nearest ones.
+        CkptError: the Hub has no such task; the message suggests the nearest ones.
     """
     task = text.strip().lower().replace(" ", "-").replace("_", "-")
     if task not in TASKS:
