@@ -4,6 +4,7 @@ The object graph is also a tensor of the mapping. It is updated when it is saved
 and removed ones are deleted from it (`object_graph.keyed`).
 """
 
+from bisect import bisect_left
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -100,7 +101,8 @@ def _inconsistent(opened: ObjectTensors, source: str) -> Iterator[Checked]:
     except CorruptCheckpoint as error:
         yield Checked(OBJECT_GRAPH, 0, str(error))
         return
-    stored = list(opened.stored_as.values())
+    stored = sorted(opened.stored_as.values())
     for name, key in named.items():
-        if name not in opened and not any(other.startswith(key) for other in stored):
+        at = bisect_left(stored, key)  # where those that begin so would be
+        if name not in opened and not (at < len(stored) and stored[at].startswith(key)):
             yield Checked(name, 0, f"{source}: {name} is in the object graph, but its value is missing ({key})")
