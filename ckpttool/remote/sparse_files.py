@@ -162,10 +162,11 @@ def put(path: Path, remote: servers.RemoteFile) -> SparseFile:
     known, url = _known.get(path), url_of(path)
     if known and known.url == url and known.mark and (known.size, known.mark) == (remote.size, remote.mark):
         return known
+    sparse = SparseFile(str(url), remote)  # before the placeholder, which must not remain if this fails
     path.parent.mkdir(parents=True, exist_ok=True)
     path.touch()
-    _known[path] = SparseFile(str(url), remote)
-    return _known[path]
+    _known[path] = sparse
+    return sparse
 
 
 def at(path: Path) -> SparseFile | None:

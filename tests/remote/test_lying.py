@@ -1,7 +1,9 @@
 """Servers that lie: another part, a file that changed, a packed one, more bytes than asked, and one that drips."""
 
 import asyncio
+import errno
 import gzip
+import os
 import sys
 import threading
 import time
@@ -146,6 +148,16 @@ def test_a_size_that_cannot_be(server, size, monkeypatch):
     monkeypatch.setattr(Handler, "do_HEAD", lambda handler: handler.head(200, None, Content_Length=size))
     server.count += 1
     with pytest.raises(CkptError):
+        checkpoint.open(f"http://127.0.0.1:{server.server_port}/{server.count}/x.safetensors")
+
+
+def test_a_file_for_which_the_disk_is_too_small_is_said_to_be_so(server, monkeypatch):
+    def truncate(descriptor: int, size: int) -> None:
+        raise OSError(errno.EFBIG, "File too large")
+
+    monkeypatch.setattr(os, "truncate", truncate)
+    server.count += 1
+    with pytest.raises(CkptError, match="for which there is not enough space"):
         checkpoint.open(f"http://127.0.0.1:{server.server_port}/{server.count}/x.safetensors")
 
 
