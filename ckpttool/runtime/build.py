@@ -1,6 +1,6 @@
 """Building TensorFlow 1 graphs: a new network, a head on an old one, a training op on either.
 
-Each function gives a Graph that `tf.compat.v1.train.import_meta_graph` takes as its own.
+Each function returns a Graph that `tf.compat.v1.train.import_meta_graph` imports like one of TensorFlow's own.
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -52,7 +52,7 @@ def new_graph(
 
 @dataclass(frozen=True)
 class HeadPlacement:
-    """Where a head goes: the tensor below it, the scope of its ops, the labels' name, the graph's training switch."""
+    """The place of a head: the tensor below it, the scope of its ops, the labels' name, the graph's training switch."""
 
     features: str
     scope: str
@@ -63,10 +63,10 @@ class HeadPlacement:
 def with_head(
     graph: Graph, place: HeadPlacement, layers: Sequence[LayerSpec], objective: Objective, seed: int
 ) -> Graph:
-    """Put layers, loss, accuracy and labels on a tensor of a graph that holds no others; the training op comes later.
+    """Add layers, labels, loss and accuracy above a tensor of a graph that has none; the training op is added later.
 
     Raises:
-        GraphError: a name of the head is taken by what is below it.
+        GraphError: a layer of the head has the name of a layer below it.
     """
     with building(seed, graph) as built:
         _refuse_taken(built, [layer.name for layer in layers], graph.source)
@@ -80,7 +80,10 @@ def with_head(
 def misfit(
     layers: Sequence[LayerSpec], below: str, dtype: str, shape: Sequence[int | None] | None, objective: Objective
 ) -> str | None:
-    """Say why layers and their loss do not go on a tensor of a shape, which an op gives; None where they do."""
+    """Return why layers and their loss cannot be added on a tensor of this shape; None if they can.
+
+    `below` is the op that outputs the tensor, for the message.
+    """
     try:
         with building(seed=0):
             features = tensorflow().compat.v1.placeholder(dtype, shape, name=below)
@@ -91,12 +94,12 @@ def misfit(
 
 
 def with_objective(graph: Graph, logits: Logits, labels: str, objective: Objective, seed: int) -> Graph:
-    """Put a loss, and its accuracy, on the logits of a graph; they take the roles over.
+    """Add a loss and its accuracy to the logits of a graph; they replace the graph's own in its roles.
 
-    `labels` are a tensor of the graph, else the name of a new placeholder.
+    `labels` is a tensor of the graph, or the name of a new placeholder.
 
     Raises:
-        PlanError: the logits or the labels are not of the kind that the objective compares.
+        PlanError: the objective cannot compare logits or labels of this shape or dtype.
     """
     has_labels, known = TensorRef.parse(labels).op in graph.nodes, keras_network(graph)
     read = [logits.tensor, *([logits.shaped_as] if logits.shaped_as else []), *([labels] if has_labels else [])]
@@ -123,7 +126,7 @@ def _require_rank(graph: Graph, objective: Objective, logits: Any, labels: Any) 
 
 
 def _in_form(built: Any, logits: Logits) -> Any:
-    """Return logits in the form of the output that they become, as numbers that losses are computed with."""
+    """Return logits in the shape of the output that is computed from them, with half precision cast to float32."""
     tf = tensorflow()
     tensor = built.get_tensor_by_name(logits.tensor)
     if logits.shaped_as is not None:
@@ -143,9 +146,9 @@ def with_training(
     head: Collection[str] = (),
     taught: Distillation | None = None,
 ) -> Graph:
-    """Put a training op on a graph that has none: gradients of `loss` for the variables whose ops are named.
+    """Add a training op to a graph that has none: it updates the variables with these ops by the gradients of `loss`.
 
-    `head` are the ops of those that started at random; `taught` is what is learnt from a teacher besides.
+    `head` contains the ops of newly initialised variables; `taught` adds a distillation loss.
     """
     read = [loss, *([taught.logits] if taught else [])]
     needed = {op for name in read for op in graph.ancestors(TensorRef.parse(name).op)}
@@ -164,12 +167,12 @@ def with_training(
 
 
 def _listed(graph: Graph, key: str = "variables") -> list[str]:
-    """Return the ops of the variables of a collection, in its order."""
+    """Return the ops of the variables in a collection, in its order."""
     return [TensorRef.parse(entry.variable_name).op for entry in variable_defs(graph, key)]
 
 
 def _ranks(graph: Graph) -> dict[str, int]:
-    """Return the ranks of all variables by their ops; 0 where none is known."""
+    """Return the ranks of all variables by their ops; 0 if the rank is unknown."""
     attributes = {op: graph.nodes[op].attr for op in _listed(graph)}
     return {op: len(own["shape"].shape.dim) if "shape" in own else 0 for op, own in attributes.items()}
 
@@ -177,10 +180,10 @@ def _ranks(graph: Graph) -> dict[str, int]:
 def with_gradients(
     graph: Graph, loss: str, tensors: Sequence[str], weights: Sequence[str]
 ) -> tuple[Graph, dict[str, str]]:
-    """Put the gradients of `loss` on a graph, for tensors and for the variables whose ops are named.
+    """Add the gradients of `loss` with respect to tensors, and to the variables with the ops in `weights`.
 
-    Returns the graph, and the gradient's tensor by the name of what it is for; what the loss does not depend on has
-    none.
+    Returns the graph and the gradient tensors by the names of these tensors and ops, without those that the loss does
+    not depend on.
     """
     below = [*(TensorRef.parse(name).op for name in tensors), *weights]
     through = graph.descendants(below) & graph.ancestors(TensorRef.parse(loss).op)
@@ -202,9 +205,9 @@ def with_gradients(
 def with_dropout(
     graph: Graph, places: Mapping[str, tuple[str, float]], training: str | None, seed: int
 ) -> tuple[Graph, dict[str, str], str]:
-    """Put dropout of a rate on tensors, each in a scope of its own.
+    """Add dropout to tensors; `places` maps a scope to a tensor and its rate.
 
-    Returns the graph, the tensor that stands for each of them, and the training switch that they follow.
+    Returns the graph, the tensor after dropout by that before it, and the name of the training switch.
     """
     with building(seed, graph) as built:
         tf1, switch = tensorflow().compat.v1, training_switch(training)
@@ -227,7 +230,7 @@ def _refuse_taken(built: Any, names: Sequence[str], source: str) -> None:
 def _put_head(
     layers: Sequence[LayerSpec], inputs: Any, scope: str, labels: str, objective: Objective, training: str | None
 ) -> tuple[Any, dict[str, Any]]:
-    """Put layers, labels, loss and accuracy on a tensor; return the loss, and the outputs of the layers by name."""
+    """Add layers, labels, loss and accuracy above a tensor; return the loss, and the layers' outputs by name."""
     outputs = stack(layers, inputs, scope, training)
     logits = outputs[layers[-1].name]
     if logits.shape.rank != 2:
@@ -236,7 +239,7 @@ def _put_head(
 
 
 def _put_loss(objective: Objective, logits: Any, labels: str) -> Any:
-    """Put a placeholder for labels, loss and accuracy on logits; return the loss."""
+    """Add a placeholder for labels, a loss and an accuracy to logits; return the loss."""
     placeholder = tensorflow().compat.v1.placeholder(*objective.loss.labels(logits), name=labels)
     name_role("labels", placeholder)
     return _put_objective(objective, logits, placeholder)

@@ -1,4 +1,4 @@
-"""Building as TensorFlow 1 did, beside the part of a graph that new ops read."""
+"""Build ops as TensorFlow 1 did, next to an imported part of a graph whose tensors they read."""
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -16,19 +16,19 @@ from ckpttool.runtime.private import outputs_at_import
 from ckpttool.runtime.registered import require_registered
 
 _NO_SAVER = SaverDef(filename_tensor_name="none", save_tensor_name="none", restore_op_name="none")
-"""What keeps `import_meta_graph` from building a saver where the graph names none."""
+"""Prevents `import_meta_graph` from building a saver if the graph defines none."""
 
 
 @dataclass(frozen=True)
 class Building:
-    """A TensorFlow 1 graph that is built in, `live`, and the site of what is built."""
+    """The TensorFlow 1 graph `live`, to which ops are added, and the site in the graph that they are spliced into."""
 
     site: Site
     part: Graph
     live: Any
 
     def spliced(self) -> Graph:
-        """Return the site's graph with what was built, and with a saver of all its variables.
+        """Return the site's graph with the new ops, and with a saver of all its variables.
 
         Raises:
             GraphError: two variables would have one name in the checkpoint.
@@ -39,10 +39,10 @@ class Building:
 
 @contextmanager
 def building_at(site: Site, seed: int) -> Iterator[Building]:
-    """Open a TensorFlow 1 graph that holds the part of a site; the names of all other ops are taken.
+    """Open a TensorFlow 1 graph with the part of the site that new ops need; the names of all other ops are reserved.
 
     Raises:
-        GraphError: importing it would run an op that can have side effects, or TensorFlow refuses it.
+        GraphError: the graph has an op that can have side effects, or TensorFlow refuses it.
     """
     require_registered(site.graph)
     require_inert(site.graph)
@@ -60,7 +60,7 @@ def building_at(site: Site, seed: int) -> Iterator[Building]:
 
 
 def _outputs(site: Site) -> dict[str, list[Output]]:
-    """Return what the ops give that are read from outside of a site, as TensorFlow infers it."""
+    """Return the dtypes and inferred shapes of the ops outside of the site's part that new ops read."""
     if not site.outside:
         return {}
     below = subgraph(site.graph, site.outside).meta.graph_def
@@ -78,9 +78,9 @@ def _shape(tensor: Any) -> Any:
 
 @contextmanager
 def version_1() -> Iterator[None]:
-    """Build as TensorFlow 1 did: with reference variables, which the chapter's graphs and old programs have.
+    """Build as TensorFlow 1 did: with reference variables, as in the chapter's graphs and old programs.
 
-    Conditionals and loops are made of Switch and Merge; the gradients of such loops cannot be built otherwise.
+    Conditionals and loops consist of Switch and Merge; the gradients of such loops cannot be built otherwise.
     """
     tf1 = tensorflow().compat.v1
     resource_variables, functional = tf1.resource_variables_enabled(), tf1.control_flow_v2_enabled()
@@ -97,7 +97,7 @@ def version_1() -> Iterator[None]:
 
 @contextmanager
 def functional_loops() -> Iterator[None]:
-    """Build loops as ops that call functions: Keras's recurrent layers write one place of an array at each step."""
+    """Build loops as ops that call functions: Keras's recurrent layers write one element of an array per step."""
     tf1 = tensorflow().compat.v1
     functional = tf1.control_flow_v2_enabled()
     tf1.enable_control_flow_v2()
@@ -109,7 +109,7 @@ def functional_loops() -> Iterator[None]:
 
 
 def keep_losses(losses: Iterable[Any]) -> None:
-    """Keep what a network adds to its loss where TensorFlow 1 keeps penalties."""
+    """Add a network's additional losses to the collection in which TensorFlow 1 keeps penalties."""
     tf1 = tensorflow().compat.v1
     for loss in losses:
         tf1.losses.add_loss(loss, tf1.GraphKeys.REGULARIZATION_LOSSES)

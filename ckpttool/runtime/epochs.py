@@ -1,6 +1,6 @@
-"""The training loop: many steps are one call into TensorFlow, with no Python per step.
+"""The training loop: one call into TensorFlow runs many steps, without Python between them.
 
-A step runs the graph's own training op, whatever optimizer made it; the loop only deals out the rows.
+A step runs the graph's own training op, for any optimizer; the loop only selects the rows.
 """
 
 import time
@@ -19,17 +19,17 @@ from ckpttool.runtime.state import State
 from ckpttool.runtime.streaming import require_number
 
 CHUNK = 64 << 20
-"""Bytes of rows in a chunk of a larger data set."""
+"""Bytes of rows in a chunk of a data set that does not fit in memory."""
 
 Arrays = Mapping[str, Any]
-"""Rows by the tensor that they are fed to: arrays, or what gives arrays for slices and for arrays of row numbers."""
+"""Rows by the tensor that they are fed to: arrays, or objects that return arrays for slices and row numbers."""
 Prepare = Callable[[dict[str, Any], Any], dict[str, Any]]
-"""Changes a batch inside of the loop, given the step: augmentation."""
+"""Transforms a batch inside the loop, given the step: augmentation."""
 
 
 @dataclass(frozen=True)
 class Steps:
-    """Steps that were taken: how many, the sum of losses so far, the seconds; the last one's loss may be non-finite."""
+    """The result of some steps: their number, the sum of losses so far, the seconds; the last loss may be NaN."""
 
     count: int
     total: float
@@ -37,7 +37,7 @@ class Steps:
 
     @property
     def failed(self) -> bool:
-        """Say whether the last step's loss was not finite: no step was taken after it."""
+        """Return whether the last step's loss was not finite; no step follows it."""
         return not isfinite(self.total)
 
 
@@ -45,7 +45,7 @@ class EpochRunner:
     """Runs steps of a graph's training op on variables that it owns."""
 
     def __init__(self, function: GraphFunction, state: State, constants: Feeds, prepare: Prepare | None = None) -> None:
-        """Take a step whose wanted tensors are the loss, then the ops that update the variables."""
+        """Prepare a step: `function` returns the loss, and runs the ops that update the variables."""
         self._function, self._state, self._constants = function, state, dict(constants)
         self._prepare = prepare or (lambda feeds, _: feeds)
         self._traceable = tensorflow().function(self._batches, autograph=False, reduce_retracing=True)
@@ -53,9 +53,9 @@ class EpochRunner:
         self._resident: tuple[Arrays, dict[str, Any]] | None = None
 
     def steps(self, arrays: Arrays, order: Array, size: int, first: int, total: float = 0.0) -> Steps:
-        """Take a step for each `size` rows of `order`, numbered from `first`; their losses are added to `total`.
+        """Run a step for each `size` rows of `order`, numbered from `first`; their losses are added to `total`.
 
-        The sum does not depend on how an epoch's steps are split into calls. It ends at a loss that is not finite.
+        The sum does not depend on how an epoch's steps are split into calls. Stops at a loss that is not finite.
         """
         tf, start, count = tensorflow(), time.perf_counter(), 0
         for chunk, numbers in self._chunks(arrays, order.astype(np.int32), size):
@@ -68,7 +68,7 @@ class EpochRunner:
         return Steps(count, total, time.perf_counter() - start)
 
     def _run(self, arrays: dict[str, Any], numbers: Any, size: int, first: Any, total: Any) -> tuple[Any, Any]:
-        """Take steps that are traced once for any number of them and of rows; then for any other size of a batch."""
+        """Run steps, traced once for any number of steps and rows, and once more for any other batch size."""
         self._first_size = self._first_size or size
         known = size if size == self._first_size else tensorflow().constant(size)
         some = {name: of_any_rows(array) for name, array in arrays.items()}
@@ -77,7 +77,7 @@ class EpochRunner:
         return taken
 
     def _batches(self, arrays: dict[str, Any], numbers: Any, size: int, first: Any, total: Any) -> tuple[Any, Any]:
-        """Take a step for each `size` rows; a size that is known when this is traced makes the graph simpler."""
+        """Run a step for each `size` rows; the graph is simpler if the size is known when it is traced."""
         tf = tensorflow()
         steps = tf.shape(numbers)[0] // size
 
@@ -88,7 +88,7 @@ class EpochRunner:
             loss, *updates = self._function(self._state, {**self._constants, **feeds, STEP_NUMBER: position})
             require_number(self._function, 0, loss.shape)
             with tf.control_dependencies(updates):
-                tf.timestamp()  # an op with effects: what the step returns waits for it, and the next step for that
+                tf.timestamp()  # has a side effect, so the step's result waits for it, and the next step for the result
                 return number + 1, total + tf.cast(loss, tf.float64)
 
         going = lambda number, total: (number < steps) & tf.math.is_finite(total)  # noqa: E731
@@ -96,7 +96,7 @@ class EpochRunner:
         return count, total
 
     def _chunks(self, arrays: Arrays, order: Array, size: int) -> Iterator[tuple[dict[str, Any], Any]]:
-        """Yield rows in parts that fit in memory: all of them, copied once, or some batches' rows at a time."""
+        """Yield rows in parts that fit in memory: all of them, copied once, or those of some batches at a time."""
         tf = tensorflow()
         if sum(array.nbytes for array in arrays.values()) <= IN_MEMORY:
             yield self._all(arrays), tf.constant(order)
@@ -108,7 +108,7 @@ class EpochRunner:
             yield {name: tf.constant(array[part]) for name, array in arrays.items()}, tf.range(len(part))
 
     def _all(self, arrays: Arrays) -> dict[str, Any]:
-        """Return the rows as TensorFlow holds them, copied when other ones were asked for before."""
+        """Return the rows as TensorFlow tensors; they are copied unless they are those of the previous call."""
         if self._resident is None or self._resident[0] is not arrays:
             copied = {name: tensorflow().constant(np.asarray(array[:])) for name, array in arrays.items()}
             self._resident = arrays, copied

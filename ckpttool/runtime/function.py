@@ -1,4 +1,4 @@
-"""A part of a graph as a function of its weights: imported where it is called, on variables that we own."""
+"""A part of a graph as a function of its weights: imported where it is called, with variables that we own."""
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from itertools import count
@@ -28,19 +28,19 @@ from ckpttool.runtime.registered import require_registered
 from ckpttool.runtime.state import State
 
 _PARTS = count()
-"""Numbers parts: functions go into one table of the whole process, where two parts must not share a name."""
+"""Numbers parts: function names are global to the process, and those of two parts must differ."""
 
 Feeds = Mapping[str, Any]
 """Values by tensor name, `X:0`."""
 STEP_NUMBER = f"{STEP}:0"
-"""What the number of a step is fed as."""
+"""The tensor to which the number of a step is fed."""
 
 
 class GraphFunction:
-    """The part of a graph between fed tensors and wanted ones, ready to be imported.
+    """The part of a graph between fed and wanted tensors, ready to be imported.
 
-    Reference variables become resource variables first, so that their handles can be supplied from outside; one part
-    then works in a `tf.function`, and in a loop inside of one.
+    Reference variables are rewritten to resource variables, so that their handles can be supplied from outside; the
+    part then works in a `tf.function`, and in a loop inside one.
     """
 
     @collector_paused()
@@ -53,14 +53,14 @@ class GraphFunction:
         modes: Mapping[str, bool] | None = None,
         scaled: bool = True,
     ) -> None:
-        """Take the ops that `wanted` (tensors `op:0`, or ops) need, down to the tensors that will be `fed`.
+        """Extract the ops that `wanted` (tensors `op:0`, or ops) depend on, down to the tensors that will be `fed`.
 
-        `modes` are fed tensors whose value is known now, so that conditionals on them need not be run.
-        Kernels take over the scales of norms above them unless `scaled` is false: then all rounds as in a session.
-        With a seed, random ops draw numbers that follow from it and from the step, which is then fed as `STEP:0`.
+        `modes` are fed booleans whose value is known now, so that conditionals on them are resolved. If `scaled`, the
+        scales of batch normalisation are folded into kernels; without it, rounding is the same as in a session. With a
+        seed, the numbers of random ops are derived from it and from the step, which is fed as `STEP:0`.
 
         Raises:
-            GraphError: they need a placeholder that nothing feeds, or an op that can have side effects.
+            GraphError: they depend on a placeholder that is not fed, or on an op that can have side effects.
         """
         self.source = graph.source
         self.part = computed_part(graph, wanted, fed, modes, scaled)
@@ -88,10 +88,10 @@ class GraphFunction:
         for name, node in part.nodes.items():
             if name not in handles:
                 self._definition.node.add().ParseFromString(node.SerializeToString())
-                self._definition.node[-1].attr.pop("_class", None)  # colocated with handles that are not there
+                self._definition.node[-1].attr.pop("_class", None)  # colocation with handles, which are absent
 
     def __call__(self, state: State, feeds: Feeds) -> list[Any]:
-        """Import the part where we are (inside a `tf.function`) and return the wanted tensors and ops."""
+        """Import the part into the current graph (that of a `tf.function`) and return the wanted tensors and ops."""
         tf = tensorflow()
         here = tf.compat.v1.get_default_graph()
         supplied = {f"{variable.op}:0": here.capture(state.handles[variable.op].handle) for variable in self.variables}
@@ -113,10 +113,10 @@ def computed_part(
     modes: Mapping[str, bool] | None = None,
     scaled: bool = True,
 ) -> Graph:
-    """Return the part of a graph that computes `wanted` of what is `fed`, rewritten to the same values in less time.
+    """Return the part of a graph that computes `wanted` from `fed`, rewritten to compute the same values faster.
 
-    It is cut out before it is looked at, for it may be a head on features; and again when its branches are known. Where
-    kernels are `scaled`, deep networks round otherwise.
+    The part is extracted before it is analysed, since it may be a head on features, and again after its branches have
+    been resolved. `scaled` kernels change the rounding of deep networks.
     """
     given = set(map(TensorRef.parse, fed))
     wanted = [name for name in wanted if TensorRef.parse(name) not in given]
@@ -130,7 +130,7 @@ def computed_part(
 
 
 def _fill(graph: Graph, filled: Sequence[str]) -> None:
-    """Fill the look-up tables of a graph, once for all calls."""
+    """Fill the lookup tables of a graph, once for all calls."""
     ops = table_fills(graph, filled)
     part = importable_part(with_assets(with_read_tables(graph)), ops)
     require_registered(part)
@@ -147,17 +147,17 @@ def _fill(graph: Graph, filled: Sequence[str]) -> None:
 
 
 def _unordered_ops(part: Graph, handles: Collection[str], wanted: Collection[str]) -> list[str]:
-    """Return the ops of a part that are to run in its own order; none without TensorFlow 1's loops and conditionals.
+    """Return the ops that must get no automatic control inputs; empty without TensorFlow 1's loops and conditionals.
 
-    A `tf.function` adds control inputs of its own: it makes ops with effects run one after the other, in the order in
-    which they came. To an op inside of such a loop a control input from outside of it is an error, and an array or
-    stack that a loop fills may well come after what reads the loop's outcome. TensorFlow knows this and leaves out ops
-    that have a loop's context; but contexts are lost where a graph is imported, and those of gradients were never
-    saved. Where a variable's handle goes into a conditional (Switch) it would ask for the lost context, too. What waits
-    for an op in a branch that is not taken, such as an assertion, never runs: so what is in conditionals stays apart.
+    A `tf.function` adds control inputs so that ops with side effects run in the order in which they were created.
+    For an op inside a TensorFlow 1 loop, a control input from outside the loop is an error, and an array or stack that
+    a loop fills may have been created after the reader of the loop's result. TensorFlow excludes ops that have a loop's
+    context; but contexts are lost when a graph is imported, and those of gradients were never saved. If a variable's
+    handle enters a conditional (Switch), TensorFlow needs the lost context, too. An op that waits for one in a branch
+    that is not taken, such as an assertion, never runs: so ops in conditionals are excluded.
 
-    In a graph with loops these are all ops but the reads and updates of variables (whose ops are `handles`) outside of
-    loops and conditionals, and the ops of the `wanted` tensors: what has a loop's context may not be read from outside.
+    In a graph with loops, these are all ops except reads and updates of variables (whose ops are `handles`) outside
+    loops and conditionals, and the ops of the `wanted` tensors: ops with a loop's context cannot be read from outside.
     """
 
     def lost(node: NodeDef) -> bool:
@@ -177,10 +177,10 @@ def _unordered_ops(part: Graph, handles: Collection[str], wanted: Collection[str
 def runner(
     function: GraphFunction, state: State, constants: Feeds, then: Callable[[list[Any]], list[Any]] | None = None
 ) -> Callable[[Feeds], list[Array]]:
-    """Return a callable from feeds to the wanted arrays, for a part that changes no variable.
+    """Return a callable from feeds to the wanted arrays, for a part that updates no variable.
 
-    `then` makes other tensors of the wanted ones, which are returned in their place. It is traced once for any number
-    of rows, by what is fed first; other shapes of a row are traced when they come.
+    `then` maps the wanted tensors to those that are returned instead. The function is traced once for any number of
+    rows, with the shapes of the first feeds; it is traced again for other shapes of a row.
     """
     tf, traced = tensorflow(), list[Any]()
 
@@ -199,7 +199,7 @@ def runner(
 
 
 def of_any_rows(value: Any) -> Any:
-    """Return what is said of a tensor like this one, with any number of rows, when a function is traced."""
+    """Return the TensorSpec of a tensor like this one, with any number of rows; a scalar keeps its shape."""
     tf = tensorflow()
     tensor = tf.convert_to_tensor(value)
     return tf.TensorSpec([None, *tensor.shape[1:]] if tensor.shape.rank else [], tensor.dtype)

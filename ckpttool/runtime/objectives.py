@@ -1,4 +1,4 @@
-"""Objectives: what a network is trained for. A loss with its options, put on logits and labels with its accuracy."""
+"""Objectives: a loss with its options, which is added to logits and labels together with its accuracy."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -11,10 +11,10 @@ from ckpttool.runtime.losses import Loss
 
 @dataclass(frozen=True)
 class Objective:
-    """What a network is trained for: the name of a loss, weights of classes (`3=2.0, 7=0.5`), smoothed labels.
+    """A training objective: the name of a loss, class weights (`3=2.0, 7=0.5`), label smoothing.
 
     Raises:
-        PlanError: there is no such loss, or it does not take what is given with it.
+        PlanError: the loss does not exist, or does not accept one of the options.
     """
 
     kind: str = "softmax"
@@ -22,7 +22,7 @@ class Objective:
     label_smoothing: float = 0.0
 
     def __post_init__(self) -> None:
-        """Refuse what cannot be built."""
+        """Validate the loss and its options."""
         losses = Loss.known()
         if self.kind not in losses:
             raise PlanError(f"`objective` {self.kind}: there are {', '.join(losses)}{suggestion(self.kind, losses)}")
@@ -41,10 +41,10 @@ class Objective:
         return Loss.known()[self.kind]()
 
     def weights(self, classes: int | None) -> list[float] | None:
-        """Return a weight for each of `classes`, 1 where none is given; None without any.
+        """Return a weight for each of `classes`, by default 1; None if no weights are specified.
 
         Raises:
-            PlanError: what is given is no weight, or of a class that the model does not have.
+            PlanError: a weight is invalid, or its class does not exist.
         """
         if self.class_weight is None:
             return None
@@ -66,10 +66,9 @@ def _weight(text: str) -> tuple[int, float]:
 
 
 def put_objective(objective: Objective, logits: Any, labels: Any) -> tuple[Any, Any | None]:
-    """Put a loss, `loss/loss`, and an accuracy, `eval/accuracy`, on logits and labels; return both, scalars.
+    """Add a loss, `loss/loss`, and an accuracy, `eval/accuracy`, to logits and labels; return both scalars.
 
-    The losses of the REGULARIZATION_LOSSES collection are part of the loss. There is no accuracy of numbers: mse has
-    `eval/mean_absolute_error` instead.
+    The loss includes the REGULARIZATION_LOSSES collection. For mse, `eval/mean_absolute_error` replaces the accuracy.
     """
     tf = tensorflow()
     tf1 = tf.compat.v1
