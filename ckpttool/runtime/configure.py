@@ -1,4 +1,4 @@
-"""TensorFlow: imported where it is used, and configured by whoever owns the process."""
+"""TensorFlow: imported on first use, and configured by the owner of the process."""
 
 import contextlib
 import logging
@@ -16,16 +16,16 @@ from ckpttool.core.errors import CkptError, GraphError, MissingDependency, PlanE
 _NOISE = re.compile(
     r"Graph execution error|Detected at node|Node:|Hint:|Original stack|<stack|\[\[|\s*$|\d+ root error|  |\(\d+\)"
 )
-"""Lines of TensorFlow's messages about where an error was raised, not what it is."""
+"""Lines of TensorFlow's messages about the place of an error, not its reason."""
 _ONEDNN = "TF_ENABLE_ONEDNN_OPTS"
 _LEVEL = "TF_CPP_MIN_LOG_LEVEL"
 _INTEROP = "TF_NUM_INTEROP_THREADS"
 _BACKEND, _TENSORFLOW = "KERAS_BACKEND", "tensorflow"
 _KERAS_AT_THE_END = "keras.src.optimizers"
 _imported: dict[str, Any] = {}
-"""The modules that this process has imported and found fit: both are asked for thousands of times."""
+"""The modules that this process has imported and checked: both are requested thousands of times."""
 _ours: dict[str, str] = {}
-"""What `configure_tensorflow` has put into the environment, which a later call may change; the rest is the user's."""
+"""The environment variables that `configure_tensorflow` has set; a later call may change these, but not the user's."""
 
 _by_default: set[str] = set()
 """Has something in it where functions have put that there, and no program by calling `configure_tensorflow`."""
@@ -48,7 +48,7 @@ def tensorflow() -> Any:
         raise MissingDependency(
             f"running a graph needs TensorFlow ({error}): pip install 'ckpttool[tensorflow]', or 'ckpttool[cpu]'"
         ) from error
-    tensorflow.get_logger()  # in a notebook it makes itself talkative when it is first asked for
+    tensorflow.get_logger()  # in a notebook, its first use turns on logging
     log_as_configured()
     _imported["tensorflow"] = tensorflow
     return tensorflow
@@ -56,11 +56,11 @@ def tensorflow() -> Any:
 
 @contextlib.contextmanager
 def _without_keras() -> Iterator[None]:
-    """Have the import of TensorFlow leave out Keras, which few graphs need and which takes nearly as long as the rest.
+    """Prevent the import of TensorFlow from importing Keras, which few graphs need and which takes nearly as long.
 
-    TensorFlow imports Keras's optimizers at its end, and goes on where they are not there. Keras 3 is imported by
-    whoever asks for it, as `keras`, `tf.keras` or `tensorflow.keras`; the one before it (TF_USE_LEGACY_KERAS) tells
-    TensorFlow at its import what can be loaded, and is left alone.
+    TensorFlow imports Keras's optimizers last, and continues without them. Keras 3 is imported on first
+    use, as `keras`, `tf.keras` or `tensorflow.keras`; Keras 2 (TF_USE_LEGACY_KERAS) registers with
+    TensorFlow when it is imported, so it is not deferred.
     """
     if "tensorflow" in sys.modules or "keras" in sys.modules:
         yield
@@ -78,7 +78,7 @@ def keras() -> Any:
 
     Raises:
         MissingDependency: it is not installed, or not in its version 3.
-        PlanError: this process has imported it on another backend.
+        PlanError: this process has imported it with another backend.
     """
     if _is_imported("keras"):
         return _imported["keras"]
@@ -111,28 +111,28 @@ def _is_imported(name: str) -> bool:
 
 
 def configure_tensorflow(convolutions: bool = False, threads: int | None = None) -> None:
-    """Configure TensorFlow for this process, which is to be done before it is imported.
+    """Configure TensorFlow for this process; call this before TensorFlow is imported.
 
-    Only errors are logged. Environment variables that are set already are left as they are, but for Keras's backend:
-    models run on TensorFlow, which imports Keras itself, whatever other programs have it run on.
+    Only errors are logged. Environment variables that are already set are not changed, except Keras's backend:
+    models run on TensorFlow, whatever backend other programs use.
 
     Args:
-        convolutions: whether networks have convolutions. oneDNN's kernels take a fifth of the time for them, and ops
-            that run beside one another half of the rest. Without them ops are started by one thread, and oneDNN is
-            off: most ops of a step wait for one another, and small ones cost less than passing them between threads
+        convolutions: Whether networks have convolutions. oneDNN's kernels compute these in a fifth of the time, and
+            running ops in parallel halves the rest. Otherwise, one thread starts the ops, and oneDNN is
+            off: most ops of a step depend on each other, and small ones cost less than passing them between threads
             (a cached epoch takes three quarters of the time). An op computes on all cores either way.
-        threads: how many threads an op computes with. With one, oneDNN, whose sums depend on the order in which its
-            pieces are done, stays off: a run repeats to the last bit.
+        threads: The number of threads that compute an op. With one, oneDNN is off, since its sums depend on the order
+            of their parts: a run is then reproducible bit for bit.
 
     Raises:
-        PlanError: TensorFlow runs already, with another number of threads.
+        PlanError: TensorFlow is already running, with another number of threads.
     """
     if "tensorflow" not in sys.modules:
         quick = convolutions and threads != 1
         wanted = {
             _LEVEL: "3",
             _ONEDNN: str(int(quick)),
-            _INTEROP: "0" if quick else "1",  # 0: as many as there are cores
+            _INTEROP: "0" if quick else "1",  # 0: one per core
         }
         for name, value in wanted.items():
             if os.environ.get(name) in (None, _ours.get(name)):
@@ -145,11 +145,11 @@ def configure_tensorflow(convolutions: bool = False, threads: int | None = None)
 
 
 def configure_by_default(convolutions: bool = False, threads: int | None = None) -> None:
-    """Configure TensorFlow for a graph, where the program has neither imported nor configured it.
+    """Configure TensorFlow for a graph, unless the program has imported or configured it.
 
     Args:
-        convolutions: as `configure_tensorflow` takes it; what the last call says before the import counts.
-        threads: likewise.
+        convolutions: As for `configure_tensorflow`; the last call before the import takes effect.
+        threads: Likewise.
     """
     if "tensorflow" in sys.modules or (_ours and not _by_default):
         return
@@ -158,13 +158,13 @@ def configure_by_default(convolutions: bool = False, threads: int | None = None)
 
 
 def log_as_configured() -> None:
-    """Have TensorFlow's Python log no more than its C++ does, where the environment has that log errors alone."""
+    """Limit the logging of TensorFlow's Python to errors if the environment limits that of its C++ to errors."""
     if os.environ.get(_LEVEL, "0") > "1":
         logging.getLogger("tensorflow").setLevel("ERROR")
 
 
 def settings() -> tuple[tuple[str, str], ...]:
-    """Return what the environment says of how TensorFlow computes in this process, for others that compute with it."""
+    """Return the environment variables that configure TensorFlow's computation, for other processes of the same run."""
     return tuple((name, os.environ[name]) for name in (_LEVEL, _ONEDNN, _INTEROP) if name in os.environ)
 
 
@@ -180,14 +180,14 @@ def _limit_threads(count: int) -> None:
 
 @contextlib.contextmanager
 def _stderr_discarded() -> Iterator[None]:
-    """Discard what is written to standard error by C++, for as long as it takes to import TensorFlow.
+    """Discard the output of C++ on standard error while TensorFlow is imported.
 
-    With oneDNN on, the import prints so whatever the log level, because logging is not initialised yet.
+    With oneDNN on, the import prints a message at any log level, because logging is not yet initialised.
     """
     sys.stderr.flush()
     try:
         kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
-    except OSError:  # the process has no standard error
+    except OSError:  # the process has no stderr
         yield
         return
     os.dup2(nowhere, 2)
@@ -200,10 +200,10 @@ def _stderr_discarded() -> Iterator[None]:
 
 
 def require_threads(count: int | None) -> None:
-    """Check that an op computes with as many threads as asked for; whoever owns the process has configured them.
+    """Check that ops compute with this number of threads, which the owner of the process has configured.
 
     Raises:
-        PlanError: it does not.
+        PlanError: the number differs.
     """
     if count is not None and tensorflow().config.threading.get_intra_op_parallelism_threads() != count:
         raise PlanError(f"`threads` {count}: call `configure_tensorflow(threads={count})` before TensorFlow runs")
@@ -211,10 +211,10 @@ def require_threads(count: int | None) -> None:
 
 @contextlib.contextmanager
 def running(source: str) -> Iterator[None]:
-    """Turn an error of TensorFlow, while a graph is built, imported or run, into one line that names the graph.
+    """Convert an error of TensorFlow while a graph is built, imported or run to one line that names the graph.
 
     Raises:
-        GraphError: TensorFlow refused the graph or what it was fed.
+        GraphError: TensorFlow refused the graph or its feeds.
     """
     try:
         yield
@@ -225,7 +225,7 @@ def running(source: str) -> Iterator[None]:
 
 
 def _reason(error: Exception) -> str:
-    """Return the line of a message that describes the error, with the graph's own names of its ops."""
+    """Return the line of a message that describes the error, with the ops' names in the graph itself."""
     text = str(error.args[0]) if isinstance(error, KeyError) else getattr(error, "message", None) or str(error)
     lines = [line for line in text.splitlines() if not _NOISE.match(line)]
     return re.sub(r"\bmodel/| \[Op:\w+\]", "", lines[0].strip()) if lines else type(error).__name__

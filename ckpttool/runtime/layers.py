@@ -1,6 +1,6 @@
-"""Layers: what SPEC calls, each built as TensorFlow 1 ops under the names that `tf.layers` gave them.
+"""The layers of SPEC, each built as TensorFlow 1 ops with the names that `tf.layers` used.
 
-`tf.compat.v1.layers` went away with TensorFlow 2.16, so layers are built from ops.
+`tf.compat.v1.layers` was removed in TensorFlow 2.16, so layers are built from ops.
 """
 
 import re
@@ -16,9 +16,9 @@ from ckpttool.runtime.activations import INITIALIZERS, Activation, Switch, activ
 from ckpttool.runtime.configure import tensorflow
 
 MAX_NORM = "ckpttool/max_norm"
-"""The collection of bounds on kernels, `hidden1/kernel=1.0`: they are kept after each step of training."""
+"""The collection of bounds on kernels, `hidden1/kernel=1.0`, which are enforced after each training step."""
 SCOPE = re.compile(r"[A-Za-z0-9.][A-Za-z0-9_.\\/>-]*")
-"""Names that TensorFlow takes for an outermost scope (`VALID_OP_NAME_REGEX` of python/framework/ops.py)."""
+"""Names that TensorFlow accepts as an outermost scope (`VALID_OP_NAME_REGEX` of python/framework/ops.py)."""
 MOST_UNITS = 2**31 - 1
 
 Init = Annotated[str, tuple(INITIALIZERS)]
@@ -28,7 +28,7 @@ Sizes = tuple[int, int]
 
 
 _SERIES = 3
-"""The dimensions of rows of steps."""
+"""The rank of a batch of series: [rows, steps, channels]."""
 
 
 @dataclass(frozen=True)
@@ -37,22 +37,22 @@ class Layer(Call):
 
     noun, example = "layer", "hidden4 = dense(20, relu)"
     has_kernel: ClassVar[bool] = False
-    """Whether it has a kernel, which multiplies what goes in."""
+    """Whether it has a kernel, by which its inputs are multiplied."""
     keeps_shape: ClassVar[bool] = False
-    """Whether what it gives has the shape of what it is given."""
+    """Whether its output has the shape of its input."""
 
     @classmethod
     def problem_of_name(cls, name: str) -> str | None:
-        """Return why a name cannot be a scope."""
+        """Return why a name is not valid as a scope; None if it is."""
         return None if SCOPE.fullmatch(name) else "no TensorFlow scope: expected A-Z, a-z, 0-9 and _, and not _ first"
 
     def build(self, name: str, inputs: Any, switch: Switch) -> Any:
-        """Put the layer on a tensor, in the scope of its name, and return its output."""
+        """Add the layer above a tensor, in the scope of its name, and return its output tensor."""
         raise NotImplementedError
 
 
 class _WithKernel(Layer):
-    """A layer with a kernel, and with a bias if so asked for; 0 means no penalty on the kernel, and no bound."""
+    """A layer with a kernel and an optional bias; a penalty or bound of 0 is disabled."""
 
     has_kernel: ClassVar[bool] = True
     activation: Activation | None
@@ -63,12 +63,12 @@ class _WithKernel(Layer):
     max_norm: float
 
     def __post_init__(self) -> None:
-        """Check the penalties and the bound."""
+        """Validate the penalties and the bound."""
         for parameter in ("l1", "l2", "max_norm"):
             not_negative(parameter, getattr(self, parameter))
 
     def make_kernel(self, shape: Sequence[int]) -> Any:
-        """Make the kernel, with its penalties and its bound in their collections."""
+        """Create the kernel, and add its penalties and its bound to their collections."""
         tf = tensorflow()
         tf1 = tf.compat.v1
         kernel = tf1.get_variable("kernel", shape, initializer=initializer(self.init))
@@ -82,7 +82,7 @@ class _WithKernel(Layer):
         return kernel
 
     def add_bias(self, outputs: Any, switch: Switch) -> Any:
-        """Add the bias, where the layer has one, and apply the activation."""
+        """Add the bias, if the layer has one, and apply the activation."""
         tf = tensorflow()
         if self.bias:
             zeros = tf.compat.v1.zeros_initializer()
@@ -110,7 +110,7 @@ class Dense(_WithKernel):
         _count("units", self.units)
 
     def build(self, name: str, inputs: Any, switch: Switch) -> Any:
-        """Put the layer on a tensor of [rows, units]."""
+        """Add the layer above a tensor of shape [rows, units]."""
         width = inputs.shape[-1] if inputs.shape.rank == 2 else None
         if width is None:
             before = "flatten() or global_avg_pool()" if inputs.shape.rank == 4 else "flatten()"
@@ -201,7 +201,7 @@ class GlobalAvgPool(Layer):
     name = "global_avg_pool"
 
     def build(self, name: str, inputs: Any, switch: Switch) -> Any:
-        """Put the layer on images, or on series [rows, steps, channels]."""
+        """Add the layer above images, or series [rows, steps, channels]."""
         if inputs.shape.rank == _SERIES and inputs.shape[-1] is not None:
             return tensorflow().reduce_mean(inputs, [1], name="Mean")
         with _on_images(self, name, inputs):
@@ -215,7 +215,7 @@ class Flatten(Layer):
     name = "flatten"
 
     def build(self, name: str, inputs: Any, switch: Switch) -> Any:
-        """Put the layer on a tensor of known shape."""
+        """Add the layer above a tensor whose rows have a known shape."""
         sizes = inputs.shape[1:].as_list()
         if None in sizes:
             raise PlanError(f"{name}: flatten needs rows of a known shape, {inputs.name} is {inputs.shape}")
@@ -248,12 +248,12 @@ class ActivationLayer(Layer):
     function: Activation | None
 
     def build(self, name: str, inputs: Any, switch: Switch) -> Any:
-        """Put the activation on a tensor."""
+        """Apply the activation to a tensor."""
         return activate(self.function, inputs, switch)
 
 
 def _count(parameter: str, *counts: int) -> None:
-    """Check units, filters or sizes."""
+    """Validate numbers of units or filters, or sizes."""
     for count in counts:
         from_to(parameter, count, 1, MOST_UNITS, "a whole number")
 

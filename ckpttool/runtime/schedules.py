@@ -1,7 +1,7 @@
-"""Schedules of the learning rate: factors on the base rate, computed in the graph from the global step.
+"""Schedules of the learning rate: factors of the base rate, computed in the graph from the global step.
 
-Where a schedule's `steps` are given, t is the global step itself, so that it goes on where an earlier run stopped.
-Where they are not, s is the whole run without its warm-up, and t is counted from there.
+If a schedule's `steps` are specified, t is the global step itself, so that it continues where an earlier run stopped.
+Otherwise s is the length of the run without its warm-up, and t is counted from the end of the warm-up.
 """
 
 from dataclasses import dataclass, replace
@@ -14,14 +14,14 @@ from ckpttool.core.variable_kinds import RATE_FACTOR
 from ckpttool.runtime.configure import tensorflow
 
 RATE = "learning_rate/rate:0"
-"""The present base rate, a float32 scalar, in every graph with a training op of ours."""
+"""The current base rate, a float32 scalar, in every graph with a training op of ours."""
 FACTOR = RATE_FACTOR
-"""The variable of `performance`: the product of the factors so far. It is for the run to change."""
+"""The variable of `performance`: the product of the factors so far, which the run updates."""
 
 
 @dataclass(frozen=True)
 class RunSteps:
-    """The steps of a run, for what is as long as the run: the first one's number, and how many (None: not known)."""
+    """The steps of a run, for schedules as long as the run: the first step, and their number (None: unknown)."""
 
     begin: int = 0
     total: int | None = None
@@ -32,7 +32,7 @@ UNKNOWN_STEPS = RunSteps()
 
 @dataclass(frozen=True)
 class Schedule(Call):
-    """What the base rate is multiplied with at a step t; `steps` s.
+    """A factor of the base rate at step t; s is `steps`.
 
     >>> Schedule.read("power(100)", "`schedule`")
     Power(steps=100.0, c=1.0)
@@ -41,7 +41,7 @@ class Schedule(Call):
     noun, example = "schedule", "exponential(0.1, 1000)"
 
     def at(self, position: Any) -> Any:
-        """Return the factor at a step, both float32 scalars of the graph; None where it is always 1."""
+        """Return the factor at a step, both float32 scalars of the graph; None if it is always 1."""
         raise NotImplementedError
 
 
@@ -52,7 +52,7 @@ class Constant(Schedule):
     name = "constant"
 
     def at(self, position: Any) -> None:
-        """Leave the rate as it is."""
+        """Return None: the rate does not change."""
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,7 @@ class Piecewise(Schedule):
     factors: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
-        """Check that the steps grow, and that there is one factor more."""
+        """Check that the steps increase, and that there is one more factor than steps."""
         steps, factors = self.steps, self.factors
         if not steps or list(steps) != sorted(set(steps)) or steps[0] <= 0:
             raise PlanError(f"expected steps that grow, such as [1000, 2000], found {written_value(list(steps))}")
@@ -187,12 +187,12 @@ class Cosine(Decay):
 
 
 def present_factor(schedule: Schedule, warmup: int, step: Any, run: RunSteps) -> Any:
-    """Return the factor on the base rate at a step, a float32 scalar of the graph; None where it is always 1.
+    """Return the factor of the base rate at a step, a float32 scalar of the graph; None if it is always 1.
 
-    The factor of a warm-up grows linearly from `1 / warmup` at the run's first step to 1.
+    The factor of a warm-up increases linearly from `1 / warmup` at the run's first step to 1.
 
     Raises:
-        PlanError: the schedule is as long as the run, and the length of the run is not known.
+        PlanError: the schedule is as long as the run, and the length of the run is unknown.
     """
     tf = tensorflow()
     begin = 0
@@ -212,5 +212,5 @@ def present_factor(schedule: Schedule, warmup: int, step: Any, run: RunSteps) ->
 
 
 def _since(tf: Any, step: Any, begin: int) -> Any:
-    """Return how many steps went by since another, as float32; 0 before it."""
+    """Return the number of steps since another step, as float32; 0 before it."""
     return tf.cast(tf.maximum(step - begin, 0), tf.float32)

@@ -1,4 +1,4 @@
-"""Shapes that TensorFlow infers as it imports a graph, which is not run, and not built in Python either."""
+"""Shapes that TensorFlow infers when it imports a graph, without running it or building it in Python."""
 
 from collections.abc import Mapping, Sequence
 
@@ -17,11 +17,11 @@ from ckpttool.runtime.registered import require_registered
 def inferred_shapes(
     graph: Graph, tensors: Sequence[str], fed: Mapping[str, Sequence[int]] | None = None
 ) -> list[PartialShape | None]:
-    """Return the shapes of tensors as far as TensorFlow knows them, for arrays of the shapes in `fed`, by tensor.
+    """Return the inferred shapes of tensors, None for unknown sizes; `fed` has the shapes of fed arrays, by tensor.
 
     Raises:
-        UnknownName: there is no such tensor.
-        GraphError: TensorFlow refuses the graph, or it has an op that can have side effects, which is run next.
+        UnknownName: a tensor does not exist.
+        GraphError: TensorFlow refuses the graph, or it has an op that can have side effects.
     """
     part = importable_part(graph, tensors, list(fed or {}))
     require_registered(part)

@@ -1,8 +1,8 @@
-"""SPEC: new layers in Python's call syntax, put on one another.
+"""SPEC: a stack of new layers in Python's call syntax.
 
     hidden4 = dense(20, relu); outputs = dense(10)
 
-Layers are put on one another in their order, one per line or parted by semicolons.
+Each layer reads the output of the one before it. Layers are separated by semicolons or line breaks.
 """
 
 from collections.abc import Sequence
@@ -29,7 +29,7 @@ class LayerSpec:
 
 
 def parse(text: str) -> list[LayerSpec]:
-    r"""Return the layers that a SPEC describes, in order; those without a name are numbered as TensorFlow does.
+    r"""Return the layers of a SPEC, in order; those without a name are numbered as in TensorFlow.
 
     >>> hidden, outputs = parse("hidden4 = dense(20, leaky_relu(0.2), init=he)\noutputs = dense(10)")
     >>> hidden.name, str(hidden.layer)
@@ -38,8 +38,8 @@ def parse(text: str) -> list[LayerSpec]:
     ['dense', 'dense_1']
 
     Raises:
-        PlanError: it is no such description; the message has the line, the column and what was found there.
-        UnknownName: a layer, activation, initialiser or argument has no such name; with the nearest names.
+        PlanError: the text is malformed; the message has the line, the column and the text found there.
+        UnknownName: a layer, activation, initialiser or argument is unknown; the message has the nearest names.
     """
     layers = Layer.read_all(text, "layers")
     names = FreeNames(name for name, _ in layers if name)
@@ -47,10 +47,10 @@ def parse(text: str) -> list[LayerSpec]:
 
 
 def stack(layers: Sequence[LayerSpec], inputs: Any, scope: str, training: str | None = None) -> dict[str, Any]:
-    """Put layers on a tensor: ops below `scope/NAME/`, variables `NAME/kernel` and `NAME/bias`; return their outputs.
+    """Add layers above a tensor: ops in `scope/NAME/`, variables `NAME/kernel` and `NAME/bias`; return outputs by name.
 
-    What differs in training follows the tensor named `training`, else a placeholder of that name that is False unless
-    it is fed. Updates of moving averages are in the UPDATE_OPS collection.
+    Layers that differ in training read the tensor named by `training`, else a placeholder `training` with the default
+    False. Updates of moving averages are in the UPDATE_OPS collection.
     """
     tf1 = tensorflow().compat.v1
     last, switch, outputs = inputs, training_switch(training), {}
@@ -62,7 +62,7 @@ def stack(layers: Sequence[LayerSpec], inputs: Any, scope: str, training: str | 
 
 
 def training_switch(name: str | None) -> Switch:
-    """Return what gives the tensor of a name, else the placeholder `training`, made in the graph when there is none."""
+    """Return a function that returns the tensor `name`; if None, the placeholder `training`, created if absent."""
     tf1 = tensorflow().compat.v1
 
     def switch() -> Any:

@@ -1,4 +1,4 @@
-"""State: the variables of a running graph, owned by us; their values, from a checkpoint or from initialisers."""
+"""State: the variables of a running graph, which we own; their values come from a checkpoint or from initialisers."""
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from copy import copy
@@ -21,10 +21,10 @@ from ckpttool.runtime.registered import require_registered
 
 
 class State:
-    """Resource variables by the name of the op that they stand for; a graph is a function of them."""
+    """Resource variables by the name of the op that they replace; a graph is run as a function of them."""
 
     def __init__(self, variables: Iterable[Variable], values: Mapping[str, Tensor]) -> None:
-        """Make one variable for each of the graph's, with its value from `values` (by checkpoint name).
+        """Create a variable for each of the graph's, with its value from `values` (by checkpoint name).
 
         Raises:
             PlanError: a variable has no value, or one of another shape.
@@ -37,23 +37,23 @@ class State:
                 self.handles[variable.op] = tf.Variable(array, trainable=False, dtype=variable.dtype.name)
 
     def with_others(self, others: Mapping[str, str]) -> "State":
-        """Return the same variables, some of which are read in the places of others: by op, the op of the one there."""
+        """Return a state in which some ops read the variables of others; `others` maps an op to that other op."""
         state = copy(self)
         state.handles = {op: self.handles[others.get(op, op)] for op in self.handles}
         return state
 
     def read(self) -> dict[str, Array]:
-        """Return the present values by op name."""
+        """Return the current values by op name."""
         return {op: handle.numpy() for op, handle in self.handles.items()}
 
     def write(self, values: Mapping[str, Array]) -> None:
-        """Set variables by op name; the others stay as they are."""
+        """Set variables by op name; the others are unchanged."""
         for op, value in values.items():
             self.handles[op].assign(value)
 
 
 def initial_value(variable: Variable, values: Mapping[str, Tensor]) -> Array:
-    """Return a variable's value; a variable that is one slice of a stored tensor gets its part.
+    """Return a variable's value; a variable that is a slice of a stored tensor gets that slice.
 
     Raises:
         PlanError: there is no value, or its shape differs.
@@ -72,15 +72,15 @@ def initial_value(variable: Variable, values: Mapping[str, Tensor]) -> Array:
 def fresh_tensors(
     graph: Graph, names: Collection[str], seed: int, known: Mapping[str, Tensor] | None = None
 ) -> dict[str, Tensor]:
-    """Run the initialisers of the named tensors of a graph's checkpoint, and return what they give.
+    """Run the initialisers of the named tensors of a graph's checkpoint, and return their values.
 
-    Random initialisers get their seeds from `seed`, also those with one of their own: a graph that was built with a
-    seed would else give the same values whatever is asked for. An initialiser that reads other variables, as that of
-    a moving average does, gets their `known` values (by checkpoint name), else what their own initialisers give.
-    Without names TensorFlow is not needed.
+    The seeds of random initialisers are derived from `seed`, even if they have one of their own: a graph that was built
+    with a seed would otherwise ignore it. An initialiser that reads other variables, such as that of
+    a moving average, gets their `known` values (by checkpoint name), else those of their own initialisers.
+    Without names, TensorFlow is not imported.
 
     Raises:
-        GraphError: a variable has no initialiser, it needs an op that can have side effects, or reads a file.
+        GraphError: a variable has no initialiser, or one with an op that can have side effects or reads a file.
     """
     wanted = {name: stored for name, stored in stored_tensors(graph).items() if name in names}
     if not wanted:
@@ -90,7 +90,7 @@ def fresh_tensors(
 
 
 class _Initializers:
-    """The initialisers of a graph's variables, each run when what it reads is known."""
+    """The initialisers of a graph's variables, each run after those that it depends on."""
 
     def __init__(self, graph: Graph, seed: int, known: Mapping[str, Tensor]) -> None:
         self.graph, self.seed, self.known = graph, seed, known
@@ -100,7 +100,7 @@ class _Initializers:
         """Return the initial values of some variables, by their ops.
 
         Raises:
-            GraphError: one has no initialiser, or they read one another's variables.
+            GraphError: one has no initialiser, or initialisers depend on each other in a cycle.
         """
         needed = {op: self._reads(op) for op in wanted}
         while more := {op for read in needed.values() for op in read if op not in needed and not self._is_known(op)}:
@@ -149,7 +149,7 @@ class _Initializers:
 
 
 def _fed_with_variables(part: Graph) -> Graph:
-    """Return a part in which placeholders stand for its variables."""
+    """Return a part with its variables replaced by placeholders."""
     held = [name for name, node in part.nodes.items() if is_variable(node)]
     if not held:
         return part
@@ -164,7 +164,7 @@ def _fed_with_variables(part: Graph) -> Graph:
 
 
 def _seed_random_ops(definition: Any, seed: int) -> None:
-    """Give each random op a seed that follows from `seed` and the op's place, in place."""
+    """Set the seed of each random op, in place, from `seed` and the op's position."""
     for place, node in enumerate(definition.node):
         if "seed" in node.attr and "seed2" in node.attr:
             node.attr["seed"].i, node.attr["seed2"].i = seed, place + 1

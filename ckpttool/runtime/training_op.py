@@ -1,6 +1,6 @@
 """The training op of a recipe: the rate of each variable, penalties, clipped gradients, updates, bounds on norms.
 
-Penalties and bounds are for kernels only, which are tensors of rank 2 and more.
+Penalties and bounds apply to kernels only: tensors of rank 2 or more.
 """
 
 from collections.abc import Collection, Sequence
@@ -29,17 +29,16 @@ def put_training_op(
     head: Collection[str] = (),
     learnt: Any | None = None,
 ) -> Any:
-    """Put gradients and updates on a TensorFlow 1 graph and return its training op, which counts the global step.
+    """Add gradients and updates to a TensorFlow 1 graph and return the training op, which increments the global step.
 
-    It has the name that TensorFlow gives it (`Momentum`), and so have the slots. Penalties are in what is
-    differentiated; `loss` stays the graph's loss, and is kept in a collection where they differ. `names` are those of
-    all the graph's variables, for the patterns of the recipe. `head` are the ops of those that start at random, which
-    `l2_sp` leaves alone where it does not name them. `learnt` is differentiated in the place of the loss, where it is
-    another tensor.
+    The op and the slots have TensorFlow's own names (`Momentum`). Gradients are those of the loss plus penalties;
+    `loss` remains the graph's loss, and is stored in a collection if the two differ. `names` are the names of
+    all the graph's variables, for the patterns of the recipe. `head` contains the ops of newly initialised variables,
+    to which a single value of `l2_sp` does not apply. `learnt` is differentiated instead of the loss, if given.
 
     Raises:
-        PlanError: there is no variable, or one that the loss has no gradient for.
-        UnknownName: a pattern of the recipe takes nothing.
+        PlanError: there is no variable to train, or the loss has no gradient for one.
+        UnknownName: a pattern of the recipe matches nothing.
     """
     tf1 = tensorflow().compat.v1
     bounds = _max_norms(recipe.by_pattern("max_norm"), variables, names)
@@ -60,7 +59,7 @@ def put_training_op(
 
 
 def _global_step(tf1: Any) -> Any:
-    """Return the graph's counter of steps, or a new one."""
+    """Return the graph's global step, or a new one."""
     keys = tf1.GraphKeys
     if steps := tf1.get_collection(keys.GLOBAL_STEP):
         return steps[0]
@@ -72,15 +71,15 @@ def _global_step(tf1: Any) -> Any:
 def rates_of(recipe: Recipe, trained: Sequence[str], names: Sequence[str]) -> dict[str, float]:
     """Return the base rate of each trained variable, in graph order; `names` are those of all weights.
 
-    A rate given by a pattern is taken as it is. The others have the recipe's rate, and with a decay per layer the top
-    trained layer (the last in graph order) has it, and each one below the decay times the rate of the one above it.
+    A rate specified by a pattern is not changed. The others have the recipe's rate. With a decay per layer, that is the
+    rate of the top trained layer (the last in graph order); each layer below has the decay times that of the one above.
 
     >>> names = ["h/kernel", "h/bias", "outputs/bias"]
     >>> rates_of(Recipe(lr="outputs/bias=1", lr_decay_per_layer=0.5), names, names)
     {'h/kernel': 0.005, 'h/bias': 0.005, 'outputs/bias': 1.0}
 
     Raises:
-        UnknownName: a pattern takes nothing.
+        UnknownName: a pattern matches nothing.
     """
     layers = dict.fromkeys(layer_of(name) for name in reversed(trained))
     depths = {layer: depth for depth, layer in enumerate(layers)}
@@ -91,7 +90,7 @@ def rates_of(recipe: Recipe, trained: Sequence[str], names: Sequence[str]) -> di
 
 
 def _present_rates(recipe: Recipe, trained: Sequence[str], names: Sequence[str], step: Any, run: RunSteps) -> list[Any]:
-    """Return the rate of each variable at a step, one scalar for all that have the same; the base rate is `RATE`."""
+    """Return the rate of each variable at a step; equal rates share a scalar, and that of the base rate is `RATE`."""
     tf = tensorflow()
 
     def scaled(rate: float, factor: Any, name: str | None = None) -> Any:
@@ -110,7 +109,7 @@ def _present_rates(recipe: Recipe, trained: Sequence[str], names: Sequence[str],
 def _pulled(
     recipe: Recipe, trained: Sequence[Any], names: Sequence[str], head: Collection[str]
 ) -> list[tuple[Any, float, Any]]:
-    """Return the kernels that are pulled towards their start, each with the scale and with a variable for the start."""
+    """Return the kernels with an L2-SP penalty, each with its scale and a variable of its initial value."""
     scales = recipe.by_pattern("l2_sp")
     for_all = scales is not None and scales.pairs[0][0] is None
     restored = [variable for variable in trained if not (for_all and variable.op.name in head)]
@@ -118,7 +117,7 @@ def _pulled(
 
 
 def _slot(variable: Any, name: str) -> Any:
-    """Return a new variable below another one, whose value it begins with, as TensorFlow's averages do."""
+    """Return a new variable in the scope of another, initialised with its value, like TensorFlow's averages."""
     tf1 = tensorflow().compat.v1
     is_there = tf1.is_variable_initialized(variable)
     present = tf1.cond(is_there, variable.read_value, lambda: variable.initial_value)
@@ -126,14 +125,14 @@ def _slot(variable: Any, name: str) -> Any:
 
 
 def _averages(recipe: Recipe, trained: Sequence[Any]) -> list[tuple[Any, Any]]:
-    """Return the trained variables, each with a new one for its moving average, where these are asked for."""
+    """Return the trained variables, each with a new one for its moving average; empty without `ema`."""
     return [] if recipe.ema is None else [(variable, _slot(variable, AVERAGE)) for variable in trained]
 
 
 def _averaged(recipe: Recipe, averages: Sequence[tuple[Any, Any]], step: Any, run: RunSteps) -> list[Any]:
-    """Return ops that move averages, as `tf.train.ExponentialMovingAverage(ema, num_updates)` does.
+    """Return ops that update moving averages as `tf.train.ExponentialMovingAverage(ema, num_updates)` does.
 
-    The updates are counted from the run's first step, so that the values it began with are soon forgotten.
+    Updates are counted from the run's first step, so that the initial values lose their weight quickly.
     """
     if not averages:
         return []
@@ -141,7 +140,7 @@ def _averaged(recipe: Recipe, averages: Sequence[tuple[Any, Any]], step: Any, ru
     with tf.name_scope(f"{AVERAGE}/"):
         updates = tf.cast(tf.maximum(step.read_value() - run.begin, 0), tf.float32) + 1
         left = 1 - tf.minimum(tf.constant(recipe.ema, tf.float32), (1 + updates) / (10 + updates))
-        # reads of their own, which wait for the updates of the weights
+        # separate reads, which wait for the updates of the weights
         return [
             average.assign_sub(
                 (average.read_value() - variable.read_value()) * tf.cast(left, average.dtype.base_dtype),
@@ -159,10 +158,10 @@ def _penalised(
     pulled: Sequence[tuple[Any, float, Any]],
     learnt: Any | None = None,
 ) -> Any:
-    """Return what is differentiated: the loss, or what is learnt instead, and the penalties where there are any.
+    """Return the tensor to differentiate: the loss, or `learnt` instead, plus the penalties.
 
-    They are sum(|w|) and sum(w^2) / 2 times a scale, as in `tf.contrib.layers`, chapter 11.4, and sum((w - w0)^2) / 2
-    for start values w0.
+    Penalties are sum(|w|) and sum(w^2) / 2 times a scale, as in `tf.contrib.layers`, chapter 11.4, and
+    sum((w - w0)^2) / 2 for initial values w0.
     """
     tf = tensorflow()
     measures = {"l1": lambda weights: tf.reduce_sum(tf.abs(weights)), "l2": tf.nn.l2_loss}
@@ -195,7 +194,7 @@ def _gradients(minimizer: Any, loss: Any, total: Any, variables: Sequence[Any]) 
 
 
 def _clipped(recipe: Recipe, pairs: Gradients) -> Gradients:
-    """Clip gradients by their elements, then each by its norm, then all by the norm of all together."""
+    """Clip gradients by element, then each by its norm, then all by their global norm."""
     tf = tensorflow()
     gradients, variables = [gradient for gradient, _ in pairs], [variable for _, variable in pairs]
     if (bound := recipe.clip_value) is not None:
@@ -210,11 +209,11 @@ def _clipped(recipe: Recipe, pairs: Gradients) -> Gradients:
 def _max_norms(
     bounds: ByPattern[float] | None, trained: Sequence[Any], names: Sequence[str]
 ) -> list[tuple[Any, float]]:
-    """Return the trained kernels with a bound on their norms: the recipe's, else the one the layer was made with.
+    """Return the trained kernels with a bound on their norms: the recipe's, else that of the layer.
 
     Raises:
-        UnknownName: a pattern takes nothing.
-        PlanError: a pattern takes vectors alone.
+        UnknownName: a pattern matches nothing.
+        PlanError: a pattern matches only vectors.
     """
     entries = tensorflow().compat.v1.get_collection(MAX_NORM)
     made_with = ((entry.decode() if isinstance(entry, bytes) else entry).rpartition("=") for entry in entries)
@@ -229,9 +228,9 @@ def _max_norms(
 def _of_kernels(
     parameter: str, values: ByPattern[float] | None, trained: Sequence[Any], names: Sequence[str], zeros: bool = False
 ) -> list[tuple[Any, float]]:
-    """Return the trained kernels with the value of a parameter for each; those with 0 are left out unless `zeros`.
+    """Return the trained kernels with the value of a parameter for each; those with 0 are skipped unless `zeros`.
 
-    `names` are those of all weights: a pattern may take one that is not trained.
+    `names` are those of all weights, since a pattern may match one that is not trained.
     """
     if values is None:
         return []
@@ -246,10 +245,10 @@ def _of_kernels(
 
 
 def _bounded(variable: Any, bound: float) -> Any:
-    """Return an op that scales the vectors of a kernel that are longer than a bound down to it.
+    """Return an op that scales down the vectors of a kernel whose norm exceeds a bound.
 
-    Those of a kernel `[inputs, outputs]` are its rows, as in chapter 11.4.4 (`clip_by_norm(weights, bound, axes=1)`),
-    those of a convolution's its filters: everything but the last axis.
+    The vectors of a kernel `[inputs, outputs]` are its rows, as in chapter 11.4.4 (`clip_by_norm(weights, bound,
+    axes=1)`), those of a convolution are its filters: all axes but the last.
     """
     tf = tensorflow()
     weights = variable.read_value()
