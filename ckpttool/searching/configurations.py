@@ -1,8 +1,8 @@
-"""What a search compares and on what: configurations, the blocks of rows that all of them are tried on, and outcomes.
+"""What a search compares: configurations, the blocks of examples on which all of them are tried, and outcomes.
 
-A configuration is tried once on every block. A block says which rows train and which are judged, and its seed sets the
-split, the initial values and the order of the rows. All configurations meet the same blocks, so that two of them are
-compared row by row.
+Each configuration is tried once on each block. A block divides the examples into those to train on and those to
+evaluate, and its seed determines the split, the initial values and the order of examples. All configurations use the
+same blocks, so that two of them are compared example by example.
 """
 
 import re
@@ -16,13 +16,13 @@ from numpy.typing import NDArray
 from ckpttool.core.errors import PlanError
 
 FOLDS_BELOW = 2000
-"""With fewer labelled rows than this, all of them are judged, in folds."""
+"""With fewer labelled examples than this, all of them are evaluated, by cross-validation."""
 _PART = re.compile(r"(\d{1,9})(?:\s*-\s*(\d{1,9}))?")
 
 
 @dataclass(frozen=True, order=True)
 class Configuration:
-    """How much of a model is reused: the first `keep` depths, of which the first `freeze` stay as they are.
+    """How much of a model is reused: the first `keep` depths, of which the first `freeze` are frozen.
 
     >>> Configuration(keep=3, freeze=1).trained
     2
@@ -32,12 +32,12 @@ class Configuration:
     freeze: int
 
     def __post_init__(self) -> None:
-        """Refuse what no model can be: more frozen than kept, or fewer than none."""
+        """Check that no more depths are frozen than kept, and that neither number is negative."""
         if not 0 <= self.freeze <= self.keep:
             raise PlanError(f"keep {self.keep}, freeze {self.freeze}: what is frozen is among the layers that are kept")
 
     def __str__(self) -> str:
-        """Return what it is called.
+        """Return its name for people.
 
         >>> str(Configuration(3, 1)), str(Configuration(0, 0))
         ('keep 3, freeze 1', 'from scratch')
@@ -46,12 +46,12 @@ class Configuration:
 
     @property
     def trained(self) -> int:
-        """How many kept layers are trained."""
+        """The number of kept depths that are trained."""
         return self.keep - self.freeze
 
 
 SCRATCH = Configuration(0, 0)
-"""Nothing is kept: the new layers learn from scratch."""
+"""No layer is kept: the network is trained from scratch."""
 
 
 @dataclass(frozen=True, order=True)

@@ -1,8 +1,8 @@
-"""Depths: where a network can be cut off, so that a new head may go on what lies below.
+"""Depths: places where a network can be cut, so that a new head can be added above the layers below.
 
-A depth is a place at which all that the network goes on with passes through one tensor. Between two such places lies a
-layer with its normalisation and activation, or a block whose branches come together only at its end: a head inside of
-a residual block would not see what goes past it. The layer that makes the logits is the old head, and no depth.
+A depth is a place at which all data that the network still uses passes through one tensor. Between two such places lies
+a layer with its normalisation and activation, or a block whose branches join only at its end: a head inside
+a residual block would not see the skip connection. The layer that computes the logits is the old head, not a depth.
 """
 
 from collections import defaultdict
@@ -25,25 +25,25 @@ from ckpttool.graph.roles.served import result_of
 _ADJUSTING = (ELEMENT_BY_ELEMENT | SWITCHES | MERGES) | {
     *("BiasAdd", "BiasAddV1", "FusedBatchNorm", "FusedBatchNormV2", "FusedBatchNormV3"),
 }
-"""Where the weights of a normalisation, of a bias or of an activation meet the rows: element by element."""
+"""Ops by which weights of a normalisation, a bias or an activation are applied to the data: element-wise."""
 _STEPS = {"TensorListFromTensor": 0, "TensorArrayScatterV3": 2, "Unpack": 0}
-"""What takes the rows apart into steps, for a loop over these, and which of its inputs has the rows."""
+"""Ops that split the data into steps for a loop, and the index of the input that contains the data."""
 _LOSING_SPACE = {"Reshape", "Squeeze", "Mean", "Max"}
-"""What flattens a tensor with dimensions of space, or pools it over all of these."""
+"""Ops that flatten a tensor with spatial dimensions, or pool it over all of them."""
 _ENTERING = {
     **dict.fromkeys(("Pad", "PadV2", "MirrorPad", "SpaceToBatchND", "ExpandDims", "Transpose", "Identity", "Cast"), 0),
     **dict.fromkeys((*SWITCHES, "ReverseV2", "ReverseSequence"), 0),
     **_STEPS,
 }
-"""What prepares a tensor for the next layer's op, and which of its inputs that tensor is."""
+"""Ops that prepare a tensor for the next layer's op, and the index of the input that is this tensor."""
 
 
 @dataclass(frozen=True)
 class Depth:
-    """A place to cut a network: the layers that it has more than the depth below, and the tensor that a head goes on.
+    """A place to cut a network: the layers that it adds to the depth below, and the tensor that a head reads.
 
-    Depth 0 is the input, with no layer below. `spatial` is what the tensor was before it was flattened, or pooled over
-    all of space, where it was: a head that pools goes there.
+    Depth 0 is the input, with no layer below. `spatial` is the tensor before flattening or global pooling, which a head
+    with its own pooling reads; None if there is neither.
     """
 
     number: int
@@ -53,12 +53,12 @@ class Depth:
 
 
 def depths(graph: Graph, inputs: Sequence[str], logits: str | None = None) -> list[Depth]:
-    """Return the depths of a graph from its input to below its head, in the order in which data flows.
+    """Return the depths of a graph from its input to below its head, in data-flow order.
 
     Args:
         graph: The graph, with its functions flattened.
-        inputs: The tensors that rows are fed to.
-        logits: What the network ends in, if it is not what is found.
+        inputs: The tensors to which the data is fed.
+        logits: The output tensor of the network; None to determine it from the graph.
 
     Raises:
         GraphError: no layer of the graph depends on the inputs.
@@ -67,7 +67,7 @@ def depths(graph: Graph, inputs: Sequence[str], logits: str | None = None) -> li
     cuts = _Cuts(graph, inputs, top)
     places = [place for place in cuts.places() if not (is_head and place[0] == len(cuts.layers))]
     network = keras_network(graph)
-    if network:  # Keras has no layers to cut inside of one of its own
+    if network:  # Keras cannot cut inside one of its layers
         places = [place for place in places if network.lost or place[1] in network.calls]
     if not places and len(cuts.layers) > 1:
         places = list(cuts.ends())[: -1 if is_head else None]
@@ -93,9 +93,9 @@ def depths(graph: Graph, inputs: Sequence[str], logits: str | None = None) -> li
 
 
 def _top(graph: Graph, logits: str | None) -> tuple[str, bool]:
-    """Return the tensor that the network ends in, and whether a head makes it: logits, or what a softmax is of.
+    """Return the output tensor of the network, and whether it is that of a head: logits, or the input of a softmax.
 
-    Of several outputs the one that needs most of the graph is meant.
+    Of several outputs, the one that depends on most ops is chosen.
     """
     if known := [logits] if logits else compared_logits(graph):
         return max(known, key=lambda name: len(graph.ancestors(TensorRef.parse(name).op))), True
@@ -106,7 +106,7 @@ def _top(graph: Graph, logits: str | None) -> tuple[str, bool]:
 
 
 def _is_linear(graph: Graph, tensor: str) -> bool:
-    """Say whether a tensor is a matrix product, perhaps with a bias, as logits are."""
+    """Return whether a tensor is a matrix product, with or without a bias, like logits."""
     op = TensorRef.parse(tensor).op
     while graph.nodes[op].op in {"Identity", "BiasAdd", "Add", "AddV2"}:
         sources = graph.sources[op]
@@ -115,7 +115,7 @@ def _is_linear(graph: Graph, tensor: str) -> bool:
 
 
 class _Cuts:
-    """The places where a network can be cut; `layers` are those that its top needs, as data flows through them."""
+    """The places where a network can be cut; `layers` are those that its output depends on, in data-flow order."""
 
     def __init__(self, graph: Graph, inputs: Sequence[str], top: str) -> None:
         self.graph, self.top = graph, TensorRef.parse(top)
@@ -133,7 +133,7 @@ class _Cuts:
         }
 
     def places(self) -> Iterator[tuple[int, str]]:
-        """Yield how many layers lie below each place that all data passes in one tensor, and that tensor."""
+        """Yield each place where all data passes through one tensor: the number of layers below it, and the tensor."""
         until = self._until()
         opening: dict[int, list[TensorRef]] = defaultdict(list)
         for ref in until:
@@ -145,7 +145,7 @@ class _Cuts:
                 yield count, str(one)
 
     def _joined(self, passing: Sequence[TensorRef]) -> TensorRef | None:
-        """Return the one tensor that others are made of without a weight: what they are, or where they part."""
+        """Return the one tensor from which all of these are computed without weights; None if there is none."""
         left = set(passing)
         while len(left) > 1:
             last = max(left, key=lambda ref: self.uses.rank[ref.op])
@@ -157,14 +157,14 @@ class _Cuts:
         return ref and self._before_entering(ref)
 
     def ends(self) -> Iterator[tuple[int, str]]:
-        """Yield the same for the end of each layer by itself, whatever goes past it."""
+        """Yield the same for the output of each layer, even if other data bypasses it."""
         outputs = {layer.name: layer.output for layer in layers(self.graph)}
         for count, name in enumerate(self.layers, start=1):
             if output := outputs[name]:
                 yield count, activated(self.graph, output, self.needed)[0]
 
     def spatial(self, tensor: str) -> str | None:
-        """Return what a tensor was before it lost its dimensions of space; a dropout may lie behind that."""
+        """Return a tensor as it was before it lost its spatial dimensions (dropout may follow); None if it did not."""
         top = TensorRef.parse(tensor)
         found, todo, seen = set[TensorRef](), [top], {top}
         while todo:
@@ -182,14 +182,14 @@ class _Cuts:
 
     @cached_property
     def regions(self) -> dict[str, str]:
-        """The conditionals and loops of TensorFlow 1 that ops are in: each is passed as a whole."""
+        """The TensorFlow 1 conditional or loop that each op is in, which is treated as one unit."""
         return Flow.of(self.graph).within(self.needed).regions
 
     @cached_property
     def levels(self) -> dict[str, int]:
-        """For each op, or the region that it is in, the number of the highest layer that its value depends on.
+        """The number of the highest layer that the value of each op, or of its region, depends on.
 
-        Zero for what depends on no layer, and for what is the same whatever rows are fed.
+        Zero if the value depends on no layer, or not on the data.
         """
         numbers = {name: number for number, name in enumerate(self.layers, start=1)}
         levels: dict[str, int] = defaultdict(int)
@@ -209,9 +209,10 @@ class _Cuts:
         return levels
 
     def _until(self) -> dict[TensorRef, int]:
-        """Return for each tensor that goes on the highest layer that computes with it; the top's is none.
+        """Return the highest layer that reads each tensor; for the output, a number above all layers.
 
-        Of what depends on no layer that is only what weights are used on later: a mask goes past all layers.
+        Tensors that depend on no layer are included only if weights are applied to them later: a mask bypasses all
+        layers.
         """
         until: dict[TensorRef, int] = defaultdict(int)
         for op in self.needed:
@@ -225,7 +226,7 @@ class _Cuts:
         return until
 
     def _varying(self, op: str) -> list[TensorRef]:
-        """Return what an op reads that depends on the rows."""
+        """Return the inputs of an op that depend on the data."""
         return [ref for ref in self.graph.inputs(op) if ref.op in self.fed and not self.uses.is_fixed(ref.op)]
 
     def _level(self, ref: TensorRef) -> int:
@@ -235,12 +236,12 @@ class _Cuts:
         return self.regions.get(op, op)
 
     def _meetings(self, layer: str) -> list[str]:
-        """Return the needed ops at which a layer's weights meet the rows."""
+        """Return the needed ops that apply a layer's weights to the data."""
         met = (op for weight in self.uses.members[layer] for op in self.uses.meetings(weight.op))
         return [op for op in met if op in self.needed and op in self.fed]
 
     def _before_entering(self, ref: TensorRef) -> TensorRef:
-        """Return a tensor as it was before it was prepared for the next layer: padded, turned or regrouped."""
+        """Return a tensor as it was before it was prepared for the next layer: padded, transposed or reshaped."""
         while ref != self.top:
             kind, inputs = self.graph.nodes[ref.op].op, self.graph.inputs(ref.op)
             place = 0 if self._is_regrouped(ref) else _ENTERING.get(kind)
@@ -250,7 +251,7 @@ class _Cuts:
         return ref
 
     def _turns_back(self, ref: TensorRef) -> bool:
-        """Say whether a tensor is turned so that the rows come first, rather than the steps for a loop over them."""
+        """Return whether a transpose moves the batch axis first, rather than the time axis for a loop."""
         node = self.graph.nodes[ref.op]
         order = numbers(self.graph.nodes[self.graph.inputs(ref.op)[1].op]) if node.op == "Transpose" else None
         if order is None or order.reshape(-1)[0] == 0:
@@ -259,7 +260,7 @@ class _Cuts:
         return not any(kind in _STEPS or kind.startswith("Reverse") for kind in readers)
 
     def _is_regrouped(self, ref: TensorRef) -> bool:
-        """Say whether a tensor has all steps of all rows one below the other, for a matrix product alone."""
+        """Return whether a reshape joins the batch and time axes only for a matrix product."""
         if self.graph.nodes[ref.op].op != "Reshape":
             return False
         readers = [each for each in self.graph.readers[ref] if each in self.needed]
