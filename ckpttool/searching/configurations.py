@@ -56,9 +56,9 @@ SCRATCH = Configuration(0, 0)
 
 @dataclass(frozen=True, order=True)
 class Block:
-    """Which rows train and which are judged; a design of validation rows has the fold 0 alone.
+    """A division of the rows into those to train on and those to evaluate; without cross-validation the fold is 0.
 
-    One whose fold is -1 trains on all rows that choose, and judges those that tell what the choice is worth.
+    A block with fold -1 trains on all selection rows and evaluates the held-out rows, for the final estimate.
     """
 
     seed: int
@@ -66,20 +66,20 @@ class Block:
 
     @property
     def tells(self) -> bool:
-        """Whether it judges the rows that were not used for the selection."""
+        """Whether it evaluates the held-out rows, which are not used for the selection."""
         return self.fold < 0
 
 
 State = Literal["done", "stopped", "failed"]
-"""A trial that is `stopped` did not run: by then its configuration was hopeless."""
+"""A `stopped` trial did not run, since its configuration was already hopeless."""
 
 
 @dataclass(frozen=True, eq=False)
 class Outcome:
-    """What a trial gave: a score in [0, 1] for each judged row, in the block's order of rows, and what it took.
+    """The result of a trial: a score in [0, 1] for each evaluated row, in the block's order, and its cost.
 
-    `rows` are the numbers of these rows in the labelled data: with folds, a row is judged in another fold by each seed.
-    `reason` says why it was stopped or failed, or, of one that is done, why what it freezes was not cached.
+    `rows` are the numbers of these rows in the labelled data: the fold of a row differs between seeds.
+    `reason` is why the trial was stopped or failed or, if it is done, why its frozen layers were not cached.
     """
 
     correct: NDArray[np.float64] = field(default_factory=lambda: np.empty(0))
@@ -91,19 +91,19 @@ class Outcome:
 
     @property
     def accuracy(self) -> float | None:
-        """The mean score of the judged rows; None where none was judged."""
+        """The mean score of the evaluated rows; None if there are none."""
         return float(self.correct.mean()) if self.state == "done" and self.correct.size else None
 
 
 Outcomes = Mapping[Configuration, Mapping[Block, Outcome]]
-"""What is known so far of each configuration that was tried."""
+"""The outcomes so far of each configuration that was tried, by block."""
 
 
 @dataclass(frozen=True)
 class Design:
-    """How trials are judged: `folds` over all labelled rows, or the validation `rows`; each once for every seed.
+    """How trials are evaluated: by cross-validation (`folds`), or on the validation rows (`rows`), once per seed.
 
-    `rows` is how many rows a seed judges. The validation rows are the same for all seeds.
+    `rows` is the number of rows that a seed evaluates. The validation rows are the same for all seeds.
 
     >>> Design.of(labelled=500, seeds=1).blocks
     (Block(seed=0, fold=0), Block(seed=0, fold=1), Block(seed=0, fold=2), Block(seed=0, fold=3), Block(seed=0, fold=4))
@@ -118,10 +118,10 @@ class Design:
 
     @classmethod
     def of(cls, labelled: int, validation: int = 0, seeds: int = 3, folds: int = 5) -> "Design":
-        """Return the design for so many labelled rows, of which some were set apart for validation.
+        """Return the design for a number of labelled rows, of which `validation` are for validation.
 
         Raises:
-            PlanError: there are fewer rows than folds, fewer than two folds, or no seed.
+            PlanError: there are fewer rows than folds, fewer than two folds, or no seeds.
         """
         if seeds < 1 or folds < 2:
             raise PlanError(f"`seeds` {seeds}, `folds` {folds}: a search needs a seed and two folds at least")
@@ -134,13 +134,13 @@ class Design:
 
     @property
     def blocks(self) -> tuple[Block, ...]:
-        """All blocks, in the order in which they are tried: a seed's folds, then the next seed's."""
+        """All blocks, in the order in which they are tried: the folds of one seed, then those of the next."""
         return tuple(Block(seed, fold) for seed in self.seeds for fold in range(self.folds))
 
 
 @dataclass(frozen=True)
 class Bounds:
-    """Which depths may be kept and which frozen; None is any. From scratch is tried whatever they are.
+    """The depths that may be kept and frozen; None means all. Training from scratch is always tried.
 
     >>> [(c.keep, c.freeze) for c in Bounds(keep=frozenset({2})).grid(depths=3)]
     [(0, 0), (2, 0), (2, 1), (2, 2)]
@@ -151,10 +151,10 @@ class Bounds:
 
     @classmethod
     def parse(cls, depths: int, keep: str | None = None, freeze: str | None = None) -> "Bounds":
-        """Read the bounds of a model of so many depths from texts such as `1-3,5`.
+        """Parse the bounds for a model with a number of depths from texts such as `1-3,5`.
 
         Raises:
-            PlanError: a text is none, names a depth that the model does not have, or the two fit no configuration.
+            PlanError: a text is malformed, a depth does not exist, or no configuration satisfies both.
         """
         kept = None if keep is None else numbers("keep", keep, depths)
         frozen = None if freeze is None else numbers("freeze", freeze, depths)
@@ -163,13 +163,13 @@ class Bounds:
         return cls(kept, frozen)
 
     def above(self, depths: int, misfits: Mapping[int, str]) -> "Bounds":
-        """Return the bounds that keep none of the depths that no head goes on, each of which says why.
+        """Return bounds without the depths that the head does not fit; `misfits` has the reason for each.
 
         >>> sorted(Bounds().above(3, {2: "too narrow"}).keep)
         [0, 1, 3]
 
         Raises:
-            PlanError: nothing that may be kept is left.
+            PlanError: no depth remains.
         """
         if not misfits:
             return self
@@ -181,25 +181,25 @@ class Bounds:
         return replace(self, keep=left)
 
     def __contains__(self, configuration: Configuration) -> bool:
-        """Say whether a configuration may be tried."""
+        """Return whether a configuration may be tried."""
         kept = self.keep is None or configuration.keep in self.keep
         frozen = self.freeze is None or configuration.freeze in self.freeze
         return configuration == SCRATCH or (kept and frozen)
 
     def grid(self, depths: int) -> list[Configuration]:
-        """Return all configurations of a model of so many depths that may be tried, from scratch first."""
+        """Return all permitted configurations of a model with a number of depths, from scratch first."""
         every = (Configuration(keep, freeze) for keep in range(depths + 1) for freeze in range(keep + 1))
         return [configuration for configuration in every if configuration in self]
 
 
 def numbers(name: str, text: str, largest: int) -> frozenset[int]:
-    """Return the numbers that a text such as `1-3,5` means.
+    """Return the numbers in a text such as `1-3,5`.
 
     >>> sorted(numbers("keep", "1-3,5", largest=5))
     [1, 2, 3, 5]
 
     Raises:
-        PlanError: the text is none of numbers and ranges, a range is empty or a number too large; `name` is told.
+        PlanError: the text is malformed, a range is empty, or a number is too large; `name` is in the message.
     """
     found: set[int] = set()
     for part in text.split(","):

@@ -1,9 +1,9 @@
-"""How much better one configuration is than another, of the rows that both were judged on, and how sure that is.
+"""Differences in accuracy between configurations, on the rows that both evaluated, with confidence intervals.
 
-Rows and seeds are crossed: each row is judged once for every seed. What is asked for is the difference on other rows
-and with other seeds, so both contribute to its standard error. What seeds change is known from few of them, or from the
-folds of one (each has initial values of its own), so all configurations of a study are asked for it. Where not all
-folds of a seed are there, the correlated t is taken. Simulated searches show that 92 to 98 of 100 intervals are right
+Rows and seeds are crossed: each row is evaluated once per seed. The quantity of interest is the difference on other
+rows and with other seeds, so both contribute to its standard error. There are few seeds, or only the folds of one (each
+with its own initial values), so the variance between seeds is estimated from all configurations of a study. If folds of
+a seed are missing, the correlated t-test is used. In simulated searches, 92 to 98 of 100 intervals are right
 (`benchmarks/bench_search_coverage.py`).
 """
 
@@ -20,17 +20,17 @@ from ckpttool.searching.student import probability, quantile
 
 Scores = NDArray[np.float64]
 Lines = tuple[tuple[Block, ...], ...]
-"""Blocks that share a seed, line by line."""
+"""Groups of blocks that share a seed, or of single folds of one seed."""
 DRAWS = 2000
 _MANY_KINDS = 64
 _LOW, _HIGH = 0.025, 0.975
 _SURE = 0.005
-"""What no accuracy is nearer to 0 or 1 than, where its variance by chance is asked for."""
+"""The least distance of an accuracy from 0 and 1 for its binomial variance."""
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """A mean with the interval that it is in with 95 %, and the parts that rows and seeds have in its standard error.
+    """A mean with its 95 % interval, and the parts of its standard error that are due to rows and to seeds.
 
     `worse` and `better` are the probabilities that it is below or above zero by more than the rope.
     """
@@ -58,9 +58,9 @@ def difference(
     rope: float = 0.005,
     between: "Between | None" = None,
 ) -> Estimate | None:
-    """Return how much better `one` is than `other` on the blocks that both were judged on; None where there is none.
+    """Return the difference in accuracy of `one` to `other` on the blocks of both; None if there are none.
 
-    `between` is what a study tells of how seeds change the difference; else the two tell it.
+    `between` is the variance of the difference between seeds, estimated from a study; by default from these two.
 
     >>> design = Design.of(labelled=50_000, validation=1_000, seeds=3)
     >>> rng = np.random.default_rng(0)
@@ -75,7 +75,7 @@ def difference(
 
 
 def accuracy(outcomes: Mapping[Block, Outcome], design: Design) -> Estimate | None:
-    """Return the accuracy of a configuration with its interval; None where it was judged on no block.
+    """Return the accuracy of a configuration with its interval; None if it was evaluated on no block.
 
     >>> design = Design.of(labelled=50_000, validation=4, seeds=1)
     >>> accuracy({Block(0): Outcome(np.array([1.0, 0.0, 1.0, 1.0]))}, design).mean
@@ -97,7 +97,7 @@ def _estimate(
     unseen: tuple[float, float],
     known: "Between | None" = None,
 ) -> Estimate:
-    """Return the estimate of the scores' mean: by rows and seeds where these are crossed, else by folds."""
+    """Return the estimate of the scores' mean: over rows and seeds if these are crossed, else over folds."""
     crossed = by_seed(scores, {block: outcomes[block].rows for block in scores}, design)
     if crossed is None:
         return over_folds([scores[block] for block in sorted(scores)], design.folds, rope)
@@ -109,7 +109,7 @@ def _estimate(
 
 
 def lines(blocks: Collection[Block], design: Design) -> Lines:
-    """Return the blocks in lines, each of which would have been another with other seeds: of a seed, or else of a fold.
+    """Return the blocks in lines that would differ with other seeds: one per seed, or one per fold of a single seed.
 
     >>> lines([Block(0, 0), Block(0, 1), Block(1, 0), Block(1, 1)], Design.of(labelled=100, seeds=2, folds=2))
     ((Block(seed=0, fold=0), Block(seed=0, fold=1)), (Block(seed=1, fold=0), Block(seed=1, fold=1)))
@@ -125,7 +125,7 @@ def lines(blocks: Collection[Block], design: Design) -> Lines:
 
 @dataclass(frozen=True)
 class Between:
-    """The variance of a line's mean between lines, of an accuracy or a difference, and its degrees of freedom."""
+    """The variance of an accuracy or a difference between lines, and its degrees of freedom."""
 
     lines: Lines
     variance: float
@@ -134,7 +134,7 @@ class Between:
 
 @dataclass(frozen=True)
 class Variances:
-    """How much the accuracy of each configuration varies between lines, beyond what all of them share in a line."""
+    """The variance of each configuration's accuracy between lines, without the part that all share in a line."""
 
     lines: Lines
     each: Mapping[Configuration, float]
@@ -142,11 +142,11 @@ class Variances:
 
     @classmethod
     def of(cls, outcomes: Outcomes, design: Design) -> "Variances | None":
-        """Estimate them of all configurations of a study together; None where there are no lines that all have.
+        """Estimate them for all configurations of a study together; None without lines that all configurations have.
 
-        Each is a configuration's own, about what it and the line have on average; what all have, in parts of the
-        variance of being right by chance, counts as one degree of freedom more. Pooled altogether, what is trained
-        much would look surer than it is.
+        Each variance is that of one configuration, around the means of the configuration and of the line; the common
+        variance, relative to the binomial variance, counts as one more degree of freedom. With fully pooled variances,
+        configurations with many trained layers would seem more certain than they are.
 
         Sources: the two-way analysis of variance; Smyth, Linear models and empirical Bayes methods (2004), section 3,
         for the mean that variances are moderated by.
@@ -168,7 +168,7 @@ class Variances:
         return cls(found, dict(zip(outcomes, moderated.tolist(), strict=True)), prior + own)
 
     def between(self, one: Configuration, other: Configuration) -> Between | None:
-        """Return the variance of a difference; None where one of the two was not among those that it was found of."""
+        """Return the variance of a difference; None if one of the two configurations was not part of the estimate."""
         if one not in self.each or other not in self.each:
             return None
         a, b = self.each[one], self.each[other]
@@ -178,10 +178,10 @@ class Variances:
 def by_seed(
     scores: Mapping[Block, Scores], rows: Mapping[Block, NDArray[np.int64] | None], design: Design
 ) -> Scores | None:
-    """Return a matrix of a line per seed and a column per row; None where a seed's folds are not all there.
+    """Return a matrix with a line per seed and a column per row; None if folds of a seed are missing.
 
     Raises:
-        PlanError: two seeds judged different rows.
+        PlanError: two seeds evaluated different rows.
     """
     lines: dict[int, tuple[Scores, NDArray[np.int64]]] = {}
     for seed in sorted({block.seed for block in scores}):
@@ -206,7 +206,7 @@ def by_seed(
 def over_folds(scores: list[Scores], folds: int, rope: float) -> Estimate:
     """Return the estimate of a mean over folds: the Bayesian correlated t, with the correlation 1 / folds.
 
-    The spread of the blocks is at least what a win and a loss among all rows would give: few rows may agree by chance.
+    The variance of the blocks is at least that of one win and one loss among all rows: few rows may agree by chance.
 
     >>> found = over_folds([np.array([1.0, 0]), np.array([0.0, 0]), np.array([1.0, 0])], folds=3, rope=0.005)
     >>> round(found.mean, 3), round(found.error, 3)
@@ -230,11 +230,12 @@ def over_folds(scores: list[Scores], folds: int, rope: float) -> Estimate:
 def over_rows(
     scores: Scores, rope: float, unseen: tuple[float, float] = (-1.0, 1.0), between: Between | None = None
 ) -> Estimate:
-    """Return the estimate of a mean over rows and seeds (a line per seed): a bootstrap with an honest scale.
+    """Return the estimate of a mean over rows and seeds (a line per seed), by a bootstrap with a corrected scale.
 
-    Rows are drawn again, as their means over seeds. The few seeds there are would be drawn too alike: what others may
-    change is drawn from the normal distribution, as `between` says. All is stretched by the doubt about both. Two rows
-    are added, of the least and the greatest score, for what few rows have not shown.
+    Rows are resampled, as their means over seeds. Resampling few seeds would underestimate their variance, so the
+    effect of seeds is drawn from a normal distribution with the variance `between`. The draws are scaled by the
+    uncertainty of both variances. Two rows with the least and the greatest score are added, for events that few rows
+    do not show.
 
     >>> found = over_rows(np.array([[1.0, 0, 0, 0, 0, 0, -1, 1, 0, 0]]), rope=0.005)
     >>> found.mean, found.low < 0 < found.high
@@ -254,9 +255,9 @@ def over_rows(
 
 
 def components(scores: Scores, between: Between | None = None) -> tuple[float, float, float]:
-    """Return the parts that rows and seeds have in the variance of the mean, and its degrees of freedom.
+    """Return the variance of the mean that is due to rows and to seeds, and its degrees of freedom.
 
-    Lines differ by chance, too, as each model has other rows right: only what is beyond that is the seeds' part.
+    Lines also differ by chance, as each model gets other rows right; only the variance beyond that is due to seeds.
 
     >>> scores = np.array([[1.0, 0, 1, 1], [1, 0, 1, 0], [1, 0, 0, 0]])
     >>> seeds = ((Block(0),), (Block(1),), (Block(2),))
@@ -283,7 +284,7 @@ def components(scores: Scores, between: Between | None = None) -> tuple[float, f
 
 
 def stretched(scores: Scores, of_rows: float, of_seeds: float, degrees: float) -> Scores:
-    """Return draws of the mean of rows that are drawn again, and of seeds, each with its standard error; with doubt.
+    """Return draws of a mean: resampled rows plus the effect of seeds, scaled to the standard errors of both.
 
     >>> draws = stretched(np.array([1.0, 0, 0, -1]), of_rows=0.3, of_seeds=0.4, degrees=1000)
     >>> round(float(draws.std()), 1)

@@ -1,4 +1,4 @@
-"""What a search found: outcomes, the recommendation, and its accuracy on examples not used for the selection."""
+"""The result of a search: outcomes, the recommendation, and its accuracy on examples not used for the selection."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -22,14 +22,14 @@ from ckpttool.training.options import Options
 
 @dataclass(frozen=True)
 class Told:
-    """An accuracy on examples not used for the selection: of the written model, or of one trained as in the trials."""
+    """An accuracy on examples not used for the selection: of the written model, or of one trained like the trials."""
 
     accuracy: float
     rows: int
     is_written: bool = False
 
     def said(self) -> str:
-        """Return it in words, with its interval."""
+        """Return it as text, with its interval."""
         low, high = wilson(self.accuracy, self.rows)
         what = "the written model" if self.is_written else "the model trained on the selection data"
         figures = f"{self.accuracy:.4f} ({low:.4f} to {high:.4f})"
@@ -38,12 +38,12 @@ class Told:
 
 @dataclass(frozen=True, eq=False)
 class Search:
-    """What a search found: all outcomes, the recommendation, and its accuracy on examples not used for the selection.
+    """The result of a search: all outcomes, the recommendation, and its accuracy on examples not used for selection.
 
-    `options` are those of trials, with what follows from their rows. `cuts` are those of depths, at 0 that of training
-    from scratch. `ended` says why not all was tried, `seconds` are those of the trials. `first` is how many epochs a
-    head was trained alone before kept layers were trained too, `signal` what interrupted the search, `ran` how many
-    trials it ran, `written` the model that is.
+    `options` are those of trials, with the defaults that depend on their rows. `cuts` are those of the depths, with
+    that of training from scratch at 0. `ended` is why not everything was tried. `first` is the number of epochs for
+    which a head is trained alone before kept layers are, `signal` the signal that interrupted the search, `ran` the
+    number of trials, `written` the model that was written.
     """
 
     depths: Sequence[Depth]
@@ -65,22 +65,22 @@ class Search:
 
     @property
     def design(self) -> Design:
-        """How configurations were judged."""
+        """How configurations were evaluated."""
         return self.rows.design
 
     @property
     def chosen(self) -> Configuration | None:
-        """What is recommended, where all was tried: then it may be written."""
+        """The recommended configuration, which may be written; None if not everything was tried."""
         return self.recommendation.configuration if self.recommendation and self.ended is None else None
 
     def is_cached(self, configuration: Configuration) -> bool:
-        """Say whether trials of a configuration took the features of its frozen layers from a cache."""
+        """Return whether trials of a configuration used cached features of its frozen layers."""
         known = self.outcomes.get(configuration, {}).values()
         return not self.options.augment and any(each.state == "done" and not each.reason for each in known)
 
     @property
     def seconds(self) -> float:
-        """What all trials took together."""
+        """The seconds of all trials together."""
         total: float = sum(trial["seconds"] for trial in self.trials)
         return total
 
@@ -89,7 +89,7 @@ class Search:
         return accuracy(self.outcomes.get(configuration, {}), self.design)
 
     def behind(self, configuration: Configuration) -> Estimate | None:
-        """Return how much better a configuration is than the best, on the rows of both."""
+        """Return the difference of a configuration to the best, on the rows of both."""
         best = self.recommendation.best if self.recommendation else None
         if best is None or configuration == best:
             return None
@@ -98,12 +98,12 @@ class Search:
 
     @cached_property
     def _to_best(self) -> Rivals:
-        """How much better the others that were compared are than the best."""
+        """The differences of the other compared configurations to the best."""
         found = self.recommendation
         return against(found.best, list(found.tried), self.outcomes, self.design, self.rope) if found else {}
 
     def as_json(self) -> dict[str, Any]:
-        """Return it as JSON has it."""
+        """Return the result as JSON values."""
         found = self.recommendation.as_json() if self.recommendation else {"recommended": None, "tied": []}
         told = self.told
         return {
@@ -116,7 +116,7 @@ class Search:
         }
 
     def lines(self) -> list[str]:
-        """Return what was found, for a person."""
+        """Return the result as lines of text."""
         found = self.recommendation
         early = [f"incomplete: {self.ended}; no model is written; the same command resumes"]
         early = early if self.ended else []
@@ -131,7 +131,7 @@ class Search:
         return [*lines, *early]
 
     def on_page(self, model: str) -> dict[str, Any]:
-        """Return what a page has besides JSON: scores, depths, classes, and the answer in words."""
+        """Return what the page shows in addition to the JSON: scores, depths, classes, and the answer as text."""
         chosen = self.recommendation.configuration if self.recommendation else None
         return {
             "model": model,
@@ -153,7 +153,7 @@ class Search:
         }
 
     def on_curve(self) -> dict[str, Any]:
-        """Return the recommendation for a number of rows, and its accuracy, on other examples if it was estimated."""
+        """Return the recommendation for a number of rows with its accuracy, on held-out rows if that was estimated."""
         found = self.recommendation
         one = found.configuration or found.best if found else SCRATCH
         estimate = self.estimate(one)
@@ -165,7 +165,7 @@ class Search:
         return {"rows": self.rows.taken, "recommended": said, "accuracy": value, "low": low, "high": high}
 
     def by_class(self, chosen: Configuration) -> list[dict[str, Any]]:
-        """Return how many rows of each class a configuration gets right, and training from scratch."""
+        """Return the accuracy for each class of a configuration, and of training from scratch."""
         labels, names = self.rows.choosing.labels, self.rows.choosing.classes
         if labels is None or labels.ndim != 1:
             return []
@@ -181,7 +181,7 @@ class Search:
         ]
 
     def _right(self, configuration: Configuration) -> Array | None:
-        """Return for each row that chooses how often it was right; None where some were not judged."""
+        """Return the mean score of each selection row; None if some rows were not evaluated."""
         sums, counts = np.zeros(self.rows.choosing.rows), np.zeros(self.rows.choosing.rows)
         for block in self.design.blocks:
             outcome = self.outcomes.get(configuration, {}).get(block)

@@ -1,7 +1,7 @@
-"""The loop of a search: trials in rungs on an executor, until there is nothing left to try or the budget is used up.
+"""The loop of a search: trials in rungs on an executor, until there is nothing left to try or the budget is exhausted.
 
-A rung is one block for all configurations that are under way; hopeless ones are given up between rungs. So what is
-decided follows from the outcomes alone, not from how many workers gave them, or how often the search was interrupted.
+A rung is one block for all active configurations; hopeless ones are given up between rungs. So
+decisions depend only on the outcomes, not on the number of workers or on interruptions of the search.
 """
 
 import time
@@ -18,18 +18,18 @@ from ckpttool.searching.study import Study
 from ckpttool.training.interrupt import Interrupt
 
 POLL = 0.2
-"""Seconds after which it is seen that a search is interrupted, or its time is up, while trials run."""
+"""Seconds between checks for an interrupt or the end of the time, while trials run."""
 
 
 @dataclass(frozen=True)
 class Budget:
-    """What a search may use: seconds from its start, or trials that it runs; None is no bound."""
+    """The limits of a search: seconds from its start, and trials; None is no limit."""
 
     seconds: float | None = None
     trials: int | None = None
 
     def part(self, seconds: float, trials: int, searches: int) -> "Budget":
-        """Return what the first of so many searches may use of what is left, after what was used: as much as each.
+        """Return the budget of the first of `searches`: an equal share of what remains after `seconds` and `trials`.
 
         >>> Budget(seconds=600.0).part(seconds=200.0, trials=12, searches=2), Budget(trials=30).part(9.5, 12, 4)
         (Budget(seconds=200.0, trials=None), Budget(seconds=None, trials=5))
@@ -40,7 +40,7 @@ class Budget:
 
 @dataclass(frozen=True)
 class Progress:
-    """Where a search is: trials done, running, and given up; how many there will be if nothing is added or given up."""
+    """The state of a search: trials done, running and given up, and their number if no more are added or given up."""
 
     done: int
     running: int
@@ -50,29 +50,29 @@ class Progress:
 
     @property
     def seconds_left(self) -> float | None:
-        """About how long the planned trials will still take, at the speed so far; None before the first."""
+        """The estimated seconds until the planned trials are done, at the speed so far; None before the first."""
         left = self.planned - self.done - self.stopped
         return self.seconds / self.done * left if self.done else None
 
 
 class SearchCallback:
-    """Is called while a search runs, and does nothing; subclasses override what they need."""
+    """Receives events of a search; all methods do nothing, and subclasses override those that they need."""
 
     def on_notes(self, notes: Sequence[str]) -> None:
-        """Receive what a user should know before the first trial."""
+        """Receive notes for the user, before the first trial."""
 
     def on_trial(self, configuration: Configuration, block: Block, outcome: Outcome) -> None:
-        """Receive a trial that is done, or has failed."""
+        """Receive a trial that is done or has failed."""
 
     def on_stopped(self, configuration: Configuration, reason: str) -> None:
-        """Receive a configuration that is given up, and why."""
+        """Receive a configuration that is given up, and the reason."""
 
     def on_progress(self, progress: Progress) -> None:
-        """Receive where the search is, after each trial."""
+        """Receive the progress of the search, after each trial."""
 
 
 class Loop:
-    """Runs the trials of a study that are not there yet."""
+    """Runs the trials that are not yet in a study."""
 
     def __init__(
         self,
@@ -86,7 +86,7 @@ class Loop:
         callback: SearchCallback,
         interrupt: Interrupt,
     ) -> None:
-        """Take `following`, which says what is tried next, all of it together; nothing at the end."""
+        """Store the parts of a search; `following` returns the configurations to try next, and none at the end."""
         self._study, self._executor, self._factory, self._design = study, executor, factory, design
         self._following, self._rope, self._budget = following, rope, budget
         self._callback, self._interrupt = callback, interrupt
@@ -95,10 +95,10 @@ class Loop:
         self._batch: Sequence[Configuration] = ()
 
     def run(self) -> str | None:
-        """Run until all is tried; return why not, if the search ended before that.
+        """Run until everything has been tried; return the reason if the search ended before that, else None.
 
         Raises:
-            CkptError: trials cannot be run: the model, the rows, the head or the options do not fit.
+            CkptError: trials cannot run: the model, the rows, the head or the options do not fit.
         """
         with self._interrupt:
             while batch := self._following():
@@ -113,11 +113,11 @@ class Loop:
         return self._study.outcomes.get(configuration, {})
 
     def _goes_on(self, configuration: Configuration) -> bool:
-        """Say whether a configuration has neither failed nor been given up."""
+        """Return whether a configuration has neither failed nor been given up."""
         return all(outcome.state == "done" for outcome in self._outcomes(configuration).values())
 
     def _give_up_hopeless(self, batch: Sequence[Configuration], blocks: Sequence[Block]) -> None:
-        """Keep in the study which configurations are not tried on more blocks, by what these blocks have shown."""
+        """Record in the study the configurations that are given up, because of their outcomes on these blocks."""
         so_far = {
             each: {block: outcome for block, outcome in known.items() if block in blocks}
             for each, known in self._study.outcomes.items()
@@ -129,7 +129,7 @@ class Loop:
                 self._callback.on_stopped(configuration, reason)
 
     def _rung(self, configurations: Sequence[Configuration], block: Block) -> str | None:
-        """Run a block for some configurations; return why that ended early, if it did."""
+        """Run a block for some configurations; return the reason if this ended early, else None."""
         todo = [each for each in configurations if block not in self._outcomes(each)]
         todo.reverse()
         most = self._executor.workers * (1 + self._executor.ahead)
@@ -146,13 +146,13 @@ class Loop:
         return None
 
     def _submit(self, configuration: Configuration, block: Block) -> None:
-        near: Hashable = configuration.keep  # shares features, and a head that is trained first
+        near: Hashable = configuration.keep  # these share features, and a head that is trained first
         future = self._executor.submit(self._factory, (configuration, block), near)
         self._flying[future] = configuration, block
         self.ran += 1
 
     def _keep(self, future: "Future[Any]") -> None:
-        """Keep what became of a trial."""
+        """Record the outcome of a trial."""
         configuration, block = self._flying.pop(future)
         try:
             outcome = future.result()
@@ -163,7 +163,7 @@ class Loop:
         self._callback.on_progress(self.progress())
 
     def progress(self) -> Progress:
-        """Return where the search is."""
+        """Return the progress of the search."""
         every = [outcome for found in self._study.outcomes.values() for outcome in found.values()]
         done = sum(outcome.state == "done" for outcome in every)
         blocks = len(self._design.blocks)
@@ -176,7 +176,7 @@ class Loop:
         return self._budget.trials is None or self.ran < self._budget.trials
 
     def _ends(self) -> str | None:
-        """Return why no more trials are begun; those that run are left to their end only where trials are counted."""
+        """Return why no more trials are started, else None; running trials are completed only if trials are limited."""
         if self._interrupt.number is not None:
             return "interrupted"
         if self._budget.seconds is not None and time.monotonic() - self._start >= self._budget.seconds:

@@ -1,9 +1,9 @@
-"""What a search recommends: the fewest trained layers that are not worse than the best by more than the rope.
+"""The recommendation of a search: the fewest trained layers that are not worse than the best by more than the rope.
 
-That is the thought of the one-standard-error rule (Hastie, Tibshirani and Friedman, The Elements of Statistical
-Learning, 7.10) with a probability. Which configuration is the best was found on the same rows, so it may only be lucky:
-where another may be better than what would be recommended, by more than the rope, with a probability that is not small,
-no recommendation, and how many rows would be enough follows from the standard errors.
+This is the idea of the one-standard-error rule (Hastie, Tibshirani and Friedman, The Elements of Statistical
+Learning, 7.10), with a probability. The best configuration was found on the same rows, so it may only be lucky:
+if the probability that another is better than the candidate by more than the rope is not small, there is
+no recommendation, and the number of rows that would suffice is computed from the standard errors.
 """
 
 from collections.abc import Mapping
@@ -18,27 +18,27 @@ from ckpttool.searching.configurations import SCRATCH, Configuration, Design, Ou
 from ckpttool.searching.differences import Estimate, Variances, difference
 
 RISK = 0.05
-"""How probable it may be that fewer trained layers are worse than the best by more than the rope."""
+"""The largest accepted probability that fewer trained layers are worse than the best by more than the rope."""
 DOUBT = 0.25
-"""How probable it may be that another is better than what is recommended by more than the rope."""
+"""The largest accepted probability that another configuration is better by more than the rope."""
 _OF_REACH = 0.344
-"""The normal distribution's 75 % quantile against the 97.5 % one, which intervals end at."""
+"""The ratio of the normal distribution's 75 % quantile to the 97.5 % quantile, at which intervals end."""
 Rivals = Mapping[Configuration, Estimate]
-"""How much better others are than one configuration."""
+"""The differences in accuracy of other configurations to one."""
 
 
 @dataclass(frozen=True)
 class Recommendation:
-    """What a search found.
+    """The recommendation of a search.
 
     Args:
-        best: The configuration that was best on the rows that chose; its accuracy there is optimistic.
-        configuration: What is recommended; None where the rows cannot tell.
-        why: A sentence.
-        tied: Those that are not known to be worse than it (or else than the best) by more than the rope.
-        tried: Those that were compared.
-        rows: How many judged rows would be enough, where these are not.
-        seeds: How many seeds would be, where rows alone would not.
+        best: The configuration that was best on the selection rows; its accuracy there is optimistic.
+        configuration: The recommended configuration; None if the rows cannot decide.
+        why: The reason, a sentence.
+        tied: The configurations not known to be worse than it (else, than the best) by more than the rope.
+        tried: The configurations that were compared.
+        rows: The number of evaluated rows that would suffice, if these do not.
+        seeds: The number of seeds that would suffice, if more rows alone do not.
     """
 
     best: Configuration
@@ -50,7 +50,7 @@ class Recommendation:
     seeds: int | None = None
 
     def as_json(self) -> dict[str, Any]:
-        """Return the fields of this that the search gives as JSON."""
+        """Return the fields that are part of the search's JSON."""
         chosen = self.configuration
         told = {"keep": chosen.keep if chosen else None, "freeze": chosen.freeze if chosen else None, "why": self.why}
         needed = {"rows": self.rows, "seeds": self.seeds} if chosen is None else {}
@@ -61,15 +61,15 @@ class Recommendation:
 
 
 def recommend(outcomes: Outcomes, design: Design, depths: int, rope: float = 0.005) -> Recommendation | None:
-    """Return what is recommended of the configurations that were tried; None where none was judged.
+    """Return the recommendation among the configurations that were tried; None if none was evaluated.
 
-    What was stopped or failed is not compared.
+    Stopped and failed configurations are not compared.
 
     Args:
-        outcomes: What is known of each configuration.
-        design: How they were judged.
-        depths: How many layers the model has; from scratch all of them are trained.
-        rope: The difference that is as good as none.
+        outcomes: The outcomes of each configuration.
+        design: How they were evaluated.
+        depths: The number of depths of the model; from scratch, all of them are trained.
+        rope: The largest difference that is practically none.
 
     >>> from ckpttool.searching.configurations import Outcome
     >>> rng, design = np.random.default_rng(0), Design.of(labelled=50_000, validation=5_000, seeds=3)
@@ -100,7 +100,7 @@ def recommend(outcomes: Outcomes, design: Design, depths: int, rope: float = 0.0
 def against(
     one: Configuration, tried: list[Configuration], outcomes: Outcomes, design: Design, rope: float
 ) -> dict[Configuration, Estimate]:
-    """Return how much better each of the others is than a configuration; all of them tell what seeds change.
+    """Return the difference of each other configuration to one; all contribute to the variance between seeds.
 
     >>> against(SCRATCH, [SCRATCH], {SCRATCH: {}}, Design.of(labelled=100), rope=0.005)
     {}
@@ -114,10 +114,10 @@ def against(
 
 
 def compared(outcomes: Outcomes, design: Design) -> tuple[list[Configuration], dict[Configuration, float]]:
-    """Return the configurations that are compared, and their mean accuracies on the blocks that all of them have.
+    """Return the configurations to compare, and their mean accuracies on the blocks that all of them have.
 
-    Those are that were neither stopped nor failed, and have as many blocks as at least half of these have: in a search
-    that was interrupted, the block that few have does not count.
+    These are neither stopped nor failed, and have as many blocks as at least half of them: in an interrupted
+    search, a block that few configurations have is ignored.
 
     >>> compared({SCRATCH: {}}, Design.of(labelled=100))
     ([], {})
@@ -135,10 +135,10 @@ def compared(outcomes: Outcomes, design: Design) -> tuple[list[Configuration], d
 
 
 def needed(doubtful: Rivals, rope: float) -> tuple[int, int | None]:
-    """Return how many judged rows, and how many seeds where rows alone would not do, would settle what is in doubt.
+    """Return the number of evaluated rows that would decide, and of seeds if rows alone would not suffice, else None.
 
-    The part that rows have in a standard error falls with the square root of their number, that of seeds with theirs.
-    What is asked for is that each rival that lies as far behind as it does would pass.
+    The part of a standard error that is due to rows is inversely proportional to the square root of their number,
+    likewise for seeds. Each rival must be decided if its difference remains the same.
 
     >>> rival = Estimate(0.0, -0.0392, 0.0392, 0.4, 0.4, rows_error=0.02, seeds_error=0.0, rows=500, seeds=3)
     >>> needed({Configuration(2, 2): rival}, rope=0.005)
@@ -157,7 +157,7 @@ def needed(doubtful: Rivals, rope: float) -> tuple[int, int | None]:
 
 
 def _rounded(rows: float) -> int:
-    """Return a number of rows in two digits, not below it."""
+    """Return a number of rows rounded up to two significant digits."""
     unit = int(10 ** max(floor(log10(max(rows, 1))) - 1, 0))
     return ceil(rows / unit) * unit
 
@@ -165,7 +165,7 @@ def _rounded(rows: float) -> int:
 def _why(
     one: Configuration, best: Configuration, to_best: Rivals, trained: Mapping[Configuration, int], rope: float
 ) -> str:
-    """Say why a configuration is recommended."""
+    """Return why a configuration is recommended."""
     if one != best:
         return (
             f"{one} trains {_layers(trained[one])}, the best on the selection data, {best}, trains "
@@ -181,13 +181,13 @@ def _why(
 
 
 def _of_one_seed(rivals: Rivals, design: Design) -> str:
-    """Say what the probabilities do not have where each configuration was trained once."""
+    """Return a note about what the probabilities ignore if each configuration was trained once."""
     is_one = design.kind == "rows" and any(found.seeds == 1 for found in rivals.values())
     return "; this is from one random seed: the variation between seeds is not known" if is_one else ""
 
 
 def _why_none(one: Configuration, doubtful: Rivals, rows: int, seeds: int | None) -> str:
-    """Say why no recommendation, and what would help."""
+    """Return why there is no recommendation, and what would help."""
     rival = max(doubtful, key=lambda each: doubtful[each].better)
     pair = doubtful[rival]
     more = f"about {rows:,} judged rows" + (f" and {counted(seeds, 'seed')}" if seeds else "")
@@ -202,7 +202,7 @@ def _layers(count: int) -> str:
 
 
 def _bounded(difference: float) -> float:
-    """Return a difference of shares in points of 100, of which there are no more."""
+    """Return a difference of fractions in percentage points, of at most 100."""
     return 100 * min(max(difference, -1.0), 1.0)
 
 

@@ -1,8 +1,8 @@
-"""The rows of a search: which are trained on and judged in each block, and which choose nothing and tell the result.
+"""The rows of a search: those to train on and evaluate in each block, and those held out for the final estimate.
 
-All configurations meet the same rows. Under 2,000 labelled rows each of them is judged, in folds by class; else the
-file's validation rows are, or a tenth. The winner is told by rows that never took part: the file's test rows, or some
-that are set apart before anything is tried.
+All configurations use the same rows. With fewer than 2,000 labelled rows, all are evaluated by cross-validation,
+stratified by class; otherwise the file's validation rows are, or a tenth. The final accuracy is estimated on rows that
+were not used for the selection: the file's test rows, or some that are held out before the first trial.
 """
 
 from collections.abc import Mapping
@@ -17,19 +17,19 @@ from ckpttool.data.splits import Split
 from ckpttool.searching.configurations import FOLDS_BELOW, Block, Design
 
 TOLD = Block(0, -1)
-"""Trains on the rows that choose, and judges those that tell; another seed's would be as good."""
+"""Trains on the selection rows and evaluates the held-out rows; the seed is arbitrary."""
 APART = {"folds": 5, "rows": 10}
-"""One of so many rows tells the result, by the design, where a file has no test rows."""
+"""The inverse of the fraction of rows held out for the final estimate, by design, if a file has no test rows."""
 VALIDATION = 10
-"""One of so many rows is judged, where there are too many for folds and the file has none for validation."""
+"""The inverse of the fraction of validation rows, if there are too many for folds and the file has none."""
 
 
 @dataclass(frozen=True, eq=False)
 class SearchRows:
-    """The rows that choose, those that tell, and which of the former are judged where they are not in folds.
+    """The selection rows (`choosing`), the held-out rows (`telling`), and which selection rows are for validation.
 
-    `taken` is how many rows to train on there were, before some were set apart to be judged.
-    `apart` says whether those that tell were set apart from those to train on: the file has no test rows then.
+    `taken` is the number of training rows before others were split off. `apart` is whether the held-out rows were
+    split off the training rows, because the file has no test rows.
     """
 
     choosing: Split
@@ -44,9 +44,10 @@ class SearchRows:
     def of(
         cls, split: Split, counts: Mapping[str, int], seeds: int, folds: int, seed: int, rows: int | None = None
     ) -> "SearchRows":
-        """Divide a split that has so many rows to train on, then to validate on, then to test on.
+        """Divide a split that contains the training, the validation and the test rows, in this order.
 
-        `rows` takes so many of those to train on, by class; they are among those of any larger number.
+        `counts` has their numbers. `rows` limits the training rows, by a stratified sample that is part of any larger
+        sample.
 
         Raises:
             DataError: there are too few rows, or no labels.
@@ -72,9 +73,9 @@ class SearchRows:
         return cls(*parts, places, design, seed, taken, apart)
 
     def of_block(self, block: Block) -> tuple[Numbers, Numbers]:
-        """Return which rows a block trains on and which it judges, by their places in `choosing` (or in `telling`).
+        """Return the indices of a block's training and evaluated rows in `choosing` (the latter also in `telling`).
 
-        Blocks of one design train on equally many rows, so that what is built for one serves the others.
+        All blocks of a design have the same number of training rows, so that a graph built for one fits the others.
         """
         every = np.arange(self.choosing.rows)
         if self.design.kind == "rows":
@@ -89,7 +90,7 @@ class SearchRows:
         return train[np.sort(left)], judged
 
     def splits(self, block: Block) -> tuple[Split, Split]:
-        """Return the rows that a block trains on, and those that it judges."""
+        """Return the rows that a block trains on, and those that it evaluates."""
         train, judged = self.of_block(block)
         return self.choosing.part("train", train), (self.telling if block.tells else self.choosing).part(
             "valid", judged
@@ -97,7 +98,7 @@ class SearchRows:
 
 
 def said(rows: SearchRows) -> str:
-    """Say which rows choose, and which tell."""
+    """Describe the rows used for the selection, and those for the final estimate."""
     design, telling = rows.design, f"{rows.telling.rows} others estimate the accuracy of the selection"
     seeds = counted(len(design.seeds), "seed")
     if design.kind == "folds":
@@ -107,7 +108,7 @@ def said(rows: SearchRows) -> str:
 
 
 def _folds(split: Split, folds: int, seed: int) -> Numbers:
-    """Return the fold of each row: each class is spread over all folds, whose sizes differ by one at most."""
+    """Return the fold of each row: classes are distributed over all folds, whose sizes differ by at most one."""
     order = shuffled(split.rows, seed)
     classes = None if split.labels is None else classes_of(split.labels, split.labels.dtype.kind in "iu")
     if classes is not None:
@@ -118,10 +119,10 @@ def _folds(split: Split, folds: int, seed: int) -> Numbers:
 
 
 def _apart(train: Numbers, count: int, classes: Numbers | None, seed: int) -> tuple[Numbers, Numbers]:
-    """Return so many of the rows, drawn by class, and the others.
+    """Return a stratified sample of `count` rows, and the other rows.
 
     Raises:
-        DataError: there are too few.
+        DataError: there are too few rows.
     """
     if not 0 < count < len(train):
         raise DataError(
@@ -133,16 +134,16 @@ def _apart(train: Numbers, count: int, classes: Numbers | None, seed: int) -> tu
 
 
 def _fewer(train: Numbers, count: int, classes: Numbers | None, seed: int) -> Numbers:
-    """Return so many of the rows, by class; a smaller number is the beginning of a larger one.
+    """Return a stratified sample of `count` rows, in order; it contains the samples of all smaller counts.
 
     Raises:
-        DataError: there are not as many.
+        DataError: there are fewer rows.
     """
     if not 0 < count <= len(train):
         raise DataError(f"`rows` {count}: there are {len(train)} rows to train on")
     order = shuffled(len(train), seed)
     codes = np.zeros(len(train), np.int64) if classes is None else np.unique(classes[train], return_inverse=True)[1]
     sizes, by_class = np.bincount(codes), np.argsort(codes[order], kind="stable")
-    place = np.empty(len(train))  # of a row in its class, from 0 to 1: the first of all classes come first
+    place = np.empty(len(train))  # of a row in its class, from 0 to 1, so that classes alternate
     place[by_class] = np.concatenate([(np.arange(size) + 0.5) / size for size in sizes])
     return np.sort(train[order[np.argsort(place, kind="stable")[:count]]])

@@ -1,7 +1,7 @@
-"""A study: all trials of one question, in one SQLite file that one process writes, so that a search can go on.
+"""A study: all trials of one search in an SQLite file, which one process writes, so that the search can be resumed.
 
-A trial is there wholly or not at all, whenever the process ends. What was asked is kept beside the trials, and the file
-is refused for another question: trials of two questions are not comparable.
+Writing a trial is atomic, even if the process is killed. The settings of the search are stored with the trials, and
+another search cannot use the file: trials with different settings are not comparable.
 """
 
 import json
@@ -22,7 +22,7 @@ _LONGEST = 60
 
 
 class Study:
-    """The trials of a question; a context that closes the file.
+    """The trials of a search; a context manager that closes the file.
 
     >>> import tempfile
     >>> file = Path(tempfile.mkdtemp()) / "out.study"
@@ -34,7 +34,7 @@ class Study:
     """
 
     def __init__(self, file: StudyFile) -> None:
-        """Take an open file, of which nothing is read yet; `open` reads it too."""
+        """Store an open file, without reading it; use `open`, which reads it."""
         self.path = file.path
         self._file = file
         self._is_whole = file.version >= WHOLE_SINCE
@@ -43,17 +43,17 @@ class Study:
 
     @classmethod
     def open(cls, path: Path, question: Mapping[str, Any], overwrite: bool = False) -> Self:
-        """Open a study to go on with it, or begin one.
+        """Open a study to resume it, or create one.
 
         Args:
             path: The file.
-            question: What makes trials comparable: the model, the data, the head, the options; values as of JSON.
-            overwrite: Whether a study that is there, or another file, is replaced.
+            question: The settings for which trials are comparable: the model, the data, the head, the options; as JSON.
+            overwrite: Whether an existing file, a study or not, is replaced.
 
         Raises:
-            PlanError: it is of a search with other options.
-            FormatError: the file is damaged, of a newer version or of another program, or a link.
-            CkptError: it cannot be written, or another process writes it.
+            PlanError: the study is of a search with other settings.
+            FormatError: the file is damaged, of a newer version or of another program, or is a link.
+            CkptError: the file cannot be written, or another process writes it.
         """
         asked = {key: json.loads(json.dumps(value, default=str)) for key, value in question.items()}
         try:
@@ -79,7 +79,7 @@ class Study:
         return study
 
     def _begin(self, asked: Mapping[str, Any], overwrite: bool) -> None:
-        """Keep the question in a study that is new, or is to be; hold it against that of one that is there."""
+        """Store the settings in a new study, or compare them with those of an existing one."""
         stored = dict(self._file.read("SELECT key, value FROM question"))
         try:
             there = {key: json.loads(value) for key, value in stored.items()}
@@ -103,10 +103,10 @@ class Study:
                 self._file.insert("question", (key, json.dumps(value)))
 
     def _read(self) -> None:
-        """Read all trials, each against its checksum.
+        """Read all trials and verify their checksums.
 
         Raises:
-            CorruptCheckpoint: one is not what was written.
+            CorruptCheckpoint: a trial differs from what was written.
         """
         try:
             self._read_trials()
@@ -134,10 +134,10 @@ class Study:
             self.outcomes.setdefault(Configuration(keep, freeze), {})[block] = outcome
 
     def add(self, configuration: Configuration, block: Block, outcome: Outcome) -> None:
-        """Keep a trial; when this returns it is on the disk.
+        """Add a trial; it is on disk when this returns.
 
         Raises:
-            PlanError: that trial is there, its block judged other rows before, or a score is not in [0, 1].
+            PlanError: the trial exists, other trials of its block evaluated other rows, or a score is not in [0, 1].
             CkptError: the file cannot be written.
         """
         of_block = f"seed {block.seed}, fold {block.fold}"
@@ -163,7 +163,7 @@ class Study:
         self.outcomes.setdefault(configuration, {})[block] = outcome
 
     def mean(self, configuration: Configuration, blocks: Sequence[Block]) -> float | None:
-        """Return a configuration's mean accuracy: None where blocks are left, minus infinity where it was ended."""
+        """Return a configuration's mean accuracy: None if blocks remain, minus infinity if it failed or was stopped."""
         known = self.outcomes.get(configuration, {})
         if any(outcome.state != "done" for outcome in known.values()):
             return -inf
@@ -187,15 +187,15 @@ class Study:
         ]
 
     def _checksum(self, facts: Sequence[object], correct: bytes) -> int:
-        """Return the checksum of a trial, of which an old file has that of its scores alone."""
+        """Return the checksum of a trial; files of older versions have that of the scores only."""
         return checksum(facts, correct) if self._is_whole else zlib.crc32(correct)
 
     def close(self) -> None:
-        """Close the file; what SQLite kept beside it goes into it."""
+        """Close the file; SQLite merges its write-ahead log into it."""
         self._file.close()
 
     def __enter__(self) -> Self:
-        """Go on with an open study."""
+        """Return the open study."""
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -204,13 +204,13 @@ class Study:
 
 
 def _packed(correct: NDArray[np.float64]) -> bytes:
-    """Return scores as bytes: one a row where all are 0 or 1, else eight."""
+    """Return scores as bytes: one per row if all are 0 or 1, else eight."""
     is_yes_or_no = bool(((correct == 0) | (correct == 1)).all())
     return correct.astype("u1" if is_yes_or_no else "<f8").tobytes()
 
 
 def _different(there: Mapping[str, Any], asked: Mapping[str, Any]) -> str:
-    """Name what differs of two questions."""
+    """Return the settings that differ, with both values, for a message; '' if none differs."""
     keys = [key for key in (*there, *(key for key in asked if key not in there)) if there.get(key) != asked.get(key)]
     return "; ".join(f"{key} was {_short(there.get(key))}, is {_short(asked.get(key))}" for key in keys)
 

@@ -1,6 +1,6 @@
-"""Trials: a configuration is trained on a block's rows and judged, as `reuse` and `finetune` would do it.
+"""Trials: a configuration is trained and evaluated on a block's rows, like `reuse` and `finetune` do it.
 
-What all trials share is there once: the model, the rows, and for each configuration a trainer.
+Trials share the model, the rows, and a trainer for each configuration.
 """
 
 import time
@@ -40,20 +40,20 @@ from ckpttool.training.trainer import Trainer
 from ckpttool.training.worker_model import WorkerModel, part_facts
 
 SCORED = 2000
-"""Rows by which depths are scored at most, to say where a search begins."""
+"""The maximal number of rows used to score depths, which determines the first configurations."""
 Trial = tuple[Configuration, Block]
 
 
 @dataclass(frozen=True)
 class Asked:
-    """What all trials of a search of one model share.
+    """The settings that all trials of a search of one model share.
 
     Args:
-        data: Where the rows are.
+        data: The data set.
         head: The new layers.
-        options: How trials are trained.
-        probe: Whether the head is trained first, alone, where a trial trains layers that were kept.
-        seeds, folds, rows: How rows are divided into blocks, and how many are taken.
+        options: The training options.
+        probe: Whether the head is trained alone first, if a trial trains kept layers.
+        seeds, folds, rows: The numbers of seeds and folds, and the limit of the training rows.
     """
 
     data: Any
@@ -65,22 +65,22 @@ class Asked:
     rows: int | None = None
 
     def __hash__(self) -> int:
-        """Return a number that equal ones share."""
+        """Return a hash that is the same for equal settings."""
         return hash((str(self.data), self.head, repr(self.options), self.rows))
 
 
 @dataclass(frozen=True)
 class TrialsFactory:
-    """Makes the function of a worker: it runs trials."""
+    """Creates the function of a worker, which runs trials."""
 
     model: WorkerModel
     asked: Asked
 
     def __call__(self) -> "Trials":
-        """Open the model, and find the depths.
+        """Open the model and find its depths.
 
         Raises:
-            CkptError: the model has none, or is another one than that of the process that asks.
+            CkptError: the model has no depths, or differs from that of the requesting process.
         """
         trials = Trials(self.model.open(), self.asked)
         self.model.check(trials.facts())
@@ -109,7 +109,7 @@ class Trials:
         self._heads: dict[tuple[int, Block], Mapping[str, Tensor]] = {}
 
     def facts(self) -> dict[str, str]:
-        """Return what trials follow from, besides what is asked: the layers that may be reused, and their weights."""
+        """Return hashes of what trials depend on besides the settings: the reusable layers and their weights."""
         model, top = self.source.model, [self.depths[-1].tensor]
         below = subgraph(model.graph, top)
         weights = [each.name for each in variables(below).values()]
@@ -118,7 +118,7 @@ class Trials:
 
     @cached_property
     def rows(self) -> SearchRows:
-        """The rows, as the placeholders take them that a graph with the head has.
+        """The rows, fitted to the placeholders of a graph with the head.
 
         Raises:
             CkptError: the rows or the head do not fit.
@@ -133,14 +133,14 @@ class Trials:
 
     @cached_property
     def trainers(self) -> Trainers:
-        """What trains configurations, on the rows."""
+        """The trainers of configurations on the rows."""
         return Trainers(self.models, self.rows, self.asked.options, self.asked.probe)
 
     def _require_right_or_wrong(self, bound: Bound) -> None:
-        """Refuse a head whose outputs are not right or wrong by the labels, before anything is computed.
+        """Check, before any computation, that each output of the head is either right or wrong for a label.
 
         Raises:
-            CkptError: it has outputs for amounts, or for other classes or labels than those of the rows.
+            CkptError: the outputs are amounts, or do not match the labels of the rows.
         """
         row = bound.check_classes()
         logits = needed_role(bound.model.graph, bound.roles, "logits")
@@ -156,7 +156,7 @@ class Trials:
 
     @property
     def notes(self) -> list[str]:
-        """What a user should know: what was done to model and rows, which rows judge, what trials do unless told."""
+        """Notes for the user: changes of the model and the rows, which rows evaluate, defaults of trials."""
         bound = replace(self.models.kept(SCRATCH).bound, splits=self.rows.splits(self.rows.design.blocks[0]))
         chosen = settled(self.asked.options, bound)[1]
         left = [
@@ -169,9 +169,9 @@ class Trials:
         return [*self.source.notes, *self.rows.choosing.notes, said(self.rows), *left, *chosen]
 
     def __call__(self, trial: Trial) -> Outcome:
-        """Train a configuration on a block and judge it; training that fails is an outcome, too.
+        """Train a configuration on a block and evaluate it; a failed training is an outcome, too.
 
-        So is what is asked for that this configuration has not: a rate for a layer that is not kept.
+        So is an option that does not apply to the configuration, such as a rate for a layer that is not kept.
 
         Raises:
             CkptError: the rows do not fit, or a cache cannot be filled.
@@ -180,10 +180,10 @@ class Trials:
         return self._outcome(configuration, block)
 
     def told(self, configuration: Configuration, chosen: Mapping[Block, Outcome]) -> Outcome:
-        """Train a configuration on all rows that choose, and judge it by those that choose nothing.
+        """Train a configuration on all selection rows, and evaluate it on the held-out rows.
 
-        Epochs are not chosen by these either: with early stopping it takes as many as were best in the trials before,
-        on average, and no rate follows what is scored.
+        These do not affect the number of epochs either: with early stopping, it is the mean of the best epochs of the
+        trials before, and no learning rate depends on the scores.
         """
         options = self.asked.options
         best = [outcome.epochs for outcome in chosen.values() if outcome.state == "done"]
@@ -206,14 +206,14 @@ class Trials:
         return Outcome(right, time.perf_counter() - start, epochs, reason=self._why_uncached(configuration), rows=rows)
 
     def _why_uncached(self, configuration: Configuration) -> str:
-        """Say why what a configuration freezes, or freezes while its head is trained, was not cached."""
+        """Return why the frozen layers, or those frozen while the head is trained, were not cached; else ''."""
         alone = Configuration(configuration.keep, configuration.keep)
         uncached = self.trainers.uncached
         stages = (configuration, alone) if self.asked.probe and configuration.trained else (configuration,)
         return next((uncached[each] for each in stages if each in uncached), "")
 
     def _trained(self, configuration: Configuration, block: Block, epochs: int | None = None) -> tuple[Trainer, int]:
-        """Train a configuration on a block; where that is asked for, its head has been trained first, alone."""
+        """Train a configuration on a block, with `probe` after its head has been trained alone."""
         alone = Configuration(configuration.keep, configuration.keep)
         if self.asked.probe and configuration.trained and (configuration.keep, block) not in self._heads:
             self._trained(alone, block, epochs)
@@ -227,7 +227,7 @@ class Trials:
 
     @cached_property
     def ranking(self) -> Ranking:
-        """The depths by what scores of their features expect of them, on the rows that choose."""
+        """The ranking of the depths by the scores of their features on the selection rows."""
         choosing = self.rows.choosing
         labels = np.asarray(choosing.labels)
         bound = replace(self.source, splits=(replace(choosing, labels=None),))

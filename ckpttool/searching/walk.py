@@ -1,7 +1,7 @@
-"""The order of trials: from where the scores point, the chapter's walk, then the neighbours of the best two.
+"""The order of trials: the depth with the best score, the chapter's steps, then neighbours of the best two.
 
-The walk is played again from its beginning whenever it is asked what comes next, by what is known of each
-configuration. So a search that was interrupted goes on as if it had not been, whatever the number of its workers.
+The walk is recomputed from its start for each next step, from the known accuracies of configurations. So
+an interrupted search resumes as if it had not been interrupted, with any number of workers.
 """
 
 from collections.abc import Callable, Container, Sequence
@@ -14,21 +14,21 @@ from ckpttool.searching.study import Study
 
 _ANY = Bounds()
 _FEWEST = 8
-"""Of a grid that is no larger than this, all are tried."""
+"""All configurations of a grid are tried if there are at most this many."""
 Known = Callable[[Configuration], float | None]
-"""The mean accuracy of a configuration: None where it is not over, minus infinity where it was stopped or failed."""
+"""The mean accuracy of a configuration: None until it is finished, minus infinity if it was stopped or failed."""
 
 
 @dataclass(frozen=True)
 class Walk:
-    """Which configurations are tried, in which order.
+    """The configurations to try, and their order.
 
     Args:
-        depths: How many layers the model has.
-        bounds: What may be kept and frozen.
-        ranking: The depths from the best scored to the worst, for a trunk that is all frozen; empty: as the chapter
-            does, which begins with all layers.
-        limit: How many configurations are tried at most; None is less than half of all.
+        depths: The number of depths of the model.
+        bounds: The depths that may be kept and frozen.
+        ranking: The depths from the best score to the worst, for a frozen trunk; if empty, the walk starts with all
+            layers, as in the chapter.
+        limit: The maximal number of configurations; None is less than half of all.
 
     >>> walk = Walk(depths=5, ranking=(1, 2, 0, 3, 4, 5))
     >>> [(one.keep, one.freeze) for one in walk.starts()]
@@ -42,12 +42,12 @@ class Walk:
 
     @property
     def most(self) -> int:
-        """How many configurations are tried at most."""
+        """The maximal number of configurations that are tried."""
         every = len(self.every)
         return max((every - 1) // 2, min(every, _FEWEST)) if self.limit is None else self.limit
 
     def following(self, known: Known) -> list[Configuration]:
-        """Return what is to be tried now, together; nothing where the walk is over.
+        """Return the configurations to try next, together; empty at the end of the walk.
 
         >>> [(one.keep, one.freeze) for one in Walk(depths=1).following(lambda one: None)]
         [(0, 0), (1, 1), (1, 0)]
@@ -65,7 +65,7 @@ class Walk:
         return []
 
     def starts(self) -> list[Configuration]:
-        """Return where the walk begins: from scratch, all frozen, the chapter's walk, and the same with less kept."""
+        """Return the first configurations: from scratch, all frozen, the chapter's steps, and these with fewer kept."""
         deepest = max(self._kept())
         frozen = next((depth for depth in self.ranking if depth and depth in self._kept()), deepest)
         middle = (deepest + min(frozen, deepest // 2) + 1) // 2
@@ -74,7 +74,7 @@ class Walk:
 
     @cached_property
     def every(self) -> list[Configuration]:
-        """All that may be tried."""
+        """All permitted configurations."""
         return self.bounds.grid(self.depths)
 
     def _kept(self) -> list[int]:
@@ -82,18 +82,18 @@ class Walk:
         return sorted({one.keep for one in self.every})
 
     def _nearest(self, keep: int, freeze: int) -> Configuration:
-        """Return what is nearest to a configuration of what may be tried."""
+        """Return the permitted configuration that is nearest to this one."""
         grid = [one for one in self.every if one.keep or not keep]
         return min(grid, key=lambda one: (abs(one.keep - keep) + abs(one.freeze - freeze), -one.keep), default=SCRATCH)
 
     def _neighbours(self, tried: dict[Configuration, float]) -> list[Configuration]:
-        """Return the untried neighbours of the best; where there are none, of the next, which may only look worse."""
+        """Return the untried neighbours of the best, or of the second best, which may only appear worse."""
         order = sorted(tried, key=lambda each: (tried[each], -each.trained, each), reverse=True)
         waves = (self._around(one, tried) for one in order[:2])
         return next((wave for wave in waves if wave), [])
 
     def _around(self, one: Configuration, tried: Container[Configuration]) -> list[Configuration]:
-        """Return the untried neighbours of a configuration, first at a quarter of the depths, then nearer."""
+        """Return the untried neighbours of a configuration: first a quarter of the depths away, then nearer."""
         keeps, freezes = self._kept(), sorted({each.freeze for each in self.every})
         keep, freeze = keeps.index(one.keep), freezes.index(one.freeze)
         step = max(self.depths // 4, 1)
@@ -110,13 +110,13 @@ class Walk:
 
 @dataclass(frozen=True)
 class Ways:
-    """What a search tries: a walk, or all that its bounds allow."""
+    """The strategy of a search: a walk, or all configurations within the bounds."""
 
     walk: Walk
     grid: bool = False
 
     def following(self, study: Study, blocks: Sequence[Block]) -> list[Configuration]:
-        """Return what is to be tried now of what a study does not know of all blocks yet."""
+        """Return the configurations to try next, whose outcomes are not yet in the study for all blocks."""
 
         def known(configuration: Configuration) -> float | None:
             return study.mean(configuration, blocks)
@@ -124,7 +124,7 @@ class Ways:
         return everything(self.walk.every, known) if self.grid else self.walk.following(known)
 
     def said(self, design: Design) -> str:
-        """Say how much is tried at most."""
+        """Describe how much is tried at most."""
         every, blocks = len(self.walk.every), len(design.blocks)
         most = f"{every if self.grid else self.walk.most} of {every} ways to keep and to freeze are tried at most"
         of_rows = f"each on {counted(blocks, 'block')} of rows"
@@ -132,7 +132,7 @@ class Ways:
 
 
 def everything(grid: Sequence[Configuration], known: Known) -> list[Configuration]:
-    """Return what is left to be tried of all configurations.
+    """Return the configurations of a grid that have not been tried.
 
     >>> everything(Bounds().grid(depths=1), lambda one: None if one.keep else 0.5)
     [Configuration(keep=1, freeze=0), Configuration(keep=1, freeze=1)]
