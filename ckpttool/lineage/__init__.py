@@ -1,1 +1,1 @@
-"""Lineage: what an output was made of, by which command, from which sources; it lies in the output or beside it."""
+"""Lineage: how an output was made: the command, its sources and edits. It is stored in the output or beside it."""

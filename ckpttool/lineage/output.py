@@ -1,4 +1,4 @@
-"""An output and its lineage: where that lies, and one commit for both."""
+"""An output and its lineage: the path of the lineage, and one commit for both."""
 
 from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager
@@ -12,7 +12,7 @@ SUFFIX = ".lineage.json"
 
 
 def path_beside(output: Path) -> Path:
-    """Return where the lineage of an output lies that has no place for it.
+    """Return the path of an output's lineage, for formats that cannot contain it.
 
     >>> str(path_beside(Path("models/small.ckpt")))
     'models/small.ckpt.lineage.json'
@@ -21,26 +21,26 @@ def path_beside(output: Path) -> Path:
 
 
 class Kind(Protocol):
-    """A kind of outputs: a format, a family of models, the plan of a command."""
+    """A kind of output: a format, a family of models, or the plan of a command."""
 
     def check(self, output: Path, overwrite: bool, /) -> None:
         """Check that an output may be written at a path.
 
         Raises:
-            ExistingOutput: one is there, and `overwrite` was not given.
+            ExistingOutput: the output exists and `overwrite` is not set.
         """
 
     def outputs(self, output: Path, /) -> Iterable[Path]:
-        """Return the files that an output at a path has or had, its main one first."""
+        """Return the files of an output at a path, including those of an older one, with the main file first."""
 
 
 def staged_output(
     output: Path, kind: Kind, overwrite: bool, beside: Sequence[Path] = ()
 ) -> AbstractContextManager[Path]:
-    """Give the place to write an output of a kind at, its lineage and what else lies `beside`: one commit for all.
+    """Yield the staging path for an output, its lineage and the files `beside`, which are committed together.
 
     Raises:
-        ExistingOutput: one of these is there, and `overwrite` was not given.
+        ExistingOutput: one of these exists and `overwrite` is not set.
     """
 
     def check() -> None:

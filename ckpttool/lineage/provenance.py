@@ -1,6 +1,6 @@
-"""Provenance: what data was made of. Checkpoints and graphs carry it, views of them keep it, and what is saved has it.
+"""Provenance: the files and edits that data comes from. Checkpoints, graphs, their views and saved outputs carry it.
 
-Nothing is hashed before something is written: most commands only look.
+Files are hashed only when something is written, since most commands only read.
 """
 
 import contextlib
@@ -22,19 +22,19 @@ if TYPE_CHECKING:
     from ckpttool.lineage.records import Chain, Source
 
 KEY = "ckpttool.lineage"
-"""The name of the lineage among the texts that a format keeps."""
+"""The key of the lineage in the metadata of a format."""
 GRAPHS_FRAMEWORK = "tensorflow"
-"""The framework of graphs, which arranges what is written beside one."""
+"""The framework of graphs, whose layouts tensors next to a graph have."""
 MOVES = ("transpose ", "reshape ")
-"""Edits after which a tensor is arranged as the user wanted it."""
+"""Edits after which the layout of a tensor is that chosen by the user."""
 MADE_BY_PLANS = ("edit", "convert", "merge", "average", "apply", "split", "join", "save")
-"""The commands that make of tensors what a plan could; others change a graph too."""
+"""The commands whose output a plan can reproduce from tensors alone; others also change a graph."""
 _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class Command:
-    """What makes an output: a command or function, and its arguments as they were given.
+    """A command or function that makes an output, and its arguments as specified.
 
     >>> Command("vars", ("https://me:key@host/model.ckpt",)).shown
     ('vars', 'https://host/model.ckpt')
@@ -45,7 +45,7 @@ class Command:
 
     @classmethod
     def of_call(cls, verb: str, source: object, output: object) -> "Command":
-        """Return what stands for a call of a verb as a function."""
+        """Return the equivalent of a function call from Python."""
         return cls(verb, (str(source), "-o", str(output)))
 
     @property
@@ -55,7 +55,7 @@ class Command:
 
 
 class _Framework(NamedTuple):
-    """The framework that a file says it is of, that of every file of its format, and whether it is a graph."""
+    """The framework according to a file, that of all files of its format, and whether the file is a graph."""
 
     said: str | None
     always: str | None
@@ -63,17 +63,17 @@ class _Framework(NamedTuple):
 
 
 class SourceFile:
-    """A file that was opened: hashed when something is written that was made of it, and once."""
+    """A file that was opened; it is hashed once, when something made from it is written."""
 
     def __init__(
         self, path: Path, hash_it: Callable[[], "Source"], metadata: Mapping[str, str], framework: "_Framework"
     ) -> None:
-        """Take where it is, what gives its hash, the texts that it keeps, its own lineage among them, and its kind."""
+        """Store its path, a function that hashes it, its metadata (which may contain its lineage) and its framework."""
         self.path, self._hash_it, self._metadata, self._framework = path, hash_it, metadata, framework
 
     @classmethod
     def of_checkpoint(cls, path: Path, format_: "Format", tensors: "Tensors") -> "SourceFile":
-        """Return the source that an opened checkpoint is."""
+        """Return the source for an opened checkpoint."""
 
         def hash_it() -> "Source":
             from ckpttool.lineage.records import Source
@@ -84,7 +84,7 @@ class SourceFile:
 
     @classmethod
     def of_graph(cls, file: Path) -> "SourceFile":
-        """Return the source that the file of a graph is."""
+        """Return the source for the file of a graph."""
 
         def hash_it() -> "Source":
             from ckpttool.lineage.records import Source
@@ -95,7 +95,7 @@ class SourceFile:
 
     @classmethod
     def of_named_graph(cls, name: Path) -> "SourceFile":
-        """Return the source that a graph is which follows from its name."""
+        """Return the source for a graph that is determined by its name, such as `keras:NAME`."""
 
         def name_it() -> "Source":
             from ckpttool.lineage.records import Source
@@ -106,7 +106,7 @@ class SourceFile:
 
     @classmethod
     def of_patch(cls, file: Path, lineage: str) -> "SourceFile":
-        """Return the source that a patch is, with the lineage that it keeps."""
+        """Return the source for a patch, with the lineage that it contains."""
 
         def hash_it() -> "Source":
             from ckpttool.lineage.records import Source
@@ -122,7 +122,7 @@ class SourceFile:
 
     @cached_property
     def chain(self) -> "Chain":
-        """The file's own lineage; one that is damaged is no reason not to go on."""
+        """The file's own lineage; if it is damaged, a warning is logged and it is empty."""
         from ckpttool.lineage.records import Chain
         from ckpttool.lineage.storage import lineage_of
 
@@ -134,9 +134,9 @@ class SourceFile:
 
     @property
     def framework(self) -> str | None:
-        """The framework that arranged the tensors.
+        """The framework whose layouts the tensors have.
 
-        The lineage of what was converted says it, for what is written here names a framework for the sake of others.
+        For converted files it is that of the lineage, because the framework in their metadata is meant for others.
         """
         records = self.chain.records
         return (records[-1].framework or self._framework.always) if records else self._framework.said
@@ -149,23 +149,23 @@ class SourceFile:
 
 @dataclass(frozen=True)
 class Provenance:
-    """The files that data was read from, in the order in which they were opened, and the edits since."""
+    """The files from which data was read, in the order in which they were opened, and the edits since then."""
 
     files: tuple[SourceFile, ...] = ()
     edits: tuple[str, ...] = ()
     derivation: Derivation | None = None
-    """How a plan would make it of the files; None where no steps of a plan do."""
+    """The steps of a plan that make the data from the files; None if no plan can."""
 
     @classmethod
     def of_file(cls, file: SourceFile) -> "Provenance":
-        """Return the provenance of what was read from a file, and is what is there."""
+        """Return the provenance of data that was read from a file without edits."""
         return cls((file,), derivation=Derivation(str(file.path)))
 
     @classmethod
     def joined(cls, *parts: "Provenance", made: Derivation | None = None) -> "Provenance":
-        """Return the provenance of what is made of several, `made` by a step of a plan with their derivations.
+        """Return the provenance of data made from several parts; `made` is its derivation from theirs.
 
-        A file that several were read from counts once.
+        Each file is included once.
         """
         files: dict[str, SourceFile] = {}
         for file in (file for part in parts for file in part.files):
@@ -173,18 +173,18 @@ class Provenance:
         return cls(tuple(files.values()), tuple(edit for part in parts for edit in part.edits), made)
 
     def noting(self, edit: str) -> "Provenance":
-        """Return the provenance with a step's text for people, of what its derivation has already."""
+        """Return the provenance with another edit's text, for a step that its derivation already contains."""
         return replace(self, edits=(*self.edits, edit))
 
     def beside(self, graph: "Provenance") -> "Provenance":
-        """Return the provenance of tensors that go with a graph."""
+        """Return the provenance of tensors that belong to a graph."""
         return Provenance.joined(graph, self, made=self.derivation)
 
     @property
     def framework(self) -> str | None:
-        """The framework that arranged the tensors; None where nothing says it, or several did, or an edit moved axes.
+        """The framework whose layouts the tensors have; None if unknown, if there are several, or after moved axes.
 
-        What is made with a graph is arranged as that reads it.
+        Tensors made with a graph have the layouts that the graph reads.
         """
         if any(file.is_graph for file in self.files):
             return GRAPHS_FRAMEWORK
@@ -193,12 +193,12 @@ class Provenance:
         return None if moved or len(known) != 1 else known.pop()
 
     def then(self, edit: str, step: Mapping[str, Any] | None = None) -> "Provenance":
-        """Return the provenance after one more edit, and the table of the step that makes it, if a plan has such."""
+        """Return the provenance after another edit, and the table of its step in a plan, if there is one."""
         made = Derivation(table=step, of=self.derivation) if step is not None and self.derivation else None
         return replace(self, edits=(*self.edits, edit), derivation=made)
 
     def chain(self, command: Command) -> "Chain":
-        """Return the lineage of an output: those of the files, then the command that makes it."""
+        """Return the lineage of an output: those of its files, then the command."""
         from ckpttool.lineage.records import Chain, Record, versions
 
         name, *arguments = command.shown
@@ -210,7 +210,7 @@ class Provenance:
         return Chain.joined(file.chain for file in self.files).then(record)
 
     def _plan(self) -> dict[str, Any] | None:
-        """Return the steps of a plan as a record keeps them, its sources by their places among the files."""
+        """Return the steps of a plan as they are stored in a record, with sources as indices of files; None if none."""
         steps = Steps.of(self.derivation) if self.derivation else None
         if steps is None:
             return None
@@ -219,16 +219,16 @@ class Provenance:
 
 
 UNKNOWN = Provenance()
-"""That of arrays in memory."""
+"""The provenance of arrays in memory."""
 
 
 @contextlib.contextmanager
 def carried(
     provenance: Provenance, command: Command | None, output: Path, target: "Format", how: "Writing"
 ) -> Iterator["Writing"]:
-    """Give how to write an output so that it carries its lineage; where the format has no place, put it beside.
+    """Yield the writing options that include the lineage; if the format has no metadata, write it beside the output.
 
-    Arrays in memory that no command writes have none.
+    Arrays in memory that are not written by a command have no lineage.
     """
     if command is None and not provenance.files:
         yield how
@@ -246,7 +246,7 @@ def carried(
 
 
 def carry_graph(provenance: Provenance, command: Command | None, output: Path) -> None:
-    """Put the lineage beside a graph that was written without a checkpoint."""
+    """Write the lineage beside a graph that was written without a checkpoint."""
     if command is None and not provenance.files:
         return
     from ckpttool.lineage.records import Source

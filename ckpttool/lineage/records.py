@@ -1,4 +1,4 @@
-"""Records of how an output came to be: the command, the files that it read, told by a hash, the edits that it made."""
+"""Records of how an output was made: the command, the files that it read, with hashes, and its edits."""
 
 import hashlib
 import json
@@ -21,23 +21,22 @@ from ckpttool.remote import sparse_files
 from ckpttool.remote.paths import with_urls, without_secrets
 
 GRAPH = "graph"
-"""What stands for a format where the source is a graph."""
+"""The format of a source that is a graph."""
 PATCH = "patch"
-"""What stands for a format where the source is a patch."""
+"""The format of a source that is a patch."""
 MOST_RECORDS = 64
-"""Records that a chain has at most; the oldest are left out, and counted."""
+"""The maximal number of records in a chain; older ones are dropped, and counted."""
 COMPUTING = ("numpy", "tensorflow")
-"""The packages that compute; one that was not imported had no part in a result."""
+"""The packages that compute; the version of a package is recorded if it was imported."""
 _PIECE = 1 << 20
 
 
 @dataclass(frozen=True)
 class Source:
-    """A path as it was given, its format, and the SHA-256 of the bytes of `files`, one after the other.
+    """A path as specified, its format, and the SHA-256 of the concatenated bytes of `files`.
 
-    The files are named relative to the path's folder. Of TensorFlow's checkpoints it is the index alone, and of a zip
-    (PyTorch's files, `.npz`, `.keras`) the directory at its end, which have a checksum of every part: no more need be
-    read.
+    The files are relative to the path's folder. For TensorFlow's checkpoints only the index is hashed, and for a zip
+    (PyTorch's files, `.npz`, `.keras`) only the directory at its end: these contain the checksums of all parts.
     """
 
     path: str
@@ -47,30 +46,30 @@ class Source:
 
     @classmethod
     def of(cls, path: Path, format: str, tensors: Mapping[str, Tensor]) -> "Source":  # noqa: A002
-        """Return the source that a checkpoint is."""
+        """Return the source for a checkpoint."""
         return cls._of_files(path, format, list(_files(prefix_of(path), tensors)))
 
     @classmethod
     def of_graph(cls, path: Path) -> "Source":
-        """Return the source that the file of a graph is."""
+        """Return the source for the file of a graph."""
         return cls._of_files(path, GRAPH, [path])
 
     @classmethod
     def of_patch(cls, path: Path) -> "Source":
-        """Return the source that a patch is."""
+        """Return the source for a patch."""
         return cls._of_files(path, PATCH, [path])
 
     @classmethod
     def of_name(cls, name: str) -> "Source":
-        """Return the source that a graph is which follows from its name, and is in no file."""
+        """Return the source for a graph that is determined by its name, without a file."""
         return cls(name, GRAPH, f"sha256:{hashlib.sha256(name.encode()).hexdigest()}", ())
 
     @classmethod
     def from_json(cls, document: Mapping[str, Any]) -> "Source":
-        """Read what `as_json` gave.
+        """Return the object from the dictionary made by `as_json`.
 
         Raises:
-            KeyError, TypeError: it is none.
+            KeyError, TypeError: it is malformed.
         """
         return cls(
             str(document["path"]), str(document["format"]), str(document["hash"]), tuple(map(str, document["files"]))
@@ -82,14 +81,14 @@ class Source:
         return cls(without_secrets(with_urls(str(destination(path)))), format, hash_of(files), names)
 
     def as_json(self) -> dict[str, Any]:
-        """Return it as JSON holds it."""
+        """Return the fields as JSON values."""
         return {**asdict(self), "files": list(self.files)}
 
     def now(self, beside: Path) -> str:
-        """Say what is at the path now, or under its name in the folder `beside`: `unchanged`, `changed since`, `gone`.
+        """Return the state at the path, or at its name in the folder `beside`: `unchanged`, `changed since`, `gone`.
 
-        A relative path means what it did only where the command was run, or where all lies in one folder. What is in
-        no file does not change.
+        A relative path is valid only in the folder in which the command was run, or if all files are in one folder. A
+        source without a file does not change.
         """
         if not self.files and self == Source.of_name(self.path):
             return "unchanged"
@@ -105,11 +104,11 @@ class Source:
 
 @dataclass(frozen=True)
 class Record:
-    """What one command did: its name and arguments, what it read, the edits where it made some, when, with what.
+    """A command: its name and arguments, its sources, its edits, the versions of programs, and the date.
 
-    `framework` is the one that arranged the tensors of the output, None where that is not known. `makers` has the ids
-    of the records that made the sources, None where there was none; `plan` the steps of a plan that make the output
-    again, with the places of its sources, None where no plan does.
+    `framework` is the one whose layouts the output's tensors have, None if unknown. `makers` contains the ids
+    of the records that made the sources, None for a source without one; `plan` contains the steps that make the output
+    again, with the indices of its sources, None if no plan can.
     """
 
     command: str
@@ -124,15 +123,15 @@ class Record:
 
     @property
     def id(self) -> str:
-        """What tells the record from others."""
+        """The identity of the record: a hash of its contents."""
         return hashlib.sha256(json.dumps(self.as_json(), sort_keys=True).encode()).hexdigest()[:16]
 
     @classmethod
     def from_json(cls, document: Mapping[str, Any]) -> "Record":
-        """Read what `as_json` gave.
+        """Return the object from the dictionary made by `as_json`.
 
         Raises:
-            KeyError, TypeError, ValueError: it is none.
+            KeyError, TypeError, ValueError: it is malformed.
         """
         sources = tuple(map(Source.from_json, document["sources"]))
         arguments, steps = tuple(map(str, document["arguments"])), tuple(map(str, document["steps"]))
@@ -143,7 +142,7 @@ class Record:
         return cls(str(document["command"]), *told, makers, _plan(document.get("plan"), len(sources)))
 
     def as_json(self) -> dict[str, Any]:
-        """Return it as JSON holds it."""
+        """Return the fields as JSON values."""
         return {
             "command": self.command,
             "arguments": list(self.arguments),
@@ -158,10 +157,10 @@ class Record:
 
 
 def _plan(document: Any, sources: int) -> Mapping[str, Any] | None:
-    """Read the plan of a record.
+    """Return the plan of a record, parsed; None if it has none.
 
     Raises:
-        KeyError, TypeError, ValueError: it is none.
+        KeyError, TypeError, ValueError: it is malformed.
     """
     if document is None:
         return None
@@ -173,14 +172,14 @@ def _plan(document: Any, sources: int) -> Mapping[str, Any] | None:
 
 @dataclass(frozen=True)
 class Chain:
-    """Records, oldest first, and how many older ones were left out."""
+    """Records, oldest first, and the number of older ones that were dropped."""
 
     records: tuple[Record, ...] = ()
     left_out: int = 0
 
     @classmethod
     def joined(cls, chains: Iterable["Chain"]) -> "Chain":
-        """Return the records of several chains, each once, by their dates."""
+        """Return the records of several chains, each once, sorted by date."""
         records: list[Record] = []
         left_out = 0
         for chain in chains:
@@ -189,32 +188,32 @@ class Chain:
         return cls(tuple(sorted(records, key=lambda record: record.date)), left_out)
 
     def then(self, record: Record) -> "Chain":
-        """Return the chain with one record more."""
+        """Return the chain with another record."""
         records = (*self.records, record)
         return Chain(records[-MOST_RECORDS:], self.left_out + max(0, len(records) - MOST_RECORDS))
 
     @classmethod
     def from_json(cls, document: Mapping[str, Any]) -> "Chain":
-        """Read what `as_json` gave.
+        """Return the object from the dictionary made by `as_json`.
 
         Raises:
-            KeyError, TypeError, ValueError: it is none.
+            KeyError, TypeError, ValueError: it is malformed.
         """
         return cls(tuple(map(Record.from_json, document["records"])), int(document["left_out"]))
 
     def as_json(self) -> dict[str, Any]:
-        """Return it as JSON holds it."""
+        """Return the fields as JSON values."""
         return {"records": [record.as_json() for record in self.records], "left_out": self.left_out}
 
 
 def versions() -> dict[str, str]:
-    """Return the versions of this program, of Python, and of the packages that compute, as far as they are in use."""
+    """Return the versions of this program, of Python, and of the computing packages that were imported."""
     used = {name: sys.modules[name].__version__ for name in COMPUTING if name in sys.modules}
     return {"ckpttool": ckpttool.__version__, "python": platform.python_version(), **used}
 
 
 def _files(path: Path, tensors: Mapping[str, Tensor]) -> Iterator[Path]:
-    """Yield the files whose bytes tell a checkpoint from every other."""
+    """Yield the files whose bytes identify a checkpoint."""
     index = BundleFiles.of(path).index
     if is_file(index):
         yield index
@@ -225,7 +224,7 @@ def _files(path: Path, tensors: Mapping[str, Tensor]) -> Iterator[Path]:
 
 
 def _directory_of(file: Path) -> int:
-    """Return where a zip's directory begins; of one that is damaged all bytes count."""
+    """Return the offset of a zip's directory; 0 for a damaged zip, which is hashed completely."""
     try:
         return archive.directory_of(file)
     except FormatError:
@@ -233,7 +232,7 @@ def _directory_of(file: Path) -> int:
 
 
 def hash_of(files: list[Path]) -> str:
-    """Return the hash by which a source is told whose files these are."""
+    """Return the hash that identifies a source with these files."""
     total = hashlib.sha256()
     for file in files:
         begin = _directory_of(file) if archive.is_zip(file) else 0
