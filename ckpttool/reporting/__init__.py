@@ -1,1 +1,1 @@
-"""A report: what is known of a model, on a page for a browser, or as a card in Markdown."""
+"""Reports on a model: an HTML page, or a card in Markdown."""

@@ -1,4 +1,4 @@
-"""Drawings of a report: how data flows through the layers, folded until all can be seen; how a model came to be."""
+"""Drawings of a report: the data flow through layers, folded until all fits, and the lineage of a model."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
@@ -10,19 +10,19 @@ from ckpttool.core.pages.drawing import Box, drawing
 from ckpttool.reporting.facts import Facts, Row
 
 MOST = 40
-"""Boxes up to which layers are drawn; of more layers the scopes above them are."""
+"""The largest number of boxes for which layers are drawn; for more layers, their scopes are."""
 MOST_AT_ROOT = 400
-"""Boxes that a drawing has at most, whose scopes have none above them."""
+"""The largest number of boxes in a drawing of top-level scopes."""
 OUTPUTS = ("o", "output")
-"""The options by which a command line names what it writes."""
+"""The options by which a command line names its outputs."""
 
 
 def flow(facts: Facts, keys: Mapping[str, str]) -> str:
-    """Return the drawing of how data flows; nothing where it is not known, or cannot be seen whole.
+    """Return the drawing of the data flow as SVG; '' if it is unknown or too large.
 
     Args:
         facts: The model.
-        keys: The identities of layers on the page.
+        keys: The element ids of layers on the page.
     """
     names = {layer["name"] for layer in facts.layers}
     every = dict.fromkeys([*(each for pair in facts.links.items() for each in (*pair[1], pair[0])), *names])
@@ -41,10 +41,10 @@ def flow(facts: Facts, keys: Mapping[str, str]) -> str:
 
 
 def _depth(facts: Facts) -> int:
-    """Return the level of scopes that is drawn: the deepest that can be seen whole, or what is linked."""
+    """Return the level of scopes to draw: the deepest that fits; 1 if nested models are linked as layers."""
     names = [layer["name"] for layer in facts.layers]
     if (facts.links.keys() - set(names)) & {scope for name in names for scope in scopes_above(name)[:-1]}:
-        return 1  # a model in a model of Keras is linked as one layer
+        return 1  # a nested Keras model is linked as one layer
     depth = max((len(scopes_above(name)) for name in names), default=1)
     while depth > 1 and len({_folded(name, depth) for name in names}) > MOST:
         depth -= 1
@@ -68,7 +68,7 @@ def _box(facts: Facts, scope: str, layers: Mapping[str, Sequence[Row]], keys: Ma
 
 
 def lineage(facts: Facts) -> str:
-    """Return the drawing of how a model came to be; nothing where nothing is known of that."""
+    """Return the drawing of a model's lineage as SVG; '' if it has none."""
     records = facts.lineage.get("records") or []
     if not records:
         return ""
@@ -96,7 +96,7 @@ def lineage(facts: Facts) -> str:
 
 
 def _written(arguments: Sequence[str]) -> Iterator[str]:
-    """Yield the names of what a command wrote, by its arguments."""
+    """Yield the names of a command's outputs, from its arguments."""
     for option, value in pairwise(arguments):
         if option.startswith("-") and option.lstrip("-") in OUTPUTS:
             yield PurePath(value).name

@@ -1,4 +1,4 @@
-"""What a report shows, as its verb has found it."""
+"""The contents of a report."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -17,14 +17,14 @@ from ckpttool.training.run import Epoch
 
 Row = Mapping[str, Any]
 MOST_TENSORS, MOST_OTHERS = 1500, 500
-"""Tensors of layers, and others, that a page has figures of: one of a thousand is about a megabyte."""
+"""The largest number of tensors on a page, of layers and of others each: a page of a thousand is about a megabyte."""
 Commands = Callable[[str, str], Sequence[tuple[str, str]]]
-"""What gives labels and command lines for a scope, by its name and the pattern that takes it."""
+"""Returns labels and command lines for a scope, from its name and the pattern that matches it."""
 
 
 @dataclass(frozen=True)
 class Judged:
-    """What a model makes of rows: the figures of `evaluate`, the worst examples, and the diagnosis of its layers."""
+    """The evaluation of a model: the metrics of `evaluate`, the worst examples, and a diagnosis of its layers."""
 
     data: str
     figures: Row
@@ -35,7 +35,7 @@ class Judged:
 
 @dataclass(frozen=True)
 class Against:
-    """What a model is compared with, how it differs, and what that means."""
+    """A comparison with another model: its path, the differences, and a verdict."""
 
     path: Path
     diff: Diff
@@ -45,24 +45,24 @@ class Against:
 
 @dataclass(frozen=True)
 class Facts:
-    """A model or a checkpoint, and what is known of it.
+    """A model or a checkpoint, and the information about it.
 
     Args:
-        path: As it was given.
-        about: What it is, in pairs of words.
-        layers: As `layers` has them, in data-flow order where that is known, with the kind and the shape of what each
-            gives.
-        tensors: A row of every tensor by its name: shape, dtype, bytes, kind, the figures and the histogram of `stats`.
-        trained: Whether each weight is trained, where something says so.
-        links: What leads to each layer, where something says so.
-        lineage: As `log` has it.
+        path: Its path as specified.
+        about: Its properties, as pairs of label and text.
+        layers: The rows of `layers`, in data-flow order if known, with the kind of each layer and the shape of its
+            output.
+        tensors: Rows of all tensors by name: shape, dtype, bytes, kind, the statistics and the histogram of `stats`.
+        trained: Whether each weight is trained, as far as known.
+        links: The layers that each layer reads, as far as known.
+        lineage: The rows of `log`.
         history: The epochs of the run that made it.
         filters: The kernel that is drawn, and its pictures.
-        against: What it is compared with, and how it differs.
-        judged: Evaluation.
-        notes: What could not be found out, and why.
-        commands: What a user may want to run of a layer.
-        library: What the Hub calls the framework that it is of, if it is of one.
+        against: A comparison with another model.
+        judged: The evaluation.
+        notes: The information that is missing, and why.
+        commands: Commands for a layer that a user may want to run.
+        library: The Hub's name of the framework, if there is one.
     """
 
     path: Path
@@ -82,17 +82,17 @@ class Facts:
 
     @cached_property
     def shown(self) -> Sequence[Row]:
-        """The layers that a page has: the first ones, up to `MOST_TENSORS` tensors."""
+        """The layers on a page: the first ones, up to `MOST_TENSORS` tensors."""
         return shown_layers(self.layers)
 
     @property
     def parameters(self) -> int:
-        """How many numbers its weights have."""
+        """The number of parameters."""
         return sum(layer["parameters"] for layer in self.layers)
 
 
 def shown_layers(layers: Sequence[Row]) -> Sequence[Row]:
-    """Return the first layers of many, those whose tensors a page has room for, and one at least.
+    """Return the first layers, as many as fit on a page with their tensors, but at least one.
 
     >>> len(shown_layers([{"variables": ("kernel", "bias")}] * 25_000))
     750

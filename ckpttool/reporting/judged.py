@@ -1,4 +1,4 @@
-"""What a model makes of rows, on a page: its figures, the classes that it confuses, the worst examples, its layers."""
+"""The evaluation on a page: metrics, a confusion matrix, the worst examples, statistics of layers."""
 
 from collections.abc import Iterator, Sequence
 
@@ -11,15 +11,15 @@ from ckpttool.training.diagnosis import Diagnosis
 from ckpttool.training.mistakes import Mistake
 
 MOST_CLASSES = 30
-"""Classes of which a page has room for the whole table of counts; of more the pairs that are confused most."""
+"""The largest number of classes for a complete confusion matrix; for more, the most confused pairs are shown."""
 PAIRS = 20
 THUMBNAIL = 84
-"""Pixels of a thumbnail's side, about."""
+"""The approximate size of a thumbnail, in pixels."""
 ACTIVATIONS = ("layer", "activation", "mean", "std", "dead", "saturated", "gradient std", "verdict")
 
 
 def judged_section(judged: Judged) -> str:
-    """Return the section."""
+    """Return the section as HTML."""
     figures = judged.figures
     parts = [f"<p>{as_html(_said(judged))}</p>"]
     if figures.get("classes"):
@@ -39,7 +39,7 @@ def judged_section(judged: Judged) -> str:
 
 
 def class_names(figures: Row) -> list[str]:
-    """Return the names of classes, numbers where they have none.
+    """Return the names of classes; their numbers if they have no names.
 
     >>> class_names({"classes": [{"class": 0, "name": "cat"}, {"class": 1}]})
     ['cat', '1']
@@ -48,7 +48,7 @@ def class_names(figures: Row) -> list[str]:
 
 
 def _said(judged: Judged) -> str:
-    """Return the figures of all rows in a sentence."""
+    """Return the metrics of all rows as a sentence."""
     figures = judged.figures
     texts = [f"{figures['rows']} rows of {judged.data}: loss {figures['loss']:.4f}"]
     if figures.get("accuracy") is not None:
@@ -87,7 +87,7 @@ def _labels(labels: Sequence[Row]) -> str:
 
 
 def _confusion(counts: Sequence[Sequence[int]], names: Sequence[str]) -> str:
-    """Return a table with a row for each true class and a column for each predicted one, or the worst pairs."""
+    """Return the confusion matrix, with a row per true class, or the most confused pairs, as HTML."""
     if len(counts) > MOST_CLASSES:
         pairs = [(count, one, other) for one, line in enumerate(counts) for other, count in enumerate(line)]
         worst = sorted((pair for pair in pairs if pair[0] and pair[1] != pair[2]), reverse=True)[:PAIRS]
@@ -101,7 +101,7 @@ def _confusion(counts: Sequence[Sequence[int]], names: Sequence[str]) -> str:
 
 
 def _example(example: Mistake) -> str:
-    """Return an example: its picture, what it is and what it was predicted to be."""
+    """Return an example: its picture, its class and the predicted class."""
     drawn = ""
     if example.image is not None:
         said = f"row {example.row}: {example.label}, predicted as {example.predicted}"

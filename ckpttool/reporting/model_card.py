@@ -1,4 +1,4 @@
-"""A report as the text of a model card, in Markdown: what a page has, without its plots."""
+"""A report as the text of a model card, in Markdown: the contents of the page without plots."""
 
 import re
 from collections.abc import Iterator, Sequence
@@ -13,13 +13,13 @@ from ckpttool.surgery.differing.differences import ranking, summary
 from ckpttool.training.run import best_of
 
 MOST_LAYERS = 40
-"""Lines of the table of layers at most; of more layers the scopes above them are in it."""
+"""The largest number of lines in the table of layers; for more layers, it lists their scopes."""
 _MARKS = re.compile(r"[!\"#$&'*<>?@\[\\\]^`{|}~]|(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])")
-"""What may mean something in Markdown or HTML."""
+"""Characters that may have a meaning in Markdown or HTML."""
 
 
 def escaped(text: str) -> str:
-    r"""Return a text as it stands in Markdown, in a table too.
+    r"""Return a text escaped for Markdown, including tables.
 
     >>> print(escaped("a|b <i> `c` conv_1/kernel _x_"))
     a\|b \<i\> \`c\` conv_1/kernel \_x\_
@@ -28,7 +28,7 @@ def escaped(text: str) -> str:
 
 
 def card_body(facts: Facts) -> str:
-    """Return the text of a card, below its head."""
+    """Return the text of a card, without its header."""
     parts = [
         f"# {escaped(facts.path.name)}",
         _table(("", ""), facts.about[1:]),
@@ -42,7 +42,7 @@ def card_body(facts: Facts) -> str:
 
 
 def _table(heads: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
-    """Return a table; a head that begins with > is over numbers."""
+    """Return a table; a heading that starts with > is that of a column of numbers."""
     names = [head.removeprefix(">") for head in heads]
     marks = ["---:" if head.startswith(">") else "---" for head in heads]
     lines = [names, marks, *([escaped(str(each)) for each in row] for row in rows)]
@@ -50,7 +50,7 @@ def _table(heads: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
 
 
 def _layers(facts: Facts) -> str:
-    """Return a table of the layers, or of the scopes that they are in."""
+    """Return a table of the layers, or of their scopes."""
     level = list(tree(facts.layers).inside.values())
     while True:
         below = [each for scope in level for each in ([scope] if scope.layer else scope.inside.values())]

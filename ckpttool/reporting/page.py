@@ -1,4 +1,4 @@
-"""A report as a page for a browser: one file that needs nothing else, and no network."""
+"""A report as a self-contained HTML page, which loads nothing from the network."""
 
 import shlex
 from collections.abc import Sequence
@@ -19,14 +19,14 @@ from ckpttool.surgery.filters import Filters, columns_of, mosaic, shades
 from ckpttool.training.run import best_of
 
 SHEET = 480
-"""Pixels that pictures of filters are wide, at least about so many."""
+"""The approximate minimal width of pictures of filters, in pixels."""
 MOST_MOVED = 1000
-"""Layers of the table of those that moved."""
+"""The largest number of layers in the table of changes."""
 OTHERS = ("name", "shape", "dtype", "kind", "mean", "std")
 
 
 def page(facts: Facts) -> str:
-    """Return the page."""
+    """Return the page as HTML."""
     layers = Tree(facts)
     sections = {
         "lineage": ("History", lineage(facts) or "<p class=soft>No history.</p>"),
@@ -74,7 +74,7 @@ def _layers(facts: Facts, layers: Tree) -> str:
 
 
 def _run(facts: Facts) -> str:
-    """Return the curves of the run."""
+    """Return the training curves as HTML."""
     epochs = facts.history
     if not epochs:
         return ""
@@ -90,7 +90,7 @@ def _run(facts: Facts) -> str:
 
 
 def _moved(facts: Facts) -> str:
-    """Return what moved against an older model."""
+    """Return the changes against another model as HTML."""
     if not facts.against:
         return ""
     diff = facts.against.diff
@@ -104,7 +104,7 @@ def _moved(facts: Facts) -> str:
 
 
 def _filters(name: str, filters: Filters) -> str:
-    """Return the pictures of a kernel, one for each unit."""
+    """Return the pictures of a kernel's units as HTML."""
     tiles = filters.tiles
     _, high, wide, _ = tiles.shape
     columns = columns_of(len(tiles), high, wide)
@@ -117,7 +117,7 @@ def _filters(name: str, filters: Filters) -> str:
 
 
 def _others(facts: Facts) -> str:
-    """Return a table of the tensors that are in no layer: slots, step counters, texts."""
+    """Return a table of the tensors that belong to no layer: slots, step counters, texts."""
     inside = {name for layer in facts.layers for name in layer["variables"]}
     others = [each for name, each in facts.tensors.items() if name not in inside]
     if not others:

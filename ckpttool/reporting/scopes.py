@@ -1,4 +1,4 @@
-"""The layers of a model as a tree of scopes, folded for a page; each layer opens to its tensors."""
+"""The layers of a model on a page, as a tree of scopes that can be opened down to the tensors."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -13,14 +13,14 @@ from ckpttool.core.shown_text import as_html
 from ckpttool.reporting.facts import Facts, Row
 
 OPEN = 24
-"""Lines that the tree may have when it is first seen; scopes of one level are open as long as these do."""
+"""The largest number of lines of the tree when the page is opened; it determines how many levels are open."""
 FIGURES = ("mean", "std", "min", "max", "norm")
 TROUBLES = {"nan": "NaN", "inf": "infinite"}
 
 
 @dataclass
 class Scope:
-    """A scope: its name from the root, the layer of that name if there is one, and the scopes in it, in their order."""
+    """A scope: its full name, the layer of that name if there is one, and the scopes in it, in order."""
 
     name: str
     layer: Row | None = None
@@ -35,7 +35,7 @@ class Scope:
 
 
 def tree(layers: Sequence[Row]) -> Scope:
-    """Return the scopes of layers; one that has a single scope in it, and no layer, is left out.
+    """Return the scopes of layers; a scope with a single scope in it and no layer is skipped.
 
     >>> rows = [{"name": name} for name in ("net/block/a", "net/block/b", "net/out")]
     >>> [(each.name, list(each.inside)) for each in tree(rows).inside.values()]
@@ -58,21 +58,21 @@ def _without_single(scope: Scope) -> Scope:
 
 
 class Tree:
-    """The tree of a model's layers on a page; `keys` are the identities that its layers have there."""
+    """The tree of a model's layers on a page; `keys` contains the element ids of layers."""
 
     def __init__(self, facts: Facts) -> None:
-        """Take what is known of the model."""
+        """Build the tree of the model's scopes."""
         self._facts, self._root = facts, tree(facts.shown)
         self.keys = {layer["name"]: f"layer-{number}" for number, layer in enumerate(facts.shown)}
         self._moved = {change.name: change for change in facts.against.diff.layers} if facts.against else {}
         self._changed = {change.name: change for change in facts.against.diff.changed} if facts.against else {}
 
     def html(self) -> str:
-        """Return it."""
+        """Return the tree as HTML."""
         return "".join(self._scope(scope, "", self._open_levels()) for scope in self._root.inside.values())
 
     def _open_levels(self) -> int:
-        """Return how many levels are open at first."""
+        """Return the number of levels that are initially open."""
         level, levels = list(self._root.inside.values()), 0
         shown = len(level)
         while level:
@@ -84,7 +84,7 @@ class Tree:
         return levels
 
     def _scope(self, scope: Scope, above: str, levels: int) -> str:
-        """Return a scope, and what is in it."""
+        """Return a scope with its contents as HTML."""
         layers = list(scope.layers())
         names = [name for layer in layers for name in layer["variables"]]
         parameters = sum(layer["parameters"] for layer in layers)
@@ -102,7 +102,7 @@ class Tree:
         )
 
     def _said(self, scope: Scope, names: Sequence[str]) -> str:
-        """Return badges: whether what is in a scope is trained, how it moved, and what is wrong with it."""
+        """Return badges: whether the weights in a scope are trained, how they changed, and problems."""
         known = {self._facts.trained[name] for name in names if name in self._facts.trained}
         badges = []
         if known:
@@ -117,7 +117,7 @@ class Tree:
         return "".join(badges)
 
     def _tools(self, scope: Scope, names: Sequence[str]) -> str:
-        """Return what leads to a scope, and buttons with what a user may want of it."""
+        """Return the layers that a scope reads, and buttons with commands for it."""
         pattern = shortest_pattern([scope.name])
         buttons = "".join(copy_button(label, text) for label, text in self._facts.commands(scope.name, pattern))
         links = "".join(f" {self._link(name)}" for name in self._facts.links.get(scope.name, ()))
@@ -128,10 +128,10 @@ class Tree:
         return f'<a href="#{self.keys[name]}">{text}</a>' if name in self.keys else text
 
     def _tensor(self, name: str, layer: str) -> str:
-        """Return a tensor: what it is, its figures, its histogram."""
+        """Return a tensor as HTML: its shape and dtype, statistics and histogram."""
         row = self._facts.tensors.get(name)
         own = name[len(layer) :].lstrip("/.") or name
-        if row is None:  # the graph has it, and no checkpoint does
+        if row is None:  # in the graph, but not in the checkpoint
             return f"<div class=tensor><code>{as_html(own)}</code></div>"
         size = "" if row["bytes"] is None else f", {human_size(row['bytes'])}"
         what = as_html(f"{row['shape']} {row['dtype']}{size}")
@@ -144,13 +144,13 @@ class Tree:
 
 
 def _gives(layer: Row) -> str:
-    """Return what a layer is, and the shape of what it gives, as far as that is known."""
+    """Return the kind of a layer and the shape of its output, as far as known."""
     shape = layer.get("output_shape")
     return " ".join(filter(None, [layer.get("kind"), f"gives {shape_text(shape)}" if shape else ""]))
 
 
 def shape_text(shape: Sequence[int | None] | None) -> str:
-    """Return a shape in which sizes may not be known.
+    """Return a shape as text, in which sizes may be unknown.
 
     >>> shape_text([None, 28, 28]), shape_text(None)
     ('[?, 28, 28]', 'of any shape')
@@ -159,7 +159,7 @@ def shape_text(shape: Sequence[int | None] | None) -> str:
 
 
 def figures(row: Mapping[str, Any]) -> str:
-    """Return the figures of a tensor.
+    """Return the statistics of a tensor as HTML.
 
     >>> figures({"mean": 0.5, "zeros": 2, "count": 8, "nan": 1})
     '<dl><dt>mean</dt><dd>0.5</dd><dt>zeros</dt><dd>25 %</dd><dt>NaN</dt><dd>1</dd></dl>'
