@@ -1,4 +1,4 @@
-"""Threads of the linear algebra below NumPy: one, where more of them only wait for one another."""
+"""The number of threads of NumPy's linear algebra: one, where more threads would only wait for each other."""
 
 import ctypes
 import sys
@@ -10,16 +10,16 @@ from typing import Any
 from numpy import linalg
 
 _OPENBLAS = ("openblas_{}_num_threads", "openblas_{}_num_threads64_", "scipy_openblas_{}_num_threads64_")
-"""What OpenBLAS's functions are called in NumPy's wheels and elsewhere."""
+"""The names of OpenBLAS's functions in NumPy's wheels and in other builds."""
 
 
 @contextmanager
 def one_thread() -> Iterator[None]:
-    """Compute with one thread while this lasts, if the library below NumPy is OpenBLAS; else as before.
+    """Use one thread for linear algebra within this context, if NumPy uses OpenBLAS; otherwise do nothing.
 
-    An eigendecomposition passes small pieces to the threads many times, and OpenBLAS's wait for them by asking again
-    and again: one of 784 columns takes 0.12 s of CPU time on one thread, 0.5 to 3 s on two, and where others compute
-    on the same cores up to 6 s. Threads that each decompose a matrix of their own do not wait.
+    An eigendecomposition passes small tasks to the threads many times, and OpenBLAS's threads busy-wait for
+    them: one with 784 columns takes 0.12 s of CPU time on one thread, 0.5 to 3 s on two, and up to 6 s if other
+    programs use the same cores. Threads that each decompose their own matrix do not wait.
 
     >>> with one_thread():
     ...     linalg.eigvalsh([[2.0, 0.0], [0.0, 1.0]]).tolist()
@@ -36,7 +36,7 @@ def one_thread() -> Iterator[None]:
 
 @cache
 def _threads() -> tuple[Any, Any]:
-    """Return the functions that tell and set how many threads there are; none that do anything for other libraries."""
+    """Return functions that return and set the number of threads; for other libraries, they do nothing."""
     with suppress(OSError):
         library = ctypes.CDLL(sys.modules[f"{linalg.__name__}._umath_linalg"].__file__)
         for name in _OPENBLAS:

@@ -1,4 +1,4 @@
-"""The chart of a search as SVG: accuracy by how many depths are kept; lines join what is frozen and what is trained."""
+"""The chart of a search as SVG: accuracy by the number of kept depths, with lines for frozen and trained layers."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from operator import itemgetter
@@ -7,10 +7,10 @@ from typing import Any
 WIDTH, HEIGHT = 760, 340
 LEFT, RIGHT, TOP, BOTTOM = 56, 16, 16, 46
 STEPS = (0.01, 0.02, 0.05, 0.1, 0.2)
-"""What lines of the grid may lie apart."""
+"""The possible distances between grid lines."""
 MOST_LINES = 8
 SPREAD = 9
-"""Pixels between points that keep the same and freeze more or less."""
+"""The distance in pixels between points with the same kept depths and different frozen depths."""
 
 
 def chart(points: Sequence[Mapping[str, Any]], expected: Sequence[Mapping[str, Any]] = ()) -> str:
@@ -35,10 +35,10 @@ def chart(points: Sequence[Mapping[str, Any]], expected: Sequence[Mapping[str, A
 
 
 class _Scale:
-    """Where accuracies and depths lie on the chart."""
+    """The scales of accuracies and depths on the chart."""
 
     def __init__(self, points: Sequence[Mapping[str, Any]], expected: Sequence[Mapping[str, Any]]) -> None:
-        """Take what is to be shown; intervals are cut off where they would leave no room for the points."""
+        """Choose the range; intervals are cut off if they would leave no room for the points."""
         values = [point["accuracy"] for point in points] + [each["expected"] for each in expected]
         lows = [point["low"] for point in points] + [each["low"] for each in expected]
         highs = [point["high"] for point in points] + [each["high"] for each in expected]
@@ -50,11 +50,11 @@ class _Scale:
         self.keeps = list(range(max(keeps, default=1) + 1))
 
     def x(self, keep: float) -> float:
-        """Return the place of a number of depths."""
+        """Return the x coordinate of a number of depths."""
         return LEFT + (keep + 0.5) * (WIDTH - LEFT - RIGHT) / len(self.keeps)
 
     def y(self, accuracy: float) -> float:
-        """Return the place of an accuracy."""
+        """Return the y coordinate of an accuracy."""
         share = (min(max(accuracy, self.low), self.high) - self.low) / (self.high - self.low)
         return HEIGHT - BOTTOM - share * (HEIGHT - TOP - BOTTOM)
 
@@ -74,7 +74,7 @@ class _Scale:
 
 
 def _scores(scale: _Scale, expected: Sequence[Mapping[str, Any]]) -> Iterator[str]:
-    """Yield bands for what scores expect of frozen depths."""
+    """Yield bands for the accuracies that scores predict for frozen depths."""
     for each in expected:
         x, low, high, y = scale.x(each["depth"]), *(scale.y(each[key]) for key in ("low", "high", "expected"))
         yield f'<rect class="score" x="{x - 22:.1f}" width="44" y="{high:.1f}" height="{max(low - high, 1):.1f}"/>'
@@ -82,7 +82,7 @@ def _scores(scale: _Scale, expected: Sequence[Mapping[str, Any]]) -> Iterator[st
 
 
 def _line(scale: _Scale, points: Sequence[Mapping[str, Any]], name: str) -> str:
-    """Return a line through points, in the order of what they keep."""
+    """Return a line through points, ordered by the kept depths."""
     ordered = sorted(points, key=itemgetter("keep"))
     places = [f"{_place(scale, each):.1f},{scale.y(each['accuracy']):.1f}" for each in ordered]
     return f'<polyline class="{name}" points="{" ".join(places)}"/>' if len(places) > 1 else ""
@@ -94,7 +94,7 @@ def _place(scale: _Scale, point: Mapping[str, Any]) -> float:
 
 
 def _point(scale: _Scale, point: Mapping[str, Any]) -> str:
-    """Return a point with its interval; its title says what it is."""
+    """Return a point with its interval and a tooltip."""
     x, y = _place(scale, point), scale.y(point["accuracy"])
     low, high = scale.y(point["low"]), scale.y(point["high"])
     kind = "scratch" if not point["keep"] else "frozen" if point["freeze"] == point["keep"] else "partly"

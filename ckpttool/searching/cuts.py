@@ -1,4 +1,4 @@
-"""Cuts: what `reuse` is told to keep a model up to a depth: which layers, and on which of them the head goes."""
+"""Cuts: the arguments of `reuse` that keep a model up to a depth: the layers, and the one below the head."""
 
 from collections.abc import Sequence
 from contextlib import suppress
@@ -14,14 +14,14 @@ from ckpttool.training.heads import place_above
 
 @dataclass(frozen=True)
 class Cut:
-    """A pattern of the layers that are kept, None where none are; what the head goes on, where that is said."""
+    """A pattern of the kept layers (None: none), and the layer below the head, if it must be specified."""
 
     layers: str | None
     after: str | None
 
 
 def cut_at(graph: Graph, depths: Sequence[Depth], number: int) -> Cut:
-    """Return the cut at a depth; `after` is None where the head goes there anyway."""
+    """Return the cut at a depth; `after` is None if the head is added there by default."""
     names = {layer.name: layer.variables for layer in layers(graph)}
     kept = [name for depth in depths[: number + 1] for layer in depth.layers for name in names[layer]]
     if not kept:
@@ -35,5 +35,5 @@ def cut_at(graph: Graph, depths: Sequence[Depth], number: int) -> Cut:
 
 
 def fresh_at(depths: Sequence[Depth], number: int) -> Cut:
-    """Return the cut at a depth of a network that keeps no weights, and starts at random."""
+    """Return the cut at a depth of a network that keeps no weights and is newly initialised."""
     return Cut(None, TensorRef.parse(depths[number].tensor).op)

@@ -1,4 +1,4 @@
-"""The models of configurations: cut off at a depth, with the head on, and what of them the source has."""
+"""The models of configurations: cut at a depth, with the head added, and their weights that come from the source."""
 
 import re
 from collections.abc import Sequence
@@ -25,7 +25,7 @@ from ckpttool.training.options import Options
 
 @dataclass(frozen=True)
 class Kept:
-    """A model cut at a depth, with the head on its `top`, and bound; what it has of the source, what starts fresh."""
+    """A model cut at a depth, with the head above `top`, bound; its restored and its newly initialised weights."""
 
     model: Model
     top: str
@@ -35,13 +35,13 @@ class Kept:
 
 
 class KeptModels:
-    """The models of one search, each made when it is first asked for."""
+    """The models of one search, each built on first use."""
 
     def __init__(self, source: Bound, depths: Sequence[Depth], head: str, options: Options) -> None:
-        """Begin with none, and see on which depths of the source the head goes.
+        """Determine the depths of the source that the head fits; no model is built yet.
 
         Raises:
-            CkptError: it goes on none.
+            CkptError: the head fits none.
         """
         self.source, self._head, self._options = source, head, options
         self.depths, self.misfits = fitted(source.model.graph, depths, head, options.objective or Objective())
@@ -49,11 +49,11 @@ class KeptModels:
 
     @property
     def top(self) -> int:
-        """The deepest depth that the head goes on; it goes there from scratch."""
+        """The deepest depth that the head fits, above which it is added when training from scratch."""
         return max(depth.number for depth in self.depths if depth.number not in self.misfits)
 
     def kept(self, configuration: Configuration) -> Kept:
-        """Return the model with the head above what a configuration keeps; from scratch above all of its layers."""
+        """Return the model with the head above the depths that a configuration keeps; from scratch, above all."""
         scratch = configuration == SCRATCH
         depth = self.depths[self.top if scratch else configuration.keep]
         if (depth.number, scratch) not in self._kept:
@@ -71,19 +71,19 @@ class KeptModels:
         return self._kept[depth.number, scratch]
 
     def pattern(self, number: int) -> str:
-        """Return what names the layers below a depth, and of it."""
+        """Return a pattern of the layers up to a depth, including its own."""
         return "|".join(re.escape(name) for depth in self.depths[: number + 1] for name in depth.layers)
 
 
 def fitted(
     graph: Graph, depths: Sequence[Depth], head: str, objective: Objective
 ) -> tuple[list[Depth], dict[int, str]]:
-    """Return the depths with the tensors that a head goes on, and why it goes on some of them not.
+    """Return the depths with the tensors that the head fits, and the reasons for those that it does not fit.
 
-    Where it does not go on what was flattened or pooled, it may go on what that was before.
+    If the head does not fit a flattened or pooled tensor, the tensor before that is used if it fits.
 
     Raises:
-        CkptError: it goes on none.
+        CkptError: the head fits no depth.
     """
     layers, found, misfits = parse(head), [depths[0]], dict[int, str]()
     tensors = [tensor for depth in depths[1:] for tensor in (depth.tensor, depth.spatial) if tensor]

@@ -1,4 +1,4 @@
-"""A search as a page for a browser: one file that needs nothing else, and no network."""
+"""A search as a self-contained HTML page, which loads nothing from the network."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -9,11 +9,11 @@ from ckpttool.core.shown_text import as_html
 from ckpttool.searching.chart import chart
 
 BADGES = {"recommended": ("recommended", "good"), "tied": ("tied", "good"), "stopped": ("given up", "")}
-"""How a configuration is marked that is so: the badge's text and kind."""
+"""The text and kind of the badge for each property of a configuration."""
 
 
 def page(facts: Mapping[str, Any]) -> str:
-    """Return the page of a search, of what its JSON has."""
+    """Return the page of a search, from its JSON."""
     recommended = facts["recommended"]
     configurations = [
         {
@@ -42,7 +42,7 @@ def _key(each: Mapping[str, Any]) -> tuple[int, int]:
 
 
 def _rows(configurations: Sequence[Mapping[str, Any]]) -> Iterator[str]:
-    """Yield a row for each configuration, the best first, with the commands that make it."""
+    """Yield a row for each configuration, the best first, with the commands that reproduce it."""
     for each in sorted(configurations, key=lambda each: -(each["accuracy"] or 0)):
         badges = [name for name in BADGES if each[name]]
         badges = ["recommended"] if each["recommended"] else badges
@@ -66,7 +66,7 @@ def _number(value: Any) -> str:
 
 
 def _classes(classes: Sequence[Mapping[str, Any]]) -> str:
-    """Return how well each class is recognised: as recommended, and from scratch."""
+    """Return the accuracy of each class, of the recommended configuration and from scratch, as HTML."""
     if not classes:
         return ""
     heads = [name for name in classes[0] if name not in ("class", "rows") and any(each[name] for each in classes)]
@@ -77,7 +77,7 @@ def _classes(classes: Sequence[Mapping[str, Any]]) -> str:
 
 
 def _curve(curve: Sequence[Mapping[str, Any]]) -> str:
-    """Return what is recommended for less and for more rows."""
+    """Return the recommendations for fewer and more rows, as HTML."""
     if not curve:
         return ""
     lines = [
