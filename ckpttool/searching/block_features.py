@@ -1,7 +1,7 @@
-"""Features of frozen parts for the rows of a block: computed once for all rows, and taken out of these.
+"""Features of frozen parts for the rows of a block: computed once for all rows, of which a block selects its own.
 
-Those of a part are computed from those of the nearest part below it that are there: what a search keeps is as deep as
-its trials need, and no pass goes through layers whose outputs it has.
+Features of a part are computed from those of the nearest part below that are available, so no pass
+goes through layers whose outputs are known.
 """
 
 import time
@@ -23,12 +23,12 @@ from ckpttool.training.feature_cache import FeatureCache
 from ckpttool.training.features import Features
 
 WAIT = 0.1
-"""Seconds after which it is seen whether another worker has filled a cache."""
+"""Seconds between checks whether another worker has filled a cache."""
 
 
 @dataclass(frozen=True)
 class BlockFeatures:
-    """The features of the rows that a block trains on and judges, out of those of all rows."""
+    """The features of the rows that a block trains on and evaluates, selected from those of all rows."""
 
     choosing: Features
     train: Numbers
@@ -38,11 +38,11 @@ class BlockFeatures:
 
     @property
     def direct(self) -> tuple[str, ...]:
-        """What goes past the frozen layers and is fed beside the features."""
+        """The inputs that bypass the frozen layers and are fed in addition to the features."""
         return self.choosing.direct
 
     def of(self, splits: Sequence[Split], wanted: Split, variant: int = 0) -> dict[str, Array]:
-        """Return the features of the rows to train on, the first of the splits, or of those that are judged."""
+        """Return the features of the training rows, which are the first split, or those of the evaluated rows."""
         source, numbers = (self.choosing, self.train) if wanted is splits[0] else (self.judging, self.judged)
         return {name: array[numbers] for name, array in source.arrays.items()}
 
@@ -52,7 +52,7 @@ class BlockFeatures:
 
 
 class _Key(NamedTuple):
-    """What tells the features of one search apart: tensors of a head are called the same wherever it goes on."""
+    """The identity of features within a search; a head's tensors have the same names at each depth, hence `top`."""
 
     tensors: tuple[str, ...]
     top: str | None
@@ -60,15 +60,15 @@ class _Key(NamedTuple):
 
 
 class FrozenFeatures:
-    """The features of the frozen parts of a model for all rows of a search, computed when first asked for."""
+    """The features of the frozen parts of a model for all rows of a search, computed on first use."""
 
     def __init__(self, weights: Mapping[str, Tensor], rows: SearchRows, folder: str | Path | None) -> None:
-        """Begin with none; `weights` are the model's, and `folder` is where caches are."""
+        """Store the model's `weights` and the `folder` of caches; nothing is computed yet."""
         self._weights, self._rows, self._folder = weights, rows, folder
         self._features: dict[_Key, Features] = {}
 
     def of(self, frozen: Frozen, top: str, block: Block) -> BlockFeatures:
-        """Return the features of a frozen part for the rows of a block; `top` is what the head goes on."""
+        """Return the features of a frozen part for the rows of a block; `top` is the tensor that the head reads."""
         train, judged = self._rows.of_block(block)
         choosing = self._of_all(frozen, top, self._rows.choosing)
         judging = self._of_all(frozen, top, self._rows.telling) if block.tells else choosing
@@ -94,6 +94,6 @@ class FrozenFeatures:
 
 
 def _has_head(frozen: Frozen, top: str) -> bool:
-    """Say whether features are computed by layers of a head too, such as a pooling."""
+    """Return whether features are outputs of the head's own layers, such as a pooling."""
     below = frozen.graph.ancestors(TensorRef.parse(top).op)
     return any(TensorRef.parse(name).op not in below for name in frozen.part.features) if frozen.part else False

@@ -1,9 +1,9 @@
-"""Which configurations are hopeless: worse than the best so far, beyond the rope, on the same rows.
+"""Detection of hopeless configurations: worse than the best so far by more than the rope, on the same rows.
 
-This is asked after each block that all configurations which are left were tried on, and never between epochs: where
-deeper layers are trained, learning starts slower. Of scores of 0 and 1 the signed-rank test is the sign test, which is
-exact; it is made at each look, so its level is Pocock's. Rows that one seed's model judged share what that seed did to
-it: where a block is a seed, a difference must also be beyond what seeds change.
+This is tested after each block on which all remaining configurations were tried, and never between epochs: if
+deeper layers are trained, learning starts more slowly. For scores of 0 and 1, the signed-rank test is the sign test,
+which is exact; since it is repeated, its level is Pocock's. All rows evaluated with one seed share the effect of that
+seed: if each block is a seed, a difference must also exceed the variation between seeds.
 """
 
 from collections.abc import Mapping
@@ -20,17 +20,17 @@ _BOUNDS = {
     **{1: 1.645, 2: 1.875, 3: 1.992, 4: 2.067, 5: 2.122, 6: 2.164, 7: 2.197, 8: 2.225, 9: 2.249, 10: 2.270},
     **{12: 2.304, 15: 2.344, 20: 2.392},
 }
-"""What a normal variable must pass at one of so many looks, so that it does so by chance in 5 of 100 cases."""
+"""The bound that a normal variable exceeds by chance in 5 % of cases at any of a number of tests."""
 
 
 _LEAST = 2
-"""Of how many degrees of freedom what seeds change is taken to be known."""
+"""The degrees of freedom from which the variation between seeds is considered known."""
 
 
 def hopeless(outcomes: Outcomes, design: Design, rope: float = 0.005) -> dict[Configuration, str]:
-    """Return which of the configurations need not be tried on more blocks, and why.
+    """Return the configurations that need not be tried on more blocks, with the reason.
 
-    Each is held against the best of those that were judged on all of its blocks.
+    Each is compared with the best of those that were evaluated on all of its blocks.
 
     >>> first = Block(seed=0, fold=0)
     >>> good, bad = Outcome(np.ones(100)), Outcome(np.repeat([1.0, 0.0], [80, 20]))
@@ -66,7 +66,7 @@ def _mean(outcomes: Mapping[Block, Outcome], blocks: Mapping[Block, Outcome]) ->
 
 
 def seeds_spread(outcomes: Outcomes) -> float | None:
-    """Return the standard deviation, between seeds, of the differences of configurations; None where it is not known.
+    """Return the standard deviation between seeds of differences between configurations; None if it is unknown.
 
     >>> of = lambda *shares: {Block(seed): Outcome(np.array([share])) for seed, share in enumerate(shares)}
     >>> known = {Configuration(3, k): of(*shares) for k, shares in enumerate([(0.9, 0.8), (0.9, 0.6), (0.8, 0.8)])}
@@ -75,7 +75,7 @@ def seeds_spread(outcomes: Outcomes) -> float | None:
     >>> seeds_spread({one: {Block(0): blocks[Block(0)]} for one, blocks in known.items()}) is None
     True
 
-    Source: the pooled variance of those with several blocks, less what is common to all of a block.
+    Source: the pooled variance of configurations with several blocks, without the effect common to a block.
     """
     kept: dict[tuple[Block, ...], list[list[float]]] = {}
     for blocks in outcomes.values():
@@ -90,9 +90,9 @@ def seeds_spread(outcomes: Outcomes) -> float | None:
 
 
 def signs(one: Mapping[Block, Outcome], other: Mapping[Block, Outcome]) -> tuple[int, int, int]:
-    """Return on how many rows `one` was judged, and on how many of these it was worse and better than `other`.
+    """Return the number of rows on which `one` was evaluated, and on which it was worse and better than `other`.
 
-    A row that several seeds judge is one row: what counts is the sum of its differences.
+    A row that is evaluated with several seeds counts once, by the sum of its differences.
 
     >>> ours, theirs = {Block(0): Outcome(np.array([1.0, 0, 0]))}, {Block(0): Outcome(np.array([1.0, 1, 0]))}
     >>> signs(ours, theirs)
@@ -106,14 +106,14 @@ def signs(one: Mapping[Block, Outcome], other: Mapping[Block, Outcome]) -> tuple
 
 
 def _places(block: Block, outcome: Outcome) -> NDArray[np.int64]:
-    """Return numbers for rows that have none: a fold has its own, which all seeds share."""
+    """Return numbers for rows without any: each fold has its own, which are the same for all seeds."""
     return np.arange(outcome.correct.size) + block.fold * outcome.correct.size
 
 
 def is_worse(rows: int, worse: int, better: int, rope: float, level: float) -> bool:
-    """Say whether so many rows that are worse show a difference beyond the rope: a sign test of those that differ.
+    """Return whether the number of worse rows shows a difference beyond the rope, by a sign test of rows that differ.
 
-    At the rope's end, of the rows that differ `rope * rows` more are worse than better.
+    The null hypothesis is that the difference equals the rope: `rope * rows` more rows are worse than better.
 
     >>> is_worse(rows=400, worse=14, better=4, rope=0.0, level=0.0169)
     True
@@ -128,7 +128,7 @@ def is_worse(rows: int, worse: int, better: int, rope: float, level: float) -> b
 
 
 def tail(successes: int, trials: int, share: float) -> float:
-    """Return the probability of at least so many successes.
+    """Return the probability of at least a number of successes.
 
     >>> round(tail(9, 10, 0.5), 6)
     0.010742
@@ -143,7 +143,7 @@ def tail(successes: int, trials: int, share: float) -> float:
 
 
 def level(looks: int) -> float:
-    """Return the level of each of so many looks, of which one errs in 5 of 100 cases.
+    """Return the level of each of a number of tests such that any of them errs in 5 % of cases.
 
     >>> round(level(1), 3), round(level(4), 4)
     (0.05, 0.0194)

@@ -1,6 +1,6 @@
-"""Trainers: for each configuration one whose graph and traced functions serve every block, and its training.
+"""Trainers: one for each configuration, whose graph and traced functions are used for every block.
 
-What a configuration freezes is computed once for all rows, where it can be cached.
+The outputs of frozen layers are computed once for all rows, if they can be cached.
 """
 
 from collections import OrderedDict
@@ -23,9 +23,9 @@ from ckpttool.training.run import Epoch, best_of, is_over
 from ckpttool.training.trainer import Trainer
 
 SEEDS = 1000
-"""What the seeds of two blocks with other splits lie apart; those of its folds lie between."""
+"""The difference between the seeds of two splits; the seeds of folds lie between."""
 KEPT = 24
-"""How many configurations' trainers are kept; the one that was used longest ago goes first."""
+"""The number of trainers kept in memory; the least recently used one is dropped first."""
 
 
 class Diverged(CkptError):
@@ -33,10 +33,10 @@ class Diverged(CkptError):
 
 
 class Trainers:
-    """The trainers of one search, each built when it is first asked for."""
+    """The trainers of one search, each built on first use."""
 
     def __init__(self, models: KeptModels, rows: SearchRows, options: Options, probe: bool) -> None:
-        """Begin with none; `probe` says whether a head is trained first, alone, where layers are kept and trained."""
+        """Store the settings; with `probe`, a head is trained alone before kept layers are trained."""
         self._models, self._rows, self._options, self._probe = models, rows, options, probe
         self._checkpoint = models.source.model.checkpoint
         self._features = FrozenFeatures(self._checkpoint, rows, options.cache_dir)
@@ -44,7 +44,7 @@ class Trainers:
         self.uncached: dict[Configuration, str] = {}
 
     def begun(self, configuration: Configuration, block: Block, first: Mapping[str, Tensor]) -> Trainer:
-        """Return a trainer of a configuration at its start on a block; `first` are values of a head that is trained."""
+        """Return the trainer of a configuration, initialised for a block; `first` are values of a trained head."""
         kept, splits = self._models.kept(configuration), self._rows.splits(block)
         seed = self._options.seed + SEEDS * block.seed + block.fold + 1
         restored = {name: self._checkpoint[name] for name in kept.restored}
@@ -66,9 +66,9 @@ class Trainers:
     def _new(
         self, configuration: Configuration, bound: Bound, block: Block, seed: int, values: Mapping[str, Tensor]
     ) -> Trainer:
-        """Build the trainer of a configuration: on cached features, where its frozen part can be cached."""
+        """Build the trainer of a configuration, on cached features if its frozen part can be cached."""
         options = replace(self.options_of(configuration), lp_ft=None, seed=seed, roles=bound.given)
-        # rates are found on the rows of one block: they do not depend on which one comes first in a worker
+        # rates are determined on block 0, so that they do not depend on the first block in a worker
         first = replace(bound, splits=self._rows.splits(Block(0)))
         options, _ = with_found_rates(options, [], first)
         top = self._models.kept(configuration).top
@@ -83,10 +83,10 @@ class Trainers:
             return Trainer(bound, replace(options, cache=False), Callback(), values=values)
 
     def options_of(self, configuration: Configuration, cached: bool = True) -> Options:
-        """Return the options of a run that trains a configuration: what it freezes, and what is trained first.
+        """Return the options of a run that trains a configuration: its frozen layers, and the epochs of the head alone.
 
-        What they leave open follows from the rows of the first block, for all runs. `cached` says whether what it
-        freezes can be cached, as its trials have found.
+        Defaults depend on the rows of the first block, for all runs. `cached` is whether the frozen layers can be
+        cached, according to its trials.
         """
         asked = self._options
         frozen = self._models.pattern(configuration.freeze) or None
@@ -97,9 +97,9 @@ class Trainers:
 
 
 def train(trainer: Trainer, epochs: int | None = None) -> int:
-    """Take all epochs, or those to the best one where early stopping is asked for; return how many were kept.
+    """Train for all epochs, or with early stopping until the best; return the epoch whose weights are kept.
 
-    With `epochs` it takes so many, and does not look at the rows that judge.
+    With `epochs`, the number of epochs is fixed, and the evaluated rows are not used.
 
     Raises:
         Diverged: the loss is not finite.
