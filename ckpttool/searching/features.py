@@ -1,8 +1,8 @@
-"""Features: what a network gives at each of its depths for some rows, as vectors, all computed in one pass.
+"""Features: the outputs of a network at each of its depths for some rows, as vectors, all computed in one pass.
 
-What has dimensions of space or time is pooled by the mean over these. Very wide vectors are folded: their elements get
-random signs and are added up into fewer, which keeps the products of rows but for chance (Charikar et al. 2002, "count
-sketch"; Weinberger et al. 2009), so that memory and time stay bounded.
+Spatial and time dimensions are averaged. Very wide vectors are folded: their elements are multiplied by
+random signs and summed in groups, which preserves the products of rows in expectation (Charikar et al. 2002, "count
+sketch"; Weinberger et al. 2009) and bounds memory and time.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -23,15 +23,15 @@ from ckpttool.searching.depths import Depth
 from ckpttool.training.bound import Bound
 
 MEMORY = 1 << 30
-"""Bytes of features that are held at once; where there would be more, fewer rows are taken."""
+"""The largest size in bytes of features in memory; it limits the number of rows."""
 WIDEST = 2048
-"""Wider features of as many rows are folded to this width."""
+"""Wider features are folded to this width, if there are more rows than this."""
 WIDEST_OF_FEW = 16384
-"""The same of fewer rows, of which the products are as cheap."""
+"""With fewer rows, only features wider than this are folded, since products of rows are cheap."""
 
 _SAME_ROWS = ELEMENT_BY_ELEMENT | FORMS | {"Cast"}
 _NEAR = 64
-"""How many ops are looked through from an input to what looks its numbers up."""
+"""The largest number of ops that are searched from an input for a lookup of its values."""
 _LOOKUPS = {"Gather", "GatherV2", "ResourceGather", "GatherNd", "OneHot", "LookupTableFindV2"}
 
 Vectors = NDArray[np.float32]
@@ -39,7 +39,7 @@ Vectors = NDArray[np.float32]
 
 @dataclass(frozen=True, eq=False)
 class Features:
-    """What a depth gives for the rows: the shape of a row there, how many numbers are left of it, and these by row."""
+    """The features at a depth: the shape of a row, the number of values after pooling, and the vectors of the rows."""
 
     depth: Depth
     shape: tuple[int, ...]
@@ -53,15 +53,15 @@ class Features:
 
     @property
     def folded(self) -> bool:
-        """Whether the vectors are narrower than that."""
+        """Whether the vectors were folded to fewer values."""
         return bool(self.vectors.shape[1] < self.width)
 
 
 class FeaturePass:
-    """A pass of rows through a network up to its deepest depth; the depths that give no vectors are `left_out`."""
+    """A pass of rows through a network up to its deepest depth; `left_out` has the depths without vectors, and why."""
 
     def __init__(self, bound: Bound, found: Sequence[Depth]) -> None:
-        """Build what computes all depths, and run it on the first rows, which tells the shapes."""
+        """Build the computation of all depths, and run it on the first rows to determine the shapes."""
         self.bound, self.left_out = bound, dict[Depth, str]()
         self._arrays: Mapping[str, Rows] = bound.feeds(bound.splits[0])
         self._rows = bound.splits[0].rows
@@ -86,14 +86,14 @@ class FeaturePass:
             raise GraphError(f"{bound.model.graph.source}: {'; '.join(self.left_out.values())}: nothing to score")
 
     def most_rows(self) -> int:
-        """Return of how many rows the features may be held in memory."""
+        """Return the largest number of rows whose features fit in memory."""
         return max(1, MEMORY // (4 * sum(min(self._widths[depth], WIDEST) for depth in self.depths)))
 
     def over(self, numbers: Array, progress: Callable[[int, int], None]) -> list[Features]:
-        """Return the features of rows of some numbers, which ascend.
+        """Return the features of the rows with these numbers, in ascending order.
 
         Raises:
-            DataError: a feature is no finite number.
+            DataError: a feature is not finite.
         """
         rows = len(numbers)
         arrays = {name: chosen(array, numbers) for name, array in self._arrays.items()}
@@ -123,10 +123,10 @@ class FeaturePass:
 
 
 class _Fold:
-    """Adds the elements of wide vectors up into fewer, each with a random sign; the same for all rows."""
+    """Folds wide vectors: sums groups of elements with random signs, in the same way for all rows."""
 
     def __init__(self, width: int, folded: int) -> None:
-        """Take the width of the vectors, and that of the folded ones."""
+        """Prepare the signs and groups for a width of vectors and of folded vectors."""
         self.width = folded
         if folded < width:
             random = np.random.Generator(np.random.PCG64(width))
@@ -135,11 +135,11 @@ class _Fold:
 
     @classmethod
     def of(cls, width: int, rows: int) -> "_Fold":
-        """Return what makes vectors as narrow as they must be for so many rows."""
+        """Return the fold for vectors of a width, which depends on the number of rows."""
         return cls(width, min(width, WIDEST) if rows > WIDEST or width > WIDEST_OF_FEW else width)
 
     def __call__(self, wide: Vectors) -> Vectors:
-        """Return vectors of the lesser width.
+        """Return the folded vectors.
 
         >>> rows = np.random.default_rng(0).normal(size=(2, 4000)).astype(np.float32)
         >>> folded = _Fold(4000, 1000)(rows)
@@ -156,7 +156,7 @@ class _Fold:
 
 
 def has_channels_first(graph: Graph, tensor: str) -> bool:
-    """Say whether a tensor has its channels before space or time, by the ops that made it."""
+    """Return whether a tensor has its channels before its spatial or time dimensions, according to its ops."""
     ref = TensorRef.parse(tensor)
     seen: set[str] = set()
     while ref.op not in seen and graph.nodes[ref.op].op not in ("Transpose", "Reshape"):
@@ -171,7 +171,7 @@ def has_channels_first(graph: Graph, tensor: str) -> bool:
 
 
 def _no_features(graph: Graph, arrays: Mapping[str, Rows]) -> str | None:
-    """Say why the inputs themselves are no features: texts, or numbers that stand for words; None where they are."""
+    """Return why the inputs cannot be used as features, such as texts or token numbers; None if they can."""
     for name, rows in arrays.items():
         if rows.dtype.kind not in "biuf":
             return f"{name} takes texts"
@@ -185,6 +185,6 @@ def _no_features(graph: Graph, arrays: Mapping[str, Rows]) -> str | None:
 
 
 def _flat(arrays: Mapping[str, Rows], part: slice) -> Vectors:
-    """Return all inputs of some rows as one vector for each."""
+    """Return all inputs of some rows, concatenated to one vector per row."""
     parts = (rows[part].astype(np.float32) for rows in arrays.values())
     return np.concatenate([rows.reshape(len(rows), -1) for rows in parts], axis=1)

@@ -1,7 +1,7 @@
-"""The mirror of a search in Optuna's own storage, by its API: `OUT.optuna.db`, which optuna-dashboard opens.
+"""The mirror of a search in Optuna's own storage, written by its API: `OUT.optuna.db`, which optuna-dashboard opens.
 
-A configuration is a trial of Optuna. Its intermediate values are the mean accuracy after each block, its value that of
-all blocks; what is given up is pruned, what diverged has failed. With several numbers of rows, each has a study there.
+A configuration is an Optuna trial. Its intermediate values are the mean accuracies after each block, its value is that
+of all blocks; if it is given up it is pruned, if it diverged it has failed. Each number of rows has its own study.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -17,19 +17,19 @@ from ckpttool.searching.trackers import Tracked
 
 SUFFIX = ".optuna.db"
 WAIT = 30
-"""Seconds that another process, such as a dashboard, may hold the file for."""
+"""The seconds for which another process, such as a dashboard, may lock the file."""
 QUESTION = "question"
 
 
 class OptunaMirror:
-    """Mirrors studies into a database of Optuna's; a context that closes it."""
+    """A mirror of studies in an Optuna database; a context manager that closes it."""
 
     def __init__(self, output: Path) -> None:
-        """Open the database beside an output, or make it.
+        """Open or create the database beside an output.
 
         Raises:
             MissingDependency: Optuna is not installed.
-            CkptError: the file is none of Optuna's, or cannot be written.
+            CkptError: the file is not an Optuna database, or cannot be written.
         """
         try:
             import optuna
@@ -50,7 +50,7 @@ class OptunaMirror:
         self._numbers: dict[Configuration, int] = {}
 
     def begin(self, search: Tracked, known: Outcomes) -> None:
-        """Begin a study; one that is there goes on, but for one that has something else than what is known.
+        """Start a study; an existing one is resumed, unless it contains other outcomes than those known.
 
         Raises:
             CkptError: the database cannot be written.
@@ -70,7 +70,7 @@ class OptunaMirror:
             self.follow(configuration, outcomes)
 
     def follow(self, configuration: Configuration, known: Mapping[Block, Outcome]) -> None:
-        """Report the blocks that Optuna's trial of a configuration does not have yet, and end it where it is over.
+        """Report the blocks that a configuration's Optuna trial lacks, and end the trial if it is finished.
 
         Raises:
             CkptError: the database cannot be written.
@@ -81,7 +81,7 @@ class OptunaMirror:
                 self._report(there, known)
 
     def end(self, found: Recommendation | None) -> None:
-        """Keep what was recommended, and why.
+        """Store the recommendation and the reason.
 
         Raises:
             CkptError: the database cannot be written.
@@ -97,7 +97,7 @@ class OptunaMirror:
         self._storage.engine.dispose()
 
     def __enter__(self) -> Self:
-        """Go on with an open mirror."""
+        """Return the open mirror."""
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -110,7 +110,7 @@ class OptunaMirror:
         )
 
     def _trial(self, configuration: Configuration) -> Any:
-        """Return Optuna's trial of a configuration, as it is in the database; it is begun if there is none."""
+        """Return the Optuna trial of a configuration from the database; it is started if there is none."""
         if configuration not in self._numbers:
             whole = self._optuna.distributions.IntDistribution(0, self._depths)
             params = {"keep": configuration.keep, "freeze": configuration.freeze}
@@ -120,7 +120,7 @@ class OptunaMirror:
         return self._study.get_trials(deepcopy=False)[self._numbers[configuration]]
 
     def _report(self, there: Any, known: Mapping[Block, Outcome]) -> None:
-        """Report the means after the blocks that a trial does not have yet, and end it by what its last block says."""
+        """Report the means after the blocks that a trial lacks, and end it according to its last block."""
         trial, states = self._optuna.trial.Trial(self._study, there._trial_id), self._optuna.trial.TrialState
         accuracies: list[float] = []
         outcomes = [known[block] for block in self._blocks if block in known]
@@ -137,7 +137,7 @@ class OptunaMirror:
             self._study.tell(there.number, fmean(accuracies))
 
     def _judged(self, known: Mapping[Block, Outcome]) -> int:
-        """Return on how many blocks something is known to have been judged."""
+        """Return the number of blocks with evaluated outcomes."""
         return sum(block in known and known[block].state == "done" for block in self._blocks)
 
     @contextmanager

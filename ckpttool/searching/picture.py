@@ -1,4 +1,4 @@
-"""The picture of a search: accuracy by how many depths are kept, for each number of rows, drawn by Matplotlib."""
+"""The plot of a search: accuracy by the number of kept depths, for each number of rows, drawn by Matplotlib."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -9,7 +9,7 @@ from ckpttool.searching.found import Search
 from ckpttool.training.callbacks.plot import Picture
 
 WIDTH, PANEL, HEADING = 8.0, 2.8, 0.8
-"""Inches of the picture, of a row of panels, and of what stands above and below them."""
+"""Sizes in inches: of the plot, of a row of panels, and of the space above and below them."""
 INK = "#1f1f1f"
 MARKS = {
     "from scratch": ("#3b8b5d", "^"),
@@ -17,21 +17,21 @@ MARKS = {
     "partly frozen": ("#a3935f", "D"),
     "trained": ("#d9622b", "s"),
 }
-"""The color and the mark of each kind of configuration."""
+"""The colour and marker of each kind of configuration."""
 JOINED = ("frozen", "trained")
-"""Kinds that there is one of at each depth, which a line joins."""
+"""Kinds with one configuration at each depth, which are joined by a line."""
 ASIDE = 0.22
-"""How far points that keep the same are spread to both sides, of the way to the next depth."""
+"""The spread of points with the same kept depths to both sides, as a fraction of the distance between depths."""
 MARGIN = 0.02
-"""What is left free below and above all points and intervals."""
+"""The margin below and above all points and intervals."""
 Estimates = Mapping[Configuration, Estimate]
 
 
 def draw(picture: Picture, searches: Sequence[Search], title: str) -> None:
-    """Draw a panel for each search; of several with less and with more rows, one over their numbers too.
+    """Draw a panel for each search and, for several numbers of rows, a panel of accuracy by rows.
 
     Raises:
-        CkptError: the picture cannot be written.
+        CkptError: the plot cannot be written.
     """
     known = [(found, estimates) for found in searches if (estimates := _estimates(found))]
     if not known:
@@ -58,7 +58,7 @@ def draw(picture: Picture, searches: Sequence[Search], title: str) -> None:
 
 
 def said(found: Search) -> str:
-    """Return what a search says, in a few words."""
+    """Return the recommendation of a search, as a short text."""
     recommendation = found.recommendation
     chosen = recommendation.configuration if recommendation else None
     ties = f", {len(recommendation.tied)} tied with it" if chosen and recommendation and recommendation.tied else ""
@@ -66,7 +66,7 @@ def said(found: Search) -> str:
 
 
 def kind(one: Configuration) -> str:
-    """Return what is frozen of what a configuration keeps.
+    """Return the kind of a configuration: how many of its kept depths are frozen.
 
     >>> kind(Configuration(3, 3)), kind(Configuration(3, 1)), kind(Configuration(3, 0)), kind(SCRATCH)
     ('frozen', 'partly frozen', 'trained', 'from scratch')
@@ -77,13 +77,13 @@ def kind(one: Configuration) -> str:
 
 
 def _estimates(found: Search) -> dict[Configuration, Estimate]:
-    """Return the accuracies of what was judged, by what is kept; of what was given up, by the blocks until then."""
+    """Return the accuracies of evaluated configurations; those given up have the accuracy until then."""
     pairs = ((one, found.estimate(one)) for one in sorted(found.outcomes))
     return {one: estimate for one, estimate in pairs if estimate is not None}
 
 
 def _by_depth(axis: Any, found: Search, known: Estimates) -> None:
-    """Draw accuracies by the number of depths that are kept."""
+    """Draw accuracies by the number of kept depths."""
     _style(axis, "depths kept")
     if SCRATCH in known:
         axis.axhline(known[SCRATCH].mean, color=MARKS["from scratch"][0], linewidth=1, linestyle=(0, (4, 3)), zorder=1)
@@ -99,7 +99,7 @@ def _by_depth(axis: Any, found: Search, known: Estimates) -> None:
 
 
 def _place(one: Configuration) -> float:
-    """Return where a configuration stands: at what it keeps, and by what it freezes of that."""
+    """Return the x coordinate of a configuration: its kept depths, shifted by the number of frozen depths."""
     return one.keep + ASIDE * (2 * one.freeze / one.keep - 1 if one.keep else 0)
 
 
@@ -156,7 +156,7 @@ def _style(axis: Any, below: str) -> None:
 
 
 def _ends(estimates: Iterable[Estimate]) -> tuple[float, float]:
-    """Return accuracies between which all points lie; intervals may leave that by half of what lies between."""
+    """Return the limits of the accuracy axis: intervals extend it by at most half the range of the points."""
     every = list(estimates)
     means = [each.mean for each in every]
     room = max(0.05, max(means) - min(means)) / 2

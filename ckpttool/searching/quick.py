@@ -1,7 +1,6 @@
-"""The quick answer: how well a linear head would do on each depth of a frozen network, scored without training.
+"""The quick answer: the estimated accuracy of a linear head on each depth of a frozen network, without training.
 
-That is one side of the question alone: what training some of the layers would bring, scores of frozen features cannot
-tell.
+This answers only one part of the question: scores of frozen features cannot predict the effect of training layers.
 """
 
 from collections.abc import Sequence
@@ -19,18 +18,18 @@ from ckpttool.searching.scores import Numbers, Scores, score
 from ckpttool.searching.targets import Amounts, Targets
 
 NORMAL = 1.959964
-"""A normal variable is within so many standard deviations of its mean in 95 of 100 cases."""
+"""The number of standard deviations around its mean that contain a normal variable in 95 % of cases."""
 RESAMPLES = 1000
-"""How often rows are drawn again for an interval."""
+"""The number of bootstrap samples for an interval."""
 MOST_THREADS = 4
-"""How many depths are scored beside one another at most: each has copies of its features."""
+"""The largest number of depths scored in parallel: each needs copies of its features."""
 HALVES = 200
-"""How often rows are halved: one half chooses a depth, which the other half judges."""
+"""The number of random divisions of the rows: a depth is chosen on one half and evaluated on the other."""
 
 
 @dataclass(frozen=True, eq=False)
 class ScoredDepth:
-    """A depth with its scores; `tied` where it may well be as good as the best."""
+    """A depth with its scores; `tied` if its difference to the best may be chance."""
 
     features: Features
     scores: Scores
@@ -40,7 +39,7 @@ class ScoredDepth:
     tied: bool
 
     def as_json(self) -> dict[str, Any]:
-        """Return it as JSON has it."""
+        """Return the scores as JSON values."""
         depth = self.features.depth
         return {
             "depth": depth.number,
@@ -61,7 +60,7 @@ class ScoredDepth:
 
 @dataclass(frozen=True, eq=False)
 class Ranking:
-    """Scored depths in their order, which is the best, and what it may be worth on rows that did not choose it."""
+    """Scored depths in order, the best, and an unbiased estimate of its accuracy (`chosen`)."""
 
     depths: tuple[ScoredDepth, ...]
     best: ScoredDepth
@@ -74,10 +73,10 @@ class Ranking:
 
 
 def ranking(features: Sequence[Features], targets: Targets, seed: int) -> Ranking:
-    """Score features of the same rows, and rank them by what is right of rows that were left out.
+    """Score features of the same rows, and rank them by leave-one-out accuracy.
 
-    The number of the best is too good: it is the largest of several. So it is said, too, what a depth is worth that one
-    half of the rows chooses, judged by the other half, over many halves.
+    The accuracy of the best depth is optimistic, since it is the maximum of several. `chosen` is therefore the mean
+    accuracy on one half of the rows of the depth that is best on the other half, over many divisions.
     """
     with one_thread(), ThreadPoolExecutor(min(machine.cores(), MOST_THREADS)) as pool:
         scores = list(pool.map(lambda each: score(each.vectors, targets), features))
@@ -101,7 +100,7 @@ def ranking(features: Sequence[Features], targets: Targets, seed: int) -> Rankin
 
 
 def wilson(share: float, rows: int) -> tuple[float, float]:
-    """Return the 95 % interval of a share of so many rows (Wilson 1927); shares between 0 and 1 vary less than that.
+    """Return the 95 % interval of a fraction of rows (Wilson 1927); means of scores between 0 and 1 vary less.
 
     >>> [round(end, 3) for end in wilson(0.9, 100)], [round(end, 3) for end in wilson(1.0, 20)]
     ([0.826, 0.945], [0.839, 1.0])
@@ -113,19 +112,19 @@ def wilson(share: float, rows: int) -> tuple[float, float]:
 
 
 def resampled(values: Numbers, random: np.random.Generator) -> tuple[float, float]:
-    """Return the 95 % interval of a mean, by drawing the rows again."""
+    """Return the 95 % bootstrap interval of a mean."""
     drawn = values[random.integers(len(values), size=(RESAMPLES, len(values)))].mean(axis=1)
     low, high = np.quantile(drawn, [0.025, 0.975]).tolist()
     return low, high
 
 
 def _is_tied(lead: Numbers) -> bool:
-    """Say whether a lead, row by row, may be chance: less than two standard errors."""
+    """Return whether a lead, given by row, may be chance: at most two standard errors."""
     return float(lead.mean()) <= NORMAL * float(lead.std()) / sqrt(len(lead))
 
 
 def _of_halves(right: Numbers, random: np.random.Generator) -> float:
-    """Return what is right on one half of the rows at the depth that is best on the other half, over many halves."""
+    """Return the mean accuracy on one half of the rows of the depth that is best on the other; NaN for one row."""
     rows = right.shape[1]
     found = []
     for _ in range(HALVES if rows > 1 else 0):

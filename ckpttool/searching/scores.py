@@ -1,9 +1,9 @@
-"""Scores of features: how well a linear head would do on them, told in closed form, without training one.
+"""Scores of features: the estimated performance of a linear head, in closed form, without training.
 
-Two scores come from one eigendecomposition of the centred features. LogME is the logarithm of the evidence of a linear
-model of the labels (You et al. 2021, "LogME: Practical Assessment of Pre-trained Models for Transfer Learning"; found
-by the fixed point of MacKay 1992). The other is what ridge regression says of each row when it is fitted to all the
-others: the fit to all rows and the row's leverage give that exactly (Allen 1974, the PRESS statistic).
+Two scores are computed from one eigendecomposition of the centred features. LogME is the logarithm of the evidence of a
+linear model of the labels (You et al. 2021, "LogME: Practical Assessment of Pre-trained Models for Transfer Learning";
+computed by the fixed point of MacKay 1992). The other is the prediction of ridge regression for each row when it is
+fitted to all others, which follows exactly from the fit to all rows and the leverage (Allen 1974, PRESS statistic).
 """
 
 from dataclasses import dataclass
@@ -15,21 +15,21 @@ from numpy.typing import NDArray
 from ckpttool.searching.targets import Targets
 
 PENALTIES = 10.0 ** np.arange(-5.0, 2.5, 0.5)
-"""Penalties of the ridge that are tried, in parts of the features' mean variance times the rows."""
+"""The ridge penalties that are tried, relative to the features' mean variance times the number of rows."""
 _TURNS, _SETTLED = 100, 1e-6
 _NOTHING = 1e-10
-"""Eigenvalues are nothing below this part of the largest."""
+"""Eigenvalues below this fraction of the largest are treated as zero."""
 _LEAST, _EXACT = 1e-300, 1e-12
-"""What is divided by is at least this; a residual at least this part of the targets' squares."""
+"""The least divisor, and the least residual relative to the targets' squares."""
 
 Numbers = NDArray[np.float64]
 
 
 @dataclass(frozen=True, eq=False)
 class Scores:
-    """How good features are for labels: the evidence by row, and what is right of each row that was left out.
+    """The scores of features for labels: the evidence per row, and the leave-one-out score of each row.
 
-    `right` is 1 or 0 for a class, the share of the labels that are right, or for amounts the squared error.
+    `right` is 1 or 0 for a class, the fraction of correct labels, or for amounts the explained variance.
     """
 
     logme: float
@@ -38,7 +38,7 @@ class Scores:
 
 
 def score(features: NDArray[np.float32], targets: Targets) -> Scores:
-    """Return the scores of features, a row for each, for the targets of these rows.
+    """Return the scores of features, of shape [rows, features], for the targets of these rows.
 
     >>> from ckpttool.searching.targets import Classes
     >>> rows = np.random.default_rng(0).normal(size=(60, 3)).astype(np.float32)
@@ -55,14 +55,14 @@ def score(features: NDArray[np.float32], targets: Targets) -> Scores:
 
 @dataclass(frozen=True, eq=False)
 class Spectrum:
-    """The centred features of rows by their left singular vectors, and the squares of their singular values."""
+    """The left singular vectors of the centred features, and the squares of their singular values."""
 
     vectors: Numbers
     values: Numbers
 
     @classmethod
     def of(cls, features: NDArray[np.float32]) -> "Spectrum":
-        """Decompose the smaller of the features' two products: that of the columns, or that of the rows."""
+        """Decompose the smaller of the features' two Gram matrices, that of the columns or that of the rows."""
         centred = features.astype(np.float64)
         centred -= centred.mean(axis=0)
         rows, width = centred.shape
@@ -72,9 +72,9 @@ class Spectrum:
         return cls(vectors if rows < width else centred @ (vectors / np.sqrt(values)), values)
 
     def left_out(self, columns: Numbers) -> tuple[Numbers, float]:
-        """Return what a ridge predicts of each row's centred targets from the others, by the best of the penalties.
+        """Return the leave-one-out predictions of centred targets by ridge regression, with the best penalty.
 
-        The best is that of the least squared error. The intercept is free: it adds one row's part to each leverage.
+        The best penalty has the least squared error. The intercept is not penalised: it adds 1 / rows to each leverage.
         """
         parts, rows = self.vectors.T @ columns, len(columns)
         scale = self.values.sum() / rows if len(self.values) else 1.0
@@ -94,15 +94,15 @@ class Spectrum:
         return squares
 
     def evidence(self, columns: Numbers) -> float:
-        """Return the logarithm of the evidence of centred targets, by row and by column.
+        """Return the logarithm of the evidence of centred targets, per row and column.
 
-        Rows count as one less, for centring has taken one direction of them.
+        The number of rows is reduced by one, since centring removes one dimension.
         """
         rows = len(columns) - 1
         parts = np.square(self.vectors.T @ columns)
         beyond = np.maximum(np.square(columns).sum(axis=0) - parts.sum(axis=0), 0.0)
         values, least = self.values[:, np.newaxis], np.maximum(_EXACT * np.square(columns).sum(axis=0), _LEAST)
-        ratio = np.ones(columns.shape[1])  # of the weights' precision to the noise's
+        ratio = np.ones(columns.shape[1])  # ratio of the precisions of weights and noise
         for _ in range(_TURNS):
             degrees = (values / (values + ratio)).sum(axis=0)
             weights = (values * parts / np.square(values + ratio)).sum(axis=0)

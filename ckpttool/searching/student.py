@@ -1,4 +1,4 @@
-"""Student's t distribution for whole degrees of freedom, in closed form."""
+"""Student's t distribution for integer degrees of freedom, in closed form."""
 
 from collections.abc import Callable
 from functools import lru_cache
@@ -6,7 +6,7 @@ from math import atan, cos, pi, sin, sqrt
 from statistics import NormalDist
 
 _NORMAL_ABOVE = 1000
-"""From so many degrees of freedom on, the normal distribution's quantiles are the same to three digits."""
+"""The degrees of freedom from which the normal distribution has the same quantiles to three digits."""
 
 
 def probability(t: float, degrees: int) -> float:
@@ -36,7 +36,7 @@ def _series(cosine: float, first: int, degrees: int) -> float:
 
 @lru_cache
 def quantile(share: float, degrees: int) -> float:
-    """Return the value that Student's t is below with the probability `share`.
+    """Return the quantile of Student's t for the probability `share`.
 
     >>> round(quantile(0.975, degrees=4), 3)
     2.776
@@ -49,7 +49,7 @@ def quantile(share: float, degrees: int) -> float:
 
 
 def bisected(function: Callable[[float], float], low: float, high: float) -> float:
-    """Return where an increasing function passes through zero.
+    """Return the zero of an increasing function, by bisection.
 
     >>> round(bisected(lambda x: x * x - 2, 0, 2), 6)
     1.414214

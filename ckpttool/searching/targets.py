@@ -1,4 +1,4 @@
-"""Targets: what a head is to learn of labels, as columns of numbers that a linear model can be fitted to."""
+"""Targets: labels as columns of numbers to which a linear model can be fitted."""
 
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol, Self
@@ -12,23 +12,23 @@ from ckpttool.data.drawing import FEW_VALUES, classes_of
 
 Numbers = NDArray[np.float64]
 _MOST_CLASSES = 1000
-"""Whole numbers from 0 to below this may be classes, however few rows each of them has."""
+"""Whole numbers from 0 to below this may be classes, even if each has few rows."""
 
 
 class Targets(Protocol):
-    """Columns of numbers for the rows, and what predictions of these columns get right."""
+    """Columns of numbers for the rows, and the evaluation of predictions of these columns."""
 
     @property
     def columns(self) -> Numbers:
-        """The columns, a row for each row."""
+        """The columns, of shape [rows, columns]."""
 
     def right(self, predicted: Numbers) -> Numbers:
-        """Return how right predictions are, row by row."""
+        """Return the score of the predictions for each row."""
 
 
 @dataclass(frozen=True, eq=False)
 class Classes:
-    """A class for each row: a column for each class, 1 where a row is of it, else 0."""
+    """A class for each row: one column per class, 1 for its rows, else 0."""
 
     names: NDArray[Any]
     codes: NDArray[np.int64]
@@ -36,15 +36,15 @@ class Classes:
 
     @classmethod
     def of(cls, classes: Any) -> Self:
-        """Take the class of each row."""
+        """Return the targets for the class of each row."""
         names, codes = np.unique(classes, return_inverse=True)
         return cls(names, codes, np.eye(len(names))[codes])
 
     def right(self, predicted: Numbers) -> Numbers:
-        """Return 1 where the class of a row has the largest prediction, else 0.
+        """Return 1 for rows whose class has the largest prediction, else 0.
 
-        A row that is left out makes its class the rarer by one, so features that tell nothing would vote against it:
-        the means that they vote with are made those of all rows again.
+        Without a left-out row, its class is less frequent, so that uninformative features would vote against it: the
+        predicted means are corrected to those of all rows.
         """
         shares = predicted + (self.columns - self.columns.mean(axis=0)) / max(1, len(self.codes) - 1)
         right: Numbers = (shares.argmax(axis=1) == self.codes).astype(np.float64)
@@ -53,45 +53,45 @@ class Classes:
 
 @dataclass(frozen=True, eq=False)
 class Labels:
-    """Several labels that hold or do not: a column of 1 and 0 for each."""
+    """Several binary labels: one column of 1 and 0 for each."""
 
     columns: Numbers
 
     def right(self, predicted: Numbers) -> Numbers:
-        """Return the share of a row's labels that are predicted right."""
+        """Return the fraction of each row's labels that are predicted correctly."""
         share: Numbers = ((predicted > 0.5) == (self.columns > 0.5)).mean(axis=1)
         return share
 
 
 @dataclass(frozen=True, eq=False)
 class Amounts:
-    """Numbers that are near or far: a column for each, of variance 1."""
+    """Numbers for regression: one column for each, scaled to variance 1."""
 
     columns: Numbers
 
     @classmethod
     def of(cls, amounts: Any) -> Self:
-        """Take the numbers of each row; each column gets the variance 1."""
+        """Return the targets for the numbers of each row, with each column scaled to variance 1."""
         columns = np.asarray(amounts, np.float64).reshape(len(amounts), -1)
         return cls(columns / columns.std(axis=0))
 
     def right(self, predicted: Numbers) -> Numbers:
-        """Return the share of the variance that a row's predictions explain; its mean over all rows is R squared."""
+        """Return the explained fraction of the variance for each row; its mean over all rows is R squared."""
         explained: Numbers = 1 - np.square(predicted - self.columns).mean(axis=1)
         return explained
 
 
 Kind = Literal["classes", "labels", "amounts"]
-"""What labels can be: a class for each row, several that hold or do not, or numbers."""
+"""The kinds of labels: a class for each row, several binary labels, or numbers."""
 OF_OBJECTIVES: dict[str, Kind] = {"sigmoid": "labels", "mse": "amounts"}
 """The objectives that do not compare classes."""
 
 
 def targets_of(labels: NDArray[Any], where: object, objective: str | None = None) -> tuple[Targets, Kind]:
-    """Return what is to be learnt of labels, and the kind that they are taken for.
+    """Return the targets of labels, and the kind of labels.
 
-    Whole numbers are classes where there are few enough of them, rows of which one number is 1 too; rows of 0 and 1
-    are several labels; all else are amounts. An objective says otherwise.
+    Whole numbers are classes if there are few enough of them, as are one-hot rows; other rows of 0 and 1
+    are binary labels; all else are amounts. An objective takes precedence.
 
     >>> targets_of(np.array([3, 3, 4, 4]), "y")[1], targets_of(np.array([0.5, 1.5, 2.5]), "y")[1]
     ('classes', 'amounts')
@@ -99,8 +99,7 @@ def targets_of(labels: NDArray[Any], where: object, objective: str | None = None
     'labels'
 
     Raises:
-        DataError: they are texts, not finite or all the same, are not what the objective compares, or no class has two
-            rows.
+        DataError: labels are texts, not finite, all the same or not of the objective's kind, or no class has two rows.
     """
     numbers = _finite(labels, where)
     numbers = numbers[:, 0] if numbers.ndim == 2 and numbers.shape[1] == 1 else numbers
@@ -119,7 +118,7 @@ def targets_of(labels: NDArray[Any], where: object, objective: str | None = None
 
 
 def _finite(labels: NDArray[Any], where: object) -> NDArray[Any]:
-    """Return labels as numbers, also those that are written as texts."""
+    """Return labels as numbers, including those stored as texts."""
     try:
         numbers = labels.astype(np.float64) if labels.dtype.kind not in "biuf" else labels
     except ValueError:
@@ -140,7 +139,7 @@ def _kind(numbers: NDArray[Any]) -> Kind:
 
 
 def _are_few_rows_of_classes(numbers: NDArray[Any]) -> bool:
-    """Say whether whole numbers may be classes of which there are few rows each: small, and none negative."""
+    """Return whether whole numbers may be classes with few rows each: small and not negative."""
     return numbers.ndim == 1 and numbers.dtype.kind in "biu" and 0 <= numbers.min() <= numbers.max() < _MOST_CLASSES
 
 
@@ -157,7 +156,7 @@ def _classes(numbers: NDArray[Any], where: object) -> Classes:
 
 
 def doubts(targets: Targets) -> list[str]:
-    """Say what makes scores of classes worth less: classes with a row or few, which cannot be told without it."""
+    """Return notes about classes with one row or few, which make the scores less reliable."""
     if not isinstance(targets, Classes):
         return []
     counts = np.bincount(targets.codes)

@@ -1,7 +1,7 @@
-"""Trackers: a search is mirrored, while it runs, where other programs show studies. The study file stays the truth.
+"""Trackers: mirrors of a running search for programs that show studies. The study file remains authoritative.
 
-A tracker is entered from the process that asks, which alone writes it. A search that goes on brings it up to what its
-study has, so nothing is there twice.
+Only the requesting process writes a tracker. A resumed search adds what its study has and the tracker lacks,
+so there are no duplicates.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -16,12 +16,12 @@ from ckpttool.searching.loop import Progress, SearchCallback
 from ckpttool.searching.recommendation import Recommendation
 
 TRACKERS = {"optuna": "ckpttool.searching.optuna_mirror:OptunaMirror"}
-"""The trackers by their names; each is made of the output that its file stands beside."""
+"""The trackers by name; each is created with the output beside which its file is stored."""
 
 
 @dataclass(frozen=True)
 class Tracked:
-    """What a tracker is told of a search: its name, what was asked, how many depths there are, and what judges."""
+    """The facts of a search for a tracker: its name, its settings, the number of depths, and its design."""
 
     name: str
     question: Mapping[str, Any]
@@ -30,34 +30,34 @@ class Tracked:
 
 
 class Tracker(Protocol):
-    """Mirrors studies."""
+    """A mirror of studies."""
 
     def begin(self, search: Tracked, known: Outcomes) -> None:
-        """Begin a study, or go on with it where it has nothing but what is known.
+        """Start a study, or resume it if it contains nothing unknown.
 
         Raises:
             CkptError: it cannot be written.
         """
 
     def follow(self, configuration: Configuration, known: Mapping[Block, Outcome]) -> None:
-        """Bring a configuration up to what is known of it.
+        """Add the outcomes of a configuration that the mirror lacks.
 
         Raises:
             CkptError: it cannot be written.
         """
 
     def end(self, found: Recommendation | None) -> None:
-        """Keep what was recommended.
+        """Store the recommendation.
 
         Raises:
             CkptError: it cannot be written.
         """
 
     def close(self) -> None:
-        """Close what is open."""
+        """Close the mirror."""
 
     def __enter__(self) -> Self:
-        """Go on with an open tracker."""
+        """Return the open tracker."""
         ...
 
     def __exit__(self, *_: object) -> None:
@@ -66,11 +66,11 @@ class Tracker(Protocol):
 
 
 def open_tracker(name: str, output: Path) -> Tracker:
-    """Return the tracker of a name, which writes beside an output.
+    """Return the tracker with a name, which writes beside an output.
 
     Raises:
         MissingDependency: the package that it needs is not installed.
-        CkptError: what is there is no file of it.
+        CkptError: the existing file is not one of this tracker.
     """
     module, _, found = TRACKERS[name].partition(":")
     made: Tracker = getattr(import_module(module), found)(output)
@@ -78,13 +78,13 @@ def open_tracker(name: str, output: Path) -> Tracker:
 
 
 class Following(SearchCallback):
-    """Passes on what a search says, and tells a tracker; one that cannot be written any more is left, and that is said.
+    """Passes on the events of a search and mirrors them; a tracker that cannot be written is dropped, with a note.
 
-    Trials take minutes; they are not given up because somebody else holds the tracker's file.
+    Trials take minutes, so a search continues if another program locks the tracker's file.
     """
 
     def __init__(self, tracker: Tracker | None, search: Tracked, known: Outcomes, callback: SearchCallback) -> None:
-        """Begin with what the study has of each configuration; that is always there before this is called.
+        """Mirror the outcomes that the study already contains.
 
         Raises:
             CkptError: the tracker cannot be written.
@@ -94,7 +94,7 @@ class Following(SearchCallback):
             tracker.begin(search, known)
 
     def on_notes(self, notes: Sequence[str]) -> None:
-        """Pass them on."""
+        """Pass the notes on."""
         self._callback.on_notes(notes)
 
     def on_trial(self, configuration: Configuration, block: Block, outcome: Outcome) -> None:
@@ -112,7 +112,7 @@ class Following(SearchCallback):
         self._callback.on_progress(progress)
 
     def end(self, found: Recommendation | None) -> None:
-        """Mirror what was recommended."""
+        """Mirror the recommendation."""
         self._told(lambda tracker: tracker.end(found))
 
     def _follow(self, configuration: Configuration) -> None:
