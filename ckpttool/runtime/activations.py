@@ -1,4 +1,4 @@
-"""Activations and initialisers, as SPEC names them, and dropout: what is applied to tensors of layers."""
+"""Activations and initialisers of SPEC, and dropout."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -9,12 +9,12 @@ from ckpttool.core.calls import Call
 from ckpttool.runtime.configure import tensorflow
 
 Switch = Callable[[], Any]
-"""Gives the `training` tensor, which is made when the first layer asks for it."""
+"""Returns the `training` tensor, which is created when the first layer needs it."""
 
 
 @dataclass(frozen=True)
 class Activation(Call):
-    """What a layer applies to its outputs."""
+    """A function that a layer applies to its outputs."""
 
     noun, example = "activation", "leaky_relu(0.2)"
 
@@ -24,7 +24,7 @@ class Activation(Call):
 
 
 def activate(activation: Activation | None, inputs: Any, switch: Switch) -> Any:
-    """Return the activations of a tensor; the tensor itself where there is no activation."""
+    """Return the activations of a tensor; the tensor itself if there is no activation."""
     return inputs if activation is None else activation.apply(inputs, switch)
 
 
@@ -163,26 +163,26 @@ INITIALIZERS = {
     "he": _SCALINGS["he_normal"],
     "lecun": _SCALINGS["lecun_normal"],
 }
-"""Initialisers: the scale, mode and distribution of TensorFlow's `variance_scaling_initializer`. Plain glorot is
-uniform, as TensorFlow's layers have it, and plain he and lecun are truncated normal, as that initialiser has it."""
+"""Initialisers: the scale, mode and distribution of TensorFlow's `variance_scaling_initializer`. `glorot` is
+uniform, as in TensorFlow's layers; `he` and `lecun` are truncated normal, the default of that initialiser."""
 
 
 def initializer(name: str) -> Any:
-    """Return TensorFlow's initialiser of a name."""
+    """Return TensorFlow's initialiser for a name."""
     scale, mode, distribution = INITIALIZERS[name]
     tf1 = tensorflow().compat.v1
     return tf1.variance_scaling_initializer(scale=scale, mode=mode, distribution=distribution)
 
 
 _BYTE, _TWO_BYTES = 1 << 8, 1 << 16
-"""What random bytes tell apart: a rate is met to the nearest of so many levels."""
+"""The number of levels of random bytes; a dropout rate is rounded to the nearest level."""
 
 
 def dropout(inputs: Any, rate: float, switch: Switch) -> Any:
-    """Drop units of a tensor at a rate where the switch is on, and scale the others up (Srivastava et al. 2014).
+    """Drop units of a tensor at a rate if the switch is on, and scale up the others (Srivastava et al. 2014).
 
-    The others are scaled by the rate that is met, so that the mean stays exactly. Random numbers are what dropout
-    costs: a byte a unit where that meets the rate (0.5, 0.25), else two, and not the four of a float.
+    The others are scaled by the rounded rate, so that the mean is exact. Most of the cost is random
+    numbers: a byte per unit if that represents the rate (0.5, 0.25), else two, instead of the four of a float.
     """
     tf = tensorflow()
     return tf.compat.v1.cond(
@@ -191,7 +191,7 @@ def dropout(inputs: Any, rate: float, switch: Switch) -> Any:
 
 
 def _scales(inputs: Any, rate: float) -> Any:
-    """Return what each unit is multiplied by: 0, or 1 / (1 - rate)."""
+    """Return the factor of each unit: 0, or 1 / (1 - rate)."""
     tf = tensorflow()
     levels, dtype = (_BYTE, tf.uint8) if (rate * _BYTE).is_integer() else (_TWO_BYTES, tf.uint16)
     level = min(round(rate * levels), levels - 1)
@@ -200,7 +200,7 @@ def _scales(inputs: Any, rate: float) -> Any:
 
 
 def _draws(inputs: Any, dtype: Any) -> Any:
-    """Return a random number for each unit, in the tensor's shape; an int32 has those of several."""
+    """Return a random number for each unit, in the tensor's shape; each random int32 yields several."""
     tf = tensorflow()
     shape, sizes, share = tf.shape(inputs), inputs.shape[1:].as_list(), 4 // dtype.size
     rows, units = (shape[0], prod(sizes)) if None not in sizes else (1, tf.size(inputs))

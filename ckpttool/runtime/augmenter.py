@@ -1,6 +1,6 @@
-"""Augmentation of images: each row is moved, turned and coloured by draws of its own, inside of the graph.
+"""Augmentation of images in the graph: each image is transformed and recoloured with its own random numbers.
 
-All that moves pixels is composed into one transform, so that an image is interpolated once; colours come after it.
+All geometric operations are composed into one transform, so that an image is interpolated once; colours follow.
 """
 
 from collections.abc import Sequence
@@ -16,19 +16,19 @@ from ckpttool.runtime.configure import tensorflow
 
 @dataclass(frozen=True)
 class Colours:
-    """How the numbers that are fed are made of colours from 0 to 1, channel by channel: `matrix @ colours + offset`."""
+    """The relation of fed values to colours from 0 to 1, per channel: `matrix @ colours + offset`."""
 
     matrix: tuple[tuple[float, ...], ...]
     offset: tuple[float, ...]
 
     def of(self, images: Any) -> Any:
-        """Return the colours of images that are fed."""
+        """Return the colours of fed images."""
         tf = tensorflow()
         inverse = tf.linalg.inv(tf.constant(self.matrix, tf.float64))
         return _by_pixel(images - tf.constant(self.offset, images.dtype), tf.cast(inverse, images.dtype))
 
     def fed(self, colours: Any) -> Any:
-        """Return images of colours as they are fed."""
+        """Return the values to feed for images of colours."""
         tf = tensorflow()
         mixed = _by_pixel(colours, tf.constant(self.matrix, colours.dtype))
         return mixed + tf.constant(self.offset, colours.dtype)
@@ -38,11 +38,11 @@ class Colours:
 class Augmenter:
     """Operations on images of one shape (height, width, channels).
 
-    What moves pixels (shift, rotate, scale, flip, crop) is done first, in the order given, as one transform:
-    bilinear, with the nearest pixel where it reads outside of the image. Brightness, contrast, saturation and hue
-    follow in their order. Floats are taken to lie in 0 to 1 and whole numbers in 0 to 255, and colours are clipped to
-    that; where an image itself has values outside (it was standardised, for instance) to its own range. Where `colours`
-    say how what is fed was made of colours, these are changed, and made to be fed again.
+    Geometric operations (shift, rotate, scale, flip, crop) are applied first, in the given order, as one transform with
+    bilinear interpolation; outside the image, the nearest pixel is used. Brightness, contrast, saturation and hue
+    follow in their order. Floats are assumed to be in 0 to 1 and integers in 0 to 255, and colours are clipped to
+    this range; if an image has values outside it (because it is standardised, for instance), to its own range. If
+    `colours` relates fed values to colours, the operations are applied to these, and the results converted back.
     """
 
     operations: tuple[Operation, ...]
@@ -51,14 +51,14 @@ class Augmenter:
 
     @classmethod
     def parse(cls, text: str, shape: Sequence[int], colours: Colours | None = None) -> "Augmenter":
-        """Read operations such as `shift(0.1); rotate(15); flip()`, for images of a shape (height, width, channels).
+        """Parse operations such as `shift(0.1); rotate(15); flip()`, for images of shape (height, width, channels).
 
         >>> str(Augmenter.parse("shift(0.1);flip( )", (28, 28, 1)))
         'shift(horizontal=0.1, vertical=0.1); flip(horizontal=True, vertical=False)'
 
         Raises:
-            PlanError: no operation, an unknown one, a parameter that cannot be, or that does not suit the images.
-            UnknownName: an operation has no such parameter.
+            PlanError: no operation, an unknown one, or a parameter that is invalid or does not fit the images.
+            UnknownName: a parameter does not exist.
         """
         height, width, channels = shape
         operations = tuple(operation for _, operation in Operation.read_all(text, "`augment`"))
@@ -68,25 +68,25 @@ class Augmenter:
         return cls(operations, (height, width, channels), colours)
 
     def __str__(self) -> str:
-        """Return the operations with all their parameters, whatever was left out or spaced otherwise."""
+        """Return the operations with all parameters, in a canonical form."""
         return "; ".join(map(str, self.operations))
 
     @property
     def width(self) -> int:
-        """How many numbers are drawn for a row."""
+        """The number of random numbers per row."""
         return sum(operation.draws for operation in self.operations)
 
     def __call__(self, rows: Any, seed: Any) -> Any:
-        """Return rows, each changed by its own draws, which follow from the seed (two whole numbers) and its place.
+        """Return augmented rows; the random numbers of a row are derived from the seed (two integers) and its index.
 
         `rows` are [n, height * width * channels], [n, height, width] or [n, height, width, channels], of any real
-        dtype; what is returned has their shape and dtype.
+        dtype; the result has the same shape and dtype.
         """
         tf = tensorflow()
         return self.apply(rows, tf.random.stateless_uniform([tf.shape(rows)[0], self.width], seed))
 
     def apply(self, rows: Any, draws: Any) -> Any:
-        """Return rows changed by draws that are given: [n, width] numbers from 0 to 1, across each range."""
+        """Return rows augmented with given random numbers of shape [n, width], from 0 to 1 across each range."""
         tf = tensorflow()
         images = tf.cast(tf.reshape(rows, [-1, *self.shape]), tf.float32)
         drawn = list(zip(self.operations, tf.split(draws, [each.draws for each in self.operations], 1), strict=True))
@@ -103,7 +103,7 @@ class Augmenter:
         return changed
 
     def compute(self, rows: Array, draws: Array) -> Array:
-        """Return what `apply` makes of arrays."""
+        """Return the result of `apply` for arrays, as arrays."""
         changed: Array = self._applied(rows, draws).numpy()
         return changed
 
@@ -112,7 +112,7 @@ class Augmenter:
         return tensorflow().function(self.apply, autograph=False, reduce_retracing=True)
 
     def _coloured(self, images: Any, drawn: Sequence[tuple[Colour, Any]], top: float) -> Any:
-        """Apply what changes colours, each kept in range, with the pixels of a channel together."""
+        """Apply the colour operations, with the results of each clipped to the range, in channels-first layout."""
         tf = tensorflow()
         height, width, channels = self.shape
         flat = tf.reshape(images, [-1, height * width, channels])
@@ -125,14 +125,14 @@ class Augmenter:
 
 
 def _by_pixel(images: Any, matrix: Any) -> Any:
-    """Return a matrix times the channels of each pixel."""
+    """Return the product of a matrix and the channels of each pixel."""
     tf = tensorflow()
     pixels = tf.reshape(images, [-1, images.shape[-1]])
     return tf.reshape(tf.matmul(pixels, matrix, transpose_b=True), tf.shape(images))
 
 
 def _moved(images: Any, maps: Any) -> Any:
-    """Return images [n, height, width, channels], each pixel read at the place that its map gives."""
+    """Return images [n, height, width, channels] whose pixels are read at the transformed coordinates."""
     tf = tensorflow()
     _, height, width, _ = images.shape
     x, y = (width - 1) / 2, (height - 1) / 2

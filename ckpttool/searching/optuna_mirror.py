@@ -142,10 +142,10 @@ class OptunaMirror:
 
     @contextmanager
     def _told(self) -> Iterator[None]:
-        """Say in one line what Optuna finds wrong with its database, and keep its own messages to itself.
+        """Convert errors of Optuna about its database to one line, and suppress its own messages.
 
         Raises:
-            CkptError: Optuna found something wrong.
+            CkptError: Optuna raised an error.
         """
         from sqlalchemy.exc import SQLAlchemyError
 
