@@ -1,4 +1,4 @@
-"""Distillation (Hinton et al. 2015): a loss that is in part how far the logits are from a teacher's, both softened."""
+"""Distillation (Hinton et al. 2015): a loss that compares the logits with a teacher's, at a temperature."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -7,18 +7,18 @@ from ckpttool.core.calls import above_zero, require
 from ckpttool.runtime.configure import tensorflow
 
 TAUGHT = "teacher/logits:0"
-"""The placeholder of the teacher's logits, in every graph that is trained with a teacher."""
+"""The placeholder for the teacher's logits in graphs that are trained with a teacher."""
 
 
 @dataclass(frozen=True)
 class Distillation:
-    """What is learnt from a teacher: at which temperature, and which part of the loss that is.
+    """A distillation: the temperature, and the weight of the teacher's part of the loss.
 
-    Where the loss is a softmax cross entropy, distributions over classes are compared; of several labels that hold or
-    not (`sigmoid`), the chances of each.
+    For a softmax cross entropy, distributions over classes are compared; for binary labels (`sigmoid`), the
+    probability of each.
 
     Raises:
-        PlanError: the temperature or the weight is no such.
+        PlanError: the temperature or the weight is invalid.
     """
 
     logits: str
@@ -27,7 +27,7 @@ class Distillation:
     weight: float = 0.5
 
     def __post_init__(self) -> None:
-        """Check the numbers."""
+        """Validate the temperature and the weight."""
         above_zero("`temperature`", self.temperature)
         require("`teacher_weight`", self.weight, 0 < self.weight <= 1, "above 0 and at most 1")
 

@@ -1,6 +1,6 @@
-"""Event files, which TensorBoard shows: scalars, histograms and a graph, by TensorFlow's own record writer.
+"""Event files for TensorBoard: scalars, histograms and a graph, written by TensorFlow's own record writer.
 
-A file is a sequence of TFRecords, each a message `Event`; the first one has the version of the format.
+A file is a sequence of TFRecords, each an `Event` message; the first contains the version of the format.
 https://github.com/tensorflow/tensorflow/blob/master/tensorflow/core/util/event.proto
 """
 
@@ -27,7 +27,7 @@ def event_files(folder: Path) -> list[Path]:
 
 
 def read_events(folder: Path) -> Iterator[Any]:
-    """Yield the events of a folder; of a file that was cut short, those that are whole."""
+    """Yield the events of a folder; incomplete events at the end of a truncated file are skipped."""
     tf = tensorflow()
     for path in event_files(folder):
         try:
@@ -38,10 +38,10 @@ def read_events(folder: Path) -> Iterator[Any]:
 
 
 class EventWriter:
-    """Writes one new file of a folder; each event is on its way to the disk before the next is made."""
+    """Writes a new event file in a folder; each event is flushed before the next."""
 
     def __init__(self, folder: Path) -> None:
-        """Make the folder, and a file that TensorBoard reads after the existing ones."""
+        """Create the folder, and a file that TensorBoard reads after the existing ones."""
         folder.mkdir(parents=True, exist_ok=True)
         path = folder / PATTERN.replace("*", f"{time.time():.6f}.{platform.node()}")
         self._messages = tensorflow().compat.v1
@@ -53,7 +53,7 @@ class EventWriter:
         self._write(graph_def=graph.meta.graph_def.SerializeToString())
 
     def summary(self, step: int, scalars: Mapping[str, float], arrays: Mapping[str, Array]) -> None:
-        """Write numbers, and the histograms of arrays, of one step: all of them or, where it is killed, none."""
+        """Write the scalars, and the histograms of arrays, of one step, as a single event."""
         value = self._messages.Summary.Value
         values = [value(tag=tag, simple_value=number) for tag, number in scalars.items()]
         for tag, array in arrays.items():
@@ -71,7 +71,7 @@ class EventWriter:
 
 
 def histogram(array: Array) -> dict[str, Any] | None:
-    """Return the fields of a `HistogramProto`: of the finite numbers, None where there are none.
+    """Return the fields of a `HistogramProto` of the finite numbers; None if there are none.
 
     >>> histogram(np.float32([0, 0, 3]))["bucket"][::29], histogram(np.float32([2, 2]))["bucket"]
     ([2, 1], [2])
@@ -81,7 +81,7 @@ def histogram(array: Array) -> dict[str, Any] | None:
     if not numbers.size:
         return None
     low, high = float(numbers.min()), float(numbers.max())
-    # numbers that hardly differ have no range that can be divided
+    # the range of nearly equal numbers cannot be divided
     buckets = BUCKETS if high - low > 1e-9 * max(abs(low), abs(high)) else 1
     edges = np.linspace(low, high, buckets + 1)
     counts = np.histogram(numbers, buckets, (low, high))[0] if buckets > 1 else [numbers.size]

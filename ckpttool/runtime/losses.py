@@ -1,4 +1,4 @@
-"""Losses of logits and labels, and the accuracy that belongs to each."""
+"""Losses of logits and labels, each with its accuracy."""
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -15,7 +15,7 @@ _SOFTMAX = frozenset({"Softmax", "LogSoftmax"})
 
 @dataclass(frozen=True)
 class Loss(Call):
-    """A loss; its labels are a row of numbers for each row, or a class number where they are `numbered`."""
+    """A loss; its labels are an array of numbers for each row, or a class number if they are `numbered`."""
 
     noun, example = "objective", "softmax"
     numbered: ClassVar[bool] = False
@@ -23,13 +23,13 @@ class Loss(Call):
     smooths: ClassVar[bool] = False
     """Whether labels can be smoothed."""
     activations: ClassVar[frozenset[str]] = frozenset()
-    """The ops that make probabilities of the logits, which the loss computes itself."""
+    """The ops that compute probabilities from logits, which the loss does itself."""
 
     def labels(self, logits: Any) -> tuple[str, list[int | None]]:
         """Return the dtype and shape of the placeholder for the labels.
 
         Raises:
-            PlanError: the logits are none that the loss compares with labels.
+            PlanError: the loss cannot compare logits of this shape.
         """
         shape, dtype = logits.shape, logits.dtype
         if not dtype.is_floating:
@@ -50,7 +50,7 @@ class Loss(Call):
         raise NotImplementedError
 
     def accuracy(self, logits: Any, labels: Any) -> Any | None:
-        """Return the share of rows, or of labels, that are right; None where there is none."""
+        """Return the fraction of rows, or of labels, that are correct; None if the loss has no accuracy."""
         raise NotImplementedError
 
 
@@ -71,7 +71,7 @@ class Softmax(Loss):
         return _weighted(objective, rows, logits, labels)
 
     def accuracy(self, logits: Any, labels: Any) -> Any:
-        """Return the share of rows whose class has the largest logit."""
+        """Return the fraction of rows whose class has the largest logit."""
         return _class_accuracy(logits, labels)
 
 
@@ -88,7 +88,7 @@ class SoftmaxDense(Loss):
         return _weighted(objective, rows, logits, tensorflow().argmax(labels, -1, name="classes"))
 
     def accuracy(self, logits: Any, labels: Any) -> Any:
-        """Return the share of rows whose most probable class has the largest logit."""
+        """Return the fraction of rows whose most probable class has the largest logit."""
         tf = tensorflow()
         hits = tf.equal(tf.argmax(logits, -1), tf.argmax(labels, -1))
         return tf.reduce_mean(tf.cast(hits, "float32"), name="accuracy")
@@ -110,7 +110,7 @@ class Sigmoid(Loss):
         return each if weights is None else each * tf.constant(weights, each.dtype)
 
     def accuracy(self, logits: Any, labels: Any) -> Any:
-        """Return the share of labels whose logit has the right sign."""
+        """Return the fraction of labels whose logit has the correct sign."""
         tf = tensorflow()
         return tf.reduce_mean(tf.cast(tf.equal(logits > 0, labels > 0.5), "float32"), name="accuracy")
 
@@ -122,7 +122,7 @@ class OfNumbers(Loss):
     has_classes = False
 
     def accuracy(self, logits: Any, labels: Any) -> None:
-        """Put the mean absolute error on the graph."""
+        """Add the mean absolute error to the graph, and return None: there is no accuracy."""
         tf = tensorflow()
         tf.reduce_mean(tf.abs(logits - labels), name="mean_absolute_error")
 
@@ -196,7 +196,7 @@ class Hinge(Loss):
     activations = _SOFTMAX
 
     def each(self, objective: "Objective", logits: Any, labels: Any) -> Any:
-        """Return how far the best other class comes up to the right one, for each row."""
+        """Return max(0, 1 + the best other logit - the logit of the class) for each row."""
         tf = tensorflow()
         right = tf.one_hot(labels, logits.shape[-1], dtype=logits.dtype)
         positive = tf.reduce_sum(right * logits, -1)
@@ -204,7 +204,7 @@ class Hinge(Loss):
         return _weighted(objective, tf.nn.relu(1 + negative - positive), logits, labels)
 
     def accuracy(self, logits: Any, labels: Any) -> Any:
-        """Return the share of rows whose class has the largest logit."""
+        """Return the fraction of rows whose class has the largest logit."""
         return _class_accuracy(logits, labels)
 
 
@@ -225,6 +225,6 @@ def _weighted(objective: "Objective", each: Any, logits: Any, classes: Any) -> A
 def _class_accuracy(logits: Any, labels: Any) -> Any:
     tf = tensorflow()
     rows = tf.cast(logits, "float32"), labels
-    if logits.shape.rank > 2:  # one class for each step, or place
+    if logits.shape.rank > 2:  # one class for each step or pixel
         rows = tf.reshape(rows[0], [-1, logits.shape[-1]]), tf.reshape(labels, [-1])
     return tf.reduce_mean(tf.cast(tf.compat.v1.nn.in_top_k(*rows, 1), "float32"), name="accuracy")

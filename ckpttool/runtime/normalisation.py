@@ -1,4 +1,4 @@
-"""Layers that normalise: over a batch or over a row."""
+"""Normalisation layers: over a batch, or over each row."""
 
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -25,7 +25,7 @@ class BatchNorm(Layer):
         not_negative("epsilon", self.epsilon)
 
     def build(self, name: str, inputs: Any, switch: Switch) -> Any:
-        """Put the layer on a tensor; its moving averages are updated by the UPDATE_OPS collection."""
+        """Add the layer above a tensor; ops in the UPDATE_OPS collection update its moving averages."""
         tf1, width = tensorflow().compat.v1, inputs.shape[-1]
         ones, zeros = tf1.ones_initializer(), tf1.zeros_initializer()
         gamma = tf1.get_variable("gamma", [width], initializer=ones)
@@ -43,7 +43,7 @@ class BatchNorm(Layer):
     def _normalise_rows(
         self, inputs: Any, gamma: Any, beta: Any, mean: Any, variance: Any, training: Any
     ) -> tuple[Any, Any, Any]:
-        """Return the normalised rows, and the mean and variance that they were normalised by."""
+        """Return the normalised rows, and the mean and variance used for this."""
         tf = tensorflow()
         axes = list(range(inputs.shape.rank - 1))
         moments = tf.compat.v1.cond(
@@ -57,7 +57,7 @@ class BatchNorm(Layer):
     def _normalise_images(
         self, inputs: Any, gamma: Any, beta: Any, mean: Any, variance: Any, training: Any
     ) -> tuple[Any, Any, Any]:
-        """Do the same for images by TensorFlow's fused op, whose moving variance is the unbiased one of the batch."""
+        """Do the same for images with TensorFlow's fused op, whose moving variance is that of the unbiased estimate."""
         tf = tensorflow()
         fused = tf.compat.v1.nn.fused_batch_norm
         normalised: tuple[Any, Any, Any] = tf.compat.v1.cond(

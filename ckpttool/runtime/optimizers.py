@@ -1,6 +1,6 @@
-"""Optimizers: TensorFlow 1's, whose ops and slots a plain TensorFlow 1 program knows.
+"""Optimizers: those of TensorFlow 1, whose ops and slots any TensorFlow 1 program can use.
 
-Parameters have TensorFlow's names and defaults; where it has no rate by default, the rate is ours.
+Parameters have TensorFlow's names and defaults; if it has no default learning rate, ours is used.
 """
 
 from collections.abc import Callable, Mapping
@@ -14,7 +14,7 @@ from ckpttool.runtime.private import with_rate_per_variable
 
 @dataclass(frozen=True)
 class Optimizer(Call):
-    """An optimizer: `base` is TensorFlow's class, which takes the fields; without a rate, `usual_rate` is taken.
+    """An optimizer: `base` is TensorFlow's class, with these fields as arguments; `usual_rate` is the default rate.
 
     >>> Optimizer.read("momentum(0.02)", "`optimizer`")
     Momentum(learning_rate=0.02, momentum=0.9)
@@ -24,23 +24,23 @@ class Optimizer(Call):
     base: ClassVar[str]
     usual_rate: ClassVar[float] = 0.01
     slots: ClassVar[tuple[str, ...]] = ()
-    """What TensorFlow names the slots of a variable, below its own name: `hidden1/kernel/Momentum`."""
+    """TensorFlow's names of a variable's slots, below its own name: `hidden1/kernel/Momentum`."""
 
     learning_rate: float | None = None
 
     def __post_init__(self) -> None:
-        """Refuse a parameter with which nothing would be trained, or that TensorFlow would refuse."""
+        """Reject parameters with which nothing would be trained, or that TensorFlow would reject."""
         above_zero("learning_rate", self.learning_rate)
 
     @classmethod
     def describe(cls) -> tuple[str, str]:
-        """Return the call with its parameters, the usual rate among them, and the first sentence of the docstring."""
+        """Return the call with its parameters, including the default rate, and the first sentence of the docstring."""
         call, summary = super().describe()
         return call.replace("learning_rate=None", f"learning_rate={cls.usual_rate}"), summary
 
     @property
     def base_rate(self) -> float:
-        """The rate that was given, else the usual one."""
+        """The specified rate, else the default."""
         return self.usual_rate if self.learning_rate is None else self.learning_rate
 
     def arguments(self) -> dict[str, Any]:
@@ -48,9 +48,9 @@ class Optimizer(Call):
         return {field.name: getattr(self, field.name) for field in fields(self) if field.name != "learning_rate"}
 
     def make(self, rates: Mapping[str, Any], after: Callable[[], list[Any]] = list) -> Any:
-        """Return TensorFlow's optimizer, with the rate of each variable by its name, scalar tensors.
+        """Return TensorFlow's optimizer with a rate for each variable, a scalar tensor by name.
 
-        What `after` makes runs after the updates, and before the training op is done.
+        The ops returned by `after` run after the updates, and before the training op is complete.
         """
         arguments = self.arguments()
         decay = arguments.pop("weight_decay", 0.0)
@@ -107,7 +107,7 @@ class RMSProp(Optimizer):
     """RMSProp (Tieleman and Hinton 2012)."""
 
     name, base, usual_rate = "rmsprop", "RMSPropOptimizer", 0.001
-    slots = ("RMSProp", "RMSProp_1")  # and RMSProp_2 where it is centered
+    slots = ("RMSProp", "RMSProp_1")  # and RMSProp_2 if it is centered
     decay: float = 0.9
     momentum: float = 0.0
     epsilon: float = 1e-10
