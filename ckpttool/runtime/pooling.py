@@ -1,4 +1,4 @@
-"""Pooling: tensors of rows as one vector for each row, while a part of a graph runs: means over space or time."""
+"""Pooling in a graph: the mean over spatial or time dimensions, which yields one vector per row."""
 
 from collections.abc import Collection, Sequence
 from typing import Any
@@ -7,10 +7,10 @@ from ckpttool.runtime.configure import tensorflow
 
 
 def vectors(tensors: Sequence[Any], channels_first: Collection[int] = ()) -> list[Any]:
-    """Return for each tensor its shape, and its rows as vectors of float32: the mean over all but the channels.
+    """Return the shape of each tensor, and its rows as float32 vectors: the mean over all dimensions but the channels.
 
-    The channels are the last dimension, or the second of the tensors at the places in `channels_first`. What holds no
-    numbers gets the shape of no rows.
+    The channels are the last dimension, or the second for tensors whose index is in `channels_first`. A tensor that
+    is not numeric gets the shape of zero rows.
     """
     results: list[Any] = []
     for place, tensor in enumerate(tensors):

@@ -1,7 +1,7 @@
-"""Preprocessing as ops of a graph, in front of its inputs, so that what runs the graph takes rows as they are.
+"""Preprocessing as ops of a graph, before its inputs, so that the graph accepts raw rows.
 
-Each step gives the numbers that it gives in NumPy; resizing is done by the ops of `tf.image.resize`, for images of any
-size. What a step refuses in NumPy (a class that `one_hot` has no place for) is not refused here.
+Each step computes the same numbers as in NumPy; images of any size are resized by the ops of `tf.image.resize`.
+Values that are errors in NumPy (a class number that is too large for `one_hot`) are not errors here.
 """
 
 from collections.abc import Callable, Mapping
@@ -46,14 +46,14 @@ from ckpttool.graph.rewrite.draft import Draft, free_name
 from ckpttool.runtime.configure import tensorflow
 
 SOME_SIZE = 1021
-"""Stands for a height or width that is open, where only the places of dimensions are asked for."""
+"""A placeholder for an unknown height or width, when only the positions of dimensions matter."""
 
 
 @dataclass(frozen=True)
 class Raw:
-    """What an input takes in front of its preprocessing: a dtype, and the shape of a row, whose sizes may be open.
+    """The raw input before preprocessing: a dtype, and the shape of a row, in which sizes may be unknown (None).
 
-    `like` is such a shape whose sizes are all known.
+    `like` is an example of this shape, with all sizes known.
     """
 
     dtype: str
@@ -62,10 +62,10 @@ class Raw:
 
 
 def with_preprocessing_ops(graph: Graph, inputs: Mapping[str, Steps]) -> tuple[Graph, list[str]]:
-    """Return a graph whose placeholders, by op name, take raw rows, and what these are, for a user.
+    """Return a graph whose placeholders, by op name, accept raw rows, and a description of these for the user.
 
     Raises:
-        PlanError: the rows of an input are no images that its steps can be done to.
+        PlanError: the rows of an input are not images to which its steps apply.
     """
     notes = []
     for name, steps in inputs.items():
@@ -79,10 +79,10 @@ def with_preprocessing_ops(graph: Graph, inputs: Mapping[str, Steps]) -> tuple[G
 
 
 def raw_of(graph: Graph, name: str, steps: Steps) -> Raw:
-    """Return what a placeholder takes in front of its steps: bytes where these are for bytes.
+    """Return the raw input of a placeholder before its steps; uint8 if the steps are for bytes.
 
     Raises:
-        PlanError: the shape of its rows is not known, or they are no images.
+        PlanError: the shape of its rows is unknown, or they are not images.
     """
     shape = known_shape(shape_of_output(graph, TensorRef(name, 0)))
     dtype = _dtype(graph, name)
@@ -115,7 +115,7 @@ def _known(row: PartialShape) -> Row:
 
 
 def _row_before(step: Step, row: PartialShape, size: int | None, channels: int | None) -> PartialShape:
-    """Return the shape of rows that a step makes these of, with what stands for sizes and channels that may be any."""
+    """Return the shape of the rows before a step, with placeholders for sizes and channels that are not fixed."""
     if isinstance(step, OneHot):
         return row[:-1]
     first = len(row) == 3 and row[0] in CHANNELS and row[2] not in CHANNELS
@@ -129,7 +129,7 @@ def _row_before(step: Step, row: PartialShape, size: int | None, channels: int |
 
 
 def _in_front(graph: Graph, name: str, raw: Raw, steps: Steps) -> Graph:
-    """Return the graph with steps between a placeholder, which takes raw rows now, and all that reads it."""
+    """Return the graph with steps between a placeholder, which now accepts raw rows, and its readers."""
     tf, scope = tensorflow(), free_name(f"{name}/preprocess", _scopes(graph))
     shape = known_shape(shape_of_output(graph, TensorRef(name, 0))) or (None,)
     with tf.Graph().as_default() as built:
@@ -151,13 +151,13 @@ def _in_front(graph: Graph, name: str, raw: Raw, steps: Steps) -> Graph:
 
 
 def _scopes(graph: Graph) -> set[str]:
-    """Return the names of ops and of the scopes that they are in."""
+    """Return the names of ops and of their scopes."""
     names = set(graph.nodes)
     return names | {name[:place] for name in names for place, char in enumerate(name) if char == "/"}
 
 
 def _as_read(made: Any, steps: Steps, dtype: str, shape: PartialShape) -> Any:
-    """Return rows in the dtype and the shape that a placeholder had; whole numbers where it took these."""
+    """Return rows in the original dtype and shape of a placeholder, rounded if the dtype is an integer."""
     tf = tensorflow()
     if dtype in INTEGERS:
         made = tf.saturate_cast(tf.round(made), dtype)
@@ -193,7 +193,7 @@ def _keras(step: Any, rows: Any, row: Row) -> Any:
 
 
 def _rgb(step: Any, rows: Any, row: Row) -> Any:
-    """Return the first three channels, or the only one three times: as many as there are when it runs."""
+    """Return the first three channels, or a single channel three times, depending on their number at run time."""
     tf = tensorflow()
     axis = image_axis(step, row)
     if axis is None:
@@ -222,7 +222,7 @@ def _resize(step: Any, rows: Any, row: Row) -> Any:
 
 
 def _middle(rows: Any, height: int, width: int) -> Any:
-    """Return the middle of images in the proportions of a size."""
+    """Return the centre crop of images with the aspect ratio of a size."""
     tf = tensorflow()
     old = tf.shape(rows)[1:3]
     wide = tf.maximum(tf.minimum(old, tf.reverse(old, [0]) * [height, width] // [width, height]), 1)
@@ -251,4 +251,4 @@ _OPS: dict[type[Step], Callable[[Any, Any, Row], Any]] = {
     Resize: _resize,
     OneHot: _one_hot,
 }
-"""What builds a step's ops: given the step, a float32 tensor of rows, and a shape like that of one of them."""
+"""The functions that build the ops of steps, from the step, a float32 tensor of rows, and the shape of a row."""

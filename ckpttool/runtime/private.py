@@ -1,7 +1,7 @@
-"""What ckpttool needs of TensorFlow's private parts: `tensorflow.python`, and methods whose names begin with `_`.
+"""All uses of TensorFlow's private APIs: `tensorflow.python`, and methods whose names start with `_`.
 
-All of it is here, a small function for each need; `tests/runtime/test_private.py` tests what each one needs. When a
-version of TensorFlow changes one, that test fails, and the place to mend it is here.
+Each use is a small function; `tests/runtime/test_private.py` tests the API that it needs. If a
+version of TensorFlow changes an API, its test fails, and the fix belongs here.
 """
 
 from collections.abc import Callable, Collection, Iterable, Mapping
@@ -11,20 +11,20 @@ from ckpttool.runtime.configure import tensorflow
 
 
 def is_registered(op: str) -> bool:
-    """Say whether TensorFlow, with all that was loaded into it, knows a type of op.
+    """Return whether TensorFlow, with all loaded libraries, knows a type of op.
 
-    Needs `op_def_registry.get(type)`, which gives None of what it does not know.
+    Needs `op_def_registry.get(type)`, which returns None for unknown types.
     """
-    tensorflow()  # says what to install where it is missing
+    tensorflow()  # raises an error with instructions if missing
     from tensorflow.python.framework import op_def_registry
 
     return op_def_registry.get(op) is not None
 
 
 def register_functions(library: Any) -> None:
-    """Make the functions of a `FunctionDefLibrary` known to the process, where each `tf.function` finds them.
+    """Register the functions of a `FunctionDefLibrary` in the process, so that any `tf.function` finds them.
 
-    `import_graph_def` tells them only to the graph that it imports into, not to the loops and conditionals inside of a
+    `import_graph_def` registers them only in the graph that it imports into, not in the loops and conditionals inside a
     `tf.function`. Needs `context().add_function_def(function)`.
     """
     from tensorflow.python.eager import context
@@ -34,9 +34,9 @@ def register_functions(library: Any) -> None:
 
 
 def leave_unordered(ops: Iterable[Any]) -> None:
-    """Keep a `tf.function` from giving ops (of the graph that is being built) control inputs of its own.
+    """Prevent a `tf.function` from adding automatic control inputs to ops of the current graph.
 
-    Needs that a `tf.function` leaves out ops whose control flow context is that of a TensorFlow 1 loop
+    Needs that a `tf.function` adds none to ops whose control flow context is that of a TensorFlow 1 loop
     (`_set_control_flow_context`, `WhileContext`).
     """
     from tensorflow.python.ops.control_flow_ops import WhileContext
@@ -52,12 +52,12 @@ def with_rate_per_variable(
 ) -> Callable[..., Any]:
     """Return a subclass of a TensorFlow 1 optimizer whose rate depends on the variable, by the name of its op.
 
-    It is made with the first of the rates, and keeps one set of Adam's powers. With a `decay` each step takes
-    rate * decay of a weight away, of tensors of rank 2 and more. What `after` makes runs after the updates, and before
-    the training op is done.
+    It is constructed with the first rate, and has one set of Adam's beta powers. With a `decay`, each step subtracts
+    rate * decay times the weight, for tensors of rank 2 or more. The ops returned by `after` run after the updates, and
+    before the training op is complete.
 
-    Needs the methods that `tf.train.Optimizer` leaves to its subclasses (`_apply_dense` and its three kin, `_prepare`,
-    `_finish`), and that they take the rate from `_lr` (Adam) or `_learning_rate` (the others) when they are called.
+    Needs the methods that subclasses of `tf.train.Optimizer` implement (`_apply_dense` and its three variants,
+    `_prepare`, `_finish`), and that these read the rate from `_lr` (Adam) or `_learning_rate` (others) when called.
     """
     tf1 = tensorflow().compat.v1
 
@@ -71,7 +71,7 @@ def with_rate_per_variable(
                 self._prepare()
             if not decay or variable.shape.rank in (0, 1):
                 return update(gradient, variable, *more)
-            shrink = variable * tf1.cast(rate * decay, variable.dtype.base_dtype)  # of the weights before the update
+            shrink = variable * tf1.cast(rate * decay, variable.dtype.base_dtype)  # by the weights before the update
             with tf1.control_dependencies([shrink]):
                 updated = update(gradient, variable, *more)
             with tf1.control_dependencies([updated]):
@@ -97,10 +97,10 @@ def with_rate_per_variable(
 
 
 def outputs_at_import(definition: bytes, ops: Collection[str]) -> dict[str, list[Any]]:
-    """Return what comes out of ops of a serialised GraphDef, by their names: symbolic tensors, with dtype and shape.
+    """Return the outputs of ops of a serialised GraphDef, by op name: symbolic tensors with dtype and inferred shape.
 
-    The import in Python makes an object for each op of the graph, which takes ten times as long. Needs what it does
-    the rest with: `TF_GraphImportGraphDefWithResults`, `new_operations` of a graph, `Operation._from_c_op`.
+    The import in Python creates an object for each op, which takes ten times as long. Needs the functions that it
+    calls: `TF_GraphImportGraphDefWithResults`, `new_operations` of a graph, `Operation._from_c_op`.
     """
     tensorflow()
     from tensorflow.python.client import pywrap_tf_session as session
@@ -114,6 +114,6 @@ def outputs_at_import(definition: bytes, ops: Collection[str]) -> dict[str, list
             results = session.TF_GraphImportGraphDefWithResults(held, buffer, options.options)
     finally:
         session.TF_DeleteBuffer(buffer)
-    c_api_util.ScopedTFImportGraphDefResults(results)  # which frees them
+    c_api_util.ScopedTFImportGraphDefResults(results)  # frees them
     made = {session.TF_OperationName(op): op for op in graph.new_operations()}
     return {name: list(Operation._from_c_op(made[name], graph).outputs) for name in ops}

@@ -1,4 +1,4 @@
-"""Registered: does this TensorFlow have the ops of a graph? Those of `tf.contrib`, Horovod and others it has not."""
+"""Checks that TensorFlow has the ops of a graph; those of `tf.contrib`, Horovod and others it has not."""
 
 from collections.abc import Sequence
 
@@ -11,10 +11,10 @@ from ckpttool.runtime.private import is_registered
 
 
 def require_registered(graph: Graph) -> None:
-    """Check, before a graph is imported, that TensorFlow has the ops that it is made of.
+    """Check, before a graph is imported, that TensorFlow has all of its ops.
 
     Raises:
-        GraphError: it does not have one; the message says how to do without it.
+        GraphError: an op is unknown; the message says how to avoid it.
     """
     library = graph.header.graph_def.library.function
     functions = {function.signature.name for function in library}
@@ -29,7 +29,7 @@ def require_registered(graph: Graph) -> None:
 
 
 def _way_out(graph: Graph, unknown: Sequence[str]) -> str:
-    """Say how a graph does without some ops: what they give is fed, or another optimizer needs them not."""
+    """Return advice on avoiding some ops: feed their outputs, or use another optimizer; '' if there is none."""
     if not graph.descendants(name for name in graph.nodes if is_gradient(name)).isdisjoint(unknown):
         return "; train with an `optimizer` instead of `training_op`"
     last = [name for name in unknown if not set(graph.consumers.get(name, ())).issubset(unknown)]

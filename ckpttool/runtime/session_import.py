@@ -1,10 +1,10 @@
-"""Foreign weights in a live TensorFlow 1 session, in the two ways of chapter 11.2.2.
+"""Loading of foreign weights into a live TensorFlow 1 session, in the two ways of chapter 11.2.2.
 
     session.run(init, feed_dict=feed_for_assigns(graph, weights))
     assign_with_placeholders(session, weights)
 
-The first feeds what the variables' initialisers assign; the second runs assign ops of its own. Names are those of the
-variables in a checkpoint (`hidden1/kernel`); values are arrays, tensors or nested lists of numbers.
+The first feeds the tensors that the variables' initialisers assign; the second adds its own assign ops. Names are those
+of variables in a checkpoint (`hidden1/kernel`); values are arrays, tensors or nested lists of numbers.
 """
 
 from collections.abc import Iterable, Mapping
@@ -19,10 +19,10 @@ from ckpttool.runtime.configure import tensorflow
 
 
 def feed_for_assigns(graph: Any, weights: Mapping[str, Any]) -> dict[Any, Array]:
-    """Return a feed_dict for the run of an initialiser op: each variable's assigned tensor, and the value for it.
+    """Return a feed_dict for running an initialiser op, from the tensor assigned to each variable to its value.
 
     Raises:
-        UnknownName: a name is no variable of the graph.
+        UnknownName: a name is not that of a variable in the graph.
         GraphError: a variable has no assign node.
         PlanError: a shape or a dtype differs.
     """
@@ -35,10 +35,10 @@ def feed_for_assigns(graph: Any, weights: Mapping[str, Any]) -> dict[Any, Array]
 
 
 def assign_with_placeholders(session: Any, weights: Mapping[str, Any]) -> None:
-    """Put values into variables through placeholders and assign ops, which are added to the session's graph.
+    """Assign values to variables by placeholders and assign ops, which are added to the session's graph.
 
     Raises:
-        UnknownName: a name is no variable of the graph.
+        UnknownName: a name is not that of a variable in the graph.
         PlanError: a shape or a dtype differs.
     """
     tf1 = tensorflow().compat.v1
@@ -53,10 +53,10 @@ def assign_with_placeholders(session: Any, weights: Mapping[str, Any]) -> None:
 
 
 def _variables(graph: Any, names: Iterable[str]) -> dict[str, Any]:
-    """Return variables of a graph's collection by their names in a checkpoint.
+    """Return variables of a graph by their names in a checkpoint.
 
     Raises:
-        UnknownName: the graph has no such variable.
+        UnknownName: a variable does not exist.
     """
     collected = graph.get_collection(tensorflow().compat.v1.GraphKeys.GLOBAL_VARIABLES)
     variables = {variable.op.name: variable for variable in collected}
@@ -67,10 +67,10 @@ def _variables(graph: Any, names: Iterable[str]) -> dict[str, Any]:
 
 
 def _value(name: str, variable: Any, value: Any) -> Array:
-    """Return a value as an array that fits a variable; lists of numbers take the variable's dtype, arrays must have it.
+    """Return a value as an array that fits a variable; lists are converted to its dtype, arrays must have it.
 
     Raises:
-        PlanError: it does not fit.
+        PlanError: the shape or the dtype differs.
     """
     wanted = np.dtype(variable.dtype.base_dtype.as_numpy_dtype)
     array = np.asarray(value, None if hasattr(value, "dtype") else wanted)

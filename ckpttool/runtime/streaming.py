@@ -1,4 +1,4 @@
-"""Streaming: a part of a graph is run over rows, some at a time; what it gives comes back part by part, or as means."""
+"""Streaming: running a part of a graph on rows, some at a time, with results for each slice, or as means."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -13,14 +13,14 @@ from ckpttool.runtime.function import Feeds, GraphFunction, runner
 from ckpttool.runtime.state import State
 
 PART_BYTES = 4 << 20
-"""Bytes of rows per call: layers may give a hundred times the bytes that they are fed."""
+"""Bytes of rows per call: the outputs of layers may be a hundred times as large as their inputs."""
 LEAST_ROWS = 32
-"""Rows per call, however large they are."""
+"""The minimal number of rows per call, of any size."""
 
 
 @dataclass(frozen=True)
 class Score:
-    """What a model makes of some rows: means over the rows; `accuracy` is None in a graph that has none."""
+    """The mean loss and accuracy of a model on some rows; `accuracy` is None if the graph has none."""
 
     rows: int
     loss: float
@@ -28,7 +28,7 @@ class Score:
 
 
 class Stream:
-    """Runs a part of a graph that changes no variable."""
+    """Runs a part of a graph that updates no variable."""
 
     def __init__(
         self,
@@ -37,16 +37,16 @@ class Stream:
         constants: Feeds,
         then: Callable[[list[Any]], list[Any]] | None = None,
     ) -> None:
-        """Take the part, what is fed to it besides the rows, and what makes other tensors of the wanted ones."""
+        """Store the part and its constant feeds; `then` maps the wanted tensors to those that are returned."""
         self.function, self._call = function, runner(function, state, constants, then)
 
     def over(self, arrays: Mapping[str, Rows], rows: int) -> Iterator[tuple[slice, list[Array]]]:
-        """Yield slices of the rows, in their order, and the wanted arrays for each."""
+        """Yield slices of the rows, in order, with the wanted arrays for each."""
         for part in self.parts(arrays, rows):
             yield part, self.of(arrays, part)
 
     def parts(self, arrays: Mapping[str, Rows], rows: int) -> Iterator[slice]:
-        """Yield slices of the rows, in their order, each of as many as are run at once."""
+        """Yield slices of the rows, in order, of the size that is run at once."""
         per_row = sum(array.nbytes // rows for array in arrays.values())
         size = max(LEAST_ROWS, PART_BYTES // max(1, per_row))
         for start in range(0, rows, size):
@@ -58,15 +58,15 @@ class Stream:
 
 
 class Means:
-    """Means over all rows of what a part of a graph gives as means over some of them: a loss, an accuracy."""
+    """Means over all rows, computed from a graph's means over slices of rows: a loss, an accuracy."""
 
     def __init__(self, function: GraphFunction, count: int) -> None:
-        """Take the part, whose first `count` wanted tensors are such means."""
+        """Start the means; the first `count` wanted tensors of the part are means over rows."""
         self._function = function
         self._totals, self._rows = np.zeros(count), 0
 
     def add(self, part: slice, values: Sequence[Array]) -> None:
-        """Take what was computed of a slice of the rows.
+        """Add the values computed for a slice of the rows.
 
         Raises:
             GraphError: one of the means is not a single number.
@@ -84,14 +84,14 @@ class Means:
 
 
 class Evaluator:
-    """Scores rows with a graph in inference mode, on the variables of a state that may be training."""
+    """Evaluates rows with a graph in inference mode, on the variables of a state that may be in training."""
 
     def __init__(self, function: GraphFunction, state: State, constants: Feeds) -> None:
-        """Take a part whose wanted tensors are the loss and, where there is one, the accuracy."""
+        """Store a part whose wanted tensors are the loss and, if there is one, the accuracy."""
         self._stream = Stream(function, state, constants)
 
     def score(self, arrays: Mapping[str, Rows], rows: int, bounds: Sequence[int] | None = None) -> Score:
-        """Return the mean loss and accuracy over all rows; over batches with these `bounds`, where it is of those."""
+        """Return the mean loss and accuracy over all rows, computed in batches with these `bounds`, if given."""
         means = Means(self._stream.function, len(self._stream.function.wanted))
         batches = map(slice, bounds, bounds[1:]) if bounds else self._stream.parts(arrays, rows)
         for part in batches:
@@ -101,10 +101,10 @@ class Evaluator:
 
 
 def require_number(function: GraphFunction, place: int, shape: Any) -> None:
-    """Check that what is averaged over the rows is a single number, as far as its shape is known.
+    """Check that a tensor to average over rows is a single number, as far as its shape is known.
 
     Raises:
-        GraphError: it is not.
+        GraphError: it is not a single number.
     """
     if shape.ndims if hasattr(shape, "ndims") else shape:
         given = f"{function.wanted[place]} is {list(shape)}"

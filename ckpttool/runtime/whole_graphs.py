@@ -1,4 +1,4 @@
-"""Building TensorFlow 1 graphs whole: a graph opened to be built on, and given back as data."""
+"""Building on complete TensorFlow 1 graphs: a graph is imported, extended, and exported as data."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,10 +19,10 @@ from ckpttool.runtime.registered import require_registered
 
 @contextmanager
 def building(seed: int, graph: Graph | None = None) -> Iterator[Any]:
-    """Open a TensorFlow 1 graph to build in, holding `graph` already where one is given.
+    """Open a TensorFlow 1 graph to add ops to; it contains `graph`, if given.
 
     Raises:
-        GraphError: importing it would run an op that can have side effects.
+        GraphError: the graph has an op that can have side effects.
     """
     if graph is not None:
         require_registered(graph)
@@ -37,13 +37,13 @@ def building(seed: int, graph: Graph | None = None) -> Iterator[Any]:
 
 
 def name_role(role: str, tensor: Any | None) -> None:
-    """Say in a collection which tensor plays a role, so that it need not be looked for."""
+    """Record the tensor that has a role in a collection, so that it need not be inferred."""
     named = tensorflow().compat.v1.get_default_graph().get_collection_ref(ROLE_KEYS[role])
     named[:] = [] if tensor is None else [tensor]
 
 
 def exported(built: Any, below: Graph | None = None) -> Graph:
-    """Give the graph a Saver of all its variables and return it as data; `below` is the graph that it was built on."""
+    """Add a Saver of all variables and return the graph as data; `below` is the graph that it was built on."""
     tf1 = tensorflow().compat.v1
     saved = tf1.global_variables()
     saver = tf1.train.Saver(saved).as_saver_def() if saved else None
@@ -51,14 +51,14 @@ def exported(built: Any, below: Graph | None = None) -> Graph:
     exported = MetaGraphDef.FromString(meta.SerializeToString())
     if below is None:
         return Graph(exported, "new graph")
-    for name, signature in below.header.signature_def.items():  # which TensorFlow's export leaves out
+    for name, signature in below.header.signature_def.items():  # not exported by TensorFlow
         exported.signature_def[name].CopyFrom(signature)
     exported.asset_file_def.extend(below.header.asset_file_def)
     return _keyed_as(below, Graph(exported, below.source).allowing(below.allowed))
 
 
 def _keyed_as(below: Graph, graph: Graph) -> Graph:
-    """Return a graph with its variables under the names in the checkpoint that those of the one below have.
+    """Return a graph whose variables have the same names in the checkpoint as in the graph below.
 
     Raises:
         GraphError: two variables would have one name.
