@@ -1,1 +1,1 @@
-"""Pretraining: what layers are trained for where labels are few, a class per method."""
+"""Pretraining methods, which train layers when labels are few; one class per method."""

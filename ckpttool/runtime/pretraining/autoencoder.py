@@ -1,4 +1,4 @@
-"""Autoencoders: a layer gives what its own input can be made of again, from the bottom of a network to its top."""
+"""Autoencoders: layers are trained to reconstruct their own input, from the bottom of a network to its top."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from ckpttool.runtime.configure import tensorflow
 from ckpttool.runtime.pretraining.method import Judged, Method, Place, TrainedLayer
 
 _KERNEL_OF_IMAGES = 4
-"""The dimensions of the kernel of a convolution."""
+"""The rank of the kernel of a convolution."""
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class Gaussian(Noise):
     deviation: float = 0.3
 
     def __post_init__(self) -> None:
-        """Check the deviation."""
+        """Validate the standard deviation."""
         not_negative("deviation", self.deviation)
 
     def put(self, given: Any) -> Any:
@@ -50,11 +50,11 @@ class Mask(Noise):
     share: float = 0.3
 
     def __post_init__(self) -> None:
-        """Check the share."""
+        """Validate the fraction."""
         below_one("share", self.share)
 
     def put(self, given: Any) -> Any:
-        """Return rows with values left out."""
+        """Return rows with some values set to 0."""
         tf = tensorflow()
         return tf.where(tf.random.uniform(tf.shape(given)) < self.share, tf.zeros_like(given), given)
 
@@ -63,10 +63,10 @@ class Mask(Noise):
 class Autoencoder(Method):
     """An autoencoder of each layer in turn, on the outputs of those below (Bengio et al. 2007).
 
-    `noise` is put on the input in training, and has to be undone; `tied` decodes by the layer's own kernel, transposed;
-    `sparsity` is the weight of the mean of the layer's absolute outputs in the loss. `compare` is how what is decoded
-    is held against the input: by squared difference, or by cross entropy, for values from 0 to 1. All layers together
-    decode the rows, one after the other, each as it does alone.
+    `noise` is applied to the input in training, and must be removed; `tied` decodes with the layer's transposed kernel;
+    `sparsity` is the weight of the mean of the layer's absolute outputs in the loss. `compare` is the comparison of
+    the reconstruction with the input: squared difference, or cross entropy for values from 0 to 1. If all layers are
+    trained together, their decoders are applied one after the other.
     """
 
     name = "autoencoder"
@@ -80,11 +80,11 @@ class Autoencoder(Method):
     helps: ClassVar[str] = "a lower `lr`, another activation (elu), or less sparsity"
 
     def __post_init__(self) -> None:
-        """Check the weight."""
+        """Validate the weight."""
         not_negative("sparsity", self.sparsity)
 
     def seen(self, place: Place) -> Any:
-        """Return noisy rows in training, and rows as they are else."""
+        """Return noisy rows in training, and unchanged rows otherwise."""
         if self.noise is None:
             return place.given
         noise = self.noise
@@ -93,7 +93,7 @@ class Autoencoder(Method):
         )
 
     def judged(self, place: Place, seen: Any) -> Judged:
-        """Return how far what is decoded is from the input, through all layers where several are trained."""
+        """Return the reconstruction loss, through all layers if several are trained."""
         tf = tensorflow()
         decoded = logits = place.outputs
         for layer in reversed(place.layers):
@@ -109,10 +109,10 @@ class Autoencoder(Method):
 
 
 def decode(layer: TrainedLayer, outputs: Any, tied: bool) -> Any:
-    """Return what a layer's input is made of again, by a kernel as large as the layer's own.
+    """Return the reconstruction of a layer's input (before an activation), with a kernel like the layer's own.
 
     Raises:
-        PlanError: the layer is neither dense nor a convolution, or its output has other places than its input.
+        PlanError: the layer is neither dense nor a convolution, or its output has other positions than its input.
     """
     tf = tensorflow()
     tf1 = tf.compat.v1
@@ -131,12 +131,12 @@ def decode(layer: TrainedLayer, outputs: Any, tied: bool) -> Any:
 
 
 def led_back(values: Any, below: Sequence[Any]) -> Any:
-    """Return values in the shapes that layers without weights were given, from the top down.
+    """Return values in the input shapes of layers without weights, from the top down.
 
-    What was pooled is spread over the places of its window.
+    Pooled values are repeated over their windows.
 
     Raises:
-        PlanError: such a layer gives neither as many values as it is given, nor as many channels.
+        PlanError: such a layer preserves neither the number of values nor that of channels.
     """
     tf = tensorflow()
     for given in below:
@@ -152,10 +152,10 @@ def led_back(values: Any, below: Sequence[Any]) -> Any:
 
 
 def _convolution_of(kernel: Any) -> tuple[list[int], str]:
-    """Return the strides and the padding of the convolution that a kernel is read by.
+    """Return the strides and the padding of the convolution that reads a kernel.
 
     Raises:
-        PlanError: none reads it.
+        PlanError: no convolution reads it.
     """
     reads = [reader for reader in kernel.op.outputs[0].consumers() if reader.type in ("Identity", "ReadVariableOp")]
     for reader in [kernel.op, *reads]:

@@ -1,4 +1,4 @@
-"""Corrupted rows: layers are trained so that a score of them is higher for rows as they are than for spoilt ones."""
+"""Corrupted rows: layers are trained to give original rows a higher score than corrupted ones."""
 
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -11,12 +11,12 @@ from ckpttool.runtime.pretraining.method import Judged, Method, Place, dense
 
 @dataclass(frozen=True)
 class Corruption(Call):
-    """How a row is spoilt."""
+    """A corruption of rows."""
 
     noun, example = "corruption", "shuffle(0.5)"
 
     def put(self, place: Place) -> Any:
-        """Return spoilt rows, as many as were given."""
+        """Return the corrupted rows, in the same number."""
         raise NotImplementedError
 
 
@@ -28,7 +28,7 @@ class Noise(Corruption):
     deviation: float = 0.5
 
     def __post_init__(self) -> None:
-        """Check the deviation."""
+        """Validate the standard deviation."""
         above_zero("deviation", self.deviation)
 
     def put(self, place: Place) -> Any:
@@ -48,12 +48,12 @@ class Shuffle(Corruption):
     share: float = 0.5
 
     def __post_init__(self) -> None:
-        """Check the share."""
+        """Validate the fraction."""
         above_zero("share", self.share)
         below_one("share", self.share)
 
     def put(self, place: Place) -> Any:
-        """Return rows with values of the row that comes after them in a drawn order."""
+        """Return rows with values of the next row in a random order."""
         tf = tensorflow()
         order = tf.random.shuffle(tf.range(tf.shape(place.given)[0]))
         following = tf.scatter_nd(order[:, tf.newaxis], tf.roll(order, -1, 0), tf.shape(order))
@@ -69,14 +69,14 @@ class Patches(Corruption):
     size: int = 8
 
     def __post_init__(self) -> None:
-        """Check the size."""
+        """Validate the size."""
         require("size", self.size, self.size >= 1, "a whole number above 0")
 
     def put(self, place: Place) -> Any:
-        """Return images in each of which two squares beside one another, at drawn places, are changed.
+        """Return images in each of which two squares of the same rows, at random places, are swapped.
 
         Raises:
-            PlanError: rows are no images, or have no room for two squares.
+            PlanError: rows are not images, or too small for two squares.
         """
         tf = tensorflow()
         if place.images is None:
@@ -99,7 +99,7 @@ class Patches(Corruption):
 
 
 def _drawn(count: Any, below: Any) -> Any:
-    """Return a whole number for each image, from 0 to below a number, or a number of its own."""
+    """Return a random integer for each image, from 0 to below a bound, which may differ between images."""
     tf = tensorflow()
     return tf.cast(tf.random.uniform([count, 1, 1]) * tf.cast(below, tf.float32), tf.int32)
 
@@ -116,7 +116,7 @@ class Corrupt(Method):
     figure: ClassVar[str] = "pairs told right"
 
     def __post_init__(self) -> None:
-        """Check the margin."""
+        """Validate the margin."""
         above_zero("margin", self.margin)
 
     @property
@@ -125,11 +125,11 @@ class Corrupt(Method):
         return isinstance(self.how, Patches)
 
     def seen(self, place: Place) -> Any:
-        """Return the rows, and after them the same corrupted."""
+        """Return the rows, followed by their corrupted versions."""
         return tensorflow().concat([place.given, self.how.put(place)], 0)
 
     def judged(self, place: Place, seen: Any) -> Judged:
-        """Return by how much the margin is missed."""
+        """Return the margin loss."""
         tf = tensorflow()
         good, bad = tf.split(dense("score", place.embedding, 1), 2)
         missed = tf.nn.relu(self.margin - (good - bad))

@@ -1,6 +1,6 @@
-"""Graphs of pretraining: rows alone, layers put on one another, and a method put on layers to train them.
+"""Graphs for pretraining: an input, layers that are added above it, and a method that trains them.
 
-What a method puts on a graph is thrown away: the layers go on in the graph that they were put on without it.
+The ops of a method are discarded: the layers are then used in the graph without it.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -21,17 +21,17 @@ from ckpttool.runtime.whole_graphs import building, exported, name_role
 
 SCOPE = "dnn"
 METHOD = "pretraining"
-"""The scope of what a method puts on a graph."""
+"""The scope of a method's ops."""
 MADE_AGAIN = f"{METHOD}/made_again:0"
-"""The rows of a layer's input that a method makes of its output."""
+"""The reconstruction of a layer's input by a method."""
 DECODER = "decoder"
-"""The scope below it of what decodes a layer that is trained alone; that of each of several has the layer's name."""
+"""The scope, within that of the method, of the decoder of a single layer; for several, it is the layer's name."""
 INPUTS, LABELS = "X", "y"
 
 
 @dataclass(frozen=True)
 class Images:
-    """Which tensor takes images, of what shape (height, width, channels), and what changes them, if that is asked."""
+    """The tensor to which images are fed, their shape (height, width, channels), and their augmentation, if any."""
 
     tensor: str
     shape: tuple[int, int, int]
@@ -40,7 +40,7 @@ class Images:
 
 @dataclass(frozen=True)
 class Floor:
-    """A layer of those that a layer-wise method trains, by its name, and tensors by theirs: see `TrainedLayer`."""
+    """A layer that a layer-wise method trains, with the names of its tensors: see `TrainedLayer`."""
 
     layer: str
     given: str
@@ -49,14 +49,14 @@ class Floor:
     decoder: str = DECODER
 
     def built(self, graph: Any, variables: Mapping[str, Any]) -> TrainedLayer:
-        """Return the layer in a graph that is built, with its variables, by their names."""
+        """Return the layer in a TensorFlow graph; `variables` contains the variables of the graph by name."""
         given, outputs, *below = map(graph.get_tensor_by_name, (self.given, self.outputs, *self.below))
         kernel, bias = (variables.get(f"{self.layer}/{part}") for part in ("kernel", "bias"))
         return TrainedLayer(given, outputs, kernel, bias, tuple(below), self.decoder)
 
 
 def rows_alone(shape: Sequence[int] | None = None) -> Graph:
-    """Return a graph with a placeholder `X` for rows of a shape, of any without one, and nothing else."""
+    """Return a graph that contains only a placeholder `X` for rows of a shape; None is any shape."""
     with building(seed=0) as built:
         sizes = None if shape is None else [None, *shape]
         name_role("inputs", tensorflow().compat.v1.placeholder("float32", sizes, name=INPUTS))
@@ -65,10 +65,10 @@ def rows_alone(shape: Sequence[int] | None = None) -> Graph:
 
 
 def with_layers(graph: Graph, below: str, layers: Sequence[LayerSpec], seed: int) -> tuple[Graph, dict[str, str]]:
-    """Put layers on a tensor of a graph; return it, and the names of what each gives.
+    """Add layers above a tensor of a graph; return the graph, and the output tensors of the layers by name.
 
     Raises:
-        PlanError: a layer does not fit on what is below it.
+        PlanError: a layer does not fit the one below.
     """
     switch, known = find_roles(graph, needed=()).training, keras_network(graph)
     with building(seed, graph) as built:
@@ -87,21 +87,21 @@ def with_method(
     seed: int,
     images: Images | None = None,
 ) -> Graph:
-    """Put a method on layers of a graph: what they see in the place of `given`, and the loss of their `outputs`.
+    """Add a method to layers of a graph: the input that replaces `given`, and the loss of their `outputs`.
 
-    Of several inputs those that are no images stay as they are, for a method of images.
+    A method for images does not change other inputs.
 
     Args:
         graph: The layers, without a loss.
         method: The method.
-        given: The tensors that go into what is trained.
-        outputs: The tensor that comes out.
-        floors: The layers that a layer-wise method trains, one alone or all, from the bottom up; else none.
-        seed: The random seed of what is put on.
-        images: Which of them are images, for a method of these.
+        given: The input tensors of the layers to train.
+        outputs: Their output tensor.
+        floors: The layers that a layer-wise method trains, a single one or all from the bottom up; else none.
+        seed: The random seed of the added variables.
+        images: The input that contains images, for a method for these.
 
     Raises:
-        PlanError: the layers are of no kind that the method is for.
+        PlanError: the method does not support layers of this kind.
     """
     switch = find_roles(graph, needed=()).training
     with building(seed, graph) as built:
@@ -137,12 +137,12 @@ def with_method(
 
 
 def _repeated(rows: Any, copies: int) -> Any:
-    """Return rows as often as a method makes others of those that are beside them."""
+    """Return rows repeated as often as a method copies those of another input."""
     return tensorflow().concat([rows] * copies, 0) if copies > 1 else rows
 
 
 def _labels() -> object:
-    """Make a placeholder for labels that say what belongs together."""
+    """Create a placeholder for labels that identify rows of the same group."""
     tf1 = tensorflow().compat.v1
     with tf1.name_scope(None):
         placeholder = tf1.placeholder("int64", [None], name=LABELS)

@@ -1,4 +1,4 @@
-"""Methods: what layers are trained for where labels are few. Each says what they see, and what is judged of it."""
+"""Pretraining methods: each defines the inputs of the layers, and a loss of their outputs."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,11 +12,11 @@ from ckpttool.runtime.configure import tensorflow
 
 @dataclass(frozen=True)
 class TrainedLayer:
-    """A layer of those that a layer-wise method trains, in the graph that is built.
+    """A layer that a layer-wise method trains, in the current graph.
 
-    `given` goes into it, `outputs` is what it gives with what changes no shape behind it. `below` are what the layers
-    without weights between it and the next one were given, from the top down. `decoder` is the scope of what a method
-    decodes its outputs by.
+    `given` is its input, `outputs` its output after the following ops that keep the shape. `below` contains the
+    inputs of the layers without weights between it and the next, from the top down. `decoder` is the scope of the layer
+    that decodes its outputs.
     """
 
     given: Any
@@ -29,13 +29,13 @@ class TrainedLayer:
 
 @dataclass(frozen=True)
 class Place:
-    """Where layers are trained, in the graph that is built: what goes into them and what comes out.
+    """The layers to train, in the current graph: their inputs and outputs.
 
-    `given` is fed to the layers, `outputs` is what they give for it; once a method has changed what they see, it is
-    what they give for that. `layers` are those of a layer-wise method: the one that is trained, or all from the bottom.
-    `training` gives the boolean tensor that is true in training. `images` is the shape of a row (height, width,
-    channels), where it is known to be an image. `labels` makes a placeholder for labels. `augment` changes rows by
-    draws that follow from a seed of two whole numbers.
+    `given` is the input of the layers, `outputs` their output for it, or for the input that a method has put in its
+    place. `layers` are those of a layer-wise method: the one to train, or all from the bottom up.
+    `training` returns the boolean tensor that is true in training. `images` is the shape of a row (height, width,
+    channels) if rows are known to be images. `labels` creates a placeholder for labels. `augment` augments rows with
+    random numbers derived from a seed of two integers.
     """
 
     given: Any
@@ -48,16 +48,16 @@ class Place:
 
     @property
     def embedding(self) -> Any:
-        """What the layers give, as rows of numbers."""
+        """The outputs of the layers, of shape [rows, units]."""
         shape = self.outputs.shape[1:].as_list()
         return tensorflow().reshape(self.outputs, [-1, prod(shape)]) if len(shape) > 1 else self.outputs
 
 
 @dataclass(frozen=True)
 class Judged:
-    """The loss of a batch, a scalar, and a figure that tells people more, by its name; 1 is the best it can be.
+    """The loss of a batch, a scalar, and a metric that is easier to interpret, of at most 1.
 
-    `made_again` is what a layer was given, made of its outputs again, by methods that do that.
+    `made_again` is the reconstruction of a layer's input from its outputs, by methods that reconstruct it.
     """
 
     loss: Any
@@ -72,21 +72,21 @@ class Method(Call):
     noun, example = "method", "autoencoder(noise=gaussian(0.3))"
 
     layerwise: ClassVar[bool] = False
-    """Whether each layer is trained alone, on what those below it give; else all are trained together, on rows."""
+    """Whether each layer is trained alone, on the outputs of those below; else all are trained together."""
     decodes: ClassVar[bool] = False
-    """Whether the layers that were trained alone can be trained together after that, with what decodes each."""
+    """Whether layers that were trained alone can then be trained together, with their decoders."""
     copies: ClassVar[int] = 1
-    """How many rows the layers see of each that is given."""
+    """The number of rows that the layers see for each row."""
     augments: ClassVar[bool] = False
     """Whether rows are augmented by the method itself."""
     figure: ClassVar[str] = ""
-    """What the figure beside it says, in words."""
+    """A description of the metric."""
     helps: ClassVar[str] = "a lower `lr`, or another activation"
-    """What helps where a layer gives the same for all rows, in words."""
+    """Advice if a layer outputs the same for all rows."""
 
     @property
     def measure(self) -> str:
-        """What the loss measures, in words."""
+        """A description of what the loss measures."""
         raise NotImplementedError
 
     @property
@@ -96,24 +96,24 @@ class Method(Call):
 
     @property
     def compares(self) -> BatchLoss | None:
-        """What the loss asks of batches, where it compares the rows of one."""
+        """The requirements of the loss for batches, if it compares rows of a batch; else None."""
         return None
 
     def seen(self, place: Place) -> Any:
-        """Return what the layers are to see, made of `place.given`, one after the other where there are copies."""
+        """Return the input of the layers, computed from `place.given`; copies are concatenated."""
         return place.given
 
     def judged(self, place: Place, seen: Any) -> Judged:
-        """Return what is made of the outputs of the layers for what they saw.
+        """Return the loss of the layers' outputs for the input `seen`.
 
         Raises:
-            PlanError: the layers are of no kind that the method is for.
+            PlanError: the method does not support layers of this kind.
         """
         raise NotImplementedError
 
 
 def dense(name: str, inputs: Any, units: int) -> Any:
-    """Put a layer on rows that is thrown away with the method, as a new head would be; it has no activation."""
+    """Add a dense layer without activation above rows; it is discarded together with the method."""
     tf1 = tensorflow().compat.v1
     with tf1.variable_scope(name):
         kernel = tf1.get_variable("kernel", [inputs.shape[-1], units], initializer=tf1.glorot_uniform_initializer())

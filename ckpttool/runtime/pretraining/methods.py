@@ -1,4 +1,4 @@
-"""All methods of pretraining that there are: a new one is a file of its own, and a name here."""
+"""All methods of pretraining; a new method is a file, and a name here."""
 
 from ckpttool.runtime.pretraining.autoencoder import Autoencoder
 from ckpttool.runtime.pretraining.corrupt import Corrupt

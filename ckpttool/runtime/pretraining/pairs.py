@@ -1,4 +1,4 @@
-"""Pairs: layers are trained so that rows which belong together lie near one another, and others apart."""
+"""Pairs: layers are trained so that embeddings of the same group are close to each other, and others are apart."""
 
 import math
 from dataclasses import dataclass
@@ -16,12 +16,12 @@ _TINY = 1e-12
 class Pairs(Method):
     """Same or different, for all pairs of a batch by their labels; embeddings have the length 1.
 
-    With `by` group rows of one group are the same, with `near` those whose places among all rows are at most so far
-    apart, as in the order of time; with both, those of one group that are.
+    With `by` group, rows of one group are the same; with `near`, rows whose positions in the data differ by at most
+    this number, such as neighbours in time; with both, rows of one group that are near.
 
-    Distances of pairs that are the same are to be small, of others above a `margin` (Hadsell et al. 2006). With
-    `mining` semi_hard each pair of the same is held against the nearest other row that is farther than they are apart,
-    which is to be farther by the margin (Schroff et al. 2015).
+    Distances of same pairs are to be small, those of others above a `margin` (Hadsell et al. 2006). With
+    `mining` semi_hard, each same pair is compared with the nearest other row that is farther away,
+    which must be farther by the margin (Schroff et al. 2015).
     """
 
     name = "pairs"
@@ -34,17 +34,17 @@ class Pairs(Method):
     helps: ClassVar[str] = "mining=all, a larger `batch_size`, or a lower `lr`"
 
     def __post_init__(self) -> None:
-        """Check the margin, and how far is near."""
+        """Validate the margin and `near`."""
         above_zero("margin", self.margin)
         require("near", self.near, self.near is not None and self.near >= 1, "a whole number above 0")
 
     @property
     def compares(self) -> BatchLoss:
-        """What tells which rows of a batch belong together."""
+        """The requirements for batches: the labels that identify same rows."""
         return BatchLoss("place" if self.near and self.by == "label" else self.by, self.near or 0)
 
     def judged(self, place: Place, seen: Any) -> Judged:
-        """Return by how much distances miss what they are to be."""
+        """Return the loss of the distances between embeddings."""
         tf = tensorflow()
         labels = place.labels()
         embedding = tf.math.l2_normalize(place.embedding, 1)
@@ -59,15 +59,15 @@ class Pairs(Method):
         return Judged(self._all(squared, distance, alike, apart), (_mean(near, alike) + _mean(1 - near, apart)) / 2)
 
     def _all(self, squared: Any, distance: Any, alike: Any, apart: Any) -> Any:
-        """Return the contrastive loss of all pairs, of those that are alike and the others as much."""
+        """Return the contrastive loss of all pairs, with the same total weight for same and other pairs."""
         missed = tensorflow().nn.relu(self.margin - distance) ** 2
         return _mean(squared, alike) + _mean(missed, apart)
 
     def _mined(self, squared: Any, alike: Any, apart: Any) -> tuple[Any, Any]:
-        """Return the loss of triplets, and how many are told right, of all that there are.
+        """Return the loss of triplets, and the fraction of all triplets that are correct.
 
-        Of each pair that is alike one counts in the loss: with the nearest other row farther away, if any is, else with
-        the farthest.
+        Each same pair is part of one triplet in the loss: with the nearest other row that is farther away, if any, else
+        with the farthest.
         """
         tf = tensorflow()
         distances = tf.stop_gradient(tf.where(apart > 0, squared, math.inf))
@@ -80,6 +80,6 @@ class Pairs(Method):
 
 
 def _mean(values: Any, weights: Any) -> Any:
-    """Return the mean of values by weights; 0 where all weights are."""
+    """Return the weighted mean of values; 0 if all weights are 0."""
     tf = tensorflow()
     return tf.math.divide_no_nan(tf.reduce_sum(values * weights), tf.reduce_sum(weights))

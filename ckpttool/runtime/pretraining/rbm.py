@@ -1,4 +1,4 @@
-"""Restricted Boltzmann machines: a layer is trained so that what it makes of rows is as likely as the rows are."""
+"""Restricted Boltzmann machines: a layer is trained to model the distribution of the rows."""
 
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
@@ -9,16 +9,16 @@ from ckpttool.runtime.configure import tensorflow
 from ckpttool.runtime.pretraining.method import Judged, Method, Place
 
 _KERNEL_OF_ROWS = 2
-"""The dimensions of the kernel of a dense layer."""
+"""The rank of the kernel of a dense layer."""
 
 
 @dataclass(frozen=True)
 class Rbm(Method):
     """A restricted Boltzmann machine of each dense sigmoid layer in turn, by contrastive divergence (Hinton 2002).
 
-    The machine is to tell rows from what it has made after `steps` of Gibbs sampling: from the rows, or, where there
-    are `chains`, from as many that go on from batch to batch (Tieleman 2008). `visible` units are bernoulli, for values
-    from 0 to 1, or gaussian, for standardised ones, with variance 1; those of layers above the first are bernoulli.
+    Rows are contrasted with samples after `steps` of Gibbs sampling, which starts from the rows or, with
+    `chains`, from this number of persistent chains (Tieleman 2008). `visible` units are bernoulli, for values
+    from 0 to 1, or gaussian with variance 1, for standardised values; those of layers above the first are bernoulli.
     """
 
     name = "rbm"
@@ -29,20 +29,20 @@ class Rbm(Method):
     helps: ClassVar[str] = "a lower `lr`, or rows from 0 to 1"
 
     def __post_init__(self) -> None:
-        """Check the numbers."""
+        """Validate the parameters."""
         require("steps", self.steps, self.steps >= 1, "a whole number above 0")
         require("chains", self.chains, self.chains >= 0, "a whole number not below 0")
 
     @property
     def measure(self) -> str:
-        """What the loss measures: the likelihood cannot be computed."""
+        """A description of the loss, since the likelihood cannot be computed."""
         return "negative pseudo-likelihood" if self.visible == "bernoulli" else "reconstruction error"
 
     def judged(self, place: Place, seen: Any) -> Judged:
-        """Return what the machine makes of rows; its gradient is that of contrastive divergence.
+        """Return the loss of the machine on rows; its gradient is that of contrastive divergence.
 
-        The difference of the free energies of rows and of what was sampled has that gradient, and no meaning as a
-        number: it is added so that the sum is the measure.
+        The difference between the free energies of rows and samples has this gradient, but no meaning as a
+        number: its value is subtracted, so that the loss is the measure.
         """
         tf = tensorflow()
         machine = Machine.of(place, self.visible == "gaussian" and place.given.op.type == "Placeholder")
@@ -61,7 +61,7 @@ class Rbm(Method):
 
 @dataclass(frozen=True)
 class State:
-    """Visible units, and what goes into the hidden ones."""
+    """Visible units, and the inputs of the hidden units."""
 
     visible: Any
     inputs: Any
@@ -69,7 +69,7 @@ class State:
 
 @dataclass(frozen=True)
 class Machine:
-    """Visible and hidden units, with the weights between them and a bias for each."""
+    """A restricted Boltzmann machine: the weights between visible and hidden units, and their biases."""
 
     kernel: Any
     hidden: Any
@@ -92,12 +92,12 @@ class Machine:
         return cls(layer.kernel, layer.bias, visible, gaussian)
 
     def state(self, visible: Any) -> State:
-        """Return rows of visible units with what goes into the hidden ones."""
+        """Return rows of visible units with the inputs of the hidden units."""
         tf = tensorflow()
         return State(visible, tf.nn.bias_add(tf.matmul(visible, self.kernel), self.hidden))
 
     def chains(self, count: int) -> State:
-        """Return chains, which begin with all units off and go on from batch to batch."""
+        """Return persistent chains, which start with all units off and continue from batch to batch."""
         tf1 = tensorflow().compat.v1
         shape = [count, self.kernel.shape[0]]
         return self.state(tf1.get_variable("chains", shape, initializer=tf1.zeros_initializer(), trainable=False))
@@ -109,7 +109,7 @@ class Machine:
         return inputs if self.gaussian else tf.sigmoid(inputs)
 
     def sampled(self, state: State, steps: int) -> State:
-        """Return the state after steps of Gibbs sampling; gradients do not go through what was sampled."""
+        """Return the state after steps of Gibbs sampling; gradients are not propagated through samples."""
         tf = tensorflow()
         for _ in range(steps):
             mean = self.made(_drawn(tf.sigmoid(state.inputs)))
@@ -126,7 +126,7 @@ class Machine:
         return -tf.linalg.matvec(state.visible, self.visible) - hidden
 
     def pseudo_likelihood(self, rows: State) -> Any:
-        """Return the mean log-likelihood of rows, estimated by one unit of each that is flipped (Besag 1975)."""
+        """Return the mean pseudo-log-likelihood of rows, estimated by flipping one unit of each (Besag 1975)."""
         tf = tensorflow()
         units = self.kernel.shape[0]
         places = tf.random.uniform(tf.shape(rows.visible)[:1], 0, units, tf.int32)
@@ -137,13 +137,13 @@ class Machine:
         return units * tf.reduce_mean(-tf.nn.softplus(-surer))
 
     def error(self, rows: State) -> Any:
-        """Return the mean squared difference of rows from what is made of their hidden units."""
+        """Return the mean squared reconstruction error of rows."""
         tf = tensorflow()
         made = self.made(tf.sigmoid(rows.inputs))
         return tf.reduce_mean(tf.math.squared_difference(made, rows.visible))
 
 
 def _drawn(probabilities: Any) -> Any:
-    """Return units that are on with some probabilities."""
+    """Return units that are randomly on with given probabilities."""
     tf = tensorflow()
     return tf.cast(tf.random.uniform(tf.shape(probabilities)) < probabilities, probabilities.dtype)

@@ -1,4 +1,4 @@
-"""Turned images: layers are trained to tell by how many quarters an image was turned."""
+"""Rotation prediction: layers are trained to recognise by how many quarter turns an image was rotated."""
 
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -21,7 +21,7 @@ class Rotate(Method):
     figure: ClassVar[str] = "turns told right"
 
     def seen(self, place: Place) -> Any:
-        """Return all rows in each of the turns.
+        """Return all rows in each of the four rotations.
 
         Raises:
             PlanError: they are not square.
@@ -35,7 +35,7 @@ class Rotate(Method):
         return tf.reshape(turned, [-1, *place.given.shape[1:]])
 
     def judged(self, place: Place, seen: Any) -> Judged:
-        """Return how well the turns are told."""
+        """Return the loss and the accuracy of the predicted rotations."""
         tf = tensorflow()
         logits = dense("turns", place.embedding, TURNS)
         turns = tf.repeat(tf.range(TURNS), tf.shape(place.given)[0])

@@ -1,4 +1,4 @@
-"""Two views: layers are trained to give alike for two augmentations of an image, without giving the same for all."""
+"""Two views: layers are trained to output similar embeddings for two augmentations of an image, without collapse."""
 
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
@@ -12,8 +12,8 @@ from ckpttool.runtime.pretraining.method import Judged, Method, Place, dense
 INVARIANCE, VARIANCE, COVARIANCE, EPSILON = 25.0, 25.0, 1.0, 1e-4
 """The weights of VICReg's terms, and what is added to variances (Bardes et al. 2022, sections 4.1 and 4.2)."""
 REDUNDANCY, LEAST = 5e-3, 1e-5
-"""The weight of what is off the diagonal (Zbontar et al. 2021, section 3), and what is added to variances, so that a
-unit that gives one number for all rows is no division by 0."""
+"""The weight of the off-diagonal elements (Zbontar et al. 2021, section 3), and a constant added to variances, so that
+a unit with the same output for all rows causes no division by 0."""
 _SEEDS = 2**31 - 1
 
 
@@ -35,7 +35,7 @@ class Views(Method):
     helps: ClassVar[str] = "a larger `batch_size`, another `augment`, or a lower `lr`"
 
     def __post_init__(self) -> None:
-        """Check the units."""
+        """Validate the units."""
         require("units", self.units, self.units >= 2, "a whole number above 1")
 
     @property
@@ -44,10 +44,10 @@ class Views(Method):
         return "loss of VICReg" if self.loss == "vicreg" else "loss of Barlow Twins"
 
     def seen(self, place: Place) -> Any:
-        """Return one view of all rows, and another one.
+        """Return one view of all rows, followed by another.
 
         Raises:
-            PlanError: it is not said how views differ.
+            PlanError: no augmentation is specified.
         """
         tf = tensorflow()
         if place.augment is None:
@@ -58,7 +58,7 @@ class Views(Method):
         return tf.concat([place.augment(place.given, seed) for seed in seeds], 0)
 
     def judged(self, place: Place, seen: Any) -> Judged:
-        """Return how far the embeddings of two views are from what they are to be."""
+        """Return the loss of the embeddings of two views."""
         hidden = tensorflow().nn.relu(dense("projector1", place.embedding, self.units))
         first, second = tensorflow().split(dense("projector2", hidden, self.units), 2)
         return Judged(vicreg(first, second) if self.loss == "vicreg" else barlow(first, second))
@@ -67,7 +67,7 @@ class Views(Method):
 def vicreg(first: Any, second: Any) -> Any:
     """Return the loss of VICReg: invariance, variance and covariance of two embeddings, [rows, units].
 
-    It is that of the paper's algorithm 1, whose invariance is a mean over units too, other than in equation 5.
+    It follows the paper's algorithm 1, in which the invariance is also a mean over units, unlike equation 5.
     """
     tf = tensorflow()
     invariance = tf.reduce_mean(tf.math.squared_difference(first, second))
@@ -82,7 +82,7 @@ def vicreg(first: Any, second: Any) -> Any:
 
 
 def barlow(first: Any, second: Any) -> Any:
-    """Return the loss of Barlow Twins: how far the correlations of two embeddings are from those of one with itself."""
+    """Return the loss of Barlow Twins: the distance of two embeddings' cross-correlation matrix to the identity."""
     tf = tensorflow()
     standardised = []
     for embedding in (first, second):
@@ -94,6 +94,6 @@ def barlow(first: Any, second: Any) -> Any:
 
 
 def _off_diagonal(matrix: Any) -> Any:
-    """Return the sum of the squares beside the diagonal."""
+    """Return the sum of the squares off the diagonal."""
     tf = tensorflow()
     return tf.reduce_sum(matrix**2) - tf.reduce_sum(tf.linalg.diag_part(matrix) ** 2)
