@@ -1,1 +1,1 @@
-"""Keras's models: built of their configurations, traced into graphs, written as Keras files again."""
+"""Keras models: built from their configurations, traced into graphs, and written as Keras files."""

@@ -1,4 +1,4 @@
-"""Architectures of `keras.applications`, built without values of weights and without any download."""
+"""Architectures of `keras.applications`, built without values of weights and without downloads."""
 
 import warnings
 from pathlib import Path
@@ -15,14 +15,14 @@ from ckpttool.runtime.keras.private.building import MOST_SAID, names_as_in_a_new
 
 
 def application_built(application: Application, source: Path) -> KerasModel:
-    """Build an architecture; its network is that of `source`, the file of its weights.
+    """Build an architecture; `source` is the file of its weights.
 
     Raises:
-        PlanError: Keras refuses the arguments; its reason is the message.
+        PlanError: Keras rejects the arguments; the message is its reason.
         MissingDependency: TensorFlow or Keras is not installed.
     """
     with variables_without_values(), names_as_in_a_new_process(), warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # MobileNets say which of their weights they would download
+        warnings.simplefilter("ignore")  # MobileNets warn about the weights that they would download
         live = _called(application)
     config = keras().saving.serialize_keras_object(live)
     config.pop("compile_config", None)
@@ -30,17 +30,17 @@ def application_built(application: Application, source: Path) -> KerasModel:
 
 
 def download_weights(application: Application) -> None:
-    """Have Keras download the weights of an architecture into its cache, and check them.
+    """Let Keras download the weights of an architecture to its cache, and check them.
 
     Raises:
-        CkptError: Keras cannot, or has none for these arguments; its reason is the message.
+        CkptError: the download fails, or there are no weights for these arguments; the message is Keras's reason.
         MissingDependency: TensorFlow or Keras is not installed.
     """
     function = getattr(keras().applications, application.name)
     top = application.include_top is not False
     try:
         function(weights=application.weights, include_top=top, **application.arguments)
-    except Exception as error:  # Keras raises `Exception` where a download fails
+    except Exception as error:  # Keras raises `Exception` if a download fails
         reason = without_secrets(" ".join(str(error).split()))[:MOST_SAID]
         raise CkptError(f"{SCHEME}{application}: Keras cannot get the weights: {reason}") from error
 

@@ -1,4 +1,4 @@
-"""Keras's networks built of their configurations, and their variables under the names that their files give them."""
+"""Keras networks built from their configurations, with their variables under the names used in their files."""
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
@@ -14,16 +14,16 @@ from ckpttool.runtime.keras.private.layout import Places, places_of_variables
 from ckpttool.runtime.keras.private.walking import freeze_throughout
 
 SEED = "seed_generator_state"
-"""What Keras calls a variable that is no weight: what a random generator counts."""
+"""Keras's name of a variable that is not a weight: the counter of a random generator."""
 
 
 @dataclass(frozen=True, eq=False)
 class KerasModel:
-    """A network that Keras has built, without values, and its variables by the names of its file's weights.
+    """A network built by Keras, without values, and its variables by the names of the weights in its file.
 
-    `places` has for each of them the path that it has in a `.keras` file. `copies` are names under which a file has a
-    variable once more, as a spectral normalisation has its layer's kernel. `layout` is of all its variables, those too
-    that are no weights.
+    `places` contains the path of each variable in a `.keras` file. `copies` are additional names of a
+    variable in a file, such as the kernel in a spectral normalisation. `layout` includes variables that are not
+    weights.
     """
 
     network: Network
@@ -35,7 +35,7 @@ class KerasModel:
 
     @property
     def constrained(self) -> list[str]:
-        """The weights that Keras would bring back into bounds after each step of training."""
+        """The weights with a constraint, which Keras would apply after each training step."""
         return [name for name, variable in self.variables.items() if getattr(variable, "constraint", None) is not None]
 
 
@@ -45,10 +45,10 @@ _latest: list[KerasModel] = []
 
 
 def built(network: Network) -> KerasModel:
-    """Build a network whose configuration was held against the lists of Keras's own classes.
+    """Build a network from a configuration that has been checked to use only Keras's own classes.
 
     Raises:
-        FormatError: Keras refuses the configuration; its reason is the message.
+        FormatError: Keras rejects the configuration; the message is its reason.
         MissingDependency: TensorFlow or Keras is not installed.
     """
     with variables_without_values():
@@ -58,12 +58,12 @@ def built(network: Network) -> KerasModel:
 
 
 def built_once(architecture: Mapping[str, Any], compiled: Mapping[str, Any] | None, path: Path) -> KerasModel:
-    """Return the network that was built last in this process, if this is the same one, else build it.
+    """Return the most recently built network of this process if it is the same one, else build it.
 
-    Its config is not in a file of Keras: `path` is what holds it. Who asks for it leaves it as it is.
+    The config is not that of a Keras file: `path` is the file that contains it. Callers must not modify the network.
 
     Raises:
-        FormatError: the config is not of Keras's own classes, or Keras refuses it.
+        FormatError: the config has classes other than Keras's own, or Keras rejects it.
     """
     for model in _latest:
         if model.network.architecture == architecture:
@@ -72,14 +72,14 @@ def built_once(architecture: Mapping[str, Any], compiled: Mapping[str, Any] | No
 
 
 def with_named_variables(network: Network, live: Any) -> KerasModel:
-    """Return a network that is built, with its variables by the names that a file of its weights has for them."""
+    """Return a built network with its variables by the names that a file of its weights uses."""
     layout = places_of_variables(live)
     named = {
         "/".join([*scopes, _own_name(variable, place)]): (place, variable)
         for place, (scopes, variable) in layout.variables.items()
         if variable.name != SEED
     }
-    last = {id(variable): name for name, (_, variable) in named.items()}  # Keras reads it there, after the others
+    last = {id(variable): name for name, (_, variable) in named.items()}  # where Keras reads it, after the others
     own = {name: each for name, each in named.items() if last[id(each[1])] == name}
     model = KerasModel(
         network,
@@ -94,7 +94,7 @@ def with_named_variables(network: Network, live: Any) -> KerasModel:
 
 
 def _own_name(variable: Any, place: str) -> str:
-    """Return what a variable is called in its layer: its number there, if the layer gave it no name."""
+    """Return the name of a variable in its layer; its index if the layer has not named it."""
     return place.rpartition("/")[2] if NAMELESS.fullmatch(variable.name) else str(variable.name)
 
 
@@ -106,7 +106,7 @@ def _of_config(network: Network) -> Any:
 
 
 def _for_any_rows(config: Any) -> Any:
-    """Return a copy of a config whose inputs take any number of rows: each is computed alike in any batch."""
+    """Return a copy of a config whose inputs accept any number of rows, since rows are computed independently."""
     if isinstance(config, list):
         return [_for_any_rows(each) for each in config]
     if not isinstance(config, Mapping):

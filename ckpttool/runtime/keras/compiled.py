@@ -1,6 +1,6 @@
-"""What Keras compiles a model with, of an objective and a recipe: a loss and metrics, an optimizer and its rate.
+"""Keras's compile arguments for an objective and a recipe: a loss and metrics, an optimizer and its learning rate.
 
-What Keras lacks is said in place of it: a rate for each layer, a warm-up, weights of classes.
+Settings that Keras lacks are listed instead: rates per layer, a warm-up, class weights.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -15,7 +15,7 @@ from ckpttool.runtime.recipe import Recipe
 
 
 class Compiled(NamedTuple):
-    """A part of a compile config, and what Keras lacks of what it stands for."""
+    """A part of a compile config, and the settings that Keras lacks."""
 
     config: Any
     lacks: Sequence[str] = ()
@@ -31,7 +31,7 @@ _OF_NUMBERS = {
 
 
 def loss_in_keras(objective: Objective, from_logits: bool = True) -> tuple[Compiled, list[Any]]:
-    """Return the loss, None where Keras has none, and the metrics of an objective, of logits or of probabilities."""
+    """Return the loss (None if Keras has none) and the metrics of an objective, for logits or probabilities."""
     smoothing = objective.label_smoothing
     lacks = (
         ["Keras keeps no weights of classes with a model: give `fit` a class_weight"] if objective.class_weight else []
@@ -63,7 +63,7 @@ def _metric(class_name: str, name: str, **config: Any) -> Config:
 
 
 def optimizer_in_keras(recipe: Recipe) -> Compiled:
-    """Return the optimizer of a recipe, with its rate and its clipping."""
+    """Return the optimizer of a recipe, with its learning rate and clipping."""
     rule = recipe.update_rule
     class_name, translate = _OPTIMIZERS[type(rule)]
     rate, lacks = _rate(recipe)
@@ -86,7 +86,7 @@ def optimizer_in_keras(recipe: Recipe) -> Compiled:
 
 
 def _rate(recipe: Recipe) -> tuple[Any, list[str]]:
-    """Return the learning rate, a number or a schedule's config, and what Keras lacks of how it changes."""
+    """Return the learning rate, a number or the config of a schedule, and the settings that Keras lacks."""
     lacks = []
     if recipe.has_several_rates:
         lacks.append("Keras lacks a learning rate for each layer: all have the base rate")
@@ -107,7 +107,7 @@ def _rate(recipe: Recipe) -> tuple[Any, list[str]]:
 
 
 def _decay(rate: float, schedule: schedules.Schedule) -> Config | None:
-    """Return a schedule that lasts for some steps, None where Keras has no such."""
+    """Return the config of a schedule with a number of steps; None if Keras has none like it."""
     if isinstance(schedule, schedules.Exponential):
         return _schedule(
             "ExponentialDecay", initial_learning_rate=rate, decay_steps=schedule.steps, decay_rate=schedule.rate
@@ -164,4 +164,4 @@ _OPTIMIZERS: Mapping[type[Optimizer], tuple[str, Callable[[Any], dict[str, Any]]
         },
     ),
 }
-"""The class of Keras that updates as an optimizer does, and its arguments."""
+"""Keras's class with the same updates as an optimizer, and its arguments."""

@@ -1,4 +1,4 @@
-"""Constants: what layers hold as tensors outside of any graph, for as long as a graph is built with them."""
+"""Constants: replacements of the eager tensors of layers while a graph is built with these layers."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,7 +10,7 @@ from ckpttool.runtime.keras.private.walking import layers_within, parts_of
 
 @contextmanager
 def constants_held(model: Any) -> Iterator[None]:
-    """Let the layers hold constants of the graph that is built, for the tensors that they hold outside of any graph."""
+    """Replace the eager tensors of layers by constants of the current graph, within this context."""
     held = {id(part): part for layer in layers_within(model) for part in parts_of(layer)}.values()
     eager = [(part, name, value) for part in held for name, value in vars(part).items() if _is_eager(value)]
     for part, name, value in eager:
@@ -27,5 +27,5 @@ def _is_eager(value: Any) -> bool:
 
 
 def as_constant(value: Any) -> Any:
-    """Return a constant of the graph that is built for a tensor outside of any graph; anything else as it is."""
+    """Return a constant of the current graph for an eager tensor; other values are returned unchanged."""
     return tensorflow().constant(value.numpy(), value.dtype) if _is_eager(value) else value

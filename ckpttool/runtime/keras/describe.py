@@ -1,4 +1,4 @@
-"""What a traced graph says of its network of Keras: the config, and which calls of layers give which tensors."""
+"""The Keras network of a traced graph: its config, and the layer calls that output its tensors."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -11,7 +11,7 @@ from ckpttool.runtime.keras.trace import Traced
 
 
 def described(traced: Traced) -> KerasNetwork:
-    """Return the network that a graph was traced from, and which of its calls give which tensors of the graph."""
+    """Return the network that a graph was traced from, with the calls that output the graph's tensors."""
     model, network = traced.model, traced.model.network
     return KerasNetwork(
         network.architecture,
@@ -24,7 +24,7 @@ def described(traced: Traced) -> KerasNetwork:
 
 
 def _rows(live: Any, calls: Mapping[str, tuple[Any, ...]]) -> dict[str, list[Call]]:
-    """Return the row of calls that gives each tensor: of a call that gives several, they are listed in their order."""
+    """Return the chain of calls that outputs each tensor; several outputs of a call are listed in order."""
     models = {id(model): model for nodes in calls.values() for model in _models(live, nodes)}
     calls_of = {key: calls_of_network(model) for key, model in models.items()}
     given: Counter[int] = Counter()
@@ -38,5 +38,5 @@ def _rows(live: Any, calls: Mapping[str, tuple[Any, ...]]) -> dict[str, list[Cal
 
 
 def _models(live: Any, nodes: Sequence[Any]) -> list[Any]:
-    """Return the models that a row of nodes goes through, one for each node."""
+    """Return the nested models of a chain of nodes, one for each node."""
     return [live, *(node.operation for node in nodes[:-1])]
