@@ -40,7 +40,7 @@ class KerasModel:
 
 
 _latest: list[KerasModel] = []
-"""The network that was built last: who opens a model and trains it writes the same network, without building it again.
+"""The most recently built network: a model that is opened, trained and written is built only once.
 """
 
 

@@ -1,4 +1,4 @@
-"""What is put on a graph, said of its Keras network too: layers of SPEC, an objective, a recipe."""
+"""Updates of a graph's Keras network for additions to the graph: layers of SPEC, an objective, a recipe."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -16,19 +16,19 @@ from ckpttool.runtime.spec import LayerSpec
 
 
 def only_inputs(name: str, shape: Sequence[int]) -> KerasNetwork:
-    """Return a network without layers that takes rows of a shape."""
+    """Return a network without layers whose input has rows of a shape."""
     return KerasNetwork(sequential([layer("InputLayer", name, batch_shape=[None, *shape], dtype="float32")]))
 
 
 def headed(
     network: KerasNetwork, layers: Sequence[LayerSpec], outputs: Mapping[str, Any], objective: Objective
 ) -> KerasNetwork:
-    """Return a network with layers put on it, whose outputs in the graph are given by name, and what judges them."""
+    """Return a network with added layers and an objective; `outputs` are the layers' outputs in the graph, by name."""
     return judged(with_layers_on(network, layers, outputs), objective)
 
 
 def with_layers_on(network: KerasNetwork, layers: Sequence[LayerSpec], outputs: Mapping[str, Any]) -> KerasNetwork:
-    """Return a network with layers put on it, whose outputs in the graph are given by name."""
+    """Return a network with added layers; `outputs` are the layers' outputs in the graph, by name."""
     new = {spec.name: in_keras(spec.name, spec.layer, outputs[spec.name]) for spec in layers}
     lacks = [lack for each in new.values() for lack in each.lacks]
     tensors = {name: output.name for name, output in outputs.items()}
@@ -37,9 +37,9 @@ def with_layers_on(network: KerasNetwork, layers: Sequence[LayerSpec], outputs: 
 
 
 def judged(network: KerasNetwork, objective: Objective, from_logits: bool = True) -> KerasNetwork:
-    """Return a network with the loss and the metrics of an objective, of the logits that it gives or of probabilities.
+    """Return a network with the loss and the metrics of an objective, for outputs that are logits or probabilities.
 
-    What was compiled stays where it is the same loss.
+    The compiled loss is kept if it is the same.
     """
     if outputs_of(network.architecture) > 1:
         lack = f"Keras compiles {outputs_of(network.architecture)} outputs, the loss is of one: compile before fit"
@@ -52,9 +52,9 @@ def judged(network: KerasNetwork, objective: Objective, from_logits: bool = True
 
 
 def trained_by(network: KerasNetwork, recipe: Recipe, ranks: Mapping[str, int], trained: Sequence[str]) -> KerasNetwork:
-    """Return a network with the optimizer of a recipe, and the penalties that it has for what is trained.
+    """Return a network with the optimizer of a recipe, and with its penalties for trained weights.
 
-    `ranks` are those of all weights of the graph, by name.
+    `ranks` are the ranks of all weights of the graph, by name.
     """
     optimizer = optimizer_in_keras(recipe)
     put = network.compiled_with("optimizer", optimizer.lacks, optimizer=optimizer.config)

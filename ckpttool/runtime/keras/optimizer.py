@@ -1,6 +1,6 @@
-"""The state of an optimizer of Keras, made of the slots that TensorFlow's optimizer of the same kind has.
+"""The state of a Keras optimizer, converted from the slots of the corresponding TensorFlow optimizer.
 
-Both update alike; only momentum is kept otherwise: TensorFlow's is a sum of gradients, Keras's the step that it takes.
+Both have the same updates, but different momentum: TensorFlow's is a sum of gradients, Keras's is the step.
 """
 
 from collections.abc import Iterator, Mapping
@@ -15,7 +15,7 @@ from ckpttool.runtime.keras.private.optimizers import slots_of
 
 
 class Slot(NamedTuple):
-    """What Keras calls a slot of TensorFlow's, and whether it is the step of a rate rather than a gradient."""
+    """Keras's name for a TensorFlow slot, and whether it is a step, scaled by the rate, rather than a gradient."""
 
     name: str
     is_step: bool = False
@@ -29,7 +29,7 @@ SLOTS: Mapping[str, Mapping[str, Slot]] = {
     "AdamW": {"Adam": Slot("_momentums"), "Adam_1": Slot("_velocities")},
     "Ftrl": {"Ftrl": Slot("_accumulators"), "Ftrl_1": Slot("_linears")},
 }
-"""The slots of TensorFlow's optimizers, below the variable's name, by the class that Keras has for the optimizer."""
+"""The slots of TensorFlow's optimizers, below the variable's name, by Keras's class for the optimizer."""
 CENTERED = {"RMSProp": Slot("_velocities"), "RMSProp_1": Slot("_average_gradients"), "RMSProp_2": Slot("_momentums")}
 """Those of a centered RMSProp."""
 
@@ -42,13 +42,13 @@ def optimizer_state(
 ) -> Iterator[Tensor]:
     """Yield the values of the variables of a built optimizer, in its order.
 
-    A slot that is not in the graph has the value that it starts with.
+    A slot that is not in the graph has its initial value.
 
     Args:
         optimizer: Keras's optimizer.
-        names: Those of the trained variables in the graph, by the identity of Keras's variable.
+        names: The names of the trained variables in the graph, by the identity of Keras's variable.
         tensors: The values of the graph.
-        slots: The graph's slots: what each is a slot of, and what it is called there.
+        slots: The graph's slots: the variable and the slot name of each.
     """
     step = int(tensors[STEP].read()) if STEP in tensors else 0
     optimizer.iterations.assign(step)
@@ -68,12 +68,12 @@ def optimizer_state(
 
 
 def has_slots(optimizer: Any) -> bool:
-    """Say whether a built optimizer keeps more than the number of steps and its rate."""
+    """Return whether a built optimizer has more state than the number of steps and its rate."""
     return any(variable.name not in ("iteration", "learning_rate") for variable in optimizer.variables)
 
 
 def initial_value(variable: Any) -> Tensor:
-    """Return the value that a variable has, or starts with where it has none."""
+    """Return the value of a variable; its initial value if it has none."""
     initializer = initializer_of(variable)
     spec = TensorSpec(variable.path, tuple(variable.shape), BY_NAME[variable.dtype])
     if initializer is None:

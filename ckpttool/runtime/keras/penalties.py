@@ -1,4 +1,4 @@
-"""Penalties and bounds that a recipe puts on kernels, as regularisers and constraints of Keras's layers."""
+"""Penalties and bounds of a recipe for kernels, as regularisers and constraints of Keras layers."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -22,10 +22,10 @@ PREFIXES = {
 
 
 def penalties_of(recipe: Recipe, ranks: Mapping[str, int], trained: Sequence[str]) -> Mapping[str, Penalties]:
-    """Return what a recipe puts on each trained kernel; `ranks` are those of all weights.
+    """Return the penalties and bounds for each trained kernel; `ranks` are those of all weights.
 
     Raises:
-        UnknownName: a pattern takes nothing.
+        UnknownName: a pattern matches nothing.
     """
     found: dict[str, dict[str, float]] = {}
     for kind in KINDS:
@@ -37,7 +37,7 @@ def penalties_of(recipe: Recipe, ranks: Mapping[str, int], trained: Sequence[str
 
 
 def penalised(model: Config, penalties: Mapping[str, Penalties]) -> tuple[Config, list[str]]:
-    """Return a network whose layers have penalties and bounds, and what Keras lacks of them."""
+    """Return a network whose layers have penalties and bounds, and those that Keras lacks."""
     left = dict(penalties)
 
     def change(path: str, layer: Config) -> Config:
@@ -54,7 +54,7 @@ def penalised(model: Config, penalties: Mapping[str, Penalties]) -> tuple[Config
 
 
 def _put(own: dict[str, Any], prefix: str, given: Penalties, window: int) -> bool:
-    """Put penalties and a bound into a layer's config; say whether it has a place for them."""
+    """Add penalties and a bound to a layer's config; return whether it supports them."""
     before = own.get(f"{prefix}_regularizer")
     known = {"l1": 0.0, "l2": 0.0, **((before or {}).get("config") or {})} if isinstance(before, dict | None) else {}
     if known.keys() != {"l1", "l2"}:

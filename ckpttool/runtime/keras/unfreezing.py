@@ -1,4 +1,4 @@
-"""Unfreezing: layers that a Keras file keeps from training are trained again, as `layer.trainable = True` has it."""
+"""Unfreezing of layers that are frozen in a Keras file, like `layer.trainable = True`."""
 
 from typing import Any
 
@@ -8,10 +8,10 @@ from ckpttool.runtime.keras.private.walking import is_network, set_trainable_alo
 
 
 def unfreeze(model: KerasModel, pattern: Pattern) -> None:
-    """Let the layers be trained that hold a weight which a pattern takes, and the models that they are in.
+    """Make the layers trainable that have a weight matched by a pattern, and the models that contain them.
 
     Raises:
-        UnknownName: the pattern takes no weight.
+        UnknownName: the pattern matches no weight.
     """
     chosen = {id(model.variables[name]) for name in pattern.select(model.variables)}
 
