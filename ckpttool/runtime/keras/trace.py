@@ -1,7 +1,7 @@
-"""A network of Keras traced into a graph of TensorFlow 1, as its programs would have built it.
+"""Tracing of a Keras network into a TensorFlow 1 graph, like one built by a TensorFlow 1 program.
 
-Each layer's ops are in its scope. One that computes something else while training is put between two branches of a
-conditional on the placeholder `training`, and what moves its averages is in the collection UPDATE_OPS.
+The ops of each layer are in its scope. A layer that behaves differently in training becomes two branches of a
+conditional on the placeholder `training`, and the updates of its averages are in the collection UPDATE_OPS.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -42,15 +42,15 @@ from ckpttool.runtime.keras.training import depends_on_training
 from ckpttool.runtime.keras.values import Values
 
 TRAINING = "training"
-"""The placeholder that says whether the network is trained."""
+"""The placeholder that is true in training."""
 
 
 @dataclass(frozen=True, eq=False)
 class Traced:
-    """The graph of a network, and which of Keras's own calls of layers gave a tensor, by its name.
+    """The graph of a network, and the Keras layer call that output each tensor, by the tensor's name.
 
-    A call is a row of nodes: that of the layer itself comes last, those of the models that it is nested in before it.
-    Of outputs that are masked Keras's losses leave time steps out.
+    A call is a chain of nodes: first those of the models that contain the layer, last that of the layer itself.
+    Keras's losses ignore masked time steps of outputs.
     """
 
     model: KerasModel
@@ -86,13 +86,13 @@ def traced(model: KerasModel) -> Traced:
     graph = Graph(meta, source, provenance=provenance)
     inputs = {tensor.name: fed for tensor, fed in zip(model.live.inputs, trace.inputs, strict=True)}
     names = FreeNames(())
-    called = [names.free(name) for name in functional_of(model.live).output_names]  # a layer's are all named after it
+    called = [names.free(name) for name in functional_of(model.live).output_names]  # all share the layer's name
     signed = _signed(graph, inputs, dict(zip(called, outputs, strict=True)))
     return Traced(model, with_new_variables(signed, trace.values.new_variables()), trace.calls, masked)
 
 
 def _signed(graph: Graph, inputs: Mapping[str, Any], outputs: Mapping[str, Any]) -> Graph:
-    """Return a graph with the signature by which a network is called, under the names that Keras has for its ends."""
+    """Return a graph with a signature for calling the network, with Keras's names of its inputs and outputs."""
     header = graph.header_copy()
     signature = header.signature_def[DEFAULT]
     signature.method_name = "tensorflow/serving/predict"
@@ -105,7 +105,7 @@ def _signed(graph: Graph, inputs: Mapping[str, Any], outputs: Mapping[str, Any])
 
 
 class _Trace:
-    """One tracing: the tensors that stand for the variables, and the calls of layers as they are made."""
+    """A single trace: the tensors that replace variables, and the calls of layers so far."""
 
     def __init__(self, model: KerasModel) -> None:
         tf1 = tensorflow().compat.v1
@@ -117,7 +117,7 @@ class _Trace:
         self.alike = Alike(self.training)
 
     def run(self) -> Any:
-        """Run the network on its placeholders, and return what it gives."""
+        """Run the network on its placeholders, and return its outputs."""
         live = self.model.live
         with self._scope(live.variables) as scope:
             outputs = self._run(live, packed_inputs(live, self.inputs), None, ())
@@ -159,9 +159,9 @@ class _Trace:
         return Normalisation(layer, args, kwargs, self.values).outputs(self.training, self.alike)
 
     def _conditional(self, layer: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
-        """Return what a layer gives in training where `training` is true, else in inference; move what it averages.
+        """Return a layer's output in training if `training` is true, else in inference; add updates of its averages.
 
-        Weights that a layer replaces by itself, as a spectral normalisation does its kernel, are taken as frozen.
+        Weights that a layer itself replaces, such as the kernel in a spectral normalisation, are treated as frozen.
         """
         tf1, tree = tensorflow().compat.v1, keras().tree
         moving = [each for each in layer.variables if not each.trainable and self.values.is_weight(each)]
@@ -194,10 +194,10 @@ class _Trace:
 
 @contextmanager
 def _naming(layer: Any, source: Path) -> Iterator[None]:
-    """Name the layer that cannot be traced, such as one that looks values up in tables of its own.
+    """Convert errors while a layer is traced, such as one with lookup tables, to one that names the layer.
 
     Raises:
-        GraphError: it cannot.
+        GraphError: the layer cannot be traced.
     """
     try:
         yield
@@ -219,7 +219,7 @@ def _placeholder(tensor: Any) -> Any:
 
 
 def _carry_mask(layer: Any, args: Sequence[Any], outputs: Any) -> None:
-    """Give what a conditional returns the mask that the layer would have given it."""
+    """Copy the mask of a layer's output to the output of the conditional."""
     masks = [mask_of(tensor) for tensor in keras().tree.flatten(args)]
     if layer.supports_masking and any(mask is not None for mask in masks):
         own = keras().tree.flatten(layer.compute_mask(args[0], masks[0]))

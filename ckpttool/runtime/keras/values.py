@@ -1,4 +1,4 @@
-"""What stands for the variables of a network while it is traced, and what the calls of its layers make of them."""
+"""The tensors that replace the variables of a network while it is traced, and their updates by layer calls."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -14,10 +14,10 @@ from ckpttool.runtime.keras.initial import InitialOps
 
 
 class Values:
-    """The tensors of one trace that stand for a network's variables, which are a graph's once it is built."""
+    """The tensors that replace a network's variables during a trace; later, variables of the graph replace these."""
 
     def __init__(self, model: KerasModel) -> None:
-        """Put placeholders into the open graph for the values of the weights, and for what counts what is drawn."""
+        """Add placeholders to the current graph for the values of weights, and for counters of random generators."""
         self._weights = model.variables
         self._names = {id(variable): name for name, variable in model.variables.items()}
         self._first = {**_placeholders(model), **_drawn(model)}
@@ -25,31 +25,31 @@ class Values:
         self._replaced: set[str] = set()
 
     def is_weight(self, variable: Any) -> bool:
-        """Say whether a variable is one of the graph, as the state of a random generator is not."""
+        """Return whether a variable is part of the graph, unlike the state of a random generator."""
         return id(variable) in self._names
 
     def first(self, variable: Any) -> Any:
-        """Return what a step begins with."""
+        """Return the value of a variable at the start of a step."""
         return self._first[id(variable)]
 
     def latest(self, variable: Any) -> Any:
-        """Return what the calls so far have made of a variable."""
+        """Return the value of a variable after the calls so far."""
         return self._moved.get(self._names.get(id(variable), ""), self._first[id(variable)])
 
     def pairs(self, variables: Sequence[Any]) -> list[tuple[Any, Any]]:
-        """Return the variables with their latest values, as Keras takes them."""
+        """Return the variables with their latest values, in Keras's form."""
         return [(each, self.latest(each)) for each in variables]
 
     def move(self, variable: Any, value: Any) -> None:
-        """Let a step end with another value of a variable, as of an average."""
+        """Set the value of a variable at the end of a step, such as that of an average."""
         self._moved[self._names[id(variable)]] = value
 
     def replace(self, variable: Any) -> None:
-        """Take a trainable variable as frozen: its layer puts other values in its place by itself."""
+        """Treat a trainable variable as frozen, because its layer itself replaces its value."""
         self._replaced.add(self._names[id(variable)])
 
     def new_variables(self) -> list[NewVariable]:
-        """Return the variables that the placeholders stand for."""
+        """Return new variables of the graph for the placeholders."""
         initial = InitialOps()
         return [
             NewVariable(
@@ -66,10 +66,10 @@ class Values:
 
 
 def _placeholders(model: KerasModel) -> Mapping[int, Any]:
-    """Return what stands for a network's weights: placeholders that are imported, for to make each takes longer."""
+    """Return placeholders for a network's weights, which are imported, since creating each one takes longer."""
     tf1 = tensorflow().compat.v1
     wanted = tf1.GraphDef()
-    wanted.versions.producer = tf1.GRAPH_DEF_VERSION  # in old graphs a shape without dimensions is none
+    wanted.versions.producer = tf1.GRAPH_DEF_VERSION  # in old graphs, an empty shape means unknown
     for name, variable in model.variables.items():
         node = wanted.node.add(name=name, op="Placeholder")
         node.attr["dtype"].type = tf1.as_dtype(variable.dtype).as_datatype_enum
@@ -79,9 +79,9 @@ def _placeholders(model: KerasModel) -> Mapping[int, Any]:
 
 
 def _drawn(model: KerasModel) -> Mapping[int, Any]:
-    """Return what stands for the states of random generators: they do not count here, but draw at each step.
+    """Return replacements for the states of random generators, which draw a seed at each step instead of counting.
 
-    Keras numbers generators through a process, not a network: they are named by their order in this one.
+    Keras numbers generators by process, not by network: they are named by their order in this network.
     """
     uniform, weights = tensorflow().compat.v1.random.uniform, {id(each) for each in model.variables.values()}
     return {

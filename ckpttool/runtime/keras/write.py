@@ -1,4 +1,4 @@
-"""A graph's Keras network with the values of its variables, as Keras's files hold them."""
+"""The contents of Keras files: a graph's Keras network with the values of its variables."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -37,9 +37,9 @@ OPTIMIZER = "optimizer"
 
 @dataclass(frozen=True)
 class KerasContents:
-    """What a Keras file holds: the config, what it says of itself, the weights; and what was noticed.
+    """The contents of a Keras file: the config, the metadata, the weights; and notes for the user.
 
-    `places` has for each variable of the graph that is a weight of the network the place in the file.
+    `places` maps each variable of the graph that is a weight of the network to its path in the file.
     """
 
     config: Mapping[str, Any]
@@ -50,10 +50,10 @@ class KerasContents:
 
 
 def keras_contents(graph: Graph, tensors: Mapping[str, Tensor]) -> KerasContents:
-    """Return what a `.keras` file holds of a graph that says which network it computes.
+    """Return the contents of a `.keras` file for a graph with a Keras network.
 
     Raises:
-        PlanError: it says of none.
+        PlanError: the graph has no Keras network.
         FormatError: Keras cannot build the network.
     """
     said, model, stored, lacks = _built(graph, tensors)
@@ -71,7 +71,7 @@ def keras_contents(graph: Graph, tensors: Mapping[str, Tensor]) -> KerasContents
 
 
 def listed_contents(graph: Graph, tensors: Mapping[str, Tensor]) -> KerasContents:
-    """Return the same of an `.h5` of Keras 1 and 2, which has the weights alone, listed by layers."""
+    """Return the contents of an `.h5` file of Keras 1 and 2, which contains only the weights, listed by layer."""
     _, model, stored, _ = _built(graph, tensors)
     values = {
         name: tensors[stored[name]] if name in stored else initial_value(variable)
@@ -85,9 +85,9 @@ def listed_contents(graph: Graph, tensors: Mapping[str, Tensor]) -> KerasContent
 
 
 def _built(graph: Graph, tensors: Mapping[str, Tensor]) -> tuple[KerasNetwork, KerasModel, dict[str, str], list[str]]:
-    """Return what a graph says of its network, the network as Keras builds it, the names of its weights in the graph.
+    """Return the graph's network, the network built by Keras, and the names of its weights in the graph.
 
-    What Keras lacks of penalties comes last.
+    The last item lists penalties that Keras lacks.
     """
     said = required_network(graph)
     architecture, lacks = penalised(said.architecture, said.penalties)
@@ -96,10 +96,10 @@ def _built(graph: Graph, tensors: Mapping[str, Tensor]) -> tuple[KerasNetwork, K
 
 
 def required_network(graph: Graph) -> KerasNetwork:
-    """Return the network of Keras that a graph says it computes.
+    """Return the Keras network of a graph.
 
     Raises:
-        PlanError: it says of none, or why there is none any more.
+        PlanError: the graph has none; the message says why, if it had one.
     """
     said = keras_network(graph)
     if said is None:
@@ -113,10 +113,10 @@ def required_network(graph: Graph) -> KerasNetwork:
 
 
 def _stored_names(model: KerasModel, said: KerasNetwork, tensors: Mapping[str, Tensor], source: str) -> dict[str, str]:
-    """Return the graph's name of each weight of the network; a counter, which nothing computes with, may have none.
+    """Return the graph's name of each weight of the network; unused counters may have none.
 
     Raises:
-        FormatError: the graph has none for one, or of another shape.
+        FormatError: the graph lacks a weight, or it has another shape.
     """
     names: dict[str, str] = {}
     for name, variable in model.variables.items():
@@ -136,7 +136,7 @@ def _stored_names(model: KerasModel, said: KerasNetwork, tensors: Mapping[str, T
 
 
 def _set_trainable(model: KerasModel, stored: Mapping[str, str], graph: Graph) -> list[str]:
-    """Let each layer be trained or not as the graph trains its weights; return where Keras cannot tell them apart."""
+    """Set `trainable` of each layer according to the graph; return the cases that Keras cannot represent."""
     trained = {name for name, variable in variables(graph).items() if variable.trainable}
     names = _names(model, stored)
     mixed: list[str] = []
@@ -172,7 +172,7 @@ def _trained(layer: Any, names: Mapping[int, str]) -> set[str]:
 
 
 def _state(model: KerasModel, stored: Mapping[str, str], tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Return the values of a network's variables at their places."""
+    """Return the values of a network's variables by their paths in the file."""
     names = _names(model, stored)
     return {
         place: tensors[names[id(variable)]] if id(variable) in names else _begun(place, variable)
@@ -181,9 +181,9 @@ def _state(model: KerasModel, stored: Mapping[str, str], tensors: Mapping[str, T
 
 
 def _compiled(model: KerasModel) -> Any | None:
-    """Return a model without layers that is compiled as the network is to be; None where there is no optimizer.
+    """Return a model without layers, compiled like the network; None if there is no optimizer.
 
-    Its optimizer has variables for what is trained of the network.
+    Its optimizer has variables for the trained weights of the network.
     """
     compiled = model.network.compiled
     if not (compiled and compiled.get(OPTIMIZER)):
@@ -202,7 +202,7 @@ def _optimizer(
     graph: Graph,
     tensors: Mapping[str, Tensor],
 ) -> tuple[dict[str, Tensor], dict[str, str], list[str]]:
-    """Return the values of the optimizer's variables at their places, its name, and whether it begins anew."""
+    """Return the values of the optimizer's variables by path, its name, and whether its state is initial."""
     if compiled is None:
         return {}, {}, []
     optimizer = compiled.optimizer
@@ -221,17 +221,17 @@ def _names(model: KerasModel, stored: Mapping[str, str]) -> dict[int, str]:
 
 
 def _begun(place: str, variable: Any) -> Tensor:
-    """Return what a variable starts with that is not in the graph: a random generator's state, a counter."""
+    """Return the initial value of a variable that is not in the graph: a random generator's state, a counter."""
     return _seed(place, variable) if variable.name == SEED else initial_value(variable)
 
 
 def _seed(place: str, variable: Any) -> Tensor:
-    """Return a random generator's state: a seed of its own, and that nothing was drawn yet."""
+    """Return the initial state of a random generator: its own seed, and a counter of 0."""
     state = np.array([crc.extend(0, place.encode()) & 0x7FFFFFFF, 0], variable.dtype)
     return Tensor.of(place, state)
 
 
 def _metadata(graph: Graph) -> dict[str, Any]:
-    """Return what a file says of itself, as Keras writes it, and what belongs to the model besides."""
+    """Return the metadata of a file as Keras writes it, and additional properties of the model."""
     date = datetime.now(UTC).strftime("%Y-%m-%d@%H:%M:%S")
     return {"keras_version": keras().__version__, "date_saved": date, **kept_metadata(graph)}
