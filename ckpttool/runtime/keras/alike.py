@@ -1,6 +1,6 @@
-"""Layers that are alike: the first one is traced, and of the others only what stands for their outputs, till all is.
+"""Similar layers: the first is traced; the others have placeholders for their outputs until the trace is complete.
 
-Their ops are then copies of the first one's.
+Their ops are then copied from the first one.
 """
 
 from collections.abc import Callable, Hashable, Sequence
@@ -13,7 +13,7 @@ from ckpttool.runtime.configure import tensorflow
 
 @dataclass(frozen=True)
 class _First:
-    """The ops of the first layer of a kind, the tensors that it reads, and those that it gives."""
+    """The ops of the first layer of a kind, and the tensors that it reads and outputs."""
 
     ops: Original
     reads: Sequence[Any]
@@ -21,20 +21,20 @@ class _First:
 
 
 class Alike:
-    """The layers of one trace that can be copied, and the copies that are wanted so far."""
+    """The layers of a trace that can be copied, and the copies requested so far."""
 
     def __init__(self, shared: Any) -> None:
-        """Begin with none; `shared` is a tensor that all of them read."""
+        """Start without layers; `shared` is a tensor that all of them read."""
         self.copies: list[Copy] = []
         self._shared = shared
         self._first: dict[Hashable, _First] = {}
         self._scopes: set[str] = set()
 
     def of(self, kind: Hashable, reads: Sequence[Any], build: Callable[[], list[Any]]) -> list[Any]:
-        """Return what `build` gives, or what stands for that if it was built for a layer of this kind.
+        """Return the result of `build`, or placeholders for it if a layer of this kind has been built.
 
-        It builds in the open scope. Of one kind are those that differ by what they read alone, and by its sizes; no
-        number that they compute with may follow from these.
+        `build` adds ops in the current scope. Layers of one kind differ only in the tensors that they read and their
+        sizes; no constant in a layer may depend on these.
         """
         scope = f"{tensorflow().compat.v1.get_default_graph().get_name_scope()}/"
         if scope in self._scopes or scope == "/" or any(each.shape.rank is None for each in reads):
@@ -82,5 +82,5 @@ def _shape_of(tensor: Any) -> Shape:
 
 
 def _says_sizes(op: Any) -> bool:
-    """Say whether an op is a constant of several numbers, which may be a shape, or one for each channel."""
+    """Return whether an op is a constant with several numbers, such as a shape, or a number for each channel."""
     return bool(op.type == "Const" and op.outputs[0].shape.rank != 0 and op.outputs[0].shape.num_elements() != 0)

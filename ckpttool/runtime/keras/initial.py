@@ -1,4 +1,4 @@
-"""What the variables of a Keras network start with: the ops of its initialisers, whose seeds follow from a run's."""
+"""Initial values of the variables of a Keras network: the ops of its initialisers, with seeds derived from a run's."""
 
 import json
 from collections.abc import Iterator
@@ -15,14 +15,14 @@ from ckpttool.runtime.keras.private.building import initializer_of
 
 
 class InitialOps:
-    """What the variables of a network start with: of those that start alike the ops are built once, and copied."""
+    """The initial values of a network's variables; equal initialisers are built once, and copied."""
 
     def __init__(self) -> None:
-        """Begin with none."""
+        """Start without any ops."""
         self._drawn: dict[tuple[Any, ...], list[NodeDef]] = {}
 
     def of(self, name: str, variable: Any) -> list[NodeDef]:
-        """Return the ops that compute what a variable starts with; the last of them gives it."""
+        """Return the ops that compute the initial value of a variable; the last one outputs it."""
         scope, initializer = f"{name}/Initializer", initializer_of(variable)
         shape, value = tuple(variable.shape), _value_of(initializer)
         if value is not None:
@@ -34,13 +34,13 @@ class InitialOps:
 
 
 def _said_of(initializer: Any) -> tuple[Any, ...]:
-    """Return what two initialisers have in common that give the same but for their seeds: at least one is itself."""
+    """Return a key that is equal for initialisers that differ only in their seeds; the default is the initialiser."""
     if not isinstance(initializer, keras().initializers.Initializer):
         return (initializer,)
     config = {key: value for key, value in initializer.get_config().items() if key != "seed"}
     try:
         return type(initializer), json.dumps(config, sort_keys=True)
-    except TypeError:  # one of them is an array
+    except TypeError:  # an argument is an array
         return (initializer,)
 
 
@@ -53,7 +53,7 @@ def _in_scope(scope: str, node: NodeDef) -> NodeDef:
 
 
 def _value_of(initializer: Any) -> float | None:
-    """Return the one number that an initialiser gives all elements, None where it does not."""
+    """Return the number to which an initialiser sets all elements; None if they differ."""
     initializers = keras().initializers
     if isinstance(initializer, initializers.Constant):
         return float(initializer.value) if np.ndim(initializer.value) == 0 else None
@@ -71,7 +71,7 @@ def _drawn(initializer: Any, shape: tuple[int, ...], dtype: str) -> Iterator[Nod
 
 
 def _seeded(initializer: Any) -> Any:
-    """Return an initialiser that draws its seed by an op, where it has one: what starts fresh follows from a run's."""
+    """Return an initialiser whose seed, if it has one, is drawn by an op, so that it depends on the run's seed."""
     if not hasattr(initializer, "seed"):
         return initializer
     seeded = copy(initializer)
@@ -80,13 +80,13 @@ def _seeded(initializer: Any) -> Any:
 
 
 def drawn_seeds() -> Any:
-    """Return a generator of Keras whose seeds random ops of the graph draw; it counts nothing."""
+    """Return a stateless Keras generator whose seeds are drawn by random ops of the graph."""
 
     class DrawnSeed(keras().random.SeedGenerator):  # type: ignore[misc]
-        """A generator without a state, whose seeds a random op of the graph draws."""
+        """A stateless generator whose seeds are drawn by a random op of the graph."""
 
         def __init__(self) -> None:
-            """Make no variable."""
+            """Create no variable."""
 
         def next(self, ordered: bool = True) -> Any:
             """Return a seed."""

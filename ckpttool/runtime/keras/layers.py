@@ -1,4 +1,4 @@
-"""Layers of SPEC as layers of Keras: which compute the same, under the same names."""
+"""Layers of SPEC as Keras layers that compute the same, with the same names."""
 
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
@@ -10,19 +10,19 @@ from ckpttool.runtime.activations import INITIALIZERS, Activation
 from ckpttool.runtime.layers import Layer
 
 OWN = ("relu", "selu", "gelu", "tanh", "sigmoid", "softplus", "linear")
-"""Activations that Keras computes under the names that they have here, without parameters."""
+"""Activations with the same names in Keras, without parameters."""
 INITIALIZER = "VarianceScaling"
 
 
 class InKeras(NamedTuple):
-    """A layer in Keras's terms: one layer or several, the first with the weights; and what Keras lacks of it."""
+    """The Keras layers for a layer, of which the first has the weights, and the settings that Keras lacks."""
 
     layers: Sequence[Config]
     lacks: Sequence[str] = ()
 
 
 def in_keras(name: str, own: Layer, output: Any = None) -> InKeras:
-    """Return a layer in Keras's terms; its output in the graph tells what it was put on, images if none is given."""
+    """Return the Keras layers for a layer; its output in the graph determines the input rank (default: images)."""
     if isinstance(own, layers.GlobalAvgPool):
         dimensions = 2 if output is None else output.op.inputs[0].shape.rank - 2
         return InKeras([layer(f"GlobalAveragePooling{dimensions}D", name)])
@@ -40,9 +40,9 @@ def _conv2d(name: str, own: layers.Conv2D) -> InKeras:
 
 
 def _with_kernel(own: layers.Dense | layers.Conv2D, axes: Sequence[int]) -> dict[str, Any]:
-    """Return what a layer's config says of its kernel and its bias.
+    """Return the part of a layer's config for its kernel and its bias.
 
-    Keras's penalty for squares is not halved, as TensorFlow's is.
+    Keras's L2 penalty is not halved, unlike TensorFlow's.
     """
     scale, mode, distribution = INITIALIZERS[own.init]
     config: dict[str, Any] = {"use_bias": own.bias, "kernel_initializer": initializer(scale, mode, distribution)}
@@ -54,17 +54,17 @@ def _with_kernel(own: layers.Dense | layers.Conv2D, axes: Sequence[int]) -> dict
 
 
 def initializer(scale: float, mode: str, distribution: str) -> Config:
-    """Return an initialiser of variance scaling."""
+    """Return the config of a variance scaling initialiser."""
     return serialized("keras.initializers", INITIALIZER, scale=scale, mode=mode, distribution=distribution, seed=None)
 
 
 def penalty(l1: float, l2: float) -> Config:
-    """Return the penalties of a kernel: sum(|w|) and sum(w^2) / 2 times a scale."""
+    """Return the config of a kernel's penalties: sum(|w|) and sum(w^2) / 2 times a scale."""
     return serialized("keras.regularizers", "L1L2", l1=l1, l2=l2 / 2)
 
 
 def bound(norm: float, axes: Sequence[int]) -> Config:
-    """Return the bound on the norms of the vectors of a kernel."""
+    """Return the config of a bound on the norms of a kernel's vectors."""
     return serialized("keras.constraints", "MaxNorm", max_value=norm, axis=axes[0] if len(axes) == 1 else [*axes])
 
 
@@ -94,7 +94,7 @@ def _activation(name: str, own: layers.ActivationLayer) -> InKeras:
 def _activated(
     name: str, activation: Activation | None, class_name: str, inside: bool = True, **config: Any
 ) -> InKeras:
-    """Return a layer with its activation: in it, where Keras has that there, else in a layer of its own behind it."""
+    """Return a layer with its activation: as an argument if Keras has it, else as a separate layer."""
     word = "linear" if activation is None else _word(activation)
     if inside and word:
         return InKeras([layer(class_name, name, activation=word, **config)])
@@ -106,7 +106,7 @@ def _activated(
 
 
 def _word(activation: Activation) -> str | None:
-    """Return what Keras calls an activation without parameters; None where it has them."""
+    """Return Keras's name of an activation without parameters; None if it has parameters."""
     if isinstance(activation, activations.Swish):
         return "silu"
     if isinstance(activation, activations.Elu) and activation.alpha == 1:
@@ -126,7 +126,7 @@ def _as_layer(name: str, activation: Activation) -> InKeras:
         mean = (activation.lower + activation.upper) / 2
         lack = f"Keras lacks the random slopes of {name}: fit continues with their mean, {mean:.4g}"
         return InKeras([layer("LeakyReLU", name, negative_slope=mean)], [lack])
-    raise NotImplementedError(activation.name)  # a test makes a network of every activation
+    raise NotImplementedError(activation.name)  # a test covers every activation
 
 
 _LAYERS: dict[type[Layer], Callable[[str, Any], InKeras]] = {

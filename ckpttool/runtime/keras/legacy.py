@@ -1,4 +1,4 @@
-"""Weights as Keras 1 and 2 keep them, listed by layers in attributes, which Keras 3 expects of an `.h5`."""
+"""Weights in the format of Keras 1 and 2, listed by layer in attributes, which Keras 3 expects in an `.h5` file."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -13,13 +13,13 @@ from ckpttool.runtime.keras.build import KerasModel
 LAYERS, WEIGHTS = "layer_names", "weight_names"
 TOP = "top_level_model_weights"
 LARGEST = 64512
-"""Bytes of an attribute; a longer list is parted, as Keras parts it (`save_attributes_to_hdf5_group`)."""
+"""The largest size of an attribute in bytes; longer lists are split as in Keras's `save_attributes_to_hdf5_group`."""
 
 
 def listed_weights(model: KerasModel, values: Mapping[str, Tensor]) -> tuple[KerasWeights, dict[str, str]]:
-    """Return the weights of a network by layers in their order, and the path of each by its name in the network.
+    """Return the weights of a network by layer, in order, and the path of each weight by its name in the network.
 
-    In a layer those that are trained come first, as Keras expects them; `values` are by the network's names.
+    The trained weights of a layer come first, as Keras expects; `values` are by the network's names.
     """
     names = {id(variable): name for name, variable in model.variables.items()}
     places: dict[str, str] = {}
@@ -35,7 +35,7 @@ def listed_weights(model: KerasModel, values: Mapping[str, Tensor]) -> tuple[Ker
 
 
 def _parted(key: str, names: Sequence[str]) -> dict[str, Any]:
-    """Return the attributes that hold a list of names."""
+    """Return the attributes for a list of names."""
     whole = np.array([name.encode() for name in names], dtype=None if names else "S1")
     count = max(1, -(-whole.nbytes // LARGEST))
     if count == 1:

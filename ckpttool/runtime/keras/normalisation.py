@@ -1,8 +1,8 @@
-"""Batch normalisations of Keras as TensorFlow's fused op computes them while they are trained.
+"""Keras's batch normalisation in training, computed by TensorFlow's fused op.
 
-Keras composes one of a dozen ops, and its gradient of thirty, each of which passes over all that a layer gives; it
-relies on XLA to join them. A graph that is run op by op takes twice the time so. What the op does not compute is
-normalised by the layer, with the moments of the batch put in the place of its averages.
+Keras composes it of a dozen ops, and its gradient of thirty, each of which processes all outputs of a layer; it
+relies on XLA to fuse them. Without XLA, a graph takes twice as long. Cases that the fused op does not support are
+computed by the layer, with the moments of the batch in place of its averages.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -17,17 +17,17 @@ from ckpttool.runtime.keras.values import Values
 
 
 class Normalisation:
-    """One call of a batch normalisation, which moves its averages where it is trained."""
+    """A call of a batch normalisation layer, which updates its averages in training."""
 
     def __init__(self, layer: Any, args: Sequence[Any], kwargs: Mapping[str, Any], values: Values) -> None:
-        """Begin with what its averages are before the step."""
+        """Start with the averages before the step."""
         self.layer, self.args, self.kwargs, self.values = layer, args, kwargs, values
         self.moving = (layer.moving_mean, layer.moving_variance)
         self.before = [values.first(each) for each in self.moving]
-        self.latest = [values.latest(each) for each in self.moving]  # others, if it is called again
+        self.latest = [values.latest(each) for each in self.moving]  # updated ones, if it is called again
 
     def outputs(self, training: Any, alike: Alike) -> Any:
-        """Return what it gives in inference, by the batch's own moments where `training` is true; move the averages."""
+        """Return the outputs, normalised by the batch's moments if `training` is true; update the averages."""
         if _is_fusible(self.layer, self.args[0], self.kwargs.get("mask")):
             weights = [self.values.first(each) for each in self.layer.variables]
             reads = list({id(each): each for each in [self.args[0], *weights, *self.latest]}.values())
@@ -59,14 +59,14 @@ class Normalisation:
         return self._as_averages(moments_of(self.layer, tensorflow().cast(inputs, wide), self.kwargs.get("mask")))
 
     def _as_averages(self, found: Sequence[Any]) -> list[Any]:
-        """Return moments in the types of the averages."""
+        """Return moments in the dtypes of the averages."""
         return [tensorflow().cast(value, old.dtype) for value, old in zip(found, self.before, strict=True)]
 
     def _averages(self) -> list[Any]:
         return [tensorflow().identity(old) for old in self.before]
 
     def _by(self, moments: Sequence[Any]) -> Any:
-        """Return what the layer gives in inference, with these in the place of its averages."""
+        """Return the layer's outputs in inference, with these moments in place of its averages."""
         merged = [*self.values.pairs(self.layer.variables), *zip(self.moving, moments, strict=True)]
         with keras().StatelessScope(state_mapping=merged, collect_losses=True) as scope:
             outputs = self.layer(*self.args, **{**self.kwargs, "training": False})
@@ -74,12 +74,12 @@ class Normalisation:
         return outputs
 
     def _moved(self, moments: Sequence[Any]) -> list[Any]:
-        """Return what the averages are after a step with these."""
+        """Return the averages after a step with these moments."""
         return [old + (new - old) * (1 - self.layer.momentum) for old, new in zip(self.latest, moments, strict=True)]
 
 
 def _is_fusible(layer: Any, inputs: Any, mask: Any) -> bool:
-    """Say whether the fused op computes a layer: it has channels last, in single precision, and knows no mask."""
+    """Return whether the fused op supports a layer: channels last, single precision, and no mask."""
     rank = inputs.shape.rank
     return (
         rank is not None
@@ -94,7 +94,7 @@ def _is_fusible(layer: Any, inputs: Any, mask: Any) -> bool:
 
 
 def _kind_of(layer: Any, inputs: Any) -> tuple[Any, ...]:
-    """Return all that two batch normalisations have in common whose ops differ by their inputs and weights alone."""
+    """Return a key that is equal for batch normalisations whose ops differ only in inputs and weights."""
     policy = layer.dtype_policy
     said = (policy.name, policy.compute_dtype, policy.variable_dtype, layer.autocast)
     weights = (layer.gamma is None, layer.beta is None)
@@ -103,7 +103,7 @@ def _kind_of(layer: Any, inputs: Any) -> tuple[Any, ...]:
 
 @contextmanager
 def _axis_is_last(layer: Any) -> Iterator[None]:
-    """Let a layer call its last axis -1: by any other number Keras brings weights into a shape of each layer's own."""
+    """Replace the number of a layer's axis, the last, by -1: for other numbers, Keras reshapes weights for each layer."""
     axis, layer.axis = layer.axis, -1
     try:
         yield
@@ -112,10 +112,10 @@ def _axis_is_last(layer: Any) -> Iterator[None]:
 
 
 def _fused(layer: Any, inputs: Any, gamma: Any | None, beta: Any | None, mean: Any) -> tuple[Any, Any, Any]:
-    """Return what a layer gives in training, with the mean and the variance of the batch.
+    """Return a layer's outputs in training, with the mean and the variance of the batch.
 
-    `mean` is that of its averages, for its size: of what follows from the sizes of a layer no constant is made.
-    The op corrects the variance for the number of values that it is of, which Keras does not.
+    `mean` is the moving average, used for its size: constants must not depend on the sizes of a layer.
+    The op returns the unbiased variance, which is converted to the biased one that Keras uses.
     """
     tf = tensorflow()
     values, mean = tf.cast(inputs, tf.float32), tf.cast(mean, tf.float32)
@@ -131,7 +131,7 @@ def _fused(layer: Any, inputs: Any, gamma: Any | None, beta: Any | None, mean: A
     )
     outputs = found.y if images is values else tf.reshape(found.y, tf.shape(inputs))
     outputs.set_shape(inputs.shape)
-    numbers, means = (tf.raw_ops.Size(input=each) for each in (inputs, found.batch_mean))  # of the batch that comes
+    numbers, means = (tf.raw_ops.Size(input=each) for each in (inputs, found.batch_mean))  # of the batch at run time
     count = tf.cast(numbers, tf.float32) / tf.cast(means, tf.float32)
     variance = found.batch_variance * (tf.maximum(count - 1, 1) / count)
     return tf.cast(outputs, layer.compute_dtype), found.batch_mean, variance
