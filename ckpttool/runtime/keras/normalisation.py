@@ -103,7 +103,7 @@ def _kind_of(layer: Any, inputs: Any) -> tuple[Any, ...]:
 
 @contextmanager
 def _axis_is_last(layer: Any) -> Iterator[None]:
-    """Replace the number of a layer's axis, the last, by -1: for other numbers, Keras reshapes weights for each layer."""
+    """Replace the number of a layer's last axis by -1: for other numbers, Keras reshapes weights for each layer."""
     axis, layer.axis = layer.axis, -1
     try:
         yield
