@@ -1,4 +1,4 @@
-"""Comparison of a file with a hash or a lineage, which is the only check for formats without checksums."""
+"""Whether a file is the one that a hash or a lineage tells of: for formats without checksums nothing else says it."""
 
 import hashlib
 import re
@@ -16,12 +16,12 @@ _HASH = re.compile(r"(?:sha256:)?([0-9a-fA-F]{64})")
 
 
 def difference(path: Path, told: str, is_graph: bool = False) -> str | None:
-    """Return how a file differs from the expected one; None if it is that file.
+    """Say how a file differs from what is told of it; None where it is that one.
 
     Args:
         path: A checkpoint, or the file of a graph.
-        told: The SHA-256 of its one file, as `sha256sum` prints it, or the hash in a lineage (`log`); the file of a
-            lineage, in which it must be the output or a source; or `zoo:NAME`, an entry of the catalogue.
+        told: The SHA-256 of its one file, as `sha256sum` has it, or the one of a lineage (`log`); the file of a
+            lineage, of whose output or sources it is to be one; or `zoo:NAME`, an entry of the catalogue.
         is_graph: Whether it is a graph.
 
     Raises:
@@ -41,11 +41,11 @@ def difference(path: Path, told: str, is_graph: bool = False) -> str | None:
 
 
 def hash_of_entry(entry: str) -> str:
-    """Return the SHA-256 of the file that identifies an entry of the catalogue, such as a TensorFlow index.
+    """Return the SHA-256 of the file by which an entry of the catalogue is told: the index of TensorFlow's checkpoints.
 
     Raises:
-        UnknownName: the entry does not exist.
-        PlanError: it has several files, none of which identifies the others.
+        UnknownName: there is no such entry.
+        PlanError: it is of several files, and of none of them all follow.
     """
     manifest = Catalogue.open().find(selector(entry))
     hashes = {file.path: file.sha256 for file in manifest.files}
@@ -56,7 +56,7 @@ def hash_of_entry(entry: str) -> str:
 
 
 def _hashes_of(path: Path) -> set[str]:
-    """Return the hash of a checkpoint as a lineage records it, and that of its bytes if it is one file."""
+    """Return the hash that a lineage has of a checkpoint, and that of its file where it is one."""
     format_ = registry.find(path)
     hashes = {Source.of(path, format_.NAME, format_.open(path)).hash}
     if path.is_file():
@@ -69,12 +69,7 @@ def _hashes_of(path: Path) -> set[str]:
 
 
 def _hashes_in(path: Path) -> dict[str, str]:
-    """Return the paths of a lineage's output and sources by their hashes.
-
-    Raises:
-        PlanError: the file does not exist.
-        FormatError: it is not a lineage.
-    """
+    """Return the hashes that a lineage has, of its output and of what this was made of, with their paths."""
     try:
         chain, output = read_lineage(path)
     except MissingFile as error:

@@ -1,4 +1,4 @@
-"""The lineage of an output as a plan: the steps of all records that made it, from files that no plan can make."""
+"""An output's lineage as a plan: the steps of all records that made it, from the files that no step of a plan makes."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ class Begin:
 
 
 def replayed(chain: Chain) -> Steps:
-    """Return the steps that make the last output of a chain; their files are instances of `Begin`.
+    """Return the steps that make the last output of a chain, and as their files what they begin with.
 
     Raises:
         PlanError: the last command, or what it was told, is not a step of a plan.
@@ -44,7 +44,7 @@ def replayed(chain: Chain) -> Steps:
 def _derivation(
     record: Record, plan: Mapping[str, Any], records: Mapping[str, Record], derivations: Mapping[str, Derivation]
 ) -> Derivation:
-    """Return the derivation of a record's output from files or from the outputs of earlier records."""
+    """Return what a record made, of files or of what earlier records made."""
     files: list[Derivation] = []
     for place in plan["sources"]:
         maker = (record.makers[place] if place < len(record.makers) else None) or ""

@@ -1,4 +1,4 @@
-"""Storage of a lineage: in the metadata of a format that has any, else in a file beside the output."""
+"""Where a lineage is kept: among the texts of a format that keeps such, else in a file beside the output."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,27 +13,27 @@ from ckpttool.lineage.records import Chain, Source
 from ckpttool.remote import sparse_files
 
 MOST_TEXT = 32 << 10
-"""The longest lineage, in characters, stored in metadata (HDF5 limits an attribute to 64 KiB)."""
+"""Characters of a lineage among a format's texts (an attribute of HDF5 holds 64 KiB); a longer one lies beside."""
 
 
 def write_beside(output: Path, made: Source, chain: Chain) -> None:
-    """Write a lineage beside an output, with the output's hash and its own checksum."""
+    """Write a lineage beside an output, with the hash of what it is of, and its own checksum."""
     with replacing(path_beside(output)) as file:
         file.write(checked_json.dumps({"output": made.as_json(), **chain.as_json()}))
 
 
 def text_of(chain: Chain) -> str:
-    """Return a lineage as text for the metadata of a format."""
+    """Return a lineage as a format keeps it among its texts."""
     return checked_json.dumps(chain.as_json(), indent=None).decode().strip()
 
 
 def lineage_of(path: Path, metadata: Mapping[str, str]) -> Chain:
-    """Return the lineage of the output at a path with this metadata; it has no records if there is none.
+    """Return the lineage of what lies at a path and keeps these texts; one without records where it has none.
 
-    A file beside the output is ignored if the output has changed since: another program may have replaced it.
+    A file beside it counts only while what it was written for is there unchanged: others may have written since.
 
     Raises:
-        FormatError: the lineage is malformed.
+        FormatError: what should be a lineage is none.
     """
     if KEY in metadata:
         return _parsed(metadata[KEY], path)[0]
@@ -45,7 +45,7 @@ def lineage_of(path: Path, metadata: Mapping[str, str]) -> Chain:
 
 
 def read_lineage(path: Path) -> tuple[Chain, Source | None]:
-    """Read the file of a lineage; return the chain and its output, None if the file does not name it.
+    """Read the file of a lineage: the chain, and what output it is of.
 
     Raises:
         MissingFile: it is not there.
@@ -57,7 +57,7 @@ def read_lineage(path: Path) -> tuple[Chain, Source | None]:
 
 
 def _parsed(text: str | bytes, place: Path) -> tuple[Chain, Source | None]:
-    """Parse a lineage; return the chain and its output, None if it does not name it."""
+    """Read a lineage, and what output it is of where it says so."""
     try:
         document = checked_json.loads(text if isinstance(text, bytes) else text.encode(), is_required=False)
         return Chain.from_json(document), Source.from_json(document["output"]) if "output" in document else None
