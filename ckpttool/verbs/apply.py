@@ -1,4 +1,4 @@
-"""Apply: a plan of several steps on several checkpoints, carried out in one pass; a failed assertion writes nothing."""
+"""Apply: run a plan of several steps on several checkpoints in one pass; a failed assertion writes nothing."""
 
 from collections import ChainMap
 from collections.abc import Mapping, Sequence
@@ -31,7 +31,7 @@ __all__ = ["ApplyPlan", "apply", "plan_apply", "schema"]
 
 @dataclass(frozen=True, repr=False)
 class ApplyPlan(CheckpointPlan):
-    """What a plan's steps made and will be written; a row for each step, and the assertions that wait for values."""
+    """The result of a plan's steps, to be written; a row per step, and the assertions that need values."""
 
     rows: Sequence[Taken] = ()
     checks: Checks = field(default_factory=Checks)
@@ -44,15 +44,15 @@ class ApplyPlan(CheckpointPlan):
         return f"{super().done}, {counted(len(self.rows), 'step')}{held}"
 
     def as_json(self) -> list[dict[str, Any]]:
-        """Return the steps as JSON, each with all that it takes."""
+        """Return the steps as JSON, each with everything that it matches."""
         return [row.as_json() for row in self.rows]
 
     def write(self, output: str | Path, overwrite: bool = False, command: Command | None = None) -> list[str]:
-        """Write the tensors and the graph, unless an assertion on values does not hold: nothing is written then.
+        """Write the tensors and the graph; if an assertion on values fails, nothing is written.
 
         Raises:
             ExistingOutput: the output exists.
-            PlanError: an assertion does not hold; the message has its place, the tensor and the numbers.
+            PlanError: an assertion fails; the message has its line, the tensor and the numbers.
         """
         with staged_output(Path(output), self, overwrite) as place:
             noticed = super().write(place, False, command)
@@ -74,20 +74,20 @@ def plan_apply(
     """Plan what `apply` writes; no value is read before the plan's `write`.
 
     Args:
-        plan: The plan: a file of TOML, the TOML as text, or a mapping of what it holds.
-        sources: The checkpoints or their paths in the order in which the plan names them, but for those that it has
-            paths for; one may stand alone.
-        output: Where the result will be written; its suffix says the format. None for a plan that is only shown.
-        variables: Values in the places of the plan's own.
-        with_graph: Let the graph beside the checkpoint that the last step worked on come along.
-        to: The format to write, if not that which the output says, or that of the model's family.
-        lenient: Leave out tensors that the format cannot hold, and list them.
+        plan: The plan: a TOML file, TOML text, or a mapping with its content.
+        sources: The checkpoints or their paths in the order in which the plan names them, without those whose
+            paths are in the plan; a single one needs no list.
+        output: The output; its suffix determines the format. None for a plan that is only shown.
+        variables: Values of variables that replace the plan's own.
+        with_graph: Whether to write the graph beside the checkpoint of the last step too.
+        to: The format to write, if not that of the output's suffix, or of the model's family.
+        lenient: Whether to skip, and list, tensors that the format cannot store.
         like: A file whose structure the output gets (Keras formats).
         shard_bytes: The maximum bytes per file, if the format allows several files.
 
     Raises:
-        FormatError: the plan is no TOML, or has what means nothing.
-        CkptError: a step takes nothing, is refused, or an assertion on names, shapes or dtypes does not hold.
+        FormatError: the plan is not TOML, or has unknown keys.
+        CkptError: a step matches nothing or is refused, or an assertion on names, shapes or dtypes fails.
     """
     script = Script.given_as(plan)
     notes: list[str] = []
@@ -106,17 +106,17 @@ def plan_apply(
 
 
 def _opened(source: Source) -> Checkpoint:
-    """Return a checkpoint as it is, arrays as one, or what is at a path."""
+    """Return a checkpoint unchanged, arrays as a checkpoint, or the checkpoint at a path."""
     if isinstance(source, Mapping):
         return source if isinstance(source, Checkpoint) else Checkpoint.of(source)
     return open_checkpoint(Path(source))
 
 
 def _require_hash(source: Checkpoint, expected: str, place: str) -> None:
-    """Check that a source is the file that a plan is for.
+    """Check that a source is the file with the hash in the plan.
 
     Raises:
-        PlanError: it is another, or no file.
+        PlanError: it is another file, or not a file.
     """
     files = source.provenance.files
     found = files[0].source.hash.removeprefix("sha256:") if files and not source.provenance.edits else "none"
@@ -132,7 +132,7 @@ def apply(
     overwrite: bool = False,
     **options: Any,
 ) -> ApplyPlan:
-    r"""Carry out a plan and write what it makes; `plan_apply` has the arguments and options, and what is raised.
+    r"""Run a plan and write the result; see `plan_apply` for the arguments and errors.
 
     >>> import numpy as np, tempfile, ckpttool
     >>> folder = Path(tempfile.mkdtemp())

@@ -1,4 +1,4 @@
-"""Apply to each: one plan carried out on every checkpoint that a pattern matches, each with an output of its own."""
+"""Apply to each: run one plan on every checkpoint that a pattern matches, each with its own output."""
 
 import glob
 import re
@@ -12,15 +12,15 @@ from ckpttool.formats import registry
 from ckpttool.formats.tensorflow.prefix import prefix_of
 
 NAME, FOLDER = "{name}", "{folder}"
-"""What stands in an output for the name of each source without its suffix, and for that of its folder."""
+"""The placeholders in an output for the source's name without suffix, and for its folder's name."""
 BESIDE = (".lineage.json", ".run.json")
-"""Ends of files that lie beside checkpoints and are none."""
+"""Suffixes of files beside checkpoints that are not checkpoints."""
 
 
 def matching(paths: Iterable[Path]) -> list[Path]:
-    """Return paths, in the places of patterns such as `runs/*.ckpt` what they match, each checkpoint once.
+    """Return paths with patterns such as `runs/*.ckpt` expanded, each checkpoint once.
 
-    A pattern that is the name of a file, or matches nothing, is left as it is.
+    A pattern that is the name of a file, or matches nothing, is returned unchanged.
 
     >>> import tempfile
     >>> folder = Path(tempfile.mkdtemp())
@@ -50,7 +50,7 @@ def outputs_of(sources: Sequence[Path], template: Path) -> dict[Path, Path]:
 PosixPath('small/b-model.npz')}
 
     Raises:
-        PlanError: there is no source, or two would have one output.
+        PlanError: there is no source, or two sources would have the same output.
     """
     if not sources:
         raise PlanError(f"no source is given for {template}")
@@ -76,7 +76,7 @@ def require_all(failed: Sequence[Path], places: Sequence[Path]) -> None:
 
 
 def _name(source: Path) -> str:
-    """Return the name of a source without the suffix by which its format is known."""
+    """Return the name of a source without the suffix of its format."""
     name = prefix_of(source).name
     known = {*registry.FOREIGN_SUFFIXES, *(suffix for each in registry.every() for suffix in each.SUFFIXES)}
     longest = max((suffix for suffix in known if name.endswith(suffix) and name != suffix), key=len, default="")
@@ -84,5 +84,5 @@ def _name(source: Path) -> str:
 
 
 def _in_order(path: Path) -> list[tuple[int, str]]:
-    """Return a key by which numbers in names are in their order."""
+    """Return a sort key that orders numbers in names by value."""
     return [(int(part) if part.isdecimal() else -1, part) for part in re.split(r"(\d+)", str(path))]

@@ -1,4 +1,4 @@
-"""Patch: what makes of one checkpoint another, written as a small file, and applied again."""
+"""Patch: the difference from one checkpoint to another as a small file, and applying it."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ from ckpttool.surgery.patching.making import Delta, delta
 
 @dataclass(frozen=True)
 class WrittenPatch:
-    """A patch that was written: where, how large it is, and what it changes."""
+    """A written patch: its path, its size, and what it changes."""
 
     path: Path
     nbytes: int
@@ -29,7 +29,7 @@ class WrittenPatch:
 
     @property
     def rows(self) -> list[dict[str, object]]:
-        """A row for each tensor that is not as it was: its name, in what it differs, and its bytes."""
+        """A row for each changed tensor: its name, how it differs, and the bytes in the patch."""
         return self.delta.rows()
 
     def as_json(self) -> dict[str, Any]:
@@ -45,7 +45,7 @@ class WrittenPatch:
         }
 
     def summary(self) -> str:
-        """Return what was written in a line."""
+        """Return a summary in one line of text."""
         patch, tuned = self.delta.patch, self.delta.tuned
         of = human_size(sum(spec.nbytes for spec in tuned.specs()))
         what = f"{len(patch.changed)} of {counted(len(patch.tensors), 'tensor')} changed"
@@ -55,18 +55,18 @@ class WrittenPatch:
 def make_patch(
     a: str | Path, b: str | Path, output: str | Path, overwrite: bool = False, command: Command | None = None
 ) -> WrittenPatch:
-    """Write what makes of the checkpoint A the checkpoint B, bit by bit, and read it back.
+    """Write the bit-exact difference from checkpoint A to checkpoint B, and read it back.
 
     Args:
-        a: The checkpoint that whoever applies the patch has.
-        b: The one that it becomes.
+        a: The base checkpoint, which is needed to apply the patch.
+        b: The resulting checkpoint.
         output: The file to write.
-        overwrite: Whether a file that is there is replaced.
-        command: What the patch's lineage says that it was made by, if not this function.
+        overwrite: Whether an existing file is overwritten.
+        command: The command to record in the patch's lineage, if not this function.
 
     Raises:
         ExistingOutput: the output exists.
-        PlanError: B has a variant that A has not.
+        PlanError: B has a variant tensor that A does not have.
         CorruptCheckpoint: a tensor's checksum does not match.
     """
     output = Path(output)
@@ -81,18 +81,18 @@ def make_patch(
 
 
 def plan_apply_patch(base: Path, patch: Path, output: Path | None, to: str | None = None) -> CheckpointPlan:
-    """Plan what a patch makes of its base; the base is read for it, and held against the patch.
+    """Plan applying a patch to its base, which is read and compared with the patch.
 
     Args:
-        base: The checkpoint that the patch was made for, in any format.
-        patch: What `make_patch` wrote.
-        output: Where the result will be written; its suffix says the format. None for a plan that is only shown.
-        to: The family to write, if not that which the output says, or that of the base.
+        base: The base checkpoint of the patch, in any format.
+        patch: The file written by `make_patch`.
+        output: The output; its suffix determines the format. None for a plan that is only shown.
+        to: The family to write, if not that of the output's path, or of the base.
 
     Raises:
-        PlanError: the base is another checkpoint; the message has the first tensor that differs.
+        PlanError: the base is another checkpoint; the message names the first tensor that differs.
         CorruptCheckpoint: the patch or the base is damaged.
-        FormatError: it is no patch, or the format cannot hold a tensor.
+        FormatError: it is not a patch, or the format cannot store a tensor.
     """
     notes: list[str] = []
     opened = described(open_checkpoint(base), notes.append)
@@ -110,7 +110,7 @@ def plan_apply_patch(base: Path, patch: Path, output: Path | None, to: str | Non
 def apply_patch(
     base: str | Path, patch: str | Path, output: str | Path, to: str | None = None, overwrite: bool = False
 ) -> Checkpoint:
-    """Write what a patch makes of its base, and return it; `plan_apply_patch` has the arguments, and what is raised.
+    """Apply a patch to its base, write and return the result; see `plan_apply_patch` for the arguments and errors.
 
     >>> import numpy as np, tempfile, ckpttool
     >>> folder = Path(tempfile.mkdtemp())

@@ -16,12 +16,12 @@ from ckpttool.surgery import average as surgery
 
 @dataclass(frozen=True, repr=False)
 class AveragePlan(CheckpointPlan):
-    """The average that will be written; with `latest` its folder's `checkpoint` file names it."""
+    """The average to write; with `latest` the `checkpoint` file of its folder will refer to it."""
 
     latest: bool = False
 
     def write(self, output: str | Path, overwrite: bool = False, command: Command | None = None) -> list[str]:
-        """Write the tensors and the graph as every checkpoint is written."""
+        """Write the tensors and the graph."""
         if not self.latest:
             return super().write(output, overwrite, command)
         with staged_output(Path(output), self, overwrite) as place:
@@ -42,12 +42,12 @@ def plan_average(
 ) -> AveragePlan:
     """Plan what `average` writes: a weighted mean, or a moving average with a `decay` between 0 and 1.
 
-    With `last` the checkpoints are the `last` ones of most steps in the one folder that is named. `lenient` leaves out
-    weights on which the checkpoints do not agree; `latest` makes the output the latest checkpoint of its folder. What
-    is written is of the family of the last, unless the output or `to` says another.
+    With `last` the checkpoints are the `last` ones with the most steps in the one folder given. `lenient` skips
+    weights in which the checkpoints differ; `latest` records the output as the latest checkpoint of its folder. The
+    family is that of the last one, unless the output or `to` specifies another.
 
     Raises:
-        PlanError: there are too few checkpoints, they do not agree, or the weights do not fit.
+        PlanError: there are too few checkpoints, their tensors differ, or the number of weights is wrong.
     """
     notes: list[str] = []
     if last is not None:
@@ -59,10 +59,10 @@ def plan_average(
 
 
 def _newest(folders: Sequence[Path], count: int) -> list[Path]:
-    """Return the checkpoints of most steps in the one folder that was named.
+    """Return the checkpoints with the most steps in the one folder given.
 
     Raises:
-        PlanError: several were named, or it does not have as many.
+        PlanError: several were given, or it does not contain as many.
     """
     if len(folders) > 1:
         raise PlanError("`last` takes one folder of checkpoints")

@@ -1,4 +1,4 @@
-"""Caching: what the frozen layers compute for every row of a data set, before any training, or read from disk."""
+"""Caching: compute the outputs of frozen layers for every row before training, or read them from disk."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -48,31 +48,31 @@ def cache(
 ) -> Features:
     """Return the features of a model's frozen layers for the training and validation rows of a data set.
 
-    They are read from the cache where it has them, else computed and kept there.
+    They are read from the cache, or computed and stored there.
 
     Args:
         model: The model whose layers are frozen.
         data: A path, or one of the other sources of rows.
-        freeze: A pattern that takes the frozen layers.
-        valid: Which of the training rows are held out, as in the training that will use the features.
-        root: The folder of the cache; None is the user's own. An address (s3://bucket/features) is a cache of several
-            machines, each of which keeps what it uses in its user's own.
+        freeze: A pattern of the frozen layers.
+        valid: The training rows to hold out, as in the run that will use the features.
+        root: The folder of the cache; None is the user's own. A URL (s3://bucket/features) is a cache shared by
+            machines, each of which also stores what it uses in its own cache folder.
         roles: Names of tensors by role, if they are not detected in the graph.
-        callbacks: One callback or several, which are called while the cache is filled.
-        augment: How images are changed, as in that training, and so are `cache_augment`, `image_shape` and `seed`.
-        cache_augment: How many variants of each training row are kept.
-        image_shape: Height, width and channels of a row, where the data does not tell.
-        seed: The random seed of the draw and of the variants.
+        callbacks: One callback or several, called while the cache is filled.
+        augment: The augmentation of images, as in that run; so are `cache_augment`, `image_shape` and `seed`.
+        cache_augment: The number of variants of each training row.
+        image_shape: Height, width and channels of a row, if the data does not determine them.
+        seed: The random seed of the hold-out and of the variants.
         features: The features of records, if ambiguous.
-        group: The column of rows that are held out together, as in that training.
+        group: The column by which rows are held out together, as in that run.
         objective: A loss for the outputs of a graph that has none, or in place of its own.
         preprocess: The preprocessing of rows (`scale(1/127.5, -1)`), if not the one stored in the model.
-        unfreeze: A pattern of layers that the model itself keeps frozen, and that will be trained again.
-        executor: What computes the features, if not this process: workers that open model and data themselves, and
+        unfreeze: A pattern of layers that the model itself keeps frozen, but that will be trained.
+        executor: Where the features are computed, if not in this process: by workers that open model and data, and
             write to the cache.
 
     Raises:
-        CkptError: the layers, the graph or the data do not fit one another.
+        CkptError: the layers, the graph and the data are inconsistent.
     """
     check_augment(augment, True, cache_augment)
     asked = Asked(
@@ -102,7 +102,7 @@ def cache(
 
 @dataclass(frozen=True)
 class Asked:
-    """Which features are wanted, of which rows; it can be asked of a model in any process."""
+    """A request: the features to compute, and for which rows; it can be sent to any process."""
 
     data: str | InMemory
     held_out: HeldOut
@@ -118,10 +118,10 @@ class Asked:
     seed: int
 
     def of(self, model: Model) -> tuple[FeatureCache, list[str]]:
-        """Find the frozen layers of a model, open the rows, and return what is wanted and what a user should know.
+        """Find the frozen layers of a model, open the rows, and return the request and notes.
 
         Raises:
-            CkptError: they do not fit one another.
+            CkptError: they are inconsistent.
         """
         roles = dict(self.roles)
         model, _, unfrozen = with_unfrozen(model, self.unfreeze, roles)
@@ -139,7 +139,7 @@ class Asked:
 
 @dataclass(frozen=True)
 class FillFactory:
-    """Makes the function of a worker: it computes the features of some rows, and writes them where they belong."""
+    """Makes the function of a worker, which computes the features of some rows and writes them in place."""
 
     model: WorkerModel
     asked: Asked
@@ -149,7 +149,7 @@ class FillFactory:
         """Open the model and the rows.
 
         Raises:
-            GraphError: they are others than those of the process that asks.
+            GraphError: they differ from those of the requesting process.
         """
         wanted, _ = self.asked.of(self.model.open())
         self.model.check(wanted.facts())

@@ -1,4 +1,4 @@
-"""What the feature cache holds."""
+"""Listing the feature cache."""
 
 from datetime import UTC, datetime
 from pathlib import Path
@@ -11,10 +11,10 @@ from ckpttool.data.feature_store import Entry, FeatureStore
 def cache_list(root: Path | None = None) -> list[dict[str, Any]]:
     """Return `{"entry", "state", "rows", "tensors", "bytes", "written", "path"}` of each entry of the feature cache.
 
-    The state is `complete`, or `unfinished` where a fill was stopped, which the same command goes on with.
+    The state is `complete`, or `unfinished` if a fill was interrupted, which the same command resumes.
 
     Args:
-        root: The folder of the cache; None is the user's own.
+        root: The folder of the cache; None is the user's cache folder.
     """
     return [_row(entry) for entry in FeatureStore(root or cache_folder()).entries()]
 

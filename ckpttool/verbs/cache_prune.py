@@ -1,4 +1,4 @@
-"""Make room in the feature cache."""
+"""Pruning the feature cache."""
 
 import time
 from collections.abc import Iterator
@@ -13,7 +13,7 @@ DAY = 24 * 3600
 
 @dataclass(frozen=True)
 class Pruned:
-    """What was removed, or would be: the entries and their bytes, how many stay, and those that are being filled."""
+    """What was removed, or would be: entries and bytes; the number of kept entries, and of those being filled."""
 
     removed: tuple[str, ...]
     nbytes: int
@@ -28,16 +28,16 @@ def cache_prune(
     most: int | None = None,
     dry_run: bool = False,
 ) -> Pruned:
-    """Remove entries of the feature cache; what is needed again is computed again.
+    """Remove entries of the feature cache; they are recomputed when needed.
 
     Args:
-        root: The folder of the cache; None is the user's own.
-        every: All of them.
-        days: Those written longer ago than that.
-        most: The oldest, until the others have so many bytes at most.
-        dry_run: Say it, and remove nothing.
+        root: The folder of the cache; None is the user's cache folder.
+        every: Remove all entries.
+        days: Remove entries older than this number of days.
+        most: Remove the oldest entries until the rest has at most this many bytes.
+        dry_run: Return the result without removing anything.
 
-    Without `every`, `days` and `most` these are the fills that were stopped, and none that is under way.
+    Without `every`, `days` and `most`, interrupted fills are removed, but none in progress.
     """
     entries = FeatureStore(root or cache_folder()).entries()
     chosen = list(_chosen(entries, every, days, most))
@@ -48,7 +48,7 @@ def cache_prune(
 
 
 def _chosen(entries: list[Entry], every: bool, days: float | None, most: int | None) -> Iterator[Entry]:
-    """Yield what goes."""
+    """Yield the entries to remove."""
     left = sum(entry.on_disk for entry in entries)
     unsaid = days is None and most is None
     for entry in sorted(entries, key=lambda each: each.written):

@@ -1,6 +1,6 @@
-"""Check: all gates in one, cheap ones first: whole and harmless files, layers that were kept, figures on rows.
+"""Check: all gates in one, cheap ones first: intact and harmless files, unchanged layers, scores on rows.
 
-Where the files are damaged or might act, the graph is not run: what needs that is skipped.
+If the files are damaged or may have side effects, the graph is not run, and gates that need it are skipped.
 """
 
 import time
@@ -24,19 +24,19 @@ from ckpttool.verbs.scan import scan
 from ckpttool.verbs.verify import verdict
 
 Judge = Callable[[], tuple[Evaluation, Evaluation | None]]
-"""What evaluates the model, and the baseline if there is one."""
+"""A function that evaluates the model, and the baseline if there is one."""
 
 
 @dataclass(frozen=True)
 class Checked:
-    """The gates of a model, in the order in which they were asked."""
+    """The gates of a model, in the order of checking."""
 
     model: Path
     gates: tuple[Gate, ...]
 
     @property
     def holds(self) -> bool:
-        """Whether all were passed."""
+        """Whether all passed."""
         return all(gate.state == "passed" for gate in self.gates)
 
     def as_json(self) -> dict[str, Any]:
@@ -44,12 +44,12 @@ class Checked:
         return {"model": str(self.model), "holds": self.holds, "gates": [gate.as_json() for gate in self.gates]}
 
     def summary(self) -> str:
-        """Return the answer in a line."""
+        """Return the result as one line of text."""
         states = [f"{count} {state}" for state in ("passed", "failed", "skipped") if (count := self._count(state))]
         return f"{self.model}: {', '.join(states)}"
 
     def junit(self) -> bytes:
-        """Return the gates as a file of JUnit, a test case to each."""
+        """Return the gates as a JUnit file, with a test case for each."""
         name = visible(str(self.model))
         counts = {"failures": str(self._count("failed")), "skipped": str(self._count("skipped")), "errors": "0"}
         seconds = f"{sum(gate.seconds for gate in self.gates):.3f}"
@@ -66,7 +66,7 @@ class Checked:
         return text + b"\n"
 
     def markdown(self) -> str:
-        """Return the gates as a table in Markdown, for the page of a build."""
+        """Return the gates as a Markdown table, for the summary of a CI job."""
         cells = [[*map(_cell, (gate.name, gate.asked, gate.found)), gate.state] for gate in self.gates]
         rows = [f"| {' | '.join(row)} |" for row in cells]
         head = ["| gate | required | found | |", "| --- | --- | --- | --- |"]
@@ -84,20 +84,20 @@ def check(
     severity: Severity = "high",
     tags: Collection[str] | None = None,
 ) -> Checked:
-    """Ask all gates of a model.
+    """Check all gates of a model.
 
     Args:
         model: A checkpoint, a graph, or both.
-        same: Patterns, each with another checkpoint: these tensors must have the same bytes in both.
-        bounds: What its scores have to be.
-        judge: What evaluates it, and the baseline; it is called where nothing before has failed.
-        severity: The least severity at which what could act is a no.
+        same: Patterns, each with another checkpoint in which the matched tensors must have the same bytes.
+        bounds: The bounds of its scores.
+        judge: The function that evaluates it and the baseline; called only if no earlier gate failed.
+        severity: The minimum severity of a finding of `scan` that fails the gate.
         tags: The tags of the graph in a SavedModel with several.
 
     Raises:
         MissingFile: the path does not exist.
         UnknownName: a pattern matches nothing.
-        PlanError: bounds are asked for, and there is nothing to evaluate with, or nothing is asked of what there is.
+        PlanError: there are bounds but no rows, or rows but no bounds.
     """
     if bool(bounds) != (judge is not None):
         raise PlanError("`min_accuracy`, `max_loss` and `max_drop` require `data`, and `data` requires one of them")
@@ -113,10 +113,10 @@ def check(
 
 
 def write_junit(checked: Checked, path: Path, overwrite: bool = False) -> None:
-    """Write the gates as a file of JUnit.
+    """Write the gates as a JUnit file.
 
     Raises:
-        ExistingOutput: the file is there and `overwrite` is not given.
+        ExistingOutput: the file exists and `overwrite` is not set.
     """
     refuse_existing([path], overwrite)
     with replacing(path) as file:
@@ -124,7 +124,7 @@ def write_junit(checked: Checked, path: Path, overwrite: bool = False) -> None:
 
 
 def append_summary(checked: Checked, path: Path) -> None:
-    """Append the gates to the page of a build, which other steps append to as well."""
+    """Append the gates to the summary of a CI job, to which other steps append too."""
     with path.open("a", encoding="utf-8") as file:
         file.write(checked.markdown())
 
@@ -182,5 +182,5 @@ def _text(gate: Gate) -> str:
 
 
 def _cell(text: str) -> str:
-    """Return a text as a cell of Markdown, in which it makes no markup."""
+    """Return a text as a Markdown table cell, with markup escaped."""
     return visible(text).replace("|", "\\|").replace("<", "&lt;").replace("`", "'")

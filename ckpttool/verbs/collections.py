@@ -1,6 +1,6 @@
-"""Collections: what the collections of a graph hold, and names of important ops added to one.
+"""Collections: the content of a graph's collections, and adding names of important ops to one.
 
-A graph's author names in a collection what those need who reuse it: inputs, outputs, training op.
+The author of a graph names there what others need to reuse it: inputs, outputs, training op.
 """
 
 from collections.abc import Collection, Sequence
@@ -22,14 +22,14 @@ from ckpttool.model.graphs import graph_as_run
 
 @dataclass(frozen=True, repr=False)
 class NamesPlan(ShownPlan):
-    """A graph alone that will be written, with a row for each of its collections."""
+    """The graph to write, with a row for each of its collections."""
 
     graph: Graph
     notes: tuple[str, ...] = ()
 
     @property
     def rows(self) -> list[dict[str, Any]]:
-        """What the collections will hold."""
+        """The content of the collections."""
         return _rows(self.graph)
 
     @property
@@ -42,11 +42,11 @@ class NamesPlan(ShownPlan):
         return self.rows
 
     def check(self, output: str | Path, overwrite: bool = False) -> None:
-        """Check that the output may be written.
+        """Check that the output can be written.
 
         Raises:
             ExistingOutput: it exists.
-            PlanError: it is to be a Keras file.
+            PlanError: it has the suffix of a Keras file.
         """
         if Path(output).suffix in KerasArchive.SUFFIXES:
             raise PlanError(f"{output}: a Keras file has no collections: name the graph that is written x.meta")
@@ -57,7 +57,7 @@ class NamesPlan(ShownPlan):
 
         Raises:
             ExistingOutput: the output exists.
-            CorruptCheckpoint: what was read back is not what was written.
+            CorruptCheckpoint: what was read back differs.
         """
         files.save(self.graph, Path(output), overwrite, command)
 
@@ -80,8 +80,8 @@ def plan_names(model: Path, key: str, names: Sequence[str], tags: Collection[str
     """Plan a `.meta` whose collection `key` has the names of ops and tensors appended.
 
     Raises:
-        UnknownName: the graph has no such op.
-        GraphError: the collection exists and holds something other than names.
+        UnknownName: the op does not exist in the graph.
+        GraphError: the collection exists and contains something other than names.
     """
     return NamesPlan(add_to_collection(graph_as_run(model, tags), key, names))
 
@@ -90,8 +90,8 @@ def add_to_collection(graph: Graph, key: str, names: Sequence[str]) -> Graph:
     """Return the graph with ops (`GradientDescent`) and tensors (`X:0`) appended to a collection, each once.
 
     Raises:
-        UnknownName: the graph has no such op.
-        GraphError: the collection exists and holds something other than names.
+        UnknownName: the op does not exist in the graph.
+        GraphError: the collection exists and contains something other than names.
     """
     for name in names:
         graph.op(TensorRef.parse(name).op)

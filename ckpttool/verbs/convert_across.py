@@ -1,6 +1,6 @@
-"""Convert across frameworks: the weights of one file in the names, shapes and layouts of another of the same network.
+"""Conversion across frameworks: the weights of one file with the names, shapes and layouts of another.
 
-`model/across.py` finds how they go together; here is what of it is written, and how.
+`model/across.py` pairs the tensors; this module determines what is written, and how.
 """
 
 from dataclasses import replace
@@ -17,17 +17,17 @@ from ckpttool.surgery.convert import Conversion, plan_convert
 def converted_across(
     source: Checkpoint, like: Path, to: str, lenient: bool = False, how: Writing = PLAIN
 ) -> Conversion:
-    """Return the weights of a checkpoint as a file of the same network has them.
+    """Return the weights of a checkpoint in the form of another file of the same network.
 
     Args:
-        source: The weights; its own slots and counters stay behind.
+        source: The weights; its slots and counters are not converted.
         like: The file whose names, shapes, dtypes and layouts they get.
-        to: The name of the format to write.
-        lenient: Leave out tensors without a counterpart; others keep the values of `like`.
-        how: How to write.
+        to: The format to write.
+        lenient: Whether to skip tensors without a counterpart; those of `like` keep their values.
+        how: The settings of writing.
 
     Raises:
-        PlanError: neither side has a network that tells a layout, or something has no counterpart.
+        PlanError: neither side has a network that determines layouts, or a tensor has no counterpart.
         FormatError: the format cannot store a tensor.
     """
     model = open_checkpoint(like)
@@ -42,7 +42,7 @@ def _fate(made_of: str | None, like: Path) -> str:
 
 
 def _writing(how: Writing, like: Path, to: str, model: Checkpoint) -> Writing:
-    """Return how a file like another is written: with its structure, or for loaders of PyTorch."""
+    """Return the settings for writing a file like another: with its structure, or for PyTorch loaders."""
     target = registry.get(to)
     texts = {"format": "pt"} if target.METADATA and model.format == "torch" else {}
     return replace(how, like=like if "like" in target.OPTIONS else None, metadata={**how.metadata, **texts})

@@ -1,4 +1,4 @@
-"""Diagnosis: how activations and gradients are spread over the layers of a network, and which units are of no use.
+"""Diagnosis: statistics of activations and gradients by layer, and useless units.
 
 Vanishing and exploding gradients (Glorot and Bengio 2010), saturated sigmoids and dying ReLUs, layer by layer.
 """
@@ -32,9 +32,9 @@ from ckpttool.training.run_report import RunReport
 from ckpttool.training.spread import odd_rows
 
 BATCH = 100
-"""Rows that pass through the network at once."""
+"""The batch size."""
 SEED = 42
-"""What random ops without a seed of their own draw from."""
+"""The random seed of ops without a seed of their own."""
 
 
 @accepts_watch
@@ -52,7 +52,7 @@ def diagnose(
     objective: Objective | None = None,
     preprocess: str | None = None,
 ) -> list[Diagnosis]:
-    """Return the figures of each layer on a sample of the training rows, from the lowest layer to the top.
+    """Return the statistics of each layer on a sample of the training rows, from the lowest layer to the top.
 
     The network runs as in training: dropout is on (and draws the same each time) and batch normalisation uses the
     batch, of 100 rows. Nothing is changed.
@@ -60,7 +60,7 @@ def diagnose(
     Args:
         model: The model.
         data: A path, or one of the other sources of rows, with labels.
-        rows: How many rows to look at; they lie evenly over the whole training set.
+        rows: The number of rows, evenly spaced over the training set.
         valid: The training rows that were held out: 60, 20%, first:5000; by default as in the model's run.
         group: The column by which rows were held out together.
         seed: The random seed of the hold-out.
@@ -72,8 +72,8 @@ def diagnose(
         preprocess: The preprocessing of rows (`scale(1/127.5, -1)`), if not the one stored in the model.
 
     Raises:
-        PlanError: no rows are asked for.
-        GraphError: the loss is not known, or no layer's output is.
+        PlanError: `rows` is less than one.
+        GraphError: the loss, or the outputs of all layers, are unknown.
         DataError: the rows do not match the graph.
     """
     if rows < 1:
@@ -96,10 +96,10 @@ def diagnose(
 
 
 def _loss_of(bound: Bound) -> str:
-    """Return the name of the loss, by which gradients are told.
+    """Return the name of the loss, for the gradients.
 
     Raises:
-        GraphError: there is none, as where layers were pretrained; the message has what judges these as they are.
+        GraphError: there is none, as after pretraining; the message names the commands that evaluate such layers.
     """
     try:
         return needed_role(bound.model.graph, bound.roles, "loss")
@@ -129,13 +129,13 @@ def probes_of(graph: Graph, loss: str) -> list[Probe]:
 
 
 def _batches(rows: int, count: int) -> list[Array]:
-    """Return the numbers of so many of the rows, which lie evenly over all, by batch."""
+    """Return evenly spaced row indices, by batch."""
     numbers = np.unique(np.linspace(0, rows - 1, min(count, rows)).astype(np.int64))
     return [numbers[start : start + BATCH] for start in range(0, len(numbers), BATCH)]
 
 
 def _run(bound: Bound, probes: Sequence[Probe], batches: Sequence[Array]) -> dict[str, Array]:
-    """Let the probes look at batches of the rows, by number; return the weights that these ran with, by op."""
+    """Run the probes on batches of rows; return the weights used, by op name."""
     model, roles, split = bound.model, bound.roles, bound.splits[0]
     outputs = list(dict.fromkeys(probe.output for probe in probes))
     weights = list(dict.fromkeys(name for probe in probes for name in probe.weights))

@@ -1,4 +1,4 @@
-"""Doctor: what is installed, what is missing for what, what is computed on, and where things are kept."""
+"""Doctor: versions, missing extras and the commands that need them, devices, and folders."""
 
 import os
 import platform
@@ -22,9 +22,9 @@ from ckpttool.runtime.devices import devices
 
 State = Literal["ok", "missing", "old", "wrong", "none"]
 NEEDED = ("click", "numpy", "protobuf", "h5py", "google-crc32c", "ml_dtypes", "rich", "safetensors", "cramjam")
-"""Packages that everything needs."""
+"""Packages that all commands need."""
 TENSORFLOWS = ("tensorflow", "tensorflow-cpu")
-"""Packages that bring the module `tensorflow`, the one with its extra first."""
+"""Packages that provide the module `tensorflow`, the one with an extra first."""
 EXTRAS = {
     "tensorflow": "what runs or builds a graph: new, reuse with a head, finetune, evaluate, predict, search, ...",
     "keras": "Keras's models as graphs, and written back",
@@ -36,7 +36,7 @@ EXTRAS = {
     "ray": "long jobs on several machines",
     "optuna": "searches mirrored for optuna-dashboard",
 }
-"""Packages that some of it needs, and what that is."""
+"""Packages that some commands need, and what for."""
 OF_EXTRA = {
     "pillow": "images",
     "pyarrow": "parquet",
@@ -44,12 +44,12 @@ OF_EXTRA = {
     "matplotlib": "plot",
     "huggingface_hub": "hub",
 }
-"""The extra of a package, where it has not the package's name; Keras comes with TensorFlow."""
+"""The extra of a package, if its name differs; Keras comes with TensorFlow."""
 
 
 @dataclass(frozen=True)
 class Finding:
-    """A thing, what was found of it, whether that is well, and what it is for or how it is mended."""
+    """A finding: the subject, its state, whether it is fine, and its purpose or the remedy."""
 
     what: str
     found: str
@@ -63,13 +63,13 @@ class Finding:
 
 @dataclass(frozen=True)
 class Examined:
-    """All that was found."""
+    """All findings."""
 
     findings: tuple[Finding, ...]
 
     @property
     def holds(self) -> bool:
-        """Whether nothing that is needed is missing, too old or wrong; extras may be missing."""
+        """Whether nothing required is missing, too old or wrong; extras may be missing."""
         return not any(each.state in ("old", "wrong") or _is_needed(each) for each in self.findings)
 
     def as_json(self) -> dict[str, Any]:
@@ -78,7 +78,7 @@ class Examined:
 
 
 def doctor() -> Examined:
-    """Look at versions, extras, devices and folders; TensorFlow is imported, if it is there."""
+    """Check versions, extras, devices and folders; TensorFlow is imported, if installed."""
     return Examined((*_versions(), *_packages(), *_devices(), *_folders(), _confinement()))
 
 
@@ -109,7 +109,7 @@ def _packages() -> Iterator[Finding]:
 
 
 def _asked() -> dict[str, Requirement]:
-    """Return what the package asks of others, by their names; nothing where it runs without being installed."""
+    """Return the package's requirements by name; empty if it runs without being installed."""
     try:
         texts = metadata.requires("ckpttool") or []
     except metadata.PackageNotFoundError:
@@ -165,7 +165,7 @@ def _folders() -> Iterator[Finding]:
 
 
 def _folder(what: str, path: Path, held: str, is_there: Callable[[], bool]) -> Finding:
-    """Say of a folder whether it can be written to, or made."""
+    """Return the finding for a folder: whether it can be written to, or created."""
     nearest = next(each for each in (path, *path.parents) if each.exists())
     if not nearest.is_dir() or not os.access(nearest, os.W_OK):
         return Finding(what, str(path), "wrong", f"{nearest} cannot be written to")
@@ -173,7 +173,7 @@ def _folder(what: str, path: Path, held: str, is_there: Callable[[], bool]) -> F
 
 
 def _confinement() -> Finding:
-    """Say whether models of strangers are confined when they run."""
+    """Return the finding on whether untrusted models are confined when they run."""
     version = landlock.version()
     if version:
         return Finding("confinement", f"Landlock {version}", "ok", "models that others made run without other files")

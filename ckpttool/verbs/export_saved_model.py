@@ -38,7 +38,7 @@ class SavedModelPlan(RewritePlan):
         return f"written and read back, signature {signature}, {counted(len(self.keys), 'variable')}"
 
     def check(self, output: str | Path, overwrite: bool = False) -> None:
-        """Check that the output may be written.
+        """Check that the output can be written.
 
         Raises:
             ExistingOutput: it exists.
@@ -46,7 +46,7 @@ class SavedModelPlan(RewritePlan):
         refuse_existing_folder(Path(output), overwrite, is_saved_model)
 
     def write(self, output: str | Path, overwrite: bool = False, command: Command | None = None) -> None:
-        """Write the folder, whole or not at all, and read it back.
+        """Write the folder atomically, and read it back.
 
         Raises:
             ExistingOutput: the output exists.
@@ -67,23 +67,23 @@ def plan_saved_model(
 ) -> SavedModelPlan:
     """Plan what `export-saved-model` writes; nothing is written before the plan's `write`.
 
-    TensorFlow is needed for `with_preprocessing` alone.
+    TensorFlow is needed for `with_preprocessing` only.
 
-    Where inputs or outputs are not given, `graph.roles.served` says what they are. Reference variables become
-    resource variables, which TensorFlow 2 needs. A training switch without a default is off unless it is fed.
+    Inputs or outputs that are not specified are determined by `graph.roles.served`. Reference variables become
+    resource variables, as TensorFlow 2 requires. A training-mode placeholder without a default is False unless fed.
 
     Args:
-        model: What is rewritten.
-        inputs: The tensors that are fed, also as NAME=TENSOR; one that is no placeholder becomes one.
-        outputs: The tensors that are asked for, also as NAME=TENSOR.
+        model: The model to rewrite.
+        inputs: The tensors to feed, also as NAME=TENSOR; others than placeholders become placeholders.
+        outputs: The tensors to compute, also as NAME=TENSOR.
         signature: The name of the signature.
         preprocess: The preprocessing of rows (`scale(1/127.5, -1)`), if not the one stored in the model.
-        with_preprocessing: Do it in the graph, so that callers give raw rows.
+        with_preprocessing: Whether to preprocess in the graph, so that callers pass raw rows.
 
     Raises:
-        UnknownName: an input or output is not in the graph.
-        GraphError: several tensors could be the outputs, or an op has no form for resource variables.
-        PlanError: a placeholder is not fed, the checkpoint lacks a variable, or there is no preprocessing.
+        UnknownName: an input or output does not exist in the graph.
+        GraphError: the outputs are ambiguous, or an op has no equivalent for resource variables.
+        PlanError: a placeholder is not fed, a variable is missing in the checkpoint, or there is no preprocessing.
     """
     found = serving_part(model.graph, inputs, outputs, signature)
     serving, notes = found.served, found.notes
@@ -98,7 +98,7 @@ def plan_saved_model(
 
 
 def _with_raw_inputs(part: Graph, fed: Sequence[str]) -> tuple[Graph, list[str]]:
-    """Return a graph that does the preprocessing of its inputs itself, and keeps that none is left to do."""
+    """Return a graph that preprocesses its inputs itself, and stores that none is left to do."""
     specs = [placeholder_spec(part, tensor) for tensor in fed]
     steps = kept_steps(part, specs, None)
     if not steps:

@@ -24,7 +24,7 @@ from ckpttool.model.resolve import open_checkpoint
 
 @dataclass(frozen=True, repr=False)
 class ExportPlan(ShownPlan):
-    """What an export will write: the tensors of a file like `like`, with the model's values for those that it has."""
+    """The plan: the tensors of `like`, with the model's values where it has them."""
 
     model: Path
     pairing: Pairing
@@ -32,18 +32,18 @@ class ExportPlan(ShownPlan):
 
     @property
     def like(self) -> Checkpoint:
-        """The file whose names, shapes and dtypes the output has."""
+        """The file whose names, shapes and dtypes the output gets."""
         return self.pairing.file
 
     @cached_property
     def tensors(self) -> dict[str, Tensor]:
-        """The output's tensors in the order of `like`, brought into its layout when they are read."""
+        """The output's tensors in the order of `like`, converted to its layout when read."""
         made = self.pairing.exported(self.values)
         return {name: made.get(name) or tensor for name, tensor in self.like.items()}
 
     @property
     def rows(self) -> list[dict[str, Any]]:
-        """A row per tensor of the output: which variables its value is from, or that it keeps that of `like`."""
+        """A row per tensor of the output: the variables of its value, or that it keeps the value of `like`."""
         froms = self.pairing.exported_from()
         return [
             {"name": name, "shape": tensor.shape, "dtype": str(tensor.dtype), "value": froms.get(name, "as in LIKE")}
@@ -56,7 +56,7 @@ class ExportPlan(ShownPlan):
 
     @property
     def notes(self) -> list[str]:
-        """What keeps the value of `like`, and what of the model goes nowhere."""
+        """Which tensors keep the value of `like`, and which of the model are not exported."""
         taken = self.pairing.exported_from()
         kept = [name for name in self.like if name not in taken]
         return [
@@ -71,15 +71,15 @@ class ExportPlan(ShownPlan):
         return f"written and read back, {counted(len(self.tensors), 'tensor')}"
 
     def target(self, output: Path) -> Format:
-        """Return the format of an output: that of its suffix, of two with one suffix (`.h5`) that of `like`."""
+        """Return the format of an output, by its suffix; if two formats share it (`.h5`), that of `like`."""
         found = registry.for_output(output)
         return found if found.NAME == "bundle" else registry.for_output(output, None, self.like.path)
 
     def check(self, output: str | Path, overwrite: bool = False) -> None:
-        """Check that the output may be written.
+        """Check that the output can be written.
 
         Raises:
-            FormatError: its suffix says a format that is only read.
+            FormatError: its suffix is that of a format that cannot be written.
             ExistingOutput: it exists.
         """
         target = self.target(Path(output))
@@ -88,7 +88,7 @@ class ExportPlan(ShownPlan):
         refuse_existing([Path(output)], overwrite)
 
     def write(self, output: str | Path, overwrite: bool = False, command: Command | None = None) -> None:
-        """Write the file in the format of its suffix; `checkpoint.save` says what is raised."""
+        """Write the file in the format of its suffix; see `checkpoint.save` for errors."""
         command = command or Command.of_call("export", self.model, output)
         target = self.target(Path(output))
         like = self.like.path if "like" in target.OPTIONS else None
@@ -108,20 +108,20 @@ def plan_export(
     cast: bool = False,
     scope: str = "",
 ) -> ExportPlan:
-    """Plan what `export` writes: `like` is paired with the model's graph as an import would; no value is read.
+    """Plan what `export` writes: `like` is paired with the model's graph as in an import; no value is read.
 
     Args:
         model: The model whose values are exported.
-        like: A file of the other framework with the same network: the output gets its names, shapes and dtypes.
-        rules: Those that import such a file.
-        lenient: Leave out tensors without a variable; they keep the values of `like`.
-        cast: Let numbers change their dtype to that of `like`.
-        scope: A prefix of the graph's names, below which everything is.
+        like: A file of the other framework with the same network, whose names, shapes and dtypes the output gets.
+        rules: The rules that import such a file.
+        lenient: Whether to skip tensors without a variable, which keep the values of `like`.
+        cast: Whether to cast values to the dtypes of `like`.
+        scope: The scope in the graph from which tensors are exported.
 
     Raises:
-        MissingFile: there is no model, or no such file as `like`.
-        UnknownName: a rule was used for nothing, or the checkpoint lacks a variable.
-        PlanError: something does not fit.
+        MissingFile: the model or `like` does not exist.
+        UnknownName: a rule matches nothing, or a variable is missing in the checkpoint.
+        PlanError: names, shapes or dtypes do not match.
     """
     paired = pair_weights(checkpoint.open(like), graph_as_run(Path(model)), rules or [], scope, lenient, cast)
     plan = ExportPlan(model, paired, open_checkpoint(model))

@@ -1,4 +1,4 @@
-"""Extract: an adapter of low rank out of what a tuned model changed of its base, in PEFT's format."""
+"""Extract: a low-rank adapter from the change between a base and a tuned model, in PEFT's format."""
 
 import json
 import re
@@ -23,16 +23,16 @@ from ckpttool.surgery.adapters.config import CONFIG, METADATA, WEIGHTS
 from ckpttool.surgery.adapters.extracting import Factors, configuration, factors, moved
 
 ROOT = "base_model.model."
-"""What PEFT puts before the names of the model in it."""
+"""The prefix of PEFT before the names of the model."""
 ENERGY = 0.99
-"""The share of a change's energy that a rank has which would do."""
+"""The fraction of a change's energy that a sufficient rank represents."""
 _EMBEDDING = re.compile(r"(.*[._])?(w[tp]e|\w*emb\w*)", re.IGNORECASE)
 _WEIGHT = ".weight"
 
 
 @dataclass(frozen=True)
 class ExtractRow:
-    """What becomes of a tensor that moved: its factors' rank, error and the rank that would do, or what else."""
+    """A changed tensor: its factors' rank, error and the sufficient rank, or how it is stored instead."""
 
     name: str
     shape: tuple[int, ...]
@@ -47,7 +47,7 @@ class ExtractRow:
         return {**vars(self), "shape": list(self.shape)}
 
     def cells(self) -> dict[str, Any]:
-        """Return the row as people are shown it."""
+        """Return the row as displayed."""
         return {
             "name": self.name,
             "shape": list(self.shape),
@@ -60,7 +60,7 @@ class ExtractRow:
 
 @dataclass(frozen=True, repr=False)
 class ExtractPlan(ShownPlan):
-    """An adapter that will be written: its tensors, PEFT's configuration, a row for each tensor that moved."""
+    """The adapter to write: its tensors, PEFT's configuration, and a row for each changed tensor."""
 
     tensors: Checkpoint
     config: dict[str, Any]
@@ -80,7 +80,7 @@ class ExtractPlan(ShownPlan):
         return [row.as_json() for row in self.rows]
 
     def check(self, output: str | Path, overwrite: bool = False) -> None:
-        """Check that the output may be written: a file of safetensors, else a folder.
+        """Check that the output can be written: a safetensors file, else a folder.
 
         Raises:
             ExistingOutput: it exists.
@@ -91,7 +91,7 @@ class ExtractPlan(ShownPlan):
             refuse_existing_folder(Path(output), overwrite, lambda folder: (folder / CONFIG).is_file())
 
     def write(self, output: str | Path, overwrite: bool = False, command: Command | None = None) -> None:
-        """Write the adapter, whole or not at all, and read it back; a file has the configuration among its texts.
+        """Write the adapter atomically, and read it back; a file has the configuration in its metadata.
 
         Raises:
             ExistingOutput: it exists.
@@ -123,21 +123,21 @@ def plan_extract(
     fan_in_fan_out: bool | None = None,
     lenient: bool = False,
 ) -> ExtractPlan:
-    """Plan what `extract` writes; the values of what moved are read, and decomposed, a tensor at a time.
+    """Plan what `extract` writes; changed tensors are read and decomposed one at a time.
 
     Args:
-        base: The model that was tuned.
-        tuned: What became of it.
-        rank: The rank of each product, at most; None for that which has a share of the energy of its change.
-        energy: That share, by which the rank that would do is told too.
-        layers: A pattern of the weights that are looked at.
-        whole: Store what moved and is no matrix whole, with the other tensors of its layer.
-        fan_in_fan_out: Whether kernels have their inputs first; None where names and biases tell.
-        lenient: Leave out what moved and is no matrix, and what is in one of the models only.
+        base: The base model.
+        tuned: The tuned model.
+        rank: The maximum rank of each product; None for the one with the fraction `energy` of its change.
+        energy: The fraction, which also determines the sufficient rank.
+        layers: A pattern of the weights to compare.
+        whole: Whether to store changed tensors that are not matrices as a whole, with the others of their layer.
+        fan_in_fan_out: Whether kernels have their inputs first; None if names and biases determine it.
+        lenient: Whether to skip changed tensors that are not matrices, and tensors in one of the models only.
 
     Raises:
         UnknownName: the pattern matches nothing.
-        PlanError: nothing moved, something moved that an adapter does not hold, or is not finite.
+        PlanError: nothing changed, or a change cannot be stored in an adapter, or is non-finite.
     """
     notes: list[str] = []
     one, other = (described(open_checkpoint(path), notes.append) for path in (base, tuned))
@@ -171,7 +171,7 @@ def plan_extract(
 
 
 def _refuse(missing: Sequence[str], others: dict[str, str], lenient: bool) -> None:
-    """Refuse what an adapter does not hold, unless that is to be left out."""
+    """Raise an error for changes that an adapter cannot store, unless they are to be skipped."""
     if lenient or not (missing or others):
         return
     first = missing[0] if missing else ""
@@ -186,7 +186,7 @@ def _others(others: dict[str, str]) -> str:
 
 
 def _has_inputs_first(base: Checkpoint, matrices: Sequence[str]) -> bool:
-    """Say whether kernels have their inputs first: of TensorFlow and Keras, or by biases, as of GPT-2's Conv1D.
+    """Return whether kernels have their inputs first: as in TensorFlow and Keras, or by biases, as in GPT-2's Conv1D.
 
     Raises:
         PlanError: some do, and some do not.
@@ -207,12 +207,12 @@ def _has_inputs_first(base: Checkpoint, matrices: Sequence[str]) -> bool:
 
 
 def _module(name: str) -> str:
-    """Return what an adapter calls the layer of a weight; one that PyTorch would not have is called by its own name."""
+    """Return the name of a weight's layer in an adapter; a weight that PyTorch would not have keeps its own name."""
     return name.removesuffix(_WEIGHT)
 
 
 def _is_embedding(name: str) -> bool:
-    """Say whether PEFT would find an embedding by a name, whose factors it has the other way round.
+    """Return whether PEFT takes a layer for an embedding, whose factors are in the other order.
 
     >>> _is_embedding("transformer.wte.weight"), _is_embedding("model.embed_tokens.weight"), _is_embedding("fc.weight")
     (True, True, False)
@@ -232,7 +232,7 @@ def _named(made: dict[str, Factors]) -> dict[str, Tensor]:
 
 
 def _stored_whole(tuned: Checkpoint, others: dict[str, str], made: dict[str, Factors]) -> dict[str, Tensor]:
-    """Return what moved and is no matrix under PEFT's names, a bias alone, else with the other tensors of its layer."""
+    """Return changed tensors that are not matrices under PEFT's names: biases alone, others with their whole layer."""
     names: dict[str, str] = {}
     for name in others:
         layer = layer_of(name)

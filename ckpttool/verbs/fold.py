@@ -1,4 +1,4 @@
-"""Fold: a model in one frozen graph, its variables constants."""
+"""Fold: a model as one frozen graph, with constants in place of variables."""
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -34,18 +34,18 @@ from ckpttool.model.rewrite_plan import RewritePlan, Size, keys_of
 
 @dataclass(frozen=True, repr=False)
 class FoldPlan(RewritePlan):
-    """The part of a model that its outputs need, with constants that get the values of variables when it is written."""
+    """The part of a model that its outputs need, with constants that get the variables' values on writing."""
 
     stored: Mapping[str, StoredTensor] = field(default_factory=dict)
 
     @property
     def after(self) -> Size:
-        """What the output will hold: a graph, and no variables."""
+        """The size of the output: a graph without variables."""
         return Size(len(self.graph.nodes), self.nbytes, 0, 0)
 
     @property
     def nbytes(self) -> int:
-        """The bytes of the graph with the values in it."""
+        """The bytes of the graph including the values."""
         return self.graph.meta.graph_def.ByteSize() + sum(tensor.nbytes for tensor in self.values.values())
 
     @property
@@ -56,7 +56,7 @@ class FoldPlan(RewritePlan):
         )
 
     def check(self, output: str | Path, overwrite: bool = False) -> None:
-        """Check that the output may be written.
+        """Check that the output can be written.
 
         Raises:
             ExistingOutput: it exists.
@@ -64,7 +64,7 @@ class FoldPlan(RewritePlan):
         refuse_existing([Path(output)], overwrite)
 
     def write(self, output: str | Path, overwrite: bool = False, command: Command | None = None) -> None:
-        """Write the GraphDef, whole or not at all, and read it back.
+        """Write the GraphDef atomically, and read it back.
 
         Raises:
             ExistingOutput: the output exists.
@@ -92,20 +92,20 @@ def plan_fold(
 ) -> FoldPlan:
     """Plan what `fold` writes; no value is read before the plan's `write`. No TensorFlow is needed.
 
-    Where inputs or outputs are not given, `graph.roles.served` says what they are. Placeholders that are no inputs
-    have their defaults for good; a training switch without a default is off.
+    Inputs or outputs that are not specified are determined by `graph.roles.served`. Placeholders that are not inputs
+    get their defaults; a training-mode placeholder without a default is False.
 
     Args:
-        model: What is rewritten.
-        inputs: The tensors that are fed, also as NAME=TENSOR; one that is no placeholder becomes one.
-        outputs: The tensors that are asked for, also as NAME=TENSOR.
-        signature: The signature that says inputs and outputs which are not given, if not the default.
+        model: The model to rewrite.
+        inputs: The tensors to feed, also as NAME=TENSOR; others than placeholders become placeholders.
+        outputs: The tensors to compute, also as NAME=TENSOR.
+        signature: The signature for unspecified inputs and outputs, if not the default.
 
     Raises:
-        UnknownName: a signature, an input or output is not in the graph.
-        GraphError: several tensors could be the outputs, or a variable is not only read.
-        PlanError: a placeholder is not fed, the checkpoint lacks a variable, or the graph would exceed what a protobuf
-            message holds.
+        UnknownName: a signature, an input or an output does not exist in the graph.
+        GraphError: the outputs are ambiguous, or a variable is not only read.
+        PlanError: a placeholder is not fed, a variable is missing, or the graph would exceed the maximum of a protobuf
+            message.
     """
     model = model.called(signature)
     found = serving_part(model.graph, inputs, outputs)
@@ -135,10 +135,10 @@ def plan_fold(
 
 
 def _frozen(graph: Graph, variables: Sequence[str], fixed: Collection[str], wanted: Sequence[str]) -> Graph:
-    """Return a graph with constants for its variables, which are read straight.
+    """Return a graph with constants in place of its variables, read directly.
 
-    One that would not be known for a variable (`frozen_weights`) is read through `NAME/read`, as TensorFlow freezes it:
-    the centre of a normalisation looks like any number.
+    One that `frozen_weights` would not recognise is read through `NAME/read`, as TensorFlow freezes variables:
+    the centre of a normalisation looks like any constant.
     """
     bare = subgraph(without_copies(constant_variables(graph), fixed, variables), wanted)
     known, draft, names = set(frozen_weights(bare.nodes).values()), Draft(bare), FreeNames(bare.nodes)

@@ -1,4 +1,4 @@
-"""Formats: what each format of checkpoints can do, how its outputs are named, and what it cannot hold."""
+"""Formats: the abilities of each checkpoint format, the names of its outputs, and what it cannot store."""
 
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -9,7 +9,7 @@ COLUMNS = ("name", "can", "suffixes", "cannot_hold", "limits")
 
 
 def format_rows(names: Iterable[str] | None = None) -> list[dict[str, Any]]:
-    """Return `{"name", "can", "suffixes", "cannot_hold", "limits"}` of formats: of all, those of other packages too.
+    """Return `{"name", "can", "suffixes", "cannot_hold", "limits"}` of all formats, including those of other packages.
 
     Raises:
         CkptError: the package that adds a format cannot be loaded.
@@ -18,7 +18,7 @@ def format_rows(names: Iterable[str] | None = None) -> list[dict[str, Any]]:
 
 
 def as_texts(row: Mapping[str, Any]) -> dict[str, str]:
-    """Return a row with each field as a text.
+    """Return a row with each field as text.
 
     >>> as_texts({"name": "hdf5", "suffixes": [".h5", ".hdf5"]})
     {'name': 'hdf5', 'suffixes': '.h5, .hdf5'}

@@ -1,4 +1,4 @@
-"""The proof of an import: what is written computes what the source computed; and if it does not, why that is so."""
+"""The proof of an import: the output computes the same as the source; if not, the cause."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ from ckpttool.verbs.reference import Difference, Reference
 
 
 class ReferenceDiffers(CkptError):
-    """A graph does not compute what a reference says; `lines` are where it goes wrong and, if that can be told, why."""
+    """A graph does not reproduce a reference; `lines` say where it differs and, if known, why."""
 
     def __init__(self, *lines: str) -> None:
         """Take the lines."""
@@ -33,7 +33,7 @@ def _unseen(differences: Sequence[Difference]) -> None:
 
 @dataclass(frozen=True)
 class ReferenceProof:
-    """Rows and what the source computed of them; `shown` gets how far each tensor is from that, before the verdict."""
+    """Rows and the source's outputs for them; `shown` receives the difference of each tensor before the verdict."""
 
     reference: Path | checkpoint.Checkpoint
     tolerance: float = TOLERANCE
@@ -45,7 +45,7 @@ class ReferenceProof:
         return checkpoint.open(self.reference) if isinstance(self.reference, Path) else self.reference
 
     def of(self, model: Model, epsilons: Sequence[EpsilonGap], pairs: Iterable[Pair]) -> str:
-        """Run a model, and say that it computes the same; `epsilons` and `pairs` are what was imported.
+        """Run a model, and check that it computes the same; `epsilons` and `pairs` are what was imported.
 
         Raises:
             ReferenceDiffers: it does not.
@@ -72,7 +72,7 @@ class ReferenceProof:
         epsilons: Sequence[EpsilonGap],
         pairs: Iterable[Pair],
     ) -> str | None:
-        """Say whether epsilons of batch normalisations are why a reference differs, by what is computed with others.
+        """Return whether the epsilons of batch normalisations cause the difference, by running with other epsilons.
 
         `values` is what was imported: as it was, where the epsilons differ, or with a difference made up for that is
         none.

@@ -1,4 +1,4 @@
-"""Layouts that shapes leave open, as of square kernels, settled by a reference: the one with which layers agree."""
+"""Ambiguous layouts, such as those of square kernels, determined by a reference: the layout with which layers agree."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -13,17 +13,17 @@ from ckpttool.layouts.layout import Layout
 from ckpttool.verbs.reference import Reference
 
 MOST_TRIED = 64
-"""Layouts that are tried at once, where several layers lie between two arrays of a reference."""
+"""The maximum number of combinations to try if several layers are between two arrays of a reference."""
 
 
 def settle(pairing: Pairing, graph: Graph, reference: Reference, tolerance: float) -> Pairing:
-    """Return the pairing with the layout of each open pair that the reference shows to be right.
+    """Return the pairing with the layout of each ambiguous pair that the reference confirms.
 
-    Layers are settled in the order of the data flow: each by the one layout that lets more of the arrays agree, in a
-    row from the first, than any other, together with those before it of which that was not known yet.
+    Layers are determined in data-flow order: each by the layout with which more of the arrays agree, in sequence
+    from the first, than with any other, together with earlier layers that are still ambiguous.
 
     Raises:
-        PlanError: the reference does not tell, or no layout is right; a rule has to.
+        PlanError: the reference does not determine it, or no layout agrees; a rule must specify it.
     """
     places = {name: place for place, name in enumerate(name for layer in layers(graph) for name in layer.variables)}
     pairs = {pair.targets[0]: pair for pair in pairing.pairs}
@@ -45,9 +45,9 @@ def settle(pairing: Pairing, graph: Graph, reference: Reference, tolerance: floa
 
 
 def _best(waiting: Sequence[Pair], pairing: Pairing, reference: Reference, tolerance: float) -> list[Pair]:
-    """Return pairs in the layouts with which the most arrays agree in a row; none if two are as good.
+    """Return pairs in the layouts with which the most arrays agree in sequence; none if two are equally good.
 
-    The reference's graph is left with the values of the best.
+    The reference's graph then has the values of the best.
     """
     if 2 ** len(waiting) > MOST_TRIED:
         names = ", ".join(pair.targets[0] for pair in waiting)

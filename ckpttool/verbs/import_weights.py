@@ -1,4 +1,4 @@
-"""Import: weights of another framework become the values of a graph's variables, through its assign nodes."""
+"""Import: weights of another framework become the values of a graph's variables, through its assign ops."""
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -39,10 +39,10 @@ from ckpttool.verbs.reference import Reference, feeds_and_outputs
 
 @dataclass(frozen=True, repr=False)
 class ImportPlan(ModelPlan):
-    """What an import will write: the graph, the paired tensors, the model's own values for the rest, or fresh ones.
+    """The plan: the graph, the paired tensors, and for the rest the model's own or new initial values.
 
-    With `bake` the paired values go into the graph's initialisers too. With a `proof` the output is held against what
-    the source computed, and is not written if it computes something else.
+    With `bake` the paired values are also written into the graph's initialisers. With a `proof` the output is compared
+    with the source's outputs, and is not written if it computes something else.
     """
 
     graph: Graph
@@ -58,19 +58,19 @@ class ImportPlan(ModelPlan):
 
     @property
     def targets(self) -> Mapping[str, StoredTensor]:
-        """What the graph's checkpoint holds, by name."""
+        """The tensors of the graph's checkpoint by name."""
         return stored_tensors(self.graph)
 
     @cached_property
     def epsilons(self) -> list[EpsilonGap]:
-        """The batch normalisations that get their tensors as they are, though the graph's epsilon is another."""
+        """The batch normalisations whose tensors are imported unchanged although the graph's epsilon differs."""
         pairs = (pair for pair in self.pairing.pairs if isinstance(pair.layout, Keep) and len(pair.sources) == 1)
         sources = {pair.targets[0]: pair.sources[0] for pair in pairs}
         return list(gaps(self.graph, self.targets, sources, Evidence(self.pairing.weights)))
 
     @property
     def rows(self) -> list[PlanRow]:
-        """The plan, a row per weight; what keeps the model's value says so by the model's name."""
+        """The plan, a row per weight; weights that keep the model's value have the model as their source."""
         own = {name: f"{self.model}:{name}" for name in self.own}
         return plan_rows(self.graph, own | self.pairing.sources)
 
@@ -84,19 +84,19 @@ class ImportPlan(ModelPlan):
 
         Raises:
             ExistingOutput: the output exists.
-            PlanError: the values do not fit into a graph.
+            PlanError: the values are too large for a graph.
         """
         super().check(output, overwrite)
         if self.bake:
             check_size(self.graph, self.pairing.tensors)
 
     def write(self, output: str | Path, overwrite: bool = False, command: Command | None = None) -> Sequence[str]:
-        """Write graph and checkpoint, read both back, and prove what they compute.
+        """Write the graph and the checkpoint, read both back, and prove what they compute.
 
         Raises:
             CkptError: `check` finds something, or a value cannot be read.
             CorruptCheckpoint: what was read back differs.
-            ReferenceDiffers: it does not compute what the reference says; nothing is written then.
+            ReferenceDiffers: it does not reproduce the reference; nothing is written.
         """
         command = command or Command.of_call("import", self.model, output)
         self.check(output, overwrite)
@@ -110,7 +110,7 @@ class ImportPlan(ModelPlan):
         return notes
 
     def tensors(self) -> dict[str, Tensor]:
-        """Return every tensor that the graph's checkpoint holds: imported, the model's own, or fresh."""
+        """Return every tensor of the graph's checkpoint: imported, the model's own, or newly initialised."""
         known = {**self.own, **self.pairing.tensors}
         fresh = fresh_tensors(self.graph, [name for name in self.targets if name not in known], self.seed, known)
         return {name: fresh.get(name) or known[name] for name in self.targets}
@@ -136,26 +136,26 @@ def plan_import(
 
     Args:
         weights: A file of another framework, or a checkpoint.
-        into: The graph to fill, with the checkpoint beside it, if there is one; or a checkpoint without a graph.
-        rules: Which tensor becomes which variable, where the names differ; the first that matches wins.
-        lenient: Leave out tensors without a variable; other weights keep the model's value, or start fresh.
-        cast: Let numbers change their dtype to the graph's.
-        bake: Also write the values into the graph's initialisers.
+        into: The graph to fill, with the checkpoint beside it, if any; or a checkpoint without a graph.
+        rules: Which tensor becomes which variable, if names differ; the first matching rule applies.
+        lenient: Whether to skip tensors without a variable; other weights keep the model's value or are newly initialised.
+        cast: Whether to cast values to the graph's dtypes.
+        bake: Whether to write the values into the graph's initialisers too.
         seed: The random seed of newly initialised variables.
-        scope: A prefix of the graph's names, below which every tensor is put.
-        reference: What the source computed, which the output must compute too; where shapes leave a layout open, the
-            graph is run on it with each.
-        tolerance: How far numbers may be from the reference's, relative to the largest.
-        allow_op: Types of ops that may run though they can have side effects.
+        scope: The scope in the graph into which all tensors are imported.
+        reference: Inputs and outputs of the source, which the output must reproduce; if a layout is ambiguous, the
+            graph is run with each.
+        tolerance: The tolerance against the reference, relative to the largest value.
+        allow_op: Types of ops that may run although they can have side effects.
         to: The family to write: `ckpt`, `saved-model`, `keras`; else that of the output's path, or of the graph.
-        preprocess: What is done to rows (`scale(1/127.5, -1)`), if not as the weights' own graph keeps.
-        output: Where it will be written; a Keras file's network is built if that is of another form.
+        preprocess: The preprocessing of rows (`scale(1/127.5, -1)`), if not the one stored in the source's graph.
+        output: The output; a Keras file's network is built if the output has another form.
 
     Raises:
-        MissingFile: there is no file of weights, or neither a graph nor a checkpoint.
-        UnknownName: a rule was used for nothing.
-        PlanError: something does not fit.
-        DataError: the reference has nothing to feed or to compare.
+        MissingFile: the weights do not exist, or there is neither a graph nor a checkpoint.
+        UnknownName: a rule matches nothing.
+        PlanError: names, shapes or dtypes do not match.
+        DataError: the reference has no inputs or no outputs.
     """
     asked = {"reference": reference, "bake": bake, "preprocess": preprocess}
     needed = next((name for name, value in asked.items() if value), None)
@@ -182,21 +182,21 @@ def plan_import(
 
 
 def _kept_with(weights: Path) -> Graph | None:
-    """Return the graph beside weights, which may keep preprocessing; None where there is none that can be read."""
+    """Return the graph beside the weights, which may store preprocessing; None if there is none that can be read."""
     with suppress(CkptError):
         return graph_that_keeps(Path(weights))
     return None
 
 
 def _about_epsilons(found: Sequence[EpsilonGap]) -> Iterator[str]:
-    """Say which epsilons differ, and what makes up for it."""
+    """Return notes on epsilons that differ, and on how that is compensated."""
     for layout in dict.fromkeys(gap.layout for gap in found):
         names = [layer_of(gap.variance) for gap in found if gap.layout == layout]
         yield from notes_about(f"{layout.difference}; `suggest` drafts rules that make up for it", names)
 
 
 def _proved(plan: ImportPlan, proof: ReferenceProof) -> ImportPlan:
-    """Return the plan with a proof, and with the layouts that its reference shows to be right; say which these are."""
+    """Return the plan with a proof, and with the layouts determined by its reference, and notes on these."""
     reference = proof.arrays
     feeds_and_outputs(plan.graph, reference)
     plan = replace(plan, proof=proof)
@@ -212,7 +212,7 @@ def _proved(plan: ImportPlan, proof: ReferenceProof) -> ImportPlan:
 
 
 def _notes(paired: Pairing, own: Mapping[str, Tensor], model: Path, beyond: list[str]) -> list[str]:
-    """Say what is not imported, what is not in the output, and which weights keep or get another value."""
+    """Return notes: what is not imported, what is not in the output, and which weights keep or get another value."""
     return [
         *notes_about("computed", map(str, paired.computed.values()), most=1),
         *notes_about("contradicted", paired.contradicted, most=1),

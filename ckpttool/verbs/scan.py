@@ -52,7 +52,7 @@ class Findings:
         return [{**same[0].as_json(), "where": f"{same[0].where}{more[key]}"} for key, same in alike.items()]
 
     def summary(self) -> str:
-        """Return the answer in a line."""
+        """Return the result as one line of text."""
         counts = [sum(each.severity == severity for each in self.found) for severity in SEVERITIES]
         of_each = ", ".join(f"{count} {name}" for count, name in zip(counts, SEVERITIES, strict=True) if count)
         unread = f"; {len(self.unread)} could not be read, and are not clean" if self.unread else ""
@@ -81,7 +81,7 @@ def write_sarif(findings: Findings, path: Path, overwrite: bool = False) -> None
     """Write what was found as SARIF 2.1.0.
 
     Raises:
-        ExistingOutput: the file is there and `overwrite` is not given.
+        ExistingOutput: the file exists and `overwrite` is not set.
     """
     refuse_existing([path], overwrite)
     with replacing(path) as file:

@@ -28,7 +28,7 @@ class Judged:
     facts: Mapping[str, Any]
 
     def cells(self) -> Mapping[str, Any]:
-        """Return the row as people are shown it."""
+        """Return the row as displayed."""
         return {name: round(value, 4) if isinstance(value, float) else value for name, value in self.facts.items()}
 
     def as_json(self) -> dict[str, Any]:

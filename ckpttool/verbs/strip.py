@@ -38,14 +38,14 @@ def plan_strip(
     Where inputs or outputs are not given, `graph.roles.served` says what they are.
 
     Args:
-        model: What is rewritten.
-        inputs: The tensors that are fed, also as NAME=TENSOR; one that is no placeholder becomes one.
-        outputs: The tensors that are asked for, also as NAME=TENSOR.
+        model: The model to rewrite.
+        inputs: The tensors to feed, also as NAME=TENSOR; others than placeholders become placeholders.
+        outputs: The tensors to compute, also as NAME=TENSOR.
         to: The family to write: `ckpt`, `saved-model`, `keras`; else that of the output's path, or of the graph.
-        signature: The signature that says inputs and outputs which are not given, if not the default.
+        signature: The signature for unspecified inputs and outputs, if not the default.
 
     Raises:
-        UnknownName: a signature, an input or output is not in the graph.
+        UnknownName: a signature, an input or an output does not exist in the graph.
         GraphError: several tensors could be the outputs, or an input is not needed.
         PlanError: the checkpoint lacks a variable.
     """
