@@ -138,7 +138,7 @@ def plan_import(
         weights: A file of another framework, or a checkpoint.
         into: The graph to fill, with the checkpoint beside it, if any; or a checkpoint without a graph.
         rules: Which tensor becomes which variable, if names differ; the first matching rule applies.
-        lenient: Whether to skip tensors without a variable; other weights keep the model's value or are newly initialised.
+        lenient: Whether to skip tensors without a variable; other weights keep the model's value or a new one.
         cast: Whether to cast values to the graph's dtypes.
         bake: Whether to write the values into the graph's initialisers too.
         seed: The random seed of newly initialised variables.

@@ -1,4 +1,4 @@
-"""What the inputs of a graph that is written are for: the preprocessing of their rows."""
+"""The preprocessing of a written graph's inputs."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -16,13 +16,13 @@ from ckpttool.training.preprocessing import changed_note, with_preprocessing
 def with_preprocessed_inputs(
     graph: Graph, given: str | None, source: Graph | None = None, fed: Sequence[str] = ()
 ) -> tuple[Graph, list[str]]:
-    """Return a graph that keeps the preprocessing that is given, and what is to be said of that.
+    """Return a graph that stores the specified preprocessing, and notes about it.
 
-    Where none is given, it keeps that of the graph that its weights are from, `source`, else its own. `fed` are its
-    inputs, where they are known.
+    By default it stores that of `source`, the graph of its weights, else its own. `fed` are its
+    inputs, if known.
 
     Raises:
-        PlanError: it cannot be read, names what is no input, or does not say which input it is for.
+        PlanError: it cannot be parsed, names something that is not an input, or is ambiguous.
     """
     text = preprocessing_text(source) if source else None
     if given is None and text is None:
@@ -36,7 +36,7 @@ def with_preprocessed_inputs(
 
 
 def _carried(source: Graph, text: str, inputs: Sequence[InputSpec]) -> str:
-    """Return a text of another graph with the names that its inputs have in this one."""
+    """Return the text of another graph with the names of its inputs in this one."""
     try:
         kept = Preprocessing.parse(text)
     except PlanError:

@@ -1,4 +1,4 @@
-"""Join: a checkpoint that lies in several files, in one."""
+"""Join: a checkpoint in several files, as one file."""
 
 from pathlib import Path
 
@@ -8,9 +8,9 @@ from ckpttool.verbs.split import plan_split
 
 
 def plan_join(source: Path | Checkpoint, output: Path) -> CheckpointPlan:
-    """Plan what `join` writes: what `split` does, without a limit to the size of a file.
+    """Plan what `join` writes: the same as `split`, without a limit on the file size.
 
     Raises:
-        FormatError: the output's format cannot hold a tensor.
+        FormatError: the output's format cannot store a tensor.
     """
     return plan_split(source, output, shard_bytes=None)

@@ -1,4 +1,4 @@
-"""Log: the lineage of an output, whether its sources are still what they were, and the run beside it."""
+"""Log: the lineage of an output, whether its sources have changed, and the report of its run."""
 
 import glob
 import shlex
@@ -31,7 +31,7 @@ from ckpttool.training.run_report import report_beside
 
 @dataclass(frozen=True)
 class History:
-    """The lineage of an output, the report of the run that it is of, if of one, and what it keeps of its rows."""
+    """The lineage of an output, the report of its run, if any, and the stored facts about its rows."""
 
     path: Path
     chain: Chain
@@ -40,11 +40,11 @@ class History:
 
     @classmethod
     def of(cls, path: Path) -> "History":
-        """Read what is known of a checkpoint, or of a graph that was written without one.
+        """Read the history of a checkpoint, or of a graph that was written without one.
 
         Raises:
-            MissingFile: nothing is there.
-            FormatError: it is no checkpoint, or what lies beside it is no lineage or no report.
+            MissingFile: the path does not exist.
+            FormatError: it is not a checkpoint, or the lineage or report beside it is invalid.
         """
         try:
             metadata = registry.find(path).open(path).metadata
@@ -58,7 +58,7 @@ class History:
         return bool(self.chain.records or self.run)
 
     def as_json(self) -> dict[str, Any]:
-        """Return it as JSON; each source has `now`: unchanged, changed since, or gone."""
+        """Return the fields for JSON; each source has `now`: unchanged, changed since, or gone."""
         chain = self.chain.as_json()
         for record, row in zip(self.chain.records, chain["records"], strict=True):
             for source, facts in zip(record.sources, row["sources"], strict=True):
@@ -66,12 +66,12 @@ class History:
         return {**chain, "run": self.run, **({"facts": list(self.facts)} if self.facts else {})}
 
     def plan(self) -> dict[str, Any]:
-        """Return the plan that makes the output again, as `apply` takes it, of sources with their hashes.
+        """Return the plan that reproduces the output with `apply`, with the hashes of its sources.
 
-        Its last step holds the count of tensors against that of the output.
+        Its last step asserts the number of tensors of the output.
 
         Raises:
-            PlanError: what made it is no step of a plan; the message names it.
+            PlanError: a command is not a step of a plan; the message names it.
         """
         steps, tensors = self._steps(), checkpoint.open(self.path)
         count = {"assert": ".*", "slots": True, "count": len(tensors) - (OBJECT_GRAPH in tensors)}
@@ -80,10 +80,10 @@ class History:
         return {"variables": braces, "sources": sources, "step": [*steps.tables, count]}
 
     def plan_lines(self, *notes: str) -> Iterator[str]:
-        """Yield the plan as TOML, with notes before it, and what should be known of its sources.
+        """Yield the plan as TOML, after notes about it and its sources.
 
         Raises:
-            PlanError: what made the output is no step of a plan; the message names it.
+            PlanError: a command is not a step of a plan; the message names it.
         """
         about = {name: list(_about(begin, self.path.parent)) for name, begin in _named(self._steps()).items()}
         notes = (*notes, *(f"reads {source.path} too, {source.hash}" for source in self._read_besides()))
@@ -91,7 +91,7 @@ class History:
 
     @property
     def leaves_graph(self) -> bool:
-        """Whether the last command left a graph behind that lies beside its source, and a plan would take along."""
+        """Whether the last command did not write a graph that is beside its source, and that a plan would write."""
         sources = self.chain.records[-1].sources if self.chain.records else ()
         there = any(graph_path(prefix_of(Path(source.path))) for source in sources)
         return there and not any(source.format == GRAPH for source in sources)
@@ -110,7 +110,7 @@ class History:
             raise type(error)(f"{self.path}: {error}") from error
 
     def lines(self) -> Iterator[str]:
-        """Yield it for people, oldest first."""
+        """Yield lines of text, oldest first."""
         prefix = prefix_of(self.path)
         if not self:
             beside = path_beside(prefix)
@@ -136,12 +136,12 @@ class History:
 
 
 def _named(steps: Steps) -> dict[str, Begin]:
-    """Return what a plan begins with by the names that it has for it."""
+    """Return the sources of a plan by their names in it."""
     return {letters(number): begin for number, begin in enumerate(steps.files)}
 
 
 def _in_braces(value: Any) -> set[str]:
-    """Return the names in braces that the texts of steps have."""
+    """Return the names in braces in the texts of steps."""
     if isinstance(value, str):
         return set(PLACE.findall(value))
     parts = value.values() if isinstance(value, Mapping) else value if isinstance(value, list | tuple) else ()
@@ -149,7 +149,7 @@ def _in_braces(value: Any) -> set[str]:
 
 
 def _as_source(source: Source, beside: Path) -> dict[str, str]:
-    """Return a source as a plan has it: where it lies now, and the hash of the file that is meant."""
+    """Return a source in a plan: its current path, and the hash of its file."""
     path, files = source.path, f"{glob.escape(Path(source.path).name)}*"
     if not is_url(path) and not any(Path(path).parent.glob(files)) and any(beside.glob(files)):
         path = str(beside / Path(path).name)
@@ -157,7 +157,7 @@ def _as_source(source: Source, beside: Path) -> dict[str, str]:
 
 
 def _about(begin: Begin, beside: Path) -> Iterator[str]:
-    """Yield what a user should know of a file that a plan begins with."""
+    """Yield notes about a source of a plan."""
     if (now := begin.source.now(beside)) != "unchanged":
         yield f"{now}: {begin.source.path}"
     if begin.made_by:
@@ -165,7 +165,7 @@ def _about(begin: Begin, beside: Path) -> Iterator[str]:
 
 
 def _facts(path: Path) -> tuple[str, ...]:
-    """Return what the graph of a model keeps of its rows, or why that is not known; nothing where there is no graph."""
+    """Return the facts about rows stored in a model's graph, or why they are unknown; empty without a graph."""
     try:
         graph = graph_that_keeps(path)
     except CkptError as error:
@@ -174,7 +174,7 @@ def _facts(path: Path) -> tuple[str, ...]:
 
 
 def _read_report(path: Path) -> Mapping[str, Any] | None:
-    """Return what a run's report says of where its weights are from."""
+    """Return what a run's report says about the source of its weights."""
     if not sparse_files.is_there(path):
         return None
     try:

@@ -1,4 +1,4 @@
-"""The learning rate range test: some steps with rates that grow, on a copy of a model, to see which are good."""
+"""The learning rate range test: steps with increasing rates on a copy of a model."""
 
 from dataclasses import replace
 from math import inf, isfinite
@@ -22,11 +22,11 @@ from ckpttool.training.rate_curve import Point, RateCurve, Smoother, bearable, d
 from ckpttool.training.trainer import Trainer
 
 WIDEST = 1e30
-"""How many times the lowest rate the highest may be: the growth is computed in float32."""
+"""The maximum ratio of highest to lowest rate: the growth is computed in float32."""
 WINDOW = 20
-"""Losses are smoothed over one part in so many of the steps: the curve lags behind by that much of the range."""
+"""Losses are smoothed over this fraction of the steps, by which the curve lags behind."""
 INCHES = (7.0, 4.0)
-"""The size of the picture."""
+"""The size of the figure."""
 
 
 @accepts_watch
@@ -39,24 +39,24 @@ def find_learning_rate(
     steps: int = 100,
     callbacks: Callbacks = (),
 ) -> RateCurve:
-    """Train a copy of a model for some steps, with a rate that grows from `low` to `high`, and return its losses.
+    """Train a copy of a model for some steps, with a rate that increases from `low` to `high`, and return its losses.
 
-    The rate grows by the same factor from each step to the next (Smith 2017, "Cyclical Learning Rates for Training
-    Neural Networks"; exponential growth is from fastai). The test ends early where the loss diverges. Steps are
-    taken as `finetune` would, from the model's own optimizer state on if it has one; the model itself is not changed.
+    The rate increases by the same factor at each step (Smith 2017, "Cyclical Learning Rates for Training
+    Neural Networks"; exponential growth is from fastai). The test ends early if the loss diverges. Steps are
+    those of `finetune`, starting from the model's optimizer state if it has one; the model itself is not changed.
 
     Args:
         model: The model.
         data: A path, or one of the other sources of rows, with labels.
-        options: What is trained and how; they may not set a rate.
+        options: The options of training, which must not set a rate.
         low: The first rate.
         high: The last rate.
-        steps: How many rates to try.
-        callbacks: One callback or several; they are passed the plan and the rows.
+        steps: The number of rates to try.
+        callbacks: One callback or several; they receive the plan and the rows.
 
     Raises:
         PlanError: the options set a rate, or the range is empty.
-        CkptError: the graph, the data or the options do not fit one another.
+        CkptError: the graph, the data and the options are inconsistent.
     """
     if not (0 < low < high < inf and high / low <= WIDEST and steps > 1):
         asked = f"{counted(steps, 'step')} from {low} to {high}"
@@ -78,7 +78,7 @@ def find_learning_rate(
 
 
 def _growing(options: Options, low: float, high: float) -> Recipe:
-    """Return a recipe whose rate grows in the graph, over as many steps as the run has."""
+    """Return a recipe whose rate increases in the graph over the steps of the run."""
     recipe = options.recipe
     if recipe is None:
         raise PlanError("`training_op` has its own rate: specify an `optimizer` instead")
@@ -93,7 +93,7 @@ def _growing(options: Options, low: float, high: float) -> Recipe:
 
 
 def _run(training: Trainer, rates: list[float]) -> RateCurve:
-    """Take a step with each rate, until the loss diverges."""
+    """Run a step with each rate, until the loss diverges."""
     window = len(rates) // WINDOW
     smoother, points, bound = Smoother(window), list[Point](), inf
     for number, rate in enumerate(rates):
@@ -109,7 +109,7 @@ def _run(training: Trainer, rates: list[float]) -> RateCurve:
 
 
 def draw_rates(picture: Picture, curve: RateCurve, title: str) -> None:
-    """Draw losses over rates, and a line at the suggestion; the title says what of."""
+    """Draw losses over rates, with a line at the suggestion."""
     figure = picture.figure(*INCHES)
     axis = figure.subplots()
     rates = [point.rate for point in curve.points]

@@ -1,4 +1,4 @@
-"""Merge: checkpoints made one, with the graph of the last where it fits."""
+"""Merge: combine checkpoints into one, with the graph of the last if it fits."""
 
 from collections.abc import Collection, Sequence
 from pathlib import Path
@@ -18,9 +18,9 @@ if TYPE_CHECKING:
     from ckpttool.verbs.soup import SoupPlan
 
 SOUP = "soup"
-"""The way to merge that runs the models on rows."""
+"""The method that runs the models on rows."""
 HOWS = (*surgery.HOWS, SOUP)
-"""The ways to merge."""
+"""The methods of merging."""
 
 
 def plan_merge(
@@ -40,22 +40,22 @@ def plan_merge(
     """Plan what `merge` writes.
 
     Args:
-        checkpoints: Two or more, in the order in which they count.
-        output: Where the plan will be written; its suffix says the format. None for a plan that is only shown.
+        checkpoints: Two or more, in order.
+        output: The output; its suffix determines the format. None for a plan that is only shown.
         how: One of `HOWS`: union, intersection, a method that computes weights, or soup, which asks rows.
-        base: What the models were trained from (task-arithmetic, ties, dare, breadcrumbs, model-stock).
-        vocab: The files with the tokens of each checkpoint in their order, and of the base: rows of the same token are
+        base: The model from which the others were trained (task-arithmetic, ties, dare, breadcrumbs, model-stock).
+        vocab: The files with the tokens of each checkpoint in order, and of the base; rows of the same token are
             merged.
-        data: The rows that judge (soup, and `alpha`).
-        alpha: Parts of the way from the first to the second, such as 0:1:0.1, of which the best is taken.
+        data: The rows to evaluate on (soup, and `alpha`).
+        alpha: Interpolation coefficients from the first to the second, such as 0:1:0.1, of which the best is used.
         allow_op: Types of ops that may run though they can have side effects (soup, and `alpha`).
-        lenient: Leave out weights on which the checkpoints do not agree.
-        to: The family to write, if not that which the output says, or that of the last checkpoint.
-        parameters: Those of `how`, each described in `MergeParameters`.
+        lenient: Whether to skip weights in which the checkpoints differ.
+        to: The family to write, if not that of the output's path, or of the last checkpoint.
+        parameters: The parameters of `how`, described in `MergeParameters`.
 
     Raises:
-        PlanError: a union has a name twice and nothing is preferred; weights do not agree; an option does not fit.
-        FormatError: a file has no tokens, or one twice.
+        PlanError: a union has a name twice without a preference; weights differ; an option does not apply.
+        FormatError: a file has no tokens, or a token twice.
     """
     if how == SOUP or alpha is not None or data is not None:
         given = surgery.given_of({"base": base, "vocab": vocab, **parameters})
@@ -81,10 +81,10 @@ def _judged(
     given: Sequence[str],
     allow_op: Collection[str],
 ) -> "SoupPlan":
-    """Plan what rows decide.
+    """Plan a merge that is decided by rows.
 
     Raises:
-        PlanError: there are none, or something is given that they decide.
+        PlanError: there are no rows, or something is specified that they decide.
     """
     asked = f"`alpha` {alpha}" if alpha is not None else f"`how` {SOUP}"
     if data is None:
@@ -101,11 +101,11 @@ def _judged(
 
 
 def merge_conflicts(checkpoints: Sequence[str | Path], base: str | Path) -> list[LayerConflict]:
-    """Return in which layers models that were tuned from one base disagree, the worst first, and a row for all.
+    """Return the conflicts by layer between models tuned from one base, the worst first, and a row for all.
 
     Args:
         checkpoints: Two models or more.
-        base: What they were trained from.
+        base: The model from which they were trained.
 
     >>> import numpy as np, tempfile, ckpttool
     >>> folder = Path(tempfile.mkdtemp())
@@ -116,7 +116,7 @@ def merge_conflicts(checkpoints: Sequence[str | Path], base: str | Path) -> list
     [('fc', 1.0), ('all layers', 1.0)]
 
     Raises:
-        PlanError: there are fewer than two models, or weights do not agree.
+        PlanError: there are fewer than two models, or their weights differ.
     """
     opened = [described(open_checkpoint(path), lambda _note: None) for path in (*checkpoints, base)]
     return conflicts(opened[-1], opened[:-1])

@@ -1,4 +1,4 @@
-"""Modernize: the reference variables of a TensorFlow 1 graph become resource variables, which TensorFlow 2 runs."""
+"""Modernize: replace the reference variables of a TensorFlow 1 graph by resource variables, for TensorFlow 2."""
 
 from dataclasses import dataclass
 
@@ -13,7 +13,7 @@ from ckpttool.model.rewrite_plan import RewritePlan
 
 @dataclass(frozen=True, repr=False)
 class ModernizePlan(RewritePlan):
-    """The same model, its variables of the other kind."""
+    """The plan: the same model with resource variables."""
 
     @property
     def done(self) -> str:
@@ -24,12 +24,12 @@ class ModernizePlan(RewritePlan):
 def plan_modernize(model: Model, to: str | None = None) -> ModernizePlan:
     """Plan what `modernize` writes; nothing is written before the plan's `write`. No TensorFlow is needed.
 
-    Names stay: of variables, reads, assigns, updates, savers; so the checkpoint is copied as it is. Devices are
-    cleared, and so are the notes on ops that make newer versions of TensorFlow refuse a graph. `to` is
+    The names of variables, reads, assigns, updates and savers stay, so the checkpoint is copied unchanged. Devices are
+    cleared, and so are attributes that newer versions of TensorFlow reject. `to` is
     the family to write.
 
     Raises:
-        GraphError: no variable is a reference, or an op needs one and has no resource form; the message names it.
+        GraphError: there is no reference variable, or an op requires one; the message names it.
     """
     if not _references(model.graph):
         raise GraphError(f"{model.graph.source}: no reference variable: there is nothing to modernize")

@@ -1,4 +1,4 @@
-"""New: a fresh model from a description of its layers."""
+"""New: a newly initialised model from a description of its layers."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -23,7 +23,7 @@ from ckpttool.verbs.inputs import with_preprocessed_inputs
 
 @dataclass(frozen=True, repr=False)
 class NewPlan(ModelPlan):
-    """A network of fresh layers that will be written, with a row for each of its variables."""
+    """The newly initialised network to write, with a row for each of its variables."""
 
     graph: Graph
     seed: int
@@ -32,7 +32,7 @@ class NewPlan(ModelPlan):
 
     @property
     def rows(self) -> list[PlanRow]:
-        """What each weight will be."""
+        """The plan, a row per weight."""
         return plan_rows(self.graph, {})
 
     @property
@@ -41,7 +41,7 @@ class NewPlan(ModelPlan):
         return f"written and read back, {counted(len(self.rows), 'tensor')} newly initialised"
 
     def write(self, output: str | Path, overwrite: bool = False, command: Command | None = None) -> Sequence[str]:
-        """Write the graph and the first values of its variables, and read both back.
+        """Write the graph and the initial values of its variables, and read both back.
 
         Raises:
             ExistingOutput: the output exists.
@@ -62,10 +62,10 @@ def plan_new(
     to: str | None = None,
     preprocess: str | None = None,
 ) -> NewPlan:
-    """Plan a network with freshly initialised layers; nothing is written before the plan's `write`.
+    """Plan a newly initialised network; nothing is written before the plan's `write`.
 
     Args:
-        input_shape: The shape of one row, without the rows' own dimension: `[784]`.
+        input_shape: The shape of one row, without the batch dimension: `[784]`.
         layers: The layers from the input to the logits (SPEC).
         recipe: The optimizer and what goes with it.
         seed: The random seed of the initialisers.

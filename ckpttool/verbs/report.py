@@ -76,7 +76,7 @@ def report(
         commands: What gives command lines for a scope, by its name and the pattern that takes it.
 
     Raises:
-        MissingFile: nothing is there.
+        MissingFile: the path does not exist.
         FormatError: it is neither.
         CorruptCheckpoint: a tensor's checksum does not match.
     """

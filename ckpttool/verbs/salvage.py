@@ -62,7 +62,7 @@ def plan_salvage(path: Path, output: Path | None = None, to: str | None = None) 
     What the format to write cannot hold is lost too; without an output or a format nothing is left out for that.
 
     Raises:
-        MissingFile: nothing is there.
+        MissingFile: the path does not exist.
         CorruptCheckpoint: nothing of it can be read.
         FormatError: it is not a checkpoint, or the format is only read.
     """
