@@ -268,7 +268,7 @@ class Catalogue:
         """Return the revision numbers of an existing entry.
 
         Raises:
-            UnknownName: there is no such entry.
+            UnknownName: the entry does not exist.
             CkptError: the name is invalid.
         """
         if not (revisions := self.revisions(require_name(name))):

@@ -55,7 +55,7 @@ class Suggestion:
     copy: bool = False
 
     def as_json(self) -> dict[str, Any]:
-        """Return it as JSON has it."""
+        """Return the fields as JSON values."""
         why = WHY[self.confidence]
         return {
             "from": " ".join(self.sources),
@@ -188,7 +188,7 @@ def _about_flattening(pairs: Sequence[Suggestion], evidence: Evidence) -> Iterat
 
 
 def write_draft(draft: RuleDraft, path: Path) -> None:
-    """Write a draft as a file of rules, whole or not at all.
+    """Write a draft as a file of rules, atomically.
 
     Raises:
         CkptError: the name does not say that it is TOML.

@@ -44,7 +44,7 @@ def hash_of_entry(entry: str) -> str:
     """Return the SHA-256 of the file by which an entry of the catalogue is told: the index of TensorFlow's checkpoints.
 
     Raises:
-        UnknownName: there is no such entry.
+        UnknownName: the entry does not exist.
         PlanError: it is of several files, and of none of them all follow.
     """
     manifest = Catalogue.open().find(selector(entry))

@@ -48,7 +48,7 @@ def read_lineage(path: Path) -> tuple[Chain, Source | None]:
     """Read the file of a lineage: the chain, and what output it is of.
 
     Raises:
-        MissingFile: it is not there.
+        MissingFile: it does not exist.
         FormatError: it is not a lineage.
     """
     if not sparse_files.is_there(path):

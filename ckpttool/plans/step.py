@@ -68,7 +68,7 @@ class Taken:
     names: tuple[str, ...]
 
     def as_json(self) -> dict[str, Any]:
-        """Return the fields for JSON."""
+        """Return the fields as JSON values."""
         return {"step": self.step, "on": self.on, "takes": len(self.names), "tensors": list(self.names)}
 
     def cells(self) -> dict[str, Any]:

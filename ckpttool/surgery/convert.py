@@ -60,7 +60,7 @@ def plan_convert(
 
     Raises:
         FormatError: the format is only read, or cannot hold a tensor, or there is none; the message has their names.
-        UnknownName: the pattern takes nothing.
+        UnknownName: the pattern matches nothing.
         CkptError: no format has the name, or it does not take an option of writing.
     """
     target = registry.get(to)

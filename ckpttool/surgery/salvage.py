@@ -48,7 +48,7 @@ def salvage(path: Path) -> Salvaged:
     """Read what can be read of a checkpoint: every tensor of what is returned was read to its end, and checked.
 
     Raises:
-        MissingFile: nothing is there.
+        MissingFile: the path does not exist.
         FormatError: it is not a checkpoint.
         CorruptCheckpoint: nothing of it can be read.
     """

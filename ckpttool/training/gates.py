@@ -25,7 +25,7 @@ class Gate:
     seconds: float = 0.0
 
     def as_json(self) -> dict[str, Any]:
-        """Return the fields for JSON."""
+        """Return the fields as JSON values."""
         return {
             "gate": self.name,
             "asked": self.asked,

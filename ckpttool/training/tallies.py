@@ -31,7 +31,7 @@ class Tally:
         """Add some rows."""
 
     def summary(self) -> dict[str, Any]:
-        """Return the figures as JSON has them."""
+        """Return the figures as JSON values."""
         return {}
 
 

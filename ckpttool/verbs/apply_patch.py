@@ -33,7 +33,7 @@ class WrittenPatch:
         return self.delta.rows()
 
     def as_json(self) -> dict[str, Any]:
-        """Return the fields for JSON."""
+        """Return the fields as JSON values."""
         patch = self.delta.patch
         return {
             "patch": str(self.path),

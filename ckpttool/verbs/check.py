@@ -40,7 +40,7 @@ class Checked:
         return all(gate.state == "passed" for gate in self.gates)
 
     def as_json(self) -> dict[str, Any]:
-        """Return the fields for JSON."""
+        """Return the fields as JSON values."""
         return {"model": str(self.model), "holds": self.holds, "gates": [gate.as_json() for gate in self.gates]}
 
     def summary(self) -> str:

@@ -35,7 +35,7 @@ class Comparison:
         return self.diff.equal
 
     def as_json(self) -> dict[str, Any]:
-        """Return the fields for JSON."""
+        """Return the fields as JSON values."""
         found = {name: each.as_json() for name, each in self.spectra.items()}
         for name, each in self.singular_values.items():
             sketched = found.get(name, {"name": name, "rank": None, "of": len(each.values)})

@@ -57,7 +57,7 @@ class Finding:
     note: str = ""
 
     def as_json(self) -> dict[str, Any]:
-        """Return the fields for JSON."""
+        """Return the fields as JSON values."""
         return {"what": self.what, "found": self.found, "state": self.state, "note": self.note}
 
 
@@ -73,7 +73,7 @@ class Examined:
         return not any(each.state in ("old", "wrong") or _is_needed(each) for each in self.findings)
 
     def as_json(self) -> dict[str, Any]:
-        """Return the fields for JSON."""
+        """Return the fields as JSON values."""
         return {"version": __version__, "holds": self.holds, "findings": [each.as_json() for each in self.findings]}
 
 

@@ -44,7 +44,7 @@ class Pretrained:
     stages: Sequence[Mapping[str, Any]]
 
     def summary(self) -> dict[str, Any]:
-        """Return the figures as JSON has them."""
+        """Return the figures as JSON values."""
         return {"method": str(self.method), "stages": [*self.stages]}
 
     def lines(self, output: Path) -> list[str]:

@@ -39,7 +39,7 @@ class Rounds:
     kept: int
 
     def summary(self) -> dict[str, Any]:
-        """Return the figures as JSON has them."""
+        """Return the figures as JSON values."""
         names = ("plan", "history", "best_epoch", "kept_epoch", "cache", "unchanged")
         return {**{name: self.report[name] for name in names}, **self.as_json()}
 

@@ -146,7 +146,7 @@ def check_outputs(paths: Iterable[Path], overwrite: bool) -> None:
 
 
 def write_page(facts: Facts, path: Path) -> None:
-    """Write a report as a page for a browser, whole or not at all."""
+    """Write a report as a page for a browser, atomically."""
     from ckpttool.reporting.page import page
 
     with replacing(path) as file:
@@ -154,7 +154,7 @@ def write_page(facts: Facts, path: Path) -> None:
 
 
 def write_card(facts: Facts, path: Path) -> None:
-    """Write a report as a model card, in Markdown with the fields of the Hub, whole or not at all."""
+    """Write a report as a model card, in Markdown with the fields of the Hub, atomically."""
     judged = facts.judged
     figures = judged.figures if judged else {}
     measured = [f"{key}={figures[key]}" for key in ("accuracy", "loss") if figures.get(key) is not None]

@@ -35,7 +35,7 @@ class SalvagePlan(ShownPlan):
         return [{"name": each.name, "problem": each.why} for each in self.lost]
 
     def as_json(self) -> dict[str, Any]:
-        """Return the fields for JSON."""
+        """Return the fields as JSON values."""
         return {
             "path": str(self.path),
             "format": self.salvaged.format,

@@ -33,7 +33,7 @@ class Findings:
         return FOUND if self.found else UNFINISHED if self.unread else CLEAN
 
     def as_json(self) -> dict[str, Any]:
-        """Return the fields for JSON."""
+        """Return the fields as JSON values."""
         return {
             "clean": self.code == CLEAN,
             "scanned": self.scanned,

@@ -27,7 +27,7 @@ class Drawn:
     filters: Filters
 
     def row(self) -> dict[str, Any]:
-        """Return the fields for JSON."""
+        """Return the fields as JSON values."""
         found = self.filters
         return {
             "path": str(self.path),

@@ -25,7 +25,7 @@ class Statistics:
         return not any(row["nan"] or row["inf"] for row in self.tensors)
 
     def row(self) -> dict[str, Any]:
-        """Return the fields for JSON."""
+        """Return the fields as JSON values."""
         return {"tensors": list(self.tensors), "total": self.total, "finite": self.finite}
 
 

@@ -49,7 +49,7 @@ class Verdict:
         return [{"name": item.name, "problem": item.why} for item in (*self.damaged, *changed)]
 
     def as_json(self) -> dict[str, Any]:
-        """Return the fields for JSON."""
+        """Return the fields as JSON values."""
         compared = self.compared
         return {
             "path": str(self.path),

@@ -46,7 +46,7 @@ def zoo_export(
     root: Path | None = None,
     commands: Callable[[Manifest], Iterable[str]] = lambda _: (),
 ) -> Exported:
-    """Write pages of a catalogue to a folder, whole or not at all.
+    """Write pages of a catalogue to a folder, atomically.
 
     Args:
         folder: Where the pages are to be.

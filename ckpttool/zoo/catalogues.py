@@ -34,7 +34,7 @@ def copied(
     """Copy an entry to another catalogue; return the stored manifest, and the number of files that were transferred.
 
     Raises:
-        UnknownName: there is no such entry.
+        UnknownName: the entry does not exist.
         CorruptCheckpoint: a file differs from its hash; nothing is stored.
         CkptError: the name is invalid, or a server refuses or cannot be reached.
     """

@@ -71,7 +71,7 @@ class Kin:
         return f"{self.name}@{self.revision}"
 
     def as_json(self) -> dict[str, Any]:
-        """Return the fields for JSON."""
+        """Return the fields as JSON values."""
         names = {"layers": list(self.layers), "there": list(self.layers.values())}
         return {"entry": str(self), "older": self.older, **names, "parameters": self.parameters}
 

@@ -19,7 +19,7 @@ def to_hub(catalogue: Catalogue, entry: str, address: HubAddress, public: bool =
     A new repository is private unless `public`.
 
     Raises:
-        UnknownName: there is no such entry.
+        UnknownName: the entry does not exist.
         CorruptCheckpoint: a file is missing, or has another hash.
         CkptError: the Hub refuses, or cannot be reached.
         MissingDependency: the Hub's library is missing.

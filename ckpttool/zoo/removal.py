@@ -21,7 +21,7 @@ def move(catalogue: Catalogue, name: str, new: str) -> None:
     """Rename an entry with all of its revisions and tags.
 
     Raises:
-        UnknownName: there is no such entry.
+        UnknownName: the entry does not exist.
         ExistingOutput: an entry with the new name exists.
         CkptError: the new name is invalid.
     """

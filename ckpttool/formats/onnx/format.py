@@ -39,7 +39,7 @@ class Neighbours:
 
         Raises:
             FormatError: the path is not in the model's folder, or not a file.
-            MissingFile: it is not there.
+            MissingFile: it does not exist.
             CorruptCheckpoint: it does not have those bytes, or offset and length are not numbers.
         """
         location = entry.get("location", "")

@@ -134,7 +134,7 @@ class PatchFile:
         """Read the directory, and hold it against the file's size and itself.
 
         Raises:
-            MissingFile: it is not there.
+            MissingFile: it does not exist.
             FormatError: it is not a patch, or one of a later version.
             CorruptCheckpoint: it is cut off or damaged, or says what cannot be.
         """

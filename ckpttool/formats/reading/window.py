@@ -15,7 +15,7 @@ class Window(CheckpointFile):
         """Open the file.
 
         Raises:
-            MissingFile: it is not there.
+            MissingFile: it does not exist.
             CorruptCheckpoint: it ends before the bytes.
         """
         super().__init__(path)

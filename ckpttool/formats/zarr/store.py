@@ -76,7 +76,7 @@ class Neighbours:
 
         Raises:
             FormatError: it would not lie in the folder.
-            MissingFile: it is not there.
+            MissingFile: it does not exist.
             CorruptCheckpoint: it does not have those bytes.
         """
         file = self._files.get(name) or self._open(name)

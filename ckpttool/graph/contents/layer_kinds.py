@@ -47,7 +47,7 @@ class KnownLayer:
     output_shape: tuple[int | None, ...] | None
 
     def as_json(self) -> dict[str, Any]:
-        """Return it as JSON has it."""
+        """Return the fields as JSON values."""
         shapes = [None if shape is None else list(shape) for shape in self.shapes]
         return {
             "name": self.layer.name,

@@ -70,7 +70,7 @@ def feeding(
     is rewritten for any number of rows, unless `as_built`.
 
     Raises:
-        UnknownName: there is no such tensor.
+        UnknownName: the tensor does not exist.
         GraphError: an op requires a fixed batch size, but the specified shape leaves it open.
     """
     texts = parted([inputs] if isinstance(inputs, str) else inputs)

@@ -13,7 +13,7 @@ SHOWN = 3
 
 
 def document(diff: Diff) -> dict[str, Any]:
-    """Return the fields for JSON."""
+    """Return the fields as JSON values."""
     return {
         "only_a": list(diff.only_a),
         "only_b": list(diff.only_b),

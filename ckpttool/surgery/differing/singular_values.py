@@ -51,7 +51,7 @@ class SingularValues:
         return 1 + int(np.searchsorted(np.cumsum(self._shares(2)), energy * (1 - 1e-12)))
 
     def as_json(self) -> dict[str, Any]:
-        """Return the fields for JSON."""
+        """Return the fields as JSON values."""
         return {
             "effective_rank": self.participation,
             "entropy_rank": self.entropy_rank,

@@ -35,7 +35,7 @@ class Spectrum:
     of: int
 
     def as_json(self) -> dict[str, Any]:
-        """Return the fields for JSON."""
+        """Return the fields as JSON values."""
         return {"name": self.name, "rank": self.rank, "effective_rank": self.effective, "of": self.of}
 
     def __str__(self) -> str:

@@ -43,7 +43,7 @@ class Verdict:
         return f"{self.text[0].upper()}{self.text[1:]}."
 
     def as_json(self) -> dict[str, Any]:
-        """Return the fields for JSON."""
+        """Return the fields as JSON values."""
         return asdict(self)
 
 

@@ -30,7 +30,7 @@ class _OfEachNumber(Edit):
         """Return the tensors computed.
 
         Raises:
-            UnknownName: the pattern takes nothing.
+            UnknownName: the pattern matches nothing.
             PlanError: a tensor holds no numbers.
         """
         names = taken(ckpt, self.pattern, self.slots)

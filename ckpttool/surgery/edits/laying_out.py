@@ -60,7 +60,7 @@ class LayOut(Edit):
         """Return the tensors in the layout; one that keeps its name takes its slots along.
 
         Raises:
-            UnknownName: a pattern takes nothing.
+            UnknownName: a pattern matches nothing.
             PlanError: a tensor does not fit the layout, or has slots that cannot go along.
         """
         if self.new:

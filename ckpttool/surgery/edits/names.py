@@ -158,7 +158,7 @@ class Copy(Edit):
         """Return the tensors with the copies behind them.
 
         Raises:
-            UnknownName: the pattern takes nothing.
+            UnknownName: the pattern matches nothing.
             PlanError: a copy would have the name of another tensor.
         """
         names = renamed(taken(ckpt, self.pattern), {self.pattern: self.new})

@@ -86,7 +86,7 @@ class Reduce(Edit):
         """Return the tensors reduced.
 
         Raises:
-            UnknownName: the pattern takes nothing.
+            UnknownName: the pattern matches nothing.
             PlanError: a tensor has no such axis, nothing along it, or holds no numbers.
         """
         names = with_tied(ckpt, taken(ckpt, self.pattern, self.slots))

@@ -149,7 +149,7 @@ class Resize(Edit):
         """Return the tensors resized.
 
         Raises:
-            UnknownName: the pattern takes nothing.
+            UnknownName: the pattern matches nothing.
             PlanError: a tensor has no such axis, there is nothing to make new rows of, or some would be lost and
                 `allow_truncate` is false.
         """

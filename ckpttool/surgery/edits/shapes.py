@@ -51,7 +51,7 @@ class Transpose(Edit):
         """Return the tensors transposed.
 
         Raises:
-            UnknownName: the pattern takes nothing.
+            UnknownName: the pattern matches nothing.
             PlanError: a tensor has another number of dimensions.
         """
         names = taken(ckpt, self.pattern, self.slots)
@@ -95,7 +95,7 @@ class Reshape(Edit):
         """Return the tensors reshaped.
 
         Raises:
-            UnknownName: the pattern takes nothing.
+            UnknownName: the pattern matches nothing.
             PlanError: a tensor has another number of elements.
         """
         names = taken(ckpt, self.pattern, self.slots)
@@ -149,7 +149,7 @@ class Slice(Edit):
         """Return the tensors sliced.
 
         Raises:
-            UnknownName: the pattern takes nothing.
+            UnknownName: the pattern matches nothing.
             PlanError: a tensor has no such axis, or not as many elements along it.
         """
         names = with_tied(ckpt, taken(ckpt, self.pattern, self.slots))
@@ -206,7 +206,7 @@ class Pad(Edit):
         """Return the tensors padded.
 
         Raises:
-            UnknownName: the pattern takes nothing.
+            UnknownName: the pattern matches nothing.
             PlanError: a tensor has no such axis, or holds no numbers.
             CkptError: its dtype cannot hold the value.
         """

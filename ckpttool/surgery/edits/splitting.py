@@ -109,7 +109,7 @@ class SplitParts(Edit):
         """Return the tensors split.
 
         Raises:
-            UnknownName: the pattern takes nothing.
+            UnknownName: the pattern matches nothing.
             PlanError: a tensor cannot be split so, has slots, or a part's name is taken.
         """
         names = taken(ckpt, self.pattern)

@@ -173,7 +173,7 @@ class Prune(Edit):
         """Return the tensors pruned.
 
         Raises:
-            UnknownName: the pattern takes nothing.
+            UnknownName: the pattern matches nothing.
             PlanError: a tensor holds no numbers.
         """
         names = taken(ckpt, self.pattern, self.slots)

@@ -39,7 +39,7 @@ class LayerConflict:
     distances: tuple[float, ...]
 
     def as_json(self) -> dict[str, Any]:
-        """Return the fields for JSON."""
+        """Return the fields as JSON values."""
         return {**asdict(self), "distances": list(self.distances)}
 
 

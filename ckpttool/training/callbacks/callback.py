@@ -114,7 +114,7 @@ class CallbackList(Callback):
     """Calls several callbacks at each event, in order."""
 
     def __init__(self, callbacks: Callbacks = ()) -> None:
-        """Take one callback or several."""
+        """Initialise with one callback or several."""
         self._callbacks = (callbacks,) if isinstance(callbacks, Callback) else tuple(callbacks)
         for event in EVENTS:
             setattr(self, event, partial(self._call, event))
