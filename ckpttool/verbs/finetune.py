@@ -78,7 +78,7 @@ def finetune(
         model: The initial model, which is not changed.
         data: A path, or one of the other sources of rows, with labels.
         options: What is trained, how, and for how long.
-        output: The prefix of the result.
+        output: The prefix to write.
         overwrite: Whether an existing output is overwritten.
         callbacks: One callback or several, called during the run.
         resume: Whether to resume an interrupted run from its latest save, which leads to the same

@@ -23,19 +23,19 @@ def op_rows(
 ) -> list[Row]:
     """Return `{"name", "type", "inputs"}` of a graph's ops, in graph order.
 
-    The bodies of functions that are called stand in the places of the calls. Those of conditions and loops follow the
-    op that decides, under its name and what they are to it: `lstm/while/body/MatMul`.
+    The bodies of called functions replace the calls. Those of conditions and loops follow the
+    op that runs them, below its name: `lstm/while/body/MatMul`.
 
     Args:
         path: A graph, or a checkpoint with one beside it.
         name: A pattern of op names.
         op_type: A regular expression that must match the whole type.
         tags: The tags of the graph in a SavedModel with several.
-        main: Only the graph's own ops, none of functions that it still calls.
+        main: Whether to return only the graph's own ops, none of functions.
 
     Raises:
         UnknownName: the name or the type matches nothing.
-        CkptError: one is no regular expression.
+        CkptError: one is not a regular expression.
     """
     graph = graph_as_run(path, tags)
     nodes = list(graph.nodes.values() if main else all_nodes(graph))

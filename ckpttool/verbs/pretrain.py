@@ -1,4 +1,4 @@
-"""Pretraining: lower layers are trained on rows without labels, or by a task whose labels are free, to be reused."""
+"""Pretraining: train lower layers on unlabelled rows, or by a self-supervised task, for reuse."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -33,12 +33,12 @@ from ckpttool.training.unfinished import unfinished
 from ckpttool.verbs.finetune import finetune
 
 FIGURES = ("plan", "history", "best_epoch", "kept_epoch", "unchanged")
-"""What is told of a stage, by its names in the report of its run."""
+"""The facts about a stage, by their names in the report of its run."""
 
 
 @dataclass(frozen=True)
 class Pretrained:
-    """What pretraining did: for each stage the layer that it has its name from, and what its run's report says."""
+    """The result of pretraining: the name of each stage, from its layer, and the facts of its run."""
 
     method: PretrainingMethod
     stages: Sequence[Mapping[str, Any]]
@@ -48,7 +48,7 @@ class Pretrained:
         return {"method": str(self.method), "stages": [*self.stages]}
 
     def lines(self, output: Path) -> list[str]:
-        """Return what was trained, for a person."""
+        """Return lines of text about what was trained."""
         count = len(self.stages)
         return [f"{output}: {counted(count, 'stage')} of {self.method}", *map(self._line, self.stages)]
 
@@ -79,28 +79,28 @@ def pretrain(
     to: str | None = None,
     end_to_end: bool = False,
 ) -> Pretrained:
-    """Train new layers by a method that needs no labels, or other ones, and write them as a model to be reused.
+    """Train new or existing layers by a method that needs no labels, and write them as a model to reuse.
 
-    What the method puts on them is thrown away. The layers of a layer-wise method are trained from the bottom up, each
-    on what those below give, which is computed once. A stage that is done is kept in `OUT.stages` until all are.
+    The layers that the method adds are discarded. Layers of a layer-wise method are trained from the bottom up, each
+    on the outputs of those below, computed once. Finished stages are stored in `OUT.stages` until all are done.
 
     Args:
-        data: A path, or one of the other sources of rows; labels are used by methods that need some.
-        layers: The layers from the input, or from the model's, up (SPEC); None trains a model's layers as they are.
-        method: What the layers are trained for.
-        output: The prefix of the result.
-        options: How each stage is trained, and for how long.
-        shape: The shape of a row, if not as it is stored: 28, 28, 1.
-        model: A model whose layers new ones are put on. Layer-wise methods leave them as they are, others train them.
-        after: The layer of the model that is the last to stay; what is above is left behind.
-        overwrite: Whether what lies at `output` is replaced.
-        callbacks: One callback or several, which are called while the stages go on.
-        resume: Whether pretraining that was stopped goes on where it was, to the same result.
-        recording: What is recorded besides the histories.
+        data: A path, or one of the other sources of rows; labels are used by methods that need them.
+        layers: The new layers from the input or the model's last layer up (SPEC); None trains the model's own layers.
+        method: The method of pretraining.
+        output: The prefix to write.
+        options: The options of training for each stage.
+        shape: The shape of a row, if not the stored one: 28, 28, 1.
+        model: A model above whose layers new ones are added. Layer-wise methods do not train its layers, others do.
+        after: The last layer of the model to keep.
+        overwrite: Whether an existing output is overwritten.
+        callbacks: One callback or several, called during the stages.
+        resume: Whether to resume interrupted pretraining, which leads to the same result.
+        recording: Further records besides the histories.
         command: The command to record in the lineage of the output.
         interrupt: An interrupt that ends the run once requested.
         to: The family to write: `ckpt`, `saved-model`, `keras`; else that of the output's path.
-        end_to_end: Whether all layers of an autoencoder are trained together once more, when each was trained alone.
+        end_to_end: Whether to train all layers of an autoencoder together after each was trained alone.
 
     Raises:
         Interrupted: `interrupt` was requested; the run is saved.
@@ -136,7 +136,7 @@ def pretrain(
 
 @dataclass(frozen=True)
 class _Done:
-    """The stages that are done: the layers up to the last, what is told of each, and each with its method on it."""
+    """The finished stages: the layers up to the last, the facts about each, and each stage with its method."""
 
     grown: Grown
     told: tuple[Mapping[str, Any], ...] = ()
@@ -146,7 +146,7 @@ class _Done:
 def _trained(
     task: PretrainingTask, folder: Path, record: PretrainingRecord, train: Callable[..., Run], callback: CallbackList
 ) -> _Done:
-    """Train the stages one after the other; those that are done already are kept."""
+    """Train the stages in sequence; finished ones are read."""
     done = _Done(task.start)
     for number, stage in enumerate(task.stages):
         place = _place(folder, number)
@@ -165,10 +165,10 @@ def _trained(
 
 
 def _checked_writer(model: Model | None, output: Path, to: str | None, overwrite: bool) -> ModelWriter:
-    """Return what writes the result, at a place that is free.
+    """Return the writer of the result, whose path must be free.
 
     Raises:
-        CkptError: something is there already, or a model of this family cannot be written.
+        CkptError: the output exists, or a model of this family cannot be written.
     """
     writer = writer_for(model.graph.source if model else "", output, to)
     writer.check(output, overwrite)
@@ -177,12 +177,12 @@ def _checked_writer(model: Model | None, output: Path, to: str | None, overwrite
 
 
 def _beside(output: Path) -> list[Path]:
-    """Return what lies beside a result."""
+    """Return the files beside a result."""
     return [report_path(output), history_path(output)]
 
 
 def _place(folder: Path, number: int) -> Path:
-    """Return where the model of a stage lies, by its number."""
+    """Return the path of a stage's model, by its number."""
     return folder / f"{number + 1}.ckpt"
 
 
@@ -193,6 +193,6 @@ def _report(place: Path) -> dict[str, Any]:
 
 
 def _figures(layer: str, place: Path, found: Representation) -> dict[str, Any]:
-    """Return what is told of a stage: its run, and what the layers give."""
+    """Return the facts about a stage: its run, and its representation."""
     report = _report(place)
     return {"layer": layer, **{name: report[name] for name in FIGURES}, "representation": found.as_json()}

@@ -1,4 +1,4 @@
-"""Fine-tuning in rounds: a model that has learnt from labelled rows labels others, and goes on with both (Lee 2013)."""
+"""Fine-tuning in rounds: a model trained on labelled rows labels others, and continues with both (Lee 2013)."""
 
 import shutil
 from collections.abc import Callable, Mapping, Sequence
@@ -32,7 +32,7 @@ from ckpttool.verbs.finetune import checked_writer, finetune
 
 @dataclass(frozen=True)
 class Rounds:
-    """What rounds of fine-tuning did: the report of that whose model was written, and what each round labelled."""
+    """The result of fine-tuning in rounds: the report of the written round, and what each round labelled."""
 
     report: Mapping[str, Any]
     rounds: Sequence[Mapping[str, Any]]
@@ -44,11 +44,11 @@ class Rounds:
         return {**{name: self.report[name] for name in names}, **self.as_json()}
 
     def as_json(self) -> dict[str, Any]:
-        """Return what a report has of the rounds beside what it has of one run."""
+        """Return the facts about the rounds for a report."""
         return {"pseudo_labels": [*self.rounds], "kept_round": self.kept}
 
     def lines(self, output: Path) -> list[str]:
-        """Return what was labelled and written, for a person."""
+        """Return lines of text about what was labelled and written."""
         return [*map(_line, self.rounds), f"{output}: round {self.kept} of {len(self.rounds) - 1}"]
 
 
@@ -67,24 +67,23 @@ def finetune_in_rounds(
     interrupt: Interrupt | None = None,
     to: str | None = None,
 ) -> Rounds:
-    """Train a model on labelled rows, then in each round on those and on rows that it has labelled itself.
+    """Train a model on labelled rows, then in each round also on rows that it has labelled itself.
 
-    A round begins with the weights of the one before, or their moving averages where the recipe keeps these, by which
-    rows are labelled too; it is a run as `finetune` takes it. Rows to validate on are labelled ones. What is written
-    is the best round's, the later of equal ones; with `keep` last it is the last. What is done is kept in `OUT.rounds`
-    until all is.
+    A round starts with the weights of the previous one, or their moving averages if the recipe keeps them, which also
+    label the rows; it is a run of `finetune`. Validation rows are labelled ones. The best round is written, the later
+    of equal ones, or with `keep` last the last one. Finished rounds are stored in `OUT.rounds` until all are done.
 
     Args:
         model: The initial model, which is not changed.
         data: A path, or one of the other sources of rows, with labels.
-        options: How each round is trained.
-        output: The prefix of the result.
-        pseudo: Which rows get labels, and how many rounds there are.
-        overwrite: Whether what lies at `output` is replaced.
-        callbacks: One callback or several, which are called while the rounds go on.
-        resume: Whether a run that was stopped goes on where it was, to the same result.
-        repeats: The report of an earlier run, which differences are told from.
-        recording: What is recorded besides the histories.
+        options: The options of training for each round.
+        output: The prefix to write.
+        pseudo: The rows to label, and the number of rounds.
+        overwrite: Whether an existing output is overwritten.
+        callbacks: One callback or several, called during the rounds.
+        resume: Whether to resume an interrupted run, which leads to the same result.
+        repeats: The report of an earlier run, for notes about differences.
+        recording: Further records besides the histories.
         command: The command to record in the lineage of the output.
         interrupt: An interrupt that ends the run once requested.
         to: The family to write: `ckpt`, `saved-model`, `keras`; else that of the output's path, or of the model.
@@ -127,7 +126,7 @@ def finetune_in_rounds(
 
 @dataclass(frozen=True)
 class _Round:
-    """A round that is done: where its model lies, what its run's report says, and what was labelled for it."""
+    """A finished round: the path of its model, the report of its run, and what was labelled for it."""
 
     number: int
     place: Path
@@ -146,12 +145,12 @@ class _Round:
         return epoch
 
     def goodness(self) -> tuple[float, int]:
-        """Return what is higher of a better round, and of the later of two that are as good."""
+        """Return a sort key that is higher for better rounds, and for the later of two equally good ones."""
         accuracy = self.epoch["valid_accuracy"]
         return (-self.epoch["valid_loss"] if accuracy is None else accuracy), self.number
 
     def facts(self) -> dict[str, Any]:
-        """Return what a report has of it."""
+        """Return the facts for a report."""
         judged = {name: self.epoch[name] for name in ("epoch", "valid_loss", "valid_accuracy")}
         return {"round": self.number, **self.labelled, **judged}
 
@@ -165,7 +164,7 @@ def _trained(
     train: Callable[[Model, Options, Path, LabelledRows | None], None],
     callback: CallbackList,
 ) -> list[_Round]:
-    """Train in rounds, until all are done or the model is sure of no label; those that are done already are kept."""
+    """Train in rounds until all are done or no label is confident enough; finished rounds are read."""
     rounds: list[_Round] = []
     chosen: LabelledRows | None = None
     for number in range(pseudo.rounds + 1):
@@ -188,7 +187,7 @@ def _trained(
 
 
 def _gone_on(model: Model, options: Options, done: _Round) -> tuple[Model, Options]:
-    """Return the model with the values that a round was judged by, and the options with what that round has settled."""
+    """Return the model with the values that a round was evaluated with, and the options completed by that round."""
     averaged = bool(options.recipe and options.recipe.ema)
     found = Model.open(done.place, ema=averaged).checkpoint
     values = {name: found.get(name, tensor) for name, tensor in model.checkpoint.items()}
@@ -204,13 +203,13 @@ def _bound(model: Model, options: Options) -> Bound:
 
 
 def _unlabelled(model: Model, data: Source, options: Options, pseudo: PseudoLabels) -> Unlabelled:
-    """Return the rows without labels, as the model takes them; those of the data are told by their inputs."""
+    """Return the unlabelled rows for the model, without those of the data, which are recognised by their inputs."""
     bound = _bound(model, options).with_training_rows(data, options.held_out, options.features)
     return Unlabelled.of(bound, pseudo, options.features, options.group)
 
 
 def _name(number: int) -> str:
-    """Return what a round is called, by its number."""
+    """Return the name of a round, by its number."""
     return f"round {number}"
 
 

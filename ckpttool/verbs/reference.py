@@ -1,7 +1,7 @@
-"""References: what a network computed elsewhere, compared with what a graph computes with imported weights.
+"""References: outputs computed by another framework, compared with those of a graph with imported weights.
 
-A reference is arrays by name, such as an `.npz`: rows under the names of the graph's placeholders, and under the names
-of its layers, ops or tensors what the other framework computed there of these rows.
+A reference has arrays by name, such as an `.npz`: rows under the names of the graph's placeholders, and under the names
+of its layers, ops or tensors the values that the other framework computed for these rows.
 """
 
 from collections.abc import Mapping
@@ -29,7 +29,7 @@ from ckpttool.training.bound import mode
 
 @dataclass(frozen=True)
 class Difference:
-    """How far a tensor of the graph is from the reference's: the largest difference, and that by the largest number."""
+    """The difference of a tensor from the reference: the maximum, absolute and relative to the largest value."""
 
     name: str
     tensor: str
@@ -46,24 +46,24 @@ class Difference:
 def compare(
     graph: Graph, values: Mapping[str, Tensor], reference: Mapping[str, Tensor], tolerance: float = TOLERANCE
 ) -> list[Difference]:
-    """Run a graph on a reference's rows, and say how far each of its other arrays is from what is computed there.
+    """Run a graph on a reference's rows, and return the difference of each other array.
 
-    The first that is not equal is where it goes wrong.
+    The first unequal one is the place of the error.
 
     Raises:
-        CkptError: `feeds_and_outputs` or `Reference.differences` says what.
+        CkptError: see `feeds_and_outputs` and `Reference.differences`.
     """
     return Reference(graph, values, reference).differences(tolerance)
 
 
 class Reference:
-    """A graph on a reference's rows, ready to be run again with other values."""
+    """A graph with a reference's rows, which can be run repeatedly with other values."""
 
     def __init__(self, graph: Graph, values: Mapping[str, Tensor], reference: Mapping[str, Tensor]) -> None:
-        """Take the values of the graph's variables by checkpoint name, and the reference's arrays.
+        """Initialise with the values of the graph's variables by checkpoint name, and the reference's arrays.
 
         Raises:
-            CkptError: `feeds_and_outputs` says what.
+            CkptError: see `feeds_and_outputs`.
         """
         fed, self._tensors = feeds_and_outputs(graph, reference)
         self._reference = reference
@@ -77,13 +77,13 @@ class Reference:
         self._run = runner(self._function, self._state, constants)
 
     def set(self, name: str, value: Array) -> None:
-        """Give a variable another value, where the graph computes with it."""
+        """Set the value of a variable, if the graph uses it."""
         self._state.write({v.op: value[window(v)] for v in self._function.variables if v.name == name})
 
     def differences(self, tolerance: float = TOLERANCE) -> list[Difference]:
-        """Run the graph, and return how far each array is from what is computed there, in the order of the graph.
+        """Run the graph, and return the difference of each array, in graph order.
 
-        An array with its channels first is compared with one that has them last.
+        An array with channels first is compared with a tensor with channels last.
 
         Raises:
             DataError: an array does not have the shape of its tensor.
@@ -96,10 +96,10 @@ class Reference:
 
 
 def difference(array: Tensor, tensor: str, computed: Array, tolerance: float = TOLERANCE) -> Difference:
-    """Return how far an array of a reference is from what a tensor of the graph was computed to be.
+    """Return the difference between an array of a reference and a computed tensor of the graph.
 
     Raises:
-        DataError: it has another shape; its channels may come first.
+        DataError: it has another shape; channels may be first.
     """
     expected = array.read()
     if expected.ndim == computed.ndim > 2 and expected.shape != computed.shape:
@@ -114,10 +114,10 @@ def difference(array: Tensor, tensor: str, computed: Array, tolerance: float = T
 
 
 def feeds_and_outputs(graph: Graph, reference: Mapping[str, Tensor]) -> tuple[dict[str, str], dict[str, str]]:
-    """Return the placeholders that a reference feeds, and the tensors that it is compared with, by its names.
+    """Return the placeholders that a reference feeds, and the tensors to compare, by the reference's names.
 
     Raises:
-        UnknownName: an array has the name of nothing in the graph.
+        UnknownName: the name of an array does not exist in the graph.
         DataError: there is nothing to feed, or nothing to compare; an array is empty, or has no numbers to compare; a
             shape or a dtype is not that of its tensor, as far as the graph has it.
     """
@@ -149,7 +149,7 @@ def feeds_and_outputs(graph: Graph, reference: Mapping[str, Tensor]) -> tuple[di
 
 
 def _tensor(graph: Graph, name: str) -> TensorRef:
-    """Return the tensor that a name means: of an op, of one of its outputs, or of a layer."""
+    """Return the tensor of a name: of an op, one of its outputs, or a layer."""
     ref = TensorRef.parse(name)
     if ref.op in graph.nodes:
         return ref
@@ -161,10 +161,10 @@ def _tensor(graph: Graph, name: str) -> TensorRef:
 
 
 def _check_fed(graph: Graph, array: Tensor, ref: TensorRef) -> None:
-    """Refuse rows that a placeholder does not take.
+    """Check that a placeholder accepts rows.
 
     Raises:
-        DataError: the dtype is another, or the shape.
+        DataError: the dtype or the shape differs.
     """
     dtype, shape = dtype_of_output(graph, ref), known_shape(shape_of_output(graph, ref))
     if array.dtype is not dtype or not agrees(array.shape, shape):
@@ -176,15 +176,15 @@ def _check_fed(graph: Graph, array: Tensor, ref: TensorRef) -> None:
 
 
 def _channels_last(array: Tensor) -> tuple[int, ...]:
-    """Return the shape of an array whose channels come first, as it is with these last."""
+    """Return the shape of an array with channels first, with its channels moved to the end."""
     return (*array.shape[:1], *array.shape[2:], *array.shape[1:2]) if len(array.shape) > 2 else array.shape
 
 
 def _check_compared(graph: Graph, array: Tensor, ref: TensorRef) -> None:
-    """Refuse what cannot be compared with a tensor; the channels may come first.
+    """Check that an array can be compared with a tensor; channels may be first.
 
     Raises:
-        DataError: it is text, booleans or complex numbers where the tensor is not, or its shape is another.
+        DataError: it has text, booleans or complex numbers and the tensor does not, or its shape differs.
     """
     shape = known_shape(shape_of_output(graph, ref))
     if array.dtype is STRING:

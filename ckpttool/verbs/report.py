@@ -1,4 +1,4 @@
-"""Report: what is known of a model, gathered for a page: what it is, how it came to be, what its layers hold and do."""
+"""Report: the facts about a model for a page: what it is, its lineage, and the values and statistics of its layers."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from math import prod
@@ -48,15 +48,15 @@ KINDS = {
 }
 """Families of models in words."""
 LARGEST_KERNEL = 1 << 22
-"""Numbers of a kernel that is drawn, at most: it is read as a whole."""
+"""The maximum size of a drawn kernel, which is read as a whole."""
 BINS = 32
 """Bins of a histogram."""
 MOST_FILTERS, TRIED = 64, 40
-"""Pictures of filters, and layers that are asked for some, from the first one on."""
+"""The number of filter images, and of layers that are tried for them, from the first."""
 WORST = 24
-"""Examples that are shown."""
+"""The number of examples shown."""
 DIAGNOSED = 500
-"""Rows that activations are looked at of."""
+"""The number of rows for activation statistics."""
 
 
 def report(
@@ -66,14 +66,14 @@ def report(
     say: Talk = lambda _text: None,
     commands: Commands = lambda _name, _pattern: (),
 ) -> Facts:
-    """Return what is known of a model or a checkpoint without running it; tensors are read a piece at a time.
+    """Return the facts about a model or checkpoint without running it; tensors are read in pieces.
 
     Args:
         path: The model or checkpoint.
-        against: An older one, to see what has moved since.
-        judged: Evaluation, if that was computed.
+        against: An older version, to show what has changed since.
+        judged: The evaluation, if computed.
         say: A function that receives notes for the user.
-        commands: What gives command lines for a scope, by its name and the pattern that takes it.
+        commands: A function that returns command lines for a scope, from its name and its pattern.
 
     Raises:
         MissingFile: the path does not exist.
@@ -111,13 +111,13 @@ def report(
 
 
 def judge(model: Model, data: Source, callbacks: Callbacks = (), **reading: Any) -> Judged:
-    """Return what a model makes of rows: what `evaluate` says, the examples that it is surest of and wrong, its layers.
+    """Return the evaluation of a model on rows: metrics, the most confident mistakes, and statistics of its layers.
 
     Args:
         model: The model, which is not changed.
         data: A path, or one of the other sources of rows, with labels.
         callbacks: One callback or several; they receive the rows and their preprocessing.
-        reading: What else `evaluate` takes.
+        reading: The other arguments of `evaluate`.
 
     Raises:
         GraphError: the loss, the labels or the inputs of the graph are unknown.
@@ -133,11 +133,11 @@ def judge(model: Model, data: Source, callbacks: Callbacks = (), **reading: Any)
 
 
 def check_outputs(paths: Iterable[Path], overwrite: bool) -> None:
-    """Check that pages and cards may be written.
+    """Check that pages and cards can be written.
 
     Raises:
-        ExistingOutput: one is there already.
-        PlanError: there is none.
+        ExistingOutput: one of them exists.
+        PlanError: no output is specified.
     """
     paths = list(paths)
     if not paths:
@@ -146,7 +146,7 @@ def check_outputs(paths: Iterable[Path], overwrite: bool) -> None:
 
 
 def write_page(facts: Facts, path: Path) -> None:
-    """Write a report as a page for a browser, atomically."""
+    """Write a report as an HTML page, atomically."""
     from ckpttool.reporting.page import page
 
     with replacing(path) as file:
@@ -167,14 +167,14 @@ def write_card(facts: Facts, path: Path) -> None:
 
 
 def _with_figures(layers: Sequence[Row], tensors: Iterable[str]) -> set[str]:
-    """Return the tensors that a page shows the figures of: of the first layers, and of what is in no layer."""
+    """Return the tensors whose statistics a page shows: those of the first layers, and those in no layer."""
     inside = {name for layer in layers for name in layer["variables"]}
     shown = {name for layer in shown_layers(layers) for name in layer["variables"]}
     return shown | set([name for name in tensors if name not in inside][:MOST_OTHERS])
 
 
 def _about(path: Path, found: Found, tensors: Mapping[str, Row], layers: Sequence[Row]) -> Iterator[tuple[str, str]]:
-    """Yield what a model is, in pairs of words."""
+    """Yield what a model is, as pairs of name and value."""
     yield "path", str(path)
     yield "kind", KINDS.get(found.family, found.family)
     if found.held:
@@ -189,7 +189,7 @@ def _about(path: Path, found: Found, tensors: Mapping[str, Row], layers: Sequenc
 
 
 def _pairs(kept: Sequence[str]) -> Iterator[tuple[str, str]]:
-    """Yield what a model keeps of its rows, in pairs."""
+    """Yield the stored facts about rows, as pairs of name and value."""
     for fact in kept:
         key, colon, text = fact.partition(": ")
         if colon:
@@ -199,7 +199,7 @@ def _pairs(kept: Sequence[str]) -> Iterator[tuple[str, str]]:
 def _of_graph(
     path: Path, held: Checkpoint | Graph, notes: list[str]
 ) -> tuple[dict[str, bool], Mapping[str, tuple[str, ...]]]:
-    """Return which weights are trained, and what leads to each layer, where the graph says it; else a note why not."""
+    """Return which weights are trained, and the inputs of each layer, if the graph determines it; else a note."""
     try:
         if path.is_file() and is_whole_model(path):
             return _of_network(read_network(path), held)
@@ -214,14 +214,14 @@ def _of_graph(
 
 
 def _trained(graph: Graph) -> dict[str, bool]:
-    """Return which weights a graph trains; of a layer that it trains averages, which move along, are not among them."""
+    """Return which weights a graph trains, without the moving averages of trained layers."""
     weights = {name: each for name, each in stored_tensors(graph).items() if each.kind == "weight"}
     layers = {layer_of(name) for name, each in weights.items() if each.trainable}
     return {name: each.trainable for name, each in weights.items() if each.trainable or layer_of(name) not in layers}
 
 
 def _of_network(network: Network, held: Checkpoint | Graph) -> tuple[dict[str, bool], Mapping[str, tuple[str, ...]]]:
-    """Return the same of a network of Keras, whose layers may say that they are not trained."""
+    """Return which weights a Keras network trains; its layers may be marked as not trainable."""
     frozen = {str(name) for name in _frozen(network.architecture)}
     names = list(held) if isinstance(held, Checkpoint) else []
     trained = {name: not frozen.intersection(name.split("/")[:-1]) for name in names}
@@ -242,13 +242,13 @@ def _frozen(config: Any) -> Iterator[Any]:
 
 
 def _against(older: Path, path: Path, say: Talk) -> Against:
-    """Return how a model differs from an older one."""
+    """Return the differences of a model from an older one."""
     found = compare(older, path, None, False, say)
     return Against(older, found.diff, found.verdict, found.spectra)
 
 
 def _lineage(path: Path, held: Checkpoint | Graph) -> Mapping[str, Any]:
-    """Return how a model came to be; nothing where a graph alone says nothing of it."""
+    """Return the lineage of a model; empty for a graph alone without one."""
     try:
         return History.of(path).as_json()
     except (FormatError, MissingFile):
@@ -258,7 +258,7 @@ def _lineage(path: Path, held: Checkpoint | Graph) -> Mapping[str, Any]:
 
 
 def _first_filters(path: Path, layers: Sequence[Row], tensors: Mapping[str, Row]) -> tuple[str, Filters] | None:
-    """Return the pictures of the first layer that can be drawn; None where none can."""
+    """Return the filter images of the first layer that can be drawn; None if none can."""
     small = [
         layer["name"]
         for layer in layers[:TRIED]

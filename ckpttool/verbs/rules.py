@@ -1,4 +1,4 @@
-"""Rules: what `import` and `export` go by, from lines and files; ready sets for families of networks; and drafts."""
+"""Rules of `import` and `export`, from lines and files; included sets for families of networks; and drafts."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def ready_sets() -> list[dict[str, str]]:
-    """Return `{"name", "for"}` of the ready sets; what one is for is the first line of its file, a comment."""
+    """Return `{"name", "for"}` of the included sets; the purpose is the first line of the file, a comment."""
     return [
         {"name": name, "for": path.read_text("utf-8").partition("\n")[0].removeprefix("# ")}
         for name, path in READY_SETS.items()
@@ -22,10 +22,10 @@ def ready_sets() -> list[dict[str, str]]:
 
 
 def ready_set(name: str) -> str:
-    """Return the text of a ready set, to copy and edit.
+    """Return the text of an included set, to copy and edit.
 
     Raises:
-        UnknownName: the tensor does not exist; the message has the nearest name.
+        UnknownName: the set does not exist; the message has the nearest name.
     """
     if name not in READY_SETS:
         raise UnknownName(f"no included rule set is named {name}{suggestion(name, READY_SETS)}")
@@ -33,17 +33,17 @@ def ready_set(name: str) -> str:
 
 
 def rules_of(lines: Sequence[str], file: Path | None) -> list[Rule]:
-    """Return the rules of lines `RE=>NEW`, and after them those of a file or a ready set.
+    """Return the rules of lines `RE=>NEW`, followed by those of a file or an included set.
 
     Raises:
-        MissingFile: there is no such file or set.
+        MissingFile: the file or set does not exist.
         CkptError: one is not a rule.
     """
     return [*map(parse_rule, lines), *(read_rules(file) if file else [])]
 
 
 def draft_rules(weights: Path, into: Path, output: Path, overwrite: bool) -> "RuleDraft":
-    """Write a draft of the rules by which a file's weights go into a graph, as `.toml` to read and edit.
+    """Write a draft of the rules for importing a file's weights into a graph, as `.toml` to read and edit.
 
     Raises:
         ExistingOutput: the output exists.
@@ -65,7 +65,7 @@ def draft_rules(weights: Path, into: Path, output: Path, overwrite: bool) -> "Ru
 
 
 def guessed_by_order(draft: "RuleDraft") -> int:
-    """Return how many rules of a draft go by the order of the tensors alone, and may be wrong."""
+    """Return the number of rules in a draft that are based on the order of tensors only, and may be wrong."""
     from ckpttool.foreign.matching import ORDER
 
     return sum(pair.confidence == ORDER for pair in draft.pairs)

@@ -1,4 +1,4 @@
-"""Salvage: what can be read of a damaged checkpoint, written as a whole one, with the list of what is lost."""
+"""Salvage: write the readable tensors of a damaged checkpoint, and list what is lost."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +17,7 @@ from ckpttool.surgery.verify import Damage
 
 @dataclass(frozen=True, repr=False)
 class SalvagePlan(ShownPlan):
-    """What will be written of a damaged checkpoint, in which format, and what is lost."""
+    """The plan: the readable tensors of a damaged checkpoint, the format, and what is lost."""
 
     path: Path
     salvaged: Salvaged
@@ -45,26 +45,26 @@ class SalvagePlan(ShownPlan):
         }
 
     def summary(self, output: Path | None = None) -> str:
-        """Return the outcome in a line."""
+        """Return the outcome as one line of text."""
         saved = f"{counted(len(self.salvaged.tensors), 'tensor')} can be read"
         if output is not None:
             saved = f"{output}: {counted(len(self.salvaged.tensors), 'tensor')} written and read back"
         return f"{saved}, {len(self.lost)} lost" if self.lost else f"{saved}; nothing is lost"
 
     def write(self, output: Path, overwrite: bool = False, command: Command | None = None) -> None:
-        """Write the tensors, whole or not at all; `checkpoint.save` says what is raised."""
+        """Write the tensors atomically; see `checkpoint.save` for errors."""
         checkpoint.save(self.salvaged.tensors, output, self.to, overwrite, command=command)
 
 
 def plan_salvage(path: Path, output: Path | None = None, to: str | None = None) -> SalvagePlan:
-    """Say what can be read of a damaged checkpoint, every tensor of which is read and checked.
+    """Return what can be read of a damaged checkpoint; every tensor is read and checked.
 
-    What the format to write cannot hold is lost too; without an output or a format nothing is left out for that.
+    Tensors that the output's format cannot store are lost too, if there is an output or a format.
 
     Raises:
         MissingFile: the path does not exist.
-        CorruptCheckpoint: nothing of it can be read.
-        FormatError: it is not a checkpoint, or the format is only read.
+        CorruptCheckpoint: nothing can be read.
+        FormatError: it is not a checkpoint, or the format cannot be written.
     """
     salvaged = surgery(path)
     lost = [*salvaged.lost, *_missing(path, salvaged)]
@@ -79,7 +79,7 @@ def plan_salvage(path: Path, output: Path | None = None, to: str | None = None) 
 
 
 def _missing(path: Path, salvaged: Salvaged) -> list[Damage]:
-    """Return what the saver of the graph beside a checkpoint names, and neither was found nor is known to be lost."""
+    """Return the names in the saver of the graph beside a checkpoint that were neither found nor reported as lost."""
     if salvaged.format != "bundle" or not salvaged.lost:
         return []
     from ckpttool.graph.contents.savers import saved_names

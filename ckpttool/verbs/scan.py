@@ -1,4 +1,4 @@
-"""Scan: what in files could act when they are opened or run, without running any of it."""
+"""Scan: find what in files could have side effects when they are opened or run, without running it."""
 
 import json
 from collections import defaultdict
@@ -20,7 +20,7 @@ CLEAN, FOUND, UNFINISHED = 0, 1, 2
 
 @dataclass(frozen=True)
 class Findings:
-    """What was found, the worst first, what was not read, and how many files were looked into."""
+    """The findings, the worst first, what was not read, and the number of scanned files."""
 
     found: tuple[Finding, ...]
     unread: tuple[Unread, ...]
@@ -29,7 +29,7 @@ class Findings:
 
     @property
     def code(self) -> int:
-        """Return the exit code: something was found, or not all could be read, or all is clean."""
+        """Return the exit code: 1 for findings, 2 if not everything could be read, 0 if clean."""
         return FOUND if self.found else UNFINISHED if self.unread else CLEAN
 
     def as_json(self) -> dict[str, Any]:
@@ -44,7 +44,7 @@ class Findings:
 
     @property
     def rows(self) -> list[dict[str, Any]]:
-        """What was found, a row for all of one file that are alike: `where` is the first of them."""
+        """The findings, with one row for all similar ones in a file: `where` is the first."""
         alike: dict[tuple[Any, ...], list[Finding]] = defaultdict(list)
         for each in self.found:
             alike[each.file, each.kind, each.what].append(each)
@@ -60,16 +60,16 @@ class Findings:
 
 
 def scan(paths: Sequence[Path], least: Severity = "low") -> Findings:
-    """Look for what could act in files: ops of graphs, pickles, Keras configs, links of HDF5, zips, records.
+    """Search files for possible side effects: ops of graphs, pickles, Keras configs, HDF5 links, zips, records.
 
     Nothing is run, unpickled or followed, and TensorFlow is not imported.
 
     Args:
-        paths: Files, folders, which are walked, and prefixes of checkpoints.
-        least: The least severity that is told.
+        paths: Files, folders (recursively), and prefixes of checkpoints.
+        least: The minimum severity of the findings to return.
 
     Raises:
-        MissingFile: nothing is at one of the paths.
+        MissingFile: a path does not exist.
     """
     result = walk.scan([local(each) if is_entry(each) else each for each in paths])
     told = SEVERITIES[: SEVERITIES.index(least) + 1]
@@ -78,7 +78,7 @@ def scan(paths: Sequence[Path], least: Severity = "low") -> Findings:
 
 
 def write_sarif(findings: Findings, path: Path, overwrite: bool = False) -> None:
-    """Write what was found as SARIF 2.1.0.
+    """Write the findings as SARIF 2.1.0.
 
     Raises:
         ExistingOutput: the file exists and `overwrite` is not set.

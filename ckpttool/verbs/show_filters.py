@@ -1,4 +1,4 @@
-"""Show filters: the weights of a layer drawn as pictures, one for each unit or filter."""
+"""Show filters: draw the weights of a layer as images, one per unit or filter."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
@@ -13,14 +13,14 @@ from ckpttool.training.callbacks.plot import DOTS_PER_INCH, Picture
 from ckpttool.verbs.show_filters_kernel import KernelSource
 
 TILE, GAP = 64, 3
-"""Pixels of a picture's side, at least about so many, and between two of them."""
+"""The approximate minimum side of an image in pixels, and the gap between images."""
 NARROWEST, ASIDE, HEADING = 4.0, 0.5, 0.6
-"""Inches: the width of the whole, and what stands beside and above the pictures."""
+"""Inches: the width of the figure, and the margins beside and above the images."""
 
 
 @dataclass(frozen=True)
 class Drawn:
-    """What was drawn of which kernel."""
+    """The result: what was drawn, and of which kernel."""
 
     path: Path
     name: str
@@ -45,7 +45,7 @@ class Drawn:
 
 
 def said(name: str, filters: Filters) -> str:
-    """Return what pictures show.
+    """Return a description of the images.
 
     >>> import numpy as np
     >>> said("hidden1/kernel", Filters(np.zeros((100, 28, 28, 1)), 300, "units"))
@@ -59,20 +59,20 @@ def said(name: str, filters: Filters) -> str:
 def draw_filters(
     path: Path, name: str, picture: Picture, most: int = 100, image_shape: Sequence[int] | None = None
 ) -> Drawn:
-    """Draw the weights of a layer: what each unit of a dense one weighs of an image, or the filters of a convolution.
+    """Draw the weights of a layer: those of each unit of a dense layer as an image, or the filters of a convolution.
 
-    Weight 0 is the middle grey; each picture has a scale of its own, from minus to plus its largest weight.
+    Weight 0 is middle grey; each image has its own scale, from minus to plus its largest weight.
 
     Args:
         path: The checkpoint.
         name: A layer, or a kernel.
-        picture: What the picture is written to.
-        most: How many units are drawn at most; the first ones are.
-        image_shape: Height, width and channels of what a dense layer is fed, if the model does not say it.
+        picture: The file to write.
+        most: The maximum number of units to draw, from the first.
+        image_shape: Height, width and channels of a dense layer's input, if the model does not determine them.
 
     Raises:
-        UnknownName: nothing has that name.
-        PlanError: the layer has no kernel, or one that is not a picture.
+        UnknownName: the name does not exist.
+        PlanError: the layer has no kernel, or one that cannot be drawn as an image.
     """
     kernel, filters = filters_of(path, name, most, image_shape)
     _draw(picture, said(kernel, filters), filters)
@@ -80,12 +80,12 @@ def draw_filters(
 
 
 def filters_of(path: Path, name: str, most: int = 100, image_shape: Sequence[int] | None = None) -> tuple[str, Filters]:
-    """Return the name of a layer's kernel, and its pictures; the arguments and what is raised are `draw_filters`'s."""
+    """Return the name of a layer's kernel, and its images; see `draw_filters` for the arguments and errors."""
     return KernelSource.open(path).drawn(name, most, image_shape)
 
 
 def first_filters(path: Path, names: Iterable[str], most: int = 100) -> tuple[str, Filters] | None:
-    """Return the same of the first of some layers that can be drawn, None where none can; the file is opened once."""
+    """Return the same for the first of some layers that can be drawn, None if none can; the file is opened once."""
     source = KernelSource.open(path)
     for name in names:
         with suppress(PlanError):  # it is fed no images
@@ -94,7 +94,7 @@ def first_filters(path: Path, names: Iterable[str], most: int = 100) -> tuple[st
 
 
 def _draw(picture: Picture, title: str, filters: Filters) -> None:
-    """Draw pictures in a grid, with the number of each row's first unit beside it."""
+    """Draw images in a grid, with the index of each row's first unit beside it."""
     tiles = filters.tiles
     times = max(1, round(TILE / sqrt(prod(tiles.shape[1:3]))))
     large = shades(tiles).repeat(times, axis=1).repeat(times, axis=2)

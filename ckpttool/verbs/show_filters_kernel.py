@@ -1,4 +1,4 @@
-"""Show filters: which kernel of a layer is drawn, how it lies, and the shape of the images that it is fed."""
+"""Show filters: which kernel of a layer to draw, its layout, and the shape of its input images."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -27,13 +27,13 @@ from ckpttool.training.bound import placeholder_spec
 MATRIX = 2
 """The dimensions of the kernel of a dense layer."""
 KERNELS = ("kernel", "weight", "weights", "w", "depthwise_kernel", "depthwise_weights")
-"""How the names of kernels end that are drawn, where a layer has several tensors that could be."""
+"""The endings of kernel names to draw, if a layer has several candidates."""
 _HELP = "`image_shape` HEIGHT,WIDTH,CHANNELS tells how they are laid out"
 
 
 @dataclass(frozen=True)
 class KernelSource:
-    """A file of weights, and what tells how its kernels lie."""
+    """A file of weights, and what determines the layout of its kernels."""
 
     path: Path
     tensors: Checkpoint
@@ -46,26 +46,26 @@ class KernelSource:
         return cls(path, tensors, Evidence(tensors))
 
     def drawn(self, name: str, most: int, image_shape: Sequence[int] | None) -> tuple[str, Filters]:
-        """Return the name of a layer's kernel, and its pictures.
+        """Return the name of a layer's kernel, and its images.
 
         Raises:
-            UnknownName: nothing has that name.
-            PlanError: it has no kernel, or one that is not a picture.
+            UnknownName: the name does not exist.
+            PlanError: it has no kernel, or one that cannot be drawn as an image.
         """
         tensor = self.kernel(name)
         return tensor.spec.name, self.filters(tensor, most, image_shape)
 
     @cached_property
     def kinds(self) -> Mapping[str, str]:
-        """What each tensor is."""
+        """The kind of each tensor."""
         return self.tensors.kinds()
 
     def kernel(self, name: str) -> Tensor:
-        """Return the kernel that a name stands for.
+        """Return the kernel of a name.
 
         Raises:
-            UnknownName: it stands for nothing.
-            PlanError: it stands for no kernel, or for several.
+            UnknownName: the name does not exist.
+            PlanError: it has no kernel, or several.
         """
         tensors, kinds = self.tensors, self.kinds
         below = [each for each in tensors if each.startswith((f"{name}/", f"{name}."))]
@@ -82,10 +82,10 @@ class KernelSource:
         return tensors[own[0] if len(kernels) > 1 else kernels[0]]
 
     def filters(self, tensor: Tensor, most: int, image_shape: Sequence[int] | None) -> Filters:
-        """Return the pictures of a kernel.
+        """Return the images of a kernel.
 
         Raises:
-            PlanError: it is not a picture.
+            PlanError: it cannot be drawn as an image.
         """
         name, shape = tensor.spec.name, list(tensor.shape)
         first = self._has_outputs_first(name)
@@ -99,16 +99,16 @@ class KernelSource:
         return convolution_filters(_numbers(tensor).transpose(order), "depthwise" in name, most)
 
     def _has_outputs_first(self, name: str) -> bool:
-        """Say whether a kernel's outputs come first, as PyTorch has them: by its ops, its framework, or its name."""
+        """Return whether a kernel has its outputs first, as in PyTorch: by its ops, its framework, or its name."""
         known = self.evidence.said(name).outputs_first
         known = FRAMEWORKS.get(self.evidence.framework or "") if known is None else known
         return known if known is not None else name.endswith(".weight")
 
     def _image(self, name: str, inputs: int, given: Sequence[int] | None) -> tuple[tuple[int, int, int], bool]:
-        """Return height, width and channels of what a dense layer is fed, and whether the channels come first.
+        """Return height, width and channels of a dense layer's input, and whether channels are first.
 
         Raises:
-            PlanError: that is no image that is known.
+            PlanError: the input is not known to be an image.
         """
         what = f"{self.path}: {name} has {counted(inputs, 'input')}"
         if given is not None:
@@ -132,7 +132,7 @@ class KernelSource:
         raise PlanError(f"{what}, which are not a square image; {_HELP}")
 
     def _rows(self) -> list[tuple[int, ...]]:
-        """Return the shapes of what the model is fed, as far as its network says them without being built."""
+        """Return the shapes of the model's inputs, as far as its network determines them without being built."""
         try:
             if self.path.is_file() and is_whole_model(self.path):
                 layers = read_network(self.path).architecture["config"]["layers"]
@@ -145,7 +145,7 @@ class KernelSource:
         return [tuple(shape[1:]) for shape in shapes if shape and None not in shape[1:]]
 
     def _fed_shapes(self) -> list[Any]:
-        """Return the shapes of the placeholders of the graph beside the weights, if there is one."""
+        """Return the shapes of the placeholders in the graph beside the weights, if there is one."""
         graph = graph_beside(self.tensors.path)
         if graph is None:
             return []
@@ -153,7 +153,7 @@ class KernelSource:
         return [placeholder_spec(graph, tensor).shape for tensor in find_roles(graph, needed=()).inputs]
 
     def _may_feed(self, name: str, inputs: int) -> str | None:
-        """Return another kernel of the file that may give what a layer is fed; None where there is none."""
+        """Return another kernel of the file that may compute a layer's input; None if there is none."""
         kinds = self.kinds
         for other in self.tensors:
             shape = self.tensors[other].shape

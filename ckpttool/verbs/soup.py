@@ -1,4 +1,4 @@
-"""Soups: models that were trained from one start are averaged, as rows to validate on say; one model is written."""
+"""Soups: average models fine-tuned from one start, selected by validation rows, and write one model."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -23,7 +23,7 @@ from ckpttool.training.soups import Judge, between, greedy_soup, parse_alphas, w
 
 @dataclass(frozen=True)
 class Judged:
-    """A model, or a part of the way, with its loss and accuracy."""
+    """A model, or an interpolation coefficient, with its loss and accuracy."""
 
     facts: Mapping[str, Any]
 
@@ -38,7 +38,7 @@ class Judged:
 
 @dataclass(frozen=True, repr=False)
 class SoupPlan(ModelPlan):
-    """The mean that will be written, with a row for each model, or each part of the way, that was judged."""
+    """The plan: the average to write, with a row for each evaluated model or coefficient."""
 
     graph: Graph
     values: Checkpoint
@@ -54,11 +54,11 @@ class SoupPlan(ModelPlan):
 
     @property
     def rows(self) -> list["Judged"]:
-        """What was judged."""
+        """The evaluated models or coefficients."""
         return [Judged(row) for row in self.judged]
 
     def write(self, output: str | Path, overwrite: bool = False, command: Command | None = None) -> Sequence[str]:
-        """Write the mean as a model.
+        """Write the average as a model.
 
         Raises:
             ExistingOutput: the output exists.
@@ -76,12 +76,12 @@ def plan_soup(
     roles: Mapping[str, Any] | None = None,
     to: str | None = None,
 ) -> SoupPlan:
-    """Plan a mean of models: greedily of those that do no harm, or the best on the way from the first to the second.
+    """Plan an average of models: a greedy soup, or the best interpolation from the first to the second.
 
     Args:
-        models: Models of one graph; with `alpha` two, a start and what was tuned from it.
-        data: The rows that judge: the validation rows of the data, else those that the last model's run has held out.
-        alpha: Parts of the way to judge, such as 0:1:0.1.
+        models: Models of one graph; with `alpha` two, a start and its fine-tuned version.
+        data: The rows to evaluate on: the validation rows of the data, else those held out by the last model's run.
+        alpha: Interpolation coefficients to evaluate, such as 0:1:0.1.
         roles: Names of tensors by role, if they are not detected in the graph.
         to: The family to write: `ckpt`, `saved-model`, `keras`; else that of the output's path, or of the model.
 
