@@ -1,4 +1,4 @@
-"""Edit: the graph beside an edited checkpoint follows it, or cannot, which is said."""
+"""Edit: changing the graph beside an edited checkpoint accordingly, if possible."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,16 +15,16 @@ if TYPE_CHECKING:
     from ckpttool.graph.sync.sync import Synced
 
 SHAPES = ("transpose", "reshape", "slice", "pad", "resize", "reduce", "layout", "layout-back", "drop", "keep")
-"""Edits after which ops of a saver would compute with other shapes, or with nothing."""
+"""Edits after which ops of a saver would compute with other shapes, or with missing tensors."""
 MOVES = ("transpose", "reshape", "layout", "layout-back")
-"""Edits that put elements where the ops of a graph do not look for them."""
+"""Edits that move elements to positions that the ops of a graph do not expect."""
 
 
 def follows(meta: Path, source: Checkpoint, edited: Edited, to: str) -> bool:
-    """Say whether the graph beside a checkpoint is written anew, as it goes with the edited tensors.
+    """Return whether the graph beside a checkpoint is rewritten for the edited tensors.
 
-    A SavedModel of TensorFlow 2 is not: its graph is a tree of functions. Of one whose tensors are what they were but
-    for their values a copy is written, with all that is in its folder.
+    A SavedModel of TensorFlow 2 is not: its graph is a tree of functions. If only values differ,
+    a copy is written, with all that is in its folder.
     """
     if meta.suffix == ".meta":
         return to in FORMATS.values()
@@ -37,7 +37,7 @@ def follows(meta: Path, source: Checkpoint, edited: Edited, to: str) -> bool:
 
 
 def follow_edits(meta: Path, edited: Edited) -> "Synced":
-    """Return the graph of a file as it goes with the edited tensors, and what is to be said of it.
+    """Return the graph of a file changed for the edited tensors, and notes.
 
     Raises:
         CkptError: the graph cannot be read, or cannot follow: it could restore a tensor, and would compute something

@@ -86,8 +86,8 @@ def plan_soup(
         to: The family to write: `ckpt`, `saved-model`, `keras`; else that of the output's path, or of the model.
 
     Raises:
-        PlanError: there are too few models, or too many for `alpha`; their weights do not agree.
-        CkptError: the rows do not fit, or the graph's loss is not known.
+        PlanError: there are too few models, or too many for `alpha`; or their variables differ.
+        CkptError: the rows do not match, or the graph's loss is unknown.
     """
     if alpha is not None and len(models) != 2:
         raise PlanError(f"`alpha` is for two models, a start and what was tuned from it; found {len(models)}")

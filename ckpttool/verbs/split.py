@@ -11,11 +11,11 @@ from ckpttool.surgery.convert import plan_convert
 
 
 def plan_split(source: Path | Checkpoint, output: Path, shard_bytes: int | None) -> CheckpointPlan:
-    """Plan what `split` writes: files of at most `shard_bytes` each, of a tensor that is larger one to itself.
+    """Plan what `split` writes: files of at most `shard_bytes` each; a larger tensor gets a file of its own.
 
     Raises:
-        CkptError: the output's format has one file only.
-        FormatError: it cannot hold a tensor.
+        CkptError: the output's format does not allow several files.
+        FormatError: it cannot store a tensor.
     """
     to = registry.for_output(output).NAME
     opened = source if isinstance(source, Checkpoint) else checkpoint.open(source)

@@ -35,7 +35,7 @@ def plan_strip(
 ) -> StripPlan:
     """Plan what `strip` writes; nothing is written before the plan's `write`. No TensorFlow is needed.
 
-    Where inputs or outputs are not given, `graph.roles.served` says what they are.
+    Inputs or outputs that are not specified are determined by `graph.roles.served`.
 
     Args:
         model: The model to rewrite.
@@ -46,8 +46,8 @@ def plan_strip(
 
     Raises:
         UnknownName: a signature, an input or an output does not exist in the graph.
-        GraphError: several tensors could be the outputs, or an input is not needed.
-        PlanError: the checkpoint lacks a variable.
+        GraphError: the outputs are ambiguous, or an input is not needed.
+        PlanError: a variable is missing in the checkpoint.
     """
     model = model.called(signature)
     found = serving_part(model.graph, inputs, outputs, training=True)
@@ -57,7 +57,7 @@ def plan_strip(
 
 
 def _roles(graph: Graph, found: Serving) -> Roles:
-    """Return what the inputs and outputs are to the part that is left: by their names, else as in the graph."""
+    """Return the inputs and outputs of the remaining part by their specified names, else as in the graph."""
     known = asdict(certain_roles(graph))
     outputs = found.served.outputs
     meant = {role: outputs.get(role) or known[role] for role in ("logits", "loss", "accuracy")}

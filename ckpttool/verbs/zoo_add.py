@@ -1,4 +1,4 @@
-"""Adding to the catalogue: a model's files, what it is found to be, and what its user says of it."""
+"""Adding to the catalogue: a model's files, the facts found in it, and what its user specifies."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -25,22 +25,22 @@ def zoo_add(
     base_model: str | None = None,
     card: Path | None = None,
 ) -> Manifest:
-    """Store a model as the next revision of an entry, and return what was stored.
+    """Store a model as the next revision of an entry, and return the stored revision.
 
     Args:
-        model: The model, a weights file alone too.
-        name: The entry's.
-        root: The catalogue's folder, if not the user's own.
-        tags: What names this revision, `NAME:TAG`; the card has them too.
-        licence: An expression of SPDX, or a word of the Hub's.
+        model: The model, or a file of weights.
+        name: The name of the entry.
+        root: The catalogue's folder; by default the user's own.
+        tags: The tags of this revision, `NAME:TAG`, which the card has too.
+        licence: An SPDX expression, or an identifier of the Hub.
         metrics: Such as `accuracy=0.97`.
-        task: What it is for, as the Hub names it.
-        datasets: What it was trained on.
-        base_model: What it was made of.
-        card: A text in Markdown; what its head says of all this counts where it is not said here.
+        task: The task, as named by the Hub.
+        datasets: The data that it was trained on.
+        base_model: The model that it was made from.
+        card: A Markdown text; its metadata is used for everything not specified here.
 
     Raises:
-        CkptError: it is no model, the name cannot be one, or something said of it is not as it should be.
+        CkptError: it is not a model, or the name or another argument is invalid.
     """
     require_name(name)
     path = resolve(model)

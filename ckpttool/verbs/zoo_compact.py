@@ -1,4 +1,4 @@
-"""Compacting the catalogue: tensors that several models share are kept once."""
+"""Compacting the catalogue: tensors shared by several models are stored once."""
 
 from pathlib import Path
 
@@ -7,7 +7,7 @@ from ckpttool.zoo.compacting import Compacted, compact
 
 
 def zoo_compact(root: Path | None = None) -> Compacted:
-    """Keep tensors once that several files hold byte for byte; entries are read as before.
+    """Store tensors once that are identical in several files; entries are read as before.
 
     Raises:
         CorruptCheckpoint: a manifest or a file is damaged.

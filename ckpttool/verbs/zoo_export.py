@@ -19,12 +19,12 @@ from ckpttool.zoo.site.page import Listed, page, page_name
 INDEX = "index.html"
 """The page to open."""
 MARK = ".ckpttool-pages"
-"""The file by which a folder is known to be an exported catalogue, which may be replaced."""
+"""The file that marks a folder as an exported catalogue, which may be overwritten."""
 
 
 @dataclass(frozen=True)
 class Exported:
-    """The page to open, how many entries and revisions there are on pages, and which manifests cannot be read."""
+    """The result: the page to open, the numbers of entries and revisions, and manifests that cannot be read."""
 
     path: Path
     entries: int
@@ -36,7 +36,7 @@ class Exported:
         return {"path": str(self.path), "entries": self.entries, "revisions": self.revisions, "problems": self.problems}
 
     def line(self) -> str:
-        """Return it for people."""
+        """Return it as one line of text."""
         return f"{self.path}: {counted(self.entries, 'entry', 'entries')}, {counted(self.revisions, 'revision')}"
 
 
@@ -49,15 +49,15 @@ def zoo_export(
     """Write pages of a catalogue to a folder, atomically.
 
     Args:
-        folder: Where the pages are to be.
-        overwrite: Whether such pages that are there are replaced.
-        root: The catalogue's folder, if not the user's own.
-        commands: What gives the commands that a revision's page has to copy.
+        folder: The folder to write.
+        overwrite: Whether an existing export is overwritten.
+        root: The catalogue's folder; by default the user's own.
+        commands: A function that returns the commands to copy on a revision's page.
 
     Raises:
-        MissingFile: there is no catalogue, or no folder for this one to be in.
-        ExistingOutput: the folder is there already, and `overwrite` was not given.
-        CkptError: what is there are no such pages.
+        MissingFile: there is no catalogue, or the parent folder does not exist.
+        ExistingOutput: the folder exists, and `overwrite` is not set.
+        CkptError: the folder is not an exported catalogue.
     """
     refuse_existing_folder(folder, overwrite, lambda path: (path / MARK).is_file())
     catalogue = to_look_at(root)
@@ -73,7 +73,7 @@ def zoo_export(
 
 
 def _manifests(catalogue: Catalogue) -> tuple[list[Manifest], list[str]]:
-    """Read all manifests, by name and revision; say which cannot be."""
+    """Read all manifests, by name and revision; also return those that cannot be read."""
     found, problems = list[Manifest](), list[str]()
     for name in catalogue.names():
         for revision in catalogue.revisions(name):

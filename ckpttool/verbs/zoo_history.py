@@ -10,7 +10,7 @@ from ckpttool.zoo.mirrors import to_look_at
 
 
 def zoo_history(name: str, root: Path | None = None) -> list[dict[str, Any]]:
-    """Return a row for each revision of an entry, the latest first; `changed` are the tensors that are not as before.
+    """Return a row for each revision of an entry, the latest first; `changed` are the tensors that differ from before.
 
     Raises:
         UnknownName: the entry does not exist.

@@ -1,4 +1,4 @@
-"""Listing the catalogue: which entries are there, by names and facts."""
+"""Listing the entries of the catalogue, by name and facts."""
 
 import fnmatch
 from collections.abc import Iterable, Sequence
@@ -19,11 +19,11 @@ def zoo_list(
     every: bool = False,
     root: Path | None = None,
 ) -> list[dict[str, Any]]:
-    """Return a row for each entry, or for `every` revision of it, whose name is like one of `names`: `resnet*`.
+    """Return a row for each entry, or for `every` revision, whose name matches one of `names`: `resnet*`.
 
     Raises:
         MissingFile: there is no catalogue.
-        CkptError: `exclude` is no regular expression, or a filter or an order is none.
+        CkptError: `exclude` is not a regular expression, or a filter or order is invalid.
     """
     wanted, unwanted = [name.casefold() for name in names], exclude and compiled(exclude)
     with Index.of(to_look_at(root)) as index:

@@ -1,4 +1,4 @@
-"""Moving an entry: another name for it, with its revisions and tags."""
+"""Renaming an entry, with its revisions and tags."""
 
 from pathlib import Path
 
@@ -7,11 +7,11 @@ from ckpttool.zoo.removal import move
 
 
 def zoo_move(name: str, new: str, root: Path | None = None) -> None:
-    """Give an entry another name.
+    """Rename an entry.
 
     Raises:
         UnknownName: the entry does not exist.
-        ExistingOutput: there is one of the new name.
-        CkptError: it cannot be a name.
+        ExistingOutput: an entry with the new name exists.
+        CkptError: the name is invalid.
     """
     move(Catalogue.open(root), name, new)

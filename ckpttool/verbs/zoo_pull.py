@@ -29,10 +29,10 @@ def zoo_pull(
     sha256: str | None = None,
     talk: Callable[[str], object] = print,
 ) -> Manifest:
-    """Fetch a model, and store it as the next revision of an entry, which has the model's own name if no other is said.
+    """Fetch a model, and store it as the next revision of an entry, by default with the model's own name.
 
     Raises:
-        CkptError: there is no such model, or what comes is not what was promised: nothing is stored then.
+        CkptError: the model does not exist, or what was received is not what was promised; nothing is stored.
     """
     model = _Model.at(source)
     if sha256 is not None and not source.startswith(WEB):
@@ -58,14 +58,14 @@ def zoo_pull(
 
 @dataclass(frozen=True)
 class _Model:
-    """A model that is somewhere by itself: what it is called there, and what fetches it."""
+    """A model elsewhere: its name there, and the function that fetches it."""
 
     name: str
     fetch: Callable[[str | None, ExitStack], pull.Fetched]
 
     @classmethod
     def at(cls, source: str) -> Self | None:
-        """Return the model of an address; None for a catalogue."""
+        """Return the model of a URL; None for a catalogue."""
         if source.startswith(hub.SCHEME):
             address = hub.HubAddress.of(source)
             return cls(address.name, lambda *_: pull.from_hub(address))

@@ -1,4 +1,4 @@
-"""Pushing entries of the catalogue to where others find them: the hub, or another catalogue."""
+"""Pushing entries of the catalogue to the hub, or to another catalogue."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +16,7 @@ from ckpttool.zoo.sources import given_to_others
 
 @dataclass(frozen=True)
 class Pushed:
-    """What was pushed, where it is, as which revision or commit, and how many of its files had to be sent."""
+    """The result: what was pushed, its place, the revision or commit, and the number of files sent."""
 
     entry: str
     target: str
@@ -28,14 +28,14 @@ class Pushed:
         return {"entry": self.entry, "target": self.target, "revision": self.revision, "files": self.files}
 
     def line(self) -> str:
-        """Return it for people."""
+        """Return it as one line of text."""
         return f"{self.entry} is in {self.target} as {self.revision}, {counted(self.files, 'file')} sent"
 
 
 def zoo_push(
     entry: str, target: str, name: str | None = None, root: Path | None = None, public: bool = False
 ) -> Pushed:
-    """Put an entry on the hub, or into another catalogue, which is begun where nothing is.
+    """Push an entry to the hub, or to another catalogue, which is created if it does not exist.
 
     Raises:
         UnknownName: the entry does not exist.

@@ -9,10 +9,10 @@ from ckpttool.zoo.removal import remove
 
 
 def zoo_remove(entry: str, root: Path | None = None) -> list[str]:
-    """Remove an entry with all revisions, or the one of `N@REVISION`; return what is gone. Its blobs stay until `gc`.
+    """Remove an entry with all revisions, or `N@REVISION`; return what was removed. Its blobs stay until `gc`.
 
     Raises:
-        UnknownName: there is no such entry or revision.
+        UnknownName: the entry or revision does not exist.
         CkptError: a tag was named.
     """
     catalogue, which = Catalogue.open(root), selector(entry)

@@ -1,4 +1,4 @@
-"""Showing an entry of the catalogue: what its manifest says, in JSON or for people."""
+"""Showing an entry of the catalogue: its manifest, as JSON or text."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -15,31 +15,31 @@ from ckpttool.zoo.kinship import Kinship, kinship
 from ckpttool.zoo.mirrors import to_look_at
 
 MOST_AXES = 255
-"""Axes of a shape, more than any tensor has."""
+"""More dimensions than any tensor has."""
 
 
 @dataclass(frozen=True)
 class Shown:
-    """A revision of an entry, the tags that name it, and which other revisions hold layers of it."""
+    """A revision of an entry, its tags, and the other revisions that contain layers of it."""
 
     manifest: Manifest
     tags: Mapping[str, int]
     kinship: Kinship = field(default_factory=Kinship)
 
     def as_json(self) -> dict[str, Any]:
-        """Return all that is known of it."""
+        """Return everything known about it."""
         names = [tag for tag, revision in self.tags.items() if revision == self.manifest.revision]
         kin = {"kin": [each.as_json() for each in self.kinship.kin], "also_share": self.kinship.others}
         return {**self.manifest.as_json(), "bytes": self.manifest.nbytes, "named": names, **kin}
 
     def title(self) -> str:
-        """Return what it is, in one line."""
+        """Return a title in one line."""
         own = self.manifest
         size = f"{counted(own.parameters, 'parameter')} in {counted(len(own.layers), 'layer')}"
         return f"{own}: {own.family}, {size}, {counted(len(own.files), 'file')}, {human_size(own.nbytes)}"
 
     def lines(self) -> Iterator[str]:
-        """Yield it for people."""
+        """Yield lines of text."""
         own = self.manifest
         yield self.title()
         yield f"added {own.created}"
@@ -56,7 +56,7 @@ class Shown:
             yield f"{counted(len(own.classes), 'class', 'classes')}: {listed(list(map(str, own.classes)), 10)}"
 
     def layer_rows(self) -> list[dict[str, Any]]:
-        """Return a row for each layer: its kind, the shape of its largest weight, and the older revision it is of."""
+        """Return a row for each layer: its kind, the shape of its largest weight, and the older revision it is from."""
         of = {name: str(kin) for kin in self.kinship.kin[::-1] if kin.older for name in kin.layers}
         return [_layer_row(layer, of) for layer in self.manifest.layers]
 
@@ -68,11 +68,11 @@ class Shown:
         ]
 
     def text(self) -> list[str]:
-        """Return what its user wrote of it, by lines."""
+        """Return the user's description by lines."""
         return str(self.manifest.card.get("text") or "").splitlines()
 
     def card(self) -> str:
-        """Return its card as the Hub has it, `README.md`."""
+        """Return its card in the form of the Hub's `README.md`."""
         return readme(with_text(self.manifest))
 
 
@@ -95,12 +95,12 @@ def _is_shape(value: Any) -> bool:
 
 
 def _shown(shape: list[Any]) -> str:
-    """Return a shape as people write it, with ? for what varies."""
+    """Return a shape as text, with ? for variable dimensions."""
     return f"[{', '.join('?' if each is None else str(each) for each in shape)}]"
 
 
 def zoo_show(entry: str, root: Path | None = None) -> Shown:
-    """Read what the catalogue knows of an entry.
+    """Return an entry of the catalogue.
 
     Raises:
         UnknownName: the entry does not exist.

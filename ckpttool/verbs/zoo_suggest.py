@@ -1,4 +1,4 @@
-"""Suggesting entries of the catalogue: those with layers that another network, or rows of a shape, can make use of."""
+"""Suggesting entries of the catalogue whose layers another network, or rows of a shape, can reuse."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -19,20 +19,20 @@ if TYPE_CHECKING:
     from ckpttool.verbs.search_quick import Reuse
 
 MOST = 10
-"""Entries that are suggested at most, where nothing else is said; with data the scores of so many are computed."""
+"""The default maximum number of suggestions; with data the scores of this many are computed."""
 CLASSES = 10
-"""What stands for the number of classes in a command, where neither data nor another network says it."""
+"""The placeholder for the number of classes in a command, if neither data nor a network determines it."""
 OUTPUTS = {"keras": "reused.keras", "saved-model": "reused/"}
-"""What a command writes, by the family of the entry; of others it is a checkpoint with its graph."""
+"""The output in a command, by the family of the entry; for others a checkpoint with its graph."""
 
 
 @dataclass(frozen=True)
 class Suggestion:
-    """An entry that fits: how many layers from the bottom, of how many, why, and what `reuse` is told to reuse them.
+    """A matching entry: the number of layers from the bottom that fit, of how many, why, and the arguments of `reuse`.
 
-    `path` is where the entry's model is, `source` what it is named by, `output` what is written, `kept` the names of
-    the layers. With data there are the `score`, which is the expected accuracy (or R squared) of a linear layer on the
-    frozen ones, and `logme`; where these could not be computed `problem` says why.
+    `path` is the path of the entry's model, `source` its name, `output` the file to write, `kept` the names of
+    the layers. With data `score` is the expected accuracy (or R squared) of a linear layer on the
+    frozen ones, and `logme` is set; if these could not be computed, `problem` says why.
     """
 
     entry: str
@@ -63,16 +63,16 @@ def zoo_suggest(
     root: Path | None = None,
     most: int = MOST,
 ) -> list[Suggestion]:
-    """Return the entries whose layers fit best, for another network or for rows of a shape; nothing is run.
+    """Return the entries whose layers fit best, for another network or for rows of a shape, without running any.
 
     Args:
-        other: A model; entries fit it by the layers at their bottom that are of its kinds and shapes.
-        shape: The shape of one row; entries fit that take such rows.
-        root: The catalogue's folder, if not the user's own.
-        most: How many are returned at most.
+        other: A model; entries fit it by their lowest layers that have the same kinds and shapes.
+        shape: The shape of one row; entries fit that accept such rows.
+        root: The catalogue's folder; by default the user's own.
+        most: The maximum number of suggestions.
 
     Raises:
-        PlanError: neither a model nor a shape is given, or both are.
+        PlanError: neither a model nor a shape is specified, or both are.
         MissingFile: there is no catalogue.
         CkptError: the model cannot be read.
     """
@@ -89,7 +89,7 @@ def zoo_suggest(
 
 @dataclass(frozen=True)
 class _Other:
-    """The network that layers are wanted for."""
+    """The network for which layers are suggested."""
 
     path: Path
     family: str
@@ -104,18 +104,18 @@ class _Other:
         return cls(path, facts.family, facts.layers, stacked(stack_text(facts.layers, facts.tensors)))
 
     def has(self, layers: Sequence[Row]) -> bool:
-        """Say whether layers are called as the network's own, so that they can be restored into it."""
+        """Return whether layers have the names of the network's own, so that they can be restored into it."""
         pairs = zip(layers, self.layers, strict=False)
         return all(set(own["variables"]) <= set(each["variables"]) for own, each in pairs)
 
     @property
     def classes(self) -> int:
-        """How many numbers the network gives."""
+        """The number of outputs of the network."""
         return _units(self.layers[-1]) or CLASSES
 
 
 def _suggestion(catalogue: Catalogue, fit: Fit, wanted: _Other | None, is_own: bool) -> Suggestion:
-    """Return what is said of an entry that fits: by its name in the user's own catalogue, by its path in another."""
+    """Return the suggestion for an entry: with its name in the user's own catalogue, with its path in another."""
     manifest = catalogue.manifest(fit.name, fit.revision)
     path, why, count = placed(catalogue, manifest) / manifest.main, fit.why, fit.layers
     if wanted is not None and wanted.has(manifest.layers[:count]):
@@ -133,14 +133,14 @@ def _suggestion(catalogue: Catalogue, fit: Fit, wanted: _Other | None, is_own: b
 
 
 def _pattern(manifest: Manifest, count: int) -> str:
-    """Return a pattern that takes the lower layers of an entry, and no others."""
+    """Return a pattern that matches the lower layers of an entry, and no others."""
     names = [[str(name) for name in layer.get("variables") or ()] for layer in manifest.layers]
     kept, others = ([name for own in some for name in own] for some in (names[:count], names[count:]))
     return shortest_pattern(kept, others)
 
 
 def _head(manifest: Manifest, count: int, classes: int) -> str:
-    """Return a linear layer for so many classes, above a mean over space where the last layer has dimensions of it."""
+    """Return a linear layer with `classes` outputs, after global pooling if the last layer has spatial dimensions."""
     taken = {str(layer.get("name")).rpartition("/")[2] for layer in manifest.layers[:count]}
     head = f"{'outputs' if 'outputs' not in taken else 'new_outputs'} = dense({classes})"
     shape = manifest.layers[count - 1].get("output_shape")
@@ -153,7 +153,7 @@ def _resizing(manifest: Manifest, fit: Fit) -> str:
 
 
 def _units(layer: Mapping[str, Any]) -> int | None:
-    """Return how many numbers a layer gives for each row."""
+    """Return the number of outputs of a layer per row."""
     shape = layer.get("output_shape") or next((each for each in layer.get("shapes") or () if each), None)
     return shape[-1] if shape and isinstance(shape[-1], int) else None
 
@@ -161,13 +161,13 @@ def _units(layer: Mapping[str, Any]) -> int | None:
 def with_scores(
     found: Sequence[Suggestion], data: str | Path, open_model: Callable[[Path], Any] | None = None, seed: int = 42
 ) -> list[Suggestion]:
-    """Return suggestions by the scores of their frozen layers on rows with labels, the best first; TensorFlow runs.
+    """Return suggestions ordered by the scores of their frozen layers on labelled rows, best first; runs TensorFlow.
 
     Args:
-        found: What `zoo_suggest` gave.
-        data: The rows, as `search_quick` takes them.
-        open_model: What opens an entry's model to run, if not `Model.open`.
-        seed: What rows are drawn by where there are many.
+        found: The result of `zoo_suggest`.
+        data: The rows, as for `search_quick`.
+        open_model: A function that opens an entry's model to run it; by default `Model.open`.
+        seed: The random seed of drawing rows if there are many.
     """
     scored = [_scored(each, data, open_model, seed) for each in found]
     return sorted(scored, key=lambda each: (each.score is None, -(each.score or 0), -(each.logme or 0)))
@@ -200,13 +200,13 @@ def _scored(found: Suggestion, data: str | Path, open_model: Callable[[Path], An
 
 
 def _by_depth(said: Mapping[str, str], best: "Reuse") -> dict[str, str]:
-    """Return what `reuse` is told to keep the layers up to the best depth."""
+    """Return the arguments of `reuse` for the layers up to the best depth."""
     told = {"layers": best.layers, "after": best.after, "head": best.head, "objective": best.objective}
     return {key: value for key, value in {**told, "preprocess": said.get("preprocess")}.items() if value}
 
 
 def _for_labels(said: Mapping[str, str], best: "Reuse") -> dict[str, str]:
-    """Return what `reuse` is told, with a head, where there is one, of as many numbers as the labels have classes."""
+    """Return the arguments of `reuse`, with an output per class of the labels in the head, if there is one."""
     if "head" not in said:
         return dict(said)
     head = said["head"].replace(f"dense({CLASSES})", best.head.rpartition(" = ")[2])

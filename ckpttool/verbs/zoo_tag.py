@@ -1,4 +1,4 @@
-"""Tags: names for revisions of an entry, that can be given to another one."""
+"""Tags: names of revisions of an entry, which can be moved to another revision."""
 
 import contextlib
 from collections.abc import Iterable
@@ -14,11 +14,11 @@ from ckpttool.zoo.store import set_tag
 def zoo_tag(
     entry: str, tags: Iterable[str] = (), delete: Iterable[str] = (), root: Path | None = None
 ) -> dict[str, int]:
-    """Have tags name a revision of an entry, `N@2` or the latest of `N`; delete others. Return all tags of the entry.
+    """Set tags of a revision, `N@2` or the latest of `N`, and delete others. Return all tags of the entry.
 
     Raises:
-        UnknownName: there is no such revision, or no tag to delete.
-        CkptError: a tag cannot be one.
+        UnknownName: the revision, or a tag to delete, does not exist.
+        CkptError: a tag is invalid.
     """
     catalogue = Catalogue.open(root)
     which, tags = selector(entry), [require_name(tag, "tag") for tag in tags]

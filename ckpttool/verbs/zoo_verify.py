@@ -1,4 +1,4 @@
-"""Verifying the catalogue: every byte of its files, and the hashes of the tensors in them."""
+"""Verifying the catalogue: every byte of its files, and the hashes of their tensors."""
 
 from pathlib import Path
 
@@ -8,7 +8,7 @@ from ckpttool.zoo.checking import Checked, check
 
 
 def zoo_verify(entry: str | None = None, root: Path | None = None) -> Checked:
-    """Read all of the catalogue, or one entry of it: all revisions of `N`, or that of `N@REVISION` or `N:TAG`.
+    """Verify the whole catalogue, or one entry: all revisions of `N`, or `N@REVISION` or `N:TAG`.
 
     Raises:
         UnknownName: the entry does not exist.
