@@ -13,8 +13,8 @@ from ckpttool.formats.format import PLAIN, Format, Tensors, Writing
 from ckpttool.formats.reading.unmixed import unmixed
 from ckpttool.formats.reading.url_files import local
 from ckpttool.formats.tensorflow.prefix import prefix_of
-from ckpttool.lineage.output import staged_output
-from ckpttool.lineage.provenance import KEY, UNKNOWN, Command, Provenance, SourceFile, carried
+from ckpttool.lineage.output import KEY, staged_output
+from ckpttool.lineage.provenance import UNKNOWN, Command, Provenance, SourceFile, carried
 from ckpttool.remote.paths import refuse_url
 
 

@@ -99,7 +99,8 @@ class NamedTensors(Mapping[str, Tensor]):
 
     def _repr_html_(self) -> str:
         """Return an HTML table of the layers for notebooks: tensors, sizes, and histograms of the weights."""
-        from ckpttool.core.notebooks import html_table, layer_rows
+        from ckpttool.checkpoint.layer_rows import layer_rows
+        from ckpttool.core.notebooks import html_table
 
         weights = [name for name, kind in self.kinds().items() if kind == "weight" and name != OBJECT_GRAPH]
         layers = {layer: [self[name] for name in names] for layer, names in scopes(weights).items()}

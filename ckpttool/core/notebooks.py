@@ -9,7 +9,7 @@ from ckpttool.core.counts import counted
 from ckpttool.core.errors import CkptError
 
 if TYPE_CHECKING:
-    from ckpttool.core.tensors import Tensor
+    from numpy.typing import NDArray
 
 MOST_ROWS = 100
 """Maximum number of rows that are shown; the others are counted."""
@@ -49,7 +49,7 @@ def text_table(rows: Iterable[Mapping[str, Any]], most: int = 12) -> Iterator[st
     """
     every = list(rows)
     columns = list(dict.fromkeys(column for row in every[:most] for column in row))
-    lines = [columns, *([_shown(row.get(column)) for column in columns] for row in every[:most])] if columns else []
+    lines = [columns, *([shown_cell(row.get(column)) for column in columns] for row in every[:most])] if columns else []
     widths = [max(len(line[place]) for line in lines) for place in range(len(columns))]
     for line in lines:
         yield "  " + "  ".join(text.ljust(width) for text, width in zip(line, widths, strict=True)).rstrip()
@@ -57,30 +57,15 @@ def text_table(rows: Iterable[Mapping[str, Any]], most: int = 12) -> Iterator[st
         yield f"  and {len(every) - most} more"
 
 
-def layer_rows(layers: Mapping[str, Sequence["Tensor"]], values: bool = True) -> list[dict[str, Any]]:
-    """Return a row for each layer: its tensors, its size, and with `values` a histogram of its numbers.
+def distribution(arrays: Iterable["NDArray[Any]"]) -> Markup | None:
+    """Return the histogram of all finite numbers of arrays, from the smallest to the largest; None if there are none.
 
-    Histograms are omitted if the tensors have more than `MOST_BYTES` in total.
+    The arrays may be read while they are iterated over; if one is damaged, there is no histogram.
     """
-    reads = values and sum(tensor.nbytes for tensors in layers.values() for tensor in tensors) <= MOST_BYTES
-    rows = []
-    for name, tensors in list(layers.items())[: MOST_ROWS + 1]:
-        shapes = ", ".join(f"{_below(tensor.name, name)} {_shown(tensor.shape)}".strip() for tensor in tensors)
-        sizes = {"parameters": sum(tensor.spec.elements for tensor in tensors)}
-        rows.append({"layer": name, "tensors": shapes, **sizes, "values": _drawn(tensors) if reads else None})
-    return [*rows, *({} for _ in range(len(layers) - len(rows)))]
-
-
-def _below(name: str, layer: str) -> str:
-    return name.removeprefix(layer).lstrip("/.") or name
-
-
-def _drawn(tensors: Sequence["Tensor"]) -> Markup | None:
-    """Return the histogram of all finite numbers of the tensors, from the smallest to the largest."""
     import numpy as np
 
     try:
-        read = [np.asarray(tensor.read()).reshape(-1) for tensor in tensors if tensor.dtype.is_number]
+        read = [np.asarray(array).reshape(-1) for array in arrays]
     except CkptError:  # damaged: the table is shown without it
         return None
     numbers = np.concatenate([each.astype(np.float32) for each in read]) if read else np.zeros(0, np.float32)
@@ -145,11 +130,12 @@ def _cell(value: Any) -> str:
         return f"<td>{value}</td>"
     is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
     text = f"{value:,}" if isinstance(value, int) and is_number else f"{value:.4g}" if is_number else value
-    shown = _shown(value) if value is None or isinstance(value, (tuple, list)) else str(text)
+    shown = shown_cell(value) if value is None or isinstance(value, (tuple, list)) else str(text)
     return f'<td style="{_NUMBER if is_number else _TEXT}">{escape(shown)}</td>'
 
 
-def _shown(value: Any) -> str:
+def shown_cell(value: Any) -> str:
+    """Return a value as a cell shows it: `2 × 3` for a shape, nothing for None."""
     if value is None:
         return ""
     if isinstance(value, (tuple, list)):

@@ -142,10 +142,11 @@ class Tensor:
 
     def _repr_html_(self) -> str:
         """Return the spec and a histogram of the numbers as HTML, for a notebook."""
-        from ckpttool.core.notebooks import html_table, layer_rows
+        from ckpttool.core.notebooks import MOST_BYTES, distribution, html_table
 
-        row = layer_rows({self.name: [self]})[0]
-        return html_table([{**self.spec.row(), "values": row["values"]}], f"Tensor {self.name}")
+        reads = self.dtype.is_number and self.nbytes <= MOST_BYTES
+        values = distribution(each.read() for each in ([self] if reads else []))
+        return html_table([{**self.spec.row(), "values": values}], f"Tensor {self.name}")
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> Array:
         """Let NumPy read the tensor: `np.asarray(checkpoint["hidden1/kernel"])`."""

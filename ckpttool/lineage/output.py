@@ -1,4 +1,4 @@
-"""An output and its lineage: the path of the lineage, and one commit for both."""
+"""An output and its lineage: where the lineage is, in metadata or beside the output, and one commit for both."""
 
 from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager
@@ -8,6 +8,8 @@ from typing import Protocol
 from ckpttool.formats.writing.files import refuse_existing
 from ckpttool.formats.writing.staging import staged
 
+KEY = "ckpttool.lineage"
+"""The key of the lineage in the metadata of a format."""
 SUFFIX = ".lineage.json"
 
 

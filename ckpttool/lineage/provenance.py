@@ -15,14 +15,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from ckpttool.core.errors import FormatError
 from ckpttool.formats.writing.staging import destination
 from ckpttool.lineage.derivation import Derivation, Steps
+from ckpttool.lineage.output import KEY
 from ckpttool.remote.paths import without_secrets
 
 if TYPE_CHECKING:
     from ckpttool.formats.format import Format, Tensors, Writing
     from ckpttool.lineage.records import Chain, Source
 
-KEY = "ckpttool.lineage"
-"""The key of the lineage in the metadata of a format."""
 GRAPHS_FRAMEWORK = "tensorflow"
 """The framework of graphs, whose layouts tensors next to a graph have."""
 MOVES = ("transpose ", "reshape ")

@@ -7,8 +7,7 @@ from ckpttool.core.errors import FormatError, MissingFile
 from ckpttool.formats.tensorflow.prefix import prefix_of
 from ckpttool.formats.wire import checked_json
 from ckpttool.formats.writing.files import replacing
-from ckpttool.lineage.output import path_beside
-from ckpttool.lineage.provenance import KEY
+from ckpttool.lineage.output import KEY, path_beside
 from ckpttool.lineage.records import Chain, Source
 from ckpttool.remote import sparse_files
 

@@ -5,8 +5,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ckpttool import checkpoint
+from ckpttool.checkpoint.layer_rows import layer_rows
 from ckpttool.core.errors import PlanError, UnknownName
-from ckpttool.core.notebooks import html_table, layer_rows
+from ckpttool.core.notebooks import html_table
 from ckpttool.core.tensors import Tensor
 from ckpttool.formats import registry
 from ckpttool.formats.format import PLAIN, Writing

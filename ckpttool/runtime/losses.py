@@ -1,15 +1,15 @@
 """Losses of logits and labels, each with its accuracy."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 from ckpttool.core.calls import Call
 from ckpttool.core.errors import PlanError
 from ckpttool.runtime.configure import tensorflow
 
-if TYPE_CHECKING:
-    from ckpttool.runtime.objectives import Objective
-
+Weights = Sequence[float] | None
+"""A weight for each class; None if all are 1."""
 _SOFTMAX = frozenset({"Softmax", "LogSoftmax"})
 
 
@@ -45,8 +45,8 @@ class Loss(Call):
             raise PlanError(f"{logits.name} is {shape}, expected an output for each class of {others}")
         return "int32", [None, *shape[1:-1].as_list()]
 
-    def each(self, objective: "Objective", logits: Any, labels: Any) -> Any:
-        """Return the loss of each row, or of each label."""
+    def each(self, logits: Any, labels: Any, smoothing: float = 0.0, weights: Weights = None) -> Any:
+        """Return the loss of each row, or of each label; `smoothing` and `weights` only if the loss accepts them."""
         raise NotImplementedError
 
     def accuracy(self, logits: Any, labels: Any) -> Any | None:
@@ -61,14 +61,14 @@ class Softmax(Loss):
     name, numbered, smooths = "softmax", True, True
     activations = _SOFTMAX
 
-    def each(self, objective: "Objective", logits: Any, labels: Any) -> Any:
+    def each(self, logits: Any, labels: Any, smoothing: float = 0.0, weights: Weights = None) -> Any:
         """Return the loss of each row."""
         tf1 = tensorflow().compat.v1
-        if objective.label_smoothing:
-            rows = _softmax_of_rows(objective, logits, tf1.one_hot(labels, logits.shape[-1], dtype=logits.dtype))
+        if smoothing:
+            rows = _softmax_of_rows(smoothing, logits, tf1.one_hot(labels, logits.shape[-1], dtype=logits.dtype))
         else:
             rows = tf1.nn.sparse_softmax_cross_entropy_with_logits(labels=labels, logits=logits)
-        return _weighted(objective, rows, logits, labels)
+        return _weighted(rows, weights, labels)
 
     def accuracy(self, logits: Any, labels: Any) -> Any:
         """Return the fraction of rows whose class has the largest logit."""
@@ -82,10 +82,10 @@ class SoftmaxDense(Loss):
     name, smooths = "softmax_dense", True
     activations = _SOFTMAX
 
-    def each(self, objective: "Objective", logits: Any, labels: Any) -> Any:
+    def each(self, logits: Any, labels: Any, smoothing: float = 0.0, weights: Weights = None) -> Any:
         """Return the loss of each row."""
-        rows = _softmax_of_rows(objective, logits, labels)
-        return _weighted(objective, rows, logits, tensorflow().argmax(labels, -1, name="classes"))
+        rows = _softmax_of_rows(smoothing, logits, labels)
+        return _weighted(rows, weights, tensorflow().argmax(labels, -1, name="classes"))
 
     def accuracy(self, logits: Any, labels: Any) -> Any:
         """Return the fraction of rows whose most probable class has the largest logit."""
@@ -101,10 +101,9 @@ class Sigmoid(Loss):
     name, smooths = "sigmoid", True
     activations = frozenset({"Sigmoid"})
 
-    def each(self, objective: "Objective", logits: Any, labels: Any) -> Any:
+    def each(self, logits: Any, labels: Any, smoothing: float = 0.0, weights: Weights = None) -> Any:
         """Return the loss of each label."""
         tf = tensorflow()
-        smoothing, weights = objective.label_smoothing, objective.weights(logits.shape[-1])
         smoothed = labels * (1 - smoothing) + smoothing / 2 if smoothing else labels
         each = tf.nn.sigmoid_cross_entropy_with_logits(labels=smoothed, logits=logits)
         return each if weights is None else each * tf.constant(weights, each.dtype)
@@ -133,7 +132,7 @@ class MeanSquaredError(OfNumbers):
 
     name = "mse"
 
-    def each(self, objective: "Objective", logits: Any, labels: Any) -> Any:
+    def each(self, logits: Any, labels: Any, smoothing: float = 0.0, weights: Weights = None) -> Any:
         """Return the loss of each number."""
         return tensorflow().math.squared_difference(logits, labels)
 
@@ -144,7 +143,7 @@ class MeanAbsoluteError(OfNumbers):
 
     name = "mae"
 
-    def each(self, objective: "Objective", logits: Any, labels: Any) -> Any:
+    def each(self, logits: Any, labels: Any, smoothing: float = 0.0, weights: Weights = None) -> Any:
         """Return the loss of each number."""
         return tensorflow().abs(logits - labels)
 
@@ -155,7 +154,7 @@ class MeanAbsolutePercentageError(OfNumbers):
 
     name = "mape"
 
-    def each(self, objective: "Objective", logits: Any, labels: Any) -> Any:
+    def each(self, logits: Any, labels: Any, smoothing: float = 0.0, weights: Weights = None) -> Any:
         """Return the loss of each number; labels are taken as 1e-7 at least, as Keras has it."""
         tf = tensorflow()
         return 100 * tf.abs((logits - labels) / tf.maximum(tf.abs(labels), 1e-7))
@@ -167,7 +166,7 @@ class Huber(OfNumbers):
 
     name = "huber"
 
-    def each(self, objective: "Objective", logits: Any, labels: Any) -> Any:
+    def each(self, logits: Any, labels: Any, smoothing: float = 0.0, weights: Weights = None) -> Any:
         """Return the loss of each number."""
         tf = tensorflow()
         error = tf.abs(logits - labels)
@@ -181,7 +180,7 @@ class LogCosh(OfNumbers):
 
     name = "log_cosh"
 
-    def each(self, objective: "Objective", logits: Any, labels: Any) -> Any:
+    def each(self, logits: Any, labels: Any, smoothing: float = 0.0, weights: Weights = None) -> Any:
         """Return the loss of each number, as Keras computes it: without overflow."""
         tf = tensorflow()
         error = logits - labels
@@ -195,30 +194,28 @@ class Hinge(Loss):
     name, numbered = "hinge", True
     activations = _SOFTMAX
 
-    def each(self, objective: "Objective", logits: Any, labels: Any) -> Any:
+    def each(self, logits: Any, labels: Any, smoothing: float = 0.0, weights: Weights = None) -> Any:
         """Return max(0, 1 + the best other logit - the logit of the class) for each row."""
         tf = tensorflow()
         right = tf.one_hot(labels, logits.shape[-1], dtype=logits.dtype)
         positive = tf.reduce_sum(right * logits, -1)
         negative = tf.reduce_max((1 - right) * logits - right * logits.dtype.max, -1)
-        return _weighted(objective, tf.nn.relu(1 + negative - positive), logits, labels)
+        return _weighted(tf.nn.relu(1 + negative - positive), weights, labels)
 
     def accuracy(self, logits: Any, labels: Any) -> Any:
         """Return the fraction of rows whose class has the largest logit."""
         return _class_accuracy(logits, labels)
 
 
-def _softmax_of_rows(objective: "Objective", logits: Any, labels: Any) -> Any:
+def _softmax_of_rows(smoothing: float, logits: Any, labels: Any) -> Any:
     tf1 = tensorflow().compat.v1
-    smoothing = objective.label_smoothing
     if smoothing:
         labels = labels * (1 - smoothing) + smoothing / int(logits.shape[-1])
     return tf1.nn.softmax_cross_entropy_with_logits_v2(labels=labels, logits=logits)
 
 
-def _weighted(objective: "Objective", each: Any, logits: Any, classes: Any) -> Any:
+def _weighted(each: Any, weights: Weights, classes: Any) -> Any:
     """Multiply the loss of each row by the weight of its class."""
-    weights = objective.weights(logits.shape[-1])
     return each if weights is None else each * tensorflow().gather(tensorflow().constant(weights, each.dtype), classes)
 
 

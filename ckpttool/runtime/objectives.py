@@ -73,7 +73,8 @@ def put_objective(objective: Objective, logits: Any, labels: Any) -> tuple[Any, 
     tf = tensorflow()
     tf1 = tf.compat.v1
     with tf1.name_scope("loss"):
-        each = objective.loss.each(objective, logits, labels)
+        weights = objective.weights(logits.shape[-1])
+        each = objective.loss.each(logits, labels, objective.label_smoothing, weights)
         penalties = tf1.losses.get_regularization_losses()
         data = tf.reduce_mean(each, name="data_loss" if penalties else "loss")
         loss = tf.add_n([data, *penalties], name="loss") if penalties else data

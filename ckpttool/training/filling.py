@@ -19,7 +19,7 @@ from ckpttool.data.feature_store import Entry, FeatureStore, Writer, feature_byt
 from ckpttool.executors.executor import Executor, Factory
 from ckpttool.lineage.records import versions
 from ckpttool.remote.paths import is_url, whole_url
-from ckpttool.training.callbacks.callback import Callback
+from ckpttool.training.callbacks.callback import Callback, Estimate
 
 BATCH_BYTES = 32 << 20
 """Bytes of input rows per batch through the frozen layers."""
@@ -29,15 +29,6 @@ TRIED = 128
 """Number of rows that are computed locally to estimate what workers will need."""
 TURNS = 4
 """Minimum number of ranges per worker, so that all finish at about the same time."""
-
-
-@dataclass(frozen=True)
-class Estimate:
-    """The estimated cost of a fill: bytes on disk, and seconds extrapolated from the first rows."""
-
-    rows: int
-    bytes: int
-    seconds: float
 
 
 class Computes(Protocol):

@@ -11,9 +11,8 @@ from ckpttool.core.errors import GraphError
 from ckpttool.data.held_out import HeldOut
 from ckpttool.model.model import Model
 from ckpttool.training.bound import Bound
-from ckpttool.training.callbacks.callback import Callback
+from ckpttool.training.callbacks.callback import Callback, Estimate
 from ckpttool.training.features import Features
-from ckpttool.training.filling import Estimate
 from ckpttool.verbs.cache import cache
 
 

@@ -15,7 +15,7 @@ from ckpttool.cli.options.general import QUIET
 from ckpttool.cli.show.plans import show_notes, show_plan
 from ckpttool.cli.show.tables import rows_alone, say
 from ckpttool.core.counts import counted, human_size
-from ckpttool.training.callbacks.callback import Callback, Progress
+from ckpttool.training.callbacks.callback import Callback, Estimate, Progress
 
 if TYPE_CHECKING:
     import rich.progress
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from ckpttool.data.splits import Split
     from ckpttool.model.plan import PlanRow
     from ckpttool.training.features import Features
-    from ckpttool.training.filling import Estimate
     from ckpttool.training.run import Epoch
 
 REDRAWN = 0.1
@@ -133,7 +132,7 @@ class ProgressPrinter(Callback):
         self._noted.update(notes)
         self._say(*(f"data: {note}" for note in notes))
 
-    def on_cache_estimate(self, estimate: "Estimate") -> None:
+    def on_cache_estimate(self, estimate: Estimate) -> None:
         """Print the estimated size and time before the cache is filled."""
         cost = f"{human_size(estimate.bytes)}, about {estimate.seconds:.1f} s"
         self._say(f"cache: {counted(estimate.rows, 'row')} to compute, {cost}")

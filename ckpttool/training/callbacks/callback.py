@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from ckpttool.graph.core import Graph
     from ckpttool.model.plan import PlanRow
     from ckpttool.training.features import Features
-    from ckpttool.training.filling import Estimate
     from ckpttool.training.run import Epoch
 
 P = ParamSpec("P")
@@ -56,6 +55,15 @@ class Progress:
         return self.seconds_left + self.seconds / self.step * self.steps * (self.epochs - self.epoch)
 
 
+@dataclass(frozen=True)
+class Estimate:
+    """The estimated cost of filling a feature cache: bytes on disk, and seconds extrapolated from the first rows."""
+
+    rows: int
+    bytes: int
+    seconds: float
+
+
 class Callback:
     """The base class: it does nothing at each event of a run; subclasses override the events that they need."""
 
@@ -68,7 +76,7 @@ class Callback:
     def on_data(self, splits: Sequence["Split"]) -> None:
         """Receive the rows that will be used, with their preprocessing."""
 
-    def on_cache_estimate(self, estimate: "Estimate") -> None:
+    def on_cache_estimate(self, estimate: Estimate) -> None:
         """Receive the estimated cost of a feature cache before it is filled."""
 
     def on_cache_progress(self, done: int, rows: int) -> None:
