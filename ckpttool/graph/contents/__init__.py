@@ -1,1 +1,1 @@
-"""What is in a graph: variables, layers, collections, savers, signatures, constants, and what its ops give."""
+"""The contents of a graph: variables, layers, collections, savers, signatures, constants, outputs of ops."""

@@ -1,7 +1,7 @@
-"""Batch normalisations in inference mode: what each normalises, and the averages that it does so by.
+"""Batch normalisations in inference mode: their inputs, and the moving averages that they use.
 
-They are told by their arithmetic: a fused op that does not train, or what is multiplied with one over the root of a
-variance that no row has a part in. Conditionals on a mode are to be decided before (`rewrite/set_switches.py`).
+They are identified by their arithmetic: a fused op in inference mode, or a multiplication with one over the root of a
+variance that does not depend on the rows. Conditionals on a mode must be folded before (`rewrite/set_switches.py`).
 """
 
 from collections.abc import Callable, Collection, Iterator, Sequence
@@ -16,19 +16,19 @@ from ckpttool.graph.core import Graph, TensorRef
 from ckpttool.graph.ops import ADDS, FORMS, SCALES
 
 FUSED_EPSILON = 1e-4
-"""That of a fused op which names none."""
+"""The epsilon of a fused op without the attribute."""
 _ROOTS = frozenset({"Rsqrt", "Sqrt", "Pow"})
 _PASSES = FORMS | {"Cast"}
 _TO_FACTOR = _PASSES | {"Maximum", "Reciprocal", "Inv"}
-"""What stands between a root and what it scales; Keras's `Normalization` keeps it from zero by a maximum."""
+"""Ops between a root and the product; Keras's `Normalization` applies a maximum to avoid a division by zero."""
 
 
 @dataclass(frozen=True)
 class AveragedNorm:
-    """A batch normalisation by averages: the tensor that it normalises, and the mean and the variance that it uses.
+    """A batch normalisation by averages: the tensor that it normalises, and the mean and variance that it uses.
 
-    `epsilon` is what is added to the variance, where the tensor is without it; `channels` the position of the channels
-    in the input's shape where `mean` is not of a shape that fits. `averages` are the variables (ops) behind both.
+    `epsilon` is added to the variance; it is 0 if `variance` already includes it. `channels` is the axis of the
+    channels if the shape of `mean` does not broadcast to the input's. `averages` are the variable ops of both.
     """
 
     name: str
@@ -42,9 +42,9 @@ class AveragedNorm:
 
 
 def averaged_norms(graph: Graph, targets: Collection[str]) -> list[AveragedNorm]:
-    """Return the batch normalisations by averages that some tensors depend on, in the order of the data's flow.
+    """Return the batch normalisations by averages on which some tensors depend, in data-flow order.
 
-    What has no variables for its averages, or is inside of a loop, is none of them.
+    Those without variables for the averages, and those inside loops, are not included.
     """
     if not is_sound(graph):
         return []
@@ -55,9 +55,9 @@ def averaged_norms(graph: Graph, targets: Collection[str]) -> list[AveragedNorm]
 def lowest(
     graph: Graph, norms: Sequence[AveragedNorm], counts: Callable[[AveragedNorm], bool] = lambda _: True
 ) -> Iterator[AveragedNorm]:
-    """Yield those batch normalisations that count and whose input goes through no other that does.
+    """Yield the batch normalisations that `counts` accepts and that depend on no other accepted one.
 
-    They are to be in the order of the flow; what lies above one that counts is not asked about.
+    `norms` must be in data-flow order; `counts` is not called for those that depend on an accepted one.
     """
     above: set[str] = set()
     for norm in norms:
@@ -67,7 +67,7 @@ def lowest(
 
 
 class _Search:
-    """One search below the targets: fused ops, and roots with what they scale."""
+    """Searches the ops below the targets for fused ops, and for roots that scale rows."""
 
     def __init__(self, graph: Graph, flow: Flow) -> None:
         self.graph, self.flow = graph, flow
@@ -75,7 +75,7 @@ class _Search:
         self.by_op = {variable.op: variable for variable in variables(graph).values()}
 
     def found(self) -> Iterator[AveragedNorm]:
-        """Yield the normalisations in the order of the flow."""
+        """Yield the normalisations in data-flow order."""
         for name in self.flow.order:
             node = self.graph.nodes[name]
             if node.op.startswith("FusedBatchNorm") and not mixes_rows(node, self.graph.nodes):
@@ -94,7 +94,7 @@ class _Search:
         return self._norm(name, inputs[0], inputs[3], inputs[4], epsilon, 1 if first else -1)
 
     def _of_root(self, root: str) -> AveragedNorm | None:
-        """Read what is normalised by one over a root: `x * s + (b - mean * s)`, or `(x - mean) * s`."""
+        """Return the normalisation by one over a root: `x * s + (b - mean * s)`, or `(x - mean) * s`; or None."""
         found = self._scaled(root)
         if found is None:
             return None
@@ -107,7 +107,7 @@ class _Search:
         return self._norm(root, normalised, means[0], self.graph.inputs(root)[0]) if means else None
 
     def _scaled(self, root: str) -> tuple[TensorRef, list[TensorRef]] | None:
-        """Return the rows' tensor that a root scales, and what it scales besides, to be subtracted."""
+        """Return the tensor of rows that a root scales, and the other tensors that it scales (the mean); or None."""
         todo, normalised, means = [root], list[TensorRef](), list[TensorRef]()
         for name in todo:
             for reader in self.flow.consumers[name]:
@@ -122,14 +122,14 @@ class _Search:
         return (normalised[0], means) if normalised else None
 
     def _unscaled(self, ref: TensorRef) -> TensorRef:
-        """Return what a tensor of rows is a fixed multiple of."""
+        """Return the tensor of rows of which another is a constant multiple."""
         below = forms(self.graph, ref)[-1]
         inputs = self.graph.inputs(below.op) if self.graph.nodes[below.op].op in SCALES else []
         of_rows = [each for each in inputs if each.op in self.rows]
         return self._unscaled(of_rows[0]) if len(of_rows) == 1 and len(inputs) == 2 else below
 
     def _is_added(self, name: str) -> bool:
-        """Say whether a product goes into a sum, and does not scale anything."""
+        """Return whether a product is added to something, rather than scaling it."""
         readers = list(self.flow.consumers[name])
         for reader in readers:
             if self.graph.nodes[reader].op in ADDS:
@@ -147,7 +147,7 @@ class _Search:
         epsilon: float = 0.0,
         channels: int | None = None,
     ) -> AveragedNorm | None:
-        """Return a normalisation, if its mean and its variance are variables' that no gradient trains."""
+        """Return the normalisation, or None if its mean and variance are not computed from untrained variables."""
         behind = [self._behind(ref) for ref in (mean, variance)]
         own = [self.by_op[op] for op in dict.fromkeys((*behind[0], *behind[1]))]
         if values.op not in self.rows or not all(behind) or any(variable.trainable for variable in own):
@@ -156,5 +156,5 @@ class _Search:
         return AveragedNorm(name, op, values, mean, variance, tuple(each.op for each in own), epsilon, channels)
 
     def _behind(self, ref: TensorRef) -> list[str]:
-        """Return the variables that a tensor is computed of; none where rows have a part in it."""
+        """Return the variable ops on which a tensor depends; empty if it depends on rows."""
         return [] if ref.op in self.rows else [op for op in self.graph.ancestors(ref.op) if op in self.by_op]

@@ -1,4 +1,4 @@
-"""Losses of batches: what a loss that compares the rows of a batch asks of batches, in a collection of the graph."""
+"""Losses that compare the rows of a batch: their requirements for batches, in a collection of the graph."""
 
 from dataclasses import dataclass
 from typing import Literal, get_args
@@ -9,15 +9,15 @@ from ckpttool.graph.core import Graph
 
 KEY = "ckpttool/batch_loss"
 Tells = Literal["label", "group", "place"]
-"""What tells which rows belong together: their labels, their groups, or their places among all rows."""
+"""The criterion for rows that belong together: their labels, their groups, or their positions among all rows."""
 
 
 @dataclass(frozen=True)
 class BatchLoss:
     """A loss that compares the rows of a batch with one another.
 
-    `pairs` says what tells which rows belong together, that need each other in a batch; None where none does. Numbers
-    that tell it are at most `near` apart for two such rows; by groups and `near` rows of a group are, whose places are.
+    `pairs` is the criterion for rows that belong together and must be in the same batch, or None. Labels or positions
+    of such rows differ by at most `near`; with groups and `near`, positions of rows in the same group do.
     """
 
     pairs: Tells | None = None
@@ -25,10 +25,10 @@ class BatchLoss:
 
 
 def batch_loss(graph: Graph) -> BatchLoss | None:
-    """Return what the loss of a graph asks of batches; None where it is a mean over rows, which may be alone.
+    """Return the requirements of a graph's loss for batches; None for a mean over independent rows.
 
     Raises:
-        FormatError: the collection says something else.
+        FormatError: the collection has other content.
     """
     texts = own_texts(graph, KEY)
     if not texts:
@@ -43,5 +43,5 @@ def batch_loss(graph: Graph) -> BatchLoss | None:
 
 
 def with_batch_loss(graph: Graph, asks: BatchLoss) -> Graph:
-    """Return the graph with a loss that asks this of batches."""
+    """Return the graph with other requirements of its loss for batches."""
     return with_own_texts(graph, KEY, ["pairs", asks.pairs, str(asks.near)] if asks.pairs else ["together"])

@@ -11,7 +11,7 @@ from ckpttool.graph.ops import WEIGHT_PASSES
 def output_of_branches(graph: Graph, op: str, layer: str, taken: Mapping[int, str]) -> int | None:
     """Return which output of a conditional a layer makes that is used in its branches.
 
-    None where other layers follow it inside: the end of such a layer is in no tensor of the graph.
+    None if other layers follow it inside the branches: the output of such a layer is no tensor of the graph.
 
     Args:
         graph: The graph.
@@ -47,7 +47,7 @@ class _Branch:
                 self.users[taken[place]] |= self._users(argument.name)
 
     def output(self, layer: str) -> int | None:
-        """Return the first output that a layer leads to; None where another layer comes before it."""
+        """Return the first output that a layer leads to; None if another layer precedes it."""
         others = {op for other, ops in self.users.items() if other != layer for op in ops}
         reached = set(self.users[layer])
         todo = list(reached)

@@ -1,4 +1,4 @@
-"""Names of classes: what the numbers of labels stand for, kept in a collection to go where the graph goes."""
+"""Class names: the meaning of label numbers, in a collection of the graph."""
 
 from collections.abc import Sequence
 
@@ -11,16 +11,16 @@ KEY = "ckpttool/classes"
 
 
 def class_names(graph: Graph) -> tuple[str, ...]:
-    """Return the names of the classes in the order of their numbers, none where they are not known."""
+    """Return the class names in the order of their numbers; empty if they are unknown."""
     return own_texts(graph, KEY)
 
 
 def with_class_names(graph: Graph, names: Sequence[str]) -> Graph:
-    """Return the graph with other names, or without any."""
+    """Return the graph with other class names; an empty sequence removes them."""
     return with_own_texts(graph, KEY, names)
 
 
 def class_facts(graph: Graph) -> list[str]:
-    """Return what is said of a model's classes: `3 classes: cat, dog, emu`."""
+    """Return a description of a model's classes (`3 classes: cat, dog, emu`); empty if they are unknown."""
     names = class_names(graph)
     return [f"{counted(len(names), 'class', 'classes')}: {listed(names)}"] if names else []

@@ -1,4 +1,4 @@
-"""First inputs: the tensors of rows that are fed to layers whose weights change shape, and change with these."""
+"""First inputs: the fed tensors whose shape changes with the weights of the layers that read them."""
 
 from collections.abc import Mapping
 
@@ -11,10 +11,10 @@ _PASSES_ROWS |= {"ResizeBilinear", "ResizeNearestNeighbor", "ResizeBicubic", "Re
 
 
 def first_inputs(graph: Graph, changed: Mapping[str, ShapeChange]) -> dict[TensorRef, ShapeChange]:
-    """Return what rows are fed to layers whose weights (by their ops) take another number of channels or units.
+    """Return the tensors of rows that are fed to layers with another number of input channels, with their changes.
 
-    These are placeholders, or what a pipeline brings, with nothing between them and the layer but ops that go element
-    by element.
+    These are placeholders, or ends of a pipeline, with only elementwise ops, paddings and resizes between them and the
+    layer. `changed` has the changes of weights by their ops.
     """
     found: dict[TensorRef, ShapeChange] = {}
     values = _values_of(graph, changed)
@@ -29,7 +29,7 @@ def first_inputs(graph: Graph, changed: Mapping[str, ShapeChange]) -> dict[Tenso
 
 
 def _values_of(graph: Graph, changed: Mapping[str, ShapeChange]) -> dict[str, ShapeChange]:
-    """Return the changes of variables by the ops that give their values, unchanged."""
+    """Return the changes of variables by the ops that return their values unchanged."""
     values = dict(changed)
     todo = list(changed)
     while todo:
@@ -42,7 +42,7 @@ def _values_of(graph: Graph, changed: Mapping[str, ShapeChange]) -> dict[str, Sh
 
 
 def _fed_through(graph: Graph, ref: TensorRef) -> TensorRef | None:
-    """Return the placeholder or the pipeline's tensor that a tensor is made of, element by element; None for others."""
+    """Return the placeholder or pipeline's tensor whose channels an op's tensor has, after elementwise ops; or None."""
     seen: set[str] = set()
     while ref.op not in seen:
         seen.add(ref.op)

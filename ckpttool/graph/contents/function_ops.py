@@ -1,4 +1,4 @@
-"""The ops of a graph and of the functions that it calls: branches of conditions, bodies of loops."""
+"""The ops of a graph, and of the functions that it calls (also branches of conditionals and bodies of loops)."""
 
 from collections.abc import Iterator
 
@@ -9,10 +9,10 @@ from ckpttool.graph.rewrite.functions import functions_in
 
 
 def all_nodes(graph: Graph) -> Iterator[NodeDef]:
-    """Yield the ops of a graph in its order, those of a function behind the first op that calls it.
+    """Yield the ops of a graph in its order; those of a function follow the first op that calls it.
 
-    They are named after that op and what they are to it: `lstm/while/body/MatMul`, `if/then_branch/add`; what they read
-    is called as in their function.
+    Their names are prefixed with those of that op and its attribute: `lstm/while/body/MatMul`, `if/then_branch/add`.
+    Their inputs are named as in the function.
     """
     left = {function.signature.name: function for function in graph.header.graph_def.library.function}
     todo = [(node, "") for node in reversed(graph.nodes.values())]
@@ -29,7 +29,7 @@ def all_nodes(graph: Graph) -> Iterator[NodeDef]:
 
 
 def _called(node: NodeDef) -> Iterator[tuple[str, str]]:
-    """Yield the functions that an op calls, each with what it is to the op."""
+    """Yield the functions that an op calls, each with the attribute that names it."""
     for key, attr in sorted(node.attr.items()):
         functions = list(functions_in(attr))
         for place, function in enumerate(functions):

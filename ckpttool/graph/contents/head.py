@@ -1,4 +1,4 @@
-"""The head of a network: its layers that started at random, beside those that were restored; kept in a collection."""
+"""The head of a network: its newly initialised layers, as opposed to restored ones, in a collection of the graph."""
 
 from collections.abc import Collection, Sequence
 
@@ -12,23 +12,23 @@ KEY = "ckpttool/head"
 
 
 def with_fresh_layers(graph: Graph, restored: Collection[str]) -> Graph:
-    """Return the graph saying that its layers without restored weights are its head."""
+    """Return the graph with its layers without restored weights declared as its head."""
     fresh = [each for each in _weights(graph) if each.name not in restored]
     return with_said_head(graph, list(dict.fromkeys(map(_layer, fresh))))
 
 
 def said_head(graph: Graph) -> tuple[str, ...]:
-    """Return the layers that a graph says are its head, by the scopes of their weights; none where it does not say."""
+    """Return the declared layers of a graph's head, by the scopes of their weights; empty if it declares none."""
     return own_texts(graph, KEY)
 
 
 def with_said_head(graph: Graph, names: Sequence[str]) -> Graph:
-    """Return the graph saying that these layers are its head."""
+    """Return the graph with these layers declared as its head."""
     return with_own_texts(graph, KEY, names)
 
 
 def head_weights(graph: Graph, logits: str | None) -> list[Variable]:
-    """Return the weights of a graph's head: of the layers that it says are, else of the layer of the logits."""
+    """Return the weights of a graph's head: those of the declared layers, else of the layer of the logits."""
     weights, layers_said = _weights(graph), said_head(graph)
     if said := [variable for variable in weights if _layer(variable) in layers_said]:
         return said

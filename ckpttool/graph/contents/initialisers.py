@@ -1,4 +1,4 @@
-"""Initialisers: which tensor gives a variable its first value, and whether a file is read for it."""
+"""Initialisers: the tensor of a variable's initial value, and whether computing it reads a file."""
 
 from ckpttool.core.errors import GraphError
 from ckpttool.graph.contents.variables import Variable
@@ -7,13 +7,13 @@ from ckpttool.graph.ops import ASSIGNS, PLACEHOLDERS, RESTORES
 
 
 def initial_value_of(graph: Graph, variable: Variable) -> str | None:
-    """Return the tensor that gives a variable its first value: that of its initialiser, which may read no file.
+    """Return the tensor of a variable's initial value, computed without reading a file.
 
-    `init_from_checkpoint` gives a variable another initialiser, which reads a file that is long gone; the first one is
-    still in the graph. Where ops that read files are allowed, the file is read.
+    `init_from_checkpoint` replaces a variable's initialiser by one that reads a file, which may no longer exist; the
+    original one is still in the graph. If ops that read files are allowed, the file is read.
 
     Raises:
-        GraphError: a file is all that could give it.
+        GraphError: the value can only be read from a file.
     """
     file = initialising_file(graph, variable)
     if file is None or variable.initial_value is None or RESTORES & graph.allowed:
@@ -31,7 +31,7 @@ def initial_value_of(graph: Graph, variable: Variable) -> str | None:
 
 
 def initialising_file(graph: Graph, variable: Variable) -> str | None:
-    """Return the path of the file that a variable's initialiser reads; None where it reads none."""
+    """Return the path of the file that a variable's initialiser reads, or None."""
     below = graph.ancestors(TensorRef.parse(variable.initial_value).op) if variable.initial_value else ()
     for name in below:
         if graph.nodes[name].op in RESTORES and graph.inputs(name):

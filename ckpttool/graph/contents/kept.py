@@ -1,6 +1,6 @@
-"""What a graph keeps beside what it computes, also as a Keras file keeps it: classes, preprocessing, its head.
+"""Metadata of a graph, and its form in a Keras file: class names, preprocessing, and the layers of the head.
 
-A `.keras` file has them in its `metadata.json`, under the key `ckpttool`, which Keras leaves alone.
+A `.keras` file has it in its `metadata.json`, under the key `ckpttool`, which Keras ignores.
 """
 
 from collections.abc import Mapping
@@ -16,7 +16,7 @@ METADATA = "ckpttool"
 
 
 def kept_metadata(graph: Graph) -> dict[str, Any]:
-    """Return what a graph keeps, as the metadata of a Keras file has it: nothing where it keeps nothing."""
+    """Return a graph's metadata in the form for a Keras file; empty if it has none."""
     text, names = preprocessing_text(graph), class_names(graph)
     kept = {**({} if text is None else {"preprocess": text}), **({"classes": list(names)} if names else {})}
     kept |= {"head": list(head)} if (head := said_head(graph)) else {}
@@ -24,7 +24,7 @@ def kept_metadata(graph: Graph) -> dict[str, Any]:
 
 
 def with_kept_metadata(graph: Graph, metadata: Mapping[str, Any]) -> Graph:
-    """Return the graph with what the metadata of a Keras file says; what is no such text there is left out."""
+    """Return the graph with the metadata of a Keras file; entries of other types are ignored."""
     kept = metadata.get(METADATA)
     kept = kept if isinstance(kept, Mapping) else {}
     names, text, head = kept.get("classes"), kept.get("preprocess"), kept.get("head")
@@ -36,6 +36,6 @@ def with_kept_metadata(graph: Graph, metadata: Mapping[str, Any]) -> Graph:
 
 
 def kept_facts(graph: Graph) -> list[str]:
-    """Return what is said of it: `3 classes: cat, dog, emu`, `preprocessing: scale(1/127.5, -1)`."""
+    """Return descriptions of a graph's metadata: `3 classes: cat, dog, emu`, `preprocessing: scale(1/127.5, -1)`."""
     text = preprocessing_text(graph)
     return [*class_facts(graph), *([f"preprocessing: {text}"] if text is not None else [])]

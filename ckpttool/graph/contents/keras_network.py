@@ -1,6 +1,6 @@
-"""The Keras network that a graph computes: kept in a collection, so that it goes where the graph goes.
+"""The Keras network that a graph computes, in a collection of the graph.
 
-Whoever puts layers, a loss or a training op on such a graph says the same here in Keras's terms.
+Code that adds layers, a loss or a training op to such a graph also adds them here in Keras's terms.
 """
 
 import json
@@ -23,13 +23,13 @@ KEY = "ckpttool/keras"
 class KerasNetwork:
     """A network in Keras's terms.
 
-    `architecture` is the config of a Functional or a Sequential model. `calls` has for a tensor of the graph the call
-    of a layer that gives it, a row of calls where that is in models within. `compiled` is what Keras would compile it
-    with: `optimizer`, `loss`, `metrics`, each where it is known. `renamed` has the layers that Keras names otherwise
-    than the graph. `lacks` says what the graph has and Keras lacks, by what it is about; `lost` why there is no network
-    of Keras any more. `penalties` has what the training puts on kernels: `l1`, `l2`, `max_norm`. `constrained` names
-    the weights that Keras would bring back into bounds after each step, which the graph does not. Of outputs that are
-    `masked` Keras's losses leave time steps out.
+    `architecture` is the config of a Functional or a Sequential model. `calls` maps tensors of the graph to the layer
+    calls that return them: a row of calls, from the outermost model to the layer. `compiled` has the arguments of
+    Keras's `compile` that are known: `optimizer`, `loss`, `metrics`. `renamed` maps layer names in Keras to different
+    ones in the graph. `lacks` describes, by subject, what the graph has and Keras does not support; `lost` is the
+    reason why there is no Keras network any more. `penalties` has the training's penalties on kernels: `l1`, `l2`,
+    `max_norm`. `constrained` are the weights with a Keras constraint, which the graph does not apply. If the outputs
+    are `masked`, Keras's losses ignore masked time steps.
     """
 
     architecture: Config
@@ -43,7 +43,7 @@ class KerasNetwork:
     masked: bool = False
 
     def cut_after(self, tensor: str) -> "KerasNetwork":
-        """Return the network up to a tensor, without a loss and an optimizer; it is lost where Keras cannot be cut."""
+        """Return the network up to a tensor, without loss and optimizer; `lost` is set if it cannot be cut there."""
         if tensor not in self.calls:
             return replace(
                 self, lost=self.lost or f"it was cut after {tensor}, which is not the output of a layer of Keras"
@@ -56,9 +56,9 @@ class KerasNetwork:
         return KerasNetwork(cut.model, rows, renamed=self.renamed, constrained=self.constrained)
 
     def having_layers(self, layers: Mapping[str, Sequence[Config]], outputs: Mapping[str, str]) -> "KerasNetwork":
-        """Return the network with new layers, each in Keras's terms one or several, and the tensors that they give.
+        """Return the network with new layers, each of which may be several Keras layers, with their output tensors.
 
-        A name that is taken, or that Keras does not allow, gets another form.
+        Names that are taken, or that Keras does not allow, are changed.
         """
         if self.lost:
             return self
@@ -74,20 +74,20 @@ class KerasNetwork:
         return replace(self, architecture=with_layers(self.architecture, new), calls=calls, renamed=renamed)
 
     def compiled_with(self, about: str, lacks: Sequence[str], **config: Any) -> "KerasNetwork":
-        """Return the network with other parts of its compile config, and what Keras lacks of them."""
+        """Return the network with other arguments of `compile`, and descriptions of what Keras does not support."""
         return replace(self, compiled={**self.compiled, **config}).lacking(about, lacks)
 
     def lacking(self, about: str, what: Sequence[str]) -> "KerasNetwork":
-        """Return the network with what Keras lacks of something; what was said of that before is forgotten."""
+        """Return the network with other descriptions of what Keras does not support about a subject."""
         others = {key: value for key, value in self.lacks.items() if key != about}
         return replace(self, lacks={**others, about: [*what]} if what else others)
 
 
 def keras_network(graph: Graph) -> KerasNetwork | None:
-    """Return the network that a graph says that it computes, None where it says none.
+    """Return the Keras network in a graph's collection, or None.
 
     Raises:
-        GraphError: what it says cannot be read.
+        GraphError: the collection is damaged.
     """
     if KEY not in graph.header.collection_def:
         return None
@@ -101,7 +101,7 @@ def keras_network(graph: Graph) -> KerasNetwork | None:
 
 
 def with_keras_network(graph: Graph, network: KerasNetwork | None) -> Graph:
-    """Return the graph with what it says of its network, or without."""
+    """Return the graph with another Keras network in its collection; None removes it."""
     if network == keras_network(graph):
         return graph
     header = graph.header_copy()

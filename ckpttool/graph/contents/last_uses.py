@@ -1,4 +1,4 @@
-"""Last uses: of the ops that compute with a layer's weights those behind which nothing more of the layer is to come.
+"""Last uses: the ops that compute with a layer's weights and on which no other use of the layer depends.
 
 A layer may be used several times: on top of itself, on several inputs, in both branches of a conditional.
 """
@@ -12,19 +12,19 @@ from ckpttool.graph.roles.resolve import has_towers
 
 
 class LastUses:
-    """Which uses of each layer's weights are the last."""
+    """Finds the last uses of each layer's weights."""
 
     def __init__(self, uses: WeightUses) -> None:
-        """Take how weights are used."""
+        """Store the uses of the weights."""
         self.uses = uses
         self.graph = uses.graph
         self.members = uses.members
 
     def of(self, layer: str) -> list[str]:
-        """Return the ops at which a layer's weights meet the rows for the last time, in the order of the data.
+        """Return the ops that combine a layer's weights with the rows for the last time, in data-flow order.
 
-        Of several in parallel the last counts where their results come together, as those of one layer on two inputs
-        do; else the first, for then they are copies of one network. All in the branches of a conditional count.
+        Of parallel uses, the last is returned if their results are joined, as for one layer on two inputs; else the
+        first, because then they are copies of one network. In branches of a conditional, all uses are returned.
         """
         weights = [weight.op for weight in self.members[layer]]
         chosen = {self._chosen[weight] for weight in weights if weight in self._chosen}
@@ -33,11 +33,11 @@ class LastUses:
         return self.uses.ordered(chosen.union(op for op in uses if self._branches.get(op) in branches))
 
     def in_branch(self, op: str) -> bool:
-        """Say whether an op is inside of a conditional of TensorFlow 1."""
+        """Return whether an op is inside a TensorFlow 1 conditional."""
         return op in self._branches
 
     def _deepest(self, weight: str) -> list[str]:
-        """Return the uses of a weight that most other uses are below, of those that lead on where there are any."""
+        """Return the deepest uses of a weight, preferably of those on which other layers depend."""
         meetings = self.uses.meetings(weight)
         leading = [op for op in meetings if self.uses.leads_to_weights(op)] or meetings
         most = max((self._depth[op] for op in leading), default=0)
@@ -45,7 +45,7 @@ class LastUses:
 
     @cached_property
     def _chosen(self) -> dict[str, str]:
-        """For each weight its last use, of several in parallel one."""
+        """The last use of each weight; one of several parallel uses."""
         parallel = {weight: ops for weight in self.uses.weights if (ops := self._deepest(weight))}
         several = {weight: ops for weight, ops in parallel.items() if len(ops) > 1}
         chosen = {weight: ops[0] for weight, ops in parallel.items()}
@@ -62,12 +62,12 @@ class LastUses:
         return chosen
 
     def _come_together(self, way: set[str], other: set[str], joined: set[str]) -> bool:
-        """Say whether two ways lead to one op, or into one of the layers above whose own uses do."""
+        """Return whether two paths share an op, or lead to the same layer whose own uses are joined (`joined`)."""
         layers = [{name for op in each for name in self.uses.owners.get(op, ())} for each in (way, other)]
         return bool(way & other or layers[0] & layers[1] & joined)
 
     def _until_next(self, layer: str, use: str) -> set[str]:
-        """Return the ops that a use of a layer leads to, as far as the next uses of other layers."""
+        """Return the ops that depend on a use of a layer, up to the next uses of other layers."""
         reached, todo = {use}, [use]
         while todo:
             for reader in self.uses.readers(todo.pop()):
@@ -79,7 +79,7 @@ class LastUses:
 
     @cached_property
     def _depth(self) -> dict[str, int]:
-        """For each op how many uses of weights are on the longest way to it, its own included."""
+        """The maximum number of uses of weights on a path to each op, including its own."""
         uses = {op for weight in self.uses.weights for op in self.uses.meetings(weight)}
         depth: dict[str, int] = {}
         for name in self.uses.ordered(self.graph.nodes):
@@ -89,5 +89,5 @@ class LastUses:
 
     @cached_property
     def _branches(self) -> dict[str, str]:
-        """For each op inside of conditionals the mark of the outermost one; none where the graph has no conditional."""
+        """The key of the outermost conditional that contains each op; only ops inside conditionals are included."""
         return {name: mark for name, mark in Flow.of(self.graph).regions.items() if mark.startswith("switch ")}

@@ -1,7 +1,7 @@
-"""Kinds of layers: what a layer of a graph is, in the words by which Keras names its layers: `dense`, `conv2d`.
+"""Kinds of layers, in Keras's terms: `dense`, `conv2d`.
 
-The ops at which a layer's weights meet the rows say it, and the weights' shapes where several kinds are made of one op.
-Of what is added and multiplied alone the weights' own names are asked.
+They are identified by the ops that combine a layer's weights with the rows, and by the weights' shapes if several
+kinds use the same op. If weights are only added or multiplied, their names are used.
 """
 
 from collections.abc import Mapping, Sequence
@@ -31,7 +31,7 @@ _BY_OP = {
 }
 _ADDS_ALONE = frozenset({"Add", "AddV2", "BiasAdd", "BiasAddV1"})
 _BY_GATES = {4: "lstm", 3: "gru", 1: "simple_rnn"}
-"""Recurrent layers by how many times the units their kernels have columns."""
+"""Recurrent layers by their number of gates: the kernel's columns divided by the units."""
 _CUDNN = {b"lstm": "lstm", b"": "lstm", b"gru": "gru"}
 _AVERAGES = frozenset({"moving_mean", "moving_variance", "running_mean", "running_var"})
 _SCALES = frozenset({"gamma", "beta", "scale", "offset", "weight", "bias"})
@@ -39,7 +39,7 @@ _SCALES = frozenset({"gamma", "beta", "scale", "offset", "weight", "bias"})
 
 @dataclass(frozen=True)
 class KnownLayer:
-    """A layer with its kind, the shapes of its variables in their order, and that of its output; None if not known."""
+    """A layer with its kind, the shapes of its variables (in order), and of its output; unknown ones are None."""
 
     layer: Layer
     kind: str | None
@@ -82,7 +82,7 @@ def _shapes(graph: Graph) -> Mapping[str, Shape | None]:
 
 
 class _Kinds:
-    """What the ops and the shapes of one layer's weights say of its kind."""
+    """Determines the kind of one layer from the ops and shapes of its weights."""
 
     def __init__(self, uses: WeightUses, shapes: Mapping[str, Shape | None], layer: str) -> None:
         self.layer, nodes = layer, uses.graph.nodes
@@ -96,11 +96,11 @@ class _Kinds:
         ]
 
     def kind(self) -> str | None:
-        """Return the first kind that there are signs of."""
+        """Return the first kind that matches, or None."""
         return self._recurrent() or self._convolution() or self._product() or self._addition() or self._scaling()
 
     def _recurrent(self) -> str | None:
-        """Return the kind of a layer in a loop: by a kernel of its own units, else by its scopes' names."""
+        """Return the kind of a layer in a loop: by the shape of a recurrent kernel, else by its name; or None."""
         if self.modes:
             return _CUDNN.get(self.modes[0], "simple_rnn")
         for name, shape in self.weights.items() if self.loops else ():
@@ -129,12 +129,12 @@ class _Kinds:
         return next((_BY_OP[op] for op in sorted(self.found) if op in _BY_OP), None)
 
     def _addition(self) -> str | None:
-        """Return whether the layer is one weight, a vector that is added."""
+        """Return `bias` if the layer is a single vector that is only added, else None."""
         ranks = [len(shape or ()) for shape in self.weights.values()]
         return "bias" if ranks == [1] and self.found and self.found <= _ADDS_ALONE else None
 
     def _scaling(self) -> str | None:
-        """Return the kind of a layer that scales and shifts, or has a slope alone, by the names of its weights."""
+        """Return the kind of a layer that only scales and shifts, or has a slope, by its weights' names; or None."""
         own = {name.rpartition("/")[2] for name in self.weights}
         if own & _AVERAGES:
             return "batch_normalization"
@@ -146,7 +146,7 @@ class _Kinds:
 def _output_shape(
     graph: Graph, layer: Layer, kind: str | None, shapes: Sequence[Shape | None]
 ) -> tuple[int | None, ...] | None:
-    """Return the shape that the graph notes of a layer's output, else what its kernel says of it."""
+    """Return the static shape of a layer's output, else the shape that its kernel implies, or None."""
     if layer.output is None:
         return None
     ref = TensorRef.parse(layer.output)

@@ -1,4 +1,4 @@
-"""Links: from which layers, and from which inputs, each layer takes its data."""
+"""Links between layers: from which layers and inputs each layer reads its data."""
 
 from collections import defaultdict
 from collections.abc import Mapping
@@ -11,17 +11,17 @@ from ckpttool.graph.core import Graph, TensorRef, cached
 from ckpttool.graph.ops import REQUIRED_PLACEHOLDERS
 
 MOST = 200
-"""Layers that lead to one at most: more are not a picture, and all of them at each op could fill memory."""
+"""The maximum number of layers that lead to one: more could not be drawn, and would need too much memory."""
 Links = Mapping[str, tuple[str, ...]]
-"""What leads to each layer: names of layers and of placeholders."""
+"""The names of the layers and placeholders that lead to each layer."""
 
 
 @cached
 def layer_links(graph: Graph) -> Links:
-    """Return for each layer whose output is known the layers and the placeholders that lead to it.
+    """Return for each layer with a known output the layers and placeholders that lead to it.
 
-    A layer leads to another where data goes from the output of the one to that of the other past no third one's.
-    Placeholders of a single value, as modes and rates have, count as none.
+    A layer leads to another if data flows from its output to the other's without passing the output of a third one.
+    Scalar placeholders, such as modes and rates, are ignored.
     """
     ends: dict[str, list[str]] = defaultdict(list)
     for layer in layers(graph):

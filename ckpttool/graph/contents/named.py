@@ -1,4 +1,4 @@
-"""Tensors as people name them: `X:0`, the op `X`, the scope that TensorFlow put an op into, a signature's name."""
+"""Finding tensors by names that users write: `X:0`, the op `X`, a scope, a name in the signature."""
 
 from ckpttool.core.errors import UnknownName
 from ckpttool.core.names import listed, near_names, scopes_above
@@ -8,14 +8,14 @@ from ckpttool.graph.ops import ASIDE, NO_RESULT
 
 
 def tensor_named(graph: Graph, text: str, asked: str = "") -> TensorRef:
-    """Return the tensor that a text names; `asked` is what a message says of where the text stood.
+    """Return the tensor with a name; `asked` is the user's text, for messages.
 
-    The name of an op is that of its first output. TensorFlow puts the op of `table.lookup(ids, name="class_name")` into
-    a scope of that name, so that a scope is the one op in it whose result nothing else in it reads. What no op has as a
-    name may be one of the signature's.
+    An op's name means its first output. A scope means the only op in it whose output no other op in it reads, because
+    TensorFlow puts the op of `table.lookup(ids, name="class_name")` into a scope of that name. Otherwise, the name may
+    be that of an output or input of the signature.
 
     Raises:
-        UnknownName: there is no such op, or several are the results of the scope; the message has the nearest.
+        UnknownName: there is no such op, or a scope has several results; the message has the nearest names.
     """
     ref = TensorRef.parse(text)
     if ref.op in graph.nodes:
@@ -32,14 +32,14 @@ def tensor_named(graph: Graph, text: str, asked: str = "") -> TensorRef:
 
 
 def _signature_keys(graph: Graph) -> dict[str, str]:
-    """Return the tensors of the signature that is called by their names in it: outputs before inputs."""
+    """Return the tensors of the called signature by their names in it; inputs override outputs of the same name."""
     signature = signature_named(graph)
     sides = (signature.inputs, signature.outputs) if signature else ()
     return {key: each.tensors[0] for side in sides for key, each in side.items() if len(each.tensors) == 1}
 
 
 def _nearest(graph: Graph, name: str) -> list[str]:
-    """Return the ops, and those that scopes are taken for, of the names that are most like one."""
+    """Return the ops with the nearest names; for a scope, its first result."""
     names = dict.fromkeys(scope for op in graph.nodes for scope in scopes_above(op))
     near = near_names(name, names, 4)
     meant = [op for each in near for op in ([each] if each in graph.nodes else scope_results(graph, each)[:1])]
@@ -47,7 +47,7 @@ def _nearest(graph: Graph, name: str) -> list[str]:
 
 
 def scope_results(graph: Graph, scope: str) -> list[str]:
-    """Return the ops below a scope that compute something which no op below it reads."""
+    """Return the ops below a scope whose outputs no other op below it reads."""
     inside = [name for name in graph.nodes if name.startswith(f"{scope}/")]
     known = set(inside)
     computing = [name for name in inside if graph.nodes[name].op not in ASIDE and graph.nodes[name].op not in NO_RESULT]

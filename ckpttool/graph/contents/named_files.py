@@ -1,8 +1,8 @@
-"""Ops of savers and tables that act on no file but those which whoever runs the graph names, or that lie in the model.
+"""Ops of savers and tables that open only files which the caller of the graph names, or files of the model.
 
-A saver writes and reads the checkpoint that it is given; a table of a SavedModel is filled from a file in `assets/`.
-Such ops are in most graphs. They are told by where their file names come from, and savers by what waits for them: the
-outputs of a graph do not. Everything else that opens files is found.
+A saver writes and reads the checkpoint whose path it is fed; a table of a SavedModel is filled from a file in
+`assets/`. Most graphs contain such ops. They are identified by the origin of the file name, and savers also by the ops
+that wait for them: the outputs of a graph do not. All other ops that open files are reported.
 """
 
 import re
@@ -24,7 +24,7 @@ _SAVERS = {
 }
 _TABLES = dict.fromkeys(("InitializeTableFromTextFile", "InitializeTableFromTextFileV2"), (1,))
 _OPENS = {**_SAVERS, **_TABLES}
-"""Ops that open files, with the inputs that name these."""
+"""Ops that open files, with the indices of the inputs that are file names."""
 _READERS = ("Restore", "RestoreSlice", "RestoreV2")
 _FIRST = {
     "Identity",
@@ -35,7 +35,7 @@ _FIRST = {
     "PlaceholderWithDefault",
     "ExpandDims",
 }
-"""Ops whose first input is a file's name, which they pass on."""
+"""Ops whose first input is a file name, which they pass on."""
 _CALLS = ("PartitionedCall", "StatefulPartitionedCall")
 _OF_SAVERS = frozenset({*_SAVERS, "ShardedFilename", "ShardedFilespec", "Pack", "NoOp", *_CALLS})
 _ENDS_OF_SAVERS = frozenset({*_OF_SAVERS, "Identity", "Assign", "AssignVariableOp"})
@@ -45,17 +45,17 @@ _PLAIN = re.compile(rb"[\w.-]*(?<!\.\.)")
 
 @dataclass(frozen=True)
 class _Scope:
-    """The ops of a graph, or of a function, whose arguments stand for what its callers give."""
+    """The ops of a graph, or of a function with its arguments."""
 
     nodes: Mapping[str, NodeDef]
     arguments: tuple[str, ...] = ()
 
 
 class NamedFiles:
-    """Which ops of a graph open only files that are named from outside, or are the model's own."""
+    """Which ops of a graph open only files that the caller names, or that belong to the model."""
 
     def __init__(self, graph: Graph) -> None:
-        """Look at the graph and at each of its functions."""
+        """Read the graph and its functions."""
         self._graph = graph
         assets = asset_files(graph) if Path(graph.source).name in SAVED_MODEL_GRAPHS else ()
         self._assets = {TensorRef.parse(asset.tensor_info.name).op for asset in assets}
@@ -73,7 +73,7 @@ class NamedFiles:
         self._outputs: set[str] | None = None
 
     def has(self, node: NodeDef, function: str) -> bool:
-        """Say whether an op, of a function or of the graph itself (an empty name), opens such files only."""
+        """Return whether an op opens only such files; `function` contains it, or is empty for the graph itself."""
         return node.op in _OPENS and self._is_harmless(node, function, node.op in _TABLES)
 
     def _is_harmless(self, node: NodeDef, function: str, table: bool) -> bool:
@@ -85,26 +85,29 @@ class NamedFiles:
         return self._is_given_such(function, table) if function else table or self._is_aside(node)
 
     def _is_given_such(self, function: str, table: bool) -> bool:
-        """Say whether a function is given such names wherever it is called, plainly; one that nothing calls is."""
+        """Return whether all calls of a function pass such file names; also True for a function without calls.
+
+        A function that is used other than by plain calls (a branch, a loop's body) is not considered safe.
+        """
         if function in self._otherwise:
             return False
         if function not in self._inert:
-            self._inert[function] = True  # of a function that calls itself
+            self._inert[function] = True  # for recursive functions
             calls = self._calls[function]
             self._inert[function] = all(self._is_harmless(call, name, table) for name, call in calls)
         return self._inert[function]
 
     def _file_inputs(self, node: NodeDef) -> tuple[int, ...]:
-        """Return which inputs of an op name files: its own, or those of the function that it calls."""
+        """Return the indices of an op's inputs that are file names, also for the function that it calls."""
         return _OPENS[node.op] if node.op in _OPENS else self._file_arguments(_called(node))
 
     def _file_arguments(self, function: str) -> tuple[int, ...]:
-        """Return which arguments of a function name files."""
+        """Return the indices of a function's arguments that are file names."""
         scope = self._scopes.get(function)
         if scope is None or not function:
             return ()
         if function not in self._files:
-            self._files[function] = ()  # of a function that calls itself
+            self._files[function] = ()  # for recursive functions
             reached: set[str] = set()
             for node in scope.nodes.values():
                 inputs = [text for text in node.input if not text.startswith("^")]
@@ -116,9 +119,9 @@ class NamedFiles:
         return self._files[function]
 
     def _is_outside(self, scope: _Scope, text: str, table: bool, reached: set[str]) -> bool:
-        """Say whether a file's name is told by whoever runs the graph, or is a plain one.
+        """Return whether a file name comes from the caller of the graph, or is a harmless constant (`_is_plain`).
 
-        The arguments that it comes from are added to `reached`.
+        The arguments on which it depends are added to `reached`.
         """
         outside, seen, todo = True, set[tuple[str, bool]](), [(text, True)]
         while todo:
@@ -139,7 +142,7 @@ class NamedFiles:
         return outside
 
     def _is_aside(self, node: NodeDef) -> bool:
-        """Say whether no output of the graph needs an op of a saver, nor anything but the saver waits for it."""
+        """Return whether no output of the graph needs an op of a saver, and only ops of the saver wait for it."""
         if node.name in self._needed():
             return False
         if node.op in _READERS or node.op not in _OPENS:
@@ -148,7 +151,7 @@ class NamedFiles:
         return all(self._is_of_saver(name, after) for name in after if name in self._graph.nodes)
 
     def _is_of_saver(self, name: str, after: Collection[str]) -> bool:
-        """Say whether an op that waits for a saver is of it: groups do not wait for other ops, as those of training."""
+        """Return whether an op that waits for a saver belongs to it: a group must not wait for ops of training."""
         nodes, node = self._graph.nodes, self._graph.nodes[name]
         if node.op == "NoOp":
             waited = {ref.op for ref in self._graph.inputs(name, control=True)} & nodes.keys()
@@ -157,7 +160,7 @@ class NamedFiles:
         return is_text or node.op in _OF_SAVERS
 
     def _needed(self) -> set[str]:
-        """Return the ops that are run for an output, for what a collection lists, or because nothing else does."""
+        """Return the ops on which outputs, ops in collections, and ops without readers depend."""
         if self._outputs is None:
             header, nodes = self._graph.header, self._graph.nodes
             ends = [name for name in nodes if not self._graph.users.get(name) and nodes[name].op not in _ENDS_OF_SAVERS]
@@ -169,7 +172,7 @@ class NamedFiles:
 
 
 def _ancestors(graph: Graph, names: set[str]) -> set[str]:
-    """Return the ops that others need; of a damaged graph those that are there."""
+    """Return the ops on which some ops depend, including these; missing ops of a damaged graph are ignored."""
     reached: set[str] = set()
     todo = list(names)
     while todo:
@@ -186,18 +189,18 @@ def _scope(function: FunctionDef) -> _Scope:
 
 
 def _called(node: NodeDef) -> str:
-    """Return the function that an op calls plainly: by its type, or as a call."""
+    """Return the name of the function that an op calls: by its type, or by a call op's attribute."""
     return node.attr["f"].func.name if node.op in _CALLS and "f" in node.attr else node.op
 
 
 def _held(node: NodeDef) -> Iterator[str]:
-    """Yield the functions that an op has, other than one that it calls plainly: branches, bodies, maps."""
+    """Yield the other functions of an op: branches, loop bodies, functions of maps."""
     for key, attr in node.attr.items():
         yield from (each.name for each in functions_in(attr) if not (node.op in _CALLS and key == "f"))
 
 
 def _through(node: NodeDef) -> list[str]:
-    """Return the inputs whose texts an op passes on, or joins."""
+    """Return the inputs whose strings an op passes on or joins."""
     inputs = [text for text in node.input if not text.startswith("^")]
     if node.op in _FIRST:
         return inputs[:1]
@@ -207,7 +210,7 @@ def _through(node: NodeDef) -> list[str]:
 
 
 def _is_plain(node: NodeDef, first: bool) -> bool:
-    """Say whether a constant can be of a file's name: it leads to no folder above, nor, where it is first, to any."""
+    """Return whether a constant is harmless in a file name: without `..`, and at the beginning without any folder."""
     tensor = node.attr["value"].tensor if node.op == "Const" and "value" in node.attr else None
     if tensor is None or tensor.dtype != _STRING:
         return False

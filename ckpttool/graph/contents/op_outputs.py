@@ -1,4 +1,4 @@
-"""What comes out of an op: the element type and, where the graph says it, the shape."""
+"""Outputs of ops: the dtype and, if the graph specifies it, the static shape."""
 
 from collections.abc import Mapping
 
@@ -12,12 +12,10 @@ from ckpttool.graph.ops import PLACEHOLDERS
 
 
 def dtype_of_output(graph: Graph, ref: TensorRef) -> DType:
-    """Return the element type of an op's output, by the definition of the op that came with the graph.
-
-    Where none came, the op's attributes are asked.
+    """Return the dtype of an op's output, by the op definition in the graph's header, else by the op's attributes.
 
     Raises:
-        UnknownName: there is no such op, or it has not that many outputs.
+        UnknownName: there is no such op, or it has fewer outputs.
         FormatError: the dtype's number is unknown.
     """
     node = graph.op(ref.op)
@@ -25,7 +23,7 @@ def dtype_of_output(graph: Graph, ref: TensorRef) -> DType:
     if definition is None:
         return dtype_numbered(_noted(node, ref.index))
     defaults: dict[str, int] = {attribute.name: attribute.default_value.type for attribute in definition.attr}
-    position = ref.index  # among the tensors of the arguments still to come, of which one may stand for several
+    position = ref.index  # relative to the remaining output arguments, each of which may be several tensors
     for argument in definition.output_arg:
         listed = node.attr[argument.type_list_attr].list.type if argument.type_list_attr else None
         count = node.attr[argument.number_attr].i if argument.number_attr else 1
@@ -46,7 +44,7 @@ def _definitions(graph: Graph) -> Mapping[str, OpDef]:
 
 
 def shape_of_output(graph: Graph, ref: TensorRef) -> TensorShapeProto:
-    """Return the shape that the graph notes for an op's output; one of unknown rank where it notes none."""
+    """Return the static shape of an op's output in the graph; of unknown rank if the graph does not specify it."""
     node = graph.op(ref.op)
     noted = node.attr["_output_shapes"].list.shape if "_output_shapes" in node.attr else ()
     if ref.index < len(noted):
@@ -56,12 +54,12 @@ def shape_of_output(graph: Graph, ref: TensorRef) -> TensorShapeProto:
 
 
 def known_shape(shape: TensorShapeProto) -> PartialShape | None:
-    """Return the sizes that a message says, None where it does not even say how many there are."""
+    """Return a shape's sizes, None for unknown ones; None if the rank is unknown."""
     return None if shape.unknown_rank else tuple(dim.size if dim.size >= 0 else None for dim in shape.dim)
 
 
 def _noted(node: NodeDef, index: int) -> int:
-    """Return the dtype's number of an output, as far as the op's attributes say it; float32 where they do not."""
+    """Return the dtype (by number) of an output by the op's attributes; that of float32 if these do not specify it."""
     for key in ("T", "dtype", "DstT", "out_type", "output_type"):
         if key in node.attr and node.attr[key].type:
             return node.attr[key].type

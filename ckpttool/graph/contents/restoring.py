@@ -1,7 +1,7 @@
-"""Restoring: whether a graph's own saver would restore a checkpoint, told from its ops and the index alone.
+"""Restoring: whether a graph's own saver could restore a checkpoint, determined from its ops and the index only.
 
-`Saver.restore` fails where a key is not there, where the dtype or the slice that an op asks for is not the one in the
-file, where a variable has another shape, and where an op reads files of another version.
+`Saver.restore` fails if a key is missing, if the dtype or slice that an op reads differs from the file's, if a variable
+has another shape, or if an op reads files of another version.
 """
 
 from collections.abc import Iterator, Mapping
@@ -17,17 +17,17 @@ from ckpttool.graph.ops import RESTORES, SAVER_DTYPES
 
 
 def require_restorable(graph: Graph, specs: Mapping[str, TensorSpec]) -> None:
-    """Check that a graph's own saver would restore tensors of these names, shapes and dtypes.
+    """Check that a graph's own saver could restore tensors of these names, shapes and dtypes.
 
     Raises:
-        PlanError: it would not; the message has the first reason.
+        PlanError: it could not; the message has the first reason.
     """
     for problem in restore_problems(graph, specs):
         raise PlanError(f"{graph.source}: its Saver cannot restore this: {problem}")
 
 
 def restore_problems(graph: Graph, specs: Mapping[str, TensorSpec]) -> Iterator[str]:
-    """Yield why the graph's own saver could not restore tensors: what an op asks for, and what there is."""
+    """Yield the reasons why the graph's own saver could not restore tensors: what an op reads, and what exists."""
     shapes = {variable.op: variable.shape for variable in variables(graph).values()}
     for op, entry in own_entries(graph):
         if graph.nodes[op].op not in RESTORES:
@@ -54,7 +54,7 @@ def restore_problems(graph: Graph, specs: Mapping[str, TensorSpec]) -> Iterator[
 
 
 def _dtype_number(graph: Graph, op: str, position: int) -> int:
-    """Return the number of the dtype that a saver's op reads; 0 where the op does not say it."""
+    """Return the dtype (by number) that a saver's op reads; 0 if the op does not specify it."""
     node = graph.nodes[op]
     key = SAVER_DTYPES.get(node.op, "dt")
     if key not in node.attr:
@@ -70,7 +70,7 @@ def _lies_in(whole: tuple[int, ...], start: tuple[int, ...], sizes: tuple[int, .
 
 
 def _assigns_as_it_is(graph: Graph, op: str, entry: SaverEntry) -> bool:
-    """Say whether what is read goes into its variable in the shape that it has, which the assign compares."""
+    """Return whether a restored tensor is assigned without a change of shape, by an assign that checks the shape."""
     todo = list(graph.readers.get(TensorRef(op, entry.position), []))
     while todo:
         reader = todo.pop()

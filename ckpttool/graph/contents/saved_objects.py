@@ -1,6 +1,6 @@
-"""Saved objects: what TensorFlow 2's tree of Python objects says of a graph's variables (saved_object_graph.proto).
+"""Saved objects: reads facts about a graph's variables from TensorFlow 2's object graph (saved_object_graph.proto).
 
-Its nodes are those of the checkpoint's own object graph, in the same order.
+Its nodes are those of the checkpoint's object graph, in the same order.
 """
 
 from collections.abc import Mapping, Sequence
@@ -13,10 +13,10 @@ from ckpttool.graph.core import Graph
 
 
 def trained_by_program(graph: Graph, tensors: Mapping[str, Tensor]) -> dict[str, bool]:
-    """Return by the names of variables in the checkpoint whether the program that saved them trained them.
+    """Return for variables, by their names in the checkpoint, whether the program that saved them trained them.
 
-    A variable says of itself whether it could be trained. Keras lists those that it trains beside all, and an optimizer
-    of Keras 3 those that it was made for. Of what nothing is said it is left out.
+    A variable has a flag `trainable`. Keras also lists all variables and the trainable ones, and an optimizer of Keras
+    3 the variables that it trains. Variables without any of these are not included.
 
     Raises:
         CorruptCheckpoint: the checkpoint's object graph is damaged.
@@ -33,7 +33,7 @@ def trained_by_program(graph: Graph, tensors: Mapping[str, Tensor]) -> dict[str,
 
 
 def _listed_as_frozen(objects: Sequence[SavedObject]) -> set[int]:
-    """Return the numbers of the variables that the lists of what is trained leave out."""
+    """Return the node numbers that are missing in the lists of trained variables; empty without such lists."""
     root = _children(objects[0])
     if "trainable_variables" in root:
         return _members(objects, root.get("variables")) - _members(objects, root["trainable_variables"])
@@ -47,5 +47,5 @@ def _children(item: SavedObject) -> dict[str, int]:
 
 
 def _members(objects: Sequence[SavedObject], number: int | None) -> set[int]:
-    """Return the numbers of what a list among the objects has."""
+    """Return the node numbers of a list's members."""
     return set(_children(objects[number]).values()) if number is not None and 0 <= number < len(objects) else set()

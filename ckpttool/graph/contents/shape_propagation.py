@@ -1,4 +1,4 @@
-"""Shape propagation: which tensors of a graph have another shape once variables have, as far as its ops tell."""
+"""Shape propagation: the tensors of a graph whose shapes change if shapes of variables change."""
 
 from collections.abc import Callable, Container, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -11,12 +11,12 @@ from ckpttool.graph.core import Graph, TensorRef
 from ckpttool.graph.ops import BROADCASTING, ELEMENTWISE
 
 Sizes = dict[int, tuple[int, int]]
-"""Old and new sizes by dimension, counted from the last: -1."""
+"""Old and new sizes by dimension, counted from the last (-1)."""
 
 
 @dataclass(frozen=True)
 class ShapeChange:
-    """What changes in a tensor's shape; its rank, None where it is not known."""
+    """The changes of a tensor's shape, and its rank (None if unknown)."""
 
     rank: int | None
     sizes: Sizes
@@ -24,7 +24,7 @@ class ShapeChange:
 
 @dataclass
 class Propagation:
-    """The tensors that change, the ops in which an old size meets a new one, those beyond which nothing is known."""
+    """The changed tensors, the ops that combine an old and a new size (with messages), and ops with unknown output."""
 
     tensors: dict[TensorRef, ShapeChange] = field(default_factory=dict)
     clashes: dict[str, str] = field(default_factory=dict)
@@ -32,18 +32,18 @@ class Propagation:
 
 
 class _Clash(Exception):
-    """An old size meets a new one."""
+    """An op combines an old and a new size."""
 
 
 class _Unclear(Exception):
-    """An op does not tell what it does to the shape."""
+    """The shape of an op's output cannot be determined."""
 
 
 def propagate_shapes(graph: Graph, changed: Mapping[str, ShapeChange], ops: Container[str]) -> Propagation:
-    """Follow the new shapes of variables (by their ops) through some ops of a graph.
+    """Propagate the new shapes of variables (by their ops) through the given ops of a graph.
 
-    A clash is one of two tensors whose sizes were equal, and are no more: a kernel has more columns and its bias has
-    not, labels have fewer classes than the logits.
+    A clash occurs if two sizes that were equal no longer are: a kernel has more columns, but its bias has not; labels
+    have fewer classes than the logits.
     """
     result = Propagation({TensorRef(op, 0): change for op, change in changed.items()})
     for name in Flow.of(graph).order:
@@ -54,7 +54,7 @@ def propagate_shapes(graph: Graph, changed: Mapping[str, ShapeChange], ops: Cont
 
 
 def _follow(graph: Graph, name: str, changes: "_Changes", result: Propagation) -> None:
-    """Work out what one op makes of the changes of its inputs."""
+    """Add the changes of one op's output to the result, given the changes of its inputs."""
     try:
         change = _RULES.get(graph.nodes[name].op, _unknown)(graph, graph.nodes[name], changes)
     except _Clash as clash:
@@ -83,7 +83,7 @@ def _nothing(graph: Graph, node: NodeDef, changes: _Changes) -> ShapeChange | No
 
 
 def _broadcast(graph: Graph, node: NodeDef, changes: _Changes) -> ShapeChange | None:
-    """Two tensors, dimension by dimension from the last: sizes are equal, or one is 1."""
+    """Two tensors, compared from the last dimension: sizes are equal, or one is 1."""
     sizes: Sizes = {}
     for axis, size in _all_sizes(changes):
         for ref, change in zip(graph.inputs(node.name), changes, strict=True):
@@ -97,7 +97,7 @@ def _broadcast(graph: Graph, node: NodeDef, changes: _Changes) -> ShapeChange | 
 
 
 def _refuse_old(graph: Graph, node: NodeDef, ref: TensorRef, axis: int, size: tuple[int, int]) -> None:
-    """Raise where a tensor that does not change has the old size in a dimension, or may have it."""
+    """Raise an error if a tensor that does not change has, or may have, the old size in a dimension."""
     shape = static_shape(graph, ref)
     if shape is None:
         raise _Unclear
@@ -134,13 +134,13 @@ def _convolve(graph: Graph, node: NodeDef, changes: _Changes) -> ShapeChange | N
 
 
 def _labelled(graph: Graph, node: NodeDef, changes: _Changes) -> ShapeChange | None:
-    """Logits and labels of one shape; what comes out has a number for each row."""
+    """Logits and labels have the same shape; the output has one number per row."""
     _broadcast(graph, node, changes)
     return None
 
 
 def _gather(graph: Graph, node: NodeDef, changes: _Changes) -> ShapeChange | None:
-    """Rows of a table: how many there are does not matter, how wide they are does."""
+    """Rows of a table: the output depends on the rows' width, but not on their number."""
     table = changes[0]
     if table is None or table.rank is None:
         raise _Unclear
@@ -148,7 +148,7 @@ def _gather(graph: Graph, node: NodeDef, changes: _Changes) -> ShapeChange | Non
 
 
 def _concat(graph: Graph, node: NodeDef, changes: _Changes) -> ShapeChange | None:
-    """Tensors end to end, such as the slices of a partitioned variable: sizes add up there, and are equal elsewhere."""
+    """Concatenated tensors, such as the slices of a variable: sizes add up along the axis, and are equal elsewhere."""
     *parts, last = graph.inputs(node.name)
     shapes, axis = [static_shape(graph, ref) for ref in parts], _constant(graph, last)
     if axis is None or any(shape is None or min(shape, default=0) < 0 for shape in shapes):
@@ -180,7 +180,7 @@ def _reduce(graph: Graph, node: NodeDef, changes: _Changes) -> ShapeChange | Non
 
 
 def _pad(graph: Graph, node: NodeDef, changes: _Changes) -> ShapeChange | None:
-    """Hold that nothing is put around the dimensions that change."""
+    """Require that dimensions that change are not padded."""
     change, borders = changes[0], numbers(graph.nodes[graph.inputs(node.name)[1].op])
     if change is None or borders is None or any(borders[axis].any() for axis in change.sizes):
         raise _Unclear
@@ -196,7 +196,7 @@ def _transpose(graph: Graph, node: NodeDef, changes: _Changes) -> ShapeChange | 
 
 
 def _reshape(graph: Graph, node: NodeDef, changes: _Changes) -> ShapeChange | None:
-    """Hold that a shape which names the old size, or a multiple of it, clashes with the new one."""
+    """Raise a clash if the target shape contains the old size, or a multiple of it; others are unclear."""
     if flattened(graph, node) is not None:
         size = _size(changes[0], -1)
         return ShapeChange(2, {-1: size} if size else {})
@@ -237,17 +237,17 @@ def _rank(graph: Graph, ref: TensorRef, change: ShapeChange | None) -> int | Non
 
 
 def is_set(node: NodeDef, *attributes: str) -> bool:
-    """Say whether an op has one of these attributes, and it is true."""
+    """Return whether one of these attributes of an op is true."""
     return any(node.attr[name].b for name in attributes if name in node.attr)
 
 
 def channels(node: NodeDef) -> int:
-    """Return the dimension of the channels that an op computes with, counted from the last."""
+    """Return the channel dimension of an op's input, counted from the last."""
     return -3 if "data_format" in node.attr and node.attr["data_format"].s in (b"NCHW", b"NCHW_VECT_C") else -1
 
 
 def _constant(graph: Graph, ref: TensorRef) -> list[int] | None:
-    """Return the numbers of a constant scalar or vector, None where it is none."""
+    """Return the integers of a constant scalar or vector, or None for other tensors."""
     array = numbers(graph.nodes[ref.op])
     return None if array is None or array.ndim > 1 else [int(value) for value in array.reshape(-1)]
 
@@ -270,4 +270,4 @@ _RULES: dict[str, _Rule] = {
     "Transpose": _transpose,
     "Reshape": _reshape,
 }
-"""What each type of op does to a change of shape."""
+"""The function that propagates shape changes, for each op type."""

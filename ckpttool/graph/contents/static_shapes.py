@@ -1,4 +1,4 @@
-"""Static shapes: what the ops of a graph say of a tensor's shape without being run."""
+"""Static shapes: shapes of tensors that are known without running the graph."""
 
 from ckpttool.formats.tensorflow.tensor_proto import shape_of
 from ckpttool.formats.wire.protos.graph_pb2 import NodeDef
@@ -8,7 +8,7 @@ from ckpttool.graph.ops import SAME_SHAPE
 
 
 def static_shape(graph: Graph, ref: TensorRef) -> tuple[int, ...] | None:
-    """Return the shape of a constant, a placeholder, or a variable's value, with -1 for what is not known."""
+    """Return the shape of a constant, a placeholder, or a variable's value, with -1 for unknown sizes."""
     node = graph.nodes[ref.op]
     seen: set[str] = set()
     while node.op in SAME_SHAPE and node.name not in seen and graph.inputs(node.name):
@@ -24,7 +24,7 @@ def static_shape(graph: Graph, ref: TensorRef) -> tuple[int, ...] | None:
 
 
 def flattened(graph: Graph, node: NodeDef) -> TensorRef | None:
-    """Return what a reshape joins all dimensions of but the last, as `softmax_cross_entropy_with_logits` does."""
+    """Return the input of a reshape that merges all dimensions but the last, as `softmax_cross_entropy_with_logits`."""
     if node.op != "Reshape":
         return None
     source, shape = graph.inputs(node.name)

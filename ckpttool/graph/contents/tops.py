@@ -1,7 +1,7 @@
-"""Tops: where new layers go on above layers that are kept, and which tensor that is.
+"""Tops: the layer and tensor on which new layers are put.
 
-Where all layers are kept that an output is computed with, it is that output, behind what has no weights: a pooling, an
-activation, a concatenation of towers. What makes probabilities belongs to the old output, and stays out.
+If all layers of an output are kept, it is that output, after ops without weights (a pooling, an activation, a
+concatenation of towers). A softmax or sigmoid belongs to the old output, and is not included.
 """
 
 from collections.abc import Collection, Sequence
@@ -24,7 +24,7 @@ from ckpttool.graph.roles.resolve import certain_roles
 
 
 class Top(NamedTuple):
-    """The layer that new ones are put on, the tensor that they read, and what that is, for people."""
+    """The layer on which new ones are put, the tensor that they read, and a description of the tensor."""
 
     layer: Layer
     tensor: str
@@ -32,15 +32,15 @@ class Top(NamedTuple):
 
 
 def top_of(graph: Graph, restored: Collection[str], after: str | None = None) -> Top:
-    """Return where a head goes: on the layer named `after`, else above all layers with a restored variable.
+    """Return where a head goes: on the layer named `after`, else on top of all layers with a restored variable.
 
-    A layer without weights, such as a pooling, is named by the scope of its ops. An activation that is applied outside
-    of the layer's scope belongs to it.
+    A layer without weights, such as a pooling, is specified by the scope of its ops. An activation that is applied
+    outside of the layer's scope belongs to the layer.
 
     Raises:
         UnknownName: there is no such layer; the message names the nearest, or all.
-        GraphError: its output tensor is not known.
-        PlanError: several layers end side by side; the message names them, and what joins them.
+        GraphError: the layer's output tensor is unknown.
+        PlanError: several layers are parallel outputs; the message names them, and the op that joins them.
     """
     known = layers(graph)
     chosen = [layer for layer in known if set(layer.variables) & set(restored)]
@@ -56,16 +56,16 @@ def top_of(graph: Graph, restored: Collection[str], after: str | None = None) ->
 
 
 def joining(graph: Graph, restored: Collection[str]) -> str | None:
-    """Return what joins the layers with a restored variable that end side by side; None where one is on top of all."""
+    """Return the layer or op that joins parallel outputs of restored layers; None if one layer is on top of all."""
     tops = _tops(graph, [layer for layer in layers(graph) if set(layer.variables) & set(restored)])
     return _join(graph, tops) if len(tops) > 1 else None
 
 
 def class_layer(graph: Graph) -> Layer | None:
-    """Return the layer that tells the classes a graph is trained for: the last one below its logits that has weights.
+    """Return the layer that distinguishes the classes for which a graph is trained: the last one with weights.
 
-    None where its outputs are not known to be classes, as those of an encoder, or they are more than what it reads: a
-    head can learn as much from such as from the layer below.
+    None if its outputs are not known to be classes, as for an encoder, or if it has more outputs than inputs: a head
+    can learn as much from these as from the layer below.
     """
     logits = _logits_of_classes(graph)
     if logits is None:
@@ -73,13 +73,13 @@ def class_layer(graph: Graph) -> Layer | None:
     below = graph.ancestors(TensorRef.parse(logits).op)
     own = {variable.name: variable.op for variable in variables(graph).values()}
     needed = [each for each in layers(graph) if each.output and any(own.get(name) in below for name in each.variables)]
-    # The layer's own output may be what its softmax gives, above the logits.
+    # The layer's own output may be that of its softmax, above the logits.
     found = [each for each in needed if TensorRef.parse(str(each.output)).op not in below] or _tops(graph, needed)
     return found[0] if len(found) == 1 and _narrows(graph, found[0]) else None
 
 
 def _logits_of_classes(graph: Graph) -> str | None:
-    """Return what a loss compares with labels, else the only output below its softmax, if it is of classes."""
+    """Return the logits that a loss compares with labels, else those of the only output if it has classes, or None."""
     roles = certain_roles(graph)
     if roles.labels and roles.logits:
         return roles.logits
@@ -111,7 +111,7 @@ def _named(graph: Graph, known: Sequence[Layer], after: str) -> Top:
 
 
 def _given_by(graph: Graph, name: str) -> str | None:
-    """Return what a layer of Keras gives that is called once and has layers of its own, as a Bidirectional has."""
+    """Return the output of a Keras layer that contains layers (such as a Bidirectional) and is called once, or None."""
     network = keras_network(graph)
     calls = network.calls.items() if network else ()
     found = [tensor for tensor, row in calls if "/".join(each for each, _, _ in row) == name]
@@ -119,10 +119,10 @@ def _given_by(graph: Graph, name: str) -> str | None:
 
 
 def _behind(graph: Graph, layer: Layer) -> Top:
-    """Return the top of a layer: its output, or its activation where that is applied outside of its scope.
+    """Return the top of a layer: its output, or its activation if that is applied outside of its scope.
 
     Raises:
-        GraphError: its output is not known.
+        GraphError: its output is unknown.
     """
     if layer.output is None:
         raise GraphError(
@@ -138,9 +138,9 @@ def _behind(graph: Graph, layer: Layer) -> Top:
 
 
 def _whole_output(graph: Graph, known: Sequence[Layer], chosen: Sequence[Layer]) -> str | None:
-    """Return the only output of a graph that says which that is, where all layers below it are chosen.
+    """Return the only output of a graph's signatures if all layers below it are chosen, or None.
 
-    None where it is another kind of value than layers give: probabilities, or class numbers.
+    None if it is not the output of a layer, but probabilities or class numbers.
     """
     outputs = list(dict.fromkeys(output_tensors(graph)))
     if len(outputs) != 1:
@@ -161,7 +161,7 @@ def _makes_probabilities(graph: Graph, op: str) -> bool:
 
 
 def _tops(graph: Graph, chosen: Sequence[Layer]) -> list[Layer]:
-    """Return the layers that no other of the chosen ones computes with, in their order."""
+    """Return the chosen layers on which no other chosen layer depends, in order."""
     below, tops = set[str](), list[Layer]()
     for layer in reversed(chosen):
         if layer.output is not None and (op := TensorRef.parse(layer.output).op) not in below:
@@ -171,7 +171,7 @@ def _tops(graph: Graph, chosen: Sequence[Layer]) -> list[Layer]:
 
 
 def _beside(graph: Graph, tops: Sequence[Layer]) -> str:
-    """Say that layers end side by side, and what `after` could name: one of them, or what joins them."""
+    """Return the message that layers are parallel outputs, with the values for `after`: one of them, or their join."""
     names = listed([layer.name for layer in tops])
     joined = _join(graph, tops)
     joins = f"; {joined} joins them" if joined else ""
@@ -179,7 +179,7 @@ def _beside(graph: Graph, tops: Sequence[Layer]) -> str:
 
 
 def _join(graph: Graph, tops: Sequence[Layer]) -> str | None:
-    """Return the first layer of Keras, else the first op, that is computed with all of some layers."""
+    """Return the first Keras layer, else the first op, that depends on all of some layers, or None."""
     reached = [graph.descendants([TensorRef.parse(str(layer.output)).op]) for layer in tops]
     common = set.intersection(*reached)
     network = keras_network(graph)

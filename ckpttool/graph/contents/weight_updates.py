@@ -1,4 +1,4 @@
-"""Weight updates: the ops with which training changes what it trains, optimizers' own and those made of plain ops."""
+"""Weight updates: the ops that change trained variables, by optimizers' own ops and by plain ops."""
 
 from collections.abc import Mapping
 
@@ -12,9 +12,9 @@ from ckpttool.graph.ops import ASSIGNS, RESOURCE_UPDATES, UPDATES
 
 @cached
 def weight_updates(graph: Graph) -> frozenset[str]:
-    """Return optimizers' ops (`ApplyAdam`), and the assigns that make a trained variable's new value of its old one.
+    """Return optimizers' ops (`ApplyAdam`), and assigns that compute a trained variable's new value from its old one.
 
-    What gives a first value, restores one or copies another variable's is none: nothing is trained with that.
+    Initialisers, restores and copies of other variables are not included.
     """
     updates = {each.op for each in applied(graph)}
     trained = {variable.op for variable in variables(graph).values() if variable.trainable}
@@ -25,7 +25,7 @@ def weight_updates(graph: Graph) -> frozenset[str]:
     if not written:
         return frozenset(updates)
     replaced = {name: op for name, op in written.items() if graph.nodes[name].op in ASSIGNS}
-    updates |= written.keys() - replaced.keys()  # what adds to a variable or subtracts from it
+    updates |= written.keys() - replaced.keys()  # additions to a variable, and subtractions
     if not replaced:
         return frozenset(updates)
     dependence = Dependence.of(graph, sorted(set(replaced.values())))
@@ -35,7 +35,7 @@ def weight_updates(graph: Graph) -> frozenset[str]:
 
 @cached
 def trained_by(graph: Graph) -> Mapping[str, frozenset[str]]:
-    """Return the variable ops that each of the weight updates trains."""
+    """Return the variable ops that each weight update trains."""
     trained: dict[str, set[str]] = {}
     for each in applied(graph):
         trained.setdefault(each.op, set()).update(op for op in each.variables[:1] if op is not None)

@@ -1,1 +1,1 @@
-"""What stays as it is while the rest is trained: which ops and variables, and the rewrites that keep them so."""
+"""Freezing: the ops and variables that do not change while the rest is trained, and the required rewrites."""

@@ -1,1 +1,1 @@
-"""Rewriting graphs: pure functions that take a graph and give another, without TensorFlow."""
+"""Rewriting graphs: pure functions from a graph to another one, without TensorFlow."""

@@ -1,8 +1,8 @@
-"""Any number of rows: a graph that was built for a batch of a fixed size, made to take any.
+"""Any number of rows: rewrites a graph that was built for a fixed batch size so that it accepts any.
 
-Where TensorFlow knew how many rows a batch has, it put the number into constants: into the shapes that tensors are
-reshaped to or filled with, zeros that a recurrent cell begins with, the divisor of a sum of losses. These are computed
-of the rows that are fed instead.
+If TensorFlow knows the batch size, it puts the number into constants: the target shapes of reshapes and fills, the
+initial zeros of a recurrent cell, the divisor of a mean of losses. In the rewritten graph, these are computed from the
+number of rows that are fed.
 """
 
 import re
@@ -30,15 +30,15 @@ _SHAPE_INPUT = {
     **dict.fromkeys(("Fill", "EmptyTensorList", "TensorListReserve", "RandomUniform", "RandomStandardNormal"), 0),
     **dict.fromkeys(("TruncatedNormal", "RandomUniformInt", "StatelessRandomUniformV2"), 0),
 }
-"""Which input of an op says the shape of what it gives."""
+"""Op types with an input that is the shape of their output: the index of that input."""
 _TAKES_ROWS = BROADCASTING | JOINS | SELECTS | ENTERS | LOOPS | {"MatMul"}
-"""What may compute with rows and with a constant that has as many."""
+"""Op types that may combine rows with a constant of the same number of rows."""
 
 
 def with_any_rows(graph: Graph, placeholders: Collection[str], rows: int) -> tuple[Graph, list[str]]:
-    """Return the graph whose placeholders of `rows` rows take any number, and what in it still needs that number.
+    """Return the graph whose placeholders of `rows` rows accept any number, and descriptions of ops that prevent it.
 
-    Gradients and training ops are left as they are.
+    If there are such ops, the graph is returned unchanged. Gradients and training ops are not rewritten.
     """
     if not placeholders:
         return graph, []
@@ -48,12 +48,12 @@ def with_any_rows(graph: Graph, placeholders: Collection[str], rows: int) -> tup
 
 
 def lets_any_rows(graph: Graph, placeholder: str, rows: int) -> bool:
-    """Say whether a placeholder of `rows` rows could take any number of them."""
+    """Return whether a placeholder of `rows` rows could accept any number of rows."""
     return not any(_Rewriting(graph, [placeholder], rows).holders())
 
 
 def without_shapes(graph: Graph) -> Graph:
-    """Return the graph without the shapes that were noted for what its ops give."""
+    """Return the graph without the ops' `_output_shapes`."""
     draft = Draft(graph)
     for name, node in graph.nodes.items():
         if "_output_shapes" in node.attr:
@@ -62,9 +62,9 @@ def without_shapes(graph: Graph) -> Graph:
 
 
 def built_for(graph: Graph, placeholders: Collection[str], surely: bool = False) -> int | None:
-    """Return the number of rows that tensors are reshaped to have behind placeholders that take any; None for none.
+    """Return the number of rows to which a tensor below placeholders of any batch size is reshaped, or None.
 
-    With `surely` only where the shapes that the graph notes leave nothing else that it could be.
+    With `surely`, only if the static shapes show that the constant is a number of rows.
     """
     below = graph.descendants(placeholders)
     for name in (name for name in graph.nodes if name in below and graph.nodes[name].op == "Reshape"):
@@ -81,7 +81,7 @@ def built_for(graph: Graph, placeholders: Collection[str], surely: bool = False)
 
 
 class _Rewriting:
-    """One rewrite: what depends on the rows, the constants beside that, and the number of rows as a tensor."""
+    """One rewrite: the ops that depend on the rows, the other ops that these read, and the row count as a tensor."""
 
     def __init__(self, graph: Graph, placeholders: Collection[str], rows: int) -> None:
         self.graph, self.fed, self.placeholders = graph, rows, placeholders
@@ -93,7 +93,7 @@ class _Rewriting:
         self.beside = graph.ancestors(*self.below) - self.below
 
     def holders(self) -> Iterator[str]:
-        """Yield what cannot do with another number of rows."""
+        """Yield descriptions of the ops that require the fixed number of rows."""
         for name in (name for name in self.graph.nodes if name in self.below):
             node = self.graph.nodes[name]
             if node.op == "Unpack" and node.attr["num"].i == self.rows > 1 and not node.attr["axis"].i:
@@ -115,13 +115,13 @@ class _Rewriting:
         return 0 in axes or (not axes and self._has_rows(node.name))
 
     def _has_rows(self, name: str) -> bool:
-        """Say whether an op's first input has the rows as its first dimension, as far as the graph noted it."""
+        """Return whether the first dimension of an op's first input is the rows, as far as its shape is known."""
         ref = self.graph.inputs(name)[0]
         shape = known_shape(shape_of_output(self.graph, ref))
         return ref.op in self.placeholders or bool(shape and shape[0] == self.rows)
 
     def _takes_all(self, name: str) -> bool:
-        """Say whether a slice has all rows."""
+        """Return whether a strided slice selects all rows."""
         node = self.graph.nodes[name]
         if node.attr["ellipsis_mask"].i & 1 or node.attr["new_axis_mask"].i & 1:
             return True
@@ -133,12 +133,12 @@ class _Rewriting:
         return from_first and to_last
 
     def _wanted(self, name: str) -> list[int] | None:
-        """Return the constant shape that an op makes its input, None where it is computed."""
+        """Return the constant target shape of a reshape, or None if it is computed."""
         values = numbers(self.graph.nodes[self.graph.inputs(name)[1].op])
         return None if values is None or values.ndim != 1 else [int(value) for value in values]
 
     def _of_rows(self, name: str) -> int | None:
-        """Return which size of a constant shape goes with the number of rows, -1 for none, None where it is unclear."""
+        """Return the dimension of a reshape's constant shape that is the row count: -1 for none, None if unclear."""
         wanted = self._wanted(name)
         if not wanted or wanted[0] == -1:
             return -1
@@ -152,7 +152,7 @@ class _Rewriting:
         return -1 if -1 in wanted or not self._has_rows(name) else None
 
     def done(self) -> Graph:
-        """Return the graph in which the number of rows is that of the rows that are fed."""
+        """Return the graph in which the number of rows is computed from the rows that are fed."""
         for name in self.placeholders:
             shape = self.draft.op(name).attr["shape"].shape
             _open(shape, self.fed)
@@ -161,7 +161,7 @@ class _Rewriting:
         return without_shapes(self.draft.sealed())
 
     def _follow(self, name: str) -> None:
-        """Let one op follow the number of rows."""
+        """Replace an op's constant numbers of rows by computed ones."""
         node = self.graph.nodes[name]
         if node.op in LOOPS and "output_shapes" in node.attr:
             for shape in self.draft.op(name).attr["output_shapes"].list.shape:
@@ -182,7 +182,7 @@ class _Rewriting:
                 self._put(name, place, self.count.vector(ref))
 
     def _put(self, name: str, place: int, ref: TensorRef | None) -> None:
-        """Let an op read another tensor at a place."""
+        """Replace an op's input at an index; None keeps it."""
         if ref is not None:
             node = self.draft.op(name)
             control = [text[1:] for text in node.input if text.startswith("^")]
@@ -191,7 +191,7 @@ class _Rewriting:
             set_inputs(node, present, control)
 
     def _reshape(self, name: str) -> None:
-        """Let a reshape leave the size open that goes with the rows."""
+        """Make the dimension of a reshape that depends on the rows -1, or computed if another one already is -1."""
         ref, wanted, place = self.graph.inputs(name)[1], self._wanted(name), self._of_rows(name)
         if not wanted:
             self._put(name, 1, self._shape(ref))
@@ -204,7 +204,10 @@ class _Rewriting:
                 self._put(name, 1, self.count.add(constant(self.names.free(ref.op), as_numbers(sizes, dtype), dtype)))
 
     def _shape(self, ref: TensorRef) -> TensorRef | None:
-        """Return what follows the rows in the place of a shape, None where it does, or has nothing to do with them."""
+        """Return a computed shape for a constant one; None if the shape is not a constant of the row count.
+
+        A shape that is assembled from constants is changed in place.
+        """
         node = self.graph.nodes[ref.op]
         if node.op == "Const":
             several = shape_of(node.attr["value"].tensor)[:1] > (1,)
@@ -218,14 +221,14 @@ class _Rewriting:
         return None
 
     def _leads(self, ref: TensorRef) -> bool:
-        """Say whether a constant's first number is that of the rows."""
+        """Return whether the first number of an integer constant is the number of rows."""
         values = numbers(self.graph.nodes[ref.op])
         if values is None or values.ndim > 1 or values.dtype.kind != "i":
             return False
         return bool(values.size) and int(values.reshape(-1)[0]) == self.rows
 
     def _divide(self, name: str) -> None:
-        """Let a sum over the rows be divided by as many as there are."""
+        """Divide a sum over the rows by the computed number of rows instead of a constant."""
         inputs = self.graph.inputs(name)
         if self.rows == 1 or not any(self._sums_rows(ref) for ref in inputs):
             return
@@ -239,7 +242,7 @@ class _Rewriting:
             self._put(name, place, self.count.op("Reciprocal", ref.op, [count], T=dtype) if factor else count)
 
     def _sums_rows(self, ref: TensorRef) -> bool:
-        """Say whether a tensor is a sum over the rows."""
+        """Return whether a tensor is a sum over the rows."""
         if self.graph.nodes[ref.op].op != "Sum" or ref.op not in self.below:
             return False
         axes = numbers(self.graph.nodes[self.graph.inputs(ref.op)[1].op])
@@ -247,6 +250,6 @@ class _Rewriting:
 
 
 def _open(shape: TensorShapeProto, rows: int) -> None:
-    """Leave the first size of a shape open where it is the number of rows."""
+    """Make the first dimension of a shape -1, in place, if it is the number of rows."""
     if shape.dim and shape.dim[0].size == rows:
         shape.dim[0].size = -1

@@ -1,4 +1,4 @@
-"""Variables made constants: what reads a variable by its handle reads a constant instead, in functions too."""
+"""Replacing resource variables by constants: reads of their handles become reads of constants, also in functions."""
 
 from collections.abc import Collection, Iterator, Mapping
 
@@ -15,20 +15,20 @@ from ckpttool.graph.rewrite.functions import functions_in
 
 VARIABLE = "VarHandleOp"
 Numbers = Mapping[int, int]
-"""The number of a dtype by the position of an argument."""
+"""Dtypes (by number) by the position of an argument."""
 _READS = {
     "ReadVariableOp": ("Identity", {"dtype": "T"}),
     "VariableShape": ("Shape", {"out_type": "out_type"}),
     "ResourceGather": ("GatherV2", {"dtype": "Tparams", "Tindices": "Tindices", "batch_dims": "batch_dims"}),
     "ResourceGatherNd": ("GatherNd", {"dtype": "Tparams", "Tindices": "Tindices"}),
 }
-"""What does the same to a tensor, and how the attributes are called there."""
+"""For each op that reads a variable, the op that does the same to a tensor, and the names of its attributes there."""
 READS = frozenset({*_READS, "VarIsInitializedOp"})
 _INT32 = BY_NAME["int32"]
 
 
 def constant_variables(graph: Graph) -> Graph:
-    """Return a graph of resource variables whose variables are constants of the same names, still without values.
+    """Return the graph in which resource variables are constants with the same names, still without values.
 
     Raises:
         GraphError: an op changes a variable, or is not known to only read it.
@@ -40,7 +40,7 @@ def constant_variables(graph: Graph) -> Graph:
 
 
 class _Rewriter:
-    """One rewriting: which variable each tensor is a handle of."""
+    """Rewrites a graph once; `handles` has the variable of each handle."""
 
     def __init__(self, graph: Graph) -> None:
         self.graph = graph
@@ -48,7 +48,7 @@ class _Rewriter:
         self.handles: dict[str, str | None] = {}
 
     def nodes(self) -> Iterator[NodeDef]:
-        """Yield the new nodes: constants for variables, and for what passes handles on or reads a variable."""
+        """Yield the new nodes: constants instead of variables, and rewritten readers of handles."""
         for name, old in self.graph.nodes.items():
             held = {place: v for place, ref in enumerate(self.graph.inputs(name)) if (v := self.variable(ref.op))}
             numbers = {place: self.graph.nodes[variable].attr["dtype"].type for place, variable in held.items()}
@@ -77,9 +77,9 @@ class _Rewriter:
                 yield node
 
     def variable(self, name: str) -> str | None:
-        """Return the variable that an op gives the handle of, also through conditionals and loops."""
+        """Return the variable whose handle an op returns, also through conditionals and loops; else None."""
         if name not in self.handles:
-            self.handles[name] = None  # a loop's way back comes here again
+            self.handles[name] = None  # a loop's back edge leads here again
             node = self.graph.nodes[name]
             if node.op == VARIABLE:
                 self.handles[name] = name
@@ -90,21 +90,21 @@ class _Rewriter:
 
 
 class ConstantFunctions:
-    """The functions of a graph, and those made of them that take tensors in the place of handles."""
+    """The functions of a graph, and copies of them whose arguments are tensors instead of handles."""
 
     def __init__(self, graph: Graph) -> None:
-        """Take the graph's library."""
+        """Read the graph's function library."""
         self.graph = graph
         self.library = {function.signature.name: function for function in graph.header.graph_def.library.function}
         self.made: dict[tuple[str, tuple[tuple[int, int], ...]], FunctionDef] = {}
 
     def is_call(self, node: NodeDef) -> bool:
-        """Say whether an op calls functions."""
+        """Return whether an op calls functions."""
         return node.op in self.library or any(True for attr in node.attr.values() for _ in functions_in(attr))
 
     def let_take(self, node: NodeDef, inputs: Numbers) -> dict[int, int]:
-        """Let a call, in place, take tensors at some positions of its inputs; return which outputs are tensors then."""
-        chooses = node.op in CONDITIONALS | CASES  # the first input chooses among functions, and goes into none
+        """Change a call, in place, to pass tensors at some input positions; return the outputs that become tensors."""
+        chooses = node.op in CONDITIONALS | CASES  # the first input is the condition, which is not passed on
         arguments = {position - chooses: number for position, number in inputs.items()}
         called = [function for attr in node.attr.values() for function in functions_in(attr)]
         for function in called:
@@ -114,11 +114,11 @@ class ConstantFunctions:
         for key in {"T", "Tin"} & node.attr.keys():
             for position, number in arguments.items():
                 node.attr[key].list.type[position] = number  # type: ignore[call-overload]
-        node.attr.pop("output_shapes", None)  # of the handles
-        return dict(arguments) if node.op in LOOPS else {}  # a loop gives back what it took
+        node.attr.pop("output_shapes", None)  # they are the shapes of handles
+        return dict(arguments) if node.op in LOOPS else {}  # a loop returns its inputs
 
     def _made(self, name: str, arguments: Numbers) -> FunctionDef:
-        """Return a function that takes tensors for some arguments, made when it is first asked for."""
+        """Return the copy of a function with tensors for some arguments; it is made at the first request."""
         key = (name, tuple(sorted(arguments.items())))
         if key not in self.made:
             new = FunctionDef()
@@ -130,7 +130,7 @@ class ConstantFunctions:
         return self.made[key]
 
     def _rewrite(self, function: FunctionDef, arguments: Numbers) -> None:
-        """Rewrite a function in place: arguments, the ops that read them, what it returns of them."""
+        """Rewrite a function in place: its arguments, the ops that read them, and outputs that return them."""
         for position, number in arguments.items():
             argument = function.signature.input_arg[position]
             argument.type = number  # type: ignore[assignment]
@@ -154,7 +154,7 @@ class ConstantFunctions:
                 output.ClearField("handle_data")
 
     def _nodes(self, function: FunctionDef, handles: dict[str, int], renamed: dict[str, str]) -> Iterator[NodeDef]:
-        """Yield the nodes of a function that read tensors for handles; note what else is one, and what is renamed."""
+        """Yield a function's nodes, rewritten to read tensors; add to `handles` and `renamed` in place."""
         names = {node.name for node in function.node_def}
         for node in function.node_def:
             held = {position: handles[text] for position, text in enumerate(node.input) if text in handles}
@@ -180,7 +180,7 @@ class ConstantFunctions:
 
 
 def tensor_read(node: NodeDef, number: int, taken: Collection[str]) -> Iterator[NodeDef]:
-    """Yield what stands in for an op that reads a variable of a dtype's number, and the axis where it needs one."""
+    """Yield the op that replaces a read of a variable of a dtype (by number), preceded by its axis if it needs one."""
     node.ClearField("experimental_type")
     if node.op == "VarIsInitializedOp":
         yield constant(node.name, np.array(True), BY_NAME["bool"])

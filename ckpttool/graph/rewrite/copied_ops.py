@@ -1,6 +1,6 @@
-"""Ops of one scope copied into others: what is alike but for its names and sizes is built once, and written as data.
+"""Copying ops of one scope to others: ops that differ only in names and sizes are built once, and copied as protobufs.
 
-To build an op in TensorFlow takes a hundred times as long as to copy one, and twice that within a conditional.
+Building an op in TensorFlow takes a hundred times as long as copying one, and twice that inside a conditional.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -13,14 +13,14 @@ from ckpttool.graph.collection_entries import entry_of
 from ckpttool.graph.rewrite.header_names import rename_texts
 
 Shape = tuple[int, ...]
-"""The sizes of a tensor, -1 where one is not known."""
+"""The sizes of a tensor; -1 for an unknown one."""
 _CONTEXTS = "cond_context"
 _COLOCATED = "loc:@"
 
 
 @dataclass(frozen=True)
 class Original:
-    """Ops of one scope, and the tensors from outside that they read, those of which a copy reads others."""
+    """Ops of one scope, and the outside tensors that they read and that a copy replaces."""
 
     scope: str
     ops: Sequence[str]
@@ -29,9 +29,9 @@ class Original:
 
 @dataclass(frozen=True)
 class Copy:
-    """A copy of ops in a scope of its own: the tensors that it reads, and the shapes that it has in place of others.
+    """A copy of ops in another scope: the tensors that it reads (in the original's order), and the replaced shapes.
 
-    Ops that are there already under names of the copy only stand for its own.
+    Existing ops with names of the copy are placeholders for its ops.
     """
 
     original: Original
@@ -41,24 +41,24 @@ class Copy:
 
     @cached_property
     def names(self) -> dict[str, str]:
-        """The names of its ops, by those that they are copies of."""
+        """The names of its ops, by the names of the original ops."""
         start = len(self.original.scope)
         return {name: f"{self.scope}{name[start:]}" for name in self.original.ops}
 
     @cached_property
     def tensors(self) -> dict[str, str]:
-        """The tensors that it reads, by those that the original does."""
+        """The tensors that it reads, by those that the original reads."""
         pairs = zip(self.original.reads, self.reads, strict=True)
         return {before.removesuffix(":0"): after.removesuffix(":0") for before, after in pairs}
 
     @cached_property
     def places(self) -> dict[str, str]:
-        """The ops that others are to be placed beside, by those of the original."""
+        """The colocations of its ops, by those of the original."""
         beside = {before.partition(":")[0]: after.partition(":")[0] for before, after in self.tensors.items()}
         return {f"{_COLOCATED}{before}": f"{_COLOCATED}{after}" for before, after in (self.names | beside).items()}
 
     def renamed(self, text: str) -> str:
-        """Return what stands for the input of an op: `op`, `op:1` or `^op`."""
+        """Return the copy's input for an input of the original: `op`, `op:1` or `^op`."""
         tensor = self.tensors.get(text.removesuffix(":0"))
         if tensor is not None:
             return tensor
@@ -67,7 +67,7 @@ class Copy:
         return f"{mark}{self.names.get(op, op)}{colon}{index}"
 
     def renamed_in_full(self, text: str) -> str:
-        """Return what stands for `op:0`, which an input would not say the number of."""
+        """Return the copy's name for a tensor or op, in which index 0 is not omitted: `op:0`."""
         renamed = self.renamed(text)
         return renamed if ":" in renamed or ":" not in text else f"{renamed}:0"
 
@@ -88,7 +88,7 @@ class Copy:
         return copied
 
     def of_context(self, context: CondContextDef) -> bytes:
-        """Return the copy of a branch of a conditional."""
+        """Return the copy of a conditional's context, serialised."""
         copied = CondContextDef()
         copied.CopyFrom(context)
         rename_texts(copied, self.renamed_in_full)
@@ -97,7 +97,7 @@ class Copy:
 
 
 def put_copies(meta: MetaGraphDef, copies: Sequence[Copy]) -> None:
-    """Put copies of ops, in place, where what stands for them is; and the branches that they are in."""
+    """Replace, in place, the placeholders of copies by the copied ops, and add the contexts of their conditionals."""
     if not copies:
         return
     nodes = {node.name: node for node in meta.graph_def.node}

@@ -1,8 +1,8 @@
-"""Flattening: the bodies of called functions are put into the graph, in the places of the calls.
+"""Flattening: inlines called functions into the graph.
 
-TensorFlow 2 keeps a network in functions that call one another. Flattened, its ops are there to be named, cut and
-trained as those of TensorFlow 1 are. What a condition or a loop decides to call (If, Case, While, a map's function)
-stays in functions, and so do a SavedModel's own saver, and functions that come with a gradient of their own.
+TensorFlow 2 stores a network as functions that call one another. After flattening, its ops can be named, cut and
+trained like those of a TensorFlow 1 graph. Functions of conditionals, loops and maps (If, Case, While), a SavedModel's
+own saver, and functions with a custom gradient are not inlined.
 """
 
 import re
@@ -24,21 +24,21 @@ from ckpttool.graph.rewrite.scope_names import ScopeNames
 from ckpttool.graph.rewrite.stand_ins import StandIns, op_of
 
 _UNNAMED = re.compile(r"(Stateful)?PartitionedCall(_\d+)*")
-"""What TensorFlow names a call that nobody has named: no scope of its own."""
+"""TensorFlow's default names of calls, which are not used as a scope for the inlined ops."""
 DEPTH_LIMIT = 100
-"""How deep conditions that constants decide may lie in one another."""
+"""The maximum nesting depth of conditionals with constant conditions."""
 
 
 def flattened(graph: Graph) -> Graph:
-    """Return the graph with the bodies of the functions that its ops call in the places of the calls, nested ones too.
+    """Return the graph in which calls, including nested ones, are replaced by the bodies of their functions.
 
-    Ops keep the names that they have in the function, below the scope of the call; where these are taken, their first
-    scope is numbered. What read a call's output reads the op that makes it, what waited for a call waits for what it
-    had to do. Of an If or a Case that a constant decides, the branch is taken. Signatures, collections and savers
-    follow. The library keeps what is still called.
+    Ops have their names in the function, below the scope of the call; if a name is taken, a number is appended to its
+    first scope. Readers of a call's output read the op that computes it; ops with a control input from a call wait for
+    the call's side effects. An If or a Case with a constant condition becomes the chosen branch. Signatures,
+    collections and savers are updated. The library keeps the functions that are still called.
 
     Raises:
-        GraphError: a function is missing, is given other arguments, calls itself, or would become too many ops.
+        GraphError: a function is missing, has other arguments, is recursive, or would become too many ops.
     """
     if not graph.header.graph_def.library.function:
         return graph
@@ -55,7 +55,7 @@ def flattened(graph: Graph) -> Graph:
 
 
 def _without_calls(graph: Graph) -> Graph:
-    """Return the graph without calls of functions; the same one where it has none."""
+    """Return the graph without calls of functions; unchanged if it has none."""
     library, own = Library(graph), _saver_ops(graph)
     calls = [node for node in graph.nodes.values() if node.name not in own and library.called_by(node) is not None]
     if not calls:
@@ -65,14 +65,14 @@ def _without_calls(graph: Graph) -> Graph:
 
 
 def _saver_ops(graph: Graph) -> set[str]:
-    """Return the ops that the graph's savers name, which TensorFlow 2 makes calls of functions."""
+    """Return the ops that the graph's savers name, which in TensorFlow 2 are calls of functions."""
     return {
         TensorRef.parse(name).op for saver in savers(graph) for name in (saver.save_tensor_name, saver.restore_op_name)
     }
 
 
 class _Flattening:
-    """One flattening: what calls have become, and what is to be read and waited for in their places."""
+    """One flattening: the inlined calls, and the tensors and ops that replace their outputs and control inputs."""
 
     def __init__(self, graph: Graph, library: Library, calls: Sequence[NodeDef]) -> None:
         self.graph, self.library, self.source = graph, library, graph.source
@@ -85,7 +85,7 @@ class _Flattening:
         )
 
     def result(self) -> Graph:
-        """Return the graph without the calls."""
+        """Return the graph with all calls inlined."""
         bodies = {name: self._body(node) for name, node in self._by_importance()}
         nodes = [each for name, node in self.graph.nodes.items() for each in bodies.get(name, (node,))]
         rewired = [self._rewired(node) for node in nodes]
@@ -99,14 +99,14 @@ class _Flattening:
         return self.graph.having([*rewired, *self.places.gathered.values()], header).apart()
 
     def _by_importance(self) -> list[tuple[str, NodeDef]]:
-        """Return the calls, those for the default signature first: they keep their names where others have the same."""
+        """Return the calls, those of the default signature first, so that their ops get the unnumbered names."""
         signatures = self.graph.header.signature_def
         outputs = signatures[DEFAULT].outputs.values() if DEFAULT in signatures else ()
         first = {TensorRef.parse(info.name).op for info in outputs}
         return sorted(self.calls.items(), key=lambda item: item[0] not in first)
 
     def _body(self, node: NodeDef) -> list[NodeDef]:
-        """Return the ops that a call becomes, with those of the calls in it."""
+        """Return the ops that replace a call, including those of nested calls."""
         nodes: list[NodeDef] = []
         under_way = [self._inlined(self._call(node))]
         while under_way:
@@ -120,7 +120,7 @@ class _Flattening:
         return nodes
 
     def _call(self, node: NodeDef, gate: str | None = None) -> Call:
-        """Read an op that calls a function; what it waits for includes the `gate` of the call that it is in."""
+        """Read an op that calls a function; its control inputs include the `gate` of the enclosing call."""
         function, attrs = self.library.called(node)
         data = [text.removesuffix(":0") for text in node.input if not text.startswith("^")]
         waits = [text[1:] for text in node.input if text.startswith("^")] + ([gate] if gate else [])
@@ -129,10 +129,10 @@ class _Flattening:
         return Call(node.name, f"{scope}/" if scope else "", function, data, waits, attrs, node.device)
 
     def _inlined(self, call: Call) -> Iterator[NodeDef | Call]:
-        """Yield the ops of a call's body, and the calls in it; note what stands for the call afterwards.
+        """Yield the ops of a call's body, and its nested calls; record what replaces the call's outputs.
 
-        Ops with state start when the call would have. Inside of TensorFlow 1's conditionals and loops so do those that
-        read nothing: there an op runs only if what it reads or waits for does.
+        Stateful ops run no earlier than the call would have. In graphs with TensorFlow 1 conditionals or loops, so do
+        ops without inputs, because an op there runs only if its inputs or control inputs do.
         """
         facts = self.library.facts(call.function)
         names = self.names.below(call.scope, [node.name for node in call.function.node_def])
@@ -160,7 +160,7 @@ class _Flattening:
         self.places.waits[call.name] = [*finals, *computed]
 
     def _gate(self, call: Call) -> str | None:
-        """Return what ops wait for that are to run no sooner than a call would have; None where that is nothing."""
+        """Return the control input for ops that must not run before a call would have; None if it waits for nothing."""
         waits = dict.fromkeys([*call.waits, *map(op_of, call.inputs)] if self.in_frames else call.waits)
         if len(waits) < 2:
             return next(iter(waits), None)
@@ -169,7 +169,7 @@ class _Flattening:
         return gate
 
     def _rewired(self, node: NodeDef) -> NodeDef:
-        """Return an op that reads and waits for what is there, and lies where no call is."""
+        """Return an op whose inputs, control inputs and colocations no longer refer to calls."""
         texts = self.places.inputs(node.input)
         gone = "_class" in node.attr and any(_place(raw) in self.calls for raw in node.attr["_class"].list.s)
         if not gone and texts == list(node.input):
@@ -182,7 +182,7 @@ class _Flattening:
         return new
 
     def _renamed(self, text: str) -> str:
-        """Return what stands for a text in the header; an op that is gone becomes one that gathers what it did."""
+        """Return the replacement of a tensor's or op's name in the header; a removed call becomes a NoOp."""
         name, colon, _ = text.removeprefix("^").partition(":")
         if colon:
             value = self.places.value(text)

@@ -1,4 +1,4 @@
-"""The body of a function where it is called: what each text in it stands for, outside."""
+"""Function bodies, inlined at a call: maps the names inside a function to ops and tensors of the calling graph."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,9 +15,9 @@ from ckpttool.graph.rewrite.stand_ins import op_of
 
 @dataclass(frozen=True)
 class Call:
-    """An op that calls a function: its name, what it reads and waits for, and the attributes that it gives.
+    """An op that calls a function: its name, inputs, control inputs, and the attributes that it passes.
 
-    `scope` is what the names of the body's ops begin with.
+    `scope` is the prefix of the names of the inlined ops.
     """
 
     name: str
@@ -30,17 +30,17 @@ class Call:
 
 
 class Body:
-    """The ops of a function for one call; `names` has the name of each outside, by that in the function.
+    """The ops of a function for one call; `names` maps their names in the function to their names in the graph.
 
-    In a function `x` is an argument, `op:argument:place` the output of an op, counted within one of its output
-    arguments, and `op:argument` all of these (tensorflow/core/framework/function.proto).
+    In a function, `x` is an argument, `op:argument:index` an output of an op, counted within one of its output
+    arguments, and `op:argument` all outputs of that argument (tensorflow/core/framework/function.proto).
     """
 
     def __init__(self, call: Call, names: Mapping[str, str], outputs: Mapping[str, Arguments], source: str) -> None:
-        """Take the output arguments of ops by type; a type that is not among these has one.
+        """Resolve the function's arguments; `outputs` are the output arguments of op types, others have a single one.
 
         Raises:
-            GraphError: the call gives other arguments than the function takes.
+            GraphError: the call passes another number of tensors than the function has arguments.
         """
         self.call, self.names, self.outputs, self.source = call, names, outputs, source
         self.function = call.function
@@ -50,10 +50,10 @@ class Body:
         self.arguments = dict(self._arguments())
 
     def node(self, inner: NodeDef) -> NodeDef:
-        """Return an op of the body as it is outside.
+        """Return a copy of an op of the body with its name, inputs and attributes in the graph.
 
         Raises:
-            GraphError: it reads what is not there, or needs an attribute that the call does not give.
+            GraphError: it reads a tensor that does not exist, or needs an attribute that the call does not specify.
         """
         node = NodeDef()
         node.CopyFrom(inner)
@@ -67,10 +67,10 @@ class Body:
         return node
 
     def texts(self, text: str) -> Sequence[str]:
-        """Return what a text of the body stands for outside.
+        """Return the inputs in the graph for an input of an op in the body; several if it is a list of tensors.
 
         Raises:
-            GraphError: it stands for nothing.
+            GraphError: it refers to no argument, op or output of the function.
         """
         if text.startswith("^"):
             return [f"^{self.outside(text[1:])}"]
@@ -87,10 +87,10 @@ class Body:
         return [output_text(self.names[name], position) for position in places]
 
     def value(self, inner: NodeDef) -> str:
-        """Return the tensor outside that an op of the body gives on as it is.
+        """Return the tensor in the graph that an op of the body passes on unchanged.
 
         Raises:
-            GraphError: it does not give on one tensor.
+            GraphError: the op does not have exactly one input tensor.
         """
         given = [text for each in list(inner.input)[:1] for text in self.texts(each)]
         if len(given) != 1 or given[0].startswith("^"):
@@ -100,10 +100,10 @@ class Body:
         return given[0]
 
     def outside(self, name: str) -> str:
-        """Return the op outside that an op or argument of the body stands for.
+        """Return the op in the graph for an op or argument of the body.
 
         Raises:
-            GraphError: there is none.
+            GraphError: the function has no such op or argument.
         """
         if name in self.names:
             return self.names[name]
@@ -113,22 +113,22 @@ class Body:
 
     @cached_property
     def returned(self) -> list[str]:
-        """What the function returns, as it is called outside.
+        """The tensors in the graph that the function returns.
 
         Raises:
-            GraphError: it says not what.
+            GraphError: the function does not define one of its outputs.
         """
         return [text for argument in self.function.signature.output_arg for text in self._returned(argument)]
 
     def held(self, name: str, place: int, ops: Sequence[str]) -> NodeDef:
-        """Return an op that gives what the function returns at a place, once some ops have run."""
+        """Return an identity of the function's output at an index, with control inputs from some ops."""
         types = [number for argument in self.function.signature.output_arg for number in self._types(argument)]
         node = NodeDef(name=name, op="Identity", input=[self.returned[place], *(f"^{op}" for op in ops)])
         node.attr["T"].CopyFrom(type_attr(types[place]))
         return node
 
     def _types(self, argument: OpDef.ArgDef) -> Sequence[int]:
-        """Return the dtypes of the tensors that an argument stands for."""
+        """Return the dtypes (by number) of an argument's tensors."""
         if argument.type_list_attr:
             return self.attrs[argument.type_list_attr].list.type
         return [argument.type or self.attrs[argument.type_attr].type] * self._size(argument)
@@ -139,7 +139,7 @@ class Body:
         return self.texts(self.function.ret[argument.name])
 
     def _arguments(self) -> Iterator[tuple[str, Sequence[str]]]:
-        """Yield what each argument stands for; of those that are lists also what each place in them does."""
+        """Yield each argument with its tensors in the graph, and each element of an argument as `argument:index`."""
         signature, position = self.function.signature, 0
         sizes = [self._size(argument) for argument in signature.input_arg]
         if sum(sizes) != len(self.call.inputs):
@@ -163,7 +163,7 @@ class Body:
         return max(value.i, len(value.list.type))
 
     def _outputs(self, node: NodeDef, argument: str) -> tuple[int, int]:
-        """Return the place among an op's outputs where an output argument begins, and how many tensors it is."""
+        """Return the index of an output argument's first tensor among an op's outputs, and its number of tensors."""
         position, filled, arguments = 0, node, self.outputs.get(node.op, (("", ""),))
         if self.function.signature.attr:
             filled = NodeDef()
@@ -177,7 +177,7 @@ class Body:
         raise self._error(f"reads the output {argument} of {node.name} ({node.op}), which has no such output")
 
     def _fill(self, attrs: Mapping[str, AttrValue]) -> None:
-        """Put what the call gives into the places that attributes hold for it, in place; and into their functions'."""
+        """Replace, in place, placeholders in attributes (also in those of functions) by the call's attributes."""
         for attr in attrs.values():
             if attr.WhichOneof("value") == "placeholder":
                 if attr.placeholder not in self.attrs:
@@ -190,7 +190,7 @@ class Body:
                     self._fill(function.attr)
 
     def _place(self, node: NodeDef) -> None:
-        """Let an op be where the ops outside are that stand for those of the body which it names."""
+        """Translate, in place, an op's colocations with ops of the body; others are removed."""
         places = node.attr["_class"].list.s
         local = [raw.decode("utf-8", "replace").removeprefix("loc:@") for raw in places]
         places[:] = [f"loc:@{self.names[name]}".encode() for name in local if name in self.names]
@@ -202,5 +202,5 @@ class Body:
 
 
 def output_text(name: str, place: int) -> str:
-    """Return an output of an op as ops write it in their inputs."""
+    """Return an output of an op in the notation of node inputs: index 0 is omitted."""
     return f"{name}:{place}" if place else name

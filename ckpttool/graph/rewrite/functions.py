@@ -1,4 +1,4 @@
-"""A graph's library of functions: which of them ops call, and names of their own for all."""
+"""A graph's function library: which functions ops call, and making their names unique."""
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
@@ -13,14 +13,14 @@ _WITH_STATE = frozenset[str]().union(*(ops for kind, ops in STATEFUL.items() if 
 
 
 def functions_in(attr: AttrValue) -> Iterator[NameAttrList]:
-    """Yield the functions that an attribute names."""
+    """Yield the functions that an attribute references."""
     if attr.WhichOneof("value") == "func":
         yield attr.func
     yield from attr.list.func if attr.WhichOneof("value") == "list" else ()
 
 
 def called_functions(library: FunctionDefLibrary, nodes: Iterable[NodeDef]) -> set[str]:
-    """Return the names of the functions of a library that nodes call, directly or through others, or as gradients."""
+    """Return the names of the library's functions that nodes call, directly or indirectly, or use as gradients."""
     bodies = {function.signature.name: function for function in library.function}
     gradients = {gradient.function_name: gradient.gradient_func for gradient in library.gradient}
     called: set[str] = set()
@@ -37,7 +37,7 @@ def called_functions(library: FunctionDefLibrary, nodes: Iterable[NodeDef]) -> s
 
 
 def _named(attrs: Iterable[AttrValue]) -> Iterator[str]:
-    """Yield the names of the functions in attributes, and of those that these are given in turn."""
+    """Yield the names of the functions in attributes, and in the attributes of these functions."""
     for attr in attrs:
         for function in functions_in(attr):
             yield function.name
@@ -45,7 +45,7 @@ def _named(attrs: Iterable[AttrValue]) -> Iterator[str]:
 
 
 def functions_with_effects(library: FunctionDefLibrary) -> frozenset[str]:
-    """Return the names of the functions that do more than compute their outputs, themselves or through others."""
+    """Return the names of the functions that have side effects, directly or through functions that they call."""
     callers: dict[str, list[str]] = defaultdict(list)
     todo = []
     for function in library.function:
@@ -65,19 +65,19 @@ def functions_with_effects(library: FunctionDefLibrary) -> frozenset[str]:
 
 
 def has_effect(op: str) -> bool:
-    """Say whether an op of a type does more than compute its outputs, or may do so."""
+    """Return whether an op of a type has, or may have, side effects."""
     return op in CHANGES or op not in COMPUTING
 
 
 def is_ordered(op: str) -> bool:
-    """Say whether what an op of a type gives or does depends on when it runs."""
+    """Return whether the outputs or effects of an op of a type depend on when it runs."""
     return op in CHANGES or op in _WITH_STATE or op not in COMPUTING
 
 
 def with_own_functions(graph: Graph, suffix: str) -> Graph:
-    """Return the graph with `suffix` on the name of each function of its library, and on each use of it.
+    """Return the graph with `suffix` appended to the names of its library's functions, and to all references.
 
-    TensorFlow keeps one table of functions for a whole process, by name.
+    TensorFlow keeps functions by name for the whole process, so those of two graphs must not share one.
     """
     names = {function.signature.name for function in graph.header.graph_def.library.function}
     if not names:
@@ -102,7 +102,7 @@ def with_own_functions(graph: Graph, suffix: str) -> Graph:
 
 
 def _rename(attrs: Iterable[AttrValue], names: set[str], suffix: str) -> None:
-    """Rename the functions that attributes name, in place."""
+    """Append the suffix to functions that attributes reference, in place."""
     for attr in attrs:
         for function in functions_in(attr):
             function.name += suffix if function.name in names else ""

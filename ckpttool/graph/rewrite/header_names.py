@@ -1,4 +1,4 @@
-"""The names of ops and tensors in all that a graph says beside its ops: collections, signatures, assets, savers."""
+"""Renaming ops and tensors in a graph's header: collections, signatures, assets, savers."""
 
 from collections.abc import Callable, Iterator
 
@@ -22,14 +22,14 @@ _ENTRIES: dict[str, type[Message]] = {
     "cond_context": CondContextDef,
     "while_context": WhileContextDef,
 }
-"""The collections of messages, whose texts are all names of ops, tensors and scopes."""
+"""The collections of messages whose strings are all names of ops, tensors and scopes."""
 
 Renamed = Callable[[str], str]
-"""What gives each text (`op`, `op:1`, `^op`) its new one."""
+"""A function that returns the new form of a name: `op`, `op:1`, `^op`."""
 
 
 def rename_in_header(header: MetaGraphDef, renamed: Renamed) -> None:
-    """Put other names into collections, signatures, assets and the saver, in place."""
+    """Rename in collections, signatures, assets and the saver, in place."""
     for key, collection in header.collection_def.items():
         _rename_collection(key, collection, renamed)
     if header.HasField("saver_def"):
@@ -45,7 +45,7 @@ def _tensor_infos(header: MetaGraphDef) -> Iterator[Message]:
 
 
 def _rename_collection(key: str, collection: CollectionDef, renamed: Renamed) -> None:
-    """Rename in a collection; what is not the message that its key promises is left as it is."""
+    """Rename in a collection, in place; entries that are not messages of the expected type are unchanged."""
     texts = collection.node_list.value
     if collection.WhichOneof("kind") == "node_list":
         texts[:] = [renamed(text) for text in texts]
@@ -65,7 +65,7 @@ def _rename_entry(raw: bytes, kind: type[Message], renamed: Renamed) -> bytes:
 
 
 def rename_texts(message: Message, renamed: Renamed) -> None:
-    """Rename in every text of a message."""
+    """Rename in every string of a message, in place."""
     for field, value in message.ListFields():
         if field.message_type is not None and field.message_type.GetOptions().map_entry:
             _rename_map(value, renamed)
@@ -79,7 +79,7 @@ def rename_texts(message: Message, renamed: Renamed) -> None:
 
 
 def _rename_map(texts: object, renamed: Renamed) -> None:
-    """Rename in the keys and values of a map of texts: the tensors that a conditional takes from outside."""
+    """Rename in the keys and values of a map of strings, such as the outside tensors that a conditional reads."""
     pairs = {renamed(key): renamed(value) for key, value in texts.items()}  # type: ignore[attr-defined]
     texts.clear()  # type: ignore[attr-defined]
     texts.update(pairs)  # type: ignore[attr-defined]

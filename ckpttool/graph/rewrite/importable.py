@@ -1,4 +1,4 @@
-"""Mending what TensorFlow refuses to import from graphs that older versions of it wrote."""
+"""Repairing graphs of older versions of TensorFlow that newer ones refuse to import."""
 
 import re
 from collections.abc import Collection, Container, Sequence
@@ -14,17 +14,17 @@ _VERSION = re.compile(r"\d+(\.\d+)*((a|b|rc|-rc|-alpha|-beta|-dev)\d*)?(\.?(post
 
 
 def importable(graph: Graph) -> Graph:
-    """Return the graph without what makes `import_meta_graph` and `import_graph_def` refuse it.
+    """Return the graph without the attributes that make `import_meta_graph` and `import_graph_def` fail.
 
-    - Attributes that begin with an underscore are notes of the program that wrote the graph. `_output_shapes` is
+    - Attributes that begin with an underscore are annotations of the program that wrote the graph. `_output_shapes` is
       wrong on old gradient ops, and the import compares it; `_gradient_op_type` names gradients that were registered
-      in that program only; `_cloned`, `_XlaCompile` and the like mean nothing here. `_class` stays, for it keeps
-      reference variables and their updates together, without the locations whose op is gone: these are refused.
-      `_lower_using_switch_merge` stays: it decides how conditionals run.
-    - Devices are cleared: `/gpu:0` or a parameter server is not there.
-    - A `tensorflow_version` such as `0.12.head` is not a version to a parser, and is dropped.
+      only in that program; `_cloned`, `_XlaCompile` and the like are meaningless here. `_class` is kept, because it
+      colocates reference variables with their updates, but without removed ops, which the import refuses.
+      `_lower_using_switch_merge` is kept, because it determines how conditionals run.
+    - Devices such as `/gpu:0` or a parameter server are cleared, because they may not exist.
+    - A `tensorflow_version` such as `0.12.head`, which TensorFlow cannot parse, is removed.
 
-    Attributes that the importing version does not know are left: it drops those that have their default value.
+    Attributes that the importing version does not know are kept: it ignores those with their default value.
     """
     draft = Draft(graph)
     _mend(draft)
@@ -32,9 +32,9 @@ def importable(graph: Graph) -> Graph:
 
 
 def importable_part(graph: Graph, targets: Sequence[str], boundary: Collection[str] = ()) -> Graph:
-    """Return `importable(subgraph(graph, targets, boundary))`, made in one go, for `import_graph_def`.
+    """Return `importable(subgraph(graph, targets, boundary))` for `import_graph_def`, with a single copy.
 
-    That reads no contexts of conditionals and loops, so the part has none.
+    `import_graph_def` reads no contexts of conditionals and loops, so the part has none.
 
     Raises:
         UnknownName: a target is not in the graph.
@@ -72,6 +72,6 @@ def _is_note(key: str) -> bool:
 
 
 def _drop_notes(attributes: object) -> None:
-    """Drop the attributes that only the program which wrote the graph could read."""
+    """Remove the attributes that only the program that wrote the graph could use, in place."""
     for key in [key for key in attributes if _is_note(key)]:  # type: ignore[attr-defined]
         del attributes[key]  # type: ignore[attr-defined]

@@ -1,4 +1,4 @@
-"""Which functions can be put in the places of their calls, and what their bodies do beside computing their outputs."""
+"""Which functions can be inlined, and which side effects they have."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -13,15 +13,15 @@ from ckpttool.graph.output_arguments import SEVERAL, arguments_in
 from ckpttool.graph.rewrite.functions import functions_in, functions_with_effects, has_effect
 
 OPS_LIMIT = 500_000
-"""How many ops the calls of a graph may become; the largest networks have some ten thousand."""
+"""The maximum number of ops after inlining; the largest networks have some ten thousand."""
 
 
 @dataclass(frozen=True)
 class Facts:
-    """What is true of a function wherever it is called.
+    """Properties of a function that are independent of its calls.
 
-    `passes` are ops that only hand out what the function returns; `finals` those that have run when the call is done;
-    `has_effects` says that some of these do more than compute, `holds_back` that not every output waits for them.
+    `passes` are identities that only return an output; `finals` are the ops that have run when the call is done.
+    `has_effects` is whether some of these have side effects, `holds_back` whether an output does not wait for them.
     """
 
     passes: frozenset[str]
@@ -31,10 +31,10 @@ class Facts:
 
 
 class Library:
-    """The functions of a graph, as far as calls of them can be replaced by their bodies."""
+    """The functions of a graph, and which calls of them can be inlined."""
 
     def __init__(self, graph: Graph) -> None:
-        """Take the library of a graph, and the definitions of ops that came with it."""
+        """Read a graph's function library, and the op definitions in its header."""
         library = graph.header.graph_def.library
         self.source = graph.source
         self.functions: Mapping[str, FunctionDef] = {each.signature.name: each for each in library.function}
@@ -45,9 +45,9 @@ class Library:
         self._facts: dict[str, Facts] = {}
 
     def called_by(self, node: NodeDef) -> str | None:
-        """Return the name of the function that an op calls and can be replaced by; None where there is none.
+        """Return the name of the inlinable function that an op calls, or None.
 
-        A function with a gradient of its own stays: its body has another one.
+        A function with a custom gradient is not inlinable, because its body has another gradient.
         """
         called = node.op if node.op in self.functions else None
         if node.op in CALLS:
@@ -55,10 +55,10 @@ class Library:
         return None if called in self._own_gradients else called
 
     def called(self, node: NodeDef) -> tuple[FunctionDef, Mapping[str, AttrValue]]:
-        """Return the function that an op calls, and the attributes that it is called with.
+        """Return the function that an op calls, and the attributes of the call.
 
         Raises:
-            GraphError: the library does not have it.
+            GraphError: the library does not contain it.
         """
         name = self.called_by(node) or ""
         if name not in self.functions:
@@ -66,10 +66,10 @@ class Library:
         return self.functions[name], node.attr["f"].func.attr if node.op in CALLS else node.attr
 
     def require_finite(self, calls: Sequence[NodeDef], beside: int) -> None:
-        """Check, before anything is made, that calls become a number of ops that can be, with those `beside` them.
+        """Check that inlining would not exceed the limits; `beside` is the number of the graph's other ops.
 
         Raises:
-            GraphError: a function is missing, or calls itself, or there would be too many ops or bytes.
+            GraphError: a function is missing or recursive, or there would be too many ops or bytes.
         """
         sizes: dict[str, tuple[int, int]] = {}
         names = [self.called(node)[0].signature.name for node in calls]
@@ -85,7 +85,7 @@ class Library:
             )
 
     def _measure(self, name: str, sizes: dict[str, tuple[int, int]]) -> None:
-        """Find how many ops and bytes a function becomes, with those that it calls."""
+        """Add to `sizes` the numbers of ops and bytes of a function with all that it calls."""
         path = {name: self._callees(name)}
         while path:
             last = next(reversed(path))
@@ -105,7 +105,7 @@ class Library:
         return [self.called(node)[0].signature.name for node in nodes if self.called_by(node) is not None]
 
     def facts(self, function: FunctionDef) -> Facts:
-        """Return what is true of a function wherever it is called."""
+        """Return the properties of a function."""
         name = function.signature.name
         if name not in self._facts:
             self._facts[name] = self._facts_of(function)
@@ -129,7 +129,7 @@ class Library:
         return Facts(frozenset(passes), finals, bool(effects), bool(effects) and not held)
 
     def _acts(self, node: NodeDef) -> bool:
-        """Say whether an op does more than compute, or calls what does."""
+        """Return whether an op, or a function that it calls, has side effects."""
         called = [each.name for attr in node.attr.values() for each in functions_in(attr)]
         if node.op in self.functions or called:
             return not self._effects.isdisjoint([node.op, *called])
@@ -137,7 +137,7 @@ class Library:
 
 
 class _Awaited:
-    """Which ops of a body others wait for, directly or through NoOps."""
+    """The control inputs of a body's ops, directly or through NoOps."""
 
     def __init__(self, nodes: Mapping[str, NodeDef]) -> None:
         self.nodes = nodes

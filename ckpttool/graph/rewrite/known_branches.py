@@ -1,4 +1,4 @@
-"""Conditions that a graph decides itself: where a constant chooses, a call of the branch stands for If or Case."""
+"""Conditionals with a constant condition: an If or Case is replaced by a call of the selected branch."""
 
 from collections.abc import Iterator
 
@@ -10,9 +10,9 @@ from ckpttool.graph.rewrite.draft import Draft
 
 
 def with_known_branches(graph: Graph) -> Graph:
-    """Return the graph with calls of branches in the places of the Ifs and Cases that a constant decides.
+    """Return the graph in which Ifs and Cases with a constant condition are calls of the selected branch.
 
-    So it is where a network was saved with `training=False`. The same graph, where all is open.
+    Networks that were saved with `training=False` have such conditionals. A graph without any is returned unchanged.
     """
     draft = Draft(graph)
     for name, branch in _decided(graph):
@@ -30,7 +30,7 @@ def with_known_branches(graph: Graph) -> Graph:
 
 
 def _decided(graph: Graph) -> Iterator[tuple[str, NameAttrList]]:
-    """Yield the Ifs and Cases whose branch is known, with it."""
+    """Yield the Ifs and Cases whose branch is known, with the branch."""
     for name, node in graph.nodes.items():
         if node.op not in CONDITIONALS and node.op not in CASES:
             continue
@@ -46,7 +46,7 @@ def _decided(graph: Graph) -> Iterator[tuple[str, NameAttrList]]:
 
 
 def _constant(graph: Graph, node: NodeDef) -> float | None:
-    """Return the number that an op chooses by, where a constant gives it."""
+    """Return the constant condition or index of an op, or None if it is computed."""
     seen = set[str]()
     text = next(iter(node.input), "^")
     while not text.startswith("^"):

@@ -1,4 +1,4 @@
-"""New variables: ops without inputs make room for variables with initialisers, and the graph gets a saver."""
+"""New variables: replaces ops without inputs by variables with initialisers, and adds a saver to the graph."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,10 +16,10 @@ from ckpttool.graph.rewrite.savers import with_saver
 
 @dataclass(frozen=True)
 class NewVariable:
-    """A variable that a graph is to have: its name, and the op that stands in its place now.
+    """A variable to add to a graph: its name, and the op that it replaces.
 
-    `initial` are the ops that compute what it starts with; the last of them gives it, and is named in its scope.
-    `moved` is what a step of training gives it instead, as moving averages have it.
+    `initial` are the ops that compute its initial value; the last of them returns it, and its name is in the
+    variable's scope. `moved` is the tensor that a training step assigns to it, as for moving averages.
     """
 
     name: str
@@ -32,10 +32,10 @@ class NewVariable:
 
 
 def with_new_variables(graph: Graph, new: Sequence[NewVariable]) -> Graph:
-    """Return a graph with resource variables in the places of ops, and with a saver of all its variables.
+    """Return a graph with resource variables instead of ops, and with a saver of all its variables.
 
     Raises:
-        GraphError: two ops would have one name.
+        GraphError: two ops would have the same name.
     """
     draft, names = Draft(graph), FreeNames([*graph.nodes, *(each.name for each in new)])
     moved: dict[TensorRef, TensorRef] = {}
@@ -84,7 +84,7 @@ def _assigning(new: NewVariable, value: str, name: str) -> NodeDef:
 
 
 def _read(graph: Graph, new: NewVariable) -> str:
-    """Return the name of the read of a variable: of that of the op before it, if there is one, else of a new one."""
+    """Return the name of the op that reads a variable: an existing Identity of the replaced op, else a new one."""
     reads = [reader for reader in graph.consumers.get(new.op, []) if graph.nodes[reader].op == "Identity"]
     return next(iter(reads), f"{new.name}/read")
 

@@ -1,6 +1,6 @@
-"""Savers of TensorFlow 0.x rewritten: their ops read and write files of version 1 only, and we write version 2.
+"""Conversion of TensorFlow 0.x savers: their ops read and write only files of version 1, and we write version 2.
 
-`RestoreV2` reads both versions, so a rewritten graph still restores the checkpoints that it had.
+`RestoreV2` reads both versions, so a converted graph still restores its old checkpoints.
 """
 
 import numpy as np
@@ -16,14 +16,14 @@ from ckpttool.graph.ops import SAVER_DTYPES, SAVES, SLICED_SAVERS
 from ckpttool.graph.rewrite.draft import Draft, control_inputs, free_name, input_text, set_inputs, type_attr
 
 _NEW = {"Save": "SaveV2", "SaveSlices": "SaveV2", "Restore": "RestoreV2", "RestoreSlice": "RestoreV2"}
-"""The ops of version 1 and those of version 2 that do the same."""
+"""The ops of version 1, with the equivalent ops of version 2."""
 
 
 def with_savers_of_version_2(graph: Graph) -> Graph:
-    """Return the graph whose savers read and write checkpoints of version 2; one that reads them stays as it is.
+    """Return the graph whose savers read and write checkpoints of version 2; one that already does is unchanged.
 
-    Ops keep their names, and what is saved its keys. Where shards were written, each under a name of its own, they are
-    merged into one checkpoint as TensorFlow 1 does it.
+    Ops keep their names, and tensors their keys. Shards, which were separate files, are merged into one checkpoint as
+    in TensorFlow 1.
 
     Raises:
         GraphError: the names that a saver uses are computed.
@@ -42,7 +42,7 @@ def with_savers_of_version_2(graph: Graph) -> Graph:
 
 
 def _renew(draft: Draft, name: str) -> None:
-    """Make a saver's op one of version 2, in place: names and slices are vectors, dtypes a list."""
+    """Convert a saver's op to version 2, in place: names and slices are vectors, dtypes a list."""
     node, (file, keys, *rest) = draft.op(name), draft.graph.inputs(name)
     is_sliced = node.op in SLICED_SAVERS
     count = len(texts(draft.graph, keys))
@@ -63,7 +63,7 @@ def _renew(draft: Draft, name: str) -> None:
 
 
 def _merge(draft: Draft, name: str) -> None:
-    """Let the op that named all shards merge them and name the checkpoint, in place."""
+    """Convert the op that named all shards to one that merges them and returns the checkpoint's name, in place."""
     graph = draft.graph
     before = graph.ancestors(name, control=True)
     saves = [op for op, each in graph.nodes.items() if op in before and each.op in SAVES]
@@ -84,7 +84,7 @@ def _merge(draft: Draft, name: str) -> None:
 
 
 def _say_version_2(header: MetaGraphDef) -> None:
-    """Give the savers their new version, in place."""
+    """Set the version of the savers to 2, in place."""
     if header.HasField("saver_def"):
         header.saver_def.version = SaverDef.V2
     if "savers" in header.collection_def:

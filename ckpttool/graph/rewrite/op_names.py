@@ -1,4 +1,4 @@
-"""Other names for ops, wherever a graph names them."""
+"""Renaming ops, with all references to them in a graph."""
 
 import re
 from collections.abc import Callable
@@ -9,13 +9,13 @@ from ckpttool.graph.rewrite.draft import copy_of
 from ckpttool.graph.rewrite.header_names import rename_in_header
 
 VALID = re.compile(r"[A-Za-z0-9.][A-Za-z0-9_.\\/>-]*")
-"""What TensorFlow takes as the name of an op (tensorflow/core/framework/node_def_util.cc)."""
+"""The names that TensorFlow accepts for ops (tensorflow/core/framework/node_def_util.cc)."""
 Renamed = Callable[[str], str]
-"""What gives each op's or scope's name its new one."""
+"""A function that returns the new name of an op or scope."""
 
 
 def valid_name(name: str) -> str:
-    """Return a name that TensorFlow takes for an op, the same one if it does.
+    """Return a similar name that TensorFlow accepts for an op; a valid name is unchanged.
 
     >>> valid_name("dense/kernel"), valid_name("_layers/0/w"), valid_name("my kernel")
     ('dense/kernel', 'layers/0/w', 'my_kernel')
@@ -24,12 +24,12 @@ def valid_name(name: str) -> str:
 
 
 def with_ops_renamed(graph: Graph, renamed: Renamed) -> Graph:
-    """Return the graph with other names for ops: inputs, colocations, shared names, collections and all else follow.
+    """Return the graph with renamed ops, and all references: inputs, colocations, shared names, collections.
 
-    Savers' constants do not: they name tensors of the checkpoint.
+    Savers' constants are not changed: they name tensors of the checkpoint.
 
     Raises:
-        GraphError: two ops would have one name.
+        GraphError: two ops would have the same name.
     """
     nodes = [copy_of(node) for node in graph.nodes.values()]
     for node in nodes:
@@ -50,7 +50,7 @@ def _rename_node(node: NodeDef, renamed: Renamed) -> None:
 
 
 def _rename_text(text: str, renamed: Renamed) -> str:
-    """Rename in an op's or tensor's name, also where it is a control input.
+    """Rename the op in the name of an op, tensor or control input.
 
     >>> [_rename_text(text, str.upper) for text in ("^a/b", "a/b:1", "a")]
     ['^A/B', 'A/B:1', 'A']

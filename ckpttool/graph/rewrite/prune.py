@@ -195,7 +195,7 @@ def _with_initializers(graph: Graph, kept: set[str], stop: set[TensorRef]) -> se
 
 
 def has_lost_colocation(node: NodeDef, ops: Container[str]) -> bool:
-    """Say whether an op is to be where another one is (`loc:@op`) that is gone."""
+    """Return whether an op has a colocation (`loc:@op`) with a removed op."""
     return "_class" in node.attr and any(_is_lost(raw, ops) for raw in node.attr["_class"].list.s)
 
 

@@ -1,4 +1,4 @@
-"""The number of rows that are fed, as a tensor of a graph, and what is computed of it in the places of constants."""
+"""The number of fed rows as a tensor of a graph, and tensors computed from it that replace constants."""
 
 from collections.abc import Collection, Iterable
 
@@ -18,21 +18,21 @@ _INT32 = BY_NAME["int32"]
 
 
 class RowCount:
-    """How many rows are fed to placeholders, or dealt out to each of several towers: ops of a draft that compute it."""
+    """Adds ops to a draft that compute the number of rows fed to placeholders, or to each of several towers."""
 
     def __init__(self, graph: Graph, placeholders: Collection[str], rows: int, draft: Draft, names: FreeNames) -> None:
-        """Find what is counted; `rows` is how many the graph was built for, `self.rows` those of a tower."""
+        """Find the tensor to count; `rows` is the number that the graph was built for, `self.rows` that of a tower."""
         dealt = _dealt_out(graph, placeholders)
         self.graph, self.placeholders, self.draft, self.names = graph, placeholders, draft, names
         self.rows, self.counted = (
             (rows // dealt[1], dealt[0]) if dealt else (rows, TensorRef(next(iter(placeholders)), 0))
         )
         self.dynamic: dict[str, TensorRef] = {}
-        """By a constant's name what is computed in its place."""
+        """The computed tensor that replaces each constant, by the constant's name."""
         self._count: TensorRef | None = None
 
     def filled(self, ref: TensorRef) -> TensorRef | None:
-        """Return a constant that is alike everywhere with as many rows as are fed, None for any other tensor."""
+        """Return the replacement of a uniform constant of `rows` rows by one of all fed rows; None for other ones."""
         node = self.graph.nodes[ref.op]
         shape = shape_of(node.attr["value"].tensor) if node.op == "Const" else ()
         if self.rows == 1 or len(shape) < 2 or shape[0] != self.rows or (number := single_number(node)) is None:
@@ -46,7 +46,7 @@ class RowCount:
         return self.dynamic[ref.op]
 
     def vector(self, ref: TensorRef, factor: int = 1) -> TensorRef:
-        """Return a constant shape whose first size is the number of the rows, or a multiple of it."""
+        """Return a constant shape with its first size computed as the number of rows times `factor`."""
         if ref.op not in self.dynamic:
             values = numbers(self.graph.nodes[ref.op])
             sizes = [] if values is None else [int(value) for value in values.reshape(-1)]
@@ -55,7 +55,7 @@ class RowCount:
         return self.dynamic[ref.op]
 
     def _pack(self, name: str, sizes: list[int], dtype: DType, factor: int) -> TensorRef:
-        """Return sizes as a tensor, the first of them computed."""
+        """Return sizes as a vector whose first element is computed."""
         first = self.cast(self.scalar(None), dtype)
         if factor > 1:
             times = self.add(constant(self.names.free(f"{name}/factor"), np.array(factor, dtype.numpy), dtype))
@@ -69,7 +69,7 @@ class RowCount:
         return packed
 
     def scalar(self, ref: TensorRef | None) -> TensorRef:
-        """Return how many rows are fed, or dealt out to each tower, of the dtype of a constant that said so."""
+        """Return the number of rows that are fed, or of a tower, in the dtype of the constant `ref` (else int32)."""
         if self._count is None:
             fed, node = self.counted.op, self.graph.nodes[self.counted.op]
             dtype = dtype_numbered(node.attr["dtype" if fed in self.placeholders else "T"].type)
@@ -85,11 +85,11 @@ class RowCount:
         return self.cast(self._count, dtype_numbered(self.graph.nodes[ref.op].attr["dtype"].type))
 
     def cast(self, ref: TensorRef, dtype: DType) -> TensorRef:
-        """Return a number of 32 bits in another dtype."""
+        """Return an int32 tensor in another dtype."""
         return ref if dtype == _INT32 else self.op("Cast", f"{ref.op}/Cast", [ref], SrcT=_INT32, DstT=dtype)
 
     def op(self, op_type: str, name: str, inputs: Iterable[TensorRef], **dtypes: DType) -> TensorRef:
-        """Add an op to the graph."""
+        """Add an op to the graph, and return its first output."""
         node = NodeDef(name=self.names.free(name), op=op_type)
         set_inputs(node, inputs)
         for key, dtype in dtypes.items():
@@ -97,13 +97,13 @@ class RowCount:
         return self.add(node)
 
     def add(self, node: NodeDef) -> TensorRef:
-        """Add a node to the graph, and return what it gives."""
+        """Add a node to the graph, and return its first output."""
         self.draft.add(node)
         return TensorRef(node.name, 0)
 
 
 def _dealt_out(graph: Graph, placeholders: Collection[str]) -> tuple[TensorRef, int] | None:
-    """Return what the first of several towers gets of the rows, and how many towers there are; None without towers."""
+    """Return the split rows of the first of several towers, and the number of towers; None without towers."""
     for name in sorted({reader for fed in placeholders for reader in graph.consumers.get(fed, ())}):
         node = graph.nodes[name]
         if node.op in SPLITS and is_first_axis(graph, graph.inputs(name)[SPLITS[node.op][0]]):
@@ -112,5 +112,5 @@ def _dealt_out(graph: Graph, placeholders: Collection[str]) -> tuple[TensorRef, 
 
 
 def as_numbers(values: Iterable[int], dtype: DType) -> Array:
-    """Return numbers as a constant of a graph has them."""
+    """Return integers as an array of a dtype."""
     return np.array(list(values), dtype.numpy)

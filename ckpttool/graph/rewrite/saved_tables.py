@@ -1,6 +1,6 @@
-"""Tables of a SavedModel of TensorFlow 2: as in TensorFlow 1, ops of the graph fill them with all that they hold.
+"""Look-up tables of TensorFlow 2 SavedModels: adds ops to the graph that fill them, as in TensorFlow 1.
 
-TensorFlow 2 feeds its initialiser the paths of files, and restores tables that a program has filled from a checkpoint.
+TensorFlow 2 feeds the paths of assets to its initialiser, and restores tables that a program filled from a checkpoint.
 """
 
 from collections.abc import Mapping
@@ -21,9 +21,9 @@ from ckpttool.graph.rewrite.tables import with_assets
 
 
 def with_files_of_tables(graph: Graph) -> Graph:
-    """Return the graph that names the files which its tables read in constants, where they lie now.
+    """Return the graph in which the paths of the tables' files are constants, with their current values.
 
-    A loader of TensorFlow 1 feeds these constants, as that of TensorFlow 2 feeds the placeholders in their places.
+    TensorFlow 1's loader feeds these constants, as TensorFlow 2's loader feeds the placeholders that they replace.
     """
     draft, moved = Draft(graph), dict[TensorRef, TensorRef]()
     for asset in graph.header.asset_file_def:
@@ -36,14 +36,14 @@ def with_files_of_tables(graph: Graph) -> Graph:
 
 
 def _reads_of_copies(graph: Graph, name: str) -> list[str]:
-    """Return the ops that read the variables which an op gives the value of, and which keep nothing else."""
+    """Return the ops that read variables to which an op's output is assigned."""
     assigns = [op for op in graph.consumers.get(name, []) if graph.nodes[op].op in ASSIGNS]
     copies = [graph.inputs(op)[0].op for op in assigns]
     return [read for copy in copies for read in graph.consumers.get(copy, []) if graph.nodes[read].op in READS]
 
 
 def with_restored_tables(graph: Graph, tensors: Mapping[str, Tensor]) -> tuple[Graph, list[str]]:
-    """Return the graph with ops that fill the tables which its saver restores, and the names of these ops."""
+    """Return the graph with ops that fill the tables that its saver restores, and the names of these ops."""
     draft, names = Draft(graph), FreeNames(graph.nodes)
     fillers = []
     for table, keys in restored_tables(graph).items():

@@ -1,4 +1,4 @@
-"""Savers changed with their graph: other names or dtypes in the checkpoint, fewer variables, or a new saver of all."""
+"""Savers: changes their names or dtypes in the checkpoint, removes variables from them, or adds a new saver of all."""
 
 from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -21,7 +21,7 @@ from ckpttool.graph.rewrite.prune import keep
 
 
 def rename_saved(graph: Graph, renamed: Callable[[str], str]) -> Graph:
-    """Return the graph whose savers write and read tensors under other names."""
+    """Return the graph whose savers write and read tensors under the names that `renamed` returns for the old ones."""
     draft = Draft(graph)
     for name in saver_ops(graph):
         place = graph.inputs(name)[1]
@@ -30,9 +30,9 @@ def rename_saved(graph: Graph, renamed: Callable[[str], str]) -> Graph:
 
 
 def trim_savers(graph: Graph, gone: Container[str]) -> Graph:
-    """Return the graph whose savers write and read the variables no more whose ops are named.
+    """Return the graph whose savers no longer write and read the named variables (ops).
 
-    The assigns through which these were restored go too. A saver that is left with nothing goes.
+    The assigns that restore these are removed too, and so is a saver without any variables left.
     """
     draft, removed, moved = Draft(graph), set[str](), dict[TensorRef, TensorRef]()
     for name in saver_ops(graph):
@@ -47,7 +47,7 @@ def trim_savers(graph: Graph, gone: Container[str]) -> Graph:
         elif len(kept) < len(members):
             _keep_entries(draft, name, kept)
     files = {graph.inputs(name)[0] for name in removed if graph.nodes[name].op in SAVES}
-    for name in graph.nodes if files else ():  # what joins shards leaves out files to which nothing is written any more
+    for name in graph.nodes if files else ():  # files that are no longer written are not merged
         readers = (graph.nodes[op].op for op in graph.consumers.get(name, []))
         if graph.nodes[name].op == "Pack" and "MergeV2Checkpoints" in readers:
             shards = [ref for ref in graph.inputs(name) if ref not in files]
@@ -65,7 +65,7 @@ def trim_savers(graph: Graph, gone: Container[str]) -> Graph:
 
 
 def put_texts(node: NodeDef, values: list[str]) -> None:
-    """Give a Const other strings, in place: a vector of any length, or the one of a scalar."""
+    """Set the strings of a Const in place: a vector of any length, or a scalar."""
     tensor = node.attr["value"].tensor
     tensor.string_val[:] = [value.encode() for value in values]
     if tensor.tensor_shape.dim and tensor.tensor_shape.dim[0].size != len(values):
@@ -74,7 +74,7 @@ def put_texts(node: NodeDef, values: list[str]) -> None:
 
 
 def _keep_entries(draft: Draft, name: str, kept: list[int]) -> None:
-    """Let an op of a saver write or read some of its tensors only, in place."""
+    """Make an op of a saver write or read only the tensors at the given positions, in place."""
     graph = draft.graph
     node, inputs = draft.op(name), graph.inputs(name)
     for place in inputs[1 : 3 if node.op in SLICED_SAVERS else 2]:
@@ -89,7 +89,7 @@ def _keep_entries(draft: Draft, name: str, kept: list[int]) -> None:
 
 
 def _restoring(graph: Graph, ref: TensorRef) -> Iterator[str]:
-    """Yield the ops that a restored tensor goes through, up to the assign."""
+    """Yield the ops that a restored tensor passes through, up to and including the assign."""
     for reader in graph.readers.get(ref, []):
         yield reader
         if written_variable(graph, reader) is None:
@@ -97,9 +97,9 @@ def _restoring(graph: Graph, ref: TensorRef) -> Iterator[str]:
 
 
 def cast_saved(graph: Graph, dtypes: Mapping[str, DType]) -> Graph:
-    """Return the graph whose savers keep tensors (names in the checkpoint) in these dtypes on the disk.
+    """Return the graph whose savers write and read tensors (names in the checkpoint) in the given dtypes.
 
-    The variables keep theirs: where they differ a Cast stands between, on both ways.
+    The variables' dtypes are unchanged: if they differ, a Cast is added to saving and to restoring.
     """
     draft, names = Draft(graph), FreeNames(graph.nodes)
     after_reading: dict[TensorRef, NodeDef] = {}
@@ -120,7 +120,7 @@ def cast_saved(graph: Graph, dtypes: Mapping[str, DType]) -> Graph:
 
 
 def _cast_read(draft: Draft, restored: TensorRef, disk: int, held: int, cast_name: Callable[[], str]) -> NodeDef | None:
-    """Return what casts what a saver reads to what is held; None where a Cast alone reads it: that takes the dtype."""
+    """Return a Cast of a restored tensor to the variable's dtype; None if its only reader is a Cast (then changed)."""
     readers = draft.graph.readers.get(restored, [])
     if len(readers) == 1 and draft.graph.nodes[readers[0]].op == "Cast":
         draft.op(readers[0]).attr["SrcT"].CopyFrom(type_attr(disk))
@@ -129,7 +129,7 @@ def _cast_read(draft: Draft, restored: TensorRef, disk: int, held: int, cast_nam
 
 
 def _cast_written(draft: Draft, saver: str, position: int, disk: int, held: int, cast_name: Callable[[], str]) -> None:
-    """Let what a saver writes be cast from what is held; a Cast that the saver alone reads gives the other dtype."""
+    """Add a Cast before a saver's input, or change the existing one if only the saver reads it."""
     graph = draft.graph
     place = SAVES[graph.nodes[saver].op] + position
     written = graph.inputs(saver)[place]
@@ -150,7 +150,7 @@ def _cast(name: str, ref: TensorRef, source: int, target: int) -> NodeDef:
 
 
 def _dtype(node: NodeDef, position: int) -> int:
-    """Return the number of the dtype of a tensor of a saver's op."""
+    """Return the dtype (by number) of a tensor that a saver's op writes or reads."""
     if node.op not in SAVER_DTYPES:
         return int(node.attr["dt"].type)
     return int(node.attr[SAVER_DTYPES[node.op]].list.type[position])
@@ -165,10 +165,10 @@ def _put_dtype(node: NodeDef, position: int, dtype: DType) -> None:
 
 
 def with_saver(graph: Graph, names: Mapping[str, str] | None = None) -> Graph:
-    """Return a graph that has lost its savers with one of its own, of every variable that its checkpoint holds.
+    """Return a graph without savers with a new saver of all variables in its checkpoint.
 
-    Its ops are named as TensorFlow names them, and it keeps as many checkpoints as `tf.compat.v1.train.Saver`. `names`
-    has the names in the checkpoint by those of the variables' ops, where they differ.
+    Its op names and its number of kept checkpoints are those of `tf.compat.v1.train.Saver`. `names` maps variable ops
+    to their names in the checkpoint, if these differ.
     """
     members = [replace(each, name=(names or {}).get(each.op, each.name)) for each in variables(graph).values()]
     members.sort(key=lambda each: (each.name, each.slice_offset or ()))
@@ -192,7 +192,7 @@ def with_saver(graph: Graph, names: Mapping[str, str] | None = None) -> Graph:
 
 
 def _saver_nodes(scope: str, members: Sequence[Variable]) -> Iterator[NodeDef]:
-    """Yield a saver's ops: the file's name, the tensors' names, reads, writing, reading, an assign to each variable."""
+    """Yield a saver's ops: the file name, the tensor names, variable reads, save, restore, and assigns."""
     default = constant(f"{scope}/filename/input", np.array(b"model", object), STRING)
     file = NodeDef(name=f"{scope}/Const", op="PlaceholderWithDefault", input=[default.name])
     file.attr["dtype"].CopyFrom(type_attr(STRING.number))
@@ -224,7 +224,7 @@ def _saver_nodes(scope: str, members: Sequence[Variable]) -> Iterator[NodeDef]:
 
 
 def _slice(variable: Variable) -> str:
-    """Return which part of a stored tensor a variable is, as savers write it; nothing for all of it."""
+    """Return a variable's slice of the stored tensor in the notation of savers; empty for the whole tensor."""
     if variable.slice_offset is None or variable.full_shape is None or variable.shape is None:
         return ""
     return slice_text(variable.full_shape, variable.slice_offset, variable.shape)

@@ -1,9 +1,9 @@
-"""Convolutions whose kernels take over what scales and shifts their outputs, as a batch norm by its averages does.
+"""Folding scales and shifts of a convolution's outputs, such as a batch norm in inference mode, into its kernel.
 
     conv(x, kernel) * s + c  =  conv(x, kernel * s) + c
 
-The numbers are the same but for their rounding. What runs the graph can then add `c` and apply an activation as it
-convolves, where it would pass over the outputs once more for each of these.
+The results are equal up to rounding. A runtime can then fuse the addition of `c` and an activation into the
+convolution, instead of an additional pass over the outputs for each.
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -35,24 +35,24 @@ from ckpttool.graph.rewrite.draft import (
 from ckpttool.graph.rewrite.prune import subgraph
 
 _CHANNEL_AXES = {"Conv2D": (3,), "Conv3D": (4,), "DepthwiseConv2dNative": (2, 3), "Conv2DBackpropInput": (2,)}
-"""Which dimensions of a kernel are the channels of the outputs, by the type of convolution."""
+"""The dimensions of a kernel that are the output channels, by the type of convolution."""
 _CHANNELS_LAST = frozenset({b"", b"NHWC", b"NDHWC"})
 _DTYPES = frozenset({"float32", "float64"})
-"""Those in which a kernel can be rounded once more without anybody seeing it."""
+"""The dtypes in which an additional rounding of the kernel is negligible."""
 _UNARY = READS | {"StopGradient", "Cast", "Rsqrt", "Sqrt", "Square", "Neg", "Reciprocal", "Inv"}
 _SUMS = frozenset({"Add", "AddV2", "BiasAdd", "Sub"})
 _PRODUCTS = frozenset({"Mul", "RealDiv"})
 _FROM_THE_LEFT = frozenset({"Sub", "RealDiv", "BiasAdd"})
 _FUSED = frozenset({"FusedBatchNorm", "FusedBatchNormV2", "FusedBatchNormV3"})
 _SQUEEZE = "Squeeze"
-"""What stands between a convolution of series, which is one of images with a height of 1, and all that follows."""
+"""The op after a 1-D convolution, which TensorFlow computes as a 2-D convolution of images with a height of 1."""
 _INT32 = BY_NAME["int32"]
 
 Shape = tuple[int, ...]
 
 
 class _Step(NamedTuple):
-    """An op that scales or shifts each channel by a number of its own: `by`, None where it does both, or neither."""
+    """An op that scales or shifts each channel by `by`, which is None for a fused normalisation and a squeeze."""
 
     name: str
     kind: str
@@ -60,9 +60,10 @@ class _Step(NamedTuple):
 
 
 def with_scaled_kernels(graph: Graph, wanted: Collection[str], fed: Collection[str] = ()) -> Graph:
-    """Return a part of a graph in which kernels are scaled in the place of outputs, where nothing else reads these.
+    """Return a part of a graph in which scales of convolutions' outputs are folded into the kernels.
 
-    `wanted` are tensors or ops that will be computed, `fed` tensors that are given.
+    Outputs with several readers are not changed. `wanted` are the tensors or ops that will be computed, `fed` the
+    tensors that will be fed.
     """
     scaling = _Scaling(graph, wanted)
     scaled = scaling.done([name for name, node in graph.nodes.items() if node.op in _CHANNEL_AXES])
@@ -70,7 +71,7 @@ def with_scaled_kernels(graph: Graph, wanted: Collection[str], fed: Collection[s
 
 
 class _Scaling:
-    """One rewriting: each convolution with the ops above it that scale and shift its channels alone."""
+    """One rewrite: finds for each convolution the following ops that only scale and shift its channels."""
 
     def __init__(self, graph: Graph, wanted: Collection[str]) -> None:
         self.graph, self.draft, self.names = graph, Draft(graph), FreeNames(graph.nodes)
@@ -93,7 +94,7 @@ class _Scaling:
         return self.draft.sealed()
 
     def _steps(self, name: str) -> list[_Step]:
-        """Return the ops above a convolution that scale and shift its channels, from below."""
+        """Return the ops after a convolution that scale and shift its channels, in order."""
         node, kernel = self.graph.nodes[name], self.shape(self.graph.inputs(name)[1])
         if kernel is None or not self._is_plain(name) or dtype_numbered(node.attr["T"].type).name not in _DTYPES:
             return []
@@ -105,7 +106,7 @@ class _Scaling:
         return steps
 
     def _step(self, below: str, channels: int, rank: int) -> _Step | None:
-        """Return the only op that reads another one, if it scales or shifts each channel by a number of its own."""
+        """Return the only reader of an op if it scales or shifts each channel, or squeezes; else None."""
         readers = self.graph.consumers.get(below, [])
         if len(readers) != 1 or below in self.wanted or not self._is_plain(readers[0]):
             return None
@@ -125,25 +126,25 @@ class _Scaling:
         return _Step(name, kind, others[0]) if by_channel and prod(shape or ()) in (1, channels) else None
 
     def _is_plain(self, name: str) -> bool:
-        """Say whether an op has its channels last, waits for nothing, and is in no conditional and no loop."""
+        """Return whether an op has its channels last, no control inputs, and is in no conditional or loop."""
         node = self.graph.nodes[name]
         layout = node.attr["data_format"].s if "data_format" in node.attr else b""
         return layout in _CHANNELS_LAST and not control_inputs(node) and name not in self.regions
 
     def _squeezed_dimensions(self, name: str) -> set[int]:
-        """Return the dimensions that an op names as those to take away; none for any other op."""
+        """Return the dimensions that a squeeze removes; empty for any other op."""
         node = self.graph.nodes[name]
         return set(node.attr["squeeze_dims"].list.i) if "squeeze_dims" in node.attr else set()
 
     def _is_inference(self, name: str) -> bool:
-        """Say whether a fused normalisation uses averages, and nothing reads what else it gives."""
+        """Return whether a fused normalisation uses averages, and only its first output is read."""
         read = any(TensorRef(name, index) in self.graph.readers for index in range(1, 6))
         return not read and not mixes_rows(self.graph.nodes[name], self.graph.nodes)
 
     def shape(self, ref: TensorRef) -> Shape | None:
-        """Return the shape of what is computed of variables and constants alone, element by element; else None."""
+        """Return the shape of a tensor that is computed elementwise from variables and constants only; else None."""
         if ref not in self.shapes:
-            self.shapes[ref] = None  # a loop's way back comes here again
+            self.shapes[ref] = None  # a loop's back edge leads here again
             self.shapes[ref] = self._found_shape(ref)
         return self.shapes[ref]
 
@@ -170,7 +171,7 @@ class _Scaling:
         return known[0] if node.op in _UNARY else None
 
     def _reshaped(self, before: Shape, kind: str, by: str) -> Shape | None:
-        """Return the shape that a constant says, of as many numbers as there were before."""
+        """Return the shape after a Reshape or ExpandDims by a constant; None if it is computed."""
         given = numbers(self.graph.nodes[by])
         if given is None:
             return None
@@ -181,7 +182,7 @@ class _Scaling:
 
 
 class _Composition:
-    """All that is done to the channels of one convolution, as one scale and one shift; it adds ops to a draft."""
+    """Combines the steps after one convolution into one scale and one shift, and adds the ops to the draft."""
 
     def __init__(self, scaling: _Scaling, convolution: str) -> None:
         self.graph, self.draft, self.names = scaling.graph, scaling.draft, scaling.names
@@ -193,7 +194,7 @@ class _Composition:
         self.sizes = [sizes[axis] if axis in axes else 1 for axis in range(axes[0], len(sizes))]
 
     def of(self, steps: Sequence[_Step]) -> TensorRef:
-        """Scale the kernel by all that its outputs are scaled by, and return the outputs, shifted."""
+        """Scale the kernel by the combined scale, and return the new convolution's shifted outputs."""
         scale, shift = self._number(1), self._number(0)
         for step in steps:
             if step.kind in _FUSED:
@@ -202,7 +203,7 @@ class _Composition:
                 scale, shift = self._op(step.kind, scale, step.by), self._op(step.kind, shift, step.by)
             elif step.by:
                 shift = self._op("Sub" if step.kind == "Sub" else "AddV2", shift, step.by)
-        convolution = copy_of(self.graph.nodes[self.convolution])  # somebody may ask for what was there, too
+        convolution = copy_of(self.graph.nodes[self.convolution])  # the original may be a requested output, too
         convolution.name = self.names.free(f"{self.convolution}/scaled/{convolution.op}")
         convolution.input[1] = input_text(self._op("Mul", self.kernel, self._by_channel(scale, self.sizes)))
         self.draft.add(convolution)
@@ -218,7 +219,7 @@ class _Composition:
         return squeezed
 
     def _normalised(self, name: str, scale: TensorRef, shift: TensorRef) -> tuple[TensorRef, TensorRef]:
-        """Return a scale and a shift that a fused normalisation comes after."""
+        """Return the scale and shift after a fused normalisation."""
         _, gamma, beta, mean, variance = self.graph.inputs(name)
         node = self.graph.nodes[name]
         epsilon = self._number(node.attr["epsilon"].f if "epsilon" in node.attr else FUSED_EPSILON)
@@ -227,7 +228,7 @@ class _Composition:
         return self._op("Mul", scale, factor), self._op("AddV2", self._op("Mul", centred, factor), beta)
 
     def _by_channel(self, ref: TensorRef, sizes: Sequence[int]) -> TensorRef:
-        """Return numbers of channels, or one for all of them, in a shape."""
+        """Return one number per channel, or one for all, reshaped to `sizes`."""
         ones = self._constant("ones", np.ones([prod(sizes)], self.dtype.numpy), self.dtype)
         shape = self._constant("shape", np.array(sizes, np.int32), _INT32)
         made = self._op("Reshape", self._op("Mul", ref, ones), shape)

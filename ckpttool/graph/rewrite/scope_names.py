@@ -1,4 +1,4 @@
-"""Names for ops that are put into a graph below a scope: their own, where these are free."""
+"""Unused names for ops that are added to a graph below a scope."""
 
 from collections.abc import Iterable, Sequence
 
@@ -12,7 +12,7 @@ class ScopeNames:
     """
 
     def __init__(self, ops: Iterable[str]) -> None:
-        """Begin with the ops that are there."""
+        """Start with the names of existing ops."""
         self._ops = set[str]()
         self._taken = set[str]()
         self._numbers: dict[str, int] = {}
@@ -20,9 +20,9 @@ class ScopeNames:
             self._take(op)
 
     def below(self, scope: str, names: Sequence[str]) -> dict[str, str]:
-        """Return the full names of ops below a scope (`a/`, or nothing), which are taken then.
+        """Return and reserve the full names of ops below a scope (`a/`, or empty), by their names.
 
-        Where one is taken, the first part of its name is numbered, and so is that of those that share it.
+        If a name is taken, a number is appended to its first part, and to that of all ops with the same first part.
         """
         firsts = dict.fromkeys(_first(name) for name in names)
         taken = dict.fromkeys(_first(name) for name in names if scope + name in self._ops)
@@ -35,7 +35,7 @@ class ScopeNames:
         return full
 
     def one(self, wanted: str) -> str:
-        """Return a name for one op, numbered where it is taken; it is taken then."""
+        """Return and reserve a name for one op, with a number if the wanted name is taken."""
         name = self._free("", wanted, ()) if wanted in self._ops else wanted
         self._take(name)
         return name
@@ -48,7 +48,7 @@ class ScopeNames:
         return f"{first}_{number}"
 
     def _take(self, name: str) -> None:
-        """Take a name and the scopes that it is in: all of them are taken where one is."""
+        """Reserve a name, and the scopes that contain it."""
         self._ops.add(name)
         while name and name not in self._taken:
             self._taken.add(name)

@@ -1,7 +1,7 @@
-"""Random ops as functions of a run's seed and its step: the same step draws the same numbers, whenever it is run.
+"""Makes random ops functions of a run's seed and step, so that the same step always draws the same numbers.
 
-TensorFlow's random ops count their draws inside of the op, where no checkpoint keeps the count; a run that goes on
-after it was stopped would draw other numbers than one that was not.
+TensorFlow's random ops count their draws in the op, and checkpoints do not store the count: a resumed run would draw
+other numbers than an uninterrupted one.
 """
 
 from zlib import crc32
@@ -16,7 +16,7 @@ STEP = "ckpttool_step"
 """The placeholder of the step's number, an int64 scalar, in a graph that `with_steps` returns."""
 
 _GIVEN_STATE = ("Stateless", "Stateful", "Rng")
-"""Random ops that are fed their state: they have no seed of their own to set."""
+"""Random ops that receive their state as an input, and have no seed attribute."""
 _STATELESS = {
     "RandomUniform": ("StatelessRandomUniform", {"dtype": "dtype", "T": "T"}, 1),
     "RandomStandardNormal": ("StatelessRandomNormal", {"dtype": "dtype", "T": "T"}, 1),
@@ -24,7 +24,7 @@ _STATELESS = {
     "RandomUniformInt": ("StatelessRandomUniformInt", {"Tout": "dtype", "T": "T"}, 1),
     "Multinomial": ("StatelessMultinomial", {"output_dtype": "output_dtype", "T": "T"}, 2),
 }
-"""Random ops by their type: the stateless one, the names of its attributes, and where its seed is put in."""
+"""For each random op: its stateless form, the attributes' names there, and the input index of the seed."""
 
 
 def with_steps(graph: Graph, seed: int) -> Graph:
@@ -69,7 +69,7 @@ def _placeholder() -> NodeDef:
 
 
 def _make_stateless(node: NodeDef) -> tuple[NodeDef, NodeDef]:
-    """Turn a random op into its stateless form; return what seeds it: a number of its own, and that with the step."""
+    """Make a random op stateless, in place; return the ops of its own seed, and of the pair of that and the step."""
     kind, renamed, place = _STATELESS[node.op]
     own = NodeDef(name=f"{node.name}/ckpttool_seed", op="Const")
     own.attr["dtype"].type = own.attr["value"].tensor.dtype = DT_INT64
@@ -88,5 +88,5 @@ def _make_stateless(node: NodeDef) -> tuple[NodeDef, NodeDef]:
 
 
 def _number(node: NodeDef) -> int:
-    """Return one number, from 0 to 2 ** 63 - 1, for the two seeds of an op."""
+    """Return one number in [0, 2 ** 63) that combines the two seeds of an op."""
     return (node.attr["seed"].i & 0x7FFFFFFF) << 32 | node.attr["seed2"].i & 0xFFFFFFFF

@@ -1,4 +1,4 @@
-"""Serving: the part of a graph that computes outputs from inputs, and defaults for what nobody feeds."""
+"""Serving: the part of a graph that computes outputs from inputs, and defaults for placeholders that are not fed."""
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
@@ -29,7 +29,7 @@ _DEFAULTED = "PlaceholderWithDefault"
 
 @dataclass(frozen=True)
 class Serving:
-    """The part of a graph that computes outputs from inputs, these as they are called in it, and what was done."""
+    """The part of a graph that computes outputs from inputs, their names in the part, and notes."""
 
     part: Graph
     served: Served
@@ -43,15 +43,15 @@ def serving_part(
     signature: str = DEFAULT,
     training: bool = False,
 ) -> Serving:
-    """Return what outputs need from inputs (as `served` finds them), with the variables' initialisers.
+    """Return the part that computes the outputs from the inputs (as `served` finds them), with initialisers.
 
-    Where a pipeline brings rows, placeholders take its place, and an input that was not a placeholder becomes one
-    (`feeding`); what computed it goes. The part runs in inference mode, unless `training` goes on with it: then it
-    keeps what moves the moving averages of what it computes.
+    The ends of input pipelines, and inputs that are not placeholders, are replaced by placeholders (`feeding`), and
+    the ops that computed them are removed. The part is in inference mode; with `training`, it is in training mode, and
+    keeps the updates of its moving averages.
 
     Raises:
         UnknownName: an input or output is not in the graph.
-        GraphError: several tensors could be the outputs; they do not need an input.
+        GraphError: several tensors could be the outputs, or the outputs do not need an input.
     """
     asked = served(feeding(graph).graph, (), outputs, signature)
     fed = feeding(with_whole_rows(graph, list(asked.outputs.values())), inputs, tops=asked.outputs.values())
@@ -77,7 +77,7 @@ def serving_part(
 
 
 def _fixed_batches(graph: Graph, inputs: Collection[str]) -> list[str]:
-    """Return how inputs that take a fixed number of rows could take any, where they could."""
+    """Return a note on inputs with a fixed batch size that could accept any; empty if there are none."""
     fixed = []
     for ref in map(TensorRef.parse, inputs):
         shape = known_shape(graph.nodes[ref.op].attr["shape"].shape) if "shape" in graph.nodes[ref.op].attr else None
@@ -88,7 +88,7 @@ def _fixed_batches(graph: Graph, inputs: Collection[str]) -> list[str]:
 
 
 def switched_off(graph: Graph, fed: Collection[str]) -> Graph:
-    """Return the graph whose training switches (ops that are not `fed`) are False unless somebody feeds them.
+    """Return the graph whose training switches (except `fed` ops) have the default False.
 
     A switch is a placeholder of a single boolean.
     """
@@ -106,9 +106,9 @@ def switched_off(graph: Graph, fed: Collection[str]) -> Graph:
 
 
 def pinned_to_defaults(graph: Graph, fed: Collection[str]) -> Graph:
-    """Return the graph whose placeholders (ops that are not `fed`) give their defaults, and conditionals follow.
+    """Return the graph whose placeholders with a default (except `fed` ops) are fixed to it, with folded branches.
 
-    What is then read no more is still there, for `subgraph` to leave out.
+    Ops that are no longer read stay in the graph; `subgraph` removes them.
     """
     pinned = [name for name, node in graph.nodes.items() if node.op == _DEFAULTED and name not in fed]
     switches = mode_placeholders(graph)

@@ -1,6 +1,6 @@
 """Training switches that a graph sets itself: `is_training = tf.constant(True)`, a default of True, a variable.
 
-They are known by their names and by their type, a single boolean. Where somebody feeds one, it is theirs.
+They are identified by their names and by their type, a single boolean. Switches that are fed are not changed.
 """
 
 from collections.abc import Collection, Iterator, Mapping
@@ -21,9 +21,9 @@ from ckpttool.graph.roles.placeholders import constant_switches, is_named_switch
 
 
 def with_switches_off(graph: Graph, below: Collection[str], fed: Collection[str]) -> tuple[Graph, list[str]]:
-    """Return the graph in which the switches that it sets are False for the ops `below`, and which these are.
+    """Return the graph in which the switches that it sets are False for the ops `below`, and the names of the switches.
 
-    Those that are `fed` (ops) are left alone. Conditionals on the others follow.
+    Those that are `fed` (ops) are unchanged. Conditionals on the others are folded.
     """
     switches = [ref for ref in dict.fromkeys(_set_switches(graph, below)) if ref.op not in fed]
     if not switches:
@@ -39,9 +39,9 @@ def with_switches_off(graph: Graph, below: Collection[str], fed: Collection[str]
 
 
 def with_switches_set(graph: Graph, values: Mapping[str, bool]) -> Graph:
-    """Return the graph in which switches (tensors) have values for good, and what depends on these is decided.
+    """Return the graph in which switches (tensors) are constants with the given values.
 
-    Conditionals of both TensorFlows are their branches then.
+    Conditionals of TensorFlow 1 and 2 that depend on them are replaced by the selected branches.
     """
     kept = [name for name in values if is_switch(graph, TensorRef.parse(name).op)]
     draft, names, constants = Draft(graph), FreeNames(graph.nodes), dict[TensorRef, TensorRef]()
@@ -56,7 +56,7 @@ def with_switches_set(graph: Graph, values: Mapping[str, bool]) -> Graph:
 
 
 def _set_switches(graph: Graph, below: Collection[str]) -> Iterator[TensorRef]:
-    """Yield the tensors of switches among some ops: True for good, or by default, or what a variable holds."""
+    """Yield the switch tensors that some ops read: constants and defaults of True, and values of variables."""
     yield from (TensorRef(name, 0) for name in constant_switches(graph) if name in below)
     for name in (name for name in graph.nodes if name in below and graph.nodes[name].op == "PlaceholderWithDefault"):
         if is_named_switch(name) and is_true(graph.nodes[graph.inputs(name)[0].op]):

@@ -1,7 +1,7 @@
-"""Shared ops: signatures that compute the same in copies of their own do so in the ops of one of them.
+"""Shared ops: merges equal ops of a graph's signatures.
 
-Keras 3 exports a network under two names, and TensorFlow saves a function for each: one network would lie in the graph
-twice, over the same variables.
+Keras 3 exports a network under two names, and TensorFlow saves a function for each: without merging, the graph would
+contain the network twice, with the same variables.
 """
 
 from collections.abc import Iterator, Sequence
@@ -18,15 +18,14 @@ from ckpttool.graph.rewrite.header_names import rename_in_header
 _LOOKS_UP = frozenset(
     {"ReadVariableOp", "ResourceGather", "ResourceGatherNd", "VariableShape", "LookupTableFindV2", "LookupTableSizeV2"}
 )
-"""What reads a state and leaves it alone: equal ones that wait for the same read the same."""
+"""Ops that read state without changing it: equal ops with the same control inputs return the same value."""
 _CALLS_BRANCHES = frozenset({"If", "While", "Case", "StatefulPartitionedCall"})
 
 
 def with_shared_ops(graph: Graph) -> Graph:
-    """Return the graph whose signatures share the ops that compute the same, and the placeholders under one name.
+    """Return the graph whose signatures share equal ops, and placeholders that are fed under the same name.
 
-    The default signature's ops stay, and those of others that compute something else. What nothing reads any more is
-    still there, for `keep` to leave out.
+    The ops of the default signature are preferred. Ops that are no longer read stay in the graph; `keep` removes them.
     """
     definitions = graph.header.signature_def
     moved = _Merging(graph).moved([definitions[name] for name in sorted(definitions, key=lambda n: (n != DEFAULT, n))])
@@ -45,18 +44,18 @@ def _renamed(text: str, moved: dict[str, str]) -> str:
 
 
 class _Merging:
-    """One comparison of the signatures of a graph, op by op."""
+    """Compares the signatures of a graph op by op."""
 
     def __init__(self, graph: Graph) -> None:
         self.graph = graph
         self.effects = functions_with_effects(graph.header.graph_def.library)
         self.first: dict[str, str] = {}
-        """By an op the first one that computes the same."""
+        """The first op that is equal to each op."""
         self.known: dict[bytes, str] = {}
-        """By what an op computes the first op of a signature before that does so."""
+        """The first op with each key (`_what`) in earlier signatures."""
 
     def moved(self, definitions: Sequence[SignatureDef]) -> dict[str, str]:
-        """Return by the ops of later signatures those of earlier ones that compute the same."""
+        """Return the ops of later signatures that are equal to ops of earlier ones, with these."""
         moved: dict[str, str] = {}
         inputs: dict[tuple[str, bytes], str] = {}
         for definition in definitions:
@@ -74,7 +73,7 @@ class _Merging:
     def _share_placeholders(
         self, definition: SignatureDef, inputs: dict[tuple[str, bytes], str], moved: dict[str, str]
     ) -> None:
-        """Let a placeholder be that of an earlier signature which is fed under the same name, if it is alike."""
+        """Replace a signature's placeholders by equal ones of earlier signatures with the same input name."""
         for key, info in definition.inputs.items():
             op = TensorRef.parse(info.name).op
             node = self.graph.nodes.get(op, NodeDef())
@@ -82,7 +81,7 @@ class _Merging:
                 self.first[op] = moved[op] = inputs.setdefault((key, _attributes(node)), op)
 
     def _in_order(self, definition: SignatureDef) -> Iterator[str]:
-        """Yield the ops that a signature needs and that are not known yet, each behind what it reads."""
+        """Yield the ops that a signature needs and that were not visited yet, each after its inputs."""
         opened: set[str] = set()
         todo = [TensorRef.parse(info.name).op for info in definition.outputs.values()]
         while todo:
@@ -96,7 +95,7 @@ class _Merging:
                 todo += [ref.op for ref in self.graph.inputs(name, control=True) if ref.op not in opened]
 
     def _what(self, node: NodeDef) -> bytes:
-        """Return what an op computes of what; nothing where it may do more, or is part of a loop."""
+        """Return a key that equal ops share; empty if the op may have side effects, or is part of a loop."""
         refs = self.graph.inputs(node.name, control=True)
         functions = {each.name for attr in node.attr.values() for each in functions_in(attr)}
         plain = not is_ordered(node.op) or node.op in _LOOKS_UP or node.op in _CALLS_BRANCHES
@@ -108,7 +107,7 @@ class _Merging:
 
 
 def _attributes(node: NodeDef, inputs: Sequence[str] = ()) -> bytes:
-    """Return an op but for its name and place, reading these inputs."""
+    """Return an op with these inputs in serialised form, without its name, device and colocations."""
     bare = NodeDef(op=node.op, input=inputs)
     for key, attr in node.attr.items():
         if key != "_class":

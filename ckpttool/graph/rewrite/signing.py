@@ -1,7 +1,7 @@
-"""Signing: graphs with signatures, as SavedModels hold them: the part that serves, or all that training goes on with.
+"""Signing: adds signatures to a graph for a SavedModel: to the part that serves, or to a whole graph for training.
 
-A signature names tensors. Where what training computes and what is served differ (a batch normalisation without a
-switch), a whole graph has the ops that serve beside its own, in the scope `serving`, with the same variables.
+A signature names tensors. If training and serving compute different values (a batch normalisation without a switch),
+the ops for serving are added to the whole graph in the scope `serving`, and use the same variables.
 """
 
 from collections.abc import Mapping
@@ -25,26 +25,26 @@ from ckpttool.graph.roles.placeholders import mode_placeholders
 from ckpttool.graph.roles.served import Served
 
 SERVE = "serve"
-"""The tag under which graphs for serving are loaded."""
+"""The tag of graphs for serving."""
 PREDICT = "tensorflow/serving/predict"
-"""The method of a signature whose inputs and outputs are tensors under names of one's own."""
+"""The method name of a signature with arbitrary names of inputs and outputs."""
 MAIN_OP = "saved_model_main_op"
-"""The collection of the op that is run once when a graph is loaded."""
+"""The collection with the op that is run once when a graph is loaded."""
 _LEGACY = "legacy_init_op"
-"""What older versions called it."""
+"""Its key in older versions of TensorFlow."""
 _SCOPE = "serving"
 
 
 def signature_of(graph: Graph, serves: Served) -> SignatureDef:
-    """Return the signature of inputs and outputs, with the dtypes and shapes that the graph notes for them."""
+    """Return the signature of inputs and outputs, with their dtypes and static shapes in the graph."""
     sides = [{key: _info(graph, tensor) for key, tensor in side.items()} for side in (serves.inputs, serves.outputs)]
     return SignatureDef(inputs=sides[0], outputs=sides[1], method_name=PREDICT)
 
 
 def signed(graph: Graph, named: Mapping[str, SignatureDef]) -> Graph:
-    """Return the graph tagged `serve`, with these signatures alone, and an op that initialises its tables on loading.
+    """Return the graph tagged `serve`, with only these signatures, and an op that initialises its tables on loading.
 
-    TensorFlow 2's own description of a graph, as a tree of Python objects, goes: it names functions that are gone.
+    TensorFlow 2's object graph is removed, because it names functions that no longer exist.
     """
     fields = ("meta_info_def", "graph_def", "saver_def", "collection_def", "asset_file_def")
     header = MetaGraphDef(**{field: getattr(graph.bare_header, field) for field in fields})
@@ -70,10 +70,10 @@ def _info(graph: Graph, tensor: str) -> TensorInfo:
 
 
 def require_fed(graph: Graph, served: Served) -> None:
-    """Check that every placeholder of a part is fed, has a default, or is a training switch, which is off then.
+    """Check that every placeholder of a part is fed, has a default, or is a training switch (then False).
 
     Raises:
-        PlanError: one is not; the message names it and the way out.
+        PlanError: a placeholder is not fed; the message names it and the remedy.
     """
     fed = served.fed.union(mode_placeholders(graph))
     unfed = [name for name, node in graph.nodes.items() if node.op in REQUIRED_PLACEHOLDERS and name not in fed]
@@ -85,10 +85,10 @@ def require_fed(graph: Graph, served: Served) -> None:
 
 
 def served_whole(graph: Graph) -> tuple[Graph, list[str]]:
-    """Return a whole graph as a SavedModel holds it, and what is to be said of that: training can go on with it.
+    """Return a whole graph in the form for a SavedModel, from which training can continue, and notes.
 
-    It keeps its own signatures; without one, `serving_default` gives what the graph is run for (`roles.served`), in
-    inference mode, with training switches off unless they are fed. Reference variables become resource variables.
+    Its signatures are kept; without any, `serving_default` is added for the outputs that `roles.served` finds, in
+    inference mode. Training switches are False unless they are fed. Reference variables become resource variables.
 
     Raises:
         GraphError: an op has no form for resource variables.
@@ -109,9 +109,9 @@ def served_whole(graph: Graph) -> tuple[Graph, list[str]]:
 
 
 def _beside(whole: Graph, part: Graph, serves: Served) -> tuple[Graph, Served]:
-    """Return the whole graph with the ops of a part that serves, and what it serves as it is called there.
+    """Return the whole graph with the added ops of a part that serves, and the names of the served tensors in it.
 
-    A part that is made of the whole's own ops needs no others. What holds state, and what is fed, is the same op.
+    A part that consists of the whole graph's own ops adds none. Stateful ops and fed placeholders are shared.
     """
     needed = part.ancestors(*(TensorRef.parse(tensor).op for tensor in serves.outputs.values()))
     if all(_is_same(part.nodes[name], whole.nodes.get(name)) for name in needed):
@@ -142,13 +142,13 @@ def _beside(whole: Graph, part: Graph, serves: Served) -> tuple[Graph, Served]:
 
 
 def _is_one(part: Graph, whole: Graph, name: str) -> bool:
-    """Say whether an op of the part is the whole's own: it holds state, or is fed alike."""
+    """Return whether an op of the part is shared with the whole graph: it has state, or is the same placeholder."""
     node = part.nodes[name]
     return "shared_name" in node.attr or (node.op in PLACEHOLDERS and _is_same(node, whole.nodes.get(name)))
 
 
 def _is_same(node: NodeDef, other: NodeDef | None) -> bool:
-    """Say whether two ops compute the same; where they are to be placed does not count."""
+    """Return whether two ops are equal apart from their colocations."""
     if node is other or other is None:
         return node is other
     first, second = copy_of(node), copy_of(other)

@@ -1,6 +1,6 @@
-"""The same values from fewer ops: folded branches, gradients that nobody reads, zeros in sums, copies of constants.
+"""Simplification: folds known branches, and bypasses unread gradients, zeros in sums and copies of constants.
 
-The ops that are then read no more are still there, for `subgraph` to leave out.
+Ops that are no longer read stay in the graph; `subgraph` removes them.
 """
 
 import math
@@ -18,10 +18,10 @@ from ckpttool.graph.roles.placeholders import dead_ops, known_truths
 
 
 def fold_branches(graph: Graph, modes: Mapping[str, bool], fed: Collection[str] = ()) -> Graph:
-    """Return the graph with what reads a conditional reading what its taken branch gives, given the modes' values.
+    """Return the graph in which readers of a conditional read the branch that the values of the modes select.
 
-    These are the conditionals of TensorFlow 1, made of Switch and Merge ops; loops stay as they are, and so does what
-    reads a tensor that is `fed`.
+    These are TensorFlow 1's conditionals, made of Switch and Merge ops. Loops and readers of `fed` tensors are
+    unchanged.
     """
     if not modes or not any(node.op in SWITCHES for node in graph.nodes.values()):
         return graph
@@ -43,7 +43,7 @@ def fold_branches(graph: Graph, modes: Mapping[str, bool], fed: Collection[str] 
             replacements[TensorRef(name, int(truths[inputs[1].op]))] = inputs[0]
         elif node.op in MERGES and not flow.is_loop_merge(name) and TensorRef(name, 1) not in graph.readers:
             live = [ref for ref in inputs if ref not in lost and ref.op not in dead]
-            if len(live) == 1:  # and nothing reads which branch was taken (output 1)
+            if len(live) == 1:  # and no op reads the index of the taken branch (output 1)
                 replacements[TensorRef(name, 0)] = live[0]
                 if node.op == "Merge":
                     make_identity(draft.op(name), live[0])
@@ -52,28 +52,28 @@ def fold_branches(graph: Graph, modes: Mapping[str, bool], fed: Collection[str] 
     pivots = {*decided, *(name for each in decided for name in graph.consumers[each] if is_pivot(graph, name))}
     for name in {name for pivot in pivots for name in graph.users[pivot]} - dead:
         waited = control_inputs(graph.nodes[name])
-        if not pivots.isdisjoint(waited):  # a branch that is taken need not be waited for
+        if not pivots.isdisjoint(waited):  # ops in a taken branch need no control input from its pivot
             data = [ref for ref in map(TensorRef.parse, draft.nodes[name].input) if ref.index >= 0]
             set_inputs(draft.op(name), data, [op for op in waited if op not in pivots])
     return draft.sealed()
 
 
 def constant_choices(graph: Graph) -> dict[str, bool]:
-    """Return the constants (ops) that conditionals choose by, with their values."""
+    """Return the constants (ops) that are conditions of TensorFlow 1's conditionals, with their values."""
     preds = {ref.op for name, node in graph.nodes.items() if node.op in SWITCHES for ref in graph.inputs(name)[1:2]}
     values = {name: numbers(graph.nodes[name]) for name in preds if name in graph.nodes}
     return {name: bool(value) for name, value in values.items() if value is not None and value.shape == ()}
 
 
 def without_dead_gradients(graph: Graph, wanted: Sequence[str], fed: Collection[str] = ()) -> Graph:
-    """Return the graph in which a gradient waits only for those of its siblings that something else needs.
+    """Return the graph in which a gradient waits only for the sibling gradients that other ops need.
 
-    `tf.gradients` computes the gradients of all inputs of an op, and lets none of them go on before all are there: each
-    passes through an `Identity` that waits for a `NoOp`, which waits for them all. So those of data, of dropout's masks
-    and of frozen weights are computed too.
+    `tf.gradients` computes the gradients of all inputs of an op, and returns each only when all are computed: each
+    passes through an `Identity` with a control input from a `NoOp` that waits for all. So the gradients of data, of
+    dropout masks and of frozen weights are computed too.
 
-    `wanted` are tensors or ops that will be computed, `fed` tensors that are given. What has effects is still waited
-    for, and so is what reads a weight before it is changed.
+    `wanted` are the tensors or ops that will be computed, `fed` the tensors that will be fed. Gradients still wait for
+    ops with side effects, and for reads of a weight before its update.
     """
     part = part_ops(graph, wanted, fed)
     siblings = {name: waited for name in part if (waited := _siblings(graph, name))}
@@ -91,7 +91,7 @@ def without_dead_gradients(graph: Graph, wanted: Sequence[str], fed: Collection[
 
 
 def _siblings(graph: Graph, name: str) -> list[str]:
-    """Return the gradients that one waits for before it is passed on, its own op among them."""
+    """Return the gradients for which a `tuple/control_dependency` identity waits, including its own; else empty."""
     node = graph.nodes[name]
     if node.op != "Identity" or [graph.nodes[op].op for op in control_inputs(node)] != ["NoOp"]:
         return []
@@ -100,9 +100,9 @@ def _siblings(graph: Graph, name: str) -> list[str]:
 
 
 def without_zeros(graph: Graph) -> Graph:
-    """Return the graph in which sums leave out what is filled with zeros.
+    """Return the graph in which AddN ops do not read terms that are filled with zeros.
 
-    Such is the gradient that comes out of a conditional's branch that is not taken.
+    The gradient from the branch of a conditional that is not taken is such a term.
     """
     draft = Draft(graph)
     for name, node in graph.nodes.items():
@@ -124,11 +124,10 @@ def _is_zeros(graph: Graph, node: NodeDef | None) -> bool:
 
 
 def without_copies(graph: Graph, wanted: Collection[str], unknown: Collection[str] = ()) -> Graph:
-    """Return the graph whose ops read constants straight, and in the shape in which they want them.
+    """Return the graph whose ops read constants directly, instead of their identities and reshapes.
 
-    The copies are `Identity` of a constant, and `Reshape` of one to a constant shape. Ops that are `wanted` keep their
-    names; those in a conditional or loop, which wait for its pivot, stay; so do reshaped constants (ops) whose values
-    are `unknown` yet.
+    A `Reshape` to a constant shape becomes a constant of that shape. The names of `wanted` ops are kept, and so are
+    copies with control inputs (in conditionals and loops), and reshapes of constants whose values are `unknown` yet.
     """
     reshaped = graph.having(_reshaped(graph, unknown))
     sources = {name: _source(reshaped, name) for name in reshaped.nodes if name not in wanted}
@@ -141,7 +140,7 @@ def without_copies(graph: Graph, wanted: Collection[str], unknown: Collection[st
 
 
 def _reshaped(graph: Graph, unknown: Collection[str]) -> Iterator[NodeDef]:
-    """Yield the nodes with constants in the place of constants that are reshaped."""
+    """Yield the nodes; reshapes of constants are replaced by constants."""
     for name, node in graph.nodes.items():
         source = _source(graph, graph.inputs(name)[0].op) if node.op == "Reshape" else None
         shape = _shape(graph, name, source) if source is not None and source not in unknown else None
@@ -156,7 +155,7 @@ def _reshaped(graph: Graph, unknown: Collection[str]) -> Iterator[NodeDef]:
 
 
 def _source(graph: Graph, name: str) -> str | None:
-    """Return the constant that an op is, or gives unchanged; None where it gives something else, or waits."""
+    """Return the constant that an op is or passes on unchanged; None for other ops, and for ops with control inputs."""
     while graph.nodes[name].op == "Identity" and not control_inputs(graph.nodes[name]):
         name = graph.inputs(name)[0].op
     node = graph.nodes[name]
@@ -164,7 +163,7 @@ def _source(graph: Graph, name: str) -> str | None:
 
 
 def _shape(graph: Graph, name: str, source: str) -> TensorShapeProto | None:
-    """Return the shape that a Reshape gives a constant, None where that is computed or does not fit."""
+    """Return the shape to which a constant is reshaped; None if it is computed or does not fit."""
     wanted = _source(graph, graph.inputs(name)[1].op)
     sizes = numbers(graph.nodes[wanted]) if wanted is not None else None
     if sizes is None or control_inputs(graph.nodes[name]):

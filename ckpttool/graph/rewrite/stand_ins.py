@@ -1,4 +1,4 @@
-"""What stands in the places of ops that are gone: the tensors that are read, and the ops that are waited for."""
+"""Replacements of removed ops: the tensors to read, and the ops to wait for, instead of them."""
 
 from collections.abc import Mapping, Sequence
 
@@ -7,7 +7,7 @@ from ckpttool.formats.wire.protos.graph_pb2 import NodeDef
 
 
 class StandIns:
-    """What is read and waited for instead of ops that are gone; what is put in may be gone itself.
+    """The tensors and ops that replace removed ones; a replacement may itself be replaced.
 
     >>> places = StandIns("model")
     >>> places.values["call"], places.waits["call"] = "dense/BiasAdd", ["dense/BiasAdd", "update"]
@@ -18,32 +18,32 @@ class StandIns:
     """
 
     def __init__(self, source: str) -> None:
-        """Begin with nothing; `source` is the path that errors name."""
+        """Start without replacements; `source` is the path for error messages."""
         self.source = source
         self.values: dict[str, str] = {}
-        """By a tensor that is gone the one in its place."""
+        """The replacement of each removed tensor."""
         self.waits: dict[str, Sequence[str]] = {}
-        """By an op that is gone, or only gathers what it waits for, the ops that are waited for in its place."""
+        """The ops to wait for instead of each removed op, or of an op that has only control inputs."""
         self.gathered: dict[str, NodeDef] = {}
-        """The ops without a value that wait for several in the place of one, by name."""
+        """NoOps that wait for several ops in place of one, by name."""
         self._stands: dict[str, str | None] = {}
-        """The one op that stands for another, once it is known; None where there is nothing to wait for."""
+        """The resolved op to wait for instead of each op; None if there is nothing to wait for."""
 
     def inputs(self, texts: Sequence[str]) -> list[str]:
-        """Return an op's inputs as they are now, each op that is waited for once.
+        """Return an op's inputs after replacement, without duplicate control inputs.
 
         Raises:
-            GraphError: one stands for itself, or is not an output of a call.
+            GraphError: a replacement is circular, or a tensor is not an output of a call.
         """
         data = [self.value(text) for text in texts if not text.startswith("^")]
         control = [self.awaited(text[1:]) for text in texts if text.startswith("^")]
         return [*data, *dict.fromkeys(f"^{op}" for op in control if op is not None)]
 
     def value(self, text: str) -> str:
-        """Return the tensor that stands for one that may be gone.
+        """Return the replacement of a tensor, or the tensor itself if it was not removed.
 
         Raises:
-            GraphError: it stands for itself, or is not an output of a call.
+            GraphError: the replacement is circular, or the tensor is not an output of a call.
         """
         path: dict[str, None] = {}
         found = text.removesuffix(":0")
@@ -58,10 +58,10 @@ class StandIns:
         return found if path else text
 
     def awaited(self, name: str) -> str | None:
-        """Return the op to wait for in the place of one that may be gone, where there is anything to wait for.
+        """Return the op to wait for instead of an op that may have been removed; None if there is nothing to wait for.
 
         Raises:
-            GraphError: it waits for itself.
+            GraphError: the op would wait for itself.
         """
         todo, opened = [name], set[str]()
         while todo:
@@ -80,13 +80,13 @@ class StandIns:
         return self._stands.get(name, name)
 
     def gathering(self, name: str) -> None:
-        """Let an op of this name be there, which waits for what stands for the one that is gone."""
+        """Add a NoOp with the name of a removed op, which waits for its replacement."""
         stands = self.awaited(name)
         if stands != name:
             self.gathered[name] = NodeDef(name=name, op="NoOp", input=[f"^{stands}"] if stands else [])
 
     def _gathering(self, name: str, stands: Mapping[str, str | None]) -> str | None:
-        """Return the op that stands for one of which all that it waits for is known."""
+        """Return the op to wait for instead of one whose control inputs are resolved; a NoOp if there are several."""
         ops = [each for each in dict.fromkeys(stands.get(each, each) for each in self.waits[name]) if each is not None]
         if len(ops) < 2:
             return next(iter(ops), None)
@@ -95,7 +95,7 @@ class StandIns:
 
 
 def op_of(text: str) -> str:
-    """Return the op of a tensor, as ops write it in their inputs.
+    """Return the op of a tensor in the notation of node inputs.
 
     >>> op_of("split:1")
     'split'

@@ -1,6 +1,6 @@
-"""Look-up tables: those of a part of a graph get names of its own, and the ops that fill them are found.
+"""Look-up tables: gives them unique names, and finds the ops that fill them.
 
-Tables are kept by name in a place of the whole process: two models, or two parts of one, may not share a name.
+TensorFlow keeps tables by name for the whole process, so two models, or two parts of one, must not share a name.
 """
 
 import contextlib
@@ -29,10 +29,10 @@ def tables(graph: Graph) -> list[str]:
 
 
 def table_fills(graph: Graph, filled: Collection[str]) -> list[str]:
-    """Return the ops that fill some tables.
+    """Return the ops that fill the given tables.
 
     Raises:
-        GraphError: nothing fills one of them.
+        GraphError: no op fills one of them, or only a restore does.
     """
     fills: list[str] = []
     for table in filled:
@@ -48,7 +48,7 @@ def table_fills(graph: Graph, filled: Collection[str]) -> list[str]:
 
 
 def with_own_tables(graph: Graph, owner: str) -> Graph:
-    """Return the graph whose tables have names that no other owner's have."""
+    """Return the graph whose tables' shared names begin with `owner`."""
     draft = Draft(graph)
     for name in tables(graph):
         node = draft.op(name)
@@ -58,7 +58,7 @@ def with_own_tables(graph: Graph, owner: str) -> Graph:
 
 
 def with_assets(graph: Graph) -> Graph:
-    """Return the graph of a SavedModel that reads its files where they lie now."""
+    """Return the graph of a SavedModel with the current paths of its assets."""
     folder = Path(graph.source).parent / ASSETS
     draft = Draft(graph)
     for asset in asset_files(graph):
@@ -69,7 +69,7 @@ def with_assets(graph: Graph) -> Graph:
 
 
 def asset_files(graph: Graph) -> Iterator[AssetFileDef]:
-    """Yield the files that a SavedModel says it reads; versions of TensorFlow have them in two places."""
+    """Yield the assets that a SavedModel lists, in either of the two places that versions of TensorFlow use."""
     yield from graph.header.asset_file_def
     if ASSETS_KEY in graph.header.collection_def:
         for entry in graph.header.collection_def[ASSETS_KEY].any_list.value:

@@ -1,6 +1,6 @@
-"""Tables that a SavedModel fills from text files: these are read here, and what they hold is put into the graph.
+"""Look-up tables that a SavedModel fills from text files: the files are read, and their content is put into the graph.
 
-TensorFlow would read whatever file the graph names; here it is one of `assets/`, and no link that leads out of there.
+TensorFlow would read any file that the graph names; we read only files of `assets/`, and no links that lead elsewhere.
 Source: `TextFileLineIterator` and `InitializeTableFromTextFile` in `tensorflow/core/kernels/lookup_util.cc`.
 """
 
@@ -27,7 +27,7 @@ from ckpttool.graph.rewrite.tables import asset_files
 
 _FILLS = {"InitializeTableFromTextFile": "InitializeTable", "InitializeTableFromTextFileV2": "InitializeTableV2"}
 _NUMBER, _LINE = -1, -2
-"""What stands for a column: the number of the line, or the whole line."""
+"""Special column indices: the line number, and the whole line."""
 _PARSERS: dict[str, Callable[[bytes], object]] = {
     "string": bytes,
     **dict.fromkeys(("int32", "int64"), lambda text: int(_plain(text))),
@@ -36,12 +36,12 @@ _PARSERS: dict[str, Callable[[bytes], object]] = {
 
 
 def with_read_tables(graph: Graph) -> Graph:
-    """Return the graph of a SavedModel in which ops with the content of its assets fill the tables that read these.
+    """Return the graph of a SavedModel in which tables that read its assets are filled from constants instead.
 
-    A table that reads another file is left as it is.
+    Tables that read other files are unchanged.
 
     Raises:
-        GraphError: a file is not there, is a link that leads elsewhere, or is not what the table needs.
+        GraphError: a file is missing, is a link that leads elsewhere, or does not have the fields of the table.
     """
     files = _files(graph)
     fills = [name for name, node in graph.nodes.items() if node.op in _FILLS]
@@ -66,7 +66,7 @@ def with_read_tables(graph: Graph) -> Graph:
 
 
 def _files(graph: Graph) -> dict[str, Path]:
-    """Return the files of a SavedModel that lie beside its graph, by the op that has the name of each."""
+    """Return the assets of a SavedModel, by the op that contains the name of each."""
     source = Path(graph.source)
     if source.name not in SAVED_MODEL_GRAPHS:
         return {}
@@ -76,7 +76,7 @@ def _files(graph: Graph) -> dict[str, Path]:
 
 @dataclass(frozen=True)
 class _TextTable:
-    """A file whose lines are a table's keys and values, and which columns these are."""
+    """A text file with a table's keys and values, and the columns of these."""
 
     file: Path
     problem: str
@@ -88,7 +88,7 @@ class _TextTable:
 
     @classmethod
     def of(cls, graph: Graph, fill: NodeDef, table: NodeDef, file: Path) -> "_TextTable":
-        """Read what the ops say."""
+        """Read the format from the attributes of the ops."""
 
         def number(key: str, default: int) -> int:
             return fill.attr[key].i if key in fill.attr else default
@@ -107,7 +107,7 @@ class _TextTable:
         """Return the keys and the values.
 
         Raises:
-            GraphError: the file is not what the table needs.
+            GraphError: the file is missing, a link that leads elsewhere, or does not have the fields of the table.
         """
         pairs = list(islice(self._pairs(), None if self.size == -1 else self.size))
         if self.size not in (-1, len(pairs)):
@@ -140,7 +140,7 @@ class _TextTable:
 
 
 def _plain(text: bytes) -> str:
-    """Return a number's text, without what Python's numbers have beyond those of C."""
+    """Return the text of a number, after rejecting syntax that only Python allows, such as underscores."""
     if not re.fullmatch(rb"\s*[-+.\w]+\s*", text) or b"_" in text:
         raise ValueError(f"{text!r} is not a number")
     return text.decode("ascii")

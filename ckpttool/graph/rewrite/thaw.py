@@ -1,4 +1,4 @@
-"""Frozen graphs thawed: the constants that were variables are variables again, with initialisers and a saver."""
+"""Thawing frozen graphs: the constants that were variables become variables again, with initialisers and a saver."""
 
 import math
 from collections.abc import Iterator
@@ -16,16 +16,16 @@ from ckpttool.graph.rewrite.draft import type_attr
 from ckpttool.graph.rewrite.new_variables import NewVariable, with_new_variables
 
 ONES = ("gamma", "moving_variance")
-"""The weights that start as ones; other vectors start as zeros, and matrices as Glorot and Bengio draw them."""
+"""Name endings of weights that are initialised to ones; other vectors are zeros, and matrices Glorot uniform."""
 AVERAGES = ("moving_mean", "moving_variance")
-"""The weights that no gradient changes."""
+"""Name endings of weights that are not trained."""
 
 
 def thawed(graph: Graph) -> Graph:
-    """Return a frozen graph with resource variables for the constants that were variables; another one as it is.
+    """Return a frozen graph with resource variables instead of the constants that were variables; others unchanged.
 
-    The variables have the names that `frozen_weights` says, and so have their tensors in the checkpoint of the graph's
-    new saver. What they start with is drawn: the constants' values are for that checkpoint.
+    The variables and their tensors in the checkpoint have the names that `frozen_weights` determines. Their
+    initialisers are those of new weights: the constants' values belong into the checkpoint.
     """
     weights = frozen_weights(graph.nodes, graph.header.graph_def.library.function)
     if not weights:
@@ -42,7 +42,7 @@ def _variable(graph: Graph, name: str, op: str, names: FreeNames) -> NewVariable
 
 
 def first_value(scope: str, shape: tuple[int, ...], dtype: DType, name: str) -> Iterator[NodeDef]:
-    """Yield the ops that compute what a new variable starts with; the last of them gives it."""
+    """Yield the ops that compute a new variable's initial value; the last of them returns it."""
     if len(shape) < 2 or "float" not in dtype.name:
         value = float(name.endswith(ONES))
         if dtype.name in FIELDS:

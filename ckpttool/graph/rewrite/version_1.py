@@ -1,7 +1,7 @@
-"""A graph of TensorFlow 2 as one of TensorFlow 1: what only Python objects knew of it is in collections and ops.
+"""Conversion of a TensorFlow 2 graph to TensorFlow 1: collections and ops replace the Python objects.
 
-A SavedModel of TensorFlow 2 has a saver that is a function, variables that nothing lists or initialises, and tables
-that its loader fills. As a graph of TensorFlow 1 it is imported, restored, trained and saved as any of these.
+In a SavedModel of TensorFlow 2, the saver is a function, variables are neither listed nor initialised, and the loader
+fills the tables. The converted graph can be imported, restored, trained and saved like any TensorFlow 1 graph.
 """
 
 from collections.abc import Collection, Iterator, Sequence
@@ -25,12 +25,12 @@ from ckpttool.graph.rewrite.shared_ops import with_shared_ops
 from ckpttool.graph.rewrite.thaw import AVERAGES, first_value
 
 _MAIN = "__saved_model_init_op"
-"""The signature that is none: it names the op which TensorFlow 2 runs when it has loaded a model."""
+"""The key of the pseudo-signature with the op that TensorFlow 2 runs after it has loaded a model."""
 
 
 @dataclass(frozen=True)
 class _Held:
-    """A variable that is kept: the op that holds it and what that will be named, its value's name, shape and dtype."""
+    """A variable that is kept: its op and that op's new name, its name in the checkpoint, shape and dtype."""
 
     op: str
     new: str
@@ -41,12 +41,12 @@ class _Held:
 
 
 def as_version_1(graph: Graph, tensors: Checkpoint) -> Graph:
-    """Return a flattened graph of TensorFlow 2, whose variables are `named_as_saved`, as TensorFlow 1 would have it.
+    """Return the TensorFlow 1 form of a flattened TensorFlow 2 graph whose variables are `named_as_saved`.
 
-    What its signatures compute stays, once, and so do weights that none of them reads. Variables are in the
-    collections, trainable where the program trained them, with initialisers and a saver made of ops; their ops have
-    the names of the checkpoint, where TensorFlow takes these for ops. What fills tables is in the collection of table
-    initialisers. What else the program's objects held, such as an optimizer's slots, is left out.
+    The ops of its signatures are kept, without duplicates, and so are weights that no signature reads. Variables are
+    listed in the collections (as trainable if the program trained them), and have initialisers and a saver made of
+    ops; their ops are named as in the checkpoint, if these are valid op names. The ops that fill tables are in the
+    collection of table initialisers. Other state of the program's objects, such as an optimizer's slots, is dropped.
 
     Raises:
         CorruptCheckpoint: the checkpoint's object graph is damaged.
@@ -62,14 +62,14 @@ def as_version_1(graph: Graph, tensors: Checkpoint) -> Graph:
 
 
 def _ends(graph: Graph) -> list[str]:
-    """Return the ops that signatures name, also those that are fed."""
+    """Return the ops of the signatures' inputs and outputs."""
     signatures = [signature for name, signature in graph.header.signature_def.items() if name != _MAIN]
     infos = [info for signature in signatures for info in (*signature.inputs.values(), *signature.outputs.values())]
     return [op for info in infos if (op := TensorRef.parse(info.name).op) in graph.nodes]
 
 
 def _fillers(graph: Graph, restored: Sequence[str]) -> list[str]:
-    """Return the ops that fill tables: those that have what was saved, and for other tables those of the loader."""
+    """Return the ops that fill tables: with the saved content (`restored`), and for other tables the loader's ops."""
     definitions = graph.header.signature_def
     infos = definitions[_MAIN].outputs.values() if _MAIN in definitions else ()
     mains = [TensorRef.parse(info.name).op for info in infos]
@@ -80,7 +80,7 @@ def _fillers(graph: Graph, restored: Sequence[str]) -> list[str]:
 
 
 def _one_op_each(graph: Graph, tensors: Collection[str]) -> Graph:
-    """Return the graph with one op for each variable of the checkpoint that is read, where a program made several."""
+    """Return the graph in which a variable of the checkpoint is read from one op, even if the program made several."""
     draft, first = Draft(graph), dict[str, str]()
     moved = {}
     for op, name in _names(graph, tensors).items():
@@ -101,7 +101,7 @@ def _names(graph: Graph, tensors: Collection[str]) -> dict[str, str]:
 
 
 def _variables(graph: Graph, used: Collection[str], tensors: Checkpoint) -> Iterator[_Held]:
-    """Yield the variables that stay: those that are used, in the order of their use, and other weights."""
+    """Yield the variables to keep: the used ones in the order of their use, then other weights."""
     trained, kinds, names = trained_by_program(graph, tensors), tensors.kinds(), _names(graph, tensors)
     place = {name: number for number, name in enumerate(graph.nodes)}
     first = {
@@ -120,7 +120,7 @@ def _variables(graph: Graph, used: Collection[str], tensors: Checkpoint) -> Iter
 
 
 def _without_objects(graph: Graph) -> Graph:
-    """Return the graph without what TensorFlow 2 reads when it makes Python objects of it again."""
+    """Return the graph without the object graph, saver and main op from which TensorFlow 2 restores Python objects."""
     header = graph.header_copy()
     header.ClearField("object_graph_def")
     header.ClearField("saver_def")
@@ -131,7 +131,7 @@ def _without_objects(graph: Graph) -> Graph:
 
 
 def _renamed(graph: Graph, held: Sequence[_Held]) -> Graph:
-    """Return the graph with its variables' ops under their names; others that have these names make room."""
+    """Return the graph with renamed variable ops; other ops with these names are renamed, too."""
     names = {each.op: each.new for each in held}
     free = FreeNames([*graph.nodes, *names.values()])
     names |= {each.new: free.free(each.new) for each in held if each.new in graph.nodes and each.new not in names}
@@ -143,7 +143,7 @@ def _renamed(graph: Graph, held: Sequence[_Held]) -> Graph:
 
 
 def _listed(graph: Graph, held: Sequence[_Held], fillers: Sequence[str]) -> Graph:
-    """Return the graph with its variables in the collections, first of its ops, with what gives their first values."""
+    """Return the graph with its variables in the collections, and with their initialisers, before all other ops."""
     draft, names = Draft(graph), FreeNames(graph.nodes)
     first: dict[str, NodeDef] = {}
     for each in held:

@@ -1,4 +1,4 @@
-"""Whole rows: one tower of several is fed all rows, where a Split dealt them out to the towers."""
+"""Whole rows: feeds all rows to one of several towers, instead of the share that a Split passes to it."""
 
 from collections.abc import Sequence
 
@@ -8,13 +8,13 @@ from ckpttool.graph.ops import PLACEHOLDERS, STREAMS
 from ckpttool.graph.rewrite.draft import Draft
 
 SPLITS = {"Split": (0, 1), "SplitV": (2, 0)}
-"""Where the ops that split a tensor have the axis, and what they split."""
+"""Op types that split a tensor: the input indices of the axis and of the tensor."""
 
 
 def with_whole_rows(graph: Graph, targets: Sequence[str]) -> Graph:
-    """Return a graph in which all rows go where a split sent some, if the targets need that part alone.
+    """Return a graph in which readers of a split of the rows read all rows, if the targets need only one output of it.
 
-    What splits rows to which nothing was done yet, along their first axis, deals out a batch to several towers.
+    A split of unprocessed rows along the first axis distributes a batch to several towers.
     """
     needed = graph.ancestors(*(TensorRef.parse(target).op for target in targets))
     places: dict[TensorRef, TensorRef] = {}
@@ -30,7 +30,7 @@ def with_whole_rows(graph: Graph, targets: Sequence[str]) -> Graph:
 
 
 def is_first_axis(graph: Graph, axis: TensorRef) -> bool:
-    """Say whether a tensor is the constant 0, for the axis of the rows."""
+    """Return whether a tensor is the constant 0, the axis of the rows."""
     value = numbers(graph.nodes[axis.op])
     return value is not None and value.size == 1 and int(value.reshape(-1)[0]) == 0
 

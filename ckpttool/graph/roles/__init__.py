@@ -1,1 +1,1 @@
-"""Which tensors and ops of a graph play which part: inputs, labels, logits, loss, accuracy, training op, switches."""
+"""Roles of a graph's tensors and ops: inputs, labels, logits, loss, accuracy, training op, switches."""

@@ -1,6 +1,6 @@
-"""Inputs that a graph scales itself: the first thing done to their numbers divides bytes, or takes their mean away.
+"""Detecting inputs that a graph scales itself: its first arithmetic divides bytes, or subtracts their mean.
 
-A network with a layer such as Keras's `Rescaling(1/255)` takes the bytes of images as they are.
+A network with a layer such as Keras's `Rescaling(1/255)` expects unscaled bytes of images.
 """
 
 import numpy as np
@@ -13,17 +13,17 @@ _MOVES = PICKS | frozenset(
     {"Cast", "Pad", "PadV2", "MirrorPad", "StridedSlice", "Slice", "ReverseV2", "Pack", "Split", "Unpack"}
     | {"ResizeBilinear", "ResizeBicubic", "ResizeNearestNeighbor", "ResizeArea"}
 ) - {"MaxPool"}
-"""What moves, picks or resizes the numbers of images, and leaves their range as it is."""
+"""Ops that move, select or resize pixels without changing their range."""
 _FACTOR = 20
-"""Numbers that are divided by so much, or have so much taken away, are bytes: 127.5, 255, or a mean of about 100."""
+"""The minimum divisor or subtrahend (127.5, 255, a mean of about 100) from which values are assumed to be bytes."""
 
 
 def bytes_scaled(graph: Graph, placeholder: str) -> str | None:
-    """Return the first op that brings the bytes of an input into a small range; None where there is no such op.
+    """Return the first op that scales the bytes of an input to a small range, or None.
 
     Args:
         graph: The graph; calls of functions are not followed.
-        placeholder: The input, an op's name.
+        placeholder: The name of the input's op.
     """
     todo, seen = [placeholder], {placeholder}
     for name in todo:
@@ -40,7 +40,7 @@ def bytes_scaled(graph: Graph, placeholder: str) -> str | None:
 
 
 def _scales(graph: Graph, name: str, data: str) -> bool:
-    """Return whether an op multiplies by a small constant, divides by a large one, or takes a large one away."""
+    """Return whether an op multiplies by a small constant, or divides by, adds or subtracts a large one."""
     node, inputs = graph.op(name), graph.inputs(name)
     if node.op not in {"Mul", "RealDiv", "Div", "Sub", "Add", "AddV2", "BiasAdd"} or len(inputs) != 2:
         return False

@@ -1,7 +1,7 @@
-"""Comparisons: what a loss holds against the labels, and how, by the ops that it is made of, whatever they are called.
+"""Comparisons: which tensors a loss compares with labels, and how, identified by its ops rather than by names.
 
-The cross entropies of `tf.nn` and of `tf.losses` are known by their structure, as those are that people write out: a
-label times a logarithm. So are hinge losses; of any other loss a difference between outputs and labels.
+The cross entropies of `tf.nn` and `tf.losses` are identified by their structure, and so are cross entropies that are
+written out (a label times a logarithm) and hinge losses. In any other loss, a difference of outputs and labels counts.
 """
 
 from collections import defaultdict
@@ -25,13 +25,13 @@ from ckpttool.graph.ops import (
 
 _SIGNS = FORMS | {"Neg", "Abs"}
 _SHIFTS = FORMS | {"Neg", "Add", "AddV2", "Sub", "Maximum", "Minimum", "ClipByValue", "RealDiv", "Cast"}
-"""What keeps a logarithm finite, or turns a probability into that of the contrary."""
+"""Ops that keep a logarithm finite, or compute 1 - p from a probability p."""
 _OF_ACTIVATION: dict[str, CompareKind] = {"Sigmoid": "sigmoid", "Softmax": "softmax", "LogSoftmax": "softmax"}
 
 
 @dataclass(frozen=True)
 class LossComparison:
-    """Two tensors that a loss compares: what the layers computed, and what it should be."""
+    """Two tensors that a loss compares: the layers' output, and the labels."""
 
     logits: TensorRef
     labels: TensorRef
@@ -39,9 +39,9 @@ class LossComparison:
 
 
 def comparisons(graph: Graph, loss: str) -> list[LossComparison]:
-    """Return what a loss (or an accuracy) compares with labels: cross entropies, and differences from other labels.
+    """Return the comparisons in a loss (or an accuracy): cross entropies, and differences from other labels.
 
-    The logits are followed back through reshapes and identities to the op that computed them.
+    The logits are traced back through reshapes and identities to the op that computes them.
     """
     needed = graph.ancestors(loss)
     names = [name for name in graph.nodes if name in needed]
@@ -53,13 +53,13 @@ def comparisons(graph: Graph, loss: str) -> list[LossComparison]:
     rows = _rows(graph)
     apart = [pair for pair in differences if not rows.get(pair.logits.op, 0) & rows.get(pair.labels.op, 0)]
     if not exact:
-        return apart or differences  # what is held against its own input is an autoencoder, or a shortcut
+        return apart or differences  # a comparison with its own input is an autoencoder, or a shortcut
     used = reduce(or_, (rows.get(ref.op, 0) for pair in exact for ref in (pair.logits, pair.labels)))
     return exact + [pair for pair in apart if not used & rows.get(pair.labels.op, 0)]
 
 
 def beside_rows(graph: Graph, loss: str) -> list[TensorRef]:
-    """Return what a loss computes with together with what is fed for it, latest first: what else could be outputs."""
+    """Return the tensors that a loss combines with fed tensors, the last first: these could be outputs, too."""
     needed = graph.ancestors(loss)
     found: dict[TensorRef, None] = {}
     for name in (name for name in reversed(graph.nodes) if name in needed):
@@ -70,27 +70,27 @@ def beside_rows(graph: Graph, loss: str) -> list[TensorRef]:
 
 
 def comparison_kind(graph: Graph, loss: str, logits: str) -> CompareKind | None:
-    """Return how a loss tensor compares a tensor of logits with labels, None where it compares other ones."""
+    """Return how a loss tensor compares a tensor of logits with labels; None if it does not compare that tensor."""
     wanted = source(graph, TensorRef.parse(logits))
     pairs = comparisons(graph, TensorRef.parse(loss).op)
     return next((pair.kind for pair in pairs if pair.logits == wanted), None)
 
 
 def compares_class_numbers(graph: Graph, loss: str) -> bool:
-    """Say whether a loss tensor is a cross entropy of class numbers, one for each row of logits."""
+    """Return whether a loss tensor is a cross entropy of class numbers, one for each row of logits."""
     kinds = {graph.nodes[name].op for name in graph.ancestors(TensorRef.parse(loss).op)}
     return "SparseSoftmaxCrossEntropyWithLogits" in kinds and "SoftmaxCrossEntropyWithLogits" not in kinds
 
 
 def source(graph: Graph, ref: TensorRef) -> TensorRef:
-    """Return what a tensor is, followed back through ops that only give it another form."""
+    """Return the tensor of which another is only a different form (a reshape, an identity)."""
     return _behind(graph, ref, FORMS)
 
 
 def _behind(
     graph: Graph, ref: TensorRef, passed: Container[str], place: Callable[[str], int] = lambda _op: 0
 ) -> TensorRef:
-    """Return what a tensor is made of, through some ops; `place` says which input of each is followed."""
+    """Trace a tensor back through ops of the types `passed`; `place` returns which input of an op is followed."""
     seen: set[str] = set()
     while graph.nodes[ref.op].op in passed and ref.op not in seen and graph.inputs(ref.op):
         seen.add(ref.op)
@@ -99,7 +99,7 @@ def _behind(
 
 
 def _exact(graph: Graph, name: str, logistic: Collection[TensorRef]) -> Iterator[LossComparison]:
-    """Yield the sides of a cross entropy or a hinge loss."""
+    """Yield the comparison of a cross entropy or a hinge loss."""
     op, inputs = graph.nodes[name].op, graph.inputs(name)
     if len(inputs) < 2:
         return
@@ -114,7 +114,7 @@ def _exact(graph: Graph, name: str, logistic: Collection[TensorRef]) -> Iterator
 def _product(
     graph: Graph, name: str, labels: TensorRef, outputs: TensorRef, logistic: Collection[TensorRef]
 ) -> Iterator[LossComparison]:
-    """Yield the sides of a product of labels with logits, in a sigmoid or hinge loss, or with a logarithm."""
+    """Yield the comparison of a product of labels with logits (sigmoid or hinge loss), or with a logarithm."""
     logits = source(graph, outputs)
     inner = _behind(graph, logits, _SIGNS)
     if inner in logistic:
@@ -130,9 +130,9 @@ def _product(
 
 
 def _logarithm(graph: Graph, labels: TensorRef, inside: TensorRef) -> Iterator[LossComparison]:
-    """Yield the sides of labels times a logarithm: the logits of a sigmoid or softmax, else the probabilities.
+    """Yield the comparison of labels times a logarithm, with the logits of a sigmoid or softmax, or the probabilities.
 
-    Where the logarithm of 1 - p is taken too, each output is a label of its own; else they are classes.
+    If the loss contains the logarithm of 1 - p, each output is a label of its own; else the outputs are classes.
     """
     contrary: list[str] = []
 
@@ -150,7 +150,7 @@ def _logarithm(graph: Graph, labels: TensorRef, inside: TensorRef) -> Iterator[L
 
 
 def _logistic(graph: Graph, name: str) -> TensorRef | None:
-    """Return what a log(1 + exp(x)) is of, up to its sign: TensorFlow computes it of -|x|, or of one of x and -x."""
+    """Return the x of a log(1 + exp(x)), up to its sign: TensorFlow computes it from -|x|, or from one of x and -x."""
     node, inputs = graph.nodes[name], graph.inputs(name)
     if node.op == "Softplus" and inputs:
         return _unsigned(graph, inputs[0])
@@ -163,14 +163,14 @@ def _unsigned(graph: Graph, ref: TensorRef) -> TensorRef:
 
 
 def _is_margin(graph: Graph, name: str) -> bool:
-    """Say whether a product becomes max(0, 1 - product)."""
+    """Return whether a product is used in max(0, 1 - product)."""
     margins = [reader for reader in graph.consumers.get(name, ()) if graph.nodes[reader].op == "Sub"]
     above = (reader for margin in margins for reader in graph.consumers.get(margin, ()))
     return any(graph.nodes[reader].op in {"Relu", "Maximum"} for reader in above)
 
 
 def _difference(graph: Graph, name: str) -> Iterator[LossComparison]:
-    """Yield a difference between what variables had a part in and what none had."""
+    """Yield the comparison of a difference between a tensor that depends on variables and one that does not."""
     if graph.nodes[name].op in DIFFERENCES and len(graph.inputs(name)) == 2:
         for outputs, labels in (graph.inputs(name), graph.inputs(name)[::-1]):
             if outputs.op in _learned(graph) & _fed(graph) and labels.op in _fed(graph) - _learned(graph):
@@ -179,18 +179,18 @@ def _difference(graph: Graph, name: str) -> Iterator[LossComparison]:
 
 @cached
 def computed_of_rows(graph: Graph) -> frozenset[str]:
-    """Return the ops whose values depend on variables and on what is fed."""
+    """Return the ops whose values depend on variables and on rows."""
     return _learned(graph) & _fed(graph)
 
 
 def _sources(graph: Graph) -> list[str]:
-    """Return the ops that rows come from: placeholders, iterators and queues."""
+    """Return the ops that supply rows: placeholders, iterators and queues."""
     return [name for name, node in graph.nodes.items() if node.op in PLACEHOLDERS or node.op in STREAMS]
 
 
 @cached
 def _rows(graph: Graph) -> Mapping[str, int]:
-    """Return which placeholders, iterators and queues ops are computed from: a bit for each of those."""
+    """Return for each op, as a bit set, the placeholders, iterators and queues on which it depends."""
     rows: dict[str, int] = defaultdict(int)
     for number, source_op in enumerate(_sources(graph)):
         for name in graph.descendants([source_op]):
@@ -200,12 +200,12 @@ def _rows(graph: Graph) -> Mapping[str, int]:
 
 @cached
 def _learned(graph: Graph) -> frozenset[str]:
-    """Return the ops whose values depend on a variable; zeros and ones of the shape of such a one do not."""
+    """Return the ops whose values depend on a variable, which zeros and ones of a variable's shape do not."""
     held = [name for name, node in graph.nodes.items() if node.op in VARIABLES]
     return frozenset(graph.descendants(held, but=SHAPED_LIKE))
 
 
 @cached
 def _fed(graph: Graph) -> frozenset[str]:
-    """Return the ops whose values depend on what is fed, or comes out of a queue or an iterator."""
+    """Return the ops whose values depend on placeholders, queues or iterators."""
     return frozenset(graph.descendants(_sources(graph)))

@@ -1,4 +1,4 @@
-"""The loss that a Keras network in a graph was compiled with: what its outputs are trained for."""
+"""The loss with which a graph's Keras network was compiled."""
 
 from ckpttool.core.names import listed
 from ckpttool.formats.keras.objective import CompiledLoss, compiled_loss, compiled_text
@@ -9,9 +9,9 @@ from ckpttool.graph.roles.logits import logits_below
 
 
 def compiled_objective(graph: Graph) -> CompiledLoss | None:
-    """Return the loss that a network was compiled with, where it is of all that the network gives; None without one.
+    """Return the loss with which a network was compiled, or None if it has none, or several outputs.
 
-    None too where it is said to be of logits and the output is not, or the other way.
+    Also None if `from_logits` contradicts the output, or the output is masked.
     """
     network, outputs = keras_network(graph), output_tensors(graph)
     loss = compiled_loss(network.compiled) if network and not network.lost and not network.masked else None
@@ -22,7 +22,7 @@ def compiled_objective(graph: Graph) -> CompiledLoss | None:
 
 
 def compiled_note(graph: Graph) -> str:
-    """Return what a message says of a network's compiled loss that is not an objective; else nothing."""
+    """Return the reason, for messages, why a network's compiled loss is not used as the objective; else empty."""
     network, outputs = keras_network(graph), list(dict.fromkeys(output_tensors(graph)))
     text = compiled_text(network.compiled) if network else None
     if network is None or text is None:

@@ -1,4 +1,4 @@
-"""Places: where in a graph rows are to be fed, as a user writes it: `X`, `images=IteratorGetNext:0[?,28,28,1]`."""
+"""Places: a user's specification of a tensor to feed: `X`, `images=IteratorGetNext:0[?,28,28,1]`."""
 
 import re
 from collections.abc import Iterable
@@ -10,12 +10,12 @@ from ckpttool.graph.core import TensorRef
 
 _PLACE = re.compile(r"(?:(?P<name>[^=\[\]]+)=)?(?P<tensor>[^=\[\]]+?)(?P<shape>\[[^\[\]]*\])?")
 _BETWEEN = re.compile(r",(?![^\[\]]*\])")
-"""A comma that is not within a shape."""
+"""A comma outside of shapes."""
 
 
 @dataclass(frozen=True)
 class Place:
-    """A tensor that rows are fed to; where they are said, the name that callers use for it, and its shape.
+    """A tensor to feed, with its name for callers and its shape if they are specified.
 
     >>> Place.parse("images=IteratorGetNext:1[?,8]")
     Place(tensor=TensorRef(op='IteratorGetNext', index=1), name='images', shape=(None, 8))
@@ -29,10 +29,10 @@ class Place:
 
     @classmethod
     def parse(cls, text: str, parameter: str = "inputs") -> "Place":
-        """Read `TENSOR`, `NAME=TENSOR`, each perhaps with a shape, in which `?` stands for any size.
+        """Parse `TENSOR` or `NAME=TENSOR`, optionally with a shape in which `?` is an unknown size.
 
         Raises:
-            PlanError: it is none of these.
+            PlanError: the text has another form.
         """
         match = _PLACE.fullmatch(text.strip())
         sizes = re.findall(r"[^\s,\[\]]+", (match and match["shape"]) or "")
@@ -44,7 +44,7 @@ class Place:
 
 
 def parted(texts: Iterable[str]) -> list[str]:
-    """Part texts at their commas, but not within a shape.
+    """Split texts at commas outside of shapes.
 
     >>> parted(["X[?,28],y", "z"])
     ['X[?,28]', 'y', 'z']

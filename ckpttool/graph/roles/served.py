@@ -1,4 +1,4 @@
-"""What a graph is run for: the inputs and outputs that are given, those of a signature, else those that are found."""
+"""Inputs and outputs of a graph: those that are specified, else those of a signature, else determined by structure."""
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -29,15 +29,15 @@ from ckpttool.graph.roles.resolve import certain_roles, compared_logits, has_tow
 Named = Mapping[str, str]
 
 SIGNATURE = "signature"
-"""What the name of a signature is given as, among roles."""
+"""The key of a signature's name among specified roles."""
 
 _KEYS = ("probabilities", "logits", "scores", "predictions", "outputs", "output")
-"""Names under which a signature may give what is asked for, beside other things."""
+"""Names of a signature's main output, if it has several."""
 
 
 @dataclass(frozen=True)
 class Served:
-    """Tensors by the names under which callers give and get them, and why the outputs are these."""
+    """Input and output tensors by the names that callers use, and why these are the outputs."""
 
     inputs: Named
     outputs: Named
@@ -50,15 +50,15 @@ class Served:
 
 
 def served(graph: Graph, inputs: Sequence[str] = (), outputs: Sequence[str] = (), signature: str = DEFAULT) -> Served:
-    """Find what is given and what is asked for.
+    """Return the inputs and outputs of a graph.
 
-    Each of `inputs` and `outputs` is a tensor (`X:0`, an op for its first output), or one with the name that callers
-    use (`images=X:0`). Where they are not given, those of the signature are meant (the default one, or the only one);
-    without any the outputs are the logits, else what no other op reads, and the inputs the placeholders that they need.
+    Each of `inputs` and `outputs` is a tensor (`X:0`, an op for its first output), or a tensor with a name for callers
+    (`images=X:0`). The defaults are those of the signature (`signature`, else the only one). Without a signature, the
+    outputs are the logits, else tensors that no op reads, and the inputs are the placeholders on which they depend.
 
     Raises:
-        UnknownName: there is no such tensor; the message has the nearest names.
-        PlanError: two have one name.
+        UnknownName: a tensor does not exist; the message has the nearest names.
+        PlanError: two tensors have the same name.
         GraphError: several tensors could be the outputs; the message lists them.
     """
     signed = signature_named(graph, signature)
@@ -75,7 +75,7 @@ def served(graph: Graph, inputs: Sequence[str] = (), outputs: Sequence[str] = ()
 
 
 def _outputs(graph: Graph, given: Sequence[str], signed: Signature | None) -> tuple[Named, str]:
-    """Return the outputs by name, and why they are these."""
+    """Return the outputs by name, and the reason for the choice."""
     if given:
         return _parsed(graph, "outputs", given), "as specified"
     if signed is not None:
@@ -92,7 +92,11 @@ def _outputs(graph: Graph, given: Sequence[str], signed: Signature | None) -> tu
 
 
 def _tensors(graph: Graph, arguments: Mapping[str, Argument]) -> Named:
-    """Return the tensors of a signature's side; a sparse one has three, which callers cannot name at once."""
+    """Return a signature's input or output tensors by name.
+
+    Raises:
+        GraphError: one is sparse, so that it consists of three tensors.
+    """
     for key, argument in arguments.items():
         if len(argument.tensors) > 1:
             raise GraphError(f"{graph.source}: {key} of the signature is sparse; specify `inputs` and `outputs`")
@@ -100,7 +104,7 @@ def _tensors(graph: Graph, arguments: Mapping[str, Argument]) -> Named:
 
 
 def _parsed(graph: Graph, parameter: str, texts: Sequence[str]) -> Named:
-    """Read `name=tensor` or `tensor`, each checked."""
+    """Parse specifications `name=tensor` or `tensor`, and check that the tensors exist."""
     pairs: list[tuple[str, str]] = []
     signature = signature_named(graph)
     sides = (signature.inputs, signature.outputs) if signature else ()
@@ -120,7 +124,7 @@ def _parsed(graph: Graph, parameter: str, texts: Sequence[str]) -> Named:
 
 
 def _named(tensors: Iterable[str], taken: Iterable[str] = ()) -> dict[str, str]:
-    """Name tensors after the last part of their ops' names and the output, numbered where two would share one.
+    """Return names for tensors: the last part of the op's name and the output index, numbered to be unique.
 
     >>> dict(_named(["dnn/outputs/BiasAdd:0", "aux/BiasAdd:0"]))
     {'BiasAdd': 'dnn/outputs/BiasAdd:0', 'BiasAdd_1': 'aux/BiasAdd:0'}
@@ -137,7 +141,7 @@ def _named(tensors: Iterable[str], taken: Iterable[str] = ()) -> dict[str, str]:
 
 @dataclass(frozen=True)
 class Result:
-    """A tensor, why it is that one (printed after its name), and what is fed for it where a signature says so."""
+    """A tensor, the reason for choosing it (printed after its name), and its inputs if a signature specifies them."""
 
     tensor: str
     why: str
@@ -145,12 +149,12 @@ class Result:
 
 
 def result_of(graph: Graph, parameter: str = "tensor") -> Result:
-    """Return what a signature gives, else the only tensor that depends on what is fed and that nothing reads.
+    """Return the output of the signature, else the logits, else the only unread tensor that depends on inputs.
 
-    `parameter` is the one that specifies another.
+    `parameter` is the name of the parameter that selects another, for messages.
 
     Raises:
-        GraphError: there is none, or there are several; the message lists them.
+        GraphError: there is no such tensor, or there are several; the message lists them.
     """
     signature = signature_named(graph)
     outputs = signature.outputs.items() if signature else ()
@@ -166,13 +170,13 @@ def result_of(graph: Graph, parameter: str = "tensor") -> Result:
 
 
 def called(graph: Graph, given: Mapping[str, Any]) -> tuple[Graph, dict[str, Any]]:
-    """Return a graph that is called by the signature among the roles that are given, and these with what that says.
+    """Return the graph with the signature in `given` chosen, and the other given roles with those of the signature.
 
-    It says the inputs and the logits, unless they are given, or the graph has a loss, which says them.
+    The signature determines the inputs and the logits, unless they are given or the graph has a loss.
 
     Raises:
-        UnknownName: there is no such signature.
-        GraphError: it has several outputs, and none of them is named for what is asked for.
+        UnknownName: the graph has no such signature.
+        GraphError: the signature has several outputs, and none has the name of a main output.
     """
     own = {role: value for role, value in given.items() if role != SIGNATURE}
     if not given.get(SIGNATURE):
@@ -185,7 +189,11 @@ def called(graph: Graph, given: Mapping[str, Any]) -> tuple[Graph, dict[str, Any
 
 
 def _chosen(graph: Graph, tensors: Mapping[str, str], parameter: str) -> str:
-    """Return the only key of some tensors, or the one that is named for what is asked for."""
+    """Return the key of the only tensor, else the key that is the name of a main output.
+
+    Raises:
+        GraphError: there is no tensor, or there are several without such a name.
+    """
     if len(set(tensors.values())) == 1:
         return next(iter(tensors))
     if key := next((key for key in _KEYS if key in tensors), None):
@@ -198,15 +206,15 @@ def _chosen(graph: Graph, tensors: Mapping[str, str], parameter: str) -> str:
 
 
 def _ends(graph: Graph, parameter: str) -> list[str]:
-    """Return the tensors that the graph could be there for.
+    """Return the possible outputs of a graph without a signature and logits.
 
     Raises:
-        GraphError: there are only its loss and what depends on that.
+        GraphError: all of them are its loss, or lead to it or depend on it.
     """
     roles = certain_roles(graph)
     beside = {TensorRef.parse(name).op for name in (roles.loss, roles.accuracy, roles.labels) if name}
     found = ends(graph, beside)
-    if roles.loss and roles.labels is None:  # then an op on the way to the loss may be one that judges
+    if roles.loss and roles.labels is None:  # then an op on the way to the loss may be part of the loss
         loss = TensorRef.parse(roles.loss).op
         if not set(found) - graph.ancestors(loss) - graph.descendants([loss]):
             near = listed([str(ref) for ref in beside_rows(graph, loss)], most=4)

@@ -1,4 +1,4 @@
-"""Towers: copies of one network, each for a part of the rows, as graphs for several devices have them."""
+"""Towers: copies of one network, each for a share of the rows, as in graphs for several devices."""
 
 import re
 from collections.abc import Sequence
@@ -11,10 +11,10 @@ _NUMBER = re.compile(r"_?\d+(?=/|$)")
 
 
 def first_tower(graph: Graph, tensors: Sequence[str]) -> list[str]:
-    """Return the first of some tensors where they are the same tensor in several towers; else all.
+    """Return the first of some tensors if they are the corresponding tensors of several towers; else all.
 
-    Towers have names that differ in numbers alone, as many ops of each type, the same variables, and have nothing else
-    in common that is computed with both variables and rows: the steps of a recurrent network have.
+    The names of towers differ only in numbers. Towers have equally many ops that depend on variables and rows, use the
+    same variables, and share no op that depends on both (unlike the steps of a recurrent network).
     """
     if len(tensors) < 2:
         return list(tensors)
