@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from ckpttool.core.errors import CkptError, CorruptCheckpoint, FormatError
+from ckpttool.formats.writing.files import why_no_folder
 
 APPLICATION = b"ckst"
 """What stands in the file's header for the program that made it."""
@@ -51,9 +52,10 @@ class StudyFile:
             FormatError: it is damaged, of a newer version or of another program, or a link.
             CkptError: it cannot be written, or another process writes it.
         """
-        if path.is_dir() or not path.parent.is_dir():
-            what = "is a folder" if path.is_dir() else f"the folder {path.parent} does not exist"
-            raise CkptError(f"{path}: {what}; a study is a file")
+        if path.is_dir():
+            raise CkptError(f"{path} is a folder; a study is a file")
+        if not path.parent.is_dir():
+            raise CkptError(f"{path}: {why_no_folder(path.parent)}")
         self.path = path
         _refuse_links(path)
         with self.errors_told():

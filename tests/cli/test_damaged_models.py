@@ -91,9 +91,10 @@ def test_no_model_at_all(attempt: Callable[[str, Path], str], data: Path, tmp_pa
 def test_an_output_that_cannot_be_written(shell: Any, small: Path, data: Path, tmp_path: Path, command: str) -> None:
     np.savez(tmp_path / "weights.npz", **{"hidden1/bias": np.zeros(8, np.float32)})
     (tmp_path / "taken.ckpt.index").write_text("mine")
+    none = tmp_path / "none"
     refusals = {
         "taken.ckpt": f"{tmp_path}/taken.ckpt.index exists already; --overwrite replaces it",
-        "none/out.ckpt": f"{tmp_path}/none is not a folder: {tmp_path}/none/out.ckpt.meta cannot be written",
+        "none/out.ckpt": f"{none}/out.ckpt.meta: the folder {none} does not exist; `mkdir -p {none}` creates it",
         ".": f"{tmp_path} is a folder; expected a prefix such as {tmp_path}/model.ckpt",
     }
     before = sorted(tmp_path.rglob("*"))

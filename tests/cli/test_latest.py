@@ -72,8 +72,8 @@ def test_none_at_all(shell: Any, tmp_path: Path) -> None:
     (tmp_path / "run").mkdir()
     checkpoint.save({"w": np.zeros(2)}, tmp_path / "run" / "model-1")
     assert shell.error("latest", tmp_path).endswith("no .index is in it; look in run")
-    assert shell.error("latest", tmp_path / "none") == f"{tmp_path}/none is not a folder"
+    assert shell.error("latest", tmp_path / "none") == f"{tmp_path}/none: no such folder"
     index = tmp_path / "run" / "model-1.index"
-    assert shell.error("latest", index) == f"{index} is not a folder"
+    assert shell.error("latest", index) == f"{index}: not a folder"
     (tmp_path / "empty" / "checkpoint").write_text('model_checkpoint_path: "../../x"\n')
     assert "outside of its folder" in shell.error("latest", tmp_path / "empty")

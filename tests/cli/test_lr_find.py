@@ -106,7 +106,7 @@ def test_rows_that_are_few_are_gone_over_again(shell: Any, small: Path, tmp_path
         (["--from", "1", "--to", "0.1"], "100 steps from 1.0 to 0.1: expected two steps or more, from a rate above 0"),
         (["--from", "nan"], "100 steps from nan to 10.0: expected"),
         (["--steps", "3"], "Invalid value for '--steps': 3 is not in the range x>=20"),
-        (["--plot", "/no/such/folder/curve.png"], "/no/such/folder is not a folder"),
+        (["--plot", "/no/such/run.png"], "/no/such/run.png: the folder /no/such does not exist; `mkdir -p /no/such`"),
     ],
 )
 def test_wrong_uses_are_refused(shell: Any, small: Path, data: Path, options: list[str], message: str) -> None:

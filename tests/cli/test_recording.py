@@ -50,7 +50,10 @@ def test_a_run_says_where_it_is_saved(shell: Any, small: Path, data: Path, tmp_p
     ("options", "message"),
     [
         (["--plot", "{at}/run.jpeg"], "--plot {at}/run.jpeg: expected a name that ends with .png, .pdf, .svg"),
-        (["--plot", "{at}/none/run.png"], "{at}/none is not a folder: {at}/none/run.png cannot be written"),
+        (
+            ["--plot", "{at}/none/run.png"],
+            "{at}/none/run.png: the folder {at}/none does not exist; `mkdir -p {at}/none` creates it",
+        ),
         (["--plot", "{at}/there.png"], "{at}/there.png exists already; --overwrite replaces it"),
         (["--tensorboard", "{at}/there.png"], "{at}/there.png is a file, expected a folder for event files"),
         (["--tensorboard", "{at}/there.png/events"], "{at}/there.png/events: Not a directory"),

@@ -1,11 +1,13 @@
 """What is written as a copy: files stay files, links become what they name, and lead nowhere else."""
 
 import os
+import shlex
+import subprocess
 
 import pytest
 
-from ckpttool.core.errors import FormatError
-from ckpttool.formats.writing.files import copy_tree, replacing_folder
+from ckpttool.core.errors import FormatError, MissingFile
+from ckpttool.formats.writing.files import copy_tree, refuse_existing, replacing_folder
 
 
 @pytest.fixture
@@ -43,6 +45,26 @@ def test_a_pipe_is_refused_and_not_waited_for(model, tmp_path):
     os.mkfifo(model / "assets" / "pipe")
     with pytest.raises(FormatError, match="neither a file nor a folder"):
         copy_tree(model / "assets", tmp_path / "out", model)
+
+
+@pytest.mark.parametrize("name", ["none", "none/below", "with a space"])
+def test_a_folder_that_does_not_exist_is_created_as_the_message_says(tmp_path, name):
+    out = tmp_path / name / "out.npz"
+    with pytest.raises(MissingFile, match="does not exist") as caught:
+        refuse_existing([out], overwrite=False)
+    assert str(caught.value).startswith(f"{out}: the folder {out.parent} does not exist; `mkdir -p ")
+    subprocess.run(shlex.split(str(caught.value).split("`")[1]), check=True)
+    refuse_existing([out], overwrite=False)
+
+
+@pytest.mark.parametrize("name", ["file", "file/below", "link"])
+def test_what_is_in_the_place_of_a_folder_is_named(tmp_path, name):
+    (tmp_path / "file").touch()
+    (tmp_path / "link").symlink_to(tmp_path / "gone")
+    out = tmp_path / name / "out.npz"
+    with pytest.raises(MissingFile) as caught:
+        refuse_existing([out], overwrite=False)
+    assert str(caught.value) == f"{out}: {tmp_path / name.partition('/')[0]} is not a folder"
 
 
 def test_a_folder_that_replaces_another_has_its_mode_and_its_files_theirs(tmp_path):

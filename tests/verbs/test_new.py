@@ -45,7 +45,7 @@ def test_nothing_is_built_for_an_output_that_cannot_be_written(tmp_path: Path) -
     (tmp_path / "new.ckpt.index").write_text("mine")
     with pytest.raises(ExistingOutput, match=r"new.ckpt.index exists already; `overwrite` replaces it"):
         new([4], "this is not a SPEC", tmp_path / "new.ckpt", Recipe())
-    with pytest.raises(MissingFile, match="is not a folder"):
+    with pytest.raises(MissingFile, match="none does not exist; `mkdir -p"):
         new([4], "this is not a SPEC", tmp_path / "none" / "new.ckpt", Recipe())
     with pytest.raises(CkptError):
         new([4], "this is not a SPEC", tmp_path / "other.ckpt", Recipe())

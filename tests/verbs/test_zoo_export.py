@@ -255,7 +255,7 @@ def test_a_folder_is_written_whole_and_replaced_only_when_asked(
     (tmp_path / "others" / "thesis.txt").touch()
     with pytest.raises(CkptError, match="not a folder of this kind"):
         zoo_export(tmp_path / "others", overwrite=True)
-    with pytest.raises(MissingFile, match="is not a folder"):
+    with pytest.raises(MissingFile, match="none does not exist; `mkdir -p"):
         zoo_export(tmp_path / "none" / "site")
 
     def fails(*_: object) -> str:

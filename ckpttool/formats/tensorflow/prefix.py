@@ -283,7 +283,7 @@ def latest_checkpoint(folder: Path, say: Callable[[str], None]) -> Path:
 
 def _require_folder(folder: Path) -> None:
     if not folder.is_dir():
-        raise MissingFile(f"{folder} is not a folder")
+        raise MissingFile(f"{folder}: {'not a folder' if folder.exists() else 'no such folder'}")
     settle(folder)
 
 

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import shlex
 import shutil
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -36,10 +37,18 @@ def refuse_existing(paths: Iterable[Path], overwrite: bool) -> None:
 def _require_folder(path: Path) -> None:
     """Check that there is a folder to write a path in; what killed runs left in it is finished, or removed."""
     if not path.parent.is_dir():
-        raise MissingFile(f"{path.parent} is not a folder: {path} cannot be written")
+        raise MissingFile(f"{path}: {why_no_folder(path.parent)}")
     if not is_staged(path):
         settle(path)
         sweep(path.parent)
+
+
+def why_no_folder(folder: Path) -> str:
+    """Return why there is no folder of this name, and how to create it where nothing is in its place."""
+    nearest = next(each for each in (folder, *folder.parents) if os.path.lexists(each))
+    if not nearest.is_dir():
+        return f"{nearest} is not a folder"
+    return f"the folder {folder} does not exist; `mkdir -p {shlex.quote(str(folder))}` creates it"
 
 
 def refuse_unwritable(path: Path) -> None:

@@ -242,11 +242,11 @@ def test_a_row_says_when() -> None:
 @pytest.mark.parametrize(
     ("act", "path", "says"),
     [
-        (checkpoints_in, "none", "none is not a folder"),
-        (checkpoints_in, "x.index", "x.index is not a folder"),
+        (checkpoints_in, "none", "none: no such folder"),
+        (checkpoints_in, "x.index", "x.index: not a folder"),
         (checkpoints_in, "above", "no .index is in it; look in a, b"),
         (checkpoints_in, "empty", "no .index is in it$"),
-        (lambda folder: latest_checkpoint(folder, print), "none", "none is not a folder"),
+        (lambda folder: latest_checkpoint(folder, print), "none", "none: no such folder"),
     ],
 )
 def test_folders_that_have_none(act: Callable[[Path], object], path: str, says: str) -> None:

@@ -92,7 +92,7 @@ def test_what_cannot_be_drawn_is_refused_before_the_first_step(train: Callable[.
     refused("run.jpeg", PlanError, r"`plot` .*run\.jpeg: expected a name that ends with \.png, \.pdf, \.svg")
     refused("there.png", ExistingOutput, r"there\.png exists already; `overwrite` replaces it")
     refused("folder.png", CkptError, r"folder\.png is a folder")
-    refused("none/run.png", MissingFile, r"none is not a folder")
+    refused("none/run.png", MissingFile, r"the folder .*none does not exist; `mkdir -p")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["folder.png", "there.png"]
 
 
