@@ -78,7 +78,7 @@ def run(name: str, folder: Path) -> float:
         options = ckpttool.Options(
             freeze="(?!scores).*", cache=True, cache_dir=folder / "cache", epochs=1, recipe=ckpttool.Recipe(lr="0.01")
         )
-        ckpttool.finetune(open_model(folder / "reused.keras"), rows, options, folder / "tuned.keras")
+        ckpttool.finetune(open_model(folder / "reused.keras"), rows, folder / "tuned.keras", options)
         loaded = keras().models.load_model(folder / "tuned.keras")
         return difference(outputs(folder / "tuned.keras", rows, scores), loaded(images, training=False))
 
@@ -115,7 +115,7 @@ def below_the_top(network: Any) -> str:
 
 def rows_for(folder: Path) -> Path:
     """Return a file of a few images with labels."""
-    random, arrays = np.random.default_rng(3), {}
+    random, arrays = np.random.default_rng(3), dict[str, Any]()
     for split, count in (("train", 40), ("valid", 10), ("test", 8)):
         arrays[f"x_{split}"] = random.uniform(0, 255, (count, SIDE, SIDE, 3)).astype("float32")
         arrays[f"y_{split}"] = (np.arange(count) % CLASSES).astype("int64")

@@ -10,6 +10,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import bert_bundle
@@ -73,13 +74,17 @@ def verify_warm(prefix: Path) -> None:
     print(f"  peak memory: {peak:.0f} MB (goal: under 200) against {their_peak:.0f} MB")
 
 
+def _specs(prefix: Path) -> None:
+    checkpoint.open(prefix).specs()
+
+
 def listing(folder: Path) -> None:
     each = {}
     for count in (1_000, 100_000):
         names = (f"model/block_{i // 100}/layer_{i % 100}/weights_{i}" for i in range(count))
         prefix = folder / f"names_{count}"
         checkpoint.save({name: np.zeros((3, 3), np.float32) for name in names}, prefix)
-        each[count] = median_time(lambda p=prefix: checkpoint.open(p).specs()) / count
+        each[count] = median_time(partial(_specs, prefix)) / count
     few, many = each[1_000] * 1e6, each[100_000] * 1e6
     ratio = many / few
     print(

@@ -47,7 +47,8 @@ def prepare(folder: Path) -> list[str]:
     drawn = np.random.default_rng(0)
     rows = {"train": IMAGES, "valid": VALID}
     images = {f"x_{name}": drawn.integers(0, 256, (count, *SHAPE), np.uint8) for name, count in rows.items()}
-    np.savez(folder / DATA, **images, **{f"y_{name}": np.arange(count) % CLASSES for name, count in rows.items()})
+    arrays: dict[str, Any] = {**images, **{f"y_{name}": np.arange(count) % CLASSES for name, count in rows.items()}}
+    np.savez(folder / DATA, **arrays)
     return [layer.name for layer in base.layers]
 
 
@@ -70,7 +71,7 @@ def fitted(model: Any, train: tuple[Any, Any], valid: tuple[Any, Any], epochs: i
 
     seconds: list[float] = []
 
-    class Clock(keras.callbacks.Callback):
+    class Clock(keras.callbacks.Callback):  # type: ignore[misc]
         def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
             self.start = time.perf_counter()
 
@@ -93,7 +94,8 @@ def keras_fit(folder: Path, frozen: list[str], epochs: int) -> list[float]:
     for layer in base.layers:
         layer.trainable = layer.name not in frozen
     net = keras.Model(base.input, head(base.output))
-    each = fitted(net, *pairs(folder), epochs)
+    train, valid = pairs(folder)
+    each = fitted(net, train, valid, epochs)
     net.save(folder / "fitted.keras")
     return [time.perf_counter() - start, *each]
 
@@ -134,7 +136,7 @@ def ours(folder: Path, frozen: list[str], epochs: int) -> list[float]:
         start = time.perf_counter()
         model = ckpttool.Model.open(folder / MODEL)
         tuned = folder / "tuned.keras"
-        run = ckpttool.finetune(model, folder / DATA, options, tuned, overwrite=True, callbacks=Clock())
+        run = ckpttool.finetune(model, folder / DATA, tuned, options, overwrite=True, callbacks=Clock())
         return [time.perf_counter() - start, run.history[0].seconds, *(np.diff(ends).tolist())]
 
 

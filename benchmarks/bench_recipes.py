@@ -62,7 +62,7 @@ def cached(folder: Path, data: Path, full: bool, whole: bool = True) -> list[flo
         cache_dir=folder / "cache",
     )
     clock = Clock()
-    run = ckpttool.finetune(ckpttool.Model.open(model), data, options, tuned, callbacks=clock)
+    run = ckpttool.finetune(ckpttool.Model.open(model), data, tuned, options, callbacks=clock)
     return np.diff(clock.times).tolist() if whole else [epoch.seconds for epoch in run.history]
 
 
@@ -70,7 +70,7 @@ def convolutional(folder: Path, data: Path) -> list[float]:
     ckpttool.configure_tensorflow(convolutions=True)
     ckpttool.new([28, 28, 1], CONVOLUTIONAL, folder / "conv.ckpt", ckpttool.Recipe())
     options = ckpttool.Options(epochs=5, batch_size=BATCH, valid=f"first:{VALID}")
-    run = ckpttool.finetune(ckpttool.Model.open(folder / "conv.ckpt"), data, options, folder / "conv_tuned.ckpt")
+    run = ckpttool.finetune(ckpttool.Model.open(folder / "conv.ckpt"), data, folder / "conv_tuned.ckpt", options)
     return [epoch.seconds for epoch in run.history]
 
 

@@ -47,7 +47,7 @@ def head(folder: Path, model: ckpttool.Model, count: int, depth: int, seed: int)
     cache = {"cache": True, "cache_dir": folder / "cache"} if layers else {}
     epochs = {"epochs": EPOCHS[count], "early_stopping": 10, "batch_size": min(100, count // 5)}
     options = ckpttool.Options(freeze=layers, recipe=recipe, seed=seed, **epochs, **cache)  # type: ignore[arg-type]
-    ckpttool.finetune(ckpttool.Model.open(made), data, options, tuned, overwrite=True)
+    ckpttool.finetune(ckpttool.Model.open(made), data, tuned, options, overwrite=True)
     accuracy: float | None = ckpttool.evaluate(ckpttool.Model.open(tuned), data).accuracy
     return accuracy or 0.0
 

@@ -95,18 +95,16 @@ def walk(model: ckpttool.Model, digits: Digits, folder: Path, resamples: int) ->
     for draw in range(resamples):
         data, spent = digits.write(folder / f"{draw}.npz", ROWS, draw), {True: Clock(), False: Clock()}
         found = {grid: searched(model, data, grid, folder, spent[grid]) for grid in (draw % 2 == 0, draw % 2 == 1)}
-        assert found[True].recommendation is not None
-        assert found[False].recommendation is not None
-        best, one = found[True].recommendation.best, answer(found[False])
+        by_grid, by_walk = found[True].recommendation, found[False].recommendation
+        assert by_grid is not None
+        assert by_walk is not None
+        best, one = by_grid.best, answer(found[False])
         trials, lost = Trials(model, Asked(data, HEAD, options(folder))), 0.0
         if one != best:
             lost = told(trials, best) - told(trials, one)
-        within, recommended = (
-            within + (lost <= ROPE),
-            recommended + (found[False].recommendation.configuration is not None),
-        )
-        for grid, clock in clocks.items():
-            clock.wall, clock.cpu = clock.wall + spent[grid].wall, clock.cpu + spent[grid].cpu
+        within, recommended = within + (lost <= ROPE), recommended + (by_walk.configuration is not None)
+        for way, clock in clocks.items():
+            clock.wall, clock.cpu = clock.wall + spent[way].wall, clock.cpu + spent[way].cpu
         print(f"{draw:<4} {best!s:<18} {one!s:<18} {100 * lost:+7.2f}  {spent[True]}, {spent[False]}", flush=True)
     grid, ours = clocks[True], clocks[False]
     print(f"within the rope {within} of {resamples} (goal 90 %); {recommended} were recommended, the others the best")
@@ -142,7 +140,7 @@ def one_by_one(model: ckpttool.Model, configuration: Configuration, rows: Path, 
         ckpttool.new([784], f"{HIDDEN}; {HEAD}", made, RECIPE, overwrite=True)
     frozen, first = f"hidden[1-{freeze}]" if freeze else None, EPOCHS if keep > freeze else None
     how = replace(options(folder), freeze=frozen, lp_ft=first, keep="last", cache_dir=None)
-    ckpttool.finetune(ckpttool.Model.open(made), rows, how, folder / "tuned.ckpt", overwrite=True)
+    ckpttool.finetune(ckpttool.Model.open(made), rows, folder / "tuned.ckpt", how, overwrite=True)
 
 
 @contextmanager

@@ -187,8 +187,8 @@ def main() -> None:
             folder = Path(name)
             sizes = [bert_bundle.write(folder / source, arguments.part, seed) for seed, source in enumerate(SOURCES)]
             print(f"{parent}: {sizes[0] / 1e9:.2f} GB, {bert_bundle.COUNT} tensors")
-            paths = [folder / source for source in SOURCES]
-            report(measure(contenders(*paths, folder / "out"), folder / "out"), sizes[0])
+            a, b, c = (folder / source for source in SOURCES)
+            report(measure(contenders(a, b, c, folder / "out"), folder / "out"), sizes[0])
             growth(folder, arguments.part)
 
 

@@ -44,7 +44,7 @@ def ours(folder: Path, data: Path, cache: bool) -> list[float]:
     )
     ckpttool.configure_tensorflow()
     model = ckpttool.Model.open(folder / "new.ckpt")
-    run = ckpttool.finetune(model, data, options, folder / f"tuned_{cache}.ckpt", overwrite=True)
+    run = ckpttool.finetune(model, data, folder / f"tuned_{cache}.ckpt", options, overwrite=True)
     return [epoch.seconds for epoch in run.history]
 
 

@@ -15,6 +15,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -45,7 +46,7 @@ def fill(root: Path, entries: int, layers: int) -> None:
 def made(name: str, number: int, layers: int, file: StoredFile) -> Manifest:
     """Return the manifest of one entry: dense layers, each with a kernel and a bias, as two other entries have them."""
     width = 64 + number // 3 % 7
-    rows = [
+    rows: list[dict[str, Any]] = [
         {
             "name": f"hidden{each}",
             "kind": "dense",
@@ -66,7 +67,7 @@ def made(name: str, number: int, layers: int, file: StoredFile) -> Manifest:
         for each in range(layers)
         for part, shape in (("kernel", [width, width]), ("bias", [width]))
     ]
-    card = {"license": "mit", "pipeline_tag": "image-classification", "tags": ["image"], "metrics": []}
+    card: dict[str, Any] = {"license": "mit", "pipeline_tag": "image-classification", "tags": ["image"]}
     card["metrics"] = [{"name": "accuracy", "value": 0.9 + number % 100 / 1000}]
     parameters = sum(row["parameters"] for row in rows)
     inputs, outputs = ([{"name": name, "shape": [None, width], "dtype": "float32"}] for name in ("X", "logits"))

@@ -30,10 +30,11 @@ class Bert(nn.Module):
         self.pooler = nn.ModuleDict({"dense": nn.Linear(width, width)})
 
     def forward(self, ids: torch.Tensor, types: torch.Tensor) -> torch.Tensor:
-        parts = self.embeddings
+        parts: Any = self.embeddings
         x = parts["word_embeddings"](ids) + parts["token_type_embeddings"](types)
         x = parts["LayerNorm"](x + parts["position_embeddings"].weight[: ids.shape[1]])
-        for layer in self.encoder["layer"]:
+        layers: Any = self.encoder["layer"]
+        for layer in layers:
             x = self._layer(layer, x)
         return torch.tanh(self.pooler["dense"](x[:, 0]))
 
@@ -44,7 +45,8 @@ class Bert(nn.Module):
         context = (scores @ value).transpose(1, 2).reshape(x.shape)
         x = attention["output"]["LayerNorm"](x + attention["output"]["dense"](context))
         hidden = functional.gelu(layer["intermediate"]["dense"](x))
-        return layer["output"]["LayerNorm"](x + layer["output"]["dense"](hidden))
+        made: torch.Tensor = layer["output"]["LayerNorm"](x + layer["output"]["dense"](hidden))
+        return made
 
     def _split(self, x: torch.Tensor) -> torch.Tensor:
         return x.reshape(*x.shape[:2], self.heads, -1).transpose(1, 2)

@@ -31,7 +31,7 @@ def base(folder: Path, data: Path) -> ckpttool.Model:
         recipe = ckpttool.Recipe("adam(0.01)")
         ckpttool.new([784], f"{HIDDEN}; {HEAD}", folder / "fresh.ckpt", recipe, overwrite=True)
         options = ckpttool.Options(recipe=recipe, epochs=60, batch_size=20, early_stopping=20)
-        ckpttool.finetune(ckpttool.Model.open(folder / "fresh.ckpt"), folder / "low.npz", options, path)
+        ckpttool.finetune(ckpttool.Model.open(folder / "fresh.ckpt"), folder / "low.npz", path, options)
     return ckpttool.Model.open(path)
 
 

@@ -76,9 +76,10 @@ class Study:
             places = [rng.permutation(np.flatnonzero(self.rows["y_train"] == one))[:each] for one in classes]
             chosen = rng.permutation(np.concatenate(places))
             told = np.isin(self.rows["y_test"], classes)
-            tests = {"x_test": self.rows["x_test"][told], "y_test": self.rows["y_test"][told] - self.task.classes[0]}
-            labelled = self.rows["x_train"][chosen], self.rows["y_train"][chosen] - self.task.classes[0]
-            np.savez(path, x_train=labelled[0], y_train=labelled[1], **tests)
+            first = self.task.classes[0]
+            x, y = self.rows["x_test"][told], self.rows["y_test"][told] - first
+            labelled = self.rows["x_train"][chosen], self.rows["y_train"][chosen] - first
+            np.savez(path, x_train=labelled[0], y_train=labelled[1], x_test=x, y_test=y)
         return Draw(labels, seed, path)
 
     def unlabelled(self) -> Path:
@@ -102,7 +103,8 @@ class Study:
 
     def pretrained(self, way: Way, draw: Draw) -> Model:
         """Return the layers of a way, pretrained on all rows without labels; by pairs on the labelled ones."""
-        method = PretrainingMethod.read(str(way.method), "`method`")
+        assert way.method is not None
+        method = PretrainingMethod.read(way.method, "`method`")
         options = Options(epochs=way.epochs, batch_size=way.batch, recipe=Recipe(way.optimizer), augment=way.augment)
         if way.method.startswith(PAIRED):
             path, data = self.place / "paired.ckpt", draw.path
@@ -124,7 +126,7 @@ class Study:
             fresh = self.place / "fresh.ckpt"
             ckpttool.new(self.task.shape, f"{way.layers}; outputs = dense({count})", fresh, overwrite=True)
             options = Options(epochs=5, batch_size=100, recipe=Recipe("adam(0.001)"))
-            ckpttool.finetune(Model.open(fresh), data, options, path)
+            ckpttool.finetune(Model.open(fresh), data, path, options)
         return Model.open(path)
 
     def searched(self, model: Model, draw: Draw) -> dict[str, Any]:
@@ -150,7 +152,7 @@ class Study:
 
     def judged(self, start: Model, draw: Draw, options: Options) -> tuple[float, float]:
         """Return what options are worth on the labelled rows that are held out: right ones, then the loss."""
-        last = ckpttool.finetune(start, draw.path, options, self.place / "judged.ckpt", True).history[-1]
+        last = ckpttool.finetune(start, draw.path, self.place / "judged.ckpt", options, True).history[-1]
         return last.valid_accuracy or 0.0, -last.valid_loss
 
     def told(self, start: Model, draw: Draw, way: Way, options: Options) -> float:
@@ -160,9 +162,9 @@ class Study:
             np.savez(data, **rows, x_valid=rows["x_test"][:WATCHED], y_valid=rows["y_test"][:WATCHED])
         if way.pseudo:
             pseudo = PseudoLabels(way.pseudo[0], self.unlabelled(), int(way.pseudo[1]))
-            ckpttool.finetune_in_rounds(start, data, options, path, pseudo, True)
+            ckpttool.finetune_in_rounds(start, data, path, options, pseudo, True)
         else:
-            ckpttool.finetune(start, data, options, path, True)
+            ckpttool.finetune(start, data, path, options, True)
         found = ckpttool.evaluate(Model.open(path), data, "test").accuracy
         assert found is not None
         return found
@@ -203,7 +205,7 @@ def main() -> None:
     parser.add_argument("--tasks", nargs="*", default=[task.slug for task in TASKS])
     parser.add_argument("--keep", action="store_true")
     asked = parser.parse_args()
-    ckpttool.configure_tensorflow(1)
+    ckpttool.configure_tensorflow(convolutions=True)
     summaries = {}
     for name, path in {"MNIST": asked.mnist, "Fashion-MNIST": asked.fashion}.items():
         if path is None:

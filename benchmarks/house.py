@@ -184,10 +184,9 @@ def walks(folder: Path) -> Iterator[tuple[str, str]]:
     new, cache = str(folder / "new.ckpt"), ["--cache", "--cache-dir", str(folder / "cache")]
     import ckpttool
 
-    np.savez(
-        folder / "w.npz",
-        **{n: t.read() for n, t in ckpttool.open(model).items() if n in ("hidden1/kernel", "hidden1/bias")},
-    )
+    names = ("hidden1/kernel", "hidden1/bias")
+    weights: dict[str, Any] = {name: ckpttool.open(model)[name].read() for name in names}
+    np.savez(folder / "w.npz", **weights)
     train = ["finetune", new, "--data", data, "--freeze", "hidden[12]", *cache, "--epochs"]
     commands = {
         "vars": ["vars", model],

@@ -62,6 +62,8 @@ class ResNet(nn.Module):
         self.fc = nn.Linear(inputs, classes)
         for module in self.modules():
             if isinstance(module, nn.BatchNorm2d):
+                assert module.running_var is not None
+                assert module.running_mean is not None
                 for tensor in (module.weight, module.running_var):
                     nn.init.uniform_(tensor, 0.5, 1.5)
                 for tensor in (module.bias, module.running_mean):
@@ -71,7 +73,8 @@ class ResNet(nn.Module):
         x = functional.max_pool2d(functional.relu(self.bn1(self.conv1(x))), 3, 2, 1)
         for stage in self.stages:
             x = getattr(self, stage)(x)
-        return self.fc(x.mean((2, 3)))
+        logits: torch.Tensor = self.fc(x.mean((2, 3)))
+        return logits
 
 
 def resnet_graph(tf1: Any, depths: Sequence[int], width: int, classes: int, variant: Variant = TORCHVISION) -> Any:

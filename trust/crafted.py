@@ -29,7 +29,7 @@ def crafted() -> Iterator[Case]:
         crafted_kept,
         crafted_names,
     ):
-        yield from (Case(*case) for case in module.cases())
+        yield from module.cases()
 
 
 def main() -> None:

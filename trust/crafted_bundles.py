@@ -14,7 +14,7 @@ from ckpttool.formats.wire.protos.bundle_pb2 import BundleEntryProto
 from ckpttool.formats.wire.table_writer import BlockBuilder, TableWriter
 
 HEADER = bytes.fromhex("08011a020801")
-SCALAR = BundleEntryProto(dtype=1, size=4, crc32c=crc.mask(crc.extend(0, bytes(4))))
+SCALAR = BundleEntryProto(dtype="DT_FLOAT", size=4, crc32c=crc.mask(crc.extend(0, bytes(4))))
 SCALAR.shape.SetInParent()
 
 
@@ -56,8 +56,8 @@ def long_keys(length: int, count: int) -> Case:
             entries.append(tests().raw_entry(length, len(rest), len(value), rest + value))
         return bytes(tests().with_restarts(b"".join(entries), 0))
 
-    return f"bundle: {count} keys that share {length} bytes", lambda folder: tests().write(
-        folder, tests().table(body())
+    return Case(
+        f"bundle: {count} keys that share {length} bytes", lambda folder: tests().write(folder, tests().table(body()))
     )
 
 
@@ -69,19 +69,19 @@ def scalars(count: int) -> Case:
         for number in range(count):
             writer.add(b"%07d" % number, body)
 
-    return f"bundle: {count} scalars on the same bytes", lambda folder: table(folder, write)
+    return Case(f"bundle: {count} scalars on the same bytes", lambda folder: table(folder, write))
 
 
 def empties(count: int) -> Case:
     """Entries of tensors without elements."""
-    proto = BundleEntryProto(dtype=1)
+    proto = BundleEntryProto(dtype="DT_FLOAT")
     proto.shape.dim.add(size=0)
 
     def write(writer: TableWriter) -> None:
         for number in range(count):
             writer.add(b"%07d" % number, proto.SerializeToString())
 
-    return f"bundle: {count} tensors without elements", lambda folder: table(folder, write)
+    return Case(f"bundle: {count} tensors without elements", lambda folder: table(folder, write))
 
 
 def slices(count: int, empty: bool) -> Case:
@@ -92,7 +92,7 @@ def slices(count: int, empty: bool) -> Case:
         writer.add(b"w", SCALAR.SerializeToString() + part * count)
 
     kind = "empty " if empty else ""
-    return f"bundle: {count} {kind}slices", lambda folder: table(folder, write)
+    return Case(f"bundle: {count} {kind}slices", lambda folder: table(folder, write))
 
 
 def dims(count: int) -> Case:
@@ -103,7 +103,7 @@ def dims(count: int) -> Case:
         body = b"\x08\1\x12" + varint.encode(len(shape)) + shape + b"\x28\4"
         writer.add(b"w", body)
 
-    return f"bundle: {count} dimensions", lambda folder: table(folder, write)
+    return Case(f"bundle: {count} dimensions", lambda folder: table(folder, write))
 
 
 def state(name: str, text: bytes) -> Case:
@@ -114,12 +114,12 @@ def state(name: str, text: bytes) -> Case:
         table(folder, lambda writer: writer.add(b"w", SCALAR.SerializeToString()))
         return folder
 
-    return f"state file: {name}", make
+    return Case(f"state file: {name}", make)
 
 
 def one_block(name: str, body: bytes) -> Case:
     """An index of one block of these bytes."""
-    return f"bundle: {name}", lambda folder: tests().write(folder, tests().table(body))
+    return Case(f"bundle: {name}", lambda folder: tests().write(folder, tests().table(body)))
 
 
 def restarts(count: int) -> bytes:
@@ -130,10 +130,15 @@ def restarts(count: int) -> bytes:
     return builder.finish()
 
 
+def of_tests(name: str, index: Callable[[], bytes]) -> Case:
+    """Return a case of the tests."""
+    return Case(f"bundle: {name}", lambda folder: tests().write(folder, index()))
+
+
 def cases() -> Iterator[Case]:
     """Yield the cases."""
     for case in tests().CASES:
-        yield f"bundle: {case.name}", lambda folder, each=case: tests().write(folder, each.index())
+        yield of_tests(case.name, case.index)
     for length, count in ((1000, 10_000), (10_000, 10_000), (100_000, 10_000), (100_000, 2000), (250_000, 20_000)):
         yield long_keys(length, count)
     for count in (10_000, 100_000, 300_000):

@@ -1,6 +1,7 @@
 """HDF5 files that make a reader work, take memory, or look elsewhere."""
 
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ def made(name: str, fill: Any, file_name: str = "x.h5", **options: Any) -> Case:
             fill(file)
         return folder / file_name
 
-    return f"hdf5: {name}", make
+    return Case(f"hdf5: {name}", make)
 
 
 def diamonds(levels: int, soft: bool = False) -> Any:
@@ -256,14 +257,14 @@ def cases() -> Iterator[Case]:
     for elements, length in ((2000, 1 << 20), (60_000, 100_000), (200, 1 << 20), (1000, 60_000)):
         for dataset in (False, True):
             where = "a dataset" if dataset else "an attribute"
-            yield (
+            yield Case(
                 f"hdf5: {where} of {elements} times one text of {length}",
-                lambda folder, e=elements, n=length, d=dataset: repeated_text(folder, e, n, d),
+                partial(repeated_text, elements=elements, length=length, dataset=dataset),
             )
     for count in (1000, 40_000, 300_000):
-        yield f"hdf5: {count} heaps within heaps", lambda folder, n=count: heaps_within(folder, n)  # type: ignore[misc]
+        yield Case(f"hdf5: {count} heaps within heaps", partial(heaps_within, count=count))
     for size in (0, (1 << 64) - 1, (1 << 64) - 17, (1 << 64) - 4096):
-        yield f"hdf5: a text of {size} bytes in a heap", lambda folder, n=size: text_of_size(folder, n)  # type: ignore[misc]
+        yield Case(f"hdf5: a text of {size} bytes in a heap", partial(text_of_size, size=size))
     for nbytes in (1 << 28, 1 << 30, (1 << 32) - 16):
         yield made(f"four numbers in a chunk of {nbytes}", large_chunk(nbytes))
         yield made(f"four numbers in a packed chunk of {nbytes}", large_chunk(nbytes, compression="gzip"))

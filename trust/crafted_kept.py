@@ -15,8 +15,6 @@ from ckpttool.formats.wire import checked_json
 from ckpttool.formats.wire.protos.saved_slices_pb2 import SavedTensorSlices
 from ckpttool.formats.wire.table_writer import TableWriter
 
-fuzz_records = kept.fuzz_records
-
 
 def version_1() -> Iterator[Case]:
     """Yield files of version 1 whose lists lie."""
@@ -55,8 +53,12 @@ def version_1() -> Iterator[Case]:
     for count in (1000, 100_000):
         yield case(f"{count} tensors without data", tensor([2], count=count))
     yield case("min_consumer of the future", lambda meta: setattr(meta.versions, "min_consumer", 99))
-    shard = "x-00000-of-99999"
-    yield Case("version 1: one shard of 99999", lambda folder: (samples.version_1(folder / shard), folder / "x")[1])
+
+    def one_shard(folder: Path) -> Path:
+        samples.version_1(folder / "x-00000-of-99999")
+        return folder / "x"
+
+    yield Case("version 1: one shard of 99999", one_shard)
 
 
 def indexes() -> Iterator[Case]:
@@ -119,7 +121,7 @@ def studies() -> Iterator[Case]:
                 database.close()
                 return folder / "x.study"
 
-            yield Case(f"study: {name}, version {version}", make, refusals(fuzz_records.read_study))
+            yield Case(f"study: {name}, version {version}", make, refusals(kept.RECORDS.read_study))
 
 
 TENSOR = {"name": "w", "file": "00000.npy", "dtype": "float32", "row_shape": [3], "row_bytes": 12, "crc32c": 0}
@@ -146,7 +148,7 @@ def caches() -> Iterator[Case]:
     for name, facts in MANIFESTS.items():
 
         def make(folder: Path, facts: Any = facts) -> Path:
-            return fuzz_records.entry_of_cache(folder, json.dumps({"format": 1, "key": "k", **facts}).encode())
+            return Path(kept.RECORDS.entry_of_cache(folder, json.dumps({"format": 1, "key": "k", **facts}).encode()))
 
         yield Case(f"cache: {name}", make, refusals(kept._features))
 
@@ -165,7 +167,7 @@ def caches() -> Iterator[Case]:
 
         def staged(folder: Path, facts: Any = facts) -> Path:
             kept._stage(folder)
-            sums = kept.samples.checkpoint and __import__("ckpttool.data.staging", fromlist=["x"])._checksums(folder)
+            sums = __import__("ckpttool.data.staging", fromlist=["x"])._checksums(folder)
             (folder / "facts.json").write_bytes(checked_json.dumps({**facts, "files_crc32c": sums}))
             return folder
 
@@ -230,14 +232,14 @@ def scanned(path: Path) -> object:
 def texts() -> Iterator[Case]:
     """Yield options, reports and rules."""
     for name, content in TEXTS.items():
-        yield Case(f"options: {name}", file("x.toml", content), refusals(fuzz_records.read_config))
-        report = lambda path: fuzz_records.RunReport.parse(path.read_bytes(), path)  # noqa: E731
+        yield Case(f"options: {name}", file("x.toml", content), refusals(kept.RECORDS.read_config))
+        report = lambda path: kept.RECORDS.RunReport.parse(path.read_bytes(), path)  # noqa: E731
         yield Case(f"report: {name}", file("x.run.json", content), refusals(report))
-        yield Case(f"lineage: {name}", file("x.lineage.json", content), refusals(fuzz_records.read_lineage))
+        yield Case(f"lineage: {name}", file("x.lineage.json", content), refusals(kept.RECORDS.read_lineage))
         yield Case(f"rules in TOML: {name}", file("x.toml", content), refusals(rules_read))
         yield Case(f"state file, scanned: {name}", file("checkpoint", content), refusals(scanned))
-        state = lambda folder, make=content: fuzz_records.save_of_a_run(folder, make())  # noqa: E731
-        yield Case(f"state of a run: {name}", state, refusals(fuzz_records.TARGETS["state of a run"].read))
+        state = lambda folder, make=content: kept.RECORDS.save_of_a_run(folder, make())  # noqa: E731
+        yield Case(f"state of a run: {name}", state, refusals(kept.RECORDS.TARGETS["state of a run"].read))
     for name, content in RULES.items():
         yield Case(f"rules: {name}", file("x.rules", content), refusals(rules_read))
 
@@ -275,9 +277,7 @@ def salvaged() -> Iterator[Case]:
 
             yield case(f"{name}, {kind}", make)
     for size in (1, 1 << 20, 1 << 40, (1 << 64) - 1):
-        yield case(
-            f"safetensors, a header of {size}", file("x.safetensors", lambda n=size: struct.pack("<Q", n) + b"{" * 100)
-        )
+        yield case(f"safetensors, a header of {size}", file("x.safetensors", struct.pack("<Q", size) + b"{" * 100))
     header = b"{" + b",".join(b'"%d":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}' % n for n in range(100_000))
     yield case(
         "safetensors, 100,000 tensors on the same bytes, no end",

@@ -3,7 +3,8 @@
 import json
 import pickle
 import struct
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 from crafting import Case, file, refusals
@@ -27,7 +28,7 @@ def safetensors(header: object) -> bytes:
     return struct.pack("<Q", len(text)) + text + b"\0" * 4
 
 
-def folder(opened: str, **files: object) -> object:
+def folder(opened: str, **files: object) -> Callable[[Path], Path]:
     """Return what makes a folder of files, with what they say as JSON or bytes, and the one that is opened."""
 
     def make(place: Path) -> Path:
@@ -39,15 +40,15 @@ def folder(opened: str, **files: object) -> object:
     return make
 
 
-def distributed(named: str) -> object:
+def distributed(named: str) -> Callable[[Path], Path]:
     """Return a folder of torch.distributed.checkpoint whose part is said to be in a file of this name."""
 
     def make(place: Path) -> Path:
         import torch
-        import torch.distributed.checkpoint as dcp
         from torch.distributed.checkpoint.filesystem import _StorageInfo
+        from torch.distributed.checkpoint.state_dict_saver import save
 
-        dcp.save({"w": torch.ones(2)}, checkpoint_id=str(place / "x"), no_dist=True)
+        save({"w": torch.ones(2)}, checkpoint_id=str(place / "x"), no_dist=True)
         index = place / "x" / ".metadata"
         said = pickle.loads(index.read_bytes())  # noqa: S301 (of our own process)
         for key, info in said.storage_data.items():
@@ -58,7 +59,7 @@ def distributed(named: str) -> object:
     return make
 
 
-def cut_along(axis: int, count: int) -> object:
+def cut_along(axis: int, count: int) -> Callable[[Path], Path]:
     """Return a folder of torch.distributed.checkpoint with a tensor in many parts along an axis, all of one place."""
 
     def make(place: Path) -> Path:
@@ -80,7 +81,7 @@ def cut_along(axis: int, count: int) -> object:
     return make
 
 
-def hdf5(above: str, count: int) -> object:
+def hdf5(above: str, count: int) -> Callable[[Path], Path]:
     """Return a file whose group has a long name, and many small datasets in it."""
 
     def make(place: Path) -> Path:
@@ -134,7 +135,7 @@ def vocabularies() -> Iterator[Case]:
         yield Case(f"tokens: {name}", file(called, make), refusals(vocabulary))
 
 
-def adapter(config: bytes, rank: int = 1) -> object:
+def adapter(config: bytes, rank: int = 1) -> Callable[[Path], Path]:
     """Return what makes an adapter with a configuration, and factors of a rank, beside the model that it is for."""
 
     def make(place: Path) -> Path:
@@ -169,7 +170,7 @@ def adapters() -> Iterator[Case]:
         ("rank 0", known % b"1", 0),
         ("lists in lists", b"[" * 100_000, 1),
     ):
-        yield Case(f"adapter: {name}", adapter(config, rank), refusals(folded))  # type: ignore[arg-type]
+        yield Case(f"adapter: {name}", adapter(config, rank), refusals(folded))
 
 
 def cases() -> Iterator[Case]:
@@ -177,23 +178,25 @@ def cases() -> Iterator[Case]:
     one = {"a": {"dtype": "F32", "shape": [1], "data_offsets": [0, 4]}}
     for name, named in NAMES.items():
         index = {"metadata": {}, "weight_map": {"a": named}}
-        yield (
+        yield Case(
             f"names: an index of safetensors, {name}",
             folder("model.safetensors.index.json", model_safetensors_index_json=index, one=safetensors(one)),
-        )  # type: ignore[misc]
+        )
         weights = [{"paths": [named], "weights": [{"name": "a", "shape": [1], "dtype": "float32"}]}]
-        yield f"names: tf.js, {name}", folder("model.json", model_json={"format": "x", "weightsManifest": weights})  # type: ignore[misc]
-        yield (
+        yield Case(
+            f"names: tf.js, {name}", folder("model.json", model_json={"format": "x", "weightsManifest": weights})
+        )
+        yield Case(
             f"names: a map of Keras, {name}",
             folder("x.weights.json", x_weights_json={"weight_map": {"/vars": [named]}}),
-        )  # type: ignore[misc]
-        yield f"names: torch.distributed, {name}", distributed(named)  # type: ignore[misc]
+        )
+        yield Case(f"names: torch.distributed, {name}", distributed(named))
     yield from vocabularies()
     yield from adapters()
-    yield "torch.distributed: 4,000 parts side by side", cut_along(1, 4000)  # type: ignore[misc]
-    yield "torch.distributed: 20,000 parts of the same bytes", cut_along(0, 20_000)  # type: ignore[misc]
-    yield "names: HDF5, 60,000 letters above 8,000", hdf5("k" * 60_000, 8000)  # type: ignore[misc]
-    yield "names: Flax, 500,000 letters above 20,000", file("x.msgpack", lambda: flax(500_000, 20_000))
+    yield Case("torch.distributed: 4,000 parts side by side", cut_along(1, 4000))
+    yield Case("torch.distributed: 20,000 parts of the same bytes", cut_along(0, 20_000))
+    yield Case("names: HDF5, 60,000 letters above 8,000", hdf5("k" * 60_000, 8000))
+    yield Case("names: Flax, 500,000 letters above 20,000", file("x.msgpack", lambda: flax(500_000, 20_000)))
     text = struct.pack("<Q", 1) + b"k"
     for name, entries, count in (
         ("arrays in arrays", text + struct.pack("<I", 9) + struct.pack("<IQ", 9, 1) * 20, 1),
@@ -201,4 +204,4 @@ def cases() -> Iterator[Case]:
         ("an array of 2^60", text + struct.pack("<IIQ", 9, 10, 1 << 60), 1),
         ("one key a thousand times", (text + struct.pack("<IB", 0, 1)) * 1000, 1000),
     ):
-        yield f"gguf: {name}", file("x.gguf", lambda raw=entries, number=count: gguf(raw, number))
+        yield Case(f"gguf: {name}", file("x.gguf", partial(gguf, entries, count)))

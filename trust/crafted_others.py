@@ -4,7 +4,8 @@ import io
 import os
 import struct
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 from crafting import Case, file
@@ -48,7 +49,7 @@ def torch_zip(pickled: bytes, *others: tuple[str, bytes]) -> bytes:
 LEGACY = bytes.fromhex("800 28a0a6cfc9c46f9206aa850192e8002 4de9032e".replace(" ", ""))
 
 
-def pipe(*names: str) -> object:
+def pipe(*names: str) -> Callable[[Path], Path]:
     """Return what makes pipes in the places of files."""
 
     def make(folder: Path) -> Path:
@@ -59,7 +60,7 @@ def pipe(*names: str) -> object:
     return make
 
 
-def shard_is(kind: str) -> object:
+def shard_is(kind: str) -> Callable[[Path], Path]:
     """Return a bundle whose data file is a pipe, a device or a folder."""
 
     def make(folder: Path) -> Path:
@@ -92,14 +93,16 @@ def onnx() -> Iterator[Case]:
     def model(tensor: bytes) -> bytes:
         return number(1, 8) + field(7, field(5, tensor))
 
-    yield "onnx: deep", file("x.onnx", lambda: deep(20_000))
-    yield (
+    yield Case("onnx: deep", file("x.onnx", lambda: deep(20_000)))
+    yield Case(
         "onnx: huge",
         file("x.onnx", lambda: model(number(1, 1 << 40) + number(2, 1) + field(8, b"w") + field(9, b"x"))),
     )
-    yield "onnx: negative", file("x.onnx", lambda: model(number(1, (1 << 64) - 1) + number(2, 1) + field(8, b"w")))
-    yield "onnx: cut off", file("x.onnx", lambda: model(b"\x0a\xff\xff\xff\x7f"))
-    yield (
+    yield Case(
+        "onnx: negative", file("x.onnx", lambda: model(number(1, (1 << 64) - 1) + number(2, 1) + field(8, b"w")))
+    )
+    yield Case("onnx: cut off", file("x.onnx", lambda: model(b"\x0a\xff\xff\xff\x7f")))
+    yield Case(
         "onnx: a million dims",
         file("x.onnx", lambda: model(number(1, 1) * 1_000_000 + number(2, 1) + field(8, b"w"))),
     )
@@ -118,8 +121,8 @@ def deep(levels: int) -> bytes:
 def cases() -> Iterator[Case]:
     """Yield the cases."""
     for name, pickled in PICKLES.items():
-        yield f"pickle: {name}", file("x.pt", lambda each=pickled: torch_zip(each))
-        yield f"pickle: {name}, old", file("x.pth", lambda each=pickled: LEGACY + each)
+        yield Case(f"pickle: {name}", file("x.pt", partial(torch_zip, pickled)))
+        yield Case(f"pickle: {name}, old", file("x.pth", LEGACY + pickled))
     for names in (
         ("x.npz",),
         ("x.index",),
@@ -130,7 +133,7 @@ def cases() -> Iterator[Case]:
         ("x",),
         ("checkpoint",),
     ):
-        yield f"pipe: {names[0]}", pipe(*names)  # type: ignore[misc]
+        yield Case(f"pipe: {names[0]}", pipe(*names))
     for kind in ("pipe", "folder", "/dev/zero", "/dev/null", "/dev/tty"):
-        yield f"pipe: a bundle's data is {kind}", shard_is(kind)  # type: ignore[misc]
+        yield Case(f"pipe: a bundle's data is {kind}", shard_is(kind))
     yield from onnx()

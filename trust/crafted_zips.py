@@ -5,6 +5,7 @@ import json
 import struct
 import zipfile
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import samples
@@ -24,7 +25,7 @@ def changed(name: str, make: Callable[[Path], None], change: Callable[[bytearray
         path.write_bytes(bytes(data))
         return path
 
-    return name, build
+    return Case(name, build)
 
 
 def set_at(mark: bytes, offset: int, kind: str, value: int, last: bool = False) -> Callable[[bytearray], None]:
@@ -87,8 +88,8 @@ def fields() -> Iterator[Case]:
             for label, offset, kind, values in numbers:
                 for value in values:
                     change = set_at(mark, offset, kind, value, last=part == "end")
-                    case, make = changed(name, samples.WITH_CHECKSUMS[name], change)
-                    yield f"zip: {case}, {part} {label} {value:#x}", make
+                    case, make, _ = changed(name, samples.WITH_CHECKSUMS[name], change)
+                    yield Case(f"zip: {case}, {part} {label} {value:#x}", make)
 
 
 def archive(*members: tuple[str, bytes], packing: int = zipfile.ZIP_STORED) -> bytes:
@@ -131,19 +132,21 @@ HEADERS = {
 def arrays() -> Iterator[Case]:
     """Yield .npz files whose arrays have odd headers, and other members."""
     for name, header in HEADERS.items():
-        yield f"npy: {name}", file("x.npz", lambda each=header: archive(("a.npy", npy(each))))
-        yield f"npy: {name}, version 2", file("x.npz", lambda each=header: archive(("a.npy", npy(each, 8, b"\2\0"))))
+        yield Case(f"npy: {name}", file("x.npz", partial(archive, ("a.npy", npy(header)))))
+        yield Case(f"npy: {name}, version 2", file("x.npz", partial(archive, ("a.npy", npy(header, 8, b"\2\0")))))
     good = npy("{'descr': '<f4', 'fortran_order': False, 'shape': (2,)}\n")
-    yield "npz: two of one name", file("x.npz", lambda: archive(("a.npy", good), ("a.npy", good)))
-    yield "npz: a path out", file("x.npz", lambda: archive(("../../a.npy", good)))
-    yield "npz: 20000 members", file("x.npz", lambda: archive(*((f"{number}.npy", good) for number in range(20_000))))
-    yield "npz: two archives", file("x.npz", lambda: archive(("a.npy", good)) + archive(("b.npy", good)))
-    yield "npz: bytes behind", file("x.npz", lambda: archive(("a.npy", good)) + b"hello")
-    yield "npz: bytes in front", file("x.npz", lambda: b"hello" + archive(("a.npy", good)))
-    yield "npz: a quine's members on one another", file("x.npz", overlapping)
+    yield Case("npz: two of one name", file("x.npz", lambda: archive(("a.npy", good), ("a.npy", good))))
+    yield Case("npz: a path out", file("x.npz", lambda: archive(("../../a.npy", good))))
+    yield Case(
+        "npz: 20000 members", file("x.npz", lambda: archive(*((f"{number}.npy", good) for number in range(20_000))))
+    )
+    yield Case("npz: two archives", file("x.npz", lambda: archive(("a.npy", good)) + archive(("b.npy", good))))
+    yield Case("npz: bytes behind", file("x.npz", lambda: archive(("a.npy", good)) + b"hello"))
+    yield Case("npz: bytes in front", file("x.npz", lambda: b"hello" + archive(("a.npy", good))))
+    yield Case("npz: a quine's members on one another", file("x.npz", overlapping))
     zeros = npy("{'descr': '<f4', 'fortran_order': False, 'shape': (268435456,)}\n", 0)
     packed = lambda: archive(("a.npy", zeros + bytes(1 << 30)), packing=zipfile.ZIP_DEFLATED)  # noqa: E731
-    yield "npz: 1 GiB of zeros in 1 MB", file("x.npz", packed)
+    yield Case("npz: 1 GiB of zeros in 1 MB", file("x.npz", packed))
 
 
 def overlapping() -> bytes:
@@ -174,19 +177,15 @@ JSON = {
 def json_everywhere() -> Iterator[Case]:
     """Yield each text in each place where JSON is read."""
     for name, text in JSON.items():
-        packed = lambda each=text: archive(  # noqa: E731
-            ("metadata.json", b"{}"),
-            ("config.json", each),
-            (MEMBER, samples.hdf5_bytes()),
-            packing=zipfile.ZIP_DEFLATED,
-        )
-        yield f"json: {name}, in a .keras", file("x.keras", packed)
-        tensors = lambda each=text: struct.pack("<Q", len(each)) + each + bytes(64)  # noqa: E731
-        yield f"json: {name}, in a .safetensors", file("x.safetensors", tensors)
-        yield f"json: {name}, in an index of safetensors", file("model.safetensors.index.json", lambda each=text: each)
-        wrapped = lambda each=text: b'{"weight_map": ' + each + b"}"  # noqa: E731
-        yield f"json: {name}, in a map of weights", file("x.weights.json", wrapped)
-        yield f"json: {name}, in an index of .bin", file("pytorch_model.bin.index.json", wrapped)
+        members = ("metadata.json", b"{}"), ("config.json", text), (MEMBER, samples.hdf5_bytes())
+        packed = partial(archive, *members, packing=zipfile.ZIP_DEFLATED)
+        yield Case(f"json: {name}, in a .keras", file("x.keras", packed))
+        tensors = struct.pack("<Q", len(text)) + text + bytes(64)
+        yield Case(f"json: {name}, in a .safetensors", file("x.safetensors", tensors))
+        yield Case(f"json: {name}, in an index of safetensors", file("model.safetensors.index.json", text))
+        wrapped = b'{"weight_map": ' + text + b"}"
+        yield Case(f"json: {name}, in a map of weights", file("x.weights.json", wrapped))
+        yield Case(f"json: {name}, in an index of .bin", file("pytorch_model.bin.index.json", wrapped))
 
 
 def headers() -> Iterator[Case]:
@@ -194,7 +193,9 @@ def headers() -> Iterator[Case]:
 
     def case(name: str, header: object, data: int = 64) -> Case:
         text = header if isinstance(header, bytes) else json.dumps(header).encode()
-        return f"safetensors: {name}", file("x.safetensors", lambda: struct.pack("<Q", len(text)) + text + bytes(data))
+        return Case(
+            f"safetensors: {name}", file("x.safetensors", lambda: struct.pack("<Q", len(text)) + text + bytes(data))
+        )
 
     def tensor(**changes: object) -> dict[str, object]:
         return {"w": {"dtype": "F32", "shape": [16], "data_offsets": [0, 64]} | changes}
@@ -227,8 +228,8 @@ def headers() -> Iterator[Case]:
         {f"t{n}": {"dtype": "F32", "shape": [0], "data_offsets": [0, 0]} for n in range(60_000)},
         0,
     )
-    yield "safetensors: header of 2^62", file("x.safetensors", lambda: struct.pack("<Q", 1 << 62) + b"{}")
-    yield (
+    yield Case("safetensors: header of 2^62", file("x.safetensors", lambda: struct.pack("<Q", 1 << 62) + b"{}"))
+    yield Case(
         "safetensors: header of 99 MB",
         file("x.safetensors", lambda: struct.pack("<Q", 99_000_000) + b" " * 99_000_000),
     )

@@ -100,11 +100,11 @@ def peak() -> int:
     return int(text.partition("VmHWM:")[2].split()[0])
 
 
-def file(name: str, content: Callable[[], bytes]) -> Callable[[Path], Path]:
-    """Return what makes one file."""
+def file(name: str, content: bytes | Callable[[], bytes]) -> Callable[[Path], Path]:
+    """Return what makes one file; what takes long to make is a function."""
 
     def make(folder: Path) -> Path:
-        (folder / name).write_bytes(content())
+        (folder / name).write_bytes(content if isinstance(content, bytes) else content())
         return folder / name
 
     return make

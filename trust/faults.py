@@ -12,7 +12,7 @@ import os
 import sys
 import traceback
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, Self
 
 CALLS = (
     "open", "write", "pwrite", "fsync", "rename", "replace", "unlink", "remove", "mkdir", "rmdir", "link", "symlink",
@@ -52,7 +52,7 @@ class Faults:
         return None
 
     @contextlib.contextmanager
-    def active(self) -> Iterator["Faults"]:
+    def active(self) -> Iterator[Self]:
         """Count, and fail, inside of the block."""
         with contextlib.ExitStack() as undo:
             for name in (name for name in CALLS if hasattr(os, name)):

@@ -6,6 +6,7 @@ python trust/flips.py [--every N] [NAME ...]. Of formats without checksums a fli
 
 import argparse
 import collections
+import hashlib
 import json
 import logging
 import os
@@ -68,7 +69,7 @@ def subject(name: str, folder: Path) -> Subject:
     (samples.WITH_CHECKSUMS if has else samples.WITHOUT_CHECKSUMS)[name](path)
     expected = samples.read(path), samples.verified(path)
     assert not expected[1].startswith("refused"), expected
-    told = kept.hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else ""
+    told = hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else ""
     files = sorted(path for path in folder.iterdir() if path.is_file())
     return Subject(name, files, lambda: judged(path, expected) if has else judged_against(path, expected, told))
 

@@ -60,7 +60,7 @@ def fuzzed(name: str, seconds: float, seed: int, folder: Path) -> Fuzzed:
 def judged(target: fuzzing.Target, folder: Path, part: bytes) -> str | None:
     """Read a part; return what is wrong: its kind, a colon, and more about it."""
     before, start = fresh_peak(), time.process_time()
-    found = fuzzing.tried(target, folder, part)
+    found: str | None = fuzzing.tried(target, folder, part)
     seconds, megabytes = time.process_time() - start, (peak() - before) / 1024
     if not found and seconds > SECONDS:
         return f"slow: {seconds:.0f} seconds"

@@ -20,9 +20,10 @@ SLOWEST = 20
 """How many times as long as its seconds of the processor it may take, on a machine that does other things too."""
 with atheris.instrument_imports(include=["ckpttool"]):
     import fuzz
+    import fuzzing
 
-    TARGET = fuzz.fuzzing.TARGETS[NAME]
-    PARTS = [TARGET.seed, *fuzz.fuzzing.kept(NAME)]
+    TARGET = fuzzing.TARGETS[NAME]
+    PARTS = [TARGET.seed, *fuzzing.kept(NAME)]
     for part in PARTS:  # what is imported when it is first used is to be instrumented, too
         fuzz.judged(TARGET, WORK, part)
 
@@ -36,7 +37,7 @@ def main() -> None:
 
     def one(part: bytes) -> None:
         found = fuzz.judged(TARGET, WORK, part)
-        kind = found and found.partition(": ")[0]
+        kind = (found or "").partition(": ")[0]
         if found and kind not in seen:
             (BAD / str(len(seen))).write_bytes(part)
             seen.add(kind)

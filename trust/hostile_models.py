@@ -13,7 +13,8 @@ from ckpttool.formats.wire.protos.graph_pb2 import FunctionDef, NodeDef
 from ckpttool.formats.wire.protos.meta_graph_pb2 import MetaGraphDef, SavedModel
 from ckpttool.graph.computing_ops import COMPUTING
 
-FLOAT, INT32, STRING, BOOL, RESOURCE, VARIANT, REFERENCE = 1, 3, 7, 10, 20, 21, 100
+TYPES: Any = (1, 3, 7, 10, 20, 21, 100)
+FLOAT, INT32, STRING, BOOL, RESOURCE, VARIANT, REFERENCE = TYPES
 PREFIX, SERVED = "model.ckpt", "served"
 SHAPES = {"hidden1/kernel": (4, 5), "outputs/kernel": (5, 3)}
 CALLS = {
@@ -106,7 +107,7 @@ class Acting:
             case _:
                 value.list.SetInParent()
 
-    def _source(self, name: str, dtype: int, number: int) -> NodeDef:
+    def _source(self, name: str, dtype: Any, number: int) -> NodeDef:
         """Return what an input reads: a path, a number, or a place for what no constant holds."""
         if dtype == STRING:
             return text(name, f"{self.folder}/canary{'_new' * (number % 2)}".encode())
@@ -125,7 +126,7 @@ class Acting:
         return node
 
 
-def _types(argument: Any, node: NodeDef, definition: Any) -> list[int]:
+def _types(argument: Any, node: NodeDef, definition: Any) -> list[Any]:
     """Return the types of the inputs that stand for an argument."""
     defaults = {attr.name: attr.default_value for attr in definition.attr}
 
@@ -237,7 +238,7 @@ def write(templates: dict[str, MetaGraphDef], op: str, place: str, folder: Path)
     (folder / "canary").write_text("secret")
 
 
-def harmless(folder: Path, run: Callable[[str], None]) -> dict[str, MetaGraphDef]:
+def harmless(folder: Path, run: Callable[[str], object]) -> dict[str, MetaGraphDef]:
     """Write a network 4-5-3 in two families, weights and rows; return its graphs. `run` runs a command there."""
     import tensorflow as tf
 
@@ -253,7 +254,7 @@ def harmless(folder: Path, run: Callable[[str], None]) -> dict[str, MetaGraphDef
         tf1.train.GradientDescentOptimizer(0.1).minimize(loss)
         saver = tf1.train.Saver()
         written = tf1.train.export_meta_graph(graph=graph, saver_def=saver.saver_def).SerializeToString()
-    weights = {name: chance.random(shape).astype("f") for name, shape in SHAPES.items()}
+    weights: dict[str, Any] = {name: chance.random(shape).astype("f") for name, shape in SHAPES.items()}
     checkpoint.save({**weights, "steer": np.zeros((), bool)}, folder / PREFIX)
     (folder / f"{PREFIX}.meta").write_bytes(written)
     rows = chance.random((60, 4)).astype("f")

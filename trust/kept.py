@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import samples
 
+from ckpttool import checkpoint
 from ckpttool.core.errors import CkptError
 from ckpttool.core.tensors import Tensor
 from ckpttool.data.feature_files import write_json
@@ -25,6 +26,8 @@ sys.path.insert(0, str(samples.ROOT / "tests" / "formats"))
 import fuzz_graphs
 import fuzz_records
 
+RECORDS: Any = fuzz_records
+"""What the tests make and read of such files."""
 ROWS = np.arange(6, dtype=np.float32).reshape(2, 3)
 QUESTION = {"head": "outputs = dense(5)", "data": "88036c"}
 
@@ -126,7 +129,7 @@ def _reported(folder: Path) -> object:
 
 def _lineage(folder: Path) -> None:
     samples.bundle(folder / "a.ckpt")
-    samples.checkpoint.save(samples.checkpoint.open(folder / "a.ckpt"), folder / "b.ckpt", "bundle")
+    checkpoint.save(checkpoint.open(folder / "a.ckpt"), folder / "b.ckpt", "bundle")
 
 
 def _told(folder: Path) -> object:
@@ -148,12 +151,26 @@ def _study(folder: Path) -> None:
     database.close()
 
 
+def _listed(rows: Any) -> object:
+    return None if rows is None else rows.tolist()
+
+
 def _trials(folder: Path) -> object:
     path = folder / "x.study"
     try:
         with Study.open(path, QUESTION) as study:
             return [
-                (c, b, o.correct.tolist(), o.seconds, o.epochs, o.state, o.reason, o.accuracy, o.rows.tolist())
+                (
+                    c,
+                    b,
+                    o.correct.tolist(),
+                    o.seconds,
+                    o.epochs,
+                    o.state,
+                    o.reason,
+                    o.accuracy,
+                    np.array(o.rows).tolist(),
+                )
                 for c, blocks in study.outcomes.items()
                 for b, o in blocks.items()
             ] or None

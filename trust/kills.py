@@ -74,7 +74,8 @@ def state_of(output: str) -> State:
         return [found.patch.base_hash, found.patch.hash]
 
     is_graph = output.endswith((".pb", ".meta"))
-    reads = {"graph": graph, "lineage": lineage} if is_graph else {"values": values, "lineage": lineage}
+    reads: dict[str, Callable[[], object]] = {"graph": graph} if is_graph else {"values": values}
+    reads["lineage"] = lineage
     if output.endswith(".patch"):
         reads = {"patch": patch}
     if (tokens := Path(f"{output}.vocab.json")).exists():

@@ -4,10 +4,11 @@ import ast
 import types
 from collections import Counter
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-OTHER = {
+OTHER: dict[type[ast.AST], type[Any]] = {
     ast.Lt: ast.LtE,
     ast.LtE: ast.Lt,
     ast.Gt: ast.GtE,
@@ -21,7 +22,7 @@ OTHER = {
     ast.And: ast.Or,
     ast.Or: ast.And,
 }
-SIGNS = {
+SIGNS: dict[type[ast.AST], str] = {
     ast.Lt: "<",
     ast.LtE: "<=",
     ast.Gt: ">",
@@ -92,7 +93,7 @@ class Source:
         for place, node in enumerate(body):
             ends_here = ends and node is body[-1] and not isinstance(node, ast.For | ast.While)
             if taken := _taken_away(node, inside and not (ends_here and _gives_nothing(node))):
-                yield self._mutant(function, node, node, f"{taken} -> pass", lambda b=body, p=place: _drop(b, p))
+                yield self._mutant(function, node, node, f"{taken} -> pass", partial(_drop, body, place))
             if isinstance(node, ast.Raise):
                 continue
             for field, value in ast.iter_fields(node):
@@ -116,20 +117,20 @@ class Source:
         if isinstance(node, ast.Compare):
             for place, sign in enumerate(node.ops):
                 change = f"{SIGNS[type(sign)]} -> {SIGNS[OTHER[type(sign)]]}"
-                yield self._mutant(function, node, around, change, lambda n=node, p=place: _other_sign(n, p))
+                yield self._mutant(function, node, around, change, partial(_other_sign, node, place))
             for each in [node.left, *node.comparators]:
                 yield from self._numbers(each, function, around)
         if isinstance(node, ast.BoolOp):
             change = f"{SIGNS[type(node.op)]} -> {SIGNS[OTHER[type(node.op)]]}"
-            yield self._mutant(function, node, around, change, lambda n=node: setattr(n, "op", OTHER[type(n.op)]()))
+            yield self._mutant(function, node, around, change, partial(setattr, node, "op", OTHER[type(node.op)]()))
         if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.Not):
-            yield self._mutant(function, node, around, "not -> ", lambda n=node: setattr(n, "operand", _not(n.operand)))
+            yield self._mutant(function, node, around, "not -> ", partial(setattr, node, "operand", _not(node.operand)))
         if isinstance(node, ast.IfExp) and _is_plain(node.test):
             yield self._negated(function, node, around, "test")
         if isinstance(node, ast.comprehension):
             for place, each in enumerate(node.ifs):
                 if _is_plain(each):
-                    make = lambda n=node, p=place: n.ifs.__setitem__(p, _not(n.ifs[p]))  # noqa: E731
+                    make = partial(node.ifs.__setitem__, place, _not(each))
                     yield self._mutant(function, each, around, "if -> if not", make)
         for child in ast.iter_child_nodes(node):
             yield from self._in(child, function, around)
@@ -139,17 +140,15 @@ class Source:
         if isinstance(node, ast.Constant) and type(node.value) is int:
             for step in (1, -1):
                 change = f"{node.value} -> {node.value + step}"
-                yield self._mutant(
-                    function, node, around, change, lambda n=node, s=step: setattr(n, "value", n.value + s)
-                )
+                yield self._mutant(function, node, around, change, partial(setattr, node, "value", node.value + step))
         elif isinstance(node, ast.BinOp | ast.UnaryOp):
             for child in ast.iter_child_nodes(node):
                 if isinstance(child, ast.expr):
                     yield from self._numbers(child, function, around)
 
     def _negated(self, function: str, node: ast.AST, around: ast.stmt, field: str) -> Mutant:
-        make = lambda: setattr(node, field, _not(getattr(node, field)))  # noqa: E731
-        return self._mutant(function, getattr(node, field), around, "if -> if not", make)
+        tested = getattr(node, field)
+        return self._mutant(function, tested, around, "if -> if not", partial(setattr, node, field, _not(tested)))
 
     def _mutant(self, function: str, node: ast.AST, around: ast.stmt, change: str, make: Callable[[], None]) -> Mutant:
         first, last = (node.lineno, node.end_lineno or node.lineno)  # type: ignore[attr-defined]

@@ -31,6 +31,7 @@ import time
 import traceback
 import types
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -253,7 +254,7 @@ def _baseline(session: pytest.Session, paths: set[str]) -> Iterator[Reached]:
         threading.settrace(tracer)
         passes = _passes(item)
         sys.settrace(None)
-        threading.settrace(None)  # type: ignore[arg-type]
+        threading.settrace(None)
         if not passes:
             os.write(TOLD, f"  fails without any mutant: {item.nodeid}\n".encode())
         elif lines:
@@ -278,7 +279,7 @@ def tried(group: Group, every: int, matching: str, among: Named | None = None) -
 def explained() -> dict[tuple[str, str], str]:
     """Return why survivors may survive, by their file and what they are called."""
     reasons: dict[tuple[str, str], str] = {}
-    file, waiting = "", []
+    file, waiting = "", list[str]()
     for line in EXPLAINED.read_text().splitlines() if EXPLAINED.exists() else []:
         if line.startswith("    "):
             reasons |= dict.fromkeys(((file, key) for key in waiting), line.strip())
@@ -328,7 +329,7 @@ def main() -> None:
     chosen = arguments.every, arguments.matching, survived(arguments.again) if arguments.again else None
     for name in in_turn(arguments.only or list(GROUPS), arguments.seconds):
         begin = time.monotonic()
-        group = in_child(lambda name=name: tried({**GROUPS, **BY_NAME}[name], *chosen))
+        group = in_child(partial(tried, {**GROUPS, **BY_NAME}[name], *chosen))
         if group is None:
             raise SystemExit(f"{name}: it ended early")
         all_tried += group

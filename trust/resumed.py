@@ -220,7 +220,8 @@ def main() -> int:
         inputs.mkdir()
         make_inputs(inputs)
         rows = np.load("rows.npz")
-        np.savez("many.npz", **{name: np.tile(rows[name], (MANY, *[1] * (rows[name].ndim - 1))) for name in rows})
+        many: dict[str, Any] = {name: np.tile(rows[name], (MANY, *[1] * (rows[name].ndim - 1))) for name in rows}
+        np.savez("many.npz", **many)
         os.chdir("/")
         gc.freeze()
         show(f"{'run':26} seconds  kills  bad")

@@ -7,6 +7,7 @@ import sys
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -16,7 +17,7 @@ from ckpttool.formats.format import Writing
 from ckpttool.surgery.verify import verify
 
 ROOT = Path(__file__).parents[1]
-ARRAYS = {"a/kernel": np.arange(6, dtype=np.float32).reshape(2, 3), "b": np.array([True, False])}
+ARRAYS: dict[str, Any] = {"a/kernel": np.arange(6, dtype=np.float32).reshape(2, 3), "b": np.array([True, False])}
 CONFIG = b'{"module":"keras","class_name":"Sequential","config":{"name":"s","layers":[]}}'
 
 

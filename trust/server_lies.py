@@ -154,6 +154,11 @@ def _new(marks: Mapping[str, str]) -> Callable[[Ask], None]:
     return lambda ask: ask.honest(marks, ask.new)
 
 
+def _after_102(ask: Ask) -> None:
+    ask.raw(b"HTTP/1.1 102 Processing\r\n\r\n")
+    ask.honest()
+
+
 LOGIN = b"<html><form>Please log in</form></html>"
 WEAK = {"ETag": 'W/"2"'}
 HONEST: dict[str, Callable[[Ask], None]] = {
@@ -161,7 +166,7 @@ HONEST: dict[str, Callable[[Ask], None]] = {
     "the truth, of a total that is not known": _ranged(lambda ask: ask.range().rpartition("/")[0] + "/*"),
     "the truth, in chunks": _chunked(None, b"0\r\n\r\n"),
     "the truth, and the length by closing": _length(lambda _: None),
-    "the truth, after 102": lambda ask: (ask.raw(b"HTTP/1.1 102 Processing\r\n\r\n"), ask.honest())[1],
+    "the truth, after 102": _after_102,
     "the truth, all of it at once": lambda ask: ask.send("200 OK", ask.trial.marks, ask.data),
     "the truth, with a name for the file with ..": lambda ask: ask.honest(
         Content_Disposition='attachment; filename="../../etc/passwd"'

@@ -142,7 +142,8 @@ def attempt(url: str, trial: Trial, wanted: Served, is_honest: bool) -> Outcome:
     trial.over.set()
     if not text:
         return Outcome(f"bad: ended by signal {status & 127}", SECONDS, 0, trial.told)
-    return Outcome(*json.loads(text), trial.told)
+    verdict, seconds, megabytes = json.loads(text)
+    return Outcome(verdict, seconds, megabytes, trial.told)
 
 
 def _in_child(url: str, wanted: Served, is_honest: bool, marks: Mapping[str, str], writer: int) -> None:
@@ -179,7 +180,7 @@ def trials(names: list[str]) -> Iterator[tuple[str, str, dict[str, str]]]:
 
 def impatient(seconds: float) -> None:
     """Shorten what a server is waited for, so that a trial is a matter of moments."""
-    server_errors.SECONDS, web.SLOWEST, web.EACH = seconds, 1 << 30, seconds / 60  # type: ignore[misc]
+    server_errors.SECONDS, web.SLOWEST, web.EACH = seconds, 1 << 30, seconds / 60
 
 
 def main() -> int:

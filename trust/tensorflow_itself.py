@@ -14,6 +14,7 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -80,24 +81,25 @@ def read(prefix: Path) -> str:
     return refused or repr(values)
 
 
-def small_bundle(prefix: Path) -> None:
-    """Have TensorFlow save a tensor, one in two slices, and texts."""
+def small_bundle(prefix: Path) -> str:
+    """Have TensorFlow save a tensor, one in two slices, and texts; return where."""
     import tensorflow as tf
 
     names, slices = ["kernel", "parts", "parts", "texts"], ["", "32 0,16", "32 16,16", ""]
     values = [[[0.5] * 4] * 4, [1.0] * 16, [2.0] * 16, ["a", "bc"]]
     tf.raw_ops.SaveV2(prefix=str(prefix), tensor_names=names, shape_and_slices=slices, tensors=values)
+    return str(prefix)
 
 
 def damaged(change: Callable[[bytes], Iterator[bytes]]) -> Iterator[Trial]:
     """Yield trials that read a small bundle, one of whose files is changed; both are changed in turn."""
     place = Path(tempfile.mkdtemp())
-    list(outcomes([lambda: str(small_bundle(place / "x"))]))
+    list(outcomes([lambda: small_bundle(place / "x")]))
     right = next(outcomes([lambda: read(place / "x")]))
     files = {path: path.read_bytes() for path in sorted(place.iterdir())}
     for path, data in files.items():
         for changed in change(data):
-            yield lambda path=path, changed=changed: _judged(files | {path: changed}, place / "x", right)
+            yield partial(_judged, files | {path: changed}, place / "x", right)
 
 
 def _judged(files: dict[Path, bytes], prefix: Path, right: str) -> str:
@@ -123,7 +125,7 @@ def flips(data: bytes) -> Iterator[bytes]:
 def crafted() -> Iterator[Trial]:
     """Yield trials that read the crafted bundles and state files."""
     for case in crafted_bundles.cases():
-        yield lambda make=case[1]: _measured(make)
+        yield partial(_measured, case.make)
 
 
 def _measured(make: Callable[[Path], Path]) -> str:
@@ -142,7 +144,7 @@ def _measured(make: Callable[[Path], Path]) -> str:
 def acting(every: int) -> Iterator[Trial]:
     """Yield trials that run models that act; one that ends the process has acted."""
     for _, _, folder in acting_models.made(Path(tempfile.gettempdir()), every):
-        yield lambda folder=folder: acting_models.run_in_tensorflow(folder)
+        yield partial(acting_models.run_in_tensorflow, folder)
 
 
 def figure(name: str, trials: Iterable[Trial], bad: tuple[str, ...]) -> dict[str, Any]:

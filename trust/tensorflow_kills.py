@@ -139,7 +139,9 @@ def _state(folder: Path) -> State:
     def work() -> int:
         import tensorflow as tf
 
-        prefix, versions = str(folder / NAME), set()
+        prefix, versions = str(folder / NAME), set[int]()
+        weights: int | None
+        graph: int | None
         os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
         answer.write_text("[0, 0]")
         try:

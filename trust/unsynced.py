@@ -14,9 +14,10 @@ import tempfile
 from collections import Counter
 from pathlib import Path
 
+from attacked_commands import CASES, make_inputs, run, show
 from disks import Event, Impossible, Recorder, disks, make
 from faults import in_child
-from kills import CASES, Trials, make_inputs, run, show
+from kills import Trials
 
 
 def recorded(trials: Trials) -> list[Event]:

@@ -121,7 +121,7 @@ def rounds(folder: Path, numbers: range, found: Counter[str]) -> None:
 
 def judged_round(root: Path, logs: list[Path]) -> list[str]:
     """Return what is bad after two processes have ended."""
-    problems = []
+    problems = list[str]()
     for when in ("before", "after"):
         try:
             there = state_of(root)

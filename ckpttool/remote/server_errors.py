@@ -20,7 +20,7 @@ PACKAGES = {
 """The packages that fsspec requires, by scheme."""
 BUSY = (429, 503)
 """HTTP status codes whose answers may have a Retry-After header."""
-SECONDS = 60
+SECONDS: float = 60
 """The timeout in seconds for a silent web server."""
 LONGEST_REASON = 300
 """The maximum length in characters of an error text from a server or its library."""
