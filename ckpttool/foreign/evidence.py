@@ -1,7 +1,7 @@
-"""Evidence of how a source's kernels lie, tensor by tensor: its own ops, then its other kernels, then its framework.
+"""Evidence for the layout of a source's kernels: its ops, then its other kernels, then its framework.
 
-PyTorch, Caffe and Darknet have a kernel's outputs first, TensorFlow, Keras and Flax its inputs; in ONNX each op has it
-as it likes. Where shapes do not tell, as of square matrices, this has to; what nothing tells stays open.
+In PyTorch, Caffe and Darknet, a kernel's outputs come first, in TensorFlow, Keras and Flax its inputs; in ONNX, it
+depends on the op. The evidence decides if shapes do not, as for square matrices; without any, the layout stays open.
 """
 
 from collections.abc import Collection, Iterable
@@ -27,22 +27,22 @@ _WINDOWED = (Conv, Transposed, Depthwise, Grouped, LiteConv, LiteDepthwise)
 
 
 class Told(NamedTuple):
-    """How kernels of each kind lie in a source, by those whose shape tells: outputs first, inputs first, or both."""
+    """The layouts of each kind of kernel, by those whose shape determines it: True if outputs come first."""
 
     dense: frozenset[bool]
     conv: frozenset[bool]
 
 
 class Evidence:
-    """What a source says of its kernels."""
+    """The evidence in a source about its kernels."""
 
     def __init__(self, weights: Checkpoint) -> None:
-        """Take the source; its ops are read when they are first asked for."""
+        """Store the source; its ops are read on demand."""
         self._weights = weights
 
     @cached_property
     def framework(self) -> str | None:
-        """The framework that arranged the source."""
+        """The framework that wrote the source."""
         return self._weights.framework
 
     @cached_property
@@ -57,24 +57,24 @@ class Evidence:
         return {name: self._weights.origins.get(name, name) for name in self._weights}
 
     def said(self, name: str) -> Arrangement:
-        """Return what the ops of the source say of a tensor."""
+        """Return the arrangement of a tensor by the ops of the source."""
         return self._said.get(name, Arrangement())
 
     def cells(self, names: Collection[str]) -> list[list[str]]:
-        """Return the tensors of each recurrent cell that the ops of the source read, of which all are among some."""
+        """Return the tensors of each recurrent cell in the source's ops whose tensors are all among `names`."""
         found = dict.fromkeys(said.cell for name in names if (said := self.said(name)).cell)
         return [list(cell) for cell in found if {*cell} <= {*names}]
 
     def ways(self, name: str, shape: Shape, reading: Reading, target: Shape) -> list[Layout]:
-        """Return the layouts that make a variable of a tensor by the shapes and by the source's ops, likeliest first.
+        """Return the layouts by which a tensor can become a variable, by shapes and by the source's ops.
 
-        That for outputs first comes first; two are left where neither tells.
+        If neither decides, there are two, the one for outputs first before the other.
         """
         first, channels_first, *_ = self.said(name)
         asked: list[Layout] = []
         if reading.is_known and self.framework == "tflite":
             asked = [_of_lite(reading)]
-        elif not reading.is_known:  # which may be not a kernel: its shape alone does not say that it is one
+        elif not reading.is_known:  # it may not be a kernel, which its shape does not show
             asked = [Dense(), Conv(), Keep()] if shape == target and first is not False else [Keep()]
         elif first is None:
             asked = [reading.turning, Keep()]
@@ -87,10 +87,11 @@ class Evidence:
         return [way for way in pointwise(shape, target) if way.form in forms]
 
     def outputs_first(self, kind: Kind, told: Told) -> bool | None:
-        """Say how a kernel of a kind lies whose shape does not tell; None where nothing does.
+        """Return whether a kernel of a kind whose shape is ambiguous has its outputs first; None without evidence.
 
-        Those of its kind come before the framework, for GPT-2's in PyTorch are as TensorFlow's. Only TensorFlow and its
-        like have windows first, and nobody has outputs first and windows too, so then other kinds tell as well.
+        Other kernels of its kind precede the framework, because those of GPT-2 in PyTorch have TensorFlow's layout.
+        Convolutions with inputs first imply the same for dense kernels, and dense kernels with outputs first imply the
+        same for convolutions, because no framework combines the former with the latter.
         """
         own, other = (told.dense, told.conv) if kind == "dense" else (told.conv, told.dense)
         if own:
@@ -103,7 +104,7 @@ class Evidence:
 
 
 def _of_lite(reading: Reading) -> Layout:
-    """Return how a kernel of TensorFlow Lite becomes what a graph reads: its images have their channels last."""
+    """Return the layout from TensorFlow Lite's kernel to the graph's; TensorFlow Lite's images have channels last."""
     turning = reading.turning
     if isinstance(turning, Conv | Transposed):
         return LiteConv(isinstance(turning, Transposed))
@@ -113,7 +114,7 @@ def _of_lite(reading: Reading) -> Layout:
 
 
 def told(pairs: Iterable[tuple[Reading, list[Layout]]]) -> Told:
-    """Return how kernels lie by those that fit in one way alone, as each is read and what fits."""
+    """Return the layouts of kernels that fit in only one way, given their readings and the fitting layouts."""
     seen: dict[Kind, set[bool]] = {"dense": set(), "conv": set()}
     for reading, ways in pairs:
         if len(ways) == 1 and not isinstance(reading.turning, Keep):
@@ -122,7 +123,7 @@ def told(pairs: Iterable[tuple[Reading, list[Layout]]]) -> Told:
 
 
 def has_outputs_first(way: Layout) -> bool:
-    """Say whether a layout is for a kernel with its outputs first."""
+    """Return whether a layout is for a kernel with its outputs first."""
     return way.form == "torch" if isinstance(way, Pointwise | Flatten) else not isinstance(way, Keep)
 
 

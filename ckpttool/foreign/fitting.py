@@ -1,4 +1,4 @@
-"""Whether a tensor fits a variable, and how it is turned: shapes, dtypes, and the layout that evidence tells."""
+"""Checks whether tensors fit variables by shapes and dtypes, and determines the layout from evidence."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -24,9 +24,9 @@ from ckpttool.layouts.recurrent import Lstm
 
 @dataclass(frozen=True)
 class Pair:
-    """Tensors of a source, the variables that they become, by their names in the checkpoint, and how.
+    """Tensors of a source, the variables that they become (names in the checkpoint), and the layout.
 
-    `others` are layouts that fit as well where no rule names one.
+    `others` are layouts that also fit, if no rule specifies one.
     """
 
     sources: tuple[str, ...]
@@ -35,16 +35,17 @@ class Pair:
     others: tuple[Layout, ...] = ()
 
     def described(self, names: Sequence[str]) -> str:
-        """Return the names of one side, and the layout that is not plain `keep`."""
+        """Return the names of one side, and the layout unless it is `keep`."""
         return " ".join(names) if isinstance(self.layout, Keep) else f"{' '.join(names)} by {self.layout}"
 
 
 @dataclass(frozen=True)
 class Fitting:
-    """A source's tensors checked against a graph's variables; with `cast` numbers may change their dtype.
+    """A source's tensors checked against a graph's variables; with `cast`, numbers may change their dtype.
 
-    `moves` is what becomes of all of them. What shapes leave open will be `tried` on a reference, or is refused where
-    nothing tells that the tensor may be kept as it is.
+    `moves` are the moves of all tensors. If `tried`, layouts that shapes leave open will be tried on a reference;
+    otherwise, such a tensor is refused unless there is evidence that it needs no conversion. `held` is the checkpoint
+    to fill if there is no graph.
     """
 
     file: Resolved
@@ -56,7 +57,7 @@ class Fitting:
 
     @cached_property
     def wanted(self) -> Mapping[str, StoredTensor]:
-        """What the graph's checkpoint holds, or the checkpoint that has no graph, by name."""
+        """The tensors of the graph's checkpoint, or of the checkpoint without a graph, by name."""
         return stored_tensors(self.graph) if self.held is None else stored_alone(self.held)
 
     @property
@@ -83,12 +84,12 @@ class Fitting:
         return Suggestions(self.wanted)
 
     def is_state(self, move: TensorMove) -> bool:
-        """Say whether tensors are training state of a name that the graph lacks: no error, as it has no use for it."""
+        """Return whether tensors are training state that the graph does not have, which is not an error."""
         no_weights = all(self._kinds[name] != "weight" for name in move.sources)
         return no_weights and not self.wanted.keys() & {*move.targets}
 
     def pairs(self, named: Sequence[TensorMove]) -> tuple[list[Pair], list[str]]:
-        """Return the pairs that fit, and what is wrong with the others."""
+        """Return the pairs that fit, and messages about the others."""
         pairs, problems = [], []
         for move in named:
             try:
@@ -98,7 +99,7 @@ class Fitting:
         return pairs, problems
 
     def contradicted(self, pairs: Sequence[Pair]) -> Iterator[str]:
-        """Say of which kernels a rule's transform is not what the ops say that read them in the file."""
+        """Yield messages about kernels for which a rule's transform contradicts the file's ops that read them."""
         for pair in (pair for pair in pairs if len(pair.sources) == len(pair.targets) == 1):
             first, target = self._evidence.said(pair.sources[0]).outputs_first, self.wanted[pair.targets[0]]
             ways = self._ways(pair.sources[0], target) if first is not None else []
@@ -107,10 +108,10 @@ class Fitting:
                 yield f"{pair.sources[0]} by {pair.layout}, {op_says}"
 
     def _pair(self, move: TensorMove) -> Pair:
-        """Return the pair that a move makes.
+        """Return the pair for a move.
 
         Raises:
-            PlanError: a variable does not exist, or a shape or a dtype does not fit; the message says what would.
+            PlanError: a variable does not exist, or a shape or dtype does not fit; the message has the remedy.
         """
         old = " ".join(move.sources)
         for name in move.sources if not is_parametrisation(move.transform) else ():
@@ -148,7 +149,7 @@ class Fitting:
         if move.transform == AUTO:
             if len(ways) > 1 and first is None and not self._reading(target).is_known:
                 raise PlanError(f"{here} {self._either(source, target, ways)}")
-            # a rule that says `auto` is one for PyTorch, unless something tells that this tensor lies otherwise
+            # `auto` assumes PyTorch's layout, unless there is evidence that this tensor has another one
             fitting = [way for way in ways if has_outputs_first(way) is not (first is False)] or ways
             return fitting[0] if fitting else self._reading(target).turning
         if not self.tried and self._is_doubtful(source, target, ways, first):
@@ -156,18 +157,18 @@ class Fitting:
         return Keep()
 
     def _is_doubtful(self, source: str, target: StoredTensor, ways: Sequence[Layout], first: bool | None) -> bool:
-        """Say whether a tensor that would be kept as it is may have to be transposed: its shape does not tell."""
+        """Return whether an unconverted tensor may have to be transposed, which its shape does not show."""
         if self.weights[source].shape != target.shape or all(isinstance(way, Keep) for way in ways):
             return False
         if len(ways) == 1 or first is not None:
             return len(ways) == 1 or first is True
         theirs = FRAMEWORKS.get(self._evidence.framework or "")
         if self.held is not None and theirs is not None and theirs is FRAMEWORKS.get(self.held.framework or ""):
-            return False  # whatever it is, both have it in one way
+            return False  # both have the same layout
         return part_word(source) != part_word(target.name)  # else it is the same variable, in the same framework
 
     def _either(self, source: str, target: StoredTensor, ways: Sequence[Layout]) -> str:
-        """Return, as the end of a message, why a tensor's layout is in doubt, and what settles it."""
+        """Return, as the end of a message, why a tensor's layout is ambiguous, and the remedy."""
         shape, named = list(self.weights[source].shape), f"{target.name} in {self.graph_name}"
         others = [f"'{way}'" for way in ways if not isinstance(way, Keep)]
         reference = ", or a reference decides it" if self.held is None else ""
@@ -191,17 +192,17 @@ class Fitting:
         return {}
 
     def _reading(self, target: StoredTensor) -> Reading:
-        """Return how the graph reads a variable, which is looked for once."""
+        """Return how the graph reads a variable; cached."""
         if target.name not in self._readings:
             self._readings[target.name] = reading(self.graph, target)
         return self._readings[target.name]
 
     def _ways(self, source: str, target: StoredTensor) -> list[Layout]:
-        """Return the layouts that fit by the shapes and by the source's own ops."""
+        """Return the layouts that fit by shapes and by the source's ops."""
         return self._evidence.ways(source, self.weights[source].shape, self._reading(target), target.shape or ())
 
     def _outputs_first(self, source: str, target: StoredTensor) -> bool | None:
-        """Say whether a tensor has its outputs first, None where nothing tells."""
+        """Return whether a tensor has its outputs first, or None if there is no evidence."""
         ways, read = self._ways(source, target), self._reading(target)
         if len(ways) < 2:
             return has_outputs_first(ways[0]) if ways else None
@@ -210,13 +211,13 @@ class Fitting:
 
     @cached_property
     def _told(self) -> Told:
-        """How the kernels lie whose shape tells, of those that are paired one to one, whatever their rules say."""
+        """The layouts of kernels that are paired one to one and whose shape determines it, regardless of rules."""
         single = ((move.sources[0], move.targets[0]) for move in self.moves if len(move.sources + move.targets) == 2)
         paired = ((name, self.wanted[target]) for name, target in single if target in self.wanted)
         return told((self._reading(target), self._ways(name, target)) for name, target in paired)
 
     def _others(self, move: TensorMove, targets: Sequence[StoredTensor]) -> tuple[Layout, ...]:
-        """Return the layouts that fit as well as the tensor as it is, where no rule names one."""
+        """Return the other layouts that fit an unconverted tensor, if no rule specifies one."""
         if move.transform is not None or len(move.sources) != 1 or len(targets) != 1:
             return ()
         if self.weights[move.sources[0]].shape != targets[0].shape:
@@ -253,7 +254,7 @@ class Fitting:
 
 
 def _suggested(shapes: Sequence[Shape], targets: Sequence[StoredTensor]) -> str:
-    """Return, as the end of a message, the transform under which a tensor would fit, if one would."""
+    """Return, as the end of a message, the transforms with which tensors would fit; empty if there are none."""
     fitting = candidates(shapes, targets[0].shape) if len(targets) == 1 and targets[0].shape is not None else []
     ways = [f"'{layout}'" for layout in fitting if isinstance(layout, type(fitting[0]))]
     return f": transform = {' or '.join(ways)} in a rule makes it fit" if ways else ""

@@ -1,4 +1,4 @@
-"""Pairs of a source's tensors and a graph's variables: by names, shapes, layers and order, the surest first."""
+"""Pairing a source's tensors with a graph's variables: by names, shapes, layers and order, the most certain first."""
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -25,7 +25,7 @@ from ckpttool.graph.contents.stored import StoredTensor
 from ckpttool.layouts.layout import Layout, Shape
 
 NAMES, SHAPES, BESIDE, NUMBERS, ORDER = 0.9, 0.8, 0.7, 0.6, 0.5
-"""How sure a pair is, by what tells it."""
+"""The confidence of a pair, by the criterion that determined it."""
 
 Group = tuple[Shape, str | None, bool, Arrangement]
 Value = TypeVar("Value")
@@ -33,9 +33,9 @@ Value = TypeVar("Value")
 
 @dataclass
 class Matching:
-    """Tensors and variables that are paired, surest first; `pairs` has each variable's tensor, and how sure that is.
+    """Pairs tensors with variables, the most certain first; `pairs` maps variables to tensors with the confidence.
 
-    Where the source's names are sorted, their order is that of layers only for names that differ in their numbers.
+    If the source's names are sorted, their order is that of layers only for names that differ just in numbers.
     """
 
     shapes: Mapping[str, Shape]
@@ -47,14 +47,14 @@ class Matching:
     joint: list[Joint] = field(default_factory=list)
 
     def run(self) -> None:
-        """Pair by what is surest for as long as that goes on, then by the next, and begin again."""
+        """Pair by the most certain criterion as long as it finds pairs, then by the next one, and start over."""
         steps = (self._by_names, self._by_shapes, self._by_layer, self._by_numbers, self._by_order)
         while any(step() for step in steps):
             pass
         self.joint += self._together().sure()
 
     def fits(self, source: str, target: str) -> list[Layout]:
-        """Return the ways in which a tensor can become a variable."""
+        """Return the layouts by which a tensor can become a variable."""
         if is_of_cell(source):
             return []
         if None not in (parts := (part_of(source), part_of(target))) and len(set(parts)) > 1:
@@ -64,13 +64,13 @@ class Matching:
 
     @cached_property
     def _groups(self) -> dict[str, Group]:
-        """The group of each tensor: what has one shape, plays one part and lies in one way fits the same variables."""
+        """The group of each tensor: those with the same shape, role and arrangement fit the same variables."""
         said = self.evidence.said
         return {name: (shape, part_of(name), is_of_cell(name), said(name)) for name, shape in self.shapes.items()}
 
     @cached_property
     def _fitting(self) -> dict[str, set[Group]]:
-        """The groups that fit each variable; none where a layer that changes its form as a whole fits only in part."""
+        """The groups that fit each variable; empty if its layer can only be converted as a whole, and fits in part."""
         alike = _by_value(self._groups)
         fitting = {
             target: {group for group, sources in alike.items() if self.fits(sources[0], target)}
@@ -87,11 +87,11 @@ class Matching:
 
     @cached_property
     def _words(self) -> tuple[dict[str, list[str]], dict[str, list[str]]]:
-        """The words of the tensors' names, counted as those of the variables are, and the words of these."""
+        """The words of the tensors' names, numbered like those of the variables, and the words of the variables."""
         return aligned(self.shapes, self.targets), counted_words(self.targets)
 
     def _open(self) -> tuple[dict[Group, list[str]], dict[str, set[Group]]]:
-        """Return the tensors that are left by their groups, and the variables that are, with the groups that fit."""
+        """Return the unpaired tensors by group, and the unpaired variables with the groups that fit."""
         used = self._used() | self._torn_sources
         left = _by_value({name: group for name, group in self._groups.items() if name not in used})
         filled = {*self.pairs, *(name for each in self.joint for name in each.targets)}
@@ -102,7 +102,7 @@ class Matching:
         return {source for source, _ in self.pairs.values()} | {name for each in self.joint for name in each.sources}
 
     def _together(self) -> Together:
-        """Return what might be made together of the tensors that are not paired, of those that fit alone too."""
+        """Return the possible joint conversions of unpaired tensors, including those that also fit on their own."""
         _, wanting = self._open()
         used = self._used()
         left = {name: shape for name, shape in self.shapes.items() if name not in used}
@@ -110,14 +110,14 @@ class Matching:
         return Together(left, wanted, self.evidence.cells(left))
 
     def unused(self) -> list[str]:
-        """Return the tensors that are not paired, and fit no variable that is open."""
+        """Return the unpaired tensors that fit no unpaired variable."""
         left, wanting = self._open()
         fitting = {name for group in set().union(*wanting.values()) for name in left[group]}
         taken = fitting | self._used()
         return [name for name in self.shapes if name not in taken]
 
     def problems(self) -> Iterator[str]:
-        """Say which variables could not be paired, and why."""
+        """Yield messages about variables that could not be paired, with reasons."""
         left, wanting = self._open()
         together = self._together()
         for target, groups in wanting.items():
@@ -133,12 +133,12 @@ class Matching:
         return {name: place for place, name in enumerate(self.shapes)}
 
     def _by_names(self) -> bool:
-        """Pair where of all that fit the ends of two names are the most alike, seen from either side."""
+        """Pair tensors and variables that are each other's best match by the ends of their names."""
         sides = self._alike()
         return self._take([(s, t) for (s, *others), (t, *more) in sides if not others and not more], NAMES)
 
     def _alike(self) -> list[tuple[list[str], list[str]]]:
-        """Return tensors and variables whose names have the same end, one that nothing else of them ends with."""
+        """Return groups of tensors and variables (as many of both) that are each other's best match by name endings."""
         left, wanting = self._open()
         words, names = self._words
         ours: Endings[Group] = Endings((name, words[name], [group]) for group in left for name in left[group])
@@ -149,7 +149,7 @@ class Matching:
         return [([*s], t) for s, t in even if {back[source] for source in s} == {frozenset(t)}]
 
     def _by_shapes(self) -> bool:
-        """Pair where neither fits anything else."""
+        """Pair tensors and variables that fit nothing else."""
         left, wanting = self._open()
         counts = Counter(group for groups in wanting.values() for group in groups)
         only = ((next(iter(groups)), target) for target, groups in wanting.items() if len(groups) == 1)
@@ -158,7 +158,7 @@ class Matching:
         )
 
     def _by_layer(self) -> bool:
-        """Pair where one tensor fits that lies beside those which the rest of the variable's layer got."""
+        """Pair a variable with the only fitting tensor in the layer from which the rest of its own layer was paired."""
         left, wanting = self._open()
         beside: dict[str, set[str]] = {}
         for target, (source, _) in self.pairs.items():
@@ -176,9 +176,9 @@ class Matching:
         )
 
     def _by_numbers(self) -> bool:
-        """Pair as many tensors as there are variables that they all fit, where their names have the same numbers.
+        """Pair equally many tensors and variables that all fit one another if their names have the same numbers.
 
-        Else those whose names end alike.
+        If there are none, those whose names have the same end.
         """
         return self._take(self._same_numbers(self._even()), NUMBERS) or self._take(
             self._same_numbers(self._alike()), NUMBERS
@@ -190,7 +190,7 @@ class Matching:
         return [pair for both in worded for pair in by_number(*both)]
 
     def _by_order(self) -> bool:
-        """Pair as many tensors as there are variables that they all fit, if the layers that are known are in order."""
+        """Pair equally many tensors and variables that all fit one another in order, if paired layers are in order."""
         layers = {name: layer_of(name) or name for name in self.shapes}
         ordered = sorted({*layers.values()}, key=natural) if self.is_sorted else dict.fromkeys(layers.values())
         places = {layer: place for place, layer in enumerate(ordered)}
@@ -201,7 +201,7 @@ class Matching:
         return self._take([pair for s, t in alone[:1] for pair in zip(s, t, strict=True)], ORDER)
 
     def _even(self) -> list[tuple[list[str], list[str]]]:
-        """Return tensors that fit the same variables and nothing else, with these, where there are as many of both."""
+        """Return tensors that fit the same variables and nothing else, with these variables, if there are as many."""
         left, wanting = self._open()
         alike = _by_value({target: frozenset(groups) for target, groups in wanting.items()})
         counts = Counter(group for groups in alike for group in groups)
@@ -216,7 +216,7 @@ class Matching:
 
 
 def _by_value(values: Mapping[str, Value]) -> dict[Value, list[str]]:
-    """Return the names that have each value, in their order."""
+    """Return the names with each value, in order."""
     names: dict[Value, list[str]] = {}
     for name, value in values.items():
         names.setdefault(value, []).append(name)
@@ -224,5 +224,5 @@ def _by_value(values: Mapping[str, Value]) -> dict[Value, list[str]]:
 
 
 def _torn(shapes: Mapping[str, Shape], fitting: set[str]) -> set[str]:
-    """Return the tensors of layers that change their form as a whole, and fit only in part."""
+    """Return the tensors of layers that can only be converted as a whole, but fit only in part."""
     return {name for layer in whole_layers(shapes) if not fitting.issuperset(layer) for name in layer}

@@ -1,6 +1,6 @@
-"""Parametrised weights in PyTorch's files: the parts of each stand in its place; here it is seen whole again.
+"""Parametrised weights in PyTorch's files, which store parts of a weight: computes the weights from the parts.
 
-A part alone is not a weight of the network: nothing is made of one.
+A part on its own is not a weight of the network, and is not imported.
 """
 
 from collections.abc import Mapping, Sequence
@@ -18,7 +18,7 @@ from ckpttool.layouts.parts import Parametrised, is_part, parametrised, with_who
 
 @dataclass(frozen=True)
 class Resolved:
-    """A file with its weights whole; `made` has those that are computed, `alone` parts whose others are not known."""
+    """A file with computed weights (`made`) instead of their parts; `alone` are parts of incomplete weights."""
 
     source: Checkpoint
     weights: Checkpoint
@@ -26,7 +26,7 @@ class Resolved:
     alone: frozenset[str]
 
     def laid_out(self, layouts: Mapping[str, Layout]) -> Checkpoint:
-        """Return the weights, computed as the layouts say that they are used: PyTorch's defaults are by the layer."""
+        """Return the weights, computed for the layers that use them: PyTorch's defaults depend on the layer."""
         tensors: dict[str, Tensor] = {}
         for name in layouts.keys() & self.made.keys():
             layout = self.made[name].layout
@@ -36,7 +36,7 @@ class Resolved:
         return self.weights.holding({**self.weights, **tensors}) if tensors else self.weights
 
     def problem(self, name: str) -> str:
-        """Return why nothing is made of a tensor: it is a part of a weight that cannot be computed; '' else."""
+        """Return the message that a tensor is a part of a weight that cannot be computed; empty if it is not."""
         if name not in self.alone:
             return ""
         return (
@@ -46,10 +46,10 @@ class Resolved:
         )
 
     def require_whole(self, name: str) -> None:
-        """Refuse a part of a weight that cannot be computed.
+        """Check that a tensor is not a part of a weight that cannot be computed.
 
         Raises:
-            PlanError: it is one.
+            PlanError: it is such a part.
         """
         if problem := self.problem(name):
             where = f"{self.weights.path.name}: " if self.weights.path else ""
@@ -57,7 +57,7 @@ class Resolved:
 
 
 def resolved(file: Checkpoint, rules: Sequence[Rule] = ()) -> Resolved:
-    """Return a file with its parametrised weights in the place of their parts; a rule may take all parts of one itself.
+    """Return a file with parametrised weights instead of their parts, unless a rule matches all parts of one.
 
     >>> import numpy as np
     >>> parts = {"fc.weight_g": np.ones((2, 1)), "fc.weight_v": np.full((2, 4), 3.0), "fc.bias": np.zeros(2)}
@@ -66,7 +66,7 @@ def resolved(file: Checkpoint, rules: Sequence[Rule] = ()) -> Resolved:
     ({'fc.weight': (2, 4), 'fc.bias': (2,)}, 0.5)
 
     Raises:
-        PlanError: a rule takes a part alone.
+        PlanError: a rule matches only some parts of a weight.
     """
     known = list(parametrised(file))
     made = {each.name: each for each in known if not any(_takes_all(rule, each) for rule in rules)}
@@ -82,10 +82,10 @@ def _takes_all(rule: Rule, whole: Parametrised) -> bool:
 
 
 def _refuse_part(file: Checkpoint, whole: Parametrised, rules: Sequence[Rule]) -> None:
-    """Refuse a rule that takes a part, and would not take the weight.
+    """Check that no rule matches a part of a weight, but not the weight.
 
     Raises:
-        PlanError: there is one.
+        PlanError: a rule does.
     """
     for rule in rules:
         parts = [part for part in whole.parts if rule.takes(part)]
@@ -96,7 +96,7 @@ def _refuse_part(file: Checkpoint, whole: Parametrised, rules: Sequence[Rule]) -
 
 
 def is_parametrisation(transform: str | None) -> bool:
-    """Say whether a rule's transform computes a weight of its parts.
+    """Return whether a rule's transform computes a weight from its parts.
 
     >>> is_parametrisation("weight_norm(of=conv)"), is_parametrisation("conv"), is_parametrisation(None)
     (True, False, False)

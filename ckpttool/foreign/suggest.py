@@ -1,6 +1,6 @@
-"""A draft of rules: which tensor of a source is which variable of a graph, by names, shapes and order.
+"""Drafts of rules that assign a source's tensors to a graph's variables, by names, shapes and order.
 
-It is written as a file to read and edit: TOML with what tells each rule, and what is open, in comments.
+A draft is written as TOML to review and edit; comments have the reason for each rule, and unresolved tensors.
 """
 
 import json
@@ -31,7 +31,7 @@ from ckpttool.layouts.layout import Keep, Layout
 from ckpttool.layouts.norm import BatchNorm
 
 TOGETHER, COPY = 0.75, 1.0
-"""How sure tensors are that make variables together, and a tensor that holds what another does."""
+"""The confidence of a joint conversion of several tensors, and of a copy of another tensor."""
 ABOUT = "A draft: read it, edit it, and give it to `ckpttool import --rules`, with `--check`, if there is a reference."
 WHY = {
     NAMES: "the names end alike",
@@ -46,7 +46,7 @@ WHY = {
 
 @dataclass(frozen=True)
 class Suggestion:
-    """Tensors of the source, the variables that they are likely to be, under which layout, and how sure that is."""
+    """Tensors of the source, the variables that they probably are, the layout, and the confidence."""
 
     sources: tuple[str, ...]
     targets: tuple[str, ...]
@@ -66,7 +66,7 @@ class Suggestion:
         }
 
     def rule(self) -> Rule:
-        """Return the rule that takes these tensors alone."""
+        """Return the rule that matches only these tensors."""
         sources = tuple(re.escape(name) for name in self.sources)
         targets = tuple(name.replace("\\", "\\\\") for name in self.targets)
         return Rule(sources, targets, transform=str(self.layout), copy=self.copy)
@@ -74,9 +74,9 @@ class Suggestion:
 
 @dataclass(frozen=True)
 class RuleDraft:
-    """Pairs in the graph's order, the source's tensors that are not weights, and what is open, each with why.
+    """Pairs in the graph's order, the source's tensors that are not weights, and unresolved tensors with reasons.
 
-    `notes` say which of the source's weights are computed of which parts, and what was assumed.
+    `notes` describe the source's weights that are computed from parts, and assumptions.
     """
 
     pairs: tuple[Suggestion, ...]
@@ -85,19 +85,19 @@ class RuleDraft:
     notes: tuple[str, ...] = ()
 
     def rules(self) -> list[Rule]:
-        """Return the rules that the draft says, as an import takes them."""
+        """Return the draft's rules for an import."""
         drops = [Rule(re.escape(name), "", optional=True) for name in self.dropped]
         return [*drops, *(pair.rule() for pair in self.pairs)]
 
 
 def suggest(weights: Checkpoint, graph: Graph, held: Checkpoint | None = None) -> RuleDraft:
-    """Suggest which tensors of a source become which variables of a graph, one to one, or a layer's together.
+    """Suggest which tensors of a source become which variables of a graph, one to one, or jointly for a layer.
 
-    Where a checkpoint without a graph is to be filled, the variables are what it has `held`.
+    If a checkpoint without a graph is to be filled, `held` is that checkpoint, whose weights are the variables.
 
-    What is not clear is left open: tensors that could change places where nothing tells which is which, square kernels
-    of a file that does not show by others whether its kernels are transposed, and what has no counterpart. Values are
-    read only where a tensor that fits nothing might hold those of another.
+    Ambiguities are left open: tensors that could be swapped, square kernels if no other kernel of the file shows
+    whether kernels are transposed, and tensors without a counterpart. Values are read only to find out whether an
+    unused tensor is a copy of another one.
     """
     file = resolved(weights)
     weights = file.weights
@@ -107,7 +107,7 @@ def suggest(weights: Checkpoint, graph: Graph, held: Checkpoint | None = None) -
     shapes = {name: weights[name].shape for name in ordered if name not in dropped and name not in file.alone}
     known = stored_tensors(graph) if held is None else stored_alone(held)
     stored = {name: target for name, target in known.items() if target.kind == "weight"}
-    flowing = [name for layer in layers(graph) for name in layer.variables]  # as data flows through them
+    flowing = [name for layer in layers(graph) for name in layer.variables]  # in data-flow order
     targets = {name: stored[name] for name in dict.fromkeys([*flowing, *stored]) if name in stored}
     readings = {name: reading(graph, target) for name, target in targets.items()}
     matching = Matching(shapes, targets, readings, Evidence(weights), is_sorted)
@@ -126,7 +126,7 @@ def suggest(weights: Checkpoint, graph: Graph, held: Checkpoint | None = None) -
 
 
 def _copies(weights: Checkpoint, pairs: Sequence[Suggestion], unused: Mapping[str, Tensor]) -> Iterator[Suggestion]:
-    """Yield what holds the numbers of a paired tensor again, as a kernel that is tied to an embedding."""
+    """Yield unused tensors that are copies of paired ones, such as a kernel that is tied to an embedding."""
     shapes = {tensor.shape for tensor in unused.values()}
     alone = [(weights[pair.sources[0]], pair) for pair in pairs if len(pair.sources) == 1]
     alike = {_digest(tensor): pair for tensor, pair in alone if tensor.shape in shapes}
@@ -144,7 +144,7 @@ def _digest(tensor: Tensor) -> object:
 
 
 def _with_layouts(matching: Matching) -> tuple[list[Suggestion], list[str]]:
-    """Return the pairs with their layouts, and why that is not known of others."""
+    """Return the pairs with their layouts, and messages about pairs whose layout is unknown."""
     pairs, problems = [], []
     ways = {target: matching.fits(source, target) for target, (source, _) in matching.pairs.items()}
     known = told((matching.readings[target], fitting) for target, fitting in ways.items())
@@ -164,7 +164,7 @@ def _with_layouts(matching: Matching) -> tuple[list[Suggestion], list[str]]:
 def _with_epsilons(
     pairs: Sequence[Suggestion], graph: Graph, targets: Mapping[str, StoredTensor], evidence: Evidence
 ) -> tuple[list[Suggestion], list[str]]:
-    """Return the pairs with the difference of epsilons taken up by batch normalisations, and say in which."""
+    """Return the pairs with batch normalisations that compensate for different epsilons, and notes on these."""
     by_target = {pair.targets[0]: pair for pair in pairs if isinstance(pair.layout, Keep)}
     kept = {target: pair.sources[0] for target, pair in by_target.items()}
     notes: dict[BatchNorm, list[str]] = {}
@@ -179,7 +179,7 @@ def _with_epsilons(
 
 
 def _about_flattening(pairs: Sequence[Suggestion], evidence: Evidence) -> Iterator[str]:
-    """Say of which kernels it is assumed that their image was flattened with the channels first, where no op tells."""
+    """Yield a note on kernels whose image is assumed to be flattened with channels first, because no op shows it."""
     flattened = [pair.sources[0] for pair in pairs if isinstance(pair.layout, Flatten) and pair.layout.form == "torch"]
     assumed = [name for name in flattened if evidence.said(name).channels_first is None]
     if assumed:
@@ -191,7 +191,7 @@ def write_draft(draft: RuleDraft, path: Path) -> None:
     """Write a draft as a file of rules, atomically.
 
     Raises:
-        CkptError: the name does not say that it is TOML.
+        CkptError: the file name does not end in .toml.
     """
     if path.suffix != ".toml":
         raise CkptError(f"{path}: a draft of rules is TOML, expected a name that ends in .toml")
@@ -200,7 +200,7 @@ def write_draft(draft: RuleDraft, path: Path) -> None:
 
 
 def as_toml(draft: RuleDraft) -> str:
-    r"""Return the rules of a draft, each with how sure it is.
+    r"""Return the rules of a draft as TOML, each with its confidence.
 
     >>> from ckpttool.layouts import parse_layout
     >>> pair = Suggestion(("fc.weight",), ("fc/kernel",), parse_layout("dense"), 0.9)
@@ -217,7 +217,7 @@ def as_toml(draft: RuleDraft) -> str:
         name: f"[[rule]]  # not a weight\nfrom = {_toml([re.escape(name)])}\ndrop = true\noptional = true"
         for name in draft.dropped
     }
-    slots = [name for name in drops if name.startswith(scopes)]  # which the rules of their variables would take too
+    slots = [name for name in drops if name.startswith(scopes)]  # the rules of their variables would match them, too
     blocks += [drops.pop(name) for name in slots]
     for pair in draft.pairs:
         sources = [re.escape(name) for name in pair.sources]
@@ -233,6 +233,6 @@ def as_toml(draft: RuleDraft) -> str:
 
 
 def _toml(texts: Sequence[str]) -> str:
-    """Return one text, or a list of several: between single quotes, or with quotes and control characters escaped."""
+    """Return a TOML string, or an array of several: a literal string, or a basic one with escapes if necessary."""
     quoted = [f"'{text}'" if text.isprintable() and "'" not in text else json.dumps(text) for text in texts]
     return quoted[0] if len(quoted) == 1 else f"[{', '.join(quoted)}]"

@@ -1,4 +1,4 @@
-"""The values of HDF5 datasets: read whole, or in pieces; which element types stand for which."""
+"""Reading values of HDF5 datasets, whole or in pieces, and their element types."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,20 +17,20 @@ if TYPE_CHECKING:
     import numpy as np
 
 MARK = "dtype"
-"""The attribute that says what a dataset's bytes are where HDF5 has no such type, as Keras writes it for bfloat16."""
+"""The attribute with the dtype of a dataset of bytes if HDF5 has no such type, as Keras writes it for bfloat16."""
 STRINGS_AT_ONCE = 256 << 20
-"""Many elements can claim one long string of the file: no more are read at once than could make up so many bytes."""
+"""The maximum size in bytes of strings that are read at once: many elements may refer to the same long string."""
 TEXTS_AT_ONCE, TEXTS_RATIO = 128 << 20, 2
-"""Bytes of memory for texts that are read at once, and how many times the size of the file more."""
+"""The memory limit while strings are read: a number of bytes, plus a multiple of the file's size."""
 Block = tuple[tuple[int | slice, ...], tuple[int, ...]]
 
 
 @contextmanager
 def bounded(source: Hdf5Source) -> Iterator[None]:
-    """Let a read of texts of varying length take no more memory than such a file is worth.
+    """Limit the memory of this process while variable-length strings are read, if the system supports this.
 
-    Each says its own length, or is the same text as another; HDF5 allocates what they say before it looks. So this
-    process may not grow beyond a bound meanwhile, where the system has such bounds.
+    Strings declare their own lengths, or refer to the same string as others, and HDF5 allocates the declared memory
+    before it reads, so a small file could exhaust the memory.
     """
     pages = Path("/proc/self/statm")
     if not pages.exists():
@@ -49,12 +49,12 @@ def bounded(source: Hdf5Source) -> Iterator[None]:
 
 
 def text_of(value: Any) -> str:
-    """Return a name as text, whether the file has it as bytes or text."""
+    """Return a name that the file stores as bytes or text as a string."""
     return value.decode("utf-8", "backslashreplace") if isinstance(value, bytes) else str(value)
 
 
 def is_plain(kind: Any) -> bool:
-    """Return whether an element type is a number or a text; references and lists in a cell are not."""
+    """Return whether an element type is a number or a string, rather than references or lists."""
     import h5py
 
     if kind.kind == "O":
@@ -63,21 +63,21 @@ def is_plain(kind: Any) -> bool:
 
 
 def stored_type(dtype: DType) -> "np.dtype[Any]":
-    """Return the type of a dataset's elements: bfloat16 and its like are bytes, which the mark names."""
+    """Return the type of a dataset's elements: bfloat16 and similar dtypes are stored as bytes with a mark."""
     import numpy as np
 
     return np.dtype(f"V{dtype.itemsize}") if dtype.numpy_name.startswith("ml_dtypes") else dtype.numpy
 
 
 def has_attributes(member: Any) -> bool:
-    """Return whether a group or a dataset has any: most have none, and to look for one takes longer."""
+    """Return whether a group or dataset has attributes: most have none, and looking one up takes longer."""
     import h5py
 
     return bool(h5py.h5a.get_num_attrs(member.id))
 
 
 def dtype_in(dataset: Any) -> DType | None:
-    """Return the element type of a dataset, by its mark where that fits; None for what is neither number nor text."""
+    """Return the dtype of a dataset, by its mark if that fits; None if the elements are neither numbers nor strings."""
     import numpy as np
 
     kind = dataset.dtype.newbyteorder("=")
@@ -90,7 +90,7 @@ def dtype_in(dataset: Any) -> DType | None:
 
 
 def oddity(dataset: Any) -> str | None:
-    """Return what a dataset holds that is not an array of numbers or texts; None for one of these."""
+    """Return a description of a dataset that is not an array of numbers or strings, else None."""
     import h5py
 
     if dataset.shape is None:
@@ -112,7 +112,7 @@ def read_values(source: Hdf5Source, place: str, spec: TensorSpec) -> Array:
     """Read one dataset.
 
     Raises:
-        CorruptCheckpoint: it cannot be read, or is not what it was when the file was listed.
+        CorruptCheckpoint: it cannot be read, or has changed since the file was listed.
     """
     with opened(source, spec.name) as file:
         dataset = _same(source, file[place], spec)
@@ -120,7 +120,7 @@ def read_values(source: Hdf5Source, place: str, spec: TensorSpec) -> Array:
 
 
 def read_pieces(source: Hdf5Source, place: str, spec: TensorSpec) -> Iterator[memoryview]:
-    """Yield the bytes of a dataset of numbers, little-endian and in C order; `read_values` says what is raised."""
+    """Yield the bytes of a dataset of numbers, little-endian and in C order; raises the errors of `read_values`."""
     import numpy as np
 
     with opened(source, spec.name) as file:
@@ -131,9 +131,9 @@ def read_pieces(source: Hdf5Source, place: str, spec: TensorSpec) -> Iterator[me
 
 
 def blocks(shape: tuple[int, ...], itemsize: int, chunks: tuple[int, ...] | None = None) -> Iterator[Block]:
-    """Yield, in C order, the index and the shape of parts of an array whose bytes are contiguous.
+    """Yield, in C order, the indices and shapes of contiguous parts of an array.
 
-    A part has about `PIECE` bytes, or more where the chunks that a dataset is stored in would be read several times.
+    A part has about `PIECE` bytes, or more if a chunk of the dataset would otherwise be read several times.
 
     >>> list(blocks((3, 1 << 20), 4))[1]
     ((slice(1, 2, None),), (1, 1048576))
@@ -160,7 +160,7 @@ def _same(source: Hdf5Source, dataset: Any, spec: TensorSpec) -> Any:
 
 
 def _numbers(source: Hdf5Source, values: Any, spec: TensorSpec, order: Literal["<", "="]) -> Array:
-    """Return numbers of the dtype's own type, in a byte order."""
+    """Return the numbers in the spec's dtype and a byte order."""
     import numpy as np
 
     array = np.asarray(values)
@@ -171,7 +171,7 @@ def _numbers(source: Hdf5Source, values: Any, spec: TensorSpec, order: Literal["
 
 
 def _strings(source: Hdf5Source, dataset: Any, spec: TensorSpec) -> Array:
-    """Read texts; together they cannot be longer than the file they are in."""
+    """Return the strings of a dataset; they are refused if together they are longer than the file."""
     import numpy as np
 
     flat = np.empty(spec.elements, object)
@@ -185,7 +185,7 @@ def _strings(source: Hdf5Source, dataset: Any, spec: TensorSpec) -> Array:
 
 
 def _cells(source: Hdf5Source, dataset: Any, spec: TensorSpec, step: int) -> Iterator[bytes]:
-    """Yield the texts of a dataset, at most so many read at once."""
+    """Yield the strings of a dataset, of which at most `step` are read at once."""
     import numpy as np
 
     for index, _ in blocks(spec.shape, max(PIECE // step, 1)):

@@ -1,9 +1,9 @@
-"""What a model's configuration says of its layers: their order, and in Keras 2, whose weights have none, their names.
+"""Layers in a model's config: their order, and their names in Keras 2, whose weights files do not contain them.
 
-A configuration could make code run where it is deserialised. Here only its names and classes are read.
+Deserialising a config could run code, so only names and classes are read here.
 
-Keras 2 (saving_lib.py) puts a container's layers below a key made of their class and a number; they are in the order in
-which the configuration lists them. What a wrapper or a recurrent layer holds has a key of its own.
+Keras 2 (saving_lib.py) stores a container's layers under a key made of their class and a number, in the order in which
+the config lists them. The layer inside a wrapper or recurrent layer has a key of its own.
 """
 
 import json
@@ -21,16 +21,16 @@ from ckpttool.formats.keras.names import HOLDER, Weight, counted, unnumbered
 from ckpttool.formats.wire import strict_json
 
 CONTAINERS = ("layers", "_layer_checkpoint_dependencies")
-"""The groups in which Keras 2 has put a model's layers."""
+"""The groups in which Keras 2 stores a model's layers."""
 ATTENTION = {
     "_query_dense": "query",
     "_key_dense": "key",
     "_value_dense": "value",
     "_output_dense": "attention_output",
 }
-"""The layers of multi-head attention, and what Keras 3 calls them."""
+"""The layers of multi-head attention, with their names in Keras 3."""
 CELLS = ("lstm", "gru", "simple_rnn", "conv_lstm1d", "conv_lstm2d", "conv_lstm3d")
-"""The layers with a cell that is called after them, whatever their dimensions."""
+"""The layers whose cell is named after them, without the dimensions."""
 _SCALED = (("gamma", "scale", True, True), ("beta", "center", True, True))
 OPTIONAL: Mapping[str, tuple[tuple[str, str, Any, Any], ...]] = {
     "batch_normalization": (
@@ -42,16 +42,16 @@ OPTIONAL: Mapping[str, tuple[tuple[str, str, Any, Any], ...]] = {
     "group_normalization": _SCALED,
     "attention": (("scale", "use_scale", True, False), ("concat_score_weight", "score_mode", "concat", "dot")),
 }
-"""The weights of layers that may lack some: each is there where a key has a value, whose default comes last."""
+"""Weights that layers have only with certain options: name, option, required value, and the option's default."""
 
 
 OF_OUTPUTS = {"loss", "loss_weights", "metrics", "weighted_metrics"}
-"""What a compiled model may have by the names of the layers that give its outputs."""
+"""Arguments of `compile` that may be dicts by the names of output layers."""
 
 
 @lru_cache(maxsize=1)
 def parsed(config: bytes) -> Any:
-    """Return what a configuration holds, for whoever leaves it as it is; None where it is not JSON."""
+    """Return a parsed config, which must not be changed, because it is cached; None if it is not JSON."""
     try:
         return strict_json.loads(config)
     except (ValueError, RecursionError):
@@ -59,7 +59,7 @@ def parsed(config: bytes) -> Any:
 
 
 def in_order(weights: Mapping[str, Weight], config: bytes) -> dict[str, Weight]:
-    """Return weights in the order in which a configuration names their layers; as they are where it names none."""
+    """Return weights in the order in which a config lists their layers; unchanged if it lists none."""
     places: dict[str, int] = {}
     for name in _names(parsed(config)):
         places.setdefault(name, len(places))
@@ -71,9 +71,9 @@ def in_order(weights: Mapping[str, Weight], config: bytes) -> dict[str, Weight]:
 
 
 def weight_orders(config: bytes) -> dict[str, tuple[str, ...]]:
-    """Return the names of the weights, in their order, of layers that may lack any of them, by the layers' names.
+    """Return the names of the weights, in order, of layers with optional weights, by the layers' names.
 
-    Layers of one name that differ are left out.
+    Different layers of the same name are omitted.
     """
     found: dict[str, set[tuple[str, ...]]] = defaultdict(set)
     for layer in _layers(parsed(config)):
@@ -84,10 +84,10 @@ def weight_orders(config: bytes) -> dict[str, tuple[str, ...]]:
 
 
 def with_layer_names(config: bytes, names: Mapping[str, str], source: Path) -> bytes:
-    """Return a configuration with other names of layers, where they are listed and where others read from them.
+    """Return a config with renamed layers, also in references of other layers.
 
     Raises:
-        PlanError: it does not name a layer, names two of that name, or another one is called as it shall be.
+        PlanError: the config has no layer, or several, with an old name, or another layer has a new name.
     """
     if not names:
         return config
@@ -107,7 +107,7 @@ def with_layer_names(config: bytes, names: Mapping[str, str], source: Path) -> b
 
 
 def _read_from(value: Any, names: Mapping[str, str]) -> Any:
-    """Return what a configuration holds with other names in `[layer, node, tensor]`, and by the outputs of a loss."""
+    """Return a config value with renamed layers in references `[layer, node, tensor]` and in dicts by output."""
     if isinstance(value, dict):
         own = {key: _read_from(each, names) for key, each in value.items()}
         for key in OF_OUTPUTS & own.keys():
@@ -123,12 +123,12 @@ def _read_from(value: Any, names: Mapping[str, str]) -> Any:
 
 
 def _names(config: Any) -> Iterator[str]:
-    """Yield the names of the layers, each before those of the layers within."""
+    """Yield the names of the layers, each before those of its nested layers."""
     return (layer["config"]["name"] for layer in _layers(config))
 
 
 def _layers(config: Any) -> Iterator[dict[str, Any]]:
-    """Yield what has a name and a configuration of its own, each before what is within."""
+    """Yield the configs of layers (dicts with a name), each before those of its nested layers."""
     todo = [config]
     while todo:
         value = todo.pop()
@@ -141,14 +141,14 @@ def _layers(config: Any) -> Iterator[dict[str, Any]]:
 
 
 def layer_names(tree: Tree, config: bytes) -> dict[str, str]:
-    """Return the names of the layers of a tree that has none, by the groups of their own weights."""
+    """Return the layer names for a tree that does not contain them, by the groups of the layers' own weights."""
     if any("name" in tree.attributes[group] for group in tree.groups if _is_holder(group)):
         return {}
     return dict(_of_layer(set(tree.groups), parsed(config), "", 0))
 
 
 def _of_layer(groups: set[str], config: Any, group: str, depth: int) -> Iterator[tuple[str, str]]:
-    """Yield the names of the layers within one: a model's, a wrapper's, an attention's, a recurrent layer's cell."""
+    """Yield the names of layers nested in one: a model's, a wrapper's, an attention's, a recurrent layer's cell."""
     own = config.get("config") if isinstance(config, dict) else None
     if not isinstance(own, dict) or depth > 64:
         return
@@ -170,14 +170,14 @@ def _of_layer(groups: set[str], config: Any, group: str, depth: int) -> Iterator
 
 
 def _named(groups: set[str], config: Any, group: str, name: str | None, depth: int) -> Iterator[tuple[str, str]]:
-    """Yield a layer's name, where it is in the file, and those within it."""
+    """Yield the name of a layer whose weights are in the file, and those of its nested layers."""
     if f"{group}/{HOLDER}" in groups and name:
         yield f"{group}/{HOLDER}", name
         yield from _of_layer(groups, config, group, depth + 1)
 
 
 def _keyed(groups: set[str], layers: list[Any], path: str) -> Iterator[tuple[str, Any]]:
-    """Yield the group of each of a container's layers, class by class, where there are as many as are listed."""
+    """Yield a container's layers with their groups, by class, if the file has as many of the class as the config."""
     listed = defaultdict(list)
     for layer in layers:
         listed[class_key(layer)].append(layer)
@@ -193,7 +193,7 @@ def _keyed(groups: set[str], layers: list[Any], path: str) -> Iterator[tuple[str
 
 
 def class_key(layer: Any) -> str:
-    """Return the key that Keras makes of a layer's class.
+    """Return the key that Keras derives from a layer's class.
 
     >>> class_key({"class_name": "GlobalAveragePooling2D"}), class_key({"class_name": "Custom>MyBlock"}), class_key({})
     ('global_average_pooling2d', 'my_block', '')

@@ -1,7 +1,7 @@
-"""Keras networks cut and put on: a Functional or a Sequential model as data, up to a call of a layer, then new layers.
+"""Cutting and extending Keras networks: configs of Functional or Sequential models up to a layer call, then new layers.
 
-A call is `(layer, number, output)`: which layer, which of its calls, and which of the tensors that it gives. A row of
-calls leads into models that are layers of others, the outermost first.
+A call is `(layer, number, output)`: the layer's name, the index of its call, and the index of the output tensor. A row
+of calls leads into nested models, the outermost first.
 """
 
 from collections import defaultdict
@@ -16,35 +16,35 @@ Call = tuple[str, int, int]
 
 
 def layer(class_name: str, name: str, **config: Any) -> dict[str, Any]:
-    """Return the config of a layer of Keras's own."""
+    """Return the config of a built-in Keras layer."""
     return {**serialized("keras.layers", class_name, name=name, **config), "name": name}
 
 
 def serialized(module: str, class_name: str, **config: Any) -> dict[str, Any]:
-    """Return the config of an object of a class of Keras's own."""
+    """Return the config of an object of a built-in Keras class."""
     return {"module": module, "class_name": class_name, "config": config, "registered_name": None}
 
 
 def sequential(layers: Sequence[Config], name: str = "sequential") -> dict[str, Any]:
-    """Return a Sequential model of layers, the first of which is an `InputLayer`."""
+    """Return the config of a Sequential model of layers, the first of which is an `InputLayer`."""
     return serialized("keras", "Sequential", name=name, layers=[*layers])
 
 
 def layer_names(model: Config) -> list[str]:
-    """Return the names of the layers of a model, without those of the models in it."""
+    """Return the names of a model's layers, without those inside nested models."""
     return [each["config"]["name"] for each in model["config"]["layers"]]
 
 
 @dataclass(frozen=True)
 class Cut:
-    """A model that was cut: what is left of it, the new numbers of the calls, and how the model within was cut."""
+    """A cut model: the remaining config, the new indices of calls, and the cut of the nested model, if any."""
 
     model: dict[str, Any]
     numbers: Mapping[Reference, int]
     within: tuple[str, "Cut"] | None = None
 
     def row(self, row: Sequence[Call]) -> tuple[Call, ...] | None:
-        """Return a row of calls as it is in what is left, None where it is not."""
+        """Return a row of calls with the new indices, or None if it is not in the remaining model."""
         (name, number, output), *inner = row
         if (name, number) not in self.numbers:
             return None
@@ -55,12 +55,12 @@ class Cut:
 
 
 def cut_after(model: Config, row: Sequence[Call]) -> Cut:
-    """Return what a model computes up to a call, which gives its only output.
+    """Return the part of a model up to a call, whose output is its only output.
 
-    A model that the call is in is cut there too, where it is called once.
+    If the call is in a nested model, that model is cut, too.
 
     Raises:
-        FormatError: the call is in a model that is called several times, or that has inputs which are not needed.
+        FormatError: the nested model is called several times, or has inputs that are not needed.
     """
     (name, number, output), *inner = row
     own = model["config"]
@@ -89,7 +89,7 @@ def cut_after(model: Config, row: Sequence[Call]) -> Cut:
 
 
 def with_layers(model: Config, layers: Iterable[Config]) -> dict[str, Any]:
-    """Return a model of one output with layers put on it, each on the one before."""
+    """Return a model with one output, extended by a chain of layers."""
     own, new = model["config"], [dict(each) for each in layers]
     if model["class_name"] == "Sequential":
         return {**model, "config": {**own, "layers": [*own["layers"], *new]}}
@@ -102,13 +102,13 @@ def with_layers(model: Config, layers: Iterable[Config]) -> dict[str, Any]:
 
 
 def outputs_of(model: Config) -> int:
-    """Return how many tensors a model gives."""
+    """Return the number of a model's outputs."""
     own = model["config"]
     return 1 if model["class_name"] == "Sequential" else len([*_ends(own["output_layers"])])
 
 
 def last_call(model: Config) -> Call:
-    """Return the call that gives the only output of a model."""
+    """Return the call that returns the only output of a model."""
     own = model["config"]
     if model["class_name"] == "Sequential":
         return own["layers"][-1]["config"]["name"], 0, 0
@@ -117,7 +117,7 @@ def last_call(model: Config) -> Call:
 
 
 def with_changed(model: Config, change: Callable[[str, Config], Config], above: str = "") -> dict[str, Any]:
-    """Return a model with layers as `change` makes them, which is given the names that lead to one, and its config."""
+    """Return a model with all layers replaced by `change(path, config)`; paths include the names of nested models."""
     layers = []
     for each in model["config"]["layers"]:
         path = f"{above}{each['config']['name']}"
@@ -126,15 +126,15 @@ def with_changed(model: Config, change: Callable[[str, Config], Config], above: 
 
 
 def is_model(config: Config) -> bool:
-    """Return whether a config is that of a model made of layers."""
+    """Return whether a config is that of a Functional or Sequential model."""
     return config.get("class_name") in ("Functional", "Sequential")
 
 
 def _cut_within(nested: Config, inner: Sequence[Call], calls: int) -> Cut:
-    """Return a model that is a layer, cut after a call in it.
+    """Return a nested model, cut after a call in it.
 
     Raises:
-        FormatError: another call of it needs what would be cut off, or it would take other inputs.
+        FormatError: it is called several times, or would have fewer inputs.
     """
     name = nested["config"]["name"]
     if calls > 1:
@@ -154,7 +154,7 @@ def _names(row: Sequence[Call]) -> str:
 
 
 def _output_given(nested: Config, inner: Sequence[Call]) -> int | None:
-    """Return which output of a model a call in it gives; None where it gives none, or the model has no such call."""
+    """Return the index of a nested model's output that a call in it returns, or None if it returns none of them."""
     if len(inner) > 1 and not is_model(nested):
         return None
     own = nested["config"]
@@ -173,12 +173,12 @@ def _output_given(nested: Config, inner: Sequence[Call]) -> int | None:
 
 
 def _first_call(config: Config) -> int:
-    """Return how calls of a layer are counted where inputs and outputs are listed: those of a Functional from 1."""
+    """Return the index of a layer's first call in lists of inputs and outputs: 1 for a Functional model, else 0."""
     return int(config["class_name"] == "Functional")
 
 
 def _needed(layers: Sequence[Config], last: Reference) -> dict[str, set[int]]:
-    """Return the calls that a call is made of, itself among them: their numbers by layer."""
+    """Return the calls on which a call depends, including itself, as indices by layer."""
     below = {
         (each["name"], number): [*references(node)]
         for each in layers
@@ -195,7 +195,7 @@ def _needed(layers: Sequence[Config], last: Reference) -> dict[str, set[int]]:
 
 
 def _kept(config: Config, numbers: Mapping[Reference, int]) -> dict[str, Any]:
-    """Return a layer with the calls that are kept, of calls of others by their new numbers."""
+    """Return a layer's config with the kept calls, whose inputs have the new indices."""
     nodes = enumerate(config["inbound_nodes"])
     return {
         **config,
@@ -204,7 +204,7 @@ def _kept(config: Config, numbers: Mapping[Reference, int]) -> dict[str, Any]:
 
 
 def _inputs_kept(inputs: Any, kept: Collection[str]) -> Any:
-    """Return the inputs of a model that are still needed, in the arrangement that they have."""
+    """Return the inputs of a model that are still needed, in their structure."""
     if is_reference(inputs):
         return inputs
     if isinstance(inputs, Mapping):
@@ -217,12 +217,12 @@ def _any_of(inputs: Any, kept: Collection[str]) -> bool:
 
 
 def _without_shapes(model: Config) -> dict[str, Any]:
-    """Return a model without the shapes that it was built with, which a model of fewer inputs does not take."""
+    """Return a model's config without the shapes that it was built with, which do not fit fewer inputs."""
     return {key: value for key, value in model.items() if key != "build_config"}
 
 
 def _renumbered(value: Any, numbers: Mapping[Reference, int]) -> Any:
-    """Return a value with other numbers of the calls that it refers to."""
+    """Return a config value with the new indices of the calls that it refers to."""
     if is_reference(value):
         rest = [_renumbered(each, numbers) for each in value[3:]]
         return [value[0], numbers[value[0], value[1]], value[2], *rest]
@@ -232,7 +232,7 @@ def _renumbered(value: Any, numbers: Mapping[Reference, int]) -> Any:
 
 
 def _ends(ends: Any) -> Iterator[Any]:
-    """Yield the references in the inputs or outputs of a model, however they are arranged."""
+    """Yield the references in the structure of a model's inputs or outputs."""
     if is_reference(ends):
         yield ends
     elif isinstance(ends, list | Mapping):

@@ -1,8 +1,8 @@
-"""What a Keras network's config says of its layers: their kinds, and the shapes of what they give, without Keras.
+"""Reads layers from a Keras network's config, without Keras: their kinds and output shapes.
 
-A kind is the word that Keras makes of a class for a layer's name: `conv2d`. Keras 3 notes the shape that each layer was
-built for, and of a Functional model that of each tensor between layers; what is not noted follows from what a layer
-takes (see `output_shapes`).
+A kind is the name that Keras derives from a class for a layer's default name: `conv2d`. Keras 3 stores the input shape
+for which each layer was built, and for a Functional model the shapes of tensors between layers. Other shapes are
+computed from a layer's input (`output_shapes`).
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -19,7 +19,7 @@ _CELL = "_cell"
 
 @dataclass(frozen=True)
 class KerasLayer:
-    """A layer: its name below those of the models it is in, its kind, and the shape of what its first call gives."""
+    """A layer: its name with those of the enclosing models, its kind, and the output shape of its first call."""
 
     path: str
     kind: str
@@ -28,7 +28,7 @@ class KerasLayer:
 
 @dataclass(frozen=True)
 class KerasTensor:
-    """An input or an output of a network: the name of its layer, its shape and its dtype, None where not known."""
+    """An input or output of a network: the name of its layer, its shape and dtype (None if unknown)."""
 
     name: str
     shape: PartialShape | None
@@ -37,7 +37,7 @@ class KerasTensor:
 
 @dataclass(frozen=True)
 class NetworkFacts:
-    """The layers of a network in the order in which it calls them, and what it takes and gives."""
+    """The layers of a network in the order of its config, and its inputs and outputs."""
 
     layers: Sequence[KerasLayer]
     inputs: Sequence[KerasTensor]
@@ -52,7 +52,7 @@ class NetworkFacts:
         return cls(list(walk.found("")), inputs, outputs)
 
     def layer_of(self, scope: str) -> KerasLayer | None:
-        """Return the layer of which a scope of weights is: its own, or that of a cell or a wrapped layer within."""
+        """Return the layer of a scope of weights, which may be that of a cell or wrapped layer inside it; or None."""
         paths = {layer.path: layer for layer in self.layers}
         parts = scope.split("/")
         above = ("/".join(parts[:length]) for length in range(len(parts), 0, -1))
@@ -61,7 +61,7 @@ class NetworkFacts:
 
 
 class _Walk:
-    """The layers of one model: their configs by name, and the shapes of what they give."""
+    """The layers of one model: their configs by name, and their output shapes."""
 
     def __init__(self, model: Config, given: PartialShape | None) -> None:
         config = model["config"]
@@ -78,7 +78,7 @@ class _Walk:
             before = self._give(layer, self._taken(layer, before, functional))
 
     def _taken(self, layer: Config, before: PartialShape | None, functional: bool) -> list[PartialShape | None]:
-        """Return the shapes of what the first call of a layer takes."""
+        """Return the input shapes of a layer's first call."""
         if not functional:
             return [noted_shape((layer.get("build_config") or {}).get("input_shape")) or before]
         calls = [self.shapes.get(name) for name, _ in references(layer["inbound_nodes"][:1])]
@@ -104,7 +104,7 @@ class _Walk:
 
 
 def _kind(layer: Config) -> str:
-    """Return the kind of a layer, of a wrapper or a recurrent layer that of what it holds."""
+    """Return the kind of a layer; for a wrapper or recurrent layer, that of the layer or cell inside it."""
     held = layer
     while isinstance(inner := held["config"].get("layer", held["config"].get("cell")), Mapping) and "config" in inner:
         held = inner
@@ -112,7 +112,7 @@ def _kind(layer: Config) -> str:
 
 
 def _noted(layers: Sequence[Config]) -> Iterator[tuple[str, PartialShape]]:
-    """Yield the names of layers and the shapes that those after them have noted of what their first calls give."""
+    """Yield the names of layers with the output shapes of their first calls that the following layers store."""
     todo: list[Any] = [layer["inbound_nodes"] for layer in layers]
     while todo:
         value = todo.pop()
@@ -128,7 +128,7 @@ def _noted(layers: Sequence[Config]) -> Iterator[tuple[str, PartialShape]]:
 
 
 def _dtype(own: Config | None) -> str | None:
-    """Return the dtype of what a layer gives: that of an input, else that in which it computes."""
+    """Return the dtype of a layer's output: its own or that of its dtype policy; None if unknown."""
     if own is None:
         return None
     dtype = own.get("dtype") or "float32"

@@ -1,7 +1,7 @@
-"""What the nodes of an ONNX model say of its initialisers: how each kernel lies, and a normalisation's epsilon.
+"""Reads facts about initialisers from the nodes of an ONNX model: layouts of kernels, epsilons of normalisations.
 
-Convolutions have their outputs first, as PyTorch does; a MatMul has its inputs first, a Gemm as `transB` says. All
-images have their channels first, unless they are transposed before they are flattened. The operators:
+Convolutions have their outputs first, as in PyTorch; a MatMul has its inputs first, a Gemm depends on `transB`. Images
+have their channels first, unless they are transposed before they are flattened. The operators:
 https://onnx.ai/onnx/operators.
 """
 
@@ -24,12 +24,12 @@ CONVOLUTIONS = frozenset({"Conv", "ConvTranspose", "ConvInteger", "FusedConv"})
 CELLS = frozenset({"LSTM", "GRU"})
 PRODUCTS = frozenset({"MatMul", "MatMulInteger", "FusedMatMul", "Gemm"})
 IMAGES = CONVOLUTIONS | {"MaxPool", "AveragePool", "BatchNormalization", "InstanceNormalization"}
-"""Ops whose output is an image with its channels first."""
+"""Ops whose output is an image with channels first."""
 FLATTENS = frozenset({"Flatten", "Reshape"})
 ALONG = frozenset({"Identity", "Cast", "CastLike", "Dropout", "QuantizeLinear", "DequantizeLinear"})
-"""Ops that give their first input in the same arrangement."""
+"""Ops that return their first input in the same layout."""
 EPSILON = 1e-5
-"""That of a BatchNormalization which names none."""
+"""The default epsilon of a BatchNormalization."""
 
 
 @dataclass(frozen=True)
@@ -42,12 +42,12 @@ class OnnxNode:
     numbers: Mapping[str, float | tuple[int, ...]] = field(default_factory=dict)
 
     def flag(self, name: str) -> bool:
-        """Say whether an attribute is there, and not 0."""
+        """Return whether an attribute exists and is not 0."""
         return bool(self.numbers.get(name, 0))
 
 
 class Reader(NamedTuple):
-    """A node that reads a tensor, at which place among its inputs, and whether two axes were swapped on the way."""
+    """A node that reads a tensor, the index among its inputs, and whether the last two axes were swapped before."""
 
     node: OnnxNode
     place: int
@@ -55,7 +55,7 @@ class Reader(NamedTuple):
 
 
 def arrangements(file: CheckpointFile) -> dict[str, Arrangement]:
-    """Return what the nodes of a model's main graph say of the tensors that they read, by name.
+    """Return the arrangements of the tensors that nodes of a model's main graph read, by name.
 
     Raises:
         CorruptCheckpoint: the file is damaged.
@@ -67,7 +67,7 @@ def arrangements(file: CheckpointFile) -> dict[str, Arrangement]:
 
 
 class _Wiring:
-    """Which node reads and which makes each tensor."""
+    """The nodes that read each tensor, and the node that computes it."""
 
     def __init__(self, nodes: list[OnnxNode]) -> None:
         self.readers: dict[str, list[tuple[OnnxNode, int]]] = {}
@@ -78,7 +78,7 @@ class _Wiring:
             self.makers |= dict.fromkeys(node.outputs, node)
 
     def arrangements(self) -> dict[str, Arrangement]:
-        """Return what is known of each tensor that no node makes; the first node that says something counts."""
+        """Return the arrangement of each tensor that no node computes, by the first node that determines it."""
         found: dict[str, Arrangement] = {}
         for name in self.readers:
             said = map(self._said, self._readers(name)) if name not in self.makers else iter(())
@@ -87,7 +87,7 @@ class _Wiring:
         return found
 
     def _readers(self, name: str) -> Iterator[Reader]:
-        """Yield the nodes that read a tensor, also behind those that only cast or transpose it."""
+        """Yield the nodes that read a tensor, also after casts and transpositions."""
         todo, seen = [(name, False)], {name}
         for tensor, swapped in todo:
             for node, place in self.readers.get(tensor, ()):
@@ -98,7 +98,7 @@ class _Wiring:
                     todo.append((node.outputs[0], swapped != (turns and _swaps(node))))
 
     def _said(self, reader: Reader) -> Arrangement:
-        """Return what a node says of the tensor that it reads."""
+        """Return the arrangement that a node implies for a tensor that it reads; empty if it implies none."""
         node, place, swapped = reader
         if node.type == "BatchNormalization" and place:
             return Arrangement(epsilon=float(node.numbers.get("epsilon", EPSILON)))  # type: ignore[arg-type]
@@ -114,7 +114,7 @@ class _Wiring:
         return Arrangement(transposed, self._channels_first(node.inputs[0]))
 
     def _channels_first(self, name: str) -> bool | None:
-        """Say in which order a product reads a flattened image; None where it reads none."""
+        """Return whether a flattened image that a product reads has its channels first; None if it is no image."""
         flattened, last = False, False
         for _ in range(len(self.makers)):
             node = self.makers.get(name)
@@ -129,19 +129,19 @@ class _Wiring:
 
 
 def _swaps(node: OnnxNode) -> bool:
-    """Say whether a Transpose swaps the last two axes, as it does for a matrix where it names none."""
+    """Return whether a Transpose swaps the last two axes, which is the default for a matrix."""
     order = node.numbers.get("perm", (1, 0))
     return isinstance(order, tuple) and len(order) > 1 and order[-2:] == (len(order) - 1, len(order) - 2)
 
 
 def _is_channels_last(node: OnnxNode) -> bool:
-    """Say whether a Transpose puts the channels of an image last."""
+    """Return whether a Transpose moves the channels of an image to the end."""
     order = node.numbers.get("perm", ())
     return isinstance(order, tuple) and len(order) > 2 and order == (0, *range(2, len(order)), 1)
 
 
 def _nodes(file: CheckpointFile) -> Iterator[OnnxNode]:
-    """Yield the nodes of the main graph; what their attributes hold of tensors is not read."""
+    """Yield the nodes of the main graph; tensors in their attributes are not read."""
     for graph in (each for each in fields(file, 0, file.size) if each.number == GRAPH):
         for node in (each for each in fields(file, graph.start, graph.end) if each.number == NODE):
             parts = list(fields(file, node.start, node.end))
@@ -159,7 +159,7 @@ def _text(file: CheckpointFile, part: WireField) -> str:
 
 
 def _attribute(file: CheckpointFile, message: WireField) -> tuple[str, float | tuple[int, ...]]:
-    """Return an attribute's name, and its number or integers; 0 where it holds something else."""
+    """Return an attribute's name, and its number or integers; 0 for other attributes."""
     name, value = "", 0.0
     integers: list[int] = []
     for part in fields(file, message.start, message.end):
@@ -174,7 +174,7 @@ def _attribute(file: CheckpointFile, message: WireField) -> tuple[str, float | t
 
 
 def _integers(file: CheckpointFile, part: WireField) -> Iterator[int]:
-    """Yield one integer, or those that are packed."""
+    """Yield one integer, or several packed ones."""
     raw = file.piece(min(part.end - part.start, NAME_LIMIT), part.start)
     place = 0
     while place < len(raw):

@@ -1,6 +1,6 @@
-"""An ONNX model as far as it says which tensors it holds (onnx/onnx.proto).
+"""Finding the tensors of an ONNX model (onnx/onnx.proto).
 
-A model is one message whose fields are walked without reading what they hold; only its small parts are parsed.
+A model is one message. Its fields are traversed without reading their content; only small ones are parsed.
 """
 
 import math
@@ -28,18 +28,18 @@ NODE_OUTPUT, NODE_OPERATOR, NODE_ATTRIBUTE, NODE_DOMAIN = 2, 4, 5, 7
 TENSOR, SUBGRAPH, LISTED_FLOATS, TENSORS, SUBGRAPHS, SPARSE, SPARSES = 5, 6, 7, 10, 11, 22, 23
 """Fields of a GraphProto, a NodeProto and an AttributeProto."""
 FUNCTION_NODE, SPARSE_VALUES = 7, 1
-"""Those of the nodes of a FunctionProto, and of the values of a SparseTensorProto."""
+"""Fields of a FunctionProto (its nodes) and a SparseTensorProto (its values)."""
 CONSTANT, ML = b"Constant", b"ai.onnx.ml"
 RAW = 9
 HEADER = {1, 2, 3, 8, 13, 14}
-"""The fields of a TensorProto that say what it is; the others hold its data, or a comment."""
+"""The fields of a TensorProto that describe it; the others are its data, or a comment."""
 HEADER_LIMIT, TEXT_LIMIT = 1 << 20, 64 << 20
 RANK_LIMIT = 64
 SIZE_LIMIT = 1 << 63
 
 
 class Initialiser(NamedTuple):
-    """A tensor of a model: what it is, its message, and the place of its bytes (`raw`) or of the file with them."""
+    """A tensor of a model: its spec, its message, and the place of its bytes (`raw`), or of the file with them."""
 
     spec: TensorSpec
     message: WireField
@@ -48,7 +48,7 @@ class Initialiser(NamedTuple):
 
 
 class OnnxModel(NamedTuple):
-    """What a file holds: tensors by name, texts, and what is in it and is not an initialiser."""
+    """The content of a file: tensors by name, metadata, and descriptions of tensors that are not read."""
 
     initialisers: dict[str, Initialiser]
     metadata: dict[str, str]
@@ -56,7 +56,7 @@ class OnnxModel(NamedTuple):
 
 
 def is_model(file: CheckpointFile) -> bool:
-    """Return whether a file is, field by field, a ModelProto with a graph."""
+    """Return whether all fields of a file are those of a ModelProto, including a graph."""
     try:
         present = {(field.number, field.kind) for field in _known_fields(file)}
     except CorruptCheckpoint:
@@ -68,8 +68,8 @@ def read_model(file: CheckpointFile) -> OnnxModel:
     """Find the initialisers of the main graph.
 
     Raises:
-        CorruptCheckpoint: the file is damaged or cut off, or a tensor is not what its message says.
-        FormatError: two have one name.
+        CorruptCheckpoint: the file is damaged or truncated, or a tensor's data does not fit its description.
+        FormatError: two initializers have the same name.
     """
     top = list(_known_fields(file))
     graphs = [field for field in top if field.number == GRAPH]
@@ -98,7 +98,7 @@ def read_model(file: CheckpointFile) -> OnnxModel:
 
 
 def _sparse_name(file: CheckpointFile, message: WireField) -> str:
-    """Return the name of a sparse tensor, which is that of its values."""
+    """Return the name of a sparse tensor, which is the name of its values."""
     for field in fields(file, message.start, message.end):
         if field.number == SPARSE_VALUES:
             values = _message(file, field)
@@ -120,9 +120,9 @@ def _message(file: CheckpointFile, field: WireField) -> WireField:
 
 
 def _initialiser(file: CheckpointFile, message: WireField) -> Initialiser | str:
-    """Read what a tensor's message says, but not its data, whose size is checked against its shape.
+    """Read a tensor's description, and check the size of its data, which is not read.
 
-    Of one whose dtype is not read its name is returned, and that.
+    If the dtype is not supported, a message with the tensor's name is returned.
     """
     parts = list(fields(file, message.start, message.end))
     head = _header(file, message, parts)
@@ -179,7 +179,7 @@ def _require(file: CheckpointFile, spec: TensorSpec, size: int, wanted: int, exa
 
 
 def _metadata(file: CheckpointFile, top: list[WireField]) -> dict[str, str]:
-    """Return the texts of the model."""
+    """Return the metadata of the model."""
     texts: dict[str, str] = {}
     for field in top:
         if field.number == METADATA:
@@ -196,9 +196,9 @@ def _metadata(file: CheckpointFile, top: list[WireField]) -> dict[str, str]:
 
 
 def _constants(file: CheckpointFile, graph: WireField, nodes: int) -> Iterator[str]:
-    """Yield the outputs of nodes that hold tensors, and of those with graphs that do: no initialisers of the model.
+    """Yield the first outputs of nodes that contain tensors, also in nested graphs; these are not read as initialisers.
 
-    `nodes` is the field of the nodes in the graph, or in the function that stands for one.
+    `nodes` is the number of the field with the nodes in a graph or function.
     """
     todo = [("", graph, nodes)]
     while todo:
@@ -214,9 +214,9 @@ def _constants(file: CheckpointFile, graph: WireField, nodes: int) -> Iterator[s
 
 
 def _node(file: CheckpointFile, node: WireField) -> tuple[str, list[WireField], bool]:
-    """Return a node's first output, the graphs in its attributes, and whether they hold a tensor.
+    """Return a node's first output, the graphs in its attributes, and whether its attributes contain a tensor.
 
-    Lists of floats are weights in the operators of `ai.onnx.ml`, and where they are constants.
+    Lists of floats count as tensors in operators of `ai.onnx.ml` and in constants.
     """
     output, inner, holds, listed, weighs = "", [], False, False, False
     for field in fields(file, node.start, node.end):

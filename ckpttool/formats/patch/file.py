@@ -1,7 +1,7 @@
-"""The file of a patch: packed blocks one after another, then a directory that says of what they are, then its place.
+"""The file format of patches: compressed blocks, then a directory that describes them, then the directory's position.
 
-Everything has a checksum: each block a CRC-32C before it, the directory one behind it, each tensor of the base and of
-the result a SHA-256. The bytes are laid out in docs/formats.md.
+Everything has a checksum: a CRC-32C before each block and after the directory, and a SHA-256 for each tensor of the
+base and of the result. The layout is documented in docs/formats.md.
 """
 
 import json
@@ -21,22 +21,22 @@ from ckpttool.formats.wire import crc, strict_json
 from ckpttool.remote import sparse_files
 
 MAGIC = b"\x89ckpt-patch\x01"
-"""What a patch begins and ends with; the last byte is the version."""
+"""The first and last bytes of a patch; the last byte is the version."""
 SAME = "same"
-"""How a tensor is made that is one of the base, as it is there."""
+"""The method of a tensor that is an unchanged tensor of the base."""
 DIRECTORY_LIMIT = 64 << 20
-"""Bytes of a directory."""
+"""The maximum size of a directory in bytes."""
 BLOCK_HEAD = struct.Struct("<II")
-"""Before each block: its bytes, and their CRC-32C."""
+"""The header of a block: its size in bytes, and its CRC-32C."""
 TAIL = struct.Struct(f"<QII{len(MAGIC)}s")
-"""At the end: the packed and the unpacked bytes of the directory, the CRC-32C of the packed ones, and `MAGIC`."""
+"""The end: the directory's compressed and uncompressed sizes, the CRC-32C of the compressed bytes, and `MAGIC`."""
 LEAST = BLOCK_HEAD.size + 9
-"""Bytes that a block has at least: fewer hold no frame of zstd."""
+"""The minimum size of a block in bytes: its header and the smallest zstd frame."""
 
 
 @dataclass(frozen=True)
 class BaseTensor:
-    """A tensor of the base: what it is, and the SHA-256 of its elements."""
+    """A tensor of the base: its spec, and the SHA-256 of its elements."""
 
     spec: TensorSpec
     hash: str
@@ -44,9 +44,9 @@ class BaseTensor:
 
 @dataclass(frozen=True)
 class PatchedTensor:
-    """A tensor of the result: how it is made of `of` in the base (or of nothing), and where its blocks are.
+    """A tensor of the result: the method `how` that makes it from `of` in the base (or None), and its blocks' place.
 
-    `nbytes` is what they unpack to: the tensor's elements, or its strings with their lengths.
+    `nbytes` is the uncompressed size of the blocks: the tensor's elements, or its strings with their lengths.
     """
 
     spec: TensorSpec
@@ -60,7 +60,7 @@ class PatchedTensor:
 
 @dataclass(frozen=True)
 class Patch:
-    """What a patch says: the tensors of the base and of the result, with hashes; the result's texts and lineage."""
+    """The content of a patch: the tensors of base and result, with hashes, and the result's metadata and lineage."""
 
     base: Mapping[str, BaseTensor]
     tensors: Mapping[str, PatchedTensor]
@@ -71,11 +71,11 @@ class Patch:
 
     @property
     def changed(self) -> list[PatchedTensor]:
-        """The tensors that are not some of the base as they are there."""
+        """The tensors that are not unchanged tensors of the base."""
         return [each for each in self.tensors.values() if each.how != SAME]
 
     def as_json(self) -> dict[str, Any]:
-        """Return it as its directory has it."""
+        """Return the JSON document for the directory."""
         return {
             "base": [[*_facts(each.spec), each.hash] for each in self.base.values()],
             "tensors": [
@@ -90,10 +90,10 @@ class Patch:
 
     @classmethod
     def from_json(cls, document: Mapping[str, Any]) -> "Patch":
-        """Read what `as_json` gave.
+        """Return the patch for a document that `as_json` returned.
 
         Raises:
-            KeyError, TypeError, ValueError: it is none.
+            KeyError, TypeError, ValueError: the document is not valid.
         """
         base = [BaseTensor(_spec(*facts), str(hash_)) for *facts, hash_ in document["base"]]
         made = [
@@ -108,18 +108,18 @@ class Patch:
 
 
 def is_patch(path: Path) -> bool:
-    """Return whether a file begins as a patch does."""
+    """Return whether a file begins with the magic bytes of a patch."""
     with sparse_files.opened(path) as file:
         return file.read(len(MAGIC)) == MAGIC
 
 
 def framed(block: bytes) -> bytes:
-    """Return a packed block as it is stored."""
+    """Return a compressed block with its header."""
     return BLOCK_HEAD.pack(len(block), crc.extend(0, block)) + block
 
 
 def directory(patch: Patch) -> bytes:
-    """Return what stands behind the blocks."""
+    """Return the compressed directory and the end of a patch, which follow the blocks."""
     import cramjam
 
     text = json.dumps(patch.as_json(), separators=(",", ":")).encode()
@@ -128,15 +128,15 @@ def directory(patch: Patch) -> bytes:
 
 
 class PatchFile:
-    """A patch that was opened: what it says, and its blocks, which are read when asked."""
+    """An open patch: its directory, and its blocks, which are read on demand."""
 
     def __init__(self, path: Path) -> None:
-        """Read the directory, and hold it against the file's size and itself.
+        """Read the directory, and check that it is consistent with itself and with the file's size.
 
         Raises:
-            MissingFile: it does not exist.
-            FormatError: it is not a patch, or one of a later version.
-            CorruptCheckpoint: it is cut off or damaged, or says what cannot be.
+            MissingFile: the file does not exist.
+            FormatError: it is not a patch, or has a later version.
+            CorruptCheckpoint: it is truncated, damaged or inconsistent.
         """
         self.path = path
         self._file = CheckpointFile(path)
@@ -145,14 +145,14 @@ class PatchFile:
 
     @property
     def nbytes(self) -> int:
-        """The bytes of the file."""
+        """The size of the file in bytes."""
         return self._file.size
 
     def blocks(self, tensor: PatchedTensor) -> Iterator[tuple[bytes, int]]:
-        """Yield the packed blocks of a tensor, each with the bytes that it unpacks to.
+        """Yield the compressed blocks of a tensor, each with its uncompressed size in bytes.
 
         Raises:
-            CorruptCheckpoint: a checksum does not match, or a block has no place where it should be.
+            CorruptCheckpoint: a checksum does not match, or a block does not fit its place.
         """
         at, end, step = tensor.at, tensor.at + tensor.stored, BLOCKS[tensor.how]
         for start in range(0, tensor.nbytes, step):
@@ -170,17 +170,17 @@ class PatchFile:
             raise CorruptCheckpoint(f"{self.path}: {end - at} bytes follow the blocks of {tensor.spec.name}")
 
     def require_whole(self) -> None:
-        """Compare the checksums of all blocks.
+        """Verify the checksums of all blocks.
 
         Raises:
-            CorruptCheckpoint: one does not match.
+            CorruptCheckpoint: a checksum does not match.
         """
         for tensor in self.patch.changed:
             for _ in self.blocks(tensor):
                 pass
 
     def _read(self) -> tuple[Patch, int]:
-        """Return what the directory says, and where it begins."""
+        """Return the content of the directory, and its offset."""
         size = self._file.size
         start = self._file.piece(min(len(MAGIC), size), 0)
         if start[:-1] == MAGIC[:-1] and start != MAGIC:
@@ -204,7 +204,7 @@ class PatchFile:
             raise CorruptCheckpoint(f"{self.path}: the directory of the patch is not valid: {error}") from error
 
     def _require_sense(self, end: int) -> None:
-        """Check that blocks fill the file, and that nothing unpacks to more than its blocks can hold."""
+        """Check that the blocks fill the file, and that no tensor is larger than its blocks could decompress to."""
         at = len(MAGIC)
         for tensor in self.patch.tensors.values():
             if problem := _problem(tensor, self.patch.base, at):
@@ -215,7 +215,7 @@ class PatchFile:
 
 
 def _problem(tensor: PatchedTensor, base: Mapping[str, BaseTensor], at: int) -> str | None:
-    """Say what of a tensor cannot be; None where all can."""
+    """Return what is invalid about a tensor, as the end of a message, or None."""
     spec, start = tensor.spec, base.get(tensor.of or "") if tensor.of is not None else None
     if tensor.how not in (SAME, *WAYS):
         return f"is made by {tensor.how!r}, which is unknown"

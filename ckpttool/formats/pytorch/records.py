@@ -1,4 +1,4 @@
-"""What stands in for the objects of PyTorch's pickles: records that do nothing."""
+"""Inert records that replace the objects in PyTorch's pickles."""
 
 from dataclasses import dataclass, field
 from typing import Any
@@ -9,16 +9,16 @@ from ckpttool.core.tensors import Array
 
 @dataclass(frozen=True, eq=False)
 class Global:
-    """A class or function by its name, which is never looked up."""
+    """The name of a class or function, which is never imported."""
 
     name: str
 
 
 @dataclass(frozen=True, eq=False)
 class Unread:
-    """A tensor, or the storage of one, of a kind that is not read; `why` goes on from its name.
+    """An unsupported tensor or storage; `why` is the reason, as the continuation of its name in a message.
 
-    `itemsize` is that of a storage's elements, where it is known.
+    `itemsize` is the size in bytes of a storage's elements, or 0 if unknown.
     """
 
     why: str
@@ -26,16 +26,16 @@ class Unread:
 
 
 class Pairs(list[tuple[Any, Any]]):
-    """A dict, as its keys and values in order: nothing of a file is hashed, or compared."""
+    """A dict as a list of its keys and values in order, so that no object of a file is hashed or compared."""
 
     def get(self, key: str) -> Any:
-        """Return the value of a key, None where it is not there; as in a dict the last one counts."""
+        """Return the value of a key, or None; as in a dict, the last one counts."""
         return next((value for name, value in reversed(self) if type(name) is str and name == key), None)
 
 
 @dataclass(eq=False)
 class Object:
-    """An object of any class: what it was made of, the state it was given, and what was put into it."""
+    """An object of any class: its constructor arguments, its state, and the pairs and items added to it."""
 
     name: str
     arguments: tuple[Any, ...] = ()
@@ -45,36 +45,36 @@ class Object:
 
     @property
     def attributes(self) -> Pairs:
-        """Its attributes, as far as they are a dict."""
+        """Its attributes, as far as its state and arguments are dicts."""
         states = self.state if isinstance(self.state, tuple) else (self.state, *self.arguments)
         return Pairs(pair for state in states if isinstance(state, Pairs) for pair in state)
 
     @property
     def parts(self) -> list[Any]:
-        """What else it is made of: its items, and arguments and a state that have no keys."""
+        """Its other parts: its items, and arguments and states that are not dicts."""
         states = self.state if isinstance(self.state, (tuple, list)) else (self.state,)
         return [*self.items, *(part for part in (*self.arguments, *states) if not isinstance(part, Pairs))]
 
 
 @dataclass(frozen=True, eq=False)
 class Storage:
-    """Bytes in the file under a key, and what they are unless the tensor says it."""
+    """Bytes in the file under a key, and their dtype (None if the tensor specifies it)."""
 
     key: str
     dtype: DType | None
     elements: int
     start: int = 0
-    """Which element is its first, where it is a part of what lies under the key."""
+    """The index of its first element, if it is a part of the bytes under the key."""
 
     @property
     def nbytes(self) -> int:
-        """The bytes under its key, as they are said to be."""
+        """The declared size in bytes."""
         return self.elements * (self.dtype.itemsize if self.dtype else 1)
 
 
 @dataclass(frozen=True, eq=False)
 class View:
-    """A tensor: elements of a storage, from an offset, at steps; all three count elements."""
+    """A tensor: a strided view of a storage; offset and strides are in elements."""
 
     storage: Storage
     dtype: DType
@@ -84,7 +84,7 @@ class View:
 
     @property
     def span(self) -> int:
-        """How many elements of the storage there are from its first to its last."""
+        """The number of the storage's elements from the view's first to its last."""
         if 0 in self.shape:
             return 0
         return 1 + sum((size - 1) * stride for size, stride in zip(self.shape, self.strides, strict=True))
@@ -100,10 +100,10 @@ class View:
         return True
 
     def laid_out(self, raw: Array) -> Array:
-        """Return the array in C order that bytes are, those from its first element in the storage to its last."""
+        """Return the array in C order, given the storage's bytes from the view's first element to its last."""
         import numpy as np
 
-        # NumPy's interface, which strides go through, does not know the types of ml_dtypes: there they are bytes.
+        # `as_strided` uses NumPy's array interface, which does not support ml_dtypes; so the elements are bytes here.
         size = self.dtype.itemsize
         strided = np.lib.stride_tricks.as_strided(
             raw.view(f"V{size}"), self.shape, [size * each for each in self.strides]

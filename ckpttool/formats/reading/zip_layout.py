@@ -1,8 +1,8 @@
-"""How a zip archive lies in its file: members, directory and end record tile it, and say the same of one another.
+"""Checks of a zip archive's layout: members, directory and end record must fill the file and be consistent.
 
-A zip says most things twice: in a header before each member and in the directory, of the directory in the end record.
-Programs differ in which of the two they take, and what no entry leads to is seen by none of them. So both must agree,
-and no byte may be left between them. The format: https://pkware.cachefly.net/webdocs/casestudies/APPNOTE.TXT.
+A zip contains most facts twice: in the header before each member and in the directory; those about the directory are
+in the end record. Programs differ in which they use, and do not see data without an entry. So both must agree, and no
+bytes may lie in between. The format: https://pkware.cachefly.net/webdocs/casestudies/APPNOTE.TXT.
 """
 
 import struct
@@ -14,27 +14,27 @@ from ckpttool.core.errors import CorruptCheckpoint, FormatError
 from ckpttool.formats.reading.data_file import CheckpointFile
 
 END_MARK = b"PK\5\6"
-"""What the end record begins with, which ends an archive but for a comment."""
+"""The signature of the end record, which only a comment may follow."""
 _END = struct.Struct("<4s4H2LH")
 _LOCATOR, _LOCATOR_MARK = struct.Struct("<4sLQL"), b"PK\6\7"
 _LARGE_END, _LARGE_END_MARK = struct.Struct("<4sQ2H2L4Q"), b"PK\6\6"
-"""The end record of an archive with larger numbers, and what says where it is, before the usual one."""
+"""The zip64 end record, for larger numbers, and its locator, before the usual end record."""
 _HEADER, _HEADER_MARK = struct.Struct("<4s5H3L2H"), b"PK\3\4"
 _ENTRY_SIZE = 46
 _SIZES_FOLLOW, _UTF8 = 0x8, 0x800
-"""Flags of a member: its checksum and sizes come after its bytes; its name is UTF-8 and not the codepage 437."""
+"""Flags of a member: its checksum and sizes follow its bytes; its name is UTF-8 rather than code page 437."""
 _MOST, _MOST_SHORT = 0xFFFFFFFF, 0xFFFF
-"""What stands for a number that does not fit, and is elsewhere."""
+"""The values of fields whose number does not fit and is stored elsewhere."""
 _SIZES_FIELD = 1
-"""The extra field that has sizes which do not fit."""
+"""The extra field with sizes that do not fit the header."""
 
 
 def require_layout(file: CheckpointFile, archive: zipfile.ZipFile) -> None:
-    """Check that an archive is all of its file, and that its parts agree; of one on a server, the directory alone.
+    """Check that an archive fills its file, and that its parts agree; of a remote one, only the directory is checked.
 
     Raises:
-        FormatError: there is something in front of, behind or within it that no entry leads to.
-        CorruptCheckpoint: its parts say different things.
+        FormatError: there are bytes before, after or within it that belong to no entry.
+        CorruptCheckpoint: its parts contradict one another.
     """
     _require_end(file, archive)
     infos = sorted(archive.infolist(), key=lambda info: info.header_offset)
@@ -52,7 +52,7 @@ _ONE = ", such as another archive; a file contains one checkpoint"
 
 
 def _require_end(file: CheckpointFile, archive: zipfile.ZipFile) -> None:
-    """Hold the end record against the directory, and both against where they are."""
+    """Compare the end record with the directory, and both with their positions."""
     entries, at = archive.infolist(), file.size - _END.size - len(archive.comment)
     mark, *disks, here, count, size, start, comment = _END.unpack(file.piece(_END.size, max(0, at)))
     if mark != END_MARK:
@@ -75,7 +75,7 @@ def _require_end(file: CheckpointFile, archive: zipfile.ZipFile) -> None:
 
 
 def _fills(file: CheckpointFile, start: int, size: int, entries: list[zipfile.ZipInfo]) -> bool:
-    """Say whether entries are all of the directory, with the lengths that it says: `zipfile` takes what it gets."""
+    """Return whether the entries fill the directory, with the declared lengths, which `zipfile` does not check."""
     directory, at = file.piece(size, start), 0
     for info in entries:
         lengths = (len(name_in(info)), len(info.extra), len(info.comment))
@@ -86,7 +86,7 @@ def _fills(file: CheckpointFile, start: int, size: int, entries: list[zipfile.Zi
 
 
 def _large_end(file: CheckpointFile, at: int) -> tuple[int, ...] | None:
-    """Return where the larger end record before a usual one begins, with its numbers; None where there is none."""
+    """Return the offset and the numbers of the zip64 end record before the usual one, or None."""
     if at < _LOCATOR.size + _LARGE_END.size:
         return None
     mark, disk, start, disks = _LOCATOR.unpack(file.piece(_LOCATOR.size, at - _LOCATOR.size))
@@ -102,15 +102,15 @@ def _large_end(file: CheckpointFile, at: int) -> tuple[int, ...] | None:
 
 
 def name_in(info: zipfile.ZipInfo) -> bytes:
-    """Return a member's name as the archive has it."""
+    """Return a member's name in the archive's encoding."""
     return info.orig_filename.encode("utf-8" if info.flag_bits & _UTF8 else "cp437")
 
 
 def member_start(file: CheckpointFile, info: zipfile.ZipInfo) -> int:
-    """Return where a member's bytes begin, after a check that the header before them says what the directory does.
+    """Return the offset of a member's bytes, after checking that its header agrees with the directory.
 
     Raises:
-        CorruptCheckpoint: it does not, or they would end after the file.
+        CorruptCheckpoint: they differ, or the bytes would end after the file.
     """
     at, name = max(0, info.header_offset), name_in(info)
     header = file.piece(_HEADER.size + len(name), at)
@@ -135,7 +135,7 @@ def member_start(file: CheckpointFile, info: zipfile.ZipInfo) -> int:
 
 
 def _large_sizes(extra: bytes, packed: int, unpacked: int) -> tuple[int, int]:
-    """Return the sizes of a member, of which one that does not fit its header is in an extra field."""
+    """Return the sizes of a member; those that do not fit its header are in an extra field."""
     while len(extra) >= 4:
         kind, size = struct.unpack_from("<2H", extra)
         field, extra = extra[4 : 4 + size], extra[4 + size :]
@@ -147,7 +147,7 @@ def _large_sizes(extra: bytes, packed: int, unpacked: int) -> tuple[int, int]:
 
 
 def _require_end_of(file: CheckpointFile, info: zipfile.ZipInfo, following: int) -> None:
-    """Check that a member ends where the next one begins, or the directory; its sizes may lie in between."""
+    """Check that a member ends where the next one or the directory begins; only its sizes may lie in between."""
     end = member_start(file, info) + info.compress_size
     if following == end and not info.flag_bits & _SIZES_FOLLOW:
         return
@@ -163,6 +163,6 @@ def _require_end_of(file: CheckpointFile, info: zipfile.ZipInfo, following: int)
 
 
 def _moment(date: int, time: int) -> tuple[int, ...]:
-    """Return a time as `zipfile` has it."""
+    """Return an MS-DOS date and time in the form of `zipfile`."""
     day = (date >> 9) + 1980, date >> 5 & 0xF, date & 0x1F
     return *day, time >> 11, time >> 5 & 0x3F, (time & 0x1F) * 2

@@ -1,4 +1,4 @@
-"""TensorFlow.js: a `model.json` with the layers or the graph of a network, and its weights in files beside it."""
+"""TensorFlow.js: a `model.json` with the layers or the graph of a network, and files with the weights beside it."""
 
 import struct
 from collections.abc import Iterator, Mapping
@@ -35,22 +35,22 @@ FRAMEWORKS = {"layers-model": "keras", "graph-model": "tensorflow"}
 
 
 class Stretch(NamedTuple):
-    """The files of a group, one after the other."""
+    """The concatenated files of a group."""
 
     path: Path
     files: tuple[ClosedFile, ...]
 
     @property
     def size(self) -> int:
-        """The bytes of all files."""
+        """The total size of the files in bytes."""
         return sum(file.size for file in self.files)
 
     def stream(self, name: str, offset: int, size: int) -> Iterator[bytes]:
-        """Yield bytes that are read for what has a name.
+        """Yield the bytes of a range; `name` is that of the weight, for messages.
 
         Raises:
-            MissingFile: a file is gone.
-            CorruptCheckpoint: one has changed.
+            MissingFile: a file no longer exists.
+            CorruptCheckpoint: a file has changed.
         """
         for closed in self.files:
             begin, end = max(offset, 0), min(offset + size, closed.size)
@@ -62,12 +62,12 @@ class Stretch(NamedTuple):
             offset -= closed.size
 
     def piece(self, name: str, offset: int, size: int) -> bytes:
-        """Return a few bytes; `stream` says what is raised."""
+        """Return the bytes of a range at once; raises the same errors as `stream`."""
         return b"".join(self.stream(name, offset, size))
 
 
 class Place(NamedTuple):
-    """A weight, and where its bytes are in the files of its group."""
+    """A weight, and the place of its bytes in the files of its group."""
 
     stretch: Stretch
     spec: TensorSpec
@@ -76,7 +76,7 @@ class Place(NamedTuple):
     quantised: Quantisation | None
 
     def tensor(self) -> Tensor:
-        """Return the tensor, which is read when asked."""
+        """Return the tensor, which is read on demand."""
         plain = self.quantised is None and self.spec.dtype is not STRING
         return Tensor(self.spec, self._read, self._pieces if plain else None)
 
@@ -106,21 +106,21 @@ class Place(NamedTuple):
 
 
 class TfjsTensors(Tensors):
-    """The weights of a model.json by their names; those that are quantised are what the browser makes of them."""
+    """The weights of a model.json by name; quantised ones are dequantised as in a browser."""
 
     def __init__(self, path: Path) -> None:
-        """Read the model.json, and hold the sizes of weights against those of the files.
+        """Read the model.json, and compare the sizes of the weights with those of the files.
 
         Raises:
-            MissingFile: a file that it names is not there.
-            CorruptCheckpoint: it is damaged, or the files have other bytes than the weights take.
-            FormatError: it names what is not beside it, or uses what is not read.
+            MissingFile: a file that it lists does not exist.
+            CorruptCheckpoint: it is damaged, or the files have another size than the weights.
+            FormatError: a file is in another folder, or a feature is not supported.
         """
         path = model_of(path)
         document = read_document(path)
         self.metadata = texts_of(document)
         self.places: dict[str, Place] = {}
-        for group in list(groups_of(path, document)):  # all are looked at before a file is opened
+        for group in list(groups_of(path, document)):  # all are checked before a file is opened
             for place in _places(path, group):
                 if place.spec.name in self.places:
                     raise CorruptCheckpoint(f"{path}: two weights are named {place.spec.name}")
@@ -152,15 +152,15 @@ class Tfjs(Format):
         return is_model(path)
 
     def open(self, path: Path) -> TfjsTensors:
-        """List the weights; `TfjsTensors` says what is raised."""
+        """Return the weights; raises the same errors as `TfjsTensors`."""
         return TfjsTensors(path)
 
     def save(self, tensors: Mapping[str, Tensor], path: Path, how: Writing = PLAIN) -> None:
-        """Write a model.json and its files, with the network of `like`, or of the model that the tensors are from.
+        """Write a model.json and its files, with the network of `like`, or of the tensors' own model.
 
         Raises:
             PlanError: the tensors are not the weights of the network.
-            FormatError: a tensor is one that the format cannot hold, or the path is none of a model.json.
+            FormatError: the format does not support a tensor's dtype or name, or the path has another suffix.
         """
         for tensor in tensors.values():
             _require_writable(self, tensor)
@@ -170,31 +170,31 @@ class Tfjs(Format):
         write_model(weights, document, path, how.shard_bytes)
 
     def outputs(self, path: Path) -> list[Path]:
-        """Return the model.json, and the files of weights that are named as its own."""
+        """Return the model.json, and the weights files with names derived from its name."""
         return [path, *(shard for shard, *_ in Names(path).shards())] if is_file(path) else [path]
 
     def check(self, path: Path, overwrite: bool) -> None:
-        """Check that an output may be written; files that no model.json goes with are in the way."""
+        """Check that an output may be written; weights files without a model.json count as existing output."""
         refuse_existing([path, *(shard for shard, *_ in Names(path).shards())], overwrite)
 
     def framework(self, tensors: Tensors) -> str | None:
-        """Return Keras for layers, TensorFlow for a graph."""
+        """Return `keras` for a layers model, `tensorflow` for a graph model, else None."""
         return FRAMEWORKS.get(tensors.metadata.get("format", ""))
 
     def files_beside(self, path: Path) -> list[Path]:
-        """Return the files that a model.json which is there names."""
+        """Return the files that an existing model.json lists."""
         return _named(path) if path.name == MODEL else []
 
     def files_named_in(self, folder: Path) -> list[Path]:
-        """Return the files that the model.json of a folder names."""
+        """Return the files that the model.json of a folder lists."""
         return _named(folder / MODEL)
 
 
 def _require_writable(format_: Format, tensor: Tensor) -> None:
-    """Check that a model.json can have a tensor.
+    """Check that a model.json can contain a tensor.
 
     Raises:
-        FormatError: it cannot hold the dtype or the name; the message has the tensor.
+        FormatError: the format does not support the dtype or the name; the message names the tensor.
     """
     if tensor.dtype.name not in format_.HOLDS:
         helps = "; `cast` changes it" if tensor.dtype.itemsize else ""
@@ -211,11 +211,11 @@ def _named(path: Path) -> list[Path]:
     try:
         return [file for group in groups_of(path, read_document(path)) for file in group.files]
     except FormatError:
-        return []  # it is said when it is opened
+        return []  # opening the model reports it
 
 
 def _places(path: Path, group: Group) -> Iterator[Place]:
-    """Yield the weights of a group with their places, which fill its files."""
+    """Yield the weights of a group with their places, and check that they fill its files."""
     stretch = Stretch(path, tuple(ClosedFile.of(CheckpointFile(file)) for file in group.files))
     size, at, raw = stretch.size, 0, None
     for weight in group.weights:
@@ -235,7 +235,7 @@ def _places(path: Path, group: Group) -> Iterator[Place]:
 
 
 def _whole(stretch: Stretch, name: str) -> bytes:
-    """Return all bytes of a group with texts: only by reading them is it known where they end."""
+    """Return all bytes of a group with strings, whose ends are known only after reading them."""
     if stretch.size > TEXTS_LIMIT:
         raise FormatError(
             f"{stretch.path}: {name} stores texts in files of over {TEXTS_LIMIT} bytes, which is not supported"
@@ -244,7 +244,7 @@ def _whole(stretch: Stretch, name: str) -> bytes:
 
 
 def _length_of_texts(path: Path, raw: bytes, spec: TensorSpec, offset: int) -> int:
-    """Return how many bytes texts take that begin at an offset of a group's bytes, each with its length before it."""
+    """Return the size in bytes of strings at an offset in a group's bytes; each is preceded by its length."""
     if offset + spec.elements * LENGTH > len(raw):
         raise CorruptCheckpoint(
             f"{path}: {spec.name} has {counted(spec.elements, 'text')}, more than its files can contain"
@@ -258,7 +258,7 @@ def _length_of_texts(path: Path, raw: bytes, spec: TensorSpec, offset: int) -> i
 
 
 def _dequantised(codes: Array, how: Quantisation, spec: TensorSpec) -> Array:
-    """Return the numbers that codes stand for, computed in float64 as a browser does."""
+    """Return the dequantised numbers, computed in float64 as in a browser."""
     import numpy as np
 
     if how.code.startswith("<f"):

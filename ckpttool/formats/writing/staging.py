@@ -1,12 +1,12 @@
-"""One commit for all files of an output: they are written beside its place, and one rename makes them count.
+"""Atomic commit of an output of several files: they are written to a hidden folder, and a single rename commits them.
 
-The files are *staged* under their own names in a hidden folder beside the place, where they can be read back as what
-they will be. The commit renames that folder to `.ckpttool-commit`: from then on the new output is there, though its
-files have their names only when they were moved. Whoever comes upon a folder of that name, a reader or the next writer,
-moves them (`settle`): the old output is read before the commit, the new one after it, and never some of both.
+The files are *staged* under their own names in a hidden folder beside the destination, where they can be read back for
+checks. The commit renames that folder to `.ckpttool-commit`: from then on the new output exists, although its files
+still have to be moved to their names. Any reader or writer that finds a folder of that name moves them (`settle`). So
+readers see the old output before the commit, the new one after it, and never a mixture.
 
-What a killed run has staged is removed by the next one (`temporary.sweep`). An output that is one file or one folder,
-and replaces no more than that, needs no second step: giving it its name is the commit.
+Files staged by a killed run are removed by the next one (`temporary.sweep`). An output that is a single file or folder,
+and replaces nothing else, is committed by renaming it.
 """
 
 import contextlib
@@ -27,21 +27,22 @@ from ckpttool.formats.writing.system import exchange, folder_lock, sync_folder
 from ckpttool.formats.writing.temporary import WriterProcess, is_temporary, output_of, temporary_name
 
 COMMITTED = ".ckpttool-commit"
-"""The folder of an output that counts, and whose files do not have their names yet."""
+"""The folder of a committed output whose files have not been moved to their names yet."""
 MANIFEST = ".ckpttool-manifest"
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-"""What only writing gives."""
+"""The error numbers of a full disk, an exceeded quota or a file that is too large."""
 INDEXES = (".index", ".json")
-"""How the names of files end that say which others count; these come last."""
+"""Name endings of index files, which are moved last."""
 
 
 @contextlib.contextmanager
 def staged(path: Path, check: Callable[[], object], old: Callable[[], Iterable[Path]]) -> Iterator[Path]:
-    """Give the place to write an output at, and what lies beside it; all of it counts when the block has ended well.
+    """Yield the path at which to write an output (and files beside it), which are committed at the end of the block.
 
-    `check` raises where the output may not be written; it is asked again before the commit, for others write too.
-    `old` gives the files that an output at the path may have: those that are not written again vanish. Inside of the
-    block, outputs at the place that is given are part of this one.
+    `check` raises if the output must not be written; it is called again before the commit, because other processes may
+    have written. `old` returns the files that an output at the path may have: those that are not written again are
+    removed. If an exception leaves the block, nothing is committed. A `staged` path within the block is yielded
+    unchanged, so that nested outputs are part of this one.
     """
     if is_staged(path):
         yield path
@@ -56,23 +57,23 @@ def staged(path: Path, check: Callable[[], object], old: Callable[[], Iterable[P
         _say_destination(error, stage, path)
         raise
     finally:
-        shutil.rmtree(stage, ignore_errors=True)  # what was committed has another name by now
+        shutil.rmtree(stage, ignore_errors=True)  # after a commit, the folder has another name
 
 
 def is_staged(path: Path) -> bool:
-    """Say whether a path is a place that `staged` has given, or one beside it."""
+    """Return whether a path was yielded by `staged`, or is beside one that was."""
     return is_temporary(path.parent.name)
 
 
 def destination(path: Path) -> Path:
-    """Return where what is staged at a path will be; another path as it is."""
+    """Return the final path of a staged path; other paths are returned unchanged."""
     return path.parent.parent / path.name if is_staged(path) else path
 
 
 def reserved(path: Path, counts: Callable[[Path], Iterable[int]], least: int, name: Callable[[int], Path]) -> int:
-    """Return a number, at least `least`, that no output of a name has in the names of its files, and have it.
+    """Return and reserve a number, at least `least`, that no output of this name uses in the names of its files.
 
-    `counts` gives the numbers that one has at a place, and `name` the file that has ours: there until it is written.
+    `counts` returns the numbers in use at a path, and `name` the file with a number, which is created to reserve it.
     """
     with folder_lock(destination(path).parent) if is_staged(path) else contextlib.nullcontext():
         taken = {count for place in places(path) for count in counts(place)}
@@ -83,7 +84,7 @@ def reserved(path: Path, counts: Callable[[Path], Iterable[int]], least: int, na
 
 
 def places(path: Path) -> Iterator[Path]:
-    """Yield where outputs of one name are: at their destination, and where writers have staged them."""
+    """Yield the paths of outputs with one name: the destination, and the paths where writers have staged them."""
     place = destination(path)
     yield place
     for each in place.parent.iterdir():
@@ -92,10 +93,10 @@ def places(path: Path) -> Iterator[Path]:
 
 
 def settle(path: Path) -> None:
-    """Have an output whole that is in the folder of a path, or in the folder that it is, if one was committed there.
+    """Move the files of committed outputs in a path's folder, and in the path if it is a folder, to their names.
 
     Raises:
-        CorruptCheckpoint: its files cannot be given their names by this process.
+        CorruptCheckpoint: this process cannot move the files.
     """
     for folder in (path.parent, path):
         if os.path.lexists(f"{folder}/{COMMITTED}"):
@@ -114,7 +115,7 @@ def _settle_folder(folder: Path) -> None:
 
 
 def _commit(stage: Path, folder: Path, check: Callable[[], object], old: Callable[[], Iterable[Path]]) -> None:
-    """Make what is staged the output: one rename, then names."""
+    """Commit the staged files with one rename, then move them to their names."""
     with folder_lock(folder):
         _finish(folder)
         check()
@@ -133,7 +134,7 @@ def _commit(stage: Path, folder: Path, check: Callable[[], object], old: Callabl
 
 
 def _finish(folder: Path) -> None:
-    """Give the files of a committed output their names, and remove what it replaces; each step may be done already."""
+    """Move the files of a committed output to their names, and remove the replaced ones; steps may already be done."""
     committed = folder / COMMITTED
     manifest = _Manifest.read(committed)
     if manifest is None:
@@ -142,9 +143,9 @@ def _finish(folder: Path) -> None:
         _place(committed / name, folder / name, manifest.files[name])
     _sync_both(folder, committed)
     if not all(_removed(folder / name, inode) for name, inode in manifest.gone.items()):
-        return  # the new output does not ask for them: the next one tries again
+        return  # the new output does not depend on this: the next run tries again
     if manifest.gone:
-        sync_folder(folder)  # a disk that has forgotten the commit has forgotten them, too
+        sync_folder(folder)  # the removals reach the disk before that of the commit
     aside = temporary_name(committed)
     with contextlib.suppress(FileNotFoundError):
         committed.rename(aside)
@@ -152,7 +153,7 @@ def _finish(folder: Path) -> None:
 
 
 def _place_at_once(new: Path, final: Path) -> bool:
-    """Give the one file or folder of an output its name in one step; return whether the system can."""
+    """Rename the only file or folder of an output in one step; return whether the system supports this."""
     if new.is_dir() and os.path.lexists(final):
         return exchange(new, final)
     new.replace(final)
@@ -160,8 +161,8 @@ def _place_at_once(new: Path, final: Path) -> bool:
 
 
 def _place(new: Path, final: Path, inode: int) -> None:
-    """Give a file or a folder its name; what had it before is then at `new`, if that is a folder."""
-    with contextlib.suppress(FileNotFoundError):  # it has it already
+    """Rename a file or folder; a folder that it replaces is moved to `new`, or beside it."""
+    with contextlib.suppress(FileNotFoundError):  # it was already moved
         status = os.lstat(new)
         if not S_ISDIR(status.st_mode):
             new.replace(final)
@@ -173,26 +174,26 @@ def _place(new: Path, final: Path, inode: int) -> None:
 
 
 def _removed(old: Path, inode: int) -> bool:
-    """Remove a file that an output no longer has, unless another has its name; return whether no more can be done."""
+    """Remove an old file unless another one has its name; return False if it should be tried again."""
     try:
         if os.lstat(old).st_ino == inode:
             old.unlink()
     except (FileNotFoundError, PermissionError):
-        return True  # it is gone, or somebody else's to remove
+        return True  # it no longer exists, or another user has to remove it
     except OSError:
         return False
     return True
 
 
 def _sync_both(folder: Path, emptied: Path) -> None:
-    """Put names on the disk that were moved between folders, before the one that they left is removed."""
+    """Flush renames between two folders to the disk, before the emptied folder is removed."""
     sync_folder(folder)
-    with contextlib.suppress(FileNotFoundError):  # another process has done all this
+    with contextlib.suppress(FileNotFoundError):  # another process has already finished
         sync_folder(emptied)
 
 
 class _Manifest(NamedTuple):
-    """What a committed output consists of, and which files go: their names with their inode numbers."""
+    """The files of a committed output, and those to remove: names with inode numbers."""
 
     files: dict[str, int]
     gone: dict[str, int]
@@ -207,12 +208,12 @@ class _Manifest(NamedTuple):
 
     @classmethod
     def read(cls, committed: Path) -> "_Manifest | None":
-        """Return what a folder is to become; None where there is no folder.
+        """Return the manifest of a committed folder, or None if the folder does not exist.
 
-        A folder that came from elsewhere is not believed: opening a file must not move others.
+        Manifests of other machines or users are refused: opening a file must not move other files.
 
         Raises:
-            CorruptCheckpoint: it is damaged, or neither this user nor this machine has written it.
+            CorruptCheckpoint: it is damaged, or was written by another user or machine.
         """
         try:
             checksum, _, text = (committed / MANIFEST).read_bytes().rstrip(b"\n").partition(b" ")
@@ -236,7 +237,7 @@ class _Manifest(NamedTuple):
 
 
 def _say_destination(error: CkptError | OSError, stage: Path, path: Path) -> None:
-    """Have an error name the places that the user knows; of a full disk the system names none."""
+    """Replace staged paths in an error by final ones; add the path to errors of a full disk, which have none."""
     here, there = f"{stage}/", str(stage.parent / "_")[:-1]
     error.args = tuple(each.replace(here, there) if isinstance(each, str) else each for each in error.args)
     if not isinstance(error, OSError):

@@ -1,4 +1,4 @@
-"""The arrays of a store as tensors: chunks that are read when asked, and held against what lies there."""
+"""The arrays of a store as tensors, whose chunks are read on demand and checked."""
 
 from collections.abc import Iterator, Mapping
 from functools import partial
@@ -13,22 +13,22 @@ from ckpttool.formats.zarr.described import Described, NotReadError, described
 from ckpttool.formats.zarr.store import Store
 
 SECOND, THIRD = ".zarray", "zarr.json"
-"""The names of what says what an array is, in both versions."""
+"""The names of the metadata of arrays in Zarr versions 2 and 3."""
 TEXT_LIMIT = 64 << 20
-"""Bytes of such a text: that of a group may hold those of all its arrays."""
+"""The maximum size of metadata in bytes: that of a group may contain the metadata of all its arrays."""
 CHUNK_SLACK = 64 << 20
-"""Bytes that a chunk may have beyond those of its array: the last ones are filled up."""
+"""The maximum number of bytes by which a chunk may exceed its array: the last chunks are padded."""
 
 
 class ZarrTensors(Tensors):
-    """The arrays of a store by their names; those of a kind that is not read are left out, and named."""
+    """The arrays of a store by name; those with unsupported features are skipped, and listed in `left_out`."""
 
     def __init__(self, place: Path, store: Store) -> None:
-        """Read what is said of each array, and hold it against what lies in the store.
+        """Read the metadata of each array, and compare the sizes with those of the stored data.
 
         Raises:
-            CorruptCheckpoint: what is said of an array is damaged.
-            FormatError: the arrays would unpack to much more than lies there.
+            CorruptCheckpoint: the metadata of an array is damaged.
+            FormatError: the arrays would decompress to much more than the stored data.
         """
         self.place, self._store = place, store
         self.arrays: dict[str, tuple[str, Described]] = {}
@@ -61,10 +61,10 @@ class ZarrTensors(Tensors):
             raise FormatError(f"{self.place}: its arrays are declared with {said} bytes, but {there} are stored")
 
     def renamed(self, names: Mapping[str, str]) -> None:
-        """Give arrays other names.
+        """Rename arrays.
 
         Raises:
-            FormatError: two would have one.
+            FormatError: two would have the same name.
         """
         made = {names.get(name, name): where for name, where in self.arrays.items()}
         if len(made) < len(self.arrays):
@@ -96,7 +96,7 @@ class ZarrTensors(Tensors):
         return whole
 
     def _rows(self, spec: TensorSpec, folder: str, array: Described) -> Iterator[memoryview]:
-        """Yield the bytes of an array that is cut along its first axis alone: chunk after chunk."""
+        """Yield the bytes of an array whose chunks divide only the first axis, chunk by chunk."""
         import numpy as np
 
         from ckpttool.formats.zarr.chunks import boxes
@@ -109,7 +109,7 @@ class ZarrTensors(Tensors):
     def _box(
         self, spec: TensorSpec, folder: str, array: Described, number: tuple[int, ...], box: tuple[slice, ...]
     ) -> Array:
-        """Return the numbers of a chunk that are within its array; those of a missing one are all alike."""
+        """Return the part of a chunk that is within its array; a missing chunk has the fill value everywhere."""
         import numpy as np
 
         from ckpttool.formats.zarr.chunks import filled, numbers
@@ -131,7 +131,7 @@ class ZarrTensors(Tensors):
 
 
 def _texts(store: Store) -> Iterator[tuple[str, str]]:
-    """Yield the folder of each array, or group of version 3, and the key of what says what it is."""
+    """Yield the folder of each array, or group of version 3, and the key of its metadata."""
     for key in store:
         folder, _, name = key.rpartition("/")
         if name in (SECOND, THIRD):

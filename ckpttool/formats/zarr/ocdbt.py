@@ -1,7 +1,7 @@
-"""OCDBT, TensorStore's database in a folder: a manifest leads to a B+ tree of keys, whose values lie in data files.
+"""OCDBT, TensorStore's database in a folder: a manifest refers to a B+ tree of keys, whose values are in data files.
 
-The layout: https://google.github.io/tensorstore/kvstore/ocdbt/. Of its versions the latest is read. Files are those of
-its folder alone, whatever a table says.
+The layout: https://google.github.io/tensorstore/kvstore/ocdbt/. Only the latest version of the data is read, and only
+files in the database's folder, regardless of paths in its tables.
 """
 
 import struct
@@ -17,33 +17,33 @@ MANIFEST = "manifest.ocdbt"
 IS_MANIFEST, IS_NODE = 0x0CDB3A2A, 0x0CDB20DE
 MANIFEST_LIMIT = 64 << 20
 NODE_LIMIT = 128 << 20
-"""Bytes of a node, packed or not; TensorStore keeps them below 8 MB, Orbax below 100."""
+"""The maximum size of a node in bytes, compressed or not; TensorStore limits them to 8 MB, Orbax to 100 MB."""
 MOST_NODES, MOST_KEYS = 100_000, 2_000_000
-"""Nodes that are read, and keys in them: a node can be reached in several ways."""
+"""The maximum numbers of nodes that are read and of keys: several paths may lead to the same node."""
 MOST_NODE_BYTES = 1 << 30
-"""Bytes of all nodes, unpacked."""
+"""The maximum total size of all nodes in bytes, uncompressed."""
 FRAME = struct.Struct(">IQ")
-"""What each begins with: what it is, and its size; the size is little-endian."""
+"""The header of manifests and nodes: a big-endian magic number, and the size, which is little-endian."""
 
 
 class Root(NamedTuple):
-    """A node of the tree: its height, and its bytes."""
+    """A node of the tree: its height, and the place of its bytes."""
 
     height: int
     place: Stored
     base: str = ""
-    """What the paths in it begin with."""
+    """The prefix of the paths in it."""
     prefix: bytes = b""
-    """What its keys begin with."""
+    """The prefix of its keys."""
 
 
 def read_database(folder: Path) -> Store:
     """Return the values of the latest version by their keys.
 
     Raises:
-        MissingFile: a file is not there.
-        CorruptCheckpoint: it is damaged: checksums of the manifest and of nodes are compared.
-        FormatError: it is of a version that is not read, or names files elsewhere.
+        MissingFile: a file is missing.
+        CorruptCheckpoint: the manifest or a node is damaged; their checksums are verified.
+        FormatError: the version of the format is not supported, or a file is outside of the folder.
     """
     return _Database(folder).values()
 
@@ -61,8 +61,8 @@ class _Database:
         return self._found
 
     def _latest(self) -> Root | None:
-        """Return the root of the latest version; None where it is empty."""
-        self._files.place(MANIFEST, 0, 0)  # which is not a link to one elsewhere
+        """Return the root of the latest version, or None if it is empty."""
+        self._files.place(MANIFEST, 0, 0)  # checks that it is not a link to another folder
         file = CheckpointFile(self.path)
         if file.size > MANIFEST_LIMIT:
             raise CorruptCheckpoint(f"{self.path} has {file.size} bytes, at most {MANIFEST_LIMIT} are read")
@@ -86,7 +86,7 @@ class _Database:
         return Root(heights[-1], self._files.place(name, offsets[-1], lengths[-1]), base)
 
     def _read(self, node: Root) -> None:
-        """Read a node of the tree, and those below it."""
+        """Read a node of the tree, and the nodes below it."""
         self._nodes += 1
         if node.place.size > NODE_LIMIT or self._nodes > MOST_NODES:
             raise FormatError(f"{self.path}: it has too many or too large nodes")
@@ -133,7 +133,7 @@ class _Database:
         self._found[key] = place
 
     def _unframed(self, raw: bytes, what: int, path: Path) -> "_Fields":
-        """Return what a manifest or a node holds, after its checksum was compared."""
+        """Return the content of a manifest or node, decompressed, after verifying its checksum."""
         if len(raw) < FRAME.size + 6:
             raise CorruptCheckpoint(f"{path}: a manifest or a node of {len(raw)} bytes is truncated")
         magic, _ = FRAME.unpack_from(raw)
@@ -153,11 +153,11 @@ class _Database:
 
 
 def unpacked(raw: bytes, path: Path) -> bytes:
-    """Return what zstd packed, which is a node at most."""
+    """Return the decompressed bytes of a zstd frame, at most `NODE_LIMIT`."""
     import cramjam
     import numpy as np
 
-    memory = np.empty(NODE_LIMIT, np.uint8)  # of which the system gives what is written to
+    memory = np.empty(NODE_LIMIT, np.uint8)  # the system allocates only the pages that are written
     try:
         count = cramjam.zstd.decompress_into(raw, memory.data)
     except (cramjam.DecompressionError, OSError) as error:
@@ -167,11 +167,11 @@ def unpacked(raw: bytes, path: Path) -> bytes:
 
 
 _Files = list[tuple[str, str]]
-"""Of each file what the paths in its nodes begin with, and its own path."""
+"""For each file, the prefix of the paths in its nodes, and its own path."""
 
 
 class _Fields:
-    """Numbers and bytes of a manifest or a node, one after the other."""
+    """A cursor over the numbers and bytes of a manifest or node."""
 
     def __init__(self, path: Path, data: bytes, at: int = 0) -> None:
         self.path, self.data, self.at = path, data, at
@@ -194,7 +194,7 @@ class _Fields:
         return value
 
     def count(self, least: int) -> int:
-        """Return a number of things of at least so many bytes each, which can be there."""
+        """Return a number of entries of at least `least` bytes each, after checking that they fit."""
         count = self.number()
         if count * least > self.left:
             raise self.damaged(f"{count} entries are declared, more than there is room for")
@@ -213,7 +213,7 @@ class _Fields:
 
 
 def _strings(fields: _Fields, shared: list[int], sizes: list[int]) -> list[bytes]:
-    """Return texts of which each begins with so many bytes of the one before."""
+    """Return strings, each of which shares a number of leading bytes (`shared`) with the previous one."""
     texts: list[bytes] = []
     total = 0
     for common, size in zip(shared, sizes, strict=True):
@@ -226,7 +226,7 @@ def _strings(fields: _Fields, shared: list[int], sizes: list[int]) -> list[bytes
 
 
 def _table(fields: _Fields, base: str) -> _Files:
-    """Return the files that a table names, from the folder of the database."""
+    """Return the files that a table lists, with paths relative to the database's folder."""
     count = fields.count(2)
     shared = [0, *fields.numbers(count - 1)] if count else []
     sizes, bases = fields.numbers(count), fields.numbers(count)
@@ -238,7 +238,7 @@ def _table(fields: _Fields, base: str) -> _Files:
 
 
 def _keys(fields: _Fields, count: int, inner: bool) -> tuple[list[bytes], list[int]]:
-    """Return the keys of a node, and of an inner one how much of each all keys below it begin with."""
+    """Return the keys of a node, and for an inner node the length of each key that is a prefix of all keys below it."""
     shared = [0, *fields.numbers(count - 1)] if count else []
     sizes = fields.numbers(count)
     common = fields.numbers(count) if inner else []
