@@ -1,7 +1,7 @@
-"""Tied weights: tensors of a PyTorch model that share their numbers, such as an embedding and the head above it.
+"""Tied weights: tensors of a PyTorch model that share their numbers, such as an embedding and the head.
 
-`torch.save` writes them as views of one storage, `safetensors.torch.save_model` writes one of them; a text beside the
-tensors names each other one, with the one that is there. `safetensors.torch.load_model` refuses a file with both.
+`torch.save` writes them as views of one storage; `safetensors.torch.save_model` writes only one of them, and metadata
+with the names of the others. `safetensors.torch.load_model` refuses a file with both.
 """
 
 from collections.abc import Collection, Mapping
@@ -10,7 +10,7 @@ from ckpttool.core.tensors import Tensor
 
 
 def ties(metadata: Mapping[str, str], names: Collection[str]) -> dict[str, str]:
-    """Return the entries that tie a name to one of these; other frameworks than PyTorch write none.
+    """Return the metadata entries that tie a name to one of `names`; empty if the framework is not PyTorch.
 
     >>> ties({"head.weight": "embed.weight", "by": "me"}, ["embed.weight"])
     {'head.weight': 'embed.weight'}
@@ -21,7 +21,7 @@ def ties(metadata: Mapping[str, str], names: Collection[str]) -> dict[str, str]:
 
 
 def ties_here(metadata: Mapping[str, str], origins: Mapping[str, str], names: Collection[str]) -> dict[str, str]:
-    """Return the ties among tensors by the names that they have here; `origins` has those in the file of the renamed.
+    """Return the ties among tensors by their current names; `origins` has the names in the file of renamed ones.
 
     >>> ties_here({"head": "embed"}, {"table": "embed"}, ["table", "head"])
     {'head': 'table'}
@@ -34,7 +34,7 @@ def ties_here(metadata: Mapping[str, str], origins: Mapping[str, str], names: Co
 def untied(
     tensors: Mapping[str, Tensor], metadata: Mapping[str, str], origins: Mapping[str, str]
 ) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """Leave out tensors that still hold the numbers of those that they were tied to, and keep these ties alone."""
+    """Return the tensors without those that still equal the tensor to which they are tied, with new metadata."""
     known = ties_here(metadata, origins, tensors)
     tied = {alias: kept for alias, kept in known.items() if _is_same(tensors[alias], tensors[kept])}
     in_file = {origins.get(name, name) for name in tensors}
@@ -44,14 +44,14 @@ def untied(
 
 
 def _is_same(alias: Tensor, kept: Tensor) -> bool:
-    """Return whether two tensors are the same bytes of a file, or hold the same."""
+    """Return whether two tensors are the same bytes of a file, or are equal."""
     if (alias.shape, alias.dtype) != (kept.shape, kept.dtype) or not alias.dtype.itemsize:
         return False
     return (alias.extent is not None and alias.extent == kept.extent) or _digest(alias) == _digest(kept)
 
 
 def _digest(tensor: Tensor) -> bytes:
-    from hashlib import blake2b  # it loads OpenSSL, and few files have ties
+    from hashlib import blake2b  # imports OpenSSL, and few files have ties
 
     digest = blake2b()
     for piece in tensor.pieces():

@@ -1,6 +1,7 @@
-"""Files that are not read: what they are, by their first bytes or their names, and what makes of them one that is read.
+"""Unsupported files: identifies them by their first bytes or names, and suggests how to convert them.
 
-A remedy is a command where there is one that a user can run; `FILE` and `OUT` stand for the file and an output there.
+A remedy is a command if there is one; `FILE`, `FOLDER` and `OUT` in it are replaced by the file, its folder and an
+output.
 """
 
 import re
@@ -11,15 +12,15 @@ from typing import NamedTuple
 from ckpttool.remote import sparse_files
 
 HEAD = 4096
-"""Bytes at the beginning of a file that tell."""
+"""The number of bytes at the beginning of a file that are examined."""
 PLAIN = re.compile(r"[\w./+-]+")
-"""A path that stands in a command as it is."""
+"""A path that needs no quotes in a command."""
 COMPILED = "use the model that it was made from, of ONNX, PyTorch or TensorFlow"
 PICKLED = "{k: v for k, v in (m if isinstance(m, dict) else vars(m)).items() if isinstance(v, numpy.ndarray)}"
 
 
 class Kind(NamedTuple):
-    """A kind of file: what it is called, what to do with it, and the bytes or the names by which it is known."""
+    """A kind of file: its description, the remedy, and regular expressions for its name and its first bytes."""
 
     what: str
     remedy: str
@@ -27,7 +28,7 @@ class Kind(NamedTuple):
     head: bytes = rb"(?!)"
 
     def takes(self, name: str, head: bytes) -> bool:
-        """Say whether a file with a name and these first bytes is of this kind."""
+        """Return whether a file with this name and these first bytes is of this kind."""
         return bool(re.search(self.names, name) or re.match(self.head, head, re.DOTALL))
 
 
@@ -149,7 +150,7 @@ ALONE = (
     ),
     Kind("a log of TensorBoard", "it has no weights: specify the checkpoint of the run", names=r"tfevents\."),
 )
-"""Files that belong to a model, and are not its weights."""
+"""Files of a model that do not contain its weights."""
 PACKED = (
     Kind("packed by gzip", "`gunzip FILE` unpacks it", head=rb"\x1f\x8b"),
     Kind("packed by Zstandard", "`zstd -d FILE` unpacks it", head=rb"\x28\xb5\x2f\xfd"),
@@ -175,11 +176,11 @@ PICKLES = (
     ),
 )
 EVERY = (*KINDS, *ALONE, *PICKLES, *PACKED)
-"""All of them, those that are asked first before the others."""
+"""All kinds, in the order in which they are tried."""
 
 
 def recognised(path: Path) -> str | None:
-    """Return what a file or a folder is, and what to do with it; None where that is not known.
+    """Return a message with the kind of a file or folder and the remedy, or None if it is unknown.
 
     >>> recognised(Path("net.mlpackage")).partition(",")[0]
     'is a model of Core ML'
@@ -195,7 +196,7 @@ def recognised(path: Path) -> str | None:
 
 
 def filled_in(remedy: str, path: Path) -> str:
-    """Return a remedy for a file, whose names stand in commands where they need no quotes."""
+    """Return a remedy with the paths of a file filled in, unless they would need quotes."""
     names = {"FILE": str(path), "FOLDER": str(path.parent), "OUT": str(path.with_suffix(""))}
     if all(map(PLAIN.fullmatch, names.values())):
         remedy = re.sub("FILE|FOLDER|OUT", lambda found: names[found[0]], remedy)
@@ -203,5 +204,5 @@ def filled_in(remedy: str, path: Path) -> str:
 
 
 def rows() -> Iterator[tuple[str, str]]:
-    """Yield all kinds and their remedies, for a table."""
+    """Yield the descriptions of all kinds and their remedies, for a table."""
     return ((kind.what, kind.remedy) for kind in EVERY)

@@ -1,6 +1,7 @@
-"""Keras's own classes and functions: what a model's config may name, as lists.
+"""Keras's built-in classes and functions, which a model's config may name.
 
-The lists are Keras 3.15's. A test holds them against the installed Keras: what it has is here, or is refused below.
+The lists are those of Keras 3.15. A test compares them with the installed Keras: all its names are allowed or refused
+here.
 """
 
 
@@ -207,11 +208,11 @@ NAMES: dict[str, frozenset[str]] = {
         """
     ),
 }
-"""What a config may name by a text alone, a function or a class in lower case, by the module that Keras looks in."""
+"""Functions, and classes in lower case, that a config may name by a plain string, by the module that Keras searches."""
 FUNCTION_MODULES = ("keras.activations", "keras.losses", "keras.metrics")
 """The modules whose functions a config may name."""
 LITERALS = _names("__keras_tensor__ __tuple__ __ellipsis__ __slice__ __tensor__ __numpy__ __bytes__")
-"""Values that JSON has no form for; each holds only data."""
+"""Classes of values that JSON cannot represent; each contains only data."""
 CODE = "it contains Python code, which is never run"
 ELSEWHERE = "it runs a program that is kept in another file"
 REFUSED = {
@@ -230,11 +231,11 @@ REFUSED = {
 }
 """Classes that a config may not name, with the reason."""
 WITHOUT_CODE = _names("AssociativeScan Cond ForiLoop JVP Map Scan Switch VectorizedMap WhileLoop")
-"""Operations that take functions, which are code and in no config."""
+"""Operations with functions as arguments, which are code and cannot be in a config."""
 OLD = _names(
     """
     AtrousConvolution1D AtrousConvolution2D CuDNNGRU CuDNNLSTM Deconvolution2D Deconvolution3D
     DenseFeatures Highway LocallyConnected1D LocallyConnected2D MaxoutDense Merge TimeDistributedDense
     """
 )
-"""Layers of Keras 1 and 2 that Keras 3 has not kept."""
+"""Layers of Keras 1 and 2 that Keras 3 has removed."""

@@ -1,4 +1,4 @@
-"""What a Keras model was compiled with: its loss, where it is one of ours and of logits or not, and its optimizer."""
+"""The loss (as one of our objectives, of logits or not) and the optimizer with which a Keras model was compiled."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -26,17 +26,17 @@ _CLASSES = {
     "log_cosh": "log_cosh",
     "logcosh": "log_cosh",
 }
-"""The objectives that Keras's losses are, by the names of their classes and functions."""
+"""Our objectives for Keras's losses, by the names of the classes and functions."""
 _OF_NUMBERS = frozenset({"mse", "mae", "mape", "huber", "log_cosh"})
 _STANDARD = {"reduction": "sum_over_batch_size", "axis": -1, "ignore_class": None, "fn": None, "delta": 1.0}
-"""What the parameters of a loss must be for it to be one of ours; those that are not in a config are."""
+"""The required values of a loss's parameters, if they are in its config, for it to be one of our objectives."""
 
 
 @dataclass(frozen=True)
 class CompiledLoss:
-    """A loss that a model was compiled with: the objective that it is, and whether it is of logits.
+    """The loss of a compiled model: its objective, and whether it expects logits.
 
-    `from_logits` is None for a loss that is of no activation.
+    `from_logits` is None for losses of numbers, which have no activation.
     """
 
     objective: str
@@ -45,7 +45,7 @@ class CompiledLoss:
 
 
 def compiled_loss(compiled: Mapping[str, Any] | None) -> CompiledLoss | None:
-    """Return the loss of a compile config; None where there is none, several, or another than we have.
+    """Return the loss of a compile config; None if there is none, or several, or one that is not supported.
 
     >>> compiled_loss({"loss": "sparse_categorical_crossentropy"})
     CompiledLoss(objective='softmax', from_logits=False, label_smoothing=0.0)
@@ -64,7 +64,7 @@ def compiled_loss(compiled: Mapping[str, Any] | None) -> CompiledLoss | None:
 
 
 def compiled_text(compiled: Mapping[str, Any] | None) -> str | None:
-    """Return what is said of the loss of a compile config, of each output where there are several; None without one.
+    """Return a description of the losses in a compile config, by output if there are several; None without a loss.
 
     >>> compiled_text({"loss": {"a": "mse", "b": {"class_name": "Huber", "config": {}}}})
     'mse for a, Huber for b'
@@ -82,7 +82,7 @@ def _text(loss: Any) -> str:
 
 
 def compiled_optimizer(compiled: Mapping[str, Any] | None) -> str | None:
-    """Return what is said of the optimizer of a compile config; None where there is none.
+    """Return a description of the optimizer in a compile config, or None.
 
     >>> compiled_optimizer({"optimizer": {"class_name": "Adam", "config": {"learning_rate": 0.001}}})
     'Adam at a rate of 0.001'

@@ -1,6 +1,6 @@
-"""The shapes of what Keras's layers give, by those of what they take: arithmetic on their configs, without Keras.
+"""Output shapes of Keras layers, computed from their configs and input shapes, without Keras.
 
-It is known for the classes that most networks are made of.
+The most common classes are supported.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -12,7 +12,7 @@ from ckpttool.formats.keras.connections import Config
 
 
 def noted_shape(value: Any) -> PartialShape | None:
-    """Return a shape that a config has, None where it is none: None in it stands for a size that is left open."""
+    """Return a shape from a config, in which None is an unknown size; None if the value is not a shape."""
     if not isinstance(value, list | tuple) or not all(size is None or type(size) is int for size in value):
         return None
     return tuple(value)
@@ -22,7 +22,7 @@ _Rule = Callable[[Config, PartialShape], PartialShape | None]
 
 
 def given_shape(kind: str, own: Config, taken: Sequence[PartialShape | None]) -> PartialShape | None:
-    """Return the shape of what a layer gives, None where it is not known."""
+    """Return the output shape of a layer of a kind, given its config and input shapes; None if unknown."""
     if kind == "input_layer":
         return noted_shape(own.get("batch_shape") or own.get("batch_input_shape"))
     if not taken or taken[0] is None:
@@ -32,7 +32,7 @@ def given_shape(kind: str, own: Config, taken: Sequence[PartialShape | None]) ->
     rule = _RULES.get(kind)
     try:
         return None if rule is None else rule(own, taken[0])
-    except (TypeError, IndexError, KeyError, ZeroDivisionError):  # a config that Keras would refuse
+    except (TypeError, IndexError, KeyError, ZeroDivisionError):  # a config that Keras would reject
         return None
 
 
@@ -84,7 +84,7 @@ def _windowed(own: Config, shape: PartialShape) -> PartialShape:
 
 
 def _windows(own: Config, sizes: PartialShape, kernel: Any, strides: Any, dilation: Any) -> PartialShape:
-    """Return how many windows lie side by side in each dimension."""
+    """Return the number of windows in each dimension."""
 
     def count(size: int | None, window: int, stride: int, wide: int) -> int | None:
         if size is None:

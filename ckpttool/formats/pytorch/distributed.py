@@ -1,4 +1,4 @@
-"""Folders of torch.distributed.checkpoint: an index, and files of parts, each an archive of `torch.save`."""
+"""torch.distributed.checkpoint folders: an index, and files with parts, each of which is a `torch.save` archive."""
 
 import math
 from collections.abc import Iterator
@@ -19,14 +19,14 @@ from ckpttool.formats.reading.window import Window
 
 
 class DistributedTensors(Tensors):
-    """The tensors of a folder by the names of its state dict, joined of their parts when they are read."""
+    """The tensors of a folder by their names in its state dict, assembled from their parts when they are read."""
 
     def __init__(self, folder: Path) -> None:
-        """Read the index, and check that the files can hold what it says.
+        """Read the index, and check that the declared parts fit the files.
 
         Raises:
-            FormatError: the index names what could act.
-            MissingFile: a file of parts is not there.
+            FormatError: the index references code that could run.
+            MissingFile: a file with parts does not exist.
             CorruptCheckpoint: the index is damaged, or a part ends after its file.
         """
         self.folder, index = folder, folder / INDEX
@@ -56,13 +56,13 @@ class DistributedTensors(Tensors):
         return len(self._flat)
 
     def checked(self) -> Iterator[Checked]:
-        """Read every part and compare its checksum: of the tensors, then of those that were left out."""
+        """Read every part and verify its checksum, first of the tensors, then of those that are skipped."""
         yield from super().checked()
         for name in sorted(self._described.keys() - set(self._flat.values())):
             yield Checked.of(name, pieces_of(self._tensor(name, name)))
 
     def _require_room(self) -> None:
-        """Check that every part is in its file, and that the files are not smaller than what is said to be in them."""
+        """Check that every part is within its file, and that the files are not smaller than the sum of their parts."""
         chunks = [(each, chunk) for each in self._described.values() for chunk in each.chunks]
         files = {name: CheckpointFile(self.folder / name).size for name in sorted({chunk.file for _, chunk in chunks})}
         for described, chunk in chunks:
@@ -77,7 +77,7 @@ class DistributedTensors(Tensors):
             raise CorruptCheckpoint(f"{self.folder}: its parts are said to have {said} bytes, its files have {there}")
 
     def _rows(self, spec: TensorSpec, described: Described) -> Iterator[memoryview]:
-        """Yield the bytes of a tensor that is cut along its first axis only: part after part."""
+        """Yield the bytes of a tensor that is divided only along its first axis, part by part."""
         for chunk in described.chunks:
             flat = memoryview(self._part(spec, chunk).reshape(-1).view("u1"))  # type: ignore[arg-type]
             yield from (flat[at : at + PIECE] for at in range(0, len(flat), PIECE))
@@ -92,7 +92,7 @@ class DistributedTensors(Tensors):
         return whole
 
     def _part(self, spec: TensorSpec, chunk: Chunk) -> Array:
-        """Return a part of a tensor, in C order, whose checksum was compared."""
+        """Return a part of a tensor in C order, after verifying its checksum."""
         path = self.folder / chunk.file
         archive = TorchArchive(path, Window(path, chunk.start, chunk.length))
         view = interpreted(path, archive.record("data.pkl"), storage)
@@ -121,16 +121,16 @@ class Distributed(Format):
     HOLDS = frozenset(dtype.name for dtype in DTYPES.values())
 
     def recognises(self, path: Path) -> bool:
-        """Return whether a path is such a folder, its index, or one of its files of parts."""
+        """Return whether a path is such a folder, its index, or one of its files with parts."""
         return folder_of(path) is not None
 
     def open(self, path: Path) -> DistributedTensors:
-        """Read the index; `DistributedTensors` says what is raised."""
+        """Read the index; raises the same errors as `DistributedTensors`."""
         return DistributedTensors(folder_of(path) or path)
 
 
 def folder_of(path: Path) -> Path | None:
-    """Return the folder that a path stands for; one without an index is none."""
+    """Return the folder with an index that a path refers to, or None."""
     if path.is_dir():
         folder = path
     elif path.name == INDEX or path.suffix == DISTRIBUTED:

@@ -1,4 +1,4 @@
-"""`.metadata` of a folder of torch.distributed.checkpoint: tensors, the chunks that each is cut into, where those are.
+"""`.metadata` of a torch.distributed.checkpoint folder: the tensors, their chunks, and the places of these.
 
 A pickle of a few classes (torch/distributed/checkpoint/metadata.py), read as inert records.
 """
@@ -17,12 +17,12 @@ from ckpttool.formats.pytorch.records import Global, Object, Pairs, Storage, Unr
 
 INDEX_LIMIT = 256 << 20
 COMPARED_LIMIT = 5_000_000
-"""Pairs of chunks that are held against each other."""
+"""The maximum number of pairs of chunks that are compared."""
 Shape = tuple[int, ...]
 
 
 class Chunk(NamedTuple):
-    """A box of a tensor, and the part of a file that holds it."""
+    """A box of a tensor, and its byte range in a file."""
 
     offsets: Shape
     sizes: Shape
@@ -32,7 +32,7 @@ class Chunk(NamedTuple):
 
 
 class Described(NamedTuple):
-    """A tensor by what the index says of it, its chunks in order."""
+    """A tensor as described by the index, with its chunks in order."""
 
     dtype: DType
     shape: Shape
@@ -40,15 +40,15 @@ class Described(NamedTuple):
 
     @property
     def nbytes(self) -> int:
-        """Its bytes, joined."""
+        """The size of the whole tensor in bytes."""
         return math.prod(self.shape) * self.dtype.itemsize
 
 
 def read_index(path: Path) -> tuple[dict[str, Described], Pairs]:
-    """Return the tensors of an index by their flat names, and the nested state dict with stand-ins for them.
+    """Return the tensors of an index by their flat names, and the nested state dict with records in their places.
 
     Raises:
-        FormatError: its pickle names what could act.
+        FormatError: its pickle references code that could run.
         CorruptCheckpoint: it is damaged, or chunks do not fill their tensor.
     """
     value = _value(path)
@@ -59,10 +59,10 @@ def read_index(path: Path) -> tuple[dict[str, Described], Pairs]:
 
 
 def read_places(path: Path) -> dict[str, list[tuple[int, int]]]:
-    """Return where the parts of tensors, and of other objects, begin in each file, and how many bytes each has.
+    """Return the offsets and sizes in bytes of the parts of tensors and other objects, by file.
 
     Raises:
-        FormatError: its pickle names what could act.
+        FormatError: its pickle references code that could run.
         CorruptCheckpoint: it is damaged.
     """
     value = _value(path)
@@ -77,7 +77,7 @@ def read_places(path: Path) -> dict[str, list[tuple[int, int]]]:
 
 
 def _value(path: Path) -> Any:
-    """Return what the pickle of an index holds, as records."""
+    """Return the content of an index's pickle, as records."""
     if (size := path.stat().st_size) > INDEX_LIMIT:
         raise CorruptCheckpoint(f"{path} has {size} bytes, at most {INDEX_LIMIT} of an index are read")
     return interpreted(path, path.read_bytes(), storage)
@@ -97,7 +97,7 @@ def _read(value: Any) -> tuple[dict[str, Described], Pairs]:
 
 
 def _leaf(name: str, entry: Any, places: dict[tuple[str, Shape | None], Object], into: dict[str, Described]) -> Any:
-    """Return what stands for a value in the state dict, and note a tensor."""
+    """Return the record for a value in the state dict; a tensor is added to `into`."""
     if isinstance(entry, Object) and entry.name.endswith(".BytesStorageMetadata"):
         return Unread("is not a tensor, but an object of Python")
     fields = _attributes(entry)
@@ -125,7 +125,7 @@ def _chunks(name: str, chunks: Any, places: dict[tuple[str, Shape | None], Objec
 
 
 def _stored(name: str, place: Object | None) -> tuple[str, int, int]:
-    """Return the file of a part, where it begins in it, and its length."""
+    """Return the file, offset and length in bytes of a part."""
     found = _attributes(place)
     file, start, length = (found.get(key) for key in ("relative_path", "offset", "length"))
     if type(file) is not str or not lies_beside(file) or not is_size(start) or not is_size(length):
@@ -142,7 +142,7 @@ def _places(pairs: Pairs) -> Iterator[tuple[str, Shape | None, Object]]:
 
 
 def _require_tiled(name: str, shape: Shape, chunks: list[Chunk]) -> None:
-    """Check that chunks, which are sorted, are within a tensor, and that each of its elements is in one."""
+    """Check that sorted chunks are within a tensor, and cover it without overlap."""
     for chunk in chunks:
         if not len(chunk.offsets) == len(chunk.sizes) == len(shape) or any(
             at + size > whole for at, size, whole in zip(chunk.offsets, chunk.sizes, shape, strict=True)
@@ -154,7 +154,7 @@ def _require_tiled(name: str, shape: Shape, chunks: list[Chunk]) -> None:
 
 
 def _require_apart(name: str, rank: int, chunks: list[Chunk]) -> None:
-    """Check that no two of a tensor's chunks, which are sorted and within it, overlap."""
+    """Check that the sorted chunks of a tensor do not overlap."""
     import numpy as np
 
     starts = np.array([chunk.offsets for chunk in chunks], np.int64).reshape(len(chunks), rank)
@@ -162,7 +162,7 @@ def _require_apart(name: str, rank: int, chunks: list[Chunk]) -> None:
     compared = 0
     for number in range(len(chunks)):
         stop = int(np.searchsorted(starts[:, 0], ends[number, 0])) if rank else len(chunks)
-        others = slice(number + 1, stop)  # those behind begin after its end
+        others = slice(number + 1, stop)  # the chunks after these begin beyond its end
         compared += max(0, stop - number - 1)
         if compared > COMPARED_LIMIT:
             raise ValueError(f"{name} is split into more parts than are supported")
@@ -171,7 +171,7 @@ def _require_apart(name: str, rank: int, chunks: list[Chunk]) -> None:
 
 
 def _nested(leaves: dict[str, Any], paths: Pairs) -> Pairs:
-    """Return the state dict that was saved: the index has the path of each value in it."""
+    """Return the nested state dict that was saved; `paths` has the path of each value."""
     found = {name: path for name, path in paths if type(name) is str}
     root: dict[Any, Any] = {}
     for name, leaf in leaves.items():

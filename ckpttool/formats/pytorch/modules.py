@@ -1,7 +1,7 @@
-"""Whole modules in pickles: what their `state_dict()` would hold, under its names, without their classes.
+"""Whole modules in pickles: the content of their `state_dict()`, without their classes.
 
-A pickled module keeps its parameters, buffers and modules in three dicts (torch/nn/modules/module.py, `state_dict`). A
-program of TorchScript has them all as attributes; its code lists by class which of them are parameters and buffers
+A pickled module has its parameters, buffers and modules in three dicts (torch/nn/modules/module.py, `state_dict`). In a
+TorchScript program, all are attributes, and its code lists for each class which are parameters and buffers
 (torch/csrc/jit/serialization/python_print.cpp).
 """
 
@@ -16,21 +16,21 @@ PARAMETERS, BUFFERS, MODULES = "_parameters", "_buffers", "_modules"
 NOT_SAVED = "_non_persistent_buffers_set"
 SCRIPTED = "__torch__."
 MOST_PARTS = 1000
-"""Parts of an attribute that are looked at: long lists of numbers are none of tensors."""
+"""The maximum number of an attribute's parts that are examined: long lists contain numbers rather than tensors."""
 TENSORS = (View, NumpyArray, Unread)
 _CLASS = re.compile(r"^class (?P<name>\w+)\(Module\):\n(?P<body>(?:[ \t].*\n|\n)*)", re.MULTILINE)
 _LISTED = re.compile(r"^[ \t]++__(?:parameters|buffers)__ = \[(.*)\]$", re.MULTILINE)
 
 Classes = Mapping[str, list[str]]
-"""The parameters and buffers of TorchScript's classes, in their order."""
+"""The parameters and buffers of TorchScript classes, in order."""
 
 
 class Constants(tuple[Any, ...]):
-    """The constants of a program: its weights where it is frozen, else numbers of its code."""
+    """The constants of a program: its weights if it is frozen, else numbers of its code."""
 
 
 class Member(NamedTuple):
-    """A tensor or a module in a module, or None in its place; `saved` says whether `state_dict()` has it."""
+    """A tensor or module in a module, or None; `saved` is whether `state_dict()` contains it."""
 
     name: str
     value: Any
@@ -38,7 +38,7 @@ class Member(NamedTuple):
 
 
 def is_module(value: Any) -> bool:
-    """Say whether a value is a module: an object with parameters, buffers and modules, or a part of a program."""
+    """Return whether a value is a module: an object with parameters, buffers and modules, or a TorchScript object."""
     if not isinstance(value, Object):
         return False
     own = value.attributes
@@ -49,7 +49,7 @@ def is_module(value: Any) -> bool:
 
 
 def holds_tensor(value: Any, depth: int = 3) -> bool:
-    """Say whether a value is a tensor, or has one among its parts; modules are looked at by themselves."""
+    """Return whether a value is a tensor, or contains one down to a depth; nested modules are not searched."""
     if isinstance(value, TENSORS) or depth == 0 or is_module(value):
         return isinstance(value, TENSORS)
     if isinstance(value, Object):
@@ -62,7 +62,7 @@ def holds_tensor(value: Any, depth: int = 3) -> bool:
 
 
 def members(module: Object, classes: Classes) -> Iterator[Member]:
-    """Yield what is in a module, in the order of `state_dict()`; then attributes that hold tensors."""
+    """Yield the members of a module in the order of `state_dict()`, then other attributes that contain tensors."""
     own = module.attributes
     if module.name.startswith(SCRIPTED):
         yield from _scripted(own, classes.get(module.name.removeprefix(SCRIPTED)))
@@ -81,7 +81,7 @@ def members(module: Object, classes: Classes) -> Iterator[Member]:
 
 
 def _scripted(attributes: Pairs, listed: list[str] | None) -> Iterator[Member]:
-    """Yield the members of a part of a program; where its code is not known every tensor is taken for saved."""
+    """Yield the members of a TorchScript object; if its code is unknown, all its tensors count as saved."""
     values = {name: value for name, value in attributes if isinstance(name, str)}
     tensors = [name for name, value in values.items() if isinstance(value, (View, Unread))]
     saved = [name for name in listed if name in values] if listed is not None else tensors
@@ -93,7 +93,7 @@ def _scripted(attributes: Pairs, listed: list[str] | None) -> Iterator[Member]:
 
 
 def classes_in(module: str, code: str) -> Iterator[tuple[str, list[str]]]:
-    r"""Yield the classes of modules in a file of a program's code, with their parameters and buffers.
+    r"""Yield the classes of modules in a code file of a program, with the names of their parameters and buffers.
 
     >>> code = 'class Fc(Module):\n  __parameters__ = ["w", "b", ]\n  __buffers__ = ["mean", ]\n  w : Tensor\n'
     >>> list(classes_in("net", code))

@@ -1,8 +1,8 @@
-"""NumPy's arrays in a pickle of PyTorch: their dtype, shape and bytes as NumPy writes them, put together without it.
+"""NumPy arrays in PyTorch's pickles, reconstructed from their dtype, shape and bytes without NumPy's code.
 
-An array is `_reconstruct(ndarray, (0,), b"b")` with the state (version, shape, dtype, whether Fortran's order, bytes),
-a scalar is `scalar(dtype, bytes)`; a dtype is `dtype(code)` with the state (version, byte order, ...). See
-`array_reduce` and `arraydescr_reduce` in numpy/_core/src/multiarray. Bytes come as latin-1 texts in protocol 2.
+An array is `_reconstruct(ndarray, (0,), b"b")` with the state (version, shape, dtype, is Fortran order, bytes), a
+scalar is `scalar(dtype, bytes)`, and a dtype is `dtype(code)` with the state (version, byte order, ...). See
+`array_reduce` and `arraydescr_reduce` in numpy/_core/src/multiarray. In protocol 2, bytes are latin-1 strings.
 """
 
 import math
@@ -25,16 +25,16 @@ RANK_LIMIT = 64
 
 @dataclass(eq=False)
 class NumpyType:
-    """A dtype: `dtype` is None where it is none of plain numbers."""
+    """A dtype; `dtype` is None if the elements are not plain numbers."""
 
     dtype: DType | None
     big: bool = False
 
     def build(self, state: Any) -> None:
-        """Take the byte order from a state.
+        """Set the byte order from a pickled state.
 
         Raises:
-            ValueError: it is not a state of a dtype.
+            ValueError: the state is not that of a dtype.
         """
         if not isinstance(state, tuple) or len(state) < 2:
             raise ValueError("a dtype of NumPy has an invalid state")
@@ -43,7 +43,7 @@ class NumpyType:
 
 @dataclass(eq=False)
 class NumpyArray:
-    """An array, and its bytes; `dtype` is None where it holds no plain numbers."""
+    """An array and its bytes; `dtype` is None if the elements are not plain numbers."""
 
     dtype: DType | None = None
     shape: tuple[int, ...] = ()
@@ -52,10 +52,10 @@ class NumpyArray:
     fortran: bool = False
 
     def build(self, state: Any) -> None:
-        """Take shape, dtype, order and bytes from a state.
+        """Set shape, dtype, order and bytes from a pickled state.
 
         Raises:
-            ValueError: it is not a state of an array, or its bytes are not as many as its shape says.
+            ValueError: the state is not that of an array, or the number of bytes does not fit the shape.
         """
         if not isinstance(state, tuple) or len(state) != 5 or not isinstance(state[2], NumpyType):
             raise ValueError("an array of NumPy has an invalid state")
@@ -63,7 +63,7 @@ class NumpyArray:
         sizes_fit = isinstance(shape, tuple) and len(shape) <= RANK_LIMIT
         if not sizes_fit or not all(type(size) is int and size >= 0 for size in shape):
             raise ValueError("an array of NumPy has an invalid shape")
-        raw = raw.encode("latin-1") if isinstance(raw, str) else raw  # as Python 2 has its bytes
+        raw = raw.encode("latin-1") if isinstance(raw, str) else raw  # Python 2's bytes
         self.dtype = kind.dtype if isinstance(raw, bytes) else None
         self.shape, self.big, self.fortran = shape, kind.big, fortran is True
         self.raw = raw if isinstance(raw, bytes) else b""
@@ -81,13 +81,13 @@ class NumpyArray:
 
 
 def numpy_type(arguments: tuple[Any, ...]) -> NumpyType:
-    """Return the dtype of a code such as `f4`."""
+    """Return the dtype for a code such as `f4`."""
     code = arguments[0] if arguments else None
     return NumpyType(BY_NAME[_CODES[code]] if isinstance(code, str) and code in _CODES else None)
 
 
 def reconstructed(arguments: tuple[Any, ...]) -> NumpyArray:
-    """Return an array whose state follows."""
+    """Return an empty array, whose state follows in the pickle."""
     del arguments
     return NumpyArray()
 
@@ -96,7 +96,7 @@ def scalar(arguments: tuple[Any, ...]) -> NumpyArray:
     """Return a scalar as an array without dimensions.
 
     Raises:
-        ValueError: it is none.
+        ValueError: the arguments are not those of a scalar.
     """
     if len(arguments) != 2:
         raise ValueError("a scalar of NumPy has no dtype, or no bytes")
@@ -106,10 +106,10 @@ def scalar(arguments: tuple[Any, ...]) -> NumpyArray:
 
 
 def from_buffer(arguments: tuple[Any, ...]) -> NumpyArray:
-    """Return an array whose bytes come first, as protocol 5 has it: bytes, dtype, shape, order.
+    """Return an array from the arguments of protocol 5: bytes, dtype, shape, order.
 
     Raises:
-        ValueError: it is none.
+        ValueError: the arguments are not those of an array.
     """
     if len(arguments) != 4:
         raise ValueError("an array of NumPy has no dtype, shape or order")
@@ -120,7 +120,7 @@ def from_buffer(arguments: tuple[Any, ...]) -> NumpyArray:
 
 
 def encoded(arguments: tuple[Any, ...]) -> bytes | None:
-    """Return the bytes that a text of protocol 2 stands for; None where it is another encoding."""
+    """Return the bytes that protocol 2 stores as a latin-1 string; None for other encodings."""
     match arguments:
         case (str() as text, "latin1" | "latin-1"):
             return text.encode("latin-1")

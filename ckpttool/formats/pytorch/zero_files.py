@@ -1,4 +1,4 @@
-"""The files of ZeRO's processes: what their pickles say of weights, and stretches of flat tensors in them."""
+"""The files of ZeRO's processes: facts about weights in their pickles, and ranges of flat tensors."""
 
 import math
 from bisect import bisect_right
@@ -18,18 +18,18 @@ from ckpttool.formats.reading.data_file import gathered, require_truth
 
 OF_OPTIMIZER = "optimizer_state_dict"
 REPEATED_LIMIT = 64 << 20
-"""Bytes that a tensor may have beyond those of its storage."""
+"""The maximum number of bytes by which a tensor may exceed its storage."""
 Shape = tuple[int, ...]
 
 
 class Saved:
-    """A file of a process: what its pickle holds, as records, and the bytes of its tensors."""
+    """A file of a process: the content of its pickle, as records, and the bytes of its tensors."""
 
     def __init__(self, path: Path) -> None:
         """Interpret the pickle.
 
         Raises:
-            FormatError: it names what could act, or is big-endian.
+            FormatError: it references code that could run, or is big-endian.
             CorruptCheckpoint: it is damaged.
         """
         self.path = path
@@ -43,58 +43,62 @@ class Saved:
         self._value = inner if isinstance(inner, Pairs) else value
         self._checked: set[str] = set()
         self.held: list[Storage] = []
-        """The storages that hold weights."""
+        """The storages of weights."""
 
     def number(self, key: str) -> int:
-        """Return a number, of a list the largest, of an enumeration its value; -1 where there is none."""
+        """Return a number, the maximum of a list, or the value of an enumeration; -1 if there is none."""
         value = self._value.get(key)
         value = value.arguments[0] if isinstance(value, Object) and len(value.arguments) == 1 else value
         numbers = value if isinstance(value, list) else [value]
         return max((each for each in numbers if type(each) is int), default=-1)
 
     def texts(self, keys: Iterable[str]) -> dict[str, str]:
-        """Return short texts and numbers."""
+        """Return strings and integers as strings, of at most 1000 characters."""
         found = {key: self._value.get(key) for key in keys}
         return {key: str(value)[:1000] for key, value in found.items() if type(value) in (str, int)}
 
     def names(self, key: str) -> set[str]:
-        """Return the texts in a list."""
+        """Return the strings in a list; empty if there is no list."""
         value = self._value.get(key)
         return {each for each in value if type(each) is str} if isinstance(value, list) else set()
 
     def ties(self) -> Iterator[tuple[str, str]]:
-        """Yield the names of weights that are another one again, each with that one's."""
+        """Yield the names of tied weights, each with the name of the weight that is stored."""
         for alias, name in self.pairs("shared_params"):
             if type(alias) is str and type(name) is str:
                 yield alias, name
 
     def pairs(self, key: str) -> Pairs:
-        """Return a dict; an empty one where there is none."""
+        """Return a dict; empty if there is none."""
         value = self._value.get(key)
         return value if isinstance(value, Pairs) else Pairs()
 
     def lists(self, key: str) -> list[Any]:
-        """Return a list; raises CorruptCheckpoint if it is none."""
+        """Return a list; raises CorruptCheckpoint if there is none."""
         value = self._value.get(key)
         if not isinstance(value, (list, tuple)) or isinstance(value, Pairs):
             raise CorruptCheckpoint(f"{self.path}: expected a list {key}, as in files of ZeRO")
         return list(value)
 
     def views(self, key: str, names: Collection[str]) -> Iterator[tuple[str, View]]:
-        """Yield the tensors of some names in a dict."""
+        """Yield the tensors with some names in a dict."""
         for name, view in self.pairs(key):
             if type(name) is str and name in names and isinstance(view, View):
                 yield name, self.kept(view)
 
     def groups(self, key: str) -> list[View]:
-        """Return a list of tensors; raises CorruptCheckpoint if there is something else in it."""
+        """Return a list of tensors; raises CorruptCheckpoint if it is empty or contains anything else."""
         views = self.lists(key)
         if not views or not all(isinstance(view, View) for view in views):
             raise CorruptCheckpoint(f"{self.path}: {key} is not a list of tensors")
         return [self.kept(view) for view in views]
 
     def kept(self, view: View) -> View:
-        """Return a tensor whose bytes are there."""
+        """Return a tensor after checking that its bytes exist, and record its storage.
+
+        Raises:
+            FormatError: the tensor is much larger than its storage.
+        """
         self.archive.require(view.storage)
         self.held.append(view.storage)
         if math.prod(view.shape) * view.dtype.itemsize > view.storage.nbytes + REPEATED_LIMIT:
@@ -102,10 +106,10 @@ class Saved:
         return view
 
     def pieces(self, view: View, start: int, count: int, name: str) -> Iterator[memoryview]:
-        """Yield the bytes of some elements of a flat tensor, whose storage's checksum is compared once.
+        """Yield the bytes of a range of a flat tensor; its storage's checksum is verified once.
 
         Raises:
-            CorruptCheckpoint: it is damaged.
+            CorruptCheckpoint: the checksum does not match.
         """
         if view.storage.key not in self._checked:
             for _ in self.archive.storage(view.storage, name):
@@ -116,14 +120,14 @@ class Saved:
             yield memoryview(piece)
 
     def array(self, view: View, name: str) -> Array:
-        """Return a tensor as a whole; `pieces` says what is raised."""
+        """Return a whole tensor; raises the same errors as `pieces`."""
         raw = gathered(self.pieces(view, 0, view.span, name), view.span * view.dtype.itemsize)
         require_truth(TensorSpec(name, view.shape, view.dtype), raw, self.path)
         return view.laid_out(raw)
 
 
 class Part(NamedTuple):
-    """Some elements of a flat tensor in a file."""
+    """A range of a flat tensor in a file, in elements."""
 
     saved: Saved
     view: View
@@ -132,13 +136,13 @@ class Part(NamedTuple):
 
 
 class Flat:
-    """Flat tensors of one dtype that follow one another."""
+    """Concatenated flat tensors of one dtype."""
 
     def __init__(self, views: list[tuple[Saved, View]]) -> None:
-        """Check that they are flat, and of one dtype.
+        """Check that the tensors are flat and have the same dtype.
 
         Raises:
-            CorruptCheckpoint: they are not.
+            CorruptCheckpoint: they are not, or do not.
         """
         self._views = views
         self._where = views[0][0].path
@@ -150,10 +154,10 @@ class Flat:
         self.size = self._starts[-1]
 
     def parts(self, name: str, at: int, count: int) -> tuple[Part, ...]:
-        """Return where so many elements are, from a place on.
+        """Return the ranges of `count` elements from the position `at`.
 
         Raises:
-            CorruptCheckpoint: there are not so many.
+            CorruptCheckpoint: there are fewer elements.
         """
         if at + count > self.size:
             raise CorruptCheckpoint(f"{self._where}: {name} ends at number {at + count}, but there are {self.size}")
@@ -169,12 +173,12 @@ class Flat:
 
 
 def shapes_of(saved: Saved, key: str) -> dict[str, Shape]:
-    """Return the shapes in a dict."""
+    """Return the shapes in a dict by name."""
     return _shapes(saved.path, saved.pairs(key))
 
 
 def numbers_of(saved: Saved) -> list[dict[str, Shape]]:
-    """Return the shapes of the weights of each group, in the order in which they lie."""
+    """Return the shapes of each group's weights, in the order in which they are stored."""
     groups = saved.lists("param_shapes")
     if not all(isinstance(group, Pairs) for group in groups):
         raise CorruptCheckpoint(f"{saved.path}: param_shapes is not a list of dicts")

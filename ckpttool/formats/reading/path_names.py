@@ -1,25 +1,25 @@
-"""Names that are paths: what lies deep in a tree repeats all that is above it, which a file has just once."""
+"""A limit on names that are paths: each repeats the names of its parents, which the file contains only once."""
 
 from pathlib import Path
 
 from ckpttool.core.errors import FormatError
 
 MOST_CHARACTERS, RATIO = 16 << 20, 2
-"""Characters of all names together, and those for each byte of the file, that are taken in."""
+"""The maximum total length of names in characters, plus the number per byte of the file."""
 
 
 class PathNames:
-    """Holds the names in a file against its size: a long one above many short ones would fill the memory."""
+    """Limits the names in a file by its size: a long name above many short ones would fill the memory."""
 
     def __init__(self, path: Path, nbytes: int) -> None:
-        """Take a file and its size."""
+        """Set the limit for a file and its size in bytes."""
         self._path, self._left = path, MOST_CHARACTERS + RATIO * nbytes
 
     def add(self, name: str) -> None:
         """Count a name.
 
         Raises:
-            FormatError: there are too many that are long.
+            FormatError: the total length of all names exceeds the limit.
         """
         self._left -= len(name)
         if self._left < 0:

@@ -1,4 +1,4 @@
-"""Tensors that are stored raw: little-endian, in C order, at an offset of a file; without checksums."""
+"""Tensors that are stored as raw bytes at an offset of a file: little-endian, in C order, without checksums."""
 
 import sys
 from collections.abc import Callable, Iterator
@@ -11,7 +11,7 @@ from ckpttool.formats.reading.data_file import ByteRange, CheckpointFile, gather
 
 
 class ClosedFile(NamedTuple):
-    """A data file that is opened when it is read: there may be more of them than a process can hold open."""
+    """A data file that is opened only for reading, because a process can keep only a limited number open."""
 
     path: Path
     stamp: tuple[int, ...]
@@ -19,12 +19,12 @@ class ClosedFile(NamedTuple):
 
     @classmethod
     def of(cls, file: CheckpointFile) -> "ClosedFile":
-        """Remember which file it is, as it is now."""
+        """Store the path, stamp and size of a file."""
         return cls(file.path, file.stamp, file.size)
 
 
 class TensorLocation(NamedTuple):
-    """Where a tensor's bytes begin in a file, and what it is; a container that they are in is checked before."""
+    """The file, spec and offset of a tensor; `require_whole` checks the container of the bytes before they are read."""
 
     file: CheckpointFile | ClosedFile
     spec: TensorSpec
@@ -32,11 +32,11 @@ class TensorLocation(NamedTuple):
     require_whole: Callable[[], None] | None = None
 
     def opened(self) -> CheckpointFile:
-        """Open the file; raises if it changed since it was first read.
+        """Return the open file.
 
         Raises:
-            MissingFile: it is gone.
-            CorruptCheckpoint: it is another than it was, or its container is damaged.
+            MissingFile: the file no longer exists.
+            CorruptCheckpoint: the file has changed since it was first opened, or the container is damaged.
         """
         if self.require_whole:
             self.require_whole()
@@ -50,7 +50,7 @@ class TensorLocation(NamedTuple):
         """Yield the bytes.
 
         Raises:
-            CorruptCheckpoint: after the last, if the file changed meanwhile; a bool is neither 0 nor 1.
+            CorruptCheckpoint: the file has changed (raised after the last piece), or a bool is neither 0 nor 1.
         """
         file = self.opened()
         for piece in file.stream(self.spec.name, ByteRange(self.offset, self.spec.nbytes)):
@@ -59,23 +59,23 @@ class TensorLocation(NamedTuple):
         file.require_unchanged()
 
     def read(self) -> Array:
-        """Return the array; `pieces` says what is raised."""
+        """Return the array; raises the same errors as `pieces`."""
         raw = gathered(self.pieces(), self.spec.nbytes)
         if sys.byteorder == "big":
             raw = swapped(raw, self.spec.dtype)
         return raw.view(self.spec.dtype.numpy).reshape(self.spec.shape)
 
     def tensor(self) -> Tensor:
-        """Return the tensor, which is read when asked."""
+        """Return the tensor, which is read on demand."""
         extent = Extent(self.file.path, self.offset, self.spec.nbytes, None, self.file.stamp, self.require_whole)
         return Tensor(self.spec, self.read, self.pieces, extent)
 
 
 class RawTensors(Tensors):
-    """Tensors by name, each with its location; one that is stored in another form has its reader in `coded`."""
+    """Tensors by name, with their locations; those that are stored in another form have a reader in `coded`."""
 
     def __init__(self) -> None:
-        """Begin without tensors."""
+        """Start without tensors."""
         self.locations: dict[str, TensorLocation] = {}
         self.coded: dict[str, Callable[[], Array]] = {}
 
@@ -90,7 +90,7 @@ class RawTensors(Tensors):
         return len(self.locations)
 
     def checked(self) -> Iterator[Checked]:
-        """Read every byte of each tensor; bools are checked, and that the files do not change meanwhile."""
+        """Read every byte of each tensor, and check that bools are valid and that the files do not change."""
         return (
             Checked.of(name, pieces_of(self[name]) if name in self.coded else location.pieces())
             for name, location in self.locations.items()

@@ -1,4 +1,4 @@
-"""Reading files that belong together while others may write them: all of one version, or none."""
+"""Consistent reading of files that belong together, while other processes may replace them."""
 
 import os
 from collections.abc import Callable, Iterator
@@ -12,15 +12,15 @@ from ckpttool.formats.writing.staging import settle
 
 Read = TypeVar("Read")
 ATTEMPTS = 10
-"""How often reading begins again."""
+"""The maximum number of attempts to read."""
 _Stamp = tuple[int, int, int, int]
 
 
 def unmixed(path: Path, read: Callable[[], Read]) -> Read:
-    """Return what `read` makes of an output's files; it is called again where they were replaced meanwhile.
+    """Return the result of `read`, which is called again if the output's files were replaced meanwhile.
 
     Raises:
-        CorruptCheckpoint: they were replaced time and again.
+        CorruptCheckpoint: the files were replaced during every attempt.
     """
     for _ in range(ATTEMPTS):
         settle(path)
@@ -40,7 +40,7 @@ def unmixed(path: Path, read: Callable[[], Read]) -> Read:
 
 
 def _stamps(names: list[str]) -> dict[str, _Stamp]:
-    """Return what tells the files apart that say what belongs together; those that are not there are left out."""
+    """Return stamps that identify versions of the index files; missing files are omitted."""
     stamps = {}
     for name in names:
         try:

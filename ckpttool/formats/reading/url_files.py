@@ -1,7 +1,7 @@
-"""From a URL to a local path: sparse files are put there for the remote files that the URL may stand for.
+"""Local paths for URLs: creates sparse files for the remote files that a URL may refer to.
 
-Where fsspec can list a folder, all that belongs together is put there. A web server lists nothing: it is asked, name by
-name, for what the formats declare (`Format.files_beside`, `IN_FOLDER`, `files_named_in`).
+If fsspec can list the folder, all files that belong together are created. A web server has no listings: it is queried
+for each file name that the formats declare (`Format.files_beside`, `IN_FOLDER`, `files_named_in`).
 """
 
 from pathlib import Path
@@ -14,14 +14,14 @@ from ckpttool.remote.paths import is_url, path_of, url_of
 
 
 def local(path: Path | str) -> Path:
-    """Return a path to read from: for a URL its sparse files', for `zoo:NAME` the entry's; any other as it is.
+    """Return a path to read: for a URL that of its sparse files, for `zoo:NAME` that of the entry; others unchanged.
 
     Raises:
-        CkptError: the server refuses, or cannot be reached; or the catalogue has no such entry.
+        CkptError: the server refuses or cannot be reached, or the catalogue has no such entry.
         MissingDependency: a package is missing.
     """
     if is_entry(path):
-        from ckpttool.catalogue.placing import path_of as path_of_entry  # which most paths do not need
+        from ckpttool.catalogue.placing import path_of as path_of_entry  # not needed for most paths
 
         return path_of_entry(path)
     if not is_url(path):
@@ -34,7 +34,10 @@ def local(path: Path | str) -> Path:
 
 
 def _put_listed(path: Path) -> bool:
-    """Put what a server lists, in the folder, else beside the name; some servers list nothing and can be read."""
+    """Create the files that a server lists in the folder, else beside the path; return False without a listing.
+
+    Some servers support reading, but no listings.
+    """
     if not servers.lists(str(url_of(path))):
         return False
     try:
@@ -52,7 +55,7 @@ def _put_listed(path: Path) -> bool:
 
 
 def _put_folder(folder: Path, start: str) -> bool:
-    """Put the files of a folder whose names begin with `start`; return whether there are any."""
+    """Create the files of a folder whose names begin with `start`; return whether there are any."""
     listing = servers.listing(str(url_of(folder)))
     files = {name: file for name, file in listing.items() if file and name.startswith(start)}
     for name, file in files.items():
@@ -61,10 +64,10 @@ def _put_folder(folder: Path, start: str) -> bool:
 
 
 def _put_by_name(path: Path) -> None:
-    """Put what a server has of the names that a path may stand for, as a file or as a folder.
+    """Create the files that a server has among the names that the path may refer to, as a file or as a folder.
 
     Raises:
-        CkptError: there is none, because the server refuses.
+        CkptError: there are none, and the server refused a request.
     """
     formats, refusals = list(registry.every()), list[CkptError]()
     if _put_each([path, *(beside for each in formats for beside in each.files_beside(path))], refusals):
@@ -81,7 +84,10 @@ def _put_by_name(path: Path) -> None:
 
 
 def _put_each(paths: list[Path], refusals: list[CkptError]) -> bool:
-    """Put those that are there; return whether any is. A server that allows no listing refuses what is not there."""
+    """Create the files that exist, and return whether any does; errors are appended to `refusals`.
+
+    A server that forbids listings also refuses requests of missing files.
+    """
     any_there = False
     for path in dict.fromkeys(paths):
         try:

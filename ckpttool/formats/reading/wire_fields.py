@@ -1,4 +1,4 @@
-"""Messages of protobuf in a file, walked field by field without reading what they hold.
+"""Traversing protobuf messages in a file field by field, without reading the values.
 
 The encoding: https://protobuf.dev/programming-guides/encoding.
 """
@@ -13,11 +13,11 @@ from ckpttool.formats.wire import varint
 VARINT, FIXED64, BYTES, FIXED32 = 0, 1, 2, 5
 _FIXED = {FIXED64: 8, FIXED32: 4}
 _LONGEST = 20
-"""Bytes that a tag and a length take at most."""
+"""The maximum size of a tag and a length in bytes."""
 
 
 class WireField(NamedTuple):
-    """A field of a message: its number and wire type, where its tag is, and from where to where its value is."""
+    """A field of a message: its number and wire type, the offset of its tag, and the range of its value."""
 
     number: int
     kind: int
@@ -27,10 +27,10 @@ class WireField(NamedTuple):
 
 
 def fields(file: CheckpointFile, start: int, end: int) -> Iterator[WireField]:
-    """Yield the fields of the message between two places of a file.
+    """Yield the fields of the message between two offsets of a file.
 
     Raises:
-        CorruptCheckpoint: one has an unknown type, or would end after the message.
+        CorruptCheckpoint: a field has an unknown type, or would end after the message.
     """
     at = start
     while at < end:

@@ -1,6 +1,6 @@
-"""A flatbuffer, read table by table: every place is held against the file, and what is read in all against its size.
+"""A flatbuffer, read table by table, with checks that all offsets are within the file, and a limit on repeated reads.
 
-The encoding: https://flatbuffers.dev/internals. A library would take the whole file into memory, and check no place.
+The encoding: https://flatbuffers.dev/internals. Libraries read the whole file into memory, and do not check offsets.
 """
 
 import struct
@@ -13,35 +13,35 @@ from ckpttool.formats.reading.data_file import CheckpointFile
 
 PAGE = 64 << 10
 PAGES = 64
-"""How many pages of a file are kept."""
+"""The number of pages of a file that are cached."""
 TEXT_LIMIT = 64 << 10
-"""Bytes of the longest text."""
+"""The maximum length of a string in bytes."""
 TIMES, SPARE = 4, 1 << 20
-"""How often a file's bytes may be read: tables may share what they point to, and must not do so without end."""
+"""The maximum number of bytes read, as a multiple of the file's size plus a number: tables may share their content."""
 
 
 class Vector(NamedTuple):
-    """Where the elements of a vector begin, and how many there are."""
+    """The offset of a vector's elements, and their number."""
 
     at: int
     length: int
 
 
 class Flatbuffer:
-    """The bytes of a file, read at places that other bytes of it say."""
+    """Reads the bytes of a file at offsets that the file contains."""
 
     def __init__(self, file: CheckpointFile) -> None:
-        """Take the file."""
+        """Store the file, and set up the cache."""
         self.file = file
         self._left = TIMES * file.size + SPARE
         self._page = lru_cache(PAGES)(lambda at: file.piece(min(PAGE, file.size - at), at))
 
     def root(self) -> "Table":
-        """Return the table that holds all others."""
+        """Return the root table."""
         return Table(self, self.number("I", 0))
 
     def take(self, size: int, at: int) -> bytes:
-        """Return bytes; raises CorruptCheckpoint where they are not in the file."""
+        """Return bytes at an offset; raises CorruptCheckpoint if they are not in the file."""
         self.require(size, at)
         self._left -= size
         if self._left < 0:
@@ -55,20 +55,20 @@ class Flatbuffer:
         return page[at - start : at - start + size]
 
     def number(self, form: str, at: int) -> int:
-        """Return a whole number."""
+        """Return an integer with a `struct` format at an offset."""
         return cast(int, self.numbers(form, Vector(at, 1))[0])
 
     def numbers(self, form: str, where: Vector) -> tuple[int | float, ...]:
-        """Return the numbers of a vector."""
+        """Return the numbers of a vector with a `struct` format."""
         form = f"<{where.length}{form}"
         return struct.unpack(form, self.take(struct.calcsize(form), where.at))
 
     def pointed(self, at: int) -> int:
-        """Return the place that an offset leads to, which counts from its own place."""
+        """Return the target of a relative offset."""
         return at + self.number("I", at)
 
     def require(self, size: int, at: int) -> None:
-        """Check that bytes are in the file."""
+        """Check that a byte range is in the file."""
         if at < 0 or at + size > self.file.size:
             raise CorruptCheckpoint(
                 f"{self.file.path}: {size} bytes are declared at byte {at}, the file has {self.file.size}: "
@@ -77,13 +77,13 @@ class Flatbuffer:
 
 
 class Table(NamedTuple):
-    """A table: its fields have places, which are missing for those that are as they are by default."""
+    """A table, whose fields have offsets; those with default values are missing."""
 
     buffer: Flatbuffer
     at: int
 
     def place(self, field: int) -> int | None:
-        """Return where a field's value is."""
+        """Return the offset of a field's value, or None if it is missing."""
         names = self.at - self.buffer.number("i", self.at)
         entry = 4 + 2 * field
         if self.buffer.number("H", names) < entry + 2:
@@ -92,17 +92,17 @@ class Table(NamedTuple):
         return self.at + offset if offset else None
 
     def number(self, field: int, form: str, default: int = 0) -> int:
-        """Return a whole number."""
+        """Return an integer, or the default if it is missing."""
         at = self.place(field)
         return default if at is None else self.buffer.number(form, at)
 
     def table(self, field: int) -> "Table | None":
-        """Return the table that a field points to."""
+        """Return the table that a field refers to, or None if it is missing."""
         at = self.place(field)
         return None if at is None else Table(self.buffer, self.buffer.pointed(at))
 
     def vector(self, field: int, size: int) -> Vector | None:
-        """Return where the elements of a vector are, each of so many bytes."""
+        """Return a vector whose elements have `size` bytes each, or None if it is missing."""
         at = self.place(field)
         if at is None:
             return None
@@ -112,19 +112,19 @@ class Table(NamedTuple):
         return found
 
     def numbers(self, field: int, form: str) -> tuple[int | float, ...]:
-        """Return the numbers of a vector, none where it is missing."""
+        """Return the numbers of a vector; empty if it is missing."""
         found = self.vector(field, struct.calcsize(form))
         return self.buffer.numbers(form, found) if found else ()
 
     def text(self, field: int) -> str:
-        """Return a text, an empty one where it is missing; raises CorruptCheckpoint for one beyond measure."""
+        """Return a string, which is empty if it is missing; raises CorruptCheckpoint if it is too long."""
         found = self.vector(field, 1) or Vector(0, 0)
         if found.length > TEXT_LIMIT:
             raise CorruptCheckpoint(f"{self.buffer.file.path}: the text at byte {found.at} has {found.length} bytes")
         return self.buffer.take(found.length, found.at).decode("utf-8", "backslashreplace")
 
     def tables(self, field: int, limit: int) -> Iterator["Table"]:
-        """Yield the tables that a vector points to; raises FormatError where there are more than a limit."""
+        """Yield the tables that a vector refers to; raises FormatError if there are more than the limit."""
         found = self.vector(field, 4) or Vector(0, 0)
         if found.length > limit:
             raise FormatError(

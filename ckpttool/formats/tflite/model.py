@@ -1,6 +1,6 @@
-"""What a .tflite says of its tensors: names, shapes and types, where constants lie, and what their codes stand for.
+"""The tables of a .tflite: names, shapes and types of tensors, the places of constants, and their quantisation.
 
-The layout: tensorflow/compiler/mlir/lite/schema/schema.fbs. Counts are held against what a model of any use has.
+The layout: tensorflow/compiler/mlir/lite/schema/schema.fbs. Counts are limited to those of plausible models.
 """
 
 import math
@@ -17,17 +17,17 @@ SUBGRAPH_TENSORS, SUBGRAPH_NAME = 0, 4
 SHAPE, TYPE, BUFFER, NAME, QUANTISATION, SPARSITY = 0, 1, 2, 3, 4, 6
 SCALE, ZERO_POINT, DETAILS, AXIS = 2, 3, 4, 6
 WAYS = {1: "is quantised by a custom method", 2: "is quantised by blocks"}
-"""What is not read, by the type of its details."""
+"""Unsupported quantisations, by the type of their details."""
 DATA, OFFSET, SIZE = 0, 1, 2
 TEXT_NAME, TEXT_BUFFER = 0, 1
 SUBGRAPH_LIMIT, TENSOR_LIMIT, BUFFER_LIMIT = 10_000, 200_000, 400_000
 RANK_LIMIT, SIZE_LIMIT = 32, 1 << 62
 RUNTIME, VERSION_LIMIT = "min_runtime_version", 64
-"""A text among the metadata, and how many bytes it may have; all others are of other formats."""
+"""The key of the only metadata that is read, and its maximum size in bytes."""
 
 
 class Codes(NamedTuple):
-    """What codes stand for: `(code - zero) * scale`, each for all numbers, or for those along an axis."""
+    """A quantisation, `(code - zero) * scale`, with one scale and zero for all numbers, or one per index of an axis."""
 
     scales: tuple[float, ...]
     zeros: tuple[int, ...]
@@ -35,7 +35,7 @@ class Codes(NamedTuple):
 
 
 class TensorEntry(NamedTuple):
-    """A tensor as the file says it; `where` are its bytes, None of one that is computed."""
+    """A tensor as described in the file; `where` is its byte range, None if the tensor is computed."""
 
     name: str
     shape: tuple[int, ...]
@@ -46,7 +46,7 @@ class TensorEntry(NamedTuple):
 
 
 class Model(NamedTuple):
-    """All that is read of a model but its numbers."""
+    """The tensors and metadata of a model, without the numbers."""
 
     tensors: list[TensorEntry]
     texts: dict[str, str]
@@ -57,7 +57,7 @@ def read_model(file: CheckpointFile) -> Model:
 
     Raises:
         CorruptCheckpoint: it is damaged or truncated.
-        FormatError: it is of a version that is not read, or has more tensors than are read.
+        FormatError: its version is not supported, or it has too many tensors.
     """
     root = Flatbuffer(file).root()
     if (version := root.number(MODEL_VERSION, "I")) != VERSION:
@@ -78,11 +78,11 @@ def read_model(file: CheckpointFile) -> Model:
 
 
 def _bytes_of(file: CheckpointFile, buffers: list[Table], number: int) -> ByteRange | None:
-    """Return where the bytes of a buffer are, None of one that has none; they may lie behind the tables."""
+    """Return the byte range of a buffer, which may be after the tables; None if it has no bytes."""
     if number >= len(buffers):
         raise CorruptCheckpoint(f"{file.path}: a tensor refers to buffer {number}, but there are {len(buffers)}")
     if not number:
-        return None  # the buffer of all that is computed
+        return None  # the buffer of all computed tensors
     offset, size = buffers[number].number(OFFSET, "Q"), buffers[number].number(SIZE, "Q")
     if offset > 1:
         buffers[number].buffer.require(size, offset)
@@ -109,7 +109,7 @@ def _tensor(file: CheckpointFile, table: Table, within: str, where: ByteRange | 
 def _codes(
     file: CheckpointFile, name: str, shape: tuple[int, ...], table: Table | None
 ) -> tuple[Codes | None, str | None]:
-    """Return what a tensor's numbers stand for where they are codes, and why it is not read if it is not."""
+    """Return the quantisation of a tensor (None if it has none), and the reason if it is not supported."""
     if table is None:
         return None, None
     if details := table.number(DETAILS, "B"):
@@ -126,7 +126,7 @@ def _codes(
 
 
 def _texts(file: CheckpointFile, root: Table, buffers: list[Table]) -> dict[str, str]:
-    """Return the description of a model, and the lowest version of the runtime that it needs."""
+    """Return the description of a model, and the minimum version of the runtime, if they exist."""
     texts = {"description": root.text(DESCRIPTION)}
     for table in root.tables(METADATA, BUFFER_LIMIT):
         where = _bytes_of(file, buffers, table.number(TEXT_BUFFER, "I")) if table.text(TEXT_NAME) == RUNTIME else None

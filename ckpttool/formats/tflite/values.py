@@ -1,4 +1,4 @@
-"""The numbers of a .tflite that are not stored as such: codes for numbers, two numbers in a byte, and texts."""
+"""Decoding values of a .tflite: quantised numbers, two numbers in a byte, and strings."""
 
 import struct
 from collections.abc import Iterator
@@ -13,13 +13,13 @@ from ckpttool.formats.reading.data_file import ByteRange, CheckpointFile
 from ckpttool.formats.tflite.model import Codes
 
 QUANTISED = frozenset({"int8", "uint8", "int16", "uint16", "int32", "int4", "uint4"})
-"""The types of codes."""
+"""The dtypes of quantised numbers."""
 STEP = 1 << 20
-"""Numbers that are made at once."""
+"""The number of elements that are converted at once."""
 
 
 class Stored(NamedTuple):
-    """A tensor as the file has it, and where its bytes begin."""
+    """A tensor as stored in the file, and the offset of its bytes."""
 
     spec: TensorSpec
     offset: int
@@ -30,14 +30,14 @@ class Stored(NamedTuple):
         return self.spec.dtype.name in ("int4", "uint4")
 
     def taken(self, numbers: int) -> int:
-        """Return how many bytes so many numbers take."""
+        """Return the size of a number of elements in bytes."""
         return -(-numbers // 2) if self.packed else numbers * self.spec.dtype.itemsize
 
     def numbers(self, file: CheckpointFile) -> Iterator[Array]:
-        """Yield the numbers, flat, some at a time.
+        """Yield the numbers as flat arrays of at most `STEP` elements.
 
         Raises:
-            CorruptCheckpoint: the file changed meanwhile.
+            CorruptCheckpoint: the file has changed since it was opened.
         """
         where = ByteRange(self.offset, self.taken(self.spec.elements))
         left = self.spec.elements
@@ -54,7 +54,7 @@ class Stored(NamedTuple):
 
 
 def dequantised(file: CheckpointFile, stored: Stored, codes: Codes) -> Iterator[memoryview]:
-    """Yield the numbers that codes stand for, as bytes of float32; `Stored.numbers` says what is raised."""
+    """Yield the dequantised numbers as bytes of float32; raises the same errors as `Stored.numbers`."""
     scales, zeros = np.array(codes.scales, np.float32), np.array(codes.zeros, np.int64)
     shape, at = stored.spec.shape, 0
     inner = int(np.prod(shape[codes.axis + 1 :], dtype=np.int64)) if len(scales) > 1 else 1
@@ -68,16 +68,16 @@ def dequantised(file: CheckpointFile, stored: Stored, codes: Codes) -> Iterator[
 
 
 def unpacked_numbers(file: CheckpointFile, stored: Stored) -> Array:
-    """Return numbers of 4 bits; `Stored.numbers` says what is raised."""
+    """Return 4-bit numbers, unpacked; raises the same errors as `Stored.numbers`."""
     pieces = [piece.astype(stored.spec.dtype.numpy) for piece in stored.numbers(file)]
     return (np.concatenate(pieces) if pieces else np.empty(0, stored.spec.dtype.numpy)).reshape(stored.spec.shape)
 
 
 def read_texts(file: CheckpointFile, spec: TensorSpec, where: ByteRange) -> Array:
-    """Return the texts of a tensor: their count is stored, the place where each begins and the last ends, then all.
+    """Return the strings of a tensor, stored as their count, the offset of each and of the end, and the bytes.
 
     Raises:
-        CorruptCheckpoint: count and places do not fit the tensor, or its bytes.
+        CorruptCheckpoint: the count or the offsets do not fit the tensor, or its bytes.
     """
     raw = b"".join(file.stream(spec.name, where))
     file.require_unchanged()

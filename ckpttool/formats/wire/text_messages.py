@@ -1,4 +1,4 @@
-"""Messages of protobuf written as text: read in bounded time and memory."""
+"""Parsing protobuf's text format in bounded time and memory."""
 
 import re
 from typing import TypeVar
@@ -8,17 +8,17 @@ from google.protobuf.message import DecodeError, Message
 
 _Kind = TypeVar("_Kind", bound=Message)
 _TOO_LONG = re.compile(r"(?<!\s)\s{65536}|(?<!\\)\\{1000}")
-"""Runs of blanks, for each of which protobuf takes 200 bytes, and of backslashes, for which it takes time by their
-square. Nobody writes such ones."""
+"""Long runs of blanks, for each of which protobuf allocates 200 bytes, and of backslashes, for which it needs quadratic
+time. They do not occur in practice."""
 
 
 def parsed(data: bytes, message: _Kind, allow_unknown: bool = False) -> _Kind:
-    """Read a text into a message.
+    """Parse a text into a message.
 
     Raises:
-        DecodeError: it is none of this kind, or has what would take too long.
-        UnicodeDecodeError: it is not a text.
-        RecursionError: it has messages within messages without end.
+        DecodeError: the text is not a message of this type, or parsing would take too long.
+        UnicodeDecodeError: it is not UTF-8.
+        RecursionError: messages are nested too deeply.
     """
     text = data.decode()
     if found := _TOO_LONG.search(text):

@@ -1,4 +1,4 @@
-"""What a file that replaces another keeps of it: its mode, owner, and extended attributes, access lists among them."""
+"""Attributes that a file keeps when it is replaced: mode, owner, and extended attributes, including access lists."""
 
 import contextlib
 import os
@@ -8,7 +8,7 @@ from stat import S_IMODE, S_ISDIR, S_ISLNK
 
 
 def stage_mode(old: Iterable[Path]) -> int:
-    """Return the mode of a folder in which an output is staged: those who may not read the old one cannot look in."""
+    """Return the mode of a staging folder, which only users who may read the old output can access."""
     for each in old:
         if (mode := _mode(each)) is not None:
             return 0o700 | mode & 0o066 | (mode & 0o044) >> 2
@@ -16,9 +16,9 @@ def stage_mode(old: Iterable[Path]) -> int:
 
 
 def keep_attributes(stage: Path, folder: Path, names: Sequence[str], old: Sequence[Path]) -> None:
-    """Give what is staged the attributes of what it replaces; a file without such gets those of the output's main one.
+    """Copy attributes of replaced files to staged ones; a new file gets those of the output's main file.
 
-    That is the first of `old`: a bundle's data has other names each time.
+    The main file is the first existing one of `old`; a bundle's data files have new names each time.
     """
     main = next((each for each in old if _mode(each) is not None and each.is_file()), None)
     for name in names:
@@ -30,29 +30,29 @@ def keep_attributes(stage: Path, folder: Path, names: Sequence[str], old: Sequen
 
 
 def keep_attributes_below(new: Path, replaced: Path) -> None:
-    """Give a folder, and what is in it, the attributes of what has the same names in the one that it replaces."""
+    """Copy attributes of a replaced folder and its content to the new folder and the content with the same names."""
     for path in _below(new):
         copy_attributes(replaced / path.relative_to(new), path)
 
 
 def copy_attributes(old: Path, new: Path) -> None:
-    """Copy mode, owner and extended attributes of a file or folder, if it is there, as far as the system lets us."""
+    """Copy mode, owner and extended attributes of a file or folder, if it exists, as far as the system permits."""
     if (mode := _mode(old)) is None or new.is_symlink():
         return
     status = os.lstat(old)
-    with contextlib.suppress(OSError):  # only root gives files away
+    with contextlib.suppress(OSError):  # only root may change the owner
         os.chown(new, status.st_uid, status.st_gid)
     if os.lstat(new).st_gid != status.st_gid:
-        mode &= ~0o070  # they were another group's rights
-    new.chmod(mode)  # after the owner, whose change takes bits away
-    with contextlib.suppress(OSError, AttributeError):  # only Linux has them
+        mode &= ~0o070  # they were the permissions of another group
+    new.chmod(mode)  # after changing the owner, which clears bits
+    with contextlib.suppress(OSError, AttributeError):  # supported only on Linux
         for name in os.listxattr(old, follow_symlinks=False):
             with contextlib.suppress(OSError):
                 os.setxattr(new, name, os.getxattr(old, name, follow_symlinks=False))
 
 
 def _mode(path: Path) -> int | None:
-    """Return the mode of a file or folder; None of a link, whose own means nothing, and of what is not there."""
+    """Return the mode of a file or folder; None if it does not exist, or is a link, whose mode is meaningless."""
     try:
         mode = os.lstat(path).st_mode
     except OSError:
