@@ -158,6 +158,7 @@ def _connect(ray: Any, place: str) -> bool:
     except ImportError as error:
         raise MissingDependency(f"{place} needs Ray's client ({error}): pip install 'ckpttool[ray]'") from error
     except (ConnectionError, RuntimeError, ValueError, TimeoutError) as error:
+        ray.shutdown()  # a client that did not connect would answer for every later cluster of this process
         raise CkptError(f"{address or place}: no Ray cluster answers: {_in_short(error)}") from error
     ray._private.worker._worker_logs_enabled = False  # what it says of lost workers goes to the output for data
     return True

@@ -161,10 +161,13 @@ def test_another_version_on_a_node_is_named(cluster, address, monkeypatch):
 
 
 @pytest.mark.slow
-def test_an_address_where_no_cluster_answers_is_named():
+def test_an_address_where_no_cluster_answers_is_named(monkeypatch):
     pytest.importorskip("ray")
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
     with pytest.raises(CkptError, match=r"^ray://127.0.0.1:1: no Ray cluster answers: ray client connection timeout$"):
         open_executor("ray://127.0.0.1:1")
+    with open_executor("ray", 1) as executor:  # the client that failed does not answer for the next cluster
+        assert executor.submit(Squares(), 3).result()[0] == 9
 
 
 PROGRAM = """
