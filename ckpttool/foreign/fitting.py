@@ -152,9 +152,19 @@ class Fitting:
             # `auto` assumes PyTorch's layout, unless there is evidence that this tensor has another one
             fitting = [way for way in ways if has_outputs_first(way) is not (first is False)] or ways
             return fitting[0] if fitting else self._reading(target).turning
+        if move.sources == move.targets and self._is_turned(source, target, ways):
+            return ways[0]
         if not self.tried and self._is_doubtful(source, target, ways, first):
             raise PlanError(f"{here} {self._either(source, target, ways)}")
         return Keep()
+
+    def _is_turned(self, source: str, target: StoredTensor, ways: Sequence[Layout]) -> bool:
+        """Say whether a tensor of the same name has its outputs first: by its shape, or by those of other kernels."""
+        read = self._reading(target)
+        if not read.is_known or not ways or not has_outputs_first(ways[0]):
+            return False
+        kernels = self._told.conv if kind_of(read, ways[0]) == "conv" else self._told.dense
+        return self.weights[source].shape != target.shape or kernels == {True}
 
     def _is_doubtful(self, source: str, target: StoredTensor, ways: Sequence[Layout], first: bool | None) -> bool:
         """Return whether an unconverted tensor may have to be transposed, which its shape does not show."""

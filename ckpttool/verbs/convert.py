@@ -1,6 +1,7 @@
 """Convert: a checkpoint in another format."""
 
 from dataclasses import dataclass, replace
+from math import prod
 from pathlib import Path
 
 from ckpttool.checkpoint import Checkpoint
@@ -12,9 +13,16 @@ from ckpttool.surgery import convert as surgery
 
 
 def is_across(source: Checkpoint, like: Path) -> bool:
-    """Return whether a file's weights have other names than a checkpoint's, as in another framework."""
-    names = open_checkpoint(like)
-    return any(kind == "weight" and name not in names for name, kind in source.kinds().items())
+    """Return whether a file's weights have other names than a checkpoint's, or other layouts, as in another framework.
+
+    A weight with another number of elements does not have another layout: it is of another network.
+    """
+    other = open_checkpoint(like)
+    weights = [name for name, kind in source.kinds().items() if kind == "weight"]
+    if any(name not in other for name in weights):
+        return True
+    pairs = [(source[name].shape, other[name].shape) for name in weights]
+    return any(ours != theirs for ours, theirs in pairs) and all(prod(ours) == prod(theirs) for ours, theirs in pairs)
 
 
 @dataclass(frozen=True, repr=False)
@@ -45,8 +53,8 @@ def plan_convert(
         layers: A pattern of weights, which include their slots; None matches everything.
         drop_slots: Whether to drop the optimizer's slots.
         lenient: Whether to skip tensors that the format cannot store.
-        like: A file whose structure the output gets (Keras, TensorFlow.js); if it has other names, its names,
-            shapes and layouts are used, as for the same network in another framework.
+        like: A file whose structure the output gets (Keras, TensorFlow.js); if it has other names or shapes, its
+            names, shapes and layouts are used, as for the same network in another framework.
         shard_bytes: The maximum bytes per file, if the format allows several files.
 
     Raises:

@@ -157,6 +157,41 @@ def test_a_dense_layer_that_reads_a_flattened_image(shell: Any, tmp_path: Path) 
     assert np.abs(found - network(torch.from_numpy(rows)).detach().numpy()).max() < 1e-5
 
 
+def test_pytorch_layouts_under_the_names_of_the_graph(shell: Any, tmp_path: Path) -> None:
+    """No rule: two shapes tell that kernels have their outputs first, and so has the square one between them."""
+    torch.manual_seed(2)
+    sizes = {"hidden1": (7, 5), "hidden2": (5, 5), "outputs": (5, 3)}
+    layers = {name: torch.nn.Linear(*size) for name, size in sizes.items()}
+    values = {f"{name}/kernel": layer.weight.detach().numpy() for name, layer in layers.items()}
+    values |= {f"{name}/bias": layer.bias.detach().numpy() for name, layer in layers.items()}
+    np.savez(tmp_path / "net.npz", **values)
+    tf1 = tensorflow().compat.v1
+    with tf1.Graph().as_default():
+        x = tf1.placeholder(tf1.float32, (None, 7), name="x")
+        for name, size in sizes.items():
+            kernel, bias = tf1.get_variable(f"{name}/kernel", size), tf1.get_variable(f"{name}/bias", size[1:])
+            x = tf1.nn.relu(tf1.matmul(x, kernel) + bias)
+        tf1.identity(x, name="answer")
+        tf1.train.Saver()
+        tf1.train.export_meta_graph(str(tmp_path / "net.meta"))
+    out = tmp_path / "out.ckpt"
+    said = shell.run("import", tmp_path / "net.npz", "--into", tmp_path / "net.meta", "-o", out).stdout
+    assert said.count("by dense") == 3
+    rows = torch.randn(4, 7)
+    expected = torch.nn.Sequential(*(step for layer in layers.values() for step in (layer, torch.nn.ReLU())))(rows)
+    with tf1.Graph().as_default(), tf1.Session() as session:
+        tf1.train.import_meta_graph(f"{out}.meta").restore(session, str(out))
+        found = session.run("answer:0", {"x:0": rows.numpy()})
+    assert np.abs(found - expected.detach().numpy()).max() < 1e-6
+
+
+def test_a_square_kernel_alone_under_its_name_is_the_same_variable(shell: Any, graph: Path, tmp_path: Path) -> None:
+    np.savez(tmp_path / "fc.npz", **{"fc/kernel": SQUARE})
+    how = ["--into", graph, "--lenient", "-o", tmp_path / "fc.ckpt"]
+    shell.run("import", tmp_path / "fc.npz", *how)
+    assert checkpoint.open(tmp_path / "fc.ckpt")["fc/kernel"].read().tolist() == SQUARE.tolist()
+
+
 def test_a_turned_kernel_in_many_pieces(shell: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     tf1 = tensorflow().compat.v1
     with tf1.Graph().as_default():

@@ -138,3 +138,52 @@ def test_a_file_of_the_same_names_gives_its_structure_as_before(tmp_path: Path) 
         keras_net().save(tmp_path / f"{name}.keras")
     made = ckpttool.convert(tmp_path / "one.keras", tmp_path / "out.keras", like=tmp_path / "other.keras")
     assert not [note for note in made.notes if "assumed" in note]
+
+
+class Named(nn.Module):
+    """A network whose parameters have a Keras model's names, as programs save them that rename and forget to turn."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.hidden = nn.Conv2d(3, 6, 3), nn.Linear(6, 6)
+        self.outputs = nn.Linear(6, 4)
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        x = torch.relu(self.conv(images)).mean((2, 3))
+        return self.outputs(torch.relu(self.hidden(x)))
+
+    def named(self) -> dict[str, torch.Tensor]:
+        """The weights by Keras's names, each as PyTorch has it; `hidden` is square."""
+        return {name.replace(".weight", "/kernel").replace(".", "/"): w for name, w in self.state_dict().items()}
+
+
+def keras_named() -> keras.Model:
+    layers = keras.layers
+    image = keras.Input((8, 8, 3))
+    x = layers.GlobalAveragePooling2D()(layers.Conv2D(6, 3, activation="relu", name="conv")(image))
+    return keras.Model(image, layers.Dense(4, name="outputs")(layers.Dense(6, activation="relu", name="hidden")(x)))
+
+
+def test_layouts_of_the_other_framework_under_the_same_names(tmp_path: Path, images: np.ndarray) -> None:
+    torch.manual_seed(3)
+    net = Named()
+    save_file(net.named(), tmp_path / "net.safetensors")
+    keras.utils.set_random_seed(1)
+    model = keras_named()
+    model.save(tmp_path / "model.keras")
+    ckpttool.convert(tmp_path / "net.safetensors", tmp_path / "out.keras", like=tmp_path / "model.keras")
+    expected = scores(net, images)
+    found = keras.models.load_model(tmp_path / "out.keras").predict(images, verbose=0)
+    np.testing.assert_allclose(found, expected, atol=1e-5 * np.abs(expected).max())
+    ckpttool.convert(tmp_path / "model.keras", tmp_path / "back.safetensors", like=tmp_path / "net.safetensors")
+    back = load_file(tmp_path / "back.safetensors")
+    net.load_state_dict({name: back[new] for name, new in zip(net.state_dict(), net.named(), strict=True)})
+    expected = model.predict(images, verbose=0)
+    np.testing.assert_allclose(scores(net, images), expected, atol=1e-5 * np.abs(expected).max())
+
+
+def test_another_size_is_no_other_layout(tmp_path: Path) -> None:
+    save_file({**Named().named(), "outputs/kernel": torch.ones(5, 6)}, tmp_path / "five.safetensors")
+    keras_named().save(tmp_path / "model.keras")
+    with pytest.raises(PlanError, match=r"conv/kernel is \[6, 3, 3, 3\], its place in .*model.keras is"):
+        plan_convert(tmp_path / "five.safetensors", "keras", like=tmp_path / "model.keras").write(tmp_path / "x.keras")
