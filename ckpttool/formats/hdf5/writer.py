@@ -1,4 +1,4 @@
-"""Writing HDF5: datasets as paths of groups, contiguous and streamed, then read again and compared."""
+"""Writing HDF5: contiguous datasets at paths, streamed, then read back and compared."""
 
 import re
 from collections.abc import Iterable, Mapping
@@ -15,18 +15,18 @@ from ckpttool.formats.wire.elements import as_bytes
 from ckpttool.formats.writing.read_back import require_same_tensors
 
 LOSES = re.compile(rb"\0")
-"""Where HDF5 ends a text."""
+"""The byte at which HDF5 ends a string."""
 Attributes = Mapping[str, Mapping[str, Any]]
 
 
 def write_tree(file: BinaryIO, tensors: Mapping[str, Tensor], attributes: Attributes) -> dict[str, int]:
-    """Write tensors at their paths and attributes at theirs; a path with attributes and no tensor becomes a group.
+    """Write tensors and attributes at their paths; a path with attributes but without a tensor becomes a group.
 
     Returns the checksum of each tensor, for `compare`.
 
     Raises:
-        FormatError: a tensor or a path is one that HDF5 cannot hold.
-        PlanError: a path is a dataset and a group.
+        FormatError: HDF5 does not support a tensor or a path.
+        PlanError: a path would be both a dataset and a group.
     """
     import h5py
 
@@ -46,7 +46,7 @@ def write_tree(file: BinaryIO, tensors: Mapping[str, Tensor], attributes: Attrib
 
 
 def check_paths(paths: Iterable[str]) -> None:
-    """Check that names can be paths in one file; `write_tree` says what is raised."""
+    """Check that names can be paths in one file; raises the same errors as `write_tree`."""
     paths = set(paths)
     for path in paths:
         if not _encodes(path) or {"", "."} & set(path.split("/")):
@@ -57,7 +57,7 @@ def check_paths(paths: Iterable[str]) -> None:
 
 
 def name_and_scope(paths: Iterable[str]) -> str | None:
-    """Return a path of which another one goes on.
+    """Return a path that is also the scope of another one, or None.
 
     >>> name_and_scope({"kernel", "kernel/Momentum", "bias"}), name_and_scope({"kernel:0", "kernel/Momentum:0"})
     ('kernel', None)
@@ -73,7 +73,7 @@ def name_and_scope(paths: Iterable[str]) -> str | None:
 
 
 def compare(tree: Tree, tensors: Mapping[str, Tensor], sums: Mapping[str, int]) -> None:
-    """Check that a file that was written holds what it should.
+    """Check that a written file contains the expected tensors.
 
     Raises:
         CorruptCheckpoint: it does not.
@@ -86,7 +86,7 @@ def compare(tree: Tree, tensors: Mapping[str, Tensor], sums: Mapping[str, int]) 
 
 
 def checksum(tensor: Tensor) -> int:
-    """Return the CRC-32C of a tensor's bytes, of its texts one after the other."""
+    """Return the CRC-32C of a tensor's bytes, or of its strings joined by zero bytes."""
     import numpy as np
 
     if tensor.dtype is STRING:
@@ -122,7 +122,7 @@ def _write_numbers(out: Any, path: str, tensor: Tensor) -> int:
 
 
 class _Stream:
-    """A tensor's bytes, taken in other sizes than it gives them."""
+    """Reads a tensor's bytes in other sizes than its pieces."""
 
     def __init__(self, tensor: Tensor) -> None:
         self._tensor = tensor
@@ -130,7 +130,7 @@ class _Stream:
         self._rest = b""
 
     def take(self, size: int) -> bytes:
-        """Return the next so many bytes."""
+        """Return the next `size` bytes."""
         parts, taken = [self._rest], len(self._rest)
         while taken < size:
             piece = bytes(next(self._pieces, b""))
@@ -143,7 +143,7 @@ class _Stream:
         return joined[:size]
 
     def end(self) -> None:
-        """Check that nothing is left; the last request lets a tensor compare its checksum."""
+        """Check that no bytes are left; requesting them makes the tensor verify its checksum."""
         if self._rest or any(len(piece) for piece in self._pieces):
             raise CorruptCheckpoint(f"{self._tensor.name} has more bytes than its shape requires")
 

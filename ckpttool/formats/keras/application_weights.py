@@ -1,9 +1,8 @@
-"""Which weight of a file is which of an architecture of `keras.applications`, and what the file says of its arguments.
+"""Pairs a file's weights with those of a `keras.applications` architecture, and determines its arguments from a file.
 
-Keras 3 files are read as Keras reads them, by the places that it gives to layers. In older files layers are found by
-their names. Where an architecture leaves a name to Keras (`conv2d_7`), that has a number that says only in which order
-layers were made, and the layers of a kind are paired in this order; names may also have had slashes, and weights the
-names of Keras 1.
+Weights in Keras 3 files are found by their places, as in Keras. In older files, layers are found by their names. If an
+architecture leaves a name to Keras (`conv2d_7`), its number depends on the order in which layers were created, so the
+layers of a kind are paired in this order. Older names may contain slashes, and weights may have the names of Keras 1.
 """
 
 import re
@@ -17,19 +16,19 @@ from ckpttool.core.tensors import TensorSpec
 from ckpttool.formats.keras.applications import Application, MobileNetApplication, MobileNetV3Application
 
 AUTOMATIC = re.compile(r"(batch_normalization|conv2d|separable_conv2d|depthwise_conv2d|dense|normalization)(?:_(\d+))?")
-"""What Keras calls layers that have no name of their own."""
+"""Keras's default names of layers."""
 OWN_NAMES = {
-    "depthwise_kernel": "kernel",  # of a layer that has no other
+    "depthwise_kernel": "kernel",  # of a layer without another kernel
     "W": "kernel",
     "b": "bias",
     "running_mean": "moving_mean",
     "running_std": "moving_variance",
 }
-"""What weights are called in Keras 3, by what they were called before."""
+"""The names of weights in Keras 3, by their former names."""
 
 
 def told_by(application: Application, stored: Mapping[str, TensorSpec]) -> Application:
-    """Return an architecture with the arguments that are not given as the weights of a file say them."""
+    """Return an architecture with unspecified arguments determined from the weights of a file."""
     specs = {_plain(name): spec for name, spec in stored.items()}
     top = [spec.shape[-1] for name, spec in specs.items() if name.startswith(f"{application.top}/") and spec.shape]
     if application.include_top is None:
@@ -49,12 +48,12 @@ def paired(source: str, places: Mapping[str, str], stored: Mapping[str, str], le
 
     Args:
         source: The file, for messages.
-        places: The place in a file of Keras 3 of each weight of the network.
-        stored: Where in the file each of its weights is.
-        leave: Leave weights of the file that are not in the network where they are.
+        places: The place of each of the network's weights in a Keras 3 file.
+        stored: The place of each of the file's weights in it.
+        leave: Whether weights of the file that are not in the network are ignored.
 
     Raises:
-        FormatError: a weight of the network is not in the file, or one of the file not in the network.
+        FormatError: a weight of the network is not in the file, or one of the file is not in the network.
     """
     by_place = {place: name for name, place in stored.items()}
     if by_place.keys() == set(places.values()) or (leave and by_place.keys() > set(places.values())):
@@ -74,14 +73,14 @@ def paired(source: str, places: Mapping[str, str], stored: Mapping[str, str], le
 
 
 def _canonical(names: Iterable[str]) -> dict[str, str]:
-    """Return names by which both sides can be compared."""
+    """Return canonical names, by which both sides can be compared."""
     plain = {name: _plain(name) for name in names}
     ranks = _ranks({key.partition("/")[0] for key in plain.values()})
     return {name: f"{ranks[key.partition('/')[0]]}/{key.partition('/')[2]}" for name, key in plain.items()}
 
 
 def _plain(name: str) -> str:
-    """Return a name without slashes but the last, and with the name that Keras 3 has for the weight.
+    """Return a name with only its last slash, and with Keras 3's name for the weight.
 
     >>> _plain("expanded_conv/project/kernel"), _plain("block1_conv1/W_1")
     ('expanded_conv_project/kernel', 'block1_conv1/kernel')
@@ -92,7 +91,7 @@ def _plain(name: str) -> str:
 
 
 def _ranks(layers: Iterable[str]) -> dict[str, str]:
-    """Return layers by their own names, those that Keras has named by their kind and which of it they are.
+    """Return the names of layers; those with a default name are replaced by their kind and rank.
 
     >>> _ranks(["conv2d_94", "conv2d_8", "conv1"])
     {'conv1': 'conv1', 'conv2d_8': 'conv2d 0', 'conv2d_94': 'conv2d 1'}

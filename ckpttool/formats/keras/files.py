@@ -1,4 +1,4 @@
-"""Which files are Keras's, as far as their first bytes and a zip's list of members tell: before HDF5 is read."""
+"""Recognising Keras files by their first bytes and a zip's list of members, without reading HDF5."""
 
 from pathlib import Path
 
@@ -10,11 +10,11 @@ CONFIG = "config.json"
 """The member of an archive that describes its network."""
 SUFFIX = ".keras"
 MODEL_CONFIG = "model_config"
-"""The attribute of a whole model's `.h5` that has its configuration."""
+"""The attribute of a whole model's `.h5` with its config."""
 
 
 def is_archive(path: Path) -> bool:
-    """Return whether a file is a zip with a model's configuration in it, or one that is damaged and named so."""
+    """Return whether a file is a zip with a model's config, or a damaged one with the suffix `.keras`."""
     if not is_zip(path):
         return False
     names = member_names(path)
@@ -22,21 +22,21 @@ def is_archive(path: Path) -> bool:
 
 
 def is_keras_file(path: Path) -> bool:
-    """Return whether a file is one that Keras writes, be it a whole model or weights alone: by what is in it."""
+    """Return whether the content of a file is a Keras model or Keras weights."""
     return path.is_file() and (is_archive(path) or is_hdf5(path))
 
 
 def is_whole_model(path: Path) -> bool:
-    """Return whether a file is a Keras model with its network: by what is in it, for suffixes lie."""
+    """Return whether the content of a file is a Keras model with its network, regardless of its suffix."""
     if is_archive(path):
         return True
     if not is_hdf5(path):
         return False
-    from ckpttool.formats.hdf5.tree import read_tree  # with NumPy, which other files do without
+    from ckpttool.formats.hdf5.tree import read_tree  # imports NumPy, which other files do not need
 
     return MODEL_CONFIG in read_tree(path).attributes[""]
 
 
 def opens_with_keras(path: Path | str) -> bool:
-    """Return whether a path is a file that Keras writes, or names one of its architectures."""
+    """Return whether a path is a Keras file, or the name of a Keras architecture."""
     return is_application(path) or is_keras_file(Path(path))

@@ -1,7 +1,7 @@
-"""Which weight of a file is which of a network that Keras 3 builds: by name, never by position.
+"""Pairs a file's weights with those of a network that Keras 3 builds, by name rather than by position.
 
-Keras 3 names a weight by all layers on the way to it, `both/forward_lstm/lstm_cell/kernel`. Older files leave some of
-them out, `both/forward_lstm/kernel`, and call the weights of some layers otherwise.
+In Keras 3, a weight's name contains all enclosing layers: `both/forward_lstm/lstm_cell/kernel`. Older files omit some
+of them (`both/forward_lstm/kernel`), and have other names for some weights.
 """
 
 import re
@@ -13,9 +13,9 @@ from ckpttool.core.names import listed, suggestion
 from ckpttool.formats.keras.network import Network
 
 OTHERWISE = {"kernel": "depthwise_kernel"}
-"""What Keras 2 calls a weight where Keras 3 says no more than its kind."""
+"""Names of weights in Keras 3, with different names in Keras 2."""
 NAMELESS = re.compile(r"[Vv]ariable(_\d+)?")
-"""What Keras calls a weight that its layer gives no name."""
+"""Keras's default names of weights."""
 
 
 def stored_names(
@@ -23,14 +23,14 @@ def stored_names(
 ) -> dict[str, str]:
     """Return the file's name of each weight of a network.
 
-    `places` has where Keras 3 would keep each: a file that does not say what a layer's weights are called (that of a
-    layer in another one, by a name of its own) has their numbers there.
+    `places` has the place of each weight in a Keras 3 file: files without the names of a layer's weights (such as those
+    of nested layers with their own names) have the number there instead.
 
-    A weight of the file is a weight of the network if both are in one layer, are called the same there, and each scope
-    of the first is one of the second, in this order; where that fits several, neither is taken.
+    A weight of the file matches one of the network if both are in the same layer and have the same name there, and the
+    scopes of the first are among those of the second, in this order. Ambiguous matches are not used.
 
     Raises:
-        FormatError: a weight of the network is not in the file, or one of the file not in the network.
+        FormatError: a weight of the network is not in the file, or one of the file is not in the network.
     """
     left, sought = dict.fromkeys(stored), {name: _in_file(name, network.renamed) for name in built}
     numbered = {name: _numbered(told, (places or {}).get(name, "")) for name, told in sought.items()}
@@ -55,7 +55,7 @@ def stored_names(
 
 
 def _numbered(name: str, place: str) -> str:
-    """Return a weight's name with its number in its layer for its own."""
+    """Return a weight's name with its last part replaced by its number in the layer."""
     return f"{name.rpartition('/')[0]}/{place.rpartition('/')[2]}"
 
 

@@ -1,7 +1,7 @@
-"""Configs of Keras 2 in the terms of Keras 3, wherever both compute the same; what Keras 3 lacks is refused by name.
+"""Conversion of Keras 2 configs to Keras 3, if both compute the same; features that Keras 3 lacks are refused.
 
-Keras 3 reads some of them by itself, wrongly at times: it takes `hard_sigmoid`, which has another slope since, and
-turns the shape of a first layer's batch into that of a row. A config that comes here has passed the gate.
+Keras 3 can read some of them itself, but sometimes incorrectly: it accepts `hard_sigmoid`, which has another slope now,
+and misinterprets the batch shape of a first layer. Configs must have passed the gate.
 """
 
 import re
@@ -14,7 +14,7 @@ from ckpttool.formats.keras.gate import HELP, LAYER_KEYS, Place
 
 Config = dict[str, Any]
 ANY = object()
-"""A field that says nothing of what is computed, whatever its value."""
+"""Marks a field that does not affect the computation, whatever its value."""
 _KERNEL = {"kernel_initializer": ANY, "kernel_regularizer": ANY, "kernel_constraint": ANY}
 GONE: Mapping[str, Mapping[str, Any]] = {
     "BatchNormalization": {
@@ -36,19 +36,19 @@ GONE: Mapping[str, Mapping[str, Any]] = {
     "SpatialDropout3D": {"trainable": ANY, "noise_shape": ANY},
     "MultiHeadAttention": {"query_shape": ANY, "key_shape": ANY, "value_shape": ANY, "softmax_robust_masking": False},
 }
-"""The fields of Keras 2's layers that Keras 3 does not know, and the value that means what Keras 3 always does."""
+"""The fields of Keras 2's layers that Keras 3 does not have, with the value that corresponds to Keras 3's behaviour."""
 GONE_ANYWHERE: Mapping[str, Any] = {"time_major": False, "rng_type": ANY}
-"""Such fields of many layers."""
+"""Such fields that many layers have."""
 STATES = ("LSTM", "GRU", "SimpleRNN", "RNN", "ConvLSTM1D", "ConvLSTM2D", "ConvLSTM3D", "Bidirectional")
-"""Layers that Keras 2 lists the states of, which they begin with, among the inputs of a call."""
+"""Layers whose initial states Keras 2 lists among the inputs of a call."""
 RENAMED = {"LeakyReLU": {"alpha": "negative_slope"}}
-"""Fields that have another name in Keras 3."""
+"""Fields with another name in Keras 3."""
 UNTOLD: Mapping[str, Mapping[str, Any]] = {"GRU": {"reset_after": False}, "GRUCell": {"reset_after": False}}
-"""Fields that Keras 2.0 and 2.1 did not have, and what their layers did."""
+"""Fields that Keras 2.0 and 2.1 did not have, with the value that corresponds to their behaviour."""
 INITIALIZERS = "keras.initializers"
 DISTRIBUTIONS = {"normal": "truncated_normal"}
 LOSSES = {"kullback_leibler_divergence": "kl_divergence"}
-"""Names of losses that Keras 3 has not kept."""
+"""Names of losses that Keras 3 has renamed."""
 
 
 def is_old(version: str) -> bool:
@@ -61,20 +61,20 @@ def is_old(version: str) -> bool:
 
 
 def upgraded(config: Config, place: Place) -> tuple[Config, dict[str, str]]:
-    """Return a network's config in Keras 3's terms, and the new names of its layers with those that the file has.
+    """Return a network's config for Keras 3, and the new names of renamed layers with their names in the file.
 
     Raises:
-        FormatError: a layer does what Keras 3 does not.
+        FormatError: a layer uses a feature that Keras 3 does not have.
     """
     renamed = _without_slashes(config)
     return _upgraded(_replaced(config, renamed), place), {new: old for old, new in renamed.items()}
 
 
 def computed_from_file(config: Any, place: Place) -> Any:
-    """Return a config of what a file has the values for: the factors of LoRA are in the kernels that they change.
+    """Return a config without LoRA, whose factors are merged into the file's kernels.
 
     Raises:
-        FormatError: a layer computes with what it kept of the rows before, which no file has.
+        FormatError: a layer is stateful: its state is in no file.
     """
     if isinstance(config, list):
         return [computed_from_file(each, place) for each in config]
@@ -91,7 +91,7 @@ def computed_from_file(config: Any, place: Place) -> Any:
 
 
 def _without_slashes(config: Config) -> dict[str, str]:
-    """Return new names for the layers whose names have slashes, as DenseNet's did in Keras 2: `conv1_conv`."""
+    """Return new names for layers whose names contain slashes, as DenseNet's did in Keras 2: `conv1_conv`."""
     names = {layer["config"]["name"] for model, _ in models_within(config) for layer in model["config"]["layers"]}
     renamed: dict[str, str] = {}
     for name in sorted(name for name in names if "/" in name):
@@ -104,7 +104,7 @@ def _without_slashes(config: Config) -> dict[str, str]:
 
 
 def _replaced(value: Any, texts: Mapping[str, str]) -> Any:
-    """Return a value in which each text is another, wherever it stands."""
+    """Return a value with strings replaced anywhere in it."""
     if isinstance(value, str):
         return texts.get(value, value)
     if isinstance(value, list):
@@ -124,7 +124,7 @@ def _upgraded(config: Config, place: Place) -> Config:
 
 
 def _layer(config: Config, place: Place) -> Config:
-    """Return a layer's config in Keras 3's terms, and those of the layers in it."""
+    """Return a layer's config for Keras 3, including nested layers."""
     own, kind = dict(config["config"] or {}), config["class_name"]
     place = place.within(own.get("name"))
     shape = own.pop("batch_input_shape", None)
@@ -136,7 +136,7 @@ def _layer(config: Config, place: Place) -> Config:
         value = own.pop(key, harmless)
         if harmless is not ANY and value != harmless:
             raise FormatError(f"{place} has {key} = {value}, and a {kind} of Keras 3 has no {key}; {HELP}")
-    if kind == "BatchNormalization" and not own.get("renorm"):  # which Keras 3 has learned late
+    if kind == "BatchNormalization" and not own.get("renorm"):  # older versions of Keras 3 do not know these
         own = {key: value for key, value in own.items() if not key.startswith("renorm")}
     own = {**UNTOLD.get(kind, {}), **own}
     if isinstance(own.get("axis"), list) and len(own["axis"]) == 1 and kind == "BatchNormalization":
@@ -152,19 +152,19 @@ def _layer(config: Config, place: Place) -> Config:
 
 
 def _each(value: Any, change: Callable[[Any], Config]) -> Any:
-    """Return a config, or each of a list of them, changed."""
+    """Apply `change` to a config, or to each config in a list."""
     if isinstance(value, list):
         return [_each(each, change) for each in value]
     return change(value) if isinstance(value, Mapping) and {"class_name", "config"} <= value.keys() else value
 
 
 def _number(value: Any) -> Any:
-    """Return the number that Keras 2 has written as an array of NumPy's."""
+    """Return the number that Keras 2 has written as a NumPy array; other values are returned unchanged."""
     return value["value"] if isinstance(value, Mapping) and value.get("type") == "ndarray" else value
 
 
 def _initializer(config: Mapping[str, Any]) -> Config:
-    """Return an initializer without its dtype, which is the layer's."""
+    """Return an initializer without its dtype, for which Keras 3 uses the layer's."""
     own = {key: value for key, value in (config.get("config") or {}).items() if key != "dtype"}
     if "distribution" in own:
         own["distribution"] = DISTRIBUTIONS.get(own["distribution"], own["distribution"])
@@ -172,7 +172,7 @@ def _initializer(config: Mapping[str, Any]) -> Config:
 
 
 def hard_sigmoid(dtype: Any) -> Config:
-    """Return Keras 2's `hard_sigmoid`, x / 5 + 1 / 2 between 0 and 1, made of layers of Keras 3, whose own is x / 6."""
+    """Return Keras 2's `hard_sigmoid` (slope 1 / 5) as layers of Keras 3, whose own has the slope 1 / 6."""
     own = {"dtype": dtype} if dtype else {}
     layers = [
         _named("keras.layers", "Rescaling", name="rescaling", scale=0.2, offset=0.5, **own),
@@ -186,7 +186,7 @@ def _named(module: str, kind: str, **config: Any) -> Config:
 
 
 def _with_input(layers: list[Config], before: list[Config]) -> list[Config]:
-    """Return a Sequential model's layers with an input before them, which Keras 2 has as a field of the first."""
+    """Return a Sequential model's layers with an input layer, which is a field of the first layer in Keras 2."""
     first = before[0]["config"] if before else None
     if not isinstance(first, Mapping) or before[0]["class_name"] in ("InputLayer", "Functional", "Sequential"):
         return layers
@@ -198,10 +198,10 @@ def _with_input(layers: list[Config], before: list[Config]) -> list[Config]:
 
 
 def _nodes(own: Config) -> Config:
-    """Return the layers and the outputs of a Functional model, their nodes as Keras 3 counts and writes them.
+    """Return the layers, inputs and outputs of a Functional model with Keras 3's node indices and notation.
 
-    Where a layer is a model, Keras 2 begins at 1, with a node of the model's own; Keras 3 does so only for a Functional
-    model among the outputs.
+    For layers that are models, Keras 2 counts nodes from 1, after the model's own node; Keras 3 does so only for
+    Functional models, and only in the list of outputs.
     """
     models = {layer["name"]: layer["class_name"] for layer in own["layers"] if "layers" in (layer["config"] or {})}
     nodes = [layer["inbound_nodes"] for layer in own["layers"]]
@@ -220,7 +220,7 @@ def _nodes(own: Config) -> Config:
 
 
 def _alone(tensors: Any) -> Any:
-    """Return the only tensor of a list by itself: Keras 2's models took and gave it so."""
+    """Return the only tensor of a list without the list: Keras 2's models had single inputs and outputs then."""
     return tensors[0] if isinstance(tensors, list) and len(tensors) == 1 and is_reference(tensors[0]) else tensors
 
 
@@ -234,7 +234,7 @@ def _shifted(value: Any, late: Collection[str]) -> Any:
 
 
 def _node(node: Any, kind: str) -> Any:
-    """Return a call of a layer as Keras 3 writes it, where tensors are among its options or states among its inputs."""
+    """Return a layer call in Keras 3's notation if its options contain tensors, or its inputs states."""
     if not isinstance(node, list) or not node or not all(is_reference(each) for each in node):
         return node
     options: Any = next((each[3] for each in node if len(each) == 4), {})
@@ -247,7 +247,7 @@ def _node(node: Any, kind: str) -> Any:
 
 
 def _tensor(value: Any) -> Any:
-    """Return a value with each reference in it as a tensor of Keras 3, which is found by its history alone."""
+    """Return a value with references replaced by Keras 3 tensors, which Keras identifies only by their history."""
     if is_reference(value):
         config = {"shape": [], "dtype": "float32", "keras_history": value[:3]}
         return {"class_name": "__keras_tensor__", "config": config}
@@ -257,7 +257,7 @@ def _tensor(value: Any) -> Any:
 
 
 def compile_upgraded(config: Config) -> Config:
-    """Return what a model was compiled with in Keras 3's terms."""
+    """Return a compile config for Keras 3."""
     own = {key: value for key, value in config.items() if key != "sample_weight_mode"}
     for key in ("loss", "metrics", "weighted_metrics"):
         own[key] = _objective(own.get(key))
@@ -267,7 +267,7 @@ def compile_upgraded(config: Config) -> Config:
 
 
 def _objective(value: Any) -> Any:
-    """Return losses and metrics, those that only wrap a function as its name."""
+    """Return losses and metrics; wrappers of a function are replaced by its name."""
     if isinstance(value, list):
         return [_objective(each) for each in value]
     if isinstance(value, str):
@@ -285,7 +285,7 @@ def _objective(value: Any) -> Any:
 
 
 def _optimizer(config: Mapping[str, Any]) -> Config:
-    """Return an optimizer's config; a rate that decays as a schedule that does the same."""
+    """Return an optimizer's config, in which a decay of the learning rate is an equivalent schedule."""
     own = dict(config["config"] or {})
     if "lr" in own:
         own["learning_rate"] = own.pop("lr")

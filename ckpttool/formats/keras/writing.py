@@ -1,4 +1,4 @@
-"""Writing Keras 3's files: a `.keras` with a configuration and weights, or the weights alone, each at its place."""
+"""Writing Keras 3 files: a `.keras` with a config and weights, or only the weights."""
 
 import json
 import zipfile
@@ -20,28 +20,28 @@ from ckpttool.formats.reading.archive import member_bytes, members
 from ckpttool.formats.writing.files import replacing, writing
 
 EARLIEST = (1980, 1, 1, 0, 0, 0)
-"""The date of a zip's members: the file has its own."""
+"""The date of a zip's members; the file has its own date."""
 
 
 @dataclass(frozen=True)
 class KerasWeights:
-    """What a file of weights holds: tensors at their places, and the attributes of groups."""
+    """The content of a weights file: tensors at their places, and the attributes of groups."""
 
     tensors: Mapping[str, Tensor]
     attributes: Mapping[str, Mapping[str, Any]]
 
     @classmethod
     def numbered(cls, tensors: Mapping[str, Tensor], names: Mapping[str, str]) -> "KerasWeights":
-        """Return those of Keras 3: `layers/dense/vars/0`; each group of a layer's own weights has the layer's name."""
+        """Return those of Keras 3 (`layers/dense/vars/0`); groups of layers' own weights have the layers' names."""
         named = {"/".join(filter(None, [group, HOLDER])): {"name": name} for group, name in names.items()}
         return cls(tensors, named)
 
 
 def write_weights(weights: KerasWeights, path: Path) -> None:
-    """Write a file of weights alone, and read it again.
+    """Write a weights file, and read it back.
 
     Raises:
-        CorruptCheckpoint: what was read back differs.
+        CorruptCheckpoint: it differs from what was written.
     """
     sums: dict[str, int] = {}
 
@@ -53,10 +53,10 @@ def write_weights(weights: KerasWeights, path: Path) -> None:
 
 
 def write_archive(config: Any, metadata: Any, weights: KerasWeights, path: Path) -> None:
-    """Write a `.keras`, and read it again.
+    """Write a `.keras`, and read it back.
 
     Raises:
-        CorruptCheckpoint: what was read back differs.
+        CorruptCheckpoint: it differs from what was written.
     """
     texts = {METADATA: json.dumps(metadata).encode(), CONFIG: json.dumps(config).encode()}
     with writing(path) as (_, unpacked):
@@ -71,7 +71,7 @@ def _pieces(file: BinaryIO) -> Iterator[bytes]:
 
 
 def _write_zip(file: BinaryIO, contents: Mapping[str, Iterable[bytes]]) -> None:
-    """Write members as they are, not packed, so that weights can be read in their places."""
+    """Write uncompressed members, so that weights can be read at their offsets."""
     with zipfile.ZipFile(file, "w") as out:
         for name, pieces in contents.items():
             info = zipfile.ZipInfo(name, EARLIEST)
@@ -87,5 +87,5 @@ def _check(texts: Mapping[str, bytes], weights: KerasWeights, sums: Mapping[str,
         if b"".join(member_bytes(path, found[name], name)) != text:
             raise CorruptCheckpoint(f"{path}: {name} reads back differently than it was written")
     for _ in member_bytes(path, found[WEIGHTS], WEIGHTS):
-        pass  # its checksum is compared
+        pass  # reading verifies the checksum
     compare(read_archive(path), weights.tensors, sums)

@@ -1,6 +1,6 @@
-"""NumPy's `.npy`, alone or in folders: an array to a file, whose name, or path in the folder, is the tensor's name.
+"""NumPy's `.npy` files, single or in folders: one array per file, named after the file or its path in the folder.
 
-A file is a header, which must match the size of the file, and numbers (numpy/lib/format.py).
+A file consists of a header, which must match the size of the file, and numbers (numpy/lib/format.py).
 """
 
 import functools
@@ -26,18 +26,18 @@ from ckpttool.remote import sparse_files
 
 SUFFIX = ".npy"
 HOLDS = frozenset(dtype.name for dtype in DTYPES if dtype.name == dtype.numpy_name) | {STRING.name}
-"""The dtypes that NumPy has of its own, and strings."""
+"""NumPy's built-in dtypes, and strings."""
 HEADER_LIMIT = 16 << 10
-"""Bytes within which a header ends; NumPy itself takes 10,000."""
+"""The maximum size of a header in bytes; NumPy itself accepts 10,000."""
 _BAD_HEADER = (ValueError, SyntaxError, TypeError, KeyError, tokenize.TokenError, MemoryError, RecursionError)
 
 
 class UnreadArray(Exception):
-    """An array of what no checkpoint holds, such as objects; its text goes on from the array's name."""
+    """An array of unsupported elements, such as objects; its message continues the array's name."""
 
 
 class StoredArray(NamedTuple):
-    """What a header says: the tensor, NumPy's type of it, the order of its elements, and where they begin."""
+    """The content of a header: the tensor's spec, the NumPy dtype, the order of elements, and their offset."""
 
     spec: TensorSpec
     numpy: np.dtype[np.generic]
@@ -46,21 +46,21 @@ class StoredArray(NamedTuple):
 
     @property
     def plain(self) -> bool:
-        """Whether its bytes are those that a tensor has: numbers, little-endian, in C order."""
+        """Whether the elements are numbers, little-endian, in C order, as in a tensor."""
         return bool(self.spec.dtype.itemsize) and not self.fortran and self.numpy.newbyteorder("<") == self.numpy
 
     @property
     def nbytes(self) -> int:
-        """The bytes after the header."""
+        """The number of bytes after the header."""
         return self.spec.elements * self.numpy.itemsize
 
 
 def read_header(path: Path, name: str, head: bytes, size: int) -> StoredArray:
-    """Read the header among an array's first bytes, of `size` in all.
+    """Read the header in the first bytes (`head`) of a file of `size` bytes.
 
     Raises:
         CorruptCheckpoint: it is damaged, or does not fit the size.
-        UnreadArray: the array is not one of numbers or bytes.
+        UnreadArray: the elements are neither numbers nor bytes.
     """
     if head.startswith(npy.magic(3, 0)):
         raise UnreadArray("contains structures, which are never read")
@@ -77,7 +77,7 @@ def read_header(path: Path, name: str, head: bytes, size: int) -> StoredArray:
 
 
 def parsed_header(path: Path, name: str, file: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
-    """Return the shape that a header says, whether the order is Fortran's, and the dtype; the file is then behind it.
+    """Read the header of an open file, and return the shape, whether the order is Fortran's, and the dtype.
 
     Raises:
         CorruptCheckpoint: it is damaged.
@@ -89,7 +89,7 @@ def parsed_header(path: Path, name: str, file: IO[bytes]) -> tuple[tuple[int, ..
 
 
 def _header_size(head: bytes) -> int:
-    """Return how many bytes a header has by its own account, with the magic and the length before it."""
+    """Return the declared size of a header in bytes, including the magic and the length before it."""
     width = 2 if head.startswith(npy.magic(1, 0)) else 4
     at = len(npy.magic(1, 0))
     return at + width + int.from_bytes(head[at : at + width], "little")
@@ -97,7 +97,7 @@ def _header_size(head: bytes) -> int:
 
 @functools.lru_cache(maxsize=256)
 def _parsed(header: bytes) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
-    """Return what a header says: an archive of many arrays has few that differ, and each is parsed as Python's text."""
+    """Return a parsed header; cached, because parsing is slow, and an archive has few different headers."""
     return _read_header(io.BytesIO(header))
 
 
@@ -114,11 +114,11 @@ def _damaged(path: Path, name: str, error: Exception) -> CorruptCheckpoint:
 
 
 def mapped(path: Path) -> Array:
-    """Return the array of a file, which stays on the disk.
+    """Return the array of a file as a memory map.
 
     Raises:
-        CorruptCheckpoint: it is damaged, or none.
-        FormatError: it is of Python objects, or of others that no tensor is of.
+        CorruptCheckpoint: it is damaged.
+        FormatError: it is not an .npy file, or the elements are Python objects or other unsupported types.
     """
     with path.open("rb") as file:
         head = file.read(HEADER_LIMIT)
@@ -135,7 +135,7 @@ def mapped(path: Path) -> Array:
 
 
 def array_of(stored: StoredArray, pieces: Iterable[bytes]) -> Array:
-    """Return the array of these bytes, in C order and the machine's byte order; strings as an object array of bytes."""
+    """Return the array for bytes, in C order and native byte order; strings as an object array of bytes."""
     array = gathered(pieces, stored.nbytes).view(stored.numpy)
     array = array.reshape(stored.spec.shape, order="F" if stored.fortran else "C")
     if stored.spec.dtype is STRING:
@@ -149,7 +149,7 @@ def _dtype(dtype: np.dtype[np.generic]) -> DType:
     if dtype.hasobject or dtype.names or dtype.subdtype:
         raise UnreadArray(f"contains Python objects or structures ({dtype}), which are never read")
     if dtype.kind in "SU":
-        if not dtype.itemsize:  # any number of them would fit into no bytes
+        if not dtype.itemsize:  # their number would be unlimited
             raise UnreadArray(f"contains strings of length 0 ({dtype}), which NumPy does not write")
         return STRING
     if dtype.name not in BY_NAME:
@@ -160,7 +160,7 @@ def _dtype(dtype: np.dtype[np.generic]) -> DType:
 class NpyTensors(RawTensors):
     """The array of a file by the file's name, or those of a folder by their paths, both without the suffix.
 
-    Other arrays, and other files of a folder, are left out and named.
+    Unsupported arrays, and other files of a folder, are skipped, and listed in `left_out`.
     """
 
     def __init__(self, place: Path) -> None:
@@ -190,7 +190,7 @@ class NpyTensors(RawTensors):
 
 
 class Npy(Format):
-    """NumPy's file of one array, or a folder of such."""
+    """NumPy's file of one array, or a folder of such files."""
 
     NAME = "npy"
     CHECKSUMS = False
@@ -200,19 +200,19 @@ class Npy(Format):
     HOLDS = HOLDS
 
     def recognises(self, path: Path) -> bool:
-        """Return whether a path is a file of an array, or a folder with one anywhere in it."""
+        """Return whether a path is such a file, or a folder with one anywhere in it."""
         if not path.is_file():
             return path.is_dir() and any(path.rglob(f"*{SUFFIX}"))
         with sparse_files.opened(path) as file:
             return file.read(len(npy.MAGIC_PREFIX)) == npy.MAGIC_PREFIX
 
     def open(self, path: Path) -> NpyTensors:
-        """List the arrays; `NpyTensors` says what is raised."""
+        """Return the arrays; raises the same errors as `NpyTensors`."""
         return NpyTensors(path)
 
 
 def _files(folder: Path) -> Iterator[Path]:
-    """Yield the files in a folder and in those below it, in order."""
+    """Yield the files in a folder and its subfolders, in order."""
     for root, folders, names in os.walk(folder):
         folders.sort()
         for each in sorted((*folders, *names)):

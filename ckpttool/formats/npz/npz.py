@@ -1,7 +1,7 @@
-"""NumPy's .npz: a zip file with an array in each member, read without pickle and written uncompressed, both streamed.
+"""NumPy's .npz: a zip file with one array per member, read without pickle, and written uncompressed, both streamed.
 
-A member's header must match the member's size before anything is read. Objects are refused, so are two members
-of one name: programs differ in which of them they take.
+A member's header must match the member's size before data is read. Objects are refused, and so are two members with the
+same name, because programs differ in which of them they use.
 """
 
 import re
@@ -25,14 +25,14 @@ from ckpttool.formats.writing.files import replacing
 from ckpttool.formats.writing.read_back import require_same_tensors
 
 LOSES = re.compile(rb"\0\Z")
-"""What NumPy takes off an array's bytes: the zeros at their end, which it fills them up with."""
+"""What NumPy loses of byte strings: zeros at the end, because it pads strings with zeros."""
 
 LONGEST_NAME = 0xFFFF
-"""Bytes of a member's name, whose number a zip keeps in two."""
+"""The maximum length of a member's name in bytes, which a zip stores in two bytes."""
 
 
 class Member(NamedTuple):
-    """An array in the file, and the member that holds it."""
+    """An array in the file, and its member."""
 
     info: zipfile.ZipInfo
     array: StoredArray
@@ -46,11 +46,11 @@ class NpzTensors(Tensors):
 
         Raises:
             CorruptCheckpoint: the zip is damaged, or a header does not fit its member.
-            FormatError: two members have one name, or one is packed to excess.
+            FormatError: two members have the same name, or one has an excessive compression ratio.
         """
         self.path = path
         self.members: dict[str, Member] = {}
-        self._archive = opened(path)  # once: its directory has a line for each array
+        self._archive = opened(path)  # only once, because its directory has an entry for each array
         left_out: dict[str, str] = {}
         for info in self._archive.infolist():
             name = info.filename.removesuffix(SUFFIX)
@@ -75,7 +75,7 @@ class NpzTensors(Tensors):
         return len(self.members)
 
     def raw(self, member: Member) -> Iterator[bytes]:
-        """Yield the bytes of an array as they are stored; the zip's checksum is compared at the end."""
+        """Yield the stored bytes of an array; the zip's checksum is verified at the end."""
         try:
             with self._archive.open(member.info) as file:
                 file.read(member.array.start)
@@ -101,22 +101,22 @@ class Npz(Format):
     LOSES = LOSES
 
     def recognises(self, path: Path) -> bool:
-        """Return whether a file is a zip whose members are all arrays; what is damaged or empty goes by its name."""
+        """Return whether a file is a zip with only arrays as members; a damaged or empty one counts by its suffix."""
         if not is_zip(path):
             return False
         return path.suffix == ".npz" or all(name.endswith(SUFFIX) for name in member_names(path) or [""])
 
     def open(self, path: Path) -> NpzTensors:
-        """Read the headers of the arrays; `NpzTensors` says what is raised."""
+        """Read the headers of the arrays; raises the same errors as `NpzTensors`."""
         return NpzTensors(path)
 
     def save(self, tensors: Mapping[str, Tensor], path: Path, how: Writing = PLAIN) -> None:
-        """Write an uncompressed archive, read it again, and only then give it its name."""
+        """Write an uncompressed archive, read it back, and only then rename it to `path`."""
         with replacing(path, partial(self._check, tensors)) as file:
             write_archive(file, tensors)
 
     def verify(self, path: Path) -> Iterator[Checked]:
-        """Check every byte of every array against the zip's checksums."""
+        """Verify all arrays with the zip's checksums."""
         tensors = self.open(path)
         return (Checked.of(name, tensors.raw(member)) for name, member in tensors.members.items())
 
@@ -126,11 +126,11 @@ class Npz(Format):
         require_same_tensors(path, {name: member.array.spec for name, member in read.members.items()}, wanted)
         for member in read.members.values():
             for _ in read.raw(member):
-                pass  # its checksum is compared
+                pass  # reading verifies the checksum
 
 
 def read_member(path: Path, archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> Member:
-    """Read a member's header and check it against the member's size; the array after it may be damaged."""
+    """Read a member's header, and compare it with the member's size; the array is not verified."""
     name = info.filename.removesuffix(SUFFIX)
     if name == info.filename:
         raise UnreadArray(f"is not an array: its name does not end in {SUFFIX}")
@@ -144,10 +144,10 @@ def read_member(path: Path, archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> 
 
 
 def _require_whole(path: Path, archive: zipfile.ZipFile, info: zipfile.ZipInfo, name: str) -> None:
-    """Check that a member which is left out is as it was written: a damaged array would seem to be not an array.
+    """Verify a skipped member: a damaged array might not be recognised as an array.
 
     Raises:
-        CorruptCheckpoint: its checksum differs.
+        CorruptCheckpoint: its checksum does not match.
     """
     try:
         with archive.open(info) as file:
@@ -158,10 +158,10 @@ def _require_whole(path: Path, archive: zipfile.ZipFile, info: zipfile.ZipInfo, 
 
 
 def write_archive(file: BinaryIO, tensors: Mapping[str, Tensor]) -> None:
-    """Write arrays into a file as an .npz, one at a time; the same tensors give the same bytes.
+    """Write arrays to a file as an .npz, one at a time; the same tensors result in the same bytes.
 
     Raises:
-        FormatError: NumPy does not have the dtype, or a zip cannot have the name.
+        FormatError: NumPy does not have a dtype, or a zip does not support a name.
     """
     with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
         for name, tensor in tensors.items():
@@ -188,7 +188,7 @@ def _write_array(member: IO[bytes], tensor: Tensor) -> None:
             )
         npy.write_array(member, np.array(elements, "S").reshape(tensor.shape), (1, 0), allow_pickle=False)
         return
-    own = tensor.dtype.numpy_name == tensor.dtype.name  # quantised numbers would be taken for plain ones
+    own = tensor.dtype.numpy_name == tensor.dtype.name  # quantised numbers would be read as plain ones
     if not tensor.dtype.itemsize or not own:
         raise FormatError(f"{tensor.name} is {tensor.dtype}, which an .npz cannot store; `cast` changes it")
     dtype = tensor.dtype.numpy.newbyteorder("<")

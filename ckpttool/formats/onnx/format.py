@@ -1,6 +1,6 @@
 """ONNX models: the initialisers of the graph, without the onnx package.
 
-Data may be in files beside the model, and never anywhere else (https://onnx.ai/onnx/repo-docs/ExternalData.html).
+Data may be in files in the model's folder, but not elsewhere (https://onnx.ai/onnx/repo-docs/ExternalData.html).
 """
 
 from collections.abc import Mapping
@@ -27,10 +27,10 @@ SUFFIX = ".onnx"
 
 
 class Neighbours:
-    """The data files in a model's folder; there may be one to each tensor."""
+    """The data files in a model's folder; there may be one per tensor."""
 
     def __init__(self, model: Path) -> None:
-        """Take the model's path."""
+        """Store the model's path."""
         self._model = model
         self._files: dict[str, ClosedFile] = {}
 
@@ -40,7 +40,7 @@ class Neighbours:
         Raises:
             FormatError: the path is not in the model's folder, or not a file.
             MissingFile: it does not exist.
-            CorruptCheckpoint: it does not have those bytes, or offset and length are not numbers.
+            CorruptCheckpoint: the file does not contain these bytes, or offset and length are not numbers.
         """
         location = entry.get("location", "")
         file = self._files.get(location) or self._open(name, location)
@@ -78,12 +78,12 @@ class Neighbours:
 
 
 class OnnxTensors(RawTensors):
-    """The initialisers of a model by name, in its order; constants in nodes are left out, and named."""
+    """The initialisers of a model by name, in order; constants in nodes are skipped, and listed in `left_out`."""
 
     def __init__(self, path: Path) -> None:
-        """Walk the model's fields; `read_model` and `Neighbours.place` say what is raised.
+        """Find the model's initialisers; raises the errors of `read_model`, and FormatErrors of `Neighbours.place`.
 
-        What data files do not hold is raised where a tensor in them is read.
+        Missing and damaged data files raise errors only when their tensors are read.
         """
         super().__init__()
         file = CheckpointFile(path)
@@ -96,7 +96,7 @@ class OnnxTensors(RawTensors):
             else:
                 try:
                     data_file, offset = beside.place(name, external, stored_bytes(spec))
-                except (MissingFile, CorruptCheckpoint) as error:  # the others are read all the same
+                except (MissingFile, CorruptCheckpoint) as error:  # other tensors can still be read
                     self.locations[name] = TensorLocation(file, spec, 0)
                     self.coded[name] = partial(_refuse, error)
                     continue
@@ -119,28 +119,28 @@ class Onnx(Format):
     HOLDS = frozenset(NUMBERED.values())
 
     def recognises(self, path: Path) -> bool:
-        """Return whether a file is a model, field by field, or is named as one and is not a pointer to it."""
+        """Return whether all fields of a file are those of a model, or its suffix is .onnx and it is no LFS pointer."""
         if not path.is_file():
             return False
         file = CheckpointFile(path)
         return not file.is_lfs_pointer if path.suffix == SUFFIX else is_model(file)
 
     def arrangements(self, path: Path) -> Mapping[str, Arrangement]:
-        """Return what the nodes of the main graph say of its initialisers."""
+        """Return the arrangements of initialisers that the nodes of the main graph imply."""
         return arrangements(CheckpointFile(path))
 
     def open(self, path: Path) -> OnnxTensors:
-        """List the initialisers; `OnnxTensors` says what is raised."""
+        """Return the initialisers; raises the same errors as `OnnxTensors`."""
         return OnnxTensors(path)
 
 
 def _refuse(error: CkptError) -> NoReturn:
-    """Say why a tensor's bytes are not there, when they are asked for."""
+    """Raise the error of a tensor's data file when the tensor is read."""
     raise error
 
 
 def _listed(file: CheckpointFile, spec: TensorSpec, message: WireField) -> Array:
-    """Return a tensor whose numbers are a list in its message."""
+    """Return a tensor whose numbers are a repeated field of its message."""
     import numpy as np
 
     listed, count = list_of(spec.dtype), entries(spec)
@@ -157,7 +157,7 @@ def _listed(file: CheckpointFile, spec: TensorSpec, message: WireField) -> Array
 
 
 def _unpacked(place: TensorLocation) -> Array:
-    """Return a tensor of numbers of 4 bits."""
+    """Return a tensor of 4-bit numbers."""
     import numpy as np
 
     file = place.opened()

@@ -1,7 +1,7 @@
-"""How a block of a tensor is packed: what differs from the base's block, bytes sorted by their place, with zstd.
+"""Compression of a tensor's block in a patch: the difference from the base's block, bytes grouped by position, zstd.
 
-Trained weights move little, so the upper bytes of most differences are zeros: sorted together they pack well. Nothing
-is rounded: each way has an inverse on all bits.
+Trained weights change little, so the upper bytes of most differences are zeros, which compress well if they are grouped
+together. The compression is lossless: each method is invertible for all bit patterns.
 """
 
 from collections.abc import Iterable, Iterator
@@ -13,17 +13,17 @@ from ckpttool.core.dtypes import DType
 from ckpttool.core.tensors import Array
 
 XOR, DIFFERENCE, WHOLE = "xor", "difference", "whole"
-"""Bits that differ; the differences of numbers, counted in the steps that their dtype has; no base."""
+"""Methods: XOR of the bits; differences in units of adjacent numbers of the dtype; without a base."""
 WAYS = (DIFFERENCE, XOR, WHOLE)
 BLOCKS = {XOR: 256 << 10, DIFFERENCE: 256 << 10, WHOLE: 16 << 10}
-"""Bytes of a block: what needs no base is packed in small ones, of which none unpacks to a thousand times its size."""
+"""The size of a block in bytes; without a base, blocks are small, so that none expands to a thousand times its size."""
 Raw = bytes | memoryview
 LEVEL = 3
-"""That of zstd: higher ones take far longer, and gain little on numbers."""
+"""The compression level of zstd; higher ones take far longer, and gain little for numbers."""
 
 
 def packed(block: Raw, base: Raw | None, dtype: DType, way: str) -> bytes:
-    """Return a block packed; where that gains nothing it is as long as the block.
+    """Return a compressed block, or the uncompressed bytes (of the same size as the block) if that is not smaller.
 
     >>> from ckpttool.core.dtypes import BY_NAME
     >>> old, new = np.arange(64, dtype=np.float32), np.arange(64, dtype=np.float32) + 1e-6
@@ -39,10 +39,10 @@ def packed(block: Raw, base: Raw | None, dtype: DType, way: str) -> bytes:
 
 
 def unpacked(raw: bytes, nbytes: int, base: Raw | None, dtype: DType, way: str) -> bytes:
-    """Return the block of `nbytes` that was packed; no more is ever unpacked.
+    """Return the decompressed block of `nbytes`; at most that many bytes are decompressed.
 
     Raises:
-        ValueError: it is no such block.
+        ValueError: the block does not decompress to `nbytes`.
     """
     sorted_bytes = np.frombuffer(raw, np.uint8) if len(raw) == nbytes else _expanded(raw, nbytes)
     width = width_of(dtype)
@@ -58,12 +58,12 @@ def unpacked(raw: bytes, nbytes: int, base: Raw | None, dtype: DType, way: str) 
 
 
 def width_of(dtype: DType) -> int:
-    """Return the bytes of a number; complex ones are two."""
+    """Return the size of a number in bytes; complex numbers count as two numbers."""
     return (dtype.itemsize // 2 if dtype.name.startswith("complex") else dtype.itemsize) or 1
 
 
 def in_blocks(pieces: Iterable[Any], nbytes: int) -> Iterator[memoryview]:
-    """Yield the bytes of pieces in blocks of one size; the last may be shorter.
+    """Yield the bytes of pieces in blocks of `nbytes`; the last may be shorter.
 
     >>> [bytes(block) for block in in_blocks([b"abc", b"defg"], 2)]
     [b'ab', b'cd', b'ef', b'g']
@@ -93,14 +93,14 @@ def _expanded(raw: bytes, nbytes: int) -> Array:
 
 
 def _by_place(numbers: Array, base: Raw | None, dtype: DType, way: str) -> bytes:
-    """Return the numbers, or how they differ: first the lowest byte of each, then the next one of each."""
+    """Return the bytes of the numbers, or of their differences, grouped by position: the lowest byte of each first."""
     moved, width = numbers, width_of(dtype)
     if base is not None and way == XOR:
         moved = numbers ^ _numbers(base, dtype)
     elif base is not None and way == DIFFERENCE:
         step = _ordered(numbers, dtype) - _ordered(_numbers(base, dtype), dtype)
         kind = step.dtype.type
-        moved = (step << kind(1)) ^ (step >> kind(8 * width - 1)) * kind(_mask(width))  # small ones of both signs
+        moved = (step << kind(1)) ^ (step >> kind(8 * width - 1)) * kind(_mask(width))  # zigzag: small for both signs
     return moved.view(np.uint8).reshape(-1, width).T.tobytes()
 
 
@@ -109,7 +109,7 @@ def _numbers(block: Raw, dtype: DType) -> Array:
 
 
 def _ordered(bits: Array, dtype: DType) -> Array:
-    """Return floats as whole numbers in the same order, so that neighbours differ by one; others as they are."""
+    """Return the bits of floats as integers in the same order (adjacent floats differ by 1); others unchanged."""
     if "float" not in dtype.name and "complex" not in dtype.name:
         return bits
     top = bits.dtype.type(1 << (8 * bits.itemsize - 1))
@@ -117,7 +117,7 @@ def _ordered(bits: Array, dtype: DType) -> Array:
 
 
 def _bits(ordered: Array, dtype: DType) -> Array:
-    """Return what `_ordered` was given."""
+    """Invert `_ordered`."""
     if "float" not in dtype.name and "complex" not in dtype.name:
         return ordered
     top = ordered.dtype.type(1 << (8 * ordered.itemsize - 1))

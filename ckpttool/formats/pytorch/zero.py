@@ -1,7 +1,7 @@
-"""Folders of DeepSpeed's ZeRO: weights of float32 that lie flat in the files of several processes, joined to tensors.
+"""DeepSpeed ZeRO folders: float32 weights that are stored as flat parts in the files of several processes.
 
-The layout: deepspeed/utils/zero_to_fp32.py. In stages 1 and 2 the weights of a group follow one another, and are cut
-into as many parts as there are processes; in stage 3 each weight is. Nothing in a pickle is run.
+The layout: deepspeed/utils/zero_to_fp32.py. In stages 1 and 2, the concatenated weights of a group are divided among
+the processes; in stage 3, each weight is. No code in a pickle is run.
 """
 
 import math
@@ -24,14 +24,14 @@ from ckpttool.formats.reading.data_file import gathered
 
 OPTIMIZER, MODEL = "*_optim_states.pt", "*_model_states.pt"
 LATEST = "latest"
-"""What names the folder of the latest step beside it."""
+"""The file with the name of the latest step's folder."""
 TEXTS = ("ds_version", "global_steps", "global_samples", "dp_world_size")
 MOST_FILES = 10_000
 _PARALLEL = re.compile(r"mp_rank_(\d+)")
 
 
 class Joined(NamedTuple):
-    """A tensor, and the parts of files that follow one another in it; or one that a file holds as a whole."""
+    """A tensor with its parts in order, or as a whole tensor in a file."""
 
     shape: Shape
     dtype: DType
@@ -40,15 +40,15 @@ class Joined(NamedTuple):
 
 
 class ZeroTensors(Tensors):
-    """The weights of a folder, joined as they are read: what is trained in float32, buffers as they were saved."""
+    """The weights of a folder, assembled when they are read: trained ones in float32, buffers as they were saved."""
 
     def __init__(self, folder: Path) -> None:
-        """Read the pickles of all files, and find each weight's parts in them.
+        """Read the pickles of all files, and find each weight's parts.
 
         Raises:
-            MissingFile: the file of a process is not there, or none of the model.
-            CorruptCheckpoint: a file is damaged, or the parts do not make the weights.
-            FormatError: the model itself is cut over several processes, or a pickle names what could act.
+            MissingFile: the file of a process is missing, or there is none of the model.
+            CorruptCheckpoint: a file is damaged, or the parts do not match the weights.
+            FormatError: the model itself is split over several processes, or a pickle references code that could run.
         """
         self.folder = folder
         models = [Saved(path) for path in _files(folder, MODEL)]
@@ -93,7 +93,7 @@ class ZeroTensors(Tensors):
         return len(self._joined)
 
     def checked(self) -> Iterator[Checked]:
-        """Read every weight and compare checksums, then those of what was left out."""
+        """Read every weight and verify checksums, then those of skipped tensors."""
         yield from super().checked()
         for saved in self._saved:
             yield from saved.archive.rest(saved.held)
@@ -113,16 +113,16 @@ class Zero(Format):
     HOLDS = frozenset(dtype.name for dtype in DTYPES.values())
 
     def recognises(self, path: Path) -> bool:
-        """Return whether a path is a folder with files of processes, or with such folders and what names the latest."""
+        """Return whether a path is a folder with files of processes, or with such folders and a file `latest`."""
         return path.is_dir() and (any(path.glob(OPTIMIZER)) or _latest(path) is not None)
 
     def open(self, path: Path) -> ZeroTensors:
-        """Find the weights; `ZeroTensors` says what is raised."""
+        """Return the weights; raises the same errors as `ZeroTensors`."""
         return ZeroTensors(path if any(path.glob(OPTIMIZER)) else _latest(path) or path)
 
 
 def _latest(folder: Path) -> Path | None:
-    """Return the folder of the step that a file names; nothing leads out of this one."""
+    """Return the folder of the latest step, or None; names that lead out of this folder are ignored."""
     named = folder / LATEST
     if not is_file(named) or named.stat().st_size > 1000:
         return None
@@ -132,7 +132,7 @@ def _latest(folder: Path) -> Path | None:
 
 
 def _files(folder: Path, pattern: str) -> list[Path]:
-    """Return the files of processes, by the numbers in their names."""
+    """Return the files of processes, ordered by the numbers in their names."""
     found = sorted(folder.glob(pattern), key=lambda path: [int(n) for n in re.findall(r"\d{1,18}", path.name)])
     if len(found) > MOST_FILES:
         raise FormatError(f"{folder} has over {MOST_FILES} files of processes, the limit")
@@ -144,7 +144,7 @@ def _files(folder: Path, pattern: str) -> list[Path]:
 
 
 def _stage(optimizers: list[Saved]) -> int:
-    """Return the stage that the files are of, which are as many as they say."""
+    """Return the stage of the files, after checking their number."""
     said = optimizers[0].number("zero_stage")
     count = optimizers[0].number("partition_count")
     if said not in (1, 2, 3):
@@ -163,7 +163,7 @@ def _buffers(model: Saved) -> Iterator[tuple[str, Joined]]:
 
 
 def _frozen(models: list[Saved], stage: int) -> Iterator[tuple[str, Joined]]:
-    """Yield the weights that are not trained: whole in the file of the model, in stage 3 in parts, as the others."""
+    """Yield the frozen weights, which are whole in the model's file, or in stage 3 divided among processes."""
     shapes = shapes_of(models[0], "frozen_param_shapes")
     held = [dict(model.views("frozen_param_fragments", shapes)) for model in models]
     for name, shape in shapes.items():
@@ -205,7 +205,7 @@ def _trained(model: Saved, optimizers: list[Saved], stage: int) -> Iterator[tupl
 def _cut_each(
     shapes: Mapping[str, Shape], optimizers: list[Saved], groups: list[list[View]]
 ) -> Iterator[tuple[str, Joined]]:
-    """Yield weights of which each process has a part, of equal size, the last one filled up."""
+    """Yield weights of which each process has a part of equal size, the last one padded."""
     flats = [Flat([(saved, view) for view in views]) for saved, views in zip(optimizers, groups, strict=True)]
     at = 0
     for name, shape in shapes.items():

@@ -1,4 +1,4 @@
-"""Values of a data file read one after the other, a chunk of it at a time; nothing is read that cannot be there."""
+"""Reading consecutive values of a data file in chunks, with checks that they are within the file."""
 
 from ckpttool.core.errors import CorruptCheckpoint
 from ckpttool.formats.reading.data_file import CheckpointFile
@@ -7,16 +7,16 @@ CHUNK = 256 << 10
 
 
 class Cursor:
-    """A place in a file that moves on with what is read."""
+    """A position in a file, which advances when bytes are read."""
 
     def __init__(self, file: CheckpointFile, at: int = 0) -> None:
-        """Begin at a place."""
+        """Start at an offset."""
         self.file, self.at = file, at
         self._chunk, self._start = b"", at
 
     @property
     def left(self) -> int:
-        """The bytes from here to the file's end."""
+        """The number of bytes until the file's end."""
         return self.file.size - self.at
 
     def take(self, size: int) -> bytes:
@@ -30,12 +30,12 @@ class Cursor:
         return self._chunk[begin : begin + size]
 
     def skip(self, size: int) -> None:
-        """Pass over bytes; raises CorruptCheckpoint if the file ends before them."""
+        """Skip bytes; raises CorruptCheckpoint if the file ends before them."""
         self.require(size)
         self.at += size
 
     def require(self, size: int) -> None:
-        """Check that so many bytes are left.
+        """Check that at least `size` bytes are left.
 
         Raises:
             CorruptCheckpoint: the file ends before them.

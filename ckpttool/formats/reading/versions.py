@@ -1,4 +1,4 @@
-"""Which version of a file something was found of, so that it is not given for another one that has its name."""
+"""Identifying versions of a file, so that cached facts are not used for another file with the same name."""
 
 from collections.abc import Hashable
 from pathlib import Path
@@ -8,15 +8,15 @@ from ckpttool.formats.wire import crc
 from ckpttool.remote import sparse_files
 
 LARGEST_SUMMED = 256 << 20
-"""Bytes of a file that was written just now, up to which its checksum is taken; of a larger one nothing is kept."""
+"""The maximum size in bytes of a recently written file whose checksum is computed; larger ones are not cached."""
 _STEP = 1 << 20
 
 
 def version_of(path: Path) -> Hashable:
-    """Return what two readings of a file have in common only if they read the same bytes.
+    """Return a key that is equal for two reads of a file only if they read the same bytes.
 
-    That is its stamp; where it was written just now its checksum too, as it may be written to again without a change of
-    its time; on a server the copy that is filled from there.
+    It is the file's stamp. For a recently written file, which may be changed again without a change of its time, it
+    includes the checksum. For a remote file, it is the local copy.
     """
     if remote := sparse_files.at(path):
         return remote

@@ -1,4 +1,4 @@
-"""A part of a data file that is an archive of its own, read as if it were a file."""
+"""Reading an archive that is a part of a data file as if it were a file."""
 
 import io
 from pathlib import Path
@@ -9,7 +9,7 @@ from ckpttool.formats.reading.data_file import CheckpointFile
 
 
 class Window(CheckpointFile):
-    """Some bytes of a file: offsets count from the first of them, and none beyond the last is read."""
+    """A byte range of a file; offsets are relative to its start, and bytes outside of it are not read."""
 
     def __init__(self, path: Path, start: int, size: int) -> None:
         """Open the file.
@@ -27,22 +27,22 @@ class Window(CheckpointFile):
         self.start, self.size = start, size
 
     def piece(self, size: int, at: int) -> bytes:
-        """Read so many bytes.
+        """Return `size` bytes at an offset.
 
         Raises:
-            CorruptCheckpoint: they are not within the part.
+            CorruptCheckpoint: they are not within the range.
         """
         if size < 0 or at < 0 or at + size > self.size:
             raise CorruptCheckpoint(f"{self.path}: a part of it refers to bytes outside of that part")
         return super().piece(size, self.start + at)
 
     def readable(self) -> io.BufferedReader:
-        """Return the bytes as a file that `zipfile` reads."""
+        """Return the range as a file object for `zipfile`."""
         return io.BufferedReader(_Raw(self))
 
 
 class _Raw(io.RawIOBase):
-    """What `zipfile` needs of a file."""
+    """The methods of a file object that `zipfile` needs."""
 
     def __init__(self, window: Window) -> None:
         super().__init__()

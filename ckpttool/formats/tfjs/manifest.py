@@ -1,7 +1,7 @@
-"""What a `model.json` of TensorFlow.js says of its weights: in which files they are, and in which order, form and type.
+"""The weights manifest of a TensorFlow.js `model.json`: files, order, shapes, dtypes and quantisation of weights.
 
-The layout: weightsManifest in tfjs-core/src/io/types.ts, decodeWeights in io_utils.ts. The files of a group are one
-stretch of bytes, in which its weights follow one another without a gap.
+The layout: weightsManifest in tfjs-core/src/io/types.ts, decodeWeights in io_utils.ts. The files of a group are
+concatenated; they contain its weights without gaps.
 """
 
 import math
@@ -19,23 +19,23 @@ from ckpttool.remote import sparse_files
 MODEL, SUFFIX = "model.json", ".json"
 MANIFEST = "weightsManifest"
 LIMIT = 100_000_000
-"""Bytes of a model.json that is read: the layers or the graph of a network are in it, and none of its numbers."""
+"""The maximum size of a model.json in bytes: it contains a network's layers or graph, but no weights."""
 MOST_FILES, MOST_TEXTS = 10_000, 1_000_000
-"""Files that a model.json may name, each of which is opened, and texts that its weights may hold."""
+"""The maximum numbers of files in a model.json, each of which is opened, and of strings in its weights."""
 LENGTH = 4
-"""Bytes of the length that stands before each text."""
+"""The size in bytes of the length before each string."""
 TEXTS_LIMIT = 32 << 20
-"""Bytes of a group that has texts in it, which is read as a whole."""
+"""The maximum size in bytes of a group with strings, which is read as a whole."""
 RANK_LIMIT, SIZE_LIMIT = 32, 1 << 63
-"""Dimensions that an array of NumPy may have, and the bytes of one that a machine may address."""
+"""The maximum rank of a NumPy array, and a limit on its size in bytes."""
 DTYPES = {name: BY_NAME[name] for name in ("float32", "int32", "bool", "complex64", "string")}
 CODES = {"float16": "<f2", "uint8": "<u1", "uint16": "<u2"}
-"""The types that weights are quantised to, as NumPy has them."""
+"""The NumPy types to which weights are quantised."""
 TEXTS = ("format", "generatedBy", "convertedBy")
 
 
 class Quantisation(NamedTuple):
-    """How the numbers of a weight are stored: as NumPy's type `code`, from which they are `scale` * code + `least`."""
+    """The quantisation of a weight: codes of NumPy's type `code`, which mean `scale` * code + `least`."""
 
     code: str
     scale: float
@@ -43,28 +43,28 @@ class Quantisation(NamedTuple):
 
 
 class Weight(NamedTuple):
-    """A weight of a group, and how it is quantised, if it is."""
+    """A weight of a group, and its quantisation, if any."""
 
     spec: TensorSpec
     quantised: Quantisation | None
 
     @property
     def nbytes(self) -> int | None:
-        """The bytes that it has in the files; None for texts, which say it there."""
+        """Its size in the files in bytes; None for strings, whose lengths are in the files."""
         if self.spec.dtype is STRING:
             return None
         return self.spec.elements * (int(self.quantised.code[-1]) if self.quantised else self.spec.dtype.itemsize)
 
 
 class Group(NamedTuple):
-    """Files that follow one another, and the weights in them."""
+    """Files to be concatenated, and the weights in them."""
 
     files: tuple[Path, ...]
     weights: tuple[Weight, ...]
 
 
 def model_of(path: Path) -> Path:
-    """Return the model.json that a path stands for: itself, or the one in a folder."""
+    """Return the model.json for a path: the path itself, or the file in a folder."""
     return path / MODEL if path.is_dir() else path
 
 
@@ -78,10 +78,10 @@ def is_model(path: Path) -> bool:
 
 
 def read_document(path: Path) -> dict[str, Any]:
-    """Return what a model.json says.
+    """Return the parsed model.json.
 
     Raises:
-        CorruptCheckpoint: it is too large, no JSON, or has no list of weights.
+        CorruptCheckpoint: it is too large, is not JSON, or has no weights manifest.
     """
     if sparse_files.size_of(path) > LIMIT:
         raise CorruptCheckpoint(f"{path} has more than {LIMIT} bytes, the limit for a model.json")
@@ -95,7 +95,7 @@ def read_document(path: Path) -> dict[str, Any]:
 
 
 def texts_of(document: dict[str, Any]) -> dict[str, str]:
-    """Return what a model.json says of itself."""
+    """Return the metadata of a model.json."""
     return {key: text for key in TEXTS if isinstance(text := document.get(key), str)}
 
 
@@ -103,8 +103,8 @@ def groups_of(path: Path, document: dict[str, Any]) -> Iterator[Group]:
     """Yield the groups of weights of a model.json.
 
     Raises:
-        CorruptCheckpoint: a weight or a file is not described as it should be.
-        FormatError: a file would not lie beside it, a type of numbers is not read, or files or texts are too many.
+        CorruptCheckpoint: the description of a weight or file is invalid.
+        FormatError: a file is in another folder, a dtype is not supported, or there are too many files or strings.
     """
     files_named = texts = 0
     for group in document[MANIFEST]:
@@ -124,7 +124,7 @@ def groups_of(path: Path, document: dict[str, Any]) -> Iterator[Group]:
 
 
 def _beside(path: Path, file: Any) -> Path:
-    """Return a file in the folder of the model.json; nothing in it leads elsewhere."""
+    """Return a file in the folder of the model.json, after checking that its name does not lead elsewhere."""
     if not isinstance(file, str) or not file:
         raise CorruptCheckpoint(f"{path}: weights have the file {str(file)[:80]}, expected a file name")
     if not lies_beside(file):

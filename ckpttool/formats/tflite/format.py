@@ -1,4 +1,4 @@
-"""TensorFlow Lite's `.tflite`, without TensorFlow: its constants; codes are read as the numbers that they stand for."""
+"""TensorFlow Lite's `.tflite`, without TensorFlow: its constants; quantised ones are dequantised."""
 
 import json
 from collections import Counter
@@ -28,13 +28,13 @@ FLOAT32 = BY_NAME["float32"]
 
 
 class TfliteTensors(RawTensors):
-    """The constant tensors of a model by name; those of a type that is not read are left out, and named."""
+    """The constant tensors of a model by name; unsupported ones are skipped, and listed in `left_out`."""
 
     def __init__(self, path: Path) -> None:
         """Read the tables of a model.
 
         Raises:
-            CorruptCheckpoint: it is damaged or truncated, or a tensor has other bytes than its shape takes.
+            CorruptCheckpoint: it is damaged or truncated, or the size of a tensor does not fit its shape.
             FormatError: see `read_model`.
         """
         super().__init__()
@@ -46,7 +46,7 @@ class TfliteTensors(RawTensors):
         self._texts, left_out = model.texts, []
         for number, entry in enumerate(model.tensors):
             if entry.where is None or (entry.name, entry.where) in self._seen:
-                continue  # computed, or listed again by another part of the model
+                continue  # computed, or listed by several subgraphs
             self._seen.add((entry.name, entry.where))
             name = self._free(entry.name or f"tensor{number}")
             why = entry.unread or (None if entry.type in TYPES else f"has type {entry.type}, {_named(entry.type)}")
@@ -58,7 +58,7 @@ class TfliteTensors(RawTensors):
         self.metadata, self.left_out = self._texts, tuple(left_out)
 
     def _free(self, name: str) -> str:
-        """Return a name that no tensor has yet."""
+        """Return the name, with a number if another tensor has it."""
         free = name
         while free in self.locations:
             self._names[name] += 1
@@ -104,14 +104,14 @@ class Tflite(Format):
     HOLDS = frozenset(TYPES.values())
 
     def recognises(self, path: Path) -> bool:
-        """Return whether a file has the mark of one."""
+        """Return whether a file has TensorFlow Lite's identifier."""
         if not path.is_file():
             return False
         file = CheckpointFile(path)
         return file.size >= MAGIC_AT + len(MAGIC) and file.piece(len(MAGIC), MAGIC_AT) == MAGIC
 
     def open(self, path: Path) -> TfliteTensors:
-        """List the constants; `TfliteTensors` says what is raised."""
+        """Return the constants; raises the same errors as `TfliteTensors`."""
         return TfliteTensors(path)
 
 
@@ -120,14 +120,14 @@ def _named(number: int) -> str:
 
 
 def _told(dtype: str, codes: Codes) -> str:
-    """Return how a tensor is quantised, as JSON."""
-    scales = [float(f"{scale:.9g}") for scale in codes.scales]  # as short as float32 comes back from
+    """Return a tensor's quantisation as JSON."""
+    scales = [float(f"{scale:.9g}") for scale in codes.scales]  # the fewest digits that determine a float32
     zeros = [*codes.zeros]
     return json.dumps({"dtype": dtype, "scales": scales, "zero_points": zeros, "axis": codes.axis})
 
 
 def _require_apart(file: CheckpointFile, places: set[tuple[str, ByteRange]]) -> None:
-    """Check that the bytes of no tensor begin within those of another; several may have the same."""
+    """Check that the byte ranges of tensors do not overlap, unless they are equal."""
     before, other = ByteRange(0, 0), ""
     for where, name in sorted({where: name for name, where in places if where.size}.items()):
         if where.offset < before.offset + before.size:

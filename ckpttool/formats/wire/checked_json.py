@@ -1,4 +1,4 @@
-"""JSON that carries its own checksum, by which it is believed whole or not at all."""
+"""JSON that contains its own checksum, which is verified."""
 
 import json
 from collections.abc import Mapping
@@ -7,11 +7,11 @@ from typing import Any
 from ckpttool.formats.wire import crc, strict_json
 
 CHECKSUM = "json_crc32c"
-"""The name of the checksum, which is that of the other facts."""
+"""The key of the checksum of all other facts."""
 
 
 def dumps(facts: Mapping[str, Any], indent: int | None = 1) -> bytes:
-    """Return facts as JSON, with their checksum; what JSON lacks is its text.
+    """Return facts as JSON, with their checksum; values that JSON does not support are converted to strings.
 
     >>> loads(dumps({"step": 1100}))
     {'step': 1100}
@@ -21,10 +21,10 @@ def dumps(facts: Mapping[str, Any], indent: int | None = 1) -> bytes:
 
 
 def loads(data: bytes, is_required: bool = True) -> dict[str, Any]:
-    """Return the facts of JSON; those without a checksum, as older versions wrote them, where it is not required.
+    """Return the facts of JSON; older versions wrote no checksum, which is accepted unless `is_required`.
 
     Raises:
-        ValueError: it is not JSON, no object, lacks its checksum, or has another one.
+        ValueError: it is not a JSON object, or the checksum is missing or does not match.
     """
     facts = strict_json.loads(data)
     if not isinstance(facts, dict):
@@ -37,7 +37,7 @@ def loads(data: bytes, is_required: bool = True) -> dict[str, Any]:
 
 
 def _is_nearly(key: str) -> bool:
-    """Say whether a key is the checksum's but for a character or two: it was, before it was damaged."""
+    """Return whether a key differs from the checksum's by one or two characters, and so is probably damaged."""
     return len(key) == len(CHECKSUM) and sum(a != b for a, b in zip(key, CHECKSUM, strict=True)) < 3
 
 

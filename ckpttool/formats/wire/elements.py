@@ -1,11 +1,11 @@
 """String and variant tensors in bundles, whose elements vary in size.
 
-Strings are their lengths, a checksum of the lengths, then the bytes (WriteStringTensor in tensor_bundle.cc). On disk a
-length is a varint. In the checksums it is a number of four bytes in the writer's byte order (eight where four do not
-hold it), as in the first checkpoints. A tensor's checksum covers lengths, the stored checksum and bytes.
+Strings are stored as their lengths, a checksum of the lengths, and the bytes (WriteStringTensor in tensor_bundle.cc).
+On disk, a length is a varint. In the checksums, it is a number of four bytes (eight if necessary) in the writer's byte
+order, as in the first checkpoints. A tensor's checksum covers lengths, the stored checksum and bytes.
 
-Variants (TensorLists, optionals) are checked and copied, never decoded: their contents name code to run. Each is its
-length, a VariantTensorDataProto, and the checksum of everything so far (WriteVariantTensor).
+Variants (TensorLists, optionals) are verified and copied, but not decoded, because they reference code to run. Each is
+stored as its length, a VariantTensorDataProto, and the checksum of everything so far (WriteVariantTensor).
 """
 
 import struct
@@ -19,7 +19,7 @@ CHECKSUM = 4
 
 
 def encode_string_lengths(strings: Sequence[bytes]) -> tuple[bytes, int]:
-    """Return the part before the bytes, and its checksum, which the bytes are then added to.
+    """Return the part before the bytes, and its checksum, to which those of the bytes must be added.
 
     >>> encode_string_lengths([b"hello", b"", b"x" * 300])[0].hex()
     '0500ac02812c1d6d'
@@ -30,7 +30,7 @@ def encode_string_lengths(strings: Sequence[bytes]) -> tuple[bytes, int]:
 
 
 def string_lengths_checksum(lengths: Sequence[int], big_endian: bool = False) -> int:
-    """Return the checksum of lengths as numbers of four bytes, or of eight where they are larger."""
+    """Return the checksum of lengths as numbers of four bytes, or of eight if they are larger."""
     order = ">" if big_endian else "<"
     if max(lengths, default=0) <= 0xFFFFFFFF:
         import numpy as np
@@ -40,7 +40,7 @@ def string_lengths_checksum(lengths: Sequence[int], big_endian: bool = False) ->
 
 
 def decode_strings(data: bytes, count: int, stored_crc: int, big_endian: bool = False) -> list[bytes]:
-    """Return the strings of a tensor of `count` elements whose bytes, all of them, are `data`.
+    """Return the strings of a tensor of `count` elements whose bytes are `data`.
 
     Raises:
         ValueError: lengths do not fit the bytes, or a checksum does not match.
@@ -62,7 +62,7 @@ def decode_strings(data: bytes, count: int, stored_crc: int, big_endian: bool = 
 
 
 def _lengths(data: bytes, count: int) -> tuple[list[int], int]:
-    """Read the lengths; together with what else there is they must fill the bytes exactly."""
+    """Return the lengths and the offset after them, after checking that the strings fill the bytes exactly."""
     lengths, at = [], 0
     for _ in range(count):
         length, at = varint.decode(data, at, len(data))
@@ -92,7 +92,7 @@ def as_bytes(elements: Iterable[object], name: str) -> list[bytes]:
 
 
 def variant_checksum(data: bytes, count: int) -> int:
-    """Check the bytes of a variant tensor of `count` elements, and return the masked checksum of the whole.
+    """Verify the bytes of a variant tensor of `count` elements, and return the masked checksum of the whole.
 
     Raises:
         ValueError: lengths do not fit, or the checksum of an element does not match.

@@ -1,15 +1,15 @@
-"""JSON of one meaning, and of a bounded size: what parsers take in different ways is refused, and what explodes."""
+"""Parsing JSON of bounded size, without ambiguities that parsers interpret differently."""
 
 import json
 from collections import Counter
 from typing import Any, NoReturn
 
 MOST_VALUES = 1_000_000
-"""Values in a text that is read: each takes up to a hundred times its two bytes, and no header or index has as many."""
+"""The maximum number of values: each takes up to a hundred times its two bytes, and no header or index has as many."""
 
 
 def loads(raw: bytes | str) -> Any:
-    """Return what JSON text says that may be lenient, as programs write it.
+    """Return the value of JSON text, with Python's leniency (NaN, repeated keys).
 
     Raises:
         ValueError: it is not JSON, is nested too deeply, or has too many values.
@@ -22,14 +22,14 @@ def loads(raw: bytes | str) -> Any:
 
 
 def parse(raw: bytes, most: int | None = None) -> Any:
-    """Return what JSON text in UTF-8 says, which has `most` values at most, or `MOST_VALUES`.
+    """Return the value of strict JSON text in UTF-8 with at most `most` values (by default `MOST_VALUES`).
 
     >>> parse(b'{"a": [1, 2]}')
     {'a': [1, 2]}
 
     Raises:
-        ValueError: it is not JSON, a key stands twice in an object, a number is not finite, half of a surrogate pair
-            has no bytes, it is nested too deeply, or has too many values.
+        ValueError: it is not JSON, an object has a repeated key, a number is not finite, a string has an unpaired
+            surrogate, it is nested too deeply, or has too many values.
     """
     _require_few(raw, most)
     try:
@@ -62,9 +62,9 @@ def _no_number(name: str) -> NoReturn:
 
 
 def _require_text(text: str) -> None:
-    """Check that text can be written as UTF-8.
+    """Check that text can be encoded as UTF-8.
 
     Raises:
-        ValueError: it holds half of a surrogate pair.
+        ValueError: it has an unpaired surrogate.
     """
     text.encode("utf-8")

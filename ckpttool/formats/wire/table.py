@@ -1,11 +1,11 @@
 """LevelDB's sorted table, as TensorFlow's indexes use it (tensorflow/core/lib/io/format.cc, block.cc).
 
-A table is blocks of sorted entries, a metaindex block, an index block that says where the blocks are, and a footer of
-48 bytes that says where those two are. Every block has a checksum, the footer has none. Reading here is strict: the
-blocks must tile the file and the footer must be what a writer would write, so that every flipped bit is found.
+A table consists of blocks of sorted entries, a metaindex block, an index block with the places of the blocks, and a
+footer of 48 bytes with the places of the last two. Every block has a checksum, the footer has none. Reading is strict:
+the blocks must fill the file, and the footer must be encoded as by a writer, so that every flipped bit is detected.
 
-In a block each entry leaves out the part of its key that the one before has too; restart points are entries that leave
-out nothing. A block may be packed with snappy: TensorFlow does not write such, other writers of its checkpoints do.
+In a block, each entry omits the prefix of its key that it shares with the previous one; restart points are entries with
+whole keys. A block may be compressed with snappy, not by TensorFlow, but by other writers of its checkpoints.
 """
 
 import os
@@ -27,17 +27,17 @@ FOOTER = 48
 TRAILER = 5
 PLAIN, SNAPPY = 0, 1
 WHOLE = 4 << 20
-"""The size of a table on a server that is fetched at once, for all will be read; of a larger one the blocks are."""
+"""The maximum size of a remote table that is fetched at once; of larger ones, single blocks are fetched."""
 BLOCK_LIMIT = 64 << 20
-"""Bytes that a compressed block may unpack to: a few bytes could otherwise claim any amount of memory."""
+"""The maximum size of a decompressed block in bytes: a few bytes could declare any amount of memory."""
 SHARED_LIMIT, FEW = 8, 1 << 20
-"""How many times the bytes of a block its keys may take together, by what each shares with the one before."""
+"""The maximum total size of a block's long keys, as a multiple of the block's size plus a number of bytes."""
 
 Entries = list[tuple[bytes, bytes]]
 
 
 class Handle(NamedTuple):
-    """Where a block is: its contents' first byte and their number; the trailer of 5 bytes follows."""
+    """The place of a block: the offset and size of its contents, which a trailer of 5 bytes follows."""
 
     offset: int
     size: int
@@ -48,7 +48,7 @@ class Handle(NamedTuple):
         return self.offset + self.size + TRAILER
 
     def encode(self) -> bytes:
-        """Return the two varints that stand for it in the index and the footer."""
+        """Return its encoding in the index and the footer: two varints."""
         return varint.encode(self.offset) + varint.encode(self.size)
 
 
@@ -61,16 +61,16 @@ def is_table(path: Path) -> bool:
 
 
 class SortedTable:
-    """A table that is checked when it is opened, and whose entries come whole or not at all.
+    """A table whose structure is checked when it is opened, and whose blocks are checked when they are read.
 
-    Blocks are read when they are asked for, so a table of any size can be opened.
+    Blocks are read on demand, so tables of any size can be opened.
     """
 
     def __init__(self, path: Path) -> None:
-        """Open a table, and check its footer, its index, its metaindex, and that its blocks tile the file.
+        """Open a table, and check its footer, its index, its metaindex, and that its blocks fill the file.
 
         Raises:
-            CorruptCheckpoint: any of them is not right; the message has the file and the offset.
+            CorruptCheckpoint: a check fails; the message has the file and the offset.
         """
         self._open(path)
         metaindex, index = self._footer()
@@ -91,7 +91,7 @@ class SortedTable:
         self._end = self._size - FOOTER
 
     def __iter__(self) -> Iterator[tuple[bytes, bytes]]:
-        """Yield every key and value, keys ascending.
+        """Yield all keys and values, in ascending order of keys.
 
         Raises:
             CorruptCheckpoint: a block is damaged. No entry of a damaged block is yielded.
@@ -100,10 +100,10 @@ class SortedTable:
             yield from self._data_block(place)
 
     def get(self, key: bytes) -> bytes | None:
-        """Return the value of a key, or None where there is no such key; a block of many entries is kept for the next.
+        """Return the value of a key, or None if it does not exist; the last block with several entries is cached.
 
         Raises:
-            CorruptCheckpoint: the block that would hold it is damaged.
+            CorruptCheckpoint: the block that would contain it is damaged.
         """
         place = bisect_left(self._index, key, key=lambda entry: entry[0])
         if place == len(self._index):
@@ -115,7 +115,7 @@ class SortedTable:
         return entries.get(key)
 
     def _data_block(self, place: int) -> Entries:
-        """Return the entries of a block, whose keys are above the separator before it and not above its own."""
+        """Return the entries of a block, whose keys must be above the previous separator and at most its own."""
         handle, separator = self._blocks[place], self._index[place][0]
         entries = self._block_entries(handle, self._end)
         before = self._index[place - 1][0] if place else None
@@ -124,7 +124,7 @@ class SortedTable:
         return entries
 
     def _read(self, offset: int, size: int) -> bytes:
-        """Read so many bytes, however the system divides them."""
+        """Read `size` bytes, in several calls if necessary."""
         if self._remote:
             self._remote.need(offset, size)
         data = os.pread(self._descriptor, size, offset)
@@ -139,7 +139,7 @@ class SortedTable:
         raise CorruptCheckpoint(f"{self.path}: {what} (at byte {offset})")
 
     def _footer(self) -> tuple[Handle, Handle]:
-        """Read the footer; a writer's varints are the shortest, and zeros fill what is left."""
+        """Return the metaindex and index in the footer, whose varints must be minimal and padded with zeros."""
         if self._end < 0:
             self._fail(0, f"the file has {self._size} bytes, a table has at least {FOOTER}")
         footer = self._read(self._end, FOOTER)
@@ -181,7 +181,7 @@ class SortedTable:
             self._fail(handle.offset, f"a block is damaged: {error}")
 
     def _contents(self, handle: Handle, within: int) -> bytes:
-        """Return a block's bytes, checked and unpacked."""
+        """Return a block's contents, verified and decompressed."""
         if handle.end > within:
             self._fail(handle.offset, f"a block of {handle.size} bytes does not fit: the file has {self._size}")
         checked = self._read(handle.offset, handle.size + 1)
@@ -203,10 +203,10 @@ def _read_handle(data: bytes, at: int, limit: int) -> tuple[Handle, int]:
 
 
 def unpack_snappy(packed: bytes) -> bytes:
-    """Return what a snappy block holds.
+    """Return the decompressed bytes of a snappy block.
 
     Raises:
-        ValueError: it is damaged, or claims over `BLOCK_LIMIT` bytes.
+        ValueError: it is damaged, or declares more than `BLOCK_LIMIT` bytes.
     """
     import cramjam
 
@@ -221,12 +221,12 @@ def unpack_snappy(packed: bytes) -> bytes:
 
 
 def decode_block(block: bytes) -> Entries:
-    """Return the keys and values of a block; each key says how much it shares with the one before.
+    """Return the keys and values of a block, in which each key omits the prefix that it shares with the previous one.
 
     This runs once for every tensor of a checkpoint, so it is one loop without calls for the usual short entries.
 
     Raises:
-        ValueError: lengths or restart points do not fit, keys do not ascend, or share too much.
+        ValueError: lengths or restart points do not fit, keys do not ascend, or shared prefixes are too long in total.
     """
     restarts = _restarts(block)
     limit = len(block) - 4 - 4 * len(restarts)
@@ -265,7 +265,7 @@ def decode_block(block: bytes) -> Entries:
 
 
 def _restarts(block: bytes) -> tuple[int, ...]:
-    """Return the restart points, which look-ups start from; a block may have none."""
+    """Return the restart points, at which look-ups start; a block may have none."""
     if len(block) < 4:
         raise ValueError(f"it has {counted(len(block), 'byte')}, fewer than its last number")
     (count,) = struct.unpack_from("<I", block, len(block) - 4)

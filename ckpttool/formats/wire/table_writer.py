@@ -12,10 +12,10 @@ RESTART_INTERVAL = 16
 
 
 class BlockBuilder:
-    """A block in the making: entries, each without the part of its key that the one before has too."""
+    """Builds a block of entries, each without the prefix of its key that it shares with the previous one."""
 
     def __init__(self, restart_interval: int) -> None:
-        """Begin an empty block; every so many entries a key is written whole."""
+        """Start an empty block; after every `restart_interval` entries, a key is written whole."""
         self._interval = restart_interval
         self._buffer = bytearray()
         self._restarts = [0]
@@ -24,7 +24,7 @@ class BlockBuilder:
 
     @property
     def size(self) -> int:
-        """The bytes that `finish` would return."""
+        """The number of bytes that `finish` would return."""
         return len(self._buffer) + 4 * len(self._restarts) + 4
 
     @property
@@ -33,7 +33,7 @@ class BlockBuilder:
         return not self._buffer
 
     def add(self, key: bytes, value: bytes) -> None:
-        """Append an entry; its key is above the last one."""
+        """Append an entry, whose key must be above the last one."""
         shared = 0
         if self._since_restart == self._interval:
             self._restarts.append(len(self._buffer))
@@ -48,7 +48,7 @@ class BlockBuilder:
         self._since_restart += 1
 
     def finish(self) -> bytes:
-        """Return the block, restart points and all."""
+        """Return the block, with its restart points."""
         numbers = [*self._restarts, len(self._restarts)]
         return bytes(self._buffer) + struct.pack(f"<{len(numbers)}I", *numbers)
 
@@ -57,7 +57,7 @@ class TableWriter:
     """Writes entries in ascending order to a file: add them all, then finish."""
 
     def __init__(self, file: BinaryIO, block_size: int = BLOCK_SIZE) -> None:
-        """Write to `file` from where it stands."""
+        """Write to `file` from its current position."""
         self._file = file
         self._block_size = block_size
         self._offset = 0
@@ -70,7 +70,7 @@ class TableWriter:
         """Append an entry.
 
         Raises:
-            CkptError: its key is not above the one before.
+            CkptError: its key is not above the previous one.
         """
         if self._last is not None:
             if key <= self._last:
@@ -108,7 +108,7 @@ class TableWriter:
 
 
 def common_length(one: bytes, other: bytes) -> int:
-    """Return how many first bytes are equal.
+    """Return the length of the common prefix.
 
     >>> common_length(b"hidden1/bias", b"hidden1/kernel")
     8

@@ -1,9 +1,9 @@
-"""Writing tensors of numbers into an open file at the speed of the disk, each byte read back.
+"""Writing numeric tensors to an open file at the speed of the disk, and reading every byte back.
 
-A tensor that knows where its bytes are stored (`Tensor.extent`) is copied by the system, and neighbours are copied in
-one call. The bytes of others pass through Python, a piece at a time: tensors that may be read beside others
-(`Tensor.concurrent`) are made and written by a thread per core, each a whole tensor; the rest are made one after the
-other, and written while the next pieces are made.
+A tensor whose bytes are stored in a file (`Tensor.extent`) is copied by the system; adjacent ones are copied in one
+call. The bytes of other tensors pass through Python in pieces: tensors that may be read concurrently
+(`Tensor.concurrent`) are computed and written by one thread per core, each a whole tensor; the rest are computed one
+after the other, and written while the next pieces are computed.
 """
 
 import errno
@@ -22,19 +22,19 @@ from ckpttool.formats.wire import crc
 from ckpttool.formats.writing.read_back import BackgroundCalls, CopySource, ReadBack, WrittenRange
 
 STEP = 16 << 20
-"""Bytes that the system is asked to copy at once: what was copied is read back while more is."""
+"""The number of bytes that the system copies per call, so that they are read back while copying continues."""
 PIECES = 4
-"""Pieces that may wait to be written."""
+"""The maximum number of pieces that wait to be written."""
 TENSORS = 16
-"""Tensors per core that may wait to be made."""
+"""The maximum number of tensors per core that wait to be computed."""
 OPEN_FILES = 64
-"""Sources that are kept open at once."""
+"""The maximum number of sources that are kept open."""
 REFUSALS = (errno.EXDEV, errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP)
-"""What the system answers where it cannot copy between two files: reading and writing will do it."""
+"""The error numbers if the system cannot copy between two files, which are then copied by reading and writing."""
 
 
 class CopiedTensor(NamedTuple):
-    """A tensor that was written: where, and the CRC-32C of its bytes."""
+    """A written tensor: its spec, its offset, and the CRC-32C of its bytes."""
 
     spec: TensorSpec
     offset: int
@@ -43,7 +43,7 @@ class CopiedTensor(NamedTuple):
 
 @dataclass
 class _Run:
-    """Neighbouring bytes of a source that wait to be copied together."""
+    """Adjacent bytes of a source that wait to be copied together."""
 
     source: CheckpointFile
     offset: int
@@ -53,10 +53,10 @@ class _Run:
 
 
 class Copier:
-    """Writes tensors at the end of an open file, one after the other, and reads them back, in several threads."""
+    """Writes tensors consecutively at the end of an open file, and reads them back, in several threads."""
 
     def __init__(self, file: BinaryIO, path: Path) -> None:
-        """Take a file that was opened to be written, and its present name."""
+        """Store a file that is open for writing, and its current path."""
         self._file = file
         self._writes = BackgroundCalls(PIECES)
         self._made = BackgroundCalls(TENSORS * cores(), cores())
@@ -72,17 +72,17 @@ class Copier:
         return self
 
     def __exit__(self, *error: object) -> None:
-        """End the threads."""
+        """Stop the threads."""
         self._stopped = True
         for threads in (self._writes, self._made, self._read_back):
             threads.stop()
 
     def add(self, tensor: Tensor) -> None:
-        """Write a tensor, or have it wait for its neighbours or for a thread.
+        """Write a tensor, or queue it for adjacent tensors or for a thread.
 
         Raises:
-            CkptError: it gives another number of bytes than it should.
-            CorruptCheckpoint: its source is damaged, or was changed; or an earlier tensor's was.
+            CkptError: it yields another number of bytes than its spec requires.
+            CorruptCheckpoint: its source, or that of an earlier tensor, is damaged or has changed.
         """
         if tensor.extent:
             _require_size(tensor, tensor.extent.nbytes)
@@ -95,7 +95,7 @@ class Copier:
             self._write(tensor, self._reserve(tensor.spec))
 
     def flush(self) -> None:
-        """Write and copy what waits; the file then stands at its end, and other things can be written there."""
+        """Write and copy all queued tensors; then the file is positioned at its end for other data."""
         self._copy_run()
         self._follow([*self._writes.wait(), *self._made.wait()])
         if self._end is not None:
@@ -103,10 +103,10 @@ class Copier:
         self._end = None
 
     def finish(self) -> list[CopiedTensor]:
-        """Write what is left, wait until all is read back, and return where each tensor is.
+        """Write the remaining tensors, wait until all are read back, and return them with their offsets.
 
         Raises:
-            CorruptCheckpoint: a source is damaged or has changed, or something reads back as other than was written.
+            CorruptCheckpoint: a source is damaged or has changed, or data differs from what was written.
         """
         self.flush()
         self._read_back.finish()
@@ -114,7 +114,7 @@ class Copier:
         return [CopiedTensor(spec, offset, checksums.get(name, 0)) for name, (spec, offset) in self._offsets.items()]
 
     def _reserve(self, spec: TensorSpec) -> int:
-        """Return the offset at which a tensor is to be written: after those before it."""
+        """Return the offset for the next tensor, after the previous ones."""
         if self._end is None:
             self._file.flush()
             self._end = self._file.tell()
@@ -123,7 +123,7 @@ class Copier:
         return offset
 
     def _copy(self, spec: TensorSpec, extent: Extent) -> None:
-        """Have the system copy a tensor's bytes: those that follow on the bytes that wait join them, up to `STEP`."""
+        """Queue a tensor's bytes to be copied by the system; bytes adjacent to queued ones join them, up to `STEP`."""
         target = self._reserve(spec)
         if not extent.nbytes:
             return
@@ -140,14 +140,14 @@ class Copier:
             run.nbytes += nbytes
 
     def _copy_run(self) -> None:
-        """Copy the bytes that wait for neighbours."""
+        """Copy the queued bytes."""
         run, self._run = self._run, None
         if run:
             copy_bytes(run.source, run.offset, run.nbytes, self._file.fileno(), run.target_offset)
             self._follow(run.ranges)
 
     def _make(self, tensor: Tensor, offset: int) -> WrittenRange:
-        """Write the bytes of a tensor as they are made."""
+        """Compute and write the bytes of a tensor."""
         import numpy as np
 
         size = checksum = 0
@@ -161,10 +161,10 @@ class Copier:
         return WrittenRange(tensor.spec, 0, size, offset, checksum)
 
     def _write(self, tensor: Tensor, offset: int) -> None:
-        """Make the bytes of a tensor in this thread, and have them written in another."""
+        """Compute the bytes of a tensor in this thread, and write them in another one."""
         size = 0
         for piece in tensor.pieces():
-            held = piece if piece.readonly else bytes(piece)  # the next one may come in the same memory
+            held = piece if piece.readonly else bytes(piece)  # the next piece may reuse the memory
             self._follow(self._writes.call(self._put, held, offset + size))
             size += len(piece)
         _require_size(tensor, size)
@@ -181,13 +181,13 @@ class Copier:
         return WrittenRange(spec, 0, spec.nbytes, offset, checksum)
 
     def _follow(self, answers: Iterable[WrittenRange | None]) -> None:
-        """Have what was written read back; a piece alone is not an answer, and an empty tensor has nothing to read."""
+        """Read back written ranges; None (the result for a piece) and empty ranges are ignored."""
         for written in answers:
             if written and written.nbytes and self._read_back.follow(written):
                 self._read_back.start()
 
     def _open_source(self, extent: Extent) -> CheckpointFile:
-        """Open the file of an extent; raises if it changed since the extent was made. The least used are closed."""
+        """Return the open file of an extent, and check that it is unchanged; the least recently used are closed."""
         if extent.path not in self._sources:
             try:
                 self._sources[extent.path] = CheckpointFile(extent.path)
@@ -214,14 +214,14 @@ def _require_size(tensor: Tensor, size: int) -> None:
 
 
 def copy_bytes(source: CheckpointFile, offset: int, nbytes: int, target: int, target_offset: int) -> None:
-    """Copy bytes into an open descriptor: by the system where it can, as quickly as `cp`, else through Python.
+    """Copy bytes to an open descriptor: by the system if possible, as fast as `cp`, else through Python.
 
     Raises:
-        CorruptCheckpoint: the source ends before them.
+        CorruptCheckpoint: the source ends before the bytes.
     """
     source.need(offset, nbytes)
     copied = 0
-    while copied < nbytes and hasattr(os, "copy_file_range"):  # Linux has it
+    while copied < nbytes and hasattr(os, "copy_file_range"):  # only on Linux
         try:
             count = os.copy_file_range(
                 source.fileno(), target, nbytes - copied, offset + copied, target_offset + copied
@@ -240,16 +240,16 @@ def copy_bytes(source: CheckpointFile, offset: int, nbytes: int, target: int, ta
 
 
 def write_at(descriptor: int, piece: memoryview | bytes, offset: int) -> None:
-    """Write all of a piece at an offset, however the system divides it."""
+    """Write a whole piece at an offset, in several calls if necessary."""
     written = 0
     while written < len(piece):
         written += os.pwrite(descriptor, piece[written:], offset + written)
 
 
 def split_by_size(tensors: Mapping[str, Tensor], limit: int | None) -> list[dict[str, Tensor]]:
-    """Put tensors into files in their order; one that is larger than the limit has a file to itself.
+    """Divide tensors into files, in order, of at most `limit` bytes; a larger tensor has a file of its own.
 
-    Strings and variants, whose size is not known before they are read, do not count.
+    Strings and variants, whose size is known only after reading, count as empty.
 
     >>> import numpy as np
     >>> files = split_by_size({name: Tensor.of(name, np.zeros(3, np.float32)) for name in "abc"}, 24)

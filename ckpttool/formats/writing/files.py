@@ -1,4 +1,4 @@
-"""Atomic writes: a file or a folder is written beside its place, put on the disk, then renamed: whole or absent."""
+"""Atomic writes: a file or folder is written beside its destination, flushed to disk, then renamed."""
 
 import contextlib
 import os
@@ -21,9 +21,9 @@ def refuse_existing(paths: Iterable[Path], overwrite: bool) -> None:
     """Check that outputs may be written.
 
     Raises:
-        ExistingOutput: one is there already, and `overwrite` was not given.
-        MissingFile: the folder of one is not there.
-        CkptError: one is a folder, or a URL.
+        ExistingOutput: an output exists, and `overwrite` is False.
+        MissingFile: the folder of an output does not exist.
+        CkptError: an output is a folder or a URL.
     """
     for path in paths:
         refuse_url(path)
@@ -35,7 +35,7 @@ def refuse_existing(paths: Iterable[Path], overwrite: bool) -> None:
 
 
 def _require_folder(path: Path) -> None:
-    """Check that there is a folder to write a path in; what killed runs left in it is finished, or removed."""
+    """Check that a path's folder exists; finish or remove outputs that killed runs have left in it."""
     if not path.parent.is_dir():
         raise MissingFile(f"{path}: {why_no_folder(path.parent)}")
     if not is_staged(path):
@@ -44,7 +44,7 @@ def _require_folder(path: Path) -> None:
 
 
 def why_no_folder(folder: Path) -> str:
-    """Return why there is no folder of this name, and how to create it where nothing is in its place."""
+    """Return the reason why a folder does not exist, and how to create it if possible."""
     nearest = next(each for each in (folder, *folder.parents) if os.path.lexists(each))
     if not nearest.is_dir():
         return f"{nearest} is not a folder"
@@ -52,10 +52,10 @@ def why_no_folder(folder: Path) -> str:
 
 
 def refuse_unwritable(path: Path) -> None:
-    """Check that a file can be written, for an output that is written much later.
+    """Check that a file can be created, for an output that will be written much later.
 
     Raises:
-        OSError: the system refuses a new file in its folder.
+        OSError: the system does not permit a new file in the folder.
     """
     with writing(path):
         pass
@@ -63,11 +63,11 @@ def refuse_unwritable(path: Path) -> None:
 
 @contextlib.contextmanager
 def replacing(path: Path, check: Callable[[Path], object] | None = None, durable: bool = True) -> Iterator[BinaryIO]:
-    """Give a file to write that becomes `path` when the block ends well, and vanishes when it does not.
+    """Yield a file for writing, which is renamed to `path` at the end of the block, or removed after an exception.
 
-    The bytes are on the disk before the name is, unless the file is not `durable`: one that is soon written again need
-    not wait for the disk. `check` is called with the written file before the rename; what it raises is raised. A file
-    that is replaced hands on its mode.
+    The bytes are flushed to disk before the rename, unless `durable` is False, for files that are soon written again.
+    `check` is called with the written file before the rename; its exceptions are propagated. A replaced file's mode is
+    kept.
     """
     with writing(path) as (temporary, file):
         yield file
@@ -83,7 +83,7 @@ def replacing(path: Path, check: Callable[[Path], object] | None = None, durable
 
 @contextlib.contextmanager
 def writing(path: Path) -> Iterator[tuple[Path, BinaryIO]]:
-    """Give a new temporary file beside `path`; it is removed at the end unless it was renamed."""
+    """Yield the path of a new temporary file beside `path`, and the file; it is removed at the end unless renamed."""
     if not is_staged(path):
         sweep(path.parent)
     temporary = temporary_name(path)
@@ -98,9 +98,9 @@ def writing(path: Path) -> Iterator[tuple[Path, BinaryIO]]:
 
 @contextlib.contextmanager
 def temporary_folder(path: Path) -> Iterator[Path]:
-    """Give a new folder beside a path, for what that is made of; what a killed run leaves of one, the next removes.
+    """Yield a new folder beside a path for intermediate files; folders of killed runs are removed by the next run.
 
-    Outputs are written to a folder within, for what lies in this one itself counts as staged.
+    Outputs must be written to a subfolder, because files in the folder itself count as staged.
     """
     sweep(path.parent)
     folder = temporary_name(path)
@@ -112,25 +112,25 @@ def temporary_folder(path: Path) -> Iterator[Path]:
 
 
 def finish(file: BinaryIO) -> None:
-    """Put a written file's bytes on the disk, and close it."""
+    """Flush a file to disk, and close it."""
     file.flush()
     os.fsync(file.fileno())
     file.close()
 
 
 def sync_names(path: Path) -> None:
-    """Put the name of a new file on the disk; those of staged ones are when they are committed."""
+    """Flush the name of a new file to disk; those of staged files are flushed when they are committed."""
     if not is_staged(path):
         sync_folder(path.parent)
 
 
 def refuse_existing_folder(path: Path, overwrite: bool, replaceable: Callable[[Path], bool]) -> None:
-    """Check that a folder may be written; one is replaced only if it is empty or `replaceable` says yes.
+    """Check that a folder may be written; an existing one is replaced only if it is empty or `replaceable`.
 
     Raises:
-        ExistingOutput: there is something already, and `overwrite` was not given.
-        MissingFile: the folder that it would be in is not there.
-        CkptError: what is there is of another kind, and is never replaced; or the folder is a URL.
+        ExistingOutput: the path exists, and `overwrite` is False.
+        MissingFile: the parent folder does not exist.
+        CkptError: the path is not a replaceable folder, or is a URL.
     """
     refuse_url(path)
     _require_folder(path)
@@ -144,11 +144,11 @@ def refuse_existing_folder(path: Path, overwrite: bool, replaceable: Callable[[P
 
 @contextlib.contextmanager
 def replacing_folder(path: Path) -> Iterator[Path]:
-    """Give a new folder that becomes `path` when the block ends well, and vanishes when it does not.
+    """Yield a new folder, which is renamed to `path` at the end of the block, or removed after an exception.
 
-    An old one is exchanged with it, and removed at the end; its mode stays, and those of what has the same names in
-    both. Where the system cannot exchange folders in one step, the old one is put aside; if the machine stops between
-    the two renames, both are beside the place, the old one under a name that ends in `.old`.
+    An old folder is exchanged with it, and removed at the end; its mode, and those of entries with the same names, are
+    kept. If the system cannot exchange folders in one step, the old one is renamed first; if the machine stops between
+    the two renames, both are beside the destination, the old one under a name that ends in `.old`.
     """
     if not is_staged(path):
         sweep(path.parent)
@@ -159,7 +159,7 @@ def replacing_folder(path: Path) -> Iterator[Path]:
         yield new
         for root, _, names in os.walk(new):
             for each in (Path(root, name) for name in (*names, ".")):
-                if not each.is_symlink():  # which has no bytes of its own
+                if not each.is_symlink():  # links have no bytes of their own
                     sync_folder(each)
         if path.is_dir() and not path.is_symlink():
             keep_attributes_below(new, path)
@@ -177,10 +177,10 @@ def replacing_folder(path: Path) -> Iterator[Path]:
 
 
 def copy_tree(source: Path, target: Path, root: Path) -> None:
-    """Copy a file, or a folder with all that is in it, as files: a link becomes what it names in the folder `root`.
+    """Copy a file, or a folder with its content; links to files in the folder `root` become files.
 
     Raises:
-        FormatError: a link names what is not in there, or a folder; or something is neither a file nor a folder.
+        FormatError: a link leads to a folder or out of `root`, or an entry is neither a file nor a folder.
     """
     inside = resolved(source).is_relative_to(resolved(root))
     if source.is_symlink() and not (inside and source.is_file()):

@@ -1,7 +1,7 @@
-"""Reading back what was written, while more is written: a thread that compares checksums.
+"""Reading back written data while writing continues: a thread that compares checksums.
 
-Taking a checksum and reading leave Python to the thread that writes, so on two processors it costs next to no time.
-What was read back is put on the disk at once: at the end little is left to wait for.
+Checksums and reads release Python's lock, so on two processors they take hardly any additional time. Data that was read
+back is flushed to disk continuously, so that little is left to flush at the end.
 """
 
 import os
@@ -19,9 +19,9 @@ from ckpttool.formats.writing.staging import destination
 
 
 class BackgroundCalls:
-    """Threads for what releases Python's lock: reading, writing, checksums, arithmetic. A later call raises its errors.
+    """Threads for calls that release Python's lock: I/O, checksums, arithmetic. Later calls raise their errors.
 
-    With one thread calls run in their order.
+    With one thread, the calls run in order.
 
     >>> calls, seen = BackgroundCalls(most=2), []
     >>> for number in range(5):
@@ -32,15 +32,15 @@ class BackgroundCalls:
     """
 
     def __init__(self, most: int, threads: int = 1) -> None:
-        """Let at most so many calls wait: what they hold is kept in memory until then."""
+        """Start the threads; at most `most` calls wait, because their arguments are kept in memory."""
         self._most = most
         self._threads = ThreadPoolExecutor(threads)
         self._calls: deque[Future[Any]] = deque()
 
     def call(self, function: Callable[..., Any], *arguments: object) -> list[Any]:
-        """Call a function after those before it; block while too many wait. Return the answers of earlier calls.
+        """Schedule a call, and block while too many wait; return results of earlier calls.
 
-        Each answer is returned once, in the order of the calls.
+        Each result is returned once, in the order of the calls.
         """
         answers = []
         while self._calls and (self._calls[0].done() or len(self._calls) >= self._most):
@@ -49,36 +49,36 @@ class BackgroundCalls:
         return answers
 
     def wait(self) -> list[Any]:
-        """Wait until all is done, and return the answers that were not returned yet."""
+        """Wait for all calls, and return the results that were not returned yet."""
         answers = []
         while self._calls:
             answers.append(self._calls.popleft().result())
         return answers
 
     def stop(self) -> None:
-        """End the threads; what they have not begun they leave."""
+        """Stop the threads; calls that have not started are cancelled."""
         self._threads.shutdown(cancel_futures=True)
 
 
 PORTION, RANGE_COST = 8 << 20, 8 << 10
-"""Bytes that the thread takes on at a time; what a small tensor costs is worth some thousand bytes of a large one."""
+"""The number of bytes that the thread checks at a time, and the cost of a range in bytes."""
 MOST = 64
-"""Portions that may wait."""
+"""The maximum number of waiting portions."""
 SYNCED = 64 << 20
-"""Bytes that are put on the disk at once."""
+"""The number of bytes after which data is flushed to disk."""
 
 
 class CopySource(NamedTuple):
-    """Where bytes were copied from."""
+    """The source of copied bytes."""
 
     file: CheckpointFile
     extent: Extent
 
 
 class WrittenRange(NamedTuple):
-    """Bytes of a tensor that were written: from which of its bytes, how many, and their offset in the target.
+    """A range of a tensor's bytes that was written: its start in the tensor, its size, and its offset in the target.
 
-    `crc` is what the whole tensor's checksum should be, where it is known; `origin` says from where they were copied.
+    `crc` is the expected checksum of the whole tensor, if known; `origin` is the source of copied bytes.
     """
 
     spec: TensorSpec
@@ -90,15 +90,15 @@ class WrittenRange(NamedTuple):
 
     @property
     def last(self) -> bool:
-        """Whether the tensor ends with it."""
+        """Whether it is the last range of the tensor."""
         return self.start + self.nbytes == self.spec.nbytes
 
 
 class ReadBack:
-    """Follows a file that is being written; ranges are to be given in order, and a tensor's one after the other."""
+    """Reads back a file during writing; ranges must be added in order, those of a tensor one after the other."""
 
     def __init__(self, target: Path) -> None:
-        """Open the file that is written, by a descriptor of its own."""
+        """Open the file with a separate descriptor."""
         self.checksums: dict[str, int] = {}
         self._target = CheckpointFile(target)
         self._checks = BackgroundCalls(MOST)
@@ -107,13 +107,13 @@ class ReadBack:
         self._checksum = self._origin_checksum = 0
 
     def follow(self, written: WrittenRange) -> bool:
-        """Take a range that is written; return whether so many wait that `start` is due."""
+        """Add a written range; return whether enough ranges are waiting for `start`."""
         self._portion.append(written)
         self._waiting += written.nbytes + RANGE_COST
         return self._waiting >= PORTION
 
     def start(self) -> None:
-        """Have what waits checked; by now it must have left this process.
+        """Start checking the waiting ranges, which must have been written to the system by now.
 
         Raises:
             CorruptCheckpoint: an earlier check has failed.
@@ -125,13 +125,13 @@ class ReadBack:
         """Wait for the checks.
 
         Raises:
-            CorruptCheckpoint: a source is damaged or has changed, or something reads back as other than was written.
+            CorruptCheckpoint: a source is damaged or has changed, or data differs from what was written.
         """
         self.start()
         self._checks.wait()
 
     def stop(self) -> None:
-        """End the thread; what it has not begun it leaves."""
+        """Stop the thread; checks that have not started are cancelled."""
         self._checks.stop()
 
     def _check_all(self, ranges: list[WrittenRange]) -> None:
@@ -143,7 +143,7 @@ class ReadBack:
             self._unsynced = 0
 
     def _check(self, written: WrittenRange) -> None:
-        """Add a range to the checksums of its tensor; with the last one compare them."""
+        """Add a range to the checksums of its tensor, and compare them after the last range."""
         if not written.start:
             self._checksum = self._origin_checksum = 0
         for at in range(0, written.nbytes, SCAN):
@@ -161,7 +161,7 @@ class ReadBack:
         if written.origin and written.crc is None:
             written.origin.file.require_unchanged()
         if self._checksum != wanted:
-            if written.origin:  # raises what is wrong with the source, if it is the source
+            if written.origin:  # raises if the source is damaged
                 file, extent = written.origin
                 file.verify_checksum(written.spec.name, ByteRange(extent.offset, extent.nbytes, crc.mask(wanted)))
             raise CorruptCheckpoint(
@@ -171,10 +171,10 @@ class ReadBack:
 
 
 def require_same_tensors(path: Path, found: Mapping[str, TensorSpec], wanted: Mapping[str, TensorSpec]) -> None:
-    """Check that a file that was written lists the tensors that were to be written, and no other.
+    """Check that a written file lists exactly the expected tensors.
 
     Raises:
-        CorruptCheckpoint: one is missing, one too many, or of another shape or dtype.
+        CorruptCheckpoint: a tensor is missing or unexpected, or has another shape or dtype.
     """
     read, meant = ({name: (spec.dtype, spec.shape) for name, spec in specs.items()} for specs in (found, wanted))
     if name := next((name for name in {**meant, **read} if read.get(name) != meant.get(name)), None):

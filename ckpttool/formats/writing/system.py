@@ -1,4 +1,4 @@
-"""What is asked of the system: a lock on a folder, the exchange of two folders in one step, names put on the disk."""
+"""System calls: locking a folder, exchanging two folders in one step, flushing names to disk."""
 
 import contextlib
 import errno
@@ -12,17 +12,17 @@ from pathlib import Path
 from ckpttool.core.errors import CkptError
 
 PATIENCE = 60.0
-"""Seconds that a lock is waited for; it is held while files are renamed."""
+"""The maximum time in seconds to wait for a lock, which is held while files are renamed."""
 _NO_LOCKS = (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS, errno.EBADF, errno.EINVAL)
-"""What file systems answer that know no locks on folders, as NFS."""
+"""The error numbers of file systems that do not support locks on folders, such as NFS."""
 _AT_FDCWD, _RENAME_EXCHANGE = -100, 2
 
 
 @contextlib.contextmanager
 def folder_lock(folder: Path) -> Iterator[None]:
-    """Let no other process or thread rename files of outputs in a folder; where locks do not work, hope.
+    """Prevent other processes and threads from renaming outputs in a folder, if the file system supports locks.
 
-    The lock is on the folder itself, so that it leaves no file behind, and ends with its process.
+    The lock is on the folder itself: it leaves no file behind, and ends with its process.
 
     Raises:
         CkptError: another process has held it for a minute.
@@ -54,14 +54,14 @@ def _locked(descriptor: int) -> bool:
 
 @functools.cache
 def _renameat2() -> Callable[..., int] | None:
-    import ctypes  # late: commands that only look rename nothing
+    import ctypes  # imported here because most commands do not write
 
     function: Callable[..., int] | None = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
     return function
 
 
 def exchange(one: Path, other: Path) -> bool:
-    """Exchange two names in one step; return whether the system can."""
+    """Exchange two names in one step; return whether the system supports this."""
     renameat2 = _renameat2()
     if renameat2 is None:
         return False
@@ -77,7 +77,7 @@ def exchange(one: Path, other: Path) -> bool:
 
 
 def sync_folder(folder: Path) -> None:
-    """Put a folder's names, or a file's bytes, on the disk."""
+    """Flush a folder's names, or a file's bytes, to disk."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)

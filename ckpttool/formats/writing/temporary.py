@@ -1,15 +1,16 @@
 """Names of unfinished outputs, and the removal of those whose process is provably dead.
 
-A folder may be shared: by hosts on a network disk, by containers that each have a process 7. So the name of an
-unfinished output has its writer in it: `.NAME.ckpttool-HOST-BOOT-NAMESPACE-PID-START-RANDOM.tmp`, the first three as
-short hashes, START as the kernel's tick at which the process began. Removed is only what this machine can vouch for:
+A folder may be shared by several hosts or containers, which may have processes with the same id. So the name of an
+unfinished output identifies its writer: `.NAME.ckpttool-HOST-BOOT-NAMESPACE-PID-START-RANDOM.tmp`. The first three are
+short hashes, START is the kernel's tick at which the process started. An output is removed only if
 
-- the writer ran on this boot of this host in this process's namespaces, and no process has its number now, or one that
-  began at another tick;
-- the writer ran on an earlier boot of this host. Only outside of containers: those of two hosts may be named alike.
+- the writer ran on this boot of this host in this process's namespaces, and no process has its id now, or one that
+  started at another tick; or
+- the writer ran on an earlier boot of this host. Only outside of containers, because those of two hosts may have the
+  same name.
 
-Everything else stays, and so does all of it where there is no `/proc` to ask, as on macOS. `.old` in place of `.tmp`
-is a folder that was set aside to be replaced; it goes only once its replacement is there.
+All other outputs are kept, and so are all if there is no `/proc`, as on macOS. A name with `.old` instead of `.tmp` is
+a folder that is being replaced; it is removed only if its replacement exists.
 """
 
 import logging
@@ -22,10 +23,10 @@ from typing import NamedTuple, Self
 
 PROC, MACHINE_ID = Path("/proc"), Path("/etc/machine-id")
 INITIAL_NAMESPACE = "pid:[4026531836]"
-"""What Linux calls the process namespace that is not a container's (`PROC_PID_INIT_INO`)."""
+"""Linux's name of the process namespace outside of containers (`PROC_PID_INIT_INO`)."""
 UNKNOWN = "0"
 LONGEST = 140
-"""Bytes of the output's own name that are kept: names have at most 255."""
+"""The maximum number of bytes of the output's name: names have at most 255 bytes in total."""
 _NAME = re.compile(
     r"\.(?P<output>.*)\.ckpttool-(?P<host>\w+)-(?P<boot>\w+)-(?P<namespace>\w+)-(?P<pid>\d+)-(?P<start>\d+)-[0-9a-f]+"
     r"\.(?P<state>tmp|old)",
@@ -35,7 +36,7 @@ _log = logging.getLogger(__name__)
 
 
 class WriterProcess(NamedTuple):
-    """The process that writes an output; `UNKNOWN` for what the system does not tell."""
+    """The process that writes an output; fields that the system does not provide are `UNKNOWN`."""
 
     host: str
     boot: str
@@ -47,18 +48,18 @@ class WriterProcess(NamedTuple):
     def current(cls) -> Self:
         """Return this process."""
         pid = os.getpid()
-        namespaces = _link("self/ns/pid") + _link("self/ns/time")  # start times are told by the clock of the latter
+        namespaces = _link("self/ns/pid") + _link("self/ns/time")  # start times depend on the latter's clock
         machine = _text(MACHINE_ID)
         return cls(
             host=_short(machine and machine + os.uname().nodename),
             boot=_short(_text(PROC / "sys/kernel/random/boot_id")),
-            namespace=_short(namespaces if _link("self") == str(pid) else ""),  # else /proc is that of another one
+            namespace=_short(namespaces if _link("self") == str(pid) else ""),  # else /proc is another namespace's
             pid=pid,
             start=_start(pid) or UNKNOWN,
         )
 
     def is_dead(self) -> bool:
-        """Return whether it is certain that the process has ended."""
+        """Return whether the process has certainly ended."""
         current = WriterProcess.current()
         if UNKNOWN in (*self, *current) or (self.host, self.namespace) != (current.host, current.namespace):
             return False
@@ -69,25 +70,25 @@ class WriterProcess(NamedTuple):
         except ProcessLookupError:
             return True
         except (OSError, OverflowError):
-            pass  # somebody else's process, or a number that none has
+            pass  # a process of another user, or an invalid id
         start = _start(self.pid)
         return start is not None and start != self.start
 
 
 def temporary_name(path: Path) -> Path:
-    """Return a new name beside an output for what is not finished, that says which process writes it."""
+    """Return a new path beside an output for its unfinished state, whose name identifies this process."""
     output = os.fsencode(path.name)[:LONGEST].decode(errors="ignore")
     writer = "-".join(map(str, WriterProcess.current()))
     return path.with_name(f".{output}.ckpttool-{writer}-{os.urandom(6).hex()}.tmp")
 
 
 def is_temporary(name: str) -> bool:
-    """Say whether a name is that of an unfinished output."""
+    """Return whether a name is that of an unfinished output."""
     return name.endswith(".tmp") and _NAME.fullmatch(name) is not None
 
 
 def output_of(path: Path) -> Path:
-    """Return the output that will be made of an unfinished one; another path as it is.
+    """Return the path of the output for that of an unfinished one; other paths are returned unchanged.
 
     >>> str(output_of(temporary_name(Path("models/x.npz"))))
     'models/x.npz'
@@ -113,7 +114,7 @@ def sweep(folder: Path) -> None:
 
 
 def left_behind(output: Path) -> Iterator[Path]:
-    """Yield what processes that are provably dead have left unfinished of an output."""
+    """Yield the unfinished states of an output that provably dead processes have left."""
     for path in output.parent.iterdir():
         match = _NAME.fullmatch(path.name)
         if match and match["state"] == "tmp" and match["output"] == output.name and _writer(match).is_dead():
@@ -125,9 +126,9 @@ def _writer(match: re.Match[str]) -> WriterProcess:
 
 
 def _start(pid: int) -> str | None:
-    """Return the kernel's tick at which a process began, or None where the system does not tell."""
+    """Return the kernel's tick at which a process started, or None if it is unknown."""
     text = _text(PROC / str(pid) / "stat")
-    return text.rpartition(")")[2].split()[19] if text else None  # the name before it may contain anything
+    return text.rpartition(")")[2].split()[19] if text else None  # the process name before it may contain parentheses
 
 
 def _text(path: Path) -> str:
@@ -145,6 +146,6 @@ def _link(name: str) -> str:
 
 
 def _short(text: str) -> str:
-    import hashlib  # late: commands that only look write nothing
+    import hashlib  # imported here because most commands do not write
 
     return hashlib.blake2b(text.encode(), digest_size=4).hexdigest() if text else UNKNOWN

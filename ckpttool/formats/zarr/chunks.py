@@ -1,4 +1,4 @@
-"""The numbers of chunks: unpacked into memory of the size that they should have, put in order, shards taken apart."""
+"""Decoding chunks: decompresses them into memory of the expected size, orders axes, and reads shards."""
 
 import math
 import zlib
@@ -16,16 +16,16 @@ from ckpttool.formats.wire import crc
 from ckpttool.formats.zarr.described import Chunks, Shape
 
 MISSING = (1 << 64) - 1
-"""What the index of a shard has for a chunk that is not there."""
+"""The entry of a missing chunk in a shard's index."""
 BLOSC_HEAD = 16
 
 
 def numbers(raw: bytes, how: Chunks, dtype: DType, fill: Any) -> Array:
-    """Return the box of numbers that the bytes of a chunk are.
+    """Return the numbers of a chunk, given its bytes.
 
     Raises:
-        ValueError: they are damaged, or not as many as they should be.
-        MissingDependency: they are packed by Blosc, and its library is not there.
+        ValueError: they are damaged, or have another size than expected.
+        MissingDependency: they are compressed by Blosc, and its library is not installed.
     """
     if how.inner is not None and how.index is not None:
         return _shard(unpacked(raw, how.packings, None), how, how.inner, how.index, dtype, fill)
@@ -42,7 +42,7 @@ def numbers(raw: bytes, how: Chunks, dtype: DType, fill: Any) -> Array:
 
 
 def unpacked(raw: bytes, packings: tuple[str, ...], size: int | None) -> bytes:
-    """Return what was packed; at most so many bytes, which None (a shard's) leaves to what is packed by none."""
+    """Return decompressed bytes, at most `size`; with None (for shards), only checksums are supported."""
     for number, name in enumerate(reversed(packings)):
         if name == "crc32c":
             if len(raw) < 4 or crc.extend(0, raw[:-4]) != int.from_bytes(raw[-4:], "little"):
@@ -56,7 +56,7 @@ def unpacked(raw: bytes, packings: tuple[str, ...], size: int | None) -> bytes:
 
 
 def _shard(raw: bytes, how: Chunks, inner: Chunks, index: Chunks, dtype: DType, fill: Any) -> Array:
-    """Return the numbers of a shard's chunks, each where the shard's index says."""
+    """Return the numbers of a shard, whose index has the places of its chunks."""
     count = math.prod(index.shape[:-1])
     room = 16 * count + 4 * len(index.packings)
     if room > len(raw):
@@ -75,10 +75,10 @@ def _shard(raw: bytes, how: Chunks, inner: Chunks, index: Chunks, dtype: DType, 
 
 
 def filled(shape: Shape, fill: Any, dtype: DType) -> Array:
-    """Return the numbers of a chunk that is missing.
+    """Return the numbers of a missing chunk.
 
     Raises:
-        ValueError: the dtype cannot hold what it is filled with.
+        ValueError: the dtype does not support the fill value.
     """
     if isinstance(fill, str):
         fill = np.frombuffer(bytes.fromhex(fill[2:])[::-1], dtype.numpy)[0]
@@ -89,7 +89,7 @@ def filled(shape: Shape, fill: Any, dtype: DType) -> Array:
 
 
 def boxes(shape: Shape, steps: Shape) -> Iterator[tuple[Shape, tuple[slice, ...]]]:
-    """Yield the numbers of chunks, and the box of each within the array.
+    """Yield the indices of chunks, and the box of each within the array.
 
     >>> [box for _, box in boxes((5,), (3,))]
     [(slice(0, 3, None),), (slice(3, 5, None),)]

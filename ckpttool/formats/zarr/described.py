@@ -1,6 +1,7 @@
-"""What `.zarray` (version 2) or `zarr.json` (version 3) says of an array: shape, dtype, chunks, how these are packed.
+"""Parses an array's metadata in `.zarray` (version 2) or `zarr.json` (version 3): shape, dtype, chunks, compression.
 
-The layouts: https://zarr-specs.readthedocs.io. What is not read (texts, objects, records, other filters) says why.
+The layouts: https://zarr-specs.readthedocs.io. Unsupported features (strings, objects, records, other filters) raise
+errors with the reason.
 """
 
 import math
@@ -15,21 +16,21 @@ READ = {each.name: each for each in DTYPES if each.itemsize and not each.name.st
 SIZE_LIMIT, RANK_LIMIT = 1 << 62, 32
 MOST_CHUNKS = 1_000_000
 PACKINGS = ("zstd", "gzip", "zlib", "blosc", "crc32c")
-"""The packings that are read, by their names in both versions."""
+"""The supported codecs, by their names in both versions."""
 SHARDED = "sharding_indexed"
 FLOATS = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
 Shape = tuple[int, ...]
 
 
 class NotReadError(Exception):
-    """An array is of a kind that is not read; its text goes on from the array's name."""
+    """An array is not supported; the message continues the array's name."""
 
 
 @dataclass(frozen=True)
 class Chunks:
-    """How a box of numbers is stored as bytes: shape, packings in the order of writing, order of axes, byte order.
+    """How chunks are stored: shape, codecs in the order of writing, order of axes, byte order.
 
-    A `shard` has chunks of its own, `inner`, and an index that says where they are in it.
+    If chunks are shards, they consist of chunks `inner`, and an index with the places of these.
     """
 
     shape: Shape
@@ -43,7 +44,7 @@ class Chunks:
 
 @dataclass(frozen=True)
 class Described:
-    """An array: what it is, its chunks, what missing ones hold, and their keys: `lead`, numbers, `separator`."""
+    """An array: shape, dtype, chunks, the value of missing chunks, and the form of chunk keys (`lead`, `separator`)."""
 
     shape: Shape
     dtype: DType
@@ -54,27 +55,27 @@ class Described:
 
     @property
     def nbytes(self) -> int:
-        """Its bytes, unpacked."""
+        """Its uncompressed size in bytes."""
         return math.prod(self.shape) * self.dtype.itemsize
 
     @property
     def grid(self) -> Shape:
-        """How many chunks there are along each axis."""
+        """The number of chunks along each axis."""
         return tuple(-(-size // step) for size, step in zip(self.shape, self.chunks.shape, strict=True))
 
     def key(self, numbers: Shape) -> str:
-        """Return the key of a chunk below the array's own."""
+        """Return the key of a chunk, relative to the array's key."""
         if self.lead:
             return self.separator.join(("c", *map(str, numbers)))
         return self.separator.join(map(str, numbers)) or "0"
 
 
 def described(raw: bytes) -> Described | None:
-    """Return what the JSON of an array says; None for that of a group.
+    """Return the parsed metadata of an array; None for a group.
 
     Raises:
         ValueError: it is damaged.
-        NotReadError: its numbers, or their packing, are of a kind that is not read.
+        NotReadError: its dtype or a codec is not supported.
     """
     said = strict_json.loads(raw)
     if not isinstance(said, dict) or said.get("node_type") == "group":
@@ -122,7 +123,7 @@ def _third(said: Mapping[str, Any]) -> Described:
 
 
 def _chunks(codecs: Any, shape: Shape, deep: bool = False) -> Chunks:
-    """Return how chunks of a shape are stored by a list of codecs: one of arrays, of bytes, then packings."""
+    """Return how chunks of a shape are stored, by a list of codecs: transpositions, one to bytes, then compression."""
     if not isinstance(codecs, list) or not all(isinstance(each, dict) for each in codecs):
         raise ValueError("its codecs are not a list of objects")
     rest, axes = list(codecs), None
@@ -150,14 +151,14 @@ def _chunks(codecs: Any, shape: Shape, deep: bool = False) -> Chunks:
 
 
 def _within(shape: Shape, inner: Shape) -> Shape:
-    """Return how many chunks of a shard there are along each axis."""
+    """Return the number of chunks in a shard along each axis."""
     if len(shape) != len(inner) or any(step == 0 or size % step for size, step in zip(shape, inner, strict=True)):
         raise ValueError(f"its shards {list(shape)} are not multiples of its chunks {list(inner)}")
     return tuple(size // step for size, step in zip(shape, inner, strict=True))
 
 
 def _typestr(text: Any) -> tuple[DType, bool]:
-    """Return the dtype that version 2 names as NumPy does, or by its name alone, and whether it is big-endian."""
+    """Return the dtype for version 2's NumPy type string, or for a plain name, and whether it is big-endian."""
     if isinstance(text, str) and text in READ:
         return READ[text], False
     kinds = {"b": "bool", "i": "int", "u": "uint", "f": "float", "c": "complex"}
@@ -201,7 +202,7 @@ def _parts(value: Any, name: str) -> Mapping[str, Any]:
 
 
 def _fill(said: Mapping[str, Any], dtype: DType) -> Any:
-    """Return what a missing chunk holds: a number, or its bits as a text."""
+    """Return the value of missing chunks: a number, or its bits as a hexadecimal string."""
     value = said.get("fill_value")
     if value is None:
         return 0

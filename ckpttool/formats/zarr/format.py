@@ -23,13 +23,13 @@ class Zarr(Format):
     HOLDS = frozenset(READ)
 
     def recognises(self, path: Path) -> bool:
-        """Return whether a path is a folder with an array or a group, or the file that says so."""
+        """Return whether a path is a folder with an array or a group, or its metadata file."""
         return any(is_file(_folder(path) / name) for name in (GROUP, SECOND, THIRD))
 
     def open(self, path: Path) -> ZarrTensors:
-        """List the arrays by their paths, the one of a folder by the folder's name.
+        """Return the arrays by their paths; a single array in the folder itself has the folder's name.
 
-        `ZarrTensors` says what is raised.
+        Raises the same errors as `ZarrTensors`.
         """
         folder = _folder(path)
         tensors = ZarrTensors(folder, files_in(folder))

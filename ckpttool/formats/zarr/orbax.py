@@ -1,6 +1,6 @@
-"""Orbax's checkpoints: folders of JAX's arrays in Zarr, as files or in a database, and what says their paths.
+"""Orbax checkpoints: folders of JAX arrays in Zarr, as files or in a database, and metadata with their paths.
 
-A step of a CheckpointManager has a folder for each item, or is one; a folder of steps means its latest one.
+A step of a CheckpointManager has a folder for each item, or is the folder of one; a folder of steps means the latest.
 """
 
 from collections.abc import Iterator, Mapping
@@ -19,24 +19,24 @@ from ckpttool.formats.zarr.ocdbt import MANIFEST, read_database
 from ckpttool.formats.zarr.store import files_in
 
 TREE, STEP = "_METADATA", "_CHECKPOINT_METADATA"
-"""What an item's folder has that says its tree, and a step's."""
+"""The files with the metadata of an item's tree, and of a step."""
 TEXTS = "_strings.json"
 TEMPORARY = ".orbax-checkpoint-tmp"
-"""What the names of folders end in that are not complete."""
+"""A part of the names of incomplete folders."""
 ITEM_LIMIT = 1000
-"""Items of a step, and steps of a folder, that are looked at."""
+"""The maximum number of items of a step, and of steps in a folder, that are examined."""
 
 
 class OrbaxTensors(Tensors):
-    """The arrays of a step by their paths, joined by `/`, below the names of its items where there are several."""
+    """The arrays of a step by their paths (joined by `/`), prefixed with the item's name if there are several items."""
 
     def __init__(self, folder: Path) -> None:
-        """Read what says which arrays there are.
+        """Read the metadata of the arrays.
 
         Raises:
-            MissingFile: there is none, or an array that is said to be there is not.
-            CorruptCheckpoint: it is damaged.
-            FormatError: files lie elsewhere, or two arrays have one path; `ZarrTensors` says more.
+            MissingFile: there are no arrays, or a listed array is missing.
+            CorruptCheckpoint: the metadata is damaged.
+            FormatError: files are in another folder, or two arrays have the same path; see also `ZarrTensors`.
         """
         items = list(_items(folder))
         if not items:
@@ -67,7 +67,7 @@ class OrbaxTensors(Tensors):
 
 
 class Orbax(Format):
-    """The format of Orbax, JAX's library of checkpoints."""
+    """The format of Orbax, JAX's checkpoint library."""
 
     NAME = "orbax"
     CHECKSUMS = False
@@ -78,11 +78,11 @@ class Orbax(Format):
     HOLDS = frozenset(READ)
 
     def recognises(self, path: Path) -> bool:
-        """Return whether a path is a folder of arrays, of a step with such folders, or of steps; or a file in one."""
+        """Return whether a path is a folder of arrays, of items, or of steps, or a metadata file in one."""
         return _is_step(_folder(path)) or bool(_steps(_folder(path)))
 
     def open(self, path: Path) -> OrbaxTensors:
-        """List the arrays, of steps those of the latest; `OrbaxTensors` says what is raised."""
+        """Return the arrays, of several steps those of the latest; raises the same errors as `OrbaxTensors`."""
         folder = _folder(path)
         return OrbaxTensors(folder if _is_step(folder) else _steps(folder)[-1])
 
@@ -96,7 +96,7 @@ def _is_step(folder: Path) -> bool:
 
 
 def _steps(folder: Path) -> list[Path]:
-    """Return the steps of a folder in order: those that are complete, numbered with or without a word before."""
+    """Return the complete steps of a folder in order; their names are numbers, optionally with a prefix."""
     if not folder.is_dir():
         return []
     found = {}
@@ -108,7 +108,7 @@ def _steps(folder: Path) -> list[Path]:
 
 
 def _items(folder: Path) -> Iterator[Path]:
-    """Yield the folders of arrays of a step, which may be one itself."""
+    """Yield the folders of a step's items; the step itself may be one."""
     if any(is_file(folder / name) for name in (MANIFEST, TREE)):
         yield folder
         return
@@ -116,7 +116,7 @@ def _items(folder: Path) -> Iterator[Path]:
 
 
 def _folders(folder: Path) -> Iterator[Path]:
-    """Yield the folders in a folder; links to others are not followed."""
+    """Yield the subfolders of a folder, without links and incomplete ones."""
     paths = [path for path in sorted(folder.iterdir()) if path.is_dir() and TEMPORARY not in path.name]
     for path in paths[:ITEM_LIMIT]:
         if not path.is_symlink():
@@ -124,7 +124,7 @@ def _folders(folder: Path) -> Iterator[Path]:
 
 
 def _opened(folder: Path) -> tuple[ZarrTensors, Mapping[str, str]]:
-    """Return the arrays of a folder by their paths, and its texts."""
+    """Return the arrays of a folder by their paths, and its strings."""
     database = is_file(folder / MANIFEST)
     tensors = ZarrTensors(folder, read_database(folder) if database else files_in(folder))
     paths = _paths(folder) if is_file(folder / TREE) else {}
@@ -136,7 +136,7 @@ def _opened(folder: Path) -> tuple[ZarrTensors, Mapping[str, str]]:
 
 
 def _paths(folder: Path) -> dict[str, tuple[str, bool]]:
-    """Return the path of each value in the tree by its key in the store, and whether it is an array."""
+    """Return for each key in the store the value's path in the tree, and whether it is an array."""
     tree = _json(folder / TREE).get("tree_metadata")
     if not isinstance(tree, dict):
         return {}

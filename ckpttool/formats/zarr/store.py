@@ -1,4 +1,4 @@
-"""Where values lie by their keys: in the files of a folder, or in those that a database in it names."""
+"""Stores: the places of values by their keys, in the files of a folder, or in those of a database in it."""
 
 import os
 from pathlib import Path, PurePosixPath
@@ -10,11 +10,11 @@ from ckpttool.formats.reading.data_file import CheckpointFile
 from ckpttool.formats.reading.raw_tensors import ClosedFile
 
 MOST_FILES = 1_000_000
-"""Files of a folder that are listed: there is one to a chunk."""
+"""The maximum number of files in a folder: there is one per chunk."""
 
 
 class Stored(NamedTuple):
-    """A value: some bytes of a file, or, in a database, bytes of its index."""
+    """A value: a byte range of a file, or in a database, bytes in its index."""
 
     file: ClosedFile
     at: int
@@ -25,8 +25,8 @@ class Stored(NamedTuple):
         """Return its bytes.
 
         Raises:
-            MissingFile: its file is gone.
-            CorruptCheckpoint: the file has changed, or ends before them.
+            MissingFile: its file no longer exists.
+            CorruptCheckpoint: the file has changed, or is truncated.
         """
         if self.inline is not None:
             return self.inline
@@ -38,14 +38,14 @@ class Stored(NamedTuple):
 
 
 Store = dict[str, Stored]
-"""Values by their keys, which are parted by `/`."""
+"""Values by their keys, whose parts are separated by `/`."""
 
 
 def files_in(folder: Path) -> Store:
-    """Return the files of a folder and of those below it.
+    """Return the files of a folder and its subfolders.
 
     Raises:
-        FormatError: a link leads out of it, or it has more files than are listed.
+        FormatError: a link leads out of the folder, or it has too many files.
     """
     found: Store = {}
     for root, folders, names in os.walk(folder):
@@ -64,20 +64,20 @@ def files_in(folder: Path) -> Store:
 
 
 class Neighbours:
-    """The data files that a database names, each opened once."""
+    """The data files of a database, each opened once."""
 
     def __init__(self, folder: Path) -> None:
-        """Take the database's folder."""
+        """Store the database's folder."""
         self.folder = folder
         self._files: dict[str, ClosedFile] = {}
 
     def place(self, name: str, at: int, size: int) -> Stored:
-        """Return some bytes of a file.
+        """Return a byte range of a file.
 
         Raises:
-            FormatError: it would not lie in the folder.
+            FormatError: the file is outside of the folder.
             MissingFile: it does not exist.
-            CorruptCheckpoint: it does not have those bytes.
+            CorruptCheckpoint: it does not contain these bytes.
         """
         file = self._files.get(name) or self._open(name)
         self._files[name] = file
