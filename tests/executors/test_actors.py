@@ -33,6 +33,7 @@ def importable():
         yield
 
 
+@pytest.mark.slow
 def test_a_cluster_of_this_machine_computes_and_ends(tmp_path, capfd, monkeypatch):
     monkeypatch.chdir(tmp_path)
     ray = pytest.importorskip("ray")

@@ -50,7 +50,7 @@ def test_a_fault_at_any_call_leaves_one_of_both_and_the_next_run_leaves_nothing_
     monkeypatch.setattr("os.fsync", lambda descriptor: None)  # what is on the disk matters to no kill
     met = True
     while met:
-        number += 3  # a third of the calls here, all of them in `trust/kills.py`
+        number += 7  # a seventh of the calls here, all of them in `trust/kills.py`
         folder = tmp_path / str(number)
         folder.mkdir()
         monkeypatch.chdir(folder)

@@ -32,7 +32,7 @@ def state(prefix):
 @pytest.mark.parametrize("existing", [pytest.param(False, marks=pytest.mark.slow), True], ids=["fresh", "overwrite"])
 def test_a_kill_before_any_call_leaves_the_old_one_or_the_new(tmp_path, existing):
     old = OLD if existing else None
-    for number in range(1, 90):
+    for number in range(1, 90, 3):  # all of them in `trust/kills.py`; a full disk below fails every call
         folder = tmp_path / str(number)
         folder.mkdir()
         if existing:
@@ -50,7 +50,7 @@ def test_a_kill_before_any_call_leaves_the_old_one_or_the_new(tmp_path, existing
         assert not [path for path in folder.iterdir() if path.suffix == ".tmp"]
         if status == 0:
             break
-    assert 8 < number < 89
+    assert 8 < number < 88
 
 
 @pytest.mark.parametrize("existing", [False, True], ids=["fresh", "overwrite"])
