@@ -1,7 +1,7 @@
 """Filters: the weights of a kernel as pictures, one for each unit of a dense layer or filter of a convolution.
 
-Kernels lie as TensorFlow has them: `[inputs, units]`, `[height, width, channels, filters]`, of a series
-`[steps, channels, filters]`.
+Kernels have TensorFlow's layouts: `[inputs, units]`, `[height, width, channels, filters]`, or `[steps, channels,
+filters]` for series.
 """
 
 from collections.abc import Sequence
@@ -24,7 +24,7 @@ NOT_FINITE = (214, 39, 40)
 class Filters:
     """Pictures of some units: `tiles` is [units, height, width, 1 or 3].
 
-    `what` they are, units or filters; `how` says what became of channels, if anything.
+    `what` is units or filters; `how` describes how channels were combined, if at all.
     """
 
     tiles: Array
@@ -34,12 +34,12 @@ class Filters:
 
     @property
     def left_out(self) -> int:
-        """How many units there are that have no picture."""
+        """The number of units without a picture."""
         return self.units - len(self.tiles)
 
 
 def dense_filters(kernel: Array, image: Sequence[int], channels_first: bool, most: int) -> Filters:
-    """Return what each unit weighs of an image: `[inputs, units]` by the image's height, width and channels.
+    """Return the weights of each unit as an image: `[inputs, units]`, reshaped to height, width and channels.
 
     >>> dense_filters(np.arange(24.0).reshape(12, 2), (2, 2, 3), False, 1).tiles.shape
     (1, 2, 2, 3)
@@ -54,9 +54,9 @@ def dense_filters(kernel: Array, image: Sequence[int], channels_first: bool, mos
 
 
 def convolution_filters(kernel: Array, depthwise: bool, most: int) -> Filters:
-    """Return the filters of a convolution over a series, with its channels as rows, or over images.
+    """Return the filters of a convolution over images, or over a series (with channels as rows).
 
-    Those of a depthwise one, and a single filter, have a picture for each channel.
+    Depthwise convolutions, and single filters, have a picture for each channel.
 
     >>> convolution_filters(np.zeros((5, 5, 3, 8)), False, 100).tiles.shape
     (8, 5, 5, 3)
@@ -78,7 +78,7 @@ def convolution_filters(kernel: Array, depthwise: bool, most: int) -> Filters:
 
 
 def _of_few_channels(tiles: Array, units: int, what: str) -> Filters:
-    """Return pictures in colour of three channels, else in grey, of the mean of the channels."""
+    """Return colour pictures of three channels, else greyscale ones of the channels' mean."""
     channels = tiles.shape[-1]
     if channels in (GREY, COLOURS):
         return Filters(tiles, units, what)
@@ -86,7 +86,7 @@ def _of_few_channels(tiles: Array, units: int, what: str) -> Filters:
 
 
 def shades(tiles: Array) -> Array:
-    """Return the colours of pictures, [units, height, width, 3]: 0 is the middle grey, each has a scale of its own.
+    """Return the colours of pictures, [units, height, width, 3]: 0 is the middle grey, each picture is scaled.
 
     >>> shades(np.array([-2.0, 0.0, 1.0, np.nan]).reshape(1, 1, 4, 1))[0, 0].tolist()
     [[0, 0, 0], [128, 128, 128], [191, 191, 191], [214, 39, 40]]
@@ -102,7 +102,7 @@ def shades(tiles: Array) -> Array:
 
 
 def columns_of(count: int, height: int, width: int) -> int:
-    """Return how many pictures of a size stand beside one another, so that all together are about a square.
+    """Return the number of pictures per row for which the mosaic is approximately square.
 
     >>> columns_of(100, 28, 28), columns_of(3, 28, 28), columns_of(64, 3, 12)
     (10, 2, 4)
@@ -111,7 +111,7 @@ def columns_of(count: int, height: int, width: int) -> int:
 
 
 def mosaic(colours: Array, columns: int, gap: int) -> Array:
-    """Return pictures in rows, white between them, as one: [height, width, 3]."""
+    """Return a mosaic of pictures, separated by white: [height, width, 3]."""
     count, height, width, _ = colours.shape
     rows = -(-count // columns)
     sheet = np.full((rows * (height + gap) - gap, columns * (width + gap) - gap, COLOURS), 255, np.uint8)

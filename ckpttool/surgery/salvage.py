@@ -1,4 +1,4 @@
-"""Salvage: the tensors of a damaged checkpoint that can be read, each checked, and what is lost with the reason."""
+"""Salvage: recovers the intact tensors of a damaged checkpoint, and lists the lost ones with reasons."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -32,12 +32,12 @@ READERS: Mapping[str, Callable[[Path, Problems], Tensors]] = {
     **dict.fromkeys(("hdf5", "keras-legacy", "keras-weights"), DamagedHdf5),
     "torch": lambda path, problems: damaged_zip(path, "torch", problems),
 }
-"""By format, what reads a file of which a part is damaged that all the rest depends on."""
+"""Readers, by format, for files with a damaged part on which all the rest depends."""
 
 
 @dataclass(frozen=True)
 class Salvaged:
-    """The tensors that are whole, what is lost, and the format."""
+    """The intact tensors, the lost ones, and the format."""
 
     tensors: Checkpoint
     lost: tuple[Damage, ...]
@@ -45,12 +45,12 @@ class Salvaged:
 
 
 def salvage(path: Path) -> Salvaged:
-    """Read what can be read of a checkpoint: every tensor of what is returned was read to its end, and checked.
+    """Recover the intact tensors of a checkpoint; each returned tensor was read completely and verified.
 
     Raises:
         MissingFile: the path does not exist.
         FormatError: it is not a checkpoint.
-        CorruptCheckpoint: nothing of it can be read.
+        CorruptCheckpoint: no tensor can be read.
     """
     path = local(path)
     problems: Problems = {}
@@ -69,15 +69,15 @@ def salvage(path: Path) -> Salvaged:
 
 
 def _opened(path: Path, problems: Problems) -> tuple[str, Tensors]:
-    """Open a checkpoint as it should be, else as a damaged one of its format."""
+    """Open a checkpoint normally, else with the reader for damaged files of its format."""
     try:
         found = registry.find(path)
     except MissingFile:
         raise
     except CkptError:
-        if is_hdf5(path):  # what says which format of these it is cannot be opened
+        if is_hdf5(path):  # the part that distinguishes the HDF5 formats cannot be opened
             return "hdf5", DamagedHdf5(path, problems)
-        tensors = DamagedV1([path], problems)  # of which the end is lost, by which it is told
+        tensors = DamagedV1([path], problems)  # its end, which identifies it, may be lost
         if not tensors:
             raise
         return "v1", tensors
@@ -85,7 +85,7 @@ def _opened(path: Path, problems: Problems) -> tuple[str, Tensors]:
         return found.NAME, found.open(path)
     except CkptError:
         if found.NAME not in READERS or (found.NAME == "keras-weights" and path.suffix == ".json"):
-            raise  # of the files that a map of weights names, each can be salvaged by itself
+            raise  # the files that an index of weights lists can be salvaged individually
     return found.NAME, READERS[found.NAME](path, problems)
 
 

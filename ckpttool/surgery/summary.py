@@ -1,4 +1,4 @@
-"""What numbers a tensor holds: counts, range, mean, spread and a histogram, streamed a piece at a time."""
+"""Summaries of a tensor's numbers: counts, range, mean, standard deviation and a histogram, streamed in pieces."""
 
 import math
 from collections.abc import Iterable, Iterator
@@ -17,9 +17,9 @@ BARS = " ▁▂▃▄▅▆▇█"
 
 @dataclass(frozen=True)
 class Summary:
-    """The numbers of a tensor; range, mean and spread are those of its finite values, None where there are none.
+    """A summary of a tensor's numbers; range, mean and deviation are those of finite values, None if there are none.
 
-    Complex numbers are summed up by their magnitudes.
+    Complex numbers are summarised by their magnitudes.
     """
 
     count: int
@@ -44,7 +44,7 @@ class Summary:
 
 @dataclass(frozen=True)
 class Histogram:
-    """How many finite values fall between one edge and the next; the last bin holds its upper edge too."""
+    """The numbers of finite values between consecutive edges; the last bin includes its upper edge."""
 
     edges: tuple[float, ...]
     counts: tuple[int, ...]
@@ -54,7 +54,7 @@ class Histogram:
         return {"edges": list(self.edges), "counts": list(self.counts)}
 
     def sparkline(self) -> str:
-        """Return the bins as a row of bars, the highest for the most; a bin that is not empty has a bar.
+        """Return the bins as a row of bars; every bin that is not empty has a bar.
 
         >>> Histogram((0.0, 1.0, 2.0, 3.0), (0, 1, 80)).sparkline()
         ' ▁█'
@@ -63,25 +63,25 @@ class Histogram:
         return "".join(BARS[math.ceil(count / most * (len(BARS) - 1))] for count in self.counts)
 
     def lines(self, width: int = 40) -> Iterator[str]:
-        """Yield a line to a bin: its range, a bar, the count."""
+        """Yield a line per bin: its range, a bar, the count."""
         most = max(self.counts, default=0) or 1
         for low, high, count in zip(self.edges, self.edges[1:], self.counts, strict=False):
             yield f"{low:>12.5g} .. {high:<12.5g} {'#' * round(width * count / most):<{width}} {count}"
 
 
 def has_numbers(tensor: Tensor) -> bool:
-    """Say whether a tensor's elements are numbers: strings and variants are not."""
+    """Return whether a tensor's elements are numbers, rather than strings or variants."""
     return tensor.dtype.itemsize > 0
 
 
 def summarize(tensor: Tensor) -> Summary:
-    """Read a tensor once and sum it up, in bounded memory.
+    """Return the summary of a tensor, read once in bounded memory.
 
     >>> summarize(Tensor.of("bias", np.array([1.0, 3.0, 0.0, np.nan], np.float32))).row()["mean"]
     1.3333333333333333
 
     Raises:
-        CkptError: it holds strings or variants.
+        CkptError: it contains strings or variants.
         CorruptCheckpoint: its checksum does not match.
     """
     total = _Total()
@@ -91,7 +91,7 @@ def summarize(tensor: Tensor) -> Summary:
 
 
 def together(summaries: Iterable[Summary]) -> Summary:
-    """Return the summary of all tensors' numbers from the summaries of each.
+    """Return the summary of all numbers of several tensors, given the summary of each.
 
     >>> one, two = (summarize(Tensor.of("x", np.array(values))) for values in ([1.0, 2.0], [6.0, np.nan]))
     >>> together([one, two]).mean, together([one, two]).nan
@@ -104,7 +104,7 @@ def together(summaries: Iterable[Summary]) -> Summary:
 
 
 def histogram(tensor: Tensor, summary: Summary, bins: int = BINS) -> Histogram:
-    """Count a tensor's finite values in bins of equal width over its range."""
+    """Return the histogram of a tensor's finite values, in bins of equal width over its range."""
     if summary.min is None or summary.max is None:
         return Histogram((), ())
     edges = _edges(summary.min, summary.max, bins)
@@ -121,14 +121,14 @@ def numbers(tensor: Tensor) -> Iterator[Array]:
 
 
 def text_values(tensor: Tensor) -> list[str]:
-    """Return the elements of a string tensor as text, bytes that are not UTF-8 as escapes; none of other tensors."""
+    """Return the elements of a string tensor as text, with escapes for invalid UTF-8; empty for other tensors."""
     if tensor.dtype != STRING:
         return []
     return [bytes(value).decode("utf-8", "backslashreplace") for value in tensor.read().reshape(-1)]
 
 
 def _edges(low: float, high: float, bins: int) -> Array:
-    """Return the edges of the bins; a range too narrow for as many gets fewer."""
+    """Return the edges of the bins; fewer if the range is too narrow."""
     if low == high:
         return np.array([low, np.nextafter(high, np.inf)])
     part = np.linspace(0.0, 1.0, bins + 1)
@@ -136,7 +136,7 @@ def _edges(low: float, high: float, bins: int) -> Array:
 
 
 class _Total:
-    """A running sum of pieces: mean and spread by Chan's pairwise formula, which does not lose digits."""
+    """Running totals over pieces; mean and variance by Chan's pairwise formula, which is numerically stable."""
 
     def __init__(self) -> None:
         self.count = self.finite = self.zeros = self.nan = self.inf = 0
@@ -144,7 +144,7 @@ class _Total:
         self.low, self.high = np.inf, -np.inf
 
     def add(self, values: Array) -> None:
-        """Take in one piece."""
+        """Add one piece."""
         finite = values[np.isfinite(values)]
         self.count += values.size
         self.nan += int(np.isnan(values).sum())
@@ -152,11 +152,11 @@ class _Total:
         self.zeros += int(values.size - np.count_nonzero(values))
         if finite.size:
             self.low, self.high = min(self.low, float(finite.min())), max(self.high, float(finite.max()))
-            with np.errstate(over="ignore", invalid="ignore"):  # numbers near the end of float64 have no spread in it
+            with np.errstate(over="ignore", invalid="ignore"):  # variances of huge numbers overflow
                 self._join(finite.size, float(finite.mean()), float(finite.var()) * finite.size)
 
     def add_summary(self, other: Summary) -> None:
-        """Take in what is known of other numbers."""
+        """Add the summary of other numbers."""
         self.count += other.count
         self.zeros += other.zeros
         self.nan += other.nan
@@ -174,7 +174,7 @@ class _Total:
         self.finite = both
 
     def summary(self) -> Summary:
-        """Return what was summed up."""
+        """Return the summary of all numbers."""
         if not self.finite:
             return Summary(self.count, None, None, None, None, self.zeros, self.nan, self.inf)
         spread = (self.squares / self.finite) ** 0.5

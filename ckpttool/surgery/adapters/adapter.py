@@ -1,7 +1,7 @@
-"""An adapter that was read: which factors belong together, and which weights of a model they change.
+"""Reading adapters: which factors belong together, and which weights of a model they change.
 
-PEFT names the module in the model (`base_model.model.layers.0.q_proj.lora_A.weight`), kohya's scripts the same with
-underscores for its dots, behind a word for the part of the model (`lora_unet_..._to_q.lora_down.weight`).
+PEFT's names contain the module's path (`base_model.model.layers.0.q_proj.lora_A.weight`); kohya's scripts replace its
+dots by underscores, after a prefix for the part of the model (`lora_unet_..._to_q.lora_down.weight`).
 """
 
 import re
@@ -27,19 +27,19 @@ _KOHYA = re.compile(
 )
 _WHOLE = re.compile(r"\.(?:modules_to_save(?:\.default)?|base_layer)(?=\.)")
 _PARTS = {"lora_down": "lora_A", "lora_up": "lora_B", "dora_scale": "lora_magnitude_vector"}
-"""kohya's names of parts by PEFT's."""
+"""kohya's names of parts, with PEFT's."""
 
 
 @dataclass(frozen=True)
 class Adapter:
-    """An adapter: the parts of each module, the tensors that were trained whole, and what scales the parts."""
+    """An adapter: the parts of each module, the tensors that were trained as a whole, and the configuration."""
 
     tensors: Checkpoint
     modules: Mapping[str, Mapping[str, Tensor]]
     whole: Mapping[str, Tensor]
     config: AdapterConfig
     flat: bool = False
-    """Whether modules are named with underscores for dots."""
+    """Whether module names have underscores instead of dots."""
 
     @classmethod
     def open(cls, path: Path) -> "Adapter":
@@ -47,7 +47,7 @@ class Adapter:
 
         Raises:
             MissingFile: there is none.
-            FormatError: nothing in it is named as the parts of LoRA, DoRA or IA3 are.
+            FormatError: no tensor in it is named like a part of LoRA, DoRA or IA3.
         """
         file = path
         if path.is_dir():
@@ -60,10 +60,10 @@ class Adapter:
 
     @classmethod
     def of(cls, tensors: Checkpoint, config: AdapterConfig | None = None) -> "Adapter":
-        """Sort the tensors of an adapter.
+        """Return the adapter for its tensors, grouped by module.
 
         Raises:
-            FormatError: nothing in it is named as the parts of LoRA, DoRA or IA3 are.
+            FormatError: no tensor is named like a part of LoRA, DoRA or IA3.
         """
         modules: dict[str, dict[str, Tensor]] = {}
         whole: dict[str, Tensor] = {}
@@ -82,11 +82,11 @@ class Adapter:
         return cls(tensors, modules, whole, config or AdapterConfig(), flat)
 
     def changes(self, base: Checkpoint, scale: float = 1.0) -> dict[str, Change]:
-        """Return what it does to each weight of a model that it changes; `scale` multiplies what it adds.
+        """Return the change of each weight of a model that the adapter changes, multiplied by `scale`.
 
         Raises:
             UnknownName: the model has no such weight.
-            PlanError: a part is missing, or of another shape than the weight needs.
+            PlanError: a part is missing, or does not fit the weight's shape.
         """
         places = _Places.of(base, self.flat)
         found: dict[str, Change] = {}
@@ -103,7 +103,7 @@ class Adapter:
     def _of_module(
         self, module: str, parts: Mapping[str, Tensor], places: "_Places", scale: float
     ) -> Iterator[tuple[str, Change]]:
-        """Yield the weights of a module, and what is done to them."""
+        """Yield the names of a module's weights, with their changes."""
         weight = module if module in places.base else places.find(f"{module}.weight")
         if vector := parts.get("ia3_l"):
             self._require_sizes(module, vector)
@@ -131,7 +131,7 @@ class Adapter:
                 )
 
     def _alpha(self, module: str, tensor: Tensor) -> float:
-        """Return the number that lies beside a layer's factors."""
+        """Return the value of a layer's alpha tensor."""
         try:
             return float(tensor.read().reshape(()))
         except (TypeError, ValueError) as error:
@@ -146,22 +146,22 @@ class Adapter:
 
 @dataclass(frozen=True)
 class _Places:
-    """The names of a model's tensors, as an adapter may have them."""
+    """The names of a model's tensors in the adapter's notation."""
 
     base: Checkpoint
     flat: bool
     names: Mapping[str, str]
-    """Each name as the adapter would write it, with the model's."""
+    """The names in the adapter's notation, with the model's names."""
 
     @classmethod
     def of(cls, base: Checkpoint, flat: bool) -> "_Places":
         return cls(base, flat, {(_flat(name) if flat else name): name for name in base})
 
     def find(self, name: str) -> str:
-        """Return the model's name of a tensor: the same, or the only one of which one is the end of the other.
+        """Return the model's name for a tensor: the same, or the only one such that one name ends with the other.
 
         Raises:
-            UnknownName: there is none.
+            UnknownName: there is no such name.
             PlanError: there are several.
         """
         wanted = _flat(name) if self.flat else name
@@ -182,6 +182,6 @@ class _Places:
 
 
 def _flat(name: str) -> str:
-    """Return a name as kohya's scripts write it, but for its last part."""
+    """Return a name in the notation of kohya's scripts, except for its last part."""
     module, dot, last = name.rpartition(".")
     return f"{module.replace('.', '_')}{dot}{last}"

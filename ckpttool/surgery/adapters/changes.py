@@ -1,4 +1,4 @@
-"""What an adapter does to one weight when it is read: a product of low rank, a magnitude, a scale, other values."""
+"""Changes of a weight by an adapter, applied on reading: a product of low rank, a magnitude, a scale, new values."""
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
@@ -15,10 +15,10 @@ class Change(ABC):
 
     @abstractmethod
     def require_fits(self, tensor: Tensor) -> None:
-        """Check that a weight has the shape that is changed.
+        """Check that a weight has the required shape.
 
         Raises:
-            PlanError: it has another.
+            PlanError: it has another one.
         """
 
     @abstractmethod
@@ -29,7 +29,7 @@ class Change(ABC):
         """Return a tensor that is changed when it is read, in its own dtype.
 
         Raises:
-            PlanError: it has another shape, or holds no floats.
+            PlanError: it has another shape, or does not contain floats.
         """
         if tensor.dtype.numpy.kind not in "fV":
             raise PlanError(f"{tensor.name} has {tensor.dtype} elements, which an adapter does not change")
@@ -38,7 +38,7 @@ class Change(ABC):
 
 
 def widened(tensor: Tensor) -> Array:
-    """Return an array in float32, or float64 where it is that already."""
+    """Return an array as float32, or as float64 if it already is."""
     array = tensor.read()
     return array if array.dtype == np.float64 else array.astype(np.float32)
 
@@ -47,8 +47,8 @@ def widened(tensor: Tensor) -> Array:
 class LowRank(Change):
     """LoRA: `up` @ `down` times `scale` is added (Hu et al. 2021, arXiv:2106.09685).
 
-    With a `magnitude` the sum is brought to that norm along each output (DoRA, Liu et al. 2024, arXiv:2402.09353).
-    `transposed` says that the weight has its inputs first.
+    With a `magnitude`, each output of the sum is scaled to that norm (DoRA, Liu et al. 2024, arXiv:2402.09353).
+    `transposed` means that the weight has its inputs first.
 
     >>> up, down = Tensor.of("up", np.array([[1.0], [2.0]])), Tensor.of("down", np.array([[1.0, 10.0]]))
     >>> LowRank(up, down, 0.5).on(Tensor.of("w", np.zeros((2, 2)))).read().tolist()
@@ -136,7 +136,7 @@ class Scaled(Change):
         return 1 if self.of_inputs and dimensions > 1 else 0
 
     def compute(self, weight: Array) -> Array:
-        """Return the product; a `scale` other than 1 goes that part of the way to it."""
+        """Return the product; a `scale` other than 1 interpolates between the weight and it."""
         shape = [1] * weight.ndim
         shape[self._axis(weight.ndim)] = -1
         vector = widened(self.vector).reshape(shape)
@@ -146,7 +146,7 @@ class Scaled(Change):
 
 @dataclass(frozen=True)
 class Replaced(Change):
-    """A weight that was trained whole takes the place of the model's."""
+    """A weight that was trained as a whole replaces the model's."""
 
     tensor: Tensor
 

@@ -1,7 +1,7 @@
-"""What an adapter's configuration says: `adapter_config.json` of PEFT, or the alphas that kohya's scripts put beside.
+"""An adapter's configuration: PEFT's `adapter_config.json`, or kohya's alphas among the weights.
 
-The scale of a layer's change is alpha / rank, or alpha / sqrt(rank) where it is rank-stabilised (Kalajdzievski 2023,
-arXiv:2312.03732). https://huggingface.co/docs/peft/developer_guides/checkpoint has the files.
+The scale of a layer's change is alpha / rank, or alpha / sqrt(rank) if it is rank-stabilised (Kalajdzievski 2023,
+arXiv:2312.03732). The files: https://huggingface.co/docs/peft/developer_guides/checkpoint.
 """
 
 import math
@@ -18,15 +18,15 @@ from ckpttool.formats.wire import strict_json
 CONFIG = "adapter_config.json"
 WEIGHTS = ("adapter_model.safetensors", "adapter_model.bin")
 METADATA = "adapter_config"
-"""The text of a file of weights that holds what would be in a configuration beside it."""
+"""The key of a weights file's metadata that contains the configuration."""
 KINDS = ("LORA", "IA3")
 LARGEST = 1 << 20
-"""Bytes of a configuration that is read."""
+"""The maximum size of a configuration in bytes."""
 
 
 @dataclass(frozen=True)
 class AdapterConfig:
-    """What scales a layer's factors; `alpha` is None where each layer has its own beside it, or its rank."""
+    """The scales of a layer's factors; `alpha` is None if each layer has its own alpha, or uses its rank."""
 
     kind: str = "LORA"
     alpha: float | None = None
@@ -34,14 +34,14 @@ class AdapterConfig:
     rank_stabilised: bool = False
     fan_in_fan_out: bool = False
     feedforward: str | tuple[str, ...] | None = None
-    """The modules of which IA3 scales the inputs: a pattern for whole names, or ends of names."""
+    """The modules whose inputs IA3 scales: a pattern for whole names, or a tuple of name endings."""
 
     @classmethod
     def beside(cls, weights: Path, texts: Mapping[str, str]) -> "AdapterConfig":
-        """Read the configuration beside an adapter's weights, or of its texts; one of defaults where there is none.
+        """Read the configuration beside an adapter's weights, or in its metadata; return defaults if there is none.
 
         Raises:
-            FormatError: it is no such JSON, or of a kind of adapter that is not known.
+            FormatError: the configuration is invalid, or the kind of adapter is not supported.
         """
         path = weights.parent / CONFIG
         if not path.is_file() or weights.name not in WEIGHTS:
@@ -62,11 +62,11 @@ class AdapterConfig:
 
     @classmethod
     def of(cls, document: Mapping[str, Any], path: Path) -> "AdapterConfig":
-        """Take what a configuration holds.
+        """Return the configuration for a JSON document.
 
         Raises:
-            FormatError: it is of a kind of adapter that is not known.
-            ValueError, TypeError, AttributeError, OverflowError: a value is of another type, or no number holds it.
+            FormatError: the kind of adapter is not supported.
+            ValueError, TypeError, AttributeError, OverflowError: a value has the wrong type, or is too large.
         """
         kind = document.get("peft_type")
         if kind not in KINDS:
@@ -82,7 +82,7 @@ class AdapterConfig:
         )
 
     def scale_of(self, module: str, rank: int, alpha: float | None = None) -> float:
-        """Return what the product of a layer's factors is multiplied by; an `alpha` beside them counts first.
+        """Return the factor for the product of a layer's factors; a layer's own `alpha` takes precedence.
 
         >>> AdapterConfig(alpha=16, alphas={"q_proj": 8}).scale_of("layers.0.q_proj", 4)
         2.0
@@ -94,7 +94,7 @@ class AdapterConfig:
         return alpha / (math.sqrt(rank) if self.rank_stabilised else rank)
 
     def scales_inputs(self, module: str, shape: tuple[int, ...]) -> bool:
-        """Return whether the vector of a module is for its inputs; its shape tells where nothing else does."""
+        """Return whether a module's vector scales its inputs; without a configuration, its shape decides."""
         if self.feedforward is None:
             return shape[0] == 1
         if isinstance(self.feedforward, str):
@@ -104,7 +104,7 @@ class AdapterConfig:
 
 
 def _ends_in(key: str, module: str) -> bool:
-    """Return whether a pattern of the configuration stands for a module: for its last components, as PEFT has it."""
+    """Return whether a pattern of the configuration matches a module's last components, as in PEFT."""
     compiled(key)
     expression = re.compile(rf"(?:.*\.)?(?:{key})")
     return expression.fullmatch(quick(expression, module, key)) is not None

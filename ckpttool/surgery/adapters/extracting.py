@@ -1,7 +1,7 @@
-"""An adapter taken out of a tuned model: the change of each matrix as a product of low rank, by a truncated SVD.
+"""Extracting an adapter from a tuned model: the change of each matrix as a product of low rank, by a truncated SVD.
 
-The change is looked at as a matrix of outputs by all else, as PEFT's layers have it. Of one that is not of low rank the
-singular vectors come from the smaller of its two products with itself, in float64: exact to 1e-7 of the largest.
+The change is reshaped to a matrix of outputs by all other dimensions, as in PEFT's layers. If it is not of low rank,
+the singular vectors are computed from the smaller Gram matrix in float64, exact to 1e-7 of the largest value.
 """
 
 from collections.abc import Iterator
@@ -18,21 +18,21 @@ from ckpttool.surgery.adapters.changes import widened
 from ckpttool.surgery.blocks import same_bytes
 
 ROWS = 4096
-"""Rows of a matrix that are multiplied at a time."""
+"""The number of rows that are multiplied at a time."""
 DIRECTIONS = 72
-"""Random directions from which a change is looked at first: adapters have a rank of 64 at most."""
+"""The number of random directions for a first estimate: adapters have at most rank 64."""
 LEFT = 1e-10
-"""The share of a change's energy that counts as none: what float32 rounds."""
+"""The fraction of a change's energy that is negligible, due to rounding in float32."""
 WIDEST = 1 << 15
-"""The smaller side of a matrix that is decomposed, at most: what it takes grows with its third power."""
+"""The maximum smaller dimension of a matrix to decompose: the time grows with its third power."""
 
 
 @dataclass(frozen=True)
 class Factors:
-    """The change of one weight as up @ down, and how good that is.
+    """The change of one weight as up @ down, with its error.
 
-    `error` is the norm of what is left over relative to that of the change, `enough` the rank that has the `energy`
-    that was asked for, `of` the largest that the shape allows.
+    `error` is the norm of the residual relative to that of the change, `enough` the rank with the requested `energy`,
+    `of` the maximum rank for the shape.
     """
 
     name: str
@@ -51,9 +51,9 @@ class Factors:
 
 @dataclass(frozen=True)
 class Moved:
-    """Which weights of a tuned model are not the base's: matrices, and others with what they are.
+    """The weights of a tuned model that differ from the base: matrices, and others with a description.
 
-    `missing` are in one of the two models only, or of other shapes in each: no adapter makes one of the other.
+    `missing` describes weights that are in only one model, or have different shapes: an adapter cannot represent these.
     """
 
     matrices: tuple[str, ...]
@@ -63,7 +63,7 @@ class Moved:
 
 
 def moved(base: Checkpoint, tuned: Checkpoint) -> Moved:
-    """Return what moved between two models; tensors are compared byte by byte, slots and counters are left alone."""
+    """Return the weights that differ between two models, compared byte by byte; slots and counters are ignored."""
     kinds = {**base.kinds(), **tuned.kinds()}
     matrices: list[str] = []
     others: dict[str, str] = {}
@@ -87,9 +87,9 @@ def moved(base: Checkpoint, tuned: Checkpoint) -> Moved:
 
 
 def factors(base: Tensor, tuned: Tensor, rank: int | None, energy: float, inputs_first: bool) -> Factors | None:
-    """Return the change of a weight as a product of a rank, or of the rank that has a share of its energy.
+    """Return the change of a weight as a product of the given rank, or of the rank with a fraction of the energy.
 
-    None where nothing changes as numbers. Energy is the sum of squares; both factors have the same norm.
+    None if no number changes. The energy is the sum of squares; both factors have the same norm.
 
     >>> one, other = np.zeros((4, 3), np.float32), np.outer([1.0, 2, 3, 4], [1, 1, 2]).astype(np.float32)
     >>> found = factors(Tensor.of("w", one), Tensor.of("w", other), 2, 0.99, False)
@@ -128,9 +128,9 @@ def factors(base: Tensor, tuned: Tensor, rank: int | None, energy: float, inputs
 
 
 def _of_low_rank(matrix: Array, total: float) -> tuple[Array, Array, Array] | None:
-    """Return the singular vectors and values of a matrix of low rank, None where it is of a higher one.
+    """Return the singular vectors and values of a matrix of low rank; None for a higher rank.
 
-    A few random directions show all of it (Halko, Martinsson and Tropp 2011), in far less time than a decomposition.
+    A few random directions are sufficient (Halko, Martinsson and Tropp 2011), and far faster than a decomposition.
     """
     if min(matrix.shape) < 4 * DIRECTIONS:
         return None
@@ -163,13 +163,13 @@ def _decomposed(matrix: Array) -> tuple[Array, Array, Array]:
 
 
 def _blocks(matrix: Array) -> Iterator[Array]:
-    """Yield the rows of a matrix in float64, some at a time."""
+    """Yield blocks of rows of a matrix in float64."""
     for start in range(0, len(matrix), ROWS):
         yield matrix[start : start + ROWS].astype(np.float64)
 
 
 def _outputs_first(array: Array, inputs_first: bool) -> Array:
-    """Return a kernel as PyTorch has it, with its outputs first and its window last."""
+    """Return a kernel in PyTorch's layout, with its outputs first and its window last."""
     if not inputs_first:
         return array
     rank = array.ndim
@@ -179,15 +179,15 @@ def _outputs_first(array: Array, inputs_first: bool) -> Array:
 def configuration(
     found: dict[str, Factors], whole: tuple[str, ...], biases: bool, fan_in_fan_out: bool, base: str
 ) -> dict[str, Any]:
-    """Return `adapter_config.json` as PEFT has it: alpha is the rank everywhere, so that products count as they are.
+    """Return the content of PEFT's `adapter_config.json`; each alpha is the rank, so that products are not scaled.
 
-    A layer of another rank than most is in the patterns, the longest name first: PEFT takes the first that a name ends
-    in.
+    Layers whose rank differs from most are in the patterns, the longest name first: PEFT uses the first pattern with
+    which a name ends.
     """
     ranks = {module: each.rank for module, each in found.items()}
     usual = max(ranks.values(), key=list(ranks.values()).count, default=1)
     others = {name: rank for name, rank in sorted(ranks.items(), key=lambda each: -len(each[0])) if rank != usual}
-    # one of the usual rank may end as one in the patterns does
+    # a layer of the usual rank may end with a name in the patterns
     odd = {name: usual for name in ranks if any(name.endswith(f".{other}") for other in others) and name not in others}
     patterns = dict(sorted((others | odd).items(), key=lambda each: -len(each[0])))
     return {
@@ -211,5 +211,5 @@ def configuration(
 
 
 def parameters(found: Factors) -> tuple[int, int]:
-    """Return how many numbers the factors have, and how many the weight."""
+    """Return the number of elements of the factors, and of the weight."""
     return found.up.size + found.down.size, prod(found.shape)

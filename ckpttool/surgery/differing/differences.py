@@ -1,4 +1,4 @@
-"""A difference between two checkpoints as rows, as a document, and in a line."""
+"""A difference between two checkpoints as rows, as a JSON document, and in one line."""
 
 from dataclasses import asdict
 from typing import Any
@@ -9,7 +9,7 @@ from ckpttool.surgery.diff import Diff, TensorChange
 COLUMNS = ("name", "difference", "max_abs", "relative", "relative_l2", "cosine")
 LAYER_COLUMNS = ("name", "difference", "relative_l2", "tensors", "changed")
 SHOWN = 3
-"""Layers that the summary names."""
+"""The maximum number of layers in the summary."""
 
 
 def document(diff: Diff) -> dict[str, Any]:
@@ -27,7 +27,7 @@ def document(diff: Diff) -> dict[str, Any]:
 
 
 def rows(diff: Diff) -> list[dict[str, Any]]:
-    """Return a row to a tensor that differs: weights first, then slots and step counters.
+    """Return a row per tensor that differs: weights first, then slots and step counters.
 
     >>> rows(Diff(("old",), (), (), ("bias",), {"old": "weight"}))
     [{'name': 'old', 'difference': 'only in A', 'kind': 'weight'}]
@@ -40,12 +40,12 @@ def rows(diff: Diff) -> list[dict[str, Any]]:
 
 
 def layer_rows(diff: Diff) -> list[dict[str, Any]]:
-    """Return a row to a layer, those that moved most first."""
+    """Return a row per layer, those that moved most first."""
     return [asdict(layer) for layer in diff.layers]
 
 
 def summary(diff: Diff) -> str:
-    """Return the counts in a line."""
+    """Return the counts in one line."""
     counts = [
         (diff.same, "same"),
         (diff.changed, "changed"),
@@ -56,7 +56,7 @@ def summary(diff: Diff) -> str:
 
 
 def ranking(diff: Diff) -> list[str]:
-    """Return a line with the layers that moved most, and one with those that did not; none where none moved."""
+    """Return a line with the layers that moved most, and one with those that did not; empty if none moved."""
     moved = [f"{layer.name} {layer.relative_l2:.3g}" for layer in diff.layers if layer.difference == "moved"]
     still = [layer.name for layer in diff.layers if layer.difference == "unchanged"]
     lines = {"moved most": moved, "unchanged layers": still} if moved else {}

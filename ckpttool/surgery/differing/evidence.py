@@ -1,4 +1,4 @@
-"""What a verdict goes by: the matrices that moved, in how many directions, and what was done to numbers one by one."""
+"""Evidence for a verdict: the matrices that moved, the rank of their changes, and elementwise changes."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -11,16 +11,16 @@ from ckpttool.surgery.differing.one_by_one import Change, one_by_one
 from ckpttool.surgery.differing.spectrum import Spectrum, spectrum
 
 MOST_SPECTRA = 12
-"""Matrices whose spectra tell enough, spread over all."""
+"""The default maximum number of matrices whose spectra are computed, spread over all."""
 ALIKE = 0.1
-"""The cosine below which matrices have nothing in common; of two random ones of n numbers it is about 1/sqrt(n)."""
+"""The cosine below which matrices are unrelated; that of two random ones with n numbers is about 1/sqrt(n)."""
 
 
 @dataclass(frozen=True)
 class Spectra:
-    """What is known of matrices: the names of those that moved, the spectra of some, and how many are the same.
+    """Facts about matrices: the names of those that moved, the spectra of some, and the number of unchanged ones.
 
-    `done` is what was done to the numbers of weights one by one, where that is all.
+    `done` are the elementwise changes of weights, if these explain everything.
     """
 
     matrices: frozenset[str] = frozenset()
@@ -30,7 +30,7 @@ class Spectra:
 
 
 def spectra(a: Mapping[str, Tensor], b: Mapping[str, Tensor], diff: Diff, most: int | None = MOST_SPECTRA) -> Spectra:
-    """Return the spectra of matrices that moved and still have to do with what they were; of `most` of them.
+    """Return the spectra of (at most `most`) matrices that moved and are still related to their former values.
 
     Raises:
         CorruptCheckpoint: a tensor's checksum does not match.
@@ -49,7 +49,7 @@ def spectra(a: Mapping[str, Tensor], b: Mapping[str, Tensor], diff: Diff, most: 
 def _done(
     a: Mapping[str, Tensor], b: Mapping[str, Tensor], first: Sequence[str], moved: Sequence[TensorChange]
 ) -> frozenset[Change]:
-    """Return what was done one by one to all that moved; nothing where it was not, as some tell before all are read."""
+    """Return the elementwise changes of all weights that moved; empty as soon as one was changed differently."""
     found: dict[str, Change] = {}
     for name in dict.fromkeys([*first, *(change.name for change in moved)]):
         change = one_by_one(a[name], b[name])

@@ -1,4 +1,4 @@
-"""Heat: where in a matrix it moved, in few cells that can be seen at once."""
+"""Heat maps: where in a matrix the change is, in a few cells."""
 
 import numpy as np
 
@@ -6,14 +6,14 @@ from ckpttool.core.tensors import Array, Tensor
 from ckpttool.surgery.differing.matrices import matrix_shape, rows_in_step
 
 CELLS = 32
-"""Rows and columns of a map at most; each is of several rows and columns of the matrix."""
+"""The maximum number of rows and columns of a map; each cell covers several of the matrix."""
 COLOUR = (217, 98, 43)
-"""What is shown where it moved, on any ground."""
+"""The colour of changes, on any background."""
 SHADES = 8
 
 
 def heat(a: Tensor, b: Tensor, cells: int = CELLS) -> Array | None:
-    """Return the root of the mean square of the change in each cell of a map; None where the tensors are not matrices.
+    """Return the root mean square of the change in each cell of a map; None if the tensors are not matrices.
 
     >>> one, other = np.zeros((4, 6)), np.zeros((4, 6))
     >>> other[3, 5] = 2.0
@@ -40,7 +40,7 @@ def heat(a: Tensor, b: Tensor, cells: int = CELLS) -> Array | None:
 
 
 def pixels(found: Array) -> Array:
-    """Return a map as pixels [height, width, 4], uint8: the hotter the less is seen of what is behind.
+    """Return a map as pixels [height, width, 4], uint8: the hotter, the more opaque.
 
     >>> pixels(np.array([[0.0, 1.0]]))[0, :, 3].tolist()
     [0, 255]

@@ -1,4 +1,4 @@
-"""Tensors as matrices: a kernel by what is nearest to a square, two of them row by row in bounded memory."""
+"""Tensors as matrices: kernels are reshaped to be nearest to a square; rows of two matrices in bounded memory."""
 
 from collections.abc import Iterator
 from math import prod
@@ -9,15 +9,15 @@ from ckpttool.core.tensors import Array, Tensor
 from ckpttool.surgery.blocks import in_step
 
 WIDEST = 1 << 16
-"""Columns of a matrix at most."""
+"""The maximum number of a matrix's columns."""
 AT_ONCE = 1 << 18
-"""Numbers of rows that are given together, about."""
+"""The approximate number of elements in a block of rows."""
 
 
 def matrix_shape(tensor: Tensor) -> tuple[int, int] | None:
-    """Return rows and columns of the matrix that a tensor is; None where it is none, or one that is too wide.
+    """Return the rows and columns of a tensor as a matrix; None if it is not a matrix of numbers, or too wide.
 
-    The kernel of a convolution, wherever its window stands, is the matrix of what goes in and what comes out.
+    A convolution's kernel, in any layout, is reshaped to a matrix between inputs and outputs.
 
     >>> matrix_shape(Tensor.of("w", np.zeros((3, 3, 64, 128)))), matrix_shape(Tensor.of("w", np.zeros((128, 64, 3, 3))))
     ((576, 128), (128, 576))
@@ -29,7 +29,7 @@ def matrix_shape(tensor: Tensor) -> tuple[int, int] | None:
 
 
 def rows_in_step(a: Tensor, b: Tensor, columns: int) -> Iterator[tuple[Array, Array]]:
-    """Yield the rows of two matrices of one shape, some whole ones at a time, as float64."""
+    """Yield blocks of corresponding rows of two matrices of the same shape, as float64."""
     size = columns * max(1, AT_ONCE // columns)
     held: list[list[Array]] = [[], []]
     count = 0

@@ -1,4 +1,4 @@
-"""How far one tensor is from another: largest difference, distance, angle, new zeros, gathered over blocks of both."""
+"""The movement between two tensors: largest difference, distance, angle, new zeros, accumulated over blocks."""
 
 import math
 
@@ -9,16 +9,15 @@ from ckpttool.surgery.blocks import ELEMENTS, arrays, scalar_product
 
 
 class Movement:
-    """Gathers over pairs of blocks how far the second tensor has moved from the first.
+    """Accumulates over pairs of blocks how far the second tensor has moved from the first.
 
-    `max_abs` is the largest difference of two elements, infinite where NaN or an infinity stands against a number.
-    `distance` and `norm` are the L2 norms of the difference and of the first tensor, `dot` is the product of both
-    tensors; they count the elements that are finite in both. `nan` and `inf` count those that only the second has,
-    `zeros` those of the second.
+    `max_abs` is the largest difference of two elements, which is infinite between a number and NaN or an infinity.
+    `distance` and `norm` are the L2 norms of the difference and of the first tensor, over the elements that are finite
+    in both. `nan` and `inf` count those that only the second tensor has, `zeros` those of the second.
     """
 
     def __init__(self) -> None:
-        """Begin with nothing."""
+        """Start without blocks."""
         self.differ = False
         self.max_abs = self.largest = 0.0
         self.nan = self.inf = self.zeros = 0
@@ -26,14 +25,14 @@ class Movement:
         self._a, self._step = np.empty(ELEMENTS), np.empty(ELEMENTS)
 
     def add(self, a: Array, b: Array) -> None:
-        """Compare one block of each; none is longer than a block."""
+        """Compare one block of each tensor, of at most `ELEMENTS` elements."""
         self.zeros += int(np.count_nonzero(b == 0))
         if not (_fits_float64(a) and _fits_float64(b) and self._add_finite(a, b)):
             self._add_any(_wide(a), _wide(b))
 
     @property
     def relative(self) -> float:
-        """The largest difference over the largest absolute value of the first tensor."""
+        """The largest difference, relative to the largest magnitude of the first tensor."""
         return ratio(self.max_abs, self.largest)
 
     @property
@@ -48,7 +47,7 @@ class Movement:
 
     @property
     def cosine(self) -> float | None:
-        """The cosine of the angle between the two tensors; None where one is all zeros."""
+        """The cosine of the angle between the two tensors; None if one is all zeros."""
         squares_b = self._squares + 2 * self._along + self._moved
         lengths = math.sqrt(self._squares) * math.sqrt(max(squares_b, 0.0))
         if not lengths or not math.isfinite(lengths):
@@ -57,12 +56,12 @@ class Movement:
 
     @property
     def factor(self) -> float | None:
-        """The number by which the first tensor is nearest to the second; None where it is all zeros."""
+        """The factor by which the first tensor is nearest to the second; None if the first is all zeros."""
         factor = 1 + self._along / self._squares if self._squares else math.nan
         return factor if math.isfinite(factor) else None
 
     def _add_finite(self, a: Array, b: Array) -> bool:
-        """Compare blocks of finite numbers as float64; say no, and leave everything as it was, where one is not."""
+        """Compare blocks as float64 and return True; return False without changes if a number is not finite."""
         wide, step = self._a[: len(a)], self._step[: len(a)]
         np.copyto(wide, a)
         np.copyto(step, b)
@@ -77,7 +76,7 @@ class Movement:
         return True
 
     def _add_any(self, a: Array, b: Array) -> None:
-        """Compare blocks in which there may be anything: NaN equals NaN, and is infinitely far from any number."""
+        """Compare blocks that may contain NaN and infinities: NaN equals NaN, and is infinitely far from numbers."""
         with np.errstate(invalid="ignore", over="ignore"):
             apart = ~((a == b) | (np.isnan(a) & np.isnan(b)))
             distance = np.abs(b[apart] - a[apart])
@@ -112,7 +111,7 @@ def norm(tensor: Tensor) -> float:
 
 
 def ratio(part: float, whole: float) -> float:
-    """Return a part of a whole; infinite where there is no whole.
+    """Return a ratio; 0 if `part` is 0, else infinite if `whole` is 0.
 
     >>> ratio(1, 4), ratio(0, 0), ratio(1, 0)
     (0.25, 0.0, inf)
@@ -123,9 +122,9 @@ def ratio(part: float, whole: float) -> float:
 
 
 def newly_dead(a: Tensor, b: Tensor) -> tuple[int, int]:
-    """Return how many rows and columns are all zeros in `b` and were not in `a`, a tensor of the same shape.
+    """Return the numbers of rows and columns that are all zeros in `b`, but not in `a` (of the same shape).
 
-    The last dimension has the columns: the outputs of TensorFlow's kernels. Rows are those of matrices.
+    Columns are those of the last dimension: the outputs of TensorFlow's kernels. Rows are counted only for matrices.
 
     >>> a, b = Tensor.of("a", np.ones((2, 3))), Tensor.of("b", np.array([[1.0, 0, 2], [3, 0, 4]]))
     >>> newly_dead(a, b)
@@ -139,12 +138,12 @@ def newly_dead(a: Tensor, b: Tensor) -> tuple[int, int]:
 
 
 def could_be_dead(shape: tuple[int, ...], zeros: int) -> bool:
-    """Say whether so many zeros are enough for a row or a column of a tensor of this shape."""
+    """Return whether a tensor of this shape with a number of zeros could have a row or column of only zeros."""
     return len(shape) > 1 and 0 < min(int(np.prod(shape[:-1])), shape[-1]) <= zeros
 
 
 def _alive(tensor: Tensor) -> tuple[Array, Array]:
-    """Return which rows and which columns of a tensor hold anything but zeros."""
+    """Return which rows and which columns of a tensor contain an element other than zero."""
     rows, columns = np.zeros(int(np.prod(tensor.shape[:-1])), bool), np.zeros(tensor.shape[-1], bool)
     start = 0
     for block in arrays(tensor):
@@ -156,17 +155,17 @@ def _alive(tensor: Tensor) -> tuple[Array, Array]:
 
 
 def _fits_float64(block: Array) -> bool:
-    """Say whether differences of such numbers are exact or nearly so in a float64."""
+    """Return whether differences of numbers of this dtype are (nearly) exact in float64."""
     return block.dtype.kind != "c" and not (block.dtype.kind in "iu" and block.dtype.itemsize == 8)
 
 
 def _wide(block: Array) -> Array:
-    """Return numbers in a type in which differences are exact or nearly: 64-bit integers need more than a float64."""
+    """Return numbers in a dtype in which differences are (nearly) exact: 64-bit integers need more than float64."""
     if block.dtype.kind == "c":
         return block.astype(np.complex128)
     return block.astype(np.float64 if _fits_float64(block) else np.longdouble)
 
 
 def _real(block: Array) -> Array:
-    """Return numbers as float64, complex ones as their two parts."""
+    """Return numbers as float64; complex ones as their real and imaginary parts."""
     return block.view(np.float64) if block.dtype.kind == "c" else block.astype(np.float64)

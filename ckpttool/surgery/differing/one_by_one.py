@@ -1,6 +1,6 @@
-"""Changes that were made to numbers one by one: rounded to another dtype, to a grid of few levels, or set to zero.
+"""Detecting elementwise changes: rounding to another dtype, quantisation to few levels, or pruning.
 
-Tuning moves numbers anywhere, so that the first block of a tensor tells that none of these was done.
+Training moves numbers arbitrarily, so usually the first block of a tensor shows that none of these was done.
 """
 
 from collections.abc import Iterator
@@ -15,23 +15,23 @@ from ckpttool.surgery.differing.matrices import matrix_shape, rows_in_step
 
 Change = Literal["pruned", "quantised", "float16", "bfloat16", "float8_e4m3fn", "float8_e5m2"]
 NARROW: tuple[Change, ...] = ("float16", "bfloat16", "float8_e4m3fn", "float8_e5m2")
-"""Dtypes to which numbers are rounded that are kept in a wider one."""
+"""Dtypes to which numbers may be rounded while they are stored in a wider one."""
 PRUNED: Change = "pruned"
 QUANTISED: Change = "quantised"
 LEVELS = 256
-"""Levels of a grid at most: those of eight bits."""
+"""The maximum number of quantisation levels, for eight bits."""
 GROUPS = (32, 64, 128)
-"""Numbers along a row that may have a grid of their own, beside whole rows, columns and tensors."""
+"""Group sizes along a row with separate scales, besides whole rows, columns and tensors."""
 FEWEST = 16
-"""Numbers from which on it is no chance that they lie on a grid."""
+"""The minimum group size for which being on a grid cannot be a coincidence."""
 PARTS = 4
-"""Steps between the nearest two of a few numbers on a grid, at most."""
+"""The maximum number of steps between the two nearest numbers on a grid, if there are few numbers."""
 OFF = 0.02
-"""How far a number may lie from its grid, in steps."""
+"""The maximum distance of a number from its grid, in steps."""
 
 
 def one_by_one(a: Tensor, b: Tensor) -> Change | None:
-    """Return what was done to the numbers of a tensor, None where it was something else.
+    """Return which elementwise change was made to a tensor, or None if it was another one.
 
     >>> one = np.random.default_rng(0).normal(size=(8, 32)).astype("f")
     >>> rounded, pruned = one.astype("f2").astype("f"), np.where(one < 0, 0, one).astype("f")
@@ -51,7 +51,7 @@ def one_by_one(a: Tensor, b: Tensor) -> Change | None:
 
 
 def _explains(change: Change, one: Array, other: Array) -> bool:
-    """Say whether numbers are what a change makes of others."""
+    """Return whether a change of the first numbers results in the others."""
     if change == PRUNED:
         return bool(((other == 0) | (other == one)).all())
     if one.dtype != other.dtype:
@@ -62,7 +62,7 @@ def _explains(change: Change, one: Array, other: Array) -> bool:
 
 
 def _is_quantised(a: Tensor, b: Tensor) -> bool:
-    """Say whether the first rows of a matrix lie on grids, near to where they were, and did not before."""
+    """Return whether the first rows of a matrix are on grids, near their former values, and were not before."""
     shape = matrix_shape(b)
     if shape is None:
         return False
@@ -74,7 +74,7 @@ def _is_quantised(a: Tensor, b: Tensor) -> bool:
 
 
 def _grouped(rows: Array) -> Iterator[Array]:
-    """Yield a matrix as groups [count, size] that may have a grid each, the largest first."""
+    """Yield a matrix as groups [count, size] that may each have a grid, the largest groups first."""
     yield rows.reshape(1, -1)
     yield rows
     yield rows.T
@@ -82,7 +82,7 @@ def _grouped(rows: Array) -> Iterator[Array]:
 
 
 def _on_grid(groups: Array, near: Array) -> bool:
-    """Say whether the numbers of each group are whole steps apart, and no farther than a step from others."""
+    """Return whether the numbers of each group are on a grid, and at most a step away from `near`."""
     if groups.shape[1] < FEWEST:
         return False
     for group, others in zip(groups, near, strict=True):
@@ -96,8 +96,8 @@ def _on_grid(groups: Array, near: Array) -> bool:
 
 
 def _step(gaps: Array) -> float | None:
-    """Return the step of which gaps are multiples: the smallest one, or a part of that; None where there is none."""
-    wide = gaps[gaps > gaps.max() * OFF / LEVELS]  # narrower ones are what rounding made of one level
+    """Return the step of which all gaps are multiples: the smallest gap, or a fraction of it; or None."""
+    wide = gaps[gaps > gaps.max() * OFF / LEVELS]  # narrower gaps are rounding errors within a level
     smallest = float(np.median(wide[wide < wide.min() * (1 + OFF)]))
     for parts in range(1, PARTS + 1):
         step = smallest / parts

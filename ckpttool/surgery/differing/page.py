@@ -1,4 +1,4 @@
-"""A difference between two checkpoints as a page for a browser: one file that needs nothing else, and no network."""
+"""A difference between two checkpoints as a self-contained HTML page."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from math import inf, isinf
@@ -25,7 +25,7 @@ COLUMNS = ("name", "shape", "dtype", "kind", "difference", "max_abs", "relative"
 HEADS = {"max_abs": "max abs", "relative_l2": "relative L2"}
 NUMBERS = COLUMNS[5:]
 MAP = 128
-"""Pixels of a map's longer side, about."""
+"""The approximate length of a map's longer side in pixels."""
 TROUBLES = {
     "nan": "new NaN",
     "inf": "new infinities",
@@ -42,7 +42,7 @@ def page(
     spectra: Mapping[str, Spectrum],
     values: Mapping[str, SingularValues],
 ) -> str:
-    """Return the page; every tensor of both is on it."""
+    """Return the page, with every tensor of both checkpoints."""
     every = _all_rows(a, b, diff)
     weights = [each for each in every if each["kind"] == "weight"]
     others = [each for each in every if each["kind"] != "weight"]
@@ -63,7 +63,7 @@ def page(
 
 
 def _all_rows(a: Checkpoint, b: Checkpoint, diff: Diff) -> list[dict[str, Any]]:
-    """Return a row to each tensor: those that differ, the farthest moved first, then the others."""
+    """Return a row per tensor: those that differ, the farthest moved first, then the others."""
     same = [{"name": name, "difference": "unchanged", "kind": diff.kinds[name]} for name in diff.same]
     every = sorted(rows(diff), key=lambda each: -(each.get("relative_l2") or 0.0)) + same
     for each in every:
@@ -84,7 +84,7 @@ def _file(letter: str, tensors: Checkpoint) -> str:
 
 
 def _counts(diff: Diff) -> Iterator[str]:
-    """Yield what is worth a glance: layers by what became of them, then what is wrong with B."""
+    """Yield overview counts: layers by the kind of difference, then problems of B."""
     kinds = [layer.difference for layer in diff.layers]
     for what in dict.fromkeys(kinds):
         mark = ' class="still"' if what == "unchanged" else ""
@@ -95,7 +95,7 @@ def _counts(diff: Diff) -> Iterator[str]:
 
 
 def layer_table(layers: Sequence[LayerChange], spectra: Mapping[str, Spectrum]) -> str:
-    """Return a table of layers, those first that moved most, each with a bar as long as it moved far."""
+    """Return a table of layers, those that moved most first, with bars for the distances."""
     heads = ("#", "layer", "relative change", "", "directions", "weights changed")
     return plain_table(heads, _layers(layers, spectra), ("#", "", "directions", "weights changed"), "moved-layers")
 
@@ -103,7 +103,7 @@ def layer_table(layers: Sequence[LayerChange], spectra: Mapping[str, Spectrum]) 
 def _maps(
     a: Checkpoint, b: Checkpoint, diff: Diff, spectra: Mapping[str, Spectrum], values: Mapping[str, SingularValues]
 ) -> Iterator[str]:
-    """Yield a map of each matrix that moved, the farthest moved layers first, with its spectrum where that is known."""
+    """Yield a map of each matrix that moved, the farthest moved layers first, with its spectrum if known."""
     order = {layer.name: number for number, layer in enumerate(diff.layers)}
     weights = [change for change in diff.changed if diff.kinds[change.name] == "weight" and change.distance]
     for change in sorted(weights, key=lambda each: order.get(layer_of(each.name), 0)):
@@ -121,14 +121,14 @@ def _maps(
 
 
 def _bars(found: SingularValues) -> str:
-    """Return singular values as bars, the largest first, and in how many directions most of the change is."""
+    """Return singular values as bars, the largest first, and the number of directions with most of the change."""
     said = f"90 % in {counted(found.directions(0.9), 'direction')}, 99 % in {found.directions(0.99)}"
     drawn = histogram([1, len(found.values)], found.bars(), f"singular values of what changed in {found.name}")
     return f"<span class=soft>{said}</span>{drawn}"
 
 
 def _layers(layers: Sequence[LayerChange], spectra: Mapping[str, Spectrum]) -> Iterator[str]:
-    """Yield a row to a layer: a bar as long as it moved far, against the one that moved farthest."""
+    """Yield a row per layer, with a bar for its distance relative to the maximum."""
     farthest = max((layer.relative_l2 or 0.0 for layer in layers if layer.relative_l2 != inf), default=0.0)
     largest = {layer_of(each.name): each for each in sorted(spectra.values(), key=lambda each: each.of)}
     for number, layer in enumerate(layers, start=1):

@@ -1,7 +1,7 @@
-"""The whole spectrum of a change: all singular values of what a matrix has changed by, where these are asked for.
+"""The whole spectrum of a change: all singular values of a matrix's change, on request.
 
-A sketch (`spectrum.py`) tells the rank in one pass; all values take the product of the matrix with itself along its
-shorter side, and the eigenvalues of that.
+A sketch (`spectrum.py`) estimates the rank in one pass; all values require the Gram matrix along the shorter side, and
+its eigenvalues.
 """
 
 from collections.abc import Sequence
@@ -15,15 +15,15 @@ from ckpttool.core.tensors import Array, Tensor
 from ckpttool.surgery.differing.matrices import matrix_shape, rows_in_step
 
 MOST = 16_384
-"""The shorter side of a matrix at most: a quarter of an hour, and 4 GB."""
+"""The maximum shorter side of a matrix, which needs a quarter of an hour and 4 GB."""
 COLUMNS = 4096
-"""Columns of a wide matrix that are multiplied at once."""
+"""The number of columns of a wide matrix that are multiplied at once."""
 BARS = 32
 
 
 @dataclass(frozen=True)
 class SingularValues:
-    """The singular values of what changed in a matrix, the largest first; their squares are the energy.
+    """The singular values of a matrix's change, the largest first; their squares are the energy.
 
     >>> found = SingularValues("w", (4.0, 3.0, 0.0))
     >>> found.directions(0.9), found.directions(0.5), round(found.participation, 3)
@@ -35,7 +35,7 @@ class SingularValues:
 
     @property
     def participation(self) -> float:
-        """The participation ratio, (sum s^2)^2 / sum s^4: the number of directions if all moved alike."""
+        """The participation ratio, (sum s^2)^2 / sum s^4: the number of directions if all moved equally."""
         squares = self._shares(2)
         return float(1 / np.square(squares).sum())
 
@@ -47,7 +47,7 @@ class SingularValues:
         return exp(float(-(shares * np.log(shares)).sum()))
 
     def directions(self, energy: float) -> int:
-        """Return in how many directions a part of the energy is."""
+        """Return the number of directions with a fraction `energy` of the energy."""
         return 1 + int(np.searchsorted(np.cumsum(self._shares(2)), energy * (1 - 1e-12)))
 
     def as_json(self) -> dict[str, Any]:
@@ -61,7 +61,7 @@ class SingularValues:
         }
 
     def bars(self) -> Sequence[int]:
-        """Return heights for a picture, from the largest to the smallest, in thousandths of the largest."""
+        """Return the heights of bars, from the largest to the smallest value, in thousandths of the largest."""
         parts = np.array_split(np.array(self.values), min(BARS, len(self.values)))
         return [round(1000 * float(part.mean()) / self.values[0]) for part in parts]
 
@@ -73,9 +73,9 @@ class SingularValues:
 
 
 def singular_values(name: str, a: Tensor, b: Tensor) -> SingularValues | None:
-    """Return the singular values of what changed between two tensors of one shape.
+    """Return the singular values of the difference of two tensors of the same shape.
 
-    None where they are not matrices, too large, or where nothing changed that is finite.
+    None if they are not matrices, or too large, or if no finite number changed.
 
     >>> one = np.zeros((3, 2))
     >>> other = np.array([[3.0, 0.0], [0.0, 4.0], [0.0, 0.0]])
@@ -89,13 +89,13 @@ def singular_values(name: str, a: Tensor, b: Tensor) -> SingularValues | None:
     scale = float(np.trace(product))
     if not (np.isfinite(scale) and scale > 0):
         return None
-    found = np.linalg.eigvalsh(product / scale)[::-1]  # of numbers about 1, whatever the change is
+    found = np.linalg.eigvalsh(product / scale)[::-1]  # normalised to numbers about 1
     values = np.sqrt(np.maximum(found, 0)) * np.sqrt(scale)
     return SingularValues(name, tuple(values.tolist()))
 
 
 def _of_columns(a: Tensor, b: Tensor, columns: int) -> Array:
-    """Return the products of columns with one another, summed over rows as they come."""
+    """Return the Gram matrix of the columns, accumulated over blocks of rows."""
     product = np.zeros((columns, columns))
     for one, other in rows_in_step(a, b, columns):
         change = _change(one, other)
@@ -104,7 +104,7 @@ def _of_columns(a: Tensor, b: Tensor, columns: int) -> Array:
 
 
 def _of_rows(a: Tensor, b: Tensor, shape: tuple[int, int]) -> Array:
-    """Return the products of rows with one another; what changed is held, as exactly as the tensors have it."""
+    """Return the Gram matrix of the rows; the change is kept in memory, as float32 or float64."""
     held = np.empty(shape, np.float64 if b.dtype.itemsize == 8 else np.float32)
     at = 0
     for one, other in rows_in_step(a, b, shape[1]):
@@ -118,7 +118,7 @@ def _of_rows(a: Tensor, b: Tensor, shape: tuple[int, int]) -> Array:
 
 
 def _change(one: Array, other: Array) -> Array:
-    """Return what changed; what is not finite in one of both counts as unchanged."""
+    """Return the difference; elements that are not finite in either count as unchanged."""
     with np.errstate(invalid="ignore", over="ignore"):
         change: Array = other - one
     change[~np.isfinite(change)] = 0.0

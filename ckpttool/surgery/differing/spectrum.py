@@ -1,7 +1,7 @@
-"""The spectrum of a change: in how many directions a matrix has moved, told by one pass over its rows.
+"""The spectrum of a change: the rank of a matrix's change, estimated in one pass over its rows.
 
-A sketch of few random directions is enough: it has every change of a low rank whole (Halko, Martinsson and Tropp 2011),
-and of any other the sum of the fourth powers of its singular values, without a bias (Hutchinson 1990).
+A sketch with a few random directions is sufficient: it captures every change of low rank completely (Halko, Martinsson
+and Tropp 2011), and is an unbiased estimate of the sum of the fourth powers of any singular values (Hutchinson 1990).
 """
 
 from dataclasses import dataclass
@@ -13,20 +13,20 @@ from ckpttool.core.tensors import Array, Tensor
 from ckpttool.surgery.differing.matrices import matrix_shape, rows_in_step
 
 DIRECTIONS = 72
-"""Random directions that rows are looked at from; adapters have at most 64."""
+"""The number of random directions; adapters have at most rank 64."""
 LARGEST_RANK = 64
-"""The rank up to which a change counts as low; it is a quarter of what it could be at most, too."""
+"""The maximum rank of a change that counts as low; it must also be at most a quarter of the full rank."""
 LEFT = 1e-4
-"""The part of a change, in squares, that may lie outside of a low rank, beside what rounding made."""
+"""The fraction of a change's squared norm that may be outside of a low rank, in addition to rounding errors."""
 
 
 @dataclass(frozen=True)
 class Spectrum:
-    """In how many directions a tensor has moved, of `of` that its shape has room for.
+    """The rank of a tensor's change; `of` is the full rank for its shape.
 
     `effective` is the participation ratio of the squared singular values, (sum s^2)^2 / sum s^4: the number of
-    directions if all moved alike. `rank` is the number of directions that hold all of the change but what rounding to
-    the tensor's dtype explains; None where these are more than an adapter has.
+    directions if all moved equally. `rank` is the number of directions that contain the whole change except rounding
+    errors of the tensor's dtype; None if it is larger than that of an adapter.
     """
 
     name: str
@@ -43,9 +43,9 @@ class Spectrum:
 
 
 def spectrum(name: str, a: Tensor, b: Tensor) -> Spectrum | None:
-    """Return the spectrum of what changed between two tensors of one shape; None where they are not matrices.
+    """Return the spectrum of the difference of two tensors of the same shape; None if they are not matrices.
 
-    A kernel of a convolution is the matrix that is nearest to a square.
+    A convolution's kernel is reshaped to the matrix that is nearest to a square.
 
     >>> one = np.zeros((300, 200), np.float32)
     >>> other = one + np.outer(np.arange(300), np.ones(200)).astype(np.float32)
@@ -63,7 +63,7 @@ def spectrum(name: str, a: Tensor, b: Tensor) -> Spectrum | None:
 
 
 def _rounding(tensor: Tensor) -> float:
-    """Return the variance of what rounding to a tensor's dtype adds to its numbers, for numbers about 1."""
+    """Return the variance of rounding errors in a tensor's dtype, for numbers about 1."""
     kind = tensor.dtype.numpy
     if kind.kind in "iub":
         return 0.0
@@ -74,7 +74,7 @@ def _rounding(tensor: Tensor) -> float:
 
 
 class _Sketch:
-    """What a change does to random directions, gathered over its rows."""
+    """The products of a change with random directions, accumulated over its rows."""
 
     def __init__(self, columns: int) -> None:
         self.directions = np.random.default_rng(0).standard_normal((columns, DIRECTIONS))
@@ -83,7 +83,7 @@ class _Sketch:
         self.squares = self.weights = 0.0
 
     def add(self, a: Array, b: Array) -> None:
-        """Look at some rows; what is not finite in one of both counts as unchanged."""
+        """Add some rows; elements that are not finite in either tensor count as unchanged."""
         with np.errstate(invalid="ignore", over="ignore"):
             change = b - a
         change[~np.isfinite(change)] = 0.0
@@ -94,13 +94,13 @@ class _Sketch:
         self.weights += float(np.square(np.where(np.isfinite(b), b, 0.0)).sum())
 
     def spectrum(self, name: str, of: int, rounding: float) -> Spectrum | None:
-        """Return the spectrum; `rounding` is the variance that it adds to numbers about 1."""
+        """Return the spectrum; `rounding` is the variance of rounding errors for numbers about 1."""
         if not self.squares or not np.isfinite(self.squares):
             return None
         values, vectors = np.linalg.eigh(self.products)
         kept = values > values[-1] * 1e-12
         found = np.linalg.svd(self.through @ (vectors[:, kept] / np.sqrt(values[kept])), compute_uv=False) ** 2
-        left = self.squares - np.cumsum(found)  # the squares of the largest singular values, as far as they are seen
+        left = self.squares - np.cumsum(found)  # the squared norm without the largest values
         allowed = LEFT * self.squares + 2 * rounding * self.weights
         low = np.flatnonzero(left <= allowed)
         rank = int(low[0]) + 1 if len(low) else None

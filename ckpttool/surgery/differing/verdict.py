@@ -1,4 +1,4 @@
-"""A verdict: what happened between two checkpoints, in words that a person would say."""
+"""A verdict: a description in words of what happened between two checkpoints."""
 
 import re
 from collections.abc import Callable, Collection, Iterator, Sequence
@@ -13,21 +13,21 @@ from ckpttool.surgery.differing.one_by_one import LEVELS, PRUNED, QUANTISED
 from ckpttool.surgery.differing.spectrum import LARGEST_RANK
 
 ROUNDED = 1 / 128
-"""How far numbers are moved by rounding to eight bits, the fewest that a dtype of weights has."""
+"""The relative change by rounding to the narrowest mantissa (bfloat16 has eight bits)."""
 MOST = 0.8
-"""The share of matrices that speaks for all."""
+"""The fraction of matrices that is considered representative of all."""
 SHOWN = 3
 BESIDE = 0.02
-"""The part of a change that may lie beside the direction of the weights, for rounding, where these were scaled."""
+"""The fraction of a change that may be orthogonal to the weights, due to rounding, if these were scaled."""
 _HEAD = re.compile(r"(^|[/._])(head|heads|classifier|logits|outputs?|predictions?|fc|score|top|lm_head)(_\d+)?$")
 _STATISTICS = re.compile(r"[/._](moving_mean|moving_variance|running_mean|running_var|num_batches_tracked)$")
 Order = Callable[[], Sequence[str]]
-"""What gives the names of layers in data-flow order, where that is known and needed."""
+"""A function that returns the names of layers in data-flow order, or nothing if that is unknown."""
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """What happened: `kind` is one word or two of those below, `text` says it, `rank` is that of an adapter.
+    """What happened: `kind` is one of those below, `text` describes it, `rank` is that of an adapter.
 
     Kinds: nothing, optimizer, not finite, statistics, dtype, rounded, quantised, pruned, scaled, low rank, another
     seed, head, upper layers, all, some, other model.
@@ -48,12 +48,12 @@ class Verdict:
 
 
 def verdict(diff: Diff, found: Spectra, order: Order = tuple) -> Verdict:
-    """Say what happened.
+    """Return the verdict on a difference.
 
     Args:
         diff: The difference.
         found: The spectra of matrices in it.
-        order: What gives the layers in data-flow order; without it the names tell which one is the head.
+        order: Returns the layers in data-flow order; without it, the head is identified by its name.
 
     >>> verdict(Diff((), (), (), ("w",)), Spectra()).text
     'nothing moved'
@@ -96,7 +96,7 @@ def _dtype(diff: Diff, changed: Sequence[TensorChange], _found: Spectra) -> Verd
 
 
 def _one_by_one(diff: Diff, changed: Sequence[TensorChange], found: Spectra) -> Verdict | None:
-    """Say so where numbers were rounded, quantised or set to zero, and nothing else was done."""
+    """Return the verdict if numbers were only rounded, quantised or pruned, else None."""
     if not found.done or any(change.distance is None for change in changed):
         return None
     where = _where(diff)
@@ -108,7 +108,7 @@ def _one_by_one(diff: Diff, changed: Sequence[TensorChange], found: Spectra) -> 
 
 
 def _scaled(diff: Diff, changed: Sequence[TensorChange], found: Spectra) -> Verdict | None:
-    """Say so where each weight that changed is a number times what it was, but for rounding."""
+    """Return the verdict if each changed weight is a multiple of its former value, up to rounding, else None."""
     if not found.matrices:
         return None
     factors: list[float] = []
@@ -126,7 +126,7 @@ def _scaled(diff: Diff, changed: Sequence[TensorChange], found: Spectra) -> Verd
 
 
 def _where(diff: Diff) -> str:
-    """Return the layers that moved, in words."""
+    """Return a description of the layers that moved."""
     moved = [layer.name for layer in diff.layers if layer.difference == "moved"]
     if len(moved) == len(diff.layers):
         return f"all {counted(len(moved), 'layer')}" if len(moved) > 1 else moved[0]
@@ -145,7 +145,7 @@ def _low_rank(diff: Diff, changed: Sequence[TensorChange], found: Spectra) -> Ve
 
 
 def _seed(diff: Diff, changed: Sequence[TensorChange], found: Spectra) -> Verdict | None:
-    """Say so where of the matrices' squares most are in some that have nothing to do with what they were."""
+    """Return the verdict if most of the matrices, by squared norm, are unrelated to their former values, else None."""
     told = [change for change in changed if change.name in found.matrices]
     squares = [(abs(change.cosine or 0.0) < ALIKE, (change.norm or 0.0) ** 2) for change in told]
     apart, of = sum(square for is_apart, square in squares if is_apart), sum(square for _, square in squares)
@@ -155,7 +155,7 @@ def _seed(diff: Diff, changed: Sequence[TensorChange], found: Spectra) -> Verdic
 
 
 def _by_layers(diff: Diff, others: Sequence[LayerChange], order: Order) -> Verdict:
-    """Say which layers moved: the head, the upper ones, all, or some."""
+    """Return the verdict on which layers moved: the head, the upper ones, all, or some."""
     statistics = _only_statistics(diff)
     still = [layer.name for layer in diff.layers if layer.difference == "unchanged" or layer.name in statistics]
     moved = [layer for layer in diff.layers if layer.name not in still]
@@ -178,7 +178,7 @@ def _by_layers(diff: Diff, others: Sequence[LayerChange], order: Order) -> Verdi
 
 
 def _only_statistics(diff: Diff) -> set[str]:
-    """Return the layers in which nothing moved but statistics of batch normalisation, as they do in any training."""
+    """Return the layers in which only statistics of batch normalisation moved, as they do in any training."""
     changes: dict[str, list[bool]] = {}
     for change in diff.changed:
         if diff.kinds.get(change.name) == "weight":
@@ -198,7 +198,7 @@ def _others(others: Sequence[LayerChange]) -> Iterator[str]:
 
 
 def _range(moved: Sequence[LayerChange]) -> str:
-    """Return how far layers moved."""
+    """Return a description of how far layers moved."""
     far = [100 * layer.relative_l2 for layer in moved if layer.relative_l2 is not None]
     if not far:
         return ""

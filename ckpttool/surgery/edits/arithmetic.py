@@ -1,4 +1,4 @@
-"""Edits that compute with each number: multiplied by a factor, or kept between bounds."""
+"""Elementwise arithmetic edits: scaling and clamping."""
 
 from abc import abstractmethod
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from ckpttool.surgery.edits.edit import Edit, changed, number, require_numbers, 
 
 
 class _OfEachNumber(Edit):
-    """An edit of each number by itself: computed in float64, and rounded once to the dtype that it has."""
+    """An elementwise edit, computed in float64 and rounded once to the tensor's dtype."""
 
     pattern: str
     slots: bool
@@ -20,18 +20,18 @@ class _OfEachNumber(Edit):
     @property
     @abstractmethod
     def done(self) -> str:
-        """What is done to numbers, as a message says it of those that are none."""
+        """The participle of the edit, for error messages."""
 
     @abstractmethod
     def of(self, values: Array) -> Array:
-        """Return what becomes of numbers in float64."""
+        """Return the results for numbers in float64."""
 
     def apply(self, ckpt: Checkpoint) -> Checkpoint:
         """Return the tensors computed.
 
         Raises:
             UnknownName: the pattern matches nothing.
-            PlanError: a tensor holds no numbers.
+            PlanError: a tensor does not contain numbers.
         """
         names = taken(ckpt, self.pattern, self.slots)
         for name in names:
@@ -50,7 +50,7 @@ class _OfEachNumber(Edit):
 class Scale(_OfEachNumber):
     """Multiply by a factor.
 
-    Optimizer slots stay as they are, without `slots`.
+    Optimizer slots are unchanged without `slots`.
 
     >>> import numpy as np
     >>> Scale.parse("fc=0.5").apply(Checkpoint.of({"fc/kernel": np.array([1.0, -3.0])}))["fc/kernel"].read().tolist()
@@ -66,12 +66,12 @@ class Scale(_OfEachNumber):
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """Read `RE=0.5`."""
+        """Parse `RE=0.5`."""
         pattern, factor = split_value(text, "'RE=0.5'")
         return cls(pattern, float(number(factor)))
 
     def __post_init__(self) -> None:
-        """Refuse a factor that makes no numbers."""
+        """Check that the factor is finite."""
         if not abs(self.factor) < inf:
             raise PlanError(f"{self.factor} is not a factor, expected a finite number")
 
@@ -85,7 +85,7 @@ class Scale(_OfEachNumber):
 class Clamp(_OfEachNumber):
     """Keep numbers between two bounds; `-inf` or `inf` leaves one open.
 
-    NaN is between no bounds, and stays.
+    NaN is unchanged.
 
     >>> import numpy as np
     >>> Clamp.parse("fc=-1,inf").apply(Checkpoint.of({"fc/kernel": np.array([1.0, -3.0])}))["fc/kernel"].read().tolist()
@@ -102,7 +102,7 @@ class Clamp(_OfEachNumber):
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """Read `RE=-1,1`."""
+        """Parse `RE=-1,1`."""
         pattern, bounds = split_value(text, "'RE=-1,1'")
         low, comma, high = bounds.partition(",")
         if not comma:
@@ -110,10 +110,10 @@ class Clamp(_OfEachNumber):
         return cls(pattern, float(number(low)), float(number(high)))
 
     def __post_init__(self) -> None:
-        """Refuse bounds that have nothing between them."""
+        """Check that the bounds are in order."""
         if isnan(self.low) or isnan(self.high) or self.low > self.high:
             raise PlanError(f"no number is between {self.low:g} and {self.high:g}")
 
     def of(self, values: Array) -> Array:
-        """Return what is between the bounds."""
+        """Return clipped numbers."""
         return values.clip(self.low, self.high)

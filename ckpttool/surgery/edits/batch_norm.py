@@ -1,4 +1,4 @@
-"""Batch normalisations folded into the layers before them, which compute the same without them when nothing trains."""
+"""Folding batch normalisations into the layers before them, which does not change the results of inference."""
 
 import re
 from dataclasses import dataclass, replace
@@ -20,9 +20,9 @@ _OPTION = re.compile(r"(?:^|,)\s*(epsilon|axis)\s*=\s*([^,]+)$")
 class FoldBatchNorm(Edit):
     r"""Fold batch normalisations into the layers before them; CONV=BN says which, where names do not.
 
-    `(.*)conv(\d)=\1bn\2` pairs layers by a pattern and its groups, `epsilon=1e-3` says the epsilon where the file does
-    not, `axis=1` where a kernel has its outputs. Kernel and bias are computed in float64: gamma / sqrt(variance +
-    epsilon) times the kernel, and times (bias - mean), plus beta. A bias that is not there is made.
+    `(.*)conv(\d)=\1bn\2` pairs layers by a pattern and its groups, `epsilon=1e-3` specifies the epsilon if the file
+    does not, `axis=1` the output axis of kernels. Kernel and bias are computed in float64: gamma / sqrt(variance +
+    epsilon) times the kernel, and times (bias - mean), plus beta. A missing bias is added.
 
     >>> import numpy as np
     >>> parts = {"weight": 2.0, "bias": 1.0, "running_mean": 3.0, "running_var": 4.0}
@@ -42,7 +42,7 @@ class FoldBatchNorm(Edit):
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """Read `CONV=BN, epsilon=1e-3, axis=1`, of which each may be missing."""
+        """Parse `CONV=BN, epsilon=1e-3, axis=1`, each of which may be omitted."""
         given: dict[str, float] = {}
         while match := _OPTION.search(text := text.strip()):
             given[match[1]], text = number(match[2].strip()), text[: match.start()]
@@ -55,11 +55,11 @@ class FoldBatchNorm(Edit):
         return cls(layers or None, norms or None, epsilon, axis if axis is None else int(axis))
 
     def apply(self, ckpt: Checkpoint) -> Checkpoint:
-        """Return the layers with the normalisations in them.
+        """Return the layers with the normalisations folded into them.
 
         Raises:
-            UnknownName: there is no batch normalisation, or a pair names what is not there.
-            PlanError: it is not clear which layer one follows, it does not fit, or has slots.
+            UnknownName: there is no batch normalisation, or a specified pair does not exist.
+            PlanError: it is unclear which layer one follows, or it does not fit, or has slots.
         """
         pairs = self._pairs(ckpt)
         kernels = [pair.kernel for pair in pairs]
@@ -74,7 +74,7 @@ class FoldBatchNorm(Edit):
         return replaced(ckpt, gone | folded)
 
     def remarks(self, ckpt: Checkpoint) -> list[str]:
-        """Say which epsilon was assumed, and how layers were paired, where the file does not say it."""
+        """Return notes on the folded pairs and, if the file does not contain them, on assumed epsilons and pairings."""
         pairs = self._pairs(ckpt)
         shown = listed([f"{pair.kernel} with {pair.norm.layer}" for pair in pairs], 3)
         by_names = self.layers is None and not any(pair.kind for pair in pairs)
@@ -93,13 +93,13 @@ class FoldBatchNorm(Edit):
 
 
 def _epsilon(pair: NormPair) -> float:
-    """Return the epsilon of a normalisation, by default its framework's."""
+    """Return the epsilon of a normalisation, else the default of its framework."""
     own = TORCH if pair.norm.is_torch else TENSORFLOW
     return own if pair.norm.epsilon is None else pair.norm.epsilon
 
 
 def _folded(ckpt: Checkpoint, pair: NormPair, axis: int | None) -> tuple[Tensor, Tensor]:
-    """Return a layer's kernel and bias as they are with the normalisation in them, computed when they are read."""
+    """Return a layer's kernel and bias with the normalisation folded into them, computed when they are read."""
     kernel, bias = ckpt[pair.kernel], ckpt.get(pair.bias)
     parts = {part: ckpt[name] for part, name in pair.norm.parts.items()}
     shape, channels = _outputs(kernel, pair, parts["variance"].spec.elements, axis), parts["variance"].shape
@@ -141,13 +141,13 @@ def _folded(ckpt: Checkpoint, pair: NormPair, axis: int | None) -> tuple[Tensor,
 
 
 def _outputs(kernel: Tensor, pair: NormPair, channels: int, axis: int | None) -> tuple[int, ...]:
-    """Return the shape of a vector of the outputs that a kernel can be multiplied with.
+    """Return the shape of a vector of the output channels that broadcasts to the kernel.
 
     Raises:
-        PlanError: no axis of the kernel has as many.
+        PlanError: no output axis of the kernel has this number of channels, or the axis is ambiguous.
     """
     shape, rank = kernel.shape, len(kernel.shape)
-    # an axis of inputs may have as many too, where a normalisation stands before its layer: names have to say it
+    # an input axis may have the same size, if the normalisation precedes its layer: then names must decide
     transposed = is_transposed(kernel.name)
     tried: list[tuple[int, ...]] = (
         [(0,), *([(1,)] if transposed else [])] if pair.norm.is_torch else [(-1,), (-2, -1), (-2,)]

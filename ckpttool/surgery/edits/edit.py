@@ -1,4 +1,4 @@
-"""What an edit of a checkpoint is, how its text is read, which tensors it takes and what goes along with them."""
+"""The base class of edits, parsing of their texts, and selection of tensors, with their slots and tied tensors."""
 
 import re
 from abc import ABC, abstractmethod
@@ -13,25 +13,25 @@ from ckpttool.core.tensors import Tensor
 from ckpttool.core.variable_kinds import OBJECT_GRAPH
 
 SETTINGS = ("slots", "allow_truncate", "seed")
-"""Fields that are set once for several edits, not in the text of one."""
+"""Fields that are set for all edits of a run, rather than in the text of one."""
 _CALL = re.compile(r"(.+?)=\s*([a-z]+\s*\(.*\))", re.DOTALL)
-"""A pattern and a call; the call's own keywords have their equals signs inside of its brackets."""
+"""A pattern and a call; equals signs of the call's keywords are inside its parentheses."""
 
 
 @dataclass(frozen=True)
 class Edit(ABC):
-    """An edit: a pure function from a Checkpoint to a Checkpoint, that reads no value by itself.
+    """An edit: a pure function from a Checkpoint to a Checkpoint, which reads no values itself.
 
-    A subclass is a frozen dataclass of its parameters; the first line of its docstring is its help. As renaming needs
-    no NumPy, which takes long to import, it is imported where it is used.
+    A subclass is a frozen dataclass of its parameters; the first line of its docstring is its help text. NumPy is
+    imported only in functions, because it takes long to import, and renaming does not need it.
     """
 
     name: ClassVar[str]
-    """What the edit is called in scripts and on the command line."""
+    """The name of the edit in scripts and on the command line."""
     notation: ClassVar[str] = ""
-    """How its text is written; empty where it has none."""
+    """The notation of its text; empty if it has none."""
     optional: ClassVar[bool] = False
-    """Whether its text may be missing, and is empty then."""
+    """Whether its text may be omitted, which is the same as an empty text."""
 
     @classmethod
     def help(cls) -> str:
@@ -41,10 +41,10 @@ class Edit(ABC):
     @classmethod
     @abstractmethod
     def parse(cls, text: str) -> Self:
-        """Return the edit that a text says.
+        """Return the edit for a text.
 
         Raises:
-            PlanError: it is not in the notation.
+            PlanError: the text is not in the notation.
         """
 
     @abstractmethod
@@ -52,22 +52,22 @@ class Edit(ABC):
         """Return the edited checkpoint.
 
         Raises:
-            UnknownName: the edit takes nothing.
-            CkptError: it is refused.
+            UnknownName: no tensor matches.
+            CkptError: the edit is not possible.
         """
 
     def remarks(self, ckpt: Checkpoint) -> list[str]:
-        """Return what a user should know of what it will do to a checkpoint; by default, nothing."""
+        """Return notes for the user on the edit of a checkpoint; empty by default."""
         del ckpt
         return []
 
 
 class EditWithoutValue(Edit):
-    """An edit without parameters: an option that is given or not."""
+    """An edit without parameters: a flag."""
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """Refuse a text."""
+        """Return the edit; raises PlanError if there is a text."""
         if text:
             raise PlanError("it accepts no value")
         return cls()
@@ -77,7 +77,7 @@ def split_value(text: str, notation: str) -> tuple[str, str]:
     """Split `PATTERN=VALUE`.
 
     Raises:
-        PlanError: one of the two is missing.
+        PlanError: the pattern or the equals sign is missing.
     """
     pattern, equals, value = (each.strip() for each in text.rpartition("="))
     if not (pattern and equals):
@@ -92,7 +92,7 @@ def split_call(text: str, notation: str) -> tuple[str, str]:
     ('fc/.*', 'to(20, axis=1)')
 
     Raises:
-        PlanError: it is something else.
+        PlanError: the text has another form.
     """
     match = _CALL.fullmatch(text.strip())
     if not match:
@@ -101,10 +101,10 @@ def split_call(text: str, notation: str) -> tuple[str, str]:
 
 
 def whole_numbers(text: str, expected: str) -> tuple[int, ...]:
-    """Read `784,300`.
+    """Parse integers such as `784,300`.
 
     Raises:
-        PlanError: it is something else.
+        PlanError: the text has another form.
     """
     try:
         return tuple(int(each) for each in text.split(","))
@@ -113,7 +113,7 @@ def whole_numbers(text: str, expected: str) -> tuple[int, ...]:
 
 
 def number(text: str) -> int | float:
-    """Read an integer or a float.
+    """Parse an integer or a float.
 
     Raises:
         PlanError: it is neither.
@@ -127,28 +127,28 @@ def number(text: str) -> int | float:
 
 
 def named(ckpt: Checkpoint) -> list[str]:
-    """Return the names of all tensors but an object graph, which says where they belong and is not a value."""
+    """Return the names of all tensors except an object graph, which is not a value."""
     return [name for name in ckpt if name != OBJECT_GRAPH]
 
 
 def scale_of(name: str) -> str:
-    """Return the name of the scale of a tensor that was quantised to integers."""
+    """Return the name of the scale of a quantised tensor."""
     return f"{name}/scale"
 
 
 def quantised(ckpt: Checkpoint) -> list[str]:
-    """Return the names of the integers that have a scale."""
+    """Return the names of the int8 tensors that have a scale."""
     scales = {name for name, tensor in ckpt.items() if tensor.shape == ()}
     return [name for name, tensor in ckpt.items() if tensor.dtype.name == "int8" and scale_of(name) in scales]
 
 
 def taken(ckpt: Checkpoint, pattern: str | None, slots: bool = False) -> list[str]:
-    """Return the weights that a pattern takes, all without one; with `slots` slots and step counters too.
+    """Return the names of weights that a pattern matches (all without one); with `slots`, also slots and step counters.
 
-    The scale of integers is not a weight of its own.
+    Scales of quantised tensors are not included.
 
     Raises:
-        UnknownName: the pattern takes none.
+        UnknownName: the pattern matches none.
     """
     kind, scales = ckpt.kinds(), set(map(scale_of, quantised(ckpt)))
     names = [name for name in named(ckpt) if (slots or kind[name] == "weight") and name not in scales]
@@ -156,10 +156,10 @@ def taken(ckpt: Checkpoint, pattern: str | None, slots: bool = False) -> list[st
 
 
 def slots_in_shape(ckpt: Checkpoint, names: Iterable[str]) -> dict[str, str]:
-    """Return the slots that change their shape with their variables, and whose each one is; a scalar stays.
+    """Return the slots that must be reshaped with variables, with the names of the variables; scalars are omitted.
 
     Raises:
-        PlanError: one has another shape than its variable.
+        PlanError: a slot has another shape than its variable.
     """
     names = set(names)
     slots = {slot: owner for slot, owner in ckpt.owners().items() if owner in names - {slot} and ckpt[slot].shape != ()}
@@ -173,7 +173,7 @@ def slots_in_shape(ckpt: Checkpoint, names: Iterable[str]) -> dict[str, str]:
 
 
 def with_tied(ckpt: Checkpoint, names: Iterable[str]) -> list[str]:
-    """Return names, and those of the tensors that are tied to them, which have the same shape."""
+    """Return names, with those of the tensors that are tied to them, which have the same shape."""
     ties, names = ckpt.ties(), list(names)
     groups = {ties.get(name, name) for name in names}
     tied = [name for name in [*ties, *dict.fromkeys(ties.values())] if ties.get(name, name) in groups]
@@ -181,16 +181,16 @@ def with_tied(ckpt: Checkpoint, names: Iterable[str]) -> list[str]:
 
 
 def changed(ckpt: Checkpoint, names: Iterable[str], change: Callable[[Tensor], Tensor]) -> Checkpoint:
-    """Return a checkpoint in which some tensors are changed, and all keep their names."""
+    """Return a checkpoint with `change` applied to some tensors; names are kept."""
     new = {name: change(ckpt[name]) for name in names}
     return ckpt.holding({name: new.get(name) or tensor for name, tensor in ckpt.items()})
 
 
 def require_numbers(tensor: Tensor, what: str) -> None:
-    """Check that a tensor holds integers or floats.
+    """Check that a tensor contains integers or floats.
 
     Raises:
-        PlanError: it does not; `what` cannot be done with it.
+        PlanError: it does not; `what` is the participle for the message.
     """
     if not tensor.dtype.is_number:
         raise PlanError(f"{tensor.name} has {tensor.dtype} elements, which cannot be {what}")

@@ -1,4 +1,4 @@
-"""Edits that fold what stands beside weights into them: adapters, and the parts of parametrised weights."""
+"""Edits that fold adapters, and the parts of parametrised weights, into weights."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,8 +17,8 @@ from ckpttool.surgery.edits.splitting import refuse_slots
 class FoldAdapter(Edit):
     """Put an adapter (LoRA, DoRA, IA3; of PEFT or kohya) into the weights: its folder or file, or FOLDER=SCALE.
 
-    What is added is computed in float32 when a weight is read, and rounded to the weight's dtype. Every tensor of the
-    adapter must find its place.
+    The change is computed in float32 when a weight is read, and the result is rounded to the weight's dtype. Every
+    tensor of the adapter must match a weight.
     """
 
     name: ClassVar[str] = "fold-adapter"
@@ -28,7 +28,7 @@ class FoldAdapter(Edit):
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """Read a path, with a scale where a number stands behind a last equals sign."""
+        """Parse a path, and a scale if there is a number after the last equals sign."""
         path, equals, scale = text.rpartition("=")
         if not text:
             raise PlanError("expected the folder or file of an adapter")
@@ -38,15 +38,15 @@ class FoldAdapter(Edit):
             return cls(text)
 
     def apply(self, ckpt: Checkpoint) -> Checkpoint:
-        """Return the weights with the adapter in them.
+        """Return the weights with the adapter folded into them.
 
         Raises:
             MissingFile: there is no adapter.
-            FormatError: it is none, or of a kind that is not known.
-            UnknownName: the checkpoint lacks a weight that it changes.
-            PlanError: a part is missing, or of another shape than the weight needs.
+            FormatError: it is not an adapter, or of an unknown kind.
+            UnknownName: the checkpoint lacks a weight that the adapter changes.
+            PlanError: a part is missing, or does not fit the weight's shape.
         """
-        from ckpttool.surgery.adapters.adapter import Adapter  # it needs NumPy, which most edits do not
+        from ckpttool.surgery.adapters.adapter import Adapter  # imports NumPy, which most edits do not need
 
         adapter = Adapter.open(local(Path(self.path)))
         changes = adapter.changes(ckpt, self.scale)
@@ -59,8 +59,8 @@ class FoldAdapter(Edit):
 class FoldParametrisations(EditWithoutValue):
     """Make weights under weight norm, spectral norm or pruning of PyTorch plain: whole, without their parts.
 
-    `weight_g` and `weight_v`, `weight_orig` with `weight_u` or `weight_mask`, and what stands below `parametrizations`
-    become `weight`, as `torch.nn.utils.parametrize.remove_parametrizations` leaves it. It is computed in float64.
+    `weight_g` and `weight_v`, `weight_orig` with `weight_u` or `weight_mask`, and tensors below `parametrizations` are
+    replaced by `weight`, as by `torch.nn.utils.parametrize.remove_parametrizations`. It is computed in float64.
 
     >>> import numpy as np
     >>> parts = {"fc.weight_g": np.full((1, 1), 5.0), "fc.weight_v": np.array([[3.0, 4.0]]), "fc.bias": np.zeros(1)}
@@ -71,13 +71,13 @@ class FoldParametrisations(EditWithoutValue):
     name: ClassVar[str] = "fold-parametrisations"
 
     def apply(self, ckpt: Checkpoint) -> Checkpoint:
-        """Return the weights whole.
+        """Return the checkpoint with weights instead of their parts.
 
         Raises:
             UnknownName: there are no parts of weights.
-            PlanError: a part's others are missing, or its parametrisation is not known; or a part has slots.
+            PlanError: the other parts of one are missing, its parametrisation is unknown, or a part has slots.
         """
-        from ckpttool.layouts.parts import is_part, parametrised, with_wholes  # they need NumPy
+        from ckpttool.layouts.parts import is_part, parametrised, with_wholes  # imports NumPy
 
         wholes = list(parametrised(ckpt))
         parts = [part for whole in wholes for part in whole.parts]

@@ -1,4 +1,4 @@
-"""Layouts of imports as edits: kernels, cells and attentions arranged as another framework has them, and back."""
+"""Edits with the layouts of imports: kernels, cells and attentions in another framework's layout, and back."""
 
 import re
 from collections.abc import Sequence
@@ -23,9 +23,9 @@ _TEXT = re.compile(r"(?P<names>.+?)\s*=\s*(?P<layout>[a-z_]+\s*(?:\(.*\))?)", re
 class LayOut(Edit):
     r"""Arrange kernels as TensorFlow has them: 'RE=conv', 'RE=flatten(64)', any layout of imports.
 
-    The layout is one of docs/layouts.md. Of one that takes several tensors each has its pattern, and what they become
-    its name: `(.*)weight_ih_l0 (.*)weight_hh_l0 => \1kernel \1recurrent_kernel = lstm(torch, keras)`. Tensors belong
-    together whose groups agree.
+    The layout is one of docs/layouts.md. For one with several tensors, there is a pattern for each, and a name for each
+    result: `(.*)weight_ih_l0 (.*)weight_hh_l0 => \1kernel \1recurrent_kernel = lstm(torch, keras)`. Tensors with equal
+    groups belong together.
 
     >>> import numpy as np
     >>> before = Checkpoint.of({"conv.weight": np.zeros((8, 3, 5, 5)), "conv.bias": np.zeros(8)})
@@ -43,7 +43,7 @@ class LayOut(Edit):
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """Read `RE=conv`, or `RE RE=>NEW NEW=lstm(torch, keras)`."""
+        """Parse `RE=conv`, or `RE RE=>NEW NEW=lstm(torch, keras)`."""
         match = _TEXT.fullmatch(text.strip().replace("=>", "\0"))
         if not match:
             raise PlanError("expected 'RE=LAYOUT' such as '.*conv.*weight=conv'")
@@ -51,17 +51,17 @@ class LayOut(Edit):
         patterns, names = tuple(old.split()), tuple(new.split())
         if not patterns or bool(arrow) != bool(names) or (len(patterns) > 1 and not names):
             raise PlanError("expected 'RE=LAYOUT', or as many patterns as the layout has inputs: 'RE RE=>NEW=LAYOUT'")
-        from ckpttool.layouts import parse_layout  # it needs NumPy, which most edits do not
+        from ckpttool.layouts import parse_layout  # imports NumPy, which most edits do not need
 
         parse_layout(match["layout"])
         return cls(patterns, names, match["layout"])
 
     def apply(self, ckpt: Checkpoint) -> Checkpoint:
-        """Return the tensors in the layout; one that keeps its name takes its slots along.
+        """Return the tensors in the layout; slots of tensors that keep their names are changed, too.
 
         Raises:
             UnknownName: a pattern matches nothing.
-            PlanError: a tensor does not fit the layout, or has slots that cannot go along.
+            PlanError: a tensor does not fit the layout, or has slots that cannot be changed with it.
         """
         if self.new:
             return self._together(ckpt)
@@ -84,7 +84,7 @@ class LayOut(Edit):
             raise PlanError(f"{listed([tensor.name for tensor in tensors], 4)}: {error}") from error
 
     def _together(self, ckpt: Checkpoint) -> Checkpoint:
-        """Return what the tensors of each group become under their new names."""
+        """Return the results for the tensors of each group, with their new names."""
         expressions = [compiled(pattern) for pattern in self.patterns]
         groups: dict[tuple[str | None, ...], dict[int, re.Match[str]]] = {}
         for name in taken(ckpt, None, self.slots):

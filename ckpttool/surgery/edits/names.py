@@ -1,4 +1,4 @@
-"""Edits of names: which tensors stay, and what they are called. Values are not read, and are copied as they are."""
+"""Edits of names: which tensors are kept, and their names. Values are not read, and are copied unchanged."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,12 +13,12 @@ from ckpttool.core.variable_kinds import OBJECT_GRAPH
 from ckpttool.surgery.edits.edit import Edit, EditWithoutValue, named, taken
 
 DOTTED = ("torch", "safetensors", "onnx")
-"""Formats of PyTorch's names, in which dots separate also where no name has one to show it."""
+"""Formats with PyTorch's names, in which dots are the separators even if no name contains one."""
 
 
 @dataclass(frozen=True)
 class _OfPattern(Edit):
-    """An edit of what a pattern takes."""
+    """An edit of the tensors that a pattern matches."""
 
     notation: ClassVar[str] = "RE"
     pattern: str
@@ -42,7 +42,7 @@ class Keep(_OfPattern):
     name: ClassVar[str] = "keep"
 
     def apply(self, ckpt: Checkpoint) -> Checkpoint:
-        """Return what the pattern takes, and an object graph."""
+        """Return the tensors that the pattern matches, with their slots and an object graph."""
         return ckpt.only(_with_slots(ckpt, self.pattern) | {OBJECT_GRAPH})
 
 
@@ -59,14 +59,14 @@ class Drop(_OfPattern):
     name: ClassVar[str] = "drop"
 
     def apply(self, ckpt: Checkpoint) -> Checkpoint:
-        """Return what the pattern does not take."""
+        """Return the other tensors."""
         return ckpt.only(set(ckpt) - _with_slots(ckpt, self.pattern))
 
 
 def _with_slots(ckpt: Checkpoint, pattern: str) -> set[str]:
-    """Return what a pattern takes of all tensors, with the slots of the variables among it.
+    """Return the names of tensors that a pattern matches, with the slots of variables among them.
 
-    An object graph is taken only by a pattern that has its name: `.*` means tensors of a model.
+    Only a pattern that contains the name of the object graph matches it: `.*` means a model's tensors.
     """
     names = set(Pattern(pattern).select(ckpt if OBJECT_GRAPH in pattern else named(ckpt)))
     return names | {slot for slot, owner in ckpt.owners().items() if owner in names}
@@ -85,10 +85,10 @@ class DropSlots(EditWithoutValue):
     name: ClassVar[str] = "drop-slots"
 
     def apply(self, ckpt: Checkpoint) -> Checkpoint:
-        """Return the tensors of other kinds.
+        """Return the tensors that are not slots.
 
         Raises:
-            UnknownName: all are.
+            UnknownName: there are no slots.
         """
         kept = {name for name, kind in ckpt.kinds().items() if kind != "slot"}
         if len(kept) == len(ckpt):
@@ -100,8 +100,8 @@ class DropSlots(EditWithoutValue):
 class Rename(Edit):
     r"""New names for whole components: 'hidden(\d)=>fc\1'.
 
-    Of several rules, 'a=>b; b=>a', a name takes the first that matches it. Slots follow their variables: one whose name
-    begins otherwise has its variable's name replaced where that occurs in it.
+    Of several rules, 'a=>b; b=>a', the first that matches a name is applied. Slots are renamed with their variables: if
+    no rule matches a slot's name, the variable's name in it is replaced.
 
     >>> import numpy as np
     >>> names = ["hidden1/kernel", "hidden1/kernel/Momentum", "Adam/m/hidden1/kernel"]
@@ -115,15 +115,15 @@ class Rename(Edit):
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """Read `RE=>NEW`, or several with semicolons between them."""
+        """Parse `RE=>NEW`, or several separated by semicolons."""
         return cls(dict(map(_rule, text.split(";") if text.count("=>") > 1 else [text])))
 
     def apply(self, ckpt: Checkpoint) -> Checkpoint:
         """Return the tensors under their new names.
 
         Raises:
-            UnknownName: nothing matches.
-            PlanError: two tensors would have one name, or one none.
+            UnknownName: no rule matches a name.
+            PlanError: two tensors would have the same name, or a name would be empty.
         """
         names = {old: new for new, old in renamed(named(ckpt), self.rules).items()}
         for slot, owner in ckpt.owners().items():
@@ -137,7 +137,7 @@ class Rename(Edit):
 class Copy(Edit):
     r"""Put a copy beside what a pattern takes, under a new name: 'hidden1=>hidden2'.
 
-    Slots are not copied. A graph has no variable for a copy, which is in the checkpoint alone.
+    Slots are not copied. The graph has no variable for a copy, which exists only in the checkpoint.
 
     >>> import numpy as np
     >>> list(Copy("hidden1", "hidden2").apply(Checkpoint.of({"hidden1/kernel": np.zeros(2)})))
@@ -151,11 +151,11 @@ class Copy(Edit):
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """Read `RE=>NEW`; spaces around the arrow do not count."""
+        """Parse `RE=>NEW`; spaces around the arrow are ignored."""
         return cls(*_rule(text))
 
     def apply(self, ckpt: Checkpoint) -> Checkpoint:
-        """Return the tensors with the copies behind them.
+        """Return the tensors, followed by the copies.
 
         Raises:
             UnknownName: the pattern matches nothing.
@@ -172,7 +172,8 @@ class Copy(Edit):
 class AddPrefix(Edit):
     """Put a scope before every name.
 
-    `model` makes `model/hidden1/kernel`, `model.features.0.weight` of a dotted name; `model/` and `model.` are kept.
+    `model` results in `model/hidden1/kernel`, or `model.features.0.weight` for dotted names; the separator can be
+    specified by `model/` or `model.`.
 
     >>> import numpy as np
     >>> list(AddPrefix("model").apply(Checkpoint.of({"hidden1/kernel": np.zeros(2)})))
@@ -191,7 +192,7 @@ class AddPrefix(Edit):
         return cls(text)
 
     def apply(self, ckpt: Checkpoint) -> Checkpoint:
-        """Return the tensors under longer names.
+        """Return the tensors with prefixed names.
 
         Raises:
             PlanError: the prefix is empty.
@@ -224,11 +225,11 @@ class StripPrefix(Edit):
         return cls(text)
 
     def apply(self, ckpt: Checkpoint) -> Checkpoint:
-        """Return the tensors under shorter names.
+        """Return the tensors with names without the prefix.
 
         Raises:
-            UnknownName: no name begins with it.
-            PlanError: some do not, or the prefix is empty.
+            UnknownName: no name begins with the prefix.
+            PlanError: some names do not begin with it, or the prefix is empty.
         """
         (scope, between), names = _scope(self.prefix), named(ckpt)
         within = {name for name in names if scope in scopes_above(name)[:-1] and name.startswith(scope + between)}
@@ -246,7 +247,7 @@ class StripPrefix(Edit):
 
 
 def _scope(prefix: str) -> tuple[str, str]:
-    """Return a scope, and the separator after it where the text ends with one."""
+    """Return a scope, and the separator at the end of the text, or an empty string."""
     scope = prefix.rstrip("/.")
     if not scope:
         raise PlanError("the prefix is empty")
@@ -254,7 +255,7 @@ def _scope(prefix: str) -> tuple[str, str]:
 
 
 def _rule(text: str) -> tuple[str, str]:
-    """Read `RE=>NEW`; spaces around the arrow do not count."""
+    """Parse `RE=>NEW`; spaces around the arrow are ignored."""
     old, arrow, new = (part.strip() for part in text.partition("=>"))
     if not (old and arrow and new) or "=>" in new:
         raise PlanError("expected 'RE=>NEW'")
@@ -262,7 +263,7 @@ def _rule(text: str) -> tuple[str, str]:
 
 
 def _renamed(ckpt: Checkpoint, names: dict[str, str]) -> Checkpoint:
-    """Return the checkpoint with new names (old -> new); what is not among them keeps its own."""
+    """Return the checkpoint with renamed tensors (old -> new); others keep their names."""
     tensors: dict[str, Tensor] = {}
     olds: dict[str, str] = {}
     for name, tensor in ckpt.items():

@@ -1,8 +1,8 @@
-"""Which convolution or dense layer a batch normalisation follows: by the network where the file has it, else by names.
+"""Pairs batch normalisations with the layers that they follow: by the network in the file, else by names.
 
-A state dict says nothing of what is computed between two layers. PyTorch's conventions do: `conv1` and `bn1`, `0` and
-`1` of a Sequential, layers that a module registers one after the other; slim puts the normalisation into the layer's
-scope. Whatever is left open is refused, for a wrong pair would compute something else without a word.
+A state dict does not contain the computation between two layers, but there are naming conventions: in PyTorch, `conv1`
+and `bn1`, `0` and `1` of a Sequential, or layers that a module registers consecutively; slim puts the normalisation
+into the layer's scope. Ambiguous cases are refused, because a wrong pair would silently change the results.
 """
 
 import re
@@ -17,7 +17,7 @@ from ckpttool.core.pattern_cost import compiled, quick
 from ckpttool.formats import registry
 
 _KERNELS = ("weight", "kernel", "pointwise_kernel", "depthwise_kernel", "weights", "depthwise_weights")
-"""What a layer calls its kernel; of a separable convolution the second one counts."""
+"""The names of kernels; of a separable convolution, the pointwise one counts."""
 _PARTS = {
     "gamma": ("weight", "gamma"),
     "beta": ("bias", "beta"),
@@ -28,12 +28,12 @@ _PARTS = {
 _NORM_WORDS, _LAYER_WORDS = {"bn", "norm", "batch", "batchnorm", "normalization"}, {"conv", "dense", "fc", "linear"}
 _WORD = re.compile(r"conv\dd|\d+|[a-z]+")
 TORCH, TENSORFLOW = 1e-5, 1e-3
-"""The epsilons that PyTorch, and Keras and tf.layers, take where none is given."""
+"""The default epsilons of PyTorch, and of Keras and tf.layers."""
 
 
 @dataclass(frozen=True)
 class Norm:
-    """A batch normalisation: its layer, its tensors by their part, and its epsilon where the file says it."""
+    """A batch normalisation: its layer, its tensors by role, and its epsilon if the file contains it."""
 
     layer: str
     parts: Mapping[str, str]
@@ -41,13 +41,13 @@ class Norm:
 
     @property
     def is_torch(self) -> bool:
-        """Whether it is named as PyTorch names it."""
+        """Whether its tensors have PyTorch's names."""
         return self.parts["variance"].endswith("running_var")
 
 
 @dataclass(frozen=True)
 class NormPair:
-    """A layer's kernel, its bias (there or to be made), and the normalisation that follows; `kind` is Keras's class."""
+    """A layer's kernel, its bias (existing or new), and the following normalisation; `kind` is the Keras class."""
 
     kernel: str
     bias: str
@@ -75,7 +75,7 @@ def norms(ckpt: Checkpoint) -> dict[str, Norm]:
 
 
 def _arrangements(ckpt: Checkpoint) -> dict[str, float]:
-    """Return the epsilons that the ops of a file say, by the tensors' names there."""
+    """Return the epsilons in the ops of a file, by the tensors' names in it."""
     if ckpt.format is None or ckpt.path is None:
         return {}
     said = registry.get(ckpt.format).arrangements(ckpt.path)
@@ -83,10 +83,10 @@ def _arrangements(ckpt: Checkpoint) -> dict[str, float]:
 
 
 def given_pairs(ckpt: Checkpoint, pattern: str, template: str) -> list[NormPair]:
-    r"""Return the pairs that `CONV=BN` says: a pattern for layers, and the normalisation behind each, with its groups.
+    r"""Return the pairs for `CONV=BN`: a pattern for layers, and the name of the following normalisation with groups.
 
     Raises:
-        UnknownName: the pattern takes no layer with a kernel, or there is no such normalisation.
+        UnknownName: the pattern matches no layer with a kernel, or there is no such normalisation.
     """
     expression, known = compiled(pattern), norms(ckpt)
     layers = _layers(ckpt)
@@ -111,8 +111,8 @@ def found_pairs(ckpt: Checkpoint) -> list[NormPair]:
     """Return each batch normalisation with the layer that it follows.
 
     Raises:
-        UnknownName: there is none.
-        PlanError: it is not clear what one follows.
+        UnknownName: there are no batch normalisations.
+        PlanError: it is unclear which layer one follows.
     """
     known = norms(ckpt)
     if not known:
@@ -136,7 +136,7 @@ def found_pairs(ckpt: Checkpoint) -> list[NormPair]:
 
 
 def _layers(ckpt: Checkpoint) -> dict[str, str]:
-    """Return the kernels of layers that may be followed, by their layers."""
+    """Return the kernels of layers that a normalisation may follow, by layer."""
     found: dict[str, str] = {}
     for layer, names in scopes(ckpt).items():
         by_word = {components(name)[-1].lstrip("/."): name for name in names}
@@ -153,7 +153,7 @@ def _pair(ckpt: Checkpoint, layer: str, kernel: str, norm: Norm, kind: str = "")
 
 
 def is_transposed(layer: str) -> bool:
-    """Say whether a layer is called as transposed convolutions are, whose kernels have their outputs second.
+    """Return whether a layer is named like a transposed convolution, whose kernel has its outputs second.
 
     >>> is_transposed("decoder.upconv1"), is_transposed("conv1")
     (True, False)
@@ -162,17 +162,17 @@ def is_transposed(layer: str) -> bool:
 
 
 def _by_names(ckpt: Checkpoint, norm: Norm, layers: Mapping[str, str]) -> str | None:
-    """Return the layer that a normalisation follows by PyTorch's conventions, or slim's; None where they do not say."""
+    """Return the layer that a normalisation follows by the conventions of PyTorch or slim, or None."""
     own = components(norm.layer)
     scope, last = "".join(own[:-1]), own[-1].lstrip("/.")
     if scope in layers:
         return scope
     if not norm.is_torch:
-        return None  # Keras's layers may have an activation of their own before the normalisation
+        return None  # a Keras layer may contain an activation before the normalisation
     channels = ckpt[norm.parts["variance"]].spec.elements
     beside = [each for each in layers if each != norm.layer and "".join(components(each)[:-1]) == scope]
     fitting = [each for each in beside if channels in ckpt[layers[each]].shape[: 1 + is_transposed(each)]]
-    if ckpt.format == "torch":  # which keeps the order in which modules are registered
+    if ckpt.format == "torch":  # keeps the order in which modules were registered
         order = list(scopes(ckpt))
         before = order[order.index(norm.layer) - 1] if order.index(norm.layer) else ""
         return before if before in fitting and _follows(components(before)[-1].lstrip("/."), last) else None
@@ -181,12 +181,12 @@ def _by_names(ckpt: Checkpoint, norm: Norm, layers: Mapping[str, str]) -> str | 
 
 
 def _follows(layer: str, norm: str) -> bool:
-    """Say whether nothing stands between two entries of a Sequential; names that are not numbers do not tell."""
+    """Return whether two entries of a Sequential are consecutive; also True for names that are not numbers."""
     return not (layer.isdecimal() and norm.isdecimal()) or int(layer) + 1 == int(norm)
 
 
 def _same_but_for_kind(layer: str, norm: str) -> bool:
-    """Say whether names are one another's but for the words of their kinds, or numbers that follow one another.
+    """Return whether names differ only in the words for their kinds, or are consecutive numbers.
 
     >>> _same_but_for_kind("conv1", "bn1"), _same_but_for_kind("0", "1"), _same_but_for_kind("conv_dw", "bn1")
     (True, True, False)
@@ -200,7 +200,7 @@ def _same_but_for_kind(layer: str, norm: str) -> bool:
 
 
 def _network(ckpt: Checkpoint) -> list[tuple[str | None, str, float]]:
-    """Return what the network in a Keras file says of each normalisation: the layer before, its class, the epsilon."""
+    """Return for each normalisation in a Keras file's network the preceding layer, its class, and the epsilon."""
     from ckpttool.formats.keras.files import is_whole_model
     from ckpttool.formats.keras.network import read_network
 
@@ -223,7 +223,7 @@ def _network(ckpt: Checkpoint) -> list[tuple[str | None, str, float]]:
 
 
 def _normalised(architecture: Mapping[str, Any]) -> Iterator[tuple[str, tuple[str | None, str, float]]]:
-    """Yield each normalisation of a Keras network with the layer whose plain outputs it alone takes, if any."""
+    """Yield each normalisation of a Keras network, with the layer whose plain outputs only it reads (or None)."""
     from ckpttool.formats.keras.connections import layers_before, models_within, references
 
     for model, _ in models_within(architecture):

@@ -1,4 +1,4 @@
-"""Quantising weights: half as many bytes as floats of 16 bits, a quarter as integers of 8 bits with a scale."""
+"""Quantising weights: half the size as 16-bit floats, a quarter as 8-bit integers with a scale."""
 
 from dataclasses import dataclass
 from functools import cache
@@ -22,9 +22,9 @@ MOST = float.fromhex("0x1.fffffep+127")
 class Quantise(EditToDtype):
     """float16, bfloat16, int8 with NAME/scale (kernels).
 
-    `int8` is symmetric, a scale to a tensor: the largest magnitude over 127, kept as the float32 NAME/scale. NAME times
-    NAME/scale is the value again, to within half a scale. Without a pattern it takes the floats of two or more
-    dimensions: kernels, not biases. The others are casts of the floats.
+    `int8` is symmetric, with one scale per tensor: the largest magnitude divided by 127, stored as the float32
+    NAME/scale. NAME times NAME/scale is the value, up to half a scale. Without a pattern, floats of two or more
+    dimensions are quantised: kernels, but not biases. The other dtypes are casts.
 
     >>> import numpy as np
     >>> after = Quantise("int8").apply(Checkpoint.of({"fc/kernel": np.array([[-1.0, 0.5]], np.float32)}))
@@ -36,12 +36,12 @@ class Quantise(EditToDtype):
     slots: bool = False
 
     def apply(self, ckpt: Checkpoint) -> Checkpoint:
-        """Return the weights in fewer bits.
+        """Return the quantised weights.
 
         Raises:
-            UnknownName: nothing is taken, or nothing is quantised to the dtype.
-            PlanError: there is a tensor of the scale's name, or one that is taken holds no numbers.
-            CkptError: on reading, a value is not finite, or does not fit.
+            UnknownName: no tensor matches, or the dtype is not supported.
+            PlanError: a tensor with the scale's name exists, or a matching tensor does not contain numbers.
+            CkptError: on reading, a value is not finite, or too large.
         """
         if self.dtype not in QUANTISED:
             raise UnknownName(f"cannot quantise to {self.dtype!r}; known: {', '.join(QUANTISED)}")
@@ -65,7 +65,7 @@ class Quantise(EditToDtype):
 class Dequantise(EditToDtype):
     """Floats of what quantise made int8.
 
-    Their scales are left out.
+    The scales are removed.
 
     >>> import numpy as np
     >>> before = Quantise("int8").apply(Checkpoint.of({"fc/kernel": np.array([[-1.0, 0.5]], np.float32)}))
@@ -79,8 +79,8 @@ class Dequantise(EditToDtype):
         """Return the tensors as floats.
 
         Raises:
-            UnknownName: no tensor that is taken is an int8 with a scale.
-            CkptError: nothing can be cast to the dtype.
+            UnknownName: no matching tensor is int8 with a scale.
+            CkptError: the dtype does not exist.
         """
         from ckpttool.core.casting import cast_tensor
 
@@ -97,7 +97,7 @@ class Dequantise(EditToDtype):
 
 
 def _quantised(ckpt: Checkpoint, tensor: Tensor) -> dict[str, Tensor]:
-    """Return a tensor as integers, with its scale, which is computed once and when either is read."""
+    """Return a tensor as integers, and its scale, which is computed once, when either is read."""
     import numpy as np
 
     from ckpttool.core.casting import elementwise
@@ -109,7 +109,7 @@ def _quantised(ckpt: Checkpoint, tensor: Tensor) -> dict[str, Tensor]:
     scale = cache(lambda: _scale(tensor))
 
     def integers(values: Array) -> Array:
-        # the smallest scales are rounded so much that some integers would be too large
+        # the smallest scales are rounded so much that some integers would exceed the range
         return np.rint(values.astype(np.float64) / np.float32(scale())).clip(-LARGEST, LARGEST).astype(np.int8)
 
     spec = TensorSpec(name, (), BY_NAME["float32"])
@@ -120,10 +120,10 @@ def _quantised(ckpt: Checkpoint, tensor: Tensor) -> dict[str, Tensor]:
 
 
 def _scale(tensor: Tensor) -> float:
-    """Return the scale of a tensor, a float32; 1 where all is zero.
+    """Return the scale of a tensor, a float32; 1 if all elements are zero.
 
     Raises:
-        CkptError: a value is not finite, or does not fit into a float32.
+        CkptError: a value is not finite, or exceeds float32.
     """
     import numpy as np
 
@@ -133,7 +133,7 @@ def _scale(tensor: Tensor) -> float:
     if not largest <= MOST:
         raise CkptError(f"{tensor.name} contains values that are not finite, or too large: no int8 scale exists")
     scale = np.float32(largest / LARGEST)
-    if float(scale) * LARGEST > MOST:  # rounded up, it would give back an infinity
+    if float(scale) * LARGEST > MOST:  # rounded up, it would result in infinities
         scale = np.nextafter(scale, np.float32(0))
     return float(scale) or 1.0
 

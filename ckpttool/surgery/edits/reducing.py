@@ -1,4 +1,4 @@
-"""Reducing along an axis: a kernel for colours becomes one for grey, slices become their sum or mean."""
+"""Reducing along an axis to the sum or mean, for example a kernel for colour images to one for greyscale."""
 
 import re
 from abc import abstractmethod
@@ -18,7 +18,7 @@ _TEXT = re.compile(r"(?P<pattern>.+?)=\s*(?P<name>[a-z]+)\s*(?:,(?P<bare>[^()]*)
 
 @dataclass(frozen=True)
 class Reduction(Call):
-    """What the elements along an axis become: one, or with `keep=False` the axis goes."""
+    """A reduction of the elements along an axis to one; with `keep=False`, the axis is removed."""
 
     noun: ClassVar[str] = "reduction"
     example: ClassVar[str] = "sum(axis=2)"
@@ -27,7 +27,7 @@ class Reduction(Call):
 
     @abstractmethod
     def of(self, array: Array, axis: int) -> Array:
-        """Return an array reduced along an axis, which stays."""
+        """Return an array reduced along an axis, which is kept with size 1."""
 
 
 @dataclass(frozen=True)
@@ -58,8 +58,8 @@ class MeanOf(Reduction):
 class Reduce(Edit):
     """Sum or mean along an axis, of which size 1 is left; `keep=False` drops it.
 
-    Averages of a variable are reduced as it is, an optimizer's other slots to their mean. Numbers are added in float64
-    and rounded once, to the tensor's dtype.
+    Averages of a variable are reduced in the same way, an optimizer's other slots to their mean. Numbers are added in
+    float64 and rounded once, to the tensor's dtype.
 
     >>> import numpy as np
     >>> colours = Checkpoint.of({"conv1/kernel": np.ones((3, 3, 3, 64), np.float32)})
@@ -75,7 +75,7 @@ class Reduce(Edit):
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """Read `RE=sum, axis=2`, or as a call, `RE=sum(axis=2)`."""
+        """Parse `RE=sum, axis=2`, or in the form of a call, `RE=sum(axis=2)`."""
         match = _TEXT.fullmatch(text.strip())
         if not match:
             raise PlanError("expected 'RE=sum, axis=2' or 'RE=mean, axis=2'")
@@ -87,7 +87,7 @@ class Reduce(Edit):
 
         Raises:
             UnknownName: the pattern matches nothing.
-            PlanError: a tensor has no such axis, nothing along it, or holds no numbers.
+            PlanError: a tensor has no such axis, no elements along it, or does not contain numbers.
         """
         names = with_tied(ckpt, taken(ckpt, self.pattern, self.slots))
         along, averages = slots_in_shape(ckpt, names), ckpt.averages()

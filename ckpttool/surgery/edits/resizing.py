@@ -1,4 +1,4 @@
-"""Resizing along an axis: new rows for a vocabulary, other outputs for a head; bias and slots go along."""
+"""Resizing along an axis: new rows for a vocabulary, other outputs for a head; biases and slots are resized, too."""
 
 import re
 from abc import abstractmethod
@@ -24,22 +24,22 @@ from ckpttool.surgery.edits.edit import (
 )
 from ckpttool.surgery.edits.shapes import axis_of, reshaped, resized_shape
 
-# Sums that an optimizer divides by and never starts at zero: a new row without one would become NaN.
+# Sums by which an optimizer divides, and which never start at zero: zeros in a new row would result in NaN.
 _SUMS = re.compile(r"(Adagrad|AdagradDA|Ftrl|accumulator|accum)(_\d+)?")
 
 
 class Fill(Call):
-    """What the new rows of a tensor are made of."""
+    """How the new rows of a tensor are computed."""
 
     noun: ClassVar[str] = "fill"
     example: ClassVar[str] = "mean"
     needs_rows: ClassVar[bool] = True
-    """Whether there must be rows to make others of."""
+    """Whether there must be existing rows."""
     needs_numbers: ClassVar[bool] = True
 
     @abstractmethod
     def new(self, array: Array, axis: int, count: int, seed: tuple[int, int]) -> Array:
-        """Return so many new rows for an array, along an axis; floats, or of the array's dtype."""
+        """Return `count` new rows for an array along an axis, as floats or in the array's dtype."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ class Mean(Fill):
     name: ClassVar[str] = "mean"
 
     def new(self, array: Array, axis: int, count: int, seed: tuple[int, int]) -> Array:
-        """Return one row, which stands for all."""
+        """Return one row, which is broadcast."""
         import numpy as np
 
         return np.asarray(array.mean(axis, dtype=np.float64, keepdims=True))
@@ -76,7 +76,7 @@ class Normal(Fill):
     name: ClassVar[str] = "normal"
 
     def new(self, array: Array, axis: int, count: int, seed: tuple[int, int]) -> Array:
-        """Return draws."""
+        """Return random numbers."""
         import numpy as np
 
         centre, spread = array.mean(dtype=np.float64), array.std(dtype=np.float64)
@@ -109,7 +109,7 @@ class To(Call):
     fill: Fill = Mean()
 
     def __post_init__(self) -> None:
-        """Refuse a negative size."""
+        """Check that the size is not negative."""
         not_negative("size", self.size)
 
 
@@ -117,10 +117,9 @@ class To(Call):
 class Resize(Edit):
     """Another size, biases along: fill mean, zeros, normal, rows, rows([0, 1]).
 
-    The rows that there are stay first. Along the outputs, the last axis (in PyTorch's files the first), the biases of
-    the same layer that are as long go along, with the same fill, and so does what is tied to a tensor. A variable's
-    slots go along too: averages of it are filled as it is, sums of squares (Adagrad, Ftrl) with their mean, others with
-    zeros.
+    Existing rows come first. Along the output axis (the last one, in PyTorch's files the first), biases of the same
+    layer and length are resized, too, with the same fill, and so are tied tensors. A variable's slots are also resized:
+    averages with the same fill, sums of squares (Adagrad, Ftrl) with their mean, others with zeros.
 
     >>> import numpy as np
     >>> before = Checkpoint.of({"out/kernel": np.array([[1.0, 3.0]]), "out/bias": np.array([5.0, 7.0])})
@@ -141,7 +140,7 @@ class Resize(Edit):
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """Read `RE = to(SIZE, axis=0, fill=mean)`; `fill=rows([3, 5])` names the rows to copy."""
+        """Parse `RE = to(SIZE, axis=0, fill=mean)`; `fill=rows([3, 5])` specifies the rows to copy."""
         pattern, call = split_call(text, "RE = to(32000, axis=0, fill=mean)")
         return cls(pattern, To.read(call, "the call"))
 
@@ -150,8 +149,8 @@ class Resize(Edit):
 
         Raises:
             UnknownName: the pattern matches nothing.
-            PlanError: a tensor has no such axis, there is nothing to make new rows of, or some would be lost and
-                `allow_truncate` is false.
+            PlanError: a tensor has no such axis, there are no rows from which to compute new ones, or rows would be
+                lost and `allow_truncate` is False.
         """
         axes = self._axes(ckpt, with_tied(ckpt, taken(ckpt, self.pattern, self.slots)))
         fills, ties = dict.fromkeys(axes, self.to.fill), ckpt.ties()
@@ -167,7 +166,7 @@ class Resize(Edit):
         )
 
     def _axes(self, ckpt: Checkpoint, names: Sequence[str]) -> dict[str, int]:
-        """Return the axis along which each tensor is resized: of those taken, and of the biases that go along."""
+        """Return the axis along which each tensor is resized: of the named ones, and of their biases."""
         vectors = [name for name in taken(ckpt, None) if len(ckpt[name].shape) == 1]
         along: dict[str, int] = {}
         is_torch = ckpt.framework == "torch"
@@ -180,7 +179,7 @@ class Resize(Edit):
         return along | {name: axis_of(ckpt[name], self.to.axis) for name in names if name not in along}
 
     def _resized(self, tensor: Tensor, axis: int, fill: Fill, name_seed: int) -> Tensor:
-        """Check what can be checked without the values, and say how they are made."""
+        """Return a resized tensor after the checks that need no values; these are computed on reading."""
         size, new_size = tensor.shape[axis], self.to.size
         here = f"{tensor.name} is {list(tensor.shape)}"
         if new_size == size:

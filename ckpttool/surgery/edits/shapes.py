@@ -1,4 +1,4 @@
-"""Edits of shapes. The slots of a variable whose shape is changed are changed with it."""
+"""Edits of shapes. The slots of a variable are reshaped with it."""
 
 import math
 import re
@@ -43,7 +43,7 @@ class Transpose(Edit):
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """Read `RE=1,0`."""
+        """Parse `RE=1,0`."""
         pattern, value = split_value(text, cls.notation)
         return cls(pattern, whole_numbers(value, "axes such as 1,0"))
 
@@ -71,7 +71,7 @@ class Transpose(Edit):
 class Reshape(Edit):
     """The same elements in another shape.
 
-    One size may be -1, and follows from the others.
+    One size may be -1, and is computed from the others.
 
     >>> import numpy as np
     >>> before = Checkpoint.of({"conv/kernel": np.zeros((28, 28, 1, 32))})
@@ -87,7 +87,7 @@ class Reshape(Edit):
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """Read `RE=784,300`; nothing after the equals sign is the shape of a scalar."""
+        """Parse `RE=784,300`; an empty value is the shape of a scalar."""
         pattern, value = split_value(text, cls.notation)
         return cls(pattern, whole_numbers(value, "sizes such as 784,300") if value else ())
 
@@ -117,7 +117,7 @@ class Reshape(Edit):
 class Slice(Edit):
     """Keep a part along an axis.
 
-    It goes from `start` to before `stop`; negative numbers count from the end.
+    The range is from `start` up to, but excluding, `stop`; negative numbers count from the end.
 
     >>> import numpy as np
     >>> before = Checkpoint.of({"outputs/bias": np.array([1, 2, 3, 4])})
@@ -137,7 +137,7 @@ class Slice(Edit):
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """Read `RE=axis:start:stop`; start or stop may be missing."""
+        """Parse `RE=axis:start:stop`; start or stop may be omitted."""
         pattern, value = split_value(text, "RE=axis:start:stop")
         match = re.fullmatch(r"(-?\d+):(-?\d+)?:(-?\d+)?", value)
         if not match:
@@ -150,7 +150,7 @@ class Slice(Edit):
 
         Raises:
             UnknownName: the pattern matches nothing.
-            PlanError: a tensor has no such axis, or not as many elements along it.
+            PlanError: a tensor has no such axis, or fewer elements along it.
         """
         names = with_tied(ckpt, taken(ckpt, self.pattern, self.slots))
         return changed(ckpt, [*names, *slots_in_shape(ckpt, names)], self._sliced)
@@ -172,7 +172,7 @@ class Slice(Edit):
 class Pad(Edit):
     """Put a value around an axis.
 
-    Before and behind the elements along it; an optimizer's slots get zeros.
+    Elements are added before and after those along the axis; an optimizer's slots are padded with zeros.
 
     >>> import numpy as np
     >>> ckpt = Checkpoint.of({"outputs/bias": np.array([1, 2]), "outputs/bias/Momentum": np.array([5, 6])})
@@ -193,7 +193,7 @@ class Pad(Edit):
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """Read `RE=axis:before,after[:value]`."""
+        """Parse `RE=axis:before,after[:value]`."""
         pattern, value = split_value(text, "RE=axis:before,after[:value]")
         match = re.fullmatch(r"(-?\d+):(\d+),(\d+)(?::(.+))?", value)
         if not match:
@@ -207,8 +207,8 @@ class Pad(Edit):
 
         Raises:
             UnknownName: the pattern matches nothing.
-            PlanError: a tensor has no such axis, or holds no numbers.
-            CkptError: its dtype cannot hold the value.
+            PlanError: a tensor has no such axis, or does not contain numbers.
+            CkptError: its dtype cannot represent the value.
         """
         names = with_tied(ckpt, taken(ckpt, self.pattern, self.slots))
         along = slots_in_shape(ckpt, names)
@@ -251,7 +251,7 @@ def resized_shape(shape: Sequence[int], axis: int, size: int) -> list[int]:
 
 
 def reshaped(tensor: Tensor, shape: Sequence[int], make: Callable[[Array], Array]) -> Tensor:
-    """Return a tensor of another shape whose elements `make` makes of the tensor's own, when they are read."""
+    """Return a tensor of another shape, whose elements `make` computes from the tensor's when they are read."""
 
     def read() -> Array:
         import numpy as np

@@ -1,4 +1,4 @@
-"""Tensors that hold several side by side, as the one projection of query, key and value: split, and fused again."""
+"""Splitting tensors that consist of several parts, such as a joint projection of query, key and value, and fusing."""
 
 import re
 from collections.abc import Iterator, Sequence
@@ -14,12 +14,12 @@ from ckpttool.surgery.edits.edit import Edit, taken, whole_numbers
 from ckpttool.surgery.edits.shapes import axis_of, resized_shape
 
 _EQUALS = re.compile(r"(?<![?<])=")
-"""An equals sign, but for that of a lookahead or a lookbehind."""
+"""An equals sign that does not belong to a lookahead or lookbehind."""
 
 
 @dataclass(frozen=True)
 class Parts:
-    """How parts lie along an axis: whole after one another, or within each of some `heads`, with `sizes` there."""
+    """The arrangement of parts along an axis: consecutive, or within each of `heads`, with `sizes` there."""
 
     names: tuple[str, ...]
     axis: int = 0
@@ -28,10 +28,10 @@ class Parts:
 
     @classmethod
     def parse(cls, text: str, example: str) -> Self:
-        """Read `q,k,v, axis=0, heads=12, sizes=64:8:8`.
+        """Parse `q,k,v, axis=0, heads=12, sizes=64:8:8`.
 
         Raises:
-            PlanError: it is something else.
+            PlanError: the text has another form.
         """
         names: list[str] = []
         given: dict[str, tuple[int, ...]] = {}
@@ -54,7 +54,7 @@ class Parts:
         """Return the size of each part within a head.
 
         Raises:
-            PlanError: they do not fill the axis.
+            PlanError: the sizes do not fill the axis.
         """
         axis, count = axis_of(tensor, self.axis), len(self.names)
         within, rest = divmod(tensor.shape[axis], self.heads)
@@ -78,9 +78,9 @@ class Parts:
 class SplitParts(Edit):
     """Split tensors along an axis: query, key and value of one projection.
 
-    The last component that RE takes becomes the name of each part: with `.*c_attn=q,k,v, axis=-1` `h.0.c_attn.weight`
-    is split into `h.0.q.weight` and so on. Parts are of equal size, or of `sizes=4096:1024:1024`. With `heads=12` they
-    lie within each head, as GPT-NeoX and BLOOM have them.
+    The last component that RE matches is replaced by the name of each part: with `.*c_attn=q,k,v, axis=-1`,
+    `h.0.c_attn.weight` is split into `h.0.q.weight` and so on. Parts have equal sizes, or those of
+    `sizes=4096:1024:1024`. With `heads=12`, the parts are within each head, as in GPT-NeoX and BLOOM.
 
     >>> import numpy as np
     >>> joined = Checkpoint.of({"h.0.c_attn.weight": np.zeros((2, 6)), "h.0.c_attn.bias": np.zeros(6)})
@@ -97,7 +97,7 @@ class SplitParts(Edit):
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """Read `RE=q,k,v, axis=0, heads=12`."""
+        """Parse `RE=q,k,v, axis=0, heads=12`."""
         example = "'.*c_attn=q,k,v, axis=-1'"
         pattern, parts = _sides(text, example)
         read = Parts.parse(parts, example)
@@ -110,7 +110,7 @@ class SplitParts(Edit):
 
         Raises:
             UnknownName: the pattern matches nothing.
-            PlanError: a tensor cannot be split so, has slots, or a part's name is taken.
+            PlanError: a tensor cannot be split this way, has slots, or a part's name is taken.
         """
         names = taken(ckpt, self.pattern)
         refuse_slots(ckpt, names, "split")
@@ -139,8 +139,8 @@ class SplitParts(Edit):
 class FuseParts(Edit):
     """Fuse tensors along an axis into one, the way back of `split-parts`.
 
-    RE takes the scopes that have the parts: with `.*=q,k,v=>c_attn, axis=-1` `h.0.q.weight`, `h.0.k.weight` and
-    `h.0.v.weight` become `h.0.c_attn.weight`. With `heads=12` the parts are laid within each head.
+    RE matches the scopes that contain the parts: with `.*=q,k,v=>c_attn, axis=-1`, `h.0.q.weight`, `h.0.k.weight` and
+    `h.0.v.weight` become `h.0.c_attn.weight`. With `heads=12`, the parts are arranged within each head.
 
     >>> import numpy as np
     >>> parts = Checkpoint.of({f"h.0.{part}.weight": np.zeros((2, 2)) for part in "qkv"})
@@ -156,7 +156,7 @@ class FuseParts(Edit):
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """Read `RE=q,k,v=>NEW, axis=0, heads=12`."""
+        """Parse `RE=q,k,v=>NEW, axis=0, heads=12`."""
         example = "'.*attn=q,k,v=>qkv, axis=0'"
         before, arrow, after = text.partition("=>")
         new, _, options = (each.strip() for each in after.partition(","))
@@ -172,8 +172,8 @@ class FuseParts(Edit):
         """Return the tensors fused.
 
         Raises:
-            UnknownName: no scope that the pattern takes has the parts.
-            PlanError: one of them is missing, they do not fit one another, have slots, or the new name is taken.
+            UnknownName: no scope that the pattern matches contains the parts.
+            PlanError: a part is missing, the parts do not fit one another or have slots, or the new name is taken.
         """
         groups = self._groups(ckpt)
         refuse_slots(ckpt, [name for names in groups.values() for name in names], "fused")
@@ -182,7 +182,7 @@ class FuseParts(Edit):
         return replaced(ckpt, fused | gone)
 
     def _groups(self, ckpt: Checkpoint) -> dict[str, list[str]]:
-        """Return the names that are fused, by the new name."""
+        """Return the names to be fused, by the new name."""
         expression = compiled(self.pattern)
         groups: dict[str, dict[str, str]] = {}
         for name, kind in ckpt.kinds().items():
@@ -225,10 +225,10 @@ class FuseParts(Edit):
 
 
 def replaced(ckpt: Checkpoint, new: dict[str, list[Tensor]]) -> Checkpoint:
-    """Return a checkpoint in which other tensors stand in the places of some, under names of their own.
+    """Return a checkpoint in which some tensors are replaced by others, with different names.
 
     Raises:
-        PlanError: two would have one name.
+        PlanError: two tensors would have the same name.
     """
     tensors: dict[str, Tensor] = {}
     for name, tensor in ckpt.items():
@@ -240,10 +240,10 @@ def replaced(ckpt: Checkpoint, new: dict[str, list[Tensor]]) -> Checkpoint:
 
 
 def refuse_slots(ckpt: Checkpoint, names: Sequence[str], what: str) -> None:
-    """Check that no slot belongs to some variables.
+    """Check that the given variables have no slots.
 
     Raises:
-        PlanError: one does.
+        PlanError: one has a slot.
     """
     slots = [slot for slot, owner in ckpt.owners().items() if owner in {*names} and slot not in names]
     if slots:
@@ -254,7 +254,7 @@ def refuse_slots(ckpt: Checkpoint, names: Sequence[str], what: str) -> None:
 
 
 def _sides(text: str, example: str) -> tuple[str, str]:
-    """Split `RE=q,k,v, axis=0` where the first name begins."""
+    """Split `RE=q,k,v, axis=0` into the pattern and the rest."""
     pattern, *parts = (each.strip() for each in _EQUALS.split(text, maxsplit=1))
     if not (pattern and parts and parts[0]):
         raise PlanError(f"expected {example}")
@@ -262,17 +262,17 @@ def _sides(text: str, example: str) -> tuple[str, str]:
 
 
 def _begins(below: str, part: str) -> bool:
-    """Say whether a name below a scope begins with a part, as whole components."""
+    """Return whether a name below a scope begins with a part, as a whole component."""
     own = below.lstrip("/.") if below[:1] in "/." else below
     return own == part or own.startswith((f"{part}/", f"{part}."))
 
 
 def _around(pattern: str, name: str) -> tuple[str, str]:
-    """Return what stands before and behind the last component that a pattern takes of a name."""
+    """Return the parts of a name before and after the last component that a pattern matches."""
     expression = compiled(pattern)
     scopes = scopes_above(name)
     taken = [place for place, scope in enumerate(scopes) if expression.fullmatch(quick(expression, scope, pattern))]
-    # the longest scope but the whole name, as `rename` takes it, unless the pattern takes the whole name alone
+    # the longest scope except the whole name, as in `rename`, unless the pattern matches only the whole name
     place = max((each for each in taken if each < len(scopes) - 1), default=taken[-1])
     own = components(name)
     sign = own[place][:1] if place and own[place][:1] in "/." else ""

@@ -1,4 +1,4 @@
-r"""Edits applied one after the other, with a record of what each of them did to which tensor; scripts of edits.
+r"""Applying edits in order, with a record of what each of them did to which tensor; scripts of edits.
 
 A script is TOML with a table for each edit:
 
@@ -25,7 +25,7 @@ from ckpttool.surgery.edits.edit import SETTINGS
 
 @dataclass(frozen=True)
 class Step:
-    """An edit to be applied: its name in `EDITS`, the text of its value, and where it was given."""
+    """An edit to apply: its name in `EDITS`, the text of its value, and its place in a script (for messages)."""
 
     edit: str
     text: str = ""
@@ -35,11 +35,11 @@ class Step:
         return f"{self.edit} {self.text}".strip()
 
     def apply(self, ckpt: Checkpoint, settings: Mapping[str, Any]) -> tuple[Checkpoint, list[str]]:
-        """Return the edited checkpoint, and its edit's remarks; it takes those settings that it has fields for.
+        """Return the edited checkpoint and the edit's remarks; settings without a field in the edit are ignored.
 
         Raises:
-            UnknownName: no edit has the name, or it takes nothing.
-            CkptError: the text is not understood, or the edit is refused; the message has the place.
+            UnknownName: no edit has the name, or no tensor matches.
+            CkptError: the text is invalid, or the edit is not possible; the message has the place.
         """
         kind = EDITS.get(self.edit)
         if kind is None:
@@ -51,7 +51,7 @@ class Step:
             edited, remarks = edit.apply(ckpt), edit.remarks(ckpt)
         except CkptError as error:
             raise type(error)(f"{self.place or self}: {error}") from error
-        files = edited.provenance.files  # an edit may read more of them
+        files = edited.provenance.files  # an edit may add source files
         table = {key: value for key, value in own.items() if value != fields[key].default}
         step = {self.edit: self.text or True, **table}
         return edited.made_of(replace(ckpt.provenance, files=files).then(str(self), step)), remarks
@@ -59,9 +59,9 @@ class Step:
 
 @dataclass(frozen=True)
 class Edited:
-    """An edited checkpoint: what was done to each tensor by its new name, what is gone, what took nothing.
+    """An edited checkpoint, with the edits of each tensor (by new name), dropped tensors, and skipped edits.
 
-    `remarks` have what a user should know of the edits.
+    `remarks` are the edits' notes for the user.
     """
 
     tensors: Checkpoint
@@ -71,7 +71,7 @@ class Edited:
     remarks: tuple[str, ...] = ()
 
     def then(self, step: Step, settings: Mapping[str, Any]) -> "Edited":
-        """Return what one more edit makes of it."""
+        """Return the result of one more edit."""
         after, remarks = step.apply(self.tensors, settings)
         before = {self.tensors.origins.get(name, name): name for name in self.tensors}
         done: dict[str, tuple[str, ...]] = {}
@@ -86,7 +86,7 @@ class Edited:
 def apply(
     source: Checkpoint, steps: Iterable[Step], settings: Mapping[str, Any] | None = None, lenient: bool = False
 ) -> Edited:
-    """Apply edits in their order; where `lenient`, those that take nothing are skipped, and listed with the reason.
+    """Apply edits in order; if `lenient`, edits that match nothing are skipped, and listed with the reason.
 
     >>> import numpy as np
     >>> edited = apply(Checkpoint.of({"fc/bias": np.zeros(2)}), [Step("rename", "fc=>out"), Step("cast", "float16")])
@@ -94,10 +94,10 @@ def apply(
     {'out/bias': ('rename fc=>out', 'cast float16')}
 
     Raises:
-        UnknownName: one takes nothing.
-        CkptError: one is refused.
+        UnknownName: an edit matches nothing.
+        CkptError: an edit is not possible.
     """
-    # Tensors are made once: what an edit leaves alone is the same object behind it.
+    # Tensors are created once, so that a tensor that an edit does not change is the same object afterwards.
     edited = Edited(source.holding(dict(source)), dict.fromkeys(source, ()))
     for step in steps:
         try:
@@ -110,11 +110,11 @@ def apply(
 
 
 def read_script(path: Path) -> list[Step]:
-    """Return the edits of a script; whether they exist is seen when they are applied.
+    """Return the edits of a script; whether they exist is checked when they are applied.
 
     Raises:
-        FormatError: it is not TOML, or has something else; the message has the number of the entry.
-        CkptError: it is a URL.
+        FormatError: the file is not TOML, or has another structure; the message has the number of the entry.
+        CkptError: the path is a URL.
     """
     refuse_url_input(path)
     try:

@@ -1,4 +1,4 @@
-"""Edits of values: another dtype, small ones set to zero, others put in their place."""
+"""Edits of values: casting, pruning, and setting values."""
 
 import re
 from dataclasses import dataclass
@@ -29,7 +29,7 @@ from ckpttool.surgery.edits.edit import (
 class Averages(EditWithoutValue):
     """Moving averages (EMA) in the places of the weights that they are of.
 
-    The averages themselves stay, as a graph's Saver names them.
+    The averages themselves are kept, because the graph's Saver reads them.
 
     >>> import numpy as np
     >>> names = {"fc/kernel": np.zeros(2), "fc/kernel/ExponentialMovingAverage": np.ones(2), "fc/bias": np.zeros(1)}
@@ -44,7 +44,7 @@ class Averages(EditWithoutValue):
 
         Raises:
             UnknownName: no slot is an average of a weight.
-            PlanError: an average has another shape or dtype than its weight.
+            PlanError: an average has a different shape or dtype than its weight.
         """
         averages = {owner: slot for slot, owner in ckpt.averages().items()}
         if not averages:
@@ -60,7 +60,7 @@ class Averages(EditWithoutValue):
 
 @dataclass(frozen=True)
 class EditToDtype(Edit):
-    """An edit that gives another dtype to what a pattern takes, or to all that it is for."""
+    """An edit that changes the dtype of the tensors that a pattern matches, or of the default ones."""
 
     notation: ClassVar[str] = "[RE=]DTYPE"
     dtype: str
@@ -68,7 +68,7 @@ class EditToDtype(Edit):
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """Read `DTYPE` or `PATTERN=DTYPE`."""
+        """Parse `DTYPE` or `PATTERN=DTYPE`."""
         if text in BY_NAME or "=" not in text:
             return cls(text)
         pattern, dtype = split_value(text, "PATTERN=DTYPE")
@@ -79,8 +79,8 @@ class EditToDtype(Edit):
 class Cast(EditToDtype):
     """Another dtype: of the weights that are floats, or what RE takes.
 
-    With `slots` an optimizer's floats count as weights. What the dtype rounds is rounded to the nearest; what it cannot
-    hold is an error when it is read.
+    With `slots`, an optimizer's floats count as weights. Values are rounded to the nearest; a value that the dtype
+    cannot represent raises an error when it is read.
 
     >>> import numpy as np
     >>> before = Checkpoint.of({"fc/kernel": np.array([1.5, 2.0]), "fc/kernel/Adam": np.array([0.5, 0.0])})
@@ -95,9 +95,9 @@ class Cast(EditToDtype):
         """Return the tensors cast.
 
         Raises:
-            UnknownName: nothing is taken.
-            PlanError: the pattern takes what is not a number.
-            CkptError: nothing can be cast to the dtype.
+            UnknownName: the pattern matches nothing, or there are no floats.
+            PlanError: a matching tensor does not contain numbers.
+            CkptError: the dtype does not exist.
         """
         from ckpttool.core.casting import cast_tensor
 
@@ -110,7 +110,7 @@ class Cast(EditToDtype):
 
 
 def floats(ckpt: Checkpoint, slots: bool = False) -> list[str]:
-    """Return the weights that are floats; with `slots` an optimizer's floats too.
+    """Return the names of the weights that are floats; with `slots`, also of an optimizer's floats.
 
     Raises:
         UnknownName: there are none.
@@ -135,8 +135,8 @@ class Magnitude(Call):
 class Prune(Edit):
     """Set the smallest to zero: a share, or magnitude(BOUND).
 
-    A share of each tensor's elements, or all whose magnitudes are below a bound. Of equal magnitudes the first ones go.
-    NaN is not a magnitude, and stays.
+    A fraction of each tensor's elements is pruned, or all with a magnitude below a bound. Of equal magnitudes, the
+    first are pruned. NaN is not pruned.
 
     >>> import numpy as np
     >>> before = Checkpoint.of({"fc/kernel": np.array([0.1, -3.0, 0.5, -0.2])})
@@ -157,7 +157,7 @@ class Prune(Edit):
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """Read `RE=0.5`, a share, or `RE=magnitude(1e-3)`, a bound."""
+        """Parse `RE=0.5`, a fraction, or `RE=magnitude(1e-3)`, a bound."""
         if text.rstrip().endswith(")"):
             pattern, call = split_call(text, "RE = magnitude(1e-3)")
             return cls(pattern, below=Magnitude.read(call, "the call").bound)
@@ -165,7 +165,7 @@ class Prune(Edit):
         return cls(pattern, share=float(number(share)))
 
     def __post_init__(self) -> None:
-        """Refuse a share outside 0 to 1."""
+        """Check that the fraction is between 0 and 1."""
         if self.share is not None and not 0 <= self.share <= 1:
             raise PlanError(f"{self.share:g} is not a fraction of elements, expected a number from 0 to 1")
 
@@ -174,7 +174,7 @@ class Prune(Edit):
 
         Raises:
             UnknownName: the pattern matches nothing.
-            PlanError: a tensor holds no numbers.
+            PlanError: a tensor does not contain numbers.
         """
         names = taken(ckpt, self.pattern, self.slots)
         for name in names:
@@ -192,7 +192,7 @@ class Prune(Edit):
 
 
 def _without_smallest(array: Array, count: int) -> Array:
-    """Return an array whose `count` smallest magnitudes are zero."""
+    """Return an array with its `count` elements of the smallest magnitude set to zero."""
     import numpy as np
 
     magnitudes = _magnitudes(array).reshape(-1)
@@ -210,7 +210,7 @@ def _zeroed(array: Array, gone: Array) -> Array:
 
 
 def _magnitudes(array: Array) -> Array:
-    """Return magnitudes in a dtype that sorts fast and holds those of a narrow one, or of integers."""
+    """Return magnitudes as float32 or float64, which sort fast and represent those of narrow floats and integers."""
     import numpy as np
 
     if array.dtype.kind != "f" or array.dtype.itemsize < 4:
@@ -223,8 +223,8 @@ def _magnitudes(array: Array) -> Array:
 class SetValue(Edit):
     """Other numbers: a number, FILE.npy, FILE.npz:KEY.
 
-    One for all elements, or an array of the tensor's shape from an `.npy`, or with a `key` from any checkpoint. Shape
-    and dtype stay.
+    A number for all elements, or an array of the tensor's shape from an `.npy`, or with a `key` from any checkpoint.
+    Shape and dtype are kept.
 
     >>> import numpy as np
     >>> before = Checkpoint.of({"outputs/bias": np.array([1.0, 2.0])})
@@ -242,7 +242,7 @@ class SetValue(Edit):
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """Read `NAME=0.5`, `NAME=file.npy` or `NAME=file:key`, a tensor of a checkpoint such as an .npz."""
+        """Parse `NAME=0.5`, `NAME=file.npy`, or `NAME=file:key` for a tensor of a checkpoint such as an .npz."""
         name, equals, what = (each.strip() for each in text.partition("="))
         if not (name and equals and what):
             raise PlanError("expected NAME=VALUE, where VALUE is a number, FILE.npy or FILE:KEY")
@@ -254,12 +254,12 @@ class SetValue(Edit):
         return cls(name, Path(file), key or None)
 
     def apply(self, ckpt: Checkpoint) -> Checkpoint:
-        """Return the checkpoint with the other numbers.
+        """Return the checkpoint with the new numbers.
 
         Raises:
-            UnknownName: there is no such tensor, or none of that key in the file.
-            PlanError: the shapes differ, or either holds no numbers.
-            CkptError: the dtype cannot hold the numbers.
+            UnknownName: there is no such tensor, or no such key in the file.
+            PlanError: the shapes differ, or a tensor does not contain numbers.
+            CkptError: the dtype cannot represent the numbers.
         """
         import numpy as np
 
@@ -279,7 +279,7 @@ class SetValue(Edit):
         return changed(ckpt, [self.tensor], lambda old: cast_tensor(new, old.dtype).renamed(self.tensor))
 
     def _stored(self, path: Path) -> Tensor:
-        """Return the array of an .npy, which stays on the disk, or a tensor of a checkpoint."""
-        from ckpttool.formats.npz.npy import mapped  # it imports NumPy
+        """Return the memory-mapped array of an .npy, or a tensor of a checkpoint."""
+        from ckpttool.formats.npz.npy import mapped  # imports NumPy
 
         return Tensor.of(str(path), mapped(path)) if self.key is None else checkpoint.open(path)[self.key]

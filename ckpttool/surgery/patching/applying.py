@@ -1,4 +1,4 @@
-"""A patch applied: what its base becomes, tensor by tensor, each held against its hash while it is read."""
+"""Applying a patch to its base; each tensor of the result is verified with its hash while it is read."""
 
 import hashlib
 from collections.abc import Iterator
@@ -19,15 +19,15 @@ from ckpttool.surgery.patching.hashes import hashes
 
 
 def patched(base: Checkpoint, file: PatchFile, provenance: Provenance) -> Checkpoint:
-    """Return what a patch makes of its base, which is read once for its hashes; the rest is read when it is asked.
+    """Return the result of a patch; the base is read once for its hashes, and tensors are computed on demand.
 
     Args:
-        base: The checkpoint that the patch was made for, in any format.
+        base: The checkpoint for which the patch was made, in any format.
         file: The patch.
-        provenance: What the result was made of.
+        provenance: The provenance of the result.
 
     Raises:
-        PlanError: it is another checkpoint; the message has the first tensor that differs.
+        PlanError: `base` is another checkpoint; the message has the first tensor that differs.
         CorruptCheckpoint: a tensor's checksum does not match.
     """
     _require_base(base, file)
@@ -38,7 +38,7 @@ def patched(base: Checkpoint, file: PatchFile, provenance: Provenance) -> Checkp
 
 
 def _moved(file: PatchFile) -> Iterator[tuple[str, str]]:
-    """Yield the new and the old names of tensors that have another, and are not copies of what is still there."""
+    """Yield the new and old names of renamed tensors, without copies of tensors that still exist."""
     tensors = file.patch.tensors
     for name, tensor in tensors.items():
         if tensor.of is not None and name not in file.patch.base and tensor.of not in tensors:
@@ -46,7 +46,11 @@ def _moved(file: PatchFile) -> Iterator[tuple[str, str]]:
 
 
 def _require_base(base: Checkpoint, file: PatchFile) -> None:
-    """Check that a checkpoint is the base, tensor by tensor."""
+    """Check tensor by tensor that a checkpoint is the patch's base.
+
+    Raises:
+        PlanError: it is not; the message has the first tensor that differs.
+    """
     patch, where = file.patch, label(base, 0)
 
     def refuse(name: str, why: str) -> NoReturn:
@@ -91,10 +95,10 @@ def _made(base: Checkpoint, file: PatchFile, tensor: PatchedTensor) -> Tensor:
 
 
 def _checked(file: PatchFile, tensor: PatchedTensor, base: Tensor | None) -> Iterator[bytes]:
-    """Yield the blocks of a tensor, unpacked.
+    """Yield the decompressed blocks of a tensor.
 
     Raises:
-        CorruptCheckpoint: a block is damaged, or the whole has another hash than the patch says.
+        CorruptCheckpoint: a block is damaged, or the tensor's hash differs from that in the patch.
     """
     total, step = hashlib.sha256(), BLOCKS[tensor.how]
     before = in_blocks(base.pieces(), step) if base else None
@@ -113,7 +117,7 @@ def _checked(file: PatchFile, tensor: PatchedTensor, base: Tensor | None) -> Ite
 
 
 def _strings(file: PatchFile, tensor: PatchedTensor) -> Array:
-    """Return strings: each stands behind its length."""
+    """Return an array of strings, each of which is stored after its length."""
     data, spec = b"".join(_checked(file, tensor, None)), tensor.spec
     texts, at = np.empty(spec.elements, object), 0
     try:

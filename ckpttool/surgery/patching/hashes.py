@@ -1,4 +1,4 @@
-"""Hashes of what tensors hold, whatever file they lie in: a patch knows its base by them."""
+"""Hashes of tensors' content, independent of the file format, by which a patch identifies its base."""
 
 import hashlib
 import json
@@ -20,7 +20,7 @@ def hashes(tensors: Mapping[str, Tensor]) -> dict[str, str]:
 
 
 def tensor_hash(tensor: Tensor) -> str:
-    """Return the SHA-256 of a tensor's elements, in C order and little-endian; of strings with their lengths.
+    """Return the SHA-256 of a tensor's elements, in C order and little-endian; strings include their lengths.
 
     >>> import numpy as np
     >>> tensor_hash(Tensor.of("x", np.zeros(2, np.uint8))) == hashlib.sha256(bytes(2)).hexdigest()
@@ -36,7 +36,7 @@ def tensor_hash(tensor: Tensor) -> str:
 
 
 def string_bytes(tensor: Tensor) -> bytes:
-    """Return strings one after the other, each with its length before it; a variant as its checkpoint stores it."""
+    """Return concatenated strings, each preceded by its length; a variant in the form of its checkpoint."""
     stored = getattr(tensor, "stored_bytes", None)
     if stored:
         return bytes(stored())
@@ -45,6 +45,6 @@ def string_bytes(tensor: Tensor) -> bytes:
 
 
 def whole_hash(parts: Iterable[tuple[TensorSpec, str]]) -> str:
-    """Return the hash of a checkpoint: the SHA-256 of a line of JSON for each tensor, in the order of their names."""
+    """Return the hash of a checkpoint: the SHA-256 of a line of JSON per tensor, in the order of names."""
     lines = sorted(json.dumps([spec.name, spec.dtype.name, list(spec.shape), hash_]) for spec, hash_ in parts)
     return hashlib.sha256("".join(f"{line}\n" for line in lines).encode()).hexdigest()

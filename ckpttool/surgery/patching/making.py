@@ -1,4 +1,4 @@
-"""A patch made of two checkpoints: what both hold is told by hashes, and what changed is packed block by block."""
+"""Creating a patch from two checkpoints: equal tensors are found by hashes, changed ones are compressed in blocks."""
 
 from collections import deque
 from collections.abc import Iterator, Mapping
@@ -17,21 +17,21 @@ from ckpttool.surgery.blocks import READERS
 from ckpttool.surgery.patching.hashes import hashes, string_bytes, whole_hash
 
 TRIED = 4
-"""Blocks by which the way of a tensor is chosen."""
+"""The number of blocks by which the compression method of a tensor is chosen."""
 Block = tuple[bytes, bytes | None]
-"""Bytes of a tensor, and of the base's where it is a difference."""
+"""The bytes of a tensor, and those of the base's tensor for a difference."""
 
 
 @dataclass(frozen=True)
 class Delta:
-    """What a patch will say, the two checkpoints, and a row for each tensor that is not as it was."""
+    """The content of a patch, and the two checkpoints."""
 
     patch: Patch
     base: Checkpoint
     tuned: Checkpoint
 
     def rows(self) -> list[dict[str, object]]:
-        """Return `{"name", "difference", "packed"}` of what changes; the last is bytes in the patch."""
+        """Return `{"name", "difference", "packed"}` for each change; the last is the size in the patch in bytes."""
         rows: list[dict[str, object]] = [
             {"name": each.spec.name, "difference": self._said(each), "packed": each.stored}
             for each in self.patch.changed
@@ -42,7 +42,7 @@ class Delta:
         return rows + [{"name": name, "difference": "dropped", "packed": 0} for name in gone]
 
     def write(self, file: BinaryIO, lineage: str = "") -> "Delta":
-        """Write the patch, a few blocks at a time, and return it with their places.
+        """Write the patch, a few blocks at a time, and return it with the places of the blocks.
 
         Raises:
             CorruptCheckpoint: a tensor's checksum does not match.
@@ -76,11 +76,11 @@ class Delta:
 
 
 def delta(base: Checkpoint, tuned: Checkpoint) -> Delta:
-    """Compare two checkpoints by the hashes of their tensors; a tensor under a new name is found again.
+    """Compare two checkpoints by the hashes of their tensors; renamed tensors are recognised.
 
     Args:
-        base: The checkpoint that whoever applies the patch has.
-        tuned: The one that it is to become.
+        base: The checkpoint to which the patch will be applied.
+        tuned: The result.
 
     >>> import numpy as np
     >>> a = Checkpoint.of({"low/kernel": np.ones(3), "top/bias": np.zeros(2)})
@@ -89,7 +89,7 @@ def delta(base: Checkpoint, tuned: Checkpoint) -> Delta:
     ['top/bias']
 
     Raises:
-        PlanError: a variant changed, which can be copied and not made.
+        PlanError: a variant has changed, which a patch can copy, but not store.
         CorruptCheckpoint: a tensor's checksum does not match.
     """
     old, new = hashes(base), hashes(tuned)
@@ -116,7 +116,7 @@ def _told(tensors: Mapping[str, BaseTensor] | Mapping[str, PatchedTensor]) -> It
 
 
 def _way(tensor: Tensor, base: Tensor | None) -> str:
-    """Return the way that packs the first blocks of a tensor smallest."""
+    """Return the method that compresses the first blocks of a tensor best."""
     if base is None:
         return WHOLE
 
@@ -128,7 +128,7 @@ def _way(tensor: Tensor, base: Tensor | None) -> str:
 
 
 def _packed(tensor: Tensor, base: Tensor | None, way: str, threads: ThreadPoolExecutor) -> Iterator[tuple[bytes, int]]:
-    """Yield the packed blocks of a tensor in their order, each with its bytes; some are packed while one is written."""
+    """Yield a tensor's compressed blocks in order, each with its uncompressed size; compression is concurrent."""
     some = max(1, PIECE // BLOCKS[way] // 4)
     waiting: deque[Future[list[tuple[bytes, int]]]] = deque()
     blocks = _blocks(tensor, base, BLOCKS[way])
@@ -145,7 +145,7 @@ def _all_packed(tensor: Tensor, way: str, portion: list[Block]) -> list[tuple[by
 
 
 def _blocks(tensor: Tensor, base: Tensor | None, nbytes: int) -> Iterator[Block]:
-    """Yield the bytes of a tensor in blocks, with those of the base in the same places."""
+    """Yield the bytes of a tensor in blocks, each with the corresponding bytes of the base."""
     pieces = tensor.pieces() if tensor.dtype.itemsize else [string_bytes(tensor)]
     mine = map(bytes, in_blocks(pieces, nbytes))
     if base is None:

@@ -1,1 +1,1 @@
-"""Salvaging: readers of damaged files, one for each kind, that take what is whole and say what is not, and why."""
+"""Salvaging: readers of damaged files, by format, which return intact tensors, and list the lost ones with reasons."""

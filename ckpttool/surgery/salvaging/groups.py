@@ -1,4 +1,4 @@
-"""HDF5 files of which groups or datasets are damaged, or the end is missing: what HDF5 still opens, by its path."""
+"""Salvaging HDF5 files with damaged groups or datasets, or a missing end: reads what HDF5 can still open."""
 
 import os
 import shutil
@@ -16,14 +16,14 @@ from ckpttool.formats.hdf5.values import dtype_in, oddity, read_values, text_of
 from ckpttool.surgery.salvaging.tables import Problems
 
 _FAULTS = (OSError, RuntimeError, KeyError, ValueError, TypeError, UnicodeDecodeError)
-"""What h5py raises where a file is damaged."""
+"""The exceptions of h5py for damaged files."""
 
 
 class DamagedHdf5(Tensors):
-    """Datasets by their paths in the file; of a file that is cut off those whose bytes are before the cut."""
+    """The datasets by their paths in the file; of a truncated file, those whose bytes exist."""
 
     def __init__(self, path: Path, problems: Problems) -> None:
-        """Walk through what can be opened.
+        """Traverse all objects that can be opened.
 
         Raises:
             CorruptCheckpoint: the file itself cannot be opened.
@@ -44,7 +44,7 @@ class DamagedHdf5(Tensors):
         return len(self._tensors)
 
     def _whole(self, path: Path) -> Path:
-        """Return the file, or where it is cut off a copy that is as long as it should be, filled up with zeros."""
+        """Return the file, or if it is truncated a copy that is padded with zeros to its declared size."""
         with path.open("rb") as file:
             end = end_address(file.read(64))
         if end is None or end <= self._size:
@@ -55,7 +55,7 @@ class DamagedHdf5(Tensors):
         copy = Path(shutil.copyfile(path, folder.path / path.name))
         try:
             os.truncate(copy, end)
-        except (OverflowError, OSError):  # no disk is as large: where it ends is damaged
+        except (OverflowError, OSError):  # the size exceeds the disk, so it is damaged itself
             return path
         return copy
 
@@ -73,7 +73,7 @@ class DamagedHdf5(Tensors):
                     seen.add(address)
                     for name in reversed(list(member)):
                         here = f"{path}/{text_of(name)}".lstrip("/")
-                        if isinstance(name, bytes):  # which h5py gives where it cannot decode them
+                        if isinstance(name, bytes):  # h5py returns bytes that it cannot decode
                             self._problems[here] = "its name is not UTF-8"
                         elif isinstance(member.get(name, getlink=True), h5py.HardLink):
                             todo.append((here, partial(member.__getitem__, name)))
@@ -95,7 +95,7 @@ class DamagedHdf5(Tensors):
 
 
 def _end_of(dataset: Any) -> int:
-    """Return the byte after the last one that a dataset has in its file."""
+    """Return the offset of the end of a dataset's bytes in its file."""
     if dataset.chunks is None:
         offset = dataset.id.get_offset()
         return 0 if offset is None else int(offset + dataset.id.get_storage_size())

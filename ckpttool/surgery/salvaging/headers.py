@@ -1,4 +1,4 @@
-"""safetensors files that are cut off, or of which one of several is lost."""
+"""Salvaging safetensors files that are truncated, or of which one of several is missing."""
 
 from pathlib import Path
 
@@ -11,14 +11,14 @@ from ckpttool.surgery.salvaging.tables import Problems
 
 
 class DamagedSafetensors(RawTensors):
-    """The tensors whose bytes are there; without checksums nobody knows whether they are as they were."""
+    """The tensors whose bytes exist; without checksums, it is unknown whether they are unchanged."""
 
     def __init__(self, path: Path, problems: Problems) -> None:
-        """Read the headers of the files that there are.
+        """Read the headers of the existing files.
 
         Raises:
             MissingFile: there is no file.
-            CorruptCheckpoint: the only one has no header that is read.
+            CorruptCheckpoint: the header of the only file cannot be read.
         """
         super().__init__()
         file = locate(path)

@@ -1,4 +1,4 @@
-"""TensorFlow's checkpoints of which blocks are damaged, or the end is missing: what the whole blocks hold."""
+"""Salvaging TensorFlow checkpoints with damaged blocks or a missing end: reads the intact blocks."""
 
 import mmap
 import re
@@ -19,18 +19,18 @@ from ckpttool.formats.wire.protos.bundle_pb2 import BundleEntryProto, BundleHead
 from ckpttool.formats.wire.table import TRAILER, Handle, SortedTable, decode_block
 
 RESTARTS = 16
-"""Entries between restart points, as TensorFlow writes them."""
+"""The number of entries between restart points in TensorFlow's files."""
 _COUNT = re.compile(r"\.data-\d{5,}-of-(\d{5,})\Z")
 
 Problems = dict[str, str]
-"""What is lost, by its name, and why."""
+"""The reasons why tensors are lost, by name."""
 
 
 class DamagedTable(SortedTable):
-    """A sorted table of which the whole blocks are read, found by their checksums where the index of blocks is lost."""
+    """A sorted table whose intact blocks are read; they are found by their checksums if the index of blocks is lost."""
 
     def __init__(self, path: Path, problems: Problems) -> None:
-        """Find the blocks; what is damaged of them is put into `problems` when it is read."""
+        """Find the blocks; damaged ones are added to `problems` when they are read."""
         self.problems = problems
         self._open(path)
         try:
@@ -45,7 +45,7 @@ class DamagedTable(SortedTable):
             self._end = self._size
 
     def __iter__(self) -> Iterator[tuple[bytes, bytes]]:
-        """Yield the entries of the whole blocks."""
+        """Yield the entries of the intact blocks."""
         for place in range(len(self._blocks)):
             try:
                 yield from self._data_block(place)
@@ -56,7 +56,7 @@ class DamagedTable(SortedTable):
 
 
 def _blocks_in(path: Path) -> Iterator[tuple[Handle, bytes]]:
-    """Yield the blocks from the start of a file up to the first that is not whole, each with its last key."""
+    """Yield the blocks from the start of a file up to the first damaged one, each with its last key."""
     if not path.stat().st_size:
         return
     with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
@@ -70,7 +70,7 @@ def _blocks_in(path: Path) -> Iterator[tuple[Handle, bytes]]:
 
 
 def _block_size(data: mmap.mmap, start: int) -> int | None:
-    """Return the size of the block that begins at a byte: entries, restart points, and a checksum that is right."""
+    """Return the size of the block at an offset (entries and restart points, with a valid checksum), or None."""
     at, count, limit = start, 0, len(data) - TRAILER
     try:
         while at < limit:
@@ -92,10 +92,10 @@ def _block_size(data: mmap.mmap, start: int) -> int | None:
 
 
 class DamagedBundle(BundleTensors):
-    """A bundle, with the tensors of its index that can be told."""
+    """A bundle with the tensors in the intact part of its index."""
 
     def __init__(self, files: BundleFiles, problems: Problems) -> None:
-        """Read what is whole of the index; data is checked when a tensor is read."""
+        """Read the intact part of the index; data is verified when a tensor is read."""
         rows = dict(DamagedTable(files.index, problems))
         index = _index(files, rows, problems)
         self.entries = index.entries
@@ -122,7 +122,7 @@ def _index(files: BundleFiles, rows: dict[bytes, bytes], problems: Problems) -> 
 
 
 def _header(files: BundleFiles, value: bytes | None, problems: Problems) -> BundleHeaderProto:
-    """Return the header; where it is lost, one with as many shards as the names of the data files say."""
+    """Return the header; if it is lost, one with the number of shards in the names of the data files."""
     try:
         if value is not None:
             return header_of(files.index, value)
@@ -137,10 +137,10 @@ def _header(files: BundleFiles, value: bytes | None, problems: Problems) -> Bund
 
 
 class DamagedV1(V1Tensors):
-    """A checkpoint of version 1, with the tensors that its lists have and whose slices are all there."""
+    """A checkpoint of version 1, with the listed tensors of which all slices exist."""
 
     def __init__(self, paths: list[Path], problems: Problems) -> None:
-        """Read the lists of the files that have one."""
+        """Read the lists of tensors in the files."""
         self.shards, self.specs, self.parts = [], {}, {}
         for path in paths:
             try:

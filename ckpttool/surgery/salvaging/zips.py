@@ -1,4 +1,4 @@
-"""Zip archives whose directory is lost: their members are found one after another, and get a directory again."""
+"""Salvaging zip archives whose directory is lost: finds the members one by one, and creates a new directory."""
 
 import io
 import mmap
@@ -20,15 +20,15 @@ from ckpttool.surgery.salvaging.tables import Problems
 
 _LOCAL = struct.Struct("<4s5H3I2H")
 _LONG, _SHORT = struct.Struct("<IQQ"), struct.Struct("<III")
-"""What follows a member whose writer did not know its checksum and sizes."""
+"""The data descriptor after a member whose header lacks checksum and sizes."""
 _DESCRIBED = 8
-"""The flag of such a member."""
+"""The flag of a member with a data descriptor."""
 _ZIP64 = 1
 _LARGE = 0xFFFFFFFF
 
 
 class DamagedNpz(NpzTensors):
-    """Arrays whose headers are whole; their values are checked when they are read."""
+    """The arrays with intact headers; their values are verified when they are read."""
 
     def __init__(self, path: Path, problems: Problems) -> None:
         """Read the directory, and the header of each member."""
@@ -45,10 +45,10 @@ class DamagedNpz(NpzTensors):
 
 
 class DamagedTorch(TorchTensors):
-    """Tensors whose storages are there."""
+    """The tensors whose storages exist."""
 
     def __init__(self, path: Path, problems: Problems) -> None:
-        """Interpret the pickle; `TorchTensors` says what is raised."""
+        """Interpret the pickle; raises the same errors as `TorchTensors`."""
         self.problems = problems
         super().__init__(path)
 
@@ -64,10 +64,10 @@ class DamagedTorch(TorchTensors):
 
 
 def with_directory(path: Path, folder: Path) -> Path:
-    """Return a copy of an archive, in a folder, up to its last whole member, with a directory.
+    """Return the path of a copy of an archive in a folder, up to its last complete member, with a new directory.
 
     Raises:
-        CorruptCheckpoint: no member is whole.
+        CorruptCheckpoint: no member is complete.
     """
     copy = folder / path.name
     with path.open("rb") as file, copy.open("wb") as out:
@@ -84,11 +84,11 @@ def with_directory(path: Path, folder: Path) -> Path:
 
 
 def _directory(infos: list[zipfile.ZipInfo], start: int) -> bytes:
-    """Return a directory of members, as `zipfile` writes one behind nothing."""
+    """Return a directory of members; `start` is its offset in the file."""
     made = io.BytesIO()
     with zipfile.ZipFile(made, "w") as archive:
         archive.filelist.extend(infos)
-        archive.comment = b" "  # a change, so that the directory is written
+        archive.comment = b" "  # a modification, so that `zipfile` writes the directory
         archive.start_dir = 0
     raw = made.getvalue()
     end = raw.rindex(b"PK\5\6")
@@ -96,7 +96,7 @@ def _directory(infos: list[zipfile.ZipInfo], start: int) -> bytes:
 
 
 def _members(file: BinaryIO) -> Iterator[tuple[zipfile.ZipInfo, int]]:
-    """Yield the members that follow one another from the start of a file, each with the byte after it."""
+    """Yield the consecutive members from the start of a file, each with the offset of its end."""
     if not file.seek(0, 2):
         return
     with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
@@ -120,12 +120,12 @@ def _members(file: BinaryIO) -> Iterator[tuple[zipfile.ZipInfo, int]]:
 
 
 def _moment(date: int, time: int) -> tuple[int, int, int, int, int, int]:
-    """Return the time of a member, as its header has it in MS-DOS's form."""
+    """Return the time of a member from the MS-DOS format in its header."""
     return (date >> 9) + 1980, date >> 5 & 15, date & 31, time >> 11, time >> 5 & 63, (time & 31) * 2
 
 
 def _described(data: mmap.mmap, start: int, packed: int) -> tuple[int, int, int, int]:
-    """Return the checksum and sizes that follow a member, and the byte after them; one after the file if none do."""
+    """Return a member's checksum, sizes and end by its data descriptor; without one, the end is beyond the file."""
     at = start + packed
     while (at := data.find(b"PK\7\10", at)) >= 0:
         for form in (_LONG, _SHORT):
@@ -138,7 +138,7 @@ def _described(data: mmap.mmap, start: int, packed: int) -> tuple[int, int, int,
 
 
 def _large_sizes(extra: bytes, unpacked: int, packed: int) -> tuple[int, int]:
-    """Return the sizes of a member that has them in an extra field."""
+    """Return the sizes in a member's zip64 extra field, else the given ones."""
     at = 0
     while at + 4 <= len(extra):
         kind, length = struct.unpack_from("<HH", extra, at)
@@ -149,10 +149,10 @@ def _large_sizes(extra: bytes, unpacked: int, packed: int) -> tuple[int, int]:
 
 
 def damaged_zip(path: Path, kind: str, problems: Problems) -> DamagedNpz | DamagedTorch:
-    """Return the tensors of an archive, with its directory or with one that is made again.
+    """Return the tensors of an archive, with its directory or a recreated one.
 
     Raises:
-        CkptError: nothing of it can be read.
+        CkptError: nothing can be read.
     """
     reader: type[DamagedNpz] | type[DamagedTorch] = DamagedNpz if kind == "npz" else DamagedTorch
     try:
