@@ -3,7 +3,7 @@
 from collections.abc import Collection, Sequence
 from typing import Unpack
 
-from ckpttool.api.keywords import JudgedKeywords, objective_of, roles_of, rows_of
+from ckpttool.api.keywords import JudgedKeywords, judged_of
 from ckpttool.api.kinds import CheckpointLike, ModelLike, path_of, to_run
 from ckpttool.api.progress import reporting
 from ckpttool.api.signatures import takes
@@ -59,8 +59,7 @@ def check(
     def judge() -> tuple[Evaluation, Evaluation | None]:
         opened = to_run(path, allow_op, ema)
         before = None if baseline is None else to_run(baseline, allow_op, ema)
-        how = {"roles": roles_of(settings), "objective": objective_of(settings), "callbacks": told, **rows_of(settings)}
-        return evaluate_against(opened, before, source or path, **how)
+        return evaluate_against(opened, before, source or path, told, **judged_of(settings))
 
     bounds = Bounds(min_accuracy, max_loss, max_drop)
     same = [(pattern, path_of(other)) for pattern, other in unchanged]

@@ -3,7 +3,7 @@
 from collections.abc import Collection, Mapping
 from typing import Any, Literal, Unpack, overload
 
-from ckpttool.api.keywords import JudgedKeywords, RolesKeywords, RowsKeywords, objective_of, roles_of, rows_of
+from ckpttool.api.keywords import JudgedKeywords, RolesKeywords, RowsKeywords, judged_of, roles_of, rows_of
 from ckpttool.api.kinds import ModelLike, PathLike, as_path, to_run
 from ckpttool.api.progress import reporting
 from ckpttool.api.signatures import takes
@@ -84,12 +84,10 @@ def evaluate(
         as_source(data),
         split,
         valid,
-        {**(roles or {}), **roles_of(settings)},
-        reporting(callbacks, verbose),
+        callbacks=reporting(callbacks, verbose),
         group=group,
         seed=seed,
-        objective=objective_of(settings),
-        **rows_of(settings),
+        **judged_of(settings, roles),
     )
 
 
@@ -154,7 +152,7 @@ def predict(
         "split": split,
         "valid": valid,
         "tensor": tensor,
-        "roles": {**(roles or {}), **roles_of(settings)},
+        "roles": roles_of(settings, roles),
         "callbacks": reporting(callbacks, verbose),
         "group": group,
         "seed": seed,
@@ -205,10 +203,8 @@ def diagnose(
         as_source(data),
         rows,
         valid,
-        {**(roles or {}), **roles_of(settings)},
-        reporting(callbacks, verbose),
+        callbacks=reporting(callbacks, verbose),
         group=group,
         seed=seed,
-        objective=objective_of(settings),
-        **rows_of(settings),
+        **judged_of(settings, roles),
     )

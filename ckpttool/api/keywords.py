@@ -187,16 +187,16 @@ def objective_of(settings: Mapping[str, Any], objective: Objective | None = None
     return replace(objective or Objective(), **own) if own else objective
 
 
-def roles_of(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the roles specified by keywords.
+def roles_of(settings: Mapping[str, Any], roles: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """Return the roles specified by keywords, which have precedence over a mapping of them.
 
-    >>> roles_of({"inputs": "X", "loss": "loss:0", "epochs": 3})
-    {'inputs': ('X',), 'loss': 'loss:0'}
+    >>> roles_of({"inputs": "X", "loss": "loss:0", "epochs": 3}, {"loss": "other:0", "labels": "y"})
+    {'loss': 'loss:0', 'labels': 'y', 'inputs': ('X',)}
     """
     given = {name: settings[name] for name in ROLES if settings.get(name)}
     if isinstance(given.get("inputs"), str):
         given["inputs"] = (given["inputs"],)
-    return given
+    return {**(roles or {}), **given}
 
 
 def rows_of(settings: Mapping[str, Any]) -> dict[str, Any]:
@@ -206,6 +206,15 @@ def rows_of(settings: Mapping[str, Any]) -> dict[str, Any]:
     {'preprocess': 'scale(1/255)'}
     """
     return {name: settings[name] for name in RowsKeywords.__annotations__ if name in settings}
+
+
+def judged_of(settings: Mapping[str, Any], roles: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """Return the arguments of verbs that evaluate a model on rows, from keywords and from a mapping of roles.
+
+    >>> judged_of({"objective": "mse", "preprocess": "scale(1/255)"})["preprocess"]
+    'scale(1/255)'
+    """
+    return {"roles": roles_of(settings, roles), "objective": objective_of(settings), **rows_of(settings)}
 
 
 def options_of(settings: Mapping[str, Any], options: Options | None = None) -> Options:
@@ -225,6 +234,6 @@ def options_of(settings: Mapping[str, Any], options: Options | None = None) -> O
         own["image_shape"] = tuple(own["image_shape"])
     said = any(each.name in settings for each in fields(Recipe))
     recipe = recipe_of(settings, options.recipe) if said else options.recipe
-    roles = {**options.roles, **roles_of(settings)}
+    roles = roles_of(settings, options.roles)
     made = replace(options, recipe=recipe, objective=objective_of(settings, options.objective), roles=roles, **own)
     return with_training_op(made, settings.get("training_op"))

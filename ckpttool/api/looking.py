@@ -4,7 +4,7 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Unpack
 
-from ckpttool.api.keywords import JudgedKeywords, objective_of, roles_of, rows_of
+from ckpttool.api.keywords import JudgedKeywords, judged_of
 from ckpttool.api.kinds import CheckpointLike, ModelLike, PathLike, as_path, path_of, to_run
 from ckpttool.api.progress import reporting
 from ckpttool.api.signatures import takes
@@ -134,8 +134,7 @@ def report(
         if isinstance(model, (Checkpoint, Mapping)):
             raise WrongKind(f"{path}: expected a model, which rows are put through, found a Checkpoint")
         opened, told = to_run(model, allow_op, ema), reporting(callbacks, verbose)
-        roles, rows = roles_of(settings), rows_of(settings)
-        judged = report_verb.judge(opened, as_source(data), told, objective=objective_of(settings), roles=roles, **rows)
+        judged = report_verb.judge(opened, as_source(data), told, **judged_of(settings))
     facts = report_verb.report(path, None if against is None else path_of(against), judged, _quiet)
     for place, write in zip(places, (report_verb.write_page, report_verb.write_card), strict=True):
         if place is not None:

@@ -11,10 +11,8 @@ from ckpttool.api.keywords import (
     RolesKeywords,
     RowsKeywords,
     TrialKeywords,
-    objective_of,
+    judged_of,
     options_of,
-    roles_of,
-    rows_of,
 )
 from ckpttool.api.kinds import ModelLike, PathLike, as_path, to_run
 from ckpttool.api.progress import reporting
@@ -82,24 +80,21 @@ def cache(
         WrongKind: an argument has the wrong type.
         CkptError: the layers, the graph and the data are inconsistent.
     """
-    given = {name: value for name, value in rows_of(settings).items() if name != "classes"}
     return cache_verb.cache(
         to_run(model, allow_op),
         as_source(data),
         freeze,
         valid,
         None if root is None else str(root),
-        {**(roles or {}), **roles_of(settings)},
-        reporting(callbacks, verbose),
-        settings.get("augment"),
-        cache_augment,
-        settings.get("image_shape"),
-        seed,
+        callbacks=reporting(callbacks, verbose),
+        augment=settings.get("augment"),
+        cache_augment=cache_augment,
+        image_shape=settings.get("image_shape"),
+        seed=seed,
         group=group,
-        objective=objective_of(settings),
         unfreeze=unfreeze,
         executor=executor,
-        **given,
+        **{name: value for name, value in judged_of(settings, roles).items() if name != "classes"},
     )
 
 

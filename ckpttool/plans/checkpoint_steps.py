@@ -1,8 +1,9 @@
 """The steps of a plan that create a checkpoint: edits, merges and averages."""
 
-from collections.abc import Mapping
+from abc import abstractmethod
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from ckpttool.checkpoint import Checkpoint
 from ckpttool.core.errors import FormatError
@@ -13,6 +14,7 @@ from ckpttool.surgery.average import plan_average
 from ckpttool.surgery.edits import EDITS
 from ckpttool.surgery.edits.steps import Step
 from ckpttool.surgery.merge import plan_merge
+from ckpttool.surgery.merging.agreement import JoinedCheckpoints
 from ckpttool.surgery.merging.vocabulary import Vocabulary
 
 
@@ -41,9 +43,38 @@ class EditStep(PlanStep):
         return Taken(str(step), on, (*changed, *(name for name in after.dropped if name not in before.dropped)))
 
 
-class MergeStep(PlanStep):
+class _JoinStep(PlanStep):
+    """A step that makes one checkpoint of several; `key` lists their names, and the other keys are options."""
+
+    key: ClassVar[str]
+
+    @abstractmethod
+    def joined(self, sources: Sequence[Checkpoint], entry: Entry, stage: Stage) -> JoinedCheckpoints:
+        """Return the checkpoint made of the sources, by the options of the entry."""
+
+    def shown(self, entry: Entry) -> str:
+        """Return the options as they are shown; by default, none."""
+        del entry
+        return ""
+
+    def apply(self, entry: Entry, stage: Stage) -> Taken:
+        """Join the checkpoints; the result replaces the last one, unless `as` names it."""
+        names = texts_of(entry, self.key)
+        joined = self.joined([stage.edited(name).tensors for name in names], entry, stage)
+        shown = self.shown(entry)
+        stage.join(entry.table.get(AS, names[-1]), joined, f"{self.key} {','.join(names)} {shown}".strip())
+        return Taken(f"{self.key} {shown}".strip(), ", ".join(names), tuple(joined.tensors))
+
+    def options(self, entry: Entry) -> dict[str, Any]:
+        """Return the options of a table, with lists of numbers as tuples."""
+        given = {key: value for key, value in entry.table.items() if key not in (self.key, ON, AS)}
+        return {key: numbers_of(entry, key) if key == "weights" else value for key, value in given.items()}
+
+
+class MergeStep(_JoinStep):
     """Several checkpoints merged, as `merge` does it."""
 
+    key: ClassVar[str] = "merge"
     keys: ClassVar[Mapping[str, tuple[type, ...]]] = {
         "merge": LIST,
         "how": TEXT,
@@ -61,15 +92,15 @@ class MergeStep(PlanStep):
         "vocab-tensors": LIST,
     }
 
-    def apply(self, entry: Entry, stage: Stage) -> Taken:
-        """Merge checkpoints; the result replaces the last one, unless `as` names it."""
-        sources = _named_sources(entry, "merge", stage)
-        options = {key: value for key, value in entry.table.items() if key not in ("merge", ON, AS)}
-        shown = " ".join(f"{key}={value}" for key, value in options.items())
+    def shown(self, entry: Entry) -> str:
+        """Return all options as they are written."""
+        return " ".join(f"{key}={value}" for key, value in entry.table.items() if key not in (self.key, ON, AS))
+
+    def joined(self, sources: Sequence[Checkpoint], entry: Entry, stage: Stage) -> JoinedCheckpoints:
+        """Return the merged checkpoint."""
+        options = self.options(entry)
         if "base" in options:
             options["base"] = stage.edited(options["base"]).tensors
-        if "weights" in options:
-            options["weights"] = numbers_of(entry, "weights")
         if isinstance(options.get("scale"), list):
             options["scale"] = texts_of(entry, "scale")
         if "vocab" in options:
@@ -77,15 +108,13 @@ class MergeStep(PlanStep):
         if "vocab-tensors" in options:
             options["vocab_tensors"] = texts_of(entry, "vocab-tensors")
             del options["vocab-tensors"]
-        joined = plan_merge(sources, **options)
-        names = entry.table["merge"]
-        stage.join(entry.table.get(AS, names[-1]), joined, f"merge {','.join(names)} {shown}".strip())
-        return Taken(f"merge {shown}".strip(), ", ".join(names), tuple(joined.tensors))
+        return plan_merge(sources, **options)
 
 
-class AverageStep(PlanStep):
+class AverageStep(_JoinStep):
     """The average of several checkpoints, as `average` computes it."""
 
+    key: ClassVar[str] = "average"
     keys: ClassVar[Mapping[str, tuple[type, ...]]] = {
         "average": LIST,
         "weights": LIST,
@@ -93,21 +122,9 @@ class AverageStep(PlanStep):
         "lenient": TRUTH,
     }
 
-    def apply(self, entry: Entry, stage: Stage) -> Taken:
-        """Average checkpoints; the result replaces the last one, unless `as` names it."""
-        sources = _named_sources(entry, "average", stage)
-        options = {key: value for key, value in entry.table.items() if key not in ("average", ON, AS)}
-        if "weights" in options:
-            options["weights"] = numbers_of(entry, "weights")
-        joined = plan_average(sources, **options)
-        names = entry.table["average"]
-        stage.join(entry.table.get(AS, names[-1]), joined, f"average {','.join(names)}")
-        return Taken("average", ", ".join(names), tuple(joined.tensors))
-
-
-def _named_sources(entry: Entry, key: str, stage: Stage) -> list[Checkpoint]:
-    """Return the checkpoints named in a list, in order."""
-    return [stage.edited(name).tensors for name in texts_of(entry, key)]
+    def joined(self, sources: Sequence[Checkpoint], entry: Entry, stage: Stage) -> JoinedCheckpoints:
+        """Return the average."""
+        return plan_average(sources, **self.options(entry))
 
 
 def edits_of(entry: Entry) -> list[str]:

@@ -16,10 +16,10 @@ from ckpttool.graph.rewrite.prune import REGULARIZATION_LOSSES
 from ckpttool.graph.rewrite.splicing import Site
 from ckpttool.graph.roles.logits import Logits
 from ckpttool.graph.roles.resolve import ROLE_KEYS
-from ckpttool.runtime.activations import dropout
 from ckpttool.runtime.building import building_at
 from ckpttool.runtime.configure import tensorflow
 from ckpttool.runtime.distillation import Distillation
+from ckpttool.runtime.dropout import dropout
 from ckpttool.runtime.keras.growing import headed, judged, only_inputs, trained_by
 from ckpttool.runtime.objectives import Objective, put_objective
 from ckpttool.runtime.recipe import Recipe

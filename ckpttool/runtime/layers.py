@@ -12,8 +12,9 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from ckpttool.core.calls import Call, below_one, from_to, not_negative
 from ckpttool.core.errors import PlanError
-from ckpttool.runtime.activations import INITIALIZERS, Activation, Switch, activate, dropout, initializer
+from ckpttool.runtime.activations import INITIALIZERS, Activation, Switch, activate, initializer
 from ckpttool.runtime.configure import tensorflow
+from ckpttool.runtime.dropout import dropout
 
 MAX_NORM = "ckpttool/max_norm"
 """The collection of bounds on kernels, `hidden1/kernel=1.0`, which are enforced after each training step."""

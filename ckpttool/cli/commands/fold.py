@@ -1,31 +1,25 @@
 """`ckpttool fold`: a model in one frozen graph."""
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import click
 
 from ckpttool.cli.options.general import plan_option, rows_options
-from ckpttool.cli.options.reading import ema_option, model_argument, weights_file_option
-from ckpttool.cli.options.rows import signature_option
-from ckpttool.cli.options.writing import inputs_outputs_options, output_options
+from ckpttool.cli.options.writing import output_options, part_options
 from ckpttool.cli.show.plans import execute
 
 
 @click.command()
-@model_argument
-@weights_file_option
-@ema_option
-@inputs_outputs_options
-@signature_option
+@part_options
 @plan_option
 @rows_options
 @output_options
 def fold(
     model: Path,
     ema: bool,
-    inputs: tuple[str, ...],
-    outputs: tuple[str, ...],
-    signature: str | None,
+    part: Mapping[str, Any],
     plan_only: bool,
     as_json: bool,
     output: Path,
@@ -47,4 +41,4 @@ def fold(
     from ckpttool.model.model import Model
     from ckpttool.verbs.fold import plan_fold
 
-    execute(plan_fold(Model.open(model, ema=ema), inputs, outputs, signature), output, overwrite, plan_only, as_json)
+    execute(plan_fold(Model.open(model, ema=ema), **part), output, overwrite, plan_only, as_json)

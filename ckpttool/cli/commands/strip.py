@@ -1,31 +1,25 @@
 """`ckpttool strip`: a model without its training ops."""
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import click
 
 from ckpttool.cli.options.general import plan_option, rows_options
-from ckpttool.cli.options.reading import ema_option, model_argument, weights_file_option
-from ckpttool.cli.options.rows import signature_option
-from ckpttool.cli.options.writing import inputs_outputs_options, model_output_options
+from ckpttool.cli.options.writing import model_output_options, part_options
 from ckpttool.cli.show.plans import execute
 
 
 @click.command()
-@model_argument
-@weights_file_option
-@ema_option
-@inputs_outputs_options
-@signature_option
+@part_options
 @plan_option
 @rows_options
 @model_output_options
 def strip(
     model: Path,
     ema: bool,
-    inputs: tuple[str, ...],
-    outputs: tuple[str, ...],
-    signature: str | None,
+    part: Mapping[str, Any],
     plan_only: bool,
     as_json: bool,
     output: Path,
@@ -47,5 +41,4 @@ def strip(
     from ckpttool.model.model import Model
     from ckpttool.verbs.strip import plan_strip
 
-    plan = plan_strip(Model.open(model, ema=ema), inputs, outputs, to, signature)
-    execute(plan, output, overwrite, plan_only, as_json)
+    execute(plan_strip(Model.open(model, ema=ema), **part, to=to), output, overwrite, plan_only, as_json)

@@ -6,6 +6,8 @@ from inspect import signature
 from pathlib import Path
 from typing import Any
 
+import click
+
 Command = Callable[..., Any]
 Decorator = Callable[[Command], Command]
 
@@ -19,6 +21,12 @@ def together(*options: Decorator) -> Decorator:
         return command
 
     return decorate
+
+
+def count_option(name: str, text: str, default: int | None = None, least: int = 1) -> Decorator:
+    """Return the option of a whole number N, of `least` or more."""
+    number, shown = click.IntRange(min=least), default is not None
+    return click.option(name, metavar="N", type=number, default=default, show_default=shown, help=text)
 
 
 def checked_first(check: Callable[[Path], None], *names: str) -> Decorator:

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ckpttool.cli.options.decorators import as_value, together
+from ckpttool.cli.options.decorators import as_value, count_option, together
 from ckpttool.core.errors import PlanError
 
 if TYPE_CHECKING:
@@ -89,21 +89,14 @@ search_options = as_value(
             show_default=True,
             help="Region of practical equivalence: a negligible difference in accuracy, in percentage points.",
         ),
-        click.option(
-            "--seeds",
-            metavar="N",
-            type=click.IntRange(min=1),
-            default=3,
-            show_default=True,
-            help="The number of repetitions, with different splits, initial values and orders of examples.",
+        count_option(
+            "--seeds", "The number of repetitions, with different splits, initial values and orders of examples.", 3
         ),
-        click.option(
+        count_option(
             "--folds",
-            metavar="N",
-            type=click.IntRange(min=2),
+            "The number of cross-validation folds for under 2000 examples; larger data sets are split once.",
             default=5,
-            show_default=True,
-            help="The number of cross-validation folds for under 2000 examples; larger data sets are split once.",
+            least=2,
         ),
         click.option(
             "--lp-ft/--no-lp-ft",
@@ -125,7 +118,7 @@ search_options = as_value(
             help="Stop after 90s, 10m or 1h (for all --rows together) and use the trials so far; the same command "
             "without --overwrite resumes.",
         ),
-        click.option("--trials", metavar="N", type=click.IntRange(min=1), help="Stop after N trials."),
+        count_option("--trials", "Stop after N trials."),
     ),
 )
 """The options of a search, passed as one `how`."""

@@ -5,7 +5,7 @@ from pathlib import Path
 import click
 
 from ckpttool.cli.options.completions import layer_names
-from ckpttool.cli.options.decorators import as_value, together
+from ckpttool.cli.options.decorators import as_value, count_option, together
 from ckpttool.cli.options.general import PATH, WRITTEN, seed_option
 from ckpttool.cli.options.reading import PATTERN, SOURCE, freeze_option, models_first, unfreeze_option
 from ckpttool.cli.options.recipe import (
@@ -42,11 +42,9 @@ _stages = click.option(
     help="Gradual unfreezing: train the layers of the first pattern for N epochs, then also those of the next, and "
     "so on.",
 )
-_lp_ft = click.option(
+_lp_ft = count_option(
     "--lp-ft",
-    metavar="N",
-    type=click.IntRange(min=1),
-    help="Linear probing, then fine-tuning: train only the head for N epochs (the layers that reuse added or newly "
+    "Linear probing, then fine-tuning: train only the head for N epochs (the layers that reuse added or newly "
     "initialised, else the layer of the logits), then all layers that are not frozen for --epochs.",
 )
 _teacher = together(
@@ -120,16 +118,12 @@ _changed = together(
 _epochs = click.option(
     "--epochs", type=click.IntRange(min=1), default=20, show_default=True, help="The number of epochs."
 )
-_batch_size = click.option(
+_batch_size = count_option(
     "--batch-size",
-    metavar="N",
-    type=click.IntRange(min=1),
-    help="Examples per step. Default: 200; for a new head on under 5000 examples, at most an eighth of them.",
+    "Examples per step. Default: 200; for a new head on under 5000 examples, at most an eighth of them.",
 )
 _batches = together(_batch_size, valid_option, group_option)
-_early_stopping = click.option(
-    "--early-stopping", metavar="N", type=click.IntRange(min=1), help="Stop after N epochs without improvement."
-)
+_early_stopping = count_option("--early-stopping", "Stop after N epochs without improvement.")
 _kept = together(
     _early_stopping,
     click.option(
@@ -143,14 +137,7 @@ _saves = together(
     click.option(
         "--save-every", metavar="WHEN", help="Save the state of the run every '500 steps', '1 epoch' or '10 min'."
     ),
-    click.option(
-        "--keep-checkpoints",
-        metavar="N",
-        type=click.IntRange(min=1),
-        default=3,
-        show_default=True,
-        help="The number of saves to keep, in OUT.saves.",
-    ),
+    count_option("--keep-checkpoints", "The number of saves to keep, in OUT.saves.", 3),
     click.option(
         "--resume",
         is_flag=True,
@@ -168,13 +155,9 @@ _recorded = as_value(
     ),
     click.option("--plot", metavar="FILE", type=WRITTEN, help="Plot the training curves: a .png, .pdf or .svg."),
 )
-_threads = click.option(
-    "--threads",
-    metavar="N",
-    type=click.IntRange(min=1),
-    help="The number of threads of an op; with 1, runs are bit-for-bit reproducible.",
-)
-
+_threads = count_option("--threads", "The number of threads of an op; with 1, runs are bit-for-bit reproducible.")
+_rows_read = together(features_option, classes_option, preprocess_option)
+_reproducing = together(_threads, roles_options, seed_option, as_value("options", Options))
 
 run_options = together(
     freeze_option(),
@@ -193,15 +176,10 @@ run_options = together(
     _cache,
     cache_dir_option,
     augment_options,
-    features_option,
-    classes_option,
-    preprocess_option,
+    _rows_read,
     _saves,
     _recorded,
-    _threads,
-    roles_options,
-    seed_option,
-    as_value("options", Options),
+    _reproducing,
     as_value("options", with_training_op),
 )
 """All options of a training run, passed as `options`, `resume` and `recording`."""
@@ -215,13 +193,8 @@ trial_options = together(
     _early_stopping,
     cache_dir_option,
     augment_option,
-    features_option,
-    classes_option,
-    preprocess_option,
-    _threads,
-    roles_options,
-    seed_option,
-    as_value("options", Options),
+    _rows_read,
+    _reproducing,
 )
 """The options of the trials of a search, which itself selects layers and rows; passed as `options`."""
 
@@ -236,13 +209,8 @@ rate_test_options = together(
     _cache,
     cache_dir_option,
     augment_options,
-    features_option,
-    classes_option,
-    preprocess_option,
-    _threads,
-    roles_options,
-    seed_option,
-    as_value("options", Options),
+    _rows_read,
+    _reproducing,
 )
 """The options of a learning rate range test, with one optimizer and one stage; passed as `options`."""
 

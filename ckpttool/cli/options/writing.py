@@ -7,9 +7,10 @@ from typing import Any
 
 import click
 
-from ckpttool.cli.options.decorators import Decorator, as_value, together
+from ckpttool.cli.options.decorators import Decorator, as_arguments, as_value, together
 from ckpttool.cli.options.general import WRITTEN, Written, verbose_option
-from ckpttool.cli.options.reading import ENTRY_OR_PATH
+from ckpttool.cli.options.reading import ENTRY_OR_PATH, ema_option, model_argument, weights_file_option
+from ckpttool.cli.options.rows import signature_option
 from ckpttool.core.errors import FormatError
 from ckpttool.formats import registry
 from ckpttool.graph.roles.places import parted
@@ -177,3 +178,11 @@ inputs_outputs_options = together(
     ),
 )
 """`--inputs` and `--outputs` of a graph that is rewritten."""
+
+part_options = together(
+    model_argument,
+    weights_file_option,
+    ema_option,
+    as_arguments("part", inputs_outputs_options, signature_option),
+)
+"""The model of which a part is kept, and `part`: the inputs, the outputs, and the signature that has both."""

@@ -107,13 +107,7 @@ class TorchArchive:
             CorruptCheckpoint: it is missing, or its size differs.
         """
         info = self.members.get(_member(storage))
-        if info is None:
-            raise CorruptCheckpoint(f"{self.path}: its pickle refers to the storage {storage.key}, which is missing")
-        if info.file_size != storage.nbytes:
-            raise CorruptCheckpoint(
-                f"{self.path}: storage {storage.key} has {info.file_size} bytes, but {storage.nbytes} according to "
-                "its pickle"
-            )
+        storage.require(self.path, info.file_size if info else None)
 
     def stream(self, member: str, name: str) -> Iterator[bytes]:
         """Yield the bytes of a member, read for the tensor `name`; after the last ones the zip's checksum is verified.

@@ -9,7 +9,6 @@ from functools import partial
 from pathlib import Path
 
 from ckpttool.core.errors import CorruptCheckpoint, FormatError
-from ckpttool.core.plain_files import is_file
 from ckpttool.core.tensors import Array, Tensor, TensorSpec
 from ckpttool.formats.format import Checked, Format, Tensors
 from ckpttool.formats.pytorch import tree as torch_tree
@@ -20,7 +19,7 @@ from ckpttool.formats.pytorch.numpy_arrays import NumpyArray
 from ckpttool.formats.pytorch.records import View
 from ckpttool.formats.reading.archive import RATIO_LIMIT, UNPACKED_LIMIT
 from ckpttool.formats.reading.data_file import gathered, require_truth, swapped
-from ckpttool.formats.safetensors.index import read_index
+from ckpttool.formats.safetensors.index import file_or_index, read_index, single_in
 
 REPEATED_LIMIT = 64 << 20
 """Maximum number of bytes of a tensor beyond those of its storage, which it repeats (`Tensor.expand`)."""
@@ -203,12 +202,5 @@ def locate(path: Path) -> Path | None:
         FormatError: the folder contains several.
     """
     if path.is_dir():
-        candidates = sorted(path.glob(f"*{INDEX_SUFFIX}")) or sorted(path.glob(SINGLE))
-        if len(candidates) > 1:
-            names = ", ".join(file.name for file in candidates[:5])
-            raise FormatError(f"{path} contains several checkpoints of PyTorch, specify one: {names}")
-        return candidates[0] if candidates else None
-    if path.is_file():
-        return path
-    index = Path(f"{path}.index.json")
-    return index if path.name.endswith(SUFFIX) and is_file(index) else None
+        return single_in(path, (f"*{INDEX_SUFFIX}", SINGLE), "checkpoints of PyTorch")
+    return file_or_index(path, Path(f"{path}.index.json"), SUFFIX)

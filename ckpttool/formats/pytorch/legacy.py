@@ -76,13 +76,7 @@ class OldFile:
             CorruptCheckpoint: it is missing, or its size differs.
         """
         place = self.places.get(storage.key)
-        if place is None:
-            raise CorruptCheckpoint(f"{self.path}: its pickle refers to the storage {storage.key}, which is missing")
-        if place.size != storage.nbytes:
-            raise CorruptCheckpoint(
-                f"{self.path}: storage {storage.key} has {place.size} bytes, but {storage.nbytes} according to its "
-                "pickle"
-            )
+        storage.require(self.path, place.size if place else None)
 
     def storage(self, storage: Storage, name: str) -> Iterator[bytes]:
         """Yield the bytes of a storage, read for the tensor `name`.

@@ -1,9 +1,11 @@
 """Inert records that replace the objects in PyTorch's pickles."""
 
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from ckpttool.core.dtypes import DType
+from ckpttool.core.errors import CorruptCheckpoint
 from ckpttool.core.tensors import Array
 
 
@@ -70,6 +72,19 @@ class Storage:
     def nbytes(self) -> int:
         """The declared size in bytes."""
         return self.elements * (self.dtype.itemsize if self.dtype else 1)
+
+    def require(self, path: Path, size: int | None) -> None:
+        """Check that a file has the storage, with the number of bytes that its pickle declares.
+
+        Raises:
+            CorruptCheckpoint: `size` is None, as it is missing, or another one.
+        """
+        if size is None:
+            raise CorruptCheckpoint(f"{path}: its pickle refers to the storage {self.key}, which is missing")
+        if size != self.nbytes:
+            raise CorruptCheckpoint(
+                f"{path}: storage {self.key} has {size} bytes, but {self.nbytes} according to its pickle"
+            )
 
 
 @dataclass(frozen=True, eq=False)

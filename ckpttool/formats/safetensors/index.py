@@ -5,7 +5,7 @@ Transformers and huggingface_hub write it: `model.safetensors.index.json` with a
 
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -66,15 +66,28 @@ def locate(path: Path) -> Path | None:
         FormatError: the folder contains several.
     """
     if path.is_dir():
-        candidates = sorted(path.glob(f"*{INDEX_SUFFIX}")) or sorted(path.glob(f"*{SUFFIX}"))
-        if len(candidates) > 1:
-            names = ", ".join(file.name for file in candidates[:5])
-            raise FormatError(f"{path} contains several safetensors checkpoints, specify one: {names}")
-        return candidates[0] if candidates else None
+        return single_in(path, (f"*{INDEX_SUFFIX}", f"*{SUFFIX}"), "safetensors checkpoints")
+    return file_or_index(path, Names.of(path).index, SUFFIX)
+
+
+def single_in(folder: Path, patterns: Sequence[str], kind: str) -> Path | None:
+    """Return the only file of a folder that matches the first pattern that any file matches; None if none does.
+
+    Raises:
+        FormatError: several files match; the message names them, and their kind.
+    """
+    found = next((found for pattern in patterns if (found := sorted(folder.glob(pattern)))), [])
+    if len(found) > 1:
+        names = ", ".join(file.name for file in found[:5])
+        raise FormatError(f"{folder} contains several {kind}, specify one: {names}")
+    return found[0] if found else None
+
+
+def file_or_index(path: Path, index: Path, suffix: str) -> Path | None:
+    """Return the file at a path, else its index if the path has the suffix of a checkpoint; None if neither exists."""
     if path.is_file():
         return path
-    index = Names.of(path).index
-    return index if path.name.endswith(SUFFIX) and is_file(index) else None
+    return index if path.name.endswith(suffix) and is_file(index) else None
 
 
 def read_index(path: Path, suffix: str = SUFFIX) -> ShardIndex:

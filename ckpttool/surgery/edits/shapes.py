@@ -2,6 +2,7 @@
 
 import math
 import re
+from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Self
@@ -23,8 +24,36 @@ from ckpttool.surgery.edits.edit import (
 )
 
 
+class _OfShape(Edit):
+    """An edit of the shape of tensors, each by itself, and of the slots that have their variable's shape."""
+
+    pattern: str
+    slots: bool
+    ties: ClassVar[bool] = False
+    """Whether tensors that are tied to the matched ones, and have their shape, are changed too."""
+
+    @abstractmethod
+    def made(self, tensor: Tensor) -> Tensor:
+        """Return a tensor in its new shape.
+
+        Raises:
+            PlanError: it cannot have that.
+        """
+
+    def apply(self, ckpt: Checkpoint) -> Checkpoint:
+        """Return the tensors in their new shapes.
+
+        Raises:
+            UnknownName: the pattern matches nothing.
+            PlanError: a tensor cannot have the shape.
+        """
+        names = taken(ckpt, self.pattern, self.slots)
+        names = with_tied(ckpt, names) if self.ties else names
+        return changed(ckpt, [*names, *slots_in_shape(ckpt, names)], self.made)
+
+
 @dataclass(frozen=True)
-class Transpose(Edit):
+class Transpose(_OfShape):
     """Put dimensions into another order.
 
     `1,0` transposes a matrix.
@@ -47,17 +76,8 @@ class Transpose(Edit):
         pattern, value = split_value(text, cls.notation)
         return cls(pattern, whole_numbers(value, "axes such as 1,0"))
 
-    def apply(self, ckpt: Checkpoint) -> Checkpoint:
-        """Return the tensors transposed.
-
-        Raises:
-            UnknownName: the pattern matches nothing.
-            PlanError: a tensor has another number of dimensions.
-        """
-        names = taken(ckpt, self.pattern, self.slots)
-        return changed(ckpt, [*names, *slots_in_shape(ckpt, names)], self._transposed)
-
-    def _transposed(self, tensor: Tensor) -> Tensor:
+    def made(self, tensor: Tensor) -> Tensor:
+        """Return a tensor transposed, or raise a PlanError if it has another number of dimensions."""
         rank = len(tensor.shape)
         if sorted(self.order) != list(range(rank)):
             axes = ",".join(map(str, self.order))
@@ -68,7 +88,7 @@ class Transpose(Edit):
 
 
 @dataclass(frozen=True)
-class Reshape(Edit):
+class Reshape(_OfShape):
     """The same elements in another shape.
 
     One size may be -1, and is computed from the others.
@@ -91,17 +111,8 @@ class Reshape(Edit):
         pattern, value = split_value(text, cls.notation)
         return cls(pattern, whole_numbers(value, "sizes such as 784,300") if value else ())
 
-    def apply(self, ckpt: Checkpoint) -> Checkpoint:
-        """Return the tensors reshaped.
-
-        Raises:
-            UnknownName: the pattern matches nothing.
-            PlanError: a tensor has another number of elements.
-        """
-        names = taken(ckpt, self.pattern, self.slots)
-        return changed(ckpt, [*names, *slots_in_shape(ckpt, names)], self._reshaped)
-
-    def _reshaped(self, tensor: Tensor) -> Tensor:
+    def made(self, tensor: Tensor) -> Tensor:
+        """Return a tensor reshaped, or raise a PlanError if it has another number of elements."""
         shape, elements = self.shape, tensor.spec.elements
         known = math.prod(size for size in shape if size != -1)
         if shape.count(-1) == 1 and known and not elements % known:
@@ -114,7 +125,7 @@ class Reshape(Edit):
 
 
 @dataclass(frozen=True)
-class Slice(Edit):
+class Slice(_OfShape):
     """Keep a part along an axis.
 
     The range is from `start` up to, but excluding, `stop`; negative numbers count from the end.
@@ -129,6 +140,7 @@ class Slice(Edit):
 
     name: ClassVar[str] = "slice"
     notation: ClassVar[str] = "RE=AXIS:START:STOP"
+    ties: ClassVar[bool] = True
     pattern: str
     axis: int
     start: int | None
@@ -145,17 +157,8 @@ class Slice(Edit):
         start, stop = (None if each is None else int(each) for each in match.groups()[1:])
         return cls(pattern, int(match[1]), start, stop)
 
-    def apply(self, ckpt: Checkpoint) -> Checkpoint:
-        """Return the tensors sliced.
-
-        Raises:
-            UnknownName: the pattern matches nothing.
-            PlanError: a tensor has no such axis, or fewer elements along it.
-        """
-        names = with_tied(ckpt, taken(ckpt, self.pattern, self.slots))
-        return changed(ckpt, [*names, *slots_in_shape(ckpt, names)], self._sliced)
-
-    def _sliced(self, tensor: Tensor) -> Tensor:
+    def made(self, tensor: Tensor) -> Tensor:
+        """Return a part of a tensor, or raise a PlanError if it has no such axis, or fewer elements along it."""
         axis = axis_of(tensor, self.axis)
         size = tensor.shape[axis]
         first, end, _ = slice(self.start, self.stop).indices(size)
