@@ -202,11 +202,22 @@ class Provenance:
 
         name, *arguments = command.shown
         date = datetime.now(UTC).isoformat(timespec="seconds")
-        sources = tuple(file.source for file in self.files)
+        sources = self._sources()
         makers = tuple(chain.records[-1].id if (chain := file.chain).records else None for file in self.files)
         known = (name, tuple(arguments), sources, self.edits, versions(), date, self.framework)
         record = Record(*known, makers if any(makers) else (), self._plan() if name in MADE_BY_PLANS else None)
         return Chain.joined(file.chain for file in self.files).then(record)
+
+    def _sources(self) -> "tuple[Source, ...]":
+        """Return the files with their hashes; several are hashed at once, each by a thread of its own."""
+        if len(self.files) < 2:
+            return tuple(file.source for file in self.files)
+        from concurrent.futures import ThreadPoolExecutor  # most commands read one file
+
+        from ckpttool.executors.machine import cores
+
+        with ThreadPoolExecutor(cores()) as threads:
+            return tuple(threads.map(lambda file: file.source, self.files))
 
     def _plan(self) -> dict[str, Any] | None:
         """Return the steps of a plan as they are stored in a record, with sources as indices of files; None if none."""

@@ -12,8 +12,8 @@ import numpy as np
 
 from ckpttool.core.tensors import Array, Tensor
 from ckpttool.surgery.merging.method import Combine, TaskVectorMethod, combined, factors, require_share
+from ckpttool.surgery.merging.ranks import elements, of_rank
 from ckpttool.surgery.merging.scales import UNSCALED, Scales
-from ckpttool.surgery.merging.ties import magnitudes
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ class Breadcrumbs(TaskVectorMethod):
         weights, far = self.parts(len(tensors)), self.scale.of_name(base.name)
 
         def begin() -> Combine:
-            limits = [self.limits(magnitudes(base, tensor)) for tensor in tensors]
+            limits = self.limits(base, tensors)
 
             def combine(blocks: list[Array]) -> Array:
                 start, total = blocks[0], np.zeros(len(blocks[0]))
@@ -63,18 +63,18 @@ class Breadcrumbs(TaskVectorMethod):
 
         return combined([base, *tensors], begin)
 
-    def limits(self, sizes: Array) -> tuple[float, float]:
-        """Return the smallest and the largest magnitude that is kept; `sizes` is reordered.
+    def limits(self, base: Tensor, tensors: Sequence[Tensor]) -> list[tuple[float, float]]:
+        """Return the smallest and the largest magnitude that is kept of each task vector.
 
-        >>> Breadcrumbs(density=0.5, gamma=0.25).limits(np.array([4.0, 1.0, 3.0, 2.0]))
-        (2.0, 3.0)
+        >>> base, a = Tensor.of("x", np.zeros(4)), Tensor.of("x", np.array([4.0, 1.0, 3.0, 2.0]))
+        >>> Breadcrumbs(density=0.5, gamma=0.25).limits(base, [a])
+        [(2.0, 3.0)]
         """
-        count = len(sizes)
+        count = elements(base)
         kept, outliers = int(self.density * count), int(self.gamma * count)
         if self.density == 1 or not count:
-            return 0.0, np.inf
+            return [(0.0, np.inf)] * len(tensors)
         if not kept:
-            return np.inf, 0.0
+            return [(np.inf, 0.0)] * len(tensors)
         first = max(0, count - kept - outliers)
-        sizes.partition((first, first + kept - 1))
-        return float(sizes[first]), float(sizes[first + kept - 1])
+        return [(float(low), float(high)) for low, high in of_rank(base, tensors, [first, first + kept - 1])]

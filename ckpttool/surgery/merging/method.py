@@ -114,12 +114,10 @@ def combined(tensors: Sequence[Tensor], begin: Callable[[], Combine]) -> Tensor:
     like = tensors[-1]
 
     def arrays() -> Iterator[Array]:
-        # allocating new memory per block takes longer than the computation
-        combine, memory = begin(), [np.empty(2 * min(ELEMENTS, tensor.spec.elements)) for tensor in tensors]
-        for blocks in in_step(tensors):
-            widened = [wide(block, own) for block, own in zip(blocks, memory, strict=True)]
+        combine = begin()
+        for blocks in widened(tensors):
             with np.errstate(over="ignore", invalid="ignore"):  # non-finite values are kept, and reported elsewhere
-                block = combine(widened)
+                block = combine(blocks)
             yield narrow(like.name, block, like.dtype)
 
     def pieces() -> Iterator[memoryview]:
@@ -135,6 +133,18 @@ def combined(tensors: Sequence[Tensor], begin: Callable[[], Combine]) -> Tensor:
         return whole.reshape(like.shape)
 
     return Tensor(like.spec, read, pieces, concurrent=all(tensor.concurrent for tensor in tensors))
+
+
+def widened(tensors: Sequence[Tensor]) -> Iterator[list[Array]]:
+    """Yield lists of blocks of tensors of equal shapes as float64, in memory that is reused.
+
+    >>> [blocks[0].tolist() for blocks in widened([Tensor.of("a", np.array([1 + 2j]))])]
+    [[1.0, 2.0]]
+    """
+    # allocating new memory per block takes longer than most computations
+    memory = [np.empty(2 * min(ELEMENTS, tensor.spec.elements)) for tensor in tensors]
+    for blocks in in_step(tensors):
+        yield [wide(block, own) for block, own in zip(blocks, memory, strict=True)]
 
 
 def wide(block: Array, memory: Array | None = None) -> Array:

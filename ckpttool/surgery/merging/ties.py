@@ -12,8 +12,9 @@ from typing import ClassVar
 import numpy as np
 
 from ckpttool.core.tensors import Array, Tensor
-from ckpttool.surgery.blocks import in_step
-from ckpttool.surgery.merging.method import Combine, TaskVectorMethod, combined, require_share, shares, wide
+from ckpttool.surgery.blocks import ELEMENTS
+from ckpttool.surgery.merging.method import Combine, TaskVectorMethod, combined, require_share, shares
+from ckpttool.surgery.merging.ranks import elements, of_rank
 from ckpttool.surgery.merging.scales import UNSCALED, Scales
 
 
@@ -46,38 +47,37 @@ class Ties(TaskVectorMethod):
 
 
 def _agreed(base: Tensor, tensors: Sequence[Tensor], weights: Sequence[float], density: float, far: float) -> Combine:
-    least = np.array([threshold(base, tensor, density) for tensor in tensors])[:, None]
-    scale = np.array(weights)[:, None]
+    least, scratch = thresholds(base, tensors, density), np.empty((4, min(elements(base), 2 * ELEMENTS)))
 
     def combine(blocks: list[Array]) -> Array:
-        start = blocks[0]
-        moves = np.stack([block - start for block in blocks[1:]])
-        moves[np.abs(moves) < least] = 0
-        moves *= scale
-        elected = np.where(moves.sum(0) >= 0, 1, -1)  # a sum of 0 elects plus, as in mergekit and PEFT
-        agree = np.sign(moves) == elected
-        votes = (scale * agree).sum(0)
-        moved: Array = start + far * (moves * agree).sum(0) / np.where(votes > 0, votes, 1)
+        start, *moves = blocks
+        moved: Array = scratch[0, : len(start)]
+        size, elected, votes = scratch[1:, : len(start)]
+        elected[:] = moved[:] = votes[:] = 0
+        for move, weight, bound in zip(moves, weights, least, strict=True):
+            np.subtract(move, start, out=move)
+            np.multiply(move, np.abs(move, out=size) >= bound, out=move)
+            if weight != 1:
+                np.multiply(move, weight, out=move)
+            elected += move
+        np.copysign(1, elected, out=elected)  # a sum of 0 elects plus, as in mergekit and PEFT
+        for move, weight in zip(moves, weights, strict=True):
+            agreeing = np.multiply(move, elected, out=move)
+            np.copyto(size, agreeing > 0)
+            votes += size if weight == 1 else np.multiply(size, weight, out=size)
+            moved += np.maximum(agreeing, 0, out=move)
+        moved /= np.where(votes > 0, votes, 1)
+        moved *= np.multiply(elected, far, out=elected)
+        moved += start
         return moved
 
     return combine
 
 
-def threshold(base: Tensor, tensor: Tensor, density: float) -> float:
-    """Return the smallest magnitude that is kept; infinity if nothing is."""
-    sizes = magnitudes(base, tensor)
-    count = math.ceil(round(density * len(sizes), 6))  # rounded first: 0.7 * 10 is 7, not 8
+def thresholds(base: Tensor, tensors: Sequence[Tensor], density: float) -> list[float]:
+    """Return the smallest magnitude of each task vector that is kept; infinity if nothing is."""
+    size = elements(base)
+    count = math.ceil(round(density * size, 6))  # rounded first: 0.7 * 10 is 7, not 8
     if not count:
-        return math.inf
-    sizes.partition(len(sizes) - count)
-    return float(sizes[len(sizes) - count])
-
-
-def magnitudes(base: Tensor, tensor: Tensor) -> Array:
-    """Return the magnitudes of a task vector's elements as a flat float64 array, two for each complex number."""
-    found, at = np.empty(base.spec.elements * (2 if base.dtype.numpy.kind == "c" else 1)), 0
-    for start, block in in_step([base, tensor]):
-        move = np.abs(wide(block) - wide(start))
-        found[at : at + len(move)] = move
-        at += len(move)
-    return found
+        return [math.inf] * len(tensors)
+    return [float(kept) for (kept,) in of_rank(base, tensors, [size - count])]

@@ -20,7 +20,7 @@ from ckpttool.surgery.merging.linear import Linear
 from ckpttool.surgery.merging.method import TaskVectorMethod
 from ckpttool.surgery.merging.model_stock import ModelStock
 from ckpttool.surgery.merging.slerp import Slerp
-from ckpttool.surgery.merging.ties import Ties, threshold
+from ckpttool.surgery.merging.ties import Ties, thresholds
 
 Array = Any
 NUMBERS = st.floats(-8, 8, width=16).filter(lambda number: not 0 < abs(number) < 1e-3)
@@ -120,7 +120,7 @@ def test_ties_trims_whole_tensors_of_many_blocks() -> None:
 @pytest.mark.parametrize(("density", "kept"), [(0.7, 7), (0.3, 3), (0.01, 1), (1.0, 10)])
 def test_ties_keeps_as_many_as_it_should(density: float, kept: int) -> None:
     moves = np.arange(1.0, 11.0)
-    assert (moves >= threshold(of(np.zeros(10)), of(moves), density)).sum() == kept
+    assert (moves >= thresholds(of(np.zeros(10)), [of(moves)], density)).sum() == kept
 
 
 def yu(base: Array, models: list[Array], density: float, seed: int) -> Array:
