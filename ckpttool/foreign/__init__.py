@@ -1,1 +1,1 @@
-"""Weights of other frameworks: where they lie in their files, and which variable each one becomes."""
+"""Weights of other frameworks: pairing them with variables, and converting their layouts."""

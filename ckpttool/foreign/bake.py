@@ -1,4 +1,4 @@
-"""Values in the graph itself: initialisers that give imported values, so that running them needs no file."""
+"""Baking imported values into a graph: its initialisers are constants, so that running them needs no file."""
 
 from collections.abc import Mapping
 
@@ -23,12 +23,12 @@ def bake(graph: Graph, values: Mapping[str, Tensor]) -> Graph:
 
     Raises:
         GraphError: a variable has no assign node.
-        PlanError: the graph would be larger than a protobuf message can be.
+        PlanError: the graph would exceed the maximum size of a protobuf message.
     """
     check_size(graph, values)
     members = {key: variable for key, variable in variables(graph).items() if variable.name in values}
     assigns, names = assignments(graph, members), FreeNames(graph.nodes)
-    constants: dict[str, NodeDef] = {}  # by the assign that will read each
+    constants: dict[str, NodeDef] = {}  # by the assign op that will read each
     initial_values: dict[str, str] = {}
     for key, variable in members.items():
         name, value = names.free(f"{variable.op}/imported_value"), values[variable.name].read()
@@ -42,7 +42,7 @@ def bake(graph: Graph, values: Mapping[str, Tensor]) -> Graph:
         draft.add(node)
         if name in constants:
             draft.op(name).input[1] = constants[name].name
-    for collection in GLOBAL_VARIABLES:  # a variable is named by its op's tensor there
+    for collection in GLOBAL_VARIABLES:  # entries name variables by the tensor of their op
         entries = (
             draft.header.collection_def[collection].bytes_list.value
             if collection in draft.header.collection_def
@@ -57,10 +57,10 @@ def bake(graph: Graph, values: Mapping[str, Tensor]) -> Graph:
 
 
 def check_size(graph: Graph, values: Mapping[str, Tensor]) -> None:
-    """Check, before any value is read, that a graph can hold them.
+    """Check, before any value is read, that the graph with the values does not exceed the maximum size.
 
     Raises:
-        PlanError: it cannot.
+        PlanError: it does.
     """
     size = graph.meta.ByteSize() + sum(tensor.nbytes for tensor in values.values())
     if size > MESSAGE_LIMIT:

@@ -1,7 +1,7 @@
-"""Epsilons of batch normalisations: a source's and a graph's are often not the same, and no shape or name shows it.
+"""Epsilons of batch normalisations, which often differ between a source and a graph without showing in the tensors.
 
-A graph has it in a fused op's attribute, or in the constant that is added to the variance. An ONNX model has it in its
-node; PyTorch does not save it, so its default is assumed where the tensors are called as PyTorch calls them.
+In a graph, the epsilon is an attribute of a fused op, or the constant that is added to the variance. In an ONNX model,
+it is an attribute of the node. PyTorch does not save it, so its default is assumed if the tensors have PyTorch's names.
 """
 
 from collections.abc import Iterator, Mapping
@@ -16,19 +16,19 @@ from ckpttool.graph.core import Graph
 from ckpttool.layouts.norm import BatchNorm
 
 TORCH_EPSILON = 1e-5
-"""That of torch.nn.BatchNorm1d to 3d where none is given."""
+"""The default of torch.nn.BatchNorm1d to 3d."""
 FUSED_EPSILON = 1e-4
-"""That of a FusedBatchNorm which names none."""
+"""The default of a FusedBatchNorm without the attribute."""
 FUSED = frozenset({"FusedBatchNorm", "FusedBatchNormV2", "FusedBatchNormV3"})
 _ADDS = frozenset({"Add", "AddV2"})
 _ROOTS = frozenset({"Rsqrt", "Sqrt", "Pow"})
 _CALLS = frozenset({"If", "StatelessIf", "PartitionedCall", "StatefulPartitionedCall"})
 _ALONG = _CALLS | {"Identity", "ReadVariableOp", "Cast", "Reshape", "Switch", "RefSwitch", "Merge", "Squeeze"}
-"""Ops that lead from a variable to the op that normalises."""
+"""Ops between a variable and the op that normalises."""
 
 
 class EpsilonGap(NamedTuple):
-    """A batch normalisation whose epsilon is another in the graph than in the source, by the variables' names."""
+    """A batch normalisation (by its variables' names) whose epsilon differs between the graph and the source."""
 
     gamma: str | None
     variance: str
@@ -36,7 +36,7 @@ class EpsilonGap(NamedTuple):
 
     @property
     def targets(self) -> tuple[str, ...]:
-        """The variables that take up the difference: gamma, which always can, and the variance, or that alone."""
+        """The variables that are changed to compensate: gamma (always possible) with the variance, or only that."""
         return (self.gamma, self.variance) if self.gamma else (self.variance,)
 
 
@@ -45,7 +45,7 @@ def gaps(
 ) -> Iterator[EpsilonGap]:
     """Yield the batch normalisations whose epsilons are known and differ.
 
-    `sources` has the source's tensor of each variable that gets one as it is.
+    `sources` maps variables to the source's tensors that are imported without conversion.
     """
     layers: dict[str, dict[str | None, str]] = {}
     for name in sources:
@@ -60,7 +60,7 @@ def gaps(
 
 
 def source_epsilon(name: str, evidence: Evidence) -> float | None:
-    """Return the epsilon of the normalisation whose variance a source's tensor is, None where it is not known."""
+    """Return the epsilon of the normalisation with this variance in the source, or None if it is unknown."""
     said = evidence.said(name).epsilon
     if said is not None:
         return said
@@ -69,7 +69,7 @@ def source_epsilon(name: str, evidence: Evidence) -> float | None:
 
 
 def epsilon_of(graph: Graph, target: StoredTensor) -> float | None:
-    """Return the epsilon of the batch normalisation that reads a variable, None where none is found."""
+    """Return the epsilon of the batch normalisation that reads a variable, or None."""
     todo = [member.op for member in target.members]
     for op in todo:
         for name in graph.consumers.get(op, []):
@@ -86,7 +86,7 @@ def epsilon_of(graph: Graph, target: StoredTensor) -> float | None:
 
 
 def _added_below_a_root(graph: Graph, name: str) -> float | None:
-    """Return the constant that is added to what a root is taken of."""
+    """Return the constant of an addition below a square root, or None."""
     if not any(graph.nodes[reader].op in _ROOTS for reader in graph.consumers.get(name, [])):
         return None
     numbers = (single_number(graph.nodes[ref.op]) for ref in graph.inputs(name) if ref.op in graph.nodes)
@@ -94,7 +94,7 @@ def _added_below_a_root(graph: Graph, name: str) -> float | None:
 
 
 def _inside(graph: Graph, name: str) -> float | None:
-    """Return the epsilon of the fused op in a function that an op calls, which holds the layer's branches."""
+    """Return the epsilon of the fused ops in the functions that an op calls (a layer's branches), or None."""
     called = {value.func.name for value in graph.nodes[name].attr.values() if value.HasField("func")}
     functions: list[FunctionDef] = [
         each for each in graph.header.graph_def.library.function if each.signature.name in called
@@ -104,7 +104,7 @@ def _inside(graph: Graph, name: str) -> float | None:
 
 
 def rounded(epsilon: float) -> float:
-    """Return an epsilon as people write it, for attributes are numbers of 32 bits.
+    """Return an epsilon rounded to six digits, because attributes are float32.
 
     >>> rounded(0.0010000000474974513)
     0.001

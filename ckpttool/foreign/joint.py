@@ -1,4 +1,4 @@
-"""Tensors that become variables only together, under one layout: the parts of recurrent cells and of attentions."""
+"""Tensors that can be converted only jointly, by one layout: the parts of recurrent cells and of attentions."""
 
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -15,12 +15,12 @@ PROJECTIONS = (re.compile(r"q|query"), re.compile(r"k|key"), re.compile(r"v|valu
 _JOINED = re.compile(
     r"(?:(?P<scope>.+)[/.])?(?:in_proj_weight|(?:c_attn|w?qkv|qkv_proj|query_key_value)[/.][^/.]+)", re.I
 )
-"""The one kernel of query, key and value, of torch's MultiheadAttention, GPT-2 and others."""
+"""The joint kernel of query, key and value, as in torch's MultiheadAttention, GPT-2 and others."""
 _AROUND = re.compile(r"^(?:to|w)?_|^w(?=[qkv]$)|_?(?:proj|projection|lin|linear|layer|dense)$")
 
 
 class Joint(NamedTuple):
-    """Tensors of a source that a layout makes variables of, together."""
+    """Tensors of a source that a layout jointly converts to variables."""
 
     sources: tuple[str, ...]
     targets: tuple[str, ...]
@@ -28,17 +28,17 @@ class Joint(NamedTuple):
 
 
 class _Maker(NamedTuple):
-    """The tensors of a layer, and the layout under which they make a shape."""
+    """The tensors of a layer, and the layout by which they result in a shape."""
 
     sources: tuple[str, ...]
     layout: Layout
 
 
 class Together:
-    """Which tensors make variables only together, among those that have no counterpart alone.
+    """Finds joint conversions for tensors without individual counterparts.
 
-    Whatever else a layout makes has to be wanted too. Of several layers, one with the numbers of the variable's name is
-    the likeliest.
+    All results of a layout must be wanted variables. Of several layers, the one with the numbers in the variable's name
+    is preferred.
 
     >>> cell = {"rnn/kernel": (3, 20), "rnn/recurrent_kernel": (5, 20), "rnn/bias": (20,)}
     >>> together = Together(cell, {"lstm_cell/kernel": (8, 20), "lstm_cell/bias": (20,)})
@@ -51,7 +51,7 @@ class Together:
     def __init__(
         self, shapes: Mapping[str, Shape], wanted: Mapping[str, Shape], known: Sequence[list[str]] = ()
     ) -> None:
-        """Take the tensors that are left and the variables that are, with their shapes, and layers that are `known`."""
+        """Store the remaining tensors and variables with their shapes, and the tensors of `known` layers."""
         self._shapes, self._wanted = shapes, wanted
         layers = [*attentions(shapes), *cells(shapes), *known]
         every = {*wanted.values()}
@@ -61,7 +61,7 @@ class Together:
             self._makers[target] = [_Maker(tuple(names), layout) for names, layout in layouts if layout]
 
     def hint(self, target: str) -> str:
-        """Return, as the end of a message, the tensors that likely make a variable; '' where there are none."""
+        """Return, as the end of a message, the tensors that probably result in a variable; empty if there are none."""
         makers = self._likely(target) or self._makers[self._wanted[target]]
         return (
             f"; a rule could convert {' '.join(makers[0].sources)} with transform = {makers[0].layout}"
@@ -70,7 +70,7 @@ class Together:
         )
 
     def sure(self) -> Iterator[Joint]:
-        """Yield what is unambiguous: one layer makes all these variables, each the only one of its shape."""
+        """Yield the unambiguous conversions: one layer results in all these variables, which have different shapes."""
         groups: dict[_Maker, list[str]] = {}
         for target in self._wanted:
             if len(makers := self._likely(target)) == 1:
@@ -82,7 +82,7 @@ class Together:
                 yield Joint(maker.sources, tuple(by_shape[shape] for shape in made), maker.layout)
 
     def _likely(self, target: str) -> list[_Maker]:
-        """Return the layers that may make a variable: all, or where there are several those with its numbers."""
+        """Return the layers that may result in a variable; of several, only those with its numbers."""
         makers = self._makers[self._wanted[target]]
         if len(makers) < 2:
             return makers
@@ -90,7 +90,7 @@ class Together:
 
 
 def _likeliest(names: Sequence[str], shapes: Sequence[Shape], target: Shape, wanted: set[Shape]) -> Layout | None:
-    """Return the layout that makes the most of what is wanted and nothing else, from the form that the names show."""
+    """Return the layout with the most results, all of which are wanted, for the source form that the names suggest."""
     is_torch = re.search(r"weight(_[ih]h\w*)?$", names[0]) is not None
 
     def rank(layout: Layout) -> tuple[int, bool]:
@@ -106,13 +106,13 @@ def _candidates(shapes: tuple[Shape, ...], target: Shape) -> list[Layout]:
 
 
 def whole_layers(shapes: Mapping[str, Shape]) -> list[list[str]]:
-    """Return the names of each layer whose tensors change their form together: Keras's cells, an attention's parts."""
+    """Return the tensors of each layer that must be converted as a whole: Keras's cells, an attention's parts."""
     projections = dict.fromkeys(name for names in attentions(shapes) for name in names)
     return [*cells(projections), *(layer for layer in cells(shapes) if any(map(_RECURRENT.search, layer)))]
 
 
 def is_of_cell(name: str) -> bool:
-    """Say whether a tensor is one of PyTorch's recurrent cells, whose gates are in another order elsewhere.
+    """Return whether a tensor belongs to a PyTorch recurrent cell, whose gates have another order elsewhere.
 
     >>> is_of_cell("rnn.weight_hh_l0"), is_of_cell("rnn/kernel")
     (True, False)
@@ -121,9 +121,9 @@ def is_of_cell(name: str) -> bool:
 
 
 def cells(names: Iterable[str]) -> list[list[str]]:
-    """Return names by their layers, those that have several; each layer and direction of a torch network is one.
+    """Return the names of each layer with several tensors; each layer and direction of a torch network is separate.
 
-    They are in the order that layouts expect: kernels, then biases, each the inputs' before the recurrent one.
+    They are in the order that layouts expect: kernels, then biases, each first for the inputs, then recurrent.
 
     >>> cells(["lstm/bias", "lstm/kernel", "lstm/recurrent_kernel", "out/bias"])
     [['lstm/kernel', 'lstm/recurrent_kernel', 'lstm/bias']]
@@ -141,7 +141,7 @@ def cells(names: Iterable[str]) -> list[list[str]]:
 
 
 def attentions(shapes: Mapping[str, Shape]) -> Iterator[list[str]]:
-    """Yield the tensors of each attention, kernels before their biases: with the output's projection, then without.
+    """Yield the tensors of each attention, kernels before biases: with the output's projection, then without it.
 
     >>> names = [f"attention.{layer}.weight" for layer in ("output.dense", "self.key", "self.query", "self.value")]
     >>> for tensors in attentions(dict.fromkeys(names, (8, 8))):
@@ -152,7 +152,7 @@ def attentions(shapes: Mapping[str, Shape]) -> Iterator[list[str]]:
     layers: dict[str, list[str]] = {}
     for name in sorted(shapes, key=lambda name: part_of(name) == "bias"):
         layers.setdefault(layer_of(name), []).append(name)
-    # an attention's layers have a matrix, a normalisation's have none
+    # an attention's layers contain a matrix, normalisations do not
     layers = {layer: names for layer, names in layers.items() if any(len(shapes[name]) > 1 for name in names)}
     below: dict[str, list[str]] = {}
     for layer in layers:
@@ -167,7 +167,7 @@ def attentions(shapes: Mapping[str, Shape]) -> Iterator[list[str]]:
 
 
 def _projections(layers: Mapping[str, Sequence[str]]) -> Iterator[tuple[str, list[str]]]:
-    """Yield the layers that project to query, key and value, three or one of all, with the scope that they are in."""
+    """Yield the layers that project to query, key and value (three, or a joint one), with their scope."""
     scopes: dict[str, list[str]] = {}
     for layer in layers:
         scopes.setdefault(scope_of(layer), []).append(layer)
@@ -181,7 +181,7 @@ def _projections(layers: Mapping[str, Sequence[str]]) -> Iterator[tuple[str, lis
 
 
 def _role(layer: str) -> str:
-    """Return the last component of a layer's name without the words that frameworks put around it.
+    """Return the last component of a layer's name without the prefixes and suffixes of frameworks.
 
     >>> _role("attn/q_proj"), _role("attention.self.query"), _role("to_k"), _role("wv")
     ('q', 'query', 'k', 'v')
@@ -190,7 +190,7 @@ def _role(layer: str) -> str:
 
 
 def _output(scope: str, below: Mapping[str, Sequence[str]], members: Sequence[str]) -> str | None:
-    """Return the one other layer in the nearest scope that has others, which is the output's projection."""
+    """Return the only other layer in the nearest scope with other layers, which is the output's projection, or None."""
     while True:
         others = [layer for layer in below.get(scope, ()) if layer not in members]
         if others or not scope:

@@ -1,4 +1,4 @@
-"""Names of two frameworks compared: a tensor's part, layer, words and numbers, and which names end alike."""
+"""Comparing names of two frameworks: a tensor's role, layer, words and numbers, and common endings of names."""
 
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -24,13 +24,13 @@ PARTS = {
     "mean": ("running_mean", "moving_mean", "mean"),
     "variance": ("running_var", "running_variance", "moving_variance", "moving_var", "running_std", "variance", "var"),
 }
-"""What a tensor is to its layer, and what frameworks call it; Keras 1's running_std is a variance."""
+"""The roles of tensors in a layer, and their names in frameworks; Keras 1's running_std is a variance."""
 _PART_OF = {word: part for part, words in PARTS.items() for word in words}
 _SHORT = r"(?P<part>w|weights?|kernels?|b|bias|biases|gamma|beta|(?:moving|running)_(?:mean|var|variance))"
 _LEADING = re.compile(rf"{_SHORT}(?:_|(?=\d))(?P<layer>(?![ih]h_)\w+)", re.IGNORECASE)
-"""`W1`, `b_conv1_1`, as flat names of TensorFlow 1 have it; not `weight_ih_l0`."""
+"""`W1`, `b_conv1_1`, as in flat names of TensorFlow 1; but not `weight_ih_l0`."""
 _TRAILING = re.compile(rf"(?P<layer>(?!recurrent|depthwise|pointwise)\w+?)_{_SHORT}", re.IGNORECASE)
-"""`conv1_1_W`; not the second kernel of a Keras layer."""
+"""`conv1_1_W`; but not the second kernel of a Keras layer."""
 ALIASES = {
     "bn": ("batch", "norm"),
     "batchnorm": ("batch", "norm"),
@@ -42,22 +42,22 @@ ALIASES = {
     "k": ("key",),
     "v": ("value",),
 }
-"""Words that mean the same in names."""
+"""Words with the same meaning."""
 _PROJECTION = re.compile(r"(?<![a-z])(q|k|v|query|key|value)_(?:lin|linear|proj|projection)(?![a-z])", re.IGNORECASE)
-"""An attention's projection, which other frameworks call by what it projects to alone."""
+"""An attention's projection, which other frameworks name without the suffix."""
 COUNTERS = frozenset({"num_batches_tracked", "position_ids"})
-"""Tensors beside weights that PyTorch saves and that no graph has a variable for."""
+"""Tensors that PyTorch saves with weights, and for which graphs have no variables."""
 
 Group = TypeVar("Group")
 Key = tuple[str, ...]
-"""The words around a number that say what it counts."""
+"""The words around a number, which identify what it counts."""
 
 
 def part_of(name: str) -> str | None:
-    """Return what a tensor is to its layer by the end of its name, None where that is unknown.
+    """Return a tensor's role in its layer by the end of its name, or None if it is unknown.
 
-    Keras 1 may have put a number behind it, as TensorFlow does to make a name unique. Names without scopes often begin
-    with it, or have it last behind an underscore.
+    The role may be followed by a number that Keras 1 or TensorFlow has added to make the name unique. In names without
+    scopes, it is often at the beginning, or at the end after an underscore.
 
     >>> part_of("features.0.weight"), part_of("bn/gamma_1"), part_of("attention/query"), part_of("b_conv1")
     ('weight', 'weight', None, 'bias')
@@ -66,7 +66,7 @@ def part_of(name: str) -> str | None:
 
 
 def layer_of(name: str) -> str:
-    """Return a name without its last component; where that component contains the part, its rest is the layer.
+    """Return a name without its last component; if that contains more than the role, the rest belongs to the layer.
 
     >>> layer_of("features.0.weight"), layer_of("hidden1/kernel"), layer_of("W1"), layer_of("conv1_1_b")
     ('features.0', 'hidden1', '1', 'conv1_1')
@@ -86,7 +86,7 @@ def _layer_and_part(name: str) -> tuple[str, str | None]:
 
 
 def part_word(name: str) -> str:
-    """Return the last component of a name, which frameworks have words of their own for.
+    """Return the last component of a name, which depends on the framework.
 
     >>> part_word("features.0.weight"), part_word("fc1/kernel")
     ('weight', 'kernel')
@@ -104,12 +104,12 @@ def scope_of(name: str) -> str:
 
 
 def is_counter(name: str) -> bool:
-    """Say whether a name is that of a counter or an index, which is not a weight."""
+    """Return whether a name is that of a counter or index, which is not a weight."""
     return re.split(r"[/.]", name)[-1] in COUNTERS
 
 
 def natural(name: str) -> list[tuple[int, str | int]]:
-    """Return a key that sorts names with their numbers as numbers."""
+    """Return a sort key that compares the numbers in names as numbers."""
     return [(1, int(word)) if word.isdecimal() else (0, word) for word in re.findall(r"\d+|\D+", name)]
 
 
@@ -123,7 +123,7 @@ def without_numbers(name: str) -> str:
 
 
 def words_of(name: str) -> list[str]:
-    """Return the words and numbers of a name, without the last where it is the part that a tensor plays.
+    """Return the words and numbers of a name, without the role at its end.
 
     >>> words_of("block_2_expand_BN/gamma"), words_of("block_2/expand/BatchNorm/gamma")
     (['block', '2', 'expand', 'batch', 'norm'], ['block', '2', 'expand', 'batch', 'norm'])
@@ -134,7 +134,7 @@ def words_of(name: str) -> list[str]:
 
 
 def counted_words(names: Iterable[str]) -> dict[str, list[str]]:
-    """Return the words of each name; of names such as W, W_1, W_2 the first has the number 0.
+    """Return the words of each name; of names such as W, W_1, W_2, the first gets the number 0.
 
     >>> counted_words(["W", "b", "W_1", "b_1"])
     {'W': ['0'], 'b': ['0'], 'W_1': ['1'], 'b_1': ['1']}
@@ -145,10 +145,10 @@ def counted_words(names: Iterable[str]) -> dict[str, list[str]]:
 
 
 def aligned(names: Iterable[str], others: Iterable[str]) -> dict[str, list[str]]:
-    """Return the words of each name, its numbers counted as in the other names.
+    """Return the words of each name, with numbers shifted to those in the other names.
 
-    One framework counts its layers from 0, another from 1. Where there are not as many on both sides besides, a number
-    tells nothing: it becomes a `?`.
+    One framework counts layers from 0, another from 1. If the numbers of layers also differ, the numbers cannot be
+    compared, and are replaced by `?`.
 
     >>> list(aligned(["block.0.fc.weight", "block.1.fc.weight"], ["b1/fc/kernel", "b2/fc/kernel"]).values())
     [['block', '1', 'fc'], ['block', '2', 'fc']]
@@ -164,7 +164,7 @@ def aligned(names: Iterable[str], others: Iterable[str]) -> dict[str, list[str]]
         else:
             shifts[key] = None if {min(numbers), min(counterparts)} == {0, 1} else 0
     for each in words.values():
-        for place, key in [*_numbers(each)]:  # the keys are those of the words before any is renumbered
+        for place, key in [*_numbers(each)]:  # the keys are those before renumbering
             number = shifts[key]
             each[place] = "?" if number is None else str(int(each[place]) + number)
     return words
@@ -179,7 +179,7 @@ def _numbers_by_key(names: Iterable[list[str]]) -> dict[Key, set[int]]:
 
 
 def _numbers(words: list[str]) -> Iterator[tuple[int, Key]]:
-    """Yield where numbers are, with the words behind each, or where there are none with the one before it."""
+    """Yield the positions of numbers, each with the following words, or if there are none, the preceding one."""
     plain = ["#" if word.isdecimal() else word for word in words]
     for place in (place for place, word in enumerate(plain) if word == "#"):
         behind = plain[place:]
@@ -187,9 +187,9 @@ def _numbers(words: list[str]) -> Iterator[tuple[int, Key]]:
 
 
 def by_number(words: Mapping[str, list[str]], others: Mapping[str, list[str]]) -> list[tuple[str, str]]:
-    """Return names and others that have the same last numbers, where each has its counterpart; else nothing.
+    """Return pairs of names with the same last numbers if every name has a counterpart; else an empty list.
 
-    A number that all names of a side have does not count.
+    Numbers that are equal in all names of a side are ignored.
 
     >>> by_number({"W1": ["1"], "W2": ["2"]}, {"fc2/kernel": ["fc", "2"], "fc1/kernel": ["fc", "1"]})
     [('W1', 'fc1/kernel'), ('W2', 'fc2/kernel')]
@@ -203,7 +203,7 @@ def by_number(words: Mapping[str, list[str]], others: Mapping[str, list[str]]) -
 
 
 def _distinctive_numbers(words: Mapping[str, Sequence[str]]) -> Mapping[str, Key]:
-    """Return the numbers of each name, without those that are equal in all names if the names have as many."""
+    """Return the numbers of each name; if all names have as many numbers, without those that are equal in all."""
     numbers = {name: tuple(w for w in each if w.isdecimal() or w == "?") for name, each in words.items()}
     if len({*map(len, numbers.values())}) > 1 or len(numbers) == 1:
         return numbers
@@ -212,18 +212,18 @@ def _distinctive_numbers(words: Mapping[str, Sequence[str]]) -> Mapping[str, Key
 
 
 class Endings(Generic[Group]):
-    """An index of names by the words at their ends, so that none is compared with all others; each is in some groups.
+    """An index of names by the words at their ends, which avoids comparing all pairs; each name is in some groups.
 
     >>> words = {"layer_0/fc1/kernel": ["layer", "0", "fc", "1"], "layer_1/fc1/kernel": ["layer", "1", "fc", "1"]}
     >>> index = Endings((name, words[name], ["matrices"]) for name in words)
     >>> sorted(index.alike("encoder.layer.0.fc1.weight", ["encoder", "layer", "0", "fc", "1"], ["matrices"]))
     ['layer_0/fc1/kernel']
-    >>> sorted(index.alike("fc1.weight", ["fc", "1"], ["matrices"]))  # both share as much
+    >>> sorted(index.alike("fc1.weight", ["fc", "1"], ["matrices"]))  # both share two words
     ['layer_0/fc1/kernel', 'layer_1/fc1/kernel']
     """
 
     def __init__(self, names: Iterable[tuple[str, Sequence[str], Iterable[Group]]]) -> None:
-        """Take names, each with its words and its groups."""
+        """Index names, each with its words and its groups."""
         self._names: dict[tuple[Group, Key], list[str]] = {}
         self._sets: dict[tuple[frozenset[Group], Key], frozenset[str]] = {}
         for name, words, groups in names:
@@ -232,10 +232,10 @@ class Endings(Generic[Group]):
                     self._names.setdefault((group, ending), []).append(name)
 
     def alike(self, name: str, words: Sequence[str], groups: Iterable[Group]) -> frozenset[str]:
-        """Return the names of some groups that share the most words at their ends; none where no word is shared."""
+        """Return the names in the groups that share the most words at their ends; empty if none shares a word."""
         groups = frozenset(groups)
         for ending in _endings(name, words):
-            if (groups, ending) not in self._sets:  # one and the same set for all who ask, which costs less to compare
+            if (groups, ending) not in self._sets:  # the same set object for all callers, which is faster to compare
                 lists = (self._names.get((group, ending), ()) for group in groups)
                 self._sets[groups, ending] = frozenset(same for names in lists for same in names)
             if names := self._sets[groups, ending]:
@@ -244,7 +244,7 @@ class Endings(Generic[Group]):
 
 
 def _endings(name: str, words: Sequence[str]) -> Iterator[Key]:
-    """Yield the endings of a name, the longest first: the same name is even more; numbers alone do not count.
+    """Yield the endings of a name, the longest first, preceded by the name itself; those of only numbers are skipped.
 
     >>> list(_endings("fc.0.weight", ["fc", "0"]))
     [('fc.0.weight', '/', 'fc', '0'), ('fc', '0')]

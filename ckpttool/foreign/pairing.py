@@ -1,4 +1,4 @@
-"""Which tensors become which variables: paired by name after the rules, and nothing left over unsaid."""
+"""Pairs tensors with variables by name, after applying rules, and reports everything without a counterpart."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -20,12 +20,12 @@ from ckpttool.layouts.parts import Parametrised
 
 @dataclass(frozen=True)
 class Pairing:
-    """What of a file becomes which of the graph's variables, and what finds no counterpart.
+    """The pairs of a file's tensors with the graph's variables, and everything without a counterpart.
 
-    `weights` are the `file`'s tensors, whole those that it has in parts: `computed` says which. `left_out` says what of
-    them is not imported and why, `dropped` what the rules or the file's format leave out, and training state that the
-    graph has no variable for; `unfilled` has the weights that get no value. `copies` are pairs that an import leaves
-    out and an export writes; `contradicted` says of which tensors the rules say otherwise than the file's own ops.
+    `weights` are the `file`'s tensors, in which weights replace their parts (`computed`). `left_out` describes tensors
+    that are not imported, with reasons; `dropped` are those that the rules or the format exclude, and training state
+    without a variable in the graph; `unfilled` are weights without a value. `copies` are pairs that an import skips and
+    an export writes; `contradicted` describes tensors for which the rules contradict the file's own ops.
     """
 
     file: Checkpoint
@@ -41,7 +41,7 @@ class Pairing:
 
     @cached_property
     def tensors(self) -> dict[str, Tensor]:
-        """The tensors to import under the variables' names, read and brought into their layout when asked."""
+        """The tensors to import under the variables' names, read and converted on demand."""
         made = (
             tensor
             for pair in self.pairs
@@ -50,9 +50,9 @@ class Pairing:
         return {tensor.name: cast_tensor(tensor, self.wanted[tensor.name].dtype) for tensor in made}
 
     def exported(self, values: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Return the file's tensors with the values of the variables, brought into their layout when they are read.
+        """Return the file's tensors with the values of the variables, converted when they are read.
 
-        What the file holds a second time gets them too; what finds no counterpart is not among them.
+        Copies in the file are included; tensors without a counterpart are not.
         """
         made = {
             tensor.name: cast_tensor(tensor, self.weights[tensor.name].dtype)
@@ -64,7 +64,7 @@ class Pairing:
         return made
 
     def exported_from(self) -> dict[str, str]:
-        """Return what each of the file's tensors is made of on the way back: the variables, and the layout."""
+        """Return for each of the file's tensors a description of its export: the variables, and the layout."""
         found: dict[str, str] = {}
         for pair in [*self.pairs, *self.copies]:
             for name in pair.sources:
@@ -74,7 +74,7 @@ class Pairing:
 
     @cached_property
     def sources(self) -> dict[str, str]:
-        """Where each variable's value is from: the names in the file, and the layout that is not plain `keep`."""
+        """The origin of each variable's value: the names in the file, and the layout unless it is `keep`."""
         return {target: pair.described(pair.sources) for pair in self.pairs for target in pair.targets}
 
 
@@ -88,15 +88,15 @@ def pair_weights(
     tried: bool = False,
     held: Checkpoint | None = None,
 ) -> Pairing:
-    """Pair a file's tensors with the variables of a graph, or with what a checkpoint without one holds; none is read.
+    """Pair a file's tensors with the variables of a graph, or with the tensors of a checkpoint `held`; none is read.
 
-    With `scope` every new name is put below that prefix of the graph's names. Without `lenient` every tensor must find
-    its variable, and every weight its tensor. With `cast` numbers may change their dtype. What shapes leave open is
-    `tried` later.
+    `scope` is prepended to every new name. Without `lenient`, every tensor must have a variable, and every weight a
+    tensor. With `cast`, numbers may change their dtype. With `tried`, ambiguous layouts will be tried later.
 
     Raises:
-        UnknownName: a rule was used for nothing.
-        PlanError: two tensors would get one name, a tensor or a weight has no counterpart, a shape or a dtype differs.
+        UnknownName: a rule matches nothing.
+        PlanError: two tensors would have the same name, a tensor or weight has no counterpart, or a shape or dtype
+            differs.
     """
     file = resolved(without_copies(weights, held or ()), rules)
     weights = file.weights
@@ -124,7 +124,7 @@ def pair_weights(
 
 
 def without_copies(weights: Checkpoint, held: Iterable[str] = ()) -> Checkpoint:
-    """Return the tensors without those that Keras 3 stores once more in what it exports, if what is `held` has none."""
+    """Return the tensors without the duplicates in Keras 3's exports, unless `held` has these, too."""
     if any(name.startswith(EXPORTED_TWICE) for name in held):
         return weights
     kept = [name for name in weights if not name.startswith(EXPORTED_TWICE)]
@@ -132,7 +132,7 @@ def without_copies(weights: Checkpoint, held: Iterable[str] = ()) -> Checkpoint:
 
 
 def _refuse(fitting: Fitting, left_out: Sequence[str], unfilled: Sequence[str], candidates: set[str]) -> None:
-    """Raise where something has no counterpart: the first problem in full, how many more there are, what helps."""
+    """Raise an error if something has no counterpart, with the first problem, the number of others, and the remedy."""
     count = len(left_out) + len(unfilled)
     if not count:
         return

@@ -1,4 +1,4 @@
-"""The ops that read a variable, and what they say of the layout that it needs."""
+"""Determines the required layout of a variable from the ops that read it."""
 
 from collections.abc import Iterator
 from typing import NamedTuple
@@ -23,7 +23,7 @@ THROUGH = _types(
     QuantizeAndDequantizeV3 QuantizeAndDequantizeV4
     """
 )
-"""Ops between a variable and the one that computes with it; a convolution in one dimension expands its kernel."""
+"""Ops between a variable and the op that computes with it; a 1-D convolution expands its kernel."""
 LOOKUPS = _types(
     """
     Gather GatherV2 ResourceGather GatherNd ResourceGatherNd SparseSegmentSum SparseSegmentMean SparseSegmentSqrtN
@@ -41,7 +41,7 @@ LAYOUTS: dict[str, Layout] = {
     "Conv2DBackpropInput": Transposed(),
     "Conv3DBackpropInputV2": Transposed(),
 }
-"""What the kernel that an op reads needs; a depthwise kernel's multiplier follows from its shape."""
+"""The layout of the kernel that an op reads; a depthwise kernel's multiplier follows from its shape."""
 READERS = frozenset({*LAYOUTS, *LOOKUPS, "DepthwiseConv2dNative"})
 ELEMENTWISE = _types(
     """
@@ -49,13 +49,13 @@ ELEMENTWISE = _types(
     ConcatV2 Softplus Softmax Sigmoid Tanh Relu Exp Rsqrt FusedBatchNorm FusedBatchNormV2 FusedBatchNormV3
     """
 )
-"""Ops that take the numbers of a variable as they lie."""
+"""Elementwise ops, for which a variable's layout does not matter."""
 TRANSPOSES = {0: ("transpose_a", "adj_x"), 1: ("transpose_b", "adj_y")}
-"""The attributes by which a product transposes an input, by its place."""
+"""The attributes by which a product transposes an input, by the input's index."""
 CONVOLUTIONS = frozenset({"Conv2D", "Conv3D"})
 FLATTENS = frozenset({"Reshape", "Flatten"})
 POOLED_AWAY = frozenset({"Mean", "Max", "Sum", "ArgMax"})
-"""Ops after which there is no image any more, only its channels."""
+"""Ops that reduce an image to its channels."""
 _ADDS = frozenset({"Add", "AddV2"})
 _FUSED_CELLS = frozenset({"LSTMBlockCell", "BlockLSTM", "BlockLSTMV2"})
 _TO_GATES = THROUGH | _ADDS | {"MatMul", "BiasAdd", "Split"}
@@ -65,8 +65,9 @@ _TO_GATES = THROUGH | _ADDS | {"MatMul", "BiasAdd", "Split"}
 class Reading(NamedTuple):
     """How a graph reads a variable.
 
-    `turning` makes it of an array with its outputs first, as PyTorch has kernels. `outputs_first` says that the graph
-    has it so itself, and `is_known` whether any op tells; where none does, the array may be a kernel or not.
+    `turning` is the layout that converts an array with its outputs first, as in PyTorch. `outputs_first` is whether the
+    graph itself has outputs first; `is_known` is whether an op determines the layout: if not, the variable may or may
+    not be a kernel.
     """
 
     turning: Layout = Keep()
@@ -74,11 +75,11 @@ class Reading(NamedTuple):
     is_known: bool = True
 
     def of_outputs_first(self, channels_first: bool | None = None) -> Layout:
-        """Return the layout for a kernel with its outputs first; the channels of an image count if it is flattened."""
+        """Return the layout for a kernel with outputs first; `channels_first` is that of a flattened image, if any."""
         return Dense() if isinstance(self.turning, Flatten) and channels_first is False else self.turning
 
     def of_inputs_first(self, channels_first: bool | None = None) -> Layout:
-        """Return the layout for a kernel with its inputs first."""
+        """Return the layout for a kernel with inputs first; `channels_first` is that of a flattened image, if any."""
         if self.outputs_first:
             return Dense()
         if isinstance(self.turning, Flatten) and channels_first:
@@ -87,7 +88,7 @@ class Reading(NamedTuple):
 
 
 class _Reader(NamedTuple):
-    """An op that computes with a variable, at which place it reads it, and whether that was transposed before."""
+    """An op that computes with a variable, the index of the input, and whether it was transposed before."""
 
     name: str
     place: int
@@ -97,8 +98,8 @@ class _Reader(NamedTuple):
 def reading(graph: Graph, target: StoredTensor) -> Reading:
     """Return how a graph reads a variable.
 
-    Behind a flattened image a kernel's rows are put in order too. The first op counts, as those of gradients come
-    later. A table whose rows are looked up is not a kernel, even where a MatMul reads it too. A vector lies in one way.
+    After a flattened image, the layout also reorders a kernel's rows. The first op counts, because those of gradients
+    follow. A table whose rows are looked up is not a kernel, even if a MatMul reads it, too. Vectors need no layout.
     """
     if target.shape is not None and len(target.shape) < 2:
         return Reading()
@@ -112,7 +113,7 @@ def reading(graph: Graph, target: StoredTensor) -> Reading:
 
 
 def _of_kernel(graph: Graph, target: StoredTensor, reader: _Reader) -> Reading:
-    """Return how the op that computes with a kernel has it."""
+    """Return how an op reads a kernel."""
     node = graph.nodes[reader.name]
     if node.op == "DepthwiseConv2dNative" and target.shape:
         return Reading(Depthwise(target.shape[-1]))
@@ -130,7 +131,7 @@ def _of_kernel(graph: Graph, target: StoredTensor, reader: _Reader) -> Reading:
 
 
 def _has_outputs_first(graph: Graph, reader: _Reader) -> bool:
-    """Say whether a product reads a matrix with its outputs first, as it is in the variable."""
+    """Return whether a product reads a variable that has its outputs first."""
     attributes, place = graph.nodes[reader.name].attr, reader.place
     if graph.nodes[reader.name].op == "Einsum":
         inputs, _, output = attributes["equation"].s.decode().replace(" ", "").partition("->")
@@ -141,12 +142,12 @@ def _has_outputs_first(graph: Graph, reader: _Reader) -> bool:
 
 
 def _is_fed(graph: Graph, ref: TensorRef) -> bool:
-    """Say whether a tensor is computed of what is fed."""
+    """Return whether a tensor depends on placeholders."""
     return any(graph.nodes[op].op in PLACEHOLDERS for op in graph.ancestors(ref.op) if op in graph.nodes)
 
 
 def _is_lookup(graph: Graph, reader: _Reader) -> bool:
-    """Say whether an op takes rows of a table, be it as a product with rows that are 0 in all places but one."""
+    """Return whether an op looks up rows of a table, possibly by a product with one-hot rows."""
     inputs = graph.inputs(reader.name)
     if graph.nodes[reader.name].op in LOOKUPS:
         return reader.place == 0
@@ -159,7 +160,7 @@ def _is_lookup(graph: Graph, reader: _Reader) -> bool:
 
 
 def _readers(graph: Graph, target: StoredTensor) -> Iterator[_Reader]:
-    """Yield the ops that compute with a variable, those that read it directly first, in the graph's order."""
+    """Yield the ops that compute with a variable, direct readers first, in graph order."""
     todo = [(member.op, False) for member in target.members]
     seen: set[str] = set()
     for op, swapped in todo:
@@ -175,14 +176,14 @@ def _readers(graph: Graph, target: StoredTensor) -> Iterator[_Reader]:
 
 
 def _order(graph: Graph, name: str) -> list[int] | None:
-    """Return the axes in the order of a transpose; old versions of tensordot have some that change nothing."""
+    """Return the permutation of a transpose, or None; old versions of tensordot contain identity permutations."""
     inputs = graph.inputs(name)
     order = numbers(graph.nodes[inputs[1].op]) if len(inputs) == 2 and inputs[1].op in graph.nodes else None
     return None if order is None else [int(axis) for axis in order.tolist()]
 
 
 def _makes_a_kernel(graph: Graph, name: str) -> bool:
-    """Say whether an op computes a kernel of a variable, number by number: a layer reads it as such."""
+    """Return whether an elementwise op computes a kernel from a variable: a layer reads the result as its kernel."""
     if graph.nodes[name].op not in ELEMENTWISE:
         return False
     readers = (reader for reader in graph.consumers.get(name, []) if graph.nodes[reader].op in READERS - LOOKUPS)
@@ -190,11 +191,11 @@ def _makes_a_kernel(graph: Graph, name: str) -> bool:
 
 
 def flattened_channels(graph: Graph, matmul: str) -> int:
-    """Return how many channels the image has that is flattened before a MatMul; 0 where none is, or it is not known.
+    """Return the number of channels of an image that is flattened before a MatMul; 0 if there is none, or if unknown.
 
-    This holds for images with their channels last: those that have them first are ordered as in PyTorch.
+    Only images with channels last count: those with channels first are ordered as in PyTorch.
     """
-    path: list[str] = []  # the ops back to the first convolution, each by the first tensor that it reads
+    path: list[str] = []  # the ops back to the first convolution, along first inputs
     name, convolution = matmul, None
     while convolution is None and graph.inputs(name) and (name := graph.inputs(name)[0].op) in graph.nodes:
         if name in path or graph.nodes[name].op in POOLED_AWAY or graph.nodes[name].op == "MatMul":
@@ -212,9 +213,9 @@ def flattened_channels(graph: Graph, matmul: str) -> int:
 
 
 def forget_bias(graph: Graph, kernel: StoredTensor) -> float | None:
-    """Return the number that the graph adds to the forget gates of an LSTM when it runs, None if it adds none.
+    """Return the number that the graph adds to the forget gates of an LSTM, or None.
 
-    The weights that the graph gets must not contain it.
+    The graph's weights must not include it.
     """
     todo = [member.op for member in kernel.members]
     for op in todo:
@@ -230,7 +231,7 @@ def forget_bias(graph: Graph, kernel: StoredTensor) -> float | None:
 
 
 def _added_to_gate(graph: Graph, name: str) -> float | None:
-    """Return the constant that an addition adds to one of the parts that a kernel's product is split into."""
+    """Return the constant that is added to a gate (an output of the split of a kernel's product), or None."""
     below = [graph.nodes[ref.op] for ref in graph.inputs(name) if ref.op in graph.nodes]
     constants = [value for node in below if node.op == "Const" and (value := numbers(node)) is not None]
     is_gate = any(node.op == "Split" for node in below)

@@ -19,9 +19,9 @@ from ckpttool.remote.paths import refuse_url_input
 
 ARROW = "=>"
 AUTO = "auto"
-"""The transform that the ops which read a variable choose."""
+"""The transform that is determined by the ops that read a variable."""
 MOST_LINES = 100_000
-"""Lines of a file of rules: reading them takes some seconds."""
+"""The maximum number of lines in a file of rules, whose parsing takes some seconds."""
 KEYS: dict[str, type | tuple[type, ...]] = {
     "from": (str, list),
     "to": (str, list),
@@ -32,14 +32,14 @@ KEYS: dict[str, type | tuple[type, ...]] = {
 }
 """The keys of a `[[rule]]` table, and the types of their values."""
 READY_SETS = {path.stem: path for path in sorted((Path(__file__).parent / "rulesets").glob("*.toml"))}
-"""The file of each ready set of rules, for a family of networks, by its name."""
+"""The files of predefined sets of rules for families of networks, by name."""
 
 
 @dataclass(frozen=True)
 class TensorMove:
-    """Tensors that become variables together, in the order of the rule; without targets they are left out.
+    """Tensors that jointly become variables, in the order of the rule; without targets, they are dropped.
 
-    A `copy` holds what another move gives the variables: it is left out too, and only an export writes it.
+    A `copy` has the values of another move: an import drops it, too, and only an export writes it.
     """
 
     sources: tuple[str, ...]
@@ -50,12 +50,12 @@ class TensorMove:
 
 @dataclass(frozen=True)
 class Rule:
-    r"""A pattern for whole path components and the name that replaces them; an empty one leaves the tensor out.
+    r"""A pattern for whole path components, and the name that replaces them; an empty one drops the tensor.
 
-    Several patterns take tensors together whose groups agree, one for each pattern or none of them. Their `transform`,
-    a layout's call, makes the variables of the new names; where it is `keep`, `auto` or nothing, the first tensor
-    becomes the first variable, and so on. An optional rule may match nothing; the tensors of a `copy` are what others
-    are too, such as a kernel that is tied to an embedding.
+    Several patterns jointly match tensors with equal groups, one per pattern. Their `transform`, a layout's call,
+    computes the variables with the new names; if it is `keep`, `auto` or None, the first tensor becomes the first
+    variable, and so on. An optional rule may match nothing; the tensors of a `copy` equal other ones, such as a kernel
+    that is tied to an embedding.
 
     >>> list(Rule("fc(\\d)", r"hidden\1").moves(["fc1/kernel", "fc10/kernel"]))
     [TensorMove(sources=('fc1/kernel',), targets=('hidden1/kernel',), transform=None, copy=False)]
@@ -72,7 +72,7 @@ class Rule:
     copy: bool = False
 
     def __post_init__(self) -> None:
-        """Compile once, to refuse a bad rule where it was written."""
+        """Compile once, to report an invalid rule where it is defined."""
         try:
             patterns = [compiled(pattern) for pattern in self.patterns]
             for replacement in self._replacements:
@@ -82,12 +82,12 @@ class Rule:
         if len({pattern.groups for pattern in patterns}) > 1:
             raise CkptError(f"the rule {self}: its patterns have different numbers of groups")
         if self.transform not in (None, AUTO):
-            from ckpttool.layouts import parse_layout  # needs NumPy, which listing rules does not
+            from ckpttool.layouts import parse_layout  # imports NumPy, which listing rules does not need
 
             parse_layout(str(self.transform))
 
     def moves(self, names: Iterable[str]) -> Iterator[TensorMove]:
-        """Yield what the rule takes of some names; several patterns take only what all of them have a tensor for."""
+        """Yield the moves of names that the rule matches; of several patterns, all must match."""
         together: dict[tuple[object, ...], dict[int, re.Match[str]]] = {}
         seen: Counter[tuple[object, ...]] = Counter()
         for name in names:
@@ -95,7 +95,7 @@ class Rule:
                 (at, match) for at, each in enumerate(self._expressions) if (match := each.fullmatch(quick(each, name)))
             )
             for place, match in islice(matches, 1):
-                number = seen[place, match.groups()]  # names that differ where no group is are not one another's
+                number = seen[place, match.groups()]  # names with equal groups are paired by rank
                 together.setdefault((number, *match.groups()), {})[place] = match
                 seen[place, match.groups()] += 1
         for parts in together.values():
@@ -103,7 +103,7 @@ class Rule:
                 yield from self._moves([parts[place] for place in sorted(parts)])
 
     def takes(self, name: str) -> bool:
-        """Say whether one of the patterns matches a name."""
+        """Return whether one of the patterns matches a name."""
         return any(expression.fullmatch(quick(expression, name)) for expression in self._expressions)
 
     def __str__(self) -> str:
@@ -112,7 +112,7 @@ class Rule:
 
     @property
     def patterns(self) -> tuple[str, ...]:
-        """One pattern for each of the tensors that are taken together."""
+        """The patterns, one for each of the tensors that are matched jointly."""
         return (self.pattern,) if isinstance(self.pattern, str) else self.pattern
 
     @property
@@ -136,13 +136,13 @@ class Rule:
 
 
 def parse_rule(text: str) -> Rule:
-    """Read `RE=>NEW`; spaces around the arrow do not count.
+    """Parse `RE=>NEW`; spaces around the arrow are ignored.
 
     >>> str(parse_rule("fc1 => hidden1"))
     "'fc1' => 'hidden1'"
 
     Raises:
-        CkptError: there is no arrow, or not just one.
+        CkptError: there is not exactly one arrow.
     """
     pattern, arrow, replacement = text.partition(ARROW)
     if not arrow or not pattern.strip() or ARROW in replacement:
@@ -151,7 +151,7 @@ def parse_rule(text: str) -> Rule:
 
 
 def moves(names: Iterable[str], rules: Sequence[Rule]) -> list[TensorMove]:
-    """Return what becomes of each name, in their order; the first rule that matches wins, else a name stays.
+    """Return the moves of all names, in order, by the first rule that matches; other names are kept.
 
     >>> for move in moves(["fc1/kernel", "step"], [Rule("fc1", "hidden1"), Rule("step", "")]):
     ...     print(move.sources, move.targets)
@@ -159,8 +159,8 @@ def moves(names: Iterable[str], rules: Sequence[Rule]) -> list[TensorMove]:
     ('step',) ()
 
     Raises:
-        UnknownName: a rule that is not optional matches nothing that an earlier one did not take.
-        PlanError: two tensors would get one name.
+        UnknownName: a rule that is not optional matches no name that earlier rules have left.
+        PlanError: two tensors would have the same name.
     """
     left = dict.fromkeys(names)
     place = {name: number for number, name in enumerate(left)}
@@ -184,15 +184,15 @@ def moves(names: Iterable[str], rules: Sequence[Rule]) -> list[TensorMove]:
 
 
 def read_rules(path: Path) -> list[Rule]:
-    """Read a ready set by its name, or a file of rules: lines `RE => NEW` with `#` comments, or a .toml.
+    """Read a predefined set by its name, or a file of rules: lines `RE => NEW` with `#` comments, or a .toml.
 
     A .toml has tables `[[rule]]`: `from`, a regular expression or a list of them, and `to` (with a `transform`) or
-    `drop = true`; with `optional = true` a rule may match nothing, with `copy = true` its tensors are copies of others.
-    Or it has a table `[rename]` of "RE" = "NEW".
+    `drop = true`; with `optional = true`, a rule may match nothing, with `copy = true`, its tensors are copies of
+    others. Or it has a table `[rename]` of "RE" = "NEW".
 
     Raises:
         MissingFile: there is no such file or set.
-        CkptError: the content is something else, or the path is a URL.
+        CkptError: the content is invalid, or the path is a URL.
     """
     refuse_url_input(path)
     path = READY_SETS.get(str(path), path)

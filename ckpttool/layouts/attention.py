@@ -19,7 +19,7 @@ from ckpttool.layouts.layout import Shape
 
 
 class AttentionSizes(NamedTuple):
-    """The width of the model, that of all heads together; whether there are biases, and an output's projection."""
+    """The widths of the model and of all heads together; whether there are biases, and an output projection."""
 
     width: int
     inner: int
@@ -39,18 +39,18 @@ Projections = list[Projection]
 
 
 class AttentionForm(Form[AttentionSizes, Projections]):
-    """The form of an attention: kernels, each with its bias behind it or none; the output's last, or left out."""
+    """The form of an attention: kernels, each followed by its bias, if any; the output's last, or omitted."""
 
     kernels: ClassVar[int] = 3
-    """How many kernels query, key and value have."""
+    """The number of kernels for query, key and value."""
     rank: ClassVar[int] = 2
 
     @abstractmethod
     def width_and_inner(self, first: Shape) -> tuple[int, int]:
-        """Return the two sizes that the first kernel's shape says."""
+        """Return the two sizes in the first kernel's shape."""
 
     def sizes(self, shapes: Sequence[Shape]) -> AttentionSizes | None:
-        """Return the sizes under which this form has these shapes."""
+        """Return the sizes for which this form has these shapes."""
         if not shapes or len(shapes[0]) != self.rank:
             return None
         biased = len(shapes) > 1 and len(shapes[1]) < len(shapes[0])
@@ -66,7 +66,7 @@ class Matrices(AttentionForm):
 
     @property
     def parts(self) -> int:
-        """How many of query, key and value lie in a kernel."""
+        """The number of query, key and value projections in a kernel."""
         return 3 // self.kernels
 
     def width_and_inner(self, first: Shape) -> tuple[int, int]:
@@ -82,12 +82,12 @@ class Matrices(AttentionForm):
         return [shape for pair in both for shape in pair[: 1 + sizes.biased]]
 
     def read(self, arrays: Sequence[Array]) -> Projections:
-        """Split what is joined."""
+        """Split joined projections."""
         projections = [Projection(self._turn(kernel), bias) for kernel, bias in with_biases(arrays)]
         return [*_split(projections[: self.kernels], self.parts), *projections[self.kernels :]]
 
     def write(self, weights: Projections) -> list[Array]:
-        """Join what is split."""
+        """Join projections."""
         joined = [*_join(weights[:3], self.parts), *weights[3:]]
         return in_turn([Projection(self._turn(kernel), bias) for kernel, bias in joined])
 
@@ -96,7 +96,7 @@ class Matrices(AttentionForm):
 
 
 def _split(projections: Projections, parts: int) -> Projections:
-    """Part each projection along its outputs."""
+    """Split each projection along its outputs."""
     parted = []
     for kernel, bias in projections:
         biases = [None] * parts if bias is None else np.split(bias, parts)
@@ -105,7 +105,7 @@ def _split(projections: Projections, parts: int) -> Projections:
 
 
 def _join(projections: Projections, parts: int) -> Projections:
-    """Join so many projections at a time along their outputs."""
+    """Join groups of projections along their outputs."""
     if parts == 1:
         return projections
     kernels, biases = zip(*projections, strict=True)
@@ -113,7 +113,7 @@ def _join(projections: Projections, parts: int) -> Projections:
 
 
 def with_biases(arrays: Sequence[Array]) -> Projections:
-    """Pair kernels with the biases behind them, which have fewer dimensions."""
+    """Pair kernels with the following biases, which have fewer dimensions."""
     biased = len(arrays) > 1 and arrays[1].ndim < arrays[0].ndim
     if biased:
         return [Projection(*pair) for pair in zip(arrays[::2], arrays[1::2], strict=True)]
@@ -185,7 +185,7 @@ class Keras(AttentionForm):
         return [Projection(*each) for each in zip([*inner, *outer], biases, strict=True)]
 
     def write(self, weights: Projections) -> list[Array]:
-        """Part the heads."""
+        """Split the heads."""
         heads = self.heads
         inner = [
             Projection(
@@ -232,7 +232,7 @@ class Attention(Between):
     heads: int = 0
 
     def __post_init__(self) -> None:
-        """Refuse Keras's form as a target without its heads."""
+        """Check that Keras's form as a target has a number of heads."""
         super().__post_init__()
         if self.heads < 0 or (self.target == "keras" and not self.heads):
             raise WrongValue("heads", "expected heads=N above 0")

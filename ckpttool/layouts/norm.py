@@ -1,4 +1,4 @@
-"""Normalisations: their parts have other names in each framework, their epsilon another value, Caffe's batches sums."""
+"""Normalisations: frameworks differ in epsilons and in names of parts, and Caffe stores sums instead of averages."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from ckpttool.core.tensors import Array
 from ckpttool.layouts.layout import Keep, Layout, Shape
 
 FACTOR: Shape = (1,)
-"""The shape of what Caffe divides its sums by."""
+"""The shape of the factor by which Caffe divides its sums."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class BatchNorm(Layout):
 
     @property
     def difference(self) -> str:
-        """What it makes up for, in words."""
+        """A description of the difference for which it compensates."""
         return (
             f"the epsilon of batch normalisations is {self.epsilon:g} in the source (PyTorch's default, where the file "
             f"does not say it) and {self.target_epsilon:g} in the graph"
@@ -60,11 +60,11 @@ class BatchNorm(Layout):
         return self.shapes(shapes)
 
     def apply(self, arrays: Sequence[Array]) -> list[Array]:
-        """Return the vectors with the difference folded in."""
+        """Return the vectors adjusted to the target's epsilon."""
         return self._folded(arrays, self.epsilon, self.target_epsilon)
 
     def invert(self, arrays: Sequence[Array]) -> list[Array]:
-        """Return the vectors with the difference taken out."""
+        """Return the vectors adjusted to the source's epsilon."""
         return self._folded(arrays, self.target_epsilon, self.epsilon)
 
     def _folded(self, arrays: Sequence[Array], old: float, new: float) -> list[Array]:
@@ -120,7 +120,7 @@ class CaffeBatchNorm(Layout):
         return [*shapes[:2], FACTOR, *shapes[2:]]
 
     def apply(self, arrays: Sequence[Array]) -> list[Array]:
-        """Return the moving statistics and what the Scale layer has."""
+        """Return the moving statistics, and the parameters of the Scale layer."""
         self.shapes([array.shape for array in arrays])
         mean, variance, factor, *scale = arrays
         return [_divided(mean, factor), *self._folded(_divided(variance, factor), scale, BatchNorm.apply)]
@@ -135,7 +135,7 @@ class CaffeBatchNorm(Layout):
     def _folded(
         self, variance: Array, scale: Sequence[Array], way: Callable[[BatchNorm, Sequence[Array]], list[Array]]
     ) -> list[Array]:
-        """Return variance, gamma and beta for the other epsilon, one way or back; gamma takes it where there is one."""
+        """Return variance, gamma and beta for the other epsilon, in either direction; gamma is adjusted if present."""
         if self.epsilon == self.target_epsilon:
             return [variance, *scale]
         *gamma, variance = way(BatchNorm(self.epsilon, self.target_epsilon), [*scale[:1], variance])
@@ -143,12 +143,12 @@ class CaffeBatchNorm(Layout):
 
 
 def _fit(shapes: Sequence[Shape]) -> bool:
-    """Say whether these are the vectors of one layer: statistics, and none, one or both of gamma and beta."""
+    """Return whether these are the shapes of one layer: statistics, and none, one or both of gamma and beta."""
     return len(shapes) in (2, 3, 4) and len({*shapes}) == 1 and len(shapes[0]) == 1
 
 
 def _divided(total: Array, factor: Array) -> Array:
-    """Return what a sum normalises with: zeros where nothing was counted."""
+    """Return a sum divided by the factor; zeros if the factor is 0."""
     if not factor[0]:
         return np.zeros_like(total)
     return (total.astype(np.float64) / np.float64(factor[0])).astype(total.dtype)

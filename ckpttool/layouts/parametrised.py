@@ -1,7 +1,6 @@
-"""Parametrisations: a weight that is computed of several tensors, which PyTorch saves in its place.
+"""Parametrisations: a weight that is computed from several tensors, which PyTorch saves instead of it.
 
-Each makes the weight that the layer computes with, and then lays it out as another layout does with it: `of`, by
-default not at all.
+Each computes the weight, and then applies another layout to it: `of`, by default none.
 """
 
 from abc import abstractmethod
@@ -18,13 +17,13 @@ from ckpttool.layouts.layout import Keep, Layout, Shape
 
 KEEP = Keep()
 ALIKE, APART = 0.7, 0.1
-"""The cosine that u has at least with Wv, as after a step of the power iteration, and by how much it is the largest."""
+"""The minimum cosine between u and Wv, as after a step of the power iteration, and its minimum lead over others."""
 LEAST = 1e-12
-"""What a norm is at least, as in torch.nn.functional.normalize."""
+"""The minimum of a norm, as in torch.nn.functional.normalize."""
 
 
 class Parametrisation(Layout):
-    """A layout of a weight's parts; a subclass says how the weight is computed of them, and which they were."""
+    """A layout of a weight's parts; a subclass computes the weight from them, and the parts from a weight."""
 
     words: ClassVar[str]
     """The shapes of the parts, for messages."""
@@ -32,7 +31,7 @@ class Parametrisation(Layout):
 
     @abstractmethod
     def weight_shape(self, shapes: Sequence[Shape]) -> Shape | None:
-        """Return the weight's shape, None where these are not the shapes of its parts."""
+        """Return the weight's shape, or None if these are not the shapes of its parts."""
 
     @abstractmethod
     def part_shapes(self, weight: Shape) -> list[Shape]:
@@ -44,10 +43,10 @@ class Parametrisation(Layout):
 
     @abstractmethod
     def parts(self, weight: Array) -> list[Array]:
-        """Return parts that make a weight."""
+        """Return parts that result in a weight."""
 
     def shapes(self, shapes: Sequence[Shape]) -> list[Shape]:
-        """Return the shape of the weight, laid out."""
+        """Return the shape of the weight in the layout `of`."""
         weight = self.weight_shape(shapes)
         if weight is None:
             raise self.wrong(shapes, self.words)
@@ -59,7 +58,7 @@ class Parametrisation(Layout):
         return self.part_shapes(weight)
 
     def apply(self, arrays: Sequence[Array]) -> list[Array]:
-        """Return the weight, rounded once, laid out."""
+        """Return the weight, rounded once, in the layout `of`."""
         self.shapes([array.shape for array in arrays])
         return self.of.apply([self.weight(arrays).astype(arrays[0].dtype)])
 
@@ -97,7 +96,7 @@ class WeightNorm(Parametrisation):
         return replace(self, dim=own[0] if own else self.dim if shapes[0] else None)
 
     def weight_shape(self, shapes: Sequence[Shape]) -> Shape | None:
-        """Return the shape of v, where g fits it."""
+        """Return the shape of v, or None if g does not fit it."""
         return shapes[1] if len(shapes) == 2 and self._fits(*shapes) else None
 
     def part_shapes(self, weight: Shape) -> list[Shape]:
@@ -150,7 +149,7 @@ class SpectralNorm(Parametrisation):
     likely: int | None = None
 
     def weight_shape(self, shapes: Sequence[Shape]) -> Shape | None:
-        """Return the weight's shape, where u and v fit it."""
+        """Return the weight's shape, or None if u and v do not fit it."""
         return shapes[0] if len(shapes) in (2, 3) and self._dims(shapes) else None
 
     def part_shapes(self, weight: Shape) -> list[Shape]:
@@ -188,7 +187,7 @@ class SpectralNorm(Parametrisation):
         return []
 
     def _dims(self, shapes: Sequence[Shape]) -> list[int]:
-        """Return the dimensions to whose size those of u and v fit."""
+        """Return the dimensions whose sizes u and v fit."""
         weight, *vectors = shapes
         asked = range(len(weight)) if self.dim is None else [self.dim % len(weight)] if weight else []
         sizes = {dim: [(weight[dim],), (prod(weight[:dim] + weight[dim + 1 :]),)] for dim in asked if len(weight) > 1}
@@ -208,7 +207,7 @@ class Pruned(Parametrisation):
     of: Layout = KEEP
 
     def weight_shape(self, shapes: Sequence[Shape]) -> Shape | None:
-        """Return the shape of both."""
+        """Return the shape of both, or None if they differ."""
         return shapes[0] if len(shapes) == 2 and len({*shapes}) == 1 else None
 
     def part_shapes(self, weight: Shape) -> list[Shape]:
@@ -220,12 +219,12 @@ class Pruned(Parametrisation):
         return arrays[0].astype(np.float64) * arrays[1].astype(np.float64)
 
     def parts(self, weight: Array) -> list[Array]:
-        """Return the weight, and where it is."""
+        """Return the weight, and a mask of its nonzero elements."""
         return [weight, weight != 0]
 
 
 def _norms(array: Array, shape: Shape) -> Array:
-    """Return norms over the dimensions that have size 1 in a shape, over all where it has none."""
+    """Return norms over the dimensions that have size 1 in a shape, or over all if the shape is empty."""
     axes = tuple(axis for axis, size in enumerate(shape) if size == 1) if shape else tuple(range(array.ndim))
     return np.asarray(np.sqrt((array**2).sum(axes, keepdims=bool(shape))))
 

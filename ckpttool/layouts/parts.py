@@ -1,4 +1,4 @@
-"""Parametrised weights in PyTorch's files: which tensors are the parts of one, by their names and shapes.
+"""Finding parametrised weights in PyTorch's files: the parts of each, by names and shapes.
 
 `torch.nn.utils.weight_norm` saves `weight_g` and `weight_v`, `spectral_norm` `weight_orig`, `weight_u` and `weight_v`,
 `prune` `weight_orig` and `weight_mask`; `torch.nn.utils.parametrizations` saves all below `parametrizations.weight`.
@@ -14,7 +14,7 @@ from ckpttool.layouts.parametrised import Parametrisation, Pruned, SpectralNorm,
 
 
 class Form(NamedTuple):
-    """How parts are called: by the ends of their names behind what they share; what is at the end may be missing."""
+    """The names of parts: a pattern for the first, the endings of all, and how many of the last may be missing."""
 
     first: re.Pattern[str]
     ends: tuple[str, ...]
@@ -33,11 +33,11 @@ FORMS = (
 )
 _BELOW = re.compile(_NEW)
 _PART = re.compile(_NEW + r".+|(?:.*[./])?(?:weight|bias)(?:_[ih]h_l\d+(?:_reverse)?)?_(?:g|v|orig)", re.DOTALL)
-"""A name that only a part has."""
+"""The names that only parts have."""
 
 
 class Parametrised(NamedTuple):
-    """A weight by the name that it has without its parametrisation, its parts, and what makes it of them."""
+    """A weight: its name without the parametrisation, its parts, and the layout that computes it from them."""
 
     name: str
     parts: tuple[str, ...]
@@ -48,7 +48,7 @@ class Parametrised(NamedTuple):
 
 
 def parametrised(file: Checkpoint) -> Iterator[Parametrised]:
-    """Yield the weights whose parts are all there, of shapes that fit, and whose own name is free."""
+    """Yield the weights whose parts are complete and have matching shapes, and whose own name is unused."""
     taken: set[str] = set()
     beside = _beside(file)
     for form in FORMS:
@@ -67,7 +67,7 @@ def parametrised(file: Checkpoint) -> Iterator[Parametrised]:
 
 
 def with_wholes(file: Checkpoint, wholes: Iterable[Parametrised]) -> Checkpoint:
-    """Return a file with weights in the places of the first of their parts, and without the others.
+    """Return a file with weights in the place of the first of their parts, without the parts.
 
     >>> import numpy as np
     >>> file = Checkpoint.of({"fc.weight_g": np.ones((2, 1)), "fc.weight_v": np.ones((2, 4)), "fc.bias": np.zeros(2)})
@@ -86,7 +86,7 @@ def with_wholes(file: Checkpoint, wholes: Iterable[Parametrised]) -> Checkpoint:
 
 
 def _beside(file: Checkpoint) -> dict[str, set[str]]:
-    """Return all that is saved below each parametrised weight, which may be under several, or under one of its own."""
+    """Return all names below each parametrised weight, which may have several parametrisations, or a custom one."""
     beside: dict[str, set[str]] = {}
     for name in file:
         if match := _BELOW.match(name):
@@ -95,7 +95,7 @@ def _beside(file: Checkpoint) -> dict[str, set[str]]:
 
 
 def is_part(name: str) -> bool:
-    """Say whether only a part of a parametrised weight has a name.
+    """Return whether a name is one that only parts of parametrised weights have.
 
     >>> is_part("fc.weight_g"), is_part("fc.weight")
     (True, False)

@@ -1,7 +1,7 @@
-"""Recurrent cells: LSTM and GRU, and the forms that TensorFlow 1 has of them.
+"""Recurrent cells: LSTM and GRU, and their forms in TensorFlow 1.
 
-An LSTM computes the same everywhere; the gates' order, the biases and the forget gate's constant differ. There are two
-kinds of GRU that no weights make equal, by whether the reset gate acts before the recurrent product or after it.
+LSTMs differ only in the gates' order, the biases and the forget gate's constant. There are two kinds of GRU that cannot
+be converted to each other: the reset gate acts before or after the recurrent product.
 """
 
 from abc import abstractmethod
@@ -100,7 +100,7 @@ class Lstm(Between):
 
 @dataclass(frozen=True)
 class Tf1Gru(CellForm):
-    """What TensorFlow 1's cells share: the gates r and z in one kernel, the candidate, n, apart."""
+    """The common part of TensorFlow 1's GRU cells: the gates r and z in one kernel, the candidate n separate."""
 
     may_lack_biases: ClassVar[bool] = False
     gates: str = "rz"
@@ -159,7 +159,7 @@ class GruCellTf1(Tf1Gru):
         return [(inputs + units, units), (units,)]
 
     def read_candidate(self, arrays: Sequence[Array], units: int) -> Gate:
-        """Take the kernel apart."""
+        """Split the kernel."""
         return Gate(arrays[0][:-units], arrays[0][-units:], (arrays[1],))
 
     def write_candidate(self, gate: Gate) -> list[Array]:
@@ -184,7 +184,7 @@ class Parted(Tf1Gru):
         return [(inputs, units), (units,), (units, units), (units,)]
 
     def read_candidate(self, arrays: Sequence[Array], units: int) -> Gate:
-        """Join what the two projections have."""
+        """Join the two projections."""
         return Gate(arrays[0], arrays[2], (arrays[1], arrays[3]))
 
     def write_candidate(self, gate: Gate) -> list[Array]:
@@ -229,7 +229,7 @@ class Gru(Between):
     forms: ClassVar[tuple[str, ...]] = (*RESET_AFTER, *RESET_BEFORE)
 
     def __post_init__(self) -> None:
-        """Refuse what no weights make equal."""
+        """Check that both forms are of the same kind of GRU."""
         super().__post_init__()
         if (self.source in RESET_AFTER) != (self.target in RESET_AFTER):
             raise PlanError(

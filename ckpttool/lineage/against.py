@@ -1,4 +1,4 @@
-"""Whether a file is the one that a hash or a lineage tells of: for formats without checksums nothing else says it."""
+"""Comparing a file with an expected hash or lineage, which is the only check for formats without checksums."""
 
 import hashlib
 import re
@@ -16,16 +16,16 @@ _HASH = re.compile(r"(?:sha256:)?([0-9a-fA-F]{64})")
 
 
 def difference(path: Path, told: str, is_graph: bool = False) -> str | None:
-    """Say how a file differs from what is told of it; None where it is that one.
+    """Return a message on how a file differs from what is expected, or None if it does not.
 
     Args:
         path: A checkpoint, or the file of a graph.
-        told: The SHA-256 of its one file, as `sha256sum` has it, or the one of a lineage (`log`); the file of a
-            lineage, of whose output or sources it is to be one; or `zoo:NAME`, an entry of the catalogue.
+        told: The SHA-256 of its only file, as printed by `sha256sum`, or of a lineage (`log`); a lineage file, which
+            must contain it as output or source; or `zoo:NAME`, an entry of the catalogue.
         is_graph: Whether it is a graph.
 
     Raises:
-        PlanError: it is not a hash, nor the path of a file.
+        PlanError: `told` is neither a hash nor the path of a file.
         FormatError: the file is not a lineage.
     """
     told = hash_of_entry(told) if is_entry(told) else told
@@ -41,11 +41,11 @@ def difference(path: Path, told: str, is_graph: bool = False) -> str | None:
 
 
 def hash_of_entry(entry: str) -> str:
-    """Return the SHA-256 of the file by which an entry of the catalogue is told: the index of TensorFlow's checkpoints.
+    """Return the SHA-256 of the file that identifies a catalogue entry, such as the index of TensorFlow's checkpoints.
 
     Raises:
         UnknownName: the entry does not exist.
-        PlanError: it is of several files, and of none of them all follow.
+        PlanError: it has several files, none of which identifies it.
     """
     manifest = Catalogue.open().find(selector(entry))
     hashes = {file.path: file.sha256 for file in manifest.files}
@@ -56,7 +56,7 @@ def hash_of_entry(entry: str) -> str:
 
 
 def _hashes_of(path: Path) -> set[str]:
-    """Return the hash that a lineage has of a checkpoint, and that of its file where it is one."""
+    """Return the hash of a checkpoint as in a lineage, and if it is a single file, the file's."""
     format_ = registry.find(path)
     hashes = {Source.of(path, format_.NAME, format_.open(path)).hash}
     if path.is_file():
@@ -69,7 +69,7 @@ def _hashes_of(path: Path) -> set[str]:
 
 
 def _hashes_in(path: Path) -> dict[str, str]:
-    """Return the hashes that a lineage has, of its output and of what this was made of, with their paths."""
+    """Return the hashes in a lineage, of its output and of all sources, with their paths."""
     try:
         chain, output = read_lineage(path)
     except MissingFile as error:

@@ -1,4 +1,4 @@
-"""Derivation: the steps of a plan that made a checkpoint, as a tree down to the files it came from, and as a list."""
+"""Derivation: the steps of a plan that made a checkpoint, as a tree down to its source files, and as a list."""
 
 import itertools
 from collections import Counter
@@ -8,17 +8,17 @@ from typing import Any
 
 SEVERAL = ("merge", "average")
 NAMING = ("base", "equals", "like", *SEVERAL)
-"""The keys of a step whose values name other checkpoints, `SEVERAL` of them more than one."""
+"""The keys of a step whose values are names of other checkpoints; those in `SEVERAL` have lists."""
 ON, AS = "on", "as"
-"""The keys of any step: the checkpoint that it works on, and what its result is called."""
+"""The keys that any step may have: the checkpoint on which it works, and the name of its result."""
 
 
 @dataclass(frozen=True, eq=False)
 class Derivation:
-    """A file that was opened, or a step of a plan that made a checkpoint of others.
+    """A file that was opened, or a step of a plan that made a checkpoint from others.
 
-    In the step's table derivations stand for the names of checkpoints; `of` is the one that it works on, None where it
-    is of those in the table alone.
+    In the step's table, derivations replace the names of checkpoints; `of` is the one on which the step works, or None
+    if it uses only those in the table.
     """
 
     file: Any = None
@@ -26,7 +26,7 @@ class Derivation:
     of: "Derivation | None" = None
 
     def parts(self) -> Iterator["Derivation"]:
-        """Yield what the step is of; what it works on comes last, so that a list of steps goes on with it."""
+        """Yield the step's inputs; the one on which it works is last, so that a list of steps continues with it."""
         for key in NAMING:
             value = self.table.get(key)
             yield from (value if isinstance(value, list) else [value] if isinstance(value, Derivation) else ())
@@ -36,14 +36,14 @@ class Derivation:
 
 @dataclass(frozen=True)
 class Steps:
-    """A derivation in a plan: the files, which it calls a, b, c ... in this order, and the tables of its steps."""
+    """A derivation as a plan: the files, which are named a, b, c ... in this order, and the tables of the steps."""
 
     files: tuple[Any, ...]
     tables: tuple[dict[str, Any], ...]
 
     @classmethod
     def of(cls, derivation: Derivation) -> "Steps | None":
-        """Return the steps that end with a derivation; None where a list of steps cannot end so.
+        """Return the steps that end with a derivation, or None if no list of steps can.
 
         >>> file = Derivation("a.ckpt")
         >>> half = Derivation(table={"scale": "fc=0.5"}, of=file)
@@ -53,10 +53,10 @@ class Steps:
         return _Listing(derivation).steps()
 
     def derivation(self) -> Derivation:
-        """Return the derivation that these steps end with.
+        """Return the derivation of the last step's result.
 
         Raises:
-            KeyError, TypeError, IndexError: they are none.
+            KeyError, TypeError, IndexError: the steps are malformed.
         """
         known = {
             letters(number): file if isinstance(file, Derivation) else Derivation(file)
@@ -78,13 +78,13 @@ def _named(value: Any, known: Mapping[str, Derivation]) -> Any:
 
 
 class _Listing:
-    """A list of steps in the making: which checkpoint has which name, and which one the next step works on."""
+    """Builds a list of steps: keeps the names of checkpoints, and the one on which the next step works."""
 
     def __init__(self, derivation: Derivation) -> None:
         self._order = list(_in_order(derivation))
         edges = [_same(part) for each in self._order for part in each.parts()]
         self._uses = Counter(edges)
-        first = derivation  # a plan begins with the file that its last step goes back to
+        first = derivation  # a plan begins with the file to which its last step leads back
         while first.file is None:
             first = first.of or [*first.parts()][-1]
         files = (each.file for each in self._order if each.file is not None)
@@ -96,13 +96,13 @@ class _Listing:
         self._current = letters(0)
 
     def steps(self) -> Steps | None:
-        """Return the list; None where a step would have to come after the last that is not part of it."""
+        """Return the list, or None if it would not end with the derivation."""
         tables = [self._put(each) for each in self._order if each.file is None]
         ends_so = self._names[_same(self._order[-1])] == self._current
         return Steps(tuple(self._files), tuple(tables)) if ends_so else None
 
     def _put(self, derivation: Derivation) -> dict[str, Any]:
-        """Return the table of a step, and name what it makes: as that of which it is, where nothing else is of that."""
+        """Return the table of a step, and name its result: like its input, unless other steps use that, too."""
         table = {key: self._with_names(value) if key in NAMING else value for key, value in derivation.table.items()}
         before = _same(derivation.of or [*derivation.parts()][-1])
         name = self._names[before]
@@ -122,12 +122,12 @@ class _Listing:
 
 
 def _same(derivation: Derivation) -> Any:
-    """Return what tells a derivation from others: a file that was opened twice is one."""
+    """Return the identity of a derivation: a file that was opened twice is the same."""
     return derivation if derivation.file is None else derivation.file
 
 
 def _in_order(derivation: Derivation) -> Iterator[Derivation]:
-    """Yield all that a derivation is of, each once and after what it is of itself, and the derivation last."""
+    """Yield a derivation and all its inputs, each once and after its own inputs."""
     seen: set[Any] = set()
     todo = [(derivation, derivation.parts())]
     while todo:

@@ -1,4 +1,4 @@
-"""An output's lineage as a plan: the steps of all records that made it, from the files that no step of a plan makes."""
+"""An output's lineage as a plan: the steps of all records that made it, from files that no step of a plan can make."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,18 +11,18 @@ from ckpttool.lineage.records import Chain, Record, Source
 
 @dataclass(frozen=True)
 class Begin:
-    """A file that a plan begins with, and the command that made it, where one did that is not a step of a plan."""
+    """A file with which a plan begins, and the command that made it, if that cannot be a step of a plan."""
 
     source: Source
     made_by: str | None = None
 
 
 def replayed(chain: Chain) -> Steps:
-    """Return the steps that make the last output of a chain, and as their files what they begin with.
+    """Return the steps that make the last output of a chain, with the files with which they begin.
 
     Raises:
-        PlanError: the last command, or what it was told, is not a step of a plan.
-        FormatError: the steps of a record are none.
+        PlanError: the last command, or its arguments, cannot be a step of a plan.
+        FormatError: the steps of a record are malformed.
     """
     if not chain.records:
         raise PlanError("no history")
@@ -44,7 +44,7 @@ def replayed(chain: Chain) -> Steps:
 def _derivation(
     record: Record, plan: Mapping[str, Any], records: Mapping[str, Record], derivations: Mapping[str, Derivation]
 ) -> Derivation:
-    """Return what a record made, of files or of what earlier records made."""
+    """Return the derivation of a record's output, from files or outputs of earlier records."""
     files: list[Derivation] = []
     for place in plan["sources"]:
         maker = (record.makers[place] if place < len(record.makers) else None) or ""

@@ -1,4 +1,4 @@
-"""Where a lineage is kept: among the texts of a format that keeps such, else in a file beside the output."""
+"""Storing a lineage: in the metadata of the output if its format has metadata, else in a file beside it."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,27 +12,27 @@ from ckpttool.lineage.records import Chain, Source
 from ckpttool.remote import sparse_files
 
 MOST_TEXT = 32 << 10
-"""Characters of a lineage among a format's texts (an attribute of HDF5 holds 64 KiB); a longer one lies beside."""
+"""The maximum length of a lineage in metadata (an HDF5 attribute has at most 64 KiB); longer ones are beside it."""
 
 
 def write_beside(output: Path, made: Source, chain: Chain) -> None:
-    """Write a lineage beside an output, with the hash of what it is of, and its own checksum."""
+    """Write a lineage beside an output, with the output's hash, and its own checksum."""
     with replacing(path_beside(output)) as file:
         file.write(checked_json.dumps({"output": made.as_json(), **chain.as_json()}))
 
 
 def text_of(chain: Chain) -> str:
-    """Return a lineage as a format keeps it among its texts."""
+    """Return a lineage in the form for metadata."""
     return checked_json.dumps(chain.as_json(), indent=None).decode().strip()
 
 
 def lineage_of(path: Path, metadata: Mapping[str, str]) -> Chain:
-    """Return the lineage of what lies at a path and keeps these texts; one without records where it has none.
+    """Return the lineage of an output at a path with this metadata; an empty one if it has none.
 
-    A file beside it counts only while what it was written for is there unchanged: others may have written since.
+    A file beside the output counts only if the output is unchanged since, because other programs may have written it.
 
     Raises:
-        FormatError: what should be a lineage is none.
+        FormatError: the lineage is malformed.
     """
     if KEY in metadata:
         return _parsed(metadata[KEY], path)[0]
@@ -44,10 +44,10 @@ def lineage_of(path: Path, metadata: Mapping[str, str]) -> Chain:
 
 
 def read_lineage(path: Path) -> tuple[Chain, Source | None]:
-    """Read the file of a lineage: the chain, and what output it is of.
+    """Return the lineage in a file, and its output (None if the file does not contain it).
 
     Raises:
-        MissingFile: it does not exist.
+        MissingFile: the file does not exist.
         FormatError: it is not a lineage.
     """
     if not sparse_files.is_there(path):
@@ -56,7 +56,7 @@ def read_lineage(path: Path) -> tuple[Chain, Source | None]:
 
 
 def _parsed(text: str | bytes, place: Path) -> tuple[Chain, Source | None]:
-    """Read a lineage, and what output it is of where it says so."""
+    """Parse a lineage, and its output if it contains one."""
     try:
         document = checked_json.loads(text if isinstance(text, bytes) else text.encode(), is_required=False)
         return Chain.from_json(document), Source.from_json(document["output"]) if "output" in document else None

@@ -1,8 +1,8 @@
-"""What changes an image: where its pixels lie, or its colours. Each is a class, with its parameters and what it does.
+"""Augmentations of images, which move pixels or change colours. Each is a class with its parameters and computation.
 
-What moves pixels is a matrix from places in the result to places in the image: places are (x, y, 1), counted in pixels
-from the middle of the image. What changes colours gives new values for images [n, channels, pixels], where a channel's
-pixels lie together: TensorFlow is several times faster so than with the channels of a pixel together.
+An augmentation that moves pixels is a matrix from positions in the result to positions in the image: (x, y, 1), in
+pixels from the centre of the image. One that changes colours returns new values for images [n, channels, pixels], with
+the channels first: this is several times faster in TensorFlow than with the channels last.
 """
 
 from dataclasses import dataclass, fields
@@ -15,14 +15,14 @@ from ckpttool.runtime.configure import tensorflow
 Shape = tuple[int, int, int]
 """Height, width, channels."""
 _AS_FIRST: Any = None
-"""The default of a second parameter that is, unless given, what the first one is."""
+"""The default of a second parameter that means the value of the first."""
 
 
 @dataclass(frozen=True)
 class Bounds:
-    """The range of values: 0 to `top`, which is 1 for floats and 255 for whole numbers.
+    """The range of values: 0 to `top`, which is 1 for floats and 255 for integers.
 
-    `low` and `high`, [n, 1, 1], are wider for an image that has values outside of it.
+    `low` and `high`, [n, 1, 1], are wider for images with values outside of it.
     """
 
     top: float
@@ -32,7 +32,7 @@ class Bounds:
 
 @dataclass(frozen=True)
 class Operation(Call):
-    """A change of images, by `draws` random numbers for each; a change of colours may need a number of `channels`."""
+    """An augmentation by `draws` random numbers per image; one of colours may require a number of `channels`."""
 
     noun, example = "operation", "shift(0.1); rotate(15); flip()"
     draws: ClassVar[int] = 1
@@ -40,11 +40,11 @@ class Operation(Call):
 
     @classmethod
     def problem_of_name(cls, name: str) -> str | None:
-        """Return why there may be no name before it."""
+        """Return the reason why no name may precede it."""
         return "an operation has no name of its own"
 
     def problem_with(self, shape: Shape) -> str | None:
-        """Return why it does not suit images of a shape, None where it does."""
+        """Return the reason why it cannot be applied to images of a shape, or None."""
         if self.channels in (None, shape[2]):
             return None
         given = "1 channel" if shape[2] == 1 else f"{shape[2]} channels"
@@ -57,7 +57,7 @@ class Operation(Call):
 
 
 class Move(Operation):
-    """A change of where pixels lie."""
+    """An augmentation that moves pixels."""
 
     def matrix(self, draws: Any, shape: Shape) -> Any:
         """Return a matrix [n, 3, 3] for draws [n, ...]."""
@@ -65,7 +65,7 @@ class Move(Operation):
 
 
 class Colour(Operation):
-    """A change of colours."""
+    """An augmentation that changes colours."""
 
     def recolour(self, images: Any, draws: Any, bounds: Bounds) -> Any:
         """Return new values of images [n, channels, pixels] for draws [n, ...]."""
@@ -166,14 +166,14 @@ class Crop(Move):
         above_zero("width", self.width, "a whole number of pixels")
 
     def problem_with(self, shape: Shape) -> str | None:
-        """Return why the window does not suit images of a shape."""
+        """Return the reason why the window does not fit images of a shape, or None."""
         height, width, _ = shape
         if self.height <= height and self.width <= width:
             return None
         return f"crop: a window of {self.height} x {self.width} pixels, the images have {height} x {width}"
 
     def matrix(self, draws: Any, shape: Shape) -> Any:
-        """Return the matrices; each place of a window is as likely."""
+        """Return the matrices; all positions of the window are equally likely."""
         tf = tensorflow()
         height, width, _ = shape
         free = width - self.width, height - self.height
@@ -236,10 +236,10 @@ class Saturation(_ByFactor):
     high: float
 
     def recolour(self, images: Any, draws: Any, bounds: Bounds) -> Any:
-        """Return the new values: the largest of the channels stays, the distances of the others to it are scaled."""
+        """Return the new values: the largest channel is kept, the differences of the others from it are scaled."""
         tf = tensorflow()
         value, chroma = _value_and_chroma(images)
-        most = tf.math.divide_no_nan(value - bounds.low, chroma)  # what makes the saturation 1
+        most = tf.math.divide_no_nan(value - bounds.low, chroma)  # the factor for a saturation of 1
         return value - (value - images) * tf.minimum(_each(draws, self.low, self.high), most)
 
 
@@ -257,7 +257,7 @@ class Hue(Colour):
     def recolour(self, images: Any, draws: Any, bounds: Bounds) -> Any:
         """Return the new values.
 
-        Value and chroma stay; the hue is counted in sixths of the circle from red over green to blue, as in
+        Value and chroma are kept; the hue is measured in sixths of the circle from red over green to blue, as in
         https://en.wikipedia.org/wiki/HSL_and_HSV.
         """
         tf = tensorflow()
@@ -273,12 +273,12 @@ class Hue(Colour):
 
 
 def _between(draws: Any, low: float, high: float) -> Any:
-    """Return the place of draws (0 to 1) in a range."""
+    """Return draws (0 to 1) scaled to a range."""
     return low + draws * (high - low)
 
 
 def _each(draws: Any, low: float, high: float) -> Any:
-    """Return the place of draws in a range, a number for each image."""
+    """Return draws scaled to a range, one number per image."""
     return tensorflow().reshape(_between(draws, low, high), [-1, 1, 1])
 
 
@@ -290,7 +290,7 @@ def _matrix(*elements: Any, like: Any) -> Any:
 
 
 def _value_and_chroma(images: Any) -> tuple[Any, Any]:
-    """Return the largest channel of each pixel, and how far the smallest is from it; both [n, 1, pixels]."""
+    """Return the largest channel of each pixel, and its difference from the smallest; both [n, 1, pixels]."""
     tf = tensorflow()
     red, green, blue = tf.split(images, 3, 1)
     value = tf.maximum(tf.maximum(red, green), blue)

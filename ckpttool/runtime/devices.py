@@ -1,4 +1,4 @@
-"""What TensorFlow computes on here."""
+"""The devices on which TensorFlow computes."""
 
 from ckpttool.runtime.configure import tensorflow
 

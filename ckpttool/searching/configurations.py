@@ -1,4 +1,4 @@
-"""What a search compares: configurations, the blocks of examples on which all of them are tried, and outcomes.
+"""The objects that a search compares: configurations, blocks of examples on which all are tried, and outcomes.
 
 Each configuration is tried once on each block. A block divides the examples into those to train on and those to
 evaluate, and its seed determines the split, the initial values and the order of examples. All configurations use the

@@ -1,6 +1,6 @@
-"""The file of a study: an SQLite database that one process has open, and one line for what is wrong with it.
+"""The file of a study: an SQLite database that a single process may open, with one-line error messages.
 
-While it is open it is locked; of a process that was killed the system takes the lock back.
+It is locked while it is open; the system releases the lock of a killed process.
 """
 
 import json
@@ -16,9 +16,9 @@ from ckpttool.core.errors import CkptError, CorruptCheckpoint, FormatError
 from ckpttool.formats.writing.files import why_no_folder
 
 APPLICATION = b"ckst"
-"""What stands in the file's header for the program that made it."""
+"""The application id in the file's header."""
 VERSION = WHOLE_SINCE = 2
-"""Since version 2 the checksum of a trial is that of all that is kept of it."""
+"""Since version 2, the checksum of a trial covers all its fields."""
 _SCHEMA = """
 CREATE TABLE question (key TEXT PRIMARY KEY, value TEXT NOT NULL);
 CREATE TABLE blocks (seed INTEGER, fold INTEGER, rows BLOB NOT NULL, checksum INTEGER, PRIMARY KEY (seed, fold));
@@ -39,18 +39,18 @@ _UNWRITABLE = {
 
 
 ENDS = ("", "-wal", "-shm", "-journal")
-"""What a study's file has behind its name, and those that SQLite keeps beside it."""
+"""The name endings of a study's file, and of the files that SQLite keeps beside it."""
 
 
 class StudyFile:
     """An open file with the tables `question`, `blocks` and `trials`."""
 
     def __init__(self, path: Path) -> None:
-        """Open and lock a file; one that is not there is made.
+        """Open and lock a file; a missing one is created.
 
         Raises:
-            FormatError: it is damaged, of a newer version or of another program, or a link.
-            CkptError: it cannot be written, or another process writes it.
+            FormatError: it is damaged, a link, or from a newer version or another program.
+            CkptError: it cannot be written, or another process has locked it.
         """
         if path.is_dir():
             raise CkptError(f"{path} is a folder; a study is a file")
@@ -70,11 +70,11 @@ class StudyFile:
 
     @property
     def version(self) -> int:
-        """The version of the program that made the file."""
+        """The version of the file's schema."""
         return int(self._connection.execute("PRAGMA user_version").fetchone()[0])
 
     def read(self, query: str) -> Iterator[Any]:
-        """Yield the rows that a query finds."""
+        """Yield the rows of a query's result."""
         return self._connection.execute(query)
 
     def clear(self, table: str) -> None:
@@ -87,7 +87,7 @@ class StudyFile:
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
-        """Let all that is changed be on the disk afterwards, or nothing of it.
+        """Commit all changes in the block to disk, or none after an exception.
 
         Raises:
             CkptError: the file cannot be written.
@@ -103,19 +103,19 @@ class StudyFile:
                 raise
 
     def close(self) -> None:
-        """Close the file; what SQLite kept beside it goes into it."""
+        """Close the file; SQLite merges its log into it."""
         self._connection.close()
 
     def damaged(self, what: str) -> CorruptCheckpoint:
-        """Return the error of a file that is not what was written."""
+        """Return the error for a damaged file."""
         return CorruptCheckpoint(f"{self.path}: the study is damaged ({what}); specify `overwrite` to start again")
 
     @contextmanager
     def errors_told(self) -> Iterator[None]:
-        """Say in one line what SQLite finds wrong.
+        """Convert errors of SQLite and of the system to one-line errors.
 
         Raises:
-            CkptError: SQLite found something wrong.
+            CkptError: SQLite or the system reported an error.
         """
         path = self.path
         try:
@@ -124,7 +124,7 @@ class StudyFile:
             if not hasattr(error, "sqlite_errorcode"):
                 if "decode" in str(error):
                     raise self.damaged("a text is none") from None
-                raise  # a mistake of the program
+                raise  # a programming error
             code = error.sqlite_errorcode & 0xFF
             if code in {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}:
                 raise CkptError(
@@ -139,9 +139,9 @@ class StudyFile:
             raise CkptError(f"{path}: cannot be read: {error.strerror}") from None
 
     def _lock(self) -> None:
-        """Lock the file, and make the tables of a new one; what is checked of one that is there is small.
+        """Lock the file; check an existing one, or create the tables of a new one.
 
-        The tables come before the log is chosen, so that the file's own header says from the first moment what it is.
+        The tables are created before the log mode is set, so that the file's header identifies it from the start.
         """
         connection = self._connection
         connection.execute("PRAGMA trusted_schema = OFF")
@@ -153,7 +153,7 @@ class StudyFile:
                 f"{self.path}: a study of a newer ckpttool (version {version}; this one knows {VERSION}): update it"
             )
         if version and _tables(connection) not in (_STATEMENTS, _OLD_STATEMENTS):
-            raise self.damaged("its tables are not those of a study")  # others may compute when they are read
+            raise self.damaged("its tables are not those of a study")  # others may run expressions
         if found := [line for (line,) in connection.execute("PRAGMA integrity_check(1)") if line != "ok"]:
             raise self.damaged(" ".join(found[0].split()))
         if not version:
@@ -167,17 +167,17 @@ class StudyFile:
 
 
 def _refuse_links(path: Path) -> None:
-    """Check that neither a study nor what SQLite keeps beside it is a link: SQLite would write to where that leads."""
+    """Check that neither a study nor SQLite's files beside it are links, because SQLite would write to the targets."""
     for end in ENDS:
         if (each := path.with_name(f"{path.name}{end}")).is_symlink():
             raise FormatError(f"{each} is a symbolic link, which is not followed: name the study itself, or remove it")
 
 
 def _refuse_others(path: Path) -> None:
-    """Refuse a file that is no study by its header, before SQLite changes anything in it.
+    """Check by its header that an existing file is a study, before SQLite changes it.
 
     Raises:
-        FormatError: it is something else.
+        FormatError: it is not a study.
     """
     with path.open("rb") if path.exists() else BytesIO() as file:
         header = file.read(_HEADER)
@@ -188,7 +188,7 @@ def _refuse_others(path: Path) -> None:
 
 
 def _tables(connection: sqlite3.Connection) -> list[str]:
-    """Return the statements that made the tables; none where their names, or those of SQLite's indexes, are others."""
+    """Return the statements that created the tables; empty if there are other tables or indexes than expected."""
     found = connection.execute("SELECT type, name, tbl_name, sql FROM sqlite_master").fetchall()
     tables = [(name, sql) for kind, name, table, sql in found if (kind, table) == ("table", name)]
     indexes = {("index", f"sqlite_autoindex_{name}_1", name, None) for name, _ in tables}
@@ -197,5 +197,5 @@ def _tables(connection: sqlite3.Connection) -> list[str]:
 
 
 def checksum(facts: Sequence[object], content: bytes) -> int:
-    """Return the checksum of a row of a table: of its numbers and texts, and its bytes."""
+    """Return the checksum of a table's row, over its numbers, strings and bytes."""
     return zlib.crc32(content, zlib.crc32(json.dumps(facts).encode()))

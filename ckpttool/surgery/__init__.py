@@ -1,1 +1,1 @@
-"""Pure verbs on checkpoints: each takes mappings of tensors and gives a mapping or an answer."""
+"""Pure operations on checkpoints: functions from mappings of tensors to a mapping or a result."""

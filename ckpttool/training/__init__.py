@@ -1,1 +1,1 @@
-"""A run of training, from what is asked for to what is recorded of it."""
+"""Training runs, from their options to their records."""

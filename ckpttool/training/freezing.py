@@ -1,4 +1,4 @@
-"""What a run does not train: the weights frozen by its options, and those frozen by the graph itself."""
+"""The weights that a run does not train: those frozen by its options, and those frozen in the graph itself."""
 
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Old classes: the layer that gives them should not be kept below a new head, which could learn from these alone."""
+"""Old classes: warns if the layer with the old task's outputs is kept below a new head, which would read only these."""
 
 import re
 from collections.abc import Collection, Iterator, Sequence
@@ -17,16 +17,16 @@ from ckpttool.runtime.spec import parse
 from ckpttool.training.heads import place_above, trunk_of
 
 LONGEST = 60
-"""Characters of a pattern that names layers; of more the one that names what it leaves out is easier to read."""
+"""The maximum length of a pattern of included layers; otherwise one that excludes layers is easier to read."""
 
 
 def about_old_classes(
     graph: Graph, restored: Collection[str], head: str, objective: Objective, inputs: Sequence[str]
 ) -> Iterator[str]:
-    """Say that a head would read the outputs of the old task, and what to ask for instead, ready to be copied.
+    """Yield a warning if a head would read the outputs of the old task, with arguments to use instead.
 
-    That is a pattern that leaves their layer out; the place of the head, where the layers below end side by side; and
-    the head behind a pooling or a flattening, where it does not go on what the layers below give.
+    These are a pattern that excludes the old output layer, the place of the head if the layers below are parallel
+    outputs, and the head after a pooling or flattening if it does not fit the output of the layers below.
     """
     top = class_layer(graph)
     below = [] if top is None else [name for name in restored if name not in top.variables]
@@ -58,7 +58,7 @@ def _fitting(
     objective: Objective,
     inputs: Sequence[str],
 ) -> str:
-    """Return the head, with what makes rows of units before it where it needs that; the layer of old classes did."""
+    """Return the head, preceded by a pooling or flattening if it needs one, as the layer of the old classes did."""
     place = place_above(graph, below, after, inputs)
     trunk, ref = trunk_of(place), TensorRef.parse(place.output)
     (shape,) = inferred_shapes(trunk, [place.output])
@@ -67,7 +67,7 @@ def _fitting(
     def goes(text: str) -> bool:
         return misfit(parse(text), ref.op, dtype, shape, objective) is None
 
-    # Where the old layer read as many units as there are channels, it read their means.
+    # If the old layer read as many units as there are channels, it read their means.
     pooled = shape is not None and shape[-1] == _units_read(graph, top)
     ways = ("global_avg_pool()", "flatten()") if pooled else ("flatten()", "global_avg_pool()")
     return next((text for text in (head, *(f"{way}; {head}" for way in ways)) if goes(text)), head)

@@ -1,4 +1,4 @@
-"""What the outputs of a graph predict for a row: a class, several labels, or numbers."""
+"""The kind of prediction of a graph's outputs for a row: a class, several labels, or numbers."""
 
 from collections.abc import Callable
 from dataclasses import dataclass

@@ -1,1 +1,1 @@
-"""A file per verb: what the tool does, without the command line."""
+"""The tool's commands without the command line, one file per verb."""

@@ -1,1 +1,1 @@
-"""Options that several commands share, each defined once, by what they are about."""
+"""Options that several commands share, each defined once, by subject."""

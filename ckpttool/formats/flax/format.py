@@ -21,7 +21,7 @@ READ = {each.name: each for each in DTYPES if each.itemsize and not each.name.st
 """The supported dtypes by name; names are those of NumPy and ml_dtypes."""
 SIZE_LIMIT = 1 << 62
 BEGINNING = 64 << 10
-"""How many bytes are searched for an array in a file without the suffix."""
+"""The number of bytes that are searched for an array in a file without the suffix."""
 A_DICT = re.compile(rb"[\x81-\x8f][\xa1-\xbf\xd9-\xdb]|[\xde\xdf].{2,4}[\xa1-\xbf\xd9-\xdb]", re.DOTALL)
 AN_ARRAY = re.compile(rb"[\x01\x03]\x93[\x90-\x9f\xdc]|" + CHUNKED.encode())
 

@@ -1,4 +1,4 @@
-"""What a Keras file says of its network: a `.keras`, or a whole model's `.h5`; read as data, without Keras.
+"""The network in a Keras file (a `.keras`, or a whole model's `.h5`), read as data, without Keras.
 
     network = read_network(path)
     model = keras.saving.deserialize_keras_object(network.architecture)

@@ -1,1 +1,1 @@
-"""Patches: what makes of one checkpoint another, bit by bit; a file of its own kind, that is not a checkpoint."""
+"""Patches: files (no checkpoints) with which one checkpoint becomes another, bit for bit."""

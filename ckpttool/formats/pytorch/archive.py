@@ -29,7 +29,7 @@ PICKLE_LIMIT = 2 << 30
 PROGRAM, CODE = "constants.pkl", re.compile(r"code/__torch__[/.]?(.*)[.]py")
 """Other parts of TorchScript's files: a program's constants, and its code, of which only lists of names are read."""
 PACKED = "code/"
-"""Where members are compressed."""
+"""The folder with compressed members."""
 DISTRIBUTED = ".distcp"
 INDEX = ".metadata"
 """The index in such a folder, and the suffix of its files of parts."""

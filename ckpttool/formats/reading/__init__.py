@@ -1,1 +1,1 @@
-"""What formats share that are read: bytes in files and zips, checked before they are trusted."""
+"""Shared code for reading formats: bytes in files and zips, which are checked before they are trusted."""

@@ -1,1 +1,1 @@
-"""What formats share that are written: whole or absent, read back, put on the disk."""
+"""Shared code for writing formats: atomic outputs, read back and flushed to disk."""

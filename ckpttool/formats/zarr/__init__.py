@@ -1,1 +1,1 @@
-"""Zarr, and what Orbax keeps in it: arrays in chunks, in files of a folder or in a database of one."""
+"""Zarr, and Orbax's checkpoints in it: chunked arrays, in files of a folder or in a database."""

@@ -1,1 +1,1 @@
-"""Patches made of two checkpoints, and applied to the first: bit by bit the second one again."""
+"""Creating patches from two checkpoints, and applying them to the first, which results in the second, bit for bit."""

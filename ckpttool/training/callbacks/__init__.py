@@ -1,1 +1,1 @@
-"""Callbacks: what a run reports while it trains, and what is recorded of it."""
+"""Callbacks: reports and records of a training run."""

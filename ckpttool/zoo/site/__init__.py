@@ -1,1 +1,1 @@
-"""A catalogue as pages for a browser: one that lists it, and one for each revision; no server, and no network."""
+"""A catalogue as static HTML pages: one that lists it, and one for each revision; they need no server or network."""

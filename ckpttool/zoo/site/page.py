@@ -1,4 +1,4 @@
-"""The page that lists a catalogue: a card for each entry, found by words, chosen by tags and the like, and sorted."""
+"""The page that lists a catalogue: a card for each entry, with search, filters such as tags, and sorting."""
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -14,15 +14,15 @@ from ckpttool.zoo.index_file import listed
 from ckpttool.zoo.kinship import Kinship
 
 FACETS = {"tag": "tags", "task": "task", "licence": "license", "family": "family"}
-"""By what entries are chosen, and where it stands in a row of the index."""
+"""The filters for entries, with their keys in a row of the index."""
 MOST_METRICS = 20
-"""Metrics by which entries can be sorted: those that most have."""
+"""The maximum number of metrics for sorting, the most common ones."""
 ANY = ""
 
 
 @dataclass(frozen=True)
 class Listed:
-    """A revision that is listed: what is known of it, the tags that name it, and its kin."""
+    """A listed revision: its facts, the tags that refer to it, and related revisions."""
 
     manifest: Manifest
     named: Sequence[str]
@@ -30,13 +30,13 @@ class Listed:
 
     @property
     def row(self) -> Mapping[str, Any]:
-        """What the index has of it; the tags are those that name it, and those of its card."""
+        """Its row in the index; the tags are those that refer to it, and those of its card."""
         row = listed(self.manifest)
         return {**row, "tags": list(dict.fromkeys([*self.named, *map(str, row["tags"])]))}
 
 
 def page_name(name: str, revision: int) -> str:
-    """Return the file of a revision's page, in the folder of the one that lists it."""
+    """Return the file name of a revision's page, relative to that of the listing."""
     return f"entries/{name}@{revision}.html"
 
 
@@ -56,7 +56,7 @@ def page(entries: Sequence[Listed], problems: Sequence[str]) -> str:
 
 
 def _choice(facet: str, values: Iterable[Any]) -> str:
-    """Return a list to choose one value of a facet from, with how many entries have it."""
+    """Return a selection list for the values of a facet, with their numbers of entries."""
     counts = Counter(
         value for each in values for value in {*map(str, each if isinstance(each, list) else [each or ""])}
     )
@@ -82,7 +82,7 @@ def _orders(rows: Sequence[Mapping[str, Any]]) -> Iterator[str]:
 
 
 def _card(entry: Listed, row: Mapping[str, Any]) -> str:
-    """Return the card of an entry, with all in its attributes by which it is found and sorted."""
+    """Return the card of an entry, with attributes for search and sorting."""
     own = entry.manifest
     facets = {facet: row[key] if isinstance(row[key], list) else [row[key] or ""] for facet, key in FACETS.items()}
     data = {facet: "\n".join(map(str, values)) for facet, values in facets.items()}
@@ -107,7 +107,7 @@ def _card(entry: Listed, row: Mapping[str, Any]) -> str:
 
 
 def _words(row: Mapping[str, Any]) -> Iterator[str]:
-    """Yield what an entry is also found by."""
+    """Yield additional search words for an entry."""
     bases = row["base_model"]
     for value in (row["datasets"], row["library"], bases if isinstance(bases, list) else [bases]):
         yield from (str(each) for each in (value if isinstance(value, list) else [value]) if each)
@@ -122,5 +122,5 @@ def _grouped(number: int) -> str:
 
 
 def _attribute(value: str) -> str:
-    """Return an attribute's text, in which lines and tabs stay."""
+    """Return an attribute's text, in which line breaks and tabs are preserved."""
     return "\n".join("\t".join(map(as_html, line.split("\t"))) for line in value.split("\n"))

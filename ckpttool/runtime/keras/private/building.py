@@ -1,4 +1,4 @@
-"""How Keras builds models: without values, with names and seeds that are told; and the reason where it cannot."""
+"""Controlling how Keras builds models: without values, and with given names and seeds; and reasons of failures."""
 
 import re
 from collections import defaultdict
@@ -9,14 +9,14 @@ from typing import Any
 from ckpttool.runtime.configure import keras
 
 MOST_SAID = 500
-"""Letters of Keras's reasons that are shown: some repeat a whole config."""
+"""The maximum number of characters of Keras's reasons that are shown: some contain a whole config."""
 
 
 @contextmanager
 def variables_without_values() -> Iterator[None]:
-    """Let models that are built within have variables without values, so that none is drawn and no memory is taken.
+    """Build models within the block without values of variables, so that none is drawn, and no memory is allocated.
 
-    Needs `StatelessScope(initialize_variables=False)`, and the list of what Keras is to initialise later.
+    Needs `StatelessScope(initialize_variables=False)`, and the list of variables that Keras initialises later.
     """
     state = global_state()
     before = list(state.get_global_attribute("uninitialized_variables") or [])
@@ -29,7 +29,7 @@ def variables_without_values() -> Iterator[None]:
 
 @contextmanager
 def names_as_in_a_new_process() -> Iterator[None]:
-    """Let layers that Keras names by how many there are be counted from the first, whatever was built before.
+    """Count the default names of layers within the block from the first, regardless of layers built before.
 
     Needs the counts that `auto_name` keeps.
     """
@@ -44,9 +44,9 @@ def names_as_in_a_new_process() -> Iterator[None]:
 
 @contextmanager
 def drawing_seeds(generator: Any) -> Iterator[None]:
-    """Let what has no seed of its own draw it from a generator.
+    """Draw the seeds of objects without a specified seed from a generator within the block.
 
-    Needs the global attribute `global_seed_generator`, which `keras.random` asks.
+    Needs the global attribute `global_seed_generator`, which `keras.random` uses.
     """
     from keras.src.random.seed_generator import GLOBAL_SEED_GENERATOR
 
@@ -60,15 +60,15 @@ def drawing_seeds(generator: Any) -> Iterator[None]:
 
 
 def global_state() -> Any:
-    """Return the module in which Keras keeps what is known in all of a process."""
-    keras()  # says what to install where it is missing
+    """Return the module with Keras's global state."""
+    keras()  # raises an error with the remedy if Keras is not installed
     from keras.src.backend.common import global_state as state
 
     return state
 
 
 def initializer_of(variable: Any) -> Callable[..., Any]:
-    """Return what draws the value of a variable that has none yet, of a shape and a dtype.
+    """Return the initializer of a variable without a value, a function of a shape and a dtype.
 
     Needs `Variable._initializer`.
     """
@@ -77,9 +77,9 @@ def initializer_of(variable: Any) -> Callable[..., Any]:
 
 
 def reason_of(error: Exception) -> str:
-    """Return in one line what an error of Keras says, without the layers that it passed on its way.
+    """Return the cause in a Keras error, in one line, without the enclosing layers.
 
-    Needs that Keras has the cause in bold where a call fails, and behind `Exception encountered` where building does.
+    Needs the cause to be in bold if a call fails, and after `Exception encountered` if building fails.
     """
     text = str(error).rpartition("Exception encountered: ")[2]
     bold = re.search(r"\x1b\[1m(.*?)\x1b\[0m", text, re.DOTALL)

@@ -1,4 +1,4 @@
-"""Where in a `.keras` file the variables of a model are, told by the walk with which Keras saves."""
+"""The places of a model's variables in a `.keras` file, determined by Keras's own traversal for saving."""
 
 from collections.abc import Mapping
 from typing import Any, NamedTuple
@@ -7,18 +7,18 @@ from ckpttool.runtime.keras.private.building import global_state
 
 
 class Places(NamedTuple):
-    """What a `.keras` file has of a model: variables by their paths, with the names of their layers; groups' names."""
+    """The content of a `.keras` file: variables by their paths, with the names of their layers; names of groups."""
 
     variables: dict[str, tuple[tuple[str, ...], Any]]
     names: dict[str, str]
 
 
 def places_of_variables(model: Any) -> Places:
-    """Return where in a `.keras` file the variables of a model are.
+    """Return the places of a model's variables in a `.keras` file.
 
-    Needs `saving_lib._save_state`, which walks a model as Keras does where it saves and loads. It asks for each layer
-    which attributes all layers have, looks for the answer under a name by which it does not keep it (3.15), and makes
-    a layer to find out; what is kept there for it takes two thirds of the time away.
+    Needs `saving_lib._save_state`, which traverses a model for saving and loading. For each layer, it determines the
+    attributes that all layers have, by creating a layer, because its cache has a different key (3.15); filling that
+    cache beforehand saves two thirds of the time.
     """
     state = global_state()
     from keras.src.saving import saving_lib
@@ -29,16 +29,16 @@ def places_of_variables(model: Any) -> Places:
     scopes: dict[str, str] = {}
 
     class Store(saving_lib.H5IOStore):  # type: ignore[misc]
-        """A store that keeps what it is given in mind, and writes nothing."""
+        """A store that records variables instead of writing them."""
 
         def __init__(self) -> None:
-            """Open no file."""
+            """Do not open a file."""
 
         def __bool__(self) -> bool:
             return True
 
         def make(self, path: str, metadata: Mapping[str, str] | None = None) -> Any:
-            """Return what takes a layer's variables by their numbers."""
+            """Return a mapping that records a layer's variables by their numbers."""
             if metadata:
                 scopes[path] = metadata["name"]
             parts = path.split("/")
@@ -50,7 +50,7 @@ def places_of_variables(model: Any) -> Places:
 
 
 class _Group(dict[str, Any]):
-    """The variables that a layer puts into a store."""
+    """Records the variables that a layer writes to a store."""
 
     def __init__(self, path: str, scopes: tuple[str, ...], found: dict[str, tuple[tuple[str, ...], Any]]) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""Optimizers of Keras without a `fit`: their variables are made, and told by what they are slots of."""
+"""Keras optimizers without `fit`: creates their variables, and finds the slots of the trained variables."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
@@ -9,10 +9,10 @@ from ckpttool.runtime.keras.private.building import variables_without_values
 
 
 def build_optimizer(optimizer: Any, variables: Sequence[Any]) -> None:
-    """Make the variables of an optimizer for those of a model, neither with values where they can be without.
+    """Create an optimizer's variables for those of a model, without values if possible.
 
-    Needs `Optimizer._var_key`, by which an optimizer knows a variable, otherwise by its value; and that Nadam alone
-    makes a variable of a value.
+    Needs `Optimizer._var_key`, by which an optimizer identifies variables (by default, by the value), and Nadam to be
+    the only one that creates a variable from a value.
     """
     optimizer._var_key = id
     with nullcontext() if isinstance(optimizer, keras().optimizers.Nadam) else variables_without_values():
@@ -20,7 +20,7 @@ def build_optimizer(optimizer: Any, variables: Sequence[Any]) -> None:
 
 
 def slots_of(optimizer: Any, name: str) -> Iterator[tuple[Any, Any]]:
-    """Yield the variables that a built optimizer trains, each with its slot of a name.
+    """Yield the variables that a built optimizer trains, each with its slot of the given name.
 
     Needs the attributes of Keras's optimizers, `_momentums` and others, and `Optimizer._trainable_variables`.
     """

@@ -10,7 +10,7 @@ from ckpttool.runtime.keras.private.walking import functional_of
 
 
 def packed_inputs(model: Any, tensors: Sequence[Any]) -> Any:
-    """Return tensors in the structure in which a model takes its inputs: one, a list, or by names.
+    """Return tensors in the structure of a model's inputs: a single one, a list, or a dict.
 
     Needs `Functional._inputs_struct`.
     """
@@ -18,10 +18,10 @@ def packed_inputs(model: Any, tensors: Sequence[Any]) -> Any:
 
 
 def run_layer_by_layer(model: Any, inputs: Any, mask: Any, call: Callable[[Any, Any], Callable[..., Any]]) -> Any:
-    """Run a Functional or Sequential model on inputs, with what `call` makes of each node and its layer in their place.
+    """Run a Functional or Sequential model on inputs, with each layer replaced by `call(node, layer)`.
 
     Needs `_functional` of Sequential models, `_standardize_inputs`, `_nodes_by_depth` and `_run_through_graph` of
-    Functional ones, and that the last goes through the nodes from the deepest on.
+    Functional ones, and the last to process the nodes from the deepest on.
     """
     functional = functional_of(model)
     given = functional._standardize_inputs(inputs)
@@ -36,26 +36,26 @@ def run_layer_by_layer(model: Any, inputs: Any, mask: Any, call: Callable[[Any, 
 
 
 def named_scope(layer: Any) -> AbstractContextManager[Any]:
-    """Return the scope of a layer's ops, which calling the layer within does not open again.
+    """Return the scope of a layer's ops, which a call of the layer inside it does not open again.
 
-    Needs `Layer._open_name_scope`; an operation that is no layer has none.
+    Needs `Layer._open_name_scope`, which an operation that is not a layer does not have.
     """
     opened = getattr(layer, "_open_name_scope", None)
     return nullcontext() if opened is None else opened()
 
 
 def mask_of(tensor: Any) -> Any:
-    """Return the mask that a tensor carries, which says which of its time steps count; None without one."""
+    """Return the mask of a tensor's valid time steps, or None."""
     return getattr(tensor, "_keras_mask", None)
 
 
 def set_mask(tensor: Any, mask: Any) -> None:
-    """Let a tensor carry a mask."""
+    """Set the mask of a tensor."""
     tensor._keras_mask = mask
 
 
 def finalize(layer: Any) -> None:
-    """Let a normalisation that was adapted to data compute with its mean and variance of the scope that is open.
+    """Make an adapted normalisation use its mean and variance in the current scope.
 
     Needs `Normalization.finalize_state`, which otherwise runs when weights are loaded, and `Normalization.input_mean`.
     """
@@ -73,7 +73,7 @@ def moments_of(normalisation: Any, inputs: Any, mask: Any) -> tuple[Any, Any]:
 
 
 def weight_losses_of(model: Any) -> list[Any]:
-    """Return the penalties on a model's weights, of their values in the scope that is open.
+    """Return the penalties on a model's weights, for their values in the current scope.
 
     Needs `Layer._get_regularization_losses`.
     """
@@ -82,9 +82,9 @@ def weight_losses_of(model: Any) -> list[Any]:
 
 @contextmanager
 def comparing_values() -> Iterator[None]:
-    """Let `tensor == value` in Keras's code compare numbers, as it does wherever Keras itself runs.
+    """Make `tensor == value` in Keras's code compare numbers within the block, as in eager mode.
 
-    In a graph of TensorFlow 1 it asks whether both are one tensor. Needs `Tensor.__eq__` and `Tensor.__ne__`.
+    In a TensorFlow 1 graph, it compares identities otherwise. Needs `Tensor.__eq__` and `Tensor.__ne__`.
     """
     tf = tensorflow()
     kind = tf.Tensor

@@ -1,4 +1,4 @@
-"""What a network is made of: models, layers, calls of layers, and which of them are trained."""
+"""The structure of a network: models, layers, calls of layers, and which of them are trainable."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -8,7 +8,7 @@ from ckpttool.runtime.configure import keras
 
 
 def is_network(layer: Any) -> bool:
-    """Say whether a layer is a model that is made of layers, as `run_layer_by_layer` runs them."""
+    """Return whether a layer is a Functional or Sequential model, which `run_layer_by_layer` supports."""
     keras()
     from keras.src.models.functional import Functional
 
@@ -16,7 +16,7 @@ def is_network(layer: Any) -> bool:
 
 
 def functional_of(model: Any) -> Any:
-    """Return the Functional model that a Sequential one is run as; another model as it is.
+    """Return the Functional model that a Sequential one uses internally; other models are returned unchanged.
 
     Needs `Sequential._functional`.
     """
@@ -24,7 +24,7 @@ def functional_of(model: Any) -> Any:
 
 
 def layers_within(layer: Any) -> list[Any]:
-    """Return a layer and all that it is made of, to any depth; none of an operation that is no layer.
+    """Return a layer and all nested layers; empty for an operation that is not a layer.
 
     Needs `Layer._flatten_layers`.
     """
@@ -33,9 +33,9 @@ def layers_within(layer: Any) -> list[Any]:
 
 
 def parts_of(layer: Any) -> list[Any]:
-    """Return a layer's own objects that hold numbers: itself, and its regularisers and constraints.
+    """Return the objects of a layer that contain numbers: itself, and its regularisers and constraints.
 
-    Needs that these are attributes of the layer and of its variables.
+    Needs these to be attributes of the layer and of its variables.
     """
     kinds = (keras().regularizers.Regularizer, keras().constraints.Constraint)
     held = [*vars(layer).values(), *(getattr(each, "regularizer", None) for each in layer.weights)]
@@ -43,7 +43,7 @@ def parts_of(layer: Any) -> list[Any]:
 
 
 def takes_training(layer: Any) -> bool:
-    """Say whether what a layer computes may depend on whether it is trained.
+    """Return whether a layer's output may depend on the training mode.
 
     Needs `Layer._call_has_training_arg`.
     """
@@ -51,7 +51,7 @@ def takes_training(layer: Any) -> bool:
 
 
 def calls_of_network(model: Any) -> dict[int, tuple[str, int]]:
-    """Return which call of which layer each node of a model is, by the node's identity: calls are counted per layer.
+    """Return the layer's name and the index of the call for each node of a model, by the node's `id`.
 
     Needs `_nodes_by_depth` of Functional models, and `Operation._inbound_nodes`.
     """
@@ -65,7 +65,7 @@ def calls_of_network(model: Any) -> dict[int, tuple[str, int]]:
 
 
 def set_trainable_alone(layer: Any, trainable: bool) -> None:
-    """Say of a model whether it is trained, and nothing of the layers in it, to which its property would pass it on.
+    """Set a model's trainable flag without changing its layers, to which its property would propagate the value.
 
     Needs `Layer._trainable`.
     """
@@ -73,10 +73,10 @@ def set_trainable_alone(layer: Any, trainable: bool) -> None:
 
 
 def freeze_throughout(model: Any) -> None:
-    """Let no part of a layer be trained that its config says is not.
+    """Freeze all parts of layers that are frozen according to their config.
 
-    Keras makes some parts when it builds the layer, such as the projections of an attention, and trains these again.
-    To set what a layer says already does nothing there, so each part is told.
+    Keras creates some parts when it builds a layer, such as the projections of an attention, as trainable. Setting a
+    layer's flag to the value that it already has is ignored, so it is set for each part.
     """
     for layer in layers_within(model):
         if not layer.trainable:
@@ -85,14 +85,14 @@ def freeze_throughout(model: Any) -> None:
 
 
 def is_made_in_building(layer: Any) -> bool:
-    """Say whether a layer gets parts when it is built: Keras writes nothing of these, so nor that they are frozen."""
+    """Return whether a layer creates parts when it is built: its config does not contain these, nor their flags."""
     own = layers_within(layer)
     return len(own) > 1 and len(layers_within(type(layer).from_config(layer.get_config()))) < len(own)
 
 
 @contextmanager
 def trainable_restored(model: Any) -> Iterator[None]:
-    """Let a model, its layers and their variables be trained again, or not, as they are now, once this is left.
+    """Restore the current trainable flags of a model, its layers and their variables at the end of the block.
 
     Needs `Layer._trainable`.
     """

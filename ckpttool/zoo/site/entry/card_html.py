@@ -1,18 +1,18 @@
-"""The text of a card, Markdown of strangers, as HTML that does nothing: no HTML of theirs, no script, no fetch."""
+"""Converting a card's untrusted Markdown to safe HTML: without raw HTML, scripts, or remote resources."""
 
 from typing import Any
 
 from ckpttool.core.shown_text import harmless
 
 LONGEST = 50_000
-"""Characters that are read as Markdown: what is made to take long does not, with so many."""
+"""The maximum number of characters that are parsed as Markdown, to limit the time for malicious texts."""
 
 
 def card_html(text: str) -> str:
     r"""Return Markdown as HTML: headings below those of a page, paragraphs, lists, tables, code, links.
 
-    HTML in it is shown as it was written, and so are entities and links that would run a script; pictures are links to
-    them, as a page fetches nothing. Control characters, and what turns the direction of writing, are escaped.
+    HTML, entities, and links that would run a script are shown as text; images become links, because the page loads
+    nothing. Control characters, and those that change the text direction, are escaped.
 
     >>> print(card_html("# Digits\n\n*Small* <b>model</b>: [site](https://example.org)"), end="")
     <h3>Digits</h3>
@@ -20,7 +20,7 @@ def card_html(text: str) -> str:
     >>> card_html("[x](javascript:alert(1)) &lt;").strip()
     '<p>[x](javascript:alert(1)) &amp;lt;</p>'
     """
-    from markdown_it import MarkdownIt  # slow to import, and few pages have Markdown
+    from markdown_it import MarkdownIt  # slow to import, and few pages contain Markdown
 
     reader = MarkdownIt("js-default", {"html": False, "maxNesting": 20})
     tokens = reader.disable(["image", "entity", "autolink", "html_block", "html_inline"]).parse(harmless(text))
@@ -34,5 +34,5 @@ def card_html(text: str) -> str:
 
 
 def _all(tokens: list[Any]) -> list[Any]:
-    """Return the tokens of blocks, and those in them."""
+    """Return the tokens of blocks, and their nested tokens."""
     return [each for token in tokens for each in (token, *(token.children or ()))]

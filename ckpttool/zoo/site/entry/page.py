@@ -1,4 +1,4 @@
-"""The page of one revision: what it is, how to use it, its layers, its files, and what it comes from."""
+"""The page of one revision: description, usage, layers, files, and ancestry."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
@@ -15,9 +15,9 @@ from ckpttool.zoo.site.entry.card_html import LONGEST, card_html
 from ckpttool.zoo.site.page import Listed
 
 MOST_BOXES = 40
-"""Revisions and sources that the drawing of a lineage has at most."""
+"""The maximum number of revisions and sources in a lineage diagram."""
 _LONGEST_TEXT = 200_000
-"""Characters of a card's text that are shown."""
+"""The maximum number of characters of a card's text that are shown."""
 
 
 def page(
@@ -31,10 +31,10 @@ def page(
 
     Args:
         entry: The revision.
-        ancestry: Where all revisions come from.
+        ancestry: The ancestry of all revisions.
         revisions: The numbers of the entry's revisions.
         known: All revisions by their names.
-        commands: What uses it, ready to paste.
+        commands: Commands that use it, to be copied.
     """
     own = entry.manifest
     return pages.page(
@@ -67,7 +67,7 @@ def _revisions(manifest: Manifest, revisions: Sequence[int]) -> str:
 
 
 def _said(manifest: Manifest) -> Iterator[str]:
-    """Yield what its user says of it, and what it keeps of its rows."""
+    """Yield the user's description, and facts about its rows."""
     yield from card_lines({key: value for key, value in manifest.card.items() if key != "tags"})
     if manifest.preprocess:
         yield f"preprocessing: {manifest.preprocess}"
@@ -78,7 +78,7 @@ def _said(manifest: Manifest) -> Iterator[str]:
 
 
 def _lineage(entry: Listed, ancestry: Ancestry, known: Mapping[str, Manifest]) -> str:
-    """Return what a revision comes from, and what comes from it: in lines, and drawn."""
+    """Return the ancestors and descendants of a revision, as lines and as a diagram."""
     own = str(entry.manifest)
     lines = [f"{each.source}: {each.why}" for each in ancestry.origins.get(own, ()) if each.recorded]
     lines += list(entry.kinship.lines())
@@ -118,7 +118,7 @@ def _sides(manifest: Manifest) -> str:
 
 
 def _layers(entry: Listed) -> str:
-    """Return the table of layers, with what each is of."""
+    """Return the table of layers, with their kinds and shapes."""
     same = {name: f"{kin}" for kin in reversed(entry.kinship.kin) for name in kin.layers if kin.older}
     rows = (_layer(each, same) for each in entry.manifest.layers)
     heads = ["layer", "kind", "output", "weights", "parameters", "same as"]
@@ -143,7 +143,7 @@ def _layer(layer: Row, same: Mapping[str, str]) -> str:
 
 
 def _shape(shape: Any) -> str:
-    """Return a shape as people write it, with ? for what varies."""
+    """Return a shape as text, with ? for unknown sizes."""
     if not isinstance(shape, list):
         return ""
     return f"[{', '.join('?' if each is None else str(each) for each in shape)}]"
@@ -156,7 +156,7 @@ def _file(file: Mapping[str, Any]) -> str:
 
 
 def _text(text: Any) -> str:
-    """Return the text of a card, which is Markdown; a very long one as it was written."""
+    """Return the text of a card, converted from Markdown; a very long one as plain text."""
     if not isinstance(text, str) or not text.strip():
         return ""
     if len(text) <= LONGEST:
