@@ -1,7 +1,7 @@
-"""Models that act, made with plain TensorFlow: they read and write files, run a graph of a text, end the process.
+"""Hostile models, made with plain TensorFlow: they read and write files, run a graph from a string, end the process.
 
-Each has its act on the way to the logits: plain, in a function, in a mapped one, in a branch that a variable steers, in
-a loop. `evaluate` gets each in a fork that is watched; `tensorflow_itself.py` runs the same models with TensorFlow.
+The logits depend on the hostile op directly, in a function, in a mapped one, in a branch on a variable, or in a loop.
+`evaluate` is run on each in a watched fork; `tensorflow_itself.py` runs the same models with TensorFlow.
 
     python trust/acting_models.py [--every N]
 """
@@ -21,13 +21,13 @@ from hostile_graphs import RUNNING, Canaries, run
 from samples import folder as quick_folder
 
 Act = Callable[[str, str], Any]
-"""Makes an op of two paths: of what is there to be read, and of what is not there."""
+"""A function that makes an op from two paths: of an existing file, and of a missing one."""
 READ, NEW = "canary", "canary_new"
 FIGURE = "models that act in TensorFlow"
 
 
 def acts() -> dict[str, Act]:
-    """Return what makes each op."""
+    """Return the functions that make the ops, by name."""
     import tensorflow as tf
 
     raw, dataset_class = tf.raw_ops, tf.data.Dataset
@@ -50,7 +50,7 @@ def acts() -> dict[str, Act]:
         graph = hidden.as_graph_def()
         end = graph.node.add(name="end", op="_Retval", input=["lines"])
         end.attr["T"].type, end.attr["index"].i = tf.variant.as_datatype_enum, 0
-        text = tf.where(tf.random.uniform([]) < 2, graph.SerializeToString(), "")  # is not computed before it is run
+        text = tf.where(tf.random.uniform([]) < 2, graph.SerializeToString(), "")  # known only at run time
         made = raw.DatasetFromGraph(graph_def=text)
         return raw.DatasetToSingleElement(dataset=made, output_types=[tf.string], output_shapes=[[]])
 
@@ -80,7 +80,7 @@ def acts() -> dict[str, Act]:
 
 
 def awaited(made: Any) -> Any:
-    """Return a number that cannot be had without what an act has made: an op, a tensor, or several."""
+    """Return a number that depends on the result of an act: an op, a tensor, or several."""
     import tensorflow as tf
 
     made = made[0] if isinstance(made, list | tuple) else made
@@ -91,7 +91,7 @@ def awaited(made: Any) -> Any:
 
 
 def places() -> dict[str, Callable[[Callable[[], Any]], Any]]:
-    """Return what puts an act in each place; each gives a number."""
+    """Return the functions that put an act into each place, and return a number."""
     import tensorflow as tf
 
     def branch(act: Callable[[], Any]) -> Any:
@@ -114,7 +114,7 @@ def places() -> dict[str, Callable[[Callable[[], Any]], Any]]:
 
 
 def make(act: str, place: str, folder: Path) -> None:
-    """Write a model that acts, with its weights and rows, and the canary."""
+    """Write a hostile model with its weights, rows and canary."""
     import tensorflow as tf
 
     tf1 = tf.compat.v1
@@ -134,7 +134,7 @@ def make(act: str, place: str, folder: Path) -> None:
 
 
 def run_in_tensorflow(folder: Path) -> str:
-    """Import a model, restore it and run its logits, as a program would; say whether it acted."""
+    """Import a model, restore it and run its logits with plain TensorFlow; return whether it acted."""
     import tensorflow as tf
 
     tf1 = tf.compat.v1
@@ -144,12 +144,12 @@ def run_in_tensorflow(folder: Path) -> str:
             tf1.train.import_meta_graph(str(folder / "model.ckpt.meta")).restore(session, str(folder / "model.ckpt"))
             session.run("outputs/logits:0", {"X:0": np.ones((1, 4), "f")})
         except tf.errors.OpError:
-            pass  # what is read may be no vocabulary; it was read
+            pass  # the file may not be a vocabulary, but it was read
     return "acted" if canaries.touched() else "did not act"
 
 
 def made(base: Path, every: int) -> Iterator[tuple[str, str, Path]]:
-    """Yield every Nth act and place, with the folder of its model."""
+    """Yield every Nth pair of act and place, with the folder of its model."""
     for act, place in [(act, place) for act in acts() for place in places()][::every]:
         folder = Path(tempfile.mkdtemp(dir=base)) / "case"
         folder.mkdir()
@@ -167,7 +167,7 @@ def made(base: Path, every: int) -> Iterator[tuple[str, str, Path]]:
 
 
 def evaluated(folder: Path) -> str:
-    """Have `evaluate` run a model in a fork; say that it was refused, or what is bad."""
+    """Run `evaluate` on a model in a fork, and return that it was refused, or what is bad."""
     canaries, answer = Canaries(folder), folder.with_suffix(".answer")
     answer.write_text("the process died")
     child = os.fork()
@@ -183,7 +183,7 @@ def evaluated(folder: Path) -> str:
 
 
 def main() -> None:
-    """Have all evaluated, and print what is bad and the sums."""
+    """Evaluate all models, and print bad outcomes and the totals."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--every", type=int, default=1, help="only every Nth model")
     asked, tried, bad = parser.parse_args(), 0, 0

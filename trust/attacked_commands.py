@@ -1,4 +1,4 @@
-"""The commands that are run into faults, the files that they read, and how they are run in this process."""
+"""The commands that are run with faults, their input files, and running them in this process."""
 
 import contextlib
 import io
@@ -17,7 +17,7 @@ MODEL, OTHER = "model.ckpt", "other.ckpt"
 
 @dataclass(frozen=True)
 class Case:
-    """A command that writes `output`; `old` writes another one there first."""
+    """A command that writes `output`; the command `old` writes an old output there first."""
 
     name: str
     arguments: tuple[str, ...]
@@ -30,7 +30,7 @@ class Case:
 
 
 def case(line: str, output: str, old: str = "", name: str = "") -> Case:
-    """Return a case of its command line, the output's name, and the command line that wrote the old one."""
+    """Return a case for a command line, the output's name, and the command line that writes the old one."""
     words = tuple(line.split())
     return Case(name or f"{words[0]} -> {output}", words, output, tuple((old or line.replace(MODEL, OTHER)).split()))
 
@@ -80,11 +80,11 @@ WITH_TENSORFLOW = [
     case(f"{FINETUNE} --cache --cache-dir cached", "out.ckpt", f"{FINETUNE} --seed 3", "finetune --cache"),
     case(f"{FINETUNE} --to saved-model", "out", f"{FINETUNE} --to saved-model --seed 3", "finetune -> SavedModel"),
 ]
-"""Commands that run graphs; TensorFlow is imported before the trials fork, and run in these alone."""
+"""Commands that run graphs; TensorFlow is imported before the trials fork, but run only in these."""
 
 
 def make_inputs(folder: Path) -> int:
-    """Put what commands read into a folder: two models of one graph with other values, and files made of them."""
+    """Write the commands' inputs to a folder: two models of one graph with different values, and derived files."""
     import numpy as np
 
     os.chdir(folder)
@@ -111,7 +111,7 @@ def make_inputs(folder: Path) -> int:
 
 
 def run(argv: list[str]) -> tuple[int, str]:
-    """Run a command in this process; return its exit code and what it said."""
+    """Run a command in this process; return its exit code and output."""
     said = io.StringIO()
     with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
         try:
@@ -128,5 +128,5 @@ def _done(*argv: object) -> None:
 
 
 def show(line: str) -> None:
-    """Print a line at once."""
+    """Print a line, and flush it."""
     print(line, flush=True)

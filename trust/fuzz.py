@@ -1,9 +1,9 @@
-"""Fuzzing of each parser for a time, its checksums mended after each change; what was found is kept.
+"""Fuzzing of each parser for a time, with checksums repaired after each change; interesting inputs are kept.
 
 Run as: python trust/fuzz.py [--seconds N] [--seed N] [--atheris [--seeds FOLDER]] [TARGET ...]. With atheris (the extra
-`fuzz`) the changes are led by what they reach, and seconds are the processor's; else they are random, and start from
-what was reached before. What leads to lines that nothing kept has reached, and what goes wrong, is kept in
-`trust/corpus`: a test reads it again. All that led on is in a folder of seeds, from which a later run goes on.
+`fuzz`), the changes are guided by coverage, and seconds are CPU time; else they are random, and start from inputs of
+earlier runs. Inputs that reach new lines, and failing ones, are kept in `trust/corpus`, which a test reads again.
+atheris's own corpus is in the folder of seeds, from which a later run continues.
 """
 
 import argparse
@@ -29,13 +29,13 @@ import fuzzing
 import ckpttool
 
 MOST, LONGEST = 40, 3000
-"""Parts that are kept of a target, and their bytes."""
+"""The maximum number of inputs that are kept of a target, and their maximum size in bytes."""
 OURS = str(Path(ckpttool.__file__).parent)
 Lines = set[tuple[str, int]]
 
 
 class Fuzzed(NamedTuple):
-    """How many changes were tried, the bad ones, and how many edges of the code they reached, where that is known."""
+    """The number of inputs tried, the failing ones, and the number of edges of the code reached, if known."""
 
     tries: int
     bad: list[bytes]
@@ -43,7 +43,7 @@ class Fuzzed(NamedTuple):
 
 
 def fuzzed(name: str, seconds: float, seed: int, folder: Path) -> Fuzzed:
-    """Try changes of a target's seed, and of what came of them, for a time."""
+    """Try random changes of a target's seed and kept inputs for a time."""
     target, chance, tries, bad = fuzzing.TARGETS[name], random.Random(f"{name} {seed}"), 0, list[bytes]()
     pool, end = [target.seed, *fuzzing.kept(name)], time.time() + seconds
     while time.time() < end:
@@ -52,13 +52,13 @@ def fuzzed(name: str, seconds: float, seed: int, folder: Path) -> Fuzzed:
         if found := judged(target, folder, part):
             bad.append(part)
             print(f"  bad: {name}: {found[:150]}", flush=True)
-        elif chance.random() < 0.02:  # go on from here: what is read still leads deeper
+        elif chance.random() < 0.02:  # continue from this one: valid inputs lead deeper
             pool = [*pool[:200], part]
     return Fuzzed(tries, bad)
 
 
 def judged(target: fuzzing.Target, folder: Path, part: bytes) -> str | None:
-    """Read a part; return what is wrong: its kind, a colon, and more about it."""
+    """Read an input, and return the failure (its kind, a colon, details), or None."""
     before, start = fresh_peak(), time.process_time()
     found: str | None = fuzzing.tried(target, folder, part)
     seconds, megabytes = time.process_time() - start, (peak() - before) / 1024
@@ -70,7 +70,7 @@ def judged(target: fuzzing.Target, folder: Path, part: bytes) -> str | None:
 
 
 def led(name: str, seconds: float, folder: Path, seeds: Path) -> Fuzzed:
-    """Have atheris lead the changes, in a process of its own; keep what reached most."""
+    """Run atheris in a separate process, and keep the inputs that reach new lines."""
     script = str(Path(__file__).parent / "fuzz_led.py")
     done = subprocess.run(
         [sys.executable, script, name, str(int(seconds)), str(folder), str(seeds)],
@@ -92,7 +92,7 @@ def led(name: str, seconds: float, folder: Path, seeds: Path) -> Fuzzed:
 
 
 def reached(name: str, parts: list[bytes], folder: Path) -> None:
-    """Keep the parts that reach lines of ours which the shorter ones do not."""
+    """Keep the inputs that reach lines of our code that shorter ones do not reach."""
     target, lines, new = fuzzing.TARGETS[name], Lines(), list[bytes]()
     for part in [target.seed, *fuzzing.kept(name)]:
         lines |= _lines_of(target, folder, part)
@@ -122,7 +122,7 @@ def _lines_of(target: fuzzing.Target, folder: Path, part: bytes) -> Lines:
 
 
 def keep(name: str, parts: list[bytes]) -> None:
-    """Add parts to what is kept of a target."""
+    """Add inputs to those that are kept of a target."""
     known = fuzzing.kept(name)
     new = [part for part in dict.fromkeys(parts) if part not in known][: max(0, MOST - len(known))]
     if new:
@@ -132,7 +132,7 @@ def keep(name: str, parts: list[bytes]) -> None:
 
 
 def main() -> None:
-    """Fuzz all targets, or those that are named."""
+    """Fuzz all targets, or the named ones."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--seconds", type=float, default=60, help="for each target")
     parser.add_argument("--seed", type=int, default=int(time.time()))

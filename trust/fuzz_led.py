@@ -1,7 +1,7 @@
-"""One target of the fuzzing, its changes led by what they reach of ckpttool's code; needs atheris.
+"""Fuzzing of one target, guided by coverage of ckpttool's code; requires atheris.
 
-Run by `trust/fuzz.py --atheris` as: python trust/fuzz_led.py TARGET SECONDS FOLDER SEEDS. FOLDER/bad has what went
-wrong, one part for each kind of error, and SEEDS what led on.
+Run by `trust/fuzz.py --atheris` as: python trust/fuzz_led.py TARGET SECONDS FOLDER SEEDS. FOLDER/bad contains failing
+inputs, one for each kind of error, and SEEDS the corpus.
 """
 
 import os
@@ -17,19 +17,19 @@ WORK, BAD = FOLDER / "work", FOLDER / "bad"
 for place in (WORK, BAD, SEEDS):
     place.mkdir(parents=True, exist_ok=True)
 SLOWEST = 20
-"""How many times as long as its seconds of the processor it may take, on a machine that does other things too."""
+"""The ratio of wall time to CPU time that is allowed, for busy machines."""
 with atheris.instrument_imports(include=["ckpttool"]):
     import fuzz
     import fuzzing
 
     TARGET = fuzzing.TARGETS[NAME]
     PARTS = [TARGET.seed, *fuzzing.kept(NAME)]
-    for part in PARTS:  # what is imported when it is first used is to be instrumented, too
+    for part in PARTS:  # modules that are imported on first use must be instrumented, too
         fuzz.judged(TARGET, WORK, part)
 
 
 def main() -> None:
-    """Fuzz until the processor's time is over; libFuzzer ends the process, and SIGUSR1 asks it to."""
+    """Fuzz until the CPU time is used up; then SIGUSR1 makes libFuzzer end the process."""
     end = time.process_time() + SECONDS
     for number, part in enumerate(PARTS):
         (SEEDS / f"kept{number}").write_bytes(part)

@@ -1,10 +1,10 @@
 """Graphs that act: one for each op that TensorFlow's registry has and the list refuses, in every place.
 
-A model has the op on the way to its logits (plain, in functions that are called, mapped, in branches and loops, in a
-conditional that a variable steers), or beside (in update ops, initialisers, savers, what a loader runs). Commands get
-it one after the other, in a process whose folder is watched: no canary may be touched, the process may not die, and
-what would run the op must refuse. `scan` must find each op, and so what any command refuses. `.keras` files whose
-configs act come after them. First WriteFile is allowed once, to see that a canary which is touched is noticed.
+In a model, the logits depend on the op (directly, in called or mapped functions, in branches and loops, in a
+conditional on a variable), or it is elsewhere (in update ops, initialisers, savers, main ops). Commands are run on it
+one after the other, in a process whose folder is watched: no canary may be touched, the process must not die, and
+commands that would run the op must refuse. `scan` must find each op, and so everything that any command refuses.
+`.keras` files with hostile configs follow. First, WriteFile is allowed once, to check that the watch notices it.
 
     python trust/hostile_graphs.py [--every N] [--seconds S] [--seed S]
 """
@@ -60,7 +60,7 @@ REWRITING = {
     "modernize": "modernize model.ckpt -o modern.ckpt",
     "export-saved-model": "export-saved-model model.ckpt -o exported",
 }
-"""Commands that treat a graph as data, and may write one that acts."""
+"""Commands that treat a graph as data, and may write a hostile one."""
 OF_SERVED = {
     "predict": "predict served --data data.npz -o predicted.npz",
     "cache": "cache served --freeze hidden1 --data data.npz --cache-dir kept",
@@ -75,12 +75,12 @@ OF_KERAS = (
     *("reuse net.keras --layers a -o r.keras", "export-saved-model net.keras -o e", "strip net.keras -o s.keras"),
 )
 LONG = ("search", "lr-find", "diagnose", "cache", "merge --how soup")
-"""Commands that are not tried where they would do all their work: they run what others run."""
+"""Commands that are not tried in places where they would do all their work, because others run the same code."""
 KINDS = (
     *("WriteFile", "ReadFile", "SaveV2", "RestoreV2", "MergeV2Checkpoints", "PrintV2", "DebugIdentity", "Abort"),
     *("ImmutableConst", "DatasetFromGraph", "PyFunc", "InitializeTableFromTextFileV2", "CreateSummaryFileWriter"),
 )
-"""Ops of each kind that acts, which are tried in the places where commands do all their work."""
+"""One op of each hostile kind, which are tried in the places where commands do all their work."""
 SECONDS, IN_ONE_PROCESS = 100, 5
 SEEN = 0x20 | 0x2 | 0x100 | 0x200 | 0x40 | 0x80
 """inotify: opened, modified, created, deleted, moved."""
@@ -88,16 +88,16 @@ GOOD = ("refused", "done without it", "refused for another reason")
 
 
 class Canaries:
-    """What anything has touched of the files in a folder whose names begin with `canary`."""
+    """Watches the files in a folder whose names begin with `canary`."""
 
     def __init__(self, folder: Path) -> None:
-        """Begin to watch."""
+        """Start watching."""
         self._system = ctypes.CDLL(None, use_errno=True)
         self._descriptor = self._system.inotify_init1(os.O_NONBLOCK)
         self._system.inotify_add_watch(self._descriptor, os.fsencode(folder), SEEN)
 
     def touched(self) -> list[str]:
-        """Return what was touched since the last call."""
+        """Return the files that were touched since the last call."""
         names = []
         with contextlib.suppress(BlockingIOError):
             data, at = os.read(self._descriptor, 1 << 20), 0
@@ -108,12 +108,12 @@ class Canaries:
         return sorted({name for name in names if name.startswith("canary")})
 
     def close(self) -> None:
-        """Watch no longer."""
+        """Stop watching."""
         os.close(self._descriptor)
 
 
 def run(line: str) -> tuple[int | str, str]:
-    """Run a command; return its exit code, or the error that it ended with, and what it said."""
+    """Run a command; return its exit code (or its uncaught exception), and its error output."""
     said = io.StringIO()
     try:
         with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(said):
@@ -126,7 +126,7 @@ def run(line: str) -> tuple[int | str, str]:
 
 
 def verdict(place: str, runs: bool, code: int | str, said: str, touched: list[str], found: bool) -> str:
-    """Say how a trial ended."""
+    """Return the outcome of a trial."""
     if touched:
         return f"touched: {touched}"
     if isinstance(code, str):
@@ -139,7 +139,7 @@ def verdict(place: str, runs: bool, code: int | str, said: str, touched: list[st
 
 
 def trials_of(op: str, place: str, base: Path, templates: dict[str, Any], started: Any) -> Iterator[tuple[str, ...]]:
-    """Try an op in a place by all commands; yield how each ended."""
+    """Try all commands on a model with an op in a place; yield the outcomes."""
     folder = Path(tempfile.mkdtemp(dir=base, prefix="case"))
     shutil.copytree(base / "harmless", folder, dirs_exist_ok=True)
     models.write(templates, op, place, folder)
@@ -165,7 +165,7 @@ def trials_of(op: str, place: str, base: Path, templates: dict[str, Any], starte
 def in_processes(
     todo: list[tuple[str, str]], base: Path, templates: dict[str, Any], until: float
 ) -> Iterator[list[str]]:
-    """Try ops in their places, some in one process each; one that dies is told with what it was at."""
+    """Try ops in their places, several per process; if one dies, yield that with its last command."""
     rest = iter(todo)
     while (some := list(islice(rest, IN_ONE_PROCESS))) and time.monotonic() < until:
         log = base / "log"
@@ -189,7 +189,7 @@ def in_processes(
 
 
 def keras_trials(base: Path) -> Iterator[list[str]]:
-    """Try `.keras` files whose configs act, or name a module that would."""
+    """Try `.keras` files with hostile configs, or with names of hostile modules."""
     folder = Path(tempfile.mkdtemp(dir=base, prefix="keras"))
     shutil.copy(base / "harmless" / "data.npz", folder)
     (folder / "canary").write_text("secret")
@@ -243,13 +243,13 @@ def keras_trials(base: Path) -> Iterator[list[str]]:
 
 
 def require_canaries(base: Path, templates: dict[str, Any]) -> None:
-    """Check that a canary which is touched is noticed: WriteFile is allowed to."""
+    """Check that a touched canary is noticed, by allowing WriteFile."""
     folder = Path(tempfile.mkdtemp(dir=base, prefix="first"))
     shutil.copytree(base / "harmless", folder, dirs_exist_ok=True)
     models.write(templates, "WriteFile", "plain", folder)
     os.chdir(folder)
     canaries = Canaries(folder)
-    if (child := os.fork()) == 0:  # where TensorFlow has run, no fork can
+    if (child := os.fork()) == 0:  # after TensorFlow has run, a process cannot be forked
         code, said = run(f"{RUNNING['evaluate']} --allow-op WriteFile")
         print(said if code else "", file=sys.stderr)
         os._exit(code != 0)
@@ -259,7 +259,7 @@ def require_canaries(base: Path, templates: dict[str, Any]) -> None:
 
 
 def plan(every: int, seed: int) -> list[tuple[str, str]]:
-    """Return which ops are tried in which places, in a random order, so that any number of them says something."""
+    """Return the pairs of ops and places in random order, so that any number of them is a sample."""
     ops = {place: models.refused_ops() if place in models.ON_THE_WAY else KINDS for place in models.PLACES}
     todo = [(op, place) for place in models.PLACES for op in ops[place]]
     random.Random(seed).shuffle(todo)
@@ -267,7 +267,7 @@ def plan(every: int, seed: int) -> list[tuple[str, str]]:
 
 
 def attack(todo: list[tuple[str, str]], seconds: float) -> Counter[str]:
-    """Try what is planned, and count how it ended; what is bad is printed."""
+    """Run the planned trials, and count the outcomes; bad ones are printed."""
     counts, base = Counter[str](), Path(tempfile.mkdtemp(prefix="ckpttool-hostile-"))
     (base / "harmless").mkdir()
     os.chdir(base / "harmless")
@@ -287,7 +287,7 @@ def attack(todo: list[tuple[str, str]], seconds: float) -> Counter[str]:
 
 
 def arguments() -> argparse.Namespace:
-    """Read the command line."""
+    """Parse the command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--every", type=int, default=1, help="only every Nth op in a place; all take hours")
     parser.add_argument("--seconds", type=float, default=1e9, help="begin nothing more after so many")

@@ -1,4 +1,4 @@
-"""Models that act: an op of TensorFlow's registry, as it would run, in a place of a network."""
+"""Hostile models: an op of TensorFlow's registry, with all that it needs to run, in a place of a network."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -29,15 +29,15 @@ CALLS = {
     "three calls deep": ("PartitionedCall", ("f",)),
 }
 ON_THE_WAY = ("plain", "cond", *CALLS)
-"""Places that the logits wait for: whatever runs the graph must refuse."""
+"""Places on which the logits depend: commands that run the graph must refuse."""
 BESIDE = ("update_ops", "train_op", "initialiser", "saver", "table", "main_op", "signature")
-"""Places that some command may reach: it refuses, or does its work without the op."""
+"""Places that some commands may reach: they refuse, or work without the op."""
 PLACES = (*ON_THE_WAY, *BESIDE, f"{SERVED} plain", f"{SERVED} call", f"{SERVED} main_op", f"{SERVED} table")
 
 
 @cache
 def registry() -> dict[str, Any]:
-    """Return the ops that TensorFlow knows."""
+    """Return TensorFlow's registered ops."""
     from tensorflow.core.framework.op_def_pb2 import OpList
     from tensorflow.python.client.pywrap_tf_session import TF_GetAllOpList, TF_GetBuffer
 
@@ -45,19 +45,19 @@ def registry() -> dict[str, Any]:
 
 
 def refused_ops() -> list[str]:
-    """Return the ops that TensorFlow knows and the list does not have."""
+    """Return TensorFlow's registered ops that are not in the list of computing ops."""
     return sorted(registry().keys() - COMPUTING)
 
 
 @dataclass
 class Acting:
-    """An op with all that it needs to run: attributes, and inputs of its types; texts are paths of canaries."""
+    """An op with the attributes and inputs that it needs to run; strings are paths of canaries."""
 
     op: str
     folder: Path
 
     def nodes(self, name: str = "act") -> list[NodeDef]:
-        """Return the op, last, and what it reads."""
+        """Return the inputs, followed by the op."""
         definition, node = registry()[self.op], NodeDef(name=name, op=self.op)
         for attr in definition.attr:
             if not attr.HasField("default_value") or attr.name in ("output_stream", "debug_urls", "vocab_file"):
@@ -70,7 +70,7 @@ class Acting:
         return [*read, node]
 
     def _put(self, node: NodeDef, attr: Any) -> None:
-        """Give a node an attribute that its op needs."""
+        """Set a required attribute of a node."""
         kind, least, value = attr.type, attr.minimum, node.attr[attr.name]
         path = f"file://{self.folder}/canary_attr" if attr.name in ("output_stream", "debug_urls") else ""
         text = (path or f"{self.folder}/canary").encode()
@@ -108,7 +108,7 @@ class Acting:
                 value.list.SetInParent()
 
     def _source(self, name: str, dtype: Any, number: int) -> NodeDef:
-        """Return what an input reads: a path, a number, or a place for what no constant holds."""
+        """Return a node for an input: a path, a number, or a placeholder for other types."""
         if dtype == STRING:
             return text(name, f"{self.folder}/canary{'_new' * (number % 2)}".encode())
         if dtype > REFERENCE:
@@ -127,7 +127,7 @@ class Acting:
 
 
 def _types(argument: Any, node: NodeDef, definition: Any) -> list[Any]:
-    """Return the types of the inputs that stand for an argument."""
+    """Return the dtypes of an argument's inputs."""
     defaults = {attr.name: attr.default_value for attr in definition.attr}
 
     def of(name: str) -> Any:
@@ -140,7 +140,7 @@ def _types(argument: Any, node: NodeDef, definition: Any) -> list[Any]:
 
 
 def text(name: str, value: bytes) -> NodeDef:
-    """Return a constant that is a text."""
+    """Return a string constant."""
     node = NodeDef(name=name, op="Const")
     node.attr["dtype"].type = node.attr["value"].tensor.dtype = STRING
     node.attr["value"].tensor.tensor_shape.SetInParent()
@@ -149,7 +149,7 @@ def text(name: str, value: bytes) -> NodeDef:
 
 
 def function(name: str, *nodes: NodeDef) -> FunctionDef:
-    """Return a function without arguments, which is done when the last of its ops is."""
+    """Return a function without arguments, with its last op as control output."""
     made = FunctionDef(node_def=nodes)
     made.signature.name = name
     made.signature.control_output.append("done")
@@ -158,7 +158,7 @@ def function(name: str, *nodes: NodeDef) -> FunctionDef:
 
 
 def _called(meta: MetaGraphDef, acting: Acting, place: str) -> list[NodeDef]:
-    """Return what calls a function that has the op, which goes into the graph's library."""
+    """Return an op that calls a function with the acting op, and add the function to the graph's library."""
     call, keys = CALLS[place]
     node, library = NodeDef(name="act", op=call), meta.graph_def.library
     for key in keys:
@@ -179,7 +179,7 @@ def _called(meta: MetaGraphDef, acting: Acting, place: str) -> list[NodeDef]:
 
 
 def _cond(acting: Acting) -> list[NodeDef]:
-    """Return a conditional of TensorFlow 1 that a variable steers: it is off, and a checkpoint could turn it on."""
+    """Return a TensorFlow 1 conditional on a variable, which is False, but which a checkpoint could set to True."""
     handle, read = NodeDef(name="steer", op="VarHandleOp"), NodeDef(name="steer/read", op="ReadVariableOp")
     handle.attr["dtype"].type = read.attr["dtype"].type = BOOL
     handle.attr["shape"].shape.SetInParent()
@@ -199,7 +199,7 @@ def _cond(acting: Acting) -> list[NodeDef]:
 
 
 def placed(template: MetaGraphDef, op: str, place: str, folder: Path) -> MetaGraphDef:
-    """Return a graph in which an op has its place."""
+    """Return a graph with an op in a place."""
     meta, acting = MetaGraphDef(), Acting(op, folder)
     meta.CopyFrom(template)
     meta.graph_def.library.function.extend([function("other", NodeDef(name="x", op="NoOp"))])
@@ -227,7 +227,7 @@ def placed(template: MetaGraphDef, op: str, place: str, folder: Path) -> MetaGra
 
 
 def write(templates: dict[str, MetaGraphDef], op: str, place: str, folder: Path) -> None:
-    """Write a model, with its canary, into a folder that has the weights."""
+    """Write a model with its canary to a folder that contains the weights."""
     family = SERVED if place.startswith(SERVED) else PREFIX
     meta = placed(templates[family], op, place, folder)
     if family == SERVED:

@@ -1,8 +1,8 @@
 """Kills, full disks, broken disks and short writes at every file-system call of every command that writes.
 
-Each trial is a fork: the command runs into one fault at one call, over nothing or over an old output. Then the output
-is read as anybody would: it must be what was there before, or what the command writes; anything else is lost or mixed.
-The command is run once more as if nothing had happened: it must not be refused, and nothing may be left but its output.
+Each trial is a fork: the command is run with one fault at one call, without or with an old output. Then the output is
+read normally: it must be the old output or the new one; anything else counts as lost or mixed. The command is run once
+more: it must not be refused, and nothing but its output may be left.
 
     python trust/kills.py [--every N] [--tensorflow] [COMMAND ...]
 """
@@ -41,9 +41,9 @@ State = dict[str, Any]
 
 
 def state_of(output: str) -> State:
-    """Return all that is to be read at an output: values, graph, lineage, which checkpoint is the latest.
+    """Return all readable state of an output: values, graph, lineage, the latest checkpoint.
 
-    What is not there is None; what cannot be read is said.
+    Missing parts are None; for parts that cannot be read, the error is returned.
     """
 
     def said(read: Callable[[], Any]) -> Any:
@@ -90,14 +90,14 @@ def state_of(output: str) -> State:
 
 
 class Trials:
-    """The trials of one case in a folder of its own."""
+    """The trials of one case, in a separate folder."""
 
     def __init__(self, case: Case, inputs: Path, over: bool) -> None:
-        """Make the folder with an old output in it, if `over`; find out what is there before and after."""
+        """Create the folder, with an old output if `over`, and determine the states before and after."""
         self.case, self.over = case, over
         self.start = Path(tempfile.mkdtemp(dir=inputs.parent))
         self._noted = inputs.parent / "state"
-        os.environ["XDG_STATE_HOME"] = str(self._noted)  # where the user's graphs are noted as known
+        os.environ["XDG_STATE_HOME"] = str(self._noted)  # the state folder with known graphs
         shutil.copytree(inputs, self.start, dirs_exist_ok=True)
         self.work = Path(f"{self.start}.work")
         if over:
@@ -105,14 +105,14 @@ class Trials:
         self.before = self._read(self.start)
         self.fresh()
         self.calls = self._must(case.argv(over), self.work)
-        """The names of the calls that the command makes."""
+        """The names of the command's calls."""
         self.after = self._read(self.work)
         self.names = _names(self.work)
         if self.before == self.after or not any(self.after.values()):
             raise SystemExit(f"{case.name}: nothing to tell the outputs apart by: {self.after}")
 
     def trial(self, number: int, kind: str) -> Iterator[str]:
-        """Run into a fault, and yield what is bad about what follows."""
+        """Run the command with a fault, and yield the problems that follow."""
         self.fresh()
 
         def work() -> int:
@@ -129,7 +129,7 @@ class Trials:
         yield from self.judged()
 
     def judged(self) -> Iterator[str]:
-        """Read what is there, run the command as if nothing had happened, and yield what is bad about either."""
+        """Read the state, run the command again, and yield the problems of either."""
         there = self._read(self.work)
         if there not in (self.before, self.after):
             yield "lost" if not any(there.values()) or any(": " in str(each) for each in there.values()) else "mixed"
@@ -148,7 +148,7 @@ class Trials:
         shutil.rmtree(self.work, ignore_errors=True)
 
     def fresh(self) -> None:
-        """Have the folder as it was before the command, and nothing noted of it."""
+        """Restore the folder and the state folder from before the command."""
         shutil.rmtree(self.work, ignore_errors=True)
         shutil.rmtree(self._noted, ignore_errors=True)
         shutil.copytree(self.start, self.work)
@@ -175,7 +175,7 @@ class Trials:
 
 
 def _answer(folder: Path, question: Callable[[], Any]) -> Any:
-    """Return what a child has to say in a folder."""
+    """Return the result of a function that a child process calls in a folder."""
     answer = folder.parent / f"{folder.name}.answer"
     answer.unlink(missing_ok=True)
 
@@ -191,7 +191,7 @@ def _answer(folder: Path, question: Callable[[], Any]) -> Any:
 
 
 def _names(folder: Path) -> list[str]:
-    """Return the names of all files in a folder, of shards without their counts; and how many counts there are."""
+    """Return the names of all files in a folder, without the counts of shards, and the number of different counts."""
     names = [str(path.relative_to(folder)) for path in folder.rglob("*")]
     counts = {re.sub(r"-\d+-of-", "-of-", name) for name in names if "-of-" in name}
     plain = {re.sub(r"-\d+-of-\d+", "-of", name) for name in names}
@@ -199,14 +199,14 @@ def _names(folder: Path) -> list[str]:
 
 
 class Grid:
-    """Every Nth point of the grid of all cases, so that a part of it has calls of each place in a run."""
+    """Every Nth point of the grid of all cases, so that a sample contains calls from all parts of a run."""
 
     def __init__(self, kinds: list[str], every: int) -> None:
-        """Take the kinds of faults."""
+        """Set the kinds of faults."""
         self._kinds, self._every, self._passed = kinds, every, 0
 
     def points(self, calls: list[str]) -> list[tuple[str, int]]:
-        """Return those of the next case, of which the calls are given: kinds of faults, and numbers of calls."""
+        """Return the points of the next case, given its calls: kinds of faults, with numbers of calls."""
         every = [
             (kind, number)
             for kind in self._kinds
@@ -219,7 +219,7 @@ class Grid:
 
 
 def attacked(case: Case, inputs: Path, over: bool, grid: Grid, is_told: bool) -> tuple[Counter[str], int]:
-    """Run a case into its faults, show a line of it, and return what is bad, of how many."""
+    """Run a case with its faults, print a line, and return the counts of problems, and the number of trials."""
     found = Counter[str]()
     trials = Trials(case, inputs, over)
     calls, points = trials.calls, grid.points(trials.calls)
@@ -236,9 +236,9 @@ def attacked(case: Case, inputs: Path, over: bool, grid: Grid, is_told: bool) ->
 
 
 def import_what_is_used(cases: list[Case], inputs: Path, with_tensorflow: bool) -> None:
-    """Run cases, have this process import what its children will need, and remove what was written.
+    """Run cases, import in this process the modules that its children will need, and remove the outputs.
 
-    A process that has run TensorFlow cannot be forked, one that has imported it can: so those run in a child first.
+    A process that has run TensorFlow cannot be forked, but one that has imported it can, so these cases run in a child.
     """
     before = {*inputs.iterdir()}
 
@@ -252,7 +252,7 @@ def import_what_is_used(cases: list[Case], inputs: Path, with_tensorflow: bool) 
         configure_tensorflow()
     for each in cases:
         for name in _answer(inputs, partial(imported, each)) if with_tensorflow else imported(each):
-            with contextlib.suppress(ImportError):  # a name that a module has given itself
+            with contextlib.suppress(ImportError):  # a name that is not a real module
                 importlib.import_module(name)
     for path in {*inputs.iterdir()} - before:
         shutil.rmtree(path) if path.is_dir() else path.unlink()

@@ -37,11 +37,11 @@ SIGNS: dict[type[ast.AST], str] = {
     ast.Or: "or",
 }
 STAYS = ("_log", "super()")
-"""Calls that are not taken away: what only tells somebody something, and what a function cannot do without."""
+"""Calls that are not removed: logging, and `super()`, which is required."""
 
 
 class Mutant(NamedTuple):
-    """A change: in which function, on which lines, the text there, what is changed, and how to make it."""
+    """A mutant: its function, its lines and their text, the change, and the function that makes it."""
 
     file: str
     function: str
@@ -53,32 +53,32 @@ class Mutant(NamedTuple):
 
     @property
     def key(self) -> str:
-        """What it is called where survivors are explained: without numbers of lines, which move.
+        """Its key in the list of survivors, without line numbers, because these change.
 
-        Of changes that look alike in a function, the first has no number.
+        Of equal changes in a function, the first has no number.
         """
         return f"{self.function}: {self.text} [{self.change}]{f' #{self.number}' if self.number > 1 else ''}"
 
 
 class Source:
-    """A module's text, whose functions are changed."""
+    """The source of a module, whose functions are mutated."""
 
     def __init__(self, path: Path, name: str) -> None:
-        """Read it; `name` is what it is called."""
+        """Read and parse the file; `name` is its name in keys."""
         self.path, self.name = path, name
         self._text = path.read_text()
         self._lines = self._text.splitlines()
         self._tree = ast.parse(self._text)
 
     def mutants(self) -> Iterator[Mutant]:
-        """Yield all mutants; to `make` one changes the tree for good, so a process makes at most one."""
+        """Yield all mutants; `make` changes the tree permanently, so a process makes at most one."""
         seen: Counter[str] = Counter()
         for mutant in self._within(self._tree.body, ""):
             seen[mutant.key] += 1
             yield mutant._replace(number=seen[mutant.key])
 
     def compiled(self) -> Iterator[types.CodeType]:
-        """Yield the functions of the changed tree."""
+        """Yield the code objects of the changed tree's functions."""
         yield from functions(compile(self._tree, str(self.path), "exec", dont_inherit=True))
 
     def _within(self, body: list[ast.stmt], scope: str) -> Iterator[Mutant]:
@@ -89,7 +89,7 @@ class Source:
                 yield from self._block(node.body, f"{scope}{node.name}", inside=False, ends=True)
 
     def _block(self, body: list[ast.stmt], function: str, inside: bool, ends: bool) -> Iterator[Mutant]:
-        """Yield the changes of a block that is `inside` of another, and whose end `ends` the function."""
+        """Yield the mutants of a block; `inside` if it is nested, `ends` if its end is the end of the function."""
         for place, node in enumerate(body):
             ends_here = ends and node is body[-1] and not isinstance(node, ast.For | ast.While)
             if taken := _taken_away(node, inside and not (ends_here and _gives_nothing(node))):
@@ -111,7 +111,7 @@ class Source:
                 yield self._negated(function, node, node, "test")
 
     def _in(self, node: ast.AST, function: str, around: ast.stmt) -> Iterator[Mutant]:
-        """Yield the changes within an expression."""
+        """Yield the mutants within an expression."""
         if isinstance(node, ast.JoinedStr):  # a message
             return
         if isinstance(node, ast.Compare):
@@ -136,7 +136,7 @@ class Source:
             yield from self._in(child, function, around)
 
     def _numbers(self, node: ast.expr, function: str, around: ast.stmt) -> Iterator[Mutant]:
-        """Yield each number in a comparison one larger and one smaller, but those in calls and indexes."""
+        """Yield mutants with each number in a comparison increased and decreased by 1, except in calls and indices."""
         if isinstance(node, ast.Constant) and type(node.value) is int:
             for step in (1, -1):
                 change = f"{node.value} -> {node.value + step}"
@@ -162,14 +162,14 @@ def _not(node: ast.expr) -> ast.expr:
 
 
 def _is_plain(node: ast.expr) -> bool:
-    """Say whether a condition is none that is changed in another way."""
+    """Return whether a condition is one for which there is no other mutant."""
     return not isinstance(node, ast.Compare | ast.BoolOp) and not (
         isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.Not)
     )
 
 
 def _taken_away(node: ast.stmt, inside: bool) -> str | None:
-    """Say what is taken away with a statement: an error, a call, or what ends a function or a turn early."""
+    """Return what is removed with a statement (an error, a call, an early return or continue), or None."""
     if isinstance(node, ast.Raise):
         return "raise"
     if isinstance(node, ast.Return | ast.Continue) and inside:
@@ -180,14 +180,14 @@ def _taken_away(node: ast.stmt, inside: bool) -> str | None:
 
 
 def _gives_nothing(node: ast.stmt) -> bool:
-    """Say whether it is a `return` of nothing, without which a function that ends there gives the same."""
+    """Return whether a statement is a `return` without a value, which is redundant at the end of a function."""
     return isinstance(node, ast.Return) and (node.value is None or ast.unparse(node.value) == "None")
 
 
 def _drop(body: list[ast.stmt], place: int) -> None:
     node = body[place]
     keeps = isinstance(node, ast.Expr) and isinstance(node.value, ast.Yield | ast.YieldFrom)
-    # a generator without its `yield` would be none
+    # without its `yield`, a generator would become a function
     new: ast.stmt = ast.If(ast.Constant(False), [node], []) if keeps else ast.Pass()
     body[place] = ast.fix_missing_locations(ast.copy_location(new, node))
 
@@ -197,7 +197,7 @@ def _other_sign(node: ast.Compare, place: int) -> None:
 
 
 def functions(code: types.CodeType) -> Iterator[types.CodeType]:
-    """Yield a code object and those within."""
+    """Yield a code object, and those nested in it."""
     yield code
     for each in code.co_consts:
         if isinstance(each, types.CodeType):

@@ -1,12 +1,12 @@
-"""Which modules are mutated, and which tests mirror them."""
+"""The modules that are mutated, and the tests that mirror them."""
 
 from typing import NamedTuple
 
 
 class Group(NamedTuple):
-    """Modules, below `ckpttool/`, and tests, below `tests/`; `imports` is what the tests share.
+    """Modules, below `ckpttool/`, and tests, below `tests/`; `imports` are modules that the tests share.
 
-    Of the modules only `functions` are taken, where some are named. Tests slower than `slowest` seconds are left out.
+    If `functions` are named, only these are mutated. Tests slower than `slowest` seconds are not run.
     """
 
     modules: tuple[str, ...]
@@ -90,7 +90,7 @@ GROUPS = {
         ("formats/tensorflow/test_prefix.py",),
     ),
 }
-"""Those that are tried unless others are named: every survivor stands with its reason in `survivors.txt`."""
+"""The groups that are tested by default: every survivor is explained in `survivors.txt`."""
 BY_NAME = {
     "bundle": Group(
         tuple(f"formats/tensorflow/{name}.py" for name in BUNDLE),
@@ -184,4 +184,4 @@ BY_NAME = {
         ("surgery/merging/test_vocabulary.py", "surgery/merging/test_alignment.py", "cli/test_merge.py"),
     ),
 }
-"""Those that are tried where they are named."""
+"""The groups that are tested only if they are named."""

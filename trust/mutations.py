@@ -1,11 +1,11 @@
-"""Mutation testing of the readers' checks and of the proofs: the changes of them that no test notices.
+"""Mutation testing of the readers' checks and of the proofs: finds the mutants that no test kills.
 
 python trust/mutations.py [--every N] [--seconds S] [--only GROUP ...] [--matching TEXT] [--again FILE ...]
 
-A group of modules is tested by the tests that mirror it. These are collected once; then a process is forked for each
-mutant, in which the function is another, and in which those tests run, quick ones first, that reach the changed lines.
-Survivors must be explained in `survivors.txt`. With `--seconds`, groups are tried until so many have passed, each day
-another one first. With `--again`, only those are tried that survived in earlier runs, whose outputs are the files.
+A group of modules is tested by the tests that mirror it. These are collected once; then, for each mutant, a forked
+process replaces the function, and runs the tests that reach the changed lines, quick ones first. Survivors must be
+explained in `survivors.txt`. With `--seconds`, groups are tested for that time, beginning with another one each day.
+With `--again`, only mutants that survived in earlier runs (whose outputs are the files) are tested.
 """
 
 import argparse
@@ -43,26 +43,26 @@ HERE = Path(__file__).parent
 ROOT = HERE.parent
 EXPLAINED = HERE / "survivors.txt"
 PATIENCE = 20.0
-"""Seconds of the processor beyond ten times what a mutant's tests take: then it hangs, which is noticed."""
+"""The CPU seconds, in addition to ten times those of a mutant's tests, after which it counts as hanging (killed)."""
 WAITS = 3
-"""How many times as long it may take by the clock, on a machine that does other things too."""
+"""The ratio of wall time to CPU time that is allowed, for busy machines."""
 BUDGET = 6.0
-"""Seconds of tests that a mutant must survive."""
+"""The time of tests, in seconds, that a mutant must survive."""
 QUICK = 0.1
-"""Seconds of a test that comes before all that take longer, whatever module it is of."""
+"""The maximum seconds of a quick test, which runs before all slower ones, regardless of its module."""
 MEMORY = 24 << 30
-"""Bytes of addresses that a mutant may take."""
+"""The address space limit of a mutant in bytes."""
 TOLD = os.dup(2)
-"""Where a person is told something while the tests are quiet."""
+"""The descriptor for progress while the output of tests is suppressed."""
 
 
 SURVIVED = re.compile(r"  (?:survived|not reached): (?P<file>\S+) (?P<key>.+?) {4}# line \d+$")
-"""What is told of a mutant that no test notices."""
+"""The output line for a surviving mutant."""
 Named = set[tuple[str, str]]
 
 
 class Reached(NamedTuple):
-    """What a test did without a mutant: its place, what it took while followed, and the lines that it reached."""
+    """A test's run without a mutant: its index, its time while traced, and the lines that it reached."""
 
     place: int
     seconds: float
@@ -70,7 +70,7 @@ class Reached(NamedTuple):
 
 
 class Tried(NamedTuple):
-    """A mutant that was tried: of which file, what it is called, at which line, and what became of it."""
+    """A tested mutant: its file, key and line, and its fate."""
 
     file: str
     key: str
@@ -79,7 +79,7 @@ class Tried(NamedTuple):
 
 
 def in_child(act: Callable[[], Any], seconds: float | None = None) -> Any:
-    """Return what a function returns in a process of its own; None where that dies, or takes so many seconds."""
+    """Return a function's result in a child process; None if that dies, or exceeds a number of seconds."""
     scratch = tempfile.mkdtemp(prefix="mutant-", dir="/dev/shm" if Path("/dev/shm").is_dir() else None)
     reading, writing = os.pipe()
     process = os.fork()
@@ -113,9 +113,9 @@ def in_child(act: Callable[[], Any], seconds: float | None = None) -> Any:
 
 
 def _read(descriptor: int, seconds: float | None) -> bytes:
-    """Return what comes until the other end is closed, or nothing where that takes too long.
+    """Return the data until the other end is closed, or nothing after a timeout.
 
-    Seconds are counted one by one: those in which this process stood still do not count.
+    Seconds are counted one by one, so that those in which this process was stopped do not count.
     """
     parts, left = [], math.inf if seconds is None else WAITS * seconds
     while left > 0:
@@ -129,22 +129,22 @@ def _read(descriptor: int, seconds: float | None) -> bytes:
 
 
 class Tester:
-    """A plugin of pytest that runs the tests that it has collected once for each mutant."""
+    """A pytest plugin that runs the collected tests for each mutant."""
 
     def __init__(self, group: Group, every: int, matching: str, among: Named | None = None) -> None:
-        """Take a group; one of `every` so many mutants is tried, of those that have a text in their names.
+        """Set up the tests of every Nth mutant of a group with the text `matching` in its name.
 
-        Where some are named, by their file and what they are called, only those `among` them.
+        With `among` (files and keys), only these mutants are tested.
         """
         self._group, self._every, self._matching, self._among = group, every, matching, among
         self.tried: list[Tried] = []
 
     def pytest_internalerror(self, excrepr: object) -> None:
-        """Say what went wrong here."""
+        """Print an error of pytest."""
         os.write(TOLD, f"{excrepr}\n".encode())
 
     def pytest_runtestloop(self, session: pytest.Session) -> bool:
-        """Run the tests without a mutant, then with each."""
+        """Run the tests without a mutant, then with each one."""
         if session.testsfailed:
             raise RuntimeError("tests cannot be collected")
         chosen = self._chosen()
@@ -161,7 +161,7 @@ class Tester:
         return True
 
     def _chosen(self) -> list[tuple[Source, int, Mutant]]:
-        """Return the mutants that are tried: where they are from, and the how manieth of it each is."""
+        """Return the mutants to test, each with its source and its index in it."""
         found = []
         for path in _paths(self._group):
             source = Source(path, str(path.relative_to(ROOT / "ckpttool")))
@@ -182,7 +182,7 @@ def _paths(group: Group) -> list[Path]:
 
 
 def _known_functions(paths: set[str]) -> dict[tuple[str, str, int], list[types.FunctionType]]:
-    """Return the functions of modules, wherever they are bound, by their file, name and line."""
+    """Return all function objects of modules, by file, name and line."""
     known: dict[tuple[str, str, int], list[types.FunctionType]] = {}
     for each in gc.get_objects():
         if type(each) is types.FunctionType and each.__code__.co_filename in paths:
@@ -195,7 +195,7 @@ def _place(code: types.CodeType) -> tuple[str, str, int]:
 
 
 def _within_budget(session: pytest.Session, tests: list[Reached], module: str) -> Iterator[Reached]:
-    """Yield tests until they take as long as they may, at least one: quick ones first, then those of the module."""
+    """Yield tests within the time budget, but at least one: quick ones first, then those of the module."""
 
     def turn(each: Reached) -> tuple[bool, bool, float]:
         return each.seconds > QUICK, session.items[each.place].path.stem != f"test_{module}", each.seconds
@@ -208,7 +208,7 @@ def _within_budget(session: pytest.Session, tests: list[Reached], module: str) -
 
 
 def _fate(session: pytest.Session, source: Source, number: int, tests: list[Reached], known: dict[Any, Any]) -> str:
-    """Say what becomes of a mutant: killed, survived, or not reached by any test."""
+    """Return the fate of a mutant: killed, survived, or not reached by any test."""
     if not tests:
         return "not reached"
     seconds = sum(each.seconds for each in tests)
@@ -225,7 +225,7 @@ def _fate(session: pytest.Session, source: Source, number: int, tests: list[Reac
 
 
 def _passes(item: pytest.Item) -> bool:
-    """Run a test by itself; say whether nothing of it failed."""
+    """Run a single test, and return whether it passed."""
     before = item.session.testsfailed
     item.config.hook.pytest_runtest_protocol(item=item, nextitem=None)
     return item.session.testsfailed == before
@@ -238,7 +238,7 @@ def _be_quiet() -> None:
 
 
 def _baseline(session: pytest.Session, paths: set[str]) -> Iterator[Reached]:
-    """Run each test, and yield which lines those reach that pass; to follow them takes some times as long."""
+    """Run each test with tracing, which is several times slower, and yield the lines that passing ones reach."""
     for place, item in enumerate(session.items):
         lines: dict[str, set[int]] = {}
 
@@ -262,7 +262,7 @@ def _baseline(session: pytest.Session, paths: set[str]) -> Iterator[Reached]:
 
 
 def tried(group: Group, every: int, matching: str, among: Named | None = None) -> list[Tried]:
-    """Try the mutants of a group, or one of so many, of those that have a text in their names."""
+    """Test every Nth mutant of a group with a text in its name."""
     for name in ("ckpttool.cli", *group.imports):
         importlib.import_module(name)
     for path in _paths(group):
@@ -277,7 +277,7 @@ def tried(group: Group, every: int, matching: str, among: Named | None = None) -
 
 
 def explained() -> dict[tuple[str, str], str]:
-    """Return why survivors may survive, by their file and what they are called."""
+    """Return the explanations of survivors, by file and key."""
     reasons: dict[tuple[str, str], str] = {}
     file, waiting = "", list[str]()
     for line in EXPLAINED.read_text().splitlines() if EXPLAINED.exists() else []:
@@ -292,13 +292,13 @@ def explained() -> dict[tuple[str, str], str]:
 
 
 def survived(outputs: Iterable[Path]) -> Named:
-    """Return the mutants that outputs of earlier runs tell of, by their file and what they are called."""
+    """Return the survivors in outputs of earlier runs, by file and key."""
     lines = [SURVIVED.match(line) for path in outputs for line in path.read_text().splitlines()]
     return {(line["file"], line["key"]) for line in lines if line}
 
 
 def gone(reasons: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
-    """Return which explanations are of changes that cannot be made any more: the code is another."""
+    """Return the explanations of mutants that no longer exist, because the code has changed."""
     there: dict[str, set[str]] = {}
     for group in {**GROUPS, **BY_NAME}.values():
         for path in _paths(group):
@@ -308,7 +308,7 @@ def gone(reasons: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
 
 
 def in_turn(names: list[str], seconds: float | None) -> Iterator[str]:
-    """Yield all names; where there is a bound of time, begin with another one each day, and end when it has passed."""
+    """Yield all names; with a time limit, begin with another one each day, and stop when it has passed."""
     start = datetime.datetime.now(datetime.UTC).date().toordinal() % len(names) if seconds else 0
     end = time.monotonic() + (seconds or float("inf"))
     for name in [*names[start:], *names[:start]]:
@@ -317,7 +317,7 @@ def in_turn(names: list[str], seconds: float | None) -> Iterator[str]:
 
 
 def main() -> None:
-    """Try the mutants, and say which survived without a reason."""
+    """Test the mutants, and print those that survived without an explanation."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--every", type=int, default=1, help="try one of so many mutants")
     parser.add_argument("--seconds", type=float, help="begin no other group after so many")
