@@ -82,6 +82,10 @@ def names() -> list[str]:
 def every() -> Iterator[Format]:
     """Yield all formats; those of other packages are loaded only after ours."""
     yield from map(get, BUILTIN)
+    yield from _of_packages()
+
+
+def _of_packages() -> Iterator[Format]:
     yield from (get(name) for name in _added() if name not in BUILTIN)
 
 
@@ -148,7 +152,7 @@ def for_output(path: Path, name: str | None = None, like: Path | None = None) ->
         refuse_url_input(like)
     if name is not None:
         return get(name)
-    for candidate in every():
+    for candidate in every() if "." in path.name else _of_packages():  # loading ours takes as long as most edits
         if suffix := next((each for each in candidate.SUFFIXES if each and path.name.endswith(each)), None):
             return candidate if like is None else _alike(suffix, like) or candidate
     if path.suffix in FOREIGN_SUFFIXES:

@@ -61,6 +61,14 @@ def test_listing_a_bundle_imports_neither_numpy_nor_tensorflow(pytestconfig):
     assert (run.stdout, run.stderr) == ("[]\n", "")
 
 
+def test_an_output_without_a_suffix_loads_no_other_format() -> None:
+    script = "import sys; from pathlib import Path; from ckpttool.formats import registry; "
+    script += "assert registry.for_output(Path('out/model-1000')).NAME == 'bundle'; "
+    script += "sys.exit('ckpttool.formats.onnx.format' in sys.modules)"
+    subprocess.run([sys.executable, "-c", script], check=True)
+    assert all(suffix.startswith(".") for each in registry.every() for suffix in each.SUFFIXES if suffix)
+
+
 def test_the_file_that_names_checkpoints_is_told_from_one(tmp_path):
     (tmp_path / "checkpoint").write_text('model_checkpoint_path: "model.ckpt-7"')
     with pytest.raises(FormatError, match=f"refers to those of {tmp_path}: specify that folder"):
