@@ -1,4 +1,4 @@
-"""Crafted files: each claims, hides, nests or repeats something. What becomes of them, in which time and memory.
+"""Crafted files: each has false sizes, hidden, nested or repeated content. Reports the outcome, its time and memory.
 
 Run as: python trust/crafted.py [--every N] [PART OF A NAME ...]
 """
@@ -19,7 +19,7 @@ from crafting import Case, attempt
 
 
 def crafted() -> Iterator[Case]:
-    """Yield all cases: what is wrong, and what makes the file."""
+    """Yield all cases: what is wrong with the file, and the function that makes it."""
     for module in (
         crafted_bundles,
         crafted_hdf5,
@@ -33,7 +33,7 @@ def crafted() -> Iterator[Case]:
 
 
 def main() -> None:
-    """Try all, or each of so many, and print a row for each and the sums."""
+    """Run every case, or every Nth, and print a row for each and the totals."""
     import h5py  # noqa: F401 - what the child imports is not counted
 
     from ckpttool.formats import registry
@@ -48,7 +48,7 @@ def main() -> None:
         outcome = attempt(make, read)
         tried, bad = tried + 1, bad + outcome.verdict.startswith("bad")
         worst = [max(worst[0], outcome.seconds), max(worst[1], outcome.megabytes)]
-        said = outcome.verdict[:150].encode("utf-8", "backslashreplace").decode()  # a name may be half a surrogate pair
+        said = outcome.verdict[:150].encode("utf-8", "backslashreplace").decode()  # may be half a surrogate pair
         print(f"{name:60} {outcome.seconds:6.2f} s {outcome.megabytes:7.1f} MB  {said}", flush=True)
     note = f"at most {worst[0]:.1f} s and {worst[1]:.0f} MB"
     print(json.dumps({"figure": "crafted files", "tried": tried, "bad": bad, "note": note}))

@@ -1,4 +1,4 @@
-"""Bundles, tables and state files that claim more than there is, or make a reader work."""
+"""Bundles, tables and state files that claim more than exists, or cause a reader much work."""
 
 import importlib.util
 import sys
@@ -20,7 +20,7 @@ SCALAR.shape.SetInParent()
 
 @cache
 def tests() -> Any:
-    """Return the module of the tests that makes bundles with one thing wrong."""
+    """Return the test module that makes bundles with one defect each."""
     place = Path(__file__).parents[1] / "tests" / "formats" / "crafted.py"
     spec = importlib.util.spec_from_file_location("crafted_of_tests", place)
     assert spec
@@ -32,7 +32,7 @@ def tests() -> Any:
 
 
 def table(folder: Path, write: Callable[[TableWriter], None], block_size: int = 1 << 18) -> Path:
-    """Write a bundle whose index a function fills."""
+    """Write a bundle whose index is filled by a function."""
     with (folder / "x.index").open("wb") as file:
         writer = TableWriter(file, block_size)
         writer.add(b"", HEADER)
@@ -43,7 +43,7 @@ def table(folder: Path, write: Callable[[TableWriter], None], block_size: int = 
 
 
 def long_keys(length: int, count: int) -> Case:
-    """Keys that share all but their ends: the index has a byte where a reader has thousands."""
+    """Keys that share all but their ends: each takes a byte in the index and thousands of bytes in a reader."""
 
     def body() -> bytes:
         value = SCALAR.SerializeToString()
@@ -62,7 +62,7 @@ def long_keys(length: int, count: int) -> Case:
 
 
 def scalars(count: int) -> Case:
-    """As many entries as a large model has, all on the same bytes."""
+    """As many entries as a large model has, all of the same bytes."""
 
     def write(writer: TableWriter) -> None:
         body = SCALAR.SerializeToString()
@@ -85,7 +85,7 @@ def empties(count: int) -> Case:
 
 
 def slices(count: int, empty: bool) -> Case:
-    """A tensor in very many slices, none of which is there."""
+    """A tensor in very many slices, none of which exists."""
     part = b"\x3a\0" if empty else b"\x3a\4\x0a\2\x08\1"
 
     def write(writer: TableWriter) -> None:
@@ -96,7 +96,7 @@ def slices(count: int, empty: bool) -> Case:
 
 
 def dims(count: int) -> Case:
-    """A shape of very many dimensions."""
+    """A shape with very many dimensions."""
 
     def write(writer: TableWriter) -> None:
         shape = b"\x12\2\x08\1" * count
@@ -107,7 +107,7 @@ def dims(count: int) -> Case:
 
 
 def state(name: str, text: bytes) -> Case:
-    """A folder whose file named checkpoint is this."""
+    """A folder whose file named `checkpoint` has this content."""
 
     def make(folder: Path) -> Path:
         (folder / "checkpoint").write_bytes(text)
@@ -118,7 +118,7 @@ def state(name: str, text: bytes) -> Case:
 
 
 def one_block(name: str, body: bytes) -> Case:
-    """An index of one block of these bytes."""
+    """An index of one block with these bytes."""
     return Case(f"bundle: {name}", lambda folder: tests().write(folder, tests().table(body)))
 
 
@@ -131,7 +131,7 @@ def restarts(count: int) -> bytes:
 
 
 def of_tests(name: str, index: Callable[[], bytes]) -> Case:
-    """Return a case of the tests."""
+    """Return one of the tests' cases."""
     return Case(f"bundle: {name}", lambda folder: tests().write(folder, index()))
 
 

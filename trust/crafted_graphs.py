@@ -1,4 +1,4 @@
-"""Graphs that claim, nest or repeat: `.meta`, `saved_model.pb`; cycles of ops and of functions, and what doubles."""
+"""Graphs with false sizes, nesting or repetition: `.meta`, `saved_model.pb`; cycles of ops and functions; doubling."""
 
 from collections.abc import Callable, Iterator, Sized
 from functools import partial
@@ -12,7 +12,7 @@ from ckpttool.formats.wire.protos.meta_graph_pb2 import MetaGraphDef, SavedModel
 
 
 def ways(path: Path) -> dict[str, Callable[[], Any]]:
-    """Return what reads a graph: opened as models are, its layers, ops and collections listed, and scanned."""
+    """Return the ways to read a graph: open it as a model, list its layers, ops and collections, and scan it."""
     from ckpttool.graph import files
     from ckpttool.model.model import Model
     from ckpttool.verbs.collections import collection_rows
@@ -31,13 +31,13 @@ def ways(path: Path) -> dict[str, Callable[[], Any]]:
 
 
 def looked_at(path: Path, *names: str) -> str:
-    """Read a graph in all ways, or in those that are named."""
+    """Read a graph in all ways, or in the given ones."""
     chosen = {name: way for name, way in ways(path).items() if name in names or not names}
     return "; ".join(f"{name} {refusals(partial(_counted, way))(path)[:60]}" for name, way in chosen.items())
 
 
 def looking(way: str) -> Reader:
-    """Return what reads a graph in one way."""
+    """Return a reader that reads a graph in one way."""
     return lambda path: looked_at(path, way)
 
 
@@ -47,7 +47,7 @@ def _counted(way: Callable[[], Sized], path: Path) -> int:
 
 
 def graph(fill: Callable[[Any], object]) -> Callable[[], bytes]:
-    """Return the bytes of a graph that a function fills."""
+    """Return a function that returns the bytes of a graph, filled by `fill`."""
 
     def content() -> bytes:
         meta = MetaGraphDef()
@@ -58,7 +58,7 @@ def graph(fill: Callable[[Any], object]) -> Callable[[], bytes]:
 
 
 def case(name: str, content: Callable[[], bytes]) -> Case:
-    """Return a `.meta` with some content."""
+    """Return a case of a `.meta` file with this content."""
     return Case(f"graph: {name}", file("x.meta", content), looked_at)
 
 
@@ -68,7 +68,7 @@ def node(meta: Any, name: str, op: str = "Identity", inputs: tuple[str, ...] = (
 
 
 def chain(count: int) -> Callable[[Any], object]:
-    """Ops one after another."""
+    """Ops in a chain."""
 
     def fill(meta: Any) -> None:
         node(meta, "n0", "Placeholder")
@@ -79,7 +79,7 @@ def chain(count: int) -> Callable[[Any], object]:
 
 
 def ring(count: int) -> Callable[[Any], object]:
-    """Ops in a circle."""
+    """Ops in a cycle."""
 
     def fill(meta: Any) -> None:
         for number in range(count):
@@ -89,7 +89,7 @@ def ring(count: int) -> Callable[[Any], object]:
 
 
 def dense(count: int, mark: str = "") -> Callable[[Any], object]:
-    """Ops each of which reads all before it."""
+    """Ops that each read all previous ones."""
 
     def fill(meta: Any) -> None:
         for number in range(count):
@@ -99,7 +99,7 @@ def dense(count: int, mark: str = "") -> Callable[[Any], object]:
 
 
 def calls(levels: int, twice: int, op: str = "PartitionedCall", back: bool = False) -> Callable[[Any], object]:
-    """Functions each of which calls the next some times, the last of them the first where they go `back`."""
+    """Functions that each call the next `twice` times; with `back`, the last calls the first."""
 
     def fill(meta: Any) -> None:
         call = node(meta, "call", op)
@@ -120,7 +120,7 @@ def calls(levels: int, twice: int, op: str = "PartitionedCall", back: bool = Fal
 
 
 def constant(shape: list[int], content: bytes, kind: int = 1) -> Callable[[Any], object]:
-    """A constant that claims a shape."""
+    """A constant with this shape, whether or not its content has it."""
 
     def fill(meta: Any) -> None:
         value = node(meta, "c", "Const").attr["value"].tensor
@@ -132,7 +132,7 @@ def constant(shape: list[int], content: bytes, kind: int = 1) -> Callable[[Any],
 
 
 def variables(count: int) -> Callable[[Any], object]:
-    """Variables, each in a scope of its own, that claim much."""
+    """Variables, each in its own scope, with huge shapes."""
 
     def fill(meta: Any) -> None:
         for number in range(count):
@@ -144,12 +144,12 @@ def variables(count: int) -> Callable[[Any], object]:
 
 
 def collection(count: int) -> Callable[[Any], object]:
-    """A collection of many names."""
+    """A collection with many names."""
     return lambda meta: meta.collection_def["x"].node_list.value.extend(f"n{number}:0" for number in range(count))
 
 
 def nested(levels: int, *path: int) -> bytes:
-    """Return messages in one another, by the numbers of their fields."""
+    """Return nested messages, in the fields with these numbers."""
     body = b""
     for level in range(levels):
         body = varint.encode(path[level % len(path)] << 3 | 2) + varint.encode(len(body)) + body
@@ -157,7 +157,7 @@ def nested(levels: int, *path: int) -> bytes:
 
 
 def saved_model(name: str, fill: Callable[[Any], object]) -> Case:
-    """Return a folder with a graph."""
+    """Return a case of a SavedModel folder."""
 
     def make(folder: Path) -> Path:
         model = SavedModel(saved_model_schema_version=1)
@@ -181,7 +181,7 @@ def graphs(count: int, tag: str = "serve") -> Callable[[Any], object]:
 
 
 def names(*texts: str) -> Callable[[Any], object]:
-    """Ops with some names."""
+    """Ops with the given names."""
 
     def fill(meta: Any) -> None:
         for text in texts:
@@ -227,7 +227,7 @@ def cases() -> Iterator[Case]:
     yield case("other bytes", lambda: bytes(range(256)) * 1000)
     yield case("a text of 1,000,000 levels", lambda: b"node {" * 1_000_000)
     text = file("x.meta", lambda: b"".join(b'node { name: "n%d" op: "NoOp" }\n' % n for n in range(50_000)))
-    for way in ("load", "open", "layers", "ops", "collections", "scan"):  # a bound is that of one command
+    for way in ("load", "open", "layers", "ops", "collections", "scan"):  # the bounds hold for one command
         yield Case(f"graph: a text of 50,000 ops, {way}", text, looking(way))
     yield case("a claim of 2 GiB", lambda: b"\x12\xff\xff\xff\xff\x07x")
     for count in (1, 1000, 50_000):

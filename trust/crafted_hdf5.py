@@ -1,4 +1,4 @@
-"""HDF5 files that make a reader work, take memory, or look elsewhere."""
+"""HDF5 files that cause a reader much work, need much memory, or refer to other files."""
 
 from collections.abc import Iterator
 from functools import partial
@@ -10,7 +10,7 @@ import numpy as np
 from crafting import Case
 
 HEAP = b"GCOL\1\0\0\0"
-"""What a global heap begins with, where texts of variable length are."""
+"""The signature of a global heap, which stores strings of variable length."""
 
 
 def made(name: str, fill: Any, file_name: str = "x.h5", **options: Any) -> Case:
@@ -25,7 +25,7 @@ def made(name: str, fill: Any, file_name: str = "x.h5", **options: Any) -> Case:
 
 
 def diamonds(levels: int, soft: bool = False) -> Any:
-    """Groups with two names each, in one another: their paths double with each level."""
+    """Nested groups with two names each: the number of paths doubles with each level."""
 
     def fill(file: Any) -> None:
         group = file
@@ -50,7 +50,7 @@ def soft_links(count: int) -> Any:
 
 
 def soft_chain(levels: int) -> Any:
-    """Soft links each of which goes twice through the next."""
+    """Soft links that each go twice through the next."""
 
     def fill(file: Any) -> None:
         for level in range(levels):
@@ -61,7 +61,7 @@ def soft_chain(levels: int) -> Any:
 
 
 def long_soft(parts: int) -> Any:
-    """Soft links of many parts, through a group that leads to itself."""
+    """Soft links with many parts, through a group that contains itself."""
 
     def fill(file: Any) -> None:
         group = file.create_group("g")
@@ -74,7 +74,7 @@ def long_soft(parts: int) -> Any:
 
 
 def one_text_many_times(elements: int, length: int, dense: bool, on: str = "/") -> Any:
-    """An attribute whose elements are one long text: what is stored is small, what is read is not."""
+    """An attribute whose elements are all one long string: small in the file, large when read."""
 
     def fill(file: Any) -> None:
         file["w"] = np.ones(2, np.float32)
@@ -86,7 +86,7 @@ def one_text_many_times(elements: int, length: int, dense: bool, on: str = "/") 
 
 
 def repeated_text(folder: Path, elements: int, length: int, dataset: bool) -> Path:
-    """Write such a file: each reference is made to be the first one's, on the disk."""
+    """Write such a file: each reference is replaced in the file by the first one."""
     path = folder / "x.h5"
     with h5py.File(path, "w", libver="latest") as file:
         values = np.array(["x" * length] + ["y" * 7] * (elements - 1), object)
@@ -122,7 +122,7 @@ def _reference(data: bytearray, length: int) -> bytes:
 
 
 def large_chunk(nbytes: int, **options: Any) -> Any:
-    """A dataset of four numbers in one chunk of many."""
+    """A dataset of four numbers in one chunk that has room for many."""
 
     def fill(file: Any) -> None:
         shape, chunks = (4,), (nbytes // 4,)
@@ -133,7 +133,7 @@ def large_chunk(nbytes: int, **options: Any) -> Any:
 
 
 def stored_chunk(nbytes: int) -> Any:
-    """The same with a chunk that is there, packed."""
+    """The same with a chunk that exists, compressed."""
 
     def fill(file: Any) -> None:
         import zlib
@@ -147,7 +147,7 @@ def stored_chunk(nbytes: int) -> Any:
 
 
 def claims(shape: tuple[int, ...], **options: Any) -> Any:
-    """A dataset that says it is large, of which nothing is stored."""
+    """A dataset with a large shape, none of which is stored."""
 
     def fill(file: Any) -> None:
         file.create_dataset("w", shape, "f4", **options)
@@ -171,7 +171,7 @@ def many(count: int, what: str) -> Any:
 
 
 def deep(levels: int) -> Any:
-    """Groups in groups."""
+    """Nested groups."""
 
     def fill(file: Any) -> None:
         group = file
@@ -183,13 +183,13 @@ def deep(levels: int) -> Any:
 
 
 def circle(file: Any) -> None:
-    """A group in itself."""
+    """A group that contains itself."""
     file.create_group("a")["b"] = file
     file["a/c"] = file["a"]
 
 
 def external(file: Any) -> None:
-    """A link out of the file."""
+    """A link to another file."""
     file["w"] = h5py.ExternalLink("/etc/hostname", "/x")
 
 
@@ -199,14 +199,14 @@ def storage(file: Any) -> None:
 
 
 def virtual(file: Any) -> None:
-    """Values of another file's dataset."""
+    """Values of a dataset in another file."""
     layout = h5py.VirtualLayout((3,), "f4")
     layout[:] = h5py.VirtualSource("/tmp/other.h5", "x", (3,))
     file.create_virtual_dataset("w", layout)
 
 
 def odd_types(file: Any) -> None:
-    """Elements that are no numbers."""
+    """Elements that are not numbers."""
     file["refs"] = np.array([file.ref], h5py.ref_dtype)
     file.create_dataset("lists", (2,), h5py.vlen_dtype(np.float32))
     file["records"] = np.zeros(2, [("a", "f4"), ("b", "i8")])
@@ -216,7 +216,7 @@ def odd_types(file: Any) -> None:
 
 
 def with_text(folder: Path) -> tuple[Path, bytearray, int]:
-    """Return a file with an attribute of variable length, its bytes, and where its heap's first object is."""
+    """Return a file with an attribute of variable length, its bytes, and the offset of the first object in its heap."""
     with h5py.File(folder / "x.h5", "w") as file:
         file["w"] = np.ones(2, np.float32)
         file.attrs["text"] = "of varying length"
@@ -225,7 +225,7 @@ def with_text(folder: Path) -> tuple[Path, bytearray, int]:
 
 
 def text_of_size(folder: Path, size: int) -> Path:
-    """Write a file whose heap says of a text that it is so long that the next place is before it."""
+    """Write a file whose heap has a string so long that the next offset is before it."""
     path, data, first = with_text(folder)
     data[first + 8 : first + 16] = size.to_bytes(8, "little")
     path.write_bytes(data)
@@ -233,7 +233,7 @@ def text_of_size(folder: Path, size: int) -> Path:
 
 
 def heaps_within(folder: Path, count: int) -> Path:
-    """Write a file with heaps, each in an object of the one before, all of whose objects are the same."""
+    """Write a file with nested heaps, each in an object of the previous one, whose objects all are the same."""
     path, data, _ = with_text(folder)
     large, empty = (bytes([1, *[0] * 7, size, *[0] * 7]) for size in (32, 0))
     nested = [

@@ -1,4 +1,4 @@
-"""Crafted files of version 1, indexes of shards, studies, caches, reports, options, rules; and damage for `salvage`."""
+"""Crafted files of version 1, shard indexes, studies, caches, reports, options, rules; damage for `salvage`."""
 
 import json
 import sqlite3
@@ -17,7 +17,7 @@ from ckpttool.formats.wire.table_writer import TableWriter
 
 
 def version_1() -> Iterator[Case]:
-    """Yield files of version 1 whose lists lie."""
+    """Yield version 1 files with false lists of tensors."""
 
     def case(name: str, fill: Callable[[Any], object], *rows: tuple[bytes, bytes]) -> Case:
         def make(folder: Path) -> Path:
@@ -62,7 +62,7 @@ def version_1() -> Iterator[Case]:
 
 
 def indexes() -> Iterator[Case]:
-    """Yield indexes of shards that lead elsewhere, or list too much."""
+    """Yield shard indexes that refer to other places, or have too many entries."""
     maps: dict[str, Any] = {
         "a path out": {"w": "../../etc/passwd"},
         "an absolute path": {"w": "/etc/passwd"},
@@ -105,7 +105,7 @@ DATABASES = {
 
 
 def studies() -> Iterator[Case]:
-    """Yield databases that say they are studies."""
+    """Yield databases that claim to be studies."""
     rest = [
         *("CREATE TABLE blocks (seed INTEGER, fold INTEGER, rows BLOB, checksum INTEGER, PRIMARY KEY (seed, fold))",),
         *("CREATE TABLE trials (keep, freeze, seed, fold, state, accuracy, seconds, epochs, reason, judged, correct)",),
@@ -144,7 +144,7 @@ MANIFESTS: dict[str, Any] = {
 
 
 def caches() -> Iterator[Case]:
-    """Yield entries of the feature cache whose manifests lie, with the right checksum, and staged rows likewise."""
+    """Yield feature cache entries with false manifests and right checksums, and staged rows likewise."""
     for name, facts in MANIFESTS.items():
 
         def make(folder: Path, facts: Any = facts) -> Path:
@@ -216,14 +216,14 @@ RULES: dict[str, Callable[[], bytes]] = {
 
 
 def rules_read(path: Path) -> object:
-    """Read rules, and put long names through them."""
+    """Read rules, and apply them to long names."""
     from ckpttool.foreign.rules import moves, read_rules
 
     return len(moves(["a" * 60, "a" * 5000, "x/" * 2000, *(f"a{n}" for n in range(50))], read_rules(path)))
 
 
 def scanned(path: Path) -> object:
-    """Look for what could act."""
+    """Scan for ops that could act."""
     from ckpttool.verbs.scan import scan
 
     return len(scan([path]).found)
@@ -245,7 +245,7 @@ def texts() -> Iterator[Case]:
 
 
 def salvaged() -> Iterator[Case]:
-    """Yield damaged files for `salvage`: headers that lie, ends that are gone."""
+    """Yield damaged files for `salvage`: false headers, missing ends."""
     from ckpttool.surgery.salvage import salvage
 
     def case(name: str, make: Callable[[Path], Path]) -> Case:

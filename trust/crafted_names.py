@@ -1,4 +1,4 @@
-"""What a reader takes from others: impossible names of files, long ones above many, tokens, parts side by side."""
+"""Names and tokens in files: impossible file names, long names of many tensors, vocabularies, parts in one place."""
 
 import json
 import pickle
@@ -23,13 +23,13 @@ NAMES = {
 
 
 def safetensors(header: object) -> bytes:
-    """Return a file with a header, and the four bytes of one number."""
+    """Return a file with this header and the four bytes of one number."""
     text = json.dumps(header).encode()
     return struct.pack("<Q", len(text)) + text + b"\0" * 4
 
 
 def folder(opened: str, **files: object) -> Callable[[Path], Path]:
-    """Return what makes a folder of files, with what they say as JSON or bytes, and the one that is opened."""
+    """Return a function that makes a folder of files with these contents, JSON or bytes, and returns one of them."""
 
     def make(place: Path) -> Path:
         for name, content in files.items():
@@ -41,7 +41,7 @@ def folder(opened: str, **files: object) -> Callable[[Path], Path]:
 
 
 def distributed(named: str) -> Callable[[Path], Path]:
-    """Return a folder of torch.distributed.checkpoint whose part is said to be in a file of this name."""
+    """Return a maker of a torch.distributed.checkpoint folder whose metadata has this file name for its part."""
 
     def make(place: Path) -> Path:
         import torch
@@ -60,7 +60,7 @@ def distributed(named: str) -> Callable[[Path], Path]:
 
 
 def cut_along(axis: int, count: int) -> Callable[[Path], Path]:
-    """Return a folder of torch.distributed.checkpoint with a tensor in many parts along an axis, all of one place."""
+    """Return a maker of such a folder with a tensor in many parts along an axis, all at one offset."""
 
     def make(place: Path) -> Path:
         import torch
@@ -82,7 +82,7 @@ def cut_along(axis: int, count: int) -> Callable[[Path], Path]:
 
 
 def hdf5(above: str, count: int) -> Callable[[Path], Path]:
-    """Return a file whose group has a long name, and many small datasets in it."""
+    """Return a file whose group has a long name and many small datasets."""
 
     def make(place: Path) -> Path:
         import h5py
@@ -98,7 +98,7 @@ def hdf5(above: str, count: int) -> Callable[[Path], Path]:
 
 
 def flax(above: int, count: int) -> bytes:
-    """Return a file of Flax with a long name above many arrays of one byte."""
+    """Return a Flax file with a long name above many arrays of one byte."""
 
     def text(value: bytes) -> bytes:
         return b"\xdb" + struct.pack(">I", len(value)) + value
@@ -109,7 +109,7 @@ def flax(above: int, count: int) -> bytes:
 
 
 def gguf(entries: bytes, count: int) -> bytes:
-    """Return a file of GGUF with these entries of metadata and no tensor."""
+    """Return a GGUF file with these metadata entries and no tensor."""
     return b"GGUF" + struct.pack("<IQQ", 3, 0, count) + entries + b"\0" * 64
 
 
@@ -136,7 +136,7 @@ def vocabularies() -> Iterator[Case]:
 
 
 def adapter(config: bytes, rank: int = 1) -> Callable[[Path], Path]:
-    """Return what makes an adapter with a configuration, and factors of a rank, beside the model that it is for."""
+    """Return a maker of an adapter with this configuration and factors of this rank, next to its base model."""
 
     def make(place: Path) -> Path:
         import numpy as np
@@ -154,7 +154,7 @@ def adapter(config: bytes, rank: int = 1) -> Callable[[Path], Path]:
 
 
 def folded(path: Path) -> object:
-    """Fold an adapter into the model beside it."""
+    """Merge an adapter into the model next to it."""
     from ckpttool import checkpoint
 
     tensors = checkpoint.open(path / "base.npz").fold_adapter(str(path))
@@ -162,7 +162,7 @@ def folded(path: Path) -> object:
 
 
 def adapters() -> Iterator[Case]:
-    """Yield adapters whose numbers are none."""
+    """Yield adapters with impossible configurations."""
     known = b'{"peft_type": "LORA", "r": 1, "lora_alpha": %s}'
     for name, config, rank in (
         ("alpha of 400 digits", known % (b"1" + b"0" * 400), 1),

@@ -1,4 +1,4 @@
-"""Pickles, ONNX models, pipes, and patterns in rules, that make a reader work."""
+"""Pickles, ONNX models, pipes and patterns in rules that cause a reader much work."""
 
 import io
 import os
@@ -36,7 +36,7 @@ PICKLES = {
 
 
 def torch_zip(pickled: bytes, *others: tuple[str, bytes]) -> bytes:
-    """Return a file of torch.save with any pickle."""
+    """Return a torch.save file with the given pickle."""
     out = io.BytesIO()
     with zipfile.ZipFile(out, "w") as target:
         target.writestr("x/data.pkl", pickled)
@@ -50,7 +50,7 @@ LEGACY = bytes.fromhex("800 28a0a6cfc9c46f9206aa850192e8002 4de9032e".replace(" 
 
 
 def pipe(*names: str) -> Callable[[Path], Path]:
-    """Return what makes pipes in the places of files."""
+    """Return a maker of pipes in place of files."""
 
     def make(folder: Path) -> Path:
         for name in names:
@@ -61,7 +61,7 @@ def pipe(*names: str) -> Callable[[Path], Path]:
 
 
 def shard_is(kind: str) -> Callable[[Path], Path]:
-    """Return a bundle whose data file is a pipe, a device or a folder."""
+    """Return a maker of a bundle whose data file is a pipe, a device or a folder."""
 
     def make(folder: Path) -> Path:
         import samples
@@ -81,7 +81,7 @@ def shard_is(kind: str) -> Callable[[Path], Path]:
 
 
 def onnx() -> Iterator[Case]:
-    """Yield ONNX models that claim too much."""
+    """Yield ONNX models with false sizes."""
     from ckpttool.formats.wire import varint
 
     def field(number: int, body: bytes) -> bytes:
@@ -109,7 +109,7 @@ def onnx() -> Iterator[Case]:
 
 
 def deep(levels: int) -> bytes:
-    """Return graphs in graphs."""
+    """Return nested graphs."""
     from ckpttool.formats.wire import varint
 
     body = b""

@@ -1,4 +1,4 @@
-"""Zips that hide, claim or repeat members: .npz, .keras and .pt; and JSON, pickles and headers that explode."""
+"""Zips with hidden, false or repeated members: .npz, .keras and .pt; explosive JSON, pickles and headers."""
 
 import io
 import json
@@ -15,7 +15,7 @@ MEMBER = "model.weights.h5"
 
 
 def changed(name: str, make: Callable[[Path], None], change: Callable[[bytearray], None]) -> Case:
-    """Return a case: a good file with bytes changed."""
+    """Return a case of a good file with changed bytes."""
 
     def build(folder: Path) -> Path:
         path = folder / name
@@ -29,7 +29,7 @@ def changed(name: str, make: Callable[[Path], None], change: Callable[[bytearray
 
 
 def set_at(mark: bytes, offset: int, kind: str, value: int, last: bool = False) -> Callable[[bytearray], None]:
-    """Return what writes a number at some bytes after a mark."""
+    """Return a function that writes a number at an offset from a mark."""
 
     def change(data: bytearray) -> None:
         at = data.rindex(mark) if last else data.index(mark)
@@ -82,7 +82,7 @@ FIELDS = {
 
 
 def fields() -> Iterator[Case]:
-    """Yield every field of a zip with values that cannot be."""
+    """Yield every field of a zip with impossible values."""
     for name in ("x.npz", "x.keras", "x.pt"):
         for part, (mark, numbers) in FIELDS.items():
             for label, offset, kind, values in numbers:
@@ -102,7 +102,7 @@ def archive(*members: tuple[str, bytes], packing: int = zipfile.ZIP_STORED) -> b
 
 
 def npy(header: str, size: int = 8, version: bytes = b"\1\0") -> bytes:
-    """Return an array with any header."""
+    """Return an array with the given header."""
     text = header.encode()
     length = struct.pack("<H", len(text)) if version == b"\1\0" else struct.pack("<L", len(text))
     return b"\x93NUMPY" + version + length + text + bytes(size)
@@ -130,7 +130,7 @@ HEADERS = {
 
 
 def arrays() -> Iterator[Case]:
-    """Yield .npz files whose arrays have odd headers, and other members."""
+    """Yield .npz files whose arrays have unusual headers, and other members."""
     for name, header in HEADERS.items():
         yield Case(f"npy: {name}", file("x.npz", partial(archive, ("a.npy", npy(header)))))
         yield Case(f"npy: {name}, version 2", file("x.npz", partial(archive, ("a.npy", npy(header, 8, b"\2\0")))))
@@ -150,7 +150,7 @@ def arrays() -> Iterator[Case]:
 
 
 def overlapping() -> bytes:
-    """Return an archive with a thousand entries for one member: Fifield's bomb, in short."""
+    """Return an archive with a thousand entries for one member: a short form of Fifield's bomb."""
     data = bytearray(archive(*((f"{number:04}.npy", bytes(100)) for number in range(1000))))
     first = data.index(b"PK\1\2")
     at = first
@@ -189,7 +189,7 @@ def json_everywhere() -> Iterator[Case]:
 
 
 def headers() -> Iterator[Case]:
-    """Yield safetensors whose header lies."""
+    """Yield safetensors with false headers."""
 
     def case(name: str, header: object, data: int = 64) -> Case:
         text = header if isinstance(header, bytes) else json.dumps(header).encode()

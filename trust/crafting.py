@@ -1,4 +1,4 @@
-"""Trying a crafted file: what becomes of it in a child, in which time and memory."""
+"""Trials of crafted files: each is read in a child process, with its time and memory measured."""
 
 import json
 import os
@@ -15,13 +15,13 @@ import samples
 from ckpttool.core.errors import CkptError
 
 SECONDS, MEGABYTES = 10, 200
-"""What no file may take: of the processor, and of memory beyond what the process had before."""
+"""Bounds for every file: processor time, and memory beyond what the process had before."""
 Files = dict[str, bytes]
 Reader = Callable[[Path], str]
 
 
 class Case(NamedTuple):
-    """What is wrong, what makes the file, and what reads it: as a checkpoint where nothing else is said."""
+    """What is wrong, and the functions that make and read the file; by default it is read as a checkpoint."""
 
     name: str
     make: Callable[[Path], Path]
@@ -29,7 +29,7 @@ class Case(NamedTuple):
 
 
 class Outcome(NamedTuple):
-    """What became of a file."""
+    """The outcome for a file."""
 
     verdict: str
     seconds: float
@@ -37,7 +37,7 @@ class Outcome(NamedTuple):
 
 
 def attempt(make: Callable[[Path], Path], read: Reader | None = None) -> Outcome:
-    """Read and verify a file in a child of this process, which ends after a time."""
+    """Read and verify a file in a child process, with a time limit."""
     with tempfile.TemporaryDirectory(dir=samples.folder()) as folder:
         path = make(Path(folder))
         reader, writer = os.pipe()
@@ -60,7 +60,7 @@ def as_checkpoint(path: Path) -> str:
 
 
 def refusals(read: Callable[[Path], object]) -> Reader:
-    """Return what reads in another way, and says in a word how that ended."""
+    """Return a reader that calls `read` and returns a short description of the outcome."""
 
     def reader(path: Path) -> str:
         try:
@@ -72,7 +72,7 @@ def refusals(read: Callable[[Path], object]) -> Reader:
 
 
 def _in_child(path: Path, read: Reader, writer: int) -> None:
-    """Write what happened, as JSON, and end."""
+    """Write the outcome as JSON, and exit."""
     signal.alarm(60 * SECONDS)
     resource.setrlimit(resource.RLIMIT_CPU, (3 * SECONDS, 3 * SECONDS))
     resource.setrlimit(resource.RLIMIT_AS, (8 << 30, 8 << 30))
@@ -89,19 +89,19 @@ def _in_child(path: Path, read: Reader, writer: int) -> None:
 
 
 def fresh_peak() -> int:
-    """Forget how much memory this process has had, and return how much it has, in kilobytes."""
+    """Reset the peak memory of this process, and return its present memory in kilobytes."""
     Path("/proc/self/clear_refs").write_text("5")
     return peak()
 
 
 def peak() -> int:
-    """Return the most memory that this process has had, in kilobytes."""
+    """Return the peak memory of this process in kilobytes."""
     text = Path("/proc/self/status").read_text()
     return int(text.partition("VmHWM:")[2].split()[0])
 
 
 def file(name: str, content: bytes | Callable[[], bytes]) -> Callable[[Path], Path]:
-    """Return what makes one file; what takes long to make is a function."""
+    """Return a function that makes one file; content that is slow to make is a function."""
 
     def make(folder: Path) -> Path:
         (folder / name).write_bytes(content if isinstance(content, bytes) else content())

@@ -1,8 +1,8 @@
-"""What a disk may have when the power is cut: names and bytes that were not put on it may be there or not.
+"""What a disk may contain after a power cut: names and bytes that were not synced may be there or not.
 
-A run is recorded: which names it makes, moves and removes, and what is in a file whenever it is synced. For each moment
-the folder is made again as a disk may have it: names up to then, or all but some that their folders were not synced
-after; files with what was synced, and nothing else.
+A run is recorded: the names it creates, moves and removes, and the content of files whenever they are synced. For each
+moment the folder is recreated as a disk may contain it: all names so far, or all but some whose folders were not synced
+since; files with their synced content, and nothing else.
 """
 
 import json
@@ -19,14 +19,14 @@ from ckpttool.formats.wire import crc
 from ckpttool.formats.writing.staging import COMMITTED, MANIFEST
 
 Event = list[Any]
-"""What happened, to which path, and where it went or which inode it has; or what was in an inode when it was synced."""
+"""The event, its path, and the target or inode; or the content of an inode when it was synced."""
 
 
 class Recorder(Faults):
-    """Writes down what happens to names and, where it is synced, to files."""
+    """Records events of names and, at each sync, contents of files."""
 
     def __init__(self) -> None:
-        """Begin with nothing."""
+        """Start empty."""
         super().__init__()
         self.events: list[Event] = []
 
@@ -74,9 +74,9 @@ def _path(name: Any, kwargs: Any) -> str:
 
 
 def disks(events: list[Event], most: int = 1) -> Iterator[tuple[list[Event], dict[int, str]]]:
-    """Yield what a disk may have: events of names that it has, and the contents of files by their inodes.
+    """Yield what a disk may contain: the events of names that have reached it, and the contents of files by inode.
 
-    At each moment the last event is there, and of those that wait to be synced all but at most `most`.
+    At each moment the last event is included, and all unsynced ones but at most `most`.
     """
     synced: dict[int, str] = {}
     begun: list[Event] = []
@@ -99,14 +99,14 @@ def disks(events: list[Event], most: int = 1) -> Iterator[tuple[list[Event], dic
 
 
 class Impossible(Exception):
-    """No disk has this: something is moved that was never made."""
+    """No disk can contain this: it moves something that does not exist."""
 
 
 def make(folder: Path, names: list[Event], contents: dict[int, str]) -> None:
-    """Make a folder, that is as it was before the run, as a disk has it.
+    """Recreate a folder, which has its state before the run, as a disk may contain it.
 
     Raises:
-        Impossible: it cannot be.
+        Impossible: if no disk can contain it.
     """
     inodes: dict[int, str] = {}
     for kind, path, *rest in names:
@@ -134,7 +134,7 @@ def make(folder: Path, names: list[Event], contents: dict[int, str]) -> None:
 
 
 def _renumber(manifest: Path, inodes: dict[int, str]) -> None:
-    """Have a manifest name the inodes of this copy: a disk would have kept them."""
+    """Replace the inodes in a manifest by those of this copy: a disk would have kept them."""
     if not manifest.exists() or not (text := manifest.read_bytes().partition(b" ")[2]):
         return
     facts = json.loads(text)

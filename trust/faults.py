@@ -1,4 +1,4 @@
-"""Faults at file-system calls: the process is killed, or the call fails, at the call of a number.
+"""Faults at file-system calls: the process is killed, or the call fails, at the Nth call.
 
 Every call that changes a file system is counted where Python makes it: through `os`, files that are opened to be
 written, and the exchange of folders. So a run is deterministic, a fault costs a fork, and no tracer is needed.
@@ -20,20 +20,20 @@ CALLS = (
 )  # fmt: skip
 WRITES = ("write", "pwrite")
 KINDS = ("kill", "torn", "ENOSPC", "EIO", "short")
-"""Killed before the call; killed in the middle of a write; the call fails; a write takes half of its bytes."""
+"""Killed before the call; killed in the middle of a write; the call fails; a write stops after half of its bytes."""
 IN_WRITES = ("torn", "short")
-"""Those that happen in a write only."""
+"""The kinds that occur only in writes."""
 
 
 class Faults:
-    """The calls of a run so far, and what happens at one of them."""
+    """The calls of a run so far, and the fault at one of them."""
 
     def __init__(self, number: int = 0, kind: str = "kill", seen: Callable[[str], None] | None = None) -> None:
-        """Have a fault of a kind at the call of a number; 0 is none. `seen` is told of each call."""
+        """Set a fault of this kind at the given call; 0 is none. `seen` is called with the name of each call."""
         self.number, self.kind, self.count, self._seen, self.met = number, kind, 0, seen, False
 
     def before(self, name: str, size: int = 0, whole: Callable[[int], int] | None = None) -> int | None:
-        """Count a call; a number that is returned is that of the bytes that it has written, and it is over."""
+        """Count a call; if a number is returned, the call is done and has written that many bytes."""
         self.count += 1
         if self._seen:
             self._seen(name)
@@ -53,7 +53,7 @@ class Faults:
 
     @contextlib.contextmanager
     def active(self) -> Iterator[Self]:
-        """Count, and fail, inside of the block."""
+        """Count calls and cause the fault within the block."""
         with contextlib.ExitStack() as undo:
             for name in (name for name in CALLS if hasattr(os, name)):
                 self._put(undo, os, name, self._counted(getattr(os, name), name))
@@ -85,7 +85,7 @@ class Faults:
         return call
 
     def _opening(self, function: Callable[..., Any]) -> Callable[..., Any]:
-        """Have files that are opened to be written written by `_File`, whose writes are counted."""
+        """Wrap files that are opened for writing in `_File`, which counts their writes."""
 
         def opened(file: Any, mode: str = "r", buffering: int = -1, *args: Any, **kwargs: Any) -> Any:
             if not set(mode) & set("wxa+"):
@@ -112,7 +112,7 @@ class _File(io.FileIO):
 
 
 def in_child(work: Callable[[], int]) -> int:
-    """Do something in a fork of this process, and return its exit code; it cannot change this one."""
+    """Run a function in a fork of this process, which it cannot change, and return the exit code."""
     sys.stdout.flush()
     sys.stderr.flush()
     child = os.fork()

@@ -1,7 +1,7 @@
-"""Run the attacks, two at a time, and keep what they find in figures.json, of which `make docs` makes the tables.
+"""Run the attacks, two at a time, and store their results in figures.json, from which `make docs` makes the tables.
 
-Of each grid a part is tried, so that all of them take some minutes; with `--full` all of it, which takes hours. A
-figure of a whole grid stays beside a later one of a part. The exit code is 1 if something was bad.
+By default only a part of each grid is tried, which takes some minutes in total; with `--full` the whole grid, which
+takes hours. Results of a whole grid are kept next to later ones of a part. The exit code is 1 if something was bad.
 
     python trust/figures.py [--full] [--jobs N] [SCRIPT ...]
 """
@@ -29,7 +29,7 @@ Figure = dict[str, Any]
 
 @dataclass(frozen=True)
 class Attack:
-    """A script, and what it is given for a part of its grid and for all of it."""
+    """A script, and its arguments for a part of its grid and for all of it."""
 
     script: str
     part: str = ""
@@ -37,7 +37,7 @@ class Attack:
     always: str = ""
 
     def run(self, full: bool) -> list[Figure]:
-        """Return the script's figures, which it prints in its last line; one that does not is bad."""
+        """Return the script's results, printed as its last line; a script without them is bad."""
         given = [*self.always.split(), *(self.full if full else self.part).split()]
         start = time.monotonic()
         ended = subprocess.run(
@@ -81,11 +81,11 @@ ATTACKS = [
     Attack("acting_models.py", part="--every 5"),
     Attack("zoo_kills.py", part="--every 20 --points 10 --rounds 30"),
 ]
-"""The longest first. Options of a part bound the grid."""
+"""The slowest first. The options of a part bound the grid."""
 
 
 def found(full: bool, jobs: int, names: list[str]) -> Iterator[list[Figure]]:
-    """Run the attacks, some at a time; yield the figures of each as it ends."""
+    """Run the attacks, some in parallel; yield the results of each when it ends."""
     chosen = [each for each in ATTACKS if not names or each.script in names or each.script.removesuffix(".py") in names]
     with ThreadPoolExecutor(jobs) as pool:
         for done in as_completed(pool.submit(attack.run, full) for attack in chosen):
@@ -93,7 +93,7 @@ def found(full: bool, jobs: int, names: list[str]) -> Iterator[list[Figure]]:
 
 
 def keep(new: list[Figure]) -> None:
-    """Put figures among those that are kept, so that a run that is stopped leaves what it found."""
+    """Add results to the stored ones, so that an interrupted run keeps what it has found."""
     kept = json.loads(KEPT.read_text(encoding="utf-8")) if KEPT.exists() else {"figures": []}
     figures = merged(kept["figures"], [each for each in new if each["tried"]])
     content = {"date": _today(), "machine": machine(), "figures": figures}
@@ -101,7 +101,7 @@ def keep(new: list[Figure]) -> None:
 
 
 def merged(old: list[Figure], new: list[Figure]) -> list[Figure]:
-    """Return figures with new ones in the places of old ones of the same grids, whole or in part.
+    """Return results in which new ones replace old ones of the same grids, whole or in part.
 
     >>> part, whole = {"figure": "a", "whole": False, "tried": 1}, {"figure": "a", "whole": True, "tried": 9}
     >>> merged([whole, part], [part | {"tried": 2}])
@@ -116,7 +116,7 @@ def merged(old: list[Figure], new: list[Figure]) -> list[Figure]:
 
 
 def machine() -> dict[str, Any]:
-    """Return what the figures were made on."""
+    """Return a description of the machine of the results."""
     versions = {}
     for package in PACKAGES:
         try:
@@ -138,7 +138,7 @@ def _today() -> str:
 
 
 def main() -> int:
-    """Run what is asked for, keep the figures, and return whether something was bad."""
+    """Run the given attacks, store the results, and return whether something was bad."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("scripts", nargs="*", help="only these attacks")
     parser.add_argument("--full", action="store_true", help="the whole grids, in hours")

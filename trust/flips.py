@@ -1,7 +1,7 @@
-"""Every single-bit flip and every truncation of small files: found, or of a bit without meaning, which is named.
+"""Every single-bit flip and every truncation of small files: it is detected, or its bit is known to have no effect.
 
-python trust/flips.py [--every N] [NAME ...]. Of formats without checksums a flip may give other values: then `verify
---against` must find it. Each file is read in a child, whose time and memory are watched, and whose end is noticed.
+python trust/flips.py [--every N] [NAME ...]. In formats without checksums a flip may change values: then `verify
+--against` must detect it. Each file is read in a child process, with limits on time and memory; its death is noticed.
 """
 
 import argparse
@@ -29,13 +29,13 @@ from ckpttool.core.errors import CkptError
 from ckpttool.lineage import against
 
 SECONDS, MEGABYTES = 10, 200
-"""What no damaged file may take."""
+"""Bounds for every damaged file."""
 Damage = tuple[str, bytes]
 Judge = Callable[[], str]
 
 
 class Subject(NamedTuple):
-    """Files that are damaged, and what says what became of them: `found`, `same`, or what is bad."""
+    """Files to damage, and the function that judges the outcome: `found`, `same`, or what is bad."""
 
     name: str
     files: list[Path]
@@ -43,7 +43,7 @@ class Subject(NamedTuple):
 
 
 def flips(data: bytes, every: int) -> Iterator[Damage]:
-    """Yield the bytes with each bit another."""
+    """Yield the bytes with each bit flipped."""
     for bit in range(0, 8 * len(data), every):
         flipped = bytearray(data)
         flipped[bit // 8] ^= 1 << bit % 8
@@ -51,13 +51,13 @@ def flips(data: bytes, every: int) -> Iterator[Damage]:
 
 
 def cuts(data: bytes, every: int) -> Iterator[Damage]:
-    """Yield the bytes cut off at each length."""
+    """Yield the bytes truncated to each length."""
     for length in range(0, len(data), every):
         yield f"cut to {length}", data[:length]
 
 
 def subject(name: str, folder: Path) -> Subject:
-    """Make a sample in a folder, and keep what is right of it."""
+    """Make a sample in a folder, and return it with its right content."""
     if name in kept.ALL:
         each = kept.ALL[name]
         each.make(folder)
@@ -75,12 +75,12 @@ def subject(name: str, folder: Path) -> Subject:
 
 
 def judged_kept(got: str, right: str) -> str:
-    """Say what became of something that ckpttool keeps."""
+    """Judge a damaged file of ckpttool's own."""
     return "found" if got.startswith("refused") else "same" if got == right else "other values"
 
 
 def judged(path: Path, right: tuple[str, str]) -> str:
-    """Say what became of a damaged file with checksums: `verify` finds it, and nothing other is read of it."""
+    """Judge a damaged file with checksums: `verify` detects it, and no other content is read from it."""
     got = samples.read(path), samples.verified(path)
     refused = [each.startswith("refused") for each in got]
     if refused[0] and not refused[1] and got[0] != right[0]:  # variants are copied, not read
@@ -91,7 +91,7 @@ def judged(path: Path, right: tuple[str, str]) -> str:
 
 
 def judged_against(path: Path, right: tuple[str, str], told: str) -> str:
-    """Say what became of a damaged file without checksums; its hash must find all of it."""
+    """Judge a damaged file without checksums: its hash must differ in any case."""
     try:
         if against.difference(path, told) is None:
             return "not found by its hash"
@@ -108,7 +108,7 @@ def judged_against(path: Path, right: tuple[str, str], told: str) -> str:
 
 
 def tried(subject: Subject, file: Path, damages: list[Damage]) -> Iterator[tuple[str, str]]:
-    """Yield what became of each damage; of a child that ended, what it ended at is bad, and another goes on."""
+    """Yield the outcome of each damage; if a child dies, the outcome is bad and another child continues."""
     at = 0
     while at < len(damages):
         reader, writer = os.pipe()
@@ -154,7 +154,7 @@ GOOD = ("found", "same values", "other values, found by its hash")
 
 
 def attack(subject: Subject, every: int, kind: Callable[[bytes, int], Iterator[Damage]]) -> collections.Counter[str]:
-    """Try the flips, or the cuts, of each file of a sample."""
+    """Try the flips or the truncations of each file of a sample."""
     counts: collections.Counter[str] = collections.Counter()
     for file in subject.files:
         data = file.read_bytes()
@@ -172,7 +172,7 @@ def attack(subject: Subject, every: int, kind: Callable[[bytes, int], Iterator[D
 
 
 def main() -> None:
-    """Try all."""
+    """Run all trials."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--every", type=int, default=1, help="bits, and bytes to cut at")
     names = [*samples.WITH_CHECKSUMS, *kept.ALL, *samples.WITHOUT_CHECKSUMS]

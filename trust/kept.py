@@ -1,7 +1,7 @@
-"""What ckpttool keeps beside models, for itself: caches, staged rows, saves, reports, lineages, studies, and models.
+"""Files of ckpttool's own next to models: caches, staged rows, saves, reports, lineages, studies, and models.
 
-Each is made in a folder, and read as the commands do. Of what is damaged nothing may be believed: what is then computed
-again, or refused, counts as found.
+Each is made in a folder, and read as the commands do. Nothing of a damaged file may be used: if its content is computed
+again, or it is rejected, the damage counts as found.
 """
 
 import hashlib
@@ -27,13 +27,13 @@ import fuzz_graphs
 import fuzz_records
 
 RECORDS: Any = fuzz_records
-"""What the tests make and read of such files."""
+"""The tests' functions that make and read such files."""
 ROWS = np.arange(6, dtype=np.float32).reshape(2, 3)
 QUESTION = {"head": "outputs = dense(5)", "data": "88036c"}
 
 
 class Kept(NamedTuple):
-    """What makes something in a folder, and what reads it and returns what was found there; which files are meant."""
+    """The functions that make it in a folder, and read it and return the content; and the files to damage."""
 
     make: Callable[[Path], object]
     read: Callable[[Path], object]
@@ -41,7 +41,7 @@ class Kept(NamedTuple):
 
 
 def outcome(kept: Kept, folder: Path) -> str:
-    """Return what is read, as a text that is equal where all is; that of an error begins with `refused`."""
+    """Return the content as text, equal only if all is equal; errors begin with `refused`."""
     try:
         found = kept.read(folder)
     except (CkptError, OSError) as error:
@@ -71,7 +71,7 @@ def _half_filled(folder: Path) -> None:
 
 
 def _goes_on(folder: Path) -> object:
-    """Say from which row a fill would go on, and on which rows; from the first one: nothing was believed."""
+    """Return from which row a fill would resume, and on which rows; from the first one if nothing was used."""
     path = folder / "k"
     before = {file.name: file.read_bytes() for file in path.iterdir()}
     with FeatureStore(folder).entry("k").fill({"w": (np.float32, (3,))}, 4) as writer:
@@ -144,7 +144,7 @@ def _study(folder: Path) -> None:
             scores = np.array([1.0, 0.0, 1.0]) if seed else np.array([0.25, 1.0])
             rows = np.arange(len(scores))
             study.add(Configuration(2, 1), Block(seed), Outcome(scores, 2.5, 3, "done", "why", rows))
-    database = sqlite3.connect(folder / "x.study")  # smaller, as each bit of it is tried
+    database = sqlite3.connect(folder / "x.study")  # smaller, because each of its bits is tried
     for statement in ("journal_mode = DELETE", "page_size = 512"):
         database.execute(f"PRAGMA {statement}")
     database.execute("VACUUM")

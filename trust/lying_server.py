@@ -1,4 +1,4 @@
-"""A web server that answers rightly, but for the requests of a trial that get its lie."""
+"""A web server that answers correctly, except for the requests of a trial that get its lie."""
 
 import contextlib
 import socketserver
@@ -14,7 +14,7 @@ Headers = dict[str, str] | list[tuple[str, str]]
 
 @dataclass
 class Trial:
-    """Files in two versions, and a lie that some requests are answered with; `told` counts them."""
+    """Files in two versions, and a lie in the answers to some requests; `told` counts these."""
 
     old: Files
     new: Files
@@ -26,17 +26,17 @@ class Trial:
     over: threading.Event = field(default_factory=threading.Event)
 
     def is_lied_to(self, method: str) -> bool:
-        """Say whether a request gets the lie: those for facts, those for bytes, those after the first two, or all."""
+        """Return whether a request gets the lie: those for metadata, those for bytes, all but the first two, or all."""
         if self.place in ("head", "get"):
             return method.lower() == self.place
         return self.place == "all" or (method == "GET" and self.gets > 2)
 
 
 class Ask:
-    """A request, and the ways of answering it."""
+    """A request, and the methods that answer it."""
 
     def __init__(self, trial: Trial, method: str, name: str, asked: str | None, out: Any) -> None:
-        """Take what was asked for, of which file, and where answers go."""
+        """Store what is requested, of which file, and where to write answers."""
         self.trial, self.method, self.name, self.out = trial, method, name, out
         self.old, self.new = trial.old.get(name), trial.new.get(name)
         self.is_ranged = asked is not None
@@ -50,11 +50,11 @@ class Ask:
 
     @property
     def part(self) -> bytes:
-        """What was asked for of it."""
+        """The requested part of it."""
         return self.data[self.start : self.stop] if self.is_ranged else self.data
 
     def raw(self, *pieces: bytes) -> None:
-        """Write bytes as they are."""
+        """Write bytes unchanged."""
         for piece in pieces:
             self.out.write(piece)
         self.out.flush()
@@ -66,18 +66,18 @@ class Ask:
         self.raw(f"HTTP/1.1 {status}\r\n{text}Connection: close\r\n\r\n".encode("utf-8", "surrogateescape"))
 
     def send(self, status: str, headers: Headers, body: bytes = b"", length: int | None = None) -> None:
-        """Write an answer whole."""
+        """Write a complete answer."""
         pairs = list(headers.items() if isinstance(headers, dict) else headers)
         self.head(status, [*pairs, ("Content-Length", str(len(body) if length is None else length))])
         if self.method != "HEAD":
             self.raw(body)
 
     def range(self, total: int | None = None) -> str:
-        """Return the Content-Range of what was asked for."""
+        """Return the Content-Range of the request."""
         return f"bytes {self.start}-{self.stop - 1}/{len(self.data) if total is None else total}"
 
     def honest(self, marks: Mapping[str, str] | None = None, data: bytes | None = None, **more: str) -> None:
-        """Answer as a good server does, or with other headers, or of other data; a header that is empty is left out."""
+        """Answer correctly, or with other headers or data; an empty header is omitted."""
         marks = self.trial.marks if marks is None else marks
         data = self.data if data is None else data
         more = {name.replace("_", "-"): value for name, value in more.items()}
@@ -96,12 +96,12 @@ class Ask:
 
 
 class Server(socketserver.ThreadingTCPServer):
-    """Serves trials, each below a number of its own."""
+    """Serves trials, each under its own number."""
 
     daemon_threads = allow_reuse_address = True
 
     def __init__(self) -> None:
-        """Listen on a port of this machine."""
+        """Listen on a local port."""
         super().__init__(("127.0.0.1", 0), _Handler)
         self.trials: dict[str, Trial] = {}
         threading.Thread(target=self.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
@@ -113,7 +113,7 @@ class Server(socketserver.ThreadingTCPServer):
         return f"http://127.0.0.1:{self.server_address[1]}/{number}"
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """Keep quiet: clients go away, as they should."""
+        """Ignore errors: clients are expected to disconnect."""
 
 
 class _Handler(socketserver.StreamRequestHandler):

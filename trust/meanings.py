@@ -1,4 +1,4 @@
-"""Bits of files from which nothing follows: each has a field of the format, by whose name it is told."""
+"""Bits of files that have no effect on what is read: each is in a named field of the format."""
 
 import io
 import json
@@ -9,7 +9,7 @@ from pathlib import Path
 
 
 def meaning(file: Path, data: bytes, damaged: bytes) -> str:
-    """Name the field that differs, of those from which nothing follows; `unknown` for all others."""
+    """Return the name of the differing field if it has no effect, else `unknown`."""
     at = next(at for at, byte in enumerate(data) if damaged[at : at + 1] != bytes([byte]))
     if file.suffix == ".json":
         return "another spelling of the same JSON" if _json(data) == _json(damaged) else "unknown"
@@ -26,7 +26,7 @@ def _json(data: bytes) -> object:
 
 
 def in_zip(data: bytes, at: int) -> str:
-    """Name the field of a zip that a byte is in."""
+    """Return the name of the zip field at an offset."""
     with zipfile.ZipFile(io.BytesIO(data)) as archive:
         directory = archive.start_dir
         for info in archive.infolist():
@@ -68,7 +68,7 @@ HEADER = {
 
 
 def in_sqlite(data: bytes, at: int) -> str:
-    """Name the part of a database (https://www.sqlite.org/fileformat.html) that a byte is in."""
+    """Return the name of the part of a database (https://www.sqlite.org/fileformat.html) at an offset."""
     if at < 100:
         return next((label for (low, high), label in HEADER.items() if low <= at < high), "unknown")
     size = struct.unpack_from(">H", data, 16)[0]

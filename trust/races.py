@@ -1,4 +1,4 @@
-"""Readers beside writers: each read gives one version whole, though two writers replace it, and are killed at random.
+"""Readers concurrent with writers: each read returns one whole version, though two writers are killed at random.
 
 python trust/races.py [--rounds N] [FORMAT ...]
 """
@@ -31,11 +31,11 @@ from ckpttool.model.model import Model, write_model
 FIXTURE = Path(__file__).parents[1] / "fixtures" / "bundles" / "adam.ckpt-3"
 KEY = "version"
 LONGEST = 0.5
-"""Seconds after which a writer is killed at the latest."""
+"""The latest time, in seconds, at which a writer is killed."""
 
 
 def _marked(graph: Graph, version: int) -> Graph:
-    """Return a graph that says which version it is of."""
+    """Return a graph that contains its version."""
     meta = type(graph.meta)()
     meta.CopyFrom(graph.meta)
     meta.collection_def[KEY].node_list.value[:] = [str(version)]
@@ -43,7 +43,7 @@ def _marked(graph: Graph, version: int) -> Graph:
 
 
 def _archive(shapes: Mapping[str, tuple[int, ...]], path: Path) -> None:
-    """Write an archive of Keras with a weight of each name in a layer of its own, as a start of copies."""
+    """Write a Keras archive with a weight of each name in its own layer, as a base for copies."""
     with tempfile.NamedTemporaryFile(suffix=".weights.h5") as weights:
         with h5py.File(weights, "w") as file:
             for number, (name, shape) in enumerate(shapes.items()):
@@ -57,10 +57,10 @@ def _archive(shapes: Mapping[str, tuple[int, ...]], path: Path) -> None:
 
 
 class Output:
-    """An output of one format, whose versions are told by all their parts."""
+    """An output of one format, every part of which contains its version."""
 
     def __init__(self, name: str, shard_bytes: int | None = None, graph: bool = False) -> None:
-        """Take the output's name, how it is cut into files, and whether a graph goes along."""
+        """Set the output's name, its number of shards, and whether it has a graph."""
         self.name, self._how, self.graph = name, Writing(shard_bytes=shard_bytes), graph
         opened = checkpoint.open(FIXTURE)
         self._shapes = {key: (tensor.shape, tensor.dtype.numpy) for key, tensor in opened.items()}
@@ -68,7 +68,7 @@ class Output:
         self._like = Path("like.keras") if name.endswith(".keras") else None
 
     def write(self, version: int) -> None:
-        """Write a version over what is there."""
+        """Write a version over the present one."""
         if self._like is not None:
             self._write_copy(self._like, version)
             return
@@ -84,14 +84,14 @@ class Output:
             SavedModelWriter(FIXTURE).write(contents, output, True)
 
     def _write_copy(self, like: Path, version: int) -> None:
-        """Write an archive, which is a copy of one with other values."""
+        """Write an archive as a copy of another one with other values."""
         if not like.exists():
             _archive({name: shape for name, (shape, _) in self._shapes.items()}, like)
         values = {name: np.full(tensor.shape, version, np.float32) for name, tensor in checkpoint.open(like).items()}
         checkpoint.save(values, self.name, overwrite=True, how=Writing(like=like))
 
     def read(self) -> set[int]:
-        """Return the versions that are found in what is there: one, if all is well."""
+        """Return the versions that are found in the output: one, if all is well."""
         if not self.graph:
             opened, found = checkpoint.open(self.name), set[int]()
         else:
@@ -114,7 +114,7 @@ OUTPUTS = [
 
 
 def write_on(output: Output, seed: int) -> Callable[[], int]:
-    """Return the work of a writer: versions of its own, one after the other, until it is killed."""
+    """Return a writer's function, which writes its versions one after the other until it is killed."""
 
     def work() -> int:
         version = seed
@@ -126,7 +126,7 @@ def write_on(output: Output, seed: int) -> Callable[[], int]:
 
 
 def race(output: Output, rounds: int) -> Counter[str]:
-    """Read again and again beside two writers that are killed at random; return what was found how often."""
+    """Read repeatedly while two writers are killed at random; return how often each outcome occurred."""
     found, chance, writers = Counter[str](), random.Random(7), [0, 0]
     output.write(1)
     ends = [0.0, 0.0]
@@ -167,13 +167,13 @@ def race(output: Output, rounds: int) -> Counter[str]:
 
 
 def main() -> int:
-    """Race, print a table, and return whether anything was bad."""
+    """Run the races, print a table, and return whether anything was bad."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("only", nargs="*", help="names of outputs")
     parser.add_argument("--rounds", type=int, default=2000)
     options = parser.parse_args()
     place = "/dev/shm" if Path("/dev/shm").is_dir() else None
-    logging.disable()  # what is swept is said
+    logging.disable()  # swept files are reported
     print(f"{'output':20}  reads versions  kills  mixed   lost   left changed while read")
     sums = Counter[str]()
     for output in OUTPUTS:

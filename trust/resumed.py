@@ -1,8 +1,8 @@
-"""Runs that are killed at random and go on: what they write in the end is what a run left alone writes, byte for byte.
+"""Runs that are killed at random and resumed: the final outputs equal those of an uninterrupted run, byte for byte.
 
-Each trial is a fork, made after TensorFlow is imported: a command is killed somewhere in the time that it takes, in
-every third trial once more while it goes on, and then given again as its user would: with `--resume` where there are
-saves. It must not be refused, leave nothing else, and end with the same weights, graph, report, features and study.
+Each trial is a fork, made after TensorFlow is imported: a command is killed at a random time, in every third trial once
+more after it was resumed, and then given again as its user would: with `--resume` if there are saves. It must not be
+refused, leave nothing else, and end with the same weights, graph, report, features and study.
 
     python trust/resumed.py [--points N] [--seed N] [RUN ...]
 """
@@ -38,19 +38,19 @@ USED = (
     "tensorflow", "keras", "ckpttool.verbs.finetune", "ckpttool.verbs.cache", "ckpttool.verbs.search",
     "ckpttool.runtime.build", "ckpttool.runtime.epochs", "ckpttool.searching.trials",
 )  # fmt: skip
-"""What a run imports: a fork has it already."""
+"""Modules that a run imports: they are imported before the fork."""
 OF_ITS_TIME = {"seconds", "date", checked_json.CHECKSUM, "checksum"}
-"""What two runs of one command differ in: when they were, how long things took, and the checksums of that."""
+"""What differs between two runs of one command: dates, durations, and the checksums of these."""
 MANY = 100
-"""How often the few rows are there for a fill."""
+"""How often the few rows are repeated for a fill."""
 GOES_ON = "--resume"
 SMALL = 1 << 10
-"""Bytes after which a fill is durable, in place of 64 MB: so that one of a few rows is on its way for a while."""
+"""Bytes after which a fill is synced, in place of 64 MB, so that one of a few rows has several steps."""
 
 
 @dataclass(frozen=True)
 class Attacked:
-    """A command that takes its time, how its user has it go on once `saves` has something, and its share of kills."""
+    """A slow command, the condition on which it is resumed (something in `saves`), and its share of kills."""
 
     name: str
     line: str
@@ -83,10 +83,10 @@ RUNS = [
 
 
 class Trials:
-    """The trials of one run in a folder, against what the run leaves that nobody disturbs."""
+    """The trials of one run in a folder, compared with the output of an uninterrupted run."""
 
     def __init__(self, attacked: Attacked, inputs: Path, chance: random.Random) -> None:
-        """Let it run undisturbed, twice: what it takes, and that it leaves the same each time."""
+        """Run twice without interruption: measure the time, and check that both outputs are equal."""
         self._attacked, self._inputs, self._chance = attacked, inputs, chance
         self._work = inputs.with_name("work")
         self._log = inputs.with_name("said")
@@ -103,7 +103,7 @@ class Trials:
             self.calm = there
 
     def trial(self, twice: bool) -> Iterator[str]:
-        """Kill the run, once or twice; let it go on, and yield what is bad about how it does and what it leaves."""
+        """Kill the run, once or twice; resume it, and yield what is bad about how it ends and what it leaves."""
         self._fresh()
         self.at: list[str] = []
         for _ in range(2 if twice else 1):
@@ -132,7 +132,7 @@ class Trials:
         shutil.copytree(self._inputs, self._work)
 
     def _start(self) -> int:
-        """Start the command in a fork; return its process."""
+        """Start the command in a fork; return its process id."""
         sys.stdout.flush()
         child = os.fork()
         if child:
@@ -153,7 +153,7 @@ class Trials:
 
 
 def left_in(folder: Path) -> dict[str, str]:
-    """Return the names of all that is in a folder, with hashes of what in it does not depend on time or `--resume`."""
+    """Return the names of all files in a folder, with hashes of their content without times and `--resume`."""
     return {
         _plain(str(path.relative_to(folder))): hashlib.md5(content(path)).hexdigest()
         for path in sorted(folder.rglob("*"))
@@ -162,7 +162,7 @@ def left_in(folder: Path) -> dict[str, str]:
 
 
 def content(path: Path) -> bytes:
-    """Return what a file holds, but for when it was made, and how long that took."""
+    """Return the content of a file without its dates and durations."""
     if path.suffix == ".study":
         return _rows(path)
     data = path.read_bytes()
@@ -176,12 +176,12 @@ def content(path: Path) -> bytes:
 
 
 def different(one: dict[str, str], other: dict[str, str]) -> list[str]:
-    """Return the names that only one has, or that differ."""
+    """Return the names that only one has, or whose hashes differ."""
     return sorted(name for name in {**one, **other} if one.get(name) != other.get(name))
 
 
 def _plain(name: str) -> str:
-    """Return a name without the count of shards: it differs from that of what a killed run has left."""
+    """Return a name without the number of shards, which may differ after a kill."""
     return re.sub(r"-\d+-of-\d+$", "-of", name)
 
 
@@ -192,7 +192,7 @@ def _timeless(value: Any) -> Any:
 
 
 def _rows(study: Path) -> bytes:
-    """Return the rows of a study's tables without the columns that have times."""
+    """Return the rows of a study's tables without the columns that contain times."""
     with contextlib.closing(sqlite3.connect(f"file:{study}?mode=ro", uri=True)) as database:
         names = [name for (name,) in database.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
         found = []

@@ -1,4 +1,4 @@
-"""Small files of every format that is read, and what reading one gives: names, values, texts, or the error."""
+"""Small files of every supported format, and the result of reading one: names and values as text, or the error."""
 
 import hashlib
 import io
@@ -22,17 +22,17 @@ CONFIG = b'{"module":"keras","class_name":"Sequential","config":{"name":"s","lay
 
 
 def npz(path: Path) -> None:
-    """Write what NumPy writes."""
+    """Write a NumPy archive."""
     np.savez(path, **ARRAYS)
 
 
 def npz_packed(path: Path) -> None:
-    """Write what NumPy writes packed."""
+    """Write a compressed NumPy archive."""
     np.savez_compressed(path, **ARRAYS)
 
 
 def hdf5_bytes() -> bytes:
-    """Return a file of weights as Keras 3 has them, as small as h5py makes it."""
+    """Return a Keras 3 weights file, as small as h5py makes it."""
     import h5py
 
     out = io.BytesIO()
@@ -48,12 +48,12 @@ def h5(path: Path) -> None:
 
 
 def keras(path: Path) -> None:
-    """Write an archive of Keras by hand, as small as one is."""
+    """Write a minimal Keras archive by hand."""
     _archive(path, zipfile.ZIP_STORED)
 
 
 def keras_packed(path: Path) -> None:
-    """Write an archive of Keras whose members are packed."""
+    """Write a Keras archive with compressed members."""
     _archive(path, zipfile.ZIP_DEFLATED)
 
 
@@ -65,14 +65,14 @@ def _archive(path: Path, packing: int) -> None:
 
 
 def torch(path: Path) -> None:
-    """Write what `torch.save` writes."""
+    """Write a `torch.save` file."""
     import torch as library
 
     library.save({name: library.from_numpy(array) for name, array in ARRAYS.items()}, path)
 
 
 def safetensors(path: Path) -> None:
-    """Write what safetensors writes."""
+    """Write a safetensors file."""
     from safetensors.numpy import save_file
 
     save_file(ARRAYS, path)
@@ -89,12 +89,12 @@ def sharded(path: Path) -> None:
 
 
 def texts(path: Path) -> None:
-    """Write a bundle of texts."""
+    """Write a bundle of strings."""
     checkpoint.save({"s": np.array([b"hello", b"", b"x" * 30], object)}, path, "bundle")
 
 
 def fixture(name: str) -> "Maker":
-    """Return what copies a bundle that TensorFlow wrote."""
+    """Return a function that copies a bundle written by TensorFlow."""
 
     def make(path: Path) -> None:
         for file in (ROOT / "fixtures" / "bundles").glob(f"{name}.*"):
@@ -104,7 +104,7 @@ def fixture(name: str) -> "Maker":
 
 
 def version_1(path: Path) -> None:
-    """Write a file of version 1: numbers, and a text."""
+    """Write a version 1 file with numbers and a string."""
     sys.path[:0] = [str(ROOT / "tests" / "formats")]
     import fuzz_checkpoints
 
@@ -129,7 +129,7 @@ WITHOUT_CHECKSUMS: dict[str, Maker] = {"x.safetensors": safetensors, "x.h5": h5}
 
 
 def read(path: Path) -> str:
-    """Return what is read of a file, as a text that is equal where all is; that of an error begins with `refused`."""
+    """Return the content of a file as text, equal only if all is equal; errors begin with `refused`."""
     try:
         opened = checkpoint.open(path)
         values = {name: (str(tensor.dtype), tensor.shape, tensor.read().tobytes()) for name, tensor in opened.items()}
@@ -140,7 +140,7 @@ def read(path: Path) -> str:
 
 
 def verified(path: Path) -> str:
-    """Return what `verify` says of a file, likewise."""
+    """Return the outcome of `verify` for a file, likewise."""
     try:
         report = verify(path)
     except (CkptError, OSError) as error:
@@ -149,13 +149,13 @@ def verified(path: Path) -> str:
 
 
 def folder() -> str | None:
-    """Return where temporary files are quickest."""
+    """Return the fastest folder for temporary files."""
     memory = Path("/dev/shm")
     return str(memory) if memory.is_dir() else None
 
 
 def streamed(path: Path) -> str:
-    """Read all of a file in pieces, as conversions do; return what was found in a word, or the error's reason."""
+    """Read all of a file in pieces, as conversions do; return a one-word outcome or the error's reason."""
     try:
         opened = checkpoint.open(path)
         total = sum(len(piece) for tensor in opened.values() if tensor.dtype.itemsize for piece in tensor.pieces())

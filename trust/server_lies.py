@@ -1,4 +1,4 @@
-"""What a web server may answer besides the truth, a function for each: `LIES`, and `HONEST` ways that are rare."""
+"""Possible answers of a web server other than the truth, a function for each: `LIES`, and `HONEST` but rare ones."""
 
 import gzip
 import time
@@ -12,7 +12,7 @@ NEW_MARKS = {"ETag": '"2"', "Last-Modified": "Sun, 29 Nov 2026 11:00:00 GMT"}
 
 
 def _ranged(value: Callable[[Ask], str]) -> Callable[[Ask], None]:
-    """Return a lie that names another range."""
+    """Return a lie with another range."""
     return lambda ask: ask.honest(Content_Range=value(ask)) if ask.method != "HEAD" else ask.honest()
 
 
@@ -34,7 +34,7 @@ def _packed(name: str, pack: Callable[[bytes], bytes]) -> Callable[[Ask], None]:
 
 
 def _length(length: Callable[[Ask], object], shown: Callable[[Ask], bytes] = lambda ask: ask.part) -> Any:
-    """Return a lie about the length of what follows."""
+    """Return a lie about the length of the body."""
 
     def lie(ask: Ask) -> None:
         status = "206 Partial Content" if ask.is_ranged else "200 OK"
@@ -49,7 +49,7 @@ def _length(length: Callable[[Ask], object], shown: Callable[[Ask], bytes] = lam
 
 
 def _chunked(*pieces: bytes | None, **more: str) -> Callable[[Ask], None]:
-    """Return an answer in chunks; None stands for the right bytes."""
+    """Return a chunked answer; None stands for the right bytes."""
 
     def lie(ask: Ask) -> None:
         status = "206 Partial Content" if ask.is_ranged else "200 OK"
@@ -62,7 +62,7 @@ def _chunked(*pieces: bytes | None, **more: str) -> Callable[[Ask], None]:
 
 
 def _begun(ask: Ask) -> bool:
-    """Begin an honest answer; return whether it has a body."""
+    """Start a correct answer; return whether it has a body."""
     status = "206 Partial Content" if ask.is_ranged else "200 OK"
     headers = {**ask.trial.marks, "Content-Range": ask.range(), "Content-Length": str(len(ask.part))}
     ask.head(status, headers)
@@ -70,7 +70,7 @@ def _begun(ask: Ask) -> bool:
 
 
 def drip_of_body(ask: Ask) -> None:
-    """Give a byte now and then."""
+    """Send single bytes with pauses."""
     if _begun(ask):
         for at in range(len(ask.part)):
             ask.raw(ask.part[at : at + 1])
@@ -79,7 +79,7 @@ def drip_of_body(ask: Ask) -> None:
 
 
 def drip_of_headers(ask: Ask) -> None:
-    """Give a header now and then."""
+    """Send headers with pauses."""
     ask.raw(b"HTTP/1.1 200 OK\r\n")
     for number in range(10_000):
         ask.raw(b"X-%d: y\r\n" % number)
@@ -88,30 +88,30 @@ def drip_of_headers(ask: Ask) -> None:
 
 
 def slow_each(ask: Ask) -> None:
-    """Answer rightly, each time as late as is borne."""
+    """Answer correctly, each time as late as the client allows."""
     if not ask.wait(0.35):
         ask.honest()
 
 
 def silent(ask: Ask) -> None:
-    """Say nothing."""
+    """Send nothing."""
     ask.wait(60)
 
 
 def silent_after_headers(ask: Ask) -> None:
-    """Say nothing more."""
+    """Send nothing after the headers."""
     if _begun(ask):
         ask.wait(60)
 
 
 def closes_amid(ask: Ask) -> None:
-    """Give half."""
+    """Send half."""
     if _begun(ask):
         ask.raw(ask.part[: len(ask.part) // 2])
 
 
 def endless(ask: Ask) -> None:
-    """Give what was asked for, and go on."""
+    """Send what was requested, and continue forever."""
     status = "206 Partial Content" if ask.is_ranged else "200 OK"
     ask.head(status, {**ask.trial.marks, "Content-Range": ask.range()})
     ask.raw(ask.part)
@@ -120,28 +120,28 @@ def endless(ask: Ask) -> None:
 
 
 def endless_chunks(ask: Ask) -> None:
-    """Give chunks of zeros without end."""
+    """Send chunks of zeros forever."""
     _chunked()(ask)
     while not ask.trial.over.is_set():
         ask.raw(b"10000\r\n" + bytes(1 << 16) + b"\r\n")
 
 
 def endless_informational(ask: Ask) -> None:
-    """Say again and again that the answer will come."""
+    """Send informational answers forever."""
     while not ask.trial.over.is_set():
         ask.raw(b"HTTP/1.1 102 Processing\r\n\r\n" * 100)
         time.sleep(0.001)
 
 
 def endless_header(ask: Ask) -> None:
-    """Give a header without end."""
+    """Send an endless header."""
     ask.raw(b"HTTP/1.1 200 OK\r\nX: ")
     while not ask.trial.over.is_set():
         ask.raw(b"y" * (1 << 16))
 
 
 def endless_redirects(ask: Ask) -> None:
-    """Lead to ever new places, which all exist."""
+    """Redirect forever to new places, all of which exist."""
     ask.send("302 Found", {"Location": f"{ask.name}?{time.monotonic_ns()}"})
 
 
@@ -174,7 +174,7 @@ HONEST: dict[str, Callable[[Ask], None]] = {
     "the truth, with cookies": lambda ask: ask.honest(Set_Cookie="a=" + "b" * 4000),
     "the truth, called identity": lambda ask: ask.honest(Content_Encoding="identity"),
 }
-"""Answers that are right: what must be read is what is there."""
+"""Correct answers: what is read must be equal to the file."""
 
 LIES: dict[str, Callable[[Ask], None]] = {
     "another start": _ranged(lambda ask: f"bytes {ask.start + 1}-{ask.stop - 1}/{len(ask.data)}"),
@@ -295,4 +295,4 @@ LIES: dict[str, Callable[[Ask], None]] = {
         b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(ask.data), ask.data
     ),
 }
-"""Answers that are not: what is read is right nevertheless, or it is an error of ours."""
+"""False answers: what is read must be right anyway, or there must be an error of ckpttool."""

@@ -1,9 +1,9 @@
-"""Servers that lie: each of their answers gives the weights that are there, or an error of ours; in bounded time.
+"""Lying servers: whatever they answer, the right weights are read or ckpttool's error is raised; in bounded time.
 
 python trust/servers.py [--every N] [PART OF A LIE'S NAME ...]
 
-Bad is: other values, versions that are mixed, an error that is none of ours or has several lines, over ten seconds,
-over 200 MB. Servers that name no version of their files (no ETag, no date) are tried with the lies about versions too.
+Bad are: other values, mixed versions, an error that is not ckpttool's or has several lines, more than ten seconds,
+more than 200 MB. Servers whose files have no version (no ETag, no date) are tried with the lies about versions too.
 """
 
 import argparse
@@ -42,7 +42,7 @@ Versions = tuple[dict[str, bytes], dict[str, bytes]]
 
 
 class Served(NamedTuple):
-    """A checkpoint on the server in two versions: what is opened, and the values of both."""
+    """A checkpoint on the server in two versions: the file to open, and the values of both."""
 
     name: str
     old: dict[str, bytes]
@@ -50,7 +50,7 @@ class Served(NamedTuple):
 
 
 class Outcome(NamedTuple):
-    """What became of a trial; `told` says how often the lie was."""
+    """The outcome of a trial; `told` is the number of lies told."""
 
     verdict: str
     seconds: float
@@ -59,12 +59,12 @@ class Outcome(NamedTuple):
 
 
 def weights(value: float) -> dict[str, np.ndarray]:
-    """Return tensors of one version."""
+    """Return the tensors of one version."""
     return {name: np.full(size, value, np.float32) for name, size in {"a": 30_000, "b": 30_000, "c": 500}.items()}
 
 
 def versions(name: str, folder: Path) -> Versions:
-    """Return the files of both versions of a checkpoint; those of one size lie at the same places."""
+    """Return the files of both versions of a checkpoint; where sizes are equal, the tensors are at the same offsets."""
     found = []
     for number in (1.0, 2.0):
         place = folder / f"{name}-{number}"
@@ -83,7 +83,7 @@ def versions(name: str, folder: Path) -> Versions:
 
 
 def archive(path: Path, value: float) -> None:
-    """Write an archive of Keras by hand."""
+    """Write a Keras archive by hand."""
     with h5py.File(path.with_name("weights.h5"), "w") as file:
         for name, array in weights(value).items():
             file[f"layers/{name}/vars/0"] = array
@@ -112,7 +112,7 @@ def served(folder: Path) -> Iterator[tuple[Served, Versions]]:
 
 
 def judged(url: str, wanted: Served, is_honest: bool, marks: Mapping[str, str]) -> str:
-    """Open and read a checkpoint, and say what came of it; what is bad begins with the word."""
+    """Open and read a checkpoint, and return the outcome; bad ones begin with that word."""
     try:
         found = read(url)
     except CkptError as error:
@@ -130,7 +130,7 @@ def judged(url: str, wanted: Served, is_honest: bool, marks: Mapping[str, str]) 
 
 
 def attempt(url: str, trial: Trial, wanted: Served, is_honest: bool) -> Outcome:
-    """Read from a server in a child of this process, which ends after a time."""
+    """Read from a server in a child process, with a time limit."""
     reader, writer = os.pipe()
     child = os.fork()
     if not child:
@@ -147,7 +147,7 @@ def attempt(url: str, trial: Trial, wanted: Served, is_honest: bool) -> Outcome:
 
 
 def _in_child(url: str, wanted: Served, is_honest: bool, marks: Mapping[str, str], writer: int) -> None:
-    """Write what happened, as JSON, and end."""
+    """Write the outcome as JSON, and exit."""
     signal.alarm(3 * SECONDS)
     Path("/proc/self/clear_refs").write_text("5")
     before, start = _peak(), time.monotonic()
@@ -168,7 +168,7 @@ def _peak() -> int:
 
 
 def trials(names: list[str]) -> Iterator[tuple[str, str, dict[str, str]]]:
-    """Yield each lie with where it is told, and the marks that the server gives of its files."""
+    """Yield each lie with the requests that get it, and the version headers that the server sends."""
     for lie in (*HONEST, *LIES):
         if not names or any(name in lie for name in names):
             for place in ("all",) if lie in HONEST else PLACES:
@@ -179,12 +179,12 @@ def trials(names: list[str]) -> Iterator[tuple[str, str, dict[str, str]]]:
 
 
 def impatient(seconds: float) -> None:
-    """Shorten what a server is waited for, so that a trial is a matter of moments."""
+    """Shorten the timeouts, so that each trial takes moments."""
     server_errors.SECONDS, web.SLOWEST, web.EACH = seconds, 1 << 30, seconds / 60
 
 
 def main() -> int:
-    """Try all lies on all formats, print a line for what is bad, and the sums."""
+    """Try all lies with all formats, print a line for each bad outcome, and the totals."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--every", type=int, default=1, metavar="N", help="each Nth trial alone")
     parser.add_argument("--verbose", action="store_true", help="a line for each trial")

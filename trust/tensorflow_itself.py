@@ -1,8 +1,6 @@
-"""What TensorFlow does where this tool is attacked: damaged and crafted bundles, kills while it saves, models that act.
+"""TensorFlow under the same attacks: damaged and crafted bundles, kills while it saves, models that act.
 
-Each trial is in a fork that has TensorFlow, with limits on memory and time, for TensorFlow ends the process at times.
-
-    python trust/tensorflow_itself.py [--every N] [truncations|flips|crafted|acting|kills ...]
+Each trial is in a fork with TensorFlow, with limits on memory and time, because TensorFlow ends the process at times.
 """
 
 import argparse
@@ -27,11 +25,11 @@ from crafting import MEGABYTES, SECONDS, peak
 from samples import folder as quick_folder
 
 Trial = Callable[[], str]
-"""Does something, and says how it ended."""
+"""Runs one trial and returns its outcome."""
 
 
 def outcomes(trials: Iterable[Trial]) -> Iterator[str]:
-    """Yield how each trial ended: a fork does one after the other, and another goes on behind one that it died of."""
+    """Yield the outcome of each trial: a fork runs one after the other, and if it dies, another continues after it."""
     todo = list(trials)
     done = 0
     while done < len(todo):
@@ -51,7 +49,7 @@ def outcomes(trials: Iterable[Trial]) -> Iterator[str]:
 
 
 def _do(trials: list[Trial], writer: int) -> None:
-    """Do trials one after the other, and write a line for each."""
+    """Run trials one after the other, and write a line for each."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
     resource.setrlimit(resource.RLIMIT_AS, (16 << 30, 16 << 30))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
@@ -82,7 +80,7 @@ def read(prefix: Path) -> str:
 
 
 def small_bundle(prefix: Path) -> str:
-    """Have TensorFlow save a tensor, one in two slices, and texts; return where."""
+    """Have TensorFlow save a tensor, a tensor in two slices, and strings; return the prefix."""
     import tensorflow as tf
 
     names, slices = ["kernel", "parts", "parts", "texts"], ["", "32 0,16", "32 16,16", ""]
@@ -92,7 +90,7 @@ def small_bundle(prefix: Path) -> str:
 
 
 def damaged(change: Callable[[bytes], Iterator[bytes]]) -> Iterator[Trial]:
-    """Yield trials that read a small bundle, one of whose files is changed; both are changed in turn."""
+    """Yield trials that read a small bundle with one changed file, each of both in turn."""
     place = Path(tempfile.mkdtemp())
     list(outcomes([lambda: small_bundle(place / "x")]))
     right = next(outcomes([lambda: read(place / "x")]))
@@ -115,7 +113,7 @@ def truncations(data: bytes) -> Iterator[bytes]:
 
 
 def flips(data: bytes) -> Iterator[bytes]:
-    """Yield a file with each of its bits another."""
+    """Yield a file with each of its bits flipped."""
     for bit in range(8 * len(data)):
         flipped = bytearray(data)
         flipped[bit // 8] ^= 1 << bit % 8
@@ -148,7 +146,7 @@ def acting(every: int) -> Iterator[Trial]:
 
 
 def figure(name: str, trials: Iterable[Trial], bad: tuple[str, ...]) -> dict[str, Any]:
-    """Do trials, and sum up: those are bad that ended with one of some words."""
+    """Run trials, and count the outcomes: those that contain one of some words are bad."""
     counts = Counter(found.partition(":")[0] for found in outcomes(trials))
     print(name, dict(counts), flush=True)
     worst = [f"{counts[each]:,} {SAID.get(each, each)}" for each in bad if counts[each]]
@@ -172,7 +170,7 @@ FIGURES: dict[str, Callable[[int], dict[str, Any] | None]] = {
 
 
 def main() -> None:
-    """Try all, or what is named, and print the sums."""
+    """Run all trials, or the given ones, and print the totals."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("figures", nargs="*", choices=[*FIGURES, []], metavar="FIGURE")
     parser.add_argument("--every", type=int, default=1, help="only every Nth trial")

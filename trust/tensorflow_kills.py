@@ -1,4 +1,4 @@
-"""TensorFlow's own Saver, killed by strace at each of its file-system calls, over nothing and over an old model."""
+"""TensorFlow's own Saver, killed by strace at each of its file-system calls, with and without an old model."""
 
 import json
 import os
@@ -23,11 +23,11 @@ CALLS = (
 LINE = re.compile(r"^\d+ +(\w+)\((.*)")
 State = list[Any]
 Point = tuple[str, int]
-"""A system call, and the how manieth of its kind."""
+"""A system call, and its number among those of its kind."""
 
 
 def figure(every: int) -> dict[str, Any] | None:
-    """Kill at every Nth call, and sum up; None where strace cannot."""
+    """Kill at every Nth call, and count the outcomes; None if strace cannot."""
     if not shutil.which("strace"):
         return None
     found: Counter[str] = Counter()
@@ -43,7 +43,7 @@ def figure(every: int) -> dict[str, Any] | None:
 
 
 def _ends(folder: Path, over: bool, sharded: bool, every: int) -> Iterator[str]:
-    """Kill a Saver at every Nth call, over nothing or over an old model, and yield what is bad about what follows."""
+    """Kill a Saver at every Nth call, with or without an old model, and yield what is bad afterwards."""
     start = folder / "start"
     start.mkdir()
     if over:
@@ -52,7 +52,7 @@ def _ends(folder: Path, over: bool, sharded: bool, every: int) -> Iterator[str]:
     for call, number in _points(start, sharded)[::every]:
         work = _fresh(start)
         if _saved(work, 2, sharded, f"inject={call}:signal=KILL:when={number}") == 0:
-            continue  # there was no such call this time, or strace may not follow
+            continue  # no such call this time, or strace may not trace
         yield "tried"
         there = _state(work)
         if there not in (before, [2, 2]):
@@ -86,7 +86,7 @@ def _points(start: Path, sharded: bool) -> list[Point]:
 
 
 def _saved(folder: Path, version: int, sharded: bool, option: str = "", log: Path = Path(os.devnull)) -> int:
-    """Have a Saver save a version in a fork; strace, with an option, does something to it; return how it ended."""
+    """Have a Saver save a version in a fork, under strace if there is an option; return its exit code."""
     ready, go = os.pipe(), os.pipe()
     child = os.fork()
     if not child:
@@ -115,7 +115,7 @@ def _saved(folder: Path, version: int, sharded: bool, option: str = "", log: Pat
 
 
 def _save(version: int, sharded: bool, ready: int, go: int) -> None:
-    """Save a small model whose values and graph say which version it is; all of it in this thread."""
+    """Save a small model whose values and graph contain its version, in one thread."""
     import tensorflow as tf
 
     tf1 = tf.compat.v1
@@ -133,7 +133,7 @@ def _save(version: int, sharded: bool, ready: int, go: int) -> None:
 
 
 def _state(folder: Path) -> State:
-    """Return the version of the weights and of the graph; None of what is not there, 0 of what cannot be read."""
+    """Return the version of the weights and of the graph; None if missing, 0 if unreadable."""
     answer = folder.with_suffix(".answer")
 
     def work() -> int:
@@ -166,6 +166,6 @@ def _state(folder: Path) -> State:
 
 
 def _others(folder: Path) -> list[str]:
-    """Return the names of what is no part of the model."""
+    """Return the names of files that are not part of the model."""
     whole = {f"{NAME}.index", f"{NAME}.meta", f"{NAME}.data-00000-of-00001", "checkpoint"}
     return [path.name for path in folder.iterdir() if path.name not in whole]

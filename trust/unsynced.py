@@ -1,8 +1,6 @@
-"""Power cuts: what was not put on the disk is gone, and what remains must be the old output or the new one.
+"""Power cuts: whatever was not synced may be lost, and the rest must be the old output or the new one.
 
-A run of each command is recorded, and each disk that it may leave is read, and the command run again (`disks.py`).
-
-    python trust/unsynced.py [--every N] [--most N] [COMMAND ...]
+A run of each command is recorded, each disk state that it may leave is read, and the command run again (`disks.py`).
 """
 
 import argparse
@@ -39,7 +37,7 @@ def recorded(trials: Trials) -> list[Event]:
 
 
 def main() -> int:
-    """Cut the power, print a table, and return whether anything was bad."""
+    """Run all power cuts, print a table, and return whether anything was bad."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("only", nargs="*", help="cases whose names contain one of these")
     parser.add_argument("--every", type=int, default=1, help="every Nth state of the disk, to be quick")

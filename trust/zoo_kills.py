@@ -1,11 +1,11 @@
-"""Kills of what writes a catalogue, at every file-system call and at random moments, and two processes at once.
+"""Kills of commands that write a catalogue, at every file-system call and at random moments, and in pairs.
 
 At each call of adding, tagging, moving, removing, collecting, compacting and pulling the process is killed, or the call
-fails; at the points it is killed at random moments of adding, removing, collecting and pulling, with models that are
-larger. Then the catalogue is read: it must have what it had before or what it has after. The command is run again, and
-unused bytes are collected: all that an entry names must be there, whole, and nothing else. In the rounds two processes
-at once add, pull, remove, tag, collect and compact entries of their own and one of both, and one is killed at a random
-moment: what each has said to be done must be there. What is pulled comes from a hub and a bucket on loopback.
+fails; adding, removing, collecting and pulling are also killed at random moments (points), with larger models. Then the
+catalogue must be in its state before or after. The command is run again, and unused bytes are collected: all that an
+entry names must be there, whole, and nothing else. In the rounds two processes at once add, pull, remove, tag, collect
+and compact entries of their own and a shared one, and one is killed at a random moment: all that each has reported as
+done must be there. Entries are pulled from a hub and a bucket on the loopback interface.
 
     python trust/zoo_kills.py [--every N] [--points N] [--rounds N] [--kinds kill,torn,ENOSPC,EIO] [--only PART]
 """
@@ -60,14 +60,14 @@ CASES: dict[str, Work] = {
 }
 AT_POINTS = ("add", "remove", "gc", "pull from a bucket", "pull from a hub")
 LARGER = 400
-"""The side of the square tensors that models have at random points: 640 kB each."""
+"""The side of the models' square tensors in kills at random points: 640 kB each."""
 
 
 class Attacked:
-    """A catalogue that a command is tried on, again and again: what it has before, and after."""
+    """A catalogue on which a command is tried repeatedly, with its states before and after."""
 
     def __init__(self, folder: Path, start: Path, work: Work) -> None:
-        """Run the command once, and see which calls it makes and how long it takes."""
+        """Run the command once, and record its calls and duration."""
         self.root, self._answer, self._start, self._work = folder / "zoo", folder / "answer", start, work
         self._folder = folder
         self.renew()
@@ -77,13 +77,13 @@ class Attacked:
         self.after = state_of(self.root)
 
     def renew(self) -> None:
-        """Put the catalogue there as it is before, and nothing of what is pulled beside it."""
+        """Restore the catalogue as before the command, and remove what was pulled."""
         for each in (self.root, self._folder / "hub", self._folder / "cache"):
             shutil.rmtree(each, ignore_errors=True)
         shutil.copytree(self._start, self.root, copy_function=_like)
 
     def told(self, work: Callable[[], Any]) -> Any:
-        """Do something in a child, and return what it answers; None where it ends itself."""
+        """Run a function in a child process, and return its result; None if the child died."""
 
         def answering() -> int:
             self._answer.write_text(json.dumps(work()))
@@ -99,7 +99,7 @@ class Attacked:
         return {"calls": names, "seconds": time.perf_counter() - start}
 
     def problems(self) -> list[str]:
-        """Return what is bad about what is there, and becomes of it."""
+        """Return what is bad about the catalogue's state, and about what further commands do with it."""
         answer = self.told(lambda: judged(self.root, self._work, self.before, self.after))
         return ["judge ended"] if answer is None else answer
 
@@ -117,7 +117,7 @@ class Attacked:
         in_child(struck)
 
     def killed(self, seconds: float) -> bool:
-        """Run the command, and kill it after some time; say whether it was at work then."""
+        """Run the command, and kill it after some time; return whether it was still running."""
         child = os.fork()
         if not child:
             self._work(self.root)
@@ -128,13 +128,13 @@ class Attacked:
 
 
 def _like(source: str, target: str) -> None:
-    """Give a file of models, which nobody changes, a second name; copy another one."""
+    """Link a file of models, which is never changed; copy any other file."""
     is_fixed = {"blobs", "by-name"} & {*Path(source).parts}
     os.link(source, target) if is_fixed else shutil.copy2(source, target)
 
 
 def kills(folder: Path, cases: dict[str, Work], every: int, kinds: list[str], found: Counter[str]) -> None:
-    """Strike each command at its calls."""
+    """Run each command with a fault at its calls."""
     for name, work in cases.items():
         attacked, bad = Attacked(folder, folder / "start", work), 0
         for kind in kinds:
@@ -152,7 +152,7 @@ def kills(folder: Path, cases: dict[str, Work], every: int, kinds: list[str], fo
 
 
 def points(folder: Path, cases: dict[str, Work], count: int, found: Counter[str]) -> None:
-    """Kill commands as a whole at random moments."""
+    """Kill each command at random moments."""
     chance = random.Random(7)
     for name in (each for each in AT_POINTS if each in cases and count):
         attacked, bad, at_work = Attacked(folder, folder / "larger", cases[name]), 0, 0
@@ -167,7 +167,7 @@ def points(folder: Path, cases: dict[str, Work], count: int, found: Counter[str]
 
 
 def warm(folder: Path) -> None:
-    """Import what the commands need, so that no fork has to; threads are started in a child, which ends."""
+    """Import what the commands need before any fork; threads are started in a child process, which ends."""
     make_catalogue(folder / "warm")
     state_of(folder / "warm")
     zoo_list(root=folder / "warm")
@@ -178,7 +178,7 @@ def warm(folder: Path) -> None:
 
 
 def main() -> int:
-    """Run the attacks, print sums, and return whether anything was bad."""
+    """Run the attacks, print totals, and return whether anything was bad."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--every", type=int, default=1, help="every Nth call, to be quick")
     parser.add_argument("--points", type=int, default=200, help="random moments of each command")
@@ -187,7 +187,7 @@ def main() -> int:
     parser.add_argument("--kinds", default="kill,torn,ENOSPC,EIO")
     parser.add_argument("--only", default="", help="the commands whose names have this in them")
     options = parser.parse_args()
-    logging.disable()  # what is swept is said
+    logging.disable()  # swept files are reported
     place, found = "/dev/shm" if Path("/dev/shm").is_dir() else None, Counter[str]()
     cases = {name: work for name, work in CASES.items() if options.only in name}
     with tempfile.TemporaryDirectory(dir=place) as name:

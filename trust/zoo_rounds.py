@@ -1,4 +1,4 @@
-"""Two processes at work on one catalogue, one of them killed at a random moment: what each has said must be there."""
+"""Two processes with one catalogue, one of them killed at a random moment: all that each has reported must be there."""
 
 import contextlib
 import json
@@ -26,14 +26,14 @@ from ckpttool.verbs.zoo_tag import zoo_tag
 from ckpttool.verbs.zoo_verify import zoo_verify
 
 LONGEST = 0.25
-"""Seconds after which at most one of two processes is killed."""
+"""The latest time, in seconds, at which one of two processes is killed."""
 SOURCES = ((BUCKET, "pulled"), *[(REPOSITORY, None)] * 3)
-"""What is pulled from: a client of buckets takes a second to start, so most pull from the hub."""
+"""Sources to pull from: a bucket client takes a second to start, so most are hubs."""
 DOINGS = ("add", "add", "add", "remove", "gc", "compact", "tag", "both", "list", "pull")
 
 
 def work_on(root: Path, who: str, seed: int, log: Path) -> int:
-    """Add, pull, remove, tag, collect and compact until killed, or done; say before and after each what it is."""
+    """Add, pull, remove, tag, collect and compact until killed or done; report each step before and after it."""
     chance, held = random.Random(seed), dict[str, int]()
     with log.open("a", buffering=1) as said:
         for step in range(12):
@@ -65,7 +65,7 @@ def work_on(root: Path, who: str, seed: int, log: Path) -> int:
 
 
 def expected(log: Path) -> tuple[dict[str, tuple[int, int]], set[str]]:
-    """Return what a process says to have: its entries' revisions and models; and the entries that it was at work on."""
+    """Return what a process reported: revisions and models of its entries; and the entries it was changing."""
     have, open_ = dict[str, tuple[int, int]](), set[str]()
     for line in log.read_text().splitlines():
         doing, name, number, *done = json.loads(line)
@@ -82,7 +82,7 @@ def expected(log: Path) -> tuple[dict[str, tuple[int, int]], set[str]]:
 
 
 def rounds(folder: Path, numbers: range, found: Counter[str]) -> None:
-    """Have two processes at work at once, one of which is killed, and judge what is there then."""
+    """Run two processes at once, kill one of them, and judge the catalogue afterwards."""
     chance = random.Random(5)
     for number in numbers:
         root, logs = folder / "zoo", [folder / f"log{who}" for who in "ab"]

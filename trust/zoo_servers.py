@@ -1,4 +1,4 @@
-"""A hub and a bucket on loopback to pull from, in a process of their own: who attacks forks, and has no threads."""
+"""A hub and a bucket on loopback to pull from, in their own process, because one that forks must not have threads."""
 
 import contextlib
 import json
@@ -9,12 +9,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 BUCKET, REPOSITORY, MODEL = "s3://shared/zoo", "hf://org/pulled", "3.safetensors"
-"""Where the model lies that is pulled, and which one it is."""
+"""Where the pulled model is, and its name."""
 
 
 @contextlib.contextmanager
 def servers(folder: Path) -> Iterator[None]:
-    """Have both answer while the block runs; the environment says where they are, and who asks."""
+    """Run both servers during the block; environment variables contain their addresses and credentials."""
     os.environ |= {
         **dict.fromkeys(("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"), "testing"),
         **{"AWS_DEFAULT_REGION": "us-east-1", "HF_HOME": str(folder / "hub"), "HF_HUB_DISABLE_XET": "1"},
@@ -39,7 +39,7 @@ def servers(folder: Path) -> Iterator[None]:
 
 
 def _serve(folder: Path, told: int) -> None:
-    """Start both, put the model there, tell where they are, and wait to be ended."""
+    """Start both, upload the model, report their addresses, and wait for the end."""
     sys.path.append(str(Path(__file__).parents[1]))
     import fsspec
     from moto.server import ThreadedMotoServer

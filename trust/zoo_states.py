@@ -1,4 +1,4 @@
-"""Catalogues to attack: models to put into one, what one has, and what is bad about what it has after an attack."""
+"""Catalogues for attacks: models to add, the state of a catalogue, and what is bad about it after an attack."""
 
 import contextlib
 import os
@@ -22,7 +22,7 @@ MODELS = 6
 
 
 def make_models(folder: Path, side: int = 40) -> None:
-    """Write models that share a tensor, in the folder and into it."""
+    """Change into a folder, and write models there that share a tensor."""
     os.chdir(folder)
     for number in range(MODELS):
         shape = side, side
@@ -31,7 +31,7 @@ def make_models(folder: Path, side: int = 40) -> None:
 
 
 def make_catalogue(root: Path) -> None:
-    """Fill a catalogue: two revisions, what was compacted, and what is to be collected."""
+    """Fill a catalogue: two revisions, something compacted, and something to collect."""
     for number in (4, 5):
         zoo_add(f"{number}.safetensors", f"compacted{number}", root)
     zoo_compact(root)
@@ -42,7 +42,7 @@ def make_catalogue(root: Path) -> None:
 
 
 def state_of(root: Path) -> dict[str, Any]:
-    """Return what a catalogue has: the values of all revisions, and the tags."""
+    """Return the state of a catalogue: the values of all revisions, and the tags."""
     os.environ["CKPTTOOL_ZOO"] = str(root)
     catalogue, found = Catalogue.open(root), dict[str, Any]()
     for name in catalogue.names():
@@ -55,7 +55,7 @@ def state_of(root: Path) -> dict[str, Any]:
 
 
 def orphans(root: Path) -> list[str]:
-    """Return what is left in a catalogue after it was collected, and should not be."""
+    """Return the files that remain in a catalogue after collection, but should not."""
     zoo_gc(root=root)
     again = zoo_gc(root=root)
     others = [path.name for folder in ("tmp", "condemned") for path in (root / folder).glob("*")]
@@ -63,7 +63,7 @@ def orphans(root: Path) -> list[str]:
 
 
 def judged(root: Path, work: Work, before: Any, after: Any) -> list[str]:
-    """Read what is there, run the command again and collect; return what is bad about it."""
+    """Read the catalogue, run the command again and collect; return what is bad."""
     problems = []
     there = state_of(root)
     tags_between = {key: value for key, value in there.items() if not key.startswith("tags")}
@@ -71,7 +71,7 @@ def judged(root: Path, work: Work, before: Any, after: Any) -> list[str]:
         problems.append(f"lost or mixed: {there}")
     if zoo_verify(root=root).problems:
         problems.append(f"damaged: {zoo_verify(root=root).problems[:2]}")
-    with contextlib.suppress(CkptError):  # it is done already: there is nothing to remove any more
+    with contextlib.suppress(CkptError):  # done already: nothing is left to remove
         work(root)
     if (then := state_of(root)) != after:
         problems.append(f"not done again: {then}")
@@ -83,7 +83,7 @@ def judged(root: Path, work: Work, before: Any, after: Any) -> list[str]:
 
 
 def without_tags(state: dict[str, Any]) -> dict[str, Any]:
-    """Return a state without its tags: each is set by itself."""
+    """Return a state without its tags, each of which is set separately."""
     return {key: value for key, value in state.items() if not key.startswith("tags")}
 
 
