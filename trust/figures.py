@@ -73,6 +73,7 @@ ATTACKS = [
     Attack("unsynced.py", part="--every 15"),
     Attack("races.py", part="--rounds 200"),
     Attack("crafted.py", part="--every 3"),
+    Attack("odd_values.py", part="--every 5"),
     Attack("flips.py", part="--every 40"),
     Attack("servers.py", part="--every 5"),
     Attack("resumed.py", part="--points 6", full="--points 200"),

@@ -9,6 +9,7 @@ from ckpttool.core.errors import CorruptCheckpoint, FormatError
 from ckpttool.core.plain_files import is_file, lies_beside, opened
 from ckpttool.formats.pytorch.archive import DISTRIBUTED, INDEX
 from ckpttool.formats.pytorch.distributed_index import read_places
+from ckpttool.formats.tensorflow.prefix import PART
 from ckpttool.formats.wire import strict_json
 from ckpttool.scanning.finding import Unread
 
@@ -18,14 +19,16 @@ LARGEST_INDEX = 100_000_000
 
 
 class Named(NamedTuple):
-    """The existing shards that an index lists, and an entry for shards that are missing or outside of its folder."""
+    """The existing files that one stands for, and an entry for shards that are missing or outside of its folder."""
 
     files: tuple[Path, ...] = ()
     unread: tuple[Unread, ...] = ()
 
 
 def named_in(path: Path) -> Named:
-    """Return the shards that an index file lists; nothing if the path is not an index."""
+    """Return the shards that an index file lists, or the other files of a checkpoint's prefix; else nothing."""
+    if part := PART.search(path.name):
+        return Named(tuple(_of_prefix(path, path.name[: part.start()])))
     if not path.name.endswith(INDEXES):
         return Named()
     with opened(path) as file:
@@ -42,6 +45,14 @@ def named_in(path: Path) -> Named:
         return Named(tuple(there.values()))
     count = f"{counted(len(missing), 'file')} that {'is' if len(missing) == 1 else 'are'} not beside it"
     return Named(tuple(there.values()), (Unread(path, f"it leads to {count}, such as {missing[0][:80]!r}"),))
+
+
+def _of_prefix(path: Path, prefix: str) -> Iterator[Path]:
+    """Yield the other files of the prefix that a file is a part of."""
+    for each in sorted(path.parent.iterdir()):
+        part = PART.search(each.name)
+        if part and each.name[: part.start()] == prefix and each != path:
+            yield each
 
 
 def read_with(path: Path) -> tuple[Path, ...]:

@@ -64,16 +64,18 @@ class Scan:
 
 
 def scan(paths: Iterable[Path]) -> Scan:
-    """Scan files, folders, and the files of checkpoint prefixes; an index stands for its shards, too.
+    """Scan files, folders, and the files of checkpoint prefixes, each once.
+
+    An index stands for its shards, and a file of a checkpoint for all of them, as in every command.
 
     Raises:
         MissingFile: nothing exists at one of the paths.
     """
-    result = Scan()
-    for path in paths:
-        files = list(_files(path, result))
-        for file in files:
+    named, scanned, result = list(paths), set[Path](), Scan()
+    for path in named:
+        for file in [each for each in _files(path, result) if each not in scanned]:
             _scan_file(file, file == path, result)
+            scanned.add(file)
     return result
 
 

@@ -9,16 +9,17 @@ import zlib
 from collections.abc import Mapping, Sequence
 from math import inf
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ckpttool.core.errors import CkptError, FormatError, PlanError
-from ckpttool.searching.configurations import Block, Configuration, Outcome
+from ckpttool.searching.configurations import Block, Configuration, Outcome, State
 from ckpttool.searching.study_file import ENDS, WHOLE_SINCE, StudyFile, checksum
 
 _LONGEST = 60
+_STATES = get_args(State)
 
 
 class Study:
@@ -127,11 +128,37 @@ class Study:
             trial = f"keep {keep}, freeze {freeze}, seed {seed}, fold {fold}"
             if found != self._checksum(told, correct):
                 raise self._file.damaged(f"the checksum of {trial} does not hold")
+            require = [type(number) is int and number >= 0 for number in (keep, freeze, seed, fold + 1, epochs, judged)]
+            if not (all(require) and isinstance(seconds, float) and isinstance(reason, str) and state in _STATES):
+                raise self._file.damaged(f"a value of {trial} is of another kind")
             scores = np.frombuffer(correct, "u1" if len(correct) == judged else "<f8").astype(np.float64)
+            if not bool(((scores >= 0) & (scores <= 1)).all()) or (state == "done") != bool(scores.size):
+                raise self._file.damaged(f"the scores of {trial} are not from 0 to 1")
             outcome = Outcome(scores, seconds, epochs, state, reason, self._rows.get(block) if judged else None)
             if accuracy != outcome.accuracy:
                 raise self._file.damaged(f"the accuracy of {trial} is not that of its rows")
             self.outcomes.setdefault(Configuration(keep, freeze), {})[block] = outcome
+
+    def require_of(self, blocks: Mapping[Block, NDArray[np.int64]], depths: int, epochs: int) -> None:
+        """Check that the trials can be those of a search.
+
+        Args:
+            blocks: The rows that each of its blocks judges.
+            depths: The number of depths that it may keep.
+            epochs: The most epochs of a trial.
+
+        Raises:
+            CorruptCheckpoint: a trial judged other rows, kept more depths, or took more epochs.
+        """
+        for configuration, outcomes in self.outcomes.items():
+            for block, outcome in outcomes.items():
+                trial = f"{configuration}, seed {block.seed}, fold {block.fold}"
+                if configuration.keep > depths or outcome.epochs > epochs or block not in blocks:
+                    raise self._file.damaged(f"{trial}: {outcome.epochs} epochs, no trial of this search")
+                rows = blocks[block] if outcome.rows is None else outcome.rows
+                is_same = np.array_equal(rows, blocks[block]) and len(outcome.correct) == len(rows)
+                if outcome.state == "done" and not is_same:
+                    raise self._file.damaged(f"{trial}: it judged other rows than this search")
 
     def add(self, configuration: Configuration, block: Block, outcome: Outcome) -> None:
         """Add a trial; it is on disk when this returns.

@@ -47,12 +47,12 @@ def as_begun(options: Options, asked: Mapping[str, Any] | None) -> tuple[Options
         recipe = replace(recipe, lr=asked["lr"])  # the learning rates that the run determined when it started
     preprocess = asked.get("preprocess") if options.preprocess is None else options.preprocess
     options = replace(
-        options, recipe=recipe, batch_size=options.batch_size or asked["batch_size"], preprocess=preprocess
+        options, recipe=recipe, batch_size=options.batch_size or asked.get("batch_size"), preprocess=preprocess
     )
     if not is_before_draws(asked):
-        return (options if options.valid is not None else replace(options, valid=asked["valid"])), []
-    rule = rule_before(asked["valid"])
-    if options.valid is not None and str(options.valid) != str(asked["valid"]):
+        return (options if options.valid is not None else replace(options, valid=asked.get("valid"))), []
+    rule = rule_before(asked.get("valid"))
+    if options.valid is not None and str(options.valid) != str(asked.get("valid")):
         return options, []
     return replace(options, valid=rule), [f"the run was begun when rows were not drawn: it goes on with `valid` {rule}"]
 

@@ -1,12 +1,13 @@
 """A training run: its position, its history, its best epoch, and when it ends."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ckpttool.core.counts import counted
+from ckpttool.core.json_records import made_of
 from ckpttool.core.notebooks import curves, html_table
 
 if TYPE_CHECKING:
@@ -52,9 +53,17 @@ class Position:
         return replace(self, history=list(self.history))
 
     @classmethod
-    def from_json(cls, fields: Mapping[str, Any]) -> "Position":
-        """Return the position from the dictionary made by `asdict`."""
-        return cls(**{**fields, "history": [Epoch(**epoch) for epoch in fields["history"]]})
+    def from_json(cls, facts: Any) -> "Position":
+        """Return the position from the dictionary made by `asdict`.
+
+        Raises:
+            ValueError: a value has another type, or the epochs are not those before the current one.
+        """
+        position = made_of(cls, facts)
+        done = [epoch.epoch for epoch in position.history]
+        if done != list(range(1, position.epoch)):
+            raise ValueError(f"epoch {position.epoch} does not follow the {len(done)} of its history")
+        return position
 
 
 @dataclass(frozen=True, repr=False)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ckpttool.core.errors import CorruptCheckpoint, FormatError
+from ckpttool.core.json_records import made_of
 from ckpttool.core.plain_files import is_file, resolved
 from ckpttool.data.held_out import HeldOut
 from ckpttool.formats.tensorflow.prefix import is_saved_model, prefix_of
@@ -125,6 +126,65 @@ class RunReport:
         if None not in (now, self.preprocess) and now != self.preprocess:
             notes.append(f"{self.path} is of rows with the preprocessing {self.preprocess}, this run has {now}")
         return notes
+
+
+@dataclass(frozen=True)
+class _Part:
+    """What is read of the report of a finished part."""
+
+    history: list[Epoch]
+    kept_epoch: int
+    best_epoch: int
+    plan: list[Any]
+    unchanged: list[str]
+    data: Mapping[str, Any]
+    options: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class _Classes:
+    """The names of the classes of a run."""
+
+    classes: list[str] | None
+
+
+@dataclass(frozen=True)
+class _GoneOnWith:
+    """The options of a run with which another one goes on."""
+
+    batch_size: int | None = None
+    valid: str | int | None = None
+    optimizer: str | None = None
+    lr: str | float | None = None
+    preprocess: str | None = None
+
+
+def require_options(asked: Mapping[str, Any]) -> None:
+    """Check the options of a run with which another one goes on.
+
+    Raises:
+        ValueError: one has a value of another type.
+    """
+    made_of(_GoneOnWith, {each.name: asked[each.name] for each in fields(_GoneOnWith) if each.name in asked})
+
+
+def read_part(place: Path) -> dict[str, Any]:
+    """Read the report of a finished part of a longer run, which is to be resumed.
+
+    Raises:
+        CorruptCheckpoint: it is damaged, or a field is missing or has a value that no run has.
+    """
+    path = report_path(place)
+    try:
+        report = checked_json.loads(path.read_bytes())
+        part = made_of(_Part, {each.name: report[each.name] for each in fields(_Part) if each.name in report})
+        require_options(part.options)
+        if not 1 <= part.kept_epoch <= len(part.history):
+            raise ValueError(f"kept_epoch is {part.kept_epoch} of {len(part.history)}")
+        made_of(_Classes, {"classes": part.data.get("classes")})
+        return report
+    except ValueError as error:
+        raise CorruptCheckpoint(f"{path} is damaged: {error}; `overwrite` begins again") from error
 
 
 def _epochs(history: Any) -> tuple[Epoch, ...]:

@@ -8,14 +8,14 @@ weights are there too, as `best-0007.ckpt`.
 import json
 import re
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from ckpttool import checkpoint
 from ckpttool.core.errors import CorruptCheckpoint, ExistingOutput, PlanError
+from ckpttool.core.json_records import made_of
 from ckpttool.core.tensors import Tensor
 from ckpttool.formats.tensorflow.tied_graph import require_tied
 from ckpttool.formats.wire import checked_json
@@ -29,9 +29,10 @@ from ckpttool.lineage.output import staged_output
 from ckpttool.model.families import CheckpointWriter
 from ckpttool.model.model import write_model
 from ckpttool.training.run import Epoch, Position
-from ckpttool.training.run_report import rule_before
+from ckpttool.training.run_report import require_options, rule_before
 
 _STATE = ".state.json"
+_BEST = re.compile(r"best-\d{4,}\.ckpt")
 _EVERY = re.compile(r"(?P<count>\d+) *(?P<unit>steps?|epochs?|min(ute)?s?)")
 MINUTE = 60.0
 
@@ -83,6 +84,47 @@ class Kept:
 
 
 @dataclass(frozen=True)
+class _KeptState:
+    """What a state says of the kept weights: the prefix in the folder of the saves, the epoch, the frozen weights."""
+
+    prefix: str
+    epoch: Epoch
+    frozen: list[str]
+
+
+@dataclass(frozen=True)
+class _State:
+    """What is in a state: the position, the kept weights, and the options with which the run was started."""
+
+    position: Position
+    kept: _KeptState | None
+    asked: Mapping[str, Any]
+
+    @classmethod
+    def read(cls, path: Path) -> "_State":
+        """Read the state of a save.
+
+        Raises:
+            CorruptCheckpoint: it is damaged, or a field is missing or has a value that no run has.
+        """
+        try:
+            return cls._of(checked_json.loads(path.read_bytes(), is_required=False))
+        except ValueError as error:
+            raise CorruptCheckpoint(f"{path} is damaged: {error}; delete it to resume from an older save") from error
+
+    @classmethod
+    def _of(cls, facts: Mapping[str, Any]) -> "_State":
+        state = made_of(cls, facts)
+        require_options(state.asked)
+        Position.from_json(facts["position"])
+        if (state.kept is None) == bool(state.position.history):
+            raise ValueError("its kept weights are not of its history")
+        if state.kept is not None and not _BEST.fullmatch(state.kept.prefix):
+            raise ValueError(f"its kept weights are said to be in {state.kept.prefix}")
+        return state
+
+
+@dataclass(frozen=True)
 class Saved:
     """A complete save: the position of the run, its tensors, and the kept weights."""
 
@@ -108,8 +150,7 @@ def asked_before(output: str | Path) -> Mapping[str, Any] | None:
         CorruptCheckpoint: the save is damaged.
     """
     states = _states(_folder(output))
-    asked: Mapping[str, Any] | None = _read(states[-1])["asked"] if states else None
-    return asked
+    return _State.read(states[-1]).asked if states else None
 
 
 def is_before_draws(asked: Mapping[str, Any]) -> bool:
@@ -119,30 +160,7 @@ def is_before_draws(asked: Mapping[str, Any]) -> bool:
 
 def as_asked_now(asked: Mapping[str, Any]) -> Mapping[str, Any]:
     """Return the options of an old run in today's form."""
-    return {**asked, "valid": rule_before(asked["valid"]), "group": None} if is_before_draws(asked) else asked
-
-
-def _read(path: Path) -> Any:
-    try:
-        state = checked_json.loads(path.read_bytes(), is_required=False)
-        if state.keys() != {"position", "kept", "asked"}:
-            raise ValueError(f"it has {', '.join(sorted(state))}")
-        return state
-    except ValueError as error:
-        raise CorruptCheckpoint(f"{path} is damaged: {error}; delete it to resume from an older save") from error
-
-
-@contextmanager
-def _damage_told(path: Path) -> Iterator[None]:
-    """Check that a state with a valid checksum is complete.
-
-    Raises:
-        CorruptCheckpoint: a field is missing or invalid.
-    """
-    try:
-        yield
-    except (KeyError, TypeError, AttributeError) as error:
-        raise CorruptCheckpoint(f"{path} is damaged: {error!r}; delete it to resume from an older save") from error
+    return {**asked, "valid": rule_before(asked.get("valid")), "group": None} if is_before_draws(asked) else asked
 
 
 def _folder(output: str | Path) -> Path:
@@ -219,18 +237,16 @@ class Saves:
         states = _states(self.folder)
         if not states:
             return None
-        state = _read(states[-1])
+        state = _State.read(states[-1])
         prefix = self.folder / f"{states[-1].name.removesuffix(_STATE)}.ckpt"
-        with _damage_told(states[-1]):
-            position, asked = Position.from_json(state["position"]), as_asked_now(state["asked"])
+        asked = as_asked_now(state.asked)
         self.last = self._source = prefix
-        self._last_step = position.step
+        self._last_step = state.position.step
         differ = [key for key in {**asked, **self._asked} if asked.get(key) != self._asked.get(key)]
         if differ:
             was = ", ".join(f"{key} was {asked.get(key)}, now {self._asked.get(key)}" for key in differ)
             raise PlanError(f"`resume`: {self.last} is of a run with other options: {was}")
-        with _damage_told(states[-1]):
-            return Saved(position, checkpoint.open(prefix), self._read_kept(state["kept"]))
+        return Saved(state.position, checkpoint.open(prefix), self._read_kept(state.kept))
 
     def _state_path(self, prefix: Path) -> Path:
         return prefix.with_name(f"{prefix.stem}{_STATE}")
@@ -243,14 +259,14 @@ class Saves:
             write_model(kept.graph, kept.tensors, prefix, overwrite=True)
         return {"prefix": prefix.name, "epoch": asdict(kept.epoch), "frozen": list(kept.frozen)}
 
-    def _read_kept(self, state: Mapping[str, Any] | None) -> Kept | None:
+    def _read_kept(self, state: _KeptState | None) -> Kept | None:
         if state is None:
             return None
-        prefix = self.folder / Path(state["prefix"]).name
+        prefix = self.folder / state.prefix
         require_tied(prefix)
         graph, opened = files.load(f"{prefix}.meta"), checkpoint.open(prefix)
         tensors = {name: opened[name] for name in stored_tensors(graph)}  # as in a run without an interruption
-        return Kept(Epoch(**state["epoch"]), graph, tensors, tuple(state["frozen"]))
+        return Kept(state.epoch, graph, tensors, tuple(state.frozen))
 
     def _forget(self) -> None:
         """Delete all saves but the latest ones, and the best weights to which none of these refers.
@@ -262,7 +278,7 @@ class Saves:
         for state in old:
             state.unlink()
             self._delete(state.name.removesuffix(_STATE))
-        named = [kept["prefix"] for state in states if state not in old and (kept := _read(state)["kept"])]
+        named = [kept.prefix for state in states if state not in old and (kept := _State.read(state).kept)]
         for meta in self.folder.glob("best-*.ckpt.meta"):
             if meta.name.removesuffix(".meta") not in named:
                 self._delete(meta.name.removesuffix(".ckpt.meta"))

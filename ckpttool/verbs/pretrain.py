@@ -10,7 +10,6 @@ from ckpttool import checkpoint
 from ckpttool.checkpoint import Checkpoint
 from ckpttool.core.counts import counted
 from ckpttool.data.files import Source
-from ckpttool.formats.wire import checked_json
 from ckpttool.formats.writing.files import refuse_existing
 from ckpttool.graph.contents.preprocessing import with_preprocessing_text
 from ckpttool.lineage.output import staged_output
@@ -28,7 +27,7 @@ from ckpttool.training.pretraining_record import PretrainingRecord
 from ckpttool.training.pretraining_task import PretrainingTask, with_defaults
 from ckpttool.training.reconstruction import Trained
 from ckpttool.training.run import Run
-from ckpttool.training.run_report import report_path, write_report
+from ckpttool.training.run_report import read_part, report_path, write_report
 from ckpttool.training.unfinished import unfinished
 from ckpttool.verbs.finetune import finetune
 
@@ -124,7 +123,7 @@ def pretrain(
         pretrained, grown = Pretrained(method, done.told), done.grown.with_stage(task.rest, task.options.seed)
         graph = with_preprocessing_text(grown.graph, task.bound.trained_preprocessing)
         contents = Contents(graph, grown.values, model.provenance if model else None, command)
-        facts = {"model": asked["from"], "data": _report(_place(folder, 0))["data"], "options": asked}
+        facts = {"model": asked["from"], "data": read_part(_place(folder, 0))["data"], "options": asked}
         with staged_output(output, writer, overwrite, _beside(output)) as prefix:
             callback.on_notes(writer.write(contents, prefix, False).notes)
             write_histories(prefix, {stage["layer"]: stage["history"] for stage in done.told})
@@ -186,13 +185,7 @@ def _place(folder: Path, number: int) -> Path:
     return folder / f"{number + 1}.ckpt"
 
 
-def _report(place: Path) -> dict[str, Any]:
-    """Return the report of the run of a stage."""
-    report: dict[str, Any] = checked_json.loads(report_path(place).read_bytes())
-    return report
-
-
 def _figures(layer: str, place: Path, found: Representation) -> dict[str, Any]:
     """Return the facts about a stage: its run, and its representation."""
-    report = _report(place)
+    report = read_part(place)
     return {"layer": layer, **{name: report[name] for name in FIGURES}, "representation": found.as_json()}

@@ -11,7 +11,6 @@ from ckpttool.checkpoint import Checkpoint
 from ckpttool.core.counts import counted
 from ckpttool.core.errors import PlanError
 from ckpttool.data.files import Source
-from ckpttool.formats.wire import checked_json
 from ckpttool.lineage.output import staged_output
 from ckpttool.lineage.provenance import Command
 from ckpttool.model.families import Contents
@@ -25,7 +24,7 @@ from ckpttool.training.interrupt import Interrupt
 from ckpttool.training.options import Options, PseudoLabels
 from ckpttool.training.pseudo_labels import LabelledRows, Unlabelled
 from ckpttool.training.run import Epoch
-from ckpttool.training.run_report import RunReport, report_path, write_report
+from ckpttool.training.run_report import RunReport, read_part, report_path, write_report
 from ckpttool.training.unfinished import unfinished
 from ckpttool.verbs.finetune import checked_writer, finetune
 
@@ -181,7 +180,7 @@ def _trained(
             )
         if not report_path(place).exists():
             train(model, options, place, chosen)
-        report = checked_json.loads(report_path(place).read_bytes())
+        report = read_part(place)
         rounds.append(_Round(number, place, report, chosen.facts(report["data"]["classes"]) if chosen else {}))
     return rounds
 

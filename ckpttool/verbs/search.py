@@ -115,7 +115,9 @@ def search_reuse(
     place, ends = executor or Here(), interrupt or Interrupt()
     factory = TrialsFactory(_for_worker(model, trials), trials.asked) if executor else lambda: trials
     question, blocks = _question(trials, how), trials.rows.design.blocks
+    judged = {block: trials.rows.of_block(block)[1] for block in (*blocks, TOLD)}
     with _study(output, question, overwrite) as study:
+        study.require_of(judged, len(trials.depths) - 1, trials.asked.options.epochs)
         following = partial(ways.following, study, blocks)
         tracked = Tracked(Path(output).name, question, len(trials.depths) - 1, blocks)
         mirrored = Following(tracker, tracked, study.outcomes, callback)

@@ -107,6 +107,8 @@ def _xz(file: IO[bytes]) -> IO[bytes]:
 
 _PACKED: dict[bytes, Callable[[IO[bytes]], Any]] = {b"\x1f\x8b": gzip.open, b"BZh": bz2.open, b"\xfd7zXZ": _xz}
 """Signatures of compressed tar files, with the functions that open them."""
+_ZIP = b"PK"
+"""The first bytes of a zip."""
 _OF_ZIPS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2)
 """The accepted compression methods of zip members; LZMA, whose memory is not bounded, is not among them."""
 
@@ -177,6 +179,12 @@ class _Unpacking(io.RawIOBase):
         """Start the next member."""
         self._read = 0
 
+    def end(self) -> None:
+        """Read to the end, where the compressed bytes have their checksum."""
+        while self._file.read(_LONGEST_PIECE):
+            if self._file.tell() > self._most:
+                raise _too_large(self._where)
+
     def read(self, size: int = -1) -> bytes:
         self._read += size if size >= 0 else _LONGEST_PIECE + 1
         if self._read > _LONGEST_PIECE:
@@ -229,17 +237,19 @@ class _Zip:
 
 @contextmanager
 def _opened(path: Path, where: str) -> Iterator[Archive]:
-    if zipfile.is_zipfile(path):
-        with zipfile.ZipFile(path) as archive:
-            yield _Zip(archive, where)
-        return
     with path.open("rb") as packed:
         start = packed.read(max(map(len, _PACKED)))
         packed.seek(0)
+        if start.startswith(_ZIP):  # the end of a tar file may be that of a zip in it
+            with zipfile.ZipFile(packed) as archive:
+                yield _Zip(archive, where)
+            return
         unpack = next((_PACKED[magic] for magic in _PACKED if start.startswith(magic)), lambda file: file)
         unpacking = _Unpacking(unpack(packed), _most(path), where)
         with tarfile.open(fileobj=unpacking, mode="r:") as tar:
-            yield _Tar(tar, unpacking, where)
+            members = _Tar(tar, unpacking, where)
+            unpacking.end()
+            yield members
 
 
 def _most(path: Path) -> int:

@@ -1,7 +1,9 @@
 """Records: what ckpttool keeps beside models and for itself, and what its users write; checksums of JSON are mended."""
 
+import contextlib
 import json
 import shutil
+import sqlite3
 import tempfile
 from pathlib import Path
 
@@ -26,7 +28,11 @@ from ckpttool.lineage.storage import read_lineage
 from ckpttool.runtime.layers import Layer
 from ckpttool.searching.configurations import Block, Configuration, Outcome
 from ckpttool.searching.study import Study
-from ckpttool.training.run_report import RunReport
+from ckpttool.searching.study_file import checksum
+from ckpttool.training.defaults import as_begun
+from ckpttool.training.options import Options
+from ckpttool.training.run import Epoch, best_of
+from ckpttool.training.run_report import RunReport, read_part
 from ckpttool.training.saves import Saves
 from ckpttool.verbs.log import History
 
@@ -101,6 +107,30 @@ def read_study(path: Path) -> None:
             path.with_name(f"{path.name}{end}").unlink(missing_ok=True)
 
 
+TRIAL = json.dumps(
+    {"keep": 2, "freeze": 1, "seed": 0, "fold": 0, "state": "done", "accuracy": 0.5, "seconds": 2.5, "epochs": 3}
+    | {"reason": "", "judged": 4, "correct": [1, 0, 1, 0]}
+).encode()
+
+
+COST = ("state", "seconds", "epochs", "reason", "judged")
+
+
+def trial_of(folder: Path, part: bytes) -> Path:
+    """Write a study whose trial is a part, with the right checksum; one that SQLite does not take is left out."""
+    with contextlib.suppress(ValueError, TypeError, LookupError, OverflowError, AttributeError, sqlite3.Error):
+        facts = json.loads(part)
+        facts["correct"] = bytes(facts["correct"])
+        told = [facts[name] for name in (*Configuration.__match_args__, "seed", "fold", *COST)]
+        (folder / "x").write_bytes(study())
+        with contextlib.closing(sqlite3.connect(folder / "x")) as database, database:
+            database.execute("DELETE FROM trials")
+            row = [*facts.values(), checksum(told, facts["correct"])]
+            names = ", ".join((*facts, "checksum"))
+            database.execute(f"INSERT INTO trials ({names}) VALUES ({', '.join('?' * len(row))})", row)
+    return folder / "x"
+
+
 STATE = json.dumps(
     {
         "position": {
@@ -126,7 +156,7 @@ STATE = json.dumps(
             "epoch": {"epoch": 1, "loss": 0.5, "valid_loss": 0.5, "valid_accuracy": None, "seconds": 0.1},
             "frozen": ["w"],
         },
-        "asked": {"valid": None, "group": None},
+        "asked": {"valid": None, "group": None, "batch_size": 8},
     }
 ).encode()
 
@@ -142,6 +172,26 @@ def save_of_a_run(folder: Path, part: bytes) -> Path:
             (saves / f"{name}.meta").write_bytes(meta())
     (saves / "step-00000003.state.json").write_bytes(checked(part))
     return folder / "x"
+
+
+PART = json.dumps(
+    {
+        "history": [{"epoch": 1, "loss": 0.5, "valid_loss": 0.5, "valid_accuracy": None, "seconds": 0.1}],
+        "kept_epoch": 1,
+        "best_epoch": 1,
+        "plan": [],
+        "unchanged": ["w"],
+        "data": {"path": "d.npz", "classes": ["cat"]},
+        "options": {"lr": 0.1, "batch_size": 8, "valid": "20%", "optimizer": None, "preprocess": None},
+    }
+).encode()
+
+
+def read_stage(path: Path) -> None:
+    """Read the report of a stage, and what a run goes on with."""
+    report = read_part(path.with_name("x"))
+    as_begun(Options(), report["options"])
+    best_of([Epoch(**each) for each in report["history"]])
 
 
 REPORT = json.dumps(
@@ -195,7 +245,7 @@ def text_of(path: Path) -> str:
 
 
 NAMES = ["a/b", "layer_12/attention/query/kernel", "a" * 300, "/".join(["block"] * 60)]
-STAYS = {"valid": None, "group": None}
+STAYS = {"valid": None, "group": None, "batch_size": 8}
 TARGETS: dict[str, Target] = {
     "lineage": Target(LINEAGE, one_file("x.lineage.json", checked), scanned(read_lineage)),
     "plan of a lineage": Target(history(), with_output, tell),
@@ -225,6 +275,8 @@ TARGETS: dict[str, Target] = {
         MANIFEST, entry_of_cache, lambda path: FeatureStore(path).entry("k").open(verify=False)
     ),
     "study": Target(study(), one_file("x.study"), read_study),
+    "trial of a study": Target(TRIAL, trial_of, read_study),
+    "report of a stage": Target(PART, one_file("x.run.json", checked), read_stage),
     "state of a run": Target(STATE, save_of_a_run, lambda path: Saves(path, None, 1, STAYS).latest()),
     "manifest of a commit": Target(b'"files":{"x":1},"gone":{"y":2}}', commit, settle),
 }

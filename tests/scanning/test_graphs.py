@@ -4,8 +4,10 @@ import os
 from contextlib import nullcontext
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from ckpttool import checkpoint
 from ckpttool.core.errors import GraphError
 from ckpttool.formats.wire.protos.graph_pb2 import NodeDef
 from ckpttool.formats.wire.protos.meta_graph_pb2 import MetaGraphDef, SavedModel
@@ -59,6 +61,18 @@ def test_a_graph_in_a_variable_is_found(tmp_path: Path, op: str) -> None:
     write_in_a_variable(op, tmp_path / "model.ckpt")
     (found, *_) = scan([tmp_path]).found
     assert (found.kind, found.what) == ("graph/hidden-graph", op) and found.where.startswith("vocabulary: ")
+
+
+@pytest.mark.parametrize("named", ["x.ckpt", "x.ckpt.index", "x.ckpt.data-00000-of-00001", "x.ckpt.meta"])
+def test_a_file_of_a_checkpoint_stands_for_all_of_them(tmp_path: Path, named: str) -> None:
+    write(NESTED["plain"]("WriteFile"), tmp_path / "x.ckpt.meta")
+    write(NESTED["plain"]("ReadFile"), tmp_path / "x.ckpt2.meta")
+    checkpoint.save({"w": np.ones(3)}, tmp_path / "x.ckpt")
+    result = scan([tmp_path / named])
+    assert {(each.file.name, each.what) for each in result.found} == {("x.ckpt.meta", "WriteFile")}
+    assert result.scanned == 3
+    again = scan(sorted(tmp_path.glob("x.ckpt.*")))
+    assert (again.found, again.scanned) == (result.found, 3)
 
 
 def saver(first: NodeDef, *more: NodeDef) -> list[NodeDef]:

@@ -14,6 +14,7 @@ import pytest
 from ckpttool.core.errors import CkptError, CorruptCheckpoint, FormatError, PlanError
 from ckpttool.searching.configurations import SCRATCH, Block, Configuration, Outcome
 from ckpttool.searching.study import Study
+from ckpttool.searching.study_file import checksum
 
 QUESTION = {"model": "net.ckpt", "head": "outputs = dense(5)", "epochs": 20, "seeds": [0, 1]}
 ONE = Configuration(2, 1)
@@ -243,6 +244,7 @@ def test_a_second_search_that_would_write_it_is_refused(path: Path) -> None:
 import sys
 from pathlib import Path
 from ckpttool.searching.study import Study
+from ckpttool.searching.study_file import checksum
 try:
     Study.open(Path({str(path)!r}), {QUESTION!r}, overwrite=bool(sys.argv[1:]))
 except Exception as error:
@@ -265,6 +267,7 @@ from pathlib import Path
 import numpy as np
 from ckpttool.searching.configurations import Block, Configuration, Outcome
 from ckpttool.searching.study import Study
+from ckpttool.searching.study_file import checksum
 
 def correct(keep, fold):
     return np.random.default_rng((keep, fold)).integers(0, 2, 3000) * 1.0
@@ -374,3 +377,54 @@ def test_a_link_in_the_place_of_a_study_is_not_followed_and_overwriting_replaces
         assert not path.is_symlink()
         assert (elsewhere.read_bytes() if elsewhere.exists() else None) == before
         path.unlink()
+
+
+@pytest.mark.parametrize(
+    ("column", "value"),
+    [
+        ("seed", "x"),
+        ("seed", None),
+        ("fold", -2),
+        ("fold", 1.5),
+        ("keep", float("inf")),
+        ("seconds", "soon"),
+        ("epochs", -1),
+        ("state", "good"),
+        ("correct", b"\2\1\1"),
+        ("correct", b""),
+    ],
+)
+def test_values_of_other_kinds_are_damage_whatever_the_checksum_says(path: Path, column: str, value: object) -> None:
+    write(path, (ONE, Block(0, 1), outcome(1, 0, 1, seconds=2.5, epochs=7)), (ONE, Block(0, 2), outcome(1, 1, 1)))
+    with sqlite3.connect(path) as database:
+        database.row_factory = sqlite3.Row
+        facts = {**dict(database.execute("SELECT * FROM trials WHERE fold = 1").fetchone()), column: value}
+        names = "keep", "freeze", "seed", "fold", "state", "seconds", "epochs", "reason", "judged"
+        told = [facts[name] for name in names]
+        facts["checksum"] = checksum(told, facts["correct"])
+        facts["accuracy"] = float(np.frombuffer(facts["correct"], "u1").mean()) if facts["correct"] else None
+        database.execute("DELETE FROM trials WHERE fold = 1")
+        database.execute(f"INSERT INTO trials VALUES ({', '.join('?' * len(facts))})", [*facts.values()])
+    database.close()
+    with pytest.raises(FormatError, match=r"out\.study: .*damaged|keep inf"):
+        Study.open(path, QUESTION)
+
+
+@pytest.mark.parametrize(
+    ("depths", "epochs", "blocks", "says"),
+    [
+        (1, 7, {Block(0, 1): [5, 2, 9]}, "keep 2, freeze 1, seed 0, fold 1: 7 epochs, no trial of this search"),
+        (2, 6, {Block(0, 1): [5, 2, 9]}, "no trial of this search"),
+        (2, 7, {Block(0, 2): [5, 2, 9]}, "no trial of this search"),
+        (2, 7, {Block(0, 1): [5, 2, 8]}, "it judged other rows than this search"),
+        (2, 7, {Block(0, 1): [5, 2]}, "it judged other rows than this search"),
+    ],
+)
+def test_trials_of_another_search(
+    path: Path, depths: int, epochs: int, blocks: dict[Block, list[int]], says: str
+) -> None:
+    write(path, (ONE, Block(0, 1), outcome(1, 0, 1, epochs=7, rows=np.array([5, 2, 9]))))
+    with Study.open(path, QUESTION) as study:
+        study.require_of({Block(0, 1): np.array([5, 2, 9])}, 2, 7)
+        with pytest.raises(CorruptCheckpoint, match=says):
+            study.require_of({block: np.array(rows) for block, rows in blocks.items()}, depths, epochs)

@@ -33,12 +33,22 @@ def epoch(number: int) -> Epoch:
 def written(saves: Saves, *steps: int, best: int | None = None) -> None:
     graph, tensors = files.load(MODEL), checkpoint.open(MODEL)
     kept = Kept(epoch(best), graph, tensors, ("hidden/kernel",)) if best else None
+    done = [epoch(1)] if best else []
     for step in steps:
-        saves.write(graph, tensors, Position(2, step, step, 1.5, 0.5, [epoch(1)]), kept)
+        saves.write(graph, tensors, Position(1 + len(done), step, step, 1.5, 0.5, done), kept)
 
 
 def states(output: Path) -> list[Path]:
     return sorted(Path(f"{output}.saves").glob("*.state.json"))
+
+
+def with_state_changed(output: Path, change: Any) -> None:
+    """Write a save, and its state once more with a change and the right checksum."""
+    written(saves_of(output), 2, best=1)
+    (state,) = states(output)
+    facts = checked_json.loads(state.read_bytes())
+    change(facts)
+    state.write_bytes(checked_json.dumps(facts))
 
 
 def test_where_nothing_was_saved_a_run_begins(output: Path) -> None:
@@ -88,22 +98,43 @@ def test_what_was_asked_for_before_rows_were_drawn(output: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "says"),
     [
-        (lambda facts: facts.pop("kept"), "it has asked, position; delete it to resume from an older save"),
-        (lambda facts: facts.update(more=1), "it has asked, kept, more, position; delete it"),
-        (lambda facts: facts["position"].update(more=1), "is damaged: TypeError"),
-        (lambda facts: facts["position"].pop("history"), "is damaged: KeyError"),
-        (lambda facts: facts.update(kept={}), "is damaged: KeyError"),
-        (lambda facts: facts.update(asked=None), "is damaged: TypeError"),
+        (lambda facts: facts.pop("kept"), "it lacks 'kept'; delete it to resume from an older save"),
+        (lambda facts: facts.update(more=1), "it has 'more'; delete it"),
+        (lambda facts: facts["position"].update(more=1), "it has 'more'"),
+        (lambda facts: facts["position"].pop("history"), "does not follow the 0 of its history"),
+        (lambda facts: facts.update(kept={}), "it lacks 'prefix'"),
+        (lambda facts: facts.update(asked=None), "asked is None"),
     ],
 )
 def test_a_state_that_lacks_something(output: Path, change: Any, says: str) -> None:
-    written(saves_of(output), 2)
-    (state,) = states(output)
-    facts = checked_json.loads(state.read_bytes())
-    change(facts)
-    state.write_bytes(checked_json.dumps(facts))
+    with_state_changed(output, change)
     with pytest.raises(CorruptCheckpoint, match=says):
         saves_of(output).latest()
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (lambda facts: facts["position"].update(step=-1), "step is -1"),
+        (lambda facts: facts["position"].update(step=[1]), r"step is \[1\]"),
+        (lambda facts: facts["position"].update(batch=True), "batch is True"),
+        (lambda facts: facts["position"].update(epoch=1 << 60), f"epoch is {1 << 60}"),
+        (lambda facts: facts["position"].update(epoch=7), "epoch 7 does not follow the 1 of its history"),
+        (lambda facts: facts["position"].update(total="\ud800"), "total is"),
+        (lambda facts: facts["position"]["history"][0].update(loss={}), "loss is {}"),
+        (lambda facts: facts["position"].update(history=[3]), "it has 3, expected an object"),
+        (lambda facts: facts.update(kept=None), "its kept weights are not of its history"),
+        (lambda facts: facts["kept"].update(prefix="../best-0001.ckpt"), "its kept weights are said to be in ../best"),
+        (lambda facts: facts["kept"].update(frozen=[{}]), "frozen is {}"),
+        (lambda facts: facts["asked"].update(batch_size=[]), r"batch_size is \[\]"),
+    ],
+)
+def test_a_state_with_a_value_that_no_run_has(output: Path, change: Any, says: str) -> None:
+    with_state_changed(output, change)
+    with pytest.raises(CorruptCheckpoint, match=f"step-00000002.state.json is damaged: {says}"):
+        saves_of(output).latest()
+    with pytest.raises(CorruptCheckpoint, match=says):
+        asked_before(output)
 
 
 @pytest.mark.parametrize("text", [b"{", b"[]", b"\xff"])

@@ -69,6 +69,28 @@ def test_an_xz_that_asks_for_a_gigabyte_of_memory_is_refused(unpack):
         unpack(bytes(packed))
 
 
+@pytest.mark.parametrize("pack", [lambda whole: gzip.compress(whole, 0), bz2.compress, lzma.compress])
+def test_a_change_that_only_the_checksum_shows_is_damage(unpack, pack):
+    """The end of the compressed bytes, where a checksum is, comes after what a tar file says is its last block."""
+    packed = bytearray(pack(member(MODEL, b"model" * 300) + END + bytes(20_000)))
+    place = packed.find(b"model" * 20)
+    packed[place if place > 0 else -12] ^= 1
+    with pytest.raises(CorruptCheckpoint, match=r"a\.tar is damaged or truncated"):
+        unpack(bytes(packed))
+
+
+def test_bytes_after_the_compressed_ones_are_damage(unpack):
+    with pytest.raises(CorruptCheckpoint, match=r"a\.tar is damaged or truncated: Not a gzipped file"):
+        unpack(gzip.compress(member(MODEL, b"model") + END) + b"more")
+
+
+def test_a_tar_that_ends_with_a_zip_is_a_tar(unpack):
+    held = io.BytesIO()
+    with zipfile.ZipFile(held, "w") as archive:
+        archive.writestr("w.npy", b"numbers")
+    assert unpack(member(MODEL, held.getvalue()) + END) == [MODEL]
+
+
 def test_a_zip_packed_by_lzma_is_refused(unpack):
     packed = io.BytesIO()
     with zipfile.ZipFile(packed, "w", zipfile.ZIP_LZMA) as archive:
