@@ -19,9 +19,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import fuzz
 import samples
-from fuzz import fuzzing
+from fuzz import judged
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "formats"))
+import fuzzing
 
 GONE = object()
 ODD: tuple[Any, ...] = (
@@ -125,7 +127,7 @@ def main() -> None:
         with tempfile.TemporaryDirectory(dir=samples.folder()) as folder:
             for changed, part in itertools.islice(parts(value, write), files % asked.every, None, asked.every):
                 tried += 1
-                if found := fuzz.judged(fuzzing.TARGETS[name], Path(folder), part):
+                if found := judged(fuzzing.TARGETS[name], Path(folder), part):
                     bad += 1
                     print(f"  bad: {name}: {changed}: {found[:200]}".encode("ascii", "backslashreplace").decode())
         print(f"{name:30} {tried - before[0]:6} tried {bad - before[1]:4} bad", flush=True)
