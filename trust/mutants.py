@@ -153,7 +153,7 @@ class Source:
     def _mutant(self, function: str, node: ast.AST, around: ast.stmt, change: str, make: Callable[[], None]) -> Mutant:
         first, last = (node.lineno, node.end_lineno or node.lineno)  # type: ignore[attr-defined]
         begin = around.lineno if isinstance(around, ast.expr | ast.Assign | ast.Return | ast.Expr) else first
-        text = self._lines[first - 1].strip()
+        text = self._lines[first - 1].partition("  # ")[0].strip()
         return Mutant(self.name, function, range(min(begin, first), last + 1), text, change, make)
 
 
