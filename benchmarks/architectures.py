@@ -1,9 +1,9 @@
-"""Architectures of keras.applications go through the main job and back to `.keras`, with the numbers of Keras.
+"""Architectures of keras.applications through the main workflow and back to `.keras`, with results equal to Keras's.
 
     python benchmarks/architectures.py [NAME ...]
 
-One line for each step: the largest difference to what Keras computes, divided by its largest number, and the seconds.
-Weights are random, images small. It fails where a difference is more than a hundred-thousandth.
+One line for each step: the largest difference to Keras's result, divided by its largest number, and the seconds.
+Weights are random, images small. It fails if a difference is more than a hundred-thousandth.
 """
 
 import sys
@@ -95,7 +95,7 @@ def measured(name: str, step: Callable[[], float]) -> float:
 
 
 def random_network(name: str) -> Any:
-    """Return an architecture whose weights are random, the averages of its normalisations too."""
+    """Return an architecture with random weights, including its moving averages."""
     keras().utils.set_random_seed(1)
     network = getattr(keras().applications, name)(weights=None, input_shape=(SIDE, SIDE, 3), classes=CLASSES)
     random = np.random.default_rng(2)
@@ -108,7 +108,7 @@ def random_network(name: str) -> Any:
 
 
 def below_the_top(network: Any) -> str:
-    """Return the name of the layer whose output the last dense layer reads."""
+    """Return the name of the layer whose output is the input of the last dense layer."""
     dense = next(layer for layer in reversed(network.layers) if isinstance(layer, keras().layers.Dense))
     return str(dense.input._keras_history.operation.name)
 
@@ -124,7 +124,7 @@ def rows_for(folder: Path) -> Path:
 
 
 def outputs(path: Path, rows: Path, target: Path) -> Any:
-    """Return what a model gives for the images to test with."""
+    """Return a model's outputs for the test images."""
     ckpttool.predict(ckpttool.Model.open(path), rows, target, overwrite=True)
     with np.load(target) as arrays:
         return next(arrays[key] for key in ("outputs", "probabilities", "logits") if key in arrays)

@@ -1,4 +1,4 @@
-"""Listing, verifying and opening bundles, each against a named peer in the same run; medians, no verdict.
+"""Listing, verifying and opening bundles, each compared with a peer in the same run; medians, no verdict.
 
 Run: .venv/bin/python benchmarks/bench_bundles.py
 """
@@ -41,7 +41,7 @@ print(time.perf_counter() - start, resource.getrusage(resource.RUSAGE_SELF).ru_m
 
 
 def process(*command: str) -> str:
-    """Run Python with arguments, and return what it prints."""
+    """Run Python with arguments, and return its output."""
     environment = os.environ | {"TF_CPP_MIN_LOG_LEVEL": "3"}
     return subprocess.run(
         [sys.executable, *command], check=True, capture_output=True, text=True, env=environment
@@ -65,7 +65,7 @@ def vars_whole_process(prefix: Path) -> None:
 
 
 def verify_warm(prefix: Path) -> None:
-    # One after the other in turn, so that what else the machine does meets both.
+    # Alternately, so that other load on the machine affects both.
     turns = [[process("-c", script, str(prefix)).split() for script in (OURS, THEIRS)] for _ in range(RUNS)]
     rows = list(zip(*turns, strict=True))
     ours, theirs = (statistics.median(float(row[0]) for row in runs) for runs in rows)

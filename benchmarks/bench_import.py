@@ -1,9 +1,7 @@
-"""Importing ResNet-50 of PyTorch and Keras and BERT-base, from the shell: memory, time beside a copy's, equal answers.
+"""Import of ResNet-50 from PyTorch and Keras and of BERT-base, from the shell: memory, time, equal answers.
 
-Both write where nothing is yet, by turns. How soon a system has memory for what is written can differ by a second from
-one run to the next, so beside the median the best run is printed.
-
-Run: .venv/bin/python benchmarks/bench_import.py
+Both write to new files, alternately. The time until the kernel has free memory for the output can differ by a second
+between runs, so the best run is printed next to the median.
 """
 
 import os
@@ -23,7 +21,7 @@ import torch
 
 RUNS = 7
 MORE_MEMORY = 300 * 1000**2
-"""How many bytes beside the model's an import may take."""
+"""The limit for an import's memory in addition to the model's size."""
 RESNET = (resnets.RESNET50, 64, 1000)
 BERT = (12, 768, 12, 30_522)
 
@@ -36,11 +34,11 @@ try:
 finally:
     print(next(line.split()[1] for line in open("/proc/self/status") if line.startswith("VmHWM")))
 """
-"""Runs a command and prints its peak memory in KiB: what a parent is told of a child, the child has from the parent."""
+"""Runs a command and prints its peak memory in KiB, which a child process would inherit from this large one."""
 
 
 def process(*command: str) -> tuple[float, str]:
-    """Run a command, and return its seconds and what it prints."""
+    """Run a command, and return its seconds and output."""
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
     start = time.perf_counter()
     said = subprocess.run(
@@ -50,7 +48,7 @@ def process(*command: str) -> tuple[float, str]:
 
 
 def measured(name: str, file: Path, graph: Path, rules: str) -> Path:
-    """Import a file, print what that took, and return the prefix."""
+    """Import a file, print its time and memory, and return the prefix."""
     out, copy = file.with_suffix(".ckpt"), file.with_suffix(".copy")
     command = [sys.executable, "-c", IMPORT, "import"]
     arguments = map(str, (file, "--into", graph, "--rules", rules, "-o", out))

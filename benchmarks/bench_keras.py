@@ -1,12 +1,12 @@
-"""Transfer learning with a model of Keras against Keras itself, in one run.
+"""Transfer learning with a Keras model compared with Keras itself, in one run.
 
     python benchmarks/bench_keras.py [ROW ...]
 
-MobileNetV2 with random weights, 96x96x3, 1,000 images of bytes of 5 classes and 100 to validate with, batches of 50.
+MobileNetV2 with random weights, 96x96x3, 1,000 uint8 images of 5 classes and 100 for validation, batches of 50.
 The rows are `head` (base frozen, a new head, 10 epochs), `top` (the same with Keras's last 30 layers trained), `open`
-(the file, to a graph) and `all` (an epoch in which nothing is frozen). Each contestant has a process of its own, which
-has imported what it needs before the clock runs; it counts opening the file, and all of a run: the cache, the epochs,
-each with its validation, and the writing. The figures are the best and the median of some runs.
+(open the file as a graph) and `all` (an epoch with nothing frozen). Each contestant has its own process, which has
+imported its modules before the clock starts; opening the file counts, and the whole run: the cache, the epochs, each
+with its validation, and the writing. The figures are the best and the median of some runs.
 """
 
 import contextlib
@@ -32,7 +32,7 @@ BASE, MODEL, DATA = "base.keras", "new.keras", "images.npz"
 
 
 def prepare(folder: Path) -> list[str]:
-    """Write the base, a model with a head on it and the images; return Keras's names of the base's layers."""
+    """Write the base, a model with a head on it, and the images; return Keras's names of the base's layers."""
     import keras
 
     import ckpttool
@@ -60,13 +60,13 @@ def head(features: Any) -> Any:
 
 
 def pairs(folder: Path) -> list[tuple[Any, Any]]:
-    """Return the images as Keras is given them, with their labels: to train and to validate."""
+    """Return the images as Keras's inputs with their labels: for training and for validation."""
     with np.load(folder / DATA, allow_pickle=False) as arrays:
         return [(arrays[f"x_{name}"].astype("float32") / 127.5 - 1, arrays[f"y_{name}"]) for name in ("train", "valid")]
 
 
 def fitted(model: Any, train: tuple[Any, Any], valid: tuple[Any, Any], epochs: int) -> list[float]:
-    """Fit a model; return the seconds of each epoch, with its validation."""
+    """Fit a model; return the seconds of each epoch, validation included."""
     import keras
 
     seconds: list[float] = []
@@ -86,7 +86,7 @@ def fitted(model: Any, train: tuple[Any, Any], valid: tuple[Any, Any], epochs: i
 
 
 def keras_fit(folder: Path, frozen: list[str], epochs: int) -> list[float]:
-    """Fit the base with a head, some layers frozen; return the seconds of all, then those of each epoch."""
+    """Fit the base with a head, some layers frozen; return the total seconds, then those of each epoch."""
     import keras
 
     start = time.perf_counter()
@@ -115,9 +115,9 @@ def keras_by_hand(folder: Path, frozen: list[str], epochs: int) -> list[float]:
 
 
 def ours(folder: Path, frozen: list[str], epochs: int) -> list[float]:
-    """Fine-tune the model, with a cache that is new where something is frozen; return the seconds as `keras_fit` does.
+    """Fine-tune the model, with a new cache if something is frozen; return the seconds as `keras_fit` does.
 
-    An epoch lasts from the end of the one before, so its validation counts; the first one's is of its training alone.
+    An epoch lasts from the end of the previous one, including validation; the first one is its training alone.
     """
     import ckpttool
 
@@ -141,7 +141,7 @@ def ours(folder: Path, frozen: list[str], epochs: int) -> list[float]:
 
 
 def opened(folder: Path, frozen: list[str], epochs: int) -> list[float]:
-    """Open the file, to a graph that can be run."""
+    """Open the file as a graph that can be run."""
     import ckpttool
 
     del frozen, epochs
@@ -157,7 +157,7 @@ def loaded(folder: Path, frozen: list[str], epochs: int) -> list[float]:
 
 
 def clocked(action: Callable[[], object]) -> list[float]:
-    """Return the seconds of a thing done for the second time: the first one builds what Keras keeps."""
+    """Return the seconds of the second call: the first one builds what Keras keeps."""
     action()
     start = time.perf_counter()
     action()
@@ -168,7 +168,7 @@ Contestant = Callable[[Path, list[str], int], list[float]]
 
 
 def measured(contestant: Contestant, folder: Path, frozen: list[str], epochs: int) -> list[float]:
-    """Run a contestant in this process, quietly, once what it needs is imported."""
+    """Run a contestant in this process, without output, after importing its modules."""
     import ckpttool
 
     for module in pkgutil.walk_packages(ckpttool.__path__, "ckpttool."):
@@ -184,7 +184,7 @@ def measured(contestant: Contestant, folder: Path, frozen: list[str], epochs: in
 
 
 def rows(names: list[str]) -> Iterator[tuple[str, Contestant, list[tuple[Contestant, float]], list[str], int, slice]]:
-    """Yield what is measured: a row's name, ours, the peers with the goals, what is frozen, epochs, what counts."""
+    """Yield the measurements: a row's name, ours, the peers with the goals, frozen layers, epochs, what counts."""
     whole = slice(0, 1)
     yield "head", ours, [(keras_fit, 5.0), (keras_by_hand, 1 / 1.2)], names, EPOCHS, whole
     yield "top", ours, [(keras_fit, 1.5)], names[:-TRAINED], EPOCHS, whole

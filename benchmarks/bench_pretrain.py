@@ -1,9 +1,9 @@
-"""An epoch of pretraining against the same elsewhere, in one run: Keras's `fit`, no cache, scikit-learn's BernoulliRBM.
+"""An epoch of pretraining compared with peers in one run: Keras's `fit`, no cache, scikit-learn's BernoulliRBM.
 
     python benchmarks/bench_pretrain.py [autoencoder cached rbm] [--data mnist.npz]
 
-The rows are MNIST's 60,000, batches of 100. `autoencoder` is 784-300-784 by Adam; `cached` is the layer on top of it,
-300-100-300, on features that are kept and without; `rbm` is 784-256 by CD-1. What is counted is epochs after the first.
+The rows are MNIST's 60,000, batches of 100. `autoencoder` is 784-300-784 with Adam; `cached` is the next layer,
+300-100-300, with and without cached features; `rbm` is 784-256 with CD-1. Epochs after the first are counted.
 """
 
 import argparse
@@ -25,28 +25,28 @@ FIRST = f"hidden1 = dense({HIDDEN}, elu)"
 
 
 class Clock(Callback):
-    """Takes the seconds of each epoch's training, by the stage that it is of."""
+    """Records the seconds of each epoch's training, by stage."""
 
     def __init__(self) -> None:
-        """Begin with no stage."""
+        """Start without stages."""
         self.stages: list[list[float]] = []
 
     def on_run_begin(self, history: Any) -> None:
-        """Begin a stage."""
+        """Start a stage."""
         self.stages.append([])
 
     def on_epoch_end(self, epoch: Any) -> None:
-        """Take an epoch in."""
+        """Record an epoch."""
         self.stages[-1].append(epoch.seconds)
 
 
 def ours(data: Path, layers: str, method: str, optimizer: str, cache: bool = True) -> list[float]:
-    """Return the seconds of the epochs of the last stage, but the first."""
+    """Return the seconds of the epochs of the last stage, without the first."""
     clock, read = Clock(), ckpttool.PretrainingMethod.read(method, "method")
     with tempfile.TemporaryDirectory() as folder:
         recipe = ckpttool.Recipe(optimizer)
         options = ckpttool.Options(recipe=recipe, epochs=EPOCHS, batch_size=BATCH, cache_dir=folder, valid=100)
-        # Images that are changed in each epoch leave nothing to keep; a shift of nothing changes none.
+        # Images that change in each epoch cannot be cached; a shift by 0 changes none.
         options = options if cache else replace(options, augment="shift(0)")
         ckpttool.pretrain(data, layers, read, Path(folder) / "out.ckpt", options, shape=[784], callbacks=clock)
     return clock.stages[-1][1:]
@@ -68,7 +68,7 @@ def of_keras(data: Path) -> list[float]:
 
 
 def of_scikit_learn(data: Path) -> list[float]:
-    """Return the seconds of epochs of BernoulliRBM, of the same sizes."""
+    """Return the seconds of epochs of a BernoulliRBM of the same size."""
     from sklearn.neural_network import BernoulliRBM
 
     x, seconds = rows(data), list[float]()

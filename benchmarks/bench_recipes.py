@@ -1,11 +1,11 @@
-"""What an epoch costs with all that may be asked of it, and an epoch of a convolutional network against Keras `fit`.
+"""The cost of an epoch with all options of a recipe, and of an epoch of a convolutional network against Keras's `fit`.
 
     python benchmarks/bench_recipes.py [mnist.npz]
 
 First the chapter's reuse network (784-300-50-50-20-10, hidden[12] frozen, cached, batches of 200): momentum, a cosine
-schedule, dropout and max-norm against the plain recipe, each epoch with its validation; and against the training part
-of the plain epoch alone. Then two conv2d, pooling and dense layers on the images, against the same layers in Keras.
-Each contestant has a process of its own; the figures are medians over epochs, without the first two.
+schedule, dropout and max-norm compared with the plain recipe, each epoch with its validation; and with the training
+part of the plain epoch alone. Then two conv2d, pooling and dense layers on the images, compared with the same layers in
+Keras. Each contestant has its own process; the figures are medians over epochs, without the first two.
 """
 
 import multiprocessing
@@ -33,19 +33,19 @@ BATCH, VALID = 200, 5000
 
 
 class Clock(Callback):
-    """Notes when each epoch was done, its validation included."""
+    """Records the time at the end of each epoch, validation included."""
 
     def __init__(self) -> None:
-        """Begin without epochs."""
+        """Start without epochs."""
         self.times: list[float] = []
 
     def on_epoch_end(self, epoch: Any) -> None:
-        """Note the time."""
+        """Record the time."""
         self.times.append(time.perf_counter())
 
 
 def cached(folder: Path, data: Path, full: bool, whole: bool = True) -> list[float]:
-    """Return the seconds of epochs of the plain recipe or of the full one: whole, or of their training part alone."""
+    """Return the seconds of epochs of the plain recipe or of the full one: in total, or of training alone."""
     ckpttool.configure_tensorflow()
     model, tuned = (folder / f"{name}_{full}_{whole}.ckpt" for name in ("new", "tuned"))
     source = ckpttool.Model.open(FIXTURES / "my_model_final.ckpt")

@@ -1,10 +1,10 @@
-"""`search --quick` against training the heads that it predicts, on the chapter's question: MNIST's 0-4 reused for 5-9.
+"""`search --quick` compared with training the heads that it predicts, on the chapter's question: MNIST's 0-4 for 5-9.
 
     python benchmarks/bench_search.py [mnist.npz] [FOLDER]
 
-Of 5-9 there are 100, 500 and 2,000 labelled rows (`digits.py`); at each of six depths a linear head is trained on the
-frozen layers (cached, three seeds, the best epoch by 1,000 more rows), and judged by MNIST's test rows of 5-9. Printed
-is Kendall's tau between the scores and the heads' accuracy, and what both took. A folder keeps the network of 0-4.
+There are 100, 500 and 2,000 labelled rows of 5-9 (`digits.py`); at each of six depths a linear head is trained on the
+frozen layers (cached, three seeds, the best epoch by 1,000 more rows), and judged by MNIST's test rows of 5-9.
+Kendall's tau between the scores and the heads' accuracy is printed, and both times. A folder keeps the network of 0-4.
 """
 
 import sys
@@ -21,12 +21,12 @@ from digits import HEAD, Digits, base
 import ckpttool
 
 EPOCHS = {100: 100, 500: 60, 2000: 40}
-"""Epochs at most by the number of rows."""
+"""The maximal number of epochs by the number of rows."""
 SEEDS = range(3)
 
 
 def kendall(one: Sequence[float], other: Sequence[float]) -> float:
-    """Return Kendall's tau: of all pairs, how many more are in the same order than in the opposite one.
+    """Return Kendall's tau: the fraction of pairs in the same order, minus that of pairs in the opposite order.
 
     >>> kendall([1, 2, 3], [10, 20, 30]), kendall([1, 2, 3], [3, 2, 1])
     (1.0, -1.0)
@@ -36,7 +36,7 @@ def kendall(one: Sequence[float], other: Sequence[float]) -> float:
 
 
 def head(folder: Path, model: ckpttool.Model, count: int, depth: int, seed: int) -> float:
-    """Return the test accuracy of a head that is trained on a frozen depth."""
+    """Return the test accuracy of a head trained on a frozen depth."""
     made, tuned, data = folder / "made.ckpt", folder / "tuned.ckpt", folder / f"{count}.npz"
     recipe = ckpttool.Recipe("adam(0.005)")
     layers = f"hidden[1-{depth}]" if depth else None
@@ -53,7 +53,7 @@ def head(folder: Path, model: ckpttool.Model, count: int, depth: int, seed: int)
 
 
 def row(folder: Path, model: ckpttool.Model, count: int) -> dict[str, Any]:
-    """Return the figures for so many rows."""
+    """Return the figures for a number of rows."""
     found = ckpttool.search_quick(model, folder / f"{count}.npz")
     depths = found.ranking.depths
     began = time.perf_counter()

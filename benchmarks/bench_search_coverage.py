@@ -1,15 +1,15 @@
-"""How often the 95 % interval of a difference has the truth: 200 simulated searches of each kind, cell by cell.
+"""How often the 95 % interval of a difference contains the truth: 200 simulated searches of each kind, cell by cell.
 
     python benchmarks/bench_search_coverage.py [rows] [folds] [--searches 200]
 
-rows: validation rows that are judged by the models of several seeds. Rows are hard or easy, some rows suit one
-    configuration, and seeds are good or bad by as much as `sd` says: alike for all configurations, or more the more
-    they train. Outcomes are drawn from that.
-folds: few rows, each judged in a fold, by models that share most of their rows as real ones do: ridge regression on the
-    inputs, on some of them, or on a random layer that each fold draws anew. The truth is that of 400 fresh draws.
+rows: validation rows that are judged by the models of several seeds. Rows are easy or hard, some rows suit one
+    configuration, and seeds differ with standard deviation `sd`: equal for all configurations, or larger the more they
+    train. Outcomes are drawn from that.
+folds: few rows, each judged in one fold, by models that share most of their rows as real ones do: ridge regression on
+    the inputs, on some of them, or on a random layer that each fold draws anew. The truth is from 400 fresh draws.
 
-Each cell has the pairs of the first and of the last configuration with all others. The peer is the correlated t, for
-the folds of one seed.
+Each cell contains the pairs of the first and of the last configuration with all others. The peer is the correlated t,
+for the folds of one seed.
 """
 
 import argparse
@@ -38,7 +38,7 @@ LAYERS: Sequence[tuple[str, int]] = [
     ("inputs", 4),
     *(("random", n) for n in (8, 12, 20, 40)),
 ]
-"""What ridge regression works on: so many of the inputs, or a random layer of so many units."""
+"""The features of ridge regression: the first N inputs, or a random layer of N units."""
 
 
 def by_skill(rng: np.random.Generator, design: Design, spreads: Scores) -> Study:
@@ -57,19 +57,19 @@ def skill(place: int) -> float:
 
 
 def by_skill_truly(spreads: Scores) -> Truth:
-    """Return the accuracies that other rows and other seeds would have."""
+    """Return the expected accuracies on other rows and with other seeds."""
     scales = np.sqrt(4 + 1 + 0.5 + spreads**2).tolist()
     return {one: NormalDist().cdf(skill(place) / scales[place]) for place, one in enumerate(CONFIGURATIONS)}
 
 
 def drawn(rng: np.random.Generator, centres: Scores, rows: int) -> tuple[Scores, NDArray[np.int64]]:
-    """Draw rows about the centres of the classes."""
+    """Draw rows around the centres of the classes."""
     labels = rng.integers(0, CLASSES, rows)
     return centres[labels] + rng.normal(size=(rows, INPUTS)), labels
 
 
 def layer(inputs: Scores, kind: tuple[str, int], seed: int) -> Scores:
-    """Return what ridge regression works on, with a column of ones."""
+    """Return the features of ridge regression, with a column of ones."""
     name, units = kind
     weights = np.random.default_rng(seed).normal(size=(INPUTS, units)) if name == "random" else np.eye(INPUTS, units)
     made = inputs @ weights
@@ -77,7 +77,7 @@ def layer(inputs: Scores, kind: tuple[str, int], seed: int) -> Scores:
 
 
 def right(train: Scores, labels: NDArray[np.int64], judged: Scores, answers: NDArray[np.int64]) -> Scores:
-    """Fit to some rows, and say which others are right."""
+    """Fit to some rows, and return for each other row whether it is right."""
     weights = np.linalg.solve(train.T @ train + np.eye(train.shape[1]), train.T @ np.eye(CLASSES)[labels])
     return np.asarray((judged @ weights).argmax(axis=1) == answers, np.float64)
 
@@ -96,7 +96,7 @@ def by_ridge(rng: np.random.Generator, design: Design, centres: Scores) -> Study
 
 
 def by_ridge_truly(design: Design, centres: Scores) -> Truth:
-    """Return the accuracies on fresh rows of what is fitted to as many rows as a fold leaves."""
+    """Return the accuracies on fresh rows after fitting to as many rows as a fold leaves."""
     rng, train = np.random.default_rng(11), design.rows - design.rows // design.folds
     found: dict[Configuration, list[float]] = {one: [] for one, _ in zip(CONFIGURATIONS, LAYERS, strict=False)}
     for seed in range(400):
@@ -114,7 +114,7 @@ def correlated(one: Mapping[Block, Outcome], other: Mapping[Block, Outcome], des
 
 
 def covered(search: Callable[[np.random.Generator], Study], truth: Truth, design: Design, searches: int) -> str:
-    """Return how often intervals have the truth, by pair and in all, and how wide they are, beside the peer's."""
+    """Return how often intervals contain the truth, by pair and in total, and their width, with those of the peer."""
     ours: dict[tuple[Configuration, Configuration], list[bool]] = {}
     widths, theirs, their_widths, tried = list[float](), list[bool](), list[float](), list(truth)
     for number in range(searches):
@@ -161,7 +161,7 @@ SPREADS = {
     "0.4": np.full(len(CONFIGURATIONS), 0.4),
     "0.05 to 0.5": np.linspace(0.05, 0.5, len(CONFIGURATIONS)),
 }
-"""How far seeds lie apart; without them the outcomes have a standard deviation of 2.3."""
+"""The standard deviation of seeds; without it, outcomes have a standard deviation of 2.3."""
 
 
 def main() -> None:

@@ -1,11 +1,11 @@
-"""A search with two workers against one: processes, and actors of Ray on this machine; about five minutes.
+"""A search with two workers compared with one: processes, and actors of a local Ray; about five minutes.
 
     python benchmarks/bench_search_executors.py [processes ray] [--data mnist.npz] [--repeats 2] [--folder KEPT]
 
 The chapter's question (`digits.py`) with 500 rows: all ways to keep three to five layers, in three folds. Workers are
-ready before the time is taken: they have TensorFlow, the model and the rows, by a small search that they ran first.
-The best of the repeats counts. Printed is the machine's load, too: where others compute, two workers get two shares of
-the cores, and the ratio says little.
+warmed up by a small search: they have imported TensorFlow, and loaded the model and the rows. The best of the repeats
+counts. The machine's load is printed, too: on a busy machine two workers get two shares of the cores, and the ratio
+means little.
 """
 
 import argparse
@@ -26,7 +26,7 @@ GOALS = {"processes": 1.7, "ray": 1.5}
 
 
 def timed(model: ckpttool.Model, data: Path, place: str, workers: int, repeats: int, folder: Path) -> list[float]:
-    """Return the seconds of the same search, again and again by the same workers."""
+    """Return the seconds of the same search, repeated with the same workers."""
     recipe = ckpttool.Recipe("adam(0.003)")
     options = ckpttool.Options(recipe=recipe, epochs=EPOCHS, batch_size=20, cache_dir=tempfile.mkdtemp(dir=folder))
     seconds: list[float] = []

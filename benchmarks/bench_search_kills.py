@@ -1,12 +1,12 @@
-"""A search that is killed at 50 random points, each followed by the same command, against one that was left alone.
+"""A search that is killed at 50 random points and run again each time, compared with an uninterrupted one.
 
     python benchmarks/bench_search_kills.py [--kills 50] [--seed 0]
 
-Each time the command begins on nothing, is killed (SIGKILL) at a moment that is drawn from all that it takes, and is
-run again. Compared are: the recommendation, all trials, and the weights that are written, with those of a search that
-was not killed; the trials that were there when it was killed, seconds and all, with what became of them, so that none
-is run again; and the files that are left, but for the log of the study, which SQLite takes in when it is opened again.
-TensorFlow is imported before a command begins, by the process that forks it.
+Each time the command starts from nothing, is killed (SIGKILL) at a random moment of its duration, and is run again.
+The recommendation, all trials, the written weights and the remaining files must equal those of the uninterrupted
+search, except for the log of the study, which SQLite merges when it is opened again; and the trials that existed at the
+kill must be unchanged, seconds included, so none is run again. TensorFlow is imported before a command starts, by the
+process that forks it.
 """
 
 import argparse
@@ -35,13 +35,13 @@ COMMAND = (
     "search net.ckpt --data rows.npz --keep 1 --optimizer adam(0.02) --epochs 4 --seeds 1 --folds 3 --rope 3 --json"
 )
 OVER = "when it was over"
-"""Where the moment came too late: that is not counted."""
+"""The kill came too late: not counted."""
 OUT, ANSWER = "best.ckpt", "answer.json"
 
 
 @dataclass(frozen=True)
 class Left:
-    """What a search leaves behind: its trials, what it says, and the tensors of the model that it writes."""
+    """The results of a search: its trials, its output, and the tensors of the model that it writes."""
 
     trials: Trials
     said: dict[str, Any]
@@ -50,7 +50,7 @@ class Left:
 
     @classmethod
     def of(cls, folder: Path) -> "Left":
-        """Read it."""
+        """Read them."""
         said = json.loads((folder / ANSWER).read_text())
         said = {name: said[name] for name in ("recommended", "tied", "told", "ended")}
         weights = {name: tensor.read().tobytes() for name, tensor in ckpttool.open(folder / OUT).items()}
@@ -60,7 +60,7 @@ class Left:
 
 
 def trials_of(folder: Path) -> Trials:
-    """Return the trials of a study, of a copy of it: a reader would change the file."""
+    """Return the trials of a study, from a copy of it, because reading would change the file."""
     with tempfile.TemporaryDirectory() as name:
         for path in folder.glob(f"{OUT}.study*"):
             shutil.copy(path, name)
@@ -68,7 +68,7 @@ def trials_of(folder: Path) -> Trials:
         try:
             columns = "keep, freeze, seed, fold, state, accuracy, correct, seconds"
             rows = connection.execute(f"SELECT {columns} FROM trials").fetchall()
-        except sqlite3.OperationalError:  # it has no tables yet
+        except sqlite3.OperationalError:  # no tables yet
             rows = []
         finally:
             connection.close()
@@ -76,9 +76,9 @@ def trials_of(folder: Path) -> Trials:
 
 
 def command(folder: str) -> None:
-    """Run the command in a folder, in a process of its own."""
+    """Run the command in a folder, in its own process."""
     os.chdir(folder)
-    logging.getLogger("tensorflow").setLevel("ERROR")  # as it is where ckpttool imports TensorFlow itself
+    logging.getLogger("tensorflow").setLevel("ERROR")  # as when ckpttool itself imports TensorFlow
     with Path(ANSWER).open("w") as out, Path(os.devnull).open("w") as nowhere:
         sys.stdout, sys.stderr = out, nowhere
         from ckpttool.cli import main
@@ -130,7 +130,7 @@ def write_problem(folder: Path) -> None:
 
 
 def problems(expected: Left, before: Trials, found: Left) -> list[str]:
-    """Return what is not as it should be after the second run."""
+    """Return the differences to the expected results after the second run."""
     same = {key: values[:-1] for key, values in found.trials.items()} == {
         key: values[:-1] for key, values in expected.trials.items()
     }
@@ -145,7 +145,7 @@ def problems(expected: Left, before: Trials, found: Left) -> list[str]:
 
 
 def killed(context: Any, folder: Path, expected: Left, after: float) -> tuple[str, list[str]]:
-    """Kill a search after some seconds and run it again; return where it was, and what is wrong."""
+    """Kill a search after some seconds and run it again; return its progress, and what is wrong."""
     process = begun(context, folder)
     process.join(after)
     ended = process.exitcode is not None
@@ -160,7 +160,7 @@ def killed(context: Any, folder: Path, expected: Left, after: float) -> tuple[st
         again.join()
         if again.exitcode:
             return where, [f"the same command ended with {again.exitcode}"]
-    elif not (folder / ANSWER).read_text():  # it was killed between the last file and what it says
+    elif not (folder / ANSWER).read_text():  # killed between the last file and the output
         (folder / ANSWER).write_text(json.dumps(expected.said))
     return where, problems(expected, before, Left.of(folder))
 
@@ -177,7 +177,7 @@ def main() -> None:
         source = Path(name) / "source"
         write_problem(source)
         seconds = []
-        for number in range(2):  # the first one starts what forks
+        for number in range(2):  # the first one starts the fork server
             whole = prepared(source, Path(name) / f"whole{number}")
             began = time.perf_counter()
             begun(context, whole).join()

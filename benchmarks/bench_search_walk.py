@@ -1,14 +1,14 @@
-"""A search against trying everything, and against trials made one by one, on the chapter's question (`digits.py`).
+"""A search compared with a full grid, and with trials made one by one, on the chapter's question (`digits.py`).
 
     python benchmarks/bench_search_walk.py [walk caches cost] [--data mnist.npz] [--resamples 20] [--folder KEPT]
 
-walk: of 20 draws of the rows each is searched twice: the whole grid, every trial of it, and the walk. The grid's best
-    and what the walk answers are then trained on all rows, by ten seeds each, and judged by MNIST's test rows of 5-9:
-    the answer is within the rope if it is no more than half a point behind.
-caches: the trials of one walk against the same made one by one: `reuse`, `finetune`, `evaluate`, without a cache.
-cost: what a trial takes beside its training steps, the first of a configuration and the others.
+walk: each of 20 draws of the rows is searched twice: every trial of the grid, and the walk. The grid's best and the
+    walk's answer are then trained on all rows, by ten seeds each, and judged by MNIST's test rows of 5-9: the answer is
+    within the rope if it is at most half a point worse.
+caches: the trials of one walk compared with the same ones made one by one: `reuse`, `finetune`, `evaluate`, uncached.
+cost: the time of a trial besides its training steps, the first of a configuration and the others.
 
-Seconds are those of the clock; in brackets those of the processor, which tell more where others compute beside this.
+Seconds are wall-clock; in brackets are those of the processor, which are more reliable on a busy machine.
 """
 
 import argparse
@@ -32,26 +32,26 @@ from ckpttool.searching.trials import Asked, Trials
 from ckpttool.verbs.search import SearchOptions, search_reuse
 
 ROWS = 500
-"""Labelled rows of a search."""
+"""Number of labelled rows of a search."""
 EPOCHS = 20
 ROPE = 0.005
 SEEDS = 10
-"""How often what was found is trained again, to be judged by the test rows."""
+"""Number of seeds with which a result is trained again and judged by the test rows."""
 RECIPE = ckpttool.Recipe("adam(0.003)")
 ONE_BY_ONE = 12
-"""How many trials are made one by one."""
+"""Number of trials that are made one by one."""
 
 
 @dataclass
 class Clock:
-    """Seconds by the clock, and of the processor."""
+    """Seconds of wall-clock and of processor time."""
 
     wall: float = 0.0
     cpu: float = 0.0
 
     @contextmanager
     def running(self) -> Iterator[None]:
-        """Add what is spent while this lasts."""
+        """Add the time spent within the block."""
         wall, cpu = time.perf_counter(), time.process_time()
         try:
             yield
@@ -63,12 +63,12 @@ class Clock:
 
 
 def options(folder: Path) -> ckpttool.Options:
-    """Return how trials are trained, with a new cache."""
+    """Return the options of the trials, with a new cache."""
     return ckpttool.Options(recipe=RECIPE, epochs=EPOCHS, cache_dir=tempfile.mkdtemp(dir=folder))
 
 
 def searched(model: ckpttool.Model, data: Path, grid: bool, folder: Path, clock: Clock) -> Search:
-    """Search in this process, with a cache of its own; nothing of a grid is given up."""
+    """Search in this process, with its own cache; for a grid, without pruning."""
     output = data.with_suffix(".grid" if grid else ".walk")
     how = SearchOptions(grid=grid, seeds=1, rope=1.0 if grid else ROPE)
     with clock.running():
@@ -76,19 +76,19 @@ def searched(model: ckpttool.Model, data: Path, grid: bool, folder: Path, clock:
 
 
 def answer(found: Search) -> Configuration:
-    """Return what is recommended, and where the rows do not tell it, the best."""
+    """Return the recommendation, or the best configuration if the search could not decide."""
     assert found.recommendation is not None
     return found.recommendation.configuration or found.recommendation.best
 
 
 def told(trials: Trials, configuration: Configuration) -> float:
-    """Return the mean accuracy on the test rows of a configuration that is trained on all others."""
+    """Return the mean test accuracy of a configuration trained on all other rows."""
     outcomes = (trials((configuration, Block(seed, -1))) for seed in range(SEEDS))
     return fmean(outcome.accuracy or 0.0 for outcome in outcomes)
 
 
 def walk(model: ckpttool.Model, digits: Digits, folder: Path, resamples: int) -> None:
-    """Print for each draw of the rows what grid and walk find, and what they take."""
+    """Print, for each draw of the rows, the results and times of grid and walk."""
     within, recommended, clocks = 0, 0, {True: Clock(), False: Clock()}
     searched(model, digits.write(folder / "warm.npz", ROWS, 1000), False, folder, Clock())
     print(f"{'':<4} {'best of the grid':<18} {'answer of the walk':<18} {'behind':>7}  grid, walk")
@@ -112,7 +112,7 @@ def walk(model: ckpttool.Model, digits: Digits, folder: Path, resamples: int) ->
 
 
 def caches(model: ckpttool.Model, digits: Digits, folder: Path) -> None:
-    """Print what a trial of a search takes, and what some of the same trials take one by one."""
+    """Print the time of a trial in a search, and of some of the same trials made one by one."""
     data, ours, theirs = digits.write(folder / "caches.npz", ROWS), Clock(), Clock()
     found = searched(model, data, False, folder, ours)
     every = [(Configuration(t["keep"], t["freeze"]), Block(t["seed"], t["fold"])) for t in found.as_json()["trials"]]
@@ -131,7 +131,7 @@ def caches(model: ckpttool.Model, digits: Digits, folder: Path) -> None:
 
 
 def one_by_one(model: ckpttool.Model, configuration: Configuration, rows: Path, folder: Path) -> None:
-    """Make a trial as `reuse` and `finetune` do."""
+    """Run a trial with `reuse` and `finetune`."""
     made, (keep, freeze) = folder / "made.ckpt", (configuration.keep, configuration.freeze)
     if keep:
         plan = ckpttool.plan_reuse(model, f"hidden[1-{keep}]", head=HEAD, recipe=RECIPE)
@@ -145,7 +145,7 @@ def one_by_one(model: ckpttool.Model, configuration: Configuration, rows: Path, 
 
 @contextmanager
 def steps_timed(clock: Clock) -> Iterator[None]:
-    """Count the seconds of training steps while this lasts."""
+    """Measure the seconds of training steps within the block."""
     steps = EpochRunner.steps
 
     def timed(*given: Any, **named: Any) -> Any:
@@ -160,9 +160,9 @@ def steps_timed(clock: Clock) -> Iterator[None]:
 
 
 def cost(model: ckpttool.Model, digits: Digits, folder: Path) -> None:
-    """Print what trials take beside their steps: the first of all, the first of each configuration, and the others.
+    """Print the time of trials without their steps: the first of all, the first of each configuration, and the others.
 
-    A first one traces its steps while it takes them; what they would take without that is what they take later.
+    A first trial traces its steps while it runs them, so its steps are counted with the time of later ones.
     """
     trials = Trials(model, Asked(digits.write(folder / "cost.npz", ROWS), HEAD, options(folder)))
     beside: dict[str, list[Clock]] = {"first of all": [], "first of a configuration": [], "others": []}
@@ -180,7 +180,7 @@ def cost(model: ckpttool.Model, digits: Digits, folder: Path) -> None:
 
 
 def trial_and_steps(trials: Trials, configuration: Configuration, fold: int) -> tuple[Clock, Clock]:
-    """Run a trial; return what all of it takes, and its steps."""
+    """Run a trial; return its total time, and the time of its steps."""
     whole, steps = Clock(), Clock()
     with steps_timed(steps), whole.running():
         trials((configuration, Block(0, fold)))

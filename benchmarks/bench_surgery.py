@@ -1,13 +1,14 @@
-"""Edits, conversions, differences and averages of large checkpoints, each against named peers in the same run.
+"""Edits, conversions, differences and averages of large checkpoints, each compared with peers in the same run.
 
-The bundles have BERT-large's shape: 1.3 GB, 385 tensors (bert_bundle.py). Whole processes are timed, imports and all;
-the median of 3 turns, the contenders one after the other in each, their memory as the system counts it (ru_maxrss).
+The bundles have BERT-large's shape: 1.3 GB, 385 tensors (bert_bundle.py). Whole processes are timed, imports included;
+medians of 3 turns, in each of which the contenders run one after the other, with memory as the kernel counts it
+(ru_maxrss).
 
-What ckpttool writes it reads back and syncs before it counts; TensorFlow and `cp` do neither. So there are two tables:
-in memory (/dev/shm), where a sync is free and what is compared is the work; and on the disk of the temporary folder,
-where the peer of equal durability is `cp` and then `sync FILE`, and each contender begins with nothing unwritten.
+ckpttool reads back and syncs what it writes; TensorFlow and `cp` do neither. So there are two tables: in memory
+(/dev/shm), where a sync is free and the work is compared; and on the disk of the temporary folder, where the peer of
+equal durability is `cp` and then `sync FILE`, and each contender starts with no unwritten data.
 
-A rate counts the bytes that are read: of both files, of all three. It never fails; goals stand beside the figures.
+A rate counts the bytes that are read: of both files, of all three. It never fails; goals are printed with the figures.
 
 Run: .venv/bin/python benchmarks/bench_surgery.py [--part N] [FOLDER ...]   (N: 1/N of the rows of each tensor)
 """
@@ -62,14 +63,14 @@ tf.compat.v1.train.Saver(variables).save(None, output, write_meta_graph=False)
 
 
 class Run(NamedTuple):
-    """What a process took: seconds, and the megabytes that it had at most."""
+    """A process's time in seconds and peak memory in megabytes."""
 
     seconds: float
     peak: float
 
 
 class Goal(NamedTuple):
-    """What is hoped for: TensorFlow takes so many times as long, we as `cp` so many; GB/s; the most megabytes."""
+    """Goals: how many times as long TensorFlow takes, and we compared with `cp`; GB/s; peak memory in megabytes."""
 
     tensorflow: float | None = None
     copy: float | None = None
@@ -84,11 +85,11 @@ GOALS = {
     "average": Goal(rate=0.8, peak=400),
 }
 READS = {"edit": 1, "convert": 1, "diff": 2, "average": 3}
-"""How many of the sources a command reads."""
+"""Number of sources that a command reads."""
 
 
 def run(command: Sequence[str]) -> Run:
-    """Run a process to its end, from when nothing is unwritten; `diff` says by 1 that there are differences."""
+    """Run a process, after a sync; `diff` may exit with 1, because there are differences."""
     os.sync()
     environment = os.environ | {"TF_CPP_MIN_LOG_LEVEL": "3", "CUDA_VISIBLE_DEVICES": ""}
     with tempfile.TemporaryFile() as said:
@@ -112,7 +113,7 @@ def theirs(script: str, *arguments: str | Path) -> list[str]:
 
 
 def contenders(a: Path, b: Path, c: Path, out: Path) -> dict[str, list[str]]:
-    """Return the command of each contender; what they write is in one folder."""
+    """Return the command of each contender; their outputs are in one folder."""
     data, copy = f"{a}.data-00000-of-00001", str(out / "copy")
     return {
         "cp": ["cp", data, copy],
@@ -129,7 +130,7 @@ def contenders(a: Path, b: Path, c: Path, out: Path) -> dict[str, list[str]]:
 
 
 def measure(commands: dict[str, list[str]], out: Path) -> dict[str, Run]:
-    """Return the median seconds and the largest memory of each contender."""
+    """Return the median seconds and the peak memory of each contender."""
     runs: dict[str, list[Run]] = {}
     for _ in range(TURNS):
         for name, command in commands.items():
@@ -161,7 +162,7 @@ def _goal(value: float | None, word: str) -> str:
 
 
 def growth(folder: Path, part: int) -> None:
-    """Print how the time grows with ten times the bytes, and ten times the tensors."""
+    """Print the growth of the time with ten times the bytes, and ten times the tensors."""
     for name, count in (("few", 1_000), ("many", 10_000)):
         checkpoint.save({f"bert/layer_{n}/bias": np.full(16, n, np.float32) for n in range(count)}, folder / name)
     bert_bundle.write(folder / "tenth", 10 * part)

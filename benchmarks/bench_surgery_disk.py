@@ -1,11 +1,11 @@
-"""Verbs over large checkpoints as fast as the disk: each beside what only reads or copies the same bytes, in one run.
+"""Verbs on large checkpoints at the speed of the disk: each compared with reading or copying the same bytes.
 
-The bundles have BERT-large's shape: 1.33 GB, 385 tensors (bert_bundle.py). Whole processes are timed, start-up and all.
-In each turn the contenders of a row follow one another, each from when nothing is unwritten; the ratio of the best of
-either and that of their medians are printed as a row of a table, with the goal beside them. Memory is an upper limit:
-the system counts what a process had before its own program began, which is this one's. It never fails.
+The bundles have BERT-large's shape: 1.33 GB, 385 tensors (bert_bundle.py). Whole processes are timed, start included.
+In each turn the contenders of a row run one after the other, each starting with no unwritten data; the ratios of the
+best times and of the medians are printed as a row of a table, next to the goal. Memory is an upper bound: the kernel
+counts what a process had before its own program started, which is that of this one. It never fails.
 
-With `--cold` nothing of the sources is in the system's memory when a contender begins: all read from the disk.
+With `--cold` the sources are not in the page cache when a contender starts: all read from the disk.
 
 Run: .venv/bin/python benchmarks/bench_surgery_disk.py [--cold] [--turns N] [--only ROW ...] [FOLDER]
 """
@@ -52,7 +52,7 @@ PLANS = {"ten": AVERAGE + FINITE + NORM + COUNTS + RENAMES + BACK, "average": AV
 
 
 class Row(NamedTuple):
-    """A command and its peers, the slowest of which counts; the ratio of times that is hoped for."""
+    """A command and its peers, the slowest of which counts; the goal for the ratio of times."""
 
     goal: str
     ours: list[str]
@@ -60,7 +60,7 @@ class Row(NamedTuple):
 
 
 def rows(folder: Path) -> dict[str, Row]:
-    """Return the rows of the table, which write into `out` of the folder."""
+    """Return the rows of the table, which write to `out` in the folder."""
     a, b, c, out = (folder / name for name in ("a", "b", "c", "out"))
     data = [f"{path}.data-00000-of-00001" for path in (a, b, c)]
     read = "for file; do dd if=$file of=/dev/null bs=4M; done"
@@ -85,7 +85,7 @@ def rows(folder: Path) -> dict[str, Row]:
 
 
 def forget(folder: Path) -> None:
-    """Have the system drop what it holds of the files in a folder; what is unwritten it would keep."""
+    """Drop the files of a folder from the page cache; unwritten data would remain in it."""
     os.sync()
     for path in folder.iterdir():
         if path.is_file():

@@ -1,10 +1,10 @@
-"""An epoch of fine-tuning against the chapter's own feed_dict loops and against Keras `fit`, in one run.
+"""An epoch of fine-tuning compared with the chapter's own feed_dict loops and with Keras's `fit`, in one run.
 
     python benchmarks/bench_training.py [mnist.npz]
 
 The chapter's reuse network (784-300-50-50-20-10, hidden[12] frozen), SGD 0.01, batches of 200: uncached, and on the
-cached outputs of hidden2. Each contestant has a process of its own, so that none inherits another's TensorFlow; the
-figures are medians over epochs, without the first two, and ratios to each peer.
+cached outputs of hidden2. Each contestant has its own process, so that none inherits another's TensorFlow; the figures
+are medians over epochs, without the first two, and ratios to each peer.
 """
 
 import multiprocessing
@@ -27,7 +27,7 @@ CUT = "dnn/hidden2/Relu:0"
 
 
 def prepare(folder: Path) -> None:
-    """Write the network, once with every layer trainable and once with a training op that leaves hidden[12] alone."""
+    """Write the network, once with every layer trainable and once with a training op that does not train hidden[12]."""
     source = ckpttool.Model.open(FIXTURES / "my_model_final.ckpt")
     ckpttool.plan_reuse(source, "hidden[123]", head=HEAD).write(folder / "new.ckpt")
     ckpttool.plan_reuse(source, "hidden[123]", head=HEAD, freeze="hidden[12]").write(folder / "frozen.ckpt")
@@ -64,7 +64,7 @@ def timed(epoch: Callable[[], object]) -> list[float]:
 
 
 def feed_dict_loop(folder: Path, data: Path, cache: bool) -> list[float]:
-    """Run the loops of the chapter, on the same graph with its own training op."""
+    """Run the chapter's loops on the same graph with its own training op."""
     import tensorflow as tf
 
     tf1 = tf.compat.v1
@@ -90,7 +90,7 @@ def feed_dict_loop(folder: Path, data: Path, cache: bool) -> list[float]:
 
 
 def keras_fit(folder: Path, data: Path, cache: bool) -> list[float]:
-    """Fit the same layers in Keras: on the features that the cached loop works on, or on the images."""
+    """Fit the same layers in Keras: on the features that the cached loop uses, or on the images."""
     import keras
 
     x, y = training_rows(data)

@@ -1,11 +1,11 @@
-"""What safety costs: common commands of this checkout beside those of another, such as the one before it was built.
+"""The cost of safety: common commands of this checkout compared with another's, such as the one before it was built.
 
-Whole processes are timed, imports and all, one checkout after the other in each turn, on small and on large inputs:
+Whole processes are timed, imports included, one checkout after the other in each turn, on small and on large inputs:
 the best and the median of both, and their ratios. Modules are compiled beforehand; caches and states of the user
-are kept apart: a graph of the fixtures is a stranger's, and runs confined.
+are separate: the fixtures' graphs are untrusted, and run confined.
 
 Run: .venv/bin/python benchmarks/bench_trust.py PEER [--turns N] [--megabytes N] [--processor] [PART OF A NAME ...]
-The peer may be made by: git worktree add PEER COMMIT
+The peer can be made by: git worktree add PEER COMMIT
 """
 
 import argparse
@@ -35,7 +35,7 @@ HEAD = "hidden4 = dense(20, relu); outputs = dense(10)"
 
 
 class Case(NamedTuple):
-    """A command line; `OUT` in it stands for a fresh place. `share` is the part of the turns that it gets."""
+    """A command line, in which `OUT` stands for a new path. `share` is the fraction of the turns in which it runs."""
 
     name: str
     words: tuple[str | Path, ...]
@@ -43,7 +43,7 @@ class Case(NamedTuple):
 
 
 def cases(folder: Path) -> Iterator[Case]:
-    """Yield the commands: those that look, those that write, those that run graphs, and those of large files."""
+    """Yield the commands: those that inspect, those that write, those that run graphs, and those for large files."""
     bundle, tensors, tree = (folder / f"large.{suffix}" for suffix in ("ckpt", "safetensors", "h5"))
     small, other = folder / "small.h5", folder / "small.safetensors"
     yield Case("vars", ("vars", MODEL))
@@ -87,10 +87,10 @@ def fill(folder: Path, megabytes: int) -> None:
 
 
 def timed(checkout: Path, case: Case, folder: Path, of_processor: bool) -> float:
-    """Run a command of a checkout, and return its seconds, or those of the processor.
+    """Run a command of a checkout, and return its seconds, or its processor time.
 
     Raises:
-        SystemExit: it fails.
+        SystemExit: if it fails.
     """
     place = folder / "out"
     shutil.rmtree(place, ignore_errors=True)
@@ -99,7 +99,7 @@ def timed(checkout: Path, case: Case, folder: Path, of_processor: bool) -> float
     own = folder / f"home-{checkout.name}"
     homes = {f"XDG_{kind}_HOME": str(own / kind) for kind in ("CACHE", "STATE", "DATA", "CONFIG")}
     environment = {**os.environ, **homes, "PYTHONPATH": str(checkout)}
-    for name in ("PYTHONDONTWRITEBYTECODE", "PYTHONPYCACHEPREFIX"):  # a confined child writes no compiled modules
+    for name in ("PYTHONDONTWRITEBYTECODE", "PYTHONPYCACHEPREFIX"):  # a confined child does not write compiled modules
         environment.pop(name, None)
     start, before = time.perf_counter(), resource.getrusage(resource.RUSAGE_CHILDREN)
     ended = subprocess.run(
@@ -114,7 +114,7 @@ def timed(checkout: Path, case: Case, folder: Path, of_processor: bool) -> float
 def compared(
     case: Case, checkouts: tuple[Path, Path], turns: int, folder: Path, of_processor: bool
 ) -> tuple[list[float], list[float]]:
-    """Return the seconds of the peer's and of our turns; each begins once untimed."""
+    """Return the seconds of the peer's and of our turns, after one untimed run of each."""
     times: tuple[list[float], list[float]] = ([], [])
     for checkout in checkouts:
         timed(checkout, case, folder, of_processor)
@@ -125,7 +125,7 @@ def compared(
 
 
 def main() -> int:
-    """Print a line for each command; the exit code says whether one became slower than the limit."""
+    """Print a line for each command; exit with 1 if one became slower than the limit."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("peer", type=Path)
     parser.add_argument("--turns", type=int, default=7)

@@ -1,9 +1,9 @@
-"""How long the commands of a catalogue take, as whole processes: 10,000 entries of 50 layers, and a model of 1.3 GB.
+"""The time of a catalogue's commands, as whole processes: 10,000 entries of 50 layers, and a model of 1.3 GB.
 
     python benchmarks/bench_zoo.py [--entries 10000] [--layers 50] [--gigabytes 1.3] [--folder DIR]
 
-Entries have manifests that are made here and share one file; the large model is a bundle of random numbers. Adding is
-compared with `cp`, `sync` and `sha256sum` of the same files, the best of three each, in turns.
+Entries have manifests made here, which share one file; the large model is a bundle of random numbers. Adding is
+compared with `cp`, `sync` and `sha256sum` of the same files, the best of three each, alternately.
 """
 
 import argparse
@@ -24,7 +24,7 @@ from ckpttool.catalogue.layout import Catalogue
 from ckpttool.catalogue.manifest import Manifest, StoredFile
 
 FIRST_SEEN = 0.4
-"""Seconds that a command may take."""
+"""The goal for a command in seconds."""
 
 
 def fill(root: Path, entries: int, layers: int) -> None:
@@ -44,7 +44,7 @@ def fill(root: Path, entries: int, layers: int) -> None:
 
 
 def made(name: str, number: int, layers: int, file: StoredFile) -> Manifest:
-    """Return the manifest of one entry: dense layers, each with a kernel and a bias, as two other entries have them."""
+    """Return the manifest of one entry: dense layers, each with a kernel and a bias that two other entries share."""
     width = 64 + number // 3 % 7
     rows: list[dict[str, Any]] = [
         {
@@ -76,7 +76,7 @@ def made(name: str, number: int, layers: int, file: StoredFile) -> Manifest:
 
 
 def measured(*words: str, environment: dict[str, str]) -> tuple[float, float, float]:
-    """Run a process; return seconds by the clock, seconds of computing, and megabytes of memory at most."""
+    """Run a process; return its wall-clock seconds, processor seconds, and peak memory in megabytes."""
     begin = time.monotonic()
     process = subprocess.Popen([*words], stdout=subprocess.DEVNULL, env=environment)
     _, status, usage = os.wait4(process.pid, 0)
@@ -87,7 +87,7 @@ def measured(*words: str, environment: dict[str, str]) -> tuple[float, float, fl
 
 
 def lists(root: Path, entries: int, layers: int, rounds: int = 5) -> None:
-    """Print what the commands take that look."""
+    """Print the time of the commands that only read."""
     fill(root, entries, layers)
     tool = (sys.executable, "-m", "ckpttool", "zoo")
     environment = {**os.environ, "CKPTTOOL_ZOO": str(root)}
@@ -108,7 +108,7 @@ def lists(root: Path, entries: int, layers: int, rounds: int = 5) -> None:
 
 
 def large(folder: Path, gigabytes: float, rounds: int = 3) -> None:
-    """Print what adding a large model takes, and what `cp`, `sync` and `sha256sum` of its files do."""
+    """Print the time of adding a large model, and of `cp`, `sync` and `sha256sum` of its files."""
     rng, count = np.random.default_rng(0), max(1, int(gigabytes * 1e9 / 40e6))
     values = {f"layer{each}/kernel": rng.random((1000, 10_000), np.float32) for each in range(count)}
     checkpoint.save(values, folder / "large.ckpt")

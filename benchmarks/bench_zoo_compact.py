@@ -1,10 +1,10 @@
-"""Ten tuned variants of a model with half of its layers frozen: what the catalogue takes for them, of their files.
+"""Ten tuned variants of a model with half of its layers frozen: the catalogue's size relative to their files.
 
     python benchmarks/bench_zoo_compact.py [--width 256] [--variants 10] [--data fixtures/mnist_small.npz]
 
 Ten dense layers of one width, the lower five frozen, trained for an epoch with another seed each: by plain Keras, with
-and without an optimizer that keeps values for every weight, and by `ckpttool finetune`. Each variant is then read again
-from the compacted catalogue and held against its file, tensor by tensor.
+and without an optimizer that stores values for every weight, and by `ckpttool finetune`. Each variant is then read from
+the compacted catalogue and compared with its file, tensor by tensor.
 """
 
 import argparse
@@ -25,12 +25,12 @@ from ckpttool.verbs.zoo_gc import zoo_gc
 from ckpttool.verbs.zoo_verify import zoo_verify
 
 DEPTH, FROZEN = 10, 5
-"""Hidden layers, and how many of them are frozen."""
+"""The number of hidden layers, and of the frozen ones."""
 Models = dict[str, list[Path]]
 
 
 def tuned_by_keras(rows: tuple[Any, Any], width: int, variants: int) -> Models:
-    """Write variants of one network as Keras writes them."""
+    """Write variants of one network with Keras."""
     import keras
 
     keras.utils.set_random_seed(0)
@@ -58,7 +58,7 @@ def tuned_by_keras(rows: tuple[Any, Any], width: int, variants: int) -> Models:
 
 
 def tuned_by_finetune(rows: tuple[Any, Any], width: int, variants: int) -> Models:
-    """Write variants of one network of TensorFlow 1 as `finetune` writes them."""
+    """Write variants of a TensorFlow 1 network with `finetune`."""
     np.savez("rows.npz", x_train=rows[0][:, :width], y_train=rows[1])
     spec = "; ".join([*(f"hidden{each} = dense({width}, relu)" for each in range(DEPTH)), "outputs = dense(10)"])
     run("new", "--input", width, "--layers", spec, "-o", "base.ckpt")
@@ -75,14 +75,14 @@ def tuned_by_finetune(rows: tuple[Any, Any], width: int, variants: int) -> Model
 
 
 def run(*arguments: object) -> None:
-    """Run a command in this process, which has TensorFlow already; it must go well."""
+    """Run a command in this process, which has imported TensorFlow; it must succeed."""
     done = CliRunner().invoke(main_command, [*map(str, arguments)])
     if done.exit_code:
         raise SystemExit(f"{' '.join(map(str, arguments))}\n{done.output}")
 
 
 def share(paths: list[Path], root: Path) -> tuple[int, int]:
-    """Return the bytes of models, and those that a compacted catalogue takes for them, which has them whole."""
+    """Return the size of models, and that of a compacted catalogue of them, from which all must be readable."""
     os.environ["CKPTTOOL_ZOO"] = str(root)
     files = sum(zoo_add(path, f"variant{number}", root).nbytes for number, path in enumerate(paths))
     zoo_compact(root)
@@ -102,7 +102,7 @@ def sized(folder: Path) -> Iterator[Path]:
 
 
 def main() -> None:
-    """Make the variants, compact them, and print a row for each way of making them."""
+    """Make the variants, compact them, and print a row for each way to make them."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--width", type=int, default=256)
     parser.add_argument("--variants", type=int, default=10)

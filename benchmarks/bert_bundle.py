@@ -13,7 +13,7 @@ WIDTH, INNER, LAYERS, WORDS, COUNT = 1024, 4096, 24, 28_996, 385
 
 
 def shapes() -> dict[str, tuple[int, ...]]:
-    """Return names and shapes of BERT-large's first 385 variables: its last layer lacks the small ones."""
+    """Return names and shapes of BERT-large's first 385 variables: those of its last layer without the small ones."""
     out: dict[str, tuple[int, ...]] = {}
     for name, rows in {"word": WORDS, "token_type": 2, "position": 512}.items():
         out[f"bert/embeddings/{name}_embeddings"] = (rows, WIDTH)
@@ -42,7 +42,7 @@ def _denses(scope: str) -> dict[str, tuple[int, int]]:
 
 
 def write(prefix: Path, part: int = 1, seed: int = 0) -> int:
-    """Write the bundle, or one with a part of the rows of each tensor, and return its bytes of weights."""
+    """Write the bundle, or one with a fraction of the rows of each tensor, and return the size of its weights."""
     block = np.random.default_rng(seed).standard_normal(PIECE // 4, dtype=np.float32)
     rows = {name: (max(1, shape[0] // part), *shape[1:]) for name, shape in shapes().items()}
     tensors = {name: _tensor(name, shape, block) for name, shape in rows.items()}

@@ -1,4 +1,4 @@
-"""A BERT as PyTorch's users have it, and as a TensorFlow 1 graph with google-research's names."""
+"""A BERT in PyTorch, and as a TensorFlow 1 graph with google-research's names."""
 
 # ruff: noqa: D102, D107 - modules of PyTorch have the methods that modules have
 
@@ -98,7 +98,7 @@ def bert_graph(
 
 
 def masked_head(tf1: Any, rows: Any, tokens: int, epsilon: float = EPSILON) -> None:
-    """Put the head that says what a masked word was on the last layer, as the op `masked`."""
+    """Add the head that predicts masked words to the last layer, as the op `masked`."""
     width = rows.shape[-1]
     with tf1.variable_scope("bert/embeddings", reuse=True):
         table = tf1.get_variable("word_embeddings", (tokens, width))
@@ -111,7 +111,7 @@ def masked_head(tf1: Any, rows: Any, tokens: int, epsilon: float = EPSILON) -> N
 
 
 def class_head(tf1: Any, pooled: Any, classes: int, scope: str = "") -> None:
-    """Put a head of classes on the pooled output, as the op `classes`; its kernel is turned over when it is read."""
+    """Add a classification head to the pooled output, as the op `classes`; its kernel is transposed when it is read."""
     with tf1.variable_scope(scope or tf1.get_variable_scope()):
         weights = tf1.get_variable("output_weights", (classes, pooled.shape[-1]))
         bias = tf1.get_variable("output_bias", (classes,))

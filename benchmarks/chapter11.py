@@ -1,10 +1,10 @@
-"""The chapter's twelve result tables, made again from the shell on all of MNIST, beside the chapter's figures.
+"""The chapter's twelve result tables, reproduced from the shell on all of MNIST, next to the chapter's figures.
 
     python benchmarks/chapter11.py mnist.npz [chapter11.txt]
 
-The commands are those of `docs/chapter11.md`, trained on more rows and for longer: the first 5,000 training rows are
-held out, and there are 20 epochs. The figure is the validation accuracy of the last one, as in the chapter; the time is
-that of the training. With a second name what is printed is kept in that file, from which `make docs` takes it.
+The commands are those of `docs/chapter11.md`, with more rows and epochs: the first 5,000 training rows are held out,
+and there are 20 epochs. The figure is the validation accuracy of the last one, as in the chapter; the time is that of
+the training. With a second argument the output is stored in that file, from which `make docs` reads it.
 """
 
 import json
@@ -20,13 +20,13 @@ from pathlib import Path
 ROOT = Path(__file__).parent.parent
 PAGE = ROOT / "docs" / "chapter11.md"
 TRAINING = ("--epochs", "20", "--valid", "first:5000", "--keep", "last")
-"""What each training gets besides the page's options; of an option that is given twice the last one holds."""
+"""Options of each training in addition to the page's; the last occurrence of an option counts."""
 BLOCK = re.compile(r"^```sh\n(.*?)^```", re.DOTALL | re.MULTILINE)
 
 
 @dataclass(frozen=True)
 class Table:
-    """One of the chapter's tables: what it is about, its last accuracy, and the page's model that it was of."""
+    """One of the chapter's tables: its title, its last accuracy, and its model on the page."""
 
     name: str
     chapter: float
@@ -51,12 +51,12 @@ TABLES = [
 
 
 def commands_of(page: Path) -> list[list[str]]:
-    """Return the commands in a page's shell blocks, each as its words."""
+    """Return the commands in a page's shell blocks, each as a list of words."""
     return [words for block in BLOCK.findall(page.read_text(encoding="utf-8")) for words in commands_in(block)]
 
 
 def commands_in(block: str) -> Iterator[list[str]]:
-    """Yield the commands of a shell block; one goes on where a line ends in a backslash, or inside of a quotation."""
+    """Yield the commands of a shell block; one continues after a backslash at a line's end, or within a quotation."""
     pending = ""
     for line in block.replace("\\\n", " ").splitlines():
         pending += f"{line}\n"
@@ -70,7 +70,7 @@ def commands_in(block: str) -> Iterator[list[str]]:
 
 
 def leading_to(model: str, commands: list[list[str]]) -> list[list[str]]:
-    """Return those of the commands that a model is made by, in their order."""
+    """Return the commands that lead to a model, in order."""
     needed = {model}
     chain: list[list[str]] = []
     for command in reversed(commands):
@@ -81,7 +81,7 @@ def leading_to(model: str, commands: list[list[str]]) -> list[list[str]]:
 
 
 def train(table: Table, data: Path) -> tuple[float, float]:
-    """Make a table's model in a folder of its own; return its last validation accuracy, and the seconds it took."""
+    """Make a table's model in its own folder; return its last validation accuracy and the training time."""
     more = ("--data", str(data), *TRAINING, *table.options)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)

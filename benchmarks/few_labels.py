@@ -1,12 +1,12 @@
-"""What layers trained without labels are worth where labels are few: the figures of docs/few-labels.md.
+"""The benefit of layers trained without labels if labels are few: the figures of docs/few-labels.md.
 
     python benchmarks/few_labels.py mnist.npz FOLDER [--fashion fashion-mnist.npz] [--keep]
 
-For each number of labels, rows are drawn ten times, each class in its share; all ways meet the same draws, so they are
-compared by the differences to the way from scratch. Each way has its learning rate from a fifth of its labelled rows,
-which is held out; then it is trained on all of them. Nothing else is tuned, and the test rows only tell. What is in
-FOLDER is not made again, so a run that was stopped goes on. With `--keep` the figures are kept in docs/, from which
-`make docs` takes the tables, and the pictures beside them. FOLDER has a part for each of the data sets.
+For each number of labels, stratified rows are drawn ten times; all ways use the same draws, so they are compared by
+their differences to the way from scratch. Each way selects its learning rate on a held-out fifth of its labelled rows;
+then it is trained on all of them. Nothing else is tuned, and the test rows are only for the report. Existing files in
+FOLDER are not made again, so an interrupted run can be resumed. With `--keep` the figures are stored in docs/, from
+which `make docs` makes the tables, and the pictures next to them. FOLDER has a subfolder for each data set.
 """
 
 import json
@@ -29,19 +29,19 @@ DOCS = Path(__file__).parent.parent / "docs"
 FIGURES = DOCS / "few-labels.json"
 PICTURES = {"MNIST": "few-labels.png", "Fashion-MNIST": "few-labels-fashion.png"}
 EPOCHS = {50: 30, 100: 30, 300: 30, 1000: 20, 10_000: 6}
-"""Passes over so many labelled rows."""
+"""Numbers of epochs by the number of labelled rows."""
 BATCH = {50: 5, 100: 10, 300: 20, 1000: 32, 10_000: 100}
 RATES = (0.001, 0.003)
-"""Adam's, of which each way has the better one."""
+"""Learning rates of Adam, of which each way uses the better one."""
 HELD_OUT = "20%"
 WATCHED = 10
-"""Test rows that finetune validates on, as it wants some; they choose nothing, for the last epoch is kept."""
+"""Test rows used by `finetune` as validation rows; they select nothing, as the last epoch is kept."""
 Rows = Mapping[str, NDArray[Any]]
 
 
 @dataclass(frozen=True)
 class Draw:
-    """Some labelled rows, by their number and the seed of the draw, and the file that has them."""
+    """A draw of labelled rows: their number, the seed of the draw, and its file."""
 
     labels: int
     seed: int
@@ -49,14 +49,14 @@ class Draw:
 
     @property
     def options(self) -> Options:
-        """How a network is trained on them."""
+        """Options for training a network on them."""
         epochs, batch = EPOCHS[self.labels], BATCH[self.labels]
         return Options(epochs=epochs, batch_size=batch, seed=self.seed, keep="last", valid=HELD_OUT)
 
 
 @dataclass(frozen=True)
 class Study:
-    """A task on the rows of a data set, and the folder in which everything is made."""
+    """A task on the rows of a data set, and the folder of its files."""
 
     rows: Rows
     folder: Path
@@ -64,11 +64,11 @@ class Study:
 
     @property
     def place(self) -> Path:
-        """The folder of what the task alone makes."""
+        """The folder of files that belong to this task alone."""
         return self.folder / self.task.slug
 
     def draw(self, labels: int, seed: int) -> Draw:
-        """Draw labelled rows of the task's classes, as many of each."""
+        """Draw labelled rows of the task's classes, equally many of each."""
         path = self.place / f"{labels}-{seed}.npz"
         if not path.exists():
             rng, classes = np.random.default_rng(seed), range(*self.task.classes)
@@ -90,7 +90,7 @@ class Study:
         return path
 
     def start(self, way: Way, draw: Draw) -> tuple[Model, dict[str, Any]]:
-        """Return the network that a way begins with, under a fresh head, and what of it is kept and frozen."""
+        """Return a way's initial network with a new head, and its choice of kept and frozen layers."""
         path, chosen = self.place / "start.ckpt", {"layers": way.kept if way.method or way.reuses else None}
         if chosen["layers"]:
             base = self.pretrained(way, draw) if way.method else self.of_other_classes(way)
@@ -102,7 +102,7 @@ class Study:
         return Model.open(path), chosen
 
     def pretrained(self, way: Way, draw: Draw) -> Model:
-        """Return the layers of a way, pretrained on all rows without labels; by pairs on the labelled ones."""
+        """Return a way's layers, pretrained on all rows without labels; on the labelled ones if by pairs."""
         assert way.method is not None
         method = PretrainingMethod.read(way.method, "`method`")
         options = Options(epochs=way.epochs, batch_size=way.batch, recipe=Recipe(way.optimizer), augment=way.augment)
@@ -117,7 +117,7 @@ class Study:
         return Model.open(path)
 
     def of_other_classes(self, way: Way) -> Model:
-        """Return the layers of a way, trained on all labelled rows of the classes that are not the task's."""
+        """Return a way's layers, trained on all labelled rows of the classes outside of the task."""
         path = self.place / "others.ckpt"
         if not path.with_name(f"{path.name}.index").exists():
             count, data = self.task.classes[0], self.place / "others.npz"
@@ -130,7 +130,7 @@ class Study:
         return Model.open(path)
 
     def searched(self, model: Model, draw: Draw) -> dict[str, Any]:
-        """Return what a search on the labelled rows recommends, or what was best where it recommends nothing."""
+        """Return the recommendation of a search on the labelled rows, or its best configuration if there is none."""
         options = replace(draw.options, recipe=Recipe(f"adam({RATES[0]})"), valid=None)
         how, path = SearchOptions(seeds=1, probe=False), self.place / "search.ckpt"
         found = ckpttool.search_reuse(model, draw.path, self.task.head, path, options, how, True, write=False)
@@ -142,7 +142,7 @@ class Study:
         return {"keep": one.keep, "sure": said.configuration is not None, "layers": layers, "freeze": freeze}
 
     def accuracy(self, way: Way, draw: Draw) -> dict[str, Any]:
-        """Train in a way on the labelled rows, and return its accuracy on the test rows, with what was chosen."""
+        """Train in a way on the labelled rows, and return its test accuracy and its choices."""
         start, chosen = self.start(way, draw)
         options = replace(draw.options, freeze=chosen.get("freeze"))
         judged = {rate: self.judged(start, draw, replace(options, recipe=Recipe(f"adam({rate})"))) for rate in RATES}
@@ -151,12 +151,12 @@ class Study:
         return {"rate": rate, "accuracy": told, **chosen}
 
     def judged(self, start: Model, draw: Draw, options: Options) -> tuple[float, float]:
-        """Return what options are worth on the labelled rows that are held out: right ones, then the loss."""
+        """Return the score of options on the held-out labelled rows: accuracy, then loss."""
         last = ckpttool.finetune(start, draw.path, self.place / "judged.ckpt", options, True).history[-1]
         return last.valid_accuracy or 0.0, -last.valid_loss
 
     def told(self, start: Model, draw: Draw, way: Way, options: Options) -> float:
-        """Return the accuracy on the test rows of what is trained on all labelled ones."""
+        """Return the test accuracy after training on all labelled rows."""
         path, data = self.place / "told.ckpt", self.place / "told.npz"
         with np.load(draw.path) as rows:
             np.savez(data, **rows, x_valid=rows["x_test"][:WATCHED], y_valid=rows["y_test"][:WATCHED])
@@ -171,14 +171,14 @@ class Study:
 
 
 def cells(task: Task, seeds: int, labels: Sequence[int]) -> Iterator[tuple[Way, int, int]]:
-    """Yield what is to be trained: fewest labels first, draw by draw."""
+    """Yield what must be trained: fewest labels first, draw by draw."""
     for number in labels:
         for seed in range(seeds):
             yield from ((way, number, seed) for way in task.ways)
 
 
 def results(rows: Rows, folder: Path, task: Task, seeds: int, labels: Sequence[int]) -> list[dict[str, Any]]:
-    """Train what is not in the folder yet, and return all of it."""
+    """Train what is missing in the folder, and return all results."""
     study, kept = Study(rows, folder, task), folder / task.slug / "results.jsonl"
     study.place.mkdir(parents=True, exist_ok=True)
     known = [json.loads(line) for line in kept.read_text().splitlines()] if kept.exists() else []

@@ -1,4 +1,4 @@
-"""What the results of few_labels.py come to: means, paired differences with intervals, and their picture."""
+"""Statistics of the results of few_labels.py: means, paired differences with intervals, and their plot."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -13,7 +13,7 @@ Results = Sequence[Mapping[str, Any]]
 
 
 def summary(results: Results) -> dict[str, Any]:
-    """Return each task's ways with the accuracies at each number of labels, in percent, as JSON has them."""
+    """Return the accuracies of each task's ways by number of labels, in percent, as stored in JSON."""
     found = {}
     for task in TASKS:
         of_task = [each for each in results if each["task"] == task.slug]
@@ -23,7 +23,7 @@ def summary(results: Results) -> dict[str, Any]:
 
 
 def _way(way: Way, task: Task, results: Results) -> dict[str, Any]:
-    """Return the points of a way; each with the mean of its differences to the same draws' results from scratch."""
+    """Return the points of a way, each with the mean of its differences to the same draws' results from scratch."""
     points = []
     for labels in sorted({each["labels"] for each in results}):
         own, scratch = (accuracies(results, slug, labels) for slug in (way.slug, task.ways[0].slug))
@@ -38,7 +38,7 @@ def _way(way: Way, task: Task, results: Results) -> dict[str, Any]:
 
 
 def accuracies(results: Results, way: str, labels: int) -> dict[int, float]:
-    """Return the accuracies of a way by the seeds of their draws, in percent."""
+    """Return the accuracies of a way in percent, by the seeds of their draws."""
     chosen = [each for each in results if each["way"] == way and each["labels"] == labels]
     return {each["seed"]: 100 * each["accuracy"] for each in chosen}
 
@@ -57,7 +57,7 @@ def interval(values: np.ndarray[Any, np.dtype[np.float64]]) -> list[float]:
 
 
 def draw(tasks: Mapping[str, Any], title: str, path: Path) -> None:
-    """Draw accuracy against labels, a panel for each task, a line with its intervals for each way."""
+    """Plot accuracy by labels: a panel for each task, a line with intervals for each way."""
     import matplotlib
 
     matplotlib.use("Agg")

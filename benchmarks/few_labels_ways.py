@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 PAIRED = "pairs"
-"""The method that needs labels, and has those of the labelled rows."""
+"""The method that requires labels, and gets those of the labelled rows."""
 DENSE = "hidden1 = dense(500, sigmoid); hidden2 = dense(250, sigmoid)"
 CONVOLUTIONAL = (
     "conv1 = conv2d(16, 3, relu, strides=2); conv2 = conv2d(32, 3, relu, strides=2); "
@@ -16,7 +16,7 @@ SHIFTED = "shift(0.1); rotate(15); scale(0.8, 1.2); brightness(0.3); contrast(0.
 
 @dataclass(frozen=True)
 class Way:
-    """What a network begins with: nothing, layers that a method has pretrained, or those of other classes."""
+    """A network's initial layers: new, pretrained by a method, or trained on other classes."""
 
     slug: str
     name: str
@@ -34,7 +34,7 @@ class Way:
 
 @dataclass(frozen=True)
 class Task:
-    """Classes to tell apart, and the ways to learn it, that from scratch first."""
+    """Classes to distinguish, and the ways to learn it, the one from scratch first."""
 
     slug: str
     name: str
@@ -44,7 +44,7 @@ class Task:
 
     @property
     def head(self) -> str:
-        """The layers that tell the classes apart, on a layer of any shape."""
+        """The layers that distinguish the classes, on top of a layer of any shape."""
         return f"flattened = flatten(); outputs = dense({len(range(*self.classes))})"
 
 

@@ -1,7 +1,7 @@
-"""The size of the house and the length of a walk through it: `python benchmarks/house.py [CHECKOUT]`.
+"""The size of the package and the paths of calls through it: `python benchmarks/house.py [CHECKOUT]`.
 
 Counts what a newcomer meets: files, lines, functions, modules that only one other imports, and, for four commands run
-in this process on the fixtures, how many files a call goes through and how often it passes from one file to another.
+in this process on the fixtures, the number of files a call goes through and of its steps from one file to another.
 """
 
 import ast
@@ -26,12 +26,12 @@ EPOCHS = 3
 
 
 def sources() -> list[Path]:
-    """Return the package's own files; generated code is not read by people."""
+    """Return the package's own files, without generated code."""
     return sorted(path for path in PACKAGE.rglob("*.py") if not path.name.endswith("_pb2.py"))
 
 
 def code_lines(text: str) -> int:
-    """Return how many lines hold code: no blank lines, comments or docstrings."""
+    """Return the number of lines of code: without blank lines, comments or docstrings."""
     skipped = {tokenize.COMMENT, tokenize.NL, tokenize.NEWLINE, tokenize.INDENT, tokenize.DEDENT, tokenize.ENDMARKER}
     lines: set[int] = set()
     for token in tokenize.generate_tokens(io.StringIO(text).readline):
@@ -50,7 +50,7 @@ def module_of(path: Path) -> str:
 
 
 def imports(modules: set[str], trees: dict[str, ast.Module], everywhere: bool) -> dict[str, set[str]]:
-    """Return which modules of ours each imports, `everywhere` or only when it is imported itself."""
+    """Return the imports of each module from the package, `everywhere` or only at import time."""
     found: dict[str, set[str]] = defaultdict(set)
     for name, tree in trees.items():
         for node in ast.walk(tree) if everywhere else tree.body:
@@ -65,7 +65,7 @@ def imports(modules: set[str], trees: dict[str, ast.Module], everywhere: bool) -
 
 
 def circles(graph: dict[str, set[str]]) -> int:
-    """Return how many groups of modules import one another in a circle (Tarjan's strongly connected components)."""
+    """Return the number of import cycles (Tarjan's strongly connected components)."""
     index: dict[str, int] = {}
     low: dict[str, int] = {}
     stack: list[str] = []
@@ -125,7 +125,7 @@ def size() -> Iterator[tuple[str, str]]:
 
 
 def has_ops(owner: Any) -> bool:
-    """Say whether a message (or, where one has just been parsed, its type) is that of a graph with its ops."""
+    """Return whether a message, or its type if it was just parsed, is a graph with its ops."""
     kind = owner if isinstance(owner, type) else type(owner)
     if kind.__name__ not in MESSAGES:
         return False
@@ -133,10 +133,10 @@ def has_ops(owner: Any) -> bool:
 
 
 class Walk:
-    """What a call goes through: which files, how often from one to another, and the whole graphs that are copied."""
+    """The path of a call: its files, the number of steps between files, and of whole graphs copied."""
 
     def __init__(self) -> None:
-        """Begin with nothing."""
+        """Start empty."""
         self.files: set[str] = set()
         self.changes = self.copies = self.graphs = 0
         self._last = ""
@@ -147,7 +147,7 @@ class Walk:
             self.copies += has_ops(argument.__self__)
             return
         code = frame.f_code
-        is_function = code.co_flags & inspect.CO_OPTIMIZED and not code.co_name.startswith("<")  # no body of a class
+        is_function = code.co_flags & inspect.CO_OPTIMIZED and not code.co_name.startswith("<")  # no class body
         if event != "call" or not is_function or not code.co_filename.startswith(str(PACKAGE)):
             return
         self.files.add(code.co_filename)
@@ -158,7 +158,7 @@ class Walk:
 
 
 def walk(arguments: list[str]) -> Walk:
-    """Run a command in this process and return what it went through."""
+    """Run a command in this process and return its path."""
     from ckpttool.cli import main
 
     walked = Walk()

@@ -2,10 +2,10 @@
 
     python benchmarks/how_much_to_reuse.py mnist.npz FOLDER [--fashion fashion-mnist.npz] [--keep]
 
-The commands are those of the page, run one after the other in FOLDER, where the files are made that they read. What is
-there is not made again, so a run that was stopped goes on. With `--keep` the figures are kept in docs/, from which
-`make docs` takes the tables, and the pictures beside them. Commands on Fashion-MNIST run where its file is given (an
-`.npz` as Keras has it), those on scikit-learn's digits where that is installed.
+The page's commands are run in order in FOLDER, in which their input files are made. Existing files are not made again,
+so an interrupted run can be resumed. With `--keep` the figures are stored in docs/, from which `make docs` makes the
+tables, and the pictures next to them. Commands for Fashion-MNIST run if its file is given (an `.npz` in Keras's
+format), those for scikit-learn's digits if it is installed.
 """
 
 import json
@@ -26,16 +26,16 @@ DOCS = Path(__file__).parent.parent / "docs"
 PAGE = DOCS / "how-much-to-reuse.md"
 FIGURES = DOCS / "how-much-to-reuse.json"
 PICTURES = {"judged.png": "how-much-to-reuse.png", "trunk_judged.png": "how-much-to-reuse-keras.png"}
-"""Pictures that the page shows, by the names that its commands give them."""
+"""Pictures on the page, by the names that its commands give them."""
 BLOCK = re.compile(r"^```(sh|python)\n(.*?)^```", re.DOTALL | re.MULTILINE)
 JUDGED = 3000
-"""Labelled rows that judge alone, so that the page can say what is true."""
+"""Number of labelled rows that only judge, so that the page can tell the true accuracy."""
 FIELDS = ("keep", "freeze", "accuracy", "low", "high", "blocks", "state", "what")
 Rows = Mapping[str, NDArray[Any]]
 
 
 def written(folder: Path, mnist: Path, fashion: Path | None) -> None:
-    """Write the files of rows that the page's commands read."""
+    """Write the data files that the page's commands read."""
     with np.load(mnist, allow_pickle=False) as arrays:
         digits = dict(arrays)
     few = of_classes(digits, 5, 10)
@@ -55,20 +55,20 @@ def written(folder: Path, mnist: Path, fashion: Path | None) -> None:
 
 
 def of_classes(rows: Rows, first: int, end: int) -> Rows:
-    """Return the rows of some classes, which are numbered from 0."""
+    """Return the rows of some classes, with labels starting at 0."""
     taken = {split: (rows[f"y_{split}"] >= first) & (rows[f"y_{split}"] < end) for split in ("train", "test")}
     labels = {f"y_{split}": rows[f"y_{split}"][which] - first for split, which in taken.items()}
     return {f"x_{split}": rows[f"x_{split}"][which] for split, which in taken.items()} | labels
 
 
 def judged(rows: Rows) -> Rows:
-    """Return rows of which the last to train on judge instead."""
+    """Return the rows with the last training rows as validation rows."""
     held = {f"{one}_valid": rows[f"{one}_train"][-JUDGED:] for one in "xy"}
     return {**rows, **held, **{f"{one}_train": rows[f"{one}_train"][:-JUDGED] for one in "xy"}}
 
 
 def scanned() -> Rows:
-    """Return scikit-learn's digits, of 8 x 8 pixels and another scanner, in MNIST's size."""
+    """Return scikit-learn's digits (8 x 8 pixels, another scanner) in MNIST's size."""
     from sklearn.datasets import load_digits
 
     images, labels = load_digits(return_X_y=True)
@@ -78,7 +78,7 @@ def scanned() -> Rows:
 
 
 def blocks(page: Path) -> Iterator[list[list[str]]]:
-    """Yield the commands of each block of a page, or the program in it, in their order."""
+    """Yield the commands of each block of a page, or the program in it, in order."""
     for language, block in BLOCK.findall(page.read_text(encoding="utf-8")):
         if language == "sh":
             yield [[sys.executable, "-m", *words] for words in commands_in(block)]
@@ -87,13 +87,13 @@ def blocks(page: Path) -> Iterator[list[list[str]]]:
 
 
 def runs_here(block: list[list[str]], folder: Path) -> bool:
-    """Say whether the rows of a block's commands are there."""
+    """Return whether the data files of a block's commands exist."""
     named = re.findall(r"[\w-]+\.npz", " ".join(word for words in block for word in words))
     return all((folder / name).exists() for name in named)
 
 
 def run(words: list[str], folder: Path) -> None:
-    """Run a step, if what it makes is not there; keep what a search prints."""
+    """Run a step, unless its output exists; store the output of a search."""
     made = words[words.index("-o") + 1] if "-o" in words else re.findall(r'save\("(.*?)"\)', words[-1])[0]
     searches = "search" in words
     done = folder / (f"{made}.json" if searches else made)
@@ -107,7 +107,7 @@ def run(words: list[str], folder: Path) -> None:
 
 
 def figures(folder: Path) -> dict[str, Any]:
-    """Return what the page says of the searches in a folder."""
+    """Return the page's figures of the searches in a folder."""
     found = {}
     for path in sorted(folder.glob("*.json")):
         whole = json.loads(path.read_text())
@@ -118,7 +118,7 @@ def figures(folder: Path) -> dict[str, Any]:
 
 
 def point(found: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what a search says for a number of rows; its accuracy is that on rows not used to select, if any did."""
+    """Return a search's result for a number of rows, with the accuracy on rows that did not select, if any."""
     rows = [{name: rounded(each[name]) for name in FIELDS} for each in found["configurations"]]
     facts = {name: rounded(found[name]) for name in ("rows", "recommended", "accuracy", "low", "high") if name in found}
     return {**facts, "configurations": rows}

@@ -1,4 +1,4 @@
-"""Graphs of TensorFlow 1 as users have them: written without a checkpoint, and run by a plain session."""
+"""TensorFlow 1 graphs in the usual form: exported without a checkpoint, and run by a plain session."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -9,7 +9,7 @@ from ckpttool.runtime.configure import configure_tensorflow, tensorflow
 
 def exported(path: Path, build: Callable[..., Any], *sizes: Any) -> Path:
     """Write the graph of a network, without a checkpoint."""
-    configure_tensorflow()  # the process is ours; only the first call before the import matters
+    configure_tensorflow()  # this process is ours; only the first call before the import matters
     tf1 = tensorflow().compat.v1
     with tf1.Graph().as_default():
         build(tf1, *sizes)
@@ -19,7 +19,7 @@ def exported(path: Path, build: Callable[..., Any], *sizes: Any) -> Path:
 
 
 def answer(prefix: Path, feed: dict[str, Any], name: str = "answer") -> Any:
-    """Return what a plain session computes of the op of that name, in whatever scope."""
+    """Return a plain session's result of the op with this name, in any scope."""
     tf1 = tensorflow().compat.v1
     with tf1.Graph().as_default(), tf1.Session() as session:
         tf1.train.import_meta_graph(f"{prefix}.meta").restore(session, str(prefix))

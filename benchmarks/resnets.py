@@ -1,4 +1,4 @@
-"""ResNets as PyTorch's and Keras's users have them, and as TensorFlow 1 graphs with slim's names."""
+"""ResNets in PyTorch and Keras, and as TensorFlow 1 graphs with slim's names."""
 
 # ruff: noqa: D102, D107 - modules of PyTorch have the methods that modules have
 
@@ -14,7 +14,7 @@ RESNET50 = (3, 4, 6, 3)
 
 
 class Variant(NamedTuple):
-    """What differs between ResNets of one name: an epsilon, which convolution strides, whether they have biases."""
+    """The differences between ResNets of one name: the epsilon, which convolution has the stride, and biases."""
 
     epsilon: float
     strided: str
@@ -124,7 +124,7 @@ def _padded(tf1: Any, x: Any, size: int) -> Any:
 def keras_resnet(size: int, width: int, classes: int, depths: Sequence[int] = RESNET50) -> Any:
     """Return ResNet50 of keras.applications without its softmax, of any width, with random weights and statistics.
 
-    With other `depths` it is of other numbers of blocks.
+    With other `depths` it has other numbers of blocks.
     """
     import keras
     from keras.src.applications import resnet
