@@ -14,6 +14,8 @@ from ckpttool.core.tensors import PIECE, Array, Tensor, TensorSpec
 Shape = tuple[int, ...]
 COLUMNS = 32
 """Columns of a transposed array that are copied at a time, to fit the processor's cache."""
+CONCURRENT = 32 << 20
+"""The bytes up to which tensors are converted concurrently; each is in memory as a whole, so larger ones have turns."""
 
 
 class Layout(Call, ABC):
@@ -65,9 +67,11 @@ class Layout(Call, ABC):
         def view(place: int) -> Array:
             return change([tensor.read() for tensor in tensors])[place]
 
+        small = all(tensor.concurrent for tensor in tensors) and sum(each.nbytes for each in tensors) <= CONCURRENT
+
         def lazy(place: int) -> Tensor:
             spec = TensorSpec(names[place], shapes[place], tensors[0].dtype)
-            return Tensor(spec, lambda: _in_c_order(view(place)), lambda: _pieces(view(place)))
+            return Tensor(spec, lambda: _in_c_order(view(place)), lambda: _pieces(view(place)), concurrent=small)
 
         return [lazy(place) for place in range(len(names))]
 

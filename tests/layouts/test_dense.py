@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 
 from ckpttool.core.errors import PlanError
-from ckpttool.core.tensors import Array
+from ckpttool.core.tensors import Array, Tensor
 from ckpttool.layouts import parse_layout
+from ckpttool.layouts.dense import Dense
 
 Random = Callable[..., Array]
 
@@ -145,3 +146,11 @@ def test_arrays_that_do_not_fit(text: str, shapes: list[tuple[int, ...]], messag
 def test_sizes_that_no_image_has(text: str) -> None:
     with pytest.raises(PlanError, match="expected sizes above 0"):
         parse_layout(text)
+
+
+def test_small_kernels_are_converted_by_several_threads_and_large_ones_in_turn(monkeypatch: pytest.MonkeyPatch) -> None:
+    kernel = Tensor.of("fc.weight", np.zeros((20, 30), np.float32))
+    assert Dense().applied([kernel], ["fc/kernel"])[0].concurrent
+    assert not Dense().applied([Tensor(kernel.spec, kernel.read)], ["fc/kernel"])[0].concurrent
+    monkeypatch.setattr("ckpttool.layouts.layout.CONCURRENT", 2000)
+    assert not Dense().applied([kernel], ["fc/kernel"])[0].concurrent

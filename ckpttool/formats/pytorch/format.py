@@ -58,7 +58,8 @@ class TorchTensors(Tensors):
         view = self.views[name]
         # The system would move the bytes without comparing the zip's checksum, so it gets no extent.
         pieces = partial(self._pieces, name) if view.whole and not self.archive.big else None
-        return Tensor(TensorSpec(name, view.shape, view.dtype), partial(self._read, name), pieces)
+        spec = TensorSpec(name, view.shape, view.dtype)
+        return Tensor(spec, partial(self._read, name), pieces, concurrent=True)
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._names)
