@@ -1,18 +1,21 @@
-"""Process-wide state of the command line: the configuration of TensorFlow, and the handling of signals."""
+"""Running in this process: the configuration of TensorFlow, the handling of signals, and what training reports to."""
 
 import signal
 import threading
 from collections.abc import Collection
 from pathlib import Path
 from types import FrameType, TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Self, TypedDict
 
 from ckpttool.runtime.configure import configure_tensorflow
 from ckpttool.training.interrupt import Interrupt
 
 if TYPE_CHECKING:
+    from ckpttool.cli.show.progress import ProgressPrinter
     from ckpttool.graph.core import Graph
+    from ckpttool.lineage.provenance import Command
     from ckpttool.model.model import Model
+    from ckpttool.training.callbacks.recording import Recording
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
@@ -79,3 +82,22 @@ class SignalInterrupt(Interrupt):
         for each, handler in self._before.items():
             signal.signal(each, handler)
         self._before = {}
+
+
+class Running(TypedDict):
+    """The arguments of training verbs that are the same for every command."""
+
+    callbacks: "ProgressPrinter"
+    resume: bool
+    recording: "Recording"
+    command: "Command | None"
+    interrupt: SignalInterrupt
+
+
+def running_here(as_json: bool, resume: bool, recording: "Recording") -> Running:
+    """Return what a training verb reports to and records, whether it resumes, and what interrupts it."""
+    from ckpttool.cli.show.plans import command_line
+    from ckpttool.cli.show.progress import ProgressPrinter
+
+    told, interrupt = ProgressPrinter(as_json), SignalInterrupt()
+    return Running(callbacks=told, resume=resume, recording=recording, command=command_line(), interrupt=interrupt)

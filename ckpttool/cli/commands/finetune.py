@@ -13,10 +13,9 @@ from ckpttool.cli.options.reading import allow_op_option, model_argument, weight
 from ckpttool.cli.options.rows import data_option
 from ckpttool.cli.options.training import pseudo_label_options, run_options
 from ckpttool.cli.options.writing import model_output_options
-from ckpttool.cli.process import SignalInterrupt, configure_for
+from ckpttool.cli.process import configure_for, running_here
 from ckpttool.cli.show.help import LongHelp
-from ckpttool.cli.show.plans import command_line, show_plan
-from ckpttool.cli.show.progress import ProgressPrinter
+from ckpttool.cli.show.plans import show_plan
 from ckpttool.cli.show.tables import print_document
 from ckpttool.training.callbacks.recording import Recording
 from ckpttool.training.options import Options, PseudoLabels
@@ -78,18 +77,6 @@ def finetune(
         return
     configure_for(opened.graph, options.threads)
     train = partial(finetune_in_rounds, pseudo=pseudo) if pseudo else verb.finetune
-    run = train(
-        opened,
-        data,
-        options,
-        output,
-        overwrite=overwrite,
-        callbacks=ProgressPrinter(as_json),
-        resume=resume,
-        repeats=repeats,
-        recording=recording,
-        command=command_line(),
-        interrupt=SignalInterrupt(),
-        to=to,
-    )
+    running = running_here(as_json, resume, recording)
+    run = train(opened, data, options, output, overwrite=overwrite, repeats=repeats, to=to, **running)
     print_document(run.summary(), run.lines(output), as_json)

@@ -11,10 +11,8 @@ from ckpttool.cli.options.reading import SOURCE, allow_op_option, models_first, 
 from ckpttool.cli.options.rows import data_option
 from ckpttool.cli.options.training import pretraining_options
 from ckpttool.cli.options.writing import model_output_options
-from ckpttool.cli.process import SignalInterrupt, configure_for_layers
+from ckpttool.cli.process import configure_for_layers, running_here
 from ckpttool.cli.show.help import LongHelp
-from ckpttool.cli.show.plans import command_line
-from ckpttool.cli.show.progress import ProgressPrinter
 from ckpttool.cli.show.tables import print_document
 from ckpttool.runtime.pretraining.methods import PretrainingMethod
 from ckpttool.training.callbacks.recording import Recording
@@ -108,22 +106,8 @@ def pretrain(
 
     trained, base = PretrainingMethod.read(method, "`method`"), Model.open(model, allow_op) if model else None
     configure_for_layers(layers, options.threads, base)
+    running = running_here(as_json, resume, recording)
     done = verb.pretrain(
-        data,
-        layers,
-        trained,
-        output,
-        options,
-        shape,
-        base,
-        after,
-        overwrite=overwrite,
-        callbacks=ProgressPrinter(as_json),
-        resume=resume,
-        recording=recording,
-        command=command_line(),
-        interrupt=SignalInterrupt(),
-        to=to,
-        end_to_end=end_to_end,
+        data, layers, trained, output, options, shape, base, after, overwrite, to=to, end_to_end=end_to_end, **running
     )
     print_document(done.summary(), done.lines(output), as_json)

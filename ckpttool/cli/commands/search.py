@@ -101,21 +101,8 @@ def search(
     if head is None or output is None:
         raise PlanError("specify `head`, the new layers for the trials, or `quick`, which needs none")
     picture = Picture(plot, overwrite=True) if plot else None
+    asked = {"options": options, "how": how, "overwrite": overwrite, "to": to}
+    running = {"callback": SearchPrinter(), "interrupt": SignalInterrupt(), "command": command_line()}
     with place.always(opened) as executor:
-        found = verb.search_curve(
-            opened,
-            data,
-            head,
-            output,
-            rows,
-            options=options,
-            how=how,
-            overwrite=overwrite,
-            callback=SearchPrinter(),
-            executor=executor,
-            interrupt=SignalInterrupt(),
-            command=command_line(),
-            to=to,
-            tracker=tracker,
-        )
+        found = verb.search_curve(opened, data, head, output, rows, tracker, executor=executor, **asked, **running)
     print_search(found, model, data, as_json, report, picture)
