@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from ckpttool.searching.blas import one_thread
 from ckpttool.searching.configurations import Block, Configuration, Design, Outcome
-from ckpttool.searching.differences import Estimate, over_folds
+from ckpttool.searching.estimates import Estimate, over_folds
 from ckpttool.searching.recommendation import against
 
 Scores = NDArray[np.float64]

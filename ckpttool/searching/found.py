@@ -13,7 +13,8 @@ from ckpttool.core.tensors import Array
 from ckpttool.searching.configurations import SCRATCH, Block, Configuration, Design, Outcome
 from ckpttool.searching.cuts import Cut
 from ckpttool.searching.depths import Depth
-from ckpttool.searching.differences import Estimate, accuracy, difference
+from ckpttool.searching.differences import accuracy, difference
+from ckpttool.searching.estimates import Estimate
 from ckpttool.searching.quick import Ranking, wilson
 from ckpttool.searching.recommendation import Recommendation, Rivals, against
 from ckpttool.searching.rows import TOLD, SearchRows, said

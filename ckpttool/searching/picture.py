@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from ckpttool.searching.configurations import SCRATCH, Configuration
-from ckpttool.searching.differences import Estimate
+from ckpttool.searching.estimates import Estimate
 from ckpttool.searching.found import Search
 from ckpttool.training.callbacks.plot import Picture
 

@@ -15,7 +15,8 @@ import numpy as np
 
 from ckpttool.core.counts import counted
 from ckpttool.searching.configurations import SCRATCH, Configuration, Design, Outcomes
-from ckpttool.searching.differences import Estimate, Variances, difference
+from ckpttool.searching.differences import Variances, difference
+from ckpttool.searching.estimates import Estimate
 
 RISK = 0.05
 """The largest accepted probability that fewer trained layers are worse than the best by more than the rope."""

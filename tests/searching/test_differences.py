@@ -8,7 +8,8 @@ from numpy.typing import NDArray
 
 from ckpttool.core.errors import PlanError
 from ckpttool.searching.configurations import Block, Configuration, Design, Outcome
-from ckpttool.searching.differences import Between, Variances, accuracy, components, difference, over_folds, over_rows
+from ckpttool.searching.differences import Variances, accuracy, difference
+from ckpttool.searching.estimates import Between, components, over_folds, over_rows
 
 Scores = NDArray[np.float64]
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from ckpttool.searching.configurations import SCRATCH, Block, Configuration, Design, Outcome
-from ckpttool.searching.differences import Estimate
+from ckpttool.searching.estimates import Estimate
 from ckpttool.searching.recommendation import needed, recommend
 
 FULL, HALF, FROZEN = Configuration(4, 0), Configuration(4, 2), Configuration(4, 4)

@@ -23,7 +23,8 @@ from ckpttool.formats.keras.connections import require_layers, require_order
 from ckpttool.formats.keras.files import CONFIG, MODEL_CONFIG, is_archive
 from ckpttool.formats.keras.gate import HELP, Place, UnsafeConfig, compile_gated, gated
 from ckpttool.formats.keras.legacy import KerasLegacy, legacy_root
-from ckpttool.formats.keras.upgrade import compile_upgraded, computed_from_file, is_old, upgraded
+from ckpttool.formats.keras.upgrade import computed_from_file, is_old, upgraded
+from ckpttool.formats.keras.upgrade_compile import compile_upgraded
 from ckpttool.formats.reading.archive import member_bytes, members
 from ckpttool.formats.wire import strict_json
 

@@ -5,12 +5,14 @@ and misinterprets the batch shape of a first layer. Configs must have passed the
 """
 
 import re
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from ckpttool.core.errors import FormatError
-from ckpttool.formats.keras.connections import is_reference, models_within, references
+from ckpttool.formats.keras.connections import models_within
+from ckpttool.formats.keras.cutting import serialized
 from ckpttool.formats.keras.gate import HELP, LAYER_KEYS, Place
+from ckpttool.formats.keras.upgrade_calls import calls_upgraded
 
 Config = dict[str, Any]
 ANY = object()
@@ -39,16 +41,12 @@ GONE: Mapping[str, Mapping[str, Any]] = {
 """The fields of Keras 2's layers that Keras 3 does not have, with the value that corresponds to Keras 3's behaviour."""
 GONE_ANYWHERE: Mapping[str, Any] = {"time_major": False, "rng_type": ANY}
 """Such fields that many layers have."""
-STATES = ("LSTM", "GRU", "SimpleRNN", "RNN", "ConvLSTM1D", "ConvLSTM2D", "ConvLSTM3D", "Bidirectional")
-"""Layers whose initial states Keras 2 lists among the inputs of a call."""
 RENAMED = {"LeakyReLU": {"alpha": "negative_slope"}}
 """Fields with another name in Keras 3."""
 UNTOLD: Mapping[str, Mapping[str, Any]] = {"GRU": {"reset_after": False}, "GRUCell": {"reset_after": False}}
 """Fields that Keras 2.0 and 2.1 did not have, with the value that corresponds to their behaviour."""
 INITIALIZERS = "keras.initializers"
 DISTRIBUTIONS = {"normal": "truncated_normal"}
-LOSSES = {"kullback_leibler_divergence": "kl_divergence"}
-"""Names of losses that Keras 3 has renamed."""
 
 
 def is_old(version: str) -> bool:
@@ -120,7 +118,7 @@ def _upgraded(config: Config, place: Place) -> Config:
     layers = [_upgraded(layer, place) for layer in own["layers"]]
     if config["class_name"] == "Sequential":
         return {**config, "config": {**own, "layers": _with_input(layers, own["layers"])}}
-    return {**config, "config": {**own, **_nodes({**own, "layers": layers})}}
+    return {**config, "config": {**own, **calls_upgraded({**own, "layers": layers})}}
 
 
 def _layer(config: Config, place: Place) -> Config:
@@ -175,14 +173,10 @@ def hard_sigmoid(dtype: Any) -> Config:
     """Return Keras 2's `hard_sigmoid` (slope 1 / 5) as layers of Keras 3, whose own has the slope 1 / 6."""
     own = {"dtype": dtype} if dtype else {}
     layers = [
-        _named("keras.layers", "Rescaling", name="rescaling", scale=0.2, offset=0.5, **own),
-        _named("keras.layers", "ReLU", name="re_lu", max_value=1.0, **own),
+        serialized("keras.layers", "Rescaling", name="rescaling", scale=0.2, offset=0.5, **own),
+        serialized("keras.layers", "ReLU", name="re_lu", max_value=1.0, **own),
     ]
-    return _named("keras", "Sequential", name="hard_sigmoid", layers=layers, **own)
-
-
-def _named(module: str, kind: str, **config: Any) -> Config:
-    return {"module": module, "class_name": kind, "config": config, "registered_name": None}
+    return serialized("keras", "Sequential", name="hard_sigmoid", layers=layers, **own)
 
 
 def _with_input(layers: list[Config], before: list[Config]) -> list[Config]:
@@ -194,104 +188,4 @@ def _with_input(layers: list[Config], before: list[Config]) -> list[Config]:
     if shape is None:
         return layers
     name, kind = f"{first.get('name', 'first')}_input", dtype if isinstance(dtype, str) else "float32"
-    return [_named("keras.layers", "InputLayer", name=name, batch_shape=shape, dtype=kind), *layers]
-
-
-def _nodes(own: Config) -> Config:
-    """Return the layers, inputs and outputs of a Functional model with Keras 3's node indices and notation.
-
-    For layers that are models, Keras 2 counts nodes from 1, after the model's own node; Keras 3 does so only for
-    Functional models, and only in the list of outputs.
-    """
-    models = {layer["name"]: layer["class_name"] for layer in own["layers"] if "layers" in (layer["config"] or {})}
-    nodes = [layer["inbound_nodes"] for layer in own["layers"]]
-    early = {name for name, number in references([nodes, own["output_layers"]]) if number == 0}
-    late = {name for name in models if name not in early}
-    sequential = {name for name in late if models[name] == "Sequential"}
-    layers = [
-        {
-            **layer,
-            "inbound_nodes": [_node(_shifted(node, late), layer["class_name"]) for node in layer["inbound_nodes"]],
-        }
-        for layer in own["layers"]
-    ]
-    outputs = _shifted(own["output_layers"], sequential)
-    return {"layers": layers, "input_layers": _alone(own["input_layers"]), "output_layers": _alone(outputs)}
-
-
-def _alone(tensors: Any) -> Any:
-    """Return the only tensor of a list without the list: Keras 2's models had single inputs and outputs then."""
-    return tensors[0] if isinstance(tensors, list) and len(tensors) == 1 and is_reference(tensors[0]) else tensors
-
-
-def _shifted(value: Any, late: Collection[str]) -> Any:
-    if is_reference(value):
-        rest = [_shifted(each, late) for each in value[3:]]
-        return [value[0], value[1] - (value[0] in late), value[2], *rest]
-    if isinstance(value, list):
-        return [_shifted(each, late) for each in value]
-    return {key: _shifted(each, late) for key, each in value.items()} if isinstance(value, Mapping) else value
-
-
-def _node(node: Any, kind: str) -> Any:
-    """Return a layer call in Keras 3's notation if its options contain tensors, or its inputs states."""
-    if not isinstance(node, list) or not node or not all(is_reference(each) for each in node):
-        return node
-    options: Any = next((each[3] for each in node if len(each) == 4), {})
-    inputs = [_tensor(each[:3]) for each in node]
-    if kind in STATES and len(inputs) > 1:
-        return {"args": inputs[:1], "kwargs": {**_tensor(options), "initial_state": inputs[1:]}}
-    if not any(references(options)):
-        return node
-    return {"args": inputs if len(inputs) == 1 else [inputs], "kwargs": _tensor(options)}
-
-
-def _tensor(value: Any) -> Any:
-    """Return a value with references replaced by Keras 3 tensors, which Keras identifies only by their history."""
-    if is_reference(value):
-        config = {"shape": [], "dtype": "float32", "keras_history": value[:3]}
-        return {"class_name": "__keras_tensor__", "config": config}
-    if isinstance(value, list):
-        return [_tensor(each) for each in value]
-    return {key: _tensor(each) for key, each in value.items()} if isinstance(value, Mapping) else value
-
-
-def compile_upgraded(config: Config) -> Config:
-    """Return a compile config for Keras 3."""
-    own = {key: value for key, value in config.items() if key != "sample_weight_mode"}
-    for key in ("loss", "metrics", "weighted_metrics"):
-        own[key] = _objective(own.get(key))
-    if isinstance(own.get("optimizer"), Mapping):
-        own["optimizer"] = _optimizer(own["optimizer"])
-    return own
-
-
-def _objective(value: Any) -> Any:
-    """Return losses and metrics; wrappers of a function are replaced by its name."""
-    if isinstance(value, list):
-        return [_objective(each) for each in value]
-    if isinstance(value, str):
-        return LOSSES.get(value, value)
-    if not isinstance(value, Mapping):
-        return value
-    if "class_name" not in value:
-        return {key: _objective(each) for key, each in value.items()}
-    own = dict(value["config"] or {})
-    if isinstance(own.get("fn"), str):
-        return LOSSES.get(own["fn"], own["fn"])
-    if own.get("reduction") == "auto":
-        own["reduction"] = "sum_over_batch_size"
-    return {**value, "config": own}
-
-
-def _optimizer(config: Mapping[str, Any]) -> Config:
-    """Return an optimizer's config, in which a decay of the learning rate is an equivalent schedule."""
-    own = dict(config["config"] or {})
-    if "lr" in own:
-        own["learning_rate"] = own.pop("lr")
-    for key in ("schedule_decay", "is_legacy_optimizer", "jit_compile"):
-        own.pop(key, None)
-    if decay := own.pop("decay", None):
-        rate = {"initial_learning_rate": own["learning_rate"], "decay_steps": 1, "decay_rate": decay}
-        own["learning_rate"] = _named("keras.optimizers.schedules", "InverseTimeDecay", **rate)
-    return {**config, "config": own}
+    return [serialized("keras.layers", "InputLayer", name=name, batch_shape=shape, dtype=kind), *layers]

@@ -1,0 +1,87 @@
+"""The scan of files with parts: the members of archives, the parts of `.distcp` files, the configs in HDF5 files."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO, cast
+from zipfile import ZipFile, ZipInfo
+
+from ckpttool.core.errors import CorruptCheckpoint, FormatError
+from ckpttool.formats.hdf5.source import Hdf5Source, Unpacked, stamp_of
+from ckpttool.formats.keras.archive import LARGEST
+from ckpttool.formats.reading.archive import member_bytes, members, opened, refuse_packing
+from ckpttool.formats.reading.window import Window
+from ckpttool.formats.wire import strict_json
+from ckpttool.scanning.arrays import array_findings
+from ckpttool.scanning.finding import Finding, Unread
+from ckpttool.scanning.hdf5_links import configs_in, hdf5_findings
+from ckpttool.scanning.keras_configs import config_findings
+from ckpttool.scanning.others import are_numbers, findings_in
+from ckpttool.scanning.parts import parts_in
+from ckpttool.scanning.pickles import pickle_findings
+from ckpttool.scanning.zips import infos_of, zip_findings
+
+
+def _config(text: bytes, path: Path, where: str) -> Iterator[Finding]:
+    try:
+        config = strict_json.parse(text)
+    except ValueError as error:
+        raise CorruptCheckpoint(f"{path}: {where} is damaged: {error}") from error
+    yield from config_findings(config, path, where)
+
+
+def findings_in_hdf5(source: Hdf5Source, where: str) -> Iterator[Finding]:
+    """Yield findings for an HDF5 file: its links, and the configs of Keras in it."""
+    yield from hdf5_findings(source, where)
+    for name, text in configs_in(source).items():
+        yield from _config(text, source.path, name)
+
+
+def findings_in_zip(path: Path) -> Iterator[Finding | Unread]:
+    """Yield findings for an archive and for the members that can act."""
+    infos = infos_of(path)
+    names = frozenset(info.filename for info in infos)
+    yield from zip_findings(path, infos)
+    acting = [info for info in infos if not (info.is_dir() or are_numbers(info.filename, names))]
+    if not acting:
+        return
+    with opened(path) as whole:
+        for info in acting:
+            yield from _member(path, info, whole)
+
+
+def findings_in_distributed(path: Path) -> Iterator[Finding | Unread]:
+    """Yield findings for the parts of a `.distcp` file: archives of torch.save, one after the other."""
+    for part in parts_in(path):
+        if isinstance(part, Unread):
+            yield part
+            continue
+        window, where = Window(path, *part), f"byte {part[0]}"
+        if window.piece(min(4, window.size), 0) != b"PK\3\4":
+            yield from findings_in(cast(IO[bytes], window.readable()), path, path.name, where)
+            continue
+        infos = members(path, window)
+        with opened(path, window) as whole:
+            for name, info in infos.items():
+                if not are_numbers(name, frozenset(infos)):
+                    yield from _member(path, info, whole, f"{where}: ")
+
+
+def _member(path: Path, info: ZipInfo, whole: ZipFile, before: str = "") -> Iterator[Finding | Unread]:
+    """Yield findings for a member of an archive; `before` identifies the archive if the file contains several."""
+    name = f"{before}{info.filename}"
+    pieces = member_bytes(path, info, name, whole)
+    if info.filename == "config.json":
+        if info.file_size > LARGEST:
+            raise FormatError(f"{path}: {name} has {info.file_size} bytes, and at most {LARGEST} are read")
+        yield from _config(b"".join(pieces), path, name)
+    elif name.endswith((".h5", ".hdf5")):
+        yield from findings_in_hdf5(Hdf5Source(path, info.file_size, 0, stamp_of(path), Unpacked(pieces)), name)
+    else:
+        refuse_packing(path, info, name)
+        with Unpacked(pieces).open() as file:
+            file.seek(0)
+            if name.endswith((".npy", ".pkl", ".pickle")):
+                read = array_findings if name.endswith(".npy") else pickle_findings
+                yield from read(cast(IO[bytes], file), path, name)
+            else:
+                yield from findings_in(cast(IO[bytes], file), path, name, name)
