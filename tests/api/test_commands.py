@@ -1,4 +1,4 @@
-"""Every command is a public function of its name, whose arguments are all described."""
+"""Every command is a public function of the same name, whose arguments are all documented."""
 
 import inspect
 import re
@@ -11,7 +11,7 @@ from ckpttool.cli import COMMANDS
 from ckpttool.cli.commands.zoo import SUBCOMMANDS
 
 NAMES = {"import": "import_weights", "formats": "list_formats"}
-"""Commands whose names a function cannot have: a keyword of Python's, and a package."""
+"""Commands whose names cannot be used for a function: a Python keyword, and a package."""
 FUNCTIONS = {
     **{command: NAMES.get(command, re.sub("[- ]", "_", command)) for command in COMMANDS if command != "zoo"},
     **{f"zoo {command}": f"zoo_{command.replace('-', '_')}" for command in SUBCOMMANDS},
@@ -21,7 +21,7 @@ IN_API = [name for name in ckpttool.__all__ if getattr(ckpttool, name).__module_
 
 @pytest.mark.parametrize("command", FUNCTIONS)
 def test_a_command_is_a_function(command: str) -> None:
-    """A new one goes into `ckpttool/api/` (a catalogue's verb may be public itself) and the table of `__init__`."""
+    """Add a new one to `ckpttool/api/` (a catalogue's verb may itself be public) and to the table of `__init__`."""
     assert FUNCTIONS[command] in ckpttool.__all__
     function = getattr(ckpttool, FUNCTIONS[command])
     assert inspect.isfunction(function)

@@ -1,4 +1,4 @@
-"""From arrays to predictions: models and data go in any form, and functions go on with what others wrote."""
+"""From arrays to predictions: models and data are accepted in any form, and functions continue with others' outputs."""
 
 import os
 from pathlib import Path
@@ -19,7 +19,7 @@ LAYERS = "hidden1 = dense(8, relu); hidden2 = dense(8, relu); outputs = dense(2)
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Any:
-    """A folder with a fresh model and one that was tuned, which is the current one, with a cache of its own."""
+    """A folder with a new model and a tuned one, as the current directory, with its own cache."""
     folder = tmp_path_factory.mktemp("flow")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)

@@ -1,4 +1,4 @@
-"""Keywords: one flat set that is what `Options`, `Recipe` and `Objective` are, held against its types."""
+"""Keywords: one flat set, equal to the fields of `Options`, `Recipe` and `Objective`, compared with their types."""
 
 import inspect
 from dataclasses import fields

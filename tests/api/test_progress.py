@@ -1,4 +1,4 @@
-"""The bar of a long function: in a terminal and in a notebook, and nothing elsewhere or where it is to be quiet."""
+"""The progress bar of a long function: in a terminal and in a notebook, but not elsewhere or if it must be quiet."""
 
 import io
 import sys
@@ -20,7 +20,7 @@ class Terminal(io.StringIO):
 
 
 class Handle:
-    """What IPython's `display` returns: its output can be replaced."""
+    """The result of IPython's `display`: its output can be replaced."""
 
     def __init__(self, shown: list[str]) -> None:
         self.shown = shown

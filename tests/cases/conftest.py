@@ -1,4 +1,4 @@
-"""Cases: small models as people bring them. A module's own `make(folder)` writes the files, commands run on them."""
+"""Cases: small models as users bring them. A module's own `make(folder)` writes the files, which commands read."""
 
 import contextlib
 import runpy
@@ -18,7 +18,7 @@ Run = Callable[..., str]
 
 @pytest.fixture(scope="session")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Path], Path | None]:
-    """Return the folder with the files of a module's case, made once; None for a module that makes none."""
+    """Return the folder with the files of a module's case, made once; None if the module has no `make`."""
 
     @cache
     def once(module: Path) -> Path | None:
@@ -34,7 +34,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Path], Path | No
 
 @pytest.fixture
 def make(made: Callable[[Path], Path | None]) -> Callable[[str, Path], None]:
-    """Put the files of a case, by its name, into a folder."""
+    """Put the files of the case with this name into a folder."""
 
     def put(case: str, folder: Path) -> None:
         files = made(Path(__file__).parent / f"test_{case}.py")
@@ -48,7 +48,7 @@ def make(made: Callable[[Path], Path | None]) -> Callable[[str, Path], None]:
 def folder(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest, make: Callable[[str, Path], None]
 ) -> Path:
-    """The current directory for one test: the files of the module's `make`, and a feature cache of its own."""
+    """The current directory for one test: the files of the module's `make`, and its own feature cache."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.chdir(tmp_path)
     if hasattr(request.module, "make"):
@@ -58,7 +58,7 @@ def folder(
 
 @pytest.fixture
 def run() -> Run:
-    """Run a command line as a user types it, in this process; return all that it prints."""
+    """Run a command line as typed by a user, in this process; return its output."""
 
     def invoke(command_line: str, exit_code: int = 0) -> str:
         program, *arguments = shlex.split(command_line)

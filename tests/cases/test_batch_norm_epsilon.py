@@ -1,4 +1,4 @@
-"""A network of PyTorch whose batch normalisations have another epsilon than the graph's: 1e-5 there, 1e-3 here."""
+"""A PyTorch network whose batch normalisations have another epsilon than the graph's: 1e-5 there, 1e-3 here."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -10,7 +10,7 @@ LAYERS = "conv1 = conv2d(4, 3); bn1 = batch_norm({0}); p = global_avg_pool(); fc
 
 
 def write(folder: Path, epsilon: float = 1e-5, affine: bool = True) -> None:
-    """Write a network whose variances are as small as epsilons, and what it computes at its end alone."""
+    """Write a network with variances as small as epsilons, and its final outputs."""
     torch.manual_seed(0)
     norms = {"bn1": torch.nn.BatchNorm2d(4, epsilon, affine=affine), "bn2": torch.nn.BatchNorm1d(5, epsilon)}
     net = torch.nn.ModuleDict({"conv1": torch.nn.Conv2d(3, 4, 3, padding=1), "fc": torch.nn.Linear(4, 5), **norms})
@@ -63,7 +63,7 @@ def test_a_check_finds_that_the_assumed_epsilon_is_not_the_network_s(folder: Pat
 
 
 def test_a_variance_without_a_gamma_takes_it_up_alone(folder: Path, run: Callable[..., str]) -> None:
-    """In a graph of plain ops, whose epsilon is a constant that is added."""
+    """In a graph of plain ops, whose epsilon is an added constant."""
     import tensorflow as tf
 
     write(folder, affine=False)

@@ -1,4 +1,4 @@
-"""Models that were built for batches of one size: `--inputs 'X[?,...]'` lets them take any, or a line says why not."""
+"""Models built for batches of one size: with `--inputs 'X[?,...]'` they take any, or a line says why they cannot."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -23,7 +23,7 @@ def _rows() -> tuple[Any, Any]:
 
 
 def _save(folder: Path, name: str, network: Network, batch: int, placeholder: int | None = -1) -> None:
-    """Write a network under a name, and the logits that it gives batch by batch."""
+    """Write a network under a name, and its logits, computed batch by batch."""
     import tensorflow as tf
 
     v1, (x, _) = tf.compat.v1, _rows()
@@ -56,7 +56,7 @@ def _flattened(v1: Any, X: Any) -> Any:
 
 
 def _rows_left_open(v1: Any, X: Any) -> Any:
-    """The other way round: how many units there are is left to TensorFlow; and a shape that it folds."""
+    """Or the other way round: the number of units is left to TensorFlow; and a shape that is folded."""
     import tensorflow as tf
 
     flat = tf.reshape(tf.reshape(X, [X.shape[0], -1]), tf.stack([tf.shape(X)[0], 32]))
@@ -64,7 +64,7 @@ def _rows_left_open(v1: Any, X: Any) -> Any:
 
 
 def _recurrent(v1: Any, X: Any) -> Any:
-    """A cell that begins with zeros for each row, and time steps that come first for a while."""
+    """A cell that starts with zeros for each row, and a part in which time steps are first."""
     import tensorflow as tf
 
     steps = tf.transpose(tf.reshape(X, [6, 4, 8]), [1, 0, 2])
@@ -78,7 +78,7 @@ def _recurrent(v1: Any, X: Any) -> Any:
 
 
 def _shared_token(v1: Any, X: Any) -> Any:
-    """A learnt vector that is repeated for each row, and dropout with a shape that is known."""
+    """A learnt vector, repeated for each row, and dropout with a known shape."""
     import tensorflow as tf
 
     rows = int(X.shape[0])
@@ -87,7 +87,7 @@ def _shared_token(v1: Any, X: Any) -> Any:
 
 
 def _halves(v1: Any, X: Any) -> Any:
-    """Two halves of a batch that change places: no other number of rows would do."""
+    """Two halves of a batch that are swapped: no other number of rows would work."""
     import tensorflow as tf
 
     logits = _dense(v1, tf.reshape(X, [-1, 32]), 3, "outputs")

@@ -16,7 +16,7 @@ LABELS = (ROWS @ np.random.default_rng(1).normal(size=(6, 3))).argmax(1).astype(
 
 @contextmanager
 def old_control_flow() -> Iterator[None]:
-    """Let conditionals and loops be made of TensorFlow 1's ops, and leave the process as it was."""
+    """Use TensorFlow 1's ops for conditionals and loops, and restore the setting afterwards."""
     import tensorflow as tf
 
     was = tf.compat.v1.control_flow_v2_enabled()

@@ -1,4 +1,4 @@
-"""Batch normalisation and dropout that are built for training once and for all, as `is_training=True` makes them."""
+"""Batch normalisation and dropout built only for training, as with `is_training=True`."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -21,7 +21,7 @@ def rows() -> tuple[Any, Any]:
 
 
 class Norm:
-    """Batch normalisation as it is found in programs: each method is a way to write one down, with its updates."""
+    """Batch normalisation as found in programs: each method is a way to write it, with its updates."""
 
     def __init__(self, training: bool) -> None:
         import tensorflow as tf
@@ -62,7 +62,7 @@ class Norm:
         return tf.nn.batch_normalization(h, *used, beta, gamma, 1e-3)
 
     def references(self, h: Any) -> Any:
-        """Have reference variables, and averages that are assigned whole and that only the training op waits for."""
+        """Use reference variables, and averages that are assigned as a whole, on which only the training op depends."""
         tf, v1 = self.tf, self.v1
         gamma, beta, mean, variance = self.variables(h.shape[-1], ("pop_mean", "pop_var"), use_resource=False)
         if not self.training:
@@ -73,7 +73,7 @@ class Norm:
         return tf.nn.batch_normalization(h, *batch, beta, gamma, 1e-3)
 
     def in_place(self, h: Any) -> Any:
-        """Wait for the updates before the outputs are given, as slim does with `updates_collections=None`."""
+        """Run the updates before the outputs, as slim does with `updates_collections=None`."""
         from tensorflow.python.training.moving_averages import assign_moving_average
 
         gamma, beta, mean, variance = self.variables(h.shape[-1])
@@ -86,7 +86,7 @@ class Norm:
             return self.tf.identity(out)
 
     def zero_debias(self, h: Any) -> Any:
-        """Correct the bias of the averages with more variables, as `tf.contrib.layers` does."""
+        """Correct the bias of the averages with additional variables, as `tf.contrib.layers` does."""
         from tensorflow.python.training.moving_averages import assign_moving_average
 
         gamma, beta, mean, variance = self.variables(h.shape[-1])
@@ -111,7 +111,7 @@ class Norm:
         return tf.cast(tf.nn.batch_normalization(small, *used, *trained, 1e-3), tf.float32)
 
     def images_first(self, h: Any) -> Any:
-        """Have the channels before the places, so that averages of [8] stand for statistics of [1, 8, 1, 1]."""
+        """Put the channels first, so that averages of [8] correspond to statistics of [1, 8, 1, 1]."""
         tf = self.tf
         if h.shape.rank == 2:
             return self.moments(h)
@@ -125,7 +125,7 @@ class Norm:
         return tf.transpose(tf.nn.batch_normalization(first, mean, variance, beta, gamma, 1e-3), [0, 2, 3, 1])
 
     def synchronised(self, h: Any) -> Any:
-        """Have the variance as the mean of squares less the square of the mean, as replicas add it up."""
+        """Compute the variance as the mean of squares minus the square of the mean, as replicas do."""
         tf = self.tf
         gamma, beta, mean, variance = self.variables(h.shape[-1])
         if self.training:
@@ -171,7 +171,7 @@ def logits_of(inputs: Any, training: bool, form: str, rate: float = 0.3) -> Any:
 
 
 def write(folder: Path, form: str, rate: float = 0.3) -> None:
-    """Train a network that is built for training, save it, and compute what the same weights give in inference mode."""
+    """Train a network built for training, save it, and compute the outputs of the same weights in inference mode."""
     import tensorflow as tf
 
     v1 = tf.compat.v1
@@ -193,7 +193,7 @@ def write(folder: Path, form: str, rate: float = 0.3) -> None:
 
 
 def infer(prefix: Path, form: str) -> Any:
-    """Compute the logits of a checkpoint in a graph that TensorFlow builds for inference."""
+    """Compute the logits of a checkpoint in a graph built by TensorFlow for inference."""
     import tensorflow as tf
 
     v1 = tf.compat.v1
@@ -299,7 +299,7 @@ def test_a_stripped_model_and_one_with_a_new_head_keep_averages_and_what_moves_t
 
 
 def test_a_frozen_model_trains_on_as_a_network_whose_lower_layers_are_in_inference_mode(folder: Path, run: Run) -> None:
-    """Train one step with the graph's own training op: the same as TensorFlow's with the layers built for inference."""
+    """One step with the graph's own training op equals TensorFlow's with the layers built for inference."""
     import tensorflow as tf
 
     run("ckpttool freeze train.ckpt --layers 'conv1|bn1' -o frozen.ckpt")
@@ -321,7 +321,7 @@ def test_a_frozen_model_trains_on_as_a_network_whose_lower_layers_are_in_inferen
 
 @pytest.mark.parametrize("form", ["both", "moments", "synchronised"])
 def test_gradients_pass_frozen_normalisation_as_in_inference_mode(form: str, tmp_path: Path, run: Run) -> None:
-    """Take a step with the graph's own training op, whose gradients were built for training."""
+    """Train one step with the graph's own training op, whose gradients were built for training."""
     import tensorflow as tf
 
     write(tmp_path, form, rate=0.0)

@@ -9,7 +9,7 @@ import pytest
 
 
 def make(folder: Path) -> None:
-    """Write `rgb.ckpt`, slim's names and Momentum slots, and `data.npz` with images of four channels."""
+    """Write `rgb.ckpt`, with slim's names and Momentum slots, and `data.npz` with images of four channels."""
     random = np.random.default_rng(0)
     x, y = random.normal(size=(40, 6, 6, 4)).astype(np.float32), random.integers(0, 3, 40).astype(np.int32)
     np.savez(folder / "data.npz", x_train=x, y_train=y, x_test=x, y_test=y)
@@ -39,7 +39,7 @@ RESIZED = "--resize 'resnet/conv1/weights = to(4, axis=2, fill=zeros)'"
 
 
 def _padded(X: Any) -> Any:
-    """What slim does before a strided convolution, and bytes scaled."""
+    """As slim before a strided convolution, with scaled bytes."""
     import tensorflow as tf
 
     return tf.pad(X / 2.0 - 1.0, [[0, 0], [1, 1], [1, 1], [0, 0]])
@@ -50,7 +50,7 @@ def test_the_placeholder_follows(folder: Path, run: Any, prepared: Callable[[Any
     _save(folder, "rgb", prepared)
     assert "X:0 accepts [?,6,6,4] now" in run(f"ckpttool edit rgb.ckpt {RESIZED} -o four.ckpt")
     run("ckpttool predict four.ckpt --data data.npz -o p.npz")
-    assert np.allclose(np.load("p.npz")["logits"], np.load("rgb.npy"), atol=1e-5)  # the new channel counts nothing yet
+    assert np.allclose(np.load("p.npz")["logits"], np.load("rgb.npy"), atol=1e-5)  # the new channel has no effect yet
     run("ckpttool finetune four.ckpt --data data.npz --epochs 1 --batch-size 20 -o tuned.ckpt")
     run("ckpttool finetune four.ckpt --train-op Momentum --data data.npz --epochs 1 --batch-size 20 -o own.ckpt")
 

@@ -1,4 +1,4 @@
-"""Names of classes travel with the model; a head for other classes than the labels' is refused."""
+"""Class names are stored with the model; a head for other classes than the labels' is rejected."""
 
 import csv
 import json
@@ -17,7 +17,7 @@ TUNE = "--epochs 1 --batch-size 20"
 
 
 def make(folder: Path) -> None:
-    """The network and the pictures of sorted rows, and files of names."""
+    """The network and the images of sorted rows, and files of names."""
     runpy.run_path(str(Path(__file__).with_name("test_sorted_rows.py")))["make"](folder)
     (folder / "colours.txt").write_text("\n".join(COLOURS))
     (folder / "index.json").write_text(json.dumps({str(n): [f"n{n}", name] for n, name in enumerate(SHAPES)}))
@@ -88,7 +88,7 @@ def test_a_head_for_other_classes_than_the_labels(folder: Path, run: Run) -> Non
         assert "has 5 outputs, and there are 7 classes" in refused
     refused = run("ckpttool reuse net.ckpt --layers .* --classes seven.txt -o x.ckpt", 2)
     assert "outputs/add:0 has 3 outputs" in refused
-    # What the message advises: a file with all names, or a head of the right width.
+    # What the message suggests: a file with all names, or a head of the right width.
     Path("all.txt").write_text("\n".join([*SHAPES, "moon", "sun"]))
     run(f"ckpttool finetune five.ckpt --data pictures --classes all.txt {TUNE} -o five_tuned.ckpt")
     assert "5 classes: circle, square, star, moon, sun" in run("ckpttool layers five_tuned.ckpt")

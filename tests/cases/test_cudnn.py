@@ -1,4 +1,4 @@
-"""Ops that compute between a Saver and its variables: a recurrent layer for graphics processors, and others like it."""
+"""Ops that compute between a Saver and its variables: a recurrent layer for GPUs, and others like it."""
 
 import re
 import shutil
@@ -16,7 +16,7 @@ CELL = "cudnn_lstm/rnn/multi_rnn_cell/cell_0/cudnn_compatible_lstm_cell"
 
 
 def make(folder: Path) -> None:
-    """A graph for graphics processors, whose Saver turns canonical kernels into one opaque variable; one for CPUs."""
+    """A GPU graph, whose Saver converts canonical kernels into one opaque variable; and a CPU graph."""
     shutil.copytree(built(), folder, dirs_exist_ok=True)
 
 
@@ -34,7 +34,7 @@ def built() -> Path:
 
 
 def gpu(folder: Path, keys: list[str]) -> None:
-    """Write the graph as contrib's CudnnLSTM built it."""
+    """Write the graph as built by contrib's CudnnLSTM."""
     import tensorflow as tf
 
     v1 = tf.compat.v1
@@ -73,7 +73,7 @@ def gpu(folder: Path, keys: list[str]) -> None:
 
 
 def scaled(folder: Path) -> None:
-    """Write a model whose Saver keeps a variable by its half, as a Saveable of a program's own may do."""
+    """Write a model whose Saver stores half of a variable, as a program's own Saveable can."""
     import tensorflow as tf
 
     v1 = tf.compat.v1
@@ -95,7 +95,7 @@ def scaled(folder: Path) -> None:
 
 
 def saver_def():
-    """Return the saver of the ops in `save`."""
+    """Return the SaverDef of the ops in `save`."""
     import tensorflow as tf
 
     names = {"filename_tensor_name": "save/Const:0", "save_tensor_name": "save/control_dependency:0"}
@@ -103,7 +103,7 @@ def saver_def():
 
 
 def computed(prefix: str, tensor: str, feeds: dict) -> np.ndarray:
-    """Compute in TensorFlow what needs no graphics processor: what the Saver of a graph reads."""
+    """Return what the Saver of a graph restores, computed by TensorFlow where no GPU is needed."""
     import tensorflow as tf
 
     v1 = tf.compat.v1

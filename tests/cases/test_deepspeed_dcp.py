@@ -1,4 +1,4 @@
-"""What DeepSpeed keeps of a model, and a folder of torch.distributed.checkpoint."""
+"""A model as stored by DeepSpeed, and a folder of torch.distributed.checkpoint."""
 
 import collections
 import warnings
@@ -29,7 +29,7 @@ def make(folder: Path) -> None:
     optimizer = {"optimizer_state_dict": {"single_partition_of_fp32_groups": [flat]}, "ds_version": "0.14.0"}
     torch.save(optimizer, folder / "zero_pp_rank_0_mp_rank_00_optim_states.pt")
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # that one process writes alone
+        warnings.simplefilter("ignore")  # written by a single process
         dcp.save({"model": state()}, checkpoint_id=folder / "dcp", no_dist=True)
 
 

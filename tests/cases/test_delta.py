@@ -1,4 +1,4 @@
-"""A base model and the difference of a tuned one from it, as Vicuna's first release was given out."""
+"""A base model and the difference of a tuned one from it, as in Vicuna's first release."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -19,7 +19,7 @@ def make(folder: Path) -> None:
 
 
 def computed(folder: Path, base: float = 0, delta: float = 0, tuned: float = 0) -> dict[str, torch.Tensor]:
-    """Return a combination of the files, in float64, as they are written."""
+    """Return a linear combination of the files in float64, rounded to their dtype."""
     factors = {"base": base, "delta": delta, "tuned": tuned}
     parts = {name: load_file(folder / f"{name}.safetensors") for name in factors}
     return {

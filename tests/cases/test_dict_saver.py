@@ -1,4 +1,4 @@
-"""A Saver that was given a dict: the checkpoint has other names than the variables, and everything follows its keys."""
+"""A Saver created with a dict: the checkpoint's names differ from the variables', and all commands use its keys."""
 
 import re
 import shutil
@@ -20,11 +20,11 @@ KEYS = {
     "swapped": lambda name: {"old/w": "old/v", "old/v": "old/w"}.get(name, name),
     "longer": lambda name: f"model/{name}/value",
 }
-"""How each model's Saver names a variable."""
+"""Each model's function from variable names to the Saver's."""
 
 
 def make(folder: Path) -> None:
-    """Networks of two layers, trained a little, whose Savers have names of their own; and rows."""
+    """Two-layer networks, trained briefly, whose Savers have their own names; and rows."""
     shutil.copytree(built(), folder, dirs_exist_ok=True)
 
 
@@ -50,7 +50,7 @@ def build(
     parts: int = 0,
     reshape: bool = False,
 ) -> None:
-    """Train a network and save it under other names; what it computes lies beside."""
+    """Train a network and save it under other names, with its outputs."""
     import tensorflow as tf
 
     v1 = tf.compat.v1
@@ -79,7 +79,7 @@ def build(
 
 
 def computed(prefix: str, feeds: Mapping[str, np.ndarray] | None = None, tensor: str = "logits:0") -> np.ndarray:
-    """Let TensorFlow restore a pair by the Saver of its graph, save it and restore that; return what it computes."""
+    """Restore a pair with its graph's Saver in TensorFlow, save it, restore that; return the outputs."""
     import tensorflow as tf
 
     v1 = tf.compat.v1
@@ -91,7 +91,7 @@ def computed(prefix: str, feeds: Mapping[str, np.ndarray] | None = None, tensor:
 
 
 def expected(kind: str) -> np.ndarray:
-    """Return what the model gave when it was saved."""
+    """Return the model's outputs when it was saved."""
     with np.load(f"{kind}.ckpt.npz") as arrays:
         return arrays["logits"]
 
@@ -112,7 +112,7 @@ def test_the_weights_that_the_saver_restores_are_evaluated(folder, run, kind):
 
 VERBS = ["strip", "reuse --layers old", "modernize", "freeze --layers old/w"]
 MODERN = ("modernize", "resource")
-"""What has resource variables already is refused there."""
+"""Models that have resource variables already are rejected there."""
 
 
 @pytest.mark.parametrize(("verb", "kind"), [pair for pair in product(VERBS, ALL) if pair != MODERN])
@@ -131,7 +131,7 @@ def test_a_cast_is_one_that_tensorflow_restores(folder, run, kind):
 
 @pytest.mark.parametrize("kind", ALL)
 def test_sizes_follow_the_keys(folder, run, kind):
-    """The last kernel gets two more columns, its mean each."""
+    """The last kernel gets two more columns, each the mean."""
     key = KEYS.get(kind, KEYS["renamed"])("old/w_out")
     run(f"ckpttool edit {kind}.ckpt --resize '{key} = to(5, axis=1, fill=mean)' -o out.ckpt")
     old = expected(kind)
@@ -186,6 +186,6 @@ def test_weights_are_imported_under_the_keys(folder, run):
 
 
 def test_reuse_from_a_model_of_plain_names_and_back(folder, run):
-    """A graph's own names find those of a Saver that renames, whichever side has it."""
+    """A graph's own names match those of a Saver that renames, on whichever side it is."""
     run("ckpttool reuse renamed.ckpt --layers old --into swapped.ckpt.meta --lenient -o there.ckpt")
     np.testing.assert_allclose(computed("there.ckpt"), expected("renamed"), atol=1e-5)

@@ -1,4 +1,4 @@
-"""Moving averages of weights: graphs whose Saver reads them are read so, and `--ema` takes them where it does not."""
+"""Moving averages of weights: a Saver that restores them is followed, and `--ema` selects them where it does not."""
 
 import json
 import shutil
@@ -17,7 +17,7 @@ KINDS = ["train", "resource", "named", "plain_ops", "swapped"]
 
 
 def make(folder: Path) -> None:
-    """A classifier that is trained with moving averages, in several ways, and the graph that evaluates it by these."""
+    """A classifier trained with moving averages, in several ways, and the graph that evaluates it with them."""
     shutil.copytree(built(), folder, dirs_exist_ok=True)
 
 
@@ -48,7 +48,7 @@ def network(use_resource: bool = False):
 
 
 def train(folder: Path, kind: str) -> None:
-    """Train a little and save; what the averages give is computed by assigning them."""
+    """Train briefly and save; the averages' outputs are computed by assigning them."""
     import tensorflow as tf
 
     v1 = tf.compat.v1
@@ -62,7 +62,7 @@ def train(folder: Path, kind: str) -> None:
         optimized = v1.train.MomentumOptimizer(0.1, 0.9).minimize(loss, global_step=step)
         weights = v1.trainable_variables()
         with tf.control_dependencies([optimized]):
-            if kind == "plain_ops":  # as a program keeps them that knows no ExponentialMovingAverage
+            if kind == "plain_ops":  # as in a program without ExponentialMovingAverage
                 names = [f"slow_{place}" for place, _ in enumerate(weights)]
                 made = zip(names, weights, strict=True)
                 slow = [v1.get_variable(name, initializer=v.initial_value, trainable=False) for name, v in made]
@@ -80,7 +80,7 @@ def train(folder: Path, kind: str) -> None:
         for _ in range(30):
             session.run(training, {x: ROWS, y: LABELS})
         keys = {v.op.name: v for v in v1.global_variables()}
-        if kind == "swapped":  # as contrib's MovingAverageOptimizer.swapping_saver
+        if kind == "swapped":  # as with contrib's MovingAverageOptimizer.swapping_saver
             keys |= shadows | {shadows[v.op.name].op.name: v for v in weights}
         v1.train.Saver(keys).save(session, str(folder / f"{kind}.ckpt"), write_state=False)
         raw = session.run(logits, {x: ROWS})
@@ -91,7 +91,7 @@ def train(folder: Path, kind: str) -> None:
 
 
 def evaluating(folder: Path) -> None:
-    """Write the graph whose Saver reads averages, with the training's checkpoint beside it, and its own."""
+    """Write the graph whose Saver restores averages, with the training's checkpoint next to it, and its own."""
     import tensorflow as tf
 
     v1 = tf.compat.v1
@@ -107,7 +107,7 @@ def evaluating(folder: Path) -> None:
 
 
 def computed(prefix: str, output: str = "softmax_linear/logits:0") -> np.ndarray:
-    """Let TensorFlow restore a pair by the Saver of its graph and compute the logits."""
+    """Restore a pair with its graph's Saver in TensorFlow and compute the logits."""
     import tensorflow as tf
 
     v1 = tf.compat.v1
@@ -117,13 +117,13 @@ def computed(prefix: str, output: str = "softmax_linear/logits:0") -> np.ndarray
 
 
 def expected(which: str, kind: str = "train") -> np.ndarray:
-    """Return logits by the raw weights, or by the averages."""
+    """Return the logits of the raw weights, or of the averages."""
     with np.load(f"{kind}_expected.npz") as arrays:
         return arrays[which]
 
 
 def predicted(run, command: str) -> np.ndarray:
-    """Return the logits that `predict` writes."""
+    """Return the logits written by `predict`."""
     run(f"ckpttool predict {command} --data data.npz -o rows.npz --overwrite")
     with np.load("rows.npz") as rows:
         return rows["logits" if "logits" in rows else "outputs"]
@@ -199,7 +199,7 @@ def test_ema_takes_the_averages_whatever_they_are_called(folder, run, kind):
 
 
 def test_a_saver_that_swaps_averages_and_weights(folder, run):
-    """The checkpoint has the averages under the weights' names; the graph's own Saver puts the weights back."""
+    """The checkpoint has the averages under the weights' names; the graph's own Saver restores the weights."""
     np.testing.assert_allclose(computed("swapped.ckpt"), expected("raw", "swapped"), atol=1e-5)
     np.testing.assert_allclose(predicted(run, "swapped.ckpt"), expected("raw", "swapped"), atol=1e-5)
     np.testing.assert_allclose(predicted(run, "swapped.ckpt --ema"), expected("averaged", "swapped"), atol=1e-5)

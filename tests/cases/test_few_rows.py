@@ -1,4 +1,4 @@
-"""A new head on some hundred rows: it is trained by what suits that, unless something else is said."""
+"""A new head on a few hundred rows is trained with settings for that, unless others are given."""
 
 import json
 from collections.abc import Callable
@@ -61,7 +61,7 @@ def test_a_new_head_on_few_rows_gets_adam_and_small_batches(run: Run) -> None:
     assert best_loss("tuned.ckpt") < best_loss("before.ckpt")
     tried = run("ckpttool lr-find new.ckpt --data rows.npz")
     assert "--batch-size 27" in tried
-    assert "an epoch" not in tried  # it takes a step for each rate, however long epochs are
+    assert "an epoch" not in tried  # one step per rate, however long epochs are
     again = run("ckpttool finetune --config tuned.ckpt.run.json -o again.ckpt")
     assert "a new head" not in again
     assert options("again.ckpt") == options("tuned.ckpt")
@@ -103,7 +103,7 @@ def test_a_head_without_biases_is_known_by_its_lineage(run: Run) -> None:
 @pytest.mark.usefixtures("reused")
 def test_a_run_goes_on_as_it_was_begun(run: Run) -> None:
     common = "ckpttool finetune new.ckpt --data rows.npz --save-every '1 epoch' -o tuned.ckpt"
-    run(f"{common} --epochs 2 --optimizer sgd --batch-size 200")  # as each run was before
+    run(f"{common} --epochs 2 --optimizer sgd --batch-size 200")  # as every run before
     assert "a new head" not in run(f"{common} --epochs 3 --resume --overwrite")
     assert (options("tuned.ckpt")["optimizer"], options("tuned.ckpt")["batch_size"]) == ("sgd", 200)
     refused = run(f"{common} --epochs 4 --optimizer adam --resume --overwrite", 2)

@@ -1,4 +1,4 @@
-"""Models that compute in half, float or double: a cast of the file is one of the file; values go between them."""
+"""Models that compute in half, float or double: a cast of the file preserves the types; values are converted."""
 
 from pathlib import Path
 
@@ -36,7 +36,7 @@ def make(folder: Path) -> None:
 
 
 def computed(prefix: str) -> np.ndarray:
-    """Let TensorFlow restore a pair and compute."""
+    """Restore a pair in TensorFlow and compute."""
     import tensorflow as tf
 
     v1 = tf.compat.v1

@@ -1,4 +1,4 @@
-"""A frozen graph, its weights constants, and no checkpoint left: it is read as one, and thawed to be reused."""
+"""A frozen graph, with constants as weights and no checkpoint: it is read as a model, and thawed for reuse."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,8 +15,8 @@ LABELS = (ROWS[:, 0] > 0).astype("i4")
 def make(folder: Path) -> None:
     """The same network as `train.meta` with its values in `values.npz`, and frozen in three ways.
 
-    `frozen.pb` has the reads of the variables as Identity ops; in `folded.pb` the reads are gone; `function.pb` is of
-    TensorFlow 2, where constants bear the names of what read the variables. `logits.npz` is what all compute.
+    `frozen.pb` has Identity ops for the reads of variables; in `folded.pb` these are gone; `function.pb` is from
+    TensorFlow 2, whose constants have the names of the reading ops. `logits.npz` contains the outputs of all.
     """
     import tensorflow as tf
 
@@ -55,7 +55,7 @@ def network(tf) -> None:
 
 
 def without_reads(frozen):
-    """What optimisers of graphs leave: constants go straight into the ops that compute with them."""
+    """As left by graph optimisers: constants are direct inputs of the ops that compute with them."""
     folded = type(frozen)()
     reads = {node.name: node.input[0] for node in frozen.node if node.op == "Identity"}
     for node in frozen.node:
@@ -67,7 +67,7 @@ def without_reads(frozen):
 
 
 def frozen_function(tf, values: Mapping[str, np.ndarray]):
-    """The same network as a function of TensorFlow 2, frozen by its own means."""
+    """The same network as a TensorFlow 2 function, frozen by TensorFlow itself."""
     from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2 as freeze
 
     kept = {name: tf.Variable(value) for name, value in values.items()}
@@ -88,7 +88,7 @@ def frozen_function(tf, values: Mapping[str, np.ndarray]):
 
 
 def computed(prefix: str, tensor: str) -> np.ndarray:
-    """What TensorFlow computes with a model that it imports and restores."""
+    """The outputs of a model that TensorFlow imports and restores."""
     import tensorflow as tf
 
     v1 = tf.compat.v1

@@ -1,4 +1,4 @@
-"""A model of Hugging Face as `pytorch_model.bin`: what becomes of it is what its readers require of safetensors."""
+"""A Hugging Face model as `pytorch_model.bin`: the result meets the requirements of safetensors' readers."""
 
 from pathlib import Path
 
@@ -7,7 +7,7 @@ import pytest
 
 
 def make(folder: Path) -> None:
-    """A state dict as transformers saves it, one kernel tied to the embedding."""
+    """A state dict as saved by transformers, with one kernel tied to the embedding."""
     torch = pytest.importorskip("torch")
     torch.manual_seed(0)
     embedding = torch.randn(20, 8)

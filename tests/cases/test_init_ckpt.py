@@ -1,4 +1,4 @@
-"""`tf.train.init_from_checkpoint`: the graph's initialisers read a file that is long gone, and need not be run."""
+"""`tf.train.init_from_checkpoint`: the graph's initialisers read a file that no longer exists, and need not be run."""
 
 import shutil
 from functools import cache
@@ -16,7 +16,7 @@ KINDS = ["resource", "reference", "parts"]
 
 
 def make(folder: Path) -> None:
-    """A pretrained model of three classes; graphs of five that were initialised from it, whose file is gone."""
+    """A pretrained model of three classes; graphs of five, initialised from it, whose file is gone."""
     shutil.copytree(built(), folder, dirs_exist_ok=True)
 
 
@@ -68,7 +68,7 @@ def build(folder: Path, kind: str) -> None:
 
 
 def computed(prefix: str, tensor: str = "logits:0") -> np.ndarray:
-    """Let TensorFlow restore a pair and compute."""
+    """Restore a pair in TensorFlow and compute."""
     import tensorflow as tf
 
     v1 = tf.compat.v1
@@ -78,7 +78,7 @@ def computed(prefix: str, tensor: str = "logits:0") -> np.ndarray:
 
 
 def logits_of(prefix: str) -> np.ndarray:
-    """Compute the logits of a checkpoint's values by hand."""
+    """Compute the logits from a checkpoint's values in NumPy."""
     values = {name: tensor.read() for name, tensor in checkpoint.open(prefix).items()}
     h = ROWS
     for layer in ("layer_0", "layer_1"):

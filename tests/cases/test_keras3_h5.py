@@ -1,4 +1,4 @@
-"""Keras 3's old `.h5`, its `.weights.h5` and its `.keras` of one model hold the same numbers, also of custom layers."""
+"""Keras 3's legacy `.h5`, its `.weights.h5` and its `.keras` of one model have equal numbers, also of custom layers."""
 
 from pathlib import Path
 from typing import Any
@@ -10,7 +10,7 @@ from ckpttool import checkpoint
 
 
 def custom(keras: Any) -> Any:
-    """A layer with layers as attributes, in a list and in a dict, and a weight of its own."""
+    """A layer with layers as attributes, in a list and in a dict, and its own weight."""
     layers = keras.layers
 
     class Two(layers.Layer):

@@ -1,4 +1,4 @@
-"""A Keras file goes in, a Keras file comes out: cut, given a head, trained here, trained by Keras, and here again."""
+"""From a Keras file to a Keras file: cut, with a new head, trained here, trained by Keras, and here again."""
 
 import json
 import zipfile
@@ -16,7 +16,7 @@ HEAD = "flatten(); top = dense(6, leaky_relu(0.2)); dropout(0.2); outputs = dens
 
 
 def make(folder: Path) -> None:
-    """A network within a network, compiled and trained a little, and rows of two other classes."""
+    """A nested network, compiled and trained briefly, and rows of two other classes."""
     import keras
 
     keras.utils.set_random_seed(3)

@@ -1,4 +1,4 @@
-"""A `.keras` of Keras 2: its weights have no names, only classes with numbers; the configuration has the layers'."""
+"""A Keras 2 `.keras` file: weights have no names, only numbered classes; the configuration has the layers' names."""
 
 import io
 import json
@@ -43,7 +43,7 @@ PLACES = {
     "layers/multi_head_attention/_value_dense": ("value", ["kernel", "bias"]),
     "layers/multi_head_attention/_output_dense": ("attention_output", ["kernel", "bias"]),
 }
-"""Where Keras 2 puts weights (saving_lib.py), and what the layer is called, as tf_keras 2.21 writes it."""
+"""Where Keras 2 puts weights (saving_lib.py), and the layer's name, as written by tf_keras 2.21."""
 
 
 def entry(kind: str, name: str, **rest: Any) -> dict[str, Any]:
@@ -77,7 +77,7 @@ CONFIG = entry(
 
 
 def make(folder: Path) -> None:
-    """The network as Keras 2 saves it (`old.keras`), with an optimizer's state; and of Keras 3, with other numbers."""
+    """The network as saved by Keras 2 (`old.keras`), with an optimizer's state; and by Keras 3, with other numbers."""
     keras = pytest.importorskip("keras")
     model = network(keras)
     for number, variable in enumerate(model.weights):
@@ -91,7 +91,7 @@ def make(folder: Path) -> None:
 
 
 def archive(path: Path, values: dict[str, np.ndarray], container: str) -> None:
-    """Write weights in Keras 2's places; what is held by a model of before 2.13 is counted twice, and stored once."""
+    """Write weights in Keras 2's places; before 2.13 a model's layers were counted twice, and stored once."""
     buffer = io.BytesIO()
     with h5py.File(buffer, "w") as file:
         for place, (layer, weights) in PLACES.items():

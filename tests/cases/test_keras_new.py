@@ -1,4 +1,4 @@
-"""Networks of Keras 3: the weights of one go into the file of another that has the same layers, by names alone."""
+"""Keras 3 networks: the weights of one are put into the file of another with the same layers, by names alone."""
 
 from pathlib import Path
 from typing import Any

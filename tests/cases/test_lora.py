@@ -1,4 +1,4 @@
-"""A base model and a LoRA adapter with the names that PEFT gives."""
+"""A base model and a LoRA adapter with PEFT's names."""
 
 import json
 from collections.abc import Callable

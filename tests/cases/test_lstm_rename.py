@@ -1,4 +1,4 @@
-"""TensorFlow 1.2 renamed what cells have (weights to kernel, biases to bias): old checkpoints take the new names."""
+"""TensorFlow 1.2 renamed the variables of cells (weights to kernel, biases to bias): old checkpoints are renamed."""
 
 from pathlib import Path
 
@@ -12,7 +12,7 @@ VALUES = {scope: [RANDOM.normal(size=size).astype("f4") for size in sizes] for s
 
 
 def make(folder: Path) -> None:
-    """A checkpoint of the old names without a graph, with slots below another scope; and a graph of the new names."""
+    """A checkpoint with the old names, without a graph, with slots in another scope; and a graph with the new names."""
     import tensorflow as tf
 
     v1 = tf.compat.v1

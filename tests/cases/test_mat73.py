@@ -1,4 +1,4 @@
-"""MATLAB 7.3 puts 512 bytes before HDF5's signature; and one dataset that is no array of numbers refuses no file."""
+"""MATLAB 7.3 puts 512 bytes before HDF5's signature; and a file with a dataset that is not numeric is read."""
 
 import shutil
 from pathlib import Path
@@ -15,7 +15,7 @@ HEAD = b"MATLAB 7.3 MAT-file, Platform: GLNXA64, HDF5 schema 1.00 .".ljust(116) 
 
 
 def make(folder: Path) -> None:
-    """A network's weights as MATLAB keeps them, dimensions in reverse, also in cells; and files with user blocks."""
+    """A network's weights as stored by MATLAB, with reversed dimensions, also in cells; and files with user blocks."""
     with h5py.File(folder / "net.mat", "w", userblock_size=512) as file:
         file["conv1f"], file["conv1b"], file["#refs#/a"] = FILTERS, BIASES, FILTERS
         cells = file.create_dataset("net/params/value", (1, 1), dtype=h5py.ref_dtype)

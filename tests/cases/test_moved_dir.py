@@ -1,4 +1,4 @@
-"""A folder of a run that was copied from a bucket, or from Windows: its `checkpoint` file names the place it was in."""
+"""A run's folder, copied from a bucket or from Windows: its `checkpoint` file contains the former location."""
 
 from pathlib import Path
 from typing import Any
@@ -8,7 +8,7 @@ import pytest
 
 
 def make(folder: Path) -> None:
-    """Write a folder `run` with two checkpoints, whose state file names one of them in a bucket."""
+    """Write a folder `run` with two checkpoints, whose state file has the path of one of them in a bucket."""
     import tensorflow as tf
 
     v1 = tf.compat.v1
@@ -58,7 +58,7 @@ def test_one_that_was_not_copied_is_named(folder: Path, run: Any, stored: str) -
 
 
 def test_files_of_version_1_have_no_index(folder: Path, run: Any) -> None:
-    """Savers wrote one file for a checkpoint, or several for a sharded one, until 2017."""
+    """Until 2017, Savers wrote one file per checkpoint, or several for a sharded one."""
     import tensorflow as tf
 
     v1 = tf.compat.v1

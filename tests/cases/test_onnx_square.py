@@ -1,4 +1,4 @@
-"""A model of ONNX whose products have square kernels: each lies as the node that reads it says, whatever others do."""
+"""ONNX models with square kernels: each has the layout of the node that reads it, whatever the others'."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -15,12 +15,12 @@ TOP = {
     "flatten": ["Flatten"],
     "channels_last": ["Transpose", "Flatten"],
 }
-"""What lies between the convolution and the product."""
+"""The op between the convolution and the product."""
 LAYERS = {"pool": "global_avg_pool()", "flatten": "flatten()", "channels_last": "flatten()"}
 
 
 def write(folder: Path, top: str, product: str, width: int = 4) -> None:
-    """Write a convolution and a product of a square kernel, in the way that a `product` has it, with a sample."""
+    """Write a convolution and a product with a square kernel, in the `product` form, with a sample."""
     numbers = np.random.default_rng(0)
     inputs = width if top == "pool" else 2 * 2 * width
 
@@ -56,7 +56,7 @@ def write(folder: Path, top: str, product: str, width: int = 4) -> None:
 
 
 def make(folder: Path) -> None:
-    """As PyTorch exports a Linear that is called with more than two dimensions: a MatMul, its inputs first."""
+    """As PyTorch exports a Linear called with more than two dimensions: a MatMul, its inputs first."""
     write(folder, "pool", "matmul")
 
 
@@ -84,7 +84,7 @@ def test_once_converted_nothing_tells_any_more_and_it_stays_open(folder: Path, r
 
 
 def test_a_rule_without_a_transform_is_held_against_the_nodes(folder: Path, run: Callable[..., str]) -> None:
-    """A MatMul's kernel is kept; one of a Gemm that transposes is refused, with the transform that its rule needs."""
+    """A MatMul's kernel is kept; one of a Gemm that transposes is rejected, with the transform that its rule needs."""
     run("ckpttool new --input 2,2,3 -o g.ckpt --layers 'conv1 = conv2d(4, 3); p = global_avg_pool(); fc1 = dense(4)'")
     rules = r"--rename 'onnx::MatMul_21=>fc1/kernel' --rename '(fc1|conv1)\.bias=>\1/bias' --rename 'conv1\.weight=>'"
     command = f"ckpttool import square.onnx --into g.ckpt {rules} --lenient -o o.ckpt"
@@ -94,7 +94,7 @@ def test_a_rule_without_a_transform_is_held_against_the_nodes(folder: Path, run:
 
 
 def test_a_rule_that_contradicts_a_node_is_followed_and_that_is_said(folder: Path, run: Callable[..., str]) -> None:
-    """As a draft of before nodes were asked."""
+    """As in drafts made before nodes were consulted."""
     run("ckpttool new --input 2,2,3 -o g.ckpt --layers 'conv1 = conv2d(4, 3); p = global_avg_pool(); fc1 = dense(4)'")
     rule = "[[rule]]\nfrom = 'onnx::MatMul_21'\nto = 'fc1/kernel'\ntransform = 'dense'\n"
     (folder / "old.toml").write_text(rule)
@@ -106,7 +106,7 @@ def test_a_rule_that_contradicts_a_node_is_followed_and_that_is_said(folder: Pat
 
 @pytest.mark.parametrize("biased", [True, False])
 def test_the_tensors_of_a_cell_go_over_together(folder: Path, run: Callable[..., str], biased: bool) -> None:
-    """An LSTM whose kernels are square: its gates lie in an order of ONNX's own."""
+    """An LSTM with square kernels: its gates have ONNX's own order."""
     import tensorflow as tf
 
     numbers, units = np.random.default_rng(0), 4
@@ -141,7 +141,7 @@ def test_the_tensors_of_a_cell_go_over_together(folder: Path, run: Callable[...,
     printed = run("ckpttool import cell.onnx --into lstm.meta --suggest -o draft.toml", exit_code=1)
     assert (
         f"a rule could convert {' '.join(held)} with transform = lstm(source=onnx, target=keras)" in printed
-    )  # square: in which order?
+    )  # square: order unknown
     targets = ["lstm/kernel", "lstm/recurrent_kernel", *["lstm/bias"] * biased]
     (folder / "rules.toml").write_text(f"[[rule]]\nfrom = {[*held]}\nto = {targets}\ntransform = 'lstm(onnx, keras)'\n")
     command = "ckpttool import cell.onnx --into lstm.meta --rules rules.toml --check cell_sample.npz"

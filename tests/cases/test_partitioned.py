@@ -1,4 +1,4 @@
-"""Partitioned variables of another size: parts stay even, as look-ups by division and partitioners have them."""
+"""Partitioned variables of another size: parts stay equal, as look-ups by division and partitioners require."""
 
 import shutil
 from functools import cache
@@ -28,7 +28,7 @@ def built() -> Path:
 
 
 def build(prefix: Path, kind: str) -> None:
-    """Write a table and what looks its rows up."""
+    """Write a table and the ops that look up its rows."""
     import tensorflow as tf
 
     v1 = tf.compat.v1
@@ -38,7 +38,7 @@ def build(prefix: Path, kind: str) -> None:
         ids = v1.placeholder(tf.int32 if flat else tf.int64, [None] if flat else [None, None], "ids")
         parts = v1.fixed_size_partitioner(3)
         if kind == "uneven":
-            parts = v1.variable_axis_size_partitioner(4 * 4 * 4)  # four rows to a part, and two
+            parts = v1.variable_axis_size_partitioner(4 * 4 * 4)  # parts of four, four and two rows
         with v1.variable_scope("emb", partitioner=parts, use_resource=kind == "resource"):
             table = v1.get_variable("table", [12 if kind == "uneven" else 10, 4])
         if kind in ("joined", "uneven"):
@@ -53,7 +53,7 @@ def build(prefix: Path, kind: str) -> None:
 
 
 def looked_up(prefix: str, ids: list) -> tuple[np.ndarray, np.ndarray]:
-    """Let TensorFlow restore a pair and look rows up, train a step and look again."""
+    """Restore a pair in TensorFlow, look rows up, train a step and look them up again."""
     import tensorflow as tf
 
     v1 = tf.compat.v1
@@ -76,7 +76,7 @@ def test_every_row_of_a_longer_table_is_found(folder, run, kind, size):
     ids = [list(range(size))] if kind == "two_d" else list(range(size))
     before, after = looked_up("out.ckpt", ids)
     np.testing.assert_array_equal(before, table[np.array(ids)])
-    if "Momentum" in run("ckpttool ops out.ckpt --type NoOp"):  # else it is said that the training op goes
+    if "Momentum" in run("ckpttool ops out.ckpt --type NoOp"):  # else a note says that the training op is removed
         assert np.abs(after - 1).max() < np.abs(before - 1).max()
 
 

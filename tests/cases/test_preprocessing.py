@@ -1,4 +1,4 @@
-"""Preprocessing belongs to the model: said once, it is kept, and every command does it to raw bytes."""
+"""Preprocessing is part of the model: once given, it is stored, and every command applies it to raw bytes."""
 
 import json
 from collections.abc import Callable
@@ -15,7 +15,7 @@ TUNE = "--epochs 1 --batch-size 20"
 
 
 def make(folder: Path) -> None:
-    """Pictures in three colours, as bytes in a file and as images in folders of other sizes."""
+    """Colour images, as bytes in a file and as images of other sizes in folders."""
     random = np.random.default_rng(5)
     labels = np.arange(120) % 3
     bright = random.integers(0, 90, (120, 8, 8, 3))
@@ -24,7 +24,7 @@ def make(folder: Path) -> None:
 
 
 def features(model: str, rows: Any) -> Any:
-    """What TensorFlow itself computes of rows that are ready to be fed."""
+    """TensorFlow's own results for rows that are ready to be fed."""
     import tensorflow as tf
 
     with tf.Graph().as_default(), tf.compat.v1.Session() as session:

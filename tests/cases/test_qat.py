@@ -1,4 +1,4 @@
-"""Quantisation-aware training: fake quantisation by ranges that are variables, which training moves first."""
+"""Quantisation-aware training: fake quantisation with ranges in variables, which training updates first."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -14,7 +14,7 @@ LABELS = (ROWS @ np.random.default_rng(1).normal(size=(4, 3))).argmax(1).astype(
 
 
 def quantised(tensor: Any, scope: str, decay: float, training: bool) -> Any:
-    """Quantise by the last range (decay 0, of weights) or by a moving average of ranges (of activations)."""
+    """Quantise with the last range (decay 0, of weights) or with a moving average of ranges (of activations)."""
     import tensorflow as tf
 
     v1 = tf.compat.v1

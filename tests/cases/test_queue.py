@@ -1,4 +1,4 @@
-"""Graphs that read files through queues, with the size of the batch in the queue: it goes where the queue does."""
+"""Graphs that read files through queues, which fix the batch size: it is removed with the queue."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -11,7 +11,7 @@ Rows = tuple[Any, Any]
 
 
 def make(folder: Path) -> None:
-    """Write `model.ckpt`, whose batches of 16 come out of a queue of shuffled records, and `data.npz`."""
+    """Write `model.ckpt`, whose batches of 16 are dequeued from shuffled records, and `data.npz`."""
     x, y = _rows()
     np.savez(folder / "data.npz", x_train=x, y_train=y, x_test=x, y_test=y)
     _save(folder, "model", _shuffled)
@@ -25,7 +25,7 @@ def _rows() -> Rows:
 
 
 def _save(folder: Path, name: str, batch: Callable[[Any], Rows]) -> None:
-    """Write a network under a name, and what it makes of all rows."""
+    """Write a network under a name, and its outputs for all rows."""
     import tensorflow as tf
 
     v1, (x, _) = tf.compat.v1, _rows()
@@ -54,7 +54,7 @@ _LAYERS = {"conv1": [3, 3, 1, 4], "fc1": [16, 8], "fc2": [8, 3]}
 
 
 def _row(v1: Any) -> Rows:
-    """Return a row of a queue of records, whose files are long gone."""
+    """Return a row from a queue of records, whose files no longer exist."""
     import tensorflow as tf
 
     names = v1.train.string_input_producer(["gone-0.tfrecord", "gone-1.tfrecord"], num_epochs=20)
@@ -72,7 +72,7 @@ def _in_order(v1: Any) -> Rows:
 
 
 def _prefetched(v1: Any) -> Rows:
-    """A queue of whole batches, as slim has it."""
+    """A queue of whole batches, as in slim."""
     images, labels = _shuffled(v1)
     queue = v1.FIFOQueue(4, ["float32", "int32"], [[16, 4, 4, 1], [16]])
     v1.train.add_queue_runner(v1.train.QueueRunner(queue, [queue.enqueue([images, labels])]))
@@ -87,7 +87,7 @@ def test_the_queue_need_not_be_named(folder: Path, run: Any) -> None:
     assert f"rows are fed in place of {place}: {fed}; {said}" in printed.splitlines()
     logits, labels = np.load("model.npy"), _rows()[1]
     loss = np.log(np.exp(logits).sum(1)) - logits[np.arange(60), labels]
-    assert f"60 rows: loss {loss.mean():.4f}" in printed  # a sum of losses is divided by as many rows as there are
+    assert f"60 rows: loss {loss.mean():.4f}" in printed  # a sum of losses is divided by the number of rows
 
 
 def test_the_size_of_its_batch_does_not_stay(folder: Path, run: Any) -> None:

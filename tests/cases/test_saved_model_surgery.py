@@ -1,4 +1,4 @@
-"""Weights of a part of one SavedModel go into another; other formats do without the object graph, and it is said."""
+"""Some weights of one SavedModel are put into another; other formats lose the object graph, which is reported."""
 
 from pathlib import Path
 
@@ -32,7 +32,7 @@ def make(folder: Path) -> None:
 
 
 def loaded(path: str) -> dict[str, np.ndarray]:
-    """What TensorFlow finds in a SavedModel."""
+    """What TensorFlow loads from a SavedModel."""
     import tensorflow as tf
 
     model = tf.saved_model.load(path)

@@ -1,4 +1,4 @@
-"""All that is left of a model is its SavedModel, which Keras or `tf.Module` exported: it has no loss and no labels."""
+"""Only the SavedModel of a model is left, exported by Keras or `tf.Module`: it has no loss and no labels."""
 
 import json
 import re
@@ -20,7 +20,7 @@ CLASSES = RANDOM.integers(0, 3, 40)
 
 
 def make(folder: Path) -> None:
-    """Write two exports of one Keras network, a module with three signatures, rows, and what Keras makes of them."""
+    """Write two exports of one Keras network, a module with three signatures, rows, and Keras's outputs for them."""
     import keras
     import tensorflow as tf
 

@@ -1,4 +1,4 @@
-"""A checkpoint in several files, as `Saver(sharded=True)` writes one from several devices."""
+"""A checkpoint in several files, as written by `Saver(sharded=True)` with several devices."""
 
 from collections.abc import Callable
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The outputs of a network are what its loss compares with labels: whichever loss it is, and whatever it is called."""
+"""The outputs of a network are what its loss compares with labels, for every loss, whatever their name."""
 
 from collections.abc import Callable
 from pathlib import Path

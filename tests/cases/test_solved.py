@@ -21,7 +21,7 @@ def commands(block: str) -> Iterator[str]:
 
 
 def is_long(question: str, body: str) -> bool:
-    """Whether an entry trains, and so runs in `make trust`; its case is tested beside it."""
+    """Return whether an entry trains, and so runs in `make trust`; its case has its own tests."""
     return "ckpttool finetune" in body and "`.keras`" not in question
 
 

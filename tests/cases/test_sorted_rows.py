@@ -1,4 +1,4 @@
-"""Rows that lie in the order of their classes: rows of each class are held out, and the same ones judge afterwards."""
+"""Rows sorted by class: rows of each class are held out, and the same ones are used for later evaluation."""
 
 import csv
 import json
@@ -23,7 +23,7 @@ SCRATCH = "--epochs 3 --optimizer momentum(0.1) --batch-size 20"
 
 
 def make(folder: Path) -> None:
-    """A network of plain ops, and 60 rows sorted by class as arrays, a table and pictures: 15 patients of 4 rows."""
+    """A network of plain ops, and 60 rows sorted by class as arrays, a table and images: 15 patients of 4 rows."""
     import tensorflow as tf
     from PIL import Image
 
@@ -61,7 +61,7 @@ def held_out(
 
 
 def answer(printed: str) -> dict[str, Any]:
-    """The JSON that a command printed, below what it said on the way."""
+    """The JSON output of a command, after its messages."""
     found: dict[str, Any] = json.loads(printed.splitlines()[-1])
     return found
 
@@ -226,7 +226,7 @@ def test_a_new_head_forgets_the_names(folder: Path, run: Run) -> None:
 
 
 def before(path: str, valid: int | None) -> None:
-    """Make a report or a save what it was when rows were held out by their places."""
+    """Make a report or a save as written when rows were held out by their position."""
     document = json.loads(Path(path).read_text())
     options = document.get("options") or document["asked"]
     del options["group"]

@@ -1,4 +1,4 @@
-"""A network of PyTorch with a square kernel, in the containers that people pass weights on in."""
+"""A PyTorch network with a square kernel, in the containers used to exchange weights."""
 
 import itertools
 from collections.abc import Callable
@@ -11,7 +11,7 @@ from safetensors.torch import save_file
 
 CONTAINERS = ["sd.pt", "bare.safetensors", "pt.safetensors", "sd.npz"]
 CONVERTED = ["conv.safetensors", "conv.npz", "conv.h5", "conv.ckpt"]
-"""Each converted from the one before."""
+"""Each converted from the previous one."""
 RULES = r"""
 [[rule]]
 from = 'fc([13])\.weight'
@@ -27,7 +27,7 @@ to = '\1/bias'
 
 
 def make(folder: Path) -> None:
-    """Three layers, the middle one square, in each container; rules that say `dense` where the shape makes one."""
+    """Three layers, the middle one square, in each container; rules with `dense` where the shape shows it."""
     torch.manual_seed(0)
     layers = {"fc1": torch.nn.Linear(6, 4), "fc2": torch.nn.Linear(4, 4), "fc3": torch.nn.Linear(4, 3)}
     weights = torch.nn.ModuleDict(layers).state_dict()
@@ -56,7 +56,7 @@ def test_a_rule_that_does_not_say_how_a_square_kernel_lies_is_refused_in_every_c
         printed = run(f"ckpttool import {container} --into g.ckpt.meta --rules part.toml -o o.ckpt", exit_code=2)
         assert "fc2.weight is [4, 4] either way" in printed
         assert "specify transform = 'dense', or 'keep', in a rule, or a reference decides it" in printed
-    # what the line says works: the rule, or a reference
+    # the suggestions of the message work: the rule, or a reference
     said = RULES.replace("to = 'fc2/kernel'", "to = 'fc2/kernel'\ntransform = 'dense'")
     (folder / "said.toml").write_text(said)
     check = "--check sample.npz --tolerance 1e-5 -o"
@@ -94,7 +94,7 @@ def test_a_variable_under_its_own_name_is_no_riddle(folder: Path, run: Callable[
 
 
 def test_weights_of_keras_that_were_converted_are_none_of_pytorch(folder: Path, run: Callable[..., str]) -> None:
-    """A safetensors file says `format: pt` for the sake of its readers; its lineage says where the tensors are from."""
+    """A safetensors file has `format: pt` for other readers; its lineage contains the source of the tensors."""
     run("ckpttool new --input 4 --layers 'fc = dense(4); out = dense(4)' -o tf.ckpt")
     run("ckpttool convert tf.ckpt --drop-slots -o tf.safetensors")
     run("ckpttool import tf.safetensors --into tf.ckpt.meta -o same.ckpt")

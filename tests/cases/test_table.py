@@ -1,4 +1,4 @@
-"""A classifier of words with look-up tables: a vocabulary before it, and the names of its classes behind it."""
+"""A classifier of words with look-up tables: a vocabulary at its input, and its class names at its output."""
 
 from collections.abc import Callable
 from pathlib import Path

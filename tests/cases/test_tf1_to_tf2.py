@@ -1,4 +1,4 @@
-"""A checkpoint of TensorFlow 1 goes into that of the TensorFlow 2 program that replaces it, by rules."""
+"""A TensorFlow 1 checkpoint is put into that of the TensorFlow 2 program that replaces it, by rules."""
 
 from pathlib import Path
 
@@ -48,7 +48,7 @@ def encoder():
 
 
 def make(folder: Path) -> None:
-    """The name-based checkpoint with its optimizer's slots, and the object-based ones, alone and of a whole run."""
+    """The name-based checkpoint with its optimizer's slots, and object-based ones: of the model and of a whole run."""
     import tensorflow as tf
 
     v1 = tf.compat.v1
@@ -65,7 +65,7 @@ def make(folder: Path) -> None:
 
 
 def read(prefix: str, **others):
-    """The program's encoder with what TensorFlow reads into it; every value is used, every variable gets one."""
+    """The program's encoder with the values that TensorFlow restores; all values are used, all variables set."""
     import tensorflow as tf
 
     model = encoder()

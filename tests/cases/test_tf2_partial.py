@@ -1,4 +1,4 @@
-"""A subclassed Keras model saved by `tf.train.Checkpoint`: its lower layers go into a network with another head."""
+"""A subclassed Keras model saved by `tf.train.Checkpoint`: its lower layers are put under another head."""
 
 from pathlib import Path
 
@@ -30,7 +30,7 @@ def net(classes: int):
 
 
 def make(folder: Path) -> None:
-    """A trained model with its optimizer in `old.ckpt`, another head's fresh one in `new.ckpt`, and what is right."""
+    """A trained model with its optimizer in `old.ckpt`, a new one with another head in `new.ckpt`, and the outputs."""
     keras = pytest.importorskip("keras")
     import tensorflow as tf
 

@@ -1,4 +1,4 @@
-"""Graphs that are fed by tf.data: placeholders take the place of the iterator, in every verb that has rows to feed."""
+"""Graphs fed by tf.data: placeholders replace the iterator, in every verb that feeds rows."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -11,7 +11,7 @@ Rows = tuple[Any, Any]
 
 
 def make(folder: Path) -> None:
-    """Write `oneshot.ckpt`, a trained network behind a one-shot iterator, and `data.npz`, the rows that it was fed."""
+    """Write `oneshot.ckpt`, a trained network with a one-shot iterator, and `data.npz`, the rows of its data set."""
     x, y = _rows()
     np.savez(folder / "data.npz", x_train=x, y_train=y, x_test=x, y_test=y)
     _save(folder, "oneshot", lambda v1, dataset: v1.data.make_one_shot_iterator(dataset.batch(16)).get_next())
@@ -24,7 +24,7 @@ def _rows() -> Rows:
 
 
 def _save(folder: Path, name: str, batch: Callable[[Any, Any], Rows], resource: bool = True) -> None:
-    """Write a network under a name whose rows a function gets from a data set; and what it makes of all rows."""
+    """Write a network under a name whose rows come from a data set, and its outputs for all rows."""
     import tensorflow as tf
 
     v1, (x, y) = tf.compat.v1, _rows()
@@ -59,7 +59,7 @@ def _whole_batches(v1: Any, dataset: Any) -> Rows:
 
 
 def _train_or_test(v1: Any, dataset: Any) -> Rows:
-    """Two iterators, of which a conditional takes one."""
+    """Two iterators, one of which a conditional selects."""
     train, test = (v1.data.make_one_shot_iterator(dataset.batch(size)) for size in (16, 32))
     is_training = v1.placeholder_with_default(True, [], "is_training")
     return v1.cond(is_training, train.get_next, test.get_next)  # type: ignore[no-any-return]
@@ -71,7 +71,7 @@ def _as_defaults(v1: Any, dataset: Any) -> Rows:
 
 
 def _serialised(v1: Any, _dataset: Any) -> Rows:
-    """Records that the graph itself parses."""
+    """Records that are parsed in the graph."""
     import tensorflow as tf
 
     def record(x: Any, y: Any) -> bytes:
@@ -88,7 +88,7 @@ def _serialised(v1: Any, _dataset: Any) -> Rows:
 
 
 def _one_by_one(v1: Any, dataset: Any) -> Rows:
-    """No batches: each row is made one of one."""
+    """No batches: each row becomes a batch of one."""
     import tensorflow as tf
 
     X, y = v1.data.make_one_shot_iterator(dataset).get_next()
@@ -108,7 +108,7 @@ def test_the_iterator_need_not_be_named(folder: Path, run: Any) -> None:
 
 
 def test_it_may_be_named_too(folder: Path, run: Any) -> None:
-    """What the old refusals recommended."""
+    """As the former error messages suggested."""
     sides = "--inputs IteratorGetNext:0 --labels IteratorGetNext:1"
     run(f"ckpttool finetune oneshot.ckpt {sides} --data data.npz --epochs 1 -o tuned.ckpt")
     _is_an_ordinary_model(folder / "tuned.ckpt")
@@ -122,7 +122,7 @@ def test_stripped_it_can_be_trained(folder: Path, run: Any) -> None:
     run("ckpttool finetune small.ckpt --data data.npz --epochs 1 -o tuned.ckpt")
     x = _rows()[0]
     expected = np.load(folder / "oneshot.npy")
-    for fed in ("X:0", "IteratorGetNext:0"):  # its own name, and the one that programs know
+    for fed in ("X:0", "IteratorGetNext:0"):  # its own name, and the one that programs use
         assert np.allclose(_computed(folder / "small.ckpt", {fed: x}), expected, atol=1e-5)
 
 
@@ -166,7 +166,7 @@ def test_several_inputs_by_name(folder: Path, run: Any) -> None:
 
 
 def _computed(model: Path, feed: dict[str, Any]) -> Any:
-    """Return the logits that a plain TensorFlow program gets."""
+    """Return the logits of a plain TensorFlow program."""
     import tensorflow as tf
 
     v1 = tf.compat.v1
@@ -176,7 +176,7 @@ def _computed(model: Path, feed: dict[str, Any]) -> Any:
 
 
 def _is_an_ordinary_model(model: Path) -> None:
-    """Check that a plain TensorFlow program restores a model, which nothing but placeholders feeds."""
+    """Check that a plain TensorFlow program restores a model, which is fed only through placeholders."""
     import tensorflow as tf
 
     v1 = tf.compat.v1

@@ -1,4 +1,4 @@
-"""A language model of PyTorch whose head is tied to its embedding, as torch.save and as safetensors save it."""
+"""A PyTorch language model with a head tied to its embedding, as saved by torch.save and by safetensors."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -49,7 +49,7 @@ def test_it_is_written_once_and_loads(folder: Path, run: Callable[..., str], com
         model.wte.weight.zero_()
     assert load_model(model, folder / "out.safetensors") == (set(), [])
     assert model.lm_head.weight.equal(expected)
-    assert len(ckpttool.open("out.safetensors").ties()) == 1  # both are there when it is read again
+    assert len(ckpttool.open("out.safetensors").ties()) == 1  # both exist when it is read again
 
 
 @pytest.mark.parametrize("source", ["tied.bin", "tied.safetensors"])

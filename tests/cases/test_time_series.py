@@ -19,7 +19,7 @@ def make(folder: Path) -> None:
 
 
 def _save(folder: Path, name: str, projected: Callable[[Any], Any]) -> None:
-    """Write a network; `projected` is what stands between the outputs at all steps and the last layer."""
+    """Write a network; `projected` computes the last layer's inputs from the outputs at all steps."""
     import tensorflow as tf
 
     v1 = tf.compat.v1
@@ -50,7 +50,7 @@ def _flat(states: Any) -> Any:
 
 
 def _measured(states: Any) -> Any:
-    """The same, as a dense layer of TensorFlow 2 does it: to a size that is measured."""
+    """The same as in a TensorFlow 2 dense layer: reshaped to a size that is computed."""
     import tensorflow as tf
 
     sizes = tf.shape(states)
@@ -59,7 +59,7 @@ def _measured(states: Any) -> Any:
 
 
 def _dense(states: Any) -> Any:
-    """A second layer that is frozen too, behind the reshape: it is computed again while training."""
+    """A second frozen layer, after the reshape: it is recomputed during training."""
     import tensorflow as tf
 
     v1 = tf.compat.v1
@@ -69,7 +69,7 @@ def _dense(states: Any) -> Any:
 
 @pytest.mark.parametrize("projected", [_flat, _measured, _dense])
 def test_the_cut_has_a_row_for_each(folder: Path, run: Any, projected: Callable[[Any], Any]) -> None:
-    """Cached and uncached training take the same rows in the same order, and agree."""
+    """Cached and uncached training use the same rows in the same order, and have equal results."""
     _save(folder, "series", projected)
     printed = run("ckpttool cache series.ckpt --freeze rnn --data data.npz --cache-dir cache")
     assert f"40 rows, {40 * STEPS * UNITS * 4 / 1000:.1f} kB" in printed

@@ -1,4 +1,4 @@
-"""Files of PyTorch before 1.6, of its first releases (a tar), and TorchScript's programs."""
+"""Files of PyTorch before 1.6, of its first releases (a tar), and TorchScript programs."""
 
 import io
 import pickle
@@ -40,7 +40,7 @@ def make(folder: Path) -> None:
     torch.save({"state_dict": net.state_dict(), "epoch": 2}, folder / "old_nested.pth", **old)
     torch.save(net.state_dict(), folder / "old_4.pth", pickle_protocol=4, **old)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # programs of TorchScript are deprecated
+        warnings.simplefilter("ignore")  # TorchScript is deprecated
         torch.jit.save(torch.jit.script(net.eval()), folder / "prog.pt")
         torch.jit.save(torch.jit.trace(net, torch.ones(1, 3)), folder / "traced.pt")
 
@@ -90,7 +90,7 @@ def test_two_in_one_file_and_a_cut_one(folder: Path, run: Callable[..., str]) ->
 
 
 class Pickler(pickle.Pickler):
-    """Writes tensors by their number, as the first PyTorch did."""
+    """Writes tensors by number, as the first PyTorch did."""
 
     def persistent_id(self, value: Any) -> Any:
         return id(value) if isinstance(value, torch.Tensor) else None

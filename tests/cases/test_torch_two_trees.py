@@ -1,4 +1,4 @@
-"""Checkpoints of PyTorch as trainers write them: dotted names, beside other trees whose names have slashes."""
+"""PyTorch checkpoints as written by trainers: dotted names, next to other trees whose names have slashes."""
 
 import copy
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""Layers of PyTorch under weight normalisation, in both of its forms, and under spectral normalisation."""
+"""PyTorch layers with weight normalisation, in both of its forms, and with spectral normalisation."""
 
 import warnings
 from collections.abc import Callable
@@ -15,7 +15,7 @@ def pruned(module: torch.nn.Module) -> torch.nn.Module:
 
 
 def weight_norm(module: torch.nn.Module) -> torch.nn.Module:
-    with warnings.catch_warnings(action="ignore"):  # it is deprecated, and in most files
+    with warnings.catch_warnings(action="ignore"):  # deprecated, but used in most files
         return torch.nn.utils.weight_norm(module)
 
 
@@ -29,13 +29,13 @@ WRAPS = {
 
 
 def make(folder: Path) -> None:
-    """A convolution and a dense layer under each, trained away from where they began, and what they compute."""
+    """A convolution and a dense layer with each, trained away from their initial values, and their outputs."""
     for name, wrap in WRAPS.items():
         torch.manual_seed(0)
         layers = {"conv1": wrap(torch.nn.Conv2d(3, 4, 3, padding=1)), "fc": wrap(torch.nn.Linear(64, 5))}
         net, rows = torch.nn.ModuleDict(layers), torch.randn(2, 3, 4, 4)
         with torch.no_grad():
-            net["fc"](net["conv1"](rows).relu().flatten(1))  # a step of spectral normalisation's power iteration
+            net["fc"](net["conv1"](rows).relu().flatten(1))  # one step of spectral normalisation's power iteration
             for key, value in net.named_parameters():
                 value.mul_(1.5 if key.endswith(("_g", "original0")) else 1.1)
             top = net.eval()["fc"](net["conv1"](rows).relu().flatten(1))

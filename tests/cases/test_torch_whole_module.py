@@ -1,4 +1,4 @@
-"""Whole modules pickled: `torch.save(model)`, and `{'model': module}` as detectors' repositories write it."""
+"""Pickled modules: `torch.save(model)`, and `{'model': module}` as written by detectors' repositories."""
 
 import copy
 import enum
@@ -17,7 +17,7 @@ import ckpttool
 
 
 def repository() -> types.ModuleType:
-    """Return a module that is there while a model is saved, as the repository that defines its class is."""
+    """Return a module that exists while a model is saved, like the repository that defines its class."""
     module = types.ModuleType("models_of_somebody")
 
     class Mode(enum.Enum):
@@ -69,7 +69,7 @@ def make(folder: Path) -> None:
     torch.save(half.state_dict(), folder / "half_state.pt")
     torch.save(model, folder / "whole.pt")
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # that the source of a class is not found
+        warnings.simplefilter("ignore")  # the warning that the source of a class is not found
         torch.save(model, folder / "whole_old.pt", _use_new_zipfile_serialization=False)
     torch.save(torch.nn.DataParallel(model), folder / "parallel.pt")
     torch.save({"epoch": -1, "model": model, "ema": None, "optimizer": optimizer}, folder / "yolo.pt")

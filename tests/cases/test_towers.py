@@ -1,4 +1,4 @@
-"""One network in several towers, as for several devices: shared variables, and a part of the rows for each."""
+"""One network in several towers, as for several devices: shared variables, and a share of the rows for each."""
 
 import json
 from collections.abc import Callable
@@ -37,7 +37,7 @@ def placeholders(scope: str = "") -> tuple[Any, Any]:
 
 
 def save(folder: Path, name: str, parts: Callable[[Any, Any], Any]) -> None:
-    """Train with the mean of the towers' gradients; keep what each row's logits are by the variables' values."""
+    """Train with the mean of the towers' gradients; store each row's logits by the variables' values."""
     import tensorflow as tf
 
     v1 = tf.compat.v1
@@ -138,7 +138,7 @@ def test_gradients_and_updates_are_never_offered(folder: Path, run: Run) -> None
 
 
 def test_towers_behind_a_queue_take_all_its_rows(folder: Path, run: Run) -> None:
-    """The number of each tower's rows is in the zeros of its loss, and in what it is reshaped to."""
+    """The number of each tower's rows is in the zeros of its loss, and in a reshape's size."""
     import tensorflow as tf
 
     v1, x = tf.compat.v1, rows_of(folder)["x_train"]

@@ -1,4 +1,4 @@
-"""Two trained models whose variables and ops have the same names are wanted in one graph."""
+"""Two trained models with the same names of variables and ops are needed in one graph."""
 
 from pathlib import Path
 from typing import Any
@@ -7,7 +7,7 @@ import numpy as np
 
 
 def make(folder: Path) -> None:
-    """Write `m1.ckpt` and `m2.ckpt`, and what each of them gives."""
+    """Write `m1.ckpt` and `m2.ckpt`, and the outputs of each."""
     import tensorflow as tf
 
     v1 = tf.compat.v1

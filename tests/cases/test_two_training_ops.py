@@ -1,4 +1,4 @@
-"""Freezing as the book does it: a second optimizer, with a name of its own, trains some of the variables."""
+"""Freezing as in the book: a second optimizer, with its own name, trains some of the variables."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -58,7 +58,7 @@ def two_optimizers(loss: Any) -> None:
 
 
 def plain_ops(loss: Any) -> None:
-    """Adam as BERT's `optimization.py` has it: slots are plain variables, and updates plain assigns."""
+    """Adam as in BERT's `optimization.py`: slots are plain variables, and updates plain assigns."""
     import tensorflow as tf
 
     v1 = tf.compat.v1

@@ -1,4 +1,4 @@
-"""Files with bytes that nothing accounts for: two archives in one, or something before or after one."""
+"""Files with unaccounted bytes: two archives in one, or something before or after an archive."""
 
 import io
 import zipfile
@@ -15,7 +15,7 @@ SUFFIXES = ("pt", "npz", "h5", "safetensors", "pth")
 
 
 def written(suffix: str, name: str) -> bytes:
-    """Return a file with an array of a name."""
+    """Return a file with one array of this name."""
     file = io.BytesIO()
     if suffix == "npz":
         np.savez(file, **{name: np.ones(3)})
@@ -39,7 +39,7 @@ def make(folder: Path) -> None:
 
 
 def refused(run: Callable[..., str], command: str) -> str:
-    """Return what is said where a file is refused, as damaged or as something else."""
+    """Return the error message for a file, whether for damage or for another reason."""
     try:
         return run(command, 2)
     except AssertionError:
@@ -58,7 +58,7 @@ def test_one_is_read_and_two_are_refused(folder: Path, run: Callable[..., str], 
 
 @pytest.mark.parametrize("suffix", SUFFIXES)
 def test_what_follows_is_said(folder: Path, run: Callable[..., str], suffix: str) -> None:
-    if suffix == "h5":  # HDF5 itself knows where it ends
+    if suffix == "h5":  # HDF5 itself contains its end
         assert "1 entry skipped: 20 bytes (after the end" in run("ckpttool verify tail.h5")
     else:
         said = refused(run, f"ckpttool verify tail.{suffix}")
@@ -71,7 +71,7 @@ def test_what_stands_in_front_is_refused(folder: Path, run: Callable[..., str], 
 
 
 def test_an_archive_within_another(folder: Path, run: Callable[..., str]) -> None:
-    """A directory that skips most of its file: a reader of the directory sees one array, others see two."""
+    """A directory that skips most of its file: its readers see one array, others see two."""
     hidden = written("npz", "b") + bytes(70_000)
     with zipfile.ZipFile(folder / "outer.npz", "w") as out:
         for name, data in {"first.npy": b"", "gap": hidden, "last.npy": b""}.items():

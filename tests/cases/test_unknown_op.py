@@ -38,7 +38,7 @@ def make(folder: Path) -> None:
 
 
 def put_unknown(path: Path, v1: Any) -> None:
-    """Let ops be of types that were registered in the program which saved them."""
+    """Replace op types by ones that were registered in the program which saved the graph."""
     meta = v1.MetaGraphDef.FromString(path.read_bytes())
     for kind in UNKNOWN:
         definition = meta.meta_info_def.stripped_op_list.op.add(name=kind)

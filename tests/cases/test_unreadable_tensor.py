@@ -1,4 +1,4 @@
-"""Files in which one tensor is of a kind that is not read: the others are, and it is named."""
+"""Files in which one tensor is of an unsupported kind: the others are read, and it is reported."""
 
 import json
 import warnings
@@ -42,7 +42,7 @@ def make(folder: Path) -> None:
 
 
 def write_onnx(folder: Path) -> None:
-    """Write a model with weights in every place where ONNX has them."""
+    """Write a model with weights in every place where ONNX can have them."""
     odd = onnx.TensorProto(name="odd", data_type=onnx.TensorProto.FLOAT8E8M0, dims=[2], raw_data=bytes(2))
     values = numpy_helper.from_array(np.ones(1, np.float32), "thin")
     thin = helper.make_sparse_tensor(values, numpy_helper.from_array(np.zeros(1, np.int64), "i"), [3])

@@ -1,4 +1,4 @@
-"""Models of TensorFlow 0.x keep `RestoreSlice` ops, which read files of version 1 only: what is written restores."""
+"""TensorFlow 0.x models have `RestoreSlice` ops, which read only version 1 files: outputs can be restored by them."""
 
 import shutil
 from functools import cache
@@ -16,7 +16,7 @@ FED = np.arange(8, dtype="f4").reshape(2, 4)
 
 
 def make(folder: Path) -> None:
-    """Networks with old savers: plain, of two shards, of a partitioned variable, and one that only writes version 1."""
+    """Networks with old savers: plain, with two shards, with a partitioned variable, and one for version 1 alone."""
     shutil.copytree(built(), folder, dirs_exist_ok=True)
 
 
@@ -41,7 +41,7 @@ def build(
     reads_old: bool = True,
     others: bool = False,
 ) -> None:
-    """Write a network as TensorFlow 0.x did, in files of version 1."""
+    """Write a network as TensorFlow 0.x did, in version 1 files."""
     import tensorflow as tf
     from tensorflow.python.ops import gen_io_ops
     from tensorflow.python.training import saver
@@ -70,7 +70,7 @@ def build(
         tf.add(tf.matmul(x, tf.convert_to_tensor(kernel)), bias, name="output")
         own = saver_of(sharded=sharded)
         session.run(v1.global_variables_initializer())
-        if others:  # more savers, of other names, as a program keeps them that starts from a pretrained model
+        if others:  # more savers, with other names, as in a program that starts from a pretrained model
             more = saver_of(var_list={"pretrained/w": kernel})
             v1.add_to_collection("savers", own)
             v1.add_to_collection("savers", more)
@@ -78,7 +78,7 @@ def build(
 
 
 def restored(prefix: str, output: str = "output:0") -> np.ndarray:
-    """Restore a pair by the graph's own saver, save it by that and restore it again; return what the graph computes."""
+    """Restore a pair with the graph's own saver, save it with that and restore it again; return the graph's output."""
     import tensorflow as tf
 
     v1 = tf.compat.v1
@@ -90,7 +90,7 @@ def restored(prefix: str, output: str = "output:0") -> np.ndarray:
 
 
 def expected(prefix: str) -> np.ndarray:
-    """Compute the network's output from the tensors of a file of version 1."""
+    """Compute the network's output from the tensors of a version 1 file."""
     tensors = checkpoint.open(next(iter(sorted(Path().glob(f"{prefix}-0*-of-*"))), prefix))
     return FED @ tensors["h/kernel"].read() + tensors["h/bias"].read()
 

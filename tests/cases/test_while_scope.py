@@ -1,4 +1,4 @@
-"""A recurrent classifier made of TensorFlow 1's while loop, trained through the loop."""
+"""A recurrent classifier with TensorFlow 1's while loop, trained through the loop."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -13,7 +13,7 @@ LENGTHS = np.random.default_rng(1).integers(2, 6, 60).astype(np.int32)
 
 @contextmanager
 def old_control_flow() -> Iterator[None]:
-    """Let conditionals and loops be made of TensorFlow 1's ops, and leave the process as it was."""
+    """Use TensorFlow 1's ops for conditionals and loops, and restore the setting afterwards."""
     import tensorflow as tf
 
     was = tf.compat.v1.control_flow_v2_enabled()

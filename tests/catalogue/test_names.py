@@ -1,4 +1,4 @@
-"""Names of entries: what selects a revision, and what is refused."""
+"""Names of entries: how they select a revision, and which are rejected."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""The edits of the command line as methods: each is there, does the same, is lazy, and is in the lineage."""
+"""The command line's edits as methods: all exist, have the same results, are lazy, and are recorded in the lineage."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Running commands as a user does, and tiny things to run them on."""
+"""Running commands as a user does, with small inputs."""
 
 import json
 import shutil
@@ -19,7 +19,7 @@ MODEL = FIXTURES / "my_model_final.ckpt"
 
 
 class Shell:
-    """Commands in this process; a wrong exit code fails the test with what was said."""
+    """Runs commands in this process; a wrong exit code fails the test with the output."""
 
     def run(self, *arguments: str | Path, exit_code: int = 0) -> Result:
         result = CliRunner().invoke(main, [str(argument) for argument in arguments])
@@ -48,13 +48,13 @@ def shell() -> Shell:
 
 @pytest.fixture
 def model() -> Path:
-    """The chapter's network, read only."""
+    """The chapter's network, read-only."""
     return MODEL
 
 
 @pytest.fixture
 def copied(tmp_path: Path) -> Path:
-    """The chapter's network, to be damaged."""
+    """A copy of the chapter's network, to be damaged."""
     for path in FIXTURES.glob("my_model_final.ckpt.*"):
         shutil.copy(path, tmp_path)
     return tmp_path / "my_model_final.ckpt"
@@ -76,7 +76,7 @@ def tiny(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def flip() -> Callable[[Path, int], None]:
-    """Turn one bit of a file over."""
+    """Flip one bit of a file."""
 
     def flip_bit(path: Path, place: int) -> None:
         data = bytearray(path.read_bytes())
@@ -88,7 +88,7 @@ def flip() -> Callable[[Path, int], None]:
 
 @pytest.fixture(scope="session")
 def make_trained(new_network: type[Any], tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
-    """Return a maker of networks of plain TensorFlow that Adam has trained for a step, with a loop and batch norm."""
+    """Return a maker of plain TensorFlow networks, trained for one step by Adam, with a loop and batch norm."""
     made: dict[tuple[bool, bool], Path] = {}
 
     def make(resource: bool = False, functional: bool = False) -> Path:
@@ -123,7 +123,7 @@ def _trained(network: Any, functional: bool, prefix: Path) -> Path:
 
 @pytest.fixture
 def computed(new_session: type[Any]) -> Callable[..., np.ndarray[Any, Any]]:
-    """Return what a plain session on a model computes: the referee of every rewriting."""
+    """Return a plain session's outputs for a model: the reference for every rewriting."""
 
     def compute(prefix: Path, tensor: str, feed: dict[str, Any]) -> np.ndarray[Any, Any]:
         session = new_session(prefix, prefix)

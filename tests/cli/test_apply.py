@@ -1,4 +1,4 @@
-"""`apply`: what is shown and said, variables on the command line, one output for each source, the schema."""
+"""`apply`: plans and output, variables on the command line, one output for each source, the schema."""
 
 import json
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""`diff --patch` and `apply-patch`: a tuned model as a small file, and whole again."""
+"""`diff --patch` and `apply-patch`: a tuned model as a small file, and restored."""
 
 import subprocess
 import sys

@@ -1,4 +1,4 @@
-"""An architecture of `keras.applications` stands wherever a model's path does, with random weights where asked."""
+"""A `keras.applications` architecture can replace any model path, with random weights on request."""
 
 from functools import cache
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""`average`: what TensorFlow 1 and 2 restore of an average, what is printed and refused."""
+"""`average`: what TensorFlow 1 and 2 restore from an average, its output and errors."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -168,7 +168,7 @@ def test_texts_come_along_and_what_does_not_is_said(shell: Any, tmp_path: Path) 
 
 @pytest.fixture(scope="module")
 def nets(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Two networks of Keras in each of its forms."""
+    """Two Keras networks in each of Keras's formats."""
     import keras
 
     folder = tmp_path_factory.mktemp("nets")

@@ -1,4 +1,4 @@
-"""The bar: what a terminal shows while a model trains or a cache is filled; elsewhere nothing."""
+"""The progress bar in a terminal while a model trains or a cache is filled; no bar elsewhere."""
 
 import io
 import os
@@ -18,7 +18,7 @@ from ckpttool.cli.show.progress import Bar
 
 REDRAWN = "\r\x1b[2K"
 ERASED = "\n\r\x1b[1A\x1b[2K"
-"""The end of a bar: `rich` goes to the next line, back, and leaves that empty."""
+"""The end of a bar: `rich` moves to the next line and back, and leaves that one empty."""
 
 
 class Screen(io.StringIO):
@@ -39,7 +39,7 @@ def screen(monkeypatch: pytest.MonkeyPatch) -> Screen:
 
 
 def plain(text: str) -> str:
-    """The text without its colors, and without the cursor's going and coming."""
+    """The text without colors and cursor movements."""
     return re.sub(r"\x1b\[(\d;?)*m|\x1b\[\?25[hl]", "", text)
 
 

@@ -1,4 +1,4 @@
-"""`cache`: filled once, hit after; what changes the features changes the key; damage and interruption are mended."""
+"""`cache`: filled once, then hit; changes of the features change the key; damage and interruption are repaired."""
 
 import subprocess
 import sys
@@ -67,7 +67,7 @@ def test_the_users_cache_folder_is_the_default(
 
 
 def changed_copy(small: Path, name: str, to: Path) -> Path:
-    """The small network with one weight moved a little."""
+    """The small network with one weight changed slightly."""
     values = {key: tensor.read() for key, tensor in checkpoint.open(small).items()}
     values[name] = values[name] + np.float32(1e-3)
     checkpoint.save(values, to, format="bundle")
@@ -160,7 +160,7 @@ def test_a_killed_fill_goes_on_where_it_was(
     monkeypatch.setattr("ckpttool.training.filling.BATCH_BYTES", 160)
     monkeypatch.setattr(FeatureCache, "compute", lambda self, rows: (computed.append(rows[0]), compute(self, rows))[1])
     assert shell.json(*arguments, tmp_path / "cache") == {"path": str(folder), "rows": 300, "bytes": 7200, "hit": False}
-    assert computed[1:26] == list(range(50, 300, 10))  # the first are a few, the last the sample's
+    assert computed[1:26] == list(range(50, 300, 10))  # the first ones are a few rows, the last the sample's
     whole = shell.json(*arguments, tmp_path / "other")
     names = sorted(path.name for path in folder.glob("*.npy"))
     assert [(folder / name).read_bytes() for name in names] == [
@@ -232,5 +232,5 @@ def test_an_executor_fills_the_entry_that_one_process_does(shell: Any, small: Pa
     for path in alone.glob("*.npy"):
         np.testing.assert_allclose(
             np.load(through / path.name), np.load(path), atol=1e-6
-        )  # other batches round otherwise
+        )  # other batches round differently
     assert shell.error(*arguments, tmp_path, "--on", "nowhere").startswith("no executor is named 'nowhere'")

@@ -1,4 +1,4 @@
-"""The feature cache as a folder: what it holds, and how room is made in it."""
+"""The feature cache as a folder: its content, and how entries are evicted."""
 
 import os
 import time
@@ -14,7 +14,7 @@ from ckpttool.verbs.cache_prune import DAY
 
 
 def fill(root: Path, key: str, rows: int = 10, days: float = 0, whole: bool = True) -> None:
-    """Fill an entry, or a part of it, some days ago."""
+    """Fill an entry, or a part of it, dated some days ago."""
     entry = FeatureStore(root).entry(key)
     with entry.fill({"hidden/Relu:0": (np.float32, (4,))}, rows, durable_every=1) as writer:
         writer.append({"hidden/Relu:0": np.ones((rows if whole else 2, 4), np.float32)})

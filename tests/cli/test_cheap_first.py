@@ -1,4 +1,4 @@
-"""What is cheap is checked first: data that are not there and a wrong SPEC are told before what takes its time."""
+"""Cheap checks are first: missing data and a wrong SPEC are reported before anything slow."""
 
 import os
 import subprocess
@@ -23,7 +23,7 @@ NEW = ("-o", "new.ckpt")
 
 
 def told(*arguments: str | Path, slow: tuple[str, ...] = SLOW) -> tuple[str, str]:
-    """The one line that a command ends with, and which slow modules it has imported until then."""
+    """The one line with which a command ends, and the slow modules that it has imported by then."""
     command = [sys.executable, "-c", f"SLOW = {slow!r}\n{PROBE}", *map(str, arguments)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     line, modules = done.stderr.splitlines()
@@ -159,7 +159,7 @@ def test_a_list_of_files_lacks_the_one_that_is_named(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_nothing_of_tensorflow_reaches_the_terminal(model: Path) -> None:
-    """Of a run that computes, standard error has what ckpttool says of the data, and nothing else."""
+    """Standard error of a run contains ckpttool's messages about the data, and nothing else."""
     data = model.parent / "mnist_small.npz"
     names = ("TF_CPP_MIN_LOG_LEVEL", "TF_ENABLE_ONEDNN_OPTS")
     environment = {name: value for name, value in os.environ.items() if name not in names}

@@ -1,4 +1,4 @@
-"""All gates in one: what a server of builds asks of a model, and what it is told."""
+"""All gates in one: the checks of a CI server on a model, and their output."""
 
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ def no_summary(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(scope="module")
 def rows(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A hundred rows of the digits that the chapter's network tells."""
+    """A hundred rows of digits that the chapter's network recognises."""
     path = tmp_path_factory.mktemp("rows") / "rows.npz"
     small = np.load(Path(__file__).parents[2] / "fixtures" / "mnist_small.npz")
     np.savez(path, x_test=small["x_test"][:100], y_test=small["y_test"][:100])

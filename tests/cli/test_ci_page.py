@@ -1,4 +1,4 @@
-"""The page on gates for a server of builds: its commands run in a row, those of its workflows among them."""
+"""The page on gates for CI servers: its commands are run in order, including those of its workflows."""
 
 import re
 import shlex
@@ -16,7 +16,7 @@ BLOCK = re.compile(r"^```(sh|yaml)\n(.*?)^```", re.DOTALL | re.MULTILINE)
 
 
 def commands_of(kind: str, block: str) -> list[str]:
-    """The command lines of a block: a shell's, or what the steps of a workflow run."""
+    """The command lines of a block: a shell's, or those in the steps of a workflow."""
     if kind == "sh":
         return block.splitlines()
     found = []

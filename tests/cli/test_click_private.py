@@ -1,4 +1,4 @@
-"""What is needed of Click beyond its documented interface: these tests fail where a new version of it differs."""
+"""Dependencies on Click beyond its documented interface: these tests fail if a new version differs."""
 
 import click
 import pytest
@@ -16,7 +16,7 @@ def test_the_parser_has_the_order_of_options() -> None:
     args = ["--keep", "a", "--drop-slots", "--seed", "7", "x.ckpt", "--keep=b"]
     given = given_in_order(command, click.Context(command), args, Edit)
     assert [(option.name, value) for option, value in given] == [("keep", "a"), ("drop_slots", True), ("keep", "b")]
-    assert len(args) == 7  # the caller's list is left as it is: Click parses it again
+    assert len(args) == 7  # the caller's list is unchanged: Click parses it again
 
 
 def test_a_group_without_arguments_raises_its_help() -> None:

@@ -1,4 +1,4 @@
-"""`collections`: what a graph's author left for those who reuse it."""
+"""`collections`: what a graph's author stored for reuse."""
 
 from pathlib import Path
 from typing import Any

@@ -1,4 +1,4 @@
-"""`--config`: options from TOML, and runs done again from their reports; the command line wins, nothing is silent."""
+"""`--config`: options from TOML, and repeated runs from their reports; the command line wins, nothing is silent."""
 
 import json
 import subprocess
@@ -36,7 +36,7 @@ print(result.stderr)
 
 
 def alone(*runs: list[str | Path]) -> str:
-    """Run `finetune` some times in a process of its own, which computes on one thread; return what the last said."""
+    """Run `finetune` several times in its own process, single-threaded; return the last output."""
     arguments = json.dumps([list(map(str, run)) for run in runs])
     result = subprocess.run([sys.executable, "-c", RUNS, arguments], capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stderr
@@ -54,7 +54,7 @@ def figures(path: Path) -> list[dict[str, Any]]:
 
 @pytest.fixture
 def written(tmp_path: Path) -> Callable[[str], Path]:
-    """Write a file of TOML."""
+    """Write a TOML file."""
 
     def write(text: str, name: str = "run.toml") -> Path:
         path = tmp_path / name
@@ -66,7 +66,7 @@ def written(tmp_path: Path) -> Callable[[str], Path]:
 
 @pytest.fixture
 def rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Files of rows and of a teacher, for which a command looks before it does anything."""
+    """Files of rows and of a teacher, which a command checks before anything else."""
     monkeypatch.chdir(tmp_path)
     for name in ("d.npz", "many.npz", "t.ckpt.index"):
         (tmp_path / name).touch()
@@ -74,7 +74,7 @@ def rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def asked(rows: None, monkeypatch: pytest.MonkeyPatch) -> list[tuple[Options, bool, bool]]:
-    """The options, --overwrite and --resume that `finetune` was asked for; it is not run."""
+    """The options, --overwrite and --resume that `finetune` received; it is not run."""
     seen: list[tuple[Options, bool, bool]] = []
 
     def listen(_model: Any, _data: Any, options: Options, _output: Any, **given: Any) -> None:
@@ -176,18 +176,18 @@ SAID: dict[str, Any] = {
     **{"inputs": "X", "labels": "y", "logits": "logits", "loss": "loss", "accuracy": "acc", "training": "training"},
     **{"signature": "serving_default"},
 }
-"""A value for each option of `finetune`, not its default: an option that is added belongs here, or below."""
+"""A non-default value for each option of `finetune`: a new option must be added here, or below."""
 ALONE = {"train-op": "Momentum"}
-"""It takes the place of a recipe."""
+"""It replaces a recipe."""
 ROUNDS = {"pseudo-label": "0.2", "unlabelled": "many.npz", "rounds": "3", "sure": "0.9"}
-"""Of a run in rounds."""
+"""Of runs in rounds."""
 ELSEWHERE = {"model", "data", "weights"}
-"""In the report, beside the options; weights are part of what the model is called."""
+"""In the report next to the options; weights are part of the model's name."""
 NOT_REPEATED = {
     *("config", "config-paths", "output", "to", "overwrite", "allow-op", "trust", "resume", "dry-run", "json"),
     *("tensorboard", "plot", "verbose", "quiet", "format", "header"),
 }
-"""What a run is written to, what is printed, what is allowed: another run has its own."""
+"""Output, printing and permissions of a run: another run has its own."""
 
 
 def long_names() -> set[str]:

@@ -1,4 +1,4 @@
-"""HDF5 is read in a confined child: what its library does to the process is one line, and no other file is reached."""
+"""HDF5 is read in a confined child: its library's crashes become one line, and no other file is accessible."""
 
 import shutil
 import subprocess

@@ -1,4 +1,4 @@
-"""Running confined: what others wrote gives the same result there; what this user made of their own runs as it is."""
+"""Confined runs: others' files give the same result; files that this user has made run unconfined."""
 
 import os
 import subprocess
@@ -16,7 +16,7 @@ confined = pytest.mark.skipif(not version(), reason="the kernel has no Landlock"
 
 
 def run(folder: Path, *arguments: str) -> tuple[int, str]:
-    """The exit code of a command that is a process of its own, and what it says last."""
+    """The exit code of a command run as a process, and its last line."""
     command = [sys.executable, "-m", "ckpttool", *arguments]
     environment = os.environ | {"XDG_STATE_HOME": str(folder / "state"), "XDG_CACHE_HOME": str(folder / "cache")}
     done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
@@ -24,14 +24,14 @@ def run(folder: Path, *arguments: str) -> tuple[int, str]:
 
 
 def known(folder: Path) -> int:
-    """How many graphs are known."""
+    """The number of known graphs."""
     file = folder / "state" / "ckpttool" / "known-graphs.txt"
     return len(file.read_text().split()) if file.exists() else 0
 
 
 @pytest.fixture
 def reading(new_network: type[Any], tmp_path: Path) -> Path:
-    """A model whose graph reads a file that lies elsewhere."""
+    """A model whose graph reads a file elsewhere."""
     (tmp_path / "work").mkdir()
     (tmp_path / "secret").write_text("secret")
     network = new_network()

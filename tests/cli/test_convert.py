@@ -1,4 +1,4 @@
-"""`convert`: a checkpoint in another format, with the safetensors package and TensorFlow as those that read it."""
+"""`convert`: a checkpoint in another format, read by the safetensors package and TensorFlow."""
 
 import json
 from pathlib import Path
@@ -27,7 +27,7 @@ def test_the_suffix_says_the_format(shell: Any, model: Path, tmp_path: Path) -> 
 
 
 def after_header(path: Path) -> bytes:
-    """The bytes of the tensors in a safetensors file; the header has the lineage too."""
+    """The bytes of the tensors in a safetensors file, without the header, which has the lineage too."""
     content = path.read_bytes()
     return content[8 + int.from_bytes(content[:8], "little") :]
 

@@ -1,4 +1,4 @@
-"""Every transfer command on a model that is not there or not whole: one line says which file, nothing is written."""
+"""Every transfer command on a missing or damaged model: one line names the file, nothing is written."""
 
 import shutil
 from collections.abc import Callable
@@ -20,7 +20,7 @@ COMMANDS = {
 
 
 def damage(prefix: Path, what: str) -> None:
-    """Do to one of a model's files what the words say: `cut off index`, `flip data`, `remove meta`."""
+    """Damage one of a model's files as the words say: `cut off index`, `flip data`, `remove meta`."""
     verb, _, part = what.rpartition(" ")
     path = Path(f"{prefix}.{'data-00000-of-00001' if part == 'data' else part}")
     content = path.read_bytes()
@@ -35,7 +35,7 @@ def damage(prefix: Path, what: str) -> None:
 
 @pytest.fixture
 def attempt(shell: Any, data: Path, tmp_path: Path) -> Callable[[str, Path], str]:
-    """Run a command on a model; it must fail, write nothing, and say why in the one line that is returned."""
+    """Run a command on a model; it must fail, write nothing, and give the reason in the one line that is returned."""
     np.savez(tmp_path / "weights.npz", **{"hidden1/bias": np.zeros(8, np.float32)})
 
     def run(command: str, model: Path) -> str:
@@ -45,7 +45,7 @@ def attempt(shell: Any, data: Path, tmp_path: Path) -> Callable[[str, Path], str
         result = shell.run(*(names.get(word, word) for word in COMMANDS[command]), exit_code=2)
         assert sorted(tmp_path.rglob("*")) == before
         (message,) = [line for line in result.stderr.splitlines() if line.startswith("Error: ")]
-        assert result.stderr.endswith(f"{message}\n")  # a plan and its notes may stand before it: tensors are read last
+        assert result.stderr.endswith(f"{message}\n")  # a plan and its notes may be before it: tensors are read last
         return str(message)
 
     return run
@@ -62,8 +62,8 @@ DAMAGES = {
     "remove meta": "small.ckpt: no graph found",
 }
 CASES = [(command, what) for command in COMMANDS for what in DAMAGES]
-CASES.remove(("import", "remove index"))  # weights may be imported into a graph without a checkpoint,
-CASES.remove(("import", "remove meta"))  # and into a checkpoint without a graph
+CASES.remove(("import", "remove index"))  # weights can be imported into a graph without a checkpoint,
+CASES.remove(("import", "remove meta"))  # or into a checkpoint without a graph
 
 
 @pytest.mark.parametrize(("command", "what"), CASES)
@@ -83,7 +83,7 @@ def test_no_model_at_all(attempt: Callable[[str, Path], str], data: Path, tmp_pa
     )
     (tmp_path / "empty").mkdir()
     assert attempt(command, tmp_path / "empty").startswith(f"Error: {tmp_path}/empty: ")
-    if command != "import":  # which fills a checkpoint without a graph, too
+    if command != "import":  # which also fills a checkpoint without a graph
         assert attempt(command, data) == f"Error: {data}: not a graph but a zip archive (.npz, .keras or .pt)"
 
 

@@ -1,4 +1,4 @@
-"""`diff`: what changed from one checkpoint to another."""
+"""`diff`: the changes from one checkpoint to another."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -148,7 +148,7 @@ def test_an_adapter_is_told_by_its_rank(shell: Any, tmp_path: Path) -> None:
 def test_all_singular_values_where_they_are_asked_for(shell: Any, tmp_path: Path) -> None:
     draw = np.random.default_rng(4)
     before = {name: draw.normal(size=(12, 9)).astype(np.float32) for name in ("low/kernel", "top/kernel")}
-    after = {**before, "top/kernel": draw.normal(size=(12, 9)).astype(np.float32)}  # nothing is left of what it was
+    after = {**before, "top/kernel": draw.normal(size=(12, 9)).astype(np.float32)}  # nothing of it is unchanged
     after |= {"low/kernel": before["low/kernel"] + np.outer(np.arange(12), np.ones(9)).astype(np.float32)}
     a, b = saved(tmp_path, "a.npz", before), saved(tmp_path, "b.npz", after)
     found = {each["name"]: each for each in shell.json("diff", a, b, "--spectra", exit_code=1)["spectra"]}

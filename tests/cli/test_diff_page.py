@@ -1,4 +1,4 @@
-"""The page of `diff --html`, as a browser shows it."""
+"""The page of `diff --html` in a browser."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -17,7 +17,7 @@ Opened = Callable[[Path], Any]
 
 @pytest.fixture(scope="module")
 def tuned(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The chapter's network after an epoch with its two lowest layers frozen, and the page of what that changed."""
+    """The chapter's network after an epoch with its two lowest layers frozen, and the page of the differences."""
     fixtures, folder = Path(__file__).parents[2] / "fixtures", tmp_path_factory.mktemp("tuned")
     before, after, page = fixtures / "my_model_final.ckpt", folder / "tuned.ckpt", folder / "page.html"
     run = ["finetune", before, "--data", fixtures / "mnist_small.npz", "--freeze", "hidden[12]", "--epochs", "1"]

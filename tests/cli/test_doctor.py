@@ -1,4 +1,4 @@
-"""The doctor: what is installed, what is missing for what, and where things are kept."""
+"""The doctor: what is installed, what is missing for which feature, and where files are stored."""
 
 from importlib import metadata
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""`edit`: options and scripts, their order, plans, what is refused, and what TensorFlow reads."""
+"""`edit`: options and scripts, their order, plans, rejected edits, and what TensorFlow reads."""
 
 from pathlib import Path
 from typing import Any

@@ -1,4 +1,4 @@
-"""Errors: parameters that they name are spelled as the options of the command that runs; exit codes."""
+"""Errors: parameters in them are spelled as the options of the running command; exit codes."""
 
 from pathlib import Path
 from typing import Any

@@ -1,4 +1,4 @@
-"""`evaluate`: loss and accuracy as NumPy works them out, of which rows, from prefixes and SavedModel folders."""
+"""`evaluate`: loss and accuracy as computed by NumPy, of which rows, from prefixes and SavedModel folders."""
 
 import re
 from pathlib import Path
@@ -54,7 +54,7 @@ def test_the_rows_that_are_asked_for(
 
 
 def counted(small: Path, data: Path) -> tuple[Any, list[dict[str, Any]]]:
-    """The confusion table of the test rows, and the figures of each class, as NumPy has them."""
+    """The confusion matrix of the test rows, and the metrics of each class, computed with NumPy."""
     arrays = np.load(data, allow_pickle=False)
     y, said = arrays["y_test"], outputs(small, arrays["x_test"]).argmax(1)
     table = np.array([[int(((y == true) & (said == other)).sum()) for other in range(3)] for true in range(3)])
@@ -149,7 +149,7 @@ def test_a_label_without_an_output_is_named(shell: Any, small: Path, tmp_path: P
 
 
 def test_a_saved_model_folder_is_a_model(shell: Any, new_network: Any, data: Path, tmp_path: Path) -> None:
-    """As TensorFlow 1's `simple_save` writes it: evaluated, reused and trained as its checkpoint would be."""
+    """As written by TensorFlow 1's `simple_save`: evaluated, reused and trained as its checkpoint would be."""
     net = new_network()
     with net.building():
         X, y, _ = net.inputs()

@@ -1,4 +1,4 @@
-"""`export`: what was imported goes back, byte by byte, under the names and in the layouts that it had."""
+"""`export`: imported weights are exported again, byte by byte, with their former names and layouts."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -44,7 +44,7 @@ def state() -> dict[str, torch.Tensor]:
 
 @pytest.fixture
 def source(tmp_path: Path) -> Path:
-    """A file of PyTorch."""
+    """A PyTorch file."""
     torch.save(state(), tmp_path / "model.pt")
     return tmp_path / "model.pt"
 
@@ -57,7 +57,7 @@ def rules(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def imported(shell: Any, source: Path, rules: Path, tmp_path: Path) -> Path:
-    """A model of TensorFlow 1 with the file's weights."""
+    """A TensorFlow 1 model with the file's weights."""
     tf1 = tensorflow().compat.v1
     with tf1.Graph().as_default():
         x = tf1.placeholder(tf1.float32, (None, 8, 8, 3))
@@ -87,7 +87,7 @@ def test_the_bytes_come_back(shell: Any, imported: Path, source: Path, rules: Pa
 def test_a_tied_kernel_follows_the_one_that_it_is_tied_to(
     shell: Any, imported: Path, source: Path, rules: Path, tmp_path: Path
 ) -> None:
-    """An import leaves it out, an export writes it in its own layout; one that has no variable keeps what it was."""
+    """An import skips it, an export writes it in its own layout; one without a variable keeps its values."""
     torch.save(state() | {"head.weight": torch.zeros(6, 6), "other": torch.ones(2)}, source)
     copies = "".join(
         f"[[rule]]\nfrom = '{old}'\nto = '{new}'\ncopy = true\n{more}\n"
@@ -126,7 +126,7 @@ def test_a_plan_writes_nothing(shell: Any, imported: Path, source: Path, rules: 
 
 
 def test_keras_weights(shell: Any, tmp_path: Path) -> None:
-    """Imported, changed by hand, exported: Keras loads the new values."""
+    """Imported, changed manually, exported: Keras loads the new values."""
     tf1 = tensorflow().compat.v1
     import keras
 
@@ -146,7 +146,7 @@ def test_keras_weights(shell: Any, tmp_path: Path) -> None:
 
 
 def test_an_old_file_of_keras_is_one_again(shell: Any, tmp_path: Path) -> None:
-    """Of two formats whose files end in `.h5` it is that of the other file: Keras loads it, no tree of datasets."""
+    """Two formats have files that end in `.h5`; the output has that of the other file: Keras loads it."""
     tensorflow()
     import keras
 
@@ -222,6 +222,6 @@ def test_formats_that_are_only_read(shell: Any, imported: Path, source: Path, ru
         assert "safetensors (.safetensors, " in line
         assert "npz (.npz)" in line
         assert "hdf5 (.h5, .hdf5)" in line
-        assert "--to" not in line  # which this command does not have
+        assert "--to" not in line  # this command does not have that option
     shell.run(*how, tmp_path / "back.npz")
     assert "--overwrite" in shell.error(*how, tmp_path / "back.npz")

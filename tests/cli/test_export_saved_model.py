@@ -1,4 +1,4 @@
-"""`export-saved-model`: what TensorFlow 1 and 2 load gives what a session on the model gives."""
+"""`export-saved-model`: TensorFlow 1 and 2 compute from the export what a session computes from the model."""
 
 import shutil
 from collections.abc import Callable
@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 Kind = tuple[bool, bool]
-"""Of a network: whether its variables are resources, whether its conditionals and loops are functional."""
+"""Properties of a network: whether its variables are resources, whether its conditionals and loops are functional."""
 
 
 def called(folder: Path, name: str = "serving_default", **inputs: Any) -> dict[str, Any]:

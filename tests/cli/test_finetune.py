@@ -1,4 +1,4 @@
-"""`finetune`: what it prints, writes and proves; every wrong use is one line, and leaves nothing behind."""
+"""`finetune`: its output, files and proofs; every wrong use is one line, and leaves no files."""
 
 import json
 import os
@@ -99,7 +99,7 @@ def test_the_chapters_network_goes_on_with_its_own_training_op(
 
 
 def test_a_second_run_goes_on_with_the_slots(shell: Any, small: Path, data: Path, tmp_path: Path) -> None:
-    """Two runs of an epoch each give what one run of two gives: the momentum is not lost between them."""
+    """Two runs of an epoch each equal one run of two: the momentum is kept between them."""
     options = ["--data", data, "--optimizer", "momentum", "--batch-size", "270", "--keep", "last"]
     first, second, whole = (tmp_path / name for name in ("first.ckpt", "second.ckpt", "whole.ckpt"))
     shell.run("finetune", small, *options, *EPOCH, "-o", first)
@@ -235,7 +235,7 @@ def test_wrong_uses_are_refused(
 
 
 def test_tensors_that_cannot_be_what_they_are_said_to_be(shell: Any, small: Path, data: Path, tmp_path: Path) -> None:
-    """What only running the graph tells is one line too, and names the graph and the tensor."""
+    """Errors found only by running the graph are one line too, with the graph and the tensor."""
 
     def refusal(*options: str) -> str:
         result = shell.run("finetune", small, "--data", data, *options, "-o", tmp_path / "o", exit_code=2)
@@ -251,7 +251,7 @@ def test_tensors_that_cannot_be_what_they_are_said_to_be(shell: Any, small: Path
 def test_weights_that_are_no_numbers_are_never_written(
     shell: Any, small: Path, data: Path, tmp_path: Path, rate: str
 ) -> None:
-    """One batch per epoch: the loss before the step is fine, so only the validation tells."""
+    """One batch per epoch: the loss before the step is fine, so only the validation detects it."""
     options = ["--data", data, "--lr", rate, "--batch-size", "270", *EPOCH]
     result = shell.run("finetune", small, *options, "-o", tmp_path / "o", exit_code=2)
     assert "loss became" in result.stderr and "epoch 1" in result.stderr

@@ -1,4 +1,4 @@
-"""`fold`: a frozen graph gives what a session on the model gives."""
+"""`fold`: a frozen graph has the same outputs as a session with the model."""
 
 import re
 from collections.abc import Callable
@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 Kind = tuple[bool, bool]
-"""Of a network: whether its variables are resources, whether its conditionals and loops are functional."""
+"""Properties of a network: whether its variables are resources, whether its conditionals and loops are functional."""
 
 
 def run(frozen: Path, tensor: str, feed: dict[str, Any]) -> Any:

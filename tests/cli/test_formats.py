@@ -1,4 +1,4 @@
-"""`formats`: what each format can do."""
+"""`formats`: the capabilities of each format."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""`freeze` from the shell: what it says, refuses and leaves alone. What it does to a training is in tests/verbs."""
+"""`freeze` from the shell: its output, errors, and what stays unchanged. Its effect is tested in tests/verbs."""
 
 from pathlib import Path
 from typing import Any

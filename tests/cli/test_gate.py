@@ -1,4 +1,4 @@
-"""Models that act when they are run: refused by every command that runs a graph, with nothing written."""
+"""Models that act when they are run: rejected by every command that runs a graph, with nothing written."""
 
 import shutil
 from collections.abc import Callable
@@ -19,7 +19,7 @@ WEIGHTS = {
     "outputs/kernel": np.ones((5, 3), np.float32),
 }
 ACTS: dict[str, tuple[str, Callable[[Any, Path], Any]]] = {}
-"""By name, the type of op that is refused, and what builds the op: from a number and the file that must not appear."""
+"""By name: the type of the rejected op, and its builder, which takes a number and the file that must not appear."""
 
 
 def acts(refused: str) -> Callable[[Callable[[Any, Path], Any]], Any]:
@@ -31,7 +31,7 @@ def acts(refused: str) -> Callable[[Callable[[Any, Path], Any]], Any]:
 
 
 def written(tf: Any, canary: Path) -> Any:
-    """A number that comes after a file has been written."""
+    """A number that depends on the writing of a file."""
     with tf.control_dependencies([tf.io.write_file(str(canary), "acted")]):
         return tf.constant(1.0)
 
@@ -149,7 +149,7 @@ def a_sampler_with_a_file(tf: Any, canary: Path) -> Any:
 
 
 def build(folder: Path, act: Callable[[Any, Path], Any], where: str = "logits") -> tuple[Path, Path]:
-    """Write the network 4-5-3 whose hidden layer, logits, update op, initialiser or training op waits for an act."""
+    """Write the network 4-5-3 with an act before its hidden layer, logits, update op, initialiser or training op."""
     import tensorflow as tf
 
     tf1, canary, prefix = tf.compat.v1, folder / "canary", folder / "model.ckpt"
@@ -183,7 +183,7 @@ def files(folder: Path) -> dict[Path, bytes]:
 
 
 def refused(shell: Any, op: str, canary: Path, *command: str | Path) -> None:
-    """The command ends with one line that names the op's type and the option; nothing is written, no file made."""
+    """Check that a command ends with one line, with the op's type and the option, and that no file was written."""
     before = files(canary.parent)
     *_, said = shell.run(*command, exit_code=2).stderr.splitlines()
     assert said.startswith("Error: ") and "can have side effects" in said and op in said and "--allow-op" in said
@@ -250,14 +250,14 @@ def test_a_sample_is_not_compared(shell: Any, tmp_path: Path) -> None:
 
 
 def test_what_a_shape_depends_on_is_not_run_by_the_import(tmp_path: Path) -> None:
-    """TensorFlow evaluates ops without state as it imports a graph, to know shapes: also those that write files."""
+    """TensorFlow evaluates stateless ops when it imports a graph, to infer shapes: also those that write files."""
 
     def shaped(tf: Any, canary: Path) -> Any:
         size = tf.raw_ops.DebugIdentity(input=tf.constant(1), tensor_name="a:0", debug_urls=[f"file://{canary}"])
         return tf.reshape(tf.zeros([1]), tf.stack([size, 1]))[0, 0]
 
     prefix, canary = build(tmp_path, shaped)
-    shutil.rmtree(canary)  # which building it has written
+    shutil.rmtree(canary)  # written when it was built
     with pytest.raises(GraphError, match=r"\(DebugIdentity\) can have side effects"):
         with_gradients(load(prefix), "loss/loss:0", [], ["hidden1/kernel"])
     assert not canary.exists()

@@ -1,4 +1,4 @@
-"""Help: groups of options, what matters first, other names for commands, and what a shell completes."""
+"""Help: groups of options, their order, other names for commands, and shell completion."""
 
 import subprocess
 import sys

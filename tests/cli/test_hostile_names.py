@@ -1,4 +1,4 @@
-"""Names that strangers wrote: whatever the command, nothing that a terminal or a page sees steers it."""
+"""Hostile names: in no command do they control a terminal or a page."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""Files of weights that lie: `import` refuses each with its reason, and what they reach for stays untouched."""
+"""Hostile weight files: `import` rejects each with its reason, and their targets stay untouched."""
 
 import io
 import os

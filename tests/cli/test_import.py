@@ -1,4 +1,4 @@
-"""`import`: weights of another framework in the chapter's graph, proved by running what was written."""
+"""`import`: weights of another framework in the chapter's graph, verified by running the output."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -33,7 +33,7 @@ def build(resource: bool = False, optimizer: bool = False) -> Any:
 
 @pytest.fixture(params=[False, True], ids=["reference", "resource"])
 def graph(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
-    """A graph alone."""
+    """A graph without a checkpoint."""
     tf1 = tensorflow().compat.v1
     with tf1.Graph().as_default():
         build(request.param).export_meta_graph(str(tmp_path / "graph.meta"))

@@ -1,6 +1,6 @@
-"""BERT as keras-hub and transformers write it becomes google-research's graph: the answers are those of the libraries.
+"""BERT from keras-hub and transformers becomes google-research's graph, with the libraries' outputs.
 
-The files and the answers are fixtures, so that the tests need neither library.
+The files and the outputs are fixtures, so that the tests need neither library.
 """
 
 import runpy
@@ -53,7 +53,7 @@ def sequence(tf1: Any) -> None:
 
 
 class Case(NamedTuple):
-    """A file, the rules and the graph that it goes by, and the op that gives each of the library's answers."""
+    """A file, its rules and graph, and the op for each of the library's outputs."""
 
     file: str
     rules: str
@@ -103,7 +103,7 @@ def test_the_way_back_gives_the_bytes(shell: Any, tmp_path: Path, case: Case) ->
 
 @pytest.mark.parametrize("case", CASES[5:], ids=[case.file for case in CASES[5:]])
 def test_the_way_back_to_pytorch_gives_the_bytes(shell: Any, tmp_path: Path, case: Case) -> None:
-    """Also of tied weights, which a file may have a second time: PyTorch would load whichever comes last."""
+    """Also of tied weights, which may be in a file twice: PyTorch would load whichever is last."""
     out, like, back = imported(shell, tmp_path, case), tmp_path / "like.pt", tmp_path / "back.safetensors"
     expected = load_file(FILES / case.file) if case.file.endswith("safetensors") else torch.load(FILES / case.file)
     torch.save({name: torch.zeros_like(tensor) for name, tensor in expected.items()}, like)
@@ -115,7 +115,7 @@ def test_the_way_back_to_pytorch_gives_the_bytes(shell: Any, tmp_path: Path, cas
 
 
 def test_from_pytorch_to_keras_through_a_graph(shell: Any, tmp_path: Path) -> None:
-    """A classifier of transformers becomes one of keras-hub; the answers stay, as its GELU is the graph's matter."""
+    """A transformers classifier becomes one of keras-hub, with equal outputs, as the graph defines its GELU."""
     torch_case, keras_case = CASES[6], CASES[2]
     out, back = imported(shell, tmp_path, torch_case), tmp_path / "back.weights.h5"
     shell.run("export", out, "--rules", keras_case.rules, "--like", FILES / keras_case.file, "-o", back)
@@ -126,7 +126,7 @@ def test_from_pytorch_to_keras_through_a_graph(shell: Any, tmp_path: Path) -> No
 
 
 def tensors(file: Any) -> list[str]:
-    """Name every dataset of a file but those of the optimizer."""
+    """Return the names of all datasets of a file except the optimizer's."""
     found: list[str] = []
     file.visititems(lambda name, member: found.append(name) if isinstance(member, h5py.Dataset) else None)
     return [name for name in found if not name.startswith("optimizer/")]

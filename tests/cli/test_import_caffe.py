@@ -1,4 +1,4 @@
-"""Blobs of Caffe, in the HDF5 file that Net::ToHDF5 writes, into a graph of tf.layers' names, and back."""
+"""Caffe blobs, in the HDF5 file written by Net::ToHDF5, into a graph with tf.layers' names, and back."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -17,7 +17,7 @@ Blobs = dict[str, list[np.ndarray]]
 
 
 def blobs() -> Blobs:
-    """Convolutions with their normalisation as two layers: bn_conv1 and scale_conv1, conv2/bn and conv2/scale."""
+    """Convolutions with normalisations of two layers: bn_conv1 and scale_conv1, conv2/bn and conv2/scale."""
     rng = np.random.default_rng(1)
     layers = {
         "conv1": [rng.normal(0, 0.2, (6, 3, 3, 3))],
@@ -34,7 +34,7 @@ def blobs() -> Blobs:
 
 
 def written(path: Path, layers: Blobs) -> Path:
-    """Write a group for each layer, also where it has no blobs, and a dataset for each blob, by its number."""
+    """Write a group for each layer, even without blobs, and a dataset for each blob, by number."""
     with h5py.File(path, "w") as file:
         for name, made in layers.items():
             group = file.create_group(f"data/{name}")
@@ -44,7 +44,7 @@ def written(path: Path, layers: Blobs) -> Path:
 
 
 def caffe(layers: Blobs, images: np.ndarray) -> np.ndarray:
-    """The formulas of Caffe's layers; convolutions and dense layers are PyTorch's, whose weights lie as Caffe's do."""
+    """The formulas of Caffe's layers; convolutions and dense layers are PyTorch's, which has Caffe's layouts."""
     x = _scale(_norm(_convolution(images, *layers["conv1"]), *layers["bn_conv1"]), *layers["scale_conv1"])
     x = _convolution(np.maximum(x, 0), *layers["conv2"])
     x = _scale(_norm(x, *layers["conv2/bn"]), *layers["conv2/scale"])
@@ -100,7 +100,7 @@ def answer(prefix: Path, images: np.ndarray) -> Any:
 
 
 def untrained(layers: Blobs) -> Blobs:
-    """A factor of 0: the layer's statistics do not count."""
+    """A factor of 0: the layer's statistics are not used."""
     return {**layers, "conv2/bn": [*layers["conv2/bn"][:2], np.zeros(1, np.float32)]}
 
 
@@ -117,7 +117,7 @@ def test_a_network_with_batch_norm(shell: Any, graph: Path, tmp_path: Path, chan
 
 
 def test_the_way_back_computes_the_same(shell: Any, graph: Path, tmp_path: Path) -> None:
-    """The sums come back as means, with the factor 1; everything else byte for byte."""
+    """The sums are exported as means, with the factor 1; everything else byte for byte."""
     file, out, back = written(tmp_path / "net.h5", blobs()), tmp_path / "out.ckpt", tmp_path / "back.h5"
     shell.run("import", file, "--into", graph, "--rules", "caffe", "-o", out)
     shell.run("export", out, "--rules", "caffe", "--like", file, "-o", back)

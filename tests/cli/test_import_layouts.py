@@ -1,4 +1,4 @@
-"""Rules with transforms: kernels are turned over where a rule, or the op that reads them, says so; never in silence."""
+"""Rules with transforms: kernels are transposed if a rule, or the op that reads them, requires it; never silently."""
 
 from pathlib import Path
 from typing import Any
@@ -66,7 +66,7 @@ def test_the_ready_set_of_pytorch_asks_the_ops(shell: Any, graph: Path, tmp_path
 def test_a_square_kernel_of_pytorch_needs_a_transform(
     shell: Any, tmp_path: Path, transform: str, expected: Any
 ) -> None:
-    """Its shape fits either way, and the wrong way gives other outputs."""
+    """Its shape fits either way, and the wrong one has other outputs."""
     tf1 = tensorflow().compat.v1
     with tf1.Graph().as_default():
         tf1.matmul(tf1.placeholder(tf1.float32, (None, 3)), tf1.get_variable("fc/kernel", (3, 3)))
@@ -115,7 +115,7 @@ def test_what_does_not_fit_under_a_layout(shell: Any, graph: Path, tmp_path: Pat
 
 @pytest.mark.parametrize(("order", "expected"), [((0, 1), SQUARE.T), ((1, 0), SQUARE)])
 def test_a_matrix_that_the_graph_transposes(shell: Any, tmp_path: Path, order: Any, expected: Any) -> None:
-    """Old versions of tensordot transpose a kernel into its own order; another transpose makes PyTorch's layout."""
+    """Old versions of tensordot transpose a kernel to their own order; another transpose gives PyTorch's layout."""
     tf1 = tensorflow().compat.v1
     with tf1.Graph().as_default():
         kernel = tf1.transpose(tf1.get_variable("fc/kernel", (3, 3)), order)
@@ -158,7 +158,7 @@ def test_a_dense_layer_that_reads_a_flattened_image(shell: Any, tmp_path: Path) 
 
 
 def test_pytorch_layouts_under_the_names_of_the_graph(shell: Any, tmp_path: Path) -> None:
-    """No rule: two shapes tell that kernels have their outputs first, and so has the square one between them."""
+    """No rule: two shapes show that kernels have their outputs first, so the square one between them has, too."""
     torch.manual_seed(2)
     sizes = {"hidden1": (7, 5), "hidden2": (5, 5), "outputs": (5, 3)}
     layers = {name: torch.nn.Linear(*size) for name, size in sizes.items()}
@@ -246,7 +246,7 @@ def test_an_lstm_of_keras_in_a_graph_of_tensorflow_1(shell: Any, tmp_path: Path)
 
 @pytest.mark.parametrize("shape", [(1, 1, 3, 2), (1, 3, 2)])
 def test_a_matrix_for_a_kernel_with_a_window_of_one(shell: Any, tmp_path: Path, shape: tuple[int, ...]) -> None:
-    """A refusal names the layout, and `auto` is it."""
+    """An error names the layout, which `auto` accepts."""
     tf1 = tensorflow().compat.v1
     with tf1.Graph().as_default():
         rows = tf1.placeholder(tf1.float32, (None, *[4] * (len(shape) - 2), 3))
@@ -262,7 +262,7 @@ def test_a_matrix_for_a_kernel_with_a_window_of_one(shell: Any, tmp_path: Path, 
 
 
 def test_a_graph_that_was_asked_runs_and_is_written_as_it_was(shell: Any, tmp_path: Path) -> None:
-    """A square convolution, which a reference settles: its op gets no attribute that it has not."""
+    """A square convolution, resolved by a reference: its op gets no attributes."""
     tf1 = tensorflow().compat.v1
     kernel, rows = np.random.default_rng(2).normal(size=(3, 3, 3, 3)).astype(np.float32), np.ones((1, 4, 4, 3), "f4")
     with tf1.Graph().as_default():

@@ -1,4 +1,4 @@
-"""`import --suggest` and `--check`: weights of PyTorch into a graph by a draft, and proof that it computes the same."""
+"""`import --suggest` and `--check`: PyTorch weights into a graph with drafted rules, and proof of equal outputs."""
 
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from ckpttool.verbs.import_weights import plan_import
 
 @pytest.fixture
 def weights(tmp_path: Path) -> Path:
-    """A network 4-8-6-3 of PyTorch, with a reference of what it computes."""
+    """A PyTorch network 4-8-6-3, with a reference of its outputs."""
     torch.manual_seed(1)
     linear = [torch.nn.Linear(*sizes) for sizes in ((4, 8), (8, 6), (6, 3))]
     module = torch.nn.Sequential(linear[0], torch.nn.ReLU(), linear[1], torch.nn.ELU(), linear[2])
@@ -67,7 +67,7 @@ FAMILIES = {"out.ckpt": [], "out": ["--to", "saved-model"]}
 def test_what_computes_something_else_is_not_written(
     output: str, shell: Any, small: Path, weights: Path, tmp_path: Path
 ) -> None:
-    """Nor does it replace anything: not the model, nor what lies beside it."""
+    """Nor does it replace anything: neither the model, nor the files next to it."""
     shell.run("import", weights, "--into", small, "--suggest", "-o", tmp_path / "rules.toml")
     (tmp_path / "outputs").mkdir()
     options = ["--into", small, "--rules", tmp_path / "rules.toml", *FAMILIES[output], "-o"]
@@ -76,7 +76,7 @@ def test_what_computes_something_else_is_not_written(
     assert shell.run(*command, exit_code=1).stderr.endswith(f"{tmp_path}/outputs/{output}: nothing is written\n")
     assert not [*(tmp_path / "outputs").iterdir()]
 
-    shell.run("import", weights, *options, tmp_path / "outputs" / output)  # which nobody checks
+    shell.run("import", weights, *options, tmp_path / "outputs" / output)  # which is not checked
     old = {path: path.read_bytes() for path in (tmp_path / "outputs").rglob("*") if path.is_file()}
     torch.save({**torch.load(weights), "2.bias": torch.zeros(6)}, weights)
     said = shell.run(*command, "--overwrite", exit_code=1).stderr
@@ -126,7 +126,7 @@ def test_a_draft_has_a_name_of_toml_and_does_not_replace(
 
 
 def test_a_dense_layer_behind_a_flattened_image(shell: Any, tmp_path: Path) -> None:
-    """PyTorch's rows go channel by channel, TensorFlow's place by place."""
+    """PyTorch's rows are ordered by channel, TensorFlow's by position."""
     torch.manual_seed(2)
     parts = [torch.nn.Conv2d(2, 3, 3, padding=1), torch.nn.ReLU(), torch.nn.MaxPool2d(2), torch.nn.Flatten()]
     module = torch.nn.Sequential(*parts, torch.nn.Linear(27, 5))

@@ -1,4 +1,4 @@
-"""Networks of PyTorch and Keras become TensorFlow 1 graphs by the ready sets, and go back: all give one answer."""
+"""PyTorch and Keras networks become TensorFlow 1 graphs with the included rules, and back: all outputs are equal."""
 
 import runpy
 from pathlib import Path
@@ -22,12 +22,12 @@ def assert_close(found: Any, expected: Any) -> None:
 
 
 def zeroed(network: torch.nn.Module) -> dict[str, torch.Tensor]:
-    """A state of the same names and shapes, without the values."""
+    """A state with the same names and shapes, and zeros."""
     return {name: torch.zeros_like(tensor) for name, tensor in network.state_dict().items()}
 
 
 class Nested(torch.nn.Module):
-    """What names of PyTorch the general set tells apart: normalisations of two kinds, a table, kernels of three."""
+    """Names that the general rules distinguish: normalisations of two kinds, a table, kernels of three kinds."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -46,7 +46,7 @@ class Nested(torch.nn.Module):
 
 
 def nested_graph(tf1: Any) -> None:
-    """The same with tf.layers' names; kernels are read by the ops that tf.layers has."""
+    """The same with tf.layers' names; kernels are read by the ops of tf.layers."""
     images = tf1.placeholder(tf1.float32, (None, 8, 8, 3), name="images")
     ids = tf1.placeholder(tf1.int32, (None,), name="ids")
     x = tf1.nn.conv2d(images, tf1.get_variable("features/0/conv/kernel", (3, 3, 3, 4)), 1, "VALID")
@@ -104,7 +104,7 @@ def test_a_resnet_of_torchvision(shell: Any, tmp_path: Path) -> None:
 
 
 def test_resnet50_of_keras(shell: Any, tmp_path: Path) -> None:
-    """The network of keras.applications, narrower and of fewer blocks, in each kind of file that Keras 3 writes."""
+    """The keras.applications network, narrower and with fewer blocks, in each kind of file that Keras 3 writes."""
     network = RESNETS["keras_resnet"](64, 8, 10, RESNET[0])
     sizes = (*RESNET, RESNETS["KERAS"])
     graph, rules = (

@@ -1,4 +1,4 @@
-"""Embeddings, recurrent cells and attentions of PyTorch and Keras in graphs of TensorFlow 1: imported and proved."""
+"""Embeddings, recurrent cells and attentions of PyTorch and Keras in TensorFlow 1 graphs: imported and verified."""
 
 import re
 from collections.abc import Callable
@@ -14,13 +14,13 @@ from ckpttool.runtime.configure import tensorflow
 
 TOKENS, WIDTH, UNITS, HEADS, STEPS = 11, 8, 6, 2, 5
 ROWS = np.random.default_rng(3).integers(0, TOKENS, (4, STEPS)).astype(np.int32)
-pytestmark = pytest.mark.filterwarnings("ignore:.*deprecated:UserWarning")  # TensorFlow 1's own cells say so
+pytestmark = pytest.mark.filterwarnings("ignore:.*deprecated:UserWarning")  # warnings of TensorFlow 1's own cells
 
 Middle = Callable[[Any], Any]
 
 
 def graph(folder: Path, middle: Middle) -> Path:
-    """A network of TensorFlow 1: a table that is looked up, something in the middle, a dense layer."""
+    """A TensorFlow 1 network: a table that is looked up, a middle part, a dense layer."""
     tf1 = tensorflow().compat.v1
     with tf1.Graph().as_default():
         X = tf1.placeholder(tf1.int32, (None, STEPS), name="X")
@@ -55,7 +55,7 @@ def cell(kind: str) -> Middle:
 
 
 def gru_of_keras(x: Any) -> Any:
-    """The equations of a GRU that resets after, with the variables of Keras."""
+    """The equations of a GRU with `reset_after`, with Keras's variables."""
     tf1 = tensorflow().compat.v1
     state, outputs = tf1.zeros((tf1.shape(x)[0], UNITS)), []
     with tf1.variable_scope("gru"):
@@ -72,7 +72,7 @@ def gru_of_keras(x: Any) -> Any:
 
 
 def attention(x: Any, joined: bool = False) -> Any:
-    """An attention of dense layers, as BERT has it, or GPT-2."""
+    """An attention of dense layers, as in BERT or GPT-2."""
     tf1 = tensorflow().compat.v1
 
     def scoped(scope: str, x: Any, units: int) -> Any:
@@ -110,7 +110,7 @@ class Net(torch.nn.Module):
 
 
 def of_torch(folder: Path, middle: torch.nn.Module, width: int) -> Path:
-    """Save random weights of a network of PyTorch, and what it computes."""
+    """Save random weights of a PyTorch network, and its outputs."""
     torch.manual_seed(4)
     net = Net(middle, width)
     with torch.no_grad():
@@ -123,7 +123,7 @@ def of_torch(folder: Path, middle: torch.nn.Module, width: int) -> Path:
 
 
 def of_keras(folder: Path, middle: Any) -> Path:
-    """The same of a network of Keras."""
+    """The same for a Keras network."""
     inputs = keras.Input((STEPS,), dtype="int32")
     found = keras.layers.Embedding(TOKENS, WIDTH, name="embedding")(inputs)
     is_attention = isinstance(middle, keras.layers.MultiHeadAttention)
@@ -163,12 +163,12 @@ CASES: dict[str, tuple[Callable[[Path], Path], Middle, list[str]]] = {
     "keras attention": (keras_source("MultiHeadAttention"), attention, SPLIT),
     "keras attention, joined": (keras_source("MultiHeadAttention"), joined_attention, JOINED),
 }
-"""What makes the weights, what the graph has in the middle, and the variables that a rule of one's own must make."""
+"""The source of the weights, the graph's middle part, and the variables that require a rule by the user."""
 
 
 @pytest.mark.parametrize("case", CASES)
 def test_a_network_of_sequences_by_its_draft(case: str, shell: Any, tmp_path: Path) -> None:
-    """The draft is all that is needed, with the rules that it says where it leaves something open."""
+    """The draft is sufficient, with the rules that it suggests where it leaves something open."""
     source, middle, variables = CASES[case]
     weights, into = source(tmp_path), graph(tmp_path, middle)
     how = ["import", weights, "--into", into]

@@ -1,4 +1,4 @@
-"""The example of a `.keras` file on the page of models, run as it is: from file to server, with Keras's numbers."""
+"""The example with a `.keras` file on the page of models, run unchanged: from file to server, with Keras's numbers."""
 
 import re
 import shlex

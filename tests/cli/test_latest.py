@@ -1,4 +1,4 @@
-"""`latest`: the prefix that TensorFlow would take, and what there is where nothing was noted."""
+"""`latest`: the prefix that TensorFlow would select, and the checkpoints that exist if none is recorded."""
 
 import os
 import shutil
@@ -13,7 +13,7 @@ from ckpttool import checkpoint
 
 @pytest.fixture
 def run(tmp_path: Path) -> Path:
-    """A folder with checkpoints of three steps, written in another order than that of their names."""
+    """A folder with checkpoints of three steps, not written in the order of their names."""
     for number, name in enumerate(("model-9", "model-10", "cp-0002.ckpt", "best")):
         checkpoint.save({"w": np.zeros(2, np.float32)}, tmp_path / name)
         os.utime(tmp_path / f"{name}.index", (1_600_000_000 + number, 1_600_000_000 + number))

@@ -1,4 +1,4 @@
-"""`layers`: the parts of a model in the order in which data flows, and patterns to paste."""
+"""`layers`: the parts of a model in the order of data flow, and patterns to paste."""
 
 from pathlib import Path
 from typing import Any
@@ -50,7 +50,7 @@ def test_every_format_has_scopes(shell: Any, tiny: Path, tmp_path: Path) -> None
 
 @pytest.fixture
 def dotted(tmp_path: Path) -> Path:
-    """A state dict of PyTorch."""
+    """A PyTorch state dict."""
     parts = [torch.nn.Conv2d(3, 4, 3), torch.nn.BatchNorm2d(4), torch.nn.ReLU(), torch.nn.Conv2d(4, 4, 3)]
     module = torch.nn.ModuleDict({"features": torch.nn.Sequential(*parts), "classifier": torch.nn.Linear(4, 2)})
     torch.save(module.state_dict(), tmp_path / "net.pt")

@@ -1,4 +1,4 @@
-"""`log`: whatever a command writes says how it came to be, and from what, and whether that is still there."""
+"""`log`: every output records how it was made, from which sources, and whether these still exist."""
 
 import hashlib
 import json

@@ -1,4 +1,4 @@
-"""`log --plan`: the plan that makes an output again, from its lineage, byte by byte, whatever made it."""
+"""`log --plan`: the plan that reproduces an output from its lineage, byte by byte, for all commands."""
 
 from collections.abc import Callable
 from pathlib import Path

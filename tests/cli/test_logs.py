@@ -1,4 +1,4 @@
-"""What libraries log and warn of is escaped: a name of a stranger steers no terminal."""
+"""Logs and warnings of libraries are escaped: hostile names do not control the terminal."""
 
 import logging
 import warnings

@@ -1,4 +1,4 @@
-"""`lr-find`: a curve for people, rows for programs, a rate to paste, and nothing written."""
+"""`lr-find`: a chart, rows for programs, a rate to paste, and no output files."""
 
 from pathlib import Path
 from typing import Any

@@ -1,4 +1,4 @@
-"""`merge`: parts that become a model, models that become one, and what is refused."""
+"""`merge`: parts become a model, several models become one, and rejected merges."""
 
 import json
 from pathlib import Path

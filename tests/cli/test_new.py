@@ -1,4 +1,4 @@
-"""`new`: a fresh model from the shell, run by a plain TensorFlow program; bad layers, shapes and rates are refused."""
+"""`new`: a new model from the shell, run by a plain TensorFlow program; bad layers, shapes and rates are rejected."""
 
 from pathlib import Path
 from typing import Any

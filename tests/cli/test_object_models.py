@@ -1,4 +1,4 @@
-"""SavedModels of TensorFlow 2, whose graphs call variables otherwise than their checkpoints do."""
+"""TensorFlow 2 SavedModels, whose graphs have other names for variables than their checkpoints."""
 
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ ROWS = np.random.default_rng(0).normal(size=(5, 4)).astype(np.float32)
 
 @pytest.fixture(scope="module")
 def keras_export(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What Keras 3 exports: its graph has each variable three times, its checkpoint twice."""
+    """As exported by Keras 3: its graph has each variable three times, its checkpoint twice."""
     import keras
 
     keras.utils.set_random_seed(0)
@@ -28,7 +28,7 @@ def keras_export(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def modules(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Modules of a list: the graph numbers their variables, the checkpoint has paths to them."""
+    """Modules in a list: the graph numbers their variables, the checkpoint has paths to them."""
     import tensorflow as tf
 
     class Layer(tf.Module):  # type: ignore[misc]
@@ -60,7 +60,7 @@ def saved(request: pytest.FixtureRequest) -> Path:
 
 
 def given(folder: Path) -> np.ndarray[Any, Any]:
-    """Return what TensorFlow 2 computes: the referee."""
+    """Return TensorFlow 2's outputs: the reference."""
     import tensorflow as tf
 
     signature = tf.saved_model.load(str(folder)).signatures["serving_default"]

@@ -1,4 +1,4 @@
-"""`ops`: what a graph computes, in its order."""
+"""`ops`: the ops of a graph, in its order."""
 
 from pathlib import Path
 from typing import Any

@@ -1,4 +1,4 @@
-"""Options that are joined into values: what a command is passed of them, and that nothing is said twice."""
+"""Options that are combined into values: what a command receives, and that nothing is given twice."""
 
 from dataclasses import fields
 from pathlib import Path
@@ -21,7 +21,7 @@ from ckpttool.training.options import Options
 
 
 def passed(options: Any, *arguments: str) -> dict[str, Any]:
-    """What a command with these options is passed."""
+    """The arguments that a command with these options receives."""
     seen: dict[str, Any] = {}
 
     @click.command()

@@ -1,4 +1,4 @@
-"""What a command will lose is said before it writes, by every command that writes."""
+"""Losses are reported before anything is written, by every command that writes."""
 
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ from ckpttool.formats.format import Writing
 
 
 class Recorder:
-    """A plan that leaves something out, and records what is asked of it."""
+    """A plan that skips something, and records its calls."""
 
     rows = ({"name": "w", "then": "written"},)
     notes = ("skipped: b",)

@@ -1,4 +1,4 @@
-"""`predict`: what a model says of each row, as a file, a line and JSON."""
+"""`predict`: the outputs of a model for each row, as a file, a line and JSON."""
 
 import sys
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The command line's process: the first signal ends a run in good order, a second one is as it was."""
+"""The command line's process: the first signal ends a run cleanly, a second one has its usual effect."""
 
 import os
 import signal

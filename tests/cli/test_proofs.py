@@ -1,4 +1,4 @@
-"""Each proof, and a fault below it: the command says so, its answer is no, and the old output stays, or nothing."""
+"""Each proof, with a fault injected below it: the command reports it and fails, and the old output stays, or none."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -19,7 +19,7 @@ Left = Callable[[str], dict[str, bytes]]
 
 @pytest.fixture
 def left(tmp_path: Path) -> Left:
-    """Return what lies under an output's name, by the names of its files."""
+    """Return the files of an output, by name."""
 
     def found(output: str) -> dict[str, bytes]:
         paths = [path for path in tmp_path.rglob("*") if path.is_file()]

@@ -1,4 +1,4 @@
-"""What a run records, asked for on the command line: refused before the first step, repeated by the run's report."""
+"""Recordings of a run, requested on the command line: rejected before the first step, repeated by the run's report."""
 
 import csv
 import json

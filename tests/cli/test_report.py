@@ -1,4 +1,4 @@
-"""`report`, as a browser shows it: what a model is, how it came to be, what its layers hold, what it makes of rows."""
+"""`report` in a browser: the model, its history, its layers' content, its outputs for rows."""
 
 import os
 import shutil
@@ -24,7 +24,7 @@ Opened = Callable[[Path], Any]
 
 @pytest.fixture(scope="module")
 def tuned(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The report of the chapter's network after two epochs with frozen layers, on rows, against what it was."""
+    """The report of the chapter's network after two epochs with frozen layers, on rows, compared with the original."""
     folder = tmp_path_factory.mktemp("report")
     before, after, data = FIXTURES / "my_model_final.ckpt", folder / "tuned.ckpt", FIXTURES / "mnist_small.npz"
     page = folder / "report.html"

@@ -1,4 +1,4 @@
-"""`reuse`: restored layers are the source's, the rest is fresh, and what is written runs in plain TensorFlow."""
+"""`reuse`: restored layers are the source's, the rest is new, and the output runs in plain TensorFlow."""
 
 from pathlib import Path
 from typing import Any
@@ -50,7 +50,7 @@ def test_the_rest_of_the_old_graph_its_slots_and_steps_stay_behind(
     assert {"global_step", "hidden1/kernel/Adam_1", "beta1_power"} <= set(checkpoint.open(source))
     shell.run("reuse", source, "--layers", "hidden1", *HEAD, "-o", out)
     weights = {"hidden1/kernel", "hidden1/bias", "new/kernel", "new/bias"}
-    assert set(checkpoint.open(out)) == {*weights, "global_step"}  # the new training op's own, which begins at 0
+    assert set(checkpoint.open(out)) == {*weights, "global_step"}  # the new training op's own, which starts at 0
     assert checkpoint.open(out)["global_step"].read() == 0
     ops = {row["name"] for row in shell.json("ops", out)}
     assert not any(name.startswith(("outputs", "Adam", "beta1_power")) for name in ops)
@@ -63,7 +63,7 @@ def test_neither_head_nor_target_keeps_the_graph(shell: Any, small: Path, tmp_pa
     shell.run("reuse", small, "--layers", "hidden[12]", "--seed", "7", "-o", out)
     old, new = values(small), values(out)
     same = {name for name in old if np.array_equal(old[name], new[name])}
-    assert same == set(old) - {"outputs/kernel"}  # a fresh bias is zero too
+    assert same == set(old) - {"outputs/kernel"}  # a new bias is zero too
     assert new_session(out, out).run("dnn/outputs/BiasAdd:0", {"X:0": np.ones((1, 4), np.float32)}).shape == (1, 3)
 
 

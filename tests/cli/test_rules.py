@@ -1,4 +1,4 @@
-"""`rules`: the ready sets are listed, and each is printed as a file that `--rules` takes."""
+"""`rules`: the included rules are listed, and each set is printed as a file for `--rules`."""
 
 from pathlib import Path
 from typing import Any

@@ -1,4 +1,4 @@
-"""salvage: a whole checkpoint of what can be read, what is lost as rows, and an exit code that says if it is all."""
+"""`salvage`: a whole checkpoint of the readable tensors, rows for the lost ones, and the exit code."""
 
 from pathlib import Path
 from typing import Any
@@ -44,7 +44,7 @@ def test_nothing_to_read(shell: Any, copied: Path, tmp_path: Path) -> None:
 
 
 def test_names_that_only_the_graph_knows(shell: Any, copied: Path, tmp_path: Path) -> None:
-    """An entry that is gone with its block is told by the graph beside."""
+    """An entry that is lost with its block is known from the graph next to it."""
     values = {name: tensor.read() for name, tensor in checkpoint.open(copied).items()}
     first, *_ = values
     checkpoint.save({name: values[name] for name in values if name != first}, copied, overwrite=True)

@@ -1,4 +1,4 @@
-"""scan: a row to each finding, JSON and SARIF, and an exit code of which only 0 is clean."""
+"""`scan`: a row for each finding, JSON and SARIF, and an exit code that is 0 only if clean."""
 
 import json
 from pathlib import Path
@@ -80,7 +80,7 @@ def test_hostile_names_are_escaped(shell: Any, tmp_path: Path) -> None:
 
 
 def test_the_verdict_is_that_of_the_gate(shell: Any, tmp_path: Path) -> None:
-    """Whatever is refused when it is run is found, and TensorFlow is not needed for it."""
+    """Whatever is rejected when run is found, without TensorFlow."""
     from ckpttool.core.errors import GraphError
     from ckpttool.graph.files import load
     from ckpttool.graph.gate import require_computing

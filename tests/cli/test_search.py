@@ -1,4 +1,4 @@
-"""`search --quick` from the shell: a table, JSON, and commands for the best depth that run as they are printed."""
+"""`search --quick` from the shell: a table, JSON, and commands for the best depth that run as printed."""
 
 import json
 import os
@@ -100,7 +100,7 @@ def test_frozen_layers_that_cannot_be_cached_are_not_by_the_last_run_and_the_com
 def test_the_commands_of_what_is_recommended_make_what_is_written(
     shell: Any, small: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, keep: str, freeze: str
 ) -> None:
-    """With kept layers to train the head is trained first, alone, by these commands too."""
+    """If kept layers are trained, the head is trained first, alone, by these commands too."""
     monkeypatch.chdir(tmp_path)
     asked = ("--keep", keep, "--freeze", freeze, "--seed", "7")
     Path("rates.toml").write_text('schedule = "exponential(0.5, steps=10)"\n')

@@ -1,4 +1,4 @@
-"""`split` and `join`: files that TensorFlow and safetensors read, whatever their number, and back to one."""
+"""`split` and `join`: files that TensorFlow and safetensors read, in any number, and back to one."""
 
 from pathlib import Path
 from typing import Any
@@ -46,7 +46,7 @@ def test_tensorflow_reads_the_parts_of_a_bundle(shell: Any, source: Path, tmp_pa
         "parts.lineage.json",
     ]
     sizes = [(tmp_path / f"parts.data-0000{n}-of-00003").stat().st_size for n in range(3)]
-    assert sizes == [40, 120, 41]  # a tensor that is larger has a file to itself; strings do not count
+    assert sizes == [40, 120, 41]  # a larger tensor has its own file; strings do not count
     reader = tf.train.load_checkpoint(str(tmp_path / "parts"))
     assert {name: reader.get_tensor(name).tolist() for name in VALUES} == {n: a.tolist() for n, a in VALUES.items()}
     shell.run("verify", tmp_path / "parts")

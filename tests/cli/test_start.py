@@ -1,4 +1,4 @@
-"""Starting: TensorFlow stays away from commands that look and change, help always works, errors are one line."""
+"""Start: commands that inspect and edit do not import TensorFlow, help always works, errors are one line."""
 
 import os
 import subprocess
@@ -24,7 +24,7 @@ finally:
 
 
 def modules_after(*arguments: str | Path) -> set[str]:
-    """The packages, ours with their modules, that a command has imported when it ends well."""
+    """The packages, and ckpttool's modules, that a command has imported when it succeeds."""
     command = [sys.executable, "-c", PROBE, *map(str, arguments)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
@@ -61,9 +61,9 @@ LOOKED_AT = {
     "verify": ("ckpttool.model.graphs", "ckpttool.graph.rewrite.prune", "numpy"),
     "diff": ("ckpttool.model.graphs", "ckpttool.formats.patch.file", "ckpttool.formats.hdf5.tree"),
 }
-"""What the commands that look at a checkpoint or a graph of TensorFlow 1 do without, besides `RUNS`."""
+"""Modules that commands on a checkpoint or a TensorFlow 1 graph do not import, in addition to `RUNS`."""
 RUNS = ("ckpttool.model.model", "ckpttool.model.keras_model", "ckpttool.surgery.edits", "ckpttool.training.run_report")
-"""What is for models that run."""
+"""Modules for running models."""
 
 
 @pytest.mark.parametrize("command", LOOKED_AT)
@@ -88,7 +88,7 @@ NAMES = [
     *(f"zoo {name}" for name in SUBCOMMANDS),
     *(f"{name} {each}" for name, beside in BESIDE.items() for each in beside),
 ]
-"""All commands, those that follow another too."""
+"""All commands, including subcommands."""
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -1,4 +1,4 @@
-"""`stats`: the numbers of tensors against NumPy's, the row of all weights, and the answer to NaN."""
+"""`stats`: statistics of tensors compared with NumPy's, the row of all weights, and NaN."""
 
 from collections.abc import Callable
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""`strip`: what is left computes the same, restores and saves; what only training needed is gone."""
+"""`strip`: the rest computes the same, restores and saves; what only training needs is removed."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -11,7 +11,7 @@ from ckpttool import checkpoint
 from ckpttool.graph.files import load
 
 Kind = tuple[bool, bool]
-"""Of a network: whether its variables are resources, whether its conditionals and loops are functional."""
+"""Properties of a network: whether its variables are resources, whether its conditionals and loops are functional."""
 
 
 def test_the_chapters_network_is_stripped(shell: Any, model: Path, computed: Any, tmp_path: Path) -> None:

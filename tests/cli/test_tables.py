@@ -1,7 +1,7 @@
-"""Tables at the widths of terminals, as they were looked at: nothing is broken, and what does not fit is left out.
+"""Tables at the widths of terminals, as reviewed: nothing is broken, and what does not fit is skipped.
 
-The texts in `tables/` are what is printed at 60, 80, 120 and 200 characters; `python tests/cli/test_tables.py` writes
-them again, to be looked at.
+The texts in `tables/` are the outputs at 60, 80, 120 and 200 characters; `python tests/cli/test_tables.py` writes them
+again for review.
 """
 
 import csv
@@ -47,11 +47,11 @@ SHOWN: dict[str, tuple[str, ...]] = {
     "rules": ("rules",),
     "scan": ("scan", "PICKLE"),
 }
-"""What is printed at each width, by the name of the text that is kept."""
+"""The commands to print at each width, by the name of the stored text."""
 
 
 def printed(folder: Path, name: str) -> str:
-    """Return what a command prints at all widths."""
+    """Return the output of a command at all widths."""
     named = {"MODEL": str(MODEL), "LONG": str(folder / "long.ckpt"), "PICKLE": "model.pkl"}
     words = [named.get(word, word) for word in SHOWN[name]]
     texts = []
@@ -64,7 +64,7 @@ def printed(folder: Path, name: str) -> str:
 
 
 def prepare(folder: Path) -> None:
-    """Write what the commands read."""
+    """Write the input files."""
     values = {f"{BLOCK}/{part}": np.linspace(-1, 2, 32, dtype=np.float32) for part in ("kernel", "bias")}
     values |= {f"{BLOCK}/kernel/adam_m": np.zeros(32, np.float32), "global_step": np.array(1234567)}
     checkpoint.save(values, folder / "long.ckpt")
@@ -234,7 +234,7 @@ def test_the_first_line_of_tsv_is_the_same_at_any_width(command: str, width: str
 
 PRINTS_ROWS = re.compile(r"\b(print_rows|print_report|show_plan|print_search|execute)\(")
 NO_ROWS = {"split", "join", "zoo show"}
-"""Commands that say what they did and show no plan; and one whose answer is a document, with tables among its lines."""
+"""Commands that report what they did and show no plan; and one whose output is a document with tables."""
 
 
 @pytest.mark.parametrize("name", [*COMMANDS, *(f"zoo {name}" for name in SUBCOMMANDS)])

@@ -1,4 +1,4 @@
-"""`vars`: what a checkpoint holds."""
+"""`vars`: the content of a checkpoint."""
 
 from collections.abc import Callable
 from pathlib import Path

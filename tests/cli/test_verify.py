@@ -33,7 +33,7 @@ def test_truncated_data(shell: Any, copied: Path) -> None:
 
 
 def test_what_a_format_without_checksums_cannot_tell(shell: Any, model: Path, tmp_path: Path) -> None:
-    """A changed number is a number: a hash or the lineage tells that it is another file."""
+    """A changed number is valid: a hash or the lineage shows that it is another file."""
     out = tmp_path / "x.safetensors"
     shell.run("convert", model, "-o", out)
     hash_ = hashlib.sha256(out.read_bytes()).hexdigest()
@@ -58,7 +58,7 @@ def test_what_a_format_without_checksums_cannot_tell(shell: Any, model: Path, tm
 
 
 def test_a_zip_is_told_by_its_own_hash_and_by_that_of_its_directory(shell: Any, model: Path, tmp_path: Path) -> None:
-    """`log` has the directory's, `sha256sum` that of all bytes; a lineage tells of the output and of what it is of."""
+    """`log` has the directory's, `sha256sum` that of all bytes; a lineage has those of output and sources."""
     out, lineage = tmp_path / "x.npz", tmp_path / "x.npz.lineage.json"
     shell.run("convert", model, "-o", out)
     whole = hashlib.sha256(out.read_bytes()).hexdigest()
@@ -119,7 +119,7 @@ def test_nothing_to_verify(shell: Any, tmp_path: Path) -> None:
 
 
 def test_a_graph_alone_is_held_against_what_is_told_of_it(shell: Any, copied: Path, tmp_path: Path) -> None:
-    """It has no tensors: that these were compared must not be thought."""
+    """It has no tensors: the message must not imply that any were compared."""
     graph = tmp_path / "alone.meta"
     Path(f"{copied}.meta").rename(graph)
     shell.run("collections", graph, "--add", "names", "X", "-o", tmp_path / "named.meta")

@@ -1,4 +1,4 @@
-"""The look commands in an environment that has no TensorFlow: a venv with links to the packages that they need."""
+"""The inspection commands without TensorFlow: in a venv with links to the packages that they need."""
 
 import importlib.metadata
 import subprocess
@@ -14,7 +14,7 @@ REFUSED = {"tensorflow", "tensorflow-cpu", "tensorflow_cpu", "keras", "tensorboa
 
 
 def dependencies() -> list[str]:
-    """The distributions that the project always needs, and what those need."""
+    """The distributions that the project always needs, and their dependencies."""
     found: list[str] = []
     todo = list(tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["dependencies"])
     while todo:

@@ -1,7 +1,7 @@
-"""`zoo:NAME` wherever a path of a model is: every command and option that takes one, and none is forgotten.
+"""`zoo:NAME` in place of any model path, in every command and option that takes one.
 
-The tables below say of each argument or option that takes a path or the name of a file whether it is one of a model. A
-new one that stands in none of them fails the test.
+The tables below list, for each argument or option that is a path or file name, whether it is that of a model. A new one
+that is in none of them fails the test.
 """
 
 from collections.abc import Iterator
@@ -35,11 +35,11 @@ OTHERS = {
     "--script": "edits",
     "--vocab": "tokens",
 }
-"""Options that read a path which is not a model's, and what it is."""
+"""Options that read a path other than a model's, and its kind."""
 ELSEWHERE = {"--weights": "an option of every command alike", "--against": "a hash, a lineage or an entry"}
-"""Texts that may name an entry; each has a test of its own below."""
+"""Texts that may contain an entry's name; each has its own test below."""
 FILES = ("FILE", "FOLDER", "MODEL", "SRC", "CKPT", "TARGET", "LINEAGE", "PATH", "DIR")
-"""Words in the help by which a text is known that names a file."""
+"""Words in the help of options that are file names."""
 
 
 def commands(group: click.Group = main, name: str = "") -> Iterator[tuple[str, click.Command]]:
@@ -73,7 +73,7 @@ CASES = [
 
 @pytest.fixture
 def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A catalogue with a model of two revisions, of which the first is tagged."""
+    """A catalogue with a model of two revisions, the first of which is tagged."""
     monkeypatch.setenv("CKPTTOOL_ZOO", str(tmp_path / "zoo"))
     zoo_add(MODEL, "digits", tags=["best"])
     zoo_add(MODEL, "digits", metrics=["accuracy=1"])
@@ -176,7 +176,7 @@ def test_the_weights_of_an_architecture_may_be_an_entrys(own: Path, tmp_path: Pa
         click.echo(model)
 
     result = CliRunner().invoke(command, ["keras:MobileNetV2", "--weights", "zoo:digits@1"])
-    named = place(own, "zoo:digits@1")  # a prefix, and no file of Keras's
+    named = place(own, "zoo:digits@1")  # a prefix, not a Keras file
     assert str(result.exception).startswith(f"{named} is missing: expected the `weights` of keras:MobileNetV2; ")
 
 
