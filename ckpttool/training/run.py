@@ -113,7 +113,7 @@ class Run:
         accuracy = "" if self.kept.valid_accuracy is None else f", accuracy {self.kept.valid_accuracy:.4f}"
         proof = counted(len(self.unchanged), "frozen tensor is", "frozen tensors are")
         proven = f"{proof} byte-equal" if self.unchanged else "no layer was frozen"
-        return [f"{output}: epoch {self.kept.epoch} ({which}){accuracy}; {proven}"]
+        return [f"{output}: epoch {self.kept.epoch} ({which}){accuracy}; {proven}", *standing_still(self.history)]
 
 
 def best_of(history: Sequence[Epoch]) -> Epoch:
@@ -146,6 +146,23 @@ def last_gain(history: Sequence[Epoch]) -> int:
     if best.valid_accuracy is None:
         return best.epoch
     return next(epoch.epoch for epoch in history if epoch.valid_accuracy == best.valid_accuracy)
+
+
+def standing_still(history: Sequence[Epoch]) -> list[str]:
+    """Return advice if a run of at least three epochs never changed its validation accuracy, which is below 1.
+
+    >>> standing_still([Epoch(number, 1.1, 1.1, 0.25, 0.1) for number in range(1, 4)])[0].partition(":")[0]
+    'the validation accuracy was 0.2500 in all 3 epochs'
+    >>> standing_still([Epoch(number, 1.0, 1.0, accuracy, 0.1) for number, accuracy in enumerate([0.5, 0.6, 0.6], 1)])
+    []
+    """
+    only = history[0].valid_accuracy if len(history) > 2 else None
+    if only is None or only == 1 or {epoch.valid_accuracy for epoch in history} != {only}:
+        return []
+    return [
+        f"the validation accuracy was {only:.4f} in all {len(history)} epochs: `ckpttool diagnose` shows dead units "
+        "and vanishing gradients, `ckpttool lr-find` a learning rate"
+    ]
 
 
 def is_over(history: Sequence[Epoch], epochs: int, early_stopping: int | None) -> bool:
