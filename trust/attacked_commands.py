@@ -35,6 +35,8 @@ def case(line: str, output: str, old: str = "", name: str = "") -> Case:
     return Case(name or f"{words[0]} -> {output}", words, output, tuple((old or line.replace(MODEL, OTHER)).split()))
 
 
+PLAN = '[[step]]\ncast = "float64"\n[[step]]\nscale = "hidden1/.*=0.5"\n[[step]]\nadd_prefix = "new"\n'
+"""Steps of an `apply`."""
 VOCABULARIES = "merge tokens.npz others.npz --how linear --vocab tokens.txt --vocab others.txt"
 CASES = [
     case(f"convert {MODEL}", "out.npz"),
@@ -62,6 +64,8 @@ CASES = [
     case(f"salvage {MODEL}", "out.ckpt"),
     case(f"apply plan.toml {MODEL}", "out.ckpt"),
     case(f"apply plan.toml {MODEL}", "out.safetensors"),
+    case(f"apply merge.toml {MODEL} {OTHER}", "out.ckpt", f"apply merge.toml {OTHER} {MODEL}", "apply a merge"),
+    case(f"report {MODEL}", "out.html"),
     case(f"apply-patch {MODEL} change.patch", "out.ckpt", f"apply-patch {OTHER} back.patch"),
     case(f"apply-patch {MODEL} change.patch", "out.npz", f"apply-patch {OTHER} back.patch"),
     case(f"diff {MODEL} {OTHER} --patch", "out.patch", f"diff {OTHER} {MODEL} --patch"),
@@ -99,7 +103,8 @@ def make_inputs(folder: Path) -> int:
     np.savez("rows.npz", **{name: rows[name][:64] for name in rows.files})
     shutil.copy(FIXTURES / "bert" / "hub_backbone.weights.h5", "keras.weights.h5")
     shutil.copy(FIXTURES / "bert" / "keras_pretraining.h5", "keras_pretraining.h5")
-    Path("plan.toml").write_text('[[step]]\ncast = "float64"\n')
+    Path("plan.toml").write_text(PLAN)
+    Path("merge.toml").write_text('[[step]]\nmerge = ["a", "b"]\nhow = "linear"\nweights = [0.75, 0.25]\n' + PLAN)
     for a, b, patch in ((MODEL, OTHER, "change.patch"), (OTHER, MODEL, "back.patch")):
         _done("diff", a, b, "--patch", "-o", patch)
     for name, tokens in (("tokens", "abcde"), ("others", "cdefg")):

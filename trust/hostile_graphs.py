@@ -49,6 +49,15 @@ RUNNING = {
     "search": "search model.ckpt --data data.npz --head fc=dense(3) --seeds 1 --folds 2 --epochs 1 -o found.ckpt",
     "import --check": "import weights.npz --into model.ckpt --check sample.npz -o checked.ckpt",
     "merge --how soup": "merge model.ckpt model.ckpt --how soup --data data.npz -o soup.ckpt",
+    "merge --alpha": "merge plain.ckpt model.ckpt --alpha 0:1:0.5 --data data.npz -o between.ckpt",
+    "report --data": "report model.ckpt --data data.npz -o page.html",
+    "pretrain --from": "pretrain --from model.ckpt --data data.npz --method autoencoder --layers h=dense(3) --epochs 1 "
+    "-o pretrained.ckpt",
+    "finetune --teacher": "finetune plain.ckpt --teacher model.ckpt --data data.npz --epochs 1 -o taught.ckpt",
+    "finetune --pseudo-label": "finetune model.ckpt --data data.npz --pseudo-label 0.2 --unlabelled data.npz "
+    "--epochs 1 -o pseudo.ckpt",
+    "check": "check model.ckpt --data data.npz --min-accuracy 0",
+    "evaluate --baseline": "evaluate plain.ckpt --data data.npz --max-drop 1 --baseline model.ckpt",
 }
 REWRITING = {
     "import": "import weights.npz --into model.ckpt -o imported.ckpt",
@@ -74,7 +83,19 @@ OF_KERAS = (
     *("finetune net.keras --data data.npz --epochs 1 -o t.keras", "freeze net.keras --layers a -o f.keras"),
     *("reuse net.keras --layers a -o r.keras", "export-saved-model net.keras -o e", "strip net.keras -o s.keras"),
 )
-LONG = ("search", "lr-find", "diagnose", "cache", "merge --how soup")
+LONG = (
+    *(
+        "search",
+        "lr-find",
+        "diagnose",
+        "cache",
+        "merge --how soup",
+        "merge --alpha",
+        "report --data",
+        "pretrain --from",
+    ),
+    *("finetune --teacher", "finetune --pseudo-label", "check", "evaluate --baseline"),
+)
 """Commands that are not tried in places where they would do all their work, because others run the same code."""
 KINDS = (
     *("WriteFile", "ReadFile", "SaveV2", "RestoreV2", "MergeV2Checkpoints", "PrintV2", "DebugIdentity", "Abort"),

@@ -1,5 +1,6 @@
 """Hostile models: an op of TensorFlow's registry, with all that it needs to run, in a place of a network."""
 
+import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
@@ -15,7 +16,7 @@ from ckpttool.graph.computing_ops import COMPUTING
 
 TYPES: Any = (1, 3, 7, 10, 20, 21, 100)
 FLOAT, INT32, STRING, BOOL, RESOURCE, VARIANT, REFERENCE = TYPES
-PREFIX, SERVED = "model.ckpt", "served"
+PREFIX, SERVED, BESIDE_IT = "model.ckpt", "served", "plain.ckpt"
 SHAPES = {"hidden1/kernel": (4, 5), "outputs/kernel": (5, 3)}
 CALLS = {
     "call": ("StatefulPartitionedCall", ("f",)),
@@ -262,6 +263,8 @@ def harmless(folder: Path, run: Callable[[str], object]) -> dict[str, MetaGraphD
     np.savez(folder / "data.npz", x_train=rows, y_train=labels, x_valid=rows[:30], y_valid=labels[:30])
     np.savez(folder / "weights.npz", **weights)
     np.savez(folder / "sample.npz", X=rows[:2], outputs=np.ones((2, 3), "f"))
+    for part in folder.glob(f"{PREFIX}.*"):
+        shutil.copy(part, part.with_name(part.name.replace(PREFIX, BESIDE_IT)))
     run(f"export-saved-model {PREFIX} -o {SERVED}")
     served = SavedModel.FromString((folder / SERVED / "saved_model.pb").read_bytes())
     return {PREFIX: MetaGraphDef.FromString(written), SERVED: served.meta_graphs[0]}

@@ -73,11 +73,16 @@ def state_of(output: str) -> State:
         found.require_whole()
         return [found.patch.base_hash, found.patch.hash]
 
+    def page() -> str | None:
+        return hashlib.md5(Path(output).read_bytes()).hexdigest() if Path(output).exists() else None
+
     is_graph = output.endswith((".pb", ".meta"))
     reads: dict[str, Callable[[], object]] = {"graph": graph} if is_graph else {"values": values}
     reads["lineage"] = lineage
     if output.endswith(".patch"):
         reads = {"patch": patch}
+    if output.endswith(".html"):
+        reads = {"page": page}
     if (tokens := Path(f"{output}.vocab.json")).exists():
         reads["tokens"] = tokens.read_text
     if output.endswith(".ckpt") or output == "out":
