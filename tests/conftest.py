@@ -1,4 +1,4 @@
-"""Small networks made of plain TensorFlow 1 ops, for every test that needs a graph with this or that in it."""
+"""Small networks of plain TensorFlow 1 ops, for every test that needs a graph with certain parts."""
 
 import contextlib
 import os
@@ -17,12 +17,12 @@ from ckpttool.graph.core import Graph
 from ckpttool.runtime.recipe import Recipe
 from ckpttool.verbs.new import new
 
-# Whoever imports TensorFlow first decides whether oneDNN computes; tests compare bits between processes.
+# The first import of TensorFlow decides whether oneDNN is used; tests compare bits between processes.
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
-# A job in the background of a shell is deaf to Ctrl-C, which tests send.
+# Background jobs of a shell ignore Ctrl-C, which tests send.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
-# A check gives the same answer twice; `make trust` looks for new examples.
+# Checks are deterministic here; `make trust` looks for new examples.
 settings.register_profile("repeatable", derandomize=True, deadline=None)
 settings.register_profile("new-examples", deadline=None)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "repeatable"))
@@ -30,16 +30,16 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "repeatable"))
 
 @pytest.fixture(autouse=True, scope="session")
 def own_state(tmp_path_factory: pytest.TempPathFactory) -> None:
-    """Keep what commands note for their user out of the folder of whoever runs the tests."""
+    """Keep the commands' records for their user out of the folder of whoever runs the tests."""
     os.environ["XDG_STATE_HOME"] = str(tmp_path_factory.mktemp("state"))
     os.environ["CKPTTOOL_ZOO"] = str(tmp_path_factory.mktemp("zoo"))
 
 
 @pytest.fixture(autouse=True, scope="session")
 def no_waiting_for_the_disk() -> Iterator[None]:
-    """Leave out the wait for the disk, a quarter of the time of what writes: no test takes the power off.
+    """Skip the wait for the disk, a quarter of the time of everything that writes: no test cuts the power.
 
-    That it is called, in which order, and what follows where it fails or is not reached, is tested all the same.
+    That it is called, in which order, and the effect of its failure or absence, is tested all the same.
     """
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(os, "fsync", _synced)
@@ -47,17 +47,17 @@ def no_waiting_for_the_disk() -> Iterator[None]:
 
 
 def _synced(descriptor: Any) -> None:
-    """What is not open is an error as it would be."""
+    """A file that is not open is an error, as usual."""
     os.fstat(descriptor if isinstance(descriptor, int) else descriptor.fileno())
 
 
 BROWSER = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
-"""A browser that runs as root in a container, and asks for nothing by itself."""
+"""Options of a browser that runs as root in a container, without requests of its own."""
 
 
 @pytest.fixture(scope="session")
 def browser() -> Iterator[Any]:
-    """Chromium without a window: the system's, else the one that `playwright install chromium` has brought."""
+    """Chromium without a window: the system's, else the one installed by `playwright install chromium`."""
     sync_api = pytest.importorskip("playwright.sync_api", reason="the browser's driver is for development")
     with sync_api.sync_playwright() as playwright:
         chromium = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=BROWSER)
@@ -67,9 +67,9 @@ def browser() -> Iterator[Any]:
 
 @pytest.fixture
 def opened(browser: Any) -> Iterator[Callable[[Path], Any]]:
-    """Open a page from a file; at the end nothing must have gone wrong in it, and nothing but the file been asked for.
+    """Open a page from a file; at the end it must have had no errors, and have requested nothing but the file.
 
-    Pictures that a page has in itself are no requests.
+    Pictures embedded in a page are not requests.
     """
     context = browser.new_context(offline=True)
     asked: list[str] = []
@@ -95,7 +95,7 @@ LAYERS = "hidden1 = dense(8, relu); hidden2 = dense(6, elu); outputs = dense(3)"
 
 
 def as_written(v1: Any) -> Any:
-    """Return what has a session run a graph as it is: to optimise a small one takes ten times as long as to run it."""
+    """Return options for a session without optimisation, which takes ten times as long as running a small graph."""
     config = v1.ConfigProto()
     config.graph_options.rewrite_options.disable_meta_optimizer = True
     config.graph_options.optimizer_options.opt_level = v1.OptimizerOptions.L0
@@ -113,7 +113,7 @@ class Network:
 
     @contextlib.contextmanager
     def building(self, functional: bool = False) -> Iterator["Network"]:
-        """Build in the graph; conditionals are Switch and Merge, or `functional` ones (If)."""
+        """Build in the graph; conditionals are Switch and Merge, or with `functional`, If."""
         was = self.v1.control_flow_v2_enabled()
         (self.v1.enable_control_flow_v2 if functional else self.v1.disable_control_flow_v2)()
         try:
@@ -168,7 +168,7 @@ class Network:
             return self.v1.cond(training, lambda: self.tf.nn.dropout(x, 0.5, seed=3), lambda: self.tf.identity(x))
 
     def classify(self, x: Any, y: Any, optimizer: Any = None) -> None:
-        """Put loss, accuracy and a training op (with UPDATE_OPS before it) on the logits."""
+        """Add loss, accuracy and a training op (with UPDATE_OPS before it) for the logits."""
         tf, v1 = self.tf, self.v1
         with v1.name_scope("loss"):
             each = tf.nn.sparse_softmax_cross_entropy_with_logits(labels=y, logits=x)
@@ -180,7 +180,7 @@ class Network:
                 optimizer.minimize(loss, name="train")
 
     def export(self) -> Graph:
-        """Return the graph as ckpttool sees it."""
+        """Return the graph as ckpttool's `Graph`."""
         with self.graph.as_default():
             raw = self.v1.train.export_meta_graph().SerializeToString()
         return Graph(MetaGraphDef.FromString(raw), "network")
@@ -194,10 +194,10 @@ class Network:
 
 
 class Session:
-    """A graph of ours in a plain TensorFlow program: imported, restored, run, saved."""
+    """A ckpttool graph in a plain TensorFlow program: imported, restored, run, saved."""
 
     def __init__(self, graph: Graph | Path, checkpoint: Path | None, optimised: bool = False) -> None:
-        """Import and restore; where `optimised`, ops are fused as in a function, to the last bit."""
+        """Import and restore; with `optimised`, ops are fused as in a function, for equality to the last bit."""
         import tensorflow as tf
 
         self.v1 = tf.compat.v1
@@ -230,7 +230,7 @@ class Session:
 
 
 def rows(count: int = 8, width: int = 4, classes: int = 3) -> dict[str, Any]:
-    """Return a feed of X and y, the same each time."""
+    """Return a feed of X and y, always the same."""
     draw = np.random.default_rng(5)
     return {
         "X:0": draw.normal(size=(count, width)).astype(np.float32),
@@ -240,7 +240,7 @@ def rows(count: int = 8, width: int = 4, classes: int = 3) -> dict[str, Any]:
 
 @pytest.fixture(scope="session")
 def new_network() -> type[Network]:
-    """The class of networks; a fixture, since tests cannot import one another."""
+    """The class of networks; a fixture, because tests cannot import one another."""
     return Network
 
 
@@ -269,7 +269,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A fresh network 4-8-6-3."""
+    """A new network 4-8-6-3."""
     path = tmp_path_factory.mktemp("small") / "small.ckpt"
     new([4], LAYERS, path, Recipe(), seed=1)
     return path
@@ -277,7 +277,7 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def foreign(new_network: type[Any], tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
-    """Return a maker of networks 4-8-6-3 written by plain TensorFlow, with something behind each hidden layer."""
+    """Return a maker of plain TensorFlow networks 4-8-6-3, with a given op after each hidden layer."""
     made: dict[tuple[str, bool], Path] = {}
 
     def make(kind: str, functional: bool = False) -> Path:
@@ -309,7 +309,7 @@ SIGNS = {"read": "<", "written": ">", "sharded": "+"}
 
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:
-    """Print what tests/formats/test_table.py has found: a line to a dtype, a column to a format."""
+    """Print the results of tests/formats/test_table.py: a line for each dtype, a column for each format."""
     reports = [report for report in terminalreporter.getreports("passed") if "test_table.py::" in report.nodeid]
     found = {
         (kind, name): dtypes

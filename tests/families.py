@@ -1,4 +1,4 @@
-"""One network as each family of models holds it, with the same weights; Keras is the referee of what it computes."""
+"""One network in each family of models, with the same weights; Keras is the reference for its outputs."""
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -15,18 +15,18 @@ keras, tf1 = keras_on_tensorflow(), tf.compat.v1
 
 @dataclass(frozen=True)
 class Family:
-    """A family of models: its name on the page, what makes a model of a network, and what has no loss in it."""
+    """A family of models: its name on the page, the function that saves a network, and its properties."""
 
     title: str
     make: Callable[[Any, Path], Path]
     has_loss: bool = False
     is_keras: bool = False
     outputs: tuple[str, ...] = ()
-    """What a model gives, where neither a signature nor the graph's end says it."""
+    """The outputs' name, if neither a signature nor the graph's end shows it."""
 
 
 def network() -> Any:
-    """Return the network: a convolution, a normalisation whose averages have moved, two dense layers; compiled."""
+    """Return the network: a convolution, a normalisation with changed averages, two dense layers; compiled."""
     keras.utils.set_random_seed(1)
     rows = keras.Input((6, 6, 1), name="rows")
     x = keras.layers.Conv2D(3, 3, activation="relu", name="conv")(rows)
@@ -40,7 +40,7 @@ def network() -> Any:
 
 
 def data() -> Mapping[str, Any]:
-    """Return rows with labels, to train on, to validate on and to test with."""
+    """Return rows with labels: for training, validation and testing."""
     random = np.random.default_rng(3)
     arrays: dict[str, Any] = {}
     for split, count in (("train", 40), ("valid", 12), ("test", 20)):
@@ -50,7 +50,7 @@ def data() -> Mapping[str, Any]:
 
 
 def keras_file(model: Any, path: Path) -> Path:
-    """Save a `.keras`."""
+    """Save a `.keras` file."""
     model.save(path / "net.keras")
     return path / "net.keras"
 
@@ -62,16 +62,16 @@ def h5_file(model: Any, path: Path) -> Path:
 
 
 def keras_export(model: Any, path: Path) -> Path:
-    """Export a SavedModel of TensorFlow 2 by Keras."""
+    """Export a TensorFlow 2 SavedModel with Keras."""
     model.export(path / "exported", verbose=False)
     return path / "exported"
 
 
 def module(model: Any, path: Path) -> Path:
-    """Save a SavedModel of TensorFlow 2 by a `tf.Module` that a program wrote."""
+    """Save a TensorFlow 2 SavedModel of a program's `tf.Module`."""
 
     class Network(tf.Module):
-        """The network, by ops."""
+        """The network in ops."""
 
         def __init__(self) -> None:
             super().__init__()
@@ -88,21 +88,21 @@ def module(model: Any, path: Path) -> Path:
 
 
 def meta(model: Any, path: Path) -> Path:
-    """Save a graph of TensorFlow 1 with its loss, and a checkpoint."""
+    """Save a TensorFlow 1 graph with its loss, and a checkpoint."""
     with _version_1(model) as (session, _, _):
         tf1.train.Saver().save(session, str(path / "net.ckpt"))
     return path / "net.ckpt"
 
 
 def saved_model_1(model: Any, path: Path) -> Path:
-    """Save a SavedModel of TensorFlow 1."""
+    """Save a TensorFlow 1 SavedModel."""
     with _version_1(model) as (session, rows, outputs):
         tf1.saved_model.simple_save(session, str(path / "served"), {"rows": rows}, {"outputs": outputs})
     return path / "served"
 
 
 def frozen(model: Any, path: Path) -> Path:
-    """Freeze a graph of TensorFlow 1, as TensorFlow 1 did."""
+    """Freeze a TensorFlow 1 graph, as TensorFlow 1 did."""
     with _version_1(model) as (session, _, outputs):
         graph_def = session.graph.as_graph_def()
         constants = tf1.graph_util.convert_variables_to_constants(session, graph_def, [outputs.op.name])
@@ -118,7 +118,7 @@ def values(model: Any) -> Iterator[tuple[str, Any]]:
 
 
 def logits(held: Mapping[str, Any], rows: Any) -> Any:
-    """Put the network's ops on rows, each layer in a scope of its name."""
+    """Apply the network's ops to rows, each layer in a scope with its name."""
     with tf.name_scope("conv"):
         x = tf.nn.relu(tf.nn.bias_add(tf.nn.conv2d(rows, held["conv/kernel"], 1, "VALID"), held["conv/bias"]))
     with tf.name_scope("bn"):
@@ -132,7 +132,7 @@ def logits(held: Mapping[str, Any], rows: Any) -> Any:
 
 
 class _version_1:  # noqa: N801 - used as a function
-    """A session of TensorFlow 1 with the network and its loss in it."""
+    """A TensorFlow 1 session with the network and its loss."""
 
     def __init__(self, model: Any) -> None:
         self.values = dict(values(model))

@@ -36,7 +36,7 @@ ACTING = {
     "unknown": "SomebodysOwnOp BigtableLookup Addons>Something",
     "waiting": "QueueDequeueV2 FIFOQueueV2 IteratorGetNext BarrierTakeMany MapUnstage Print",
 }
-"""Ops by what they do: the classes of those that a graph of a stranger must not run."""
+"""Ops by their effect: the classes of those that an untrusted graph must not run."""
 TYPES = [(kind, op) for kind, ops in ACTING.items() for op in ops.split()]
 
 
@@ -49,7 +49,7 @@ def constant(name: str, *texts: bytes) -> NodeDef:
 
 
 def acting(op: str, name: str = "act") -> list[NodeDef]:
-    """An op of a type, and constants for what it may take: a path first and second."""
+    """An op of a type, and constants for its inputs: paths first and second."""
     return [
         constant("path", b"/tmp/canary"),
         constant("other", b"/tmp/canary2"),
@@ -64,7 +64,7 @@ def function(name: str, *nodes: NodeDef) -> FunctionDef:
 
 
 def graph(*nodes: NodeDef, functions: tuple[FunctionDef, ...] = ()) -> MetaGraphDef:
-    """A graph with an output that waits for the last of the nodes."""
+    """A graph with an output that depends on the last of the nodes."""
     meta = MetaGraphDef()
     end = NodeDef(name="output", op="Identity", input=["X", f"^{nodes[-1].name}"])
     end.attr["T"].type = FLOAT
@@ -92,7 +92,7 @@ def in_a_case(op: str) -> MetaGraphDef:
 
 
 def deep(op: str) -> MetaGraphDef:
-    """Three calls deep."""
+    """In three nested calls."""
     middle = function("middle", calling("StatefulPartitionedCall", f="body"))
     outer = function("outer", NodeDef(name="call", op="middle"))
     return graph(calling("PartitionedCall", f="outer"), functions=(outer, middle, function("body", *acting(op))))
@@ -147,7 +147,7 @@ NESTED: dict[str, Callable[[str], MetaGraphDef]] = {
     "update_ops": in_update_ops,
     "initialiser": in_an_initialiser,
 }
-"""By place, what makes a graph of an op's type that has the op there."""
+"""By place, functions that make a graph with an op of the given type there."""
 
 
 def write(meta: MetaGraphDef, path: Path) -> Path:
@@ -156,7 +156,7 @@ def write(meta: MetaGraphDef, path: Path) -> Path:
 
 
 def write_in_a_variable(op: str, prefix: Path) -> Path:
-    """A checkpoint, one of whose variables is a text that is a graph."""
+    """A checkpoint, one of whose variables is a string with a graph."""
     import numpy as np
 
     text = GraphDef(node=acting(op)).SerializeToString()

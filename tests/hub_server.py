@@ -1,4 +1,4 @@
-"""A hub on loopback that answers what huggingface_hub asks Hugging Face's, lies when told to, and keeps count."""
+"""A local hub that answers huggingface_hub's requests, lies on demand, and counts."""
 
 import base64
 import hashlib
@@ -9,14 +9,14 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 LARGE = 2000
-"""Bytes from which on a file is stored by its SHA-256, as Git LFS does."""
+"""The minimal size of files that are stored by SHA-256, as by Git LFS."""
 
 TOKEN = "hf_a_secret_token"
-"""What the hub's user is known by."""
+"""The token of the hub's user."""
 
 
 class HubServer(ThreadingHTTPServer):
-    """Repositories as files by name; every commit is a new one. The switches make it a bad hub."""
+    """Repositories as files by name; every commit is a new one. Switches make it a faulty hub."""
 
     daemon_threads = True
 
@@ -25,7 +25,7 @@ class HubServer(ThreadingHTTPServer):
         self.reset()
 
     def reset(self) -> None:
-        """Forget all."""
+        """Clear everything."""
         self.repositories: dict[str, dict[str, bytes]] = {}
         self.private: dict[str, bool] = {}
         self.uploaded: dict[str, bytes] = {}
@@ -42,7 +42,7 @@ class HubServer(ThreadingHTTPServer):
         return f"http://127.0.0.1:{self.server_port}"
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """Keep quiet when a client has gone away."""
+        """Ignore errors when a client has disconnected."""
 
     def commit(self, name: str) -> str:
         files = self.repositories[name]
@@ -53,7 +53,7 @@ class HubServer(ThreadingHTTPServer):
 
 
 def listed(name: str, data: bytes) -> dict[str, Any]:
-    """Return what a hub says of a file."""
+    """Return a hub's description of a file."""
     row = {"rfilename": name, "size": len(data), "blobId": git_hash(data)}
     lfs = {"size": len(data), "sha256": hashlib.sha256(data).hexdigest(), "pointerSize": 100}
     return {**row, "lfs": lfs} if len(data) >= LARGE else row
@@ -215,11 +215,11 @@ class _Handler(BaseHTTPRequestHandler):
             self.wfile.write(data)
 
     def log_message(self, *_: Any) -> None:
-        """Keep quiet."""
+        """Do not log."""
 
 
 def running() -> HubServer:
-    """Return a server that answers in a thread of its own."""
+    """Return a server that answers in its own thread."""
     server = HubServer()
     threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
     return server

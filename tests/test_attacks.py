@@ -1,4 +1,4 @@
-"""The attacks of docs/attacks: each is run again, and prints what the page shows beside it."""
+"""The attacks of docs/attacks: each is run again, and prints the output on the page."""
 
 import io
 import re
@@ -25,7 +25,7 @@ def pages(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
 
 
 def invoke(arguments: list[str]) -> tuple[int, str]:
-    """Run a command in this process, which has TensorFlow already."""
+    """Run a command in this process, which has imported TensorFlow."""
     result = CliRunner().invoke(main, arguments)
     return result.exit_code, result.output
 

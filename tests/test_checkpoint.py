@@ -310,7 +310,7 @@ def test_a_tensor_keeps_the_name_it_has_in_the_mapping(tmp_path):
 
 def test_asking_for_what_is_not_there_suggests_no_names(monkeypatch: pytest.MonkeyPatch) -> None:
     tensors = Checkpoint.of({"hidden1/kernel": np.zeros(3)})
-    monkeypatch.setattr("ckpttool.checkpoint.named_tensors.suggestion", None)  # it compares the name with all there are
+    monkeypatch.setattr("ckpttool.checkpoint.named_tensors.suggestion", None)  # it compares the name with all others
 
     assert tensors.get("hidden1/kernel/Momentum") is None
     assert tensors.get("hidden1/bias", 7) == 7

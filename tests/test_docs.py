@@ -1,4 +1,4 @@
-"""The pages: their examples run, their links lead somewhere, every command and every public name is on one of them."""
+"""The pages: their examples run, their links have targets, every command and every public name is on one of them."""
 
 import doctest
 import json
@@ -51,7 +51,7 @@ def page_name(page: Path) -> str:
 
 @pytest.fixture(scope="session")
 def yours(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What readers bring themselves: an image model of Keras, a folder of images for each class, a file of PyTorch."""
+    """Readers' own files: a Keras image model, a folder of images for each class, a PyTorch file."""
     folder = tmp_path_factory.mktemp("yours")
     keras = keras_on_tensorflow()
     keras.utils.set_random_seed(1)
@@ -74,7 +74,7 @@ def yours(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def folder(tmp_path: Path, yours: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder with the fixtures and what readers bring, with a cache of its own, and tables as on a terminal."""
+    """A folder with the fixtures and readers' own files, with its own cache, and tables as in a terminal."""
     for pattern in ("my_model_final.ckpt*", "mnist_small.npz", "plan.toml", "zero_to_four.ckpt*", "five_to_nine.npz"):
         for path in (ROOT / "fixtures").glob(pattern):
             shutil.copy(path, tmp_path)
@@ -106,7 +106,7 @@ def test_every_public_name_is_on_a_page() -> None:
 
 
 def test_the_commands_of_the_readme_are_understood(folder: Path) -> None:
-    """Every option there is one of the command's; what it would do is not done."""
+    """Every option there is one of the command's; the commands are not run."""
     (folder / "tuned.ckpt.run.json").write_text(
         '{"model": "new.ckpt", "data": {"path": "x.npz", "fingerprint": {}}, "options": {}}'
     )
@@ -123,7 +123,7 @@ def test_the_commands_of_the_readme_are_understood(folder: Path) -> None:
 
 
 def run(program: str, *arguments: str, exit_code: int = 0) -> str:
-    """Run a command of a page, ours in this process (TensorFlow is imported once), and return what it prints."""
+    """Run a command of a page, ours in this process (TensorFlow is imported once), and return its output."""
     if program == "ckpttool":
         result = CliRunner().invoke(main, arguments)
         code, printed = result.exit_code, result.output + (repr(result.exception) if result.exception else "")
@@ -136,7 +136,7 @@ def run(program: str, *arguments: str, exit_code: int = 0) -> str:
 
 
 YOURS = re.compile(r"photos|(photos|flowers|weights|bert|graph|pytorch_model|imported)\..*|(hf|keras):.*|--resume")
-"""What the README has no files for, and what only helps a run that was stopped."""
+"""Files that do not exist for the README, and commands that only resume an interrupted run."""
 
 
 QUICKER = {
@@ -145,7 +145,7 @@ QUICKER = {
     "lr-find": ("--steps", "20"),
     "pretrain": ("--epochs", "1"),
 }
-"""What commands are given besides: they are to run here, not to learn."""
+"""Additional options of the commands: they must run here, but need not learn."""
 
 
 def test_the_commands_of_the_readme_run_in_a_row(folder: Path) -> None:
@@ -179,7 +179,7 @@ def test_the_commands_of_the_readme_run_in_a_row(folder: Path) -> None:
     ids=["own", "architecture"],
 )
 def test_five_commands_make_a_served_model_of_a_readers_own_images(network: str, preprocessed: str) -> None:
-    """As the README has them, on a small model, or one of the architecture that it names with random weights."""
+    """The README's commands, on a small model, or on its architecture with random weights."""
     (block,) = re.findall(r"<!-- five: .*? -->\n```sh\n(.*?)```", text_of(ROOT / "README.md"), re.DOTALL)
     small = block.replace("keras:MobileNetV2", network).replace("resize(224, 224); keras(tf)", preprocessed)
     assert network in small and preprocessed in small
@@ -196,7 +196,7 @@ def test_five_commands_make_a_served_model_of_a_readers_own_images(network: str,
 
 
 LONG = {"chapter11", "slim", "photos"}
-"""Pages that train for long: they run in `make trust`, and what they do is tested elsewhere in `make check`."""
+"""Pages that train for long: they run in `make trust`; the commands are tested elsewhere in `make check`."""
 PRINTED = [
     (CHAPTER["PAGE"], 31),
     (ROOT / "docs" / "surgery.md", 12),
@@ -205,7 +205,7 @@ PRINTED = [
     (ROOT / "docs" / "surgery-alternatives.md", 12),
     *((page, 2) for folder in ("tutorials", "coming-from") for page in sorted((ROOT / "docs" / folder).glob("*.md"))),
 ]
-"""Pages whose commands run, after their examples of Python where they have some, and the least number of commands."""
+"""Pages whose commands run, after their Python examples if there are any, and the least number of commands."""
 
 
 DIFFERING = [
@@ -214,7 +214,7 @@ DIFFERING = [
     ["ckpttool", "diff", "base.safetensors", "head.safetensors"],
     ["ckpttool", "diff", "base.safetensors", "tuned1.safetensors", "--spectra"],
 ]
-"""Commands of these pages whose answer is no."""
+"""Commands of these pages that exit with 1."""
 
 
 @pytest.mark.usefixtures("folder")
@@ -243,20 +243,20 @@ MESSAGES = re.findall(
     text_of(ROOT / "docs" / "troubleshooting.md"),
     re.DOTALL | re.MULTILINE,
 )
-"""What the page on troubleshooting has of each message: its heading, the commands that lead to it, and its text."""
+"""Each message on the troubleshooting page: its heading, the commands that cause it, and its text."""
 
 
 @pytest.mark.parametrize(("heading", "block", "message"), MESSAGES, ids=[heading for heading, _, _ in MESSAGES])
 def test_a_message_of_the_troubleshooting_page_is_the_real_one(
     heading: str, block: str, message: str, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("KERAS_HOME", str(folder / "keras"))  # in which there are no weights
+    monkeypatch.setenv("KERAS_HOME", str(folder / "keras"))  # without weights
     *before, failing = block.strip().splitlines()
     for command in before:
         subprocess.run(command, shell=True, check=True)
     result = CliRunner().invoke(main, shlex.split(failing)[1:])
     assert result.exit_code in {1, 2}
-    printed = " ".join(result.output.split())  # a table breaks lines
+    printed = " ".join(result.output.split())  # a table wraps lines
     assert " ".join(message.split()) in printed
     assert heading.replace("`", "") in printed.replace("`", "")
 
@@ -301,7 +301,7 @@ def test_generated_pages_are_up_to_date() -> None:
 
 
 def test_the_commands_of_the_page_on_reuse_are_understood() -> None:
-    """They run for an hour in `make reuse`; here every option is one of the command's, and a table has its search."""
+    """They run for an hour in `make reuse`; here every option is checked, and each table has its search."""
     made = outputs_of_commands("how-much-to-reuse.md")
     figures = json.loads(text_of(ROOT / "docs" / "how-much-to-reuse.json"))
     assert figures.keys() <= {output.stem for output in made}
@@ -318,7 +318,7 @@ def test_the_page_on_few_labels_has_all_ways_at_all_numbers() -> None:
 
 
 def outputs_of_commands(page_name: str) -> list[Path]:
-    """Return what a page's commands would write; each of their options is one of the command's."""
+    """Return the outputs that a page's commands would write; each of their options is one of the command's."""
     page = text_of(ROOT / "docs" / page_name)
     made = []
     for block in re.findall(r"^```sh\n(.*?)^```", page, re.DOTALL | re.MULTILINE):

@@ -1,4 +1,4 @@
-"""The page on adding things: every block is applied to a copy of the checkout, and what it adds works there."""
+"""The page on extensions: every block is applied to a copy of the checkout, where the additions must work."""
 
 import os
 import re
@@ -13,7 +13,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 BLOCK = re.compile(r"^```(python|sh)\n(.*?)^```", re.DOTALL | re.MULTILINE)
 LONGEST = 30
-"""Lines that an addition may have in one file."""
+"""The maximal number of lines of an addition in one file."""
 
 
 def blocks(language: str) -> list[str]:
@@ -23,9 +23,9 @@ def blocks(language: str) -> list[str]:
 
 @pytest.fixture(scope="module")
 def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A copy of the checkout in which the page was followed."""
+    """A copy of the checkout with the page's changes."""
     copy = tmp_path_factory.mktemp("checkout")
-    ignored = shutil.ignore_patterns("*.pyc.*")  # what others write right now; compiled modules come along
+    ignored = shutil.ignore_patterns("*.pyc.*")  # files that others write just now; compiled modules are copied
     for name in ("ckpttool", "tests", "fixtures"):
         shutil.copytree(ROOT / name, copy / name, ignore=ignored)
     shutil.copy(ROOT / "pyproject.toml", copy)
@@ -37,7 +37,7 @@ def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def add(file: Path, text: str, place: str) -> None:
-    """Do what a block's first line says."""
+    """Apply a block as its first line says."""
     if not place:
         assert not file.exists()
         file.write_text(text)

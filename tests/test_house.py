@@ -1,4 +1,4 @@
-"""The house: imports point down, TensorFlow stays in the runtime's functions, nothing unpickles or evaluates."""
+"""Structure: imports point down, TensorFlow is only in the runtime's functions, nothing unpickles or evaluates."""
 
 import ast
 import re
@@ -46,7 +46,7 @@ SOURCES = sorted(path for path in PACKAGE.rglob("*.py") if not path.name.endswit
 FORBIDDEN_MODULES = {"pickle", "marshal", "shelve", "dill"}
 FORBIDDEN_CALLS = {"eval", "exec", "compile", "__import__"}
 YAML = {"compose", "dump", "MarkedYAMLError"}
-"""What is used of a module that could build any object: its nodes, and writing."""
+"""The permitted parts of a module that could build any object: its nodes, and writing."""
 
 
 @cache
@@ -56,7 +56,7 @@ def tree_of(path: Path) -> ast.Module:
 
 @cache
 def nodes_of(path: Path) -> list[ast.AST]:
-    """All of a file, in no order of its lines."""
+    """All AST nodes of a file, in any order."""
     found: list[ast.AST] = [tree_of(path)]
     for node in found:
         for name in node._fields:
@@ -71,7 +71,7 @@ def is_node(value: object) -> bool:
 
 @pytest.fixture(autouse=True, scope="module")
 def sources() -> Iterator[None]:
-    """Read all sources once, and forget them at the end: a million objects slow down the tests that follow."""
+    """Parse all sources once, and free them at the end: a million objects slow down later tests."""
     with collector_paused():
         for path in SOURCES:
             nodes_of(path)
@@ -90,7 +90,7 @@ def part_of(path: Path) -> str:
 
 
 def imports_of(nodes: Iterable[ast.AST]) -> Iterator[str]:
-    """Every module that is imported by some nodes; `from a import b` may mean the module a.b."""
+    """Every module imported in some nodes; `from a import b` may mean the module a.b."""
     for node in nodes:
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
@@ -100,13 +100,13 @@ def imports_of(nodes: Iterable[ast.AST]) -> Iterator[str]:
 
 
 def floor_of_import(module: str) -> int | None:
-    """The floor that an import of ours goes to; None for what is not ours, or has no floor."""
+    """The floor of an import from the package; None for others, and for those without a floor."""
     parts = module.split(".")
     return FLOORS.get(parts[1]) if parts[0] == "ckpttool" and len(parts) > 1 else None
 
 
 UP = {("ckpttool/checkpoint/checkpoint.py", "ckpttool.surgery.edits.steps.Step")}
-"""The one import that points up: the methods of a checkpoint are the edits of surgery."""
+"""The one import that points up: a checkpoint's methods are the edits of surgery."""
 
 
 def test_imports_point_down() -> None:
@@ -122,7 +122,7 @@ def test_imports_point_down() -> None:
 
 NEIGHBOURS = {"surgery", "foreign", "graph", "data"}
 ALLOWED = {("foreign", "graph")}
-"""What is imported into a graph has to be held against its variables."""
+"""Weights imported into a graph must be compared with its variables."""
 
 
 def test_neighbours_do_not_import_one_another() -> None:
@@ -180,7 +180,7 @@ def calls_of(nodes: Iterable[ast.AST]) -> Iterator[ast.Call]:
 
 
 def is_dangerous(call: ast.Call) -> bool:
-    """eval and its kin by name; NumPy's readers where they might unpickle."""
+    """eval and similar functions by name; NumPy's readers if they might unpickle."""
     name = ast.unparse(call.func)
     if name in FORBIDDEN_CALLS or (name.startswith("yaml.") and name.split(".")[1] not in YAML):
         return True
@@ -214,11 +214,11 @@ def test_wire_protos_are_the_only_generated_code() -> None:
 
 OPTION = re.compile(r"(?<![\w-])--[a-z{]")
 ABOUT_THE_SHELL = {"ckpttool/remote/paths.py", "ckpttool/foreign/suggest.py", "ckpttool/formats/unread.py"}
-"""Files that take command lines apart, or write what is pasted into a shell."""
+"""Files that parse command lines, or write text to be pasted into a shell."""
 
 
 def naming_options(path: Path) -> list[str]:
-    """The texts of a file that name an option."""
+    """The strings of a file that contain an option."""
     nodes = nodes_of(path)
     texts = [node.value for node in nodes if isinstance(node, ast.Constant) and isinstance(node.value, str)]
     before_values = [ast.unparse(node) for node in nodes if isinstance(node, ast.JoinedStr)]
@@ -226,25 +226,25 @@ def naming_options(path: Path) -> list[str]:
 
 
 def test_options_are_named_by_the_command_line_alone() -> None:
-    """Below it a text has the parameter's name in backticks, which `ckpttool.cli.show.errors` spells as the option."""
+    """Elsewhere a text has the parameter's name in backticks, which `ckpttool.cli.show.errors` spells as the option."""
     for path in SOURCES:
         if part_of(path) != "cli" and identity(path) not in ABOUT_THE_SHELL:
             assert naming_options(path) == [], path
 
 
 VERBS = {"export": "export_weights", "import": "import_weights"}
-"""The verbs whose file says what is carried besides."""
+"""The verbs whose file lists what else is copied."""
 PLACES = (
     {name: place for name, (_, place) in COMMANDS.items() if name != "zoo"}
     | {f"zoo {name}": f"zoo/{place}" for name, place in SUBCOMMANDS.items()}
     | {f"{name} {each}": place for name, beside in BESIDE.items() for each, place in beside.items()}
 )
-"""Where the function of each command is, below `cli/commands`."""
+"""The place of each command's function, below `cli/commands`."""
 
 
 @pytest.mark.parametrize("command", PLACES)
 def test_a_command_enters_by_the_verb_of_its_name_alone(command: str) -> None:
-    """What a command does is in the file of its name in `verbs/`; below that it knows classes and constants."""
+    """A command's work is in the file of its name in `verbs/`; otherwise it uses classes and constants."""
     path = PACKAGE / "cli" / "commands" / f"{PLACES[command].partition(':')[0]}.py"
     ours = {name for name in imports_of(nodes_of(path)) if name.startswith("ckpttool.")}
     verb = f"ckpttool.verbs.{VERBS.get(command, re.sub('[- ]', '_', command))}"

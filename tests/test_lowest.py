@@ -1,4 +1,4 @@
-"""The oldest versions are tested as they are promised: tests/lowest.txt has the bounds of pyproject.toml."""
+"""The oldest promised versions are tested: tests/lowest.txt has the bounds of pyproject.toml."""
 
 import re
 import tomllib

@@ -1,6 +1,6 @@
 """Every verb on every family of models: the same numbers as Keras's, and the table of `docs/models.md`.
 
-`CKPTTOOL_WRITE_PAGES=1 pytest tests/test_models.py` writes the table anew.
+`CKPTTOOL_WRITE_PAGES=1 pytest tests/test_models.py` writes the table again.
 """
 
 import os
@@ -33,7 +33,7 @@ RATE = 0.1
 
 @dataclass
 class Case:
-    """A model of one family, the rows, and Keras's own network with what it computes."""
+    """A model of one family, the rows, and Keras's own network with its outputs."""
 
     family: Family
     model: Any
@@ -43,17 +43,17 @@ class Case:
 
     @property
     def opened(self) -> Model:
-        """The model as `ckpttool` opens it."""
+        """The model as opened by `ckpttool`."""
         return Model.open(self.path)
 
     @property
     def objective(self) -> Objective | None:
-        """What the verbs are told where a model has no loss."""
+        """The arguments of the verbs if a model has no loss."""
         return None if self.family.has_loss else Objective("softmax")
 
     @property
     def own(self) -> str:
-        """How an output of the same family is named."""
+        """The name of an output of the same family."""
         if self.family.is_keras:
             return ".keras"
         return "_folder" if self.path.is_dir() else ".ckpt"
@@ -65,22 +65,22 @@ class Case:
         return self.folder / "rows.npz"
 
     def output(self, name: str) -> Path:
-        """Return where a verb writes."""
+        """Return the path to which a verb writes."""
         return self.folder / f"{name}{self.own}"
 
     def given(self, name: str) -> Any:
-        """Return what Keras computes for a layer, of the rows to test with."""
+        """Return Keras's output of a layer for the test rows."""
         below = keras.Model(self.model.input, self.model.get_layer(name).output)
         return below(self.rows["x_test"], training=False).numpy()
 
 
 def same(found: Any, expected: Any) -> None:
-    """Check numbers that different programs computed of the same weights."""
+    """Check that numbers of different programs, with the same weights, are equal."""
     np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-5)
 
 
 def probabilities(case: Case, path: Path) -> Any:
-    """Return what a model says of the rows to test with."""
+    """Return a model's outputs for the test rows."""
     target = case.folder / f"predicted_{path.name}.npz"
     ckpttool.predict(Model.open(path), case.data, target, overwrite=True)
     with np.load(target) as arrays:
@@ -95,24 +95,24 @@ def judged(case: Case, path: Path) -> list[Any]:
 
 
 def layers(case: Case) -> None:
-    """The layers are those of the network, in its order, each with its output where a graph says it."""
+    """The layers are those of the network, in order, each with its output if a graph shows it."""
     found = layer_rows(case.path)
     assert [layer["name"] for layer in found] == ["conv", "bn", "hidden", "outputs"]
     assert all(layer["output"] for layer in found) is not case.family.is_keras
 
 
 def predict(case: Case) -> None:
-    """The classes' probabilities are Keras's."""
+    """The classes' probabilities equal Keras's."""
     same(probabilities(case, case.path), case.given("outputs"))
 
 
 def evaluate(case: Case) -> None:
-    """Loss and accuracy are Keras's."""
+    """Loss and accuracy equal Keras's."""
     same(judged(case, case.path), case.model.evaluate(case.rows["x_test"], case.rows["y_test"], verbose=0))
 
 
 def diagnose(case: Case) -> None:
-    """The mean activation of a layer is that of Keras in training, where a batch norm may see its batch."""
+    """The mean activation of a layer equals Keras's in training mode, in which a batch norm may use its batch."""
     found = ckpttool.diagnose(case.opened, case.data, objective=case.objective)
     assert [layer.layer for layer in found] == ["conv", "bn", "hidden", "outputs"]
     conv = keras.Model(case.model.input, case.model.get_layer("conv").output)(case.rows["x_train"])
@@ -120,7 +120,7 @@ def diagnose(case: Case) -> None:
 
 
 def freeze(case: Case) -> None:
-    """The frozen model computes the same, and trains the rest alone."""
+    """The frozen model has equal outputs, and only the rest is trained."""
     ckpttool.plan_freeze(case.opened, FROZEN).write(case.output("frozen"))
     frozen = Model.open(case.output("frozen"))
     trained = [variable.name for variable in variables(frozen.graph).values() if variable.trainable]
@@ -129,7 +129,7 @@ def freeze(case: Case) -> None:
 
 
 def reuse(case: Case) -> None:
-    """The layers that are taken compute what they did, below a new head."""
+    """The reused layers have their former outputs, under a new head."""
     planned = ckpttool.plan_reuse(case.opened, "conv|bn|hidden", head="fresh = dense(4)", after="hidden")
     planned.write(case.output("reused"))
     reused = Model.open(case.output("reused"))
@@ -145,7 +145,7 @@ def reuse(case: Case) -> None:
 
 
 def cache(case: Case) -> None:
-    """The features are what Keras computes for the frozen layers."""
+    """The features equal Keras's outputs of the frozen layers."""
     features = ckpttool.cache(case.opened, case.data, FROZEN, root=case.folder / "cache", objective=case.objective)
     (array,) = features.arrays.values()
     below = keras.Model(case.model.input, case.model.get_layer("bn").output)
@@ -153,7 +153,7 @@ def cache(case: Case) -> None:
 
 
 def finetune(case: Case) -> None:
-    """A step changes the weights as Keras's gradient does, frozen layers not at all; the output computes that."""
+    """A step changes the weights by Keras's gradient, frozen layers not at all; the output has equal results."""
     options = Options(
         freeze=FROZEN, epochs=1, batch_size=40, keep="last", recipe=Recipe("sgd", lr=str(RATE)),
         objective=case.objective, cache=True, cache_dir=case.folder / "cache",
@@ -179,7 +179,7 @@ def lr_find(case: Case) -> None:
 
 
 def import_(case: Case) -> None:
-    """Another network's weights, of a file of Keras, become the model's."""
+    """Another network's weights, from a Keras file, replace the model's."""
     other = network()
     for weight in other.weights:
         weight.assign(weight + 0.25)
@@ -191,19 +191,19 @@ def import_(case: Case) -> None:
 
 
 def served(path: Path, rows: Any) -> Any:
-    """Return what TensorFlow's own loader computes with the default signature of a SavedModel."""
+    """Return the outputs of TensorFlow's own loader with the default signature of a SavedModel."""
     (output,) = tf.saved_model.load(path).signatures["serving_default"](rows=tf.constant(rows)).values()
     return output.numpy()
 
 
 def export_saved_model(case: Case) -> None:
-    """TensorFlow's loader computes the same."""
+    """TensorFlow's loader has equal outputs."""
     plan_saved_model(case.opened, outputs=case.family.outputs).write(case.folder / "for_servers")
     same(served(case.folder / "for_servers", case.rows["x_test"]), case.given("outputs"))
 
 
 def fold(case: Case) -> None:
-    """One graph of plain ops computes the same in a session of TensorFlow."""
+    """One graph of plain ops has equal outputs in a TensorFlow session."""
     planned = plan_fold(case.opened, outputs=case.family.outputs)
     planned.write(case.folder / "folded.pb")
     graph_def = tf.compat.v1.GraphDef.FromString((case.folder / "folded.pb").read_bytes())
@@ -216,7 +216,7 @@ def fold(case: Case) -> None:
 
 
 def strip(case: Case) -> None:
-    """What is left computes the same."""
+    """The stripped model has equal outputs."""
     plan_strip(case.opened, outputs=case.family.outputs).write(case.output("stripped"))
     same(probabilities(case, case.output("stripped")), case.given("outputs"))
 
@@ -226,11 +226,11 @@ VERBS = (
     strip,
 )  # fmt: skip
 WRITING = {freeze, reuse, finetune, import_, strip}
-"""The verbs whose output is a model, of the family that went in."""
+"""The verbs whose output is a model of its input's family."""
 
 
 QUICK = ("keras", "export")
-"""The families of every check: a file of Keras, and a folder that TensorFlow 2 serves. `make trust` has all."""
+"""The families of every check: a Keras file, and a TensorFlow 2 SavedModel. `make trust` has all."""
 
 
 @pytest.mark.parametrize(
@@ -250,7 +250,7 @@ def test_every_verb_works_on_every_family_and_the_page_says_so(name: str, tmp_pa
 
 
 def cell(case: Case, verb: Any) -> str:
-    """Return what the page says of a verb that has worked: what its output was, where that is a model."""
+    """Return the page's cell for a verb that has worked: its output's kind, if that is a model."""
     form = {".keras": "`.keras`", "_folder": "folder", ".ckpt": "`.ckpt`"}[case.own]
     told = form if verb in WRITING else "yes"
     asked = verb in (evaluate, diagnose, cache, finetune, lr_find) and not case.family.has_loss
@@ -259,7 +259,7 @@ def cell(case: Case, verb: Any) -> str:
 
 
 def write(line: str) -> None:
-    """Put a family's line into the table of the page."""
+    """Write a family's line to the table of the page."""
     title = line.split("|")[1].strip()
     text = re.sub(rf"^\| {re.escape(title)} \|.*\n", "", PAGE.read_text(), flags=re.MULTILINE)
     PAGE.write_text(text.replace("<!-- end of models -->", f"{line}\n<!-- end of models -->"))

@@ -1,4 +1,4 @@
-"""The notebooks of the docs: they run from top to bottom, and are kept small, with what their cells give."""
+"""The notebooks of the docs: they run from top to bottom, and are stored small, with their outputs."""
 
 import json
 import subprocess

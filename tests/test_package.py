@@ -1,4 +1,4 @@
-"""What is built for the index: small, whole, with a README that renders there, and tests that run from the sdist."""
+"""The distributions for the index: small, whole, with a README that renders there, and tests that run in the sdist."""
 
 import os
 import re
@@ -19,11 +19,11 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["
 ADDRESS = "https://example.org/team/ckpttool"
 MEGABYTE = 1_000_000
 FROM_SDIST = ["tests/test_public.py", "tests/test_lowest.py", "tests/formats/tensorflow/test_bundle.py"]
-"""Tests that are quick and read files of every kind: sources, pyproject.toml, fixtures."""
+"""Quick tests that read files of every kind: sources, pyproject.toml, fixtures."""
 
 
 def build(target: str, folder: Path) -> Path:
-    """Build as an index gets it, without a network: hatchling is here."""
+    """Build as for an index, without a network: hatchling is installed."""
     command = [sys.executable, "-m", "hatchling", "build", "-t", target, "-d", str(folder)]
     subprocess.run(command, cwd=ROOT, env={**os.environ, "CKPTTOOL_REPOSITORY": ADDRESS}, check=True)
     (built,) = folder.iterdir()
@@ -37,7 +37,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> zipfile.ZipFile:
 
 @pytest.fixture(scope="module")
 def unpacked(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of an sdist that was unpacked."""
+    """The folder of an unpacked sdist."""
     folder = tmp_path_factory.mktemp("unpacked")
     with tarfile.open(build("sdist", tmp_path_factory.mktemp("sdist"))) as archive:
         archive.extractall(folder, filter="data")
@@ -94,7 +94,7 @@ def test_tests_run_in_an_unpacked_sdist(unpacked: Path) -> None:
 
 
 def test_an_sdist_has_every_file_that_tests_and_pages_read(unpacked: Path) -> None:
-    """What is in the checkout's folders is there, and so are the files at its top."""
+    """All files in the checkout's folders, and those at its top."""
     for folder in ("ckpttool", "tests", "docs", "fixtures", "benchmarks", "trust"):
         here = {path.relative_to(ROOT) for path in (ROOT / folder).rglob("*.*") if "__pycache__" not in path.parts}
         assert sorted(path for path in here if not (unpacked / path).exists()) == [], folder

@@ -1,4 +1,4 @@
-"""The documentation's site: it builds without a warning, links lead somewhere, nothing is fetched from elsewhere."""
+"""The documentation's site: it builds without a warning, links have targets, nothing is loaded from elsewhere."""
 
 import json
 import os
@@ -20,7 +20,7 @@ ANCHOR = re.compile(r'\s(?:id|name)="?([^"\s>]+)')
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The site as `make site` builds it: its configuration makes warnings errors."""
+    """The site as built by `make site`: its configuration makes warnings errors."""
     folder = tmp_path_factory.mktemp("site")
     command = [sys.executable, "-m", "mkdocs", "build", "--site-dir", str(folder)]
     environment = {**os.environ, "NO_MKDOCS_2_WARNING": "1"}

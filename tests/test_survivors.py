@@ -1,4 +1,4 @@
-"""The mutants that no test notices, with reasons: each is of a line as it is written now."""
+"""The mutants that no test kills, with reasons: each is of an existing line."""
 
 import sys
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""A confined child reads and writes what it was given, ends as it would alone, and is ended where it stands still."""
+"""A confined child accesses only the given files, ends as it would unconfined, and is ended if it hangs."""
 
 import json
 import os
@@ -35,7 +35,7 @@ def command(work: str, **given: Any) -> list[str]:
 
 
 def run(work: str, **given: Any) -> list[str]:
-    """What a child and its parent print."""
+    """The output of a child and its parent."""
     done = subprocess.run(command(work, **given), capture_output=True, text=True, check=True)
     return done.stdout.splitlines()
 
@@ -117,12 +117,12 @@ def test_a_signal_reaches_the_child_once_and_the_parent_says_how_it_ended() -> N
     with subprocess.Popen(command(work), stdout=subprocess.PIPE, text=True, start_new_session=True) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == "ready\n"
-        os.killpg(process.pid, signal.SIGINT)  # as a terminal sends it
+        os.killpg(process.pid, signal.SIGINT)  # as sent by a terminal
         assert process.stdout.read().splitlines() == ["[1]", '["ended", 0, ""]']
 
 
 def test_a_child_that_takes_no_signals_is_killed_when_it_is_asked_twice() -> None:
-    """As TensorFlow does not in an endless loop; once is not enough, for it may have something to save."""
+    """As TensorFlow in an endless loop; once is not enough, because it may have something to save."""
     work = "import signal\nsignal.signal(signal.SIGINT, lambda *_: None)\nprint('ready', flush=True)\nwhile True: pass"
     patience = "import ckpttool.confinement.child as own\nown.PATIENCE_WHEN_ASKED = (60.0, 0.2)\n"
     with subprocess.Popen(
@@ -152,7 +152,7 @@ def test_the_child_ends_with_its_parent() -> None:
         assert process.stdout is not None
         child = int(process.stdout.readline())
         process.kill()
-        assert process.stdout.read() == ""  # both have let go of it
+        assert process.stdout.read() == ""  # both have released it
     deadline = time.monotonic() + 5
     while Path(f"/proc/{child}").exists() and "Z" not in Path(f"/proc/{child}/stat").read_text().split()[2]:
         assert time.monotonic() < deadline

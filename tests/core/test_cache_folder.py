@@ -1,4 +1,4 @@
-"""Where the user's cache folder is, on each system."""
+"""The location of the user's cache folder on each system."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Calls: a class per name, its fields the parameters, its checks the refusals."""
+"""Calls: a class per name, its fields the parameters, its checks the error messages."""
 
 import re
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Python's collector of cycles is as it was once a graph is made, whatever happened meanwhile."""
+"""Python's cyclic garbage collector is restored after a graph is made, whatever happened meanwhile."""
 
 import gc
 import subprocess
@@ -37,7 +37,7 @@ def test_who_has_switched_it_off_finds_it_off() -> None:
 
 
 class Made:
-    """Something that is held, or points to itself."""
+    """An object that is referenced, or references itself."""
 
 
 def test_what_was_made_is_old_so_that_no_look_at_all_follows() -> None:
@@ -82,18 +82,18 @@ for _ in range(60):
     older = [[] for _ in range(1_000)]  # what ages by itself counts too
 print(sum(each() is not None for each in made), len(gc.get_objects()))
 """
-"""A program that trains again and again: it would grow by each graph that it has made."""
+"""A program that trains repeatedly: it would grow with each graph."""
 
 
 def test_what_nobody_needs_is_freed_once_much_is_held() -> None:
-    """In a process of its own, since a look at all that those of other tests hold takes a second."""
+    """In its own process, because a collection of all objects of other tests takes a second."""
     done = subprocess.run([sys.executable, "-c", GROWING], capture_output=True, text=True, check=True)
     left, held = map(int, done.stdout.split())
     assert left < 10 and held < 300_000
 
 
 def test_what_is_held_is_counted_where_enough_may_have_come(monkeypatch: pytest.MonkeyPatch) -> None:
-    """To count all is as slow as to look at it."""
+    """Counting all objects is as slow as collecting."""
     counted: list[int] = []
     count = collector._aged
     monkeypatch.setattr(collector, "_aged", lambda: (counted.append(count()), counted[-1])[1])

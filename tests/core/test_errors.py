@@ -1,4 +1,4 @@
-"""Errors of ours are whole when they come from another process."""
+"""ckpttool's errors are complete when they come from another process."""
 
 from multiprocessing.reduction import ForkingPickler
 

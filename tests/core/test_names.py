@@ -1,4 +1,4 @@
-"""What names have in common: components, scopes, layers; and values by pattern."""
+"""Common properties of names: components, scopes, layers; and values by pattern."""
 
 import pytest
 

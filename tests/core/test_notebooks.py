@@ -1,4 +1,4 @@
-"""What interactive shells show of objects: lines, small tables, and pages of HTML that hold no markup of others."""
+"""Representations of objects in interactive shells: lines, small tables, and HTML pages without foreign markup."""
 
 import re
 from typing import Any

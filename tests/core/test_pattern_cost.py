@@ -1,4 +1,4 @@
-"""Patterns that could take time without end are refused before they are tried; those that people write are not."""
+"""Patterns that could take unbounded time are rejected before they are tried; those that users write are not."""
 
 import re
 import time

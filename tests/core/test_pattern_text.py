@@ -1,4 +1,4 @@
-"""Patterns made of names: they take these names and no others, and are short."""
+"""Patterns made from names: they match exactly these names, and are short."""
 
 import pytest
 from hypothesis import given

@@ -1,4 +1,4 @@
-"""Pipes and devices in the places of files: said at once, without waiting for who would write."""
+"""Pipes and devices in place of files: reported at once, without waiting for a writer."""
 
 import os
 import socket

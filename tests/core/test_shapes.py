@@ -1,4 +1,4 @@
-"""Shapes of which some sizes are not known."""
+"""Shapes with unknown sizes."""
 
 from ckpttool.core.shapes import agrees, shown
 

@@ -1,4 +1,4 @@
-"""Streams with a place of their own."""
+"""Streams with their own position."""
 
 import io
 
@@ -8,7 +8,7 @@ DATA = bytes(range(10))
 
 
 def in_pieces(buffer: memoryview, place: int) -> int:
-    """Give three bytes at most, as a system may."""
+    """Return at most three bytes, as a system may."""
     piece = DATA[place : min(place + 3, place + len(buffer))]
     buffer[: len(piece)] = piece
     return len(piece)

@@ -1,4 +1,4 @@
-"""Folders for temporary files: those of killed processes go with the next one, and nothing else does."""
+"""Folders for temporary files: the next process removes those of killed processes, and nothing else."""
 
 import fcntl
 import os

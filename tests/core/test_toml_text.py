@@ -1,4 +1,4 @@
-"""TOML that would take long, or end in an error of Python's own, is refused in one way."""
+"""TOML that would take long, or cause one of Python's own errors, is rejected with one kind of error."""
 
 import time
 

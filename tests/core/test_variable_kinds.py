@@ -83,7 +83,7 @@ def test_keras_3_keeps_the_models_weights_under_its_optimizer():
 
 
 def test_real_keras_3_checkpoint(tmp_path):
-    """Every weight of the model is called one, although its key is below the optimizer's."""
+    """Every weight of the model is classified as a weight, although its key is below the optimizer's."""
     import tensorflow as tf
 
     model = tf.keras.Sequential([tf.keras.layers.Input((2,)), tf.keras.layers.Dense(3)])

@@ -1,4 +1,4 @@
-"""YAML of cards: what it means by PyYAML as it is, but for what is refused, and what is written."""
+"""YAML of cards: equal to unmodified PyYAML, except for rejected features; and writing."""
 
 import random
 from typing import Any

@@ -1,4 +1,4 @@
-"""Bundles that others made, of TensorFlow 1.0 to 2.15: CKPTTOOL_CORPUS names the folder that holds them."""
+"""Foreign bundles, of TensorFlow 1.0 to 2.15: CKPTTOOL_CORPUS is the folder that contains them."""
 
 import os
 from pathlib import Path
@@ -111,7 +111,7 @@ def test_slots_are_named_after_their_variables():
 def test_a_saved_model_is_copied_with_its_variables(path, tmp_path):
     folder = path.parent.parent
     if not any((folder / name).exists() for name in ("saved_model.pb", "saved_model.pbtxt")):
-        assert checkpoint.open(folder).format in ("bundle", "object")  # the graph is not in the corpus
+        assert checkpoint.open(folder).format in ("bundle", "object")  # its graph is not in the corpus
         return
     checkpoint.save(checkpoint.open(folder), tmp_path / "copy", "saved-model")
     report = verify(tmp_path / "copy")

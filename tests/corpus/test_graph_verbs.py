@@ -1,4 +1,4 @@
-"""Real models, modernized, stripped, exported and folded, compute what they did, says TensorFlow."""
+"""Real models, modernized, stripped, exported and folded, have their former outputs in TensorFlow."""
 
 import os
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Every graph of the corpus opens, and its variables, layers, collections, assign nodes and roles can be asked for."""
+"""Every graph of the corpus can be opened, with its variables, layers, collections, assign nodes and roles."""
 
 import os
 import tarfile
@@ -18,7 +18,7 @@ from ckpttool.graph.roles.resolve import find_roles
 
 CORPUS = Path(os.environ.get("CKPTTOOL_CORPUS", "/nowhere"))
 pytestmark = pytest.mark.skipif(not CORPUS.is_dir(), reason="CKPTTOOL_CORPUS names no folder of real files")
-# Their text is not GraphDef's: someone's search and replace made `opType` of every `type`.
+# Their text is not GraphDef's: a search and replace changed every `type` to `opType`.
 BROKEN_TEXT = {"max_add_2.pb.txt", "max_graph.pb.txt", "max_log_reg.pb.txt", "max_multiply.pb.txt"}
 
 
@@ -27,7 +27,7 @@ def corpus(pattern: str) -> list[Path]:
 
 
 def open_any(path: Path) -> Graph:
-    """Load a graph; one of several in a SavedModel is the one that serves."""
+    """Load a graph; of several in a SavedModel, the one for serving."""
     try:
         return load(path)
     except GraphError:
@@ -35,7 +35,7 @@ def open_any(path: Path) -> Graph:
 
 
 def look(graph: Graph) -> None:
-    """Ask a graph everything; what it answers has to be in it."""
+    """Read all properties of a graph; the results must be in it."""
     known = variables(graph)
     assert all(variable.op in graph.nodes for variable in known.values())
     for assignment in assignments(graph).values():
@@ -86,7 +86,7 @@ def test_what_is_no_graph_is_refused_in_one_line():
 
     for path in paths:
         if path.suffix == ".index" and path.with_suffix(".meta").is_file():
-            continue  # the path means the graph beside it
+            continue  # the path means the graph next to it
         with pytest.raises(CkptError) as caught:
             load(path)
         assert str(path) in str(caught.value)
@@ -94,7 +94,7 @@ def test_what_is_no_graph_is_refused_in_one_line():
 
 
 def test_layers_of_known_networks():
-    """Read by hand from the graphs: wide and deep, multi-column convolutions, Inception, a character-level CNN."""
+    """Checked by hand: wide and deep, multi-column convolutions, Inception, a character-level CNN."""
     outputs = {layer.name: layer.output for layer in layers(load(only("model.ckpt-10000.meta")))}
     assert [outputs[f"dnn/hiddenlayer_{number}"] for number in range(4)] == [
         f"dnn/hiddenlayer_{number}/Relu:0" for number in range(4)

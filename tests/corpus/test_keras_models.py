@@ -1,4 +1,4 @@
-"""Whole models that others saved with Keras do the main job and come out as `.keras`, or are refused rightly."""
+"""Foreign Keras models go through the main workflow and are written as `.keras`, or are rejected correctly."""
 
 import os
 import re
@@ -30,13 +30,13 @@ FILES = [
 ]
 RIGHTLY_REFUSED = r"is of Keras 1\.|is a Lambda: it contains Python code|is a custom class"
 DTYPES = {1: "float32", 4: "uint8", 17: "uint16"}
-"""TensorFlow's numbers of dtypes."""
+"""TensorFlow's enum values of dtypes."""
 ANOTHER_SLOPE = "lstm_functional_tf_keras_2"
-"""Keras 3 computes the `hard_sigmoid` of Keras 2 with another slope."""
+"""Keras 3 computes Keras 2's `hard_sigmoid` with another slope."""
 
 
 def rows_for(model: Model) -> dict[str, Any]:
-    """Return three rows, or as many as the model takes, for each input."""
+    """Return three rows, or as many as the model requires, for each input."""
     random, rows = np.random.default_rng(0), {}
     for name, info in model.graph.header.signature_def["serving_default"].inputs.items():
         first, *others = (dim.size for dim in info.tensor_shape.dim)
@@ -48,7 +48,7 @@ def rows_for(model: Model) -> dict[str, Any]:
 
 
 def outputs_of(model: Model, rows: dict[str, Any]) -> list[Any]:
-    """Return what a model gives."""
+    """Return a model's outputs."""
     signature = model.graph.header.signature_def["serving_default"]
     fed = {info.name: rows[name] for name, info in signature.inputs.items()}
     asked = [info.name for info in signature.outputs.values()]
@@ -84,7 +84,7 @@ def test_a_model_goes_through_the_main_job_or_is_refused_with_the_right_reason(p
 
 
 def loaded_by_keras(path: Path) -> Any:
-    """Return what Keras makes of a file; None where it cannot read it."""
+    """Return a file as loaded by Keras; None if it cannot read it."""
     try:
         return keras_on_tensorflow().models.load_model(path, compile=False)
     except Exception:  # noqa: BLE001 - whatever Keras does with old files

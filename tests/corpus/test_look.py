@@ -1,4 +1,4 @@
-"""The look commands on models and checkpoints that others made; what is broken gives its clear error."""
+"""The inspection commands on foreign models and checkpoints; broken ones have clear errors."""
 
 import json
 import os
@@ -15,7 +15,7 @@ pytestmark = pytest.mark.skipif(not CORPUS.is_dir(), reason="CKPTTOOL_CORPUS doe
 BROKEN = "broken_"
 COMMANDS = ("ops", "vars", "layers", "verify")
 COUNT = 1922
-"""Graphs in the archive of frozen_dl4j_1922_graphs."""
+"""Graphs in the archive frozen_dl4j_1922_graphs."""
 
 
 def relative(path: Path) -> str:
@@ -34,10 +34,10 @@ INDEXES = whole([path for path in CORPUS.rglob("*.index") if path.is_file()])
 METAS = whole(list(CORPUS.rglob("*.meta")))
 SAVED_MODELS = whole(list(CORPUS.rglob("saved_model.pb")) + list(CORPUS.rglob("saved_model.pbtxt")))
 NOT_GRAPHS = ("saved_model.pb", "keras_metadata.pb", "fingerprint.pb", "saved_model_config.pb")
-"""What else is named .pb: the models themselves, and what lies beside them."""
+"""Other files named .pb: the models themselves, and files next to them."""
 GRAPHS = whole([path for path in CORPUS.rglob("*.pb") if path.name not in NOT_GRAPHS])
 WITHOUT_DATA = ("resnet50",)
-"""Prefixes of which only the index was kept."""
+"""Prefixes of which only the index exists."""
 
 
 def run(*arguments: str | Path) -> Result:

@@ -1,4 +1,4 @@
-"""Models that others made say what they are known to say: checkpoints, SavedModels and bare graphs."""
+"""Foreign models have their known outputs: checkpoints, SavedModels and bare graphs."""
 
 import os
 from pathlib import Path
@@ -31,7 +31,7 @@ def test_a_regression_gives_its_known_answer_in_each_form(form: str, tmp_path: P
 
 
 def test_a_served_model_is_fed_what_its_signature_says(tmp_path: Path) -> None:
-    """Its placeholder takes serialised records; the signature's input is what is parsed of them."""
+    """Its placeholder takes serialised records; the signature's input is the result of parsing them."""
     np.savez(tmp_path / "rows.npz", x=X[:, np.newaxis])
     served = CORPUS / "serving_testdata/servables/tensorflow/testdata/saved_model_half_plus_two_cpu/00000123"
     np.testing.assert_allclose(predicted(served, tmp_path)["outputs"], 0.5 * X[:, np.newaxis] + 2, rtol=1e-6)

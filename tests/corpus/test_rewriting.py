@@ -1,4 +1,4 @@
-"""Real graphs, cut and rewritten, go through TensorFlow; frozen, they are trained by it."""
+"""Real graphs, cut and rewritten, run in TensorFlow; frozen ones are trained by it."""
 
 import os
 from pathlib import Path
@@ -30,7 +30,7 @@ GRAPHS = {
 
 
 def as_functions_part(graph, target):
-    """Import a part as the runtime does: into a `tf.function`'s graph, variables supplied from outside."""
+    """Import a part as the runtime does: into a `tf.function`'s graph, with external variables."""
     import tensorflow as tf
 
     part = to_resource(importable(subgraph(graph, [target])))

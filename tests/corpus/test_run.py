@@ -1,4 +1,4 @@
-"""Models that others made are run: evaluated, fine-tuned, reused; what TensorFlow refuses to import runs as well."""
+"""Foreign models are run: evaluated, fine-tuned, reused; also those that TensorFlow refuses to import."""
 
 import os
 from collections.abc import Callable, Mapping
@@ -53,7 +53,7 @@ def run(graph: Graph, values: Mapping[str, Tensor], wanted: str, feeds: Mapping[
 
 @pytest.fixture(scope="module")
 def crowds(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Images and density maps a quarter as large, as the counting networks take them: labels that are no classes."""
+    """Images and density maps a quarter as large, as for the counting networks: labels that are not classes."""
     draw = np.random.default_rng(1)
     path = tmp_path_factory.mktemp("crowds") / "crowds.npz"
     images, maps = draw.normal(size=(16, 32, 32, 1)), draw.random((16, 8, 8, 1))
@@ -126,7 +126,7 @@ def test_a_branch_of_one_counter_is_reused_in_the_other(crowds: Path, tmp_path: 
 
 @pytest.fixture(scope="module")
 def characters(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    """A character network of 2018 that TensorFlow 2 refuses to import, with fresh values; and rows of characters."""
+    """A character network of 2018 that TensorFlow 2 refuses to import, with new values; and rows of characters."""
     folder = tmp_path_factory.mktemp("characters")
     graph, draw = load(CORPUS / "scisharp_metas" / "vd_cnn.meta"), np.random.default_rng(1)
     write_model(graph, fresh_tensors(graph, list(stored_tensors(graph)), 1), folder / "vd_cnn.ckpt", False)
@@ -235,7 +235,7 @@ def test_a_graph_of_a_version_that_is_none_runs() -> None:
 
 
 def test_rows_are_fed_where_a_queue_brought_them(tmp_path: Path) -> None:
-    """Any number of them, though its batches of 40 are in the shapes of sparse columns."""
+    """In any number, though its batches of 40 are in the shapes of sparse columns."""
     model = Model.open(CORPUS / "tfx2019_tf1_estimator" / "serving_model_dir" / "model.ckpt-10000")
     np.savez(tmp_path / "rows.npz", x=np.ones((3, 2)), y=np.ones(3))
     with pytest.raises(DataError, match=r"no array for read_batch_features/fifo_queue_Dequeue: expected .*, found x"):

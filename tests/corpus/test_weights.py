@@ -1,4 +1,4 @@
-"""Weights that others saved, in HDF5 and archives of every age: looked at, read, compared with what h5py reads."""
+"""Foreign weights, in HDF5 and archives of every age: listed, read, and compared with h5py."""
 
 import json
 import os
@@ -33,7 +33,7 @@ def relative(path: Path) -> str:
 
 
 def datasets(path: Path) -> dict[str, Any]:
-    """What h5py finds, by path."""
+    """The datasets that h5py finds, by path."""
     found: dict[str, Any] = {}
     with h5py.File(path) as file:
         file.visititems(lambda name, item: found.update({name: item[()]} if isinstance(item, h5py.Dataset) else {}))
@@ -93,7 +93,7 @@ def test_every_archive_is_copied(path: Path, tmp_path: Path) -> None:
 
 
 def test_names_of_a_keras_2_15_archive() -> None:
-    """It kept no names: Keras's own keys stand for them."""
+    """It has no names: Keras's own keys replace them."""
     found = open_checkpoint(next(CORPUS.glob("keras215_dotkeras/model.keras")))
     assert [name for name in found if "kernel" in name] == ["dense/kernel", "dense_1/kernel", "dense_2/kernel"]
     assert {path.split("/")[0] for path in found.left_out} == {"optimizer", "metrics"}
@@ -119,7 +119,7 @@ def test_names_of_a_keras_1_model() -> None:
 
 @pytest.mark.parametrize("kept", ["conv2d_1/kernel", "conv2d_1/bias"])
 def test_keras_weights_go_into_a_tensorflow_graph_of_the_same_network(kept: str, tmp_path: Path) -> None:
-    """One convolution, whose counterpart in the other network is known by its shape."""
+    """One convolution, whose counterpart in the other network is identified by its shape."""
     weights = open_checkpoint(COUNTING / "keras_modelB" / "weights.h5")
     model = COUNTING / "modelB" / "model.ckpt"
     same = [

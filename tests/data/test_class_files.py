@@ -1,4 +1,4 @@
-"""Files of class names as people have them, and those that are none."""
+"""Files of class names in common forms, and invalid ones."""
 
 import json
 from pathlib import Path

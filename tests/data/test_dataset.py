@@ -1,4 +1,4 @@
-"""Rows from a file: taken, fitted to the placeholders, and refused where they do not fit."""
+"""Rows from a file: selected, fitted to the placeholders, and rejected if they do not fit."""
 
 import re
 import zipfile

@@ -1,4 +1,4 @@
-"""Parts of features: rows that others write in their places, and that the process that fills the entry counts."""
+"""Parts of features: rows that workers write in their places, counted by the process that fills the entry."""
 
 from pathlib import Path
 from typing import Any
@@ -32,7 +32,7 @@ def entry(tmp_path: Path) -> Entry:
 
 def test_parts_in_any_order_are_the_entry_that_appended_rows_are(entry: Entry, tmp_path: Path) -> None:
     with entry.fill(TENSORS, ROWS) as writer:
-        for start, stop in reversed(RANGES):  # workers are done in any order, and some do it twice
+        for start, stop in reversed(RANGES):  # workers finish in any order, and some twice
             places(writer).write(start, rows(start, stop))
         for start, stop in RANGES:
             places(writer).collect(places(writer).write(start, rows(start, stop)), writer)
@@ -85,7 +85,7 @@ def test_a_worker_that_cannot_write_says_what_all_must_see(entry: Entry, tmp_pat
 
 @pytest.fixture
 def server(monkeypatch: pytest.MonkeyPatch) -> dict[str, bytes]:
-    """What lies on a server, by its address."""
+    """Files on a server, by their address."""
     held: dict[str, bytes] = {}
     monkeypatch.setattr(servers, "write", held.__setitem__)
     monkeypatch.setattr(servers, "read", held.get)

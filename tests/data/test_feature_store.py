@@ -1,4 +1,4 @@
-"""The feature cache: filled once, whole or absent, and filled on where an interrupted run was durable."""
+"""The feature cache: filled once, whole or absent, and resumed after the last synced part of an interrupted fill."""
 
 import errno
 import json
@@ -166,7 +166,7 @@ def flip(path: Path, place: int) -> None:
 
 
 def tell(folder: Path, **odd: Any) -> None:
-    """Write something else into what a fill says of how far it is, with its checksum."""
+    """Change the state of a fill, with its checksum."""
     write_json(folder / "progress.json", {**(read_json(folder / "progress.json") or {}), **odd})
 
 
@@ -193,7 +193,7 @@ def test_a_fill_goes_on_from_whole_rows_only(entry: Entry, harm: Any) -> None:
 def test_a_fill_that_fails_once_its_entry_is_complete_leaves_nothing_beside_it(
     entry: Entry, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The folder cannot be put on the disk after the manifest was."""
+    """The folder cannot be synced after the manifest was."""
 
     def write_and_fail(path: Path, facts: dict[str, Any]) -> None:
         write_json(path, facts)

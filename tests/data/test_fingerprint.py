@@ -1,4 +1,4 @@
-"""Fingerprints: equal content, equal text; anything else, another."""
+"""Fingerprints: equal content has equal text; any other content has another."""
 
 from pathlib import Path
 from typing import Any

@@ -1,4 +1,4 @@
-"""Rows are given the preprocessing of their input where they are made ready: when asked for, some at a time."""
+"""Rows are preprocessed for their input when they are read, some at a time."""
 
 from pathlib import Path
 from typing import Any

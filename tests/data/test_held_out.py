@@ -1,4 +1,4 @@
-"""Held-out rows: how many, of which classes and groups; the same ones wherever they are asked for."""
+"""Held-out rows: their number, by classes and groups; the same ones wherever they are needed."""
 
 import hashlib
 import math
@@ -83,7 +83,7 @@ def test_a_rule_is_read_again_as_it_was(valid: int | str | None) -> None:
 
 
 def grouped(folder: Path, kind: str, x: Any, y: Any, patient: Any) -> Path:
-    """The same rows in a kind of file, with names of patients beside them."""
+    """The same rows in a kind of file, with a column of patients' names."""
     path = folder / f"rows.{kind}"
     if kind == "npz":
         np.savez(path, x_train=x, y_train=y, patient_train=patient)

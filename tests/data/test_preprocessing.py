@@ -1,4 +1,4 @@
-"""Preprocessing: steps as a text and as a value, held against Keras and TensorFlow."""
+"""Preprocessing: steps as a text and as a value, compared with Keras and TensorFlow."""
 
 import importlib
 import pkgutil
@@ -16,7 +16,7 @@ IMAGES = np.random.default_rng(0).integers(0, 256, (2, 9, 7, 3)).astype(np.uint8
 
 
 def made(text: str, rows: Any) -> Any:
-    """Return what a text makes of rows, of which it says the shape."""
+    """Return the result of a text for rows of the given shape."""
     steps = Preprocessing.parse(text).steps
     result = applied(steps, rows.astype(np.float32))
     assert shape_after(steps, rows.shape[1:]) == result.shape[1:]

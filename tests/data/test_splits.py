@@ -1,4 +1,4 @@
-"""Splits: all rows that may be trained on, and parts of them for another purpose."""
+"""Splits: all rows for training, and parts of them for other purposes."""
 
 from pathlib import Path
 
@@ -14,7 +14,7 @@ WANTED = Wanted((InputSpec("X", (None, 2), BY_NAME["float32"]),), InputSpec("y",
 
 
 def save(path: Path, **rows: int) -> Path:
-    """Write rows of splits whose values are their numbers in the file."""
+    """Write rows of splits whose values are their indexes in the file."""
     arrays = {
         f"x_{name}": np.repeat(np.arange(count, dtype=np.float32), 2).reshape(-1, 2) for name, count in rows.items()
     }

@@ -1,4 +1,4 @@
-"""Rows that are decoded once: what is on the disk is used while it is whole, and made again where it is not."""
+"""Rows that are decoded once: staged rows are used if they are whole, and made again if not."""
 
 import os
 
@@ -12,7 +12,7 @@ ROWS = np.arange(12, dtype=np.float32).reshape(4, 3)
 
 @pytest.fixture
 def made(tmp_path, monkeypatch):
-    """Stage rows, and return them, how often they were decoded, and the folder."""
+    """Stage rows, and return them, the number of decodings, and the folder."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     (tmp_path / "rows.csv").write_text("rows")
     times = []
@@ -44,7 +44,7 @@ def test_a_flipped_bit_has_them_decoded_again(made, file, caplog):
     size = (folder / file).stat().st_size
     for times, at in enumerate(range(0, size, max(1, size // 7)), 2):
         data = bytearray((folder / file).read_bytes())
-        data[min(at, len(data) - 1)] ^= 4  # a time in it may have fewer digits
+        data[min(at, len(data) - 1)] ^= 4  # a duration may have fewer digits
         (folder / file).write_bytes(data)
         rows, facts, decoded, _ = made()
         np.testing.assert_array_equal(rows, ROWS)
@@ -76,4 +76,4 @@ def test_what_a_killed_run_has_decoded_is_removed_by_the_next(made, tmp_path):
         staged([tmp_path / "rows.csv"], {"how": 1}, lambda folder: os._exit(9))
     os.waitpid(child, 0)
     assert [path.name[:1] for path in (tmp_path / "cache" / "ckpttool" / "rows").iterdir()] == ["."]
-    assert made()[2] == 1  # and no other folder is there
+    assert made()[2] == 1  # there is no other folder

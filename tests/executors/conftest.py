@@ -1,4 +1,4 @@
-"""The factories of these tests are imported by workers too, by the path that they get from here."""
+"""Workers import these tests' factories too, with the path that is set here."""
 
 import sys
 from pathlib import Path

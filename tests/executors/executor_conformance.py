@@ -1,4 +1,4 @@
-"""What every executor promises; a test class of each gives one as `executor`."""
+"""The contract of every executor; a test class for each provides one as `executor`."""
 
 import threading
 from concurrent.futures import wait
@@ -69,7 +69,7 @@ class ExecutorTests:
 
 
 class WorkerTests(ExecutorTests):
-    """What those promise that compute elsewhere."""
+    """The contract of those that compute in other processes."""
 
     def test_a_bug_says_where_it_was(self, executor):
         error = executor.submit(Mistakes(), "bug").exception()

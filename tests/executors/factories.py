@@ -1,4 +1,4 @@
-"""Functions that workers compute with, as a program would have them: plain, slow, mistaken and deadly."""
+"""Functions for workers, as a program's: plain, slow, faulty and deadly."""
 
 import os
 import signal
@@ -16,7 +16,7 @@ from ckpttool.executors.worker import threads
 
 @dataclass(frozen=True)
 class Squares:
-    """Squares of numbers, and who computed each; made once in each worker."""
+    """Returns squares of numbers, and the worker that computed each; made once in each worker."""
 
     folder: Path | None = None
 
@@ -28,7 +28,7 @@ class Squares:
 
 @dataclass(frozen=True)
 class Facts:
-    """What a worker knows of itself."""
+    """Returns the state of its worker."""
 
     def __call__(self) -> Callable[[Any], Any]:
         return lambda name: {
@@ -49,7 +49,7 @@ class Odd(Exception):
 
 @dataclass(frozen=True)
 class Mistakes:
-    """Does what an item says, which is mostly a mistake."""
+    """Does what an item says, mostly an error."""
 
     def __call__(self) -> Callable[[Any], Any]:
         return self._do
@@ -81,7 +81,7 @@ class Broken:
 
 @dataclass(frozen=True)
 class Deadly:
-    """Kills its worker as often as a folder says that it has not yet, then computes."""
+    """Kills its worker as often as a folder shows that it has not yet, then computes."""
 
     folder: Path
     times: int
@@ -99,7 +99,7 @@ class Deadly:
 
 @dataclass(frozen=True)
 class Sleeps:
-    """Says who it is in a folder, and computes for so many seconds; what it has open is put away as it ends."""
+    """Registers in a folder, and computes for the given seconds; its resources are closed when it ends."""
 
     folder: Path
 

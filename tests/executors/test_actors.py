@@ -1,4 +1,4 @@
-"""The executor on Ray: clusters of two nodes of one core, one of which goes away."""
+"""The executor on Ray: clusters of two nodes with one core each, one of which disappears."""
 
 import os
 import signal
@@ -17,17 +17,17 @@ from ckpttool.executors import actors, crew
 from ckpttool.executors.executor import WorkerLost
 from ckpttool.executors.registry import open_executor
 
-pytestmark = [  # what Ray itself leaves open
+pytestmark = [  # left open by Ray itself
     pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
     pytest.mark.filterwarnings("ignore::ResourceWarning"),
 ]
 SOON = {"health_check_initial_delay_ms": 0, "health_check_period_ms": 500, "health_check_failure_threshold": 3}
-"""How soon a cluster notices that a node is gone."""
+"""How soon a cluster detects the loss of a node."""
 
 
 @pytest.fixture(scope="module", autouse=True)
 def importable():
-    """Nodes import what they compute with by the environment that they were started in."""
+    """Nodes import the functions through the environment in which they were started."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PYTHONPATH", os.pathsep.join(filter(None, sys.path)))
         yield
@@ -56,7 +56,7 @@ def test_without_ray_the_package_that_brings_it_is_named(monkeypatch):
 
 @pytest.fixture(scope="module")
 def client_port():
-    """A port that no other cluster has: where tests run beside one another each of their processes has one."""
+    """A port that no other cluster uses: when tests run in parallel, each of their processes has one."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         return free.getsockname()[1]
@@ -64,7 +64,7 @@ def client_port():
 
 @pytest.fixture(scope="module")
 def cluster(client_port):
-    """A cluster whose head has one core; `second` is another node of one."""
+    """A cluster whose head has one core; `second` is another node with one."""
     cluster_utils = pytest.importorskip("ray.cluster_utils")
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
     head = {"num_cpus": 1, "include_dashboard": False, "_system_config": SOON, "ray_client_server_port": client_port}
@@ -167,7 +167,7 @@ def test_an_address_where_no_cluster_answers_is_named(monkeypatch):
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
     with pytest.raises(CkptError, match=r"^ray://127.0.0.1:1: no Ray cluster answers: ray client connection timeout$"):
         open_executor("ray://127.0.0.1:1")
-    with open_executor("ray", 1) as executor:  # the client that failed does not answer for the next cluster
+    with open_executor("ray", 1) as executor:  # the failed client does not serve the next cluster
         assert executor.submit(Squares(), 3).result()[0] == 9
 
 

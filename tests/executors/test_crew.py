@@ -1,4 +1,4 @@
-"""Crews of workers that cannot be started, are never ready, or are lost before they are."""
+"""Crews whose workers cannot be started, are never ready, or are lost before."""
 
 import pytest
 
@@ -41,7 +41,7 @@ def soon(monkeypatch: pytest.MonkeyPatch) -> None:
 )
 def test_without_a_worker_all_items_fail_and_say_why(problem, kind, said) -> None:
     with Crew("slow", lambda: Unable(problem), 2) as executor:
-        for number in range(3):  # those that come afterwards too
+        for number in range(3):  # later ones too
             with pytest.raises(kind, match=said):
                 executor.submit(lambda: abs, number).result(timeout=5)
         with pytest.raises(kind, match=said):

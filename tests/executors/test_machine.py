@@ -1,4 +1,4 @@
-"""What a machine has for workers, where a container or nothing bounds it."""
+"""A machine's resources for workers, bounded by a container or not."""
 
 import os
 

@@ -1,4 +1,4 @@
-"""The executor of processes: what it promises when workers are killed, and when its own process is."""
+"""The process executor: its contract when workers are killed, and when its own process is."""
 
 import os
 import signal
@@ -25,7 +25,7 @@ class TestProcesses(WorkerTests):
 
 
 def alive(pid: int) -> bool:
-    """Whether a process is there, and not just waiting to be asked how it ended."""
+    """Return whether a process exists, and is not a zombie."""
     status = Path(f"/proc/{pid}/stat")
     return status.exists() and status.read_text().rpartition(")")[2].split()[0] != "Z"
 
@@ -135,7 +135,7 @@ pool.close()
 
 
 def started(folder: Path, seconds: float) -> subprocess.Popen[str]:
-    """A program that has two workers."""
+    """A program with two workers."""
     script = folder.parent / "program.py"
     script.write_text(PROGRAM.format(folder=str(folder), seconds=seconds))
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}

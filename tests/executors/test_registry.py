@@ -1,4 +1,4 @@
-"""Which executor is meant by a place."""
+"""Which executor a place selects."""
 
 from importlib.metadata import EntryPoint
 

@@ -1,4 +1,4 @@
-"""What tells which tensor is which variable, and how much of it is asked."""
+"""Matching of tensors with variables, and the number of comparisons."""
 
 import pytest
 
@@ -27,7 +27,7 @@ def test_that_many_layers_are_alike_is_asked_once(monkeypatch: pytest.MonkeyPatc
     )
     result.run()
     assert result.pairs == {f"block/{n}/fc/kernel": (f"block.{n}.fc.weight", NAMES) for n in range(2000)}
-    assert len(asked) == 2000  # each variable is held against all tensors at once
+    assert len(asked) == 2000  # each variable is compared with all tensors at once
 
 
 def test_the_longest_common_ending_tells_if_no_other_is_as_long() -> None:

@@ -1,4 +1,4 @@
-"""Pairing a file with a graph where they have nothing in common."""
+"""Pairing a file with a graph if they have nothing in common."""
 
 import difflib
 from typing import Any
@@ -27,7 +27,7 @@ def graph_of(names: list[str]) -> Graph:
 
 @pytest.fixture
 def compared(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """The names that were held against all others to find the nearest."""
+    """The names that were compared with all others to find the nearest."""
     found: list[str] = []
 
     def get_close_matches(word: str, *rest: Any, **options: Any) -> list[str]:

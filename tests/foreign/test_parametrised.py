@@ -1,4 +1,4 @@
-"""Parametrised weights are what PyTorch computes of their parts, whatever the layer, the form and the dimension."""
+"""Parametrised weights equal PyTorch's, whatever the layer, the form and the dimension."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -44,7 +44,7 @@ def test_the_weight_of_a_layer(case: str, tmp_path: Path) -> None:
     torch.manual_seed(1)
     net = nn.ModuleDict({"a": nn.ModuleDict({"layer": CASES[case]()})})
     layer: Any = net["a"]["layer"]
-    for module in net.modules():  # spectral normalisation takes a step of its iteration where it computes in training
+    for module in net.modules():  # spectral normalisation takes a step of its iteration when it is called in training
         if parametrize.is_parametrized(module):
             assert module.weight is not None
     if case.startswith("spectral"):
@@ -77,7 +77,7 @@ def test_a_dimension_that_nothing_tells_is_asked_for(tmp_path: Path) -> None:
     for hook in layer.eval()._forward_pre_hooks.values():
         hook(layer, ())
     expected = layer.weight.detach().permute(2, 3, 1, 0)
-    np.testing.assert_allclose(likely.read(), layer.weight.detach(), rtol=1e-5)  # as its layer says
+    np.testing.assert_allclose(likely.read(), layer.weight.detach(), rtol=1e-5)  # as defined by its layer
     np.testing.assert_allclose(parse_layout("spectral_norm(transposed, dim=1)").apply(parts)[0], expected, rtol=1e-5)
 
 

@@ -1,4 +1,4 @@
-"""What an LSTM's graph adds to its forget gates is read from it, and a rule that says otherwise is refused."""
+"""The constant that an LSTM's graph adds to its forget gates is read from it; a rule with another is rejected."""
 
 from pathlib import Path
 from typing import Any
@@ -20,12 +20,12 @@ from ckpttool.graph.files import load
 from ckpttool.layouts.dense import Dense
 from ckpttool.runtime.configure import tensorflow
 
-pytestmark = pytest.mark.filterwarnings("ignore:.*deprecated:UserWarning")  # TensorFlow 1's own cells say so
+pytestmark = pytest.mark.filterwarnings("ignore:.*deprecated:UserWarning")  # warnings of TensorFlow 1's own cells
 KERNEL = "cell/kernel"
 
 
 def graph(folder: Path, kind: str, **options: Any) -> Graph:
-    """One step of TensorFlow 1's own cell, of five units with three inputs."""
+    """One step of TensorFlow 1's own cell, with five units and three inputs."""
     from tensorflow.python.keras.layers.legacy_rnn import rnn_cell_impl
 
     tf1 = tensorflow().compat.v1
@@ -77,7 +77,7 @@ def test_a_rule_that_says_another_is_refused_with_the_right_one(tmp_path: Path) 
 
 
 def test_how_a_graph_reads_its_variables() -> None:
-    """Products in each form, tables, what is computed with number by number, and what no op tells about."""
+    """Products in each form, tables, elementwise ops, and ops without information."""
     tf = tensorflow()
     v1 = tf.compat.v1
     with v1.Graph().as_default() as graph_:

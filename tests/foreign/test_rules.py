@@ -1,4 +1,4 @@
-"""Rules: the first that matches wins, each must be used, and no two tensors get one name."""
+"""Rules: the first match wins, each must be used, and no two tensors get one name."""
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -10,7 +10,7 @@ from ckpttool.foreign.rules import Rule, TensorMove, moves, parse_rule, read_rul
 
 
 def rename(names: Iterable[str], rules: Sequence[Rule]) -> dict[str, str]:
-    """Each name's new name, where rules take single tensors."""
+    """Each name's new name, for rules of single tensors."""
     return {move.sources[0]: "".join(move.targets) for move in moves(names, rules)}
 
 

@@ -1,4 +1,4 @@
-"""Drafts of rules: what names, shapes, layers and order tell, and what they do not."""
+"""Drafts of rules: what follows from names, shapes, layers and order, and what does not."""
 
 import re
 from typing import Any
@@ -92,7 +92,7 @@ def test_tensors_too_many_or_too_few_are_named(graph: Graph) -> None:
     draft = suggest(Checkpoint.of({**given, "e/bias": np.ones(6, np.float32), "z": np.ones(9, np.float32)}), graph)
     assert "hidden1/bias [8]: no tensor fits" in draft.open
     assert "z [9]: no variable fits" in draft.open
-    assert {pair.targets[0] for pair in draft.pairs} >= {"hidden2/bias", "hidden3/bias"}  # beside their kernels
+    assert {pair.targets[0] for pair in draft.pairs} >= {"hidden2/bias", "hidden3/bias"}  # next to their kernels
 
 
 def test_training_state_is_dropped(graph: Graph) -> None:
@@ -149,7 +149,7 @@ def numbered(new_network: Any, first: int, count: int) -> Graph:
 
 
 def blocks(count: int) -> dict[str, Array]:
-    """The same layers as PyTorch counts them, from 0, and its output's layer."""
+    """The same layers as numbered by PyTorch, from 0, and its output layer."""
     kernels = {f"layers.{number}.fc.weight": np.ones((4, 4), np.float32) for number in range(count)}
     return {**kernels, "outputs.weight": np.ones((3, 4), np.float32)}
 
@@ -262,7 +262,7 @@ ATTENTION = ["self.query", "self.key", "self.value", "output.dense"]
 
 @pytest.fixture(scope="module")
 def joined(new_network: Any) -> Graph:
-    """Two layers with the attention of GPT-2: one kernel for query, key and value, and the output's."""
+    """Two layers with GPT-2's attention: one kernel for query, key and value, and the output's."""
     with new_network().building() as net:
         X = net.v1.placeholder(net.tf.float32, [None, 8], name="X")
         for number in range(2):
@@ -277,7 +277,7 @@ def joined(new_network: Any) -> Graph:
 def test_an_attention_in_two_scopes_is_left_open_with_the_layout_that_fits(
     joined: Graph, suffix: str, form: str
 ) -> None:
-    """As a sorted file has BERT's: biases first, the keys before the queries, a normalisation beside the output."""
+    """As BERT's in a sorted file: biases first, the keys before the queries, a normalisation next to the output."""
     shapes = {f".{suffix}": (8, 8), ".bias": (8,)}
     names = [f"layer.{n}.attention.{part}{end}" for n in range(2) for part in ATTENTION for end in shapes]
     norms = [f"layer.{n}.attention.output.norm.{end}" for n in range(2) for end in ("gamma", "beta")]
@@ -307,7 +307,7 @@ def test_a_joined_attention_is_shown_with_its_output(new_network: Any) -> None:
 
 
 def cell(net: Any, form: str) -> None:
-    """An LSTM of five units with three inputs, and an output's layer."""
+    """An LSTM with five units and three inputs, and an output layer."""
     shapes = {"kernel": [8, 20]} if form == "tf1" else {"kernel": [3, 20], "recurrent_kernel": [5, 20]}
     kernels = [net.variable(f"lstm/{name}", shape) for name, shape in shapes.items()]
     gates = sum(net.v1.matmul(net.v1.placeholder(net.tf.float32, [None, each.shape[0]]), each) for each in kernels)
@@ -359,7 +359,7 @@ SIZES = (4, 6, 6, 6, 3)
 
 
 def flat(new_network: Any, names: list[tuple[str, str]]) -> Graph:
-    """Dense layers of these kernels and biases, of which three have equal widths."""
+    """Dense layers with these kernels and biases, three of equal widths."""
     with new_network().building() as net:
         X = net.v1.placeholder(net.tf.float32, [None, 4], name="X")
         for (kernel, bias), units in zip(names, SIZES[1:], strict=True):
@@ -406,7 +406,7 @@ def test_numbers_that_do_not_agree_tell_nothing(new_network: Any) -> None:
 @pytest.mark.parametrize("dimensions", [1, 2])
 @pytest.mark.parametrize("form", ["torch", "keras"])
 def test_a_dense_layer_that_the_graph_computes_as_a_convolution(new_network: Any, form: str, dimensions: int) -> None:
-    """As slim's logits and GPT-2's kernels; a square one goes by the habit of the others."""
+    """As slim's logits and GPT-2's kernels; a square one follows the convention of the others."""
     kernels = {"fc": (4, 4), "logits": (4, 3)}
     with new_network().building() as net:
         X = net.v1.placeholder(net.tf.float32, [2, *[6] * dimensions, 4], name="X")
@@ -420,7 +420,7 @@ def test_a_dense_layer_that_the_graph_computes_as_a_convolution(new_network: Any
 
 
 def test_normalisations_are_called_many_names(new_network: Any) -> None:
-    """As keras.applications, slim and GPT-2 have them, in layers that are equally wide."""
+    """As in keras.applications, slim and GPT-2, in layers of equal width."""
     scopes = {"expand_BN": "expand/BatchNorm", "project_BN": "project/BatchNorm", "LayerNorm": "ln"}
     with new_network().building() as net:
         X = net.v1.placeholder(net.tf.float32, [None, 4], name="X")
@@ -438,7 +438,7 @@ def test_normalisations_are_called_many_names(new_network: Any) -> None:
 
 
 def test_names_that_end_alike_are_told_apart_by_their_numbers(new_network: Any) -> None:
-    """As in a ViT: a number that all have lies between the block's and the words that agree."""
+    """As in a ViT: a common number is between the block's number and the common words."""
     with new_network().building() as net:
         X = net.v1.placeholder(net.tf.float32, [None, 4], name="X")
         for number in range(2):
@@ -458,7 +458,7 @@ def test_names_that_end_alike_are_told_apart_by_their_numbers(new_network: Any) 
 
 
 def test_projections_of_an_attention_are_called_many_names(new_network: Any) -> None:
-    """As DistilBERT has them in a sorted file, where the order would be another."""
+    """As DistilBERT has them in a sorted file, in which the order would be different."""
     with new_network().building() as net:
         X = net.v1.placeholder(net.tf.float32, [None, 4], name="X")
         for part in ("query", "key", "value"):

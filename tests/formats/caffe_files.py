@@ -1,4 +1,4 @@
-"""Files of Caffe, by protobuf and as much of caffe.proto as says where blobs are."""
+"""Caffe files, written with protobuf and the part of caffe.proto that has the blobs."""
 
 from functools import cache
 
@@ -17,7 +17,7 @@ FIELDS = {
     "V1Layer": "layer=1V0Layer bottom=2*string top=3*string name=4string type=5int32 blobs=6*BlobProto",
     "Net": "name=1string layers=2*V1Layer input=3*string input_dim=4*int32 layer=100*Layer",
 }
-"""The messages: a field's number, `*` where it is repeated, its type, `!` where it is packed."""
+"""The messages: a field's number, `*` if repeated, its type, `!` if packed."""
 
 
 @cache
@@ -37,13 +37,13 @@ def messages():
                 made.options.packed = True
     pool = descriptor_pool.DescriptorPool()
     pool.Add(file)
-    # Protobuf 4.21, the oldest that is allowed, has the class of a message from a factory alone.
+    # Protobuf 4.21, the oldest supported version, has message classes only in a factory.
     made = getattr(message_factory, "GetMessageClass", None) or message_factory.MessageFactory(pool).GetPrototype
     return {name: made(pool.FindMessageTypeByName(f"{file.package}.{name}")) for name in FIELDS}
 
 
 def blob(array, legacy=False):
-    """Return a blob; `legacy` gives its shape as four sizes, as Caffe did before 2015."""
+    """Return a blob; with `legacy` its shape has four sizes, as in Caffe before 2015."""
     made = messages()["BlobProto"]()
     if legacy:
         sizes = (1,) * (4 - array.ndim) + array.shape
@@ -58,7 +58,7 @@ def blob(array, legacy=False):
 
 
 def net(name="net", **layers):
-    """Return a network of layers, each a type and its arrays."""
+    """Return a network of layers, each given as a type and its arrays."""
     made = messages()["Net"](name=name)
     for key, (kind, *arrays) in layers.items():
         made.layer.add(name=key, type=kind).blobs.extend(map(blob, arrays))

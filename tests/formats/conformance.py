@@ -1,4 +1,4 @@
-"""What every format keeps: a format's tests subclass `FormatTests` and say which format it is."""
+"""Requirements for every format: a format's tests subclass `FormatTests` and set the format."""
 
 import io
 import os
@@ -41,11 +41,11 @@ class FormatTests:
     name: str
     suffix: str
     refused: tuple[str, ...] = ()
-    """Dtypes that the format cannot hold."""
+    """Dtypes that the format does not support."""
     checksums = True
-    """Whether a changed number is found: a format without checksums says so in its limits."""
+    """Whether a changed number is detected: a format without checksums declares this in its limits."""
     fraction, whole = np.float64, np.int16
-    """The dtypes of the numbers that are written where a test is of no dtype."""
+    """The dtypes of the written numbers in tests that are not about dtypes."""
 
     @pytest.fixture
     def path(self, tmp_path):
@@ -191,7 +191,7 @@ class FormatTests:
             list(self.format.open(path)["b"].pieces())
 
     def _reads_well(self, path: Path) -> bool:
-        """Say whether all is well; anything but our own errors is a failure of the test."""
+        """Return whether reading succeeds; any error except ckpttool's fails the test."""
         try:
             return not any(item.problem for item in registry.find(path).verify(path))
         except (CorruptCheckpoint, FormatError):
@@ -202,7 +202,7 @@ SEVENS, EIGHTS, NINES = (np.full(8, float(number)) for number in (7, 8, 9))
 
 
 def change_on_disk(monkeypatch, old, new):
-    """Have files that are written get other bytes than they are given."""
+    """Change the bytes of files on the disk when they are written."""
 
     class Changing(io.BufferedRandom):
         def write(self, data):
@@ -236,9 +236,9 @@ def with_c(argument):
 
 
 class ReadBackTests:
-    """What formats that are written keep: what does not read back as it was meant is found, and the old one stays.
+    """Requirements for written formats: output that is not read back as intended is detected, and the old one stays.
 
-    `writer` puts tensors into a file: it is given one, or a mapping of all.
+    `writer` writes tensors to a file: one tensor, or a mapping of all.
     """
 
     writer = "ckpttool.formats.writing.copying.Copier.add"
@@ -281,7 +281,7 @@ CALLS = [(os, "open"), (os, "fsync"), (Path, "rename"), (Path, "replace"), (Path
 
 
 def before_call(monkeypatch, number, act):
-    """Make `act` happen before the call of that number to any function that changes the disk."""
+    """Call `act` before the Nth call of any function that changes the disk."""
     seen = 0
 
     def wrap(function):

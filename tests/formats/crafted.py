@@ -1,4 +1,4 @@
-"""Bundles that no writer makes: each has valid checksums and one thing wrong, with the words its error must have."""
+"""Invalid bundles: each has valid checksums and one defect, with the words that its error must contain."""
 
 import struct
 from collections.abc import Callable
@@ -45,7 +45,7 @@ def built(rows, interval=16):
 
 
 def table(contents, kind=0, separator=b"\xff", index=None, gap=b""):
-    """Join one block, whatever is in it, with an index and a footer."""
+    """Join one block with any content, an index and a footer."""
     out = block(contents, kind)
     first = Handle(0, len(contents))
     out += gap
@@ -173,7 +173,7 @@ def handle_case(value):
 
 
 def write(folder: Path, index: bytes, data: bytes = DATA) -> Path:
-    """Write a bundle, and return its prefix; what follows the magic number goes to the front of the data."""
+    """Write a bundle, and return its prefix; bytes after the magic number are moved to the front of the data."""
     end = index.rindex(MAGIC) + len(MAGIC)
     (folder / "x.index").write_bytes(index[:end])
     (folder / "x.data-00000-of-00001").write_bytes(index[end:] + data)

@@ -1,4 +1,4 @@
-"""Files of Darknet: a network as its .cfg says it, and numbers behind a header."""
+"""Darknet files: a network as a .cfg, and numbers after a header."""
 
 import struct
 

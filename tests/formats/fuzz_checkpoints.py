@@ -1,4 +1,4 @@
-"""Parts of checkpoints, of every format that is read; what some of them hold is scanned too, and salvaged."""
+"""Parts of checkpoints, of every supported format; some are also scanned and salvaged."""
 
 import io
 import json
@@ -84,7 +84,7 @@ def objects() -> bytes:
 
 
 def bundle_of_objects(folder: Path, part: bytes) -> Path:
-    """Write a bundle of a text, the object graph, and of the value that it tells of."""
+    """Write a bundle of a string, the object graph, and of the value that it describes."""
     head, running = encode_string_lengths([part])
     text = head + part
     graph = entry(dtype=7, shape=(), size=len(text), check=crc.mask(crc.extend(running, part)))
@@ -121,14 +121,14 @@ def caffe() -> bytes:
 
 
 def beside_weights(folder: Path, part: bytes) -> Path:
-    """Write weights of Darknet, and the network that they are said to be of."""
+    """Write Darknet weights, with their network next to them."""
     place = darknet_files.write(folder)
     place.with_suffix(".cfg").write_bytes(part)
     return place
 
 
 def with_network(folder: Path, part: bytes) -> Path:
-    """Write weights of Darknet beside a network."""
+    """Write Darknet weights next to a network."""
     place = darknet_files.write(folder)
     place.write_bytes(part)
     return place
@@ -147,7 +147,7 @@ def index_of_safetensors(folder: Path, part: bytes) -> Path:
 
 
 def tar_of_pytorch(part: bytes) -> bytes:
-    """Return what PyTorch 0.1 wrote: the part is the storages, then the tensors, each with their count."""
+    """Return a file of PyTorch 0.1: the part contains the storages, then the tensors, each with their count."""
     out = io.BytesIO()
     with tarfile.open(fileobj=out, mode="w") as tar:
         for name, content in zip(("storages", "tensors", "pickle"), part.split(b"|||"), strict=False):
@@ -168,7 +168,7 @@ OLD_TAR = b"|||".join(
 
 
 def old_keras(part: bytes) -> bytes:
-    """Return a file of weights as Keras 2 wrote them, whose attributes are what the part, as JSON, says."""
+    """Return a Keras 2 weights file, whose attributes are the part, as JSON."""
     out = io.BytesIO()
     with h5py.File(out, "w") as file:
         file["dense/dense/kernel:0"], file["dense/dense/bias:0"] = ARRAY, np.ones(3, np.float32)
@@ -206,7 +206,7 @@ BROWSERS = json.dumps(
 
 
 def flax() -> bytes:
-    """Return a tree of Flax's with an array, one in chunks, a number, a text, and what is not read."""
+    """Return a Flax tree with an array, a chunked one, a number, a string, and unsupported values."""
     array = msgpack.ExtType(1, msgpack.packb(((2, 3), "float32", ARRAY.tobytes())))
     half = msgpack.ExtType(1, msgpack.packb(((3,), "float32", ARRAY.tobytes()[:12])))
     chunks = {"__msgpack_chunked_array__": True, "shape": {"0": 6}, "chunks": {"0": half, "1": half}}
@@ -256,7 +256,7 @@ def shard() -> bytes:
 
 
 def orbax_folder(folder: Path, part: bytes) -> Path:
-    """Write a folder of Orbax with another tree."""
+    """Write an Orbax folder with another tree."""
     place = folder / "orbax"
     if not place.exists():
         shutil.copytree(FIXTURES / "orbax" / "folders", place)
@@ -265,7 +265,7 @@ def orbax_folder(folder: Path, part: bytes) -> Path:
 
 
 def zarr_folder(name: str, *beside: tuple[str, bytes]) -> Callable[[Path, bytes], Path]:
-    """Return what writes an array of Zarr of which one file is a part, and others are as they are here."""
+    """Return a function that writes a Zarr array; one of its files is the part, and the others are valid."""
 
     def make(folder: Path, part: bytes) -> Path:
         for each, content in (*beside, (name, part)):
@@ -278,7 +278,7 @@ def zarr_folder(name: str, *beside: tuple[str, bytes]) -> Callable[[Path, bytes]
 
 
 def ocdbt(what: int) -> Callable[[bytes], bytes]:
-    """Return what mends the size and the checksum of a manifest's or a node's bytes."""
+    """Return a function that repairs the size and the checksum of a manifest's or a node's bytes."""
 
     def frame(body: bytes) -> bytes:
         whole = struct.pack(">I", what) + struct.pack("<Q", len(body) + 18) + b"\0\0" + body
@@ -293,7 +293,7 @@ def ocdbt_manifest(size: int) -> bytes:
 
 
 def node_of(folder: Path, part: bytes) -> Path:
-    """Write a database of Orbax with one node."""
+    """Write an Orbax database with one node."""
     node = ocdbt(IS_NODE)(part)
     (folder / "d").mkdir(exist_ok=True)
     (folder / "d" / "x").write_bytes(node)
@@ -303,14 +303,14 @@ def node_of(folder: Path, part: bytes) -> Path:
 
 
 def manifest_of(folder: Path, part: bytes) -> Path:
-    """Write a database of Orbax with a manifest."""
+    """Write an Orbax database with a manifest."""
     node_of(folder, NODE)
     (folder / "manifest.ocdbt").write_bytes(ocdbt(IS_MANIFEST)(part))
     return folder
 
 
 def beside_shards(folder: Path, part: bytes) -> Path:
-    """Write a model.json of TensorFlow.js, and the files of its weights."""
+    """Write a TensorFlow.js model.json, and the files of its weights."""
     (folder / "a.bin").write_bytes(ARRAY.tobytes()[:10])
     (folder / "b.bin").write_bytes(ARRAY.tobytes()[10:] + bytes(4))
     return one_file("model.json")(folder, part)

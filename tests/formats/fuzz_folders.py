@@ -1,4 +1,4 @@
-"""Folders and parts of PyTorch: an index of files, torch.distributed.checkpoint's, and DeepSpeed's ZeRO."""
+"""PyTorch folders and parts: an index of files, torch.distributed.checkpoint's, and DeepSpeed's ZeRO."""
 
 import struct
 from collections.abc import Callable
@@ -15,7 +15,7 @@ def text(value: str) -> bytes:
 
 
 def mapped(**values: bytes) -> bytes:
-    """Return a dict of a pickle."""
+    """Return a dict in a pickle."""
     return b"}(" + b"".join(text(key) + value for key, value in values.items()) + b"u"
 
 
@@ -34,11 +34,11 @@ ZERO_OPTIMIZER = b"\x80\2" + mapped(
         zero_stage=b"K\2", partition_count=b"K\1", single_partition_of_fp32_groups=b"](" + TENSOR + b"e"
     )
 ) + b"."  # fmt: skip
-"""What the files of DeepSpeed's ZeRO hold: the model's, and that of the one process."""
+"""The content of DeepSpeed's ZeRO files: the model's, and that of the one process."""
 
 
 def zero(model: bool) -> Callable[[Path, bytes], Path]:
-    """Return what writes a folder of ZeRO, of which one pickle is a part."""
+    """Return a function that writes a ZeRO folder, one pickle of which is the part."""
 
     def make(folder: Path, part: bytes) -> Path:
         files = {"mp_rank_00_model_states.pt": ZERO_MODEL, "zero_pp_rank_0_mp_rank_00_optim_states.pt": ZERO_OPTIMIZER}
@@ -51,7 +51,7 @@ def zero(model: bool) -> Callable[[Path, bytes], Path]:
 
 
 def made(kind: str, state: bytes, module: str = "metadata") -> bytes:
-    """Return an object of a class of torch.distributed.checkpoint, in a pickle."""
+    """Return an object of a torch.distributed.checkpoint class, in a pickle."""
     return f"ctorch.distributed.checkpoint.{module}\n{kind}\n)\x81".encode("latin-1") + state + b"b"
 
 
@@ -72,7 +72,7 @@ def row(part: bytes) -> bytes:
 
 
 def index_of(*parts: bytes) -> bytes:
-    """Return the index of a tensor of rows that lie in parts, and of an object."""
+    """Return the index of a tensor with rows in parts, and of an object."""
     chunks, places, start = b"](", b"", 0
     for number, part in enumerate(parts):
         at = size(number, 0)
@@ -90,7 +90,7 @@ def index_of(*parts: bytes) -> bytes:
 
 
 def with_index(folder: Path, part: bytes) -> Path:
-    """Write a folder of torch.distributed.checkpoint with another index."""
+    """Write a torch.distributed.checkpoint folder with another index."""
     (folder / PARTS).write_bytes(2 * row(ROW))
     (folder / ".metadata").write_bytes(part)
     return folder
@@ -105,7 +105,7 @@ def with_row(folder: Path, part: bytes) -> Path:
 
 
 def of_files(folder: Path, part: bytes) -> Path:
-    """Write the index of PyTorch's files of parts."""
+    """Write the index of a sharded PyTorch checkpoint."""
     (folder / "a.bin").write_bytes(row(PICKLE.replace(b"K\x06", b"K\x03").replace(b"K\x02K\x03", b"K\x01K\x03")))
     (folder / "x.bin.index.json").write_bytes(part)
     return folder / "x.bin.index.json"

@@ -1,4 +1,4 @@
-"""Graphs and networks, of TensorFlow and of Keras: read, and looked at in all the ways that commands do."""
+"""Graphs and networks, of TensorFlow and of Keras: read, and inspected in all the ways of the commands."""
 
 import contextlib
 import io
@@ -134,7 +134,7 @@ OLD = (
 
 
 def whole_h5(part: bytes) -> bytes:
-    """Return a whole model of Keras 2, whose network is the part."""
+    """Return a whole Keras 2 model, whose network is the part."""
     out = io.BytesIO()
     with h5py.File(out, "w") as file:
         weights = file.create_group("model_weights")

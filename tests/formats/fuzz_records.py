@@ -1,4 +1,4 @@
-"""Records: what ckpttool keeps beside models and for itself, and what its users write; checksums of JSON are mended."""
+"""Records: ckpttool's own files, next to models or elsewhere, and its users' files; JSON checksums are repaired."""
 
 import contextlib
 import json
@@ -59,13 +59,13 @@ def history() -> bytes:
 
 
 def with_output(folder: Path, part: bytes) -> Path:
-    """Write a lineage beside what it is of."""
+    """Write a lineage next to its output."""
     np.savez(folder / "x.npz", w=ARRAY)
     return one_file("x.lineage.json", checked)(folder, part)
 
 
 def tell(path: Path) -> None:
-    """Tell the history that a lineage has, as `log` does, and the plan of it."""
+    """Print the history of a lineage, as `log` does, and its plan."""
     told = History(path.with_name("x.npz"), read_lineage(path)[0], None)
     list(told.lines())
     json.dumps(told.as_json())
@@ -117,7 +117,7 @@ COST = ("state", "seconds", "epochs", "reason", "judged")
 
 
 def trial_of(folder: Path, part: bytes) -> Path:
-    """Write a study whose trial is a part, with the right checksum; one that SQLite does not take is left out."""
+    """Write a study whose trial is the part, with the right checksum; one that SQLite rejects is skipped."""
     with contextlib.suppress(ValueError, TypeError, LookupError, OverflowError, AttributeError, sqlite3.Error):
         facts = json.loads(part)
         facts["correct"] = bytes(facts["correct"])
@@ -188,7 +188,7 @@ PART = json.dumps(
 
 
 def read_stage(path: Path) -> None:
-    """Read the report of a stage, and what a run goes on with."""
+    """Read the report of a stage, and the state to resume from."""
     report = read_part(path.with_name("x"))
     as_begun(Options(), report["options"])
     best_of([Epoch(**each) for each in report["history"]])
@@ -231,7 +231,7 @@ def read_rules_of(path: Path) -> None:
 
 
 def commit(folder: Path, part: bytes) -> Path:
-    """Write what a killed run has left that had committed its output: the part says which files, as JSON."""
+    """Write the files of a killed run that had committed its output: the part lists them, as JSON."""
     shutil.rmtree(folder / COMMITTED, ignore_errors=True)
     (folder / COMMITTED).mkdir()
     (folder / COMMITTED / "x").write_bytes(b"new")

@@ -1,4 +1,4 @@
-"""Rows of data, of the kinds that ckpttool reads itself; images are Pillow's, whose errors must be told as ours."""
+"""Data rows, of the kinds that ckpttool itself reads; images use Pillow, whose errors must be converted."""
 
 import io
 import struct

@@ -1,4 +1,4 @@
-"""What surgery and the catalogue read beside checkpoints: patches, plans, steps, tokens, adapters, cards, manifests."""
+"""Other inputs of surgery and the catalogue: patches, plans, steps, tokens, adapters, cards, manifests."""
 
 import io
 import json
@@ -28,7 +28,7 @@ TUNED = BASE | {"w": BASE["w"] + np.float32(1e-6), "text": np.array([b"a", b"d"]
 
 
 def patch() -> tuple[bytes, bytes]:
-    """Return the blocks of a patch, which are that of `text` and that of `w`, and its directory."""
+    """Return the blocks of a patch, those of `text` and `w`, and its directory."""
     out = io.BytesIO()
     delta(Checkpoint.of(BASE), Checkpoint.of(TUNED)).write(out)
     whole = out.getvalue()
@@ -42,13 +42,13 @@ FIRST = BLOCK_HEAD.size + BLOCK_HEAD.unpack_from(BLOCKS)[0]
 
 
 def of_directory(text: bytes, blocks: bytes = BLOCKS) -> bytes:
-    """Return a patch with its directory's checksum mended."""
+    """Return a patch with a repaired checksum of its directory."""
     small = bytes(cramjam.zstd.compress(text, 1))
     return MAGIC + blocks + small + TAIL.pack(len(small), len(text), crc.extend(0, small), MAGIC)
 
 
 def of_block(part: bytes) -> bytes:
-    """Return a patch whose second block is the part, which the directory knows."""
+    """Return a patch whose second block is the part, with a matching directory."""
     facts, block = json.loads(DIRECTORY), framed(part)
     last = max(facts["tensors"], key=lambda each: each[-1][0])
     last[-1][1] = len(block)
@@ -141,7 +141,7 @@ TOKENIZER = json.dumps(
 
 
 def safetensors(**arrays: np.ndarray) -> bytes:
-    """Return a file of float32 tensors."""
+    """Return a safetensors file of float32 tensors."""
     header, end = {}, 0
     for name, array in arrays.items():
         header[name] = {"dtype": "F32", "shape": array.shape, "data_offsets": [end, end := end + array.nbytes]}
@@ -159,7 +159,7 @@ ADAPTER = json.dumps(
 
 
 def beside_factors(folder: Path, part: bytes) -> Path:
-    """Write an adapter of PEFT with another configuration."""
+    """Write a PEFT adapter with another configuration."""
     (folder / "adapter_model.safetensors").write_bytes(safetensors(**FACTORS))
     (folder / "adapter_config.json").write_bytes(part)
     return folder

@@ -1,4 +1,4 @@
-"""What fuzzing changes: a part of a file, what makes a file of any bytes for it, and what reads that."""
+"""Targets of fuzzing: a part of a file, a function that makes a file from any bytes for it, and one that reads it."""
 
 import io
 import json
@@ -20,7 +20,7 @@ ARRAY = np.arange(6, dtype=np.float32).reshape(2, 3)
 
 
 class Target(NamedTuple):
-    """A part of a file: good bytes of it, what makes a file of any, and what reads that."""
+    """A part of a file: its valid bytes, a function that makes a file from any, and one that reads it."""
 
     seed: bytes
     make: Callable[[Path, bytes], Path]
@@ -57,7 +57,7 @@ def hdf5() -> bytes:
 
 
 def checked(data: bytes) -> bytes:
-    """Mend the checksum of JSON."""
+    """Repair the checksum of JSON."""
     try:
         facts = json.loads(data)
         return checked_json.dumps({key: facts[key] for key in facts if key != checked_json.CHECKSUM})
@@ -73,7 +73,7 @@ def read_checkpoint(path: Path) -> None:
 
 
 def each(path: Path, readers: Iterable[Callable[[Path], object]]) -> None:
-    """Read a file in several ways: what one refuses another may read."""
+    """Read a file in several ways: what one rejects another may accept."""
     for read in readers:
         try:
             read(path)
@@ -82,5 +82,5 @@ def each(path: Path, readers: Iterable[Callable[[Path], object]]) -> None:
 
 
 def scanned(*readers: Callable[[Path], object]) -> Callable[[Path], None]:
-    """Return what reads a file in some ways, and has it scanned, as files of strangers are."""
+    """Return a function that reads a file in some ways, and scans it, as others' files are."""
     return lambda path: each(path, (*readers, lambda path: scan([path])))

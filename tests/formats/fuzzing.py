@@ -1,8 +1,8 @@
-"""Fuzzing of readers behind their checksums: what a checksum covers is changed, and the checksum mended.
+"""Fuzzing of readers behind their checksums: content is changed, and its checksum repaired.
 
-Of a file with any bytes changed nearly all are refused by a checksum, and what is behind it is never tried. So each
-target takes the bytes of one part, and makes a whole file of them. `trust/fuzz.py` runs the same for longer, and keeps
-in `trust/corpus` what leads deepest: a file for each target, a part on each line.
+Random changes of a file are nearly always detected by a checksum, so the code behind it is never tested. So each target
+takes the bytes of one part, and makes a whole file with them. `trust/fuzz.py` runs the same for longer, and stores the
+inputs with the deepest coverage in `trust/corpus`: a file for each target, a part on each line.
 """
 
 import base64
@@ -37,13 +37,13 @@ NUMBERS = [
 
 
 def kept(name: str) -> list[bytes]:
-    """Return the parts that were kept of a target: what led deepest, and what went wrong once."""
+    """Return the stored parts of a target: those with the deepest coverage, and those that failed once."""
     file = KEPT / f"{name.replace(' ', '_')}.txt"
     return [base64.b64decode(line) for line in file.read_text().split()] if file.exists() else []
 
 
 def mutated(data: bytes, chance: random.Random) -> bytes:
-    """Change some bytes as fuzzers do: bits, odd numbers, pieces that are gone, there twice or elsewhere."""
+    """Change some bytes as fuzzers do: flipped bits, unusual numbers, pieces removed, repeated or moved."""
     out = bytearray(data)
     for _ in range(chance.choice((1, 1, 1, 2, 3, 8))):
         at = chance.randrange(len(out) + 1)
@@ -68,7 +68,7 @@ def mutated(data: bytes, chance: random.Random) -> bytes:
 
 
 def tried(target: Target, folder: Path, part: bytes) -> str | None:
-    """Read a file that was made of a part; return what went wrong in other words than ours."""
+    """Read a file made from a part; return any error that is not ckpttool's."""
     try:
         target.read(target.make(folder, part))
     except (CkptError, OSError):

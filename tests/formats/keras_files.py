@@ -1,4 +1,4 @@
-"""Files of Keras 3 for the tests: hand-made ones with places for any tensors, and networks that Keras itself saves."""
+"""Keras 3 files for the tests: hand-made ones with places for any tensors, and networks saved by Keras itself."""
 
 import tempfile
 import zipfile
@@ -36,7 +36,7 @@ def empty(name, tensor):
 
 
 def archive(path, weights, *members):
-    """Write a .keras of a file of weights, in Keras's own order."""
+    """Write a .keras with a weights file, in Keras's own order."""
     with zipfile.ZipFile(path, "w") as out:
         out.writestr("metadata.json", b'{"keras_version": "3.15.0"}')
         out.writestr("config.json", CONFIG)
@@ -47,7 +47,7 @@ def archive(path, weights, *members):
 
 
 class EditedCopyTests(FormatTests, ReadBackTests):
-    """Conformance of a format whose outputs are copies: each test gets a file with places for its tensors."""
+    """Conformance of a format whose outputs are copies: each test has a file with places for its tensors."""
 
     def like(self, folder: Path, tensors) -> Path:
         raise NotImplementedError
@@ -74,7 +74,7 @@ def network():
 
     @keras.saving.register_keras_serializable("tests")
     class Block(layers.Layer):
-        """A layer that holds a Dense as an attribute, others in a list, and a weight of its own."""
+        """A layer with a Dense as an attribute, others in a list, and its own weight."""
 
         def __init__(self, **options):
             super().__init__(**options)
@@ -99,22 +99,22 @@ def network():
     h = layers.Bidirectional(layers.GRU(2), name="both")(h)
     model = keras.Model(x, layers.Dense(2, name="outputs")(h))
     model.compile("adam", "mse", metrics=["mae"])
-    model.run_eagerly = True  # one step is not worth a graph
+    model.run_eagerly = True  # one step does not justify compiling a graph
     model.train_on_batch(np.ones((4, 4), np.float32), np.zeros((4, 2), np.float32))
     return model
 
 
 def account(model):
-    """What Keras says of a model's weights: values by path; random state is left out.
+    """Keras's values of a model's weights, by path, without random state.
 
-    What a class of one's own calls its weights is not in a file: the only one here has the number 0.
+    The weights' names of a custom class are not in a file: the only one here has the number 0.
     """
     found = {variable.path: np.asarray(variable) for variable in model.weights}
     return {path.replace("block/scale", "block/0"): value for path, value in found.items() if "seed" not in path}
 
 
 def names_in(path):
-    """The paths of all that is in an HDF5 file."""
+    """The paths of all items in an HDF5 file."""
     found: list[str] = []
     with h5py.File(path) as file:
         file.visit(found.append)

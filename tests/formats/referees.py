@@ -1,6 +1,6 @@
-"""The formats' own libraries: each writes a file of tensors, and reads one, as its users would have it do.
+"""The formats' own libraries: each writes a file of tensors, and reads one, as its users do.
 
-A referee says which dtypes its library has a form for; `named` is what a tensor of its file is called here.
+A referee has a list of the dtypes that its library supports; `named` is the ckpttool name of a tensor in its file.
 """
 
 import json
@@ -65,13 +65,13 @@ class Referee:
     suffix = ""
     dtypes: set[str] = NUMPYS_OWN
     reads = True
-    """Whether files of ours are read by it: not those of a format that is not written here."""
+    """Whether it reads our files: not for formats that are not written here."""
 
     def named(self, name):
         return name
 
     def save(self, target, tensors, path, how=PLAIN):
-        """Write a file of ours; a format whose outputs are edited copies is given one of zeros to copy."""
+        """Write a file of ours; a format whose outputs are edited copies starts from one of zeros."""
         target.save({self.named(name): tensor for name, tensor in tensors.items()}, path, how)
 
     def write(self, path, tensors):
@@ -188,7 +188,7 @@ class Keras(Referee):
 
         @keras.saving.register_keras_serializable("table")
         class One(keras.layers.Layer):
-            """A layer of one weight, which does nothing."""
+            """A layer with one weight, without any computation."""
 
             def __init__(self, size=(), kind="float32", **options):
                 super().__init__(**options)
@@ -295,7 +295,7 @@ class NumPys(Referee):
 
 
 def as_read(found, tensor):
-    """Return what a library gives; for texts it has several forms."""
+    """Return a library's values; for strings it has several forms."""
     return np.asarray(found, object) if tensor.dtype is STRING else np.asarray(found)
 
 
@@ -344,12 +344,12 @@ class TorchFolders(Referee):
     def write(self, path, tensors):
         state = {name: in_torch(tensor.read()) for name, tensor in tensors.items()}
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # that one process writes alone
+            warnings.simplefilter("ignore")  # written by a single process
             dcp.save(state, checkpoint_id=path, no_dist=True)
 
 
 class ZeroFolders(Referee):
-    """Buffers, which have any dtype; weights as zero_to_fp32.py reads them are in test_zero.py."""
+    """Buffers of any dtype; weights in the form that zero_to_fp32.py reads are in test_zero.py."""
 
     suffix = ""
     dtypes = NUMBERS
@@ -398,7 +398,7 @@ class Ggufs(Referee):
 
 
 class FlaxTrees(Referee):
-    """The layout in flax/serialization.py by msgpack: Flax, which needs JAX, wrote what is in fixtures/flax."""
+    """The layout of flax/serialization.py by msgpack: fixtures/flax was written by Flax, which requires JAX."""
 
     suffix = ".msgpack"
     dtypes = NUMBERS | PACKED
@@ -413,7 +413,7 @@ def in_msgpack(array):
 
 
 class Lites(Referee):
-    """By the classes of TensorFlow's schema; what its converter writes is read in tests/formats/tflite."""
+    """With the classes of TensorFlow's schema; its converter's files are in tests/formats/tflite."""
 
     suffix = ".tflite"
     dtypes = frozenset(tflite_files.NUMBERS)
@@ -424,10 +424,10 @@ class Lites(Referee):
 
 
 class Caffes(Referee):
-    """By protobuf and caffe.proto: there is no Caffe that can be installed. OpenCV reads the same in tests/formats."""
+    """With protobuf and caffe.proto: Caffe cannot be installed. OpenCV reads the same files in tests/formats."""
 
     suffix = ".caffemodel"
-    dtypes = frozenset({"float16", "float32"})  # of doubles an empty blob says nothing
+    dtypes = frozenset({"float16", "float32"})  # for doubles an empty blob has no type
     reads = False
 
     def named(self, name):
@@ -438,7 +438,7 @@ class Caffes(Referee):
 
 
 class Darknets(Referee):
-    """Shapes are those of layers, none of which is a scalar or empty: OpenCV reads what is in tests/formats/darknet."""
+    """Shapes are those of layers, none of which is a scalar or empty: tests/formats/darknet uses OpenCV."""
 
     suffix = ".weights"
     dtypes = frozenset()
@@ -460,7 +460,7 @@ class Zarrs(Referee):
 
 
 class Databases(Referee):
-    """TensorStore, which Orbax writes by: one database of all arrays. Orbax itself wrote what is in fixtures/orbax."""
+    """TensorStore, which Orbax uses: one database of all arrays. Orbax itself wrote fixtures/orbax."""
 
     suffix = ""
     dtypes = NUMBERS
@@ -484,7 +484,7 @@ class Databases(Referee):
 
 
 class Browsers(Referee):
-    """The layout that tfjs-core documents, by NumPy: tensorflowjs, its package, needs TensorFlow 2.19."""
+    """The layout documented by tfjs-core, with NumPy: its package tensorflowjs requires TensorFlow 2.19."""
 
     suffix = ".json"
     dtypes = NUMPYS_OWN & {"float32", "int32", "bool", "complex64"} | {"string"}

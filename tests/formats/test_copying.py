@@ -1,4 +1,4 @@
-"""Tensors that the system moves from file to file: quick, and every byte compared with what it should be."""
+"""Tensors copied from file to file by the kernel: fast, and with every byte verified."""
 
 import errno
 import os
@@ -38,7 +38,7 @@ def source(tmp_path):
 
 @pytest.fixture
 def calls(monkeypatch):
-    """How many bytes each call moves."""
+    """Number of bytes moved by each call."""
     seen = []
 
     def spy(source, target, count, *places):
@@ -51,7 +51,7 @@ def calls(monkeypatch):
 
 
 def copy_of(source, target):
-    """Copy a bundle, and return what the copy holds."""
+    """Copy a bundle, and return the copy's content."""
     checkpoint.save(checkpoint.open(source), target)
     assert [item.problem for item in Bundle().verify(target)] == [None] * len(checkpoint.open(target))
     return {name: tensor.read().tolist() for name, tensor in checkpoint.open(target).items()}
@@ -153,7 +153,7 @@ def test_bytes_that_arrive_as_others_are_found(source, tmp_path, monkeypatch):
 
 @pytest.fixture
 def loose(tmp_path):
-    """A tensor in a file that keeps no checksums, as one that was listed a moment ago."""
+    """A tensor in a file without checksums, listed just before."""
     path = tmp_path / "loose"
     path.write_bytes(b"head" + bytes(range(16)))
     return tensor_in(path, "uint8", 16)
@@ -290,7 +290,7 @@ def test_a_tensor_that_gives_too_few_bytes_or_too_many(tmp_path, given, concurre
 
 
 def made(name, values, before=lambda: None, concurrent=True):
-    """A tensor whose only piece is made after something was waited for."""
+    """A tensor whose only piece is made after waiting for an event."""
 
     def pieces():
         before()
@@ -301,7 +301,7 @@ def made(name, values, before=lambda: None, concurrent=True):
 
 def test_tensors_that_may_be_made_beside_others_are_made_at_the_same_time(loose, tmp_path, monkeypatch):
     monkeypatch.setattr(copying, "cores", lambda: 2)
-    both = threading.Barrier(2, timeout=60)  # one alone would wait for the other in vain
+    both = threading.Barrier(2, timeout=60)  # a single one would wait for the other in vain
     a, b = (made(name, np.full(5, value), both.wait) for name, value in (("a", 1.0), ("b", 2.0)))
     alone = made("alone", np.arange(3.0), concurrent=False)
     checkpoint.save({"a": a, "loose": loose, "b": b, "alone": alone}, tmp_path / "y")

@@ -1,4 +1,4 @@
-"""A model is written over another with a fault at every file-system call: the old one or the new one is there whole.
+"""A model replaces another one with a fault at every file-system call: afterwards the old or the new one is whole.
 
 `trust/kills.py` does the same with every command and every kind of fault.
 """
@@ -23,7 +23,7 @@ FIXTURE = ROOT / "fixtures" / "bundles" / "adam.ckpt-3"
 
 
 def write(value: float, key: str) -> None:
-    """Write the graph of the fixture, marked by a collection, with variables of one value."""
+    """Write the fixture's graph, marked by a collection, with variables of one value."""
     graph = files.load(FIXTURE)
     graph.meta.collection_def["mark"].node_list.value.append(key)
     tensors = checkpoint.open(FIXTURE)
@@ -32,7 +32,7 @@ def write(value: float, key: str) -> None:
 
 
 def state() -> tuple[str, float, int]:
-    """Return what a model under the prefix says: its mark, its values, how many records its lineage has."""
+    """Return the content of a model under the prefix: its mark, its values, the number of its lineage's records."""
     opened = checkpoint.open("x.ckpt")
     values = {float(value) for tensor in opened.values() for value in np.unique(tensor.read())}
     marks = [str(mark) for mark in files.load("x.ckpt").collection("mark")]
@@ -47,7 +47,7 @@ def state() -> tuple[str, float, int]:
 def test_a_fault_at_any_call_leaves_one_of_both_and_the_next_run_leaves_nothing_else(
     tmp_path, monkeypatch, kind, number
 ):
-    monkeypatch.setattr("os.fsync", lambda descriptor: None)  # what is on the disk matters to no kill
+    monkeypatch.setattr("os.fsync", lambda descriptor: None)  # kills do not affect what is on the disk
     met = True
     while met:
         number += 7  # a seventh of the calls here, all of them in `trust/kills.py`

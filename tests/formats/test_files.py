@@ -1,4 +1,4 @@
-"""What is written as a copy: files stay files, links become what they name, and lead nowhere else."""
+"""Output by copying: files stay files, links are replaced by their targets, and never lead elsewhere."""
 
 import os
 import shlex

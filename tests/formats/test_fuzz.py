@@ -1,4 +1,4 @@
-"""Readers given changed bytes behind mended checksums: whatever they find wrong, they say in our own words."""
+"""Readers of changed bytes behind repaired checksums: they raise only ckpttool's errors."""
 
 import random
 
@@ -6,7 +6,7 @@ import pytest
 from fuzzing import TARGETS, kept, mutated, tried
 
 ROUNDS = 25
-"""Changes of each target: some seconds in all, with what is kept."""
+"""Changes of each target: some seconds in total, with the stored inputs."""
 
 
 @pytest.mark.filterwarnings("ignore")

@@ -1,4 +1,4 @@
-"""A package that adds a format, installed as pip installs it: every command knows the format from then on."""
+"""A package that adds a format, installed as by pip: then every command supports the format."""
 
 import json
 import os
@@ -15,7 +15,7 @@ PACKAGE = Path(__file__).parents[1] / "plugin"
 
 @pytest.fixture(scope="module")
 def installed(tmp_path_factory):
-    """A folder with the package in it, for PYTHONPATH; nothing is fetched."""
+    """A folder with the package in it, for PYTHONPATH; nothing is downloaded."""
     source, target = tmp_path_factory.mktemp("source") / "plugin", tmp_path_factory.mktemp("target")
     shutil.copytree(PACKAGE, source)
     options = ["--quiet", "--no-index", "--no-deps", "--no-build-isolation", "--disable-pip-version-check"]
@@ -26,7 +26,7 @@ def installed(tmp_path_factory):
 
 @pytest.fixture
 def ckpttool(installed, pytestconfig):
-    """Run a command in a process that has the package."""
+    """Run a command in a process with the package."""
 
     def run(*arguments):
         path = os.pathsep.join([str(installed), str(pytestconfig.rootpath)])

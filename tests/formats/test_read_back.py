@@ -1,4 +1,4 @@
-"""A second thread's calls: in order, few waiting, errors told."""
+"""A second thread's calls: in order, few waiting, errors raised."""
 
 import pytest
 

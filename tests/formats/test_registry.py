@@ -15,7 +15,7 @@ from ckpttool.formats import registry
 
 @pytest.fixture
 def fresh():
-    """Forget what was found before and after a test."""
+    """Clear the found formats before and after a test."""
     registry._added.cache_clear()
     yield
     registry._added.cache_clear()
@@ -37,7 +37,7 @@ def test_every_format_has_conformance_tests():
 
 
 def test_a_package_whose_format_cannot_be_loaded_is_named(fresh, monkeypatch, tmp_path):
-    """One that works is in test_plugin.py."""
+    """A working one is in test_plugin.py."""
     monkeypatch.setattr(
         "importlib.metadata.entry_points", lambda group: [EntryPoint("lines", "no_such_package:Lines", group)]
     )

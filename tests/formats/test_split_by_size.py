@@ -1,4 +1,4 @@
-"""Dividing tensors among files: none is lost, none moves, and no file is larger than it must be."""
+"""Dividing tensors among files: none is lost, the order is kept, and no file is larger than necessary."""
 
 from itertools import pairwise
 from typing import Any

@@ -1,4 +1,4 @@
-"""An output of several files is one commit: the old one whole before it, the new one whole after it."""
+"""An output of several files is one commit: before it the old one is whole, after it the new one."""
 
 import errno
 import json
@@ -28,7 +28,7 @@ def here(tmp_path, monkeypatch):
 
 
 def write(output="x", text="new", beside=(".meta",), overwrite=True, end=None):
-    """Write an output of two files or more, as a model is, and do something before the commit."""
+    """Write an output of two files or more, as for a model, and run a function before the commit."""
 
     def check():
         if not overwrite and Path(output).exists():
@@ -49,7 +49,7 @@ def listing(folder=Path()):
 
 
 def interrupted_after(function, monkeypatch, **options):
-    """Write, and die just after the commit."""
+    """Write, and be killed just after the commit."""
 
     class DiedError(BaseException):
         pass
@@ -127,7 +127,7 @@ def test_what_a_broken_disk_keeps_is_removed_by_the_next_one_unless_another_file
 
 
 def write_parts(text, parts):
-    """Write an output whose first file says which others are of it, as an index does."""
+    """Write an output whose first file lists the others, as an index does."""
 
     def old():
         return map(Path, Path("x").read_text().split()[1:]) if Path("x").exists() else []
@@ -139,7 +139,7 @@ def write_parts(text, parts):
 
 
 def test_a_disk_that_lost_names_has_the_old_output_or_the_new_one_and_the_next_leaves_nothing(monkeypatch, tmp_path):
-    """The power is cut after each step, with up to two of the steps lost that were not put on the disk."""
+    """The power is cut after each step, with up to two unsynced steps lost."""
     monkeypatch.syspath_prepend(str(Path(__file__).parents[2] / "trust"))
     from disks import Impossible, Recorder, disks, make
 
@@ -209,7 +209,7 @@ def test_a_folder_is_exchanged_with_the_old_one(monkeypatch):
             (place / "graph").write_text(text)
             Path(f"{place}.lineage").write_text(text)
             if text == "new":
-                monkeypatch.setattr(staging, "exchange", lambda *names: False)  # a system that cannot
+                monkeypatch.setattr(staging, "exchange", lambda *names: False)  # a system without it
     assert (Path("m/graph").read_text(), Path("m.lineage").read_text()) == ("new", "new")
     assert sorted(path.name for path in Path().iterdir()) == ["m", "m.lineage"]
 
@@ -274,7 +274,7 @@ def test_what_others_left_moves_nothing(monkeypatch, change):
 
 
 def test_a_reader_beside_a_writer_reads_one_version():
-    """Graph and weights are opened together by one process, and replaced time and again by another."""
+    """One process opens graph and weights together, while another replaces them repeatedly."""
     checkpoint.save({name: np.zeros(4) for name in "ab"}, "x.safetensors", how=Writing(shard_bytes=8))
     writes = (
         "import numpy as np; from ckpttool import checkpoint; from ckpttool.formats.format import Writing\n"

@@ -1,6 +1,6 @@
 """The table of formats: every dtype in every shape, both ways, between each format and its own library.
 
-What these tests find is printed at the end of a run (`pytest tests/formats/test_table.py`), a line to a dtype.
+The results of these tests are printed at the end of a run (`pytest tests/formats/test_table.py`), a line per dtype.
 """
 
 import pytest
@@ -21,7 +21,7 @@ SHARDED = [name for name in WRITTEN if "shard_bytes" in registry.get(name).OPTIO
 
 
 def bank(dtypes):
-    """A tensor to each dtype and shape."""
+    """A tensor for each dtype and shape."""
     made = [
         (f"{dtype}_{shape}", numbers(BY_NAME[dtype], SHAPES[shape]), BY_NAME[dtype])
         for dtype in dtypes
@@ -36,7 +36,7 @@ def same(found, tensor):
 
 
 def held(dtypes, equal):
-    """Return the shapes of each dtype that came through as they were."""
+    """Return the shapes of each dtype that were read unchanged."""
     return {dtype: [shape for shape in SHAPES if equal[f"{dtype}_{shape}"]] for dtype in dtypes}
 
 

@@ -1,4 +1,4 @@
-"""What an interrupted run left behind is removed where its end is certain, and left alone everywhere else."""
+"""Files left by an interrupted run are removed if it has certainly ended, and never otherwise."""
 
 import os
 import subprocess
@@ -25,7 +25,7 @@ print(temporary_name(Path(sys.argv[1])))
 
 @pytest.fixture
 def left_behind(tmp_path: Path) -> Path:
-    """Return what a process that has ended left in the folder."""
+    """Return the files that a process which has ended left in the folder."""
     output = subprocess.check_output([sys.executable, "-c", ENDED, str(tmp_path / "x.index")], text=True)
     path = Path(output.strip())
     path.touch()
@@ -33,7 +33,7 @@ def left_behind(tmp_path: Path) -> Path:
 
 
 def changed(path: Path, **facts: object) -> Path:
-    """Give a file the name that another writer would have given it."""
+    """Give a file the name that another writer would have used."""
     match = temporary._NAME.fullmatch(path.name)
     assert match is not None
     known = match.groupdict() | facts

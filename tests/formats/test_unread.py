@@ -1,4 +1,4 @@
-"""Files that are not read: each is named as what it is, and what the message advises makes of it one that is."""
+"""Unsupported files: each is identified, and the message's suggestion converts it to a supported one."""
 
 import gzip
 import pickle

@@ -1,6 +1,6 @@
-"""A network as TensorFlow Lite's converter writes it, with floats and with codes, and what its interpreter reads of it.
+"""A network as written by TensorFlow Lite's converter, with floats and with codes, and as read by its interpreter.
 
-It runs in a process of its own: `tf.lite` registers ops that no graph of TensorFlow has. Argument: the folder.
+It runs in its own process: `tf.lite` registers ops that no TensorFlow graph has. Argument: the folder.
 """
 
 import sys
@@ -36,16 +36,16 @@ def main(folder: Path) -> None:
 
 
 def interpreted(tf, path):
-    """Return tensors as the interpreter has them, dequantised as its documentation says."""
+    """Return the interpreter's tensors, dequantised according to its documentation."""
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # that it moves to another package
+        warnings.simplefilter("ignore")  # that it is moved to another package
         interpreter = tf.lite.Interpreter(str(path))
     interpreter.allocate_tensors()
     found = {}
     for each in interpreter.get_tensor_details():
         try:
             value, how = interpreter.get_tensor(each["index"]), each["quantization_parameters"]
-        except ValueError:  # one that is computed, and not kept
+        except ValueError:  # one that is computed, not stored
             continue
         if len(how["scales"]):
             shape = [-1 if axis == how["quantized_dimension"] else 1 for axis in range(value.ndim)]

@@ -1,4 +1,4 @@
-"""Files of TensorFlow Lite, by the classes that TensorFlow makes of the schema, which need no more than flatbuffers."""
+"""TensorFlow Lite files, written with TensorFlow's classes of the schema, which only need flatbuffers."""
 
 import importlib.util
 from functools import cache
@@ -15,7 +15,7 @@ NUMBERS = {name: number for number, name in TYPES.items()}
 
 @cache
 def schema():
-    """Return the module of TensorFlow with these classes, without TensorFlow."""
+    """Return TensorFlow's module of these classes, without importing TensorFlow."""
     folders = map(Path, importlib.util.find_spec("tensorflow").submodule_search_locations)
     place = next(file for each in folders if (file := each / "lite/python/schema_py_generated.py").exists())
     spec = importlib.util.spec_from_file_location("schema_py_generated", place)
@@ -25,7 +25,7 @@ def schema():
 
 
 def stored(array, dtype):
-    """Return the bytes of an array as TensorFlow Lite has them."""
+    """Return the bytes of an array in TensorFlow Lite's layout."""
     if dtype is STRING:
         texts = array.ravel().tolist()
         places = np.cumsum([4 * (len(texts) + 2), *map(len, texts)], dtype=np.int32)

@@ -11,7 +11,7 @@ from ckpttool.graph.files import load
 
 
 def dense(inputs: Any, units: int, name: str, activation: Any = None, **options: Any) -> Any:
-    """Do what `tf.layers.dense` did, under the same op and variable names."""
+    """Equivalent to `tf.layers.dense`, with the same op and variable names."""
     import tensorflow as tf
 
     tf1 = tf.compat.v1
@@ -26,7 +26,7 @@ def dense(inputs: Any, units: int, name: str, activation: Any = None, **options:
 
 
 def batch_norm(inputs: Any, training: Any, name: str) -> Any:
-    """Do what `tf.layers.batch_normalization` did, with its moving averages, a conditional and its update ops."""
+    """Equivalent to `tf.layers.batch_normalization`, with its moving averages, a conditional and its update ops."""
     import tensorflow as tf
 
     tf1 = tf.compat.v1
@@ -48,7 +48,7 @@ def batch_norm(inputs: Any, training: Any, name: str) -> Any:
 
 
 def train(loss: Any, optimizer: Any, **options: Any) -> Any:
-    """Minimise with gradients clipped by value, as the chapter does."""
+    """Minimise with gradients clipped by value, as in the chapter."""
     import tensorflow as tf
 
     gradients = [pair for pair in optimizer.compute_gradients(loss) if pair[0] is not None]
@@ -90,7 +90,7 @@ def important() -> None:
 
 
 def second_head() -> dict[str, Any]:
-    """Put a second head on the network: two losses, two training ops, two accuracies."""
+    """Add a second head to the network: two losses, two training ops, two accuracies."""
     import tensorflow as tf
 
     tf1 = tf.compat.v1
@@ -168,7 +168,7 @@ def regression() -> None:
 
 
 def recurrent() -> None:
-    """Build a recurrent layer in a while loop of TensorFlow 1, and a dense one after it."""
+    """Build a recurrent layer in a TensorFlow 1 while loop, and a dense one after it."""
     import tensorflow as tf
 
     tf1 = tf.compat.v1
@@ -216,5 +216,5 @@ def metas(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def graph(metas: Path) -> Callable[[str], Graph]:
-    """Load a graph by the name of the function that builds it."""
+    """Load a graph by the name of its builder."""
     return lambda name: load(metas / f"{name}.meta")

@@ -1,4 +1,4 @@
-"""Entries of collections that are no messages: one line, whichever command comes upon them."""
+"""Entries of collections that are not valid messages: a one-line error in every command."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""What is found in a graph is found once: it is kept with the graph, not with who asks, and goes where its ops go."""
+"""Properties of a graph are computed once: they are cached with the graph, and shared with graphs of the same ops."""
 
 import weakref
 from typing import Any

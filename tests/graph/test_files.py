@@ -139,7 +139,7 @@ def test_what_is_no_graph_is_refused_by_what_it_is(tmp_path, data, message):
 
 
 def test_every_truncation_is_refused_or_a_shorter_graph(chapter, graph):
-    """A cut at a field's end is a valid message to protobuf; then the ops before it are there, whole."""
+    """A cut at a field's end is a valid message to protobuf; then the ops before it are whole."""
     data, nodes = chapter.read_bytes(), list(graph("chapter").nodes)
     for length in range(0, len(data), 997):
         chapter.write_bytes(data[:length])
@@ -152,7 +152,7 @@ def test_every_truncation_is_refused_or_a_shorter_graph(chapter, graph):
 
 
 def test_a_deep_message_is_refused(tmp_path):
-    """Function attributes nest without end; TensorFlow's reader stops at 100 levels, and so does this one."""
+    """Function attributes can be nested deeply; TensorFlow's reader stops at 100 levels, and so does this one."""
     graph_def = GraphDef()
     value = graph_def.node.add(name="a", op="NoOp").attr["f"]
     for _ in range(200):

@@ -1,4 +1,4 @@
-"""The gate before graphs run: which ops compute, with TensorFlow's registry as the referee, and which are refused."""
+"""The gate before graphs are run: which ops only compute, by TensorFlow's registry, and which are rejected."""
 
 import re
 from pathlib import Path
@@ -71,7 +71,7 @@ def test_what_is_allowed_goes_along_with_every_rewrite():
     ids=lambda node: node.op,
 )
 def test_functions_that_are_called_are_looked_into(call):
-    """Also what a gradient is, and a list of branches; but not what nothing calls."""
+    """Also gradient functions, and lists of branches; but not uncalled functions."""
     outer = function("outer", calling("inner", "PartitionedCall", f="writes"))
     others = (function("computes", NodeDef(name="add", op="Add")), function("differentiable"))
     graph = graph_of(call, NodeDef(name="free", op="NoOp"), functions=(WRITES, outer, *others))
@@ -119,7 +119,7 @@ def test_unknown_ops_are_refused():
 
 
 def test_what_changes_variables_computes():
-    """Those that TensorFlow 2.21 does not know aside, which only have a resource form there, or none."""
+    """Except ops that TensorFlow 2.21 does not have, or only for resources."""
     known = registry()
     assert not {name for name in (*UPDATES, *RESOURCE_UPDATES) if name in known} - COMPUTING
 
@@ -154,10 +154,10 @@ def test_no_op_that_computes_takes_the_name_of_a_file():
 
 
 def test_ops_without_state_that_act_are_known():
-    """What TensorFlow may evaluate in an import computes, or is listed, or is of a kind that no kernel runs so.
+    """Ops that TensorFlow may evaluate during an import only compute, or are listed, or have no such kernel.
 
-    Data sets are variants, on which no shape depends; the rest needs devices that are not there, or is one of
-    TensorFlow's own test ops.
+    Data sets are variants, on which no shape depends; the rest needs missing devices, or is one of TensorFlow's own
+    test ops.
     """
     kinds = re.compile(
         r".*Dataset.*|Xla.*|.*T[Pp][Uu].*|Risc.*|DTensor.*|Queue.*|Reader.*|Barrier.*|.*Accumulator.*|BoostedTrees.*|_.*"
@@ -176,7 +176,7 @@ def test_ops_without_state_that_act_are_known():
 
 
 def test_every_import_of_a_graph_is_behind_the_gate():
-    """Whoever imports a graph elsewhere, or starts to load models by other means, comes by here."""
+    """New code that imports a graph elsewhere, or loads models in other ways, must be added here."""
     imports = re.compile(r"\.import_graph_def\(|\.import_meta_graph\(|saved_model\.load\(|wrap_function\(|load_model\(")
     gates = {}
     for path in sorted(PACKAGE.rglob("*.py")):
@@ -186,7 +186,7 @@ def test_every_import_of_a_graph_is_behind_the_gate():
     assert gates == {
         "runtime/whole_graphs.py": ["require_registered", "require_inert"],
         "runtime/building.py": ["require_registered", "require_inert"],
-        "runtime/keras/values.py": [],  # placeholders of its own, which stand for weights
+        "runtime/keras/values.py": [],  # its own placeholders, which stand for weights
         "runtime/state.py": ["require_registered", "require_computing"],
         "runtime/function.py": ["require_registered", "require_computing"] * 2,
     }

@@ -1,4 +1,4 @@
-"""Graphs that nobody's TensorFlow would write: the readers answer or raise one of the package's errors, and end."""
+"""Graphs that no TensorFlow would write: the readers return or raise ckpttool's errors, and terminate."""
 
 import random
 
@@ -33,7 +33,7 @@ def change_type(meta: MetaGraphDef, chance: random.Random) -> None:
 
 
 def rewire(meta: MetaGraphDef, chance: random.Random) -> None:
-    """Read something else, which may well make a circle."""
+    """Read another input, which may well form a cycle."""
     node: NodeDef = chance.choice(meta.graph_def.node)
     for position in range(len(node.input)):
         node.input[position] = chance.choice(meta.graph_def.node).name

@@ -1,4 +1,4 @@
-"""Large graphs: four times the layers are four times the work, counted in calls, whatever is asked."""
+"""Large graphs: four times the layers take four times the work, counted in calls, for every property."""
 
 import contextlib
 import sys
@@ -27,7 +27,7 @@ FLOAT = 1
 
 
 def chain(count: int) -> Graph:
-    """A chain of layers, each with a kernel, a moving average that it updates, a difference to `y`, and an end."""
+    """A chain of layers, each with a kernel, a moving average and its update, a difference to `y`, and an end."""
     nodes = [NodeDef(name=name, op="Placeholder") for name in ("X", "y")]
     for here in (f"h{number}" for number in range(count)):
         below = nodes[-1].input[0] if nodes[-1].input else "X"
@@ -52,12 +52,12 @@ def chain(count: int) -> Graph:
 
 
 def ends(graph: Graph) -> None:
-    with contextlib.suppress(GraphError):  # several tensors could be meant
+    with contextlib.suppress(GraphError):  # several tensors are possible
         result_of(graph)
 
 
 def calls(action: Callable[[Any], object], given: Any) -> int:
-    """Return how many functions are called, Python's and built-in ones, while something is done."""
+    """Return the number of calls of functions, Python's and built-in ones, during an action."""
     count = 0
 
     def event(frame: FrameType, kind: str, argument: Any) -> None:
@@ -88,7 +88,7 @@ def calls(action: Callable[[Any], object], given: Any) -> int:
     ],
 )
 def test_four_times_the_layers_are_four_times_the_work(action: Callable[[Graph], object]) -> None:
-    action(chain(2))  # what is set up once
+    action(chain(2))  # one-time setup
     assert calls(action, chain(400)) < 5 * calls(action, chain(100))
 
 

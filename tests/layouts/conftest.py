@@ -1,4 +1,4 @@
-"""The proof that a layout is right: the target's framework gives the source's outputs, and the way back the bytes."""
+"""Proof of layouts: the target's framework has the source's outputs, and the way back has the same bytes."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -15,7 +15,7 @@ Proof = Callable[..., list[Array]]
 
 @pytest.fixture
 def proved() -> Proof:
-    """Carry arrays over, run the target's layer with them, compare, and go back; return what was carried over."""
+    """Convert arrays, run the target's layer with them, compare, and convert back; return the converted arrays."""
 
     def prove(text: str, arrays: Sequence[Array], expected: Any, run: Run, exact: bool = True) -> list[Array]:
         layout = parse_layout(text)
@@ -43,6 +43,6 @@ def assert_close(found: Any, expected: Any) -> None:
 
 @pytest.fixture
 def random() -> Callable[..., Array]:
-    """Standard normal numbers in float32, the same at each run."""
+    """Standard normal numbers in float32, the same in each run."""
     generator = np.random.default_rng(7)
     return lambda *shape: generator.standard_normal(shape, np.float32)

@@ -22,7 +22,7 @@ def x(random: Random) -> Array:
 
 @pytest.fixture(params=[True, False], ids=["biases", "no-biases"])
 def source(request: pytest.FixtureRequest, x: Array, random: Random) -> tuple[list[Array], Array]:
-    """The parameters of PyTorch's layer, none of them zero, and its outputs."""
+    """The parameters of PyTorch's layer, all of them nonzero, and its outputs."""
     import torch
 
     layer = torch.nn.MultiheadAttention(WIDTH, HEADS, bias=request.param, batch_first=True)

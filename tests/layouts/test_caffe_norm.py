@@ -1,4 +1,4 @@
-"""Caffe's BatchNorm and Scale: TensorFlow's batch normalisation gives what Caffe's formula says of the blobs."""
+"""Caffe's BatchNorm and Scale: TensorFlow's batch normalisation has the outputs of Caffe's formula."""
 
 from collections.abc import Callable
 from typing import Any
@@ -14,13 +14,13 @@ Random = Callable[..., Array]
 
 
 def caffe(x: Array, mean: Array, variance: Array, factor: Array, gamma: Any = 1.0, beta: Any = 0.0) -> Array:
-    """What batch_norm_layer.cpp and scale_layer.cpp compute with `use_global_stats`, channels last here."""
+    """The computation of batch_norm_layer.cpp and scale_layer.cpp with `use_global_stats`, channels last here."""
     scale = np.float32(0 if factor[0] == 0 else 1 / factor[0])
     return (x - mean * scale) / np.sqrt(variance * scale + np.float32(1e-5)) * gamma + beta
 
 
 def tf1(x: Array, epsilon: float, order: str) -> Callable[..., Any]:
-    """TensorFlow's batch normalisation of the arrays of such an order, with the defaults of what is not among them."""
+    """TensorFlow's batch normalisation with arrays in this order, and defaults for missing ones."""
     import tensorflow as tf
 
     def run(*arrays: Array) -> Any:
@@ -34,7 +34,7 @@ def tf1(x: Array, epsilon: float, order: str) -> Callable[..., Any]:
 
 @pytest.fixture
 def blobs(random: Random) -> list[Array]:
-    """Sums over about a thousand steps, as training leaves them, then gamma and beta."""
+    """Sums over about a thousand steps, as after training, then gamma and beta."""
     factor = np.array([999.982], np.float32)
     return [random(4) * factor, (np.abs(random(4)) + 0.1) * factor, factor, random(4), random(4)]
 
@@ -51,7 +51,7 @@ def test_the_layer_alone_and_with_a_scale(
 
 
 def test_a_factor_of_zero_means_zeros(blobs: list[Array], proved: Any, random: Random) -> None:
-    """Of a layer that was never trained, whatever the sums are."""
+    """For a layer that was never trained, whatever the sums are."""
     x, blobs[2] = random(2, 5, 3, 4), np.zeros(1, np.float32)
     carried = proved("caffe_batch_norm", blobs, caffe(x, *blobs), tf1(x, 1e-5, "mean variance gamma beta"), exact=False)
     assert not carried[0].any()

@@ -1,4 +1,4 @@
-"""Suggestions: which layouts fit two shapes and the op that reads the variable, the likeliest first."""
+"""Suggestions: the layouts that fit two shapes and the op that reads the variable, the likeliest first."""
 
 import pytest
 

@@ -44,7 +44,7 @@ def window(dimensions: int) -> tuple[int, ...]:
 @pytest.mark.parametrize("dimensions", DIMENSIONS)
 @pytest.mark.parametrize(("target", "groups"), [("keras", 1), ("keras", 2), ("tf1", 1)])
 def test_torch_conv(dimensions: int, target: str, groups: int, proved: Any, random: Random) -> None:
-    """Groups are kept, for Keras has them too."""
+    """Groups are kept, because Keras has them too."""
     import tensorflow as tf
     import torch
 
@@ -60,7 +60,7 @@ def test_torch_conv(dimensions: int, target: str, groups: int, proved: Any, rand
 
 
 def test_torch_grouped_conv_kept_in_tensorflow(proved: Any, random: Random) -> None:
-    """Conv2D takes the number of groups from the kernel's inputs."""
+    """Conv2D computes the number of groups from the kernel's inputs."""
     import tensorflow as tf
     import torch
 

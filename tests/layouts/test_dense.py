@@ -1,4 +1,4 @@
-"""Dense layers, also behind a flattened image, and embeddings: PyTorch's outputs from Keras and TensorFlow."""
+"""Dense layers, also after a flattened image, and embeddings: PyTorch's outputs from Keras and TensorFlow."""
 
 from collections.abc import Callable
 from typing import Any

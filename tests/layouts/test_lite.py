@@ -1,4 +1,4 @@
-"""Kernels as TensorFlow Lite has them: the sizes that its schema documents, there and back byte for byte."""
+"""Kernels in TensorFlow Lite: the shapes documented in its schema, there and back byte for byte."""
 
 import numpy as np
 import pytest

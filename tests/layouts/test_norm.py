@@ -15,7 +15,7 @@ Random = Callable[..., Array]
 
 @pytest.fixture
 def trained(random: Random) -> Callable[[float], Any]:
-    """A batch normalisation of PyTorch with statistics, one variance of them small."""
+    """A PyTorch batch normalisation with statistics, one of whose variances is small."""
     import torch
 
     def make(smallest: float) -> Any:
@@ -34,7 +34,7 @@ def parts_of(layer: Any) -> list[Array]:
 
 
 def target_layer(target: str, x: Array, epsilon: float) -> Callable[..., Any]:
-    """What normalises in the target: a function of gamma, beta, mean and variance, of images with channels last."""
+    """The target's normalisation: a function of gamma, beta, mean and variance, for images with channels last."""
     import keras
     import tensorflow as tf
 

@@ -1,4 +1,4 @@
-"""The page of layouts names every layout, as calls that are read."""
+"""The page of layouts contains every layout, as calls that can be parsed."""
 
 import re
 from pathlib import Path

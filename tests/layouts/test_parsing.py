@@ -1,4 +1,4 @@
-"""A layout is written as a call; what is no such call is refused where it is written."""
+"""A layout is written as a call; others are rejected with their position."""
 
 import pytest
 

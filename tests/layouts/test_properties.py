@@ -1,4 +1,4 @@
-"""Properties of every layout: the way back gives the bytes, shapes are foretold, and what does not fit is refused."""
+"""Properties of every layout: the way back has the same bytes, shapes are predicted, and misfits are rejected."""
 
 import ml_dtypes
 import numpy as np
@@ -74,7 +74,7 @@ def attentions(draw: st.DrawFn) -> Case:
 
 @given(st.one_of(one_array(), cells(), attentions()), st.sampled_from(DTYPES), st.randoms(use_true_random=False))
 def test_the_way_back_gives_the_bytes(case: Case, dtype: type, random: "np.random.RandomState") -> None:
-    """Any bytes: NaN of every kind and zeros of both signs among them."""
+    """Any bytes, including NaNs of every kind and zeros of both signs."""
     text, shapes = case
     layout = parse_layout(text)
     sizes = [int(np.prod(shape)) * np.dtype(dtype).itemsize for shape in shapes]
@@ -148,7 +148,7 @@ def test_whatever_does_not_fit_is_refused(text: str, shapes: list[Shape]) -> Non
 
 
 def refused_by_value(text: str) -> bool:
-    """Ones lie between the groups too, and this is refused by the way back."""
+    """Ones are between the groups too, so the way back rejects it."""
     return text.startswith("grouped")
 
 

@@ -13,7 +13,7 @@ from ckpttool.layouts import parse_layout
 Random = Callable[..., Array]
 INPUTS, UNITS = 3, 5
 
-pytestmark = pytest.mark.filterwarnings("ignore:.*deprecated:UserWarning")  # TensorFlow 1's own cells say so
+pytestmark = pytest.mark.filterwarnings("ignore:.*deprecated:UserWarning")  # warnings of TensorFlow 1's own cells
 
 
 @pytest.fixture
@@ -23,7 +23,7 @@ def x(random: Random) -> Array:
 
 
 def torch_cell(kind: str, x: Array, bias: bool = True) -> tuple[list[Array], Array]:
-    """The parameters of a cell of PyTorch, and its outputs."""
+    """The parameters of a PyTorch cell, and its outputs."""
     import torch
 
     layer = getattr(torch.nn, kind)(INPUTS, UNITS, batch_first=True, bias=bias)
@@ -32,7 +32,7 @@ def torch_cell(kind: str, x: Array, bias: bool = True) -> tuple[list[Array], Arr
 
 
 def keras_cell(kind: str, x: Array, random: Random, **options: Any) -> tuple[list[Array], Array]:
-    """The weights of a cell of Keras, none of them zero, and its outputs."""
+    """The weights of a Keras cell, all of them nonzero, and its outputs."""
     layer = keras_layer(kind, **options)
     layer.build(x.shape)
     weights = [random(*array.shape) * np.float32(0.3) for array in layer.get_weights()]
@@ -57,7 +57,7 @@ def in_keras(kind: str, x: Array, **options: Any) -> Callable[..., Array]:
 
 
 def in_tf1(kind: str, x: Array, **options: Any) -> Callable[..., Array]:
-    """Run TensorFlow 1's own cell in a session, with values for its variables in the order in which it makes them."""
+    """Run TensorFlow 1's own cell in a session, with values for its variables in creation order."""
     import tensorflow as tf
     from tensorflow.python.keras.layers.legacy_rnn import rnn_cell_impl
 
@@ -118,7 +118,7 @@ def in_gru_block_cell(x: Array) -> Callable[..., Array]:
 
 
 def in_cudnn_compatible(x: Array) -> Callable[..., Array]:
-    """CudnnCompatibleGRUCell of TensorFlow 1.15's contrib, which no later TensorFlow has: its equations."""
+    """CudnnCompatibleGRUCell of TensorFlow 1.15's contrib, which later versions do not have: its equations."""
 
     def sigmoid(z: Array) -> Array:
         return 1 / (1 + np.exp(-z))

@@ -1,4 +1,4 @@
-"""An entry of the catalogue, as what a checkpoint is held against: the file by which it is told."""
+"""A catalogue entry as the reference of a comparison: the file that identifies it."""
 
 import hashlib
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Derivations as the steps of a plan, and back: names used again stay, and what is worked on is said where needed."""
+"""Derivations as the steps of a plan, and back: reused names are kept, and the checkpoint is given where necessary."""
 
 import pytest
 

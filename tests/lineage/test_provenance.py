@@ -1,4 +1,4 @@
-"""Provenance: what was made of a file says so, whoever made it: a command, a function, a thread, another process."""
+"""Provenance: outputs record their sources, whether made by a command, a function, a thread or another process."""
 
 import multiprocessing
 from concurrent.futures import ThreadPoolExecutor
@@ -114,7 +114,7 @@ def test_signatures_and_passwords_of_urls_are_not_in_it() -> None:
 
 
 def test_a_lineage_never_stands_alone_where_readers_ask_for_a_format(tiny: Path, tmp_path: Path) -> None:
-    """transformers 4 takes a file without metadata, and refuses one whose metadata has no format."""
+    """transformers 4 accepts a file without metadata, and rejects one whose metadata has no format."""
     checkpoint.save(checkpoint.open(tiny), tmp_path / "a.safetensors")
     checkpoint.save(checkpoint.open(tiny), tmp_path / "b.safetensors", how=Writing(metadata={"format": "tf"}))
     for name, expected in (("a", "pt"), ("b", "tf")):

@@ -1,4 +1,4 @@
-"""Records: which bytes tell a source from every other and what is there later; chains joined, bounded, as JSON."""
+"""Records: the bytes that identify a source; chains joined, bounded, as JSON."""
 
 import hashlib
 import json
@@ -44,7 +44,7 @@ def test_of_another_file_all_its_bytes(tmp_path: Path) -> None:
 
 
 def test_of_a_zip_its_directory_which_has_the_checksums(tmp_path: Path) -> None:
-    """The bytes from the first entry of the directory on; another value makes another checksum."""
+    """The bytes from the first entry of the directory on; another value has another checksum."""
     checkpoint.save(W, tmp_path / "a.npz")
     content = (tmp_path / "a.npz").read_bytes()
     found = source(tmp_path / "a.npz")
@@ -71,7 +71,7 @@ def test_unchanged_changed_gone(tmp_path: Path) -> None:
     path.rename(elsewhere / "a.npz")
     assert found.now(elsewhere) == "unchanged"
     checkpoint.save({"w": np.zeros(4)}, path)
-    assert found.now(elsewhere) == "unchanged"  # beside is what it was
+    assert found.now(elsewhere) == "unchanged"  # the file next to it is unchanged
     assert found.now(tmp_path) == "changed since"
     path.unlink()
     assert found.now(tmp_path) == "gone"

@@ -1,4 +1,4 @@
-"""A lineage as a plan: records that made sources of later ones go before them, others are where the plan begins."""
+"""A lineage as a plan: records of later sources come first, other sources are the plan's inputs."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Where lineages are kept: what is read from there, and what is refused."""
+"""Storage of lineages: what is read, and what is rejected."""
 
 import json
 import math
@@ -21,7 +21,7 @@ CHAIN = Chain((Record("edit", ("a.ckpt",), (SOURCE,), ("cast float16",), {"numpy
 
 @pytest.fixture
 def saved(tmp_path: Path) -> Path:
-    """A bundle with a lineage beside it."""
+    """A bundle with a lineage next to it."""
     path = tmp_path / "x.ckpt"
     checkpoint.save({"w": np.arange(3)}, path)
     write_beside(path, Source.of(path, "bundle", registry.get("bundle").open(path)), CHAIN)
@@ -41,7 +41,7 @@ def test_a_lineage_of_another_output_does_not_count(saved: Path) -> None:
 
 
 def without(said: Any, *places: str | int) -> Any:
-    """What was said but for one thing in it."""
+    """The record without one of its fields."""
     *folders, last = places
     inner = said
     for place in folders:

@@ -1,4 +1,4 @@
-"""The plan of a checkpoint: whether the graph beside its source goes along, and what is refused before it is shown."""
+"""The plan of a checkpoint: whether the graph next to its source is written, and errors before it is shown."""
 
 import shutil
 from pathlib import Path

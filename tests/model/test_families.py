@@ -1,4 +1,4 @@
-"""Families: a model is written as what it was, unless the output or `to` says otherwise; TensorFlow loads it."""
+"""Families: a model is written in its own family, unless the output or `to` selects another; TensorFlow loads it."""
 
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ X = np.random.default_rng(0).normal(size=(60, 4)).astype(np.float32)
 
 
 def called(folder: Path, **inputs: Any) -> dict[str, Any]:
-    """What the signature gives to programs of TensorFlow 2, and the same to those of TensorFlow 1."""
+    """The signature's outputs in TensorFlow 2 programs, and in TensorFlow 1 programs."""
     import tensorflow as tf
 
     signature = tf.saved_model.load(str(folder)).signatures["serving_default"]
@@ -59,7 +59,7 @@ def test_a_family_that_is_none_is_named_with_those_that_are() -> None:
 def test_a_saved_model_goes_through_all_of_it_and_stays_one(
     small: Path, rows: Path, tmp_path: Path, new_session: Any
 ) -> None:
-    """Cut and given a head, trained, frozen; what is trained further is the same as of a model of TensorFlow 1."""
+    """Cut and with a new head, trained, frozen; further training equals that of a TensorFlow 1 model."""
     plan_reuse(Model.open(small), "hidden1", "new = dense(5, relu); out = dense(3)").write(tmp_path / "head.ckpt")
     head = tmp_path / "head"
     plan_freeze(Model.open(tmp_path / "head.ckpt"), "hidden1", to="saved-model").write(head)
@@ -86,7 +86,7 @@ def test_a_saved_model_goes_through_all_of_it_and_stays_one(
 def test_what_training_computes_otherwise_is_served_beside_it(
     new_network: Any, rows: Path, tmp_path: Path, new_session: Any
 ) -> None:
-    """A batch norm that always takes the batch's moments: ops of the signature's own read the averages instead."""
+    """A batch norm that always uses the batch's moments: the signature's own ops read the averages instead."""
     with new_network().building() as net:
         tf, v1 = net.tf, net.v1
         x, y, _ = net.inputs()
@@ -117,7 +117,7 @@ def test_what_training_computes_otherwise_is_served_beside_it(
 
 
 def test_signatures_stay_while_training_goes_on(small_saved_model: Path, rows: Path, tmp_path: Path) -> None:
-    """The program that has called a model calls the trained one in the same way, also in another family."""
+    """A program that has called a model can call the trained one in the same way, also in another family."""
     source = small_saved_model
     before = called(source, rows=X)
     finetune(Model.open(source), rows, Options(epochs=1, batch_size=20), tmp_path / "tuned")
@@ -148,7 +148,7 @@ def test_an_output_that_is_there_is_not_replaced_unasked(small: Path, tmp_path: 
 
 @pytest.fixture
 def small_saved_model(new_network: Any, tmp_path: Path) -> Path:
-    """A SavedModel of TensorFlow 1 with a loss, whose signature gives probabilities."""
+    """A TensorFlow 1 SavedModel with a loss, whose signature returns probabilities."""
     with new_network(True).building() as net:
         x, y, _ = net.inputs()
         logits = net.dense(net.dense(x, 5, "hidden1"), 3, "out", relu=False)

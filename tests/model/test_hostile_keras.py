@@ -1,4 +1,4 @@
-"""Configs that would act are refused through `Model.open` before Keras or TensorFlow is imported; a canary stays."""
+"""Configs that would act are rejected by `Model.open` before Keras or TensorFlow is imported; a canary stays."""
 
 import json
 import resource
@@ -69,7 +69,7 @@ finally:
     print([name for name in ("keras", "tensorflow") if name in sys.modules])
 """
 MOST_SECONDS = 5
-"""Of computing, starting Python included."""
+"""Processor time, including Python's start."""
 
 
 def called(name: str, *sources: str) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Models of `keras:NAME`: what a file of weights says of the architecture, and Keras's own numbers."""
+"""`keras:NAME` models: the architecture's arguments that follow from a weights file, and Keras's own numbers."""
 
 import json
 from collections.abc import Callable
@@ -35,7 +35,7 @@ def narrow(**arguments: Any) -> Any:
 
 
 def weights_of(net: Any) -> dict[str, Any]:
-    """Return the weights by their names; the seed of a dropout is none."""
+    """Return the weights by their names, without the seeds of dropouts."""
     return {f"{layer.name}/{each.name}": each for layer in net.layers for each in layer.weights if each.name != SEED}
 
 
@@ -54,7 +54,7 @@ def test_every_weight_is_found_in_what_keras_writes(name: str, tmp_path: Path) -
 
     network, weights = keras_network(model.graph), weights_of(net)
     assert network
-    assert network.architecture["config"]["name"] == "mobilenet_0.25_32"  # alpha, the top follow from the weights
+    assert network.architecture["config"]["name"] == "mobilenet_0.25_32"  # alpha and the top follow from the weights
     assert set(model.checkpoint) == set(weights)
     for each, weight in weights.items():
         np.testing.assert_array_equal(model.checkpoint[each].read(), weight)

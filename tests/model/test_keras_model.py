@@ -1,4 +1,4 @@
-"""Models of Keras files: opened like any other, with the loss that they were compiled with."""
+"""Models of Keras files: opened like any other, with their compiled loss."""
 
 from pathlib import Path
 from typing import Any

@@ -1,4 +1,4 @@
-"""A graph is known by its content, wherever it lies."""
+"""A graph is known by its content, wherever it is."""
 
 import shutil
 from pathlib import Path

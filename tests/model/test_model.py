@@ -1,4 +1,4 @@
-"""A model is written with a value for all that its saver restores, with its lineage, and read back as it was meant."""
+"""A model is written with values for all variables of its saver, with its lineage, and read back as intended."""
 
 from pathlib import Path
 from typing import Any
@@ -37,7 +37,7 @@ VALUES = {"w": Tensor.of("w", np.ones(2, np.float32))}
 
 @pytest.fixture
 def fixture() -> tuple[Graph, checkpoint.Checkpoint]:
-    """A network that TensorFlow 1 has saved: its saver restores all variables."""
+    """A network saved by TensorFlow 1, whose saver restores all variables."""
     return files.load(FIXTURE), checkpoint.open(FIXTURE)
 
 
@@ -83,7 +83,7 @@ def test_a_folder_carries_the_lineage_of_its_values(fixture: Any, tmp_path: Path
 def test_a_folder_that_is_written_otherwise_than_meant_is_not_there(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Each of both proofs: that of the graph, and that of the names of the values."""
+    """Each of both proofs: that of the graph, and that of the values' names."""
     write = families.write_saved_model
 
     def other_graph(message: MetaGraphDef, *rest: Any) -> None:

@@ -1,4 +1,4 @@
-"""The plan: a row per weight, slices of a partitioned variable joined, and the share that is restored."""
+"""The plan: a row per weight, slices of a partitioned variable joined, and the restored fraction."""
 
 from pathlib import Path
 from typing import Any

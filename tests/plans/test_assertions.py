@@ -1,4 +1,4 @@
-"""Assertions on values: each is checked whenever a tensor is read, and at the end where nobody read it."""
+"""Assertions on values: each is checked whenever a tensor is read, and at the end if nothing read it."""
 
 import ml_dtypes
 import numpy as np

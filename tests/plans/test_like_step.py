@@ -1,4 +1,4 @@
-"""The step `like`: weights go into another framework's names and layouts within a plan, before and after edits."""
+"""The step `like`: weights are converted to another framework's names and layouts in a plan, between edits."""
 
 from pathlib import Path
 
@@ -17,7 +17,7 @@ LIKE = {"on": "weights", "like": "model"}
 
 @pytest.fixture
 def torch_file(tmp_path):
-    """The network of the fixture with PyTorch's names and layouts; 50 by 50 kernels lie either way."""
+    """The fixture's network with PyTorch's names and layouts; 50 by 50 kernels fit either way."""
     draw = np.random.default_rng(0)
     names = {name: tensor.shape for name, tensor in checkpoint.open(MODEL).items()}
     values = {

@@ -1,4 +1,4 @@
-"""Plans carried out: which checkpoint a step works on, what it takes, and what stops a plan."""
+"""Running plans: which checkpoint a step works on, its arguments, and what stops a plan."""
 
 import math
 import tomllib

@@ -1,4 +1,4 @@
-"""The schema by which editors check plans: it takes each documented plan and every step, and nothing that is none."""
+"""The schema with which editors check plans: it accepts each documented plan and every step, and no others."""
 
 import re
 import tomllib

@@ -1,4 +1,4 @@
-"""What the text of a plan says: sources, variables, steps, loops; and what is refused."""
+"""Parsing of plans: sources, variables, steps, loops; and rejected plans."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Plans as TOML: what is written is read again as it was, whatever is in its texts."""
+"""Plans as TOML: they are read again as written, whatever their strings contain."""
 
 import json
 import math

@@ -1,4 +1,4 @@
-"""`.lines`: a text with a tensor to a line, its name and then its numbers. What a package that adds a format needs."""
+"""`.lines`: a text file with a tensor per line, its name and then its numbers. A complete plug-in format."""
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -20,7 +20,7 @@ class LinesTensors(Tensors):
         """Read the lines.
 
         Raises:
-            CorruptCheckpoint: what should be a number is none.
+            CorruptCheckpoint: if a number cannot be parsed.
         """
         lines = path.read_text(encoding="utf-8").removeprefix(MAGIC).splitlines()
         try:
@@ -39,7 +39,7 @@ class LinesTensors(Tensors):
 
 
 class Lines(Format):
-    """The format; `ckpttool.formats.format.Format` says what each member is for."""
+    """The format; `ckpttool.formats.format.Format` documents the members."""
 
     NAME = "lines"
     SUFFIXES = (".lines",)
@@ -47,7 +47,7 @@ class Lines(Format):
     HOLDS = frozenset({"float64"})
 
     def recognises(self, path: Path) -> bool:
-        """Say whether a file begins as one of these does."""
+        """Return whether a file starts like one of this format."""
         if not path.is_file():
             return False
         with path.open("rb") as file:
@@ -58,10 +58,10 @@ class Lines(Format):
         return LinesTensors(path)
 
     def save(self, tensors: Mapping[str, Tensor], path: Path, how: Writing = PLAIN) -> None:
-        """Write a line for each tensor, whole or not at all.
+        """Write a line for each tensor, completely or not at all.
 
         Raises:
-            FormatError: a tensor is not a vector of float64.
+            FormatError: if a tensor is not a vector of float64.
         """
         with replacing(path) as file:
             file.write(MAGIC.encode())

@@ -1,4 +1,4 @@
-"""A web server on this machine that keeps a record: what was asked of it, and how many bytes it gave."""
+"""A local web server that records its requests and the number of bytes sent."""
 
 import threading
 from collections.abc import Iterator
@@ -17,13 +17,13 @@ WEIGHTS = {
     "middle": np.arange(1000, dtype=np.float32).reshape(10, 100),
     "rest": np.arange(50_000, dtype=np.float64),
 }
-"""Tensors of which one is small, so that it shows if more than that one was fetched."""
+"""Tensors one of which is small, so that it shows if more than that one was downloaded."""
 
 
 class Web(ThreadingHTTPServer):
-    """Serves a folder; `ranges` off, it ignores that only a part was asked for; `status` is its answer to all.
+    """Serves a folder; without `ranges` it ignores requests for parts; `status` is its answer to all.
 
-    It is `busy` as often as that has seconds to wait, and leads elsewhere to what has `moved`.
+    It is `busy` as often as that list has delays in seconds, and redirects to what has `moved`.
     """
 
     daemon_threads = True
@@ -34,7 +34,7 @@ class Web(ThreadingHTTPServer):
         self.reset(Path())
 
     def reset(self, folder: Path) -> None:
-        """Begin anew, with other URLs: what was fetched for one test must not serve the next."""
+        """Start again, with other URLs, so that downloads of one test are not used in the next."""
         self.tests += 1
         self.folder, self.ranges, self.status, self.cut, self.released = folder, True, 200, 0, threading.Event()
         self.released.set()
@@ -43,7 +43,7 @@ class Web(ThreadingHTTPServer):
         self.moved: dict[str, str] = {}
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """Keep quiet when a client has gone away, which is how it takes only the start of an answer."""
+        """Ignore errors when a client has disconnected, which it does after reading only the start of an answer."""
 
     def url(self, name: str) -> str:
         return f"http://127.0.0.1:{self.server_port}/{self.tests}/{name}"
@@ -99,7 +99,7 @@ class _Handler(BaseHTTPRequestHandler):
         return self.path.split("/", 2)[2]
 
     def log_message(self, *arguments: Any) -> None:
-        """Keep quiet."""
+        """Do not log."""
 
 
 @pytest.fixture(scope="session")
@@ -114,7 +114,7 @@ def _server() -> Iterator[Web]:
 
 @pytest.fixture
 def web(_server: Web, tmp_path: Path) -> Web:
-    """A web server of the test's own folder `served`."""
+    """A web server for the test's own folder `served`."""
     (tmp_path / "served").mkdir()
     _server.reset(tmp_path / "served")
     return _server
@@ -127,7 +127,7 @@ def weights() -> dict[str, np.ndarray]:
 
 @pytest.fixture
 def run():
-    """Run a command in this process; a wrong exit code fails the test with what was said."""
+    """Run a command in this process; a wrong exit code fails the test with the output."""
 
     def command(*arguments: str | Path, exit_code: int = 0) -> str:
         result = CliRunner().invoke(main, [str(argument) for argument in arguments])

@@ -1,4 +1,4 @@
-"""Servers that lie: another part, a file that changed, a packed one, more bytes than asked, and one that drips."""
+"""Lying servers: another range, a changed file, a compressed one, more bytes than requested, and single slow bytes."""
 
 import asyncio
 import errno
@@ -32,7 +32,7 @@ Answer = Callable[["Handler", bytes, int, int], None]
 
 
 class Handler(BaseHTTPRequestHandler):
-    """Tells the truth of the first bytes, and answers what is asked later as a test says."""
+    """Serves the first bytes correctly, and answers later requests as a test defines."""
 
     server: Any
 
@@ -54,11 +54,11 @@ class Handler(BaseHTTPRequestHandler):
         self.end_headers()
 
     def log_message(self, *_: Any) -> None:
-        """Keep quiet."""
+        """Do not log."""
 
 
 def part(handler: Handler, data: bytes, start: int, stop: int, body: bytes | None = None, **headers: str) -> None:
-    """Answer with a part, or what a test says of it."""
+    """Answer with a part, or with the test's version of it."""
     content = {"Content_Range": f"bytes {start}-{stop - 1}/{len(OLD)}", **headers}
     body = data[start:stop] if body is None else body
     handler.head(206, len(body), **content)

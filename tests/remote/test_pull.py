@@ -1,4 +1,4 @@
-"""Models that are pulled from a web server: a file with the hash that was asked for, or an archive with a model."""
+"""Models pulled from a web server: a file with the given hash, or an archive with a model."""
 
 import hashlib
 import io
@@ -25,7 +25,7 @@ MODEL = "my_model_final.ckpt"
 
 @pytest.fixture(autouse=True)
 def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A catalogue and a cache with nothing in them."""
+    """An empty catalogue and cache."""
     monkeypatch.setenv("CKPTTOOL_ZOO", str(tmp_path / "zoo"))
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     return tmp_path / "zoo"
@@ -40,7 +40,7 @@ def pulled(url: str, sha256: str | None, **options: Any) -> Manifest:
 
 
 def entries(root: Path) -> list[str]:
-    """Return what is in a catalogue, and among what was fetched for it."""
+    """Return the files of a catalogue, and its downloads."""
     kept = [*root.glob("blobs/*/*/*"), *(root / "tmp").glob("*"), *root.parent.glob("cache/ckpttool/pulls/*/*")]
     return [*Catalogue.begun(root).names(), *(path.name for path in kept)]
 

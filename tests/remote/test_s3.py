@@ -1,4 +1,4 @@
-"""Checkpoints in a bucket of moto's S3 server, which lists what it has."""
+"""Checkpoints in a bucket of moto's S3 server, which can list its content."""
 
 from collections.abc import Iterator
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Checkpoints on a web server: what is asked for is fetched, and nothing more."""
+"""Checkpoints on a web server: what is requested is downloaded, and nothing more."""
 
 import json
 import shutil

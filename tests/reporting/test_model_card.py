@@ -1,4 +1,4 @@
-"""The text of a card: what stands in a table stays in its cell."""
+"""The text of a card: values in a table stay in their cells."""
 
 from pathlib import Path
 

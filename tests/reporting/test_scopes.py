@@ -1,4 +1,4 @@
-"""The tree of layers: scopes within scopes, in the order of the layers."""
+"""The tree of layers: nested scopes, in the order of the layers."""
 
 from ckpttool.reporting.scopes import Scope, tree
 

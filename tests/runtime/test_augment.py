@@ -1,4 +1,4 @@
-"""Augmentation: exact cases against NumPy and `tf.image`, what is drawn, and what is refused."""
+"""Augmentation: exact cases compared with NumPy and `tf.image`, random numbers, and rejected options."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -21,7 +21,7 @@ def images(shape: tuple[int, int, int], count: int = 4) -> Any:
 
 
 def applied(text: str, rows: Any, draws: Sequence[float], shape: tuple[int, int, int] = GREY) -> Any:
-    """Rows that have all drawn the same numbers: 0 is the low end of a range, 1 the high one, 0.5 the middle."""
+    """Rows with the same random numbers: 0 is the low end of a range, 1 the high one, 0.5 the middle."""
     import tensorflow as tf
 
     table = tf.constant([list(draws)] * len(rows), tf.float32)

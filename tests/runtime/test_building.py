@@ -1,4 +1,4 @@
-"""New ops are built beside the few that they look into, and are those that TensorFlow makes on the whole graph."""
+"""New ops are built next to the few that they inspect, and equal those that TensorFlow builds on the whole graph."""
 
 from typing import Any
 
@@ -41,7 +41,7 @@ def network() -> bytes:
 
 
 def on_the_whole(network: bytes, trained: list[str]) -> Any:
-    """Put a training op on the graph as a program of TensorFlow 1 would."""
+    """Add a training op to the graph as a TensorFlow 1 program would."""
     import tensorflow as tf
 
     tf1 = tf.compat.v1

@@ -1,6 +1,6 @@
-"""TensorFlow is configured by whoever owns the process: the command line does, a library user's program is left alone.
+"""TensorFlow is configured by the owner of the process: by the command line, but not in a library user's program.
 
-What counts is said before TensorFlow is imported, so each case has a process of its own.
+Settings take effect before TensorFlow is imported, so each case has its own process.
 """
 
 import json
@@ -33,7 +33,7 @@ def threads():
 
 
 def run(program: str, *arguments: object, **environment: str) -> tuple[Any, str]:
-    """Run a program without what this process has in its environment; return what it prints as JSON, and its errors."""
+    """Run a program without this process's environment; return its JSON output, and its errors."""
     inherited = {name: value for name, value in os.environ.items() if name not in NAMES}
     command = [sys.executable, "-c", THREADS + program, *map(str, arguments)]
     result = subprocess.run(command, env=inherited | environment, capture_output=True, text=True, check=True)
@@ -118,7 +118,7 @@ print(json.dumps(os.environ["KERAS_BACKEND"]))
 
 
 class OnAnother:
-    """What a program has imported as `keras` that computes with PyTorch or JAX."""
+    """A program's imported `keras` that computes with PyTorch or JAX."""
 
     __version__ = "3.15.0"
     StatelessScope = object
@@ -149,7 +149,7 @@ def test_a_keras_that_does_not_do_is_told_with_what_to_do(
 
 
 def archive_of(path: Path) -> Path:
-    """Write a small network with the Keras that is there."""
+    """Write a small network with the installed Keras."""
     keras = keras_on_tensorflow()
     keras.Sequential([keras.Input((4,)), keras.layers.Dense(3, name="fc")]).save(path)
     return path

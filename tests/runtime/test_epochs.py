@@ -1,4 +1,4 @@
-"""The training loop against a plain TensorFlow loop, with rows in memory and in chunks; scores against NumPy."""
+"""The training loop compared with a plain TensorFlow loop, with rows in memory and in chunks; scores with NumPy's."""
 
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ FED = ["X:0", "y:0"]
 
 @pytest.fixture
 def model(new_network: Any, tmp_path: Path, request: pytest.FixtureRequest) -> Path:
-    """A network with momentum, whose steps depend on those before them; with a parameter its labels are asserted."""
+    """A network with momentum, whose steps depend on previous ones; with a parameter its labels are asserted."""
     with new_network().building() as net:
         X, y, _ = net.inputs()
         if getattr(request, "param", False):
@@ -47,7 +47,7 @@ def trainer(model: Path) -> tuple[EpochRunner, State]:
 def take(
     loop: EpochRunner, rows: dict[str, Any], order: Any, bounds: Any, count: int = 100, total: float = 0.0
 ) -> float:
-    """Take an epoch's steps, at most `count` in a call; return the sum of their losses."""
+    """Run an epoch's steps, at most `count` per call; return the sum of their losses."""
     first = 0
     while first < len(bounds) - 1:
         last, size = even_run(bounds, first, count)
@@ -93,7 +93,7 @@ def test_how_steps_are_split_into_calls_changes_no_bit(trainer: tuple[EpochRunne
 
 def test_no_step_is_taken_after_a_loss_that_is_no_number(trainer: tuple[EpochRunner, State]) -> None:
     rows, loop = arrays(40), trainer[0]
-    rows["X:0"][25, 0] = np.inf  # on some processors the ReLU of what is no number is 0
+    rows["X:0"][25, 0] = np.inf  # on some processors the ReLU of NaN is 0
     taken = loop.steps(rows, np.arange(40), 10, first=0)
     assert (taken.count, taken.failed) == (3, True)
 

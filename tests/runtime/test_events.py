@@ -1,4 +1,4 @@
-"""Event files, as TensorBoard's own reader finds them."""
+"""Event files, read by TensorBoard's own reader."""
 
 from pathlib import Path
 from typing import Any

@@ -1,4 +1,4 @@
-"""A part of a graph as a function: the gate comes before all that is asked of what is fed."""
+"""A part of a graph as a function: the gate comes before all checks of the fed values."""
 
 import pytest
 
@@ -10,7 +10,7 @@ from tests.hostile_models import calling, function, graph
 
 
 def acting(op: str) -> Graph:
-    """A graph that acts in a branch that something chooses, which nobody feeds, as nobody feeds its input."""
+    """A graph that acts in a branch, whose predicate is not fed, nor is its input."""
     call = calling("If", then_branch="body", else_branch="other")
     call.input.append("chooses")
     functions = (function("body", NodeDef(name="act", op=op)), function("other", NodeDef(name="x", op="NoOp")))

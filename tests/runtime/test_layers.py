@@ -1,4 +1,4 @@
-"""Layers, activations, initialisers and optimizers against TensorFlow's and Keras's own."""
+"""Layers, activations, initialisers and optimizers compared with TensorFlow's and Keras's own."""
 
 from typing import Any
 
@@ -62,7 +62,7 @@ FULL_NAMES = [f"{name}_{kind}" for name in ("glorot", "he", "lecun") for kind in
 
 @pytest.mark.parametrize("name", FULL_NAMES)
 def test_initialisers_have_the_spread_of_their_namesakes(tf1: Any, name: str) -> None:
-    """TensorFlow's own classes of those names are the referees; a few per cent is chance."""
+    """Compared with TensorFlow's own classes of those names; a few per cent are chance."""
     reference = {
         "glorot_uniform": tf1.initializers.glorot_uniform,
         "glorot_normal": tf1.initializers.glorot_normal,
@@ -85,7 +85,7 @@ def test_dense_needs_rows_of_units() -> None:
 
 
 def run(tf1: Any, spec: str, x: Any, training: bool = False) -> tuple[Any, dict[str, Any]]:
-    """Build layers, run them (and their updates) on rows, and return the output and the variables after it."""
+    """Build layers, run them (and their updates) on rows, and return the output and the variables afterwards."""
     with tf1.Graph().as_default() as graph, tf1.Session() as session:
         tf1.set_random_seed(3)
         *_, outputs = stack(parse(spec), tf1.constant(x), "dnn").values()
@@ -155,7 +155,7 @@ def test_dropout_scales_what_it_keeps_and_is_nothing_when_not_training(
 ) -> None:
     x = np.ones(shape, np.float32)
     found, _ = run(tf1, f"dropout({rate})", x, training=True)
-    assert np.unique(found) == pytest.approx([0, 1 / (1 - rate)], rel=2e-5)  # the rate is met to 16 bits
+    assert np.unique(found) == pytest.approx([0, 1 / (1 - rate)], rel=2e-5)  # the rate is reached to 16 bits
     assert np.mean(found == 0) == pytest.approx(rate, abs=0.02)
     np.testing.assert_array_equal(run(tf1, f"dropout({rate})", x)[0], x)
 

@@ -1,4 +1,4 @@
-"""Networks with TensorFlow 1's own loops: evaluated, trained above and through a loop, against a plain session."""
+"""Networks with TensorFlow 1's own loops: evaluated, trained after or through loops, compared with a plain session."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -30,7 +30,7 @@ def sequences(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module", params=[False, True], ids=["reference", "resource"])
 def recurrent(request: pytest.FixtureRequest, new_network: type[Any], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A recurrent network by `tf.while_loop` and arrays, with a conditional in the loop and dropout behind it."""
+    """A recurrent network with `tf.while_loop` and arrays, with a conditional in the loop and dropout after it."""
     network = new_network(resource=request.param)
     tf, v1 = network.tf, network.v1
     with network.building():
@@ -56,7 +56,7 @@ def recurrent(request: pytest.FixtureRequest, new_network: type[Any], tmp_path_f
 
 
 def by_session(session: Any, data: Path, epochs: int, batch: int, seed: int) -> dict[str, Any]:
-    """Train with the graph's own op in a plain loop, on the batches that the tool takes."""
+    """Train with the graph's own op in a plain loop, on the tool's batches."""
     arrays = np.load(data, allow_pickle=False)
     x, y = arrays["x_train"][VALID:], arrays["y_train"][VALID:]
     for epoch in range(1, epochs + 1):

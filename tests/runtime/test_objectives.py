@@ -1,4 +1,4 @@
-"""Objectives against Keras's losses and NumPy; models that are made and trained for each of them."""
+"""Objectives compared with Keras's losses and NumPy; models that are made and trained for each of them."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -76,7 +76,7 @@ def keras(name: str, labels: Any, weights: Any = None, **options: Any) -> float:
 )
 def test_losses_are_those_of_keras(objective: Objective, labels: Any, name: str, options: dict[str, Any]) -> None:
     its = ONE_HOT if name in ("CategoricalCrossentropy", "CategoricalHinge") else labels
-    if name == "CategoricalHinge":  # Keras's is 0 at least where the best other logit is below 0
+    if name == "CategoricalHinge":  # Keras's is at least 0 if the best other logit is below 0
         others = np.where(ONE_HOT > 0, -np.inf, LOGITS).max(1)
         expected = np.maximum(0, 1 + others - LOGITS[np.arange(12), CLASSES]).mean()
     else:
@@ -124,7 +124,7 @@ def test_a_class_that_the_model_lacks_has_no_weight() -> None:
 
 
 def rows(tmp_path: Path, kind: str) -> Path:
-    """Rows that a linear model of the right objective learns."""
+    """Rows that a linear model with the right objective learns."""
     x = RANDOM.normal(size=(300, 4)).astype(np.float32)
     scores = x @ RANDOM.normal(size=(4, 3)).astype(np.float32)
     y = {

@@ -1,4 +1,4 @@
-"""Preprocessing in the graph: raw rows give what NumPy's steps give, for images of any size."""
+"""Preprocessing in the graph: raw rows have the results of NumPy's steps, for images of any size."""
 
 from typing import Any
 
@@ -19,7 +19,7 @@ RANDOM = np.random.default_rng(0)
 
 
 def identity(shape: list[int | None] | None, dtype: str = "float32") -> Graph:
-    """A graph that gives what it is fed."""
+    """A graph that returns its input."""
     import tensorflow as tf
 
     with tf.Graph().as_default():

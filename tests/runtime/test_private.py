@@ -1,4 +1,4 @@
-"""What is needed of TensorFlow's private parts, each held against what it is needed for."""
+"""TensorFlow's private parts that are used, each compared with its purpose."""
 
 from typing import Any
 
@@ -27,7 +27,7 @@ def test_types_of_ops_are_known_or_not() -> None:
 
 
 def test_functions_of_an_imported_graph_are_found_inside_of_a_loop(tf: Any) -> None:
-    """A loop in a `tf.function` is a function of its own, which looks for others in the table of the process."""
+    """A loop in a `tf.function` is its own function, which looks up others in the table of the process."""
     message = tf.compat.v1.GraphDef()
     signature = message.library.function.add().signature
     signature.name = "twice_for_a_test_of_private_parts"
@@ -76,7 +76,7 @@ STEP = [0.1, -0.2]
 
 
 def trained(tf: Any, name: str, rates: dict[str, float], resource: bool, decay: float = 0.0) -> dict[str, Any]:
-    """Take a step with the gradient STEP for variables of two elements, each with a rate of its own."""
+    """Apply one step with the gradient STEP to variables of two elements, each with its own rate."""
     tf1, kind = tf.compat.v1, Optimizer.known()[name]()
     with tf1.Graph().as_default(), tf1.Session() as session:
         variables = {

@@ -1,4 +1,4 @@
-"""Recipes: what can be typed, and what is refused when one is made."""
+"""Recipes: valid texts, and errors for invalid ones."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Schedules, value by value, against Keras's and TensorFlow 1's own."""
+"""Schedules, value by value, compared with Keras's and TensorFlow 1's own."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -16,7 +16,7 @@ RUN = RunSteps(0, 100)
 
 
 def factors(text: str, warmup: int = 0, span: RunSteps = RUN, steps: Sequence[int] = STEPS) -> list[float]:
-    """Return the factors that a graph computes at some steps."""
+    """Return the factors computed by a graph at some steps."""
     import tensorflow as tf
 
     with tf.Graph().as_default(), tf.compat.v1.Session() as session:
@@ -27,7 +27,7 @@ def factors(text: str, warmup: int = 0, span: RunSteps = RUN, steps: Sequence[in
 
 
 def keras(name: str, *arguments: Any, **more: Any) -> list[float]:
-    """Return the values of a schedule of Keras at the same steps."""
+    """Return the values of a Keras schedule at the same steps."""
     import tensorflow as tf
 
     schedule = getattr(tf.keras.optimizers.schedules, name)(*arguments, **more)
@@ -77,7 +77,7 @@ def test_steps_that_are_said_go_on_from_an_earlier_run() -> None:
 
 
 def test_a_warm_up_comes_before_any() -> None:
-    """Keras warms up to the rate, and decays over the steps that come after."""
+    """Keras warms up to the rate, and decays over the remaining steps."""
     expected = keras("CosineDecay", 0.0, 80, warmup_target=1.0, warmup_steps=20)
     np.testing.assert_allclose(factors("cosine", warmup=20)[3:], expected[3:], atol=1e-6)
     assert factors("constant", warmup=4, span=RunSteps(10, 100), steps=[10, 11, 13, 14, 99]) == [0.25, 0.5, 1, 1, 1]

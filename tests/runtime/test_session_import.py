@@ -1,4 +1,4 @@
-"""Both of the chapter's ways to put foreign weights into a live session (11.2.2)."""
+"""Both of the chapter's ways to load foreign weights into a live session (11.2.2)."""
 
 from typing import Any
 

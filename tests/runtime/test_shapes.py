@@ -1,4 +1,4 @@
-"""Shapes as TensorFlow infers them, of a graph that is imported without being built in Python or run."""
+"""Shapes inferred by TensorFlow, for a graph imported without being built in Python or run."""
 
 import pytest
 

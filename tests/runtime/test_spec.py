@@ -1,4 +1,4 @@
-"""SPEC: layers in Python's call syntax, and what is refused in it."""
+"""SPEC: layers in Python's call syntax, and its errors."""
 
 import re
 

@@ -1,4 +1,4 @@
-"""Texts that a graph looks up in tables: they are filled before it runs, each graph's with its own words."""
+"""Strings that a graph looks up in tables, which are filled before it runs, separately for each graph."""
 
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,7 @@ CLASSES = np.arange(20) % 3
 
 
 def saved(folder: Path, words: list[str], kind: str = "memory") -> tuple[Model, Array]:
-    """Save a network that looks up words, and what it makes of the rows; the table's name is always the same."""
+    """Save a network that looks up words, and its outputs for the rows; the table's name is always the same."""
     import tensorflow as tf
     from tensorflow.python.ops import lookup_ops
 

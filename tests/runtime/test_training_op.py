@@ -1,4 +1,4 @@
-"""Training ops of ours against plain TensorFlow 1 programs, which keep and resume the same numbers."""
+"""Our training ops compared with plain TensorFlow 1 programs, which store and resume the same numbers."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -30,7 +30,7 @@ WEIGHTS = ["hidden1/kernel", "hidden1/bias", "outputs/kernel", "outputs/bias"]
 
 
 def adamw(v1: Any) -> Any:
-    """Adam whose weights lose `rate * decay` of themselves, as Loshchilov and Hutter have it."""
+    """Adam whose weights are decreased by `rate * decay` of themselves, as in Loshchilov and Hutter."""
 
     class AdamW(v1.train.AdamOptimizer):  # type: ignore[misc]
         def apply_gradients(self, pairs: Any, global_step: Any = None, name: str | None = None) -> Any:
@@ -76,7 +76,7 @@ def batch(number: int) -> dict[str, Any]:
 
 
 def train(graph: Any, op: str, values: Any, first: int) -> dict[str, Any]:
-    """Take steps as `finetune` does; return the variables."""
+    """Run steps as `finetune` does; return the variables."""
     function = GraphFunction(graph, ["loss/loss:0", op], ["X:0", "y:0"])
     state = State(variables(graph).values(), values)
     EpochRunner(function, state, {}).steps(
@@ -194,7 +194,7 @@ def test_what_is_frozen_later_is_neither_decayed_nor_bounded(new_network: Any, t
 
 
 def pulled(v1: Any) -> Any:
-    """Plain gradient descent on the loss and on how far kernels of rank 2 are from where they were restored."""
+    """Plain gradient descent on the loss and on the distance of kernels of rank 2 from their restored values."""
 
     class Pulled(v1.train.GradientDescentOptimizer):  # type: ignore[misc]
         def minimize(self, loss: Any, *more: Any, **named: Any) -> Any:
@@ -232,7 +232,7 @@ def test_kernels_are_pulled_towards_their_values_at_the_start(
 
 
 def averaged(v1: Any) -> Any:
-    """Momentum, and moving averages as TensorFlow's own class keeps them, which counts the updates from step 3 on."""
+    """Momentum, and moving averages as in TensorFlow's own class, which counts the updates from step 3 on."""
 
     class Averaged(v1.train.MomentumOptimizer):  # type: ignore[misc]
         def minimize(self, loss: Any, step: Any, name: str) -> Any:
@@ -276,7 +276,7 @@ def test_a_graphs_own_step_counts_on(new_network: Any) -> None:
 
 @pytest.fixture
 def weights() -> Iterator["Weights"]:
-    """Two layers in a graph of their own, whose loss has simple gradients."""
+    """Two layers in their own graph, whose loss has simple gradients."""
     import tensorflow as tf
 
     with tf.Graph().as_default(), tf.compat.v1.Session() as session:
@@ -300,7 +300,7 @@ class Weights:
         return self.v1.get_variable(f"{layer}/{name}", initializer=value, use_resource=False)
 
     def step(self, recipe: Recipe, steps: int = 1, span: RunSteps = UNKNOWN_STEPS, trained: int = 0) -> dict[str, Any]:
-        """Train the variables from number `trained` on; return all."""
+        """Train the variables from index `trained` on; return all."""
         names = [variable.op.name for variable in self.variables]
         op = put_training_op(recipe, self.loss, self.variables[trained:], names, span)
         self.session.run(self.v1.global_variables_initializer())
@@ -310,7 +310,7 @@ class Weights:
 
 
 def rates(found: dict[str, Any]) -> dict[str, float]:
-    """Return the rate that each variable was changed with, by one step of gradient descent from what it was."""
+    """Return the effective rate of each variable, from one step of gradient descent."""
     begun = {"kernel": KERNEL, "bias": BIAS}
     names = [name for name in found if name.rpartition("/")[2] in begun]
     return {name: round(float(1 - (found[name] / begun[name.rpartition("/")[2]]).mean()), 5) for name in names}

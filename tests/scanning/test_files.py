@@ -1,4 +1,4 @@
-"""What is found in files that are no graphs: pickles, Keras configs, HDF5, zips, links and records."""
+"""Findings in files other than graphs: pickles, Keras configs, HDF5, zips, links and records."""
 
 import io
 import json
@@ -21,7 +21,7 @@ from tests.hostile_models import acting, graph
 
 
 def found(*paths: Path) -> list[tuple[str, str, str]]:
-    """The kind, what, and severity of each finding; everything can be read."""
+    """The kind, what, and severity of each finding; everything must be readable."""
     result = scan(paths)
     assert result.unread == []
     return [(each.kind, each.what, each.severity) for each in result.found]
@@ -38,7 +38,7 @@ class Calls:
 
 
 class Own:
-    """A class of somebody's own."""
+    """A custom class."""
 
 
 @pytest.mark.parametrize("protocol", range(6))
@@ -204,7 +204,7 @@ def test_zips(tmp_path: Path) -> None:
     np.savez(plain, a=np.ones(3))
     (tmp_path / "x.npz").write_bytes(b"#!/bin/sh\nrm -r /\n" + plain.getvalue())
     (tmp_path / "y.npz").write_bytes(plain.getvalue() + b"more")
-    for path in (tmp_path / "x.npz", tmp_path / "y.npz"):  # the first is not told by its bytes, and so not clean
+    for path in (tmp_path / "x.npz", tmp_path / "y.npz"):  # the first is not recognised by its bytes, and so not clean
         result = scan([path])
         assert [each.kind for each in result.found] == (["zip/hidden"] if path.name == "y.npz" else [])
         assert len(result.unread) == 1
@@ -401,7 +401,7 @@ UNNAMED = {
 
 @pytest.mark.parametrize("name", UNNAMED)
 def test_only_what_was_read_is_clean(tmp_path: Path, name: str) -> None:
-    """By its bytes, whatever its name; None is for what nobody here reads, an empty text for what is clean."""
+    """By its bytes, whatever its name; None is for unsupported files, an empty text for clean ones."""
     file, content, kind = UNNAMED[name]
     (tmp_path / file).parent.mkdir(exist_ok=True)
     (tmp_path / file).write_bytes(content)

@@ -1,4 +1,4 @@
-"""Folders of other frameworks are scanned: numbers are clean, and what acts among them is found."""
+"""Folders of other frameworks are scanned: numbers are clean, and anything that acts is found."""
 
 import io
 import json
@@ -28,7 +28,7 @@ class Acts:
 def test_what_frameworks_wrote_is_clean(name: str) -> None:
     result = scan([FIXTURES / name])
     assert (result.found, result.unread) == ([], [])
-    assert result.scanned  # the others are texts
+    assert result.scanned  # the others are strings
 
 
 @pytest.mark.parametrize("place", ["params.Dense_0.kernel/c/0/1", "_sharding", "step/c"])
@@ -87,7 +87,7 @@ def test_what_acts_in_a_part_of_a_distributed_checkpoint_is_found(tmp_path: Path
 
 
 def archive(raw: bytes) -> bytes:
-    """Return an archive as `torch.save` writes it, with a pickle of somebody's own."""
+    """Return an archive as written by `torch.save`, with a custom pickle."""
     held = io.BytesIO()
     with zipfile.ZipFile(held, "w") as out:
         out.writestr("archive/data.pkl", raw)

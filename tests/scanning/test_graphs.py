@@ -1,4 +1,4 @@
-"""Graphs that act are found wherever the op is; savers, tables of assets and what computes are not."""
+"""Graphs that act are found wherever the op is; savers, tables of assets and pure computations are clean."""
 
 import os
 from contextlib import nullcontext
@@ -49,7 +49,7 @@ def test_it_is_found_in_every_place(tmp_path: Path, place: str, op: str) -> None
 @pytest.mark.parametrize("place", NESTED)
 @pytest.mark.parametrize("op", [*ONE_OF_EACH, "Relu", "ShardedFilename", "Skipgram", "CompareAndBitpack"])
 def test_the_gate_refuses_what_is_found_and_nothing_else(tmp_path: Path, place: str, op: str) -> None:
-    """But for graphs in values, which nothing runs."""
+    """Except graphs in values, which nothing runs."""
     meta = NESTED[place](op)
     found = {each.what for each in graph_findings(write(meta, tmp_path / "x.pb")) if each.kind != "graph/hidden-graph"}
     with pytest.raises(GraphError, match="can have side effects") if found else nullcontext():
@@ -112,7 +112,7 @@ def test_a_saver_in_update_ops_is_found(tmp_path: Path) -> None:
 
 
 def test_a_training_op_that_saves_is_found(tmp_path: Path) -> None:
-    """Nothing waits for it, as for the ops of a saver, but it waits for other ops too."""
+    """Nothing depends on it, as for the ops of a saver, but it depends on other ops too."""
     meta = graph(*saver(constant("save/Const", b"model")))
     meta.graph_def.node.append(NodeDef(name="train", op="NoOp", input=["^save/SaveV2"]))
     assert list(graph_findings(write(meta, tmp_path / "x.meta"))) == []
@@ -121,7 +121,7 @@ def test_a_training_op_that_saves_is_found(tmp_path: Path) -> None:
 
 
 def test_the_corpus_of_word2vec_is_read_from_a_file(tmp_path: Path) -> None:
-    """It is named by an attribute, in an op that TensorFlow has forgotten, not its kernel."""
+    """It is in an attribute of an op that TensorFlow no longer has, while its kernel exists."""
     (found,) = graph_findings(write(graph(NodeDef(name="pairs", op="Skipgram")), tmp_path / "x.meta"))
     assert found.kind == "graph/reads-files"
 
@@ -174,9 +174,9 @@ FOUND = {
     "chicago-taxi/1551382555/saved_model.pb",
     "serving_model_dir/model.ckpt-10000.meta",
 }
-"""Models of the corpus that do act: code of layers, files by constant paths, a printing op, an op of a plug-in."""
+"""Models of the corpus that do act: code of layers, files with constant paths, a printing op, a plug-in's op."""
 UNREAD = ("broken_", ".tflite", ".tfrecord", ".tar.gz", "build-test-op")
-"""Files that are cut off, are of other kinds, or are a program."""
+"""Truncated files, files of other kinds, or a program."""
 
 
 @pytest.mark.skipif(not CORPUS.is_dir(), reason="CKPTTOOL_CORPUS does not name the folder of real models")

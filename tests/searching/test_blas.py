@@ -1,4 +1,4 @@
-"""Eigendecompositions are computed by one thread each, and the threads that were there are there afterwards."""
+"""Eigendecompositions use one thread each, and the number of threads is restored afterwards."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Features of frozen parts: each is computed from the nearest below that is there, and is what the rows give."""
+"""Features of frozen parts: each is computed from the nearest existing ones below, and equals that of the rows."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Configurations, what bounds them, and the blocks that all of them are tried on."""
+"""Configurations, their bounds, and the blocks on which all of them are tried."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Depths: each is a place that all data passes in one tensor; found by the data, whatever layers are called."""
+"""Depths: places where all data is in one tensor; found by data flow, whatever the layers' names."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -26,7 +26,7 @@ Build = Callable[[Any, Any, Any], Any]
 
 @pytest.fixture
 def built(new_network: type[Any]) -> Callable[[Build], Graph]:
-    """Return what makes a graph of a function that builds from the network, X and `training` up to the logits."""
+    """Return a function that makes a graph from one that builds from the network, X and `training` up to the logits."""
 
     def make(build: Build) -> Graph:
         network = new_network()

@@ -1,4 +1,4 @@
-"""Differences of configurations: what is told of simulated searches is true as often as it says."""
+"""Differences of configurations: intervals of simulated searches contain the truth as often as claimed."""
 
 from statistics import NormalDist
 
@@ -22,11 +22,11 @@ def outcomes(scores: Scores) -> dict[Block, Outcome]:
     return {Block(seed): Outcome(line) for seed, line in enumerate(scores)}
 
 
-# ---- searches on validation rows: rows are hard or easy, seeds are good or bad, and some rows like one of the two ----
+# ---- searches on validation rows: rows are easy or hard, seeds are good or bad, and some rows suit one of the two ----
 
 
 SKILLS = (3.0, 2.8, 2.9, 2.7, 2.6, 2.5)
-"""Of the configurations of a study; the first two are compared, and all tell what seeds change."""
+"""The configurations of a study; the first two are compared, and all contribute to the variance of seeds."""
 
 
 def truth(of_seeds: float) -> float:
@@ -35,7 +35,7 @@ def truth(of_seeds: float) -> float:
 
 
 def simulated(rng: np.random.Generator, of_seeds: float, seeds: int, rows: int) -> Scores:
-    """Some configurations' correctness, of so many seeds each on the same rows."""
+    """The correctness of the configurations, with several seeds each, on the same rows."""
     difficulty = rng.normal(size=rows) * 2
     every = []
     for skill in SKILLS:
@@ -45,14 +45,14 @@ def simulated(rng: np.random.Generator, of_seeds: float, seeds: int, rows: int) 
 
 
 def known_of(study: dict[Configuration, dict[Block, Outcome]], design: Design) -> Between | None:
-    """What all of a study tell of the first two."""
+    """What the whole study shows about the first two."""
     variances = Variances.of(study, design)
     one, other = list(study)[:2]
     return variances.between(one, other) if variances else None
 
 
 def covered(seeds: int, rows: int, of_seeds: float) -> tuple[float, float]:
-    """In how many of 200 searches the interval has the truth, if all are asked what seeds change, or the two alone."""
+    """The fraction of intervals that contain the truth, with the variance of seeds from all configurations, or two."""
     rng, true, design, hits, alone = np.random.default_rng(3), truth(of_seeds), validation(seeds, rows), 0, 0
     for _ in range(200):
         every = {Configuration(9, k): outcomes(line) for k, line in enumerate(simulated(rng, of_seeds, seeds, rows))}
@@ -68,7 +68,7 @@ def covered(seeds: int, rows: int, of_seeds: float) -> tuple[float, float]:
 def test_the_interval_over_rows_and_seeds_is_right_in_95_of_100_searches(
     seeds: int, rows: int, of_seeds: float
 ) -> None:
-    """Also where what seeds change is most of what is not known; of 200 searches a point more or less is chance."""
+    """Also if seeds cause most of the uncertainty; of 200 searches a point more or less is chance."""
     together, alone = covered(seeds, rows, of_seeds)
     assert 0.92 <= together <= 0.99
     assert 0.92 <= alone <= 0.99
@@ -84,7 +84,7 @@ def test_three_seeds_count_as_three_and_tell_little_of_their_spread() -> None:
 
 
 def test_all_configurations_tell_what_seeds_change() -> None:
-    """Each has its own spread, as one is trained more than another, and the mean of all counts as one degree more."""
+    """Each has its own spread, as some are trained more than others, and the mean of all counts as one degree more."""
     rng, design = np.random.default_rng(0), validation(3, 10)
     common = rng.normal(size=3) * 0.2
     spreads = {Configuration(20, k): 0.01 if k < 10 else 0.1 for k in range(20)}
@@ -117,7 +117,7 @@ def drawn(rng: np.random.Generator, centres: Scores, rows: int) -> tuple[Scores,
 
 
 def features(inputs: Scores, kind: str, seed: int) -> Scores:
-    """Inputs as they are, fewer of them, or seen through a random layer that the seed draws."""
+    """Inputs unchanged, fewer of them, or through a random layer that the seed draws."""
     if kind == "fewer":
         return inputs[:, :6]
     if kind == "random":
@@ -133,7 +133,7 @@ def right(train: Scores, labels: NDArray[np.int64], judged: Scores, answers: NDA
 
 
 def searched(rng: np.random.Generator, centres: Scores, design: Design) -> dict[str, dict[Block, Outcome]]:
-    """The outcomes of each kind on one draw of the data; each fold draws a random layer of its own, as trials do."""
+    """The outcomes of each kind on one draw of the data; each fold draws its own random layer, as trials do."""
     inputs, labels = drawn(rng, centres, design.rows)
     found: dict[str, dict[Block, Outcome]] = {kind: {} for kind in KINDS}
     for seed in design.seeds:
@@ -172,7 +172,7 @@ def test_the_interval_over_folds_is_right_in_95_of_100_searches(seeds: int, sear
     assert 0.92 <= np.mean(hits) <= 0.98
 
 
-# ---- what is told, in small ----
+# ---- small examples ----
 
 
 def test_the_correlated_t_is_that_of_the_paper() -> None:
@@ -186,7 +186,7 @@ def test_the_correlated_t_is_that_of_the_paper() -> None:
 
 
 def test_the_standard_error_is_that_of_the_analysis_of_variance() -> None:
-    """Rows and seeds that add up exactly: nothing is left over, so both parts are their own variances."""
+    """Rows and seeds that add up exactly: no residual, so both parts are their own variances."""
     rows, seeds = np.array([0.0, 1.0, 2.0, 3.0]), np.array([[0.0], [1.0], [5.0]])
     lines = tuple((block,) for block in validation(3, 4).blocks)
     of_rows, of_seeds, _ = components(rows + seeds, Between(lines, float(seeds.var(ddof=1)), 2))
@@ -205,7 +205,7 @@ def test_the_two_directions_mirror_one_another() -> None:
 
 
 def test_few_rows_that_agree_do_not_prove_that_all_do() -> None:
-    """Of 50 rows without a difference the rule of three says: up to 6 of 100 may differ."""
+    """Of 50 rows without a difference, by the rule of three up to 6 of 100 may differ."""
     same = over_rows(np.zeros((3, 50)), rope=0.005)
     assert (same.mean, same.high) == (0.0, pytest.approx(0.06, abs=0.02))
     assert same.worse > 0.2
@@ -235,7 +235,7 @@ def test_a_seed_whose_folds_are_not_all_there_is_compared_by_folds() -> None:
 
 
 def test_rows_are_matched_by_their_numbers_whatever_the_folds() -> None:
-    """A row that all seeds have wrong is one row, although it lies in another fold for each of them."""
+    """A row that is wrong for all seeds is one row, although it is in another fold for each of them."""
     design, wrong = Design.of(labelled=10, seeds=2), 7
     rows = {b: np.roll(np.arange(10), 3 * b.seed)[2 * b.fold : 2 * b.fold + 2] for b in design.blocks}
     one = {b: Outcome(np.ones(2), rows=rows[b]) for b in design.blocks}

@@ -1,4 +1,4 @@
-"""The mirror of a search in Optuna: Optuna reads what the study has, once, whenever the search was ended."""
+"""The mirror of a search in Optuna: Optuna reads the study's trials, once, whenever the search was ended."""
 
 import shutil
 import sys
@@ -29,7 +29,7 @@ WHOLE = {
 
 @pytest.fixture
 def output(tmp_path: Path) -> Iterator[Path]:
-    """An output whose path has letters that addresses have a meaning for."""
+    """An output whose path has characters with a meaning in URLs."""
     (tmp_path / "a b%20?c").mkdir()
     yield tmp_path / "a b%20?c" / "best.ckpt"
     optuna.logging.set_verbosity(optuna.logging.INFO)
@@ -41,7 +41,7 @@ def mirrored(output: Path, known: Any, search: Tracked = SEARCH) -> None:
 
 
 def read(output: Path) -> Any:
-    """Return what Optuna itself reads of the file."""
+    """Return the content of the file as read by Optuna itself."""
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     copy = shutil.copy(f"{output}.optuna.db", output.parents[1] / "copy.db")
     storage = optuna.storages.RDBStorage(f"sqlite:///{copy}")

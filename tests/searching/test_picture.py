@@ -1,4 +1,4 @@
-"""The picture of a search: a panel for each number of rows, and one over these."""
+"""The picture of a search: a panel for each number of rows, and one above them."""
 
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ ACCURACY = {SCRATCH: 0.5, Configuration(1, 1): 0.6, Configuration(2, 2): 0.2, Co
 
 
 def found(rows: int, accuracy: dict[Configuration, float] = ACCURACY) -> Search:
-    """Return what a search of so many rows has found, of which the second depth, frozen, was given up."""
+    """Return the result of a search with a number of rows, in which the second depth, frozen, was pruned."""
     design, random = Design.of(rows, seeds=2, folds=2), np.random.default_rng(0)
     outcomes = {
         one: {block: Outcome((random.random(rows // 2) < right) * 1.0) for block in design.blocks}
@@ -37,7 +37,7 @@ def found(rows: int, accuracy: dict[Configuration, float] = ACCURACY) -> Search:
 
 
 def colors(path: Path) -> tuple[tuple[int, ...], dict[str, int]]:
-    """Return the shape of a picture, and how many pixels there are of the color of each kind."""
+    """Return the shape of a picture, and the number of pixels of each kind's color."""
     with Image.open(path) as image:
         pixels = np.asarray(image.convert("RGB")).astype(int)
     counts = {}

@@ -1,4 +1,4 @@
-"""The ranking: by what is right of rows left out, with an interval, ties, and what chosen depths are worth."""
+"""The ranking: by accuracy on held-out rows, with an interval, ties, and the scores of chosen depths."""
 
 from typing import Any
 

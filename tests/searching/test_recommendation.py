@@ -1,4 +1,4 @@
-"""What is recommended of simulated searches is seldom wrong; where rows are too few, how many would do is told."""
+"""Recommendations of simulated searches are seldom wrong; if rows are too few, the necessary number is reported."""
 
 from statistics import NormalDist
 
@@ -14,7 +14,7 @@ Known = dict[Configuration, dict[Block, Outcome]]
 
 
 def searched(rng: np.random.Generator, true: dict[Configuration, float], design: Design) -> Known:
-    """Outcomes of configurations that are so accurate in truth: rows are hard or easy, and like some better."""
+    """Outcomes of configurations with these true accuracies: rows are easy or hard, and suit some better."""
     rows = design.rows
     hard, found = rng.normal(size=rows) * 2, {}
     for one, accuracy in true.items():
@@ -33,7 +33,7 @@ TRUE = {SCRATCH: 0.87, FULL: 0.90, HALF: 0.898, FROZEN: 0.88, Configuration(2, 2
 
 
 def answers(design: Design, searches: int) -> tuple[float, float, list[int]]:
-    """In how many searches no recommendation, how many of the others are wrong, and the rows that are told."""
+    """The fraction of searches without a recommendation, that of wrong ones among the others, and the reported rows."""
     wrong, given, told = 0, 0, []
     for seed in range(searches):
         found = recommend(searched(np.random.default_rng(seed), TRUE, design), design, depths=4)
@@ -56,13 +56,13 @@ def test_it_is_seldom_wrong_and_says_how_many_rows_would_do() -> None:
     assert wrong <= 0.1
 
 
-# ---- in small ----
+# ---- small examples ----
 
 ROWS = Design.of(labelled=50_000, validation=5_000, seeds=3)
 
 
 def exactly(rows: int, design: Design = ROWS, **wrong: tuple[Configuration, int]) -> Known:
-    """Configurations that have so many of the rows wrong: those of a better one are among those of a worse one."""
+    """Configurations with these numbers of wrong rows: those of a better one are among those of a worse one."""
     return {
         one: {b: Outcome((np.arange(rows) >= count) * 1.0, rows=np.arange(rows)) for b in design.blocks}
         for one, count in wrong.values()
@@ -119,7 +119,7 @@ def test_what_was_stopped_or_failed_is_not_compared() -> None:
 
 
 def test_a_block_that_few_have_when_a_search_is_interrupted_does_not_count() -> None:
-    """The first that is ready with a block is not alone for that; one that has only begun is not compared."""
+    """The first to finish a block is not alone because of that; one that has only started is not compared."""
     known = exactly(5_000, a=(FULL, 500), b=(HALF, 600), c=(FROZEN, 900), d=(SCRATCH, 100))
     keeps = {FULL: 2, HALF: 3, FROZEN: 2, SCRATCH: 1}
     part = {one: {b: o for b, o in blocks.items() if b.seed < keeps[one]} for one, blocks in known.items()}

@@ -1,4 +1,4 @@
-"""Rows of a search: which choose, which are judged, and which tell the result."""
+"""Rows of a search: which ones select, which are judged, and which determine the result."""
 
 from pathlib import Path
 
@@ -16,7 +16,7 @@ WANTED = Wanted((InputSpec("X", (None, 1), BY_NAME["float32"]),), InputSpec("y",
 
 
 def rows(folder: Path, number: int | None = None, seeds: int = 2, **counts: int) -> SearchRows:
-    """Divide rows whose value is their number in the file, of three classes."""
+    """Divide rows whose value is their index in the file, of three classes."""
     starts, arrays, first = dict.fromkeys(counts, 0), {}, 0
     for name, count in counts.items():
         starts[name], values = first, np.arange(first, first + count)

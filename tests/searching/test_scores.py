@@ -1,4 +1,4 @@
-"""Scores in closed form are those that fitting row by row, and the evidence's own definition, give."""
+"""Scores in closed form equal those by fitting row by row, and by the evidence's own definition."""
 
 from typing import Any
 
@@ -9,7 +9,7 @@ from ckpttool.searching.scores import PENALTIES, Spectrum, score
 from ckpttool.searching.targets import Amounts, Classes, Labels
 
 FORMS = pytest.mark.parametrize("width", [5, 60], ids=["columns", "rows"])
-"""Fewer columns than rows, and more: the one product is decomposed, or the other."""
+"""Fewer columns than rows, and more: one or the other product is decomposed."""
 
 
 def problem(width: int, rows: int = 30) -> tuple[Any, Any]:
@@ -19,7 +19,7 @@ def problem(width: int, rows: int = 30) -> tuple[Any, Any]:
 
 
 def ridge(features: Any, columns: Any, penalty: float) -> tuple[Any, Any]:
-    """Return the intercept, which is free, and the weights of a ridge by its normal equations."""
+    """Return the unpenalised intercept and the weights of a ridge regression by its normal equations."""
     middle = features.mean(axis=0)
     centred = features - middle
     products = centred.T @ centred + penalty * np.eye(features.shape[1])
@@ -42,7 +42,7 @@ def test_what_is_left_out_is_predicted_as_by_a_fit_to_the_others(width: int) -> 
 
 
 def test_features_that_tell_nothing_are_worth_chance() -> None:
-    """Also features of which each row's are known from the others', as those of more columns than rows are."""
+    """Also features where each row's are known from the others', as with more columns than rows."""
     random, targets = np.random.default_rng(1), Classes.of(np.repeat([0, 1], 20))
     for width in (3, 200):
         shares = [score(random.normal(size=(40, width)).astype(np.float32), targets).right.mean() for _ in range(20)]
@@ -57,7 +57,7 @@ def test_the_evidence_is_the_largest_of_a_linear_model(width: int) -> None:
     found = Spectrum.of(features).evidence(target)
 
     def evidence(alpha: float, beta: float) -> float:
-        """The density of the target, in the directions that centring leaves."""
+        """The density of the target, in the directions that remain after centring."""
         basis = np.linalg.svd(np.eye(len(target)) - 1 / len(target))[0][:, :-1]
         covariance = basis.T @ (centred @ centred.T / alpha + np.eye(len(target)) / beta) @ basis
         rotated = (basis.T @ target)[:, 0]

@@ -1,4 +1,4 @@
-"""Hopeless configurations are stopped between blocks: by an exact test, at a level for all looks, beyond the rope."""
+"""Hopeless configurations are stopped between blocks: by an exact test, at one level for all looks, beyond the rope."""
 
 from math import comb, erf, sqrt
 
@@ -26,11 +26,11 @@ def test_the_tail_is_the_binomial_sum() -> None:
 
 @pytest.mark.parametrize("looks", [1, 2, 4, 5, 9, 14])
 def test_one_of_all_looks_errs_in_five_of_a_hundred_cases(looks: int) -> None:
-    """Sums of so many normal variables that pass the bound at any look, by integration over a grid."""
+    """Sums of normal variables that exceed the bound at any look, by integration over a grid."""
     bound = _bound(level(looks))
     places = np.linspace(-8, bound, 161)
     density = np.exp(-(places**2) / 2) / sqrt(2 * np.pi)
-    density[-1] /= 2  # as the trapezoidal rule has it; at the other end there is nothing
+    density[-1] /= 2  # by the trapezoidal rule; at the other end it is zero
     for look in range(2, looks + 1):
         following = np.linspace(-8 * sqrt(look), bound * sqrt(look), 161)
         steps = np.exp(-((following[:, None] - places) ** 2) / 2) / sqrt(2 * np.pi)
@@ -66,7 +66,7 @@ def test_what_is_worse_by_less_than_the_rope_goes_on_however_sure_that_is() -> N
 
 
 def test_where_a_block_is_a_seed_the_difference_is_beyond_what_seeds_change() -> None:
-    """Of 5,000 rows the sign test sees a point and a half at once; seeds that differ by three make that nothing."""
+    """With 5,000 rows the sign test detects a point and a half at once; with seeds that differ by three it does not."""
     design, rows = Design.of(labelled=50_000, validation=5_000, seeds=3), 5_000
     wrong = {BEST: (500, 520), WORSE: (575, 600), SCRATCH: (510, 505)}
     calm = {one: {**judged(a, rows), **judged(b, rows, seed=1)} for one, (a, b) in wrong.items()}
@@ -77,7 +77,7 @@ def test_where_a_block_is_a_seed_the_difference_is_beyond_what_seeds_change() ->
 
 
 def test_it_is_held_against_the_best_of_those_with_its_blocks() -> None:
-    """A configuration that has fewer blocks is no rival: what it was judged on might have been easy."""
+    """A configuration with fewer blocks is no rival: its blocks might have been easy."""
     design = Design.of(labelled=500, seeds=1)
     two_blocks = {**judged(25), **judged(25, fold=1)}
     assert hopeless({BEST: judged(0), WORSE: two_blocks}, design) == {}

@@ -1,4 +1,4 @@
-"""Student's t against published tables (Abramowitz and Stegun 26.10; NIST/SEMATECH e-Handbook 1.3.6.7.2)."""
+"""Student's t compared with published tables (Abramowitz and Stegun 26.10; NIST/SEMATECH e-Handbook 1.3.6.7.2)."""
 
 import pytest
 

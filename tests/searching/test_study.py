@@ -1,4 +1,4 @@
-"""A study is one file that a search goes on with: trials of one question, each whole, each once, whatever happens."""
+"""A study is one file from which a search resumes: trials of one question, each whole and once, whatever happens."""
 
 import os
 import random
@@ -58,7 +58,7 @@ def test_trials_are_there_as_they_were_when_it_is_opened_again(path: Path) -> No
 
 
 def test_numbers_of_numpy_are_numbers(path: Path) -> None:
-    """What a loop over arrays gives: SQLite would store it as bytes, or refuse it."""
+    """As from a loop over arrays: SQLite would store it as bytes, or reject it."""
     three = np.int64(3)
     write(path, (Configuration(three, three), Block(three), outcome(1, 0, epochs=three, seconds=np.float32(2))))
     with Study.open(path, QUESTION) as study:
@@ -192,7 +192,7 @@ def test_a_file_that_is_no_sound_study_is_left_as_it_is(
 
 
 def test_no_changed_byte_changes_a_trial(path: Path) -> None:
-    """Whatever is flipped is refused in our own words, or changes nothing that is read."""
+    """Any flip is rejected with ckpttool's error, or does not change what is read."""
     with Study.open(path, {"head": "dense(5)"}) as study:
         for keep in (1, 2, 3):
             outcome = Outcome(np.array([1.0, 0.0, 0.5]), 2.5, 3, rows=np.arange(3))
@@ -305,7 +305,7 @@ assert all(np.array_equal(scores, correct(*key)) for key, scores in found.items(
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="kills processes that it forks")
 def test_killed_at_any_time_the_same_search_goes_on_with_nothing_twice_and_nothing_half(path: Path) -> None:
-    """A process of its own forks searches and kills them after 0 to 30 ms: opening, writing or between."""
+    """A separate process forks searches and kills them after 0 to 30 ms: opening, writing or between."""
     seed = str(random.randrange(1000))
     said = subprocess.run([sys.executable, "-c", KILLED, str(path), seed], capture_output=True, text=True, check=False)
     assert (said.returncode, said.stderr) == (0, ""), f"seed {seed}"

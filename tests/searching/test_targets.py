@@ -1,4 +1,4 @@
-"""What labels are taken for, and which labels nothing can be learnt of."""
+"""The interpretation of labels, and labels from which nothing can be learnt."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Trials: each is what training by itself gives, in whatever order they are run and whatever is shared."""
+"""Trials: each equals separate training, in whatever order they are run and whatever is shared."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -20,7 +20,7 @@ from ckpttool.verbs.new import plan_new
 
 @pytest.fixture(scope="module")
 def asked(tmp_path_factory: pytest.TempPathFactory) -> Asked:
-    """Ask how much of a fresh network of two layers to reuse, for 50 rows of two classes."""
+    """Ask how much of a new network of two layers to reuse, for 50 rows of two classes."""
     folder = tmp_path_factory.mktemp("trials")
     rows = np.random.default_rng(0).normal(size=(60, 6)).astype(np.float32)
     labels = (rows[:, 0] + rows[:, 1] > 0).astype(np.int64)
@@ -156,7 +156,7 @@ def test_a_worker_opens_the_same_model_or_refuses(model: Model, asked: Asked, tr
 
 
 def test_a_head_that_begins_without_weights_sees_the_depth_that_it_lies_on(model: Model, asked: Asked) -> None:
-    """What it computes of frozen layers has the same name above each depth."""
+    """Its ops on frozen layers have the same name above each depth."""
     shared = Trials(model, replace(asked, head="act = activation(relu); new = dense(2)"))
     for configuration in (Configuration(1, 1), Configuration(2, 2)):
         alone = Trials(model, shared.asked)((configuration, Block(0, 0)))

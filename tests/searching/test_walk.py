@@ -1,4 +1,4 @@
-"""The walk finds what the whole grid would, in less than half of its trials, and goes on where it was interrupted."""
+"""The walk has the full grid's result, with less than half of its trials, and resumes where it was interrupted."""
 
 from collections.abc import Callable
 
@@ -14,12 +14,12 @@ DEPTHS = 5
 
 
 def surface(formula: Callable[[int, int], float], scratch: float, depths: int = DEPTHS) -> Surface:
-    """The accuracy of each configuration, by what it keeps and freezes."""
+    """The accuracy of each configuration, by its kept and frozen layers."""
     return {one: scratch if one == SCRATCH else formula(one.keep, one.freeze) for one in Bounds().grid(depths)}
 
 
 FROZEN = (0.888, 0.885, 0.86, 0.80, 0.70, 0.60)
-"""What was measured of frozen trunks, by depth, on MNIST's 5 to 9 with a network for 0 to 4 and 500 rows."""
+"""Accuracies measured with frozen trunks, by depth, on MNIST's 5 to 9 with a network for 0 to 4 and 500 rows."""
 SURFACES = {
     "as measured: frozen falls, trained is flat": surface(
         lambda k, j: FROZEN[j] if k == j else 0.888 - 0.002 * abs(k - 3) - (0, 0, 0.006, 0.02, 0.05)[j], scratch=0.873
@@ -37,7 +37,7 @@ SURFACES = {
 
 
 def any_surface(rng: np.random.Generator, depths: int) -> Surface:
-    """A surface as papers describe them: a best depth, a price of freezing and of training, perhaps a dip."""
+    """A surface as described in papers: a best depth, a cost of freezing and of training, perhaps a dip."""
     best, rise, fall = rng.integers(1, depths + 1), rng.uniform(0, 0.02), rng.uniform(0, 0.015)
     freezing = rng.uniform(0, 0.02) * np.arange(depths + 1) ** rng.uniform(1, 2)
     training = rng.uniform(0, 0.008) * (rng.random() < 0.4)
@@ -52,12 +52,12 @@ def any_surface(rng: np.random.Generator, depths: int) -> Surface:
 
 
 def ranking(found: Surface, depths: int) -> tuple[int, ...]:
-    """The depths as scores rank them, which predict frozen trunks."""
+    """The depths ranked by scores, which predict frozen trunks."""
     return tuple(sorted(range(1, depths + 1), key=lambda depth: -found[Configuration(depth, depth)]))
 
 
 def walked(walk: Walk, found: Surface) -> list[Configuration]:
-    """What a walk tries of a surface, in its order."""
+    """The configurations that a walk tries on a surface, in order."""
     tried: dict[Configuration, float] = {}
     while wave := walk.following(tried.get):
         assert not set(wave) & set(tried)
@@ -100,7 +100,7 @@ def test_with_noise_of_half_a_point_the_answer_is_as_good_as_the_grids_nearly_al
 
 
 def test_the_chapters_walk_comes_first() -> None:
-    """From scratch, all that is frozen well, all kept and the rest trained, all trained; then with less kept."""
+    """From scratch, all well frozen, all kept and the rest trained, all trained; then with less kept."""
     starts = Walk(DEPTHS, ranking=(2, 1, 3, 4, 5, 0)).starts()
     assert [(one.keep, one.freeze) for one in starts] == [(0, 0), (2, 2), (5, 2), (5, 0), (4, 2), (4, 0)]
 

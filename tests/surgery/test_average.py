@@ -1,4 +1,4 @@
-"""Averages, held against the same done to plain dicts of NumPy arrays; what stays the last one's; what is refused."""
+"""Averages, compared with those of plain dicts of NumPy arrays; tensors taken from the last one; errors."""
 
 from typing import Any
 
@@ -50,7 +50,7 @@ def expected(models: list[Arrays], weights: list[float]) -> Arrays:
 
 
 def require_close(found: Checkpoint, wanted: Arrays) -> None:
-    """Weights agree up to the last digit of their dtype; all else is the same."""
+    """Weights are equal up to the last digit of their dtype; all else is identical."""
     assert list(found) == list(wanted)
     for name, array in wanted.items():
         values = found[name].read()
@@ -96,7 +96,7 @@ def test_a_moving_average_is_the_loop_that_it_stands_for(seeds: list[int], decay
 
 
 def test_a_mean_of_float32_is_rounded_once(tmp_path: Any) -> None:
-    """Tensors of several blocks, from files: what three float32 numbers give in float64 is rounded to the nearest."""
+    """Tensors of several blocks, from files: the float64 mean of three float32 numbers is rounded to the nearest."""
     draw = np.random.default_rng(1)
     arrays = [draw.normal(size=(700, 500)).astype(np.float32) for _ in range(3)]
     for number, array in enumerate(arrays):

@@ -1,4 +1,4 @@
-"""Converting: what comes along, what cannot, and that nothing is dropped in silence."""
+"""Converting: what is kept, what cannot be, and that nothing is dropped silently."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Merging by names, held against plain dicts; which options a way takes; what does not agree."""
+"""Merging by names, compared with plain dicts; the options of each method; mismatches."""
 
 from typing import Any
 
@@ -17,7 +17,7 @@ PARTS = st.lists(NAMES, min_size=2, max_size=4)
 
 
 def dicts(parts: list[set[str]]) -> list[dict[str, Any]]:
-    """Dicts whose arrays say which one they are from."""
+    """Dicts whose arrays contain their number."""
     return [{name: np.full(2, number, np.float32) for name in sorted(part)} for number, part in enumerate(parts)]
 
 

@@ -1,4 +1,4 @@
-"""Salvage: of a damaged file each tensor that is whole comes out as it was, and others are named, with the reason."""
+"""Salvage: each whole tensor of a damaged file is saved unchanged, and the others are named, with the reason."""
 
 import hashlib
 import zipfile
@@ -17,7 +17,7 @@ VALUES = {f"layer{number}/kernel": np.full((8, 8), number, np.float32) for numbe
 
 
 def require_true(path: Path, lost: set[str] | None = None) -> set[str]:
-    """What is salvaged has its values, and all names are told: saved, or lost."""
+    """Check that salvaged tensors have their values, and that all names are reported: saved, or lost."""
     found = salvage(path)
     for name, tensor in found.tensors.items():
         assert (tensor.read() == VALUES[name]).all()

@@ -1,4 +1,4 @@
-"""Summaries against NumPy, for tensors that come in pieces."""
+"""Summaries compared with NumPy, for tensors in pieces."""
 
 import numpy as np
 import pytest
@@ -11,7 +11,7 @@ from ckpttool.surgery.summary import histogram, summarize
 
 
 def in_pieces(values: np.ndarray, size: int) -> Tensor:
-    """A float32 tensor whose bytes come in pieces that need not end where a number does."""
+    """A float32 tensor whose pieces need not end at a number's end."""
     raw = values.astype("<f4").tobytes()
     pieces = [memoryview(raw[start : start + size]) for start in range(0, len(raw), size)]
     return Tensor(TensorSpec("x", values.shape, BY_NAME["float32"]), lambda: values, lambda: iter(pieces))

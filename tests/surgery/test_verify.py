@@ -81,7 +81,7 @@ def test_unchanged_compares_bytes():
 
 
 def test_a_large_tensor_is_held_against_its_checksum_and_its_file_against_what_it_was(tmp_path, monkeypatch):
-    """Such a one is read where it lies; both are only known when it was read to its end."""
+    """It is read in place; both are only known after it was read to its end."""
     values = {"a": np.arange(1 << 18, dtype=np.float32)}
     for suffix in ("safetensors", "ckpt"):
         checkpoint.save(values, tmp_path / f"x.{suffix}")

@@ -1,4 +1,4 @@
-"""A small model for the verbs; the networks and the rows are those of every test."""
+"""A small model for the verbs; the networks and the rows are those of all tests."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Which rows are images, of what shape; what each of them draws; options that do not go together."""
+"""Which rows are images, and their shape; their random numbers; conflicting options."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -20,7 +20,7 @@ from ckpttool.training.augment import Augmentation, augmentation_of, check_augme
 
 
 def split(stored: Mapping[str, tuple[int, ...]] | None = None, **fed: tuple[int, ...]) -> Split:
-    """Five rows of each input, of these shapes."""
+    """Five rows of each input, with these shapes."""
     inputs: dict[str, Any] = {name: np.zeros((5, *shape), np.float32) for name, shape in fed.items()}
     columns = {name: Column(Path("d.npz"), name, np.zeros((5, *shape))) for name, shape in (stored or {}).items()}
     return Split("train", inputs, None, 5, (), columns)
@@ -137,7 +137,7 @@ def test_a_batch_of_a_step_is_the_same_each_time_and_other_inputs_stay() -> None
 @pytest.mark.parametrize("steps", ["keras(caffe)", "keras(torch)", "scale(1/127.5, -1)", "bgr(); mean(9)", "none"])
 @pytest.mark.parametrize("stored", ["uint8", "float32"])
 def test_colours_are_changed_before_the_numbers_are_made_of_them(steps: str, stored: str) -> None:
-    """What is fed is the preprocessing of the colours that the same draws make of plain ones."""
+    """The model is fed the preprocessed images, whose colours are changed with the same random numbers."""
     rows = np.random.default_rng(0).integers(20, 230, (4, 5, 6, 3))
     column = Column(Path("d.npz"), "x", rows.astype(stored))
     fitted = fit(column, InputSpec("X", (None, 5, 6, 3), BY_NAME["float32"], Preprocessing.parse(steps).steps), True)

@@ -1,4 +1,4 @@
-"""`ema`: moving averages of the trained weights are kept, judged, and written beside the weights."""
+"""`ema`: moving averages of the trained weights are stored, evaluated, and written next to the weights."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -21,7 +21,7 @@ OPTIONS = Options(epochs=2, batch_size=30, recipe=Recipe("sgd(0.5)", ema=0.9), v
 
 
 class Said(Callback):
-    """Keeps what a user should know."""
+    """Stores notices for the user."""
 
     def __init__(self) -> None:
         self.notes: list[str] = []

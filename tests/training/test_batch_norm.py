@@ -1,4 +1,4 @@
-"""Batch normalisation while training: what the averages of frozen and trained layers do, and what `bn` asks for."""
+"""Batch normalisation in training: averages of frozen and trained layers, and the option `bn`."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -36,7 +36,7 @@ def ours(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def model(
     request: pytest.FixtureRequest, ours: Path, new_network: type[Any], tmp_path_factory: pytest.TempPathFactory
 ) -> Path:
-    """Our network, and one of plain TensorFlow with variables of either kind."""
+    """Our network, and plain TensorFlow ones with variables of either kind."""
     if request.param == "ours":
         return ours
     return written(new_network(request.param == "resource"), tmp_path_factory.mktemp("foreign") / "foreign.ckpt")

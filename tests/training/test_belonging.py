@@ -1,4 +1,4 @@
-"""Rows that belong together: by labels, by groups, by their places in time."""
+"""Rows that belong together: by labels, by groups, by time."""
 
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -20,7 +20,7 @@ from ckpttool.verbs.pretrain import Pretrained, pretrain
 
 
 def labels(split: Split, asks: BatchLoss) -> np.ndarray:
-    """Return the labels of rows to train on."""
+    """Return the labels of the training rows."""
     (train,) = with_pairs([split], asks)
     assert train.labels is not None
     return train.labels
@@ -37,7 +37,7 @@ def test_labels_say_which_rows_are_of_one_group_and_near() -> None:
 
 @pytest.mark.parametrize("seed", range(5))
 def test_near_rows_are_dealt_two_and_two(seed: int) -> None:
-    """All but a few rows, at the ends of windows that begin elsewhere each time, have one that is near beside them."""
+    """All but a few rows, at the ends of windows whose starts vary, have a near one next to them."""
     order = np.random.default_rng(seed).permutation(90)
     found = dealt(order, np.arange(90), BatchLoss("place", 2))
     assert sorted(found) == list(range(90))
@@ -46,7 +46,7 @@ def test_near_rows_are_dealt_two_and_two(seed: int) -> None:
 
 
 class Notes(Callback):
-    """Keeps what is said of rows."""
+    """Stores notices about rows."""
 
     def __init__(self) -> None:
         self.notes: list[str] = []
@@ -57,7 +57,7 @@ class Notes(Callback):
 
 @pytest.fixture
 def run(tmp_path: Path) -> Callable[..., Pretrained]:
-    """Pretrain on 200 rows that stand still for 10 rows each, in 20 groups, or as given."""
+    """Pretrain on 200 rows that are constant for 10 rows each, in 20 groups, or as given."""
 
     def run(text: str, name: str = "rows.npz", **more: Any) -> Pretrained:
         draw = np.random.default_rng(0)
@@ -86,7 +86,7 @@ def contrastive(rows: np.ndarray, same: np.ndarray) -> float:
 
 
 def embedded(tmp_path: Path) -> np.ndarray:
-    """Return what the layer that was written gives for all rows, of the length 1."""
+    """Return the normalised outputs of the written layer for all rows."""
     weights = {name: tensor.read() for name, tensor in checkpoint.open(tmp_path / "out.ckpt").items()}
     rows = np.load(tmp_path / "rows.npz")["x_train"] @ weights["hidden/kernel"] + weights["hidden/bias"]
     return rows / np.linalg.norm(rows, axis=1, keepdims=True)

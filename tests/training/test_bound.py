@@ -1,4 +1,4 @@
-"""A model and a data set, bound: what is fed where, and what does not fit is refused before anything runs."""
+"""A model bound to a data set: what is fed where, and misfits are rejected before anything runs."""
 
 from dataclasses import replace
 from pathlib import Path

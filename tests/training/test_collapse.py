@@ -1,4 +1,4 @@
-"""Collapse: what features of rows say of a representation, and what a user is told of it."""
+"""Collapse: statistics of features for a representation, and the warnings about it."""
 
 from pathlib import Path
 
@@ -16,14 +16,14 @@ DRAW = np.random.default_rng(0)
 
 
 class Notes(Callback):
-    """Keeps what it is told."""
+    """Stores notices."""
 
     def __init__(self) -> None:
-        """Begin with nothing."""
+        """Start empty."""
         self.said: list[str] = []
 
     def on_notes(self, notes: list[str]) -> None:  # type: ignore[override]
-        """Keep notes."""
+        """Store notices."""
         self.said += notes
 
 
@@ -38,7 +38,7 @@ class Notes(Callback):
         (np.ones((200, 20)) + DRAW.normal(size=(200, 20)) * 1e-3, True),
         (DRAW.normal(size=(200, 1)) * DRAW.normal(size=20) + 5, True),
         (DRAW.normal(size=(200, 1)), False),  # one unit has one direction
-        (np.ones((1, 20)), False),  # of one row nothing is known
+        (np.ones((1, 20)), False),  # unknown for one row
     ],
 )
 def test_features_that_tell_no_rows_apart_have_collapsed(features: np.ndarray, collapsed: bool) -> None:

@@ -1,4 +1,4 @@
-"""Dropout put behind the trained hidden layers of any graph, while training alone."""
+"""Dropout after the trained hidden layers of any graph, only in training."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -19,7 +19,7 @@ OPTIONS = Options(epochs=2, batch_size=30, recipe=Recipe(lr="0.05"), valid="firs
 
 
 def behind(path: Path) -> list[str]:
-    """The layers that have dropout."""
+    """The layers with dropout."""
     names = [name for name in files.load(path).nodes if name.endswith("/dropout/dropout/Merge")]
     return [name.split("/")[-5] for name in names]
 
@@ -92,7 +92,7 @@ def test_what_cannot_have_dropout_is_told(small: Path, data: Path, tmp_path: Pat
 
 
 def test_dropout_learns_to_do_without_any_unit(small: Path, data: Path, tmp_path: Path) -> None:
-    """The figures differ from those without, and follow the seed."""
+    """The results differ from those without, and depend on the seed."""
     runs = [
         finetune(Model.open(small), data, replace(OPTIONS, dropout=rate, seed=seed), tmp_path / f"{number}.ckpt")
         for number, (rate, seed) in enumerate([(None, 1), ("0.5", 1), ("0.5", 1), ("0.5", 2)])

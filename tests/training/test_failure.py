@@ -1,4 +1,4 @@
-"""A loss that is no number ends a run: the step, the layer that went first and the last good weights are named."""
+"""A NaN loss ends a run: the step, the layer that failed first and the last good weights are reported."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -19,7 +19,7 @@ OPTIONS = Options(epochs=3, batch_size=20, recipe=Recipe(lr="0.05"), valid="firs
 
 @pytest.fixture
 def fragile(new_network: type[Any], tmp_path: Path) -> Path:
-    """A network whose second layer takes a root: of a negative sum it is no number."""
+    """A network whose second layer computes a square root: NaN for a negative sum."""
     network = new_network()
     tf, v1 = network.tf, network.v1
     with network.building():
@@ -42,7 +42,7 @@ def rows(tmp_path: Path, bad: int | None = None, value: float = -1e6) -> Path:
 
 
 def test_the_layer_that_went_first_is_named(fragile: Path, tmp_path: Path) -> None:
-    """The input is huge in one row, its relu'd image too; the weights then grow without bound."""
+    """The input is huge in one row, and so is its relu; the weights then grow without bound."""
     options = replace(OPTIONS, recipe=Recipe(lr="1e30"))
     with pytest.raises(CkptError) as caught:
         finetune(Model.open(fragile), rows(tmp_path), options, tmp_path / "out.ckpt")
@@ -54,7 +54,7 @@ def test_the_layer_that_went_first_is_named(fragile: Path, tmp_path: Path) -> No
 
 
 def test_the_last_step_of_an_epoch_may_break_the_weights(small: Path, data: Path, tmp_path: Path) -> None:
-    """With one step to an epoch its loss is still a number; what it did to the weights shows in the validation."""
+    """With one step per epoch its loss is still a number; its effect on the weights shows in the validation."""
     options = replace(OPTIONS, batch_size=1000, recipe=Recipe(lr="1e38"))
     with pytest.raises(CkptError) as caught:
         finetune(Model.open(small), data, options, tmp_path / "out.ckpt")
@@ -65,7 +65,7 @@ def test_the_last_step_of_an_epoch_may_break_the_weights(small: Path, data: Path
 
 
 def test_the_step_is_that_of_the_bad_row(fragile: Path, tmp_path: Path) -> None:
-    """A negative number under the root of hidden2, in the batch that has the row: hidden1 is still a number."""
+    """A negative number under the root of hidden2, in the batch with the row: hidden1 is still a number."""
     model = Model.open(fragile)
     hidden1 = np.abs(model.checkpoint["hidden1/kernel"].read()) + 0.1
     tensors = {**model.checkpoint, "hidden1/kernel": hidden1, "hidden2/kernel": -np.eye(6, dtype=np.float32)}

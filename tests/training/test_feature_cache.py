@@ -1,4 +1,4 @@
-"""What a cache takes of the live graph: a tensor with a row for each row, or it is refused by its name."""
+"""What a cache accepts from the live graph: a tensor with a row for each row, or an error with its name."""
 
 from typing import Any
 
@@ -11,7 +11,7 @@ from ckpttool.training.feature_cache import FeatureCache
 
 @pytest.fixture
 def cache(monkeypatch: pytest.MonkeyPatch) -> Any:
-    """A cache whose live graph gives what is put into `gives`."""
+    """A cache whose live graph returns the value of `gives`."""
     made = object.__new__(FeatureCache)
     made.gives = {}  # type: ignore[attr-defined]
     monkeypatch.setattr(FeatureCache, "_outputs", lambda self, rows: self.gives)

@@ -1,4 +1,4 @@
-"""`lp_ft`: the head is trained alone first, then all layers that are not frozen; stages say the same by pattern."""
+"""`lp_ft`: the head is trained alone first, then all layers that are not frozen; equal to stages by pattern."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -24,7 +24,7 @@ HEAD = "new = dense(5, relu); outputs = dense(3)"
 
 
 class Said(Callback):
-    """Keeps what a user should know, and which weights each stage trains."""
+    """Stores notices for the user, and which weights each stage trains."""
 
     def __init__(self) -> None:
         self.notes: list[str] = []
@@ -47,7 +47,7 @@ def values(path: Path) -> dict[str, np.ndarray[Any, Any]]:
 
 @pytest.fixture(params=["ckpt", "keras"])
 def headed(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
-    """A network of TensorFlow 1 or of Keras with a new head of two layers."""
+    """A TensorFlow 1 or Keras network with a new head of two layers."""
     trunk, path = tmp_path / f"trunk.{request.param}", tmp_path / f"headed.{request.param}"
     new([4], "low = dense(6, relu); outputs = dense(2)", trunk, Recipe(), seed=1)
     plan_reuse(Model.open(trunk), "low", head=HEAD).write(path)

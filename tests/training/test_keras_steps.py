@@ -1,4 +1,4 @@
-"""Steps of SGD on a Keras file end where Keras's own `fit` ends: averages, penalties, what is frozen, loops."""
+"""Steps of SGD on a Keras file equal Keras's own `fit`: averages, penalties, frozen layers, loops."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -32,7 +32,7 @@ def normalised_twice() -> Any:
 
 
 def normalised_images() -> Any:
-    """By the fused op, which corrects the variance and has a least epsilon on some devices; and along other axes."""
+    """With the fused op, which corrects the variance and has a least epsilon on some devices; and along other axes."""
     rows = layers.Input((4, 4, 2), name="rows")
     x = layers.BatchNormalization(momentum=0.8, epsilon=1e-7, name="small")(layers.Conv2D(3, 3)(rows))
     x = layers.BatchNormalization(center=False, scale=False, name="plain")(layers.Reshape((4, 3))(x))
@@ -53,7 +53,7 @@ def with_a_loop() -> Any:
 
 
 def adapted() -> Any:
-    """A normalisation whose count nothing reads."""
+    """A normalisation whose count is unused."""
     rows, norm = layers.Input((6,), name="rows"), layers.Normalization(name="norm")
     norm.adapt(np.random.default_rng(1).normal(2, 3, (40, 6)).astype(np.float32))
     return classified(rows, norm(rows))

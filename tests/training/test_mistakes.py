@@ -1,4 +1,4 @@
-"""Mistakes: the rows that are taken for another class, the surest first, over batches as over all at once."""
+"""Mistakes: misclassified rows, the most confident first; the same in batches as in one pass."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""An objective on a graph that has no loss: labels, loss and accuracy on its outputs, held against TensorFlow's own."""
+"""An objective on a graph without a loss: labels, loss and accuracy of its outputs, compared with TensorFlow's own."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -56,7 +56,7 @@ def keras(name: str, labels: Any, sums: Any) -> float:
 
 
 def written_out(tf: Any, sums: Any) -> Any:
-    """The softmax of Keras 1 and 2 where a row has more than one dimension."""
+    """The softmax of Keras 1 and 2 for rows with more than one dimension."""
     powers = tf.exp(sums - tf.reduce_max(sums, -1, keepdims=True))
     return tf.divide(powers, tf.reduce_sum(powers, -1, keepdims=True))
 
@@ -233,7 +233,7 @@ def test_a_graph_without_weights_is_evaluated_and_not_trained(tmp_path: Path) ->
 
 
 def compiled(folder: Path, loss: Any, outputs: int = 1, masked: bool = False) -> tuple[Any, Model]:
-    """Save a network of Keras of some outputs that is compiled with a loss."""
+    """Save a Keras network with some outputs, compiled with a loss."""
     import keras as k
 
     given = k.Input((3,) if masked else (8,), name="X")

@@ -1,4 +1,4 @@
-"""Advice on a head that would read old classes: what it asks for works when it is copied."""
+"""Advice on a head that would read old classes: the suggested command works when it is copied."""
 
 import re
 from collections.abc import Callable
@@ -24,14 +24,14 @@ def means() -> Any:
 
 
 def places() -> Any:
-    """A convolutional network whose classes are computed from each place of an image."""
+    """A convolutional network whose classes are computed from each position of an image."""
     rows = layers.Input((8, 8, 1))
     x = layers.Flatten()(layers.Conv2D(4, 3, activation="relu", name="conv")(rows))
     return keras.Model(rows, layers.Dense(3, activation="softmax", name="top")(layers.Dropout(0.5)(x)))
 
 
 def series() -> Any:
-    """A network of steps."""
+    """A recurrent network."""
     rows = layers.Input((8, 5))
     x = layers.GlobalMaxPooling1D()(layers.Conv1D(4, 3, activation="relu", name="conv")(rows))
     return keras.Model(rows, layers.Dense(3, activation="softmax", name="top")(x))
@@ -53,7 +53,7 @@ def maps() -> Any:
 
 
 def advice(model: Model) -> str:
-    """What is said of a head on all layers, in a note or with the error."""
+    """The advice for a head on all layers, in a note or in the error."""
     try:
         return next(note for note in plan_reuse(model, ".*", head=HEAD).notes if OLD in note)
     except PlanError as error:
@@ -82,7 +82,7 @@ def test_what_is_asked_for_is_complete(tmp_path: Path, make: Callable[[], Any], 
 
 
 def keras_names(make: Callable[[], Any]) -> set[str]:
-    """The layers of a network that have weights."""
+    """The layers of a network with weights."""
     return {layer.name for layer in make().layers if layer.weights}
 
 

@@ -1,4 +1,4 @@
-"""Options that are objects: a text in their place is refused, with the object that it stands for."""
+"""Options that are objects: a string in their place is rejected, with the object that it stands for."""
 
 from pathlib import Path
 from typing import Any

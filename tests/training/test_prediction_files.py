@@ -1,4 +1,4 @@
-"""Files of predictions: whole or absent, and refused where a row has no place in them."""
+"""Files of predictions: whole or absent, and rejected if rows do not fit the format."""
 
 from collections.abc import Iterator
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Preprocessing that a graph keeps: found for its inputs, replaced by what is given, carried to what is trained."""
+"""Preprocessing stored in a graph: found for its inputs, replaced by the given one, copied to the trained model."""
 
 from dataclasses import replace
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What is recorded of pretraining: one history, a folder of events for each stage, and a picture of all."""
+"""Records of pretraining: one history, a folder of events for each stage, and a picture of all."""
 
 import csv
 from collections.abc import Callable
@@ -23,7 +23,7 @@ IMAGES = "conv1 = conv2d(3, 3, relu); flat = flatten(); hidden = dense(4, tanh)"
 
 @pytest.fixture
 def run(tmp_path: Path) -> Callable[..., Pretrained]:
-    """Pretrain on drawn rows of a shape."""
+    """Pretrain on random rows of a shape."""
 
     def run(layers: str = LAYERS, text: str = "autoencoder", shape: tuple[int, ...] = (6,), **more: Any) -> Pretrained:
         rows = np.random.default_rng(0).random((60, *shape)).astype(np.float32)
@@ -37,7 +37,7 @@ def run(tmp_path: Path) -> Callable[..., Pretrained]:
 
 @pytest.fixture
 def drawn(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
-    """Keep the rows of each picture besides drawing it."""
+    """Store the rows of each picture in addition to drawing it."""
     kept: list[dict[str, Any]] = []
     draw = pretraining_record.draw_pretraining
 
@@ -71,7 +71,7 @@ def test_all_stages_have_one_history_and_folders_of_events(run: Callable[..., Pr
 def test_rows_are_made_again_through_all_decoders(
     run: Callable[..., Pretrained], drawn: list[dict[str, Any]], tmp_path: Path
 ) -> None:
-    """From the deeper layer the error in the rows is the larger one; that of the first is its validation loss."""
+    """From the deeper layer the error in the rows is larger; that of the first is its validation loss."""
     done = run(recording=Recording(plot=tmp_path / "plot.png"))
     (shown,) = drawn
     given = np.load(tmp_path / "rows.npz")["x_train"][:20]
@@ -79,7 +79,7 @@ def test_rows_are_made_again_through_all_decoders(
     np.testing.assert_array_equal(shown["as given"], given[:10])
     assert shown["from hidden2"].shape == (10, 6)
     error = np.mean((shown["from hidden1"] - given[:10]) ** 2)
-    assert error == pytest.approx(done.stages[0]["history"][-1]["valid_loss"], rel=0.3)  # which is of twice the rows
+    assert error == pytest.approx(done.stages[0]["history"][-1]["valid_loss"], rel=0.3)  # which has twice the rows
     assert (tmp_path / "plot.png").read_bytes().startswith(b"\x89PNG")
 
 

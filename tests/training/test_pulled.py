@@ -1,4 +1,4 @@
-"""`l2_sp`: kernels are pulled towards the values that they were restored with, those of the head only if named."""
+"""`l2_sp`: kernels are pulled towards their restored values, those of the head only if named."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -23,7 +23,7 @@ OPTIONS = Options(epochs=2, batch_size=30, recipe=RECIPE, valid="first:30", keep
 
 
 class Said(Callback):
-    """Keeps what a user should know of a plan."""
+    """Stores a plan's notices for the user."""
 
     def __init__(self) -> None:
         self.notes: list[str] = []

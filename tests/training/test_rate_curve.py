@@ -1,4 +1,4 @@
-"""What a curve suggests, on curves whose answer is known."""
+"""Suggestions of a curve, for curves with known answers."""
 
 import numpy as np
 import pytest
@@ -15,7 +15,7 @@ def curve(losses: np.ndarray, window: int = 5) -> RateCurve:
 
 
 def test_a_descent_like_that_of_a_network() -> None:
-    """A sigmoid of log(rate) falls fastest in its middle, here at 1e-3; it begins to rise at 1e-1."""
+    """A sigmoid of log(rate) decreases fastest in its middle, here at 1e-3; it starts to rise at 1e-1."""
     places = np.log10(RATES)
     losses = 2 / (1 + np.exp(3 * (places + 3))) + np.maximum(0, places + 1) ** 2
     found = curve(losses)
@@ -53,7 +53,7 @@ def test_a_lucky_first_batch_is_not_the_minimum() -> None:
 
 
 def test_a_descent_to_the_end_asks_for_more() -> None:
-    """The end of the range is no minimum, so the valley is suggested."""
+    """The end of the range is not a minimum, so the valley is suggested."""
     found = curve(np.linspace(2, 1, 101))
     assert found.still_falling
     assert found.suggestion == found.valley

@@ -1,4 +1,4 @@
-"""`lr` auto-rgn: each layer's rate is its share by relative gradient norm, found once before the run begins."""
+"""`lr` auto-rgn: each layer's rate is scaled by its relative gradient norm, computed once before the run starts."""
 
 import json
 from collections.abc import Sequence
@@ -23,7 +23,7 @@ OPTIONS = Options(epochs=1, batch_size=30, recipe=Recipe("sgd(0.2)", lr="auto-rg
 
 
 class Said(Callback):
-    """Keeps what a user should know."""
+    """Stores notices for the user."""
 
     def __init__(self) -> None:
         self.notes: list[str] = []
@@ -37,7 +37,7 @@ class Said(Callback):
 
 
 def by_hand(session: Any, data: Path) -> dict[str, float]:
-    """The norms of the gradients for each layer of the small network, relative to its weights', all rows at once."""
+    """The gradient norms of each layer of the small network, relative to its weights', for all rows at once."""
     rows, v1 = np.load(data), session.v1
     layers = ["hidden1", "hidden2", "outputs"]
     with session.graph.as_default():

@@ -1,4 +1,4 @@
-"""Runs that are stopped and go on: the same numbers, to the last bit, as those of a run that was never stopped."""
+"""Runs that are stopped and resumed: their numbers equal those of an uninterrupted run, to the last bit."""
 
 import signal
 from collections.abc import Callable, Sequence
@@ -25,11 +25,11 @@ STEPS = 4 * 13
 
 
 class Killed(BaseException):
-    """What a kill looks like from inside: nothing more runs."""
+    """A kill, as seen in the process: nothing more runs."""
 
 
 class Killer(Callback):
-    """Kills the run, or asks it to end, once it has taken so many steps."""
+    """Kills the run, or requests its end, after a number of steps."""
 
     def __init__(self, after: int, act: Callable[[], None]) -> None:
         self._left, self._act = after, act
@@ -41,7 +41,7 @@ class Killer(Callback):
 
 
 class Notes(Callback):
-    """Keeps what a user should know."""
+    """Stores notices for the user."""
 
     def __init__(self) -> None:
         self.notes: list[str] = []
@@ -55,13 +55,13 @@ def die() -> None:
 
 
 def stopping(after: int) -> dict[str, Any]:
-    """What ends a run once it has taken so many steps, with its state saved."""
+    """Return a callback that ends a run after a number of steps, with its state saved."""
     interrupt = Interrupt()
     return {"interrupt": interrupt, "callbacks": Killer(after, lambda: interrupt.request(signal.SIGTERM))}
 
 
 def dying(after: int) -> dict[str, Any]:
-    """What kills a run once it has taken so many steps."""
+    """Return a callback that kills a run after a number of steps."""
     return {"callbacks": Killer(after, die)}
 
 
@@ -74,7 +74,7 @@ def single_steps(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(scope="module")
 def chancy(new_network: type[Any], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A network with dropout, whose masks have to go on where they stopped too."""
+    """A network with dropout, whose random masks must be resumed too."""
     network = new_network()
     tf, v1 = network.tf, network.v1
     with network.building():
@@ -91,7 +91,7 @@ def figures(run: Run) -> list[Epoch]:
 
 
 def data_of(prefix: Path) -> bytes:
-    """What all data files hold: where one bundle replaces another, some are empty."""
+    """The content of all data files: after one bundle replaced another, some are empty."""
     return b"".join(path.read_bytes() for path in sorted(prefix.parent.glob(f"{prefix.name}.data-*")))
 
 
@@ -105,15 +105,15 @@ def assert_same(one: Path, other: Path) -> None:
 
 @pytest.fixture(scope="module")
 def whole(chancy: Path, data: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Run, Path]:
-    """A run that was never stopped, and what it wrote."""
+    """An uninterrupted run, and its output."""
     path = tmp_path_factory.mktemp("whole") / "whole.ckpt"
     return finetune(Model.open(chancy), data, OPTIONS, path), path
 
 
 KILLED, INTERRUPTED = [1, 8, 14, STEPS - 1], [1, 13, 29, STEPS - 1]
-"""After which steps: before the first save and between others, as an epoch ends and after it has, before the end."""
+"""Numbers of steps: before the first save and between others, at the end of an epoch and after it, before the end."""
 QUICK = {"killed-1", "killed-14", "interrupted-29"}
-"""What `make check` tries of these."""
+"""Those that `make check` uses."""
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Saves of a run, without a run: the latest that is whole is found, another run's are refused, old ones forgotten."""
+"""Saves of a run, without a run: the latest whole one is found, another run's are rejected, old ones removed."""
 
 import json
 from pathlib import Path

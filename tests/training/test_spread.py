@@ -1,4 +1,4 @@
-"""Rows that were preprocessed in another way than those of the training, as a model's first batch norms see them."""
+"""Rows with other preprocessing than those of the training, as seen by a model's first batch norms."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -47,7 +47,7 @@ SAME: dict[str, Callable[[Any], Any]] = {
 
 
 class Said(Callback):
-    """Keeps what a user is told."""
+    """Stores notices for the user."""
 
     def __init__(self) -> None:
         self.notes: list[str] = []
@@ -83,7 +83,7 @@ def saved(path: Path, shape: Sequence[int], change: Callable[[Any], Any] = lambd
 
 @pytest.fixture(scope="module", params=NETWORKS)
 def trained(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Sequence[int]]:
-    """A network that was trained on rows between 0 and 1."""
+    """A network trained on rows between 0 and 1."""
     shape, spec = NETWORKS[request.param]
     folder = tmp_path_factory.mktemp("trained")
     new(shape, spec, folder / "new.ckpt", Recipe(), seed=3)
@@ -99,7 +99,7 @@ def odd(model: Path, data: Path) -> list[str]:
 
 
 def lines(model: Path, shape: Sequence[int], folder: Path, changes: dict[str, Callable[[Any], Any]]) -> dict[str, Any]:
-    """Return what is said of the rows after each change, by its name."""
+    """Return the notices about the rows after each change, by its name."""
     bound = Bound.of(Model.open(model))
     splits = {
         name: saved(folder / f"{number}.npz", shape, change) for number, (name, change) in enumerate(changes.items())
@@ -119,7 +119,7 @@ def test_other_rows_in_the_same_scaling_are_not(trained: tuple[Path, Sequence[in
 
 @pytest.fixture(scope="module")
 def dense(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A fresh dense network whose averages are given: channels of mean 1 and deviation 2, one without any."""
+    """A new dense network with given averages: channels of mean 1 and deviation 2, one with zeros."""
     folder = tmp_path_factory.mktemp("dense")
     new([16], NETWORKS["dense"][1], folder / "new.ckpt", Recipe(), seed=3)
     return folder / "new.ckpt"
@@ -187,7 +187,7 @@ def test_networks_of_plain_tensorflow(
 
 @pytest.mark.parametrize("fused", [False, True], ids=["rows", "images"])
 def test_a_network_of_keras(tmp_path: Path, fused: bool) -> None:
-    """Its averages are what Keras finds at the normalisation for rows between 0 and 1."""
+    """Its averages are those that Keras computes at the normalisation for rows between 0 and 1."""
     import keras
 
     shape = [4, 4, 1] if fused else [16]

@@ -1,4 +1,4 @@
-"""Stages unfreeze a network from its top down in one run; early stopping ends a run that gets no better."""
+"""Stages unfreeze a network from its top down in one run; early stopping ends a run that no longer improves."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -19,7 +19,7 @@ OPTIONS = Options(batch_size=30, recipe=Recipe("momentum", lr="0.05"), valid="fi
 
 
 class Values(Callback):
-    """Keeps the weights after each epoch."""
+    """Stores the weights after each epoch."""
 
     def __init__(self) -> None:
         self.epochs: list[Any] = []
@@ -49,7 +49,7 @@ def test_each_stage_trains_its_layers_and_those_before_it(small: Path, data: Pat
 
 
 def test_what_is_kept_of_an_early_stage_has_its_frozen_layers(small: Path, data: Path, tmp_path: Path) -> None:
-    """The second stage's rate ruins the model, so the best epoch is of the first."""
+    """The second stage's rate ruins the model, so the best epoch is one of the first stage."""
     options = replace(OPTIONS, stages="outputs=3, .*=2", keep="best", recipe=Recipe(lr="hidden.*=80, outputs=0.3"))
     run = finetune(Model.open(small), data, options, tmp_path / "out.ckpt")
     assert run.kept.epoch <= 3
@@ -57,7 +57,7 @@ def test_what_is_kept_of_an_early_stage_has_its_frozen_layers(small: Path, data:
 
 
 def test_slots_go_on_in_the_next_stage(small: Path, data: Path, tmp_path: Path) -> None:
-    """One stage of four epochs equals two of two where both train the same layer."""
+    """One stage of four epochs equals two of two that train the same layer."""
     one = finetune(Model.open(small), data, replace(OPTIONS, stages="outputs=4"), tmp_path / "one.ckpt")
     two = replace(OPTIONS, stages="outputs=2, outputs=2")
     assert [each.loss for each in finetune(Model.open(small), data, two, tmp_path / "two.ckpt").history] == [

@@ -1,4 +1,4 @@
-"""The picture of an evaluation: how warm a cell is says what a class was taken for."""
+"""The picture of an evaluation: the color of a cell shows how often a class was predicted."""
 
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,7 @@ def figures(counts: Any, names: bool = False) -> dict[str, Any]:
 
 
 def blue(path: Path) -> int:
-    """How many pixels are of the warmest colour of the table."""
+    """The number of pixels of the warmest colour of the table."""
     with Image.open(path) as image:
         pixels = np.asarray(image.convert("RGB")).astype(int)
     return int((np.abs(pixels - [8, 48, 107]).max(axis=2) < 10).sum())

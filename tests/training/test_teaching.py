@@ -1,4 +1,4 @@
-"""`teacher`: what is learnt is in part how another model sees the rows, whose logits are computed once."""
+"""`teacher`: part of the loss compares with another model's logits, which are computed once."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -36,7 +36,7 @@ LAYERS = "hidden = dense(9, tanh); outputs = dense(3)"
 
 
 class Said(Callback):
-    """Keeps what a user should know."""
+    """Stores notices for the user."""
 
     def __init__(self) -> None:
         self.notes: list[str] = []
@@ -50,7 +50,7 @@ def values(path: Path) -> dict[str, np.ndarray[Any, Any]]:
 
 
 def logits_of(model: Path, rows: Any, tmp_path: Path) -> Any:
-    """What a model gives for rows, as `predict` has it."""
+    """A model's logits for rows, as written by `predict`."""
     np.savez(tmp_path / "rows.npz", x_test=rows)
     predict(Model.open(model), tmp_path / "rows.npz", tmp_path / "said.npz", overwrite=True)
     return np.load(tmp_path / "said.npz")["logits"]

@@ -1,4 +1,4 @@
-"""The trainer: begun again on other rows, it does what one that is built for these would do."""
+"""The trainer: restarted with other rows, it equals one that is built for these."""
 
 from dataclasses import replace
 from typing import Any
@@ -19,7 +19,7 @@ from ckpttool.verbs.new import plan_new
 
 @pytest.fixture(scope="module")
 def bound(tmp_path_factory: pytest.TempPathFactory) -> Bound:
-    """Bind a small network with dropout to 60 rows of two classes, all of them to train on."""
+    """Bind a small network with dropout to 60 rows of two classes, all of them for training."""
     folder = tmp_path_factory.mktemp("trainer")
     drawn = np.random.default_rng(0)
     rows = drawn.normal(size=(60, 6)).astype(np.float32)
@@ -36,14 +36,14 @@ def bound(tmp_path_factory: pytest.TempPathFactory) -> Bound:
 
 
 def trained(trainer: Trainer) -> dict[str, Any]:
-    """Take all steps of two epochs; return the values."""
+    """Run all steps of two epochs; return the values."""
     for epoch in (1, 2):
         trainer.take(epoch, 0, trainer.batches, (epoch - 1) * trainer.batches)
     return trainer.state.read()
 
 
 def fold(bound: Bound, numbers: range) -> Any:
-    """Return 40 of the rows to train on, and the others to judge by."""
+    """Return 40 of the training rows, and the others for validation."""
     held = np.setdiff1d(np.arange(60), np.array(numbers))
     return bound.splits[0].part("train", np.array(numbers)), bound.splits[0].part("valid", held)
 
@@ -82,5 +82,5 @@ def test_what_is_frozen_is_what_the_check_of_the_options_has_found(bound: Bound)
     first = Trainer(known, options, Callback(), frozen=frozen)
     assert first.frozen is frozen["outputs"]
     assert frozen["outputs"].names == ("hidden/kernel", "hidden/bias")
-    # the second stage trains both: nobody has asked for that yet
+    # the second stage trains both: not used yet
     assert first.at(2).frozen.names == ()

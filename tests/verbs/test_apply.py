@@ -1,4 +1,4 @@
-"""Plans from a file to an output: what is written with which graph, what is not written, and what its lineage says."""
+"""Plans from a file to an output: what is written with which graph, what is not, and its lineage."""
 
 from pathlib import Path
 

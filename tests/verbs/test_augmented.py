@@ -1,4 +1,4 @@
-"""Training on augmented images: another image in every epoch, or K variants of each in a cache."""
+"""Training on augmented images: other images in every epoch, or K variants of each in a cache."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -19,7 +19,7 @@ OPTIONS = Options(epochs=4, batch_size=20, recipe=Recipe(lr="0.1"), valid="first
 
 @pytest.fixture(scope="module")
 def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Images whose class is the half that is bright: a flip changes it."""
+    """Images whose class is the bright half: a flip changes it."""
     random = np.random.default_rng(4)
     y = random.integers(0, 2, 150)
     x = random.integers(0, 80, (150, 6, 6)).astype(np.uint8)
@@ -42,7 +42,7 @@ def losses(run: Run) -> list[float]:
 
 
 def test_images_are_changed_in_training_and_not_in_validation(model: Model, images: Path, tmp_path: Path) -> None:
-    """Flipped at random, an image says nothing of its class: what is learned is nothing."""
+    """Flipped at random, an image contains nothing about its class, so nothing is learned."""
     plain = finetune(model, images, OPTIONS, tmp_path / "plain.ckpt")
     flipped = finetune(model, images, replace(OPTIONS, augment="flip()"), tmp_path / "flipped.ckpt")
     shifted = finetune(model, images, replace(OPTIONS, augment="shift(0.1); brightness(0.1)"), tmp_path / "s.ckpt")

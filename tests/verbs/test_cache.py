@@ -1,4 +1,4 @@
-"""The feature cache from Python: frozen layers in inference mode, several inputs of a cut, what mixes rows."""
+"""The feature cache from Python: frozen layers in inference mode, several inputs of a cut, ops that mix rows."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -17,7 +17,7 @@ from ckpttool.verbs.cache import cache
 
 
 class Listener(Callback):
-    """Remembers what it heard of a fill."""
+    """Stores the events of a fill."""
 
     def __init__(self) -> None:
         self.estimates: list[Estimate] = []

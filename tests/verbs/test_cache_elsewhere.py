@@ -39,7 +39,7 @@ def test_workers_write_the_same_entry(model: Model, data: Path, tmp_path: Path) 
         found = cache(model, data, "hidden[12]", root=tmp_path / "through", executor=executor)
         assert not found.hit
         assert files_of(found) == files_of(alone)
-        with pytest.raises(GraphError, match="a worker has other weights"):  # as if the file was changed since
+        with pytest.raises(GraphError, match="a worker has other weights"):  # as if the file had been changed since
             doubled = Checkpoint.of({name: tensor.read() * 2 for name, tensor in model.checkpoint.items()})
             other = replace(model, checkpoint=doubled)
             cache(other, data, "hidden[12]", root=tmp_path / "third", executor=executor)
@@ -59,7 +59,7 @@ def test_variants_and_all_else_that_is_asked_for(model: Model, data: Path, tmp_p
 
 
 class Stops(Callback):
-    """Stops a fill on its way."""
+    """Stops a fill midway."""
 
     def on_cache_progress(self, done: int, rows: int) -> None:
         if done == 100:
@@ -125,7 +125,7 @@ def bucket() -> Iterator[str]:
 
 @pytest.fixture
 def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
-    """Goes to another machine, whose own cache is empty; parts have a hundred rows."""
+    """Moves to another machine, whose own cache is empty; parts have a hundred rows."""
     monkeypatch.setattr(filling, "BATCH_BYTES", 1600)
 
     def go(name: str) -> None:
@@ -157,7 +157,7 @@ def test_one_machine_fills_a_bucket_and_another_fetches(
     assert files[0].endswith(f"{found.entry.key}/00000/000000000000-000000000100.npy")
     assert files[-1].endswith(f"{found.entry.key}/manifest.json")
     machine("second")
-    fetched = cache(model, data, "hidden1", root=Path(root))  # as the command line has it
+    fetched = cache(model, data, "hidden1", root=Path(root))  # as on the command line
     assert fetched.hit
     assert fetched.entry.path.is_relative_to(tmp_path / "second")
     np.testing.assert_array_equal(*(next(iter(each.arrays.values())) for each in (fetched, alone)))
@@ -195,7 +195,7 @@ def test_what_is_damaged_in_a_bucket_is_computed_again(
             system.rm_file(parts[1])
         case "manifest":
             system.pipe_file(manifest, b'{"format": 1}')
-        case _:  # a checksum that holds, of facts that are none of ours
+        case _:  # a valid checksum of facts that are not ours
             system.pipe_file(manifest, checked_json.dumps(json.loads(damage)))
     machine("second")
     again = cache(model, data, "hidden1", root=root)

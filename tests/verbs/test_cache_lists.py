@@ -1,4 +1,4 @@
-"""The cache below a recurrent layer of Keras, which reads lists of tensors, steps first."""
+"""The cache below a Keras recurrent layer, which reads lists of tensors, steps first."""
 
 from pathlib import Path
 

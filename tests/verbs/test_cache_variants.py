@@ -1,4 +1,4 @@
-"""The cache of augmented rows: variants of the training rows, validation rows as they are, a key of its own."""
+"""The cache of augmented rows: variants of the training rows, validation rows unchanged, its own key."""
 
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from ckpttool.verbs.cache import cache
 TEXT = "shift(0.5); flip(); brightness(0.2)"
 TRAIN, VALID, UNITS = 250, 50, 8
 FIRST = f"first:{VALID}"
-"""The validation rows, which nothing draws."""
+"""The validation rows, which are not augmented."""
 
 
 def filled(model: Model, data: Path, root: Path, augment: str = TEXT, variants: int = 3, seed: int = 9) -> Features:

@@ -1,4 +1,4 @@
-"""What a graph leaves to chance follows from the seed of the run; losses of many forms; loops and conditionals."""
+"""Random ops of a graph depend on the seed of the run; losses of many forms; loops and conditionals."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -24,7 +24,7 @@ OWN = replace(OPTIONS, recipe=None, roles={"training_op": "train"})
     scope="module", params=[False, pytest.param(True, marks=pytest.mark.slow)], ids=["Switch", "functional"]
 )
 def chancy(request: pytest.FixtureRequest, new_network: type[Any], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A network whose dropout has no seed: 0 and 0, as most programs leave it."""
+    """A network whose dropout has no seed: 0 and 0, as in most programs."""
     network = new_network()
     tf, v1 = network.tf, network.v1
     with network.building(request.param):
@@ -60,7 +60,7 @@ def test_chance_is_the_same_with_cached_features(chancy: Path, data: Path, tmp_p
 
 
 def penalised(network: Any, logits: Any, labels: Any) -> Any:
-    """The loss of programs that add up: the mean cross entropy and the penalties of the collection."""
+    """A common form of loss: the mean cross entropy plus the penalties of the collection."""
     tf, v1 = network.tf, network.v1
     for kernel in v1.trainable_variables():
         v1.add_to_collection(v1.GraphKeys.REGULARIZATION_LOSSES, 0.01 * tf.nn.l2_loss(kernel))
@@ -69,14 +69,14 @@ def penalised(network: Any, logits: Any, labels: Any) -> Any:
 
 
 def summed(network: Any, logits: Any, labels: Any) -> Any:
-    """The loss of programs that weigh rows themselves: a sum, divided by the batch."""
+    """The loss of programs that weight rows themselves: a sum, divided by the batch."""
     tf = network.tf
     each = tf.nn.sparse_softmax_cross_entropy_with_logits(labels=labels, logits=logits)
     return tf.truediv(tf.reduce_sum(each), tf.cast(tf.shape(each)[0], tf.float32), name="loss")
 
 
 def turned(network: Any, hidden: Any) -> Any:
-    """Go through a functional loop that uses a variable in each round."""
+    """Pass through a functional loop that uses a variable in each iteration."""
     tf = network.tf
     kernel = network.variable("turn/kernel", [8, 8])
     return tf.while_loop(

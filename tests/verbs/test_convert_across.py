@@ -1,4 +1,4 @@
-"""Weights of one framework in a file of another, there and back: both frameworks compute the same with them."""
+"""Weights of one framework in a file of another, there and back: both frameworks have equal outputs with them."""
 
 from pathlib import Path
 
@@ -18,7 +18,7 @@ FINAL = Path(__file__).parents[2] / "fixtures" / "my_model_final.ckpt"
 
 
 class Net(nn.Module):
-    """Kinds of layers whose weights lie otherwise in Keras; a flattened image has its channels first here."""
+    """Kinds of layers whose layouts differ in Keras; a flattened image has its channels first here."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -123,7 +123,7 @@ def test_what_is_open_or_has_no_counterpart_is_refused_or_said(tmp_path: Path) -
         plan_convert(tmp_path / "more.safetensors", "bundle", like=FINAL)
     plan = plan_convert(tmp_path / "more.safetensors", "bundle", like=FINAL, lenient=True)
     assert any("extra.weight" in note for note in plan.notes)
-    # without a network on either side square kernels may lie either way
+    # without a network on either side square kernels fit either way
     values = {name: tensor.read() for name, tensor in checkpoint.open(FINAL).items() if "hidden4" in name}
     checkpoint.save(values, tmp_path / "bare.npz")
     four = {name: tensor for name, tensor in tensors.items() if "hidden4" in name}
@@ -141,7 +141,7 @@ def test_a_file_of_the_same_names_gives_its_structure_as_before(tmp_path: Path) 
 
 
 class Named(nn.Module):
-    """A network whose parameters have a Keras model's names, as programs save them that rename and forget to turn."""
+    """A network whose parameters have a Keras model's names, as saved by programs that rename but do not transpose."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -153,7 +153,7 @@ class Named(nn.Module):
         return self.outputs(torch.relu(self.hidden(x)))
 
     def named(self) -> dict[str, torch.Tensor]:
-        """The weights by Keras's names, each as PyTorch has it; `hidden` is square."""
+        """The weights by Keras's names, each in PyTorch's layout; `hidden` is square."""
         return {name.replace(".weight", "/kernel").replace(".", "/"): w for name, w in self.state_dict().items()}
 
 

@@ -1,4 +1,4 @@
-"""Diagnosis: gradients that vanish or explode in deep networks, dead ReLUs, and numbers held against TensorFlow's."""
+"""Diagnosis: vanishing or exploding gradients in deep networks, dead ReLUs, and numbers compared with TensorFlow's."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -124,7 +124,7 @@ def test_a_diagnosis_repeats_and_changes_nothing(foreign: Callable[..., Path], d
 @pytest.mark.parametrize("functional", [False, True], ids=["Switch", "If"])
 def test_batch_normalisation_works_as_in_training(foreign: Callable[..., Path], data: Path, functional: bool) -> None:
     found = {row.layer: row for row in diagnose(Model.open(foreign("batch_norm", functional)), data)}
-    assert found["hidden1/norm"].mean == pytest.approx(0.2, abs=1e-3)  # beta; the moving average would say otherwise
+    assert found["hidden1/norm"].mean == pytest.approx(0.2, abs=1e-3)  # beta; the moving average would be different
     assert found["hidden1/norm"].std <= 1.1
 
 

@@ -1,4 +1,4 @@
-"""Edited models: plain TensorFlow imports the graph, restores the checkpoint and goes on training."""
+"""Edited models: plain TensorFlow imports the graph, restores the checkpoint and continues training."""
 
 import shutil
 from collections.abc import Sequence
@@ -20,7 +20,7 @@ CHAPTER = Path(__file__).parents[2] / "fixtures" / "my_model_final.ckpt"
 
 @pytest.fixture(scope="module")
 def adam(new_network: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A network 4-8-3 of plain TensorFlow with Adam's slots and a step counter, after one step."""
+    """A plain TensorFlow network 4-8-3 with Adam's slots and a step counter, after one step."""
     network = new_network()
     with network.building():
         X, y, _ = network.inputs()
@@ -174,7 +174,7 @@ def test_a_saved_model_keeps_the_graph_that_it_has(tmp_path: Path) -> None:
 
 
 def served(folder: Path, rows: Any) -> Any:
-    """Return what TensorFlow computes for rows by the folder's signature."""
+    """Return TensorFlow's outputs for rows with the folder's signature."""
     import tensorflow as tf
 
     (found,) = tf.saved_model.load(str(folder)).signatures["serving_default"](tf.constant(rows)).values()

@@ -1,4 +1,4 @@
-"""`evaluate` from Python: layers that know training from inference, graphs that name nothing, and labels."""
+"""`evaluate` from Python: layers that differ between training and inference, graphs without names, and labels."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -53,7 +53,7 @@ OF_NUMBERS = ("mse", "mae", "mape", "huber", "log_cosh")
 
 
 def objective_rows(kind: str) -> tuple[Any, Any]:
-    """Rows and labels for a network 4-3; the labels that are no classes have no pattern."""
+    """Rows and labels for a network 4-3; numeric labels are random."""
     draw = np.random.default_rng(2)
     x = draw.normal(size=(70, 4)).astype(np.float32)
     numbers = draw.normal(size=(70, 3)).astype(np.float32)
@@ -66,7 +66,7 @@ def objective_rows(kind: str) -> tuple[Any, Any]:
 
 @pytest.fixture(params=Loss.known())
 def judged(request: pytest.FixtureRequest, tmp_path: Path, new_session: Any) -> tuple[str, dict[str, Any], Any, Any]:
-    """An objective, what is said of a model of it, and the labels and logits that a plain session has."""
+    """An objective, the result for a model with it, and the labels and logits of a plain session."""
     kind, path = request.param, tmp_path / "new.ckpt"
     new([4], "outputs = dense(3)", path, Recipe(), objective=Objective(kind))
     x, y = objective_rows(kind)

@@ -1,4 +1,4 @@
-"""Adapters taken out of tuned models, folded in again; torch's SVD is the referee."""
+"""Adapters extracted from tuned models, and merged again; torch's SVD is the reference."""
 
 import json
 from pathlib import Path
@@ -28,7 +28,7 @@ class Net(nn.Module):
 
 @pytest.fixture
 def models(tmp_path: Path) -> tuple[dict[str, torch.Tensor], dict[str, torch.Tensor]]:
-    """A base and what became of it: changes of rank 3 and a little noise."""
+    """A base and a tuned model: changes of rank 3 and a little noise."""
     torch.manual_seed(0)
     base = Net().state_dict()
     tuned = {name: tensor.clone() for name, tensor in base.items()}
@@ -152,7 +152,7 @@ def test_outputs_are_whole_or_not_there(tmp_path: Path, models: tuple) -> None:
 
 
 def test_ranks_of_their_own_stand_in_patterns_and_count_as_they_are(tmp_path: Path) -> None:
-    """A layer whose name ends as another's, of another rank."""
+    """A layer whose name ends like another's, with another rank."""
     torch.manual_seed(0)
     ranks = {"fc": 1, "block.fc": 3, "block.block.fc": 1, "out": 1}
     base = {f"{name}.weight": torch.randn(8, 8) for name in ranks}
@@ -188,7 +188,7 @@ def test_kernels_with_their_inputs_first_are_told_by_their_biases(tmp_path: Path
 
 
 def test_a_large_change_of_low_rank_is_found_from_a_few_directions(tmp_path: Path) -> None:
-    """And one of full rank by the decomposition that knows all."""
+    """And one of full rank by the complete decomposition."""
     torch.manual_seed(0)
     base = {"low.weight": torch.zeros(300, 320), "full.weight": torch.zeros(300, 320)}
     low = torch.randn(300, 5).double() @ torch.randn(5, 320).double()

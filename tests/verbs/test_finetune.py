@@ -250,7 +250,7 @@ def test_the_model_that_the_result_is_compared_with_is_not_replaced(model: Model
 
 
 def test_frozen_tensors_are_proved_where_both_sides_have_them(model: Model, tmp_path: Path) -> None:
-    """What the model had no value for, and what the run had none of, is compared with nothing."""
+    """Variables without a value in the model or in the run are not compared."""
     tensors = {"a": Tensor.of("a", np.ones(2)), "b": Tensor.of("b", np.ones(2)), "c": Tensor.of("c", np.ones(2))}
     epoch = Epoch(1, 0.5, 0.5, None, 1.0)
     kept = Kept(epoch, model.graph, {name: tensors[name] for name in "ab"}, ("a", "b", "c"))

@@ -1,4 +1,4 @@
-"""`freeze`: the written model is trained by a plain TensorFlow program, and its frozen variables do not move."""
+"""`freeze`: the written model is trained by a plain TensorFlow program, and its frozen variables do not change."""
 
 import json
 
@@ -46,7 +46,7 @@ def moved(before, after):
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize(("functional", "resource"), KINDS)
 def test_frozen_means_frozen(new_network, new_session, feed, tmp_path, method, functional, resource):
-    """By Adam too, which moves a variable by what it remembers of gradients where there is none now."""
+    """Also with Adam, which moves a variable by past gradients if the present one is zero."""
     model = normalised(new_network, tmp_path / "model.ckpt", functional, resource, "AdamOptimizer")
     planned = plan_freeze(Model.open(model), "h1|bn1", method)
     planned.write(tmp_path / "frozen.ckpt")
@@ -103,7 +103,7 @@ def test_a_frozen_layer_above_trained_ones_passes_gradients_on(new_network, new_
 def test_gradients_through_frozen_layers_are_those_of_the_inference_mode(
     new_network, new_session, feed, tmp_path, functional, resource
 ):
-    """Pinning must reach the gradient ops that are in the graph already: a step tells."""
+    """Pinning must reach the existing gradient ops: one step shows it."""
     with new_network(resource).building(functional) as net:
         X, y, training = net.inputs()
         h = net.batch_norm(net.dense(X, 5, "h1"), training, "bn1")

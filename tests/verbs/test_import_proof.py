@@ -1,6 +1,6 @@
-"""Why an import computes something else: epsilons are named where others leave little of the difference, else nothing.
+"""Reasons for other outputs of an import: epsilons are named if others explain most of the difference.
 
-What is computed is made up here; `tests/cases/test_batch_norm_epsilon.py` has networks.
+The outputs are invented here; `tests/cases/test_batch_norm_epsilon.py` has networks.
 """
 
 from collections.abc import Callable
@@ -31,7 +31,7 @@ Verdict = Callable[..., tuple[str, ...]]
 
 @pytest.fixture
 def verdict(monkeypatch: pytest.MonkeyPatch) -> Verdict:
-    """Return what is said where a model is so far apart with its own values, and so far with others."""
+    """Return the message for a model with these differences, with its own values and with others."""
 
     def said(before: float, after: float, *, gaps: tuple[EpsilonGap, ...] = (), pairs: Any = ()) -> tuple[str, ...]:
         class Computed:

@@ -1,4 +1,4 @@
-"""Square kernels, whose shapes tell nothing: a reference tells which were turned over."""
+"""Square kernels, whose shapes are ambiguous: a reference shows which were transposed."""
 
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,7 @@ def graph(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def made(folder: Path, turned: str, shown: list[str]) -> tuple[Path, Path]:
-    """Weights of which some kernels are turned over, and a reference of what is computed in some layers."""
+    """Weights, some of whose kernels are transposed, and a reference with the outputs of some layers."""
     random = np.random.default_rng(3)
     kernels = {name: random.normal(size=(4, 4)).astype(np.float32) for name in NAMES}
     biases = {name: random.normal(size=4).astype(np.float32) for name in NAMES}

@@ -1,4 +1,4 @@
-"""Preprocessing goes to another graph with the weights, under the names that its inputs have there."""
+"""Preprocessing is copied to another graph with the weights, under the names of its inputs there."""
 
 from typing import Any
 
@@ -12,7 +12,7 @@ from ckpttool.verbs.inputs import with_preprocessed_inputs
 
 
 def two_inputs(prefix: str, keep: str | None = None) -> Graph:
-    """A graph that is fed `photo` and `age`, by these names in its signature."""
+    """A graph with inputs `photo` and `age`, with these names in its signature."""
     import tensorflow as tf
 
     v1 = tf.compat.v1

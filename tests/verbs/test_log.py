@@ -1,4 +1,4 @@
-"""What is told of a run beside an output, and of what a graph keeps of its rows."""
+"""The log of a run next to an output, and of a graph's stored properties of its rows."""
 
 import json
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The range test: on a copy, on any model that can be trained, and true to what is known of a quadratic."""
+"""The range test: on a copy, for any trainable model, and right for a quadratic with a known answer."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -24,7 +24,7 @@ OPTIONS = Options(batch_size=30)
 
 
 def files(path: Path) -> dict[str, bytes]:
-    """Return the bytes of all files beside a model."""
+    """Return the bytes of all files next to a model."""
     return {each.name: each.read_bytes() for each in path.parent.iterdir()}
 
 
@@ -48,7 +48,7 @@ def test_the_same_seed_gives_the_same_curve(model: Model, data: Path) -> None:
 
 
 def test_the_rates_are_those_in_the_graph(model: Model, data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A model that was trained has a counter of steps: the rates begin at the first one all the same."""
+    """A trained model has a counter of steps: the rates start at the first one all the same."""
     take, found = Trainer.take, list[float | None]()
 
     def heard(training: Trainer, *where: Any) -> Any:
@@ -62,7 +62,7 @@ def test_the_rates_are_those_in_the_graph(model: Model, data: Path, monkeypatch:
 
 
 def test_the_first_loss_is_that_of_a_run_with_the_first_rate(model: Model, data: Path, tmp_path: Path) -> None:
-    """Steps are those of `finetune`: with a rate that hardly grows, the losses of an epoch have the mean of its."""
+    """Steps are those of `finetune`: with a nearly constant rate, the losses of an epoch have its mean."""
     options = replace(OPTIONS, epochs=1)
     curve = find_learning_rate(model, data, options, 0.1, 0.1000001, 9)
     run = finetune(model, data, replace(options, recipe=Recipe(lr="0.1")), tmp_path / "out.ckpt")
@@ -121,7 +121,7 @@ def regression(request: pytest.FixtureRequest, new_network: type[Any], tmp_path:
 def test_a_quadratic_diverges_where_its_curvature_says(regression: tuple[Path, Path, float]) -> None:
     """Gradient descent diverges from 2 / lambda on (LeCun et al. 1998, "Efficient BackProp"), and converges below.
 
-    What diverges has to grow before it is seen, so that a test of few steps sees it late.
+    Divergence must grow before it is visible, so a test of few steps detects it late.
     """
     path, rows, curvature = regression
     options = Options(batch_size=150, roles={"loss": "loss", "labels": "y"})

@@ -1,4 +1,4 @@
-"""`new` from Python: what is returned is the plan, what is written is a whole model."""
+"""`new` from Python: it returns the plan, and writes a whole model."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""`cache` and `predict` on a Ray cluster of two nodes of one core, one of which goes away in the middle."""
+"""`cache` and `predict` on a Ray cluster of two nodes with one core each, one of which disappears midway."""
 
 import os
 import sys
@@ -39,7 +39,7 @@ def lose_a_node(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[], None]]
 
 
 class Loses(Callback):
-    """Loses a node when a third of the rows are there."""
+    """Removes a node when a third of the rows are there."""
 
     def __init__(self, lose: Callable[[], None]) -> None:
         self.lose, self.lost = lose, False

@@ -1,4 +1,4 @@
-"""A graph's own training op, less what is frozen: sparse updates of an embedding, and layers beside the loss."""
+"""A graph's own training op, without frozen variables: sparse updates of an embedding, and layers outside the loss."""
 
 from collections.abc import Callable
 from dataclasses import replace

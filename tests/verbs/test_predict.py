@@ -1,4 +1,4 @@
-"""`predict` from Python: what a plain session computes, and NumPy makes of it, is in the file, or nothing is."""
+"""`predict` from Python: the file has a plain session's outputs, processed as by NumPy, or does not exist."""
 
 import csv
 from collections.abc import Callable
@@ -31,7 +31,7 @@ def x(tmp_path: Path) -> Any:
 
 @pytest.fixture
 def logits(small: Path, x: Any, new_session: Any) -> Any:
-    """What a plain session makes of the rows."""
+    """A plain session's outputs for the rows."""
     return new_session(small, small, optimised=True).run(LOGITS, {"X:0": x})
 
 
@@ -171,7 +171,7 @@ def test_a_tensor_without_a_row_for_each_is_refused(new_network: Any, x: Any, tm
 
 
 def frozen(network: Any, path: Path) -> Any:
-    """A bare graph with constants for variables, that ends in a softmax; returns a function that runs it."""
+    """A bare graph with constants for variables, ending in a softmax; returns a function that runs it."""
     tf, v1 = network.tf, network.v1
     with network.building():
         X = v1.placeholder(tf.float32, [None, 4], name="X")
@@ -195,7 +195,7 @@ def test_a_bare_graph_is_run_for_what_nothing_reads(new_network: Any, x: Any, tm
 
 
 def saved(network: Any, folder: Path, outputs: dict[str, str]) -> Path:
-    """A SavedModel without a loss, whose input is not the placeholder but what is parsed of it."""
+    """A SavedModel without a loss, whose input is not the placeholder but its parsed content."""
     tf, v1 = network.tf, network.v1
     with network.building():
         texts = v1.placeholder(tf.string, [None], name="texts")

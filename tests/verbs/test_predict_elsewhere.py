@@ -1,4 +1,4 @@
-"""`predict` through executors: the same file, whoever computes; what workers open is what was meant."""
+"""`predict` through executors: the same file, whoever computes; workers check the files that they open."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -43,7 +43,7 @@ def test_it_is_the_same_of_a_process_with_all_that_can_be_asked(model: Model, ro
     with processes(1) as executor:
         predict(model, rows, tmp_path / "through.npz", preprocess="scale(2)", **asked, executor=executor)
         assert (tmp_path / "alone.npz").read_bytes() == (tmp_path / "through.npz").read_bytes()
-        with pytest.raises(DataError, match="has 3 outputs, and there are 4 classes"):  # a worker says it
+        with pytest.raises(DataError, match="has 3 outputs, and there are 4 classes"):  # raised in a worker
             predict(model, rows, tmp_path / "bad.csv", executor=executor, classes=list("abcd"))
         (tmp_path / "rows.npz").rename(tmp_path / "moved.npz")
         with pytest.raises(CkptError, match=r"rows\.npz"):
@@ -72,7 +72,7 @@ def test_rows_that_workers_see_otherwise_are_refused(
     model: Model, rows: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     class Elsewhere(Here):
-        """Its workers find another file at the same place."""
+        """Its workers find another file at the same path."""
 
         def submit(self, *given: Any, **named: Any) -> Any:
             np.savez(rows, X=np.zeros((7, 4), np.float32))

@@ -1,4 +1,4 @@
-"""Pretraining: layers are trained without labels, stage by stage, and come out as an ordinary model's."""
+"""Pretraining: layers are trained without labels, stage by stage, and written as an ordinary model's."""
 
 import json
 from collections.abc import Callable
@@ -43,7 +43,7 @@ def unlabelled(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def run(unlabelled: Path, tmp_path: Path) -> Callable[..., Pretrained]:
-    """Pretrain under `tmp_path`; what is given replaces the defaults."""
+    """Pretrain under `tmp_path`; arguments override the defaults."""
 
     def run(name: str = "out.ckpt", text: str = "autoencoder", layers: str = LAYERS, **more: Any) -> Pretrained:
         options = replace(OPTIONS, cache_dir=tmp_path / "cache", **more.pop("options", {}))
@@ -93,7 +93,7 @@ def test_what_comes_out_is_the_layers_alone_and_is_reused(run: Callable[..., Pre
 
 
 def test_the_loss_is_that_of_the_formula(run: Callable[..., Pretrained], unlabelled: Path, tmp_path: Path) -> None:
-    """Of rows as they are, though noise is put on those that are trained on."""
+    """For unchanged rows, though the training rows have noise."""
     done = run(
         text="autoencoder(noise=mask(0.5), tied=True, sparsity=0.1)",
         layers="hidden1 = dense(5, tanh)",
@@ -103,7 +103,7 @@ def test_the_loss_is_that_of_the_formula(run: Callable[..., Pretrained], unlabel
     hidden = np.tanh(rows @ weights["hidden1/kernel"] + weights["hidden1/bias"])
     decoded = hidden @ weights["hidden1/kernel"].T
     spread = np.mean((decoded - rows) ** 2) + 0.1 * np.mean(np.abs(hidden))
-    # All but the decoder's bias, which is thrown away, and small after two epochs.
+    # All but the decoder's bias, which is discarded, and small after two epochs.
     assert done.stages[0]["history"][-1]["valid_loss"] == pytest.approx(spread, rel=0.05)
 
 
@@ -171,7 +171,7 @@ def test_what_cannot_be_trained_is_refused(
 
 
 def test_images_are_changed_below_frozen_layers_too(run: Callable[..., Pretrained], tmp_path: Path) -> None:
-    """What those give is not the same in each epoch, so nothing is kept of it."""
+    """Their outputs differ in each epoch, so they are not cached."""
     np.savez(tmp_path / "images.npz", x_train=np.random.default_rng(0).random((60, 36)).astype(np.float32))
     done = run(data=tmp_path / "images.npz", options={"augment": "shift(0.1)"})
     assert done.stages[1]["unchanged"] == ["hidden1/kernel", "hidden1/bias"]
@@ -201,7 +201,7 @@ def test_a_models_own_layers_go_on_by_a_method_that_trains_all(
 def test_a_loss_that_compares_rows_is_judged_in_batches_as_it_is_trained(
     run: Callable[..., Pretrained], tmp_path: Path
 ) -> None:
-    """Rows to validate on are dealt as those to train on: those of 50 labels, in their order, have their pairs."""
+    """Validation rows are batched like the training rows: 50 labels in order have their pairs."""
     draw, labels = np.random.default_rng(0), np.repeat(np.arange(50), 8)
     rows = (labels[:, np.newaxis] + draw.normal(size=(400, 4))).astype(np.float32) / 50
     np.savez(tmp_path / "rows.npz", x_train=rows, y_train=labels, x_valid=rows, y_valid=labels)
@@ -223,7 +223,7 @@ def test_a_loss_that_compares_rows_is_judged_in_batches_as_it_is_trained(
 def test_images_in_folders_of_classes_need_not_have_as_many_outputs(
     run: Callable[..., Pretrained], text: str, tmp_path: Path
 ) -> None:
-    """Labels and groups say what belongs together, the task's outputs are its own: none is a class."""
+    """Labels and groups define what belongs together, the task's outputs are independent: none is a class."""
     from PIL import Image
 
     draw = np.random.default_rng(0)
@@ -241,7 +241,7 @@ def test_images_in_folders_of_classes_need_not_have_as_many_outputs(
 def test_what_the_layers_are_worth_is_said_by_what_the_diagnosis_names(
     run: Callable[..., Pretrained], tmp_path: Path
 ) -> None:
-    """Bare layers have no loss; a search by scores takes them as they are, the diagnosis with a new head."""
+    """Bare layers have no loss; a search by scores accepts them, the diagnosis needs a new head."""
     labels = np.arange(200) % 4
     centres = np.random.default_rng(0).normal(size=(4, 6))
     rows = centres[labels] + np.random.default_rng(1).normal(size=(200, 6)) / 4

@@ -1,4 +1,4 @@
-"""End to end: the layers of an autoencoder, trained one by one, are trained together once more with all decoders."""
+"""End to end: the layers of an autoencoder, trained one by one, are then trained together with all decoders."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -26,7 +26,7 @@ LAYERS = "hidden1 = dense(5, tanh); hidden2 = dense(3, tanh)"
 
 @pytest.fixture
 def run(tmp_path: Path) -> Callable[..., Pretrained]:
-    """Pretrain end to end on drawn rows of a shape; what is given replaces the defaults."""
+    """Pretrain end to end on random rows of a shape; arguments override the defaults."""
 
     def run(
         name: str = "out.ckpt", text: str = "autoencoder", shape: tuple[int, ...] = (6,), **more: Any
@@ -43,7 +43,7 @@ def run(tmp_path: Path) -> Callable[..., Pretrained]:
 
 @pytest.fixture
 def drawn(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
-    """Keep the rows of each picture in its place."""
+    """Store the rows of each picture instead of drawing it."""
     kept: list[dict[str, Any]] = []
     monkeypatch.setattr(pretraining_record, "draw_pretraining", lambda *given: kept.append(given[4]))
     return kept
@@ -63,7 +63,7 @@ def values(path: Path) -> dict[str, np.ndarray]:
 def test_all_layers_begin_with_what_each_was_trained_to(
     run: Callable[..., Pretrained], drawn: list[dict[str, Any]], tmp_path: Path, text: str
 ) -> None:
-    """By steps of no length they decode rows as the decoders of all stages do one after the other."""
+    """With a rate of zero they decode rows as the decoders of all stages do one after the other."""
     done = run(text=text, options={"recipe": Recipe("sgd(1e-30)")}, recording=Recording(plot=tmp_path / "plot.png"))
     (rows,) = drawn
     assert list(rows) == ["as given", "from hidden1", "from hidden2", "from all layers"]

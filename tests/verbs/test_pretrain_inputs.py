@@ -1,4 +1,4 @@
-"""Several inputs: a model of Keras whose inputs are images and facts is pretrained by each method that can be."""
+"""Several inputs: a Keras model whose inputs are images and facts is pretrained by each method that supports it."""
 
 from pathlib import Path
 from typing import Any
@@ -61,7 +61,7 @@ def test_pairs_are_judged_as_keras_computes_the_embeddings(folder: Path, tmp_pat
 
 
 def test_images_are_turned_and_what_is_beside_them_stays(folder: Path) -> None:
-    """The layers see each image in four turns, with the same facts four times, as Keras computes it."""
+    """The layers process each image in four rotations, with the same facts four times, as in Keras."""
     import keras
 
     model = Model.open(folder / "two.keras")

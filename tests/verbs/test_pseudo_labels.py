@@ -1,4 +1,4 @@
-"""Pseudo-labels: a model labels rows itself and learns from these too, in rounds that are kept and told."""
+"""Pseudo-labels: a model labels rows itself and is trained on these too, in rounds that are stored and reported."""
 
 import json
 from collections.abc import Callable
@@ -29,7 +29,7 @@ Train = Callable[..., Rounds]
 
 
 def rows(count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Two clouds: rows of class 1 lie above the others, and along both numbers vary ten times as much."""
+    """Two clouds: rows of class 1 are above the others, and vary ten times as much along both numbers."""
     draw, labels = np.random.default_rng(seed), np.arange(count) % 2
     x = np.stack([draw.normal(size=count) * 3, labels * 2 - 1 + draw.normal(size=count) * 0.3], 1)
     return x.astype(np.float32), labels
@@ -37,7 +37,7 @@ def rows(count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """8 labelled rows, 40 to validate on and 200 to test on; 300 without labels, after some of those; a network."""
+    """8 labelled rows, 40 to validate on and 200 to test on; 300 unlabelled ones, the first from those; a network."""
     folder = tmp_path_factory.mktemp("rows")
     few, valid, test, many = (rows(count, seed) for seed, count in enumerate((8, 40, 200, 300), 10))
     named = dict(zip(("train", "valid", "test"), (few, valid, test), strict=True))
@@ -51,7 +51,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def train(folder: Path, tmp_path: Path) -> Train:
-    """Train in rounds under `tmp_path`; what is given replaces the defaults."""
+    """Train in rounds under `tmp_path`; arguments override the defaults."""
 
     def train(name: str = "out.ckpt", model: str = "network.ckpt", data: str = "few.npz", **more: Any) -> Rounds:
         pseudo = {"share": 0.5, "unlabelled": folder / "many.npz", "rounds": 2, **more.pop("pseudo", {})}
@@ -67,7 +67,7 @@ def values(path: Path) -> dict[str, np.ndarray]:
 
 
 def test_pseudo_labels_help_where_rows_lie_in_clouds(train: Train, folder: Path, tmp_path: Path) -> None:
-    """From 8 rows the wrong line is learnt; the surest of 300 others lie where the clouds are."""
+    """From 8 rows the wrong line is learnt; the most confident of 300 others are within the clouds."""
     done = train()
     alone, *labelled = done.rounds
     accuracies = [each["valid_accuracy"] for each in done.rounds]
@@ -79,7 +79,7 @@ def test_pseudo_labels_help_where_rows_lie_in_clouds(train: Train, folder: Path,
 
 
 def test_the_report_has_what_was_labelled(train: Train, folder: Path, tmp_path: Path) -> None:
-    """Rows that are labelled, or validated on, get no label, though they are among those without; labels are unread."""
+    """Labelled and validation rows get no label, though they are among those without; labels are unread."""
     done = train(pseudo={"rounds": 1}, options={"epochs": 2})
     report = json.loads((tmp_path / "out.ckpt.run.json").read_text())
     assert report["pseudo_labels"] == json.loads(json.dumps(done.rounds)) and report["kept_round"] == done.kept
@@ -110,7 +110,7 @@ def test_the_surest_of_each_class_are_what_the_model_of_the_round_before_says(tr
 
 
 def test_moving_averages_label_rows_and_are_gone_on_with(train: Train, tmp_path: Path) -> None:
-    """What a round was judged by: its averages, computed with again in NumPy."""
+    """By a round's averages, computed again in NumPy."""
     options: dict[str, Any] = {"recipe": Recipe("adam(0.05)", ema=0.9), "epochs": 3}
     done = train("out.ckpt", pseudo={"rounds": 1}, options=options)
     train("alone.ckpt", pseudo={"sure": 1.0}, options=options)
@@ -147,7 +147,7 @@ def test_a_teacher_is_refused_beside_pseudo_labels(train: Train, folder: Path, t
 
 
 class Notes(Callback):
-    """Keeps what is said; ends the run in an epoch."""
+    """Stores notices; ends the run in an epoch."""
 
     def __init__(self, last: int | None = None) -> None:
         self.said: list[str] = []
@@ -193,7 +193,7 @@ def test_a_run_that_was_stopped_goes_on_to_the_same_result(train: Train, tmp_pat
 
 
 def test_one_output_is_a_class_or_not(train: Train, folder: Path, tmp_path: Path) -> None:
-    """A sigmoid's labels are 0 and 1; what comes out is of the family that is asked for."""
+    """A sigmoid's labels are 0 and 1; the output is of the requested family."""
     new([2], "outputs = dense(1)", folder / "one.keras", Recipe(), seed=1, objective=Objective("sigmoid"))
     done = train("out.keras", "one.keras", pseudo={"rounds": 1, "share": 0.2}, options={"epochs": 2})
     assert done.rounds[1]["classes"].keys() == {"0", "1"} and 60 <= done.rounds[1]["rows"] <= 62

@@ -1,4 +1,4 @@
-"""A reference from Keras against the graph that got its weights: equal, or wrong from some layer on."""
+"""A Keras reference for a graph with imported weights: equal, or different from some layer on."""
 
 from pathlib import Path
 from typing import Any

@@ -1,4 +1,4 @@
-"""How far numbers are apart, and what of a reference fits a graph, without running one."""
+"""Differences of numbers, and the parts of a reference that fit a graph, without running one."""
 
 from typing import Any
 
@@ -51,7 +51,7 @@ def test_channels_may_come_first() -> None:
 
 @pytest.fixture
 def graph() -> Graph:
-    """Placeholders of rows, of a rate without a shape, and of what nothing needs; and ops of them."""
+    """Placeholders of rows, of a rate without a shape, and an unused one; and ops of them."""
     meta = MetaGraphDef()
     nodes = meta.graph_def.node
 

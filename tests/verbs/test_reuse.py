@@ -1,4 +1,4 @@
-"""`reuse` from Python: networks of plain TensorFlow with moving averages, dropout and penalties under a new head."""
+"""`reuse` from Python: plain TensorFlow networks with moving averages, dropout and penalties under a new head."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -85,7 +85,7 @@ def test_one_seed_one_head(model: Model, tmp_path: Path) -> None:
 
 
 def test_a_graph_and_its_checkpoint_may_disagree(small: Path, tmp_path: Path) -> None:
-    """A weight that the graph has and the checkpoint has not is named, whichever way it is asked for."""
+    """A weight that the graph has and the checkpoint has not is named, in every way to request it."""
     values = {name: tensor.read() for name, tensor in checkpoint.open(small).items() if name != "hidden2/bias"}
     checkpoint.save(values, tmp_path / "less.ckpt", format="bundle")
     (tmp_path / "less.ckpt.meta").write_bytes(Path(f"{small}.meta").read_bytes())

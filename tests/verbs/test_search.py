@@ -1,4 +1,4 @@
-"""Search: what is tried, recommended, told and written; a search that was ended goes on as if it had not been."""
+"""Search: trials, recommendations, messages and output; a search that was ended resumes as if uninterrupted."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -39,7 +39,7 @@ def options(tmp_path: Path) -> Options:
 
 
 class Trials(SearchCallback):
-    """Remembers trials, and may end the search after some."""
+    """Stores trials, and may end the search after some."""
 
     def __init__(self, interrupt: Interrupt | None = None, after: int = 0) -> None:
         self.done: list[tuple[Configuration, Block]] = []
@@ -171,7 +171,7 @@ def test_a_mean_is_written_where_it_is_asked_for(
 
 
 def test_a_curve_has_a_study_for_each_number_of_rows(folder: Path, tmp_path: Path, options: Options) -> None:
-    """And one budget for all of them, of which each has its part."""
+    """They share one budget, of which each has a part."""
     how, model = SearchOptions(seeds=1, folds=2, keep="1", freeze="1"), Model.open(folder / "net.ckpt")
     few = replace(how, budget=Budget(trials=3))
     early = search_curve(

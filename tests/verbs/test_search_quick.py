@@ -91,7 +91,7 @@ def test_layers_run_as_in_inference(kind: str, foreign: Callable[..., Path], dat
 
 
 def test_models_without_labels_need_none(small: Path, data: Path, tmp_path: Path) -> None:
-    """A frozen graph and a SavedModel, made by ckpttool's own verbs, which other tests hold against TensorFlow."""
+    """A frozen graph and a SavedModel, made by ckpttool's own verbs, which other tests compare with TensorFlow."""
     from ckpttool.verbs.export_saved_model import plan_saved_model
     from ckpttool.verbs.fold import plan_fold
 

@@ -1,4 +1,4 @@
-"""`show --filters`: the weights of a layer as pictures; what each of them shows follows from how the kernel lies."""
+"""`show --filters`: the weights of a layer as pictures, according to the layout of the kernel."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -83,7 +83,7 @@ def test_a_layer_of_zeros_is_grey() -> None:
 
 
 def test_the_rows_of_a_model_say_what_is_an_image(tmp_path: Path) -> None:
-    """Those of a Keras file, whose network is not built for it."""
+    """As for a Keras file, whose network is not built for it."""
     import keras
 
     inputs = keras.Input((2, 8, 1))

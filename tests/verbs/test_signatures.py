@@ -1,4 +1,4 @@
-"""A SavedModel with several signatures, none of them the default: which is called is said, and its names are data's."""
+"""A SavedModel with several signatures, none of them the default: one must be selected, whose names the data has."""
 
 from pathlib import Path
 from typing import Any
@@ -27,7 +27,7 @@ CLASSES = RANDOM.integers(0, 3, 30)
 
 @pytest.fixture
 def model(tmp_path: Path) -> Model:
-    """A network that is called by `joined`, with a row from the left and one from the right, or by `embedded`."""
+    """A network called by `joined`, with a row from the left and one from the right, or by `embedded`."""
     import tensorflow as tf
 
     v1 = tf.compat.v1

@@ -1,4 +1,4 @@
-"""Soups: which models are averaged is what plain TensorFlow's accuracies of the means say."""
+"""Soups: the averaged models are those by plain TensorFlow's accuracies of the means."""
 
 from pathlib import Path
 from typing import Any

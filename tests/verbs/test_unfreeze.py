@@ -1,4 +1,4 @@
-"""`unfreeze`: what a graph or a Keras file keeps frozen is trained again, as if it had never been frozen."""
+"""`unfreeze`: frozen variables of a graph or a Keras file are trained again, as if never frozen."""
 
 from pathlib import Path
 from typing import Any
@@ -36,7 +36,7 @@ def trainable(graph: Graph) -> set[str]:
 
 @pytest.fixture(params=["var-list", "stop-gradient"])
 def frozen(request: pytest.FixtureRequest, new_network: Any, tmp_path: Path) -> Path:
-    """A graph of three layers of which the first two are frozen, and beside it the model before that."""
+    """A graph of three layers with the first two frozen, and next to it the original model."""
     with new_network().building() as net:
         X, y, _ = net.inputs()
         h = net.dense(net.dense(X, 5, "hidden1"), 4, "hidden2")

@@ -1,4 +1,4 @@
-"""A loss that is made of the inputs alone: an autoencoder is trained, cached and judged on rows without labels."""
+"""A loss that depends on the inputs alone: an autoencoder is trained, cached and evaluated on rows without labels."""
 
 from pathlib import Path
 from typing import Any

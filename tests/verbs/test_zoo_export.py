@@ -1,4 +1,4 @@
-"""A catalogue as pages, as a browser shows them: opened from files, with every request seen and none let out."""
+"""A catalogue as pages in a browser: opened from files, with every request recorded and none permitted."""
 
 import re
 from collections.abc import Callable, Iterator
@@ -30,7 +30,7 @@ def weights(folder: Path, name: str, **seeds: int) -> Path:
 
 @pytest.fixture(autouse=True)
 def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A catalogue of the chapter's network, of what could be tuned of it, and of weights of others."""
+    """A catalogue of the chapter's network, of possible tuned versions, and of foreign weights."""
     monkeypatch.setenv("CKPTTOOL_ZOO", str(tmp_path / "zoo"))
     seconds = iter(range(60))
     monkeypatch.setattr("ckpttool.zoo.store.now", lambda: f"2026-01-01T00:00:{next(seconds):02}Z")
@@ -46,7 +46,7 @@ def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def opened(browser: Any) -> Iterator[Opened]:
-    """Open a page and those that it leads to; nothing must go wrong, and nothing but files beside it be asked for."""
+    """Open a page and those that it links to; there must be no errors, and no requests but for files next to it."""
     context = browser.new_context(offline=True)
     asked, wrong, folders = list[str](), list[str](), list[str]()
     page = context.new_page()
@@ -67,7 +67,7 @@ def opened(browser: Any) -> Iterator[Opened]:
 
 
 def names(page: Any) -> list[str]:
-    """The entries that are shown, in their order."""
+    """The displayed entries, in order."""
     found: list[str] = page.locator("#entries li:visible h2 a").all_text_contents()
     return found
 
@@ -157,7 +157,7 @@ def test_it_is_as_light_or_dark_as_asked_for(tmp_path: Path, browser: Any, schem
 
 
 def hostile(own: Path) -> None:
-    """Have an entry say what would act in a page wherever a text may stand."""
+    """Put text that would act in a page into every text field of an entry."""
     path = own / "manifests/digits/000001.json"
     document = checked_json.loads(path.read_bytes())
     texts = [

@@ -1,4 +1,4 @@
-"""A catalogue to begin, small weights to put into it, and a hub to pull from and to push to."""
+"""An empty catalogue, small weights to add, and a hub to pull from and push to."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -12,7 +12,7 @@ from tests.hub_server import TOKEN, HubServer, running
 
 @pytest.fixture(autouse=True)
 def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The folder of the user's own catalogue, which is not there yet."""
+    """The folder of the user's own catalogue, which does not exist yet."""
     monkeypatch.setenv("CKPTTOOL_ZOO", str(tmp_path / "zoo"))
     return tmp_path / "zoo"
 
@@ -40,7 +40,7 @@ def _server() -> Iterator[HubServer]:
 
 @pytest.fixture
 def hub(_server: HubServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> HubServer:
-    """A hub with nothing on it, a cache with nothing in it, and a user who is known to the hub."""
+    """An empty hub, an empty cache, and a user with a token for the hub."""
     _server.reset()
     monkeypatch.setenv("HF_ENDPOINT", _server.url)
     monkeypatch.setenv("HF_TOKEN", TOKEN)

@@ -1,4 +1,4 @@
-"""Archives of models: what they pack is bounded before it is read, and what is wrong with one is one kind of error."""
+"""Archives of models: their content is bounded before it is read, and all defects have one kind of error."""
 
 import bz2
 import gzip
@@ -34,7 +34,7 @@ END = bytes(1024)
 
 @pytest.fixture
 def unpack(tmp_path: Path) -> Callable[[bytes], list[str]]:
-    """Write bytes as an archive and unpack its model; the names of what came out."""
+    """Write bytes as an archive and unpack its model; return the names of the files."""
 
     def names(packed: bytes) -> list[str]:
         (tmp_path / "a.tar").write_bytes(packed)
@@ -63,7 +63,7 @@ def test_an_xz_that_is_cut_off_is_damage(unpack):
 
 def test_an_xz_that_asks_for_a_gigabyte_of_memory_is_refused(unpack):
     packed = bytearray(lzma.compress(member(MODEL, b"model") + END))
-    packed[16] = 36  # how far what is read may refer back: 1 GiB
+    packed[16] = 36  # the maximal distance of back references: 1 GiB
     packed[20:24] = struct.pack("<I", zlib.crc32(packed[12:20]))
     with pytest.raises(CorruptCheckpoint, match=r"a\.tar is damaged or truncated: Memory usage limit exceeded"):
         unpack(bytes(packed))
@@ -71,7 +71,7 @@ def test_an_xz_that_asks_for_a_gigabyte_of_memory_is_refused(unpack):
 
 @pytest.mark.parametrize("pack", [lambda whole: gzip.compress(whole, 0), bz2.compress, lzma.compress])
 def test_a_change_that_only_the_checksum_shows_is_damage(unpack, pack):
-    """The end of the compressed bytes, where a checksum is, comes after what a tar file says is its last block."""
+    """The end of the compressed bytes, which has a checksum, is after the last block of the tar file."""
     packed = bytearray(pack(member(MODEL, b"model" * 300) + END + bytes(20_000)))
     place = packed.find(b"model" * 20)
     packed[place if place > 0 else -12] ^= 1

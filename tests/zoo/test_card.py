@@ -1,4 +1,4 @@
-"""Cards: what is said of a model is checked, and is a card of the Hub's as it stands, as `huggingface_hub` reads it."""
+"""Cards: statements about a model are checked, and are valid Hub cards, as read by `huggingface_hub`."""
 
 from dataclasses import replace
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""From one catalogue to another: a folder, or a bucket of moto's S3. Only what is missing there is brought."""
+"""From one catalogue to another: a folder, or a bucket of moto's S3. Only missing files are copied."""
 
 import json
 import threading
@@ -52,7 +52,7 @@ def s3() -> Iterator[Any]:
 
 @pytest.fixture(params=["folder", "s3"])
 def place(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    """Where another catalogue is to be."""
+    """The place of another catalogue."""
     if request.param == "folder":
         return str(tmp_path / "shared")
     return bucket(request.getfixturevalue("s3"), request.node.name)
@@ -66,7 +66,7 @@ def bucket(s3: Any, name: str) -> str:
 
 @pytest.fixture(autouse=True)
 def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A catalogue and a cache with nothing in them."""
+    """An empty catalogue and cache."""
     monkeypatch.setenv("CKPTTOOL_ZOO", str(tmp_path / "own"))
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     return tmp_path / "own"

@@ -1,4 +1,4 @@
-"""Compacting: layers that models share are kept once, and every model is read as before."""
+"""Compacting: layers that models share are stored once, and every model is read as before."""
 
 import hashlib
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""What a model is found to be: layers with kinds and shapes, inputs and outputs; Keras and TensorFlow are referees."""
+"""Descriptions of models: layers with kinds and shapes, inputs and outputs; Keras and TensorFlow are the references."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -48,7 +48,7 @@ def test_one_network_is_the_same_layers_in_every_family(family: str, one: Any, t
     assert [(row["shape"], row["dtype"]) for row in facts.outputs] == [([None, 3], "float32")]
     known = [list(layer.output.shape) for layer in one.layers if layer.weights]
     for found, shape in zip([layer["output_shape"] for layer in facts.layers], known, strict=True):
-        if family != "frozen" or len(shape) == 2:  # a frozen graph notes no shapes
+        if family != "frozen" or len(shape) == 2:  # a frozen graph contains no shapes
             assert found == shape
 
 
@@ -128,7 +128,7 @@ def test_layers_of_keras_are_called_as_keras_calls_them(name: str, suffix: str, 
             if layer.weights and not isinstance(layer, keras.Sequential | L.Bidirectional):
                 own = next(row for row in facts.layers if row["name"].split("/")[0] == layer.name)
                 assert own["output_shape"] == list(layer.output.shape)
-    else:  # in the ops of a graph a group normalisation is any other
+    else:  # in the ops of a graph a group normalisation is like any other
         assert found == [kind.replace("group_", "layer_") for kind in expected]
     assert [row["shape"] for row in facts.inputs] == [list(model.input_shape)]
     assert [row["shape"] for row in facts.outputs] == [list(model.output_shape)]

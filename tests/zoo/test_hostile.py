@@ -1,4 +1,4 @@
-"""Names, manifests and catalogues of strangers: nothing outside is read or written, and each is refused in a line."""
+"""Hostile names, manifests and catalogues: nothing outside is read or written, and each is rejected with one line."""
 
 import os
 import sys
@@ -130,7 +130,7 @@ LINKS += ["by-name/x/1", "file", "kept", "zoo.json", "condemned"]
 
 
 class Watched:
-    """The files in a folder that anything has opened, or has asked SQLite or the system to make."""
+    """The files in a folder that anything has opened, or tried to make through SQLite or the system."""
 
     def __init__(self) -> None:
         self.folder, self.seen = "", list[str]()
@@ -147,7 +147,7 @@ WATCHED = Watched()
 
 @pytest.fixture
 def outside(tmp_path: Path) -> Iterator[Path]:
-    """A folder that nothing may touch."""
+    """A folder that must not be touched."""
     folder = tmp_path / "outside"
     folder.mkdir()
     (folder / "file").write_text("secret")

@@ -1,4 +1,4 @@
-"""The index: what is listed follows from the manifests, whatever became of the index meanwhile."""
+"""The index: lists follow from the manifests, whatever happened to the index meanwhile."""
 
 import os
 import sqlite3

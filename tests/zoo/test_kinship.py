@@ -1,4 +1,4 @@
-"""Kinship by content: which layers are byte for byte in which other revisions, and what is too common to say so."""
+"""Kinship by content: which layers are byte for byte in which other revisions, and which are too common to count."""
 
 import os
 import sqlite3
@@ -23,14 +23,14 @@ Tensors = Mapping[str, Any]
 
 
 def layer(name: str, seed: int, bias: float | None = 0.0) -> Tensors:
-    """A layer of numbers that follow from a seed, with a bias that holds one number."""
+    """A layer of numbers that depend on a seed, with a bias of one number."""
     kernel = np.random.default_rng(seed).random((20, 20), np.float32)
     return {f"{name}/kernel": kernel, **({} if bias is None else {f"{name}/bias": np.full(20, bias, np.float32)})}
 
 
 @pytest.fixture
 def added(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Added:
-    """Put tensors into the catalogue, each model a second after the one before."""
+    """Put tensors into the catalogue, each model one second after the previous one."""
     times = iter(range(100))
 
     def add(name: str, *parts: Tensors, suffix: str = "npz") -> Manifest:
@@ -152,7 +152,7 @@ def test_what_is_removed_or_damaged_is_kin_no_more(own: Path, added: Added) -> N
 
 
 def damage_pages(index: Path) -> None:
-    """Damage what lies behind the first page, where tables begin, and leave the rows of entries."""
+    """Overwrite the first page of the table of tensors; the rows of entries stay."""
     with sqlite3.connect(index) as database:
         (page,) = database.execute("SELECT rootpage FROM sqlite_master WHERE name = 'tensors'").fetchone()
         (size,) = database.execute("PRAGMA page_size").fetchone()

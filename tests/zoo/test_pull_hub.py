@@ -1,4 +1,4 @@
-"""Pulling from the hub: one model of a repository comes, whole and as it is listed, or nothing does."""
+"""Pulling from the hub: one model of a repository is downloaded, whole and as listed, or nothing is."""
 
 import io
 import json
@@ -47,7 +47,7 @@ model-index:
 
 @pytest.fixture
 def waits(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """The seconds that were waited, which are none."""
+    """The delays in seconds, which are skipped."""
     waits: list[float] = []
     monkeypatch.setattr(time, "sleep", waits.append)
     return waits
@@ -59,7 +59,7 @@ def pulled(url: str, name: str | None = None) -> tuple[Manifest, list[str]]:
 
 
 def entries(tmp_path: Path) -> list[str]:
-    """Return what is in the catalogue: entries, and the bytes of files."""
+    """Return the content of the catalogue: entries, and the bytes of files."""
     root = tmp_path / "zoo"
     return [*Catalogue.open(root).names(), *(path.name for path in root.glob("blobs/*/*/*")), *(root / "tmp").iterdir()]
 
@@ -243,7 +243,7 @@ def test_a_hub_that_is_busy_is_asked_again_when_it_says(hub: HubServer, waits: l
 
 
 def test_elsewhere_the_token_is_not_given(hub: HubServer, waits: list[float], monkeypatch: pytest.MonkeyPatch) -> None:
-    import huggingface_hub.utils  # whose handlers are there from then on
+    import huggingface_hub.utils  # whose handlers exist from then on
 
     logged = io.StringIO()
     for handler in logging.getLogger(huggingface_hub.__name__).handlers:

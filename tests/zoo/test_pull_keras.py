@@ -1,4 +1,4 @@
-"""Pulling architectures of Keras: their weights are downloaded by Keras, and become a model like any other."""
+"""Pulling Keras architectures: their weights are downloaded by Keras, and become a model like any other."""
 
 from pathlib import Path
 from typing import Any
@@ -28,7 +28,7 @@ def test_the_weights_are_downloaded_and_kept_as_a_model(home: Path, monkeypatch:
     build, downloads = keras.applications.MobileNet, dict[str, Any]()
 
     def built(weights: str | None, **arguments: Any) -> Any:
-        """Do as Keras does, which downloads what is not in its cache."""
+        """Act like Keras, which downloads what is not in its cache."""
         net = build(weights=None, **arguments)
         if weights is not None:
             downloads[weights] = net.get_layer("conv1").kernel.numpy()

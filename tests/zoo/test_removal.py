@@ -1,4 +1,4 @@
-"""Moving, removing and collecting: what is gone, what stays, and what comes back."""
+"""Moving, removing and collecting: what is removed, what stays, and what is restored."""
 
 import os
 import shutil
@@ -60,7 +60,7 @@ def test_a_moved_entry_keeps_revisions_and_tags(own: Path, weights: Weights) -> 
     assert Catalogue.open(own).names() == ["y"]
     assert (value_of("y"), value_of("y:old")) == (2, 1)
     assert Catalogue.open(own).find("y").name == "y"
-    zoo_move("y", "Y")  # another case alone is another name for the same
+    zoo_move("y", "Y")  # names that differ only in case are the same
     assert value_of("Y") == 2
 
 
@@ -140,7 +140,7 @@ def test_blobs_of_what_is_being_added_are_kept(own: Path, weights: Weights) -> N
 def test_a_blob_that_is_named_while_it_is_collected_comes_back(
     own: Path, weights: Weights, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Whoever adds has seen the blob, and writes the manifest just after it was set aside."""
+    """The adding process has seen the blob, and writes the manifest just after it was set aside."""
     manifest = zoo_add(weights("1.npz", x=1), "x")
     text = manifest.dumps()
     zoo_remove("x")

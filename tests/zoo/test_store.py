@@ -1,4 +1,4 @@
-"""Storing models: revisions, tags, what is shared, and that an entry is read as any path is."""
+"""Storing models: revisions, tags, shared blobs, and that an entry is read like any path."""
 
 import errno
 import hashlib

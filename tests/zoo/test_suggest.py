@@ -1,4 +1,4 @@
-"""Suggesting entries: which fit another network or rows of a shape, and that the commands that are shown do it."""
+"""Suggesting entries: which fit another network or rows of a shape, and that the displayed commands work."""
 
 import json
 import shlex
@@ -151,7 +151,7 @@ def test_weights_alone_are_not_suggested_and_the_latest_revision_counts(
     assert [each["entry"] for each in suggested("--input", "784")] == ["digits@1"]
     zoo_add(tmp_path / "small.ckpt", "digits")
     assert not suggested("--input", "784")
-    assert not suggested("--input", "5")  # the only layer of it gives the outputs
+    assert not suggested("--input", "5")  # its only layer computes the outputs
 
 
 @pytest.mark.parametrize(

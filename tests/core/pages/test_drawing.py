@@ -1,4 +1,4 @@
-"""Drawings: a box is below what leads to it, and lines lead from one to the other."""
+"""Drawings: a box is below its predecessors, and lines connect them."""
 
 import re
 

@@ -1,4 +1,4 @@
-"""The frame of pages: what a browser runs of one, how it is dark and light, what is on it escaped."""
+"""The frame of pages: which of its parts a browser runs, its dark and light themes, its escaping."""
 
 from collections.abc import Callable
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Plots and pictures: what is drawn is what was counted."""
+"""Plots and pictures: drawn as counted."""
 
 import io
 import re

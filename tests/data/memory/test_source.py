@@ -1,4 +1,4 @@
-"""Data in memory: each form gives the rows that a file of the same arrays gives, and the same errors."""
+"""Data in memory: each form has the same rows and errors as a file of the same arrays."""
 
 import gc
 import pickle
@@ -28,7 +28,7 @@ WANTED = Wanted((INPUT,), InputSpec("y", (None,), BY_NAME["int64"]))
 
 @pytest.fixture(autouse=True)
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The user's cache folder, where nothing may stay."""
+    """The user's cache folder, in which nothing may remain."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     return tmp_path / "cache" / "ckpttool" / "rows"
 
@@ -38,7 +38,7 @@ def read(data: Any, wanted: Wanted = WANTED) -> Split:
 
 
 class Numbered:
-    """A sequence of batches without an iterator, as those of Keras and torch may be."""
+    """A sequence of batches without an iterator, as Keras's and torch's may be."""
 
     def __len__(self) -> int:
         return 2

@@ -1,4 +1,4 @@
-"""One data set in every kind of file gives the same rows; what is wrong with a file is told with its place."""
+"""One data set has the same rows in every kind of file; errors contain the position in the file."""
 
 import datetime
 import gzip
@@ -30,7 +30,7 @@ Y = {name: RANDOM.integers(0, 3, len(x)) for name, x in X.items()}
 
 
 def training_splits(path: Path, wanted: Wanted, first: int | None) -> tuple[Split, Split]:
-    """Hold out the first rows, a tenth by chance without a number."""
+    """Hold out the first rows, or a random tenth without a number."""
     return dataset.training_splits(path, wanted, HeldOut.parse(None if first is None else f"first:{first}"))
 
 
@@ -114,7 +114,7 @@ def test_every_kind_of_file_gives_the_same_rows(tmp_path: Path, write: Callable[
     folder = tmp_path / "data"
     folder.mkdir()
     path = write(folder)
-    for _ in range(2):  # what is staged is found again
+    for _ in range(2):  # staged files are found again
         train, valid = training_splits(path, WANTED, 5)
         test = evaluation_split(path, WANTED)
         np.testing.assert_allclose(np.concatenate([valid.inputs["X"][:], train.inputs["X"][:]]), X["train"], rtol=1e-6)
@@ -137,7 +137,7 @@ def test_two_files_are_inputs_and_labels(tmp_path: Path) -> None:
 def test_large_inputs_stay_on_disk(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, write: Callable[[Path], Path]
 ) -> None:
-    """The fitted rows are not held; any rows can be asked for, in any order and again and again."""
+    """The fitted rows are not kept in memory; any rows can be read, in any order and repeatedly."""
     monkeypatch.setattr("ckpttool.data.fitting.IN_MEMORY", 100)
     folder = tmp_path / "data"
     folder.mkdir()

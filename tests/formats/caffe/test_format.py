@@ -1,4 +1,4 @@
-"""Files of Caffe: what protobuf writes by its caffe.proto is read without either, in the names of Caffe's HDF5."""
+"""Caffe files: what protobuf writes with its caffe.proto is read without either, with Caffe's HDF5 names."""
 
 import time
 from functools import cache
@@ -29,14 +29,14 @@ class TestCaffe(FormatTests):
     def save(self, tensors, path, overwrite):
         path.write_bytes(of_tensors(tensors))
 
-    test_round_trip = None  # below, for the dtypes that Caffe has
+    test_round_trip = None  # below, for Caffe's dtypes
     test_the_suffix_decides_what_is_written = None
-    test_every_name_is_listed_and_no_other = test_names_are_not_files = None  # names are those of layers: below
-    test_a_damaged_tensor_does_not_hide_the_others = None  # so are these
+    test_every_name_is_listed_and_no_other = test_names_are_not_files = None  # names are those of layers: see below
+    test_a_damaged_tensor_does_not_hide_the_others = None  # these too
     test_an_existing_output_is_refused_and_kept = test_overwriting_leaves_only_the_new_one = None
     test_it_can_be_written_over_itself = test_a_tensor_that_gives_too_few_bytes_is_refused = None
     test_resources_are_refused = test_a_folder_that_is_not_there_is_said = None
-    test_every_cut_is_found = None  # below: a file that ends behind a layer is one with fewer layers
+    test_every_cut_is_found = None  # below: a file that ends after a layer is one with fewer layers
 
 
 def opened(tmp_path, content):
@@ -54,7 +54,7 @@ def shapes(ckpt):
 def test_every_type_is_read(tmp_path, dtype, shape):
     array = numbers(BY_NAME[dtype], shape)
     read = opened(tmp_path, net(a=("Scale", array)))["a/0"]
-    dtype = "float32" if dtype == "float64" and not array.size else dtype  # no number says which it is
+    dtype = "float32" if dtype == "float64" and not array.size else dtype  # no number identifies it
     assert (read.shape, read.dtype, read.read().tolist()) == (shape, dtype, array.tolist())
     assert b"".join(read.pieces()) == array.tobytes()
 
@@ -68,7 +68,7 @@ def test_blobs_are_named_by_layer_and_number(tmp_path):
 
 @cache
 def old(kind):
-    """Return layers as Caffe wrote them before 2015, and before 2014; shapes are four sizes there."""
+    """Return layers as Caffe wrote them before 2015, and before 2014, with shapes of four sizes."""
     made = messages()["Net"](name="old")
     layers = {"conv": (4, "conv", KERNEL, BIAS), "one": (39, "deconv", KERNEL[:1, :1], BIAS[:1])}
     layers["fc"] = (14, "innerproduct", KERNEL.reshape(4, 6), BIAS)
@@ -91,7 +91,7 @@ def test_layers_of_old_files_have_the_shapes_that_they_have_today(tmp_path, kind
 
 
 def layer(name, *blobs):
-    """Return the bytes of a network with a layer of these blobs, each the bytes of one."""
+    """Return the bytes of a network with one layer of these blobs, each given as bytes."""
     body = b"\x0a" + varint.encode(len(name)) + name
     body += b"".join(b"\x3a" + varint.encode(len(each)) + each for each in blobs)
     return b"\xa2\x06" + varint.encode(len(body)) + body

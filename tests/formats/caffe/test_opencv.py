@@ -1,4 +1,4 @@
-"""OpenCV reads the files of Caffe too: the same blobs, and what it computes is what Keras does with them converted."""
+"""OpenCV reads Caffe files too: it has the same blobs, and equal outputs as Keras with the converted ones."""
 
 import cv2
 import keras

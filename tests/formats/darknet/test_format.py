@@ -1,4 +1,4 @@
-"""Files of Darknet: the numbers of each layer are those that OpenCV finds, which reads them too."""
+"""Darknet files: the numbers of each layer equal those of OpenCV, which reads them too."""
 
 import shutil
 import struct

@@ -1,4 +1,4 @@
-"""The layers of a .cfg of Darknet: the shapes that they give to the next, and the arrays that they have."""
+"""The layers of a Darknet .cfg: their output shapes and their arrays."""
 
 import time
 

@@ -1,4 +1,4 @@
-"""Files of Flax: what Flax wrote is read without it, and what claims what is not there is refused in a line."""
+"""Flax files: those written by Flax are read without it, and false claims are rejected with one line."""
 
 import random
 import shutil
@@ -43,7 +43,7 @@ class TestFlax(FormatTests):
     def save(self, tensors, path, overwrite):
         FlaxTrees().write(path, tensors)
 
-    test_round_trip = None  # the table reads each dtype, as every one that is only read
+    test_round_trip = None  # the table reads each dtype, as for every read-only format
     test_the_suffix_decides_what_is_written = None
     test_an_existing_output_is_refused_and_kept = test_overwriting_leaves_only_the_new_one = None
     test_it_can_be_written_over_itself = test_a_failure_while_writing_leaves_the_old_one_and_no_litter = None

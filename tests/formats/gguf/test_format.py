@@ -1,4 +1,4 @@
-"""Files of llama.cpp: what the gguf package writes is read without it, packed numbers as the package unpacks them."""
+"""llama.cpp files: those written by the gguf package are read without it; packed numbers equal the package's."""
 
 import gguf
 import numpy as np
@@ -42,13 +42,13 @@ class TestGguf(FormatTests):
     def save(self, tensors, path, overwrite):
         saved(path, {name: np.asarray(tensor.read()) for name, tensor in tensors.items()})
 
-    test_round_trip = None  # below, for the dtypes that GGUF has
+    test_round_trip = None  # below, for GGUF's dtypes
     test_the_suffix_decides_what_is_written = None
     test_an_existing_output_is_refused_and_kept = test_overwriting_leaves_only_the_new_one = None
     test_it_can_be_written_over_itself = test_a_tensor_that_gives_too_few_bytes_is_refused = None
     test_resources_are_refused = test_a_folder_that_is_not_there_is_said = None
     test_every_cut_is_found = (
-        None  # in test_header: what the package pads a file's end with is no damage where it is cut
+        None  # in test_header: the package pads the end of a file, and cutting the padding off is not damage
     )
 
 

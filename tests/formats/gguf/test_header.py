@@ -1,4 +1,4 @@
-"""Files of llama.cpp that claim what is not there are refused in a line, before memory is taken."""
+"""llama.cpp files with false claims are rejected with one line, before memory is allocated."""
 
 import struct
 

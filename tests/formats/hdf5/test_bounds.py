@@ -1,4 +1,4 @@
-"""HDF5 files in which a little leads to much: each is refused before the work is done or the memory taken."""
+"""HDF5 files in which few bytes cause much work: each is rejected before the work is done or the memory allocated."""
 
 import re
 import resource
@@ -96,7 +96,7 @@ def test_many_soft_links_of_one_group(path):
 
 
 def repeated(path: Path, elements: int, length: int) -> None:
-    """Write an attribute of texts, and have all of them be the first, which is long."""
+    """Write an attribute of strings, and replace all of them by the first, which is long."""
     with h5py.File(path, "w") as file:
         file.attrs.create("names", ["x" * length, *(["y" * 7] * (elements - 1))], dtype=h5py.string_dtype())
         file["w"] = ONES
@@ -119,7 +119,7 @@ def test_an_attribute_whose_texts_are_one_long_text(path):
 
 
 def test_a_text_that_says_it_is_long(path):
-    """HDF5 allocates what it says, and then finds that it is not so."""
+    """HDF5 allocates the claimed size, and then finds that it is false."""
     with h5py.File(path, "w") as file:
         file["w"], file.attrs["name"] = ONES, "x" * 333
     data = path.read_bytes()

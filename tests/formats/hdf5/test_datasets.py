@@ -1,4 +1,4 @@
-"""Where the bytes of a dataset lie, and what is read by HDF5 instead."""
+"""The places of a dataset's bytes, and the fallback to HDF5's library."""
 
 from pathlib import Path
 from typing import Any

@@ -1,4 +1,4 @@
-"""HDF5 trees written and read, with h5py as the one that says what is in a file."""
+"""HDF5 trees written and read, with h5py as the reference."""
 
 import tracemalloc
 
@@ -30,7 +30,7 @@ class TestHdf5(FormatTests, ReadBackTests):
         assert self.files(path) == [path]
 
     def test_a_damaged_tensor_does_not_hide_the_others(self, path):
-        """Only where another program asked for a checksum has HDF5 one."""
+        """HDF5 has a checksum only if another program requested one."""
         with h5py.File(path, "w") as file:
             for name, value in (("a", 7.0), ("b", 9.0), ("c", 5.0)):
                 file.create_dataset(name, data=np.full(8, value), fletcher32=True)
@@ -161,7 +161,7 @@ def test_blocks_cover_an_array_once_and_in_order(monkeypatch, shape):
 
 
 def test_memory_stays_bounded(tmp_path):
-    """Eight pieces go from file to file; no more than a few are held."""
+    """Eight pieces are copied from file to file; only a few are in memory."""
     values = np.zeros(8 * PIECE // 4, np.float32)
     Hdf5().save({"w": Tensor.of("w", values), "v": Tensor.of("v", values)}, tmp_path / "a.h5")
     del values
@@ -175,7 +175,7 @@ def test_memory_stays_bounded(tmp_path):
 
 
 def test_one_dataset_is_read_without_the_others(tmp_path):
-    """The others are damaged, and it does not matter."""
+    """The others are damaged, without any effect."""
     with h5py.File(tmp_path / "w.h5", "w") as file:
         for name in ("a", "b"):
             file.create_dataset(name, data=np.full(8, ord(name)), fletcher32=True)

@@ -1,4 +1,4 @@
-"""Global heaps that would have HDF5's library go round without end are refused before it reads them."""
+"""Global heaps with which HDF5's library would loop forever are rejected before it reads them."""
 
 import h5py
 import numpy as np

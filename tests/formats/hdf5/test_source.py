@@ -1,4 +1,4 @@
-"""Where an HDF5 file lies: behind a user block, in a part of a file, with bytes after its end; h5py makes the files."""
+"""Places of an HDF5 file: after a user block, within a file, with bytes after its end; h5py makes the files."""
 
 import io
 import os
@@ -170,7 +170,7 @@ def test_a_file_that_is_replaced_just_before_it_is_opened_is_told(
 
 
 def test_a_member_of_an_archive_is_whole_before_a_value_is_used(tmp_path: Path) -> None:
-    """The list of what is in it may be read without that, so that a large one is listed at once."""
+    """Its list can be read without that, so that a large one is listed at once."""
     path, data = tmp_path / "x.zip", hdf5(tmp_path / "w.h5", userblock_size=0).read_bytes()
     with zipfile.ZipFile(path, "w") as out:
         out.writestr("w.h5", data)

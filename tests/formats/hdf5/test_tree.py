@@ -1,4 +1,4 @@
-"""HDF5 files: any tree is read as h5py reads it; nothing outside the file is, and no claim is believed."""
+"""HDF5 files: any tree is read as by h5py; nothing outside the file is read, and no claim is trusted."""
 
 import zlib
 from collections.abc import Callable
@@ -289,7 +289,7 @@ def test_names_that_are_not_utf_8_are_left_out_and_said(tmp_path: Path) -> None:
 
 
 def test_datasets_that_share_their_bytes_to_seem_more(tmp_path: Path) -> None:
-    """Addresses of datasets that were never written are made to be that of the first."""
+    """Addresses of datasets that were never written are replaced by that of the first."""
 
     def fill(file: Any) -> None:
         file["first"] = np.ones(4096, np.uint8)

@@ -1,4 +1,4 @@
-"""What elements HDF5 files have, and how many of them are read at once."""
+"""The element types of HDF5 files, and the number of elements read at once."""
 
 import resource
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""What is written to HDF5 is what a tensor says it is, in as many bytes; and what was written is compared."""
+"""Written HDF5 has the tensor's declared type and size, and is compared after writing."""
 
 import io
 from collections.abc import Iterator
@@ -19,7 +19,7 @@ FOUR = TensorSpec("w", (4,), BY_NAME["uint8"])
 
 
 def giving(*pieces: bytes) -> Tensor:
-    """Return a tensor of four bytes that gives others."""
+    """Return a tensor of four bytes that reads as others."""
 
     def all_of_them() -> Iterator[memoryview]:
         return iter([memoryview(piece) for piece in pieces])

@@ -1,4 +1,4 @@
-"""Weights of architectures by their names, where those that wrote the file called them otherwise."""
+"""Weights of architectures by their names, with files that have other names."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""`keras:NAME`: architectures with arguments, and the names of their files in Keras's cache."""
+"""`keras:NAME`: architectures with arguments, and their file names in Keras's cache."""
 
 import warnings
 from pathlib import Path
@@ -19,7 +19,7 @@ def test_every_architecture_has_its_preprocessing() -> None:
 
 
 class Asked(Exception):
-    """What Keras would download."""
+    """Keras's downloads."""
 
 
 def asked_by_keras(name: str, arguments: dict[str, Any]) -> str:

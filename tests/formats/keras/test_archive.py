@@ -1,4 +1,4 @@
-"""Whole models of Keras: the archive's weights are read where they lie, and nothing in it is run or followed."""
+"""Whole Keras models: the archive's weights are read in place, and nothing in it is run or followed."""
 
 import io
 import json
@@ -34,7 +34,7 @@ class TestKerasArchive(EditedCopyTests):
         return archive(folder / "like.keras", weights_file(folder / "w.weights.h5", tensors))
 
     def test_a_damaged_tensor_does_not_hide_the_others(self, path):
-        """The zip's checksum says that the weights are damaged, and not which of them: none is read."""
+        """The zip's checksum shows that the weights are damaged, but not which: none is read."""
         self.save(tensors_of(a=np.full(8, 7.0), b=np.full(8, 9.0), c=np.full(8, 5.0)), path, False)
         path.write_bytes(path.read_bytes().replace(np.full(8, 9.0).tobytes(), np.full(8, 8.0).tobytes()))
         problems = {item.name: item.problem for item in self.format.verify(path)}
@@ -131,7 +131,7 @@ def test_layers_are_renamed_in_the_configuration_too(tmp_path):
     net = keras.Model([first, second], list(named.values()))
     net.compile("adam", loss={"classes": keras.losses.SparseCategoricalCrossentropy(from_logits=True), "size": "mse"})
     rows, labels = [np.ones((8, 6), "float32"), np.eye(8, 6, dtype="float32")], [np.arange(8) % 3, np.ones((8, 1))]
-    net.run_eagerly = True  # one step is not worth a graph
+    net.run_eagerly = True  # one step does not justify compiling a graph
     net.fit(rows, labels, verbose=0)
     net.save(tmp_path / "net.keras")
 
@@ -175,7 +175,7 @@ def hand_made(folder, *members):
 
 
 def test_names_of_keras_2_15(tmp_path):
-    """It wrote no names: the groups' keys stand for them."""
+    """It wrote no names: the groups' keys replace them."""
     with h5py.File(tmp_path / "w.weights.h5", "w") as file:
         file.create_group("vars")
         for path in ("layers/dense/vars/0", "layers/dense_1/vars/0", "layers/dense_1/vars/1", "metrics/mean/vars/0"):
@@ -189,7 +189,7 @@ def test_names_of_keras_2_15(tmp_path):
 
 
 def test_a_configuration_is_bytes(tmp_path, monkeypatch):
-    """Lambdas, layers of any module, calls: nothing in it is looked at, and it is copied as it is."""
+    """Lambdas, layers of any module, calls: nothing in it is parsed, and it is copied unchanged."""
     monkeypatch.chdir(tmp_path)
     canary = "open('canary', 'w')"
     layer = {"class_name": "Lambda", "config": {"function": {"class_name": "__lambda__", "config": {"code": canary}}}}
@@ -205,7 +205,7 @@ def test_a_configuration_is_bytes(tmp_path, monkeypatch):
 
 
 def rezipped(path, change, compression=zipfile.ZIP_STORED):
-    """The bytes of an archive whose members are changed."""
+    """The bytes of an archive with changed members."""
     out = io.BytesIO()
     with zipfile.ZipFile(path) as old, zipfile.ZipFile(out, "w", compression) as new:
         for info in old.infolist():
@@ -235,7 +235,7 @@ def test_where_the_bytes_lie_in_the_archive(tmp_path):
 
 @pytest.fixture
 def replaced(tmp_path):
-    """An archive, and another one that takes its place; their weights have one size."""
+    """An archive, and another one that replaces it; their weights are of one size."""
     path, new = hand_made(tmp_path), tmp_path / "new.keras"
     checkpoint.save(Checkpoint({"hidden1/kernel": Tensor.of("k", KERNEL)}, path), new)
     return path, new
@@ -306,7 +306,7 @@ def test_weights_that_are_no_hdf5(tmp_path):
 
 @pytest.mark.parametrize("kind", ["external", "virtual", "soft", "storage"])
 def test_weights_that_point_out_of_the_archive(tmp_path, monkeypatch, kind):
-    """The canary's values are beside the archive, and never in what is said or read."""
+    """The canary's values are next to the archive, and never in any output."""
     monkeypatch.chdir(tmp_path)
     with h5py.File("secret.h5", "w") as file:
         file["x"] = np.full(3, 42.0, np.float32)
@@ -357,7 +357,7 @@ def test_a_copy_of_something_else(tmp_path):
 
 
 def test_weights_are_in_the_order_of_the_network(tmp_path):
-    """The file of weights has them by class; also those of a model within, and of one in another's place."""
+    """The weights file sorts them by class; also for nested models, and if a class has the place of another."""
     import keras
 
     layers = keras.layers
@@ -382,7 +382,7 @@ def test_a_configuration_that_says_nothing_leaves_the_order(tmp_path, config):
 
 
 def test_layers_without_some_of_their_weights_have_the_names_of_the_others(tmp_path):
-    """A batch normalisation without a scale, as those of InceptionV3 are: the configuration says which are there."""
+    """A batch normalisation without a scale, as in InceptionV3: the configuration shows which weights exist."""
     import keras
     from keras import layers
 

@@ -1,4 +1,4 @@
-"""The lists of Keras's own classes, held against the Keras that is installed."""
+"""The lists of Keras's own classes, compared with the installed Keras."""
 
 import importlib
 import inspect
@@ -9,7 +9,7 @@ from ckpttool.formats.keras.classes import CLASSES, FUNCTION_MODULES, MODELS, NA
 
 ABSTRACT = {"Constraint", "Initializer", "LearningRateSchedule", "Loss", "Metric", "Optimizer", "QuantizationConfig"}
 ABSTRACT |= {"InputSpec", "OptimizerMap", "Quantizer", "Regularizer"}
-"""Classes that no config has: what others are made of, and helpers."""
+"""Classes that are in no config: base classes and helpers."""
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +49,7 @@ def test_keras_finds_every_class_in_its_module(keras, module):
     from keras.src.saving.serialization_lib import _retrieve_class_or_fn
 
     public = importlib.import_module(module if "src" in module else module.replace("keras.", "keras.src."))
-    known = vars(public).get("ALL_OBJECTS_DICT", {})  # what Keras asks first, where it knows the kind
+    known = vars(public).get("ALL_OBJECTS_DICT", {})  # what Keras looks up first if it knows the kind
     for name in CLASSES[module]:
         assert inspect.isclass(known.get(name) or _retrieve_class_or_fn(name, None, module, "class", {})), name
 

@@ -1,4 +1,4 @@
-"""What an edited copy keeps of its file: attributes of groups, layers' names; and what has no place in it."""
+"""Contents of a file in an edited copy: attributes of groups, layers' names; and tensors without a place in it."""
 
 from pathlib import Path
 

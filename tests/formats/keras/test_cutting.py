@@ -1,4 +1,4 @@
-"""Networks cut after a call of a layer: Keras builds what is left, and it computes what the whole network did there."""
+"""Networks cut after a call of a layer: Keras builds the rest, which computes the whole network's values there."""
 
 import json
 from collections.abc import Sequence
@@ -21,7 +21,7 @@ def config_of(model: Any) -> Any:
 
 
 def left_of(config: Any, whole: Any) -> Any:
-    """The model of a config with the weights of another: found by the paths of their variables."""
+    """The model of a config with the weights of another, by the paths of their variables."""
     import keras
 
     model = keras.saving.deserialize_keras_object(json.loads(json.dumps(config)))
@@ -32,14 +32,14 @@ def left_of(config: Any, whole: Any) -> Any:
 
 
 def tensor_of(model: Any, call: Call) -> Any:
-    """What a call of a layer in a model gives."""
+    """The output of a call of a layer in a model."""
     nodes = [node for depth in model._nodes_by_depth.values() for node in depth]
     return next(node.outputs[call[2]] for node in nodes if calls_of_network(model)[id(node)] == call[:2])
 
 
 @pytest.fixture
 def branching() -> Any:
-    """A network with two inputs, shared layers, and a network in it that ends in two outputs."""
+    """A network with two inputs, shared layers, and a nested network with two outputs."""
     import keras
 
     keras.utils.set_random_seed(3)

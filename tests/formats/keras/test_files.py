@@ -1,4 +1,4 @@
-"""Which files are Keras's: what a name promises and the bytes do not keep is none."""
+"""Which files are Keras's: those with a Keras name but other bytes are not."""
 
 import zipfile
 from pathlib import Path
@@ -14,7 +14,7 @@ from ckpttool.formats.keras.weights import KerasWeights, is_map
 
 @pytest.fixture
 def files(tmp_path: Path) -> Path:
-    """A folder of files, some of which are called what they are not."""
+    """A folder of files, some of which have misleading names."""
     whole = archive(tmp_path / "whole.keras", weights_file(tmp_path / "w.weights.h5", {}))
     raw = whole.read_bytes()
     (tmp_path / "cut.keras").write_bytes(raw[: len(raw) // 2])

@@ -1,4 +1,4 @@
-"""Hostile configs: each is refused, by its layer, before Keras is imported, and nothing in it happens."""
+"""Hostile configs: each is rejected, with its layer, before Keras is imported, and nothing in it is run."""
 
 import copy
 import json
@@ -214,7 +214,7 @@ def test_hostile_configs_are_refused_by_their_layer(tmp_path, name):
 
 
 def test_what_a_model_was_compiled_with_is_held_against_the_lists(tmp_path):
-    """A loss of somebody's own is no reason not to take the network; code in its place is."""
+    """A custom loss does not make the network unusable; code in its place does."""
     config = sequential(DENSE)
     own = {"optimizer": "adam", "loss": obj("MyLoss", "my.losses"), "metrics": ["accuracy"]}
     network = read_network(archive(tmp_path / "m.keras", {**config, "compile_config": own}))
@@ -246,7 +246,7 @@ def test_a_config_that_unpacks_to_gigabytes_is_not_unpacked(tmp_path):
 
 
 def test_the_module_of_a_file_is_never_that_of_what_is_built(tmp_path):
-    """Only what is listed is named, wherever a file says that it is."""
+    """Only listed classes are named, whatever module a file claims."""
     odd = copy.deepcopy(sequential({**DENSE, "module": "keras.src.engine.somewhere.else"}))
     odd["config"]["layers"][1]["config"]["kernel_initializer"] = {"class_name": "Zeros", "config": {}}
     layer = read_network(archive(tmp_path / "m.keras", odd)).architecture["config"]["layers"][1]
@@ -297,7 +297,7 @@ for path in sorted(Path(sys.argv[1]).iterdir()):
 
 
 def test_nothing_happens_and_keras_stays_away(tmp_path):
-    """All of them, in one process where the import of Keras, another file or a command ends it."""
+    """All of them, in one process in which an import of Keras, another file or a command would end it."""
     folder = tmp_path / "files"
     folder.mkdir()
     for number, (config, _) in enumerate(HOSTILE.values()):

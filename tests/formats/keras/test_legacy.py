@@ -1,4 +1,4 @@
-"""Files of Keras 1 and 2 are read, and written as edited copies that Keras loads. Their names are in test_names."""
+"""Keras 1 and 2 files are read, and written as edited copies that Keras loads. Their names are in test_names."""
 
 import h5py
 import numpy as np
@@ -17,7 +17,7 @@ class TestKerasLegacy(FormatTests):
     suffix = ".h5"
 
     def save(self, tensors, path, overwrite):
-        """Write a layer per name, `a/b` with the weight `b`, and one of no layer as Keras 3 writes it."""
+        """Write a layer per name, `a/b` with the weight `b`, and one without a layer as Keras 3 does."""
         layers, attributes = {}, {}
         for name, tensor in tensors.items():
             layer, _, weight = name.rpartition("/")
@@ -35,7 +35,7 @@ class TestKerasLegacy(FormatTests):
     test_a_folder_that_is_not_there_is_said = None
 
     def test_a_damaged_tensor_does_not_hide_the_others(self, path):
-        """Only where another program asked for a checksum has HDF5 one."""
+        """HDF5 has a checksum only if another program requested one."""
         with h5py.File(path, "w") as file:
             file.attrs["layer_names"] = [b"layer"]
             file.create_group("layer").attrs["weight_names"] = [b"a", b"b"]
@@ -68,15 +68,15 @@ def network():
     x = keras.Input((4,), name="x")
     hidden = keras.layers.BatchNormalization(name="bn")(keras.layers.Dense(3, activation="relu", name="hidden1")(x))
     model = keras.Model(x, keras.layers.Dense(2, name="outputs")(hidden))
-    model.compile("adam", keras.losses.MeanSquaredError())  # "mse" is one that Keras 3 does not load from such files
+    model.compile("adam", keras.losses.MeanSquaredError())  # Keras 3 does not load "mse" from such files
     return model
 
 
 @pytest.fixture
 def saved(tmp_path):
-    """A whole model in the old layout, as Keras 3 saves it, with its optimizer after a step."""
+    """A whole model in the legacy layout, saved by Keras 3, with its optimizer after one step."""
     model = network()
-    model.run_eagerly = True  # one step is not worth a graph
+    model.run_eagerly = True  # one step does not justify compiling a graph
     model.fit(ROWS, np.ones((2, 2)), verbose=0)
     model.save(tmp_path / "model.h5")
     return tmp_path / "model.h5"

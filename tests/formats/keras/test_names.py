@@ -1,4 +1,4 @@
-"""Keras's files under the graph's names, with Keras itself as the one that writes and says what is right."""
+"""Keras files under the graph's names, with Keras itself as writer and reference."""
 
 from pathlib import Path
 from typing import Any
@@ -30,7 +30,7 @@ SHAPES = {
 
 @pytest.fixture(scope="module")
 def network() -> Any:
-    """A Keras 3 model with nested layers, a recurrent cell, a random layer and an optimizer that has taken a step."""
+    """A Keras 3 model with nested layers, a recurrent cell, a random layer and an optimizer after one step."""
     from ckpttool.runtime.configure import tensorflow
 
     tensorflow()
@@ -45,13 +45,13 @@ def network() -> Any:
     h = layers.LSTM(3, name="memory")(layers.Reshape((2, 1))(h))
     model = keras.Model(x, layers.Dense(2, use_bias=False, name="outputs")(h))
     model.compile("adam", "mse")
-    model.run_eagerly = True  # one step is not worth a graph
+    model.run_eagerly = True  # one step does not justify compiling a graph
     model.train_on_batch(np.ones((4, 4), np.float32), np.zeros((4, 2), np.float32))
     return model
 
 
 def values_of(network: Any) -> dict[str, Any]:
-    """Keras's own account: variables by path, with its models' and random layers' own left out."""
+    """Keras's own values: variables by path, without those of models and random layers."""
     found = {variable.path: np.asarray(variable) for variable in network.weights}
     return {path: value for path, value in found.items() if "seed" not in path}
 
@@ -87,7 +87,7 @@ def test_bfloat16_which_hdf5_does_not_know(tmp_path: Path) -> None:
 
 
 def legacy(path: Path, root: str, layers: dict[str, list[str]], text: Any) -> Path:
-    """A file as Keras 1 and 2 laid it out; each weight holds its own number."""
+    """A file in the layout of Keras 1 and 2; each weight contains its own number."""
     with h5py.File(path, "w") as file:
         group = file.create_group(root) if root else file
         group.attrs["layer_names"] = [text(name) for name in layers]

@@ -1,4 +1,4 @@
-"""What a Keras file says of its network: in Keras 3's form, and only what is Keras's own."""
+"""The network of a Keras file: in Keras 3's form, with Keras's own classes only."""
 
 import json
 from pathlib import Path
@@ -33,7 +33,7 @@ def model():
 
 
 def fill(model, weights, scope=""):
-    """Give each weight of a model the value of its name: the layers on the way to it, and its own."""
+    """Set each weight of a model to the value of its name: the layers on the path to it, and its own."""
     for layer in model.layers:
         if hasattr(layer, "layers"):
             fill(layer, weights, f"{scope}{layer.name}/")

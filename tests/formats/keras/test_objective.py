@@ -1,4 +1,4 @@
-"""What a compile config says: a loss that is one of ours, or its name, and an optimizer."""
+"""Compile configs: a supported loss, or its name, and an optimizer."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Which weight of a file is which of a network that Keras 3 builds of it."""
+"""The pairing of a file's weights with those of a network that Keras 3 builds from it."""
 
 from pathlib import Path
 

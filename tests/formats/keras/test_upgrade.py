@@ -1,4 +1,4 @@
-"""Configs as Keras 2 wrote them, built by Keras 3: they compute what they did, or are refused by the field."""
+"""Configs written by Keras 2, built by Keras 3: they have the same outputs, or are rejected with the field's name."""
 
 import json
 
@@ -22,7 +22,7 @@ def keras():
 
 @pytest.fixture
 def network(tmp_path):
-    """Return what a file of Keras 2 says of a network, whose weights are left out."""
+    """Return the network of a Keras 2 file, without its weights."""
 
     def read(config, training=None, version="2.2.4-tf"):
         with h5py.File(tmp_path / "old.h5", "w") as file:
@@ -113,7 +113,7 @@ def test_networks_of_keras_1_are_refused(network):
 
 
 def test_nodes_of_nested_models_are_counted_as_keras_3_does(keras, network):
-    """Keras 2 had a node of its own in each model; the first call of one was its second."""
+    """Keras 2 had an additional node in each model; the first call of one was its second."""
     inner = functional(
         "inner",
         [layer("InputLayer", "a", [], batch_input_shape=[None, 3]), layer("Dense", "d", [["a", 0, 0, {}]], units=3)],

@@ -1,4 +1,4 @@
-"""Keras 3's weights, edited: Keras writes the file, ckpttool changes it, Keras loads it and says what is in it."""
+"""Keras 3 weights, edited: Keras writes the file, ckpttool changes it, Keras loads it as the reference."""
 
 import json
 
@@ -25,7 +25,7 @@ class TestKerasWeights(EditedCopyTests):
         return weights_file(folder / "like.weights.h5", tensors)
 
     def test_a_damaged_tensor_does_not_hide_the_others(self, path):
-        """Only where another program asked for a checksum has HDF5 one."""
+        """HDF5 has a checksum only if another program requested one."""
         with h5py.File(path, "w") as file:
             file.create_group("vars").attrs["name"] = "model"
             for name, value in (("a", 7.0), ("b", 9.0), ("c", 5.0)):
@@ -44,7 +44,7 @@ def model():
 
 @pytest.fixture
 def saved(model, tmp_path):
-    """A file of the model's weights; what a test loads is taken back."""
+    """A file of the model's weights; changes by a test's loading are undone."""
     path, values = tmp_path / "m.weights.h5", [np.asarray(variable) for variable in model.variables]
     model.save_weights(path)
     yield path
@@ -227,7 +227,7 @@ def test_a_map_that_is_none(shards, text):
 
 
 def test_layers_of_a_class_are_in_the_order_of_the_network(tmp_path):
-    """The file's own is that of the alphabet, where the tenth is before the second."""
+    """The file's own order is alphabetical: the tenth is before the second."""
     import keras
 
     names = [f"layer_{letter}" for letter in "lkjihgfedcba"]

@@ -1,4 +1,4 @@
-"""Writing Keras files: whole or absent, read back, and what Keras and our own readers find in them."""
+"""Writing Keras files: whole or absent, read back, and as read by Keras and by our own readers."""
 
 import json
 import zipfile
@@ -102,7 +102,7 @@ def test_what_the_disk_changed_is_found_and_the_old_one_stays(
 def test_a_text_that_is_written_as_another_is_found(
     weights: KerasWeights, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
-    """With a checksum that fits: no disk does that, a mistake of ours could."""
+    """With a matching checksum: no disk error, but possibly a bug of ours."""
     write = writing._write_zip
     monkeypatch.setattr(writing, "_write_zip", lambda file, contents: write(file, {**contents, name: [b"{}"]}))
     with pytest.raises(CorruptCheckpoint, match=rf"{name} reads back differently than it was written"):

@@ -1,4 +1,4 @@
-"""Files of `.npy`, alone and in folders: what `numpy.save` writes, by its path; nothing outside of a folder is read."""
+"""`.npy` files, single and in folders: written by `numpy.save`, by path; nothing outside of a folder is read."""
 
 import os
 from pathlib import Path
@@ -52,7 +52,7 @@ class TestNpy(FormatTests):
 
 @pytest.fixture
 def folder(tmp_path):
-    """Arrays in two folders, one in Fortran's order and one big-endian, and a file that is no array."""
+    """Arrays in two folders, one in Fortran's order and one big-endian, and a file that is not an array."""
     place = tmp_path / "weights"
     (place / "hidden1").mkdir(parents=True)
     np.save(place / "hidden1" / "kernel.npy", np.asfortranarray(np.arange(6.0).reshape(2, 3)))
@@ -106,7 +106,7 @@ def test_links_out_of_the_folder_are_refused(folder, target):
 
 
 def test_links_to_folders_are_refused_wherever_they_lead(folder):
-    """A link to the folder that it is in would be walked without end."""
+    """A link to its own folder would be followed forever."""
     (folder / "again").symlink_to(".")
     with pytest.raises(FormatError, match="again is a link to another folder, which is not followed"):
         checkpoint.open(folder)

@@ -143,7 +143,7 @@ def test_a_zip_of_arrays_is_one_whatever_its_name_and_one_of_that_suffix_whateve
 
 @pytest.mark.parametrize("name", ["notes.txt", "a.npy"])
 def test_a_damaged_member_is_found_where_its_first_bytes_are_read(tmp_path, name, monkeypatch):
-    """One that would be left out might be an array whose name or header is damaged; a packed one may have no bytes."""
+    """A skipped member might be an array whose name or header is damaged; a compressed one may have no bytes."""
     monkeypatch.setattr("ckpttool.formats.npz.npz.PIECE", 16)
     path = tmp_path / "x.npz"
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED if name == "a.npy" else zipfile.ZIP_STORED) as out:

@@ -1,4 +1,4 @@
-"""A lone `.npy` is mapped as it lies; what no tensor is of is refused."""
+"""A single `.npy` is memory-mapped; types without a tensor equivalent are rejected."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Models of ONNX: what the onnx package writes is read without it, and nothing outside of a model's folder is."""
+"""ONNX models: those written by the onnx package are read without it, and nothing outside of a model's folder is."""
 
 import random
 import re
@@ -32,7 +32,7 @@ def saved(path, *tensors, **more):
 
 
 def listed(name, array, dtype):
-    """A tensor whose numbers are in a list of their type, as `make_tensor` puts them."""
+    """A tensor whose numbers are in a list of their type, as written by `make_tensor`."""
     values = array.ravel().tolist()
     return helper.make_tensor(name, NUMBER_OF[dtype.name], array.shape, values)
 
@@ -55,7 +55,7 @@ class TestOnnx(FormatTests):
     def save(self, tensors, path, overwrite):
         saved(path, *map(in_onnx, tensors.values()))
 
-    test_round_trip = None  # below, for the dtypes that ONNX has
+    test_round_trip = None  # below, for ONNX's dtypes
     test_the_suffix_decides_what_is_written = None
     test_an_existing_output_is_refused_and_kept = test_overwriting_leaves_only_the_new_one = None
     test_it_can_be_written_over_itself = test_a_failure_while_writing_leaves_the_old_one_and_no_litter = None
@@ -140,7 +140,7 @@ def outside(location, offset=None, length=None, nbytes=8):
 
 @pytest.fixture
 def inner(tmp_path):
-    """A folder with data in it, and data above it that must not be reached."""
+    """A folder with data in it, and data above it that must not be accessible."""
     (tmp_path / "inner" / "deep").mkdir(parents=True)
     for place in ("secret", "inner/w.data", "inner/deep/w.data"):
         (tmp_path / place).write_bytes(np.array([1.5, 2.5]).tobytes())

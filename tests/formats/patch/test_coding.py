@@ -1,4 +1,4 @@
-"""Blocks of tensors packed as differences: every bit comes back, and no more than was said."""
+"""Blocks of tensors packed as differences: every bit is restored, and no more than the declared size."""
 
 import cramjam
 import numpy as np

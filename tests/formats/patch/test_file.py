@@ -1,4 +1,4 @@
-"""The file of a patch: cut off anywhere, with any byte flipped, or written to fool a reader, it is refused."""
+"""The file of a patch: truncated anywhere, with any byte flipped, or crafted, it is rejected."""
 
 import hashlib
 import io
@@ -74,7 +74,7 @@ def test_a_later_version_and_another_file_are_named(written: Path) -> None:
 
 
 def crafted(path: Path, change: Callable[[dict[str, Any]], None], blocks: bytes = b"") -> Path:
-    """A patch whose directory was changed, with a checksum that fits."""
+    """A patch with a changed directory and a matching checksum."""
     made = delta(Checkpoint.of(BASE), Checkpoint.of(TUNED)).write(io.BytesIO())
     document = made.patch.as_json()
     change(document)
@@ -138,7 +138,7 @@ def test_a_hash_that_lies_is_found_when_the_tensor_is_read(tmp_path: Path) -> No
 
 
 def of_one(path: Path, whole: Any, blocks: bytes, stored: int, **said: Any) -> Path:
-    """A patch of one tensor of no base, whose blocks are these bytes."""
+    """A patch of one tensor without a base, whose blocks are these bytes."""
     made = delta(Checkpoint.of({}), Checkpoint.of({"w": whole})).patch
     tensor = replace(made.tensors["w"], at=len(MAGIC), stored=stored, **said)
     path.write_bytes(MAGIC + blocks + directory(replace(made, tensors={"w": tensor})))

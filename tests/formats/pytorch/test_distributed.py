@@ -1,4 +1,4 @@
-"""Folders of torch.distributed.checkpoint, held against what PyTorch makes of them."""
+"""torch.distributed.checkpoint folders, compared with PyTorch."""
 
 import io
 import os
@@ -38,7 +38,7 @@ class TestDistributed(FormatTests):
     def files(self, path: Path) -> list[Path]:
         return sorted(path.iterdir())
 
-    test_round_trip = None  # below, for the dtypes that PyTorch has
+    test_round_trip = None  # below, for PyTorch's dtypes
     test_the_suffix_decides_what_is_written = None
     test_an_existing_output_is_refused_and_kept = test_overwriting_leaves_only_the_new_one = None
     test_it_can_be_written_over_itself = test_a_failure_while_writing_leaves_the_old_one_and_no_litter = None
@@ -65,7 +65,7 @@ Box = tuple[slice, ...]
 
 
 def write(folder: Path, whole: torch.Tensor, boxes: list[Box], change: Callable[[meta.Metadata], Any] = id) -> None:
-    """Write a tensor `w` in parts, every second one into another file, as several processes do."""
+    """Write a tensor `w` in parts, every second one to another file, as several processes do."""
     folder.mkdir()
     files = {name: io.BytesIO() for name in ("__0_0.distcp", "__1_0.distcp")}
     chunks, places = [], {}
@@ -93,7 +93,7 @@ GRID: list[Box] = [(slice(a, b), slice(c, d)) for a, b in ((0, 4), (4, 6)) for c
 
 def referee(folder: Path) -> Any:
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # that this process computes alone
+        warnings.simplefilter("ignore")  # computed by this single process
         dcp_to_torch_save(folder, folder.with_suffix(".pt"))
     return torch.load(folder.with_suffix(".pt"), weights_only=True)
 
@@ -122,7 +122,7 @@ def test_dtypes_and_shapes(tmp_path: Path, dtype: torch.dtype) -> None:
 
 
 def changed(field: str, value: object) -> Callable[[meta.Metadata], None]:
-    """Return what changes where the first part is said to be."""
+    """Return a function that changes the recorded place of the first part."""
 
     def change(index: meta.Metadata) -> None:
         object.__setattr__(next(iter(index.storage_data.values())), field, value)

@@ -1,4 +1,4 @@
-"""Files of PyTorch: what torch.save writes is read without it, and nothing in a file is ever run."""
+"""PyTorch files: those written by torch.save are read without it, and nothing in a file is ever run."""
 
 import os
 import pickle
@@ -41,7 +41,7 @@ class TestTorch(FormatTests):
     def save(self, tensors, path, overwrite):
         saved(path, {name: in_torch(tensor.read()) for name, tensor in tensors.items()})
 
-    test_round_trip = None  # below, for the dtypes that PyTorch has
+    test_round_trip = None  # below, for PyTorch's dtypes
     test_the_suffix_decides_what_is_written = None
     test_an_existing_output_is_refused_and_kept = test_overwriting_leaves_only_the_new_one = None
     test_it_can_be_written_over_itself = test_a_failure_while_writing_leaves_the_old_one_and_no_litter = None
@@ -159,7 +159,7 @@ def test_big_endian_files(tmp_path):
 
 
 def rewritten(path, new, changes, compression=zipfile.ZIP_STORED):
-    """Copy a zip file with other bytes for some members; None leaves one out."""
+    """Copy a zip file with other bytes for some members; None removes one."""
     with zipfile.ZipFile(path) as old, zipfile.ZipFile(new, "w", compression) as out:
         for name in [*old.namelist(), *(name for name in changes if name not in old.namelist())]:
             data = changes[name] if name in changes else old.read(name)
@@ -212,7 +212,7 @@ def test_a_call_is_refused_and_never_made(tmp_path, protocol):
         checkpoint.open(path)
     assert not canary.exists()
     torch.load(path, weights_only=False)
-    assert canary.exists()  # so the file would have done it
+    assert canary.exists()  # so the file would have had that effect
 
 
 def test_a_whole_model_has_the_names_of_its_state_dict(tmp_path):
@@ -276,14 +276,14 @@ def test_tensors_that_are_not_read_are_named(tmp_path, make, words, zipped):
 
 
 class Named:
-    """Pickled as a global name, for which no such class need exist."""
+    """Pickled as a global name, for which no class needs to exist."""
 
     def __init__(self, name):
         self.name = name
 
 
 def pickled(said):
-    """Return a pickle: tuples that begin with a name are calls of it, those with "storage" are storages."""
+    """Return a pickle: tuples that start with a name are calls of it, those with "storage" are storages."""
     if isinstance(said, Named):
         return b"c" + said.name.rpartition(".")[0].encode() + b"\n" + said.name.rpartition(".")[2].encode() + b"\n"
     if isinstance(said, tuple) and said and said[0] == "storage":
@@ -310,7 +310,7 @@ def tensor(storage=("storage", FLOAT, "0", "cpu", 6), offset=0, shape=(2, 3), st
 
 
 def crafted(tmp_path, said, **members):
-    """Write a file with a pickle and 24 bytes of storage; other members replace or join them."""
+    """Write a file with a pickle and 24 bytes of storage; other members replace these or are added."""
     data = said if isinstance(said, bytes) else b"\x80\2" + pickled(said) + b"."
     with zipfile.ZipFile(tmp_path / "x.pt", "w") as out:
         for name, raw in {"x/data.pkl": data, "x/data/0": bytes(24), **members}.items():
@@ -323,7 +323,7 @@ def test_what_is_crafted_well_is_read(tmp_path):
 
 
 def test_what_python_2_writes_is_read(tmp_path):
-    """An ordered dict is made of lists of two there, and texts are bytes."""
+    """An ordered dict is made of lists of two there, and strings are bytes."""
     items = b"](" + b"](U\1w" + pickled(tensor()) + b"e" + b"e"
     data = b"\x80\2" + pickled(Named("collections.OrderedDict")) + b"(" + items + b"tR}U\x09_metadataNsb."
     assert values(checkpoint.open(crafted(tmp_path, data))) == {"w": [[0] * 3] * 2}

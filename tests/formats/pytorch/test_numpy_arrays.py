@@ -1,4 +1,4 @@
-"""NumPy's arrays among PyTorch's tensors: read as they are; what is none of numbers is named, and nothing vanishes."""
+"""NumPy arrays among PyTorch's tensors: read unchanged; those that are not numeric are named, and nothing is lost."""
 
 from pathlib import Path
 from typing import Any

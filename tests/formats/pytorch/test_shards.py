@@ -1,4 +1,4 @@
-"""Checkpoints of several files of PyTorch, as Transformers wrote them: one index, one folder, nothing outside of it."""
+"""Sharded PyTorch checkpoints, as written by Transformers: one index, one folder, nothing outside of it."""
 
 import json
 
@@ -26,7 +26,7 @@ def index(folder, weights):
 
 @pytest.fixture
 def folder(tmp_path):
-    """A folder as on the hub: shards, their index, and what else a trainer leaves there."""
+    """A folder as on the hub: shards, their index, and other files of a trainer."""
     for name, tensors in SHARDS.items():
         torch.save(tensors, tmp_path / name)
     index(tmp_path, WEIGHTS)

@@ -1,4 +1,4 @@
-"""Folders of DeepSpeed's ZeRO: made by hand as zero_to_fp32.py reads them, and joined without DeepSpeed."""
+"""DeepSpeed's ZeRO folders: hand-made in the form that zero_to_fp32.py reads, and joined without DeepSpeed."""
 
 import collections
 import math
@@ -86,7 +86,7 @@ class TestZero(FormatTests):
     def files(self, path: Path) -> list[Path]:
         return sorted(path.iterdir())
 
-    test_round_trip = None  # the table reads each dtype, as every one that is only read
+    test_round_trip = None  # the table reads each dtype, as for every read-only format
     test_the_suffix_decides_what_is_written = None
     test_an_existing_output_is_refused_and_kept = test_overwriting_leaves_only_the_new_one = None
     test_it_can_be_written_over_itself = test_a_failure_while_writing_leaves_the_old_one_and_no_litter = None

@@ -1,4 +1,4 @@
-"""Zip archives: a file that holds more than one is refused, as only the last of them would be seen."""
+"""Zip archives: a file that contains more than one is rejected, because only the last would be seen."""
 
 import io
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Bytes of a data file: read however the system divides them, held against checksums, fetched when they are needed."""
+"""Bytes of a data file: read in any division, checked against checksums, downloaded on demand."""
 
 import os
 from pathlib import Path
@@ -27,7 +27,7 @@ def path(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def halting(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Have the system give at most three bytes at a time."""
+    """Make the system return at most three bytes at a time."""
     pread, preadv = os.pread, os.preadv
     monkeypatch.setattr(os, "pread", lambda file, size, at: pread(file, min(size, 3), at))
     monkeypatch.setattr(os, "preadv", lambda file, buffers, at: preadv(file, [buffers[0][:3]], at))
@@ -93,7 +93,7 @@ def test_a_file_is_open_as_long_as_something_refers_to_it(path: Path) -> None:
 
 
 class OnServer:
-    """What stands for a file on a server: it tells which bytes were asked for."""
+    """A file on a server, which records the requested bytes."""
 
     def __init__(self, path: Path) -> None:
         self.path, self.asked = path, list[tuple[int, int]]()
@@ -120,7 +120,7 @@ def test_of_a_file_on_a_server_bytes_are_fetched_before_they_are_read(
     assert lent(file, STORED) == [DATA[10:30], DATA[30:50], DATA[50:60]]
     assert remote.asked[3:] == [(10, 50)]
     path.write_bytes(DATA[:40])
-    file.require_unchanged()  # what was fetched is this one's, whatever happens on the server
+    file.require_unchanged()  # downloaded bytes are this one's, whatever happens on the server
     remote = OnServer(path)
     with pytest.raises(CorruptCheckpoint, match="changed while it was read"):
         file.require_unchanged(CheckpointFile(path).stamp)

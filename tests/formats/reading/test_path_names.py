@@ -1,4 +1,4 @@
-"""A long name above many short ones: each has all of it, in memory, and the file has it once."""
+"""A long name above many short ones: in memory each contains it, in the file it is stored once."""
 
 import struct
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Files that belong together are read again where they were replaced meanwhile, whichever of them says what counts."""
+"""Files that belong together are read again if they were replaced meanwhile, whichever of them is authoritative."""
 
 import os
 from collections.abc import Callable
@@ -120,7 +120,7 @@ def test_what_changes_all_the_time_is_given_up() -> None:
 
 @pytest.fixture
 def commit(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
-    """Return what writes an output of two files as a process does that ends just after its commit."""
+    """Return a function that writes an output of two files like a process that is killed just after its commit."""
 
     def write() -> None:
         with monkeypatch.context() as patch:

@@ -1,4 +1,4 @@
-"""What was found of a file is not given for another one that was written in its place, within the clock's step too."""
+"""Results for a file are not reused for another one written in its place, even within the clock's resolution."""
 
 import os
 import time
@@ -19,7 +19,7 @@ from ckpttool.remote import sparse_files
 
 
 def rewritten(path: Path, data: bytes, time_ns: int) -> None:
-    """Write other bytes into a file, with the time that it had."""
+    """Write other bytes to a file, with its former time."""
     path.write_bytes(data)
     os.utime(path, ns=(time_ns, time_ns))
 

@@ -1,4 +1,4 @@
-"""Zips whose bits are flipped, which are cut, and which hide members: found, or of a bit from which nothing follows."""
+"""Zips with flipped bits, truncated, or with hidden members: detected, unless the bit has no effect."""
 
 import io
 import struct
@@ -36,7 +36,7 @@ def pt(path: Path) -> None:
 
 
 def read(path: Path) -> dict[str, tuple[str, bytes]] | None:
-    """Return what is read, None where it is refused in our own words."""
+    """Return the content, None if rejected with ckpttool's error."""
     try:
         return {name: (str(tensor.spec), tensor.read().tobytes()) for name, tensor in checkpoint.open(path).items()}
     except CkptError:
@@ -93,7 +93,7 @@ def test_values_in_place_are_not_read_before_their_checksum(tmp_path, monkeypatc
 
 
 def without_entries(data: bytes, count: int) -> bytes:
-    """Return an archive whose directory has lost its first entries, with an end that fits what is left."""
+    """Return an archive whose directory has lost its first entries, with an end record that matches the rest."""
     end = data.rindex(b"PK\5\6")
     total, size, start = struct.unpack_from("<HLL", data, end + 10)
     at = start
@@ -139,7 +139,7 @@ def test_fewer_members_than_the_end_record_says(tmp_path):
 
 
 def test_a_stream_and_a_large_archive_are_read(tmp_path):
-    """Sizes that follow the bytes, and an end record for large numbers: both are what programs write."""
+    """Sizes after the bytes, and an end record for large numbers: programs write both."""
     out = io.BytesIO()
 
     class Stream(io.RawIOBase):

@@ -1,4 +1,4 @@
-"""Zips whose parts say different things, each by one field: header, directory and ends are held against one another."""
+"""Zips whose parts are inconsistent in one field: header, directory and ends are compared with one another."""
 
 import io
 import os
@@ -23,7 +23,7 @@ Change = Callable[[bytearray], object]
 
 
 def packed(packing: int = zipfile.ZIP_STORED, large: bool = False, stream: bool = False) -> bytearray:
-    """Return an archive of two members; `large` has sizes in an extra field, a `stream` has them after the bytes."""
+    """Return an archive of two members; with `large`, sizes are in an extra field, with `stream`, after the bytes."""
     buffer = io.BytesIO()
     if stream:
         buffer.seekable = lambda: False  # type: ignore[method-assign]
@@ -43,7 +43,7 @@ def with_large_end(data: bytearray) -> bytearray:
 
 
 def put(mark: bytes, field: int, kind: str, *values: int, last: bool = False) -> Change:
-    """Return what puts numbers into a field of the first, or the last, part that has a mark."""
+    """Return a function that writes numbers to a field of the first, or the last, part with a mark."""
 
     def change(data: bytearray) -> None:
         at = data.rindex(mark) if last else data.index(mark)
@@ -53,7 +53,7 @@ def put(mark: bytes, field: int, kind: str, *values: int, last: bool = False) ->
 
 
 def both(header: int, entry: int, kind: str, *values: int) -> Change:
-    """Return what puts numbers into the second member's header and its entry in the directory."""
+    """Return a function that writes numbers to the second member's header and its entry in the directory."""
 
     def change(data: bytearray) -> None:
         put(HEADER, header, kind, *values, last=True)(data)
@@ -63,7 +63,7 @@ def both(header: int, entry: int, kind: str, *values: int) -> Change:
 
 
 def inserted(data: bytearray, at: int, more: bytes) -> None:
-    """Put bytes into an archive; what says where the directory and the second member are says it of the new places."""
+    """Insert bytes into an archive; the offsets of the directory and the second member are updated."""
     data[at:at] = more
     for mark, field in ((ENTRY, 42), (END, 16)):
         place = data.rindex(mark) + field
@@ -84,7 +84,7 @@ def sizes_before_the_directory(data: bytearray) -> None:
 
 
 def directory_moved(data: bytearray) -> None:
-    """Have all that is in the directory, and its place in the end record, five bytes farther than it is."""
+    """Move everything in the directory, and its offset in the end record, by five bytes."""
     put(END, 16, "L", data.index(ENTRY) + 5)(data)
     for last in (False, True):
         at = (data.rindex(ENTRY) if last else data.index(ENTRY)) + 42
@@ -175,7 +175,7 @@ def test_a_large_end_that_does_not_fit(tmp_path: Path, change: Change, says: str
 
 
 def test_a_large_end_is_on_the_first_disk_of_one(tmp_path: Path) -> None:
-    """Python's reader refuses others, too, but takes an archive of no disks for one."""
+    """Python's reader rejects others, too, but accepts an archive of zero disks."""
     data = with_large_end(packed())
     put(b"PK\6\7", 16, "L", 0)(data)
     refused(tmp_path, data, "where there is no end record")

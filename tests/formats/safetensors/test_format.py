@@ -1,4 +1,4 @@
-"""safetensors: what the package writes is read, it reads what is written, and damaged headers are refused."""
+"""safetensors: what the package writes is read, it reads what is written, and damaged headers are rejected."""
 
 import json
 import os
@@ -143,7 +143,7 @@ def test_damaged_files(tmp_path, case):
     assert "\n" not in str(error.value)
 
 
-# The package takes these, and programs differ in what they make of them.
+# The package accepts these, and programs interpret them differently.
 LENIENT = {"name-twice", "metadata-twice", "another-field", "space-first", "empty-and-huge", "rank"}
 
 
@@ -176,7 +176,7 @@ def test_a_header_in_any_order_padded_with_spaces(tmp_path):
 
 
 def test_every_flip_in_a_header_is_found_or_says_the_same_bytes_are_others(tmp_path):
-    """A flip may make another name or dtype of the same size, which no rule is against; the numbers stay."""
+    """A flip may produce another name or dtype of the same size, which is valid; the numbers stay."""
     path = tmp_path / "x.safetensors"
     Safetensors().save(tensors_of(w=np.arange(3, dtype=np.float32)), path)
     whole = path.read_bytes()
@@ -250,7 +250,7 @@ names = st.text(st.characters(exclude_categories=["Cs"]), max_size=30).filter(la
 @given(st.dictionaries(names, st.lists(st.floats(width=32), max_size=9)), st.dictionaries(names, names, max_size=3))
 def test_whatever_is_written_both_read(tmp_path_factory, values, texts):
     path = tmp_path_factory.mktemp("any") / "x.safetensors"
-    texts = {key: text for key, text in texts.items() if text not in values}  # those are ties
+    texts = {key: text for key, text in texts.items() if text not in values}  # these are ties
     arrays = {name: np.array(value, np.float32) for name, value in values.items()}
     Safetensors().save({n: Tensor.of(n, a) for n, a in arrays.items()}, path, Writing(metadata=texts))
     opened = checkpoint.open(path)

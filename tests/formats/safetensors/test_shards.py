@@ -1,4 +1,4 @@
-"""Checkpoints of several safetensors files: the index makes them one, and nothing in it leads out of its folder."""
+"""Sharded safetensors checkpoints: the index joins them, and nothing in it refers outside of its folder."""
 
 import json
 
@@ -162,7 +162,7 @@ def indexed(folder, weights, **more):
 
 @pytest.fixture
 def outside(tmp_path):
-    """A folder below one with a file that must not be reached."""
+    """A folder below one with a file that must not be accessible."""
     safetensors.numpy.save_file({"secret": np.ones(1)}, tmp_path / "secret.safetensors")
     (tmp_path / "inner").mkdir()
     return tmp_path / "inner"

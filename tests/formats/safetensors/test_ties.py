@@ -1,4 +1,4 @@
-"""Tied weights, as the package of safetensors saves a model that has some: one is written, both are there."""
+"""Tied weights, as saved by the safetensors package: one is written, both are read."""
 
 import numpy as np
 import pytest

@@ -183,7 +183,7 @@ def test_data_is_never_renamed_over_data(tmp_path, monkeypatch):
 
 
 def test_texts_and_variants_that_the_disk_changed_are_found(tmp_path, monkeypatch):
-    """Their checksums are in the index alone: they are read through it, once it is written."""
+    """Their checksums are only in the index: they are read through it, after it is written."""
     variant = Bundle().open(FIXTURES / "variant.ckpt")["rows"]
     for tensor, old in (
         (Tensor.of("t", np.array([b"nine", b""], object)), b"nine"),

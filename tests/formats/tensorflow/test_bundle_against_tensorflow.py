@@ -1,4 +1,4 @@
-"""TensorFlow as the referee: what it writes is read here, what is written here it reads, bit for bit."""
+"""TensorFlow as the reference: what it writes is read here, what is written here it reads, bit for bit."""
 
 import ml_dtypes
 import numpy as np
@@ -43,7 +43,7 @@ def in_tensorflow(tf, dtype, array):
 
 
 def random_bits(dtype, shape, seed=1):
-    """Return an array with every bit at random: NaNs with payloads, denormals, negative zeros."""
+    """Return an array of random bits: NaNs with payloads, denormals, negative zeros."""
     if dtype.name in ("string", "bool", "int4", "uint4"):
         return numbers(dtype, shape)
     raw = np.random.default_rng(seed).bytes(int(np.prod(shape)) * dtype.itemsize)

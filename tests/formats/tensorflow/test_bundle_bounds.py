@@ -1,4 +1,4 @@
-"""Indexes and state files of which a little would take much: refused, or read as far as is needed."""
+"""Indexes and state files in which few bytes cause much work: rejected, or read only as far as needed."""
 
 import time
 

@@ -1,4 +1,4 @@
-"""Crashes and failing disks while a bundle is written: what is there afterwards is the old one or the new one."""
+"""Crashes and disk failures while a bundle is written: afterwards there is the old one or the new one."""
 
 import errno
 import os
@@ -20,7 +20,7 @@ def arrays(values):
 
 
 def state(prefix):
-    """Return the values of the checkpoint, None where there is none; damage fails the test."""
+    """Return the values of the checkpoint, None if there is none; damage fails the test."""
     try:
         opened = checkpoint.open(prefix)
     except MissingFile:

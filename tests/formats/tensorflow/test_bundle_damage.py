@@ -16,7 +16,7 @@ from ckpttool.surgery.diff import diff
 
 
 def problems(prefix):
-    """Return what is wrong with a bundle; anything but our own errors fails the test."""
+    """Return the problems of a bundle; any error except ckpttool's fails the test."""
     try:
         return [item.problem for item in Bundle().verify(prefix) if item.problem]
     except FormatError as error:
@@ -25,7 +25,7 @@ def problems(prefix):
 
 @pytest.fixture(params=["floats", "strings", "sliced", "variant"])
 def small(request, tmp_path):
-    """One small bundle of each way in which bytes are checked."""
+    """One small bundle for each way in which bytes are checked."""
     prefix = tmp_path / "x"
     if request.param == "floats":
         Bundle().save(tensors_of(t=np.arange(5, dtype=np.float32), flag=np.array([True])), prefix)

@@ -1,4 +1,4 @@
-"""Data files of a bundle: few are held open, none is read beyond its end, and each tensor says where its bytes lie."""
+"""Data files of a bundle: few are open at a time, none is read beyond its end, and each tensor has its byte ranges."""
 
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,7 @@ BIG = bytes.fromhex("080110011a020801")
 
 @pytest.fixture
 def sharded(tmp_path: Path) -> Path:
-    """A bundle of three data files, of a tensor each."""
+    """A bundle of three data files, with one tensor each."""
     arrays = {name: np.full(4, number, np.float32) for number, name in enumerate("abc")}
     Bundle().save(tensors_of(**arrays), tmp_path / "x", Writing(shard_bytes=16))
     assert len(list(tmp_path.glob("x.data-*"))) == 3
@@ -78,7 +78,7 @@ HUGE: dict[str, Any] = {"size": 1 << 42, "check": 0}
 
 
 def test_no_memory_is_taken_for_what_ends_after_the_file(tmp_path: Path) -> None:
-    """NumPy would say that there is not as much memory."""
+    """NumPy's error would be about memory."""
     whole = write(tmp_path, bundle((b"t", entry(shape=(1 << 40,), **HUGE))))
     opened = Bundle().open(whole)
     for reads in (opened["t"].read, lambda: next(opened["t"].pieces())):

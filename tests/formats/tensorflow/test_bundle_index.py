@@ -1,4 +1,4 @@
-"""What an index says is read up to its bounds, and refused beyond them: each number by itself."""
+"""Numbers in an index are accepted within their bounds, and rejected beyond them: each separately."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Frozen graphs as checkpoints: which constants count, under which names; what is damaged in one is said."""
+"""Frozen graphs as checkpoints: which constants are weights, with which names; damage is reported."""
 
 import numpy as np
 import pytest
@@ -40,7 +40,7 @@ class TestFrozen(FormatTests):
     test_an_existing_output_is_refused_and_kept = test_overwriting_leaves_only_the_new_one = None
     test_it_can_be_written_over_itself = test_a_failure_while_writing_leaves_the_old_one_and_no_litter = None
     test_a_tensor_that_gives_too_few_bytes_is_refused = test_resources_are_refused = None
-    test_every_cut_is_found = None  # one between two ops leaves a graph: a message does not say how long it is
+    test_every_cut_is_found = None  # an op between two others can be cut out of a graph: a message has no length
     test_a_folder_that_is_not_there_is_said = test_a_damaged_tensor_does_not_hide_the_others = None
 
 
@@ -80,7 +80,7 @@ def test_what_is_added_behind_a_layer_counts_and_what_is_taken_from_an_image_doe
 
 
 def test_what_scales_a_normalised_row_counts():
-    """Layer normalisation divides by a deviation that is computed of the row, and PReLU scales what is negative."""
+    """Layer normalisation divides by a deviation computed from the row, and PReLU scales negative values."""
     x, w, gamma, alpha = op("x", "Placeholder"), floats("w", 3, 2), floats("gamma", 2), floats("alpha", 2)
     layer = [
         op("MatMul", "MatMul", "x", "w"),
@@ -175,7 +175,7 @@ def test_a_shape_that_its_numbers_do_not_fill_is_damage(tmp_path, size):
 
 
 def saved_model(folder, *tags):
-    """A SavedModel with a graph for each tag, whose weights are constants: as many rows as the graph's number says."""
+    """A SavedModel with a graph for each tag, whose weights are constants with as many rows as the graph's number."""
     graphs = []
     for rows, tag in enumerate(tags, 2):
         meta = MetaGraphDef(graph_def=GraphDef(node=[floats("w", rows, 3), op("y", "MatMul", "x", "w")]))

@@ -1,4 +1,4 @@
-"""TensorFlow 2's object checkpoints: TensorFlow and Keras write them, and restore what was edited here."""
+"""TensorFlow 2's object checkpoints: TensorFlow and Keras write them, and restore edited ones."""
 
 import numpy as np
 import pytest
@@ -20,7 +20,7 @@ VALUE = "/.ATTRIBUTES/VARIABLE_VALUE"
 
 
 def graph_tensor(names):
-    """Return an object graph that has these full names for the values of an object's attributes 0, 1, 2 ..."""
+    """Return an object graph with these full names for the values of an object's attributes 0, 1, 2 ..."""
     graph = TrackableObjectGraph()
     root = graph.nodes.add()
     for number, name in enumerate(names):
@@ -30,7 +30,7 @@ def graph_tensor(names):
 
 
 class WithoutGraph:
-    """The format as the tests of all formats see it: the object graph is left out of what it lists."""
+    """The format in the tests of all formats: the object graph is not in its list."""
 
     def __init__(self, inner):
         self.inner = inner
@@ -57,7 +57,7 @@ class TestObject(FormatTests):
         save_as(ObjectCheckpoint(), {OBJECT_GRAPH: graph_tensor(tensors), **tensors}, path, overwrite)
 
     test_bytes_decide_which_format_it_is = test_resources_are_refused = None  # below
-    test_the_suffix_decides_what_is_written = None  # a bundle's suffix it is, and the object graph makes it this
+    test_the_suffix_decides_what_is_written = None  # its suffix is a bundle's, and the object graph makes it this
 
     def test_the_object_graph_decides_which_format_it_is(self, path):
         checkpoint.save({OBJECT_GRAPH: graph_tensor(["a"]), "a": np.zeros(3)}, path)
@@ -83,7 +83,7 @@ def tf():
 
 
 def keras_model(tf, optimizer="adam"):
-    """Return a compiled Keras 3 model after a step of training."""
+    """Return a compiled Keras 3 model after one training step."""
     tf.keras.utils.clear_session(free_memory=False)
     tf.keras.utils.set_random_seed(1)
     layers = tf.keras.layers
@@ -97,7 +97,7 @@ def keras_model(tf, optimizer="adam"):
         name="net",
     )
     model.compile(optimizer, "mse")
-    model.run_eagerly = True  # one step is not worth a graph
+    model.run_eagerly = True  # one step does not justify compiling a graph
     model.train_on_batch(np.ones((4, 2)), np.ones((4, 1)))
     return model
 
@@ -111,7 +111,7 @@ TRAINED = {name for name in WEIGHTS if "moving" not in name}
 
 
 def test_a_keras_3_model_is_listed_by_its_layers_names(tf, tmp_path):
-    """Its weights lie under the optimizer's path, which says nothing of what they are."""
+    """Its weights are under the optimizer's path, which does not identify them."""
     model = keras_model(tf)
     path = tf.train.Checkpoint(model=model, step=tf.Variable(7, dtype=tf.int64, name="step")).save(str(tmp_path / "x"))
     opened = checkpoint.open(path)
@@ -166,7 +166,7 @@ def test_slots_of_one_name_go_by_their_paths(tf, tmp_path):
 
 
 def restored(tf, path, optimizer="adam"):
-    """Restore a checkpoint into a model of other values."""
+    """Restore a checkpoint into a model with other values."""
     model = keras_model(tf, optimizer)
     for variable in (*model.weights, *model.optimizer.variables):
         variable.assign(tf.zeros_like(variable) - 1 if variable.dtype != "int64" else 99)
@@ -316,7 +316,7 @@ def test_an_object_graph_that_is_none(tmp_path, bad):
 
 
 def test_without_its_data_the_paths_are_listed(tf, tmp_path):
-    """What the index says is all there is to see; the object graph itself is data."""
+    """Only the index is available; the object graph itself is data."""
     module = tf.Module()
     module.kernel = tf.Variable([1.0, 2.0], name="hidden1/kernel")
     path = tf.train.Checkpoint(module=module).write(str(tmp_path / "x"))
@@ -353,7 +353,7 @@ def test_an_object_graph_that_is_stored_and_none_is_damage(tmp_path):
 
 @pytest.mark.parametrize("name", ["#", "z"])
 def test_a_value_that_no_object_has_does_not_take_the_name_of_one(tmp_path, name):
-    """Whichever of both keys comes first."""
+    """Whichever of both keys is first."""
     tensors = {
         OBJECT_GRAPH: graph_tensor([name]),
         f"0{VALUE}": Tensor.of("a", np.ones(1)),

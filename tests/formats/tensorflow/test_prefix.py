@@ -1,4 +1,4 @@
-"""Which checkpoint a path means: a prefix, one of its files, a folder, and what a folder notes of its latest."""
+"""Which checkpoint a path selects: a prefix, one of its files, a folder, and a folder's record of its latest."""
 
 import os
 from collections.abc import Callable

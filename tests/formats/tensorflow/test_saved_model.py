@@ -1,4 +1,4 @@
-"""SavedModels: TensorFlow and Keras make them, and load what was edited here."""
+"""SavedModels: TensorFlow and Keras make them, and load edited ones."""
 
 import itertools
 
@@ -43,8 +43,8 @@ class TestSavedModel(FormatTests, ReadBackTests):
     def files(self, path):
         return sorted(file for file in path.parent.rglob("*") if file.is_file() and file.name != "saved_model.pb")
 
-    test_the_suffix_decides_what_is_written = None  # no suffix does
-    test_names_are_not_files = test_resources_are_refused = None  # the variables are a bundle, and tested as that
+    test_the_suffix_decides_what_is_written = None  # not recognised by a suffix
+    test_names_are_not_files = test_resources_are_refused = None  # the variables are a bundle, which has its own tests
 
 
 @pytest.fixture(scope="module")

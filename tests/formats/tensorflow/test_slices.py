@@ -1,4 +1,4 @@
-"""Slices of a tensor: in it, side by side, and all of it; their keys are read as they are written."""
+"""Slices of a tensor: within it, disjoint, and covering all of it; their keys are read as written."""
 
 import itertools
 

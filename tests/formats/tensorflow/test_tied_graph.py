@@ -1,4 +1,4 @@
-"""A bundle's index has the hash of the graph that was written with it: another graph, or a damaged one, is found."""
+"""A bundle's index has the hash of the graph written with it: another graph, or a damaged one, is detected."""
 
 from pathlib import Path
 

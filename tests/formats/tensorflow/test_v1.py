@@ -1,4 +1,4 @@
-"""Checkpoints of version 1, which TensorFlow writes here and ckpttool only reads."""
+"""Version 1 checkpoints, written here by TensorFlow and only read by ckpttool."""
 
 import numpy as np
 import pytest
@@ -20,7 +20,7 @@ HELD = [d for d in DTYPES if (d.itemsize or d is STRING) and d.name not in UNKNO
 GOLDEN = bytes.fromhex(
     "0000170a150a0f0a0174120412020802180322020a0012020801" + "00080f007400010101807f" + "120d0a017412020a001a043a020102"
 )
-"""How TensorFlow 2.21 begins a file that holds `t`, int32 [1, 2]."""
+"""The start of TensorFlow 2.21's file with `t`, int32 [1, 2]."""
 
 
 def in_tensorflow(tf, dtype, array):
@@ -94,7 +94,7 @@ def test_extreme_numbers_keep_their_bits(tmp_path):
 
 
 def test_several_files_and_slices_of_one_variable(tmp_path):
-    """A sharded Saver puts the parts of a partitioned variable into the files of their devices."""
+    """A sharded Saver writes the parts of a partitioned variable to the files of their devices."""
     import tensorflow as tf
 
     v1 = tf.compat.v1
@@ -165,7 +165,7 @@ def test_a_graph_beside_it_is_found(tmp_path, new_network):
 
 
 def crafted(tmp_path, change=lambda message: None, data=None):
-    """Write a file that lists one float32 tensor, changed as the test says, with `data` for its values."""
+    """Write a file with one float32 tensor, changed by the test, with `data` as its values."""
     listed = SavedTensorSlices()
     meta = listed.meta.tensor.add(name="w", type=1)
     meta.shape.SetInParent()
@@ -318,7 +318,7 @@ def test_tables_of_something_else(tmp_path):
 
 
 def shards(tmp_path, *changes):
-    """Write a file for each change, of several."""
+    """Write a file for each of several changes."""
     for number, change in enumerate(changes):
         (tmp_path / "one").mkdir(exist_ok=True)
         crafted(tmp_path / "one", change).rename(tmp_path / f"x-{number:05d}-of-{len(changes):05d}")

@@ -1,4 +1,4 @@
-"""Models of TensorFlow.js: what its documented layout says is read, and nothing beside the model.json is."""
+"""TensorFlow.js models: read according to the documented layout; nothing outside of the model.json's folder is."""
 
 import json
 import os
@@ -76,7 +76,7 @@ def test_quantised_weights_are_what_a_browser_makes_of_them(tmp_path):
     raw = codes.tobytes() * 2 + wide.tobytes() + half.tobytes()
     opened = checkpoint.open(saved(tmp_path / "model.json", weights, raw))
     assert opened["small"].read().tolist() == [float(np.float32(n * 0.1 - 3.3)) for n in (0, 1, 255)]
-    assert opened["whole"].read().tolist() == [-1, 0, 127]  # of halves JavaScript takes the greater
+    assert opened["whole"].read().tolist() == [-1, 0, 127]  # JavaScript rounds halves up
     assert opened["wide"].read().tolist() == [2.0, 42.0]
     assert opened["half"].read().tolist() == half.astype(np.float32).tolist()
     assert {opened[name].read().dtype.name for name in ("small", "wide", "half")} == {"float32"}
@@ -174,7 +174,7 @@ def test_a_file_that_changed_since_is_found(tmp_path):
 
 
 def layers_model(path, names=("a", "b"), **texts):
-    """Write a model.json with a topology, which is nothing but carried along."""
+    """Write a model.json with a topology, which is only copied."""
     weights = [weight(name, [2, 3]) for name in names]
     topology = {"modelTopology": {"model_config": {"class_name": "Sequential"}}, "format": "layers-model"}
     return saved(path, weights, VALUES.tobytes() * len(names), **topology, **texts)

@@ -1,6 +1,6 @@
-"""Networks of Keras in a model.json: Keras builds the same from it; what TensorFlow.js computes otherwise is refused.
+"""Keras networks in a model.json: Keras builds the same from it; what TensorFlow.js computes differently is rejected.
 
-TensorFlow.js itself, 4.22 in Node.js, gave Keras's numbers of each layer of `LAYERS` (to 1e-6) when this was written.
+TensorFlow.js itself, 4.22 in Node.js, gave Keras's numbers for each layer of `LAYERS` (to 1e-6) at the time of writing.
 """
 
 import json
@@ -67,7 +67,7 @@ def made(build):
 
 
 def as_keras_2(path, target):
-    """Write what a model.json says as a whole model of Keras 2, whose config its topology is."""
+    """Write a model.json as a whole Keras 2 model, whose config is its topology."""
     document = json.loads(path.read_text())
     config, arrays = document["modelTopology"]["model_config"], Browsers().read(path, {})
     with h5py.File(target, "w") as file:

@@ -1,4 +1,4 @@
-"""TensorFlow Lite: what its converter writes is read without TensorFlow, codes as its interpreter says they are."""
+"""TensorFlow Lite: its converter's files are read without TensorFlow, codes with its interpreter's values."""
 
 import json
 import subprocess
@@ -32,12 +32,12 @@ class TestTflite(FormatTests):
     def save(self, tensors, path, overwrite):
         path.write_bytes(of_tensors(tensors))
 
-    test_round_trip = None  # below, for the dtypes that TensorFlow Lite has
+    test_round_trip = None  # below, for TensorFlow Lite's dtypes
     test_the_suffix_decides_what_is_written = None
     test_an_existing_output_is_refused_and_kept = test_overwriting_leaves_only_the_new_one = None
     test_it_can_be_written_over_itself = test_a_tensor_that_gives_too_few_bytes_is_refused = None
     test_resources_are_refused = test_a_folder_that_is_not_there_is_said = None
-    test_every_cut_is_found = None  # in test_model: what the builder pads a file's end with is no damage
+    test_every_cut_is_found = None  # in test_model: the builder's padding at the end of a file is not damage
 
 
 @pytest.mark.parametrize("dtype", HELD, ids=str)
@@ -53,7 +53,7 @@ def test_every_type_is_read(tmp_path, dtype, shape):
 
 @pytest.fixture(scope="module")
 def converted(tmp_path_factory):
-    """Write a network as its converter does: with floats, and with codes of 8 bits."""
+    """Write a network as its converter does: with floats, and with 8-bit codes."""
     folder = tmp_path_factory.mktemp("lite")
     subprocess.run([sys.executable, CONVERTER, str(folder)], check=True, capture_output=True)
     return folder
@@ -82,7 +82,7 @@ def test_codes_are_near_to_what_was_quantised_and_how_is_told(converted):
 @pytest.mark.parametrize("kind, codes", [(INT8, np.arange(-6, 6, dtype=np.int8)), (INT4, np.arange(-6, 6))])
 @pytest.mark.parametrize("axis", [0, 1, 2])
 def test_scales_lie_along_an_axis(tmp_path, monkeypatch, kind, codes, axis):
-    monkeypatch.setattr(values, "STEP", 4)  # pieces begin amid a row
+    monkeypatch.setattr(values, "STEP", 4)  # pieces start within a row
     shape = (2, 2, 3)
     scales = np.arange(1, shape[axis] + 1, dtype=np.float32) / 4
     raw = codes.tobytes() if kind == INT8 else bytes((b & 15) | (c & 15) << 4 for b, c in codes.reshape(-1, 2).tolist())

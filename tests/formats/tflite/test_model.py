@@ -1,4 +1,4 @@
-"""Files of TensorFlow Lite that claim what is not there are refused in a line, before memory is taken."""
+"""TensorFlow Lite files with false claims are rejected with one line, before memory is allocated."""
 
 import struct
 import time
@@ -33,7 +33,7 @@ def test_what_is_cut_off_within_what_is_read_is_refused(tmp_path):
         except CkptError as error:
             assert "a.tflite" in str(error)
             refused += 1
-    assert refused > len(content) - 8  # what the builder pads the end with, and vtables that are there twice
+    assert refused > len(content) - 8  # the builder's padding at the end, and vtables that exist twice
 
 
 @pytest.mark.parametrize(
@@ -99,7 +99,7 @@ def field(content, table, number):
 
 
 def with_parts(content, parts):
-    """Return the file with another root, all parts of which are the one part of the file."""
+    """Return the file with another root, all of whose parts are the file's only part."""
     root = pointed(content, 0)
     graph = pointed(content, pointed(content, field(content, root, 2)) + 4)
     buffers = pointed(content, field(content, root, 4))

@@ -1,4 +1,4 @@
-"""JSON that is believed whole: whatever bit of it is flipped, it is refused or says the same."""
+"""JSON with a checksum: whatever bit of it is flipped, it is rejected or has the same content."""
 
 import contextlib
 import json

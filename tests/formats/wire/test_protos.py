@@ -1,4 +1,4 @@
-"""Our messages are TensorFlow's, as far as they go: same numbers, types and names, and nothing is lost on the way."""
+"""Our messages are subsets of TensorFlow's: equal numbers, types and names, and nothing is lost in copies."""
 
 import subprocess
 import sys
@@ -15,7 +15,7 @@ OWN = ("graph_sha256",)
 
 
 def messages_of(file):
-    """Yield every message descriptor of a file, nested ones too."""
+    """Yield every message descriptor of a file, including nested ones."""
     todo = list(file.DESCRIPTOR.message_types_by_name.values())
     while todo:
         message = todo.pop()
@@ -34,7 +34,7 @@ def named_by_tensorflow(full_name):
 
 
 def theirs(full_name):
-    """Return the descriptor of TensorFlow's message or enum of the same name."""
+    """Return the descriptor of TensorFlow's message or enum with the same name."""
     import tensorflow as tf
     from google.protobuf import descriptor_pool
     from tensorflow.core.protobuf import saved_object_graph_pb2, tensor_bundle_pb2  # these join the pool on import
@@ -49,7 +49,7 @@ def theirs(full_name):
 
 
 def shape_of(field):
-    """Say what a field is on the wire: repeated and packed are seen in the descriptor's own form."""
+    """Return a field's form on the wire: whether it is repeated and packed is in the descriptor's own message."""
     from google.protobuf.descriptor_pb2 import DescriptorProto
 
     parent = DescriptorProto()
@@ -57,7 +57,7 @@ def shape_of(field):
     proto = next(each for each in parent.field if each.name == field.name)
     kind = named_by_tensorflow(proto.type_name.removeprefix("."))
     oneof = field.containing_oneof is not None  # its name is not on the wire
-    packed = getattr(field, "is_packed", proto.options.packed)  # protobuf 4 does not say what the syntax implies
+    packed = getattr(field, "is_packed", proto.options.packed)  # protobuf 4 does not show what the syntax implies
     return field.number, proto.type, proto.label, kind, oneof, packed
 
 
@@ -82,7 +82,7 @@ def test_every_enum_is_tensorflows(enum):
 
 
 def test_they_can_be_imported_after_tensorflow_too():
-    """Before it they are in every run of a command."""
+    """Every command imports them before it."""
     lines = [
         "import tensorflow",
         "from ckpttool.formats.wire.protos import bundle_pb2, graph_pb2, meta_graph_pb2",

@@ -1,4 +1,4 @@
-"""Sorted tables made by hand: what a block, an index or a footer says is believed only where all of it fits."""
+"""Hand-made sorted tables: a block, an index or a footer is accepted only if all of it is consistent."""
 
 import io
 import os
@@ -16,7 +16,7 @@ from ckpttool.formats.wire.table_writer import TableWriter
 from ckpttool.remote import sparse_files
 
 Entry = tuple[int, bytes, bytes]
-"""How much of the key before an entry shares, the rest of its key, its value."""
+"""The length of the prefix shared with the previous key, the rest of the key, the value."""
 
 
 def block(*entries: Entry, restarts: Sequence[int] = (0,), more: bytes = b"") -> bytes:
@@ -95,7 +95,7 @@ def test_a_packed_block(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 class Blocks:
-    """A file of blocks in the making: each with its checksum."""
+    """A file of blocks under construction, each with its checksum."""
 
     def __init__(self) -> None:
         self.data = b""
@@ -107,7 +107,7 @@ class Blocks:
         return handle
 
     def end(self, index: bytes, metaindex: bytes | None = None, more: bytes = b"", kind: int = 0) -> bytes:
-        """Return the file: with the metaindex, the index, and the footer, in which more follows their places."""
+        """Return the file: with the metaindex, the index, and the footer, with `more` after their offsets."""
         places = self.add(block() if metaindex is None else metaindex), self.add(index, kind)
         return self.data + (b"".join(map(Handle.encode, places)) + more).ljust(FOOTER - 8, b"\0") + MAGIC
 

@@ -1,4 +1,4 @@
-"""JSON of one meaning: what parsers take in different ways is refused, and what explodes."""
+"""JSON with one meaning: what parsers read differently is rejected, and exploding input."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Messages written as text: what protobuf would take long to read is refused at once."""
+"""Messages in text form: what protobuf would take long to parse is rejected at once."""
 
 import pytest
 from google.protobuf import text_format

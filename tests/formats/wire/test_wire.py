@@ -1,4 +1,4 @@
-"""The bytes below the formats, held against literals of the specifications."""
+"""The encodings below the formats, compared with literals from the specifications."""
 
 import struct
 

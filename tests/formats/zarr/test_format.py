@@ -1,4 +1,4 @@
-"""Folders of Zarr: what the zarr package and TensorStore write is read without them, whatever packs its chunks."""
+"""Zarr folders: those written by the zarr package and TensorStore are read without them, with every codec."""
 
 import json
 
@@ -29,7 +29,7 @@ class TestZarr(FormatTests):
     def files(self, path):
         return sorted(each for each in path.rglob("*") if each.is_file())
 
-    test_round_trip = None  # the table reads each dtype, as every one that is only read
+    test_round_trip = None  # the table reads each dtype, as for every read-only format
     test_the_suffix_decides_what_is_written = test_names_are_not_files = None
     test_an_existing_output_is_refused_and_kept = test_overwriting_leaves_only_the_new_one = None
     test_it_can_be_written_over_itself = test_a_failure_while_writing_leaves_the_old_one_and_no_litter = None

@@ -1,4 +1,4 @@
-"""OCDBT: a database that claims what is not there, or what lies elsewhere, is refused behind its checksums."""
+"""OCDBT: a database with false claims, or references elsewhere, is rejected despite valid checksums."""
 
 import json
 import struct
@@ -34,7 +34,7 @@ def table(*files, bases=None):
 
 
 def leaf(*entries, files=(b"d/x",), height=0, kinds=None):
-    """A node of keys with values that are in it."""
+    """A node of keys with inline values."""
     count, sizes = len(entries), [len(value) for _, value in entries]
     head = bytes([height]) + table(*files) + numbers(count, *[0] * (count - 1), *(len(key) for key, _ in entries))
     keys, values = b"".join(key for key, _ in entries), b"".join(value for _, value in entries)

@@ -1,4 +1,4 @@
-"""Folders of Orbax: what Orbax and TensorStore wrote is read without JAX, and nothing beside them is."""
+"""Orbax folders: those written by Orbax and TensorStore are read without JAX, and nothing outside of them is."""
 
 import json
 import shutil
@@ -32,13 +32,13 @@ class TestOrbax(FormatTests):
     def files(self, path):
         return sorted(each for each in path.rglob("*") if each.is_file())
 
-    test_round_trip = None  # the table reads each dtype, as every one that is only read
+    test_round_trip = None  # the table reads each dtype, as for every read-only format
     test_the_suffix_decides_what_is_written = test_names_are_not_files = None
     test_an_existing_output_is_refused_and_kept = test_overwriting_leaves_only_the_new_one = None
     test_it_can_be_written_over_itself = test_a_failure_while_writing_leaves_the_old_one_and_no_litter = None
     test_a_tensor_that_gives_too_few_bytes_is_refused = test_resources_are_refused = None
     test_a_folder_that_is_not_there_is_said = None
-    test_every_cut_is_found = None  # in test_ocdbt: TensorStore's files may have an older version behind what counts
+    test_every_cut_is_found = None  # in test_ocdbt: TensorStore's files may contain an older version at the end
 
 
 @pytest.mark.parametrize("name", ["database", "folders"])
@@ -62,7 +62,7 @@ def test_a_file_in_it_means_the_folder():
 
 
 def manager(folder, *steps):
-    """A folder of steps as a CheckpointManager keeps it: an item of weights to each, and one of JSON."""
+    """A CheckpointManager's folder of steps: each with an item of weights, and one of JSON."""
     for step in steps:
         shutil.copytree(FIXTURES / "database", folder / step / "state")
         shutil.move(folder / step / "state" / "_CHECKPOINT_METADATA", folder / step / "_CHECKPOINT_METADATA")
@@ -76,7 +76,7 @@ def test_a_folder_of_steps_means_the_latest_that_is_complete(tmp_path):
     shutil.copytree(folder / "10", folder / "11.orbax-checkpoint-tmp-1")
     shutil.copytree(folder / "10", folder / "12")
     (folder / "12" / "_CHECKPOINT_METADATA").unlink()
-    shutil.rmtree(folder / "9" / "state" / "d")  # it is not looked at
+    shutil.rmtree(folder / "9" / "state" / "d")  # it is not read
     assert checkpoint.open(folder)["step"].read() == 3
     assert list(checkpoint.open(folder / "10")) == list(checkpoint.open(FIXTURES / "database"))
 

@@ -9,7 +9,7 @@ from ckpttool.graph.core import Graph
 
 
 def calling(levels: int, times: int, back: bool = False) -> Graph:
-    """A variable that goes through functions, each of which calls the next some times; the last applies a step."""
+    """A variable passed through functions that each call the next `twice` times; the last one applies a step."""
     meta = MetaGraphDef()
     meta.graph_def.node.add(name="w", op="VarHandleOp")
     call = meta.graph_def.node.add(name="call", op="PartitionedCall", input=["w"])

@@ -1,4 +1,4 @@
-"""Batch normalisations by averages, in the forms in which TensorFlow programs have written them."""
+"""Batch normalisation with averages, in the forms that TensorFlow programs have used."""
 
 from collections.abc import Callable
 from typing import Any
@@ -56,7 +56,7 @@ def trained(net: Any, x: Any, mean: Any, variance: Any, gamma: Any) -> Any:
 
 
 def built(net: Any, build: Build) -> Any:
-    """Two layers of 4 units, each with the normalisation behind it, and logits."""
+    """Two layers of 4 units, each followed by the normalisation, and logits."""
     with net.building():
         layer, labels, _ = net.inputs()
         for number in (1, 2):

@@ -1,4 +1,4 @@
-"""What a graph says of its network of Keras: it is cut and put on; what cannot be cut is lost, with a reason."""
+"""The Keras network of a graph: it is cut and extended; if it cannot be cut it is lost, with a reason."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Where layers end is read from the data: each network here is built of plain ops, with and without names.
+"""Layer ends follow from data flow: each network here is built from plain ops, with and without names.
 
 A builder makes a network and returns, for each of its layers, the tensor that a reader of its code would call the
 layer's output.
@@ -45,7 +45,7 @@ def activated() -> Ends:
 
 
 def probabilities() -> Ends:
-    """What stands above logits is no layer's: a new head takes their place."""
+    """Ops after the logits do not belong to a layer: a new head replaces them."""
     import tensorflow as tf
 
     first = tf.nn.relu(product(rows(4), 5, "first"))
@@ -55,7 +55,7 @@ def probabilities() -> Ends:
 
 
 def normalised() -> Ends:
-    """A folded batch norm multiplies with a factor that is made of weights alone."""
+    """A folded batch norm multiplies by a factor that depends on weights only."""
     import tensorflow as tf
 
     size = 5
@@ -68,7 +68,7 @@ def normalised() -> Ends:
 
 
 def layer_norm() -> Ends:
-    """The mean and the variance are those of the row, which is read once more behind the scale."""
+    """The mean and the variance are those of the row, which is read once more after the scale."""
     import tensorflow as tf
 
     first = product(rows(4), 6, "first")
@@ -112,7 +112,7 @@ def prelu_of_a_choice() -> Ends:
 
 
 def residual() -> Ends:
-    """What goes past a layer is not the layer's: neither before an activation, nor past a normalisation."""
+    """A shortcut does not belong to the layer: neither before an activation, nor past a normalisation."""
     import tensorflow as tf
 
     first = tf.nn.relu(product(rows(4), 6, "first"))
@@ -126,7 +126,7 @@ def residual() -> Ends:
 
 
 def squeezed_and_excited() -> Ends:
-    """A gate ends in its own sigmoid; what it is multiplied with comes from elsewhere."""
+    """A gate ends in its own sigmoid; the other factor comes from elsewhere."""
     import tensorflow as tf
 
     convolved = tf.nn.relu(tf.nn.conv2d(rows(6, 6, 3), weight("conv/kernel", 3, 3, 3, 4), 1, "SAME"))
@@ -138,7 +138,7 @@ def squeezed_and_excited() -> Ends:
 
 
 def repeated() -> Ends:
-    """A layer on top of itself ends where it is used for the last time."""
+    """A layer applied to its own output ends at its last use."""
     import tensorflow as tf
 
     kernel = weight("shared/kernel", 4, 4)
@@ -148,7 +148,7 @@ def repeated() -> Ends:
 
 
 def on_two_inputs() -> Ends:
-    """What is computed of one input and of another comes together: both have been computed where the second has."""
+    """Values from two inputs are joined: both are complete where the second one is."""
     import tensorflow as tf
 
     kernel = weight("shared/kernel", 4, 4)
@@ -157,7 +157,7 @@ def on_two_inputs() -> Ends:
 
 
 def copied_for_another_signature() -> Ends:
-    """Of a network that is there twice with the same weights the first copy counts."""
+    """Of two copies of a network with the same weights, the first one counts."""
     import tensorflow as tf
 
     kernel, last = weight("shared/kernel", 4, 4), weight("last/kernel", 8, 2)
@@ -169,7 +169,7 @@ def copied_for_another_signature() -> Ends:
 
 
 def tied() -> Ends:
-    """An embedding whose table makes the logits too ends where rows of it have been looked up."""
+    """An embedding whose table is also used for the logits ends where its rows have been looked up."""
     import tensorflow as tf
 
     table = weight("embedding/table", 7, 4)
@@ -181,7 +181,7 @@ def tied() -> Ends:
 
 
 def one_variable_for_two_layers() -> Ends:
-    """A bias of the root is added in two places: it is a layer of its own, and the products are theirs."""
+    """A bias at the root is added in two places: it is its own layer, and the products are the layers'."""
     import tensorflow as tf
 
     bias = weight("bias", 4)
@@ -193,7 +193,7 @@ def one_variable_for_two_layers() -> Ends:
 
 
 def widened() -> Ends:
-    """A convolution over time is one of images of height one: what it expands it squeezes again."""
+    """A convolution over time is one over images of height one: it squeezes the dimension that it expands."""
     import tensorflow as tf
 
     convolved = tf.nn.conv1d(rows(9, 3), weight("conv/kernel", 3, 3, 4), 1, "SAME")
@@ -202,7 +202,7 @@ def widened() -> Ends:
 
 
 def with_a_dead_end() -> Ends:
-    """What nothing needs is no layer's end: one more step of a cell, which tells only its shape."""
+    """Unused ops are not a layer's end: one more step of a cell, which only provides its shape."""
     import tensorflow as tf
 
     kernel = weight("cell/kernel", 4, 4)
@@ -213,7 +213,7 @@ def with_a_dead_end() -> Ends:
 
 
 def checked() -> Ends:
-    """An assertion about what a layer gives leads nowhere."""
+    """An assertion about a layer's output has no consumers."""
     import tensorflow as tf
 
     first = product(rows(4), 5, "first")
@@ -224,7 +224,7 @@ def checked() -> Ends:
 
 
 def in_a_branch() -> Ends:
-    """A conditional around a layer: what joins its branches has a value whichever of them runs."""
+    """A conditional around a layer: the merge of its branches has a value whichever is taken."""
     import tensorflow as tf
 
     first = tf.nn.relu(product(rows(4), 5, "first"))
@@ -236,7 +236,7 @@ def in_a_branch() -> Ends:
 
 
 def several_in_a_branch() -> Ends:
-    """The first of two layers in a branch ends inside of it, in TensorFlow 2 in a function, where no op can read it."""
+    """The first of two layers in a branch ends within it, in TensorFlow 2 in a function, where no op can read it."""
     import tensorflow as tf
 
     inner, outer = weight("inner/kernel", 4, 4), weight("outer/kernel", 4, 4)
@@ -258,7 +258,7 @@ def several_in_a_branch() -> Ends:
 
 
 def in_a_loop() -> Ends:
-    """A layer inside of a loop ends behind it."""
+    """A layer inside a loop ends after it."""
     import tensorflow as tf
 
     kernel = weight("cell/kernel", 4, 4)
@@ -276,7 +276,7 @@ BUILDERS = [
     *(one_variable_for_two_layers, widened, with_a_dead_end, checked, in_a_branch, several_in_a_branch, in_a_loop),
 ]
 FRAMES = {"tensorflow_1": False, "tensorflow_2": True}
-"""Whether conditionals and loops are ops that call functions, as TensorFlow 2 has them."""
+"""Whether conditionals and loops are ops that call functions, as in TensorFlow 2."""
 
 
 @pytest.mark.parametrize("functional", FRAMES.values(), ids=FRAMES)
@@ -328,7 +328,7 @@ def ends(graph_def: Any) -> dict[str, str | None]:
 
 
 def renamed(graph_def: Any, names: dict[str, str]) -> Any:
-    """Give the ops of a graph other names; its variables keep theirs."""
+    """Rename the ops of a graph; its variables keep their names."""
     other = type(graph_def)()
     other.CopyFrom(graph_def)
     for node in other.node:

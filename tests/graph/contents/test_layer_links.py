@@ -1,4 +1,4 @@
-"""Links between layers: what data passes on its way from one to the next."""
+"""Links between layers: the ops between one and the next."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""The layers of a model that Keras exported are Keras's layers, and each gives what Keras says that it gives."""
+"""The layers of a model exported by Keras are Keras's layers, and have Keras's outputs."""
 
 from types import SimpleNamespace
 
@@ -14,7 +14,7 @@ from ckpttool.verbs.fold import plan_fold
 
 LAYERS = ["stem", "bn", "prelu", "depthwise", "norm", "attention", "lstm", "shared", "outputs"]
 LAST_PARTS = {"attention": "attention/attention_output", "lstm": "lstm/lstm_cell"}
-"""Keras's layers that hold others, and the last of these that has weights."""
+"""Keras's layers that contain others, and the last of these with weights."""
 
 
 @pytest.fixture(scope="module")

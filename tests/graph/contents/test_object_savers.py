@@ -1,4 +1,4 @@
-"""What a TensorFlow 2 graph's variables are named in its checkpoint: savers that are functions know their keys."""
+"""The checkpoint names of a TensorFlow 2 graph's variables: savers in functions contain their keys."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -16,7 +16,7 @@ from ckpttool.graph.files import load
 
 @pytest.fixture(scope="module")
 def twins(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Two variables of one name, which the graph numbers and the checkpoint tells apart by their paths."""
+    """Two variables of one name, which the graph numbers and the checkpoint distinguishes by their paths."""
     import tensorflow as tf
 
     model = tf.Module()

@@ -1,4 +1,4 @@
-"""Pipelines that are cut off where rows are fed: what brings rows, and what only says that it does."""
+"""Input pipelines that are cut off where rows are fed: real ones, and graphs that only look like them."""
 
 import pytest
 
@@ -11,7 +11,7 @@ ROW = (None, 4)
 
 
 def element(*shape: int | None, source: str = "TensorDataset") -> list[NodeDef]:
-    """What gives the only element of a data set, or of a batch of it."""
+    """Return the only element of a data set, or of a batch of it."""
     made = NodeDef(name="element", op="DatasetToSingleElement", input=["source"])
     made.attr["output_types"].list.type.append(FLOAT)
     size = made.attr["output_shapes"].list.shape.add()
@@ -21,7 +21,7 @@ def element(*shape: int | None, source: str = "TensorDataset") -> list[NodeDef]:
 
 
 def chosen(*nodes: NodeDef, called: FunctionDef | None = None) -> Graph:
-    """A conditional of which one branch has these ops."""
+    """A conditional, one branch of which has these ops."""
     call = calling("If", then_branch="body", else_branch="other")
     functions = (function("body", *nodes), function("other", NodeDef(name="x", op="NoOp")))
     return Graph(graph(call, functions=(*functions, *([called] if called else []))))
@@ -39,7 +39,7 @@ def test_a_conditional_is_judged_by_what_its_branches_give() -> None:
 
 @pytest.mark.parametrize("shape", [(), ROW])
 def test_what_runs_a_graph_out_of_a_value_is_left_to_the_gate(shape: tuple[int | None, ...]) -> None:
-    """Cut off as a pipeline it would be gone before the gate could name it."""
+    """If it were cut off as a pipeline, the gate could not report it."""
     hidden = element(*shape, source="DatasetFromGraph")
     inner = function("inner", *hidden)
     assert not is_stream(Graph(graph(*hidden)), "element")

@@ -1,4 +1,4 @@
-"""Purpose: what a graph without a loss, logits or signatures is for, in time that does not grow with its square."""
+"""The purpose of a graph without a loss, logits or signatures, in less than quadratic time."""
 
 import time
 
@@ -10,7 +10,7 @@ from ckpttool.graph.core import Graph
 
 
 def towers(count: int, joined: int = 0) -> Purpose:
-    """Layers beside one another, each with a step of its own whose result nothing reads; some of them are joined."""
+    """Parallel layers, each with a step whose result is unused; some of them are joined."""
     meta = MetaGraphDef()
     nodes, names = meta.graph_def.node, [f"tower{number}" for number in range(count)]
     for name in names:

@@ -1,4 +1,4 @@
-"""Slots are found by what updates a variable: under any name of the optimizer, of the scopes and of the slots."""
+"""Slots are found by the ops that update a variable: with any names of the optimizer, the scopes and the slots."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -22,7 +22,7 @@ def v1() -> Iterator[Any]:
 
 
 def network(v1: Any, resource: bool = False) -> Any:
-    """Return the loss of a network that looks words up, so that one gradient is sparse."""
+    """Return the loss of a network that looks up words, so that one gradient is sparse."""
     import tensorflow as tf
 
     def weight(name: str, shape: list[int]) -> Any:
@@ -45,7 +45,7 @@ def owners(found: dict[str, Variable]) -> dict[str, str | None]:
 
 
 def adam_of_bert(v1: Any, loss: Any, clipped: bool = True) -> None:
-    """Adam with weight decay, and LAMB's ratio, as BERT's and ALBERT's `optimization.py` write it in plain ops."""
+    """Adam with weight decay, and LAMB's ratio, as BERT's and ALBERT's `optimization.py` have it in plain ops."""
     import tensorflow as tf
 
     variables, updates = v1.trainable_variables(), []
@@ -113,7 +113,7 @@ def test_several_optimizers_in_scopes_of_their_own(v1: Any, tmp_path: Path) -> N
 
 
 def test_an_optimizer_of_ones_own(v1: Any, tmp_path: Path) -> None:
-    """As people subclass `Optimizer`: `_zeros_slot`, and plain assigns that read one another's outcome."""
+    """As in subclasses of `Optimizer`: `_zeros_slot`, and plain assigns that read one another's result."""
 
     class Own(v1.train.Optimizer):
         def __init__(self) -> None:
@@ -141,7 +141,7 @@ def test_an_optimizer_of_ones_own(v1: Any, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("functional", [False, True], ids=["switch", "function"])
 def test_updates_that_a_condition_lets_through(v1: Any, tmp_path: Path, functional: bool) -> None:
-    """As scaled losses have it, which skip a step whose gradients are not finite."""
+    """As with scaled losses, which skip a step whose gradients are not finite."""
     import tensorflow as tf
 
     was = v1.control_flow_v2_enabled()
@@ -193,7 +193,7 @@ def test_averages_of_weights_have_them_as_owners_and_batch_norm_stays(v1: Any, t
 
 
 def test_a_target_network_that_follows_another_is_made_of_weights(v1: Any, tmp_path: Path) -> None:
-    """Its copies are computed with, as no average is."""
+    """Its copies are used in computations, unlike averages."""
     import tensorflow as tf
 
     x = v1.placeholder(tf.float32, [None, 4], "X")

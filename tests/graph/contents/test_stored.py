@@ -38,7 +38,7 @@ def test_an_assignment_says_what_may_go_in(graph):
 
 
 def test_the_collections_initialiser_wins_over_the_ops_name(graph):
-    """A saver's assign also writes to the variable; the initialiser is the one that the collection names."""
+    """A saver's assign also writes to the variable; the initialiser is the one in the collection."""
     from ckpttool.formats.wire.protos.meta_graph_pb2 import MetaGraphDef, VariableDef
 
     meta = MetaGraphDef()

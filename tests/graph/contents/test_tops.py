@@ -1,4 +1,4 @@
-"""Where a head goes: on what a model gives if all of it is kept, else behind the last layer, with its activation."""
+"""The place of a head: on a model's output if all of it is kept, else after the last layer and its activation."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -16,7 +16,7 @@ from tests.runtime.keras.networks import keras, layers
 
 
 def pooled() -> Any:
-    """A network without a top: behind its last weights come an activation of several ops and a pooling."""
+    """A network without a top: its last weights are followed by an activation of several ops and a pooling."""
     rows = layers.Input((8, 8, 3), name="rows")
     x = layers.Activation("swish", name="swish1")(layers.Conv2D(4, 3, name="conv1")(rows))
     x = layers.BatchNormalization(name="bn2")(layers.Conv2D(5, 3, name="conv2")(x))
@@ -31,7 +31,7 @@ def joined() -> Any:
 
 
 def classifier() -> Any:
-    """A network that gives probabilities."""
+    """A network whose outputs are probabilities."""
     rows = layers.Input((6,), name="rows")
     x = layers.Activation("swish")(layers.Dense(4, name="hidden")(rows))
     return keras.Model(rows, layers.Activation("softmax", name="shares")(layers.Dense(3, name="top")(x)))
@@ -89,7 +89,7 @@ def test_layers_that_end_side_by_side_are_named_with_what_joins_them(saved: Any)
 
 
 def sequence() -> Any:
-    """A layer of Keras that has two others, one for each direction."""
+    """A Keras layer with two inner ones, one for each direction."""
     words = layers.Input((5, 3), name="words")
     x = layers.Bidirectional(layers.GRU(2), name="both")(words)
     return keras.Model(words, layers.Dense(4, activation="softmax", name="shares")(x))
@@ -115,7 +115,7 @@ def test_a_head_on_probabilities_is_said(saved: Any) -> None:
 
 
 def squeezed() -> Any:
-    """A network whose last convolution gives the classes, which are pooled."""
+    """A network whose last convolution has an output per class, which are pooled."""
     rows = layers.Input((8, 8, 3), name="rows")
     x = layers.Conv2D(6, 3, activation="relu", name="conv1")(rows)
     x = layers.Conv2D(4, 1, activation="relu", name="conv2")(layers.Conv2D(6, 3, activation="relu", name="middle")(x))
@@ -123,13 +123,13 @@ def squeezed() -> Any:
 
 
 def encoder() -> Any:
-    """A network that narrows its rows to a code, which is of no classes."""
+    """A network that narrows its rows to a code, which is not of classes."""
     rows = layers.Input((6,), name="rows")
     return keras.Model(rows, layers.Dense(3, activation="sigmoid", name="code")(layers.Dense(5, name="hidden")(rows)))
 
 
 def compiled() -> Any:
-    """A network whose loss alone says that it gives logits."""
+    """A network whose loss alone shows that its outputs are logits."""
     rows = layers.Input((6,), name="rows")
     network = keras.Model(rows, layers.Dense(3, name="top")(layers.Dense(5, name="hidden")(rows)))
     network.compile("sgd", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
@@ -137,7 +137,7 @@ def compiled() -> Any:
 
 
 def widening() -> Any:
-    """A network with more classes than units below, whose logits know as much as these."""
+    """A network with more classes than units below, whose logits contain as much information."""
     rows = layers.Input((6,), name="rows")
     return keras.Model(rows, layers.Dense(9, activation="softmax")(layers.Dense(3, name="hidden")(rows)))
 

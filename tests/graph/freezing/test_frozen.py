@@ -1,4 +1,4 @@
-"""What is frozen, and the graph that keeps it so: each step is tested for itself; here what they make together."""
+"""Frozen variables, and the graph that freezes them: each step has its own tests; here they are combined."""
 
 import pytest
 
@@ -12,7 +12,7 @@ AVERAGES = ["bn1/moving_mean", "bn1/moving_variance"]
 
 @pytest.fixture
 def graph(new_network):
-    """Two layers, the lower with batch normalisation, and a constant that nothing computes with."""
+    """Two layers, the lower with batch normalisation, and an unused constant."""
     with new_network().building() as net:
         h, y, training = net.inputs()
         h = net.batch_norm(net.dense(h, 4, "h1", relu=False), training, "bn1")

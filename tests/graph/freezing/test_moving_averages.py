@@ -1,4 +1,4 @@
-"""What a frozen set covers beside the weights that are named."""
+"""Variables that a frozen set covers in addition to the named weights."""
 
 import pytest
 

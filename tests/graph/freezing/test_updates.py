@@ -1,4 +1,4 @@
-"""The rewrites that freezing is made of, each alone."""
+"""The rewrites that freezing consists of, each separately."""
 
 import pytest
 

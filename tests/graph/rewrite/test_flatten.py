@@ -1,4 +1,4 @@
-"""Flattened graphs: functions' bodies in the places of their calls, which compute what TensorFlow computes."""
+"""Flattened graphs: calls are replaced by their functions' bodies, with TensorFlow's outputs."""
 
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -17,7 +17,7 @@ ROWS = np.random.default_rng(3).normal(size=(5, 4)).astype(np.float32)
 
 
 class Saved(NamedTuple):
-    """A module's function of rows: its SavedModel, that graph flattened, and what TensorFlow computes."""
+    """A module's function of rows: its SavedModel, that graph flattened, and TensorFlow's outputs."""
 
     folder: Path
     raw: Graph
@@ -41,7 +41,7 @@ def layered(tmp_path_factory: pytest.TempPathFactory) -> Saved:
 
 
 def outputs(saved: Saved) -> dict[str, np.ndarray]:
-    """Run the signature of a flattened graph in a session of TensorFlow 1, with the values that it was saved with."""
+    """Run the signature of a flattened graph in a TensorFlow 1 session, with the saved values."""
     import tensorflow as tf
 
     v1, graph, folder = tf.compat.v1, saved.flat, saved.folder
@@ -66,7 +66,7 @@ def function_module() -> Any:
     import tensorflow as tf
 
     class Layered(tf.Module):
-        """Functions in functions, one of them called twice, with a condition, a loop and outputs of several kinds."""
+        """Nested functions, one of them called twice, with a conditional, a loop and outputs of several kinds."""
 
         def __init__(self) -> None:
             super().__init__()
@@ -166,7 +166,7 @@ def test_what_a_function_changes_is_changed_before_its_outputs_are_read(tmp_path
 
 
 def library(*functions: FunctionDef, calls: list[NodeDef] | None = None) -> Graph:
-    """Make a graph that feeds a placeholder to functions."""
+    """Make a graph that passes a placeholder to functions."""
     graph_def = GraphDef(node=[NodeDef(name="x", op="Placeholder"), *(calls or [called("call", "f", "x")])])
     graph_def.library.function.extend(functions)
     return Graph(MetaGraphDef(graph_def=graph_def), "model")

@@ -1,4 +1,4 @@
-"""Graphs that TensorFlow refuses to import, and what mends each."""
+"""Graphs that TensorFlow refuses to import, and the repair of each."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Graphs made for inference: dropouts in the forms that TensorFlow has had, and what cannot be told."""
+"""Graphs converted to inference: dropout in the forms that TensorFlow has had, and undecidable cases."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -24,7 +24,7 @@ Build = Callable[[Any, Any], Any]
 
 @contextmanager
 def old_control_flow() -> Iterator[None]:
-    """Let conditionals and loops be made of TensorFlow 1's ops, and leave the process as it was."""
+    """Use TensorFlow 1's ops for conditionals and loops, and restore the setting afterwards."""
     import tensorflow as tf
 
     was = tf.compat.v1.control_flow_v2_enabled()
@@ -37,7 +37,7 @@ def old_control_flow() -> Iterator[None]:
 
 
 def built(build: Build) -> Graph:
-    """Return a graph of `X` and what is built on it, `logits`."""
+    """Return a graph of `X` and `logits`, which is built on it."""
     import tensorflow as tf
 
     v1 = tf.compat.v1
@@ -62,14 +62,14 @@ def uniform(tf: Any, x: Any) -> Any:
 
 
 def alpha(tf: Any, x: Any) -> Any:
-    """Alpha dropout, as Keras has it (Klambauer et al. 2017)."""
+    """Alpha dropout, as in Keras (Klambauer et al. 2017)."""
     low, mask = -1.7580993, tf.cast(uniform(tf, x) >= RATE, tf.float32)
     scale = ((1 - RATE) * (1 + RATE * low**2)) ** -0.5
     return scale * (x * mask + low * (1 - mask)) - scale * low * RATE
 
 
 def in_loop(tf: Any, x: Any) -> Any:
-    """A mask that all rounds of a loop share, drawn outside of it."""
+    """A mask that all iterations of a loop share, drawn outside of it."""
     mask = 1 - RATE + tf.random.uniform([4])
 
     def body(turn: Any, h: Any) -> Any:
@@ -140,7 +140,7 @@ def test_what_a_function_does_as_in_training_is_said() -> None:
 
 
 def fused(tf: Any, x: Any, scope: str, *averages: str) -> Any:
-    """Normalise by the batch, beside variables that nothing updates."""
+    """Normalise by the batch, next to variables that nothing updates."""
     v1 = tf.compat.v1
     with v1.variable_scope(scope):
         gamma, beta = (v1.get_variable(name, [4]) for name in ("gamma", "beta"))

@@ -1,4 +1,4 @@
-"""Parts of graphs: what targets need is kept, and TensorFlow imports the result."""
+"""Parts of graphs: the targets' dependencies are kept, and TensorFlow imports the result."""
 
 import numpy as np
 import pytest
@@ -12,7 +12,7 @@ from ckpttool.graph.rewrite.prune import subgraph, without_training
 
 @pytest.fixture
 def trained(new_network):
-    """A network with batch norm, a moving average, a penalty and Adam, as it is exported."""
+    """A network with batch norm, a moving average, a penalty and Adam, as exported."""
     with new_network().building() as net:
         X, y, training = net.inputs()
         h = net.tf.nn.elu(net.batch_norm(net.dense(X, 5, "h1"), training, "bn1"), name="act1")

@@ -1,4 +1,4 @@
-"""Reference variables rewritten to resource ones: TensorFlow runs both graphs and must see no difference."""
+"""Reference variables converted to resource ones: both graphs have equal results in TensorFlow."""
 
 import numpy as np
 import pytest

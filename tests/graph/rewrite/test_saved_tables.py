@@ -1,4 +1,4 @@
-"""Tables of SavedModels of TensorFlow 2: plain TensorFlow 1 fills them from files, or with what a program put in."""
+"""Tables of TensorFlow 2 SavedModels: plain TensorFlow 1 fills them from files, or with a program's entries."""
 
 import shutil
 from pathlib import Path
@@ -14,7 +14,7 @@ WORDS = np.array([b"a", b"c", b"unknown"])
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A module that looks words up in a file and in a table that it has filled, saved, and moved to another place."""
+    """A module that looks up words in a file and in a table that it has filled, saved, and moved."""
     import tensorflow as tf
 
     work = tmp_path_factory.mktemp("tables")

@@ -1,4 +1,4 @@
-"""Kernels take over the scales above their convolutions: fewer passes over the outputs, the same numbers."""
+"""Scales after convolutions are merged into their kernels: fewer passes over the outputs, the same numbers."""
 
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -78,7 +78,7 @@ def scaled_alike(x: Any) -> Any:
 
 
 def switched(x: Any) -> Any:
-    """A conditional that a constant decides, whose constants wait for the branch."""
+    """A conditional with a constant predicate, whose constants depend on the branch."""
     mean, variance, beta, gamma = vectors(5)
     y = tf.nn.conv2d(x, drawn("w", 3, 3, 4, 5), 1, "SAME")
     norm = lambda m, v: tf.nn.batch_normalization(y, m, v, beta, gamma, 1e-3)  # noqa: E731
@@ -86,7 +86,7 @@ def switched(x: Any) -> Any:
 
 
 def saved(make: Callable[[Any], Any]) -> tuple[Graph, Any, dict[str, Any]]:
-    """Return a graph, what it gives, and the values of its variables."""
+    """Return a graph, its output, and the values of its variables."""
     with tf1.Graph().as_default() as built, tf1.Session() as session:
         tf1.disable_control_flow_v2()
         x = tf1.placeholder(tf.float32, [None, 6, 6, 4], name="X")
@@ -134,18 +134,18 @@ def by_batch(x: Any) -> Any:
 
 
 def along_rows(x: Any) -> Any:
-    """A number for each place of an image, not for each channel."""
+    """A number for each position of an image, not for each channel."""
     return tf.nn.conv2d(x, drawn("w", 3, 3, 4, 6), 1, "SAME") * drawn("s", 6, 1)
 
 
 def by_rows(x: Any) -> Any:
-    """A number that the rows have a part in."""
+    """A number that depends on the rows."""
     y = tf.nn.conv2d(x, drawn("w", 3, 3, 4, 5), 1, "SAME")
     return y * tf.reduce_mean(x[:, :, :, :1], [1, 2], keepdims=True)
 
 
 def half(x: Any) -> Any:
-    """A dtype in which a kernel would lose by being rounded again."""
+    """A dtype in which a kernel would lose precision by another rounding."""
     w = tf.cast(drawn("w", 3, 3, 4, 5), tf.float16)
     return tf.cast(tf.nn.conv2d(tf.cast(x, tf.float16), w, 1, "SAME") * tf.cast(drawn("s", 5), tf.float16), tf.float32)
 

@@ -1,4 +1,4 @@
-"""Gradients that are not read are not computed: fewer ops, the same weights, and nothing with an effect left out."""
+"""Unused gradients are not computed: fewer ops, the same weights, and nothing with an effect removed."""
 
 from typing import Any
 
@@ -13,7 +13,7 @@ WANTED, FED = ["train", "loss/loss:0"], ["X:0", "y:0", "training:0"]
 
 
 def leaner(graph: Graph) -> Graph:
-    """Its step, and what the session needs besides, stay in one graph."""
+    """Its step, and what else the session needs, stay in one graph."""
     return without_dead_gradients(without_zeros(graph), WANTED, FED)
 
 

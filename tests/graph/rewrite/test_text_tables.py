@@ -1,4 +1,4 @@
-"""Tables from text files: what is read here is what TensorFlow fills them with."""
+"""Tables from text files: the entries read here are those of TensorFlow."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Graphs of TensorFlow 2 as TensorFlow 1 has them: one network, variables listed and restored, tables filled."""
+"""TensorFlow 2 graphs in TensorFlow 1's form: one network, variables listed and restored, tables filled."""
 
 import contextlib
 import random
@@ -24,7 +24,7 @@ ROWS = np.random.default_rng(3).normal(size=(5, 4)).astype(np.float32)
 
 @pytest.fixture(scope="module")
 def network() -> Any:
-    """A trained network of Keras 3, with an optimizer's slots and a layer that is not trained."""
+    """A trained Keras 3 network, with an optimizer's slots and an untrained layer."""
     import keras
 
     keras.utils.set_random_seed(0)
@@ -65,7 +65,7 @@ def folder(request: pytest.FixtureRequest) -> Path:
 
 
 def restored(prefix: Path, feed: Any, output: str, input_name: str) -> np.ndarray[Any, Any]:
-    """Return what plain TensorFlow 1 computes with a graph and checkpoint that were written."""
+    """Return plain TensorFlow 1's outputs for a graph and checkpoint that were written."""
     import tensorflow as tf
 
     v1 = tf.compat.v1
@@ -102,7 +102,7 @@ def test_the_network_is_there_once_under_the_names_of_the_checkpoint(folder):
     assert sum(node.op == "MatMul" for node in graph.nodes.values()) == 3
     assert not any("Call" in node.op for node in graph.nodes.values())
     outputs = {str(signature.outputs) for signature in graph.header.signature_def.values()}
-    assert len(outputs) == 1  # `serve` and `serving_default` give the same tensor
+    assert len(outputs) == 1  # `serve` and `serving_default` return the same tensor
 
 
 def test_what_the_program_trained_is_trainable(network, folder):
@@ -121,7 +121,7 @@ def test_slots_that_the_optimizer_kept_are_left_out_and_named(saved):
 
 @pytest.fixture(scope="module")
 def module(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A module with a table, a variable that is not trained, one that no signature reads, and two signatures."""
+    """A module with a table, an untrained variable, one that no signature reads, and two signatures."""
     import tensorflow as tf
 
     class Looking(tf.Module):
@@ -169,7 +169,7 @@ def test_tables_are_filled_by_the_initialisers_of_tensorflow_1(module, tmp_path)
 
 
 def test_layers_that_a_model_gives_one_name_keep_their_own_values(tmp_path):
-    """A subclassed model of Keras names the kernels of all its layers `two/kernel`."""
+    """A subclassed Keras model names the kernels of all its layers `two/kernel`."""
     import keras
 
     class Two(keras.Model):

@@ -1,4 +1,4 @@
-"""Inputs that a graph scales itself: known by the first arithmetic that their numbers meet."""
+"""Inputs that a graph scales itself: detected by the first arithmetic ops on their values."""
 
 from collections.abc import Callable
 from typing import Any

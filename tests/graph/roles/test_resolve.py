@@ -35,7 +35,7 @@ def test_the_chapters_network(graph):
 
 
 def test_nothing_depends_on_names(graph):
-    """The chapter's names replaced by numbers: the gradients, the cross entropy and the hits still say the roles."""
+    """The chapter's names replaced by numbers: gradients, cross entropy and hits still show the roles."""
     meta = copy_of(graph("chapter")).meta
     renamed = {"loss/loss": "n1", "eval/accuracy": "n2", "X": "n3", "y": "n4"}
     for node in meta.graph_def.node:

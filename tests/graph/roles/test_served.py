@@ -1,4 +1,4 @@
-"""What a graph is run for, where no loss says it: a signature's output, or what nothing reads."""
+"""The purpose of a graph without a loss: a signature's output, or unread outputs."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Graphs that follow surgery: plain TensorFlow imports them, restores the edited checkpoint and goes on training."""
+"""Graphs updated after surgery: plain TensorFlow imports them, restores the edited checkpoint and trains on."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -210,7 +210,7 @@ def test_a_cast_needs_a_saver(new_network: Any) -> None:
 
 
 def wider(ckpt: Checkpoint, layer: str, classes: int) -> Checkpoint:
-    """Return a checkpoint whose last layer has more classes; slots follow."""
+    """Return a checkpoint whose last layer has more classes, as do its slots."""
     values = {name: ckpt[name].read() for name in ckpt}
     for name in [name for name in values if name.startswith(f"{layer}/")]:
         value = values[name]

@@ -1,4 +1,4 @@
-"""Graphs in a session, and what Keras loads of the files that are written of them."""
+"""Graphs in a session, and Keras files written from them, loaded by Keras."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -14,7 +14,7 @@ from ckpttool.model.families import Contents, KerasWriter
 
 
 class Session:
-    """A graph in a session of TensorFlow 1, whose variables have random values."""
+    """A graph in a TensorFlow 1 session, whose variables have random values."""
 
     def __init__(self, graph: Graph) -> None:
         import tensorflow as tf
@@ -45,7 +45,7 @@ class Session:
         return {name: Tensor.of(name, value) for name, value in self.session.run(held).items()}
 
     def in_keras(self, path: Path) -> tuple[Any, Sequence[str]]:
-        """The model that Keras loads of the file that is written of the graph, and what was noticed."""
+        """The model that Keras loads from the file written from the graph, and the notices."""
         import keras
 
         written = KerasWriter(Path()).write(Contents(self.graph, self.tensors()), path, overwrite=True)

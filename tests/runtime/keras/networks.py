@@ -1,4 +1,4 @@
-"""Small networks of Keras, one for each way in which layers are put together."""
+"""Small Keras networks, one for each way to combine layers."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -12,7 +12,7 @@ layers = keras.layers
 
 
 def convolutional() -> Any:
-    """Return convolutions of each kind, with normalisations, one of which scales by nothing."""
+    """Return convolutions of each kind, with normalisations, one of which has no scale."""
     inputs = layers.Input((8, 8, 3), name="rows")
     x = layers.Conv2D(4, 3, activation="relu", name="conv")(inputs)
     x = layers.BatchNormalization(name="norm")(x)
@@ -25,7 +25,7 @@ def convolutional() -> Any:
 
 
 def nested() -> Any:
-    """Return a model in a model in a model."""
+    """Return a twice nested model."""
     deep = keras.Sequential([layers.Input((4,)), layers.Dense(4, name="deep"), layers.Dense(4)], name="sequence")
     inputs = layers.Input((4,))
     inner = keras.Model(inputs, layers.Add()([deep(inputs), inputs]), name="inner")
@@ -53,7 +53,7 @@ def recurrent() -> Any:
 
 
 def attending() -> Any:
-    """Return attention with dropout, beside what it attends to."""
+    """Return attention with dropout, concatenated with its input."""
     rows = layers.Input((5, 4), name="rows")
     x = layers.MultiHeadAttention(2, 3, dropout=0.1, name="attention")(rows, rows)
     x = layers.LayerNormalization(name="norm")(x + rows)
@@ -61,7 +61,7 @@ def attending() -> Any:
 
 
 def adapted() -> Any:
-    """Return a normalisation whose mean and variance are those of rows, and of what it is within."""
+    """Return a normalisation whose mean and variance are those of the rows, and a nested one."""
     rows = layers.Input((5, 4), name="rows")
     own, each = layers.Normalization(name="own"), layers.Normalization(name="each")
     own.adapt(np.random.default_rng(2).normal(3, 2, (40, 5, 4)))
@@ -79,7 +79,7 @@ def penalised() -> Any:
 
 
 def normalised() -> Any:
-    """Return normalisations that are alike but for their sizes, or more: of parts, nested, shared, of series."""
+    """Return equal normalisations with other sizes, or other differences: of parts, nested, shared, of series."""
     one = layers.Input((4, 4, 3))
     block = keras.Model(one, layers.BatchNormalization()(layers.BatchNormalization(name="first")(one)), name="block")
     both = layers.BatchNormalization(axis=3, momentum=0.9, name="both")

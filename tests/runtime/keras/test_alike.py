@@ -1,4 +1,4 @@
-"""Layers whose ops are copies of another one's: the graph is the one that tracing each of them would give."""
+"""Layers whose ops are copies of another layer's: the graph equals the one with each of them traced."""
 
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,7 @@ def of_any_size() -> Any:
 
 
 def branches_of(graph: Graph) -> dict[str, list[tuple[Any, ...]]]:
-    """Return the branches of a graph's conditionals by their names, with what is in each in no order."""
+    """Return the branches of a graph's conditionals by name, with their ops in any order."""
     named: dict[str, list[tuple[Any, ...]]] = {}
     for raw in graph.header.collection_def["cond_context"].bytes_list.value:
         each = CondContextDef.FromString(raw)

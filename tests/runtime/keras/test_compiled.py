@@ -1,4 +1,4 @@
-"""What Keras compiles with: one more step of `fit` changes the weights as one more step of the graph's training op."""
+"""Keras's compile config: one more step of `fit` equals one more step of the graph's training op."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -26,7 +26,7 @@ LABELS = {
 
 
 def next_steps(session: Any, path: Path, recipe: Recipe, objective: Objective) -> tuple[list[Any], Any, list[Any], Any]:
-    """Train three steps, write a Keras file, train once more in both: the losses before that, the weights after it."""
+    """Train three steps, write a Keras file, train once more in both: return prior losses, final weights."""
     spec = "hidden = dense(5, tanh, l2=0.1, max_norm=0.8); outputs = dense(3)"
     graph = new_graph([4], parse(spec), recipe, objective, seed=1)
     ours, y = session(graph), LABELS[objective.kind]
@@ -37,7 +37,7 @@ def next_steps(session: Any, path: Path, recipe: Recipe, objective: Objective) -
     live, _ = ours.in_keras(path)
     loss = ours.run("loss/loss:0", feed)
     ours.run(train, feed)
-    live.run_eagerly = True  # one step is not worth a graph
+    live.run_eagerly = True  # one step does not justify compiling a graph
     theirs = live.fit(X, y, batch_size=6, verbose=0, shuffle=False).history["loss"][0]
     names = ("hidden/kernel", "hidden/bias", "outputs/kernel", "outputs/bias")
     return [ours.tensors()[name].read() for name in names], loss, live.get_weights(), theirs
@@ -65,7 +65,7 @@ def test_a_step_of_fit_is_a_step_of_the_training_op(
 ) -> None:
     ours, loss, theirs, their_loss = next_steps(session, tmp_path / "a.keras", recipe, Objective())
     assert optimizer_in_keras(recipe).lacks == []
-    if not recipe.l2:  # the penalties of a recipe are in what is differentiated; Keras has them in the loss
+    if not recipe.l2:  # a recipe's penalties are in the differentiated loss; Keras has them in the reported one
         np.testing.assert_allclose(their_loss, loss, rtol=1e-5)
     for mine, other in zip(ours, theirs, strict=True):
         np.testing.assert_allclose(other, mine, rtol=1e-5, atol=1e-5)

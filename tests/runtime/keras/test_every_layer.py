@@ -1,4 +1,4 @@
-"""Every layer of Keras, traced: what it gives in inference is what Keras gives, and it changes if Keras's changes."""
+"""Every Keras layer, traced: its inference outputs equal Keras's, and they depend on training if Keras's do."""
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -103,7 +103,7 @@ MADE: Mapping[tuple[int, ...], Mapping[str, Mapping[str, Any]]] = {
         **alike("Embedding ReversibleEmbedding", input_dim=9, output_dim=3),
     },
 }
-"""For each shape of rows the layers that take it, and the settings that they are made with."""
+"""For each shape of rows the layers that accept it, and their arguments."""
 WRAPPED: Mapping[str, tuple[tuple[int, ...], Callable[[], Any]]] = {
     "Bidirectional": (SEQUENCE, lambda: layers.Bidirectional(layers.SimpleRNN(2, dropout=0.3))),
     "TimeDistributed": (SEQUENCE, lambda: layers.TimeDistributed(layers.Dense(3))),
@@ -120,7 +120,7 @@ WRAPPED: Mapping[str, tuple[tuple[int, ...], Callable[[], Any]]] = {
     "LayerScale": (ROW, lambda: convnext().LayerScale(0.1, 6)),
     "StochasticDepth": (ROW, lambda: convnext().StochasticDepth(0.5)),
 }
-"""Layers that are made of others, or in another way."""
+"""Layers that contain others, or are constructed differently."""
 ELSEWHERE = {
     "ConvLSTM1D": "as ConvLSTM2D",
     "ConvLSTM3D": "as ConvLSTM2D",
@@ -135,7 +135,7 @@ ELSEWHERE = {
     "StringLookup IntegerLookup TextVectorization": "hold tables: tests/runtime/keras/test_tables.py",
     "GRUCell LSTMCell SimpleRNNCell": "in RNN",
 }
-"""Layers that are not tried here, and why."""
+"""Layers that are not tested here, and why."""
 
 
 def convnext() -> Any:
@@ -145,7 +145,7 @@ def convnext() -> Any:
 
 
 def made(shape: tuple[int, ...]) -> dict[str, Any]:
-    """Return the layers that take rows of a shape, by names."""
+    """Return the layers for rows of a shape, by name."""
     found = {name: getattr(layers, name)(**settings) for name, settings in MADE[shape].items()}
     return found | {name: make() for name, (own, make) in WRAPPED.items() if own == shape}
 
@@ -183,7 +183,7 @@ def test_every_layer_gives_what_keras_gives_and_depends_on_training_where_it_doe
 
 
 def called_on(layer: Any, name: str, rows: Any) -> Any:
-    """Return what a layer gives for rows, which some take twice."""
+    """Return a layer's output for rows, which some layers take twice."""
     if name in TWICE:
         return layer(rows, rows)
     return layer([rows, rows * 2] if name in PAIRS or name == "Dot" else rows)
@@ -193,5 +193,5 @@ def test_every_class_is_tried() -> None:
     tried = {layer for of_shape in MADE.values() for layer in of_shape} | {name.split(",")[0] for name in WRAPPED}
     left = {name for names in ELSEWHERE for name in names.split()}
     classes = {getattr(layers, name).__name__ for name in CLASSES["keras.layers"] if hasattr(layers, name)}
-    classes -= {"GroupedQueryAttention"}  # what Keras calls GroupQueryAttention within
+    classes -= {"GroupedQueryAttention"}  # Keras's inner name of GroupQueryAttention
     assert classes - tried - left == set()

@@ -1,4 +1,4 @@
-"""What variables start with: built once for those that start alike, and drawn by each for itself."""
+"""Initial values of variables: built once for equal initialisers, and drawn separately for each variable."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""A network of each layer, activation and initialiser of SPEC: Keras loads what is written, and computes the same."""
+"""A network of each layer, activation and initialiser of SPEC: Keras loads the output, and has equal results."""
 
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -20,7 +20,7 @@ ROWS = "hidden = dense(6, {}); outputs = dense(3)"
 
 
 def threes(names: Iterable[str]) -> list[list[tuple[str, str]]]:
-    """Names in threes, each with a layer's name: a network of a few costs little more than one of each."""
+    """Names in groups of three, with a layer's name: a network of a few costs little more than one of each."""
     every = list(names)
     return [list(zip(("hidden", "second", "third"), every[n : n + 3], strict=False)) for n in range(0, len(every), 3)]
 

@@ -1,4 +1,4 @@
-"""Networks of Keras traced into graphs: their numbers in inference and training, their names, what moves."""
+"""Keras networks traced into graphs: their numbers in inference and training, their names, updated variables."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -17,7 +17,7 @@ tf1 = tf.compat.v1
 
 
 def run(model: Model, fed: Mapping[str, Any], names: list[str], training: bool, then: list[str] = []) -> list[Any]:  # noqa: B006
-    """Run a model's graph in a session of plain TensorFlow 1, with the model's values."""
+    """Run a model's graph in a plain TensorFlow 1 session, with the model's values."""
     quick = tf1.ConfigProto()
     quick.graph_options.rewrite_options.disable_meta_optimizer = True
     with tf1.Graph().as_default(), tf1.Session(config=quick) as session:
@@ -80,7 +80,7 @@ def test_dropout_draws_while_training_alone(tmp_path: Path) -> None:
 
 
 def test_a_network_with_dropout_that_is_opened_twice_gives_the_same_graph(tmp_path: Path) -> None:
-    """Workers hold the graph that they open against that of the process which asks them."""
+    """Workers compare the graph that they open with that of the requesting process."""
     net = keras.Sequential([keras.Input((4,)), layers.Dense(3), layers.Dropout(0.5), layers.Dense(2)])
     net.save(tmp_path / "net.keras")
     first, second = (Model.open(tmp_path / "net.keras").graph.meta.graph_def for _ in range(2))

@@ -1,4 +1,4 @@
-"""What a Keras file says of a graph: which layers are trained, what begins anew, and why it cannot be written."""
+"""The Keras file of a graph: which layers are trained, what is reset, and why some cannot be written."""
 
 from collections.abc import Callable
 from dataclasses import replace

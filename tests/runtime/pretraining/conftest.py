@@ -1,4 +1,4 @@
-"""Methods put on a layer, without a verb around them."""
+"""Methods applied to a layer, without a verb."""
 
 from collections.abc import Callable
 from typing import Any
@@ -13,7 +13,7 @@ Computed = Callable[..., tuple[float, float | None]]
 
 @pytest.fixture
 def judged() -> Computed:
-    """What a method makes of embeddings: its loss and its figure; the layers thrown away have the values given."""
+    """A method's loss and metric for embeddings; its discarded layers have the given values."""
 
     def judged(method: Method, outputs: Any, seen: Any, kernel: Any, bias: Any, given: Any) -> tuple[float, float]:
         import tensorflow as tf
@@ -32,7 +32,7 @@ def judged() -> Computed:
 
 @pytest.fixture
 def place() -> Callable[..., Place]:
-    """A place of rows, which are computed with at once."""
+    """A source of rows, which are used at once."""
 
     def place(given: Any, images: tuple[int, int, int] | None = None, **more: Any) -> Place:
         import tensorflow as tf

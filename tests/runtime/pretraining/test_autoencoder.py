@@ -1,4 +1,4 @@
-"""Autoencoders: what noise does to rows, what a layer is held against, and how a convolution decodes."""
+"""Autoencoders: the effect of noise on rows, the target of a layer, and decoders of convolutions."""
 
 from collections.abc import Callable
 from typing import Any
@@ -32,7 +32,7 @@ Computed = tuple[dict[str, np.ndarray], np.ndarray, float]
 
 @pytest.fixture
 def computed() -> Callable[..., Computed]:
-    """The variables, outputs and loss of a layer with an autoencoder on it."""
+    """The variables, outputs and loss of a layer with an autoencoder."""
 
     def computed(text: str, given: np.ndarray, kernel: np.ndarray, layer: Callable[[Any, Any], Any]) -> Computed:
         import tensorflow as tf
@@ -85,7 +85,7 @@ def test_a_convolution_decodes_as_pytorchs_transposed_one(
 
     _, outputs, loss = computed("autoencoder(tied=True)", given, kernel, layer)
     inputs, weights = (torch.tensor(a) for a in (outputs.transpose(0, 3, 1, 2), kernel.transpose(3, 2, 0, 1)))
-    around = 1 if padding == "same" else 0  # of a kernel of 3 on an odd size, or at strides of 1
+    around = 1 if padding == "same" else 0  # for a kernel of 3 with an odd size, or with strides of 1
     decoded = torch.nn.functional.conv_transpose2d(inputs, weights, stride=strides, padding=around)
     expected = np.mean((decoded.numpy().transpose(0, 2, 3, 1) - given) ** 2)
     assert loss == pytest.approx(expected, rel=1e-5)

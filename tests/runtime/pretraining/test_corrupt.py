@@ -1,4 +1,4 @@
-"""Corrupted rows: what is spoilt in which way, and the margin between scores."""
+"""Corrupted rows: kinds of corruption, and the margin between scores."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -19,14 +19,14 @@ def method(text: str) -> Any:
 
 
 def spoilt(text: str, place: Any) -> tuple[np.ndarray, np.ndarray]:
-    """Return rows as they are seen, and the same corrupted."""
+    """Return the rows seen by a method, and the same corrupted."""
     good, bad = np.split(method(text).seen(place).numpy(), 2)
     np.testing.assert_array_equal(good, place.given)
     return good, bad
 
 
 def test_shuffled_values_are_of_the_same_column_and_another_row(place: Callable[..., Any]) -> None:
-    """Each row gets its own from one other row."""
+    """Each row gets its value from another row."""
     rows = np.arange(40).reshape(8, 5)
     for _ in range(5):
         good, bad = spoilt("corrupt(how=shuffle(0.9))", place(rows))
@@ -65,7 +65,7 @@ def test_noise_has_the_deviation_that_is_said(place: Callable[..., Any]) -> None
 
 
 def test_the_loss_is_the_margin_that_is_missed(judged: Callable[..., Any]) -> None:
-    """max(0, margin - (good - bad)), as the chapter's max margin."""
+    """max(0, margin - (good - bad)), as in the chapter's max margin."""
     draw = np.random.default_rng(2)
     outputs, kernel = draw.normal(size=(12, 3)).astype(np.float32), draw.normal(size=(3, 1))
     loss, figure = judged(method("corrupt(margin=0.7)"), outputs, outputs, kernel, [0.3], outputs[:6])
@@ -96,7 +96,7 @@ def test_what_cannot_be_done_is_refused(place: Callable[..., Any], text: str, im
 
 
 def test_a_layer_learns_which_values_go_together(tmp_path: Path) -> None:
-    """Rows of six numbers that follow from one: shuffled, they do not."""
+    """Rows of six numbers that depend on one: shuffled ones do not."""
     draw = np.random.default_rng(3)
     np.savez(tmp_path / "rows.npz", x_train=(draw.normal(size=(400, 1)) * np.ones(6)).astype(np.float32))
     options = Options(epochs=10, batch_size=20, recipe=Recipe("adam(0.01)"), seed=1)

@@ -1,4 +1,4 @@
-"""Pairs: the contrastive loss and semi-hard triplets, pair by pair as the papers write them."""
+"""Pairs: the contrastive loss and semi-hard triplets, pair by pair as in the papers."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -35,7 +35,7 @@ def distances(outputs: np.ndarray) -> np.ndarray:
 
 
 def contrastive(outputs: np.ndarray, labels: np.ndarray, margin: float) -> float:
-    """Hadsell et al. 2006, equation 4, without the halves: means over pairs of either kind, which count as much."""
+    """Hadsell et al. 2006, equation 4, without the halves: means over the pairs of each kind, with equal weights."""
     d = distances(outputs)
     pairs = [(i, j) for i in range(len(d)) for j in range(len(d)) if i != j]
     alike = [d[i, j] ** 2 for i, j in pairs if labels[i] == labels[j]]
@@ -44,7 +44,7 @@ def contrastive(outputs: np.ndarray, labels: np.ndarray, margin: float) -> float
 
 
 def semi_hard(outputs: np.ndarray, labels: np.ndarray, margin: float) -> tuple[float, float]:
-    """Schroff et al. 2015, equations 1 and 4: of negatives that are farther than the positive, the nearest."""
+    """Schroff et al. 2015, equations 1 and 4: the nearest of the negatives farther than the positive."""
     d, losses, right = distances(outputs) ** 2, [], []
     for a, p in [(i, j) for i in range(len(d)) for j in range(len(d)) if i != j and labels[i] == labels[j]]:
         negatives = d[a][labels != labels[a]]
@@ -96,20 +96,20 @@ def test_gradients_are_finite_differences(
 def test_batches_of_one_kind_of_pair_are_no_trouble(
     embeddings: np.ndarray, labels: np.ndarray, mining: str, place: Callable[..., Any]
 ) -> None:
-    """All rows alike, or none: what is not there is not counted."""
+    """All rows of one class, or each of its own: missing kinds are not counted."""
     import tensorflow as tf
 
-    outputs = tf.Variable(np.concatenate([embeddings[:4], embeddings[:4]]))  # rows that are there twice, too
+    outputs = tf.Variable(np.concatenate([embeddings[:4], embeddings[:4]]))  # also with duplicate rows
     with tf.GradientTape() as tape:
         loss = judged(f"pairs(mining={mining})", outputs, labels, place).loss
     expected = contrastive(outputs.numpy(), labels, 1) if mining == "all" else 0
-    assert float(loss) == pytest.approx(expected, abs=1e-3)  # of a distance of 0 float32 makes 3e-4
+    assert float(loss) == pytest.approx(expected, abs=1e-3)  # float32 has 3e-4 for a distance of 0
     assert np.isfinite(tape.gradient(loss, outputs)).all()
 
 
 @pytest.mark.parametrize("mining", ["all", "semi_hard"])
 def test_a_layer_learns_what_belongs_together(mining: str, tmp_path: Path) -> None:
-    """Three classes that lie along one of two directions; the other is noise, and wider."""
+    """Three classes along one of two directions; the other is noise, and wider."""
     draw = np.random.default_rng(1)
     labels = draw.integers(0, 3, 300)
     rows = np.stack([labels - 1 + draw.normal(size=300) * 0.1, draw.normal(size=300) * 3], 1).astype(np.float32)

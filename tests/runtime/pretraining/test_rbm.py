@@ -1,4 +1,4 @@
-"""Restricted Boltzmann machines, held against scikit-learn's, and against energies of all pictures there are."""
+"""Restricted Boltzmann machines, compared with scikit-learn's, and with the energies of all possible pictures."""
 
 from itertools import product
 from pathlib import Path
@@ -19,7 +19,7 @@ BATCH, RATE, EPOCHS, HIDDEN = 10, 0.1, 20, 8
 
 @pytest.fixture(scope="module")
 def bars() -> np.ndarray:
-    """600 rows of 3 x 3 pixels: rows or columns of them are on, each with a chance of a third."""
+    """600 rows of 3 x 3 pixels: rows or columns of them are on, each with probability one third."""
     draw, images = np.random.default_rng(0), np.zeros((600, 3, 3), np.float32)
     for image in images:
         along = image if draw.random() < 0.5 else image.T
@@ -39,7 +39,7 @@ def trained(rows: np.ndarray, text: str, folder: Path, epochs: int = EPOCHS) -> 
 
 @pytest.fixture(scope="module")
 def of_scikit_learn(bars: np.ndarray) -> float:
-    """The pseudo-likelihood of scikit-learn's machine, which begins with weights as large as ours, not a hundredth."""
+    """The pseudo-likelihood of scikit-learn's machine with initial weights as large as ours, not a hundredth."""
     from sklearn.neural_network import BernoulliRBM
 
     draw = np.random.RandomState(0)
@@ -57,20 +57,20 @@ def of_scikit_learn(bars: np.ndarray) -> float:
 def test_its_pseudo_likelihood_is_scikit_learns(
     bars: np.ndarray, of_scikit_learn: float, text: str, tmp_path: Path
 ) -> None:
-    """Four seeds of either differ by 0.3, and by 3 from machines that know nothing."""
+    """Four seeds of either differ by 0.3, and by 3 from untrained machines."""
     _, epoch = trained(bars, text, tmp_path)
     assert -epoch["valid_loss"] == pytest.approx(of_scikit_learn, abs=0.4)
     assert of_scikit_learn > -9 * np.log(2) + 2.5
 
 
 def test_the_hidden_units_tell_bars_from_noise(bars: np.ndarray, tmp_path: Path) -> None:
-    """What a trained machine holds to be likely is bars: all 512 pictures are counted out, by their free energies."""
+    """A trained machine has a high likelihood for bars: all 512 pictures are enumerated, with their free energies."""
     weights, _ = trained(bars, "rbm", tmp_path, epochs=30)
     assert {name: weights[name].shape for name in weights} == {"hidden/bias": (8,), "hidden/kernel": (9, 8)}
     pictures = np.array(list(product([0, 1], repeat=9)), np.float32)
     hidden = np.logaddexp(0, pictures @ weights["hidden/kernel"] + weights["hidden/bias"]).sum(axis=1)
     is_bars = np.array([(p == p[0]).all() or (p.T[0] == p.T).all() for p in pictures.reshape(-1, 3, 3)])
-    # Of pictures with as many pixels on, so that the visible biases, which are thrown away, count little.
+    # Compared with pictures of as many pixels, so that the visible biases, which are discarded, matter little.
     for count in (3, 6):
         of_count = pictures.sum(axis=1) == count
         assert hidden[of_count & is_bars].mean() > hidden[of_count & ~is_bars].mean() + 1

@@ -1,4 +1,4 @@
-"""Turned images: the turns are NumPy's, and so is the cross entropy."""
+"""Rotated images: the rotations are NumPy's, and so is the cross entropy."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -39,7 +39,7 @@ def test_the_loss_is_the_cross_entropy_of_the_turns(judged: Callable[..., Any]) 
 
 @pytest.mark.parametrize("shape", [None, (2, 9, 2)])
 def test_flat_rows_are_images_of_the_shape_that_is_said(shape: Any, tmp_path: Path) -> None:
-    """Of 36 values: a square where nothing is said; of 35 it has to be said, and to fit."""
+    """For 36 values: a square by default; for 35 a shape must be given, and fit."""
     rows = np.random.default_rng(0).random((40, 36)).astype(np.float32)
     np.savez(tmp_path / "rows.npz", x_train=rows, x_valid=rows)
     np.savez(tmp_path / "odd.npz", x_train=rows[:, :35])

@@ -1,4 +1,4 @@
-"""Two views: VICReg and Barlow Twins, term by term, as the papers write them, and in PyTorch as their authors do."""
+"""Two views: VICReg and Barlow Twins, term by term as in the papers, and in PyTorch as by their authors."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -76,7 +76,7 @@ def test_each_term_of_vicreg_keeps_embeddings_from_a_collapse(collapsed: str) ->
 
 
 def test_barlow_is_the_papers(views: tuple[np.ndarray, np.ndarray]) -> None:
-    """What is added to variances matters to a unit that hardly varies, and to no other."""
+    """The constant added to variances matters only for a unit that hardly varies."""
     import tensorflow as tf
 
     assert float(barlow(*map(tf.constant, views))) == pytest.approx(of_barlow(*views, LEAST), rel=1e-5)

@@ -1,4 +1,4 @@
-"""Adapters put into weights: held against base and change computed the plain way, by the names of PEFT and of kohya."""
+"""Adapters merged into weights: compared with a plain computation of base and change, with PEFT's and kohya's names."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""Heat: what is hot is where it moved, whatever the sizes of the matrix and the map."""
+"""Heat maps: hot where values moved, whatever the sizes of the matrix and the map."""
 
 import numpy as np
 import pytest

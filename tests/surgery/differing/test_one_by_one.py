@@ -1,4 +1,4 @@
-"""What was done to numbers one by one is told from what moved them anywhere."""
+"""Elementwise changes are distinguished from general ones."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""All singular values of a change; the referee is NumPy's SVD of the difference."""
+"""All singular values of a change; the reference is NumPy's SVD of the difference."""
 
 from typing import Any
 

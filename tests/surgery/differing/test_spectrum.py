@@ -1,4 +1,4 @@
-"""The spectrum of a change: its rank where that is low, whatever it was rounded to; the referee is NumPy's SVD."""
+"""The spectrum of a change: its rank if it is low, whatever the rounding; the reference is NumPy's SVD."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Verdicts: each kind of change gets its word, and one that is nearly another does not."""
+"""Verdicts: each kind of change gets its name, and one that is nearly another does not."""
 
 from collections.abc import Callable
 from typing import Any

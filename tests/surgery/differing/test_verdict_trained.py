@@ -1,4 +1,4 @@
-"""Verdicts on networks that were really trained: an MLP, a network of convolutions, a transformer."""
+"""Verdicts on really trained networks: an MLP, a network of convolutions, a transformer."""
 
 import copy
 from typing import Any

@@ -1,4 +1,4 @@
-"""Networks of PyTorch that are really trained, and what can be done to them, for the verdicts of `diff`."""
+"""PyTorch networks that are really trained, and changes of them, for the verdicts of `diff`."""
 
 import copy
 from collections.abc import Callable, Iterable
@@ -57,7 +57,7 @@ class ConvNet(nn.Module):
 
 
 class Transformer(nn.Module):
-    """An encoder that says each token of a text."""
+    """An encoder that predicts each token of a text."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -95,7 +95,7 @@ def train(
 
 
 def made(kind: Callable[[], Any], seed: int = 0, steps: int = 20) -> Any:
-    """Return a network that was trained from a random seed."""
+    """Return a network trained from a random seed."""
     torch.manual_seed(seed)
     return train(kind(), steps=steps)
 
@@ -106,7 +106,7 @@ def state(network: Any) -> State:
 
 
 def head_tuned(network: Any) -> Any:
-    """Train a copy's head alone, in training mode: statistics of batch normalisation move, as they do by mistake."""
+    """Train a copy's head alone, in training mode: statistics of batch normalisation change, as by a common mistake."""
     own = copy.deepcopy(network)
     own.requires_grad_(False)
     own.head.requires_grad_(True)
@@ -125,7 +125,7 @@ class _Lora(nn.Module):
 
 
 def lora_tuned(network: Any, rank: int, names: Iterable[str]) -> Any:
-    """Train an adapter of a rank on dense layers of a copy, and merge it."""
+    """Train an adapter of the given rank on dense layers of a copy, and merge it."""
     own = copy.deepcopy(network)
     own.requires_grad_(False)
     adapters = {name: _Lora(own.get_submodule(name), rank) for name in names}
@@ -140,7 +140,7 @@ def lora_tuned(network: Any, rank: int, names: Iterable[str]) -> Any:
 
 
 def decayed(network: Any, all_of_them: bool) -> Any:
-    """Return a copy on which weight decay alone has worked."""
+    """Return a copy changed by weight decay alone."""
     own = copy.deepcopy(network)
     weights = [each for each in own.parameters() if all_of_them or each.ndim > 1]
     optimizer = torch.optim.AdamW(weights, 1e-2, weight_decay=0.1)

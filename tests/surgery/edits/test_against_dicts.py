@@ -1,4 +1,4 @@
-"""Edits in any order, held against the same done to a plain dict of NumPy arrays."""
+"""Edits in any order, compared with the same ones on a plain dict of NumPy arrays."""
 
 import re
 import tempfile
@@ -20,7 +20,7 @@ SLOT = "/Momentum"
 
 
 class Refused(Exception):
-    """What a dict would not do either."""
+    """What a dict would reject too."""
 
 
 def start() -> Arrays:
@@ -56,7 +56,7 @@ def weights(arrays: Arrays, pattern: str = ".*") -> list[str]:
 def each(
     arrays: Arrays, pattern: str, change: Callable[[Any], Any], slot: Callable[[Any], Any] | None = None
 ) -> Arrays:
-    """Change the weights that a pattern takes, and their slots, which may be changed otherwise."""
+    """Change the weights that a pattern matches, and their slots, possibly in another way."""
     names = weights(arrays, pattern)
     new = {name: change(arrays[name]) for name in names}
     new |= {name + SLOT: (slot or change)(arrays[name + SLOT]) for name in names if name + SLOT in arrays}
@@ -113,7 +113,7 @@ def cut(array: Any) -> Any:
 
 
 def resize(arrays: Arrays, pattern: str, to: int) -> Arrays:
-    """Grow along the last axis, filled with zeros, and let the bias of a kernel follow."""
+    """Grow the last axis with zeros, and extend the bias of a kernel too."""
     names = weights(arrays, pattern)
     for name in list(names):
         scope = name.rpartition("/")[0]
@@ -135,7 +135,7 @@ def prune(arrays: Arrays, pattern: str) -> Arrays:
 
 
 def smallest(array: Any) -> Any:
-    """Set the smaller half to zero, one by one."""
+    """Set the smaller half to zero, element by element."""
     new = array.copy().reshape(-1)
     for place in np.argsort(np.abs(new), kind="stable")[: int(0.5 * new.size)]:
         new[place] = 0
@@ -198,7 +198,7 @@ EDITS = st.one_of(
 
 
 def edited(edits: Any) -> tuple[Checkpoint, Arrays, list[Step]]:
-    """Return a checkpoint and a dict after the edits that neither refuses, and these; what one refuses both do."""
+    """Return a checkpoint and a dict after the edits that neither rejects, and these; rejections must agree."""
     expected, found, accepted = start(), Checkpoint.of(start()), []
     for step, change in edits:
         try:

@@ -1,4 +1,4 @@
-"""Numbers multiplied, and kept between bounds."""
+"""Numbers multiplied and clipped."""
 
 import re
 

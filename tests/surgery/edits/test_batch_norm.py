@@ -1,4 +1,4 @@
-"""Batch normalisations folded into the layers before them; PyTorch's and Keras's own layers are the referees."""
+"""Batch normalisations folded into the layers before them; PyTorch's and Keras's own layers are the references."""
 
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ from ckpttool.surgery.edits.steps import Step, apply
 
 
 def trained(norm: nn.Module) -> nn.Module:
-    """A normalisation whose parts are no defaults."""
+    """A normalisation whose parameters are not defaults."""
     for part in norm.state_dict().values():
         if part.is_floating_point():
             part.copy_(torch.rand_like(part) + 0.5)
@@ -27,7 +27,7 @@ def trained(norm: nn.Module) -> nn.Module:
 
 
 class Block(nn.Module):
-    """A bottleneck as torchvision names its layers."""
+    """A bottleneck with torchvision's names of layers."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -93,7 +93,7 @@ def test_dense_layers_and_transposed_convolutions() -> None:
 
 
 def keras_network(activation: str | None = None, plain: bool = False) -> keras.Model:
-    """Kinds of layers with a normalisation behind each, or `plain` without, and with all biases."""
+    """Kinds of layers each followed by a normalisation, or with `plain` without, and with all biases."""
     keras.utils.set_random_seed(0)
     layers = keras.layers
 
@@ -134,7 +134,7 @@ def test_an_activation_in_between_is_no_pair(tmp_path: Path) -> None:
     keras_network("relu").save(tmp_path / "net.keras")
     with pytest.raises(PlanError, match=r"the network does not determine which .* by third;"):
         FoldBatchNorm().apply(checkpoint.open(tmp_path / "net.keras"))
-    # of a file of weights alone nobody knows
+    # unknown for a weights file
     keras_network("relu").save_weights(tmp_path / "net.weights.h5")
     with pytest.raises(PlanError, match="the names do not determine"):
         FoldBatchNorm().apply(checkpoint.open(tmp_path / "net.weights.h5"))
@@ -156,7 +156,7 @@ CONV = state(conv1=(4, 2, 1, 1), bn1=(4,))
     ("ckpt", "text", "error", "message"),
     [
         (state(conv1=(4, 2, 1, 1)), "", UnknownName, "there is no batch normalisation"),
-        # a normalisation that stands before its convolution has other channels, or no partner
+        # a normalisation before its convolution has other channels, or no partner
         (state(conv1=(8, 4, 1, 1), bn1=(4,)), "", PlanError, "the names do not determine which layer.* by bn1"),
         (state(conv1=(4, 4, 1, 1), bn1=(4,), bn_last=(4,)), "", PlanError, "by bn_last; specify pairs"),
         (state(conv_dw=(4, 1, 3, 3), conv_pw=(4, 4, 1, 1), bn1=(4,)), "", PlanError, "by bn1"),

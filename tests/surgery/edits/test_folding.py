@@ -1,4 +1,4 @@
-"""Parametrised weights made plain, held against what PyTorch's own removal leaves."""
+"""Parametrised weights made plain, compared with PyTorch's own removal."""
 
 from collections.abc import Callable
 from functools import partial
@@ -18,7 +18,7 @@ from ckpttool.surgery.edits.steps import Step, apply
 
 
 def plain(layer: nn.Module) -> nn.Module:
-    """PyTorch's own way back, in evaluation."""
+    """PyTorch's own removal, in evaluation mode."""
     layer.eval()
     if parametrize.is_parametrized(layer):
         return parametrize.remove_parametrizations(layer, "weight")

@@ -1,4 +1,4 @@
-"""Edits of names: what stays, what it is called, and that the bytes are copied as they lie."""
+"""Edits of names: which tensors stay, their names, and that the bytes are copied unchanged."""
 
 from pathlib import Path
 
@@ -116,7 +116,7 @@ def test_renamed_tensors_are_still_copied_by_the_system(ckpt: Checkpoint, tmp_pa
 
 
 def test_an_object_graph_stays_under_its_name_and_follows(tmp_path: Path) -> None:
-    """TensorFlow 2 restores what was renamed and stripped of its optimizer; the model's weights are all there."""
+    """TensorFlow 2 restores a renamed checkpoint without its optimizer, with all of the model's weights."""
     import tensorflow as tf
 
     model = tf.keras.Sequential([tf.keras.layers.Input((2,)), tf.keras.layers.Dense(3, name="fc")], name="net")

@@ -1,4 +1,4 @@
-"""Resizing: what new rows are made of, what goes along, and that none are lost unasked."""
+"""Resizing: the values of new rows, tensors that are resized too, and no loss without a request."""
 
 from typing import Any
 

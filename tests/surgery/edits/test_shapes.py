@@ -1,4 +1,4 @@
-"""Edits of shapes: what is refused, and what goes along. That the values are right is in test_against_dicts.py."""
+"""Edits of shapes: errors, and tensors that are changed too. The values are tested in test_against_dicts.py."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Query, key and value split and fused: PyTorch's and the libraries' own formulas are the referees."""
+"""Query, key and value split and fused: PyTorch's and the libraries' own formulas are the references."""
 
 from collections.abc import Callable
 

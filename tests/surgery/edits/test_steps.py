@@ -1,4 +1,4 @@
-"""Several edits: their order, their record, scripts, and how their texts are read."""
+"""Several edits: their order, their record, scripts, and parsing."""
 
 from pathlib import Path
 

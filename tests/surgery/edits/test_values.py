@@ -31,7 +31,7 @@ def ckpt() -> Checkpoint:
 
 
 def dtypes(ckpt: Checkpoint) -> dict[str, str]:
-    """The dtypes that differ from those at the start."""
+    """The dtypes that differ from the original ones."""
     return {
         name: str(tensor.dtype)
         for name, tensor in ckpt.items()

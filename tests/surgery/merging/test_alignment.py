@@ -1,4 +1,4 @@
-"""Vocabularies of different size: rows find their tokens; the referee is a dict of rows for each model."""
+"""Vocabularies of different sizes: rows are matched by token; the reference is a dict of rows for each model."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -40,7 +40,7 @@ def merged(models: Sequence[Any], vocabularies: Sequence[Vocabulary], how: str =
 
 
 def rows(values: dict[str, Any], words: Sequence[str]) -> dict[str, Any]:
-    """Return of each token what a model has of it: its row of all three tensors, one behind the other."""
+    """Return each token's values in a model: its row of all three tensors, concatenated."""
     table = np.concatenate([values["embed/kernel"], values["head/kernel"].T, values["head/bias"][:, None]], 1)
     return {word: table[number].astype(np.float64) for number, word in enumerate(words)}
 
@@ -79,7 +79,7 @@ def test_the_base_s_row_stands_for_one_that_a_model_lacks_so_that_it_has_learned
     joined = merged(two, words, "task-arithmetic", base=Checkpoint.of(base), weights=(0.5, 2.0))
     found = rows({name: tensor.read() for name, tensor in joined.tensors.items()}, list(joined.vocabulary))
     tables = [rows(each, own) for each, own in zip(MODELS, WORDS, strict=True)]
-    np.testing.assert_allclose(found["a"], tables[0]["a"], rtol=1e-6)  # the base alone has it
+    np.testing.assert_allclose(found["a"], tables[0]["a"], rtol=1e-6)  # only the base has it
     moved = tables[0]["sat"] + 0.5 * (tables[1]["sat"] - tables[0]["sat"])
     np.testing.assert_allclose(found["sat"], moved, rtol=1e-5)
     middle = (tables[1]["dog"] + tables[2]["dog"]) / 2

@@ -1,4 +1,4 @@
-"""Where models disagree, held against NumPy on whole arrays."""
+"""Conflicts between models, compared with NumPy on whole arrays."""
 
 from typing import Any
 

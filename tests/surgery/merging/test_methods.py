@@ -1,4 +1,4 @@
-"""Each method of merging, held against its paper's formulas written out in NumPy for one tensor at once."""
+"""Each merging method, compared with its paper's formulas in NumPy for a whole tensor."""
 
 import math
 from typing import Any
@@ -29,7 +29,7 @@ DENSITIES = st.sampled_from([0.1, 0.2, 0.5, 0.7, 1.0])
 
 @st.composite
 def tensors(draw: Any, least: int, most: int) -> list[Array]:
-    """Arrays of one shape, also of no dimension and of no element."""
+    """Arrays of one shape, including scalars and empty ones."""
     shape = draw(arrays.array_shapes(min_dims=0, max_dims=3, min_side=0, max_side=4))
     count = draw(st.integers(least, most))
     return [draw(arrays.arrays(np.float64, shape, elements=NUMBERS)) for _ in range(count)]
@@ -40,7 +40,7 @@ def of(array: Array) -> Tensor:
 
 
 def as_read(tensor: Tensor) -> Array:
-    """The array; its bytes, streamed, are the same."""
+    """The array; its streamed bytes are the same."""
     array = tensor.read()
     assert b"".join(tensor.pieces()) == array.tobytes()
     return array
@@ -55,7 +55,7 @@ def test_linear_is_the_weighted_mean(given: list[Array], data: Any) -> None:
 
 
 def shoemake(a: Array, b: Array, t: float) -> Array:
-    """sin((1 - t) w) / sin w of the first and sin(t w) / sin w of the second; on the line where there is no arc."""
+    """sin((1 - t) w) / sin w of the first and sin(t w) / sin w of the second; linear if there is no arc."""
     lengths = np.linalg.norm(a) * np.linalg.norm(b)
     cosine = np.vdot(a, b) / lengths if lengths else 1.0
     if abs(cosine) > 0.9995:
@@ -87,7 +87,7 @@ def yadav(base: Array, models: list[Array], weights: list[float], density: float
         if move.size:
             move[np.abs(move) < np.sort(np.abs(move))[::-1][kept - 1]] = 0
     scale = np.array(weights)[:, None]
-    elected = np.where((scale * moves).sum(0) >= 0, 1, -1)  # the paper says nothing of opposites
+    elected = np.where((scale * moves).sum(0) >= 0, 1, -1)  # the paper does not define opposites
     merged = np.zeros(moves.shape[1])
     for place, sign in enumerate(elected):
         agreeing = [n for n in range(len(models)) if np.sign(moves[n, place]) == sign]
@@ -124,7 +124,7 @@ def test_ties_keeps_as_many_as_it_should(density: float, kept: int) -> None:
 
 
 def yu(base: Array, models: list[Array], density: float, seed: int) -> Array:
-    """Drop parts of the task vectors with probability 1 - density, rescale what is left, and average."""
+    """Drop parts of the task vectors with probability 1 - density, rescale the rest, and average."""
     moved = np.zeros(base.shape)
     for number, model in enumerate(models):
         draw = np.random.default_rng([seed, crc32(b"fc/kernel"), number])
@@ -169,7 +169,7 @@ def test_nan_stays_nan(method: str) -> None:
 
 
 def davari(base: Array, models: list[Array], weights: list[float], density: float, gamma: float) -> Array:
-    """Mask the largest and the smallest of each task vector, as mergekit counts them, and add what is left."""
+    """Mask the largest and the smallest of each task vector, as counted by mergekit, and add the rest."""
     total = np.zeros(base.size)
     for model, weight in zip(models, weights, strict=True):
         move = (model - base).ravel()

@@ -1,4 +1,4 @@
-"""Ranks of magnitudes, held against NumPy's sort of whole task vectors in float64."""
+"""Ranks of magnitudes, compared with NumPy's sort of whole task vectors in float64."""
 
 import warnings
 from typing import Any

@@ -1,4 +1,4 @@
-"""Task arithmetic and scales, held against the formula in NumPy and in torch; what is no scale is refused."""
+"""Task arithmetic and scales, compared with the formula in NumPy and in torch; invalid scales are rejected."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Vocabularies: every form that tokenizers write, and what is none."""
+"""Vocabularies: every form written by tokenizers, and invalid ones."""
 
 import json
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Patches of checkpoints: what comes out is bit by bit what was patched, or nothing comes out."""
+"""Patches of checkpoints: the result is bit by bit the patched checkpoint, or there is none."""
 
 import tracemalloc
 from pathlib import Path
@@ -29,7 +29,7 @@ def applied(folder: Path, base: Checkpoint, tuned: Checkpoint, on: Checkpoint | 
 
 
 def bits(ckpt: Checkpoint) -> dict[str, Any]:
-    """What tensors are and hold, to the bit."""
+    """The properties and contents of tensors, to the bit."""
     return {
         name: (
             tensor.shape,

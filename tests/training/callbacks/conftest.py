@@ -1,4 +1,4 @@
-"""Runs that are stopped on their way, for what must go on."""
+"""Interrupted runs, to be resumed."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -24,11 +24,11 @@ OPTIONS = Options(
 
 
 class Killed(BaseException):
-    """What a kill looks like from inside."""
+    """A kill, as seen in the process."""
 
 
 class Killer(Callback):
-    """Kills a run, or asks it to end, in one of its steps."""
+    """Kills a run, or requests its end, in one of its steps."""
 
     def __init__(self, step: int, how: str) -> None:
         self._left, self._how = step, how
@@ -56,7 +56,7 @@ def train(model: Model, data: Path, tmp_path: Path) -> Callable[..., Run]:
 
 @pytest.fixture(params=["kill", pytest.param("interrupt", marks=pytest.mark.slow)])
 def stopped(request: pytest.FixtureRequest, train: Callable[..., Run], monkeypatch: pytest.MonkeyPatch) -> Any:
-    """Begin such a run, which saves itself every 5 steps, and stop it in its third epoch: after 20 of 32 steps."""
+    """Start such a run, which saves itself every 5 steps, and stop it in its third epoch: after 20 of 32 steps."""
     monkeypatch.setattr(loop, "CALL_SECONDS", 1e-9)
     monkeypatch.setattr(loop, "FIRST_CALL", 1)
 

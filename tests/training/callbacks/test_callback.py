@@ -1,4 +1,4 @@
-"""Callbacks: each event goes to all of them, and the end of a run is reported however it ends."""
+"""Callbacks: each event is passed to all of them, and the end of a run is reported however it ends."""
 
 from typing import Any
 

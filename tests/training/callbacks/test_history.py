@@ -1,4 +1,4 @@
-"""The history file: a row per epoch, whole at any time, and the whole history after a run went on."""
+"""The history file: a row per epoch, whole at any time, and the whole history of a resumed run."""
 
 import csv
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""The plot: a picture of the size that was meant, drawn without touching anybody's settings."""
+"""The plot: a picture of the intended size, drawn without changing the user's settings."""
 
 import sys
 from collections.abc import Callable
@@ -75,7 +75,7 @@ def test_a_vector_picture_and_a_name_with_dollars(tmp_path: Path) -> None:
 
 
 def test_the_settings_of_others_stay(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    settings = dict(mpl.rcParams)  # reading them may choose a backend, which imports pyplot
+    settings = dict(mpl.rcParams)  # reading them may select a backend, which imports pyplot
     monkeypatch.delitem(sys.modules, "matplotlib.pyplot", raising=False)
     drawn(tmp_path / "run.png", [epoch(1)])
     assert dict(mpl.rcParams) == settings

@@ -1,4 +1,4 @@
-"""Events for TensorBoard, read back by its own reader; no step is there twice, however often a run was stopped."""
+"""Events for TensorBoard, read by its own reader; no step is repeated, however often a run was interrupted."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -76,7 +76,7 @@ def test_figures_from_before_the_events_were_asked_for(train: Callable[..., Run]
     found = reader(tmp_path / "events")
     assert curve(found, "loss") == figures(run, "loss")
     steps = [event.step for event in found.Histograms("outputs/kernel")]
-    assert steps in ([16, 24, 32], [24, 32])  # after a kill the run goes on from the latest save, in the second epoch
+    assert steps in ([16, 24, 32], [24, 32])  # after a kill the run resumes from the latest save, in the second epoch
 
 
 def test_each_stage_has_histograms_of_what_it_trains(train: Callable[..., Run], tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Models are built without values, and the reason why one is not is a line."""
+"""Models are built without values, and the reason for a failure is one line."""
 
 import numpy as np
 import pytest
@@ -14,7 +14,7 @@ def test_a_model_is_built_without_values_and_leaves_nothing_to_initialise() -> N
 
     assert kernel._value is None
     np.testing.assert_array_equal(initializer_of(kernel)((3, 2), dtype="float32"), np.ones((3, 2)))
-    assert layers.Dense(1)(np.ones((1, 2))).shape == (1, 1)  # what is built afterwards has values at once
+    assert layers.Dense(1)(np.ones((1, 2))).shape == (1, 1)  # later models have values at once
 
 
 def test_the_reason_of_an_error_is_a_line() -> None:

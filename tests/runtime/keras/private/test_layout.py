@@ -1,4 +1,4 @@
-"""The places of variables are those of the file that Keras writes."""
+"""The paths of variables are those in the file written by Keras."""
 
 import io
 import zipfile
@@ -35,7 +35,7 @@ def test_the_walk_does_not_make_a_layer_for_each_layer_to_compare_it_with(monkey
 
 
 class Hdf5Places:
-    """The names of the data sets of a file of weights."""
+    """The names of the data sets of a weights file."""
 
     def __init__(self) -> None:
         self.names: set[str] = set()

@@ -1,4 +1,4 @@
-"""What a network is made of, and what of it is trained."""
+"""The layers of a network, and which of them are trained."""
 
 from ckpttool.runtime.keras.private.walking import (
     is_network,
