@@ -92,7 +92,7 @@ few-labels: install  ## make the figures of docs/few-labels.md again: make few-l
 
 lowest:  ## the tests with the oldest versions that pyproject.toml allows, in .lowest; Python 3.11 or 3.12
 	test -x .lowest/bin/python || $(PYTHON) -m venv .lowest
-	.lowest/bin/python -m pip install --quiet --editable . --requirement tests/lowest.txt
+	.lowest/bin/python -m pip install --quiet --editable . --requirement tests/lowest.txt '$(TORCH)'
 	.lowest/bin/python -m pytest -q
 
 fixtures: install  ## make the fixtures again, with plain TensorFlow: make fixtures MNIST=path/to/mnist.npz
