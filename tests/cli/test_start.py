@@ -24,12 +24,12 @@ finally:
 
 
 def modules_after(*arguments: str | Path) -> set[str]:
-    """The packages, and ckpttool's modules, that a command has imported when it succeeds."""
+    """The modules that a command has imported when it succeeds, and their packages."""
     command = [sys.executable, "-c", PROBE, *map(str, arguments)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     names = done.stderr.splitlines()[-1].split()[1:]
-    return {name if name.startswith("ckpttool.") else name.partition(".")[0] for name in names}
+    return {*names, *(name.partition(".")[0] for name in names)}
 
 
 @pytest.mark.parametrize(
@@ -71,6 +71,11 @@ def test_looking_at_a_graph_imports_nothing_to_run_it(command: str, model: Path)
     found = modules_after(command, model, *([model] if command == "diff" else []))
     assert found & {*LOOKED_AT[command], *RUNS} == set()
     assert {name for name in found if name.startswith("ckpttool.runtime.")} == {"ckpttool.runtime.configure"}
+
+
+def test_a_tensor_is_shown_without_what_is_for_data_and_masked_arrays(model: Path) -> None:
+    found = modules_after("show", model, "outputs/bias")
+    assert found & {"ckpttool.data", "ckpttool.runtime.augmentations", "numpy.ma"} == set()
 
 
 def test_names_and_bytes_of_a_checkpoint_are_told_without_numpy(model: Path, tmp_path: Path) -> None:

@@ -175,3 +175,21 @@ def row_shape(_context: click.Context, _option: click.Parameter, value: str | No
     if not all(text.isdecimal() and int(text) > 0 for text in sizes):
         raise click.BadParameter(f"{value!r} is not a shape such as 784 or 28x28x1")
     return None if value is None else tuple(map(int, sizes))
+
+
+def _sizes(_context: click.Context, _option: click.Parameter, value: str | None) -> tuple[int, ...] | None:
+    """Parse the shape of an image: `28,28,1` or `28x28x1`."""
+    if value is None:
+        return None
+    sizes = sizes_of(value)
+    if len(sizes) not in (2, 3) or not all(size.strip().isdecimal() for size in sizes):
+        raise click.BadParameter(f"expected HEIGHT,WIDTH or HEIGHT,WIDTH,CHANNELS such as 28,28,1, found {value!r}")
+    return tuple(map(int, sizes))
+
+
+image_shape_option = click.option(
+    "--image-shape",
+    metavar="H,W,C",
+    callback=_sizes,
+    help="The image shape of flat examples, if neither the data nor the model specifies it: 28,28,1.",
+)

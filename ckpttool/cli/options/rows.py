@@ -6,7 +6,7 @@ from typing import Any
 import click
 
 from ckpttool.cli.options.decorators import Decorator, as_arguments, as_value, checked_first, together
-from ckpttool.cli.options.general import MAX_SEED, PATH, WRITTEN, ListOrFile, sizes_of
+from ckpttool.cli.options.general import MAX_SEED, PATH, WRITTEN, ListOrFile, image_shape_option
 from ckpttool.core.errors import PlanError, UnknownName
 from ckpttool.data.held_out import HeldOut
 from ckpttool.data.named import require_data
@@ -165,16 +165,6 @@ roles_options = as_value(
 """An option for each role, passed as one mapping `roles` of the given ones."""
 
 
-def _sizes(_context: click.Context, _option: click.Parameter, value: str | None) -> tuple[int, ...] | None:
-    """Parse the shape of an image: `28,28,1` or `28x28x1`."""
-    if value is None:
-        return None
-    sizes = sizes_of(value)
-    if len(sizes) not in (2, 3) or not all(size.strip().isdecimal() for size in sizes):
-        raise click.BadParameter(f"expected HEIGHT,WIDTH or HEIGHT,WIDTH,CHANNELS such as 28,28,1, found {value!r}")
-    return tuple(map(int, sizes))
-
-
 def _operations(_context: click.Context, _option: click.Parameter, value: str | None) -> str | None:
     """Check the syntax of `--augment`, which is parsed again when the size of the images is known."""
     if value is not None:
@@ -188,12 +178,6 @@ _augment = click.option(
     callback=_operations,
     help=f"Random augmentation of images in training: {', '.join(Operation.known())}; 'shift(0.1); rotate(15); "
     "flip()'.",
-)
-image_shape_option = click.option(
-    "--image-shape",
-    metavar="H,W,C",
-    callback=_sizes,
-    help="The image shape of flat examples, if neither the data nor the model specifies it: 28,28,1.",
 )
 augment_option = together(_augment, image_shape_option)
 augment_options = together(
