@@ -1,7 +1,7 @@
-"""What the package index is told: where the project lives, and a README whose links lead there.
+"""Metadata for the package index: the project's address, and a README with links to it.
 
-The address is given when the package is built, `make dist REPOSITORY=https://...`; without one no address is named, and
-links of the README to files of the repository stay as they are. Commands and Python are the same in both.
+The address is given when the package is built, `make dist REPOSITORY=https://...`; without one there is no address, and
+links of the README to files of the repository stay unchanged. Commands and Python are the same in both.
 """
 
 import os
@@ -12,7 +12,7 @@ from typing import Any
 from hatchling.metadata.plugin.interface import MetadataHookInterface
 
 LINK = re.compile(r"(!?\[(?:[^\]\[]|\[[^\]]*\])*\]\()(?![a-z]+:|#)([^)\s]+)(\))")
-"""A link or picture of Markdown whose target is a file of the repository."""
+"""A Markdown link or picture whose target is a file of the repository."""
 
 
 class Address(MetadataHookInterface):
@@ -21,7 +21,7 @@ class Address(MetadataHookInterface):
     PLUGIN_NAME = "custom"
 
     def update(self, metadata: dict[str, Any]) -> None:
-        """Add what pyproject.toml declares dynamic."""
+        """Add the metadata that pyproject.toml declares dynamic."""
         repository = os.environ.get("CKPTTOOL_REPOSITORY", "").rstrip("/")
         text = (Path(self.root) / "README.md").read_text(encoding="utf-8")
         metadata["readme"] = {"content-type": "text/markdown", "text": absolute(text, repository)}
@@ -29,7 +29,7 @@ class Address(MetadataHookInterface):
 
 
 def addresses(repository: str) -> dict[str, str]:
-    """Return the project's addresses by the labels that indexes know; none without a repository."""
+    """Return the project's addresses by their labels on indexes; none without a repository."""
     if not repository:
         return {}
     file = f"{repository}/blob/main"
@@ -43,7 +43,7 @@ def addresses(repository: str) -> dict[str, str]:
 
 
 def absolute(markdown: str, repository: str) -> str:
-    """Return a page whose links to files of the repository are addresses; pictures are linked as files, not pages."""
+    """Return a page whose links to files of the repository are absolute; pictures are linked as files, not pages."""
     if not repository:
         return markdown
 

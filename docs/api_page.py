@@ -45,7 +45,7 @@ def _entry(name: str, thing: Any) -> str:
 
 
 def _members(thing: type) -> Iterator[tuple[str, Any]]:
-    """Yield the public methods and properties that a class documents, with those of the classes that it is made of."""
+    """Yield the public methods and properties that a class documents, with those of its base classes."""
     ours = [each for each in reversed(thing.__mro__) if each.__module__.startswith("ckpttool.checkpoint.")] or [thing]
     for name, member in {name: member for each in ours for name, member in vars(each).items()}.items():
         if not name.startswith("_") and (callable(member) or _is_value(member)):
@@ -55,12 +55,12 @@ def _members(thing: type) -> Iterator[tuple[str, Any]]:
 
 
 def _is_value(member: Any) -> bool:
-    """Tell whether a member is read as an attribute."""
+    """Return whether a member is read as an attribute."""
     return isinstance(member, property) or type(member).__name__ == "cached_property"
 
 
 def _signature(name: str, thing: Any) -> str:
-    """Return how it is called, as its source says it, with an argument to a line where they are many."""
+    """Return a signature as in the source, with one argument per line if there are many."""
     if not inspect.isclass(thing):
         given, after = _arguments(thing)
     elif issubclass(thing, Exception):
@@ -77,7 +77,7 @@ def _signature(name: str, thing: Any) -> str:
 
 
 def _arguments(function: Any) -> tuple[list[str], str]:
-    """Return the arguments of a function, with their types and defaults, and what it returns."""
+    """Return the arguments of a function, with their types and defaults, and its return type."""
     (node,) = ast.parse(textwrap.dedent(inspect.getsource(inspect.unwrap(function)))).body
     if not isinstance(node, ast.FunctionDef):
         raise SystemExit(f"{function} is no function")
@@ -93,13 +93,13 @@ def _arguments(function: Any) -> tuple[list[str], str]:
 
 
 def _argument(argument: ast.arg, value: ast.expr | None) -> str:
-    """Return an argument as it is written."""
+    """Return an argument as in the source."""
     annotated = f": {ast.unparse(argument.annotation)}" if argument.annotation else ""
     return f"{argument.arg}{annotated}{'' if value is None else f' = {ast.unparse(value)}'}"
 
 
 def _fields(thing: type) -> list[str]:
-    """Return the fields of a dataclass as they are written; what a default is made by is no reader's."""
+    """Return the fields of a dataclass as in the source, without default factories."""
     (node,) = ast.parse(textwrap.dedent(inspect.getsource(thing))).body
     body = node.body if isinstance(node, ast.ClassDef) else []
     found = [
@@ -127,7 +127,7 @@ def _text(thing: Any) -> list[str]:
 
 
 def _entries(block: str) -> Iterator[str]:
-    """Yield a list item to each argument or error; a text without names is one item."""
+    """Yield a list item for each argument or error; a text without names is one item."""
     item = ""
     for line in block.splitlines():
         found = None if line.startswith(" ") else ENTRY.match(line)

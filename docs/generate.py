@@ -1,8 +1,8 @@
 """Write the generated pages: cli.md from `--help`, api.md, calls.md and rooms from docstrings, formats.md, the demo.
 
-With `--check` say what is out of date, write nothing. The programs are run by `make transcript` (the README's demo),
-`make tables` (those of chapter11.md), `make reuse` (those of how-much-to-reuse.md), `make few-labels` (those
-of few-labels.md), `make attacks` and `make trust`.
+With `--check` print what is out of date, and write nothing. The programs are run by `make transcript` (the README's
+demo), `make tables` (those of chapter11.md), `make reuse` (those of how-much-to-reuse.md), `make few-labels` (those of
+few-labels.md), `make attacks` and `make trust`.
 """
 
 import ast
@@ -64,7 +64,7 @@ FAMILIES = {
     "complex": {"complex64", "complex128"},
     "integers": {"uint8", "int8", "uint16", "int16", "int32", "uint32", "int64", "uint64"},
 }
-"""What the table of formats calls dtypes of which a format can store none."""
+"""The name, in the table of formats, for dtypes of which a format supports none."""
 CALLS: dict[str, type[Call]] = {
     "Optimizers, `--optimizer`": Optimizer,
     "Schedules of the learning rate, `--schedule`": Schedule,
@@ -75,7 +75,7 @@ CALLS: dict[str, type[Call]] = {
     "Activations of layers": Activation,
     "Layouts of weights, in rules of `import`": Layout,
 }
-"""The families of calls by the heading that each has on the page."""
+"""The families of calls by their headings on the page."""
 DEMO_HEADER = """# The demo
 
 This is the output of `make demo` in a checkout; it requires only Python and `make`. `zero_to_four.ckpt` is a network
@@ -91,7 +91,7 @@ def cli() -> str:
 
 
 def _sections() -> Iterator[str]:
-    """Yield a section to a command."""
+    """Yield a section for each command."""
     group = _context(main, "ckpttool")
     yield _section("ckpttool", group)
     for name in COMMANDS:
@@ -108,7 +108,7 @@ def _sections() -> Iterator[str]:
 
 
 def summaries() -> str:
-    """Return the module with the first line of each command's help, so that the list of all imports none."""
+    """Return the module with the first line of each command's help, so that a list of commands imports none."""
     group = _context(main, "ckpttool")
     lines = []
     for name in main.list_commands(group):
@@ -119,7 +119,7 @@ def summaries() -> str:
 
 
 def _context(command: click.Command, name: str) -> click.Context:
-    """Return a context of a width of its own, so that the page does not depend on a terminal."""
+    """Return a context of a fixed width, so that the page does not depend on a terminal."""
     return click.Context(command, info_name=name, terminal_width=WIDTH, help_option_names=["-h", "--help"])
 
 
@@ -131,7 +131,7 @@ def _section(title: str, shown: click.Context) -> str:
 
 
 def calls() -> str:
-    """Return the page of what is written as a call: a table to a family, each class as it describes itself."""
+    """Return the page of calls: a table for each family, with each class's own description."""
     sections = []
     for heading, family in CALLS.items():
         rows = [f"| `{call}` | {summary} |" for call, summary in (each.describe() for each in family.known().values())]
@@ -141,14 +141,14 @@ def calls() -> str:
 
 
 def checkpoint_formats() -> str:
-    """Return the table of the formats in the registry, as they describe themselves."""
+    """Return the table of the formats in the registry, with their own descriptions."""
     rows = [as_texts({**row, "cannot_hold": _families(row["cannot_hold"])}) for row in format_rows(registry.BUILTIN)]
     head = ["| format | can | outputs named | cannot store | limits |", "| --- | --- | --- | --- | --- |"]
     return "\n".join([*head, *(f"| `{row['name']}` | {' | '.join(list(row.values())[1:])} |" for row in rows)])
 
 
 def _families(dtypes: Iterable[str]) -> list[str]:
-    """Return the dtypes with a family that is there as a whole as one, so that the table's columns are narrow."""
+    """Return the dtypes, with a whole family replaced by its name, so that the table's columns are narrow."""
     names = list(dtypes)
     for family, members in FAMILIES.items():
         if members <= set(names):
@@ -157,7 +157,7 @@ def _families(dtypes: Iterable[str]) -> list[str]:
 
 
 def unread_files() -> str:
-    """Return the table of files that are not read, with what makes one of them that is."""
+    """Return the table of unsupported files, with the way to convert them."""
     return "\n".join(
         ["| file | remedy |", "| --- | --- |", *(f"| {what} | {remedy} |" for what, remedy in unread.rows())]
     )
@@ -167,7 +167,7 @@ def demo() -> str:
     """Return the page of the demo: its transcript.
 
     Raises:
-        SystemExit: the transcript is not one of the demo as it is now.
+        SystemExit: if the transcript is not of the present demo.
     """
     transcript = TRANSCRIPT.read_text(encoding="utf-8")
     wanted = [f"$ {command}" for command in DEMO.strip().splitlines()]
@@ -177,12 +177,12 @@ def demo() -> str:
 
 
 def tables() -> str:
-    """Return what the benchmark of the chapter printed."""
+    """Return the output of the chapter's benchmark."""
     return "```text\n" + TABLES.read_text(encoding="utf-8") + "```"
 
 
 def rooms() -> str:
-    """Return the rooms of the house and the files in each, as their own first sentences say what they are."""
+    """Return the packages and the files in each, with the first sentences of their docstrings."""
     return "\n\n".join(_room(folder) for folder in [PACKAGE, *sorted(PACKAGE.rglob("*/"))] if _files(folder))
 
 
@@ -195,7 +195,7 @@ def _room(folder: Path) -> str:
 
 
 def _files(folder: Path) -> list[Path]:
-    """Return the files of a folder that people read."""
+    """Return the handwritten files of a folder."""
     return sorted(file for file in folder.glob("*.py") if not file.name.endswith(("_pb2.py", "__.py")))
 
 
@@ -209,7 +209,7 @@ def with_blocks(page: Path, **blocks: str) -> str:
     """Return a page with the texts between its two marks of each name replaced.
 
     Raises:
-        SystemExit: the page does not have both marks.
+        SystemExit: if the page does not have both marks.
     """
     text = page.read_text(encoding="utf-8")
     for name, block in blocks.items():
@@ -223,7 +223,7 @@ def with_blocks(page: Path, **blocks: str) -> str:
 
 
 def run(check: bool) -> int:
-    """Write the pages, or compare them with what they should be; return the exit code."""
+    """Write the pages, or compare them with their expected content; return the exit code."""
     pages = {
         DOCS / "api.md": api_page.page(),
         PACKAGE / "cli" / "summaries.py": summaries(),

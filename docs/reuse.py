@@ -1,4 +1,4 @@
-"""The tables of how-much-to-reuse.md, of the figures that `benchmarks/how_much_to_reuse.py` has kept."""
+"""The tables of how-much-to-reuse.md, from the figures stored by `benchmarks/how_much_to_reuse.py`."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -25,7 +25,7 @@ def tables() -> dict[str, str]:
 
 
 def answers(searches: Searches) -> str:
-    """Return what searches with less and with more rows recommend, with the accuracy on examples not used to select."""
+    """Return the table of recommendations, by number of rows, with the accuracy on examples not used to select."""
     lines = ["| labelled examples | recommended | test accuracy | from scratch | best frozen | best trained | tied |"]
     lines.append("| ---: | --- | --- | --- | --- | --- | ---: |")
     for each in searches:
@@ -39,7 +39,7 @@ def answers(searches: Searches) -> str:
 
 
 def by_depth(searches: Searches) -> str:
-    """Return the accuracies of what is kept, all frozen and all trained, by the number of rows."""
+    """Return the accuracies by kept layers, all frozen and all trained, and by the number of rows."""
     known = [{(one["keep"], one["freeze"]): one for one in each["configurations"]} for each in searches]
     keeps = sorted({keep for one in known for keep, _ in one if keep})
     names = {(0, 0): "from scratch", **{(keep, keep): f"{keep} kept, frozen" for keep in keeps}}
@@ -59,14 +59,14 @@ def best_of(configurations: Searches, kind: str) -> str:
 
 
 def kind_of(one: Mapping[str, Any]) -> str:
-    """Return what is frozen of what is kept."""
+    """Return which of the kept layers are frozen."""
     if not one["keep"]:
         return "scratch"
     return "frozen" if one["freeze"] == one["keep"] else "partly" if one["freeze"] else "trained"
 
 
 def marked(one: Mapping[str, Any] | None) -> str:
-    """Return an accuracy with its interval; a dagger where the configuration was given up."""
+    """Return an accuracy with its interval, and a dagger if the configuration was pruned."""
     if one is None or one["accuracy"] is None:
         return ""
     return percent(one) + (" †" if one["state"] == "stopped" else "")

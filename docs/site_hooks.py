@@ -1,7 +1,7 @@
-"""What mkdocs is told beside mkdocs.yml: files outside of docs/ that pages link to are part of the site.
+"""Hooks for mkdocs in addition to mkdocs.yml: files outside of docs/ that pages link to become part of the site.
 
 Pages are written to be read in the repository, so their links are paths there: `../CHANGELOG.md` from a page of docs/,
-`docs/cli.md` from the README. For the site each link is made one between its pages.
+`docs/cli.md` from the README. For the site they are replaced by links between its pages.
 """
 
 import os
@@ -23,13 +23,13 @@ OUTSIDE = {
     "fixtures/README.md": "fixtures.md",
     "trust/README.md": "trust.md",
 }
-"""Pages that lie outside of docs/, by where they go in the site."""
+"""Pages outside of docs/, by their path in the site."""
 KEPT = {
     "LICENSE": "files/LICENSE.txt",
     "CITATION.cff": "files/CITATION.cff",
     "trust/survivors.txt": "files/survivors.txt",
 }
-"""Other files there that pages link to."""
+"""Other files outside of docs/ that pages link to."""
 LINK = re.compile(r"(\]\()(?![a-z]+:|#)([^)#\s]+)((?:#[^)\s]*)?\))")
 CODE = re.compile(r"(^ *```.*?^ *```|`[^`\n]*`)", re.DOTALL | re.MULTILINE)
 MARK = re.compile(r"^<!-- .* -->\n", re.MULTILINE)
@@ -45,7 +45,7 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 
 
 def _render(notebook: File, files: Files, config: MkDocsConfig) -> None:
-    """Put a page of a notebook's cells and their outputs in the place of its file, with the pictures beside it."""
+    """Replace a notebook by a page of its cells and their outputs, with the pictures next to it."""
     name = notebook.src_uri.removesuffix(".ipynb")
     resources = {"output_files_dir": f"{posixpath.basename(name)}_files"}
     text, made = MarkdownExporter().from_filename(notebook.abs_src_path, resources)
@@ -56,24 +56,24 @@ def _render(notebook: File, files: Files, config: MkDocsConfig) -> None:
 
 
 def on_page_markdown(markdown: str, page: Page, **_: object) -> str:
-    """Make paths of the repository links between pages; what stands in code is left as it is."""
+    """Replace paths in the repository by links between pages; code is left unchanged."""
     here = _path_of(page.file.src_uri)
     parts = CODE.split(MARK.sub("", markdown))
     return "".join(part if number % 2 else _linked(part, here, page) for number, part in enumerate(parts))
 
 
 def _path_of(uri: str) -> str:
-    """Return where a page of the site lies in the repository."""
+    """Return the path of a page of the site in the repository."""
     return next((path for path, each in OUTSIDE.items() if each == uri), f"docs/{uri}")
 
 
 def _linked(markdown: str, here: str, page: Page) -> str:
-    """Return a text with its links made those of the site."""
+    """Return a text with links for the site."""
 
     def link(found: re.Match[str]) -> str:
         before, target, after = found.groups()
         path = posixpath.normpath(posixpath.join(posixpath.dirname(here), target))
-        if (ROOT / path).is_dir():  # a page of its own, or else the first file in it
+        if (ROOT / path).is_dir():  # its own page, or else the first file in it
             readme = ROOT / path / "README.md"
             found = readme if readme.exists() else min((ROOT / path).glob("[a-z]*.*"))
             path = found.relative_to(ROOT).as_posix()

@@ -45,11 +45,11 @@ class ReferenceProof:
         return checkpoint.open(self.reference) if isinstance(self.reference, Path) else self.reference
 
     def of(self, model: Model, epsilons: Sequence[EpsilonGap], pairs: Iterable[Pair]) -> str:
-        """Run a model, and check that it computes the same; `epsilons` and `pairs` are what was imported.
+        """Run a model, and check that it computes the same; `epsilons` and `pairs` are those of the import.
 
         Raises:
-            ReferenceDiffers: it does not.
-            CkptError: the model cannot be run on the reference.
+            ReferenceDiffers: if it does not.
+            CkptError: if the model cannot be run on the reference.
         """
         reference = self.arrays
         differences = Reference(model.graph, model.checkpoint, reference).differences(self.tolerance)
@@ -72,10 +72,10 @@ class ReferenceProof:
         epsilons: Sequence[EpsilonGap],
         pairs: Iterable[Pair],
     ) -> str | None:
-        """Return whether the epsilons of batch normalisations cause the difference, by running with other epsilons.
+        """Return how the epsilons of batch normalisations explain the difference; None if they do not.
 
-        `values` is what was imported: as it was, where the epsilons differ, or with a difference made up for that is
-        none.
+        The graph is run with corrections for the differences `epsilons`, or if there are none, without the corrections
+        that the import made to `pairs`.
         """
         folded = [pair for pair in pairs if isinstance(pair.layout, BatchNorm)]
         if not epsilons and not folded:
@@ -89,7 +89,7 @@ class ReferenceProof:
         after = run.differences(self.tolerance)
         largest = max(difference.relative for difference in after)
         is_all = all(difference.equal for difference in after)
-        if not is_all and not largest < before / 2:  # nor where one is no number
+        if not is_all and not largest < before / 2:  # also if one is NaN
             return None
         why = "which is why" if is_all else "which is a part of it"
         if not epsilons:

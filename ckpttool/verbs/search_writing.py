@@ -74,9 +74,9 @@ def write_found(
 
 
 def told_by(trials: Trials, output: Path, family: str) -> Told | None:
-    """Return what the model that was written is worth by the file's test rows; None where it tells no accuracy."""
+    """Return the accuracy of the written model on the file's test rows; None if it cannot be computed."""
     options = trials.asked.options
-    averaged = family != "keras" and bool(options.recipe and options.recipe.ema)  # such a file has the averages alone
+    averaged = family != "keras" and bool(options.recipe and options.recipe.ema)  # such a file has only averages
     written = Model.open(output, trials.source.model.graph.allowed, ema=averaged)
     found = evaluate(written, trials.asked.data, "test", features=options.features, classes=options.classes)
     return None if found.accuracy is None else Told(found.accuracy, found.rows, is_written=True)

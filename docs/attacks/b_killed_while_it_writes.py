@@ -18,12 +18,12 @@ CALLS = {"open", "os.rename", "os.remove", "os.rmdir", "os.mkdir", "os.chmod", "
 
 
 def save(version):
-    """Write a bundle, which is an index and its data, over what is there."""
+    """Write a bundle, which is an index and its data, over the existing one."""
     ckpttool.save({name: np.full(16, version, "f") for name in "ab"}, "out.ckpt", overwrite=True)
 
 
 def killed(version, at):
-    """Write a version in a child that is killed at the call of a number; return whether there was such a call."""
+    """Write a version in a child that is killed at the Nth call; return whether there was such a call."""
     child = os.fork()
     if child == 0:
         calls, me = itertools.count(1), os.getpid()

@@ -16,7 +16,7 @@ whole = Path("x.npz").read_bytes()
 
 
 def read():
-    """Return what the file holds, or None if it is refused."""
+    """Return the content of the file, or None if it is rejected."""
     try:
         return {name: tensor.read().tolist() for name, tensor in ckpttool.open("x.npz").items()}
     except ckpttool.CkptError:

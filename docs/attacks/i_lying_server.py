@@ -16,7 +16,7 @@ data = Path("model.safetensors").read_bytes()
 
 
 class Lies(http.server.BaseHTTPRequestHandler):
-    """Answers with the right number of bytes, from 64 bytes further on; only the first byte is sent as it is."""
+    """Answers with the right number of bytes, from an offset 64 bytes later; only the first byte is sent correctly."""
 
     def do_GET(self) -> None:
         """Send a part of the file."""
@@ -33,7 +33,7 @@ class Lies(http.server.BaseHTTPRequestHandler):
         self.wfile.write(part)
 
     def log_message(self, *_: object) -> None:
-        """Say nothing."""
+        """Do not log."""
 
 
 server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Lies)

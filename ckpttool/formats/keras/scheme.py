@@ -1,4 +1,4 @@
-"""`keras:NAME`: what stands for an architecture of `keras.applications` where a path is expected."""
+"""`keras:NAME`: names of `keras.applications` architectures in place of paths."""
 
 from pathlib import Path
 
@@ -6,7 +6,7 @@ SCHEME = "keras:"
 
 
 def is_application(path: Path | str) -> bool:
-    """Return whether a path is not a path, but names an architecture.
+    """Return whether this is not a path but the name of an architecture.
 
     >>> is_application("keras:MobileNetV2"), is_application(Path("model.keras"))
     (True, False)

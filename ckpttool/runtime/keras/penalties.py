@@ -10,7 +10,7 @@ from ckpttool.runtime.keras.layers import bound, penalty
 from ckpttool.runtime.recipe import Recipe
 
 Penalties = Mapping[str, float]
-"""Of one kernel: `l1`, `l2` and `max_norm`, those that are not 0."""
+"""Values for one kernel: `l1`, `l2` and `max_norm`, those that are not 0."""
 KINDS = ("l1", "l2", "max_norm")
 PREFIXES = {
     "kernel": "kernel",
@@ -18,7 +18,7 @@ PREFIXES = {
     "depthwise_kernel": "depthwise",
     "pointwise_kernel": "pointwise",
 }
-"""How the keys of a layer's config begin that are about a weight of it."""
+"""Prefixes of the keys in a layer's config that are about one of its weights."""
 
 
 def penalties_of(recipe: Recipe, ranks: Mapping[str, int], trained: Sequence[str]) -> Mapping[str, Penalties]:

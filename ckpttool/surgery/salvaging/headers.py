@@ -1,4 +1,4 @@
-"""Salvaging safetensors files that are truncated, or of which one of several is missing."""
+"""Salvaging safetensors files that are truncated, or one of several of which is missing."""
 
 from pathlib import Path
 
