@@ -33,7 +33,7 @@ class CallText:
     def __init__(self, text: str, what: str, example: str) -> None:
         """Store the lines without their indentation, which may come from quoting in a shell.
 
-        `what` describes the text in messages, and `example` is what they say was expected.
+        `what` describes the text in messages, and `example` is the expected form in them.
         """
         self.what, self._example = what, example
         lines = text.splitlines()

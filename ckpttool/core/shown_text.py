@@ -65,7 +65,7 @@ def as_html(text: str) -> str:
     >>> as_html("<b>\x1b")
     '&lt;b&gt;\\x1b'
     """
-    from html import escape  # needed by pages alone
+    from html import escape  # only needed by pages
 
     return escape(visible(text))
 

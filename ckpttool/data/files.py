@@ -128,7 +128,7 @@ class InMemory(ABC):
 
     @abstractmethod
     def read(self, wanted: Wanted) -> DataFile:
-        """Return the arrays, which depend on `wanted` as those of files do."""
+        """Return the arrays, which depend on `wanted` like those of files."""
 
     @abstractmethod
     def contents(self) -> str:

@@ -114,7 +114,7 @@ class ActorWorker:
             self._ray.kill(self._actor)
 
     def join(self) -> None:
-        """Return at once: Ray cleans up."""
+        """Do nothing: Ray cleans up."""
 
     def _check(self, version: str) -> None:
         if version != __version__:
@@ -160,7 +160,7 @@ def _connect(ray: Any, place: str) -> bool:
     except (ConnectionError, RuntimeError, ValueError, TimeoutError) as error:
         ray.shutdown()  # a client that did not connect would answer for every later cluster of this process
         raise CkptError(f"{address or place}: no Ray cluster answers: {_in_short(error)}") from error
-    ray._private.worker._worker_logs_enabled = False  # what it says of lost workers goes to the output for data
+    ray._private.worker._worker_logs_enabled = False  # its messages about lost workers would go to stdout
     return True
 
 

@@ -20,7 +20,7 @@ MOST_LOST = 2
 ROOM = 60.0
 """Seconds without a ready worker after which the crew reports that there is no room for any."""
 NEAR, FREE, FAR, KEPT = range(4)
-"""Distance of an item from a worker: its `near` is this worker's, nobody's, a busy worker's, or an idle worker's."""
+"""Distance of an item from a worker: its `near` is this worker's, no worker's, a busy worker's, or an idle worker's."""
 
 
 class Worker(Protocol):
@@ -145,7 +145,7 @@ class Crew(Executor):
             except WorkerLost as lost:
                 self._lose(place)
                 problem = str(lost)
-            except Exception as error:  # noqa: BLE001 - nobody else would hear of it, and wait for ever
+            except Exception as error:  # noqa: BLE001 - else the error would be lost, and callers wait forever
                 self._end(error if isinstance(error, CkptError) else CkptError(f"no worker can be started: {error}"))
                 break
             if not self._able and time.monotonic() - self._unable_since > ROOM:

@@ -159,7 +159,7 @@ class Fitting:
         return Keep()
 
     def _is_turned(self, source: str, target: StoredTensor, ways: Sequence[Layout]) -> bool:
-        """Say whether a tensor of the same name has its outputs first: by its shape, or by those of other kernels."""
+        """Return whether a tensor with the same name has outputs first, by its shape or by those of other kernels."""
         read = self._reading(target)
         if not read.is_known or not ways or not has_outputs_first(ways[0]):
             return False

@@ -192,8 +192,8 @@ def _explain(path: Path) -> CkptError:
 
 
 def _not_read(path: Path) -> FormatError:
-    """Return what a file in no supported format is, with the command that converts it to a supported one."""
-    from ckpttool.formats.patch.file import is_patch  # needs NumPy, which most that is asked here does not
+    """Return the error for a file in an unsupported format, with the command that converts it to a supported one."""
+    from ckpttool.formats.patch.file import is_patch  # needs NumPy, which most callers do not
 
     hint = None
     if path.name == STATE_FILE:

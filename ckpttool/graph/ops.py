@@ -132,7 +132,7 @@ SAVER_DTYPES = {"SaveV2": "dtypes", "SaveSlices": "T", "Save": "T", "RestoreV2":
 COPIES = frozenset({"Identity", "ReadVariableOp", "Cast", "Reshape"})
 """Ops between a variable and a saver that keep the value, apart from dtype and shape."""
 
-# What is fed, and what is chosen
+# Inputs and control flow
 
 PLACEHOLDERS = frozenset({"Placeholder", "PlaceholderV2", "PlaceholderWithDefault"})
 REQUIRED_PLACEHOLDERS = PLACEHOLDERS - {"PlaceholderWithDefault"}

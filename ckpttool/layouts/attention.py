@@ -35,7 +35,7 @@ class Projection(NamedTuple):
 
 
 Projections = list[Projection]
-"""Those of query, key and value, then the output's where there is one."""
+"""The projections of query, key and value, then the output's if there is one."""
 
 
 class AttentionForm(Form[AttentionSizes, Projections]):

@@ -31,7 +31,7 @@ class Gate:
     added: float = 0.0
 
     def bias(self, added: float = 0.0) -> Array:
-        """Return the sum of the biases and the constant, minus what the target adds itself, computed in float64."""
+        """Return the sum of the biases and the constant, minus the target's constant, computed in float64."""
         rest, summed = self.added - added, [bias for bias in self.biases if bias.any()] or [*self.biases[:1]]
         if len(summed) == 1 and not rest:
             return summed[0]  # bit by bit: a sum with zeros would make another NaN of a signalling one
@@ -52,7 +52,7 @@ Cell = dict[str, Gate]
 
 @dataclass(frozen=True)
 class CellForm(Form[CellSizes, Cell]):
-    """The form of a cell's weights; `gates` is the order in which they lie side by side."""
+    """The form of a cell's weights; `gates` is the order in which they are concatenated."""
 
     may_lack_biases: ClassVar[bool] = True
     gates: str
@@ -102,7 +102,7 @@ class TorchCell(CellForm):
         return first[1], first[0] // len(self.gates)
 
     def shapes(self, sizes: CellSizes) -> list[Shape]:
-        """Return two matrices, and two vectors where there are biases."""
+        """Return two matrices, and two vectors if there are biases."""
         width = len(self.gates) * sizes.units
         return [(width, sizes.inputs), (width, sizes.units), *[(width,)] * (2 * sizes.biased)]
 
@@ -121,9 +121,9 @@ class TorchCell(CellForm):
 
 @dataclass(frozen=True)
 class OnnxCell(CellForm):
-    """ONNX's LSTM and GRU of one direction: `W`, `R`, and `B` with both biases or none, each behind a size of 1.
+    """ONNX's LSTM and GRU of one direction: `W`, `R`, and `B` with both biases or none, each with a first size of 1.
 
-    Inside they are PyTorch's, but for the gates' order.
+    The rest of the form is PyTorch's, except for the order of the gates.
     """
 
     words: ClassVar[str] = (
@@ -142,7 +142,7 @@ class OnnxCell(CellForm):
         return sizes if sizes.inputs > 0 and self.shapes(sizes) == list(shapes) else None
 
     def shapes(self, sizes: CellSizes) -> list[Shape]:
-        """Return two matrices, and one vector where there are biases."""
+        """Return two matrices, and one vector if there are biases."""
         matrix, recurrent, *biases = self._inside.shapes(sizes)
         return [(1, *matrix), (1, *recurrent), *[(1, 2 * matrix[0])] * bool(biases)]
 
@@ -170,9 +170,9 @@ def two_biases(form: CellForm, cell: Cell) -> list[Array]:
 
 @dataclass(frozen=True)
 class KerasCell(CellForm):
-    """Keras's LSTM and GRU: `kernel`, `recurrent_kernel`, and `bias` or none, in two rows for a GRU that resets after.
+    """Keras's LSTM and GRU: `kernel`, `recurrent_kernel`, and `bias` or none (two rows with `reset_after`).
 
-    A file of Keras 1, where the kernels of the gates are arrays of their own, has another form.
+    A Keras 1 file, in which the kernels of the gates are separate arrays, has another form.
     """
 
     words: ClassVar[str] = "kernel [inputs, gates * units], recurrent_kernel [units, gates * units], and bias"
@@ -183,7 +183,7 @@ class KerasCell(CellForm):
         return first[0], first[1] // len(self.gates)
 
     def shapes(self, sizes: CellSizes) -> list[Shape]:
-        """Return two matrices, and the bias where there is one."""
+        """Return two matrices, and the bias if there is one."""
         width = len(self.gates) * sizes.units
         bias = (width,) if self.rows == 1 else (self.rows, width)
         return [(sizes.inputs, width), (sizes.units, width), *[bias] * sizes.biased]

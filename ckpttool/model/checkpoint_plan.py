@@ -152,7 +152,7 @@ class CheckpointPlan(ShownPlan):
 
 
 def vocabulary_beside(output: Path) -> Path:
-    """Return where the vocabulary of an output lies.
+    """Return the path of an output's vocabulary.
 
     >>> str(vocabulary_beside(Path("both.safetensors")))
     'both.safetensors.vocab.json'

@@ -37,7 +37,7 @@ from ckpttool.surgery.edits.values import Averages
 
 @dataclass(frozen=True)
 class Contents:
-    """What is written of a model: a graph, the values of its variables, and their lineage.
+    """The written contents of a model: a graph, the values of its variables, and their lineage.
 
     The lineage records that `command` made them from the files of `provenance`; by default those of the graph and the
     tensors.
@@ -51,7 +51,7 @@ class Contents:
 
 @dataclass(frozen=True)
 class Written:
-    """What was written: the values read from the output, by their names in the graph, and notes."""
+    """The result of writing: the values read from the output, by their names in the graph, and notes."""
 
     values: Mapping[str, Tensor]
     notes: Sequence[str] = ()

@@ -53,7 +53,7 @@ class _JoinStep(PlanStep):
         """Return the checkpoint made of the sources, by the options of the entry."""
 
     def shown(self, entry: Entry) -> str:
-        """Return the options as they are shown; by default, none."""
+        """Return the displayed options; by default, none."""
         del entry
         return ""
 
@@ -93,7 +93,7 @@ class MergeStep(_JoinStep):
     }
 
     def shown(self, entry: Entry) -> str:
-        """Return all options as they are written."""
+        """Return all options as text."""
         return " ".join(f"{key}={value}" for key, value in entry.table.items() if key not in (self.key, ON, AS))
 
     def joined(self, sources: Sequence[Checkpoint], entry: Entry, stage: Stage) -> JoinedCheckpoints:

@@ -264,7 +264,7 @@ def _on_images(layer: Layer, name: str, inputs: Any) -> Iterator[None]:
     """Build on images.
 
     Raises:
-        PlanError: the inputs are none, or a window is larger than the image.
+        PlanError: if the inputs are not images, or a window is larger than the image.
     """
     if inputs.shape.rank != 4 or inputs.shape[-1] is None:
         given = f"{inputs.name} is {inputs.shape}"

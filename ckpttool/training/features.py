@@ -22,7 +22,7 @@ class CachedRows(Protocol):
 
     @property
     def direct(self) -> tuple[str, ...]:
-        """What goes past the frozen layers and is fed beside the features."""
+        """Tensors that bypass the frozen layers and are fed together with the features."""
 
     def of(self, splits: Sequence[Split], wanted: Split, variant: int = 0) -> dict[str, Array]:
         """Return the features of one of the splits; of the first one, those of a variant, counted from 0."""
@@ -44,7 +44,7 @@ class Features:
     hit: bool
     variants: int = 1
     direct: tuple[str, ...] = ()
-    """What goes past the frozen layers and is fed beside the features."""
+    """Tensors that bypass the frozen layers and are fed together with the features."""
 
     @property
     def nbytes(self) -> int:

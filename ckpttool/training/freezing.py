@@ -35,7 +35,7 @@ def freeze_for_training(
     """
     loss = needed_role(graph, roles, "loss")
     needed = graph.ancestors(TensorRef.parse(loss).op)
-    # Layers that normalise by the batch alone have averages too, which no op of the loss reads.
+    # Layers that only normalise by the batch have averages too, which no op of the loss reads.
     needed |= {op for norm in batch_norms(graph) if norm.op in needed for op in norm.averages or ()}
     every = {name: variable for name, variable in variables(graph).items() if variable.kind == "weight"}
     weights = {name: variable for name, variable in every.items() if variable.op in needed}
@@ -55,7 +55,7 @@ def freeze_for_training(
         count = counted(len(weights), "weight is", "weights are")
         raise PlanError(f"{graph.source}: no layer is left to train: all {count} frozen{way_out}")
     scopes = {layer_of(weights[name].own_name) for name in trained}
-    # Averages without gamma and beta are a layer of their own, which the patterns may match.
+    # Averages without gamma and beta are a separate layer, which the patterns may match.
     free = chosen.difference(frozen).intersection(_alone(graph, weights)).union(norm.moving)
     kept = [name for name, variable in weights.items() if variable.trainable and name not in trained]
     kept += [

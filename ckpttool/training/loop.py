@@ -21,7 +21,7 @@ SNAPSHOT_SECONDS = 60.0
 
 
 class Loop:
-    """Trains from a position on. `kept` is what would be written now, `training` the current stage."""
+    """Trains from a position on. `kept` are the weights that would be written now, `training` is the current stage."""
 
     def __init__(
         self,

@@ -130,7 +130,7 @@ class RunReport:
 
 @dataclass(frozen=True)
 class _Part:
-    """What is read of the report of a finished part."""
+    """The fields that are read from the report of a finished part."""
 
     history: list[Epoch]
     kept_epoch: int
@@ -150,7 +150,7 @@ class _Classes:
 
 @dataclass(frozen=True)
 class _GoneOnWith:
-    """The options of a run with which another one goes on."""
+    """The options of a run that a later one continues with."""
 
     batch_size: int | None = None
     valid: str | int | None = None
@@ -160,10 +160,10 @@ class _GoneOnWith:
 
 
 def require_options(asked: Mapping[str, Any]) -> None:
-    """Check the options of a run with which another one goes on.
+    """Check the options of a run that a later one continues with.
 
     Raises:
-        ValueError: one has a value of another type.
+        ValueError: if one has a value of another type.
     """
     made_of(_GoneOnWith, {each.name: asked[each.name] for each in fields(_GoneOnWith) if each.name in asked})
 

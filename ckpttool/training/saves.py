@@ -85,7 +85,7 @@ class Kept:
 
 @dataclass(frozen=True)
 class _KeptState:
-    """What a state says of the kept weights: the prefix in the folder of the saves, the epoch, the frozen weights."""
+    """The kept weights in a state: the prefix in the folder of the saves, the epoch, the frozen weights."""
 
     prefix: str
     epoch: Epoch
@@ -94,7 +94,7 @@ class _KeptState:
 
 @dataclass(frozen=True)
 class _State:
-    """What is in a state: the position, the kept weights, and the options with which the run was started."""
+    """The content of a state: the position, the kept weights, and the initial options of the run."""
 
     position: Position
     kept: _KeptState | None

@@ -24,9 +24,9 @@ from ckpttool.training.tallies import Tally, tally_of
 
 @dataclass(frozen=True)
 class Evaluation(Score):
-    """Means over the rows, and what was counted row by row, of classes with these names.
+    """Means over the rows, and counts by class, with the class names.
 
-    `accuracy` is None where neither the graph has one nor the rows were counted by class; the figures say why.
+    `accuracy` is None if neither the graph has one nor the rows were counted by class; the metrics say why.
     """
 
     tally: Tally = field(repr=False)
@@ -47,10 +47,10 @@ class Evaluation(Score):
         return figures
 
     def draw(self, picture: Picture, title: str) -> None:
-        """Draw the figures of each class or label.
+        """Draw the metrics of each class or label.
 
         Raises:
-            PlanError: there are none, as where numbers are compared.
+            PlanError: if there are none, as for predicted numbers.
         """
         from ckpttool.training.tally_picture import draw_evaluation
 
@@ -75,10 +75,10 @@ def evaluate(
 ) -> Evaluation:
     """Return loss and accuracy over the test rows, else the validation rows, else all.
 
-    The validation rows are those of the file, else those that the run which made the model has held out.
+    The validation rows are those of the file, else those that the model's run held out.
 
-    Where the graph's logits are known: of classes, how often each was taken for each; of labels, how often each was
-    right; of numbers, how far off they are.
+    If the graph's logits are known, the result has a confusion matrix of classes, the accuracy of each label, or the
+    errors of numbers.
 
     Args:
         model: The model, which is not changed.

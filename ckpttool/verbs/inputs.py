@@ -40,7 +40,7 @@ def _carried(source: Graph, text: str, inputs: Sequence[InputSpec]) -> str:
     try:
         kept = Preprocessing.parse(text)
     except PlanError:
-        return text  # what does not read it is told where rows are
+        return text  # reading the rows reports the error
     places = {name: spec.name for spec in inputs for name in spec.names}
     named = tuple(
         (next((places[each] for each in _names(source, name) if each in places), name), steps)

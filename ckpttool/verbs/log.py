@@ -51,7 +51,7 @@ class History:
         except (FormatError, MissingFile):
             if not (is_file(path) and is_file(path_beside(path))):
                 raise
-            metadata = {}  # a graph alone is no checkpoint and keeps no texts
+            metadata = {}  # a graph alone is not a checkpoint and has no metadata
         return cls(path, lineage_of(path, metadata), _read_report(report_beside(path)), _facts(path))
 
     def __bool__(self) -> bool:

@@ -67,16 +67,16 @@ def plan_new(
     Args:
         input_shape: The shape of one row, without the batch dimension: `[784]`.
         layers: The layers from the input to the logits (SPEC).
-        recipe: The optimizer and what goes with it.
+        recipe: The optimizer and its settings.
         seed: The random seed of the initialisers.
-        objective: The loss and the figures.
-        classes: Names of the classes that the outputs are for, or the file that has them.
-        to: The family to write: `ckpt`, `saved-model`, `keras`, where the output's path does not say it.
-        preprocess: What is done to rows before the network sees them: `scale(1/127.5, -1)`.
+        objective: The loss and the metrics.
+        classes: The class names, or the file that contains them.
+        to: The family to write: `ckpt`, `saved-model`, `keras`; else that of the output's path.
+        preprocess: The preprocessing of rows: `scale(1/127.5, -1)`.
 
     Raises:
-        PlanError: the layers are not in the language of SPEC, or do not fit one another.
-        DataError: the number of class names differs from that of outputs.
+        PlanError: if the layers are not valid SPEC, or do not fit one another.
+        DataError: if the number of class names differs from that of outputs.
     """
     require_made("`recipe`", recipe, Recipe)
     require_made("`objective`", objective, Objective)
@@ -98,12 +98,12 @@ def new(
     to: str | None = None,
     preprocess: str | None = None,
 ) -> list[PlanRow]:
-    """Write a network with freshly initialised layers under `output`; return its variables as a plan.
+    """Write a newly initialised network to `output`; return its variables as a plan.
 
-    `command` is what stands in the output's lineage as what made it; the rest is as for `plan_new`.
+    `command` is recorded in the output's lineage; the other arguments are those of `plan_new`.
 
     Raises:
-        CkptError: `plan_new` and the plan's `write` say what; where the output is there already nothing is built.
+        CkptError: the errors of `plan_new` and of the plan's `write`; if the output exists, nothing is built.
     """
     writer_for("", output, to).check(Path(output), overwrite)
     plan = plan_new(input_shape, layers, recipe, seed, objective, classes, to, preprocess)

@@ -174,7 +174,7 @@ def _with_figures(layers: Sequence[Row], tensors: Iterable[str]) -> set[str]:
 
 
 def _about(path: Path, found: Found, tensors: Mapping[str, Row], layers: Sequence[Row]) -> Iterator[tuple[str, str]]:
-    """Yield what a model is, as pairs of name and value."""
+    """Yield the properties of a model, as pairs of name and value."""
     yield "path", str(path)
     yield "kind", KINDS.get(found.family, found.family)
     if found.held:

@@ -98,7 +98,7 @@ class _Other:
 
     @classmethod
     def of(cls, path: Path) -> "_Other":
-        from ckpttool.zoo.describe import described  # reads graphs, which no entry is asked for
+        from ckpttool.zoo.describe import described  # reads graphs, which entries do not need
 
         facts = described(path)
         return cls(path, facts.family, facts.layers, stacked(stack_text(facts.layers, facts.tensors)))
@@ -184,7 +184,7 @@ def _scored(found: Suggestion, data: str | Path, open_model: Callable[[Path], An
     except CkptError as error:
         return replace(found, problem=str(error))
     depths = [each for each in quick.ranking.depths if each.features.depth.number]
-    if "into" in found.reuse:  # which layers are reused is said, and so is the depth
+    if "into" in found.reuse:  # the reused layers are specified, and so is the depth
         kept = [*takewhile(lambda each: set(each.features.depth.layers) <= set(found.kept), depths)]
         best = kept[-1] if kept else None
     else:

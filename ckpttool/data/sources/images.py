@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff")
 _SPLITS = ("train", "valid", "test")
 _NO_CLASS = ""
-"""The class name that stands for the folder itself."""
+"""The class name of the folder itself."""
 _ORIENTATION, _ON_ITS_SIDE = 0x0112, (5, 6, 7, 8)
 """EXIF's tag for the orientation, and its values that swap height and width."""
 _PIXELS_AT_LEAST, _PIXELS_PER_BYTE = 4_000_000, 400

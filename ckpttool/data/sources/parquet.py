@@ -66,7 +66,7 @@ def _telling(path: Path) -> Iterator[None]:
 
     try:
         yield
-    except (pyarrow.ArrowException, OSError, UnicodeDecodeError) as error:  # of names, as they are asked for
+    except (pyarrow.ArrowException, OSError, UnicodeDecodeError) as error:  # names are decoded on access
         raise DataError(f"{path} is not a Parquet file, or damaged: {error}") from error
 
 

@@ -46,7 +46,7 @@ class Place:
 
     def tensor(self, source: Hdf5Source) -> Tensor:
         """Return the tensor, which opens the file when it is read."""
-        if self.unknown_filter is not None:  # it is listed, and whoever reads it is told
+        if self.unknown_filter is not None:  # it is still listed, and reading it raises the error
             refuse = partial(_refuse_filter, source, self.spec.name, self.unknown_filter)
             return Tensor(self.spec, refuse, refuse)
         if self.offset is not None:

@@ -1,8 +1,8 @@
-"""Global heaps, which contain texts of variable length: those that would make the HDF5 library loop are refused.
+"""Global heaps, which contain strings of variable length: those that would make the HDF5 library loop are rejected.
 
 The layout: https://docs.hdfgroup.org/hdf5/develop/_f_m_t3.html#GlobalHeap. Object 0 is the free space, whose size
-counts its own header; the library steps over it by that size, and never gets on where it is 0 (seen in HDF5 1.14.6), or
-where a size is so large that the sum of it and the place is not a larger.
+includes its own header; the library advances by that size, and loops forever if it is 0 (seen in HDF5 1.14.6), or if it
+is so large that its sum with the offset wraps around.
 """
 
 from collections.abc import Iterator
@@ -28,7 +28,7 @@ def require_heaps_that_end(source: Hdf5Source) -> None:
     """Check the global heaps of a local file of at most `LARGEST_SEARCHED` bytes.
 
     Raises:
-        CorruptCheckpoint: after an object the library would be where it was, or before it; or they overlap.
+        CorruptCheckpoint: if the library would not advance after an object, or they overlap.
     """
     is_remote = source.unpacked is None and sparse_files.at(source.path)
     if is_remote or source.size > LARGEST_SEARCHED:
@@ -40,7 +40,7 @@ def require_heaps_that_end(source: Hdf5Source) -> None:
     for at in _places(data):
         for size in _steps(data, at, lengths):
             left -= 1
-            if not 0 < size < WORD // 2:  # one so large leads backwards, as addresses are counted
+            if not 0 < size < WORD // 2:  # a huge size goes backwards, because addresses wrap around
                 why = "has an object after which none can follow"
             elif left < 0:
                 why = "has more objects than the file, with those of others before it: they overlap"
@@ -64,11 +64,11 @@ def _places(data: bytes) -> Iterator[int]:
 
 
 def _steps(data: bytes, at: int, lengths: int) -> Iterator[int]:
-    """Yield by how much the library goes on after each object of a collection; who asks ends where that leads back."""
+    """Yield the number of bytes by which the library advances after each object of a collection."""
     size = int.from_bytes(data[at + 8 : at + 8 + lengths], "little")
     end = at + size
     if not SMALLEST <= size <= len(data) - at:
-        return  # the library refuses it
+        return  # the library rejects it
     at += OBJECT
     while end - at >= OBJECT:
         index = int.from_bytes(data[at : at + 2], "little")

@@ -131,16 +131,16 @@ class _Walk:
         for name in group:
             here = f"{path}/{text_of(name)}" if path else text_of(name)
             self.names.add(here)
-            if isinstance(name, bytes):  # which h5py gives where it cannot decode them
+            if isinstance(name, bytes):  # the result of h5py if it cannot decode them
                 self.tree.odd[here] = "its name is not UTF-8"
                 continue
             self._member(self._follow(group, name, here), here, (*above, address))
 
     def _once(self, address: int, path: str, most: int) -> bool:
-        """Say whether an object is seen for the first time; it has other names seldom.
+        """Return whether an object is seen for the first time; objects seldom have several names.
 
         Raises:
-            FormatError: too many names lead to what has others.
+            FormatError: if there are too many names of objects with several.
         """
         if address not in self.seen:
             self.seen.add(address)
@@ -175,7 +175,7 @@ class _Walk:
         self._attributes(dataset, path)
 
     def _follow(self, group: Any, name: str, path: str, steps: int = 0) -> Any:
-        """Return what a link leads to, where it stays in the file; soft links are taken one part at a time."""
+        """Return the target of a link within the file; soft links are followed one part at a time."""
         import h5py
 
         links, raw = group.id.links, _encoded(name)
@@ -196,17 +196,17 @@ class _Walk:
         return member
 
     def _attributes(self, member: Any, path: str) -> None:
-        """Take in the attributes that hold numbers or texts, and the names of others (references, lists)."""
+        """Store attributes of numbers or strings, and the names of others (references, lists)."""
         keys = list(member.attrs) if has_attributes(member) else []
         plain = {key: is_plain(member.attrs.get_id(key).dtype) for key in keys}
         self.tree.attributes[path] = {text_of(key): self._value(member, key, path) for key in keys if plain[key]}
         self.tree.opaque += [f"{path}@{text_of(key)}" for key in keys if not plain[key]]
 
     def _value(self, member: Any, key: str, path: str) -> Any:
-        """Read an attribute, which is read as a whole, once it is held against the file.
+        """Read a whole attribute, after its size was compared with the file's.
 
         Raises:
-            CorruptCheckpoint: it would have more bytes than the file.
+            CorruptCheckpoint: if it declares more bytes than the file has.
         """
         attribute = member.attrs.get_id(key)
         if prod(attribute.shape or ()) * attribute.dtype.itemsize > self.source.size:
@@ -216,7 +216,7 @@ class _Walk:
             return member.attrs[key]
 
     def _count(self, dataset: Any, path: str) -> None:
-        """Hold all that is stored so far against the file."""
+        """Compare the declared size of all data so far with the file's."""
         if self._once(_address(dataset), path, MOST_LINKS):
             self.stored += dataset.id.get_storage_size()
         if self.stored > self.source.size:
@@ -226,7 +226,7 @@ class _Walk:
 
 
 def _encoded(name: str) -> bytes:
-    """Return the bytes that HDF5 has for a name."""
+    """Return the bytes of a name in HDF5."""
     return name.encode(*_ENCODING)
 
 
@@ -237,10 +237,10 @@ def _address(member: Any) -> int:
 
 
 class Hdf5Tensors(Tensors):
-    """Datasets by their names; those without one are left out."""
+    """Datasets by name; those without a name are skipped."""
 
     def __init__(self, tree: Tree, locations: Mapping[str, str], metadata: Mapping[str, str] | None = None) -> None:
-        """Take a file's datasets, and the path in it of each name."""
+        """Store a file's datasets, and each name's path in it."""
         self.tree = tree
         self.locations = locations
         self.metadata = metadata or {}
@@ -258,6 +258,6 @@ class Hdf5Tensors(Tensors):
         return len(self.locations)
 
     def checked(self) -> Iterator[Checked]:
-        """Read every dataset of the file, those too that are left out; HDF5 compares the checksums that there are."""
+        """Read every dataset of the file, including skipped ones; HDF5 verifies their checksums, if they have any."""
         for name, path in [*self.locations.items(), *zip(self._unnamed, self._unnamed, strict=True)]:
             yield Checked.of(name, pieces_of(self.tree.tensors[path]))

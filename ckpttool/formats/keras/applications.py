@@ -55,7 +55,7 @@ class Application(Call):
         above_zero("classes", self.classes)
 
     def __str__(self) -> str:
-        """Return the call as it is written; a path is quoted."""
+        """Return the call as a string, with a quoted path."""
         given = [each for each in fields(self) if getattr(self, each.name) != each.default]
         written = [f"{each.name}={getattr(self, each.name)!r}" for each in given]
         return f"{self.name}({', '.join(written)})" if written else self.name
@@ -70,7 +70,7 @@ class Application(Call):
 
     @property
     def arguments(self) -> dict[str, Any]:
-        """The arguments that Keras's function gets for what is given, but for the weights and the top."""
+        """The arguments of Keras's function, without the weights and the top."""
         given = {each.name: getattr(self, each.name) for each in fields(self)}
         told = {key: value for key, value in given.items() if key not in ("weights", "include_top", "input_shape")}
         return {key: value for key, value in {**told, "input_shape": self.shape}.items() if value is not None}
@@ -151,7 +151,7 @@ _V3 = "weights_mobilenet_v3_{size}{{minimalistic}}_224_{{alpha}}_float{{top}}.h5
 
 
 def _tables() -> Iterator[tuple[str, type[Application], dict[str, Any]]]:
-    """Yield the name, the kind, and what is known of each architecture."""
+    """Yield the name, the class, and the known properties of each architecture."""
     named = {"InceptionV3": "inception_v3", "InceptionResNetV2": "inception_resnet_v2", "Xception": "xception"}
     residual = [f"ResNet{depth}{version}" for version in ("", "V2") for depth in (50, 101, 152)]
     for name in ("VGG16", "VGG19", *residual, *named, "DenseNet121", "DenseNet169", "DenseNet201"):
@@ -181,14 +181,14 @@ APPLICATIONS: dict[str, type[Application]] = {
 
 
 def application(path: Path | str) -> Application:
-    """Read the name of an architecture, with its arguments.
+    """Parse the name of an architecture, with its arguments.
 
     >>> str(application("keras:MobileNetV2(input_shape=96, alpha=0.5)"))
     'MobileNetV2(input_shape=96, alpha=0.5)'
 
     Raises:
-        UnknownName: there is no such architecture, or it has no such parameter; the message has the nearest.
-        PlanError: an argument cannot be.
+        UnknownName: if there is no such architecture, or it has no such parameter; the message has the nearest.
+        PlanError: if an argument is invalid.
     """
     text = str(path).removeprefix(SCHEME)
     name = text.partition("(")[0].strip()
@@ -198,7 +198,7 @@ def application(path: Path | str) -> Application:
 
 
 def named_path(application: Application) -> Path:
-    """Return what stands for an architecture where a path is expected.
+    """Return the text that replaces a path, for an architecture.
 
     >>> str(named_path(application("keras:VGG16").of("a/w.h5")))
     "keras:VGG16(weights='a/w.h5')"

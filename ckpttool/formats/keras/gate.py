@@ -57,7 +57,7 @@ HELP = (
 
 
 class UnsafeConfig(FormatError):
-    """A config asks for something that is never done: running code, reading a file, unbounded memory."""
+    """A config requests a forbidden action: running code, reading a file, using unbounded memory."""
 
 
 @dataclass(frozen=True)
@@ -82,7 +82,7 @@ class Place:
 
     @property
     def what(self) -> str:
-        """The layer, as it is named in messages."""
+        """The layer's name in messages."""
         return f"the layer {few_levels('/'.join(self.layers))}" if self.layers else "the config"
 
 
@@ -161,7 +161,7 @@ def _texts(value: Any) -> Iterator[str]:
 
 
 def _members(config: Mapping[str, Any], place: Place) -> dict[str, Any]:
-    free = place.key == "kwargs"  # of a call: what an operation computes with is not a size of a layer
+    free = place.key == "kwargs"  # in a call: the operands of an operation are not sizes of a layer
     return {key: gated(value, place.below("kwargs" if free else key)) for key, value in config.items()}
 
 

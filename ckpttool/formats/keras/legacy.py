@@ -20,7 +20,7 @@ from ckpttool.formats.writing.files import replacing
 
 
 class KerasLegacy(Format):
-    """Weights or whole models of Keras 1 and 2, and of Keras 3 if it was asked for the old layout."""
+    """Weights or whole models of Keras 1 and 2, and of Keras 3 if saved in the old layout."""
 
     NAME = "keras-legacy"
     CHECKSUMS = False
@@ -121,6 +121,6 @@ def _layer_names(layer: str, weights: list[str]) -> Mapping[str, str]:
 
 
 def _after(scope: re.Pattern[str], name: str) -> str:
-    """Return what follows a scope that a name begins with, or the name."""
+    """Return a name without a scope that it starts with."""
     match = scope.match(name)
     return name[match.end() :] if match else name

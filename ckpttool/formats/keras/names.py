@@ -49,7 +49,8 @@ ORDER = {
 }
 """The weights of Keras's layers in the order in which they are numbered; a layer without a bias has fewer.
 
-Multi-head attention keeps its layers under names of its own."""
+Multi-head attention stores its layers under other names.
+"""
 WHOLE: dict[str, dict[int, tuple[str, ...]]] = {
     "batch_normalization": {
         4: ("gamma", "beta", "moving_mean", "moving_variance"),
@@ -58,11 +59,11 @@ WHOLE: dict[str, dict[int, tuple[str, ...]]] = {
     "layer_normalization": {2: ("gamma", "beta")},
     "group_normalization": {2: ("gamma", "beta")},
 }
-"""Layers whose weights are identified by their number; only a configuration tells which of them are absent."""
+"""Layers whose weights are identified by their number; only a configuration shows which of them are absent."""
 TRAINING_STATE = ("optimizer", "seed_generator")
 """Groups without weights: an optimizer's slots, a random generator's state."""
 ROOT_STATE = ("metrics",)
-"""The same, where they are the model's own."""
+"""The same for the model's own."""
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Conversion of what a Keras 2 model was compiled with to Keras 3: losses, metrics and the optimizer."""
+"""Conversion of a Keras 2 model's compile config to Keras 3: losses, metrics and the optimizer."""
 
 from collections.abc import Mapping
 from typing import Any

@@ -74,7 +74,7 @@ def entries(spec: TensorSpec) -> int:
 
 
 def stored_bytes(spec: TensorSpec) -> int:
-    """Return how many bytes a tensor has where it is stored as such."""
+    """Return the size in bytes of a tensor in raw form."""
     return entries(spec) if is_packed(spec.dtype) else spec.nbytes
 
 

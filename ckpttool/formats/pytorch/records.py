@@ -77,7 +77,7 @@ class Storage:
         """Check that a file has the storage, with the number of bytes that its pickle declares.
 
         Raises:
-            CorruptCheckpoint: `size` is None, as it is missing, or another one.
+            CorruptCheckpoint: if it is missing (`size` is None), or its size differs.
         """
         if size is None:
             raise CorruptCheckpoint(f"{path}: its pickle refers to the storage {self.key}, which is missing")

@@ -33,7 +33,7 @@ _whole: deque[tuple[Path, tuple[int, ...], int]] = deque(maxlen=8)
 
 
 def is_zip(path: Path) -> bool:
-    """Return whether a file begins like a zip file."""
+    """Return whether a file starts like a zip file."""
     if not path.is_file():
         return False
     with sparse_files.opened(path) as file:
@@ -152,10 +152,10 @@ class MemberInPlace:
         self._whole_at: tuple[int, ...] | None = None
 
     def require_whole(self) -> None:
-        """Read the member once while the file is what it was: each that is opened, or, of an older file, whoever asks.
+        """Verify the member's checksum once for each version of the file.
 
         Raises:
-            CorruptCheckpoint: its checksum differs, or the archive is another one.
+            CorruptCheckpoint: if its checksum differs, or the archive was replaced.
         """
         file, running = CheckpointFile(self._path), 0
         file.require_unchanged(self._stamp)

@@ -18,7 +18,7 @@ Piece = TypeVar("Piece", bytes, Any)
 SCAN = 512 << 10
 """Bytes read at a time if they are only checked, few enough to stay in the processor's cache for their checksum."""
 LFS_POINTER = b"version "
-"""The beginning of a Git LFS pointer, which stands for a file that was not fetched."""
+"""The start of a Git LFS pointer, which replaces a file that was not downloaded."""
 
 
 class ByteRange(NamedTuple):
@@ -126,10 +126,10 @@ class CheckpointFile:
         self._compare_checksum(name, stored, running)
 
     def verify_checksum(self, name: str, stored: ByteRange) -> None:
-        """Compare the checksum of a tensor's bytes, of which only a small piece is kept at a time.
+        """Compare the checksum of a tensor's bytes, of which only a small piece is in memory at a time.
 
         Raises:
-            CorruptCheckpoint: the file is cut off, or the checksum differs.
+            CorruptCheckpoint: if the file is truncated, or the checksum differs.
         """
         running = 0
         for piece in self.stream(name, stored, SCAN):
@@ -137,12 +137,10 @@ class CheckpointFile:
         self._compare_checksum(name, stored, running)
 
     def lent(self, name: str, stored: ByteRange, step: int, compare: bool = True) -> Iterator[Array]:
-        """Yield a tensor's bytes in arrays that hold until the next one; after the last compare the checksum.
-
-        Where none is known, `compare` is false.
+        """Yield a tensor's bytes in arrays, each valid until the next; finally compare the checksum, if `compare`.
 
         Raises:
-            CorruptCheckpoint: the file is cut off, or the checksum differs.
+            CorruptCheckpoint: if the file is truncated, or the checksum differs.
         """
         import numpy as np
 
@@ -157,7 +155,7 @@ class CheckpointFile:
             self._compare_checksum(name, stored, running)
 
     def _fill(self, piece: Array, at: int) -> None:
-        """Read into memory that is there, however the system divides the bytes."""
+        """Read into existing memory, repeating reads that return fewer bytes."""
         filled = 0
         while filled < len(piece):
             count = os.preadv(self._descriptor, [piece[filled:].data], at + filled)
@@ -185,12 +183,12 @@ class CheckpointFile:
 
 
 def require_truth(spec: TensorSpec, piece: Piece, path: Path) -> Piece:
-    """Return a piece (bytes, or an array of them) after a check that the bools of a bool tensor are 0 or 1.
+    """Return a piece (bytes, or an array of them) after checking that the values of a bool tensor are 0 or 1.
 
-    Programs that trust others misbehave (TFSA-2022-166).
+    Programs that do not check this misbehave (TFSA-2022-166).
 
     Raises:
-        CorruptCheckpoint: one is neither 0 nor 1.
+        CorruptCheckpoint: if one is neither 0 nor 1.
     """
     if spec.dtype is BOOL and bytes(piece).translate(None, b"\0\1"):
         raise CorruptCheckpoint(f"{path}: {spec.name} contains a bool that is neither 0 nor 1")
@@ -198,7 +196,7 @@ def require_truth(spec: TensorSpec, piece: Piece, path: Path) -> Piece:
 
 
 def swapped(raw: Array, dtype: DType) -> Array:
-    """Return the bytes of elements in the other order; the parts of a complex number are swapped each for itself.
+    """Return the bytes of elements in the other order; the parts of a complex number are swapped separately.
 
     >>> import numpy as np
     >>> from ckpttool.core.dtypes import BY_NAME
@@ -210,7 +208,7 @@ def swapped(raw: Array, dtype: DType) -> Array:
 
 
 def gathered(pieces: Iterable[Any], nbytes: int) -> Array:
-    """Return the bytes of pieces, which are as many as is said, in one array."""
+    """Return the bytes of pieces, whose total size is given, in one array."""
     import numpy as np
 
     raw = np.empty(nbytes, np.uint8)

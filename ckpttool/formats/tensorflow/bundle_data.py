@@ -166,7 +166,7 @@ class BundleData:
 
 
 class StoredVariant(Tensor):
-    """A variant in a bundle: it can be copied to another bundle as it is, and not be read."""
+    """A variant in a bundle, which can be copied to another bundle unchanged, but not read."""
 
     def __init__(self, spec: TensorSpec, stored_bytes: Callable[[], bytes]) -> None:
         """Join a spec with the function that returns its checked bytes."""

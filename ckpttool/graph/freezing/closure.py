@@ -70,7 +70,7 @@ def frozen_part(
 
 
 class _Closure:
-    """Computes the sets of ops by what they depend on, each from the previous ones."""
+    """Computes the sets of ops by their dependencies, each from the previous ones."""
 
     def __init__(
         self, graph: Graph, frozen: Collection[str], targets: Sequence[str], training: str | Collection[str] | None

@@ -69,7 +69,7 @@ def _placeholder() -> NodeDef:
 
 
 def _make_stateless(node: NodeDef) -> tuple[NodeDef, NodeDef]:
-    """Make a random op stateless, in place; return the ops of its own seed, and of the pair of that and the step."""
+    """Make a random op stateless, in place; return the ops of its seed, and of the pair of seed and step."""
     kind, renamed, place = _STATELESS[node.op]
     own = NodeDef(name=f"{node.name}/ckpttool_seed", op="Const")
     own.attr["dtype"].type = own.attr["value"].tensor.dtype = DT_INT64

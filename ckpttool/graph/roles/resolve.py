@@ -163,7 +163,7 @@ class _Resolver:
         return self._one("training", lambda: placeholders.switches(self.graph, self.fed(self.logits or self.loss)))
 
     def _one(self, role: str, find: Callable[[], Iterable[str]]) -> str | None:
-        """Return what was given, or the only candidate, or the only one that a collection names."""
+        """Return the specified name, or the only candidate, or the only one in a collection."""
         if role in self.given:
             return self._given(role)
         names = list(dict.fromkeys(find()))

@@ -155,7 +155,7 @@ class _Aligned:
         return Tensor(TensorSpec(spec.name, shape, spec.dtype), read, pieces)
 
     def _blocks(self, place: int) -> Iterator[Array]:
-        """Yield what lies one behind the other, along the axis too if that is the first."""
+        """Yield consecutive blocks, along the axis if it is the first."""
         wanted = np.arange(self._numbers.shape[1])
         lacking = self._numbers[place] == NONE
         needed = [place, *np.flatnonzero((self._givers[:, lacking] != NONE).any(1))]
@@ -174,14 +174,14 @@ class _Aligned:
             each.finish()
 
     def _rows(self, place: int) -> Rows:
-        """Return the rows of a checkpoint's tensor, which is in memory once where it is at all."""
+        """Return the rows of a checkpoint's tensor, which is loaded at most once."""
         found = self._open.get(place)
         if found is None:
             found = self._open[place] = rows_of(self._tensors[place])
         return found
 
     def _assembled(self, place: int, wanted: Array, take: Callable[[int, Array], Array]) -> Array:
-        """Return [count, wanted, columns]: the own rows of a checkpoint, and means in the places of those it lacks."""
+        """Return [count, wanted, columns]: a checkpoint's own rows, and means in place of missing ones."""
         own = self._numbers[place, wanted]
         lacking = own == NONE
         if not lacking.any():
@@ -213,7 +213,7 @@ class _Aligned:
 
 
 def _taking(parts: Mapping[int, Array]) -> Callable[[int, Array], Array]:
-    """Return what takes rows of the parts [count, rows, columns] of several checkpoints."""
+    """Return a function that takes rows from the parts [count, rows, columns] of several checkpoints."""
 
     def take(place: int, rows: Array) -> Array:
         taken: Array = parts[place][:, rows]

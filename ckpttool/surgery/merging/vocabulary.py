@@ -152,7 +152,7 @@ def _content(file: Path) -> bytes:
 
 
 def _numbered(found: Any, source: str) -> Mapping[str, int]:
-    """Return what JSON has as tokens and numbers, if that is what it has."""
+    """Return parsed JSON as a mapping of tokens to numbers, after checking that it is one."""
     if not isinstance(found, dict) or not all(
         isinstance(token, str) and type(number) is int and number >= 0 for token, number in found.items()
     ):
