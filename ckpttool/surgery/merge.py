@@ -106,17 +106,28 @@ def given_of(parameters: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in parameters.items() if not (value is None or value in ((), []))}
 
 
-def _as_written(how: str, given: Mapping[str, Any], lenient: bool) -> dict[str, Any]:
-    """Return the parameters as the table of a plan's merge step, without the checkpoints."""
-    said = {name.replace("_", "-"): value for name, value in given.items() if name != "base"}
-    for name, written in (("weights", float), ("vocab", str), ("vocab-tensors", str)):
-        if name in said:
-            said[name] = list(map(written, said[name]))
-    if isinstance(scale := said.get("scale"), Mapping):
-        said["scale"] = [f"{pattern}={value}" for pattern, value in scale.items()]
-    elif scale is not None and not isinstance(scale, int | float):
-        said["scale"] = list(scale)
-    return {**said, "how": None if how == "union" else how, "lenient": lenient}
+def _method(how: str, given: Mapping[str, Any]) -> WeightMethod | TaskVectorMethod | None:
+    """Return the method with its parameters, or None for `union` and `intersection`.
+
+    Raises:
+        PlanError: no method has the name, or a parameter does not apply or is invalid.
+    """
+    if how not in HOWS:
+        raise PlanError(f"unknown method {how!r}; known: {', '.join(HOWS)}")
+    kind = METHODS.get(how)
+    own = ["prefer"]
+    if kind is not None:
+        own = [*["base"] * issubclass(kind, TaskVectorMethod), *(field.name for field in fields(kind)), "vocab"]
+        own += ABOUT_TOKENS if "vocab" in given else []
+    for name in given:
+        if name not in own:
+            raise PlanError(
+                f"`{name}` does not apply to {how}; its parameters are {', '.join(f'`{each}`' for each in own)}"
+            )
+    if kind is None:
+        return None
+    parameters = {name: value for name, value in given.items() if name not in ("base", "vocab", *ABOUT_TOKENS)}
+    return kind(**parameters | ({"scale": Scales.of(given["scale"])} if "scale" in given else {}))
 
 
 def _by_method(
@@ -161,30 +172,6 @@ def _divided(how: str, weights: tuple[float, ...] | None, parts: Sequence[float]
     ]
 
 
-def _method(how: str, given: Mapping[str, Any]) -> WeightMethod | TaskVectorMethod | None:
-    """Return the method with its parameters, or None for `union` and `intersection`.
-
-    Raises:
-        PlanError: no method has the name, or a parameter does not apply or is invalid.
-    """
-    if how not in HOWS:
-        raise PlanError(f"unknown method {how!r}; known: {', '.join(HOWS)}")
-    kind = METHODS.get(how)
-    own = ["prefer"]
-    if kind is not None:
-        own = [*["base"] * issubclass(kind, TaskVectorMethod), *(field.name for field in fields(kind)), "vocab"]
-        own += ABOUT_TOKENS if "vocab" in given else []
-    for name in given:
-        if name not in own:
-            raise PlanError(
-                f"`{name}` does not apply to {how}; its parameters are {', '.join(f'`{each}`' for each in own)}"
-            )
-    if kind is None:
-        return None
-    parameters = {name: value for name, value in given.items() if name not in ("base", "vocab", *ABOUT_TOKENS)}
-    return kind(**parameters | ({"scale": Scales.of(given["scale"])} if "scale" in given else {}))
-
-
 def _by_names(checkpoints: Sequence[Checkpoint], how: str, prefer: Prefer | None) -> JoinedCheckpoints:
     """Select tensors by name; object graphs are skipped, since each fits only its own checkpoint."""
     if len(checkpoints) < 2:
@@ -215,3 +202,16 @@ def _by_names(checkpoints: Sequence[Checkpoint], how: str, prefer: Prefer | None
     return JoinedCheckpoints(
         Checkpoint(kept, metadata=texts, left_out=tuple(left_out), provenance=made_of), rows, notes
     )
+
+
+def _as_written(how: str, given: Mapping[str, Any], lenient: bool) -> dict[str, Any]:
+    """Return the parameters as the table of a plan's merge step, without the checkpoints."""
+    said = {name.replace("_", "-"): value for name, value in given.items() if name != "base"}
+    for name, written in (("weights", float), ("vocab", str), ("vocab-tensors", str)):
+        if name in said:
+            said[name] = list(map(written, said[name]))
+    if isinstance(scale := said.get("scale"), Mapping):
+        said["scale"] = [f"{pattern}={value}" for pattern, value in scale.items()]
+    elif scale is not None and not isinstance(scale, int | float):
+        said["scale"] = list(scale)
+    return {**said, "how": None if how == "union" else how, "lenient": lenient}

@@ -29,7 +29,7 @@ from ckpttool.model.plan import ModelPlan, PlanRow, file_notes, plan_rows, prefi
 from ckpttool.runtime.objectives import Objective
 from ckpttool.runtime.recipe import Recipe
 from ckpttool.runtime.state import fresh_tensors
-from ckpttool.training.heads import Headed, Place, headed, place_above, restored_variables
+from ckpttool.training.heads import headed, place_above, restored_variables
 from ckpttool.training.old_classes import about_old_classes
 from ckpttool.training.outputs import with_named_outputs
 from ckpttool.verbs.freeze import freeze_graph
@@ -128,16 +128,12 @@ def plan_reuse(
     chosen, frozen = Pattern(layers) if layers else None, Pattern(freeze) if freeze else None
     restored = restored_variables(model, chosen) if chosen else []
     if head:
-        place = place_above(_called(model.graph) if signature else model.graph, restored, after, inputs)
-        old = () if after else about_old_classes(model.graph, restored, head, objective or Objective(), inputs)
-        put = _advised(tuple(old), model, restored, head, place, frozen, recipe, seed, objective)
-        plan = ReusePlan(model, put.graph, {name: name for name in put.kept}, put.frozen, seed, put.notes)
+        part, trained = _called(model.graph) if signature else model.graph, recipe or Recipe()
+        compared = objective or Objective()
+        plan = _with_head(model, restored, head, after, part, inputs, frozen, trained, seed, compared)
     else:
         target = graph_as_run(into).allowing(model.graph.allowed) if into else model.graph
-        fed = feeding(target, inputs, labels, as_built=not inputs)
-        # The gradients of a graph with a fixed batch size contain that number too.
-        kept = Feeding(target) if fed.rows and not (inputs or labels) else fed
-        plan = _in_graph(model, restored, kept, frozen, lenient, seed)
+        plan = _in_graph(model, restored, _fed(target, inputs, labels), frozen, lenient, seed)
     if freeze and not any(row.train for row in plan.rows):
         raise PlanError(
             f"{model.path}: no layer is left to train: `freeze` {freeze!r} takes all "
@@ -148,30 +144,6 @@ def plan_reuse(
     graph, changed = with_preprocessed_inputs(named, preprocess, None if head else model.graph)
     prefix = prefix_note(chosen, model.checkpoint) if chosen else ()
     return replace(plan, graph=graph, to=to, notes=(*prefix, *plan.notes, *changed))
-
-
-def _advised(
-    old: tuple[str, ...],
-    model: Model,
-    restored: Collection[str],
-    head: str,
-    place: Place,
-    frozen: Pattern | None,
-    recipe: Recipe | None,
-    seed: int,
-    objective: Objective | None,
-) -> Headed:
-    """Add a head to a model, with advice if it is above the old class layer, also in the error if it cannot be.
-
-    Raises:
-        PlanError: the head cannot be added there.
-    """
-    place = replace(place, why="") if old else place  # other advice on the same
-    try:
-        put = headed(model, restored, head, place, frozen, recipe or Recipe(), seed, objective or Objective())
-    except PlanError as error:
-        raise PlanError("; ".join([str(error), *old])) from error
-    return replace(put, notes=(*put.notes, *old))
 
 
 def _refuse_contradictions(
@@ -192,32 +164,46 @@ def _refuse_contradictions(
         raise PlanError("`labels` are those of the old loss, and `head` has a loss of its own: leave `labels` out")
 
 
-def _without_old_classes(plan: ReusePlan) -> Graph:
-    """Return the graph, without class names if some weights are new: new outputs are for other classes."""
-    weights = {name for name, each in stored_tensors(plan.graph).items() if each.kind == "weight"}
-    return with_class_names(plan.graph, ()) if weights - set(plan.sources) else plan.graph
-
-
 def _called(graph: Graph) -> Graph:
     """Return the part of the graph that the selected signature computes."""
     tensors = [*signature_tensors(graph, "inputs"), *signature_tensors(graph, "outputs")]
     return subgraph(graph, tensors, initializers=True)
 
 
-def _counterparts(source: Graph, target: Graph, names: Collection[str]) -> dict[str, StoredTensor | None]:
-    """Return the counterpart of each of some weights in another graph; None if there is none.
+def _with_head(
+    model: Model,
+    restored: Collection[str],
+    head: str,
+    after: str | None,
+    graph: Graph,
+    inputs: Sequence[str],
+    frozen: Pattern | None,
+    recipe: Recipe,
+    seed: int,
+    objective: Objective,
+) -> ReusePlan:
+    """Plan a head on a model, placed in `graph`, with advice if it would read the outputs of the old classes.
 
-    It is the weight with the same name in its checkpoint, else the one with the same variable name.
+    Raises:
+        PlanError: the head cannot be added there; the message has the advice, too.
     """
-    held, given = stored_tensors(target), stored_tensors(source)
-    weights = {name: each for name, each in held.items() if each.kind == "weight"}
-    own = {each.own_name: each for each in weights.values()}
+    place = place_above(graph, restored, after, inputs)
+    old = () if after else tuple(about_old_classes(model.graph, restored, head, objective, inputs))
+    place = replace(place, why="") if old else place  # other advice on the same
+    try:
+        put = headed(model, restored, head, place, frozen, recipe, seed, objective)
+    except PlanError as error:
+        raise PlanError("; ".join([str(error), *old])) from error
+    return ReusePlan(model, put.graph, {name: name for name in put.kept}, put.frozen, seed, (*put.notes, *old))
 
-    def counterpart(name: str) -> StoredTensor | None:
-        called = given[name].own_name
-        return weights.get(name) or own.get(called) or own.get(name) or weights.get(called) or held.get(name)
 
-    return {name: counterpart(name) for name in names}
+def _fed(target: Graph, inputs: Sequence[str], labels: str | None) -> Feeding:
+    """Return a graph with placeholders in place of its input pipeline, if it accepts any number of rows.
+
+    The gradients of a graph with a fixed batch size contain that number too: it is returned unchanged.
+    """
+    fed = feeding(target, inputs, labels, as_built=not inputs)
+    return Feeding(target) if fed.rows and not (inputs or labels) else fed
 
 
 def _in_graph(
@@ -252,3 +238,25 @@ def _in_graph(
     left_out = notes_about("skipped", misfits.values(), most=1)
     notes = (*fed.notes, *left_out, *file_notes(graph, wanted.keys() - sources.keys()))
     return ReusePlan(model, with_fresh_layers(graph, sources), sources, frozen_names, seed, notes)
+
+
+def _counterparts(source: Graph, target: Graph, names: Collection[str]) -> dict[str, StoredTensor | None]:
+    """Return the counterpart of each of some weights in another graph; None if there is none.
+
+    It is the weight with the same name in its checkpoint, else the one with the same variable name.
+    """
+    held, given = stored_tensors(target), stored_tensors(source)
+    weights = {name: each for name, each in held.items() if each.kind == "weight"}
+    own = {each.own_name: each for each in weights.values()}
+
+    def counterpart(name: str) -> StoredTensor | None:
+        called = given[name].own_name
+        return weights.get(name) or own.get(called) or own.get(name) or weights.get(called) or held.get(name)
+
+    return {name: counterpart(name) for name in names}
+
+
+def _without_old_classes(plan: ReusePlan) -> Graph:
+    """Return the graph, without class names if some weights are new: new outputs are for other classes."""
+    weights = {name for name, each in stored_tensors(plan.graph).items() if each.kind == "weight"}
+    return with_class_names(plan.graph, ()) if weights - set(plan.sources) else plan.graph

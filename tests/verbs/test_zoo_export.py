@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from ckpttool import checkpoint
-from ckpttool.cli.show.catalogue import entry_commands
+from ckpttool.cli.show.command_lines import entry_commands
 from ckpttool.core.errors import CkptError, ExistingOutput, MissingFile
 from ckpttool.formats.wire import checked_json
 from ckpttool.verbs.zoo_add import zoo_add

@@ -20,7 +20,7 @@ from ckpttool.cli.options.reading import (
 from ckpttool.cli.options.recipe import objective_options
 from ckpttool.cli.options.rows import judged_rows_options, roles_options, there_first
 from ckpttool.cli.options.writing import overwrite_option
-from ckpttool.cli.show.layer_commands import layer_commands
+from ckpttool.cli.show.command_lines import layer_commands
 from ckpttool.cli.show.tables import say
 from ckpttool.runtime.objectives import Objective
 

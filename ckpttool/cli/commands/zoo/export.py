@@ -6,7 +6,7 @@ import click
 
 from ckpttool.cli.options.catalogue import zoo_option
 from ckpttool.cli.options.general import WRITTEN, json_option
-from ckpttool.cli.show.catalogue import entry_commands
+from ckpttool.cli.show.command_lines import entry_commands
 from ckpttool.cli.show.tables import print_document, say
 from ckpttool.verbs.zoo_export import zoo_export
 

@@ -1,14 +1,37 @@
-"""Commands that use an entry of the catalogue, ready to paste."""
+"""Command lines to copy: those that use a layer of a model, and those that use an entry of the catalogue."""
 
 import shlex
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 
 from ckpttool.catalogue.manifest import Manifest
 from ckpttool.core.pattern_text import shortest_pattern
 
+Commands = Callable[[str, str], Sequence[tuple[str, str]]]
 WITH_GRAPH = ("ckpt", "saved-model", "keras")
 """Families of models whose layers `reuse` can restore."""
 HEAD = shlex.quote("logits = dense(10)")
+
+
+def layer_commands(model: Path) -> Commands:
+    """Return a function from a scope's name and its pattern to labels with command lines.
+
+    >>> layer_commands(Path("a b.ckpt"))("fc", "fc")[1]
+    ('values', "ckpttool vars 'a b.ckpt' --layers fc --stats")
+    """
+    path = shlex.quote(str(model))
+
+    def commands(name: str, pattern: str) -> list[tuple[str, str]]:
+        layers, layer = shlex.quote(pattern), shlex.quote(name)
+        return [
+            ("pattern", pattern),
+            ("values", f"ckpttool vars {path} --layers {layers} --stats"),
+            ("filters", f"ckpttool show {path} {layer} --filters -o filters.png"),
+            ("keep alone", f"ckpttool edit {path} --keep {layers} -o part.safetensors"),
+            ("freeze", f"ckpttool freeze {path} --layers {layers} -o frozen.ckpt"),
+        ]
+
+    return commands
 
 
 def entry_commands(manifest: Manifest) -> Iterator[str]:
