@@ -17,6 +17,7 @@ from ckpttool.cli.options.reading import (
     freeze_option,
     layers_option,
     models_first,
+    signature_option,
     source_argument,
     spec,
     weights_file_option,
@@ -27,7 +28,6 @@ from ckpttool.cli.options.rows import (
     inputs_option,
     labels_option,
     preprocess_option,
-    signature_option,
 )
 from ckpttool.cli.options.writing import model_output_options
 from ckpttool.cli.process import open_to_run

@@ -144,6 +144,10 @@ tags_option = click.option(
     help="The tags of the graph, if a SavedModel has several: 'serve', or 'serve,gpu'.",
 )
 
+signature_option = click.option(
+    "--signature", metavar="NAME", help="The signature of a SavedModel to use, if not the default."
+)
+
 PATTERN = "A regular expression for whole path components: 'hidden[123]'."
 
 ema_option = click.option(

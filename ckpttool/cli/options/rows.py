@@ -7,6 +7,7 @@ import click
 
 from ckpttool.cli.options.decorators import Decorator, as_arguments, as_value, checked_first, together
 from ckpttool.cli.options.general import MAX_SEED, PATH, WRITTEN, ListOrFile, image_shape_option
+from ckpttool.cli.options.reading import signature_option
 from ckpttool.core.errors import PlanError, UnknownName
 from ckpttool.data.held_out import HeldOut
 from ckpttool.data.named import require_data
@@ -128,10 +129,6 @@ inputs_option = click.option(
     help="An input: a placeholder, or a tensor that becomes one; also NAME=TENSOR or 'X[?,28,28,1]'; may be repeated.",
 )
 labels_option = click.option("--labels", metavar="NAME", help="The placeholder of the labels.")
-
-signature_option = click.option(
-    "--signature", metavar="NAME", help="The signature of a SavedModel to use, if not the default."
-)
 
 ROLES = ("inputs", "labels", "logits", "loss", "accuracy", "training", "signature")
 """The roles of tensors in a graph, and the signature that defines them, each with an option."""

@@ -9,8 +9,13 @@ import click
 
 from ckpttool.cli.options.decorators import Decorator, as_arguments, as_value, together
 from ckpttool.cli.options.general import WRITTEN, Written, verbose_option
-from ckpttool.cli.options.reading import ENTRY_OR_PATH, ema_option, model_argument, weights_file_option
-from ckpttool.cli.options.rows import signature_option
+from ckpttool.cli.options.reading import (
+    ENTRY_OR_PATH,
+    ema_option,
+    model_argument,
+    signature_option,
+    weights_file_option,
+)
 from ckpttool.core.errors import FormatError
 from ckpttool.formats import registry
 from ckpttool.graph.roles.places import parted
