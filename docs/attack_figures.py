@@ -1,4 +1,4 @@
-"""The tables of what attacks found, of the figures that `trust/figures.py` has kept."""
+"""The tables of the attacks' results, from the figures stored by `trust/figures.py`."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -39,7 +39,7 @@ def shown(figures: Sequence[Figure]) -> list[Figure]:
 
 
 def short(figures: Sequence[Figure], others: Mapping[str, Figure]) -> str:
-    """Return a line for each figure: what was tried, how often it ended badly, and how often TensorFlow did."""
+    """Return a line for each figure: the attack, the number of bad outcomes, and that of TensorFlow."""
     lines = ["| attack | tried | bad | bad in TensorFlow itself |", "| --- | ---: | ---: | ---: |"]
     for each in figures:
         beside = others.get(each["figure"])
@@ -51,7 +51,7 @@ def short(figures: Sequence[Figure], others: Mapping[str, Figure]) -> str:
 
 
 def long(figures: Sequence[Figure]) -> str:
-    """Return a line for each figure, TensorFlow's too, with its script and what is to be said of it."""
+    """Return a line for each figure, TensorFlow's too, with its script and its note."""
     lines = ["| attack | on | script | tried | bad | seconds | of these | date |"]
     lines.append("| --- | --- | --- | ---: | ---: | ---: | --- | --- |")
     for each in figures:
@@ -63,7 +63,7 @@ def long(figures: Sequence[Figure]) -> str:
 
 
 def made_on(kept: Mapping[str, Any]) -> str:
-    """Say when and on what the figures were made."""
+    """Return when and on which machine the figures were made."""
     machine, versions = kept["machine"], kept["machine"]["versions"]
     tensorflow = versions.get("tensorflow") or versions.get("tensorflow-cpu")
     packages = (

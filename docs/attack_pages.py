@@ -67,7 +67,7 @@ def comparable(printed: str, folder: Path) -> str:
 
 
 def run(path: Path) -> str:
-    """Run a script in an empty folder, and return what it prints."""
+    """Run a script in an empty folder, and return its output."""
     root = str(FOLDER.parents[1])
     with tempfile.TemporaryDirectory() as folder:
         printed = subprocess.run(

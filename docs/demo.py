@@ -1,8 +1,8 @@
-"""What reuse is worth, on the fixtures, as a user types it, ending in a table: `make demo`.
+"""The benefit of reuse, on the fixtures, with the commands that a user types, ending in a table: `make demo`.
 
-A network that plain TensorFlow trained on the digits 0 to 4 is to tell 5 to 9 apart, of which 200 examples have labels:
-from scratch, with its layers reused, and with the depth that `search` finds. With the name of a file it also writes
-what it printed there, and beside it the README's picture (`make transcript`). All commands run in this process, so that
+A network trained on the digits 0 to 4 by plain TensorFlow must distinguish 5 to 9, of which 200 examples have labels:
+from scratch, with its layers reused, and with the depth that `search` finds. With the name of a file the output is
+written to it, and the README's picture next to it (`make transcript`). All commands run in this process, so that
 TensorFlow is imported once.
 """
 
@@ -42,21 +42,21 @@ MADE = {
     "reused.ckpt": "all layers but the last reused and frozen",
     "searched.ckpt": "reused and frozen as deep as search recommends",
 }
-"""What the commands make, as the table describes it."""
+"""The outputs of the commands, as described in the table."""
 SHOWN = ("reuse", "search")
-"""The commands that the picture shows; the closing table is in it, too."""
+"""The commands in the picture, which also has the closing table."""
 FONT = re.compile(r"@font-face \{.*?\}\s*", re.DOTALL)
 
 
 class Both(io.TextIOBase):
-    """Takes what is printed, shows it at once, and keeps it."""
+    """A stream that shows the output immediately, and stores it."""
 
     def __init__(self, shown: io.TextIOBase) -> None:
-        """Show it there, too."""
+        """Set the stream that shows it."""
         self.shown, self.kept = shown, ""
 
     def write(self, text: str) -> int:
-        """Show and keep a text."""
+        """Show and store a text."""
         self.kept += text
         self.shown.write(text)
         self.shown.flush()
@@ -64,7 +64,7 @@ class Both(io.TextIOBase):
 
 
 def main() -> list[str]:
-    """Run the commands in an empty folder that has the fixtures, compare the models; return what was printed."""
+    """Run the commands in an empty folder with the fixtures, compare the models; return the output."""
     os.environ |= {"CKPTTOOL_TABLE": "1", "COLUMNS": str(WIDTH)}
     out = Both(sys.stdout)
     with tempfile.TemporaryDirectory() as name, contextlib.chdir(name):
@@ -78,10 +78,10 @@ def main() -> list[str]:
 
 
 def run(command: str) -> None:
-    """Print a command, what it prints (tables, as on a terminal), and an empty line.
+    """Print a command, its output (tables, as on a terminal), and an empty line.
 
     Raises:
-        SystemExit: it failed.
+        SystemExit: if it failed.
     """
     print(f"$ {command}")
     try:
@@ -93,7 +93,7 @@ def run(command: str) -> None:
 
 
 def table() -> list[str]:
-    """Compare the models on the test rows, which none of them has seen."""
+    """Compare the models on the test rows, which were not used in their training."""
     rows = Table("model", "200 labelled examples of 5 to 9", "test accuracy", box=SIMPLE_HEAD)
     for name, how in MADE.items():
         rows.add_row(name, how, f"{ckpttool.evaluate(ckpttool.Model.open(name), DATA).accuracy:.3f}")
@@ -109,7 +109,7 @@ def printed(show: Callable[[Console], None]) -> list[str]:
 
 
 def picture(lines: Iterable[str]) -> str:
-    """Return a terminal that shows parts of the transcript, as an SVG that fetches no fonts."""
+    """Return a terminal with parts of the transcript, as an SVG without external fonts."""
     runs = "\n".join(lines).rstrip().split("\n\n$ ")
     shown = [f"$ {each}" for each in runs[1:] if each.split()[1] in SHOWN]
     console = Console(width=WIDTH, record=True, file=io.StringIO(), legacy_windows=False)
@@ -120,7 +120,7 @@ def picture(lines: Iterable[str]) -> str:
 
 
 def folded(line: str) -> list[str]:
-    """Return a line in lines that fit: a command as one would type it, others broken between words."""
+    """Return a line wrapped to the width: a command as a user would type it, others between words."""
     if not line.startswith("$ "):
         return [line] if len(line) <= WIDTH else textwrap.wrap(line, WIDTH, break_on_hyphens=False)
     *begun, rest = re.split(r" (?=--(?:head|keep)\b)", line)

@@ -1,4 +1,4 @@
-"""The tables of few-labels.md, of the figures that `benchmarks/few_labels.py` has kept."""
+"""The tables of few-labels.md, from the figures stored by `benchmarks/few_labels.py`."""
 
 import json
 from collections.abc import Mapping, Sequence

@@ -49,7 +49,7 @@ def main() -> None:
         f"-max_total_time={SLOWEST * SECONDS}",
         f"-max_len={max(4096, 2 * max(map(len, PARTS)))}",
         f"-artifact_prefix={BAD}/",
-        "-timeout=300",  # by the clock: what takes too long of the processor is found by `judged`
+        "-timeout=300",  # wall-clock; `judged` measures processor time
         "-report_slow_units=300",
         "-rss_limit_mb=2000",
         "-print_final_stats=1",

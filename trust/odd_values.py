@@ -1,8 +1,8 @@
-"""Odd values in every field of what is JSON or TOML: headers, indexes, configurations, saved states, manifests, plans.
+"""Odd values in every field of JSON and TOML: headers, indexes, configurations, saved states, manifests, plans.
 
-Each field of a good file is replaced by each odd value (another type, negative, too large, not finite, a path out of
-the folder, half a surrogate pair ...), or left out, and the file is read, with its checksum mended: only the errors of
-ckpttool may come of it, in bounded time and memory.
+Each field of a valid file is replaced by each odd value (another type, negative, too large, not finite, a path out of
+the folder, half a surrogate pair ...), or removed, its checksum is repaired, and the file is read: only ckpttool's
+errors may be raised, in bounded time and memory.
 
     python trust/odd_values.py [--every N] [PART OF A NAME ...]
 """
@@ -32,12 +32,12 @@ ODD: tuple[Any, ...] = (
     *([], {}, [[]], [{}], [None], ["x"], [0], [-1], [1 << 40], {"x": {}}, {"a": []}, {"": None}, GONE),
 )
 FEW = 4
-"""Elements of a list that are tried: others are like them."""
+"""The number of elements of a list that are tried: the others are similar."""
 Place = tuple[Any, ...]
 
 
 def places(value: Any, above: Place = ()) -> Iterator[Place]:
-    """Yield the place of every value in a value.
+    """Yield the path of every nested value.
 
     >>> list(places({"a": [1]}))
     [(), ('a',), ('a', 0)]
@@ -49,7 +49,7 @@ def places(value: Any, above: Place = ()) -> Iterator[Place]:
 
 
 def replaced(value: Any, place: Place, new: Any) -> Any:
-    """Return a value with another one at a place, or without it.
+    """Return a value with the one at a path replaced or removed.
 
     >>> replaced({"a": [1]}, ("a", 0), None)
     {'a': [None]}
@@ -71,7 +71,7 @@ def toml(value: Any) -> str:
     """Return a value as TOML.
 
     Raises:
-        ValueError: TOML has no such value.
+        ValueError: if TOML has no such value.
     """
     if isinstance(value, dict):
         return "{" + ", ".join(f"{json.dumps(key)} = {toml(each)}" for key, each in value.items()) + "}"
@@ -90,7 +90,7 @@ def lines_of_toml(value: Any) -> str:
 
 
 def seeds() -> Iterator[tuple[str, Any, Any]]:
-    """Yield the parsers whose good part is JSON or TOML: their names, what the part says, and what writes it."""
+    """Yield the parsers with valid parts in JSON or TOML: the name, the parsed part, and the function to write it."""
     for name, target in fuzzing.TARGETS.items():
         for read, write in ((json.loads, json.dumps), (lambda raw: tomllib.loads(raw.decode()), lines_of_toml)):
             try:
@@ -103,23 +103,23 @@ def seeds() -> Iterator[tuple[str, Any, Any]]:
 
 
 def parts(value: Any, write: Any) -> Iterator[tuple[str, bytes]]:
-    """Yield the changed parts of a good one, with what is changed."""
+    """Yield changed versions of a valid part, with a description of the change."""
     for place, new in itertools.product(places(value), ODD):
         if place or new is not GONE:
             try:
                 part = write(replaced(value, place, new)).encode()
-            except (ValueError, TypeError):  # it cannot be written
+            except (ValueError, TypeError):  # it cannot be serialised
                 continue
             yield f"{'.'.join(map(str, place))} = {'nothing' if new is GONE else repr(new)[:40]}", part
 
 
 def main() -> None:
-    """Try all values, or each of so many, and print a row for each parser and the sums."""
+    """Try all values, or every Nth, and print a row for each parser and the totals."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--every", type=int, default=1)
     parser.add_argument("wanted", nargs="*", default=[""], help="parts of names")
     asked, tried, bad, files = parser.parse_args(), 0, 0, 0
-    warnings.simplefilter("ignore")  # of NumPy, on what it is asked to read
+    warnings.simplefilter("ignore")  # from NumPy, for the odd input
     for name, value, write in seeds():
         if not any(part in name for part in asked.wanted):
             continue

@@ -1,6 +1,6 @@
-"""Run the notebooks of this folder from top to bottom, each in an empty folder that has the files of `fixtures/`.
+"""Run the notebooks of this folder from top to bottom, each in an empty folder with the files of `fixtures/`.
 
-`python docs/notebooks/run.py` says what fails; with `--write` the outputs are put into the notebooks.
+`python docs/notebooks/run.py` reports failures; with `--write` the outputs are stored in the notebooks.
 """
 
 import os
@@ -16,14 +16,14 @@ import nbformat
 HERE = Path(__file__).parent
 FIXTURES = HERE.parents[1] / "fixtures"
 SECONDS = 300
-"""What a cell may take."""
+"""The time limit of a cell in seconds."""
 
 
 def executed(path: Path) -> Any:
     """Return a notebook with its outputs.
 
     Raises:
-        CellExecutionError: a cell fails.
+        CellExecutionError: if a cell fails.
     """
     notebook = nbformat.read(path, as_version=4)
     with tempfile.TemporaryDirectory() as folder:
@@ -38,7 +38,7 @@ def executed(path: Path) -> Any:
 
 
 def as_kept(notebook: Any) -> Any:
-    """Return a notebook without what differs from run to run: times of cells, and outputs that were drawn over."""
+    """Return a notebook without what differs from run to run: times of cells, and overwritten outputs."""
     for cell in notebook.cells:
         cell.metadata.pop("execution", None)
         if cell.cell_type == "code":
@@ -47,7 +47,7 @@ def as_kept(notebook: Any) -> Any:
 
 
 def main() -> None:
-    """Run the notebooks that are named, or all."""
+    """Run the named notebooks, or all."""
     names = [name for name in sys.argv[1:] if name != "--write"]
     for path in [HERE / name for name in names] or sorted(HERE.glob("*.ipynb")):
         notebook = executed(path)
