@@ -12,6 +12,7 @@ import signal
 import sys
 import tempfile
 import time
+import warnings
 import zipfile
 from collections import Counter
 from collections.abc import Callable, Mapping
@@ -22,6 +23,7 @@ import numpy as np
 
 from ckpttool import checkpoint
 from ckpttool.core.errors import CkptError
+from ckpttool.core.tensors import Array
 from ckpttool.formats.format import Writing
 from ckpttool.graph import files
 from ckpttool.graph.core import Graph
@@ -100,7 +102,67 @@ class Output:
         return found | {int(value) for tensor in opened.values() for value in np.unique(tensor.read())}
 
 
-OUTPUTS = [
+def _shards_of_torch(folder: Path, values: Mapping[str, Array]) -> str:
+    import torch
+
+    folder.mkdir()
+    for name, value in values.items():
+        torch.save({name: torch.from_numpy(value)}, folder / f"{name}.bin")
+    index = {"metadata": {}, "weight_map": {name: f"{name}.bin" for name in values}}
+    (folder / "pytorch_model.bin.index.json").write_text(json.dumps(index))
+    return "pytorch_model.bin.index.json"
+
+
+def _distributed(folder: Path, values: Mapping[str, Array]) -> str:
+    import torch
+    from torch.distributed.checkpoint.state_dict_saver import save
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # that it is a single process
+        save({name: torch.from_numpy(each) for name, each in values.items()}, checkpoint_id=folder, no_dist=True)
+    return ""
+
+
+def _zarr(folder: Path, values: Mapping[str, Array]) -> str:
+    for name, value in values.items():
+        (folder / name).mkdir(parents=True)
+        facts = {"zarr_format": 2, "shape": value.shape, "chunks": [1, *value.shape[1:]], "dtype": "<f4", "order": "C"}
+        (folder / name / ".zarray").write_text(
+            json.dumps({**facts, "compressor": None, "fill_value": 0, "filters": None})
+        )
+        for number, row in enumerate(value):
+            (folder / name / f"{number}.0").write_bytes(row.tobytes())
+    (folder / ".zgroup").write_text('{"zarr_format": 2}')
+    return ""
+
+
+class Linked:
+    """A link to one of several folders that other programs wrote; the writers change where it leads."""
+
+    graph, versions = False, 3
+
+    def __init__(self, name: str, make: Callable[[Path, Mapping[str, Array]], str]) -> None:
+        """Set the link's name, and what writes a folder of arrays and returns what is opened in it."""
+        self.name, self._make, self._opened = name, make, ""
+
+    def write(self, version: int) -> None:
+        """Let the link lead to a version, all of which are written first."""
+        for number in range(self.versions):
+            if not Path(f"{number}").exists():
+                values = {f"w{place}": np.full((4, 3), number, np.float32) for place in range(4)}
+                self._opened = self._make(Path(f"{number}"), values)
+        link = Path(f"link-{os.getpid()}-{version}")
+        link.symlink_to(str(version % self.versions))
+        link.replace(self.name)
+        time.sleep(0.02)
+
+    def read(self) -> set[int]:
+        """Return the versions that are found behind the link."""
+        opened = checkpoint.open(Path(self.name, self._opened))
+        return {int(value) for tensor in opened.values() for value in np.unique(tensor.read())}
+
+
+OUTPUTS: list[Output | Linked] = [
     Output("x.ckpt", graph=True),
     Output("folder", graph=True),
     Output("x.ckpt"),
@@ -110,10 +172,13 @@ OUTPUTS = [
     Output("x.npz"),
     Output("x.h5"),
     Output("x.keras"),
+    Linked("latest-torch", _shards_of_torch),
+    Linked("latest-distributed", _distributed),
+    Linked("latest-zarr", _zarr),
 ]
 
 
-def write_on(output: Output, seed: int) -> Callable[[], int]:
+def write_on(output: Output | Linked, seed: int) -> Callable[[], int]:
     """Return a writer's function, which writes its versions one after the other until it is killed."""
 
     def work() -> int:
@@ -125,7 +190,7 @@ def write_on(output: Output, seed: int) -> Callable[[], int]:
     return work
 
 
-def race(output: Output, rounds: int) -> Counter[str]:
+def race(output: Output | Linked, rounds: int) -> Counter[str]:
     """Read repeatedly while two writers are killed at random; return how often each outcome occurred."""
     found, chance, writers = Counter[str](), random.Random(7), [0, 0]
     output.write(1)

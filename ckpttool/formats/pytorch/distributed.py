@@ -15,6 +15,7 @@ from ckpttool.formats.pytorch.distributed_index import Chunk, Described, read_in
 from ckpttool.formats.pytorch.makers import DTYPES, storage
 from ckpttool.formats.pytorch.records import View
 from ckpttool.formats.reading.data_file import CheckpointFile, gathered, require_truth, swapped
+from ckpttool.formats.reading.raw_tensors import ClosedFile
 from ckpttool.formats.reading.window import Window
 
 
@@ -64,7 +65,9 @@ class DistributedTensors(Tensors):
     def _require_room(self) -> None:
         """Check that every part is within its file, and that the files are not smaller than the sum of their parts."""
         chunks = [(each, chunk) for each in self._described.values() for chunk in each.chunks]
-        files = {name: CheckpointFile(self.folder / name).size for name in sorted({chunk.file for _, chunk in chunks})}
+        names = sorted({chunk.file for _, chunk in chunks})
+        self._files = {name: ClosedFile.of(CheckpointFile(self.folder / name)) for name in names}
+        files = {name: file.size for name, file in self._files.items()}
         for described, chunk in chunks:
             size = math.prod(chunk.sizes) * described.dtype.itemsize
             if chunk.start + chunk.length > files[chunk.file] or chunk.length < size:
@@ -94,7 +97,9 @@ class DistributedTensors(Tensors):
     def _part(self, spec: TensorSpec, chunk: Chunk) -> Array:
         """Return a part of a tensor in C order, after verifying its checksum."""
         path = self.folder / chunk.file
-        archive = TorchArchive(path, Window(path, chunk.start, chunk.length))
+        window = Window(path, chunk.start, chunk.length)
+        window.require_unchanged(self._files[chunk.file].stamp)
+        archive = TorchArchive(path, window)
         view = interpreted(path, archive.record("data.pkl"), storage)
         if not isinstance(view, View) or (view.shape, view.dtype) != (chunk.sizes, spec.dtype):
             raise CorruptCheckpoint(

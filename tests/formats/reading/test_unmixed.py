@@ -54,6 +54,7 @@ def times_read(path: str, meanwhile: Callable[[], None]) -> int:
         ("folder", "folder/saved_model.pbtxt"),
         ("folder", "folder/.index"),
         ("folder", "folder/.meta"),
+        ("folder", "folder/.metadata"),
     ],
 )
 def test_which_files_say_what_belongs_together(opened: str, replaced: str) -> None:
@@ -78,6 +79,21 @@ def test_a_folder_is_another_one_when_it_is_replaced_and_not_when_something_is_p
         Path("old/variables").rename("folder/variables")
 
     assert times_read("folder", another) == 2
+
+
+@pytest.mark.parametrize("opened", ["latest", "latest/x", "latest/within/x.safetensors"])
+def test_a_link_that_led_elsewhere_meanwhile_is_another_one(opened: str) -> None:
+    """Whoever reads may have read both folders, although the link leads to the first again."""
+    for name in ("old", "new"):
+        Path(name, "within").mkdir(parents=True)
+    Path("latest").symlink_to("old")
+
+    def there_and_back() -> None:
+        for target in ("new", "old"):
+            Path("link").symlink_to(target)
+            Path("link").replace("latest")
+
+    assert times_read(opened, there_and_back) == 2
 
 
 def test_a_file_that_is_written_to_in_its_place_is_another_one() -> None:
