@@ -7,30 +7,26 @@ from typing import Any, Self
 from ckpttool.checkpoint import Checkpoint
 from ckpttool.core.calls import require_made
 from ckpttool.core.collector import collector_paused
-from ckpttool.core.dtypes import dtype_numbered
 from ckpttool.core.errors import GraphError
 from ckpttool.core.names import listed
 from ckpttool.core.tensors import Array, Tensor
 from ckpttool.data.class_files import Classes, check_count, class_names_of
 from ckpttool.data.dataset import check_class_names, training_splits
-from ckpttool.data.files import InputSpec, Source, Wanted
+from ckpttool.data.files import Source, Wanted
 from ckpttool.data.held_out import HeldOut
 from ckpttool.data.rows import Rows
 from ckpttool.data.splits import Split, check_class_numbers, check_labels
 from ckpttool.graph.contents.batch_losses import BatchLoss, batch_loss
 from ckpttool.graph.contents.class_names import class_names, with_class_names
-from ckpttool.graph.contents.op_outputs import known_shape
 from ckpttool.graph.contents.preprocessing import preprocessing_text
-from ckpttool.graph.contents.signatures import input_arguments, input_keys
 from ckpttool.graph.core import Graph, TensorRef
-from ckpttool.graph.ops import PLACEHOLDERS
 from ckpttool.graph.rewrite.any_rows import built_for
 from ckpttool.graph.rewrite.feeding import any_rows_place, feeding
 from ckpttool.graph.rewrite.inference import Inference, in_inference
 from ckpttool.graph.rewrite.whole_rows import with_whole_rows
 from ckpttool.graph.roles.comparisons import compares_class_numbers, comparison_kind
 from ckpttool.graph.roles.compiled import compiled_objective
-from ckpttool.graph.roles.resolve import ROLES, Roles, find_roles, needs_no_labels
+from ckpttool.graph.roles.resolve import ROLES, Roles, find_roles
 from ckpttool.graph.roles.served import called
 from ckpttool.model.model import Model
 from ckpttool.runtime.function import GraphFunction
@@ -43,12 +39,12 @@ from ckpttool.training.evaluation_rows import Which, evaluation_rows
 from ckpttool.training.objective import put_objective
 from ckpttool.training.preprocessing import (
     changed_note,
-    kept_steps,
     scaled_notes,
     trained_text,
     unused_notes,
     with_preprocessing,
 )
+from ckpttool.training.wanted import placeholder_spec, wanted_by
 
 _NO_CLASSES = frozenset({"sigmoid", "chances", "hinge", "difference"})
 """How losses compare outputs with labels that are not class indices."""
@@ -176,20 +172,7 @@ class Bound:
         Raises:
             GraphError: the inputs are unknown, or the labels are unknown and needed.
         """
-        graph, roles = self.model.graph, self.roles
-        if not roles.inputs:
-            raise GraphError(f"{graph.source}: no input placeholder is known; specify `inputs`")
-        specs, names = [placeholder_spec(graph, tensor) for tensor in roles.inputs], class_names(graph)
-        steps = kept_steps(graph, specs, TensorRef.parse(roles.labels).op if roles.labels else None)
-        inputs = tuple(replace(spec, steps=steps.get(spec.name)) for spec in specs)
-        if not labels:
-            return Wanted(inputs, None, features, beside=(roles.labels,) if roles.labels else (), classes=names)
-        if roles.labels is None and needs_no_labels(graph, roles):
-            return Wanted(inputs, None, features, classes=names)
-        if roles.labels is None:
-            raise GraphError(f"{graph.source}: no placeholder for labels is known; specify `labels`, or an `objective`")
-        target = placeholder_spec(graph, roles.labels)
-        return Wanted(inputs, replace(target, steps=steps.get(target.name)), features, classes=names)
+        return wanted_by(self.model.graph, self.roles, features, labels)
 
     @property
     def class_names(self) -> tuple[str, ...]:
@@ -292,22 +275,6 @@ class Bound:
 def mode(roles: Roles, training: bool) -> dict[str, bool]:
     """Return the feed of the training-mode placeholder; empty if the graph has none."""
     return {roles.training: training} if roles.training else {}
-
-
-def placeholder_spec(graph: Graph, tensor: str) -> InputSpec:
-    """Return the name, shape and dtype of a tensor that rows are fed to.
-
-    Raises:
-        GraphError: it is neither a placeholder nor an argument of a signature.
-    """
-    node, keys = graph.op(TensorRef.parse(tensor).op), tuple(input_keys(graph, tensor))
-    if node.op in PLACEHOLDERS:
-        shape = known_shape(node.attr["shape"].shape) if "shape" in node.attr else None
-        return InputSpec(node.name, shape, dtype_numbered(node.attr["dtype"].type), keys=keys)
-    signed = input_arguments(graph).get(tensor)
-    if signed is None:
-        raise GraphError(f"{graph.source}: {node.name} is a {node.op}, expected a placeholder that rows can be fed to")
-    return InputSpec(node.name, signed.shape, signed.dtype, keys=keys)
 
 
 def _own_objective(graph: Graph, given: Mapping[str, Any], needed: Collection[str]) -> Objective | None:

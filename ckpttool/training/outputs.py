@@ -18,7 +18,7 @@ from ckpttool.graph.core import Graph, TensorRef
 from ckpttool.graph.ops import PROBABILITIES
 from ckpttool.graph.roles.comparisons import comparison_kind, source
 from ckpttool.graph.roles.resolve import Roles, find_roles
-from ckpttool.training.bound import placeholder_spec
+from ckpttool.training.wanted import placeholder_spec
 
 _COMPUTES = frozenset({"BiasAdd", "BiasAddV1", "Add", "AddV2", "MatMul", "BatchMatMulV2", "Conv2D"})
 """Op types that compute logits from a variable whose last dimension is their number."""

@@ -19,7 +19,8 @@ from ckpttool.graph.rewrite.prune import subgraph
 from ckpttool.graph.rewrite.set_switches import with_switches_set
 from ckpttool.runtime.function import GraphFunction, runner
 from ckpttool.runtime.state import State
-from ckpttool.training.bound import Bound, mode, placeholder_spec
+from ckpttool.training.bound import Bound, mode
+from ckpttool.training.wanted import placeholder_spec
 
 ROWS = 64
 """Number of rows examined, evenly spaced; the inputs of the first batch norms are computed once."""

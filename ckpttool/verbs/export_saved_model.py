@@ -22,8 +22,8 @@ from ckpttool.model.families import write_folder
 from ckpttool.model.model import Model
 from ckpttool.model.rewrite_plan import RewritePlan, keys_of
 from ckpttool.runtime.preprocessing import with_preprocessing_ops
-from ckpttool.training.bound import placeholder_spec
 from ckpttool.training.preprocessing import kept_steps, written
+from ckpttool.training.wanted import placeholder_spec
 from ckpttool.verbs.inputs import with_preprocessed_inputs
 
 

@@ -9,8 +9,8 @@ from ckpttool.data.preprocessing import Preprocessing
 from ckpttool.graph.contents.preprocessing import preprocessing_text, with_preprocessing_text
 from ckpttool.graph.core import Graph, TensorRef
 from ckpttool.graph.roles.resolve import find_roles
-from ckpttool.training.bound import placeholder_spec
 from ckpttool.training.preprocessing import changed_note, with_preprocessing
+from ckpttool.training.wanted import placeholder_spec
 
 
 def with_preprocessed_inputs(

@@ -19,11 +19,12 @@ from ckpttool.searching.depths import Depth, depths
 from ckpttool.searching.features import FeaturePass
 from ckpttool.searching.quick import Ranking, ScoredDepth, ranking
 from ckpttool.searching.targets import Classes, Kind, doubts, targets_of
-from ckpttool.training.bound import Bound, placeholder_spec
+from ckpttool.training.bound import Bound
 from ckpttool.training.callbacks.callback import CallbackList, Callbacks
 from ckpttool.training.options import Options
 from ckpttool.training.preprocessing import scaled_notes
 from ckpttool.training.spread import odd_rows
+from ckpttool.training.wanted import placeholder_spec
 
 ROWS = 5000
 """The default maximum number of rows to score."""

@@ -22,7 +22,7 @@ from ckpttool.layouts.layout import channels_last
 from ckpttool.model.as_run import as_run
 from ckpttool.model.resolve import graph_beside, open_checkpoint
 from ckpttool.surgery.filters import COLOURS, GREY, IMAGES, STEPS, Filters, convolution_filters, dense_filters
-from ckpttool.training.bound import placeholder_spec
+from ckpttool.training.wanted import placeholder_spec
 
 MATRIX = 2
 """The dimensions of the kernel of a dense layer."""
