@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
+from ckpttool.catalogue.local_files import local
 from ckpttool.checkpoint.checkpoint import Checkpoint
 from ckpttool.checkpoint.named_tensors import as_tensors
 from ckpttool.core.tensors import Array, Tensor
@@ -11,7 +12,6 @@ from ckpttool.core.variable_kinds import OBJECT_GRAPH
 from ckpttool.formats import registry
 from ckpttool.formats.format import PLAIN, Format, Tensors, Writing
 from ckpttool.formats.reading.unmixed import unmixed
-from ckpttool.formats.reading.url_files import local
 from ckpttool.formats.tensorflow.prefix import prefix_of
 from ckpttool.lineage.output import KEY, staged_output
 from ckpttool.lineage.provenance import UNKNOWN, Command, Provenance, SourceFile, carried

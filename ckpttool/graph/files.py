@@ -8,11 +8,11 @@ from typing import TypeVar
 
 from google.protobuf.message import DecodeError, Message
 
+from ckpttool.catalogue.local_files import local
 from ckpttool.core.errors import CorruptCheckpoint, FormatError, GraphError, MissingFile
 from ckpttool.core.names import near_names
 from ckpttool.core.plain_files import is_file
 from ckpttool.formats import registry
-from ckpttool.formats.reading.url_files import local
 from ckpttool.formats.tensorflow.prefix import STATE_FILE, V1_SHARD, prefix_of
 from ckpttool.formats.tensorflow.tied_graph import is_tied, retie
 from ckpttool.formats.wire import text_messages

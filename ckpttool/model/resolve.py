@@ -7,13 +7,13 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 
 from ckpttool import checkpoint
+from ckpttool.catalogue.local_files import local
 from ckpttool.core.errors import CkptError, CorruptCheckpoint, FormatError, GraphError, MissingFile
 from ckpttool.core.names import Pattern, scopes
 from ckpttool.core.plain_files import is_file
 from ckpttool.core.variable_kinds import OBJECT_GRAPH
 from ckpttool.formats.keras.files import is_archive
 from ckpttool.formats.keras.scheme import is_application
-from ckpttool.formats.reading.url_files import local
 from ckpttool.formats.tensorflow.object_graph import EXPORTED_TWICE
 from ckpttool.formats.tensorflow.prefix import prefix_of
 from ckpttool.formats.wire.protos.meta_graph_pb2 import MetaGraphDef

@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from ckpttool.catalogue.local_files import local
 from ckpttool.checkpoint import Checkpoint
 from ckpttool.core.counts import counted
 from ckpttool.core.errors import CkptError, CorruptCheckpoint, MissingFile
@@ -11,7 +12,6 @@ from ckpttool.core.tensors import Tensor
 from ckpttool.formats import registry
 from ckpttool.formats.format import Tensors
 from ckpttool.formats.hdf5.source import is_hdf5
-from ckpttool.formats.reading.url_files import local
 from ckpttool.formats.tensorflow.bundle import files_of
 from ckpttool.formats.tensorflow.prefix import prefix_of
 from ckpttool.formats.tensorflow.v1 import files_of_version_1

@@ -4,11 +4,11 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from ckpttool.catalogue.local_files import local
 from ckpttool.core.errors import CorruptCheckpoint, UnknownName
 from ckpttool.core.names import Pattern, suggestion
 from ckpttool.core.tensors import Tensor
 from ckpttool.formats import registry
-from ckpttool.formats.reading.url_files import local
 from ckpttool.formats.tensorflow.prefix import prefix_of
 
 

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ckpttool.catalogue.local_files import local
 from ckpttool.catalogue.names import is_entry
 from ckpttool.core.counts import counted
-from ckpttool.formats.reading.url_files import local
 from ckpttool.formats.writing.files import refuse_existing, replacing
 from ckpttool.scanning import walk
 from ckpttool.scanning.finding import SEVERITIES, Finding, Severity, Unread

@@ -5,6 +5,7 @@ from typing import Any
 
 import click
 
+from ckpttool.catalogue.local_files import local
 from ckpttool.catalogue.names import is_entry
 from ckpttool.cli.options.completions import layer_names, rule_sets
 from ckpttool.cli.options.decorators import Decorator, checked_first, together
@@ -12,7 +13,6 @@ from ckpttool.cli.options.general import PATH, NotedPath
 from ckpttool.cli.show.tables import say
 from ckpttool.formats import registry
 from ckpttool.formats.keras.scheme import is_application
-from ckpttool.formats.reading.url_files import local
 from ckpttool.remote.paths import is_url
 
 

@@ -4,10 +4,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar, Self
 
+from ckpttool.catalogue.local_files import local
 from ckpttool.checkpoint import Checkpoint
 from ckpttool.core.errors import PlanError, UnknownName
 from ckpttool.core.names import listed
-from ckpttool.formats.reading.url_files import local
 from ckpttool.lineage.provenance import Provenance
 from ckpttool.surgery.edits.edit import Edit, EditWithoutValue
 from ckpttool.surgery.edits.splitting import refuse_slots

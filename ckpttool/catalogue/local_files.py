@@ -1,4 +1,4 @@
-"""Local paths for URLs: creates sparse files for the remote files that a URL may refer to.
+"""Local paths for `zoo:NAME`, and for URLs, with sparse files for the remote files that a URL may refer to.
 
 If fsspec can list the folder, all files that belong together are created. A web server has no listings: it is queried
 for each file name that the formats declare (`Format.files_beside`, `IN_FOLDER`, `files_named_in`).
