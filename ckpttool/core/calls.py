@@ -116,7 +116,8 @@ class Call:
             else f"{field.name}={written_value(field.default, field.type)}"
             for field in fields(cls)
         ]
-        summary = re.split(r"(?<=[.]) (?=[A-Z`])", " ".join((cls.__doc__ or "").split()))[0]
+        paragraph = (cls.__doc__ or "").partition("\n\n")[0]
+        summary = re.split(r"(?<=[.]) (?=[A-Z`])", " ".join(paragraph.split()))[0]
         return f"{cls.name}({', '.join(written)})", summary
 
     def __str__(self) -> str:

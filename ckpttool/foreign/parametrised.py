@@ -40,7 +40,7 @@ class Resolved:
         if name not in self.alone:
             return ""
         return (
-            f"{name} is a part of a weight under an unknown parametrisation, or whose other parts are missing ; "
+            f"{name} is a part of a weight under an unknown parametrisation, or whose other parts are missing; "
             "torch.nn.utils.parametrize.remove_parametrizations before saving (of the older forms "
             "remove_weight_norm, remove_spectral_norm, prune.remove) makes it a weight"
         )

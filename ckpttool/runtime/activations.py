@@ -29,7 +29,7 @@ def activate(activation: Activation | None, inputs: Any, switch: Switch) -> Any:
 
 @dataclass(frozen=True)
 class Linear(Activation):
-    """No activation, which None is, too."""
+    """No activation, as None."""
 
     name = "linear"
 

@@ -94,7 +94,7 @@ class _WithKernel(Layer):
 
 @dataclass(frozen=True)
 class Dense(_WithKernel):
-    """A fully connected layer on rows of units."""
+    """A fully connected layer."""
 
     name = "dense"
     units: int
@@ -125,7 +125,7 @@ class Dense(_WithKernel):
 
 @dataclass(frozen=True)
 class Conv2D(_WithKernel):
-    """A convolution of images."""
+    """A two-dimensional convolution."""
 
     name = "conv2d"
     filters: int
@@ -177,7 +177,7 @@ class _Pool(Layer):
 
 @dataclass(frozen=True)
 class MaxPool(_Pool):
-    """The largest of each window of an image."""
+    """Max pooling of images."""
 
     name, function = "max_pool", "max_pool2d"
     size: Sizes = (2, 2)
@@ -187,7 +187,7 @@ class MaxPool(_Pool):
 
 @dataclass(frozen=True)
 class AvgPool(_Pool):
-    """The mean of each window of an image."""
+    """Average pooling of images."""
 
     name, function = "avg_pool", "avg_pool2d"
     size: Sizes = (2, 2)
@@ -197,7 +197,7 @@ class AvgPool(_Pool):
 
 @dataclass(frozen=True)
 class GlobalAvgPool(Layer):
-    """The mean of each channel of an image, or of a series of steps."""
+    """Global average pooling: the mean of each channel of an image or a sequence."""
 
     name = "global_avg_pool"
 
@@ -211,7 +211,7 @@ class GlobalAvgPool(Layer):
 
 @dataclass(frozen=True)
 class Flatten(Layer):
-    """Rows of units of what has more dimensions."""
+    """Flatten all dimensions but the first."""
 
     name = "flatten"
 
@@ -225,7 +225,7 @@ class Flatten(Layer):
 
 @dataclass(frozen=True)
 class Dropout(Layer):
-    """Dropout of a rate in training (Srivastava et al. 2014)."""
+    """Dropout with a rate, in training only (Srivastava et al. 2014)."""
 
     name = "dropout"
     keeps_shape: ClassVar[bool] = True
@@ -242,7 +242,7 @@ class Dropout(Layer):
 
 @dataclass(frozen=True)
 class ActivationLayer(Layer):
-    """An activation alone."""
+    """An activation without a layer of its own."""
 
     name = "activation"
     keeps_shape: ClassVar[bool] = True

@@ -56,7 +56,7 @@ class Loss(Call):
 
 @dataclass(frozen=True)
 class Softmax(Loss):
-    """The cross entropy of the softmax, with class numbers for labels."""
+    """Softmax cross entropy; labels are class numbers."""
 
     name, numbered, smooths = "softmax", True, True
     activations = _SOFTMAX
@@ -77,7 +77,7 @@ class Softmax(Loss):
 
 @dataclass(frozen=True)
 class SoftmaxDense(Loss):
-    """The cross entropy of the softmax, with a row of probabilities for labels."""
+    """Softmax cross entropy; labels are rows of probabilities."""
 
     name, smooths = "softmax_dense", True
     activations = _SOFTMAX
@@ -96,7 +96,7 @@ class SoftmaxDense(Loss):
 
 @dataclass(frozen=True)
 class Sigmoid(Loss):
-    """A cross entropy per label, which is 0 or 1; weights of classes weigh the labels."""
+    """Sigmoid cross entropy per label, each 0 or 1; class weights apply to labels."""
 
     name, smooths = "sigmoid", True
     activations = frozenset({"Sigmoid"})
@@ -128,7 +128,7 @@ class OfNumbers(Loss):
 
 @dataclass(frozen=True)
 class MeanSquaredError(OfNumbers):
-    """The mean squared error, of numbers."""
+    """Mean squared error."""
 
     name = "mse"
 
@@ -139,7 +139,7 @@ class MeanSquaredError(OfNumbers):
 
 @dataclass(frozen=True)
 class MeanAbsoluteError(OfNumbers):
-    """The mean absolute error, of numbers."""
+    """Mean absolute error."""
 
     name = "mae"
 
@@ -150,7 +150,7 @@ class MeanAbsoluteError(OfNumbers):
 
 @dataclass(frozen=True)
 class MeanAbsolutePercentageError(OfNumbers):
-    """The mean absolute error in percent of the labels, of numbers."""
+    """Mean absolute percentage error."""
 
     name = "mape"
 
@@ -162,7 +162,7 @@ class MeanAbsolutePercentageError(OfNumbers):
 
 @dataclass(frozen=True)
 class Huber(OfNumbers):
-    """The Huber loss, of numbers: half of the square up to an error of 1, then linear."""
+    """Huber loss: half the squared error up to an error of 1, linear above."""
 
     name = "huber"
 
@@ -176,7 +176,7 @@ class Huber(OfNumbers):
 
 @dataclass(frozen=True)
 class LogCosh(OfNumbers):
-    """The logarithm of the hyperbolic cosine of the error, of numbers."""
+    """Logarithm of the hyperbolic cosine of the error."""
 
     name = "log_cosh"
 
@@ -189,7 +189,7 @@ class LogCosh(OfNumbers):
 
 @dataclass(frozen=True)
 class Hinge(Loss):
-    """The multi-class hinge loss (Crammer and Singer 2001), with class numbers for labels."""
+    """Multi-class hinge loss (Crammer and Singer 2001); labels are class numbers."""
 
     name, numbered = "hinge", True
     activations = _SOFTMAX

@@ -57,7 +57,7 @@ class Constant(Schedule):
 
 @dataclass(frozen=True)
 class Piecewise(Schedule):
-    """A factor for each piece between some steps.
+    """A factor for each interval between `steps`.
 
     `piecewise([1000, 2000], [1, 0.1, 0.01])`: the first factor up to step 1000, the second up to 2000, then the third.
     """
@@ -83,7 +83,7 @@ class Piecewise(Schedule):
 
 @dataclass(frozen=True)
 class Performance(Schedule):
-    """The rate times `factor` whenever `patience` epochs went by without a better one."""
+    """The rate is multiplied by `factor` after each `patience` epochs without improvement."""
 
     name = "performance"
     factor: float = 0.5
@@ -112,7 +112,7 @@ class Decay(Schedule):
 
 @dataclass(frozen=True)
 class Exponential(Decay):
-    """A rate that falls exponentially: rate^(t/s)."""
+    """Exponential decay: rate^(t/s)."""
 
     name = "exponential"
     rate: float = 0.1
@@ -130,7 +130,7 @@ class Exponential(Decay):
 
 @dataclass(frozen=True)
 class Power(Decay):
-    """A rate that falls by a power: (1 + t/s)^-c."""
+    """Power decay: (1 + t/s)^-c."""
 
     name = "power"
     steps: float | None = None
@@ -148,7 +148,7 @@ class Power(Decay):
 
 @dataclass(frozen=True)
 class Polynomial(Decay):
-    """A rate that falls from 1 to `end` by (1 - t/s)^power."""
+    """Polynomial decay from 1 to `end`: (1 - t/s)^power."""
 
     name = "polynomial"
     steps: float | None = None
@@ -169,7 +169,7 @@ class Polynomial(Decay):
 
 @dataclass(frozen=True)
 class Cosine(Decay):
-    """A rate that falls from 1 to `end` by half a cosine (Loshchilov and Hutter 2017)."""
+    """Cosine decay from 1 to `end` (Loshchilov and Hutter 2017)."""
 
     name = "cosine"
     steps: float | None = None

@@ -19,7 +19,7 @@ GREY = (0.2989, 0.5870, 0.1140)
 
 @dataclass(frozen=True)
 class Bgr(Step):
-    """Reverse the channels: red, green, blue become blue, green, red, and back. Order counts: it moves no means."""
+    """Reverse the order of the channels: RGB to BGR, or BGR to RGB. Order counts: it moves no means."""
 
     name = "bgr"
 
@@ -37,7 +37,7 @@ class Bgr(Step):
 
 @dataclass(frozen=True)
 class KerasMode(Step):
-    """What `keras.applications` do to red, green and blue bytes: caffe, tf or torch, its `preprocess_input`."""
+    """The `preprocess_input` of `keras.applications` for RGB bytes, in mode caffe, tf or torch."""
 
     name = "keras"
     mode: Literal["caffe", "tf", "torch"]
@@ -67,7 +67,7 @@ class KerasMode(Step):
 
 @dataclass(frozen=True)
 class Rgb(Step):
-    """Three channels: a grey one three times, those of an image with alpha without it, three as they are."""
+    """Convert to three channels: a grey channel is repeated, an alpha channel is removed."""
 
     name, arranges = "rgb", True
 
@@ -90,7 +90,7 @@ class Rgb(Step):
 
 @dataclass(frozen=True)
 class Grayscale(Step):
-    """One grey channel of red, green and blue, by their luma, as `tf.image.rgb_to_grayscale`."""
+    """Convert RGB to one grey channel, the luma, as `tf.image.rgb_to_grayscale` does."""
 
     name, arranges = "grayscale", True
 
@@ -110,7 +110,7 @@ class Grayscale(Step):
 
 @dataclass(frozen=True)
 class Resize(Step):
-    """Images of another size, as `tf.image.resize`; `crop=center` keeps their proportions, as Keras's `smart_resize`.
+    """Resize images as `tf.image.resize` does; `crop=center` keeps their aspect ratio, as Keras's `smart_resize` does.
 
     Without `width` they become square. `antialias` blurs before an image is made smaller, as Pillow does and
     `keras.utils.load_img`. Images of a folder, which have sizes of their own, are resized so when they are read.

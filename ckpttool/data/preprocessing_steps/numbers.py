@@ -16,7 +16,7 @@ OF_BYTES = (1 / 256, 1 / 50)
 
 @dataclass(frozen=True)
 class Scale(Step):
-    """Multiply by a factor, then add an offset: `scale(1/127.5, -1)` makes -1 to 1 of bytes, by dividing by 127.5."""
+    """Multiply by a factor, then add an offset: `scale(1/127.5, -1)` maps bytes to -1 to 1, by dividing by 127.5."""
 
     name = "scale"
     factor: float | tuple[float, ...] = 1.0
@@ -60,7 +60,7 @@ class Scale(Step):
 
 @dataclass(frozen=True)
 class Mean(Step):
-    """Subtract a mean: one number, or one for each channel, in the channels' order."""
+    """Subtract a mean: one number, or one per channel, in the order of the channels."""
 
     name, variadic = "mean", True
     values: tuple[float, ...]
@@ -87,7 +87,7 @@ class Mean(Step):
 
 @dataclass(frozen=True)
 class Standardize(Step):
-    """Subtract a mean and divide by a standard deviation: numbers, or lists of one for each channel or column."""
+    """Subtract a mean and divide by a standard deviation: numbers, or lists with one per channel or column."""
 
     name = "standardize"
     mean: float | tuple[float, ...] = 0.0
@@ -119,7 +119,7 @@ class Standardize(Step):
 
 @dataclass(frozen=True)
 class OneHot(Step):
-    """A row of so many zeros for each whole number, with a one in its place: `one_hot(10)`."""
+    """One-hot encode whole numbers as rows of `classes` numbers: `one_hot(10)`."""
 
     name = "one_hot"
     classes: int

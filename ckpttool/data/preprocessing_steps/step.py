@@ -65,7 +65,7 @@ class Step(Call):
 
 @dataclass(frozen=True)
 class Nothing(Step):
-    """Rows as they are: bytes are not divided by 255."""
+    """No preprocessing: bytes are not divided by 255."""
 
     name = "none"
 

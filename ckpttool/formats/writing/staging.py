@@ -110,7 +110,7 @@ def _settle_folder(folder: Path) -> None:
     except OSError as error:
         raise CorruptCheckpoint(
             f"{folder}: an output was written, but its files could not be moved out of {COMMITTED} yet: "
-            "{error.strerror}; any command of a user who may write there moves them"
+            f"{error.strerror}; any command of a user who may write there moves them"
         ) from error
 
 

@@ -49,8 +49,7 @@ def flattened(graph: Graph) -> Graph:
         graph = decided
     raise GraphError(
         f"{graph.source}: conditions that constants decide are nested over {DEPTH_LIMIT} levels deep; perhaps their "
-        "branches "
-        "call themselves endlessly"
+        "branches call themselves endlessly"
     )
 
 

@@ -14,7 +14,7 @@ from ckpttool.runtime.configure import tensorflow
 
 @dataclass(frozen=True)
 class Brightness(Colour):
-    """Add up to a fraction of the range of values, or take it away."""
+    """Add or subtract at most a fraction of the range of values."""
 
     name = "brightness"
     fraction: float
@@ -43,7 +43,7 @@ class _ByFactor(Colour):
 
 @dataclass(frozen=True)
 class Contrast(_ByFactor):
-    """Scale the distance to the mean of the image's channel by a factor."""
+    """Multiply the distance from the mean of each channel by a factor."""
 
     name = "contrast"
     low: float
@@ -57,7 +57,7 @@ class Contrast(_ByFactor):
 
 @dataclass(frozen=True)
 class Saturation(_ByFactor):
-    """Scale the saturation (of hue, saturation and value) by a factor, to 1 at most."""
+    """Multiply the saturation, in HSV, by a factor; it is clipped at 1."""
 
     name, channels = "saturation", 3
     low: float
@@ -73,7 +73,7 @@ class Saturation(_ByFactor):
 
 @dataclass(frozen=True)
 class Hue(Colour):
-    """Turn the hue by up to a fraction of the colour circle, to either side."""
+    """Shift the hue by at most a fraction of the colour circle, in either direction."""
 
     name, channels = "hue", 3
     fraction: float

@@ -18,7 +18,7 @@ _AS_FIRST: Any = None
 
 @dataclass(frozen=True)
 class Shift(Move):
-    """Move by up to a fraction of the width and of the height, to either side."""
+    """Shift by at most a fraction of the width and of the height, in either direction."""
 
     name, draws = "shift", 2
     horizontal: float
@@ -41,7 +41,7 @@ class Shift(Move):
 
 @dataclass(frozen=True)
 class Rotate(Move):
-    """Turn about the middle by up to so many degrees, to either side."""
+    """Rotate about the centre by at most `degrees`, in either direction."""
 
     name = "rotate"
     degrees: float
@@ -60,7 +60,7 @@ class Rotate(Move):
 
 @dataclass(frozen=True)
 class Scale(Move):
-    """Enlarge by a factor, the same in both directions, about the middle; below 1 the image becomes smaller."""
+    """Scale about the centre by a factor between `low` and `high`, the same for width and height."""
 
     name = "scale"
     low: float
@@ -80,7 +80,7 @@ class Scale(Move):
 
 @dataclass(frozen=True)
 class Flip(Move):
-    """Mirror left to right, top to bottom, or both, each in half of the rows."""
+    """Flip left to right, top to bottom, or both, each with probability 1/2."""
 
     name, draws = "flip", 2
     horizontal: bool = True
@@ -96,7 +96,7 @@ class Flip(Move):
 
 @dataclass(frozen=True)
 class Crop(Move):
-    """Cut out a window of so many pixels at a random place, and enlarge it to the size of the image."""
+    """Crop a window of `height` by `width` pixels at a random position, and resize it to the size of the image."""
 
     name, draws = "crop", 2
     height: int

@@ -77,7 +77,7 @@ class Adapter:
             modules.setdefault(match["module"], {})[_PARTS.get(match["part"], match["part"])] = tensor
         if not modules:
             raise FormatError(
-                f"{tensors.path}: no tensor is named like a part of LoRA, DoRA or IA3:  {listed(list(tensors), 3)}"
+                f"{tensors.path}: no tensor is named like a part of LoRA, DoRA or IA3: {listed(list(tensors), 3)}"
             )
         return cls(tensors, modules, whole, config or AdapterConfig(), flat)
 

@@ -70,7 +70,7 @@ class AdapterConfig:
         """
         kind = document.get("peft_type")
         if kind not in KINDS:
-            raise FormatError(f"{path}: peft_type is {kind!r}; known:  {', '.join(KINDS)}")
+            raise FormatError(f"{path}: peft_type is {kind!r}; known: {', '.join(KINDS)}")
         alphas = {str(key): float(value) for key, value in (document.get("alpha_pattern") or {}).items()}
         return cls(
             kind,

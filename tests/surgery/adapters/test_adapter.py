@@ -230,7 +230,7 @@ def test_the_lineage_names_the_adapter(base, tmp_path):
         ),
         (lambda t: {**t, "base_model.model.other.weight": torch.zeros(2)}, UnknownName, "the adapter's other.weight"),
         (lambda t: {**t, "base_model.model.head.weight": torch.zeros(2)}, PlanError, r"is \[2\], head.weight \[2, 6\]"),
-        (lambda t: {"x": torch.zeros(2)}, FormatError, "no tensor is named like a part of LoRA, DoRA or IA3:  x"),
+        (lambda t: {"x": torch.zeros(2)}, FormatError, "no tensor is named like a part of LoRA, DoRA or IA3: x"),
         (
             lambda t: {n.replace("layers.0.", ""): v for n, v in t.items()},
             PlanError,
@@ -247,7 +247,7 @@ def test_what_finds_no_place_is_refused(base, tmp_path, change, error, message):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ('{"peft_type": "LOHA"}', r"peft_type is 'LOHA'; known:  LORA, IA3"),
+        ('{"peft_type": "LOHA"}', r"peft_type is 'LOHA'; known: LORA, IA3"),
         ("{", "is not a configuration of an adapter"),
         ("[1]", "is not a configuration of an adapter"),
         ('{"peft_type": "LORA", "lora_alpha": "x"}', "is not a configuration of an adapter"),
