@@ -71,7 +71,7 @@ def merge(
     Args:
         checkpoints: Paths, checkpoints or models, in order.
         how: `union`, `intersection`, `linear`, `sum`, `task-arithmetic`, `slerp`, `ties`, `dare`,
-            `breadcrumbs`, `model-stock`; `soup` asks rows.
+            `breadcrumbs`, `model-stock`, `nuslerp`, `karcher`; `soup` asks rows.
         output: What to write; `soup` and `alpha` need one.
         data: The rows to evaluate on (`soup`, and `alpha`): a path, or in memory.
         overwrite: Whether an existing output is overwritten.

@@ -33,7 +33,7 @@ class MergeParameters(TypedDict, total=False):
     prefer: Prefer | None
     """Which checkpoint's tensor to take if several have the name (union, intersection)."""
     weights: tuple[float, ...] | None
-    """The weight of each checkpoint (linear, sum, task-arithmetic, ties, dare, breadcrumbs)."""
+    """The weight of each checkpoint (linear, sum, task-arithmetic, ties, dare, breadcrumbs, nuslerp, karcher)."""
     t: float | None
     """The interpolation factor from the first to the second, 0 to 1 (slerp)."""
     density: float | None
@@ -76,7 +76,7 @@ def plan_merge(
         checkpoints: Two or more; the order matters to `prefer`, `weights` and what is taken from the last.
         how: `union` has the tensors of all, `intersection` the names common to all; the methods of `METHODS` combine
             weights of the same name.
-        base: The common base model (task-arithmetic, ties, dare, breadcrumbs, model-stock).
+        base: The common base model (task-arithmetic, ties, dare, breadcrumbs, model-stock, nuslerp).
         vocab: The vocabulary of each checkpoint in order, then of the base: rows of the same token are merged (methods
             that combine weights).
         lenient: Skip weights whose shape or dtype differs; allow a union of an adapter with a model.

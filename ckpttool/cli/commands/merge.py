@@ -114,7 +114,8 @@ def merge(
     a difference (negative --weights subtract); slerp is spherical linear interpolation of two. task-arithmetic, ties
     and dare add task vectors (the differences from --base): all, with weights (a negative one unlearns the task); the
     largest elements that agree in sign; or a random sample. breadcrumbs adds them without outliers and small elements,
-    model-stock goes to their mean as far as they agree. --scale is the factor of the task vectors. Tensors that are
+    model-stock goes to their mean as far as they agree, nuslerp interpolates two of them on their arc. karcher is the
+    mean of directions at the mean norm. --scale is the factor of the task vectors. Tensors that are
     not weights, the graph and the kind of the output are those of the last checkpoint, as for average.
 
     Models with different vocabularies need a --vocab each: embeddings and output layers (the tensors with a dimension

@@ -2,9 +2,11 @@
 
 from ckpttool.surgery.merging.breadcrumbs import Breadcrumbs
 from ckpttool.surgery.merging.dare import Dare
+from ckpttool.surgery.merging.karcher import Karcher
 from ckpttool.surgery.merging.linear import Linear
 from ckpttool.surgery.merging.method import TaskVectorMethod, WeightMethod
 from ckpttool.surgery.merging.model_stock import ModelStock
+from ckpttool.surgery.merging.nuslerp import NuSlerp
 from ckpttool.surgery.merging.slerp import Slerp
 from ckpttool.surgery.merging.sum import Sum
 from ckpttool.surgery.merging.task_arithmetic import TaskArithmetic
@@ -12,7 +14,7 @@ from ckpttool.surgery.merging.ties import Ties
 
 _METHODS: tuple[type[WeightMethod | TaskVectorMethod], ...] = (
     *(Linear, Sum, TaskArithmetic, Slerp, Ties, Dare),
-    *(Breadcrumbs, ModelStock),
+    *(Breadcrumbs, ModelStock, NuSlerp, Karcher),
 )
 METHODS = {method.name: method for method in _METHODS}
 """The methods by their names."""

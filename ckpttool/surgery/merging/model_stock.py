@@ -13,8 +13,8 @@ import numpy as np
 
 from ckpttool.core.errors import PlanError
 from ckpttool.core.tensors import Tensor
-from ckpttool.surgery.blocks import in_step, scalar_product
-from ckpttool.surgery.merging.method import Combine, TaskVectorMethod, combined, wide
+from ckpttool.surgery.merging.method import Combine, TaskVectorMethod, combined
+from ckpttool.surgery.merging.products import products
 from ckpttool.surgery.merging.scales import UNSCALED, Scales
 
 LEAST = 1e-6
@@ -64,17 +64,10 @@ def interpolation(tensors: Sequence[Tensor], base: Tensor) -> float:
     >>> round(interpolation(one, Tensor.of("x", np.zeros(2))), 4)
     0.8284
     """
-    count = len(tensors)
-    products = np.zeros((count, count))
-    for start, *blocks in in_step([base, *tensors]):
-        own = wide(start)
-        moves = [wide(block) - own for block in blocks]
-        for one in range(count):
-            for other in range(one, count):
-                products[one, other] += scalar_product(moves[one], moves[other])
-    norms = np.sqrt(products.diagonal())
+    count, between = len(tensors), products(tensors, base)
+    norms = np.sqrt(between.diagonal())
     cosines = [
-        products[one, other] / max(norms[one] * norms[other], LEAST) for one, other in combinations(range(count), 2)
+        between[one, other] / max(norms[one] * norms[other], LEAST) for one, other in combinations(range(count), 2)
     ]
     if not np.isfinite(cosines).all():
         return 1.0  # a ratio of NaN would make every element NaN

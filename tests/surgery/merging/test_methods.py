@@ -16,9 +16,11 @@ from ckpttool.core.tensors import Tensor
 from ckpttool.surgery.merging import METHODS
 from ckpttool.surgery.merging.breadcrumbs import Breadcrumbs
 from ckpttool.surgery.merging.dare import Dare
+from ckpttool.surgery.merging.karcher import Karcher
 from ckpttool.surgery.merging.linear import Linear
 from ckpttool.surgery.merging.method import TaskVectorMethod
 from ckpttool.surgery.merging.model_stock import ModelStock
+from ckpttool.surgery.merging.nuslerp import NuSlerp
 from ckpttool.surgery.merging.slerp import Slerp
 from ckpttool.surgery.merging.ties import Ties, thresholds
 
@@ -212,3 +214,51 @@ def test_model_stock_keeps_the_base_where_models_say_the_opposite_or_nothing() -
         assert ModelStock().merge([of(np.array(one)), of(np.array(other))], base).read().tolist() == [1.0, 1.0]
     with pytest.raises(PlanError, match="goes by how models agree: expected two or more"):
         ModelStock().parts(1)
+
+
+def test_nuslerp_interpolates_task_vectors_at_the_second_weight_of_the_sum() -> None:
+    base, *models = np.random.default_rng(6).normal(size=(3, 300, 400))
+    moves = [model - base for model in models]
+    for weights, t in (((1.0, 1.0), 0.5), ((1.0, 3.0), 0.75), ((2.0, 0.0), 0.0)):
+        found = as_read(NuSlerp(weights).merge([of(model) for model in models], of(base)))
+        assert np.allclose(found, base + shoemake(*moves, t), rtol=1e-9, atol=1e-9)
+
+
+def test_nuslerp_of_parallel_and_of_missing_changes() -> None:
+    base, a = of(np.ones(3)), np.array([2.0, 3.0, 1.0])
+    assert NuSlerp((1.0, 3.0)).merge([of(a), of(2 * a - 1)], base).read().tolist() == [2.75, 4.5, 1.0]
+    found = NuSlerp().merge([of(a), base], base).read()  # a zero has no direction, and counts as orthogonal
+    assert np.allclose(found, 1 + (a - 1) * math.sqrt(0.5))
+    with pytest.raises(PlanError, match="`weights` 1,-1: the sum is 0, and divides"):
+        NuSlerp((1.0, -1.0)).merge([of(a), base], base)
+
+
+def frechet(models: list[Array], weights: Array) -> Array:
+    """Descend from the mean direction along the mean of the logarithms, in the space of the weights themselves."""
+    norms = np.array([np.linalg.norm(model) for model in models])
+    units = [model.ravel() / norm for model, norm in zip(models, norms, strict=True)]
+    mean = sum(weight * unit for weight, unit in zip(weights, units, strict=True))
+    mean /= np.linalg.norm(mean)
+    for _ in range(100):
+        angles = np.arccos(np.clip([unit @ mean for unit in units], -1, 1))
+        logs = [a / np.sin(a) * (u - np.cos(a) * mean) if a else 0 * u for a, u in zip(angles, units, strict=True)]
+        step = sum(weight * log for weight, log in zip(weights, logs, strict=True))
+        if (length := np.linalg.norm(step)) < 1e-12:
+            break
+        mean = np.cos(length) * mean + np.sin(length) * step / length
+    return (weights @ norms) * mean.reshape(models[0].shape)
+
+
+@pytest.mark.parametrize("weights", [(1.0, 1.0, 1.0), (3.0, 1.0, 1.0)])
+def test_karcher_is_the_mean_on_the_sphere_at_the_mean_norm(weights: tuple[float, ...]) -> None:
+    shared, *own = np.random.default_rng(7).normal(size=(4, 30, 40))
+    models = [scale * (shared + each) for scale, each in zip((1, 2, 0.5), own, strict=True)]
+    found = as_read(Karcher(weights).merge([of(model) for model in models]))
+    assert np.allclose(found, frechet(models, np.array(weights) / sum(weights)), rtol=0, atol=1e-4)
+
+
+def test_karcher_where_models_are_opposite_or_zero() -> None:
+    a, zero = np.array([3.0, 4.0]), np.zeros(2)
+    assert np.allclose(Karcher().merge([of(a), of(-a)]).read(), a)  # no mean is nearer than the first
+    assert np.allclose(Karcher().merge([of(a), of(zero)]).read(), a / 2)
+    assert Karcher().merge([of(zero), of(zero)]).read().tolist() == [0.0, 0.0]
