@@ -24,6 +24,8 @@ GROUPS = (32, 64, 128)
 """Group sizes along a row with separate scales, besides whole rows, columns and tensors."""
 FEWEST = 16
 """The minimum group size for which being on a grid cannot be a coincidence."""
+REPEATED = 4
+"""How often each value occurs in a group on average, at least, if it has few values: NF4 has 16 for 64 numbers."""
 PARTS = 4
 """The maximum number of steps between the two nearest numbers on a grid, if there are few numbers."""
 OFF = 0.02
@@ -67,18 +69,38 @@ def _is_quantised(a: Tensor, b: Tensor) -> bool:
     if shape is None:
         return False
     one, other = next(rows_in_step(a, b, shape[1]))
+    return _has_levels(other, one) and not _has_levels(one, one)
+
+
+def _has_levels(rows: Array, near: Array) -> bool:
+    """Return whether groups of numbers are on a grid, or have few values, and are about a level from `near`."""
     return any(
-        _on_grid(groups, near) and not _on_grid(before, before)
-        for groups, before, near in zip(_grouped(other), _grouped(one), _grouped(one), strict=True)
+        like(groups, before)
+        for groups, before in zip(_grouped(rows), _grouped(near), strict=True)
+        for like in (_on_grid, _of_few_values)
     )
 
 
 def _grouped(rows: Array) -> Iterator[Array]:
-    """Yield a matrix as groups [count, size] that may each have a grid, the largest groups first."""
+    """Yield a matrix as groups [count, size] that may each have levels of their own, the largest groups first."""
     yield rows.reshape(1, -1)
     yield rows
     yield rows.T
-    yield from (rows.reshape(-1, size) for size in GROUPS if rows.shape[1] % size == 0 and rows.shape[1] > size)
+    flat = rows.reshape(-1)
+    yield from (flat[: len(flat) // size * size].reshape(-1, size) for size in GROUPS if len(flat) > size)
+
+
+def _of_few_values(groups: Array, near: Array) -> bool:
+    """Return whether the numbers of each group have few values, in any distances, and are about a level from `near`."""
+    for group, others in zip(groups, near, strict=True):
+        values = np.unique(group)
+        if len(values) > min(LEVELS, len(group) // REPEATED) or not np.isfinite(values).all():
+            return False
+        if len(values) == 1 and (group != others).any():
+            return False
+        if len(values) > 1 and np.abs(group - others).max() > np.diff(values).max():
+            return False
+    return True
 
 
 def _on_grid(groups: Array, near: Array) -> bool:

@@ -20,19 +20,24 @@ LEFT = 1e-4
 """The fraction of a change's squared norm that may be outside of a low rank, in addition to rounding errors."""
 
 
+NOISE = 0.5
+"""The fraction of a change's squared norm from which rounding errors hide the rank of the rest."""
+
+
 @dataclass(frozen=True)
 class Spectrum:
     """The rank of a tensor's change; `of` is the full rank for its shape.
 
     `effective` is the participation ratio of the squared singular values, (sum s^2)^2 / sum s^4: the number of
     directions if all moved equally. `rank` is the number of directions that contain the whole change except rounding
-    errors of the tensor's dtype; None if it is larger than that of an adapter.
+    errors of the tensor's dtype; None if it is larger than that of an adapter, or `hidden` by these errors.
     """
 
     name: str
     effective: float
     rank: int | None
     of: int
+    hidden: bool = False
 
     def as_json(self) -> dict[str, Any]:
         """Return the fields as JSON values."""
@@ -101,10 +106,11 @@ class _Sketch:
         kept = values > values[-1] * 1e-12
         found = np.linalg.svd(self.through @ (vectors[:, kept] / np.sqrt(values[kept])), compute_uv=False) ** 2
         left = self.squares - np.cumsum(found)  # the squared norm without the largest values
-        allowed = LEFT * self.squares + 2 * rounding * self.weights
-        low = np.flatnonzero(left <= allowed)
-        rank = int(low[0]) + 1 if len(low) else None
+        noise = 2 * rounding * self.weights
+        low = np.flatnonzero(left <= LEFT * self.squares + noise)
+        hidden = noise >= NOISE * self.squares
+        rank = int(low[0]) + 1 if len(low) and not hidden else None
         if rank is not None and rank <= min(LARGEST_RANK, of // 4):
             return Spectrum(name, float(found.sum() ** 2 / np.square(found).sum()), rank, of)
         fourth = float(np.square(self.through).sum()) / DIRECTIONS
-        return Spectrum(name, min(float(of), self.squares**2 / fourth), None, of)
+        return Spectrum(name, min(float(of), self.squares**2 / fourth), None, of, hidden)

@@ -21,6 +21,7 @@ BESIDE = 0.02
 """The fraction of a change that may be orthogonal to the weights, due to rounding, if these were scaled."""
 _HEAD = re.compile(r"(^|[/._])(head|heads|classifier|logits|outputs?|predictions?|fc|score|top|lm_head)(_\d+)?$")
 _STATISTICS = re.compile(r"[/._](moving_mean|moving_variance|running_mean|running_var|num_batches_tracked)$")
+_BIAS = re.compile(r"[/._](bias|biases|beta|b)$")
 Order = Callable[[], Sequence[str]]
 """A function that returns the names of layers in data-flow order, or nothing if that is unknown."""
 
@@ -29,8 +30,8 @@ Order = Callable[[], Sequence[str]]
 class Verdict:
     """What happened: `kind` is one of those below, `text` describes it, `rank` is that of an adapter.
 
-    Kinds: nothing, optimizer, not finite, statistics, dtype, rounded, quantised, pruned, scaled, low rank, another
-    seed, head, upper layers, all, some, other model.
+    Kinds: nothing, optimizer, not finite, statistics, dtype, rounded, quantised, pruned, scaled, low rank, vectors,
+    another seed, head, upper layers, all, some, other model.
     """
 
     kind: str
@@ -62,7 +63,7 @@ def verdict(diff: Diff, found: Spectra, order: Order = tuple) -> Verdict:
     others = [layer for layer in diff.layers if layer.difference in ("only in A", "only in B", "not comparable")]
     if not changed and not others:
         return _without_weights(diff)
-    for say in (_broken, _statistics, _dtype, _one_by_one, _scaled, _low_rank, _seed):
+    for say in (_broken, _statistics, _dtype, _one_by_one, _scaled, _low_rank, _vectors, _seed):
         if not others and (said := say(diff, changed, found)):
             return said
     return _by_layers(diff, others, order)
@@ -134,14 +135,27 @@ def _where(diff: Diff) -> str:
 
 
 def _low_rank(diff: Diff, changed: Sequence[TensorChange], found: Spectra) -> Verdict | None:
-    known = found.known
+    known = {name: each for name, each in found.known.items() if not each.hidden}
     ranks = [each.rank for each in known.values() if each.rank is not None]
     widest = max((each.of for each in known.values()), default=0)
     if not ranks or len(ranks) < MOST * len(known) or (len(ranks) < 2 and widest < LARGEST_RANK):
         return None
     moved = [layer for layer in diff.layers if layer.difference == "moved"]
     of = f"{len(moved)} of {counted(len(diff.layers), 'layer')} moved"
-    return Verdict("low rank", f"low rank: looks like an adapter of rank {max(ranks)}; {of}", max(ranks))
+    whole = [layer_of(name) for name, each in known.items() if each.rank is None]
+    beside = f"; not of low rank: {listed(whole, SHOWN)}" if whole else ""
+    return Verdict("low rank", f"low rank: looks like an adapter of rank {max(ranks)}; {of}{beside}", max(ranks))
+
+
+def _vectors(diff: Diff, changed: Sequence[TensorChange], found: Spectra) -> Verdict | None:
+    """Return the verdict if biases, or scales of normalisations, moved beside unchanged matrices, else None."""
+    moved = [change.name for change in changed if not _STATISTICS.search(change.name)]
+    if found.matrices or not found.same or any(change.why != "values" for change in changed):
+        return None
+    what = "biases moved" if all(_BIAS.search(name) for name in moved) else "biases or scales moved, no matrix"
+    layers = list(dict.fromkeys(map(layer_of, moved)))
+    text = f"only {what}: in {len(layers)} of {counted(len(diff.layers), 'layer')}, {listed(layers, SHOWN)}"
+    return Verdict("vectors", "; ".join([text, *_of_statistics(_only_statistics(diff))]))
 
 
 def _seed(diff: Diff, changed: Sequence[TensorChange], found: Spectra) -> Verdict | None:
@@ -172,8 +186,10 @@ def _by_layers(diff: Diff, others: Sequence[LayerChange], order: Order) -> Verdi
         kind, text = "head", f"only the head moved: {names[0]}{_range(moved)}"
     elif is_top:
         kind, text = "upper layers", f"only the upper {len(names)} of {len(flow)} layers moved, from {above[0]} upwards"
-    else:
+    elif names := [layer.name for layer in moved if layer not in others]:
         kind, text = "some", f"{len(names)} of {counted(len(diff.layers), 'layer')} moved: {listed(names, SHOWN)}"
+    else:
+        return Verdict("some", f"{beside}; the others did not move")
     return Verdict(kind, "; ".join(filter(None, [text, beside])))
 
 

@@ -4,6 +4,7 @@ Each tensor is a point of a sphere. The mean lies in the plane of the models, so
 products alone, and then as one weighted sum. The steps and constants are those of mergekit's `karcher`.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
@@ -78,7 +79,7 @@ def coefficients(products: Array, weights: Array) -> Array:
 
 def _norm(parts: Array, cosines: Array) -> float:
     """Return the norm of a sum of unit vectors, given its factors."""
-    return float(np.sqrt(max(0.0, parts @ cosines @ parts)))
+    return math.sqrt(max(0.0, float(parts @ cosines @ parts)))
 
 
 def _unit(parts: Array, cosines: Array) -> Array | None:

@@ -134,3 +134,58 @@ def test_noise_is_none_of_these(network: Any) -> None:
     draw = np.random.default_rng(0)
     found = matrices(network, lambda array: array + draw.normal(0, 1e-3, array.shape).astype(np.float32))
     assert found.kind in ("all", "some")
+
+
+def tuned(network: Any, takes: Any, rate: float = 1e-2) -> Any:
+    """A copy of which the parameters were trained whose names `takes` says yes to."""
+    own = copy.deepcopy(network)
+    chosen = [value.requires_grad_(takes(name)) for name, value in own.named_parameters()]
+    return train(own, 1, [value for value in chosen if value.requires_grad], rate=rate)
+
+
+def test_biases_alone(network: Any) -> None:
+    found = said(state(network), state(tuned(network, lambda name: name.endswith("bias"))))
+    assert (found.kind, found.text.startswith("only biases moved: in ")) == ("vectors", True)
+
+
+def test_normalisations_alone(network: Any) -> None:
+    if type(network) is not Mlp:
+        found = said(state(network), state(tuned(network, lambda name: "norm" in name)))
+        layers = "3 of 7" if isinstance(network, ConvNet) else "4 of "
+        assert (found.kind, f"biases or scales moved, no matrix: in {layers}" in found.text) == ("vectors", True)
+
+
+def test_sixteen_values_in_blocks_of_sixty_four_as_nf4_has_them(network: Any) -> None:
+    values = torch.erfinv(torch.linspace(-0.9, 0.9, 16)).numpy()
+    values /= np.abs(values).max()
+
+    def quantised(array: Any) -> Any:
+        blocks = array.reshape(-1, 64) if array.size % 64 == 0 else array.reshape(1, -1)
+        scale = np.abs(blocks).max(1, keepdims=True)
+        nearest = np.abs((blocks / scale)[..., None] - values).argmin(-1)
+        return (values[nearest] * scale).astype(np.float32).reshape(array.shape)
+
+    assert matrices(network, quantised).kind == "quantised"
+
+
+def test_a_change_below_the_rounding_of_its_dtype_has_no_rank(network: Any) -> None:
+    before, after = state(network), state(tuned(network, lambda _: True, rate=1e-5))
+    narrow = [{name: value.astype(ml_dtypes.bfloat16) for name, value in each.items()} for each in (before, after)]
+    assert said(*narrow).kind in ("all", "some")
+
+
+def test_an_adapter_beside_a_head_that_was_trained_whole() -> None:
+    """Of five matrices four have a low rank."""
+    draw = np.random.default_rng(0)
+    names = [*(f"layers.{number}.weight" for number in range(4)), "head.weight"]
+    before = {name: draw.normal(0, 0.05, (64, 64)).astype(np.float32) for name in names}
+    moves = {name: draw.normal(0, 0.02, (64, 2)) @ draw.normal(0, 0.1, (2, 64)) for name in names[:-1]}
+    moves["head.weight"] = draw.normal(0, 0.01, (64, 64))
+    found = said(before, {name: (value + moves[name]).astype(np.float32) for name, value in before.items()})
+    assert found.text == "low rank: looks like an adapter of rank 2; 5 of 5 layers moved; not of low rank: head"
+
+
+def test_more_tokens_are_no_change_of_the_others() -> None:
+    before = {"embed.weight": np.ones((5, 3), np.float32), "fc.weight": np.ones((3, 3), np.float32)}
+    found = said(before, {**before, "embed.weight": np.ones((7, 3), np.float32)})
+    assert found.text == "1 layer not comparable: embed; the others did not move"
