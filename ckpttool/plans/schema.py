@@ -24,7 +24,7 @@ def schema() -> dict[str, Any]:
 
     >>> edit = schema()["properties"]["step"]["items"]["anyOf"][0]
     >>> edit["properties"]["drop-slots"]["description"]
-    "Leave out the optimizer's slots; step counters stay."
+    "Drop the optimizer's slots; step counters are kept."
     """
     names: dict[str, Any] = {"type": "array", "items": TEXT}
     hashed = {**TEXT, "description": "The SHA-256 of the file, if the plan is for that file only."}

@@ -11,7 +11,7 @@ from click.testing import CliRunner
 
 from ckpttool import __version__
 from ckpttool.cli import ABOUT_ITSELF, ALIASES, COMMANDS, SHORT, main
-from ckpttool.cli.show.help import FIRST, GROUPS, OWN, LongHelp, grouped, long_name
+from ckpttool.cli.show.help import FIRST, GROUPS, IN_ORDER, OWN, LongHelp, grouped, long_name
 from ckpttool.cli.summaries import SUMMARIES
 
 LONG = sorted(FIRST)
@@ -60,8 +60,9 @@ def test_a_long_help_shows_what_matters_first_and_names_all_others(name: str) ->
 def test_all_options_stand_in_groups(name: str) -> None:
     shown = text(name, "--help-all")
     headings = [line.removesuffix(":") for line in shown.splitlines() if line.endswith(":") and line[0] != " "]
-    assert headings == [each for each in (OWN, *GROUPS) if each in headings]
+    assert headings == [each for each in (IN_ORDER, OWN, *GROUPS) if each in headings]
     assert "Output" in headings
+    assert (IN_ORDER in headings) is (name == "edit")
     for option in command_of(name).params:
         if isinstance(option, click.Option):
             assert f"--{long_name(option)}" in shown

@@ -31,9 +31,9 @@ def log(checkpoint: Path, as_plan: bool, as_json: bool) -> None:
     that of its index, which has a checksum of every tensor. A source that was modified is shown as `changed since`, a
     missing one as `gone`. The exit code is 1 if there is no history.
 
-    With --plan the steps of edit, convert, merge, average, split, join and apply are printed as one plan in TOML, of
-    sources with their hashes. What another command made is a source; where it made CKPT itself, that is said and the
-    exit code is 1.
+    --plan prints the steps of edit, convert, merge, average, split, join and apply as one plan in TOML, with the hashes
+    of its sources. An output of any other command becomes a source; if CKPT itself is one, that is an error (exit
+    code 1).
 
     \b
     Example:

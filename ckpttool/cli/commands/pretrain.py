@@ -76,25 +76,26 @@ def pretrain(
     With --end-to-end the encoders and decoders of all layers are then stacked and trained together in one
     more stage, "all layers"; the layers of --from MODEL are not changed.
 
-    --plot draws the curves of all layers, of autoencoders and rbm below rows beside what is made of them again;
-    OUT.history.csv has the figures, --tensorboard a folder for each layer. The effective rank says how many directions
-    a layer's features have (Roy and Vetterli 2007); a layer that gives nearly the same for all rows is told.
+    --plot draws the learning curves of all layers, for autoencoders and rbm with examples beside their reconstructions;
+    OUT.history.csv has the figures, --tensorboard a folder for each layer. The effective rank is the number of
+    directions in which a layer's features vary (Roy and Vetterli 2007); a layer whose features are nearly constant
+    is reported.
 
     \b
     Methods:
       autoencoder(noise=gaussian(0.3), tied=False, sparsity=0, compare=squared)
-          each layer gives what its input can be made of again; noise: gaussian(0.3), mask(0.3)
+          each layer is trained to reconstruct its input; noise: gaussian(0.3), mask(0.3)
       rbm(steps=1, chains=0, visible=bernoulli)
           each dense sigmoid layer is a restricted Boltzmann machine; visible: bernoulli, gaussian
       pairs(margin=1, mining=all, by=label, near=None)
-          rows with the same label lie near one another, others apart; mining: all, semi_hard; by=group: with the same
-          --group; near=5: at most 5 rows apart, as in the order of time
+          examples with the same label get similar features, others different ones; mining: all, semi_hard;
+          by=group: with the same --group; near=5: at most 5 rows apart, as in a time series
       corrupt(how=shuffle(0.5), margin=1)
-          rows as they are have a higher score than corrupted ones; how: noise(0.5), shuffle(0.5), patches(8)
+          original examples get a higher score than corrupted ones; how: noise(0.5), shuffle(0.5), patches(8)
       rotate
-          which of four quarter turns a square image has
+          the rotation of a square image by 0, 90, 180 or 270 degrees is predicted
       views(loss=vicreg, units=256)
-          two views of an image, by --augment, are alike; loss: vicreg, barlow
+          two views of an image, by --augment, get similar features; loss: vicreg, barlow
 
     \b
     Example:

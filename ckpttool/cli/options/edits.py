@@ -9,7 +9,7 @@ import click
 
 from ckpttool.cli.click_private import given_in_order
 from ckpttool.cli.options.decorators import Decorator, together
-from ckpttool.cli.show.help import LongHelp
+from ckpttool.cli.show.help import IN_ORDER, LongHelp
 from ckpttool.surgery.edits import EDITS
 from ckpttool.surgery.edits.steps import Step, read_script
 
@@ -18,6 +18,8 @@ SCRIPT = "script"
 
 class EditOption(click.Option):
     """A repeatable option that specifies an edit."""
+
+    heading = IN_ORDER
 
 
 class EditCommand(LongHelp):

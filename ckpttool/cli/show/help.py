@@ -43,6 +43,7 @@ GROUPS = {
 GAP = 2
 """Spaces between the columns of Click's lists."""
 OWN = "Options of its own"
+IN_ORDER = "Edits, applied in the order given"
 
 
 class LongHelp(click.Command):
@@ -91,12 +92,15 @@ def all_options(command: click.Command, ctx: click.Context) -> str:
 
 
 def grouped(options: Sequence[click.Parameter]) -> dict[str, list[click.Parameter]]:
-    """Return options by the heading of their group, in the order of the headings, with the command's own first."""
+    """Return options by the heading of their group: first the edits, then the command's own.
+
+    An option's own attribute `heading` has precedence over the group of its name.
+    """
     places = {name: heading for heading, names in GROUPS.items() for name in names.split()}
-    found: dict[str, list[click.Parameter]] = {heading: [] for heading in (OWN, *GROUPS)}
+    places |= {"help": "Output", "help-all": "Output"}
+    found: dict[str, list[click.Parameter]] = {heading: [] for heading in (IN_ORDER, OWN, *GROUPS)}
     for each in options:
-        heading = "Output" if long_name(each) in ("help", "help-all") else places.get(long_name(each), OWN)
-        found[heading].append(each)
+        found[getattr(each, "heading", places.get(long_name(each), OWN))].append(each)
     return {heading: some for heading, some in found.items() if some}
 
 

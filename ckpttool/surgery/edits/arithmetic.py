@@ -83,7 +83,7 @@ class Scale(_OfEachNumber):
 
 @dataclass(frozen=True)
 class Clamp(_OfEachNumber):
-    """Keep numbers between two bounds; `-inf` or `inf` leaves one open.
+    """Clip to two bounds; `-inf` or `inf` omits one.
 
     NaN is unchanged.
 

@@ -18,7 +18,7 @@ _OPTION = re.compile(r"(?:^|,)\s*(epsilon|axis)\s*=\s*([^,]+)$")
 
 @dataclass(frozen=True)
 class FoldBatchNorm(Edit):
-    r"""Fold batch normalisations into the layers before them; CONV=BN says which, where names do not.
+    r"""Fold batch normalisations into the layers before them; CONV=BN names a pair if names do not show it.
 
     `(.*)conv(\d)=\1bn\2` pairs layers by a pattern and its groups, `epsilon=1e-3` specifies the epsilon if the file
     does not, `axis=1` the output axis of kernels. Kernel and bias are computed in float64: gamma / sqrt(variance +

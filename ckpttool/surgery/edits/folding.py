@@ -15,7 +15,7 @@ from ckpttool.surgery.edits.splitting import refuse_slots
 
 @dataclass(frozen=True)
 class FoldAdapter(Edit):
-    """Put an adapter (LoRA, DoRA, IA3; of PEFT or kohya) into the weights: its folder or file, or FOLDER=SCALE.
+    """Merge an adapter (LoRA, DoRA, IA3; of PEFT or kohya) into the weights: its folder or file, or FOLDER=SCALE.
 
     The change is computed in float32 when a weight is read, and the result is rounded to the weight's dtype. Every
     tensor of the adapter must match a weight.
@@ -57,7 +57,7 @@ class FoldAdapter(Edit):
 
 @dataclass(frozen=True)
 class FoldParametrisations(EditWithoutValue):
-    """Make weights under weight norm, spectral norm or pruning of PyTorch plain: whole, without their parts.
+    """Fold weight norm, spectral norm and pruning of PyTorch into plain weights.
 
     `weight_g` and `weight_v`, `weight_orig` with `weight_u` or `weight_mask`, and tensors below `parametrizations` are
     replaced by `weight`, as by `torch.nn.utils.parametrize.remove_parametrizations`. It is computed in float64.

@@ -21,7 +21,7 @@ _TEXT = re.compile(r"(?P<names>.+?)\s*=\s*(?P<layout>[a-z_]+\s*(?:\(.*\))?)", re
 
 @dataclass(frozen=True)
 class LayOut(Edit):
-    r"""Arrange kernels as TensorFlow has them: 'RE=conv', 'RE=flatten(64)', any layout of imports.
+    r"""Arrange kernels as in TensorFlow: 'RE=conv', 'RE=flatten(64)', any layout of imports.
 
     The layout is one of docs/layouts.md. For one with several tensors, there is a pattern for each, and a name for each
     result: `(.*)weight_ih_l0 (.*)weight_hh_l0 => \1kernel \1recurrent_kernel = lstm(torch, keras)`. Tensors with equal
@@ -114,7 +114,7 @@ class LayOut(Edit):
 
 @dataclass(frozen=True)
 class LayOutBack(LayOut):
-    """The way back of `layout`: arrange TensorFlow's kernels as PyTorch has them, 'RE=conv'.
+    """The inverse of `layout`: arrange TensorFlow's kernels as in PyTorch, 'RE=conv'.
 
     >>> import numpy as np
     >>> before = Checkpoint.of({"fc/kernel": np.zeros((784, 300))})

@@ -31,7 +31,7 @@ class _OfPattern(Edit):
 
 @dataclass(frozen=True)
 class Keep(_OfPattern):
-    """Keep the tensors that a pattern takes, with their slots.
+    """Keep only the tensors that match a pattern, with their slots.
 
     >>> import numpy as np
     >>> names = ["hidden1/kernel", "hidden1/kernel/Momentum", "outputs/kernel", "global_step"]
@@ -48,7 +48,7 @@ class Keep(_OfPattern):
 
 @dataclass(frozen=True)
 class Drop(_OfPattern):
-    """Leave out the tensors that a pattern takes, with their slots.
+    """Drop the tensors that match a pattern, with their slots.
 
     >>> import numpy as np
     >>> names = ["hidden1/kernel", "hidden1/kernel/Momentum", "outputs/kernel", "global_step"]
@@ -74,7 +74,7 @@ def _with_slots(ckpt: Checkpoint, pattern: str) -> set[str]:
 
 @dataclass(frozen=True)
 class DropSlots(EditWithoutValue):
-    """Leave out the optimizer's slots; step counters stay.
+    """Drop the optimizer's slots; step counters are kept.
 
     >>> import numpy as np
     >>> names = ["fc/kernel", "fc/kernel/Adam", "fc/kernel/Adam_1", "beta1_power", "global_step"]
@@ -98,7 +98,7 @@ class DropSlots(EditWithoutValue):
 
 @dataclass(frozen=True)
 class Rename(Edit):
-    r"""New names for whole components: 'hidden(\d)=>fc\1'.
+    r"""Rename whole components: 'hidden(\d)=>fc\1'.
 
     Of several rules, 'a=>b; b=>a', the first that matches a name is applied. Slots are renamed with their variables: if
     no rule matches a slot's name, the variable's name in it is replaced.
@@ -135,7 +135,7 @@ class Rename(Edit):
 
 @dataclass(frozen=True)
 class Copy(Edit):
-    r"""Put a copy beside what a pattern takes, under a new name: 'hidden1=>hidden2'.
+    r"""Copy what matches a pattern to a new name: 'hidden1=>hidden2'.
 
     Slots are not copied. The graph has no variable for a copy, which exists only in the checkpoint.
 
@@ -170,7 +170,7 @@ class Copy(Edit):
 
 @dataclass(frozen=True)
 class AddPrefix(Edit):
-    """Put a scope before every name.
+    """Add a scope in front of every name.
 
     `model` results in `model/hidden1/kernel`, or `model.features.0.weight` for dotted names; the separator can be
     specified by `model/` or `model.`.
@@ -206,7 +206,7 @@ class AddPrefix(Edit):
 
 @dataclass(frozen=True)
 class StripPrefix(Edit):
-    """Take a scope off every name.
+    """Remove a scope from the front of every name.
 
     >>> import numpy as np
     >>> list(StripPrefix("model/").apply(Checkpoint.of({"model/hidden1/kernel": np.zeros(2)})))

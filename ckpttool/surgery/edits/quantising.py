@@ -63,7 +63,7 @@ class Quantise(EditToDtype):
 
 @dataclass(frozen=True)
 class Dequantise(EditToDtype):
-    """Floats of what quantise made int8.
+    """Convert int8 that quantise made back to floats.
 
     The scales are removed.
 

@@ -56,7 +56,7 @@ class MeanOf(Reduction):
 
 @dataclass(frozen=True)
 class Reduce(Edit):
-    """Sum or mean along an axis, of which size 1 is left; `keep=False` drops it.
+    """Sum or mean along an axis, which keeps size 1; `keep=False` drops it.
 
     Averages of a variable are reduced in the same way, an optimizer's other slots to their mean. Numbers are added in
     float64 and rounded once, to the tensor's dtype.

@@ -115,7 +115,7 @@ class To(Call):
 
 @dataclass(frozen=True)
 class Resize(Edit):
-    """Another size, biases along: fill mean, zeros, normal, rows, rows([0, 1]).
+    """Change a size, biases included: fill mean, zeros, normal, rows, rows([0, 1]).
 
     Existing rows come first. Along the output axis (the last one, in PyTorch's files the first), biases of the same
     layer and length are resized, too, with the same fill, and so are tied tensors. A variable's slots are also resized:

@@ -54,7 +54,7 @@ class _OfShape(Edit):
 
 @dataclass(frozen=True)
 class Transpose(_OfShape):
-    """Put dimensions into another order.
+    """Permute the axes.
 
     `1,0` transposes a matrix.
 
@@ -89,7 +89,7 @@ class Transpose(_OfShape):
 
 @dataclass(frozen=True)
 class Reshape(_OfShape):
-    """The same elements in another shape.
+    """Reshape; the elements stay the same.
 
     One size may be -1, and is computed from the others.
 
@@ -126,7 +126,7 @@ class Reshape(_OfShape):
 
 @dataclass(frozen=True)
 class Slice(_OfShape):
-    """Keep a part along an axis.
+    """Keep a range along an axis.
 
     The range is from `start` up to, but excluding, `stop`; negative numbers count from the end.
 
@@ -173,7 +173,7 @@ class Slice(_OfShape):
 
 @dataclass(frozen=True)
 class Pad(Edit):
-    """Put a value around an axis.
+    """Pad an axis with a value.
 
     Elements are added before and after those along the axis; an optimizer's slots are padded with zeros.
 

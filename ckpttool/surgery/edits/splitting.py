@@ -137,7 +137,7 @@ class SplitParts(Edit):
 
 @dataclass(frozen=True)
 class FuseParts(Edit):
-    """Fuse tensors along an axis into one, the way back of `split-parts`.
+    """Fuse tensors along an axis into one, the inverse of `split-parts`.
 
     RE matches the scopes that contain the parts: with `.*=q,k,v=>c_attn, axis=-1`, `h.0.q.weight`, `h.0.k.weight` and
     `h.0.v.weight` become `h.0.c_attn.weight`. With `heads=12`, the parts are arranged within each head.

@@ -27,7 +27,7 @@ from ckpttool.surgery.edits.edit import (
 
 @dataclass(frozen=True)
 class Averages(EditWithoutValue):
-    """Moving averages (EMA) in the places of the weights that they are of.
+    """Use moving averages (EMA) in place of the weights.
 
     The averages themselves are kept, because the graph's Saver reads them.
 
@@ -77,7 +77,7 @@ class EditToDtype(Edit):
 
 @dataclass(frozen=True)
 class Cast(EditToDtype):
-    """Another dtype: of the weights that are floats, or what RE takes.
+    """Cast the floating-point weights, or what RE matches, to another dtype.
 
     With `slots`, an optimizer's floats count as weights. Values are rounded to the nearest; a value that the dtype
     cannot represent raises an error when it is read.
@@ -133,7 +133,7 @@ class Magnitude(Call):
 
 @dataclass(frozen=True)
 class Prune(Edit):
-    """Set the smallest to zero: a share, or magnitude(BOUND).
+    """Set the smallest numbers to zero: a fraction, or magnitude(BOUND).
 
     A fraction of each tensor's elements is pruned, or all with a magnitude below a bound. Of equal magnitudes, the
     first are pruned. NaN is not pruned.
@@ -221,7 +221,7 @@ def _magnitudes(array: Array) -> Array:
 
 @dataclass(frozen=True)
 class SetValue(Edit):
-    """Other numbers: a number, FILE.npy, FILE.npz:KEY.
+    """Replace the values: a number, FILE.npy, FILE.npz:KEY.
 
     A number for all elements, or an array of the tensor's shape from an `.npy`, or with a `key` from any checkpoint.
     Shape and dtype are kept.
