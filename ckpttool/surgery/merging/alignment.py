@@ -26,6 +26,8 @@ Tokens = Literal["all", "last"]
 """Which tokens a merged model has: those of all models, the last one's first, or only the last one's."""
 NONE = -1
 """The row number of a token that a model lacks."""
+SCATTERED = 100
+"""Rows per run of consecutive ones below which a tensor's rows are read at random."""
 
 
 @dataclass(frozen=True)
@@ -177,7 +179,9 @@ class _Aligned:
         """Return the rows of a checkpoint's tensor, which is loaded at most once."""
         found = self._open.get(place)
         if found is None:
-            found = self._open[place] = rows_of(self._tensors[place])
+            own = self._numbers[place]
+            scattered = bool(SCATTERED * np.count_nonzero(np.diff(own[own != NONE]) != 1) > len(own))
+            found = self._open[place] = rows_of(self._tensors[place], scattered)
         return found
 
     def _assembled(self, place: int, wanted: Array, take: Callable[[int, Array], Array]) -> Array:

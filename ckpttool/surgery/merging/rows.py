@@ -21,8 +21,11 @@ class Rows(Protocol):
         """Check that the file has not changed since it was opened."""
 
 
-def rows_of(tensor: Tensor) -> Rows:
+def rows_of(tensor: Tensor, scattered: bool = False) -> Rows:
     """Return access to the rows of a tensor; rows of a tensor stored uncompressed in a file are read on demand.
+
+    If `scattered` rows will be taken, the file is read in order first: then the system has them in memory, while a disk
+    takes some twenty times as long to find each of them.
 
     >>> rows_of(Tensor.of("w", np.array([[1.0, 2.0], [3.0, 4.0]]))).take(np.array([1, 1, 0])).tolist()
     [[3.0, 4.0], [3.0, 4.0], [1.0, 2.0]]
@@ -32,7 +35,7 @@ def rows_of(tensor: Tensor) -> Rows:
     """
     if tensor.extent is None:
         return _RowsInMemory(tensor)
-    return _RowsInFile(tensor, tensor.extent)
+    return _RowsInFile(tensor, tensor.extent, scattered)
 
 
 class _RowsInMemory:
@@ -48,8 +51,8 @@ class _RowsInMemory:
 
 
 class _RowsInFile:
-    def __init__(self, tensor: Tensor, extent: Extent) -> None:
-        if extent.crc is not None or extent.require_whole is not None:
+    def __init__(self, tensor: Tensor, extent: Extent, scattered: bool) -> None:
+        if scattered or extent.crc is not None or extent.require_whole is not None:
             for _ in arrays(tensor):  # the checksum covers all rows, so all are read once to verify it
                 pass
         self._file = CheckpointFile(extent.path)

@@ -11,8 +11,10 @@ from ckpttool import checkpoint
 from ckpttool.checkpoint import Checkpoint
 from ckpttool.core.errors import CkptError, PlanError, UnknownName
 from ckpttool.core.tensors import Tensor
+from ckpttool.surgery.blocks import arrays
 from ckpttool.surgery.merge import plan_merge
 from ckpttool.surgery.merging import rows as rows_module
+from ckpttool.surgery.merging.alignment import align
 from ckpttool.surgery.merging.vocabulary import Vocabulary
 
 draw = np.random.default_rng(5)
@@ -202,3 +204,23 @@ def test_slabs_are_whole_whatever_the_blocks_of_the_file(monkeypatch: pytest.Mon
     parts = list(rows_module.slabs(Tensor.of("w", array), 1))
     assert {part.shape[0] for part in parts} == {2, 1}
     np.testing.assert_array_equal(np.concatenate(parts), array)
+
+
+@pytest.mark.parametrize(("order", "scattered"), [(range(299, -1, -1), True), (range(300), False)])
+def test_a_file_is_read_in_order_before_scattered_rows_are_taken(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, order: range, scattered: bool
+) -> None:
+    read: list[str] = []
+
+    def watched(tensor: Tensor) -> Any:
+        read.append(tensor.name)
+        return arrays(tensor)
+
+    monkeypatch.setattr("ckpttool.surgery.merging.rows.arrays", watched)
+    embed = np.random.default_rng(0).normal(size=(300, 4)).astype(np.float32)
+    for name in ("a", "b"):
+        checkpoint.save({"embed": embed}, tmp_path / f"{name}.safetensors")
+    words = [Vocabulary.of([f"w{number}" for number in numbers]) for numbers in (order, range(300))]
+    aligned = align([checkpoint.open(tmp_path / f"{name}.safetensors") for name in ("a", "b")], words)
+    assert aligned.models[0]["embed"].read().tolist() == embed[[*order]].tolist()
+    assert (read == ["embed"]) is scattered
