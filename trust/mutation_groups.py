@@ -86,7 +86,7 @@ GROUPS = {
         ("formats/reading",),
     ),
     "prefix": Group(
-        ("formats/tensorflow/prefix.py",),
+        ("formats/tensorflow/prefix.py", "formats/tensorflow/folder.py"),
         ("formats/tensorflow/test_prefix.py",),
     ),
 }

@@ -6,7 +6,8 @@ from pathlib import Path
 
 from ckpttool.core.counts import counted
 from ckpttool.core.errors import PlanError
-from ckpttool.formats.tensorflow.prefix import checkpoints_in, record_checkpoint
+from ckpttool.formats.tensorflow.folder import checkpoints_in
+from ckpttool.formats.tensorflow.prefix import record_checkpoint
 from ckpttool.lineage.output import staged_output
 from ckpttool.lineage.provenance import Command
 from ckpttool.model.checkpoint_plan import CheckpointPlan

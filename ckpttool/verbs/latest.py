@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from ckpttool.formats.tensorflow.prefix import checkpoints_in, latest_checkpoint
+from ckpttool.formats.tensorflow.folder import checkpoints_in, latest_checkpoint
 from ckpttool.model.resolve import Talk
 
 

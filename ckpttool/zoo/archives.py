@@ -23,6 +23,7 @@ from ckpttool.catalogue.manifest import safe_path
 from ckpttool.core.counts import counted
 from ckpttool.core.errors import CkptError, CorruptCheckpoint
 from ckpttool.zoo.choosing import Candidate, chosen
+from ckpttool.zoo.xz import open_xz
 
 _SUFFIX = re.compile(r"(\.tar|\.tar\.(gz|bz2|xz)|\.tgz|\.zip)$", re.IGNORECASE)
 MOST_FILES = 100_000
@@ -31,11 +32,6 @@ LARGEST, LARGEST_RATIO = 4 << 30, 100
 """An archive is refused if its content exceeds both this size in bytes and this multiple of the archive's size."""
 _LONGEST_PIECE = 1 << 20
 """The size in bytes of pieces that are copied, and the maximum size of a tar member's headers."""
-_MOST_MEMORY = 160 << 20
-"""The memory limit in bytes for .xz: the file itself declares its dictionary size, up to 4 GiB.
-
-`xz -9` needs 65 MiB.
-"""
 _DAMAGE = (
     tarfile.TarError,
     zipfile.BadZipFile,
@@ -49,63 +45,7 @@ _DAMAGE = (
 )
 
 
-class _Xz(io.RawIOBase):
-    """Decompression of .xz in bounded memory; `lzma.open` has no limit."""
-
-    def __init__(self, file: IO[bytes]) -> None:
-        self._packed = file
-        self._rewind()
-
-    def _rewind(self) -> None:
-        self._packed.seek(0)
-        self._at, self._stream = 0, _xz_stream()
-
-    def readable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return True
-
-    def readinto(self, view: Any) -> int:
-        piece = b""
-        while not piece:
-            if self._stream.eof:  # another stream may follow, after zeros
-                rest = self._stream.unused_data
-                while not (rest := rest.lstrip(b"\0")):
-                    if not (rest := self._packed.read(_LONGEST_PIECE)):
-                        return 0
-                self._stream = _xz_stream()
-            elif self._stream.needs_input and not (rest := self._packed.read(_LONGEST_PIECE)):
-                raise EOFError("the compressed bytes end early")
-            elif not self._stream.needs_input:
-                rest = b""
-            piece = self._stream.decompress(rest, len(view))
-        view[: len(piece)] = piece
-        self._at += len(piece)
-        return len(piece)
-
-    def seek(self, position: int, whence: int = io.SEEK_SET) -> int:
-        if whence != io.SEEK_SET:
-            raise io.UnsupportedOperation("its length is unknown")
-        if position < self._at:
-            self._rewind()
-        while self._at < position and self.read(min(position - self._at, _LONGEST_PIECE)):
-            pass
-        return self._at
-
-    def tell(self) -> int:
-        return self._at
-
-
-def _xz_stream() -> lzma.LZMADecompressor:
-    return lzma.LZMADecompressor(lzma.FORMAT_XZ, _MOST_MEMORY)
-
-
-def _xz(file: IO[bytes]) -> IO[bytes]:
-    return io.BufferedReader(_Xz(file))
-
-
-_PACKED: dict[bytes, Callable[[IO[bytes]], Any]] = {b"\x1f\x8b": gzip.open, b"BZh": bz2.open, b"\xfd7zXZ": _xz}
+_PACKED: dict[bytes, Callable[[IO[bytes]], Any]] = {b"\x1f\x8b": gzip.open, b"BZh": bz2.open, b"\xfd7zXZ": open_xz}
 """Signatures of compressed tar files, with the functions that open them."""
 _ZIP = b"PK"
 """The first bytes of a zip."""

@@ -6,11 +6,9 @@ TensorFlow records the latest checkpoint of a folder (checkpoint_state.proto).
 
 import os
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 from google.protobuf.message import DecodeError
 
@@ -18,11 +16,8 @@ from ckpttool.core.errors import CorruptCheckpoint, FormatError, MissingFile
 from ckpttool.core.plain_files import is_file, resolved
 from ckpttool.formats.wire import text_messages
 from ckpttool.formats.wire.protos.bundle_pb2 import CheckpointState
-from ckpttool.formats.wire.table import is_table
 from ckpttool.formats.writing.files import replacing
-from ckpttool.formats.writing.staging import settle
 from ckpttool.remote import sparse_files
-from ckpttool.remote.paths import is_remote
 
 _SHARD = re.compile(r"\.data-(\d{5,})-of-(\d{5,})")
 V1_SHARD = re.compile(r"-(\d{5}|\?{5})-of-(\d{5})\Z")
@@ -41,8 +36,6 @@ OTHERS = (
     "Data/com.apple.CoreML",
 )
 """Files that identify a folder as a checkpoint in another format, or as a model that is recognised but not read."""
-_STEP = re.compile(r"-(\d+)(\.ckpt)?\Z")
-"""The step in the names of a run's checkpoints: model.ckpt-1000, ckpt-5, and Keras's cp-0005.ckpt."""
 _ELSEWHERE = re.compile(r"[A-Za-z][\w+.-]*://|[A-Za-z]:[\\/]|\\\\|/")
 """The start of an absolute path: in a bucket, on Windows, or on POSIX."""
 
@@ -193,10 +186,10 @@ def _confined(directory: Path, stored: str) -> Path | None:
         inside = directory / os.path.relpath(inside, resolved(directory))
     elsewhere = _ELSEWHERE.match(stored) is not None
     within = resolved(inside.parent).is_relative_to(resolved(directory)) and inside.name not in ("", "..")
-    if within and (not elsewhere or _is_there(inside)):
-        return inside if _is_there(inside) or not _is_there(moved) else moved
+    if within and (not elsewhere or is_there(inside)):
+        return inside if is_there(inside) or not is_there(moved) else moved
     if elsewhere:
-        return moved if _is_there(moved) else None
+        return moved if is_there(moved) else None
     raise ValueError("is outside of its folder")
 
 
@@ -204,87 +197,13 @@ def _last_part(stored: str) -> str:
     return re.split(r"[/\\]", stored)[-1]
 
 
-def _is_there(prefix: Path) -> bool:
+def is_there(prefix: Path) -> bool:
     """Return whether a prefix has a checkpoint: a bundle's index, or the (first) file of version 1."""
     if prefix.name in ("", ".."):
         return False
     shards = V1_SHARD.search(prefix.name)
     first = prefix.with_name(f"{prefix.name[: shards.start()]}-00000-of-{shards[2]}") if shards else prefix
     return is_file(first) or is_file(BundleFiles.of(prefix).index)
-
-
-@dataclass(frozen=True)
-class FolderCheckpoint:
-    """A checkpoint of a folder: its prefix, the step in its name, and the time its index was written, in Unix seconds.
-
-    The time is None for a checkpoint at a URL.
-    """
-
-    prefix: Path
-    step: int | None
-    time: float | None
-
-    def row(self) -> dict[str, Any]:
-        """Return the columns of a table; the time is in UTC."""
-        time = None if self.time is None else datetime.fromtimestamp(self.time, UTC)
-        written = time and time.isoformat(" ", "seconds")
-        return {"prefix": str(self.prefix), "step": self.step, "written": written}
-
-
-def checkpoints_in(folder: Path) -> list[FolderCheckpoint]:
-    """Return TensorFlow's checkpoints in a folder, sorted by step, then by time; those without a step come first.
-
-    Raises:
-        MissingFile: it is no folder, or contains none.
-    """
-    _require_folder(folder)
-    checkpoints: dict[Path, FolderCheckpoint] = {}
-    for file in folder.iterdir():
-        if (prefix := _begun_by(file)) is not None:
-            step = _STEP.search(prefix.name)
-            time = None if is_remote(file) else file.stat().st_mtime
-            checkpoints[prefix] = FolderCheckpoint(prefix, int(step[1]) if step else None, time)
-    if not checkpoints:
-        below = sorted({path.parent.name for path in folder.glob("*/*.index")})
-        hint = f"; look in {', '.join(below[:5])}" if below else ""
-        raise MissingFile(f"{folder} is a folder without a checkpoint: no .index is in it{hint}")
-    return sorted(checkpoints.values(), key=lambda each: (-1 if each.step is None else each.step, each.time or 0))
-
-
-def _begun_by(file: Path) -> Path | None:
-    """Return the prefix of a checkpoint, given its index or a file of version 1; None for other files."""
-    if file.name.endswith(".index"):
-        return file.with_name(file.name.removesuffix(".index")) if file.is_file() else None
-    prefix = file.with_name(V1_SHARD.sub("", file.name))
-    named = prefix != file or _STEP.search(prefix.name) or file.suffix == ".ckpt" or is_file(f"{file}.meta")
-    return prefix if named and file.is_file() and is_table(file) else None
-
-
-def latest_checkpoint(folder: Path, say: Callable[[str], None]) -> Path:
-    """Return the prefix of the latest checkpoint according to a folder's `checkpoint` file, or else by the step.
-
-    `say` is called with the reason if the file cannot be used.
-
-    Raises:
-        MissingFile: it is no folder, or contains no checkpoint.
-        FormatError: the file is damaged, or names a path outside of the folder.
-    """
-    _require_folder(folder)
-    try:
-        prefix = recorded_checkpoint(folder)
-        if _is_there(prefix):
-            return prefix.with_name(V1_SHARD.sub("", prefix.name))
-        raise MissingFile(f"{folder / STATE_FILE} refers to {prefix}, which is missing")
-    except MissingFile as error:
-        prefix = checkpoints_in(folder)[-1].prefix
-        say(f"{error}; {prefix.name} is the checkpoint with the most steps")
-        return prefix
-
-
-def _require_folder(folder: Path) -> None:
-    if not folder.is_dir():
-        raise MissingFile(f"{folder}: {'not a folder' if folder.exists() else 'no such folder'}")
-    settle(folder)
 
 
 def is_saved_model(path: Path) -> bool:

@@ -10,11 +10,9 @@ from conformance import tensors_of
 from ckpttool.core.errors import CkptError, CorruptCheckpoint, FormatError, MissingFile
 from ckpttool.formats.tensorflow import prefix as prefixes
 from ckpttool.formats.tensorflow.bundle import Bundle
+from ckpttool.formats.tensorflow.folder import FolderCheckpoint, checkpoints_in, latest_checkpoint
 from ckpttool.formats.tensorflow.prefix import (
     BundleFiles,
-    FolderCheckpoint,
-    checkpoints_in,
-    latest_checkpoint,
     prefix_of,
     record_checkpoint,
     recorded_checkpoint,
