@@ -71,10 +71,10 @@ class InputSpec:
 class Wanted:
     """The placeholders of the inputs and the labels, and how to read the data for them.
 
-    `features` describes the contents of records that do not describe themselves. If no labels are wanted, `beside`
-    names columns of labels that the data may contain anyway, which are not inputs. `group` names the column of the
-    rows' groups, which is not an input either. `classes` are the model's class names in the order of their numbers: if
-    the data has class names too, its labels get the model's numbers.
+    `features` describes the contents of records that do not describe themselves. `beside` names columns of labels that
+    the data may contain beside those that are wanted, which are not inputs. `group` names the column of the rows'
+    groups, which is not an input either. `classes` are the model's class names in the order of their numbers: if the
+    data has class names too, its labels get the model's numbers.
     """
 
     inputs: tuple[InputSpec, ...] = ()
@@ -86,9 +86,8 @@ class Wanted:
 
     def label_names(self) -> list[str]:
         """Return the possible names of the column of labels, the likeliest first."""
-        names = [self.labels.name] if self.labels else [name.removesuffix(":0") for name in self.beside]
-        own = [each for name in names for each in (name, name.rpartition("/")[2])]
-        return list(dict.fromkeys([*own, "y", "Y", "label", "labels", "class", "target"]))
+        names = self.labels.names if self.labels else self.beside
+        return list(dict.fromkeys([*names, "y", "Y", "label", "labels", "class", "target"]))
 
 
 @dataclass(frozen=True)

@@ -12,11 +12,13 @@ from ckpttool.data.class_files import Classes, check_count, class_names_of
 from ckpttool.data.fitting import INTEGERS
 from ckpttool.graph.contents.class_names import with_class_names
 from ckpttool.graph.contents.op_outputs import known_shape, shape_of_output
+from ckpttool.graph.contents.signatures import output_tensors
 from ckpttool.graph.contents.static_shapes import static_shape
 from ckpttool.graph.contents.variable_ops import variable_behind
 from ckpttool.graph.core import Graph, TensorRef
 from ckpttool.graph.ops import PROBABILITIES
 from ckpttool.graph.roles.comparisons import comparison_kind, source
+from ckpttool.graph.roles.compiled import compiled_objective
 from ckpttool.graph.roles.resolve import Roles, find_roles
 from ckpttool.training.wanted import placeholder_spec
 
@@ -114,12 +116,15 @@ MEANINGS = {
 """Meanings by how the loss compares outputs with labels."""
 _ACTIVATIONS = {"Softmax": Meaning("class", _same), "Sigmoid": Meaning("labels", _same, above=0.5)}
 """Meanings by the op type of the outputs, if there is no loss."""
+_OBJECTIVES = {kind: MEANINGS[kind.partition("_")[0]] for kind in ("softmax", "softmax_dense", "sigmoid")}
+"""Meanings of logits by the objective that a Keras network was compiled with; the others are of numbers."""
 
 
 def meaning(graph: Graph, roles: Roles, tensor: str) -> Meaning | None:
     """Return the meaning of an output tensor; None if the graph does not determine it.
 
-    It follows from the loss, else from the activation; else logits are classes if there is one integer label per row.
+    It follows from the loss, else from the activation, else from the loss that a Keras network was compiled with; else
+    logits are classes if there is one integer label per row.
     """
     kind = comparison_kind(graph, roles.loss, tensor) if roles.loss else None
     if kind is not None:
@@ -127,6 +132,9 @@ def meaning(graph: Graph, roles: Roles, tensor: str) -> Meaning | None:
     activation = graph.op(source(graph, TensorRef.parse(tensor)).op).op
     if activation in _ACTIVATIONS:
         return _ACTIVATIONS[activation]
+    compiled = compiled_objective(graph) if tensor in output_tensors(graph) else None
+    if compiled is not None:
+        return _OBJECTIVES.get(compiled.objective, MEANINGS["difference"])
     return MEANINGS["hits"] if tensor == roles.logits and _are_classes(graph, roles) else None
 
 

@@ -11,6 +11,7 @@ from ckpttool.graph.contents.signatures import input_arguments, input_keys
 from ckpttool.graph.core import Graph, TensorRef
 from ckpttool.graph.ops import PLACEHOLDERS
 from ckpttool.graph.roles.resolve import Roles, needs_no_labels
+from ckpttool.graph.roles.served import output_names
 from ckpttool.training.preprocessing import kept_steps
 
 
@@ -25,14 +26,19 @@ def wanted_by(graph: Graph, roles: Roles, features: str | None = None, labels: b
     specs, names = [placeholder_spec(graph, tensor) for tensor in roles.inputs], class_names(graph)
     steps = kept_steps(graph, specs, TensorRef.parse(roles.labels).op if roles.labels else None)
     inputs = tuple(replace(spec, steps=steps.get(spec.name)) for spec in specs)
-    if not labels:
-        return Wanted(inputs, None, features, beside=(roles.labels,) if roles.labels else (), classes=names)
-    if roles.labels is None and needs_no_labels(graph, roles):
-        return Wanted(inputs, None, features, classes=names)
-    if roles.labels is None:
+    taken = {name for spec in specs for name in spec.names}
+    outputs = {key: tensors for key, tensors in output_names(graph).items() if key not in taken}
+    target = placeholder_spec(graph, roles.labels) if roles.labels else None
+    if target is not None:
+        own = tuple(key for key, tensors in outputs.items() if roles.logits in tensors)
+        target = replace(target, steps=steps.get(target.name), keys=(*target.keys, *own))
+    beside = tuple(dict.fromkeys([*(target.names if target else ()), *outputs]))
+    wanted = Wanted(inputs, target, features, beside=beside, classes=names)
+    if not labels or (target is None and needs_no_labels(graph, roles)):
+        return replace(wanted, labels=None)
+    if target is None:
         raise GraphError(f"{graph.source}: no placeholder for labels is known; specify `labels`, or an `objective`")
-    target = placeholder_spec(graph, roles.labels)
-    return Wanted(inputs, replace(target, steps=steps.get(target.name)), features, classes=names)
+    return wanted
 
 
 def placeholder_spec(graph: Graph, tensor: str) -> InputSpec:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from ckpttool.core.errors import GraphError, PlanError
+from ckpttool.core.errors import DataError, GraphError, PlanError
 from ckpttool.core.tensors import Array
 from ckpttool.model.model import Model
 from ckpttool.runtime.objectives import Objective
@@ -16,6 +16,7 @@ from ckpttool.training.bound import Bound
 from ckpttool.training.options import Options
 from ckpttool.verbs.evaluate import evaluate
 from ckpttool.verbs.finetune import finetune
+from ckpttool.verbs.predict import predicted
 
 RANDOM = np.random.default_rng(2)
 ROWS = RANDOM.normal(size=(40, 8)).astype(np.float32)
@@ -264,3 +265,72 @@ def test_what_keras_compiled_and_is_no_objective_is_said_with_the_way_on(tmp_pat
     assert found.loss == pytest.approx(np.mean((live.predict(ROWS, verbose=0)[0] - ROWS[:, :2]) ** 2), rel=1e-5)
     with pytest.raises(GraphError, match="it was compiled with mse, and its output is masked"):
         evaluate(compiled(tmp_path, "mse", masked=True)[1], rows)
+
+
+def unlabelled(folder: Path) -> Path:
+    """Save the rows without labels."""
+    np.savez(folder / "unlabelled.npz", X=ROWS)
+    return folder / "unlabelled.npz"
+
+
+def test_labels_may_be_named_like_the_output_that_they_are_compared_with(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    live, model = compiled(tmp_path, ["mse", "mae"], outputs=2)
+    labels = {name: RANDOM.normal(size=(40, 2)).astype(np.float32) for name in "ab"}
+    np.savez(tmp_path / "both.npz", X=ROWS, **labels)
+    outputs = dict(zip("ab", live.predict(ROWS, verbose=0), strict=True))
+    for name, of_it in labels.items():
+        found = evaluate(model, tmp_path / "both.npz", roles={"logits": name}, objective=Objective("mse"))
+        assert found.loss == pytest.approx(np.mean((outputs[name] - of_it) ** 2), rel=1e-5)
+    with pytest.raises(
+        DataError, match="no array for y: expected y_train or a_train or Y_train or y or a or Y, found X"
+    ):
+        evaluate(model, unlabelled(tmp_path), roles={"logits": "a"}, objective=Objective("mse"))
+
+
+def test_columns_named_like_outputs_are_labels_and_no_inputs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import keras as k
+
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    inputs = k.Input((8,), name="features")
+    live = k.Model(inputs, {name: k.layers.Dense(1, name=name)(inputs) for name in ("age", "price")})
+    live.save(tmp_path / "net.keras")
+    prices = ROWS.sum(1)
+    lines = [
+        ",".join(map(repr, [*row, price, 30.0])) for row, price in zip(ROWS.tolist(), prices.tolist(), strict=True)
+    ]
+    (tmp_path / "rows.csv").write_text("\n".join(["a,b,c,d,e,f,g,h,price,age", *lines]))
+    model, expected = Model.open(tmp_path / "net.keras"), live.predict(ROWS, verbose=0)["price"]
+    found = evaluate(model, tmp_path / "rows.csv", roles={"logits": "price"}, objective=Objective("mse"))
+    assert found.loss == pytest.approx(np.mean((expected[:, 0] - prices) ** 2), rel=1e-5)
+    np.testing.assert_allclose(predicted(model, tmp_path / "rows.csv", tensor="price")["outputs"], expected, rtol=1e-4)
+
+
+def test_an_output_is_no_placeholder_of_labels(tmp_path: Path) -> None:
+    model = compiled(tmp_path, ["mse", "mae"], outputs=2)[1]
+    problem = r"`labels` a: a/\S+:0 is an output of the model, not a placeholder; leave `labels` out"
+    with pytest.raises(GraphError, match=problem):
+        evaluate(model, unlabelled(tmp_path), roles={"logits": "a", "labels": "a"}, objective=Objective("mse"))
+
+
+@pytest.mark.parametrize(
+    ("loss", "columns"),
+    [
+        ("SparseCategoricalCrossentropy", ["classes", "probabilities", "logits"]),
+        ("CategoricalCrossentropy", ["classes", "probabilities", "logits"]),
+        ("BinaryCrossentropy", ["labels", "probabilities", "logits"]),
+        ("MeanSquaredError", ["outputs"]),
+    ],
+)
+def test_the_compiled_loss_says_what_is_predicted(tmp_path: Path, loss: str, columns: list[str]) -> None:
+    import keras as k
+
+    live, model = compiled(tmp_path, getattr(k.losses, loss)(**({"from_logits": True} if len(columns) > 1 else {})))
+    found, outputs = predicted(model, unlabelled(tmp_path)), live.predict(ROWS, verbose=0)
+    assert list(found) == ["rows", *columns]
+    np.testing.assert_allclose(found[columns[-1]], outputs, rtol=1e-5, atol=1e-6)
+    if "probabilities" in columns:
+        activation = k.ops.sigmoid if "labels" in columns else k.ops.softmax
+        np.testing.assert_allclose(found["probabilities"], activation(outputs), rtol=1e-5)

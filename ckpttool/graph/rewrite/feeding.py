@@ -16,7 +16,7 @@ from ckpttool.formats.wire.protos.graph_pb2 import NodeDef, TensorShapeProto
 from ckpttool.graph.contents.named import tensor_named
 from ckpttool.graph.contents.op_outputs import dtype_of_output, known_shape
 from ckpttool.graph.contents.pipelines import pipeline_ends, streamed_shape
-from ckpttool.graph.contents.signatures import input_arguments, with_input_shapes
+from ckpttool.graph.contents.signatures import input_arguments, output_tensors, with_input_shapes
 from ckpttool.graph.core import Graph, TensorRef
 from ckpttool.graph.free_names import FreeNames
 from ckpttool.graph.ops import PLACEHOLDERS
@@ -97,11 +97,17 @@ def feeding(
 
 
 def _place(graph: Graph, text: str, parameter: str) -> Place:
-    """Parse a place, and check that its tensor is in the graph."""
+    """Parse a place, and check that its tensor is in the graph, and that labels are not what the model computes."""
     place = Place.parse(text, parameter)
     ref = tensor_named(graph, str(place.tensor), f"`{parameter}` {text}")
     dtype_of_output(graph, ref)
-    return replace(place, tensor=ref)
+    place = replace(place, tensor=ref)
+    if parameter == "labels" and _is_new(graph, place) and str(ref) in output_tensors(graph):
+        advice = f"leave `labels` out, and name the labels y or {text} in the data"
+        raise GraphError(
+            f"{graph.source}: `labels` {text}: {ref} is an output of the model, not a placeholder; {advice}"
+        )
+    return place
 
 
 def _is_new(graph: Graph, place: Place) -> bool:

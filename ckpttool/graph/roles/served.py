@@ -24,6 +24,7 @@ from ckpttool.graph.rewrite.draft import free_name
 from ckpttool.graph.roles import placeholders
 from ckpttool.graph.roles.comparisons import beside_rows
 from ckpttool.graph.roles.ends import ends
+from ckpttool.graph.roles.logits import logits_below
 from ckpttool.graph.roles.resolve import certain_roles, compared_logits, has_towers
 
 Named = Mapping[str, str]
@@ -167,6 +168,14 @@ def result_of(graph: Graph, parameter: str = "tensor") -> Result:
         return Result(numbers[key], f"the output {key} of the signature {signature.name}", needed)
     found = compared_logits(graph) or _ends(graph, parameter)
     return Result(_chosen(graph, {name: name for name in found}, parameter), "which no other op reads")
+
+
+def output_names(graph: Graph) -> dict[str, set[str]]:
+    """Return the outputs of the signature that is called, by name: the tensor, and the logits below its activation."""
+    signature = signature_named(graph)
+    outputs = signature.outputs.items() if signature else ()
+    dense = {key: out.tensors[0] for key, out in outputs if len(out.tensors) == 1}
+    return {key: {tensor, logits_below(graph, tensor).tensor} for key, tensor in dense.items()}
 
 
 def called(graph: Graph, given: Mapping[str, Any]) -> tuple[Graph, dict[str, Any]]:
