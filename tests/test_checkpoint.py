@@ -186,6 +186,11 @@ def test_the_format_may_be_said(tmp_path):
     for name in ("y.pt", "y.bin"):
         with pytest.raises(FormatError, match=rf"no format writes \.{name[2:]} files; known suffixes: bundle "):
             checkpoint.save({}, tmp_path / name)
+    for name, meant in {"y.safetensor": ".safetensors", "y.keas": ".keras", "y.hdf": ".hdf5"}.items():
+        with pytest.raises(FormatError, match=rf"no format writes \{name[1:]} files; .*; nearest: \{meant}$"):
+            checkpoint.save({}, tmp_path / name)
+        checkpoint.save({"a": np.arange(3)}, tmp_path / name, format="bundle")
+    checkpoint.save({"a": np.arange(3)}, tmp_path / "y.ckpt2")
 
 
 def test_every_path_of_a_checkpoint_opens_it(tmp_path):

@@ -114,8 +114,12 @@ class ByPattern(Generic[Value]):
     pairs: tuple[tuple[Pattern | None, Value], ...]
 
     @classmethod
-    def parse(cls, text: str, parameter: str, read: Callable[[str], Value]) -> "ByPattern[Value]":
+    def parse(
+        cls, text: str, parameter: str, read: Callable[[str], Value], expected: str = "a number"
+    ) -> "ByPattern[Value]":
         """Parse one value, or pairs `PATTERN=VALUE`; `read` converts the text of a value, or raises a ValueError.
+
+        Errors name the parameter, and what is expected of a value.
 
         Raises:
             PlanError: a value is invalid, or pairs are mixed with a value for all names.
@@ -123,10 +127,12 @@ class ByPattern(Generic[Value]):
         pairs: list[tuple[Pattern | None, Value]] = []
         for part in _BETWEEN_PAIRS.split(text):
             pattern, equals, value = (each.strip() for each in part.rpartition("="))
+            check_no_semicolon(parameter, pattern)
             try:
                 pairs.append((Pattern(pattern) if equals else None, read(value)))
             except ValueError as error:
-                raise PlanError(f"{parameter} {part.strip()!r}: {value!r} is not a valid value") from error
+                problem = f"{value!r} is not a valid value, expected {expected}, for all or in PATTERN=VALUE pairs"
+                raise PlanError(f"{parameter} {part.strip()!r}: {problem}") from error
         if len(pairs) > 1 and any(pattern is None for pattern, _ in pairs):
             raise PlanError(f"{parameter} {text!r}: expected one value for all, or PATTERN=VALUE pairs, not both")
         return cls(tuple(pairs))
@@ -143,6 +149,16 @@ class ByPattern(Generic[Value]):
             for name in names if pattern is None else pattern.select(names):
                 values.setdefault(name, value)
         return {name: values[name] for name in names if name in values}
+
+
+def check_no_semicolon(parameter: str, pattern: str) -> None:
+    """Check that the pattern of a pair is not a pair and a semicolon, as in `a=1; b=2`.
+
+    Raises:
+        PlanError: it is.
+    """
+    if re.search(r"=[^=;]*;", pattern):
+        raise PlanError(f"{parameter} {pattern!r}: pairs are separated by commas, found a semicolon")
 
 
 def scopes_above(name: str) -> list[str]:
@@ -235,15 +251,15 @@ def suggestion(wanted: str, names: Iterable[str]) -> str:
     return f"; nearest: {', '.join(nearest)}" if nearest else ""
 
 
-def near_names(wanted: str, names: Collection[str], most: int) -> list[str]:
-    """Return the names most similar to an unknown name.
+def near_names(wanted: str, names: Collection[str], most: int, similarity: float = 0.5) -> list[str]:
+    """Return the names most similar to an unknown name, with at least a similarity between 0 and 1.
 
     >>> near_names("hiden1", ["hidden1", "outputs"], 3)
     ['hidden1']
     """
     import difflib  # slow to import, and only errors have suggestions
 
-    return difflib.get_close_matches(wanted, names, n=most, cutoff=0.5)
+    return difflib.get_close_matches(wanted, names, n=most, cutoff=similarity)
 
 
 def renamed(names: list[str], rules: Mapping[str, str]) -> dict[str, str]:

@@ -52,6 +52,8 @@ FOREIGN_SUFFIXES = (
     *(".tflite", ".caffemodel", ".weights"),
 )
 """Suffixes of formats: an output with one is of that format, or refused, and never a bundle with an odd prefix."""
+_MISTYPED = 0.83
+"""Minimum similarity of a suffix to that of a format for it to be a typing error: `.safetensor`, `.kears`."""
 
 
 @cache
@@ -146,7 +148,7 @@ def for_output(path: Path, name: str | None = None, like: Path | None = None) ->
 
     Raises:
         CkptError: no format has the name, or `like` is a URL.
-        FormatError: the suffix is that of a read-only format.
+        FormatError: the suffix is that of a read-only format, or nearly that of a format.
     """
     if like is not None:
         refuse_url_input(like)
@@ -155,14 +157,22 @@ def for_output(path: Path, name: str | None = None, like: Path | None = None) ->
     for candidate in every() if "." in path.name else _of_packages():  # loading ours takes as long as most edits
         if suffix := next((each for each in candidate.SUFFIXES if each and path.name.endswith(each)), None):
             return candidate if like is None else _alike(suffix, like) or candidate
-    if path.suffix in FOREIGN_SUFFIXES:
-        written = [
-            f"{each.NAME} ({', '.join(suffixes)})"
-            for each in every()
-            if each.WRITES and (suffixes := [suffix for suffix in each.SUFFIXES if suffix])
-        ]
-        raise FormatError(f"{path}: no format writes {path.suffix} files; known suffixes: {', '.join(written)}")
+    if meant := suffix_of_files(path):
+        named = [(each.NAME, ", ".join(filter(None, each.SUFFIXES))) for each in every() if each.WRITES]
+        known = ", ".join(f"{name} ({suffixes})" for name, suffixes in named if suffixes)
+        nearest = f"; nearest: {meant}" if meant != path.suffix else ""
+        raise FormatError(f"{path}: no format writes {path.suffix} files; known suffixes: {known}{nearest}")
     return get("bundle") if like is None else find(like)
+
+
+def suffix_of_files(path: Path) -> str | None:
+    """Return the suffix of files, not of TensorFlow's prefixes, that a path ends in, or the one that was mistyped.
+
+    >>> suffix_of_files(Path("new.npz")), suffix_of_files(Path("new.kears")), suffix_of_files(Path("model.ckpt2"))
+    ('.npz', '.keras', None)
+    """
+    known = [*FOREIGN_SUFFIXES, *(suffix for each in every() if each.NAME != "bundle" for suffix in each.SUFFIXES)]
+    return next(iter(near_names(path.suffix, list(filter(None, known)), 1, _MISTYPED)), None)
 
 
 def _alike(suffix: str, like: Path) -> Format | None:

@@ -230,7 +230,7 @@ def family_of(source: str | Path, output: str | Path, to: str | None = None) -> 
     ('saved-model', 'ckpt')
 
     Raises:
-        PlanError: there is no such family.
+        PlanError: there is no such family, or the output has the suffix of files that contain no graph.
     """
     if to is not None:
         if to not in FAMILIES:
@@ -243,6 +243,11 @@ def family_of(source: str | Path, output: str | Path, to: str | None = None) -> 
         return said
     if Path(source).name.endswith((ARCHIVE, *WEIGHTS_ALONE)):
         return "keras"
+    if suffix := registry.suffix_of_files(path):
+        nearest = f" (nearest: {suffix})" if suffix != path.suffix else ""
+        named = f"name it {path.with_suffix('.ckpt')}, or {path.with_suffix('')}/ for a SavedModel"
+        problem = f"no model with a graph is written as a {path.suffix} file{nearest}"
+        raise PlanError(f"{path}: {problem}; {named}; `ckpttool convert` writes weights alone")
     return "saved-model" if Path(source).name in SAVED_MODEL_GRAPHS or is_saved_model(Path(source)) else "ckpt"
 
 

@@ -28,8 +28,10 @@ class LayerSpec:
     layer: Layer
 
 
-def parse(text: str) -> list[LayerSpec]:
+def parse(text: str, parameter: str = "layers") -> list[LayerSpec]:
     r"""Return the layers of a SPEC, in order; those without a name are numbered as in TensorFlow.
+
+    Errors name the parameter that the text was given as.
 
     >>> hidden, outputs = parse("hidden4 = dense(20, leaky_relu(0.2), init=he)\noutputs = dense(10)")
     >>> hidden.name, str(hidden.layer)
@@ -41,7 +43,7 @@ def parse(text: str) -> list[LayerSpec]:
         PlanError: the text is malformed; the message has the line, the column and the text found there.
         UnknownName: a layer, activation, initialiser or argument is unknown; the message has the nearest names.
     """
-    layers = Layer.read_all(text, "layers")
+    layers = Layer.read_all(text, f"`{parameter}`")
     names = FreeNames(name for name, _ in layers if name)
     return [LayerSpec(name or names.free(layer.name), layer) for name, layer in layers]
 

@@ -85,7 +85,7 @@ def fitted(
     Raises:
         CkptError: the head fits no depth.
     """
-    layers, found, misfits = parse(head), [depths[0]], dict[int, str]()
+    layers, found, misfits = parse(head, "head"), [depths[0]], dict[int, str]()
     tensors = [tensor for depth in depths[1:] for tensor in (depth.tensor, depth.spatial) if tensor]
     shapes = dict(zip(tensors, inferred_shapes(graph, tensors), strict=True))
 

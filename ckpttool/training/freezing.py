@@ -145,7 +145,7 @@ def averages(graph: Graph, weights: Mapping[str, Variable], modes: str | None) -
     moving = [name for name, variable in weights.items() if not variable.trainable and variable.op in changed]
     if not moving:
         raise PlanError(f"{graph.source}: `bn` has no effect: no layer has moving averages that training updates")
-    mode_of = ByPattern.parse(modes, "`bn`", _mode).of(moving)
+    mode_of = ByPattern.parse(modes, "`bn`", _mode, " or ".join(MODES)).of(moving)
     return Averages(
         tuple(name for name, mode in mode_of.items() if mode == "freeze"),
         tuple(name for name, mode in mode_of.items() if mode != "freeze"),

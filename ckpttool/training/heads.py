@@ -91,7 +91,7 @@ def _on_top(model: Model, head: str, place: Place, seed: int, objective: Objecti
     training = find_roles(trunk, needed=()).training
     put = HeadPlacement(output, scope.strip("/") if within else "", labels, training)
     old_labels = find_roles(model.graph, needed=()).labels if preprocessing_text(model.graph) else None
-    return without_labels(with_head(trunk, put, parse(head), objective, seed), old_labels)
+    return without_labels(with_head(trunk, put, parse(head, "head"), objective, seed), old_labels)
 
 
 def trunk_of(place: Place) -> Graph:

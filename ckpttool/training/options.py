@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 from ckpttool.core.calls import from_to, require, require_made
 from ckpttool.core.errors import PlanError
+from ckpttool.core.names import check_no_semicolon
 from ckpttool.data.class_files import Classes
 from ckpttool.data.files import Source
 from ckpttool.data.held_out import HeldOut
@@ -58,6 +59,7 @@ def parse_stages(text: str | None, train: str | None, epochs: int) -> list[Stage
     stages: list[Stage] = []
     for part in text.split(","):
         pattern, _, count = (each.strip() for each in part.rpartition("="))
+        check_no_semicolon("`stages`", pattern)
         if not pattern or not count.isdecimal() or not int(count):
             raise PlanError(f"`stages` {part.strip()!r}: expected {_EXAMPLE}")
         before = stages[-1].patterns if stages else ()

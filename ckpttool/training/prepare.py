@@ -140,7 +140,7 @@ def put_dropout(graph: Graph, roles: Roles, frozen: Collection[str], rates: str,
     outputs = hidden_outputs(graph, roles, frozen)
     if not outputs:
         raise PlanError(f"{graph.source}: `dropout` has no trained hidden layer to be put behind")
-    rate_of = ByPattern.parse(rates, "`dropout`", _rate).of(outputs)
+    rate_of = ByPattern.parse(rates, "`dropout`", _rate, "a share from 0 to below 1").of(outputs)
     for name in rate_of:
         if f"/{DROPOUT_SCOPE}/" in outputs[name]:
             raise PlanError(f"{graph.source}: {name} has dropout already; train with it, without `dropout`")

@@ -9,7 +9,7 @@ import numpy as np
 
 from ckpttool.core.counts import counted
 from ckpttool.core.errors import UnknownName
-from ckpttool.core.names import suggestion
+from ckpttool.core.names import listed, suggestion
 from ckpttool.core.tensors import Array, Tensor
 from ckpttool.model.resolve import open_checkpoint
 from ckpttool.surgery.summary import Histogram, Summary, has_numbers, histogram, summarize, text_values
@@ -63,6 +63,8 @@ def tensor_report(path: Path, name: str, full: bool = False) -> TensorReport:
     """
     tensors = open_checkpoint(path)
     if name not in tensors:
+        if below := [each for each in tensors if each.startswith((f"{name}/", f"{name}."))]:
+            raise UnknownName(f"{path}: {name} is a layer, expected one of its tensors: {listed(below)}")
         raise UnknownName(f"{path}: no tensor named {name}{suggestion(name, tensors)}")
     tensor = tensors[name]
     if has_numbers(tensor):

@@ -126,7 +126,10 @@ def test_a_wrong_layer_is_told_at_once(arguments: tuple[str, ...], model: Path, 
     (tmp_path / "rows.npz").write_bytes(b"")
     named = {"MODEL": str(model), "DATA": str(tmp_path / "rows.npz")}
     line, modules = told(*(named.get(word, word) for word in arguments))
-    assert line.startswith("layers, line 1, column 6, at 'dens(3)': no layer dens") and line.endswith("nearest: dense")
+    option = "--head" if "--head" in arguments else "--layers"
+    assert line.startswith(f"{option}, line 1, column 6, at 'dens(3)': no layer dens") and line.endswith(
+        "nearest: dense"
+    )
     assert modules == "MODULES"
 
 

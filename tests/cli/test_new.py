@@ -81,11 +81,14 @@ def test_a_layer_may_bear_the_name_of_an_op(shell: Any, data: Path, tmp_path: Pa
     [
         (
             ["--layers", "outputs = dens(3)"],
-            "layers, line 1, column 11, at 'dens(3)': no layer dens; "
+            "--layers, line 1, column 11, at 'dens(3)': no layer dens; "
             f"known: {', '.join(Layer.known())}; nearest: dense",
         ),
-        (["--layers", "outputs = dense(3"], "layers, line 1, column 16, at 'outputs = dense(3': '(' was never closed"),
-        (["--layers", ""], "layers: expected a layer such as hidden4 = dense(20, relu)"),
+        (
+            ["--layers", "outputs = dense(3"],
+            "--layers, line 1, column 16, at 'outputs = dense(3': '(' was never closed",
+        ),
+        (["--layers", ""], "--layers: expected a layer such as hidden4 = dense(20, relu)"),
         (
             ["--input", "28,28,1"],
             "outputs: dense needs inputs of [rows, units], X:0 is (None, 28, 28, 1); "

@@ -213,7 +213,7 @@ def test_a_plan_writes_nothing_and_needs_no_output(shell: Any, small: Path, tmp_
         (["--head", "hidden2 = dense(3)"],
          "{small}.meta: the head names a layer hidden2, which is below the cut; name it otherwise"),
         (["--head", "new = dense(0)"],
-         "layers, line 1, column 13, at '0': dense: units must be a whole number from 1 to 2147483647, found 0"),
+         "--head, line 1, column 13, at '0': dense: units must be a whole number from 1 to 2147483647, found 0"),
         (["--into", "{small}.meta"],
          "--head and --into exclude each other: new layers go on SRC's graph, or TARGET has its own"),
         (["--require", "lots"],

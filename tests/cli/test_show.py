@@ -60,6 +60,7 @@ def test_an_empty_tensor(shell: Any, tmp_path: Path) -> None:
 
 def test_a_name_that_is_not_there(shell: Any, tiny: Path) -> None:
     assert shell.error("show", tiny, "fc/kernl").startswith(f"{tiny}: no tensor named fc/kernl; nearest: fc/kernel")
+    assert shell.error("show", tiny, "fc").startswith(f"{tiny}: fc is a layer, expected one of its tensors: fc/bias")
 
 
 def test_a_flipped_value(shell: Any, tiny: Path, flip: Callable[[Path, int], None]) -> None:

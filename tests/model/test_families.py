@@ -56,6 +56,19 @@ def test_a_family_that_is_none_is_named_with_those_that_are() -> None:
         family_of("m.meta", "new", "saved_model")
 
 
+@pytest.mark.parametrize(
+    ("output", "nearest"), [("new.npz", ""), ("new.pb", ""), ("new.kears", r" \(nearest: .keras\)")]
+)
+def test_a_model_is_not_written_under_the_name_of_a_file_of_another_kind(output: str, nearest: str) -> None:
+    """Its files would be `new.npz.index` and others, and `new.npz` would not be there."""
+    suffix = Path(output).suffix
+    problem = rf"{output}: no model with a graph is written as a {suffix} file{nearest}; name it new.ckpt, or new/ for"
+    for source in ("m.meta", "m/saved_model.pb"):
+        with pytest.raises(PlanError, match=problem):
+            family_of(source, output)
+    assert family_of("m.meta", output, "ckpt") == "ckpt"
+
+
 def test_a_saved_model_goes_through_all_of_it_and_stays_one(
     small: Path, rows: Path, tmp_path: Path, new_session: Any
 ) -> None:

@@ -47,7 +47,12 @@ def test_the_performance_schedule_is_for_the_run_to_follow() -> None:
         ({"optimizer": "ftrl(learning_rate_power=1)"}, PlanError, "learning_rate_power must be a number not above 0"),
         ({"optimizer": "adamw(weight_decay=-1)"}, PlanError, "weight_decay must be a number not below 0, found -1"),
         ({"optimizer": "adam(0.1)", "lr": "0.2"}, PlanError, "has the rate 0.1, `lr` is 0.2: specify one of them"),
-        ({"lr": "fast"}, PlanError, "`lr` 'fast': 'fast' is not a valid value"),
+        (
+            {"lr": "fast"},
+            PlanError,
+            "`lr` 'fast': 'fast' is not a valid value, expected a number, for all or in PATTERN=VALUE pairs",
+        ),
+        ({"lr": "a=1; b=2"}, PlanError, "`lr` 'a=1; b': pairs are separated by commas, found a semicolon"),
         ({"lr": "nan"}, PlanError, "`lr` must be a number above 0, found nan"),
         ({"lr": "hidden1=0.1, outputs=-1"}, PlanError, "`lr` must be a number above 0, found -1"),
         ({"lr_decay_per_layer": 0.0}, PlanError, "`lr_decay_per_layer` must be a number above 0, found 0"),

@@ -116,13 +116,13 @@ def test_layers_without_names_are_numbered_around_those_with() -> None:
     [
         (
             "h = dens(20)",
-            "layers, line 1, column 5, at 'dens(20)': no layer dens; "
+            "`layers`, line 1, column 5, at 'dens(20)': no layer dens; "
             f"known: {', '.join(Layer.known())}; nearest: dense",
         ),
         ("h = conv(20)", f"at 'conv(20)': no layer conv; known: {', '.join(Layer.known())}; nearest: conv2d"),
         (
             "h = dense(20, rleu)",
-            "layers, line 1, column 15, at 'rleu': no activation rleu; "
+            "`layers`, line 1, column 15, at 'rleu': no activation rleu; "
             f"known: {', '.join(Activation.known())}; nearest: relu, rrelu, elu",
         ),
         (
@@ -131,7 +131,7 @@ def test_layers_without_names_are_numbered_around_those_with() -> None:
         ),
         (
             "h = dense(20, unit=3)",
-            "layers, line 1, column 15, at 'unit=3': dense has no argument 'unit'; nearest: units",
+            "`layers`, line 1, column 15, at 'unit=3': dense has no argument 'unit'; nearest: units",
         ),
         ("h = dense(20, **x)", "at '**x': dense has no argument '**'; there are units, activation, init, bias"),
         ("conv2d(8, padding=full)", "at 'full': no padding full; there are same, valid"),
@@ -147,8 +147,8 @@ def test_unknown_names_are_told_with_the_nearest(text: str, expected: str) -> No
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ("", "layers: expected a layer such as hidden4 = dense(20, relu)"),
-        ("# nothing", "layers: expected a layer such as"),
+        ("", "`layers`: expected a layer such as hidden4 = dense(20, relu)"),
+        ("# nothing", "`layers`: expected a layer such as"),
         ("h = dense()", "line 1, column 5, at 'dense()': dense needs units"),
         ("h = dense(relu)", "at 'relu': expected a number"),
         ("h = dense(0)", "at '0': dense: units must be a whole number from 1 to 2147483647, found 0"),

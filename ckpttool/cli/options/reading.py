@@ -174,7 +174,7 @@ def freeze_option(required: bool = False) -> Decorator:
     )
 
 
-def spec(_context: click.Context, _option: click.Parameter, value: str | None) -> str | None:
+def spec(_context: click.Context, option: click.Parameter, value: str | None) -> str | None:
     """Check the syntax of a SPEC of layers, which is parsed again when they are built.
 
     Raises:
@@ -183,7 +183,7 @@ def spec(_context: click.Context, _option: click.Parameter, value: str | None) -
     if value is not None:
         from ckpttool.runtime.spec import parse
 
-        parse(value)
+        parse(value, str(option.name))
     return value
 
 
