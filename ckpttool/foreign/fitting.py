@@ -12,7 +12,7 @@ from ckpttool.core.names import Suggestions
 from ckpttool.foreign.evidence import FRAMEWORKS, Evidence, Told, has_outputs_first, kind_of, told
 from ckpttool.foreign.names import part_word
 from ckpttool.foreign.parametrised import Resolved, is_parametrisation
-from ckpttool.foreign.readers import Reading, forget_bias, reading
+from ckpttool.foreign.readers import Reading, forget_bias, inlined, reading
 from ckpttool.foreign.rules import AUTO, TensorMove
 from ckpttool.graph.contents.stored import StoredTensor, stored_alone, stored_tensors
 from ckpttool.graph.core import Graph
@@ -204,8 +204,12 @@ class Fitting:
     def _reading(self, target: StoredTensor) -> Reading:
         """Return how the graph reads a variable; cached."""
         if target.name not in self._readings:
-            self._readings[target.name] = reading(self.graph, target)
+            self._readings[target.name] = reading(self._inlined, target)
         return self._readings[target.name]
+
+    @cached_property
+    def _inlined(self) -> Graph:
+        return inlined(self.graph)
 
     def _ways(self, source: str, target: StoredTensor) -> list[Layout]:
         """Return the layouts that fit by shapes and by the source's ops."""

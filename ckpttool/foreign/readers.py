@@ -3,8 +3,10 @@
 from collections.abc import Iterator
 from typing import NamedTuple
 
+from ckpttool.core.errors import GraphError
+from ckpttool.foreign.flattening import fed_ops, flattened_channels
 from ckpttool.graph.contents.constants import numbers
-from ckpttool.graph.contents.stored import StoredTensor, stored_tensors
+from ckpttool.graph.contents.stored import StoredTensor
 from ckpttool.graph.core import Graph, TensorRef
 from ckpttool.graph.ops import PLACEHOLDERS
 from ckpttool.layouts.conv import Conv, Depthwise, Transposed
@@ -52,10 +54,8 @@ ELEMENTWISE = _types(
 """Elementwise ops, for which a variable's layout does not matter."""
 TRANSPOSES = {0: ("transpose_a", "adj_x"), 1: ("transpose_b", "adj_y")}
 """The attributes by which a product transposes an input, by the input's index."""
-CONVOLUTIONS = frozenset({"Conv2D", "Conv3D"})
-FLATTENS = frozenset({"Reshape", "Flatten"})
-POOLED_AWAY = frozenset({"Mean", "Max", "Sum", "ArgMax"})
-"""Ops that reduce an image to its channels."""
+_SWITCHED = frozenset({"Switch", "RefSwitch", "Merge"})
+"""Ops by which a normalisation chooses between the moments of a batch and their moving averages."""
 _ADDS = frozenset({"Add", "AddV2"})
 _FUSED_CELLS = frozenset({"LSTMBlockCell", "BlockLSTM", "BlockLSTMV2"})
 _TO_GATES = THROUGH | _ADDS | {"MatMul", "BiasAdd", "Split"}
@@ -98,11 +98,12 @@ class _Reader(NamedTuple):
 def reading(graph: Graph, target: StoredTensor) -> Reading:
     """Return how a graph reads a variable.
 
-    After a flattened image, the layout also reorders a kernel's rows. The first op counts, because those of gradients
-    follow. A table whose rows are looked up is not a kernel, even if a MatMul reads it, too. Vectors need no layout.
+    After a flattened image, the layout also reorders a kernel's rows, and the numbers of a vector that has one for each
+    pixel. The first op counts, because those of gradients follow. A table whose rows are looked up is not a kernel,
+    even if a MatMul reads it, too.
     """
     if target.shape is not None and len(target.shape) < 2:
-        return Reading()
+        return _of_vector(graph, target)
     readers = list(_readers(graph, target))
     kernels = [reader for reader in readers if graph.nodes[reader.name].op in READERS]
     if not kernels:
@@ -123,11 +124,50 @@ def _of_kernel(graph: Graph, target: StoredTensor, reader: _Reader) -> Reading:
         return Reading(layout if reader.place == 1 and not isinstance(layout, Dense) else Keep())
     if reader.place == 0 and not _is_fed(graph, graph.inputs(reader.name)[1]):
         return Reading(is_known=False)  # a product of two variables: either may be the kernel
-    if _has_outputs_first(graph, reader):
+    outputs_first = _has_outputs_first(graph, reader)
+    units = (target.shape or (0, 0))[1 if outputs_first else 0]
+    channels = _channels(graph, graph.inputs(reader.name)[0], units) if reader.place == 1 else 0
+    if channels is None or (channels and outputs_first):
+        return Reading(is_known=False)  # no layout is known to put its rows, or its columns, in order
+    if outputs_first:
         return Reading(outputs_first=True)
-    channels = flattened_channels(graph, reader.name) if reader.place == 1 else 0
-    is_flattened = channels and target.shape and target.shape[0] > channels and target.shape[0] % channels == 0
-    return Reading(Flatten(channels) if is_flattened else layout)
+    return Reading(Flatten(channels) if channels else layout)
+
+
+def _of_vector(graph: Graph, target: StoredTensor) -> Reading:
+    """Return how the op that computes with a vector has it, as a normalisation of the pixels of a flattened image."""
+    fed, todo = fed_ops(graph), [member.op for member in target.members]
+    for op in todo if target.shape else ():
+        for name in graph.consumers.get(op, []):
+            node, inputs = graph.nodes[name], graph.inputs(name)
+            units = next((ref for ref in inputs if ref.op in fed), None)
+            if units is None and node.op in THROUGH | ELEMENTWISE | _SWITCHED and name not in todo:
+                todo.append(name)
+            elif units is not None and node.op in ELEMENTWISE and (target.shape or (0,))[0] > 1:
+                channels = _channels(graph, units, (target.shape or (0,))[0])
+                return Reading(Flatten(channels)) if channels else Reading()
+    return Reading()
+
+
+def _channels(graph: Graph, tensor: TensorRef, units: int) -> int | None:
+    """Return how many channels an image has of which a tensor is the pixels, in rows of a number of `units`.
+
+    It is 0 where their order is that of PyTorch, as for one channel or one pixel, None where it cannot be told.
+    """
+    channels = flattened_channels(graph, tensor)
+    return channels if channels is None or (1 < channels < units and units % channels == 0) else 0
+
+
+def inlined(graph: Graph) -> Graph:
+    """Return a graph with its functions in the places of their calls: Keras computes grouped convolutions in one."""
+    if not graph.header.graph_def.library.function:
+        return graph
+    from ckpttool.graph.rewrite.flatten import flattened
+
+    try:
+        return flattened(graph)
+    except GraphError:  # the graph cannot be run, which is reported where it is
+        return graph
 
 
 def _has_outputs_first(graph: Graph, reader: _Reader) -> bool:
@@ -188,28 +228,6 @@ def _makes_a_kernel(graph: Graph, name: str) -> bool:
         return False
     readers = (reader for reader in graph.consumers.get(name, []) if graph.nodes[reader].op in READERS - LOOKUPS)
     return any([ref.op for ref in graph.inputs(reader)][1:2] == [name] for reader in readers)
-
-
-def flattened_channels(graph: Graph, matmul: str) -> int:
-    """Return the number of channels of an image that is flattened before a MatMul; 0 if there is none, or if unknown.
-
-    Only images with channels last count: those with channels first are ordered as in PyTorch.
-    """
-    path: list[str] = []  # the ops back to the first convolution, along first inputs
-    name, convolution = matmul, None
-    while convolution is None and graph.inputs(name) and (name := graph.inputs(name)[0].op) in graph.nodes:
-        if name in path or graph.nodes[name].op in POOLED_AWAY or graph.nodes[name].op == "MatMul":
-            break
-        path.append(name)
-        convolution = name if graph.nodes[name].op in CONVOLUTIONS else None
-    if convolution is None or not any(graph.nodes[op].op in FLATTENS for op in path):
-        return 0
-    attributes, inputs = graph.nodes[convolution].attr, graph.inputs(convolution)
-    if "data_format" in attributes and attributes["data_format"].s.startswith(b"NC"):
-        return 0
-    below = graph.ancestors((inputs[1] if len(inputs) > 1 else TensorRef("", 0)).op)
-    kernels = [stored.shape for stored in stored_tensors(graph).values() if any(v.op in below for v in stored.members)]
-    return kernels[0][-1] if len(kernels) == 1 and kernels[0] else 0
 
 
 def forget_bias(graph: Graph, kernel: StoredTensor) -> float | None:

@@ -20,7 +20,7 @@ from ckpttool.foreign.evidence import Evidence, has_outputs_first, kind_of, told
 from ckpttool.foreign.matching import BESIDE, NAMES, NUMBERS, ORDER, SHAPES, Matching
 from ckpttool.foreign.names import is_counter, layer_of, natural
 from ckpttool.foreign.parametrised import resolved
-from ckpttool.foreign.readers import reading
+from ckpttool.foreign.readers import inlined, reading
 from ckpttool.foreign.rules import Rule
 from ckpttool.formats.writing.files import replacing
 from ckpttool.graph.contents.layers import layers
@@ -109,7 +109,8 @@ def suggest(weights: Checkpoint, graph: Graph, held: Checkpoint | None = None) -
     stored = {name: target for name, target in known.items() if target.kind == "weight"}
     flowing = [name for layer in layers(graph) for name in layer.variables]  # in data-flow order
     targets = {name: stored[name] for name in dict.fromkeys([*flowing, *stored]) if name in stored}
-    readings = {name: reading(graph, target) for name, target in targets.items()}
+    flat = inlined(graph)
+    readings = {name: reading(flat, target) for name, target in targets.items()}
     matching = Matching(shapes, targets, readings, Evidence(weights), is_sorted)
     matching.run()
     pairs, problems = _with_layouts(matching)

@@ -41,7 +41,8 @@ class Flatten(OneToOne):
     PyTorch and Caffe flatten `[channels, height, width]`, TensorFlow `[height, width, channels]`: the kernel
     `[outputs, channels * height * width]` becomes `[height * width * channels, outputs]`. The number of channels
     determines the permutation of the inputs; a given height and width are only checked. With the form `keras`, the
-    source has its inputs first too, as in a MatMul of ONNX or in Keras on Theano, and only their order changes.
+    source has its inputs first too, as in a MatMul of ONNX or in Keras on Theano, and only their order changes. A
+    vector, as of a normalisation of the flattened image, has a number for each input.
 
     >>> Flatten(channels=64).shapes([(128, 3136)]), Flatten(64, form="keras").shapes([(3136, 128)])
     ([(3136, 128)], [(3136, 128)])
@@ -63,16 +64,18 @@ class Flatten(OneToOne):
     def shape(self, shape: Shape) -> Shape | None:
         """Return the shape with the inputs first."""
         shape = shape[::-1] if self.form == "torch" else shape
-        return shape if len(shape) == 2 and self._fits(shape[0]) else None
+        return shape if len(shape) in (1, 2) and self._fits(shape[0]) else None
 
     def source_shape(self, shape: Shape) -> Shape | None:
         """Return the source's shape, by the form."""
-        if len(shape) != 2 or not self._fits(shape[0]):
+        if len(shape) not in (1, 2) or not self._fits(shape[0]):
             return None
         return shape[::-1] if self.form == "torch" else shape
 
     def turn(self, array: Array) -> Array:
         """Return a copy with the channels last among the inputs."""
+        if array.ndim == 1:
+            return array.reshape(self.channels, -1).T.ravel()
         array = array if self.form == "torch" else array.T
         outputs, inputs = array.shape
         parted = array.reshape(outputs, self.channels, inputs // self.channels)
@@ -80,6 +83,8 @@ class Flatten(OneToOne):
 
     def turn_back(self, array: Array) -> Array:
         """Return a copy with the channels first among the inputs."""
+        if array.ndim == 1:
+            return array.reshape(-1, self.channels).T.ravel()
         inputs, outputs = array.shape
         parted = array.reshape(inputs // self.channels, self.channels, outputs)
         first = parted.transpose(2, 1, 0).reshape(outputs, inputs)
