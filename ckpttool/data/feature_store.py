@@ -61,7 +61,8 @@ class FeatureStore:
         """Return all existing entries, complete or not, sorted by key."""
         if not self.root.is_dir():
             return []
-        folders = sorted(each for each in self.root.iterdir() if _KEY.fullmatch(each.name) and each.is_dir())
+        named = sorted(each for each in self.root.iterdir() if _KEY.fullmatch(each.name))
+        folders = [each for each in named if each.is_dir() and not each.is_symlink()]  # a link is of another folder
         return [Entry(each, each.name) for each in folders if any((each / name).is_file() for name in _OWN)]
 
 

@@ -79,3 +79,12 @@ def test_what_is_being_filled_stays(shell: Any, root: Path) -> None:
 def test_the_command_that_fills_is_there_as_ever(shell: Any, model: Path, tmp_path: Path) -> None:
     assert "Missing option '--freeze'" in shell.error("cache", model, "--data", tmp_path)
     assert "is not a size such as" in shell.error("cache", "prune", "--max-size", "much")
+
+
+def test_a_link_in_the_folder_is_no_entry(shell: Any, root: Path, tmp_path: Path) -> None:
+    """What it leads to is somebody else's: nothing is removed there."""
+    (root / "old").rename(tmp_path / "elsewhere")
+    (root / "old").symlink_to(tmp_path / "elsewhere")
+    before = sorted(each.name for each in (tmp_path / "elsewhere").iterdir())
+    assert "old" not in shell.json("cache", "prune", "--cache-dir", root, "--all")["removed"]
+    assert sorted(each.name for each in (tmp_path / "elsewhere").iterdir()) == before
