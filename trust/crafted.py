@@ -8,6 +8,7 @@ import json
 import sys
 from collections.abc import Iterator
 
+import crafted_archives
 import crafted_bundles
 import crafted_graphs
 import crafted_hdf5
@@ -28,6 +29,7 @@ def crafted() -> Iterator[Case]:
         crafted_graphs,
         crafted_kept,
         crafted_names,
+        crafted_archives,
     ):
         yield from module.cases()
 
