@@ -73,7 +73,7 @@ def _hashes_in(path: Path) -> dict[str, str]:
     try:
         chain, output = read_lineage(path)
     except MissingFile as error:
-        raise PlanError(f"`against` {path}: it is neither a SHA-256 nor a lineage file") from error
+        raise PlanError(f"`against` {path}: neither a file nor a SHA-256 of 64 hexadecimal digits") from error
     sources = [output] if output else []
     sources += [source for record in reversed(chain.records) for source in record.sources]
     return {source.hash: source.path for source in sources}

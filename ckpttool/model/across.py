@@ -98,8 +98,8 @@ def _paired(weights: Checkpoint, network: Network, lenient: bool) -> tuple[Pairi
     if draft.open and not lenient:
         more = f" (and {len(draft.open) - 1} more)" if len(draft.open) > 1 else ""
         raise PlanError(
-            f"{draft.open[0]}{more}; `lenient` leaves such tensors as they are in `like`, and `import` takes rules "
-            "that settle it, of which `suggest` makes a draft"
+            f"{draft.open[0]}{more}; `lenient` leaves such tensors as they are in `like`, and "
+            "`ckpttool import --suggest` drafts rules for them"
         )
     pairing = pair_weights(weights, graph, draft.rules(), "", lenient, cast=True, held=alone)
     return pairing, [*_about(draft), *notes_about("skipped", pairing.left_out, most=1), *_cast(pairing)]

@@ -22,7 +22,7 @@ from typing import Any, TypeVar
 
 from ckpttool.catalogue.names import is_entry
 from ckpttool.core import toml_text
-from ckpttool.core.errors import CkptError, FormatError, PlanError, UnknownName
+from ckpttool.core.errors import CkptError, FormatError, MissingFile, PlanError, UnknownName
 from ckpttool.core.names import SEPARATOR, suggestion
 from ckpttool.core.pattern_cost import compiled, quick
 from ckpttool.lineage.derivation import letters
@@ -149,13 +149,16 @@ class Script:
 
         Raises:
             FormatError: it is not TOML, or contains other keys than sources, variables and steps.
+            MissingFile: there is no such file.
             CkptError: the path is a URL, or cannot be read.
         """
         refuse_url_input(path)
         try:
             text = path.read_bytes()
+        except FileNotFoundError as error:
+            raise MissingFile(f"{path}: no such plan, expected a TOML file of sources and steps") from error
         except OSError as error:
-            raise CkptError(f"{path}: {error.strerror}") from error
+            raise CkptError(f"{path}: {error.strerror}; a plan is a TOML file of sources and steps") from error
         return cls.of_text(text, path)
 
     @classmethod

@@ -178,7 +178,7 @@ def _refuse(missing: Sequence[str], others: dict[str, str], lenient: bool) -> No
     if not missing:
         count = counted(len(others), "tensor that moved is not a matrix", "tensors that moved are not matrices")
         first = f"{count}: {listed(list(others), 3)}; `whole` stores them whole"
-    raise PlanError(f"{first}; `lenient` omits such tensors, and the adapter does not make the tuned model")
+    raise PlanError(f"{first}; `lenient` omits such tensors; the adapter then does not reproduce the tuned model")
 
 
 def _others(others: dict[str, str]) -> str:

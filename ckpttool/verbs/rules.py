@@ -28,7 +28,9 @@ def ready_set(name: str) -> str:
         UnknownName: the set does not exist; the message has the nearest name.
     """
     if name not in READY_SETS:
-        raise UnknownName(f"no included rule set is named {name}{suggestion(name, READY_SETS)}")
+        raise UnknownName(
+            f"no included rule set is named {name}{suggestion(name, READY_SETS)}; `ckpttool rules` lists them"
+        )
     return READY_SETS[name].read_text("utf-8")
 
 

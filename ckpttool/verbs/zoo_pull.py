@@ -40,7 +40,8 @@ def zoo_pull(
     if model is None:
         if entry is None:
             raise CkptError(
-                f"{source} is taken for a catalogue: name one of its entries, `ckpttool zoo pull {source} N`"
+                f"{source} is taken for a catalogue: name one of its entries, `ckpttool zoo pull {source} N`; "
+                "a model is hf://ORG/MODEL, https://ADDRESS or keras:NAME"
             )
         kept, count = copied(catalogue_at(source), Catalogue.begun(root), entry, name, tags)
         talk(f"{count} of {len(kept.files)} files had to be fetched")

@@ -115,7 +115,7 @@ def test_the_schema_is_json(shell: Any) -> None:
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        (["none.toml", "run1.npz", "-o", "y.npz"], "none.toml"),
+        (["none.toml", "run1.npz", "-o", "y.npz"], "none.toml: no such plan, expected a TOML file"),
         (["plan.toml", "-o", "y.npz"], "no path is given for a source"),
         (["plan.toml", "none.npz", "-o", "y.npz"], "none.npz"),
         (["plan.toml", "run1.npz", "--set", "width", "-o", "y.npz"], "'width' is not NAME=VALUE"),

@@ -34,4 +34,6 @@ def test_what_is_printed_can_be_edited_and_used(shell: Any, tmp_path: Path, name
 
 def test_a_set_that_is_not_there(shell: Any) -> None:
     line = shell.error("rules", "pytorh")
-    assert line == "no included rule set is named pytorh; nearest: pytorch, bert-pytorch-tf1"
+    assert (
+        line == "no included rule set is named pytorh; nearest: pytorch, bert-pytorch-tf1; `ckpttool rules` lists them"
+    )

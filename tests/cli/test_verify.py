@@ -53,7 +53,7 @@ def test_what_a_format_without_checksums_cannot_tell(shell: Any, model: Path, tm
     for told in (hash_, f"sha256:{hash_.upper()}", lineage):
         found = shell.json("verify", out, "--against", told, exit_code=1)
         assert f"sha256:{hash_}" in found["damaged"][0]["problem"]
-    assert "it is neither a SHA-256 nor a lineage file" in shell.error("verify", out, "--against", "abc")
+    assert "neither a file nor a SHA-256 of 64 hexadecimal digits" in shell.error("verify", out, "--against", "abc")
     assert "not a lineage" in shell.error("verify", out, "--against", out)
 
 

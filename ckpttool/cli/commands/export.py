@@ -15,7 +15,7 @@ from ckpttool.verbs.rules import rules_of
 def _needed(context: click.Context, option: click.Parameter, value: Path | None) -> Path:
     """Require `--like`: rules map the names of its file to those of the graph, and cannot be inverted."""
     if value is None:
-        reason = "It says the names, shapes and dtypes of OUT, to which rules do not lead back"
+        reason = "It has the names, shapes and dtypes of OUT, which rules alone do not determine"
         raise click.MissingParameter(reason, context, option)
     return value
 
