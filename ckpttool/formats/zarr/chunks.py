@@ -82,10 +82,15 @@ def filled(shape: Shape, fill: Any, dtype: DType) -> Array:
     """
     if isinstance(fill, str):
         fill = np.frombuffer(bytes.fromhex(fill[2:])[::-1], dtype.numpy)[0]
+    wrong = f"missing chunks have the value {str(fill)[:40]}, which is not a {dtype}"
+    if dtype.numpy.kind in "iu" and isinstance(fill, int):  # NumPy 1 keeps the lowest bits of one that is out of range
+        limits = np.iinfo(dtype.numpy)
+        if not limits.min <= fill <= limits.max:
+            raise ValueError(wrong)
     try:
         return np.full(shape, fill, dtype.numpy)
     except (OverflowError, TypeError) as error:
-        raise ValueError(f"missing chunks have the value {str(fill)[:40]}, which is not a {dtype}") from error
+        raise ValueError(wrong) from error
 
 
 def boxes(shape: Shape, steps: Shape) -> Iterator[tuple[Shape, tuple[slice, ...]]]:
