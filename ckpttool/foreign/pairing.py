@@ -142,5 +142,5 @@ def _refuse(fitting: Fitting, left_out: Sequence[str], unfilled: Sequence[str], 
         missing = f"nothing for {unfilled[0]} of {fitting.graph_name}{suggestion(unfilled[0], candidates)}{unread}"
         first = f"{fitting.path.name}: {missing}"
     more = f" (and {count - 1} more)" if count > 1 else ""
-    rules = "a rule renames ('RE=>NEW') or excludes ('RE=>'), and `ckpttool import --suggest` drafts rules"
+    rules = "a rule renames ('RE=>NEW') or excludes ('RE=>'), and `import` with `suggest` drafts rules"
     raise PlanError(f"{first}{more}; `lenient` continues without, {rules}")

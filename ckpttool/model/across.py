@@ -99,7 +99,7 @@ def _paired(weights: Checkpoint, network: Network, lenient: bool) -> tuple[Pairi
         more = f" (and {len(draft.open) - 1} more)" if len(draft.open) > 1 else ""
         raise PlanError(
             f"{draft.open[0]}{more}; `lenient` leaves such tensors as they are in `like`, and "
-            "`ckpttool import --suggest` drafts rules for them"
+            "`import` with `suggest` drafts rules for them"
         )
     pairing = pair_weights(weights, graph, draft.rules(), "", lenient, cast=True, held=alone)
     return pairing, [*_about(draft), *notes_about("skipped", pairing.left_out, most=1), *_cast(pairing)]
