@@ -9,7 +9,7 @@ from typing import TypeVar
 from google.protobuf.message import DecodeError, Message
 
 from ckpttool.catalogue.local_files import local
-from ckpttool.core.errors import CorruptCheckpoint, FormatError, GraphError, MissingFile
+from ckpttool.core.errors import CkptError, CorruptCheckpoint, FormatError, GraphError, MissingFile
 from ckpttool.core.names import near_names
 from ckpttool.core.plain_files import is_file
 from ckpttool.formats import registry
@@ -30,6 +30,8 @@ _Kind = TypeVar("_Kind", bound=Message)
 SAVED_MODEL_NAMES = ("saved_model.pb", "saved_model.pbtxt")
 SUFFIXES = (".meta", ".pb", ".keras", ".h5", ".hdf5")
 """Suffixes of files that may contain a graph; `.meta` may be omitted."""
+NETWORKS = {"onnx": "ONNX", "tflite": "TensorFlow Lite", "caffe": "Caffe"}
+"""Formats that have ops of their own, by name."""
 _FOREIGN = (
     (b"\x89HDF\r\n\x1a\n", "an HDF5 file"),
     (b"PK\x03\x04", "a zip archive (.npz, .keras or .pt)"),
@@ -207,13 +209,27 @@ def _meta_graph(data: bytes, tags: Collection[str] | None, file: Path) -> MetaGr
             return MetaGraphDef(graph_def=message)
         if isinstance(message, MetaGraphDef) and _has_ops(message.graph_def):
             return message
-    if registry.get("onnx").recognises(file):
-        raise FormatError(
-            f"{file}: a model of ONNX, whose ops are not supported, expected a graph of TensorFlow: vars, layers, "
-            "stats, show, "
-            "diff, verify, convert, edit and import read its tensors"
-        )
+    _refuse_checkpoint(file)
     raise FormatError(f"{file}: neither a MetaGraphDef (.meta), a SavedModel nor a GraphDef: {problem}")
+
+
+def _refuse_checkpoint(file: Path) -> None:
+    """Check that a file which has no graph is not a checkpoint in another format.
+
+    Raises:
+        FormatError: it is.
+    """
+    if file.suffix == ".meta":  # one of a checkpoint's files
+        return
+    try:
+        name = registry.find(file).NAME
+    except CkptError:
+        return
+    what = f"a model of {NETWORKS[name]}, whose ops are not supported" if name in NETWORKS else f"weights ({name})"
+    raise FormatError(
+        f"{file}: {what}, expected a graph of TensorFlow: vars, layers, stats, show, diff, verify, convert, edit and "
+        "import read its tensors"
+    )
 
 
 def _has_ops(graph_def: GraphDef) -> bool:

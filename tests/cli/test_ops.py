@@ -83,6 +83,13 @@ def test_a_model_of_onnx_has_tensors_and_no_ops(shell: Any, tmp_path: Path) -> N
     assert [row["name"] for row in shell.json("vars", tmp_path / "x.onnx")] == ["fc/kernel"]
 
 
+def test_weights_alone_have_no_ops_and_their_format_is_named(shell: Any, tmp_path: Path) -> None:
+    np.save(tmp_path / "x.npy", np.ones((2, 3), np.float32))
+    line = shell.error("ops", tmp_path / "x.npy")
+    assert line.startswith(f"{tmp_path}/x.npy: weights (npy), expected a graph of TensorFlow: vars, layers, stats")
+    assert [row["name"] for row in shell.json("vars", tmp_path / "x.npy")] == ["x"]
+
+
 def test_functions_are_looked_into_unless_the_top_alone_is_asked_for(shell: Any, tmp_path: Path) -> None:
     path = write(NESTED["While"]("Relu"), tmp_path / "x.meta")
     assert [row["name"] for row in shell.json("ops", path, "--type", "Relu")] == ["call/cond/act"]
