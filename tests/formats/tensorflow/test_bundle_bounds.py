@@ -9,7 +9,8 @@ from ckpttool import checkpoint
 from ckpttool.core.errors import CkptError, CorruptCheckpoint
 from ckpttool.core.tensors import Tensor
 from ckpttool.formats.tensorflow import bundle as bundles
-from ckpttool.formats.tensorflow.prefix import latest_checkpoint, prefix_of, recorded_checkpoint
+from ckpttool.formats.tensorflow.folder import latest_checkpoint
+from ckpttool.formats.tensorflow.prefix import prefix_of, recorded_checkpoint
 
 
 def test_keys_that_share_very_much(tmp_path):
