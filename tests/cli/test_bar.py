@@ -150,7 +150,8 @@ def test_a_terminal_shows_epochs_and_the_fill_of_a_cache_and_a_pipe_gets_lines(
     ]
     code, printed, screen = on_a_terminal("finetune", small, "--data", data, *options, "-o", tmp_path / "out.ckpt")
     assert code == 0
-    assert [line[:9] for line in printed.splitlines()[6:]] == ["epoch   1", "epoch   2", "epoch   3", str(tmp_path)[:9]]
+    lines = [line[:9] for line in printed.splitlines()[6:]]
+    assert lines == ["epoch   1", "epoch   2", "epoch   3", str(tmp_path)[:9], "the valid"]
     assert "\x1b" not in printed
     assert re.search(r"cache ━+ 300/300 rows", screen)
     assert re.search(r"epoch 1/3 ━+ step 1/1  [\d,]+ rows/s  loss \d\.\d{4}  0:00 left, run \d+:\d\d", screen)

@@ -173,7 +173,7 @@ def test_another_dtype(shell: Any, imported: Path, rules: Path, tmp_path: Path) 
 
 
 def no_like(like: Path) -> tuple[list[str], str]:
-    return [], "Missing option '--like'. It says the names, shapes and dtypes of OUT"
+    return [], "Missing option '--like'. It has the names, shapes and dtypes of OUT"
 
 
 def other_shape(like: Path) -> tuple[list[str], str]:
