@@ -148,12 +148,14 @@ def _low_rank(diff: Diff, changed: Sequence[TensorChange], found: Spectra) -> Ve
 
 
 def _vectors(diff: Diff, changed: Sequence[TensorChange], found: Spectra) -> Verdict | None:
-    """Return the verdict if biases, or scales of normalisations, moved beside unchanged matrices, else None."""
+    """Return the verdict if biases, or scales of normalisations, of several layers moved and no matrix, else None."""
     moved = [change.name for change in changed if not _STATISTICS.search(change.name)]
     if found.matrices or not found.same or any(change.why != "values" for change in changed):
         return None
-    what = "biases moved" if all(_BIAS.search(name) for name in moved) else "biases or scales moved, no matrix"
     layers = list(dict.fromkeys(map(layer_of, moved)))
+    if len(layers) == 1:
+        return None
+    what = "biases moved" if all(_BIAS.search(name) for name in moved) else "biases or scales moved, no matrix"
     text = f"only {what}: in {len(layers)} of {counted(len(diff.layers), 'layer')}, {listed(layers, SHOWN)}"
     return Verdict("vectors", "; ".join([text, *_of_statistics(_only_statistics(diff))]))
 
