@@ -171,6 +171,8 @@ def suffix_of_files(path: Path) -> str | None:
     >>> suffix_of_files(Path("new.npz")), suffix_of_files(Path("new.kears")), suffix_of_files(Path("model.ckpt2"))
     ('.npz', '.keras', None)
     """
+    if not path.suffix:
+        return None
     known = [*FOREIGN_SUFFIXES, *(suffix for each in every() if each.NAME != "bundle" for suffix in each.SUFFIXES)]
     return next(iter(near_names(path.suffix, list(filter(None, known)), 1, _MISTYPED)), None)
 
