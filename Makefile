@@ -5,7 +5,7 @@ PROTOC ?= protoc
 TORCH ?= torch==2.13.*
 BIN := .venv/bin
 # A worker gets half of the tests in a row, so that it makes what they share once, and takes from the other at the end.
-# Compiled modules are kept: tests start a hundred processes.
+# Compiled modules are kept: tests start a hundred processes. pip compiles none, as most are never imported.
 PYTEST := PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -n 2 --dist worksteal -q
 PROTOS := ckpttool/formats/wire/protos
 
@@ -16,7 +16,6 @@ install: .venv/.current
 .venv/.current: pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --no-compile --editable '.[cpu,dev]' '$(TORCH)'
-	-$(BIN)/python -m compileall -qq -j 0 .venv/lib  # on all cores, as pip does not; some packages have templates
 	touch $@
 
 browser: install  ## the browser of the tests that open a page: Debian's where it can be installed, else playwright's own

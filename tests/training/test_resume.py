@@ -173,7 +173,9 @@ AVERAGED = Recipe("momentum(0.05)", l2_sp="0.1", ema=0.9, schedule="cosine()")
         pytest.param(replace(CACHED, recipe=ON_PERFORMANCE), id="cached, on performance"),
         pytest.param(replace(OPTIONS, recipe=COSINE), id="cosine", marks=pytest.mark.slow),
         pytest.param(replace(OPTIONS, recipe=AVERAGED, stages=STAGES), id="pulled and averaged"),
-        pytest.param(replace(OPTIONS, recipe=Recipe("momentum(0.05)", lr="auto-rgn")), id="found rates"),
+        pytest.param(
+            replace(OPTIONS, recipe=Recipe("momentum(0.05)", lr="auto-rgn")), id="found rates", marks=pytest.mark.slow
+        ),
         pytest.param(replace(OPTIONS, recipe=None, roles={"training_op": "train"}), id="own op"),
     ],
 )

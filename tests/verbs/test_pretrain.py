@@ -219,7 +219,7 @@ def test_a_loss_that_compares_rows_is_judged_in_batches_as_it_is_trained(
     assert done.stages[0]["history"][-1]["valid_loss"] == pytest.approx(np.mean(losses), rel=1e-3)
 
 
-@pytest.mark.parametrize("text", ["rotate", "pairs", "pairs(by=group, near=2)"])
+@pytest.mark.parametrize("text", ["rotate", pytest.param("pairs", marks=pytest.mark.slow), "pairs(by=group, near=2)"])
 def test_images_in_folders_of_classes_need_not_have_as_many_outputs(
     run: Callable[..., Pretrained], text: str, tmp_path: Path
 ) -> None:

@@ -157,7 +157,7 @@ def test_workers_find_the_same(folder: Path, tmp_path: Path, options: Options) -
     assert there["recommended"] == here["recommended"]
 
 
-@pytest.mark.parametrize("given", [{"soup": True}, {"interpolate": True}])
+@pytest.mark.parametrize("given", [{"soup": True}, pytest.param({"interpolate": True}, marks=pytest.mark.slow)])
 def test_a_mean_is_written_where_it_is_asked_for(
     folder: Path, tmp_path: Path, options: Options, given: dict[str, bool]
 ) -> None:
