@@ -83,12 +83,12 @@ def state_of(output: str) -> State:
         reads = {"patch": patch}
     if output.endswith(".html"):
         reads = {"page": page}
-    if (tokens := Path(f"{output}.vocab.json")).exists():
-        reads["tokens"] = tokens.read_text
     if output.endswith(".ckpt") or output == "out":
         reads["graph"] = graph
     state = {name: said(read) for name, read in reads.items()}
-    state["latest"] = said(Path("checkpoint").read_text) if Path("checkpoint").exists() else None
+    # Opening the checkpoint has finished the moves of a command that was killed after it had committed.
+    for what, path in (("latest", Path("checkpoint")), ("tokens", Path(f"{output}.vocab.json"))):
+        state[what] = said(path.read_text) if path.exists() else None
     report = report_path(output)
     state["report"] = said(lambda: json.loads(report.read_bytes())["best_epoch"]) if report.exists() else None
     return state
