@@ -52,7 +52,12 @@ GROUPS = {
     ),
     "cache": Group(
         ("data/feature_store.py", "data/feature_files.py", "data/feature_parts.py", "data/fingerprint.py"),
-        ("data/test_feature_store.py", "data/test_feature_parts.py", "data/test_fingerprint.py"),
+        (
+            "data/test_feature_store.py",
+            "data/test_feature_parts.py",
+            "data/test_fingerprint.py",
+            "cli/test_cache_folder.py",
+        ),
     ),
     "search": Group(
         ("searching/study.py", "searching/study_file.py"),

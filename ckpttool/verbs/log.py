@@ -99,9 +99,9 @@ class History:
     def _read_besides(self) -> Iterator[Source]:
         """Yield the files that steps read by the paths in their texts: adapters, arrays."""
         for record in self.chain.records:
-            for place, source in enumerate(record.sources if record.plan else ()):
-                if source.format != GRAPH and record.plan and place not in record.plan["sources"]:
-                    yield source
+            if plan := record.plan:
+                besides = (source for place, source in enumerate(record.sources) if place not in plan["sources"])
+                yield from (source for source in besides if source.format != GRAPH)
 
     def _steps(self) -> Steps:
         try:

@@ -167,11 +167,11 @@ def _arrays(table: Table, batch: Batch, columns: Columns, classes: list[str] | N
 
 
 def _joined(table: Table, batch: Batch, names: Sequence[str], row: int) -> Array:
-    """Return columns as one array [rows, columns]; a single column of vectors is not changed."""
+    """Return columns as one array [rows, columns]; vectors are as many columns as they are long."""
     arrays = [_numbers(table, batch, name, row) for name in names]
     if len(arrays) == 1:
         return arrays[0]
-    return np.stack(arrays, axis=1).astype(np.float32)
+    return np.concatenate([each.reshape(len(each), -1) for each in arrays], axis=1).astype(np.float32)
 
 
 def _labels(table: Table, batch: Batch, name: str, classes: list[str] | None, row: int) -> Array:

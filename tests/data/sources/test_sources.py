@@ -225,6 +225,16 @@ def test_columns_that_are_no_numbers_are_refused_where_they_are_wanted(
         assert training_splits(tmp_path / "rows.parquet", WANTED, 1)[0].inputs["X"].shape == (1, 4)
 
 
+def test_numbers_and_vectors_in_parquet_are_columns_of_one_input(tmp_path: Path) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    table = pa.table({"price": [1.0, 2.0], "place": [[3.0, 4.0], [5.0, 6.0]], "area": [7, 8], "y": [0, 1]})
+    pq.write_table(table, tmp_path / "rows.parquet")
+    rows = training_splits(tmp_path / "rows.parquet", WANTED, 1)[0].inputs["X"]
+    assert rows[:].tolist() in ([[1, 3, 4, 7]], [[2, 5, 6, 8]])  # one of two is held out
+
+
 def test_a_null_in_parquet_is_told_with_its_row(tmp_path: Path) -> None:
     import pyarrow as pa
     import pyarrow.parquet as pq
