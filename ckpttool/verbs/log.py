@@ -97,7 +97,7 @@ class History:
         return there and not any(source.format == GRAPH for source in sources)
 
     def _read_besides(self) -> Iterator[Source]:
-        """Yield the files that steps read by the paths in their texts: adapters, arrays."""
+        """Yield the files that steps read by the paths in their texts: adapters."""
         for record in self.chain.records:
             if plan := record.plan:
                 besides = (source for place, source in enumerate(record.sources) if place not in plan["sources"])

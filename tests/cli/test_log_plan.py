@@ -1,5 +1,6 @@
 """`log --plan`: the plan that reproduces an output from its lineage, byte by byte, for all commands."""
 
+import hashlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -176,6 +177,22 @@ def test_the_plan_as_json_and_from_python_is_the_same(shell: Any, base: Path) ->
     assert plan["step"] == [{"keep": "hidden1"}, {"assert": ".*", "slots": True, "count": 4}]
     assert ckpttool.log("a.npz").plan() == plan
     assert toml_text.loads(shell.run("log", "a.npz", "--plan").stdout)["step"] == plan["step"]
+
+
+def test_braces_in_names_mean_no_variable(shell: Any, base: Path) -> None:
+    shell.run("edit", "base.ckpt", "--rename", "hidden1=>h{x}", "-o", "a.npz")
+    Path("plan.toml").write_text(shell.run("log", "a.npz", "--plan").stdout)
+    shell.run("apply", "plan.toml", "-o", "b.npz")
+    assert "h{x}/kernel" in checkpoint.open("b.npz")
+    assert ckpttool.diff("a.npz", "b.npz").equal
+
+
+def test_files_that_steps_read_are_listed_with_their_hashes(shell: Any, base: Path) -> None:
+    checkpoint.save({f"lora_unet_hidden1_kernel.{part}": value for part, value in ADAPTER.items()}, "lora.safetensors")
+    named = ("--drop-slots", "--rename", "hidden1/kernel=>hidden1_kernel.weight")
+    shell.run("edit", "base.ckpt", *named, "--fold-adapter", "lora.safetensors", "-o", "a.npz")
+    hashed = hashlib.sha256(Path("lora.safetensors").read_bytes()).hexdigest()
+    assert f"# reads lora.safetensors too, sha256:{hashed}" in shell.lines("log", "a.npz", "--plan")
 
 
 def test_another_file_in_the_place_of_a_source_is_refused(shell: Any, base: Path) -> None:
