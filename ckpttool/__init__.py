@@ -66,7 +66,7 @@ if TYPE_CHECKING:
     from ckpttool.core.errors import PlanError as PlanError
     from ckpttool.core.errors import UnknownName as UnknownName
     from ckpttool.core.errors import WrongKind as WrongKind
-    from ckpttool.core.names import Pattern as Pattern
+    from ckpttool.core.patterns import Pattern as Pattern
     from ckpttool.core.tensors import Tensor as Tensor
     from ckpttool.core.tensors import TensorSpec as TensorSpec
     from ckpttool.data.memory.batches import Batches as Batches
@@ -137,7 +137,7 @@ _PLACES = {
     "MissingFile": "core.errors",
     "Model": "model.model",
     "Options": "training.options",
-    "Pattern": "core.names",
+    "Pattern": "core.patterns",
     "PlanError": "core.errors",
     "PretrainingMethod": "runtime.pretraining.methods",
     "PseudoLabels": "training.options",

@@ -9,7 +9,7 @@ from dataclasses import fields, replace
 from os import PathLike
 from typing import Annotated, Any, Literal, TypedDict
 
-from ckpttool.core.names import as_pattern_text
+from ckpttool.core.patterns import as_pattern_text
 from ckpttool.runtime.objectives import Objective
 from ckpttool.runtime.recipe import Recipe
 from ckpttool.training.options import Options, with_training_op

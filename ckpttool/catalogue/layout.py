@@ -21,7 +21,7 @@ from ckpttool.catalogue.manifest import FORMAT, MOST_REVISIONS, Manifest
 from ckpttool.catalogue.names import Selector, is_name, require_name, selector
 from ckpttool.core import plain_files
 from ckpttool.core.errors import CkptError, CorruptCheckpoint, FormatError, MissingFile, UnknownName
-from ckpttool.core.names import suggestion
+from ckpttool.core.suggestions import suggestion
 from ckpttool.formats.wire import checked_json
 from ckpttool.formats.writing.files import replacing
 from ckpttool.remote.paths import is_url, whole_url, without_secrets

@@ -6,7 +6,7 @@ from typing import Any
 
 from ckpttool.checkpoint.number_edits import NumberEdits
 from ckpttool.core.errors import CkptError
-from ckpttool.core.names import Pattern
+from ckpttool.core.patterns import Pattern
 from ckpttool.core.variable_kinds import OBJECT_GRAPH
 
 _log = logging.getLogger(__name__)

@@ -6,7 +6,8 @@ from typing import Any, Self, TypeVar, overload
 
 from ckpttool.core.counts import counted, human_size
 from ckpttool.core.errors import UnknownName
-from ckpttool.core.names import listed, scopes, suggestion
+from ckpttool.core.names import listed, scopes
+from ckpttool.core.suggestions import suggestion
 from ckpttool.core.tensors import Array, Tensor, TensorSpec
 from ckpttool.core.variable_kinds import OBJECT_GRAPH, TensorKind, base_name, is_average, kinds
 from ckpttool.formats.ties import ties_here

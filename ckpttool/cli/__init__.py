@@ -171,7 +171,7 @@ def require_command(ctx: click.Context, name: str) -> None:
         UsageError: it does not exist; the message has the nearest names.
     """
     if name not in COMMANDS and name not in ABOUT_ITSELF:
-        from ckpttool.core.names import suggestion
+        from ckpttool.core.suggestions import suggestion
 
         raise click.UsageError(f"No such command {name!r}{suggestion(name, [*COMMANDS, *ABOUT_ITSELF, *ALIASES])}", ctx)
 

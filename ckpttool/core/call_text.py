@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from ckpttool.core.counts import counted
 from ckpttool.core.errors import PlanError, UnknownName
-from ckpttool.core.names import suggestion
+from ckpttool.core.suggestions import suggestion
 
 LONGEST = 100_000
 """The maximum length of a text in characters, so that the parser's memory stays bounded."""

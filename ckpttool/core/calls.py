@@ -16,7 +16,7 @@ from typing import Annotated, Any, ClassVar, Literal, Self, TypeVar, Union, get_
 
 from ckpttool.core.call_text import CallText, ParsedCall, nearest
 from ckpttool.core.errors import PlanError, UnknownName
-from ckpttool.core.names import suggestion
+from ckpttool.core.suggestions import suggestion
 
 LONG_NUMBER = 12
 """Numbers with more characters than this are written as a fraction if they are one."""

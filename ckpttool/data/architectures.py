@@ -7,7 +7,7 @@ preprocessing as layers, and takes bytes from 0 to 255.
 from typing import Literal
 
 from ckpttool.core.errors import UnknownName
-from ckpttool.core.names import suggestion
+from ckpttool.core.suggestions import suggestion
 from ckpttool.data.preprocessing import Preprocessing
 from ckpttool.data.preprocessing_steps import KerasMode, Nothing
 

@@ -16,7 +16,7 @@ from functools import reduce
 
 from ckpttool.core.calls import Call
 from ckpttool.core.errors import PlanError
-from ckpttool.core.names import suggestion
+from ckpttool.core.suggestions import suggestion
 from ckpttool.core.tensors import Array
 from ckpttool.data.preprocessing_steps import Bgr, Nothing, Range, Row, Step
 

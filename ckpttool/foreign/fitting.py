@@ -8,7 +8,7 @@ from pathlib import Path
 from ckpttool.checkpoint import Checkpoint
 from ckpttool.core.counts import counted
 from ckpttool.core.errors import PlanError
-from ckpttool.core.names import Suggestions
+from ckpttool.core.suggestions import Suggestions
 from ckpttool.foreign.evidence import FRAMEWORKS, Evidence, Told, has_outputs_first, kind_of, told
 from ckpttool.foreign.names import part_word
 from ckpttool.foreign.parametrised import Resolved, is_parametrisation

@@ -7,7 +7,8 @@ from functools import cached_property
 from ckpttool.checkpoint import Checkpoint
 from ckpttool.core.casting import cast_tensor
 from ckpttool.core.errors import PlanError
-from ckpttool.core.names import listed, suggestion
+from ckpttool.core.names import listed
+from ckpttool.core.suggestions import suggestion
 from ckpttool.core.tensors import Tensor
 from ckpttool.foreign.fitting import Fitting, Pair
 from ckpttool.foreign.parametrised import resolved

@@ -13,8 +13,8 @@ from pathlib import Path
 
 from ckpttool.core import toml_text
 from ckpttool.core.errors import CkptError, MissingFile, PlanError, UnknownName
-from ckpttool.core.names import suggestion
 from ckpttool.core.pattern_cost import compiled, quick
+from ckpttool.core.suggestions import suggestion
 from ckpttool.remote.paths import refuse_url_input
 
 ARROW = "=>"

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import cast
 
 from ckpttool.core.errors import CkptError, FormatError, MissingDependency, MissingFile
-from ckpttool.core.names import near_names
+from ckpttool.core.suggestions import near_names
 from ckpttool.formats.format import Format
 from ckpttool.formats.tensorflow.prefix import PART, SAVED_MODEL_GRAPHS, STATE_FILE, prefix_of
 from ckpttool.formats.unread import recognised

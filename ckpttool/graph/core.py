@@ -8,7 +8,7 @@ from weakref import WeakKeyDictionary
 
 from ckpttool.core.counts import counted
 from ckpttool.core.errors import GraphError, UnknownName
-from ckpttool.core.names import suggestion
+from ckpttool.core.suggestions import suggestion
 from ckpttool.formats.wire.protos.graph_pb2 import NodeDef
 from ckpttool.formats.wire.protos.meta_graph_pb2 import MetaGraphDef
 from ckpttool.lineage.provenance import UNKNOWN, Provenance

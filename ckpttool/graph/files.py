@@ -10,8 +10,8 @@ from google.protobuf.message import DecodeError, Message
 
 from ckpttool.catalogue.local_files import local
 from ckpttool.core.errors import CkptError, CorruptCheckpoint, FormatError, GraphError, MissingFile
-from ckpttool.core.names import near_names
 from ckpttool.core.plain_files import is_file
+from ckpttool.core.suggestions import near_names
 from ckpttool.formats import registry
 from ckpttool.formats.tensorflow.prefix import STATE_FILE, V1_SHARD, prefix_of
 from ckpttool.formats.tensorflow.tied_graph import is_tied, retie

@@ -12,7 +12,7 @@ from typing import Protocol
 
 from ckpttool import checkpoint
 from ckpttool.core.errors import CkptError, PlanError
-from ckpttool.core.names import suggestion
+from ckpttool.core.suggestions import suggestion
 from ckpttool.core.tensors import Tensor
 from ckpttool.formats import registry
 from ckpttool.formats.format import PLAIN

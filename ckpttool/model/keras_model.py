@@ -6,7 +6,7 @@ from pathlib import Path
 
 from ckpttool import checkpoint
 from ckpttool.core.collector import collector_paused
-from ckpttool.core.names import Pattern
+from ckpttool.core.patterns import Pattern
 from ckpttool.formats.keras.network import read_network
 from ckpttool.formats.keras.pairing import stored_names
 from ckpttool.graph.contents.kept import with_kept_metadata

@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from ckpttool.core.errors import PlanError
-from ckpttool.core.names import Pattern, layer_of
+from ckpttool.core.names import layer_of
 from ckpttool.core.notebooks import ShownPlan
 from ckpttool.core.notes import notes_about
+from ckpttool.core.patterns import Pattern
 from ckpttool.graph.contents.initialisers import initialising_file
 from ckpttool.graph.contents.stored import stored_tensors
 from ckpttool.graph.core import Graph

@@ -9,7 +9,8 @@ from pathlib import Path
 from ckpttool import checkpoint
 from ckpttool.catalogue.local_files import local
 from ckpttool.core.errors import CkptError, CorruptCheckpoint, FormatError, GraphError, MissingFile
-from ckpttool.core.names import Pattern, scopes
+from ckpttool.core.names import scopes
+from ckpttool.core.patterns import Pattern
 from ckpttool.core.plain_files import is_file
 from ckpttool.core.variable_kinds import OBJECT_GRAPH
 from ckpttool.formats.keras.files import is_archive

@@ -4,8 +4,9 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, NamedTuple
 
-from ckpttool.core.names import Pattern, listed
+from ckpttool.core.names import listed
 from ckpttool.core.notes import notes_about
+from ckpttool.core.patterns import Pattern
 from ckpttool.formats.keras.files import is_keras_file
 from ckpttool.graph.contents.signatures import output_tensors
 from ckpttool.graph.contents.variables import taken_by, variables

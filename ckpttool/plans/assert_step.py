@@ -8,7 +8,9 @@ from typing import Any, ClassVar
 from ckpttool.checkpoint import Checkpoint
 from ckpttool.core.counts import counted
 from ckpttool.core.errors import FormatError, PlanError
-from ckpttool.core.names import Pattern, listed, suggestion
+from ckpttool.core.names import listed
+from ckpttool.core.patterns import Pattern
+from ckpttool.core.suggestions import suggestion
 from ckpttool.core.tensors import Tensor
 from ckpttool.lineage.derivation import AS, ON
 from ckpttool.plans.assertions import Finite, Near, Norm, Watch, require_shape

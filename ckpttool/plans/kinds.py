@@ -3,7 +3,8 @@
 from collections.abc import Mapping
 
 from ckpttool.core.errors import FormatError
-from ckpttool.core.names import listed, suggestion
+from ckpttool.core.names import listed
+from ckpttool.core.suggestions import suggestion
 from ckpttool.plans.assert_step import AssertStep
 from ckpttool.plans.checkpoint_steps import AverageStep, EditStep, MergeStep, edits_of
 from ckpttool.plans.like_step import LikeStep

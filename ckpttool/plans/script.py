@@ -23,8 +23,9 @@ from typing import Any, TypeVar
 from ckpttool.catalogue.names import is_entry
 from ckpttool.core import toml_text
 from ckpttool.core.errors import CkptError, FormatError, MissingFile, PlanError, UnknownName
-from ckpttool.core.names import SEPARATOR, suggestion
 from ckpttool.core.pattern_cost import compiled, quick
+from ckpttool.core.patterns import SEPARATOR
+from ckpttool.core.suggestions import suggestion
 from ckpttool.lineage.derivation import letters
 from ckpttool.remote.paths import is_url, refuse_url_input
 

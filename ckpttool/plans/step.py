@@ -7,7 +7,8 @@ from typing import Any, ClassVar
 
 from ckpttool.checkpoint import Checkpoint
 from ckpttool.core.errors import FormatError, UnknownName
-from ckpttool.core.names import listed, suggestion
+from ckpttool.core.names import listed
+from ckpttool.core.suggestions import suggestion
 from ckpttool.lineage.derivation import AS, ON
 from ckpttool.plans.assertions import Checks
 from ckpttool.plans.script import PLACE, Entry

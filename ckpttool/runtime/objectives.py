@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ckpttool.core.errors import PlanError
-from ckpttool.core.names import suggestion
+from ckpttool.core.suggestions import suggestion
 from ckpttool.runtime.configure import tensorflow
 from ckpttool.runtime.losses import Loss
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from ckpttool.core.calls import above_zero, not_negative, require
 from ckpttool.core.errors import PlanError
-from ckpttool.core.names import ByPattern, as_pattern_text
+from ckpttool.core.patterns import ByPattern, as_pattern_text
 from ckpttool.runtime.optimizers import Optimizer
 from ckpttool.runtime.schedules import Performance, Schedule
 

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from ckpttool.core.errors import GraphError, PlanError, UnknownName
-from ckpttool.core.names import suggestion
+from ckpttool.core.suggestions import suggestion
 from ckpttool.core.tensors import Array
 from ckpttool.runtime.configure import tensorflow
 

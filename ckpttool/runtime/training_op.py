@@ -7,7 +7,8 @@ from collections.abc import Collection, Sequence
 from typing import Any
 
 from ckpttool.core.errors import PlanError
-from ckpttool.core.names import ByPattern, layer_of
+from ckpttool.core.names import layer_of
+from ckpttool.core.patterns import ByPattern
 from ckpttool.core.variable_kinds import AVERAGE, START
 from ckpttool.graph.core import TensorRef
 from ckpttool.graph.roles.resolve import ROLE_KEYS

@@ -9,9 +9,10 @@ from typing import Any
 from ckpttool import checkpoint
 from ckpttool.checkpoint import Checkpoint
 from ckpttool.core.errors import CkptError, FormatError
-from ckpttool.core.names import Pattern, listed
+from ckpttool.core.names import listed
 from ckpttool.core.notebooks import ShownPlan
 from ckpttool.core.notes import notes_about
+from ckpttool.core.patterns import Pattern
 from ckpttool.core.tensors import Tensor
 from ckpttool.core.variable_kinds import OBJECT_GRAPH
 from ckpttool.formats import registry

@@ -6,7 +6,8 @@ from pathlib import Path
 
 from ckpttool.catalogue.local_files import local
 from ckpttool.core.errors import CorruptCheckpoint, UnknownName
-from ckpttool.core.names import Pattern, suggestion
+from ckpttool.core.patterns import Pattern
+from ckpttool.core.suggestions import suggestion
 from ckpttool.core.tensors import Tensor
 from ckpttool.formats import registry
 from ckpttool.formats.tensorflow.prefix import prefix_of

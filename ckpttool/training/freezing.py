@@ -5,7 +5,8 @@ from dataclasses import dataclass
 
 from ckpttool.core.counts import counted
 from ckpttool.core.errors import GraphError, PlanError
-from ckpttool.core.names import ByPattern, Pattern, layer_of
+from ckpttool.core.names import layer_of
+from ckpttool.core.patterns import ByPattern, Pattern
 from ckpttool.graph.contents.batch_norms import batch_norms
 from ckpttool.graph.contents.variables import Variable, taken_by, variables
 from ckpttool.graph.core import Graph, TensorRef

@@ -4,7 +4,8 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 
 from ckpttool.core.errors import PlanError
-from ckpttool.core.names import Pattern, listed
+from ckpttool.core.names import listed
+from ckpttool.core.patterns import Pattern
 from ckpttool.graph.contents.head import head_weights, with_fresh_layers
 from ckpttool.graph.contents.layers import Layer, layers
 from ckpttool.graph.contents.preprocessing import preprocessing_text

@@ -3,8 +3,8 @@
 import re
 from collections.abc import Collection, Iterator, Sequence
 
-from ckpttool.core.names import Pattern
 from ckpttool.core.pattern_text import shortest_pattern
+from ckpttool.core.patterns import Pattern
 from ckpttool.graph.contents.layers import Layer
 from ckpttool.graph.contents.op_outputs import dtype_of_output
 from ckpttool.graph.contents.stored import stored_tensors

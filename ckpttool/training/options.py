@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from ckpttool.core.calls import from_to, require, require_made
 from ckpttool.core.errors import PlanError
-from ckpttool.core.names import check_no_semicolon
+from ckpttool.core.patterns import check_no_semicolon
 from ckpttool.data.class_files import Classes
 from ckpttool.data.files import Source
 from ckpttool.data.held_out import HeldOut

@@ -6,7 +6,7 @@ from typing import Any
 
 from ckpttool.core.collector import collector_paused
 from ckpttool.core.errors import PlanError
-from ckpttool.core.names import ByPattern, Pattern
+from ckpttool.core.patterns import ByPattern, Pattern
 from ckpttool.graph.contents.head import head_weights
 from ckpttool.graph.contents.layers import layers
 from ckpttool.graph.contents.signatures import input_arguments, output_tensors

@@ -7,7 +7,7 @@ from typing import Self
 
 from ckpttool.checkpoint import Checkpoint
 from ckpttool.core.errors import PlanError
-from ckpttool.core.names import Pattern
+from ckpttool.core.patterns import Pattern
 from ckpttool.core.tensors import Tensor
 from ckpttool.data.splits import Split
 from ckpttool.graph.contents.keras_network import keras_network, with_keras_network

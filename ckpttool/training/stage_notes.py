@@ -1,7 +1,8 @@
 """Notes of a stage, for the user before its first step."""
 
-from ckpttool.core.names import Pattern, listed
+from ckpttool.core.names import listed
 from ckpttool.core.notes import notes_about
+from ckpttool.core.patterns import Pattern
 from ckpttool.core.variable_kinds import is_start
 from ckpttool.data.class_files import spare_outputs
 from ckpttool.data.splits import empty_classes

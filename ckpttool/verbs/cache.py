@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ckpttool.core.errors import GraphError
-from ckpttool.core.names import Pattern
+from ckpttool.core.patterns import Pattern
 from ckpttool.data.feature_parts import Destination, Part, Range
 from ckpttool.data.files import InMemory, Source
 from ckpttool.data.held_out import HeldOut

@@ -11,9 +11,10 @@ from ckpttool import checkpoint
 from ckpttool.checkpoint import Checkpoint
 from ckpttool.core.counts import counted
 from ckpttool.core.errors import PlanError
-from ckpttool.core.names import Pattern, layer_of, listed
+from ckpttool.core.names import layer_of, listed
 from ckpttool.core.notebooks import ShownPlan
 from ckpttool.core.notes import notes_about
+from ckpttool.core.patterns import Pattern
 from ckpttool.core.tensors import Tensor
 from ckpttool.formats.format import Writing
 from ckpttool.formats.writing.files import refuse_existing, refuse_existing_folder, replacing, replacing_folder

@@ -6,7 +6,8 @@ from pathlib import Path
 
 from ckpttool.core.counts import counted
 from ckpttool.core.errors import PlanError
-from ckpttool.core.names import Pattern, listed
+from ckpttool.core.names import listed
+from ckpttool.core.patterns import Pattern
 from ckpttool.graph.contents.signatures import output_tensors
 from ckpttool.graph.contents.stored import chosen_weights, stored_tensors
 from ckpttool.graph.contents.variables import variables

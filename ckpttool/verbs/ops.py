@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from ckpttool.core.errors import UnknownName
-from ckpttool.core.names import Pattern, suggestion
 from ckpttool.core.pattern_cost import compiled, quick
+from ckpttool.core.patterns import Pattern
+from ckpttool.core.suggestions import suggestion
 from ckpttool.graph.contents.function_ops import all_nodes
 from ckpttool.model.graphs import graph_as_run
 

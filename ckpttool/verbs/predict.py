@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 
 from ckpttool.core.errors import UnknownName
-from ckpttool.core.names import listed, suggestion
+from ckpttool.core.names import listed
+from ckpttool.core.suggestions import suggestion
 from ckpttool.core.tensors import Array
 from ckpttool.data.class_files import Classes, class_names_of
 from ckpttool.data.files import InMemory, Source

@@ -12,8 +12,8 @@ import numpy as np
 
 from ckpttool.core.dtypes import STRING
 from ckpttool.core.errors import DataError, UnknownName
-from ckpttool.core.names import suggestion
 from ckpttool.core.shapes import agrees, shown
+from ckpttool.core.suggestions import suggestion
 from ckpttool.core.tensors import TOLERANCE, Array, Tensor
 from ckpttool.graph.contents.layers import layers
 from ckpttool.graph.contents.op_outputs import dtype_of_output, known_shape, shape_of_output

@@ -10,8 +10,9 @@ from pathlib import Path
 from ckpttool.core.calls import require_made
 from ckpttool.core.counts import counted
 from ckpttool.core.errors import PlanError
-from ckpttool.core.names import Pattern, Suggestions
 from ckpttool.core.notes import notes_about
+from ckpttool.core.patterns import Pattern
+from ckpttool.core.suggestions import Suggestions
 from ckpttool.data.class_files import Classes
 from ckpttool.graph.contents.class_names import with_class_names
 from ckpttool.graph.contents.head import with_fresh_layers

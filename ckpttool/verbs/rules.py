@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ckpttool.core.errors import FormatError, MissingDependency, UnknownName
-from ckpttool.core.names import suggestion
+from ckpttool.core.suggestions import suggestion
 from ckpttool.foreign.rules import READY_SETS, Rule, parse_rule, read_rules
 from ckpttool.formats.writing.files import refuse_existing
 

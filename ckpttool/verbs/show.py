@@ -9,7 +9,8 @@ import numpy as np
 
 from ckpttool.core.counts import counted
 from ckpttool.core.errors import UnknownName
-from ckpttool.core.names import listed, suggestion
+from ckpttool.core.names import listed
+from ckpttool.core.suggestions import suggestion
 from ckpttool.core.tensors import Array, Tensor
 from ckpttool.model.resolve import open_checkpoint
 from ckpttool.surgery.summary import Histogram, Summary, has_numbers, histogram, summarize, text_values

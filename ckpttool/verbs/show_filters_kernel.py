@@ -12,7 +12,8 @@ import numpy as np
 from ckpttool.checkpoint import Checkpoint
 from ckpttool.core.counts import counted
 from ckpttool.core.errors import CkptError, PlanError, UnknownName
-from ckpttool.core.names import layer_of, listed, suggestion
+from ckpttool.core.names import layer_of, listed
+from ckpttool.core.suggestions import suggestion
 from ckpttool.core.tensors import Array, Tensor
 from ckpttool.foreign.evidence import FRAMEWORKS, Evidence
 from ckpttool.formats.keras.files import is_whole_model

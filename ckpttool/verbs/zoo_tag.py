@@ -7,7 +7,7 @@ from pathlib import Path
 from ckpttool.catalogue.layout import Catalogue
 from ckpttool.catalogue.names import require_name, selector
 from ckpttool.core.errors import UnknownName
-from ckpttool.core.names import suggestion
+from ckpttool.core.suggestions import suggestion
 from ckpttool.zoo.store import set_tag
 
 

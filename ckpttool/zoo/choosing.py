@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 
 from ckpttool.core.errors import CkptError, MissingFile
-from ckpttool.core.names import suggestion
+from ckpttool.core.suggestions import suggestion
 
 BESIDE = ("config.json", "preprocessor_config.json", "metadata.json")
 """Other files that are included from a model's folder."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ckpttool.core.errors import CkptError, UnknownName
-from ckpttool.core.names import suggestion
+from ckpttool.core.suggestions import suggestion
 
 Row = Mapping[str, Any]
 FIELDS = {

@@ -1,7 +1,7 @@
 """Tasks of models: the values of the Hub's `pipeline_tag`."""
 
 from ckpttool.core.errors import CkptError
-from ckpttool.core.names import suggestion
+from ckpttool.core.suggestions import suggestion
 
 _WORDS = (
     "any-to-any audio-classification audio-text-to-text audio-to-audio automatic-speech-recognition biology "

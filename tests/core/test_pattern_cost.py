@@ -6,8 +6,8 @@ import time
 import pytest
 
 from ckpttool.core.errors import CkptError
-from ckpttool.core.names import ByPattern, Pattern, renamed
 from ckpttool.core.pattern_cost import compiled, quick
+from ckpttool.core.patterns import ByPattern, Pattern, renamed
 from ckpttool.foreign.rules import Rule
 
 ENDLESS = [

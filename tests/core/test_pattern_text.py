@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ckpttool.core.names import Pattern
 from ckpttool.core.pattern_text import shortest_pattern
+from ckpttool.core.patterns import Pattern
 
 COMPONENT = st.text(alphabet="ab12_.+]^-", min_size=1, max_size=4)
 NAMES = st.sets(st.lists(COMPONENT, min_size=1, max_size=3).map("/".join), min_size=2, max_size=12).map(sorted)

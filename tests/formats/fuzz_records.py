@@ -14,7 +14,7 @@ from fuzz_graphs import meta
 from fuzz_target import ARRAY, Target, checked, one_file, scanned
 
 from ckpttool.cli.options.config import _read as read_config
-from ckpttool.core.names import Pattern
+from ckpttool.core.patterns import Pattern
 from ckpttool.data.class_files import read_class_names
 from ckpttool.data.feature_store import FeatureStore
 from ckpttool.data.preprocessing import Preprocessing

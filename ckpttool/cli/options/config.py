@@ -15,7 +15,8 @@ from ckpttool.cli.show.help import long_name
 from ckpttool.cli.show.tables import say
 from ckpttool.core import toml_text
 from ckpttool.core.errors import FormatError, PlanError, UnknownName
-from ckpttool.core.names import listed, suggestion
+from ckpttool.core.names import listed
+from ckpttool.core.suggestions import suggestion
 from ckpttool.remote.paths import refuse_url_input
 
 if TYPE_CHECKING:

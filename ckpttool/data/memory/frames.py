@@ -16,7 +16,7 @@ import numpy as np
 from ckpttool.core.cache_folder import cache_folder
 from ckpttool.core.counts import counted
 from ckpttool.core.errors import DataError, UnknownName
-from ckpttool.core.names import suggestion
+from ckpttool.core.suggestions import suggestion
 from ckpttool.core.tensors import Array
 from ckpttool.data.files import DataFile, InMemory, Wanted
 from ckpttool.data.memory.arrays import as_array

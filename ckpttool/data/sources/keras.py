@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ckpttool.core.errors import DataError, MissingFile
-from ckpttool.core.names import suggestion
+from ckpttool.core.suggestions import suggestion
 from ckpttool.data.files import DataFile, Wanted
 from ckpttool.data.sources import idx, npz
 from ckpttool.formats.writing.files import replacing

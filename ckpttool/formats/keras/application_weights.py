@@ -11,7 +11,8 @@ from dataclasses import replace
 from itertools import groupby
 
 from ckpttool.core.errors import FormatError
-from ckpttool.core.names import listed, suggestion
+from ckpttool.core.names import listed
+from ckpttool.core.suggestions import suggestion
 from ckpttool.core.tensors import TensorSpec
 from ckpttool.formats.keras.applications import Application, MobileNetApplication, MobileNetV3Application
 

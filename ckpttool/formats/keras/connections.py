@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ckpttool.core.errors import CorruptCheckpoint, FormatError
-from ckpttool.core.names import suggestion
+from ckpttool.core.suggestions import suggestion
 from ckpttool.formats.keras.gate import HELP, Place
 
 Config = Mapping[str, Any]

@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from ckpttool.core.errors import CorruptCheckpoint, FormatError, MissingFile, PlanError
-from ckpttool.core.names import listed, suggestion
+from ckpttool.core.names import listed
+from ckpttool.core.suggestions import suggestion
 from ckpttool.core.tensors import Tensor
 from ckpttool.formats.format import Writing
 from ckpttool.formats.hdf5.tree import Hdf5Tensors, Tree

@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from ckpttool.core.errors import FormatError
-from ckpttool.core.names import suggestion
 from ckpttool.core.shown_text import few_levels
+from ckpttool.core.suggestions import suggestion
 from ckpttool.formats.keras.classes import (
     CLASSES,
     FUNCTION_MODULES,

@@ -9,7 +9,8 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping
 
 from ckpttool.core.errors import FormatError
-from ckpttool.core.names import listed, suggestion
+from ckpttool.core.names import listed
+from ckpttool.core.suggestions import suggestion
 from ckpttool.formats.keras.network import Network
 
 OTHERWISE = {"kernel": "depthwise_kernel"}

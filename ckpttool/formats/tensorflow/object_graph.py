@@ -18,7 +18,7 @@ from google.protobuf.message import DecodeError
 
 from ckpttool.core.dtypes import STRING
 from ckpttool.core.errors import CorruptCheckpoint, FormatError
-from ckpttool.core.names import suggestion
+from ckpttool.core.suggestions import suggestion
 from ckpttool.core.tensors import Tensor
 from ckpttool.core.variable_kinds import OBJECT_GRAPH, OBJECT_VALUE
 from ckpttool.formats.wire.elements import as_bytes

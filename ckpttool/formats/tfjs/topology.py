@@ -6,8 +6,9 @@ from typing import Any, NamedTuple
 
 from ckpttool.core.dtypes import BY_NAME
 from ckpttool.core.errors import PlanError
-from ckpttool.core.names import listed, suggestion
+from ckpttool.core.names import listed
 from ckpttool.core.plain_files import is_file
+from ckpttool.core.suggestions import suggestion
 from ckpttool.core.tensors import Tensor, TensorSpec
 from ckpttool.formats.format import Writing
 from ckpttool.formats.keras.files import is_archive, is_whole_model

@@ -1,7 +1,8 @@
 """Finding tensors by names that users write: `X:0`, the op `X`, a scope, a name in the signature."""
 
 from ckpttool.core.errors import UnknownName
-from ckpttool.core.names import listed, near_names, scopes_above
+from ckpttool.core.names import listed, scopes_above
+from ckpttool.core.suggestions import near_names
 from ckpttool.graph.contents.signatures import signature_named
 from ckpttool.graph.core import Graph, TensorRef
 from ckpttool.graph.ops import ASIDE, NO_RESULT

@@ -5,8 +5,9 @@ from dataclasses import dataclass
 
 from ckpttool.core.dtypes import DType, dtype_numbered
 from ckpttool.core.errors import UnknownName
-from ckpttool.core.names import listed, suggestion
+from ckpttool.core.names import listed
 from ckpttool.core.shapes import PartialShape
+from ckpttool.core.suggestions import suggestion
 from ckpttool.formats.wire.protos.graph_pb2 import TensorShapeProto
 from ckpttool.formats.wire.protos.meta_graph_pb2 import SignatureDef, TensorInfo
 from ckpttool.graph.contents.op_outputs import known_shape

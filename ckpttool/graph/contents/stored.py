@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from ckpttool.checkpoint import Checkpoint
 from ckpttool.core.dtypes import DType
 from ckpttool.core.errors import GraphError, UnknownName
-from ckpttool.core.names import Pattern, suggestion
+from ckpttool.core.patterns import Pattern
+from ckpttool.core.suggestions import suggestion
 from ckpttool.core.tensors import Array, Tensor
 from ckpttool.core.variable_kinds import OBJECT_GRAPH, VariableKind
 from ckpttool.formats.tensorflow.object_graph import EXPORTED_TWICE, graph_of

@@ -8,7 +8,8 @@ from collections.abc import Collection, Sequence
 from typing import NamedTuple
 
 from ckpttool.core.errors import GraphError, PlanError, UnknownName
-from ckpttool.core.names import listed, suggestion
+from ckpttool.core.names import listed
+from ckpttool.core.suggestions import suggestion
 from ckpttool.graph.contents.class_names import class_names
 from ckpttool.graph.contents.keras_network import keras_network
 from ckpttool.graph.contents.layers import Layer, activated, activation_behind, layers, scope_output

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from ckpttool.core.dtypes import DType, dtype_numbered
 from ckpttool.core.errors import FormatError, GraphError
-from ckpttool.core.names import Pattern
+from ckpttool.core.patterns import Pattern
 from ckpttool.core.variable_kinds import VariableKind, base_name, is_average, kind_of_name
 from ckpttool.formats.wire.protos.graph_pb2 import NodeDef
 from ckpttool.formats.wire.protos.meta_graph_pb2 import VariableDef

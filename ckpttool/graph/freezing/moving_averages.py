@@ -7,7 +7,7 @@ from collections import defaultdict
 from collections.abc import Collection, Mapping
 
 from ckpttool.core.errors import UnknownName
-from ckpttool.core.names import suggestion
+from ckpttool.core.suggestions import suggestion
 from ckpttool.graph.contents.variable_ops import written_variable
 from ckpttool.graph.contents.variables import Variable, variables
 from ckpttool.graph.core import Graph, cached

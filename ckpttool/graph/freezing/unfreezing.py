@@ -5,7 +5,7 @@ Layers that were pinned to inference mode stay pinned, and removed updates of mo
 
 from collections.abc import Collection, Mapping, Sequence
 
-from ckpttool.core.names import Pattern
+from ckpttool.core.patterns import Pattern
 from ckpttool.formats.wire.protos.meta_graph_pb2 import VariableDef
 from ckpttool.graph.collection_entries import entry_of
 from ckpttool.graph.contents.collections import GLOBAL_VARIABLES, variable_defs

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from ckpttool.core.names import Pattern
+from ckpttool.core.patterns import Pattern
 from ckpttool.runtime.keras.build import KerasModel
 from ckpttool.runtime.keras.private.walking import is_network, set_trainable_alone
 

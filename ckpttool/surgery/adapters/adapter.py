@@ -12,7 +12,8 @@ from pathlib import Path
 from ckpttool import checkpoint
 from ckpttool.checkpoint import Checkpoint
 from ckpttool.core.errors import FormatError, MissingFile, PlanError, UnknownName
-from ckpttool.core.names import listed, suggestion
+from ckpttool.core.names import listed
+from ckpttool.core.suggestions import suggestion
 from ckpttool.core.tensors import Tensor
 from ckpttool.surgery.adapters.changes import Change, Embedding, LowRank, Replaced, Scaled
 from ckpttool.surgery.adapters.config import WEIGHTS, AdapterConfig

@@ -7,7 +7,9 @@ from typing import ClassVar, Self
 from ckpttool.checkpoint import Checkpoint
 from ckpttool.core.counts import counted
 from ckpttool.core.errors import PlanError, UnknownName
-from ckpttool.core.names import Pattern, renamed, scopes_above, suggestion
+from ckpttool.core.names import scopes_above
+from ckpttool.core.patterns import Pattern, renamed
+from ckpttool.core.suggestions import suggestion
 from ckpttool.core.tensors import Tensor
 from ckpttool.core.variable_kinds import OBJECT_GRAPH
 from ckpttool.surgery.edits.edit import Edit, EditWithoutValue, named, taken

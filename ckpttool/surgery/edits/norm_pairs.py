@@ -12,8 +12,9 @@ from typing import Any
 
 from ckpttool.checkpoint import Checkpoint
 from ckpttool.core.errors import CkptError, PlanError, UnknownName
-from ckpttool.core.names import components, listed, scopes, suggestion
+from ckpttool.core.names import components, listed, scopes
 from ckpttool.core.pattern_cost import compiled, quick
+from ckpttool.core.suggestions import suggestion
 from ckpttool.formats import registry
 
 _KERNELS = ("weight", "kernel", "pointwise_kernel", "depthwise_kernel", "weights", "depthwise_weights")

@@ -7,7 +7,7 @@ from typing import ClassVar
 from ckpttool.checkpoint import Checkpoint
 from ckpttool.core.dtypes import BY_NAME
 from ckpttool.core.errors import CkptError, PlanError, UnknownName
-from ckpttool.core.names import suggestion
+from ckpttool.core.suggestions import suggestion
 from ckpttool.core.tensors import Array, Tensor, TensorSpec
 from ckpttool.surgery.edits.edit import quantised, require_numbers, scale_of, taken
 from ckpttool.surgery.edits.values import Cast, EditToDtype, floats

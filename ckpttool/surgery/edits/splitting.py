@@ -7,8 +7,9 @@ from typing import ClassVar, Self
 
 from ckpttool.checkpoint import Checkpoint
 from ckpttool.core.errors import PlanError, UnknownName
-from ckpttool.core.names import components, listed, scopes_above, suggestion
+from ckpttool.core.names import components, listed, scopes_above
 from ckpttool.core.pattern_cost import compiled, quick
+from ckpttool.core.suggestions import suggestion
 from ckpttool.core.tensors import Array, Tensor, TensorSpec
 from ckpttool.surgery.edits.edit import Edit, taken, whole_numbers
 from ckpttool.surgery.edits.shapes import axis_of, resized_shape

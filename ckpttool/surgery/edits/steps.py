@@ -17,7 +17,7 @@ from typing import Any
 from ckpttool.checkpoint import Checkpoint
 from ckpttool.core import toml_text
 from ckpttool.core.errors import CkptError, FormatError, UnknownName
-from ckpttool.core.names import suggestion
+from ckpttool.core.suggestions import suggestion
 from ckpttool.remote.paths import refuse_url_input
 from ckpttool.surgery.edits import EDITS
 from ckpttool.surgery.edits.edit import SETTINGS

@@ -10,7 +10,8 @@ from ckpttool.checkpoint import Checkpoint
 from ckpttool.core.calls import Call
 from ckpttool.core.dtypes import BY_NAME, FLOATS
 from ckpttool.core.errors import CkptError, PlanError, UnknownName
-from ckpttool.core.names import Pattern, suggestion
+from ckpttool.core.patterns import Pattern
+from ckpttool.core.suggestions import suggestion
 from ckpttool.core.tensors import Array, Tensor
 from ckpttool.surgery.edits.edit import (
     Edit,

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from ckpttool.core.errors import PlanError
-from ckpttool.core.names import Pattern
+from ckpttool.core.patterns import Pattern
 
 Scale = float | Sequence[str] | Mapping[str, float]
 """A number, texts such as `0.3` and `RE=0.3`, or numbers by pattern; the last pattern that matches a tensor counts."""

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from ckpttool.checkpoint import Checkpoint
 from ckpttool.core.errors import PlanError
-from ckpttool.core.names import Pattern
+from ckpttool.core.patterns import Pattern
 from ckpttool.surgery.merging.agreement import computable, label
 from ckpttool.surgery.merging.vocabulary import Vocabulary
 

@@ -6,7 +6,7 @@ from typing import Any
 import click
 
 from ckpttool.cli.show import errors
-from ckpttool.core.names import suggestion
+from ckpttool.core.suggestions import suggestion
 
 SUBCOMMANDS = {
     "add": "add:add",
