@@ -35,7 +35,7 @@ def findings_in_zip(path: Path) -> Iterator[Finding | Unread]:
     infos = _infos_of(path)
     names = frozenset(info.filename for info in infos)
     yield from _zip_findings(path, infos)
-    acting = [info for info in infos if not (info.is_dir() or are_numbers(info.filename, names))]
+    acting = [info for info in infos if not (info.filename.endswith("/") or are_numbers(info.filename, names))]
     if not acting:
         return
     with opened(path) as whole:
@@ -66,7 +66,7 @@ def _zip_findings(path: Path, infos: list[zipfile.ZipInfo]) -> Iterator[Finding]
         try:
             archive.refuse_name(path, info)
         except FormatError:
-            reason = "it is a link, or its name is outside of the folder into which an archive is extracted"
+            reason = "it is a link, or its name is empty or outside of the folder into which an archive is extracted"
             yield Finding(path, "zip/member", info.filename, info.orig_filename, "high", reason, HELP)
         if info.file_size > max(archive.UNPACKED_LIMIT, archive.RATIO_LIMIT * info.compress_size):
             reason = f"{counted(info.compress_size, 'byte is', 'bytes are')} declared to decompress to {info.file_size}"

@@ -193,12 +193,14 @@ def test_zips(tmp_path: Path) -> None:
         out.writestr("twice", b"1")
         with pytest.warns(UserWarning, match="Duplicate"):
             out.writestr("twice", b"2")
+        out.open(zipfile.ZipInfo(""), "w").close()
     kinds = found(tmp_path)
     assert [what for kind, what, _ in kinds if kind == "zip/member"] == [
         "twice",
         "../../evil.txt",
         "/etc/passwd",
         "link",
+        "",
     ]
     plain = io.BytesIO()
     np.savez(plain, a=np.ones(3))

@@ -104,9 +104,11 @@ def refuse_name(path: Path, info: zipfile.ZipInfo) -> None:
     """Check that a member is not a link, and has a name inside the archive.
 
     Raises:
-        FormatError: it is a link, or its name is outside of the archive.
+        FormatError: it is a link, or its name is empty or outside of the archive.
     """
     name = info.orig_filename
+    if not name:
+        raise FormatError(f"{path}: a member has no name")
     leads_away = ".." in PurePosixPath(name).parts or name.startswith("/") or {"\\", "\0", ":"} & set(name)
     if leads_away or stat.S_ISLNK(info.external_attr >> 16):
         raise FormatError(f"{path}: the member {name!r} is a link, or has a name outside of the archive")

@@ -248,6 +248,13 @@ def test_a_name_that_leads_away(tmp_path: Path, name: str) -> None:
         archive.members(tmp_path / "x.zip")
 
 
+def test_a_member_without_a_name(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "x.zip", "w") as out:
+        out.open(zipfile.ZipInfo(""), "w").close()
+    with pytest.raises(FormatError, match=r"x\.zip: a member has no name"):
+        archive.members(tmp_path / "x.zip")
+
+
 def test_a_link(tmp_path: Path) -> None:
     info = zipfile.ZipInfo("first")
     info.external_attr = (stat.S_IFLNK | 0o777) << 16
