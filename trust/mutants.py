@@ -173,7 +173,8 @@ def _taken_away(node: ast.stmt, inside: bool) -> str | None:
     if isinstance(node, ast.Raise):
         return "raise"
     if isinstance(node, ast.Return | ast.Continue) and inside:
-        return type(node).__name__.lower()
+        # without its only `super()`, a function has no `__class__`, and could not be replaced
+        return None if ast.unparse(node).startswith(f"return {STAYS[1]}") else type(node).__name__.lower()
     if isinstance(node, ast.Expr) and isinstance(node.value, ast.Call | ast.Yield | ast.YieldFrom):
         return None if ast.unparse(node).startswith(STAYS) else type(node.value).__name__.lower()
     return None

@@ -184,6 +184,59 @@ BY_NAME = {
     "asserting": Group(
         ("plans/assert_step.py", "plans/assertions.py"), ("plans/test_assertions.py", "plans/test_run.py")
     ),
+    "adapters": Group(
+        tuple(f"surgery/adapters/{name}.py" for name in ("adapter", "changes", "config")),
+        ("surgery/adapters", "verbs/test_extract.py"),
+        imports=("torch",),
+    ),
+    "sources": Group(
+        ("verbs/apply.py", "plans/script.py"),
+        ("verbs/test_apply.py", "plans/test_script.py", "plans/test_run.py", "cli/test_apply.py"),
+        functions=("_require_hash", "_opened", "_sources", "_is_source", "Script.given", "plan_apply"),
+    ),
+    "graph-files": Group(
+        ("graph/files.py", "verbs/fold.py"),
+        ("graph/test_files.py", "cli/test_fold.py"),
+        functions=("save", "require_written", "FoldPlan.write", "FoldPlan.check"),
+        imports=TENSORFLOW,
+        slowest=10.0,
+    ),
+    "saved-state": Group(
+        tuple(f"training/{name}.py" for name in ("run_report", "unfinished", "prediction_files", "saves")),
+        (
+            *(f"training/test_{name}.py" for name in ("run_report", "prediction_files", "saves", "resume", "stages")),
+            "cli/test_predict.py",
+        ),
+        imports=TENSORFLOW,
+        slowest=10.0,
+        functions=(
+            "RunReport.parse",
+            "read_part",
+            "require_options",
+            "unfinished",
+            "_is_begun",
+            "_require_same",
+            "_write_csv",
+            "_State",
+            "asked_before",
+        ),
+    ),
+    "staging": Group(("data/staging.py",), ("data/test_staging.py", "data/sources"), functions=("staged", "_whole")),
+    "catalogue": Group(
+        (
+            *(f"zoo/{name}.py" for name in ("blobs", "catalogues", "checking", "compacting", "downloads", "hashing")),
+            *(f"catalogue/{name}.py" for name in ("manifest", "placing", "recipes")),
+        ),
+        (
+            *(f"zoo/test_{name}.py" for name in ("catalogues", "compacting", "hostile", "removal", "store")),
+            "remote/test_pull.py",
+        ),
+    ),
+    "pulls": Group(
+        ("zoo/hub.py", "zoo/pull.py"),
+        ("zoo/test_pull_hub.py", "remote/test_pull.py"),
+        functions=("_listed", "_require_listed", "_required_hash", "from_web", "from_hub", "Repository"),
+    ),
     "vocabularies": Group(
         ("surgery/merging/vocabulary.py", "surgery/merging/vocabulary_tensors.py"),
         ("surgery/merging/test_vocabulary.py", "surgery/merging/test_alignment.py", "cli/test_merge.py"),

@@ -96,7 +96,7 @@ class Gguf(Format):
         if not path.is_file():
             return False
         file = CheckpointFile(path)
-        return file.size > len(MAGIC) and file.piece(len(MAGIC), 0) == MAGIC
+        return file.size >= len(MAGIC) and file.piece(len(MAGIC), 0) == MAGIC
 
     def open(self, path: Path) -> GgufTensors:
         """Return the tensors; for errors see `GgufTensors`."""

@@ -128,6 +128,8 @@ def test_old_headers_are_shorter_and_their_matrices_transposed(tmp_path):
     assert (short["connected_0/weight"].read().tolist(), short.metadata["seen"]) == ([[2, 3, 4], [5, 6, 7]], "7")
     old = checkpoint.open(write(tmp_path, cfg, values, header=struct.pack("<3iQ", 1001, 0, 0, 7)))
     assert old["connected_0/weight"].read().tolist() == [[2, 4, 6], [3, 5, 7]]
+    last = checkpoint.open(write(tmp_path, cfg, values, header=struct.pack("<3iQ", 1000, 0, 0, 7)))
+    assert last["connected_0/weight"].read().tolist() == [[2, 3, 4], [5, 6, 7]]
 
 
 def test_what_is_no_file_of_darknet_is_refused(tmp_path):

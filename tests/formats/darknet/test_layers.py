@@ -91,6 +91,12 @@ def test_what_cannot_be_is_refused(tmp_path, text, message):
     assert isinstance(refused.value, CorruptCheckpoint | FormatError)
 
 
+def test_lines_that_are_no_options_are_skipped(tmp_path):
+    """Those before the first section, and those without a value."""
+    text = "height=3\nnothing\n" + network("[connected]\noutput\noutput=2", channels=1, height=1, width=3)
+    assert arrays(tmp_path, text)["connected_0/weight"] == (2, 3)
+
+
 def test_a_cfg_as_large_as_is_read_takes_no_time(tmp_path):
     begun = time.monotonic()
     with pytest.raises(CkptError):

@@ -7,6 +7,8 @@ import pytest
 
 from ckpttool import checkpoint
 from ckpttool.core.errors import CkptError, CorruptCheckpoint, FormatError
+from ckpttool.formats.gguf import header
+from ckpttool.formats.gguf.format import Gguf
 
 HUGE = 1 << 63
 
@@ -92,3 +94,38 @@ def test_the_alignment_says_where_data_begin(tmp_path):
     head = b"GGUF" + struct.pack("<IQQ", 3, 1, 1) + aligned + entry()
     content = head + bytes(-len(head) % 8) + np.array([3, 4], "<f4").tobytes()
     assert opened(tmp_path, content)["w"].read().tolist() == [3, 4]
+
+
+def test_the_first_bytes_decide_and_a_folder_has_none(tmp_path):
+    path = tmp_path / "a.bin"
+    for content, is_gguf in ((b"", False), (b"GGU", False), (b"GGUF", True), (b"GGUF\3", True), (b"GGML" * 9, False)):
+        path.write_bytes(content)
+        assert Gguf().recognises(path) is is_gguf
+    assert not Gguf().recognises(tmp_path)
+
+
+def test_metadata_may_fill_the_file_to_its_last_byte(tmp_path):
+    least = text(b"") + struct.pack("<IB", 0, 7)
+    ckpt = opened(tmp_path, b"GGUF" + struct.pack("<IQQ", 3, 0, 2) + least + text(b"") + struct.pack("<IB", 0, 9))
+    assert (list(ckpt), ckpt.metadata) == ([], {"": "9"})
+
+
+def test_a_long_text_is_passed_over(tmp_path, monkeypatch):
+    monkeypatch.setattr(header, "TEXT_LIMIT", 4)
+    metadata = [text(key) + struct.pack("<I", 8) + text(value) for key, value in ((b"a", b"long!"), (b"b", b"four"))]
+    assert opened(tmp_path, file(entry(), metadata=metadata)).metadata == {"b": "four"}
+
+
+def test_an_empty_tensor_may_be_anywhere(tmp_path):
+    ckpt = opened(tmp_path, file(entry(shape=(16,)), entry(b"v", (0,), offset=32)))
+    assert {name: tensor.read().shape for name, tensor in ckpt.items()} == {"w": (16,), "v": (0,)}
+
+
+def test_packed_numbers_of_a_file_that_changes_are_not_given(tmp_path):
+    """The last piece is given, and then that it may be of another file."""
+    ckpt = opened(tmp_path, file(entry(shape=(32,), kind=8)))
+    pieces = ckpt["w"].pieces()
+    assert bytes(next(pieces)) == bytes(128)
+    (tmp_path / "a.gguf").write_bytes(b"")
+    with pytest.raises(CorruptCheckpoint, match=r"a\.gguf changed while it was read"):
+        next(pieces)
