@@ -9,7 +9,7 @@ FIELDS = {
     "BlobShape": "dim=1*int64!",
     "BlobProto": "num=1int32 channels=2int32 height=3int32 width=4int32 data=5*float! diff=6*float! shape=7BlobShape "
     "double_data=8*double! raw_type=10int32 raw_data=12bytes",
-    "BatchNorm": "eps=3float",
+    "BatchNorm": "moving_average_fraction=2float eps=3float",
     "InnerProduct": "num_output=1uint32 transpose=6bool",
     "Layer": "name=1string type=2string bottom=3*string top=4*string blobs=7*BlobProto "
     "inner_product_param=117InnerProduct batch_norm_param=139BatchNorm",

@@ -93,7 +93,11 @@ def test_layers_of_old_files_have_the_shapes_that_they_have_today(tmp_path, kind
 def layer(name, *blobs):
     """Return the bytes of a network with one layer of these blobs, each given as bytes."""
     body = b"\x0a" + varint.encode(len(name)) + name
-    body += b"".join(b"\x3a" + varint.encode(len(each)) + each for each in blobs)
+    return around(body + b"".join(b"\x3a" + varint.encode(len(each)) + each for each in blobs))
+
+
+def around(body):
+    """Return the bytes of a network with one layer, given as bytes."""
     return b"\xa2\x06" + varint.encode(len(body)) + body
 
 
@@ -109,6 +113,7 @@ def test_layers_say_how_their_blobs_lie(tmp_path):
     made = net(fc=("InnerProduct", KERNEL.reshape(4, 6)), bn=("BatchNorm", BIAS), other=("BatchNorm", BIAS))
     made.layer[0].inner_product_param.transpose = True
     made.layer[1].batch_norm_param.eps = 0.5
+    made.layer[2].batch_norm_param.moving_average_fraction = 0.9
     opened(tmp_path, made)
     assert Caffe().arrangements(tmp_path / "a.caffemodel") == {
         "fc/0": Arrangement(False),
@@ -120,9 +125,15 @@ def test_layers_say_how_their_blobs_lie(tmp_path):
 def test_bytes_decide_whatever_the_name_is(tmp_path):
     (tmp_path / "a.bin").write_bytes(net(conv=("Convolution", KERNEL)).SerializeToString())
     assert registry.find(tmp_path / "a.bin").NAME == "caffe"
-    (tmp_path / "b.bin").write_bytes(net(relu=("ReLU",)).SerializeToString())
-    with pytest.raises(FormatError, match="not a checkpoint"):
-        registry.find(tmp_path / "b.bin")
+    (tmp_path / "a.bin").write_bytes(net(a=("ReLU",), b=("ReLU",), c=("Scale", BIAS)).SerializeToString())
+    assert registry.find(tmp_path / "a.bin").NAME == "caffe"
+    named_twice = net().SerializeToString() + net(conv=("Convolution", KERNEL)).SerializeToString()
+    without_numbers = layer(b"a", b"\x3a\x03\x0a\x01\x04"), layer(b"a", b"\x2d" + bytes(4))
+    for content in (net(relu=("ReLU",)).SerializeToString(), named_twice, *without_numbers):
+        (tmp_path / "b.bin").write_bytes(content)
+        with pytest.raises(FormatError, match="not a checkpoint"):
+            registry.find(tmp_path / "b.bin")
+    assert not Caffe().recognises(tmp_path)
     (tmp_path / "c.caffemodel").write_bytes(b"version https://git-lfs.github.com/spec/v1\n")
     with pytest.raises(FormatError, match="git lfs pull"):
         registry.find(tmp_path / "c.caffemodel")
@@ -154,6 +165,34 @@ def test_what_cannot_be_is_refused(tmp_path, change, message):
     change(made.layer[0].blobs[0])
     with pytest.raises(CorruptCheckpoint, match=rf"a\.caffemodel.*{message}"):
         opened(tmp_path, made)
+
+
+@pytest.mark.parametrize(
+    "content, message",
+    [
+        (b"\x90\x03\x01", "is not a model of Caffe: no known field begins at byte 0"),
+        (b"\x08\x01", "is not a model of Caffe: no known field begins at byte 0"),
+        (around(b"\x08\x01"), "expected a name at byte 3"),
+        (layer(b"n" * 101), "expected a name at byte 3"),
+        (around(b"\x38\x01"), "expected a blob at byte 3"),
+        (layer(b"a", b"\x3a\x05\x0d\0\0\0\0"), "expected sizes at byte 10"),
+        (layer(b"a", b"\x3a\x68\x0a\x66" + bytes(102)), "expected sizes at byte 10"),
+        (layer(b"a", b"\x3a\x03\x0a\x01\x80"), "sizes at byte 10 are damaged"),
+    ],
+)
+def test_fields_of_another_kind_and_long_ones_are_damaged(tmp_path, monkeypatch, content, message):
+    monkeypatch.setattr(model, "NAME_LIMIT", 100)
+    with pytest.raises(CorruptCheckpoint, match=rf"a\.caffemodel.*{message}"):
+        opened(tmp_path, content)
+
+
+def test_numbers_in_several_pieces_of_a_file_that_changes_are_not_given(tmp_path):
+    ckpt = opened(tmp_path, layer(b"b", b"\x3a\x03\x0a\x01\x04" + 2 * (b"\x2a\x08" + BIAS.tobytes())))
+    pieces = ckpt["b/0"].pieces()
+    assert [bytes(next(pieces)) for _ in range(2)] == [BIAS.tobytes()] * 2
+    (tmp_path / "a.caffemodel").write_bytes(b"")
+    with pytest.raises(CorruptCheckpoint, match=r"a\.caffemodel changed while it was read"):
+        next(pieces)
 
 
 def test_two_layers_of_one_name_and_an_empty_file_are_refused(tmp_path):
