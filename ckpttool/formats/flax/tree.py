@@ -98,7 +98,7 @@ class _Reader(Cursor):
             case "map":
                 return self._map(head.size, depth)
             case "array":
-                self._enter(head.size, depth)
+                self._enter(depth)
                 return {str(number): self.value(depth + 1) for number in range(head.size)}
             case "text":
                 return self._text(head.size)
@@ -110,7 +110,7 @@ class _Reader(Cursor):
         return head.value
 
     def _map(self, count: int, depth: int) -> Any:
-        self._enter(2 * count, depth)
+        self._enter(depth)
         values: Tree = {}
         for _ in range(count):
             head = self._head()
@@ -132,7 +132,6 @@ class _Reader(Cursor):
 
     def _extension(self, head: _Head) -> Any:
         end = self.at + head.size
-        self.require(head.size)
         if head.code in (NDARRAY, SCALAR):
             value: Any = self._array()
         elif head.code == COMPLEX:
@@ -162,11 +161,10 @@ class _Reader(Cursor):
         self.skip(data.size)
         return Stored(dtype, shape, ((at, data.size),))
 
-    def _enter(self, least: int, depth: int) -> None:
-        """Check that `least` bytes remain, and that another nesting level is allowed."""
+    def _enter(self, depth: int) -> None:
+        """Check that another nesting level is allowed; a false count of values ends with the file."""
         if depth >= DEPTH_LIMIT:
             raise self._damaged(f"it is nested over {DEPTH_LIMIT} levels deep")
-        self.require(least)
 
     def _head(self) -> _Head:
         self._values += 1

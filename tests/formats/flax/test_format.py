@@ -13,14 +13,16 @@ from referees import FlaxTrees, in_msgpack
 from ckpttool import checkpoint
 from ckpttool.core.dtypes import DTYPES
 from ckpttool.core.errors import CkptError, CorruptCheckpoint, FormatError
+from ckpttool.formats.flax import tree
 from ckpttool.formats.flax.format import Flax
+from ckpttool.formats.reading import path_names
 
 FIXTURES = Path(__file__).parents[3] / "fixtures" / "flax"
 VALUES = np.arange(6, dtype=np.float32).reshape(2, 3)
 
 
-def saved(path, tree):
-    path.write_bytes(msgpack.packb(tree))
+def saved(path, content):
+    path.write_bytes(msgpack.packb(content))
     return path
 
 
@@ -88,6 +90,32 @@ def test_bytes_decide_without_a_suffix(tmp_path, name):
     assert checkpoint.open(tmp_path / "checkpoint_100").format == "flax"
 
 
+def test_with_the_suffix_the_first_byte_decides(tmp_path):
+    path = tmp_path / "a.msgpack"
+    for content, is_flax in ((b"", False), (b"\x80", True), (b"\xde\0\0", True), (b"hello", False), (b"\x93", False)):
+        path.write_bytes(content)
+        assert Flax().recognises(path) is is_flax
+    assert not Flax().recognises(tmp_path)
+
+
+def test_an_array_of_two_chunks_is_whole_and_of_one_file(tmp_path):
+    content = {"w": chunked((2, 3), array((3,), "float32", bytes(12)), array((3,), "float32", VALUES[1].tobytes()))}
+    opened = checkpoint.open(saved(tmp_path / "a.msgpack", content))
+    assert opened["w"].read().tolist() == [[0, 0, 0], [3, 4, 5]]
+    pieces = opened["w"].pieces()
+    assert [bytes(next(pieces)) for _ in range(2)] == [bytes(12), VALUES[1].tobytes()]
+    saved(tmp_path / "a.msgpack", {})
+    with pytest.raises(CorruptCheckpoint, match=r"a\.msgpack changed while it was read"):
+        next(pieces)
+
+
+def test_a_long_name_above_many_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(path_names, "MOST_CHARACTERS", 0)
+    path = saved(tmp_path / "a.msgpack", {"long" * 10: {str(number): number for number in range(20)}})
+    with pytest.raises(FormatError, match=r"the names in it, with their parents, are too long in total"):
+        checkpoint.open(path)
+
+
 def test_other_dicts_of_messagepack_are_none_of_flax(tmp_path):
     with pytest.raises(FormatError, match="is not a checkpoint"):
         checkpoint.open(saved(tmp_path / "a.bin", {"a": 1, "b": [1, 2]}))
@@ -137,9 +165,10 @@ def nested(depth):
         (msgpack.packb({"a": 1}) + b"\0", "data follows its end"),
         (nested(99), ""),
         (nested(200_000), "nested over 100 levels deep"),
-        (msgpack.packb({"a": [None] * 1_000_001}), "over 1000000 values"),
+        (b"\x81\xa1a" + b"\x91" * 200_000, "nested over 100 levels deep"),
+        (msgpack.packb(chunked((1,), array((1,), "int8", b"a"))), "expected a dict of arrays, found Stored"),
     ],
-    ids=range(23),
+    ids=range(24),
 )
 def test_what_cannot_be_is_refused_in_a_line(tmp_path, content, message):
     (tmp_path / "a.msgpack").write_bytes(content)
@@ -150,6 +179,32 @@ def test_what_cannot_be_is_refused_in_a_line(tmp_path, content, message):
         checkpoint.open(tmp_path / "a.msgpack")
     assert message in str(caught.value)
     assert len(str(caught.value)) < 400
+
+
+def test_values_are_limited_in_number(tmp_path, monkeypatch):
+    monkeypatch.setattr(tree, "MOST_VALUES", 100)
+    with pytest.raises(CorruptCheckpoint, match="it has over 100 values, the limit"):
+        checkpoint.open(saved(tmp_path / "a.msgpack", {"a": [None] * 101}))
+
+
+def test_short_values_are_told_apart_by_their_first_byte(tmp_path):
+    """The largest and smallest numbers, the longest list and dict, and the empty text that have one."""
+    numbers = {"least": -32, "last": -1, "zero": 0, "most": 127}
+    dicts = {"list": list(range(15)), "dict": {str(number): number for number in range(15)}, "": ""}
+    opened = checkpoint.open(saved(tmp_path / "a.msgpack", {**numbers, **dicts}))
+    each = {f"{name}/{number}": str(number) for name in ("list", "dict") for number in range(15)}
+    assert opened.metadata == {**{name: str(number) for name, number in numbers.items()}, **each, "": ""}
+
+
+def test_long_texts_and_extensions_of_others_are_left_out(tmp_path, monkeypatch):
+    monkeypatch.setattr(tree, "TEXT_LIMIT", 7)
+    content = {"short": "1234567", "long": "12345678", "time": msgpack.ExtType(9, b"12"), "w": in_msgpack(VALUES)}
+    opened = checkpoint.open(saved(tmp_path / "a.msgpack", content))
+    assert (list(opened), opened.metadata) == (["w"], {"short": "1234567"})
+    assert opened.left_out == (
+        "long (is text of 8 bytes: not supported)",
+        "time (is an extension of type 9: not supported)",
+    )
 
 
 def test_flipped_bits_lead_to_our_errors_or_to_numbers(tmp_path):
