@@ -71,12 +71,13 @@ def merge(
     Args:
         checkpoints: Paths, checkpoints or models, in order.
         how: `union`, `intersection`, `linear`, `sum`, `task-arithmetic`, `slerp`, `ties`, `dare`,
-            `breadcrumbs`, `model-stock`, `nuslerp`, `karcher`; `soup` asks rows.
+            `dare-ties`, `della`, `della-linear`, `breadcrumbs`, `breadcrumbs-ties`, `model-stock`, `nuslerp`,
+            `karcher`; `soup` asks rows.
         output: What to write; `soup` and `alpha` need one.
         data: The rows to evaluate on (`soup`, and `alpha`): a path, or in memory.
         overwrite: Whether an existing output is overwritten.
-        options: `prefer`, `base`, `weights`, `t`, `density`, `gamma`, `scale`, `seed`, `lenient`, `vocab` (a file of
-            tokens for each, and for the base), `tokens`, `vocab_tensors`; with an output `alpha`, `to`.
+        options: `prefer`, `base`, `weights`, `t`, `density`, `epsilon`, `gamma`, `scale`, `seed`, `lenient`, `vocab`
+            (a file of tokens for each, and for the base), `tokens`, `vocab_tensors`; with an output `alpha`, `to`.
 
     Raises:
         PlanError: the checkpoints differ in their tensors, or the options are inconsistent.

@@ -83,6 +83,7 @@ class MergeStep(_JoinStep):
         "weights": LIST,
         "t": NUMBER,
         "density": NUMBER,
+        "epsilon": NUMBER,
         "gamma": NUMBER,
         "seed": (int,),
         "lenient": TRUTH,

@@ -61,6 +61,28 @@ def in_step(tensors: Sequence[Tensor]) -> Iterator[list[Array]]:
         ]
 
 
+def in_rows(tensors: Sequence[Tensor], row: int) -> Iterator[list[Array]]:
+    """Yield lists of blocks as `in_step`, of whole rows: a multiple of `row` elements, in arrays of their own.
+
+    >>> [blocks[0].tolist() for blocks in in_rows([Tensor.of("a", np.arange(4.0))], 2)]
+    [[0.0, 1.0, 2.0, 3.0]]
+    """
+    size, count = row * max(1, ELEMENTS // row), 0
+    held: list[list[Array]] = [[] for _ in tensors]
+    for blocks in in_step(tensors):
+        at = 0
+        while at < len(blocks[0]):
+            parts = [block[at : at + size - count].copy() for block in blocks]
+            for own, part in zip(held, parts, strict=True):
+                own.append(part)
+            at, count = at + len(parts[0]), count + len(parts[0])
+            if count == size:
+                yield [np.concatenate(own) for own in held]
+                held, count = [[] for _ in tensors], 0
+    if count:
+        yield [np.concatenate(own) for own in held]
+
+
 def same_bytes(a: Tensor, b: Tensor) -> bool:
     """Return whether two tensors of equal dtype and shape have the same bytes; variants are compared as stored.
 

@@ -33,15 +33,17 @@ class MergeParameters(TypedDict, total=False):
     prefer: Prefer | None
     """Which checkpoint's tensor to take if several have the name (union, intersection)."""
     weights: tuple[float, ...] | None
-    """The weight of each checkpoint (linear, sum, task-arithmetic, ties, dare, breadcrumbs, nuslerp, karcher)."""
+    """The weight of each checkpoint (all that combine weights, except slerp and model-stock)."""
     t: float | None
     """The interpolation factor from the first to the second, 0 to 1 (slerp)."""
     density: float | None
-    """The fraction of each task vector to keep, 0 to 1 (ties, dare, breadcrumbs)."""
+    """The fraction of each task vector to keep, 0 to 1 (ties, dare, della, breadcrumbs, and their variants)."""
+    epsilon: float | None
+    """How much more and less than `density` the largest and the smallest elements are kept (della, della-linear)."""
     gamma: float | None
-    """The fraction of each task vector to drop as outliers, 0 to 1 (breadcrumbs)."""
+    """The fraction of each task vector to drop as outliers, 0 to 1 (breadcrumbs, breadcrumbs-ties)."""
     seed: int | None
-    """The random seed (dare)."""
+    """The random seed (dare, della, and their variants)."""
     scale: Scale | None
     """The factor of the task vectors: one number, or one per pattern of tensors (methods with a base)."""
     tokens: Tokens | None
@@ -76,7 +78,7 @@ def plan_merge(
         checkpoints: Two or more; the order matters to `prefer`, `weights` and what is taken from the last.
         how: `union` has the tensors of all, `intersection` the names common to all; the methods of `METHODS` combine
             weights of the same name.
-        base: The common base model (task-arithmetic, ties, dare, breadcrumbs, model-stock, nuslerp).
+        base: The common base model (methods on task vectors).
         vocab: The vocabulary of each checkpoint in order, then of the base: rows of the same token are merged (methods
             that combine weights).
         lenient: Skip weights whose shape or dtype differs; allow a union of an adapter with a model.

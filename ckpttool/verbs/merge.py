@@ -43,8 +43,7 @@ def plan_merge(
         checkpoints: Two or more, in order.
         output: The output; its suffix determines the format. None for a plan that is only shown.
         how: One of `HOWS`: union, intersection, a method that computes weights, or soup, which asks rows.
-        base: The model from which the others were trained (task-arithmetic, ties, dare, breadcrumbs, model-stock,
-            nuslerp).
+        base: The model from which the others were trained (methods on task vectors).
         vocab: The files with the tokens of each checkpoint in order, and of the base; rows of the same token are
             merged.
         data: The rows to evaluate on (soup, and `alpha`).

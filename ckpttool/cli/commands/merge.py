@@ -38,7 +38,13 @@ parameter_options = as_arguments(
         "--density",
         type=float,
         metavar="D",
-        help="The fraction of each task vector to keep  [default: ties 0.2, dare 0.1, breadcrumbs 0.9]",
+        help="The fraction of each task vector to keep  [default: ties 0.2, dare 0.1, della 0.5, breadcrumbs 0.9]",
+    ),
+    click.option(
+        "--epsilon",
+        type=float,
+        metavar="E",
+        help="How much more of the largest and less of the smallest elements to keep than D (della)  [default: 0.15]",
     ),
     click.option(
         "--gamma",
@@ -66,7 +72,7 @@ parameter_options = as_arguments(
         multiple=True,
         help="Tensors with a row per token, if not found by size.",
     ),
-    click.option("--seed", type=click.IntRange(0, MAX_SEED), help="The random seed (dare)  [default: 42]"),
+    click.option("--seed", type=click.IntRange(0, MAX_SEED), help="The random seed (dare, della)  [default: 42]"),
 )
 """The options that are parameters of a merge method."""
 
@@ -113,10 +119,11 @@ def merge(
     shapes: linear is the weighted mean (--weights are normalised); sum is the weighted sum, for example of a model and
     a difference (negative --weights subtract); slerp is spherical linear interpolation of two. task-arithmetic, ties
     and dare add task vectors (the differences from --base): all, with weights (a negative one unlearns the task); the
-    largest elements that agree in sign; or a random sample. breadcrumbs adds them without outliers and small elements,
+    largest elements that agree in sign; or a random sample. della samples small elements less often, breadcrumbs adds
+    those without outliers and small elements; dare-ties, della and breadcrumbs-ties add what agrees in sign.
     model-stock goes to their mean as far as they agree, nuslerp interpolates two of them on their arc. karcher is the
-    mean of directions at the mean norm. --scale is the factor of the task vectors. Tensors that are
-    not weights, the graph and the kind of the output are those of the last checkpoint, as for average.
+    mean of directions at the mean norm. --scale is the factor of the task vectors. Tensors that are not weights, the
+    graph and the kind of the output are those of the last checkpoint, as for average.
 
     Models with different vocabularies need a --vocab each: embeddings and output layers (the tensors with a dimension
     of the vocabulary's size) are merged token by token. A token that a model lacks has there the row of --base, or the
@@ -133,6 +140,7 @@ def merge(
       ckpttool merge tuned_a.ckpt tuned_b.ckpt --how ties --base my_model_final.ckpt -o both.ckpt
       ckpttool merge a.ckpt b.ckpt --how task-arithmetic --base base.ckpt --scale 0.3 --scale 'outputs=1' -o both.ckpt
       ckpttool merge a.ckpt b.ckpt --how ties --base base.ckpt --plan --conflicts
+      ckpttool merge a.ckpt b.ckpt --how della --base base.ckpt --density 0.4 --epsilon 0.2 -o both.ckpt
       ckpttool merge a.ckpt b.ckpt --how linear --vocab a/vocab.txt --vocab b/vocab.txt -o both.ckpt
       ckpttool merge new_model.ckpt tuned.ckpt --alpha 0:1:0.1 --data mnist.npz -o between.ckpt
     """

@@ -4,7 +4,7 @@ Davari and Belilovsky 2023, "Model Breadcrumbs: Scaling Multi-Task Model Merging
 task vector is a model's weights minus those of the base; each tensor is masked separately.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -48,14 +48,12 @@ class Breadcrumbs(TaskVectorMethod):
         weights, far = self.parts(len(tensors)), self.scale.of_name(base.name)
 
         def begin() -> Combine:
-            limits = self.limits(base, tensors)
+            limits = limits_of(base, tensors, self.density, self.gamma)
 
             def combine(blocks: list[Array]) -> Array:
                 start, total = blocks[0], np.zeros(len(blocks[0]))
-                for block, weight, (least, most) in zip(blocks[1:], weights, limits, strict=True):
-                    move = block - start
-                    size = np.abs(move)
-                    total += np.where((size < least) | (size > most), 0, weight * move)  # NaN is kept
+                for move, weight in zip(crumbs(blocks, limits), weights, strict=True):
+                    total += weight * move
                 moved: Array = start + far * total
                 return moved
 
@@ -63,18 +61,32 @@ class Breadcrumbs(TaskVectorMethod):
 
         return combined([base, *tensors], begin)
 
-    def limits(self, base: Tensor, tensors: Sequence[Tensor]) -> list[tuple[float, float]]:
-        """Return the smallest and the largest magnitude that is kept of each task vector.
 
-        >>> base, a = Tensor.of("x", np.zeros(4)), Tensor.of("x", np.array([4.0, 1.0, 3.0, 2.0]))
-        >>> Breadcrumbs(density=0.5, gamma=0.25).limits(base, [a])
-        [(2.0, 3.0)]
-        """
-        count = elements(base)
-        kept, outliers = int(self.density * count), int(self.gamma * count)
-        if self.density == 1 or not count:
-            return [(0.0, np.inf)] * len(tensors)
-        if not kept:
-            return [(np.inf, 0.0)] * len(tensors)
-        first = max(0, count - kept - outliers)
-        return [(float(low), float(high)) for low, high in of_rank(base, tensors, [first, first + kept - 1])]
+def crumbs(blocks: Sequence[Array], limits: Sequence[tuple[float, float]]) -> Iterator[Array]:
+    """Yield the block of each task vector without the elements outside its limits, given the base's first.
+
+    >>> [move.tolist() for move in crumbs([np.zeros(3), np.array([1.0, -2.0, 30.0])], [(2.0, 9.0)])]
+    [[0.0, -2.0, 0.0]]
+    """
+    start, *models = blocks
+    for block, (least, most) in zip(models, limits, strict=True):
+        move = block - start
+        size = np.abs(move)
+        yield np.where((size < least) | (size > most), 0, move)  # NaN is kept
+
+
+def limits_of(base: Tensor, tensors: Sequence[Tensor], density: float, gamma: float) -> list[tuple[float, float]]:
+    """Return the smallest and the largest magnitude that is kept of each task vector.
+
+    >>> base, a = Tensor.of("x", np.zeros(4)), Tensor.of("x", np.array([4.0, 1.0, 3.0, 2.0]))
+    >>> limits_of(base, [a], density=0.5, gamma=0.25)
+    [(2.0, 3.0)]
+    """
+    count = elements(base)
+    kept, outliers = int(density * count), int(gamma * count)
+    if density == 1 or not count:
+        return [(0.0, np.inf)] * len(tensors)
+    if not kept:
+        return [(np.inf, 0.0)] * len(tensors)
+    first = max(0, count - kept - outliers)
+    return [(float(low), float(high)) for low, high in of_rank(base, tensors, [first, first + kept - 1])]

@@ -4,7 +4,7 @@ Yu et al. 2023, "Language Models are Super Mario: Absorbing Abilities from Homol
 arXiv:2311.03099. A task vector is a model's weights minus those of the base.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 from zlib import crc32
@@ -37,10 +37,9 @@ class Dare(TaskVectorMethod):
     scale: Scales = UNSCALED
 
     def __post_init__(self) -> None:
-        """Check that the density is above 0 and at most 1, and that the seed is not negative, as NumPy requires."""
+        """Check that the density is above 0 and at most 1, and that the seed is not negative."""
         require_share("density", self.density, above_zero=True)
-        if self.seed < 0:
-            raise PlanError(f"`seed` is {self.seed}, expected 0 or more")
+        require_seed(self.seed)
 
     def merge(self, tensors: Sequence[Tensor], base: Tensor) -> Tensor:
         """Return the merged tensor, computed when it is read."""
@@ -48,15 +47,40 @@ class Dare(TaskVectorMethod):
         return combined([base, *tensors], lambda: self._rescaled(base.name, weights))
 
     def _rescaled(self, name: str, weights: Sequence[float]) -> Combine:
-        far, place = self.scale.of_name(name), crc32(name.encode("utf-8", "surrogateescape"))
-        draws = [np.random.default_rng([self.seed, place, number]) for number in range(len(weights))]
+        far, draws = self.scale.of_name(name), generators(self.seed, name, len(weights))
 
         def combine(blocks: list[Array]) -> Array:
             start, total = blocks[0], np.zeros(len(blocks[0]))
-            for block, weight, draw in zip(blocks[1:], weights, draws, strict=True):
-                kept = draw.random(len(start)) < self.density
-                total += np.where(kept, (block - start) * (weight / self.density), 0)
+            for move, weight in zip(thinned(blocks, draws, self.density), weights, strict=True):
+                total += weight * move
             moved: Array = start + far * total / sum(weights)
             return moved
 
         return combine
+
+
+def thinned(blocks: Sequence[Array], draws: Sequence[np.random.Generator], density: float) -> Iterator[Array]:
+    """Yield the block of each task vector with random elements kept and divided by the density, given the base's first.
+
+    >>> [move.tolist() for move in thinned([np.zeros(4), np.ones(4)], generators(1, "x", 1), 0.5)]
+    [[0.0, 2.0, 2.0, 2.0]]
+    """
+    start, *models = blocks
+    for block, draw in zip(models, draws, strict=True):
+        yield np.where(draw.random(len(start)) < density, (block - start) / density, 0)
+
+
+def generators(seed: int, name: str, count: int) -> list[np.random.Generator]:
+    """Return a random generator per model, which depends on the tensor's name and the model's place."""
+    place = crc32(name.encode("utf-8", "surrogateescape"))
+    return [np.random.default_rng([seed, place, number]) for number in range(count)]
+
+
+def require_seed(seed: int) -> None:
+    """Check that a random seed is not negative, as NumPy requires.
+
+    Raises:
+        PlanError: it is.
+    """
+    if seed < 0:
+        raise PlanError(f"`seed` is {seed}, expected 0 or more")

@@ -13,7 +13,7 @@ from ckpttool.core.counts import counted
 from ckpttool.core.dtypes import DType
 from ckpttool.core.errors import PlanError
 from ckpttool.core.tensors import Array, Tensor
-from ckpttool.surgery.blocks import ELEMENTS, in_step
+from ckpttool.surgery.blocks import ELEMENTS, in_rows, in_step
 from ckpttool.surgery.merging.scales import Scales
 
 Combine = Callable[[list[Array]], Array]
@@ -101,11 +101,11 @@ def require_share(parameter: str, value: float, above_zero: bool = False) -> Non
         raise PlanError(f"`{parameter}` {value:g}: expected a number from 0 to 1{', and not 0' * above_zero}")
 
 
-def combined(tensors: Sequence[Tensor], begin: Callable[[], Combine]) -> Tensor:
+def combined(tensors: Sequence[Tensor], begin: Callable[[], Combine], row: int = 1) -> Tensor:
     """Return a lazy combination of tensors, with the shape and dtype of the last.
 
     `begin` is called before each read and returns the function that combines the blocks, in order. Complex numbers are
-    passed to it as pairs.
+    passed to it as pairs. Blocks are of whole rows of `row` elements.
 
     >>> a, b = Tensor.of("a", np.array([1.0, 2.0], np.float32)), Tensor.of("b", np.array([3.0, 5.0], np.float32))
     >>> combined([a, b], lambda: lambda blocks: blocks[0] + blocks[1]).read()
@@ -115,7 +115,7 @@ def combined(tensors: Sequence[Tensor], begin: Callable[[], Combine]) -> Tensor:
 
     def arrays() -> Iterator[Array]:
         combine = begin()
-        for blocks in widened(tensors):
+        for blocks in widened(tensors, row):
             with np.errstate(over="ignore", invalid="ignore"):  # non-finite values are kept, and reported elsewhere
                 block = combine(blocks)
             yield narrow(like.name, block, like.dtype)
@@ -135,15 +135,15 @@ def combined(tensors: Sequence[Tensor], begin: Callable[[], Combine]) -> Tensor:
     return Tensor(like.spec, read, pieces, concurrent=all(tensor.concurrent for tensor in tensors))
 
 
-def widened(tensors: Sequence[Tensor]) -> Iterator[list[Array]]:
-    """Yield lists of blocks of tensors of equal shapes as float64, in memory that is reused.
+def widened(tensors: Sequence[Tensor], row: int = 1) -> Iterator[list[Array]]:
+    """Yield lists of blocks of tensors of equal shapes as float64, in memory that is reused, in whole rows.
 
     >>> [blocks[0].tolist() for blocks in widened([Tensor.of("a", np.array([1 + 2j]))])]
     [[1.0, 2.0]]
     """
     # allocating new memory per block takes longer than most computations
-    memory = [np.empty(2 * min(ELEMENTS, tensor.spec.elements)) for tensor in tensors]
-    for blocks in in_step(tensors):
+    memory = [np.empty(2 * min(max(ELEMENTS, row), tensor.spec.elements)) for tensor in tensors]
+    for blocks in in_step(tensors) if row == 1 else in_rows(tensors, row):
         yield [wide(block, own) for block, own in zip(blocks, memory, strict=True)]
 
 

@@ -13,6 +13,7 @@ import numpy as np
 
 from ckpttool.core.tensors import Array, Tensor
 from ckpttool.surgery.blocks import ELEMENTS
+from ckpttool.surgery.merging.consensus import Consensus
 from ckpttool.surgery.merging.method import Combine, TaskVectorMethod, combined, require_share, shares
 from ckpttool.surgery.merging.ranks import elements, of_rank
 from ckpttool.surgery.merging.scales import UNSCALED, Scales
@@ -47,27 +48,18 @@ class Ties(TaskVectorMethod):
 
 
 def _agreed(base: Tensor, tensors: Sequence[Tensor], weights: Sequence[float], density: float, far: float) -> Combine:
-    least, scratch = thresholds(base, tensors, density), np.empty((4, min(elements(base), 2 * ELEMENTS)))
+    least, consensus = thresholds(base, tensors, density), Consensus(base, weights)
+    scratch = np.empty(min(elements(base), 2 * ELEMENTS))
 
     def combine(blocks: list[Array]) -> Array:
         start, *moves = blocks
-        moved: Array = scratch[0, : len(start)]
-        size, elected, votes = scratch[1:, : len(start)]
-        elected[:] = moved[:] = votes[:] = 0
-        for move, weight, bound in zip(moves, weights, least, strict=True):
+        size = scratch[: len(start)]
+        for move, bound in zip(moves, least, strict=True):
             np.subtract(move, start, out=move)
             np.multiply(move, np.abs(move, out=size) >= bound, out=move)
-            if weight != 1:
-                np.multiply(move, weight, out=move)
-            elected += move
-        np.copysign(1, elected, out=elected)  # a sum of 0 elects plus, as in mergekit and PEFT
-        for move, weight in zip(moves, weights, strict=True):
-            agreeing = np.multiply(move, elected, out=move)
-            np.copyto(size, agreeing > 0)
-            votes += size if weight == 1 else np.multiply(size, weight, out=size)
-            moved += np.maximum(agreeing, 0, out=move)
-        moved /= np.where(votes > 0, votes, 1)
-        moved *= np.multiply(elected, far, out=elected)
+        moved = consensus.mean(moves)
+        if far != 1:
+            moved *= far
         moved += start
         return moved
 

@@ -15,7 +15,11 @@ from ckpttool.core.errors import PlanError
 from ckpttool.core.tensors import Tensor
 from ckpttool.surgery.merging import METHODS
 from ckpttool.surgery.merging.breadcrumbs import Breadcrumbs
+from ckpttool.surgery.merging.breadcrumbs_ties import BreadcrumbsTies
 from ckpttool.surgery.merging.dare import Dare
+from ckpttool.surgery.merging.dare_ties import DareTies
+from ckpttool.surgery.merging.della import Della
+from ckpttool.surgery.merging.della_linear import DellaLinear
 from ckpttool.surgery.merging.karcher import Karcher
 from ckpttool.surgery.merging.linear import Linear
 from ckpttool.surgery.merging.method import TaskVectorMethod
@@ -151,6 +155,76 @@ def test_dare_draws_the_same_in_many_blocks_and_is_expected_to_stay() -> None:
     assert (found - base).mean() == pytest.approx((np.stack(models).mean(0) - base).mean(), abs=0.01)
 
 
+def agreeing(moves: list[Array], weights: list[float], mean: bool) -> Array:
+    """The disjoint merge of TIES: of the elements with the sign of the weighted sum, the sum or the mean."""
+    scaled = np.stack([weight * move for weight, move in zip(weights, moves, strict=True)])
+    agrees = np.sign(scaled) == np.where(scaled.sum(0) >= 0, 1, -1)
+    votes = (np.array(weights).reshape(-1, *[1] * moves[0].ndim) * agrees).sum(0)
+    return (scaled * agrees).sum(0) / (np.where(votes > 0, votes, 1) if mean else 1)
+
+
+@settings(deadline=None)
+@given(tensors(2, 4), DENSITIES, st.data())
+def test_dare_ties_elects_among_what_dare_keeps(given: list[Array], density: float, data: Any) -> None:
+    base, *models = given
+    weights = data.draw(st.lists(st.sampled_from([0.5, 1.0, 2.0]), min_size=len(models), max_size=len(models)))
+    draws = [np.random.default_rng([7, crc32(b"fc/kernel"), number]) for number in range(len(models))]
+    moves = [
+        np.where(draw.random(base.size).reshape(base.shape) < density, (model - base) / density, 0)
+        for draw, model in zip(draws, models, strict=True)
+    ]
+    found = as_read(DareTies(tuple(weights), density, seed=7).merge([of(array) for array in models], of(base)))
+    assert np.allclose(found, base + agreeing(moves, weights, mean=True), rtol=1e-12, atol=1e-12)
+
+
+def deep(base: Array, models: list[Array], density: float, epsilon: float, seed: int) -> list[Array]:
+    """MagPrune: rank each row by size, keep with a probability that grows with the rank, divide by it."""
+    moves = []
+    for number, model in enumerate(models):
+        move = (model - base).reshape(len(base), -1) if base.ndim > 1 else (model - base).reshape(1, -1)
+        drawn = np.random.default_rng([seed, crc32(b"fc/kernel"), number]).random(base.size).reshape(move.shape)
+        for row, draw in zip(move, drawn, strict=True):
+            for rank, place in enumerate(np.argsort(np.abs(row))):
+                chance = density - epsilon + 2 * epsilon * rank / (len(row) - 1)
+                row[place] = row[place] / chance if draw[place] < chance else 0
+        moves.append(move.reshape(base.shape))
+    return moves
+
+
+@pytest.mark.parametrize("shape", [(7, 30), (2, 300, 150), (3, 2, 4, 5), (500,)])
+def test_della_keeps_the_large_more_often_in_each_row(shape: tuple[int, ...]) -> None:
+    base, *models = np.random.default_rng(8).normal(size=(4, *shape))
+    pruned, weights = deep(base, models, 0.4, 0.3, 42), [1.0, 0.5, 2.0]
+    sources = [of(array) for array in models]
+    found = as_read(Della(tuple(weights), 0.4, 0.3).merge(sources, of(base)))
+    assert np.allclose(found, base + agreeing(pruned, weights, mean=True), rtol=1e-12, atol=1e-12)
+    found = as_read(DellaLinear(tuple(weights), 0.4, 0.3).merge(sources, of(base)))
+    assert np.allclose(found, base + np.average(pruned, axis=0, weights=weights), rtol=1e-12, atol=1e-12)
+
+
+def test_della_is_expected_to_stay_and_keeps_the_density() -> None:
+    draw = np.random.default_rng(9)
+    base, model = np.zeros((400, 500)), draw.normal(1, 1, size=(400, 500))
+    found = DellaLinear(density=0.6, epsilon=0.3).merge([of(model)], of(base)).read()
+    assert (found != 0).mean() == pytest.approx(0.6, abs=0.005)
+    assert found.mean() == pytest.approx(model.mean(), abs=0.02)
+
+
+def test_della_of_rows_of_one_element_and_of_complex_numbers() -> None:
+    column = np.ones((1000, 1))
+    found = Della(density=0.5).merge([of(column)], of(column * 0)).read()
+    assert set(found.ravel()) == {0.0, 2.0}
+    pairs = np.arange(1, 401).astype(np.complex128) * (1 + 1j)
+    whole = Della(density=1.0).merge([of(pairs.reshape(4, 100))], of(np.zeros((4, 100), complex))).read()
+    assert np.array_equal(whole.ravel(), pairs)
+
+
+@pytest.mark.parametrize(("density", "epsilon"), [(0.1, 0.15), (0.9, 0.2), (0.5, 1.5), (0.0, 0.0), (0.5, -0.1)])
+def test_della_needs_probabilities(density: float, epsilon: float) -> None:
+    with pytest.raises(PlanError, match=r"`(density|epsilon)` .*: (probabilities of|expected a number)"):
+        Della(density=density, epsilon=epsilon)
+
+
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("dtype", [np.float16, np.float32, ml_dtypes.bfloat16, np.complex64])
 def test_a_model_merged_with_itself_stays_in_its_dtype(method: str, dtype: Any) -> None:
@@ -171,16 +245,22 @@ def test_nan_stays_nan(method: str) -> None:
 
 
 def davari(base: Array, models: list[Array], weights: list[float], density: float, gamma: float) -> Array:
-    """Mask the largest and the smallest of each task vector, as counted by mergekit, and add the rest."""
-    total = np.zeros(base.size)
-    for model, weight in zip(models, weights, strict=True):
+    """Add what is left of the task vectors, times the weights."""
+    masked = crumbs(base, models, density, gamma)
+    return base + sum(weight * move for weight, move in zip(weights, masked, strict=True))
+
+
+def crumbs(base: Array, models: list[Array], density: float, gamma: float) -> list[Array]:
+    """Mask the largest and the smallest of each task vector, as counted by mergekit."""
+    masked = []
+    for model in models:
         move = (model - base).ravel()
         order, kept, outliers = np.argsort(np.abs(move)), int(density * move.size), int(gamma * move.size)
         first = max(0, move.size - kept - outliers)
         mask = np.zeros(move.size)
         mask[order[first : first + kept] if density < 1 else order] = 1
-        total += weight * move * mask
-    return base + total.reshape(base.shape)
+        masked.append((move * mask).reshape(base.shape))
+    return masked
 
 
 @pytest.mark.parametrize(("density", "gamma"), [(0.9, 0.01), (0.5, 0.3), (0.7, 0.9), (1.0, 0.5), (0.001, 0.1)])
@@ -189,6 +269,15 @@ def test_breadcrumbs_are_those_of_the_paper(density: float, gamma: float) -> Non
     method = Breadcrumbs((1.0, 0.5, -2.0), density, gamma)
     found = as_read(method.merge([of(array) for array in models], of(base)))
     assert np.allclose(found, davari(base, models, [1.0, 0.5, -2.0], density, gamma), rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize(("density", "gamma"), [(0.9, 0.01), (0.5, 0.3), (1.0, 0.5)])
+def test_breadcrumbs_with_ties_add_what_agrees(density: float, gamma: float) -> None:
+    base, *models = np.random.default_rng(5).normal(size=(4, 30, 40))
+    weights = [1.0, 0.5, 2.0]
+    found = as_read(BreadcrumbsTies(tuple(weights), density, gamma).merge([of(array) for array in models], of(base)))
+    moved = agreeing(crumbs(base, models, density, gamma), weights, mean=False)
+    assert np.allclose(found, base + moved, rtol=1e-12, atol=1e-12)
 
 
 def jang(base: Array, models: list[Array]) -> Array:
