@@ -72,7 +72,7 @@ def merge(
         checkpoints: Paths, checkpoints or models, in order.
         how: `union`, `intersection`, `linear`, `sum`, `task-arithmetic`, `slerp`, `ties`, `dare`,
             `dare-ties`, `della`, `della-linear`, `breadcrumbs`, `breadcrumbs-ties`, `model-stock`, `nuslerp`,
-            `karcher`; `soup` asks rows.
+            `karcher`, `sce`, `ram`, `arcee-fusion`, `nearswap`; `soup` asks rows.
         output: What to write; `soup` and `alpha` need one.
         data: The rows to evaluate on (`soup`, and `alpha`): a path, or in memory.
         overwrite: Whether an existing output is overwritten.

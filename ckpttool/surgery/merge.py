@@ -33,13 +33,14 @@ class MergeParameters(TypedDict, total=False):
     prefer: Prefer | None
     """Which checkpoint's tensor to take if several have the name (union, intersection)."""
     weights: tuple[float, ...] | None
-    """The weight of each checkpoint (all that combine weights, except slerp and model-stock)."""
+    """The weight of each checkpoint (methods that have weights)."""
     t: float | None
-    """The interpolation factor from the first to the second, 0 to 1 (slerp)."""
+    """The interpolation factor from the first to the second, 0 to 1 (slerp); how far to move at most (nearswap)."""
     density: float | None
-    """The fraction of each task vector to keep, 0 to 1 (ties, dare, della, breadcrumbs, and their variants)."""
+    """The fraction of each task vector to keep, 0 to 1 (ties, dare, della, breadcrumbs, and their variants; sce)."""
     epsilon: float | None
-    """How much more and less than `density` the largest and the smallest elements are kept (della, della-linear)."""
+    """How much more than `density` the largest elements are kept, and less the smallest (della, della-linear); the
+    largest change that is none (ram)."""
     gamma: float | None
     """The fraction of each task vector to drop as outliers, 0 to 1 (breadcrumbs, breadcrumbs-ties)."""
     seed: int | None

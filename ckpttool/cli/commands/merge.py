@@ -32,19 +32,22 @@ parameter_options = as_arguments(
         "--t",
         type=float,
         metavar="T",
-        help="The interpolation factor from the first to the second (slerp)  [default: 0.5]",
+        help="The interpolation factor from the first to the second (slerp), or how far to move (nearswap)  "
+        "[default: 0.5, 0.0001]",
     ),
     click.option(
         "--density",
         type=float,
         metavar="D",
-        help="The fraction of each task vector to keep  [default: ties 0.2, dare 0.1, della 0.5, breadcrumbs 0.9]",
+        help="The fraction of each task vector to keep  [default: ties 0.2, dare 0.1, della 0.5, breadcrumbs 0.9, "
+        "sce 1]",
     ),
     click.option(
         "--epsilon",
         type=float,
         metavar="E",
-        help="How much more of the largest and less of the smallest elements to keep than D (della)  [default: 0.15]",
+        help="How much more of the largest and less of the smallest elements to keep than D (della), or the largest "
+        "change that is none (ram)  [default: 0.15, 0.00001]",
     ),
     click.option(
         "--gamma",
@@ -121,9 +124,11 @@ def merge(
     and dare add task vectors (the differences from --base): all, with weights (a negative one unlearns the task); the
     largest elements that agree in sign; or a random sample. della samples small elements less often, breadcrumbs adds
     those without outliers and small elements; dare-ties, della and breadcrumbs-ties add what agrees in sign.
-    model-stock goes to their mean as far as they agree, nuslerp interpolates two of them on their arc. karcher is the
-    mean of directions at the mean norm. --scale is the factor of the task vectors. Tensors that are not weights, the
-    graph and the kind of the output are those of the last checkpoint, as for average.
+    model-stock goes to their mean as far as they agree, nuslerp interpolates two of them on their arc. sce
+    weights them by their sizes where models differ most, ram adds what one model changed and the mean of what several
+    did. karcher is the mean of directions at the mean norm; arcee-fusion and nearswap take elements of the second model
+    into the first: the important ones, or those that are near. --scale is the factor of the task vectors. Tensors that
+    are not weights, the graph and the kind of the output are those of the last checkpoint, as for average.
 
     Models with different vocabularies need a --vocab each: embeddings and output layers (the tensors with a dimension
     of the vocabulary's size) are merged token by token. A token that a model lacks has there the row of --base, or the
@@ -141,6 +146,7 @@ def merge(
       ckpttool merge a.ckpt b.ckpt --how task-arithmetic --base base.ckpt --scale 0.3 --scale 'outputs=1' -o both.ckpt
       ckpttool merge a.ckpt b.ckpt --how ties --base base.ckpt --plan --conflicts
       ckpttool merge a.ckpt b.ckpt --how della --base base.ckpt --density 0.4 --epsilon 0.2 -o both.ckpt
+      ckpttool merge base.ckpt tuned.ckpt --how arcee-fusion -o fused.ckpt
       ckpttool merge a.ckpt b.ckpt --how linear --vocab a/vocab.txt --vocab b/vocab.txt -o both.ckpt
       ckpttool merge new_model.ckpt tuned.ckpt --alpha 0:1:0.1 --data mnist.npz -o between.ckpt
     """

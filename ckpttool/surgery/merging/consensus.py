@@ -17,9 +17,12 @@ class Consensus:
     [3.0, 3.0, -9.0]
     """
 
-    def __init__(self, like: Tensor, weights: Sequence[float], row: int = 1) -> None:
-        """Allocate memory for blocks of a tensor in whole rows; `weights` has one for each model."""
-        self._weights = weights
+    def __init__(self, like: Tensor, weights: Sequence[float], row: int = 1, equal_votes: bool = False) -> None:
+        """Allocate memory for blocks of a tensor in whole rows.
+
+        `weights` has one for each model; with `equal_votes` they count in the mean alone, not in the election.
+        """
+        self._weights, self._equal_votes = weights, equal_votes
         self._scratch = np.empty((4, min(elements(like), 2 * max(ELEMENTS, row))))
 
     def mean(self, moves: Sequence[Array]) -> Array:
@@ -37,12 +40,14 @@ class Consensus:
         total, size, elected, votes = self._scratch[:, : len(moves[0])]
         elected[:] = total[:] = votes[:] = 0
         for move, weight in zip(moves, self._weights, strict=True):
-            if weight != 1:
+            if weight != 1 and not self._equal_votes:
                 np.multiply(move, weight, out=move)
             elected += move
         np.copysign(1, elected, out=elected)  # a sum of 0 elects plus, as in mergekit and PEFT
         for move, weight in zip(moves, self._weights, strict=True):
             agreeing = np.multiply(move, elected, out=move)
+            if weight != 1 and self._equal_votes:
+                np.multiply(agreeing, weight, out=agreeing)
             np.copyto(size, agreeing > 0)
             votes += size if weight == 1 else np.multiply(size, weight, out=size)
             total += np.maximum(agreeing, 0, out=move)

@@ -14,6 +14,7 @@ from hypothesis.extra import numpy as arrays
 from ckpttool.core.errors import PlanError
 from ckpttool.core.tensors import Tensor
 from ckpttool.surgery.merging import METHODS
+from ckpttool.surgery.merging.arcee_fusion import ArceeFusion
 from ckpttool.surgery.merging.breadcrumbs import Breadcrumbs
 from ckpttool.surgery.merging.breadcrumbs_ties import BreadcrumbsTies
 from ckpttool.surgery.merging.dare import Dare
@@ -24,7 +25,10 @@ from ckpttool.surgery.merging.karcher import Karcher
 from ckpttool.surgery.merging.linear import Linear
 from ckpttool.surgery.merging.method import TaskVectorMethod
 from ckpttool.surgery.merging.model_stock import ModelStock
+from ckpttool.surgery.merging.nearswap import NearSwap
 from ckpttool.surgery.merging.nuslerp import NuSlerp
+from ckpttool.surgery.merging.ram import Ram
+from ckpttool.surgery.merging.sce import Sce
 from ckpttool.surgery.merging.slerp import Slerp
 from ckpttool.surgery.merging.ties import Ties, thresholds
 
@@ -223,6 +227,74 @@ def test_della_of_rows_of_one_element_and_of_complex_numbers() -> None:
 def test_della_needs_probabilities(density: float, epsilon: float) -> None:
     with pytest.raises(PlanError, match=r"`(density|epsilon)` .*: (probabilities of|expected a number)"):
         Della(density=density, epsilon=epsilon)
+
+
+def wan(base: Array, models: list[Array], density: float) -> Array:
+    """Select by the variance over the models, weight by squares, erase the minority's signs."""
+    moves = np.stack([model - base for model in models])
+    variance = moves.var(axis=0)
+    kept = int(density * np.count_nonzero(variance))
+    if density < 1:
+        moves = moves * (variance >= (np.sort(variance, axis=None)[::-1][kept - 1] if kept else np.inf))
+    squares = (moves**2).reshape(len(models), -1).sum(1)
+    elected = np.sign(moves) == np.where(moves.sum(0) >= 0, 1, -1)
+    parts = (squares / squares.sum()).reshape(-1, *[1] * base.ndim) * elected
+    return base + (parts * moves).sum(0) / np.maximum(parts.sum(0), 1e-6)
+
+
+@pytest.mark.parametrize("density", [1.0, 0.3, 0.01, 1e-9])
+@pytest.mark.parametrize("shape", [(30, 40), (400, 500)])
+def test_sce_selects_calculates_and_erases(density: float, shape: tuple[int, ...]) -> None:
+    base, *models = np.random.default_rng(10).normal(size=(4, *shape))
+    models[1] = base + 2 * (models[1] - base)
+    for model in models:
+        model[0] = base[0]  # of which none is selected
+    found = as_read(Sce(density).merge([of(array) for array in models], of(base)))
+    expected = base if density < 1e-6 else wan(base, models, density)
+    assert np.allclose(found, expected, rtol=1e-9, atol=1e-9)
+
+
+def test_sce_of_models_that_did_not_change_is_the_base() -> None:
+    base = of(np.ones(3))
+    assert Sce(0.5).merge([base, base], base).read().tolist() == [1.0, 1.0, 1.0]
+    assert Sce(0.5).merge([of(np.full(3, 0.1))] * 3, base).read().tolist() == [1.0, 1.0, 1.0]
+
+
+def test_ram_adds_what_one_changed_and_the_mean_of_what_several_did() -> None:
+    base, *models = (of(np.array(x)) for x in ([1.0, 1, 1, 1], [2.0, 1.001, 1, -1], [4.0, 1, 1, 1], [1.0, 1, 3, 2]))
+    assert Ram(0.01).merge(models, base).read().tolist() == [3.0, 1.0, 3.0, 0.5]
+    with pytest.raises(PlanError, match="`epsilon` -1: expected the largest change that is none, 0 or more"):
+        Ram(-1.0)
+
+
+def important(first: Array, second: Array) -> Array:
+    """Change times divergence of the rows' softmax; at least the median plus 1.5 interquartile distances."""
+    old, new = (np.exp(each) / np.exp(each).sum(-1, keepdims=True) + 1e-8 for each in (first, second))
+    sizes = np.abs(second - first) * (new * np.log(new / old)).sum(-1, keepdims=True)
+    low, median, high = (np.sort(sizes, axis=None)[int(part * (sizes.size - 1))] for part in (0.25, 0.5, 0.75))
+    return sizes >= median + 1.5 * (high - low)
+
+
+@pytest.mark.parametrize("shape", [(300, 400), (3, 4, 50, 7), (100,)])
+def test_fusion_takes_what_is_important(shape: tuple[int, ...]) -> None:
+    first, second = np.random.default_rng(11).normal(size=(2, *shape))
+    found = as_read(ArceeFusion().merge([of(first), of(second)]))
+    taken = important(first, second)
+    assert np.array_equal(found, np.where(taken, second, first))
+    assert 0 < taken.mean() < 0.3
+
+
+def test_fusion_of_tensors_without_rows() -> None:
+    for array in (np.array(3.0), np.zeros((2, 0))):
+        assert np.array_equal(ArceeFusion().merge([of(array), of(array)]).read(), array)
+
+
+def test_nearswap_moves_by_t_at_most() -> None:
+    first, second = np.random.default_rng(12).normal(size=(2, 300, 400))
+    found = as_read(NearSwap(0.5).merge([of(first), of(second)]))
+    assert np.allclose(found, first + np.clip(second - first, -0.5, 0.5), rtol=0, atol=1e-12)
+    with pytest.raises(PlanError, match="`t` 0: expected the distance to move at most, above 0"):
+        NearSwap(0.0)
 
 
 @pytest.mark.parametrize("method", METHODS)
