@@ -65,9 +65,12 @@ class SourceFile:
     """A file that was opened; it is hashed once, when something made from it is written."""
 
     def __init__(
-        self, path: Path, hash_it: Callable[[], "Source"], metadata: Mapping[str, str], framework: "_Framework"
+        self, path: Path, hash_it: Callable[[], "Source"], metadata: Mapping[str, str], framework: "_Framework | None"
     ) -> None:
-        """Store its path, a function that hashes it, its metadata (which may contain its lineage) and its framework."""
+        """Store its path, a function that hashes it, its metadata (which may contain its lineage) and its framework.
+
+        Without a framework it is a file of changes, which have the layouts of what they change.
+        """
         self.path, self._hash_it, self._metadata, self._framework = path, hash_it, metadata, framework
 
     @classmethod
@@ -112,7 +115,11 @@ class SourceFile:
 
             return Source.of_patch(file)
 
-        return cls(file, hash_it, {KEY: lineage} if lineage else {}, _Framework(None, None))
+        return cls(file, hash_it, {KEY: lineage} if lineage else {}, None)
+
+    def of_changes(self) -> "SourceFile":
+        """Return the same file as one of changes."""
+        return SourceFile(self.path, self._hash_it, self._metadata, None)
 
     @cached_property
     def source(self) -> "Source":
@@ -137,13 +144,20 @@ class SourceFile:
 
         For converted files it is that of the lineage, because the framework in their metadata is meant for others.
         """
+        if self._framework is None:
+            return None
         records = self.chain.records
         return (records[-1].framework or self._framework.always) if records else self._framework.said
 
     @property
+    def has_layouts(self) -> bool:
+        """Whether it determines the layouts of tensors, unlike a file of changes."""
+        return self._framework is not None
+
+    @property
     def is_graph(self) -> bool:
         """Whether it is a graph."""
-        return self._framework.is_graph
+        return self._framework is not None and self._framework.is_graph
 
 
 @dataclass(frozen=True)
@@ -175,6 +189,11 @@ class Provenance:
         """Return the provenance with another edit's text, for a step that its derivation already contains."""
         return replace(self, edits=(*self.edits, edit))
 
+    def with_changes_of(self, other: "Provenance") -> "Provenance":
+        """Return the provenance with the files of changes, such as those of an adapter."""
+        changes = Provenance(tuple(file.of_changes() for file in other.files))
+        return Provenance.joined(self, changes, made=self.derivation)
+
     def beside(self, graph: "Provenance") -> "Provenance":
         """Return the provenance of tensors that belong to a graph."""
         return Provenance.joined(graph, self, made=self.derivation)
@@ -187,7 +206,7 @@ class Provenance:
         """
         if any(file.is_graph for file in self.files):
             return GRAPHS_FRAMEWORK
-        known = {file.framework for file in self.files}
+        known = {file.framework for file in self.files if file.has_layouts}
         moved = any(edit.startswith(MOVES) for edit in self.edits)
         return None if moved or len(known) != 1 else known.pop()
 

@@ -87,6 +87,19 @@ def convert(source: Path, output: Path) -> None:
     checkpoint.save(checkpoint.open(source), output)
 
 
+def test_files_of_changes_are_sources_but_do_not_determine_the_layouts(tmp_path: Path) -> None:
+    weights = {"fc.weight": np.ones((2, 3), np.float32), "fc.bias": np.zeros(2, np.float32)}
+    checkpoint.save(weights, tmp_path / "a.safetensors", how=Writing(metadata={"format": "pt"}))
+    np.save(tmp_path / "b.npy", np.ones(2, np.float32))
+    np.savez(tmp_path / "c.npz", kernel=np.zeros((2, 3)))
+    edited = checkpoint.open(tmp_path / "a.safetensors").edit("set", f"fc.bias={tmp_path / 'b.npy'}")
+    edited = edited.edit("set", f"fc.weight={tmp_path / 'c.npz'}:kernel").edit("set", "fc.bias=2")
+    assert (checkpoint.open(tmp_path / "a.safetensors").framework, edited.framework) == ("torch", "torch")
+    checkpoint.save(edited, tmp_path / "d.ckpt")
+    ((_, sources, _),) = shown(lineage_of(tmp_path / "d.ckpt", {}))
+    assert sources == ["a.safetensors", "b.npy", "c.npz"]
+
+
 def test_threads_do_not_mix_theirs(tiny: Path, tmp_path: Path) -> None:
     names = [f"{number}.npz" for number in range(8)]
     with ThreadPoolExecutor(4) as pool:

@@ -8,7 +8,6 @@ from ckpttool.catalogue.local_files import local
 from ckpttool.checkpoint import Checkpoint
 from ckpttool.core.errors import PlanError, UnknownName
 from ckpttool.core.names import listed
-from ckpttool.lineage.provenance import Provenance
 from ckpttool.surgery.edits.edit import Edit, EditWithoutValue
 from ckpttool.surgery.edits.splitting import refuse_slots
 
@@ -52,7 +51,7 @@ class FoldAdapter(Edit):
         changes = adapter.changes(ckpt, self.scale)
         new = {name: change.on(ckpt[name]) for name, change in changes.items()}
         folded = ckpt.holding({name: new.get(name) or tensor for name, tensor in ckpt.items()})
-        return folded.made_of(Provenance.joined(ckpt.provenance, adapter.tensors.provenance))
+        return folded.made_of(ckpt.provenance.with_changes_of(adapter.tensors.provenance))
 
 
 @dataclass(frozen=True)

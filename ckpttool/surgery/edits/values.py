@@ -9,7 +9,8 @@ from ckpttool import checkpoint
 from ckpttool.checkpoint import Checkpoint
 from ckpttool.core.calls import Call
 from ckpttool.core.dtypes import BY_NAME, FLOATS
-from ckpttool.core.errors import CkptError, PlanError, UnknownName
+from ckpttool.core.errors import CkptError, FormatError, PlanError, UnknownName
+from ckpttool.core.names import listed
 from ckpttool.core.patterns import Pattern
 from ckpttool.core.suggestions import suggestion
 from ckpttool.core.tensors import Array, Tensor
@@ -260,16 +261,16 @@ class SetValue(Edit):
         Raises:
             UnknownName: there is no such tensor, or no such key in the file.
             PlanError: the shapes differ, or a tensor does not contain numbers.
-            CkptError: the dtype cannot represent the numbers.
+            CkptError: the dtype cannot represent the numbers, or the file cannot be read.
         """
         import numpy as np
 
         from ckpttool.core.casting import cast_array, cast_tensor
 
-        tensor = ckpt[self.tensor]
+        tensor, file = ckpt[self.tensor], checkpoint.open(self.value) if isinstance(self.value, Path) else None
         require_numbers(tensor, "set")
-        if isinstance(self.value, Path):
-            new = self._stored(self.value)
+        if file is not None:
+            new = file[self.key] if self.key else _only(file)
         else:
             filling = cast_array(tensor.name, np.asarray(self.value), tensor.dtype)
             new = Tensor(tensor.spec, lambda: np.full(tensor.shape, filling))
@@ -277,10 +278,16 @@ class SetValue(Edit):
         if new.shape != tensor.shape:
             given = f"the value from {self.value} is {list(new.shape)}"
             raise PlanError(f"{self.tensor} is {list(tensor.shape)}, {given}")
-        return changed(ckpt, [self.tensor], lambda old: cast_tensor(new, old.dtype).renamed(self.tensor))
+        edited = changed(ckpt, [self.tensor], lambda old: cast_tensor(new, old.dtype).renamed(self.tensor))
+        return edited if file is None else edited.made_of(ckpt.provenance.with_changes_of(file.provenance))
 
-    def _stored(self, path: Path) -> Tensor:
-        """Return the memory-mapped array of an .npy, or a tensor of a checkpoint."""
-        from ckpttool.formats.npz.npy import mapped  # imports NumPy
 
-        return Tensor.of(str(path), mapped(path)) if self.key is None else checkpoint.open(path)[self.key]
+def _only(file: Checkpoint) -> Tensor:
+    """Return the array of an `.npy`.
+
+    Raises:
+        FormatError: its elements are not numbers.
+    """
+    if not file:
+        raise FormatError(f"{file.path}: {listed(file.left_out, 1)}")
+    return next(iter(file.values()))
