@@ -1,4 +1,4 @@
-"""Requirements for every format: a format's tests subclass `FormatTests` and set the format."""
+"""Requirements for every format: a format's tests subclass `FormatTests`, or `ReadingTests` if it is read only."""
 
 import io
 import os
@@ -37,15 +37,18 @@ def save_as(target, tensors, path, overwrite=False, how=PLAIN):
         target.save(tensors, place, how)
 
 
-class FormatTests:
+class ReadingTests:
+    """Requirements for every format; those of formats that are read only `save` with the library that writes them."""
+
     name: str
-    suffix: str
-    refused: tuple[str, ...] = ()
-    """Dtypes that the format does not support."""
+    suffix = ""
     checksums = True
     """Whether a changed number is detected: a format without checksums declares this in its limits."""
     fraction, whole = np.float64, np.int16
     """The dtypes of the written numbers in tests that are not about dtypes."""
+
+    def save(self, tensors, path, overwrite):
+        raise NotImplementedError
 
     @pytest.fixture
     def path(self, tmp_path):
@@ -56,17 +59,97 @@ class FormatTests:
         return registry.get(self.name)
 
     @property
-    def dtype(self):
-        return BY_NAME[np.dtype(self.fraction).name]
-
-    def save(self, tensors, path, overwrite):
-        save_as(self.format, tensors, path, overwrite)
+    def refused(self):
+        """The dtypes that the format does not support."""
+        return tuple(dtype.name for dtype in DTYPES if dtype.name not in self.format.HOLDS)
 
     def tensors(self, **arrays):
         return tensors_of(**{name: array.astype(self.fraction) for name, array in arrays.items()})
 
     def files(self, path: Path) -> list[Path]:
         return sorted(path.parent.iterdir())
+
+    def test_bytes_decide_which_format_it_is(self, path):
+        self.save(self.tensors(a=np.zeros(3)), path, False)
+        assert registry.find(path) is self.format
+
+    def test_every_name_is_listed_and_no_other(self, path):
+        names = [f"layer{i}/kernel" for i in range(300)]
+        self.save({name: Tensor.of(name, np.float32(i)) for i, name in enumerate(names)}, path, False)
+        opened = self.format.open(path)
+        assert sorted(opened) == sorted(names)
+        assert [int(opened[name].read()) for name in names] == list(range(300))
+
+    def test_names_are_not_files(self, path):
+        names = ["../escape", "/absolute", "a b", "ünïcode", "CON", "x" * 300, "a\\b", "a//b", "."]
+        self.save({name: Tensor.of(name, np.ones(1, self.fraction)) for name in names}, path, False)
+        assert set(self.format.open(path)) == set(names)
+
+    def test_no_tensors_at_all(self, path):
+        self.save({}, path, False)
+        assert list(self.format.open(path)) == list(self.format.verify(path)) == []
+
+    @pytest.mark.parametrize("step", [pytest.param(1, marks=pytest.mark.slow), 13], ids=["all", "some"])
+    def test_every_cut_is_found(self, path, step):
+        texts = {} if "string" in self.refused else {"s": np.array([b"x", b"yz"], object)}
+        self.save(tensors_of(a=np.arange(5, dtype=self.whole), **texts), path, False)
+        for file in [file for file in self.files(path) if file.stat().st_size]:
+            whole = file.read_bytes()
+            for size in [*range(0, len(whole), step), len(whole) - 1]:
+                file.write_bytes(whole[:size])
+                assert not self._reads_well(path), f"{file.name} cut to {size}"
+            file.write_bytes(whole)
+        assert self._reads_well(path)
+
+    def test_a_damaged_tensor_does_not_hide_the_others(self, path):
+        self.save(self.tensors(a=np.full(8, 7.0), b=np.full(8, 9.0), c=np.full(8, 5.0)), path, False)
+        nines, eights = (np.full(8, number, self.fraction).tobytes() for number in (9, 8))
+        file = next(file for file in self.files(path) if nines in file.read_bytes())
+        file.write_bytes(file.read_bytes().replace(nines, eights))
+        problems = {item.name: item.problem for item in self.format.verify(path)}
+        assert list(problems) == ["a", "b", "c"]
+        if not self.checksums:
+            assert "keeps no checksums" in self.format.LIMITS
+            assert set(problems.values()) == {None}
+            return
+        assert (problems["a"], problems["c"]) == (None, None)
+        assert "b" in problems["b"]
+        with pytest.raises(CorruptCheckpoint, match="b is damaged"):
+            self.format.open(path)["b"].read()
+        with pytest.raises(CorruptCheckpoint, match="b is damaged"):
+            list(self.format.open(path)["b"].pieces())
+
+    def _reads_well(self, path: Path) -> bool:
+        """Return whether reading succeeds; any error except ckpttool's fails the test."""
+        try:
+            return not any(item.problem for item in registry.find(path).verify(path))
+        except (CorruptCheckpoint, FormatError):
+            return False
+
+
+class FolderReadingTests(ReadingTests):
+    """Requirements for formats that are read only, and consist of the files below a folder."""
+
+    def files(self, path):
+        return sorted(file for file in path.rglob("*") if file.is_file())
+
+
+class FormatTests(ReadingTests):
+    """Requirements for every format that is written; `save` writes with ckpttool."""
+
+    refused: tuple[str, ...] = ()
+    """Dtypes that the format does not support."""
+
+    @property
+    def dtype(self):
+        return BY_NAME[np.dtype(self.fraction).name]
+
+    def save(self, tensors, path, overwrite):
+        save_as(self.format, tensors, path, overwrite)
+
+    def test_names_are_not_files(self, path):
+        super().test_names_are_not_files(path)
+        assert {file.parent for file in self.files(path)} == {path.parent}
 
     @pytest.mark.parametrize("dtype", [d for d in DTYPES if d.itemsize or d is STRING], ids=str)
     def test_round_trip(self, path, dtype):
@@ -90,29 +173,8 @@ class FormatTests:
         dtypes = {dtype.name for dtype in DTYPES if dtype.itemsize or dtype is STRING}
         assert self.format.HOLDS & dtypes == dtypes - set(self.refused)
 
-    def test_bytes_decide_which_format_it_is(self, path):
-        self.save(self.tensors(a=np.zeros(3)), path, False)
-        assert registry.find(path) is self.format
-
     def test_the_suffix_decides_what_is_written(self, path):
         assert registry.for_output(path) is self.format
-
-    def test_every_name_is_listed_and_no_other(self, path):
-        names = [f"layer{i}/kernel" for i in range(300)]
-        self.save({name: Tensor.of(name, np.float32(i)) for i, name in enumerate(names)}, path, False)
-        opened = self.format.open(path)
-        assert sorted(opened) == sorted(names)
-        assert [int(opened[name].read()) for name in names] == list(range(300))
-
-    def test_names_are_not_files(self, path):
-        names = ["../escape", "/absolute", "a b", "ünïcode", "CON", "x" * 300, "a\\b", "a//b", "."]
-        self.save({name: Tensor.of(name, np.ones(1, self.fraction)) for name in names}, path, False)
-        assert set(self.format.open(path)) == set(names)
-        assert {file.parent for file in self.files(path)} == {path.parent}
-
-    def test_no_tensors_at_all(self, path):
-        self.save({}, path, False)
-        assert list(self.format.open(path)) == list(self.format.verify(path)) == []
 
     def test_an_existing_output_is_refused_and_kept(self, path):
         self.save(self.tensors(a=np.array([1.0])), path, False)
@@ -159,43 +221,6 @@ class FormatTests:
     def test_a_folder_that_is_not_there_is_said(self, tmp_path):
         with pytest.raises(MissingFile, match="nowhere"):
             self.save(self.tensors(a=np.ones(1)), tmp_path / "nowhere" / f"x{self.suffix}", False)
-
-    @pytest.mark.parametrize("step", [pytest.param(1, marks=pytest.mark.slow), 13], ids=["all", "some"])
-    def test_every_cut_is_found(self, path, step):
-        texts = {} if "string" in self.refused else {"s": np.array([b"x", b"yz"], object)}
-        self.save(tensors_of(a=np.arange(5, dtype=self.whole), **texts), path, False)
-        for file in [file for file in self.files(path) if file.stat().st_size]:
-            whole = file.read_bytes()
-            for size in [*range(0, len(whole), step), len(whole) - 1]:
-                file.write_bytes(whole[:size])
-                assert not self._reads_well(path), f"{file.name} cut to {size}"
-            file.write_bytes(whole)
-        assert self._reads_well(path)
-
-    def test_a_damaged_tensor_does_not_hide_the_others(self, path):
-        self.save(self.tensors(a=np.full(8, 7.0), b=np.full(8, 9.0), c=np.full(8, 5.0)), path, False)
-        nines, eights = (np.full(8, number, self.fraction).tobytes() for number in (9, 8))
-        file = next(file for file in self.files(path) if nines in file.read_bytes())
-        file.write_bytes(file.read_bytes().replace(nines, eights))
-        problems = {item.name: item.problem for item in self.format.verify(path)}
-        assert list(problems) == ["a", "b", "c"]
-        if not self.checksums:
-            assert "keeps no checksums" in self.format.LIMITS
-            assert set(problems.values()) == {None}
-            return
-        assert (problems["a"], problems["c"]) == (None, None)
-        assert "b" in problems["b"]
-        with pytest.raises(CorruptCheckpoint, match="b is damaged"):
-            self.format.open(path)["b"].read()
-        with pytest.raises(CorruptCheckpoint, match="b is damaged"):
-            list(self.format.open(path)["b"].pieces())
-
-    def _reads_well(self, path: Path) -> bool:
-        """Return whether reading succeeds; any error except ckpttool's fails the test."""
-        try:
-            return not any(item.problem for item in registry.find(path).verify(path))
-        except (CorruptCheckpoint, FormatError):
-            return False
 
 
 SEVENS, EIGHTS, NINES = (np.full(8, float(number)) for number in (7, 8, 9))

@@ -7,11 +7,10 @@ from pathlib import Path
 import msgpack
 import numpy as np
 import pytest
-from conformance import FormatTests
+from conformance import ReadingTests
 from referees import FlaxTrees, in_msgpack
 
 from ckpttool import checkpoint
-from ckpttool.core.dtypes import DTYPES
 from ckpttool.core.errors import CkptError, CorruptCheckpoint, FormatError
 from ckpttool.formats.flax import tree
 from ckpttool.formats.flax.format import Flax
@@ -36,21 +35,13 @@ def chunked(shape, *chunks):
     return {"__msgpack_chunked_array__": True, "shape": sizes, "chunks": parts}
 
 
-class TestFlax(FormatTests):
+class TestFlax(ReadingTests):
     name = "flax"
     suffix = ".msgpack"
-    refused = tuple(dtype.name for dtype in DTYPES if dtype.name not in Flax.HOLDS)
     checksums = False
 
     def save(self, tensors, path, overwrite):
         FlaxTrees().write(path, tensors)
-
-    test_round_trip = None  # the table reads each dtype, as for every read-only format
-    test_the_suffix_decides_what_is_written = None
-    test_an_existing_output_is_refused_and_kept = test_overwriting_leaves_only_the_new_one = None
-    test_it_can_be_written_over_itself = test_a_failure_while_writing_leaves_the_old_one_and_no_litter = None
-    test_a_tensor_that_gives_too_few_bytes_is_refused = test_resources_are_refused = None
-    test_a_folder_that_is_not_there_is_said = None
 
 
 def test_a_train_state_that_flax_wrote_is_read_with_its_kinds():

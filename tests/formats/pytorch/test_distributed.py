@@ -8,11 +8,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 import torch.distributed.checkpoint as dcp
-from conformance import SHAPES, FormatTests, numbers
+from conformance import SHAPES, FolderReadingTests, numbers
 from referees import TorchFolders
 from torch.distributed.checkpoint import metadata as meta
 from torch.distributed.checkpoint.filesystem import _StorageInfo
@@ -27,28 +26,11 @@ from ckpttool.formats.pytorch.distributed import Distributed
 HELD = [dtype for dtype in DTYPES if dtype.name in Distributed.HOLDS]
 
 
-class TestDistributed(FormatTests):
+class TestDistributed(FolderReadingTests):
     name = "torch-distributed"
-    suffix = ""
-    refused = tuple(dtype.name for dtype in DTYPES if dtype.name not in Distributed.HOLDS)
 
     def save(self, tensors: Any, path: Path, overwrite: bool) -> None:
         TorchFolders().write(path, tensors)
-
-    def files(self, path: Path) -> list[Path]:
-        return sorted(path.iterdir())
-
-    test_round_trip = None  # below, for PyTorch's dtypes
-    test_the_suffix_decides_what_is_written = None
-    test_an_existing_output_is_refused_and_kept = test_overwriting_leaves_only_the_new_one = None
-    test_it_can_be_written_over_itself = test_a_failure_while_writing_leaves_the_old_one_and_no_litter = None
-    test_a_tensor_that_gives_too_few_bytes_is_refused = test_resources_are_refused = None
-    test_a_folder_that_is_not_there_is_said = None
-
-    def test_names_are_not_files(self, path: Path) -> None:
-        names = {"../escape", "/absolute", "a b", "ünïcode", "CON", "x" * 300, "a\\b", "a//b", "."}
-        self.save({name: Tensor.of(name, np.ones(1)) for name in names}, path, False)
-        assert set(self.format.open(path)) == names
 
     @pytest.mark.parametrize("dtype", HELD, ids=str)
     def test_what_torch_writes_is_read(self, path: Path, dtype: Any) -> None:

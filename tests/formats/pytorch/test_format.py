@@ -10,7 +10,7 @@ import ml_dtypes  # noqa: F401 - NumPy knows bfloat16 by it
 import numpy as np
 import pytest
 import torch
-from conformance import SHAPES, FormatTests, numbers, tensors_of
+from conformance import SHAPES, ReadingTests, numbers, tensors_of
 from referees import in_torch
 
 from ckpttool import checkpoint
@@ -33,20 +33,12 @@ def saved(path, value, **options):
     return path
 
 
-class TestTorch(FormatTests):
+class TestTorch(ReadingTests):
     name = "torch"
     suffix = ".pt"
-    refused = tuple(dtype.name for dtype in DTYPES if dtype.name not in PyTorch.HOLDS)
 
     def save(self, tensors, path, overwrite):
         saved(path, {name: in_torch(tensor.read()) for name, tensor in tensors.items()})
-
-    test_round_trip = None  # below, for PyTorch's dtypes
-    test_the_suffix_decides_what_is_written = None
-    test_an_existing_output_is_refused_and_kept = test_overwriting_leaves_only_the_new_one = None
-    test_it_can_be_written_over_itself = test_a_failure_while_writing_leaves_the_old_one_and_no_litter = None
-    test_a_tensor_that_gives_too_few_bytes_is_refused = test_resources_are_refused = None
-    test_a_folder_that_is_not_there_is_said = None
 
     @pytest.mark.parametrize("shape", SHAPES, ids=str)
     @pytest.mark.parametrize("dtype", HELD, ids=str)

@@ -8,14 +8,11 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from conformance import FormatTests
+from conformance import FolderReadingTests
 from referees import ZeroFolders
 
 from ckpttool import checkpoint
-from ckpttool.core.dtypes import DTYPES
 from ckpttool.core.errors import CkptError, CorruptCheckpoint, FormatError, MissingFile
-from ckpttool.core.tensors import Tensor
-from ckpttool.formats.pytorch.zero import Zero
 
 Shapes = list[dict[str, tuple[int, ...]]]
 SHAPES: Shapes = [{"a.weight": (3, 5), "a.bias": (5,)}, {"scale": (), "empty": (0, 3), "head.weight": (7,)}]
@@ -75,28 +72,11 @@ def saved(
     return folder
 
 
-class TestZero(FormatTests):
+class TestZero(FolderReadingTests):
     name = "torch-zero"
-    suffix = ""
-    refused = tuple(dtype.name for dtype in DTYPES if dtype.name not in Zero.HOLDS)
 
     def save(self, tensors: Any, path: Path, overwrite: bool) -> None:
         ZeroFolders().write(path, tensors)
-
-    def files(self, path: Path) -> list[Path]:
-        return sorted(path.iterdir())
-
-    test_round_trip = None  # the table reads each dtype, as for every read-only format
-    test_the_suffix_decides_what_is_written = None
-    test_an_existing_output_is_refused_and_kept = test_overwriting_leaves_only_the_new_one = None
-    test_it_can_be_written_over_itself = test_a_failure_while_writing_leaves_the_old_one_and_no_litter = None
-    test_a_tensor_that_gives_too_few_bytes_is_refused = test_resources_are_refused = None
-    test_a_folder_that_is_not_there_is_said = None
-
-    def test_names_are_not_files(self, path: Path) -> None:
-        names = {"../escape", "/absolute", "a b", "ünïcode", "CON", "x" * 300, "a\\b", "a//b", "."}
-        self.save({name: Tensor.of(name, np.ones(1)) for name in names}, path, False)
-        assert set(self.format.open(path)) == names
 
 
 @pytest.mark.parametrize("stage", [1, 2, 3])

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from conformance import SHAPES, FormatTests, numbers, tensors_of
+from conformance import SHAPES, ReadingTests, numbers, tensors_of
 from crafted import built, table
 
 from ckpttool import checkpoint
@@ -36,20 +36,15 @@ def save_with_tensorflow(path, tensors):
     tf.raw_ops.Save(filename=str(path), tensor_names=list(tensors), data=values)
 
 
-class TestV1(FormatTests):
+class TestV1(ReadingTests):
     name = "v1"
     suffix = ".v1"
-    refused = tuple(dtype.name for dtype in DTYPES if dtype.name not in V1.HOLDS)
 
     def save(self, tensors, path, overwrite):
         save_with_tensorflow(path, tensors)
 
-    test_round_trip = None  # below, for the dtypes that TensorFlow writes
-    test_the_suffix_decides_what_is_written = test_no_tensors_at_all = None
-    test_an_existing_output_is_refused_and_kept = test_overwriting_leaves_only_the_new_one = None
-    test_it_can_be_written_over_itself = test_a_failure_while_writing_leaves_the_old_one_and_no_litter = None
-    test_a_tensor_that_gives_too_few_bytes_is_refused = test_resources_are_refused = None
-    test_a_folder_that_is_not_there_is_said = test_a_damaged_tensor_does_not_hide_the_others = None
+    test_no_tensors_at_all = None
+    test_a_damaged_tensor_does_not_hide_the_others = None
 
     @pytest.mark.parametrize("shape", SHAPES, ids=str)
     @pytest.mark.parametrize("dtype", HELD, ids=str)

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conformance import SHAPES, FormatTests, numbers
+from conformance import SHAPES, ReadingTests, numbers
 from tflite_files import buffer, model, of_tensors, packed, schema, tensor
 
 from ckpttool import checkpoint
-from ckpttool.core.dtypes import BY_NAME, DTYPES, STRING
+from ckpttool.core.dtypes import BY_NAME, STRING
 from ckpttool.core.errors import CorruptCheckpoint
 from ckpttool.core.tensors import Tensor
 from ckpttool.formats.tflite import values
@@ -23,20 +23,14 @@ INT8, INT4 = 9, 17
 CONVERTER = Path(__file__).parents[1] / "tflite_converter.py"
 
 
-class TestTflite(FormatTests):
+class TestTflite(ReadingTests):
     name = "tflite"
     suffix = ".tflite"
-    refused = tuple(dtype.name for dtype in DTYPES if dtype.name not in Tflite.HOLDS)
     checksums = False
 
     def save(self, tensors, path, overwrite):
         path.write_bytes(of_tensors(tensors))
 
-    test_round_trip = None  # below, for TensorFlow Lite's dtypes
-    test_the_suffix_decides_what_is_written = None
-    test_an_existing_output_is_refused_and_kept = test_overwriting_leaves_only_the_new_one = None
-    test_it_can_be_written_over_itself = test_a_tensor_that_gives_too_few_bytes_is_refused = None
-    test_resources_are_refused = test_a_folder_that_is_not_there_is_said = None
     test_every_cut_is_found = None  # in test_model: the builder's padding at the end of a file is not damage
 
 
