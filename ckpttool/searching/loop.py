@@ -90,7 +90,7 @@ class Loop:
         self._study, self._executor, self._factory, self._design = study, executor, factory, design
         self._following, self._rope, self._budget = following, rope, budget
         self._callback, self._interrupt = callback, interrupt
-        self._start, self.ran, self._seconds = time.monotonic(), 0, 0.0
+        self._start, self.ran = time.monotonic(), 0
         self._flying: dict[Future[Any], tuple[Configuration, Block]] = {}
         self._batch: Sequence[Configuration] = ()
 

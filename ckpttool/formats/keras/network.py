@@ -4,9 +4,9 @@
     model = keras.saving.deserialize_keras_object(network.architecture)
 
 `architecture` is in Keras 3's form, whichever version wrote the file, and has passed the gate: it names Keras's own
-classes only. The values of the weights are read by `ckpttool.open(path)`; `weight_places(path)` returns the place of
-each in the file. A weight's name joins the names of the layers on its path and its own, `inner/in/kernel`; the path of
-a variable that Keras builds may lack the layers, so variables are found by their layers.
+classes only. The values of the weights are read by `ckpttool.open(path)`. A weight's name joins the names of the layers
+on its path and its own, `inner/in/kernel`; the path of a variable that Keras builds may lack the layers, so variables
+are found by their layers.
 """
 
 from collections.abc import Mapping
@@ -18,11 +18,11 @@ from ckpttool.core.counts import counted
 from ckpttool.core.errors import CorruptCheckpoint, FormatError, MissingFile
 from ckpttool.formats.hdf5.tree import Tree, read_tree
 from ckpttool.formats.hdf5.values import text_of
-from ckpttool.formats.keras.archive import LARGEST, KerasArchive
+from ckpttool.formats.keras.archive import LARGEST
 from ckpttool.formats.keras.connections import require_layers, require_order
 from ckpttool.formats.keras.files import CONFIG, MODEL_CONFIG, is_archive
 from ckpttool.formats.keras.gate import HELP, Place, UnsafeConfig, compile_gated, gated
-from ckpttool.formats.keras.legacy import KerasLegacy, legacy_root
+from ckpttool.formats.keras.legacy import legacy_root
 from ckpttool.formats.keras.upgrade import computed_from_file, is_old, upgraded
 from ckpttool.formats.keras.upgrade_compile import compile_upgraded
 from ckpttool.formats.reading.archive import member_bytes, members
@@ -101,15 +101,6 @@ def network_of(architecture: Mapping[str, Any], compiled: Mapping[str, Any] | No
     require_layers(held, place)
     require_order(held, place)
     return Network(path, held, None, {}).compiled_with(compiled, path)
-
-
-def weight_places(path: Path) -> Mapping[str, str]:
-    """Return the path of each weight in a file's HDF5, by its logical name, in the file's order.
-
-    In a `.keras` that is `layers/conv2d/vars/0`, below the groups that Keras 3 makes of the layers; in an `.h5`
-    `model_weights/conv1/conv1/kernel:0`, the layer's group and Keras's name of the weight.
-    """
-    return (KerasArchive() if is_archive(path) else KerasLegacy()).open(path).locations
 
 
 def read_metadata(path: Path) -> Mapping[str, Any]:

@@ -1,6 +1,6 @@
 """Input pipelines: the tensors by which rows of iterators, queues and readers enter a network, and their shapes."""
 
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterator
 
 from ckpttool.core.dtypes import STRING
 from ckpttool.core.shapes import PartialShape
@@ -46,12 +46,6 @@ def pipeline_ends(
     order = {name: place for place, name in enumerate(graph.nodes)}
     found = _as_batches(graph, {end for ref in ends for end in _as_numbers(graph, ref)})
     return sorted(found, key=lambda ref: (order[ref.op], ref.index))
-
-
-def stream_of(graph: Graph, tensors: Iterable[str]) -> str | None:
-    """Return an op of a queue or iterator on whose rows some tensors depend, or None."""
-    needed = graph.ancestors(*(TensorRef.parse(name).op for name in tensors))
-    return min((name for name in needed if is_stream(graph, name)), default=None)
 
 
 def is_stream(graph: Graph, name: str) -> bool:

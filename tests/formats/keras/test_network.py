@@ -10,7 +10,7 @@ import pytest
 import ckpttool
 from ckpttool.core.errors import FormatError
 from ckpttool.formats.keras.files import is_whole_model
-from ckpttool.formats.keras.network import read_network, weight_places
+from ckpttool.formats.keras.network import read_network
 
 
 @pytest.fixture(scope="module")
@@ -57,16 +57,6 @@ def test_keras_builds_the_network_that_was_read(model, tmp_path, suffix):
     assert type(built.optimizer) is keras.optimizers.Adam
     assert built.loss.from_logits
     assert network.metadata["keras_version"] == keras.__version__
-
-
-@pytest.mark.parametrize("suffix", [".keras", ".h5"])
-def test_weights_have_a_place_each(model, tmp_path, suffix):
-    path = tmp_path / f"net{suffix}"
-    model.save(path)
-    places = weight_places(path)
-    assert list(places) == list(ckpttool.open(path))
-    wanted = {".keras": "layers/dense/vars/0", ".h5": "model_weights/shared/shared/kernel"}
-    assert places["shared/kernel"] == wanted[suffix]
 
 
 def test_a_whole_model_is_told_by_what_is_in_it(model, tmp_path):
